@@ -1,0 +1,128 @@
+r"""The allocation problem, in one shape for every kind of impact model.
+
+.. math::
+
+   \min_x \sum_t C_t(x_t) + \rho \sum_t y_t^2
+   \quad\text{s.t.}\quad \sum_t x_t = R,\; 0 \le x_t \le cap_t
+
+where :math:`y_t = R - x_0 - \dots - x_t` is the inventory after interval *t*
+and the cost of trading *x* in interval *t* is
+
+.. math::
+
+   C_t(x) = s_t x + b_t x^2 + a_t x^3 + e_t x^{1+\delta}
+
+which is x times the per-share impact g of a linear (b), quadratic (b, a) or
+power (e, delta) model.  A fraction f of an interval, and k child slices with
+full resilience between them, cost ``x g(x / (f k))``; `from_impact` folds
+them into the coefficients, so that no solver needs to know of either.
+
+All coefficients are non-negative, so every C is convex on x >= 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Float = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One parent order's allocation problem over N intervals, in shares.
+
+    Attributes
+    ----------
+    s, b, a, e : ndarray of float64, shape (N,)
+        Cost coefficients of x, x^2, x^3 and x^(1+delta); finite, >= 0.
+    delta : float
+        Exponent of the power model, in (0, 1.5]; ignored where e is all 0.
+    cap : ndarray of float64, shape (N,)
+        Largest quantity of each interval, >= 0; inf where there is none.
+    fraction : ndarray of float64, shape (N,)
+        Part of an interval that each one lasts, in (0, 1]; ties in cost are
+        shared in proportion to it, and TWAP follows it.
+    risk : float
+        Weight of squared inventory, currency per share^2: risk_aversion *
+        sigma^2 * tau.  0 makes the problem separable.
+    """
+
+    s: Float
+    b: Float
+    a: Float
+    e: Float
+    delta: float
+    cap: Float
+    fraction: Float
+    risk: float = 0.0
+
+    def __post_init__(self) -> None:
+        n = self.s.shape[0]
+        for name in ("s", "b", "a", "e"):
+            values = getattr(self, name)
+            if values.shape != (n,) or not np.all(np.isfinite(values)) or np.any(values < 0):
+                raise ValueError(f"{name}: needs {n} finite, non-negative values")
+        if self.cap.shape != (n,) or not np.all(self.cap >= 0):
+            raise ValueError(f"cap: needs {n} non-negative values (inf for none)")
+        if self.fraction.shape != (n,) or not np.all((self.fraction > 0) & (self.fraction <= 1)):
+            raise ValueError(f"fraction: needs {n} values in (0, 1]")
+        if not 0 < self.delta <= 1.5:
+            raise ValueError("delta: must lie in (0, 1.5]")
+        if not (np.isfinite(self.risk) and self.risk >= 0):
+            raise ValueError("risk: must be finite and non-negative")
+
+    def __len__(self) -> int:
+        return int(self.s.shape[0])
+
+    @classmethod
+    def from_impact(
+        cls,
+        half_spread: Float,
+        beta: Float | None = None,
+        alpha: Float | None = None,
+        eta: Float | None = None,
+        delta: float = 1.0,
+        *,
+        cap: Float | None = None,
+        fraction: Float | None = None,
+        child_slices: int = 1,
+        risk: float = 0.0,
+    ) -> Problem:
+        """Return the problem for a per-share impact ``g = s + beta q + alpha q^2 + eta q^delta``.
+
+        Parameters
+        ----------
+        half_spread, beta, alpha, eta : ndarray of float64, shape (N,)
+            Coefficients of g by interval; price, price per share, price per
+            share^2, price per share^delta.  None stands for zeros.
+        delta : float
+            Exponent of the power term.
+        cap, fraction : ndarray of float64, shape (N,), optional
+            Default: no cap, whole intervals.
+        child_slices : int
+            k equal slices an interval: ``C(x) = x g(x / (k f))``.
+        risk : float
+            Weight of squared inventory.
+
+        Raises
+        ------
+        ValueError
+            If an array has another shape or a value out of its range.
+        """
+        n = half_spread.shape[0]
+        zero = np.zeros(n)
+        part = np.ones(n) if fraction is None else fraction
+        scale = 1.0 / (part * child_slices)
+        return cls(
+            s=half_spread,
+            b=zero if beta is None else beta * scale,
+            a=zero if alpha is None else alpha * scale * scale,
+            e=zero if eta is None else eta * scale**delta,
+            delta=delta,
+            cap=np.full(n, np.inf) if cap is None else cap,
+            fraction=part,
+            risk=risk,
+        )

@@ -1,0 +1,189 @@
+"""What the core says: one frozen dataclass a published message.
+
+Fields stand in the order in which they are published.  `impactd.wire.records`
+turns them into bytes; positions and durations are in none of them.
+Quantities are quanta here and numbers on the wire.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from impactd.core.events import Side
+
+
+class Topic(StrEnum):
+    """The topics by their role; the names on a broker are settings."""
+
+    TICKS = "ticks"
+    ORDERS = "orders"
+    EXECUTIONS = "executions"
+    CONTROL = "control"
+    ESTIMATES = "estimates"
+    MODELS = "models"
+    PLANS = "plans"
+    PLANS_LATEST = "plans.latest"
+    ALERTS = "alerts"
+    DLQ = "dlq"
+    JOURNAL = "journal"
+    STATE = "state"
+
+
+#: Rank of the input topics in the merge of one commit (design: control first, ticks last).
+INPUT_TOPICS = (Topic.CONTROL, Topic.ORDERS, Topic.EXECUTIONS, Topic.TICKS)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Slippage of one symbol and side over one closed minute.
+
+    ``slippage[k]`` is the time-weighted average over the time that the book
+    held ``sizes[k]``, in price per share (None if it never did);
+    ``coverage[k]`` the share of `covered_s` for which it did;
+    ``lower_bound[k]`` the average over all of `covered_s` with the censored
+    part priced at the last visible level.
+    """
+
+    symbol: str
+    side: Side
+    minute: int
+    interval_s: int
+    n_books: int
+    n_rejected: int
+    n_late: int
+    covered_s: float
+    mid: float | None
+    half_spread: float | None
+    volume_continuous: float | None
+    volume_auction: float | None
+    sizes: tuple[float, ...]
+    slippage: tuple[float | None, ...]
+    coverage: tuple[float, ...]
+    lower_bound: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Summary of one (symbol, side) model after a closed minute; g in price per share."""
+
+    symbol: str
+    side: Side
+    as_of: int
+    kind: str
+    unit: str
+    intercept: bool
+    half_spread: float
+    beta: float | None
+    alpha: float | None
+    eta: float | None
+    delta: float | None
+    se: dict[str, float]
+    n_eff: float
+    r2: float | None
+    prior: bool
+    regime: int
+    fitted_range: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """The model that a plan was made with."""
+
+    kind: str
+    unit: str
+    as_of: int | None
+    prior: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Proof that comes with a plan: multiplier (price per share) and relative KKT residual."""
+
+    solver: str
+    multiplier: float | None
+    kkt_residual: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The schedule of what is left of one parent order. Quantities in quanta."""
+
+    cl_ord_id: str
+    symbol: str
+    side: Side
+    plan_version: int
+    as_of: int
+    reason: str
+    status: str
+    text: str | None
+    group_id: str | None
+    order_qty: int
+    cum_qty: int
+    leaves_qty: int
+    shortfall_qty: int
+    interval_s: int
+    child_slices: int
+    extrapolated_qty: int
+    start: tuple[int, ...]
+    qty: tuple[int, ...]
+    cap: tuple[int | None, ...]
+    expected_cost: float | None
+    expected_cost_bps: float | None
+    twap_cost: float | None
+    saving_bps: float | None
+    cost_band: tuple[float, float] | None
+    model: ModelRef | None
+    certificate: Certificate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something a person should see."""
+
+    kind: str
+    symbol: str | None
+    cl_ord_id: str | None
+    as_of: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that could not be used: its original bytes with the reason.
+
+    `topic` and `offset` say where it stood; they travel as headers.
+    """
+
+    topic: Topic
+    offset: int
+    reason: str
+    detail: str
+    codec: str
+    raw: bytes
+    key: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One message to publish.
+
+    Attributes
+    ----------
+    topic : Topic
+    key : str or None
+        Record key: the symbol, or ``cl_ord_id`` for `Topic.PLANS_LATEST`.
+    message : Estimate, Model, Plan, Alert or DeadLetter
+    clock : int
+        Event time of the partition when it was said, ns.  A replay over
+        several partitions merges their outputs by it.
+    trigger : tuple of (Topic, int) or None
+        Topic and offset of the input that made the core say it, for the
+        headers; None for an idle move.
+    """
+
+    topic: Topic
+    key: str | None
+    message: Estimate | Model | Plan | Alert | DeadLetter
+    clock: int
+    trigger: tuple[Topic, int] | None
