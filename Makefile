@@ -1,0 +1,85 @@
+# Everything runs in .venv, made from hashed lock files with plain venv and pip; pip keeps to the machine's own index settings.
+
+PYTHON ?= python3
+VENV := .venv
+BENCH_VENV := .venv-bench
+TOOLS_VENV := .venv-tools
+BIN := $(VENV)/bin
+PIP_FLAGS := --quiet --disable-pip-version-check
+
+# What lock files are made with. Universal: one file serves every platform and Python that pyproject.toml allows.
+COMPILE := $(TOOLS_VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header $(LOCK_FLAGS)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:  ## Say what there is to make.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: env
+env: $(VENV)/.stamp  ## Make .venv: the service, its tests and its tools.
+
+.PHONY: demo
+demo: env  ## Watch a day of order books become schedules.
+	$(BIN)/impactd demo $(ARGS)
+
+.PHONY: test
+test: lint  ## Lint, then run every test; broker tests need Docker, or Java 17 and Maven.
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: env  ## Style, types and layers.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: env  ## Put the sources into shape.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: bench
+bench: env $(BENCH_VENV)/.stamp  ## Measure this machine's ratios; prints a table and JSON.
+	$(BENCH_VENV)/bin/python -m tests.benchmarks $(ARGS)
+
+.PHONY: lock
+lock: $(TOOLS_VENV)/.stamp  ## Lock the dependencies again (LOCK_FLAGS=--upgrade for newer ones).
+	$(COMPILE) pyproject.toml --output-file requirements/run.lock --constraint requirements/dev.lock
+	$(COMPILE) pyproject.toml --extra dev --output-file requirements/dev.lock
+	$(COMPILE) pyproject.toml --extra bench --output-file requirements/bench.lock
+	$(COMPILE) requirements/tools.in --output-file requirements/tools.lock
+
+.PHONY: clean
+clean:  ## Remove the environments and every cache.
+	rm -rf $(VENV) $(BENCH_VENV) $(TOOLS_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find daemon tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# $(call make_venv,directory,lock file): anew each time, so that nothing which left the lock stays behind.
+define make_venv
+	@command -v $(PYTHON) >/dev/null || { echo "error: no $(PYTHON) here: install Python 3.11 or later, or name it: make PYTHON=/path/to/python3 $@" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1): impactd needs Python 3.11 or later; name one: make PYTHON=/path/to/python3" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "error: $(PYTHON) has no venv module: install it (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 2; }
+	$(PYTHON) -m venv --clear $(1)
+	$(1)/bin/python -m pip install $(PIP_FLAGS) --require-hashes --requirement $(2)
+endef
+
+# In two steps, so that a change in pyproject.toml that leaves the lock alone does not fetch everything again.
+$(VENV)/.locked: requirements/dev.lock
+	$(call make_venv,$(VENV),requirements/dev.lock)
+	@touch $@
+
+$(VENV)/.stamp: $(VENV)/.locked pyproject.toml
+	$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(BENCH_VENV)/.stamp: requirements/bench.lock pyproject.toml
+	$(call make_venv,$(BENCH_VENV),requirements/bench.lock)
+	@echo "$(CURDIR)/daemon" > "$$($(BENCH_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/impactd-sources.pth"
+	@touch $@
+
+$(TOOLS_VENV)/.stamp: requirements/tools.lock
+	$(call make_venv,$(TOOLS_VENV),requirements/tools.lock)
+	@touch $@

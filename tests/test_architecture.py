@@ -1,0 +1,177 @@
+"""The package's shape: its layers, the purity of its core, and modules that a person can hold in mind."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from importlinter.cli import lint_imports
+
+from tests.paths import PACKAGE, ROOT
+
+MAX_LINES: Final = 400
+
+#: Modules by which a clock, the environment, chance or the world would reach the core.
+IMPURE_MODULES: Final = frozenset(
+    {
+        "aiohttp",
+        "aiokafka",
+        "asyncio",
+        "atexit",
+        "click",
+        "concurrent",
+        "confluent_kafka",
+        "ctypes",
+        "datetime",
+        "fcntl",
+        "getpass",
+        "glob",
+        "http",
+        "io",
+        "locale",
+        "logging",
+        "mmap",
+        "multiprocessing",
+        "os",
+        "pathlib",
+        "platform",
+        "prometheus_client",
+        "pydantic_settings",
+        "queue",
+        "random",
+        "resource",
+        "rich",
+        "sched",
+        "secrets",
+        "select",
+        "selectors",
+        "shutil",
+        "signal",
+        "socket",
+        "sqlite3",
+        "ssl",
+        "structlog",
+        "subprocess",
+        "sys",
+        "tempfile",
+        "threading",
+        "time",
+        "urllib",
+        "uuid",
+        "warnings",
+        "zoneinfo",
+    }
+)
+
+#: Names whose call or read is impure, whatever they were imported by.
+IMPURE_BUILTINS: Final = frozenset(
+    {"__import__", "breakpoint", "compile", "eval", "exec", "hash", "id", "input", "open", "print"}
+)
+
+#: Attributes that hide the same things in modules which the core may import.
+IMPURE_ATTRIBUTES: Final = frozenset(
+    {
+        "default_rng",
+        "fromfile",
+        "loadtxt",
+        "memmap",
+        "now",
+        "random",
+        "save",
+        "savetxt",
+        "savez",
+        "today",
+        "tofile",
+        "utcnow",
+    }
+)
+
+MODULES: Final = sorted(PACKAGE.rglob("*.py"))
+CORE_MODULES: Final = sorted((PACKAGE / "core").rglob("*.py"))
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+def impurities(source: str) -> Iterator[str]:
+    """Yield ``line: what`` for each impure import, builtin or attribute in `source`."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names=names):
+                found = [alias.name for alias in names if alias.name.partition(".")[0] in IMPURE_MODULES]
+            case ast.ImportFrom(module=str(module), names=names):
+                found = [module] if module.partition(".")[0] in IMPURE_MODULES else []
+                found += [f"{module}.{alias.name}" for alias in names if alias.name in IMPURE_ATTRIBUTES]
+            case ast.Name(id=name):
+                found = [name] if name in IMPURE_BUILTINS else []
+            case ast.Attribute(attr=name):
+                found = [f".{name}"] if name in IMPURE_ATTRIBUTES else []
+            case _:
+                found = []
+        yield from (f"line {getattr(node, 'lineno', 0)}: {what}" for what in found)
+
+
+def _dependencies() -> set[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return {
+        re.split(r"[\[<>=!~; ]", requirement, maxsplit=1)[0].replace("-", "_")
+        for requirement in project["dependencies"]
+    }
+
+
+def _unguarded_imports(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name.partition(".")[0] for alias in names)
+            case ast.ImportFrom(module=str(module)):
+                yield module.partition(".")[0]
+
+
+def test_layers_as_imported_keep_their_order() -> None:
+    assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == 0
+
+
+@pytest.mark.parametrize("path", CORE_MODULES, ids=_name)
+def test_core_module_has_no_clock_chance_or_world(path: Path) -> None:
+    assert list(impurities(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import time",
+        "from datetime import datetime",
+        "def f():\n    import os.path",
+        "import numpy as np\nx = np.random",
+        "from numpy.random import default_rng",
+        "open('x')",
+        "clock.now()",
+    ],
+)
+def test_purity_check_impure_source_is_found(source: str) -> None:
+    assert list(impurities(source)) != []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_module_length_stays_readable(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= MAX_LINES, f"{_name(path)} has {lines} lines: it wants to be two modules"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_service_module_imports_only_what_the_service_installs(path: Path) -> None:
+    if path.is_relative_to(PACKAGE / "research"):
+        pytest.skip("the research package is an extra")
+    allowed = _dependencies() | sys.stdlib_module_names | {"impactd"}
+    unguarded = set(_unguarded_imports(ast.parse(path.read_text(encoding="utf-8"))))
+    assert unguarded <= allowed, (
+        f"not in [project] dependencies: {sorted(unguarded - allowed)}; import it where it is used"
+    )
