@@ -123,8 +123,15 @@ E = TypeVar("E", OrderEvent, ExecutionEvent, Control)
 
 @dataclass(frozen=True, slots=True)
 class Received(Generic[E]):
-    """An event with its position in its topic and its record's timestamp (ns)."""
+    """An event with its position in its topic and its record's timestamp (ns).
+
+    The record's own bytes come along, because an event that turns out to be
+    unusable later (a fill whose order never came) still has to reach the
+    dead-letter topic as it was sent.
+    """
 
     event: E
     offset: int
     ts_record: int
+    raw: bytes = b""
+    key: bytes | None = None

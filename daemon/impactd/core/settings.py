@@ -1,0 +1,106 @@
+"""Settings of the core: everything that can change a published byte.
+
+The shell reads files and the environment; what it hands to the core is this
+one frozen value.  Its hash stands in the state and in the journal, so that a
+state is never continued under settings it was not made with.
+
+Durations are integer nanoseconds and named ``_ns``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+SECOND_NS = 1_000_000_000
+MINUTE_NS = 60 * SECOND_NS
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRule:
+    """Trading hours as data, so that the core needs no time zone database.
+
+    Attributes
+    ----------
+    open_s, close_s : int
+        Local seconds after midnight; ``close_s - open_s = 86_400`` is a
+        market that never closes.
+    offsets : tuple of (int, int)
+        UTC offset in force: (from UTC ns, offset in seconds), ascending; the
+        first entry applies before its own time too.
+    """
+
+    open_s: int = 0
+    close_s: int = 86_400
+    offsets: tuple[tuple[int, int], ...] = ((0, 0),)
+
+
+@dataclass(frozen=True, slots=True)
+class BookSettings:
+    """Which books are usable and how long they stand."""
+
+    interval_ns: int = MINUTE_NS
+    grace_ns: int = 1 * SECOND_NS
+    max_clock_skew_ns: int = 60 * SECOND_NS
+    #: None on event-driven feeds, where silence means unchanged.
+    max_book_age_ns: int | None = None
+    #: A feed silent for longer than this is taken as lost, whatever its kind.
+    max_silence_ns: int = 3600 * SECOND_NS
+    allow_locked: bool = True
+    max_levels: int = 100
+    n_sizes: int = 16
+    #: Fixed grid of sizes in shares; empty: chosen from the visible depth and the plans.
+    sizes: tuple[float, ...] = ()
+    #: Share of covered time from which a cell enters a fit.
+    min_coverage: float = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """The impact model and its forecast.
+
+    The half-lives, gain and reversion are those of a trial on one recorded
+    day (half gain, a 30-minute half-life of the mean); they are fixed before
+    they meet another.
+    """
+
+    kind: str = "linear"
+    intercept: bool = True
+    mean_half_life_minutes: float = 30.0
+    gain: float = 0.5
+    reversion_half_life_minutes: float = 5.0
+    huber: float = 2.5
+    prior_profile: bool = True
+    #: Grid of exponents of the power model.
+    deltas: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSettings:
+    """How plans are made and when they are replaced."""
+
+    child_slices: int = 1
+    replan_threshold_bps: float = 0.0
+    #: "scheduled": each interval's quantity counts as filled at its end; "reported": only fills do.
+    fills: str = "reported"
+    solvers: tuple[str, ...] = ("exact", "clarabel", "slsqp")
+    max_orders: int = 10_000
+    max_horizon_intervals: int = 3_000
+    #: Events whose order has not come are held so long and so many an order book partition.
+    hold_ns: int = 300 * SECOND_NS
+    max_held: int = 10_000
+    #: Alert when a symbol with an open order has no tick for so long.
+    missing_ticks_ns: int = 120 * SECOND_NS
+
+
+@dataclass(frozen=True, slots=True)
+class CoreSettings:
+    """All that the core is told at its start."""
+
+    books: BookSettings = field(default_factory=BookSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    plans: PlanSettings = field(default_factory=PlanSettings)
+    session: SessionRule = field(default_factory=SessionRule)
+    #: When orders, executions and control apply: "on_arrival" or "in_event_time".
+    apply: str = "on_arrival"
+    #: Share of invalid records and other shell limits are not here: they change no byte.
+    max_symbols: int = 5_000
