@@ -1,0 +1,175 @@
+"""Settings of the Kafka cluster and its topics.
+
+They change no byte of what is published, only where to, how fast and how
+safely; the composition root hands them to the Kafka client.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from impactd.config.base import DAY_S, Brokers, Bytes, Milliseconds, Name, Prefix, Section, Start
+
+
+class SecuritySection(Section):
+    """How to reach the brokers."""
+
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """Security protocol of the broker's listener."""
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "PLAIN"
+    """SASL mechanism; used with a SASL protocol only."""
+    username: str | None = None
+    """SASL user."""
+    password: SecretStr | None = None
+    """SASL password; from the environment or password_file only."""
+    password_file: str | None = None
+    """File that holds the SASL password."""
+    oauth_token_file: str | None = None
+    """File that holds the current bearer token; read again whenever a connection authenticates."""
+    ca_file: str | None = None
+    """PEM file of the authorities that may sign the brokers' certificates; the system's by default."""
+    cert_file: str | None = None
+    """PEM file of this client's certificate."""
+    key_file: str | None = None
+    """PEM file of this client's private key."""
+    key_password: SecretStr | None = None
+    """Password of the private key; from the environment or key_password_file only."""
+    key_password_file: str | None = None
+    """File that holds the password of the private key."""
+    check_hostname: bool = True
+    """Whether a broker's certificate must name the broker's host."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.protocol.startswith("SASL"):
+            if self.mechanism == "OAUTHBEARER":
+                if self.oauth_token_file is None:
+                    raise ValueError("oauth_token_file is missing: mechanism OAUTHBEARER needs it")
+            elif self.username is None or self.password is None:
+                raise ValueError(f"username and password (or password_file) are needed by protocol {self.protocol}")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file belong together: give both or neither")
+        return self
+
+
+class KafkaSection(Section):
+    """The cluster, and how this service behaves on it."""
+
+    bootstrap: Brokers = "127.0.0.1:9092"
+    """Brokers to ask first: host:port, separated by commas."""
+    environment: Name = "dev"
+    """Part of every transactional id: two environments on one cluster never fence each other."""
+    group: Name = "impactd"
+    """Consumer group of the ticks topic."""
+    client_id: Name = "impactd"
+    """Name of this client in the broker's logs and quotas."""
+    security: SecuritySection = SecuritySection()
+    """How to reach the brokers."""
+    start: Start = "earliest"
+    """Where ticks begin when a partition has no state: earliest, latest, or a time (ISO with zone, or UTC ns)."""
+    commit_interval_ms: Milliseconds = 100
+    """Pace of commits."""
+    urgent_interval_ms: Milliseconds = 25
+    """Least distance of commits for orders, executions, control and closed minutes."""
+    transaction_timeout_ms: Milliseconds = 10_000
+    """After this the broker aborts an open transaction."""
+    session_timeout_ms: Milliseconds = 10_000
+    """Silence after which the group gives this process's partitions to others."""
+    heartbeat_interval_ms: Milliseconds = 3_000
+    """Pace of heartbeats; at most a third of session_timeout_ms."""
+    request_timeout_ms: Milliseconds = 10_000
+    """Deadline of one request to a broker."""
+    max_poll_records: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+    """Tick records decoded together, at most."""
+    max_backlog_rows: Annotated[int, Field(ge=1, le=100_000_000)] = 100_000
+    """Rows that wait to be applied before fetching pauses."""
+    max_state_bytes: Bytes = 256 * 1024
+    """Largest value of a state key."""
+    max_dead_letter_bytes: Bytes = 512 * 1024
+    """Dead letters keep that much of the original bytes, and the hash of the whole."""
+    compression: Literal["none", "gzip", "lz4", "snappy", "zstd"] = "lz4"
+    """Compression of what is published."""
+    revoke_timeout_ms: Milliseconds = 3_000
+    """How long a commit under way may take to finish when its partition is taken away."""
+    drain_timeout_ms: Milliseconds = 8_000
+    """How long the process may take to leave after SIGTERM."""
+    group_commit_interval_ms: Milliseconds = 5_000
+    """Pace of group offsets, which only lag tools read."""
+    idle_after_ms: Milliseconds = 500
+    """A partition without a tick for so long is asked whether it is idle."""
+
+    @model_validator(mode="after")
+    def _paced(self) -> Self:
+        if 3 * self.heartbeat_interval_ms > self.session_timeout_ms:
+            raise ValueError("heartbeat_interval_ms may be a third of session_timeout_ms at most")
+        if self.urgent_interval_ms > self.commit_interval_ms:
+            raise ValueError("urgent_interval_ms may not exceed commit_interval_ms")
+        return self
+
+
+class TopicNames(Section):
+    """Names of single topics, where the prefix and the role will not do."""
+
+    ticks: Name | None = None
+    """Input: books and trades."""
+    orders: Name | None = None
+    """Input: parent orders."""
+    executions: Name | None = None
+    """Input: fills, corrections and busts."""
+    control: Name | None = None
+    """Input: halt and resume."""
+    estimates: Name | None = None
+    """Output: slippage of each closed minute."""
+    models: Name | None = None
+    """Output: impact models."""
+    plans: Name | None = None
+    """Output: schedules."""
+    plans_latest: Name | None = None
+    """Output: the latest schedule of each order, compacted."""
+    alerts: Name | None = None
+    """Output: what a person should see."""
+    dlq: Name | None = None
+    """Output: records that could not be used."""
+    journal: Name | None = None
+    """Output: one record a commit."""
+    state: Name | None = None
+    """The service's own state, compacted."""
+
+
+class TopicsSection(Section):
+    """Names of the topics, and what `impactd topics create` asks of the broker."""
+
+    prefix: Prefix = "impactd."
+    """Name of a topic: this and its role, such as impactd.plans."""
+    names: TopicNames = TopicNames()
+    """Names of single topics, where the prefix and the role will not do."""
+    partitions: Annotated[int, Field(ge=1, le=100_000)] = 4
+    """Partitions of every topic: the most processes that can share the work."""
+    replication_factor: Annotated[int, Field(ge=1, le=32)] = 1
+    """Copies of each partition; three in production."""
+    min_insync_replicas: Annotated[int, Field(ge=1, le=32)] = 1
+    """Copies that must confirm a write; two in production."""
+    input_retention_ms: Annotated[int, Field(ge=-1)] = 7 * DAY_S * 1_000
+    """How long inputs and the journal are kept; -1 for ever."""
+    output_retention_ms: Annotated[int, Field(ge=-1)] = 7 * DAY_S * 1_000
+    """How long outputs are kept; -1 for ever."""
+    dlq_retention_ms: Annotated[int, Field(ge=-1)] = 14 * DAY_S * 1_000
+    """How long dead letters are kept; -1 for ever."""
+    compacted_segment_bytes: Bytes = 16 * 1024 * 1024
+    """Segment size of compacted topics: a restore reads whatever the cleaner has not reached."""
+    compacted_segment_ms: Annotated[int, Field(ge=1_000)] = 600_000
+    """Age at which a compacted topic's segment is closed."""
+    compacted_dirty_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of uncleaned log at which the cleaner starts."""
+    compacted_max_lag_ms: Annotated[int, Field(ge=1_000)] = 600_000
+    """Time after which a record must be cleaned."""
+    delete_retention_ms: Annotated[int, Field(ge=0)] = DAY_S * 1_000
+    """How long a tombstone stays for readers."""
+
+    @model_validator(mode="after")
+    def _replicated(self) -> Self:
+        if self.min_insync_replicas > self.replication_factor:
+            raise ValueError("min_insync_replicas may not exceed replication_factor")
+        return self

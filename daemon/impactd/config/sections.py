@@ -1,0 +1,202 @@
+"""Every setting, its type, its range, its default and one line about it.
+
+Times are in the unit that the name ends with.  What the core is told is
+derived from these values by `Settings.core`; the Kafka client's by the
+composition root, since no layer here knows of the shell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from decimal import Decimal
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from impactd.config.base import DAY_S, Bytes, ClockTime, Name, Positive, Seconds, Section, Zone
+from impactd.config.cluster import KafkaSection, TopicsSection
+from impactd.config.hours import session_rule
+from impactd.core.settings import SECOND_NS, BookSettings, CoreSettings, ModelSettings, PlanSettings
+
+_BOOKS: Final = BookSettings()
+_MODEL: Final = ModelSettings()
+_PLANS: Final = PlanSettings()
+_CORE: Final = CoreSettings()
+
+
+def _seconds(ns: int | None) -> float:
+    return 0.0 if ns is None else ns / SECOND_NS
+
+
+class WireSection(Section):
+    """Formats of records."""
+
+    codec: Name = "json"
+    """Codec of tick records that name none in their header: json, databento-mbp10-csv or long-csv."""
+    timestamps: Literal["int", "string"] = "int"
+    """How times are published: as integers, or as strings for JavaScript readers."""
+    max_message_bytes: Bytes = 1_000_000
+    """Largest record accepted or published."""
+
+
+class BooksSection(Section):
+    """Which books are usable and how long they stand."""
+
+    interval_s: Annotated[int, Field(ge=1, le=DAY_S)] = _BOOKS.interval_ns // SECOND_NS
+    """Length of an execution interval; divides a day."""
+    grace_s: Seconds = _seconds(_BOOKS.grace_ns)
+    """How long after its end a minute stays open for late ticks."""
+    max_clock_skew_s: Seconds = _seconds(_BOOKS.max_clock_skew_ns)
+    """How far ts_event may lie ahead of its record's timestamp."""
+    max_book_age_s: Annotated[float, Field(gt=0, le=366 * DAY_S)] | None = None
+    """On polled feeds, age beyond which a book no longer stands; unset on event-driven ones."""
+    max_silence_s: Seconds = _seconds(_BOOKS.max_silence_ns)
+    """A feed silent for longer than this is taken as lost."""
+    allow_locked: bool = _BOOKS.allow_locked
+    """Whether a book whose best bid equals its best ask is usable."""
+    max_levels: Annotated[int, Field(ge=1, le=1_000)] = _BOOKS.max_levels
+    """Levels a side; a record with more is refused."""
+    n_sizes: Annotated[int, Field(ge=2, le=256)] = _BOOKS.n_sizes
+    """Sizes on the slippage grid."""
+    sizes: Annotated[tuple[Positive, ...], Field(strict=False, max_length=256)] = _BOOKS.sizes
+    """Fixed grid of sizes in shares; empty: chosen from the visible depth and the plans."""
+    min_coverage: Annotated[float, Field(gt=0, le=1)] = _BOOKS.min_coverage
+    """Share of the covered time from which a size enters a fit."""
+    max_symbols: Annotated[int, Field(ge=1, le=1_000_000)] = _CORE.max_symbols
+    """Symbols a partition holds at most."""
+
+    @model_validator(mode="after")
+    def _sane(self) -> Self:
+        if DAY_S % self.interval_s:
+            raise ValueError(f"interval_s must divide a day of {DAY_S} s")
+        if any(b <= a for a, b in zip(self.sizes, self.sizes[1:], strict=False)):
+            raise ValueError("sizes must ascend")
+        return self
+
+
+class ModelSection(Section):
+    """The impact model and its forecast."""
+
+    kind: Literal["linear", "quadratic", "power"] = "linear"
+    """Shape of the impact curve."""
+    intercept: bool = _MODEL.intercept
+    """Whether the half-spread is fitted; off for curves through the origin."""
+    mean_half_life_minutes: Positive = _MODEL.mean_half_life_minutes
+    """Half-life of the filtered mean."""
+    gain: Annotated[float, Field(ge=0, le=1)] = _MODEL.gain
+    """Weight of the latest deviation in a forecast."""
+    reversion_half_life_minutes: Positive = _MODEL.reversion_half_life_minutes
+    """Half-life with which a deviation dies out."""
+    huber: Positive = _MODEL.huber
+    """Standardised residual beyond which a minute loses weight."""
+    prior_profile: bool = _MODEL.prior_profile
+    """Whether a cold start assumes the generic intraday profile."""
+    deltas: Annotated[
+        tuple[Annotated[float, Field(gt=0, le=1.5)], ...], Field(strict=False, min_length=1, max_length=64)
+    ] = _MODEL.deltas
+    """Exponents that the power model chooses from."""
+
+
+class PlansSection(Section):
+    """How plans are made and when they are replaced."""
+
+    apply: Literal["on_arrival", "in_event_time"] = "on_arrival"
+    """When orders, executions and control apply: at once, or when ticks have passed their time (recorded days)."""
+    child_slices: Annotated[int, Field(ge=1, le=1_000)] = _PLANS.child_slices
+    """Equal slices an interval, full resilience between them."""
+    replan_threshold_bps: Annotated[float, Field(ge=0)] = _PLANS.replan_threshold_bps
+    """A plan is replaced only for more than this, unless something forces it."""
+    fills: Literal["reported", "scheduled"] = "reported"
+    """Whether only reported fills count, or each interval's quantity counts as filled at its end."""
+    solvers: Annotated[
+        tuple[Literal["exact", "clarabel", "osqp", "scs", "slsqp", "trust-constr"], ...],
+        Field(strict=False, min_length=1),
+    ] = ("exact", "clarabel", "slsqp")
+    """Solvers in the order in which they are tried."""
+    max_orders: Annotated[int, Field(ge=1)] = _PLANS.max_orders
+    """Orders a partition holds at most."""
+    max_horizon_intervals: Annotated[int, Field(ge=1, le=1_000_000)] = _PLANS.max_horizon_intervals
+    """Longest execution window, in intervals."""
+    hold_s: Seconds = _seconds(_PLANS.hold_ns)
+    """How long a fill or amendment waits for its order."""
+    max_held: Annotated[int, Field(ge=0)] = _PLANS.max_held
+    """How many of them wait at most."""
+    missing_ticks_s: Seconds = _seconds(_PLANS.missing_ticks_ns)
+    """Alert when a symbol with an open order has no tick for so long."""
+
+
+class SessionSection(Section):
+    """Trading hours; the default is a market that never closes."""
+
+    timezone: Zone = "UTC"
+    """Time zone of open and close, by its IANA name."""
+    open: ClockTime = "00:00"
+    """Local time at which the session opens."""
+    close: ClockTime = "24:00"
+    """Local time at which it closes; at or before open: on the next day."""
+
+
+class ReplaySection(Section):
+    """How `impactd replay` works through files."""
+
+    batch_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 5_000
+    """Records decoded together; changes no byte of the result."""
+    partitions: Annotated[int, Field(ge=1, le=100_000)] = 1
+    """Partitions to spread the symbols over, as the topics do."""
+    fills: Literal["auto", "reported", "scheduled"] = "auto"
+    """auto: reported where executions are given, else scheduled."""
+
+
+class LogSection(Section):
+    """What the process says about itself, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level that is written."""
+    format: Literal["auto", "json", "console"] = "auto"
+    """auto: for people on a terminal, JSON otherwise."""
+
+
+class Settings(Section):
+    """Everything that can be set."""
+
+    kafka: KafkaSection = KafkaSection()
+    """The cluster, and how this service behaves on it."""
+    topics: TopicsSection = TopicsSection()
+    """Names and properties of the topics."""
+    wire: WireSection = WireSection()
+    """Formats of records."""
+    books: BooksSection = BooksSection()
+    """Which books are usable and how long they stand."""
+    model: ModelSection = ModelSection()
+    """The impact model and its forecast."""
+    plans: PlansSection = PlansSection()
+    """How plans are made and when they are replaced."""
+    session: SessionSection = SessionSection()
+    """Trading hours."""
+    replay: ReplaySection = ReplaySection()
+    """How files are replayed."""
+    log: LogSection = LogSection()
+    """What the process says about itself."""
+
+    def core(self) -> CoreSettings:
+        """Return what the core is told: all that can change a published byte."""
+        return CoreSettings(
+            books=BookSettings(**_in_ns(self.books, BookSettings)),
+            model=ModelSettings(**_in_ns(self.model, ModelSettings)),
+            plans=PlanSettings(**_in_ns(self.plans, PlanSettings)),
+            session=session_rule(self.session.timezone, self.session.open, self.session.close),
+            apply=self.plans.apply,
+            max_symbols=self.books.max_symbols,
+        )
+
+
+def _in_ns(section: Section, of: type[BookSettings | ModelSettings | PlanSettings]) -> dict[str, Any]:
+    """Return the values of the fields of `of`, with ``_s`` in seconds made ``_ns``."""
+    values: dict[str, Any] = {}
+    for item in fields(of):
+        if item.name.endswith("_ns"):
+            seconds = getattr(section, f"{item.name[:-3]}_s")
+            values[item.name] = None if seconds is None else round(Decimal(str(seconds)) * SECOND_NS)
+        else:
+            values[item.name] = getattr(section, item.name)
+    return values
