@@ -45,8 +45,8 @@ bench: env $(BENCH_VENV)/.stamp  ## Measure this machine's ratios; prints a tabl
 
 .PHONY: lock
 lock: $(TOOLS_VENV)/.stamp  ## Lock the dependencies again (LOCK_FLAGS=--upgrade for newer ones).
-	$(COMPILE) pyproject.toml --output-file requirements/run.lock --constraint requirements/dev.lock
 	$(COMPILE) pyproject.toml --extra dev --output-file requirements/dev.lock
+	$(COMPILE) pyproject.toml --output-file requirements/run.lock --constraint requirements/dev.lock
 	$(COMPILE) pyproject.toml --extra bench --output-file requirements/bench.lock
 	$(COMPILE) requirements/tools.in --output-file requirements/tools.lock
 

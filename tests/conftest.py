@@ -2,19 +2,82 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final, NoReturn
 
 import pytest
 
+from impactd.shell.broker import HOW_TO_HAVE_ONE, Broker, BrokerUnavailable, find_broker
+from impactd.shell.kafka_server import KafkaServer
 from tests import paths
 
-_NO_DATA = "no recorded days here: set IMPACTD_DATA_DIR, or put them in ../shared/data beside the repository"
+#: Set where a missing broker is a failure, as in continuous integration.
+REQUIRE_BROKER: Final = "IMPACTD_REQUIRE_BROKER"
+
+_HOW_TO_HAVE_DATA: Final = "set IMPACTD_DATA_DIR, or put the recorded days in ../shared/data beside the repository"
+_MISSING: Final = pytest.StashKey[dict[str, str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_MISSING] = {}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by what it asks for, so that ``-m "not broker"`` needs no discipline."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & {"broker", "new_kafka"}:
+            item.add_marker("broker")
+        if "data_dir" in fixtures:
+            item.add_marker("data")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for what, text in config.stash[_MISSING].items():
+        terminalreporter.section(f"NOT TESTED: {what}", sep="!", yellow=True, bold=True)
+        terminalreporter.line(text)
 
 
 @pytest.fixture(scope="session")
-def data_dir() -> Path:
+def data_dir(request: pytest.FixtureRequest) -> Path:
     """Return the directory of recorded days; skip where there is none."""
     directory = paths.data_dir()
     if directory is None:
-        pytest.skip(_NO_DATA)
+        request.config.stash[_MISSING]["anything on recorded days"] = _HOW_TO_HAVE_DATA
+        pytest.skip(f"no recorded days: {_HOW_TO_HAVE_DATA}")
     return directory
+
+
+def _without_broker(request: pytest.FixtureRequest, error: BrokerUnavailable) -> NoReturn:
+    request.config.stash[_MISSING]["anything on a Kafka broker"] = str(error)
+    if os.environ.get(REQUIRE_BROKER, "") not in {"", "0"}:
+        pytest.fail(f"{REQUIRE_BROKER} is set, and: {error}", pytrace=False)
+    pytest.skip(f"no Kafka broker: {HOW_TO_HAVE_ONE}")
+
+
+@pytest.fixture(scope="session")
+def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """Yield a real broker, the same for all tests: each names topics, groups and transactional ids of its own."""
+    with contextlib.ExitStack() as stack:
+        try:
+            shared = stack.enter_context(find_broker())
+        except BrokerUnavailable as error:
+            _without_broker(request, error)
+        yield shared
+
+
+@pytest.fixture
+def new_kafka(request: pytest.FixtureRequest) -> Iterator[Callable[..., KafkaServer]]:
+    """Yield a function that starts a `KafkaServer` for this test alone, to be stopped, killed and configured."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*args: object, **kwargs: object) -> KafkaServer:
+            try:
+                return stack.enter_context(KafkaServer(*args, **kwargs))  # type: ignore[arg-type]  # passed through
+            except BrokerUnavailable as error:
+                _without_broker(request, error)
+
+        yield start
