@@ -48,6 +48,7 @@ lock: $(TOOLS_VENV)/.stamp  ## Lock the dependencies again (LOCK_FLAGS=--upgrade
 	$(COMPILE) pyproject.toml --extra dev --output-file requirements/dev.lock
 	$(COMPILE) pyproject.toml --output-file requirements/run.lock --constraint requirements/dev.lock
 	$(COMPILE) pyproject.toml --extra bench --output-file requirements/bench.lock
+	$(COMPILE) requirements/build.in --output-file requirements/build.lock --constraint requirements/dev.lock
 	$(COMPILE) requirements/tools.in --output-file requirements/tools.lock
 
 .PHONY: clean

@@ -52,7 +52,7 @@ def data_dir(request: pytest.FixtureRequest) -> Path:
 
 
 def _without_broker(request: pytest.FixtureRequest, error: BrokerUnavailable) -> NoReturn:
-    request.config.stash[_MISSING]["anything on a Kafka broker"] = str(error)
+    request.config.stash[_MISSING]["anything on a Kafka broker"] = f"{error}\nTo have one: {HOW_TO_HAVE_ONE}."
     if os.environ.get(REQUIRE_BROKER, "") not in {"", "0"}:
         pytest.fail(f"{REQUIRE_BROKER} is set, and: {error}", pytrace=False)
     pytest.skip(f"no Kafka broker: {HOW_TO_HAVE_ONE}")

@@ -28,6 +28,8 @@ from impactd.shell.kafka_server import KAFKA_VERSION, KafkaServer, server_proper
 if TYPE_CHECKING:
     from testcontainers.core.container import DockerContainer
 
+__all__ = ["BOOTSTRAP_VARIABLE", "HOW_TO_HAVE_ONE", "Broker", "BrokerUnavailable", "container_environment", "find_broker"]
+
 #: Environment variable that names a running broker.
 BOOTSTRAP_VARIABLE: Final = "IMPACTD_BOOTSTRAP"
 
@@ -111,7 +113,7 @@ def _enter_first(
             return stack.enter_context(candidate)
         except BrokerUnavailable as error:
             refusals.append(f"  {name}: {error}")
-    raise BrokerUnavailable("\n".join([f"no Kafka broker here; {HOW_TO_HAVE_ONE}", *refusals]))
+    raise BrokerUnavailable("\n".join([f"no Kafka broker here: {HOW_TO_HAVE_ONE}", *refusals]))
 
 
 @contextlib.contextmanager
