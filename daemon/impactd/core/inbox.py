@@ -140,19 +140,17 @@ class Inbox:
         end: int,
     ) -> None:
         """Add the decoded events of one fetch of `topic`; `end` is the offset after it."""
-        items: list[Received[Any] | Refused] = sorted(
-            [*received, *refused], key=lambda item: item.offset
-        )
+        items: list[Received[Any] | Refused] = sorted([*received, *refused], key=lambda item: item.offset)
         queue = self._events[topic]
-        for item in items:
-            if isinstance(item, Received):
-                item = self._timely(item)
+        for item in map(self._timely, items):
             if isinstance(item, Received):
                 self._clocks[topic] = max(self._clocks[topic], item.event.ts_event)
             queue.append(Pending(self._clocks[topic], RANK[topic], item.offset, topic, item))
         self._ends[topic] = end
 
-    def _timely(self, item: Received[Any]) -> Received[Any] | Refused:
+    def _timely(self, item: Received[Any] | Refused) -> Received[Any] | Refused:
+        if isinstance(item, Refused):
+            return item
         ahead = item.event.ts_event - item.ts_record
         if ahead <= self._skew:
             return item
@@ -160,9 +158,7 @@ class Inbox:
             f"ts_event is {ahead / 1e9:.3f} s ahead of the record's timestamp, more than "
             f"books.max_clock_skew_s allows; check the sender's clock"
         )
-        return Refused(
-            item.offset, "future", detail, item.raw, item.key, "json", item.ts_record
-        )
+        return Refused(item.offset, "future", detail, item.raw, item.key, "json", item.ts_record)
 
     def urgent(self) -> bool:
         """Return whether something waits that should not wait for the next regular commit."""

@@ -88,6 +88,8 @@ class PlanSettings:
     #: Events whose order has not come are held so long and so many an order book partition.
     hold_ns: int = 300 * SECOND_NS
     max_held: int = 10_000
+    #: How long an ended order is remembered, for late executions and repeated news.
+    keep_ended_ns: int = 24 * 3600 * SECOND_NS
     #: Alert when a symbol with an open order has no tick for so long.
     missing_ticks_ns: int = 120 * SECOND_NS
 

@@ -1,0 +1,362 @@
+"""Parent orders: new, replace, cancel, fill, correct, bust, done.
+
+The life of an order is a table, `TRANSITIONS`: from its status and the type
+of the event to the function that applies it.  What is not in the table is
+counted as ignored and changes nothing.
+
+Rules that hold after every event:
+
+- while an order is active, ``order_qty = cum_qty + leaves_qty`` exactly;
+- an execution counts once, whatever the number of its deliveries;
+- executions apply to an ended order too, since the venue has already traded;
+- an order that ended by its window or by a cancel never becomes active again;
+  one that ended as filled does, if a bust reopens it inside its window.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+from impactd.core.events import (
+    Bust,
+    CancelOrder,
+    Correct,
+    ExecutionEvent,
+    Fill,
+    NewOrder,
+    OrderEvent,
+    ReplaceOrder,
+    Side,
+)
+from impactd.core.quantity import format_qty
+
+
+class Status(StrEnum):
+    """Where an order stands; ``halted`` is a plan's status only, over an active order."""
+
+    ACTIVE = "active"
+    DONE = "done"
+    EXPIRED = "expired"
+    CANCELED = "canceled"
+    REJECTED = "rejected"
+
+
+class Execution(NamedTuple):
+    """What an exec_id contributes now: 0 quanta once busted, or for a bust's own id."""
+
+    qty: int
+    px: float
+
+
+class Effect(NamedTuple):
+    """What an event asks of the engine.
+
+    Attributes
+    ----------
+    outcome : str
+        One word for the counters: ``applied``, ``duplicate``, ``rejected``,
+        ``held``, ``ignored``.
+    replan : str or None
+        Reason for publishing a plan now; None where none is due.
+    alert : tuple of (str, str) or None
+        Kind and text of an alert.
+    """
+
+    outcome: str
+    replan: str | None = None
+    alert: tuple[str, str] | None = None
+
+
+@dataclass(slots=True)
+class Schedule:
+    """The plan in force: what is to trade from each start on. Quantities in quanta.
+
+    Attributes
+    ----------
+    start : list of int
+        Start of each piece, ns, ascending.
+    end : list of int
+        End of each piece, ns.
+    qty : list of int
+        What the plan trades in each piece.
+    shortfall_qty : int
+        What the caps leave over.
+    filled_qty : int
+        Fills so far within the piece under way.
+    """
+
+    start: list[int] = field(default_factory=list)
+    end: list[int] = field(default_factory=list)
+    qty: list[int] = field(default_factory=list)
+    shortfall_qty: int = 0
+    filled_qty: int = 0
+
+    def remaining_qty(self) -> int:
+        """Return what the plan still trades: what it planned less fills in the piece under way."""
+        return sum(self.qty) - self.filled_qty
+
+    def roll(self, now: int) -> int:
+        """Drop the pieces that end by `now`; return what they had planned."""
+        n = 0
+        while n < len(self.end) and self.end[n] <= now:
+            n += 1
+        planned = sum(self.qty[:n])
+        if n:
+            del self.start[:n], self.end[:n], self.qty[:n]
+            self.filled_qty = 0
+        return planned
+
+
+@dataclass(slots=True)
+class Order:
+    """One parent order and all that is known of it. Quantities in quanta, times in ns."""
+
+    new: NewOrder
+    order_qty: int
+    start: int
+    end: int
+    participation_rate: float | None
+    max_interval_qty: int | None
+    blackouts: tuple[tuple[int, int], ...]
+    lot_size: int
+    risk_aversion: float
+    status: Status = Status.ACTIVE
+    text: str | None = None
+    cum_qty: int = 0
+    cum_notional: float = 0.0
+    plan_version: int = 0
+    #: The latest event time that the order has been planned or amended at.
+    clock: int = 0
+    schedule: Schedule = field(default_factory=Schedule)
+    #: Start of the interval that the latest fills fell into, and their sum.
+    interval_start: int = 0
+    interval_qty: int = 0
+    #: Continuous volume of the market since the order's start, shares.
+    market_volume: float = 0.0
+    #: Conditions that have been alerted and still hold, so that each is said once.
+    alerted: set[str] = field(default_factory=set)
+    executions: dict[str, Execution] = field(default_factory=dict)
+    #: Whether the last published plan was a halted one.
+    halted: bool = False
+    ended_at: int | None = None
+
+    @classmethod
+    def open(cls, new: NewOrder, now: int) -> Order:
+        """Return the order that `new` describes, active, at event time `now`."""
+        terms = {name: getattr(new, name) for name in AMENDABLE}
+        return cls(new=new, clock=now, **terms)
+
+    @property
+    def cl_ord_id(self) -> str:
+        """Name of the parent order, for life."""
+        return self.new.cl_ord_id
+
+    @property
+    def symbol(self) -> str:
+        """Symbol it trades."""
+        return self.new.symbol
+
+    @property
+    def side(self) -> Side:
+        """Side it trades on."""
+        return self.new.side
+
+    @property
+    def active(self) -> bool:
+        """Whether it can still trade."""
+        return self.status is Status.ACTIVE
+
+    @property
+    def leaves_qty(self) -> int:
+        """What is still to trade: nothing once the order has ended."""
+        return max(self.order_qty - self.cum_qty, 0) if self.active else 0
+
+    @property
+    def off_plan(self) -> bool:
+        """Whether fills have left the path of the schedule in force."""
+        under_way = self.schedule.qty[0] if self.schedule.qty else 0
+        return (
+            not 0 <= self.schedule.filled_qty <= under_way
+            or self.schedule.remaining_qty() + self.schedule.shortfall_qty != self.leaves_qty
+        )
+
+    def finish(self, status: Status, now: int, text: str | None = None) -> None:
+        """End the order at event time `now`."""
+        self.status = status
+        self.text = text
+        self.ended_at = now
+        self.schedule = Schedule()
+
+    def trade(self, qty: int, notional: float) -> None:
+        """Add `qty` quanta, negative to take back, with their `notional` (quanta x price)."""
+        self.cum_qty += qty
+        self.cum_notional += notional
+
+
+#: Fields that a replace may change, which are the terms an order is opened with.
+AMENDABLE: Final = (
+    "order_qty",
+    "start",
+    "end",
+    "participation_rate",
+    "max_interval_qty",
+    "blackouts",
+    "lot_size",
+    "risk_aversion",
+)
+
+
+def same_order(known: NewOrder, again: NewOrder) -> bool:
+    """Return whether a second `new` repeats the first, whenever it was sent."""
+    return dataclasses.replace(again, ts_event=known.ts_event) == known
+
+
+class At(NamedTuple):
+    """When an event applies, and the limits that it applies under.
+
+    Attributes
+    ----------
+    now : int
+        Event time, ns.
+    interval_ns : int
+        Length of an interval.
+    max_intervals : int
+        Longest window allowed, in intervals.
+    """
+
+    now: int
+    interval_ns: int
+    max_intervals: int
+
+
+def refusal(order: NewOrder | Order, at: At) -> str | None:
+    """Return why an order with these terms cannot be worked, or None."""
+    if order.end <= order.start:
+        return f"end {order.end} is not after start {order.start}"
+    if order.end <= at.now:
+        return f"the window ended at {order.end}, and it is {at.now}"
+    if order.end - max(order.start, at.now) > at.max_intervals * at.interval_ns:
+        return (
+            f"the window spans more than {at.max_intervals} intervals; shorten it or raise plans.max_horizon_intervals"
+        )
+    return None
+
+
+def _replace(order: Order, event: ReplaceOrder, at: At) -> Effect:
+    changes: Mapping[str, Any] = dict(event.changes)
+    before = {name: getattr(order, name) for name in changes}
+    for name, value in changes.items():
+        setattr(order, name, value)
+    if order.order_qty <= order.cum_qty:
+        # FIX: an OrderQty below CumQty is taken as CumQty, and the order is filled.
+        order.order_qty = order.cum_qty
+        order.finish(Status.DONE, at.now, "replaced to no more than was filled")
+        return Effect("applied", "replace")
+    why = refusal(order, at)
+    if why is not None:
+        for name, value in before.items():
+            setattr(order, name, value)
+        return Effect("rejected", None, ("order_rejected", f"replace rejected: {why}"))
+    return Effect("applied", "replace")
+
+
+def _replace_ended(order: Order, _event: ReplaceOrder, _at: At) -> Effect:
+    text = f"replace rejected: the order is {order.status}"
+    return Effect("rejected", None, ("order_rejected", text))
+
+
+def _cancel(order: Order, _event: CancelOrder, at: At) -> Effect:
+    order.finish(Status.CANCELED, at.now)
+    return Effect("applied", "cancel")
+
+
+def _fill(order: Order, event: Fill, at: At) -> Effect:
+    if event.exec_id in order.executions:
+        return Effect("duplicate")
+    order.executions[event.exec_id] = Execution(event.last_qty, event.last_px)
+    return _trade(order, event.last_qty, event.last_qty * event.last_px, "fill", at)
+
+
+def _amend_fill(order: Order, event: Correct | Bust, at: At) -> Effect:
+    if event.exec_id in order.executions:
+        return Effect("duplicate")
+    known = order.executions.get(event.exec_ref_id)
+    if known is None:
+        return Effect("held")
+    corrected = Execution(event.last_qty, event.last_px) if isinstance(event, Correct) else Execution(0, known.px)
+    order.executions[event.exec_ref_id] = corrected
+    order.executions[event.exec_id] = Execution(0, corrected.px)
+    notional = corrected.qty * corrected.px - known.qty * known.px
+    reason = "correct" if isinstance(event, Correct) else "bust"
+    return _trade(order, corrected.qty - known.qty, notional, reason, at)
+
+
+def _trade(order: Order, qty: int, notional: float, reason: str, at: At) -> Effect:
+    """Apply a change of the filled quantity and say what follows from it."""
+    order.trade(qty, notional)
+    interval = at.now // at.interval_ns * at.interval_ns
+    if interval != order.interval_start:
+        order.interval_start, order.interval_qty = interval, 0
+    order.interval_qty += qty
+    over = order.cum_qty - order.order_qty
+    alert = None
+    if over > 0 and qty > 0:
+        text = f"filled {format_qty(over)} more than ordered"
+        alert = ("overfill", text)
+    if order.active:
+        order.schedule.filled_qty += qty
+        if over >= 0:
+            order.finish(Status.DONE, at.now)
+            return Effect("applied", reason, alert)
+        return Effect("applied", reason if order.off_plan else None, alert)
+    if order.status is Status.DONE and over < 0 and at.now < order.end:
+        order.status = Status.ACTIVE
+        order.text = None
+        order.ended_at = None
+        return Effect("applied", reason, alert)
+    if alert is None and qty > 0:
+        alert = ("late_fill", f"a fill of {format_qty(qty)} came after the order was {order.status}")
+    return Effect("applied", reason, alert)
+
+
+_Apply = Callable[[Order, Any, At], Effect]
+
+#: (status, type of event) -> what it does.
+TRANSITIONS: Final[dict[tuple[Status, type], _Apply]] = {
+    (Status.ACTIVE, ReplaceOrder): _replace,
+    (Status.DONE, ReplaceOrder): _replace_ended,
+    (Status.EXPIRED, ReplaceOrder): _replace_ended,
+    (Status.CANCELED, ReplaceOrder): _replace_ended,
+    (Status.ACTIVE, CancelOrder): _cancel,
+    (Status.ACTIVE, Fill): _fill,
+    (Status.DONE, Fill): _fill,
+    (Status.EXPIRED, Fill): _fill,
+    (Status.CANCELED, Fill): _fill,
+    (Status.ACTIVE, Correct): _amend_fill,
+    (Status.DONE, Correct): _amend_fill,
+    (Status.EXPIRED, Correct): _amend_fill,
+    (Status.CANCELED, Correct): _amend_fill,
+    (Status.ACTIVE, Bust): _amend_fill,
+    (Status.DONE, Bust): _amend_fill,
+    (Status.EXPIRED, Bust): _amend_fill,
+    (Status.CANCELED, Bust): _amend_fill,
+}
+
+
+def apply_event(order: Order, event: OrderEvent | ExecutionEvent, at: At) -> Effect:
+    """Apply `event` to `order` and return what follows.
+
+    Parameters
+    ----------
+    order : Order
+        Changed in place.
+    event : ReplaceOrder, CancelOrder, Fill, Correct or Bust
+    at : At
+        Event time and limits.
+    """
+    apply = TRANSITIONS.get((order.status, type(event)))
+    return Effect("ignored") if apply is None else apply(order, event, at)

@@ -1,0 +1,165 @@
+"""The state of one partition as keys and values of a compacted topic.
+
+Rules:
+
+- one key a thing that changes by itself: ``meta``, ``tape/SYMBOL``,
+  ``market/SYMBOL``, ``order/ID``, ``execs/ID/N``, ``held/ID``; so that a
+  commit writes only what it changed and no value grows without bound;
+- floats are written by their shortest exact decimal and read back bit for
+  bit; arrays are written as their bytes;
+- positions are part of ``meta``, so that state and position cannot disagree.
+
+Executions are kept in chunks of `EXECUTIONS_A_KEY`, because an order may have
+tens of thousands of them and a value must stay far below the largest message.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+import orjson
+
+from impactd.core.events import Bust, CancelOrder, Correct, Fill, NewOrder, Received, ReplaceOrder, Side
+from impactd.core.order import Execution, Order, Schedule, Status
+from impactd.core.settings import BookSettings, CoreSettings, ModelSettings, PlanSettings, SessionRule
+
+#: Version of everything in this module; a state of another version is migrated or refused.
+SCHEMA_VERSION: Final = 1
+
+EXECUTIONS_A_KEY: Final = 500
+
+_EVENT_TYPES: Final = {cls.__name__: cls for cls in (NewOrder, ReplaceOrder, CancelOrder, Fill, Correct, Bust)}
+
+
+class StateMismatchError(Exception):
+    """A saved state that these settings, this release or this topic cannot continue."""
+
+
+def settings_hash(settings: CoreSettings) -> str:
+    """Return the hash of all settings that can change a published byte (16 hex digits)."""
+    text = orjson.dumps(dataclasses.asdict(settings), option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def dump(value: object) -> bytes:
+    """Return `value` as JSON with exact floats."""
+    return orjson.dumps(value)
+
+
+def dump_order(order: Order) -> bytes:
+    """Return the state value of an order, without its executions."""
+    fields = {f.name: getattr(order, f.name) for f in dataclasses.fields(order) if f.name != "executions"}
+    fields["new"] = dataclasses.asdict(order.new)
+    fields["schedule"] = dataclasses.asdict(order.schedule)
+    fields["alerted"] = sorted(order.alerted)
+    fields["n_executions"] = len(order.executions)
+    return orjson.dumps(fields)
+
+
+def load_order(value: bytes) -> tuple[Order, int]:
+    """Return the order in a state value, and how many executions it has in other keys."""
+    fields: dict[str, Any] = orjson.loads(value)
+    n_executions: int = fields.pop("n_executions")
+    fields["new"] = _new_order(fields["new"])
+    fields["schedule"] = Schedule(**fields["schedule"])
+    fields["status"] = Status(fields["status"])
+    fields["blackouts"] = _windows(fields["blackouts"])
+    fields["alerted"] = set(fields["alerted"])
+    return Order(**fields), n_executions
+
+
+def dump_executions(order: Order, chunk: int) -> bytes:
+    """Return the state value of the `chunk`-th group of an order's executions."""
+    items = list(order.executions.items())[chunk * EXECUTIONS_A_KEY : (chunk + 1) * EXECUTIONS_A_KEY]
+    return orjson.dumps([[exec_id, execution.qty, execution.px] for exec_id, execution in items])
+
+
+def load_executions(value: bytes) -> dict[str, Execution]:
+    """Return the executions in a state value, in the order of their arrival."""
+    return {exec_id: Execution(qty, px) for exec_id, qty, px in orjson.loads(value)}
+
+
+def dump_held(held: list[tuple[int, Received[Any]]]) -> bytes:
+    """Return the state value of the events that wait for one order: (held since, event)."""
+    return orjson.dumps(
+        [
+            {
+                "since": since,
+                "type": type(item.event).__name__,
+                "event": dataclasses.asdict(item.event),
+                "offset": item.offset,
+                "ts_record": item.ts_record,
+                "raw": base64.b64encode(item.raw).decode("ascii"),
+                "key": None if item.key is None else base64.b64encode(item.key).decode("ascii"),
+            }
+            for since, item in held
+        ]
+    )
+
+
+def load_held(value: bytes) -> list[tuple[int, Received[Any]]]:
+    """Return the held events in a state value."""
+    return [
+        (
+            entry["since"],
+            Received(
+                _event(entry["type"], entry["event"]),
+                entry["offset"],
+                entry["ts_record"],
+                base64.b64decode(entry["raw"]),
+                None if entry["key"] is None else base64.b64decode(entry["key"]),
+            ),
+        )
+        for entry in orjson.loads(value)
+    ]
+
+
+def _windows(pairs: list[list[int]]) -> tuple[tuple[int, int], ...]:
+    return tuple((start, end) for start, end in pairs)
+
+
+def _new_order(fields: Mapping[str, Any]) -> NewOrder:
+    return NewOrder(**{**fields, "side": Side(fields["side"]), "blackouts": _windows(fields["blackouts"])})
+
+
+def _event(name: str, fields: dict[str, Any]) -> Any:
+    if name == "NewOrder":
+        return _new_order(fields)
+    if name == "ReplaceOrder":
+        changes = tuple((key, _windows(value) if key == "blackouts" else value) for key, value in fields["changes"])
+        return ReplaceOrder(**{**fields, "changes": changes})
+    return _EVENT_TYPES[name](**fields)
+
+
+def settings_from(fields: Mapping[str, Any]) -> CoreSettings:
+    """Return the settings that a journal's genesis record holds in full.
+
+    Raises
+    ------
+    TypeError
+        If they are those of a release with other settings.
+    """
+    named = dict(fields)
+    return CoreSettings(
+        books=_settings(BookSettings, named.pop("books")),
+        model=_settings(ModelSettings, named.pop("model")),
+        plans=_settings(PlanSettings, named.pop("plans")),
+        session=_settings(SessionRule, named.pop("session")),
+        **named,
+    )
+
+
+S = TypeVar("S")
+
+
+def _settings(cls: type[S], fields: Mapping[str, Any]) -> S:
+    """Return a section with the tuples that JSON has turned into lists."""
+    return cls(**{name: _tuples(value) for name, value in fields.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
