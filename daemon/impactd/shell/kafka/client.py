@@ -13,10 +13,36 @@ exactly-once rests on is said once:
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.abc import AbstractTokenProvider
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import KafkaError
+from aiokafka.helpers import create_ssl_context
 
 from impactd.core.messages import Topic
+from impactd.shell.kafka.errors import FatalError
+
+#: The longest that a fetch waits for data. A partition that is resumed waits for the fetch under way, so it is short.
+FETCH_WAIT_MS: Final = 100
+
+#: Bytes of one partition in one fetch: about 10,000 books, decoded in some 30 ms.
+FETCH_BYTES: Final = 4 * 1024 * 1024
+
+#: Batches of produced records. Below the broker's usual limit of 1 MB for one batch; a larger record goes alone.
+BATCH_BYTES: Final = 512 * 1024
+
+#: aiokafka leaves the group when nothing is consumed for so long. What may take long here, a restore, is no reason to.
+MAX_POLL_INTERVAL_MS: Final = 24 * 3_600_000
+
+_TEXT_PROTOCOLS: Final = frozenset({"PLAINTEXT", "SASL_PLAINTEXT"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +145,9 @@ class KafkaSettings:
         Pace of group offsets, which only lag tools read.
     idle_after_ms : int
         A partition without a tick for so long is asked whether it is idle.
+    lost_position : str
+        What follows a position that retention has deleted. Orders of the partition are halted in any case; with
+        ``halt`` the topic then stays where it is, with ``skip`` it goes on from its earliest record.
     """
 
     bootstrap: str = "127.0.0.1:9092"
@@ -148,6 +177,7 @@ class KafkaSettings:
     drain_timeout_ms: int = 8_000
     group_commit_interval_ms: int = 5_000
     idle_after_ms: int = 500
+    lost_position: str = "halt"
 
     def topic(self, role: Topic) -> str:
         """Return the name of a topic on the broker."""
@@ -156,3 +186,139 @@ class KafkaSettings:
     def transactional_id(self, partition: int) -> str:
         """Return the id that fences earlier owners of `partition`."""
         return f"{self.environment}.{self.group}.{partition}"
+
+
+class _TokenFile(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ships no types
+    """Reads the bearer token anew for each connection."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+
+    async def token(self) -> str:
+        """Return the token that the file holds now."""
+        return (await asyncio.to_thread(self._path.read_text, "utf-8")).strip()
+
+
+def client_options(settings: KafkaSettings) -> dict[str, Any]:
+    """Return what every aiokafka client of this process is given: addresses and security.
+
+    Raises
+    ------
+    FatalError
+        If a certificate or key cannot be read.
+    """
+    security = settings.security
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap,
+        "client_id": settings.client_id,
+        "security_protocol": security.protocol,
+        "request_timeout_ms": settings.request_timeout_ms,
+    }
+    if security.protocol not in _TEXT_PROTOCOLS:
+        options["ssl_context"] = _ssl_context(security)
+    if security.protocol.startswith("SASL_"):
+        options["sasl_mechanism"] = security.mechanism
+        if security.mechanism == "OAUTHBEARER":
+            if security.oauth_token_file is None:
+                raise FatalError("security.oauth_token_file: OAUTHBEARER needs the file that holds the token")
+            options["sasl_oauth_token_provider"] = _TokenFile(security.oauth_token_file)
+        else:
+            options["sasl_plain_username"] = security.username
+            options["sasl_plain_password"] = security.password
+    return options
+
+
+def _ssl_context(security: KafkaSecurity) -> ssl.SSLContext:
+    try:
+        context: ssl.SSLContext = create_ssl_context(
+            cafile=security.ca_file,
+            certfile=security.cert_file,
+            keyfile=security.key_file,
+            password=security.key_password,
+        )
+    except (OSError, ValueError) as error:
+        raise FatalError(f"security: the TLS files cannot be used: {error}") from error
+    context.check_hostname = security.check_hostname
+    return context
+
+
+def _consumer(settings: KafkaSettings, **options: Any) -> AIOKafkaConsumer:
+    return AIOKafkaConsumer(
+        isolation_level="read_committed",
+        auto_offset_reset="none",
+        enable_auto_commit=False,
+        fetch_max_wait_ms=FETCH_WAIT_MS,
+        max_partition_fetch_bytes=max(FETCH_BYTES, settings.max_message_bytes),
+        **client_options(settings),
+        **options,
+    )
+
+
+def ticks_consumer(settings: KafkaSettings) -> AIOKafkaConsumer:
+    """Return the consumer whose group decides who owns a partition number. Not started, not subscribed."""
+    return _consumer(
+        settings,
+        group_id=settings.group,
+        partition_assignment_strategy=(RangePartitionAssignor,),
+        session_timeout_ms=settings.session_timeout_ms,
+        heartbeat_interval_ms=settings.heartbeat_interval_ms,
+        rebalance_timeout_ms=settings.session_timeout_ms,
+        max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
+    )
+
+
+def manual_consumer(settings: KafkaSettings) -> AIOKafkaConsumer:
+    """Return a consumer without a group, to be assigned by hand: for events, state, and tools. Not started."""
+    return _consumer(settings, group_id=None)
+
+
+def partition_producer(settings: KafkaSettings, partition: int) -> AIOKafkaProducer:
+    """Return the transactional producer of `partition`. Starting it fences the one before. Not started."""
+    return AIOKafkaProducer(
+        transactional_id=settings.transactional_id(partition),
+        transaction_timeout_ms=settings.transaction_timeout_ms,
+        **_producer_options(settings),
+    )
+
+
+def plain_producer(settings: KafkaSettings) -> AIOKafkaProducer:
+    """Return an idempotent producer without transactions, for publishing inputs. Not started."""
+    return AIOKafkaProducer(enable_idempotence=True, linger_ms=5, **_producer_options(settings))
+
+
+def _producer_options(settings: KafkaSettings) -> dict[str, Any]:
+    return {
+        "acks": "all",
+        "compression_type": settings.compression,
+        "max_batch_size": BATCH_BYTES,
+        "max_request_size": settings.max_message_bytes,
+        **client_options(settings),
+    }
+
+
+async def close_producer(producer: AIOKafkaProducer, within_s: float) -> bool:
+    """Close `producer` whatever state it is in; return whether it closed in order.
+
+    ``stop`` waits for every batch to be delivered, and transactional batches
+    never expire, so with a broker away it would wait for ever. After
+    `within_s` the connections are closed under it and its task is cancelled.
+    Nothing can be committed by then: this is called either with no commit
+    requested, or with one whose outcome the next owner's start will settle.
+    """
+    with contextlib.suppress(KafkaError, OSError, TimeoutError, AssertionError):
+        async with asyncio.timeout(within_s):
+            await producer.stop()
+            return True
+    # aiokafka has no public way to abandon a producer.
+    task = producer._sender.sender_task  # noqa: SLF001
+    with contextlib.suppress(KafkaError, OSError, TimeoutError):
+        async with asyncio.timeout(within_s):
+            await producer.client.close()
+    # The first cancellation makes the sender wait for its requests, the second ends it.
+    for _ in range(2):
+        if task is not None and not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=0.2)
+    # Whatever still waits for a delivery is told that there will be none.
+    producer._message_accumulator.fail_all(KafkaError("the producer was abandoned"))  # noqa: SLF001
+    return False

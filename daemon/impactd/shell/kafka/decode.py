@@ -1,0 +1,149 @@
+"""Records of one partition into what the inbox takes: rows, events and refusals.
+
+One thing is refused here that no codec can know about: a record is
+*misplaced* where its key, or a symbol in it, belongs to another partition
+number.  Two owners of one symbol would each publish their own plans, so a
+record whose producer partitions otherwise (librdkafka's default does) is not
+applied anywhere.  A record without a key is in its place if its symbols are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from impactd.core.messages import Topic
+from impactd.core.ticks import Refused, TickBatch
+from impactd.shell.kafka.client import KafkaSettings
+from impactd.wire.codec import Decoded, Limits
+from impactd.wire.json_orders import DecodedEvents, decode_events
+from impactd.wire.murmur2 import murmur2
+from impactd.wire.registry import TickDecoder
+
+if TYPE_CHECKING:
+    from aiokafka.structs import ConsumerRecord
+
+#: Keys whose partition is remembered; symbols are few, but a stranger's keys need not be.
+_REMEMBERED: Final = 20_000
+
+CODEC_HEADER: Final = "codec"
+
+
+class Decoder:
+    """Decodes what is fetched for one partition number.
+
+    Parameters
+    ----------
+    settings : KafkaSettings
+    limits : Limits
+    partition, partitions : int
+        The number, and how many there are.
+    """
+
+    def __init__(self, settings: KafkaSettings, limits: Limits, partition: int, partitions: int) -> None:
+        self._default = settings.codec
+        self._limits = limits
+        self._codecs = TickDecoder(settings.codec, limits)
+        self._partition = partition
+        self._partitions = partitions
+        self._placed: dict[bytes, bool] = {}
+
+    def ticks(self, consumed: Sequence[ConsumerRecord]) -> Decoded:
+        """Return the rows of tick records, and what was refused of them."""
+        good, refused = self._in_place(consumed)
+        decoded = self._codecs.decode_columns(
+            *_columns(good),
+            [_codec_header(record) for record in good] if any(record.headers for record in good) else None,
+        )
+        batch, strangers = self._without_strangers(decoded.batch, good)
+        refused = [*decoded.refused, *refused, *strangers]
+        refused.sort(key=lambda item: item.offset)
+        return Decoded(batch, refused, decoded.skipped_unknown)
+
+    def events(self, topic: Topic, consumed: Sequence[ConsumerRecord]) -> DecodedEvents:
+        """Return the events of order, execution or control records, and what was refused of them.
+
+        Control records stand in every partition, so only the others can be misplaced.
+        """
+        good, refused = (list(consumed), []) if topic is Topic.CONTROL else self._in_place(consumed)
+        decoded = decode_events(topic, *_columns(good), self._limits)
+        events = decoded.events
+        if topic is not Topic.CONTROL:
+            by_offset = {record.offset: record for record in good}
+            events = []
+            for item in decoded.events:
+                if self._is_placed(item.event.symbol.encode()):
+                    events.append(item)
+                else:
+                    refused.append(self._misplaced(by_offset[item.offset], item.event.symbol))
+        refused = [*decoded.refused, *refused]
+        refused.sort(key=lambda item: item.offset)
+        return DecodedEvents(events, refused, decoded.skipped_unknown)
+
+    def _is_placed(self, key: bytes) -> bool:
+        placed = self._placed.get(key)
+        if placed is None:
+            if len(self._placed) >= _REMEMBERED:
+                self._placed.clear()
+            placed = self._placed[key] = (murmur2(key) & 0x7FFFFFFF) % self._partitions == self._partition
+        return placed
+
+    def _in_place(self, consumed: Sequence[ConsumerRecord]) -> tuple[list[ConsumerRecord], list[Refused]]:
+        good: list[ConsumerRecord] = []
+        refused: list[Refused] = []
+        keys = {record.key for record in consumed}
+        if all(key is None or self._is_placed(key) for key in keys):
+            return list(consumed), refused
+        for record in consumed:
+            if record.key is None or self._is_placed(record.key):
+                good.append(record)
+            else:
+                refused.append(self._misplaced(record, None))
+        return good, refused
+
+    def _without_strangers(
+        self, batch: TickBatch, consumed: Iterable[ConsumerRecord]
+    ) -> tuple[TickBatch, list[Refused]]:
+        """Take out whole records that hold a symbol of another partition number."""
+        strange = [code for code, symbol in enumerate(batch.symbols) if not self._is_placed(symbol.encode())]
+        if not strange:
+            return batch, []
+        offsets = np.unique(batch.offset[np.isin(batch.symbol, strange)])
+        gone = frozenset(offsets.tolist())
+        refused = [self._misplaced(record, "of the record") for record in consumed if record.offset in gone]
+        return batch.take(~np.isin(batch.offset, offsets)), refused
+
+    def _misplaced(self, record: ConsumerRecord, symbol: str | None) -> Refused:
+        what = f"key {record.key!r}" if symbol is None else f"symbol {symbol}"
+        detail = (
+            f"{what:.80} belongs to another partition than {self._partition} of {self._partitions}; "
+            "partition by Kafka's murmur2 of the symbol"
+        )
+        return Refused(
+            record.offset,
+            "misplaced",
+            detail,
+            record.value or b"",
+            record.key,
+            self._default,
+            record.timestamp * 1_000_000,
+        )
+
+
+def _columns(consumed: Sequence[ConsumerRecord]) -> tuple[list[bytes], list[int], list[int], list[bytes | None]]:
+    """Return values, offsets, timestamps (ns) and keys; an absent value is an empty one."""
+    return (
+        [record.value or b"" for record in consumed],
+        [record.offset for record in consumed],
+        [record.timestamp * 1_000_000 for record in consumed],
+        [record.key for record in consumed],
+    )
+
+
+def _codec_header(record: ConsumerRecord) -> str | None:
+    for name, value in record.headers:
+        if name == CODEC_HEADER:
+            return bytes(value).decode("ascii", "replace")
+    return None

@@ -1,0 +1,54 @@
+"""What can go wrong between this process and Kafka, by what has to be done about it.
+
+aiokafka's exceptions are translated into these at the boundary, so that the
+rest of the shell decides by meaning: go back and acquire again, or stop.
+"""
+
+from __future__ import annotations
+
+
+class KafkaShellError(Exception):
+    """Base of the errors of this package."""
+
+
+class FatalError(KafkaShellError):
+    """The process must stop; the text says why, and what to do about it."""
+
+
+class CommitUnknownError(KafkaShellError):
+    """A commit failed, or nobody knows whether it did.
+
+    Memory and producer are worthless now: the partition is acquired again,
+    and the broker says what was committed.
+    """
+
+
+class CommitRefusedError(CommitUnknownError):
+    """The broker refuses what the commit holds, and will refuse it again."""
+
+
+class FencedError(CommitUnknownError):
+    """Another producer has started with this partition's transactional id."""
+
+
+class RestoreError(KafkaShellError):
+    """A partition's state could not be read now; it is worth trying again."""
+
+
+class PositionLostError(KafkaShellError):
+    """A position no longer exists in its topic.
+
+    Parameters
+    ----------
+    topic : str
+        Name of the topic on the broker.
+    partition : int
+    position : int
+        Offset that was asked for.
+    """
+
+    def __init__(self, topic: str, partition: int, position: int) -> None:
+        super().__init__(f"{topic}/{partition} has no offset {position} any more")
+        self.topic = topic
+        self.partition = partition
+        self.position = position

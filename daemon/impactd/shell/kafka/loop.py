@@ -1,0 +1,366 @@
+"""The pipeline of one owned partition: fetch, decode, merge, apply, commit.
+
+Three tasks share one inbox:
+
+- *ticks* fetches and decodes, and waits when too much is undigested;
+- *events* does the same for orders, executions and control, so that ticks
+  catching up never delay an order;
+- *commits* takes what has arrived, applies it, and publishes the result.
+
+Decoding and applying run in a worker thread.  A lock keeps the inbox to one
+thread at a time; the engine is only touched by the third task.  While a
+commit is under way the next fetches are decoded.
+
+Commits keep a pace: one each `commit_interval_ms`, or `urgent_interval_ms`
+after the last one when an order, execution or control waits or a minute is
+over.  A transaction right after another would only wait at the broker.
+
+Quiet is not idle.  The partition is idle when a fetch has succeeded lately,
+everything up to the high watermark (not the last stable offset) has been
+taken in, and fetching is not paused.  Only then may the watermark move by
+the time since the last tick; the engine says how far, and whether it matters.
+
+When events apply in event time, ticks wait until the event topics have been
+read as far as they reached when the ticks arrived: an order that was
+published before a tick is then always there before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import structlog
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
+
+from impactd.core.inbox import EVENT_TOPICS, Inbox
+from impactd.core.messages import INPUT_TOPICS, Topic
+from impactd.core.ticks import TickBatch
+from impactd.shell.kafka.client import FETCH_WAIT_MS, KafkaSettings
+from impactd.shell.kafka.errors import CommitUnknownError, FatalError, PositionLostError
+from impactd.shell.kafka.tasks import run_together
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer
+
+    from impactd.core.engine import Commit, Engine
+    from impactd.core.settings import CoreSettings
+    from impactd.shell.kafka.commit import Committer, Encoder, Record
+    from impactd.shell.kafka.decode import Decoder
+    from impactd.shell.kafka.status import PartitionStatus
+
+T = TypeVar("T")
+
+#: A fetch that succeeded within this time is lately: several times its longest wait.
+_LATELY_S: Final = 10 * FETCH_WAIT_MS / 1000
+
+_POLL_MS: Final = 2 * FETCH_WAIT_MS
+
+
+class PartitionLoop:
+    """Runs one partition from restored state until it is told to leave or something fails.
+
+    Parameters
+    ----------
+    settings : KafkaSettings
+    core : CoreSettings
+    engine : Engine
+        Restored; belongs to the loop from here on.
+    ticks, events : AIOKafkaConsumer
+        Seeked to the engine's positions.
+    decoder : Decoder
+    encoder : Encoder
+    committer : Committer
+    executor : Executor
+    status : PartitionStatus
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        core: CoreSettings,
+        *,
+        engine: Engine,
+        ticks: AIOKafkaConsumer,
+        events: AIOKafkaConsumer,
+        decoder: Decoder,
+        encoder: Encoder,
+        committer: Committer,
+        executor: Executor,
+        status: PartitionStatus,
+    ) -> None:
+        self._settings = settings
+        self._in_event_time = core.apply == "in_event_time"
+        self._engine = engine
+        self._inbox = Inbox(core, engine.positions, engine.clocks)
+        self._ticks = ticks
+        self._events = events
+        self._decoder = decoder
+        self._encoder = encoder
+        self._committer = committer
+        self._executor = executor
+        self._status = status
+        partition = status.partition
+        self._where = {topic: TopicPartition(settings.topic(topic), partition) for topic in INPUT_TOPICS}
+        self._log = structlog.get_logger(__name__).bind(partition=partition, token=status.token)
+        #: Offsets up to which records are in the inbox.
+        self._taken_in = dict(engine.positions)
+        self._lock = asyncio.Lock()
+        self._leaving = asyncio.Event()
+        self._arrived = asyncio.Event()
+        self._events_moved = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._waiting = False
+        self._urgent = False
+        self._last_tick = asyncio.get_running_loop().time()
+        self._polled: tuple[int | None, float] = (None, 0.0)
+
+    def leave(self) -> None:
+        """Finish the commit under way, and end."""
+        self._leaving.set()
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Run until told to leave.
+
+        Raises
+        ------
+        CommitUnknownError
+            If memory and producer are worthless now.
+        FatalError
+            If the process must stop.
+        """
+        try:
+            await run_together(
+                self._commits(),
+                self._until_leaving(self._fetch_ticks()),
+                self._until_leaving(self._fetch_events()),
+            )
+        except (KafkaError, OSError) as error:
+            raise CommitUnknownError(f"a fetch failed: {error!r}") from error
+
+    async def skip(self, topic: Topic, first: int) -> None:
+        """Go on at offset `first` of a topic whose earlier records are gone; before `run`."""
+
+        def put() -> bool:
+            if topic is Topic.TICKS:
+                self._inbox.put_ticks(TickBatch.empty(), [], first)
+            else:
+                self._inbox.put_events(topic, [], [], first)
+            return self._inbox.urgent()
+
+        consumer = self._ticks if topic is Topic.TICKS else self._events
+        consumer.seek(self._where[topic], first)
+        consumer.resume(self._where[topic])
+        await self._put(put)
+        self._taken_in[topic] = first
+
+    async def _until_leaving(self, fetch: Coroutine[Any, Any, None]) -> None:
+        """Fetch until told to leave: the assignment changes then, while a commit may still finish."""
+        await run_together(fetch, self._wait(self._leaving))
+        await self._wait(asyncio.Event())
+
+    @staticmethod
+    async def _wait(event: asyncio.Event) -> None:
+        await event.wait()
+
+    # Fetching
+
+    async def _fetch_ticks(self) -> None:
+        where = self._where[Topic.TICKS]
+        while True:
+            await self._room.wait()
+            records, end = await self._fetch(self._ticks, (Topic.TICKS,), self._settings.max_poll_records)
+            if end[Topic.TICKS] == self._taken_in[Topic.TICKS]:
+                continue
+            if self._in_event_time:
+                await self._events_read_to_their_end()
+            if records[Topic.TICKS]:
+                self._last_tick = asyncio.get_running_loop().time()
+            await self._put_ticks(records[Topic.TICKS], end[Topic.TICKS])
+            if self._inbox.rows > self._settings.max_backlog_rows:
+                # What is buffered stays, because nobody asks for it before the partition is resumed.
+                self._ticks.pause(where)
+                self._status.paused = True
+                self._room.clear()
+
+    async def _put_ticks(self, records: list[Any], end: int) -> None:
+        started = time.monotonic()
+        decoded = await self._in_thread(self._decoder.ticks, records)
+        self._status.decode_seconds_total += time.monotonic() - started
+        self._status.refused.update(item.reason for item in decoded.refused)
+        self._status.skipped_unknown += decoded.skipped_unknown
+
+        def put() -> bool:
+            self._inbox.put_ticks(decoded.batch, decoded.refused, end)
+            return self._inbox.urgent()
+
+        await self._put(put)
+        self._taken_in[Topic.TICKS] = end
+
+    async def _fetch_events(self) -> None:
+        while True:
+            fetched, ends = await self._fetch(self._events, EVENT_TOPICS, None)
+            for topic in EVENT_TOPICS:
+                if ends[topic] == self._taken_in[topic]:
+                    continue
+                await self._put_events(topic, fetched[topic], ends[topic])
+            self._events_moved.set()
+
+    async def _put_events(self, topic: Topic, records: list[Any], end: int) -> None:
+        decoded = await self._in_thread(self._decoder.events, topic, records)
+        self._status.refused.update(item.reason for item in decoded.refused)
+        self._status.skipped_unknown += decoded.skipped_unknown
+
+        def put() -> bool:
+            self._inbox.put_events(topic, decoded.events, decoded.refused, end)
+            return self._inbox.urgent()
+
+        await self._put(put)
+        self._taken_in[topic] = end
+
+    async def _put(self, put: Callable[[], bool]) -> None:
+        async with self._lock:
+            self._urgent = await self._in_thread(put)
+            self._waiting = True
+        self._arrived.set()
+
+    async def _fetch(
+        self, consumer: AIOKafkaConsumer, topics: tuple[Topic, ...], limit: int | None
+    ) -> tuple[Mapping[Topic, list[Any]], Mapping[Topic, int]]:
+        """Return the next records of `topics`, and the offsets that follow them."""
+        places = [self._where[topic] for topic in topics if topic not in self._status.lost]
+        if not places:
+            await self._wait(asyncio.Event())
+        try:
+            fetched = await consumer.getmany(*places, timeout_ms=_POLL_MS, max_records=limit)
+        except OffsetOutOfRangeError as error:
+            where, position = next(iter(error.args[0].items()))
+            raise PositionLostError(where.topic, where.partition, position) from error
+        except TopicAuthorizationFailedError as error:
+            raise FatalError(
+                f"not allowed to read {error}: grant READ to this principal (impactd topics acls)"
+            ) from error
+        ends = {}
+        for topic in topics:
+            where = self._where[topic]
+            # Positions pass control records too, so that they reach the high watermark.
+            ends[topic] = await consumer.position(where)
+            self._observe(consumer, topic, where)
+        return {topic: fetched.get(self._where[topic], []) for topic in topics}, ends
+
+    def _observe(self, consumer: AIOKafkaConsumer, topic: Topic, where: TopicPartition) -> None:
+        high, stable = consumer.highwater(where), consumer.last_stable_offset(where)
+        if high is not None:
+            self._status.high_watermarks[topic] = high
+        if stable is not None:
+            self._status.stable_offsets[topic] = stable
+        if topic is Topic.TICKS:
+            # The wall clock may jump, so only a change of this timestamp is evidence of a fetch.
+            polled = consumer.last_poll_timestamp(where)
+            if polled != self._polled[0]:
+                self._polled = (polled, asyncio.get_running_loop().time())
+
+    async def _events_read_to_their_end(self) -> None:
+        """Return once the event topics are read as far as they reach now."""
+        topics = [topic for topic in EVENT_TOPICS if topic not in self._status.lost]
+        ends = await self._events.end_offsets([self._where[topic] for topic in topics])
+        while any(self._taken_in[topic] < ends[self._where[topic]] for topic in topics):
+            self._events_moved.clear()
+            await self._events_moved.wait()
+
+    # Committing
+
+    async def _commits(self) -> None:
+        loop = asyncio.get_running_loop()
+        last = 0.0
+        while not self._leaving.is_set():
+            idle_to = await self._due(last)
+            if self._leaving.is_set():
+                return
+            async with self._lock:
+                started = loop.time()
+                made = await self._in_thread(self._apply, idle_to)
+                self._status.apply_seconds_total += loop.time() - started
+            self._make_room()
+            if made is None:
+                continue
+            commit, records, taken = made
+            last = loop.time()
+            await self._committer.publish(records)
+            self._committed(commit, taken, loop.time() - last, idle=idle_to is not None)
+
+    async def _due(self, last: float) -> int | None:
+        """Wait until a commit is due; return the watermark to move to if it is an idle move."""
+        loop = asyncio.get_running_loop()
+        while not self._leaving.is_set():
+            pace = self._settings.urgent_interval_ms if self._urgent else self._settings.commit_interval_ms
+            wait = last + pace / 1000 - loop.time()
+            if self._waiting and wait <= 0:
+                return None
+            if not self._waiting:
+                wait = self._settings.idle_after_ms / 1000
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout(wait):
+                    await self._arrived.wait()
+            except TimeoutError:
+                if not self._waiting:
+                    idle_to = await self._idle_target()
+                    if idle_to is not None:
+                        return idle_to
+        return None
+
+    def _apply(self, idle_to: int | None) -> tuple[Commit, list[Record], tuple[int, int]] | None:
+        """Take what has arrived, apply it and encode the result. Runs in the worker thread."""
+        inputs = self._inbox.take(idle_to=idle_to)
+        self._waiting = inputs is not None and self._inbox.rows > 0
+        self._urgent = self._inbox.urgent()
+        if inputs is None:
+            return None
+        commit = self._engine.apply(inputs)
+        read = sum(to - start for start, to in inputs.spans.values())
+        return commit, self._encoder.records(commit, self._engine.commit_seq), (read, len(inputs.ticks))
+
+    def _make_room(self) -> None:
+        if self._status.paused and self._inbox.rows < self._settings.max_backlog_rows // 2:
+            self._ticks.resume(self._where[Topic.TICKS])
+            self._status.paused = False
+            self._room.set()
+
+    def _committed(self, commit: Commit, taken: tuple[int, int], seconds: float, *, idle: bool) -> None:
+        status = self._status
+        status.commits += 1
+        status.commit_seq = self._engine.commit_seq
+        status.positions = dict(self._engine.positions)
+        status.records += taken[0]
+        status.rows += taken[1]
+        status.outputs.update(output.topic for output in commit.outputs)
+        status.idle_moves += idle
+        status.commit_seconds = seconds
+        status.commit_seconds_total += seconds
+        status.last_commit = time.monotonic()
+        status.last_tick = self._last_tick
+        self._log.debug("committed", seq=status.commit_seq, rows=taken[1], seconds=round(seconds, 4))
+
+    async def _idle_target(self) -> int | None:
+        """Return the watermark that this partition may move to because it is idle, if it is and that matters."""
+        now = asyncio.get_running_loop().time()
+        high = self._status.high_watermarks.get(Topic.TICKS)
+        caught_up = high is not None and self._taken_in[Topic.TICKS] == high
+        if not caught_up or self._status.paused or now - self._polled[1] > _LATELY_S:
+            return None
+        if self._in_event_time:
+            await self._events_read_to_their_end()
+            if self._waiting:
+                return None
+        elapsed_ns = int((now - self._last_tick) * 1e9)
+        return self._engine.idle_target(elapsed_ns, time.time_ns())
+
+    async def _in_thread(self, function: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)

@@ -1,0 +1,70 @@
+"""A position that retention has deleted: never a silent jump.
+
+The loss is said where it will be acted on and remembered: a halt of all
+orders goes into the partition's own control topic, through the partition's
+own producer.  It is an input like any other, so it is journalled, publishes
+an alert, and is lifted by a resume.  The topic then stays where it is, or
+goes on from its earliest record, as `kafka.lost_position` says; the gap shows
+in the journal as a span without records.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from impactd.core.messages import Topic
+from impactd.shell.kafka.client import KafkaSettings
+from impactd.shell.kafka.commit import Committer, Record
+from impactd.shell.kafka.errors import FatalError, PositionLostError, RestoreError
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer
+
+
+async def announce_loss(
+    settings: KafkaSettings, committer: Committer, partition: int, loss: PositionLostError, ts_event: int
+) -> None:
+    """Publish the halt that a lost position brings, at event time `ts_event` (ns).
+
+    Raises
+    ------
+    CommitUnknownError
+        If it is not known to stand.
+    """
+    halt = {
+        "type": "halt",
+        "scope": "*",
+        "reason": f"position_lost: {loss}",
+        "ts_event": ts_event,
+    }
+    record = Record(settings.topic(Topic.CONTROL), partition, b"*", orjson.dumps(halt))
+    await committer.publish([record])
+
+
+def may_skip(settings: KafkaSettings, topic: Topic) -> bool:
+    """Say whether a topic goes on behind the gap; control always does, or the halt would never be read."""
+    return settings.lost_position == "skip" or topic is Topic.CONTROL
+
+
+async def first_after_loss(consumer: AIOKafkaConsumer, where: TopicPartition, position: int) -> int:
+    """Return the earliest offset that is left.
+
+    Raises
+    ------
+    FatalError
+        If the topic ends before the position: it has been made anew.
+    """
+    try:
+        first = int((await consumer.beginning_offsets([where]))[where])
+    except (KafkaError, OSError) as error:
+        raise RestoreError(f"{where.topic}/{where.partition} does not answer: {error!r}") from error
+    if first < position:
+        raise FatalError(
+            f"{where.topic}/{where.partition} ends before offset {position}, which was applied already: the topic was "
+            "deleted and made anew; begin again in a new environment (kafka.environment)"
+        )
+    return first

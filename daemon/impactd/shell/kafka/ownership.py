@@ -1,0 +1,339 @@
+"""Who may speak for a partition, and what it must do first.
+
+The group assigns partition numbers, but aiokafka does not fence by group
+generation, so an assignment alone gives no right to publish.  Ownership is
+won at the broker, by steps:
+
+0. The rebalance listener only marks: it pauses the partition, takes a new
+   token, and starts a task.  While a listener runs no heartbeat is sent, so
+   it never waits for anything.
+1. The task starts the partition's producer.  The broker thereby fences the
+   previous owner and settles its open transaction.
+2. It reads the state to its end, takes the positions from it, seeks both
+   consumers and resumes.  An empty state begins with a genesis commit.
+3. The loop runs.  Memory counts only after a commit: on any failure or
+   unknown outcome both memory and producer are dropped, and it is step 1
+   again, but only after the group has confirmed this member, so that a
+   process that was asleep does not fence its successor.
+4. Whatever was fetched under an older token is dropped: it belongs to a loop
+   that has ended before its successor seeks.
+5. Fenced five times in a minute, the process gives up: somebody else runs
+   with the same environment and group.
+
+On revocation the commit under way may finish within a deadline; then the
+loop is cancelled and the producer closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from aiokafka import TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
+
+from impactd.core.engine import Engine
+from impactd.core.messages import INPUT_TOPICS, Topic
+from impactd.core.saved import StateMismatchError
+from impactd.shell.kafka.client import KafkaSettings, partition_producer
+from impactd.shell.kafka.commit import Committer, Encoder
+from impactd.shell.kafka.decode import Decoder
+from impactd.shell.kafka.errors import (
+    CommitRefusedError,
+    CommitUnknownError,
+    FatalError,
+    FencedError,
+    PositionLostError,
+    RestoreError,
+)
+from impactd.shell.kafka.loop import PartitionLoop
+from impactd.shell.kafka.lost import announce_loss, first_after_loss, may_skip
+from impactd.shell.kafka.restore import genesis_positions, read_state
+from impactd.shell.kafka.status import PartitionStatus, Phase, Status
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+    from impactd.core.settings import CoreSettings
+    from impactd.wire.codec import Limits
+
+#: Backoff after a failure: doubled each time, from the first to the last.
+_FIRST_BACKOFF_S: Final = 0.1
+_LAST_BACKOFF_S: Final = 5.0
+
+#: Fenced so often within a minute means that another process claims the same transactional id.
+_FENCED_AT_MOST: Final = 5
+
+#: The broker refuses the same commit so often before the process gives up: permissions may be on their way.
+_REFUSED_AT_MOST: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """What the partitions of one process share."""
+
+    settings: KafkaSettings
+    core: CoreSettings
+    limits: Limits
+    ticks: AIOKafkaConsumer
+    events: AIOKafkaConsumer
+    partitions: Mapping[Topic, int]
+    executor: Executor
+
+
+class Ownership:
+    """One assignment of one partition number: from its token to its revocation.
+
+    Parameters
+    ----------
+    clients : Clients
+    status : Status
+        Of the process; the partition enters itself.
+    partition : int
+    token : int
+    before : asyncio.Task or None
+        The task of this partition's previous token, which must have ended first.
+    """
+
+    def __init__(
+        self, clients: Clients, status: Status, partition: int, token: int, before: asyncio.Task[None] | None
+    ) -> None:
+        self._clients = clients
+        self._settings = clients.settings
+        self._process = status
+        self._status = PartitionStatus(partition, token)
+        status.partitions[partition] = self._status
+        self.partition = partition
+        self._before = before
+        self._log = structlog.get_logger(__name__).bind(partition=partition, token=token)
+        self._where = {topic: TopicPartition(self._settings.topic(topic), partition) for topic in INPUT_TOPICS}
+        self._leaving = asyncio.Event()
+        self._loop: PartitionLoop | None = None
+        self._fenced: deque[float] = deque(maxlen=_FENCED_AT_MOST)
+        self._refused = 0
+        self._failures = 0
+        self._commits_before = 0
+        self._unannounced: PositionLostError | None = None
+        self._clock = 0
+
+    @property
+    def status(self) -> PartitionStatus:
+        """What observers see."""
+        return self._status
+
+    def leave(self) -> None:
+        """Let the commit under way finish, then end."""
+        self._status.phase = Phase.LEAVING
+        self._leaving.set()
+        if self._loop is not None:
+            self._loop.leave()
+
+    async def run(self) -> None:
+        """Own the partition until told to leave or cancelled.
+
+        Raises
+        ------
+        FatalError
+            If the process must stop.
+        """
+        try:
+            if self._before is not None:
+                await asyncio.wait([self._before])
+            while not self._leaving.is_set():
+                try:
+                    await self._own()
+                except PositionLostError as error:
+                    self._lose(error)
+                except (CommitUnknownError, RestoreError) as error:
+                    await self._recover(error)
+                except StateMismatchError as error:
+                    raise FatalError(str(error)) from error
+        finally:
+            if self._process.partitions.get(self.partition) is self._status:
+                del self._process.partitions[self.partition]
+
+    async def _own(self) -> None:
+        """Acquire, restore and run once."""
+        settings, clients = self._settings, self._clients
+        self._status.phase = Phase.ACQUIRING
+        started = time.monotonic()
+        committer = await self._acquire()
+        try:
+            await self._announce(committer)
+            self._status.phase = Phase.RESTORING
+            items = await read_state(settings, self.partition, stall_s=settings.transaction_timeout_ms / 1000 * 2)
+            engine = Engine(clients.core, partition=self.partition, partitions=clients.partitions[Topic.TICKS])
+            encoder = Encoder(settings, self.partition, clients.partitions)
+            if items:
+                await asyncio.get_running_loop().run_in_executor(clients.executor, engine.load, items)
+            else:
+                positions = await genesis_positions(settings, clients.events, self.partition)
+                await committer.publish(encoder.records(engine.genesis(positions), engine.commit_seq))
+            if self._leaving.is_set():
+                return
+            loop = PartitionLoop(
+                settings,
+                clients.core,
+                engine=engine,
+                ticks=clients.ticks,
+                events=clients.events,
+                decoder=Decoder(settings, clients.limits, self.partition, clients.partitions[Topic.TICKS]),
+                encoder=encoder,
+                committer=committer,
+                executor=clients.executor,
+                status=self._status,
+            )
+            self._clock = engine.clocks[Topic.TICKS]
+            self._seek(engine.positions)
+            await self._skip(loop)
+            self._status.positions = dict(engine.positions)
+            self._status.commit_seq = engine.commit_seq
+            self._status.restored_keys = len(items)
+            self._status.restore_seconds = time.monotonic() - started
+            self._status.phase = Phase.RUNNING
+            self._log.info(
+                "partition owned",
+                seconds=round(self._status.restore_seconds, 3),
+                keys=len(items),
+                seq=engine.commit_seq,
+                positions={topic.value: at for topic, at in engine.positions.items()},
+            )
+            self._loop = loop
+            await loop.run()
+        finally:
+            self._loop = None
+            self._pause()
+            await committer.close(settings.revoke_timeout_ms / 1000)
+
+    async def _acquire(self) -> Committer:
+        """Start the partition's producer, which fences the one before and settles its transaction."""
+        deadline_s = self._settings.transaction_timeout_ms / 1000
+        producer = partition_producer(self._settings, self.partition)
+        committer = Committer(producer, deadline_s)
+        try:
+            # The broker may have to wait out the previous owner's transaction.
+            async with asyncio.timeout(2 * deadline_s):
+                await producer.start()
+                await self._check_partitions(producer)
+        except BaseException as error:
+            await committer.close(self._settings.revoke_timeout_ms / 1000)
+            if isinstance(error, TimeoutError | KafkaError | OSError):
+                raise CommitUnknownError(f"the producer does not start: {error!r}") from error
+            raise
+        return committer
+
+    async def _check_partitions(self, producer: AIOKafkaProducer) -> None:
+        for topic, expected in self._clients.partitions.items():
+            found = len(await producer.partitions_for(self._settings.topic(topic)))
+            if found != expected:
+                raise FatalError(
+                    f"{self._settings.topic(topic)} had {expected} partitions and now has {found}: symbols have moved "
+                    "between partitions; begin again in a new environment with the new number"
+                )
+
+    def _seek(self, positions: Mapping[Topic, int]) -> None:
+        try:
+            for topic, where in self._where.items():
+                consumer = self._consumer(topic)
+                consumer.seek(where, positions[topic])
+                if topic not in self._status.lost:
+                    consumer.resume(where)
+        except IllegalStateError as error:
+            raise CommitUnknownError("the partition was taken away while it was restored") from error
+
+    def _pause(self) -> None:
+        for topic, where in self._where.items():
+            # Where the assignment has gone there is nothing to pause.
+            with contextlib.suppress(IllegalStateError):
+                self._consumer(topic).pause(where)
+        self._status.paused = False
+
+    def _consumer(self, topic: Topic) -> AIOKafkaConsumer:
+        return self._clients.ticks if topic is Topic.TICKS else self._clients.events
+
+    # What follows a failure
+
+    async def _recover(self, error: CommitUnknownError | RestoreError) -> None:
+        """Back off, and return when the group has confirmed this member; count what must not go on for ever."""
+        self._status.failures += 1
+        if self._status.commits > self._commits_before:
+            self._commits_before = self._status.commits
+            self._failures = self._refused = 0
+        self._failures += 1
+        self._status.phase = Phase.ACQUIRING
+        backoff = min(_LAST_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** min(self._failures - 1, 10))
+        self._log.warning("partition dropped, acquiring it again", reason=str(error), backoff_s=backoff)
+        self._count(error)
+        await self._sleep(backoff)
+        while not self._leaving.is_set() and not await self._is_member():
+            await self._sleep(self._settings.heartbeat_interval_ms / 1000)
+
+    def _count(self, error: Exception) -> None:
+        now = time.monotonic()
+        if isinstance(error, FencedError):
+            self._process.fenced += 1
+            self._fenced.append(now)
+            if len(self._fenced) == _FENCED_AT_MOST and now - self._fenced[0] < 60:
+                raise FatalError(
+                    f"partition {self.partition} was fenced {_FENCED_AT_MOST} times in a minute: another process uses "
+                    f"transactional id {self._settings.transactional_id(self.partition)}; give each deployment its own "
+                    "kafka.environment or kafka.group"
+                ) from error
+        self._refused += isinstance(error, CommitRefusedError)
+        if self._refused >= _REFUSED_AT_MOST:
+            raise FatalError(
+                f"partition {self.partition}: {error}. Nothing was published and no position has moved; compare "
+                "the topics (impactd topics check) and permissions (impactd topics acls)"
+            ) from error
+
+    async def _is_member(self) -> bool:
+        """Ask the group's coordinator whether this process still holds the partition.
+
+        A commit of group offsets is what the coordinator checks against
+        member and generation; the offset itself only serves lag tools.
+        """
+        where = self._where[Topic.TICKS]
+        position = self._status.positions.get(Topic.TICKS, 0)
+        try:
+            async with asyncio.timeout(self._settings.session_timeout_ms / 1000):
+                await self._clients.ticks.commit({where: position})
+        except (KafkaError, OSError, TimeoutError) as error:
+            self._log.info("not confirmed by the group yet", reason=repr(error))
+            return False
+        return True
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait, but not beyond the order to leave."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._leaving.wait()
+
+    def _lose(self, loss: PositionLostError) -> None:
+        """Note a position that is gone; the next acquisition announces it."""
+        topic = next(role for role, where in self._where.items() if where.topic == loss.topic)
+        self._status.lost[topic] = loss.position
+        self._status.failures += 1
+        self._unannounced = loss
+        self._log.error("position lost", topic=loss.topic, position=loss.position, policy=self._settings.lost_position)
+
+    async def _announce(self, committer: Committer) -> None:
+        if self._unannounced is not None:
+            # A recorded day has a time of its own; a halt stamped now would wait for ever.
+            ts_event = self._clock if self._clients.core.apply == "in_event_time" else time.time_ns()
+            await announce_loss(self._settings, committer, self.partition, self._unannounced, ts_event)
+            self._unannounced = None
+
+    async def _skip(self, loop: PartitionLoop) -> None:
+        for topic in [topic for topic in self._status.lost if may_skip(self._settings, topic)]:
+            position = self._status.lost[topic]
+            first = await first_after_loss(self._consumer(topic), self._where[topic], position)
+            await loop.skip(topic, first)
+            del self._status.lost[topic]
+            self._log.warning("position skipped", topic=topic.value, position=position, first=first)

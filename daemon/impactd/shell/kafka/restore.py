@@ -1,0 +1,119 @@
+"""Reading a partition's state, and where to begin when there is none.
+
+The state topic's partition is read from its first record to the high
+watermark as it stands after the previous owner was fenced: by then its last
+transaction is committed or aborted, and nobody else may write.  It is read
+by a consumer of its own, in a task of its own, so that heartbeats go on
+however long it takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from impactd.core.messages import INPUT_TOPICS, Topic
+from impactd.shell.kafka.client import KafkaSettings, manual_consumer
+from impactd.shell.kafka.errors import RestoreError
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer
+
+#: Records turned into objects at a time: some 10 ms of the event loop.
+_CHUNK: Final = 2_000
+
+_POLL_MS: Final = 500
+
+
+async def read_state(settings: KafkaSettings, partition: int, stall_s: float) -> dict[str, bytes]:
+    """Return the last value of every live state key of `partition`.
+
+    Parameters
+    ----------
+    settings : KafkaSettings
+    partition : int
+    stall_s : float
+        Without progress for so long the attempt is given up.
+
+    Raises
+    ------
+    RestoreError
+        If the topic cannot be read to its end now.
+    """
+    where = TopicPartition(settings.topic(Topic.STATE), partition)
+    consumer = manual_consumer(settings)
+    try:
+        async with asyncio.timeout(stall_s):
+            await consumer.start()
+            consumer.assign([where])
+            first = (await consumer.beginning_offsets([where]))[where]
+            consumer.seek(where, first)
+        return await _drain(consumer, where, stall_s)
+    except TimeoutError as error:
+        raise RestoreError(f"{where.topic}/{partition} does not answer") from error
+    except (KafkaError, OSError) as error:
+        raise RestoreError(f"{where.topic}/{partition} cannot be read: {error!r}") from error
+    finally:
+        await consumer.stop()
+
+
+async def _drain(consumer: AIOKafkaConsumer, where: TopicPartition, stall_s: float) -> dict[str, bytes]:
+    loop = asyncio.get_running_loop()
+    items: dict[str, bytes] = {}
+    end: int | None = None
+    position, moved = -1, loop.time()
+    while end is None or position < end:
+        fetched = await consumer.getmany(where, timeout_ms=_POLL_MS, max_records=_CHUNK)
+        for record in fetched.get(where, ()):
+            key = record.key.decode()
+            if record.value is None:
+                items.pop(key, None)
+            else:
+                items[key] = record.value
+        if end is None:
+            # The high watermark, not the last stable offset: what an open transaction hides must not be missed.
+            end = consumer.highwater(where)
+        reached = await consumer.position(where)
+        if reached > position:
+            position, moved = reached, loop.time()
+        elif loop.time() - moved > stall_s:
+            raise RestoreError(
+                f"{where.topic}/{where.partition} stands still at offset {position} of {end}: "
+                "somebody else has an open transaction there"
+            )
+        # Buffered records come without a pause; the heartbeat needs one.
+        await asyncio.sleep(0)
+    return items
+
+
+async def genesis_positions(settings: KafkaSettings, consumer: AIOKafkaConsumer, partition: int) -> Mapping[Topic, int]:
+    """Return where a partition without state begins: ticks as configured, the others at the earliest.
+
+    Parameters
+    ----------
+    settings : KafkaSettings
+    consumer : AIOKafkaConsumer
+        Any consumer that is started.
+    partition : int
+    """
+    where = {topic: TopicPartition(settings.topic(topic), partition) for topic in INPUT_TOPICS}
+    try:
+        first = await consumer.beginning_offsets(list(where.values()))
+        positions = {topic: first[place] for topic, place in where.items()}
+        if settings.start != "earliest":
+            positions[Topic.TICKS] = await _ticks_start(settings, consumer, where[Topic.TICKS])
+    except (KafkaError, OSError) as error:
+        raise RestoreError(f"the input topics of partition {partition} do not answer: {error!r}") from error
+    return positions
+
+
+async def _ticks_start(settings: KafkaSettings, consumer: AIOKafkaConsumer, where: TopicPartition) -> int:
+    if isinstance(settings.start, int):
+        found = await consumer.offsets_for_times({where: settings.start // 1_000_000})
+        if found[where] is not None:
+            return int(found[where].offset)
+    return int((await consumer.end_offsets([where]))[where])

@@ -1,0 +1,233 @@
+"""The service as one process: clients, assignments, signals, and its end.
+
+It ends in one of three ways: told to (it drains: commits under way finish,
+producers close, the group is left), by a second signal (at once: the broker
+settles what was open), or because a task failed.  No exception of a task is
+swallowed: the first one is logged, the process drains, and the exit code
+says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from aiokafka import TopicPartition
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
+
+from impactd.core.messages import Topic
+from impactd.core.settings import CoreSettings
+from impactd.shell.kafka.client import KafkaSettings, manual_consumer, ticks_consumer
+from impactd.shell.kafka.errors import FatalError
+from impactd.shell.kafka.listener import Assignments
+from impactd.shell.kafka.ownership import Clients
+from impactd.shell.kafka.status import Status
+from impactd.shell.kafka.tasks import end
+from impactd.shell.kafka.topics import partition_counts
+from impactd.wire.codec import Limits
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_HURRIED: Final = 130
+
+#: A partition number that no topic has: asking for it fetches nothing, and raises what the group has to say.
+_NO_PARTITION: Final = 2**31 - 1
+
+_log = structlog.get_logger(__name__)
+
+
+class Service:
+    """The live service.
+
+    Parameters
+    ----------
+    settings : KafkaSettings
+    core : CoreSettings
+    limits : Limits, optional
+        Bounds on input records.
+
+    Examples
+    --------
+    ::
+
+        service = Service(settings, core)
+        exit_code = asyncio.run(service.run(signals=True))
+    """
+
+    def __init__(self, settings: KafkaSettings, core: CoreSettings, limits: Limits | None = None) -> None:
+        self._settings = settings
+        self._core = core
+        self._limits = limits or Limits(settings.max_message_bytes, core.books.max_levels)
+        self._status = Status()
+        self._stop = asyncio.Event()
+        self._error: BaseException | None = None
+
+    @property
+    def status(self) -> Status:
+        """What the service is doing now, as a copy that stands still."""
+        return self._status.snapshot()
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why the service has stopped by itself, if it has."""
+        return self._error
+
+    def stop(self) -> None:
+        """Drain and end; `run` then returns."""
+        self._stop.set()
+
+    async def run(self, *, signals: bool = False) -> int:
+        """Run until told to stop, or until something fails.
+
+        Parameters
+        ----------
+        signals : bool, optional
+            Handle SIGTERM and SIGINT: the first drains, the second leaves at once.
+
+        Returns
+        -------
+        int
+            Exit code: 0 after an ordered end, 1 after a failure.
+        """
+        with contextlib.ExitStack() as stack:
+            if signals:
+                stack.callback(self._handle_signals())
+            try:
+                await self._run()
+            except FatalError as error:
+                self._fail(error)
+        if self._error is not None:
+            return EXIT_FAILED
+        _log.info("service ended")
+        return EXIT_OK
+
+    async def _run(self) -> None:
+        settings = self._settings
+        counts = await partition_counts(settings)
+        workers = min(counts[Topic.TICKS], (os.cpu_count() or 1) + 1)
+        executor = ThreadPoolExecutor(workers, thread_name_prefix="impactd")
+        ticks, events = ticks_consumer(settings), manual_consumer(settings)
+        clients = Clients(settings, self._core, self._limits, ticks, events, counts, executor)
+        assignments = Assignments(clients, self._status, self._fail)
+        helpers: list[asyncio.Task[None]] = []
+        try:
+            await self._start(ticks, events)
+            # Subscribed only now: a start that is subscribed already would wait for the first assignment.
+            ticks.subscribe([settings.topic(Topic.TICKS)], listener=assignments)
+            _log.info(
+                "service started", bootstrap=settings.bootstrap, group=settings.group, partitions=counts[Topic.TICKS]
+            )
+            helpers = [
+                self._helper(self._watch_group(ticks)),
+                self._helper(self._commit_group_offsets(ticks, assignments)),
+            ]
+            await self._stop.wait()
+        finally:
+            await self._drain(assignments, helpers, ticks, events)
+            executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _start(self, *consumers: AIOKafkaConsumer) -> None:
+        try:
+            async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
+                for consumer in consumers:
+                    await consumer.start()
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise FatalError(f"no broker answers at {self._settings.bootstrap}: {error!r}") from error
+
+    async def _drain(
+        self,
+        assignments: Assignments,
+        helpers: list[asyncio.Task[None]],
+        ticks: AIOKafkaConsumer,
+        events: AIOKafkaConsumer,
+    ) -> None:
+        self._status.draining = True
+        within_s = self._settings.drain_timeout_ms / 1000
+        deadline = time.monotonic() + within_s
+        if not await assignments.drain(within_s * 0.75):
+            _log.warning("some partitions did not end in order; their transactions are settled by the next owner")
+        await end(*helpers)
+        for consumer in (ticks, events):
+            try:
+                async with asyncio.timeout(max(0.5, deadline - time.monotonic())):
+                    await consumer.stop()
+            except (KafkaError, OSError, TimeoutError) as error:
+                _log.warning("a consumer did not close in order", reason=repr(error))
+
+    # Helpers
+
+    def _helper(self, work: object) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type]
+        task.add_done_callback(self._helper_ended)
+        return task
+
+    def _helper_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """Note why the process must stop, once, and stop it."""
+        if self._error is None:
+            self._error = error
+            self._status.error = str(error) or repr(error)
+            known = isinstance(error, FatalError)
+            _log.critical("service fails", reason=self._status.error, exc_info=None if known else error)
+        self._stop.set()
+
+    async def _watch_group(self, ticks: AIOKafkaConsumer) -> None:
+        """Raise what the group's coordinator has to say even while no partition is owned or all are restoring."""
+        nowhere = TopicPartition(self._settings.topic(Topic.TICKS), _NO_PARTITION)
+        while True:
+            try:
+                await ticks.getmany(nowhere, timeout_ms=self._settings.heartbeat_interval_ms)
+            except GroupAuthorizationFailedError as error:
+                raise FatalError(
+                    f"not allowed to join group {self._settings.group}: grant READ on it (impactd topics acls)"
+                ) from error
+            except KafkaError as error:
+                raise FatalError(f"the group's coordination failed: {error!r}") from error
+
+    async def _commit_group_offsets(self, ticks: AIOKafkaConsumer, assignments: Assignments) -> None:
+        """Commit group offsets now and then, for lag tools; they are never read back."""
+        topic = self._settings.topic(Topic.TICKS)
+        while True:
+            await asyncio.sleep(self._settings.group_commit_interval_ms / 1000)
+            offsets: Mapping[TopicPartition, int] = {
+                TopicPartition(topic, partition): ownership.status.positions[Topic.TICKS]
+                for partition, ownership in assignments.owned.items()
+                if Topic.TICKS in ownership.status.positions
+            }
+            if offsets:
+                with contextlib.suppress(KafkaError, OSError, TimeoutError):
+                    async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
+                        await ticks.commit(offsets)
+
+    def _handle_signals(self) -> Callable[[], None]:
+        loop = asyncio.get_running_loop()
+        handled = (signal.SIGTERM, signal.SIGINT)
+
+        def handle(received: signal.Signals) -> None:
+            if self._stop.is_set():
+                _log.warning("left at once by a second signal", signal=received.name)
+                os._exit(EXIT_HURRIED)
+            _log.info("draining", signal=received.name)
+            self.stop()
+
+        for number in handled:
+            loop.add_signal_handler(number, handle, number)
+
+        def restore() -> None:
+            for number in handled:
+                loop.remove_signal_handler(number)
+
+        return restore

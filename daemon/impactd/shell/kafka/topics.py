@@ -1,0 +1,279 @@
+"""The topics that the service needs, made and compared by aiokafka's admin client.
+
+What `topics_spec` says is the whole truth: `create_topics` makes what is
+missing and changes nothing that exists, `check_topics` lists every difference
+with its remedy, and `required_acls` lists what the principal must be allowed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from impactd.core.messages import INPUT_TOPICS, Topic
+from impactd.shell.kafka.client import KafkaSettings, client_options
+from impactd.shell.kafka.errors import FatalError
+
+#: Topics whose partition number is the unit of ownership: inputs, and what is written per owner.
+OWNED_TOPICS: Final = (*INPUT_TOPICS, Topic.STATE, Topic.JOURNAL)
+
+_COMPACTED: Final = frozenset({Topic.STATE, Topic.PLANS_LATEST})
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic as it should be.
+
+    Attributes
+    ----------
+    role : Topic
+    name : str
+    partitions : int
+    replication_factor : int
+    config : mapping of str to str
+        Only what this service relies on.
+    """
+
+    role: Topic
+    name: str
+    partitions: int
+    replication_factor: int
+    config: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One way in which a topic is not as it should be.
+
+    Attributes
+    ----------
+    topic : str
+    what : str
+        ``missing``, ``partitions``, ``replication`` or the name of a setting.
+    found, wanted : str
+    remedy : str
+    """
+
+    topic: str
+    what: str
+    found: str
+    wanted: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.topic}: {self.what} is {self.found}, should be {self.wanted}; {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True)
+class Acl:
+    """A permission that the principal of the service needs."""
+
+    resource: str
+    name: str
+    operations: tuple[str, ...]
+    why: str
+
+
+def topics_spec(settings: KafkaSettings) -> tuple[TopicSpec, ...]:
+    """Return every topic of the service, in the order of `Topic`."""
+    return tuple(_spec(settings, role) for role in Topic)
+
+
+def _spec(settings: KafkaSettings, role: Topic) -> TopicSpec:
+    wanted = settings.topic_settings
+    config = {
+        "min.insync.replicas": str(wanted.min_insync_replicas),
+        "max.message.bytes": str(max(settings.max_message_bytes + 65_536, 1_048_588)),
+        # The timestamps of inputs are the senders': clock skew and recorded days are judged by them.
+        "message.timestamp.type": "CreateTime",
+    }
+    if role in _COMPACTED:
+        config |= {
+            "cleanup.policy": "compact",
+            "min.cleanable.dirty.ratio": str(wanted.compacted_dirty_ratio),
+            "segment.bytes": str(wanted.compacted_segment_bytes),
+            "segment.ms": str(wanted.compacted_segment_ms),
+            "max.compaction.lag.ms": str(wanted.compacted_max_lag_ms),
+            "delete.retention.ms": str(wanted.delete_retention_ms),
+        }
+    else:
+        config |= {"cleanup.policy": "delete", "retention.ms": str(_retention_ms(settings, role))}
+    return TopicSpec(role, settings.topic(role), wanted.partitions, wanted.replication_factor, config)
+
+
+def _retention_ms(settings: KafkaSettings, role: Topic) -> int:
+    wanted = settings.topic_settings
+    if role is Topic.DLQ:
+        return wanted.dlq_retention_ms
+    if role in INPUT_TOPICS or role is Topic.JOURNAL:
+        return wanted.input_retention_ms
+    return wanted.output_retention_ms
+
+
+@asynccontextmanager
+async def admin_client(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Yield a started admin client.
+
+    Raises
+    ------
+    FatalError
+        If no broker answers.
+    """
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    try:
+        async with asyncio.timeout(settings.request_timeout_ms / 1000):
+            await admin.start()
+    except (KafkaError, OSError, TimeoutError) as error:
+        await admin.close()
+        raise FatalError(f"no broker answers at {settings.bootstrap}: start one, or mend kafka.bootstrap") from error
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def create_topics(settings: KafkaSettings) -> tuple[str, ...]:
+    """Make the topics that are missing and return their names; leave those that exist alone.
+
+    Raises
+    ------
+    FatalError
+        If the broker will not make one; the text says which and why.
+    """
+    async with admin_client(settings) as admin:
+        there = set(await admin.list_topics())
+        missing = [spec for spec in topics_spec(settings) if spec.name not in there]
+        if not missing:
+            return ()
+        new = [NewTopic(s.name, s.partitions, s.replication_factor, topic_configs=dict(s.config)) for s in missing]
+        try:
+            answer = await admin.create_topics(new)
+        except KafkaError as error:
+            raise FatalError(f"topics cannot be made: {error!r}") from error
+        for name, code, *text in answer.topic_errors:
+            if code and for_code(code) is not TopicAlreadyExistsError:
+                raise FatalError(f"{name} cannot be made: {for_code(code).__name__}: {(text or [''])[0]}")
+        await _until_known(admin, {spec.name for spec in missing}, settings.request_timeout_ms / 1000)
+        return tuple(spec.name for spec in missing)
+
+
+async def _until_known(admin: AIOKafkaAdminClient, names: set[str], within_s: float) -> None:
+    """Wait until every partition of `names` has a leader: metadata follow creation."""
+    try:
+        async with asyncio.timeout(within_s):
+            while True:
+                known = await admin.describe_topics(sorted(names))
+                ready = {
+                    t["topic"]
+                    for t in known
+                    if not t["error_code"] and all(not p["error_code"] for p in t["partitions"])
+                }
+                if ready >= names:
+                    return
+                await asyncio.sleep(0.05)
+    except TimeoutError as error:
+        raise FatalError(f"the topics were made, but have no leaders after {within_s:.0f} s") from error
+
+
+async def partition_counts(settings: KafkaSettings) -> dict[Topic, int]:
+    """Return the number of partitions of each topic.
+
+    Raises
+    ------
+    FatalError
+        If a topic is missing, or the topics that must have the same number of partitions do not.
+    """
+    async with admin_client(settings) as admin:
+        # Asked for all, since asking for one by name may make it.
+        described = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+    names = {role: settings.topic(role) for role in Topic}
+    missing = [name for name in names.values() if name not in described]
+    if missing:
+        raise FatalError(f"missing topics: {', '.join(missing)}; make them with impactd topics create")
+    counts = {role: described[name] for role, name in names.items()}
+    if len({counts[role] for role in OWNED_TOPICS}) > 1:
+        found = ", ".join(f"{names[role]} {counts[role]}" for role in OWNED_TOPICS)
+        raise FatalError(f"these topics must have the same number of partitions: {found}; make them anew")
+    return counts
+
+
+async def check_topics(settings: KafkaSettings) -> list[Difference]:
+    """Return every difference between the topics on the broker and `topics_spec`."""
+    specs = topics_spec(settings)
+    async with admin_client(settings) as admin:
+        described = {topic["topic"]: topic for topic in await admin.describe_topics()}
+        configs = await _configs(admin, [spec.name for spec in specs if spec.name in described])
+    differences = []
+    for spec in specs:
+        if spec.name not in described:
+            differences.append(Difference(spec.name, "topic", "missing", "there", "impactd topics create"))
+        else:
+            differences += _compare(spec, described[spec.name]["partitions"], configs.get(spec.name, {}))
+    return differences
+
+
+def _compare(spec: TopicSpec, partitions: Sequence[Mapping[str, Any]], config: Mapping[str, str]) -> list[Difference]:
+    differences = []
+    if len(partitions) != spec.partitions:
+        remedy = (
+            "set topics.partitions to it, or make the topics anew: adding partitions moves symbols"
+            if spec.role in OWNED_TOPICS
+            else "set topics.partitions to it, or make the topic anew"
+        )
+        differences.append(Difference(spec.name, "partitions", str(len(partitions)), str(spec.partitions), remedy))
+    replicas = min((len(partition["replicas"]) for partition in partitions), default=0)
+    if replicas != spec.replication_factor:
+        remedy = "move it with kafka-reassign-partitions"
+        differences.append(Difference(spec.name, "replication", str(replicas), str(spec.replication_factor), remedy))
+    for name, wanted in spec.config.items():
+        found = config.get(name)
+        if found is None or not _same(found, wanted):
+            remedy = f"kafka-configs --alter --topic {spec.name} --add-config {name}={wanted}"
+            differences.append(Difference(spec.name, name, str(found), wanted, remedy))
+    return differences
+
+
+def _same(found: str, wanted: str) -> bool:
+    """Compare as numbers where both are: a broker prints 0.10 as 0.1."""
+    try:
+        return float(found) == float(wanted)
+    except ValueError:
+        return found == wanted
+
+
+async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    if not names:
+        return {}
+    configs: dict[str, dict[str, str]] = {}
+    for answer in await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names]):
+        for code, text, _kind, name, entries in answer.resources:
+            if code:
+                raise FatalError(f"the settings of {name} cannot be read: {for_code(code).__name__}: {text}")
+            configs[name] = {entry[0]: entry[1] for entry in entries}
+    return configs
+
+
+def required_acls(settings: KafkaSettings) -> tuple[Acl, ...]:
+    """Return what the principal of the service must be allowed, and why."""
+    acls = [Acl("group", settings.group, ("READ",), "membership decides who owns a partition")]
+    for role in Topic:
+        name = settings.topic(role)
+        if role is Topic.CONTROL:
+            why = "input; a lost position halts orders through it"
+            acls.append(Acl("topic", name, ("READ", "DESCRIBE", "WRITE"), why))
+        elif role in INPUT_TOPICS:
+            acls.append(Acl("topic", name, ("READ", "DESCRIBE"), "input"))
+        elif role is Topic.STATE:
+            acls.append(Acl("topic", name, ("READ", "WRITE", "DESCRIBE"), "written at each commit, read at a restore"))
+        else:
+            acls.append(Acl("topic", name, ("WRITE", "DESCRIBE"), "output"))
+    prefix = settings.transactional_id(0).removesuffix("0")
+    acls.append(Acl("transactional-id", f"{prefix}*", ("WRITE", "DESCRIBE"), "one id a partition; prefixed pattern"))
+    return tuple(acls)
