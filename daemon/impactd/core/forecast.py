@@ -1,0 +1,169 @@
+r"""What is known of the impact in the intervals that are still to come.
+
+A `Forecaster` is asked for two things: to take in a closed minute, and to say
+the coefficients of the intervals ahead.  `impactd.core.model.side` holds the
+one there is: two damped log series over a session profile.  Others (estimated
+speeds, a learned regression) stand behind the same protocol.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from impactd.core.messages import Model
+
+Float = npt.NDArray[np.float64]
+Int = npt.NDArray[np.int64]
+
+#: Standard normal quantile of 0.9: an interval from it to its negative holds 80%.
+Z80: Final = 1.2815515655446004
+
+
+class MinuteBooks(Protocol):
+    """What a closed minute says about the books of one symbol; sides are (buy, sell)."""
+
+    @property
+    def sizes(self) -> Float:
+        """Shares, shape (K,)."""
+        ...
+
+    @property
+    def slippage(self) -> Float:
+        """Price per share, shape (2, K); NaN where no book held the size."""
+        ...
+
+    @property
+    def coverage(self) -> Float:
+        """Share of `covered_ns` in which books held the size, shape (2, K)."""
+        ...
+
+    @property
+    def covered_ns(self) -> int:
+        """How long a two-sided book stood."""
+        ...
+
+    @property
+    def half_spread(self) -> float | None:
+        """Time-weighted half-spread."""
+        ...
+
+    @property
+    def mid(self) -> float | None:
+        """Time-weighted mid."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BookCurve:
+    """The walks of one standing book, for a plan before any minute has closed.
+
+    Attributes
+    ----------
+    ts_event : int
+        When it stands, UTC ns.
+    sizes, g, lower_bound : ndarray of float64, shape (K,)
+        Shares; price per share, NaN where the book does not hold the size; and
+        the price with what is missing at the last visible level.
+    half_spread, mid : float
+        Price.
+    """
+
+    ts_event: int
+    sizes: Float
+    g: Float
+    lower_bound: Float
+    half_spread: float
+    mid: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curves:
+    """Per-share impact ``g_t = s + beta q + alpha q^2 + eta q^delta`` by interval.
+
+    Attributes
+    ----------
+    half_spread : ndarray of float64, shape (N,)
+        s, price; 0 through the origin.
+    beta, alpha, eta : ndarray of float64, shape (N,), or None
+        None where the kind has no such term.
+    delta : float
+        Exponent; 1 where there is no power term.
+    prior : bool
+        Whether it rests on a prior more than on this symbol's own minutes.
+    scaled : bool
+        False where no book was ever seen: only ratios between intervals mean
+        anything then, and no cost may be published.
+    as_of : int or None
+        Close of the last minute taken in, UTC ns.
+    """
+
+    half_spread: Float
+    beta: Float | None
+    alpha: Float | None
+    eta: Float | None
+    delta: float
+    prior: bool
+    scaled: bool
+    as_of: int | None
+
+    def impact(self, qty: Float) -> Float:
+        """Return g of `qty` shares in each interval, price per share, shape (N,)."""
+        g = self.half_spread.copy()
+        if self.beta is not None:
+            g += self.beta * qty
+        if self.alpha is not None:
+            g += self.alpha * qty * qty
+        if self.eta is not None:
+            g += self.eta * qty**self.delta
+        return g
+
+
+class Forecaster(Protocol):
+    """The live model of one (symbol, side)."""
+
+    def update(self, minute_ns: int, books: MinuteBooks) -> None:
+        """Take in a closed minute; later than all before."""
+        ...
+
+    def forecast(self, starts_ns: Int, book: BookCurve | None = None) -> Curves:
+        """Return the curves of the intervals that begin at `starts_ns`."""
+        ...
+
+    def record(self, as_of: int) -> Model | None:
+        """Return the summary to publish; None before any minute was taken in."""
+        ...
+
+    def log_variance(self, n: int, spread_share: float) -> float:
+        """Return the variance of log(realised / expected cost) over `n` intervals."""
+        ...
+
+    def save(self) -> dict[str, object]:
+        """Return the state as JSON-ready values."""
+        ...
+
+    def load(self, saved: Mapping[str, object]) -> None:
+        """Continue from what `save` returned."""
+        ...
+
+
+def cost_band(expected_cost: float, log_variance: float) -> tuple[float, float]:
+    """Return the 80% band of a plan's cost, lognormal about the expected one.
+
+    The variance comes from the filters' residuals (`Forecaster.log_variance`),
+    not from realised plan costs: the band is not calibrated.
+
+    Parameters
+    ----------
+    expected_cost : float
+        Currency, >= 0; the middle of the band in logs.
+    log_variance : float
+        Variance of log(realised / expected).
+    """
+    width = math.exp(Z80 * math.sqrt(log_variance))
+    return expected_cost / width, expected_cost * width

@@ -1,0 +1,50 @@
+"""From the state of a log series to levels in the intervals ahead, compiled."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from impactd.core.forecast import Float, Int
+from impactd.core.jit import kernel
+from impactd.core.profile import interpolate
+
+#: A log level is kept within this, so that every coefficient is positive and finite whatever was fed in.
+LOG_LIMIT: Final = 80.0
+
+
+@kernel
+def levels_at(
+    starts: Int,
+    positions: Float,
+    next_ns: int,
+    half_life_ns: float,
+    knots: Float,
+    values: Float,
+    mean: float,
+    deviation: float,
+) -> Float:
+    """Return ``exp(profile + mean + phi^(h-1) deviation)`` for intervals that begin at `starts`.
+
+    Parameters
+    ----------
+    starts : ndarray of int64, shape (N,)
+        UTC ns; one before `next_ns` is under way and counts as the next.
+    positions : ndarray of float64, shape (N,)
+        Of their midpoints in the session.
+    next_ns : int
+        Begin of the interval after the last one taken in (h = 1).
+    half_life_ns : float
+        Of the deviation.
+    knots, values : ndarray of float64, shape (K,)
+        The profile.
+    mean, deviation : float
+        The series, deviation as expected at h = 1.
+    """
+    out = np.empty(starts.shape[0])
+    for i in range(starts.shape[0]):
+        ahead = max(float(starts[i] - next_ns), 0.0)
+        log_level = interpolate(knots, values, positions[i]) + mean + deviation * 2.0 ** (-ahead / half_life_ns)
+        out[i] = np.exp(min(max(log_level, -LOG_LIMIT), LOG_LIMIT))
+    return out

@@ -1,0 +1,334 @@
+r"""The live impact model of one symbol and side.
+
+Each closed minute
+------------------
+1. Cells held at least `min_coverage` of the time are fitted by the kind's
+   constrained least squares, weighted by coverage (`impactd.core.model.measure`).
+2. log s and log E go into two `DampedSeries`, less the session profile.  s is
+   the **fitted** intercept: a plan pays the curve, and the line through a
+   minute's cells meets the axis where the plan's sizes, not the first share,
+   put it.
+3. The shape follows by a discounted mean or loss (`impactd.core.model.shape`);
+   each exponent of the power model has series of its own, so that a change of
+   the leading exponent rewrites no history.
+
+A minute's weight is the share of the interval that books stood, times the
+share of the grid that entered the fit.  A minute without usable cells changes
+nothing: time itself ages what is known, when the next minute or forecast
+asks.  Minutes outside of the session are left out, since pre-market books say
+little about the day's.  The mean ages in minutes of open market, so that it
+lasts over a night; the deviation in clock time, so that it does not.
+
+A minute costs the same whatever the history: one fit, and a few operations
+for each candidate.
+
+Forecasts are medians of log levels.  `record` publishes the coefficients of
+the interval that begins at `as_of`; their standard errors are the filters'
+one-interval-ahead residuals, by the delta method.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from impactd.core.events import Side
+from impactd.core.forecast import BookCurve, Curves, Float, Int, MinuteBooks
+from impactd.core.messages import Model
+from impactd.core.model.kinds import impact_model
+from impactd.core.model.measure import Cells, measure
+from impactd.core.model.readout import levels_at
+from impactd.core.model.series import DampedSeries
+from impactd.core.model.shape import ShapeState, nearest_to_linear
+from impactd.core.profile import Profile, interpolate_all
+from impactd.core.session import Session
+from impactd.core.settings import MINUTE_NS, ModelSettings
+
+UNIT: Final = "price_per_share"
+LAYOUT: Final = 1
+
+#: Until so many minutes were taken in, a forecast is marked as a prior.
+PRIOR_MINUTES: Final = 3
+
+
+class SideModel:
+    """Model state of one (symbol, side); a `impactd.core.forecast.Forecaster`.
+
+    Parameters
+    ----------
+    symbol, side
+        Whose model it is.
+    settings : ModelSettings
+        Kind, half-lives, gain, Huber point.
+    session : Session
+        Trading hours.
+    profile : Profile
+        Shape of the day; a prior or learned.
+    interval_ns : int
+        Length of an execution interval.
+    min_coverage : float
+        Share of covered time from which a cell enters a fit.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of its range.
+    """
+
+    def __init__(
+        self,
+        symbol: str,
+        side: Side,
+        settings: ModelSettings,
+        session: Session,
+        profile: Profile,
+        interval_ns: int = MINUTE_NS,
+        *,
+        min_coverage: float = 0.95,
+    ) -> None:
+        for name in ("mean_half_life_minutes", "reversion_half_life_minutes", "huber"):
+            if not getattr(settings, name) > 0:
+                raise ValueError(f"model.{name}: must be positive")
+        if not 0 <= settings.gain < 1:
+            raise ValueError("model.gain: must lie in [0, 1); at 1 a plan would believe every minute")
+        self.symbol = symbol
+        self.side = side
+        self.profile = profile
+        self._model = impact_model(settings)
+        self._session = session
+        self._interval_ns = interval_ns
+        self._min_coverage = min_coverage
+        self._row = 0 if side is Side.BUY else 1
+        self._mean_half_life = settings.mean_half_life_minutes
+        self._reversion_ns = settings.reversion_half_life_minutes * MINUTE_NS
+        self._revert = float(2.0 ** (-interval_ns / self._reversion_ns))
+        candidates = self._model.candidates
+        self._spread = DampedSeries(len(candidates), settings.gain, settings.huber)
+        self._excess = DampedSeries(len(candidates), settings.gain, settings.huber)
+        self._shape = ShapeState(candidates)
+        self._minutes = 0
+        self._last: int | None = None
+        self._q_ref: float | None = None
+        self._range: tuple[float, float] | None = None
+        self._r2: float | None = None
+
+    # Taking in a minute.
+
+    def update(self, minute_ns: int, books: MinuteBooks) -> None:
+        """Take in the minute that began at `minute_ns`.
+
+        Raises
+        ------
+        ValueError
+            If the minute is not later than the last one taken in.
+        """
+        if self._last is not None and minute_ns <= self._last:
+            raise ValueError(f"minute {minute_ns}: not later than {self._last}; each is taken in once, in order")
+        cells = Cells.of_minute(books, self._row, self._min_coverage)
+        if cells is None or not self._session.is_open(minute_ns):
+            return
+        if self._q_ref is None:
+            self._q_ref = cells.reference_size()
+        levels = measure(self._model, cells, self._q_ref, self._shape.shapes)
+
+        covered = min(books.covered_ns / self._interval_ns, 1.0)
+        weight = covered * len(cells.sizes) / len(books.sizes)
+        forget = self._forget(minute_ns)
+        gap = 0.0
+        if self._last is not None:
+            gap = float(2.0 ** (-max(minute_ns - self._last - self._interval_ns, 0) / self._reversion_ns))
+        spread, excess = self._profile_at(minute_ns + self._interval_ns // 2)
+        self._spread.update(levels.half_spread, spread, weight, forget, gap, self._revert)
+        self._excess.update(levels.excess, excess, weight, forget, gap, self._revert)
+        if levels.fits:
+            self._shape.update(levels.fits, weight, forget)
+            self._range = (float(cells.sizes[0]), float(cells.sizes[-1]))
+        self._r2 = levels.fits[self._shape.leader()].r2 if levels.fits else None
+        self._minutes += 1
+        self._last = minute_ns
+
+    def _profile_at(self, ts: int) -> tuple[float, float]:
+        """Return the profile's log levels of spread and excess at `ts`."""
+        position = self._session.positions(np.array([ts], dtype=np.int64))
+        knots = self.profile.knots
+        spread = interpolate_all(knots, self.profile.spread, position)
+        return float(spread[0]), float(interpolate_all(knots, self.profile.excess, position)[0])
+
+    def _forget(self, ts: int) -> float:
+        """Return what information is multiplied by from the last minute taken in to `ts`."""
+        if self._last is None:
+            return 1.0
+        return float(2.0 ** (-self._session.open_minutes_between(self._last, ts) / self._mean_half_life))
+
+    # Looking ahead.
+
+    @property
+    def prior(self) -> bool:
+        """Whether a forecast rests on a prior: few minutes seen, or the day's shape not learned from this symbol."""
+        return self._minutes < PRIOR_MINUTES or self.profile.is_prior
+
+    @property
+    def fitted_to(self) -> float | None:
+        """Largest size of the latest fit, shares; a plan that asks for more of an interval extrapolates."""
+        return None if self._range is None else self._range[1]
+
+    def forecast(self, starts_ns: Int, book: BookCurve | None = None) -> Curves:
+        """Return the curves of the intervals that begin at `starts_ns`.
+
+        Parameters
+        ----------
+        starts_ns : ndarray of int64, shape (N,)
+            UTC ns.
+        book : BookCurve, optional
+            The standing book, which sets the level while no minute has closed.
+            Without it the curves are of unit scale (`Curves.scaled` is False)
+            and have the prior's shape.
+        """
+        if self._last is None or self._q_ref is None:
+            return self._cold(starts_ns, book)
+        i = self._shape.leader()
+        half_spread, excess = self._levels(starts_ns, self._spread.level(i), self._excess.level(i))
+        return self._curves(half_spread, excess, self._shape.shapes[i], self._q_ref)
+
+    def _cold(self, starts_ns: Int, book: BookCurve | None) -> Curves:
+        """Return the prior's curves, at the level of the standing book where there is one."""
+        shapes = self._shape.shapes
+        if book is None or len(book.sizes) == 0:
+            half_spread, excess = self._levels(starts_ns, (0.0, 0.0), (0.0, 0.0))
+            i = nearest_to_linear([0.0] * len(shapes), shapes)
+            return self._curves(half_spread, excess, shapes[i], 1.0, scaled=False)
+        cells = Cells.of_book(book)
+        q_ref = cells.reference_size()
+        levels = measure(self._model, cells, q_ref, shapes)
+        fitted = [fit.shape for fit in levels.fits] or shapes
+        i = nearest_to_linear([fit.loss for fit in levels.fits] or [0.0] * len(shapes), fitted)
+        spread, excess_at = self._profile_at(book.ts_event)
+        half_spread, excess = self._levels(
+            starts_ns,
+            (math.log(levels.half_spread[i]) - spread, 0.0),
+            (math.log(levels.excess[i]) - excess_at, 0.0),
+        )
+        return self._curves(half_spread, excess, fitted[i], q_ref)
+
+    def _levels(self, starts_ns: Int, spread: tuple[float, float], excess: tuple[float, float]) -> tuple[Float, Float]:
+        """Return s and E by interval from each series' mean and deviation."""
+        positions = self._session.positions(starts_ns, self._interval_ns // 2)
+        next_ns = 0 if self._last is None else self._last + self._interval_ns
+        knots, ahead = self.profile.knots, (starts_ns, positions, next_ns, self._reversion_ns)
+        level = levels_at(*ahead, knots, self.profile.excess, *excess)
+        if not self._model.intercept:
+            return np.zeros(len(starts_ns)), level
+        return levels_at(*ahead, knots, self.profile.spread, *spread), level
+
+    def _curves(self, half_spread: Float, excess: Float, shape: float, q_ref: float, *, scaled: bool = True) -> Curves:
+        terms = self._model.coefficients(excess, shape, q_ref)
+        as_of = None if self._last is None else self._last + self._interval_ns
+        delta = 1.0 if terms.delta is None else terms.delta
+        return Curves(half_spread, terms.beta, terms.alpha, terms.eta, delta, self.prior, scaled, as_of)
+
+    def record(self, as_of: int) -> Model | None:
+        """Return the summary to publish: the coefficients of the interval that begins at `as_of`.
+
+        None before any minute was taken in: there is nothing to publish then.
+        """
+        if self._last is None or self._q_ref is None:
+            return None
+        i = self._shape.leader()
+        curves = self.forecast(np.array([as_of], dtype=np.int64))
+        terms = (curves.beta, curves.alpha, curves.eta)
+        beta, alpha, eta = (None if term is None else float(term[0]) for term in terms)
+        half_spread = float(curves.half_spread[0])
+        return Model(
+            symbol=self.symbol,
+            side=self.side,
+            as_of=as_of,
+            kind=self._model.kind,
+            unit=UNIT,
+            intercept=self._model.intercept,
+            half_spread=half_spread,
+            beta=beta,
+            alpha=alpha,
+            eta=eta,
+            delta=None if eta is None else curves.delta,
+            se=self._standard_errors(i, half_spread, beta, alpha, eta),
+            n_eff=self._excess.information(i) * self._forget(max(as_of - self._interval_ns, self._last)),
+            r2=self._r2,
+            prior=self.prior,
+            regime=0,
+            fitted_range=self._range,
+        )
+
+    def _standard_errors(
+        self, i: int, half_spread: float, beta: float | None, alpha: float | None, eta: float | None
+    ) -> dict[str, float]:
+        """Return the standard error of each coefficient, by its name."""
+        se = {"half_spread": half_spread * self._spread.sd_ahead(i)} if self._model.intercept else {}
+        sd = self._excess.sd_ahead(i)
+        q_ref = self._q_ref or 1.0
+        if beta is not None and alpha is not None:
+            # The error of the share of curvature moves excess from one term to the other.
+            moved = (beta * q_ref + alpha * q_ref**2) * math.sqrt(self._shape.variance)
+            se["beta"] = math.hypot(beta * sd, moved / q_ref)
+            se["alpha"] = math.hypot(alpha * sd, moved / q_ref**2)
+        elif beta is not None:
+            se["beta"] = beta * sd
+        elif eta is not None:
+            se["eta"] = eta * sd
+        return se
+
+    def log_variance(self, n: int, spread_share: float) -> float:
+        """Return the variance of log(realised / expected cost) of a plan over `n` intervals.
+
+        Parameters
+        ----------
+        n : int
+            Intervals that the plan trades in.
+        spread_share : float
+            Share of its expected cost that is half-spread, in [0, 1].  The two
+            series are taken as uncorrelated, so their parts add in squares.
+        """
+        i = self._shape.leader()
+        share = spread_share if self._model.intercept else 0.0
+        spread = self._spread.variance_of_average(i, n, self._revert)
+        excess = self._excess.variance_of_average(i, n, self._revert)
+        return share * share * spread + (1.0 - share) ** 2 * excess
+
+    # State.
+
+    def save(self) -> dict[str, Any]:
+        """Return the state as JSON-ready values (no NaN); `load` continues from it bit for bit."""
+        return {
+            "made": [LAYOUT, self._model.kind, self._model.intercept],
+            "q_ref": self._q_ref,
+            "last": self._last,
+            "minutes": self._minutes,
+            "spread": self._spread.save(),
+            "excess": self._excess.save(),
+            "shape": self._shape.save(),
+            "range": None if self._range is None else list(self._range),
+            "r2": self._r2,
+        }
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Continue from what `save` returned.
+
+        Raises
+        ------
+        ValueError
+            If another layout or a model of another kind saved it.
+        """
+        expected = [LAYOUT, self._model.kind, self._model.intercept]
+        if saved["made"] != expected:
+            raise ValueError(
+                f"model state: made as (layout, kind, intercept) {saved['made']}, not {expected}; "
+                "start from a state of these settings, or from none"
+            )
+        self._spread.load(saved["spread"])
+        self._excess.load(saved["excess"])
+        self._shape.load(saved["shape"])
+        self._q_ref, self._last, self._minutes = saved["q_ref"], saved["last"], saved["minutes"]
+        self._range = None if saved["range"] is None else (saved["range"][0], saved["range"][1])
+        self._r2 = saved["r2"]

@@ -1,0 +1,3 @@
+"""Tests of the impact model."""
+
+from __future__ import annotations
