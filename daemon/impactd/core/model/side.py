@@ -96,7 +96,8 @@ class SideModel:
             raise ValueError("model.gain: must lie in [0, 1); at 1 a plan would believe every minute")
         self.symbol = symbol
         self.side = side
-        self.profile = profile
+        self._profile = profile
+        self._generic_day = profile.is_prior
         self._model = impact_model(settings)
         self._session = session
         self._interval_ns = interval_ns
@@ -153,9 +154,9 @@ class SideModel:
     def _profile_at(self, ts: int) -> tuple[float, float]:
         """Return the profile's log levels of spread and excess at `ts`."""
         position = self._session.positions(np.array([ts], dtype=np.int64))
-        knots = self.profile.knots
-        spread = interpolate_all(knots, self.profile.spread, position)
-        return float(spread[0]), float(interpolate_all(knots, self.profile.excess, position)[0])
+        knots = self._profile.knots
+        spread = interpolate_all(knots, self._profile.spread, position)
+        return float(spread[0]), float(interpolate_all(knots, self._profile.excess, position)[0])
 
     def _forget(self, ts: int) -> float:
         """Return what information is multiplied by from the last minute taken in to `ts`."""
@@ -168,7 +169,7 @@ class SideModel:
     @property
     def prior(self) -> bool:
         """Whether a forecast rests on a prior: few minutes seen, or the day's shape not learned from this symbol."""
-        return self._minutes < PRIOR_MINUTES or self.profile.is_prior
+        return self._minutes < PRIOR_MINUTES or self._generic_day
 
     @property
     def fitted_to(self) -> float | None:
@@ -217,11 +218,11 @@ class SideModel:
         """Return s and E by interval from each series' mean and deviation."""
         positions = self._session.positions(starts_ns, self._interval_ns // 2)
         next_ns = 0 if self._last is None else self._last + self._interval_ns
-        knots, ahead = self.profile.knots, (starts_ns, positions, next_ns, self._reversion_ns)
-        level = levels_at(*ahead, knots, self.profile.excess, *excess)
+        knots, ahead = self._profile.knots, (starts_ns, positions, next_ns, self._reversion_ns)
+        level = levels_at(*ahead, knots, self._profile.excess, *excess)
         if not self._model.intercept:
             return np.zeros(len(starts_ns)), level
-        return levels_at(*ahead, knots, self.profile.spread, *spread), level
+        return levels_at(*ahead, knots, self._profile.spread, *spread), level
 
     def _curves(self, half_spread: Float, excess: Float, shape: float, q_ref: float, *, scaled: bool = True) -> Curves:
         terms = self._model.coefficients(excess, shape, q_ref)
