@@ -1,0 +1,157 @@
+"""What a codec of ticks is: bytes in, arrays and refusals out.
+
+Rules that every codec keeps:
+
+- It is a function of the records alone.  How records are batched, and what was
+  decoded before, changes no row; a codec may keep caches, but none that show.
+- A record is decoded whole or refused whole: where one element of an array is
+  bad, the good ones are not applied either, so that a record that is mended
+  and sent again cannot count twice.
+- Nothing raises on input.  What cannot be used is a `Refused` value with a
+  reason out of `REASONS`, a sentence that names field and remedy, and the
+  original bytes.
+- Values that are numbers but make no usable book (crossed, negative, unsorted,
+  sentinels) pass through: the core counts those by symbol and minute.
+- No row holds a negative zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from impactd.core.ticks import Refused, TickBatch
+
+Int = npt.NDArray[np.int64]
+
+#: In place of a record's timestamp: take it from the data, ``ts_recv or ts_event`` floored to the millisecond.
+FROM_DATA: Final = -1
+
+#: Every reason for which the wire refuses a record, and what it means.
+REASONS: Final = {
+    "corrupt": "the compressed stream is damaged",
+    "empty": "the record has no value",
+    "encoding": "not UTF-8",
+    "json": "not JSON",
+    "missing_field": "a field that is needed is absent",
+    "not_finite": "NaN, an infinity, or a number beyond float64",
+    "sentinel": "a traded quantity that stands for 'undefined'",
+    "too_deep": "more levels than the limit",
+    "too_large": "more bytes than the limit",
+    "truncated": "the record ends early",
+    "type": "a field has the wrong type",
+    "unknown_codec": "the codec that the record's header names does not exist",
+    "value": "a field has a value that is not allowed",
+}
+
+MAX_DETAIL: Final = 200
+
+
+class RawRecord(NamedTuple):
+    """A record as it came: from Kafka, or a line of a file.
+
+    `ts_record` is in ns, or `FROM_DATA`.
+    """
+
+    value: bytes
+    offset: int
+    ts_record: int
+    key: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what one record may hold, so that none can exhaust memory."""
+
+    max_message_bytes: int = 1_000_000
+    max_levels: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What became of a batch of records.
+
+    Attributes
+    ----------
+    batch : TickBatch
+        The rows of all good records, in the order of the records.
+    refused : list of Refused
+        The bad ones, in the same order.
+    skipped_unknown : int
+        Messages whose `type` this release does not know.
+    """
+
+    batch: TickBatch
+    refused: list[Refused] = field(default_factory=list)
+    skipped_unknown: int = 0
+
+
+class TickCodec(Protocol):
+    """One encoding of ticks."""
+
+    @property
+    def name(self) -> str:
+        """Name by which headers and settings choose the codec."""
+
+    def decode_columns(
+        self,
+        values: Sequence[bytes],
+        offsets: Sequence[int] | Int,
+        ts_records: Sequence[int] | Int,
+        keys: Sequence[bytes | None] | None = None,
+    ) -> Decoded:
+        """Decode records that are given as columns: the entry for the fast path.
+
+        Parameters
+        ----------
+        values : sequence of bytes, length n
+        offsets : sequence of int, length n
+        ts_records : sequence of int, length n
+            Timestamps of the records, ns, or `FROM_DATA`.
+        keys : sequence of bytes or None, length n, optional
+            Only handed on with what is refused.
+
+        Returns
+        -------
+        Decoded
+        """
+
+
+def decode(codec: TickCodec, records: Sequence[RawRecord]) -> Decoded:
+    """Decode `records` with `codec`: the entry for whoever has them one by one."""
+    return codec.decode_columns(
+        [r.value for r in records],
+        [r.offset for r in records],
+        [r.ts_record for r in records],
+        [r.key for r in records],
+    )
+
+
+class FieldError(Exception):
+    """A field that cannot be used; becomes a `Refused` where its record is known."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = bounded(detail)
+
+
+def bounded(detail: str) -> str:
+    """Return `detail`, cut to what a header or log line should hold."""
+    return detail if len(detail) <= MAX_DETAIL else detail[: MAX_DETAIL - 3] + "..."
+
+
+def shown(value: object) -> str:
+    """Return `value` for an error message, never longer than a line."""
+    # The slice comes first: the text of a large list must not be made whole only to be cut.
+    text = repr(value[:40] if isinstance(value, str | bytes | list) else value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def floor_ms(ts_ns: int) -> int:
+    """Return a time floored to the millisecond, which is all that a Kafka timestamp holds."""
+    return ts_ns // 1_000_000 * 1_000_000

@@ -1,0 +1,127 @@
+"""Fields of our JSON, checked one by one.
+
+Each function returns the field's value or raises `FieldError` with the reason
+and a sentence that names the field and the remedy.  Numbers and decimal
+strings follow one grammar, JSON's, so that ``31.2`` and ``"31.2"`` mean the
+same and ``"0x1F"``, ``"1_000"`` or ``" 1"`` mean nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import orjson
+
+from impactd.core.events import Side
+from impactd.core.quantity import QuantityError, parse_qty
+from impactd.wire.codec import FieldError, shown
+
+INT64_MAX: Final = 2**63 - 1
+MAX_SYMBOL: Final = 32
+MAX_ID: Final = 64
+
+#: Longer decimal strings are no measurement.
+_MAX_DECIMAL: Final = 40
+_DECIMAL: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
+_TIME: Final = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
+
+_MISSING: Final = object()
+
+
+def parse_json(value: bytes) -> Any:
+    """Return the JSON document in `value`.
+
+    Raises
+    ------
+    FieldError
+        ``empty``, ``truncated``, ``not_finite`` or ``json``.
+    """
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        if not value:
+            raise FieldError("empty", "the record has no value; send a JSON object") from None
+        rest = error.doc[error.pos : error.pos + 9]
+        if error.msg.startswith("unexpected end"):
+            raise FieldError("truncated", f"the JSON ends early, after {len(value)} bytes; send it whole") from None
+        if rest.startswith(("NaN", "Infinity")) or error.msg.startswith("number is infinity"):
+            raise FieldError("not_finite", f"{shown(rest)} at {error.pos} is no finite number; send null") from None
+        if error.doc[max(0, error.pos - 1) : error.pos + 8] == "-Infinity":
+            raise FieldError("not_finite", f"-Infinity at {error.pos} is no finite number; send null") from None
+        raise FieldError("json", f"not JSON: {error.msg} at {error.pos}; send one JSON document in UTF-8") from None
+
+
+def parse_object(value: object) -> dict[str, Any]:
+    """Return `value` if it is a JSON object."""
+    if type(value) is not dict:
+        raise FieldError("type", f"{shown(value)} is not a JSON object; send one, with a type field")
+    return value
+
+
+def require(obj: dict[str, Any], field: str) -> Any:
+    """Return a field that has to be there, and not null."""
+    value = obj.get(field, _MISSING)
+    if value is _MISSING or value is None:
+        raise FieldError("missing_field", f"{field} is missing; send it")
+    return value
+
+
+def parse_time(value: object, field: str) -> int:
+    """Return a time as positive int64 nanoseconds, from an integer or a decimal string."""
+    if type(value) is str and _TIME.fullmatch(value):
+        value = int(value)
+    if type(value) is not int:
+        raise FieldError("type", f"{field}: {shown(value)} is not a time; send integer nanoseconds since the epoch")
+    if not 0 < value <= INT64_MAX:
+        raise FieldError("value", f"{field}: {shown(value)} is not in 1..2^63-1; send nanoseconds since the epoch")
+    return value
+
+
+def parse_number(value: object, field: str) -> float:
+    """Return a finite float from a JSON number or a decimal string; never a negative zero."""
+    if type(value) is float or type(value) is int:
+        return value + 0.0
+    if type(value) is str and len(value) <= _MAX_DECIMAL and _DECIMAL.fullmatch(value):
+        number = float(value)
+        if number - number != 0.0:
+            raise FieldError("not_finite", f"{field}: {shown(value)} is beyond float64; send a finite number")
+        return number + 0.0
+    raise FieldError("type", f"{field}: {shown(value)} is not a number; send a number or a decimal string")
+
+
+def parse_text(value: object, field: str, limit: int) -> str:
+    """Return a printable text of 1..limit characters."""
+    if type(value) is not str:
+        raise FieldError("type", f"{field}: {shown(value)} is not a string; send one")
+    if not 0 < len(value) <= limit:
+        raise FieldError("value", f"{field}: {len(value)} characters; send 1 to {limit}")
+    if not value.isprintable():
+        raise FieldError("value", f"{field}: {shown(value)} is not printable; send printable characters")
+    return value
+
+
+def parse_symbol(value: object) -> str:
+    """Return the symbol."""
+    return parse_text(value, "symbol", MAX_SYMBOL)
+
+
+def parse_side(value: object) -> Side:
+    """Return the side of an order."""
+    if value == "buy":
+        return Side.BUY
+    if value == "sell":
+        return Side.SELL
+    raise FieldError("value", f'side: {shown(value)} is no side; send "buy" or "sell"')
+
+
+def parse_positive_qty(value: object, field: str) -> int:
+    """Return a quantity above zero, in quanta."""
+    try:
+        quanta = parse_qty(value, field)
+    except QuantityError as error:
+        reason = "type" if not isinstance(value, int | float | str) or isinstance(value, bool) else "value"
+        raise FieldError(reason, str(error)) from None
+    if quanta <= 0:
+        raise FieldError("value", f"{field}: {shown(value)} is not positive; send a quantity above 0")
+    return quanta

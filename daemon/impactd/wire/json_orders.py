@@ -1,0 +1,288 @@
+"""Our JSON of orders, executions and control: bytes to events of the core.
+
+Each record is one object.  Every field is checked here, by itself and against
+the record's other fields; what needs the order's state (a replace below
+cum_qty, an unknown order, a second `new`) is the core's to judge.
+
+`cl_ord_id` names the parent for life.  FIX gives each request an id of its own
+and names the order's by `orig_cl_ord_id`; where a record has that field, it is
+the parent's id, and `cl_ord_id` only the request's.
+
+A replace changes the fields that it names.  Null clears an optional limit
+(`participation_rate`, `max_interval_qty`, `blackouts`, `risk_aversion`).
+Symbol and side are not to be changed: `side` in a replace is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from impactd.core.events import (
+    Bust,
+    CancelOrder,
+    Control,
+    Correct,
+    Event,
+    Fill,
+    NewOrder,
+    Received,
+    ReplaceOrder,
+)
+from impactd.core.messages import Topic
+from impactd.core.quantity import QUANTA
+from impactd.core.ticks import Int, Refused
+from impactd.wire.codec import FROM_DATA, FieldError, Limits, floor_ms, shown
+from impactd.wire.fields import (
+    MAX_ID,
+    parse_json,
+    parse_number,
+    parse_object,
+    parse_positive_qty,
+    parse_side,
+    parse_symbol,
+    parse_text,
+    parse_time,
+    require,
+)
+
+NAME: Final = "json"
+MAX_BLACKOUTS: Final = 64
+MAX_REASON: Final = 500
+
+Object = dict[str, Any]
+Parser = Callable[[Object], Event]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedEvents:
+    """What became of a batch of order, execution or control records, in their order."""
+
+    events: list[Received[Any]] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    skipped_unknown: int = 0
+
+
+def decode_events(
+    topic: Topic,
+    values: Sequence[bytes],
+    offsets: Sequence[int] | Int,
+    ts_records: Sequence[int] | Int,
+    keys: Sequence[bytes | None] | None = None,
+    limits: Limits | None = None,
+) -> DecodedEvents:
+    """Decode records of the orders, executions or control topic.
+
+    Parameters
+    ----------
+    topic : Topic
+        `Topic.ORDERS`, `Topic.EXECUTIONS` or `Topic.CONTROL`.
+    values, offsets, ts_records, keys
+        Columns of the records; a timestamp may be `FROM_DATA`, which is then `ts_event`
+        floored to the millisecond.
+    limits : Limits, optional
+
+    Returns
+    -------
+    DecodedEvents
+        Each record is an event, refused, or skipped for its unknown `type`.
+    """
+    parsers = _PARSERS[topic]
+    max_bytes = (limits or Limits()).max_message_bytes
+    out = DecodedEvents()
+    skipped = 0
+    for i, value in enumerate(values):
+        offset, ts_record = int(offsets[i]), int(ts_records[i])
+        try:
+            event = _event(value, parsers, max_bytes)
+        except FieldError as error:
+            key = keys[i] if keys is not None else None
+            out.refused.append(Refused(offset, error.reason, error.detail, value, key, NAME, ts_record))
+            continue
+        if event is None:
+            skipped += 1
+        else:
+            at = floor_ms(event.ts_event) if ts_record == FROM_DATA else ts_record
+            out.events.append(Received(event, offset, at, value, keys[i] if keys is not None else None))
+    return DecodedEvents(out.events, out.refused, skipped)
+
+
+def _event(value: bytes, parsers: dict[str, Parser], max_bytes: int) -> Event | None:
+    if len(value) > max_bytes:
+        raise FieldError("too_large", f"{len(value)} bytes; send at most {max_bytes} (setting wire.max_message_bytes)")
+    obj = parse_object(parse_json(value))
+    kind = require(obj, "type")
+    if type(kind) is not str:
+        raise FieldError("type", f"type: {shown(kind)} is not a string; send one of {', '.join(parsers)}")
+    parser = parsers.get(kind)
+    return parser(obj) if parser is not None else None
+
+
+def _order_id(obj: Object) -> str:
+    """Return the parent's id: `orig_cl_ord_id` where a request has an id of its own."""
+    if obj.get("orig_cl_ord_id") is not None:
+        return parse_text(obj["orig_cl_ord_id"], "orig_cl_ord_id", MAX_ID)
+    return parse_text(require(obj, "cl_ord_id"), "cl_ord_id", MAX_ID)
+
+
+def _head(obj: Object) -> tuple[str, int]:
+    return parse_symbol(require(obj, "symbol")), parse_time(require(obj, "ts_event"), "ts_event")
+
+
+def _rate(value: object) -> float | None:
+    if value is None:
+        return None
+    rate = parse_number(value, "participation_rate")
+    if not 0.0 < rate <= 1.0:
+        raise FieldError(
+            "value", f"participation_rate: {shown(value)} is not in (0, 1]; send a share of volume, or null"
+        )
+    return rate
+
+
+def _max_interval_qty(value: object) -> int | None:
+    return None if value is None else parse_positive_qty(value, "max_interval_qty")
+
+
+def _blackouts(value: object) -> tuple[tuple[int, int], ...]:
+    """Return windows in ascending order, so that the same windows are the same order however they were listed."""
+    if value is None:
+        return ()
+    if type(value) is not list:
+        raise FieldError("type", f"blackouts: {shown(value)} is not an array; send [[start, end], ...]")
+    if len(value) > MAX_BLACKOUTS:
+        raise FieldError("value", f"blackouts: {len(value)} windows; send at most {MAX_BLACKOUTS}")
+    windows = []
+    for window in value:
+        if type(window) is not list or len(window) != 2:
+            raise FieldError("type", f"blackouts: {shown(window)} is not a window; send [start, end]")
+        start, end = (parse_time(time, "blackouts") for time in window)
+        if start >= end:
+            raise FieldError("value", f"blackouts: {shown(window)} ends before it starts; send start < end")
+        windows.append((start, end))
+    return tuple(sorted(windows))
+
+
+def _risk_aversion(value: object) -> float:
+    risk = 0.0 if value is None else parse_number(value, "risk_aversion")
+    if risk < 0.0:
+        raise FieldError("value", f"risk_aversion: {shown(value)} is negative; send 0 or more")
+    return risk
+
+
+#: Fields of a parent order that a replace may change, in the order of `NewOrder`, with their parsers.
+_CHANGEABLE: Final[dict[str, Callable[[Any], Any]]] = {
+    "order_qty": lambda value: parse_positive_qty(value, "order_qty"),
+    "start": lambda value: parse_time(value, "start"),
+    "end": lambda value: parse_time(value, "end"),
+    "participation_rate": _rate,
+    "max_interval_qty": _max_interval_qty,
+    "blackouts": _blackouts,
+    "lot_size": lambda value: parse_positive_qty(value, "lot_size"),
+    "risk_aversion": _risk_aversion,
+}
+_CLEARABLE: Final = frozenset({"participation_rate", "max_interval_qty", "blackouts", "risk_aversion"})
+
+
+def _check_window(start: int, end: int) -> None:
+    if start >= end:
+        raise FieldError("value", f"end: {end} is not after start {start}; the window is [start, end)")
+
+
+def _new(obj: Object) -> NewOrder:
+    if None not in (obj.get("orig_cl_ord_id"), obj.get("cl_ord_id")) and obj["orig_cl_ord_id"] != obj["cl_ord_id"]:
+        raise FieldError("value", "orig_cl_ord_id: differs from cl_ord_id in a new order; send cl_ord_id alone")
+    symbol, ts_event = _head(obj)
+    order = NewOrder(
+        cl_ord_id=_order_id(obj),
+        symbol=symbol,
+        side=parse_side(require(obj, "side")),
+        order_qty=parse_positive_qty(require(obj, "order_qty"), "order_qty"),
+        ts_event=ts_event,
+        start=parse_time(require(obj, "start"), "start"),
+        end=parse_time(require(obj, "end"), "end"),
+        participation_rate=_rate(obj.get("participation_rate")),
+        max_interval_qty=_max_interval_qty(obj.get("max_interval_qty")),
+        blackouts=_blackouts(obj.get("blackouts")),
+        lot_size=QUANTA if obj.get("lot_size") is None else parse_positive_qty(obj["lot_size"], "lot_size"),
+        risk_aversion=_risk_aversion(obj.get("risk_aversion")),
+    )
+    _check_window(order.start, order.end)
+    return order
+
+
+def _replace(obj: Object) -> ReplaceOrder:
+    if "side" in obj:
+        raise FieldError("value", "side: a replace cannot change it; leave it out, or cancel and send a new order")
+    changes: dict[str, Any] = {}
+    for name, parser in _CHANGEABLE.items():
+        if name in obj:
+            if obj[name] is None and name not in _CLEARABLE:
+                raise FieldError("value", f"{name}: null, but an order needs it; send a value or leave it out")
+            changes[name] = parser(obj[name])
+    if not changes:
+        raise FieldError("missing_field", f"a replace that changes nothing; send one of {', '.join(_CHANGEABLE)}")
+    if "start" in changes and "end" in changes:
+        _check_window(changes["start"], changes["end"])
+    symbol, ts_event = _head(obj)
+    return ReplaceOrder(_order_id(obj), symbol, ts_event, tuple(changes.items()))
+
+
+def _cancel(obj: Object) -> CancelOrder:
+    return CancelOrder(_order_id(obj), *_head(obj))
+
+
+def _exec_id(obj: Object, name: str) -> str:
+    return parse_text(require(obj, name), name, MAX_ID)
+
+
+def _last(obj: Object) -> tuple[int, float]:
+    """Return (last_qty in quanta, last_px)."""
+    qty = parse_positive_qty(require(obj, "last_qty"), "last_qty")
+    px = parse_number(require(obj, "last_px"), "last_px")
+    if px <= 0.0:
+        raise FieldError("value", f"last_px: {shown(px)} is not positive; send the price of the fill")
+    return qty, px
+
+
+def _fill(obj: Object) -> Fill:
+    liquidity = obj.get("last_liquidity_ind")
+    if liquidity not in (None, "taker", "maker"):
+        raise FieldError("value", f'last_liquidity_ind: {shown(liquidity)}; send "taker", "maker" or null')
+    symbol, ts_event = _head(obj)
+    qty, px = _last(obj)
+    return Fill(_exec_id(obj, "exec_id"), _order_id(obj), symbol, qty, px, ts_event, liquidity)
+
+
+def _reference(obj: Object) -> tuple[str, str]:
+    exec_id, exec_ref_id = _exec_id(obj, "exec_id"), _exec_id(obj, "exec_ref_id")
+    if exec_id == exec_ref_id:
+        raise FieldError("value", f"exec_ref_id: {shown(exec_id)} is the record's own; name the fill that it is about")
+    return exec_id, exec_ref_id
+
+
+def _correct(obj: Object) -> Correct:
+    symbol, ts_event = _head(obj)
+    return Correct(*_reference(obj), _order_id(obj), symbol, *_last(obj), ts_event)
+
+
+def _bust(obj: Object) -> Bust:
+    return Bust(*_reference(obj), _order_id(obj), *_head(obj))
+
+
+def _control(obj: Object) -> Control:
+    reason = obj.get("reason")
+    return Control(
+        type=obj["type"],
+        scope=parse_text(require(obj, "scope"), "scope", MAX_ID),
+        reason=parse_text(reason, "reason", MAX_REASON) if reason not in (None, "") else "",
+        ts_event=parse_time(require(obj, "ts_event"), "ts_event"),
+    )
+
+
+_PARSERS: Final[dict[Topic, dict[str, Parser]]] = {
+    Topic.ORDERS: {"new": _new, "replace": _replace, "cancel": _cancel},
+    Topic.EXECUTIONS: {"fill": _fill, "correct": _correct, "bust": _bust},
+    Topic.CONTROL: {"halt": _control, "resume": _control},
+}
