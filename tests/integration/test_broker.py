@@ -135,7 +135,7 @@ def test_kafka_server_parent_killed_is_gone(new_kafka: KafkaFactory, tmp_path: P
         print(server.pid, flush=True)
         input()
     """
-    with subprocess.Popen(  # noqa: S603  (our own script)
+    with subprocess.Popen(
         [sys.executable, "-c", script],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
