@@ -28,7 +28,14 @@ from impactd.shell.kafka_server import KAFKA_VERSION, KafkaServer, server_proper
 if TYPE_CHECKING:
     from testcontainers.core.container import DockerContainer
 
-__all__ = ["BOOTSTRAP_VARIABLE", "HOW_TO_HAVE_ONE", "Broker", "BrokerUnavailable", "container_environment", "find_broker"]
+__all__ = [
+    "BOOTSTRAP_VARIABLE",
+    "HOW_TO_HAVE_ONE",
+    "Broker",
+    "BrokerUnavailable",
+    "container_environment",
+    "find_broker",
+]
 
 #: Environment variable that names a running broker.
 BOOTSTRAP_VARIABLE: Final = "IMPACTD_BOOTSTRAP"
