@@ -4,9 +4,12 @@ Rules
 -----
 - Sizes given in the settings hold for every symbol.
 - Where open plans ask between ``lo`` and ``hi`` of an interval, the grid
-  runs from ``0.25 lo`` to ``4 hi``.  Its lower end is at most an eighth of
-  what the default would have as its upper end, so that a plan which asks for
-  more than the book shows still leaves sizes that a fit can use.
+  runs from ``0.25 lo`` to ``4 hi`` at least.  It goes on to the upper end
+  that the default would have: a plan that asks for less than the best level
+  holds would see no slope otherwise, and what it asks of a cheap interval is
+  more than what it asks of most.  Its lower end is at most an eighth of that,
+  so that a plan which asks for more than the book shows still leaves sizes
+  that a fit can use.
 - By default it runs from 1/32 of its upper end to 3/4 of `depth`, the
   time-weighted visible depth of the thinner side in the minute before (or
   the depth of the first two-sided book).  On FROG's and ARL's recorded days
@@ -133,6 +136,7 @@ def grid_for(
     lo, hi = asks[0] / PLAN_REACH, asks[1] * PLAN_REACH
     if depth is not None and depth > 0.0:
         lo = min(lo, DEPTH_SHARE * depth / _VISIBLE_PART)
+        hi = max(hi, DEPTH_SHARE * depth)
     return log_grid(lo, hi, n_sizes, lot)
 
 

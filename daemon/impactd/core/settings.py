@@ -58,15 +58,15 @@ class BookSettings:
 class ModelSettings:
     """The impact model and its forecast.
 
-    The half-lives, gain and reversion are those of a trial on one recorded
-    day (half gain, a 30-minute half-life of the mean); they are fixed before
-    they meet another.
+    The half-lives and the gain are round numbers, fixed before they meet a new
+    day.  A gain near 1 would believe each minute, and after an expensive open
+    everything looks cheap.
     """
 
     kind: str = "linear"
     intercept: bool = True
     mean_half_life_minutes: float = 30.0
-    gain: float = 0.5
+    gain: float = 0.25
     reversion_half_life_minutes: float = 5.0
     huber: float = 2.5
     prior_profile: bool = True

@@ -1,0 +1,261 @@
+"""From an order and a forecast to a schedule.
+
+The planner cuts what is left of an order's window into pieces at the ends of
+the intervals, gives each piece its cost and its cap, and has the allocator
+split what is left of the quantity.  It decides nothing about when a plan is
+published: that is the engine's.
+
+Caps, in quanta, are the least of
+
+- participation_rate times the forecast continuous volume of the piece, less
+  what fills to date exceed of participation_rate times the realised volume (a
+  deficit is carried to the pieces that follow);
+- max_interval_qty, less the fills of the interval under way;
+- 0 for a piece that overlaps a blackout window.
+
+Without a forecast of volume a participation cap is 0: nothing may trade until
+volume has been seen, and the plan says so by its shortfall.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from impactd.core.allocator.allocate import NO_CAP, allocate
+from impactd.core.allocator.baseline import twap
+from impactd.core.allocator.cost import objective, schedule_cost
+from impactd.core.allocator.problem import Problem
+from impactd.core.allocator.solver import SolveFailure
+from impactd.core.forecast import cost_band
+from impactd.core.market import SideView
+from impactd.core.messages import Certificate, ModelRef, Plan
+from impactd.core.order import Order, Status
+from impactd.core.quantity import QUANTA
+from impactd.core.settings import SECOND_NS, PlanSettings
+
+Float = npt.NDArray[np.float64]
+Int = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """What is left of a window, cut at the ends of intervals.
+
+    Attributes
+    ----------
+    start, end : ndarray of int64, shape (N,)
+        Nanoseconds.
+    fraction : ndarray of float64, shape (N,)
+        Part of an interval that each piece lasts.
+    """
+
+    start: Int
+    end: Int
+    fraction: Float
+
+    @classmethod
+    def of(cls, start: int, end: int, interval_ns: int) -> Pieces:
+        """Return the pieces of [start, end), which is empty where end <= start."""
+        edges = np.arange(start // interval_ns, -(-end // interval_ns) + 1, dtype=np.int64) * interval_ns
+        edges = np.clip(edges, start, end)
+        lower, upper = edges[:-1], edges[1:]
+        real = upper > lower
+        lower, upper = lower[real], upper[real]
+        return cls(lower, upper, (upper - lower) / interval_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A schedule with all that a plan says of it. Quantities in quanta."""
+
+    pieces: Pieces
+    qty: Int
+    cap: Int
+    shortfall_qty: int
+    problem: Problem
+    risk_qty: float
+    expected_cost: float
+    twap_cost: float
+    extrapolated_qty: int
+    model: ModelRef
+    certificate: Certificate
+    volume_known: bool
+    priced: bool
+    log_variance: float
+
+    def improvement_on(self, current: list[int]) -> float:
+        """Return what this schedule saves against `current` (N quantities in quanta), currency.
+
+        The risk term counts, since it is what the schedule minimises.
+        """
+        mine = objective(self.problem, self.risk_qty, self.qty / QUANTA)
+        return objective(self.problem, self.risk_qty, np.array(current, np.int64) / QUANTA) - mine
+
+
+def propose(
+    order: Order, now: int, market: SideView, settings: PlanSettings, interval_ns: int
+) -> Proposal | SolveFailure:
+    """Return the cheapest schedule of what is left of `order` from `now` on.
+
+    Parameters
+    ----------
+    order : Order
+        Active, with something left to trade.
+    now : int
+        Event time, ns; the first piece starts here, or at the order's start.
+    market : SideView
+    settings : PlanSettings
+    interval_ns : int
+
+    Returns
+    -------
+    Proposal or SolveFailure
+        A failure where no solver's answer passed its certificate; it names
+        each solver and why.
+    """
+    pieces = Pieces.of(max(now, order.start), order.end, interval_ns)
+    volume = market.volume(pieces.start)
+    cap = caps(order, pieces, volume, interval_ns)
+    curves = market.curves(pieces.start)
+    leaves = order.leaves_qty
+    problem = Problem.from_impact(
+        curves.half_spread,
+        curves.beta,
+        curves.alpha,
+        curves.eta,
+        curves.delta,
+        fraction=pieces.fraction,
+        child_slices=settings.child_slices,
+        risk=order.risk_aversion * market.sigma2,
+    )
+    solved = allocate(problem, leaves, order.lot_size, cap, solvers=settings.solvers)
+    if isinstance(solved, SolveFailure):
+        return solved
+    shares = solved.qty()
+    cost = schedule_cost(problem, shares)
+    even = twap(leaves, pieces.fraction, cap, order.lot_size)
+    fitted = np.inf if market.fitted_to is None else market.fitted_to
+    beyond = shares - fitted * pieces.fraction * settings.child_slices
+    return Proposal(
+        pieces=pieces,
+        qty=solved.quanta,
+        cap=cap,
+        shortfall_qty=solved.shortfall_quanta,
+        problem=problem,
+        risk_qty=leaves / QUANTA,
+        expected_cost=cost,
+        twap_cost=schedule_cost(problem, even / QUANTA),
+        extrapolated_qty=int(np.sum(solved.quanta[beyond > 0])),
+        model=ModelRef(market.kind, "price_per_share", curves.as_of, curves.prior),
+        certificate=Certificate(solved.solver, solved.multiplier, solved.kkt_residual),
+        volume_known=volume is not None,
+        priced=curves.scaled,
+        log_variance=market.log_variance(len(shares), float(curves.half_spread @ shares) / cost if cost > 0 else 0.0),
+    )
+
+
+def caps(order: Order, pieces: Pieces, volume: Float | None, interval_ns: int) -> Int:
+    """Return the cap of each piece in quanta, `NO_CAP` where there is none, shape (N,)."""
+    cap = np.full(pieces.start.shape, NO_CAP, np.int64)
+    if not cap.size:
+        return cap
+    under_way = order.interval_start == int(pieces.start[0]) // interval_ns * interval_ns
+    if order.participation_rate is not None:
+        forecast = np.zeros(cap.size) if volume is None else volume * pieces.fraction
+        allowed = np.floor(order.participation_rate * forecast * QUANTA).clip(0, NO_CAP)
+        cap = allowed.astype(np.int64)
+        realised = int(order.participation_rate * order.market_volume * QUANTA)
+        cap = _carry(cap, max(order.cum_qty - realised, 0))
+    if order.max_interval_qty is not None:
+        limit = np.full(cap.size, order.max_interval_qty, np.int64)
+        if under_way:
+            limit[0] = max(order.max_interval_qty - order.interval_qty, 0)
+        cap = np.minimum(cap, limit)
+    for start, end in order.blackouts:
+        cap[(pieces.start < end) & (pieces.end > start)] = 0
+    return cap
+
+
+def _carry(cap: Int, deficit: int) -> Int:
+    """Take `deficit` quanta off the caps, earliest first."""
+    left = cap.copy()
+    for t in range(left.size):
+        if deficit <= 0:
+            break
+        taken = min(int(left[t]), deficit)
+        left[t] -= taken
+        deficit -= taken
+    return left
+
+
+def plan_message(
+    order: Order,
+    reason: str,
+    proposal: Proposal | None,
+    mid: float | None,
+    settings: PlanSettings,
+    interval_ns: int,
+) -> Plan:
+    """Return the plan to publish: `proposal`, or an empty schedule where there is none.
+
+    An empty schedule leaves all of an active (halted) or expired order
+    over, so that quantities always sum to ``leaves_qty - shortfall_qty``.
+    Costs are given only where the market has a price.
+    """
+    unfilled = max(order.order_qty - order.cum_qty, 0)
+    leaves = unfilled if order.status in {Status.ACTIVE, Status.EXPIRED} else 0
+    plan = Plan(
+        cl_ord_id=order.cl_ord_id,
+        symbol=order.symbol,
+        side=order.side,
+        plan_version=order.plan_version,
+        as_of=order.clock,
+        reason=reason,
+        status="halted" if order.active and proposal is None else str(order.status),
+        text=order.text,
+        group_id=None,
+        order_qty=order.order_qty,
+        cum_qty=order.cum_qty,
+        leaves_qty=leaves,
+        shortfall_qty=leaves,
+        interval_s=interval_ns // SECOND_NS,
+        child_slices=settings.child_slices,
+        extrapolated_qty=0,
+        start=(),
+        qty=(),
+        cap=(),
+        expected_cost=None,
+        expected_cost_bps=None,
+        twap_cost=None,
+        saving_bps=None,
+        cost_band=None,
+        model=None,
+        certificate=None,
+    )
+    if proposal is None:
+        return plan
+    plan = dataclasses.replace(
+        plan,
+        shortfall_qty=proposal.shortfall_qty,
+        extrapolated_qty=proposal.extrapolated_qty,
+        start=tuple(proposal.pieces.start.tolist()),
+        qty=tuple(proposal.qty.tolist()),
+        cap=tuple(None if cap >= NO_CAP else cap for cap in proposal.cap.tolist()),
+        model=proposal.model,
+        certificate=proposal.certificate,
+    )
+    notional = (leaves - proposal.shortfall_qty) / QUANTA * (mid or 0.0)
+    if not proposal.priced or notional <= 0.0:
+        return plan
+    return dataclasses.replace(
+        plan,
+        expected_cost=proposal.expected_cost,
+        expected_cost_bps=proposal.expected_cost / notional * 1e4,
+        twap_cost=proposal.twap_cost,
+        saving_bps=(proposal.twap_cost - proposal.expected_cost) / notional * 1e4,
+        cost_band=cost_band(proposal.expected_cost, proposal.log_variance),
+    )
