@@ -9,8 +9,8 @@ applied anywhere.  A record without a key is in its place if its symbols are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -22,13 +22,34 @@ from impactd.wire.json_orders import DecodedEvents, decode_events
 from impactd.wire.murmur2 import murmur2
 from impactd.wire.registry import TickDecoder
 
-if TYPE_CHECKING:
-    from aiokafka.structs import ConsumerRecord
-
 #: Keys whose partition is remembered; symbols are few, but a stranger's keys need not be.
 _REMEMBERED: Final = 20_000
 
 CODEC_HEADER: Final = "codec"
+
+
+class RecordLike(Protocol):
+    """What a consumer returns, and a captured file."""
+
+    @property
+    def offset(self) -> int:
+        """Offset in its partition."""
+
+    @property
+    def timestamp(self) -> int:
+        """Timestamp, ms."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Key."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Value."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        """Headers, in their order."""
 
 
 class Decoder:
@@ -50,7 +71,7 @@ class Decoder:
         self._partitions = partitions
         self._placed: dict[bytes, bool] = {}
 
-    def ticks(self, consumed: Sequence[ConsumerRecord]) -> Decoded:
+    def ticks(self, consumed: Sequence[RecordLike]) -> Decoded:
         """Return the rows of tick records, and what was refused of them."""
         good, refused = self._in_place(consumed)
         decoded = self._codecs.decode_columns(
@@ -62,7 +83,7 @@ class Decoder:
         refused.sort(key=lambda item: item.offset)
         return Decoded(batch, refused, decoded.skipped_unknown)
 
-    def events(self, topic: Topic, consumed: Sequence[ConsumerRecord]) -> DecodedEvents:
+    def events(self, topic: Topic, consumed: Sequence[RecordLike]) -> DecodedEvents:
         """Return the events of order, execution or control records, and what was refused of them.
 
         Control records stand in every partition, so only the others can be misplaced.
@@ -90,8 +111,8 @@ class Decoder:
             placed = self._placed[key] = (murmur2(key) & 0x7FFFFFFF) % self._partitions == self._partition
         return placed
 
-    def _in_place(self, consumed: Sequence[ConsumerRecord]) -> tuple[list[ConsumerRecord], list[Refused]]:
-        good: list[ConsumerRecord] = []
+    def _in_place(self, consumed: Sequence[RecordLike]) -> tuple[list[RecordLike], list[Refused]]:
+        good: list[RecordLike] = []
         refused: list[Refused] = []
         keys = {record.key for record in consumed}
         if all(key is None or self._is_placed(key) for key in keys):
@@ -103,9 +124,7 @@ class Decoder:
                 refused.append(self._misplaced(record, None))
         return good, refused
 
-    def _without_strangers(
-        self, batch: TickBatch, consumed: Iterable[ConsumerRecord]
-    ) -> tuple[TickBatch, list[Refused]]:
+    def _without_strangers(self, batch: TickBatch, consumed: Sequence[RecordLike]) -> tuple[TickBatch, list[Refused]]:
         """Take out whole records that hold a symbol of another partition number."""
         strange = [code for code, symbol in enumerate(batch.symbols) if not self._is_placed(symbol.encode())]
         if not strange:
@@ -115,7 +134,7 @@ class Decoder:
         refused = [self._misplaced(record, "of the record") for record in consumed if record.offset in gone]
         return batch.take(~np.isin(batch.offset, offsets)), refused
 
-    def _misplaced(self, record: ConsumerRecord, symbol: str | None) -> Refused:
+    def _misplaced(self, record: RecordLike, symbol: str | None) -> Refused:
         what = f"key {record.key!r}" if symbol is None else f"symbol {symbol}"
         detail = (
             f"{what:.80} belongs to another partition than {self._partition} of {self._partitions}; "
@@ -132,7 +151,7 @@ class Decoder:
         )
 
 
-def _columns(consumed: Sequence[ConsumerRecord]) -> tuple[list[bytes], list[int], list[int], list[bytes | None]]:
+def _columns(consumed: Sequence[RecordLike]) -> tuple[list[bytes], list[int], list[int], list[bytes | None]]:
     """Return values, offsets, timestamps (ns) and keys; an absent value is an empty one."""
     return (
         [record.value or b"" for record in consumed],
@@ -142,7 +161,7 @@ def _columns(consumed: Sequence[ConsumerRecord]) -> tuple[list[bytes], list[int]
     )
 
 
-def _codec_header(record: ConsumerRecord) -> str | None:
+def _codec_header(record: RecordLike) -> str | None:
     for name, value in record.headers:
         if name == CODEC_HEADER:
             return bytes(value).decode("ascii", "replace")

@@ -260,6 +260,12 @@ async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str
     return configs
 
 
+async def topic_configs(settings: KafkaSettings, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the settings in force of topics that exist, by topic."""
+    async with admin_client(settings) as admin:
+        return await _configs(admin, names)
+
+
 def required_acls(settings: KafkaSettings) -> tuple[Acl, ...]:
     """Return what the principal of the service must be allowed, and why."""
     acls = [Acl("group", settings.group, ("READ",), "membership decides who owns a partition")]

@@ -1,0 +1,120 @@
+"""Reading topics from outside: for tools, tests and the demo's view. Committed records only, no group."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from impactd.shell.kafka.client import KafkaSettings, manual_consumer
+from impactd.shell.kafka.errors import FatalError
+from impactd.shell.kafka.topics import admin_client
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer
+
+_POLL_MS: Final = 200
+
+#: A reader that gets nothing for so long, short of the end, gives up.
+_STALL_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumedRecord:
+    """A record as it stands on the broker; `timestamp` in ms."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+    def header(self, name: str) -> bytes | None:
+        """Return the first header of that name."""
+        return next((value for found, value in self.headers if found == name), None)
+
+
+@asynccontextmanager
+async def _reader(
+    settings: KafkaSettings, topics: Sequence[str]
+) -> AsyncIterator[tuple[AIOKafkaConsumer, list[TopicPartition]]]:
+    """Yield a consumer that is assigned every partition of `topics`, at their beginning."""
+    async with admin_client(settings) as admin:
+        found = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+    missing = [name for name in topics if name not in found]
+    if missing:
+        raise FatalError(f"missing topics: {', '.join(missing)}")
+    places = [TopicPartition(name, partition) for name in topics for partition in range(found[name])]
+    consumer = manual_consumer(settings)
+    try:
+        async with asyncio.timeout(settings.request_timeout_ms / 1000):
+            await consumer.start()
+            consumer.assign(places)
+            for place, first in (await consumer.beginning_offsets(places)).items():
+                consumer.seek(place, first)
+        yield consumer, places
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise FatalError(f"{', '.join(topics)} cannot be read: {error!r}") from error
+    finally:
+        await consumer.stop()
+
+
+async def read_topics(settings: KafkaSettings, *topics: str) -> AsyncGenerator[ConsumedRecord, None]:
+    """Yield the committed records of `topics` up to their present end; a partition's come in order.
+
+    Raises
+    ------
+    FatalError
+        If a topic is missing or cannot be read to its end.
+    """
+    async with _reader(settings, topics) as (consumer, places):
+        # Before the last stable offset: what is committed now.
+        ends = await consumer.end_offsets(places)
+        left = {place for place in places if ends[place] > await consumer.position(place)}
+        while left:
+            async with asyncio.timeout(_STALL_S):
+                fetched = await _next(consumer, left, ends)
+            for place, records in fetched.items():
+                for record in records:
+                    if record.offset < ends[place]:
+                        yield record
+            left = {place for place in left if await consumer.position(place) < ends[place]}
+
+
+async def _next(
+    consumer: AIOKafkaConsumer, places: set[TopicPartition], ends: Mapping[TopicPartition, int]
+) -> dict[TopicPartition, list[ConsumedRecord]]:
+    """Wait until something is fetched or a position has moved."""
+    before = {place: await consumer.position(place) for place in places}
+    while True:
+        fetched = await consumer.getmany(*places, timeout_ms=_POLL_MS)
+        after = {place: await consumer.position(place) for place in places}
+        if fetched or any(after[place] != before[place] for place in places) or after == dict(ends):
+            return {place: [_record(item) for item in records] for place, records in fetched.items()}
+
+
+async def read_topic(settings: KafkaSettings, topic: str) -> list[ConsumedRecord]:
+    """Return the committed records of a topic up to its present end, by partition and offset."""
+    records = [record async for record in read_topics(settings, topic)]
+    return sorted(records, key=lambda record: (record.partition, record.offset))
+
+
+async def tail(settings: KafkaSettings, *topics: str) -> AsyncGenerator[ConsumedRecord, None]:
+    """Yield the committed records of `topics` from their beginning on, and then as they come, without end."""
+    async with _reader(settings, topics) as (consumer, places):
+        while True:
+            for records in (await consumer.getmany(*places, timeout_ms=_POLL_MS)).values():
+                for record in records:
+                    yield _record(record)
+
+
+def _record(item: object) -> ConsumedRecord:
+    names = ("topic", "partition", "offset", "timestamp", "key", "value", "headers")
+    return ConsumedRecord(*(getattr(item, name) for name in names))
