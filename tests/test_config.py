@@ -70,6 +70,7 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         max_horizon_intervals = 37
         hold_s = 41
         max_held = 43
+        keep_ended_s = 59
         missing_ticks_s = 47
         [session]
         timezone = "America/New_York"

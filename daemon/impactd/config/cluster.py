@@ -100,6 +100,9 @@ class KafkaSection(Section):
     idle_after_ms: Milliseconds = 500
     """A partition without a tick for so long is asked whether it is idle."""
 
+    lost_position: Literal["halt", "skip"] = "halt"
+    """Where retention deleted a position: halt the topic there, or skip to what is left. Orders halt in any case."""
+
     @model_validator(mode="after")
     def _paced(self) -> Self:
         if 3 * self.heartbeat_interval_ms > self.session_timeout_ms:

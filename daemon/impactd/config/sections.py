@@ -121,6 +121,8 @@ class PlansSection(Section):
     """How long a fill or amendment waits for its order."""
     max_held: Annotated[int, Field(ge=0)] = _PLANS.max_held
     """How many of them wait at most."""
+    keep_ended_s: Seconds = _seconds(_PLANS.keep_ended_ns)
+    """How long an ended order is remembered, for late executions and repeated orders."""
     missing_ticks_s: Seconds = _seconds(_PLANS.missing_ticks_ns)
     """Alert when a symbol with an open order has no tick for so long."""
 

@@ -17,7 +17,7 @@ import orjson
 
 from impactd.__about__ import __version__
 from impactd.core.engine import Commit, Engine
-from impactd.core.inbox import Inbox
+from impactd.core.inbox import Inbox, Inputs
 from impactd.core.messages import INPUT_TOPICS, Topic
 from impactd.core.saved import settings_from
 from impactd.core.settings import CoreSettings
@@ -31,11 +31,16 @@ from impactd.wire.codec import Limits
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """One commit of the run, derived again."""
+    """One commit of the run, derived again.
+
+    `inputs` is what it took in, `engine` its partition's as it stands after it.
+    """
 
     partition: int
     seq: int
     commit: Commit
+    inputs: Inputs
+    engine: Engine
 
 
 @dataclass(slots=True)
@@ -63,7 +68,7 @@ class _Run:
     decoder: Decoder
     feeds: dict[Topic, _Feed] = field(default_factory=dict)
 
-    def apply(self, entry: Mapping[str, Any]) -> Commit:
+    def apply(self, entry: Mapping[str, Any]) -> Derived:
         """Apply one commit exactly as the journal has it."""
         to = {Topic(name): int(offset) for name, offset in entry["to"].items()}
         for topic, end in to.items():
@@ -74,7 +79,8 @@ class _Run:
             else:
                 events = self.decoder.events(topic, consumed)
                 self.inbox.put_events(topic, events.events, events.refused, end)
-        return self.engine.apply(self.inbox.take_exact(to, entry["idle_to"]))
+        inputs = self.inbox.take_exact(to, entry["idle_to"])
+        return Derived(self.partition, entry["commit_seq"], self.engine.apply(inputs), inputs, self.engine)
 
 
 def derive(directory: Path, settings: KafkaSettings, limits: Limits | None = None) -> Iterator[Derived]:
@@ -110,7 +116,7 @@ def derive(directory: Path, settings: KafkaSettings, limits: Limits | None = Non
                     feed.until(run.engine.positions[topic])
                 continue
             _check(directory, run, entry)
-            yield Derived(partition, entry["commit_seq"], run.apply(entry))
+            yield run.apply(entry)
 
 
 def _genesis(

@@ -1,0 +1,92 @@
+"""The commands, and the one place where settings, shell and core are put together.
+
+A command's module is imported when it is called, and imports what it needs
+when it runs, so that ``impactd --help`` loads neither NumPy nor a compiler.
+
+Exit codes: 0 success; 1 failure; 2 usage or input that cannot be used, with
+one line that says what to change; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final, cast
+
+import click
+
+from impactd.__about__ import __version__
+from impactd.cli.common import example
+
+#: Command: module that defines it as `command`, and its line in the list of commands.
+COMMANDS: Final = {
+    "replay": ("impactd.cli.replay", "Derive estimates, models and plans from recorded files."),
+    "run": ("impactd.cli.run", "Run the service."),
+    "check-config": ("impactd.cli.check_config", "Show the settings in force and where each came from."),
+    "topics": ("impactd.cli.topics", "Make or check the topics, or list the rights needed."),
+    "publish": ("impactd.cli.publish", "Send a recorded day to Kafka."),
+    "generate": ("impactd.cli.generate", "Make order books for demos and load."),
+    "capture": ("impactd.cli.capture", "Write a run's inputs and journal to files."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which a newcomer needs them."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        return cast("click.Command", importlib.import_module(COMMANDS[cmd_name][0]).command)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.command(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=example("impactd demo", "impactd replay --data FROG.csv.gz --orders orders.jsonl --out result"),
+)
+@click.version_option(__version__, message="impactd %(version)s")
+def cli() -> None:
+    """Live order books in, least-impact execution schedules out."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    try:
+        result = cli.main(args=None if args is None else list(args), prog_name="impactd", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
+    except click.UsageError as error:
+        where = f" (see '{error.ctx.command_path} --help')" if error.ctx is not None else ""
+        return _say(f"{error.format_message().rstrip('.')}{where}", 2)
+    except click.ClickException as error:
+        return _say(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _say("interrupted", 130)
+    except BrokenPipeError:
+        # Whoever read our output has left: what is buffered has no reader, and its last flush must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return _say(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+    return result if isinstance(result, int) else 0
+
+
+def _say(message: str, code: int) -> int:
+    click.echo(f"impactd: {message}", err=True)
+    return code

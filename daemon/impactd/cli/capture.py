@@ -1,0 +1,37 @@
+"""``impactd capture``: a run's inputs and journal as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from impactd.cli.common import Failure, example, load_settings, settings_options
+
+
+@click.command(
+    "capture",
+    epilog=example("impactd capture --out captured", "impactd replay --journal captured/journal.jsonl --out again"),
+)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Directory of the files.")
+@settings_options
+def command(out: Path, config: Path | None, sets: tuple[str, ...]) -> None:
+    """Write a run's inputs and journal to files.
+
+    What is committed when the command starts is written, one JSON line a
+    record, one file a topic; impactd replay --journal derives the run again.
+    """
+    settings = load_settings(config, sets).settings
+
+    import asyncio
+
+    from impactd.cli.compose import kafka_settings
+    from impactd.shell.kafka.capture import capture
+    from impactd.shell.kafka.errors import FatalError
+
+    try:
+        counts = asyncio.run(capture(kafka_settings(settings), out))
+    except FatalError as error:
+        raise Failure(str(error)) from error
+    for topic, count in counts.items():
+        click.echo(f"{out / topic.value}.jsonl  {count:,} records")

@@ -1,0 +1,77 @@
+"""``impactd check-config``: the settings in force and where each came from."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from impactd.cli.common import example, load_settings, settings_options
+
+if TYPE_CHECKING:
+    from impactd.config import Loaded
+
+
+@click.command(
+    "check-config",
+    epilog=example(
+        "impactd check-config -c impactd.toml",
+        "IMPACTD__KAFKA__BOOTSTRAP=kafka:9092 impactd check-config --changed",
+    ),
+)
+@settings_options
+@click.option("--json", "as_json", is_flag=True, help="Write JSON for machines.")
+@click.option("--changed", is_flag=True, help="Leave out what has its default.")
+def command(config: Path | None, sets: tuple[str, ...], *, as_json: bool, changed: bool) -> None:
+    """Show the settings in force and where each came from.
+
+    Later sources win: default, file, environment (IMPACTD__SECTION__FIELD),
+    flags. Secrets are masked.
+    """
+    loaded = load_settings(config, sets)
+    shown = {path: value for path, value in loaded.shown().items() if not changed or loaded.origins[path] != "default"}
+    if as_json:
+        _write_json(loaded, shown)
+    else:
+        _write_table(loaded, shown)
+
+
+def _write_json(loaded: Loaded, shown: dict[str, object]) -> None:
+    import orjson
+
+    items = {path: {"value": value, "origin": loaded.origins[path]} for path, value in shown.items()}
+    file = None if loaded.file is None else str(loaded.file)
+    text = orjson.dumps({"file": file, "settings": items}, option=orjson.OPT_INDENT_2)
+    click.echo(text.decode())
+
+
+def _write_table(loaded: Loaded, shown: dict[str, object]) -> None:
+    rows = [(path, _toml(value), loaded.origins[path]) for path, value in shown.items()]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("setting", "value", "from", title=f"Settings: {loaded.file or 'no file'}")
+        for path, value, origin in rows:
+            table.add_row(path, value, origin, style="dim" if origin == "default" else "bold")
+        Console().print(table)
+        return
+    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
+    for path, value, origin in rows:
+        click.echo(f"{path:{widths[0]}}  {value:{widths[1]}}  {origin}")
+
+
+def _toml(value: object) -> str:
+    match value:
+        case None:
+            return "(unset)"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return f'"{value}"'
+        case list():
+            return f"[{', '.join(map(_toml, value))}]"
+        case _:
+            return str(value)

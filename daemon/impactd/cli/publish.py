@@ -1,0 +1,99 @@
+"""``impactd publish``: a recorded day into Kafka."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from impactd.cli.common import EXISTING, Failure, InputError, example, load_settings, progress_line, settings_options
+
+
+class Speed(click.ParamType[float | None]):
+    """``max``, or seconds of event time a second."""
+
+    name = "1|60|max"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        """Return the speed; None is as fast as possible."""
+        if value == "max" or value is None:
+            return None
+        try:
+            speed = float(str(value))
+        except ValueError:
+            speed = 0.0
+        if not 0 < speed <= 1e9:
+            self.fail(f"{value!r} is no speed: give a number above 0, such as 1 or 60, or max", param, ctx)
+        return speed
+
+
+@click.command(
+    "publish",
+    epilog=example(
+        "impactd publish --data FROG_2025-04-03_mbp10.csv.gz --orders orders.jsonl --speed 60",
+        "impactd publish --data day.jsonl.gz --shift --speed 1 -c impactd.toml",
+    ),
+)
+@click.option(
+    "--data", type=EXISTING, multiple=True, required=True, metavar="FILE...", help="Ticks; several are merged."
+)
+@click.argument("more", type=EXISTING, nargs=-1, metavar="")
+@click.option("--orders", type=EXISTING, help="Parent orders, JSON lines.")
+@click.option("--executions", type=EXISTING, help="Fills, JSON lines.")
+@click.option("--control", type=EXISTING, help="Halts and resumes, JSON lines.")
+@click.option("--codec", help="Codec of the ticks, if not to be told from each file.")
+@click.option("--symbol", help="Symbol of data that names none; else the file's name up to the first _ or dot.")
+@click.option("--speed", type=Speed(), default="max", show_default=True, help="Event time over wall time.")
+@click.option("--shift", is_flag=True, help="Move all times so that the first event happens now.")
+@settings_options
+def command(
+    *,
+    data: tuple[Path, ...],
+    more: tuple[Path, ...],
+    orders: Path | None,
+    executions: Path | None,
+    control: Path | None,
+    codec: str | None,
+    symbol: str | None,
+    speed: float | None,
+    shift: bool,
+    config: Path | None,
+    sets: tuple[str, ...],
+) -> None:
+    """Send a recorded day to Kafka.
+
+    Records keep their original times, or are shifted so that the first event
+    happens now. A service that applies in event time (plans.apply =
+    "in_event_time") then publishes what a replay of the files writes.
+    """
+    settings = load_settings(config, sets).settings
+
+    import asyncio
+
+    from impactd.cli.compose import kafka_settings, limits
+    from impactd.shell.kafka.errors import FatalError
+    from impactd.shell.kafka.publish import publish
+    from impactd.shell.lines import InputFileError
+    from impactd.shell.replay import Sources
+    from impactd.wire.registry import UnknownCodecError
+
+    sources = Sources((*data, *more), orders, executions, control, codec, symbol)
+    try:
+        with progress_line("records") as progress:
+            publishing = publish(
+                kafka_settings(settings),
+                sources,
+                speed=speed,
+                shift=shift,
+                limits=limits(settings),
+                progress=progress,
+            )
+            summary = asyncio.run(publishing)
+    except (InputFileError, UnknownCodecError) as error:
+        raise InputError(str(error)) from error
+    except FatalError as error:
+        raise Failure(str(error)) from error
+    sent = ", ".join(f"{count:,} {topic}" for topic, count in summary.records.items() if count)
+    click.echo(f"published {sent or 'nothing'} in {summary.seconds:.1f} s")
+    if summary.refused:
+        click.echo(f"warning: {summary.refused:,} records could not be decoded and were left out", err=True)

@@ -1,0 +1,126 @@
+"""``impactd replay``: estimates, models and plans from recorded files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from impactd.cli.common import EXISTING, InputError, example, load_settings, progress_line, settings_options
+
+if TYPE_CHECKING:
+    from impactd.config import Settings
+    from impactd.shell.replay import Progress, ReplaySummary, Sources
+
+
+@click.command(
+    "replay",
+    epilog=example(
+        "impactd replay --data FROG_2025-04-03_mbp10.csv.gz --orders orders.jsonl --out result",
+        "impactd replay --journal captured/journal.jsonl --out again",
+        "impactd replay --data monday.csv.gz tuesday.csv.gz --symbol FROG --out two-days",
+    ),
+)
+@click.option(
+    "--data",
+    type=EXISTING,
+    multiple=True,
+    metavar="FILE...",
+    help="Ticks: .jsonl or .csv, plain, .gz or .xz. Several are merged by time.",
+)
+@click.argument("more", type=EXISTING, nargs=-1, metavar="")
+@click.option("--orders", type=EXISTING, help="Parent orders, JSON lines.")
+@click.option("--executions", type=EXISTING, help="Fills, JSON lines. Without them plans count as filled as scheduled.")
+@click.option("--control", type=EXISTING, help="Halts and resumes, JSON lines.")
+@click.option("--codec", help="Codec of the ticks, if not to be told from each file.")
+@click.option("--symbol", help="Symbol of data that names none; else the file's name up to the first _ or dot.")
+@click.option(
+    "--journal", type=EXISTING, help="Journal of a live run, captured with its inputs: derive that run again."
+)
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Directory of the results."
+)
+@click.option("--partitions", type=int, help="Partitions to spread the symbols over.  [setting: replay.partitions]")
+@click.option("--batch", type=int, help="Records decoded together; changes no byte.  [setting: replay.batch_rows]")
+@click.option("--json", "as_json", is_flag=True, help="Write the summary as JSON.")
+@settings_options
+def command(
+    *,
+    data: tuple[Path, ...],
+    more: tuple[Path, ...],
+    orders: Path | None,
+    executions: Path | None,
+    control: Path | None,
+    codec: str | None,
+    symbol: str | None,
+    journal: Path | None,
+    out: Path,
+    partitions: int | None,
+    batch: int | None,
+    as_json: bool,
+    config: Path | None,
+    sets: tuple[str, ...],
+) -> None:
+    """Derive estimates, models and plans from recorded files.
+
+    Writes estimates.jsonl, models.jsonl, plans.jsonl, alerts.jsonl and
+    dlq.jsonl, byte for byte what the service publishes for the same day
+    applied in event time.
+    """
+    flags = (("replay.partitions", partitions, "--partitions"), ("replay.batch_rows", batch, "--batch"))
+    settings = load_settings(config, sets, flags).settings
+    if journal is None and not data:
+        raise click.UsageError("Missing option '--data' (or '--journal').")
+    if journal is not None and (data or more or orders or executions or control):
+        raise InputError("--journal: the run's inputs are read from beside the journal; leave out --data and the like")
+    if journal is not None and journal.name != "journal.jsonl":
+        raise InputError(f"--journal: {journal} is not the journal.jsonl of a directory that impactd capture made")
+
+    from impactd.shell.lines import InputFileError
+    from impactd.shell.replay import Sources
+    from impactd.wire.registry import UnknownCodecError
+
+    try:
+        with progress_line("ticks", quiet=as_json) as progress:
+            if journal is None:
+                sources = Sources((*data, *more), orders, executions, control, codec, symbol)
+                summary = _replay(sources, settings, out, progress)
+            else:
+                summary = _rederive(journal, settings, out, progress)
+    except (InputFileError, UnknownCodecError) as error:
+        raise InputError(str(error)) from error
+
+    from impactd.cli.summary import write_summary
+
+    write_summary(summary, as_json=as_json)
+
+
+def _replay(sources: Sources, settings: Settings, out: Path, progress: Progress | None) -> ReplaySummary:
+    from impactd.cli.compose import limits, replay_settings
+    from impactd.shell.replay import replay
+
+    return replay(
+        sources,
+        replay_settings(settings, has_executions=sources.executions is not None),
+        out,
+        partitions=settings.replay.partitions,
+        batch_rows=settings.replay.batch_rows,
+        limits=limits(settings),
+        timestamps=settings.wire.timestamps,
+        progress=progress,
+    )
+
+
+def _rederive(journal: Path, settings: Settings, out: Path, progress: Progress | None) -> ReplaySummary:
+    from impactd.cli.compose import kafka_settings, limits
+    from impactd.shell.rederive import rederive
+
+    return rederive(
+        journal.parent,
+        kafka_settings(settings),
+        out,
+        limits=limits(settings),
+        timestamps=settings.wire.timestamps,
+        progress=progress,
+    )

@@ -1,0 +1,39 @@
+"""``impactd run``: the service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from impactd.cli.common import example, load_settings, settings_options
+
+
+@click.command("run", epilog=example("impactd run -c impactd.toml", "impactd run --set kafka.bootstrap=kafka:9092"))
+@settings_options
+def command(config: Path | None, sets: tuple[str, ...]) -> int:
+    """Run the service.
+
+    Reads ticks, orders, executions and control from Kafka and publishes
+    estimates, models and plans, each commit exactly once. SIGTERM or Ctrl-C
+    drains and leaves; a second one leaves at once.
+    """
+    loaded = load_settings(config, sets)
+    settings = loaded.settings
+
+    import asyncio
+
+    import structlog
+
+    from impactd.cli.compose import kafka_settings, limits
+    from impactd.shell.kafka.service import Service
+    from impactd.shell.logging import setup
+
+    setup(settings.log.level, settings.log.format)
+    changed = {path: value for path, value in loaded.shown().items() if loaded.origins[path] != "default"}
+    structlog.get_logger("impactd").info("settings", file=str(loaded.file or ""), changed=changed)
+
+    async def serve() -> int:
+        return await Service(kafka_settings(settings), settings.core(), limits(settings)).run(signals=True)
+
+    return asyncio.run(serve())

@@ -1,0 +1,79 @@
+"""``impactd topics``: make or check the topics, or list the rights that the service needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from impactd.cli.common import Failure, example, load_settings, settings_options
+
+if TYPE_CHECKING:
+    from impactd.shell.kafka.client import KafkaSettings
+
+
+@click.group("topics", epilog=example("impactd topics create -c impactd.toml", "impactd topics check"))
+def command() -> None:
+    """Make or check the topics, or list the rights needed."""
+
+
+def _kafka(config: Path | None, sets: tuple[str, ...]) -> KafkaSettings:
+    settings = load_settings(config, sets).settings
+
+    from impactd.cli.compose import kafka_settings
+
+    return kafka_settings(settings)
+
+
+@command.command("create", epilog=example("impactd topics create --set topics.partitions=8"))
+@settings_options
+def create(config: Path | None, sets: tuple[str, ...]) -> None:
+    """Make the topics that are missing; those that exist stay as they are."""
+    settings = _kafka(config, sets)
+
+    import asyncio
+
+    from impactd.shell.kafka.errors import FatalError
+    from impactd.shell.kafka.topics import create_topics, topics_spec
+
+    try:
+        made = asyncio.run(create_topics(settings))
+    except FatalError as error:
+        raise Failure(str(error)) from error
+    for spec in topics_spec(settings):
+        click.echo(f"{spec.name}  {'made' if spec.name in made else 'there already'}")
+
+
+@command.command("check", epilog=example("impactd topics check -c impactd.toml"))
+@settings_options
+def check(config: Path | None, sets: tuple[str, ...]) -> None:
+    """Compare the topics with the settings; exits with 1 if they differ."""
+    settings = _kafka(config, sets)
+
+    import asyncio
+
+    from impactd.shell.kafka.errors import FatalError
+    from impactd.shell.kafka.topics import check_topics
+
+    try:
+        differences = asyncio.run(check_topics(settings))
+    except FatalError as error:
+        raise Failure(str(error)) from error
+    for difference in differences:
+        click.echo(str(difference))
+    if differences:
+        raise Failure(f"{len(differences)} differences between the topics and the settings")
+    click.echo("the topics are as the settings say")
+
+
+@command.command("acls", epilog=example("impactd topics acls -c impactd.toml"))
+@settings_options
+def acls(config: Path | None, sets: tuple[str, ...]) -> None:
+    """List what the service's principal must be allowed, and why."""
+    settings = _kafka(config, sets)
+
+    from impactd.shell.kafka.topics import required_acls
+
+    for acl in required_acls(settings):
+        click.echo(f"{acl.resource:<16}  {acl.name:<40}  {', '.join(acl.operations):<22}  {acl.why}")

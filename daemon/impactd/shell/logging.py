@@ -1,0 +1,91 @@
+"""What the process says about itself: one line an event, on standard error.
+
+JSON for machines, colours for a person at a terminal.  Times are ISO 8601 in
+UTC.  What aiokafka and others say through the standard library takes the same
+way, so that there is one stream with one form; below `debug` only their
+warnings do, since what they report as info is ours to say.
+
+Tracebacks carry no local variables: those may hold secrets.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Final, Literal, TextIO
+
+import orjson
+import structlog
+from structlog.typing import Processor
+
+#: Libraries whose info is of no use to whoever runs this service.
+NOISY: Final = ("aiokafka", "asyncio", "kafka", "numba", "urllib3")
+
+_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_HANDLER: Final = "impactd"
+
+
+def setup(
+    level: Literal["debug", "info", "warning", "error"] = "info",
+    form: Literal["auto", "json", "console"] = "auto",
+    stream: TextIO | None = None,
+) -> None:
+    """Send structlog and the standard library's loggers to one stream.
+
+    Parameters
+    ----------
+    level : {"debug", "info", "warning", "error"}
+        Least level that is written.
+    form : {"auto", "json", "console"}
+        ``auto`` writes for people where `stream` is a terminal, else JSON.
+    stream : text file, optional
+        Default: standard error.
+    """
+    out = sys.stderr if stream is None else stream
+    as_json = form == "json" or (form == "auto" and not out.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(out)
+    handler.set_name(_HANDLER)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderer(out, as_json=as_json)],
+        )
+    )
+    root = logging.getLogger()
+    for old in [known for known in root.handlers if known.get_name() == _HANDLER]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(_LEVELS[level])
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else max(_LEVELS[level], logging.WARNING))
+
+
+def _renderer(out: TextIO, *, as_json: bool) -> list[Processor]:
+    if as_json:
+        return [structlog.processors.format_exc_info, structlog.processors.EventRenamer("event"), _json]
+    plain = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain)]
+
+
+def _json(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+    first = {name: event.pop(name) for name in ("timestamp", "level", "logger", "event") if name in event}
+    return orjson.dumps({**first, **event}, default=str, option=orjson.OPT_NON_STR_KEYS).decode()

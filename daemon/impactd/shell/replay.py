@@ -1,0 +1,345 @@
+"""Derives a recorded day again from files, with the same core as the live service.
+
+The day runs in event time: orders, executions and control wait until the
+ticks have passed their time, so that what comes out depends on the files and
+the settings alone, not on how many rows are decoded together nor on the pace.
+The same day through Kafka, applied in event time, gives the same bytes.
+
+At the end of the data the minute under way is closed by an idle move, as it
+is live when a feed falls silent.  What would apply only later stays
+unapplied, and the summary says so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from impactd.core.engine import Engine
+from impactd.core.events import Control, Received
+from impactd.core.inbox import EVENT_TOPICS, Inbox
+from impactd.core.messages import Topic
+from impactd.core.settings import CoreSettings
+from impactd.core.ticks import BOOK, TickBatch
+from impactd.shell.files import merge_files
+from impactd.shell.outputs import OutputFiles
+from impactd.shell.recorded import read_events
+from impactd.shell.tally import OrderSummary, Tally
+from impactd.wire.codec import Decoded, Limits
+from impactd.wire.murmur2 import partition_for
+from impactd.wire.records import Timestamps, encode_line
+
+#: An elapsed time and a wall clock that bound no idle move, ns.
+_EVER_NS: Final = 2**62
+
+#: Called after each batch: tick rows so far, event time reached (ns).
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Files that make up a recorded day.
+
+    Attributes
+    ----------
+    data : sequence of Path
+        Ticks; several files are merged by time.
+    orders, executions, control : Path or None
+        JSON lines.
+    codec : str or None
+        Codec of `data`; None: told from each file.
+    symbol : str or None
+        Symbol of `data` that names none; None: taken from the file's name.
+    """
+
+    data: Sequence[Path]
+    orders: Path | None = None
+    executions: Path | None = None
+    control: Path | None = None
+    codec: str | None = None
+    symbol: str | None = None
+
+    def events(self) -> Mapping[Topic, Path]:
+        """Return the files of orders, executions and control that are given."""
+        files = {Topic.CONTROL: self.control, Topic.ORDERS: self.orders, Topic.EXECUTIONS: self.executions}
+        return {topic: path for topic, path in files.items() if path is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaySummary:
+    """What a replay read, and what it gave.
+
+    Attributes
+    ----------
+    ticks, books, trades : int
+        Rows decoded.
+    rejected : dict of str to int
+        Rows that the core's checks rejected, by reason.
+    refused : dict of str to int
+        Records that went to the dead letters, by reason.
+    skipped_unknown : int
+        Messages of an unknown type.
+    late : int
+        Rows that came after their minute had closed.
+    minutes, models, plans : int
+        Closed minutes over all symbols; refitted models; published plans.
+    alerts : dict of str to int
+        By kind.
+    orders : tuple of OrderSummary
+    waiting : dict of str to int
+        Events whose time the data never reached, by topic.
+    first_ns, last_ns : int or None
+        Event time of the first and of the latest row.
+    warnings : tuple of str
+        What a person should know before trusting the result.
+    directory : str
+    files : dict of str to int
+        Bytes written, by the file's name.
+    seconds : float
+        Wall time.
+    """
+
+    ticks: int
+    books: int
+    trades: int
+    rejected: dict[str, int]
+    refused: dict[str, int]
+    skipped_unknown: int
+    late: int
+    minutes: int
+    models: int
+    plans: int
+    alerts: dict[str, int]
+    orders: tuple[OrderSummary, ...]
+    waiting: dict[str, int]
+    first_ns: int | None
+    last_ns: int | None
+    warnings: tuple[str, ...]
+    directory: str
+    files: dict[str, int]
+    seconds: float
+
+
+@dataclass(slots=True)
+class Partition:
+    """One partition's engine with its inbox."""
+
+    number: int
+    engine: Engine
+    inbox: Inbox
+    #: Offsets of the events that belong here.
+    offsets: dict[Topic, list[int]] = field(default_factory=dict)
+
+    def waiting(self) -> Counter[str]:
+        """Return how many events were never applied, by topic."""
+        at = self.engine.positions
+        return Counter({topic.value: sum(o >= at[topic] for o in offsets) for topic, offsets in self.offsets.items()})
+
+
+@dataclass(slots=True)
+class Reading:
+    """What was read so far."""
+
+    ticks: int = 0
+    books: int = 0
+    first_ns: int | None = None
+    last_ns: int | None = None
+    skipped: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    records: int = 0
+
+    def add(self, decoded: Decoded) -> None:
+        """Count one batch of ticks."""
+        batch = decoded.batch
+        self.skipped += decoded.skipped_unknown
+        self.refused.update(item.reason for item in decoded.refused)
+        if len(batch):
+            self.ticks += len(batch)
+            self.books += int(np.count_nonzero(batch.kind == BOOK))
+            first, last = int(batch.ts_event[0]), int(batch.ts_event.max())
+            self.first_ns = first if self.first_ns is None else self.first_ns
+            self.last_ns = last if self.last_ns is None else max(self.last_ns, last)
+
+
+def replay(
+    sources: Sources,
+    settings: CoreSettings,
+    out: Path,
+    *,
+    partitions: int = 1,
+    batch_rows: int = 5_000,
+    limits: Limits | None = None,
+    timestamps: Timestamps = "int",
+    close_last: bool = True,
+    progress: Progress | None = None,
+) -> ReplaySummary:
+    """Replay files in event time and write what comes of them.
+
+    Parameters
+    ----------
+    sources : Sources
+    settings : CoreSettings
+        `apply` must be ``in_event_time``.
+    out : Path
+        Directory of the results, made if it is not there.
+    partitions : int
+        Over how many the symbols are spread, by murmur2 as on the topics.
+    batch_rows : int
+        Records decoded together; changes no byte.
+    limits : Limits, optional
+        Bounds on one record.
+    timestamps : {"int", "string"}
+        How times are written.
+    close_last : bool
+        Whether the minute under way at the end of the data is closed.
+    progress : callable, optional
+        Called after each batch with the rows so far and the event time.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be read, or the results cannot be written.
+    ValueError
+        If `settings` do not apply events in event time.
+    """
+    if settings.apply != "in_event_time":
+        raise ValueError("plans.apply: files are replayed in_event_time; on_arrival needs a journal")
+    started = time.monotonic()
+    limits = limits or Limits(max_levels=settings.books.max_levels)
+    tally, reading = Tally(), Reading()
+    zero = dict.fromkeys((*EVENT_TOPICS, Topic.TICKS), 0)
+    parts = [
+        Partition(number, Engine(settings, partition=number, partitions=partitions), Inbox(settings, zero, {}))
+        for number in range(partitions)
+    ]
+    with OutputFiles(out, lambda output: encode_line(output, timestamps), partitions) as files:
+
+        def advance(part: Partition, idle_to: int | None = None) -> None:
+            while (inputs := part.inbox.take(idle_to=idle_to)) is not None:
+                outputs = part.engine.apply(inputs).outputs
+                tally.count(outputs)
+                files.write(part.number, outputs)
+                if inputs.idle_to is not None:
+                    break
+
+        for part in parts:
+            part.engine.genesis(zero)
+        _put_events(sources.events(), parts, limits, reading)
+        for decoded in merge_files(sources.data, sources.codec, sources.symbol, batch_rows, limits):
+            reading.add(decoded)
+            _put_ticks(decoded, parts, reading)
+            for part in parts:
+                advance(part)
+            if progress is not None:
+                progress(reading.ticks, reading.last_ns or 0)
+        for part in parts:
+            advance(part)
+            idle_to = part.engine.idle_target(_EVER_NS, _EVER_NS) if close_last else None
+            if idle_to is not None:
+                advance(part, idle_to)
+        written = files.finish()
+    waiting = sum((part.waiting() for part in parts), Counter[str]())
+    engines = [part.engine for part in parts]
+    return summarise(tally, reading, engines, written, out, sources, time.monotonic() - started, waiting)
+
+
+def _split(batch: TickBatch, partitions: int) -> Iterator[TickBatch]:
+    """Yield the rows of each partition."""
+    if partitions == 1:
+        yield batch
+        return
+    home = np.array([partition_for(symbol, partitions) for symbol in batch.symbols], np.int64)
+    for number in range(partitions):
+        mine = np.flatnonzero(home == number)
+        rows = batch.take(np.isin(batch.symbol, mine))
+        # A symbol of another partition must not even be named here.
+        codes = np.searchsorted(mine, rows.symbol).astype(np.int32)
+        yield replace(rows, symbols=tuple(batch.symbols[code] for code in mine), symbol=codes)
+
+
+def _put_ticks(decoded: Decoded, parts: Sequence[Partition], reading: Reading) -> None:
+    batch = decoded.batch
+    ends = [int(batch.offset[-1]) + 1] if len(batch) else []
+    ends += [item.offset + 1 for item in decoded.refused]
+    reading.records = max([reading.records, *ends])
+    for part, rows in zip(parts, _split(batch, len(parts)), strict=True):
+        # A record that cannot be decoded has no symbol: the first partition reports it.
+        part.inbox.put_ticks(rows, decoded.refused if part.number == 0 else [], reading.records)
+
+
+def _put_events(files: Mapping[Topic, Path], parts: Sequence[Partition], limits: Limits, reading: Reading) -> None:
+    for topic, path in files.items():
+        decoded = read_events(path, topic, limits)
+        received, refused = decoded.events, decoded.refused
+        reading.skipped += decoded.skipped_unknown
+        reading.refused.update(item.reason for item in refused)
+        end = max([0, *(item.offset + 1 for item in received), *(item.offset + 1 for item in refused)])
+        for part in parts:
+            mine = [item for item in received if _is_home(item, part.number, len(parts))]
+            part.offsets[topic] = [item.offset for item in mine]
+            part.inbox.put_events(topic, mine, refused if part.number == 0 else [], end)
+
+
+def _is_home(item: Received[Any], number: int, partitions: int) -> bool:
+    if isinstance(item.event, Control):
+        return True
+    return partition_for(item.event.symbol, partitions) == number
+
+
+def summarise(
+    tally: Tally,
+    reading: Reading,
+    engines: Sequence[Engine],
+    written: Sequence[Path],
+    out: Path,
+    sources: Sources,
+    seconds: float,
+    waiting: Counter[str] | None = None,
+) -> ReplaySummary:
+    """Return the summary of a finished replay."""
+    rejected: Counter[str] = Counter()
+    for engine in engines:
+        for reasons in engine.rejected().values():
+            rejected.update(reasons)
+    waiting = waiting or Counter()
+    return ReplaySummary(
+        ticks=reading.ticks,
+        books=reading.books,
+        trades=reading.ticks - reading.books,
+        rejected=dict(sorted(rejected.items())),
+        refused=dict(sorted(tally.dead.items())),
+        skipped_unknown=reading.skipped,
+        late=tally.late,
+        minutes=tally.minutes,
+        models=tally.models,
+        plans=tally.plans,
+        alerts=dict(sorted(tally.alerts.items())),
+        orders=tally.orders(),
+        waiting=dict(sorted(waiting.items())),
+        first_ns=reading.first_ns,
+        last_ns=reading.last_ns,
+        warnings=tuple(_warnings(reading, tally, waiting, sources)),
+        directory=str(out),
+        files={path.name: path.stat().st_size for path in written},
+        seconds=seconds,
+    )
+
+
+def _warnings(reading: Reading, tally: Tally, waiting: Mapping[str, int], sources: Sources) -> Iterator[str]:
+    if reading.ticks == 0:
+        yield f"no tick in {', '.join(map(str, sources.data))}: there is nothing to estimate from"
+    for reason in ("truncated", "corrupt"):
+        if reading.refused[reason]:
+            yield f"{reading.refused[reason]} records are {reason}: is a file cut short? See dlq.jsonl"
+    for topic, n in waiting.items():
+        yield f"{n} {topic} records lie after the end of the data and were not applied"
+    if tally.dead["orphan"]:
+        yield f"{tally.dead['orphan']} events name an order or execution that never came; see dlq.jsonl"
+    if tally.late:
+        yield f"{tally.late} rows came after their minute had closed and are in no estimate"

@@ -1,0 +1,226 @@
+"""A live view of what the service publishes, for a person at a terminal.
+
+`Scene` folds published messages (as they stand on the topics) into what there
+is to see; `render` draws it with rich, `plain_lines` says it in text where
+there is no terminal.  Nothing here knows where messages come from.
+
+Colours are blue and orange, which most colour-blind people tell apart, and
+no meaning rests on colour alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from impactd.core.messages import Topic
+
+Message = Mapping[str, Any]
+
+BARS: Final = " ▁▂▃▄▅▆▇█"
+_COLOUR: Final = {"buy": "bright_blue", "sell": "orange3"}
+_ENDED: Final = frozenset({"done", "expired", "canceled", "rejected"})
+_PROFILE_WIDTH: Final = 32
+
+
+@dataclass(slots=True)
+class OrderScene:
+    """One parent order: the first plan that it got, the latest, and how many there were."""
+
+    first: Message
+    latest: Message
+    versions: int = 1
+
+    @property
+    def ended(self) -> bool:
+        """Whether no further schedule will come."""
+        return self.latest["status"] in _ENDED
+
+    @property
+    def done_share(self) -> float:
+        """Share of the order's quantity that is filled, in [0, 1]."""
+        quantity = float(self.latest["order_qty"])
+        return min(1.0, float(self.latest["cum_qty"]) / quantity) if quantity else 0.0
+
+
+@dataclass(slots=True)
+class Scene:
+    """What has been published so far."""
+
+    estimates: dict[tuple[str, str], Message] = field(default_factory=dict)
+    models: dict[tuple[str, str], Message] = field(default_factory=dict)
+    orders: dict[str, OrderScene] = field(default_factory=dict)
+    alerts: deque[Message] = field(default_factory=lambda: deque(maxlen=4))
+    counts: Counter[Topic] = field(default_factory=Counter)
+    #: End of the last closed minute, ns.
+    clock: int = 0
+
+    def take(self, topic: Topic, message: Message) -> None:
+        """Fold one published message in."""
+        self.counts[topic] += 1
+        match topic:
+            case Topic.ESTIMATES:
+                self.estimates[message["symbol"], message["side"]] = message
+                self.clock = max(self.clock, int(message["minute"]) + int(message["interval_s"]) * 1_000_000_000)
+            case Topic.MODELS:
+                self.models[message["symbol"], message["side"]] = message
+            case Topic.PLANS:
+                self._take_plan(message)
+            case Topic.ALERTS:
+                self.alerts.append(message)
+            case _:
+                pass
+
+    def _take_plan(self, plan: Message) -> None:
+        known = self.orders.get(plan["cl_ord_id"])
+        if known is None:
+            self.orders[plan["cl_ord_id"]] = OrderScene(plan, plan)
+            return
+        if known.first["expected_cost"] is None:
+            known.first = plan
+        known.latest = plan
+        known.versions += 1
+
+
+def bars(values: Sequence[float | None], top: float | None = None) -> str:
+    """Return one bar a value, scaled to the largest or to `top`; a dot where there is no value."""
+    limit = max((v for v in values if v is not None), default=0.0) if top is None else top
+    if limit <= 0:
+        return "".join("·" if v is None else BARS[1] for v in values)
+    return "".join("·" if v is None else BARS[max(1, min(8, round(8 * v / limit)))] for v in values)
+
+
+def profile(plan: Message, width: int = _PROFILE_WIDTH) -> str:
+    """Return the schedule as bars over its horizon, each the mean quantity of its part."""
+    quantities = [float(q) for q in plan["qty"]]
+    if not quantities:
+        return ""
+    width = min(width, len(quantities))
+    edges = [len(quantities) * k // width for k in range(width + 1)]
+    return bars([sum(quantities[a:b]) / (b - a) for a, b in pairwise(edges)])
+
+
+def number(value: float | None, digits: int = 1, unit: str = "") -> str:
+    """Return a figure for people: thousands apart, a dash for none."""
+    return "-" if value is None else f"{value:,.{digits}f}{unit}"
+
+
+def in_bps(value: float | None, mid: float | None) -> float | None:
+    """Return a price difference in basis points of mid."""
+    return None if value is None or not mid else value / mid * 1e4
+
+
+def clock_text(ns: int, zone: str = "UTC") -> str:
+    """Return an event time for people, in their market's time zone."""
+    if not ns:
+        return "--:--"
+    return datetime.fromtimestamp(ns // 1_000_000_000, UTC).astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M")
+
+
+def curve_text(model: Message) -> str:
+    """Return the model's formula with its coefficients."""
+    terms = [f"{model['half_spread']:.4f}"]
+    for name, power in (("beta", " q"), ("alpha", " q²"), ("eta", " q^δ")):
+        if model.get(name):
+            terms.append(f"{model[name]:.2e}{power}")
+    delta = f", δ {model['delta']:g}" if model.get("delta") is not None else ""
+    return " + ".join(terms) + delta
+
+
+def render(scene: Scene, title: str, zone: str = "UTC") -> RenderableType:
+    """Return the whole view.
+
+    Parameters
+    ----------
+    scene : Scene
+    title : str
+        What stands on top, such as the broker and the speed.
+    zone : str
+        Time zone of the clock.
+    """
+    head = Text.assemble(
+        (clock_text(scene.clock, zone), "bold"),
+        f" {zone}   minutes {scene.counts[Topic.ESTIMATES]:,}   models {scene.counts[Topic.MODELS]:,}   "
+        f"plans {scene.counts[Topic.PLANS]:,}   alerts {scene.counts[Topic.ALERTS]:,}",
+    )
+    parts: list[RenderableType] = [head, _market(scene), _orders(scene)]
+    parts += [
+        Text(f"! {alert['kind']}: {alert['text']}", style="orange3", overflow="ellipsis", no_wrap=True)
+        for alert in scene.alerts
+    ]
+    return Panel(Group(*parts), title=title, title_align="left")
+
+
+def _market(scene: Scene) -> Table:
+    table = Table(box=None, pad_edge=False, title="last closed minute: what a market order pays over mid", expand=True)
+    for name in ("symbol", "side", "mid", "half-spread", "slippage by size", "largest", "fit g(q)", "R²"):
+        table.add_column(
+            name, justify="left" if name in {"symbol", "side", "slippage by size", "fit g(q)"} else "right"
+        )
+    for (symbol, side), estimate in sorted(scene.estimates.items()):
+        mid, sizes = estimate["mid"], estimate["sizes"]
+        curve = [in_bps(value, mid) for value in estimate["slippage"]]
+        seen = [(size, value) for size, value in zip(sizes, curve, strict=True) if value is not None]
+        model = scene.models.get((symbol, side))
+        table.add_row(
+            symbol,
+            Text(side, style=_COLOUR[side]),
+            number(mid, 3),
+            number(in_bps(estimate["half_spread"], mid), 1, " bp"),
+            Text(bars(curve), style=_COLOUR[side]),
+            f"{seen[-1][0]:,.0f}: {seen[-1][1]:.1f} bp" if seen else "-",
+            "-" if model is None else curve_text(model) + (" (prior)" if model["prior"] else ""),
+            "-" if model is None else number(model["r2"], 2),
+        )
+    return table
+
+
+def _orders(scene: Scene) -> Table:
+    table = Table(box=None, pad_edge=False, title="orders: the plan for what is left", expand=True)
+    for name in ("order", "side", "status", "filled", "left", "plan", "next", "expected", "TWAP", "saving", "v"):
+        table.add_column(name, justify="left" if name in {"order", "side", "status", "filled", "plan"} else "right")
+    for name, order in sorted(scene.orders.items()):
+        plan, side = order.latest, order.latest["side"]
+        full = round(10 * order.done_share)
+        table.add_row(
+            f"{name} {plan['symbol']}",
+            Text(side, style=_COLOUR[side]),
+            plan["status"],
+            "█" * full + "░" * (10 - full) + f" {order.done_share:4.0%}",
+            number(float(plan["leaves_qty"]), 0),
+            Text(profile(plan), style=_COLOUR[side]),
+            number(float(plan["qty"][0]), 0) if plan["qty"] else "-",
+            number(plan["expected_cost"], 0),
+            number(plan["twap_cost"], 0),
+            number(plan["saving_bps"], 2, " bp"),
+            str(plan["plan_version"]),
+        )
+    return table
+
+
+def plain_lines(scene: Scene, zone: str = "UTC") -> list[str]:
+    """Return one line an order, and one for the market where there is no order."""
+    at = clock_text(scene.clock, zone)
+    lines = []
+    for name, order in sorted(scene.orders.items()):
+        plan = order.latest
+        following = number(float(plan["qty"][0]), 0) if plan["qty"] else "-"
+        lines.append(
+            f"{at}  {name} {plan['side']} {plan['symbol']} {plan['status']}: {order.done_share:.0%} filled, "
+            f"{number(float(plan['leaves_qty']), 0)} left, next minute {following}, "
+            f"expected cost {number(plan['expected_cost'], 0)} against TWAP's {number(plan['twap_cost'], 0)} "
+            f"(saving {number(plan['saving_bps'], 2)} bp), plan {plan['plan_version']}"
+        )
+    if not lines:
+        lines.append(f"{at}  {scene.counts[Topic.ESTIMATES]:,} estimates, {scene.counts[Topic.MODELS]:,} models")
+    return lines

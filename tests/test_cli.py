@@ -1,0 +1,280 @@
+"""The command line: help, exit codes, and one clear line for whatever is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import orjson
+import pytest
+
+from impactd.__about__ import __version__
+from impactd.cli import COMMANDS, main
+from impactd.cli.compose import kafka_settings
+from impactd.config import Settings, load
+from impactd.core.messages import Topic
+from impactd.shell.kafka.client import KafkaSecurity, KafkaSettings, TopicSettings
+from tests.paths import ROOT
+
+#: What must not be loaded just to print help: each costs a tenth of a second or more.
+HEAVY = ("aiokafka", "numba", "numpy", "orjson", "pydantic", "rich", "scipy", "structlog")
+
+
+def _commands() -> Iterator[tuple[str, ...]]:
+    for name, (module, _) in COMMANDS.items():
+        yield (name,)
+        command = importlib.import_module(module).command
+        if isinstance(command, click.Group):
+            yield from ((name, inner) for inner in command.commands)
+
+
+COMMAND_NAMES = list(_commands())
+
+
+def output(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
+    code = main(args)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    """Run a command that must fail as misused, and return its one line."""
+    code, out, err = output(capsys, *args)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run each command where no settings file is, and without settings in the environment."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("IMPACTD_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize("names", COMMAND_NAMES, ids=" ".join)
+def test_help_every_command_has_an_example(names: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = output(capsys, *names, "--help")
+    assert code == 0
+    assert f"impactd {names[0]}" in out.split("Example:")[1]
+
+
+def test_help_list_says_what_each_command_says(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = output(capsys, "--help")
+    assert code == 0
+    for name, (module, line) in COMMANDS.items():
+        assert f"{name} " in out
+        own = importlib.import_module(module).command.help or ""
+        assert own.split("\n")[0] == line
+
+
+def test_help_loads_nothing_heavy() -> None:
+    program = f"""
+import sys
+from impactd.cli import main
+code = main(["--help"])
+print([name for name in {HEAVY!r} if name in sys.modules])
+sys.exit(code)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("names", COMMAND_NAMES, ids=" ".join)
+def test_help_of_a_command_loads_no_compiler(names: tuple[str, ...]) -> None:
+    program = f"""
+import sys
+from impactd.cli import main
+main([*{names!r}, "--help"])
+print([name for name in ("aiokafka", "numba", "numpy", "pydantic") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_version_is_the_one_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert output(capsys, "--version")[:2] == (0, f"impactd {__version__}\n")
+
+
+def test_no_command_shows_help_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = output(capsys)
+    assert (code, out) == (2, "")
+    assert "Commands:" in err
+
+
+def test_module_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "impactd", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"impactd {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("fly",), "No such command 'fly'"),
+        (("replay", "--wings"), "No such option '--wings'"),
+        (("replay", "--data", "none.csv", "--out", "x"), "'none.csv' does not exist"),
+        (("replay", "--out", "x"), "Missing option '--data'"),
+        (("check-config", "-c", "none.toml"), "'none.toml' does not exist"),
+        (("check-config", "--set", "books.grace"), "needs the form section.field=value"),
+        (("check-config", "--set", "books.grace=1"), "flag --set: books.grace: no such setting; did you mean"),
+        (("run", "--set", "kafka.bootstrap=nowhere"), "needs host:port"),
+        (("topics", "create", "--set", "topics.partitions=0"), "must be at least 1, not 0"),
+    ],
+)
+def test_misuse_is_one_line_and_2(args: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert words in refusal(capsys, *args)
+
+
+def test_bad_settings_file_is_one_line_and_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.toml").write_text("[kafka]\nbotstrap = 'a:1'\n", encoding="utf-8")
+    assert "x.toml:2: kafka.botstrap: no such setting" in refusal(capsys, "run", "-c", "x.toml")
+
+
+def test_topics_no_broker_is_one_line_and_1(capsys: pytest.CaptureFixture[str]) -> None:
+    args = ("--set", "kafka.bootstrap=127.0.0.1:1", "--set", "kafka.request_timeout_ms=500")
+    code, out, err = output(capsys, "topics", "check", *args)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "no broker answers at 127.0.0.1:1" in err
+
+
+def test_topics_acls_name_every_topic_and_the_transactional_ids(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = output(capsys, "topics", "acls", "--set", "kafka.environment=prod")
+    assert code == 0
+    assert all(f"impactd.{topic.value} " in out for topic in Topic)
+    assert "prod.impactd.*" in out
+
+
+def test_check_config_table_has_every_setting_once(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = output(capsys, "check-config")
+    assert code == 0
+    paths = [line.split()[0] for line in out.splitlines()]
+    assert paths == list(load(environ={}).shown())
+
+
+def test_check_config_changed_says_where_from(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMPACTD__BOOKS__GRACE_S", "2")
+    code, out, _ = output(capsys, "check-config", "--changed", "--set", "log.level=debug")
+    assert code == 0
+    assert [line.split() for line in out.splitlines()] == [
+        ["books.grace_s", "2.0", "env", "IMPACTD__BOOKS__GRACE_S"],
+        ["log.level", '"debug"', "flag", "--set"],
+    ]
+
+
+def test_check_config_json_masks_secrets(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMPACTD__KAFKA__SECURITY__PASSWORD", "hush")
+    code, out, _ = output(capsys, "check-config", "--json")
+    assert code == 0
+    assert "hush" not in out
+    shown = orjson.loads(out)["settings"]["kafka.security.password"]
+    assert shown == {"value": "********", "origin": "env IMPACTD__KAFKA__SECURITY__PASSWORD"}
+
+
+def test_interrupt_ends_with_130(tmp_path: Path) -> None:
+    """The interrupt comes when the command reads its data, from a pipe that never gives any."""
+    pipe = tmp_path / "ticks.jsonl"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "impactd", "replay", "--data", str(pipe), "--out", str(tmp_path / "out")]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        # Opening the other end waits until the command has opened its own.
+        with pipe.open("wb"):
+            child.send_signal(signal.SIGINT)
+            _, err = child.communicate(timeout=60)
+    finally:
+        child.kill()
+    assert (child.returncode, err.strip()) == (130, "impactd: interrupted")
+    assert list((tmp_path / "out").glob("*")) == []
+
+
+def test_kafka_settings_defaults_are_the_client_defaults() -> None:
+    assert kafka_settings(Settings()) == KafkaSettings()
+
+
+def test_kafka_settings_every_field_has_its_setting(tmp_path: Path) -> None:
+    """A field of the client that no setting reaches would stay at its default here."""
+    secret = tmp_path / "secret"
+    secret.write_text("hush\n", encoding="utf-8")
+    (tmp_path / "all.toml").write_text(
+        f"""
+        [kafka]
+        bootstrap = "a:1"
+        environment = "e"
+        group = "g"
+        client_id = "c"
+        start = "latest"
+        commit_interval_ms = 101
+        urgent_interval_ms = 26
+        transaction_timeout_ms = 10001
+        session_timeout_ms = 10002
+        heartbeat_interval_ms = 3001
+        request_timeout_ms = 10003
+        max_poll_records = 20001
+        max_backlog_rows = 100001
+        max_state_bytes = 262145
+        max_dead_letter_bytes = 524289
+        compression = "none"
+        revoke_timeout_ms = 3002
+        drain_timeout_ms = 8001
+        group_commit_interval_ms = 5001
+        idle_after_ms = 501
+        lost_position = "skip"
+        [kafka.security]
+        protocol = "SASL_SSL"
+        mechanism = "SCRAM-SHA-512"
+        username = "u"
+        password_file = "{secret}"
+        oauth_token_file = "t"
+        ca_file = "ca"
+        cert_file = "cert"
+        key_file = "key"
+        key_password_file = "{secret}"
+        check_hostname = false
+        [topics]
+        prefix = "p."
+        partitions = 5
+        replication_factor = 3
+        min_insync_replicas = 2
+        input_retention_ms = 1
+        output_retention_ms = 2
+        dlq_retention_ms = 3
+        compacted_segment_bytes = 4000
+        compacted_segment_ms = 5000
+        compacted_dirty_ratio = 0.2
+        compacted_max_lag_ms = 6000
+        delete_retention_ms = 7
+        names.plans_latest = "latest"
+        [wire]
+        codec = "long-csv"
+        timestamps = "string"
+        max_message_bytes = 1000001
+        """,
+        encoding="utf-8",
+    )
+    made = kafka_settings(load(tmp_path / "all.toml", environ={}).settings)
+    for part, default in (
+        (made, KafkaSettings()),
+        (made.security, KafkaSecurity()),
+        (made.topic_settings, TopicSettings()),
+    ):
+        fields = [item.name for item in dataclasses.fields(part)]
+        same = [name for name in fields if getattr(part, name) == getattr(default, name)]
+        assert same == [], f"{type(part).__name__}: nothing sets {same}"
+    assert (made.topic(Topic.PLANS_LATEST), made.topic(Topic.PLANS)) == ("latest", "p.plans")
+    assert "hush" not in repr(made)
+
+
+def test_console_script_is_this_main() -> None:
+    assert 'impactd = "impactd.cli:main"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
