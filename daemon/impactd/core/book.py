@@ -31,7 +31,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.jit import kernel
+from impactd.core.jit import inner_kernel, kernel
 from impactd.core.ticks import MID_EVENT, UNDECODABLE_BOOK, Float
 
 
@@ -127,7 +127,7 @@ def _value_faults(px: float, sz: float) -> int:
     return faults
 
 
-@kernel
+@inner_kernel
 def _side_faults(px: Float, sz: Float, i: int, n: int, sign: float) -> tuple[int, float, int]:
     """Return faults of one side of book `i`, its best price and its number of levels.
 
@@ -169,7 +169,7 @@ def check_trade(px: float, qty: float) -> int:
     return reason
 
 
-@kernel
+@inner_kernel
 def check_book(
     bid_px: Float,
     bid_sz: Float,
@@ -226,7 +226,7 @@ def check_book(
     return USABLE, bids, asks
 
 
-@kernel
+@inner_kernel
 def compact_side(px: Float, sz: Float, i: int, n: int, levels: Float, s: int, row: int) -> int:
     """Copy the levels of positive size of one side of book `i`.
 

@@ -36,3 +36,13 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """
     compiled = njit(cache=True, nogil=True, fastmath=False, error_model="numpy")(function)
     return cast("Callable[P, R]", compiled)
+
+
+def inner_kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile `function` as `kernel` does, and lay it into every kernel that calls it.
+
+    For the parts of a loop over ticks: handing a dozen arrays to a function
+    of a few nanoseconds costs more than the function.
+    """
+    compiled = njit(cache=True, nogil=True, fastmath=False, error_model="numpy", forceinline=True)(function)
+    return cast("Callable[P, R]", compiled)

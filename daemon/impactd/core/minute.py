@@ -145,8 +145,8 @@ def minute_stats(store: Store, s: int, symbol: str, *, stands: bool) -> MinuteSt
     sizes = store.sizes[s, :n_sizes].copy()
     held = store.held_ns[s, :, :n_sizes]
     with np.errstate(invalid="ignore"):
-        slippage = store.cost[s, :, :n_sizes] / (sizes * held)
-        bound = store.bound[s, :, :n_sizes] / (sizes * covered)
+        slippage = store.slippage_ns[s, :, :n_sizes] / held
+        bound = store.bound_ns[s, :, :n_sizes] / np.float64(covered)
         depth = np.array([row["ask_depth_ns"], row["bid_depth_ns"]]) / np.float64(covered)
     rejected = by_reason(store.rejected[s, 0].tolist())
     traded = bool(row["traded"])

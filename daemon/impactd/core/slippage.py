@@ -35,7 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.book import compact_side
-from impactd.core.jit import kernel
+from impactd.core.jit import inner_kernel, kernel
 from impactd.core.ticks import Float
 
 #: Index of the two sides in every array of shape (2, ...) here and in `impactd.core.tape`.
@@ -69,7 +69,7 @@ class WalkCurves(NamedTuple):
     half_spread: Float
 
 
-@kernel
+@inner_kernel
 def walk_side(
     levels: Float,
     i: int,
@@ -78,7 +78,7 @@ def walk_side(
     half_spread: float,
     sizes: Float,
     n_sizes: int,
-    cost: Float,
+    g: Float,
 ) -> tuple[int, float]:
     """Walk one side of book `i` for ascending sizes.
 
@@ -96,9 +96,10 @@ def walk_side(
     sizes : ndarray of float64, shape (n_books, >= n_sizes)
         Ascending, positive.
     n_sizes : int
-    cost : ndarray of float64, shape (>= n_sizes,)
-        Receives the cost over mid in currency: exact for the sizes that the
-        side holds, the lower bound for those beyond.
+    g : ndarray of float64, shape (>= n_sizes,)
+        Receives the price per share over mid: exact for the sizes that the
+        side holds, the lower bound for those beyond.  Within the best level
+        it *is* the half-spread, without rounding.
 
     Returns
     -------
@@ -128,7 +129,7 @@ def walk_side(
                 size = np.inf
         if j < n:
             held += 1
-        cost[k] = half_spread * qty + (excess + (qty - filled) * distance)
+        g[k] = half_spread + (excess + (qty - filled) * distance) / qty
     depth = filled
     while j < n:
         depth += levels[i, side + 1, j]
@@ -144,12 +145,12 @@ def _walk_one(px: Float, sz: Float, qty: float, mid: float) -> tuple[float, floa
     n = compact_side(px, sz, 0, width, levels, 0, ASKS)
     if n == 0:
         return np.nan, 0.0
-    cost = np.empty(1)
+    g = np.empty(1)
     half_spread = abs(levels[0, ASKS, 0] - mid)
-    held, depth = walk_side(levels, 0, ASKS, n, half_spread, np.full((1, 1), qty), 1, cost)
+    held, depth = walk_side(levels, 0, ASKS, n, half_spread, np.full((1, 1), qty), 1, g)
     if held == 0:
         return np.nan, depth
-    return cost[0] / qty, qty
+    return g[0], qty
 
 
 def walk(px: Float, sz: Float, qty: float, mid: float) -> tuple[float, float]:
@@ -200,7 +201,7 @@ def _walk_books(
     n, width = bid_px.shape
     n_sizes = sizes.shape[1]
     levels = np.empty((1, 4, width))
-    cost = np.empty(n_sizes)
+    walked = np.empty(n_sizes)
     for i in range(n):
         bids = compact_side(bid_px, bid_sz, i, width, levels, 0, BIDS)
         asks = compact_side(ask_px, ask_sz, i, width, levels, 0, ASKS)
@@ -210,13 +211,13 @@ def _walk_books(
         mid[i] = 0.5 * (levels[0, ASKS, 0] + levels[0, BIDS, 0])
         for side in range(2):
             if side == BUY:
-                held, _ = walk_side(levels, 0, ASKS, asks, half[i], sizes, n_sizes, cost)
+                held, _ = walk_side(levels, 0, ASKS, asks, half[i], sizes, n_sizes, walked)
             else:
-                held, _ = walk_side(levels, 0, BIDS, bids, half[i], sizes, n_sizes, cost)
+                held, _ = walk_side(levels, 0, BIDS, bids, half[i], sizes, n_sizes, walked)
             for k in range(n_sizes):
-                bound[i, side, k] = cost[k] / sizes[0, k]
+                bound[i, side, k] = walked[k]
                 if k < held:
-                    g[i, side, k] = bound[i, side, k]
+                    g[i, side, k] = walked[k]
                     full[i, side, k] = True
 
 

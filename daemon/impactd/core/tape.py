@@ -210,9 +210,9 @@ class Tape(Symbols):
             store.symbol,
             store.levels,
             store.sizes,
-            store.cost,
+            store.slippage_ns,
             store.held_ns,
-            store.bound,
+            store.bound_ns,
             slot,
             end,
             self._limits.stand_ns,
@@ -223,9 +223,9 @@ class Tape(Symbols):
             row[name] = 0
         store.rejected[slot, 1] += store.rejected[slot, 0]
         store.rejected[slot, 0] = 0
-        store.cost[slot] = 0.0
+        store.slippage_ns[slot] = 0.0
         store.held_ns[slot] = 0
-        store.bound[slot] = 0.0
+        store.bound_ns[slot] = 0.0
         row["minute"] = end
         store.touched[slot] = 1
         self._due_is_stale = True

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.book import CLOCK_BACK, FUTURE, USABLE, check_book, check_trade, compact_side
-from impactd.core.jit import kernel
+from impactd.core.jit import inner_kernel, kernel
 from impactd.core.slippage import ASKS, BIDS, BUY, walk_side
 from impactd.core.tape_state import NEVER, Store
 from impactd.core.ticks import AUCTION, BOOK, TRADE, Byte, Float, Int, Int32, TickBatch
@@ -118,14 +118,14 @@ def rows_of(batch: TickBatch, slot: Int) -> Rows:
     return Rows(slot, *columns)
 
 
-@kernel
+@inner_kernel
 def settle(
     symbol: npt.NDArray[np.void],
     levels: Float,
     sizes: Float,
-    cost: Float,
+    slippage_ns: Float,
     held_ns: Int,
-    bound: Float,
+    bound_ns: Float,
     s: int,
     until: int,
     stand_ns: int,
@@ -135,7 +135,7 @@ def settle(
 
     Parameters
     ----------
-    symbol, levels, sizes, cost, held_ns, bound
+    symbol, levels, sizes, slippage_ns, held_ns, bound_ns
         The arrays of the `Store`.
     s : int
     until : int
@@ -167,13 +167,13 @@ def settle(
             held, depth = walk_side(levels, s, BIDS, row.n_bid, half_spread, sizes, n_sizes, scratch)
             row.bid_depth_ns += depth * weight
         for k in range(held):
-            cost[s, side, k] += scratch[k] * weight
+            slippage_ns[s, side, k] += scratch[k] * weight
             held_ns[s, side, k] += stood
         for k in range(n_sizes):
-            bound[s, side, k] += scratch[k] * weight
+            bound_ns[s, side, k] += scratch[k] * weight
 
 
-@kernel
+@inner_kernel
 def time_gate(
     symbol: npt.NDArray[np.void],
     s: int,
@@ -205,7 +205,7 @@ def floor_minute(ts: int, interval_ns: int) -> int:
     return ts - ts % interval_ns
 
 
-@kernel
+@inner_kernel
 def _advance(symbol: npt.NDArray[np.void], s: int, partition: Int, limits: Limits, ts_event: int) -> None:
     """Move the clocks to a row that passed the gate, opening the symbol's minute if it has none."""
     row = symbol[s]
@@ -217,7 +217,7 @@ def _advance(symbol: npt.NDArray[np.void], s: int, partition: Int, limits: Limit
     partition[CLOCK] = max(partition[CLOCK], ts_event)
 
 
-@kernel
+@inner_kernel
 def _trade(symbol: npt.NDArray[np.void], s: int, flags: int, qty: float) -> None:
     """Count a trade, in the auction's volume or the continuous one."""
     row = symbol[s]
@@ -244,7 +244,7 @@ def run_rows(  # noqa: PLR0912  (one loop: parts that took the tuples of arrays 
     """
     # Arrays are taken out of their tuples once: each access in the loop would count references, atomically.
     slot, code, kinds, flags, ts_events, ts_records, bid_px, bid_sz, ask_px, ask_sz, n_bids, n_asks, px, qty = rows
-    symbol, rejected, touched, levels, sizes, cost, held_ns, bound = store
+    symbol, rejected, touched, levels, sizes, slippage_ns, held_ns, bound_ns = store
     for i in range(start, stop):
         s = slot[code[i]]
         if s < 0 or (symbol[s].known == 0 and partition[N_KNOWN] >= limits.max_symbols):
@@ -281,7 +281,7 @@ def run_rows(  # noqa: PLR0912  (one loop: parts that took the tuples of arrays 
         elif reason != USABLE:
             rejected[s, 0, reason] += 1
         elif kind == BOOK:
-            settle(symbol, levels, sizes, cost, held_ns, bound, s, ts_event, limits.stand_ns, scratch)
+            settle(symbol, levels, sizes, slippage_ns, held_ns, bound_ns, s, ts_event, limits.stand_ns, scratch)
             row.n_bid = compact_side(bid_px, bid_sz, i, n_bids[i], levels, s, BIDS)
             row.n_ask = compact_side(ask_px, ask_sz, i, n_asks[i], levels, s, ASKS)
             row.book_ns = ts_event

@@ -72,12 +72,12 @@ class Store(NamedTuple):
     levels : ndarray of float64, shape (S, 4, L)
         The standing book: bid_px, bid_sz, ask_px, ask_sz.
     sizes : ndarray of float64, shape (S, K)
-    cost : ndarray of float64, shape (S, 2, K)
-        Time-weighted cost of the walks that were held, currency x ns.
+    slippage_ns : ndarray of float64, shape (S, 2, K)
+        Sum over time of what the walks that were held cost, price per share x ns.
     held_ns : ndarray of int64, shape (S, 2, K)
         Time for which the visible depth held the size.
-    bound : ndarray of float64, shape (S, 2, K)
-        Time-weighted lower bound of the cost of all walks, currency x ns.
+    bound_ns : ndarray of float64, shape (S, 2, K)
+        The same of the lower bounds of all walks.
     """
 
     symbol: npt.NDArray[np.void]
@@ -85,9 +85,9 @@ class Store(NamedTuple):
     touched: Byte
     levels: Float
     sizes: Float
-    cost: Float
+    slippage_ns: Float
     held_ns: Int
-    bound: Float
+    bound_ns: Float
 
 
 def blank_store(rows: int, n_levels: int, n_sizes: int) -> Store:
@@ -101,9 +101,9 @@ def blank_store(rows: int, n_levels: int, n_sizes: int) -> Store:
         touched=np.zeros(rows, np.uint8),
         levels=np.zeros((rows, 4, n_levels)),
         sizes=np.zeros((rows, n_sizes)),
-        cost=np.zeros((rows, 2, n_sizes)),
+        slippage_ns=np.zeros((rows, 2, n_sizes)),
         held_ns=np.zeros((rows, 2, n_sizes), np.int64),
-        bound=np.zeros((rows, 2, n_sizes)),
+        bound_ns=np.zeros((rows, 2, n_sizes)),
     )
 
 
@@ -145,9 +145,9 @@ def pack(store: Store, s: int) -> bytes:
             store.levels[s, :2, :n_bid].astype("<f8", copy=False).tobytes(),
             store.levels[s, 2:, :n_ask].astype("<f8", copy=False).tobytes(),
             store.sizes[s, :n_sizes].astype("<f8", copy=False).tobytes(),
-            store.cost[s, :, :n_sizes].astype("<f8", copy=False).tobytes(),
+            store.slippage_ns[s, :, :n_sizes].astype("<f8", copy=False).tobytes(),
             store.held_ns[s, :, :n_sizes].astype("<i8", copy=False).tobytes(),
-            store.bound[s, :, :n_sizes].astype("<f8", copy=False).tobytes(),
+            store.bound_ns[s, :, :n_sizes].astype("<f8", copy=False).tobytes(),
         )
     )
 
@@ -174,7 +174,7 @@ def unpack(store: Store, s: int, data: bytes) -> None:
     """
     n_bid, n_ask, n_sizes = _widths(data)
     at = _HEADER.size
-    for whole in (store.levels, store.sizes, store.cost, store.held_ns, store.bound):
+    for whole in (store.levels, store.sizes, store.slippage_ns, store.held_ns, store.bound_ns):
         whole[s] = 0
     store.symbol[s] = np.frombuffer(data, SYMBOL, 1, at)[0]
     at += SYMBOL.itemsize
@@ -183,9 +183,9 @@ def unpack(store: Store, s: int, data: bytes) -> None:
         (store.levels[s, :2, :n_bid], "<f8"),
         (store.levels[s, 2:, :n_ask], "<f8"),
         (store.sizes[s, :n_sizes], "<f8"),
-        (store.cost[s, :, :n_sizes], "<f8"),
+        (store.slippage_ns[s, :, :n_sizes], "<f8"),
         (store.held_ns[s, :, :n_sizes], "<i8"),
-        (store.bound[s, :, :n_sizes], "<f8"),
+        (store.bound_ns[s, :, :n_sizes], "<f8"),
     )
     for target, dtype in parts:
         target[...] = np.frombuffer(data, dtype, target.size, at).reshape(target.shape)
