@@ -1,0 +1,268 @@
+"""Recorded files: however they are named, compressed, cut or merged."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from impactd.core.messages import Topic
+from impactd.core.ticks import TickBatch
+from impactd.shell.files import InputFileError, merge_files, read_events, read_ticks, symbol_of
+from impactd.wire.codec import Decoded, Limits
+from impactd.wire.registry import join
+from tests.wire.helpers import assert_same_batch, reasons
+from tests.wire.test_databento import HEADER, row
+
+T0 = 1_743_687_000_000_000_000
+FROG = "FROG_2025-04-03_mbp10.csv.gz"
+ARL = "ARL_2025-07-17_mbp10.csv.gz"
+
+
+def tick(ts: int, symbol: str = "FROG", **changes: object) -> bytes:
+    obj = {"type": "trade", "symbol": symbol, "ts_event": ts, "px": 31.2, "qty": 5} | changes
+    return orjson.dumps(obj)
+
+
+def read(path: Path, **options: object) -> Decoded:
+    return join([Decoded(TickBatch.empty()), *read_ticks(path, **options)])  # type: ignore[arg-type]  # options of any type
+
+
+def merged(*paths: Path, batch_rows: int = 4096) -> Decoded:
+    return join([Decoded(TickBatch.empty()), *merge_files(paths, batch_rows=batch_rows)])
+
+
+def text(*lines: bytes) -> bytes:
+    return b"".join(line + b"\n" for line in lines)
+
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress}
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n\n  \n"])
+def test_json_lines_file_in_any_wrapping_gives_its_rows(tmp_path: Path, ending: str, end: bytes) -> None:
+    path = tmp_path / f"day.jsonl{ending}"
+    path.write_bytes(PACKERS[ending](tick(T0) + b"\n\n" + tick(T0 + 1) + end))
+    decoded = read(path)
+    assert not decoded.refused
+    assert decoded.batch.ts_event.tolist() == [T0, T0 + 1]
+    assert decoded.batch.offset.tolist() == [1, 3]
+    assert decoded.batch.ts_record.tolist() == [T0, T0]
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+def test_databento_file_is_told_by_its_header(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"day.csv{ending}"
+    path.write_bytes(PACKERS[ending](text(HEADER.encode(), row(), row(action="T", size=1))))
+    decoded = read(path)
+    assert decoded.batch.symbols == ("FROG",)
+    assert decoded.batch.offset.tolist() == [2, 3, 3]
+
+
+def test_long_csv_file_is_told_by_its_header_and_symbol_by_the_files_name(tmp_path: Path) -> None:
+    path = tmp_path / "ETHUSDT_2024.csv"
+    lines = [b"time,side,price,size,level"]
+    for ts in (T0, T0 + 1):
+        lines += [b"%d,bid,31.2,300,0" % ts, b"%d,ask,31.3,200,0" % ts]
+    path.write_bytes(text(*lines))
+    for size in (1, 2, 4096):
+        decoded = read(path, batch_rows=size)
+        assert decoded.batch.symbols == ("ETHUSDT",)
+        assert decoded.batch.offset.tolist() == [2, 4]
+        assert not decoded.refused
+    assert read(path, symbol="ETH").batch.symbols == ("ETH",)
+
+
+@pytest.mark.parametrize(
+    ("name", "symbol"), [(FROG, "FROG"), ("BTC-USDT.jsonl", "BTC-USDT"), ("ETH_x.y.csv.xz", "ETH"), ("plain", "plain")]
+)
+def test_symbol_of_a_file_is_its_name_up_to_the_first_mark(name: str, symbol: str) -> None:
+    assert symbol_of(Path("dir_a/b.c") / name) == symbol
+
+
+@pytest.mark.parametrize("name", ["e.jsonl", "e.csv", "e.csv.gz", "e.jsonl.xz"])
+def test_empty_file_gives_nothing(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"")
+    assert list(read_ticks(path)) == []
+    assert list(merge_files([path])) == []
+
+
+def test_file_with_a_header_only_gives_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "e.csv"
+    path.write_bytes(HEADER.encode() + b"\n")
+    assert list(read_ticks(path)) == []
+
+
+def test_json_file_that_ends_in_the_middle_of_a_line_refuses_that_line(tmp_path: Path) -> None:
+    path = tmp_path / "day.jsonl"
+    path.write_bytes(text(tick(T0)) + tick(T0 + 1)[:-5])
+    decoded = read(path)
+    assert decoded.batch.ts_event.tolist() == [T0]
+    assert [(r.reason, r.offset, r.raw) for r in decoded.refused] == [("truncated", 2, tick(T0 + 1)[:-5])]
+    assert decoded.refused[0].ts_record == T0
+
+
+def test_csv_file_without_a_last_line_end_refuses_that_line(tmp_path: Path) -> None:
+    path = tmp_path / "day.csv"
+    path.write_bytes(text(HEADER.encode(), row()) + row()[:-2])
+    decoded = read(path)
+    assert len(decoded.batch) == 1
+    assert reasons(decoded) == ["truncated"]
+    assert "line end" in decoded.refused[0].detail
+
+
+def test_long_csv_that_ends_in_the_middle_refuses_the_snapshot(tmp_path: Path) -> None:
+    path = tmp_path / "A.csv"
+    path.write_bytes(
+        text(b"time,side,price,size,level", b"%d,bid,1,5,0" % T0, b"%d,bid,2,5,0" % (T0 + 1)) + b"%d,a" % (T0 + 1)
+    )
+    decoded = read(path)
+    assert decoded.batch.ts_event.tolist() == [T0]
+    assert reasons(decoded) == ["truncated"]
+
+
+@pytest.mark.parametrize("ending", [".gz", ".xz"])
+def test_compressed_file_cut_in_the_middle_keeps_what_precedes_the_cut(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"day.jsonl{ending}"
+    rng = np.random.default_rng(1)
+    lines = [tick(T0 + i, px=float(rng.random())) for i in range(20_000)]
+    data = PACKERS[ending](text(*lines))
+    path.write_bytes(data[: len(data) * 2 // 3])
+    decoded = read(path)
+    assert 1_000 < len(decoded.batch) < 20_000
+    assert decoded.batch.ts_event.tolist() == [T0 + i for i in range(len(decoded.batch))]
+    assert reasons(decoded) == ["truncated"]
+    assert "compressed stream ends early" in decoded.refused[0].detail
+
+
+@pytest.mark.parametrize("ending", [".gz", ".xz"])
+def test_compressed_file_that_is_damaged_says_so(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"day.jsonl{ending}"
+    data = bytearray(PACKERS[ending](text(*(tick(T0 + i) for i in range(5_000)))))
+    data[len(data) // 2 : len(data) // 2 + 40] = bytes(40)
+    path.write_bytes(bytes(data))
+    assert "corrupt" in reasons(read(path)) or "truncated" in reasons(read(path))
+    path.write_bytes(b"no such stream at all")
+    assert reasons(read(path)) == ["corrupt"]
+
+
+def test_line_over_the_limit_is_refused_and_the_next_one_read(tmp_path: Path) -> None:
+    path = tmp_path / "day.jsonl"
+    path.write_bytes(text(tick(T0), b"x" * 5_000_000, tick(T0 + 1)))
+    decoded = read(path, limits=Limits(max_message_bytes=1000))
+    assert decoded.batch.ts_event.tolist() == [T0, T0 + 1]
+    assert [(r.reason, r.offset, len(r.raw)) for r in decoded.refused] == [("too_large", 2, 1000)]
+
+
+def test_files_that_cannot_be_used_are_named_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(InputFileError, match=r"absent\.jsonl: No such file"):
+        read(tmp_path / "absent.jsonl")
+    with pytest.raises(InputFileError, match="is a directory"):
+        read(tmp_path)
+    odd = tmp_path / "odd.csv"
+    odd.write_bytes(b"a,b,c\n1,2,3\n")
+    with pytest.raises(InputFileError, match="no header of a known format; name the codec: json"):
+        read(odd)
+    with pytest.raises(InputFileError, match="no column ts_event"):
+        read(odd, codec="databento-mbp10-csv")
+    with pytest.raises(InputFileError, match="codec 'avro' does not exist"):
+        read(odd, codec="avro")
+
+
+def test_file_with_an_unknown_name_is_told_by_its_first_byte(tmp_path: Path) -> None:
+    path = tmp_path / "ticks.log"
+    path.write_bytes(text(tick(T0)))
+    assert len(read(path).batch) == 1
+
+
+def test_events_file_gives_events_and_refusals(tmp_path: Path) -> None:
+    path = tmp_path / "orders.jsonl"
+    cancel = orjson.dumps({"type": "cancel", "cl_ord_id": "A1", "symbol": "FROG", "ts_event": T0 + 1})
+    path.write_bytes(text(b"{}", cancel, b'{"type":"x"}') + cancel[:-4])
+    decoded = read_events(path, Topic.ORDERS)
+    assert [(e.offset, e.ts_record) for e in decoded.events] == [(2, T0)]
+    assert [(r.offset, r.reason, r.ts_record) for r in decoded.refused] == [
+        (1, "missing_field", 0),
+        (4, "truncated", T0),
+    ]
+    assert decoded.skipped_unknown == 1
+    path.write_bytes(b"")
+    assert read_events(path, Topic.ORDERS).events == []
+
+
+def test_merge_orders_by_time_then_file_then_place(tmp_path: Path) -> None:
+    a, b = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    # In a the clock runs back once: T0 + 1 keeps its place behind T0 + 5.
+    a.write_bytes(text(tick(T0, "A"), tick(T0 + 5, "A"), tick(T0 + 1, "A"), tick(T0 + 9, "A")))
+    b.write_bytes(text(tick(T0, "B"), b"{", tick(T0 + 3, "B"), tick(T0 + 5, "B")))
+    decoded = merged(a, b)
+    batch = decoded.batch
+    rows = [(batch.symbols[s], int(t) - T0) for s, t in zip(batch.symbol, batch.ts_event, strict=True)]
+    assert rows == [("A", 0), ("B", 0), ("B", 3), ("A", 5), ("A", 1), ("B", 5), ("A", 9)]
+    assert batch.offset.tolist() == [0, 1, 3, 4, 5, 6, 7]
+    assert [(r.offset, r.detail[:10]) for r in decoded.refused] == [(2, "b.jsonl:2:")]
+
+
+def test_merge_keeps_a_records_rows_together_and_counts_skipped_records(tmp_path: Path) -> None:
+    a, b = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    a.write_bytes(text(b"[%b,%b]" % (tick(T0, "A"), tick(T0 + 5, "A")), b'{"type":"x"}'))
+    b.write_bytes(text(tick(T0 + 3, "B"), tick(T0 + 6, "B")))
+    decoded = merged(a, b)
+    assert decoded.batch.ts_event.tolist() == [T0, T0 + 5, T0 + 3, T0 + 6]
+    assert decoded.batch.offset.tolist() == [0, 0, 1, 3]
+    assert decoded.skipped_unknown == 1
+
+
+lines = st.lists(
+    st.one_of(st.integers(0, 20), st.lists(st.integers(0, 20), max_size=3), st.sampled_from([b"{", b'{"type":"x"}'])),
+    max_size=12,
+)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(lines, min_size=1, max_size=3))
+def test_merge_does_not_depend_on_how_much_is_read_at_a_time(tmp_path: Path, files: list[list[object]]) -> None:
+    paths = []
+    for i, content in enumerate(files):
+        path = tmp_path / f"{i}.jsonl"
+        ticks = []
+        for line in content:
+            if isinstance(line, bytes):
+                ticks.append(line)
+            elif isinstance(line, int):
+                ticks.append(tick(T0 + line, f"S{i}"))
+            else:
+                ticks.append(b"[%b]" % b",".join(tick(T0 + ts, f"S{i}") for ts in line))
+        path.write_bytes(text(*ticks))
+        paths.append(path)
+    whole = merged(*paths)
+    for size in (1, 2, 5):
+        parts = merged(*paths, batch_rows=size)
+        assert_same_batch(parts.batch, whole.batch)
+        assert parts.refused == whole.refused
+        assert parts.skipped_unknown == whole.skipped_unknown
+    # One file's rows keep their order, and every record has a number of its own.
+    per_file = [whole.batch.take(whole.batch.symbol == s) for s in range(len(whole.batch.symbols))]
+    assert all((np.diff(batch.offset) >= 0).all() for batch in per_file)
+    n_records = sum(len(content) for content in files)
+    seen = {*whole.batch.offset.tolist(), *(r.offset for r in whole.refused)}
+    assert seen <= set(range(n_records))
+
+
+@pytest.mark.data
+def test_recorded_days_merge_whatever_is_read_at_a_time(data_dir: Path) -> None:
+    paths = [data_dir / FROG, data_dir / ARL]
+    whole = merged(*paths)
+    assert len(whole.batch) == 33_286 + 3_817 + 3_928 + 46
+    assert whole.batch.offset[-1] == 33_286 + 3_928 - 1
+    assert not whole.refused
+    assert_same_batch(merged(*paths, batch_rows=1000).batch, whole.batch)

@@ -1,0 +1,242 @@
+"""Our JSON of orders, executions and control: every rule of the published messages."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+
+from impactd.core.events import Bust, CancelOrder, Control, Correct, Fill, NewOrder, ReplaceOrder, Side
+from impactd.core.messages import Topic
+from impactd.core.quantity import QUANTA
+from impactd.wire.codec import FROM_DATA, REASONS
+from impactd.wire.json_orders import DecodedEvents, decode_events
+
+T0 = 1_743_687_000_125_395_235
+TOPIC_OF = {
+    "new": Topic.ORDERS,
+    "replace": Topic.ORDERS,
+    "cancel": Topic.ORDERS,
+    "fill": Topic.EXECUTIONS,
+    "correct": Topic.EXECUTIONS,
+    "bust": Topic.EXECUTIONS,
+    "halt": Topic.CONTROL,
+    "resume": Topic.CONTROL,
+}
+HEAD = {"cl_ord_id": "A1", "symbol": "FROG", "ts_event": T0}
+NEW = {
+    "type": "new",
+    **HEAD,
+    "side": "buy",
+    "order_qty": 50_000,
+    "start": T0 + 1,
+    "end": T0 + 2,
+    "participation_rate": None,
+    "max_interval_qty": None,
+    "blackouts": [],
+    "lot_size": 1,
+    "risk_aversion": 0,
+}
+REPLACE = {"type": "replace", **HEAD, "order_qty": 40_000}
+CANCEL = {"type": "cancel", **HEAD}
+FILL = {"type": "fill", "exec_id": "E1", **HEAD, "last_qty": 200, "last_px": 31.26, "last_liquidity_ind": "taker"}
+CORRECT = {"type": "correct", "exec_id": "E2", "exec_ref_id": "E1", **HEAD, "last_qty": 100, "last_px": 31.25}
+BUST = {"type": "bust", "exec_id": "E2", "exec_ref_id": "E1", **HEAD}
+HALT = {"type": "halt", "scope": "*", "reason": "drill", "ts_event": T0}
+ORDER = NewOrder("A1", "FROG", Side.BUY, 50_000 * QUANTA, T0, T0 + 1, T0 + 2)
+
+
+def decode(topic: Topic, *values: bytes) -> DecodedEvents:
+    return decode_events(topic, values, range(10, 10 + len(values)), [T0] * len(values))
+
+
+def parse(obj: dict[str, Any]) -> Any:
+    decoded = decode(TOPIC_OF[obj["type"]], orjson.dumps(obj))
+    assert not decoded.refused
+    (received,) = decoded.events
+    assert (received.offset, received.ts_record) == (10, T0)
+    return received.event
+
+
+@pytest.mark.parametrize(
+    ("obj", "event"),
+    [
+        (NEW, ORDER),
+        (REPLACE, ReplaceOrder("A1", "FROG", T0, (("order_qty", 40_000 * QUANTA),))),
+        (CANCEL, CancelOrder("A1", "FROG", T0)),
+        (FILL, Fill("E1", "A1", "FROG", 200 * QUANTA, 31.26, T0, "taker")),
+        (FILL | {"last_liquidity_ind": None}, Fill("E1", "A1", "FROG", 200 * QUANTA, 31.26, T0)),
+        (CORRECT, Correct("E2", "E1", "A1", "FROG", 100 * QUANTA, 31.25, T0)),
+        (BUST, Bust("E2", "E1", "A1", "FROG", T0)),
+        (HALT, Control("halt", "*", "drill", T0)),
+        ({"type": "resume", "scope": "FROG", "ts_event": T0}, Control("resume", "FROG", "", T0)),
+    ],
+)
+def test_record_as_published_is_its_event(obj: dict[str, Any], event: object) -> None:
+    assert parse(obj) == event
+    assert parse(obj | {"account": "unknown fields are ignored"}) == event
+
+
+def test_new_order_with_needed_fields_only_has_the_defaults() -> None:
+    optional = ("participation_rate", "max_interval_qty", "blackouts", "lot_size", "risk_aversion")
+    assert parse({k: v for k, v in NEW.items() if k not in optional}) == ORDER
+    assert parse(NEW | dict.fromkeys(optional)) == ORDER
+
+
+def test_new_order_limits_are_exact() -> None:
+    event = parse(
+        NEW
+        | {
+            "order_qty": "0.3",
+            "participation_rate": 0.1,
+            "max_interval_qty": 0.1,
+            "lot_size": "0.0001",
+            "risk_aversion": 1e-6,
+            "blackouts": [[T0 + 5, T0 + 6], [T0, str(T0 + 2)]],
+            "start": str(T0 + 1),
+        }
+    )
+    assert event == replace(
+        ORDER,
+        order_qty=300_000_000,
+        participation_rate=0.1,
+        max_interval_qty=100_000_000,
+        lot_size=100_000,
+        risk_aversion=1e-6,
+        blackouts=((T0, T0 + 2), (T0 + 5, T0 + 6)),
+    )
+
+
+def test_orig_cl_ord_id_names_the_parent_of_a_request() -> None:
+    assert parse(REPLACE | {"cl_ord_id": "A2", "orig_cl_ord_id": "A1"}).cl_ord_id == "A1"
+    assert parse({k: v for k, v in CANCEL.items() if k != "cl_ord_id"} | {"orig_cl_ord_id": "A1"}).cl_ord_id == "A1"
+    assert parse(NEW | {"orig_cl_ord_id": "A1"}).cl_ord_id == "A1"
+
+
+def test_replace_names_its_changes_in_order_and_null_clears_a_limit() -> None:
+    event = parse({"type": "replace", **HEAD, "risk_aversion": None, "participation_rate": None, "end": T0 + 9})
+    assert event.changes == (("end", T0 + 9), ("participation_rate", None), ("risk_aversion", 0.0))
+    assert parse({"type": "replace", **HEAD, "blackouts": None}).changes == (("blackouts", ()),)
+
+
+def without(obj: dict[str, Any], name: str) -> dict[str, Any]:
+    return {k: v for k, v in obj.items() if k != name}
+
+
+BAD: list[tuple[dict[str, Any], str, str]] = [
+    *[
+        (without(obj, name), "missing_field", name)
+        for obj, names in (
+            (NEW, ("cl_ord_id", "symbol", "ts_event", "side", "order_qty", "start", "end")),
+            (REPLACE, ("cl_ord_id", "symbol", "ts_event")),
+            (FILL, ("exec_id", "cl_ord_id", "symbol", "ts_event", "last_qty", "last_px")),
+            (CORRECT, ("exec_ref_id", "last_qty", "last_px")),
+            (BUST, ("exec_id", "exec_ref_id")),
+            (HALT, ("scope", "ts_event")),
+        )
+        for name in names
+    ],
+    (without(REPLACE, "order_qty"), "missing_field", "changes nothing"),
+    (NEW | {"cl_ord_id": ""}, "value", "cl_ord_id"),
+    (NEW | {"cl_ord_id": "x" * 65}, "value", "cl_ord_id"),
+    (NEW | {"cl_ord_id": "A\n1"}, "value", "cl_ord_id"),
+    (NEW | {"cl_ord_id": 7}, "type", "cl_ord_id"),
+    (NEW | {"orig_cl_ord_id": "A0"}, "value", "orig_cl_ord_id"),
+    (NEW | {"symbol": "S" * 33}, "value", "symbol"),
+    (NEW | {"side": "BUY"}, "value", "side"),
+    (NEW | {"order_qty": 0}, "value", "order_qty"),
+    (NEW | {"order_qty": -5}, "value", "order_qty"),
+    (NEW | {"order_qty": True}, "type", "order_qty"),
+    (NEW | {"order_qty": [1]}, "type", "order_qty"),
+    (NEW | {"order_qty": "many"}, "value", "order_qty"),
+    (NEW | {"order_qty": "1e-10"}, "value", "order_qty"),
+    (NEW | {"order_qty": 1e19}, "value", "order_qty"),
+    (NEW | {"ts_event": 1.5}, "type", "ts_event"),
+    (NEW | {"start": 0}, "value", "start"),
+    (NEW | {"end": T0 + 1}, "value", "end"),
+    (NEW | {"participation_rate": 0}, "value", "participation_rate"),
+    (NEW | {"participation_rate": 1.01}, "value", "participation_rate"),
+    (NEW | {"participation_rate": "half"}, "type", "participation_rate"),
+    (NEW | {"max_interval_qty": 0}, "value", "max_interval_qty"),
+    (NEW | {"lot_size": 0}, "value", "lot_size"),
+    (NEW | {"risk_aversion": -1}, "value", "risk_aversion"),
+    (NEW | {"risk_aversion": True}, "type", "risk_aversion"),
+    (NEW | {"blackouts": {}}, "type", "blackouts"),
+    (NEW | {"blackouts": [[T0]]}, "type", "blackouts"),
+    (NEW | {"blackouts": [[T0 + 1, T0]]}, "value", "blackouts"),
+    (NEW | {"blackouts": [[T0, T0 + 1]] * 65}, "value", "blackouts"),
+    (REPLACE | {"side": "buy"}, "value", "side"),
+    (REPLACE | {"order_qty": None}, "value", "order_qty"),
+    (REPLACE | {"lot_size": None}, "value", "lot_size"),
+    (REPLACE | {"start": T0 + 5, "end": T0 + 5}, "value", "end"),
+    (FILL | {"last_qty": 0}, "value", "last_qty"),
+    (FILL | {"last_px": 0}, "value", "last_px"),
+    (FILL | {"last_px": -1.5}, "value", "last_px"),
+    (FILL | {"last_liquidity_ind": "both"}, "value", "last_liquidity_ind"),
+    (FILL | {"last_liquidity_ind": []}, "value", "last_liquidity_ind"),
+    (BUST | {"exec_ref_id": "E2"}, "value", "exec_ref_id"),
+    (HALT | {"scope": ""}, "value", "scope"),
+    (HALT | {"reason": 5}, "type", "reason"),
+    (HALT | {"reason": "r" * 501}, "value", "reason"),
+]
+
+
+@pytest.mark.parametrize(("obj", "reason", "names"), BAD, ids=[f"{i}-{b[2]}" for i, b in enumerate(BAD)])
+def test_bad_record_is_refused_with_reason_field_and_bytes(obj: dict[str, Any], reason: str, names: str) -> None:
+    value = orjson.dumps(obj)
+    decoded = decode(TOPIC_OF[obj["type"]], value)
+    assert not decoded.events
+    (refused,) = decoded.refused
+    assert (refused.reason, refused.raw, refused.codec, refused.offset) == (reason, value, "json", 10)
+    assert names in refused.detail
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b"", "empty"),
+        (b"{", "truncated"),
+        (b"[]", "type"),
+        (b"{}", "missing_field"),
+        (b'{"type":1}', "type"),
+        (orjson.dumps(NEW).replace(b"50000", b"NaN"), "not_finite"),
+        (b'{"type":"new","x":"' + b"a" * 1_000_000 + b'"}', "too_large"),
+    ],
+    ids=["empty", "cut", "array", "no type", "odd type", "NaN", "large"],
+)
+def test_record_that_is_no_usable_object_is_refused(value: bytes, reason: str) -> None:
+    assert [refused.reason for refused in decode(Topic.ORDERS, value).refused] == [reason]
+
+
+def test_unknown_type_is_counted_and_skipped() -> None:
+    decoded = decode(Topic.ORDERS, b'{"type":"status"}', orjson.dumps(FILL), orjson.dumps(NEW))
+    assert decoded.skipped_unknown == 2
+    assert [received.event for received in decoded.events] == [ORDER]
+
+
+def test_time_from_data_is_ts_event_floored_to_milliseconds() -> None:
+    decoded = decode_events(Topic.ORDERS, [orjson.dumps(NEW)], [0], [FROM_DATA])
+    assert decoded.events[0].ts_record == T0 // 1_000_000 * 1_000_000
+
+
+def test_mutated_records_are_all_answered() -> None:
+    rng = random.Random(11)
+    by_topic: dict[Topic, list[bytes]] = {}
+    for obj in (NEW, REPLACE, CANCEL, FILL, CORRECT, BUST, HALT):
+        by_topic.setdefault(TOPIC_OF[str(obj["type"])], []).append(orjson.dumps(obj))
+    for topic, seeds in by_topic.items():
+        values = []
+        for _ in range(7_000):
+            data = bytearray(rng.choice(seeds))
+            for _ in range(rng.choice((1, 1, 2, 4))):
+                at = rng.randrange(len(data) + 1)
+                data[at : at + rng.randrange(4)] = rng.choice(
+                    (b"", b'"', b"-", b"0", b"[", b"null", b"\xff", b"1e9", b"true")
+                )
+            values.append(bytes(data))
+        decoded = decode(topic, *values)
+        assert len(decoded.events) + len(decoded.refused) + decoded.skipped_unknown == len(values)
+        assert {refused.reason for refused in decoded.refused} <= REASONS.keys()
