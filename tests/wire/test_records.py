@@ -150,6 +150,10 @@ def test_dead_letter_keeps_bytes_and_key_and_says_why_in_headers() -> None:
     assert headers["codec"] == b"json"
 
 
+def test_dead_letter_of_a_codec_name_that_is_no_text_still_has_headers() -> None:
+    assert dict(dead_letter_record(replace(LETTER, codec="a\udc80")).headers)["codec"] == b"a\\udc80"
+
+
 def test_dead_letter_over_the_limit_is_cut_with_its_hash() -> None:
     raw = b"x" * 1000
     record = dead_letter_record(replace(LETTER, raw=raw), max_bytes=100)

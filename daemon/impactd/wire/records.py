@@ -216,17 +216,22 @@ def dead_letter_record(
     """
     headers: list[Header] = [
         ("schema", f"impactd.dlq/{SCHEMA_VERSION}".encode()),
-        ("reason", letter.reason.encode()),
-        ("detail", letter.detail.encode()),
+        ("reason", _text(letter.reason)),
+        ("detail", _text(letter.detail)),
         ("source_topic", str(letter.topic).encode()),
     ]
     if source_partition is not None:
         headers.append(("source_partition", str(source_partition).encode()))
-    headers += [("source_offset", str(letter.offset).encode()), ("codec", letter.codec.encode())]
+    headers += [("source_offset", str(letter.offset).encode()), ("codec", _text(letter.codec))]
     if len(letter.raw) > max_bytes:
         headers.append(("original_bytes", str(len(letter.raw)).encode()))
         headers.append(("sha256", hashlib.sha256(letter.raw).hexdigest().encode()))
     return Record(Topic.DLQ, letter.key, letter.raw[:max_bytes], tuple(headers))
+
+
+def _text(text: str) -> bytes:
+    """Return a header's text; what came from outside may hold what UTF-8 cannot."""
+    return text.encode(errors="backslashreplace")
 
 
 def encode_line(output: Output, timestamps: Timestamps = "int") -> bytes:
