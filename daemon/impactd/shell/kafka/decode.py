@@ -21,6 +21,7 @@ from impactd.wire.codec import Decoded, Limits
 from impactd.wire.json_orders import DecodedEvents, decode_events
 from impactd.wire.murmur2 import murmur2
 from impactd.wire.registry import TickDecoder
+from impactd.wire.rows import by_first_appearance
 
 #: Keys whose partition is remembered; symbols are few, but a stranger's keys need not be.
 _REMEMBERED: Final = 20_000
@@ -131,8 +132,9 @@ class Decoder:
             return batch, []
         offsets = np.unique(batch.offset[np.isin(batch.symbol, strange)])
         gone = frozenset(offsets.tolist())
-        refused = [self._misplaced(record, "of the record") for record in consumed if record.offset in gone]
-        return batch.take(~np.isin(batch.offset, offsets)), refused
+        refused = [self._misplaced(record, "in it") for record in consumed if record.offset in gone]
+        # The strangers must not even be named: the core opens every symbol of a batch.
+        return by_first_appearance(batch.take(~np.isin(batch.offset, offsets))), refused
 
     def _misplaced(self, record: RecordLike, symbol: str | None) -> Refused:
         what = f"key {record.key!r}" if symbol is None else f"symbol {symbol}"

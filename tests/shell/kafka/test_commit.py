@@ -1,0 +1,184 @@
+"""A commit is published whole or not at all, and every way of failing has its meaning."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    KafkaError,
+    MessageSizeTooLargeError,
+    ProducerFenced,
+    TopicAuthorizationFailedError,
+)
+
+from impactd.core.engine import Commit
+from impactd.core.messages import Alert, DeadLetter, Output, Topic
+from impactd.shell.kafka.client import KafkaSettings
+from impactd.shell.kafka.commit import Committer, Encoder, Record
+from impactd.shell.kafka.errors import CommitRefusedError, CommitUnknownError, FatalError, FencedError
+from impactd.wire.murmur2 import partition_for
+
+RECORDS = [Record("plans", 0, b"a", b"1"), Record("state", 0, b"b", b"2"), Record("journal", 0, None, b"3")]
+
+
+class FakeProducer:
+    """Behaves as aiokafka's producer does, with all its traps: it commits whatever the sends did."""
+
+    def __init__(
+        self,
+        send_error: BaseException | None = None,
+        begin_error: BaseException | None = None,
+        commit_error: BaseException | None = None,
+        *,
+        never_delivers: bool = False,
+    ) -> None:
+        self.calls: list[str] = []
+        self._send_error = send_error
+        self._begin_error = begin_error
+        self._commit_error = commit_error
+        self._never_delivers = never_delivers
+
+    async def begin_transaction(self) -> None:
+        self.calls.append("begin")
+        if self._begin_error is not None:
+            raise self._begin_error
+
+    async def send(self, topic: str, *_: Any, **__: Any) -> asyncio.Future[None]:
+        self.calls.append(f"send {topic}")
+        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._send_error is not None and topic == "state":
+            sent.set_exception(self._send_error)
+        elif not self._never_delivers:
+            sent.set_result(None)
+        return sent
+
+    async def commit_transaction(self) -> None:
+        self.calls.append("commit")
+        if self._commit_error is not None:
+            raise self._commit_error
+
+    async def abort_transaction(self) -> None:
+        self.calls.append("abort")
+
+    async def stop(self) -> None:
+        self.calls.append("stop")
+
+
+async def test_publish_all_delivered_commits_once() -> None:
+    producer = FakeProducer()
+    await Committer(producer, 1.0).publish(RECORDS)
+    assert producer.calls == ["begin", "send plans", "send state", "send journal", "commit"]
+
+
+@pytest.mark.parametrize(
+    ("error", "meaning"),
+    [
+        (MessageSizeTooLargeError(), CommitRefusedError),
+        (TopicAuthorizationFailedError("plans"), CommitRefusedError),
+        (ProducerFenced(), FencedError),
+        (InvalidProducerEpoch(), FencedError),
+        (KafkaError("zombie"), CommitUnknownError),
+        (OSError("reset"), CommitUnknownError),
+    ],
+)
+async def test_publish_with_a_failed_send_never_commits(error: Exception, meaning: type[Exception]) -> None:
+    producer = FakeProducer(send_error=error)
+    with pytest.raises(meaning) as caught:
+        await Committer(producer, 1.0).publish(RECORDS)
+    assert type(caught.value) is meaning
+    assert "commit" not in producer.calls
+
+
+async def test_publish_with_a_send_that_never_ends_is_unknown_at_its_deadline() -> None:
+    producer = FakeProducer(never_delivers=True)
+    with pytest.raises(CommitUnknownError, match="no answer"):
+        await Committer(producer, 0.05).publish(RECORDS)
+    assert "commit" not in producer.calls
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: FakeProducer(begin_error=AssertionError("Invalid state transition")),
+        lambda: FakeProducer(commit_error=AssertionError("Invalid state transition")),
+        lambda: FakeProducer(commit_error=KafkaError("unexpected")),
+    ],
+)
+async def test_publish_with_a_dead_producer_is_unknown(make: Callable[[], FakeProducer]) -> None:
+    with pytest.raises(CommitUnknownError):
+        await Committer(make(), 1.0).publish(RECORDS)
+
+
+async def test_close_after_a_failed_send_aborts_what_is_open() -> None:
+    producer = FakeProducer(send_error=KafkaError("lost"))
+    committer = Committer(producer, 1.0)
+    with pytest.raises(CommitUnknownError):
+        await committer.publish(RECORDS)
+    assert await committer.close(1.0)
+    assert producer.calls[-2:] == ["abort", "stop"]
+
+
+async def test_close_after_a_commit_aborts_nothing() -> None:
+    producer = FakeProducer()
+    committer = Committer(producer, 1.0)
+    await committer.publish(RECORDS)
+    await committer.close(1.0)
+    assert "abort" not in producer.calls
+
+
+SETTINGS = KafkaSettings(max_message_bytes=2_000, max_state_bytes=1_000, max_dead_letter_bytes=100)
+ENCODER = Encoder(SETTINGS, 1, dict.fromkeys(Topic, 3))
+
+
+def _commit(*outputs: Output, state: dict[str, bytes | None] | None = None, **journal: object) -> Commit:
+    return Commit(outputs, state or {}, {"type": "commit", **journal})
+
+
+def test_records_of_a_commit_are_outputs_state_and_journal() -> None:
+    alert = Alert("halted", "FROG", None, 5, "text")
+    output = Output(Topic.ALERTS, "FROG", alert, 5, (Topic.CONTROL, 17))
+    made = ENCODER.records(_commit(output, state={"meta": b"{}", "order/A": None}), 42)
+    assert [record.topic for record in made] == [
+        "impactd.alerts",
+        "impactd.state",
+        "impactd.state",
+        "impactd.journal",
+    ]
+    assert made[0].partition == partition_for("FROG", 3)
+    assert dict(made[0].headers) == {
+        "schema": b"impactd.alert/1",
+        "commit": b"1:42",
+        "input": b"impactd.control/1/17",
+    }
+    assert [(record.key, record.value, record.partition) for record in made[1:3]] == [
+        (b"meta", b"{}", 1),
+        (b"order/A", None, 1),
+    ]
+    assert made[3].partition == 1
+    assert orjson.loads(made[3].value or b"") == {"type": "commit"}
+
+
+def test_records_of_a_dead_letter_stay_with_their_partition_and_are_cut() -> None:
+    letter = DeadLetter(Topic.TICKS, 9, "json", "detail", "json", b"x" * 500, b"FROG")
+    made = ENCODER.records(_commit(Output(Topic.DLQ, None, letter, 5, (Topic.TICKS, 9))), 1)[0]
+    headers = dict(made.headers)
+    assert (made.key, made.partition, len(made.value or b"")) == (b"FROG", 1, 100)
+    assert headers["source_topic"] == b"impactd.ticks"
+    assert headers["source_partition"] == b"1"
+    assert headers["source_offset"] == b"9"
+    assert headers["original_bytes"] == b"500"
+
+
+def test_records_with_a_state_value_over_the_limit_are_refused_by_name() -> None:
+    with pytest.raises(FatalError, match=r"order/A.*max_state_bytes"):
+        ENCODER.records(_commit(state={"order/A": b"x" * 1_001}), 1)
+
+
+def test_records_over_the_message_limit_are_refused_with_the_remedy() -> None:
+    with pytest.raises(FatalError, match="max_message_bytes"):
+        ENCODER.records(_commit(note="x" * 2_000), 1)

@@ -1,0 +1,81 @@
+"""What is fetched for one partition number: only what belongs there reaches the core."""
+
+from __future__ import annotations
+
+import orjson
+
+from impactd.core.messages import Topic
+from impactd.shell.kafka.client import KafkaSettings
+from impactd.shell.kafka.consume import ConsumedRecord
+from impactd.shell.kafka.decode import Decoder
+from impactd.wire.codec import Limits
+from impactd.wire.murmur2 import partition_for
+
+HOME, OTHER = "FROG", "AAPL"
+PARTITION = partition_for(HOME, 2)
+
+
+def _decoder() -> Decoder:
+    assert partition_for(OTHER, 2) != PARTITION
+    return Decoder(KafkaSettings(), Limits(), PARTITION, 2)
+
+
+def _record(offset: int, value: object, key: str | None = HOME, codec: bytes | None = None) -> ConsumedRecord:
+    raw = value if isinstance(value, bytes) or value is None else orjson.dumps(value)
+    headers = () if codec is None else (("codec", codec),)
+    return ConsumedRecord("ticks", PARTITION, offset, 1_000 + offset, key and key.encode(), raw, headers)
+
+
+def _trade(symbol: str = HOME) -> dict[str, object]:
+    return {"type": "trade", "symbol": symbol, "ts_event": 7, "px": 1.5, "qty": 100, "aggressor": None}
+
+
+def test_ticks_in_place_are_decoded_with_the_records_time() -> None:
+    decoded = _decoder().ticks([_record(3, _trade()), _record(5, [_trade(), _trade()])])
+    assert decoded.batch.offset.tolist() == [3, 5, 5]
+    assert decoded.batch.ts_record.tolist() == [1_003_000_000, 1_005_000_000, 1_005_000_000]
+    assert decoded.refused == []
+
+
+def test_ticks_with_a_key_of_another_partition_are_misplaced() -> None:
+    decoded = _decoder().ticks([_record(0, _trade()), _record(1, _trade(OTHER), OTHER), _record(2, _trade())])
+    assert decoded.batch.offset.tolist() == [0, 2]
+    [refused] = decoded.refused
+    assert (refused.offset, refused.reason, refused.key) == (1, "misplaced", OTHER.encode())
+    assert refused.raw == orjson.dumps(_trade(OTHER))
+
+
+def test_ticks_with_a_symbol_of_another_partition_are_misplaced_whole() -> None:
+    mixed = [_trade(), _trade(OTHER)]
+    decoded = _decoder().ticks([_record(0, _trade()), _record(1, mixed), _record(2, mixed, None)])
+    assert decoded.batch.offset.tolist() == [0]
+    assert [(item.offset, item.reason) for item in decoded.refused] == [(1, "misplaced"), (2, "misplaced")]
+    assert OTHER not in decoded.batch.symbols
+
+
+def test_ticks_without_a_key_are_in_place_if_their_symbols_are() -> None:
+    decoded = _decoder().ticks([_record(0, _trade(), None)])
+    assert len(decoded.batch) == 1
+    assert decoded.refused == []
+
+
+def test_ticks_with_an_unknown_codec_or_no_value_are_refused_in_order() -> None:
+    records = [_record(0, None), _record(1, _trade(), codec=b"morse"), _record(2, _trade(), codec=b"json")]
+    decoded = _decoder().ticks(records)
+    assert [(item.offset, item.reason) for item in decoded.refused] == [(0, "empty"), (1, "unknown_codec")]
+    assert decoded.batch.offset.tolist() == [2]
+
+
+def test_events_of_another_partition_are_misplaced_but_control_is_everywhere() -> None:
+    cancel = {"type": "cancel", "cl_ord_id": "A", "symbol": OTHER, "ts_event": 7}
+    decoded = _decoder().events(Topic.ORDERS, [_record(0, cancel, OTHER), _record(1, cancel, None)])
+    assert decoded.events == []
+    assert [(item.offset, item.reason) for item in decoded.refused] == [(0, "misplaced"), (1, "misplaced")]
+    halt = {"type": "halt", "scope": OTHER, "reason": "r", "ts_event": 7}
+    assert len(_decoder().events(Topic.CONTROL, [_record(0, halt, OTHER)]).events) == 1
+
+
+def test_events_keep_their_bytes_for_a_later_dead_letter() -> None:
+    cancel = orjson.dumps({"type": "cancel", "cl_ord_id": "A", "symbol": HOME, "ts_event": 7})
+    [received] = _decoder().events(Topic.ORDERS, [_record(4, cancel)]).events
+    assert (received.raw, received.key, received.offset) == (cancel, HOME.encode(), 4)
