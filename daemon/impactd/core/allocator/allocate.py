@@ -1,0 +1,180 @@
+"""One order's schedule in whole lots: solver chain, rounding, certificate.
+
+The way: caps down to whole lots -> continuous optimum (`solve_chain`) -> whole
+lots (`integer`) -> odd remainder -> certificate.  Quantities in and out are
+int64 quanta.
+
+The remainder (the part of the order that is no whole lot) may use the part of
+a cap that is no whole lot, so an odd end of 50 shares still trades under a cap
+of 80 when the lot is 100; a cap itself is never exceeded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
+from impactd.core.allocator.integer import Int, place_remainder, round_path, round_separable
+from impactd.core.allocator.problem import Float, Problem
+from impactd.core.allocator.solver import Failure, Solution, SolveFailure, solve_chain
+from impactd.core.quantity import MAX_QUANTA, QUANTA
+
+#: Keeps a market without any cost from dividing by zero.
+_SMALLEST_PRICE: Final = 2.0**-1000
+
+#: A cap that does not bind.
+NO_CAP: Final = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """A schedule in quanta and its certificate.
+
+    Attributes
+    ----------
+    quanta : ndarray of int64, shape (N,)
+        1e-9 shares per interval; ``quanta.sum() + shortfall_quanta`` is the order's quantity, exactly.
+    shortfall_quanta : int
+        What the caps could not hold.
+    multiplier : float
+        Price of one more share, from the continuous optimum.
+    kkt_residual : float
+        The larger of the continuous optimum's residual and of what the best
+        exchange of one lot would still save, relative to the multiplier.
+    solver : str
+        Which solver found the continuous optimum.
+    iterations : int
+        In the solver's own unit.
+    failures : tuple of SolveFailure
+        What was tried before.
+    """
+
+    quanta: Int
+    shortfall_quanta: int
+    multiplier: float
+    kkt_residual: float
+    solver: str
+    iterations: int
+    failures: tuple[SolveFailure, ...] = ()
+
+    def qty(self) -> Float:
+        """Return the shares per interval, float64, shape (N,)."""
+        return self.quanta / QUANTA
+
+
+def caps_in_quanta(problem: Problem) -> Int:
+    """Return the problem's caps in quanta, rounded to the nearest; `NO_CAP` where they never bind."""
+    bounded = problem.cap < MAX_QUANTA / QUANTA
+    quanta = np.full(len(problem), NO_CAP, dtype=np.int64)
+    quanta[bounded] = np.rint(problem.cap[bounded] * QUANTA).astype(np.int64)
+    return quanta
+
+
+def _bad_input(problem: Problem, qty_quanta: int, lot_quanta: int, cap_quanta: Int) -> SolveFailure | None:
+    text = None
+    if not 0 <= qty_quanta <= MAX_QUANTA:
+        text = f"qty_quanta: {qty_quanta} must lie in 0..{MAX_QUANTA}"
+    elif lot_quanta < 1:
+        text = f"lot_quanta: {lot_quanta} must be positive"
+    elif cap_quanta.shape != (len(problem),) or bool(np.any(cap_quanta < 0)):
+        text = f"cap_quanta: needs {len(problem)} non-negative values ({NO_CAP} for no cap)"
+    return None if text is None else SolveFailure("allocate", Failure.BAD_INPUT, text)
+
+
+def allocate(
+    problem: Problem,
+    qty_quanta: int,
+    lot_quanta: int,
+    cap_quanta: Int | None = None,
+    *,
+    solvers: Sequence[str] = ("exact",),
+    tolerance: float = CERTIFICATE_TOLERANCE,
+) -> Allocation | SolveFailure:
+    """Return the schedule of least cost in whole lots.
+
+    Parameters
+    ----------
+    problem : Problem
+        N intervals.  Its `cap` counts only where `cap_quanta` is None.
+    qty_quanta : int
+        The order's leaves, quanta.
+    lot_quanta : int
+        Quanta in one lot.
+    cap_quanta : ndarray of int64, shape (N,), optional
+        Exact caps in quanta; `NO_CAP` for none.
+    solvers : sequence of str
+        Chain for the continuous optimum.
+    tolerance : float
+        Largest residual that passes.
+
+    Returns
+    -------
+    Allocation or SolveFailure
+        Exact in whole lots without risk, near-exact with (see `integer`).
+    """
+    caps = caps_in_quanta(problem) if cap_quanta is None else cap_quanta
+    failure = _bad_input(problem, qty_quanta, lot_quanta, caps)
+    if failure is not None:
+        return failure
+    lots, rest = divmod(qty_quanta, lot_quanta)
+    cap_lots = np.minimum(caps // lot_quanta, lots)
+    room = int(np.sum(cap_lots)) if float(np.sum(cap_lots, dtype=np.float64)) < 2.0**62 else lots
+    placed = min(lots, room)
+    count = np.zeros(len(problem), dtype=np.int64)
+    solution = _relaxed(problem, placed, lot_quanta, cap_lots, lots, solvers, tolerance)
+    if isinstance(solution, SolveFailure):
+        return solution
+    residual = solution.kkt_residual
+    p, lot, left_over = problem, lot_quanta / QUANTA, 0.0
+    if placed == room:
+        count[:] = cap_lots
+    elif p.risk == 0.0:
+        left_over = round_separable(
+            placed, lot, solution.multiplier, p.s, p.b, p.a, p.e, p.delta, solution.qty, cap_lots, count
+        )
+    else:
+        start = qty_quanta / QUANTA
+        left_over = round_path(placed, lot, start, p.s, p.b, p.a, p.e, p.delta, p.risk, solution.qty, cap_lots, count)
+    if left_over > 0.0:
+        residual = max(residual, left_over / max(abs(solution.multiplier), _SMALLEST_PRICE))
+    where = -1
+    if rest > 0 and len(problem) > 0:
+        where = place_remainder(rest, lot_quanta, 1.0 / QUANTA, p.s, p.b, p.a, p.e, p.delta, cap_lots, caps, count)
+    quanta = count * lot_quanta
+    if where >= 0:
+        quanta[where] += rest
+    if residual > tolerance:
+        text = f"relative residual {residual:.3g} of the whole-lot schedule is above {tolerance:.3g}"
+        return SolveFailure(solution.solver, Failure.BAD_CERTIFICATE, text, solution.failures)
+    return Allocation(
+        quanta=quanta,
+        shortfall_quanta=qty_quanta - int(np.sum(quanta)),
+        multiplier=solution.multiplier,
+        kkt_residual=residual,
+        solver=solution.solver,
+        iterations=solution.iterations,
+        failures=solution.failures,
+    )
+
+
+def _relaxed(
+    problem: Problem,
+    placed: int,
+    lot_quanta: int,
+    cap_lots: Int,
+    lots: int,
+    solvers: Sequence[str],
+    tolerance: float,
+) -> Solution | SolveFailure:
+    """Return the continuous optimum under caps of whole lots."""
+    if len(problem) == 0:
+        return Solution(np.empty(0), 0.0, 0.0, 0.0, "none", 0)
+    lot = lot_quanta / QUANTA
+    cap = np.where(cap_lots < lots, cap_lots * lot, np.inf)
+    if not np.array_equal(cap, problem.cap):
+        problem = replace(problem, cap=cap)
+    return solve_chain(problem, placed * lot, solvers, tolerance=tolerance)

@@ -1,0 +1,61 @@
+"""The service's own solver behind the common interface: exact, compiled, O(N) a step.
+
+Without risk the multiplier search of `impactd.core.allocator.exact`; with
+risk the inventory method of `impactd.core.allocator.risk`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from impactd.core.allocator.certificate import best_multiplier, kkt_residual
+from impactd.core.allocator.exact import solve_separable
+from impactd.core.allocator.problem import Problem
+from impactd.core.allocator.risk import solve_risk
+from impactd.core.allocator.solver import Solution, SolveFailure, check_input, trivial
+
+
+@dataclass(frozen=True, slots=True)
+class ExactSolver:
+    """Solves the KKT conditions directly (see the modules it calls)."""
+
+    name: str = "exact"
+
+    def solve(self, problem: Problem, qty: float) -> Solution | SolveFailure:
+        """Return the optimum for `qty` shares.
+
+        Parameters
+        ----------
+        problem : Problem
+            N intervals, any kind, with or without risk.
+        qty : float
+            Shares, finite and non-negative.
+
+        Returns
+        -------
+        Solution or SolveFailure
+            A failure only for input that no solver takes.
+        """
+        failure = check_input(self.name, problem, qty)
+        if failure is not None:
+            return failure
+        found = trivial(self.name, problem, qty)
+        if found is not None:
+            return found
+        p = problem
+        x = np.empty(len(p))
+        if p.risk == 0.0:
+            mu, steps = solve_separable(qty, p.s, p.b, p.a, p.e, p.delta, p.cap, p.fraction, x)
+        else:
+            steps = solve_risk(qty, p.s, p.b, p.a, p.e, p.delta, p.cap, p.risk, x)
+            mu = best_multiplier(p, qty, x)
+        return Solution(
+            qty=x,
+            multiplier=mu,
+            kkt_residual=kkt_residual(p, qty, x, mu),
+            shortfall=0.0,
+            solver=self.name,
+            iterations=steps,
+        )

@@ -1,0 +1,33 @@
+"""Random allocation problems that look like a trading day, for the tests of this folder."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from impactd.core.allocator.problem import Problem
+
+KINDS = ("linear", "quadratic", "power")
+DELTAS = (0.4, 0.6, 1.2)
+
+
+def random_problem(
+    rng: np.random.Generator, n: int, kind: str, *, delta: float = 0.6, risk: bool = False
+) -> tuple[Problem, float]:
+    """Return a capped problem of n intervals and a quantity that its caps hold."""
+    qty = 10.0 ** rng.uniform(1, 6)
+    spread = rng.uniform(0.0, 0.05, n)
+    beta = 10.0 ** rng.uniform(-7, -4) * np.exp(rng.normal(0.0, 1.0, n))
+    cap = np.where(rng.random(n) < 0.5, rng.uniform(0.5, 4.0, n) * qty / n, np.inf)
+    if np.sum(cap) <= qty:
+        cap[0] = np.inf
+    weight = float(10.0 ** rng.uniform(-3, 1) * np.mean(beta) / n) if risk else 0.0
+    problem = Problem.from_impact(
+        spread,
+        None if kind == "power" else beta,
+        beta / qty if kind == "quadratic" else None,
+        beta * qty ** (1.0 - delta) if kind == "power" else None,
+        delta,
+        cap=cap,
+        risk=weight,
+    )
+    return problem, float(qty)
