@@ -145,9 +145,14 @@ class KafkaSettings:
         Pace of group offsets, which only lag tools read.
     idle_after_ms : int
         A partition without a tick for so long is asked whether it is idle.
+    check_crcs : bool
+        Whether the checksums of fetched batches are verified. Off for librdkafka's mock, which writes the marks of
+        transactions without one.
     lost_position : str
         What follows a position that retention has deleted. Orders of the partition are halted in any case; with
         ``halt`` the topic then stays where it is, with ``skip`` it goes on from its earliest record.
+    check_crcs : bool
+        Verify the checksum of what is fetched. Only librdkafka's mock needs it off: its control records have none.
     """
 
     bootstrap: str = "127.0.0.1:9092"
@@ -177,7 +182,9 @@ class KafkaSettings:
     drain_timeout_ms: int = 8_000
     group_commit_interval_ms: int = 5_000
     idle_after_ms: int = 500
+    check_crcs: bool = True
     lost_position: str = "halt"
+    check_crcs: bool = True
 
     def topic(self, role: Topic) -> str:
         """Return the name of a topic on the broker."""
@@ -247,6 +254,7 @@ def _consumer(settings: KafkaSettings, **options: Any) -> AIOKafkaConsumer:
         isolation_level="read_committed",
         auto_offset_reset="none",
         enable_auto_commit=False,
+        check_crcs=settings.check_crcs,
         fetch_max_wait_ms=FETCH_WAIT_MS,
         max_partition_fetch_bytes=max(FETCH_BYTES, settings.max_message_bytes),
         **client_options(settings),

@@ -155,13 +155,26 @@ async def create_topics(settings: KafkaSettings) -> tuple[str, ...]:
         new = [NewTopic(s.name, s.partitions, s.replication_factor, topic_configs=dict(s.config)) for s in missing]
         try:
             answer = await admin.create_topics(new)
-        except KafkaError as error:
-            raise FatalError(f"topics cannot be made: {error!r}") from error
+        except (KafkaError, AttributeError) as error:
+            # aiokafka asks a controller that is not known for its id.
+            raise FatalError(f"topics cannot be made, is there a controller? {error!r}") from error
         for name, code, *text in answer.topic_errors:
             if code and for_code(code) is not TopicAlreadyExistsError:
                 raise FatalError(f"{name} cannot be made: {for_code(code).__name__}: {(text or [''])[0]}")
         await _until_known(admin, {spec.name for spec in missing}, settings.request_timeout_ms / 1000)
         return tuple(spec.name for spec in missing)
+
+
+async def touch_topics(settings: KafkaSettings) -> None:
+    """Name every topic to a broker that makes a topic when it is first named, as librdkafka's mock does.
+
+    Raises
+    ------
+    FatalError
+        If the broker does not make them.
+    """
+    async with admin_client(settings) as admin:
+        await _until_known(admin, {spec.name for spec in topics_spec(settings)}, settings.request_timeout_ms / 1000)
 
 
 async def _until_known(admin: AIOKafkaAdminClient, names: set[str], within_s: float) -> None:
