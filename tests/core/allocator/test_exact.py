@@ -130,6 +130,17 @@ def test_exact_caps_that_hold_the_quantity_exactly_are_filled() -> None:
     assert found.shortfall == 0.0
 
 
+def test_exact_one_interval_nearly_at_its_cap_leaves_the_last_share_to_another() -> None:
+    # the large one is within 1e-12 of its cap, so the multiplier hangs on what the small one takes
+    qty = 1e12
+    eta, alpha = np.array([0.0, 1e-7]), np.array([1.0, 0.0])
+    problem = Problem.from_impact(np.zeros(2), None, alpha, eta, 0.5, cap=np.array([np.inf, qty]))
+    found = solve(problem, qty)
+    assert math.fsum(found.qty) == qty
+    assert found.qty[0] == pytest.approx(math.sqrt(0.5 * 1e-7 * 1e6), rel=1e-3)
+    assert found.kkt_residual <= 1e-12
+
+
 def test_exact_million_intervals_keeps_its_certificate() -> None:
     rng = np.random.default_rng(0)
     n = 1_000_000

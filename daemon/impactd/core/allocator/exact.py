@@ -62,6 +62,10 @@ _STEEPEST = 1e290
 #: second order in it.
 _SUM_TOLERANCE = 1e-12
 
+#: ... provided that correction moves the multiplier by less than this part of it: where all but a
+#: tiny interval is at its cap, even a small error of the sum is a large one of the multiplier.
+_STEP_TOLERANCE = 1e-9
+
 #: A bracket of positive float64 has 2046 * 2^52 members, so bisection by the
 #: geometric and then the arithmetic mean ends within about 75 steps.
 _MAX_STEPS = 300
@@ -334,7 +338,7 @@ def solve_separable(  # noqa: PLR0912, PLR0915  # one algorithm, told in order i
         total, slope = _totals(mu, kind, s, b, a, e, delta, top)
         steps += 1
         gap = qty - total
-        if abs(gap) <= _SUM_TOLERANCE * qty and slope > 0.0:
+        if abs(gap) <= _SUM_TOLERANCE * qty and abs(gap) <= _STEP_TOLERANCE * slope * mu:
             total = _supply(mu, kind, s, b, a, e, delta, top, x, w)
             return mu + _settle(qty, total, top, x, w) + base, steps
         if gap > 0.0:
