@@ -145,9 +145,8 @@ class KafkaSettings:
         Pace of group offsets, which only lag tools read.
     idle_after_ms : int
         A partition without a tick for so long is asked whether it is idle.
-    check_crcs : bool
-        Whether the checksums of fetched batches are verified. Off for librdkafka's mock, which writes the marks of
-        transactions without one.
+    linger_ms : int
+        How long `impactd publish` gathers records into one batch.
     lost_position : str
         What follows a position that retention has deleted. Orders of the partition are halted in any case; with
         ``halt`` the topic then stays where it is, with ``skip`` it goes on from its earliest record.
@@ -182,7 +181,7 @@ class KafkaSettings:
     drain_timeout_ms: int = 8_000
     group_commit_interval_ms: int = 5_000
     idle_after_ms: int = 500
-    check_crcs: bool = True
+    linger_ms: int = 5
     lost_position: str = "halt"
     check_crcs: bool = True
 
@@ -291,7 +290,7 @@ def partition_producer(settings: KafkaSettings, partition: int) -> AIOKafkaProdu
 
 def plain_producer(settings: KafkaSettings) -> AIOKafkaProducer:
     """Return an idempotent producer without transactions, for publishing inputs. Not started."""
-    return AIOKafkaProducer(enable_idempotence=True, linger_ms=5, **_producer_options(settings))
+    return AIOKafkaProducer(enable_idempotence=True, linger_ms=settings.linger_ms, **_producer_options(settings))
 
 
 def _producer_options(settings: KafkaSettings) -> dict[str, Any]:
@@ -317,7 +316,12 @@ async def close_producer(producer: AIOKafkaProducer, within_s: float) -> bool:
         async with asyncio.timeout(within_s):
             await producer.stop()
             return True
-    # aiokafka has no public way to abandon a producer.
+    await _abandon(producer, within_s)
+    return False
+
+
+async def _abandon(producer: AIOKafkaProducer, within_s: float) -> None:
+    """End a producer that does not end by itself; aiokafka has no public way."""
     task = producer._sender.sender_task  # noqa: SLF001
     with contextlib.suppress(KafkaError, OSError, TimeoutError):
         async with asyncio.timeout(within_s):
@@ -327,6 +331,9 @@ async def close_producer(producer: AIOKafkaProducer, within_s: float) -> bool:
         if task is not None and not task.done():
             task.cancel()
             await asyncio.wait([task], timeout=0.2)
-    # Whatever still waits for a delivery is told that there will be none.
-    producer._message_accumulator.fail_all(KafkaError("the producer was abandoned"))  # noqa: SLF001
-    return False
+    # Whatever still waits for a delivery is told that there will be none; a waiter that nobody asks is asked here.
+    accumulator = producer._message_accumulator  # noqa: SLF001
+    accumulator.fail_all(KafkaError("the producer was abandoned"))
+    for batches in accumulator._batches.values():  # noqa: SLF001
+        for batch in batches:
+            batch._drain_waiter.exception()  # noqa: SLF001

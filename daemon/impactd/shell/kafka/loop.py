@@ -18,7 +18,8 @@ over.  A transaction right after another would only wait at the broker.
 Quiet is not idle.  The partition is idle when a fetch has succeeded lately,
 everything up to the high watermark (not the last stable offset) has been
 taken in, and fetching is not paused.  Only then may the watermark move by
-the time since the last tick; the engine says how far, and whether it matters.
+the time since the last tick, less any time without a broker; the engine says
+how far, and whether it matters.
 
 When events apply in event time, ticks wait until the event topics have been
 read as far as they reached when the ticks arrived: an order that was
@@ -117,7 +118,8 @@ class PartitionLoop:
         self._room.set()
         self._waiting = False
         self._urgent = False
-        self._last_tick = asyncio.get_running_loop().time()
+        #: Since when nothing has come although fetches succeeded: time without a broker is no silence of the feed.
+        self._silent_since = asyncio.get_running_loop().time()
         self._polled: tuple[int | None, float] = (None, 0.0)
 
     def leave(self) -> None:
@@ -181,7 +183,8 @@ class PartitionLoop:
             if self._in_event_time:
                 await self._events_read_to_their_end()
             if records[Topic.TICKS]:
-                self._last_tick = asyncio.get_running_loop().time()
+                self._silent_since = asyncio.get_running_loop().time()
+                self._status.last_tick = time.monotonic()
             await self._put_ticks(records[Topic.TICKS], end[Topic.TICKS])
             if self._inbox.rows > self._settings.max_backlog_rows:
                 # What is buffered stays, because nobody asks for it before the partition is resumed.
@@ -263,8 +266,11 @@ class PartitionLoop:
         if topic is Topic.TICKS:
             # The wall clock may jump, so only a change of this timestamp is evidence of a fetch.
             polled = consumer.last_poll_timestamp(where)
+            now = asyncio.get_running_loop().time()
             if polled != self._polled[0]:
-                self._polled = (polled, asyncio.get_running_loop().time())
+                if now - self._polled[1] > _LATELY_S:
+                    self._silent_since = now
+                self._polled = (polled, now)
 
     async def _events_read_to_their_end(self) -> None:
         """Return once the event topics are read as far as they reach now."""
@@ -345,7 +351,6 @@ class PartitionLoop:
         status.commit_seconds = seconds
         status.commit_seconds_total += seconds
         status.last_commit = time.monotonic()
-        status.last_tick = self._last_tick
         self._log.debug("committed", seq=status.commit_seq, rows=taken[1], seconds=round(seconds, 4))
 
     async def _idle_target(self) -> int | None:
@@ -359,7 +364,7 @@ class PartitionLoop:
             await self._events_read_to_their_end()
             if self._waiting:
                 return None
-        elapsed_ns = int((now - self._last_tick) * 1e9)
+        elapsed_ns = int((now - self._silent_since) * 1e9)
         return self._engine.idle_target(elapsed_ns, time.time_ns())
 
     async def _in_thread(self, function: Callable[..., T], *args: Any) -> T:
