@@ -230,6 +230,8 @@ def test_kafka_settings_every_field_has_its_setting(tmp_path: Path) -> None:
         drain_timeout_ms = 8001
         group_commit_interval_ms = 5001
         idle_after_ms = 501
+        linger_ms = 6
+        check_crcs = false
         lost_position = "skip"
         [kafka.security]
         protocol = "SASL_SSL"

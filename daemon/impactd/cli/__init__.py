@@ -22,6 +22,7 @@ from impactd.cli.common import example
 
 #: Command: module that defines it as `command`, and its line in the list of commands.
 COMMANDS: Final = {
+    "demo": ("impactd.cli.demo", "Watch a day of order books become schedules."),
     "replay": ("impactd.cli.replay", "Derive estimates, models and plans from recorded files."),
     "run": ("impactd.cli.run", "Run the service."),
     "check-config": ("impactd.cli.check_config", "Show the settings in force and where each came from."),

@@ -49,6 +49,8 @@ def kafka_settings(settings: Settings) -> KafkaSettings:
         drain_timeout_ms=kafka.drain_timeout_ms,
         group_commit_interval_ms=kafka.group_commit_interval_ms,
         idle_after_ms=kafka.idle_after_ms,
+        linger_ms=kafka.linger_ms,
+        check_crcs=kafka.check_crcs,
         lost_position=kafka.lost_position,
     )
 

@@ -6,25 +6,16 @@ from pathlib import Path
 
 import click
 
-from impactd.cli.common import EXISTING, Failure, InputError, example, load_settings, progress_line, settings_options
-
-
-class Speed(click.ParamType[float | None]):
-    """``max``, or seconds of event time a second."""
-
-    name = "1|60|max"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
-        """Return the speed; None is as fast as possible."""
-        if value == "max" or value is None:
-            return None
-        try:
-            speed = float(str(value))
-        except ValueError:
-            speed = 0.0
-        if not 0 < speed <= 1e9:
-            self.fail(f"{value!r} is no speed: give a number above 0, such as 1 or 60, or max", param, ctx)
-        return speed
+from impactd.cli.common import (
+    EXISTING,
+    Failure,
+    InputError,
+    Speed,
+    example,
+    load_settings,
+    progress_line,
+    settings_options,
+)
 
 
 @click.command(

@@ -14,7 +14,11 @@ from rich.table import Table
 
 from impactd.shell.view import clock_text, number
 
-_WIDE: Final = 160
+WIDE: Final = 160
+
+SAVING_NOTE: Final = (
+    "Costs as expected by the first fitted model, for what was left then, and TWAP's by the same model."
+)
 
 if TYPE_CHECKING:
     from impactd.shell.replay import ReplaySummary
@@ -27,15 +31,12 @@ def write_summary(summary: ReplaySummary, *, as_json: bool) -> None:
         click.echo(orjson.dumps(dataclasses.asdict(summary), option=orjson.OPT_INDENT_2).decode())
         return
     # A file or pipe has no width of its own.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
     for name, value in _facts(summary):
         console.print(f"[bold]{name:<10}[/bold] {value}")
     if summary.orders:
         console.print(orders_table(summary.orders))
-        console.print(
-            "Costs as expected by the first fitted model, for what was left then, and TWAP's by the same model.",
-            style="dim",
-        )
+        console.print(SAVING_NOTE, style="dim")
     for warning in summary.warnings:
         click.echo(f"warning: {warning}", err=True)
 

@@ -100,6 +100,10 @@ class KafkaSection(Section):
     idle_after_ms: Milliseconds = 500
     """A partition without a tick for so long is asked whether it is idle."""
 
+    linger_ms: Annotated[int, Field(ge=0, le=10_000)] = 5
+    """How long `impactd publish` gathers records into one batch."""
+    check_crcs: bool = True
+    """Whether the checksums of fetched batches are verified."""
     lost_position: Literal["halt", "skip"] = "halt"
     """Where retention deleted a position: halt the topic there, or skip to what is left. Orders halt in any case."""
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -176,7 +176,7 @@ def replay(
     batch_rows: int = 5_000,
     limits: Limits | None = None,
     timestamps: Timestamps = "int",
-    close_last: bool = True,
+    close_last: bool | Collection[int] = True,
     progress: Progress | None = None,
 ) -> ReplaySummary:
     """Replay files in event time and write what comes of them.
@@ -196,8 +196,8 @@ def replay(
         Bounds on one record.
     timestamps : {"int", "string"}
         How times are written.
-    close_last : bool
-        Whether the minute under way at the end of the data is closed.
+    close_last : bool or collection of int
+        Whether, or in which partitions, the minute under way at the end of the data is closed.
     progress : callable, optional
         Called after each batch with the rows so far and the event time.
 
@@ -240,7 +240,8 @@ def replay(
                 progress(reading.ticks, reading.last_ns or 0)
         for part in parts:
             advance(part)
-            idle_to = part.engine.idle_target(_EVER_NS, _EVER_NS) if close_last else None
+            closes = close_last if isinstance(close_last, bool) else part.number in close_last
+            idle_to = part.engine.idle_target(_EVER_NS, _EVER_NS) if closes else None
             if idle_to is not None:
                 advance(part, idle_to)
         written = files.finish()

@@ -1,0 +1,290 @@
+"""A recorded day through a broker, live, and then again from its files, to see that both are the same.
+
+One process publishes the day at a pace, runs the service on it and follows
+what the service publishes.  When all is applied, the published records are
+written to files and compared, byte for byte, with a replay of the day's files
+under the same settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from aiokafka import TopicPartition
+
+from impactd.core.messages import Topic
+from impactd.core.settings import CoreSettings
+from impactd.shell.broker import Broker
+from impactd.shell.kafka.client import KafkaSettings, manual_consumer
+from impactd.shell.kafka.consume import read_topics, tail
+from impactd.shell.kafka.errors import FatalError
+from impactd.shell.kafka.publish import publish
+from impactd.shell.kafka.service import Service
+from impactd.shell.kafka.status import Status
+from impactd.shell.kafka.topics import create_topics, partition_counts, touch_topics
+from impactd.shell.outputs import FILES
+from impactd.shell.replay import ReplaySummary, Sources, replay
+from impactd.shell.view import Scene
+from impactd.wire.codec import Limits
+from impactd.wire.records import Timestamps
+
+#: What is compared; dead letters have another form on the topic than in the file.
+COMPARED: Final = (Topic.ESTIMATES, Topic.MODELS, Topic.PLANS, Topic.ALERTS)
+
+#: A service that commits nothing for so long, with records to apply, is stuck.
+_STALL_S: Final = 60.0
+
+_MOCK_LINGER_MS: Final = 250
+
+#: Lines of one topic by symbol, in their order.
+Lines = dict[str | None, list[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One topic against its file: how many lines each has, and how many of them differ or are in one only."""
+
+    published: int
+    replayed: int
+    different: int
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """How the demo went.
+
+    Attributes
+    ----------
+    compared : mapping of Topic to Compared
+    replayed : ReplaySummary
+        Of the day's files.
+    status : Status
+        The service's, before it ended.
+    published : mapping of str to int
+        Input records by topic.
+    seconds : float
+        From the first to the last record published.
+    """
+
+    compared: Mapping[Topic, Compared]
+    replayed: ReplaySummary
+    status: Status
+    published: Mapping[str, int]
+    seconds: float
+
+    @property
+    def equal(self) -> bool:
+        """Whether the broker's way and the file's gave the same bytes."""
+        return all(item.different == 0 for item in self.compared.values())
+
+
+async def run_demo(
+    kafka: KafkaSettings,
+    core: CoreSettings,
+    sources: Sources,
+    out: Path,
+    *,
+    scene: Scene,
+    speed: float | None,
+    can_create: bool,
+    limits: Limits | None = None,
+    timestamps: Timestamps = "int",
+    updated: Callable[[], None] | None = None,
+) -> DemoResult:
+    """Send a day through the broker and the service, and compare with a replay of its files.
+
+    Parameters
+    ----------
+    kafka : KafkaSettings
+        With topics, group and environment that nobody else uses.
+    core : CoreSettings
+        Applied in event time.
+    sources : Sources
+    out : Path
+        Gets ``live/`` and ``replay/``.
+    scene : Scene
+        Takes in what the service publishes, as it comes.
+    speed : float or None
+        Seconds of event time in a second; None: as fast as possible.
+    can_create : bool
+        Whether the broker makes topics when asked to; the mock makes one when it is first named.
+    limits : Limits, optional
+    timestamps : {"int", "string"}
+    updated : callable, optional
+        Called whenever `scene` has changed.
+
+    Raises
+    ------
+    FatalError
+        If the broker or the service fails.
+    InputFileError
+        If a file cannot be read.
+    """
+    await (create_topics(kafka) if can_create else touch_topics(kafka))
+    service = Service(kafka, core, limits)
+    running = asyncio.create_task(service.run())
+    following = asyncio.create_task(_follow(kafka, scene, updated or (lambda: None)))
+    try:
+        summary = await _unless_ended(
+            publish(kafka, sources, speed=speed, limits=limits), running, following, service=service
+        )
+        await _unless_ended(_applied(kafka), running, following, service=service)
+        status = service.status
+    finally:
+        following.cancel()
+        service.stop()
+        # A second interrupt must not cut the drain short: the broker is stopped right after it.
+        await asyncio.shield(asyncio.wait([running, following]))
+    if service.error is not None:
+        raise FatalError(str(service.error)) from service.error
+    live = await _published(kafka)
+    await asyncio.to_thread(_write, live, out / "live")
+    replayed = await asyncio.to_thread(
+        replay,
+        sources,
+        core,
+        out / "replay",
+        partitions=(await partition_counts(kafka))[Topic.TICKS],
+        limits=limits,
+        timestamps=timestamps,
+        # The service closes the last minute when it has been silent for as long, and nobody waits for that here.
+        close_last=await _closed(kafka),
+    )
+    compared = {
+        topic: _compare(_by_symbol(live[topic]), _read_lines(out / "replay" / FILES[topic])) for topic in COMPARED
+    }
+    return DemoResult(compared, replayed, status, summary.records, summary.seconds)
+
+
+async def _unless_ended(work: Any, *others: asyncio.Task[Any], service: Service) -> Any:
+    """Return what `work` gives, unless one of `others`, which have no end of their own, ends before."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait([task, *others], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+    if task.cancelled():
+        for other in others:
+            if other.done():
+                other.result()
+        raise FatalError(str(service.error or "the service ended early"))
+    return task.result()
+
+
+async def _follow(kafka: KafkaSettings, scene: Scene, updated: Callable[[], None]) -> None:
+    """Fold everything that is published into `scene`, for ever."""
+    roles = {kafka.topic(topic): topic for topic in COMPARED}
+    async with aclosing(tail(kafka, *roles)) as records:
+        async for record in records:
+            scene.take(roles[record.topic], orjson.loads(record.value or b"null"))
+            updated()
+
+
+async def _applied(kafka: KafkaSettings) -> None:
+    """Return when every tick on the broker is in a commit, as the journal tells."""
+    consumer = manual_consumer(kafka)
+    await consumer.start()
+    try:
+        count = (await partition_counts(kafka))[Topic.TICKS]
+        places = [TopicPartition(kafka.topic(Topic.TICKS), partition) for partition in range(count)]
+        left = {place.partition: end for place, end in (await consumer.end_offsets(places)).items() if end}
+    finally:
+        await consumer.stop()
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(_STALL_S) as deadline, aclosing(tail(kafka, kafka.topic(Topic.JOURNAL))) as journal:
+            while left:
+                commit = orjson.loads((await anext(journal)).value or b"null")
+                deadline.reschedule(loop.time() + _STALL_S)
+                if commit.get("to", {}).get(Topic.TICKS, 0) >= left.get(commit["partition"], math.inf):
+                    del left[commit["partition"]]
+    except TimeoutError as error:
+        raise FatalError(f"the service has committed nothing for {_STALL_S:.0f} s; see its log") from error
+
+
+async def _closed(kafka: KafkaSettings) -> frozenset[int]:
+    """Return the partitions whose last minute was closed, as their journals tell."""
+    idle: dict[int, bool] = {}
+    async for record in read_topics(kafka, kafka.topic(Topic.JOURNAL)):
+        commit = orjson.loads(record.value or b"null")
+        has_ticks = Topic.TICKS in commit.get("to", {})
+        idle[record.partition] = commit.get("idle_to") is not None or (
+            idle.get(record.partition, False) and not has_ticks
+        )
+    return frozenset(partition for partition, is_idle in idle.items() if is_idle)
+
+
+async def _published(kafka: KafkaSettings) -> dict[Topic, list[bytes]]:
+    """Return what was published, by topic."""
+    return {
+        topic: [record.value or b"" async for record in read_topics(kafka, kafka.topic(topic))] for topic in COMPARED
+    }
+
+
+def _write(values: Mapping[Topic, list[bytes]], directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    for topic, lines in values.items():
+        (directory / FILES[topic]).write_bytes(b"".join(line + b"\n" for line in lines))
+
+
+def _read_lines(path: Path) -> Lines:
+    return _by_symbol(path.read_bytes().splitlines())
+
+
+def _by_symbol(values: list[bytes]) -> Lines:
+    """Group lines by symbol: only within one do they have an order on a topic of several partitions."""
+    lines: Lines = {}
+    for value in values:
+        lines.setdefault(orjson.loads(value)["symbol"], []).append(value)
+    return lines
+
+
+def _compare(live: Lines, replayed: Lines) -> Compared:
+    different = 0
+    for symbol in live.keys() | replayed.keys():
+        ours, theirs = live.get(symbol, []), replayed.get(symbol, [])
+        different += sum(a != b for a, b in zip(ours, theirs, strict=False)) + abs(len(ours) - len(theirs))
+    return Compared(sum(map(len, live.values())), sum(map(len, replayed.values())), different)
+
+
+def demo_settings(kafka: KafkaSettings, broker: Broker, name: str) -> KafkaSettings:
+    """Return settings under which a demo disturbs nobody on its broker.
+
+    Parameters
+    ----------
+    kafka : KafkaSettings
+    broker : Broker
+    name : str
+        Names environment, group and topics.
+    """
+    topics = dataclasses.replace(
+        kafka.topic_settings,
+        replication_factor=1,
+        min_insync_replicas=1,
+        # Records keep their original times, and a broker deletes what is older than its retention.
+        input_retention_ms=-1,
+        output_retention_ms=-1,
+    )
+    return dataclasses.replace(
+        kafka,
+        bootstrap=broker.bootstrap,
+        environment=name,
+        group=name,
+        topic_prefix=f"{name}.",
+        topics={},
+        topic_settings=topics,
+        start="earliest",
+        # The mock writes the marks of transactions without a checksum, and a fetch from it returns one batch.
+        check_crcs=kafka.check_crcs and broker.is_real,
+        linger_ms=kafka.linger_ms if broker.is_real else _MOCK_LINGER_MS,
+    )
