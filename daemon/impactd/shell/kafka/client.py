@@ -307,16 +307,16 @@ async def close_producer(producer: AIOKafkaProducer, within_s: float) -> bool:
     """Close `producer` whatever state it is in; return whether it closed in order.
 
     ``stop`` waits for every batch to be delivered, and transactional batches
-    never expire, so with a broker away it would wait for ever. After
+    never expire, so with a broker away it would wait for ever. After half of
     `within_s` the connections are closed under it and its task is cancelled.
     Nothing can be committed by then: this is called either with no commit
     requested, or with one whose outcome the next owner's start will settle.
     """
     with contextlib.suppress(KafkaError, OSError, TimeoutError, AssertionError):
-        async with asyncio.timeout(within_s):
+        async with asyncio.timeout(within_s / 2):
             await producer.stop()
             return True
-    await _abandon(producer, within_s)
+    await _abandon(producer, within_s / 2)
     return False
 
 
@@ -324,13 +324,13 @@ async def _abandon(producer: AIOKafkaProducer, within_s: float) -> None:
     """End a producer that does not end by itself; aiokafka has no public way."""
     task = producer._sender.sender_task  # noqa: SLF001
     with contextlib.suppress(KafkaError, OSError, TimeoutError):
-        async with asyncio.timeout(within_s):
+        async with asyncio.timeout(within_s / 2):
             await producer.client.close()
     # The first cancellation makes the sender wait for its requests, the second ends it.
     for _ in range(2):
         if task is not None and not task.done():
             task.cancel()
-            await asyncio.wait([task], timeout=0.2)
+            await asyncio.wait([task], timeout=within_s / 4)
     # Whatever still waits for a delivery is told that there will be none; a waiter that nobody asks is asked here.
     accumulator = producer._message_accumulator  # noqa: SLF001
     accumulator.fail_all(KafkaError("the producer was abandoned"))

@@ -154,7 +154,8 @@ class Service:
         self._status.draining = True
         within_s = self._settings.drain_timeout_ms / 1000
         deadline = time.monotonic() + within_s
-        if not await assignments.drain(within_s * 0.75):
+        # A commit under way may take the deadline of a revocation, and as long again to be abandoned.
+        if not await assignments.drain(within_s * 0.85):
             _log.warning("some partitions did not end in order; their transactions are settled by the next owner")
         await end(*helpers)
         for consumer in (ticks, events):
