@@ -238,9 +238,9 @@ class Committer:
         """
         if self._open:
             with contextlib.suppress(KafkaError, OSError, AssertionError, TimeoutError):
-                async with asyncio.timeout(within_s / 2):
+                async with asyncio.timeout(within_s / 3):
                     await self._producer.abort_transaction()
-        return await close_producer(self._producer, within_s / 2)
+        return await close_producer(self._producer, within_s * 2 / 3)
 
 
 def _retrieve(sent: asyncio.Future[Any]) -> None:
