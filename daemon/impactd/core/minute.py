@@ -89,6 +89,11 @@ class MinuteStats:
         """Covered time in seconds."""
         return self.covered_ns / SECOND_NS
 
+    def rows(self) -> dict[str, int]:
+        """Return how many rows were ``rows.accepted``, ``rows.late``, and ``rows.rejected.REASON``."""
+        found = {"rows.accepted": self.n_books + self.n_trades, "rows.late": self.n_late}
+        return found | {f"rows.rejected.{reason}": count for reason, count in self.rejected.items()}
+
     def estimate(self, side: Side, interval_s: int) -> Estimate:
         """Return the message of one side.
 
