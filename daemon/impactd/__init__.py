@@ -1,7 +1,75 @@
-"""Live order books in, least-impact execution schedules out."""
+"""Live order books in, least-impact execution schedules out.
+
+The batch API's names are loaded when they are first used, so that the service
+and ``impactd --help`` need neither pandas nor the time to import it.
+"""
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
 from impactd.__about__ import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from impactd.research.books_io import convert_live_data_to_system_format, read_books, write_books
+    from impactd.research.errors import ModelFittingError, OptimizationError, ValidationError
+    from impactd.research.impact_model import ImpactModel
+    from impactd.research.options import ModelConfig, OptimizerConfig, SolverType
+
+__all__ = [
+    "ImpactModel",
+    "ModelConfig",
+    "ModelFittingError",
+    "OptimizationError",
+    "OptimizerConfig",
+    "SolverType",
+    "ValidationError",
+    "__version__",
+    "convert_live_data_to_system_format",
+    "read_books",
+    "write_books",
+]
+
+_MODULES: Final = {
+    "ImpactModel": "impact_model",
+    "ModelConfig": "options",
+    "ModelFittingError": "errors",
+    "OptimizationError": "errors",
+    "OptimizerConfig": "options",
+    "SolverType": "options",
+    "ValidationError": "errors",
+    "convert_live_data_to_system_format": "books_io",
+    "read_books": "books_io",
+    "write_books": "books_io",
+}
+
+#: Packages of the `research` extra, by the name that they are imported by.
+_RESEARCH: Final = frozenset({"cvxpy", "matplotlib", "pandas", "plotly", "sklearn"})
+
+
+def __getattr__(name: str) -> Any:
+    """Load one of the batch API's names.
+
+    Raises
+    ------
+    AttributeError
+        If there is no such name.
+    ImportError
+        If a package of the `research` extra is not installed.
+    """
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        value = getattr(importlib.import_module(f"impactd.research.{_MODULES[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in _RESEARCH:
+            raise
+        text = f"impactd.{name} needs {error.name}, which is not installed: pip install 'impactd[research]'"
+        raise ImportError(text, name=error.name) from error
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

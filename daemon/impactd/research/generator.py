@@ -176,12 +176,20 @@ def regular_snapshots(spec: GeneratorSpec) -> tuple[Int, TickBatch]:
         The book that stood at each, `ts` as its time.
     """
     busy = replace(spec, snapshots=max(2_000, 50 * spec.snapshots), symbols=1, days=1)
-    batch = TickBatch.concat(list(generate(busy)))
-    batch = batch.take(batch.kind == BOOK)
     open_ns = session_open_ns(trading_days(spec.first_day, 1)[0])
     ts = open_ns + np.arange(1, spec.snapshots + 1) * (SESSION_S * 1_000_000_000) // spec.snapshots
-    rows = np.maximum(np.searchsorted(batch.ts_event, ts, side="right") - 1, 0)
-    books = batch.take(rows)
+    # One part of the day at a time, with the book that stood at its beginning: the day itself is fifty times as large.
+    standing, chosen, done = TickBatch.empty(), [], 0
+    for batch in generate(busy):
+        books = TickBatch.concat([standing, batch.take(batch.kind == BOOK)])
+        if not len(books):
+            continue
+        end = int(np.searchsorted(ts, books.ts_event[-1], side="left"))
+        rows = np.searchsorted(books.ts_event, ts[done:end], side="right") - 1
+        chosen.append(books.take(np.maximum(rows, 0)))
+        standing, done = books.take(slice(len(books) - 1, None)), end
+    chosen.append(standing.take(np.zeros(len(ts) - done, np.int64)))
+    books = TickBatch.concat(chosen)
     return ts, replace(books, ts_event=ts, ts_record=ts // 1_000_000 * 1_000_000, offset=np.arange(len(ts)))
 
 

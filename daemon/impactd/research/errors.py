@@ -1,0 +1,79 @@
+"""Errors of the batch API: a code for programs, a remedy for people.
+
+====  ===================  ==========================================
+code  error                meaning
+====  ===================  ==========================================
+1001  `ValidationError`    malformed input
+1002  `ValidationError`    missing columns
+2001  `ModelFittingError`  too little data
+2002  `ModelFittingError`  the fit gave nothing usable
+3001  `OptimizationError`  no solver converged
+3002  `OptimizationError`  the constraints cannot be met
+3003  `OptimizationError`  the time limit was reached
+====  ===================  ==========================================
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+MALFORMED: Final = 1001
+MISSING_COLUMNS: Final = 1002
+TOO_LITTLE_DATA: Final = 2001
+NO_FIT: Final = 2002
+NOT_CONVERGED: Final = 3001
+INFEASIBLE: Final = 3002
+TIME_LIMIT: Final = 3003
+
+
+class ResearchError(Exception):
+    """Base of the batch API's errors.
+
+    Parameters
+    ----------
+    code : int
+    what : str
+        What is wrong, naming the field.
+    remedy : str
+        What to do about it.
+
+    Examples
+    --------
+    >>> error = ResearchError(1001, "price: 'abc' is no number", "send numbers")
+    >>> error.code, str(error)
+    (1001, "[1001] price: 'abc' is no number; send numbers")
+    """
+
+    def __init__(self, code: int, what: str, remedy: str) -> None:
+        super().__init__(f"[{code}] {what}; {remedy}")
+        self.code = code
+        self.what = what
+        self.remedy = remedy
+
+    def __reduce__(self) -> tuple[type[ResearchError], tuple[Any, ...]]:
+        return type(self), (self.code, self.what, self.remedy)
+
+
+class ValidationError(ResearchError, ValueError):
+    """Input that cannot be used: 1001, or 1002 where columns are missing."""
+
+
+class ModelFittingError(ResearchError):
+    """A model that cannot be fitted: 2001 too little data, 2002 no usable fit."""
+
+
+class OptimizationError(ResearchError):
+    """A schedule that cannot be found: 3001, 3002 or 3003.
+
+    Attributes
+    ----------
+    attempts : tuple of dict
+        What each solver that was tried came to.
+    """
+
+    def __init__(self, code: int, what: str, remedy: str, attempts: tuple[dict[str, Any], ...] = ()) -> None:
+        super().__init__(code, what, remedy)
+        self.attempts = attempts
+
+    def __reduce__(self) -> tuple[type[ResearchError], tuple[Any, ...]]:
+        return type(self), (self.code, self.what, self.remedy, self.attempts)

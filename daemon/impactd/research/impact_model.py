@@ -1,0 +1,441 @@
+"""The batch API's impact model: books in, slippage, curves and predictions out.
+
+Each interval of a history has its own curve ``g_t``, by side; `predict_impact`
+and `TradeAllocator` read off these.  Walks and minutes are the service's own
+(`impactd.core.slippage`, `impactd.core.tape`), fits those of
+`impactd.core.model`.
+
+Two scores, which answer two questions:
+
+- ``test_r2``: sizes that a fit has not seen, in the intervals that it has.  It
+  says whether the form of the curve is right, which is what a hindsight
+  schedule rests on.
+- ``test_r2_unseen_times``: intervals that a fit has not seen, from the mean
+  curve of the others.  It says how much of tomorrow the model knows, and is
+  far lower: depth and spread change over the day.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from impactd.core.grid import DEPTH_SHARE, whole_lot
+from impactd.core.settings import BookSettings
+from impactd.core.slippage import walk_curves
+from impactd.core.ticks import Float, Int
+from impactd.research.errors import MALFORMED, TOO_LITTLE_DATA, ModelFittingError, ValidationError
+from impactd.research.fitted import KINDS, FittedModel, fit_history
+from impactd.research.frames import COLUMNS, ROW_BYTES, Books, iter_books, long_form, numbers, require_columns
+from impactd.research.generator import GeneratorSpec, regular_snapshots
+from impactd.research.minutes import closed_minutes
+from impactd.research.options import ModelConfig, check_count
+from impactd.research.progress import progress
+
+logger = logging.getLogger("impactd.research")
+
+#: Bytes of a row of `ImpactModel.estimate_slippage`'s result.
+_RESULT_ROW_BYTES: Final = 80
+
+_SIDES: Final = np.array(["buy", "sell"], dtype=object)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Walked:
+    """Slippage of consecutive times; arrays of shape (n, 2, n_sizes)."""
+
+    time: pd.Index[Any]
+    sizes: Float
+    slippage: Float
+    coverage: Float
+    lower_bound: Float
+    half_spread: Float
+    mid: Float
+
+    def table(self) -> pd.DataFrame:
+        n, n_sizes = len(self.time), len(self.sizes)
+        rows = 2 * n_sizes
+        return pd.DataFrame(
+            {
+                "time": self.time.repeat(rows),
+                "side": np.tile(np.repeat(_SIDES, n_sizes), n),
+                "size": np.tile(self.sizes, 2 * n),
+                "slippage": self.slippage.ravel(),
+                "coverage": self.coverage.ravel(),
+                "lower_bound": self.lower_bound.ravel(),
+                "half_spread": np.repeat(self.half_spread, rows),
+                "mid": np.repeat(self.mid, rows),
+            }
+        )
+
+
+class ImpactModel:
+    """Temporary impact by interval and side.
+
+    Parameters
+    ----------
+    model_type : str
+        'linear' ``g = beta x``; 'nonlinear' ``g = alpha x^2 + beta x``; and the
+        service's 'quadratic' and 'power', which have a half-spread by default
+        (`ModelConfig.intercept`).
+    config : ModelConfig, optional
+
+    Raises
+    ------
+    ValidationError
+        1001 if there is no such model.
+
+    Examples
+    --------
+    >>> model = ImpactModel("linear")
+    >>> books = model.generate_synthetic_orderbook(n_snapshots=50, n_levels=10)
+    >>> len(books), list(books.columns)
+    (1000, ['time', 'side', 'price', 'size', 'level'])
+    >>> slippage = model.estimate_slippage(books)
+    >>> result = model.fit_model(slippage)
+    >>> result["metrics"]["test_r2"] > 0.8
+    True
+    >>> model.predict_impact([100.0, 200.0]).shape
+    (2,)
+    """
+
+    def __init__(self, model_type: str = "linear", config: ModelConfig | None = None) -> None:
+        if model_type not in KINDS:
+            raise ValidationError(
+                MALFORMED, f"model_type: {model_type!r} is no model", f"give one of {', '.join(KINDS)}"
+            )
+        if config is not None and not isinstance(config, ModelConfig):
+            raise ValidationError(MALFORMED, f"config: {config!r} cannot be used", "give a ModelConfig")
+        self.model_type = model_type
+        self.config = config or ModelConfig()
+        self._fitted: FittedModel | None = None
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether `fit_model` has given curves."""
+        return self._fitted is not None
+
+    @property
+    def fitted(self) -> FittedModel:
+        """The curves of the last fit.
+
+        Raises
+        ------
+        ModelFittingError
+            2001 before any fit.
+        """
+        if self._fitted is None:
+            raise ModelFittingError(TOO_LITTLE_DATA, "model: nothing has been fitted", "call fit_model first")
+        return self._fitted
+
+    # -- books --------------------------------------------------------------------------------------------------------
+
+    def generate_synthetic_orderbook(
+        self, n_snapshots: int = 100, n_levels: int = 10, *, seed: int | None = None
+    ) -> pd.DataFrame:
+        """Return generated books at equal times of one session, in the long form.
+
+        Spread and depth change over the day as on real ones: wide and thin at
+        the open, deep at the close.  For tests and demonstrations, never for a
+        claim of accuracy.
+
+        Parameters
+        ----------
+        n_snapshots, n_levels : int
+            At least one; levels at most 100.
+        seed : int, optional
+            Instead of the configuration's; the same gives the same books.
+
+        Returns
+        -------
+        DataFrame
+            ``2 * n_levels`` rows a snapshot: time (UTC), side, price, size, level (0 is the best).
+
+        Raises
+        ------
+        ValidationError
+            1001 if it cannot be made, or not within the memory limit.
+        """
+        check_count("n_snapshots", n_snapshots, 1, 10_000_000)
+        check_count("n_levels", n_levels, 1, 100)
+        self._check_memory(
+            n_snapshots * n_levels * 2 * ROW_BYTES // 2, "the table", "ask for fewer snapshots or levels"
+        )
+        chosen = self.config.seed if seed is None else seed
+        with progress("generating books", 1, shown=self.config.progress_logging) as step:
+            try:
+                spec = GeneratorSpec(
+                    snapshots=int(n_snapshots),
+                    levels=int(n_levels),
+                    seed=chosen,
+                    base_price=self.config.base_price,
+                    noise=self.config.volatility_factor,
+                )
+            except (ValueError, TypeError) as error:
+                raise ValidationError(MALFORMED, str(error), "see the field's range") from error
+            ts, books = regular_snapshots(spec)
+            step(1)
+        logger.info("generated %d books of %d levels, seed %d", n_snapshots, n_levels, chosen)
+        time = pd.DatetimeIndex(pd.to_datetime(ts, utc=True), name="time")
+        return long_form(time, books.bid_px, books.bid_sz, books.ask_px, books.ask_sz)
+
+    # -- slippage -----------------------------------------------------------------------------------------------------
+
+    def estimate_slippage(
+        self,
+        orderbook_data: pd.DataFrame,
+        trade_sizes: Iterable[float] | None = None,
+        *,
+        interval: str | pd.Timedelta | None = None,
+        books: BookSettings | None = None,
+    ) -> pd.DataFrame:
+        """Return what it costs to walk the books.
+
+        Parameters
+        ----------
+        orderbook_data : DataFrame
+            Long form, one symbol; one level is enough.
+        trade_sizes : iterable of float, optional
+            Shares.  By default they follow the visible depth: sixteen equal
+            steps up to three quarters of the thinner side's mean, or with
+            `interval` the service's own grid.
+        interval : str or Timedelta, optional
+            Such as "1min": estimates by interval, each book weighted by how
+            long it stood, exactly as the service has them.  By default each
+            snapshot is an interval of its own.
+        books : BookSettings, optional
+            Further rules of the service for `interval`, such as `max_book_age_ns`.
+
+        Returns
+        -------
+        DataFrame
+            A row a (time, side, size): ``slippage``, price per share over mid,
+            NaN where no book held the size; ``coverage``, the share of the time
+            in which books did; ``lower_bound``, with what is beyond the visible
+            depth at its last price; ``half_spread`` and ``mid``.  Times without
+            a usable book have no row; ``.attrs["rejected"]`` counts the
+            snapshots that were left out, by reason.
+
+        Raises
+        ------
+        ValidationError
+            1001 malformed input or a result beyond the memory limit, 1002 missing columns.
+        """
+        table = require_columns(orderbook_data, COLUMNS, "orderbook_data")
+        if "symbol" in table.columns and table["symbol"].nunique() > 1:
+            raise ValidationError(MALFORMED, "symbol: the table holds several", "give one symbol's rows")
+        sizes = None if trade_sizes is None else _checked_sizes(trade_sizes)
+        rejected: dict[str, int] = {}
+        parts = self._parts(table, rejected)
+        if interval is not None:
+            result = self._by_interval(parts, sizes, interval, books)
+        else:
+            result = self._by_snapshot(parts, sizes)
+        if rejected:
+            logger.warning("left out unusable snapshots: %s", rejected)
+        if result is None:
+            reasons = ", ".join(f"{name} {count}" for name, count in rejected.items())
+            raise ValidationError(
+                MALFORMED,
+                f"orderbook_data: no usable two-sided book ({reasons or 'a side is empty'})",
+                "check the data",
+            )
+        result.attrs["rejected"] = dict(rejected)
+        return result
+
+    def _parts(self, table: pd.DataFrame, rejected: dict[str, int]) -> list[Books] | _Parts:
+        """Return the table's books, at once where they fit into half of the limit."""
+        parts = _Parts(table, self.config.memory_limit_bytes // 4, rejected, shown=self.config.progress_logging)
+        return list(parts) if len(table) * ROW_BYTES <= self.config.memory_limit_bytes // 4 else parts
+
+    def _by_snapshot(self, parts: list[Books] | _Parts, sizes: Float | None) -> pd.DataFrame | None:
+        if sizes is None:
+            sizes = _sizes_of(parts)
+            if sizes is None:
+                return None
+        walked: list[_Walked] = []
+        n_rows = 0
+        for books in parts:
+            n_rows += len(books) * 2 * len(sizes)
+            self._check_memory(
+                n_rows * _RESULT_ROW_BYTES,
+                "the result",
+                'give fewer trade_sizes, or interval="1min" for estimates by minute',
+            )
+            curves = walk_curves(books.bid_px, books.bid_sz, books.ask_px, books.ask_sz, sizes)
+            coverage = curves.full.astype(np.float64)
+            walked.append(
+                _Walked(books.time, sizes, curves.g, coverage, curves.lower_bound, curves.half_spread, curves.mid)
+            )
+        tables = [part.table() for part in walked if len(part.time)]
+        return pd.concat(tables, ignore_index=True) if len(tables) > 1 else next(iter(tables), None)
+
+    def _by_interval(
+        self, parts: Iterable[Books], sizes: Float | None, interval: str | pd.Timedelta, books: BookSettings | None
+    ) -> pd.DataFrame | None:
+        try:
+            interval_ns = pd.Timedelta(interval).value
+        except (ValueError, TypeError) as error:
+            raise ValidationError(
+                MALFORMED, f"interval: {interval!r} is no duration", 'give one such as "1min"'
+            ) from error
+        settings = replace(books or BookSettings(), interval_ns=interval_ns, max_levels=1_000)
+        if sizes is not None:
+            settings = replace(settings, sizes=tuple(sizes.tolist()))
+        try:
+            minutes = closed_minutes(parts, settings)
+        except ValueError as error:
+            raise ValidationError(MALFORMED, str(error), "see impactd.core.settings.BookSettings") from error
+        if not minutes:
+            return None
+        tables = [
+            _Walked(
+                pd.DatetimeIndex(pd.to_datetime([stats.minute], utc=True)),
+                stats.sizes,
+                stats.slippage[None],
+                stats.coverage[None],
+                stats.lower_bound[None],
+                np.array([stats.half_spread], np.float64),
+                np.array([stats.mid], np.float64),
+            )
+            for stats in minutes
+        ]
+        return _joined(tables)
+
+    def _check_memory(self, n_bytes: int, what: str, remedy: str) -> None:
+        if n_bytes > self.config.memory_limit_bytes:
+            raise ValidationError(
+                MALFORMED,
+                f"memory_limit_mb: {self.config.memory_limit_mb:g}, and {what} needs about {n_bytes / 1e6:,.0f}",
+                f"{remedy}, or raise memory_limit_mb",
+            )
+
+    # -- fit and prediction -------------------------------------------------------------------------------------------
+
+    def fit_model(self, slippage_data: pd.DataFrame) -> dict[str, Any]:
+        """Fit a curve to each interval and side.
+
+        Parameters
+        ----------
+        slippage_data : DataFrame
+            As `estimate_slippage` returns it: time, side ('buy' or 'sell'),
+            size, slippage, and coverage if known.  Cells held for less than
+            95% of the time are left out: the books that held them were deep ones.
+
+        Returns
+        -------
+        dict
+            ``metrics``: test_r2 (sizes left out, cross-validated by
+            scikit-learn), cv_scores (the same by fold), train_r2, rmse (of sizes
+            left out, price per share), test_r2_unseen_times (None with one
+            interval), n_intervals, n_cells, n_dropped (intervals with too few
+            sizes).  ``params``: the mean curve (half_spread, beta, alpha, eta,
+            delta; None where the kind has no such term), by side under buy and
+            sell, and ``intervals``, a DataFrame with every interval's.
+
+        Raises
+        ------
+        ValidationError
+            1001 malformed input, 1002 missing columns.
+        ModelFittingError
+            2001 too little data, 2002 no usable fit.
+        """
+        with progress("fitting curves", 1, shown=self.config.progress_logging) as step:
+            fitted, metrics = fit_history(slippage_data, self.model_type, intercept=self.config.intercept)
+            step(1)
+        self._fitted = fitted
+        logger.info("fitted %s to %d intervals, test R2 %.3f", fitted.kind, metrics["n_intervals"], metrics["test_r2"])
+        return {"metrics": metrics, "params": fitted.params()}
+
+    def predict_impact(self, trade_sizes: Any, *, side: str | None = None) -> npt.NDArray[np.float64]:
+        """Return the per-share impact of the mean curve.
+
+        Parameters
+        ----------
+        trade_sizes : array_like
+            Shares, not negative; any shape.
+        side : str, optional
+            'buy' or 'sell'; by default the mean of both.
+
+        Returns
+        -------
+        ndarray of float64
+            Price per share over mid, in the shape of `trade_sizes`.
+
+        Raises
+        ------
+        ValidationError
+            1001 for sizes that are negative or no numbers.
+        ModelFittingError
+            2001 before a fit.
+        """
+        try:
+            sizes = np.asarray(trade_sizes, dtype=np.float64)
+        except (ValueError, TypeError) as error:
+            raise ValidationError(MALFORMED, f"trade_sizes: {error}", "give numbers") from error
+        if not (np.isfinite(sizes).all() and (sizes >= 0.0).all()):
+            raise ValidationError(
+                MALFORMED, "trade_sizes: holds negative or missing values", "give shares of 0 or more"
+            )
+        return self.fitted.mean_impact(sizes, side)
+
+
+class _Parts:
+    """A table's books, read anew in parts each time they are asked for."""
+
+    def __init__(self, table: pd.DataFrame, limit_bytes: int, rejected: dict[str, int], *, shown: bool) -> None:
+        self._table, self._limit, self._rejected, self._shown = table, limit_bytes, rejected, shown
+
+    def __iter__(self) -> Iterator[Books]:
+        self._rejected.clear()
+        with progress("walking books", len(self._table), shown=self._shown) as step:
+            for books in iter_books(self._table, self._limit):
+                for reason, count in books.rejected.items():
+                    self._rejected[reason] = self._rejected.get(reason, 0) + count
+                yield books
+                step(len(books) * 2 * books.bid_px.shape[1])
+
+
+def _checked_sizes(trade_sizes: Iterable[float]) -> Float:
+    sizes = np.unique(numbers(pd.Series(list(trade_sizes)), "trade_sizes"))
+    if not len(sizes) or not (np.isfinite(sizes).all() and (sizes > 0.0).all()):
+        raise ValidationError(MALFORMED, "trade_sizes: needs positive, finite sizes", "give shares, or leave it out")
+    return sizes
+
+
+def _sizes_of(parts: Iterable[Books]) -> Float | None:
+    """Return sixteen equal steps up to `DEPTH_SHARE` of the mean visible depth, in whole shares where all sizes are."""
+    total, count, whole = 0.0, 0, True
+    for books in parts:
+        depths = books.depths()
+        total += float(depths.sum())
+        count += len(depths)
+        whole = whole and whole_lot(books.bid_sz, books.ask_sz) is not None
+    if not count:
+        return None
+    n_sizes = BookSettings().n_sizes
+    sizes = np.arange(1, n_sizes + 1, dtype=np.float64) * (DEPTH_SHARE * total / count / n_sizes)
+    return np.unique(np.maximum(np.round(sizes), 1.0)) if whole else sizes
+
+
+def _joined(parts: list[_Walked]) -> pd.DataFrame:
+    """Return many small parts, each with sizes of its own, as one table."""
+    rows: Int = np.array([2 * len(part.sizes) for part in parts], np.int64)
+    return pd.DataFrame(
+        {
+            "time": parts[0].time.append([part.time for part in parts[1:]]).repeat(rows),
+            "side": np.concatenate([np.repeat(_SIDES, len(part.sizes)) for part in parts]),
+            "size": np.concatenate([np.tile(part.sizes, 2) for part in parts]),
+            "slippage": np.concatenate([part.slippage.ravel() for part in parts]),
+            "coverage": np.concatenate([part.coverage.ravel() for part in parts]),
+            "lower_bound": np.concatenate([part.lower_bound.ravel() for part in parts]),
+            "half_spread": np.repeat(np.concatenate([part.half_spread for part in parts]), rows),
+            "mid": np.repeat(np.concatenate([part.mid for part in parts]), rows),
+        }
+    )

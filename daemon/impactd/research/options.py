@@ -1,0 +1,165 @@
+"""What the batch API can be told: frozen, checked when made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from impactd.research.errors import MALFORMED, ValidationError
+
+
+class SolverType(Enum):
+    """Which kind of solver goes first.
+
+    `ANALYTICAL` is the closed form of linear impact through the origin,
+    `EXACT` the service's own solver, `SCIPY` and `CVXPY` are independent
+    libraries, and `AUTO` takes the fastest that fits the problem.
+    """
+
+    ANALYTICAL = "analytical"
+    EXACT = "exact"
+    SCIPY = "scipy"
+    CVXPY = "cvxpy"
+    AUTO = "auto"
+
+
+def _check_number(name: str, value: object, low: float, *, above: bool = False) -> None:
+    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not good or (isinstance(value, int | float) and (value <= low if above else value < low)):
+        least = f"above {low:g}" if above else f"of at least {low:g}"
+        raise ValidationError(MALFORMED, f"{name}: {value!r} cannot be used", f"give a finite number {least}")
+
+
+def check_count(name: str, value: object, low: int, high: int | None = None) -> None:
+    """Raise a ValidationError unless `value` is a whole number in its range."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or not low <= int(str(value)) <= (high or math.inf):
+        most = "" if high is None else f", at most {high:,}"
+        raise ValidationError(
+            MALFORMED, f"{name}: {value!r} cannot be used", f"give a whole number of at least {low:,}{most}"
+        )
+
+
+def _check_flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise ValidationError(MALFORMED, f"{name}: {value!r} cannot be used", "give True or False")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """How books are made and models are fitted.
+
+    Parameters
+    ----------
+    base_price : float
+        Mid of generated books.
+    volatility_factor : float
+        How much generated sizes vary from one update to the next, 0 to 1.
+    memory_limit_mb : float
+        What one call may hold beside its arguments.  Books are worked through
+        in parts that fit; a result that cannot fit is refused before the work.
+    progress_logging : bool
+        Show a progress bar and write log lines (logger ``impactd.research``).
+    seed : int
+        Of generated books.
+    intercept : bool or None
+        Whether a curve has a half-spread.  None: 'linear' and 'nonlinear' pass
+        through the origin, 'quadratic' and 'power' have one.
+
+    Examples
+    --------
+    >>> ModelConfig(base_price=50.0).memory_limit_mb
+    200
+    >>> ModelConfig(base_price=-1.0)
+    Traceback (most recent call last):
+    ...
+    impactd.research.errors.ValidationError: [1001] base_price: -1.0 cannot be used; give a finite number of at least 2
+    """
+
+    base_price: float = 100.0
+    volatility_factor: float = 0.5
+    memory_limit_mb: float = 200
+    progress_logging: bool = False
+    seed: int = 0
+    intercept: bool | None = None
+
+    def __post_init__(self) -> None:
+        # The generator's ticks are hundredths, and it needs room below the mid for its levels.
+        _check_number("base_price", self.base_price, 2.0)
+        _check_number("volatility_factor", self.volatility_factor, 0.0)
+        if self.volatility_factor > 1.0:
+            raise ValidationError(MALFORMED, f"volatility_factor: {self.volatility_factor!r} is above 1", "give 0 to 1")
+        _check_number("memory_limit_mb", self.memory_limit_mb, 0.0, above=True)
+        _check_flag("progress_logging", self.progress_logging)
+        check_count("seed", self.seed, 0)
+        if self.intercept is not None:
+            _check_flag("intercept", self.intercept)
+
+    @property
+    def memory_limit_bytes(self) -> int:
+        """The limit in bytes."""
+        return int(self.memory_limit_mb * 1e6)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How schedules are found.
+
+    Parameters
+    ----------
+    default_solver : SolverType
+        What `TradeAllocator.optimize` tries first.
+    max_iterations : int
+        Of an interior-point or SQP solver.  First-order solvers (OSQP, SCS),
+        whose iterations are a small part of the work, get 200 times as many,
+        and trust-constr three times.
+    tolerance : float
+        Largest relative KKT residual that a result may have: a proven bound
+        on the part of the impact cost that is still to be saved.
+    timeout_seconds : float
+        For a whole call, fallbacks included.  What still runs then is
+        stopped, and only solvers that need no time to speak of follow.
+    fallback : bool
+        Whether another solver follows one that failed.
+
+    Examples
+    --------
+    >>> OptimizerConfig().default_solver
+    <SolverType.CVXPY: 'cvxpy'>
+    """
+
+    default_solver: SolverType = SolverType.CVXPY
+    max_iterations: int = 1000
+    tolerance: float = 1e-8
+    timeout_seconds: float = 300
+    fallback: bool = True
+
+    def __post_init__(self) -> None:
+        solver_type(self.default_solver, "default_solver")
+        check_count("max_iterations", self.max_iterations, 1)
+        _check_number("tolerance", self.tolerance, 0.0, above=True)
+        _check_number("timeout_seconds", self.timeout_seconds, 0.0, above=True)
+        _check_flag("fallback", self.fallback)
+
+
+def solver_type(value: object, name: str = "solver") -> SolverType:
+    """Return `value` as a `SolverType`; its value's text will do.
+
+    Raises
+    ------
+    ValidationError
+        1001 if there is no such kind.
+
+    Examples
+    --------
+    >>> solver_type("scipy")
+    <SolverType.SCIPY: 'scipy'>
+    """
+    try:
+        return SolverType(value)
+    except ValueError:
+        kinds = ", ".join(f"SolverType.{kind.name}" for kind in SolverType)
+        raise ValidationError(MALFORMED, f"{name}: {value!r} is no solver", f"give one of {kinds}") from None

@@ -1,0 +1,30 @@
+"""Progress on standard error, for whoever has asked for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def progress(what: str, total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Yield what moves a progress bar on; nothing is shown unless `shown`.
+
+    Parameters
+    ----------
+    what : str
+        Beside the bar.
+    total : int
+        Steps to its end.
+    shown : bool
+    """
+    if not shown:
+        yield lambda _: None
+        return
+    from rich.console import Console  # noqa: PLC0415  # only where it is wanted
+    from rich.progress import Progress  # noqa: PLC0415  # as above
+
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda n: bar.advance(task, n)
+        bar.update(task, completed=total)
