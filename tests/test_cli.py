@@ -20,8 +20,10 @@ from impactd.cli import COMMANDS, main
 from impactd.cli.compose import kafka_settings
 from impactd.config import Settings, load
 from impactd.core.messages import Topic
-from impactd.shell.kafka.client import KafkaSecurity, KafkaSettings, TopicSettings
+from impactd.shell.kafka.client import KafkaSettings, TopicSettings
+from impactd.shell.kafka.security import KafkaSecurity
 from tests.paths import ROOT
+from tests.shell.test_replay import day, new, write
 
 #: What must not be loaded just to print help: each costs a tenth of a second or more.
 HEAVY = ("aiokafka", "numba", "numpy", "orjson", "pydantic", "rich", "scipy", "structlog")
@@ -124,6 +126,19 @@ def test_module_is_the_command() -> None:
         (("replay", "--wings"), "No such option '--wings'"),
         (("replay", "--data", "none.csv", "--out", "x"), "'none.csv' does not exist"),
         (("replay", "--out", "x"), "Missing option '--data'"),
+        (("replay", "--data", "day.jsonl"), "Missing option '--out'"),
+        (("replay", "--journal", "day.jsonl", "--out", "x"), "is not the journal.jsonl of a directory"),
+        (("replay", "--journal", "day.jsonl", "--data", "day.jsonl", "--out", "x"), "leave out --data"),
+        (("replay", "--data", "day.jsonl", "--codec", "morse", "--out", "x"), "codec 'morse' does not exist"),
+        (
+            ("replay", "--data", "day.jsonl", "--batch", "0", "--out", "x"),
+            "flag --batch: replay.batch_rows: must be at",
+        ),
+        (("replay", "--data", "notes.txt", "--out", "x"), "its first line is no header of a known format"),
+        (("publish", "--data", "day.jsonl", "--speed", "fast"), "'fast' is no speed: give a number above 0"),
+        (("publish", "--data", "day.jsonl", "--speed", "0"), "'0' is no speed"),
+        (("generate", "--out", "day.parquet"), "let it end in .jsonl or .csv"),
+        (("generate", "--out", "day.jsonl", "--levels", "0"), "levels: 0 is not in 1..100"),
         (("check-config", "-c", "none.toml"), "'none.toml' does not exist"),
         (("check-config", "--set", "books.grace"), "needs the form section.field=value"),
         (("check-config", "--set", "books.grace=1"), "flag --set: books.grace: no such setting; did you mean"),
@@ -132,12 +147,67 @@ def test_module_is_the_command() -> None:
     ],
 )
 def test_misuse_is_one_line_and_2(args: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("day.jsonl").write_text('{"type":"later"}\n', encoding="utf-8")
+    Path("notes.txt").write_text("dear diary\n", encoding="utf-8")
     assert words in refusal(capsys, *args)
 
 
 def test_bad_settings_file_is_one_line_and_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.toml").write_text("[kafka]\nbotstrap = 'a:1'\n", encoding="utf-8")
     assert "x.toml:2: kafka.botstrap: no such setting" in refusal(capsys, "run", "-c", "x.toml")
+
+
+def test_replay_place_that_cannot_be_written_is_one_line_and_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "day.jsonl").write_bytes(b"")
+    (tmp_path / "file").write_bytes(b"")
+    code, out, err = output(capsys, "replay", "--data", "day.jsonl", "--out", "file/below")
+    assert (code, out, err) == (1, "", "impactd: file/below: Not a directory\n")
+
+
+def test_replay_summary_for_people_and_for_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "day.jsonl", day(minutes=6))
+    write(tmp_path / "orders.jsonl", [new()])
+    args = ("replay", "--data", "day.jsonl", "--orders", "orders.jsonl", "--out", "out")
+    code, out, err = output(capsys, *args)
+    assert (code, err) == (0, "")
+    for words in ("72 (72 books, 0 trades)", "6 closed, 12 models refitted", "A1 FROG", "done", "plans.jsonl"):
+        assert words in out
+    code, out, err = output(capsys, *args, "--json")
+    assert (code, err) == (0, "")
+    summary = orjson.loads(out)
+    assert (summary["minutes"], summary["orders"][0]["cum_qty"]) == (6, 900)
+
+
+def test_replay_fills_setting_overrules_the_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "day.jsonl", day(minutes=6))
+    write(tmp_path / "orders.jsonl", [new()])
+    args = ("replay", "--data", "day.jsonl", "--orders", "orders.jsonl", "--out", "out", "--json")
+    _, out, _ = output(capsys, *args, "--set", "replay.fills=reported")
+    (order,) = orjson.loads(out)["orders"]
+    assert (order["cum_qty"], order["status"]) == (0, "expired")
+
+
+def test_replay_several_files_after_one_option_are_merged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "a.jsonl", day(("FROG",), minutes=2))
+    write(tmp_path / "b.jsonl", day(("AAPL",), minutes=2))
+    code, out, _ = output(capsys, "replay", "--data", "a.jsonl", "b.jsonl", "--out", "out", "--json")
+    assert (code, orjson.loads(out)["minutes"]) == (0, 4)
+
+
+def test_replay_empty_file_warns_and_succeeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "day.jsonl").write_bytes(b"")
+    code, out, err = output(capsys, "replay", "--data", "day.jsonl", "--out", "out")
+    assert code == 0
+    assert "0 (0 books, 0 trades)" in out
+    assert err == "warning: no tick in day.jsonl: there is nothing to estimate from\n"
+
+
+def test_generate_same_seed_gives_the_same_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        assert output(capsys, "generate", "--out", f"{name}.jsonl", "--snapshots", "50", "--seed", "3")[0] == 0
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
 
 
 def test_topics_no_broker_is_one_line_and_1(capsys: pytest.CaptureFixture[str]) -> None:

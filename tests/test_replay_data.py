@@ -19,7 +19,7 @@ DAY = ROOT / "replay_data"
 def command(name: str) -> list[str]:
     """Return the arguments of the command in the README that begins with ``impactd NAME``."""
     readme = (DAY / "README.md").read_text(encoding="utf-8")
-    found = re.search(rf"^    impactd ({name} .*)$", readme, re.MULTILINE)
+    found = re.search(rf"^impactd ({name} .*)$", readme, re.MULTILINE)
     assert found is not None
     return shlex.split(found[1])
 

@@ -191,8 +191,9 @@ def _report(result: DemoResult, broker: Broker, out: Path) -> None:
     commits = sum(partition.commits for partition in result.status.partitions.values())
     console.print(f"\n[bold]published[/bold]  {sent} in {result.seconds:.1f} s through {_BROKERS[broker.kind]}")
     console.print(f"[bold]service[/bold]    {commits:,} transactions, {result.replayed.minutes:,} minutes closed")
-    console.print(orders_table(result.replayed.orders))
-    console.print(SAVING_NOTE, style="dim")
+    if result.replayed.orders:
+        console.print(orders_table(result.replayed.orders))
+        console.print(SAVING_NOTE, style="dim")
     for topic, item in result.compared.items():
         verdict = (
             "byte for byte the replay's"
