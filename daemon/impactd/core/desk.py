@@ -6,25 +6,31 @@ the schedule in force saves more than the threshold.  Nothing else churns it.
 
 An order that has ended is remembered for a while, because executions still
 apply to it and a repeated ``new`` must be known as such; then its state keys
-are tombstoned.
+are tombstoned.  Whether an event still finds it, or one that was held for it,
+is settled by the event's own time, not by when the desk last tidied up.
+
+Under ``fills = "scheduled"`` each interval's quantity counts as filled at its
+end, less what executions have reported for it: a reported fill replaces the
+assumption as far as it goes, and never adds to it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from impactd.core.allocator.solver import SolveFailure
-from impactd.core.events import Bust, Control, Correct, ExecutionEvent, Fill, NewOrder, Received
+from impactd.core.events import Bust, Control, Correct, Fill, NewOrder, Received
 from impactd.core.grid import PLAN_REACH
 from impactd.core.held import HeldEvents, topic_of
+from impactd.core.ledger import Ledger
 from impactd.core.market import SymbolMarket
 from impactd.core.messages import Alert, DeadLetter, Plan, Topic
-from impactd.core.order import At, Effect, Order, Schedule, Status, apply_event, refusal, same_order
+from impactd.core.order import At, Order, Schedule, Status, apply_event, refusal, same_order
 from impactd.core.planner import Proposal, plan_message, propose
+from impactd.core.probe import Probe, unwatched
 from impactd.core.quantity import QUANTA, format_qty
-from impactd.core.saved import EXECUTIONS_A_KEY, dump_executions, dump_order, load_executions, load_order
 from impactd.core.settings import SECOND_NS, CoreSettings
 
 Say = Callable[[Topic, str | None, Alert | DeadLetter | Plan], None]
@@ -39,24 +45,38 @@ class Desk:
     Parameters
     ----------
     settings : CoreSettings
+    opens : callable
+        Takes a symbol and an event time (ns), and has its minutes close from
+        then on; False where the partition has no room for another symbol.
     market : callable
-        Symbol and event time to its `SymbolMarket`, which is opened if new.
+        Symbol to its `SymbolMarket`.
     say : callable
         Takes each message to publish, with its topic and key.
+    counts : Counter
+        Counts what became of each event, by outcome.
+    probe : Probe, optional
+        Times solves.
     """
 
-    def __init__(self, settings: CoreSettings, market: Callable[[str, int], SymbolMarket], say: Say) -> None:
+    def __init__(
+        self,
+        settings: CoreSettings,
+        opens: Callable[[str, int], bool],
+        market: Callable[[str], SymbolMarket],
+        say: Say,
+        counts: Counter[str],
+        probe: Probe = unwatched,
+    ) -> None:
         self._settings = settings.plans
         self._interval = settings.books.interval_ns
+        self._opens = opens
         self._market = market
         self._say = say
-        self.orders: dict[str, Order] = {}
+        self._counts = counts
+        self._probe = probe
+        self._orders = Ledger()
         self.halts: dict[str, str] = {}
         self.held = HeldEvents(settings.plans.hold_ns, settings.plans.max_held)
-        self.counts: Counter[str] = Counter()
-        self._by_symbol: dict[str, set[str]] = {}
-        #: State keys that changed since the last commit; None stands for a tombstone.
-        self._changed: dict[str, Callable[[], bytes] | None] = {}
 
     # --- events -----------------------------------------------------------
 
@@ -65,124 +85,164 @@ class Desk:
         event = received.event
         if isinstance(event, Control):
             self._control(event, now)
-        elif isinstance(event, NewOrder):
-            self._new(event, now)
-        elif event.cl_ord_id not in self.orders:
-            self._hold(received, now)
+            return
+        order = self._orders.get(event.cl_ord_id)
+        if order is not None and self._is_past(order, now):
+            self._orders.forget(order)
+            order = None
+        if isinstance(event, NewOrder):
+            self._new(event, order, now)
+        elif order is None:
+            self._hold(received, now, now)
         else:
-            self._apply(received, now)
+            self._apply(order, received, now, now)
 
-    def _new(self, event: NewOrder, now: int) -> None:
-        known = self.orders.get(event.cl_ord_id)
+    def _new(self, event: NewOrder, known: Order | None, now: int) -> None:
         if known is not None:
             if same_order(known.new, event):
-                self.counts["duplicate"] += 1
+                self._counts["duplicate"] += 1
                 return
-            self.counts["rejected"] += 1
+            self._counts["rejected"] += 1
             text = "a second new with other content; send a replace to amend the order"
             self._alert("order_rejected", event.symbol, event.cl_ord_id, now, text)
             return
         order = Order.open(event, now)
-        why = refusal(order, self._at(now))
-        if why is None and len(self.orders) >= self._settings.max_orders:
-            why = f"{len(self.orders)} orders are known already, as many as plans.max_orders allows"
+        why = self._refusal(order, now)
         if why is not None:
-            self.counts["rejected"] += 1
+            self._counts["rejected"] += 1
             order.finish(Status.REJECTED, now, why)
             self._publish(order, "new", None)
             self._alert("order_rejected", order.symbol, order.cl_ord_id, now, why)
             return
-        self.counts["applied"] += 1
-        self._add(order)
-        self._mark(order)
+        self._counts["applied"] += 1
+        self._orders.add(order)
         self._warn_opposite(order, now)
         self.plan(order, now, "new", forced=True)
-        for item in self.held.release(order.cl_ord_id):
-            self._apply(item, now)
+        self._release(order, now)
 
-    def _apply(self, received: Received[Any], now: int) -> None:
+    def _refusal(self, order: Order, now: int) -> str | None:
+        """Return why a new order cannot be taken, or None."""
+        why = refusal(order, self._at(now))
+        if why is None and len(self._orders) >= self._settings.max_orders:
+            why = f"{len(self._orders)} orders are known already, as many as plans.max_orders allows"
+        if why is None and not self._opens(order.symbol, now):
+            why = f"{order.symbol} would be one symbol more than max_symbols allows in this partition"
+        return why
+
+    def _apply(self, order: Order, received: Received[Any], now: int, since: int) -> None:
+        """Apply an event to its order, or hold it as one that waits `since` then."""
         event = received.event
-        order = self.orders[event.cl_ord_id]
         if event.symbol != order.symbol:
             detail = f"symbol: the order {order.cl_ord_id} is for {order.symbol}, not {event.symbol}"
             self._dead(received, "symbol_mismatch", detail)
             return
         effect = apply_event(order, event, self._at(max(now, order.clock)))
         if effect.outcome == "held":
-            self._hold(received, now)
+            self._hold(received, now, since)
             return
-        self.counts[effect.outcome] += 1
+        self._counts[effect.outcome] += 1
+        if effect.outcome == "too_large":
+            detail = f"last_qty: with {format_qty(order.cum_qty)} filled before it is more than any order can have"
+            self._dead(received, "too_large", detail)
+            return
         if effect.outcome == "applied":
-            self._mark(order)
+            self._orders.mark(order)
             if isinstance(event, Fill | Correct | Bust):
-                self._mark_executions(order, event)
-        self._follow(order, effect, now)
-        if isinstance(event, Fill) and self.held.awaits(order.cl_ord_id, event.exec_id):
-            for item in self.held.release(order.cl_ord_id):
-                self._apply(item, now)
-
-    def _follow(self, order: Order, effect: Effect, now: int) -> None:
+                self._orders.mark_execution(order, event)
         if effect.alert is not None:
             self._alert(effect.alert[0], order.symbol, order.cl_ord_id, now, effect.alert[1])
         if effect.replan is not None:
             self.plan(order, now, effect.replan, forced=True)
+        if isinstance(event, Fill) and self.held.awaits(order.cl_ord_id, event.exec_id):
+            self._release(order, now)
 
-    def _hold(self, received: Received[Any], now: int) -> None:
-        if self.held.hold(received, now):
-            self.counts["held"] += 1
-            return
-        detail = f"cl_ord_id: no such order, and {len(self.held)} events are held already (plans.max_held)"
-        self._dead(received, "held_full", detail)
+    def _release(self, order: Order, now: int) -> None:
+        """Apply what was held for `order`."""
+        for item in self.held.release(order.cl_ord_id):
+            if self.held.is_too_old(item, now):
+                self._orphan(item.received)
+            else:
+                self._apply(order, item.received, now, item.since)
+
+    def _hold(self, received: Received[Any], now: int, since: int) -> None:
+        self.expire_held(now)
+        why = self.held.hold(received, since)
+        if why is None:
+            self._counts["held"] += 1
+        else:
+            self._dead(received, "held_full", f"cl_ord_id: no such order or execution yet, and {why}")
 
     def _control(self, event: Control, now: int) -> None:
-        self.counts["applied"] += 1
+        reason = self.halts.get(event.scope)
+        if (reason == event.reason) if event.type == "halt" else reason is None:
+            self._counts["duplicate"] += 1
+            return
+        self._counts["applied"] += 1
         if event.type == "halt":
             self.halts[event.scope] = event.reason
         else:
-            self.halts.pop(event.scope, None)
+            del self.halts[event.scope]
         self._alert(event.type, None, None, now, f"{event.scope}: {event.reason}")
-        for order in self._sorted(self.orders):
+        for order in self._orders:
             if order.active and (self._halt_of(order) is not None) != order.halted:
                 self.plan(order, now, "control", forced=True)
 
     # --- time -------------------------------------------------------------
 
-    def roll(self, symbol: str, minute_end: int, market: SymbolMarket, volume: float) -> None:
-        """Move the symbol's orders past `minute_end`, whose minute traded `volume` shares."""
-        for order in self._sorted(self._by_symbol.get(symbol, ())):
-            if not order.active:
-                self._forget_if_old(order, minute_end)
-                continue
-            planned = order.schedule.roll(minute_end)
-            if planned and self._settings.fills == "scheduled":
-                order.trade(planned, planned * (market.mid or 0.0))
-            if order.start < minute_end:
-                order.market_volume += volume
-            self._mark(order)
-            now = max(order.clock, minute_end)
-            if order.leaves_qty == 0:
-                order.finish(Status.DONE, now)
-                self.plan(order, now, "done", forced=True)
-            elif minute_end >= order.end:
-                left = format_qty(order.leaves_qty)
-                order.finish(Status.EXPIRED, now)
-                self._alert("shortfall", symbol, order.cl_ord_id, now, f"the window ended with {left} not traded")
-                self.plan(order, now, "expired", forced=True)
-            else:
-                self._warn_missing(order, market, now)
-                off_plan = order.off_plan and not order.halted
-                self.plan(order, now, "fill" if off_plan else "minute", forced=off_plan)
+    def roll(self, symbol: str, minute_end: int, last_tick: int | None, volume: float) -> None:
+        """Move the symbol's orders past `minute_end`.
+
+        Parameters
+        ----------
+        symbol : str
+        minute_end : int
+            ns.
+        last_tick : int or None
+            ts_event of the symbol's latest tick, ns.
+        volume : float
+            What the minute has traded, shares.
+        """
+        for order in self._orders.of(symbol):
+            if order.active:
+                self._roll(order, minute_end, last_tick, volume)
+        self.forget(symbol, minute_end)
+
+    def _roll(self, order: Order, minute_end: int, last_tick: int | None, volume: float) -> None:
+        unfilled = order.schedule.roll(minute_end)
+        if self._settings.fills == "scheduled":
+            order.cum_qty += min(unfilled, order.leaves_qty)
+        worked = min(max(minute_end - order.works_from, 0), self._interval)
+        order.market_volume += volume * (worked / self._interval)
+        self._orders.mark(order)
+        now = max(order.clock, minute_end)
+        if order.leaves_qty == 0:
+            order.finish(Status.DONE, now)
+            self.plan(order, now, "done", forced=True)
+        elif minute_end >= order.end:
+            left = format_qty(order.leaves_qty)
+            order.finish(Status.EXPIRED, now)
+            text = f"the window ended with {left} not traded"
+            self._alert("shortfall", order.symbol, order.cl_ord_id, now, text)
+            self.plan(order, now, "expired", forced=True)
+        else:
+            self._warn_missing(order, last_tick, now)
+            off_plan = order.off_plan and not order.halted
+            self.plan(order, now, "fill" if off_plan else "minute", forced=off_plan)
+
+    def forget(self, symbol: str, now: int) -> None:
+        """Drop the symbol's orders that ended too long before `now` to matter."""
+        for order in self._orders.of(symbol):
+            if self._is_past(order, now):
+                self._orders.forget(order)
 
     def expire_held(self, now: int) -> None:
         """Send to the dead letters what has been held for longer than the setting allows."""
         for item in self.held.expire(now):
-            waited = self._settings.hold_ns // SECOND_NS
-            detail = f"cl_ord_id: no such order or execution within {waited} s; redrive it once that is there"
-            self._dead(item, "orphan", detail)
+            self._orphan(item.received)
 
-    def has_orders(self, symbol: str) -> bool:
-        """Return whether the symbol has orders to roll at each minute's end."""
-        return symbol in self._by_symbol
+    def begins(self, symbol: str) -> int | None:
+        """Return when the first of the symbol's active orders begins, ns; None without any."""
+        return min((order.start for order in self._orders.of(symbol) if order.active), default=None)
 
     def asks(self, symbol: str) -> tuple[float, float] | None:
         """Return the least and the most that active orders ask of an interval, shares.
@@ -193,7 +253,7 @@ class Desk:
         next plan needs.
         """
         least, most = [], []
-        for order in self._sorted(self._by_symbol.get(symbol, ())):
+        for order in self._orders.of(symbol):
             if order.active:
                 rate = order.order_qty / QUANTA / max((order.end - order.start) / self._interval, 1.0)
                 least.append(rate)
@@ -202,14 +262,19 @@ class Desk:
 
     def lot(self, symbol: str) -> int | None:
         """Return the smallest lot of the symbol's active orders, quanta; None without any."""
-        lots = [order.lot_size for order in self._sorted(self._by_symbol.get(symbol, ())) if order.active]
-        return min(lots, default=None)
+        return min((order.lot_size for order in self._orders.of(symbol) if order.active), default=None)
+
+    def active(self) -> tuple[int, int]:
+        """Return how many orders are active, and how many of them are halted."""
+        halted = [order.halted for order in self._orders if order.active]
+        return len(halted), sum(halted)
 
     # --- plans ------------------------------------------------------------
 
     def plan(self, order: Order, now: int, reason: str, *, forced: bool) -> None:
         """Publish a plan for `order` if `forced`, or if a better one is worth it."""
         order.clock = max(order.clock, now)
+        self._orders.mark(order)
         halt = self._halt_of(order)
         if not order.active or halt is not None:
             if forced or not order.halted:
@@ -218,13 +283,15 @@ class Desk:
                 order.text = halt if order.active else order.text
                 self._publish(order, reason, None)
             return
-        market = self._market(order.symbol, now)
-        proposal = propose(order, order.clock, market.view(order.side), self._settings, self._interval)
+        view = self._market(order.symbol).view(order.side, order.clock)
+        with self._probe("solve"):
+            proposal = propose(order, order.clock, view, self._settings, self._interval)
+        failed = isinstance(proposal, SolveFailure)
+        self._warn(order, now, "solver_failed", str(proposal) if failed else None)
         if isinstance(proposal, SolveFailure):
-            self.counts["unsolved"] += 1
-            self._alert("solver_failed", order.symbol, order.cl_ord_id, now, str(proposal))
+            self._counts["unsolved"] += 1
             return
-        if not (forced or order.halted or self._worth_it(order, proposal, market)):
+        if not (forced or order.halted or self._worth_it(order, proposal)):
             return
         order.halted = False
         order.text = None
@@ -240,26 +307,24 @@ class Desk:
         self._warn(order, now, "shortfall", short if proposal.shortfall_qty else None)
         self._publish(order, reason, proposal)
 
-    def _worth_it(self, order: Order, proposal: Proposal, market: SymbolMarket) -> bool:
+    def _worth_it(self, order: Order, proposal: Proposal) -> bool:
         """Return whether `proposal` should replace the schedule in force."""
         schedule = order.schedule
         if schedule.start != proposal.pieces.start.tolist() or schedule.shortfall_qty != proposal.shortfall_qty:
             return True
-        if any(qty > cap for qty, cap in zip(schedule.qty, proposal.cap.tolist(), strict=True)):
+        current = schedule.remaining()
+        if any(qty > cap for qty, cap in zip(current, proposal.cap.tolist(), strict=True)):
             return True
-        saving = proposal.improvement_on(schedule.qty)
+        saving = proposal.improvement_on(current)
         if saving <= _ROUNDING * abs(proposal.expected_cost):
             return False
-        notional = order.leaves_qty / QUANTA * (market.mid or 0.0)
+        notional = order.leaves_qty / QUANTA * (proposal.mid or 0.0)
         return notional == 0.0 or saving / notional * 1e4 > self._settings.replan_threshold_bps
 
     def _publish(self, order: Order, reason: str, proposal: Proposal | None) -> None:
         if order.status is not Status.REJECTED:
             order.plan_version += 1
-            self._mark(order)
-        mid = None if proposal is None else self._market(order.symbol, order.clock).mid
-        plan = plan_message(order, reason, proposal, mid, self._settings, self._interval)
-        self.counts["plans"] += 1
+        plan = plan_message(order, reason, proposal, self._settings, self._interval)
         self._say(Topic.PLANS, order.symbol, plan)
         self._say(Topic.PLANS_LATEST, order.cl_ord_id, plan)
 
@@ -268,11 +333,15 @@ class Desk:
     def _alert(self, kind: str, symbol: str | None, cl_ord_id: str | None, now: int, text: str) -> None:
         self._say(Topic.ALERTS, symbol, Alert(kind, symbol, cl_ord_id, now, text))
 
+    def _orphan(self, received: Received[Any]) -> None:
+        waited = self._settings.hold_ns // SECOND_NS
+        detail = f"cl_ord_id: no such order or execution within {waited} s; redrive it once that is there"
+        self._dead(received, "orphan", detail)
+
     def _dead(self, received: Received[Any], reason: str, detail: str) -> None:
         topic = topic_of(received)
         letter = DeadLetter(topic, received.offset, reason, detail, "json", received.raw, received.key)
-        self.counts["dead"] += 1
-        self._say(Topic.DLQ, None if received.key is None else received.event.symbol, letter)
+        self._say(Topic.DLQ, None, letter)
 
     def _warn(self, order: Order, now: int, kind: str, text: str | None) -> None:
         """Alert once when a condition begins to hold; `text` is None while it does not."""
@@ -283,16 +352,15 @@ class Desk:
             self._alert(kind, order.symbol, order.cl_ord_id, now, text)
 
     def _warn_opposite(self, order: Order, now: int) -> None:
-        others = (o for o in self._sorted(self._by_symbol[order.symbol]) if o.active and o.side != order.side)
+        others = (other for other in self._orders.of(order.symbol) if other.active and other.side != order.side)
         for other in others:
             text = f"{other.cl_ord_id} works the other side of {order.symbol}; the two are not netted"
             self._warn(order, now, "opposite_side", text)
 
-    def _warn_missing(self, order: Order, market: SymbolMarket, now: int) -> None:
-        silent = now - market.last_tick if market.last_tick is not None else None
-        limit = self._settings.missing_ticks_ns
+    def _warn_missing(self, order: Order, last_tick: int | None, now: int) -> None:
+        silent = now - last_tick if last_tick is not None else None
         text = None
-        if order.start <= now and (silent is None or silent > limit):
+        if order.start <= now and (silent is None or silent > self._settings.missing_ticks_ns):
             text = "no tick yet" if silent is None else f"no tick for {silent // SECOND_NS} s"
         self._warn(order, now, "missing_ticks", text)
 
@@ -305,65 +373,22 @@ class Desk:
         scopes = ("*", order.symbol, order.cl_ord_id)
         return next((self.halts[scope] for scope in scopes if scope in self.halts), None)
 
-    def _sorted(self, ids: Iterable[str]) -> list[Order]:
-        return [self.orders[cl_ord_id] for cl_ord_id in sorted(ids)]
-
-    def _add(self, order: Order) -> None:
-        self.orders[order.cl_ord_id] = order
-        self._by_symbol.setdefault(order.symbol, set()).add(order.cl_ord_id)
-
-    def _forget_if_old(self, order: Order, now: int) -> None:
-        if order.ended_at is None or now - order.ended_at <= self._settings.keep_ended_ns:
-            return
-        del self.orders[order.cl_ord_id]
-        self._by_symbol[order.symbol].discard(order.cl_ord_id)
-        if not self._by_symbol[order.symbol]:
-            del self._by_symbol[order.symbol]
-        self._changed[f"order/{order.cl_ord_id}"] = None
-        for chunk in range(_n_chunks(order)):
-            self._changed[f"execs/{order.cl_ord_id}/{chunk}"] = None
-
-    def _mark(self, order: Order) -> None:
-        self._changed[f"order/{order.cl_ord_id}"] = lambda: dump_order(order)
-
-    def _mark_executions(self, order: Order, event: ExecutionEvent) -> None:
-        chunks = {_n_chunks(order) - 1}
-        if isinstance(event, Correct | Bust):
-            chunks.add(list(order.executions).index(event.exec_ref_id) // EXECUTIONS_A_KEY)
-        for chunk in sorted(chunks):
-            self._mark_chunk(order, chunk)
-
-    def _mark_chunk(self, order: Order, chunk: int) -> None:
-        self._changed[f"execs/{order.cl_ord_id}/{chunk}"] = lambda: dump_executions(order, chunk)
+    def _is_past(self, order: Order, now: int) -> bool:
+        return order.ended_at is not None and now - order.ended_at > self._settings.keep_ended_ns
 
     def changes(self) -> dict[str, bytes | None]:
         """Return the state keys that changed since the last call, None for a tombstone."""
-        changed = {**self._changed, **self.held.changed}
-        self._changed.clear()
+        changed = {**self._orders.changed, **self.held.changed}
+        self._orders.changed.clear()
         self.held.changed.clear()
         return {key: None if value is None else value() for key, value in changed.items()}
 
     def save(self) -> dict[str, bytes]:
         """Return every state key with its value."""
-        items: dict[str, bytes] = {}
-        for order in self._sorted(self.orders):
-            items[f"order/{order.cl_ord_id}"] = dump_order(order)
-            for chunk in range(_n_chunks(order)):
-                items[f"execs/{order.cl_ord_id}/{chunk}"] = dump_executions(order, chunk)
-        return items | self.held.save()
+        return self._orders.save() | self.held.save()
 
     def load(self, items: Mapping[str, bytes]) -> None:
         """Restore orders, executions and held events from their state keys."""
-        for key, value in items.items():
-            kind, _, name = key.partition("/")
-            if kind == "order":
-                order, n_executions = load_order(value)
-                for chunk in range(-(-n_executions // EXECUTIONS_A_KEY)):
-                    order.executions.update(load_executions(items[f"execs/{name}/{chunk}"]))
-                self._add(order)
-            elif kind == "held":
-                self.held.load(name, value)
-
-
-def _n_chunks(order: Order) -> int:
-    return -(-len(order.executions) // EXECUTIONS_A_KEY)
+        self._orders.load(items)
+        prefix = "held/"
+        self.held.load((int(key.removeprefix(prefix)), items[key]) for key in items if key.startswith(prefix))

@@ -11,6 +11,10 @@ closes: its estimate is published, its models are refitted and published, and
 its symbol's orders are planned anew.  Minutes that close together do so by
 time, then by symbol.
 
+Where events apply in event time, an event closes the minutes that ended by
+its own time before it applies.  Without that an idle move, which may or may
+not have closed them before, would decide what the event meets.
+
 `apply` changes the engine's memory.  After a commit whose outcome is not
 known to be good the engine is thrown away and another is loaded from the
 state topic: memory counts only after its commit.
@@ -21,26 +25,28 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import orjson
 
 from impactd.__about__ import __version__
+from impactd.core.commit import Commit, inputs_record
 from impactd.core.desk import Desk
 from impactd.core.events import SIDES, Received, Side
 from impactd.core.forecast import BookCurve
 from impactd.core.inbox import Inputs
 from impactd.core.market import SymbolMarket
 from impactd.core.messages import INPUT_TOPICS, Alert, DeadLetter, Estimate, Model, Output, Plan, Topic
+from impactd.core.probe import Probe, unwatched
 from impactd.core.profile import Profile
-from impactd.core.saved import SCHEMA_VERSION, StateMismatchError, settings_hash
+from impactd.core.saved import SCHEMA_VERSION, check_state, settings_hash
 from impactd.core.session import Session
 from impactd.core.settings import CoreSettings
-from impactd.core.slippage import BUY, SELL, walk_curve
 from impactd.core.tape import Tape
 from impactd.core.ticks import Refused, TickBatch
+
+__all__ = ["Commit", "Engine"]
 
 Message = Estimate | Model | Plan | Alert | DeadLetter
 
@@ -48,23 +54,8 @@ _TAPE: Final = "tape/"
 _MARKET: Final = "market/"
 _META: Final = "meta"
 
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """What one application gives; it is published in one transaction.
-
-    Attributes
-    ----------
-    outputs : tuple of Output
-    state : mapping of str to bytes or None
-        Changed state keys; None is a tombstone.
-    journal : mapping
-        The journal record, ready for JSON.
-    """
-
-    outputs: tuple[Output, ...]
-    state: Mapping[str, bytes | None]
-    journal: Mapping[str, object]
+#: Later than any minute.
+_NEVER: Final = 2**63 - 1
 
 
 class Engine:
@@ -78,7 +69,10 @@ class Engine:
     release : str
         Names the code in the journal: the same release derives the same bytes.
     profile : Profile, optional
-        Profile of the session to start from; the generic prior by default.
+        Profile of the session to start from, which then belongs to the hash
+        of the settings; the generic prior by default.
+    probe : Probe, optional
+        Times refits and solves.
     """
 
     def __init__(
@@ -89,6 +83,7 @@ class Engine:
         partitions: int = 1,
         release: str = __version__,
         profile: Profile | None = None,
+        probe: Probe = unwatched,
     ) -> None:
         self.settings = settings
         self.partition = partition
@@ -99,7 +94,8 @@ class Engine:
         self.commit_seq = 0
         #: Totals since this engine was made, for metrics and summaries.
         self.counters: Counter[str] = Counter()
-        self._hash = settings_hash(settings)
+        self._hash = settings_hash(settings, profile)
+        self._in_event_time = settings.apply == "in_event_time"
         self._interval = settings.books.interval_ns
         self._session = Session(settings.session)
         if profile is None:
@@ -108,7 +104,12 @@ class Engine:
         self._tape = Tape(settings.books, settings.max_symbols)
         self._markets: dict[str, SymbolMarket] = {}
         self._changed_markets: set[str] = set()
-        self._desk = Desk(settings, self._market, self._say)
+        self._desk = Desk(settings, self._tape.open, self._market, self._say, self.counters, probe)
+        #: Returns how many orders are active, and how many of them are halted.
+        self.order_counts = self._desk.active
+        self._probe = probe
+        #: Rows dropped for want of room that have been alerted, and until when another alert waits, ns.
+        self._dropped = (0, 0)
         #: Event time reached: the largest tick key or idle move so far, ns.
         self._time = 0
         self._outputs: list[Output] = []
@@ -140,10 +141,10 @@ class Engine:
             If the spans do not begin where the engine's positions stand: the
             caller has lost or repeated input.
         """
-        for topic, (start, to) in inputs.spans.items():
+        for topic, (start, _) in inputs.spans.items():
             if start != self.positions[topic]:
                 raise ValueError(f"{topic}: the inputs begin at {start}, the state at {self.positions[topic]}")
-            self.positions[topic] = to
+        self.positions |= {topic: to for topic, (_, to) in inputs.spans.items()}
         self.commit_seq += 1
         row = 0
         for pending in inputs.events:
@@ -154,17 +155,15 @@ class Engine:
                 self.clocks[pending.topic] = max(self.clocks[pending.topic], pending.key)
             row = self._run(inputs, row, before)
             self._trigger = (pending.topic, pending.offset)
+            if self._in_event_time and pending.topic is not Topic.TICKS:
+                self._reach(pending.key)
+                self._close_until(pending.key // self._interval * self._interval)
             self._receive(pending.topic, pending.item, max(pending.key, self._time))
         self._run(inputs, row, len(inputs.ticks))
         if inputs.idle_to is not None:
             self._idle(inputs.idle_to)
         self.counters["ticks"] += len(inputs.ticks)
-        journal = self._journal("commit") | {
-            "from": {str(topic): span[0] for topic, span in inputs.spans.items()},
-            "to": {str(topic): span[1] for topic, span in inputs.spans.items()},
-            "idle_to": inputs.idle_to,
-            "deadlines": [],
-        }
+        journal = self._journal("commit") | inputs_record(inputs)
         outputs, self._outputs = tuple(self._outputs), []
         return Commit(outputs, self._changes(), journal)
 
@@ -181,17 +180,17 @@ class Engine:
 
     def _run(self, inputs: Inputs, row: int, stop: int) -> int:
         """Apply the tick rows from `row` to `stop` and return where the next begin."""
-        batch = inputs.ticks
+        batch, keys = inputs.ticks, inputs.tick_keys
         while row < stop:
             row = self._tape.run(batch, row, stop)
-            self._reach(int(inputs.tick_keys[row - 1]) if row else self._time)
             if row < stop:
                 self._trigger = (Topic.TICKS, int(batch.offset[row]))
-                self._reach(int(inputs.tick_keys[row]))
+                self._reach(int(keys[row]))
                 self._close_before(batch, row)
         if row:
-            self.clocks[Topic.TICKS] = max(self.clocks[Topic.TICKS], int(inputs.tick_keys[row - 1]))
-        return max(row, stop)
+            self._reach(int(keys[row - 1]))
+            self.clocks[Topic.TICKS] = max(self.clocks[Topic.TICKS], int(keys[row - 1]))
+        return row
 
     def _reach(self, time: int) -> None:
         self._time = max(self._time, time)
@@ -208,8 +207,8 @@ class Engine:
         self._trigger = None
         self._reach(watermark)
         self._tape.idle(watermark)
-        while due := self._tape.due():
-            self._close_earliest(due, watermark)
+        self._close_until(watermark)
+        self._desk.expire_held(watermark)
 
     # --- minutes ----------------------------------------------------------
 
@@ -219,37 +218,62 @@ class Engine:
         while closing := self._tape.closing(batch, row):
             self._close_earliest(closing, ts_event)
 
+    def _close_until(self, time: int) -> None:
+        """Close every minute that ended by `time`."""
+        while due := self._tape.due(time + self.settings.books.grace_ns):
+            self._close_earliest(due, time)
+
     def _close_earliest(self, symbols: list[str], time: int) -> None:
         """Close the earliest open minutes among `symbols`, of which `time` says that they are due."""
-        earliest = self._tape.minute(symbols[0])
+        earliest = cast(int, self._tape.minute(symbols[0]))  # what is due has an open minute
         for symbol in symbols:
             if self._tape.minute(symbol) == earliest:
-                self._close(symbol, time)
-        self._desk.expire_held(self._time)
+                self._close(symbol, earliest, time)
+        self._warn_dropped(earliest + self._interval)
+        self._desk.expire_held(time)
 
-    def _close(self, symbol: str, time: int) -> None:
+    def _close(self, symbol: str, minute: int, time: int) -> None:
+        """Close a minute, or skip a stretch in which nothing stands and no order works."""
         idle = self._tape.is_idle(symbol)
-        if idle and not self._desk.has_orders(symbol):
-            # Nothing stands and nobody waits: the silence until now is one step, not a thousand empty minutes.
-            last_due = (time - self.settings.books.grace_ns) // self._interval * self._interval
-            minute = self._tape.minute(symbol)
-            self._tape.skip_to(symbol, max(last_due, (minute or 0) + self._interval))
-            return
+        if idle:
+            begins = self._desk.begins(symbol)
+            until = _NEVER if begins is None else begins // self._interval * self._interval
+            if until > minute:
+                last_due = (time - self.settings.books.grace_ns) // self._interval * self._interval
+                next_minute = max(min(last_due, until), minute + self._interval)
+                self._tape.skip_to(symbol, next_minute)
+                self._desk.forget(symbol, next_minute)
+                return
         stats = self._tape.close_minute(symbol)
-        end = stats.minute + self._interval
-        market = self._market(symbol, end)
-        self._changed_markets.add(symbol)
+        self.counters.update(stats.rows())
+        end = minute + self._interval
         if not idle:
             self.counters["minutes"] += 1
-            market.last_tick = self._tape.last_ts(symbol)
+            market = self._market(symbol)
+            self._changed_markets.add(symbol)
             for side in SIDES:
                 self._say(Topic.ESTIMATES, symbol, stats.estimate(side, self._interval // 1_000_000_000))
-            for model in market.close(stats, self._interval):
+            with self._probe("refit"):
+                models = market.close(stats, self._interval)
+            for model in models:
                 self.counters["refits"] += 1
                 self._say(Topic.MODELS, symbol, model)
             self._warn_bad_books(symbol, stats.rejected, stats.n_books, end)
-        self._tape.regrid(symbol, stats, self._desk.asks(symbol), self._desk.lot(symbol))
-        self._desk.roll(symbol, end, market, stats.volume_continuous or 0.0)
+        if not idle or not self._tape.sizes(symbol):
+            # Without books there is no depth to choose by: a grid that is there stays.
+            self._tape.regrid(symbol, stats, self._desk.asks(symbol), self._desk.lot(symbol))
+        self._desk.roll(symbol, end, self._tape.last_ts(symbol), stats.volume_continuous or 0.0)
+
+    def _warn_dropped(self, now: int) -> None:
+        """Alert, at most once a minute, that rows were dropped because there are too many symbols."""
+        dropped, until = self._tape.unknown_rows, self._dropped[1]
+        if dropped > self._dropped[0] and now >= until:
+            text = (
+                f"{dropped - self._dropped[0]} rows were dropped: this partition has "
+                f"{self.settings.max_symbols} symbols already, as many as max_symbols allows"
+            )
+            self._dropped = (dropped, now + self._interval)
+            self._say(Topic.ALERTS, None, Alert("max_symbols", None, None, now, text))
 
     def _warn_bad_books(self, symbol: str, rejected: Mapping[str, int], n_books: int, now: int) -> None:
         crossed = rejected.get("crossed", 0)
@@ -271,13 +295,19 @@ class Engine:
             Monotonic time since the partition's last tick was fetched.
         now_ns : int
             Wall clock, ns since the epoch.
+
+        Returns
+        -------
+        int or None
+            None unless that closes a minute, or ends the wait of a held event.
         """
         last = self.clocks[Topic.TICKS] or max(self.clocks.values())
         reach = min(last + elapsed_ns, now_ns - self.settings.books.grace_ns)
         boundary = reach // self._interval * self._interval
         if self.settings.apply == "in_event_time":
             boundary = min(boundary, (last // self._interval + 1) * self._interval)
-        return boundary if self._tape.due(boundary + self.settings.books.grace_ns) else None
+        due = self._tape.due(boundary + self.settings.books.grace_ns) or self._desk.held.expires_by(boundary)
+        return boundary if due else None
 
     def rejected(self) -> dict[str, dict[str, int]]:
         """Return by symbol how many rows its checks rejected, by reason, since its state began."""
@@ -291,30 +321,20 @@ class Engine:
 
     # --- symbols ----------------------------------------------------------
 
-    def _market(self, symbol: str, now: int) -> SymbolMarket:
+    def _market(self, symbol: str) -> SymbolMarket:
         """Return what is known of a symbol; an order may name it before its first tick."""
         market = self._markets.get(symbol)
         if market is None:
-            self._tape.open(symbol, now)
-            market = self._new_market(symbol)
+            market = SymbolMarket(
+                symbol, self.settings, self._session, self._profile, lambda side, at: self._standing(symbol, side, at)
+            )
+            self._markets[symbol] = market
             self._changed_markets.add(symbol)
         return market
 
-    def _new_market(self, symbol: str) -> SymbolMarket:
-        market = SymbolMarket(
-            symbol, self.settings, self._session, self._profile, lambda side: self._standing(symbol, side)
-        )
-        self._markets[symbol] = market
-        return market
-
-    def _standing(self, symbol: str, side: Side) -> BookCurve | None:
-        book = self._tape.standing(symbol, self._time)
-        if book is None:
-            return None
-        sizes = np.array(self._tape.sizes(symbol))
-        g, lower_bound, _ = walk_curve(book.bid_px, book.bid_sz, book.ask_px, book.ask_sz, sizes)
-        row = BUY if side is Side.BUY else SELL
-        return BookCurve(book.ts_event, sizes, g[row], lower_bound[row], book.half_spread, book.mid)
+    def _standing(self, symbol: str, side: Side, at: int) -> BookCurve | None:
+        book = self._tape.standing(symbol, at)
+        return None if book is None else BookCurve.of(book, side, self._tape.sizes(symbol))
 
     # --- state ------------------------------------------------------------
 
@@ -332,6 +352,7 @@ class Engine:
                 "time": self._time,
                 "tape": self._tape.save_clock().hex(),
                 "halts": self._desk.halts,
+                "dropped": self._dropped,
             }
         )
 
@@ -363,35 +384,19 @@ class Engine:
             If the state has another schema, other settings or another number
             of partitions; the message names the remedy.
         """
-        meta: dict[str, Any] = orjson.loads(items[_META])
-        self._check(meta)
+        meta: dict[str, Any] = orjson.loads(items.get(_META, b"null"))
+        check_state(meta, self._hash, self.partition, self.partitions, self.release)
         self.commit_seq = meta["commit_seq"]
         self.positions = {topic: meta["positions"][topic] for topic in INPUT_TOPICS}
         self.clocks = {topic: meta["clocks"][topic] for topic in INPUT_TOPICS}
         self._time = meta["time"]
         self._tape.load_clock(bytes.fromhex(meta["tape"]))
         self._desk.halts.update(meta["halts"])
+        self._dropped = (meta["dropped"][0], meta["dropped"][1])
         for key in sorted(items):
             if key.startswith(_TAPE):
                 self._tape.load(key.removeprefix(_TAPE), items[key])
             elif key.startswith(_MARKET):
-                self._new_market(key.removeprefix(_MARKET)).load(orjson.loads(items[key]))
+                self._market(key.removeprefix(_MARKET)).load(orjson.loads(items[key]))
+        self._changed_markets.clear()
         self._desk.load(items)
-
-    def _check(self, meta: Mapping[str, Any]) -> None:
-        if meta["schema"] != SCHEMA_VERSION:
-            raise StateMismatchError(
-                f"the state has schema {meta['schema']}, this release ({self.release}) reads {SCHEMA_VERSION}: "
-                f"run the release that wrote it ({meta['release']}), or begin again in a new environment"
-            )
-        if (meta["partition"], meta["partitions"]) != (self.partition, self.partitions):
-            raise StateMismatchError(
-                f"the state is that of partition {meta['partition']} of {meta['partitions']}, this is "
-                f"{self.partition} of {self.partitions}: symbols have moved between partitions; begin again in a new "
-                f"environment with the new number"
-            )
-        if meta["config"] != self._hash:
-            raise StateMismatchError(
-                f"the state was made under settings {meta['config']}, these are {self._hash}: go back to those, or "
-                f"begin again in a new environment (kafka.environment)"
-            )

@@ -9,14 +9,17 @@ speeds, a learned regression) stand behind the same protocol.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from impactd.core.book import Book
+from impactd.core.events import Side
 from impactd.core.messages import Model
+from impactd.core.slippage import BUY, SELL, walk_curve
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
@@ -81,6 +84,14 @@ class BookCurve:
     half_spread: float
     mid: float
 
+    @classmethod
+    def of(cls, book: Book, side: Side, sizes: Sequence[float]) -> BookCurve:
+        """Return the walks of `book` for an order of `side` at `sizes`, shares."""
+        at = np.array(sizes)
+        g, lower_bound, _ = walk_curve(book.bid_px, book.bid_sz, book.ask_px, book.ask_sz, at)
+        row = BUY if side is Side.BUY else SELL
+        return cls(book.ts_event, at, g[row], lower_bound[row], book.half_spread, book.mid)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curves:
@@ -127,8 +138,8 @@ class Curves:
 class Forecaster(Protocol):
     """The live model of one (symbol, side)."""
 
-    def update(self, minute_ns: int, books: MinuteBooks) -> None:
-        """Take in a closed minute; later than all before."""
+    def update(self, minute_ns: int, books: MinuteBooks) -> bool:
+        """Take in a closed minute, later than all before; return whether it changed the model."""
         ...
 
     def forecast(self, starts_ns: Int, book: BookCurve | None = None) -> Curves:

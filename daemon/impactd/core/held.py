@@ -2,18 +2,31 @@
 
 A fill can overtake its order, since they stand on different topics; a bust
 can overtake the fill it annuls.  Such an event is held until what it refers
-to is there, bounded in time and in number.  What the bounds refuse goes to
-the dead-letter topic as it was sent, so that nothing accepted is lost.
+to is there, bounded in time, in number and in size.  What the bounds refuse
+goes to the dead-letter topic as it was sent, so that nothing accepted is lost.
+
+Each event has a state key of its own, ``held/N``, where N is one more than
+the largest in use: the order of arrival, and a function of the state alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
 
 from impactd.core.events import CancelOrder, Received, ReplaceOrder
 from impactd.core.messages import Topic
 from impactd.core.saved import dump_held, load_held
+
+#: A longer record is not held: its state value, in Base64, has to stay below 256 kB.
+MAX_HELD_BYTES: Final = 150_000
+
+
+class Held(NamedTuple):
+    """An event, and since when it is held (event time, ns)."""
+
+    since: int
+    received: Received[Any]
 
 
 def topic_of(received: Received[Any]) -> Topic:
@@ -22,7 +35,7 @@ def topic_of(received: Received[Any]) -> Topic:
 
 
 class HeldEvents:
-    """Events waiting for an order or an execution, by the order's cl_ord_id.
+    """Events waiting for an order or an execution.
 
     Parameters
     ----------
@@ -35,60 +48,69 @@ class HeldEvents:
     def __init__(self, hold_ns: int, max_held: int) -> None:
         self._hold_ns = hold_ns
         self._max = max_held
-        self._items: dict[str, list[tuple[int, Received[Any]]]] = {}
-        self._n = 0
+        #: By number, ascending.
+        self._items: dict[int, Held] = {}
+        self._by_order: dict[str, list[int]] = {}
         #: State keys that changed since the last commit; None stands for a tombstone.
         self.changed: dict[str, Callable[[], bytes] | None] = {}
 
     def __len__(self) -> int:
-        return self._n
+        return len(self._items)
 
-    def hold(self, received: Received[Any], now: int) -> bool:
-        """Hold an event from event time `now` on; False when there is no room."""
-        if self._n >= self._max:
-            return False
-        cl_ord_id = received.event.cl_ord_id
-        self._keep(cl_ord_id, [*self._items.get(cl_ord_id, []), (now, received)])
-        return True
+    def hold(self, received: Received[Any], since: int) -> str | None:
+        """Hold an event that waits since event time `since`; return why it cannot be held, or None."""
+        if len(self._items) >= self._max:
+            return f"{len(self._items)} events are held already (plans.max_held)"
+        if len(received.raw) > MAX_HELD_BYTES:
+            return f"a record of {len(received.raw)} bytes is too long to be held"
+        item = Held(since, received)
+        number = next(reversed(self._items), -1) + 1
+        self._put(number, item)
+        self.changed[f"held/{number}"] = lambda: dump_held(item)
+        return None
 
-    def release(self, cl_ord_id: str) -> list[Received[Any]]:
+    def release(self, cl_ord_id: str) -> list[Held]:
         """Return what is held for an order, in order of arrival; it is held no longer."""
-        items = self._items.get(cl_ord_id, [])
-        if items:
-            self._keep(cl_ord_id, [])
-        return [item for _, item in items]
+        return self._drop(self._by_order.get(cl_ord_id, ()))
 
     def awaits(self, cl_ord_id: str, exec_id: str) -> bool:
         """Return whether a correction or bust of `exec_id` is held."""
-        items = self._items.get(cl_ord_id, [])
-        return any(getattr(item.event, "exec_ref_id", None) == exec_id for _, item in items)
+        waiting = (self._items[number].received.event for number in self._by_order.get(cl_ord_id, ()))
+        return any(getattr(event, "exec_ref_id", None) == exec_id for event in waiting)
 
-    def expire(self, now: int) -> list[Received[Any]]:
-        """Return what has been held for too long at event time `now`; it is held no longer."""
-        old: list[Received[Any]] = []
-        for cl_ord_id in sorted(self._items):
-            items = self._items[cl_ord_id]
-            kept = [entry for entry in items if now - entry[0] <= self._hold_ns]
-            if len(kept) < len(items):
-                old += [item for since, item in items if now - since > self._hold_ns]
-                self._keep(cl_ord_id, kept)
-        return old
+    def is_too_old(self, item: Held, now: int) -> bool:
+        """Return whether an event has been held for too long at event time `now`."""
+        return now - item.since > self._hold_ns
 
-    def load(self, cl_ord_id: str, value: bytes) -> None:
-        """Restore the events held for an order from their state value."""
-        self._items[cl_ord_id] = load_held(value)
-        self._n += len(self._items[cl_ord_id])
+    def expires_by(self, now: int) -> bool:
+        """Return whether something is too old at event time `now`."""
+        return any(self.is_too_old(item, now) for item in self._items.values())
+
+    def expire(self, now: int) -> list[Held]:
+        """Return what is too old at event time `now`, in order of arrival; it is held no longer."""
+        return self._drop([number for number, item in self._items.items() if self.is_too_old(item, now)])
+
+    def load(self, values: Iterable[tuple[int, bytes]]) -> None:
+        """Restore events from (number, state value)."""
+        for number, value in sorted(values):
+            self._put(number, Held(*load_held(value)))
 
     def save(self) -> dict[str, bytes]:
         """Return every state key with its value."""
-        return {f"held/{cl_ord_id}": dump_held(items) for cl_ord_id, items in sorted(self._items.items())}
+        return {f"held/{number}": dump_held(item) for number, item in self._items.items()}
 
-    def _keep(self, cl_ord_id: str, items: list[tuple[int, Received[Any]]]) -> None:
-        self._n += len(items) - len(self._items.get(cl_ord_id, []))
-        key = f"held/{cl_ord_id}"
-        if items:
-            self._items[cl_ord_id] = items
-            self.changed[key] = lambda: dump_held(items)
-        else:
-            self._items.pop(cl_ord_id, None)
-            self.changed[key] = None
+    def _put(self, number: int, item: Held) -> None:
+        self._items[number] = item
+        self._by_order.setdefault(item.received.event.cl_ord_id, []).append(number)
+
+    def _drop(self, numbers: Iterable[int]) -> list[Held]:
+        dropped = []
+        for number in list(numbers):
+            item = self._items.pop(number)
+            cl_ord_id = item.received.event.cl_ord_id
+            self._by_order[cl_ord_id].remove(number)
+            if not self._by_order[cl_ord_id]:
+                del self._by_order[cl_ord_id]
+            self.changed[f"held/{number}"] = None
+            dropped.append(item)
+        return dropped

@@ -45,6 +45,9 @@ class SideView:
         Variance of the mid's change over one interval, currency^2 / share^2.
     fitted_to : float or None
         Largest size in an interval that the model has been fitted to, shares.
+    mid : float or None
+        Mid at the end of the last minute that had one, or else of the
+        standing book.
     log_variance : callable
         Number of intervals and share of the cost that is spread, to the
         variance of log(realised / expected cost).
@@ -55,6 +58,7 @@ class SideView:
     volume: Callable[[Int], Float | None]
     sigma2: float
     fitted_to: float | None
+    mid: float | None
     log_variance: Callable[[int, float], float]
 
 
@@ -69,7 +73,7 @@ class SymbolMarket:
     profile : Profile
         Of spread, excess and volume over the session.
     standing : callable
-        Side to the curve of the book that stands now, or None.
+        Side and event time to the curve of the book that stands then, or None.
     """
 
     def __init__(
@@ -78,12 +82,10 @@ class SymbolMarket:
         settings: CoreSettings,
         session: Session,
         profile: Profile,
-        standing: Callable[[Side], BookCurve | None],
+        standing: Callable[[Side, int], BookCurve | None],
     ) -> None:
         self.symbol = symbol
-        self.mid: float | None = None
-        #: Time of the symbol's latest tick, ns.
-        self.last_tick: int | None = None
+        self._mid: float | None = None
         self._kind = settings.model.kind
         self._standing = standing
         interval = settings.books.interval_ns
@@ -103,39 +105,37 @@ class SymbolMarket:
         self._volatility = Volatility(settings.model, interval)
 
     def close(self, stats: MinuteStats, interval_ns: int) -> list[Model]:
-        """Take in a closed minute and return the models to publish."""
+        """Take in a closed minute and return the models that it has refitted."""
         if stats.mid_close is not None:
-            self.mid = stats.mid_close
+            self._mid = stats.mid_close
         self._volatility.update(stats.minute, stats.mid_close)
         self._volume.update(stats.minute, stats.volume_continuous)
         models = []
         for side in SIDES:
-            self._sides[side].update(stats.minute, stats)
-            record = self._sides[side].record(stats.minute + interval_ns)
+            refitted = self._sides[side].update(stats.minute, stats)
+            record = self._sides[side].record(stats.minute + interval_ns) if refitted else None
             if record is not None:
                 models.append(record)
         return models
 
-    def view(self, side: Side) -> SideView:
-        """Return what a plan needs to know of `side`."""
+    def view(self, side: Side, at: int) -> SideView:
+        """Return what a plan needs to know of `side` at event time `at` (ns)."""
         model: Forecaster = self._sides[side]
-        book = self._standing(side)
-        if book is not None and self.mid is None:
-            self.mid = book.mid
+        book = self._standing(side, at)
         return SideView(
             kind=self._kind,
             curves=lambda starts: model.forecast(starts, book),
             volume=self._volume.forecast,
             sigma2=self._volatility.sigma2,
             fitted_to=self._sides[side].fitted_to,
+            mid=book.mid if self._mid is None and book is not None else self._mid,
             log_variance=model.log_variance,
         )
 
     def save(self) -> dict[str, Any]:
         """Return the state as JSON-ready values."""
         return {
-            "mid": self.mid,
-            "last_tick": self.last_tick,
+            "mid": self._mid,
             "volume": self._volume.save(),
             "volatility": self._volatility.save(),
             "sides": {str(side): self._sides[side].save() for side in SIDES},
@@ -143,8 +143,7 @@ class SymbolMarket:
 
     def load(self, saved: Mapping[str, Any]) -> None:
         """Continue from what `save` returned."""
-        self.mid = saved["mid"]
-        self.last_tick = saved["last_tick"]
+        self._mid = saved["mid"]
         self._volume.load(saved["volume"])
         self._volatility.load(saved["volatility"])
         for side in SIDES:

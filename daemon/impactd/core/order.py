@@ -10,7 +10,8 @@ Rules that hold after every event:
 - an execution counts once, whatever the number of its deliveries;
 - executions apply to an ended order too, since the venue has already traded;
 - an order that ended by its window or by a cancel never becomes active again;
-  one that ended as filled does, if a bust reopens it inside its window.
+  one that ended as filled does, if a bust reopens it inside its window, and
+  after its window counts as expired with what the bust took back.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from impactd.core.events import (
     ReplaceOrder,
     Side,
 )
-from impactd.core.quantity import format_qty
+from impactd.core.quantity import MAX_QUANTA, format_qty
 
 
 class Status(StrEnum):
@@ -59,7 +60,7 @@ class Effect(NamedTuple):
     ----------
     outcome : str
         One word for the counters: ``applied``, ``duplicate``, ``rejected``,
-        ``held``, ``ignored``.
+        ``held``, ``ignored``, ``too_large``.
     replan : str or None
         Reason for publishing a plan now; None where none is due.
     alert : tuple of (str, str) or None
@@ -86,7 +87,7 @@ class Schedule:
     shortfall_qty : int
         What the caps leave over.
     filled_qty : int
-        Fills so far within the piece under way.
+        Fills so far within the piece under way, which are part of its `qty`.
     """
 
     start: list[int] = field(default_factory=list)
@@ -95,20 +96,21 @@ class Schedule:
     shortfall_qty: int = 0
     filled_qty: int = 0
 
-    def remaining_qty(self) -> int:
-        """Return what the plan still trades: what it planned less fills in the piece under way."""
-        return sum(self.qty) - self.filled_qty
+    def remaining(self) -> list[int]:
+        """Return what each piece still trades: what was planned less the fills of the piece under way."""
+        return [self.qty[0] - self.filled_qty, *self.qty[1:]] if self.qty else []
 
     def roll(self, now: int) -> int:
-        """Drop the pieces that end by `now`; return what they had planned."""
+        """Drop the pieces that end by `now`; return what they had planned and was not filled."""
         n = 0
         while n < len(self.end) and self.end[n] <= now:
             n += 1
-        planned = sum(self.qty[:n])
-        if n:
-            del self.start[:n], self.end[:n], self.qty[:n]
-            self.filled_qty = 0
-        return planned
+        if n == 0:
+            return 0
+        unfilled = sum(self.qty[:n]) - self.filled_qty
+        del self.start[:n], self.end[:n], self.qty[:n]
+        self.filled_qty = 0
+        return unfilled
 
 
 @dataclass(slots=True)
@@ -127,15 +129,14 @@ class Order:
     status: Status = Status.ACTIVE
     text: str | None = None
     cum_qty: int = 0
-    cum_notional: float = 0.0
     plan_version: int = 0
     #: The latest event time that the order has been planned or amended at.
     clock: int = 0
     schedule: Schedule = field(default_factory=Schedule)
-    #: Start of the interval that the latest fills fell into, and their sum.
+    #: Start of the interval that the latest fills fell into, and their sum, whatever was busted since.
     interval_start: int = 0
     interval_qty: int = 0
-    #: Continuous volume of the market since the order's start, shares.
+    #: Continuous volume of the market in closed minutes since `works_from`, shares.
     market_volume: float = 0.0
     #: Conditions that have been alerted and still hold, so that each is said once.
     alerted: set[str] = field(default_factory=set)
@@ -176,13 +177,16 @@ class Order:
         return max(self.order_qty - self.cum_qty, 0) if self.active else 0
 
     @property
+    def works_from(self) -> int:
+        """When it begins to work: at its window's start, or when it was sent into a window that had begun, ns."""
+        return max(self.start, self.new.ts_event)
+
+    @property
     def off_plan(self) -> bool:
         """Whether fills have left the path of the schedule in force."""
         under_way = self.schedule.qty[0] if self.schedule.qty else 0
-        return (
-            not 0 <= self.schedule.filled_qty <= under_way
-            or self.schedule.remaining_qty() + self.schedule.shortfall_qty != self.leaves_qty
-        )
+        left = sum(self.schedule.qty) - self.schedule.filled_qty + self.schedule.shortfall_qty
+        return not 0 <= self.schedule.filled_qty <= under_way or left != self.leaves_qty
 
     def finish(self, status: Status, now: int, text: str | None = None) -> None:
         """End the order at event time `now`."""
@@ -191,11 +195,12 @@ class Order:
         self.ended_at = now
         self.schedule = Schedule()
 
-    def trade(self, qty: int, notional: float) -> None:
-        """Add `qty` quanta, negative to take back, with their `notional` (quanta x price)."""
-        self.cum_qty += qty
-        self.cum_notional += notional
 
+#: A time beyond this (the year 2116) is no time: sums with it would leave int64.
+LAST_NS: Final = 2**62
+
+#: Far beyond any use (Almgren and Chriss 2000 have 1e-6), and every risk term stays a finite number.
+MAX_RISK_AVERSION: Final = 1e9
 
 #: Fields that a replace may change, which are the terms an order is opened with.
 AMENDABLE: Final = (
@@ -235,6 +240,10 @@ class At(NamedTuple):
 
 def refusal(order: NewOrder | Order, at: At) -> str | None:
     """Return why an order with these terms cannot be worked, or None."""
+    if order.end > LAST_NS:
+        return f"end {order.end} lies after the year 2116; send nanoseconds since the epoch"
+    if order.risk_aversion > MAX_RISK_AVERSION:
+        return f"risk_aversion {order.risk_aversion:g} is above {MAX_RISK_AVERSION:g}; check its unit, 1/currency"
     if order.end <= order.start:
         return f"end {order.end} is not after start {order.start}"
     if order.end <= at.now:
@@ -277,8 +286,10 @@ def _cancel(order: Order, _event: CancelOrder, at: At) -> Effect:
 def _fill(order: Order, event: Fill, at: At) -> Effect:
     if event.exec_id in order.executions:
         return Effect("duplicate")
+    if order.cum_qty + event.last_qty > MAX_QUANTA:
+        return Effect("too_large")
     order.executions[event.exec_id] = Execution(event.last_qty, event.last_px)
-    return _trade(order, event.last_qty, event.last_qty * event.last_px, "fill", at)
+    return _trade(order, event.last_qty, "fill", at)
 
 
 def _amend_fill(order: Order, event: Correct | Bust, at: At) -> Effect:
@@ -288,20 +299,21 @@ def _amend_fill(order: Order, event: Correct | Bust, at: At) -> Effect:
     if known is None:
         return Effect("held")
     corrected = Execution(event.last_qty, event.last_px) if isinstance(event, Correct) else Execution(0, known.px)
+    if order.cum_qty + corrected.qty - known.qty > MAX_QUANTA:
+        return Effect("too_large")
     order.executions[event.exec_ref_id] = corrected
     order.executions[event.exec_id] = Execution(0, corrected.px)
-    notional = corrected.qty * corrected.px - known.qty * known.px
     reason = "correct" if isinstance(event, Correct) else "bust"
-    return _trade(order, corrected.qty - known.qty, notional, reason, at)
+    return _trade(order, corrected.qty - known.qty, reason, at)
 
 
-def _trade(order: Order, qty: int, notional: float, reason: str, at: At) -> Effect:
+def _trade(order: Order, qty: int, reason: str, at: At) -> Effect:
     """Apply a change of the filled quantity and say what follows from it."""
-    order.trade(qty, notional)
+    order.cum_qty += qty
     interval = at.now // at.interval_ns * at.interval_ns
     if interval != order.interval_start:
         order.interval_start, order.interval_qty = interval, 0
-    order.interval_qty += qty
+    order.interval_qty += max(qty, 0)
     over = order.cum_qty - order.order_qty
     alert = None
     if over > 0 and qty > 0:
@@ -313,11 +325,13 @@ def _trade(order: Order, qty: int, notional: float, reason: str, at: At) -> Effe
             order.finish(Status.DONE, at.now)
             return Effect("applied", reason, alert)
         return Effect("applied", reason if order.off_plan else None, alert)
-    if order.status is Status.DONE and over < 0 and at.now < order.end:
-        order.status = Status.ACTIVE
-        order.text = None
-        order.ended_at = None
-        return Effect("applied", reason, alert)
+    if order.status is Status.DONE and over < 0:
+        if at.now < order.end:
+            order.status, order.text, order.ended_at = Status.ACTIVE, None, None
+            return Effect("applied", reason)
+        order.finish(Status.EXPIRED, at.now)
+        text = f"the window has ended, and {format_qty(-over)} of it were taken back"
+        return Effect("applied", reason, ("shortfall", text))
     if alert is None and qty > 0:
         alert = ("late_fill", f"a fill of {format_qty(qty)} came after the order was {order.status}")
     return Effect("applied", reason, alert)

@@ -8,8 +8,10 @@ published: that is the engine's.
 Caps, in quanta, are the least of
 
 - participation_rate times the forecast continuous volume of the piece, less
-  what fills to date exceed of participation_rate times the realised volume (a
-  deficit is carried to the pieces that follow);
+  what earlier fills exceed of participation_rate times the realised volume (a
+  deficit is carried to the pieces that follow).  The interval under way is
+  allowed its whole, from when the order works, less what was filled in it:
+  its own volume is known only when it has closed;
 - max_interval_qty, less the fills of the interval under way;
 - 0 for a piece that overlaps a blackout window.
 
@@ -34,7 +36,7 @@ from impactd.core.forecast import cost_band
 from impactd.core.market import SideView
 from impactd.core.messages import Certificate, ModelRef, Plan
 from impactd.core.order import Order, Status
-from impactd.core.quantity import QUANTA
+from impactd.core.quantity import MAX_QUANTA, QUANTA
 from impactd.core.settings import SECOND_NS, PlanSettings
 
 Float = npt.NDArray[np.float64]
@@ -83,6 +85,7 @@ class Proposal:
     extrapolated_qty: int
     model: ModelRef
     certificate: Certificate
+    mid: float | None
     volume_known: bool
     priced: bool
     log_variance: float
@@ -118,9 +121,10 @@ def propose(
         each solver and why.
     """
     pieces = Pieces.of(max(now, order.start), order.end, interval_ns)
-    volume = market.volume(pieces.start)
+    intervals = pieces.start // interval_ns * interval_ns
+    volume = market.volume(intervals)
     cap = caps(order, pieces, volume, interval_ns)
-    curves = market.curves(pieces.start)
+    curves = market.curves(intervals)
     leaves = order.leaves_qty
     problem = Problem.from_impact(
         curves.half_spread,
@@ -152,9 +156,12 @@ def propose(
         extrapolated_qty=int(np.sum(solved.quanta[beyond > 0])),
         model=ModelRef(market.kind, "price_per_share", curves.as_of, curves.prior),
         certificate=Certificate(solved.solver, solved.multiplier, solved.kkt_residual),
+        mid=market.mid,
         volume_known=volume is not None,
         priced=curves.scaled,
-        log_variance=market.log_variance(len(shares), float(curves.half_spread @ shares) / cost if cost > 0 else 0.0),
+        log_variance=market.log_variance(
+            int(np.count_nonzero(shares)), float(curves.half_spread @ shares) / cost if cost > 0 else 0.0
+        ),
     )
 
 
@@ -163,17 +170,20 @@ def caps(order: Order, pieces: Pieces, volume: Float | None, interval_ns: int) -
     cap = np.full(pieces.start.shape, NO_CAP, np.int64)
     if not cap.size:
         return cap
-    under_way = order.interval_start == int(pieces.start[0]) // interval_ns * interval_ns
+    interval = int(pieces.start[0]) // interval_ns * interval_ns
+    filled = order.interval_qty if order.interval_start == interval else 0
     if order.participation_rate is not None:
-        forecast = np.zeros(cap.size) if volume is None else volume * pieces.fraction
-        allowed = np.floor(order.participation_rate * forecast * QUANTA).clip(0, NO_CAP)
-        cap = allowed.astype(np.int64)
+        lasts = pieces.fraction.copy()
+        lasts[0] = (int(pieces.end[0]) - max(order.works_from, interval)) / interval_ns
+        forecast = np.zeros(cap.size) if volume is None else volume * lasts
+        allowed = np.floor(order.participation_rate * forecast * QUANTA)
         realised = int(order.participation_rate * order.market_volume * QUANTA)
-        cap = _carry(cap, max(order.cum_qty - realised, 0))
+        deficit = max(order.cum_qty - filled - realised, 0)
+        # No order is larger than MAX_QUANTA, and a larger float would not be an int64.
+        cap = _carry(np.minimum(allowed, MAX_QUANTA).astype(np.int64), deficit + filled)
     if order.max_interval_qty is not None:
         limit = np.full(cap.size, order.max_interval_qty, np.int64)
-        if under_way:
-            limit[0] = max(order.max_interval_qty - order.interval_qty, 0)
+        limit[0] = max(order.max_interval_qty - filled, 0)
         cap = np.minimum(cap, limit)
     for start, end in order.blackouts:
         cap[(pieces.start < end) & (pieces.end > start)] = 0
@@ -196,7 +206,6 @@ def plan_message(
     order: Order,
     reason: str,
     proposal: Proposal | None,
-    mid: float | None,
     settings: PlanSettings,
     interval_ns: int,
 ) -> Plan:
@@ -248,7 +257,7 @@ def plan_message(
         model=proposal.model,
         certificate=proposal.certificate,
     )
-    notional = (leaves - proposal.shortfall_qty) / QUANTA * (mid or 0.0)
+    notional = (leaves - proposal.shortfall_qty) / QUANTA * (proposal.mid or 0.0)
     if not proposal.priced or notional <= 0.0:
         return plan
     return dataclasses.replace(

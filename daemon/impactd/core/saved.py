@@ -3,7 +3,7 @@
 Rules:
 
 - one key a thing that changes by itself: ``meta``, ``tape/SYMBOL``,
-  ``market/SYMBOL``, ``order/ID``, ``execs/ID/N``, ``held/ID``; so that a
+  ``market/SYMBOL``, ``order/ID``, ``execs/ID/N``, ``held/N``; so that a
   commit writes only what it changed and no value grows without bound;
 - floats are written by their shortest exact decimal and read back bit for
   bit; arrays are written as their bytes;
@@ -19,12 +19,14 @@ import base64
 import dataclasses
 import hashlib
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 import orjson
 
 from impactd.core.events import Bust, CancelOrder, Correct, Fill, NewOrder, Received, ReplaceOrder, Side
 from impactd.core.order import Execution, Order, Schedule, Status
+from impactd.core.profile import Profile
 from impactd.core.settings import BookSettings, CoreSettings, ModelSettings, PlanSettings, SessionRule
 
 #: Version of everything in this module; a state of another version is migrated or refused.
@@ -39,15 +41,61 @@ class StateMismatchError(Exception):
     """A saved state that these settings, this release or this topic cannot continue."""
 
 
-def settings_hash(settings: CoreSettings) -> str:
-    """Return the hash of all settings that can change a published byte (16 hex digits)."""
+def settings_hash(settings: CoreSettings, profile: Profile | None = None) -> str:
+    """Return the hash of all that can change a published byte beside the inputs (16 hex digits).
+
+    Parameters
+    ----------
+    settings : CoreSettings
+    profile : Profile, optional
+        Where it is not the one that the settings name.
+    """
     text = orjson.dumps(dataclasses.asdict(settings), option=orjson.OPT_SORT_KEYS)
+    if profile is not None:
+        text += orjson.dumps(profile.save(), option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(text).hexdigest()[:16]
 
 
-def dump(value: object) -> bytes:
-    """Return `value` as JSON with exact floats."""
-    return orjson.dumps(value)
+def check_state(meta: Mapping[str, Any] | None, config: str, partition: int, partitions: int, release: str) -> None:
+    """Refuse a state that cannot be continued here.
+
+    Parameters
+    ----------
+    meta : mapping or None
+        What stands under ``meta``; None where the state has no such key.
+    config : str
+        `settings_hash` of the settings at hand.
+    partition, partitions : int
+        Which partition number this is, of how many.
+    release : str
+        Name of this release.
+
+    Raises
+    ------
+    StateMismatchError
+        If the state has another schema, partition number, number of
+        partitions or settings; the message names the remedy.
+    """
+    if meta is None:
+        raise StateMismatchError(
+            "the state has keys but no meta: it is not a whole state of impactd; check the state topic's name and its "
+            "cleanup.policy (compact), or begin again in a new environment"
+        )
+    if meta["schema"] != SCHEMA_VERSION:
+        raise StateMismatchError(
+            f"the state has schema {meta['schema']}, this release ({release}) reads {SCHEMA_VERSION}: "
+            f"run the release that wrote it ({meta['release']}), or begin again in a new environment"
+        )
+    if (meta["partition"], meta["partitions"]) != (partition, partitions):
+        raise StateMismatchError(
+            f"the state is that of partition {meta['partition']} of {meta['partitions']}, this is {partition} of "
+            f"{partitions}: symbols have moved between partitions; begin again in a new environment with the new number"
+        )
+    if meta["config"] != config:
+        raise StateMismatchError(
+            f"the state was made under settings {meta['config']}, these are {config}: go back to those, or begin "
+            f"again in a new environment (kafka.environment)"
+        )
 
 
 def dump_order(order: Order) -> bytes:
@@ -74,7 +122,7 @@ def load_order(value: bytes) -> tuple[Order, int]:
 
 def dump_executions(order: Order, chunk: int) -> bytes:
     """Return the state value of the `chunk`-th group of an order's executions."""
-    items = list(order.executions.items())[chunk * EXECUTIONS_A_KEY : (chunk + 1) * EXECUTIONS_A_KEY]
+    items = islice(order.executions.items(), chunk * EXECUTIONS_A_KEY, (chunk + 1) * EXECUTIONS_A_KEY)
     return orjson.dumps([[exec_id, execution.qty, execution.px] for exec_id, execution in items])
 
 
@@ -83,39 +131,33 @@ def load_executions(value: bytes) -> dict[str, Execution]:
     return {exec_id: Execution(qty, px) for exec_id, qty, px in orjson.loads(value)}
 
 
-def dump_held(held: list[tuple[int, Received[Any]]]) -> bytes:
-    """Return the state value of the events that wait for one order: (held since, event)."""
+def dump_held(held: tuple[int, Received[Any]]) -> bytes:
+    """Return the state value of an event that waits for its order: (held since, event)."""
+    since, item = held
     return orjson.dumps(
-        [
-            {
-                "since": since,
-                "type": type(item.event).__name__,
-                "event": dataclasses.asdict(item.event),
-                "offset": item.offset,
-                "ts_record": item.ts_record,
-                "raw": base64.b64encode(item.raw).decode("ascii"),
-                "key": None if item.key is None else base64.b64encode(item.key).decode("ascii"),
-            }
-            for since, item in held
-        ]
+        {
+            "since": since,
+            "type": type(item.event).__name__,
+            "event": dataclasses.asdict(item.event),
+            "offset": item.offset,
+            "ts_record": item.ts_record,
+            "raw": base64.b64encode(item.raw).decode("ascii"),
+            "key": None if item.key is None else base64.b64encode(item.key).decode("ascii"),
+        }
     )
 
 
-def load_held(value: bytes) -> list[tuple[int, Received[Any]]]:
-    """Return the held events in a state value."""
-    return [
-        (
-            entry["since"],
-            Received(
-                _event(entry["type"], entry["event"]),
-                entry["offset"],
-                entry["ts_record"],
-                base64.b64decode(entry["raw"]),
-                None if entry["key"] is None else base64.b64decode(entry["key"]),
-            ),
-        )
-        for entry in orjson.loads(value)
-    ]
+def load_held(value: bytes) -> tuple[int, Received[Any]]:
+    """Return the held event in a state value, and since when it is held."""
+    entry: dict[str, Any] = orjson.loads(value)
+    received = Received(
+        _event(entry["type"], entry["event"]),
+        entry["offset"],
+        entry["ts_record"],
+        base64.b64decode(entry["raw"]),
+        None if entry["key"] is None else base64.b64decode(entry["key"]),
+    )
+    return entry["since"], received
 
 
 def _windows(pairs: list[list[int]]) -> tuple[tuple[int, int], ...]:

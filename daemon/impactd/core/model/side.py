@@ -118,8 +118,14 @@ class SideModel:
 
     # Taking in a minute.
 
-    def update(self, minute_ns: int, books: MinuteBooks) -> None:
+    def update(self, minute_ns: int, books: MinuteBooks) -> bool:
         """Take in the minute that began at `minute_ns`.
+
+        Returns
+        -------
+        bool
+            Whether the model was refitted: False for a minute without usable
+            cells, or outside of the session.
 
         Raises
         ------
@@ -130,7 +136,7 @@ class SideModel:
             raise ValueError(f"minute {minute_ns}: not later than {self._last}; each is taken in once, in order")
         cells = Cells.of_minute(books, self._row, self._min_coverage)
         if cells is None or not self._session.is_open(minute_ns):
-            return
+            return False
         if self._q_ref is None:
             self._q_ref = cells.reference_size()
         levels = measure(self._model, cells, self._q_ref, self._shape.shapes)
@@ -150,6 +156,7 @@ class SideModel:
         self._r2 = levels.fits[self._shape.leader()].r2 if levels.fits else None
         self._minutes += 1
         self._last = minute_ns
+        return True
 
     def _profile_at(self, ts: int) -> tuple[float, float]:
         """Return the profile's log levels of spread and excess at `ts`."""

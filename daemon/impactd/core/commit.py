@@ -1,0 +1,37 @@
+"""What one application of inputs gives, and how the journal records it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from impactd.core.inbox import Inputs
+from impactd.core.messages import Output
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What one application gives; it is published in one transaction.
+
+    Attributes
+    ----------
+    outputs : tuple of Output
+    state : mapping of str to bytes or None
+        Changed state keys; None is a tombstone.
+    journal : mapping
+        The journal record, ready for JSON.
+    """
+
+    outputs: tuple[Output, ...]
+    state: Mapping[str, bytes | None]
+    journal: Mapping[str, object]
+
+
+def inputs_record(inputs: Inputs) -> dict[str, object]:
+    """Return what a journal record says of the inputs: all that is needed to take the same again."""
+    return {
+        "from": {str(topic): start for topic, (start, _) in inputs.spans.items()},
+        "to": {str(topic): to for topic, (_, to) in inputs.spans.items()},
+        "idle_to": inputs.idle_to,
+        "deadlines": [],
+    }
