@@ -22,6 +22,8 @@ _MISSING: Final = pytest.StashKey[dict[str, str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Several services run on this machine at once, and other tests perhaps too.
+    os.environ.setdefault("IMPACTD__HTTP__PORT", "0")
     config.stash[_MISSING] = {}
 
 
@@ -29,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test by what it asks for, so that ``-m "not broker"`` needs no discipline."""
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
-        if fixtures & {"broker", "new_kafka"}:
+        if fixtures & {"broker", "new_kafka", "module_kafka"}:
             item.add_marker("broker")
         if "data_dir" in fixtures:
             item.add_marker("data")
@@ -69,9 +71,7 @@ def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
         yield shared
 
 
-@pytest.fixture
-def new_kafka(request: pytest.FixtureRequest) -> Iterator[Callable[..., KafkaServer]]:
-    """Yield a function that starts a `KafkaServer` for this test alone, to be stopped, killed and configured."""
+def _factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., KafkaServer]]:
     with contextlib.ExitStack() as stack:
 
         def start(*args: object, **kwargs: object) -> KafkaServer:
@@ -81,3 +81,15 @@ def new_kafka(request: pytest.FixtureRequest) -> Iterator[Callable[..., KafkaSer
                 _without_broker(request, error)
 
         yield start
+
+
+@pytest.fixture
+def new_kafka(request: pytest.FixtureRequest) -> Iterator[Callable[..., KafkaServer]]:
+    """Yield a function that starts a `KafkaServer` for this test alone, to be stopped, killed and configured."""
+    yield from _factory(request)
+
+
+@pytest.fixture(scope="module")
+def module_kafka(request: pytest.FixtureRequest) -> Iterator[Callable[..., KafkaServer]]:
+    """Yield a function that starts a `KafkaServer` which the tests of a module share."""
+    yield from _factory(request)

@@ -6,7 +6,10 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from impactd.core.messages import Topic
+from impactd.shell.health import HealthLimits
+from impactd.shell.http import HttpSettings
 from impactd.shell.kafka.client import KafkaSecurity, KafkaSettings, TopicSettings
+from impactd.shell.operate import Operation
 from impactd.wire.codec import Limits
 
 if TYPE_CHECKING:
@@ -52,6 +55,16 @@ def kafka_settings(settings: Settings) -> KafkaSettings:
         linger_ms=kafka.linger_ms,
         check_crcs=kafka.check_crcs,
         lost_position=kafka.lost_position,
+    )
+
+
+def operation(settings: Settings) -> Operation:
+    """Return how the process is watched."""
+    http, health = settings.http, settings.health
+    return Operation(
+        http=HttpSettings(http.enabled, http.host, http.port),
+        limits=HealthLimits(health.max_lag, health.max_tick_age_s or None),
+        stuck_after_s=health.stuck_after_s,
     )
 
 

@@ -25,15 +25,18 @@ def command(config: Path | None, sets: tuple[str, ...]) -> int:
 
     import structlog
 
-    from impactd.cli.compose import kafka_settings, limits
+    from impactd.cli.compose import kafka_settings, limits, operation
     from impactd.shell.kafka.service import Service
     from impactd.shell.logging import setup
+    from impactd.shell.operate import operate
 
-    setup(settings.log.level, settings.log.format)
+    log_limit = setup(settings.log.level, settings.log.format, per_minute=settings.log.per_minute)
     changed = {path: value for path, value in loaded.shown().items() if loaded.origins[path] != "default"}
     structlog.get_logger("impactd").info("settings", file=str(loaded.file or ""), changed=changed)
 
     async def serve() -> int:
-        return await Service(kafka_settings(settings), settings.core(), limits(settings)).run(signals=True)
+        core, watched = settings.core(), operation(settings)
+        service = Service(kafka_settings(settings), core, limits(settings), stuck_after_s=watched.stuck_after_s)
+        return await operate(service, core, watched, log_limit)
 
     return asyncio.run(serve())

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from impactd.config.base import DAY_S, Bytes, ClockTime, Name, Positive, Seconds, Section, Zone
 from impactd.config.cluster import KafkaSection, TopicsSection
 from impactd.config.hours import session_rule
+from impactd.config.operation import HealthSection, HttpSection
 from impactd.core.settings import SECOND_NS, BookSettings, CoreSettings, ModelSettings, PlanSettings
 
 _BOOKS: Final = BookSettings()
@@ -156,6 +157,8 @@ class LogSection(Section):
     """Least level that is written."""
     format: Literal["auto", "json", "console"] = "auto"
     """auto: for people on a terminal, JSON otherwise."""
+    per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 60
+    """Lines of the same event and partition a minute, the others are counted; 0: all."""
 
 
 class Settings(Section):
@@ -177,6 +180,10 @@ class Settings(Section):
     """Trading hours."""
     replay: ReplaySection = ReplaySection()
     """How files are replayed."""
+    http: HttpSection = HttpSection()
+    """Where /livez, /readyz and /metrics are served."""
+    health: HealthSection = HealthSection()
+    """When the process is not ready, and when it gives itself up."""
     log: LogSection = LogSection()
     """What the process says about itself."""
 

@@ -19,6 +19,8 @@ import orjson
 import structlog
 from structlog.typing import Processor
 
+from impactd.shell.log_limit import RateLimit
+
 #: Libraries whose info is of no use to whoever runs this service.
 NOISY: Final = ("aiokafka", "asyncio", "kafka", "numba", "urllib3")
 
@@ -30,7 +32,8 @@ def setup(
     level: Literal["debug", "info", "warning", "error"] = "info",
     form: Literal["auto", "json", "console"] = "auto",
     stream: TextIO | None = None,
-) -> None:
+    per_minute: int = 0,
+) -> RateLimit:
     """Send structlog and the standard library's loggers to one stream.
 
     Parameters
@@ -41,6 +44,13 @@ def setup(
         ``auto`` writes for people where `stream` is a terminal, else JSON.
     stream : text file, optional
         Default: standard error.
+    per_minute : int
+        Lines of one kind a minute, see `impactd.shell.log_limit`; 0 holds nothing back.
+
+    Returns
+    -------
+    RateLimit
+        What holds lines back.
     """
     out = sys.stderr if stream is None else stream
     as_json = form == "json" or (form == "auto" and not out.isatty())
@@ -64,6 +74,8 @@ def setup(
     )
     handler = logging.StreamHandler(out)
     handler.set_name(_HANDLER)
+    limit = RateLimit(per_minute)
+    handler.addFilter(limit)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
@@ -77,6 +89,7 @@ def setup(
     root.setLevel(_LEVELS[level])
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else max(_LEVELS[level], logging.WARNING))
+    return limit
 
 
 def _renderer(out: TextIO, *, as_json: bool) -> list[Processor]:

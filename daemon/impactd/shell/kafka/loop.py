@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from impactd.core.settings import CoreSettings
     from impactd.shell.kafka.commit import Committer, Encoder, Record
     from impactd.shell.kafka.decode import Decoder
+    from impactd.shell.kafka.meter import Meter
     from impactd.shell.kafka.status import PartitionStatus
 
 T = TypeVar("T")
@@ -78,6 +79,7 @@ class PartitionLoop:
     committer : Committer
     executor : Executor
     status : PartitionStatus
+    meter : Meter
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class PartitionLoop:
         committer: Committer,
         executor: Executor,
         status: PartitionStatus,
+        meter: Meter,
     ) -> None:
         self._settings = settings
         self._in_event_time = core.apply == "in_event_time"
@@ -105,11 +108,12 @@ class PartitionLoop:
         self._committer = committer
         self._executor = executor
         self._status = status
+        self._meter = meter
         partition = status.partition
         self._where = {topic: TopicPartition(settings.topic(topic), partition) for topic in INPUT_TOPICS}
         self._log = structlog.get_logger(__name__).bind(partition=partition, token=status.token)
         #: Offsets up to which records are in the inbox.
-        self._taken_in = dict(engine.positions)
+        self._taken_in = status.taken_in = dict(engine.positions)
         self._lock = asyncio.Lock()
         self._leaving = asyncio.Event()
         self._arrived = asyncio.Event()
@@ -195,9 +199,7 @@ class PartitionLoop:
     async def _put_ticks(self, records: list[Any], end: int) -> None:
         started = time.monotonic()
         decoded = await self._in_thread(self._decoder.ticks, records)
-        self._status.decode_seconds_total += time.monotonic() - started
-        self._status.refused.update(item.reason for item in decoded.refused)
-        self._status.skipped_unknown += decoded.skipped_unknown
+        self._meter.decoded(Topic.TICKS, time.monotonic() - started, decoded.refused, decoded.skipped_unknown)
 
         def put() -> bool:
             self._inbox.put_ticks(decoded.batch, decoded.refused, end)
@@ -216,9 +218,9 @@ class PartitionLoop:
             self._events_moved.set()
 
     async def _put_events(self, topic: Topic, records: list[Any], end: int) -> None:
+        started = time.monotonic()
         decoded = await self._in_thread(self._decoder.events, topic, records)
-        self._status.refused.update(item.reason for item in decoded.refused)
-        self._status.skipped_unknown += decoded.skipped_unknown
+        self._meter.decoded(topic, time.monotonic() - started, decoded.refused, decoded.skipped_unknown)
 
         def put() -> bool:
             self._inbox.put_events(topic, decoded.events, decoded.refused, end)
@@ -286,20 +288,24 @@ class PartitionLoop:
         loop = asyncio.get_running_loop()
         last = 0.0
         while not self._leaving.is_set():
+            self._status.doing = "waiting for input"
             idle_to = await self._due(last)
             if self._leaving.is_set():
                 return
+            self._status.doing = "applying input"
             async with self._lock:
                 started = loop.time()
                 made = await self._in_thread(self._apply, idle_to)
-                self._status.apply_seconds_total += loop.time() - started
             self._make_room()
             if made is None:
                 continue
-            commit, records, taken = made
+            commit, records, (read, rows) = made
             last = loop.time()
+            self._meter.applied(last - started)
+            self._status.doing = f"publishing commit {self._engine.commit_seq} of {len(records)} records"
             await self._committer.publish(records)
-            self._committed(commit, taken, loop.time() - last, idle=idle_to is not None)
+            self._meter.committed(commit, read, rows, loop.time() - last, idle=idle_to is not None)
+            self._log.debug("committed", seq=self._engine.commit_seq, rows=rows, seconds=round(loop.time() - last, 4))
 
     async def _due(self, last: float) -> int | None:
         """Wait until a commit is due; return the watermark to move to if it is an idle move."""
@@ -338,20 +344,6 @@ class PartitionLoop:
             self._ticks.resume(self._where[Topic.TICKS])
             self._status.paused = False
             self._room.set()
-
-    def _committed(self, commit: Commit, taken: tuple[int, int], seconds: float, *, idle: bool) -> None:
-        status = self._status
-        status.commits += 1
-        status.commit_seq = self._engine.commit_seq
-        status.positions = dict(self._engine.positions)
-        status.records += taken[0]
-        status.rows += taken[1]
-        status.outputs.update(output.topic for output in commit.outputs)
-        status.idle_moves += idle
-        status.commit_seconds = seconds
-        status.commit_seconds_total += seconds
-        status.last_commit = time.monotonic()
-        self._log.debug("committed", seq=status.commit_seq, rows=taken[1], seconds=round(seconds, 4))
 
     async def _idle_target(self) -> int | None:
         """Return the watermark that this partition may move to because it is idle, if it is and that matters."""

@@ -55,6 +55,7 @@ from impactd.shell.kafka.errors import (
 )
 from impactd.shell.kafka.loop import PartitionLoop
 from impactd.shell.kafka.lost import announce_loss, first_after_loss, may_skip
+from impactd.shell.kafka.meter import Meter, Stopwatch
 from impactd.shell.kafka.restore import genesis_positions, read_state
 from impactd.shell.kafka.status import PartitionStatus, Phase, Status
 
@@ -162,15 +163,20 @@ class Ownership:
     async def _own(self) -> None:
         """Acquire, restore and run once."""
         settings, clients = self._settings, self._clients
-        self._status.phase = Phase.ACQUIRING
+        self._phase(Phase.ACQUIRING, "starting the producer, which fences the owner before")
         started = time.monotonic()
         committer = await self._acquire()
         try:
             await self._announce(committer)
-            self._status.phase = Phase.RESTORING
-            items = await read_state(settings, self.partition, stall_s=settings.transaction_timeout_ms / 1000 * 2)
-            engine = Engine(clients.core, partition=self.partition, partitions=clients.partitions[Topic.TICKS])
+            self._phase(Phase.RESTORING, "reading the state")
+            stall_s = settings.transaction_timeout_ms / 1000 * 2
+            items = await read_state(settings, self.partition, stall_s, self._restored_to)
+            stopwatch = Stopwatch()
+            engine = Engine(
+                clients.core, partition=self.partition, partitions=clients.partitions[Topic.TICKS], probe=stopwatch
+            )
             encoder = Encoder(settings, self.partition, clients.partitions)
+            self._phase(Phase.RESTORING, "loading the state" if items else "committing the first state")
             if items:
                 await asyncio.get_running_loop().run_in_executor(clients.executor, engine.load, items)
             else:
@@ -189,6 +195,7 @@ class Ownership:
                 committer=committer,
                 executor=clients.executor,
                 status=self._status,
+                meter=Meter(self._process, self._status, engine, stopwatch),
             )
             self._clock = engine.clocks[Topic.TICKS]
             self._seek(engine.positions)
@@ -196,14 +203,16 @@ class Ownership:
             self._status.positions = dict(engine.positions)
             self._status.commit_seq = engine.commit_seq
             self._status.restored_keys = len(items)
-            self._status.restore_seconds = time.monotonic() - started
-            self._status.phase = Phase.RUNNING
+            self._status.owned_since = time.monotonic()
+            self._status.restore_seconds = self._status.owned_since - started
+            self._process.durations["restore"].observe(self._status.restore_seconds)
+            self._phase(Phase.RUNNING, "waiting for input")
             self._log.info(
                 "partition owned",
                 seconds=round(self._status.restore_seconds, 3),
                 keys=len(items),
                 seq=engine.commit_seq,
-                positions={topic.value: at for topic, at in engine.positions.items()},
+                positions=self._positions(),
             )
             self._loop = loop
             await loop.run()
@@ -211,6 +220,15 @@ class Ownership:
             self._loop = None
             self._pause()
             await committer.close(settings.revoke_timeout_ms / 1000)
+
+    def _phase(self, phase: Phase, doing: str) -> None:
+        # Whoever was told to leave stays leaving, whatever it still finishes.
+        if not self._leaving.is_set():
+            self._status.phase = phase
+        self._status.doing = doing
+
+    def _restored_to(self, offset: int) -> None:
+        self._status.restored_to = max(self._status.restored_to, offset)
 
     async def _acquire(self) -> Committer:
         """Start the partition's producer, which fences the one before and settles its transaction."""
@@ -262,16 +280,19 @@ class Ownership:
 
     async def _recover(self, error: CommitUnknownError | RestoreError) -> None:
         """Back off, and return when the group has confirmed this member; count what must not go on for ever."""
-        self._status.failures += 1
+        self._failed(error)
         if self._status.commits > self._commits_before:
             self._commits_before = self._status.commits
             self._failures = self._refused = 0
         self._failures += 1
-        self._status.phase = Phase.ACQUIRING
         backoff = min(_LAST_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** min(self._failures - 1, 10))
-        self._log.warning("partition dropped, acquiring it again", reason=str(error), backoff_s=backoff)
+        self._log.warning(
+            "partition dropped, acquiring it again", reason=str(error), backoff_s=backoff, positions=self._positions()
+        )
         self._count(error)
+        self._phase(Phase.ACQUIRING, f"waiting {backoff:.1f} s after a failure")
         await self._sleep(backoff)
+        self._phase(Phase.ACQUIRING, "waiting for the group to confirm this member")
         while not self._leaving.is_set() and not await self._is_member():
             await self._sleep(self._settings.heartbeat_interval_ms / 1000)
 
@@ -279,6 +300,7 @@ class Ownership:
         now = time.monotonic()
         if isinstance(error, FencedError):
             self._process.fenced += 1
+            self._process.totals_of(self.partition).fenced += 1
             self._fenced.append(now)
             if len(self._fenced) == _FENCED_AT_MOST and now - self._fenced[0] < 60:
                 raise FatalError(
@@ -319,9 +341,17 @@ class Ownership:
         """Note a position that is gone; the next acquisition announces it."""
         topic = next(role for role, where in self._where.items() if where.topic == loss.topic)
         self._status.lost[topic] = loss.position
-        self._status.failures += 1
+        self._failed(loss)
         self._unannounced = loss
         self._log.error("position lost", topic=loss.topic, position=loss.position, policy=self._settings.lost_position)
+
+    def _failed(self, error: Exception) -> None:
+        self._status.failures += 1
+        self._status.failing = str(error)
+        self._process.totals_of(self.partition).failures += 1
+
+    def _positions(self) -> dict[str, int]:
+        return {topic.value: at for topic, at in self._status.positions.items()}
 
     async def _announce(self, committer: Committer) -> None:
         if self._unannounced is not None:

@@ -10,7 +10,7 @@ however long it takes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from aiokafka import TopicPartition
@@ -29,7 +29,9 @@ _CHUNK: Final = 2_000
 _POLL_MS: Final = 500
 
 
-async def read_state(settings: KafkaSettings, partition: int, stall_s: float) -> dict[str, bytes]:
+async def read_state(
+    settings: KafkaSettings, partition: int, stall_s: float, reached: Callable[[int], None] | None = None
+) -> dict[str, bytes]:
     """Return the last value of every live state key of `partition`.
 
     Parameters
@@ -38,6 +40,8 @@ async def read_state(settings: KafkaSettings, partition: int, stall_s: float) ->
     partition : int
     stall_s : float
         Without progress for so long the attempt is given up.
+    reached : callable, optional
+        Told the offset after each step.
 
     Raises
     ------
@@ -52,7 +56,7 @@ async def read_state(settings: KafkaSettings, partition: int, stall_s: float) ->
             consumer.assign([where])
             first = (await consumer.beginning_offsets([where]))[where]
             consumer.seek(where, first)
-        return await _drain(consumer, where, stall_s)
+        return await _drain(consumer, where, stall_s, reached or (lambda _: None))
     except TimeoutError as error:
         raise RestoreError(f"{where.topic}/{partition} does not answer") from error
     except (KafkaError, OSError) as error:
@@ -61,7 +65,9 @@ async def read_state(settings: KafkaSettings, partition: int, stall_s: float) ->
         await consumer.stop()
 
 
-async def _drain(consumer: AIOKafkaConsumer, where: TopicPartition, stall_s: float) -> dict[str, bytes]:
+async def _drain(
+    consumer: AIOKafkaConsumer, where: TopicPartition, stall_s: float, reached: Callable[[int], None]
+) -> dict[str, bytes]:
     loop = asyncio.get_running_loop()
     items: dict[str, bytes] = {}
     end: int | None = None
@@ -77,9 +83,10 @@ async def _drain(consumer: AIOKafkaConsumer, where: TopicPartition, stall_s: flo
         if end is None:
             # The high watermark, not the last stable offset: what an open transaction hides must not be missed.
             end = consumer.highwater(where)
-        reached = await consumer.position(where)
-        if reached > position:
-            position, moved = reached, loop.time()
+        at = await consumer.position(where)
+        if at > position:
+            position, moved = at, loop.time()
+            reached(at)
         elif loop.time() - moved > stall_s:
             raise RestoreError(
                 f"{where.topic}/{where.partition} stands still at offset {position} of {end}: "

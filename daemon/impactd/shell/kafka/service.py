@@ -14,9 +14,9 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from aiokafka import TopicPartition
@@ -24,13 +24,16 @@ from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
 from impactd.core.messages import Topic
 from impactd.core.settings import CoreSettings
+from impactd.shell.kafka.beacon import watch_brokers
 from impactd.shell.kafka.client import KafkaSettings, manual_consumer, ticks_consumer
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.kafka.listener import Assignments
 from impactd.shell.kafka.ownership import Clients
 from impactd.shell.kafka.status import Status
+from impactd.shell.kafka.stuck import LOOK_S, StuckDetector
 from impactd.shell.kafka.tasks import end
 from impactd.shell.kafka.topics import partition_counts
+from impactd.shell.stacks import task_stacks, thread_stacks
 from impactd.wire.codec import Limits
 
 if TYPE_CHECKING:
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_HURRIED: Final = 130
+
+#: Longer than anything that ends by itself: a dead owner's transaction, a restore that stalls, a first compilation.
+STUCK_AFTER_S: Final = 120.0
 
 #: A partition number that no topic has: asking for it fetches nothing, and raises what the group has to say.
 _NO_PARTITION: Final = 2**31 - 1
@@ -55,6 +61,8 @@ class Service:
     core : CoreSettings
     limits : Limits, optional
         Bounds on input records.
+    stuck_after_s : float, optional
+        A partition that could move and does not for so long ends the process.
 
     Examples
     --------
@@ -64,11 +72,19 @@ class Service:
         exit_code = asyncio.run(service.run(signals=True))
     """
 
-    def __init__(self, settings: KafkaSettings, core: CoreSettings, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        core: CoreSettings,
+        limits: Limits | None = None,
+        *,
+        stuck_after_s: float = STUCK_AFTER_S,
+    ) -> None:
         self._settings = settings
         self._core = core
         self._limits = limits or Limits(settings.max_message_bytes, core.books.max_levels)
         self._status = Status()
+        self._stuck = StuckDetector(stuck_after_s, in_event_time=core.apply == "in_event_time")
         self._stop = asyncio.Event()
         self._error: BaseException | None = None
 
@@ -81,6 +97,16 @@ class Service:
     def error(self) -> BaseException | None:
         """Why the service has stopped by itself, if it has."""
         return self._error
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to end, or ends by itself."""
+        return self._stop.is_set()
+
+    @property
+    def drain_s(self) -> float:
+        """How long its end may take, seconds."""
+        return self._settings.drain_timeout_ms / 1000
 
     def stop(self) -> None:
         """Drain and end; `run` then returns."""
@@ -128,8 +154,10 @@ class Service:
                 "service started", bootstrap=settings.bootstrap, group=settings.group, partitions=counts[Topic.TICKS]
             )
             helpers = [
-                self._helper(self._watch_group(ticks)),
-                self._helper(self._commit_group_offsets(ticks, assignments)),
+                self._helper(self._watch_group(ticks), "group"),
+                self._helper(self._commit_group_offsets(ticks, assignments), "group-offsets"),
+                self._helper(watch_brokers(settings, events, self._status), "brokers"),
+                self._helper(self._watch_progress(), "progress"),
             ]
             await self._stop.wait()
         finally:
@@ -152,7 +180,7 @@ class Service:
         events: AIOKafkaConsumer,
     ) -> None:
         self._status.draining = True
-        within_s = self._settings.drain_timeout_ms / 1000
+        within_s = self.drain_s
         deadline = time.monotonic() + within_s
         # A commit under way may take the deadline of a revocation, and as long again to be abandoned.
         if not await assignments.drain(within_s * 0.85):
@@ -167,8 +195,8 @@ class Service:
 
     # Helpers
 
-    def _helper(self, work: object) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type]
+    def _helper(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
         task.add_done_callback(self._helper_ended)
         return task
 
@@ -197,6 +225,30 @@ class Service:
                 ) from error
             except KafkaError as error:
                 raise FatalError(f"the group's coordination failed: {error!r}") from error
+
+    async def _watch_progress(self) -> None:
+        """Raise when a partition is stuck, after saying all that is known about it."""
+        while True:
+            stuck = self._stuck.look(self._status.partitions, time.monotonic())
+            if stuck is not None:
+                _log.critical(
+                    "partition stuck",
+                    partition=stuck.partition,
+                    phase=stuck.phase.value,
+                    doing=stuck.doing,
+                    positions={topic.value: at for topic, at in stuck.positions.items()},
+                    readable_to={topic.value: at for topic, at in stuck.stable_offsets.items()},
+                    paused=stuck.paused,
+                    failures=stuck.failures,
+                    failing=stuck.failing,
+                    tasks=task_stacks(),
+                    threads=thread_stacks(),
+                )
+                raise FatalError(
+                    f"partition {stuck.partition} makes no progress although its brokers answer: it is "
+                    f"{stuck.phase.value}, {stuck.doing}; the log says where each task stands"
+                )
+            await asyncio.sleep(LOOK_S)
 
     async def _commit_group_offsets(self, ticks: AIOKafkaConsumer, assignments: Assignments) -> None:
         """Commit group offsets now and then, for lag tools; they are never read back."""

@@ -1,17 +1,31 @@
 """What the service is doing, in numbers, in one place for every observer.
 
-The loops write here and nothing here is read back by them, so that an
-observer (a log line, metrics, a health check, a test) can change nothing.
-Durations are in seconds of the monotonic clock.
+The loops write here, on the event loop's thread, and decide nothing by it, so
+that an observer (a log line, metrics, a health check, a test) can change
+nothing.  The one exception is the high watermark, which is a reading of the
+broker's.  Durations are in seconds of the monotonic clock.
+
+A `PartitionStatus` is of one assignment and goes with it; `Totals` are of a
+partition number for as long as the process lives, as a counter must be that
+somebody takes rates of.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from typing import Final, TypeVar
 
 from impactd.core.messages import INPUT_TOPICS, Topic
+from impactd.shell.durations import Durations
+
+T = TypeVar("T", "PartitionStatus", "Totals")
+
+#: What is timed: a fetch's decoding, a commit's application and transaction, a minute's refits, an order's solve,
+#: a partition's restore.
+STAGES: Final = ("decode", "apply", "refit", "solve", "transaction", "restore")
 
 
 class Phase(StrEnum):
@@ -24,6 +38,54 @@ class Phase(StrEnum):
 
 
 @dataclass(slots=True)
+class Totals:
+    """What one partition number amounted to in this process, over all the times that it was owned.
+
+    Attributes
+    ----------
+    commits, records, rows : int
+        Commits made, input records in them, tick rows in them.
+    idle_moves : int
+        Commits that closed minutes without input.
+    minutes : int
+        Minutes closed, of all symbols.
+    failures : int
+        Times that memory was dropped and the partition acquired again.
+    fenced : int
+        Those in which another producer had taken the transactional id.
+    skipped_unknown : int
+        Messages of a type that this release does not know.
+    ticks : Counter of (str, str)
+        Tick rows of closed minutes by result (``accepted``, ``late``, ``rejected``) and reason.
+    refused : Counter of (str, str)
+        Input records that could not be decoded or did not belong here, by the role of their topic and reason.
+    dead : Counter of str
+        Records sent to the dead letters, by reason.
+    plans : Counter of (str, str)
+        Plans published, by reason and status.
+    alerts : Counter of str
+        Alerts published, by kind.
+    outputs : Counter of str
+        Records published, by the role of their topic.
+    """
+
+    commits: int = 0
+    records: int = 0
+    rows: int = 0
+    idle_moves: int = 0
+    minutes: int = 0
+    failures: int = 0
+    fenced: int = 0
+    skipped_unknown: int = 0
+    ticks: Counter[tuple[str, str]] = field(default_factory=Counter)
+    refused: Counter[tuple[str, str]] = field(default_factory=Counter)
+    dead: Counter[str] = field(default_factory=Counter)
+    plans: Counter[tuple[str, str]] = field(default_factory=Counter)
+    alerts: Counter[str] = field(default_factory=Counter)
+    outputs: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
 class PartitionStatus:
     """One owned partition.
 
@@ -31,10 +93,16 @@ class PartitionStatus:
     ----------
     token : int
         Ownership token; grows with each assignment in this process.
+    doing : str
+        What the partition's task waits for or works at, in words.
     positions : dict of Topic to int
         Next offset of each input as of the last commit.
+    taken_in : dict of Topic to int
+        Next offset of each input to be fetched: what lies between waits to be applied.
     high_watermarks, stable_offsets : dict of Topic to int
-        As of the last fetch; only of topics that were fetched.
+        As of the last fetch, or as the broker has answered since.
+    broker_answers : bool
+        Whether the brokers that lead the inputs have answered when they were last asked.
     commits, records, rows : int
         Commits made, input records in them, tick rows in them, since this process owns the partition.
     idle_moves : int
@@ -45,16 +113,30 @@ class PartitionStatus:
     restore_seconds : float or None
         From the start of the producer to the first fetch.
     restored_keys : int
+    restored_to : int
+        Furthest offset of the state topic that a restore has reached.
     last_tick : float or None
         Monotonic time at which a tick was last fetched.
+    owned_since : float or None
+        Monotonic time at which it was restored.
+    last_commit : float or None
+        Monotonic time of the last commit.
+    clock : int
+        Event time that the ticks have reached, ns; 0 before the partition's first.
+    orders, halted : int
+        Active orders, and those of them that are halted.
     refused : Counter of str
         Records that went to the dead letters, by reason.
     skipped_unknown : int
         Messages of a type that this release does not know.
     failures : int
         Times that memory was dropped and the partition acquired again.
+    failing : str or None
+        Why memory was dropped last, until a commit succeeds.
     paused : bool
         Fetching of ticks waits until what was fetched is applied.
+    too_many_invalid : bool
+        The share of input that had to be refused is above its limit.
     lost : dict of Topic to int
         Positions that no longer existed.
     """
@@ -62,9 +144,12 @@ class PartitionStatus:
     partition: int
     token: int
     phase: Phase = Phase.ACQUIRING
+    doing: str = "waiting to start"
     positions: dict[Topic, int] = field(default_factory=dict)
+    taken_in: dict[Topic, int] = field(default_factory=dict)
     high_watermarks: dict[Topic, int] = field(default_factory=dict)
     stable_offsets: dict[Topic, int] = field(default_factory=dict)
+    broker_answers: bool = True
     commits: int = 0
     commit_seq: int = 0
     records: int = 0
@@ -77,12 +162,19 @@ class PartitionStatus:
     decode_seconds_total: float = 0.0
     restore_seconds: float | None = None
     restored_keys: int = 0
+    restored_to: int = 0
     last_tick: float | None = None
+    owned_since: float | None = None
     last_commit: float | None = None
+    clock: int = 0
+    orders: int = 0
+    halted: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     skipped_unknown: int = 0
     failures: int = 0
+    failing: str | None = None
     paused: bool = False
+    too_many_invalid: bool = False
     lost: dict[Topic, int] = field(default_factory=dict)
 
     def lag(self, topic: Topic) -> int:
@@ -98,17 +190,20 @@ class PartitionStatus:
         """Sum of the lags of all inputs."""
         return sum(self.lag(topic) for topic in INPUT_TOPICS)
 
+    @property
+    def stable_lag_total(self) -> int:
+        """Sum of what could be read of all inputs."""
+        return sum(self.stable_lag(topic) for topic in INPUT_TOPICS)
+
+    def tick_age(self, now: float) -> float | None:
+        """Return the seconds since a tick came, or since the restore; None where the partition has never had one."""
+        if not self.clock or self.owned_since is None:
+            return None
+        return now - max(self.owned_since, self.last_tick or 0.0)
+
     def copy(self) -> PartitionStatus:
         """Return a copy that stands still."""
-        return replace(
-            self,
-            positions=dict(self.positions),
-            high_watermarks=dict(self.high_watermarks),
-            stable_offsets=dict(self.stable_offsets),
-            outputs=Counter(self.outputs),
-            refused=Counter(self.refused),
-            lost=dict(self.lost),
-        )
+        return _copy(self)
 
 
 @dataclass(slots=True)
@@ -119,20 +214,33 @@ class Status:
     ----------
     partitions : dict of int to PartitionStatus
         The partitions owned now.
+    totals : dict of int to Totals
+        By partition number, also of those that are others' now.
+    durations : dict of str to Durations
+        By stage.
     rebalances : int
         Assignments received.
     fenced : int
         Times that another producer took a partition's transactional id.
+    broker_answers : bool
+        Whether the brokers that lead the inputs have answered when they were last asked.
     draining : bool
     error : str or None
         Why the process stops, if it does.
     """
 
     partitions: dict[int, PartitionStatus] = field(default_factory=dict)
+    totals: dict[int, Totals] = field(default_factory=dict)
+    durations: dict[str, Durations] = field(default_factory=lambda: {stage: Durations() for stage in STAGES})
     rebalances: int = 0
     fenced: int = 0
+    broker_answers: bool = True
     draining: bool = False
     error: str | None = None
+
+    def totals_of(self, partition: int) -> Totals:
+        """Return the totals of a partition number, to be added to."""
+        return self.totals.setdefault(partition, Totals())
 
     @property
     def ready(self) -> bool:
@@ -146,4 +254,19 @@ class Status:
 
     def snapshot(self) -> Status:
         """Return a copy that stands still."""
-        return replace(self, partitions={n: p.copy() for n, p in self.partitions.items()})
+        return replace(
+            self,
+            partitions={n: _copy(p) for n, p in self.partitions.items()},
+            totals={n: _copy(t) for n, t in self.totals.items()},
+            durations={stage: timed.copy() for stage, timed in self.durations.items()},
+        )
+
+
+def _copy(value: T) -> T:
+    """Return a copy of a dataclass whose mappings are its own."""
+    made = copy(value)
+    for item in fields(value):
+        found = getattr(value, item.name)
+        if isinstance(found, dict):
+            setattr(made, item.name, found.copy())
+    return made

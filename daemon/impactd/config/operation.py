@@ -1,0 +1,31 @@
+"""Settings of how the process is watched; they change no byte of what is published."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from impactd.config.base import DAY_S, Section
+
+
+class HttpSection(Section):
+    """Where /livez, /readyz and /metrics are served."""
+
+    enabled: bool = True
+    """Whether they are."""
+    host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
+    """Address to listen on: loopback, because there is no authentication; 0.0.0.0 for all of the machine's."""
+    port: Annotated[int, Field(ge=0, le=65_535)] = 9464
+    """Port to listen on; 0 takes any free one, and the log says which."""
+
+
+class HealthSection(Section):
+    """When the process is not ready, and when it gives itself up."""
+
+    max_lag: Annotated[int, Field(ge=0)] = 100_000
+    """Records of a partition that may wait to be applied, all inputs together."""
+    max_tick_age_s: Annotated[float, Field(ge=0, le=366 * DAY_S)] = 60.0
+    """Longest time without a tick in an open session, in a partition that has had ticks; 0: as long as it likes."""
+    stuck_after_s: Annotated[float, Field(ge=10, le=DAY_S)] = 120.0
+    """A partition that could move and does not for so long, or an event loop that does not turn, ends the process."""

@@ -1,0 +1,156 @@
+"""Whether the process may be relied on, and if not, every reason for it.
+
+*Ready* means that what it publishes is of now: it is in its group, every
+partition that it owns is restored, reads what arrives, and commits it.  A
+process that owns nothing, because there are more processes than partitions,
+is ready: it stands by.
+
+A halt that somebody ordered is no reason: the service does what it was told.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from impactd.core.messages import Topic
+from impactd.core.session import Session
+from impactd.core.settings import SessionRule
+from impactd.shell.kafka.status import PartitionStatus, Phase, Status
+
+Kind = Literal[
+    "starting",
+    "draining",
+    "failed",
+    "broker_away",
+    "acquiring",
+    "restoring",
+    "leaving",
+    "failing",
+    "position_lost",
+    "lag",
+    "stale_input",
+    "invalid_ratio",
+]
+
+#: What each reason means and what to do, for the reference.
+KINDS: Final[dict[Kind, str]] = {
+    "starting": "The group has not given this process its partitions yet.",
+    "draining": "The process was told to stop and finishes what is under way.",
+    "failed": "Something went wrong for good; the process is about to exit, and has logged why.",
+    "broker_away": "The brokers that lead the inputs do not answer.",
+    "acquiring": "The partition's producer is being started, which fences the owner before.",
+    "restoring": "The partition's state is being read.",
+    "leaving": "The partition was taken away; the commit under way is finished.",
+    "failing": "The last commit or restore failed and is tried again; the detail says why.",
+    "position_lost": "Retention deleted records that were not read; orders are halted until somebody resumes them.",
+    "lag": "More records wait to be applied than `health.max_lag`.",
+    "stale_input": "No tick for longer than `health.max_tick_age_s`, although the session is open.",
+    "invalid_ratio": "More of the input is invalid than the limit allows; see the dead letters.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HealthLimits:
+    """Beyond what the process is not ready.
+
+    Attributes
+    ----------
+    max_lag : int
+        Records of one partition that wait to be applied, all inputs together.
+    max_tick_age_s : float or None
+        Seconds without a tick in a partition that has had ticks, while the session is open.
+    """
+
+    max_lag: int = 100_000
+    max_tick_age_s: float | None = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason for not being ready; `partition` is None where it is the whole process's."""
+
+    kind: Kind
+    detail: str
+    partition: int | None = None
+
+
+def open_for(rule: SessionRule, *, in_event_time: bool) -> Callable[[int], float | None]:
+    """Return what says, of a wall-clock time in ns, for how many seconds ticks have been expected.
+
+    None where they are not, and they never are where events apply in event time: a recorded day keeps a
+    time of its own.
+    """
+    session = Session(rule)
+
+    def seconds(wall_ns: int) -> float | None:
+        if in_event_time or not session.is_open(wall_ns):
+            return None
+        return math.inf if session.always_open else session.since_open_ns(wall_ns) / 1e9
+
+    return seconds
+
+
+def unready(
+    status: Status, limits: HealthLimits, now: float, wall_ns: int, session: Callable[[int], float | None]
+) -> list[Reason]:
+    """Return every reason for which the process is not ready; none if it is.
+
+    Parameters
+    ----------
+    status : Status
+    limits : HealthLimits
+    now : float
+        Monotonic time, seconds.
+    wall_ns : int
+        Wall clock, ns since the epoch.
+    session : callable
+        From `open_for`.
+    """
+    reasons = list(_of_process(status))
+    expected_s = session(wall_ns)
+    for _, partition in sorted(status.partitions.items()):
+        reasons += _of_partition(partition, limits, now, expected_s)
+    return reasons
+
+
+def _of_process(status: Status) -> Iterator[Reason]:
+    if status.error is not None:
+        yield Reason("failed", status.error)
+    if status.draining:
+        yield Reason("draining", "told to stop")
+    elif not status.rebalances:
+        yield Reason("starting", "waiting for the group's first assignment")
+    if not status.broker_answers:
+        yield Reason("broker_away", "the brokers that lead the inputs do not answer")
+
+
+def _of_partition(
+    status: PartitionStatus, limits: HealthLimits, now: float, expected_s: float | None
+) -> Iterator[Reason]:
+    number = status.partition
+    phases: dict[Phase, Kind] = {
+        Phase.ACQUIRING: "acquiring",
+        Phase.RESTORING: "restoring",
+        Phase.LEAVING: "leaving",
+    }
+    if status.phase in phases:
+        yield Reason(phases[status.phase], status.doing, number)
+    if status.failing is not None and (status.phase is not Phase.RUNNING or status.stable_lag_total):
+        # A partition that has nothing to do has recovered, although no commit has shown it yet.
+        yield Reason("failing", status.failing, number)
+    for topic, position in sorted(status.lost.items()):
+        yield Reason("position_lost", f"{topic.value} has no offset {position} any more", number)
+    if status.total_lag > limits.max_lag:
+        yield Reason("lag", f"{status.total_lag} records wait, more than {limits.max_lag}", number)
+    if status.too_many_invalid:
+        yield Reason("invalid_ratio", "more of the input is invalid than the limit allows", number)
+    age = status.tick_age(now)
+    if age is None or expected_s is None or limits.max_tick_age_s is None:
+        return
+    # Ticks that wait to be fetched are lag, which has a limit of its own.
+    settled = status.phase is Phase.RUNNING and not status.lag(Topic.TICKS)
+    if settled and min(age, expected_s) > limits.max_tick_age_s:
+        yield Reason("stale_input", f"no tick for {age:.0f} s", number)

@@ -1,0 +1,130 @@
+"""What the process says about itself over HTTP: /livez, /readyz and /metrics.
+
+- ``/livez`` answers 200 while the process is worth keeping: the event loop
+  turns, since otherwise nobody would answer, and nothing has failed for good.
+  What to do about a 503 is a restart.
+- ``/readyz`` answers 200 while what the process publishes is of now, and else
+  503 with every reason.  A restart mostly does not help.
+- ``/metrics`` is Prometheus' text.
+
+It listens on loopback unless told otherwise.  There is nothing to change
+through it and nothing secret in it, and no authentication either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import orjson
+import structlog
+from aiohttp import web
+
+from impactd.shell.health import Reason
+from impactd.shell.kafka.errors import FatalError
+from impactd.shell.metrics import CONTENT_TYPE, Reading, exposition
+
+#: A request waits at most so long for the rest of it when the server closes.
+_CLOSE_S: Final = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """Where to listen.
+
+    Attributes
+    ----------
+    enabled : bool
+    host : str
+        Loopback by default: there is no authentication.
+    port : int
+        0 takes any free port; the log says which.
+    """
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: int = 9464
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """What the pages are made from.
+
+    Attributes
+    ----------
+    failure : callable
+        Returns why the process is not worth keeping, or None.
+    reasons : callable
+        Returns why it is not ready.
+    reading : callable
+        Returns what metrics are made from.
+    """
+
+    failure: Callable[[], str | None]
+    reasons: Callable[[], list[Reason]]
+    reading: Callable[[], Reading]
+
+
+@asynccontextmanager
+async def serve_http(settings: HttpSettings, views: Views) -> AsyncIterator[tuple[str, int] | None]:
+    """Serve for the length of a block; yield host and port, or None where HTTP is off.
+
+    Raises
+    ------
+    FatalError
+        If the address cannot be listened on.
+    """
+    if not settings.enabled:
+        yield None
+        return
+    runner = web.AppRunner(application(views), access_log=None, shutdown_timeout=_CLOSE_S, handle_signals=False)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.host, settings.port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise FatalError(
+                f"http: {settings.host}:{settings.port} cannot be listened on ({error.strerror or error}); set "
+                "http.port to a free one (0 takes any), or http.enabled=false"
+            ) from error
+        host, port = runner.addresses[0][:2]
+        _log.info("http listens", host=host, port=port)
+        yield host, port
+    finally:
+        await runner.cleanup()
+
+
+def application(views: Views) -> web.Application:
+    """Return the pages."""
+
+    async def livez(_request: web.Request) -> web.Response:
+        failure = views.failure()
+        return _json({"alive": failure is None, "failure": failure}, ok=failure is None)
+
+    async def readyz(_request: web.Request) -> web.Response:
+        reasons = views.reasons()
+        return _json({"ready": not reasons, "reasons": [asdict(reason) for reason in reasons]}, ok=not reasons)
+
+    async def metrics(_request: web.Request) -> web.Response:
+        # The reading is a copy, so that it can be written out beside the event loop.
+        text = await asyncio.to_thread(exposition, views.reading())
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
+
+    app = web.Application()
+    app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)])
+    return app
+
+
+def _json(body: dict[str, Any], *, ok: bool) -> web.Response:
+    return web.Response(
+        body=orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE),
+        status=200 if ok else 503,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )

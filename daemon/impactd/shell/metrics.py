@@ -1,0 +1,403 @@
+"""Metrics in the form of Prometheus, collected from the service's status when somebody asks.
+
+Every metric is one row of `METRICS`; what is exported and what the reference
+lists are made from the same rows.  A counter's name ends with ``_total``,
+units are seconds, bytes and records.  No measured duration ever enters a
+message: these numbers are the only place where they show.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from impactd.__about__ import __version__
+from impactd.core.messages import INPUT_TOPICS
+from impactd.shell.durations import BOUNDS_S, Durations
+from impactd.shell.kafka.status import STAGES, PartitionStatus, Phase, Status, Totals
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+Labels = tuple[str, ...]
+Sample = tuple[Labels, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one scrape is made from.
+
+    Attributes
+    ----------
+    status : Status
+        A copy that stands still.
+    now : float
+        Monotonic time, seconds.
+    wall_ns : int
+        Wall clock, ns since the epoch.
+    ready : bool
+    loop_delays : Durations
+    longest_loop_delay_s : float
+        Of the last minute.
+    suppressed_logs : int
+        Log lines that the rate limit has held back.
+    started : float
+        Start of the process, seconds since the epoch.
+    """
+
+    status: Status
+    now: float
+    wall_ns: int
+    ready: bool
+    loop_delays: Durations
+    longest_loop_delay_s: float
+    suppressed_logs: int
+    started: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One metric: how it is named, what it means, and how it is read."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    labels: Labels
+    meaning: str
+    read: Callable[[Reading], Iterable[tuple[Labels, float | Durations]]]
+
+
+def _by_partition(value: Callable[[PartitionStatus, Reading], float | None]) -> Callable[[Reading], Iterator[Sample]]:
+    def read(reading: Reading) -> Iterator[Sample]:
+        for number, status in sorted(reading.status.partitions.items()):
+            found = value(status, reading)
+            if found is not None:
+                yield (str(number),), found
+
+    return read
+
+
+def _by_input(value: Callable[[PartitionStatus], Mapping[str, int]]) -> Callable[[Reading], Iterator[Sample]]:
+    def read(reading: Reading) -> Iterator[Sample]:
+        for number, status in sorted(reading.status.partitions.items()):
+            for topic, found in value(status).items():
+                yield (str(number), topic), found
+
+    return read
+
+
+def _total(value: Callable[[Totals], float]) -> Callable[[Reading], Iterator[Sample]]:
+    def read(reading: Reading) -> Iterator[Sample]:
+        for number, totals in sorted(reading.status.totals.items()):
+            yield (str(number),), value(totals)
+
+    return read
+
+
+def _totals(
+    value: Callable[[Totals], Mapping[str, int] | Mapping[tuple[str, str], int]],
+) -> Callable[[Reading], Iterator[Sample]]:
+    def read(reading: Reading) -> Iterator[Sample]:
+        for number, totals in sorted(reading.status.totals.items()):
+            for labels, found in sorted(value(totals).items()):
+                yield (str(number), *((labels,) if isinstance(labels, str) else labels)), found
+
+    return read
+
+
+def _one(
+    value: Callable[[Reading], float | Durations],
+) -> Callable[[Reading], Iterator[tuple[Labels, float | Durations]]]:
+    def read(reading: Reading) -> Iterator[tuple[Labels, float | Durations]]:
+        yield (), value(reading)
+
+    return read
+
+
+def _phases(reading: Reading) -> Iterator[Sample]:
+    for number, status in sorted(reading.status.partitions.items()):
+        for phase in Phase:
+            yield (str(number), phase.value), float(status.phase is phase)
+
+
+def _build(_reading: Reading) -> Iterator[Sample]:
+    yield (__version__, platform.python_version()), 1.0
+
+
+def _event_time_age(status: PartitionStatus, reading: Reading) -> float | None:
+    return (reading.wall_ns - status.clock) / 1e9 if status.clock else None
+
+
+def _stage(stage: str) -> Callable[[Reading], Iterator[tuple[Labels, float | Durations]]]:
+    return _one(lambda reading: reading.status.durations[stage])
+
+
+_P: Final = ("partition",)
+_PT: Final = ("partition", "topic")
+
+_STAGE_MEANING: Final = {
+    "decode": "Decoding one fetch in its worker thread, waiting for the thread included.",
+    "apply": "Applying and encoding the input of one commit in its worker thread.",
+    "refit": "Refitting both sides of one symbol as its minute closes.",
+    "solve": "One order's schedule.",
+    "transaction": "One commit, from the opening of its transaction to the broker's answer.",
+    "restore": "From the start of a partition's producer to its first fetch.",
+}
+
+METRICS: Final[tuple[Row, ...]] = (
+    Row("impactd_build_info", "gauge", ("version", "python"), "Always 1.", _build),
+    Row("impactd_ready", "gauge", (), "1 while /readyz answers 200.", _one(lambda r: float(r.ready))),
+    Row("impactd_draining", "gauge", (), "1 once told to stop.", _one(lambda r: float(r.status.draining))),
+    Row(
+        "impactd_broker_answers",
+        "gauge",
+        (),
+        "1 while the brokers that lead the inputs answer.",
+        _one(lambda r: float(r.status.broker_answers)),
+    ),
+    Row("impactd_partitions_owned", "gauge", (), "Partitions owned.", _one(lambda r: len(r.status.partitions))),
+    Row("impactd_partition_phase", "gauge", ("partition", "phase"), "1 for the phase that it is in.", _phases),
+    Row(
+        "impactd_lag_records",
+        "gauge",
+        _PT,
+        "Records of an input that are in no commit yet: high watermark less position.",
+        _by_input(lambda p: {topic.value: p.lag(topic) for topic in INPUT_TOPICS}),
+    ),
+    Row(
+        "impactd_stable_lag_records",
+        "gauge",
+        _PT,
+        "The same up to the last stable offset: what no producer's open transaction hides.",
+        _by_input(lambda p: {topic.value: p.stable_lag(topic) for topic in INPUT_TOPICS}),
+    ),
+    Row(
+        "impactd_position",
+        "gauge",
+        _PT,
+        "Next offset of an input, as of the last commit.",
+        _by_input(lambda p: {topic.value: at for topic, at in sorted(p.positions.items())}),
+    ),
+    Row(
+        "impactd_positions_lost",
+        "gauge",
+        _P,
+        "Inputs whose position retention has deleted.",
+        _by_partition(lambda p, _: len(p.lost)),
+    ),
+    Row(
+        "impactd_tick_age_seconds",
+        "gauge",
+        _P,
+        "Since a tick was fetched; absent in a partition that never had one.",
+        _by_partition(lambda p, r: p.tick_age(r.now)),
+    ),
+    Row(
+        "impactd_event_time_age_seconds",
+        "gauge",
+        _P,
+        "Wall clock less the event time that the ticks have reached.",
+        _by_partition(_event_time_age),
+    ),
+    Row(
+        "impactd_commit_age_seconds",
+        "gauge",
+        _P,
+        "Since the last commit; absent before the first.",
+        _by_partition(lambda p, r: None if p.last_commit is None else r.now - p.last_commit),
+    ),
+    Row(
+        "impactd_fetch_paused",
+        "gauge",
+        _P,
+        "1 while fetching waits until what was fetched is applied.",
+        _by_partition(lambda p, _: float(p.paused)),
+    ),
+    Row(
+        "impactd_too_many_invalid",
+        "gauge",
+        _P,
+        "1 while the share of invalid input is above its limit.",
+        _by_partition(lambda p, _: float(p.too_many_invalid)),
+    ),
+    Row(
+        "impactd_orders_active",
+        "gauge",
+        _P,
+        "Active parent orders, halted ones included.",
+        _by_partition(lambda p, _: p.orders),
+    ),
+    Row("impactd_orders_halted", "gauge", _P, "Active orders that are halted.", _by_partition(lambda p, _: p.halted)),
+    Row(
+        "impactd_restored_keys",
+        "gauge",
+        _P,
+        "State keys at the last restore.",
+        _by_partition(lambda p, _: p.restored_keys),
+    ),
+    Row("impactd_commits_total", "counter", _P, "Commits.", _total(lambda t: t.commits)),
+    Row(
+        "impactd_idle_moves_total",
+        "counter",
+        _P,
+        "Commits that closed minutes without input.",
+        _total(lambda t: t.idle_moves),
+    ),
+    Row("impactd_records_total", "counter", _P, "Input records in commits.", _total(lambda t: t.records)),
+    Row("impactd_tick_rows_total", "counter", _P, "Ticks in commits, before any check.", _total(lambda t: t.rows)),
+    Row(
+        "impactd_ticks_total",
+        "counter",
+        ("partition", "result", "reason"),
+        "Ticks of closed minutes: accepted (two-sided books and trades), late, or rejected for a reason.",
+        _totals(lambda t: t.ticks),
+    ),
+    Row(
+        "impactd_refused_records_total",
+        "counter",
+        ("partition", "topic", "reason"),
+        "Fetched records that cannot be decoded or do not belong into the partition; counted again when fetched again.",
+        _totals(lambda t: t.refused),
+    ),
+    Row(
+        "impactd_unknown_messages_total",
+        "counter",
+        _P,
+        "Messages of a type that this release does not know.",
+        _total(lambda t: t.skipped_unknown),
+    ),
+    Row("impactd_minutes_closed_total", "counter", _P, "Minutes closed, of all symbols.", _total(lambda t: t.minutes)),
+    Row(
+        "impactd_plans_total",
+        "counter",
+        ("partition", "reason", "status"),
+        "Plans published.",
+        _totals(lambda t: t.plans),
+    ),
+    Row("impactd_alerts_total", "counter", ("partition", "kind"), "Alerts published.", _totals(lambda t: t.alerts)),
+    Row(
+        "impactd_dead_letters_total",
+        "counter",
+        ("partition", "reason"),
+        "Records sent to the dead letters.",
+        _totals(lambda t: t.dead),
+    ),
+    Row(
+        "impactd_outputs_total",
+        "counter",
+        _PT,
+        "Records published, by topic; state and journal not included.",
+        _totals(lambda t: t.outputs),
+    ),
+    Row(
+        "impactd_reacquired_total",
+        "counter",
+        _P,
+        "Times that memory was dropped and the partition acquired again.",
+        _total(lambda t: t.failures),
+    ),
+    Row("impactd_fenced_total", "counter", _P, "Those because another producer took over.", _total(lambda t: t.fenced)),
+    Row("impactd_rebalances_total", "counter", (), "Assignments by the group.", _one(lambda r: r.status.rebalances)),
+    *(Row(f"impactd_{stage}_seconds", "histogram", (), _STAGE_MEANING[stage], _stage(stage)) for stage in STAGES),
+    Row(
+        "impactd_event_loop_delay_seconds",
+        "histogram",
+        (),
+        "How late the event loop wakes a task, looked at a hundred times a second.",
+        _one(lambda r: r.loop_delays),
+    ),
+    Row(
+        "impactd_event_loop_delay_max_seconds",
+        "gauge",
+        (),
+        "The longest of the last minute.",
+        _one(lambda r: r.longest_loop_delay_s),
+    ),
+    Row(
+        "impactd_log_lines_suppressed_total",
+        "counter",
+        (),
+        "Log lines that the rate limit has held back.",
+        _one(lambda r: r.suppressed_logs),
+    ),
+    Row(
+        "impactd_resident_memory_bytes",
+        "gauge",
+        (),
+        "Resident memory; absent where the system does not say.",
+        lambda _: (((), rss),) if (rss := resident_bytes()) is not None else (),
+    ),
+    Row(
+        "impactd_start_time_seconds",
+        "gauge",
+        (),
+        "Start of the process, seconds since the epoch.",
+        _one(lambda r: r.started),
+    ),
+)
+
+
+class StatusCollector(Collector):
+    """Gives Prometheus' registry the rows of one reading."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric, also those without a sample."""
+        for row in METRICS:
+            yield _family(row, row.read(self._reading))
+
+
+def _family(row: Row, samples: Iterable[tuple[Labels, float | Durations]]) -> Metric:
+    match row.kind:
+        case "counter":
+            family: CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily = CounterMetricFamily(
+                row.name, row.meaning, labels=row.labels
+            )
+        case "gauge":
+            family = GaugeMetricFamily(row.name, row.meaning, labels=row.labels)
+        case _:
+            family = HistogramMetricFamily(row.name, row.meaning, labels=row.labels)
+    for labels, value in samples:
+        if isinstance(value, Durations):
+            bounds = [*map(str, BOUNDS_S), "+Inf"]
+            buckets = list(zip(bounds, value.cumulative(), strict=True))
+            family.add_metric(labels, buckets=buckets, sum_value=value.total_s)  # type: ignore[call-arg]  # histogram
+        else:
+            family.add_metric(labels, value)  # type: ignore[arg-type,call-arg]  # no histogram
+    return family
+
+
+def exposition(reading: Reading) -> bytes:
+    """Return the metrics as Prometheus' text."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(StatusCollector(reading))
+    return generate_latest(registry)
+
+
+def reference() -> str:
+    """Return the table of all metrics, in Markdown."""
+    lines = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    for row in METRICS:
+        labels = ", ".join(f"`{label}`" for label in row.labels)
+        lines.append(f"| `{row.name}` | {row.kind} | {labels} | {row.meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def resident_bytes(statm: Path = Path("/proc/self/statm")) -> int | None:
+    """Return the resident memory of this process, or None where the system does not say."""
+    try:
+        pages = int(statm.read_text("ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")

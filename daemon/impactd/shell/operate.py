@@ -1,0 +1,148 @@
+"""The service with all that lets a person see how it does: HTTP, metrics, and a watch over both loop and process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from impactd.core.settings import CoreSettings
+from impactd.shell.health import HealthLimits, Reason, open_for, unready
+from impactd.shell.http import HttpSettings, Views, serve_http
+from impactd.shell.kafka.errors import FatalError
+from impactd.shell.kafka.service import EXIT_FAILED, STUCK_AFTER_S, Service
+from impactd.shell.kafka.tasks import end
+from impactd.shell.log_limit import RateLimit
+from impactd.shell.loop_delay import LoopDelay
+from impactd.shell.metrics import Reading
+from impactd.shell.watchdog import Watchdog
+
+#: Pace at which the event loop says that it turns, and the log tells of lines held back.
+_BEAT_S: Final = 0.25
+
+#: What the process may take to end after its drain: closing HTTP, and the interpreter's own end.
+_AFTER_DRAIN_S: Final = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """How the process is watched.
+
+    Attributes
+    ----------
+    http : HttpSettings
+    limits : HealthLimits
+    stuck_after_s : float
+        A partition, or the event loop, may make no progress for so long.
+    """
+
+    http: HttpSettings = field(default_factory=HttpSettings)
+    limits: HealthLimits = field(default_factory=HealthLimits)
+    stuck_after_s: float = STUCK_AFTER_S
+
+
+class Observer:
+    """Reads a service; changes nothing in it.
+
+    Parameters
+    ----------
+    service : Service
+    core : CoreSettings
+    operation : Operation
+    log_limit : RateLimit, optional
+    """
+
+    def __init__(
+        self, service: Service, core: CoreSettings, operation: Operation, log_limit: RateLimit | None = None
+    ) -> None:
+        self._service = service
+        self._limits = operation.limits
+        self._session = open_for(core.session, in_event_time=core.apply == "in_event_time")
+        self._log_limit = log_limit
+        self._started = time.time()
+        self.loop_delay = LoopDelay()
+
+    @property
+    def views(self) -> Views:
+        """What the pages are made from."""
+        return Views(self.failure, self.reasons, self.reading)
+
+    def failure(self) -> str | None:
+        """Return why the process is not worth keeping, or None."""
+        error = self._service.error
+        return None if error is None else str(error) or repr(error)
+
+    def reasons(self) -> list[Reason]:
+        """Return every reason for which the process is not ready."""
+        return unready(self._service.status, self._limits, time.monotonic(), time.time_ns(), self._session)
+
+    def reading(self) -> Reading:
+        """Return what one scrape is made from."""
+        status, now, wall_ns = self._service.status, time.monotonic(), time.time_ns()
+        return Reading(
+            status=status,
+            now=now,
+            wall_ns=wall_ns,
+            ready=not unready(status, self._limits, now, wall_ns, self._session),
+            loop_delays=self.loop_delay.delays.copy(),
+            longest_loop_delay_s=self.loop_delay.longest,
+            suppressed_logs=0 if self._log_limit is None else self._log_limit.suppressed,
+            started=self._started,
+        )
+
+
+@asynccontextmanager
+async def observed(
+    service: Service, core: CoreSettings, operation: Operation, log_limit: RateLimit | None = None
+) -> AsyncIterator[tuple[str, int] | None]:
+    """Serve HTTP for a service for the length of a block; yield host and port, or None where HTTP is off.
+
+    Raises
+    ------
+    FatalError
+        If the address cannot be listened on.
+    """
+    observer = Observer(service, core, operation, log_limit)
+    watch = asyncio.create_task(observer.loop_delay.watch(), name="loop-delay")
+    try:
+        async with serve_http(operation.http, observer.views) as address:
+            yield address
+    finally:
+        await end(watch)
+
+
+async def operate(
+    service: Service, core: CoreSettings, operation: Operation, log_limit: RateLimit | None = None
+) -> int:
+    """Run a service as a process of its own until a signal or a failure ends it, and return the exit code."""
+    watchdog = Watchdog(operation.stuck_after_s)
+    watchdog.start()
+    beat = asyncio.create_task(_beat(service, watchdog, log_limit), name="beat")
+    try:
+        async with observed(service, core, operation, log_limit):
+            code = await service.run(signals=True)
+    except FatalError as error:
+        _log.critical("service fails", reason=str(error))
+        code = EXIT_FAILED
+    finally:
+        await end(beat)
+    # All is in order; but a worker thread that never returns would hold the interpreter up.
+    watchdog.leave_within(_AFTER_DRAIN_S, code)
+    return code
+
+
+async def _beat(service: Service, watchdog: Watchdog, log_limit: RateLimit | None) -> None:
+    while True:
+        watchdog.beat()
+        if service.stopping:
+            watchdog.leave_within(service.drain_s + _AFTER_DRAIN_S, EXIT_FAILED)
+        if log_limit is not None:
+            log_limit.report()
+        await asyncio.sleep(_BEAT_S)
