@@ -32,6 +32,7 @@ from impactd.core.planner import Proposal, plan_message, propose
 from impactd.core.probe import Probe, unwatched
 from impactd.core.quantity import QUANTA, format_qty
 from impactd.core.settings import SECOND_NS, CoreSettings
+from impactd.core.tape_symbols import FOREVER
 
 Say = Callable[[Topic, str | None, Alert | DeadLetter | Plan], None]
 
@@ -240,9 +241,9 @@ class Desk:
         for item in self.held.expire(now):
             self._orphan(item.received)
 
-    def begins(self, symbol: str) -> int | None:
-        """Return when the first of the symbol's active orders begins, ns; None without any."""
-        return min((order.start for order in self._orders.of(symbol) if order.active), default=None)
+    def begins(self, symbol: str) -> int:
+        """Return when the first of the symbol's active orders begins, ns; `FOREVER` without any."""
+        return min((order.start for order in self._orders.of(symbol) if order.active), default=FOREVER)
 
     def asks(self, symbol: str) -> tuple[float, float] | None:
         """Return the least and the most that active orders ask of an interval, shares.

@@ -54,9 +54,6 @@ _TAPE: Final = "tape/"
 _MARKET: Final = "market/"
 _META: Final = "meta"
 
-#: Later than any minute.
-_NEVER: Final = 2**63 - 1
-
 
 class Engine:
     """The state machine of one partition.
@@ -236,8 +233,7 @@ class Engine:
         """Close a minute, or skip a stretch in which nothing stands and no order works."""
         idle = self._tape.is_idle(symbol)
         if idle:
-            begins = self._desk.begins(symbol)
-            until = _NEVER if begins is None else begins // self._interval * self._interval
+            until = self._desk.begins(symbol) // self._interval * self._interval
             if until > minute:
                 last_due = (time - self.settings.books.grace_ns) // self._interval * self._interval
                 next_minute = max(min(last_due, until), minute + self._interval)

@@ -176,11 +176,11 @@ def caps(order: Order, pieces: Pieces, volume: Float | None, interval_ns: int) -
         lasts = pieces.fraction.copy()
         lasts[0] = (int(pieces.end[0]) - max(order.works_from, interval)) / interval_ns
         forecast = np.zeros(cap.size) if volume is None else volume * lasts
-        allowed = np.floor(order.participation_rate * forecast * QUANTA)
+        # No order is larger than MAX_QUANTA, and a larger float would not be an int64.
+        shares = np.minimum(order.participation_rate * forecast, MAX_QUANTA / QUANTA)
         realised = int(order.participation_rate * order.market_volume * QUANTA)
         deficit = max(order.cum_qty - filled - realised, 0)
-        # No order is larger than MAX_QUANTA, and a larger float would not be an int64.
-        cap = _carry(np.minimum(allowed, MAX_QUANTA).astype(np.int64), deficit + filled)
+        cap = _carry(np.floor(shares * QUANTA).astype(np.int64), deficit + filled)
     if order.max_interval_qty is not None:
         limit = np.full(cap.size, order.max_interval_qty, np.int64)
         limit[0] = max(order.max_interval_qty - filled, 0)
