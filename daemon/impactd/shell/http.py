@@ -23,9 +23,10 @@ import orjson
 import structlog
 from aiohttp import web
 
+from impactd.shell.exposition import CONTENT_TYPE, exposition
 from impactd.shell.health import Reason
 from impactd.shell.kafka.errors import FatalError
-from impactd.shell.metrics import CONTENT_TYPE, Reading, exposition
+from impactd.shell.metrics import Reading
 
 #: A request waits at most so long for the rest of it when the server closes.
 _CLOSE_S: Final = 1.0
