@@ -253,7 +253,7 @@ def plan_message(
         extrapolated_qty=proposal.extrapolated_qty,
         start=tuple(proposal.pieces.start.tolist()),
         qty=tuple(proposal.qty.tolist()),
-        cap=tuple(None if cap >= NO_CAP else cap for cap in proposal.cap.tolist()),
+        cap=tuple([None if cap >= NO_CAP else cap for cap in proposal.cap.tolist()]),
         model=proposal.model,
         certificate=proposal.certificate,
     )

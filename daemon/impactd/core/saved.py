@@ -37,6 +37,9 @@ EXECUTIONS_A_KEY: Final = 500
 _EVENT_TYPES: Final = {cls.__name__: cls for cls in (NewOrder, ReplaceOrder, CancelOrder, Fill, Correct, Bust)}
 
 
+_ORDER_FIELDS: Final = tuple(f.name for f in dataclasses.fields(Order) if f.name != "executions")
+
+
 class StateMismatchError(Exception):
     """A saved state that these settings, this release or this topic cannot continue."""
 
@@ -100,9 +103,7 @@ def check_state(meta: Mapping[str, Any] | None, config: str, partition: int, par
 
 def dump_order(order: Order) -> bytes:
     """Return the state value of an order, without its executions."""
-    fields = {f.name: getattr(order, f.name) for f in dataclasses.fields(order) if f.name != "executions"}
-    fields["new"] = dataclasses.asdict(order.new)
-    fields["schedule"] = dataclasses.asdict(order.schedule)
+    fields = {name: getattr(order, name) for name in _ORDER_FIELDS}
     fields["alerted"] = sorted(order.alerted)
     fields["n_executions"] = len(order.executions)
     return orjson.dumps(fields)
@@ -138,7 +139,7 @@ def dump_held(held: tuple[int, Received[Any]]) -> bytes:
         {
             "since": since,
             "type": type(item.event).__name__,
-            "event": dataclasses.asdict(item.event),
+            "event": item.event,
             "offset": item.offset,
             "ts_record": item.ts_record,
             "raw": base64.b64encode(item.raw).decode("ascii"),
