@@ -33,6 +33,7 @@ from impactd.shell.kafka.status import Status
 from impactd.shell.kafka.stuck import LOOK_S, StuckDetector
 from impactd.shell.kafka.tasks import end
 from impactd.shell.kafka.topics import partition_counts
+from impactd.shell.kafka.warm import compiled
 from impactd.shell.stacks import task_stacks, thread_stacks
 from impactd.wire.codec import Limits
 
@@ -140,6 +141,8 @@ class Service:
     async def _run(self) -> None:
         settings = self._settings
         counts = await partition_counts(settings)
+        # Compiling starves heartbeats, so it is done before the group is joined.
+        await compiled(self._core, self._stop)
         workers = min(counts[Topic.TICKS], (os.cpu_count() or 1) + 1)
         executor = ThreadPoolExecutor(workers, thread_name_prefix="impactd")
         ticks, events = ticks_consumer(settings), manual_consumer(settings)

@@ -1,0 +1,163 @@
+"""Compiling before it matters: a short made-up day through decoder, inbox and engine.
+
+Kernels are compiled when they are first called, which takes about a minute
+on a machine that has never run this release; from then on their machine code
+is read from a cache.  Compiling holds Python's lock for long stretches: no
+heartbeat is sent meanwhile, and a process that compiled as a member of the
+group would lose its partitions to others that compile as well.  So it is
+done before the group is joined.
+
+Nothing of the made-up day is kept: it has an engine of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+import orjson
+import structlog
+
+from impactd.core.engine import Engine
+from impactd.core.inbox import Inbox
+from impactd.core.messages import Topic
+from impactd.core.settings import CoreSettings
+from impactd.shell.kafka.client import KafkaSettings
+from impactd.shell.kafka.decode import Decoder
+from impactd.wire.codec import Limits
+
+#: Some noon, on which every rule of a session holds that holds at other times.
+_NOON_NS: Final = 1_748_865_600_000_000_000
+_SECOND_NS: Final = 1_000_000_000
+_SYMBOL: Final = "WARM"
+_INTERVALS: Final = 5
+_LEVELS: Final = 10
+
+_log = structlog.get_logger(__name__)
+
+
+class _Made(NamedTuple):
+    """A record as a consumer would return it."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+async def compiled(core: CoreSettings, stop: asyncio.Event) -> None:
+    """Return when what these settings need is compiled, or at once when `stop` is set.
+
+    Raises
+    ------
+    Exception
+        Whatever the made-up day raises: a day of the market would raise it too.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[float] = loop.create_future()
+
+    def work() -> None:
+        try:
+            result: float | BaseException = warm_up(core)
+        except Exception as error:  # noqa: BLE001  (handed to the loop, which raises it)
+            result = error
+        # Told to stop, nobody waits for the answer, and the loop may be gone.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_settle, done, result)
+
+    # A pool's thread would be waited for when the process ends, for as long as it compiles.
+    threading.Thread(target=work, name="impactd-compile", daemon=True).start()
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([done, stopped], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+    if done.done():
+        _log.info("compiled", seconds=round(done.result(), 1))
+
+
+def _settle(done: asyncio.Future[float], result: float | BaseException) -> None:
+    if isinstance(result, BaseException):
+        done.set_exception(result)
+    else:
+        done.set_result(result)
+
+
+@functools.lru_cache(maxsize=1)
+def warm_up(core: CoreSettings) -> float:
+    """Compile what a day with these settings calls, or read it from the cache; return the seconds that it took."""
+    started = time.monotonic()
+    # On arrival, so that each order is planned in the commit that it comes with.
+    core = replace(core, apply="on_arrival")
+    decoder = Decoder(KafkaSettings(), Limits(), 0, 1)
+    engine = Engine(core)
+    inbox = Inbox(core, engine.positions, engine.clocks)
+    interval_ns = core.books.interval_ns
+    at = dict.fromkeys(Topic, 0)
+    for n in range(_INTERVALS):
+        start_ns = _NOON_NS + n * interval_ns
+        events = decoder.events(
+            Topic.ORDERS, [_record(at, Topic.ORDERS, order) for order in _orders(n, start_ns, core)]
+        )
+        inbox.put_events(Topic.ORDERS, events.events, events.refused, at[Topic.ORDERS])
+        ticks = decoder.ticks([_record(at, Topic.TICKS, tick) for tick in _ticks(start_ns, interval_ns)])
+        inbox.put_ticks(ticks.batch, ticks.refused, at[Topic.TICKS])
+        while inputs := inbox.take():
+            engine.apply(inputs)
+    idle_to = _NOON_NS + _INTERVALS * interval_ns + core.books.grace_ns
+    if inputs := inbox.take(idle_to=idle_to):
+        engine.apply(inputs)
+    Engine(core).load(engine.save())
+    return time.monotonic() - started
+
+
+def _record(at: dict[Topic, int], topic: Topic, message: dict[str, Any]) -> _Made:
+    offset = at[topic]
+    at[topic] += 1
+    return _Made(offset, message["ts_event"] // 1_000_000, _SYMBOL.encode(), orjson.dumps(message))
+
+
+def _ticks(start_ns: int, interval_ns: int) -> Iterator[dict[str, Any]]:
+    """Yield books and trades of one interval."""
+    for n in range(8):
+        ts_event = start_ns + n * interval_ns // 8
+        depth = 100 + n * 37 % 50
+        # A mid that moves: without volatility a risk-averse order is planned as any other.
+        mid = 100.0 + start_ns // interval_ns % 7 * 0.02
+        yield {
+            "type": "book",
+            "symbol": _SYMBOL,
+            "ts_event": ts_event,
+            "bids": [[round(mid - 0.01 * (k + 1), 2), depth * (k + 1)] for k in range(_LEVELS)],
+            "asks": [[round(mid + 0.01 * (k + 1), 2), depth * (k + 2)] for k in range(_LEVELS)],
+        }
+        trade = {"type": "trade", "symbol": _SYMBOL, "ts_event": ts_event, "px": 100.01, "qty": 10, "aggressor": "buy"}
+        yield trade
+
+
+def _orders(n: int, start_ns: int, core: CoreSettings) -> Iterator[dict[str, Any]]:
+    """Yield orders that each solver of a plan is needed for: alone and together, with and without risk and caps."""
+    kinds: tuple[dict[str, Any], ...] = (
+        {},
+        {"max_interval_qty": 300, "participation_rate": 0.5},
+        {"risk_aversion": 1e-6},
+        {"lot_size": 100, "side": "sell", "risk_aversion": 1e-6, "max_interval_qty": 400},
+    )
+    yield {
+        "type": "new",
+        "cl_ord_id": f"{_SYMBOL}{n}",
+        "symbol": _SYMBOL,
+        "side": "buy",
+        "order_qty": 1_050,
+        "ts_event": start_ns + _SECOND_NS // 2,
+        "start": start_ns,
+        "end": start_ns + 20 * core.books.interval_ns,
+        **kinds[n % len(kinds)],
+    }

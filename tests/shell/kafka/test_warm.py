@@ -1,0 +1,67 @@
+"""Compiling before the group is joined: everything that a day calls, and nothing that keeps a process from leaving."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from dataclasses import replace
+
+import pytest
+from numba.core.registry import CPUDispatcher
+
+from impactd.core.settings import CoreSettings, ModelSettings
+from impactd.shell.kafka import warm
+from impactd.shell.kafka.warm import compiled, warm_up
+
+#: What Python calls, and what its arguments come from: each needs something else of the made-up day.
+_CALLED = (
+    "scan",
+    "run_rows",
+    "solve_separable",
+    "solve_risk",
+    "round_separable",
+    "round_path",
+    "place_remainder",
+    "share",
+)
+
+
+def _loaded() -> set[str]:
+    return {d.py_func.__name__ for d in gc.get_objects() if isinstance(d, CPUDispatcher) and d.signatures}
+
+
+@pytest.mark.parametrize("kind", ["linear", "quadratic", "power"])
+def test_warm_up_of_each_model_calls_every_kernel_of_a_plan(kind: str) -> None:
+    warm_up(CoreSettings(model=ModelSettings(kind=kind)))
+    assert _loaded() >= _CALLED
+
+
+def test_warm_up_applying_in_event_time_plans_all_the_same() -> None:
+    assert warm_up(CoreSettings(apply="in_event_time")) >= 0.0
+
+
+async def test_compiled_told_to_stop_returns_while_it_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop, begun = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def endless(core: CoreSettings) -> float:
+        loop.call_soon_threadsafe(begun.set)
+        time.sleep(0.5)
+        return 0.5
+
+    monkeypatch.setattr(warm, "warm_up", endless)
+    waiting = asyncio.create_task(compiled(CoreSettings(), stop))
+    await begun.wait()
+    assert not waiting.done()
+    stop.set()
+    await waiting
+
+
+async def test_compiled_of_what_fails_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(core: CoreSettings) -> float:
+        raise ValueError("no such kernel")
+
+    monkeypatch.setattr(warm, "warm_up", fails)
+    with pytest.raises(ValueError, match="no such kernel"):
+        await compiled(replace(CoreSettings(), max_symbols=7), asyncio.Event())
