@@ -303,6 +303,12 @@ def test_bad_row_is_refused_with_reason_and_original_bytes(line: bytes, reason: 
     assert decoded.batch.offset.tolist() == [0, 2]
 
 
+def test_row_with_a_column_that_nobody_reads_is_refused_where_it_is_no_utf8() -> None:
+    header = HEADER.replace("symbol", "note,symbol")
+    good, bad = (row().replace(b",FROG", b"," + note + b",FROG") for note in ("\u00fc".encode(), b"\xfc"))
+    assert reasons(both([good, bad], header)) == ["encoding"]
+
+
 def test_row_over_the_limit_is_refused_as_too_large() -> None:
     assert reasons(both([row()], limits=Limits(max_message_bytes=50))) == ["too_large"]
 

@@ -154,6 +154,11 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     (NEW | {"order_qty": "many"}, "value", "order_qty"),
     (NEW | {"order_qty": "1e-10"}, "value", "order_qty"),
     (NEW | {"order_qty": 1e19}, "value", "order_qty"),
+    (NEW | {"order_qty": "9e999999999"}, "value", "order_qty"),
+    *[
+        (NEW | {"order_qty": text}, "value", "order_qty")
+        for text in ("1_000", " 5", "+5", "\u0663", "0x10", "05", "NaN")
+    ],
     (NEW | {"ts_event": 1.5}, "type", "ts_event"),
     (NEW | {"start": 0}, "value", "start"),
     (NEW | {"end": T0 + 1}, "value", "end"),

@@ -18,6 +18,7 @@ QUANTA: Final = 1_000_000_000
 #: The largest quantity accepted: 9e9 units keep every sum of a plan inside int64.
 MAX_QUANTA: Final = 9_000_000_000 * QUANTA
 
+_MAX_UNITS: Final = Decimal(MAX_QUANTA // QUANTA)
 _NINE_PLACES: Final = Decimal(1).scaleb(-9)
 
 
@@ -57,7 +58,8 @@ def parse_qty(value: object, field: str) -> int:
         raise QuantityError(f"{field}: {value!r} is not a decimal number") from None
     if not exact.is_finite():
         raise QuantityError(f"{field}: {value!r} is not finite")
-    if abs(exact) > MAX_QUANTA // QUANTA:
+    # A comparison is exact; arithmetic, abs() too, would overflow at an exponent of a billion.
+    if not -_MAX_UNITS <= exact <= _MAX_UNITS:
         raise QuantityError(f"{field}: {value!r} is larger than {MAX_QUANTA // QUANTA} units")
     rounded = exact.quantize(_NINE_PLACES)
     if rounded != exact:

@@ -103,8 +103,9 @@ def _line(  # noqa: PLR0912, PLR0915  # a table of roles; numba has none
     for column in range(roles.shape[0]):
         role = roles[column]
         if role == SKIP:
+            # Beyond ASCII it may not even be text: that is for the reference to judge, of an unread column too.
             c = buf[i]
-            while c not in (10, 34, 44):
+            while c < 128 and c not in (10, 34, 44):
                 i += 1
                 c = buf[i]
         elif role >= LEVEL:

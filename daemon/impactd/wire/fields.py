@@ -117,6 +117,8 @@ def parse_side(value: object) -> Side:
 
 def parse_positive_qty(value: object, field: str) -> int:
     """Return a quantity above zero, in quanta."""
+    if type(value) is str and not _DECIMAL.fullmatch(value):
+        raise FieldError("value", f"{field}: {shown(value)} is not a decimal number; send one as JSON writes it")
     try:
         quanta = parse_qty(value, field)
     except QuantityError as error:
