@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from impactd.core.messages import Topic
 from impactd.shell.health import HealthLimits
 from impactd.shell.http import HttpSettings
-from impactd.shell.kafka.client import KafkaSecurity, KafkaSettings, TopicSettings
+from impactd.shell.kafka.client import KafkaSettings, TopicSettings
+from impactd.shell.kafka.security import KafkaSecurity
 from impactd.shell.operate import Operation
 from impactd.wire.codec import Limits
 

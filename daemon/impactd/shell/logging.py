@@ -5,7 +5,8 @@ UTC.  What aiokafka and others say through the standard library takes the same
 way, so that there is one stream with one form; below `debug` only their
 warnings do, since what they report as info is ours to say.
 
-Tracebacks carry no local variables: those may hold secrets.
+Tracebacks carry no local variables: those may hold secrets.  For the same
+reason aiokafka's connections never speak at `debug`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from impactd.shell.log_limit import RateLimit
 
 #: Libraries whose info is of no use to whoever runs this service.
 NOISY: Final = ("aiokafka", "asyncio", "kafka", "numba", "urllib3")
+
+#: Loggers whose debug lines hold each request's bytes, and with them the password or token of an authentication.
+TELLS_SECRETS: Final = ("aiokafka.conn",)
 
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _HANDLER: Final = "impactd"
@@ -89,6 +93,8 @@ def setup(
     root.setLevel(_LEVELS[level])
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else max(_LEVELS[level], logging.WARNING))
+    for name in TELLS_SECRETS:
+        logging.getLogger(name).setLevel(max(logging.getLogger("aiokafka").level, logging.INFO))
     return limit
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from impactd.core.messages import Topic
-from impactd.shell.kafka.client import KafkaSecurity, KafkaSettings, client_options
+from impactd.shell.kafka.client import KafkaSettings, client_options
 from impactd.shell.kafka.errors import FatalError
+from impactd.shell.kafka.security import KafkaSecurity
 from impactd.shell.kafka.status import PartitionStatus, Phase, Status
 from impactd.shell.kafka.tasks import run_together
 from impactd.shell.kafka.topics import required_acls, topics_spec

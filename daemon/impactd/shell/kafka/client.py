@@ -15,20 +15,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.abc import AbstractTokenProvider
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
-from aiokafka.helpers import create_ssl_context
 
 from impactd.core.messages import Topic
-from impactd.shell.kafka.errors import FatalError
+from impactd.shell.kafka.security import KafkaSecurity, security_options
 
 #: The longest that a fetch waits for data. A partition that is resumed waits for the fetch under way, so it is short.
 FETCH_WAIT_MS: Final = 100
@@ -41,35 +37,6 @@ BATCH_BYTES: Final = 512 * 1024
 
 #: aiokafka leaves the group when nothing is consumed for so long. What may take long here, a restore, is no reason to.
 MAX_POLL_INTERVAL_MS: Final = 24 * 3_600_000
-
-_TEXT_PROTOCOLS: Final = frozenset({"PLAINTEXT", "SASL_PLAINTEXT"})
-
-
-@dataclass(frozen=True, slots=True)
-class KafkaSecurity:
-    """How to reach the brokers. Secrets are kept out of `repr`.
-
-    Attributes
-    ----------
-    protocol : str
-        ``PLAINTEXT``, ``SSL``, ``SASL_PLAINTEXT`` or ``SASL_SSL``.
-    mechanism : str
-        ``PLAIN``, ``SCRAM-SHA-256``, ``SCRAM-SHA-512`` or ``OAUTHBEARER``; used with a SASL protocol only.
-    oauth_token_file : str or None
-        File that holds the current bearer token; read again whenever a connection authenticates, so
-        that whatever renews the token only has to replace the file.
-    """
-
-    protocol: str = "PLAINTEXT"
-    mechanism: str = "PLAIN"
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    oauth_token_file: str | None = None
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
-    key_password: str | None = field(default=None, repr=False)
-    check_hostname: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,17 +161,6 @@ class KafkaSettings:
         return f"{self.environment}.{self.group}.{partition}"
 
 
-class _TokenFile(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ships no types
-    """Reads the bearer token anew for each connection."""
-
-    def __init__(self, path: str) -> None:
-        self._path = Path(path)
-
-    async def token(self) -> str:
-        """Return the token that the file holds now."""
-        return (await asyncio.to_thread(self._path.read_text, "utf-8")).strip()
-
-
 def client_options(settings: KafkaSettings) -> dict[str, Any]:
     """Return what every aiokafka client of this process is given: addresses and security.
 
@@ -213,39 +169,12 @@ def client_options(settings: KafkaSettings) -> dict[str, Any]:
     FatalError
         If a certificate or key cannot be read.
     """
-    security = settings.security
-    options: dict[str, Any] = {
+    return {
         "bootstrap_servers": settings.bootstrap,
         "client_id": settings.client_id,
-        "security_protocol": security.protocol,
         "request_timeout_ms": settings.request_timeout_ms,
+        **security_options(settings.security),
     }
-    if security.protocol not in _TEXT_PROTOCOLS:
-        options["ssl_context"] = _ssl_context(security)
-    if security.protocol.startswith("SASL_"):
-        options["sasl_mechanism"] = security.mechanism
-        if security.mechanism == "OAUTHBEARER":
-            if security.oauth_token_file is None:
-                raise FatalError("security.oauth_token_file: OAUTHBEARER needs the file that holds the token")
-            options["sasl_oauth_token_provider"] = _TokenFile(security.oauth_token_file)
-        else:
-            options["sasl_plain_username"] = security.username
-            options["sasl_plain_password"] = security.password
-    return options
-
-
-def _ssl_context(security: KafkaSecurity) -> ssl.SSLContext:
-    try:
-        context: ssl.SSLContext = create_ssl_context(
-            cafile=security.ca_file,
-            certfile=security.cert_file,
-            keyfile=security.key_file,
-            password=security.key_password,
-        )
-    except (OSError, ValueError) as error:
-        raise FatalError(f"security: the TLS files cannot be used: {error}") from error
-    context.check_hostname = security.check_hostname
-    return context
 
 
 def _consumer(settings: KafkaSettings, **options: Any) -> AIOKafkaConsumer:

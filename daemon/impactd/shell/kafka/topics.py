@@ -20,6 +20,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from impactd.core.messages import INPUT_TOPICS, Topic
 from impactd.shell.kafka.client import KafkaSettings, client_options
 from impactd.shell.kafka.errors import FatalError
+from impactd.shell.kafka.security import CONNECT_ERRORS, why_unreachable
 
 #: Topics whose partition number is the unit of ownership: inputs, and what is written per owner.
 OWNED_TOPICS: Final = (*INPUT_TOPICS, Topic.STATE, Topic.JOURNAL)
@@ -124,17 +125,22 @@ async def admin_client(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminCl
     Raises
     ------
     FatalError
-        If no broker answers.
+        If no broker answers, none will have us, or one fails us later; the text says which, and the remedy.
     """
-    admin = AIOKafkaAdminClient(**client_options(settings))
+    options = client_options(settings)
+    within_s = settings.request_timeout_ms / 1000
+    admin = AIOKafkaAdminClient(**options)
     try:
-        async with asyncio.timeout(settings.request_timeout_ms / 1000):
+        async with asyncio.timeout(within_s):
             await admin.start()
-    except (KafkaError, OSError, TimeoutError) as error:
+    except CONNECT_ERRORS as error:
         await admin.close()
-        raise FatalError(f"no broker answers at {settings.bootstrap}: start one, or mend kafka.bootstrap") from error
+        raise FatalError(await why_unreachable(settings.bootstrap, options, within_s, error)) from error
     try:
         yield admin
+    except KafkaError as error:
+        # A bearer token is refused only here: aiokafka takes the connection as made once the token is sent.
+        raise FatalError(await why_unreachable(settings.bootstrap, options, within_s, error)) from error
     finally:
         await admin.close()
 
