@@ -15,7 +15,7 @@ from impactd.shell.kafka import warm
 from impactd.shell.kafka.warm import compiled, warm_up
 
 #: What Python calls, and what its arguments come from: each needs something else of the made-up day.
-_CALLED = (
+_CALLED = {
     "scan",
     "run_rows",
     "solve_separable",
@@ -24,7 +24,7 @@ _CALLED = (
     "round_path",
     "place_remainder",
     "share",
-)
+}
 
 
 def _loaded() -> set[str]:

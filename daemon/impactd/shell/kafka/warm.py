@@ -75,8 +75,9 @@ async def compiled(core: CoreSettings, stop: asyncio.Event) -> None:
     # A pool's thread would be waited for when the process ends, for as long as it compiles.
     threading.Thread(target=work, name="impactd-compile", daemon=True).start()
     stopped = asyncio.create_task(stop.wait())
+    waited: list[asyncio.Future[Any]] = [done, stopped]
     try:
-        await asyncio.wait([done, stopped], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
     finally:
         stopped.cancel()
     if done.done():
