@@ -204,5 +204,5 @@ def test_state_of_a_day_has_the_keys_of_what_is_there() -> None:
     lab = Lab()
     lab.run(minutes(2))
     lab.send(new(), fill(T0, "E1", 10), fill(T0, "E2", 10, "B"), halt(T0, "ARL"))
-    assert sorted(lab.state) == ["execs/A/0", "held/0", "market/FROG", "meta", "order/A", "tape/FROG"]
+    assert sorted(lab.state) == ["execs/A/0", "held/0", "market/FROG", "meta", "order/A", "settings", "tape/FROG"]
     assert orjson.loads(lab.state["meta"])["halts"] == {"ARL": "test"}

@@ -20,11 +20,14 @@ class Commit:
         Changed state keys; None is a tombstone.
     journal : mapping
         The journal record, ready for JSON.
+    snapshot : tuple of mapping
+        Further journal records that hold the whole state after this commit, now and then.
     """
 
     outputs: tuple[Output, ...]
     state: Mapping[str, bytes | None]
     journal: Mapping[str, object]
+    snapshot: tuple[Mapping[str, object], ...] = ()
 
 
 def inputs_record(inputs: Inputs) -> dict[str, object]:

@@ -22,7 +22,6 @@ state topic: memory counts only after its commit.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final, cast
@@ -34,15 +33,18 @@ from impactd.__about__ import __version__
 from impactd.core.commit import Commit, inputs_record
 from impactd.core.desk import Desk
 from impactd.core.events import SIDES, Received, Side
+from impactd.core.feed_alerts import FeedAlerts
 from impactd.core.forecast import BookCurve
+from impactd.core.identity import Identity, Opened
 from impactd.core.inbox import Inputs
 from impactd.core.market import SymbolMarket
 from impactd.core.messages import INPUT_TOPICS, Alert, DeadLetter, Estimate, Model, Output, Plan, Topic
 from impactd.core.probe import Probe, unwatched
 from impactd.core.profile import Profile
-from impactd.core.saved import SCHEMA_VERSION, check_state, settings_hash
+from impactd.core.saved import META, SETTINGS
 from impactd.core.session import Session
 from impactd.core.settings import CoreSettings
+from impactd.core.snapshot import is_due, snapshot_records
 from impactd.core.tape import Tape
 from impactd.core.ticks import Refused, TickBatch
 
@@ -52,7 +54,6 @@ Message = Estimate | Model | Plan | Alert | DeadLetter
 
 _TAPE: Final = "tape/"
 _MARKET: Final = "market/"
-_META: Final = "meta"
 
 
 class Engine:
@@ -70,6 +71,9 @@ class Engine:
         of the settings; the generic prior by default.
     probe : Probe, optional
         Times refits and solves.
+    snapshot_ns : int, optional
+        A commit that carries event time past a multiple of this holds the
+        whole state in its journal; 0 for never.
     """
 
     def __init__(
@@ -81,17 +85,20 @@ class Engine:
         release: str = __version__,
         profile: Profile | None = None,
         probe: Probe = unwatched,
+        snapshot_ns: int = 0,
     ) -> None:
         self.settings = settings
         self.partition = partition
         self.partitions = partitions
-        self.release = release
         self.positions: dict[Topic, int] = dict.fromkeys(INPUT_TOPICS, 0)
         self.clocks: dict[Topic, int] = dict.fromkeys(INPUT_TOPICS, 0)
         self.commit_seq = 0
         #: Totals since this engine was made, for metrics and summaries.
         self.counters: Counter[str] = Counter()
-        self._hash = settings_hash(settings, profile)
+        self._identity = Identity(settings, partition, partitions, release, profile)
+        self._snapshot_ns = snapshot_ns
+        #: The state that was loaded, until it is handed over.
+        self._opened: Opened | None = None
         self._in_event_time = settings.apply == "in_event_time"
         self._interval = settings.books.interval_ns
         self._session = Session(settings.session)
@@ -105,8 +112,7 @@ class Engine:
         #: Returns how many orders are active, and how many of them are halted.
         self.order_counts = self._desk.active
         self._probe = probe
-        #: Rows dropped for want of room that have been alerted, and until when another alert waits, ns.
-        self._dropped = (0, 0)
+        self._alerts = FeedAlerts(self._say, self._interval, settings.max_symbols)
         #: Event time reached: the largest tick key or idle move so far, ns.
         self._time = 0
         self._outputs: list[Output] = []
@@ -117,12 +123,25 @@ class Engine:
     def genesis(self, positions: Mapping[Topic, int]) -> Commit:
         """Return the first commit of an empty state: explicit positions, and the settings in full."""
         self.positions = {topic: positions.get(topic, 0) for topic in INPUT_TOPICS}
-        journal = self._journal("genesis") | {
+        journal = self._identity.record("genesis", self.commit_seq) | {
             "positions": {str(topic): self.positions[topic] for topic in INPUT_TOPICS},
-            "partitions": self.partitions,
-            "settings": dataclasses.asdict(self.settings),
+            **self._identity.terms,
         }
-        return Commit((), {_META: self._meta()}, journal)
+        return Commit((), {META: self._meta(), SETTINGS: self._identity.saved_settings()}, journal)
+
+    def handover(self) -> Commit | None:
+        """Return the commit that a loaded state goes on with where settings, release or schema changed; else None."""
+        opened, self._opened = self._opened, None
+        if opened is None or opened.previous is None:
+            return None
+        self.commit_seq += 1
+        journal = self._identity.record("settings", self.commit_seq) | {"previous": opened.previous}
+        state = {**opened.rewritten, META: self._meta(), SETTINGS: self._identity.saved_settings()}
+        return Commit((), state, journal | self._identity.terms, self.snapshot())
+
+    def snapshot(self) -> tuple[Mapping[str, object], ...]:
+        """Return the journal records that hold the whole state as it is now."""
+        return snapshot_records(self._identity.record("snapshot", self.commit_seq), self._identity.terms, self.save())
 
     def apply(self, inputs: Inputs) -> Commit:
         """Apply what one commit takes in and return what it publishes.
@@ -143,7 +162,7 @@ class Engine:
                 raise ValueError(f"{topic}: the inputs begin at {start}, the state at {self.positions[topic]}")
         self.positions |= {topic: to for topic, (_, to) in inputs.spans.items()}
         self.commit_seq += 1
-        row = 0
+        row, before_ns = 0, self._time
         for pending in inputs.events:
             if pending.topic is Topic.TICKS:
                 before = int(np.searchsorted(inputs.ticks.offset, pending.offset))
@@ -160,18 +179,10 @@ class Engine:
         if inputs.idle_to is not None:
             self._idle(inputs.idle_to)
         self.counters["ticks"] += len(inputs.ticks)
-        journal = self._journal("commit") | inputs_record(inputs)
+        journal = self._identity.record("commit", self.commit_seq) | inputs_record(inputs)
         outputs, self._outputs = tuple(self._outputs), []
-        return Commit(outputs, self._changes(), journal)
-
-    def _journal(self, kind: str) -> dict[str, object]:
-        return {
-            "type": kind,
-            "partition": self.partition,
-            "commit_seq": self.commit_seq,
-            "config": self._hash,
-            "release": self.release,
-        }
+        due = is_due(self._snapshot_ns, before_ns, self._time)
+        return Commit(outputs, self._changes(), journal, self.snapshot() if due else ())
 
     # --- inputs -----------------------------------------------------------
 
@@ -226,7 +237,7 @@ class Engine:
         for symbol in symbols:
             if self._tape.minute(symbol) == earliest:
                 self._close(symbol, earliest, time)
-        self._warn_dropped(earliest + self._interval)
+        self._alerts.dropped(self._tape.unknown_rows, earliest + self._interval)
         self._desk.expire_held(time)
 
     def _close(self, symbol: str, minute: int, time: int) -> None:
@@ -254,28 +265,11 @@ class Engine:
             for model in models:
                 self.counters["refits"] += 1
                 self._say(Topic.MODELS, symbol, model)
-            self._warn_bad_books(symbol, stats.rejected, stats.n_books, end)
+            self._alerts.bad_books(symbol, stats.rejected, stats.n_books, end)
         if not idle or not self._tape.sizes(symbol):
             # Without books there is no depth to choose by: a grid that is there stays.
             self._tape.regrid(symbol, stats, self._desk.asks(symbol), self._desk.lot(symbol))
         self._desk.roll(symbol, end, self._tape.last_ts(symbol), stats.volume_continuous or 0.0)
-
-    def _warn_dropped(self, now: int) -> None:
-        """Alert, at most once a minute, that rows were dropped because there are too many symbols."""
-        dropped, until = self._tape.unknown_rows, self._dropped[1]
-        if dropped > self._dropped[0] and now >= until:
-            text = (
-                f"{dropped - self._dropped[0]} rows were dropped: this partition has "
-                f"{self.settings.max_symbols} symbols already, as many as max_symbols allows"
-            )
-            self._dropped = (dropped, now + self._interval)
-            self._say(Topic.ALERTS, None, Alert("max_symbols", None, None, now, text))
-
-    def _warn_bad_books(self, symbol: str, rejected: Mapping[str, int], n_books: int, now: int) -> None:
-        crossed = rejected.get("crossed", 0)
-        if crossed and not n_books:
-            text = f"all books of the minute were refused, {crossed} of them crossed"
-            self._say(Topic.ALERTS, symbol, Alert("crossed_feed", symbol, None, now, text))
 
     def idle_target(self, elapsed_ns: int, now_ns: int) -> int | None:
         """Return the watermark that an idle partition may move to, or None if that closes no minute.
@@ -337,23 +331,19 @@ class Engine:
     def _meta(self) -> bytes:
         return orjson.dumps(
             {
-                "schema": SCHEMA_VERSION,
-                "config": self._hash,
-                "release": self.release,
-                "partition": self.partition,
-                "partitions": self.partitions,
+                **self._identity.meta(),
                 "commit_seq": self.commit_seq,
                 "positions": {str(topic): at for topic, at in self.positions.items()},
                 "clocks": {str(topic): at for topic, at in self.clocks.items()},
                 "time": self._time,
                 "tape": self._tape.save_clock().hex(),
                 "halts": self._desk.halts,
-                "dropped": self._dropped,
+                "dropped": self._alerts.told,
             }
         )
 
     def _changes(self) -> dict[str, bytes | None]:
-        changes: dict[str, bytes | None] = {_META: self._meta()}
+        changes: dict[str, bytes | None] = {META: self._meta()}
         for symbol in sorted(self._tape.dirty):
             changes[_TAPE + symbol] = self._tape.save(symbol)
         self._tape.clear_dirty()
@@ -364,15 +354,25 @@ class Engine:
 
     def save(self) -> dict[str, bytes]:
         """Return the whole state by key."""
-        items = {_META: self._meta()}
+        items = {META: self._meta(), SETTINGS: self._identity.saved_settings()}
         for symbol in self._tape.symbols:
             items[_TAPE + symbol] = self._tape.save(symbol)
         for symbol, market in sorted(self._markets.items()):
             items[_MARKET + symbol] = orjson.dumps(market.save())
         return items | self._desk.save()
 
-    def load(self, items: Mapping[str, bytes]) -> None:
+    def load(self, items: Mapping[str, bytes], *, accept_settings: bool = False) -> None:
         """Continue from a saved state; the engine must be new.
+
+        Where settings, release or schema have changed, `handover` is the next
+        commit.
+
+        Parameters
+        ----------
+        items : mapping of str to bytes
+            The state by key.
+        accept_settings : bool, optional
+            Continue a state of other settings, if these can.
 
         Raises
         ------
@@ -380,15 +380,15 @@ class Engine:
             If the state has another schema, other settings or another number
             of partitions; the message names the remedy.
         """
-        meta: dict[str, Any] = orjson.loads(items.get(_META, b"null"))
-        check_state(meta, self._hash, self.partition, self.partitions, self.release)
+        opened = self._opened = self._identity.open(items, accept_settings=accept_settings)
+        items, meta = opened.items, opened.meta
         self.commit_seq = meta["commit_seq"]
         self.positions = {topic: meta["positions"][topic] for topic in INPUT_TOPICS}
         self.clocks = {topic: meta["clocks"][topic] for topic in INPUT_TOPICS}
         self._time = meta["time"]
         self._tape.load_clock(bytes.fromhex(meta["tape"]))
         self._desk.halts.update(meta["halts"])
-        self._dropped = (meta["dropped"][0], meta["dropped"][1])
+        self._alerts.told = (meta["dropped"][0], meta["dropped"][1])
         for key in sorted(items):
             if key.startswith(_TAPE):
                 self._tape.load(key.removeprefix(_TAPE), items[key])

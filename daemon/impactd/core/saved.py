@@ -2,9 +2,10 @@
 
 Rules:
 
-- one key a thing that changes by itself: ``meta``, ``tape/SYMBOL``,
-  ``market/SYMBOL``, ``order/ID``, ``execs/ID/N``, ``held/N``; so that a
-  commit writes only what it changed and no value grows without bound;
+- one key a thing that changes by itself: ``meta``, ``settings``,
+  ``tape/SYMBOL``, ``market/SYMBOL``, ``order/ID``, ``execs/ID/N``,
+  ``held/N``; so that a commit writes only what it changed and no value grows
+  without bound;
 - floats are written by their shortest exact decimal and read back bit for
   bit; arrays are written as their bytes;
 - positions are part of ``meta``, so that state and position cannot disagree.
@@ -30,7 +31,11 @@ from impactd.core.profile import Profile
 from impactd.core.settings import BookSettings, CoreSettings, ModelSettings, PlanSettings, SessionRule
 
 #: Version of everything in this module; a state of another version is migrated or refused.
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+
+#: The key of what the state says of itself, and that of the settings that it was made under.
+META: Final = "meta"
+SETTINGS: Final = "settings"
 
 EXECUTIONS_A_KEY: Final = 500
 
@@ -57,48 +62,6 @@ def settings_hash(settings: CoreSettings, profile: Profile | None = None) -> str
     if profile is not None:
         text += orjson.dumps(profile.save(), option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(text).hexdigest()[:16]
-
-
-def check_state(meta: Mapping[str, Any] | None, config: str, partition: int, partitions: int, release: str) -> None:
-    """Refuse a state that cannot be continued here.
-
-    Parameters
-    ----------
-    meta : mapping or None
-        What stands under ``meta``; None where the state has no such key.
-    config : str
-        `settings_hash` of the settings at hand.
-    partition, partitions : int
-        Which partition number this is, of how many.
-    release : str
-        Name of this release.
-
-    Raises
-    ------
-    StateMismatchError
-        If the state has another schema, partition number, number of
-        partitions or settings; the message names the remedy.
-    """
-    if meta is None:
-        raise StateMismatchError(
-            "the state has keys but no meta: it is not a whole state of impactd; check the state topic's name and its "
-            "cleanup.policy (compact), or begin again in a new environment"
-        )
-    if meta["schema"] != SCHEMA_VERSION:
-        raise StateMismatchError(
-            f"the state has schema {meta['schema']}, this release ({release}) reads {SCHEMA_VERSION}: "
-            f"run the release that wrote it ({meta['release']}), or begin again in a new environment"
-        )
-    if (meta["partition"], meta["partitions"]) != (partition, partitions):
-        raise StateMismatchError(
-            f"the state is that of partition {meta['partition']} of {meta['partitions']}, this is {partition} of "
-            f"{partitions}: symbols have moved between partitions; begin again in a new environment with the new number"
-        )
-    if meta["config"] != config:
-        raise StateMismatchError(
-            f"the state was made under settings {meta['config']}, these are {config}: go back to those, or begin "
-            f"again in a new environment (kafka.environment)"
-        )
 
 
 def dump_order(order: Order) -> bytes:
@@ -179,7 +142,7 @@ def _event(name: str, fields: dict[str, Any]) -> Any:
 
 
 def settings_from(fields: Mapping[str, Any]) -> CoreSettings:
-    """Return the settings that a journal's genesis record holds in full.
+    """Return the settings that a journal record holds in full.
 
     Raises
     ------
