@@ -223,7 +223,7 @@ def check_plan(plan: Plan, versions: dict[str, int]) -> None:
         assert plan.plan_version == 0
     else:
         # An id may come again once its ended order is forgotten.
-        before = 0 if plan.reason == "new" else versions[plan.cl_ord_id]
+        before = 0 if plan.reason == "new" else versions.get(plan.cl_ord_id, 0)
         assert plan.plan_version == before + 1
         versions[plan.cl_ord_id] = plan.plan_version
     assert len(plan.start) == len(plan.qty) == len(plan.cap)

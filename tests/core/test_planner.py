@@ -222,6 +222,12 @@ def test_odd_remainder_stands_in_one_interval() -> None:
     assert sorted(qty % (100 * QUANTA) for qty in lab.last().qty)[-2:] == [0, 50 * QUANTA]
 
 
+@pytest.mark.parametrize("risk_aversion", [0.0, 1e-9, 1e-3])
+def test_largest_order_in_the_smallest_lots_sums_exactly(risk_aversion: float) -> None:
+    lab = with_order(qty=9e9, lot_size=1, risk_aversion=risk_aversion)
+    assert (sum(lab.last().qty), lab.last().shortfall_qty) == (9_000_000_000 * QUANTA, 0)
+
+
 # --- replanning -------------------------------------------------------------------
 
 

@@ -80,7 +80,8 @@ class PlanSettings:
 
     child_slices: int = 1
     replan_threshold_bps: float = 0.0
-    #: "scheduled": each interval's quantity counts as filled at its end; "reported": only fills do.
+    #: "scheduled": each interval's quantity counts as filled at its end, less what was reported for it;
+    #: "reported": only fills count.
     fills: str = "reported"
     solvers: tuple[str, ...] = ("exact", "clarabel", "slsqp")
     max_orders: int = 10_000

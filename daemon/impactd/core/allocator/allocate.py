@@ -122,7 +122,8 @@ def allocate(
         return failure
     lots, rest = divmod(qty_quanta, lot_quanta)
     cap_lots = np.minimum(caps // lot_quanta, lots)
-    room = int(np.sum(cap_lots)) if float(np.sum(cap_lots, dtype=np.float64)) < 2.0**62 else lots
+    # Small lots without caps: their sum may leave int64.
+    room = int(np.sum(cap_lots)) if float(np.sum(cap_lots, dtype=np.float64)) < 2.0**62 else sum(cap_lots.tolist())
     placed = min(lots, room)
     count = np.zeros(len(problem), dtype=np.int64)
     solution = _relaxed(problem, placed, lot_quanta, cap_lots, lots, solvers, tolerance)
