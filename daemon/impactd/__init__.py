@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from impactd.research.errors import ModelFittingError, OptimizationError, ValidationError
     from impactd.research.impact_model import ImpactModel
     from impactd.research.options import ModelConfig, OptimizerConfig, SolverType
+    from impactd.research.trade_allocator import TradeAllocator
 
 __all__ = [
     "ImpactModel",
@@ -24,6 +25,7 @@ __all__ = [
     "OptimizationError",
     "OptimizerConfig",
     "SolverType",
+    "TradeAllocator",
     "ValidationError",
     "__version__",
     "convert_live_data_to_system_format",
@@ -38,6 +40,7 @@ _MODULES: Final = {
     "OptimizationError": "errors",
     "OptimizerConfig": "options",
     "SolverType": "options",
+    "TradeAllocator": "trade_allocator",
     "ValidationError": "errors",
     "convert_live_data_to_system_format": "books_io",
     "read_books": "books_io",

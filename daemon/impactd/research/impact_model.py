@@ -18,61 +18,30 @@ Two scores, which answer two questions:
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from impactd.core.grid import DEPTH_SHARE, whole_lot
 from impactd.core.settings import BookSettings
 from impactd.core.slippage import walk_curves
-from impactd.core.ticks import Float, Int
+from impactd.core.ticks import Float
 from impactd.research.errors import MALFORMED, TOO_LITTLE_DATA, ModelFittingError, ValidationError
 from impactd.research.fitted import KINDS, FittedModel, fit_history
-from impactd.research.frames import COLUMNS, ROW_BYTES, Books, iter_books, long_form, numbers, require_columns
+from impactd.research.frames import COLUMNS, ROW_BYTES, Books, long_form, require_columns
 from impactd.research.generator import GeneratorSpec, regular_snapshots
 from impactd.research.minutes import closed_minutes
 from impactd.research.options import ModelConfig, check_count
 from impactd.research.progress import progress
+from impactd.research.slippage_table import Parts, Walked, checked_sizes, default_sizes, joined
 
 logger = logging.getLogger("impactd.research")
 
 #: Bytes of a row of `ImpactModel.estimate_slippage`'s result.
 _RESULT_ROW_BYTES: Final = 80
-
-_SIDES: Final = np.array(["buy", "sell"], dtype=object)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Walked:
-    """Slippage of consecutive times; arrays of shape (n, 2, n_sizes)."""
-
-    time: pd.Index[Any]
-    sizes: Float
-    slippage: Float
-    coverage: Float
-    lower_bound: Float
-    half_spread: Float
-    mid: Float
-
-    def table(self) -> pd.DataFrame:
-        n, n_sizes = len(self.time), len(self.sizes)
-        rows = 2 * n_sizes
-        return pd.DataFrame(
-            {
-                "time": self.time.repeat(rows),
-                "side": np.tile(np.repeat(_SIDES, n_sizes), n),
-                "size": np.tile(self.sizes, 2 * n),
-                "slippage": self.slippage.ravel(),
-                "coverage": self.coverage.ravel(),
-                "lower_bound": self.lower_bound.ravel(),
-                "half_spread": np.repeat(self.half_spread, rows),
-                "mid": np.repeat(self.mid, rows),
-            }
-        )
 
 
 class ImpactModel:
@@ -230,7 +199,7 @@ class ImpactModel:
         table = require_columns(orderbook_data, COLUMNS, "orderbook_data")
         if "symbol" in table.columns and table["symbol"].nunique() > 1:
             raise ValidationError(MALFORMED, "symbol: the table holds several", "give one symbol's rows")
-        sizes = None if trade_sizes is None else _checked_sizes(trade_sizes)
+        sizes = None if trade_sizes is None else checked_sizes(trade_sizes)
         rejected: dict[str, int] = {}
         parts = self._parts(table, rejected)
         if interval is not None:
@@ -249,17 +218,17 @@ class ImpactModel:
         result.attrs["rejected"] = dict(rejected)
         return result
 
-    def _parts(self, table: pd.DataFrame, rejected: dict[str, int]) -> list[Books] | _Parts:
+    def _parts(self, table: pd.DataFrame, rejected: dict[str, int]) -> list[Books] | Parts:
         """Return the table's books, at once where they fit into half of the limit."""
-        parts = _Parts(table, self.config.memory_limit_bytes // 4, rejected, shown=self.config.progress_logging)
+        parts = Parts(table, self.config.memory_limit_bytes // 4, rejected, shown=self.config.progress_logging)
         return list(parts) if len(table) * ROW_BYTES <= self.config.memory_limit_bytes // 4 else parts
 
-    def _by_snapshot(self, parts: list[Books] | _Parts, sizes: Float | None) -> pd.DataFrame | None:
+    def _by_snapshot(self, parts: list[Books] | Parts, sizes: Float | None) -> pd.DataFrame | None:
         if sizes is None:
-            sizes = _sizes_of(parts)
+            sizes = default_sizes(parts)
             if sizes is None:
                 return None
-        walked: list[_Walked] = []
+        walked: list[Walked] = []
         n_rows = 0
         for books in parts:
             n_rows += len(books) * 2 * len(sizes)
@@ -271,7 +240,7 @@ class ImpactModel:
             curves = walk_curves(books.bid_px, books.bid_sz, books.ask_px, books.ask_sz, sizes)
             coverage = curves.full.astype(np.float64)
             walked.append(
-                _Walked(books.time, sizes, curves.g, coverage, curves.lower_bound, curves.half_spread, curves.mid)
+                Walked(books.time, sizes, curves.g, coverage, curves.lower_bound, curves.half_spread, curves.mid)
             )
         tables = [part.table() for part in walked if len(part.time)]
         return pd.concat(tables, ignore_index=True) if len(tables) > 1 else next(iter(tables), None)
@@ -295,7 +264,7 @@ class ImpactModel:
         if not minutes:
             return None
         tables = [
-            _Walked(
+            Walked(
                 pd.DatetimeIndex(pd.to_datetime([stats.minute], utc=True)),
                 stats.sizes,
                 stats.slippage[None],
@@ -306,7 +275,7 @@ class ImpactModel:
             )
             for stats in minutes
         ]
-        return _joined(tables)
+        return joined(tables)
 
     def _check_memory(self, n_bytes: int, what: str, remedy: str) -> None:
         if n_bytes > self.config.memory_limit_bytes:
@@ -384,58 +353,3 @@ class ImpactModel:
                 MALFORMED, "trade_sizes: holds negative or missing values", "give shares of 0 or more"
             )
         return self.fitted.mean_impact(sizes, side)
-
-
-class _Parts:
-    """A table's books, read anew in parts each time they are asked for."""
-
-    def __init__(self, table: pd.DataFrame, limit_bytes: int, rejected: dict[str, int], *, shown: bool) -> None:
-        self._table, self._limit, self._rejected, self._shown = table, limit_bytes, rejected, shown
-
-    def __iter__(self) -> Iterator[Books]:
-        self._rejected.clear()
-        with progress("walking books", len(self._table), shown=self._shown) as step:
-            for books in iter_books(self._table, self._limit):
-                for reason, count in books.rejected.items():
-                    self._rejected[reason] = self._rejected.get(reason, 0) + count
-                yield books
-                step(len(books) * 2 * books.bid_px.shape[1])
-
-
-def _checked_sizes(trade_sizes: Iterable[float]) -> Float:
-    sizes = np.unique(numbers(pd.Series(list(trade_sizes)), "trade_sizes"))
-    if not len(sizes) or not (np.isfinite(sizes).all() and (sizes > 0.0).all()):
-        raise ValidationError(MALFORMED, "trade_sizes: needs positive, finite sizes", "give shares, or leave it out")
-    return sizes
-
-
-def _sizes_of(parts: Iterable[Books]) -> Float | None:
-    """Return sixteen equal steps up to `DEPTH_SHARE` of the mean visible depth, in whole shares where all sizes are."""
-    total, count, whole = 0.0, 0, True
-    for books in parts:
-        depths = books.depths()
-        total += float(depths.sum())
-        count += len(depths)
-        whole = whole and whole_lot(books.bid_sz, books.ask_sz) is not None
-    if not count:
-        return None
-    n_sizes = BookSettings().n_sizes
-    sizes = np.arange(1, n_sizes + 1, dtype=np.float64) * (DEPTH_SHARE * total / count / n_sizes)
-    return np.unique(np.maximum(np.round(sizes), 1.0)) if whole else sizes
-
-
-def _joined(parts: list[_Walked]) -> pd.DataFrame:
-    """Return many small parts, each with sizes of its own, as one table."""
-    rows: Int = np.array([2 * len(part.sizes) for part in parts], np.int64)
-    return pd.DataFrame(
-        {
-            "time": parts[0].time.append([part.time for part in parts[1:]]).repeat(rows),
-            "side": np.concatenate([np.repeat(_SIDES, len(part.sizes)) for part in parts]),
-            "size": np.concatenate([np.tile(part.sizes, 2) for part in parts]),
-            "slippage": np.concatenate([part.slippage.ravel() for part in parts]),
-            "coverage": np.concatenate([part.coverage.ravel() for part in parts]),
-            "lower_bound": np.concatenate([part.lower_bound.ravel() for part in parts]),
-            "half_spread": np.repeat(np.concatenate([part.half_spread for part in parts]), rows),
-            "mid": np.repeat(np.concatenate([part.mid for part in parts]), rows),
-        }
-    )

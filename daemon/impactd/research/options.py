@@ -26,17 +26,20 @@ class SolverType(Enum):
     AUTO = "auto"
 
 
-def _check_number(name: str, value: object, low: float, *, above: bool = False) -> None:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or (isinstance(value, int | float) and (value <= low if above else value < low)):
+def check_number(name: str, value: object, low: float, *, above: bool = False) -> None:
+    """Raise a ValidationError unless `value` is a finite number of at least (`above`: more than) `low`."""
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    number = float(value) if is_number else math.nan  # type: ignore[arg-type]  # it was looked at
+    if not math.isfinite(number) or (number <= low if above else number < low):
         least = f"above {low:g}" if above else f"of at least {low:g}"
         raise ValidationError(MALFORMED, f"{name}: {value!r} cannot be used", f"give a finite number {least}")
 
 
 def check_count(name: str, value: object, low: int, high: int | None = None) -> None:
     """Raise a ValidationError unless `value` is a whole number in its range."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or not low <= int(str(value)) <= (high or math.inf):
+    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    number = int(value) if is_whole else low - 1  # type: ignore[call-overload]  # it was looked at
+    if number < low or (high is not None and number > high):
         most = "" if high is None else f", at most {high:,}"
         raise ValidationError(
             MALFORMED, f"{name}: {value!r} cannot be used", f"give a whole number of at least {low:,}{most}"
@@ -88,11 +91,11 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         # The generator's ticks are hundredths, and it needs room below the mid for its levels.
-        _check_number("base_price", self.base_price, 2.0)
-        _check_number("volatility_factor", self.volatility_factor, 0.0)
+        check_number("base_price", self.base_price, 2.0)
+        check_number("volatility_factor", self.volatility_factor, 0.0)
         if self.volatility_factor > 1.0:
             raise ValidationError(MALFORMED, f"volatility_factor: {self.volatility_factor!r} is above 1", "give 0 to 1")
-        _check_number("memory_limit_mb", self.memory_limit_mb, 0.0, above=True)
+        check_number("memory_limit_mb", self.memory_limit_mb, 0.0, above=True)
         _check_flag("progress_logging", self.progress_logging)
         check_count("seed", self.seed, 0)
         if self.intercept is not None:
@@ -140,8 +143,8 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         solver_type(self.default_solver, "default_solver")
         check_count("max_iterations", self.max_iterations, 1)
-        _check_number("tolerance", self.tolerance, 0.0, above=True)
-        _check_number("timeout_seconds", self.timeout_seconds, 0.0, above=True)
+        check_number("tolerance", self.tolerance, 0.0, above=True)
+        check_number("timeout_seconds", self.timeout_seconds, 0.0, above=True)
         _check_flag("fallback", self.fallback)
 
 

@@ -1,4 +1,4 @@
-r"""Clarabel, OSQP and SCS through CVXPY: independent solvers of the same problem.
+r"""Clarabel, OSQP, SCS and ECOS through CVXPY: independent solvers of the same problem.
 
 The problem is put in parts of the quantity, u = x / R, and in units of a
 typical cost, so that tolerances mean the same for a coin and for a million
@@ -15,7 +15,8 @@ with v and w bounded by power cones, :math:`v_t \ge u_t^3`,
 :math:`w_t \ge u_t^{1+\delta}`: exact exponents, where `cp.power` would round
 them to fractions.
 
-OSQP takes quadratic programs only; it answers other kinds with a failure.
+OSQP takes quadratic programs only and ECOS no power cones; they answer other
+kinds with a failure.  ECOS is no dependency: it serves where it is installed.
 """
 
 from __future__ import annotations
@@ -38,7 +39,13 @@ _OPTIONS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     ),
     "osqp": ({"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iter": 200_000, "polishing": True, "adaptive_rho": True},),
     "scs": ({"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 200_000},),
+    "ecos": ({"abstol": 1e-10, "reltol": 1e-10, "feastol": 1e-10, "max_iters": 200},),
 }
+
+#: What each solver calls its limit on iterations.
+_LIMITS: Final = ("max_iter", "max_iters")
+
+_LINEAR_ONLY: Final = ("osqp", "ecos")
 
 #: Compiled problems kept; the oldest is dropped.
 _KEPT: Final = 32
@@ -60,10 +67,13 @@ class CvxpySolver:
     Attributes
     ----------
     name : str
-        ``clarabel``, ``osqp`` or ``scs``.
+        ``clarabel``, ``osqp``, ``scs`` or ``ecos``.
+    effort : float
+        Multiple of the usual limit on iterations.
     """
 
     name: str
+    effort: float = 1.0
     _compiled: dict[tuple[object, ...], _Compiled] = field(default_factory=dict)
 
     def solve(self, problem: Problem, qty: float) -> Solution | SolveFailure:
@@ -75,13 +85,17 @@ class CvxpySolver:
         if found is not None:
             return found
         cubic, power = bool(np.any(problem.a > 0)), bool(np.any(problem.e > 0))
-        if self.name == "osqp" and (cubic or power):
+        if self.name in _LINEAR_ONLY and (cubic or power):
             text = "takes linear impact only; use clarabel or scs for quadratic and power models"
             return SolveFailure(self.name, Failure.UNSUPPORTED, text)
         try:
             import cvxpy as cp  # noqa: PLC0415  # optional, and half a second to import
         except ImportError:
             text = "cvxpy is not installed; install impactd[solvers]"
+            return SolveFailure(self.name, Failure.NOT_INSTALLED, text)
+        installed: Any = cp.installed_solvers
+        if self.name.upper() not in installed():
+            text = f"{self.name} is not installed; install it, or name another solver"
             return SolveFailure(self.name, Failure.NOT_INSTALLED, text)
         key = (len(problem), cubic, problem.delta if power else None, problem.risk > 0.0)
         # taken out while in use: two worker threads never share one
@@ -90,7 +104,7 @@ class CvxpySolver:
             compiled = _compile(cp, len(problem), problem.delta if power else None, cubic=cubic, risk=problem.risk > 0)
         _set_parameters(compiled, problem, qty)
         try:
-            status, value, steps = _run(cp, compiled, self.name)
+            status, value, steps = _run(cp, compiled, self.name, self.effort)
         except cp.error.SolverError as error:
             text = f"did not solve ({error}); name another solver in `solvers`"
             return SolveFailure(self.name, Failure.NOT_CONVERGED, text)
@@ -103,14 +117,15 @@ class CvxpySolver:
         return finish(self.name, problem, qty, value * qty, steps)
 
 
-def _run(cp: Any, compiled: _Compiled, name: str) -> tuple[str, Any, int]:
+def _run(cp: Any, compiled: _Compiled, name: str, effort: float) -> tuple[str, Any, int]:
     """Return status, u (None without an answer) and iterations of the first settings that are met, or the last.
 
     The steps of `cp.Problem.solve` one by one: that would also warn of an
     inaccurate answer, which here its certificate judges.
     """
     status, value, steps = "unsolved", None, 0
-    for options in _OPTIONS[name]:
+    for usual in _OPTIONS[name]:
+        options = {k: max(int(v * effort), 1) if k in _LIMITS else v for k, v in usual.items()}
         data, chain, inverse = compiled.problem.get_problem_data(name.upper(), solver_opts=options)
         raw = chain.solve_via_data(compiled.problem, data, warm_start=False, verbose=False, solver_opts=options)
         solution = chain.invert(raw, inverse)

@@ -40,9 +40,12 @@ class ScipySolver:
     ----------
     name : str
         ``slsqp`` or ``trust-constr``.
+    effort : float
+        Multiple of the usual limit on iterations.
     """
 
     name: str
+    effort: float = 1.0
 
     def solve(self, problem: Problem, qty: float) -> Solution | SolveFailure:
         """Return the optimum for `qty` shares; see `impactd.core.allocator.solver.Solver`."""
@@ -70,13 +73,17 @@ class ScipySolver:
             method="SLSQP" if self.name == "slsqp" else "trust-constr",
             bounds=Bounds(np.zeros(n), upper),
             constraints=[LinearConstraint(np.ones((1, n)), 1.0, 1.0)],
-            options=_OPTIONS[self.name],
+            options=self._options(),
             **exact_hessian,
         )
         if not np.all(np.isfinite(result.x)):
             text = f"ended with {result.message!r}; use exact or clarabel"
             return SolveFailure(self.name, Failure.NOT_CONVERGED, text)
         return finish(self.name, problem, qty, np.asarray(result.x, dtype=np.float64) * qty, int(result.nit))
+
+    def _options(self) -> Any:
+        options = _OPTIONS[self.name]
+        return {**options, "maxiter": max(int(options["maxiter"] * self.effort), 1)}
 
 
 def _hessian(unit: Problem, u: Float) -> Float:

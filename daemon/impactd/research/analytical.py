@@ -1,0 +1,42 @@
+r"""The closed form of linear impact, behind the common interface of solvers.
+
+With ``C_t(x) = s x + b_t x^2``, one s for all intervals, no caps and no risk,
+the marginals are equal where ``x_t`` is proportional to ``1/b_t``:
+
+.. math:: x_t = S \frac{1/b_t}{\sum_i 1/b_i} .
+
+Through the origin the saving over equal parts is ``1 - HM/AM`` of b, whatever
+S: the costs are :math:`S^2 / \sum 1/b_t` and :math:`S^2 \sum b_t / N^2`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from impactd.core.allocator.certificate import best_multiplier, kkt_residual
+from impactd.core.allocator.problem import Problem
+from impactd.core.allocator.solver import Failure, Solution, SolveFailure, check_input
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyticalSolver:
+    """Shares in proportion to 1/b, where that is the optimum."""
+
+    name: str = "analytical"
+
+    def solve(self, problem: Problem, qty: float) -> Solution | SolveFailure:
+        """Return the optimum for `qty` shares; see `impactd.core.allocator.solver.Solver`."""
+        failure = check_input(self.name, problem, qty)
+        if failure is not None:
+            return failure
+        p = problem
+        linear = not (p.a.any() or p.e.any()) and bool((p.b > 0.0).all()) and bool((p.s == p.s[0]).all())
+        if not linear or p.risk > 0.0 or bool((p.cap < qty).any()):
+            text = "the closed form needs linear impact, one half-spread, no caps and no risk; use exact"
+            return SolveFailure(self.name, Failure.UNSUPPORTED, text)
+        share = 1.0 / p.b
+        x = qty * (share / float(np.sum(share)))
+        mu = best_multiplier(p, qty, x)
+        return Solution(x, mu, kkt_residual(p, qty, x, mu), 0.0, self.name, 0)
