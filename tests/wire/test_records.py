@@ -163,6 +163,14 @@ def test_dead_letter_over_the_limit_is_cut_with_its_hash() -> None:
     assert headers["sha256"] == hashlib.sha256(raw).hexdigest().encode()
 
 
+def test_dead_letter_with_a_key_that_is_too_long_is_cut_and_marked_as_such() -> None:
+    record = dead_letter_record(replace(LETTER, key=b"k" * 900_000))
+    headers = dict(record.headers)
+    assert (len(record.key or b""), record.value) == (1_024, LETTER.raw)
+    assert headers["original_key_bytes"] == b"900000"
+    assert headers["sha256"] == hashlib.sha256(LETTER.raw).hexdigest().encode()
+
+
 def test_dead_letter_line_holds_the_bytes_in_base64() -> None:
     line = orjson.loads(encode_line(Output(Topic.DLQ, None, LETTER, T0, None)))
     assert base64.b64decode(line["value"]) == LETTER.raw

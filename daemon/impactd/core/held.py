@@ -18,8 +18,11 @@ from impactd.core.events import CancelOrder, Received, ReplaceOrder
 from impactd.core.messages import Topic
 from impactd.core.saved import dump_held, load_held
 
-#: A longer record is not held: its state value, in Base64, has to stay below 256 kB.
+#: A record longer than this, with its key, is not held: its state value, in Base64, has to stay below 256 kB.
 MAX_HELD_BYTES: Final = 150_000
+
+#: What all held records may take together, with their keys: strangers' records must not fill the memory.
+MAX_HELD_TOTAL: Final = 64 * 1024 * 1024
 
 
 class Held(NamedTuple):
@@ -51,6 +54,7 @@ class HeldEvents:
         #: By number, ascending.
         self._items: dict[int, Held] = {}
         self._by_order: dict[str, list[int]] = {}
+        self._bytes = 0
         #: State keys that changed since the last commit; None stands for a tombstone.
         self.changed: dict[str, Callable[[], bytes] | None] = {}
 
@@ -61,8 +65,11 @@ class HeldEvents:
         """Hold an event that waits since event time `since`; return why it cannot be held, or None."""
         if len(self._items) >= self._max:
             return f"{len(self._items)} events are held already (plans.max_held)"
-        if len(received.raw) > MAX_HELD_BYTES:
-            return f"a record of {len(received.raw)} bytes is too long to be held"
+        size = _size(received)
+        if size > MAX_HELD_BYTES:
+            return f"a record of {size} bytes is too long to be held"
+        if self._bytes + size > MAX_HELD_TOTAL:
+            return f"{self._bytes} bytes of records are held already, of {MAX_HELD_TOTAL} at most"
         item = Held(since, received)
         number = next(reversed(self._items), -1) + 1
         self._put(number, item)
@@ -101,12 +108,14 @@ class HeldEvents:
 
     def _put(self, number: int, item: Held) -> None:
         self._items[number] = item
+        self._bytes += _size(item.received)
         self._by_order.setdefault(item.received.event.cl_ord_id, []).append(number)
 
     def _drop(self, numbers: Iterable[int]) -> list[Held]:
         dropped = []
         for number in list(numbers):
             item = self._items.pop(number)
+            self._bytes -= _size(item.received)
             cl_ord_id = item.received.event.cl_ord_id
             self._by_order[cl_ord_id].remove(number)
             if not self._by_order[cl_ord_id]:
@@ -114,3 +123,7 @@ class HeldEvents:
             self.changed[f"held/{number}"] = None
             dropped.append(item)
         return dropped
+
+
+def _size(received: Received[Any]) -> int:
+    return len(received.raw) + len(received.key or b"")

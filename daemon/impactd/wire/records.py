@@ -26,6 +26,9 @@ Header = tuple[str, bytes]
 #: Version of each message's schema; it rises when a field changes its meaning, not when one is added.
 SCHEMA_VERSION: Final = 1
 
+#: A dead letter's key longer than this is cut: no symbol is, and key and value have to fit one record.
+MAX_DEAD_LETTER_KEY: Final = 1_024
+
 #: A dead letter longer than this is cut; with its headers it then fits a topic's usual limit of a megabyte.
 MAX_DEAD_LETTER_BYTES: Final = 900_000
 
@@ -212,7 +215,8 @@ def dead_letter_record(
     """Return the record of a dead letter: the original bytes, with the reason as headers.
 
     Over `max_bytes` the value is cut, and the headers `original_bytes` and `sha256` (of the
-    whole value) say what it was.
+    whole value) say what it was. Over `MAX_DEAD_LETTER_KEY` the key is cut, and the header
+    `original_key_bytes` stands beside those two: neither is then the record that it was.
     """
     headers: list[Header] = [
         ("schema", f"impactd.dlq/{SCHEMA_VERSION}".encode()),
@@ -223,10 +227,13 @@ def dead_letter_record(
     if source_partition is not None:
         headers.append(("source_partition", str(source_partition).encode()))
     headers += [("source_offset", str(letter.offset).encode()), ("codec", _text(letter.codec))]
-    if len(letter.raw) > max_bytes:
+    key = None if letter.key is None else letter.key[:MAX_DEAD_LETTER_KEY]
+    if key != letter.key:
+        headers.append(("original_key_bytes", str(len(letter.key or b"")).encode()))
+    if len(letter.raw) > max_bytes or key != letter.key:
         headers.append(("original_bytes", str(len(letter.raw)).encode()))
         headers.append(("sha256", hashlib.sha256(letter.raw).hexdigest().encode()))
-    return Record(Topic.DLQ, letter.key, letter.raw[:max_bytes], tuple(headers))
+    return Record(Topic.DLQ, key, letter.raw[:max_bytes], tuple(headers))
 
 
 def _text(text: str) -> bytes:

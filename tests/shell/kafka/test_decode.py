@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import orjson
+import pytest
 
 from impactd.core.messages import Topic
 from impactd.shell.kafka.client import KafkaSettings
@@ -79,3 +82,25 @@ def test_events_keep_their_bytes_for_a_later_dead_letter() -> None:
     cancel = orjson.dumps({"type": "cancel", "cl_ord_id": "A", "symbol": HOME, "ts_event": 7})
     [received] = _decoder().events(Topic.ORDERS, [_record(4, cancel)]).events
     assert (received.raw, received.key, received.offset) == (cancel, HOME.encode(), 4)
+
+
+@pytest.mark.parametrize("timestamp", [-(2**63), -1, 0, 2**62, 2**63 - 1])
+def test_ticks_with_an_absurd_timestamp_are_still_decoded(timestamp: int) -> None:
+    record = dataclasses.replace(_record(0, _trade()), timestamp=timestamp)
+    decoded = _decoder().ticks([record, dataclasses.replace(_record(1, _trade(OTHER), OTHER), timestamp=timestamp)])
+    assert 0 <= decoded.batch.ts_record[0] == decoded.refused[0].ts_record <= 2**62
+
+
+@pytest.mark.parametrize("header", [None, b"", b"\xff", b"json\x00", b"x" * 100_000])
+def test_ticks_with_a_codec_header_that_names_nothing_are_refused(header: bytes | None) -> None:
+    record = dataclasses.replace(_record(0, _trade()), headers=(("codec", header),))
+    [refused] = _decoder().ticks([record]).refused
+    assert refused.reason == "unknown_codec"
+    assert len(refused.codec) + len(refused.detail) < 300
+
+
+def test_keys_of_strangers_are_not_remembered_without_end() -> None:
+    decoder = _decoder()
+    for offset in range(50):
+        decoder.ticks([dataclasses.replace(_record(offset, _trade()), key=bytes([offset]) * 100_000)])
+    assert sum(map(len, decoder._placed)) < 1_000

@@ -23,8 +23,12 @@ from impactd.wire.murmur2 import murmur2
 from impactd.wire.registry import TickDecoder
 from impactd.wire.rows import by_first_appearance
 
-#: Keys whose partition is remembered; symbols are few, but a stranger's keys need not be.
+#: Keys whose partition is remembered; symbols are few and short, but a stranger's keys need not be.
 _REMEMBERED: Final = 20_000
+_REMEMBERED_BYTES: Final = 128
+
+#: The latest timestamp that is believed, ms (the year 2116): a producer may write anything there.
+_LAST_MS: Final = 2**62 // 1_000_000
 
 CODEC_HEADER: Final = "codec"
 
@@ -49,7 +53,7 @@ class RecordLike(Protocol):
         """Value."""
 
     @property
-    def headers(self) -> Sequence[tuple[str, bytes]]:
+    def headers(self) -> Sequence[tuple[str, bytes | None]]:
         """Headers, in their order."""
 
 
@@ -107,9 +111,11 @@ class Decoder:
     def _is_placed(self, key: bytes) -> bool:
         placed = self._placed.get(key)
         if placed is None:
+            placed = (murmur2(key) & 0x7FFFFFFF) % self._partitions == self._partition
             if len(self._placed) >= _REMEMBERED:
                 self._placed.clear()
-            placed = self._placed[key] = (murmur2(key) & 0x7FFFFFFF) % self._partitions == self._partition
+            if len(key) <= _REMEMBERED_BYTES:
+                self._placed[key] = placed
         return placed
 
     def _in_place(self, consumed: Sequence[RecordLike]) -> tuple[list[RecordLike], list[Refused]]:
@@ -149,7 +155,7 @@ class Decoder:
             record.value or b"",
             record.key,
             self._default,
-            record.timestamp * 1_000_000,
+            _timestamp_ns(record),
         )
 
 
@@ -158,13 +164,19 @@ def _columns(consumed: Sequence[RecordLike]) -> tuple[list[bytes], list[int], li
     return (
         [record.value or b"" for record in consumed],
         [record.offset for record in consumed],
-        [record.timestamp * 1_000_000 for record in consumed],
+        [_timestamp_ns(record) for record in consumed],
         [record.key for record in consumed],
     )
+
+
+def _timestamp_ns(record: RecordLike) -> int:
+    """Return the record's timestamp, ns; one that int64 cannot hold in ns, or none at all (-1), becomes the nearest."""
+    return min(max(record.timestamp, 0), _LAST_MS) * 1_000_000
 
 
 def _codec_header(record: RecordLike) -> str | None:
     for name, value in record.headers:
         if name == CODEC_HEADER:
-            return bytes(value).decode("ascii", "replace")
+            # A header may have no value; no codec is named so.
+            return bytes(value or b"").decode("ascii", "replace")
     return None
