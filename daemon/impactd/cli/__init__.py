@@ -10,6 +10,7 @@ one line that says what to change; 130 interrupted.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,9 @@ COMMANDS: Final = {
     "demo": ("impactd.cli.demo", "Watch a day of order books become schedules."),
     "replay": ("impactd.cli.replay", "Derive estimates, models and plans from recorded files."),
     "run": ("impactd.cli.run", "Run the service."),
+    "halt": ("impactd.cli.halt", "Stop the plans of all orders, a symbol or one order."),
+    "resume": ("impactd.cli.resume", "Lift a halt of the same scope; plans are made anew."),
+    "dlq": ("impactd.cli.dlq", "List, show and send again what could not be used."),
     "check-config": ("impactd.cli.check_config", "Show the settings in force and where each came from."),
     "topics": ("impactd.cli.topics", "Make or check the topics, or list the rights needed."),
     "publish": ("impactd.cli.publish", "Send a recorded day to Kafka."),
@@ -67,6 +71,8 @@ def cli() -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    # What aiokafka says of a failure is ours to say, in one line; where logging is set up it is heard as well.
+    logging.getLogger("aiokafka").handlers = [logging.NullHandler()]
     try:
         result = cli.main(args=None if args is None else list(args), prog_name="impactd", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -100,6 +100,33 @@ async def _next(
             return {place: [_record(item) for item in records] for place, records in fetched.items()}
 
 
+async def read_record(settings: KafkaSettings, topic: str, partition: int, offset: int) -> ConsumedRecord | None:
+    """Return the committed record at one place, or None where there is none.
+
+    Raises
+    ------
+    FatalError
+        If the topic is missing or cannot be read.
+    """
+    async with _reader(settings, [topic]) as (consumer, places):
+        place = TopicPartition(topic, partition)
+        if place not in places:
+            return None
+        ends = await consumer.end_offsets([place])
+        # Assigned at its beginning by the reader.
+        if not await consumer.position(place) <= offset < ends[place]:
+            return None
+        consumer.seek(place, offset)
+        async with asyncio.timeout(_STALL_S):
+            while await consumer.position(place) <= offset:
+                for record in (await _next(consumer, {place}, ends)).get(place, ()):
+                    if record.offset == offset:
+                        return record
+                    if record.offset > offset:
+                        return None
+        return None
+
+
 async def read_topic(settings: KafkaSettings, topic: str) -> list[ConsumedRecord]:
     """Return the committed records of a topic up to its present end, by partition and offset."""
     records = [record async for record in read_topics(settings, topic)]

@@ -1,0 +1,122 @@
+"""``impactd halt`` and ``impactd resume``: stop and restart the publication of plans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from impactd.cli.common import Failure, InputError, example, load_settings, settings_options
+
+
+def _scope_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    options = (
+        click.option("--all", "everything", is_flag=True, help="All orders; the default."),
+        click.option("--symbol", metavar="S", help="Only orders of this symbol."),
+        click.option("--order", metavar="ID", help="Only the order with this cl_ord_id."),
+        click.option("--at", metavar="TIME", help="Event time, ISO with zone or UTC ns; now by default."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.command("halt", epilog=example('impactd halt --symbol FROG --reason "exchange halt"'))
+@_scope_options
+@click.option("--reason", required=True, metavar="TEXT", help="Stands in the plans and alerts that follow.")
+@settings_options
+def halt(**options: Any) -> None:
+    """Stop the plans of all orders, a symbol or one order.
+
+    Writes the halt into every partition of the control topic; success means
+    that each has acknowledged it. Plans then say halted, while consumption
+    and estimation go on, until the same scope is resumed.
+    """
+    _give("halt", **options)
+
+
+@click.command("resume", epilog=example('impactd resume --symbol FROG --reason "trading again"'))
+@_scope_options
+@click.option("--reason", default="", metavar="TEXT", help="Stands in the alert that follows.")
+@settings_options
+def resume(**options: Any) -> None:
+    """Lift a halt of the same scope; plans are made anew.
+
+    Other scopes stay halted: to resume everything does not resume a symbol
+    that was halted by itself, and nothing here lifts a kill-switch file.
+    """
+    _give("resume", **options)
+
+
+def _give(
+    kind: str,
+    *,
+    everything: bool,
+    symbol: str | None,
+    order: str | None,
+    at: str | None,
+    reason: str,
+    config: Path | None,
+    sets: tuple[str, ...],
+) -> None:
+    if sum((everything, symbol is not None, order is not None)) > 1:
+        raise InputError("--all, --symbol and --order exclude each other: give one scope at a time")
+    settings = load_settings(config, sets).settings
+
+    import asyncio
+    import time
+
+    from impactd.cli.compose import kafka_settings
+    from impactd.cli.times import parse_when
+    from impactd.core.events import Control
+    from impactd.shell.kafka.control import give
+    from impactd.shell.kafka.errors import FatalError
+
+    now = time.time_ns()
+    ts_event = now if at is None else parse_when(at, "--at", now)
+    if ts_event > now:
+        raise InputError(f"--at {at}: lies ahead; a control applies at once, or at a time that has passed")
+    why = _text(reason, "--reason", "reason") if reason or kind == "halt" else ""
+    control = Control(kind, _scope(symbol, order), why, ts_event)
+    try:
+        given = asyncio.run(give(kafka_settings(settings), control))
+    except FatalError as error:
+        raise Failure(f"nothing was written: {error}") from error
+    what = {"*": "everything"}.get(control.scope, control.scope)
+    for partition, offset in given.offsets.items():
+        click.echo(f"{kind} of {what} written to {given.topic}/{partition} at offset {offset}")
+    if given.failed:
+        failed = "; ".join(f"partition {partition}: {why}" for partition, why in given.failed.items())
+        raise Failure(
+            f"{kind} of {what} is not known to stand in {len(given.failed)} of "
+            f"{len(given.failed) + len(given.offsets)} partitions; repeat it, that is harmless ({failed})"
+        )
+    if settings.plans.apply == "in_event_time" and at is None:
+        click.echo(
+            "note: plans.apply is in_event_time, so it applies once ticks have passed its time; "
+            "give --at for a recorded day",
+            err=True,
+        )
+
+
+def _scope(symbol: str | None, order: str | None) -> str:
+    if symbol is not None:
+        return _text(symbol, "--symbol", "symbol")
+    return "*" if order is None else _text(order, "--order", "scope")
+
+
+def _text(value: str, option: str, field: str) -> str:
+    """Return what the service will accept, so that no partition refuses it later."""
+    from impactd.wire.codec import FieldError
+    from impactd.wire.fields import MAX_ID, MAX_SYMBOL, parse_text
+    from impactd.wire.json_orders import MAX_REASON
+
+    limit = {"symbol": MAX_SYMBOL, "scope": MAX_ID, "reason": MAX_REASON}[field]
+    if value == "*" and field != "reason":
+        raise InputError(f"{option} *: give --all for everything")
+    try:
+        return parse_text(value, option, limit)
+    except FieldError as error:
+        raise InputError(str(error)) from error

@@ -1,0 +1,74 @@
+"""Halt and resume: one control record in each partition of the control topic.
+
+Every partition number has an owner of its own, and an order lives in one of
+them; a control that reached only some would leave the others trading.  So it
+counts as given only when every partition has acknowledged it.  To repeat it
+is harmless: an engine that knows a halt already ignores the second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import orjson
+
+from impactd.core.events import Control
+from impactd.core.messages import Topic
+from impactd.shell.kafka.client import KafkaSettings
+from impactd.shell.kafka.commit import Record
+from impactd.shell.kafka.deliver import delivery
+from impactd.shell.kafka.errors import FatalError
+from impactd.shell.kafka.topics import admin_client
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What became of a control record.
+
+    Attributes
+    ----------
+    topic : str
+        Name on the broker.
+    offsets : dict of int to int
+        Partition to offset, where it is acknowledged.
+    failed : dict of int to str
+        Partition to the reason, where it is not known to stand.
+    """
+
+    topic: str
+    offsets: dict[int, int]
+    failed: dict[int, str]
+
+
+def control_value(control: Control) -> bytes:
+    """Return the value of a control record."""
+    return orjson.dumps(
+        {"type": control.type, "scope": control.scope, "reason": control.reason, "ts_event": control.ts_event}
+    )
+
+
+async def give(settings: KafkaSettings, control: Control) -> Given:
+    """Write `control` into each partition of the control topic, and wait until all have answered.
+
+    Raises
+    ------
+    FatalError
+        If the topic is missing or no broker answers: nothing was written then.
+    """
+    name = settings.topic(Topic.CONTROL)
+    async with admin_client(settings) as admin:
+        found = [topic for topic in await admin.describe_topics() if topic["topic"] == name]
+    partitions = len(found[0]["partitions"]) if found else 0
+    if not partitions:
+        raise FatalError(f"missing topic: {name}; is topics.prefix that of the service? (impactd topics check)")
+    value = control_value(control)
+    records = [Record(name, partition, control.scope.encode(), value) for partition in range(partitions)]
+    given = Given(name, {}, {})
+    async with delivery(settings) as send:
+        answers = await send(records)
+    for partition, answer in enumerate(answers):
+        if isinstance(answer, int):
+            given.offsets[partition] = answer
+        else:
+            given.failed[partition] = answer
+    return given

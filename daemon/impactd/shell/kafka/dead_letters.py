@@ -1,0 +1,307 @@
+"""Dead letters: read, chosen, and sent again to where they came from.
+
+A letter is sent again as it was: its bytes, its key, the codec that it was
+read with, and a header `redriven_from` that names its place among the dead
+letters.  Only the partition is chosen anew, by the key, so that what stood in
+the wrong partition comes to the right one; a record without a key, and a
+control, which is one of several, go back to where they stood.
+
+What is never sent again: a letter that was cut, since its bytes are not those
+that came; and one whose source is no input topic of these settings, since a
+header is no reason to write anywhere else.
+
+Nothing remembers what was sent again.  The service counts a repeated order or
+execution once, but a repeated trade adds to its volume, if it is not late.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Final
+
+from impactd.core.messages import INPUT_TOPICS, Topic
+from impactd.shell.kafka.client import KafkaSettings
+from impactd.shell.kafka.commit import Record
+from impactd.shell.kafka.consume import ConsumedRecord, read_record, read_topics
+from impactd.shell.kafka.decode import CODEC_HEADER
+from impactd.shell.kafka.deliver import Send, delivery
+from impactd.shell.kafka.topics import partition_counts
+from impactd.wire.murmur2 import murmur2
+
+REDRIVEN_FROM: Final = "redriven_from"
+
+#: Letters that are sent again together: their bytes are in memory meanwhile.
+_AT_ONCE: Final = 1_000
+
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter with what its headers say.
+
+    Attributes
+    ----------
+    place : (int, int)
+        Partition and offset among the dead letters.
+    timestamp : int
+        When it was written, ms.
+    reason, detail, codec : str
+    source_topic : str
+        Name on the broker.
+    source_partition, source_offset : int or None
+        None where the header is missing or no number.
+    key : bytes or None
+    value : bytes
+        Original bytes, or their beginning.
+    original_bytes : int
+        Their number before the cut.
+    sha256 : str or None
+        Of the original bytes, where they were cut.
+    """
+
+    place: Place
+    timestamp: int
+    reason: str
+    detail: str
+    codec: str
+    source_topic: str
+    source_partition: int | None
+    source_offset: int | None
+    key: bytes | None
+    value: bytes
+    original_bytes: int
+    sha256: str | None
+
+    @property
+    def truncated(self) -> bool:
+        """Whether it was cut."""
+        return self.sha256 is not None or self.original_bytes != len(self.value)
+
+    @property
+    def source(self) -> str:
+        """Where it stood: topic/partition/offset."""
+        return "/".join("?" if part is None else str(part) for part in self._source())
+
+    def _source(self) -> tuple[str, int | None, int | None]:
+        return self.source_topic, self.source_partition, self.source_offset
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which letters are meant; what is None or empty excludes none.
+
+    Attributes
+    ----------
+    reason : str or None
+    topic : str or None
+        Source topic, by its role or its name on the broker.
+    since_ns : int or None
+        Written then or later, UTC ns.
+    places : frozenset of (int, int)
+        Partition and offset among the dead letters.
+    """
+
+    reason: str | None = None
+    topic: str | None = None
+    since_ns: int | None = None
+    places: frozenset[Place] = frozenset()
+
+    def has(self, letter: Letter, names: Mapping[str, str]) -> bool:
+        """Return whether `letter` is meant; `names` are topics by role."""
+        return (
+            (self.reason is None or letter.reason == self.reason)
+            and (self.topic is None or letter.source_topic == names.get(self.topic, self.topic))
+            and (self.since_ns is None or letter.timestamp * 1_000_000 >= self.since_ns)
+            and (not self.places or letter.place in self.places)
+        )
+
+
+@dataclass(slots=True)
+class Survey:
+    """What there is of the letters that are meant.
+
+    Attributes
+    ----------
+    ready : Counter of str
+        Those that can be sent again, by source topic.
+    kept : Counter of str
+        Those that cannot, by the reason.
+    ends : dict of int to int
+        Partition to the offset after its last letter that was looked at.
+    """
+
+    ready: Counter[str] = field(default_factory=Counter)
+    kept: Counter[str] = field(default_factory=Counter)
+    ends: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Redriven:
+    """What became of letters that were to be sent again.
+
+    Attributes
+    ----------
+    sent : Counter of str
+        By source topic.
+    failed : list of (place, str)
+        Letters that are not known to stand, and why.
+    """
+
+    sent: Counter[str] = field(default_factory=Counter)
+    failed: list[tuple[Place, str]] = field(default_factory=list)
+
+
+def letter_of(record: ConsumedRecord) -> Letter:
+    """Return what a record of the dead-letter topic says."""
+    value = record.value or b""
+    cut = _header(record, "sha256")
+    size = _integer(_header(record, "original_bytes"))
+    return Letter(
+        place=(record.partition, record.offset),
+        timestamp=record.timestamp,
+        reason=_header(record, "reason") or "unknown",
+        detail=_header(record, "detail") or "",
+        codec=_header(record, "codec") or "",
+        source_topic=_header(record, "source_topic") or "",
+        source_partition=_integer(_header(record, "source_partition")),
+        source_offset=_integer(_header(record, "source_offset")),
+        key=record.key,
+        value=value,
+        original_bytes=len(value) if size is None else size,
+        sha256=cut,
+    )
+
+
+def _header(record: ConsumedRecord, name: str) -> str | None:
+    value = record.header(name)
+    return None if value is None else bytes(value).decode("utf-8", "replace")
+
+
+def _integer(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isascii() and text.isdecimal() and len(text) < 20 else None
+
+
+async def dead_letters(settings: KafkaSettings, chosen: Chosen) -> AsyncGenerator[Letter, None]:
+    """Yield the dead letters that are meant, each partition's in order.
+
+    Raises
+    ------
+    FatalError
+        If the topic is missing or cannot be read to its end.
+    """
+    names = {topic.value: settings.topic(topic) for topic in Topic}
+    async with aclosing(read_topics(settings, settings.topic(Topic.DLQ))) as records:
+        async for record in records:
+            letter = letter_of(record)
+            if chosen.has(letter, names):
+                yield letter
+
+
+async def dead_letter(settings: KafkaSettings, place: Place) -> tuple[Letter, ConsumedRecord] | None:
+    """Return the letter at `place` with its record, or None where there is none.
+
+    Raises
+    ------
+    FatalError
+        As `dead_letters`.
+    """
+    record = await read_record(settings, settings.topic(Topic.DLQ), *place)
+    return None if record is None else (letter_of(record), record)
+
+
+async def survey(settings: KafkaSettings, chosen: Chosen) -> Survey:
+    """Say what there is to be sent again.
+
+    Raises
+    ------
+    FatalError
+        If the topics are not as they should be.
+    """
+    counts = await partition_counts(settings)
+    found = Survey()
+    async with aclosing(dead_letters(settings, chosen)) as letters:
+        async for letter in letters:
+            partition, offset = letter.place
+            found.ends[partition] = offset + 1
+            why = why_kept(letter, _roles(settings), counts)
+            if why is None:
+                found.ready[letter.source_topic] += 1
+            else:
+                found.kept[why] += 1
+    return found
+
+
+async def redrive(settings: KafkaSettings, chosen: Chosen, ends: Mapping[int, int]) -> Redriven:
+    """Send the letters again that are meant and can be, up to the `ends` of a survey.
+
+    Raises
+    ------
+    FatalError
+        If the topics are not as they should be, or no broker answers.
+    """
+    counts = await partition_counts(settings)
+    roles = _roles(settings)
+    done = Redriven()
+    ready: list[tuple[Place, Record]] = []
+    async with delivery(settings) as send, aclosing(dead_letters(settings, chosen)) as letters:
+        async for letter in letters:
+            partition, offset = letter.place
+            if offset < ends.get(partition, 0) and why_kept(letter, roles, counts) is None:
+                role = roles[letter.source_topic]
+                ready.append((letter.place, _again(settings, letter, role, counts[role])))
+            if len(ready) == _AT_ONCE:
+                await _send(send, ready, done)
+                ready.clear()
+        await _send(send, ready, done)
+    return done
+
+
+async def _send(send: Send, ready: Sequence[tuple[Place, Record]], done: Redriven) -> None:
+    answers = await send([record for _, record in ready])
+    for (place, record), answer in zip(ready, answers, strict=True):
+        if isinstance(answer, int):
+            done.sent[record.topic] += 1
+        else:
+            done.failed.append((place, answer))
+
+
+def _roles(settings: KafkaSettings) -> dict[str, Topic]:
+    return {settings.topic(role): role for role in INPUT_TOPICS}
+
+
+def why_kept(letter: Letter, roles: Mapping[str, Topic], counts: Mapping[Topic, int]) -> str | None:
+    """Return why a letter cannot be sent again, or None.
+
+    Parameters
+    ----------
+    letter : Letter
+    roles : mapping of str to Topic
+        Input topics by their names on the broker.
+    counts : mapping of Topic to int
+        Partitions of each.
+    """
+    if letter.truncated:
+        return "truncated"
+    role = roles.get(letter.source_topic)
+    if role is None:
+        return "source is no input topic"
+    stood = letter.source_partition
+    if (letter.key is None or role is Topic.CONTROL) and (stood is None or stood >= counts[role]):
+        return "source partition unknown"
+    return None
+
+
+def _again(settings: KafkaSettings, letter: Letter, role: Topic, partitions: int) -> Record:
+    if letter.key is None or role is Topic.CONTROL:
+        partition = letter.source_partition or 0
+    else:
+        partition = (murmur2(letter.key) & 0x7FFFFFFF) % partitions
+    place = "/".join(map(str, (settings.topic(Topic.DLQ), *letter.place)))
+    headers = [(REDRIVEN_FROM, place.encode())]
+    if letter.codec:
+        headers.append((CODEC_HEADER, letter.codec.encode()))
+    return Record(letter.source_topic, partition, letter.key, letter.value, tuple(headers))

@@ -1,0 +1,249 @@
+"""Halt, resume and dead letters by their commands, on a broker, with the service as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from impactd.core.events import Control
+from impactd.core.messages import Topic
+from impactd.shell.broker import Broker
+from impactd.shell.kafka.client import KafkaSettings, TopicSettings
+from impactd.shell.kafka.consume import ConsumedRecord, read_topic
+from impactd.shell.kafka.control import give
+from impactd.wire.murmur2 import partition_for
+from tests.integration.kafka_lab import (
+    MINUTE_NS,
+    SYMBOLS,
+    book,
+    lab,
+    order,
+    records_until,
+    send,
+)
+from tests.integration.test_commands import environment, impactd, succeeded
+
+pytestmark = pytest.mark.broker
+
+HOMES = tuple(partition_for(symbol, 2) for symbol in SYMBOLS)
+
+
+@asynccontextmanager
+async def processes(environ: dict[str, str], log: Path, n: int = 2) -> AsyncIterator[None]:
+    """Run `n` services as processes for the length of a block; each must end in order."""
+    running = []
+    for k in range(n):
+        with (log / f"log-{k}").open("wb") as file:
+            command = (sys.executable, "-m", "impactd", "run")
+            running.append(await asyncio.create_subprocess_exec(*command, env=environ, stderr=file))
+    try:
+        yield
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+        codes = [await asyncio.wait_for(process.wait(), 30) for process in running]
+        logged = [(log / f"log-{k}").read_bytes()[-2_000:].decode() for k in range(n)]
+        assert codes == [0] * n, logged
+    finally:
+        for process in running:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+def live_environment(settings: KafkaSettings) -> dict[str, str]:
+    return environment(settings) | {"IMPACTD__PLANS__APPLY": "on_arrival", "IMPACTD__HTTP__PORT": "0"}
+
+
+async def send_orders(settings: KafkaSettings, prefix: str = "A") -> dict[str, str]:
+    """Send a book and an order for a symbol of each partition and return symbols by cl_ord_id."""
+    now = time.time_ns()
+    orders = {}
+    for symbol in SYMBOLS:
+        await send(settings, Topic.TICKS, [(symbol, book(symbol, now, 0), now)])
+        name = f"{prefix}-{symbol}"
+        orders[name] = symbol
+        value = order(name, symbol, "buy", now, 30)
+        await send(settings, Topic.ORDERS, [(symbol, orjson.dumps(value), now)])
+    return orders
+
+
+def latest(records: list[ConsumedRecord]) -> dict[str, dict[str, Any]]:
+    plans: dict[str, dict[str, Any]] = {}
+    for record in records:
+        plan = orjson.loads(record.value or b"")
+        plans[plan["cl_ord_id"]] = plan
+    return plans
+
+
+async def plans_until(settings: KafkaSettings, **statuses: str) -> dict[str, dict[str, Any]]:
+    """Wait until the latest plan of each order has its status."""
+    wanted = {name.replace("_", "-"): status for name, status in statuses.items()}
+
+    def settled(records: list[ConsumedRecord]) -> bool:
+        plans = latest(records)
+        return all(plans.get(name, {}).get("status") == status for name, status in wanted.items())
+
+    return latest(await records_until(settings, Topic.PLANS, settled))
+
+
+async def test_halt_reaches_every_process_and_resume_lifts_it(broker: Broker, tmp_path: Path) -> None:
+    settings = await lab(broker.bootstrap)
+    environ = live_environment(settings)
+
+    async def control(kind: str, scope: str) -> None:
+        given = await give(settings, Control(kind, scope, "mine", time.time_ns()))
+        assert (set(given.offsets), given.failed) == ({0, 1}, {})
+
+    async with processes(environ, tmp_path):
+        await send_orders(settings)
+        await plans_until(settings, A_FROG="active", A_AAPL="active")
+
+        said = await succeeded(environ, "halt", "--reason", "drill")
+        assert said.splitlines() == [
+            f"halt of everything written to {settings.topic(Topic.CONTROL)}/{partition} at offset 0"
+            for partition in range(2)
+        ]
+        plans = await plans_until(settings, A_FROG="halted", A_AAPL="halted")
+        assert {(plan["text"], plan["reason"], *plan["qty"]) for plan in plans.values()} == {("drill", "control")}
+
+        # What is halted stays so for whoever comes, and consumption goes on.
+        await send_orders(settings, "B")
+        await plans_until(settings, B_FROG="halted", B_AAPL="halted")
+
+        await control("halt", "FROG")
+        await succeeded(environ, "resume")
+        await plans_until(settings, A_FROG="halted", A_AAPL="active", B_FROG="halted", B_AAPL="active")
+        await control("resume", "FROG")
+        await control("halt", "A-AAPL")
+        plans = await plans_until(settings, A_FROG="active", A_AAPL="halted", B_AAPL="active")
+        assert plans["A-AAPL"]["text"] == "mine"
+    alerts = [orjson.loads(r.value or b"") for r in await read_topic(settings, settings.topic(Topic.ALERTS))]
+    assert [a["text"] for a in alerts if a["kind"] == "halt"].count("*: drill") == 2
+
+
+async def test_halt_that_a_partition_does_not_take_fails_and_says_which(broker: Broker) -> None:
+    settings = await lab(broker.bootstrap, topic_settings=TopicSettings(partitions=2))
+    # The broker takes no record of this size, so that none of them stands.
+    small = replace(settings, max_message_bytes=100)
+    given = await give(small, Control("halt", "*", "x" * 400, 1))
+    assert given.offsets == {}
+    assert set(given.failed) == {0, 1}
+    assert await read_topic(settings, settings.topic(Topic.CONTROL)) == []
+
+
+async def test_halt_without_its_topic_fails_and_writes_nothing(broker: Broker) -> None:
+    settings = replace(await lab(broker.bootstrap), topic_prefix="nowhere.")
+    done = await asyncio.to_thread(impactd, environment(settings), "halt", "--reason", "drill")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "missing topic: nowhere.control" in done.stderr
+
+
+# --- dead letters -------------------------------------------------------------
+
+
+def letters(out: str) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in out.splitlines()]
+
+
+async def dead(settings: KafkaSettings, enough: Callable[[list[ConsumedRecord]], bool]) -> list[ConsumedRecord]:
+    return await records_until(settings, Topic.DLQ, enough)
+
+
+async def test_dlq_lists_shows_and_sends_again(broker: Broker, tmp_path: Path) -> None:
+    settings = await lab(broker.bootstrap, max_dead_letter_bytes=1_000)
+    environ = live_environment(settings) | {"IMPACTD__KAFKA__MAX_DEAD_LETTER_BYTES": "1000"}
+    now = time.time_ns()
+    frog, _ = HOMES
+    fill = {
+        "type": "fill",
+        "exec_id": "E1",
+        "cl_ord_id": "A-FROG",
+        "symbol": "FROG",
+        "last_qty": 7,
+        "last_px": 31.2,
+        "ts_event": now,
+    }
+    async with processes(environ, tmp_path, 1):
+        await send_orders(settings)
+        # One that nothing mends, one that stands in the wrong partition, one too long to be kept whole.
+        await send(settings, Topic.TICKS, [("FROG", b"\xff\x00no json", now)])
+        await send(settings, Topic.EXECUTIONS, [("FROG", orjson.dumps(fill), now)], partition=1 - frog)
+        await send(settings, Topic.ORDERS, [("FROG", b"[" + b"1" * 2_000, now)])
+        await dead(settings, lambda found: len(found) == 3)
+
+        found = letters(await succeeded(environ, "dlq", "list", "--json"))
+        assert sorted((x["reason"], x["source_topic"].split(".")[-1], x["truncated"]) for x in found) == [
+            ("json", "ticks", False),
+            ("misplaced", "executions", False),
+            ("not_finite", "orders", True),
+        ]
+        table = await succeeded(environ, "dlq", "list", "--reason", "json", "--topic", "ticks", "--since", "5m")
+        assert "1  dead letters" in table
+        assert await succeeded(environ, "dlq", "list", "--since", str(now + 10 * MINUTE_NS), "--json") == ""
+        place = {x["reason"]: x["place"] for x in found}
+
+        text = await succeeded(environ, "dlq", "show", place["misplaced"])
+        assert "misplaced" in text
+        assert orjson.loads(text.split("\n\n")[1]) == fill
+        dump = await succeeded(environ, "dlq", "show", place["json"])
+        assert "ff 00 6e 6f 20 6a 73 6f 6e" in dump
+        assert "..no json" in dump
+        nothing = await asyncio.to_thread(impactd, environ, "dlq", "show", "1:999")
+        assert (nothing.returncode, nothing.stderr.count("\n")) == (1, 1)
+
+        unasked = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "impactd", "dlq", "redrive", "--all"],
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (unasked.returncode, unasked.stdout, unasked.stderr.count("\n")) == (2, "", 1)
+
+        said = await succeeded(environ, "dlq", "redrive", "--all", "--yes")
+        assert [line.split(maxsplit=1) for line in said.splitlines()] == [
+            ["1", "stay: truncated"],
+            ["1", f"to {settings.topic(Topic.EXECUTIONS)}"],
+            ["1", f"to {settings.topic(Topic.TICKS)}"],
+            ["2", "sent again"],
+        ]
+        # The fill has come home, and counts; the tick is no better for its second journey.
+        plans = await records_until(settings, Topic.STATE, lambda rs: any(b'"E1"' in (r.value or b"") for r in rs))
+        assert plans
+        again = await dead(settings, lambda records: len(records) == 4)
+    assert [record.header("reason") for record in again].count(b"json") == 2
+    executions = await read_topic(settings, settings.topic(Topic.EXECUTIONS))
+    came, home = sorted(executions, key=lambda record: record.partition == frog)
+    assert (came.value, came.key) == (home.value, home.key)
+    assert (
+        home.header("redriven_from") == f"{settings.topic(Topic.DLQ)}/{place['misplaced']}".replace(":", "/").encode()
+    )
+
+
+async def test_dlq_redrive_of_one_place_sends_that_one(broker: Broker, tmp_path: Path) -> None:
+    settings = await lab(broker.bootstrap)
+    environ = live_environment(settings)
+    now = time.time_ns()
+    async with processes(environ, tmp_path, 1):
+        await send(settings, Topic.TICKS, [("FROG", b"{", now), ("FROG", b"}", now), ("AAPL", b"", now)])
+        await dead(settings, lambda found: len(found) == 3)
+        found = letters(await succeeded(environ, "dlq", "list", "--json"))
+        place = next(x["place"] for x in found if x["reason"] == "empty")
+        assert "1  sent again" in await succeeded(environ, "dlq", "redrive", place, "--yes")
+        again = await dead(settings, lambda records: len(records) == 4)
+        missing = await asyncio.to_thread(impactd, environ, "dlq", "redrive", "0:999", "--yes")
+        assert (missing.returncode, missing.stdout) == (1, "")
+    assert [record.header("reason") for record in again].count(b"empty") == 2
