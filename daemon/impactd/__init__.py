@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from impactd.research.books_io import convert_live_data_to_system_format, read_books, write_books
     from impactd.research.errors import ModelFittingError, OptimizationError, ValidationError
     from impactd.research.impact_model import ImpactModel
+    from impactd.research.monitor import ProductionMonitor
     from impactd.research.options import ModelConfig, OptimizerConfig, SolverType
     from impactd.research.trade_allocator import TradeAllocator
 
@@ -24,6 +25,7 @@ __all__ = [
     "ModelFittingError",
     "OptimizationError",
     "OptimizerConfig",
+    "ProductionMonitor",
     "SolverType",
     "TradeAllocator",
     "ValidationError",
@@ -39,6 +41,7 @@ _MODULES: Final = {
     "ModelFittingError": "errors",
     "OptimizationError": "errors",
     "OptimizerConfig": "options",
+    "ProductionMonitor": "monitor",
     "SolverType": "options",
     "TradeAllocator": "trade_allocator",
     "ValidationError": "errors",
