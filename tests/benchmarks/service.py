@@ -1,0 +1,187 @@
+"""Messages a second: the service, the bare loop that it is held against, and quixstreams at the same work.
+
+All read the same preloaded partition of a real broker, each in a process of its own, and take turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from impactd.core.messages import Topic
+from impactd.shell.broker import find_broker
+from impactd.shell.kafka.client import KafkaSettings, TopicSettings, close_producer, plain_producer
+from impactd.shell.kafka.consume import read_topic
+from impactd.shell.kafka.topics import create_topics
+from tests.benchmarks.books import OPEN_NS, book_records
+from tests.benchmarks.figures import Figure, Target
+from tests.benchmarks.leg_service import run_service
+from tests.benchmarks.legs import Measured, median_and_spread, run_leg, take_turns
+
+MESSAGES: Final = 1_000_000
+ROUNDS: Final = 3
+
+#: quixstreams reads so many of them: enough for longer than its checkpoints, and for a minute to close.
+QUIX_PART: Final = 8
+
+#: A leg that is shorter says little.
+_LEAST_S: Final = 5.0
+
+_OF_BARE: Final = Target("at least", 0.5)
+_OF_QUIX: Final = Target("at least", 6.0)
+
+BARE: Final = "bare aiokafka loop, orjson.loads"
+SERVICE: Final = "impactd run, exactly-once"
+#: Name of the leg: program and guarantee.
+QUIX: Final = {
+    "quixstreams, tumbling window, at-least-once": ("window", "at-least-once"),
+    "quixstreams, tumbling window, exactly-once": ("window", "exactly-once"),
+    "quixstreams, hand-tuned bytes state, at-least-once": ("tuned", "at-least-once"),
+    "quixstreams, hand-tuned bytes state, exactly-once": ("tuned", "exactly-once"),
+}
+
+
+def measure(messages: int = MESSAGES, rounds: int = ROUNDS) -> tuple[list[Figure], dict[str, str]]:
+    """Return the figures, and what the broker is.
+
+    Raises
+    ------
+    BrokerUnavailable
+        If there is no real broker here.
+    RuntimeError
+        If a leg fails, or the programs do not find the same slippage.
+    """
+    place = f"bench{os.getpid()}-{time.time_ns()}"
+    with find_broker() as broker:
+        source = KafkaSettings(
+            bootstrap=broker.bootstrap,
+            topic_prefix=f"{place}.",
+            topic_settings=TopicSettings(partitions=1, input_retention_ms=-1, output_retention_ms=-1),
+            compression=None,
+        )
+        asyncio.run(_preload(source, messages))
+        found = take_turns(_legs(source, messages), rounds)
+        worst = _compare(source, rounds - 1)
+    return _figures(found, worst), {"broker": f"broker: {broker.kind}", "messages": f"{messages:,} messages"}
+
+
+def _legs(source: KafkaSettings, messages: int) -> Mapping[str, Callable[[int], Measured]]:
+    topic = source.topic(Topic.TICKS)
+    where: dict[str, Any] = {"bootstrap": source.bootstrap, "topic": topic}
+
+    def bare(_number: int) -> Measured:
+        return run_leg("leg_bare", **where, messages=messages)
+
+    def service(number: int) -> Measured:
+        return run_service(source, messages, _place(source, "service", number))
+
+    def quix(program: str, guarantee: str, number: int) -> Measured:
+        out = _place(source, f"{program}-{guarantee}", number)
+        return run_leg(
+            "leg_quixstreams",
+            **where,
+            out=out,
+            messages=max(messages // QUIX_PART, 2),
+            program=program,
+            guarantee=guarantee,
+        )
+
+    return {BARE: bare, SERVICE: service} | {name: partial(quix, *how) for name, how in QUIX.items()}
+
+
+def _place(source: KafkaSettings, leg: str, number: int) -> str:
+    return f"{source.topic_prefix}{leg}-{number}"
+
+
+async def _preload(source: KafkaSettings, messages: int) -> None:
+    """Put the books into the ticks topic, uncompressed, in batches such as a feed handler sends."""
+    await create_topics(source)
+    producer = plain_producer(source)
+    await producer.start()
+    try:
+        batch, sent = producer.create_batch(), []
+        for record in book_records(messages):
+            row = {"key": record.symbol.encode(), "value": record.value, "timestamp": record.ts_record // 1_000_000}
+            if batch.append(**row) is None:
+                sent.append(await producer.send_batch(batch, source.topic(Topic.TICKS), partition=0))
+                batch = producer.create_batch()
+                batch.append(**row)
+                if len(sent) > 8:
+                    await sent.pop(0)
+        sent.append(await producer.send_batch(batch, source.topic(Topic.TICKS), partition=0))
+        await asyncio.gather(*sent)
+    finally:
+        await close_producer(producer, 10.0)
+
+
+def _figures(found: Mapping[str, Sequence[Measured]], worst: float) -> list[Figure]:
+    figures = []
+    for name, legs in found.items():
+        rate, spread = median_and_spread([leg.rate for leg in legs])
+        seconds = statistics.median(leg.seconds for leg in legs)
+        cpu = statistics.median(leg.messages / leg.cpu_seconds for leg in legs)
+        short = " (too short to say much)" if seconds < _LEAST_S else ""
+        note = f"{seconds:.1f} s a leg{short}; {cpu:,.0f} a second of processor time"
+        figures.append(Figure(name, rate, "messages/s", spread, None, note))
+    figures.append(_ratio(found, BARE, _OF_BARE))
+    figures += [_ratio(found, name, _OF_QUIX if how[0] == "window" else None) for name, how in QUIX.items()]
+    note = "largest difference of a size's slippage from the service's, over all full minutes of all symbols"
+    if not math.isnan(worst):
+        figures.append(Figure("quixstreams' results, relative difference", worst, "", None, None, note))
+    return figures
+
+
+def _ratio(found: Mapping[str, Sequence[Measured]], to: str, target: Target | None) -> Figure:
+    """Return the median over the rounds of the service's rate over another's in the same round."""
+    pairs = list(zip(found[SERVICE], found[to], strict=True))
+    value, spread = median_and_spread([ours.rate / other.rate for ours, other in pairs])
+    cpu = statistics.median(
+        (ours.messages / ours.cpu_seconds) / (other.messages / other.cpu_seconds) for ours, other in pairs
+    )
+    return Figure(f"impactd over: {to}", value, "", spread, target, f"{cpu:.2f} by processor time")
+
+
+def _compare(source: KafkaSettings, number: int) -> float:
+    """Return by how much quixstreams' programs differ from the service at most; NaN where no minute closed in both.
+
+    Windows do not see beyond their ends, so the time before a window's first book and after its last is missing from
+    them.
+
+    Raises
+    ------
+    RuntimeError
+        If they differ by more than that explains.
+    """
+    ours = asyncio.run(_service_estimates(source, _place(source, "service", number)))
+    worst = math.nan
+    for program, guarantee in QUIX.values():
+        topic = _place(source, f"{program}-{guarantee}", number)
+        for record in asyncio.run(read_topic(source, topic)):
+            value = orjson.loads(record.value or b"{}")
+            key = (bytes(record.key or b"").decode(), value["minute"])
+            if key not in ours or value["minute"] < OPEN_NS:
+                continue
+            theirs = np.array(value["slippage"], np.float64)
+            both = ~np.isnan(theirs) & ~np.isnan(ours[key])
+            worst = np.nanmax([worst, *np.abs(theirs[both] / ours[key][both] - 1.0)])
+    if worst > 0.05:
+        raise RuntimeError(f"quixstreams' slippage differs from the service's by {worst:.1%}: the legs do not compare")
+    return float(worst)
+
+
+async def _service_estimates(source: KafkaSettings, place: str) -> dict[tuple[str, int], np.ndarray]:
+    """Return the slippage of each symbol and minute, buy sizes and then sell sizes."""
+    sides: dict[tuple[str, int], dict[str, list[float | None]]] = {}
+    for record in await read_topic(source, f"{place}.{Topic.ESTIMATES}"):
+        value = orjson.loads(record.value or b"{}")
+        sides.setdefault((value["symbol"], value["minute"]), {})[value["side"]] = value["slippage"]
+    return {key: np.array([*by["buy"], *by["sell"]], np.float64) for key, by in sides.items() if len(by) == 2}
