@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from impactd.core.messages import Topic
+from impactd.core.messages import INPUT_TOPICS, Topic
 from impactd.core.settings import SessionRule
 from impactd.shell.health import KINDS, HealthLimits, open_for, unready
 from impactd.shell.kafka.status import PartitionStatus, Phase, Status
@@ -25,7 +25,7 @@ def running() -> PartitionStatus:
         token=1,
         phase=Phase.RUNNING,
         positions={Topic.TICKS: 50},
-        high_watermarks={Topic.TICKS: 50},
+        high_watermarks=dict.fromkeys(INPUT_TOPICS, 0) | {Topic.TICKS: 50},
         stable_offsets={Topic.TICKS: 50},
         owned_since=NOW - 500.0,
         last_tick=NOW - 1.0,
@@ -68,9 +68,10 @@ def test_unready_of_the_process_names_its_reason(changes: dict[str, object], kin
         ({"phase": Phase.ACQUIRING}, "acquiring"),
         ({"phase": Phase.RESTORING}, "restoring"),
         ({"phase": Phase.LEAVING}, "leaving"),
+        ({"high_watermarks": {Topic.TICKS: 50}}, "restoring"),
         ({"failing": "no answer", "stable_offsets": {Topic.TICKS: 51}}, "failing"),
         ({"lost": {Topic.ORDERS: 3}}, "position_lost"),
-        ({"high_watermarks": {Topic.TICKS: 151}}, "lag"),
+        ({"high_watermarks": dict.fromkeys(INPUT_TOPICS, 0) | {Topic.TICKS: 151}}, "lag"),
         ({"last_tick": NOW - 61.0}, "stale_input"),
         ({"last_tick": None, "owned_since": NOW - 61.0}, "stale_input"),
         ({"too_many_invalid": True}, "invalid_ratio"),
@@ -87,11 +88,11 @@ def test_unready_of_a_partition_names_its_reason(changes: dict[str, object], kin
 @pytest.mark.parametrize(
     "changes",
     [
-        {"high_watermarks": {Topic.TICKS: 150}},
+        {"high_watermarks": dict.fromkeys(INPUT_TOPICS, 0) | {Topic.TICKS: 150}},
         {"last_tick": NOW - 60.0},
         {"last_tick": None, "owned_since": NOW - 59.0},
         {"last_tick": NOW - 61.0, "clock": 0},
-        {"last_tick": NOW - 61.0, "high_watermarks": {Topic.TICKS: 51}},
+        {"last_tick": NOW - 61.0, "high_watermarks": dict.fromkeys(INPUT_TOPICS, 0) | {Topic.TICKS: 51}},
         {"failing": "no answer"},
         {"halted": 3, "orders": 3},
         {"paused": True},

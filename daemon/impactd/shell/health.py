@@ -42,7 +42,7 @@ KINDS: Final[dict[Kind, str]] = {
     "failed": "Something went wrong for good; the process is about to exit, and has logged why.",
     "broker_away": "The brokers that lead the inputs do not answer.",
     "acquiring": "The partition's producer is being started, which fences the owner before.",
-    "restoring": "The partition's state is being read.",
+    "restoring": "The partition's state is being read, or its inputs have not been fetched since.",
     "leaving": "The partition was taken away; the commit under way is finished.",
     "failing": "The last commit or restore failed and is tried again; the detail says why.",
     "position_lost": "Retention deleted records that were not read; orders are halted until somebody resumes them.",
@@ -138,6 +138,8 @@ def _of_partition(
     }
     if status.phase in phases:
         yield Reason(phases[status.phase], status.doing, number)
+    elif not status.knows_lag:
+        yield Reason("restoring", "how much there is to read is not known yet", number)
     if status.failing is not None and (status.phase is not Phase.RUNNING or status.stable_lag_total):
         # A partition that has nothing to do has recovered, although no commit has shown it yet.
         yield Reason("failing", status.failing, number)

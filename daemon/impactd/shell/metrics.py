@@ -161,15 +161,15 @@ METRICS: Final[tuple[Row, ...]] = (
         "impactd_lag_records",
         "gauge",
         _PT,
-        "Records of an input that are in no commit yet: high watermark less position.",
-        _by_input(lambda p: {topic.value: p.lag(topic) for topic in INPUT_TOPICS}),
+        "Records of an input that are in no commit yet: high watermark less position; absent before it is known.",
+        _by_input(lambda p: {topic.value: p.lag(topic) for topic in INPUT_TOPICS if topic in p.high_watermarks}),
     ),
     Row(
         "impactd_stable_lag_records",
         "gauge",
         _PT,
         "The same up to the last stable offset: what no producer's open transaction hides.",
-        _by_input(lambda p: {topic.value: p.stable_lag(topic) for topic in INPUT_TOPICS}),
+        _by_input(lambda p: {topic.value: p.stable_lag(topic) for topic in INPUT_TOPICS if topic in p.stable_offsets}),
     ),
     Row(
         "impactd_position",

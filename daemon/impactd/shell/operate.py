@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -119,11 +120,27 @@ async def observed(
 
 
 async def operate(
-    service: Service, core: CoreSettings, operation: Operation, log_limit: RateLimit | None = None
+    service: Service,
+    core: CoreSettings,
+    operation: Operation,
+    log_limit: RateLimit | None = None,
+    *,
+    ends_process: bool = True,
 ) -> int:
-    """Run a service as a process of its own until a signal or a failure ends it, and return the exit code."""
+    """Run a service until a signal or a failure ends it, and return the exit code.
+
+    Parameters
+    ----------
+    service : Service
+    core : CoreSettings
+    operation : Operation
+    log_limit : RateLimit, optional
+    ends_process : bool
+        Whether nothing else matters in this process, so that it may be ended by force where it does not end in time.
+    """
     watchdog = Watchdog(operation.stuck_after_s)
-    watchdog.start()
+    if ends_process:
+        watchdog.start()
     beat = asyncio.create_task(_beat(service, watchdog, log_limit), name="beat")
     try:
         async with observed(service, core, operation, log_limit):
@@ -139,8 +156,15 @@ async def operate(
 
 
 async def _beat(service: Service, watchdog: Watchdog, log_limit: RateLimit | None) -> None:
+    # What is imported stays for good. Looked through again and again by the collector of cycles it would hold the event
+    # loop up for 100 ms each time; so would what the first commits have loaded.
+    gc.freeze()
+    settled = False
     while True:
         watchdog.beat()
+        if not settled and service.has_committed:
+            settled = True
+            gc.freeze()
         if service.stopping:
             watchdog.leave_within(service.drain_s + _AFTER_DRAIN_S, EXIT_FAILED)
         if log_limit is not None:

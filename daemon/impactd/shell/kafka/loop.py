@@ -44,6 +44,7 @@ from impactd.core.ticks import TickBatch
 from impactd.shell.kafka.client import FETCH_WAIT_MS, KafkaSettings
 from impactd.shell.kafka.errors import CommitUnknownError, FatalError, PositionLostError
 from impactd.shell.kafka.tasks import run_together
+from impactd.shell.kafka.turns import FETCH_RECORDS, getmany_in_turns
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
@@ -210,7 +211,7 @@ class PartitionLoop:
 
     async def _fetch_events(self) -> None:
         while True:
-            fetched, ends = await self._fetch(self._events, EVENT_TOPICS, None)
+            fetched, ends = await self._fetch(self._events, EVENT_TOPICS, FETCH_RECORDS)
             for topic in EVENT_TOPICS:
                 if ends[topic] == self._taken_in[topic]:
                     continue
@@ -236,14 +237,14 @@ class PartitionLoop:
         self._arrived.set()
 
     async def _fetch(
-        self, consumer: AIOKafkaConsumer, topics: tuple[Topic, ...], limit: int | None
+        self, consumer: AIOKafkaConsumer, topics: tuple[Topic, ...], limit: int
     ) -> tuple[Mapping[Topic, list[Any]], Mapping[Topic, int]]:
         """Return the next records of `topics`, and the offsets that follow them."""
         places = [self._where[topic] for topic in topics if topic not in self._status.lost]
         if not places:
             await self._wait(asyncio.Event())
         try:
-            fetched = await consumer.getmany(*places, timeout_ms=_POLL_MS, max_records=limit)
+            fetched = await getmany_in_turns(consumer, places, _POLL_MS, limit)
         except OffsetOutOfRangeError as error:
             where, position = next(iter(error.args[0].items()))
             raise PositionLostError(where.topic, where.partition, position) from error

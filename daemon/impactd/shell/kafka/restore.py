@@ -19,12 +19,10 @@ from aiokafka.errors import KafkaError
 from impactd.core.messages import INPUT_TOPICS, Topic
 from impactd.shell.kafka.client import KafkaSettings, manual_consumer
 from impactd.shell.kafka.errors import RestoreError
+from impactd.shell.kafka.turns import FETCH_RECORDS
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
-
-#: Records turned into objects at a time: some 10 ms of the event loop.
-_CHUNK: Final = 2_000
 
 _POLL_MS: Final = 500
 
@@ -73,7 +71,7 @@ async def _drain(
     end: int | None = None
     position, moved = -1, loop.time()
     while end is None or position < end:
-        fetched = await consumer.getmany(where, timeout_ms=_POLL_MS, max_records=_CHUNK)
+        fetched = await consumer.getmany(where, timeout_ms=_POLL_MS, max_records=FETCH_RECORDS)
         for record in fetched.get(where, ()):
             key = record.key.decode()
             if record.value is None:

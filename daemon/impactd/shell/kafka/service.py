@@ -105,6 +105,11 @@ class Service:
         return self._stop.is_set()
 
     @property
+    def has_committed(self) -> bool:
+        """Whether input has been applied since the start."""
+        return any(totals.commits for totals in self._status.totals.values())
+
+    @property
     def drain_s(self) -> float:
         """How long its end may take, seconds."""
         return self._settings.drain_timeout_ms / 1000

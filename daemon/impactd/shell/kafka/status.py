@@ -186,6 +186,11 @@ class PartitionStatus:
         return max(0, self.stable_offsets.get(topic, 0) - self.positions.get(topic, 0))
 
     @property
+    def knows_lag(self) -> bool:
+        """Whether each input was fetched, or asked for its end, since the partition was assigned."""
+        return all(topic in self.high_watermarks or topic in self.lost for topic in INPUT_TOPICS)
+
+    @property
     def total_lag(self) -> int:
         """Sum of the lags of all inputs."""
         return sum(self.lag(topic) for topic in INPUT_TOPICS)

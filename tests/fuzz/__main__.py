@@ -1,0 +1,31 @@
+"""``make fuzz N=100000 SEED=1``: mutated messages of every kind; the first failure names its round."""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import sys
+
+from tests.fuzz.corpus import KINDS
+from tests.fuzz.harness import run
+
+#: A round takes seconds; one that takes this long hangs, and shows where.
+_HANGS_AFTER_S = 1_800
+
+
+def main() -> int:
+    """Run the fuzzer; print one line a kind."""
+    parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
+    parser.add_argument("-n", type=int, default=100_000, help="mutants of each kind")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kind", choices=KINDS, action="append", help="only these")
+    given = parser.parse_args()
+    for kind in given.kind or KINDS:
+        faulthandler.dump_traceback_later(_HANGS_AFTER_S, exit=True)
+        print(run(kind, given.n, given.seed).line(), flush=True)  # noqa: T201  (its output)
+        faulthandler.cancel_dump_traceback_later()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
