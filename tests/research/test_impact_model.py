@@ -360,6 +360,22 @@ def test_fit_too_few_sizes_is_2001(model_type: str) -> None:
     assert error.value.code == 2001
 
 
+def test_fit_few_sizes_are_scored_in_fewer_folds() -> None:
+    table = slippage_of({"2025-06-02 14:00": [(q, 1e-4 * q) for q in (100.0, 200.0, 300.0, 400.0)]})
+    metrics = ImpactModel().fit_model(table)["metrics"]
+    assert len(metrics["cv_scores"]) == 2
+    assert metrics["test_r2"] == pytest.approx(1.0)
+
+
+def test_fit_sides_at_different_times_are_scored_each_by_its_own() -> None:
+    sizes = (100.0, 200.0, 300.0, 400.0)
+    buys = slippage_of({f"2025-06-02 14:0{i}": [(q, 1e-4 * q) for q in sizes] for i in range(4)})
+    sells = slippage_of({"2025-06-02 15:00": [(q, 3e-4 * q) for q in sizes]}, "sell")
+    result = ImpactModel().fit_model(pd.concat([buys, sells], ignore_index=True))
+    assert result["metrics"]["test_r2_unseen_times"] == pytest.approx(1.0)
+    assert result["params"]["sell"]["beta"] == pytest.approx(3e-4)
+
+
 def test_fit_nothing_held_is_2001() -> None:
     model = ImpactModel()
     with pytest.raises(ModelFittingError, match="smaller trade_sizes") as error:
@@ -368,7 +384,7 @@ def test_fit_nothing_held_is_2001() -> None:
 
 
 def test_fit_flat_curves_are_2002() -> None:
-    table = slippage_of({"2025-06-02 14:00": [(q, 0.0) for q in (100.0, 200.0, 300.0)]})
+    table = slippage_of({"2025-06-02 14:00": [(q, 0.0) for q in (100.0, 200.0, 300.0, 400.0)]})
     with pytest.raises(ModelFittingError, match="no curve rises") as error:
         ImpactModel().fit_model(table)
     assert error.value.code == 2002

@@ -33,7 +33,10 @@ COMMANDS: Final = {
     "topics": ("impactd.cli.topics", "Make or check the topics, or list the rights needed."),
     "publish": ("impactd.cli.publish", "Send a recorded day to Kafka."),
     "generate": ("impactd.cli.generate", "Make order books for demos and load."),
+    "audit": ("impactd.cli.audit", "Derive what was published again and compare the bytes."),
     "capture": ("impactd.cli.capture", "Write a run's inputs and journal to files."),
+    "compare": ("impactd.cli.compare", "Compare strategies, solvers and models on days of books."),
+    "sensitivity": ("impactd.cli.sensitivity", "Show how cost and saving depend on the total."),
 }
 
 

@@ -155,14 +155,12 @@ def fit_history(table: pd.DataFrame, model_type: str, *, intercept: bool | None)
     cells = _cells(table)
     interval = cells.time_code * 2 + cells.side
     count = np.bincount(interval, minlength=2 * len(cells.time))
-    # Each interval must keep enough sizes when its share of them is left out, and one more than it has terms.
-    n_folds = min(N_FOLDS, int(count.max(initial=0)))
-    enough = count - -(-count // max(n_folds, 1)) >= n_terms
+    enough, n_folds = _foldable(count, n_terms)
     used = enough[interval]
-    if not used.any():
+    if not n_folds:
         raise ModelFittingError(
             TOO_LITTLE_DATA,
-            f"slippage_data: no interval has the {n_terms + 1} sizes that {model_type!r} needs",
+            f"slippage_data: {model_type!r} needs {n_terms + 1} sizes in an interval, and four in all",
             "give more trade_sizes that the books hold",
         )
     known = np.flatnonzero(enough)
@@ -210,23 +208,40 @@ def fit_history(table: pd.DataFrame, model_type: str, *, intercept: bool | None)
     return FittedModel(kind, regressor.intercept, sides, fitted_range), metrics
 
 
+def _foldable(count: Index, n_terms: int) -> tuple[npt.NDArray[np.bool_], int]:
+    """Say which intervals can be scored, and by how many folds of their sizes; 0 if none can.
+
+    Each must keep enough sizes when a fold of them is left out, and each fold
+    must hold two at least: of one alone there is no R2.
+    """
+    for n_folds in range(min(N_FOLDS, int(count.max(initial=0))), 1, -1):
+        enough = count - -(-count // n_folds) >= n_terms
+        in_fold = sum(np.bincount(np.arange(n) % n_folds, minlength=n_folds) for n in count[enough].tolist())
+        if enough.any() and np.min(in_fold) >= 2:
+            return enough, n_folds
+    return np.zeros(len(count), np.bool_), 0
+
+
 def _unseen_times(regressor: ImpactRegressor, cells: _Cells, used: npt.NDArray[np.bool_]) -> float | None:
-    """Return the R2 of mean curves in intervals that they were not fitted to."""
-    times = cells.time_code[used]
-    n_folds = min(N_FOLDS, len(np.unique(times)))
-    if n_folds < 2:
-        return None
-    pooled = ImpactRegressor(regressor.kind, regressor.intercept)
-    result = cross_validate(
-        pooled,
-        as_design(cells.side[used], cells.size[used]),
-        cells.slippage[used],
-        groups=times,
-        cv=GroupKFold(n_folds),
-        scoring="r2",
-        params={"sample_weight": cells.weight[used]},
-    )
-    return float(np.mean(result["test_score"]))
+    """Return the R2 of each side's mean curve in intervals that it was not fitted to; None with one interval."""
+    scores = []
+    for side in np.unique(cells.side[used]):
+        rows = used & (cells.side == side)
+        times = cells.time_code[rows]
+        n_folds = min(N_FOLDS, len(np.unique(times)))
+        if n_folds < 2:
+            continue
+        result = cross_validate(
+            ImpactRegressor(regressor.kind, regressor.intercept),
+            as_design(np.zeros(len(times), np.int64), cells.size[rows]),
+            cells.slippage[rows],
+            groups=times,
+            cv=GroupKFold(n_folds),
+            scoring="r2",
+            params={"sample_weight": cells.weight[rows]},
+        )
+        scores.append(float(np.mean(result["test_score"])))
+    return float(np.mean(scores)) if scores else None
 
 
 def _cells(table: pd.DataFrame) -> _Cells:

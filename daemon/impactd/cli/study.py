@@ -1,0 +1,112 @@
+"""What the research commands share: their options, days, tables and errors."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from impactd.cli.common import EXISTING, Failure, InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from impactd.research.compare import Day
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def study_options(function: F) -> F:
+    """Add the data, the order and the form of the result."""
+    options = (
+        click.option("--data", type=EXISTING, multiple=True, metavar="FILE...", help="Recorded days."),
+        click.argument("more", type=EXISTING, nargs=-1, metavar=""),
+        click.option("--symbol", help="Symbol of data that names none; else the file's name up to the first _ or dot."),
+        click.option("--codec", help="Format of the data; told from the file by default."),
+        click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the generated day."),
+        click.option("--side", type=click.Choice(["buy", "sell"]), default="buy", show_default=True),
+        click.option(
+            "--intervals", type=click.IntRange(1), default=50, show_default=True, help="Intervals of a schedule."
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Write JSON for machines."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@contextmanager
+def study() -> Iterator[None]:
+    """Turn the batch API's errors into a command's.
+
+    Raises
+    ------
+    InputError
+        For input that cannot be used (codes 1001, 1002).
+    Failure
+        For everything else, the `research` extra not being installed included.
+    """
+    try:
+        from impactd.research.errors import ResearchError, ValidationError
+
+        try:
+            yield
+        except ValidationError as error:
+            raise InputError(str(error)) from error
+        except ResearchError as error:
+            raise Failure(str(error)) from error
+    except ModuleNotFoundError as error:
+        raise Failure(f"{error.name} is not installed: pip install 'impactd[research]'") from error
+
+
+def days_of(paths: Sequence[Path], seed: int, codec: str | None, symbol: str | None) -> list[Day]:
+    """Return the generated day and the recorded ones."""
+    from impactd.research.compare import generated_day, recorded_day
+
+    return [generated_day(seed), *(recorded_day(path, codec=codec, symbol=symbol) for path in paths)]
+
+
+def show_table(title: str, table: pd.DataFrame) -> None:
+    """Write a table for people: framed on a terminal, aligned columns otherwise."""
+    rows = [[_text(value) for value in row] for row in table.itertuples(index=False)]
+    names = [str(name) for name in table.columns]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        framed = Table(*names, title=title)
+        for row in rows:
+            framed.add_row(*row)
+        Console().print(framed)
+        return
+    click.echo(title)
+    widths = [max(len(row[i]) for row in [names, *rows]) for i in range(len(names))]
+    for row in [names, *rows]:
+        click.echo("  " + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    click.echo()
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        # NaN is a gap: what a solver that failed has not given.
+        return "-" if value != value else f"{value:,.6g}"  # noqa: PLR0124  (only NaN differs from itself)
+    return str(value)
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a table's rows for JSON, gaps as null."""
+    return [
+        {str(name): None if isinstance(value, float) and value != value else value for name, value in row.items()}  # noqa: PLR0124  (NaN)
+        for row in table.to_dict("records")
+    ]
+
+
+def write_json(value: object) -> None:
+    """Write one JSON object."""
+    import orjson
+
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY).decode())
