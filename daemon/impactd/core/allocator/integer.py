@@ -235,7 +235,7 @@ def round_path(
     done, path = 0, 0.0
     for t in range(size):
         path += x[t]
-        upto = lots if t == size - 1 else min(np.int64(math.floor(path / lot + 0.5)), lots)
+        upto = lots if t == size - 1 else min(math.floor(path / lot + 0.5), lots)
         n[t] = min(max(upto - done, 0), cap[t])
         done += n[t]
     # the sum of rounding errors in `path` can cost a lot at a full cap
