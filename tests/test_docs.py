@@ -48,6 +48,8 @@ def commands(page: Path) -> Iterator[list[str]]:
 def environment(bootstrap: str | None) -> dict[str, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     own = {name: value for name, value in os.environ.items() if not name.startswith("IMPACTD__")} | {"PATH": path}
+    # Whoever reads the page has the port to himself; a machine that tests may not.
+    own["IMPACTD__HTTP__PORT"] = "0"
     return own if bootstrap is None else own | {"IMPACTD__KAFKA__BOOTSTRAP": bootstrap}
 
 

@@ -47,6 +47,7 @@ def environment(settings: KafkaSettings) -> dict[str, str]:
     return kept | {
         "IMPACTD__KAFKA__BOOTSTRAP": settings.bootstrap,
         "IMPACTD__KAFKA__ENVIRONMENT": settings.environment,
+        "IMPACTD__HTTP__PORT": "0",
         "IMPACTD__KAFKA__GROUP": settings.group,
         "IMPACTD__TOPICS__PREFIX": settings.topic_prefix,
         "IMPACTD__TOPICS__PARTITIONS": "2",
