@@ -1,0 +1,210 @@
+"""The pictures of a study; each function returns its figure.
+
+`backend` is 'matplotlib' for paper or 'plotly' for the browser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from impactd.core.allocator.cost import objective, schedule_cost
+from impactd.core.allocator.solver import Solution
+from impactd.core.settings import BookSettings
+from impactd.research.errors import MALFORMED, ValidationError
+from impactd.research.impact_model import ImpactModel
+from impactd.research.options import OptimizerConfig, SolverType
+from impactd.research.picture import Backend, Heat, Panel, Picture, Series
+from impactd.research.solver_process import make_solver
+from impactd.research.trade_allocator import TradeAllocator
+
+_PRICE: Final = "impact over mid (price per share)"
+_TERMS: Final = {"half_spread": "price", "beta": "price per share²", "alpha": "price per share³", "eta": "price"}
+
+#: Limits on iterations at which solvers are stopped to see how near they are, and what one iteration is in effort.
+_STEPS: Final = {
+    "clarabel": (range(1, 16), 1 / 200),
+    "osqp": ((25, 50, 100, 200, 400, 800, 1600, 3200), 1 / 200_000),
+    "scs": ((25, 50, 100, 200, 400, 800, 1600, 3200), 1 / 200_000),
+    "slsqp": ((1, 2, 4, 8, 16, 32, 64), 1 / 1000),
+}
+
+#: Share of the minutes that a bin of sizes must be asked for in to be drawn.
+_ASKED: Final = 0.5
+
+#: A relative gap below this is rounding.
+_NO_GAP: Final = 1e-16
+
+
+def plot_impact_curves(
+    slippage: pd.DataFrame, model: ImpactModel, *, side: str = "buy", backend: Backend = "matplotlib"
+) -> Any:
+    """Draw mean slippage by size with the model's mean curve, and shade the sizes that books did not hold.
+
+    Parameters
+    ----------
+    slippage : DataFrame
+        As `ImpactModel.estimate_slippage` returns it.
+    model : ImpactModel
+        Fitted to it.
+    side : str
+    backend : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure or plotly.graph_objects.Figure
+    """
+    rows = slippage[slippage["side"] == side].copy()
+    if not len(rows):
+        raise ValidationError(MALFORMED, f"side: {side!r} is not in the table", "give 'buy' or 'sell'")
+    # Grids differ from minute to minute: sizes are put into bins of equal ratio, and a bin that few
+    # minutes asked for is left out, since these were the deep ones.
+    edges = np.geomspace(rows["size"].min() * 0.999, rows["size"].max() * 1.001, 25)
+    rows["bin"] = np.digitize(rows["size"], edges)
+    asked = rows.groupby("bin")["time"].transform("nunique")
+    rows = rows[asked >= _ASKED * rows["time"].nunique()]
+    bins = rows.groupby("bin").agg(size=("size", "mean"), bound=("lower_bound", "mean"), coverage=("coverage", "mean"))
+    held = rows[rows["coverage"] >= BookSettings().min_coverage]
+    means = held.groupby("bin").agg(size=("size", "mean"), slippage=("slippage", "mean"))
+    grid = np.linspace(0.0, float(rows["size"].max()), 200)
+    series = [
+        Series("held by the books, mean", means["size"].tolist(), means["slippage"].tolist(), "points", 0),
+        Series("lower bound, all books", bins["size"].tolist(), bins["bound"].tolist(), "points", 3),
+        Series(
+            f"{model.model_type}, mean curve", grid.tolist(), model.predict_impact(grid, side=side).tolist(), number=1
+        ),
+    ]
+    censored = bins[bins["coverage"] < BookSettings().min_coverage]["size"]
+    if len(censored):
+        span = [float(censored.min()), float(rows["size"].max())]
+        series.append(Series("censored: held under 95% of the time", span, [], "region"))
+    panel = Panel("size (shares)", _PRICE, tuple(series))
+    return Picture(f"Impact of one trade, {side}", (panel,)).draw(backend)
+
+
+def plot_coefficient(model: ImpactModel, *, term: str = "beta", backend: Backend = "matplotlib") -> Any:
+    """Draw a coefficient by interval, as a heatmap over the sides and as lines.
+
+    Parameters
+    ----------
+    model : ImpactModel
+        Fitted.
+    term : str
+        half_spread, beta, alpha or eta.
+    backend : str
+    """
+    if term not in _TERMS:
+        raise ValidationError(MALFORMED, f"term: {term!r} is none", f"give one of {', '.join(_TERMS)}")
+    table = model.fitted.params()["intervals"].pivot_table(index="time", columns="side", values=term)
+    unit = f"{term} ({_TERMS[term]})"
+    heat = Heat(list(table.index), list(table.columns), table.to_numpy().T, unit)
+    lines = tuple(
+        Series(str(side), list(table.index), table[side].tolist(), number=i) for i, side in enumerate(table.columns)
+    )
+    panels = (Panel("time (UTC)", "side", heat=heat), Panel("time (UTC)", unit, lines))
+    return Picture(f"{term} by interval, {model.model_type} model", panels).draw(backend)
+
+
+def plot_allocation(allocator: TradeAllocator, result: dict[str, Any], *, backend: Backend = "matplotlib") -> Any:
+    """Draw a schedule against equal parts and its caps.
+
+    Parameters
+    ----------
+    allocator : TradeAllocator
+    result : dict
+        As `TradeAllocator.optimize` returns it.
+    backend : str
+    """
+    intervals = list(range(allocator.n_intervals))
+    series = [
+        Series("least impact", intervals, result["optimal_allocation"].tolist(), "steps", 0),
+        Series("equal parts (TWAP)", intervals, allocator.equal_allocation().tolist(), "steps", 1),
+    ]
+    if np.isfinite(allocator.problem.cap).any():
+        cap = np.where(np.isfinite(allocator.problem.cap), allocator.problem.cap, np.nan)
+        series.append(Series("cap", intervals, cap.tolist(), "steps", 2))
+    title = f"{allocator.total_shares:,.0f} shares: {result['improvement_pct']:.1f}% less impact, in hindsight"
+    return Picture(title, (Panel("interval", "quantity (shares)", tuple(series)),)).draw(backend)
+
+
+def plot_cost_frontier(
+    model: ImpactModel,
+    total_shares: float,
+    n_intervals: int = 50,
+    *,
+    side: str = "buy",
+    risks: Sequence[float] | None = None,
+    backend: Backend = "matplotlib",
+) -> Any:
+    """Draw expected impact against risk as the aversion to it grows (Almgren and Chriss 2000, sec. 2).
+
+    Parameters
+    ----------
+    model : ImpactModel
+        Fitted.
+    total_shares : float
+    n_intervals : int
+    side : str
+    risks : sequence of float, optional
+        Weights of squared inventory; by default a range around the curve's own scale.
+    backend : str
+    """
+    config = OptimizerConfig(default_solver=SolverType.EXACT)
+    plain = TradeAllocator(model, total_shares, n_intervals, config, side=side)
+    if risks is None:
+        scale = plain.optimize()["optimal_cost"] / (total_shares**2 * n_intervals)
+        risks = (scale * np.geomspace(1e-2, 1e2, 17)).tolist()
+    cost, held = [], []
+    for risk in [0.0, *risks]:
+        allocator = TradeAllocator(model, total_shares, n_intervals, config, side=side, risk=risk)
+        x = allocator.optimize()["optimal_allocation"]
+        left = total_shares - np.cumsum(x)
+        cost.append(schedule_cost(allocator.problem, x))
+        held.append(float(np.sqrt(left @ left)))
+    equal = plain.equal_allocation()
+    left = total_shares - np.cumsum(equal)
+    series = (
+        Series("least cost by aversion to risk", held, cost, number=0),
+        Series("no aversion", held[:1], cost[:1], "points", 1),
+        Series("equal parts (TWAP)", [float(np.sqrt(left @ left))], [schedule_cost(plain.problem, equal)], "points", 2),
+    )
+    panel = Panel("root of summed squared inventory (shares)", "expected impact (currency)", series)
+    return Picture(f"Cost against risk, {total_shares:,.0f} shares", (panel,)).draw(backend)
+
+
+def plot_convergence(
+    allocator: TradeAllocator, *, solvers: Sequence[str] = tuple(_STEPS), backend: Backend = "matplotlib"
+) -> Any:
+    """Draw how far from the least cost each solver is after so many of its iterations.
+
+    An iteration of one solver is not the work of another's.
+
+    Parameters
+    ----------
+    allocator : TradeAllocator
+    solvers : sequence of str
+        Of clarabel, osqp, scs and slsqp; those that cannot take the problem are left out.
+    backend : str
+    """
+    problem, total = allocator.problem, allocator.total_shares
+    best = objective(problem, total, allocator.optimize(SolverType.EXACT)["optimal_allocation"])
+    series = []
+    for number, name in enumerate(solvers):
+        if name not in _STEPS:
+            raise ValidationError(MALFORMED, f"solvers: {name!r} is none", f"give some of {', '.join(_STEPS)}")
+        limits, effort = _STEPS[name]
+        steps, gaps = [], []
+        for limit in limits:
+            # Half an iteration more, so that rounding takes none away.
+            solver = make_solver(name, (limit + 0.5) * effort)
+            found = None if solver is None else solver.solve(problem, total)
+            if isinstance(found, Solution):
+                steps.append(limit)
+                gaps.append(max(objective(problem, total, found.qty) / best - 1.0, _NO_GAP))
+        if steps:
+            series.append(Series(name, steps, gaps, number=number))
+    panel = Panel("iterations", "cost above the least (relative)", tuple(series), log_x=True, log_y=True)
+    return Picture(f"Convergence of solvers, {allocator.n_intervals} intervals", (panel,)).draw(backend)
