@@ -72,6 +72,15 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         max_held = 43
         keep_ended_s = 59
         missing_ticks_s = 47
+        [gate]
+        max_order_qty = 61
+        max_order_notional = 67.5
+        max_interval_depth = 0.5
+        max_plans_per_second = 71
+        [invalid]
+        max_ratio = 0.25
+        min_messages = 73
+        window_intervals = 79
         [session]
         timezone = "America/New_York"
         open = "09:30"
@@ -79,7 +88,7 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         """,
     )
     core, default = load(file, environ={}).settings.core(), CoreSettings()
-    for part in (core.books, core.model, core.plans, core.session, core):
+    for part in (core.books, core.model, core.plans, core.session, core.gate, core.invalid, core):
         before = type(part)()
         same = [item.name for item in fields(part) if getattr(part, item.name) == getattr(before, item.name)]
         assert same == [], f"{type(part).__name__}: nothing sets {same}"

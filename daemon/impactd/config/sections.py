@@ -15,9 +15,18 @@ from pydantic import Field, model_validator
 
 from impactd.config.base import DAY_S, Bytes, ClockTime, Name, Positive, Seconds, Section, Zone
 from impactd.config.cluster import KafkaSection, TopicsSection
+from impactd.config.controls import ControlsSection, GateSection, InvalidSection
 from impactd.config.hours import session_rule
 from impactd.config.operation import HealthSection, HttpSection
-from impactd.core.settings import SECOND_NS, BookSettings, CoreSettings, ModelSettings, PlanSettings
+from impactd.core.settings import (
+    SECOND_NS,
+    BookSettings,
+    CoreSettings,
+    GateSettings,
+    InvalidSettings,
+    ModelSettings,
+    PlanSettings,
+)
 
 _BOOKS: Final = BookSettings()
 _MODEL: Final = ModelSettings()
@@ -176,6 +185,12 @@ class Settings(Section):
     """The impact model and its forecast."""
     plans: PlansSection = PlansSection()
     """How plans are made and when they are replaced."""
+    gate: GateSection = GateSection()
+    """Limits that a plan must hold to be published."""
+    invalid: InvalidSection = InvalidSection()
+    """How much of the input may be unusable."""
+    controls: ControlsSection = ControlsSection()
+    """What stops plans from outside."""
     session: SessionSection = SessionSection()
     """Trading hours."""
     replay: ReplaySection = ReplaySection()
@@ -196,6 +211,8 @@ class Settings(Section):
             session=session_rule(self.session.timezone, self.session.open, self.session.close),
             apply=self.plans.apply,
             max_symbols=self.books.max_symbols,
+            gate=GateSettings(**self.gate.model_dump()),
+            invalid=InvalidSettings(**self.invalid.model_dump()),
         )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from impactd.core.inbox import Inputs
+from impactd.core.inbox import Inputs, LocalControl
 from impactd.core.messages import Output
 
 
@@ -37,4 +38,10 @@ def inputs_record(inputs: Inputs) -> dict[str, object]:
         "to": {str(topic): to for topic, (_, to) in inputs.spans.items()},
         "idle_to": inputs.idle_to,
         "deadlines": [],
+        "controls": [control._asdict() for control in inputs.controls],
     }
+
+
+def controls_of(entry: Mapping[str, Any]) -> tuple[LocalControl, ...]:
+    """Return the kill switch's turns that a journal record holds."""
+    return tuple(LocalControl(control["type"], control["reason"]) for control in entry.get("controls", ()))

@@ -21,20 +21,22 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from impactd.core.allocator.solver import SolveFailure
+from impactd.core.desk_alerts import DeskAlerts, Say
 from impactd.core.events import Bust, Control, Correct, Fill, NewOrder, Received
+from impactd.core.gate import PACE, Gate, Surroundings
 from impactd.core.grid import PLAN_REACH
-from impactd.core.held import HeldEvents, topic_of
+from impactd.core.halts import Halts
+from impactd.core.held import HeldEvents
+from impactd.core.inbox import LocalControl
 from impactd.core.ledger import Ledger
 from impactd.core.market import SymbolMarket
-from impactd.core.messages import Alert, DeadLetter, Plan, Topic
+from impactd.core.messages import Topic
 from impactd.core.order import At, Order, Schedule, Status, apply_event, refusal, same_order
 from impactd.core.planner import Proposal, plan_message, propose
 from impactd.core.probe import Probe, unwatched
 from impactd.core.quantity import QUANTA, format_qty
-from impactd.core.settings import SECOND_NS, CoreSettings
+from impactd.core.settings import CoreSettings
 from impactd.core.tape_symbols import FOREVER
-
-Say = Callable[[Topic, str | None, Alert | DeadLetter | Plan], None]
 
 #: A saving smaller than this part of the cost is rounding, not a better plan.
 _ROUNDING: Final = 1e-9
@@ -73,10 +75,12 @@ class Desk:
         self._opens = opens
         self._market = market
         self._say = say
+        self._alerts = DeskAlerts(settings.plans, say)
         self._counts = counts
         self._probe = probe
         self._orders = Ledger()
-        self.halts: dict[str, str] = {}
+        self.halts = Halts()
+        self._gate = Gate(settings.gate)
         self.held = HeldEvents(settings.plans.hold_ns, settings.plans.max_held)
 
     # --- events -----------------------------------------------------------
@@ -105,7 +109,7 @@ class Desk:
                 return
             self._counts["rejected"] += 1
             text = "a second new with other content; send a replace to amend the order"
-            self._alert("order_rejected", event.symbol, event.cl_ord_id, now, text)
+            self._alerts.alert("order_rejected", event.symbol, event.cl_ord_id, now, text)
             return
         order = Order.open(event, now)
         why = self._refusal(order, now)
@@ -113,11 +117,11 @@ class Desk:
             self._counts["rejected"] += 1
             order.finish(Status.REJECTED, now, why)
             self._publish(order, "new", None)
-            self._alert("order_rejected", order.symbol, order.cl_ord_id, now, why)
+            self._alerts.alert("order_rejected", order.symbol, order.cl_ord_id, now, why)
             return
         self._counts["applied"] += 1
         self._orders.add(order)
-        self._warn_opposite(order, now)
+        self._alerts.opposite(order, self._orders.of(order.symbol), now)
         self.plan(order, now, "new", forced=True)
         self._release(order, now)
 
@@ -135,7 +139,7 @@ class Desk:
         event = received.event
         if event.symbol != order.symbol:
             detail = f"symbol: the order {order.cl_ord_id} is for {order.symbol}, not {event.symbol}"
-            self._dead(received, "symbol_mismatch", detail)
+            self._alerts.dead(received, "symbol_mismatch", detail)
             return
         effect = apply_event(order, event, self._at(max(now, order.clock)))
         if effect.outcome == "held":
@@ -144,14 +148,14 @@ class Desk:
         self._counts[effect.outcome] += 1
         if effect.outcome == "too_large":
             detail = f"last_qty: with {format_qty(order.cum_qty)} filled before it is more than any order can have"
-            self._dead(received, "too_large", detail)
+            self._alerts.dead(received, "too_large", detail)
             return
         if effect.outcome == "applied":
             self._orders.mark(order)
             if isinstance(event, Fill | Correct | Bust):
                 self._orders.mark_execution(order, event)
         if effect.alert is not None:
-            self._alert(effect.alert[0], order.symbol, order.cl_ord_id, now, effect.alert[1])
+            self._alerts.alert(effect.alert[0], order.symbol, order.cl_ord_id, now, effect.alert[1])
         if effect.replan is not None:
             self.plan(order, now, effect.replan, forced=True)
         if isinstance(event, Fill) and self.held.awaits(order.cl_ord_id, event.exec_id):
@@ -161,7 +165,7 @@ class Desk:
         """Apply what was held for `order`."""
         for item in self.held.release(order.cl_ord_id):
             if self.held.is_too_old(item, now):
-                self._orphan(item.received)
+                self._alerts.orphan(item.received)
             else:
                 self._apply(order, item.received, now, item.since)
 
@@ -171,19 +175,24 @@ class Desk:
         if why is None:
             self._counts["held"] += 1
         else:
-            self._dead(received, "held_full", f"cl_ord_id: no such order or execution yet, and {why}")
+            self._alerts.dead(received, "held_full", f"cl_ord_id: no such order or execution yet, and {why}")
 
     def _control(self, event: Control, now: int) -> None:
-        reason = self.halts.get(event.scope)
-        if (reason == event.reason) if event.type == "halt" else reason is None:
+        changed = self.halts.apply(event)
+        if changed is None:
             self._counts["duplicate"] += 1
             return
         self._counts["applied"] += 1
-        if event.type == "halt":
-            self.halts[event.scope] = event.reason
-        else:
-            del self.halts[event.scope]
-        self._alert(event.type, None, None, now, f"{event.scope}: {event.reason}")
+        self._alerts.alert(event.type, None, None, now, changed)
+        self._replan_halted(now)
+
+    def switch(self, control: LocalControl, now: int) -> None:
+        """Turn the kill switch on or off at event time `now`."""
+        if self.halts.switch(control.reason if control.type == "halt" else None):
+            self._alerts.alert(control.type, None, None, now, control.reason)
+            self._replan_halted(now)
+
+    def _replan_halted(self, now: int) -> None:
         for order in self._orders:
             if order.active and (self._halt_of(order) is not None) != order.halted:
                 self.plan(order, now, "control", forced=True)
@@ -223,10 +232,10 @@ class Desk:
             left = format_qty(order.leaves_qty)
             order.finish(Status.EXPIRED, now)
             text = f"the window ended with {left} not traded"
-            self._alert("shortfall", order.symbol, order.cl_ord_id, now, text)
+            self._alerts.alert("shortfall", order.symbol, order.cl_ord_id, now, text)
             self.plan(order, now, "expired", forced=True)
         else:
-            self._warn_missing(order, last_tick, now)
+            self._alerts.missing(order, last_tick, now)
             off_plan = order.off_plan and not order.halted
             self.plan(order, now, "fill" if off_plan else "minute", forced=off_plan)
 
@@ -239,7 +248,7 @@ class Desk:
     def expire_held(self, now: int) -> None:
         """Send to the dead letters what has been held for longer than the setting allows."""
         for item in self.held.expire(now):
-            self._orphan(item.received)
+            self._alerts.orphan(item.received)
 
     def begins(self, symbol: str) -> int:
         """Return when the first of the symbol's active orders begins, ns; `FOREVER` without any."""
@@ -279,20 +288,24 @@ class Desk:
         halt = self._halt_of(order)
         if not order.active or halt is not None:
             if forced or not order.halted:
-                order.halted = order.active
-                order.schedule = Schedule(shortfall_qty=order.leaves_qty)
-                order.text = halt if order.active else order.text
-                self._publish(order, reason, None)
+                self._publish_none(order, reason, halt)
             return
         view = self._market(order.symbol).view(order.side, order.clock)
         with self._probe("solve"):
             proposal = propose(order, order.clock, view, self._settings, self._interval)
         failed = isinstance(proposal, SolveFailure)
-        self._warn(order, now, "solver_failed", str(proposal) if failed else None)
+        self._alerts.warn(order, now, "solver_failed", str(proposal) if failed else None)
         if isinstance(proposal, SolveFailure):
             self._counts["unsolved"] += 1
             return
         if not (forced or order.halted or self._worth_it(order, proposal)):
+            return
+        withheld = self._gate.withholds(order, proposal, Surroundings(order.clock, view.mid, view.depth))
+        self._alerts.warn(order, now, "withheld", None if withheld is None else withheld.text)
+        if withheld is not None:
+            self._counts["withheld"] += 1
+            if not order.halted or (forced and withheld.limit != PACE):
+                self._publish_none(order, reason, withheld.text)
             return
         order.halted = False
         order.text = None
@@ -305,7 +318,7 @@ class Desk:
         short = f"the caps leave {format_qty(proposal.shortfall_qty)} of {format_qty(order.leaves_qty)} not planned"
         if not proposal.volume_known and order.participation_rate is not None:
             short += "; no trade has been seen yet, so participation_rate allows nothing"
-        self._warn(order, now, "shortfall", short if proposal.shortfall_qty else None)
+        self._alerts.warn(order, now, "shortfall", short if proposal.shortfall_qty else None)
         self._publish(order, reason, proposal)
 
     def _worth_it(self, order: Order, proposal: Proposal) -> bool:
@@ -322,6 +335,13 @@ class Desk:
         notional = order.leaves_qty / QUANTA * (proposal.mid or 0.0)
         return notional == 0.0 or saving / notional * 1e4 > self._settings.replan_threshold_bps
 
+    def _publish_none(self, order: Order, reason: str, halt: str | None) -> None:
+        """Publish that nothing is to be traded: the order has ended, or is halted for a reason."""
+        order.halted = order.active
+        order.schedule = Schedule(shortfall_qty=order.leaves_qty)
+        order.text = halt if order.active else order.text
+        self._publish(order, reason, None)
+
     def _publish(self, order: Order, reason: str, proposal: Proposal | None) -> None:
         if order.status is not Status.REJECTED:
             order.plan_version += 1
@@ -329,50 +349,13 @@ class Desk:
         self._say(Topic.PLANS, order.symbol, plan)
         self._say(Topic.PLANS_LATEST, order.cl_ord_id, plan)
 
-    # --- alerts -----------------------------------------------------------
-
-    def _alert(self, kind: str, symbol: str | None, cl_ord_id: str | None, now: int, text: str) -> None:
-        self._say(Topic.ALERTS, symbol, Alert(kind, symbol, cl_ord_id, now, text))
-
-    def _orphan(self, received: Received[Any]) -> None:
-        waited = self._settings.hold_ns // SECOND_NS
-        detail = f"cl_ord_id: no such order or execution within {waited} s; redrive it once that is there"
-        self._dead(received, "orphan", detail)
-
-    def _dead(self, received: Received[Any], reason: str, detail: str) -> None:
-        topic = topic_of(received)
-        letter = DeadLetter(topic, received.offset, reason, detail, "json", received.raw, received.key)
-        self._say(Topic.DLQ, None, letter)
-
-    def _warn(self, order: Order, now: int, kind: str, text: str | None) -> None:
-        """Alert once when a condition begins to hold; `text` is None while it does not."""
-        if text is None:
-            order.alerted.discard(kind)
-        elif kind not in order.alerted:
-            order.alerted.add(kind)
-            self._alert(kind, order.symbol, order.cl_ord_id, now, text)
-
-    def _warn_opposite(self, order: Order, now: int) -> None:
-        others = (other for other in self._orders.of(order.symbol) if other.active and other.side != order.side)
-        for other in others:
-            text = f"{other.cl_ord_id} works the other side of {order.symbol}; the two are not netted"
-            self._warn(order, now, "opposite_side", text)
-
-    def _warn_missing(self, order: Order, last_tick: int | None, now: int) -> None:
-        silent = now - last_tick if last_tick is not None else None
-        text = None
-        if order.start <= now and (silent is None or silent > self._settings.missing_ticks_ns):
-            text = "no tick yet" if silent is None else f"no tick for {silent // SECOND_NS} s"
-        self._warn(order, now, "missing_ticks", text)
-
     # --- bookkeeping ------------------------------------------------------
 
     def _at(self, now: int) -> At:
         return At(now, self._interval, self._settings.max_horizon_intervals)
 
     def _halt_of(self, order: Order) -> str | None:
-        scopes = ("*", order.symbol, order.cl_ord_id)
-        return next((self.halts[scope] for scope in scopes if scope in self.halts), None)
+        return self.halts.of(order.symbol, order.cl_ord_id)
 
     def _is_past(self, order: Order, now: int) -> bool:
         return order.ended_at is not None and now - order.ended_at > self._settings.keep_ended_ns
@@ -383,6 +366,16 @@ class Desk:
         self._orders.changed.clear()
         self.held.changed.clear()
         return {key: None if value is None else value() for key, value in changed.items()}
+
+    def meta(self) -> dict[str, Any]:
+        """Return what stands in the partition's ``meta``: halts, and the pace of plans."""
+        return {**self.halts.save(), "pace": self._gate.pace}
+
+    def load_meta(self, meta: Mapping[str, Any]) -> None:
+        """Restore from the partition's ``meta``."""
+        self.halts.load(meta)
+        second, count = meta.get("pace", (0, 0))
+        self._gate.pace = (second, count)
 
     def save(self) -> dict[str, bytes]:
         """Return every state key with its value."""

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import numpy as np
 import orjson
@@ -32,11 +32,12 @@ import orjson
 from impactd.__about__ import __version__
 from impactd.core.commit import Commit, inputs_record
 from impactd.core.desk import Desk
-from impactd.core.events import SIDES, Received, Side
+from impactd.core.events import SIDES, Side
 from impactd.core.feed_alerts import FeedAlerts
 from impactd.core.forecast import BookCurve
 from impactd.core.identity import Identity, Opened
-from impactd.core.inbox import Inputs
+from impactd.core.idle import idle_boundary
+from impactd.core.inbox import Inputs, Pending
 from impactd.core.market import SymbolMarket
 from impactd.core.messages import INPUT_TOPICS, Alert, DeadLetter, Estimate, Model, Output, Plan, Topic
 from impactd.core.probe import Probe, unwatched
@@ -112,7 +113,9 @@ class Engine:
         #: Returns how many orders are active, and how many of them are halted.
         self.order_counts = self._desk.active
         self._probe = probe
-        self._alerts = FeedAlerts(self._say, self._interval, settings.max_symbols)
+        self._alerts = FeedAlerts(self._say, settings)
+        #: What is halted, and whether too much of the input was invalid; for the shell to read.
+        self.halts, self.invalid = self._desk.halts, self._alerts.invalid
         #: Event time reached: the largest tick key or idle move so far, ns.
         self._time = 0
         self._outputs: list[Output] = []
@@ -163,6 +166,9 @@ class Engine:
         self.positions |= {topic: to for topic, (_, to) in inputs.spans.items()}
         self.commit_seq += 1
         row, before_ns = 0, self._time
+        self._trigger = None
+        for control in inputs.controls:
+            self._desk.switch(control, max(self._time, *self.clocks.values()))
         for pending in inputs.events:
             if pending.topic is Topic.TICKS:
                 before = int(np.searchsorted(inputs.ticks.offset, pending.offset))
@@ -174,7 +180,7 @@ class Engine:
             if self._in_event_time and pending.topic is not Topic.TICKS:
                 self._reach(pending.key)
                 self._close_until(pending.key // self._interval * self._interval)
-            self._receive(pending.topic, pending.item, max(pending.key, self._time))
+            self._receive(pending, max(pending.key, self._time))
         self._run(inputs, row, len(inputs.ticks))
         if inputs.idle_to is not None:
             self._idle(inputs.idle_to)
@@ -189,6 +195,7 @@ class Engine:
     def _run(self, inputs: Inputs, row: int, stop: int) -> int:
         """Apply the tick rows from `row` to `stop` and return where the next begin."""
         batch, keys = inputs.ticks, inputs.tick_keys
+        self.invalid.used_rows(keys[row:stop])
         while row < stop:
             row = self._tape.run(batch, row, stop)
             if row < stop:
@@ -203,12 +210,15 @@ class Engine:
     def _reach(self, time: int) -> None:
         self._time = max(self._time, time)
 
-    def _receive(self, topic: Topic, item: Received[Any] | Refused, now: int) -> None:
+    def _receive(self, pending: Pending, now: int) -> None:
+        item = pending.item
         if isinstance(item, Refused):
             self.counters["refused"] += 1
-            letter = DeadLetter(topic, item.offset, item.reason, item.detail, item.codec, item.raw, item.key)
+            letter = DeadLetter(pending.topic, item.offset, item.reason, item.detail, item.codec, item.raw, item.key)
             self._say(Topic.DLQ, None, letter)
+            self._alerts.refused(pending.key)
         else:
+            self.invalid.used(pending.key)
             self._desk.receive(item, now)
 
     def _idle(self, watermark: int) -> None:
@@ -272,12 +282,10 @@ class Engine:
         self._desk.roll(symbol, end, self._tape.last_ts(symbol), stats.volume_continuous or 0.0)
 
     def idle_target(self, elapsed_ns: int, now_ns: int) -> int | None:
-        """Return the watermark that an idle partition may move to, or None if that closes no minute.
+        """Return the watermark that an idle partition may move to, or None if nothing is due by then.
 
-        The watermark follows the silence at the pace of the wall clock, never
-        past (now - grace).  Where events apply in event time the day may be a
-        recorded one, whose next tick can come later by the wall clock than by
-        its own: there it never passes the end of the minute under way.
+        What is due is a minute's close, or the end of a held event's wait; see
+        `impactd.core.idle` for how far silence moves it.
 
         Parameters
         ----------
@@ -285,17 +293,9 @@ class Engine:
             Monotonic time since the partition's last tick was fetched.
         now_ns : int
             Wall clock, ns since the epoch.
-
-        Returns
-        -------
-        int or None
-            None unless that closes a minute, or ends the wait of a held event.
         """
         last = self.clocks[Topic.TICKS] or max(self.clocks.values())
-        reach = min(last + elapsed_ns, now_ns - self.settings.books.grace_ns)
-        boundary = reach // self._interval * self._interval
-        if self.settings.apply == "in_event_time":
-            boundary = min(boundary, (last // self._interval + 1) * self._interval)
+        boundary = idle_boundary(self.settings, last, elapsed_ns, now_ns)
         due = self._tape.due(boundary + self.settings.books.grace_ns) or self._desk.held.expires_by(boundary)
         return boundary if due else None
 
@@ -337,8 +337,8 @@ class Engine:
                 "clocks": {str(topic): at for topic, at in self.clocks.items()},
                 "time": self._time,
                 "tape": self._tape.save_clock().hex(),
-                "halts": self._desk.halts,
-                "dropped": self._alerts.told,
+                **self._desk.meta(),
+                **self._alerts.save(),
             }
         )
 
@@ -387,8 +387,8 @@ class Engine:
         self.clocks = {topic: meta["clocks"][topic] for topic in INPUT_TOPICS}
         self._time = meta["time"]
         self._tape.load_clock(bytes.fromhex(meta["tape"]))
-        self._desk.halts.update(meta["halts"])
-        self._alerts.told = (meta["dropped"][0], meta["dropped"][1])
+        self._desk.load_meta(meta)
+        self._alerts.load(meta)
         for key in sorted(items):
             if key.startswith(_TAPE):
                 self._tape.load(key.removeprefix(_TAPE), items[key])

@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
+from impactd.core.invalid import InvalidShare
 from impactd.core.messages import Alert, Topic
+from impactd.core.settings import CoreSettings
 
 
 class FeedAlerts:
-    """Alerts about ticks that were of no use.
+    """Alerts about input that was of no use.
 
     Parameters
     ----------
     say : callable
         Takes each message to publish, with its topic and key.
-    interval_ns : int
-        The least distance of two alerts about dropped rows, ns.
-    max_symbols : int
+    settings : CoreSettings
 
     Attributes
     ----------
     told : tuple of (int, int)
-        Rows dropped for want of room that have been alerted, and until when another alert waits, ns.
+        Rows dropped for want of room that have been alerted, and until when another alert waits: an interval, ns.
+    invalid : InvalidShare
+        Counts what was refused, and what was not.
     """
 
-    def __init__(self, say: Callable[[Topic, str | None, Alert], None], interval_ns: int, max_symbols: int) -> None:
+    def __init__(self, say: Callable[[Topic, str | None, Alert], None], settings: CoreSettings) -> None:
         self._say = say
-        self._interval = interval_ns
-        self._max_symbols = max_symbols
+        self._interval = settings.books.interval_ns
+        self._max_symbols = settings.max_symbols
         self.told = (0, 0)
+        self.invalid = InvalidShare(settings.invalid, self._interval)
+
+    def refused(self, key: int) -> None:
+        """Count a refused record at its key (ns), and alert when too many were."""
+        text = self.invalid.refused(key)
+        if text is not None:
+            self._say(Topic.ALERTS, None, Alert("invalid_ratio", None, None, key, text))
 
     def dropped(self, rows: int, now: int) -> None:
         """Alert, at most once an interval, that rows were dropped because there are too many symbols.
@@ -55,3 +65,13 @@ class FeedAlerts:
         if crossed and not n_books:
             text = f"all books of the minute were refused, {crossed} of them crossed"
             self._say(Topic.ALERTS, symbol, Alert("crossed_feed", symbol, None, now, text))
+
+    def save(self) -> dict[str, Any]:
+        """Return the state as JSON-ready values."""
+        return {"dropped": self.told, "invalid": self.invalid.save()}
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Continue from a mapping that holds what `save` returned."""
+        self.told = (saved["dropped"][0], saved["dropped"][1])
+        if "invalid" in saved:
+            self.invalid.load(saved["invalid"])

@@ -75,6 +75,8 @@ class BookCurve:
         the price with what is missing at the last visible level.
     half_spread, mid : float
         Price.
+    depth : float
+        Shares that the book shows on the side that is walked.
     """
 
     ts_event: int
@@ -83,6 +85,7 @@ class BookCurve:
     lower_bound: Float
     half_spread: float
     mid: float
+    depth: float
 
     @classmethod
     def of(cls, book: Book, side: Side, sizes: Sequence[float]) -> BookCurve:
@@ -90,7 +93,8 @@ class BookCurve:
         at = np.array(sizes)
         g, lower_bound, _ = walk_curve(book.bid_px, book.bid_sz, book.ask_px, book.ask_sz, at)
         row = BUY if side is Side.BUY else SELL
-        return cls(book.ts_event, at, g[row], lower_bound[row], book.half_spread, book.mid)
+        depth = math.fsum((book.ask_sz if side is Side.BUY else book.bid_sz).tolist())
+        return cls(book.ts_event, at, g[row], lower_bound[row], book.half_spread, book.mid, depth)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

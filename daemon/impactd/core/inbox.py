@@ -49,6 +49,17 @@ class Pending(NamedTuple):
     item: Received[Any] | Refused
 
 
+class LocalControl(NamedTuple):
+    """The kill switch of the process that owns the partition, turned ``halt`` or ``resume``.
+
+    It comes through no topic, so that it works where none can be written;
+    the journal keeps it as it keeps idle moves.
+    """
+
+    type: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Inputs:
     """What one commit takes in.
@@ -65,6 +76,8 @@ class Inputs:
         Offsets [from, to) that the commit consumes, for the topics that move.
     idle_to : int or None
         Watermark that an idle partition moves to after all else, ns.
+    controls : tuple of LocalControl
+        Applied before all else.
     """
 
     ticks: TickBatch
@@ -72,6 +85,7 @@ class Inputs:
     events: tuple[Pending, ...]
     spans: Mapping[Topic, tuple[int, int]]
     idle_to: int | None
+    controls: tuple[LocalControl, ...] = ()
 
 
 @dataclass(slots=True)
@@ -167,7 +181,9 @@ class Inbox:
         interval = self._interval
         return self.rows > 0 and self._clocks[Topic.TICKS] // interval > self._tick_clock // interval
 
-    def take(self, *, idle_to: int | None = None, max_rows: int = 50_000) -> Inputs | None:
+    def take(
+        self, *, idle_to: int | None = None, max_rows: int = 50_000, controls: Sequence[LocalControl] = ()
+    ) -> Inputs | None:
         """Return what the next commit takes in, or None when there is nothing.
 
         Parameters
@@ -176,6 +192,8 @@ class Inbox:
             Watermark of an idle move, ns; only sensible when all ticks were taken.
         max_rows : int
             Tick rows at most, unless one record has more.
+        controls : sequence of LocalControl, optional
+            Taken in whatever else there is.
         """
         tick_to, more = self._tick_cut(max_rows)
         horizon = self._horizon_at(tick_to)
@@ -188,11 +206,11 @@ class Inbox:
             to[topic] = self._ends[topic] if waiting is None else waiting.offset
         moves = any(to[topic] > self._positions[topic] for topic in INPUT_TOPICS)
         idle = None if more else idle_to
-        if not moves and idle is None:
+        if not moves and idle is None and not controls:
             return None
-        return self.take_exact(to, idle)
+        return self.take_exact(to, idle, controls)
 
-    def take_exact(self, to: Mapping[Topic, int], idle_to: int | None) -> Inputs:
+    def take_exact(self, to: Mapping[Topic, int], idle_to: int | None, controls: Sequence[LocalControl] = ()) -> Inputs:
         """Return all that stands before the offsets `to`, as a journal record has them."""
         pending: list[Pending] = []
         batch, keys = self._pop_ticks(to.get(Topic.TICKS, self._positions[Topic.TICKS]), pending)
@@ -211,7 +229,7 @@ class Inbox:
             self._tick_clock = max(self._tick_clock, int(keys[-1]))
         if idle_to is not None:
             self._tick_clock = max(self._tick_clock, idle_to)
-        return Inputs(batch, keys, tuple(pending), spans, idle_to)
+        return Inputs(batch, keys, tuple(pending), spans, idle_to, tuple(controls))
 
     def _horizon(self) -> int:
         return max(self._tick_clock, self._clocks[Topic.TICKS])

@@ -48,6 +48,8 @@ class SideView:
     mid : float or None
         Mid at the end of the last minute that had one, or else of the
         standing book.
+    depth : float or None
+        Shares that the standing book shows on this side; None where none stands.
     log_variance : callable
         Number of intervals and share of the cost that is spread, to the
         variance of log(realised / expected cost).
@@ -59,6 +61,7 @@ class SideView:
     sigma2: float
     fitted_to: float | None
     mid: float | None
+    depth: float | None
     log_variance: Callable[[int, float], float]
 
 
@@ -129,6 +132,7 @@ class SymbolMarket:
             sigma2=self._volatility.sigma2,
             fitted_to=self._sides[side].fitted_to,
             mid=book.mid if self._mid is None and book is not None else self._mid,
+            depth=None if book is None else book.depth,
             log_variance=model.log_variance,
         )
 

@@ -28,7 +28,15 @@ import orjson
 from impactd.core.events import Bust, CancelOrder, Correct, Fill, NewOrder, Received, ReplaceOrder, Side
 from impactd.core.order import Execution, Order, Schedule, Status
 from impactd.core.profile import Profile
-from impactd.core.settings import BookSettings, CoreSettings, ModelSettings, PlanSettings, SessionRule
+from impactd.core.settings import (
+    BookSettings,
+    CoreSettings,
+    GateSettings,
+    InvalidSettings,
+    ModelSettings,
+    PlanSettings,
+    SessionRule,
+)
 
 #: Version of everything in this module; a state of another version is migrated or refused.
 SCHEMA_VERSION: Final = 2
@@ -155,6 +163,8 @@ def settings_from(fields: Mapping[str, Any]) -> CoreSettings:
         model=_settings(ModelSettings, named.pop("model")),
         plans=_settings(PlanSettings, named.pop("plans")),
         session=_settings(SessionRule, named.pop("session")),
+        gate=_settings(GateSettings, named.pop("gate", {})),
+        invalid=_settings(InvalidSettings, named.pop("invalid", {})),
         **named,
     )
 

@@ -96,6 +96,31 @@ class PlanSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class GateSettings:
+    """What a plan must not exceed to be published (`impactd.core.gate`); None sets no limit."""
+
+    #: Shares.
+    max_order_qty: float | None = None
+    #: order_qty times mid, currency.
+    max_order_notional: float | None = None
+    #: What one interval trades, as a multiple of the visible depth.
+    max_interval_depth: float | None = None
+    #: Of event time, in a partition; all orders of a symbol are planned at one time, the close of a minute.
+    max_plans_per_second: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidSettings:
+    """How much of the input may be unusable before somebody is told (`impactd.core.invalid`)."""
+
+    #: Refused messages among all; None never tells.
+    max_ratio: float | None = 0.1
+    #: Fewer in the window say nothing.
+    min_messages: int = 100
+    window_intervals: int = 5
+
+
+@dataclass(frozen=True, slots=True)
 class CoreSettings:
     """All that the core is told at its start."""
 
@@ -105,5 +130,6 @@ class CoreSettings:
     session: SessionRule = field(default_factory=SessionRule)
     #: When orders, executions and control apply: "on_arrival" or "in_event_time".
     apply: str = "on_arrival"
-    #: Share of invalid records and other shell limits are not here: they change no byte.
     max_symbols: int = 5_000
+    gate: GateSettings = field(default_factory=GateSettings)
+    invalid: InvalidSettings = field(default_factory=InvalidSettings)

@@ -31,7 +31,7 @@ def starts(first: int, n: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 
 
 def book(ts: int, g: np.ndarray) -> BookCurve:  # type: ignore[type-arg]
-    return BookCurve(ts, SIZES, g, np.nan_to_num(g, nan=0.05), 0.02, 31.0)
+    return BookCurve(ts, SIZES, g, np.nan_to_num(g, nan=0.05), 0.02, 31.0, 1_000.0)
 
 
 @pytest.mark.parametrize("kind", model_kinds())
