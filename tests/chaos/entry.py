@@ -1,0 +1,17 @@
+"""``python -m tests.chaos.entry run``: ``impactd run`` with fault points, and a promise broken for a variant."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from impactd.cli import main
+from tests.chaos.hooks import VARIANT, Hooks
+from tests.chaos.variants import VARIANTS
+
+if __name__ == "__main__":
+    Hooks(os.environ).install()
+    variant = os.environ.get(VARIANT)
+    if variant:
+        VARIANTS[variant].install()
+    sys.exit(main())

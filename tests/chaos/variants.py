@@ -1,0 +1,163 @@
+"""The service with one promise broken, to see that the harness notices: a check that cannot fail proves nothing.
+
+Each variant replaces something of the package in the process that it is installed in, and of nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from aiokafka.errors import KafkaError
+
+from impactd.core.messages import Topic
+from impactd.shell.kafka import commit, ownership
+from impactd.shell.kafka.client import KafkaSettings, close_producer, partition_producer, plain_producer
+from impactd.shell.kafka.commit import Committer, Record
+from impactd.shell.kafka.errors import CommitUnknownError, FencedError
+
+#: The state key that holds the positions.
+_META: Final = b"meta"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A broken service.
+
+    Attributes
+    ----------
+    what : str
+        The promise that it breaks.
+    install : callable
+        Breaks it, in this process.
+    faults : tuple of str
+        What brings it to light.
+    topic_configs : mapping of Topic to mapping of str to str
+        Properties of topics that it is run with.
+    """
+
+    what: str
+    install: Callable[[], None]
+    faults: tuple[str, ...]
+    topic_configs: Mapping[Topic, Mapping[str, str]] = field(default_factory=dict)
+
+
+def _positions_outside() -> None:
+    """Write the positions after the transaction instead of in it."""
+
+    class Apart(Committer):
+        async def publish(self, records: Sequence[Record]) -> None:
+            await super().publish([record for record in records if record.key != _META])
+            after = [record for record in records if record.key == _META]
+            producer = plain_producer(_settings_of(self))
+            await producer.start()
+            try:
+                for record in after:
+                    await producer.send_and_wait(
+                        record.topic, record.value, record.key, partition=record.partition, headers=list(record.headers)
+                    )
+            finally:
+                await close_producer(producer, 1.0)
+
+    _replace_committer(Apart)
+
+
+def _id_of_process() -> None:
+    """Name transactional ids by process, as aiokafka's documentation has it: nobody fences anybody."""
+
+    def transactional_id(settings: KafkaSettings, partition: int) -> str:
+        return f"{settings.environment}.{settings.group}.{os.getpid()}.{partition}"
+
+    KafkaSettings.transactional_id = transactional_id  # type: ignore[method-assign]
+
+
+def _sends_not_awaited() -> None:
+    """Commit without looking at what became of the sends."""
+
+    class Hasty(Committer):
+        async def _transact(self, records: Sequence[Record]) -> None:
+            producer = self._producer
+            await producer.begin_transaction()
+            for record in records:
+                sent = await producer.send(
+                    record.topic, record.value, record.key, partition=record.partition, headers=list(record.headers)
+                )
+                sent.add_done_callback(commit._retrieve)
+            await producer.commit_transaction()
+
+    _replace_committer(Hasty)
+
+
+def _memory_kept() -> None:
+    """Go on with the memory that a failed commit has changed, with a new producer."""
+
+    class Stubborn(Committer):
+        async def publish(self, records: Sequence[Record]) -> None:
+            try:
+                await super().publish(records)
+            except FencedError:
+                raise
+            except CommitUnknownError:
+                partition, settings = records[-1].partition, _settings_of(self)
+                self._open = False
+                await self._again(settings, partition)
+
+        async def _again(self, settings: KafkaSettings, partition: int) -> None:
+            while True:
+                await close_producer(self._producer, 1.0)
+                self._producer = ownership.partition_producer(settings, partition)
+                try:
+                    async with asyncio.timeout(self._deadline_s):
+                        await self._producer.start()
+                        return
+                except (TimeoutError, OSError, KafkaError):
+                    await asyncio.sleep(0.2)
+
+    _replace_committer(Stubborn)
+
+
+_settings: dict[int, KafkaSettings] = {}
+
+
+def _settings_of(committer: Committer) -> KafkaSettings:
+    return _settings[id(committer._producer)]
+
+
+def _replace_committer(kind: type[Committer]) -> None:
+    """Make ownership use another committer, and remember whose settings its producer was made with."""
+
+    def remember(settings: KafkaSettings, partition: int) -> Any:
+        producer = partition_producer(settings, partition)
+        _settings[id(producer)] = settings
+        return producer
+
+    ownership.partition_producer = remember
+    ownership.Committer = kind  # type: ignore[misc]
+
+
+VARIANTS: Final = {
+    "positions-outside": Variant(
+        "positions are written in the transaction of what they account for",
+        _positions_outside,
+        ("kill at committed", "kill at committed", "kill"),
+    ),
+    "id-of-process": Variant(
+        "a partition's transactional id is the same in every process",
+        _id_of_process,
+        ("freeze at begun", "freeze at begun", "freeze"),
+    ),
+    "sends-not-awaited": Variant(
+        "a transaction is committed only when each of its sends has succeeded",
+        _sends_not_awaited,
+        ("calm",),
+        {Topic.PLANS: {"max.message.bytes": "1000"}},
+    ),
+    "memory-kept": Variant(
+        "memory counts only after its commit",
+        _memory_kept,
+        ("fail at sent", "fail at begun", "restart"),
+    ),
+}
