@@ -314,6 +314,9 @@ def test_kafka_settings_every_field_has_its_setting(tmp_path: Path) -> None:
         key_file = "key"
         key_password_file = "{secret}"
         check_hostname = false
+        [journal]
+        snapshot_s = 60
+        accept_settings = true
         [topics]
         prefix = "p."
         partitions = 5

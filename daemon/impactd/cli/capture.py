@@ -14,8 +14,9 @@ from impactd.cli.common import Failure, example, load_settings, settings_options
     epilog=example("impactd capture --out captured", "impactd replay --journal captured/journal.jsonl --out again"),
 )
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Directory of the files.")
+@click.option("--outputs", is_flag=True, help="Also what was published, for impactd audit --capture.")
 @settings_options
-def command(out: Path, config: Path | None, sets: tuple[str, ...]) -> None:
+def command(*, out: Path, outputs: bool, config: Path | None, sets: tuple[str, ...]) -> None:
     """Write a run's inputs and journal to files.
 
     What is committed when the command starts is written, one JSON line a
@@ -30,7 +31,7 @@ def command(out: Path, config: Path | None, sets: tuple[str, ...]) -> None:
     from impactd.shell.kafka.errors import FatalError
 
     try:
-        counts = asyncio.run(capture(kafka_settings(settings), out))
+        counts = asyncio.run(capture(kafka_settings(settings), out, outputs=outputs))
     except FatalError as error:
         raise Failure(str(error)) from error
     for topic, count in counts.items():

@@ -56,6 +56,8 @@ def kafka_settings(settings: Settings) -> KafkaSettings:
         linger_ms=kafka.linger_ms,
         check_crcs=kafka.check_crcs,
         lost_position=kafka.lost_position,
+        snapshot_s=settings.journal.snapshot_s,
+        accept_settings=settings.journal.accept_settings,
     )
 
 

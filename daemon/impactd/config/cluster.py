@@ -116,6 +116,15 @@ class KafkaSection(Section):
         return self
 
 
+class JournalSection(Section):
+    """What the journal holds beside its commits, and how a state that was made under other settings goes on."""
+
+    snapshot_s: Annotated[int, Field(ge=0, le=31 * DAY_S)] = 3_600
+    """Event time from one snapshot of the whole state to the next: where an audit can begin; 0: none."""
+    accept_settings: bool = False
+    """Whether a state of other settings goes on under these, where it can; the journal says so."""
+
+
 class TopicNames(Section):
     """Names of single topics, where the prefix and the role will not do."""
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import Field, model_validator
 
 from impactd.config.base import DAY_S, Bytes, ClockTime, Name, Positive, Seconds, Section, Zone
-from impactd.config.cluster import KafkaSection, TopicsSection
+from impactd.config.cluster import JournalSection, KafkaSection, TopicsSection
 from impactd.config.controls import ControlsSection, GateSection, InvalidSection
 from impactd.config.hours import session_rule
 from impactd.config.operation import HealthSection, HttpSection
@@ -177,6 +177,8 @@ class Settings(Section):
     """The cluster, and how this service behaves on it."""
     topics: TopicsSection = TopicsSection()
     """Names and properties of the topics."""
+    journal: JournalSection = JournalSection()
+    """Snapshots in the journal, and changes of settings."""
     wire: WireSection = WireSection()
     """Formats of records."""
     books: BooksSection = BooksSection()

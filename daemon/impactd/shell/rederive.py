@@ -69,6 +69,8 @@ def rederive(
             tally.count(derived.commit.outputs)
             files.write(derived.partition, derived.commit.outputs)
             engines[derived.partition] = derived.engine
+            if derived.inputs is None:
+                continue
             refused = [pending.item for pending in derived.inputs.events if isinstance(pending.item, Refused)]
             reading.add(Decoded(derived.inputs.ticks, refused))
             if progress is not None:

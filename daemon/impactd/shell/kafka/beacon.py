@@ -3,6 +3,10 @@
 It says two things that fetching alone cannot: whether the brokers that lead
 a partition's inputs answer at all, and how much there is to read of one whose
 fetching is paused, stuck or failing.
+
+It also compares the number of partitions of each input with what it was at
+the start, as often as the client's metadata are refreshed: where partitions
+were added, symbols have moved, and going on would split them.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from impactd.core.messages import INPUT_TOPICS, Topic
+from impactd.shell.kafka.errors import FatalError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +29,9 @@ if TYPE_CHECKING:
     from impactd.shell.kafka.status import PartitionStatus, Status
 
 
-async def watch_brokers(settings: KafkaSettings, consumer: AIOKafkaConsumer, status: Status) -> None:
+async def watch_brokers(
+    settings: KafkaSettings, consumer: AIOKafkaConsumer, status: Status, partitions: Mapping[Topic, int]
+) -> None:
     """Ask for every partition at the pace of heartbeats, until cancelled.
 
     Parameters
@@ -34,6 +41,13 @@ async def watch_brokers(settings: KafkaSettings, consumer: AIOKafkaConsumer, sta
         Any that is started and reads committed records.
     status : Status
         Its partitions are written.
+    partitions : mapping of Topic to int
+        Number of partitions of each topic when the service started.
+
+    Raises
+    ------
+    FatalError
+        If an input has another number of partitions now.
     """
     while True:
         owned = list(status.partitions.values())
@@ -45,7 +59,26 @@ async def watch_brokers(settings: KafkaSettings, consumer: AIOKafkaConsumer, sta
             for topic, end in (ends or {}).items():
                 partition.stable_offsets[topic] = end
                 partition.high_watermarks[topic] = max(partition.high_watermarks.get(topic, 0), end)
+        check_partitions(settings, consumer, partitions)
         await asyncio.sleep(settings.heartbeat_interval_ms / 1000)
+
+
+def check_partitions(settings: KafkaSettings, consumer: AIOKafkaConsumer, partitions: Mapping[Topic, int]) -> None:
+    """Compare the client's metadata with the number of partitions that there were.
+
+    Raises
+    ------
+    FatalError
+        If an input has another number of partitions now.
+    """
+    for topic in INPUT_TOPICS:
+        name, expected = settings.topic(topic), partitions[topic]
+        known = consumer.partitions_for_topic(name)
+        if known and len(known) != expected:
+            raise FatalError(
+                f"{name} had {expected} partitions and now has {len(known)}: symbols have moved between partitions; "
+                "begin again in a new environment with the new number"
+            )
 
 
 def _numbers(owned: list[PartitionStatus]) -> list[int]:

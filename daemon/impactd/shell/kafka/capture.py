@@ -9,15 +9,21 @@ Key and value are text where they are UTF-8; what is not, is Base64 under
 ``key_base64`` or ``value_base64``.  Lines of one partition stand in the order
 of their offsets.  Only what was committed is captured, up to the end that
 each topic has when its capture begins; the journal is captured first, so that
-the inputs of every captured commit are there.
+the inputs of every captured commit are there.  What was published can be
+captured too, to be compared with what is derived.
+
+``capture.json`` says what else is needed to judge the files: the topics' names
+on the brokers, the formats of the run, and of each topic how many records were
+written and which offsets were there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -25,11 +31,24 @@ import orjson
 
 from impactd.core.messages import INPUT_TOPICS, Topic
 from impactd.shell.kafka.client import KafkaSettings
-from impactd.shell.kafka.consume import ConsumedRecord, read_topics
+from impactd.shell.kafka.consume import ConsumedRecord, read_bounds, read_topics
 from impactd.shell.lines import InputFileError, read_lines
 
 #: The journal first: what it names was there before it.
 CAPTURED: Final = (Topic.JOURNAL, *INPUT_TOPICS)
+
+#: What is published for others to read.
+OUTPUT_TOPICS: Final = (
+    Topic.ESTIMATES,
+    Topic.MODELS,
+    Topic.PLANS,
+    Topic.PLANS_LATEST,
+    Topic.ALERTS,
+    Topic.DLQ,
+)
+
+#: File that describes the others.
+MANIFEST: Final = "capture.json"
 
 #: A line may be a third longer than the record, for Base64, and more for escapes.
 _MAX_LINE_BYTES: Final = 64 * 1024 * 1024
@@ -40,10 +59,18 @@ def capture_file(directory: Path, topic: Topic) -> Path:
     return directory / f"{topic.value}.jsonl"
 
 
-async def capture(settings: KafkaSettings, directory: Path) -> dict[Topic, int]:
+async def capture(settings: KafkaSettings, directory: Path, *, outputs: bool = False) -> dict[Topic, int]:
     """Write inputs and journal of a run into `directory` and return the number of records by topic.
 
     Files that are there already are replaced when the new ones are whole.
+
+    Parameters
+    ----------
+    settings : KafkaSettings
+    directory : Path
+        Made if it is not there.
+    outputs : bool, optional
+        Also write what the run has published.
 
     Raises
     ------
@@ -53,20 +80,32 @@ async def capture(settings: KafkaSettings, directory: Path) -> dict[Topic, int]:
         If a file cannot be written.
     """
     await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
-    counts = {}
-    for topic in CAPTURED:
+    counts, topics = {}, {}
+    for topic in (*CAPTURED, *(OUTPUT_TOPICS if outputs else ())):
         path = capture_file(directory, topic)
         unfinished = path.with_suffix(".unfinished")
         file = await asyncio.to_thread(unfinished.open, "wb")
         with file:
             counts[topic] = await _capture_topic(settings, topic, file)
         await asyncio.to_thread(unfinished.replace, path)
+        bounds = await read_bounds(settings, settings.topic(topic))
+        topics[topic.value] = {"records": counts[topic], "bounds": {str(n): ends for n, ends in bounds.items()}}
+    manifest = {
+        "names": {topic.value: settings.topic(topic) for topic in Topic},
+        "codec": settings.codec,
+        "timestamps": settings.timestamps,
+        "max_dead_letter_bytes": settings.max_dead_letter_bytes,
+        "topics": topics,
+    }
+    await asyncio.to_thread((directory / MANIFEST).write_bytes, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
     return counts
 
 
 async def _capture_topic(settings: KafkaSettings, topic: Topic, file: IO[bytes]) -> int:
     count = 0
-    async with aclosing(read_topics(settings, settings.topic(topic))) as records:
+    # What the captured journal vouches for may still be hidden by the next transaction.
+    hidden = topic in OUTPUT_TOPICS
+    async with aclosing(read_topics(settings, settings.topic(topic), hidden=hidden)) as records:
         async for record in records:
             file.write(capture_line(topic, record) + b"\n")
             count += 1
@@ -133,6 +172,21 @@ def read_partitions(directory: Path, topic: Topic) -> dict[int, list[ConsumedRec
     for records in partitions.values():
         records.sort(key=lambda record: record.offset)
     return partitions
+
+
+@dataclass(slots=True)
+class RecordList:
+    """Captured records of one partition, to be taken from the front."""
+
+    records: Sequence[ConsumedRecord]
+    at: int = 0
+
+    def until(self, to: int) -> Sequence[ConsumedRecord]:
+        """Take the next records before offset `to`."""
+        start = self.at
+        while self.at < len(self.records) and self.records[self.at].offset < to:
+            self.at += 1
+        return self.records[start : self.at]
 
 
 def _captured(line: Mapping[str, Any]) -> ConsumedRecord:

@@ -117,6 +117,10 @@ class KafkaSettings:
     lost_position : str
         What follows a position that retention has deleted. Orders of the partition are halted in any case; with
         ``halt`` the topic then stays where it is, with ``skip`` it goes on from its earliest record.
+    snapshot_s : int
+        A commit that carries event time past a multiple of this holds the whole state in its journal; 0 for never.
+    accept_settings : bool
+        Go on from a state of other settings, where it keeps its meaning under these.
     check_crcs : bool
         Verify the checksum of what is fetched. Only librdkafka's mock needs it off: its control records have none.
     """
@@ -150,6 +154,8 @@ class KafkaSettings:
     idle_after_ms: int = 500
     linger_ms: int = 5
     lost_position: str = "halt"
+    snapshot_s: int = 3_600
+    accept_settings: bool = False
     check_crcs: bool = True
 
     def topic(self, role: Topic) -> str:

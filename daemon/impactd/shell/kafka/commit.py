@@ -118,8 +118,9 @@ class Encoder:
         for key, value in commit.state.items():
             self._check_state(key, value)
             made.append(self._own(Topic.STATE, key.encode(), value, (("schema", STATE_SCHEMA), ("commit", mark))))
-        journal = orjson.dumps(commit.journal, option=orjson.OPT_NON_STR_KEYS)
-        made.append(self._own(Topic.JOURNAL, None, journal, (("schema", JOURNAL_SCHEMA), ("commit", mark))))
+        for entry in (commit.journal, *commit.snapshot):
+            journal = orjson.dumps(entry, option=orjson.OPT_NON_STR_KEYS)
+            made.append(self._own(Topic.JOURNAL, None, journal, (("schema", JOURNAL_SCHEMA), ("commit", mark))))
         for record in made:
             self._check_size(record)
         return made

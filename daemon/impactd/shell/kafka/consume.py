@@ -66,8 +66,17 @@ async def _reader(
         await consumer.stop()
 
 
-async def read_topics(settings: KafkaSettings, *topics: str) -> AsyncGenerator[ConsumedRecord, None]:
+async def read_topics(
+    settings: KafkaSettings, *topics: str, hidden: bool = False
+) -> AsyncGenerator[ConsumedRecord, None]:
     """Yield the committed records of `topics` up to their present end; a partition's come in order.
+
+    Parameters
+    ----------
+    settings : KafkaSettings
+    *topics : str
+    hidden : bool, optional
+        Wait for the end of the transactions that are open now, and yield what they have committed.
 
     Raises
     ------
@@ -77,6 +86,9 @@ async def read_topics(settings: KafkaSettings, *topics: str) -> AsyncGenerator[C
     async with _reader(settings, topics) as (consumer, places):
         # Before the last stable offset: what is committed now.
         ends = await consumer.end_offsets(places)
+        if hidden:
+            bounds = {topic: await read_bounds(settings, topic) for topic in topics}
+            ends = {place: bounds[place.topic][place.partition][1] for place in places}
         left = {place for place in places if ends[place] > await consumer.position(place)}
         while left:
             async with asyncio.timeout(_STALL_S):
@@ -97,7 +109,7 @@ async def _next(
         fetched = await consumer.getmany(*places, timeout_ms=_POLL_MS)
         after = {place: await consumer.position(place) for place in places}
         if fetched or any(after[place] != before[place] for place in places) or after == dict(ends):
-            return {place: [_record(item) for item in records] for place, records in fetched.items()}
+            return {place: [consumed(item) for item in records] for place, records in fetched.items()}
 
 
 async def read_record(settings: KafkaSettings, topic: str, partition: int, offset: int) -> ConsumedRecord | None:
@@ -133,15 +145,33 @@ async def read_topic(settings: KafkaSettings, topic: str) -> list[ConsumedRecord
     return sorted(records, key=lambda record: (record.partition, record.offset))
 
 
+async def read_bounds(settings: KafkaSettings, topic: str) -> dict[int, tuple[int, int]]:
+    """Return by partition the first offset of a topic and its high watermark.
+
+    The high watermark, and not the last stable offset: what an open transaction hides is there too.
+
+    Raises
+    ------
+    FatalError
+        If the topic is missing or does not answer.
+    """
+    async with _reader(settings, [topic]) as (consumer, places), asyncio.timeout(_STALL_S):
+        first = await consumer.beginning_offsets(places)
+        while any(consumer.highwater(place) is None for place in places):
+            await consumer.getmany(*places, timeout_ms=_POLL_MS, max_records=1)
+        return {place.partition: (first[place], consumer.highwater(place)) for place in places}
+
+
 async def tail(settings: KafkaSettings, *topics: str) -> AsyncGenerator[ConsumedRecord, None]:
     """Yield the committed records of `topics` from their beginning on, and then as they come, without end."""
     async with _reader(settings, topics) as (consumer, places):
         while True:
             for records in (await consumer.getmany(*places, timeout_ms=_POLL_MS)).values():
                 for record in records:
-                    yield _record(record)
+                    yield consumed(record)
 
 
-def _record(item: object) -> ConsumedRecord:
+def consumed(item: object) -> ConsumedRecord:
+    """Return a record of aiokafka's as ours."""
     names = ("topic", "partition", "offset", "timestamp", "key", "value", "headers")
     return ConsumedRecord(*(getattr(item, name) for name in names))

@@ -34,10 +34,13 @@ from impactd.shell.kafka.stuck import LOOK_S, StuckDetector
 from impactd.shell.kafka.tasks import end
 from impactd.shell.kafka.topics import partition_counts
 from impactd.shell.kafka.warm import compiled
+from impactd.shell.kill_switch import KillSwitch
 from impactd.shell.stacks import task_stacks, thread_stacks
 from impactd.wire.codec import Limits
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aiokafka import AIOKafkaConsumer
 
 EXIT_OK: Final = 0
@@ -64,6 +67,8 @@ class Service:
         Bounds on input records.
     stuck_after_s : float, optional
         A partition that could move and does not for so long ends the process.
+    kill_switch_file : Path, optional
+        While it exists, no active plan is published.
 
     Examples
     --------
@@ -80,12 +85,14 @@ class Service:
         limits: Limits | None = None,
         *,
         stuck_after_s: float = STUCK_AFTER_S,
+        kill_switch_file: Path | None = None,
     ) -> None:
         self._settings = settings
         self._core = core
         self._limits = limits or Limits(settings.max_message_bytes, core.books.max_levels)
         self._status = Status()
         self._stuck = StuckDetector(stuck_after_s, in_event_time=core.apply == "in_event_time")
+        self._kill_switch = KillSwitch(kill_switch_file)
         self._stop = asyncio.Event()
         self._error: BaseException | None = None
 
@@ -151,10 +158,12 @@ class Service:
         workers = min(counts[Topic.TICKS], (os.cpu_count() or 1) + 1)
         executor = ThreadPoolExecutor(workers, thread_name_prefix="impactd")
         ticks, events = ticks_consumer(settings), manual_consumer(settings)
-        clients = Clients(settings, self._core, self._limits, ticks, events, counts, executor)
+        clients = Clients(settings, self._core, self._limits, ticks, events, counts, executor, self._kill_switch)
         assignments = Assignments(clients, self._status, self._fail)
         helpers: list[asyncio.Task[None]] = []
         try:
+            # Known before the first commit, or that one would publish what must not be.
+            await self._kill_switch.look()
             await self._start(ticks, events)
             # Subscribed only now: a start that is subscribed already would wait for the first assignment.
             ticks.subscribe([settings.topic(Topic.TICKS)], listener=assignments)
@@ -164,8 +173,9 @@ class Service:
             helpers = [
                 self._helper(self._watch_group(ticks), "group"),
                 self._helper(self._commit_group_offsets(ticks, assignments), "group-offsets"),
-                self._helper(watch_brokers(settings, events, self._status), "brokers"),
+                self._helper(watch_brokers(settings, events, self._status, counts), "brokers"),
                 self._helper(self._watch_progress(), "progress"),
+                self._helper(self._kill_switch.watch(), "kill-switch"),
             ]
             await self._stop.wait()
         finally:
