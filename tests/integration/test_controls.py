@@ -18,19 +18,32 @@ import pytest
 
 from impactd.core.events import Control
 from impactd.core.messages import Topic
+from impactd.core.settings import GateSettings, InvalidSettings
 from impactd.shell.broker import Broker
+from impactd.shell.health import HealthLimits, unready
+from impactd.shell.kafka.capture import capture
 from impactd.shell.kafka.client import KafkaSettings, TopicSettings
 from impactd.shell.kafka.consume import ConsumedRecord, read_topic
 from impactd.shell.kafka.control import give
+from impactd.shell.kafka.derive import derive
+from impactd.shell.kafka.service import Service
 from impactd.wire.murmur2 import partition_for
+from impactd.wire.records import encode_output
 from tests.integration.kafka_lab import (
+    COMPARED,
     MINUTE_NS,
     SYMBOLS,
+    Running,
+    assert_same,
     book,
+    from_topics,
     lab,
+    live,
     order,
     records_until,
+    running,
     send,
+    until,
 )
 from tests.integration.test_commands import environment, impactd, succeeded
 
@@ -247,3 +260,67 @@ async def test_dlq_redrive_of_one_place_sends_that_one(broker: Broker, tmp_path:
         missing = await asyncio.to_thread(impactd, environ, "dlq", "redrive", "0:999", "--yes")
         assert (missing.returncode, missing.stdout) == (1, "")
     assert [record.header("reason") for record in again].count(b"empty") == 2
+
+
+# --- kill switch, gate, share of invalid input ----------------------------------
+
+
+async def test_kill_switch_gate_and_invalid_input_are_seen_and_derived_again(broker: Broker, tmp_path: Path) -> None:
+    """Each stops or warns while the service runs, and the journal derives all of it byte for byte."""
+    settings = await lab(broker.bootstrap)
+    core = replace(live(), gate=GateSettings(max_order_qty=6_000), invalid=InvalidSettings(0.1, 20, 5))
+    stop = tmp_path / "stop"
+    stop.touch()
+    service = Service(settings, core, kill_switch_file=stop)
+    run = Running(service, asyncio.create_task(service.run()))
+    try:
+        await send_orders(settings)
+        plans = await plans_until(settings, A_FROG="halted", A_AAPL="halted")
+        assert {plan["text"] for plan in plans.values()} == {f"kill switch: {stop} exists"}
+        stop.unlink()
+        await plans_until(settings, A_FROG="active", A_AAPL="active")
+        stop.touch()
+        await plans_until(settings, A_FROG="halted", A_AAPL="halted")
+        stop.unlink()
+        await plans_until(settings, A_FROG="active", A_AAPL="active")
+
+        now = time.time_ns()
+        large = order("L1", "FROG", "buy", now, 30, order_qty=7_000)
+        await send(settings, Topic.ORDERS, [("FROG", orjson.dumps(large), now)])
+        plans = await plans_until(settings, L1="halted")
+        assert "gate.max_order_qty" in plans["L1"]["text"]
+        smaller = {"type": "replace", "cl_ord_id": "L1", "symbol": "FROG", "ts_event": now, "order_qty": 5_000}
+        await send(settings, Topic.ORDERS, [("FROG", orjson.dumps(smaller), now)])
+        await plans_until(settings, L1="active")
+
+        await send(settings, Topic.TICKS, [("FROG", b"{", now)] * 30)
+        await dead(settings, lambda found: len(found) == 30)
+        await until(lambda: service.status.partitions[HOMES[0]].too_many_invalid, "the partition says so")
+        reasons = unready(service.status, HealthLimits(), time.monotonic(), now, lambda _: None)
+        assert {(reason.kind, reason.partition) for reason in reasons} == {("invalid_ratio", HOMES[0])}
+    finally:
+        code = await run.end()
+    assert code == 0, service.error
+    alerts = [orjson.loads(r.value or b"")["kind"] for r in await read_topic(settings, settings.topic(Topic.ALERTS))]
+    assert sorted(alerts) == ["halt"] * 4 + ["invalid_ratio"] + ["resume"] * 4 + ["withheld"]
+
+    await capture(settings, tmp_path / "captured")
+    found: dict[Topic, list[list[bytes]]] = {topic: [[], []] for topic in COMPARED}
+    for derived in derive(tmp_path / "captured", settings):
+        for output in derived.commit.outputs:
+            if output.topic in found:
+                found[output.topic][derived.partition].append(encode_output(output).value)
+    assert_same(found, await from_topics(settings))
+
+
+async def test_partition_taken_over_without_the_file_goes_on(broker: Broker, tmp_path: Path) -> None:
+    settings = await lab(broker.bootstrap)
+    stop = tmp_path / "stop"
+    stop.touch()
+    first = Service(settings, live(), kill_switch_file=stop)
+    run = Running(first, asyncio.create_task(first.run()))
+    await send_orders(settings)
+    await plans_until(settings, A_FROG="halted", A_AAPL="halted")
+    assert await run.end() == 0
+    async with running(settings, live()):
+        await plans_until(settings, A_FROG="active", A_AAPL="active")

@@ -38,7 +38,7 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 
-from impactd.core.inbox import EVENT_TOPICS, Inbox
+from impactd.core.inbox import EVENT_TOPICS, Inbox, LocalControl
 from impactd.core.messages import INPUT_TOPICS, Topic
 from impactd.core.ticks import TickBatch
 from impactd.shell.kafka.client import FETCH_WAIT_MS, KafkaSettings
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from impactd.shell.kafka.decode import Decoder
     from impactd.shell.kafka.meter import Meter
     from impactd.shell.kafka.status import PartitionStatus
+    from impactd.shell.kill_switch import KillSwitch
 
 T = TypeVar("T")
 
@@ -81,6 +82,7 @@ class PartitionLoop:
     executor : Executor
     status : PartitionStatus
     meter : Meter
+    kill_switch : KillSwitch
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class PartitionLoop:
         executor: Executor,
         status: PartitionStatus,
         meter: Meter,
+        kill_switch: KillSwitch,
     ) -> None:
         self._settings = settings
         self._in_event_time = core.apply == "in_event_time"
@@ -110,6 +113,7 @@ class PartitionLoop:
         self._executor = executor
         self._status = status
         self._meter = meter
+        self._kill_switch = kill_switch
         partition = status.partition
         self._where = {topic: TopicPartition(settings.topic(topic), partition) for topic in INPUT_TOPICS}
         self._log = structlog.get_logger(__name__).bind(partition=partition, token=status.token)
@@ -143,11 +147,12 @@ class PartitionLoop:
             If the process must stop.
         """
         try:
-            await run_together(
-                self._commits(),
-                self._until_leaving(self._fetch_ticks()),
-                self._until_leaving(self._fetch_events()),
-            )
+            with self._kill_switch.heard_by(self._arrived.set):
+                await run_together(
+                    self._commits(),
+                    self._until_leaving(self._fetch_ticks()),
+                    self._until_leaving(self._fetch_events()),
+                )
         except (KafkaError, OSError) as error:
             raise CommitUnknownError(f"a fetch failed: {error!r}") from error
 
@@ -312,11 +317,13 @@ class PartitionLoop:
         """Wait until a commit is due; return the watermark to move to if it is an idle move."""
         loop = asyncio.get_running_loop()
         while not self._leaving.is_set():
-            pace = self._settings.urgent_interval_ms if self._urgent else self._settings.commit_interval_ms
+            turned = bool(self._turned())
+            urgent, waiting = self._urgent or turned, self._waiting or turned
+            pace = self._settings.urgent_interval_ms if urgent else self._settings.commit_interval_ms
             wait = last + pace / 1000 - loop.time()
-            if self._waiting and wait <= 0:
+            if waiting and wait <= 0:
                 return None
-            if not self._waiting:
+            if not waiting:
                 wait = self._settings.idle_after_ms / 1000
             self._arrived.clear()
             try:
@@ -331,7 +338,7 @@ class PartitionLoop:
 
     def _apply(self, idle_to: int | None) -> tuple[Commit, list[Record], tuple[int, int]] | None:
         """Take what has arrived, apply it and encode the result. Runs in the worker thread."""
-        inputs = self._inbox.take(idle_to=idle_to)
+        inputs = self._inbox.take(idle_to=idle_to, controls=self._turned())
         self._waiting = inputs is not None and self._inbox.rows > 0
         self._urgent = self._inbox.urgent()
         if inputs is None:
@@ -339,6 +346,10 @@ class PartitionLoop:
         commit = self._engine.apply(inputs)
         read = sum(to - start for start, to in inputs.spans.values())
         return commit, self._encoder.records(commit, self._engine.commit_seq), (read, len(inputs.ticks))
+
+    def _turned(self) -> tuple[LocalControl, ...]:
+        """Return what the kill switch says and the engine does not know yet."""
+        return self._kill_switch.turned(self._engine.halts.kill_switch)
 
     def _make_room(self) -> None:
         if self._status.paused and self._inbox.rows < self._settings.max_backlog_rows // 2:

@@ -71,6 +71,7 @@ class Meter:
         self._counted = Counter(engine.counters)
         status.clock = engine.clocks[Topic.TICKS]
         status.orders, status.halted = engine.order_counts()
+        status.too_many_invalid = engine.invalid.over
 
     def decoded(self, topic: Topic, seconds: float, refused: Iterable[Refused], skipped: int) -> None:
         """Note that a fetch was decoded."""
@@ -98,6 +99,7 @@ class Meter:
         status.rows += rows
         status.idle_moves += idle
         status.outputs.update(output.topic for output in commit.outputs)
+        status.too_many_invalid = engine.invalid.over
         status.commit_seconds = seconds
         status.commit_seconds_total += seconds
         status.last_commit = time.monotonic()
