@@ -10,15 +10,20 @@ from impactd.cli.common import example, load_settings, settings_options
 
 
 @click.command("run", epilog=example("impactd run -c impactd.toml", "impactd run --set kafka.bootstrap=kafka:9092"))
+@click.option(
+    "--accept-settings",
+    is_flag=True,
+    help="Go on from a state that was made under other settings, where it can.  [setting: journal.accept_settings]",
+)
 @settings_options
-def command(config: Path | None, sets: tuple[str, ...]) -> int:
+def command(*, accept_settings: bool, config: Path | None, sets: tuple[str, ...]) -> int:
     """Run the service.
 
     Reads ticks, orders, executions and control from Kafka and publishes
     estimates, models and plans, each commit exactly once. SIGTERM or Ctrl-C
     drains and leaves; a second one leaves at once.
     """
-    loaded = load_settings(config, sets)
+    loaded = load_settings(config, sets, (("journal.accept_settings", accept_settings or None, "--accept-settings"),))
     settings = loaded.settings
 
     import asyncio

@@ -1,87 +1,183 @@
-"""Derives a captured run again: its journal says where commits were cut, its inputs what was in them.
+"""Derives a run again: its journal says where commits were cut, its inputs what was in them.
 
 Under `on_arrival` the cut of the commits is the one thing that Kafka and the
 clock decided; with it, the same inputs give the same bytes.  Decoding goes
 through the service's own decoder, so that what was misplaced or unknown to it
 is so here.
+
+A derivation begins at the genesis or behind any snapshot, and goes on through
+changes of settings, which the journal holds in full.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from impactd.__about__ import __version__
-from impactd.core.commit import controls_of
-from impactd.core.engine import Commit, Engine
+from impactd.core.commit import Commit, controls_of
+from impactd.core.engine import Engine
 from impactd.core.inbox import Inbox, Inputs
 from impactd.core.messages import INPUT_TOPICS, Topic
-from impactd.core.saved import settings_from
-from impactd.core.settings import CoreSettings
-from impactd.shell.kafka.capture import capture_file, read_partitions
+from impactd.core.saved import StateMismatchError, settings_from
+from impactd.core.snapshot import snapshot_items
+from impactd.shell.kafka.capture import RecordList, capture_file, read_partitions
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.kafka.decode import Decoder
 from impactd.shell.lines import InputFileError
 from impactd.wire.codec import Limits
 
+Entry = Mapping[str, Any]
+
+
+class DerivationError(Exception):
+    """A journal that cannot be followed from here on; the text says why."""
+
 
 @dataclass(frozen=True, slots=True)
 class Derived:
     """One commit of the run, derived again.
 
-    `inputs` is what it took in, `engine` its partition's as it stands after it.
+    `inputs` is what it took in, None where it took in nothing; `engine` its
+    partition's as it stands after it.
     """
 
     partition: int
     seq: int
     commit: Commit
-    inputs: Inputs
+    inputs: Inputs | None
     engine: Engine
 
 
-@dataclass(slots=True)
-class _Feed:
-    """The captured records of one input of one partition."""
+class Rederivation:
+    """One partition on its way through its journal.
 
-    records: list[ConsumedRecord]
-    at: int = 0
+    Parameters
+    ----------
+    settings : KafkaSettings
+        Only its default codec matters.
+    partition : int
+    limits : Limits, optional
+        Bounds on input records, as the service had them; the number of levels is the journal's.
+    """
 
-    def until(self, to: int) -> list[ConsumedRecord]:
-        """Return the next records before offset `to`."""
-        start = self.at
-        while self.at < len(self.records) and self.records[self.at].offset < to:
-            self.at += 1
-        return self.records[start : self.at]
+    def __init__(self, settings: KafkaSettings, partition: int, limits: Limits | None = None) -> None:
+        self._settings = settings
+        self._limits = limits or Limits()
+        self.partition = partition
+        self._engine: Engine | None = None
 
+    @property
+    def engine(self) -> Engine:
+        """The engine, once begun."""
+        if self._engine is None:
+            raise DerivationError(f"partition {self.partition}: nothing to begin with, neither genesis nor snapshot")
+        return self._engine
 
-@dataclass(slots=True)
-class _Run:
-    """One partition on its way."""
+    @property
+    def begun(self) -> bool:
+        """Whether there is a state to go on from."""
+        return self._engine is not None
 
-    partition: int
-    engine: Engine
-    inbox: Inbox
-    decoder: Decoder
-    feeds: dict[Topic, _Feed] = field(default_factory=dict)
+    def begin(self, genesis: Entry) -> Derived:
+        """Begin with the first commit of an empty state."""
+        engine = self._made(genesis)
+        commit = engine.genesis({Topic(name): offset for name, offset in genesis["positions"].items()})
+        return self._derived(engine, commit)
 
-    def apply(self, entry: Mapping[str, Any]) -> Derived:
-        """Apply one commit exactly as the journal has it."""
+    def resume(self, snapshot: Sequence[Entry]) -> None:
+        """Begin behind a snapshot.
+
+        Parameters
+        ----------
+        snapshot : sequence of mapping
+            All its parts.
+
+        Raises
+        ------
+        DerivationError
+            If it is not whole, or not for this release.
+        """
+        try:
+            engine = self._made(snapshot[0])
+            engine.load(snapshot_items(snapshot))
+        except (StateMismatchError, ValueError) as error:
+            raise DerivationError(f"the snapshot of commit {snapshot[0]['commit_seq']}: {error}") from error
+        self._continue(engine)
+
+    def hand_over(self, entry: Entry) -> Derived:
+        """Go on under other settings, as the journal records it.
+
+        Raises
+        ------
+        DerivationError
+            If the state before was not this release's, so that only the snapshot behind it can be begun with.
+        """
+        self._follow(entry)
+        engine = self._made(entry)
+        try:
+            engine.load(self.engine.save(), accept_settings=True)
+        except StateMismatchError as error:
+            raise DerivationError(f"commit {entry['commit_seq']}: {error}") from error
+        commit = engine.handover()
+        if commit is None:
+            raise DerivationError(f"commit {entry['commit_seq']} hands over what has not changed")
+        return self._derived(engine, commit)
+
+    def apply(self, entry: Entry, consumed: Mapping[Topic, Sequence[ConsumedRecord]]) -> Derived:
+        """Apply one commit exactly as the journal has it.
+
+        Parameters
+        ----------
+        entry : mapping
+            Of type ``commit``.
+        consumed : mapping of Topic to sequence of ConsumedRecord
+            The records that it took in.
+        """
+        self._follow(entry)
         to = {Topic(name): int(offset) for name, offset in entry["to"].items()}
         for topic, end in to.items():
-            consumed = self.feeds[topic].until(end)
             if topic is Topic.TICKS:
-                ticks = self.decoder.ticks(consumed)
-                self.inbox.put_ticks(ticks.batch, ticks.refused, end)
+                ticks = self._decoder.ticks(consumed[topic])
+                self._inbox.put_ticks(ticks.batch, ticks.refused, end)
             else:
-                events = self.decoder.events(topic, consumed)
-                self.inbox.put_events(topic, events.events, events.refused, end)
-        inputs = self.inbox.take_exact(to, entry["idle_to"], controls_of(entry))
-        return Derived(self.partition, entry["commit_seq"], self.engine.apply(inputs), inputs, self.engine)
+                events = self._decoder.events(topic, consumed[topic])
+                self._inbox.put_events(topic, events.events, events.refused, end)
+        inputs = self._inbox.take_exact(to, entry["idle_to"], controls_of(entry))
+        commit = self.engine.apply(inputs)
+        return Derived(self.partition, self.engine.commit_seq, commit, inputs, self.engine)
+
+    def _made(self, entry: Entry) -> Engine:
+        core = settings_from(entry["settings"])
+        return Engine(core, partition=self.partition, partitions=entry["partitions"])
+
+    def _derived(self, engine: Engine, commit: Commit) -> Derived:
+        self._continue(engine)
+        return Derived(self.partition, engine.commit_seq, commit, None, engine)
+
+    def _continue(self, engine: Engine) -> None:
+        core = engine.settings
+        limits = replace(self._limits, max_levels=core.books.max_levels)
+        self._engine = engine
+        self._inbox = Inbox(core, engine.positions, engine.clocks)
+        self._decoder = Decoder(self._settings, limits, self.partition, engine.partitions)
+
+    def _follow(self, entry: Entry) -> None:
+        """Refuse a record that is not the next one."""
+        where = f"commit {entry['commit_seq']}"
+        if entry["release"] != __version__:
+            raise DerivationError(f"{where} is of release {entry['release']}, this is {__version__}; use that release")
+        if entry["commit_seq"] != self.engine.commit_seq + 1:
+            raise DerivationError(f"{where} follows commit {self.engine.commit_seq}: records are missing")
+        for name, start in entry.get("from", {}).items():
+            stands = self.engine.positions[Topic(name)]
+            if stands != start:
+                raise DerivationError(f"{where} begins at {name} {start}, not at {stands}")
 
 
 def derive(directory: Path, settings: KafkaSettings, limits: Limits | None = None) -> Iterator[Derived]:
@@ -94,7 +190,7 @@ def derive(directory: Path, settings: KafkaSettings, limits: Limits | None = Non
     settings : KafkaSettings
         Only its default codec matters.
     limits : Limits, optional
-        Bounds on input records, as the service had them.
+        Bounds on input records, as the service had them; the number of levels is the journal's.
 
     Raises
     ------
@@ -107,40 +203,30 @@ def derive(directory: Path, settings: KafkaSettings, limits: Limits | None = Non
         raise InputFileError(f"{capture_file(directory, Topic.JOURNAL)}: no journal; capture the run again")
     inputs = {topic: read_partitions(directory, topic) for topic in INPUT_TOPICS}
     for partition, journal in sorted(journals.items()):
-        run: _Run | None = None
+        where = f"{capture_file(directory, Topic.JOURNAL)}: partition {partition}"
+        run = Rederivation(settings, partition, limits)
+        feeds = {topic: RecordList(inputs[topic].get(partition, [])) for topic in INPUT_TOPICS}
         for record in journal:
             entry = orjson.loads(record.value or b"")
-            if run is None:
-                run = _genesis(directory, partition, entry, settings, limits)
-                run.feeds = {topic: _Feed(inputs[topic].get(partition, [])) for topic in INPUT_TOPICS}
-                for topic, feed in run.feeds.items():
-                    feed.until(run.engine.positions[topic])
-                continue
-            _check(directory, run, entry)
-            yield run.apply(entry)
+            try:
+                if entry["type"] == "commit" and run.begun:
+                    consumed = {Topic(name): feeds[Topic(name)].until(int(end)) for name, end in entry["to"].items()}
+                    yield run.apply(entry, consumed)
+                elif entry["type"] == "settings" and run.begun:
+                    yield run.hand_over(entry)
+                elif entry["type"] == "genesis":
+                    genesis = run.begin(entry)
+                    for topic, position in genesis.engine.positions.items():
+                        feeds[topic].until(position)
+                else:
+                    _check_begun(run, entry)
+            except DerivationError as error:
+                raise InputFileError(f"{where}, {error}; capture again") from error
 
 
-def _genesis(
-    directory: Path, partition: int, entry: Mapping[str, Any], settings: KafkaSettings, limits: Limits | None
-) -> _Run:
-    if entry["type"] != "genesis":
-        raise InputFileError(
-            f"{capture_file(directory, Topic.JOURNAL)}: partition {partition} begins at commit {entry['commit_seq']}, "
-            "not at its genesis: older records are gone, and without them nothing can be derived"
+def _check_begun(run: Rederivation, entry: Entry) -> None:
+    if not run.begun:
+        raise DerivationError(
+            f"begins at commit {entry['commit_seq']}, not at its genesis: older records are gone, and without them it "
+            "cannot be derived from its beginning"
         )
-    core: CoreSettings = settings_from(entry["settings"])
-    engine = Engine(core, partition=partition, partitions=entry["partitions"])
-    engine.genesis({Topic(name): offset for name, offset in entry["positions"].items()})
-    decoder = Decoder(settings, limits or Limits(max_levels=core.books.max_levels), partition, int(entry["partitions"]))
-    return _Run(partition, engine, Inbox(core, engine.positions, engine.clocks), decoder)
-
-
-def _check(directory: Path, run: _Run, entry: Mapping[str, Any]) -> None:
-    where = f"{capture_file(directory, Topic.JOURNAL)}: partition {run.partition}, commit {entry['commit_seq']}"
-    if entry["release"] != __version__:
-        raise InputFileError(f"{where} is of release {entry['release']}, this is {__version__}; use that release")
-    if entry["commit_seq"] != run.engine.commit_seq + 1:
-        raise InputFileError(f"{where} follows commit {run.engine.commit_seq}: records are missing; capture again")
-    for name, start in entry["from"].items():
-        if run.engine.positions[Topic(name)] != start:
-            raise InputFileError(f"{where} begins at {name} {start}, not at {run.engine.positions[Topic(name)]}")

@@ -42,8 +42,9 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from impactd.core.engine import Engine
 from impactd.core.messages import INPUT_TOPICS, Topic
 from impactd.core.saved import StateMismatchError
+from impactd.core.settings import SECOND_NS
 from impactd.shell.kafka.client import KafkaSettings, partition_producer
-from impactd.shell.kafka.commit import Committer, Encoder
+from impactd.shell.kafka.commit import Committer, Encoder, Record
 from impactd.shell.kafka.decode import Decoder
 from impactd.shell.kafka.errors import (
     CommitRefusedError,
@@ -175,12 +176,16 @@ class Ownership:
             items = await read_state(settings, self.partition, stall_s, self._restored_to)
             stopwatch = Stopwatch()
             engine = Engine(
-                clients.core, partition=self.partition, partitions=clients.partitions[Topic.TICKS], probe=stopwatch
+                clients.core,
+                partition=self.partition,
+                partitions=clients.partitions[Topic.TICKS],
+                probe=stopwatch,
+                snapshot_ns=settings.snapshot_s * SECOND_NS,
             )
             encoder = Encoder(settings, self.partition, clients.partitions)
             self._phase(Phase.RESTORING, "loading the state" if items else "committing the first state")
             if items:
-                await asyncio.get_running_loop().run_in_executor(clients.executor, engine.load, items)
+                await self._load(engine, items, committer, encoder)
             else:
                 positions = await genesis_positions(settings, clients.events, self.partition)
                 await committer.publish(encoder.records(engine.genesis(positions), engine.commit_seq))
@@ -223,6 +228,21 @@ class Ownership:
             self._loop = None
             self._pause()
             await committer.close(settings.revoke_timeout_ms / 1000)
+
+    async def _load(self, engine: Engine, items: Mapping[str, bytes], committer: Committer, encoder: Encoder) -> None:
+        """Load the state, and commit what it goes on under where that has changed."""
+
+        def load() -> tuple[Mapping[str, object], list[Record]] | None:
+            engine.load(items, accept_settings=self._settings.accept_settings)
+            commit = engine.handover()
+            return None if commit is None else (commit.journal, encoder.records(commit, engine.commit_seq))
+
+        made = await asyncio.get_running_loop().run_in_executor(self._clients.executor, load)
+        if made is not None:
+            journal, records = made
+            await committer.publish(records)
+            names = ("previous", "config", "release")
+            self._log.warning("state handed over", seq=engine.commit_seq, **{name: journal[name] for name in names})
 
     def _phase(self, phase: Phase, doing: str) -> None:
         # Whoever was told to leave stays leaving, whatever it still finishes.

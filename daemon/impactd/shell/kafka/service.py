@@ -173,7 +173,7 @@ class Service:
             helpers = [
                 self._helper(self._watch_group(ticks), "group"),
                 self._helper(self._commit_group_offsets(ticks, assignments), "group-offsets"),
-                self._helper(watch_brokers(settings, events, self._status), "brokers"),
+                self._helper(watch_brokers(settings, events, self._status, counts), "brokers"),
                 self._helper(self._watch_progress(), "progress"),
                 self._helper(self._kill_switch.watch(), "kill-switch"),
             ]
