@@ -301,7 +301,7 @@ def change_tree(rng: random.Random, value: bytes) -> bytes:
             parent[path[-1]] = rng.choice((None, True, [], {}, "", 0, -1, 1e308, float("nan"), float("inf"), 2**64))
         case 4:
             parent[path[-1]] = str(node)
-        case 5 if isinstance(node, int | float):
+        case 5 if isinstance(node, int | float) and abs(node) < 1e300:
             parent[path[-1]] = node * rng.choice((-1, 2, 1e-9, 1e9, 1.5))
         case _:
             parent[path[-1]] = node * 200 if isinstance(node, str | list) else {str(node): node}

@@ -99,8 +99,9 @@ def test_ticks_with_a_codec_header_that_names_nothing_are_refused(header: bytes 
     assert len(refused.codec) + len(refused.detail) < 300
 
 
-def test_keys_of_strangers_are_not_remembered_without_end() -> None:
+def test_key_that_is_too_long_for_a_symbol_is_neither_judged_nor_remembered() -> None:
     decoder = _decoder()
-    for offset in range(50):
-        decoder.ticks([dataclasses.replace(_record(offset, _trade()), key=bytes([offset]) * 100_000)])
-    assert sum(map(len, decoder._placed)) < 1_000
+    for symbol, reasons in ((HOME, []), (OTHER, ["misplaced"])):
+        record = dataclasses.replace(_record(0, _trade(symbol)), key=b"k" * 1_000_000)
+        assert [item.reason for item in decoder.ticks([record]).refused] == reasons
+    assert sum(map(len, decoder._placed)) < 100

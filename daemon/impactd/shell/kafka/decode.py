@@ -4,7 +4,7 @@ One thing is refused here that no codec can know about: a record is
 *misplaced* where its key, or a symbol in it, belongs to another partition
 number.  Two owners of one symbol would each publish their own plans, so a
 record whose producer partitions otherwise (librdkafka's default does) is not
-applied anywhere.  A record without a key is in its place if its symbols are.
+applied anywhere.  A record without a key, or with one that is no symbol's, is in its place if its symbols are.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from impactd.core.messages import Topic
 from impactd.core.ticks import Refused, TickBatch
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.wire.codec import Decoded, Limits
+from impactd.wire.fields import MAX_SYMBOL
 from impactd.wire.json_orders import DecodedEvents, decode_events
 from impactd.wire.murmur2 import murmur2
 from impactd.wire.registry import TickDecoder
@@ -25,7 +26,9 @@ from impactd.wire.rows import by_first_appearance
 
 #: Keys whose partition is remembered; symbols are few and short, but a stranger's keys need not be.
 _REMEMBERED: Final = 20_000
-_REMEMBERED_BYTES: Final = 128
+
+#: The longest key that can be a symbol, in UTF-8.
+_LONGEST_KEY: Final = 4 * MAX_SYMBOL
 
 #: The latest timestamp that is believed, ms (the year 2116): a producer may write anything there.
 _LAST_MS: Final = 2**62 // 1_000_000
@@ -109,13 +112,14 @@ class Decoder:
         return DecodedEvents(events, refused, decoded.skipped_unknown)
 
     def _is_placed(self, key: bytes) -> bool:
+        if len(key) > _LONGEST_KEY:
+            # No symbol's, so it says nothing about where one belongs, and to hash a megabyte takes long.
+            return True
         placed = self._placed.get(key)
         if placed is None:
-            placed = (murmur2(key) & 0x7FFFFFFF) % self._partitions == self._partition
             if len(self._placed) >= _REMEMBERED:
                 self._placed.clear()
-            if len(key) <= _REMEMBERED_BYTES:
-                self._placed[key] = placed
+            placed = self._placed[key] = (murmur2(key) & 0x7FFFFFFF) % self._partitions == self._partition
         return placed
 
     def _in_place(self, consumed: Sequence[RecordLike]) -> tuple[list[RecordLike], list[Refused]]:

@@ -1,0 +1,19 @@
+"""A short run of the fuzzer with a fixed seed; ``make fuzz`` runs longer ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from impactd.wire.codec import REASONS
+from tests.fuzz.corpus import KINDS
+from tests.fuzz.harness import ROUND, run
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mutated_messages_are_all_answered_and_the_good_ones_unharmed(kind: str) -> None:
+    report = run(kind, ROUND, seed=20250403)
+    assert report.mutants == ROUND
+    assert report.fates.total() == ROUND
+    # Mutants that are all refused, or all for one reason, would try little.
+    assert report.fates["accepted"] > ROUND // 20
+    assert sum(fate in REASONS for fate in report.fates) >= 6
