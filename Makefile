@@ -39,6 +39,10 @@ format: env  ## Put the sources into shape.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: fuzz
+fuzz: env  ## Mutated messages of every kind: all answered, what is good unharmed (N=100000 SEED=1).
+	$(BIN)/python -W error -m tests.fuzz -n $(or $(N),100000) --seed $(or $(SEED),1) $(ARGS)
+
 .PHONY: bench
 bench: env $(BENCH_VENV)/.stamp  ## Measure this machine's ratios; prints a table and JSON.
 	$(BENCH_VENV)/bin/python -m tests.benchmarks $(ARGS)
