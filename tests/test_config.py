@@ -60,6 +60,12 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         huber = 3.5
         prior_profile = false
         deltas = [0.5, 1]
+        [model.profile]
+        knots = [0.25, 0.75]
+        spread = [1, 0.5]
+        excess = [0.25, 0]
+        volume = [0, 0.125]
+        weight = [3, 3]
         [plans]
         apply = "in_event_time"
         child_slices = 29

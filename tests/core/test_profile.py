@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from impactd.core.profile import Profile, interpolate_all, relative_levels
+from impactd.core.profile import COLUMNS, Profile, from_columns, interpolate_all, relative_levels
 from impactd.core.session import Session
-from impactd.core.settings import SessionRule
+from impactd.core.settings import ModelSettings, SessionRule
 
 HALF_DAY = Session(SessionRule(34_200, 34_200 + 210 * 60))
 DAY = Session(SessionRule(34_200, 57_600))
@@ -50,6 +50,18 @@ def test_generic_market_that_never_closes_is_flat() -> None:
     profile = Profile.generic(Session(SessionRule()))
     assert not profile.is_prior
     assert relative_levels(profile.knots, profile.excess, np.linspace(0, 1, 5)).tolist() == [1.0] * 5
+
+
+def test_profile_of_settings_is_their_own_bit_for_bit() -> None:
+    own = Profile.generic(DAY)
+    back = Profile.of(ModelSettings(profile=own.columns()), DAY)
+    assert [getattr(back, name).tobytes() for name in COLUMNS] == [getattr(own, name).tobytes() for name in COLUMNS]
+    assert Profile.of(ModelSettings(prior_profile=False), DAY).columns() == Profile.flat().columns()
+
+
+def test_profile_without_its_columns_is_refused() -> None:
+    with pytest.raises(ValueError, match="knots, spread, excess, volume, weight"):
+        from_columns(((0.5,),))
 
 
 def test_learned_profile_is_no_prior() -> None:

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from impactd.core.engine import Engine
 from impactd.core.events import Bust, CancelOrder, Correct, Fill, NewOrder, Received, ReplaceOrder, Side
 from impactd.core.order import Execution, Order, Schedule, Status
-from impactd.core.profile import Profile
 from impactd.core.saved import (
     EXECUTIONS_A_KEY,
     SCHEMA_VERSION,
@@ -28,7 +27,6 @@ from impactd.core.saved import (
     settings_from,
     settings_hash,
 )
-from impactd.core.session import Session
 from impactd.core.settings import BookSettings, CoreSettings, ModelSettings, PlanSettings, SessionRule
 from tests.core.builders import T0, Lab, fill, halt, minutes, new, settings
 from tests.core.days import drive, random_day, random_settings
@@ -134,11 +132,6 @@ def variants() -> list[tuple[str, CoreSettings]]:
 def test_settings_hash_changes_with_any_field(name: str, other: CoreSettings) -> None:
     assert settings_hash(other) != settings_hash(CoreSettings())
     assert settings_from(orjson.loads(orjson.dumps(dataclasses.asdict(other)))) == other
-
-
-def test_settings_hash_changes_with_a_profile_of_ones_own() -> None:
-    own = Profile.generic(Session(SessionRule(34_200, 57_600)))
-    assert settings_hash(CoreSettings(), own) != settings_hash(CoreSettings())
 
 
 def test_settings_from_a_genesis_record_are_those_of_the_run() -> None:

@@ -43,6 +43,11 @@ if TYPE_CHECKING:
 )
 @click.option("--partitions", type=int, help="Partitions to spread the symbols over.  [setting: replay.partitions]")
 @click.option("--batch", type=int, help="Records decoded together; changes no byte.  [setting: replay.batch_rows]")
+@click.option(
+    "--profile-out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the session profile that the forecasts rested on, as settings to begin with.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Write the summary as JSON.")
 @settings_options
 def command(
@@ -58,6 +63,7 @@ def command(
     out: Path,
     partitions: int | None,
     batch: int | None,
+    profile_out: Path | None,
     as_json: bool,
     config: Path | None,
     sets: tuple[str, ...],
@@ -91,6 +97,9 @@ def command(
     except (InputFileError, UnknownCodecError) as error:
         raise InputError(str(error)) from error
 
+    if profile_out is not None:
+        _write_profile(settings, profile_out)
+
     from impactd.cli.summary import write_summary
 
     write_summary(summary, as_json=as_json)
@@ -110,6 +119,19 @@ def _replay(sources: Sources, settings: Settings, out: Path, progress: Progress 
         timestamps=settings.wire.timestamps,
         progress=progress,
     )
+
+
+def _write_profile(settings: Settings, path: Path) -> None:
+    from impactd.core.profile import COLUMNS, Profile
+    from impactd.core.session import Session
+
+    core = settings.core()
+    columns = Profile.of(core.model, Session(core.session)).columns()
+    lines = [f"{name} = {list(column)}" for name, column in zip(COLUMNS, columns, strict=True)]
+    try:
+        path.write_text("\n".join(["[model.profile]", *lines, ""]), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--profile-out: {path}: cannot be written: {error.strerror}") from error
 
 
 def _rederive(journal: Path, settings: Settings, out: Path, progress: Progress | None) -> ReplaySummary:

@@ -28,6 +28,8 @@ from impactd.core.settings import (
     PlanSettings,
 )
 
+Column = Annotated[tuple[float, ...], Field(strict=False, min_length=1, max_length=1_500)]
+
 _BOOKS: Final = BookSettings()
 _MODEL: Final = ModelSettings()
 _PLANS: Final = PlanSettings()
@@ -84,6 +86,32 @@ class BooksSection(Section):
         return self
 
 
+class ProfileSection(Section):
+    """A profile of the session, in columns: logs of each series at knots from the open (0) to the close (1)."""
+
+    knots: Column
+    """Positions in the session, strictly ascending in 0..1."""
+    spread: Column
+    """Log half-spread; only differences matter."""
+    excess: Column
+    """Log of the impact beyond the half-spread."""
+    volume: Column
+    """Log volume."""
+    weight: Column
+    """Days of the symbol that each knot was learned from; 0 for a prior."""
+
+    @model_validator(mode="after")
+    def _is_a_profile(self) -> Self:
+        from impactd.core.profile import from_columns  # noqa: PLC0415  # loads the compiler, for those who need it
+
+        from_columns(self.columns())
+        return self
+
+    def columns(self) -> tuple[tuple[float, ...], ...]:
+        """Return the columns in the core's order."""
+        return self.knots, self.spread, self.excess, self.volume, self.weight
+
+
 class ModelSection(Section):
     """The impact model and its forecast."""
 
@@ -93,7 +121,7 @@ class ModelSection(Section):
     """Whether the half-spread is fitted; off for curves through the origin."""
     mean_half_life_minutes: Positive = _MODEL.mean_half_life_minutes
     """Half-life of the filtered mean."""
-    gain: Annotated[float, Field(ge=0, le=1)] = _MODEL.gain
+    gain: Annotated[float, Field(ge=0, lt=1)] = _MODEL.gain
     """Weight of the latest deviation in a forecast."""
     reversion_half_life_minutes: Positive = _MODEL.reversion_half_life_minutes
     """Half-life with which a deviation dies out."""
@@ -101,6 +129,8 @@ class ModelSection(Section):
     """Standardised residual beyond which a minute loses weight."""
     prior_profile: bool = _MODEL.prior_profile
     """Whether a cold start assumes the generic intraday profile."""
+    profile: ProfileSection | None = None
+    """Profile of the session to start from, as `impactd replay --profile-out` writes it; none: see prior_profile."""
     deltas: Annotated[
         tuple[Annotated[float, Field(gt=0, le=1.5)], ...], Field(strict=False, min_length=1, max_length=64)
     ] = _MODEL.deltas
@@ -204,11 +234,14 @@ class Settings(Section):
     log: LogSection = LogSection()
     """What the process says about itself."""
 
+    def _profile(self) -> tuple[tuple[float, ...], ...]:
+        return () if self.model.profile is None else self.model.profile.columns()
+
     def core(self) -> CoreSettings:
         """Return what the core is told: all that can change a published byte."""
         return CoreSettings(
             books=BookSettings(**_in_ns(self.books, BookSettings)),
-            model=ModelSettings(**_in_ns(self.model, ModelSettings)),
+            model=ModelSettings(**_in_ns(self.model, ModelSettings) | {"profile": self._profile()}),
             plans=PlanSettings(**_in_ns(self.plans, PlanSettings)),
             session=session_rule(self.session.timezone, self.session.open, self.session.close),
             apply=self.plans.apply,

@@ -67,9 +67,6 @@ class Engine:
         Which partition number, of how many.
     release : str
         Names the code in the journal: the same release derives the same bytes.
-    profile : Profile, optional
-        Profile of the session to start from, which then belongs to the hash
-        of the settings; the generic prior by default.
     probe : Probe, optional
         Times refits and solves.
     snapshot_ns : int, optional
@@ -84,7 +81,6 @@ class Engine:
         partition: int = 0,
         partitions: int = 1,
         release: str = __version__,
-        profile: Profile | None = None,
         probe: Probe = unwatched,
         snapshot_ns: int = 0,
     ) -> None:
@@ -96,16 +92,14 @@ class Engine:
         self.commit_seq = 0
         #: Totals since this engine was made, for metrics and summaries.
         self.counters: Counter[str] = Counter()
-        self._identity = Identity(settings, partition, partitions, release, profile)
+        self._identity = Identity(settings, partition, partitions, release)
         self._snapshot_ns = snapshot_ns
         #: The state that was loaded, until it is handed over.
         self._opened: Opened | None = None
         self._in_event_time = settings.apply == "in_event_time"
         self._interval = settings.books.interval_ns
         self._session = Session(settings.session)
-        if profile is None:
-            profile = Profile.generic(self._session) if settings.model.prior_profile else Profile.flat()
-        self._profile = profile
+        self._profile = Profile.of(settings.model, self._session)
         self._tape = Tape(settings.books, settings.max_symbols)
         self._markets: dict[str, SymbolMarket] = {}
         self._changed_markets: set[str] = set()

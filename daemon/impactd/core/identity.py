@@ -19,11 +19,10 @@ from typing import Any
 
 import orjson
 
-from impactd.core.migrate import migrated
-from impactd.core.profile import Profile
+from impactd.core.migrate import migrated, settings_of_schema_1
 from impactd.core.saved import META, SCHEMA_VERSION, SETTINGS, StateMismatchError, settings_hash
 from impactd.core.settings import CoreSettings
-from impactd.core.settings_change import obstacles
+from impactd.core.settings_change import changes, obstacles
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +56,14 @@ class Identity:
     partition, partitions : int
         Which partition number, of how many.
     release : str
-    profile : Profile, optional
-        Where it is not the one that the settings name.
     """
 
-    def __init__(
-        self, settings: CoreSettings, partition: int, partitions: int, release: str, profile: Profile | None = None
-    ) -> None:
+    def __init__(self, settings: CoreSettings, partition: int, partitions: int, release: str) -> None:
         self.settings = settings
         self.partition = partition
         self.partitions = partitions
         self.release = release
-        self.config = settings_hash(settings, profile)
+        self.config = settings_hash(settings)
 
     @property
     def terms(self) -> dict[str, object]:
@@ -140,20 +135,24 @@ class Identity:
 
     def _check_change(self, meta: Mapping[str, Any], old: Mapping[str, Any] | None, *, accept: bool) -> None:
         """Refuse settings under which the state does not go on."""
-        changed = f"the state was made under settings {meta['config']}, these are {self.config}"
+        hashes = f"the state was made under settings {meta['config']}, these are {self.config}"
         begin_again = "begin again in a new environment (kafka.environment)"
         if old is None:
+            old = settings_of_schema_1(meta["config"], self.settings)
+        if old is None:
             raise StateMismatchError(
-                f"{changed}, and a state of release {meta['release']} does not say what they were: run this release "
+                f"{hashes}, and a state of release {meta['release']} does not say what they were: run this release "
                 f"once under the old ones, or {begin_again}"
             )
         why = obstacles(old, self.settings)
         if why:
             raise StateMismatchError(
-                f"{changed}, and it cannot go on under them: {'; '.join(why)}. Go back to the old ones, or "
-                f"{begin_again}"
+                f"{hashes}, and it cannot go on under them: {'; '.join(why)}. Go back to the old ones, or {begin_again}"
             )
-        if not accept:
+        changed = changes(old, self.settings)
+        if changed and not accept:
+            what = "; ".join(f"{path} was {was} and is {now}" for path, (was, now) in changed.items())
             raise StateMismatchError(
-                f"{changed}: go back to those, go on under these with impactd run --accept-settings, or {begin_again}"
+                f"{hashes} ({what}): go back to those, go on under these with impactd run --accept-settings, or "
+                f"{begin_again}"
             )

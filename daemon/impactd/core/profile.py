@@ -36,7 +36,7 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,6 +45,7 @@ import numpy.typing as npt
 
 from impactd.core.jit import kernel
 from impactd.core.session import Session
+from impactd.core.settings import ModelSettings
 
 Float = npt.NDArray[np.float64]
 
@@ -65,6 +66,7 @@ _KNOT_MINUTES: Final = (0.0, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 40
 
 LAYOUT: Final = 1
 SERIES: Final = ("spread", "excess", "volume")
+COLUMNS: Final = ("knots", *SERIES, "weight")
 
 
 @kernel
@@ -165,9 +167,20 @@ class Profile:
         volume = OPEN_VOLUME * np.exp(-minutes / VOLUME_DECAY_MIN) + CLOSE_VOLUME * np.exp(-to_close / VOLUME_DECAY_MIN)
         return cls(minutes / length, spread, excess, volume, np.zeros(minutes.shape[0]))
 
+    @classmethod
+    def of(cls, settings: ModelSettings, session: Session) -> Profile:
+        """Return the profile that the settings name: their own, the generic prior, or none."""
+        if settings.profile:
+            return from_columns(settings.profile)
+        return cls.generic(session) if settings.prior_profile else cls.flat()
+
+    def columns(self) -> tuple[tuple[float, ...], ...]:
+        """Return the columns as `ModelSettings.profile` holds them; `of` gives the profile back bit for bit."""
+        return tuple(tuple(getattr(self, name).tolist()) for name in COLUMNS)
+
     def save(self) -> dict[str, object]:
         """Return the profile as JSON-ready values; `load` gives it back bit for bit."""
-        named = {name: getattr(self, name).tolist() for name in ("knots", *SERIES, "weight")}
+        named = {name: getattr(self, name).tolist() for name in COLUMNS}
         return {"layout": LAYOUT, **named}
 
     @classmethod
@@ -184,9 +197,22 @@ class Profile:
                 f"profile.layout: {saved.get('layout')!r} is not {LAYOUT}; learn the profile again with this release"
             )
         arrays = []
-        for name in ("knots", *SERIES, "weight"):
+        for name in COLUMNS:
             values = saved.get(name)
             if not isinstance(values, list) or not all(type(v) in {int, float} for v in values):
                 raise ValueError(f"profile.{name}: must be a list of numbers")
             arrays.append(np.array(values, dtype=np.float64))
         return cls(*arrays)
+
+
+def from_columns(columns: Sequence[Sequence[float]]) -> Profile:
+    """Return the profile that the columns of `ModelSettings.profile` describe.
+
+    Raises
+    ------
+    ValueError
+        If they are not what `Profile` needs.
+    """
+    if len(columns) != len(COLUMNS):
+        raise ValueError(f"profile: needs the columns {', '.join(COLUMNS)}")
+    return Profile(*(np.array(column, np.float64) for column in columns))

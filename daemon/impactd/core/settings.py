@@ -70,6 +70,8 @@ class ModelSettings:
     reversion_half_life_minutes: float = 5.0
     huber: float = 2.5
     prior_profile: bool = True
+    #: Profile of the session to start from, the columns of `impactd.core.profile.Profile`; empty: the prior, or none.
+    profile: tuple[tuple[float, ...], ...] = ()
     #: Grid of exponents of the power model.
     deltas: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)
 

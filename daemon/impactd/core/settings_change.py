@@ -25,17 +25,19 @@ FIXED: Final = {
     "model.intercept": "the fitted coefficients are of that form",
     "model.deltas": "each exponent has a filter of its own",
     "model.prior_profile": "deviations are from that profile",
+    "model.profile": "deviations are from that profile",
     "plans.fills": "filled quantities are counted by that rule",
     "session.open_s": "deviations are from that session's profile",
     "session.close_s": "deviations are from that session's profile",
 }
 
 
-def obstacles(old: Mapping[str, Any], new: CoreSettings) -> list[str]:
-    """Return why a state made under `old` cannot go on under `new`; empty where it can.
+def changes(old: Mapping[str, Any], new: CoreSettings) -> dict[str, tuple[Any, Any]]:
+    """Return what has changed, by path: what it was, and what it is.
 
-    A setting that only one of the releases knows is no obstacle: what it
-    stands for is what that release did without it.
+    A setting that the older release did not know stood, as it were, at its
+    default, by which a release does what was done without it; one that is
+    gone says nothing any more.
 
     Parameters
     ----------
@@ -44,10 +46,16 @@ def obstacles(old: Mapping[str, Any], new: CoreSettings) -> list[str]:
     new : CoreSettings
     """
     before, after = dict(_flat(old)), dict(_flat(plain(new)))
+    default = dict(_flat(plain(CoreSettings())))
+    pairs = {path: (before.get(path, default[path]), value) for path, value in after.items()}
+    return {path: pair for path, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def obstacles(old: Mapping[str, Any], new: CoreSettings) -> list[str]:
+    """Return why a state made under `old` cannot go on under `new`; empty where it can."""
+    changed = changes(old, new)
     return [
-        f"{path} was {before[path]} and is {after[path]}: {why}"
-        for path, why in FIXED.items()
-        if path in before and path in after and before[path] != after[path]
+        f"{path} was {changed[path][0]} and is {changed[path][1]}: {FIXED[path]}" for path in FIXED if path in changed
     ]
 
 
