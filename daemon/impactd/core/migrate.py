@@ -16,9 +16,57 @@ from typing import Any, Final
 
 import orjson
 
-from impactd.core.saved import META, SCHEMA_VERSION, SETTINGS, StateMismatchError
+from impactd.core.saved import META, SCHEMA_VERSION, SETTINGS, StateMismatchError, hash_of
+from impactd.core.settings import CoreSettings
+from impactd.core.settings_change import plain
 
 Items = Mapping[str, bytes]
+
+#: Settings that releases of schema 1 knew, by section: their hash is of these alone.
+_SETTINGS_1: Final[Mapping[str, frozenset[str]]] = {
+    "books": frozenset(
+        {
+            "allow_locked",
+            "grace_ns",
+            "interval_ns",
+            "max_book_age_ns",
+            "max_clock_skew_ns",
+            "max_levels",
+            "max_silence_ns",
+            "min_coverage",
+            "n_sizes",
+            "sizes",
+        }
+    ),
+    "model": frozenset(
+        {
+            "deltas",
+            "gain",
+            "huber",
+            "intercept",
+            "kind",
+            "mean_half_life_minutes",
+            "prior_profile",
+            "reversion_half_life_minutes",
+        }
+    ),
+    "plans": frozenset(
+        {
+            "child_slices",
+            "fills",
+            "hold_ns",
+            "keep_ended_ns",
+            "max_held",
+            "max_horizon_intervals",
+            "max_orders",
+            "missing_ticks_ns",
+            "replan_threshold_bps",
+            "solvers",
+        }
+    ),
+    "session": frozenset({"close_s", "offsets", "open_s"}),
+    "": frozenset({"apply", "max_symbols"}),
+}
 
 
 def _with_settings(items: Items) -> Items:
@@ -28,6 +76,26 @@ def _with_settings(items: Items) -> Items:
 
 #: From which schema, and how to the next.
 MIGRATIONS: Final[Mapping[int, Callable[[Items], Items]]] = {1: _with_settings}
+
+
+def settings_of_schema_1(config: str, settings: CoreSettings) -> Mapping[str, Any] | None:
+    """Return the settings that a state of schema 1 was made under, if they are these; None if they are not.
+
+    Parameters
+    ----------
+    config : str
+        Their hash, which is all that such a state knows of them.
+    settings : CoreSettings
+        Those at hand, which may have fields that schema 1 did not know.
+    """
+    known: dict[str, Any] = {}
+    for name, value in plain(settings).items():
+        if isinstance(value, dict):
+            fields = {field: item for field, item in value.items() if field in _SETTINGS_1.get(name, ())}
+            known |= {name: fields} if fields else {}
+        elif name in _SETTINGS_1[""]:
+            known[name] = value
+    return known if hash_of(known) == config else None
 
 
 def migrated(items: Items, release: str) -> Items:

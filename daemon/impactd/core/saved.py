@@ -27,7 +27,6 @@ import orjson
 
 from impactd.core.events import Bust, CancelOrder, Correct, Fill, NewOrder, Received, ReplaceOrder, Side
 from impactd.core.order import Execution, Order, Schedule, Status
-from impactd.core.profile import Profile
 from impactd.core.settings import (
     BookSettings,
     CoreSettings,
@@ -57,19 +56,14 @@ class StateMismatchError(Exception):
     """A saved state that these settings, this release or this topic cannot continue."""
 
 
-def settings_hash(settings: CoreSettings, profile: Profile | None = None) -> str:
-    """Return the hash of all that can change a published byte beside the inputs (16 hex digits).
+def settings_hash(settings: CoreSettings) -> str:
+    """Return the hash of all that can change a published byte beside the inputs (16 hex digits)."""
+    return hash_of(dataclasses.asdict(settings))
 
-    Parameters
-    ----------
-    settings : CoreSettings
-    profile : Profile, optional
-        Where it is not the one that the settings name.
-    """
-    text = orjson.dumps(dataclasses.asdict(settings), option=orjson.OPT_SORT_KEYS)
-    if profile is not None:
-        text += orjson.dumps(profile.save(), option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(text).hexdigest()[:16]
+
+def hash_of(fields: Mapping[str, Any]) -> str:
+    """Return the hash of settings that are given as a mapping."""
+    return hashlib.sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
 def dump_order(order: Order) -> bytes:
