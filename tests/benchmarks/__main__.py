@@ -30,7 +30,7 @@ SECTIONS: Final[dict[str, tuple[str, Measure]]] = {
         lambda asked: service.measure(asked.messages, asked.rounds),
     ),
     "ticks": ("A tick's cost, processor time", lambda _: (ticks.measure(), {})),
-    "allocator": ("A schedule's cost, processor time", lambda _: (allocator.measure(), {})),
+    "allocator": ("A schedule's cost, processor time", lambda _: (allocator.measure(), allocator.FACTS)),
     "startup": ("Start of a command, wall time", lambda _: (startup.measure(), {})),
 }
 
