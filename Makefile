@@ -47,6 +47,14 @@ fuzz: env  ## Mutated messages of every kind: all answered, what is good unharme
 bench: env $(BENCH_VENV)/.stamp  ## Measure this machine's ratios; prints a table and JSON.
 	$(BENCH_VENV)/bin/python -m tests.benchmarks $(ARGS)
 
+.PHONY: chaos
+chaos: env  ## Kill, freeze and cut off a running service, and see that it published all once (ROUNDS=10 SEED= VARIANT=).
+	$(BIN)/python -m tests.chaos --rounds $(or $(ROUNDS),10) $(if $(SEED),--seed $(SEED)) $(if $(VARIANT),--variant $(VARIANT)) $(ARGS)
+
+.PHONY: soak
+soak: env  ## The service at a fixed rate for a time: its memory, and how long orders and minutes wait (RATE=20000 MINUTES=10).
+	$(BIN)/python -m tests.soak --rate $(or $(RATE),20000) --minutes $(or $(MINUTES),10) $(ARGS)
+
 .PHONY: lock
 lock: $(TOOLS_VENV)/.stamp  ## Lock the dependencies again (LOCK_FLAGS=--upgrade for newer ones).
 	$(COMPILE) pyproject.toml --extra dev --output-file requirements/dev.lock
