@@ -77,6 +77,7 @@ async def cluster(name: str) -> AsyncIterator[Cluster]:
                 heartbeat_interval_ms=500,
                 transaction_timeout_ms=5_000,
                 revoke_timeout_ms=1_500,
+                snapshot_s=15,
             )
             await create_topics(direct)
             yield Cluster(server, proxy, direct, replace(direct, bootstrap=proxy.address))

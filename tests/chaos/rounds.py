@@ -303,14 +303,16 @@ class Run:
         settings = self._place.direct
         ends = await input_ends(settings)
         captured = self._directory / "captured"
-        await capture(settings, captured)
+        await capture(settings, captured, outputs=True)
         published: dict[judge.Place, list[judge.Published]] = {}
         for topic in judge.PUBLISHED:
             for record in await read_topic(settings, settings.topic(topic)):
                 made = judge.Published(record.key, record.value, record.headers)
                 published.setdefault((topic, record.partition), []).append(made)
         journal = await read_topic(settings, settings.topic(judge.Topic.JOURNAL))
-        return await asyncio.to_thread(judge.judge, journal, ends, published, captured, settings, PARTITIONS)
+        verdict = await asyncio.to_thread(judge.judge, journal, ends, published, captured, settings, PARTITIONS)
+        verdict.add("audit", await judge.audit(captured, settings, verdict.counts))
+        return verdict
 
 
 def drawn(seed: str, rounds: int) -> list[str]:

@@ -11,9 +11,10 @@ import pytest
 
 from impactd.core.messages import Topic
 from impactd.shell.broker import Broker
+from impactd.shell.kafka.coverage import coverage
 from impactd.shell.kafka_release import BrokerUnavailable
 from tests.chaos import rounds
-from tests.chaos.judge import Published, compare, compare_last, compare_state, coverage, numbering, order
+from tests.chaos.judge import Published, begins, compare, compare_last, compare_state, order
 
 #: What is always done, and how many rounds more are drawn.
 _FIXED = ["kill at sent", "freeze at begun"]
@@ -88,13 +89,13 @@ _GENESIS = {
     "commit_seq": 0,
     "positions": {"control": 0, "orders": 0, "executions": 0, "ticks": 0},
 }
-_ENDS = {(topic, 0): 0 for topic in (Topic.CONTROL, Topic.ORDERS, Topic.EXECUTIONS)} | {(Topic.TICKS, 0): 9}
+_ENDS = dict.fromkeys((Topic.CONTROL, Topic.ORDERS, Topic.EXECUTIONS), 0) | {Topic.TICKS: 9}
 
 
 def test_coverage_of_each_offset_once_finds_nothing() -> None:
     entries = [_GENESIS, _entry(1, 0, 4), _entry(2, 4, 9)]
     assert not list(coverage(0, entries, _ENDS))
-    assert not list(numbering(0, entries))
+    assert not list(begins(0, entries))
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_coverage_of_offsets_taken_twice_or_never_is_a_fault(entries: list[dict[
     ids=["none", "no-genesis", "twice", "gap", "two-geneses"],
 )
 def test_numbering_with_a_gap_or_a_repeat_is_a_fault(entries: list[dict[str, Any]]) -> None:
-    assert list(numbering(0, entries))
+    assert [*begins(0, entries), *coverage(0, entries)]
 
 
 def test_last_values_that_differ_are_faults() -> None:

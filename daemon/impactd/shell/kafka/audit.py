@@ -36,7 +36,7 @@ from impactd.shell.kafka.compare import (
     compare,
     difference,
     read_published,
-    records,
+    topic_records,
 )
 from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.kafka.derive import DerivationError, Rederivation
@@ -132,7 +132,7 @@ async def find_plan(source: Source, cl_ord_id: str, plan_version: int) -> list[C
     """Return the published records of a plan: one, or several where an id was used again."""
     found = []
     text = orjson.dumps(cl_ord_id)
-    async for record in records(source, Topic.PLANS):
+    async for record in topic_records(source, Topic.PLANS):
         value = record.value or b""
         if text in value:
             plan = parsed(value)

@@ -120,12 +120,12 @@ async def read_published(source: Source, wanted: Mapping[int, tuple[int, int]]) 
     """Read what the commits (first, last) of each partition have published."""
     published = Published()
     for topic in OUTPUT_TOPICS:
-        async for record in records(source, topic, published.first):
+        async for record in topic_records(source, topic, published.first):
             published.add(topic, record, wanted)
     return published
 
 
-async def records(
+async def topic_records(
     source: Source, topic: Topic, first_of: dict[Place, int] | None = None
 ) -> AsyncIterator[ConsumedRecord]:
     """Yield all records of a topic, partition by partition."""
