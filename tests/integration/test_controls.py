@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +15,7 @@ from typing import Any
 import orjson
 import pytest
 
+from impactd.cli import main
 from impactd.core.events import Control
 from impactd.core.messages import Topic
 from impactd.core.settings import GateSettings, InvalidSettings
@@ -135,7 +135,7 @@ async def test_halt_reaches_every_process_and_resume_lifts_it(broker: Broker, tm
         await plans_until(settings, B_FROG="halted", B_AAPL="halted")
 
         await control("halt", "FROG")
-        await succeeded(environ, "resume")
+        await control("resume", "*")
         await plans_until(settings, A_FROG="halted", A_AAPL="active", B_FROG="halted", B_AAPL="active")
         await control("resume", "FROG")
         await control("halt", "A-AAPL")
@@ -173,9 +173,21 @@ async def dead(settings: KafkaSettings, enough: Callable[[list[ConsumedRecord]],
     return await records_until(settings, Topic.DLQ, enough)
 
 
-async def test_dlq_lists_shows_and_sends_again(broker: Broker, tmp_path: Path) -> None:
+async def test_dlq_lists_shows_and_sends_again(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     settings = await lab(broker.bootstrap, max_dead_letter_bytes=1_000)
-    environ = live_environment(settings) | {"IMPACTD__KAFKA__MAX_DEAD_LETTER_BYTES": "1000"}
+    for name, value in live_environment(settings).items():
+        monkeypatch.setenv(name, value)
+
+    async def dlq(*args: str, code: int = 0) -> str:
+        """Run the command in this process, which spares its start, and return what it says."""
+        capsys.readouterr()
+        assert await asyncio.to_thread(main, ["dlq", *args]) == code
+        out, err = capsys.readouterr()
+        assert (err.count("\n"), bool(code) and bool(out)) == (1 if code else 0, False)
+        return out
+
     now = time.time_ns()
     frog, _ = HOMES
     fill = {
@@ -187,7 +199,7 @@ async def test_dlq_lists_shows_and_sends_again(broker: Broker, tmp_path: Path) -
         "last_px": 31.2,
         "ts_event": now,
     }
-    async with processes(environ, tmp_path, 1):
+    async with running(settings, live()):
         await send_orders(settings)
         # One that nothing mends, one that stands in the wrong partition, one too long to be kept whole.
         await send(settings, Topic.TICKS, [("FROG", b"\xff\x00no json", now)])
@@ -195,38 +207,28 @@ async def test_dlq_lists_shows_and_sends_again(broker: Broker, tmp_path: Path) -
         await send(settings, Topic.ORDERS, [("FROG", b"[" + b"1" * 2_000, now)])
         await dead(settings, lambda found: len(found) == 3)
 
-        found = letters(await succeeded(environ, "dlq", "list", "--json"))
+        found = letters(await dlq("list", "--json"))
         assert sorted((x["reason"], x["source_topic"].split(".")[-1], x["truncated"]) for x in found) == [
             ("json", "ticks", False),
             ("misplaced", "executions", False),
             ("not_finite", "orders", True),
         ]
-        table = await succeeded(environ, "dlq", "list", "--reason", "json", "--topic", "ticks", "--since", "5m")
+        table = await dlq("list", "--reason", "json", "--topic", "ticks", "--since", "5m")
         assert "1  dead letters" in table
-        assert await succeeded(environ, "dlq", "list", "--since", str(now + 10 * MINUTE_NS), "--json") == ""
+        assert await dlq("list", "--since", str(now + 10 * MINUTE_NS), "--json") == ""
         place = {x["reason"]: x["place"] for x in found}
 
-        text = await succeeded(environ, "dlq", "show", place["misplaced"])
+        text = await dlq("show", place["misplaced"])
         assert "misplaced" in text
         assert orjson.loads(text.split("\n\n")[1]) == fill
-        dump = await succeeded(environ, "dlq", "show", place["json"])
+        dump = await dlq("show", place["json"])
         assert "ff 00 6e 6f 20 6a 73 6f 6e" in dump
         assert "..no json" in dump
-        nothing = await asyncio.to_thread(impactd, environ, "dlq", "show", "1:999")
-        assert (nothing.returncode, nothing.stderr.count("\n")) == (1, 1)
+        await dlq("show", "1:999", code=1)
 
-        unasked = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", "impactd", "dlq", "redrive", "--all"],
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (unasked.returncode, unasked.stdout, unasked.stderr.count("\n")) == (2, "", 1)
+        await dlq("redrive", "--all", code=2)
 
-        said = await succeeded(environ, "dlq", "redrive", "--all", "--yes")
+        said = await dlq("redrive", "--all", "--yes")
         assert [line.split(maxsplit=1) for line in said.splitlines()] == [
             ["1", "stay: truncated"],
             ["1", f"to {settings.topic(Topic.EXECUTIONS)}"],
@@ -234,9 +236,13 @@ async def test_dlq_lists_shows_and_sends_again(broker: Broker, tmp_path: Path) -
             ["2", "sent again"],
         ]
         # The fill has come home, and counts; the tick is no better for its second journey.
-        plans = await records_until(settings, Topic.STATE, lambda rs: any(b'"E1"' in (r.value or b"") for r in rs))
-        assert plans
+        stored = await records_until(settings, Topic.STATE, lambda rs: any(b'"E1"' in (r.value or b"") for r in rs))
+        assert stored[-1].partition == frog
         again = await dead(settings, lambda records: len(records) == 4)
+
+        assert "1  sent again" in await dlq("redrive", place["json"], "--yes")
+        await dead(settings, lambda records: len(records) == 5)
+        await dlq("redrive", "0:999", "--yes", code=1)
     assert [record.header("reason") for record in again].count(b"json") == 2
     executions = await read_topic(settings, settings.topic(Topic.EXECUTIONS))
     came, home = sorted(executions, key=lambda record: record.partition == frog)
@@ -244,22 +250,6 @@ async def test_dlq_lists_shows_and_sends_again(broker: Broker, tmp_path: Path) -
     assert (
         home.header("redriven_from") == f"{settings.topic(Topic.DLQ)}/{place['misplaced']}".replace(":", "/").encode()
     )
-
-
-async def test_dlq_redrive_of_one_place_sends_that_one(broker: Broker, tmp_path: Path) -> None:
-    settings = await lab(broker.bootstrap)
-    environ = live_environment(settings)
-    now = time.time_ns()
-    async with processes(environ, tmp_path, 1):
-        await send(settings, Topic.TICKS, [("FROG", b"{", now), ("FROG", b"}", now), ("AAPL", b"", now)])
-        await dead(settings, lambda found: len(found) == 3)
-        found = letters(await succeeded(environ, "dlq", "list", "--json"))
-        place = next(x["place"] for x in found if x["reason"] == "empty")
-        assert "1  sent again" in await succeeded(environ, "dlq", "redrive", place, "--yes")
-        again = await dead(settings, lambda records: len(records) == 4)
-        missing = await asyncio.to_thread(impactd, environ, "dlq", "redrive", "0:999", "--yes")
-        assert (missing.returncode, missing.stdout) == (1, "")
-    assert [record.header("reason") for record in again].count(b"empty") == 2
 
 
 # --- kill switch, gate, share of invalid input ----------------------------------

@@ -274,6 +274,13 @@ METRICS: Final[tuple[Row, ...]] = (
         "Plans published.",
         _totals(lambda t: t.plans),
     ),
+    Row(
+        "impactd_plans_withheld_total",
+        "counter",
+        _P,
+        "Plans that the gate has withheld; each time, also where it was alerted already.",
+        _total(lambda t: t.withheld),
+    ),
     Row("impactd_alerts_total", "counter", ("partition", "kind"), "Alerts published.", _totals(lambda t: t.alerts)),
     Row(
         "impactd_dead_letters_total",

@@ -105,3 +105,9 @@ def test_key_that_is_too_long_for_a_symbol_is_neither_judged_nor_remembered() ->
         record = dataclasses.replace(_record(0, _trade(symbol)), key=b"k" * 1_000_000)
         assert [item.reason for item in decoder.ticks([record]).refused] == reasons
     assert sum(map(len, decoder._placed)) < 100
+
+
+@pytest.mark.parametrize(("header", "codec"), [(None, "json"), (b"long-csv", "long-csv"), (b"x" * 999, "x" * 64)])
+def test_misplaced_record_keeps_the_codec_that_it_came_with(header: bytes | None, codec: str) -> None:
+    refused = _decoder().ticks([_record(0, b"a,b", OTHER, header)]).refused
+    assert [(item.reason, item.codec) for item in refused] == [("misplaced", codec)]

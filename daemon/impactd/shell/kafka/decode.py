@@ -17,7 +17,7 @@ import numpy as np
 from impactd.core.messages import Topic
 from impactd.core.ticks import Refused, TickBatch
 from impactd.shell.kafka.client import KafkaSettings
-from impactd.wire.codec import Decoded, Limits
+from impactd.wire.codec import Decoded, Limits, bounded
 from impactd.wire.fields import MAX_SYMBOL
 from impactd.wire.json_orders import DecodedEvents, decode_events
 from impactd.wire.murmur2 import murmur2
@@ -152,13 +152,15 @@ class Decoder:
             f"{what:.80} belongs to another partition than {self._partition} of {self._partitions}; "
             "partition by Kafka's murmur2 of the symbol"
         )
+        # Whoever sends it again needs the codec that it came with; a name from outside is bounded.
+        named = _codec_header(record)
         return Refused(
             record.offset,
             "misplaced",
             detail,
             record.value or b"",
             record.key,
-            self._default,
+            self._default if named is None else bounded(named)[:64],
             _timestamp_ns(record),
         )
 

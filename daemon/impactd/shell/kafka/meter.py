@@ -141,4 +141,5 @@ class Meter:
                 result, _, reason = name.removeprefix(_ROWS).partition(".")
                 self._totals.ticks[result, reason] += count
         self._totals.minutes += now["minutes"] - self._counted["minutes"]
+        self._totals.withheld += now["withheld"] - self._counted["withheld"]
         self._counted = Counter(now)

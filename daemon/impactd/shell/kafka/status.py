@@ -49,6 +49,8 @@ class Totals:
         Commits that closed minutes without input.
     minutes : int
         Minutes closed, of all symbols.
+    withheld : int
+        Plans that the gate has withheld.
     failures : int
         Times that memory was dropped and the partition acquired again.
     fenced : int
@@ -74,6 +76,7 @@ class Totals:
     rows: int = 0
     idle_moves: int = 0
     minutes: int = 0
+    withheld: int = 0
     failures: int = 0
     fenced: int = 0
     skipped_unknown: int = 0
