@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from impactd.core.allocator.allocate import Allocation, allocate
@@ -91,6 +91,13 @@ def test_risk_caps_that_cannot_hold_it_are_filled() -> None:
     st.floats(0, 8),
     st.floats(-12, 0),
     st.sampled_from(["linear", "quadratic", "power"]),
+)
+# caps of very different size, two of them tied: on the way one interval meets its cap before another has left its own
+@example(
+    rows=[(0.0, -2.0, 2.0**-9), (0.0, -2.0, math.inf), (2.0**-5, -2.0, 2.0**-14), (2.0**-5, -2.0, 2.0**-14)],
+    log_qty=0.0,
+    log_risk=0.0,
+    kind="linear",
 )
 @settings(max_examples=200, deadline=None)
 def test_risk_any_scales_bounds_and_certificate_hold(

@@ -25,7 +25,8 @@ On it run
    (Mehrotra 1992; Nocedal and Wright 2006, ch. 14 and 19) that starts and
    stays feasible.  Caps that cannot bind have no barrier.
 2. an active-set Newton polish: what the interior point left at a bound is put
-   on it exactly, the rest is solved with ``q = 1 / C''``.
+   on it exactly, the rest is solved with ``q = 1 / C''``, one bound after the
+   other where a guess was wrong (Nocedal and Wright 2006, sec. 16.5).
 
 Where impact is linear and no bound binds, this is the discrete problem of
 Almgren and Chriss (2000), J. Risk 3(2), eq. (18)-(20).  In their terms a trade
@@ -50,6 +51,7 @@ _GAP_TOLERANCE: Final = 1e-11
 #: ... or, once rounding stops both from falling, this for complementarity alone.
 _STALE_TOLERANCE: Final = 1e-7
 _MAX_STEPS: Final = 200
+#: Steps of the polish, and as many again as there are bounds: each step may meet one.
 _POLISH_STEPS: Final = 20
 
 #: Part of the way to the nearest bound that a step may go (Mehrotra 1992).
@@ -210,17 +212,28 @@ def _interior_point(  # noqa: PLR0912, PLR0915  # one algorithm, told in order i
 
 
 @kernel
+def _to_bound(x: float, dx: float, cap: float) -> float:
+    """Return the part of the step `dx` at which `x` meets a bound."""
+    if dx == 0.0:
+        return math.inf
+    return (x if dx < 0.0 else cap - x) / abs(dx)
+
+
+@kernel
 def _polish(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in one compiled function
     s: Float, b: Float, a: Float, e: Float, delta: float, cap: Float, risk: float, x: Float, z: Float, v: Float
 ) -> tuple[int, bool]:
     """Put on its bound what is there within the interior point's accuracy, and solve for the rest.
+
+    A step ends at the first bound it meets.  Were it cut off at every bound for itself, a few caps of
+    very different size could leave every interval on a bound and the sum unmet.
 
     Returns the steps taken, and whether the optimum was reached.
     """
     n = x.shape[0]
     grad, bend, q, dx = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     pull, comp, free = np.empty(n), np.empty(n), np.empty(n, np.bool_)
-    kind = model_kind(b, a, e)
+    kind = model_kind(b + risk, a, e)
     for t in range(n):
         free[t] = cap[t] > 0.0
         if x[t] <= z[t]:
@@ -229,54 +242,60 @@ def _polish(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in one co
         elif cap[t] - x[t] <= v[t]:
             free[t] = False
             x[t] = cap[t]
-    for step_count in range(_POLISH_STEPS):
-        _, missing = _slopes(x, s, b, a, e, delta, risk, grad, bend)
+    for step_count in range(_POLISH_STEPS + 2 * n):
+        scale, missing = _slopes(x, s, b, a, e, delta, risk, grad, bend)
         price, total = 0.0, 0.0
         for t in range(n):
             q[t] = 1.0 / max(bend[t], _PROXIMAL * risk) if free[t] else 0.0
             price += q[t] * grad[t]
             total += q[t]
-        giver = -1
+        giver, taker = -1, -1
         if total > 0.0:
             price /= total
         else:  # a corner: the dearest quantity sets the price
             for t in range(n):
+                if x[t] < cap[t] and (taker < 0 or grad[t] < grad[taker]):
+                    taker = t
                 if x[t] > 0.0 and (giver < 0 or grad[t] > grad[giver]):
                     giver = t
-            if giver < 0 or abs(missing) > n * _STILL:
-                return step_count, False
+            if abs(missing) > n * _STILL:  # one bound too many: the sum is mended where that costs least
+                at = taker if missing > 0.0 else giver
+                x[at] = min(max(x[at] + missing, 0.0), cap[at])
+                free[at] = 0.0 < x[at] < cap[at]
+                continue
             price = grad[giver]
         _chain_step(grad, q, 2.0 * risk, missing, dx, pull, comp)
-        size, hit = 0.0, False
+        size, length = 0.0, 1.0
         for t in range(n):
-            if not free[t]:
-                continue
-            size = max(size, abs(dx[t]))
-            x[t] += dx[t]
-            if x[t] <= 0.0 or x[t] >= cap[t]:
-                hit |= x[t] < 0.0 or x[t] > cap[t]
-                free[t] = 0.0 < x[t] < cap[t]
-                x[t] = min(max(x[t], 0.0), cap[t])
-        if hit or size > _STILL:
+            if free[t]:
+                size = max(size, abs(dx[t]))
+                length = min(length, _to_bound(x[t], dx[t], cap[t]))
+        for t in range(n):
+            if free[t]:
+                meets = _to_bound(x[t], dx[t], cap[t]) <= length
+                x[t] += length * dx[t]
+                if meets or (x[t] >= cap[t] if dx[t] > 0.0 else x[t] <= 0.0):
+                    free[t] = False
+                    x[t] = cap[t] if dx[t] > 0.0 else 0.0
+        if length < 1.0 or size > _STILL:
             continue
         wrong = False  # a bound holds only what would rather be beyond it
         for t in range(n):
             if not free[t] and cap[t] > 0.0:
                 gain = price - grad[t] if x[t] == 0.0 else grad[t] - price
-                if gain > _STILL * abs(price):
-                    if x[t] == 0.0:  # where C'' is infinite at 0 no Newton step would leave it
-                        x[t], _ = invert_marginal(gain, kind, b[t], a[t], e[t], delta, cap[t])
-                        if x[t] <= 0.0 or bend[t] < math.inf:
-                            x[t] = 0.0
-                            if bend[t] == math.inf:
-                                continue
-                    free[t] = True
-                    wrong = True
+                if gain <= _STILL * max(scale, abs(price), 2.0 * risk):  # rounding: of prices, or of the inventory
+                    continue
+                if x[t] == 0.0 and bend[t] == math.inf:  # no Newton step would leave it; risk bends by 2 rho at least
+                    x[t], _ = invert_marginal(gain, kind, b[t] + risk, a[t], e[t], delta, cap[t])
+                    if x[t] <= 0.0:
+                        continue
+                free[t] = True
+                wrong = True
         if not wrong:
             return step_count, True
         if giver >= 0:
             free[giver] = True
-    return _POLISH_STEPS, False
+    return _POLISH_STEPS + 2 * n, False
 
 
 @kernel
