@@ -363,7 +363,18 @@ async def test_run_at_debug_level_never_tells_a_secret(case: str, fortress: Fort
     assert_silent(spoken(shown), *secrets)
     assert (b'"********"' in shown.stdout) == (case != "bearer")
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-X", "faulthandler", "-m", "impactd", "run", "--set", "log.level=debug"),
+        *(
+            sys.executable,
+            "-X",
+            "faulthandler",
+            "-m",
+            "impactd",
+            "run",
+            "--set",
+            "log.level=debug",
+            "--set",
+            "kafka.drain_timeout_ms=30000",
+        ),
         env=environment,
         cwd=tmp_path,
         stderr=asyncio.subprocess.PIPE,
