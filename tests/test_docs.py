@@ -33,7 +33,7 @@ PAGES = sorted(
 )
 
 #: Commands that talk to a broker; the others must do without.
-ON_A_BROKER = {"run", "publish", "capture", "topics"}
+ON_A_BROKER = {"run", "publish", "capture", "audit", "topics"}
 
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -95,6 +95,7 @@ async def first_plan(broker: Broker, prefix: str) -> None:
         await anext(records)
 
 
+@pytest.mark.timeout(300)  # a dozen processes, one after another
 def test_commands_of_the_readme_work_on_a_broker(broker: Broker, workplace: Path) -> None:
     env = environment(broker.bootstrap) | {
         "IMPACTD__KAFKA__ENVIRONMENT": f"docs-{os.getpid()}",
