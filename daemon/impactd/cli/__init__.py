@@ -35,7 +35,7 @@ COMMANDS: Final = {
     "generate": ("impactd.cli.generate", "Make order books for demos and load."),
     "audit": ("impactd.cli.audit", "Derive what was published again and compare the bytes."),
     "capture": ("impactd.cli.capture", "Write a run's inputs and journal to files."),
-    "compare": ("impactd.cli.compare", "Compare strategies, solvers and models on days of books."),
+    "compare": ("impactd.cli.compare", "Compare strategies and models on recorded days and on a generated one."),
     "sensitivity": ("impactd.cli.sensitivity", "Show how cost and saving depend on the total."),
 }
 
