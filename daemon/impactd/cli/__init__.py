@@ -36,7 +36,7 @@ COMMANDS: Final = {
     "audit": ("impactd.cli.audit", "Derive what was published again and compare the bytes."),
     "capture": ("impactd.cli.capture", "Write a run's inputs and journal to files."),
     "compare": ("impactd.cli.compare", "Compare strategies and models on recorded days and on a generated one."),
-    "sensitivity": ("impactd.cli.sensitivity", "Show how cost and saving depend on the total."),
+    "sensitivity": ("impactd.cli.sensitivity", "Show how cost and saving depend on the total, by model."),
 }
 
 
