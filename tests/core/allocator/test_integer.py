@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from impactd.core.allocator.allocate import NO_CAP, Allocation, allocate, caps_in_quanta
 from impactd.core.allocator.cost import objective, schedule_cost
 from impactd.core.allocator.problem import Problem
-from impactd.core.allocator.solver import Failure, SolveFailure
+from impactd.core.allocator.solver import Failure, Solution, SolveFailure, registry
 from impactd.core.quantity import QUANTA
 
 
@@ -209,6 +210,39 @@ def test_allocate_other_solver_gives_the_same_lots() -> None:
     assert isinstance(other, Allocation)
     assert other.solver == "osqp"
     assert mine.quanta.tolist() == other.quanta.tolist()
+
+
+class _Hasty:
+    """Claims that trading all in the last interval is optimal: too far off for the rounding to repair."""
+
+    name = "hasty"
+
+    def solve(self, problem: Problem, qty: float) -> Solution | SolveFailure:
+        x = np.zeros(len(problem))
+        x[-1] = qty
+        return Solution(x, 1.0, 0.0, 0.0, self.name, 1)
+
+
+def test_allocate_whole_lots_above_tolerance_tries_the_next_solver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cast("dict[str, object]", registry), "hasty", _Hasty)
+    problem = Problem.from_impact(np.zeros(2), np.full(2, 1e-5))
+    found = allocate(problem, 10_000 * QUANTA, QUANTA, solvers=("nobody", "hasty", "exact"))
+    assert isinstance(found, Allocation)
+    assert found.solver == "exact"
+    assert found.qty().tolist() == [5000.0, 5000.0]
+    assert [(f.solver, f.reason) for f in found.failures] == [
+        ("nobody", Failure.UNKNOWN_SOLVER),
+        ("hasty", Failure.BAD_CERTIFICATE),
+    ]
+
+
+def test_allocate_no_whole_lots_pass_names_every_solver_of_the_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cast("dict[str, object]", registry), "hasty", _Hasty)
+    problem = Problem.from_impact(np.zeros(2), np.full(2, 1e-5))
+    found = allocate(problem, 10_000 * QUANTA, QUANTA, solvers=("hasty", "nobody", "hasty"))
+    assert isinstance(found, SolveFailure)
+    assert found.reason is Failure.CHAIN_EXHAUSTED
+    assert [f.solver for f in found.causes] == ["hasty", "nobody", "hasty"]
 
 
 def test_allocate_with_risk_is_near_the_best_of_all_splits() -> None:

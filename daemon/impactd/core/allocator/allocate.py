@@ -20,7 +20,7 @@ import numpy as np
 from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
 from impactd.core.allocator.integer import Int, place_remainder, round_path, round_separable
 from impactd.core.allocator.problem import Float, Problem
-from impactd.core.allocator.solver import Failure, Solution, SolveFailure, solve_chain
+from impactd.core.allocator.solver import Failure, Solution, SolveFailure, chain_exhausted, solve_chain
 from impactd.core.quantity import MAX_QUANTA, QUANTA
 
 #: Keeps a market without any cost from dividing by zero.
@@ -107,7 +107,7 @@ def allocate(
     cap_quanta : ndarray of int64, shape (N,), optional
         Exact caps in quanta; `NO_CAP` for none.
     solvers : sequence of str
-        Chain for the continuous optimum.
+        Chain for the continuous optimum; one whose schedule in whole lots does not pass makes way for the next.
     tolerance : float
         Largest residual that passes.
 
@@ -120,37 +120,22 @@ def allocate(
     failure = _bad_input(problem, qty_quanta, lot_quanta, caps)
     if failure is not None:
         return failure
-    lots, rest = divmod(qty_quanta, lot_quanta)
+    lots = qty_quanta // lot_quanta
     cap_lots = np.minimum(caps // lot_quanta, lots)
     # Small lots without caps: their sum may leave int64.
     room = int(np.sum(cap_lots)) if float(np.sum(cap_lots, dtype=np.float64)) < 2.0**62 else sum(cap_lots.tolist())
     placed = min(lots, room)
-    count = np.zeros(len(problem), dtype=np.int64)
-    solution = _relaxed(problem, placed, lot_quanta, cap_lots, lots, solvers, tolerance)
-    if isinstance(solution, SolveFailure):
-        return solution
-    residual = solution.kkt_residual
-    p, lot, left_over = problem, lot_quanta / QUANTA, 0.0
-    if placed == room:
-        count[:] = cap_lots
-    elif p.risk == 0.0:
-        left_over = round_separable(
-            placed, lot, solution.multiplier, p.s, p.b, p.a, p.e, p.delta, solution.qty, cap_lots, count
-        )
-    else:
-        start = qty_quanta / QUANTA
-        left_over = round_path(placed, lot, start, p.s, p.b, p.a, p.e, p.delta, p.risk, solution.qty, cap_lots, count)
-    if left_over > 0.0:
-        residual = max(residual, left_over / max(abs(solution.multiplier), _SMALLEST_PRICE))
-    where = -1
-    if rest > 0 and len(problem) > 0:
-        where = place_remainder(rest, lot_quanta, 1.0 / QUANTA, p.s, p.b, p.a, p.e, p.delta, cap_lots, caps, count)
-    quanta = count * lot_quanta
-    if where >= 0:
-        quanta[where] += rest
-    if residual > tolerance:
+    failures: tuple[SolveFailure, ...] = ()
+    while True:  # a failure is added each time, so the chain gets shorter
+        solution = _relaxed(problem, placed, lot_quanta, cap_lots, lots, solvers[len(failures) :], tolerance)
+        if isinstance(solution, SolveFailure):
+            return chain_exhausted(failures + solution.causes)
+        failures += solution.failures
+        quanta, residual = _whole_lots(problem, qty_quanta, lot_quanta, caps, cap_lots, solution, choice=placed < room)
+        if residual <= tolerance:
+            break
         text = f"relative residual {residual:.3g} of the whole-lot schedule is above {tolerance:.3g}"
-        return SolveFailure(solution.solver, Failure.BAD_CERTIFICATE, text, solution.failures)
+        failures += (SolveFailure(solution.solver, Failure.BAD_CERTIFICATE, text),)
     return Allocation(
         quanta=quanta,
         shortfall_quanta=qty_quanta - int(np.sum(quanta)),
@@ -158,8 +143,46 @@ def allocate(
         kkt_residual=residual,
         solver=solution.solver,
         iterations=solution.iterations,
-        failures=solution.failures,
+        failures=failures,
     )
+
+
+def _whole_lots(
+    problem: Problem,
+    qty_quanta: int,
+    lot_quanta: int,
+    caps: Int,
+    cap_lots: Int,
+    solution: Solution,
+    *,
+    choice: bool,
+) -> tuple[Int, float]:
+    """Return the continuous optimum in whole lots with the odd remainder, quanta, and its residual.
+
+    Without a `choice` every cap is filled.
+    """
+    p, lot, left_over = problem, lot_quanta / QUANTA, 0.0
+    lots, rest = divmod(qty_quanta, lot_quanta)
+    count = np.zeros(len(p), dtype=np.int64)
+    if not choice:
+        count[:] = cap_lots
+    elif p.risk == 0.0:
+        left_over = round_separable(
+            lots, lot, solution.multiplier, p.s, p.b, p.a, p.e, p.delta, solution.qty, cap_lots, count
+        )
+    else:
+        start = qty_quanta / QUANTA
+        left_over = round_path(lots, lot, start, p.s, p.b, p.a, p.e, p.delta, p.risk, solution.qty, cap_lots, count)
+    residual = solution.kkt_residual
+    if left_over > 0.0:
+        residual = max(residual, left_over / max(abs(solution.multiplier), _SMALLEST_PRICE))
+    where = -1
+    if rest > 0 and len(p) > 0:
+        where = place_remainder(rest, lot_quanta, 1.0 / QUANTA, p.s, p.b, p.a, p.e, p.delta, cap_lots, caps, count)
+    quanta = count * lot_quanta
+    if where >= 0:
+        quanta[where] += rest
+    return quanta, residual
 
 
 def _relaxed(

@@ -263,6 +263,11 @@ def solve_chain(
             )
         else:
             return found
+    return chain_exhausted(failed)
+
+
+def chain_exhausted(failed: Sequence[SolveFailure]) -> SolveFailure:
+    """Return the failure of a chain that ended without a schedule, each solver's failure as a cause."""
     tried = "; ".join(f"{f.solver}: {f.text}" for f in failed) or "no solver was named"
     return SolveFailure(
         "chain", Failure.CHAIN_EXHAUSTED, f"no schedule passed its certificate ({tried})", tuple(failed)
