@@ -13,6 +13,7 @@ import numpy as np
 from impactd.core.allocator.integer import Int
 from impactd.core.allocator.problem import Float
 from impactd.core.allocator.share import share
+from impactd.core.jit import kernel
 
 
 def twap(qty_quanta: int, fraction: Float, cap_quanta: Int, lot_quanta: int = 1) -> Int:
@@ -41,22 +42,42 @@ def twap(qty_quanta: int, fraction: Float, cap_quanta: Int, lot_quanta: int = 1)
     target = np.zeros(fraction.shape[0])
     share(float(lots), fraction, cap.astype(np.float64), target)
     count = np.minimum(np.floor(target).astype(np.int64), cap)
-    left = min(lots, sum(cap.tolist())) - sum(count.tolist())
-    while left < 0:  # float64 rounds totals beyond 2^53 either way
-        widest = int(np.argmax(count))
-        count[widest] -= min(-left, int(count[widest]))
-        left = min(lots, sum(cap.tolist())) - sum(count.tolist())
-    order = np.argsort(-(target - count), kind="stable")
-    while left > 0:
-        for t in order.tolist():
-            step = min(left, int(cap[t] - count[t]), 1 + left // len(order))
-            count[t] += step
-            left -= step
-            if left == 0:
-                break
+    left = _missing(lots, cap, count)
+    if left > 0:
+        _hand_out(left, np.argsort(count - target, kind="stable"), cap, count)
     quanta = count * lot_quanta
     if rest > 0:
         open_ = np.flatnonzero(quanta <= cap_quanta - rest)
         if open_.size:
             quanta[open_[0]] += rest
     return quanta
+
+
+@kernel
+def _missing(lots: int, cap: Int, count: Int) -> int:
+    """Return how many lots `count` falls short of `lots` or of all caps; none too many are left in it."""
+    room, total, widest = 0, 0, 0
+    for t in range(cap.shape[0]):
+        room += min(cap[t], lots - room)  # in this order no sum leaves int64
+        total += count[t]
+    while total > room:  # float64 rounds totals beyond 2^53 either way
+        for t in range(cap.shape[0]):
+            if count[t] > count[widest]:
+                widest = t
+        step = min(total - room, count[widest])
+        count[widest] -= step
+        total -= step
+    return room - total
+
+
+@kernel
+def _hand_out(left: int, order: Int, cap: Int, count: Int) -> None:
+    """Add `left` lots to `count`, one each or an even part of many, first to those first in `order`."""
+    n = order.shape[0]
+    while left > 0:
+        for t in order:
+            step = min(left, cap[t] - count[t], 1 + left // n)
+            count[t] += step
+            left -= step
+            if left == 0:
+                break
