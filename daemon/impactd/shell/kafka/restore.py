@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 
 from impactd.core.messages import INPUT_TOPICS, Topic
 from impactd.shell.kafka.client import KafkaSettings, manual_consumer
-from impactd.shell.kafka.errors import RestoreError
+from impactd.shell.kafka.errors import FatalError, RestoreError
 from impactd.shell.kafka.turns import FETCH_RECORDS
 
 if TYPE_CHECKING:
@@ -104,7 +104,22 @@ async def genesis_positions(settings: KafkaSettings, consumer: AIOKafkaConsumer,
     consumer : AIOKafkaConsumer
         Any consumer that is started.
     partition : int
+
+    Raises
+    ------
+    FatalError
+        If the journal knows of commits: then the state was lost, and beginning again would publish everything twice.
+    RestoreError
+        If a topic does not answer now; it is worth trying again.
     """
+    stall_s = settings.transaction_timeout_ms / 1000 * 2
+    if await _has_commits(settings, partition, stall_s):
+        raise FatalError(
+            f"{settings.topic(Topic.STATE)}/{partition} is empty although {settings.topic(Topic.JOURNAL)}/{partition} "
+            "holds commits: the state topic was deleted or emptied, and to begin again would publish their plans a "
+            "second time; bring the state topic back, or begin again with outputs, state and journal of another name "
+            "(topics.prefix, topics.names)"
+        )
     where = {topic: TopicPartition(settings.topic(topic), partition) for topic in INPUT_TOPICS}
     try:
         first = await consumer.beginning_offsets(list(where.values()))
@@ -114,6 +129,29 @@ async def genesis_positions(settings: KafkaSettings, consumer: AIOKafkaConsumer,
     except (KafkaError, OSError) as error:
         raise RestoreError(f"the input topics of partition {partition} do not answer: {error!r}") from error
     return positions
+
+
+async def _has_commits(settings: KafkaSettings, partition: int, stall_s: float) -> bool:
+    """Return whether the journal holds a committed record, or has held one; aborted ones do not count."""
+    where = TopicPartition(settings.topic(Topic.JOURNAL), partition)
+    consumer = manual_consumer(settings)
+    try:
+        async with asyncio.timeout(stall_s):
+            await consumer.start()
+            consumer.assign([where])
+            first = (await consumer.beginning_offsets([where]))[where]
+            end = (await consumer.end_offsets([where]))[where]
+            consumer.seek(where, first)
+            found: bool = first > 0
+            while not found and await consumer.position(where) < end:
+                found = bool(await consumer.getmany(where, timeout_ms=_POLL_MS, max_records=1))
+            return found
+    except TimeoutError as error:
+        raise RestoreError(f"{where.topic}/{partition} does not answer") from error
+    except (KafkaError, OSError) as error:
+        raise RestoreError(f"{where.topic}/{partition} cannot be read: {error!r}") from error
+    finally:
+        await consumer.stop()
 
 
 async def _ticks_start(settings: KafkaSettings, consumer: AIOKafkaConsumer, where: TopicPartition) -> int:

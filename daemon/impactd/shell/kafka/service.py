@@ -29,6 +29,7 @@ from impactd.shell.kafka.client import KafkaSettings, manual_consumer, ticks_con
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.kafka.listener import Assignments
 from impactd.shell.kafka.ownership import Clients
+from impactd.shell.kafka.presence import watch_topics
 from impactd.shell.kafka.status import Status
 from impactd.shell.kafka.stuck import LOOK_S, StuckDetector
 from impactd.shell.kafka.tasks import end
@@ -174,6 +175,7 @@ class Service:
                 self._helper(self._watch_group(ticks), "group"),
                 self._helper(self._commit_group_offsets(ticks, assignments), "group-offsets"),
                 self._helper(watch_brokers(settings, events, self._status, counts), "brokers"),
+                self._helper(watch_topics(settings, events), "topics"),
                 self._helper(self._watch_progress(), "progress"),
                 self._helper(self._kill_switch.watch(), "kill-switch"),
             ]
