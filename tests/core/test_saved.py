@@ -147,6 +147,15 @@ def test_settings_from_a_genesis_record_are_those_of_the_run() -> None:
     assert journal["config"] == settings_hash(core)
 
 
+@pytest.mark.parametrize("section", ["books", "model", "plans", "session"])
+def test_settings_from_a_record_without_a_section_names_it(section: str) -> None:
+    whole = dataclasses.asdict(CoreSettings())
+    without = {name: value for name, value in whole.items() if name != section}
+    for fields in (without, {**whole, section: None}):
+        with pytest.raises(TypeError, match=f"settings.{section}"):
+            settings_from(fields)
+
+
 # --- whole states -----------------------------------------------------------------
 
 

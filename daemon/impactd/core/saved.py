@@ -149,9 +149,12 @@ def settings_from(fields: Mapping[str, Any]) -> CoreSettings:
     Raises
     ------
     TypeError
-        If they are those of a release with other settings.
+        If they are those of a release with other settings, or a section is missing or none.
     """
     named = dict(fields)
+    for section in ("books", "model", "plans", "session"):
+        if not isinstance(named.get(section), Mapping):
+            raise TypeError(f"settings.{section}: is not a section; read the record with the release that wrote it")
     return CoreSettings(
         books=_settings(BookSettings, named.pop("books")),
         model=_settings(ModelSettings, named.pop("model")),
