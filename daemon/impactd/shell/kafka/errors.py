@@ -23,6 +23,10 @@ class CommitUnknownError(KafkaShellError):
     """
 
 
+class UnsupportedError(FatalError):
+    """The broker does not know a request at all: it is older than what is supported, or a mock."""
+
+
 class CommitRefusedError(CommitUnknownError):
     """The broker refuses what the commit holds, and will refuse it again."""
 

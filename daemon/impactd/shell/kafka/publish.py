@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import orjson
-from aiokafka.errors import IncompatibleBrokerVersion, KafkaError
+from aiokafka.errors import KafkaError
 
 from impactd.core.inbox import RANK
 from impactd.core.messages import INPUT_TOPICS, Topic
 from impactd.shell.files import merge_files
 from impactd.shell.kafka.client import KafkaSettings, close_producer, plain_producer
-from impactd.shell.kafka.errors import FatalError
+from impactd.shell.kafka.errors import FatalError, UnsupportedError
 from impactd.shell.kafka.topics import partition_counts, topic_configs
 from impactd.shell.lines import read_lines
 from impactd.wire.codec import Limits, floor_ms
@@ -182,7 +182,7 @@ class _Publisher:
         """Make sure that the broker will keep what is published."""
         try:
             configs = await topic_configs(self._settings, [self._names[topic] for topic in INPUT_TOPICS])
-        except IncompatibleBrokerVersion:
+        except UnsupportedError:
             # librdkafka's mock cannot describe itself; it keeps everything.
             return
         age_ms = (time.time_ns() - first_ns) // 1_000_000

@@ -15,11 +15,11 @@ from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, TopicAlreadyExistsError, for_code
 
 from impactd.core.messages import INPUT_TOPICS, Topic
 from impactd.shell.kafka.client import KafkaSettings, client_options
-from impactd.shell.kafka.errors import FatalError
+from impactd.shell.kafka.errors import FatalError, UnsupportedError
 from impactd.shell.kafka.security import CONNECT_ERRORS, why_unreachable
 
 #: Topics whose partition number is the unit of ownership: inputs, and what is written per owner.
@@ -138,6 +138,8 @@ async def admin_client(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminCl
         raise FatalError(await why_unreachable(settings.bootstrap, options, within_s, error)) from error
     try:
         yield admin
+    except IncompatibleBrokerVersion as error:
+        raise UnsupportedError(f"the brokers at {settings.bootstrap} are too old: {error}; use 3.7 or later") from error
     except KafkaError as error:
         # A bearer token is refused only here: aiokafka takes the connection as made once the token is sent.
         raise FatalError(await why_unreachable(settings.bootstrap, options, within_s, error)) from error
