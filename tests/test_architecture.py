@@ -82,57 +82,6 @@ IMPURE_NUMPY: Final = frozenset(
 #: Packages that a dependency brings along and whose names its users need.
 BROUGHT_ALONG: Final = frozenset({"pydantic_core"})
 
-MODULES: Final = frozenset(
-    {
-        "aiohttp",
-        "aiokafka",
-        "asyncio",
-        "atexit",
-        "click",
-        "concurrent",
-        "confluent_kafka",
-        "ctypes",
-        "datetime",
-        "fcntl",
-        "getpass",
-        "glob",
-        "http",
-        "io",
-        "locale",
-        "logging",
-        "mmap",
-        "multiprocessing",
-        "os",
-        "pathlib",
-        "platform",
-        "prometheus_client",
-        "pydantic_settings",
-        "queue",
-        "random",
-        "resource",
-        "rich",
-        "sched",
-        "secrets",
-        "select",
-        "selectors",
-        "shutil",
-        "signal",
-        "socket",
-        "sqlite3",
-        "ssl",
-        "structlog",
-        "subprocess",
-        "sys",
-        "tempfile",
-        "threading",
-        "time",
-        "urllib",
-        "uuid",
-        "warnings",
-        "zoneinfo",
-    }
-)
-
 #: Names whose call or read is impure, whatever they were imported by.
 IMPURE_BUILTINS: Final = frozenset(
     {"__import__", "breakpoint", "compile", "eval", "exec", "hash", "id", "input", "open", "print"}
