@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NoReturn
 
 import pytest
+import structlog
 
 from impactd.shell.broker import HOW_TO_HAVE_ONE, Broker, BrokerUnavailable, find_broker
 from impactd.shell.kafka_server import KafkaServer
@@ -93,3 +95,21 @@ def new_kafka(request: pytest.FixtureRequest) -> Iterator[Callable[..., KafkaSer
 def module_kafka(request: pytest.FixtureRequest) -> Iterator[Callable[..., KafkaServer]]:
     """Yield a function that starts a `KafkaServer` which the tests of a module share."""
     yield from _factory(request)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Undo what a command run in this process has set up: its handlers write to a stream that ends with the test."""
+    loggers = [logging.getLogger(name) for name in ("", "aiokafka", "aiokafka.conn", "impactd")]
+    before = [(list(logger.handlers), logger.level, logger.propagate) for logger in loggers]
+    structured = structlog.get_config() if structlog.is_configured() else None
+    yield
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
+        logger.propagate = propagate
+    logging.captureWarnings(capture=False)
+    if structured is None:
+        structlog.reset_defaults()
+    else:
+        structlog.configure(**structured)
