@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -108,6 +109,25 @@ def test_waiting_event_is_taken_once_ticks_have_passed_it() -> None:
     assert inputs is not None
     assert sequence(inputs) == [("orders", 0), ("row", 0)]
     assert dict(inputs.spans) == {Topic.ORDERS: (0, 1), Topic.TICKS: (0, 1)}
+
+
+@pytest.mark.parametrize(
+    ("taken_s", "next_s", "urgent"),
+    [
+        (630.0, 631.0, False),
+        (659.9, 660.1, True),  # past the minute's end: a symbol's own next tick closes its minute
+        (660.1, 660.2, True),  # another symbol's may be among these
+        (660.9, 661.1, True),  # past the grace: all that is open closes
+        (661.1, 661.2, False),
+    ],
+)
+def test_urgent_from_a_minutes_end_until_its_grace_is_over(taken_s: float, next_s: float, urgent: bool) -> None:  # noqa: FBT001  (a row of the table)
+    inbox = Inbox(ON_ARRIVAL, {}, {})
+    inbox.put_ticks(ticks([int(taken_s * 1e9)]), [], 1)
+    assert inbox.take() is not None
+    assert not inbox.urgent()
+    inbox.put_ticks(ticks([int(next_s * 1e9)], 1), [], 2)
+    assert inbox.urgent() is urgent
 
 
 def test_idle_move_releases_what_it_has_passed() -> None:

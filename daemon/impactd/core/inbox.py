@@ -119,6 +119,7 @@ class Inbox:
     ) -> None:
         self._skew = settings.books.max_clock_skew_ns
         self._interval = settings.books.interval_ns
+        self._grace = settings.books.grace_ns
         self._wait = settings.apply == "in_event_time"
         self._positions = {topic: positions.get(topic, 0) for topic in INPUT_TOPICS}
         self._clocks = {topic: clocks.get(topic, 0) for topic in INPUT_TOPICS}
@@ -175,11 +176,15 @@ class Inbox:
         return Refused(item.offset, "future", detail, item.raw, item.key, "json", item.ts_record)
 
     def urgent(self) -> bool:
-        """Return whether something waits that should not wait for the next regular commit."""
+        """Return whether something waits that should not wait for the next regular commit.
+
+        An event that may apply, or a tick that may close a minute: from a minute's end until all ticks within `grace`
+        of it are handed out, each symbol's next tick closes that symbol's minute.
+        """
         if any(self._eligible(topic, self._horizon()) for topic in EVENT_TOPICS):
             return True
         interval = self._interval
-        return self.rows > 0 and self._clocks[Topic.TICKS] // interval > self._tick_clock // interval
+        return self.rows > 0 and self._clocks[Topic.TICKS] // interval > (self._tick_clock - self._grace) // interval
 
     def take(
         self, *, idle_to: int | None = None, max_rows: int = 50_000, controls: Sequence[LocalControl] = ()
