@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NoReturn
@@ -27,6 +28,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # Several services run on this machine at once, and other tests perhaps too.
     os.environ.setdefault("IMPACTD__HTTP__PORT", "0")
     config.stash[_MISSING] = {}
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts what runs in its background deaf to Ctrl-C, and the programs under test would inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
