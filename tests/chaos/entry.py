@@ -8,8 +8,10 @@ import sys
 from impactd.cli import main
 from tests.chaos.hooks import VARIANT, Hooks
 from tests.chaos.variants import VARIANTS
+from tests.leash import hold
 
 if __name__ == "__main__":
+    hold()
     Hooks(os.environ).install()
     variant = os.environ.get(VARIANT)
     if variant:

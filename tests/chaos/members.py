@@ -87,7 +87,12 @@ class Member:
             hooks.VARIANT: self.variant,
         }
         self.process = await asyncio.create_subprocess_exec(
-            *self.command, cwd=ROOT, env=environment, stdout=self._log, stderr=self._log
+            *self.command,
+            cwd=ROOT,
+            env=environment,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=self._log,
+            stderr=self._log,
         )
 
     def ask(self, point: str, what: str) -> None:

@@ -58,6 +58,14 @@ async def _wait_ready(log: Path, service: asyncio.subprocess.Process) -> None:
             await asyncio.sleep(0.2)
 
 
+async def _load(wanted: dict[str, Any]) -> dict[str, Any]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.soak.load", json.dumps(wanted), stdout=subprocess.PIPE
+    )
+    told, _ = await process.communicate()
+    return dict(json.loads(told))
+
+
 async def _soak(bootstrap: str, asked: argparse.Namespace, directory: Path) -> dict[str, Any]:
     name = f"soak-{os.getpid()}"
     settings = KafkaSettings(
@@ -80,7 +88,7 @@ async def _soak(bootstrap: str, asked: argparse.Namespace, directory: Path) -> d
     options = [part for setting in [*(f"{k}={v}" for k, v in flags.items()), *asked.set] for part in ("--set", setting)]
     with log.open("wb") as out:
         service = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "impactd", "run", *options, stdout=out, stderr=out
+            sys.executable, "-m", "tests.leash", "run", *options, stdin=subprocess.PIPE, stdout=out, stderr=out
         )
     seen, samples = latency.Seen(), list[memory.Sample]()
     tasks: list[asyncio.Task[None]] = []
@@ -90,19 +98,13 @@ async def _soak(bootstrap: str, asked: argparse.Namespace, directory: Path) -> d
             asyncio.create_task(latency.read(settings, seen)),
             asyncio.create_task(memory.watch(service.pid, samples)),
         ]
-        wanted = {
-            "bootstrap": bootstrap,
-            "prefix": settings.topic_prefix,
-            "rate": asked.rate,
-            "orders": asked.orders,
-            "fills": asked.fills,
-            "seconds": asked.minutes * 60,
-        }
-        load = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.soak.load", json.dumps(wanted), stdout=subprocess.PIPE
+        place = {"bootstrap": bootstrap, "prefix": settings.topic_prefix, "seconds": asked.minutes * 60}
+        # Two processes: an order must not wait for its sender's own ticks.
+        ticks, events = await asyncio.gather(
+            _load(place | {"rate": asked.rate, "orders": 0, "fills": 0}),
+            _load(place | {"rate": 0, "orders": asked.orders, "fills": asked.fills}),
         )
-        told, _ = await load.communicate()
-        sent = json.loads(told)
+        sent = ticks | {name: events[name] for name in ("orders", "fills")}
         minutes = await latency.minute_latencies(settings, seen)
         service.send_signal(signal.SIGTERM)
         async with asyncio.timeout(_LEAVE_S):
