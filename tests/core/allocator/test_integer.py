@@ -245,15 +245,27 @@ def test_allocate_no_whole_lots_pass_names_every_solver_of_the_chain(monkeypatch
     assert [f.solver for f in found.causes] == ["hasty", "nobody", "hasty"]
 
 
-def test_allocate_with_risk_is_near_the_best_of_all_splits() -> None:
+def test_allocate_with_risk_is_the_best_of_all_splits() -> None:
     rng = np.random.default_rng(6)
-    for _ in range(40):
+    for _ in range(60):
         problem = Problem.from_impact(rng.uniform(0, 2, 4), rng.uniform(0.1, 3, 4), risk=float(rng.uniform(0.05, 1)))
         cap = rng.integers(2, 9, 4)
         qty = int(min(8, cap.sum()))
         found = place(replace(problem, cap=cap.astype(np.float64)), qty, 1, cap)
         best = min(objective(problem, qty, np.array(split, dtype=float)) for split in splits(qty, cap.tolist()))
-        assert objective(problem, qty, found.qty()) <= best * 1.01
+        assert objective(problem, qty, found.qty()) == pytest.approx(best, rel=1e-12)
+
+
+@pytest.mark.parametrize("beta", [1e-9, 1e-5, 1e-3])
+@pytest.mark.parametrize("risk", [1e-14, 1e-10, 1e-7])
+def test_allocate_with_risk_a_lot_an_interval_over_a_long_flat_day_passes_its_certificate(
+    beta: float, risk: float
+) -> None:
+    profile = np.exp(0.5 * np.cos(np.linspace(0, 2 * np.pi, 1_451)))
+    problem = Problem.from_impact(np.zeros(1_451), beta * profile, risk=risk)
+    found = allocate(problem, 1_500 * QUANTA + QUANTA // 2, QUANTA, np.full(1_451, 900 * QUANTA))
+    assert isinstance(found, Allocation)
+    assert found.kkt_residual < 1e-9
 
 
 def test_allocate_same_problem_twice_gives_the_same_bytes() -> None:

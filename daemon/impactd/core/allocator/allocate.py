@@ -18,7 +18,8 @@ from typing import Final
 import numpy as np
 
 from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
-from impactd.core.allocator.integer import Int, place_remainder, round_path, round_separable
+from impactd.core.allocator.integer import Int, place_remainder, round_separable
+from impactd.core.allocator.integer_path import round_path
 from impactd.core.allocator.problem import Float, Problem
 from impactd.core.allocator.solver import Failure, Solution, SolveFailure, chain_exhausted, solve_chain
 from impactd.core.quantity import MAX_QUANTA, QUANTA
@@ -44,7 +45,7 @@ class Allocation:
         Price of one more share, from the continuous optimum.
     kkt_residual : float
         The larger of the continuous optimum's residual and of what the best
-        exchange of one lot would still save, relative to the multiplier.
+        exchange of lots would still save, relative to the multiplier.
     solver : str
         Which solver found the continuous optimum.
     iterations : int
@@ -114,7 +115,7 @@ def allocate(
     Returns
     -------
     Allocation or SolveFailure
-        Exact in whole lots without risk, near-exact with (see `integer`).
+        The exact optimum in whole lots; an odd remainder is placed by its impact alone.
     """
     caps = caps_in_quanta(problem) if cap_quanta is None else cap_quanta
     failure = _bad_input(problem, qty_quanta, lot_quanta, caps)

@@ -30,11 +30,7 @@ lots of t become dearer, by less than one lot's place: lot n - 1 moved up by r
 is no dearer than lot n was.  So at most one lot leaves t for the cheapest
 other place, and both variants are compared for every t.
 
-With risk the lots interact.  The cumulative schedule is rounded to the nearest
-lot, which keeps caps and sum, and single lots are then moved between
-neighbouring intervals while that saves.  This is near-exact, not exact: the
-result is optimal against every neighbour exchange, within one lot of the
-continuous path throughout.
+With risk the lots interact: see `impactd.core.allocator.integer_path`.
 
 Everything is held in int64 quanta (`impactd.core.quantity`), so that the sum
 is an identity and not an approximation.
@@ -53,9 +49,6 @@ from impactd.core.allocator.problem import Float
 from impactd.core.jit import kernel
 
 Int = npt.NDArray[np.int64]
-
-#: Sweeps of neighbour exchanges; each one lowers the cost, few are ever needed.
-_MAX_SWEEPS: Final = 200
 
 #: Exchanges that undo rounding in the prices themselves.
 _MAX_REPAIRS: Final = 1000
@@ -204,81 +197,6 @@ def round_separable(
         n[giver] -= 1
         n[taker] += 1
     return worst
-
-
-@kernel
-def round_path(
-    lots: int,
-    lot: float,
-    start: float,
-    s: Float,
-    b: Float,
-    a: Float,
-    e: Float,
-    delta: float,
-    risk: float,
-    x: Float,
-    cap: Int,
-    n: Int,
-) -> float:
-    """Fill `n` with whole lots near the continuous path `x` of a problem with risk.
-
-    Parameters are those of `round_separable`; `start` is the inventory before
-    the first interval, in shares.
-
-    Returns
-    -------
-    float
-        What the best neighbour exchange would still save a share, price; 0 when none does.
-    """
-    size = s.shape[0]
-    done, path = 0, 0.0
-    for t in range(size):
-        path += x[t]
-        upto = lots if t == size - 1 else min(math.floor(path / lot + 0.5), lots)
-        n[t] = min(max(upto - done, 0), cap[t])
-        done += n[t]
-    # the sum of rounding errors in `path` can cost a lot at a full cap
-    for t in range(size):
-        if done < lots and n[t] < cap[t]:
-            extra = min(lots - done, cap[t] - n[t])
-            n[t] += extra
-            done += extra
-    saving = 0.0
-    for _ in range(_MAX_SWEEPS):
-        saving = 0.0
-        left = start
-        for t in range(size - 1):
-            left -= n[t] * lot
-            u = t + 1
-            if n[t] > 0 and n[u] < cap[u]:  # one lot later
-                later = lot_price(float(n[u] + 1), lot, s[u], b[u], a[u], e[u], delta)
-                later -= lot_price(float(n[t]), lot, s[t], b[t], a[t], e[t], delta)
-                later += risk * (2.0 * left + lot)
-                if later < -_noise(later, s[t], s[u], risk * left):
-                    saving = max(saving, -later)
-                    n[t] -= 1
-                    n[u] += 1
-                    left += lot
-                    continue
-            if n[u] > 0 and n[t] < cap[t]:  # one lot earlier
-                sooner = lot_price(float(n[t] + 1), lot, s[t], b[t], a[t], e[t], delta)
-                sooner -= lot_price(float(n[u]), lot, s[u], b[u], a[u], e[u], delta)
-                sooner += risk * (lot - 2.0 * left)
-                if sooner < -_noise(sooner, s[t], s[u], risk * left):
-                    saving = max(saving, -sooner)
-                    n[t] += 1
-                    n[u] -= 1
-                    left -= lot
-        if saving == 0.0:
-            break
-    return saving
-
-
-@kernel
-def _noise(value: float, s: float, s_next: float, held: float) -> float:
-    """Return the rounding error of a difference of prices: savings below it are none."""
-    return 1e-14 * (abs(value) + s + s_next + abs(held))
 
 
 @kernel
