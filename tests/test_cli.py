@@ -286,7 +286,7 @@ def test_kafka_settings_every_field_has_its_setting(tmp_path: Path) -> None:
         client_id = "c"
         start = "latest"
         commit_interval_ms = 101
-        urgent_interval_ms = 26
+        urgent_interval_ms = 16
         transaction_timeout_ms = 10001
         session_timeout_ms = 10002
         heartbeat_interval_ms = 3001

@@ -18,9 +18,12 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from impactd.core.messages import Topic
 from impactd.shell.broker import BrokerUnavailable, find_broker
 from impactd.shell.kafka.client import KafkaSettings, TopicSettings
-from impactd.shell.kafka.topics import create_topics
+from impactd.shell.kafka.topics import admin_client, create_topics
 from tests.soak import latency, memory
 from tests.soak.load import PARTITIONS
 
@@ -58,6 +61,14 @@ async def _wait_ready(log: Path, service: asyncio.subprocess.Process) -> None:
             await asyncio.sleep(0.2)
 
 
+async def _stamp_at_append(settings: KafkaSettings) -> None:
+    """Have the broker stamp ticks and orders as it appends them."""
+    stamped = {"message.timestamp.type": "LogAppendTime"}
+    names = [settings.topic(role) for role in (Topic.TICKS, Topic.ORDERS)]
+    async with admin_client(settings) as admin:
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, stamped) for name in names])
+
+
 async def _load(wanted: dict[str, Any]) -> dict[str, Any]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.soak.load", json.dumps(wanted), stdout=subprocess.PIPE
@@ -76,6 +87,7 @@ async def _soak(bootstrap: str, asked: argparse.Namespace, directory: Path) -> d
         topic_settings=TopicSettings(partitions=PARTITIONS),
     )
     await create_topics(settings)
+    await _stamp_at_append(settings)
     log = directory / "service.log"
     flags = {
         "kafka.bootstrap": bootstrap,

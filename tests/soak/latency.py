@@ -1,8 +1,8 @@
 """What a committed-only reader sees of the plans, and how long after their cause.
 
 A plan's header ``input`` names the record that triggered it: an order, or the tick that closed the minute.  Its
-latency runs from that record's timestamp, which is when its producer was given it, to the arrival of the plan here,
-both by this machine's clock; timestamps are whole milliseconds, rounded down, so that it errs upwards.
+latency runs from that record's timestamp, which is when the broker appended it, to the arrival of the plan here, both
+by this machine's clock; timestamps are whole milliseconds, rounded down, so that it errs upwards.
 """
 
 from __future__ import annotations

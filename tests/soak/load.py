@@ -1,13 +1,13 @@
 """The load of a soak, a process of its own: ten-level books at a fixed rate, with orders and fills among them.
 
-Books come as a feed handler sends them, some to a record.  What they say is prepared; only their times are of now, and
-a record's timestamp is when it was handed to the producer, so that a latency counted from it includes the way to the
-broker.  Rates follow the monotonic clock: a step that comes late is followed by a larger one.
+Books come as a feed handler sends them, some to a record, and some records to a request.  What they say is prepared;
+only their times are of now.  Rates follow the monotonic clock: a step that comes late is followed by a larger one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import json
 import random
@@ -26,6 +26,8 @@ _SYMBOLS: Final = 20
 _BATCH: Final = 10
 _BODIES: Final = 200
 _STEP_S: Final = 0.01
+#: How long a feed handler waits for more books to send together; an order waits for nothing.
+_FEED_LINGER_MS: Final = 5
 _MINUTE_NS: Final = 60_000_000_000
 
 
@@ -106,7 +108,8 @@ async def load(settings: KafkaSettings, rate: float, orders: float, fills: float
     draw = random.Random("soak")
     books = Books(draw)
     desk = Desk(draw, books.symbols)
-    ticks_producer, events_producer = plain_producer(settings), plain_producer(settings)
+    ticks_producer = plain_producer(dataclasses.replace(settings, linger_ms=_FEED_LINGER_MS))
+    events_producer = plain_producer(settings)
     await ticks_producer.start()
     await events_producer.start()
     sent = {"ticks": 0, "orders": 0, "fills": 0}

@@ -26,9 +26,8 @@ def command(*, accept_settings: bool, config: Path | None, sets: tuple[str, ...]
     loaded = load_settings(config, sets, (("journal.accept_settings", accept_settings or None, "--accept-settings"),))
     settings = loaded.settings
 
-    import asyncio
-
     import structlog
+    import uvloop
 
     from impactd.cli.compose import kafka_settings, limits, operation
     from impactd.shell.kafka.service import Service
@@ -50,4 +49,4 @@ def command(*, accept_settings: bool, config: Path | None, sets: tuple[str, ...]
         )
         return await operate(service, core, watched, log_limit)
 
-    return asyncio.run(serve())
+    return uvloop.run(serve())

@@ -71,7 +71,7 @@ class KafkaSection(Section):
     """Where ticks begin when a partition has no state: earliest, latest, or a time (ISO with zone, or UTC ns)."""
     commit_interval_ms: Milliseconds = 100
     """Pace of commits."""
-    urgent_interval_ms: Milliseconds = 25
+    urgent_interval_ms: Milliseconds = 15
     """Least distance of commits for orders, executions, control and closed minutes."""
     transaction_timeout_ms: Milliseconds = 10_000
     """After this the broker aborts an open transaction."""

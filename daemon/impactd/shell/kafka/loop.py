@@ -7,7 +7,7 @@ Three tasks share one inbox:
   catching up never delay an order;
 - *commits* takes what has arrived, applies it, and publishes the result.
 
-Decoding and applying run in a worker thread.  A lock keeps the inbox to one
+Decoding and applying run in a worker thread, but for a few events.  A lock keeps the inbox to one
 thread at a time; the engine is only touched by the third task.  While a
 commit is under way the next fetches are decoded.
 
@@ -63,6 +63,10 @@ T = TypeVar("T")
 _LATELY_S: Final = 10 * FETCH_WAIT_MS / 1000
 
 _POLL_MS: Final = 2 * FETCH_WAIT_MS
+
+#: So many events are decoded in less time than a worker thread takes to begin.
+_FEW_EVENTS: Final = 16
+_FEW_BYTES: Final = 16_384
 
 
 class PartitionLoop:
@@ -225,19 +229,21 @@ class PartitionLoop:
 
     async def _put_events(self, topic: Topic, records: list[Any], end: int) -> None:
         started = time.monotonic()
-        decoded = await self._in_thread(self._decoder.events, topic, records)
+        few = len(records) <= _FEW_EVENTS and sum(len(record.value or b"") for record in records) <= _FEW_BYTES
+        decoder = self._decoder.events
+        decoded = decoder(topic, records) if few else await self._in_thread(decoder, topic, records)
         self._meter.decoded(topic, time.monotonic() - started, decoded.refused, decoded.skipped_unknown)
 
         def put() -> bool:
             self._inbox.put_events(topic, decoded.events, decoded.refused, end)
             return self._inbox.urgent()
 
-        await self._put(put)
+        await self._put(put, here=few)
         self._taken_in[topic] = end
 
-    async def _put(self, put: Callable[[], bool]) -> None:
+    async def _put(self, put: Callable[[], bool], *, here: bool = False) -> None:
         async with self._lock:
-            self._urgent = await self._in_thread(put)
+            self._urgent = put() if here else await self._in_thread(put)
             self._waiting = True
         self._arrived.set()
 
