@@ -11,6 +11,9 @@ Rules, each of which answers something that a real broker has done:
 - Any failure means `CommitUnknownError`, also a failed assertion of aiokafka's
   transaction states. Nothing is aborted or retried here: whoever starts the
   next producer of this partition, be it this process, settles the transaction.
+- What a send failed of is not always why. Where one topic of a transaction is
+  refused, sends to the others fail too, of a state that follows from it; the
+  reason is what the transaction itself failed of.
 """
 
 from __future__ import annotations
@@ -53,7 +56,7 @@ JOURNAL_SCHEMA: Final = b"impactd.journal/1"
 STATE_SCHEMA: Final = b"impactd.state/1"
 
 #: What the broker will refuse again, however often the same commit is sent.
-_REFUSALS: Final = (
+REFUSALS: Final = (
     ClusterAuthorizationFailedError,
     InvalidTopicError,
     MessageSizeTooLargeError,
@@ -203,13 +206,18 @@ class Committer:
             async with asyncio.timeout(self._deadline_s):
                 await self._transact(records)
         except TimeoutError as error:
-            raise CommitUnknownError(f"no answer to a commit within {self._deadline_s:.1f} s") from error
-        except (ProducerFenced, InvalidProducerEpoch) as error:
-            raise FencedError(f"fenced: {error!r}") from error
-        except _REFUSALS as error:
-            raise CommitRefusedError(f"the broker refuses the commit: {error!r}") from error
+            raise self._translated(error, f"no answer to a commit within {self._deadline_s:.1f} s") from error
         except (KafkaError, OSError, AssertionError) as error:
-            raise CommitUnknownError(f"a commit failed: {error!r}") from error
+            raise self._translated(error, f"a commit failed: {error!r}") from error
+
+    def _translated(self, error: Exception, otherwise: str) -> CommitUnknownError:
+        """Return what has gone wrong by what has to be done about it."""
+        for cause in (_transaction_error(self._producer), error):
+            if isinstance(cause, ProducerFenced | InvalidProducerEpoch):
+                return FencedError(f"fenced: {cause!r}")
+            if isinstance(cause, REFUSALS):
+                return CommitRefusedError(f"the broker refuses the commit: {cause!r}")
+        return CommitUnknownError(otherwise)
 
     async def _transact(self, records: Sequence[Record]) -> None:
         producer = self._producer
@@ -247,6 +255,15 @@ class Committer:
                 async with asyncio.timeout(within_s / 3):
                     await self._producer.abort_transaction()
         return await close_producer(self._producer, within_s * 2 / 3)
+
+
+def _transaction_error(producer: AIOKafkaProducer) -> BaseException | None:
+    """Return what the producer's transaction itself has failed of; aiokafka has no public way to ask."""
+    ended = producer._txn_manager.wait_for_transaction_end()  # noqa: SLF001
+    if ended is None or not ended.done() or ended.cancelled():
+        return None
+    failed: BaseException | None = ended.exception()
+    return failed
 
 
 def _retrieve(sent: asyncio.Future[Any]) -> None:

@@ -44,7 +44,7 @@ from impactd.core.messages import INPUT_TOPICS, Topic
 from impactd.core.saved import StateMismatchError
 from impactd.core.settings import SECOND_NS
 from impactd.shell.kafka.client import KafkaSettings, partition_producer
-from impactd.shell.kafka.commit import Committer, Encoder, Record
+from impactd.shell.kafka.commit import REFUSALS, Committer, Encoder, Record
 from impactd.shell.kafka.decode import Decoder
 from impactd.shell.kafka.errors import (
     CommitRefusedError,
@@ -265,6 +265,8 @@ class Ownership:
                 await self._check_partitions(producer)
         except BaseException as error:
             await committer.close(self._settings.revoke_timeout_ms / 1000)
+            if isinstance(error, REFUSALS):
+                raise CommitRefusedError(f"the broker refuses the producer: {error!r}") from error
             if isinstance(error, TimeoutError | KafkaError | OSError):
                 raise CommitUnknownError(f"the producer does not start: {error!r}") from error
             raise
