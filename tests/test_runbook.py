@@ -1,4 +1,4 @@
-"""The runbook names what a person will see: every line, alert, reason and metric in it must be one that the code can say."""
+"""The runbook names what a person will see: each line, alert, reason and metric in it is one that the code can say."""
 
 from __future__ import annotations
 
