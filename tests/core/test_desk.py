@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from impactd.core import desk as desk_module
+from impactd.core.allocator.solver import Failure, SolveFailure
 from impactd.core.events import Side
 from impactd.core.held import MAX_HELD_BYTES
 from impactd.core.messages import Topic
@@ -330,3 +334,42 @@ def test_missing_ticks_are_alerted_once_and_again_after_they_came() -> None:
     for k in range(10, 14):
         lab.commit(idle_to=at(k))
     assert len(lab.alerts("missing_ticks")) == 2
+
+
+# --- a solve that fails -----------------------------------------------------
+
+
+@pytest.fixture
+def unsolvable(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Yield what makes every solve fail from here on, until it is undone."""
+    failure = SolveFailure("chain", Failure.CHAIN_EXHAUSTED, "exact: bad_certificate")
+    with monkeypatch.context() as patch:
+        patch.setattr(desk_module, "propose", lambda *_: failure)
+        yield patch
+
+
+def test_new_order_that_cannot_be_solved_says_so_and_is_planned_when_it_can(
+    unsolvable: pytest.MonkeyPatch,
+) -> None:
+    lab = with_order()
+    assert (lab.last().status, lab.last().reason, lab.last().qty) == ("halted", "new", ())
+    assert "no schedule passes its certificate" in (lab.last().text or "")
+    lab.run(minutes(2, start=at(2)))
+    assert len(lab.plans()) == 1
+    assert [alert.text for alert in lab.alerts("solver_failed")] == [str(desk_module.propose(*()))]
+    unsolvable.undo()
+    lab.run(minutes(1, start=at(4)))
+    assert (lab.last().status, lab.last().text) == ("active", None)
+    assert sum(lab.last().qty) == 1_200 * QUANTA
+
+
+def test_schedule_in_force_outlives_a_failed_solve_but_not_an_amendment(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = with_order(Lab(settings(fills="scheduled")))
+    failure = SolveFailure("chain", Failure.CHAIN_EXHAUSTED, "exact: bad_certificate")
+    monkeypatch.setattr(desk_module, "propose", lambda *_: failure)
+    published = len(lab.plans())
+    lab.run(minutes(2, start=at(2)))
+    assert len(lab.plans()) == published
+    lab.send(change(at(5), order_qty=900))
+    assert (lab.last().status, lab.last().reason, lab.last().qty) == ("halted", "replace", ())
+    assert lab.last().shortfall_qty == lab.last().leaves_qty > 0

@@ -297,6 +297,9 @@ class Desk:
         self._alerts.warn(order, now, "solver_failed", str(proposal) if failed else None)
         if isinstance(proposal, SolveFailure):
             self._counts["unsolved"] += 1
+            # The schedule in force goes on where nothing has happened that it does not know of; else it is taken back.
+            if forced and not order.halted:
+                self._publish_none(order, reason, f"no schedule passes its certificate: {proposal.text}")
             return
         if not (forced or order.halted or self._worth_it(order, proposal)):
             return
