@@ -40,7 +40,8 @@ class Series:
         In the legend.
     x, y : sequence of float, or of datetimes (x)
     kind : str
-        line, points, steps, or region (the span of `x` from its first to its last value, shaded).
+        line, points, rings (points that others may stand in), both (a line with its points), steps (`y` from each
+        value of `x` to the next, so that `x` has one more), or region (the span of `x`, shaded).
     number : int
         Which colour, dash and marker.
     """
@@ -48,18 +49,22 @@ class Series:
     label: str
     x: Sequence[Any]
     y: Sequence[float]
-    kind: Literal["line", "points", "steps", "region"] = "line"
+    kind: Literal["line", "points", "rings", "both", "steps", "region"] = "line"
     number: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Heat:
-    """A heatmap: `z` by row (y) and column (x), with what its colours stand for."""
+    """A heatmap: `z` by row (y) and column (x), with what its colours stand for.
+
+    Values above `top`, if there is one, have its colour, so that a few do not take all the scale.
+    """
 
     x: Sequence[Any]
     y: Sequence[str]
     z: Any
     label: str
+    top: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,34 +112,57 @@ def _on_paper(picture: Picture) -> Figure:
         axes.set_ylabel(panel.y_label)
         if panel.heat is not None:
             heat = panel.heat
-            shown = axes.imshow(np.asarray(heat.z), aspect="auto", cmap=_SCALE, interpolation="nearest")
+            shown = axes.imshow(
+                np.asarray(heat.z), aspect="auto", cmap=_SCALE, interpolation="nearest", vmin=0.0, vmax=heat.top
+            )
             axes.set_yticks(range(len(heat.y)), list(heat.y))
             ticks = np.unique(np.linspace(0, len(heat.x) - 1, 7).astype(int))
             axes.set_xticks(ticks, [_tick(heat.x[i]) for i in ticks])
-            figure.colorbar(shown, ax=axes, label=heat.label)
+            figure.colorbar(shown, ax=axes, label=heat.label, extend="neither" if heat.top is None else "max")
         for series in panel.series:
             _add_to_axes(axes, series)
-        if panel.log_x:
-            axes.set_xscale("log")
-        if panel.log_y:
-            axes.set_yscale("log")
         if panel.series:
+            _scale_axes(axes, panel)
             axes.grid(visible=True, alpha=0.3)
             axes.legend(loc="best", fontsize="small")
     return figure
 
 
+def _scale_axes(axes: Any, panel: Panel) -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415  # as above
+    from matplotlib.ticker import StrMethodFormatter  # noqa: PLC0415  # as above
+
+    if hasattr(panel.series[0].x[0], "strftime"):
+        locator = AutoDateLocator()  # type: ignore[no-untyped-call]  # matplotlib.dates has no types
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]  # as above
+    for axis, is_log in ((axes.xaxis, panel.log_x), (axes.yaxis, panel.log_y)):
+        if is_log:
+            getattr(axes, f"set_{axis.axis_name}scale")("log")
+        elif max(map(abs, axis.get_view_interval())) >= 10_000 and axis.axis_name in _number_axes(panel):
+            axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def _number_axes(panel: Panel) -> str:
+    return "y" if hasattr(panel.series[0].x[0], "strftime") else "xy"
+
+
 def _add_to_axes(axes: Any, series: Series) -> None:
     colour = COLOURS[series.number % len(COLOURS)]
     dash = _DASHES[series.number % len(_DASHES)]
+    marker = _MARKERS[series.number % len(_MARKERS)]
     if series.kind == "region":
-        axes.axvspan(series.x[0], series.x[-1], color="0.85", zorder=0, label=series.label)
-    elif series.kind == "points":
-        marker = _MARKERS[series.number % len(_MARKERS)]
-        axes.plot(series.x, series.y, linestyle="none", marker=marker, markersize=4, color=colour, label=series.label)
+        axes.axvspan(series.x[0], series.x[-1], color="0.88", zorder=0, label=series.label)
+    elif series.kind in {"points", "rings"}:
+        face, size = (colour, 5) if series.kind == "points" else ("none", 8)
+        look = {"linestyle": "none", "marker": marker, "markersize": size, "color": colour, "markerfacecolor": face}
+        axes.plot(series.x, series.y, label=series.label, **look)
+    elif series.kind == "steps":
+        y = [*series.y, *series.y[-1:]]
+        axes.plot(series.x, y, linestyle=dash, drawstyle="steps-post", color=colour, label=series.label)
     else:
-        style = "steps-mid" if series.kind == "steps" else "default"
-        axes.plot(series.x, series.y, linestyle=dash, drawstyle=style, color=colour, label=series.label)
+        shown = marker if series.kind == "both" else "none"
+        axes.plot(series.x, series.y, linestyle=dash, marker=shown, markersize=4, color=colour, label=series.label)
 
 
 def _tick(value: Any) -> str:
@@ -146,19 +174,29 @@ def _in_browser(picture: Picture) -> Any:
     from plotly.subplots import make_subplots  # noqa: PLC0415  # as above
 
     n = len(picture.panels)
-    figure = make_subplots(rows=n, cols=1, vertical_spacing=0.14)
+    height = 150 + 350 * n
+    figure = make_subplots(rows=n, cols=1, vertical_spacing=0.0 if n == 1 else 0.24)
     for row, panel in enumerate(picture.panels, start=1):
-        figure.update_xaxes(title_text=panel.x_label, type="log" if panel.log_x else None, row=row, col=1)
-        figure.update_yaxes(title_text=panel.y_label, type="log" if panel.log_y else None, row=row, col=1)
+        scales = (("log" if log else None) for log in (panel.log_x, panel.log_y))
+        # Powers of ten, and not the letters of the metric system, which nobody reads a price in.
+        for axis, label, scale in zip(("xaxes", "yaxes"), (panel.x_label, panel.y_label), scales, strict=True):
+            look = {"exponentformat": "power"} if scale else {"separatethousands": True, "exponentformat": "none"}
+            dtick = 1 if scale and axis == "xaxes" else None
+            getattr(figure, f"update_{axis}")(title_text=label, type=scale, dtick=dtick, row=row, col=1, **look)
+        low, high = figure.layout[f"yaxis{row if row > 1 else ''}"].domain
         if panel.heat is not None:
             heat = panel.heat
-            bar = {"title": {"text": heat.label}, "len": 0.9 / n, "y": 1.0 - (row - 0.5) / n}
-            figure.add_trace(
-                go.Heatmap(x=list(heat.x), y=list(heat.y), z=heat.z, colorscale=_SCALE, colorbar=bar), row=row, col=1
-            )
+            bar = {"title": {"text": heat.label, "side": "right"}, "len": high - low, "y": 0.5 * (low + high)}
+            shown = {"colorscale": _SCALE, "colorbar": bar, "zmin": 0.0, "zmax": heat.top, "name": heat.label}
+            figure.add_trace(go.Heatmap(x=list(heat.x), y=list(heat.y), z=heat.z, **shown), row=row, col=1)
+            figure.update_yaxes(autorange="reversed", row=row, col=1)
+        if panel.series:
+            # Above its own panel, where it hides nothing.
+            figure.update_layout(legend={"orientation": "h", "x": 0.0, "y": high, "yanchor": "bottom"})
         for series in panel.series:
             _add_trace(go, figure, series, row)
-    figure.update_layout(title=picture.title, template="plotly_white", height=140 + 340 * n, legend={"y": 0.0})
+    title = {"text": picture.title, "x": 0.5, "y": 1.0 - 22 / height, "yanchor": "top"}
+    figure.update_layout(title=title, template="plotly_white", height=height, margin={"t": 110, "r": 40})
     return figure
 
 
@@ -169,10 +207,16 @@ def _add_trace(go: Any, figure: Any, series: Series, row: int) -> None:
         figure.add_vrect(x0=series.x[0], x1=series.x[-1], name=series.label, showlegend=True, row=row, col=1, **span)
         return
     line = {"color": colour, "dash": _PLOTLY_DASH[_DASHES[series.number % len(_DASHES)]]}
+    y = list(series.y)
     if series.kind == "steps":
-        line["shape"] = "hvh"
-    marker = {"color": colour, "symbol": _PLOTLY_MARKERS[series.number % len(_PLOTLY_MARKERS)], "size": 6}
-    mode = "markers" if series.kind == "points" else "lines"
-    trace = go.Scatter(x=list(series.x), y=list(series.y), name=series.label, mode=mode)
-    trace.update(marker=marker) if mode == "markers" else trace.update(line=line)
-    figure.add_trace(trace, row=row, col=1)
+        line["shape"] = "hv"
+        y += y[-1:]
+    symbol = _PLOTLY_MARKERS[series.number % len(_PLOTLY_MARKERS)]
+    marker: dict[str, object] = {"color": colour, "symbol": symbol, "size": 8}
+    if series.kind == "rings":
+        marker |= {"symbol": f"{symbol}-open", "size": 12}
+    mode = {"points": "markers", "rings": "markers", "both": "lines+markers"}.get(series.kind, "lines")
+    look: dict[str, dict[str, Any]] = {"marker": marker} if mode == "markers" else {"line": line}
+    if mode == "lines+markers":
+        look["marker"] = marker | {"size": 6}
+    figure.add_trace(go.Scatter(x=list(series.x), y=y, name=series.label, mode=mode, **look), row=row, col=1)

@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from impactd.core.allocator.cost import objective, schedule_cost
 from impactd.core.allocator.solver import Solution
 from impactd.core.settings import BookSettings
+from impactd.core.ticks import Float
 from impactd.research.errors import MALFORMED, ValidationError
 from impactd.research.impact_model import ImpactModel
 from impactd.research.options import OptimizerConfig, SolverType
@@ -32,8 +35,14 @@ _STEPS: Final = {
     "slsqp": ((1, 2, 4, 8, 16, 32, 64), 1 / 1000),
 }
 
-#: Share of the minutes that a bin of sizes must be asked for in to be drawn.
-_ASKED: Final = 0.5
+#: Share of the times that ask for the least and for the largest size that is drawn.
+_ASKED: Final = 0.9
+
+#: Sizes that curves are drawn at.
+_N_SIZES: Final = 16
+
+#: Share of a coefficient's values that the heatmap's scale spans: single spikes would leave one colour for the rest.
+_SPANNED: Final = 0.98
 
 #: A relative gap below this is rounding.
 _NO_GAP: Final = 1e-16
@@ -60,29 +69,43 @@ def plot_impact_curves(
     rows = slippage[slippage["side"] == side].copy()
     if not len(rows):
         raise ValidationError(MALFORMED, f"side: {side!r} is not in the table", "give 'buy' or 'sell'")
-    # Grids differ from minute to minute: sizes are put into bins of equal ratio, and a bin that few
-    # minutes asked for is left out, since these were the deep ones.
-    edges = np.geomspace(rows["size"].min() * 0.999, rows["size"].max() * 1.001, 25)
-    rows["bin"] = np.digitize(rows["size"], edges)
-    asked = rows.groupby("bin")["time"].transform("nunique")
-    rows = rows[asked >= _ASKED * rows["time"].nunique()]
-    bins = rows.groupby("bin").agg(size=("size", "mean"), bound=("lower_bound", "mean"), coverage=("coverage", "mean"))
-    held = rows[rows["coverage"] >= BookSettings().min_coverage]
-    means = held.groupby("bin").agg(size=("size", "mean"), slippage=("slippage", "mean"))
-    grid = np.linspace(0.0, float(rows["size"].max()), 200)
+    sizes, slippage_by, bound_by, held_by = _on_one_grid(rows)
+    held = held_by.mean(axis=0)
+    # Where fewer minutes hold a size, their mean is that of the deep ones.
+    kept = held >= BookSettings().min_coverage
+    means = [float(np.mean(column[ok])) for column, ok in zip(slippage_by.T[kept], held_by.T[kept], strict=True)]
+    grid = np.linspace(0.0, float(sizes[-1]), 200)
+    curve = model.predict_impact(grid, side=side)
     series = [
-        Series("held by the books, mean", means["size"].tolist(), means["slippage"].tolist(), "points", 0),
-        Series("lower bound, all books", bins["size"].tolist(), bins["bound"].tolist(), "points", 3),
-        Series(
-            f"{model.model_type}, mean curve", grid.tolist(), model.predict_impact(grid, side=side).tolist(), number=1
-        ),
+        Series("lower bound, all minutes", sizes.tolist(), bound_by.mean(axis=0).tolist(), "rings", 3),
+        Series("held by the books, mean", sizes[kept].tolist(), means, "points", 0),
+        Series(f"{model.model_type}, mean curve", grid.tolist(), curve.tolist(), number=1),
     ]
-    censored = bins[bins["coverage"] < BookSettings().min_coverage]["size"]
-    if len(censored):
-        span = [float(censored.min()), float(rows["size"].max())]
-        series.append(Series("censored: held under 95% of the time", span, [], "region"))
+    if not kept.all():
+        span = [float(sizes[~kept][0]), float(sizes[-1])]
+        series.append(Series("censored: held in fewer than 95% of the intervals", span, [], "region"))
     panel = Panel("size (shares)", _PRICE, tuple(series))
-    return Picture(f"Impact of one trade, {side}", (panel,)).draw(backend)
+    n_times = len(held_by)
+    return Picture(f"Impact of one trade to {side}, mean of {n_times:,} intervals", (panel,)).draw(backend)
+
+
+def _on_one_grid(rows: pd.DataFrame) -> tuple[Float, Float, Float, npt.NDArray[np.bool_]]:
+    """Return slippage, lower bound and whether it was held by (time, size), on sizes that nearly all times asked for.
+
+    Grids differ from minute to minute, and a mean over those that happen to ask for a size would be a mean of
+    other minutes at each size; so every minute is read off at the same sizes.
+    """
+    by_time = [part.sort_values("size") for _, part in rows.groupby("time", sort=True)]
+    low = float(np.quantile([part["size"].iloc[0] for part in by_time], _ASKED))
+    high = float(np.quantile([part["size"].iloc[-1] for part in by_time], 1.0 - _ASKED))
+    sizes = np.geomspace(min(low, high), max(low, high), _N_SIZES)
+    columns: dict[str, list[Float]] = {"slippage": [], "lower_bound": [], "coverage": []}
+    for part in by_time:
+        at = part["size"].to_numpy(np.float64)
+        for name, values in columns.items():
+            values.append(np.interp(sizes, at, part[name].to_numpy(np.float64)))
+    slippage, bound, coverage = (np.stack(values) for values in columns.values())
+    return sizes, slippage, bound, (coverage >= BookSettings().min_coverage) & np.isfinite(slippage)
 
 
 def plot_coefficient(model: ImpactModel, *, term: str = "beta", backend: Backend = "matplotlib") -> Any:
@@ -99,13 +122,19 @@ def plot_coefficient(model: ImpactModel, *, term: str = "beta", backend: Backend
     if term not in _TERMS:
         raise ValidationError(MALFORMED, f"term: {term!r} is none", f"give one of {', '.join(_TERMS)}")
     table = model.fitted.params()["intervals"].pivot_table(index="time", columns="side", values=term)
-    unit = f"{term} ({_TERMS[term]})"
-    heat = Heat(list(table.index), list(table.columns), table.to_numpy().T, unit)
+    largest = float(np.nanmax(table.to_numpy(), initial=0.0))
+    power = 3 * math.floor(math.log10(largest) / 3) if largest > 0.0 else 0
+    table *= 10.0**-power
+    unit = f"{term} ({'' if power == 0 else f'1e{power:+03d} '}{_TERMS[term]})"
+    values = table.to_numpy().T
+    heat = Heat(list(table.index), list(table.columns), values, unit, float(np.nanquantile(values, _SPANNED)) or None)
     lines = tuple(
         Series(str(side), list(table.index), table[side].tolist(), number=i) for i, side in enumerate(table.columns)
     )
     panels = (Panel("time (UTC)", "side", heat=heat), Panel("time (UTC)", unit, lines))
-    return Picture(f"{term} by interval, {model.model_type} model", panels).draw(backend)
+    first, last = (time.strftime("%Y-%m-%d") for time in (table.index[0], table.index[-1]))
+    days = first if first == last else f"{first} to {last}"
+    return Picture(f"{term} by interval, {model.model_type} model, {days}", panels).draw(backend)
 
 
 def plot_allocation(allocator: TradeAllocator, result: dict[str, Any], *, backend: Backend = "matplotlib") -> Any:
@@ -118,7 +147,7 @@ def plot_allocation(allocator: TradeAllocator, result: dict[str, Any], *, backen
         As `TradeAllocator.optimize` returns it.
     backend : str
     """
-    intervals = list(range(allocator.n_intervals))
+    intervals = list(range(allocator.n_intervals + 1))
     series = [
         Series("least impact", intervals, result["optimal_allocation"].tolist(), "steps", 0),
         Series("equal parts (TWAP)", intervals, allocator.equal_allocation().tolist(), "steps", 1),
@@ -126,8 +155,11 @@ def plot_allocation(allocator: TradeAllocator, result: dict[str, Any], *, backen
     if np.isfinite(allocator.problem.cap).any():
         cap = np.where(np.isfinite(allocator.problem.cap), allocator.problem.cap, np.nan)
         series.append(Series("cap", intervals, cap.tolist(), "steps", 2))
-    title = f"{allocator.total_shares:,.0f} shares: {result['improvement_pct']:.1f}% less impact, in hindsight"
-    return Picture(title, (Panel("interval", "quantity (shares)", tuple(series)),)).draw(backend)
+    said = f"{result['improvement_pct']:.1f}% less impact than equal parts, in hindsight"
+    title = f"{allocator.total_shares:,.0f} shares, {allocator.side}: {said}"
+    return Picture(title, (Panel(f"interval (of {allocator.n_intervals})", "quantity (shares)", tuple(series)),)).draw(
+        backend
+    )
 
 
 def plot_cost_frontier(
@@ -167,12 +199,13 @@ def plot_cost_frontier(
     equal = plain.equal_allocation()
     left = total_shares - np.cumsum(equal)
     series = (
-        Series("least cost by aversion to risk", held, cost, number=0),
-        Series("no aversion", held[:1], cost[:1], "points", 1),
+        Series("least cost by aversion to risk", held, cost, "both", 0),
+        Series("no aversion", held[:1], cost[:1], "rings", 1),
         Series("equal parts (TWAP)", [float(np.sqrt(left @ left))], [schedule_cost(plain.problem, equal)], "points", 2),
     )
     panel = Panel("root of summed squared inventory (shares)", "expected impact (currency)", series)
-    return Picture(f"Cost against risk, {total_shares:,.0f} shares", (panel,)).draw(backend)
+    title = f"Cost against risk, {total_shares:,.0f} shares in {n_intervals} intervals, {side}"
+    return Picture(title, (panel,)).draw(backend)
 
 
 def plot_convergence(
@@ -205,6 +238,6 @@ def plot_convergence(
                 steps.append(limit)
                 gaps.append(max(objective(problem, total, found.qty) / best - 1.0, _NO_GAP))
         if steps:
-            series.append(Series(name, steps, gaps, number=number))
+            series.append(Series(name, steps, gaps, "both", number))
     panel = Panel("iterations", "cost above the least (relative)", tuple(series), log_x=True, log_y=True)
     return Picture(f"Convergence of solvers, {allocator.n_intervals} intervals", (panel,)).draw(backend)
