@@ -74,6 +74,17 @@ def test_picture_of_curves_shades_what_books_did_not_hold() -> None:
     assert any("censored" in label for label in labels)
 
 
+def test_picture_of_curves_one_censored_size_is_shaded_with_a_width() -> None:
+    table = SLIPPAGE[SLIPPAGE["size"].isin([100.0, 300.0, 500.0])].assign(slippage=0.01, lower_bound=0.01, coverage=1.0)
+    table.loc[table["size"] == 500.0, "coverage"] = 0.949
+    axes = plot_impact_curves(table, MODEL).axes[0]
+    handles, labels = axes.get_legend_handles_labels()
+    shown = dict(zip(labels, handles, strict=True))
+    region = next(handle for label, handle in shown.items() if "censored" in label)
+    assert region.get_width() > 0.0
+    assert region.get_x() >= max(shown["held by the books, mean"].get_xdata())
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -195,7 +195,8 @@ def _in_browser(picture: Picture) -> Any:
             figure.update_layout(legend={"orientation": "h", "x": 0.0, "y": high, "yanchor": "bottom"})
         for series in panel.series:
             _add_trace(go, figure, series, row)
-    title = {"text": picture.title, "x": 0.5, "y": 1.0 - 22 / height, "yanchor": "top"}
+    # On the left: on the right the browser shows its tools.
+    title = {"text": picture.title, "x": 0.0, "xref": "paper", "y": 1.0 - 34 / height, "yanchor": "top"}
     figure.update_layout(title=title, template="plotly_white", height=height, margin={"t": 110, "r": 40})
     return figure
 

@@ -82,7 +82,9 @@ def plot_impact_curves(
         Series(f"{model.model_type}, mean curve", grid.tolist(), curve.tolist(), number=1),
     ]
     if not kept.all():
-        span = [float(sizes[~kept][0]), float(sizes[-1])]
+        # From the last size that is known to be held, so that a single censored size has a width too.
+        first = int(np.argmin(kept))
+        span = [float(sizes[max(first - 1, 0)]), float(sizes[-1])]
         series.append(Series("censored: held in fewer than 95% of the intervals", span, [], "region"))
     panel = Panel("size (shares)", _PRICE, tuple(series))
     n_times = len(held_by)
