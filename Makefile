@@ -51,6 +51,10 @@ bench: env $(BENCH_VENV)/.stamp  ## Measure this machine's ratios; prints a tabl
 chaos: env  ## Kill, freeze and cut off a running service, and see that it published all once (ROUNDS=10 SEED= VARIANT=).
 	$(BIN)/python -m tests.chaos --rounds $(or $(ROUNDS),10) $(if $(SEED),--seed $(SEED)) $(if $(VARIANT),--variant $(VARIANT)) $(ARGS)
 
+.PHONY: notebooks
+notebooks: env  ## Make the notebooks' .ipynb from their text.
+	$(BIN)/jupytext --quiet --to ipynb notebooks/*.py
+
 .PHONY: soak
 soak: env  ## The service at a fixed rate for a time: its memory, and how long orders and minutes wait (RATE=20000 MINUTES=10).
 	$(BIN)/python -m tests.soak --rate $(or $(RATE),20000) --minutes $(or $(MINUTES),10) $(ARGS)

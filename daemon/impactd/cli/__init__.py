@@ -36,6 +36,8 @@ COMMANDS: Final = {
     "audit": ("impactd.cli.audit", "Derive what was published again and compare the bytes."),
     "capture": ("impactd.cli.capture", "Write a run's inputs and journal to files."),
     "compare": ("impactd.cli.compare", "Compare strategies and models on recorded days and on a generated one."),
+    "report": ("impactd.cli.report", "Write what the data bear: modelling and strategy, as HTML and as Markdown."),
+    "selftest": ("impactd.cli.selftest", "Check a generated day, recorded days, a live sample, and speed."),
     "sensitivity": ("impactd.cli.sensitivity", "Show how cost and saving depend on the total, by model."),
 }
 

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from impactd.config.base import DAY_S, Section
 
+Limit = Annotated[float, Field(gt=0, le=DAY_S)]
+
 
 class HttpSection(Section):
     """Where /livez, /readyz and /metrics are served."""
@@ -29,3 +31,28 @@ class HealthSection(Section):
     """Longest time without a tick in an open session, in a partition that has had ticks; 0: as long as it likes."""
     stuck_after_s: Annotated[float, Field(ge=10, le=DAY_S)] = 120.0
     """A partition that could move and does not for so long, or an event loop that does not turn, ends the process."""
+
+
+class SelftestSection(Section):
+    """What the daily check calls healthy."""
+
+    max_generate_s: Limit = 5.0
+    """Longest for generating 390 books of 20 levels."""
+    max_estimate_s: Limit = 1.0
+    """Longest for their slippage."""
+    max_fit_s: Limit = 2.0
+    """Longest for fitting it."""
+    max_optimize_s: Limit = 1.0
+    """Longest for a schedule over 390 intervals by the default solver."""
+    max_solve_s: Limit = 0.01
+    """Longest for the same by the exact one."""
+    min_test_r2: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Least R2 on a generated day, sizes left out."""
+    max_fit_error_pct: Annotated[float, Field(gt=0, le=1_000)] = 10.0
+    """Most that fitted curves miss a recorded day's cells by, on average."""
+    max_invalid_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Largest share of the live sample that cannot be used."""
+    max_tick_age_s: Annotated[float, Field(ge=0, le=366 * DAY_S)] = 0.0
+    """Oldest that the live sample's newest tick may be; 0: as old as it likes, for hours without trading."""
+    sample_records: Annotated[int, Field(ge=1, le=10_000_000)] = 5_000
+    """Records of the live sample."""

@@ -17,7 +17,7 @@ from impactd.config.base import DAY_S, Bytes, ClockTime, Name, Positive, Seconds
 from impactd.config.cluster import JournalSection, KafkaSection, TopicsSection
 from impactd.config.controls import ControlsSection, GateSection, InvalidSection
 from impactd.config.hours import session_rule
-from impactd.config.operation import HealthSection, HttpSection
+from impactd.config.operation import HealthSection, HttpSection, SelftestSection
 from impactd.core.settings import (
     SECOND_NS,
     BookSettings,
@@ -231,6 +231,8 @@ class Settings(Section):
     """Where /livez, /readyz and /metrics are served."""
     health: HealthSection = HealthSection()
     """When the process is not ready, and when it gives itself up."""
+    selftest: SelftestSection = SelftestSection()
+    """What the daily check calls healthy."""
     log: LogSection = LogSection()
     """What the process says about itself."""
 

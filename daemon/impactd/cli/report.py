@@ -1,0 +1,59 @@
+"""``impactd report``: a study as HTML and Markdown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from impactd.cli.common import example
+from impactd.cli.study import days_of, study, study_options, write_json
+
+
+@click.command(
+    "report",
+    epilog=example(
+        "impactd report --out report", "impactd report --data FROG_2025-04-03_mbp10.csv.gz --shares 20000 --out report"
+    ),
+)
+@study_options
+@click.option("--shares", type=click.FloatRange(0, min_open=True), default=100_000.0, show_default=True)
+@click.option(
+    "--timeout", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True, help="Seconds for a solver."
+)
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), required=True, metavar="DIR", help="Where to write."
+)
+def command(
+    *,
+    data: tuple[Path, ...],
+    more: tuple[Path, ...],
+    symbol: str | None,
+    codec: str | None,
+    seed: int,
+    side: str,
+    intervals: int,
+    as_json: bool,
+    shares: float,
+    timeout: float,
+    out: Path,
+) -> None:
+    """Write what the data bear: modelling and strategy, as HTML and as Markdown.
+
+    Recorded days stand first, a generated one beside them. The same inputs
+    give the same bytes.
+    """
+    with study():
+        from impactd.research.options import OptimizerConfig
+        from impactd.research.report import make_report, write_report
+
+        days = days_of([*data, *more], seed, codec, symbol)
+        report = make_report(days, shares, intervals, side=side, config=OptimizerConfig(timeout_seconds=timeout))
+        written = write_report(report, out)
+    if as_json:
+        found = [{"day": day.name, "model": day.chosen, "failed": list(day.failed)} for day in report.days]
+        write_json({"days": found, "files": [str(path) for path in written]})
+        return
+    for day in report.days:
+        click.echo(f"{day.name}: {day.chosen} has the least error out of sample; {len(day.failed)} failed or left out")
+    click.echo(f"wrote {', '.join(path.name for path in written if path.suffix != '.svg')} to {out}")

@@ -1,0 +1,342 @@
+"""A study as a report: what the data are, which model they bear, what schedules it gives, and what failed.
+
+The same inputs and seed give the same bytes: no time of day and no duration
+stands in a report (`impactd compare` shows what solvers take).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from impactd.__about__ import __version__
+from impactd.research.compare import MODELS, TOTALS, Day, choose_model, compare_days, sensitivity
+from impactd.research.errors import MALFORMED, ResearchError, ValidationError
+from impactd.research.impact_model import ImpactModel
+from impactd.research.options import ModelConfig, OptimizerConfig, SolverType
+from impactd.research.plots import (
+    plot_allocation,
+    plot_coefficient,
+    plot_convergence,
+    plot_cost_frontier,
+    plot_impact_curves,
+)
+from impactd.research.trade_allocator import TradeAllocator
+
+#: What every figure and table rests on; a reader should meet it before the numbers.
+ASSUMPTIONS: Final = tuple(
+    """\
+Costs are temporary impact over mid, read off the books: what a quantity would have paid had it been taken at once, \
+one walk an interval. Own orders do not move later books.
+Each interval's curve is fitted to the sizes that the books held for at least 95% of the interval; larger sizes are \
+extrapolated, and the tables say how much of a schedule is.
+Savings are hindsight figures: each schedule knows the day that it is priced on, and the noise in each curve \
+makes the saving look larger than it is. What a forecast earns is smaller.
+Generated days are for comparison of solvers, never evidence of accuracy.""".splitlines()
+)
+
+#: Columns of tables, with what readers call them and how many digits they bear.
+_STRATEGY_COLUMNS: Final = {
+    "strategy": "strategy",
+    "total_impact": "total impact",
+    "improvement_pct": "improvement, %",
+    "nonlinear_impact": "under the nonlinear cost",
+    "spread": "spread of quantities",
+    "kkt_residual": "certificate (KKT residual)",
+    "outcome": "outcome",
+}
+_MODEL_COLUMNS: Final = {
+    "model": "model",
+    "rmse": "RMSE, price a share",
+    "test_r2": "R2, sizes left out",
+    "test_r2_unseen_times": "R2, times left out",
+    "train_r2": "R2, in sample",
+    "n_intervals": "intervals",
+    "outcome": "outcome",
+}
+_DIFFERENCE_COLUMNS: Final = {
+    "day": "day",
+    "strategy": "strategy",
+    "improvement_pct": "improvement, %",
+    "generated_pct": "on the generated day, %",
+    "difference_pct": "difference, points",
+}
+_SENSITIVITY_COLUMNS: Final = {
+    "total_shares": "shares",
+    "model": "model",
+    "equal_impact": "equal parts",
+    "total_impact": "least impact",
+    "improvement_pct": "improvement, %",
+    "impact_per_share": "impact a share",
+    "extrapolated_pct": "extrapolated, %",
+}
+_HOUR_COLUMNS: Final = {
+    "hour": "hour (UTC)",
+    "side": "side",
+    "half_spread_bps": "half-spread, bps",
+    "impact_bps": "impact of {:,.0f} shares, bps",
+    "coverage_pct": "held by the books, %",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table, every cell as it is read."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FigureFile:
+    """A picture as SVG."""
+
+    name: str
+    caption: str
+    svg: str
+
+
+@dataclass(frozen=True, slots=True)
+class DayReport:
+    """What is said of one day."""
+
+    name: str
+    recorded: bool
+    facts: tuple[tuple[str, str], ...]
+    chosen: str
+    modelling: tuple[Table, ...]
+    strategies: tuple[Table, ...]
+    figures: tuple[FigureFile, ...]
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A whole report, to be written as HTML and as Markdown.
+
+    Attributes
+    ----------
+    title : str
+    order : str
+        The order that schedules are of, in words.
+    assumptions : tuple of str
+    days : tuple of DayReport
+        Recorded days first.
+    differences : Table or None
+        Recorded less generated; None without a recorded day.
+    release : str
+    """
+
+    title: str
+    order: str
+    assumptions: tuple[str, ...]
+    days: tuple[DayReport, ...]
+    differences: Table | None
+    release: str
+
+
+def make_report(
+    days: Sequence[Day],
+    total_shares: float = 100_000,
+    n_intervals: int = 50,
+    *,
+    side: str = "buy",
+    config: OptimizerConfig | None = None,
+) -> Report:
+    """Return the report on several days.
+
+    Parameters
+    ----------
+    days : sequence of Day
+        From `impactd.research.compare.recorded_day` and `generated_day`.
+    total_shares : float
+        Of the order that is scheduled.
+    n_intervals : int
+        Of its schedule.
+    side : str
+        'buy' or 'sell'.
+    config : OptimizerConfig, optional
+        Its time limit holds for each solver.
+
+    Raises
+    ------
+    ValidationError
+        1001 without a day.
+    """
+    compared = compare_days(days, total_shares, n_intervals, side=side, config=config)
+    ordered = [*(day for day in days if day.recorded), *(day for day in days if not day.recorded)]
+    reports = [
+        _day_report(day, compared.strategies[compared.strategies["day"] == day.name], total_shares, n_intervals, side)
+        for day in ordered
+    ]
+    differences = compared.differences
+    return Report(
+        title="Market impact: modelling and strategy",
+        order=f"{side} {total_shares:,.10g} shares in {n_intervals} equal intervals of the day",
+        assumptions=ASSUMPTIONS,
+        days=tuple(reports),
+        differences=_table("Recorded less generated", differences, _DIFFERENCE_COLUMNS) if len(differences) else None,
+        release=__version__,
+    )
+
+
+def write_report(report: Report, out: Path) -> list[Path]:
+    """Write ``report.html``, which holds its figures, and ``report.md`` with the figures beside it.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    ValidationError
+        1001 if it cannot be written.
+    """
+    environment = page_environment()
+    files = {"report.html": environment.get_template("report.html.j2").render(report=report)}
+    environment.filters["cell"] = _markdown_cell
+    files["report.md"] = environment.get_template("report.md.j2").render(report=report)
+    files |= {f"{figure.name}.svg": figure.svg for day in report.days for figure in day.figures}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (out / name).write_text(text, "utf-8")
+    except OSError as error:
+        raise ValidationError(MALFORMED, f"{out}: {error.strerror}", "name a directory that can be written") from error
+    return [out / name for name in files]
+
+
+def page_environment() -> Environment:
+    """Return what fills the templates in."""
+    return Environment(
+        loader=PackageLoader("impactd.research"),
+        autoescape=select_autoescape(["html.j2"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _day_report(day: Day, strategies: pd.DataFrame, total: float, n_intervals: int, side: str) -> DayReport:
+    chosen, scores = choose_model(day.slippage)
+    kind, intercept = MODELS[chosen]
+    model = ImpactModel(kind, ModelConfig(intercept=intercept))
+    model.fit_model(day.slippage)
+    allocator = TradeAllocator(model, total, n_intervals, OptimizerConfig(default_solver=SolverType.EXACT), side=side)
+    term = "eta" if kind == "power" else "beta"
+    stem = "".join(c if c.isalnum() else "-" for c in day.name.split(".")[0]).strip("-")
+    drawn: dict[str, tuple[Callable[[], Any], str]] = {
+        "curves": (
+            lambda: plot_impact_curves(day.slippage, model, side=side),
+            "Impact by size: means over the day, the fitted mean curve, and where the books no longer held the size.",
+        ),
+        "coefficient": (lambda: plot_coefficient(model, term=term), f"{term} of the {chosen} model by interval."),
+        "allocation": (
+            lambda: plot_allocation(allocator, allocator.optimize()),
+            "The schedule of least impact beside equal parts; it knows the day.",
+        ),
+        "frontier": (
+            lambda: plot_cost_frontier(model, total, n_intervals, side=side),
+            "Impact against risk as the aversion to risk grows.",
+        ),
+        "convergence": (lambda: plot_convergence(allocator), "How near each solver is after so many iterations."),
+    }
+    figures, failed = [], []
+    for name, (draw, caption) in drawn.items():
+        try:
+            figures.append(FigureFile(f"{stem}-{name}", caption, _svg(draw(), f"{stem}-{name}")))
+        except ResearchError as error:
+            failed.append(f"figure {name}: {error}")
+    failed += [
+        f"{row['strategy']}: {row['outcome']}: {row['text']}"
+        for row in strategies.to_dict("records")
+        if row["outcome"] != "solved"
+    ]
+    unfitted = scores[scores["outcome"] != "fitted"]
+    failed += [f"model {row['model']}: {row['outcome']}" for row in unfitted.to_dict("records")]
+    failed += [f"{count:,} snapshots left out: {reason}" for reason, count in day.slippage.attrs["rejected"].items()]
+    totals = sorted({*TOTALS, total})
+    return DayReport(
+        name=day.name,
+        recorded=day.recorded,
+        facts=_facts(day),
+        chosen=chosen,
+        modelling=(_table("Models, by their error on sizes left out", scores, _MODEL_COLUMNS), _by_hour(day.slippage)),
+        strategies=(
+            _table("Strategies", strategies, _STRATEGY_COLUMNS),
+            _table("By total shares", sensitivity(day.slippage, totals, n_intervals, side=side), _SENSITIVITY_COLUMNS),
+        ),
+        figures=tuple(figures),
+        failed=tuple(failed),
+    )
+
+
+def _facts(day: Day) -> tuple[tuple[str, str], ...]:
+    rows = day.slippage
+    times = rows["time"]
+    mids = rows.groupby("time", sort=True)["mid"].first()
+    return (
+        ("kind", "recorded" if day.recorded else "generated"),
+        ("from", f"{times.min():%Y-%m-%d %H:%M} UTC"),
+        ("to", f"{times.max():%Y-%m-%d %H:%M} UTC"),
+        ("intervals", f"{mids.size:,}"),
+        ("mid, least to highest", f"{mids.min():,.4f} to {mids.max():,.4f}"),
+        ("sizes", f"{rows['size'].min():,.0f} to {rows['size'].max():,.0f} shares"),
+        ("cells held by the books", f"{100 * float((rows['coverage'] >= 0.95).mean()):.1f}%"),
+    )
+
+
+def _by_hour(slippage: pd.DataFrame) -> Table:
+    """Return the half-spread and the impact of the median size by hour and side."""
+    size = float(np.median(slippage["size"]))
+    rows = []
+    for (hour, side), part in slippage.groupby([slippage["time"].dt.strftime("%H"), "side"], sort=True):
+        nearest = part.loc[(part["size"] - size).abs().groupby(part["time"]).idxmin()]
+        rows.append(
+            {
+                "hour": f"{hour}:00",
+                "side": side,
+                "half_spread_bps": 1e4 * float((nearest["half_spread"] / nearest["mid"]).mean()),
+                "impact_bps": 1e4 * float((nearest["lower_bound"] / nearest["mid"]).mean()),
+                "coverage_pct": 100.0 * float(nearest["coverage"].mean()),
+            }
+        )
+    columns = {name: text.format(size) for name, text in _HOUR_COLUMNS.items()}
+    return _table("By hour", pd.DataFrame(rows), columns)
+
+
+def _table(title: str, frame: pd.DataFrame, columns: dict[str, str]) -> Table:
+    kept = frame.reindex(columns=list(columns))
+    rows = tuple(tuple(_text(value) for value in row) for row in kept.itertuples(index=False))
+    return Table(title, tuple(columns.values()), rows)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float | np.floating):
+        return "-" if not np.isfinite(value) else f"{value:,.5g}"
+    return "-" if value is None else str(value)
+
+
+def _markdown_cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _svg(figure: Any, salt: str) -> str:
+    """Return a figure as SVG whose bytes depend on what it shows alone."""
+    from matplotlib import rc_context  # noqa: PLC0415  # as in impactd.research.picture
+
+    held = io.StringIO()
+    with rc_context({"svg.hashsalt": salt, "svg.fonttype": "none", "font.family": "sans-serif"}):
+        figure.savefig(held, format="svg", metadata={"Date": None, "Creator": None})
+    text = held.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,117 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Splitting an order over the day
+#
+# Given a curve $g_t$ for each interval, what split of $S$ shares costs least? We minimise the total cost
+# $\sum_t x_t\, g_t(x_t)$ subject to $\sum_t x_t = S$, $0 \le x_t \le \mathrm{cap}_t$. (Not $\sum_t g_t(x_t)$: that is a price a share, and adding
+# prices of different quantities means nothing.)
+#
+# All savings here are **hindsight**: each schedule knows the day that it is priced on.
+
+# %%
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import impactd
+from impactd.research.compare import compare_strategies, sensitivity
+from impactd.research.plots import plot_allocation, plot_convergence, plot_cost_frontier
+
+pd.set_option("display.precision", 5)
+
+DATA = Path(os.environ.get("IMPACTD_DATA_DIR", "../../shared/data"))
+recorded = sorted(DATA.glob("FROG*mbp10.csv*")) if DATA.is_dir() else []
+if recorded:
+    books, total = impactd.read_books(recorded[0]), 20_000
+    slippage = impactd.ImpactModel().estimate_slippage(books, interval="1min")
+    print(f"RECORDED data: {recorded[0].name}")
+else:
+    made = impactd.ImpactModel()
+    books, total = made.generate_synthetic_orderbook(n_snapshots=390, n_levels=10, seed=1), 100_000
+    slippage = made.estimate_slippage(books)
+    print("GENERATED data (no recorded day is here): fine for the method, no evidence of accuracy")
+
+# %% [markdown]
+# ## The linear case has a closed form
+#
+# With $g_t = \beta_t x$ the marginal costs $2\beta_t x_t$ are equal at the optimum, so $x_t \propto 1/\beta_t$, and against equal parts the schedule
+# saves $1 - \mathrm{HM}(\beta)/\mathrm{AM}(\beta)$, whatever $S$: the ratio of the harmonic to the arithmetic mean.
+
+# %%
+linear = impactd.ImpactModel("linear")
+linear.fit_model(slippage)
+allocator = impactd.TradeAllocator(linear, total, n_intervals=50)
+result = allocator.optimize(impactd.SolverType.ANALYTICAL)
+beta = allocator.problem.b
+closed = 1.0 - 1.0 / (np.mean(1.0 / beta) * np.mean(beta))
+print(f"saving {result['improvement_pct']:.4f}%, closed form {100 * closed:.4f}%, basis: {result['improvement_basis']}")
+assert np.isclose(result["improvement_pct"], 100 * closed, rtol=1e-9)
+
+# %%
+plot_allocation(allocator, result)
+
+# %% [markdown]
+# ## Independent solvers agree
+#
+# The exact solver searches the one multiplier; CVXPY's and SciPy's solvers know nothing of it. Each answer carries a certificate: the residual of
+# the optimality conditions, which bounds the money left. A solver that fails or is not installed keeps its row.
+
+# %%
+compare_strategies(slippage, total).drop(columns=["seconds"])
+
+# %%
+plot_convergence(allocator)
+
+# %% [markdown]
+# ## Other curves
+#
+# A curve with a quadratic term punishes large clips, so its optimum is flatter. Under the nonlinear cost the nonlinear schedule never costs more
+# than the linear one. `extrapolated_pct` is the part of the order in intervals that ask for more than any size that was fitted.
+
+# %%
+sensitivity(slippage, [total / 4, total / 2, total, 2 * total])
+
+# %% [markdown]
+# ## Caps
+#
+# A desk caps what it takes of an interval. Caps are never broken; what they cannot hold is an error that says so.
+
+# %%
+capped = impactd.TradeAllocator(linear, total, 50, max_interval_qty=1.5 * total / 50)
+with_caps = capped.optimize(impactd.SolverType.EXACT)
+print(f"saving with caps at 1.5 times equal parts: {with_caps['improvement_pct']:.2f}%")
+try:
+    impactd.TradeAllocator(linear, total, 50, max_interval_qty=0.5 * total / 50)
+except impactd.OptimizationError as error:
+    print(error.code, error)
+
+# %%
+plot_allocation(capped, with_caps)
+
+# %% [markdown]
+# ## Risk
+#
+# Waiting is cheap and risky. With a price on squared inventory (Almgren and Chriss, 2000) the schedule moves forward; the frontier shows what
+# that costs.
+
+# %%
+plot_cost_frontier(linear, total)
+
+# %% [markdown]
+# ## What a forecast earns
+#
+# Less. A schedule that is made in the morning does not know the afternoon's books, and noise in each interval's curve makes hindsight look better
+# than it is. The service plans by a forecast and replans as minutes close; what that earns is measured by walking forward.
