@@ -27,8 +27,8 @@ from impactd.shell.kafka.topics import admin_client, create_topics
 from tests.soak import latency, memory
 from tests.soak.load import PARTITIONS
 
-#: Share of the time that counts as warm-up.
-_WARM_UP: Final = 0.25
+#: Share of the time that counts as warm-up: of ten minutes, as long as orders are remembered and a minute more.
+_WARM_UP: Final = 0.4
 _READY_S: Final = 300.0
 _LEAVE_S: Final = 30.0
 
@@ -94,6 +94,8 @@ async def _soak(bootstrap: str, asked: argparse.Namespace, directory: Path) -> d
         "kafka.environment": name,
         "kafka.group": name,
         "topics.prefix": settings.topic_prefix,
+        # Else the orders that are remembered, and memory with them, grow for a day.
+        "plans.keep_ended_s": "30",
         "http.port": "0",
         "log.format": "json",
     }

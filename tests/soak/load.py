@@ -82,7 +82,7 @@ class Desk:
             "order_qty": draw.randrange(10, 100) * 100,
             "ts_event": now,
             "start": now,
-            "end": now + draw.randrange(1, 6) * _MINUTE_NS,
+            "end": now + draw.randrange(1, 3) * _MINUTE_NS,
         }
         return symbol, orjson.dumps(order)
 
