@@ -91,6 +91,8 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         timezone = "America/New_York"
         open = "09:30"
         close = "16:00"
+        days = ["fri", "mon"]
+        holidays = ["1970-01-03", "2026-12-25"]
         """,
     )
     core, default = load(file, environ={}).settings.core(), CoreSettings()
@@ -104,6 +106,7 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
     assert core.books.sizes == (1.0, 2.5)
     assert (core.plans.hold_ns, core.plans.missing_ticks_ns) == (41_000_000_000, 47_000_000_000)
     assert (core.session.open_s, core.session.close_s) == (34_200, 57_600)
+    assert (core.session.days, core.session.holidays) == ((0, 4), (2, 20_812))
 
 
 def test_sections_every_setting_is_described() -> None:
@@ -167,6 +170,8 @@ def test_load_file_in_the_working_directory_is_read(tmp_path: Path, monkeypatch:
         ("[model]\nintercept = 1", "needs true or false, not 1"),
         ("[session]\ntimezone = 'Mars/Olympus'", "such as 'America/New_York', not 'Mars/Olympus'"),
         ("[session]\nopen = '9.30'", "needs a local time such as '09:30', not '9.30'"),
+        ("[session]\ndays = ['monday']", "needs 'mon', 'tue'"),
+        ("[session]\nholidays = ['25.12.2026']", "needs a local date such as '2026-12-25', not '25.12.2026'"),
         ("[kafka]\nbootstrap = 'localhost'", "needs host:port"),
         ("[kafka]\nstart = 'soon'", "needs 'earliest', 'latest' or a time with its zone"),
         ("[kafka]\nheartbeat_interval_ms = 9000", "a third of session_timeout_ms"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -33,7 +34,8 @@ def offsets(zone: ZoneInfo, years: range) -> tuple[tuple[int, int], ...]:
     return tuple(rows)
 
 
-DAY = Session(SessionRule(34_200, 57_600, offsets(NEW_YORK, range(2024, 2026))))
+EXCHANGE = SessionRule(34_200, 57_600, offsets(NEW_YORK, range(2024, 2026)))
+DAY = Session(EXCHANGE)
 
 
 @given(
@@ -97,6 +99,26 @@ def test_session_over_midnight_is_one_session() -> None:
     assert not session.is_open(evening - MINUTE_NS)
 
 
+@given(st.dates(date(2024, 1, 2), date(2025, 12, 30)))
+@settings(max_examples=100, deadline=None)
+def test_session_opens_on_its_weekdays_but_not_on_holidays(day: date) -> None:
+    christmas = date(2024, 12, 25)
+    rule = replace(EXCHANGE, days=(0, 1, 2, 3, 4), holidays=((christmas - date(1970, 1, 1)).days,))
+    noon = ns(datetime(day.year, day.month, day.day, 12, tzinfo=NEW_YORK))
+    session = Session(rule)
+    assert session.is_open(noon) == (day.weekday() < 5 and day != christmas)
+    # A day without a session changes what is open, not where in a day a time lies.
+    assert session.interval_index(noon, MINUTE_NS) == DAY.interval_index(noon, MINUTE_NS) == 150
+
+
+def test_session_over_midnight_belongs_to_the_day_of_its_open() -> None:
+    # Sunday to Thursday evenings, each until the next afternoon: 2025-04-04 was a Friday.
+    week = Session(SessionRule(18 * 3600, 41 * 3600, days=(6, 0, 1, 2, 3)))
+    hours = {(4, 16): True, (4, 18): False, (5, 12): False, (6, 17): False, (6, 18): True, (7, 3): True}
+    found = {at: week.is_open(ns(datetime(2025, 4, *at, 30, tzinfo=UTC))) for at in hours}
+    assert found == hours
+
+
 @pytest.mark.parametrize(
     ("rule", "field"),
     [
@@ -104,6 +126,8 @@ def test_session_over_midnight_is_one_session() -> None:
         (SessionRule(0, 86_401), "close_s"),
         (SessionRule(offsets=()), "offsets"),
         (SessionRule(offsets=((5, 0), (5, 1))), "offsets"),
+        (SessionRule(days=()), "days"),
+        (SessionRule(days=(7,)), "days"),
     ],
 )
 def test_bad_rule_is_named(rule: SessionRule, field: str) -> None:

@@ -115,6 +115,18 @@ def test_unready_stale_input_counts_open_sessions_only() -> None:
     assert kinds(found, office, NOON_NS - 3 * HOUR_NS + 90_000_000_000) == ["stale_input"]
 
 
+def test_unready_stale_input_counts_the_days_of_a_market_that_is_open_around_the_clock() -> None:
+    found = status()
+    found.partitions[1] = replace(running(), last_tick=NOW - 400.0)
+    monday_ns = 4 * 24 * HOUR_NS
+    week = open_for(SessionRule(days=(0, 1, 2, 3, 4)), in_event_time=False)
+    assert kinds(found, week, monday_ns - HOUR_NS) == []
+    assert kinds(found, week, monday_ns + 30_000_000_000) == []
+    assert kinds(found, week, monday_ns + 90_000_000_000) == ["stale_input"]
+    # At a midnight between two days of the session nothing begins anew.
+    assert kinds(found, week, monday_ns + 24 * HOUR_NS) == ["stale_input"]
+
+
 def test_unready_stale_input_of_a_recorded_day_is_none() -> None:
     found = status()
     found.partitions[1] = replace(running(), last_tick=NOW - 400.0)

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from impactd.config.hours import parse_clock, zone
+from impactd.config.hours import parse_clock, parse_date, zone
 from impactd.core.settings import SECOND_NS
 
 DAY_S: Final = 86_400
@@ -34,6 +34,11 @@ def _zone(name: str) -> str:
 
 def _clock(text: str) -> str:
     parse_clock(text)
+    return text
+
+
+def _date(text: str) -> str:
+    parse_date(text)
     return text
 
 
@@ -70,6 +75,7 @@ Brokers = Annotated[str, AfterValidator(_form(r"[^\s,]+:\d+(,[^\s,]+:\d+)*", "ho
 Start = Annotated[str | int, AfterValidator(_start)]
 Zone = Annotated[str, AfterValidator(_zone)]
 ClockTime = Annotated[str, AfterValidator(_clock)]
+LocalDate = Annotated[str, AfterValidator(_date)]
 
 Seconds = Annotated[float, Field(ge=0, le=366 * DAY_S)]
 Milliseconds = Annotated[int, Field(ge=1, le=3_600_000)]

@@ -11,7 +11,8 @@ the time zone database that changes *this* zone counts as changed settings.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, tzinfo
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -23,6 +24,9 @@ TO: Final = datetime(2051, 1, 1, tzinfo=UTC)
 _WEEK: Final = timedelta(days=7)
 _SECOND: Final = timedelta(seconds=1)
 _DAY_S: Final = 86_400
+_EPOCH: Final = date(1970, 1, 1)
+#: Weekdays as settings name them, Monday first as the core counts them.
+WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _CLOCK: Final = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?")
 
 
@@ -41,6 +45,20 @@ def parse_clock(text: str) -> int:
     if not 0 <= seconds <= _DAY_S:
         raise ValueError(f"needs a local time such as '09:30', not {text!r}")
     return seconds
+
+
+def parse_date(text: str) -> int:
+    """Return days since 1970-01-01 of ``YYYY-MM-DD``.
+
+    Raises
+    ------
+    ValueError
+        If `text` is no date.
+    """
+    try:
+        return (date.fromisoformat(text) - _EPOCH).days
+    except ValueError:
+        raise ValueError(f"needs a local date such as '2026-12-25', not {text!r}") from None
 
 
 def zone(name: str) -> ZoneInfo:
@@ -89,7 +107,9 @@ def utc_offsets(name: str) -> tuple[tuple[int, int], ...]:
     return tuple(offsets)
 
 
-def session_rule(timezone: str, opens: str, closes: str) -> SessionRule:
+def session_rule(
+    timezone: str, opens: str, closes: str, days: Sequence[str] = WEEKDAYS, holidays: Sequence[str] = ()
+) -> SessionRule:
     """Return trading hours as data.
 
     Parameters
@@ -99,13 +119,23 @@ def session_rule(timezone: str, opens: str, closes: str) -> SessionRule:
     opens, closes : str
         Local ``HH:MM[:SS]``; a close at or before the open is on the next
         day, so that equal times are a market that never closes.
+    days : sequence of str, optional
+        Of `WEEKDAYS`, those on which it opens.
+    holidays : sequence of str, optional
+        Local dates, ``YYYY-MM-DD``, on which it does not.
 
     Raises
     ------
     ValueError
-        If the zone is unknown or a time is none.
+        If the zone is unknown, or a time, day or date is none.
     """
     open_s, close_s = parse_clock(opens), parse_clock(closes)
     if close_s <= open_s:
         close_s += _DAY_S
-    return SessionRule(open_s, close_s, utc_offsets(timezone))
+    return SessionRule(
+        open_s,
+        close_s,
+        utc_offsets(timezone),
+        tuple(sorted({WEEKDAYS.index(day) for day in days})),
+        tuple(sorted({parse_date(day) for day in holidays})),
+    )

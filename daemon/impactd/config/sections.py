@@ -13,10 +13,10 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from impactd.config.base import DAY_S, Bytes, ClockTime, Name, Positive, Seconds, Section, Zone
+from impactd.config.base import DAY_S, Bytes, ClockTime, LocalDate, Name, Positive, Seconds, Section, Zone
 from impactd.config.cluster import JournalSection, KafkaSection, TopicsSection
 from impactd.config.controls import ControlsSection, GateSection, InvalidSection
-from impactd.config.hours import session_rule
+from impactd.config.hours import WEEKDAYS, session_rule
 from impactd.config.operation import HealthSection, HttpSection, SelftestSection
 from impactd.core.settings import (
     SECOND_NS,
@@ -26,6 +26,7 @@ from impactd.core.settings import (
     InvalidSettings,
     ModelSettings,
     PlanSettings,
+    SessionRule,
 )
 
 Column = Annotated[tuple[float, ...], Field(strict=False, min_length=1, max_length=1_500)]
@@ -176,6 +177,12 @@ class SessionSection(Section):
     """Local time at which the session opens."""
     close: ClockTime = "24:00"
     """Local time at which it closes; at or before open: on the next day."""
+    days: Annotated[
+        tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...], Field(strict=False, min_length=1)
+    ] = WEEKDAYS
+    """Days of the week on which it opens, by the local date of the open."""
+    holidays: Annotated[tuple[LocalDate, ...], Field(strict=False, max_length=10_000)] = ()
+    """Local dates on which it does not open, such as 2026-12-25."""
 
 
 class ReplaySection(Section):
@@ -239,13 +246,17 @@ class Settings(Section):
     def _profile(self) -> tuple[tuple[float, ...], ...]:
         return () if self.model.profile is None else self.model.profile.columns()
 
+    def _session(self) -> SessionRule:
+        hours = self.session
+        return session_rule(hours.timezone, hours.open, hours.close, hours.days, hours.holidays)
+
     def core(self) -> CoreSettings:
         """Return what the core is told: all that can change a published byte."""
         return CoreSettings(
             books=BookSettings(**_in_ns(self.books, BookSettings)),
             model=ModelSettings(**_in_ns(self.model, ModelSettings) | {"profile": self._profile()}),
             plans=PlanSettings(**_in_ns(self.plans, PlanSettings)),
-            session=session_rule(self.session.timezone, self.session.open, self.session.close),
+            session=self._session(),
             apply=self.plans.apply,
             max_symbols=self.books.max_symbols,
             gate=GateSettings(**self.gate.model_dump()),

@@ -10,6 +10,8 @@ Rules
 - A session is [open, close) in local time and may pass midnight.  The gap
   until the next open belongs to the nearer end: its first half has position
   1 (just closed), its second half position 0 (about to open).
+- A session belongs to the local date of its open: on that date's weekday, and
+  whether it is a holiday, it depends whether there is one.
 - An instant before the first offset's own time uses the first offset.
 - Model age is counted in minutes of open market: a night or a weekend adds
   none, because nobody trades then.
@@ -32,10 +34,13 @@ Int = npt.NDArray[np.int64]
 DAY_S: Final = 86_400
 DAY_NS: Final = DAY_S * SECOND_NS
 
+#: 1970-01-01, day 0, was a Thursday, and Monday is weekday 0.
+_WEEKDAY_OF_DAY_0: Final = 3
+
 
 @kernel
-def since_open(ts: int, begins: Int, offsets: Int, open_ns: int) -> int:
-    """Return local nanoseconds since the last open, in [0, one day)."""
+def since_first_open(ts: int, begins: Int, offsets: Int, open_ns: int) -> int:
+    """Return local nanoseconds since the open of 1970-01-01."""
     low, high = 0, begins.shape[0]
     while high - low > 1:
         middle = (low + high) // 2
@@ -43,7 +48,13 @@ def since_open(ts: int, begins: Int, offsets: Int, open_ns: int) -> int:
             low = middle
         else:
             high = middle
-    return int((ts + offsets[low] - open_ns) % DAY_NS)
+    return int(ts + offsets[low] - open_ns)
+
+
+@kernel
+def since_open(ts: int, begins: Int, offsets: Int, open_ns: int) -> int:
+    """Return local nanoseconds since the last open, in [0, one day)."""
+    return int(since_first_open(ts, begins, offsets, open_ns) % DAY_NS)
 
 
 @kernel
@@ -70,11 +81,11 @@ class Session:
     Raises
     ------
     ValueError
-        If the hours are empty or longer than a day, or the offsets are
-        missing or not ascending.
+        If the hours are empty or longer than a day, the offsets are
+        missing or not ascending, or no weekday is one.
     """
 
-    __slots__ = ("_begins", "_length_ns", "_offsets", "_open_ns")
+    __slots__ = ("_begins", "_days", "_holidays", "_length_ns", "_offsets", "_open_ns")
 
     def __init__(self, rule: SessionRule) -> None:
         length_s = rule.close_s - rule.open_s
@@ -85,6 +96,9 @@ class Session:
         begins = [begin for begin, _ in rule.offsets]
         if any(later <= earlier for earlier, later in pairwise(begins)):
             raise ValueError("session.offsets: their times must ascend")
+        if not rule.days or not all(0 <= day < 7 for day in rule.days):
+            raise ValueError(f"session.days: needs weekdays from 0, Monday, to 6, not {rule.days}")
+        self._days, self._holidays = frozenset(rule.days), frozenset(rule.holidays)
         self._open_ns = rule.open_s * SECOND_NS
         self._length_ns = length_s * SECOND_NS
         self._begins = np.array(begins, dtype=np.int64)
@@ -92,7 +106,7 @@ class Session:
 
     @property
     def always_open(self) -> bool:
-        """Whether the market never closes."""
+        """Whether its hours are the whole day."""
         return self._length_ns == DAY_NS
 
     @property
@@ -106,15 +120,18 @@ class Session:
 
     def is_open(self, ts: int) -> bool:
         """Return whether the market trades at `ts`."""
-        return self.since_open_ns(ts) < self._length_ns
+        day, since = divmod(int(since_first_open(ts, self._begins, self._offsets, self._open_ns)), DAY_NS)
+        opens = (day + _WEEKDAY_OF_DAY_0) % 7 in self._days and day not in self._holidays
+        return opens and since < self._length_ns
 
     def interval_index(self, ts: int, interval_ns: int) -> int:
         """Return the index of the session's interval that `ts` lies in, clamped to the session."""
         last = (self._length_ns - 1) // interval_ns
-        position = float(self.positions(np.array([ts], dtype=np.int64))[0])
-        if not self.is_open(ts):
+        since = self.since_open_ns(ts)
+        if since >= self._length_ns:
+            position = float(self.positions(np.array([ts], dtype=np.int64))[0])
             return last if position == 1.0 else 0
-        return min(self.since_open_ns(ts) // interval_ns, last)
+        return min(since // interval_ns, last)
 
     def positions(self, starts_ns: Int, shift_ns: int = 0) -> Float:
         """Return positions in the session.

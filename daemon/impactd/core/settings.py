@@ -27,11 +27,17 @@ class SessionRule:
     offsets : tuple of (int, int)
         UTC offset in force: (from UTC ns, offset in seconds), ascending; the
         first entry applies before its own time too.
+    days : tuple of int
+        Weekdays on which it opens, 0 for Monday, by the local date of the open.
+    holidays : tuple of int
+        Local dates on which it does not open, in days since 1970-01-01.
     """
 
     open_s: int = 0
     close_s: int = 86_400
     offsets: tuple[tuple[int, int], ...] = ((0, 0),)
+    days: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6)
+    holidays: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

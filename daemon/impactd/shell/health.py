@@ -88,7 +88,10 @@ def open_for(rule: SessionRule, *, in_event_time: bool) -> Callable[[int], float
     def seconds(wall_ns: int) -> float | None:
         if in_event_time or not session.is_open(wall_ns):
             return None
-        return math.inf if session.always_open else session.since_open_ns(wall_ns) / 1e9
+        since_ns = session.since_open_ns(wall_ns)
+        # Where the hours are the whole day, a session may go on where another has ended.
+        goes_on = session.always_open and session.is_open(wall_ns - since_ns - 1)
+        return math.inf if goes_on else since_ns / 1e9
 
     return seconds
 
