@@ -15,7 +15,7 @@ from typing import Final
 from rich.console import Console
 
 from impactd.shell.broker import BrokerUnavailable
-from tests.benchmarks import allocator, research, service, startup, ticks
+from tests.benchmarks import allocator, research, scale, service, startup, ticks
 from tests.benchmarks.figures import Figure, Section, load, machine, print_table
 from tests.paths import ROOT
 
@@ -28,6 +28,10 @@ SECTIONS: Final[dict[str, tuple[str, Measure]]] = {
     "service": (
         "Messages a second, one partition of ten-level JSON books, 16 sizes a side",
         lambda asked: service.measure(asked.messages, asked.rounds),
+    ),
+    "scale": (
+        f"Messages a second, {scale.PARTITIONS} partitions, by processes",
+        lambda asked: scale.measure(asked.messages, asked.rounds),
     ),
     "ticks": ("A tick's cost, processor time", lambda _: (ticks.measure(), {})),
     "allocator": ("A schedule's cost, processor time", lambda _: (allocator.measure(), allocator.FACTS)),

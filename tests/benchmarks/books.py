@@ -41,9 +41,9 @@ def book_batches(n: int, symbols: int = SYMBOLS) -> Iterator[TickBatch]:
         yield replace(batch, offset=rows, ts_event=ts, ts_record=ts // 1_000_000 * 1_000_000)
 
 
-def book_records(n: int) -> Iterator[TickRecord]:
+def book_records(n: int, symbols: int = SYMBOLS) -> Iterator[TickRecord]:
     """Yield `n` books, each a record."""
     left = n
-    for batch in book_batches(n):
+    for batch in book_batches(n, symbols):
         yield from encode_ticks(batch.take(slice(0, left)))
         left -= min(left, len(batch))

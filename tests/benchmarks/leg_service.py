@@ -2,7 +2,8 @@
 
 The journal has a record a commit with the positions that it reached, in the same transaction as its outputs; the
 record's timestamp is the commit's beginning.  What is counted are the messages of all commits after the first, over
-the time from the first commit to the last.
+the time from the first commit to the last; or, of several processes, after the first that comes when they have had
+time to share the partitions.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +33,9 @@ from tests.benchmarks.legs import LEG_TIMEOUT_S, Measured
 _DRAIN_S: Final = 15.0
 
 
-def run_service(source: KafkaSettings, messages: int, place: str) -> Measured:
+def run_service(
+    source: KafkaSettings, messages: int, place: str, *, processes: int = 1, settle_s: float = 0.0
+) -> Measured:
     """Run a service on the ticks of `source` until it has committed `messages`.
 
     Parameters
@@ -42,6 +46,10 @@ def run_service(source: KafkaSettings, messages: int, place: str) -> Measured:
         How many the topic holds.
     place : str
         Prefix of the topics, group and environment that this service has for itself.
+    processes : int
+        Of the service, in one group.
+    settle_s : float
+        Time after the first commit that does not count.
 
     Raises
     ------
@@ -57,19 +65,22 @@ def run_service(source: KafkaSettings, messages: int, place: str) -> Measured:
     )
     asyncio.run(create_topics(settings))
     with tempfile.TemporaryFile() as log:
-        service = subprocess.Popen([sys.executable, "-m", "impactd", "run", *_flags(settings)], stdout=log, stderr=log)
+        command = [sys.executable, "-m", "impactd", "run", *_flags(settings)]
+        services = [subprocess.Popen(command, stdout=log, stderr=log) for _ in range(processes)]
         try:
-            measured = asyncio.run(_watch(settings, service, messages))
-            service.send_signal(signal.SIGTERM)
-            code = service.wait(_DRAIN_S)
+            measured = asyncio.run(_watch(settings, services, messages, settle_s))
+            for service in services:
+                service.send_signal(signal.SIGTERM)
+            codes = [service.wait(_DRAIN_S) for service in services]
         except (RuntimeError, TimeoutError, subprocess.TimeoutExpired) as error:
             log.seek(0)
             raise RuntimeError(f"{error}; its log ends:\n{log.read()[-4000:].decode(errors='replace')}") from error
         finally:
-            service.kill()
-            service.wait()
-    if code != 0:
-        raise RuntimeError(f"the service left with code {code}")
+            for service in services:
+                service.kill()
+                service.wait()
+    if any(codes):
+        raise RuntimeError(f"the service left with code {max(codes)}")
     return measured
 
 
@@ -87,14 +98,18 @@ def _flags(settings: KafkaSettings) -> list[str]:
     return [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
 
 
-async def _watch(settings: KafkaSettings, service: subprocess.Popen[bytes], messages: int) -> Measured:
-    """Return what `_committed` finds; fail where the service ends before."""
-    counting = asyncio.create_task(_committed(settings, service.pid, messages))
+async def _watch(
+    settings: KafkaSettings, services: Sequence[subprocess.Popen[bytes]], messages: int, settle_s: float
+) -> Measured:
+    """Return what `_committed` finds; fail where a process ends before."""
+    pids = [service.pid for service in services]
+    counting = asyncio.create_task(_committed(settings, pids, messages, settle_s))
     try:
         async with asyncio.timeout(LEG_TIMEOUT_S):
             while not counting.done():
-                if service.poll() is not None:
-                    raise RuntimeError(f"the service ended by itself with code {service.returncode}")
+                for service in services:
+                    if service.poll() is not None:
+                        raise RuntimeError(f"the service ended by itself with code {service.returncode}")
                 await asyncio.wait([counting], timeout=0.5)
         return counting.result()
     finally:
@@ -102,19 +117,25 @@ async def _watch(settings: KafkaSettings, service: subprocess.Popen[bytes], mess
         await asyncio.wait([counting])
 
 
-async def _committed(settings: KafkaSettings, pid: int, messages: int) -> Measured:
-    """Return what was committed between the first commit of ticks and the one that reaches `messages`."""
+async def _committed(settings: KafkaSettings, pids: Sequence[int], messages: int, settle_s: float) -> Measured:
+    """Return what was committed between the first commit of ticks that counts and the one that reaches `messages`."""
+    begun: int | None = None
     first: tuple[int, int, float] | None = None
+    reached: dict[int, int] = {}
     async with aclosing(tail(settings, settings.topic(Topic.JOURNAL))) as records:
         async for record in records:
             position = orjson.loads(record.value or b"{}").get("to", {}).get(Topic.TICKS)
             if position is None:
                 continue
-            cpu = _cpu_seconds(pid)
-            if first is None:
-                first = record.timestamp, position, cpu
-            if position >= messages:
-                return Measured(position - first[1], (record.timestamp - first[0]) / 1_000, cpu - first[2])
+            reached[record.partition] = max(position, reached.get(record.partition, 0))
+            at, done, cpu = record.timestamp, sum(reached.values()), math.fsum(map(_cpu_seconds, pids))
+            begun = at if begun is None else begun
+            if first is None and at >= begun + 1_000 * settle_s:
+                first = at, done, cpu
+            if done >= messages:
+                if first is None or first[0] >= at:
+                    raise RuntimeError("all was committed before it could be measured: give more messages")
+                return Measured(done - first[1], (at - first[0]) / 1_000, cpu - first[2])
     raise RuntimeError("the journal's reader ended")
 
 

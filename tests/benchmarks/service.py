@@ -22,7 +22,8 @@ from impactd.shell.broker import find_broker
 from impactd.shell.kafka.client import KafkaSettings, TopicSettings, close_producer, plain_producer
 from impactd.shell.kafka.consume import read_topic
 from impactd.shell.kafka.topics import create_topics
-from tests.benchmarks.books import OPEN_NS, book_records
+from impactd.wire.murmur2 import partition_for
+from tests.benchmarks.books import OPEN_NS, SYMBOLS, book_records
 from tests.benchmarks.figures import Figure, Target
 from tests.benchmarks.leg_service import run_service
 from tests.benchmarks.legs import Measured, median_and_spread, run_leg, take_turns
@@ -68,7 +69,7 @@ def measure(messages: int = MESSAGES, rounds: int = ROUNDS) -> tuple[list[Figure
             topic_settings=TopicSettings(partitions=1, input_retention_ms=-1, output_retention_ms=-1),
             compression=None,
         )
-        asyncio.run(_preload(source, messages))
+        asyncio.run(preload(source, messages))
         found = take_turns(_legs(source, messages), rounds)
         worst = _compare(source, rounds - 1)
     return _figures(found, worst), {"broker": f"broker: {broker.kind}", "messages": f"{messages:,} messages"}
@@ -102,22 +103,27 @@ def _place(source: KafkaSettings, leg: str, number: int) -> str:
     return f"{source.topic_prefix}{leg}-{number}"
 
 
-async def _preload(source: KafkaSettings, messages: int) -> None:
+async def preload(source: KafkaSettings, messages: int, symbols: int = SYMBOLS) -> None:
     """Put the books into the ticks topic, uncompressed, in batches such as a feed handler sends."""
     await create_topics(source)
+    topic, partitions = source.topic(Topic.TICKS), source.topic_settings.partitions
     producer = plain_producer(source)
     await producer.start()
     try:
-        batch, sent = producer.create_batch(), []
-        for record in book_records(messages):
-            row = {"key": record.symbol.encode(), "value": record.value, "timestamp": record.ts_record // 1_000_000}
-            if batch.append(**row) is None:
-                sent.append(await producer.send_batch(batch, source.topic(Topic.TICKS), partition=0))
-                batch = producer.create_batch()
-                batch.append(**row)
+        batches = [producer.create_batch() for _ in range(partitions)]
+        sent: list[Any] = []
+        for record in book_records(messages, symbols):
+            key = record.symbol.encode()
+            row = {"key": key, "value": record.value, "timestamp": record.ts_record // 1_000_000}
+            home = partition_for(record.symbol, partitions)
+            if batches[home].append(**row) is None:
+                sent.append(await producer.send_batch(batches[home], topic, partition=home))
+                batches[home] = producer.create_batch()
+                batches[home].append(**row)
                 if len(sent) > 8:
                     await sent.pop(0)
-        sent.append(await producer.send_batch(batch, source.topic(Topic.TICKS), partition=0))
+        for home, batch in enumerate(batches):
+            sent.append(await producer.send_batch(batch, topic, partition=home))
         await asyncio.gather(*sent)
     finally:
         await close_producer(producer, 10.0)

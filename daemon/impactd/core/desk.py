@@ -22,14 +22,14 @@ from typing import Any, Final
 
 from impactd.core.allocator.solver import SolveFailure
 from impactd.core.desk_alerts import DeskAlerts, Say
-from impactd.core.events import Bust, Control, Correct, Fill, NewOrder, Received
+from impactd.core.events import Bust, Control, Correct, Fill, NewOrder, Received, Side
 from impactd.core.gate import PACE, Gate, Surroundings
 from impactd.core.grid import PLAN_REACH
 from impactd.core.halts import Halts
 from impactd.core.held import HeldEvents
 from impactd.core.inbox import LocalControl
 from impactd.core.ledger import Ledger
-from impactd.core.market import SymbolMarket
+from impactd.core.market import SideView, SymbolMarket
 from impactd.core.messages import Topic
 from impactd.core.order import At, Order, Schedule, Status, apply_event, refusal, same_order
 from impactd.core.planner import Proposal, plan_message, propose
@@ -40,6 +40,8 @@ from impactd.core.tape_symbols import FOREVER
 
 #: A saving smaller than this part of the cost is rounding, not a better plan.
 _ROUNDING: Final = 1e-9
+
+Views = dict[tuple[Side, int], SideView]
 
 
 class Desk:
@@ -212,12 +214,13 @@ class Desk:
         volume : float
             What the minute has traded, shares.
         """
+        views: Views = {}
         for order in self._orders.of(symbol):
             if order.active:
-                self._roll(order, minute_end, last_tick, volume)
+                self._roll(order, minute_end, last_tick, volume, views)
         self.forget(symbol, minute_end)
 
-    def _roll(self, order: Order, minute_end: int, last_tick: int | None, volume: float) -> None:
+    def _roll(self, order: Order, minute_end: int, last_tick: int | None, volume: float, views: Views) -> None:
         unfilled = order.schedule.roll(minute_end)
         if self._settings.fills == "scheduled":
             order.cum_qty += min(unfilled, order.leaves_qty)
@@ -237,7 +240,7 @@ class Desk:
         else:
             self._alerts.missing(order, last_tick, now)
             off_plan = order.off_plan and not order.halted
-            self.plan(order, now, "fill" if off_plan else "minute", forced=off_plan)
+            self.plan(order, now, "fill" if off_plan else "minute", forced=off_plan, views=views)
 
     def forget(self, symbol: str, now: int) -> None:
         """Drop the symbol's orders that ended too long before `now` to matter."""
@@ -281,8 +284,8 @@ class Desk:
 
     # --- plans ------------------------------------------------------------
 
-    def plan(self, order: Order, now: int, reason: str, *, forced: bool) -> None:
-        """Publish a plan for `order` if `forced`, or if a better one is worth it."""
+    def plan(self, order: Order, now: int, reason: str, *, forced: bool, views: Views | None = None) -> None:
+        """Publish a plan for `order` if `forced`, or if a better one is worth it; `views` of its symbol are shared."""
         order.clock = max(order.clock, now)
         self._orders.mark(order)
         halt = self._halt_of(order)
@@ -290,7 +293,8 @@ class Desk:
             if forced or not order.halted:
                 self._publish_none(order, reason, halt)
             return
-        view = self._market(order.symbol).view(order.side, order.clock)
+        at, views = (order.side, order.clock), {} if views is None else views
+        view = views[at] = views.get(at) or self._market(order.symbol).view(*at)
         with self._probe("solve"):
             proposal = propose(order, order.clock, view, self._settings, self._interval)
         failed = isinstance(proposal, SolveFailure)

@@ -35,6 +35,7 @@ class FakeProducer:
         begin_error: BaseException | None = None,
         commit_error: BaseException | None = None,
         *,
+        transaction_error: BaseException | None = None,
         never_delivers: bool = False,
     ) -> None:
         self.calls: list[str] = []
@@ -42,6 +43,15 @@ class FakeProducer:
         self._begin_error = begin_error
         self._commit_error = commit_error
         self._never_delivers = never_delivers
+        self._transaction_error = transaction_error
+        self._txn_manager = self
+
+    def wait_for_transaction_end(self) -> asyncio.Future[None] | None:
+        if self._transaction_error is None:
+            return None
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ended.set_exception(self._transaction_error)
+        return ended
 
     async def begin_transaction(self) -> None:
         self.calls.append("begin")
@@ -91,6 +101,14 @@ async def test_publish_with_a_failed_send_never_commits(error: Exception, meanin
     with pytest.raises(meaning) as caught:
         await Committer(producer, 1.0).publish(RECORDS)
     assert type(caught.value) is meaning
+    assert "commit" not in producer.calls
+
+
+async def test_publish_says_what_the_transaction_failed_of_and_not_what_followed() -> None:
+    denied = TopicAuthorizationFailedError("plans")
+    producer = FakeProducer(send_error=KafkaError("an operation in another state"), transaction_error=denied)
+    with pytest.raises(CommitRefusedError, match="plans"):
+        await Committer(producer, 1.0).publish(RECORDS)
     assert "commit" not in producer.calls
 
 

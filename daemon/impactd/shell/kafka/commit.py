@@ -106,6 +106,8 @@ class Encoder:
         self._partitions = partitions
         self._names = {topic: settings.topic(topic) for topic in Topic}
         self._timestamps: Timestamps = "string" if settings.timestamps == "string" else "int"
+        #: The last message, and its record.
+        self._said: tuple[object, Any] = (None, None)
 
     def records(self, commit: Commit, seq: int) -> list[Record]:
         """Return everything that `commit` publishes, in order: outputs, state, journal.
@@ -142,7 +144,14 @@ class Encoder:
     def _encoded(self, output: Output) -> Encoded:
         letter = output.message
         if not isinstance(letter, DeadLetter):
-            return encode_output(output, self._timestamps)
+            said, before = self._said
+            if letter is said:
+                # A plan goes to two topics, and is written once.
+                key = None if output.key is None else output.key.encode()
+                return dataclasses.replace(before, topic=output.topic, key=key)
+            made = encode_output(output, self._timestamps)
+            self._said = letter, made
+            return made
         made = dead_letter_record(letter, self._partition, self._settings.max_dead_letter_bytes)
         # Whoever reads dead letters looks for the topic by the name that it has on the broker.
         named = [

@@ -1,0 +1,68 @@
+"""One process and two on the same four partitions of a real broker.
+
+The processes are told to begin together; what counts begins when they have had time to share the partitions.  On a
+machine with two cores the broker and two processes want three, so that the gain in wall time says how busy the machine
+is; the rate by processor time says what sharing costs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import time
+from typing import Final
+
+from impactd.shell.broker import find_broker
+from impactd.shell.kafka.client import KafkaSettings, TopicSettings
+from tests.benchmarks.figures import Figure
+from tests.benchmarks.leg_service import run_service
+from tests.benchmarks.legs import Measured, median_and_spread, take_turns
+from tests.benchmarks.service import preload
+
+PARTITIONS: Final = 4
+SYMBOLS: Final = 40
+PROCESSES: Final = (1, 2)
+
+#: Time in which the processes join the group and restore what little there is.
+_SETTLE_S: Final = 2.0
+
+
+def measure(messages: int, rounds: int) -> tuple[list[Figure], dict[str, str]]:
+    """Return the rates, and what the broker is.
+
+    Raises
+    ------
+    BrokerUnavailable
+        If there is no real broker here.
+    RuntimeError
+        If a process fails.
+    """
+    place = f"scale{os.getpid()}-{time.time_ns()}"
+    with find_broker() as broker:
+        source = KafkaSettings(
+            bootstrap=broker.bootstrap,
+            topic_prefix=f"{place}.",
+            topic_settings=TopicSettings(partitions=PARTITIONS, input_retention_ms=-1, output_retention_ms=-1),
+            compression=None,
+        )
+        asyncio.run(preload(source, messages, SYMBOLS))
+
+        def leg(processes: int, number: int) -> Measured:
+            where = f"{source.topic_prefix}{processes}-{number}"
+            return run_service(source, messages, where, processes=processes, settle_s=_SETTLE_S)
+
+        found = take_turns({str(n): lambda number, n=n: leg(n, number) for n in PROCESSES}, rounds)
+    return _figures(found), {"broker": f"broker: {broker.kind}", "messages": f"{messages:,} messages"}
+
+
+def _figures(found: dict[str, list[Measured]]) -> list[Figure]:
+    figures = []
+    for name, legs in found.items():
+        rate, spread = median_and_spread([leg.rate for leg in legs])
+        cpu = statistics.median(leg.messages / leg.cpu_seconds for leg in legs)
+        note = f"{statistics.median(leg.seconds for leg in legs):.1f} s; {cpu:,.0f} a second of processor time"
+        figures.append(Figure(f"{name} process{'es' if name != '1' else ''}", rate, "messages/s", spread, None, note))
+    one, two = (found[str(n)] for n in PROCESSES)
+    gain, spread = median_and_spread([more.rate / less.rate for more, less in zip(two, one, strict=True)])
+    return [*figures, Figure("two over one", gain, "", spread, None, "the broker wants a core as well")]
