@@ -18,7 +18,7 @@ REFERENCE = (ROOT / "docs" / "reference" / "metrics.md").read_text("utf-8")
 _VALUE = re.compile(r"\.\.\.|: |\*:|:?'?\b[A-Z][A-Z0-9_:]*(?:-[A-Z0-9]+)*\b'?")
 
 #: Said by libraries, not by us.
-_FOREIGN = {"TopicAuthorizationFailedError"}
+_FOREIGN = {"TopicAuthorizationFailedError", "RecordTooLargeException"}
 
 
 @functools.cache

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import orjson
 import pytest
-from aiokafka.admin import NewTopic
 from aiokafka.errors import MessageSizeTooLargeError
 from confluent_kafka.admin import (
     AclBinding,
@@ -32,7 +31,7 @@ from impactd.core.messages import INPUT_TOPICS, Topic
 from impactd.shell.kafka.client import KafkaSettings, close_producer, plain_producer
 from impactd.shell.kafka.consume import read_topic
 from impactd.shell.kafka.security import KafkaSecurity
-from impactd.shell.kafka.topics import admin_client, required_acls
+from impactd.shell.kafka.topics import required_acls
 from impactd.shell.kafka_server import KafkaServer
 from tests.integration.certificates import KEY_PASSWORD, Certificates, make_certificates
 from tests.integration.kafka_lab import (
@@ -405,23 +404,17 @@ async def test_run_at_debug_level_never_tells_a_secret(case: str, fortress: Fort
             assert_silent((record.key or b"") + (record.value or b"") + repr(record.headers).encode(), *secrets)
 
 
-async def test_topic_that_stores_uncompressed_takes_no_batch_that_unpacks_to_more_than_its_limit(
-    fortress: Fortress,
-) -> None:
-    """What docs/security.md advises where writers are not trusted: the broker measures what a reader would unpack."""
-    settings = lab_settings(fortress.server.bootstrap, compression="zstd", max_message_bytes=64_000_000)
-    names = {kind: f"{settings.topic_prefix}{kind}" for kind in ("producer", "uncompressed")}
-    async with admin_client(settings) as admin:
-        await admin.create_topics(
-            [NewTopic(name, 1, 1, topic_configs={"compression.type": kind}) for kind, name in names.items()]
-        )
-    producer = plain_producer(settings)
+async def test_input_topic_takes_no_batch_that_unpacks_to_more_than_its_limit(fortress: Fortress) -> None:
+    """The broker measures what a reader would unpack, where `impactd topics create` has it do so."""
+    settings = await lab(fortress.server.bootstrap)
+    producer = plain_producer(replace(settings, compression="zstd", max_message_bytes=64_000_000))
     await producer.start()
     try:
         # A few hundred bytes on the wire, so that it passes the limit of a megabyte where nobody unpacks it.
-        await producer.send_and_wait(names["producer"], b"\0" * 20_000_000, partition=0)
-        with pytest.raises(MessageSizeTooLargeError):
-            await producer.send_and_wait(names["uncompressed"], b"\0" * 20_000_000, partition=0)
-        await producer.send_and_wait(names["uncompressed"], b"\0" * 900_000, partition=0)
+        await producer.send_and_wait(settings.topic(Topic.ESTIMATES), b"\0" * 20_000_000, partition=0)
+        for topic in INPUT_TOPICS:
+            with pytest.raises(MessageSizeTooLargeError):
+                await producer.send_and_wait(settings.topic(topic), b"\0" * 20_000_000, partition=0)
+            await producer.send_and_wait(settings.topic(topic), b"\0" * 900_000, partition=0)
     finally:
         await close_producer(producer, 5)

@@ -14,7 +14,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from impactd.core.messages import Topic
+from impactd.core.messages import INPUT_TOPICS, Topic
 from impactd.shell.broker import Broker
 from impactd.shell.kafka.capture import capture
 from impactd.shell.kafka.client import KafkaSettings, TopicSettings, close_producer, partition_producer
@@ -228,12 +228,16 @@ async def test_topics_made_have_no_difference_and_every_change_is_named(broker: 
     assert await create_topics(settings) == ()
     assert await check_topics(settings) == []
     other = replace(
-        settings, topic_settings=TopicSettings(partitions=3, input_retention_ms=5, compacted_dirty_ratio=0.5)
+        settings,
+        topic_settings=TopicSettings(
+            partitions=3, input_retention_ms=5, compacted_dirty_ratio=0.5, input_compression="producer"
+        ),
     )
     differences = await check_topics(other)
     named = {(difference.topic, difference.what) for difference in differences}
     assert (settings.topic(Topic.TICKS), "partitions") in named
     assert (settings.topic(Topic.JOURNAL), "retention.ms") in named
+    assert {topic for topic, what in named if what == "compression.type"} == {settings.topic(t) for t in INPUT_TOPICS}
     assert (settings.topic(Topic.STATE), "min.cleanable.dirty.ratio") in named
     assert all(difference.remedy and difference.topic in str(difference) for difference in differences)
     assert [d.what for d in await check_topics(lab_settings(broker.bootstrap))] == ["topic"] * len(Topic)

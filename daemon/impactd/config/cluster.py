@@ -183,6 +183,8 @@ class TopicsSection(Section):
     """Time after which a record must be cleaned."""
     delete_retention_ms: Annotated[int, Field(ge=0)] = DAY_S * 1_000
     """How long a tombstone stays for readers."""
+    input_compression: Literal["uncompressed", "producer"] = "uncompressed"
+    """How inputs are kept: uncompressed, so that no batch unpacks to more than its limit, or as producers send them."""
 
     @model_validator(mode="after")
     def _replicated(self) -> Self:

@@ -66,6 +66,8 @@ class TopicSettings:
     compacted_max_lag_ms: int = 600_000
     #: A consumer of plans.latest must read a tombstone within this time.
     delete_retention_ms: int = 86_400_000
+    #: How the broker keeps inputs. What it unpacks itself it also measures: see docs/security.md.
+    input_compression: str = "uncompressed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,9 @@ def _spec(settings: KafkaSettings, role: Topic) -> TopicSpec:
         }
     else:
         config |= {"cleanup.policy": "delete", "retention.ms": str(_retention_ms(settings, role))}
+    if role in INPUT_TOPICS:
+        # The limit on bytes is then on what readers unpack: as producers send it a batch is measured packed.
+        config["compression.type"] = wanted.input_compression
     return TopicSpec(role, settings.topic(role), wanted.partitions, wanted.replication_factor, config)
 
 
