@@ -107,7 +107,7 @@ class Encoder:
         self._names = {topic: settings.topic(topic) for topic in Topic}
         self._timestamps: Timestamps = "string" if settings.timestamps == "string" else "int"
         #: The last message, and its record.
-        self._said: tuple[object, Any] = (None, None)
+        self._said: tuple[object, Encoded] | None = None
 
     def records(self, commit: Commit, seq: int) -> list[Record]:
         """Return everything that `commit` publishes, in order: outputs, state, journal.
@@ -144,11 +144,10 @@ class Encoder:
     def _encoded(self, output: Output) -> Encoded:
         letter = output.message
         if not isinstance(letter, DeadLetter):
-            said, before = self._said
-            if letter is said:
+            if self._said is not None and self._said[0] is letter:
                 # A plan goes to two topics, and is written once.
                 key = None if output.key is None else output.key.encode()
-                return dataclasses.replace(before, topic=output.topic, key=key)
+                return dataclasses.replace(self._said[1], topic=output.topic, key=key)
             made = encode_output(output, self._timestamps)
             self._said = letter, made
             return made
