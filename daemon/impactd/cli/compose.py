@@ -65,7 +65,15 @@ def operation(settings: Settings) -> Operation:
     """Return how the process is watched."""
     http, health = settings.http, settings.health
     return Operation(
-        http=HttpSettings(http.enabled, http.host, http.port),
+        http=HttpSettings(
+            http.enabled,
+            http.host,
+            http.port,
+            page=http.page,
+            token=None if http.token is None else http.token.get_secret_value(),
+            max_readers=http.max_readers,
+            zone=settings.session.timezone,
+        ),
         limits=HealthLimits(health.max_lag, health.max_tick_age_s or None),
         stuck_after_s=health.stuck_after_s,
     )

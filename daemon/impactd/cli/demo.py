@@ -51,6 +51,7 @@ _BROKERS: Final = {
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Directory of the results; a new one by default."
 )
 @click.option("--plain", is_flag=True, help="Lines of text instead of the live view.")
+@click.option("--stay", is_flag=True, help="Keep the live page after the day has ended, until Ctrl-C.")
 @settings_options
 def command(
     *,
@@ -62,6 +63,7 @@ def command(
     speed: float | None,
     out: Path | None,
     plain: bool,
+    stay: bool,
     config: Path | None,
     sets: tuple[str, ...],
 ) -> int:
@@ -97,7 +99,7 @@ def command(
     try:
         with find_broker(allow_mock=True) as broker:
             click.echo(f"taking {_BROKERS[broker.kind]}", err=True)
-            result = _run(broker, settings, core, sources, out, speed, plain=plain)
+            result = _run(broker, settings, core, sources, out, speed, plain=plain, stay=stay)
     except BrokerUnavailable as error:
         raise Failure(str(error)) from error
     except FatalError as error:
@@ -126,11 +128,12 @@ def _run(
     speed: float | None,
     *,
     plain: bool,
+    stay: bool,
 ) -> DemoResult:
     import asyncio
     import secrets
 
-    from impactd.cli.compose import kafka_settings, limits
+    from impactd.cli.compose import kafka_settings, limits, operation
     from impactd.shell.demo import demo_settings, run_demo
     from impactd.shell.logging import setup
     from impactd.shell.view import Scene
@@ -153,6 +156,9 @@ def _run(
                     limits=limits(settings),
                     timestamps=settings.wire.timestamps,
                     updated=updated,
+                    operation=operation(settings),
+                    listening=lambda address: click.echo(f"live page: {address}", err=True),
+                    stay=stay,
                 )
             )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from impactd.config.base import DAY_S, Section
 
@@ -20,6 +20,14 @@ class HttpSection(Section):
     """Address to listen on: loopback, because there is no authentication; 0.0.0.0 for all of the machine's."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 9464
     """Port to listen on; 0 takes any free one, and the log says which."""
+    page: bool = True
+    """Whether the live page and its API are served too."""
+    token: SecretStr | None = None
+    """What the live page's API asks for; none: nothing. From the environment or token_file only."""
+    token_file: str | None = None
+    """File that holds the token."""
+    max_readers: Annotated[int, Field(ge=1, le=1_000)] = 50
+    """Live pages that may be open at once."""
 
 
 class HealthSection(Section):

@@ -23,6 +23,7 @@ from aiokafka import TopicPartition
 from impactd.core.messages import Topic
 from impactd.core.settings import CoreSettings
 from impactd.shell.broker import Broker
+from impactd.shell.http import HttpSettings
 from impactd.shell.kafka.client import KafkaSettings, manual_consumer
 from impactd.shell.kafka.consume import read_topics, tail
 from impactd.shell.kafka.errors import FatalError
@@ -30,6 +31,7 @@ from impactd.shell.kafka.publish import publish
 from impactd.shell.kafka.service import Service
 from impactd.shell.kafka.status import Status
 from impactd.shell.kafka.topics import create_topics, partition_counts, touch_topics
+from impactd.shell.operate import Operation, observed
 from impactd.shell.outputs import FILES
 from impactd.shell.replay import ReplaySummary, Sources, replay
 from impactd.shell.view import Scene
@@ -98,6 +100,9 @@ async def run_demo(
     limits: Limits | None = None,
     timestamps: Timestamps = "int",
     updated: Callable[[], None] | None = None,
+    operation: Operation | None = None,
+    listening: Callable[[str], None] | None = None,
+    stay: bool = False,
 ) -> DemoResult:
     """Send a day through the broker and the service, and compare with a replay of its files.
 
@@ -120,6 +125,12 @@ async def run_demo(
     timestamps : {"int", "string"}
     updated : callable, optional
         Called whenever `scene` has changed.
+    operation : Operation, optional
+        How the live page is served; not at all by default.
+    listening : callable, optional
+        Told the page's address.
+    stay : bool
+        Keep service and page until cancelled, after the day has been applied.
 
     Raises
     ------
@@ -132,12 +143,18 @@ async def run_demo(
     service = Service(kafka, core, limits)
     running = asyncio.create_task(service.run())
     following = asyncio.create_task(_follow(kafka, scene, updated or (lambda: None)))
+    watched = operation or Operation(http=HttpSettings(enabled=False))
     try:
-        summary = await _unless_ended(
-            publish(kafka, sources, speed=speed, limits=limits), running, following, service=service
-        )
-        await _unless_ended(_applied(kafka), running, following, service=service)
-        status = service.status
+        async with observed(service, core, watched) as address:
+            if address is not None and listening is not None:
+                listening(f"http://{address[0]}:{address[1]}/")
+            summary = await _unless_ended(
+                publish(kafka, sources, speed=speed, limits=limits), running, following, service=service
+            )
+            await _unless_ended(_applied(kafka), running, following, service=service)
+            status = service.status
+            if stay:
+                await _unless_ended(asyncio.Event().wait(), running, following, service=service)
     finally:
         following.cancel()
         service.stop()

@@ -8,7 +8,8 @@
 - ``/metrics`` is Prometheus' text.
 
 It listens on loopback unless told otherwise.  There is nothing to change
-through it and nothing secret in it, and no authentication either.
+through it.  These three ask nobody who they are; the live page, which shows
+orders, stands beside them (`impactd.shell.live`) and may ask for a token.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import orjson
@@ -25,7 +26,11 @@ from aiohttp import web
 
 from impactd.shell.exposition import CONTENT_TYPE, exposition
 from impactd.shell.health import Reason
+from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.errors import FatalError
+from impactd.shell.live.condition import condition
+from impactd.shell.live.follow import Follower
+from impactd.shell.live.pages import add_pages
 from impactd.shell.metrics import Reading
 
 #: A request waits at most so long for the rest of it when the server closes.
@@ -45,11 +50,23 @@ class HttpSettings:
         Loopback by default: there is no authentication.
     port : int
         0 takes any free port; the log says which.
+    page : bool
+        Whether the live page and its API are served.
+    token : str or None
+        What the API asks for.
+    max_readers : int
+        Live pages open at once.
+    zone : str
+        Time zone of the page's clock.
     """
 
     enabled: bool = True
     host: str = "127.0.0.1"
     port: int = 9464
+    page: bool = True
+    token: str | None = field(default=None, repr=False)
+    max_readers: int = 50
+    zone: str = "UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +89,9 @@ class Views:
 
 
 @asynccontextmanager
-async def serve_http(settings: HttpSettings, views: Views) -> AsyncIterator[tuple[str, int] | None]:
+async def serve_http(
+    settings: HttpSettings, views: Views, kafka: KafkaSettings | None = None
+) -> AsyncIterator[tuple[str, int] | None]:
     """Serve for the length of a block; yield host and port, or None where HTTP is off.
 
     Raises
@@ -83,7 +102,16 @@ async def serve_http(settings: HttpSettings, views: Views) -> AsyncIterator[tupl
     if not settings.enabled:
         yield None
         return
-    runner = web.AppRunner(application(views), access_log=None, shutdown_timeout=_CLOSE_S, handle_signals=False)
+    app = application(views)
+    follower: Follower | None = None
+    if settings.page and kafka is not None:
+
+        def health() -> bytes:
+            return condition(views.reading(), views.reasons(), settings.zone)
+
+        follower = Follower(kafka, health)
+        add_pages(app, follower, health, token=settings.token, max_readers=settings.max_readers, host=settings.host)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_S, handle_signals=False)
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.host, settings.port)
@@ -98,6 +126,8 @@ async def serve_http(settings: HttpSettings, views: Views) -> AsyncIterator[tupl
         _log.info("http listens", host=host, port=port)
         yield host, port
     finally:
+        if follower is not None:
+            await follower.close()
         await runner.cleanup()
 
 

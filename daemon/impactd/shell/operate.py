@@ -113,7 +113,7 @@ async def observed(
     observer = Observer(service, core, operation, log_limit)
     watch = asyncio.create_task(observer.loop_delay.watch(), name="loop-delay")
     try:
-        async with serve_http(operation.http, observer.views) as address:
+        async with serve_http(operation.http, observer.views, service.settings) as address:
             yield address
     finally:
         await end(watch)

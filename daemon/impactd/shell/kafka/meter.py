@@ -71,6 +71,7 @@ class Meter:
         self._counted = Counter(engine.counters)
         status.clock = engine.clocks[Topic.TICKS]
         status.orders, status.halted = engine.order_counts()
+        status.halts = _halts(engine)
         status.too_many_invalid = engine.invalid.over
 
     def decoded(self, topic: Topic, seconds: float, refused: Iterable[Refused], skipped: int) -> None:
@@ -133,6 +134,7 @@ class Meter:
         if orders_moved:
             # No order begins, ends or halts without a plan or an alert that says so.
             self._status.orders, self._status.halted = self._engine.order_counts()
+            self._status.halts = _halts(self._engine)
 
     def _count_rows(self) -> None:
         now = self._engine.counters
@@ -143,3 +145,9 @@ class Meter:
         self._totals.minutes += now["minutes"] - self._counted["minutes"]
         self._totals.withheld += now["withheld"] - self._counted["withheld"]
         self._counted = Counter(now)
+
+
+def _halts(engine: Engine) -> dict[str, str]:
+    """Return what is halted, by scope, with its reason."""
+    switch = engine.halts.kill_switch
+    return dict(engine.halts.scopes) | ({} if switch is None else {"kill switch": switch})

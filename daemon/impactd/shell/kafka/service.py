@@ -103,6 +103,11 @@ class Service:
         return self._status.snapshot()
 
     @property
+    def settings(self) -> KafkaSettings:
+        """How it speaks with Kafka."""
+        return self._settings
+
+    @property
     def error(self) -> BaseException | None:
         """Why the service has stopped by itself, if it has."""
         return self._error

@@ -126,6 +126,8 @@ class PartitionStatus:
         Monotonic time of the last commit.
     clock : int
         Event time that the ticks have reached, ns; 0 before the partition's first.
+    halts : dict of str to str
+        What is halted, and why; ``kill switch`` is that of this process.
     orders, halted : int
         Active orders, and those of them that are halted.
     refused : Counter of str
@@ -170,6 +172,7 @@ class PartitionStatus:
     owned_since: float | None = None
     last_commit: float | None = None
     clock: int = 0
+    halts: dict[str, str] = field(default_factory=dict)
     orders: int = 0
     halted: int = 0
     refused: Counter[str] = field(default_factory=Counter)

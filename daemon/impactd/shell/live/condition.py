@@ -1,0 +1,59 @@
+"""How the service does, as the live page shows it: the same readings as /readyz and /metrics."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+
+from impactd.core.messages import INPUT_TOPICS
+from impactd.shell.health import Reason
+from impactd.shell.metrics import Reading
+
+
+def condition(reading: Reading, reasons: list[Reason], zone: str) -> bytes:
+    """Return the event ``health``, encoded."""
+    status = reading.status
+    transaction = status.durations["transaction"]
+    return orjson.dumps(
+        {
+            "ready": reading.ready,
+            "reasons": [asdict(reason) for reason in reasons],
+            "draining": status.draining,
+            "broker_answers": status.broker_answers,
+            "started": reading.started,
+            "zone": zone,
+            "commit_p50_s": _finite(transaction.quantile(0.5)),
+            "commit_p99_s": _finite(transaction.quantile(0.99)),
+            "loop_delay_s": reading.longest_loop_delay_s,
+            "restores": status.durations["restore"].count,
+            "dead_letters": sum(totals.dead.total() for totals in status.totals.values()),
+            "halts": _halts(reading),
+            "partitions": [
+                {
+                    "partition": number,
+                    "phase": found.phase.value,
+                    "lag": sum(found.lag(topic) for topic in INPUT_TOPICS),
+                    "tick_age_s": found.tick_age(reading.now),
+                    "minutes_behind": (reading.wall_ns - found.clock) / 60e9 if found.clock else None,
+                    "clock": found.clock or None,
+                    "commits": found.commits,
+                    "orders": found.orders,
+                    "halted": found.halted,
+                    "restore_s": found.restore_seconds,
+                }
+                for number, found in sorted(status.partitions.items())
+            ],
+        }
+    )
+
+
+def _halts(reading: Reading) -> list[dict[str, Any]]:
+    found = {(scope, reason) for p in reading.status.partitions.values() for scope, reason in p.halts.items()}
+    return [{"scope": scope, "reason": reason} for scope, reason in sorted(found)]
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or math.isinf(value) else value

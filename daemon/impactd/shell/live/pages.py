@@ -1,0 +1,280 @@
+"""The routes of the live page and its API: who may read, and what they get.
+
+Everything is read-only.  A browser is told to run nothing but this page's own
+files and to ask nobody else (Content-Security-Policy), other sites get no
+answer that they could read (no CORS), and on loopback only requests for a
+loopback name are answered, so that no foreign name can be pointed here.
+
+With a token, the API asks for ``Authorization: Bearer`` or for the cookie that
+``POST /api/session`` sets; the cookie is made from the token by a one-way
+function, holds after a restart, and is compared in constant time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Awaitable, Callable
+from importlib import resources
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from impactd.__about__ import __version__
+from impactd.shell.live.follow import Follower
+
+COOKIE: Final = "impactd"
+
+_CSP: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS: Final = {
+    "Content-Security-Policy": _CSP,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+_KINDS: Final = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".json": "application/json",
+}
+#: A stream says something at least so often, so that a connection that is gone is noticed.
+_MAX_BODY: Final = 4_096
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def session_of(token: str) -> str:
+    """Return the cookie that stands for a token."""
+    return hmac.new(token.encode(), b"impactd live page", hashlib.sha256).hexdigest()
+
+
+def add_pages(
+    app: web.Application,
+    follower: Follower,
+    health: Callable[[], bytes],
+    *,
+    token: str | None,
+    max_readers: int,
+    host: str,
+) -> None:
+    """Add the page and its API to an application.
+
+    Parameters
+    ----------
+    app : Application
+    follower : Follower
+    health : callable
+        Returns the body of ``/api/health``.
+    token : str or None
+        What the API asks for, if anything.
+    max_readers : int
+        Streams that are open at once.
+    host : str
+        Address that is listened on.
+    """
+    pages = _Pages(follower, health, token, max_readers, loopback=_is_loopback(host))
+    routes: list[tuple[str, Handler]] = [
+        ("/api/health", pages.health),
+        ("/api/state", pages.state),
+        ("/api/symbols", pages.symbols),
+        ("/api/symbols/{symbol}", pages.symbol),
+        ("/api/orders", pages.orders),
+        ("/api/orders/{cl_ord_id}", pages.order),
+        ("/api/plans/{cl_ord_id}", pages.plan),
+        ("/api/events", pages.events),
+    ]
+    app.add_routes([web.get(path, pages.guarded(handler)) for path, handler in routes])
+    app.add_routes(
+        [
+            web.get("/", pages.open(_index)),
+            web.get("/page/{name:[A-Za-z0-9_./-]+}", pages.open(_static)),
+            web.get("/api/openapi.json", pages.open(_openapi)),
+            web.post("/api/session", pages.open(pages.session)),
+        ]
+    )
+
+
+class _Pages:
+    def __init__(
+        self, follower: Follower, health: Callable[[], bytes], token: str | None, max_readers: int, *, loopback: bool
+    ) -> None:
+        self._follower = follower
+        self._health = health
+        self._token = token
+        self._max_readers = max_readers
+        self._loopback = loopback
+        #: Path to (version of the board, body): ten readers of the same page have it made once.
+        self._made: dict[str, tuple[int, bytes]] = {}
+
+    # Who may read
+
+    def open(self, handler: Handler) -> Handler:
+        """Return a handler that asks for no token."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            if self._loopback and not _is_loopback(request.url.host or ""):
+                return _problem(421, "this address is served under a loopback name only")
+            return await handler(request)
+
+        return handle
+
+    def guarded(self, handler: Handler) -> Handler:
+        """Return a handler that asks for the token, if there is one."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            if not self._may(request):
+                return _problem(401, "a token is needed: Authorization: Bearer TOKEN, or POST /api/session")
+            return await handler(request)
+
+        return self.open(handle)
+
+    def _may(self, request: web.Request) -> bool:
+        if self._token is None:
+            return True
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        bearer = scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), self._token.encode())
+        cookie = request.cookies.get(COOKIE, "")
+        return bearer or hmac.compare_digest(cookie.encode(), session_of(self._token).encode())
+
+    async def session(self, request: web.Request) -> web.StreamResponse:
+        """Set the cookie for whoever has the token."""
+        if self._token is None:
+            return _json(b"{}")
+        given = (await request.content.read(_MAX_BODY)).strip()
+        if not hmac.compare_digest(given, self._token.encode()):
+            return _problem(401, "this is not the token")
+        answer = _json(b"{}")
+        answer.set_cookie(COOKIE, session_of(self._token), httponly=True, samesite="Strict", path="/api")
+        return answer
+
+    # What they get
+
+    async def health(self, _request: web.Request) -> web.StreamResponse:
+        return _json(self._health())
+
+    async def state(self, request: web.Request) -> web.StreamResponse:
+        def make() -> dict[str, Any]:
+            board = self._follower.board
+            return {
+                "position": self._follower.stream.position,
+                "health": orjson.Fragment(self._health()),
+                "symbols": board.symbols(),
+                "orders": board.plans(),
+                "alerts": [orjson.Fragment(value) for value in board.alerts],
+            }
+
+        return await self._shown(request, make)
+
+    async def symbols(self, request: web.Request) -> web.StreamResponse:
+        return await self._shown(request, lambda: {"symbols": self._follower.board.symbols()})
+
+    async def symbol(self, request: web.Request) -> web.StreamResponse:
+        return await self._shown(request, lambda: self._follower.board.symbol(request.match_info["symbol"]))
+
+    async def orders(self, request: web.Request) -> web.StreamResponse:
+        return await self._shown(request, lambda: {"orders": self._follower.board.plans()})
+
+    async def order(self, request: web.Request) -> web.StreamResponse:
+        return await self._shown(request, lambda: self._follower.board.order(request.match_info["cl_ord_id"]))
+
+    async def plan(self, request: web.Request) -> web.StreamResponse:
+        """Answer with an order's latest plan, byte for byte as it was published."""
+        if not await self._follower.wanted():
+            return self._unavailable()
+        found = self._follower.board.orders.get(request.match_info["cl_ord_id"])
+        return _problem(404, "no such order is known") if found is None else _json(found.latest)
+
+    async def _shown(self, request: web.Request, make: Callable[[], dict[str, Any] | None]) -> web.StreamResponse:
+        if not await self._follower.wanted():
+            return self._unavailable()
+        version, path = self._follower.board.version, request.path
+        made = self._made.get(path)
+        if made is None or made[0] != version:
+            found = make()
+            if found is None:
+                return _problem(404, f"nothing is known of {path.rpartition('/')[2]}")
+            if len(self._made) > self._max_readers:
+                self._made.clear()
+            made = self._made[path] = version, orjson.dumps(found)
+        return _json(made[1])
+
+    def _unavailable(self) -> web.Response:
+        return _problem(503, self._follower.problem or "the topics are still being read; ask again")
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """Stream events until the reader leaves, is too slow, or the service ends."""
+        stream = self._follower.stream
+        if len(stream.readers) >= self._max_readers:
+            return _problem(503, "too many readers: http.max_readers")
+        if not await self._follower.wanted():
+            return self._unavailable()
+        answer = web.StreamResponse(headers=HEADERS | {"Content-Type": "text/event-stream"})
+        await answer.prepare(request)
+        reader = stream.open(request.headers.get("Last-Event-ID") or request.query.get("after"))
+        reader.put(b"retry: 1000\nevent: health\ndata: " + self._health() + b"\n\n")
+        try:
+            while (frame := await reader.frames()) is not None:
+                await answer.write(frame)
+        except ConnectionResetError:
+            pass
+        finally:
+            stream.readers.discard(reader)
+        if reader.dropped and request.transport is not None:
+            # What a slow reader has not read must not hold the server's end up.
+            request.transport.abort()
+        return answer
+
+
+async def _index(_request: web.Request) -> web.StreamResponse:
+    return _file("index.html")
+
+
+async def _static(request: web.Request) -> web.StreamResponse:
+    return _file(request.match_info["name"])
+
+
+async def _openapi(_request: web.Request) -> web.StreamResponse:
+    document = orjson.loads(_page("openapi.json") or b"{}")
+    document["info"]["version"] = __version__
+    return _json(orjson.dumps(document))
+
+
+def _page(name: str) -> bytes | None:
+    if ".." in name:
+        return None
+    found = resources.files("impactd.shell").joinpath("page", *name.split("/"))
+    return found.read_bytes() if found.is_file() else None
+
+
+def _file(name: str) -> web.Response:
+    body, kind = _page(name), _KINDS.get(name[name.rfind(".") :])
+    if body is None or kind is None:
+        return _problem(404, "no such file")
+    return web.Response(body=body, headers=HEADERS, content_type=kind, charset="utf-8")
+
+
+def _json(body: bytes) -> web.Response:
+    return web.Response(body=body, headers=HEADERS, content_type="application/json")
+
+
+def _problem(status: int, detail: str) -> web.Response:
+    return web.Response(
+        body=orjson.dumps({"error": detail}), status=status, headers=HEADERS, content_type="application/json"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,31 @@
+// Figures for people: thousands apart, a dash for none, times in the market's zone.
+
+export const ms = (ns) => Number(ns) / 1e6;
+export const seconds = (ns) => Number(ns) / 1e9;
+
+export function figure(value, digits = 0) {
+  if (value === null || value === undefined || !Number.isFinite(Number(value))) return "–";
+  return Number(value).toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+export function clock(ns, zone) {
+  if (!ns) return "–";
+  return new Intl.DateTimeFormat("en-GB", { timeZone: zone, hour: "2-digit", minute: "2-digit" }).format(new Date(ms(ns)));
+}
+
+export function day(ns, zone) {
+  return new Intl.DateTimeFormat("en-CA", { timeZone: zone, dateStyle: "short" }).format(new Date(ms(ns)));
+}
+
+export const bps = (value, mid) => (value === null || value === undefined || !mid ? null : (value / mid) * 1e4);
+
+// Per-share impact of a model at a size, price.
+export function impact(m, q) {
+  return m.half_spread + (m.beta ?? 0) * q + (m.alpha ?? 0) * q * q + (m.eta ? m.eta * q ** (m.delta ?? 1) : 0);
+}
+
+// Its standard error, the terms taken as independent.
+export function impactError(m, q) {
+  const se = m.se ?? {};
+  return Math.hypot(se.half_spread ?? 0, (se.beta ?? 0) * q, (se.alpha ?? 0) * q * q, (se.eta ?? 0) * q ** (m.delta ?? 1));
+}

@@ -1,0 +1,314 @@
+// The live page: one snapshot, then events; details of what is looked at are asked for anew when they have changed.
+import { bps, clock, day, figure, impact, impactError, seconds } from "/page/format.js";
+import { curveChart, pathChart, planChart, seriesChart } from "/page/charts.js";
+
+const $ = (id) => document.getElementById(id);
+const state = { symbols: new Map(), orders: new Map(), alerts: [], health: null, symbol: null, order: null, side: "buy", list: "symbols", zone: "UTC", clock: 0 };
+let events = null;
+let pending = { lists: false, detail: false };
+
+// What comes in
+
+async function ask(path) {
+  const answer = await fetch(path);
+  if (answer.status === 401) { $("login").hidden = false; throw new Error("token"); }
+  if (!answer.ok) throw new Error(`${answer.status}`);
+  $("login").hidden = true;
+  return answer.json();
+}
+
+async function begin() {
+  events?.close();
+  let found;
+  try {
+    found = await ask("/api/state");
+  } catch (error) {
+    link(error.message === "token" ? "token needed" : "reconnecting", true);
+    if (error.message !== "token") setTimeout(begin, 1000);
+    return;
+  }
+  state.symbols = new Map(found.symbols.map((s) => [s.symbol, s]));
+  state.orders = new Map(found.orders.map((p) => [p.cl_ord_id, p]));
+  state.alerts = found.alerts.slice(-60).reverse();
+  for (const s of found.symbols) for (const side of ["buy", "sell"]) tick(s[side]?.estimate);
+  healthIs(found.health);
+  choose();
+  changed(true);
+  events = new EventSource(`/api/events?after=${encodeURIComponent(found.position)}`);
+  events.onopen = () => { link("live", false); changed(true); };
+  events.onerror = () => { link("reconnecting", true); if (events.readyState === EventSource.CLOSED) setTimeout(begin, 1000); };
+  const on = (name, take) => events.addEventListener(name, (e) => take(JSON.parse(e.data)));
+  on("estimate", (m) => { of(m).estimate = m; tick(m); changed(m.symbol === state.symbol); });
+  on("model", (m) => { of(m).model = m; changed(m.symbol === state.symbol); });
+  on("plan", (m) => {
+    const known = state.orders.get(m.cl_ord_id);
+    if (!known || known.plan_version <= m.plan_version) state.orders.set(m.cl_ord_id, m);
+    choose();
+    changed(m.cl_ord_id === state.order);
+  });
+  on("alert", (m) => { state.alerts.unshift(m); state.alerts.length = Math.min(state.alerts.length, 60); changed(false); });
+  on("health", healthIs);
+  on("reset", begin);
+}
+
+function of(m) {
+  if (!state.symbols.has(m.symbol)) state.symbols.set(m.symbol, { symbol: m.symbol, buy: null, sell: null });
+  const entry = state.symbols.get(m.symbol);
+  entry[m.side] ??= { estimate: null, model: null };
+  choose();
+  return entry[m.side];
+}
+
+function tick(estimate) {
+  if (estimate) state.clock = Math.max(state.clock, Number(estimate.minute) + estimate.interval_s * 1e9);
+}
+
+function link(text, bad) {
+  $("link").textContent = text;
+  $("link").classList.toggle("bad", bad);
+}
+
+function choose() {
+  if (!state.order && state.orders.size) pickOrder([...state.orders.keys()].sort()[0]);
+  if (!state.symbol && state.symbols.size) state.symbol = [...state.symbols.keys()].sort()[0];
+}
+
+function pickOrder(name) {
+  const plan = state.orders.get(name);
+  state.order = name;
+  state.symbol = plan.symbol;
+  state.side = plan.side;
+}
+
+// At most four times a second, whatever comes in.
+let timer = null;
+function changed(detail) {
+  pending.lists = true;
+  pending.detail ||= detail;
+  timer ??= setTimeout(show, 250);
+}
+
+async function show() {
+  const detail = pending.detail;
+  pending = { lists: false, detail: false };
+  try {
+    lists();
+    if (detail) await details();
+  } catch (error) {
+    if (!(error instanceof TypeError) && !/^\d+$|token/.test(error.message)) throw error;
+  } finally {
+    timer = pending.lists ? setTimeout(show, 250) : null;
+  }
+}
+
+// Lists
+
+function rows(id, items) {
+  const body = $(id).tBodies[0];
+  const focused = document.activeElement?.closest?.("tr")?.dataset.name;
+  body.replaceChildren(...items.map(({ name, cells, selected, pick }) => {
+    const row = document.createElement("tr");
+    for (const cell of cells) {
+      const td = row.insertCell();
+      td.textContent = cell?.text ?? cell;
+      if (cell?.stop) td.className = "stop";
+    }
+    if (pick) {
+      row.dataset.name = name;
+      row.tabIndex = 0;
+      row.setAttribute("aria-selected", selected);
+      row.onclick = pick;
+      row.onkeydown = (e) => { if (e.key === "Enter" || e.key === " ") { e.preventDefault(); pick(); } };
+    }
+    return row;
+  }));
+  if (focused) body.querySelector(`tr[data-name="${CSS.escape(focused)}"]`)?.focus();
+}
+
+function held(e) {
+  if (!e) return null;
+  let found = null;
+  e.sizes.forEach((size, i) => { if (e.coverage[i] >= 0.95) found = size; });
+  return found;
+}
+
+function lists() {
+  const sorted = (map) => [...map.entries()].sort(([a], [b]) => (a < b ? -1 : 1));
+  rows("symbols", sorted(state.symbols).map(([name, s]) => {
+    const e = (s[state.side] ?? s.buy ?? s.sell)?.estimate;
+    return { name, selected: name === state.symbol, pick: () => { state.symbol = name; state.list = "symbols"; changed(true); },
+      cells: [name, figure(e?.mid, 3), figure(bps(e?.half_spread, e?.mid), 2), figure(held(e))] };
+  }));
+  rows("orders", sorted(state.orders).map(([name, p]) => ({
+    name, selected: name === state.order, pick: () => { pickOrder(name); state.list = "orders"; changed(true); },
+    cells: [`${name} ${p.side} ${p.symbol}`, p.status === "halted" ? { text: "HALTED", stop: true } : p.status, `${figure((100 * p.cum_qty) / p.order_qty)}%`, figure(p.leaves_qty)],
+  })));
+  $("clock").textContent = state.clock ? `${day(state.clock, state.zone)} ${clock(state.clock, state.zone)} ${state.zone}` : "";
+  $("empty").hidden = state.symbols.size + state.orders.size > 0;
+  $("alerts").replaceChildren(...state.alerts.map((a) => {
+    const item = document.createElement("li");
+    for (const text of [clock(a.as_of, state.zone), a.kind, [a.cl_ord_id ?? a.symbol, a.text].filter(Boolean).join(": ")]) {
+      const span = document.createElement("span");
+      span.textContent = text;
+      item.append(span);
+    }
+    return item;
+  }));
+  halted();
+}
+
+function halted() {
+  const scopes = (state.health?.halts ?? []).map((h) => `${h.scope === "*" ? "everything" : h.scope}: ${h.reason}`);
+  const plans = [...state.orders.values()].filter((p) => p.status === "halted");
+  const texts = scopes.length ? scopes : [...new Set(plans.map((p) => `${p.cl_ord_id}: ${p.text ?? ""}`))];
+  $("halt").hidden = !texts.length;
+  const text = texts.length ? `■ HALTED — ${texts.join(" · ")}` : "";
+  if ($("halt").textContent !== text) $("halt").textContent = text;
+  document.body.classList.toggle("halted", texts.length > 0);
+}
+
+function terms(id, items) {
+  $(id).replaceChildren(...items.map(([name, value, bad]) => {
+    const div = document.createElement("div");
+    const dt = document.createElement("dt");
+    const dd = document.createElement("dd");
+    dt.textContent = name;
+    dd.textContent = value;
+    if (bad) dd.className = "bad";
+    div.append(dt, dd);
+    return div;
+  }));
+}
+
+function healthIs(h) {
+  state.health = h;
+  state.zone = h.zone;
+  $("ready").textContent = h.ready ? "ready" : `not ready: ${[...new Set(h.reasons.map((r) => r.kind))].join(", ")}`;
+  $("ready").classList.toggle("bad", !h.ready);
+  const most = (name) => h.partitions.reduce((a, p) => (p[name] === null ? a : Math.max(a ?? -Infinity, p[name])), null);
+  terms("health", [
+    ["lag, records", figure(h.partitions.reduce((a, p) => a + p.lag, 0))],
+    ["oldest tick, s", figure(most("tick_age_s"), 1)],
+    ["commit p50, ms", figure(h.commit_p50_s === null ? null : 1e3 * h.commit_p50_s, 1)],
+    ["commit p99, ms", figure(h.commit_p99_s === null ? null : 1e3 * h.commit_p99_s, 1)],
+    ["restores", figure(h.restores)],
+    ["dead letters", figure(h.dead_letters), h.dead_letters > 0],
+    ["brokers", h.broker_answers ? "answer" : "AWAY", !h.broker_answers],
+  ]);
+  rows("partitions", h.partitions.map((p) => ({ cells: [p.partition, p.phase, figure(p.lag), figure(p.tick_age_s, 1), p.minutes_behind > 1440 ? "recorded" : figure(p.minutes_behind, 1), figure(p.commits), figure(p.restore_s, 2), p.orders, p.halted ? { text: p.halted, stop: true } : 0] })));
+  halted();
+}
+
+// Details
+
+async function details() {
+  const { symbol, order } = state;
+  if (symbol) market(await ask(`/api/symbols/${encodeURIComponent(symbol)}`));
+  if (order && state.orders.get(order)?.symbol === symbol) orderIs(await ask(`/api/orders/${encodeURIComponent(order)}`));
+  else $("order").hidden = true;
+}
+
+function market(found) {
+  const s = found[state.side] ?? found.buy ?? found.sell;
+  if (!s) return;
+  $("market").hidden = false;
+  $("market-name").textContent = `${found.symbol} ${state.side}`;
+  $("side").textContent = state.side === "buy" ? "show sell" : "show buy";
+  const key = `${found.symbol}${state.side}`;
+  curve(key, s);
+  const at = s.measured.minute.map(seconds);
+  const mids = s.measured.mid;
+  const mid = mids.findLast?.((m) => m !== null) ?? null;
+  const fitted = new Map(s.fitted.as_of.map((t, i) => [seconds(t), i]));
+  const times = [...new Set([...at, ...fitted.keys()])].sort((a, b) => a - b);
+  const place = new Map(at.map((t, i) => [t, i]));
+  const on = (map, read) => times.map((t) => (map.has(t) ? read(map.get(t)) : null));
+  seriesChart("c-spread", key, state.zone, [times, on(place, (i) => bps(s.measured.half_spread[i], mids[i])), on(fitted, (i) => bps(s.fitted.half_spread[i], mid))], ["measured", "forecast"]);
+  const slope = s.fitted.beta.some((b) => b !== null) ? "beta" : "eta";
+  const per = slope === "beta" ? 1000 : 1;
+  $("slope-name").textContent = slope === "beta" ? "Slope, forecast of the next minute: bp per 1,000 shares" : "Coefficient eta, forecast of the next minute";
+  seriesChart("c-slope", key + slope, state.zone, [s.fitted.as_of.map(seconds), s.fitted[slope].map((v) => (slope === "beta" ? bps(v === null ? null : v * per, mid) : v))], ["forecast"]);
+  seriesChart("c-depth", key, state.zone, [at, s.measured.held_qty], ["held"]);
+}
+
+function curve(key, s) {
+  const estimates = s.estimates.slice(-5);
+  const last = estimates.at(-1);
+  if (!last?.mid) return;
+  const sizes = [...new Set(estimates.flatMap((e) => e.sizes))].sort((a, b) => a - b);
+  const model = s.model;
+  const fit = sizes.map((q) => (model ? bps(impact(model, q), last.mid) : null));
+  const error = sizes.map((q) => (model ? 1.96 * bps(impactError(model, q), last.mid) : null));
+  const lines = estimates.map((e) => { const by = new Map(e.sizes.map((q, i) => [q, bps(e.slippage[i], e.mid)])); return sizes.map((q) => by.get(q) ?? null); });
+  curveChart("c-curve", key, [sizes, fit.map((v, i) => (v === null ? null : v - error[i])), fit.map((v, i) => (v === null ? null : v + error[i])), fit, ...lines], lines.length);
+}
+
+function orderIs(found) {
+  const p = found.plan;
+  const s = found.saving;
+  $("order").hidden = false;
+  $("order-name").textContent = `${p.cl_ord_id} ${p.side} ${figure(p.order_qty)} ${p.symbol} — ${p.status}${p.text ? `: ${p.text}` : ""}`;
+  const binds = p.qty.map((q, i) => p.cap[i] !== null && p.cap[i] > 0 && q >= p.cap[i]);
+  const so = s.minutes ? s.twap_cost - s.cost : null;
+  const rest = p.expected_cost === null ? null : p.twap_cost - p.expected_cost;
+  const band = p.cost_band && rest !== null ? ` (${figure(p.twap_cost - p.cost_band[1])} to ${figure(p.twap_cost - p.cost_band[0])})` : "";
+  terms("figures", [
+    ["executed", figure(p.cum_qty)],
+    ["left", figure(p.leaves_qty)],
+    ["shortfall", figure(p.shortfall_qty), p.shortfall_qty > 0],
+    ["caps that bind", `${binds.filter(Boolean).length} of ${p.qty.length}`],
+    ["expected cost of the rest", figure(p.expected_cost)],
+    ["TWAP of the rest", figure(p.twap_cost)],
+    ["saving so far, measured", so === null ? "–" : figure(so)],
+    ["saving still to come (80%)", rest === null ? "–" : figure(rest) + band],
+    ["plan", `${p.plan_version}, ${p.reason}`],
+  ]);
+  const executed = found.path.map(([t, , cum]) => [seconds(t), cum]);
+  const future = [];
+  let total = p.cum_qty;
+  p.start.forEach((t, i) => { future.push([seconds(t), total]); total += p.qty[i]; });
+  if (p.start.length) future.push([seconds(p.start.at(-1)) + p.interval_s, total]);
+  const twap = s.twap.map(([t, q]) => [seconds(t), q]);
+  const times = [...new Set([...executed, ...future, ...twap].map(([t]) => t))].sort((a, b) => a - b);
+  const on = (points) => { const map = new Map(points); return times.map((t) => map.get(t)); };
+  pathChart("c-path", found.cl_ord_id, state.zone, [times, on(executed), on(future), on(twap)]);
+  planChart("c-plan", found.cl_ord_id, state.zone, [p.start.map(seconds), p.qty, p.cap, p.qty.map((q, i) => (binds[i] ? q : null))]);
+}
+
+// What a person does
+
+function theme(next) {
+  document.documentElement.dataset.theme = next;
+  changed(true);
+}
+
+function step(by) {
+  const names = [...state[state.list].keys()].sort();
+  const now = state.list === "orders" ? state.order : state.symbol;
+  const next = names[Math.min(Math.max(names.indexOf(now) + by, 0), names.length - 1)];
+  if (next === undefined) return;
+  if (state.list === "orders") pickOrder(next);
+  else state.symbol = next;
+  changed(true);
+}
+
+const flip = () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
+const other = () => { state.side = state.side === "buy" ? "sell" : "buy"; changed(true); };
+const keys = { j: () => step(1), k: () => step(-1), o: () => { state.list = "orders"; step(0); }, s: () => { state.list = "symbols"; step(0); }, b: other, t: flip };
+
+document.addEventListener("keydown", (e) => {
+  if (e.ctrlKey || e.metaKey || e.altKey || e.target.tagName === "INPUT") return;
+  keys[e.key]?.();
+});
+$("theme").onclick = flip;
+$("side").onclick = other;
+$("login").onsubmit = async (e) => {
+  e.preventDefault();
+  const answer = await fetch("/api/session", { method: "POST", body: $("token").value });
+  $("refused").textContent = answer.ok ? "" : "This is not the token.";
+  if (answer.ok) begin();
+};
+const dark = matchMedia("(prefers-color-scheme: dark)");
+dark.addEventListener("change", () => theme(dark.matches ? "dark" : "light"));
+document.documentElement.dataset.theme = dark.matches ? "dark" : "light";
+begin();

@@ -1,0 +1,49 @@
+"""Published messages, small ones, for the live page's tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+T0 = 1_743_687_000_000_000_000
+MINUTE = 60_000_000_000
+
+
+def estimate(k: int, side: str = "buy", symbol: str = "FROG", **fields: Any) -> bytes:
+    """Return the estimate of the `k`-th minute."""
+    message = {
+        "type": "estimate", "symbol": symbol, "side": side, "minute": T0 + k * MINUTE, "interval_s": 60, "n_books": 5,
+        "n_rejected": 0, "n_late": 0, "covered_s": 60.0, "mid": 30.0, "half_spread": 0.02, "volume_continuous": None,
+        "volume_auction": None, "sizes": [100, 200, 400], "slippage": [0.01, 0.02, None], "coverage": [1.0, 0.95, 0.0],
+        "lower_bound": [0.01, 0.02, 0.04],
+    }  # fmt: skip
+    return orjson.dumps(message | fields)
+
+
+def model(k: int, side: str = "buy", symbol: str = "FROG") -> bytes:
+    """Return the model as of the end of the `k`-th minute."""
+    message = {
+        "type": "model", "symbol": symbol, "side": side, "as_of": T0 + (k + 1) * MINUTE, "kind": "linear",
+        "unit": "price_per_share", "intercept": True, "half_spread": 0.02, "beta": 1e-5, "alpha": None, "eta": None,
+        "delta": None, "se": {"half_spread": 0.001, "beta": 1e-6}, "n_eff": 3.0, "r2": 0.9, "prior": False, "regime": 0,
+    }  # fmt: skip
+    return orjson.dumps(message)
+
+
+def plan(version: int, k: int, cum: int = 0, n: int = 4, **fields: Any) -> bytes:
+    """Return a plan of 400 shares over `n` minutes, made at the start of the `k`-th minute."""
+    message = {
+        "type": "plan", "cl_ord_id": "A1", "symbol": "FROG", "side": "buy", "plan_version": version,
+        "as_of": T0 + k * MINUTE, "reason": "minute", "status": "active", "text": None, "group_id": None,
+        "order_qty": 400, "cum_qty": cum, "leaves_qty": 400 - cum, "shortfall_qty": 0, "interval_s": 60,
+        "child_slices": 1, "extrapolated_qty": 0, "start": [T0 + i * MINUTE for i in range(k, n)],
+        "qty": [100] * (n - k), "cap": [None] * (n - k), "expected_cost": 8.0, "expected_cost_bps": 6.0,
+        "twap_cost": 9.0, "saving_bps": 0.8, "cost_band": [7.0, 9.5], "model": None, "certificate": None,
+    }  # fmt: skip
+    return orjson.dumps(message | fields)
+
+
+ALERT = orjson.dumps(
+    {"type": "alert", "kind": "halt", "symbol": None, "cl_ord_id": None, "as_of": T0, "text": "*: drill"}
+)
