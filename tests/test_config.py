@@ -73,6 +73,7 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         fills = "scheduled"
         solvers = ["exact"]
         max_orders = 31
+        max_executions = 33
         max_horizon_intervals = 37
         hold_s = 41
         max_held = 43

@@ -27,6 +27,7 @@ from tests.core.builders import (
     minutes,
     new,
     raw_of,
+    resume,
     settings,
     with_order,
 )
@@ -334,6 +335,33 @@ def test_missing_ticks_are_alerted_once_and_again_after_they_came() -> None:
     for k in range(10, 14):
         lab.commit(idle_to=at(k))
     assert len(lab.alerts("missing_ticks")) == 2
+
+
+# --- too many executions -----------------------------------------------------
+
+
+def test_execution_without_room_is_a_dead_letter_and_halts_its_order_until_resumed() -> None:
+    lab = with_order(Lab(settings(max_executions=2)))
+    lab.send(new("B", ts=at(2)))
+    lab.send(*(fill(at(2.5), f"E{k}", 10) for k in range(4)))
+    assert [letter.reason for letter in lab.dead()] == ["executions_full", "executions_full"]
+    assert lab.engine.counters["executions_full"] == 2
+    assert (lab.last("A").status, lab.last("A").cum_qty) == ("halted", 20 * QUANTA)
+    assert "plans.max_executions" in (lab.last("A").text or "")
+    assert [alert.text for alert in lab.alerts("halt")] == ["A: plans.max_executions is reached (1 active orders here)"]
+    assert lab.last("B").status == "active"
+    lab.reload()
+    lab.run(minutes(1, start=at(3)))
+    assert lab.last("A").status == "halted"
+    lab.send(resume(at(4.5), "A"))
+    assert lab.last("A").status == "active"
+
+
+def test_execution_without_room_of_an_ended_order_halts_nothing() -> None:
+    lab = with_order(Lab(settings(max_executions=1)))
+    lab.send(fill(at(2.1), "E1", 10), cancel(at(2.2)), fill(at(2.3), "E2", 10))
+    assert [letter.reason for letter in lab.dead()] == ["executions_full"]
+    assert lab.alerts("halt") == []
 
 
 # --- a solve that fails -----------------------------------------------------

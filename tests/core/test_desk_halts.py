@@ -37,6 +37,16 @@ def test_resume_of_one_scope_leaves_the_other_halted() -> None:
     assert lab.last().status == "active"
 
 
+@pytest.mark.parametrize(("scope", "orders"), [("*", 2), ("FROG", 2), ("B", 1), ("FORG", 0), ("C", 0)])
+def test_halt_says_how_many_orders_it_stops_and_waits_for_those_to_come(scope: str, orders: int) -> None:
+    lab = with_order()
+    lab.send(new("B", ts=at(2)))
+    lab.send(halt(at(2.5), scope, "exchange"))
+    assert [alert.text for alert in lab.alerts("halt")] == [f"{scope}: exchange ({orders} active orders here)"]
+    lab.send(new("C", ts=at(2.6)))
+    assert lab.last("C").status == ("halted" if scope in {"*", "FROG", "C"} else "active")
+
+
 def test_resume_of_what_is_not_halted_is_silent() -> None:
     assert with_order().send(resume(at(2.5))) == []
 

@@ -30,8 +30,8 @@ def fill(exec_id: str, qty: int, px: float = 10.0) -> Fill:
     return Fill(exec_id, "P1", "FROG", qty * QUANTA, px, 0)
 
 
-def apply(order: Order, event: Any, now: int = 1) -> Effect:
-    return apply_event(order, event, At(now, MINUTE_NS, 600))
+def apply(order: Order, event: Any, now: int = 1, max_executions: int = 1_000) -> Effect:
+    return apply_event(order, event, At(now, MINUTE_NS, 600, max_executions))
 
 
 def test_new_order_leaves_all() -> None:
@@ -177,13 +177,13 @@ def test_cancel_of_an_ended_order_is_ignored() -> None:
 
 
 def test_window_in_the_past_is_refused() -> None:
-    why = refusal(new(), At(HOUR, MINUTE_NS, 600))
+    why = refusal(new(), At(HOUR, MINUTE_NS, 600, 1_000))
     assert why is not None
     assert "window ended" in why
 
 
 def test_window_that_is_too_long_is_refused() -> None:
-    why = refusal(new(end=601 * MINUTE_NS), At(0, MINUTE_NS, 600))
+    why = refusal(new(end=601 * MINUTE_NS), At(0, MINUTE_NS, 600, 1_000))
     assert why is not None
     assert "max_horizon_intervals" in why
 
@@ -244,3 +244,18 @@ def test_redelivered_execution_changes_nothing(events: list[Any], again: int) ->
         before = (order.status, order.cum_qty, dict(order.executions))
         assert apply(order, executions[again % len(executions)]).outcome == "duplicate"
         assert (order.status, order.cum_qty, order.executions) == before
+
+
+def test_execution_beyond_the_bound_is_not_counted_and_known_ones_still_are() -> None:
+    order = opened()
+    apply(order, fill("E1", 10))
+    apply(order, Bust("E2", "E1", "P1", "FROG", 0), max_executions=2)
+    assert (order.cum_qty, len(order.executions)) == (0, 2)
+    for event in (
+        fill("E3", 10),
+        Correct("E4", "E1", "P1", "FROG", 5 * QUANTA, 10.0, 0),
+        Bust("E5", "E1", "P1", "FROG", 0),
+    ):
+        assert apply(order, event, max_executions=2).outcome == "executions_full"
+    assert apply(order, fill("E1", 10), max_executions=2).outcome == "duplicate"
+    assert (order.cum_qty, len(order.executions)) == (0, 2)

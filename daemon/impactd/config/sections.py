@@ -156,6 +156,8 @@ class PlansSection(Section):
     """Solvers in the order in which they are tried."""
     max_orders: Annotated[int, Field(ge=1)] = _PLANS.max_orders
     """Orders a partition holds at most."""
+    max_executions: Annotated[int, Field(ge=1)] = _PLANS.max_executions
+    """Executions an order has at most; one more goes to the dead letters, and halts it."""
     max_horizon_intervals: Annotated[int, Field(ge=1, le=1_000_000)] = _PLANS.max_horizon_intervals
     """Longest execution window, in intervals."""
     hold_s: Seconds = _seconds(_PLANS.hold_ns)

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from impactd.core.allocator.solver import SolveFailure
-from impactd.core.desk_alerts import DeskAlerts, Say
+from impactd.core.desk_alerts import UNCOUNTED, DeskAlerts, Say
 from impactd.core.events import Bust, Control, Correct, Fill, NewOrder, Received, Side
 from impactd.core.gate import PACE, Gate, Surroundings
 from impactd.core.grid import PLAN_REACH
@@ -91,7 +91,7 @@ class Desk:
         """Apply an order, execution or control event at event time `now`."""
         event = received.event
         if isinstance(event, Control):
-            self._control(event, now)
+            self._counts["applied" if self._halted(event, now) else "duplicate"] += 1
             return
         order = self._orders.get(event.cl_ord_id)
         if order is not None and self._is_past(order, now):
@@ -148,9 +148,10 @@ class Desk:
             self._hold(received, now, since)
             return
         self._counts[effect.outcome] += 1
-        if effect.outcome == "too_large":
-            detail = f"last_qty: with {format_qty(order.cum_qty)} filled before it is more than any order can have"
-            self._alerts.dead(received, "too_large", detail)
+        if effect.outcome in UNCOUNTED:
+            self._alerts.uncounted(received, order, effect.outcome)
+            if effect.outcome == "executions_full" and order.active:
+                self._halted(Control("halt", order.cl_ord_id, "plans.max_executions is reached", now), now)
             return
         if effect.outcome == "applied":
             self._orders.mark(order)
@@ -179,14 +180,13 @@ class Desk:
         else:
             self._alerts.dead(received, "held_full", f"cl_ord_id: no such order or execution yet, and {why}")
 
-    def _control(self, event: Control, now: int) -> None:
+    def _halted(self, event: Control, now: int) -> bool:
         changed = self.halts.apply(event)
-        if changed is None:
-            self._counts["duplicate"] += 1
-            return
-        self._counts["applied"] += 1
-        self._alerts.alert(event.type, None, None, now, changed)
-        self._replan_halted(now)
+        if changed is not None:
+            # A scope without an order may be misspelt, or of what is to come: its sender can tell.
+            self._alerts.alert(event.type, None, None, now, f"{changed} ({len(self._turned())} active orders here)")
+            self._replan_halted(now)
+        return changed is not None
 
     def switch(self, control: LocalControl, now: int) -> None:
         """Turn the kill switch on or off at event time `now`."""
@@ -195,9 +195,12 @@ class Desk:
             self._replan_halted(now)
 
     def _replan_halted(self, now: int) -> None:
-        for order in self._orders:
-            if order.active and (self._halt_of(order) is not None) != order.halted:
-                self.plan(order, now, "control", forced=True)
+        for order in self._turned():
+            self.plan(order, now, "control", forced=True)
+
+    def _turned(self) -> list[Order]:
+        """Return the active orders that are halted now and were not, or the other way round."""
+        return [order for order in self._orders if order.active and (self._halt_of(order) is not None) != order.halted]
 
     # --- time -------------------------------------------------------------
 
@@ -359,7 +362,7 @@ class Desk:
     # --- bookkeeping ------------------------------------------------------
 
     def _at(self, now: int) -> At:
-        return At(now, self._interval, self._settings.max_horizon_intervals)
+        return At(now, self._interval, self._settings.max_horizon_intervals, self._settings.max_executions)
 
     def _halt_of(self, order: Order) -> str | None:
         return self.halts.of(order.symbol, order.cl_ord_id)

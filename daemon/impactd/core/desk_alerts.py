@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from impactd.core.events import Received
 from impactd.core.held import topic_of
 from impactd.core.messages import Alert, DeadLetter, Plan, Topic
 from impactd.core.order import Order
+from impactd.core.quantity import format_qty
 from impactd.core.settings import SECOND_NS, PlanSettings
 
 Say = Callable[[Topic, str | None, Alert | DeadLetter | Plan], None]
+
+
+#: Outcomes of an execution that cannot be counted, with what its dead letter says.
+UNCOUNTED: Final = {
+    "too_large": "last_qty: with {filled} filled before it is more than any order can have",
+    "executions_full": "exec_id: the order has as many executions as plans.max_executions allows; its fills are not "
+    "all known any more, so it is halted if it is active: raise the bound, redrive, then resume it",
+}
 
 
 class DeskAlerts:
@@ -54,6 +63,10 @@ class DeskAlerts:
         if order.start <= now and (silent is None or silent > self._settings.missing_ticks_ns):
             text = "no tick yet" if silent is None else f"no tick for {silent // SECOND_NS} s"
         self.warn(order, now, "missing_ticks", text)
+
+    def uncounted(self, received: Received[Any], order: Order, outcome: str) -> None:
+        """Send an execution that cannot be counted to the dead letters, for an outcome of `UNCOUNTED`."""
+        self.dead(received, outcome, UNCOUNTED[outcome].format(filled=format_qty(order.cum_qty)))
 
     def orphan(self, received: Received[Any]) -> None:
         """Send to the dead letters what has waited in vain for its order."""

@@ -60,7 +60,7 @@ class Effect(NamedTuple):
     ----------
     outcome : str
         One word for the counters: ``applied``, ``duplicate``, ``rejected``,
-        ``held``, ``ignored``, ``too_large``.
+        ``held``, ``ignored``, ``too_large``, ``executions_full``.
     replan : str or None
         Reason for publishing a plan now; None where none is due.
     alert : tuple of (str, str) or None
@@ -231,11 +231,14 @@ class At(NamedTuple):
         Length of an interval.
     max_intervals : int
         Longest window allowed, in intervals.
+    max_executions : int
+        Most executions that an order remembers.
     """
 
     now: int
     interval_ns: int
     max_intervals: int
+    max_executions: int
 
 
 def refusal(order: NewOrder | Order, at: At) -> str | None:
@@ -286,6 +289,8 @@ def _cancel(order: Order, _event: CancelOrder, at: At) -> Effect:
 def _fill(order: Order, event: Fill, at: At) -> Effect:
     if event.exec_id in order.executions:
         return Effect("duplicate")
+    if len(order.executions) >= at.max_executions:
+        return Effect("executions_full")
     if order.cum_qty + event.last_qty > MAX_QUANTA:
         return Effect("too_large")
     order.executions[event.exec_id] = Execution(event.last_qty, event.last_px)
@@ -298,6 +303,8 @@ def _amend_fill(order: Order, event: Correct | Bust, at: At) -> Effect:
     known = order.executions.get(event.exec_ref_id)
     if known is None:
         return Effect("held")
+    if len(order.executions) >= at.max_executions:
+        return Effect("executions_full")
     corrected = Execution(event.last_qty, event.last_px) if isinstance(event, Correct) else Execution(0, known.px)
     if order.cum_qty + corrected.qty - known.qty > MAX_QUANTA:
         return Effect("too_large")

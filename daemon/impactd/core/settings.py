@@ -93,6 +93,8 @@ class PlanSettings:
     fills: str = "reported"
     solvers: tuple[str, ...] = ("exact", "clarabel", "slsqp")
     max_orders: int = 10_000
+    #: Executions that an order has; one more halts it, since what is filled and not counted would be traded twice.
+    max_executions: int = 50_000
     max_horizon_intervals: int = 3_000
     #: Events whose order has not come are held so long and so many an order book partition.
     hold_ns: int = 300 * SECOND_NS
