@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from impactd.research.impact_model import ImpactModel
     from impactd.research.monitor import ProductionMonitor
     from impactd.research.options import ModelConfig, OptimizerConfig, SolverType
+    from impactd.research.sources.read import fetch_source, read_source
     from impactd.research.trade_allocator import TradeAllocator
 
 __all__ = [
@@ -31,7 +32,9 @@ __all__ = [
     "ValidationError",
     "__version__",
     "convert_live_data_to_system_format",
+    "fetch_source",
     "read_books",
+    "read_source",
     "write_books",
 ]
 
@@ -46,7 +49,9 @@ _MODULES: Final = {
     "TradeAllocator": "trade_allocator",
     "ValidationError": "errors",
     "convert_live_data_to_system_format": "books_io",
+    "fetch_source": "sources.read",
     "read_books": "books_io",
+    "read_source": "sources.read",
     "write_books": "books_io",
 }
 

@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "publish": ("impactd.cli.publish", "Send a recorded day to Kafka."),
     "generate": ("impactd.cli.generate", "Make order books for demos and load."),
     "audit": ("impactd.cli.audit", "Derive what was published again and compare the bytes."),
+    "convert": ("impactd.cli.convert", "Turn a vendor's quotes or books into a file that every command reads."),
     "capture": ("impactd.cli.capture", "Write a run's inputs and journal to files."),
     "compare": ("impactd.cli.compare", "Compare strategies and models on recorded days and on a generated one."),
     "report": ("impactd.cli.report", "Write what the data bear: modelling and strategy, as HTML and as Markdown."),

@@ -1,0 +1,107 @@
+"""Polygon (Massive): quotes of the REST API and of the WebSocket, and level-2 books of crypto pairs.
+
+Shapes, by what a record has:
+
+- ``sip_timestamp``: REST ``/v3/quotes/{ticker}`` [1]_, whose records name no
+  ticker, and flat files of quotes, with ``ticker``; ``bid_price``,
+  ``bid_size``, ``ask_price``, ``ask_size``; times in nanoseconds.
+- ``ev`` "Q": WebSocket [2]_; ``sym``, ``bp``, ``bs``, ``ap``, ``as``, ``t`` in milliseconds.
+- ``ev`` "XL2": crypto level 2 [3]_; ``pair``, ``b`` and ``a`` as [price, size],
+  best first, ``t`` in milliseconds.  The vendor deprecated this feed on 1 July
+  2024; books that were recorded from it are read as before.
+
+A quote is whole: a side without price or size is an empty one.  Stock sizes
+counted round lots of 100 shares until the SEC's market data infrastructure
+rules took effect on 3 November 2025, and count shares since [1]_; tickers with
+a market's prefix (``O:``, ``X:``) have always counted units.
+
+.. [1] https://massive.com/docs/rest/stocks/trades-quotes/quotes
+.. [2] https://massive.com/docs/websocket/stocks/quotes
+.. [3] https://polygon.io/docs/crypto/ws_crypto_xl2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import pandas as pd
+
+from impactd.research.errors import MALFORMED, ValidationError
+from impactd.research.sources.clients import client, client_failed, credential
+from impactd.research.sources.fields import Record, Side, level, name_of, number, whole_ns
+from impactd.research.sources.snapshots import Snapshots
+
+_MS: Final = 1_000_000
+
+#: Midnight in New York before the first session whose sizes count shares: 2025-11-03T05:00Z.
+_SHARES_SINCE_NS: Final = 1_762_146_000_000_000_000
+_ROUND_LOT: Final = 100.0
+
+
+class PolygonSource:
+    """Reads Polygon's quotes and books.
+
+    Parameters
+    ----------
+    round_lot : float, optional
+        Shares in one unit of a stock quote's size; by default by the quote's date.
+    """
+
+    def __init__(self, round_lot: float | None = None) -> None:
+        self.round_lot = round_lot
+
+    def books(self, records: Iterable[Record]) -> pd.DataFrame:
+        """Return quotes or level-2 books in the long form; other events are passed over."""
+        snapshots = Snapshots("sip_timestamp", "sym")
+        for record in records:
+            event = record.get("ev")
+            if event == "XL2":
+                ts, symbol = whole_ns(record, "t", _MS), name_of(record, "pair")
+                bids, asks = _levels(record, "b"), _levels(record, "a")
+            elif event == "Q":
+                ts, symbol = whole_ns(record, "t", _MS), name_of(record, "sym")
+                bids, asks = self._quote(record, ts, symbol, ("bp", "bs"), ("ap", "as"))
+            elif event is None:
+                ts, symbol = whole_ns(record, "sip_timestamp"), name_of(record, "ticker")
+                bids, asks = self._quote(record, ts, symbol, ("bid_price", "bid_size"), ("ask_price", "ask_size"))
+            else:
+                continue
+            snapshots.add(ts, bids, asks, symbol)
+        return snapshots.table()
+
+    def _quote(self, record: Record, ts: int, symbol: str | None, *names: tuple[str, str]) -> list[Side]:
+        lot = self.round_lot
+        if symbol is not None and ":" in symbol:
+            lot = 1.0
+        elif lot is None:
+            lot = _ROUND_LOT if ts < _SHARES_SINCE_NS else 1.0
+        return [level(number(record, price), lot * number(record, size)) for price, size in names]
+
+    def fetch(self, symbol: str, start: pd.Timestamp, end: pd.Timestamp) -> list[Record]:
+        """Return the quotes of a ticker by the vendor's client, with the key in POLYGON_API_KEY."""
+        massive = client("massive", "polygon", "pip install 'impactd[polygon]'")
+        key = credential("POLYGON_API_KEY", "polygon")
+        try:
+            # The client asks for page after page; the newest come first if no order is asked for.
+            quotes = massive.RESTClient(key).list_quotes(
+                symbol,
+                timestamp_gte=start.value,
+                timestamp_lt=end.value,
+                sort="timestamp",
+                order="asc",
+                limit=50_000,
+            )
+            return [vars(quote) | {"ticker": symbol} for quote in quotes]
+        except Exception as error:  # noqa: BLE001  (its own kinds, and those of what it is built on)
+            raise client_failed("polygon", error, key) from None
+
+
+def _levels(record: Record, side: str) -> Side:
+    found = record.get(side)
+    if isinstance(found, list):
+        try:
+            return [pair for price, size, *_ in found for pair in level(float(price), float(size))]
+        except (TypeError, ValueError):
+            pass  # told below
+    raise ValidationError(MALFORMED, f"{side}: {found!r} is no list of levels", "give [[price, size], ...]")

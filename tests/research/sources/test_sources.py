@@ -1,0 +1,150 @@
+"""Sources by name, records out of files, and the command."""
+
+from __future__ import annotations
+
+import doctest
+import gzip
+import importlib
+import json
+import pkgutil
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+import impactd.research.sources
+from impactd import ImpactModel, ValidationError, fetch_source, read_books, read_source
+from impactd.cli import cli
+from impactd.research.sources import Snapshots, base, source_names
+from tests.research.sources.test_lseg import DEPTH
+from tests.research.sources.test_polygon import REST, WEBSOCKET
+
+
+@pytest.mark.parametrize(
+    "name", sorted(module.name for module in pkgutil.iter_modules(impactd.research.sources.__path__))
+)
+def test_examples_in_docstrings_run(name: str) -> None:
+    module = importlib.import_module(f"impactd.research.sources.{name}")
+    assert doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE).failed == 0
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl", "json.gz", "results.json"])
+def test_recorded_file_of_each_form_gives_the_same_books(tmp_path: Path, form: str) -> None:
+    path = tmp_path / f"quotes.{form}"
+    if form == "jsonl":
+        text = "".join(json.dumps(record) + "\n" for record in REST)
+    else:
+        text = json.dumps({"status": "OK", "results": REST} if form == "results.json" else REST)
+    path.write_bytes(gzip.compress(text.encode()) if form.endswith("gz") else text.encode())
+    pd.testing.assert_frame_equal(read_source("polygon", path), read_source("polygon", REST))
+
+
+def test_recorded_frames_of_a_websocket_are_read_as_their_messages(tmp_path: Path) -> None:
+    path = tmp_path / "quotes.jsonl"
+    path.write_text("".join(json.dumps([record]) + "\n" for record in WEBSOCKET), "utf-8")
+    pd.testing.assert_frame_equal(read_source("polygon", path), read_source("polygon", WEBSOCKET))
+
+
+def test_recorded_csv_keeps_each_nanosecond_and_each_ticker(tmp_path: Path) -> None:
+    path = tmp_path / "quotes.csv"
+    rows = [record | {"ticker": name} for name in ("FROG", "ARL") for record in REST]
+    pd.DataFrame(rows).to_csv(path, index=False)
+    table = read_source("polygon", path)
+    assert table["time"].iloc[0] == pd.Timestamp(1743687000125395235, tz="UTC")
+    assert table.attrs["symbols"] == ["FROG", "ARL"]
+    kept = read_source("polygon", path, symbol="ARL")
+    assert "symbol" not in kept.columns
+    assert kept.attrs["symbols"] == ["ARL"]
+    with pytest.raises(ValidationError, match="no book of 'X'; the records have ARL, FROG"):
+        read_source("polygon", path, symbol="X")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("none.json", None, "No such file"),
+        ("a.json", b"{", "give .csv, .jsonl or .json"),
+        ("a.json", b'{"status": "ERROR"}', "no array of records"),
+        ("a.jsonl", b"[1]", "no array of records"),
+        ("a.json.gz", b"x", "readable file"),
+        ("a.csv", b"\xff\xfe", "give .csv"),
+    ],
+)
+def test_file_that_holds_no_records_is_named(name: str, content: bytes | None, said: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ValidationError, match=said):
+        read_source("polygon", path)
+
+
+# -- sources of others ------------------------------------------------------------------------------------------------
+
+
+class AcmeSource:
+    """A source of another package."""
+
+    def books(self, records: Any) -> pd.DataFrame:
+        snapshots = Snapshots("t", "name")
+        for time in records:
+            snapshots.add(time, [(1.0, 2.0)], [(1.1, 3.0)])
+        return snapshots.table()
+
+    def fetch(self, symbol: str, start: pd.Timestamp, end: pd.Timestamp) -> list[Any]:
+        return [start, end] if symbol else []
+
+
+def test_source_of_another_package_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = list(entry_points(group=base.GROUP))
+    others = {"acme": "AcmeSource", "broken": "REST", "empty": "Path", "gone": "Nothing"}
+    entries = [*ours, *(EntryPoint(name, f"{__name__}:{made}", base.GROUP) for name, made in others.items())]
+
+    def found(group: str, name: str | None = None) -> list[EntryPoint]:
+        return [entry for entry in entries if entry.group == group and name in {None, entry.name}]
+
+    monkeypatch.setattr(base, "entry_points", found)
+    assert source_names() == ["acme", "bloomberg", "broken", "empty", "gone", "lseg", "polygon"]
+    assert len(fetch_source("acme", "X", "2025-04-03", "2025-04-04")) == 2
+    for name, said in (("broken", "cannot be loaded"), ("gone", "cannot be loaded"), ("empty", "no books and fetch")):
+        with pytest.raises(ValidationError, match=f"{name}.*{said}"):
+            read_source(name, [])
+
+
+def test_source_that_is_none_names_those_there_are() -> None:
+    with pytest.raises(ValidationError, match="bloomberg, lseg, polygon"):
+        read_source("acme", [])
+
+
+# -- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_convert_command_makes_a_file_that_research_reads(tmp_path: Path) -> None:
+    source, out = tmp_path / "depth.csv", tmp_path / "FROG.csv.gz"
+    pd.DataFrame(DEPTH).to_csv(source, index=False)
+    result = CliRunner().invoke(cli, ["convert", "--source", "lseg", "--data", str(source), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "1 books, 3 rows" in result.output
+    assert len(ImpactModel().estimate_slippage(read_books(out))) > 0
+
+
+def test_convert_command_keeps_one_symbol_of_several(tmp_path: Path) -> None:
+    source, out = tmp_path / "quotes.json", tmp_path / "ARL.jsonl"
+    source.write_text(json.dumps([WEBSOCKET[1], WEBSOCKET[1] | {"sym": "ARL"}]), "utf-8")
+    args = ["convert", "--source", "polygon", "--data", str(source), "--out", str(out)]
+    refused = CliRunner().invoke(cli, args)
+    assert refused.exit_code != 0
+    result = CliRunner().invoke(cli, [*args, "--symbol", "ARL"])
+    assert result.exit_code == 0, result.output
+    assert read_books(out).attrs["symbols"] == ["ARL"]
+
+
+@pytest.mark.parametrize("args", [[], ["--source", "lseg"], ["--source", "lseg", "--fetch", "X", "--out", "x.csv"]])
+def test_convert_command_incomplete_is_usage(args: list[str]) -> None:
+    assert CliRunner().invoke(cli, ["convert", *args]).exit_code == 2
+
+
+def test_convert_command_lists_the_sources() -> None:
+    assert CliRunner().invoke(cli, ["convert", "--list"]).output.split() == ["bloomberg", "lseg", "polygon"]
