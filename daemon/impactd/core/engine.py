@@ -293,6 +293,10 @@ class Engine:
         due = self._tape.due(boundary + self.settings.books.grace_ns) or self._desk.held.expires_by(boundary)
         return boundary if due else None
 
+    def market(self, symbol: str) -> SymbolMarket | None:
+        """Return what is known of a symbol, for a study to read; None before its first minute or order."""
+        return self._markets.get(symbol)
+
     def rejected(self) -> dict[str, dict[str, int]]:
         """Return by symbol how many rows its checks rejected, by reason, since its state began."""
         return {symbol: self._tape.rejected_total(symbol) for symbol in sorted(self._tape.symbols)}

@@ -1,0 +1,10 @@
+"""The backtest: schedules priced on recorded books, walking forward.
+
+- `impactd.research.backtest.books`: which book stood when, and what a walk of any size cost in each interval;
+- `impactd.research.backtest.days`: recorded files as one tape a symbol;
+- `impactd.research.backtest.windows`: the orders that are tried;
+- `impactd.research.backtest.live`: the service's own engine, forked at each order's start;
+- `impactd.research.backtest.policies`: what the engine is measured against, and the hindsight optimum;
+- `impactd.research.backtest.capture`: shares of the hindsight saving, with intervals;
+- `impactd.research.backtest.run`: all of it, on all cores.
+"""

@@ -1,0 +1,130 @@
+r"""What share of the possible saving a policy captures, and how sure that is.
+
+.. math::
+
+    \text{capture} = \frac{\sum (\text{TWAP} - \text{policy})}{\sum (\text{TWAP} - \text{hindsight})}
+
+pooled over orders: a ratio of sums, so that windows in which nothing could be
+saved weigh nothing.  It is negative where the policy costs more than TWAP.
+
+The interval is a block bootstrap.  Orders of one window trade on the same
+books, whatever their side and size, so a window's orders stay together: the
+blocks of each symbol are drawn with replacement, days first where there
+are several, then windows within a day (a two-stage cluster bootstrap [1]_).
+With one day a symbol the interval speaks of the windows of that day and says
+nothing about other days.
+
+References
+----------
+.. [1] Davison and Hinkley (1997), Bootstrap Methods and their Application, sec. 3.8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from impactd.core.ticks import Float
+
+#: Draws of the bootstrap.
+DRAWS: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Priced:
+    """One order under all policies.
+
+    Attributes
+    ----------
+    symbol, side, day : str
+    windows : tuple of str
+        Kinds of window that it counts in.
+    start : int
+        ns.
+    horizon_min : int
+    qty, notional : float
+        Shares; currency at the arrival mid.
+    cost : dict of str to float
+        By policy, currency over mid.
+    beyond : dict of str to float
+        Shares priced beyond the visible depth, by policy.
+    left : dict of str to float
+        Shares that were left for the last interval over its cap, by policy.
+    """
+
+    symbol: str
+    side: str
+    day: str
+    windows: tuple[str, ...]
+    start: int
+    horizon_min: int
+    qty: float
+    notional: float
+    cost: Mapping[str, float]
+    beyond: Mapping[str, float]
+    left: Mapping[str, float]
+
+
+def draws(orders: Sequence[Priced], seed: int, n: int = DRAWS) -> Float:
+    """Return how often each order counts in each draw of the bootstrap, shape (n, n_orders)."""
+    rng = np.random.default_rng(seed)
+    weights = np.zeros((n, len(orders)))
+    blocks: dict[str, dict[str, dict[int, list[int]]]] = {}
+    for i, order in enumerate(orders):
+        blocks.setdefault(order.symbol, {}).setdefault(order.day, {}).setdefault(order.start, []).append(i)
+    for symbol in sorted(blocks):
+        days = [[np.array(block) for _, block in sorted(day.items())] for _, day in sorted(blocks[symbol].items())]
+        for k in range(n):
+            for d in rng.integers(len(days), size=len(days)):
+                windows = days[d]
+                for w in rng.integers(len(windows), size=len(windows)):
+                    weights[k, windows[w]] += 1.0
+    return weights
+
+
+def pooled(orders: Sequence[Priced], policies: Sequence[str], seed: int, n_draws: int = DRAWS) -> dict[str, Any]:
+    """Return the figures of each policy over all `orders`.
+
+    Returns
+    -------
+    dict
+        By policy: ``cost`` (currency), ``cost_bps`` (of the notional at arrival),
+        ``capture`` and ``capture_ci90`` (None where hindsight saves nothing),
+        ``beat_twap`` (share of orders that cost less than TWAP), ``windows``
+        (orders), ``beyond_depth`` (share of the quantity priced beyond the
+        visible depth) and ``left_over`` (share left for the last interval).
+    """
+    twap = _costs(orders, "twap")
+    possible = twap - _costs(orders, "hindsight")
+    notional = sum(order.notional for order in orders)
+    qty = sum(order.qty for order in orders)
+    weights = draws(orders, seed, n_draws) if len(orders) else np.zeros((0, 0))
+    total = weights @ possible
+    figures = {}
+    for policy in policies:
+        cost = _costs(orders, policy)
+        saved = twap - cost
+        captured, interval = None, None
+        # A saving that is nothing but rounding has no shares.
+        if possible.sum() > 1e-9 * abs(twap.sum()):
+            captured = float(saved.sum() / possible.sum())
+            ratio = (weights @ saved)[total > 0.0] / total[total > 0.0]
+            interval = [float(q) for q in np.quantile(ratio, (0.05, 0.95))]
+        figures[policy] = {
+            "cost": float(cost.sum()),
+            "cost_bps": float(cost.sum() / notional * 1e4) if notional > 0.0 else None,
+            "capture": captured,
+            "capture_ci90": interval,
+            "beat_twap": float(np.mean(saved > 0.0)) if len(orders) else None,
+            "windows": len(orders),
+            "beyond_depth": sum(order.beyond[policy] for order in orders) / qty if qty > 0.0 else None,
+            "left_over": sum(order.left[policy] for order in orders) / qty if qty > 0.0 else None,
+        }
+    return figures
+
+
+def _costs(orders: Sequence[Priced], policy: str) -> Float:
+    return np.array([order.cost[policy] for order in orders], np.float64)

@@ -1,0 +1,150 @@
+"""Recorded files as one stream of rows a symbol, and the trading days in it.
+
+Each symbol is a partition of its own here: what it learns on one day it takes
+into the next, as the service does, and no other symbol's clock closes its
+minutes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from impactd.core.settings import SECOND_NS, CoreSettings
+from impactd.core.ticks import AUCTION, BOOK, TRADE, Float, Int, TickBatch
+from impactd.research.backtest.books import Intervals, Standing
+from impactd.research.errors import MALFORMED, ValidationError
+from impactd.shell.files import merge_files
+from impactd.shell.lines import InputFileError
+from impactd.wire.registry import UnknownCodecError
+
+DAY_NS = 86_400 * SECOND_NS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Day:
+    """One session of one symbol.
+
+    Attributes
+    ----------
+    symbol, name : str
+        The name is the local date.
+    midnight : int
+        Local midnight as if its UTC offset at the open held all day, ns.
+    open, close : int
+        The session, ns.
+    intervals : Intervals
+        From the open to the close.
+    volume : ndarray of float64, shape (n,)
+        Continuous volume by interval, shares.
+    """
+
+    symbol: str
+    name: str
+    midnight: int
+    open: int
+    close: int
+    intervals: Intervals
+    volume: Float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SymbolTape:
+    """All rows of one symbol, in the order of their arrival.
+
+    Attributes
+    ----------
+    symbol : str
+    batch : TickBatch
+        Offsets are the rows' own numbers.
+    keys : ndarray of int64, shape (n,)
+        ts_event clamped to its running maximum, as `impactd.core.inbox` has it.
+    standing : Standing
+    days : tuple of Day
+    n_refused : int
+        Records that could not be read, in all files together.
+    """
+
+    symbol: str
+    batch: TickBatch
+    keys: Int
+    standing: Standing
+    days: tuple[Day, ...]
+
+    @classmethod
+    def of(cls, symbol: str, batch: TickBatch, settings: CoreSettings) -> SymbolTape:
+        """Return the tape of one symbol's rows."""
+        batch = replace(batch, offset=np.arange(len(batch), dtype=np.int64))
+        skew = settings.books.max_clock_skew_ns
+        timely = np.where(batch.ts_event <= batch.ts_record + skew, batch.ts_event, 0)
+        keys = np.maximum.accumulate(timely) if len(batch) else timely
+        standing = Standing.of(batch, settings.books)
+        return cls(symbol, batch, keys, standing, tuple(_days(symbol, batch, standing, settings)))
+
+    def row_before(self, ts: int) -> int:
+        """Return the first row that an event at `ts` comes before."""
+        return int(np.searchsorted(self.keys, ts))
+
+
+def _days(symbol: str, batch: TickBatch, standing: Standing, settings: CoreSettings) -> list[Day]:
+    """Return the sessions in which a book stood."""
+    rule, interval = settings.session, settings.books.interval_ns
+    begins = np.array([begin for begin, _ in rule.offsets])
+    offsets = np.array([offset * SECOND_NS for _, offset in rule.offsets])
+
+    def midnight_of(ts: Int) -> Int:
+        offset = offsets[np.maximum(np.searchsorted(begins, ts, "right") - 1, 0)]
+        local = ts + offset
+        return np.asarray(local - local % DAY_NS - offset, np.int64)
+
+    days = []
+    for midnight in np.unique(midnight_of(standing.start)).tolist():
+        opens, closes = midnight + rule.open_s * SECOND_NS, midnight + rule.close_s * SECOND_NS
+        if not np.any((standing.start < closes) & (standing.end > opens)):
+            continue
+        n = -(-(closes - opens) // interval)
+        name = str(np.datetime64(midnight + DAY_NS // 2, "ns").astype("datetime64[D]"))
+        traded = (batch.kind == TRADE) & ((batch.flags & AUCTION) == 0) & (batch.qty > 0) & np.isfinite(batch.qty)
+        traded &= (batch.ts_event >= opens) & (batch.ts_event < closes)
+        volume = np.bincount((batch.ts_event[traded] - opens) // interval, batch.qty[traded], n).astype(np.float64)
+        days.append(Day(symbol, name, midnight, opens, closes, Intervals.of(standing, opens, n, interval), volume))
+    return days
+
+
+def read_tapes(
+    paths: Sequence[Path], settings: CoreSettings, *, codec: str | None = None, symbol: str | None = None
+) -> tuple[SymbolTape, ...]:
+    """Return the tapes of all symbols in the files, by name.
+
+    Raises
+    ------
+    ValidationError
+        1001 if a file cannot be read, or there is no usable book within the session.
+    """
+    try:
+        batches = [decoded.batch for decoded in merge_files(paths, codec, symbol)]
+    except (InputFileError, UnknownCodecError) as error:
+        raise ValidationError(MALFORMED, str(error), "name a file of a known format") from error
+    rows = TickBatch.concat(batches)
+    tapes = []
+    for code in np.argsort(np.array(rows.symbols, dtype=str)).tolist():
+        mine = rows.take(rows.symbol == code)
+        mine = replace(mine, symbols=(rows.symbols[code],), symbol=np.zeros(len(mine), np.int32))
+        if np.any(mine.kind == BOOK):
+            tapes.append(SymbolTape.of(rows.symbols[code], mine, settings))
+    tapes = [tape for tape in tapes if tape.days]
+    if not tapes:
+        raise ValidationError(
+            MALFORMED, "data: no usable book stands within the session", "check --session and --tz, or name other files"
+        )
+    return tuple(tapes)
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,207 @@
+"""One order under every policy, priced on the same tape.
+
+Costs are what walking the recorded books would have cost at the executed
+quantities.  The books stand as they were recorded: an order does not move
+those that come later, except in the sensitivity, where a share of what an
+order has taken in one interval is still missing from the books of the next.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from impactd.core.events import SIDES
+from impactd.core.jit import kernel
+from impactd.core.messages import Plan
+from impactd.core.quantity import QUANTA
+from impactd.core.settings import CoreSettings
+from impactd.core.ticks import Float, Int
+from impactd.research.backtest import policies
+from impactd.research.backtest.books import Intervals
+from impactd.research.backtest.capture import Priced
+from impactd.research.backtest.days import SymbolTape
+from impactd.research.backtest.live import Executed, State, execute
+from impactd.research.backtest.policies import Task
+from impactd.research.backtest.study import DayStudy
+from impactd.research.backtest.windows import Trial
+
+ENGINE: Final = "engine"
+
+#: Share of what was taken in an interval that is still missing in the next: the sensitivity.
+PERSISTENCE: Final = (0.0, 0.1, 0.25, 0.5)
+
+
+def _without_prior(settings: CoreSettings) -> CoreSettings:
+    return dataclasses.replace(settings, model=dataclasses.replace(settings.model, prior_profile=False))
+
+
+#: The service's engine, as it is set and without one of its parts.
+ENGINES: Final[Mapping[str, Callable[[CoreSettings], CoreSettings]]] = {
+    ENGINE: lambda settings: settings,
+    "engine_no_prior": _without_prior,
+}
+
+#: Each runs every order once more.
+VARIANTS: Final = tuple(name for name in ENGINES if name != ENGINE)
+
+#: Needed for every figure.
+ALWAYS: Final = ("twap", "hindsight")
+
+STRATEGIES: Final = (
+    *ENGINES,
+    "twap",
+    "vwap",
+    "vwap_hindsight",
+    "persistence",
+    "expanding_mean",
+    "profile_hindsight",
+    "hindsight",
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bench:
+    """What the orders of one symbol are tried on.
+
+    Attributes
+    ----------
+    tape : SymbolTape
+    studies : dict of str to DayStudy
+        By day.
+    settings : dict of str to CoreSettings
+        By engine.
+    """
+
+    tape: SymbolTape
+    studies: Mapping[str, DayStudy]
+    settings: Mapping[str, CoreSettings]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """One order under all policies.
+
+    Attributes
+    ----------
+    priced : Priced
+    paths : dict of str to ndarray of float64, shape (n,)
+        Shares by interval.
+    persistent : dict of float to dict of str to float
+        Cost by share of own depletion that persists, and policy.
+    first : Plan or None
+        The engine's plan at the start.
+    first_cost : float or None
+        What that plan would have cost, had it been left as it was.
+    """
+
+    priced: Priced
+    paths: Mapping[str, Float]
+    persistent: Mapping[float, Mapping[str, float]]
+    first: Plan | None
+    first_cost: float | None
+
+
+def evaluate(bench: Bench, trial: Trial, strategies: Sequence[str], states: Mapping[str, State]) -> Outcome:
+    """Return what an order cost under each of `strategies`.
+
+    Parameters
+    ----------
+    bench : Bench
+    trial : Trial
+    strategies : sequence of str
+        Of `STRATEGIES`; `ALWAYS` among them.
+    states : mapping of str to State
+        The engines' states at the order's start, by name.
+    """
+    order, study = trial.order, bench.studies[trial.day]
+    intervals = study.day.intervals
+    row = SIDES.index(order.side)
+    first = intervals.index(order.start)
+    n = intervals.index(order.end) - first
+    task = Task(order.qty, order.cap, order.lot_size, n)
+    at: Int = np.arange(first, first + n, dtype=np.int64)
+    lines = study.lines[row]
+    known: dict[str, Callable[[], Float]] = {
+        "twap": lambda: policies.twap(task),
+        "vwap": lambda: policies.vwap_forecast(task, study.volume[first : first + n, first : first + n]),
+        "vwap_hindsight": lambda: policies.vwap(task, study.day.volume[first : first + n]),
+        "persistence": lambda: policies.persistence(task, lines, first, *study.profile),
+        "expanding_mean": lambda: policies.expanding_mean(task, lines, first),
+        "profile_hindsight": lambda: policies.profile_hindsight(task, lines, first),
+        "hindsight": lambda: _hindsight(task, intervals, row, first),
+    }
+    paths: dict[str, Float] = {}
+    left: dict[str, float] = {}
+    live: Executed | None = None
+    for name in strategies:
+        left[name] = 0.0
+        if name in ENGINES:
+            done = execute(bench.tape, bench.settings[name], states[name], order)
+            path = done.qty.copy()
+            # What the window's end finds untraded still has to be bought: it goes into the last interval.
+            path[-1] += done.left
+            left[name] = done.left
+            live = done if name == ENGINE else live
+        else:
+            path = known[name]()
+        paths[name] = path
+    cost, beyond = {}, {}
+    for name, path in paths.items():
+        by_interval, over = intervals.costs(row, at, path)
+        cost[name], beyond[name] = float(by_interval.sum()), float(over.sum())
+    priced = Priced(
+        symbol=order.symbol,
+        side=str(order.side),
+        day=trial.day,
+        windows=trial.windows,
+        start=order.start,
+        horizon_min=trial.horizon_min,
+        qty=task.shares,
+        notional=task.shares * _arrival_mid(intervals, order.start),
+        cost=cost,
+        beyond=beyond,
+        left=left,
+    )
+    persistent = {
+        share: {name: _persistent_cost(intervals, row, at, path, share) for name, path in paths.items()}
+        for share in PERSISTENCE
+    }
+    planned = None
+    if live is not None and live.first.qty:
+        whole = np.zeros(n)
+        for start, qty in zip(live.first.start, live.first.qty, strict=True):
+            whole[intervals.index(start) - first] = qty / QUANTA
+        planned = float(intervals.costs(row, at, whole)[0].sum())
+    return Outcome(priced, paths, persistent, None if live is None else live.first, planned)
+
+
+def _hindsight(task: Task, intervals: Intervals, row: int, first: int) -> Float:
+    step = policies.step_of(task)
+    n_steps = min(task.cap, task.qty) // step
+    table = intervals.table(row, first, first + task.n, step / QUANTA, n_steps)
+    return policies.hindsight(task, table, step)
+
+
+def _arrival_mid(intervals: Intervals, start: int) -> float:
+    """Return the mid that stood at `start`, or else the first one after it."""
+    standing = intervals.standing
+    at = standing.at(start)
+    return float(standing.mid[int(np.searchsorted(standing.start, start)) if at is None else at])
+
+
+def _persistent_cost(intervals: Intervals, row: int, at: Int, path: Float, share: float) -> float:
+    return float(intervals.costs(row, at, path, _missing(path, share))[0].sum())
+
+
+@kernel
+def _missing(path: Float, share: float) -> Float:
+    """Return what is missing from each interval's books where `share` of all taken before persists an interval on."""
+    missing = np.zeros(path.shape[0])
+    for t in range(1, path.shape[0]):
+        missing[t] = share * (missing[t - 1] + path[t - 1])
+    return missing

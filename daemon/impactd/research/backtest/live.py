@@ -1,0 +1,180 @@
+"""The service's own engine on recorded rows, forked at each order's start.
+
+One pass over the tape without orders keeps the engine's state at every start
+that is asked for.  From such a state a new engine is loaded, the order is
+sent into it, and the rows of its window follow, with fills as scheduled.
+What it trades is what `impactd replay` gives for that order alone: the same
+inputs reach the same state machine, and a saved state goes on to the last bit.
+No order knows of another, and none sees a row before its time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from impactd.core.engine import Engine
+from impactd.core.events import NewOrder, Received, Side
+from impactd.core.inbox import RANK, Inputs, Pending
+from impactd.core.messages import INPUT_TOPICS, Output, Plan, Topic
+from impactd.core.quantity import QUANTA
+from impactd.core.settings import CoreSettings
+from impactd.core.ticks import Float
+from impactd.research.backtest.days import SymbolTape
+
+State = Mapping[str, bytes]
+
+#: Sees the engine at a time, and the outputs that led there.
+Look = Callable[[Engine, int, tuple[Output, ...]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ParentOrder:
+    """One order to try, in shares.
+
+    Attributes
+    ----------
+    symbol : str
+    side : Side
+    qty : int
+        Quanta.
+    start, end : int
+        [start, end), ns; both at the ends of intervals.
+    cap : int
+        Most that any policy trades in an interval, quanta.
+    lot_size : int
+        Quanta.
+    risk_aversion : float
+    """
+
+    symbol: str
+    side: Side
+    qty: int
+    start: int
+    end: int
+    cap: int
+    lot_size: int = QUANTA
+    risk_aversion: float = 0.0
+
+    def event(self) -> NewOrder:
+        """Return the order as it is sent at its start."""
+        return NewOrder(
+            cl_ord_id="backtest",
+            symbol=self.symbol,
+            side=self.side,
+            order_qty=self.qty,
+            ts_event=self.start,
+            start=self.start,
+            end=self.end,
+            max_interval_qty=self.cap,
+            lot_size=self.lot_size,
+            risk_aversion=self.risk_aversion,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Executed:
+    """What the engine did with an order.
+
+    Attributes
+    ----------
+    qty : ndarray of float64, shape (n,)
+        Shares traded in each interval of the window.
+    first : Plan
+        The plan that was made at the order's start.
+    left : float
+        Shares that were not traded when the window ended.
+    n_plans : int
+    """
+
+    qty: Float
+    first: Plan
+    left: float
+    n_plans: int
+
+
+def states_at(
+    tape: SymbolTape,
+    settings: CoreSettings,
+    starts: Iterable[int],
+    *,
+    look: Look | None = None,
+) -> dict[int, State]:
+    """Return the engine's saved state at each of `starts`, before the row that comes at or after it.
+
+    Parameters
+    ----------
+    tape : SymbolTape
+    settings : CoreSettings
+    starts : iterable of int
+        Ends of intervals, ns.
+    look : callable, optional
+        Called with the engine, the time and what was published since the last, at each start; must change nothing.
+    """
+    engine = Engine(settings)
+    engine.genesis(dict.fromkeys(INPUT_TOPICS, 0))
+    states: dict[int, State] = {}
+    row = 0
+    for start in sorted(set(starts)):
+        stop = tape.row_before(start)
+        # An idle move closes what an order's own event would close: nothing that comes later can tell them apart.
+        commit = engine.apply(_inputs(tape, row, stop, (), start))
+        row = stop
+        states[start] = engine.save()
+        if look is not None:
+            look(engine, start, commit.outputs)
+    return states
+
+
+def execute(tape: SymbolTape, settings: CoreSettings, state: State, order: ParentOrder) -> Executed:
+    """Run one order from the saved state at its start, fills as scheduled.
+
+    Raises
+    ------
+    RuntimeError
+        If the engine made no plan for it.
+    """
+    engine = Engine(settings)
+    engine.load(state)
+    received = Received(order.event(), 0, order.start)
+    pending = Pending(order.start, RANK[Topic.ORDERS], 0, Topic.ORDERS, received)
+    rows = tape.row_before(order.start), tape.row_before(order.end)
+    commit = engine.apply(_inputs(tape, *rows, (pending,), order.end))
+    plans = [output.message for output in commit.outputs if output.topic is Topic.PLANS]
+    return executed(order, [plan for plan in plans if isinstance(plan, Plan)], settings.books.interval_ns)
+
+
+def executed(order: ParentOrder, plans: list[Plan], interval_ns: int) -> Executed:
+    """Return what was traded where each interval's quantity fills as the plan in force has it.
+
+    Parameters
+    ----------
+    order : ParentOrder
+    plans : list of Plan
+        Of this order, in the order in which they were published.
+    interval_ns : int
+
+    Raises
+    ------
+    RuntimeError
+        If there is no plan.
+    """
+    if not plans:
+        raise RuntimeError(f"{order.symbol}: the engine made no plan for an order at {order.start}")
+    n = (order.end - order.start) // interval_ns
+    quanta = np.zeros(n, np.int64)
+    for plan in plans:
+        # A plan says all that is to come; what lies before it stands as it was traded.
+        quanta[max((plan.as_of - order.start) // interval_ns, 0) :] = 0
+        for start, qty in zip(plan.start, plan.qty, strict=True):
+            quanta[(start - order.start) // interval_ns] = qty
+    return Executed(quanta / QUANTA, plans[0], (order.qty - int(quanta.sum())) / QUANTA, len(plans))
+
+
+def _inputs(tape: SymbolTape, row: int, stop: int, events: tuple[Pending, ...], idle_to: int) -> Inputs:
+    spans = {Topic.TICKS: (row, stop)} if stop > row else {}
+    if events:
+        spans[Topic.ORDERS] = (0, len(events))
+    return Inputs(tape.batch.take(slice(row, stop)), tape.keys[row:stop], events, spans, idle_to)

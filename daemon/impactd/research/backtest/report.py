@@ -1,0 +1,201 @@
+"""What a backtest found, as one JSON object.
+
+The same inputs, settings and seed give the same bytes: nothing of the clock,
+the machine or the number of processes stands in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from impactd.__about__ import __version__
+from impactd.core.saved import settings_hash
+from impactd.research.backtest.capture import Priced, pooled
+from impactd.research.backtest.days import checksum
+from impactd.research.backtest.evaluate import ENGINE, PERSISTENCE
+from impactd.research.backtest.run import Backtest
+from impactd.research.backtest.windows import DEPTH_SHARES, FIRST_MIN, LAST_MIN, TRIMMED
+
+SCHEMA: Final = "impactd.backtest/1"
+
+#: Kinds of window, the one that figures at the top are of first.
+KINDS: Final = ("windows", "range", "session")
+
+_ASSUMPTIONS: Final = """
+    Books are static: own orders move no later book. These are savings of temporary impact on this tape, not
+    implementation shortfall; `persistence` shows what a part of own depletion that persists would change.
+
+    An interval's quantity walks the books that stood in it, each weighted by the time for which it stood, once an
+    interval. All of it is taken from the book: there is no passive fill, queue, fee, delay or hidden quantity.
+
+    Fills are as planned. A schedule made at an interval's beginning knows all rows before it, and none after.
+
+    Quantity beyond the visible depth costs the last level and rises on with the book's own slope; the share so priced
+    is `beyond_depth`.
+
+    One cap holds for every policy, hindsight included: depth_cap times the depth that the side showed on average in the
+    half hour before the order's start, or twice TWAP's rate if that is more.
+
+    Hindsight knows the whole tape and nothing can be cheaper on it; nobody can trade it.
+
+    The bootstrap draws windows within days, and days where a symbol has several. With one day a symbol the intervals
+    say nothing about other days.
+
+    Sizes are part of the question and may rest on the whole day's volume or depth; decisions may not.
+    """
+
+#: A paragraph each.
+ASSUMPTIONS: Final = tuple(" ".join(paragraph.split()) for paragraph in _ASSUMPTIONS.split("\n\n"))
+
+
+def figures(test: Backtest, paths: Sequence[Path], seed: int) -> dict[str, Any]:
+    """Return the report's figures.
+
+    Parameters
+    ----------
+    test : Backtest
+    paths : sequence of Path
+        The files, for their checksums.
+    seed : int
+        Of the bootstrap.
+    """
+    orders = [outcome.priced for outcome in test.outcomes]
+    kinds = [kind for kind in KINDS if any(kind in order.windows for order in orders)]
+    question = test.question
+    return {
+        "schema": SCHEMA,
+        "release": __version__,
+        "settings": settings_hash(test.settings),
+        "seed": seed,
+        "inputs": [{"file": path.name, "sha256": checksum(path)} for path in paths],
+        "question": {
+            "qty": list(question.qty),
+            "participation": list(question.participation),
+            "depth_shares": [] if question.qty or question.participation else list(DEPTH_SHARES),
+            "horizon_min": question.horizon_min,
+            "every_min": question.every_min,
+            "from_s": question.from_s,
+            "to_s": question.to_s,
+            "depth_cap": question.depth_cap,
+            "risk_aversion": question.risk_aversion,
+            "trimmed_min": [FIRST_MIN, LAST_MIN],
+            "child_slices": test.settings.plans.child_slices,
+        },
+        "assumptions": list(ASSUMPTIONS),
+        "strategies": list(test.strategies),
+        "days": [
+            {"symbol": study.day.symbol, "day": study.day.name, "volume_continuous": float(study.day.volume.sum())}
+            for study in test.studies
+        ],
+        "n_orders": len(orders),
+        "skipped": list(test.skipped),
+        "pooled": _pooled(test, orders, kinds, seed),
+        "scenarios": _scenarios(test, orders, kinds, seed),
+        "persistence": _persistence(test, kinds),
+    }
+
+
+def of_kind(orders: Sequence[Priced], kind: str) -> list[Priced]:
+    """Return the orders that count in one kind of window."""
+    return [order for order in orders if kind in order.windows]
+
+
+def _pooled(test: Backtest, orders: Sequence[Priced], kinds: Sequence[str], seed: int) -> dict[str, Any]:
+    """Return the figures over all symbols, sides and sizes; those of the first kind stand at the top."""
+    by_window = {}
+    for kind in kinds:
+        for name in (kind, kind + TRIMMED):
+            mine = of_kind(orders, name)
+            if mine:
+                by_window[name] = {"strategies": pooled(mine, test.strategies, seed)}
+    sides = sorted({(order.symbol, order.side) for order in orders})
+    by_side = []
+    for symbol, side in sides:
+        for kind in kinds:
+            mine = [order for order in of_kind(orders, kind) if (order.symbol, order.side) == (symbol, side)]
+            if mine:
+                entry = {"symbol": symbol, "side": side, "window": kind}
+                by_side.append({**entry, "strategies": pooled(mine, test.strategies, seed)})
+    return {"window": kinds[0], **by_window[kinds[0]], "by_window": by_window, "by_symbol_side": by_side}
+
+
+def _scenarios(test: Backtest, orders: Sequence[Priced], kinds: Sequence[str], seed: int) -> list[dict[str, Any]]:
+    found = []
+    keys = sorted({(o.symbol, kinds.index(k), o.horizon_min, o.qty, o.side) for k in kinds for o in of_kind(orders, k)})
+    for symbol, kind, horizon, qty, side in keys:
+        mine = [
+            order
+            for order in of_kind(orders, kinds[kind])
+            if (order.symbol, order.horizon_min, order.qty, order.side) == (symbol, horizon, qty, side)
+        ]
+        found.append(
+            {
+                "symbol": symbol,
+                "side": side,
+                "qty": qty,
+                "horizon_min": horizon,
+                "window": kinds[kind],
+                "strategies": pooled(mine, test.strategies, seed),
+            }
+        )
+    return found
+
+
+def _persistence(test: Backtest, kinds: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what is left of each saving where part of an order's own depletion persists.
+
+    Schedules are those made without it, hindsight's too, so that no policy is
+    told; captures are of that hindsight's saving.
+    """
+    rows = []
+    for kind in kinds:
+        mine = [outcome for outcome in test.outcomes if kind in outcome.priced.windows]
+        for share in PERSISTENCE:
+            cost = {name: sum(o.persistent[share][name] for o in mine) for name in test.strategies}
+            possible = cost["twap"] - cost["hindsight"]
+            saved = {name: cost["twap"] - cost[name] for name in test.strategies}
+            rows.append(
+                {
+                    "window": kind,
+                    "share": share,
+                    "cost": cost,
+                    "capture": {name: saved[name] / possible if possible > 0.0 else None for name in test.strategies},
+                }
+            )
+    return rows
+
+
+def encode(report: dict[str, Any]) -> bytes:
+    """Return the report as the bytes of its file."""
+    return orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY) + b"\n"
+
+
+def table(report: dict[str, Any]) -> list[tuple[str, list[list[str]]]]:
+    """Return a title and rows of text for each kind of window: what a person wants to see first."""
+    shown = []
+    for kind, found in report["pooled"]["by_window"].items():
+        rows = [["strategy", "cost", "bps", "capture", "90% interval", "beats TWAP", "orders"]]
+        for name, value in found["strategies"].items():
+            interval = value["capture_ci90"]
+            rows.append(
+                [
+                    name,
+                    f"{value['cost']:,.0f}",
+                    "-" if value["cost_bps"] is None else f"{value['cost_bps']:.2f}",
+                    "-" if value["capture"] is None else f"{value['capture']:.1%}",
+                    "-" if interval is None else f"{interval[0]:.0%} to {interval[1]:.0%}",
+                    f"{value['beat_twap']:.0%}",
+                    str(value["windows"]),
+                ]
+            )
+        shown.append((kind, rows))
+    return shown
+
+
+def engine_name(test: Backtest) -> str:
+    """Return the policy that pictures are of: the engine where it ran."""
+    return ENGINE if ENGINE in test.strategies else "hindsight"
