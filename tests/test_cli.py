@@ -330,6 +330,7 @@ def test_kafka_settings_every_field_has_its_setting(tmp_path: Path) -> None:
         compacted_dirty_ratio = 0.2
         compacted_max_lag_ms = 6000
         delete_retention_ms = 7
+        input_compression = "producer"
         names.plans_latest = "latest"
         [wire]
         codec = "long-csv"
