@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from impactd.core import desk as desk_module
+from impactd.core import desk_plans as desk_module
 from impactd.core.allocator.solver import Failure, SolveFailure
 from impactd.core.events import Side
 from impactd.core.held import MAX_HELD_BYTES

@@ -4,6 +4,11 @@ A plan is published when an event forces it (a new or amended order, a fill
 off the plan, a control, an end) and, as each minute closes, when replacing
 the schedule in force saves more than the threshold.  Nothing else churns it.
 
+Orders on one symbol and side trade into the same book, and are planned
+together: whatever forces the plan of one forces all of theirs, the threshold is
+on what all save, and their plans share a ``group_id``.  Opposite sides are
+alerted and never netted.
+
 An order that has ended is remembered for a while, because executions still
 apply to it and a repeated ``new`` must be known as such; then its state keys
 are tombstoned.  Whether an event still finds it, or one that was held for it,
@@ -18,30 +23,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
-from impactd.core.allocator.solver import SolveFailure
 from impactd.core.desk_alerts import UNCOUNTED, DeskAlerts, Say
-from impactd.core.events import Bust, Control, Correct, Fill, NewOrder, Received, Side
-from impactd.core.gate import PACE, Gate, Surroundings
-from impactd.core.grid import PLAN_REACH
+from impactd.core.desk_plans import DeskPlans
+from impactd.core.events import Bust, Control, Correct, Fill, NewOrder, Received
+from impactd.core.gate import Gate
 from impactd.core.halts import Halts
 from impactd.core.held import HeldEvents
 from impactd.core.inbox import LocalControl
 from impactd.core.ledger import Ledger
-from impactd.core.market import SideView, SymbolMarket
-from impactd.core.messages import Topic
-from impactd.core.order import At, Order, Schedule, Status, apply_event, refusal, same_order
-from impactd.core.planner import Proposal, plan_message, propose
+from impactd.core.market import SymbolMarket
+from impactd.core.order import At, Order, Status, apply_event, refusal, same_order
 from impactd.core.probe import Probe, unwatched
-from impactd.core.quantity import QUANTA, format_qty
+from impactd.core.quantity import format_qty
 from impactd.core.settings import CoreSettings
-from impactd.core.tape_symbols import FOREVER
-
-#: A saving smaller than this part of the cost is rounding, not a better plan.
-_ROUNDING: Final = 1e-9
-
-Views = dict[tuple[Side, int], SideView]
 
 
 class Desk:
@@ -75,15 +71,18 @@ class Desk:
         self._settings = settings.plans
         self._interval = settings.books.interval_ns
         self._opens = opens
-        self._market = market
         self._say = say
         self._alerts = DeskAlerts(settings.plans, say)
         self._counts = counts
-        self._probe = probe
         self._orders = Ledger()
+        #: See `Ledger`.
+        self.begins, self.lot, self.active = self._orders.begins, self._orders.lot, self._orders.active
         self.halts = Halts()
         self._gate = Gate(settings.gate)
         self.held = HeldEvents(settings.plans.hold_ns, settings.plans.max_held)
+        self._plans = DeskPlans(
+            settings, self._orders, self.halts, self._gate, market, self._alerts, say, counts, probe
+        )
 
     # --- events -----------------------------------------------------------
 
@@ -118,13 +117,13 @@ class Desk:
         if why is not None:
             self._counts["rejected"] += 1
             order.finish(Status.REJECTED, now, why)
-            self._publish(order, "new", None)
+            self._plans.publish(order, "new", None)
             self._alerts.alert("order_rejected", order.symbol, order.cl_ord_id, now, why)
             return
         self._counts["applied"] += 1
         self._orders.add(order)
         self._alerts.opposite(order, self._orders.of(order.symbol), now)
-        self.plan(order, now, "new", forced=True)
+        self._plans.plan(order, now, "new", forced=True)
         self._release(order, now)
 
     def _refusal(self, order: Order, now: int) -> str | None:
@@ -160,7 +159,7 @@ class Desk:
         if effect.alert is not None:
             self._alerts.alert(effect.alert[0], order.symbol, order.cl_ord_id, now, effect.alert[1])
         if effect.replan is not None:
-            self.plan(order, now, effect.replan, forced=True)
+            self._plans.plan(order, now, effect.replan, forced=True)
         if isinstance(event, Fill) and self.held.awaits(order.cl_ord_id, event.exec_id):
             self._release(order, now)
 
@@ -196,11 +195,13 @@ class Desk:
 
     def _replan_halted(self, now: int) -> None:
         for order in self._turned():
-            self.plan(order, now, "control", forced=True)
+            self._plans.plan(order, now, "control", forced=True)
 
     def _turned(self) -> list[Order]:
         """Return the active orders that are halted now and were not, or the other way round."""
-        return [order for order in self._orders if order.active and (self._halt_of(order) is not None) != order.halted]
+        return [
+            order for order in self._orders if order.active and (self._plans.halt_of(order) is not None) != order.halted
+        ]
 
     # --- time -------------------------------------------------------------
 
@@ -217,33 +218,46 @@ class Desk:
         volume : float
             What the minute has traded, shares.
         """
-        views: Views = {}
-        for order in self._orders.of(symbol):
-            if order.active:
-                self._roll(order, minute_end, last_tick, volume, views)
+        orders = [order for order in self._orders.of(symbol) if order.active]
+        for order in orders:
+            unfilled = order.schedule.roll(minute_end)
+            if self._settings.fills == "scheduled":
+                order.cum_qty += min(unfilled, order.leaves_qty)
+            worked = min(max(minute_end - order.works_from, 0), self._interval)
+            order.market_volume += volume * (worked / self._interval)
+            self._orders.mark(order)
+        planned: set[str] = set()
+        for order in orders:
+            if order.cl_ord_id not in planned:
+                planned.update(self._roll(order, minute_end, last_tick))
         self.forget(symbol, minute_end)
 
-    def _roll(self, order: Order, minute_end: int, last_tick: int | None, volume: float, views: Views) -> None:
-        unfilled = order.schedule.roll(minute_end)
-        if self._settings.fills == "scheduled":
-            order.cum_qty += min(unfilled, order.leaves_qty)
-        worked = min(max(minute_end - order.works_from, 0), self._interval)
-        order.market_volume += volume * (worked / self._interval)
-        self._orders.mark(order)
+    def _roll(self, order: Order, minute_end: int, last_tick: int | None) -> list[str]:
+        """End or plan an order whose minute has closed, with its group; return whom it planned."""
         now = max(order.clock, minute_end)
         if order.leaves_qty == 0:
             order.finish(Status.DONE, now)
-            self.plan(order, now, "done", forced=True)
-        elif minute_end >= order.end:
+            self._plans.plan(order, now, "done", forced=True)
+            return [order.cl_ord_id]
+        if minute_end >= order.end:
             left = format_qty(order.leaves_qty)
             order.finish(Status.EXPIRED, now)
             text = f"the window ended with {left} not traded"
             self._alerts.alert("shortfall", order.symbol, order.cl_ord_id, now, text)
-            self.plan(order, now, "expired", forced=True)
-        else:
+            self._plans.plan(order, now, "expired", forced=True)
+            return [order.cl_ord_id]
+        group = self._plans.group(order)
+        if len(group) < 2 or order not in group:
             self._alerts.missing(order, last_tick, now)
             off_plan = order.off_plan and not order.halted
-            self.plan(order, now, "fill" if off_plan else "minute", forced=off_plan, views=views)
+            self._plans.plan(order, now, "fill" if off_plan else "minute", forced=off_plan)
+            return [order.cl_ord_id]
+        reasons = {}
+        for member in group:
+            self._alerts.missing(member, last_tick, now)
+            reasons[member.cl_ord_id] = "fill" if member.off_plan and not member.halted else "minute"
+        self._plans.plan_group(group, now, reasons, forced="fill" in reasons.values())
+        return list(reasons)
 
     def forget(self, symbol: str, now: int) -> None:
         """Drop the symbol's orders that ended too long before `now` to matter."""
@@ -256,116 +270,14 @@ class Desk:
         for item in self.held.expire(now):
             self._alerts.orphan(item.received)
 
-    def begins(self, symbol: str) -> int:
-        """Return when the first of the symbol's active orders begins, ns; `FOREVER` without any."""
-        return min((order.start for order in self._orders.of(symbol) if order.active), default=FOREVER)
-
     def asks(self, symbol: str) -> tuple[float, float] | None:
-        """Return the least and the most that active orders ask of an interval, shares.
-
-        The least is an order's whole quantity over its whole window, the most
-        also what its schedule puts into one interval.  What is left of it
-        would not do: sizes that shrink with it would hide the slope that the
-        next plan needs.
-        """
-        least, most = [], []
-        for order in self._orders.of(symbol):
-            if order.active:
-                rate = order.order_qty / QUANTA / max((order.end - order.start) / self._interval, 1.0)
-                least.append(rate)
-                most.append(max(rate, max(order.schedule.qty, default=0) / QUANTA / PLAN_REACH))
-        return (min(least), max(most)) if least else None
-
-    def lot(self, symbol: str) -> int | None:
-        """Return the smallest lot of the symbol's active orders, quanta; None without any."""
-        return min((order.lot_size for order in self._orders.of(symbol) if order.active), default=None)
-
-    def active(self) -> tuple[int, int]:
-        """Return how many orders are active, and how many of them are halted."""
-        halted = [order.halted for order in self._orders if order.active]
-        return len(halted), sum(halted)
-
-    # --- plans ------------------------------------------------------------
-
-    def plan(self, order: Order, now: int, reason: str, *, forced: bool, views: Views | None = None) -> None:
-        """Publish a plan for `order` if `forced`, or if a better one is worth it; `views` of its symbol are shared."""
-        order.clock = max(order.clock, now)
-        self._orders.mark(order)
-        halt = self._halt_of(order)
-        if not order.active or halt is not None:
-            if forced or not order.halted:
-                self._publish_none(order, reason, halt)
-            return
-        at, views = (order.side, order.clock), {} if views is None else views
-        view = views[at] = views.get(at) or self._market(order.symbol).view(*at)
-        with self._probe("solve"):
-            proposal = propose(order, order.clock, view, self._settings, self._interval)
-        failed = isinstance(proposal, SolveFailure)
-        self._alerts.warn(order, now, "solver_failed", str(proposal) if failed else None)
-        if isinstance(proposal, SolveFailure):
-            self._counts["unsolved"] += 1
-            # The schedule in force goes on where nothing has happened that it does not know of; else it is taken back.
-            if forced and not order.halted:
-                self._publish_none(order, reason, f"no schedule passes its certificate: {proposal.text}")
-            return
-        if not (forced or order.halted or self._worth_it(order, proposal)):
-            return
-        withheld = self._gate.withholds(order, proposal, Surroundings(order.clock, view.mid, view.depth))
-        self._alerts.warn(order, now, "withheld", None if withheld is None else withheld.text)
-        if withheld is not None:
-            self._counts["withheld"] += 1
-            if not order.halted or (forced and withheld.limit != PACE):
-                self._publish_none(order, reason, withheld.text)
-            return
-        order.halted = False
-        order.text = None
-        order.schedule = Schedule(
-            start=proposal.pieces.start.tolist(),
-            end=proposal.pieces.end.tolist(),
-            qty=proposal.qty.tolist(),
-            shortfall_qty=proposal.shortfall_qty,
-        )
-        short = f"the caps leave {format_qty(proposal.shortfall_qty)} of {format_qty(order.leaves_qty)} not planned"
-        if not proposal.volume_known and order.participation_rate is not None:
-            short += "; no trade has been seen yet, so participation_rate allows nothing"
-        self._alerts.warn(order, now, "shortfall", short if proposal.shortfall_qty else None)
-        self._publish(order, reason, proposal)
-
-    def _worth_it(self, order: Order, proposal: Proposal) -> bool:
-        """Return whether `proposal` should replace the schedule in force."""
-        schedule = order.schedule
-        if schedule.start != proposal.pieces.start.tolist() or schedule.shortfall_qty != proposal.shortfall_qty:
-            return True
-        current = schedule.remaining()
-        if any(qty > cap for qty, cap in zip(current, proposal.cap.tolist(), strict=True)):
-            return True
-        saving = proposal.improvement_on(current)
-        if saving <= _ROUNDING * abs(proposal.expected_cost):
-            return False
-        notional = order.leaves_qty / QUANTA * (proposal.mid or 0.0)
-        return notional == 0.0 or saving / notional * 1e4 > self._settings.replan_threshold_bps
-
-    def _publish_none(self, order: Order, reason: str, halt: str | None) -> None:
-        """Publish that nothing is to be traded: the order has ended, or is halted for a reason."""
-        order.halted = order.active
-        order.schedule = Schedule(shortfall_qty=order.leaves_qty)
-        order.text = halt if order.active else order.text
-        self._publish(order, reason, None)
-
-    def _publish(self, order: Order, reason: str, proposal: Proposal | None) -> None:
-        if order.status is not Status.REJECTED:
-            order.plan_version += 1
-        plan = plan_message(order, reason, proposal, self._settings, self._interval)
-        self._say(Topic.PLANS, order.symbol, plan)
-        self._say(Topic.PLANS_LATEST, order.cl_ord_id, plan)
+        """Return the least and the most that active orders ask of an interval, shares."""
+        return self._orders.asks(symbol, self._interval)
 
     # --- bookkeeping ------------------------------------------------------
 
     def _at(self, now: int) -> At:
         return At(now, self._interval, self._settings.max_horizon_intervals, self._settings.max_executions)
-
-    def _halt_of(self, order: Order) -> str | None:
-        return self.halts.of(order.symbol, order.cl_ord_id)
 
     def _is_past(self, order: Order, now: int) -> bool:
         return order.ended_at is not None and now - order.ended_at > self._settings.keep_ended_ns

@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from impactd.core.events import Bust, Correct, ExecutionEvent
+from impactd.core.grid import PLAN_REACH
 from impactd.core.order import Order
+from impactd.core.quantity import QUANTA
 from impactd.core.saved import EXECUTIONS_A_KEY, dump_executions, dump_order, load_executions, load_order
+from impactd.core.tape_symbols import FOREVER
 
 
 class Ledger:
@@ -67,6 +70,35 @@ class Ledger:
 
     def _mark_chunk(self, order: Order, chunk: int) -> None:
         self.changed[f"execs/{order.cl_ord_id}/{chunk}"] = lambda: dump_executions(order, chunk)
+
+    def begins(self, symbol: str) -> int:
+        """Return when the first of the symbol's active orders begins, ns; `FOREVER` without any."""
+        return min((order.start for order in self.of(symbol) if order.active), default=FOREVER)
+
+    def asks(self, symbol: str, interval_ns: int) -> tuple[float, float] | None:
+        """Return the least and the most that active orders ask of an interval, shares.
+
+        The least is an order's whole quantity over its whole window, the most
+        also what its schedule puts into one interval.  What is left of it
+        would not do: sizes that shrink with it would hide the slope that the
+        next plan needs.
+        """
+        least, most = [], []
+        for order in self.of(symbol):
+            if order.active:
+                rate = order.order_qty / QUANTA / max((order.end - order.start) / interval_ns, 1.0)
+                least.append(rate)
+                most.append(max(rate, max(order.schedule.qty, default=0) / QUANTA / PLAN_REACH))
+        return (min(least), max(most)) if least else None
+
+    def lot(self, symbol: str) -> int | None:
+        """Return the smallest lot of the symbol's active orders, quanta; None without any."""
+        return min((order.lot_size for order in self.of(symbol) if order.active), default=None)
+
+    def active(self) -> tuple[int, int]:
+        """Return how many orders are active, and how many of them are halted."""
+        halted = [order.halted for order in self if order.active]
+        return len(halted), sum(halted)
 
     def save(self) -> dict[str, bytes]:
         """Return every state key with its value."""

@@ -35,7 +35,7 @@ from impactd.core.allocator.solver import SolveFailure
 from impactd.core.forecast import cost_band
 from impactd.core.market import SideView
 from impactd.core.messages import Certificate, ModelRef, Plan
-from impactd.core.order import Order, Status
+from impactd.core.order import Order, Schedule, Status
 from impactd.core.quantity import MAX_QUANTA, QUANTA
 from impactd.core.settings import SECOND_NS, PlanSettings
 
@@ -165,6 +165,13 @@ def propose(
     )
 
 
+def outdated(schedule: Schedule, proposal: Proposal) -> bool:
+    """Return whether `schedule` can no longer go on: its pieces or shortfall are others now, or a cap binds."""
+    if schedule.start != proposal.pieces.start.tolist() or schedule.shortfall_qty != proposal.shortfall_qty:
+        return True
+    return any(qty > cap for qty, cap in zip(schedule.remaining(), proposal.cap.tolist(), strict=True))
+
+
 def caps(order: Order, pieces: Pieces, volume: Float | None, interval_ns: int) -> Int:
     """Return the cap of each piece in quanta, `NO_CAP` where there is none, shape (N,)."""
     cap = np.full(pieces.start.shape, NO_CAP, np.int64)
@@ -208,6 +215,7 @@ def plan_message(
     proposal: Proposal | None,
     settings: PlanSettings,
     interval_ns: int,
+    group_id: str | None = None,
 ) -> Plan:
     """Return the plan to publish: `proposal`, or an empty schedule where there is none.
 
@@ -226,7 +234,7 @@ def plan_message(
         reason=reason,
         status="halted" if order.active and proposal is None else str(order.status),
         text=order.text,
-        group_id=None,
+        group_id=group_id,
         order_qty=order.order_qty,
         cum_qty=order.cum_qty,
         leaves_qty=leaves,
