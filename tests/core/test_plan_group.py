@@ -12,9 +12,13 @@ from impactd.core.quantity import QUANTA
 from tests.core.builders import Lab, M, at, cancel, check_window, encoded, fill, halt, minutes, new, resume, settings
 
 
+def _lab(**plans: Any) -> Lab:
+    return Lab(settings(max_group=10, **plans))
+
+
 def two(lab: Lab | None = None, **terms: Any) -> Lab:
     """Return a lab with orders A and B of 1,200 over the same 12 minutes."""
-    lab = lab or Lab()
+    lab = lab or _lab()
     lab.run(minutes(2))
     lab.send(new(ts=at(2)), new("B", ts=at(2), **terms))
     return lab
@@ -33,7 +37,7 @@ def test_second_order_forces_both_plans_with_one_group_id() -> None:
 
 
 def test_sum_of_a_group_is_what_one_order_of_that_size_trades() -> None:
-    one = Lab()
+    one = _lab()
     one.run(minutes(2))
     one.send(new(qty=2_400, ts=at(2)))
     lab = two()
@@ -45,7 +49,7 @@ def test_sum_of_a_group_is_what_one_order_of_that_size_trades() -> None:
 
 
 def test_group_keeps_each_orders_window_caps_lots_and_blackouts() -> None:
-    lab = Lab()
+    lab = _lab()
     lab.run(minutes(2))
     orders = [
         new(ts=at(2), max_interval_qty=130 * QUANTA),
@@ -112,7 +116,7 @@ def test_opposite_sides_are_no_group() -> None:
 
 
 def test_group_with_scheduled_fills_runs_to_its_end() -> None:
-    lab = two(Lab(settings(fills="scheduled")), length=6 * M)
+    lab = two(_lab(fills="scheduled"), length=6 * M)
     lab.run(minutes(13, start=at(2))[1:])
     assert [lab.last(cl_ord_id).status for cl_ord_id in "AB"] == ["done", "done"]
     assert [lab.last(cl_ord_id).cum_qty for cl_ord_id in "AB"] == [1_200 * QUANTA] * 2
@@ -132,7 +136,7 @@ def test_group_after_a_restart_says_the_same_bytes() -> None:
 
 def test_group_threshold_is_on_what_all_save_together() -> None:
     def plans(threshold_bps: float) -> tuple[list[Plan], list[Plan]]:
-        lab = two(Lab(settings(fills="scheduled", replan_threshold_bps=threshold_bps)))
+        lab = two(_lab(fills="scheduled", replan_threshold_bps=threshold_bps))
         for k in range(2, 10):
             lab.run(minutes(1, start=at(k), size=60.0 + 20.0 * (k % 5))[1:])
         return lab.plans("A"), lab.plans("B")
@@ -140,3 +144,13 @@ def test_group_threshold_is_on_what_all_save_together() -> None:
     a, b = plans(0.0)
     assert len(a) == len(b) + 1 > 3
     assert [len(x) for x in plans(5.0)] == [2, 1]
+
+
+def test_group_larger_than_the_setting_is_planned_one_by_one() -> None:
+    lab = two(Lab(settings(max_group=1)))
+    assert lab.last("A").group_id is lab.last("B").group_id is None
+    assert (lab.last("A").reason, lab.last("B").reason) == ("new", "new")
+    three = two(Lab(settings(max_group=2)))
+    assert three.last("A").group_id is not None
+    three.send(new("C", ts=at(2.5)))
+    assert three.last("C").group_id is None

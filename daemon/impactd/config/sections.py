@@ -154,6 +154,8 @@ class PlansSection(Section):
         Field(strict=False, min_length=1),
     ] = ("exact", "clarabel", "slsqp")
     """Solvers in the order in which they are tried."""
+    max_group: Annotated[int, Field(ge=1, le=100)] = _PLANS.max_group
+    """Orders on one symbol and side planned together at most; of more, and at 1, each is planned by itself."""
     max_orders: Annotated[int, Field(ge=1)] = _PLANS.max_orders
     """Orders a partition holds at most."""
     max_executions: Annotated[int, Field(ge=1)] = _PLANS.max_executions

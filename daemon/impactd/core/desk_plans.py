@@ -1,8 +1,9 @@
 """When an order's schedule is replaced, and what is published then.
 
 Orders on one symbol and side trade into the same book, and are planned
-together: whatever forces the plan of one forces all of theirs, the threshold
-is on what all of them save, and their plans share a ``group_id``.
+together, up to `PlanSettings.max_group` of them: whatever forces the plan of
+one forces all of theirs, the threshold is on what all of them save, and their
+plans share a ``group_id``.
 """
 
 from __future__ import annotations
@@ -94,8 +95,8 @@ class DeskPlans:
         self._accept(order, now, reason, proposal, view, forced=forced)
 
     def group(self, order: Order) -> list[Order]:
-        """Return the orders that trade into the same book as `order`, itself included, by cl_ord_id."""
-        return [
+        """Return the orders that are planned with `order`, itself included, by cl_ord_id."""
+        group = [
             other
             for other in self._orders.of(order.symbol)
             if other.active
@@ -104,6 +105,7 @@ class DeskPlans:
             and other.end > order.clock
             and self.halt_of(other) is None
         ]
+        return group if len(group) <= self._settings.max_group else [order]
 
     def plan_group(self, group: list[Order], now: int, reasons: Mapping[str, str], *, forced: bool) -> None:
         """Plan orders together: all of them are published, or none."""

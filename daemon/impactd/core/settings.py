@@ -92,6 +92,8 @@ class PlanSettings:
     #: "reported": only fills count.
     fills: str = "reported"
     solvers: tuple[str, ...] = ("exact", "clarabel", "slsqp")
+    #: Orders on one symbol and side that are planned together at most; more, or 1: each by itself.
+    max_group: int = 1
     max_orders: int = 10_000
     #: Executions that an order has; one more halts it, since what is filled and not counted would be traded twice.
     max_executions: int = 50_000
