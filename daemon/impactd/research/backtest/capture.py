@@ -8,7 +8,8 @@ pooled over orders: a ratio of sums, so that windows in which nothing could be
 saved weigh nothing.  It is negative where the policy costs more than TWAP.
 
 The interval is a block bootstrap.  Orders of one window trade on the same
-books, whatever their side and size, so a window's orders stay together: the
+books, whatever their side and size, so a window's orders stay together, and so
+do those of overlapping windows that start within one horizon: the
 blocks of each symbol are drawn with replacement, days first where there
 are several, then windows within a day (a two-stage cluster bootstrap [1]_).
 With one day a symbol the interval speaks of the windows of that day and says
@@ -42,8 +43,8 @@ class Priced:
     symbol, side, day : str
     windows : tuple of str
         Kinds of window that it counts in.
-    start : int
-        ns.
+    start, block : int
+        Start of the order, and of the stretch of time that it is drawn with, ns.
     horizon_min : int
     qty, notional : float
         Shares; currency at the arrival mid.
@@ -60,6 +61,7 @@ class Priced:
     day: str
     windows: tuple[str, ...]
     start: int
+    block: int
     horizon_min: int
     qty: float
     notional: float
@@ -74,14 +76,15 @@ def draws(orders: Sequence[Priced], seed: int, n: int = DRAWS) -> Float:
     weights = np.zeros((n, len(orders)))
     blocks: dict[str, dict[str, dict[int, list[int]]]] = {}
     for i, order in enumerate(orders):
-        blocks.setdefault(order.symbol, {}).setdefault(order.day, {}).setdefault(order.start, []).append(i)
+        blocks.setdefault(order.symbol, {}).setdefault(order.day, {}).setdefault(order.block, []).append(i)
     for symbol in sorted(blocks):
         days = [[np.array(block) for _, block in sorted(day.items())] for _, day in sorted(blocks[symbol].items())]
-        for k in range(n):
-            for d in rng.integers(len(days), size=len(days)):
-                windows = days[d]
-                for w in rng.integers(len(windows), size=len(windows)):
-                    weights[k, windows[w]] += 1.0
+        # How often something is drawn with replacement is multinomial.
+        times = rng.multinomial(len(days), np.full(len(days), 1.0 / len(days)), size=n)
+        for d, windows in enumerate(days):
+            drawn = rng.multinomial(times[:, d] * len(windows), np.full(len(windows), 1.0 / len(windows)))
+            for w, block in enumerate(windows):
+                weights[:, block] += drawn[:, w : w + 1]
     return weights
 
 

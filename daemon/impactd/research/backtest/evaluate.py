@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -19,21 +19,24 @@ from impactd.core.events import SIDES
 from impactd.core.jit import kernel
 from impactd.core.messages import Plan
 from impactd.core.quantity import QUANTA
-from impactd.core.settings import CoreSettings
+from impactd.core.settings import MINUTE_NS, CoreSettings
 from impactd.core.ticks import Float, Int
 from impactd.research.backtest import policies
 from impactd.research.backtest.books import Intervals
 from impactd.research.backtest.capture import Priced
 from impactd.research.backtest.days import SymbolTape
 from impactd.research.backtest.live import Executed, State, execute
-from impactd.research.backtest.policies import Task
+from impactd.research.backtest.policies import MAX_STEPS, Task
 from impactd.research.backtest.study import DayStudy
 from impactd.research.backtest.windows import Trial
 
 ENGINE: Final = "engine"
 
 #: Share of what was taken in an interval that is still missing in the next: the sensitivity.
-PERSISTENCE: Final = (0.0, 0.1, 0.25, 0.5)
+PERSISTENCE: Final = (0.1, 0.25, 0.5)
+
+#: Policies that the sensitivity is for.
+PERSISTENT: Final = ("engine", "twap", "vwap", "hindsight")
 
 
 def _without_prior(settings: CoreSettings) -> CoreSettings:
@@ -80,6 +83,17 @@ class Bench:
     tape: SymbolTape
     studies: Mapping[str, DayStudy]
     settings: Mapping[str, CoreSettings]
+    _tables: dict[tuple[str, int, int], Float] = field(default_factory=dict)
+
+    def table(self, study: DayStudy, row: int, step: int, n_steps: int) -> Float:
+        """Return the day's costs by interval of 0, 1, ... steps, at least `n_steps`; kept for the next order."""
+        key = study.day.name, row, step
+        known = self._tables.get(key)
+        if known is None or known.shape[1] <= n_steps:
+            most = max(n_steps, min(2 * n_steps, MAX_STEPS))
+            known = study.day.intervals.table(row, 0, len(study.day.intervals), step / QUANTA, most)
+            self._tables[key] = known
+        return known
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,7 +147,7 @@ def evaluate(bench: Bench, trial: Trial, strategies: Sequence[str], states: Mapp
         "persistence": lambda: policies.persistence(task, lines, first, *study.profile),
         "expanding_mean": lambda: policies.expanding_mean(task, lines, first),
         "profile_hindsight": lambda: policies.profile_hindsight(task, lines, first),
-        "hindsight": lambda: _hindsight(task, intervals, row, first),
+        "hindsight": lambda: _hindsight(bench, study, task, row, first),
     }
     paths: dict[str, Float] = {}
     left: dict[str, float] = {}
@@ -160,6 +174,7 @@ def evaluate(bench: Bench, trial: Trial, strategies: Sequence[str], states: Mapp
         day=trial.day,
         windows=trial.windows,
         start=order.start,
+        block=order.start - (order.start - study.day.open) % (trial.horizon_min * MINUTE_NS),
         horizon_min=trial.horizon_min,
         qty=task.shares,
         notional=task.shares * _arrival_mid(intervals, order.start),
@@ -168,7 +183,11 @@ def evaluate(bench: Bench, trial: Trial, strategies: Sequence[str], states: Mapp
         left=left,
     )
     persistent = {
-        share: {name: _persistent_cost(intervals, row, at, path, share) for name, path in paths.items()}
+        share: {
+            name: _persistent_cost(intervals, row, at, path, share)
+            for name, path in paths.items()
+            if name in PERSISTENT
+        }
         for share in PERSISTENCE
     }
     planned = None
@@ -180,11 +199,10 @@ def evaluate(bench: Bench, trial: Trial, strategies: Sequence[str], states: Mapp
     return Outcome(priced, paths, persistent, None if live is None else live.first, planned)
 
 
-def _hindsight(task: Task, intervals: Intervals, row: int, first: int) -> Float:
+def _hindsight(bench: Bench, study: DayStudy, task: Task, row: int, first: int) -> Float:
     step = policies.step_of(task)
-    n_steps = min(task.cap, task.qty) // step
-    table = intervals.table(row, first, first + task.n, step / QUANTA, n_steps)
-    return policies.hindsight(task, table, step)
+    table = bench.table(study, row, step, min(task.cap, task.qty) // step)
+    return policies.hindsight(task, table[first : first + task.n], step)
 
 
 def _arrival_mid(intervals: Intervals, start: int) -> float:

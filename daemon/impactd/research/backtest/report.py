@@ -16,7 +16,7 @@ from impactd.__about__ import __version__
 from impactd.core.saved import settings_hash
 from impactd.research.backtest.capture import Priced, pooled
 from impactd.research.backtest.days import checksum
-from impactd.research.backtest.evaluate import ENGINE, PERSISTENCE
+from impactd.research.backtest.evaluate import ENGINE, PERSISTENCE, PERSISTENT
 from impactd.research.backtest.run import Backtest
 from impactd.research.backtest.windows import DEPTH_SHARES, FIRST_MIN, LAST_MIN, TRIMMED
 
@@ -152,18 +152,19 @@ def _persistence(test: Backtest, kinds: Sequence[str]) -> list[dict[str, Any]]:
     told; captures are of that hindsight's saving.
     """
     rows = []
+    names = [name for name in test.strategies if name in PERSISTENT]
     for kind in kinds:
         mine = [outcome for outcome in test.outcomes if kind in outcome.priced.windows]
         for share in PERSISTENCE:
-            cost = {name: sum(o.persistent[share][name] for o in mine) for name in test.strategies}
+            cost = {name: sum(o.persistent[share][name] for o in mine) for name in names}
             possible = cost["twap"] - cost["hindsight"]
-            saved = {name: cost["twap"] - cost[name] for name in test.strategies}
+            saved = {name: cost["twap"] - cost[name] for name in names}
             rows.append(
                 {
                     "window": kind,
                     "share": share,
                     "cost": cost,
-                    "capture": {name: saved[name] / possible if possible > 0.0 else None for name in test.strategies},
+                    "capture": {name: saved[name] / possible if possible > 0.0 else None for name in names},
                 }
             )
     return rows
