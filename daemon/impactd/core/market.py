@@ -116,7 +116,11 @@ class SymbolMarket:
         models = []
         for side in SIDES:
             refitted = self._sides[side].update(stats.minute, stats)
-            record = self._sides[side].record(stats.minute + interval_ns) if refitted else None
+            end = stats.minute + interval_ns
+            book = self._standing(side, end) if refitted else None
+            if book is not None:
+                self._sides[side].see(book)
+            record = self._sides[side].record(end) if refitted else None
             if record is not None:
                 models.append(record)
         return models

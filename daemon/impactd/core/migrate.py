@@ -74,8 +74,26 @@ def _with_settings(items: Items) -> Items:
     return {**items, SETTINGS: b"null"}
 
 
+#: What a series of schema 3 has beside that of 2: no swing, and the belief in books that a new one begins with.
+_SERIES_3: Final = (0.0, 0.3 * 5.0 * 0.3 * 0.3, 5.0 * 0.3 * 0.3, 0.0, 0.0)
+
+
+def _with_news(items: Items) -> Items:
+    """Return schema 2 as 3: a series knows how far its level swings, and what standing books have been worth."""
+    return {key: _series_3(value) if key.startswith("market/") else value for key, value in items.items()}
+
+
+def _series_3(value: bytes) -> bytes:
+    market: dict[str, Any] = orjson.loads(value)
+    for side in market["sides"].values():
+        side["made"][0] = 2
+        for series in ("spread", "excess"):
+            side[series] = [[*row, *_SERIES_3] for row in side[series]]
+    return orjson.dumps(market)
+
+
 #: From which schema, and how to the next.
-MIGRATIONS: Final[Mapping[int, Callable[[Items], Items]]] = {1: _with_settings}
+MIGRATIONS: Final[Mapping[int, Callable[[Items], Items]]] = {1: _with_settings, 2: _with_news}
 
 
 def settings_of_schema_1(config: str, settings: CoreSettings) -> Mapping[str, Any] | None:

@@ -38,7 +38,7 @@ from impactd.core.settings import (
 )
 
 #: Version of everything in this module; a state of another version is migrated or refused.
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 #: The key of what the state says of itself, and that of the settings that it was made under.
 META: Final = "meta"

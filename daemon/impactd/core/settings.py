@@ -71,9 +71,9 @@ class ModelSettings:
 
     kind: str = "linear"
     intercept: bool = True
-    mean_half_life_minutes: float = 30.0
+    mean_half_life_minutes: float = 60.0
     gain: float = 0.25
-    reversion_half_life_minutes: float = 5.0
+    reversion_half_life_minutes: float = 15.0
     huber: float = 2.5
     prior_profile: bool = True
     #: Profile of the session to start from, the columns of `impactd.core.profile.Profile`; empty: the prior, or none.

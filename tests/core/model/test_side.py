@@ -63,13 +63,16 @@ def test_forecast_far_ahead_returns_to_the_mean() -> None:
     for i in range(100):
         model.update(minute(i), linear())
     model.update(minute(100), linear(0.024, 1.2e-5))
-    curves = model.forecast(starts(101, 200))
+    curves = model.forecast(starts(101, 600))
     assert curves.beta is not None
     for level, before, after in ((curves.half_spread, 0.02, 0.024), (curves.beta, 1e-5, 1.2e-5)):
-        assert before < level[-1] < level[0] < after
+        assert 0.98 * before < level[-1] < level[0] < after
         assert np.all(np.diff(level) <= 0)
         logs = np.log(level / level[-1])
-        assert logs[5] == pytest.approx(logs[0] / 2, rel=1e-6)  # the reversion's half-life is five minutes
+        # The deviation halves in fifteen minutes, what a later choice is worth in half of that.
+        halves, quarters = logs[15], logs[30]
+        deviation = (halves - logs[0] / 4) * 4
+        assert quarters == pytest.approx(deviation / 4 + (logs[0] - deviation) / 16, rel=1e-5)
 
 
 def test_forecast_interval_under_way_counts_as_the_next() -> None:
@@ -207,7 +210,7 @@ def test_record_information_fades_with_open_minutes_only() -> None:
     assert next_open.n_eff == pytest.approx(close.n_eff, rel=0.05)
     later = model.record(minute(60) + 24 * 3600 * 10**9)
     assert later is not None
-    assert later.n_eff == pytest.approx(next_open.n_eff / 4, rel=0.05)
+    assert later.n_eff == pytest.approx(next_open.n_eff / 2, rel=0.05)
 
 
 def test_cold_without_book_has_unit_scale_and_prior_shape() -> None:
@@ -303,3 +306,49 @@ def test_settings_out_of_range_are_named(change: dict[str, float], field: str) -
     settings_ = dataclasses.replace(ModelSettings(), **change)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=field):
         SideModel("X", Side.SELL, settings_, Session(SessionRule()), Profile.flat())
+
+
+def learned_books(*, telling: bool) -> SideModel:
+    """Return a model whose levels move, where each minute's last book tells of the next or not."""
+    rng = np.random.default_rng(3)
+    model = make()
+    logs, other = 0.4 * rng.standard_normal((2, 200))
+    for i, log in enumerate(logs[:-1]):
+        model.update(minute(i), linear(0.02 * math.exp(log), 1e-5 * math.exp(log)))
+        said = logs[i + 1] if telling else other[i]
+        model.see(book(minute(i + 1), 0.02 * math.exp(said) + 1e-5 * math.exp(said) * SIZES))
+    return model
+
+
+def nearest(model: SideModel, factor: float) -> float:
+    """Return log of the nearest half-spread with a standing book of `factor` times the usual, over that without."""
+    at = starts(199, 60)
+    seen = model.forecast(at, book(minute(199), factor * (0.02 + 1e-5 * SIZES))).half_spread
+    usual = model.forecast(at).half_spread
+    assert math.log(seen[15] / usual[15]) == pytest.approx(math.log(seen[0] / usual[0]) / 2, rel=1e-9)
+    return math.log(seen[0] / usual[0])
+
+
+def test_standing_book_moves_the_nearest_interval_by_what_books_were_worth() -> None:
+    telling, noise = learned_books(telling=True), learned_books(telling=False)
+    assert nearest(telling, 1.5) > 0.6 * math.log(1.5)
+    assert abs(nearest(noise, 1.5)) < 0.3 * math.log(1.5)
+    assert nearest(telling, 1.5) < math.log(1.5)  # never believed whole
+
+
+def test_standing_book_equal_to_the_forecast_changes_nothing() -> None:
+    model = make()
+    for i in range(30):
+        model.update(minute(i), linear())
+        model.see(book(minute(i + 1), linear().curve))
+    with_book = model.forecast(starts(30, 60), book(minute(30), linear().curve))
+    assert with_book.half_spread.tolist() == model.forecast(starts(30, 60)).half_spread.tolist()
+
+
+def test_forecast_swinging_level_lowers_the_far_intervals_by_half_its_variance() -> None:
+    model = make()
+    for i in range(200):
+        level = math.exp(0.5 * (-1) ** i)
+        model.update(minute(i), linear(0.02 * level, 1e-5 * level))
+    s = model.forecast(starts(200, 180)).half_spread
+    assert math.log(s[-1] / 0.02) == pytest.approx(-0.5 * 0.25, abs=0.03)

@@ -24,8 +24,14 @@ def levels_at(
     values: Float,
     mean: float,
     deviation: float,
+    swing: float,
+    news: float,
+    news_ns: int,
 ) -> Float:
-    """Return ``exp(profile + mean + phi^(h-1) deviation)`` for intervals that begin at `starts`.
+    r"""Return levels for intervals that begin at `starts`.
+
+    ``exp(profile + mean + phi^(h-1) deviation + phi^(k-1) news - (1 - phi^(2(h-1))) swing / 2)``,
+    where k counts from `news_ns` as h does from `next_ns`; see `impactd.core.model.series`.
 
     Parameters
     ----------
@@ -39,12 +45,20 @@ def levels_at(
         Of the deviation.
     knots, values : ndarray of float64, shape (K,)
         The profile.
-    mean, deviation : float
+    mean, deviation, swing : float
         The series, deviation as expected at h = 1.
+    news : float
+        What the standing book adds at k = 1.
+    news_ns : int
+        Begin of the interval that the standing book stands in.
     """
     out = np.empty(starts.shape[0])
     for i in range(starts.shape[0]):
         ahead = max(float(starts[i] - next_ns), 0.0)
-        log_level = interpolate(knots, values, positions[i]) + mean + deviation * 2.0 ** (-ahead / half_life_ns)
+        fade = 2.0 ** (-ahead / half_life_ns)
+        log_level = interpolate(knots, values, positions[i]) + mean + deviation * fade
+        log_level -= 0.5 * swing * (1.0 - fade * fade)
+        if news != 0.0:
+            log_level += news * 2.0 ** (-max(float(starts[i] - news_ns), 0.0) / half_life_ns)
         out[i] = np.exp(min(max(log_level, -LOG_LIMIT), LOG_LIMIT))
     return out

@@ -22,7 +22,8 @@ lasts over a night; the deviation in clock time, so that it does not.
 A minute costs the same whatever the history: one fit, and a few operations
 for each candidate.
 
-Forecasts are medians of log levels.  `record` publishes the coefficients of
+Forecasts are medians of log levels, less what a later choice is worth, and
+moved by the standing book (`impactd.core.model.series`).  `record` publishes the coefficients of
 the interval that begins at `as_of`; their standard errors are the filters'
 one-interval-ahead residuals, by the delta method.
 """
@@ -41,14 +42,14 @@ from impactd.core.messages import Model
 from impactd.core.model.kinds import impact_model
 from impactd.core.model.measure import Cells, measure
 from impactd.core.model.readout import levels_at
-from impactd.core.model.series import DampedSeries
+from impactd.core.model.series import Ahead, DampedSeries
 from impactd.core.model.shape import ShapeState, nearest_to_linear
 from impactd.core.profile import Profile, interpolate_all
 from impactd.core.session import Session
 from impactd.core.settings import MINUTE_NS, ModelSettings
 
 UNIT: Final = "price_per_share"
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 
 #: Until so many minutes were taken in, a forecast is marked as a prior.
 PRIOR_MINUTES: Final = 3
@@ -158,6 +159,13 @@ class SideModel:
         self._last = minute_ns
         return True
 
+    def see(self, book: BookCurve) -> None:
+        """Take in the book that stands at the end of the minute just taken in, to learn what books are worth."""
+        if self._q_ref is not None and len(book.sizes):
+            levels = measure(self._model, Cells.of_book(book), self._q_ref, self._shape.shapes)
+            self._spread.see(levels.half_spread)
+            self._excess.see(levels.excess)
+
     def _profile_at(self, ts: int) -> tuple[float, float]:
         """Return the profile's log levels of spread and excess at `ts`."""
         position = self._session.positions(np.array([ts], dtype=np.int64))
@@ -191,21 +199,38 @@ class SideModel:
         starts_ns : ndarray of int64, shape (N,)
             UTC ns.
         book : BookCurve, optional
-            The standing book, which sets the level while no minute has closed.
-            Without it the curves are of unit scale (`Curves.scaled` is False)
+            The standing book: it sets the level while no minute has closed, and
+            moves the nearest intervals by what it has been worth since.
+            Without it, before the first minute, the curves are of unit scale (`Curves.scaled` is False)
             and have the prior's shape.
         """
         if self._last is None or self._q_ref is None:
             return self._cold(starts_ns, book)
         i = self._shape.leader()
-        half_spread, excess = self._levels(starts_ns, self._spread.level(i), self._excess.level(i))
-        return self._curves(half_spread, excess, self._shape.shapes[i], self._q_ref)
+        half_spread = excess = None
+        news_ns = self._last + self._interval_ns
+        if book is not None and len(book.sizes):
+            levels = measure(self._model, Cells.of_book(book), self._q_ref, self._shape.shapes)
+            half_spread, excess = float(levels.half_spread[i]), float(levels.excess[i])
+            news_ns = max(news_ns, book.ts_event // self._interval_ns * self._interval_ns)
+        spread_at, excess_at = self._profile_at(news_ns + self._interval_ns // 2)
+        fade = float(2.0 ** (-(news_ns - self._last - self._interval_ns) / self._reversion_ns))
+        return self._curves(
+            *self._levels(
+                starts_ns,
+                self._spread.ahead(i, half_spread, spread_at, fade),
+                self._excess.ahead(i, excess, excess_at, fade),
+                news_ns,
+            ),
+            self._shape.shapes[i],
+            self._q_ref,
+        )
 
     def _cold(self, starts_ns: Int, book: BookCurve | None) -> Curves:
         """Return the prior's curves, at the level of the standing book where there is one."""
         shapes = self._shape.shapes
         if book is None or len(book.sizes) == 0:
-            half_spread, excess = self._levels(starts_ns, (0.0, 0.0), (0.0, 0.0))
+            half_spread, excess = self._levels(starts_ns, Ahead(0.0), Ahead(0.0))
             i = nearest_to_linear([0.0] * len(shapes), shapes)
             return self._curves(half_spread, excess, shapes[i], 1.0, scaled=False)
         cells = Cells.of_book(book)
@@ -216,20 +241,20 @@ class SideModel:
         spread, excess_at = self._profile_at(book.ts_event)
         half_spread, excess = self._levels(
             starts_ns,
-            (math.log(levels.half_spread[i]) - spread, 0.0),
-            (math.log(levels.excess[i]) - excess_at, 0.0),
+            Ahead(math.log(levels.half_spread[i]) - spread),
+            Ahead(math.log(levels.excess[i]) - excess_at),
         )
         return self._curves(half_spread, excess, fitted[i], q_ref)
 
-    def _levels(self, starts_ns: Int, spread: tuple[float, float], excess: tuple[float, float]) -> tuple[Float, Float]:
-        """Return s and E by interval from each series' mean and deviation."""
+    def _levels(self, starts_ns: Int, spread: Ahead, excess: Ahead, news_ns: int = 0) -> tuple[Float, Float]:
+        """Return s and E by interval from what each series expects."""
         positions = self._session.positions(starts_ns, self._interval_ns // 2)
         next_ns = 0 if self._last is None else self._last + self._interval_ns
         knots, ahead = self._profile.knots, (starts_ns, positions, next_ns, self._reversion_ns)
-        level = levels_at(*ahead, knots, self._profile.excess, *excess)
+        level = levels_at(*ahead, knots, self._profile.excess, *excess, news_ns)
         if not self._model.intercept:
             return np.zeros(len(starts_ns)), level
-        return levels_at(*ahead, knots, self._profile.spread, *spread), level
+        return levels_at(*ahead, knots, self._profile.spread, *spread, news_ns), level
 
     def _curves(self, half_spread: Float, excess: Float, shape: float, q_ref: float, *, scaled: bool = True) -> Curves:
         terms = self._model.coefficients(excess, shape, q_ref)
