@@ -23,7 +23,7 @@ def test_sigma2_equals_batch_discounted_mean_square() -> None:
     volatility = Volatility(ModelSettings())
     for i, mid in enumerate(mids.tolist()):
         volatility.update(minute(i), mid)
-    discount = 2.0 ** (-np.arange(99)[::-1] / 30)
+    discount = 2.0 ** (-np.arange(99)[::-1] / ModelSettings().mean_half_life_minutes)
     assert volatility.sigma2 == pytest.approx(float(discount @ np.diff(mids) ** 2 / discount.sum()), rel=1e-9)
 
 

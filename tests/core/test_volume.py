@@ -49,7 +49,7 @@ def test_forecast_equals_batch_discounted_ratio() -> None:
         assert unit is not None
         assert unit[0] == pytest.approx(1.0)
         exposure.append(float(shape._shape(starts(i, 1))[0]))
-    discount = 2.0 ** (-(59 - np.arange(60)) / 30)
+    discount = 2.0 ** (-(59 - np.arange(60)) / ModelSettings().mean_half_life_minutes)
     level = float(discount @ traded / (discount @ np.array(exposure)))
     found = volume.forecast(starts(60, 330))
     assert found is not None
