@@ -72,6 +72,7 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         replan_threshold_bps = 0.75
         fills = "scheduled"
         solvers = ["exact"]
+        max_group = 29
         max_orders = 31
         max_executions = 33
         max_horizon_intervals = 37

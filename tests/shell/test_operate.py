@@ -29,16 +29,29 @@ def test_operation_every_field_has_its_setting() -> None:
         "http.enabled": False,
         "http.host": "0.0.0.0",  # noqa: S104  (the value is what is tested)
         "http.port": 81,
+        "http.page": False,
+        "http.max_readers": 85,
+        "session.timezone": "Europe/Zurich",
         "health.max_lag": 82,
         "health.max_tick_age_s": 83.5,
         "health.stuck_after_s": 84.5,
     }
-    made = operation(load(environ={}, overrides=tuple(Override(*item, "test") for item in given.items())).settings)
+    environ = {"IMPACTD__HTTP__TOKEN": "hush"}  # a secret is not taken from a flag
+    made = operation(load(environ=environ, overrides=tuple(Override(*item, "test") for item in given.items())).settings)
     for part in (made, made.http, made.limits):
         before = type(part)()
         same = [item.name for item in fields(part) if getattr(part, item.name) == getattr(before, item.name)]
         assert same == [], f"{type(part).__name__}: nothing sets {same}"
-    assert made == Operation(HttpSettings(False, "0.0.0.0", 81), HealthLimits(82, 83.5), 84.5)  # noqa: S104  (as above)
+    http = HttpSettings(
+        False,
+        "0.0.0.0",  # noqa: S104  (as above)
+        81,
+        page=False,
+        token="hush",  # noqa: S106  (as above)
+        max_readers=85,
+        zone="Europe/Zurich",
+    )
+    assert made == Operation(http, HealthLimits(82, 83.5), 84.5)
 
 
 def test_operation_tick_age_of_zero_is_no_limit() -> None:
