@@ -36,7 +36,10 @@ COMMANDS: Final = {
     "audit": ("impactd.cli.audit", "Derive what was published again and compare the bytes."),
     "convert": ("impactd.cli.convert", "Turn a vendor's quotes or books into a file that every command reads."),
     "capture": ("impactd.cli.capture", "Write a run's inputs and journal to files."),
-    "backtest": ("impactd.cli.backtest", "Price the service's schedules on recorded days against TWAP, VWAP and hindsight."),
+    "backtest": (
+        "impactd.cli.backtest",
+        "Price the service's schedules on recorded days against TWAP, VWAP and hindsight.",
+    ),
     "compare": ("impactd.cli.compare", "Compare strategies and models on recorded days and on a generated one."),
     "report": ("impactd.cli.report", "Write what the data bear: modelling and strategy, as HTML and as Markdown."),
     "selftest": ("impactd.cli.selftest", "Check a generated day, recorded days, a live sample, and speed."),
