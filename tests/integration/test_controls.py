@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 import pytest
+import structlog
 
 from impactd.cli import main
 from impactd.core.events import Control
@@ -173,6 +174,14 @@ async def dead(settings: KafkaSettings, enough: Callable[[list[ConsumedRecord]],
     return await records_until(settings, Topic.DLQ, enough)
 
 
+@pytest.fixture
+def _unlogged() -> Iterator[None]:
+    """Keep what the service logs, which runs in this process, out of what a command says."""
+    with structlog.testing.capture_logs():
+        yield
+
+
+@pytest.mark.usefixtures("_unlogged")
 async def test_dlq_lists_shows_and_sends_again(
     broker: Broker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
