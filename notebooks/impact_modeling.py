@@ -69,10 +69,34 @@ print(f"{100 * full.mean():.1f}% of the cells were held for at least 95% of thei
 buy.groupby("time").tail(1)[["time", "size", "slippage", "coverage", "lower_bound", "half_spread", "mid"]].head()
 
 # %% [markdown]
+# ## Two ways of getting this wrong
+#
+# **Forgetting what was censored.** The first column is how many books hold the size, the second the mean over these alone: a mean of the deep books.
+# The third prices all books, what is beyond the visible depth at the last visible level, and is therefore still too low. Where the second lies
+# below the third, it is not even a possible value. Curves built from it bend the wrong way.
+#
+# **Counting ticks in place of time.** A book that stood for a minute and one that stood for a millisecond are one row each. Feeds are busiest when
+# something happens, and an order that is spread evenly over the minute does not meet the books so.
+
+# %%
+walked = impactd.ImpactModel().estimate_slippage(books, [100, 300, 1_000, 3_000])
+walked = walked[walked["side"] == "buy"]
+stood = walked.groupby("size")["time"].transform(lambda t: (t.shift(-1) - t).dt.total_seconds()).fillna(0.0)
+by_size = walked.assign(stood=stood).groupby("size")
+pd.DataFrame(
+    {
+        "books that hold it (%)": by_size["coverage"].mean() * 100,
+        "mean of these": by_size["slippage"].mean(),
+        "lower bound, all books": by_size["lower_bound"].mean(),
+        "the same by time": by_size.apply(lambda rows: np.average(rows["lower_bound"], weights=rows["stood"])),
+    }
+)
+
+# %% [markdown]
 # ## Which form of curve?
 #
 # Every minute and side gets a curve of its own, by constrained least squares (coefficients cannot be negative). The scores leave sizes out:
-# they say whether the *form* fits. The last score leaves whole minutes out and predicts them by the mean curve of the others: it says how
+# they say whether the *form* fits. `test_r2_unseen_times` leaves whole minutes out and predicts them by the mean curve of the others: it says how
 # much a model without any notion of time knows of another minute, which is little.
 
 # %%
@@ -82,7 +106,7 @@ scores
 
 # %% [markdown]
 # Through the origin, real curves do not go: half the spread is paid whatever the size. The original linear form
-# `g = beta x` gets its R2 above 0.8 on generated books, whose curves are of that form, and not here.
+# `g = beta x` gets its R2 above 0.8 on generated books, whose curves are of that form, and not on a recorded day.
 
 # %%
 kind, intercept = MODELS[chosen]
@@ -102,29 +126,46 @@ plot_impact_curves(slippage, model, side="buy")
 plot_coefficient(model, term="eta" if kind == "power" else "beta")
 
 # %% [markdown]
-# ## How long does a minute's curve hold?
+# ## Spread and slope are two things
 #
-# The autocorrelation of the logarithms of spread and slope says how fast what is seen now stops telling about later. It decides how much
-# of an expensive minute a forecast may carry forward.
+# A curve is the half-spread and what comes on top of it, the excess. We take the excess at one size, so that all kinds of curve compare. The
+# autocorrelation of the logarithms says how fast what is seen now stops telling about later. It decides how much of an expensive minute
+# a forecast may carry forward; and if both moved as one, one series would do.
 
 # %%
-intervals = fit["params"]["intervals"]
-one = intervals[intervals["side"] == "buy"].set_index("time")
+one = fit["params"]["intervals"].query("side == 'buy'").set_index("time")
+q = 300.0
+delta = fit["params"]["delta"] or 1.0
+one = one.assign(excess=one["beta"] * q + one["alpha"] * q**2 + one["eta"] * q**delta)
+log = np.log(one[["half_spread", "excess"]].where(lambda values: values > 0.0))
 lags = [1, 5, 15, 30, 60]
-table = pd.DataFrame(index=pd.Index([f"{lag} min" for lag in lags], name="lag"))
-for term in ("half_spread", "beta"):
-    values = np.log(one[term][one[term] > 0.0])
-    table[f"log {term}"] = [values.autocorr(lag) if len(values) > lag + 2 else np.nan for lag in lags]
-table
+print(f"correlation of both: {log['half_spread'].corr(log['excess']):+.2f} over {len(log.dropna()):,} minutes")
+pd.DataFrame(
+    {f"log {name}": [log[name].autocorr(lag) for lag in lags] for name in log},
+    index=pd.Index([f"{lag} min" for lag in lags], name="lag"),
+)
+
+# %% [markdown]
+# ## How much of a later minute is known?
+#
+# Three forecasts of the excess (in logs) so many minutes ahead, each made with what was known then: the mean of the day so far, the last minute as it was, and a
+# blend that carries a third of the last deviation. The last minute alone is the worst: most of what sets it apart has gone when it would be used.
 
 # %%
-if {"half_spread", "beta"} <= set(one.columns) and (one["half_spread"] > 0).any():
-    both = one[(one["half_spread"] > 0.0) & (one["beta"] > 0.0)]
-    print(f"correlation of log half-spread and log slope: {np.log(both['half_spread']).corr(np.log(both['beta'])):+.2f}")
+excess = log["excess"].dropna()
+so_far = excess.expanding(min_periods=30).mean()
+rows = {}
+for lag in (1, 5, 15, 30):
+    later = excess.shift(-lag)
+    said = {"day so far": so_far, "last minute": excess, "blend": so_far + (excess - so_far) / 3.0}
+    there = so_far.notna() & later.notna()
+    rows[f"{lag} min"] = {name: float(np.sqrt(((f - later)[there] ** 2).mean())) for name, f in said.items()}
+pd.DataFrame(rows).T.rename_axis("error ahead (log)")
 
 # %% [markdown]
 # ## What to take away
 #
 # - A curve needs its spread, its censored sizes kept out, and weights by time.
 # - The form is the smaller question; the time of day is the larger one.
+# - An expensive minute says little about the one after next: forecasts lean on the day's shape and carry little forward.
 # - What a fit knows in hindsight is not what a forecast earns. The second notebook allocates with hindsight and says so.

@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 
 import impactd
+from impactd.core.allocator.cost import schedule_cost
 from impactd.research.compare import compare_strategies, sensitivity
 from impactd.research.plots import plot_allocation, plot_convergence, plot_cost_frontier
 
@@ -64,6 +65,29 @@ assert np.isclose(result["improvement_pct"], 100 * closed, rtol=1e-9)
 plot_allocation(allocator, result)
 
 # %% [markdown]
+# ## The trap
+#
+# Minimising $\sum_t g_t(x_t)$ looks alike and is another problem. For $g_t = \beta_t x$ it is linear in $x$: it puts everything into the interval with the
+# smallest $\beta$, and the money shows what that costs.
+
+# %%
+trap = np.zeros_like(beta)
+trap[np.argmin(beta)] = total
+pd.DataFrame(
+    {
+        name: {
+            "sum of g (price a share)": float(beta @ x),
+            "sum of x g (currency)": schedule_cost(allocator.problem, x),
+        }
+        for name, x in {
+            "equal parts": allocator.equal_allocation(),
+            "least sum of g": trap,
+            "least cost": result["optimal_allocation"],
+        }.items()
+    }
+).T
+
+# %% [markdown]
 # ## Independent solvers agree
 #
 # The exact solver searches the one multiplier; CVXPY's and SciPy's solvers know nothing of it. Each answer carries a certificate: the residual of
@@ -83,6 +107,22 @@ plot_convergence(allocator)
 
 # %%
 sensitivity(slippage, [total / 4, total / 2, total, 2 * total])
+
+# %% [markdown]
+# The same two plans, priced on the curve that bends:
+
+# %%
+bent = impactd.ImpactModel("nonlinear")
+bent.fit_model(slippage)
+rows = {}
+for part in (total / 4, total, 4 * total):
+    priced = impactd.TradeAllocator(bent, part, 50)
+    straight = impactd.TradeAllocator(linear, part, 50).optimize(impactd.SolverType.EXACT)["optimal_allocation"]
+    least = priced.optimize(impactd.SolverType.EXACT)
+    cost = schedule_cost(priced.problem, straight)
+    rows[f"{part:,.0f}"] = {"linear plan": cost, "nonlinear plan": least["optimal_cost"]}
+    assert least["optimal_cost"] <= cost * (1 + 1e-12)
+pd.DataFrame(rows).T.rename_axis("shares")
 
 # %% [markdown]
 # ## Caps
@@ -111,7 +151,31 @@ plot_allocation(capped, with_caps)
 plot_cost_frontier(linear, total)
 
 # %% [markdown]
+# ## How much of the saving is noise?
+#
+# A fitted $\beta_t$ is the truth times noise, and a schedule that picks the cheap ones picks the lucky ones. A test without any forecast: fit the even and
+# the odd minutes apart, allocate by the one, and pay by the other. Each pair of minutes lies next to each other, so what both halves share is
+# the day's shape, and what is lost on the way is noise.
+
+# %%
+minutes = np.sort(slippage["time"].unique())
+halves = []
+for part in (0, 1):
+    model = impactd.ImpactModel("linear")
+    model.fit_model(slippage[slippage["time"].isin(minutes[part::2])])
+    halves.append(impactd.TradeAllocator(model, total, n_intervals=100))
+rows = {}
+for name, plan, pay in (("even", 0, 1), ("odd", 1, 0)):
+    x = halves[plan].optimize(impactd.SolverType.EXACT)
+    equal = schedule_cost(halves[pay].problem, halves[pay].equal_allocation())
+    rows[f"planned on {name} minutes"] = {
+        "saving in hindsight (%)": x["improvement_pct"],
+        "saving on the others (%)": 100 * (1 - schedule_cost(halves[pay].problem, x["optimal_allocation"]) / equal),
+    }
+pd.DataFrame(rows).T
+
+# %% [markdown]
 # ## What a forecast earns
 #
-# Less. A schedule that is made in the morning does not know the afternoon's books, and noise in each interval's curve makes hindsight look better
-# than it is. The service plans by a forecast and replans as minutes close; what that earns is measured by walking forward.
+# Less still. A schedule that is made in the morning does not know the afternoon's books. The service plans by a forecast and replans as minutes
+# close; what that earns is measured by walking forward over recorded days, never by the figures above.

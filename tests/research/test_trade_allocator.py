@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 import tracemalloc
 
@@ -22,7 +23,7 @@ from impactd import (
 from impactd.core.allocator.cost import schedule_cost
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solver import Failure, SolveFailure
-from impactd.research.solver_process import SolverProcess, TimedOut, make_solver
+from impactd.research.solver_process import SolverProcess, TimedOut, make_solver, shared_process
 from impactd.research.trade_allocator import CHAINS, mapped
 
 EXACT = OptimizerConfig(default_solver=SolverType.EXACT)
@@ -204,10 +205,13 @@ def test_too_few_iterations_is_no_result_but_a_fallback(nonlinear: ImpactModel) 
     assert result["attempts"][0]["outcome"] in {"bad_certificate", "not_converged"}
 
 
+#: With this price on inventory SLSQP takes half a minute for 490 intervals, and trust-constr more than that.
+SLOW_RISK = 1e-4
+
+
 def test_time_limit_stops_the_solver_and_the_fallback_answers(linear: ImpactModel) -> None:
     config = OptimizerConfig(timeout_seconds=3)
-    # SLSQP needs minutes for so many intervals.
-    allocator = TradeAllocator(linear, 100_000, 490, config)
+    allocator = TradeAllocator(linear, 100_000, 490, config, risk=SLOW_RISK)
     begin = time.monotonic()
     result = allocator.optimize(SolverType.SCIPY)
     # A limit on time is what is promised, so time is what is asserted: by 20%.
@@ -220,13 +224,41 @@ def test_time_limit_stops_the_solver_and_the_fallback_answers(linear: ImpactMode
 
 def test_time_limit_without_fallback_is_3003(linear: ImpactModel) -> None:
     config = OptimizerConfig(timeout_seconds=2, fallback=False)
-    allocator = TradeAllocator(linear, 100_000, 490, config)
+    allocator = TradeAllocator(linear, 100_000, 490, config, risk=SLOW_RISK)
     begin = time.monotonic()
     with pytest.raises(OptimizationError, match="timeout_seconds: 2") as error:
         allocator.optimize(SolverType.SCIPY)
     assert time.monotonic() - begin < 1.2 * 2
     assert error.value.code == 3003
     assert [a["outcome"] for a in error.value.attempts] == ["timed_out"]
+
+
+@pytest.mark.parametrize("n_intervals", [20, 9_999])
+def test_time_limit_of_a_solver_that_hangs_is_kept_too(linear: ImpactModel, n_intervals: int) -> None:
+    allocator = TradeAllocator(linear, 100_000, n_intervals, OptimizerConfig(timeout_seconds=1.5, fallback=False))
+    child = shared_process()._running()
+    # Stopped, it neither reads nor answers: a large problem fills its pipe, a small one waits in it.
+    os.kill(child.pid, signal.SIGSTOP)
+    begin = time.monotonic()
+    with pytest.raises(OptimizationError) as error:
+        allocator.optimize()
+    assert time.monotonic() - begin < 1.2 * 1.5
+    assert error.value.code == 3003
+    assert child.poll() is not None
+
+
+def test_cvxpy_more_intervals_than_it_can_take_is_answered_by_another(linear: ImpactModel) -> None:
+    result = TradeAllocator(linear, 100_000, 10_001).optimize()
+    assert result["solver_used"] == "exact"
+    assert {a["outcome"] for a in result["attempts"][:-1]} <= {"unsupported", "not_installed"}
+    assert "use exact" in result["attempts"][0]["text"]
+
+
+def test_slsqp_a_day_of_minutes_is_certified(linear: ImpactModel) -> None:
+    allocator = TradeAllocator(linear, 100_000, 390)
+    result = allocator.solve_with("slsqp")
+    assert result["certificate"]["kkt_residual"] <= 1e-8
+    assert result["optimal_cost"] == pytest.approx(allocator.optimize("exact")["optimal_cost"], rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["total_shares", "n_intervals", "solver", "model", "side", "max_interval_qty"])
@@ -295,11 +327,12 @@ def test_process_that_dies_is_a_failure_and_is_started_again() -> None:
         process.start()
         child = process._child
         assert child is not None
-        os.kill(child.pid, 9)
+        os.kill(child.pid, signal.SIGKILL)
         child.wait()
         found = process.solve("exact", small_problem(), 7.0, time.monotonic() + 60.0)
         assert not isinstance(found, SolveFailure | TimedOut)
-        os.kill(process._child.pid, 19)  # type: ignore[union-attr]  # it runs
+        assert process._child is not child
+        os.kill(process._child.pid, signal.SIGSTOP)  # type: ignore[union-attr]  # it runs
         assert isinstance(process.solve("exact", small_problem(), 7.0, time.monotonic() + 0.2), TimedOut)
     finally:
         process.close()

@@ -31,6 +31,9 @@ from impactd.core.allocator.solver import Failure, Solution, SolveFailure, Solve
 _HEAD: Final = struct.Struct("<Q")
 _PIECE: Final = 1 << 20
 
+#: How long a child whose output has ended may take to be gone.
+_GONE_S: Final = 1.0
+
 #: Problems are small: threads of a matrix library would only wait for each other.
 _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -78,9 +81,12 @@ class SolverProcess:
         with self._lock:
             child = self._running()
             try:
-                _write(cast("BinaryIO", child.stdin), (name, problem, qty, effort))
-                answer = _read_until(cast("BinaryIO", child.stdout), deadline)
+                asked = _write_until(cast("BinaryIO", child.stdin), (name, problem, qty, effort), deadline)
+                answer = _read_until(cast("BinaryIO", child.stdout), deadline) if asked else None
             except (EOFError, BrokenPipeError):
+                # It has gone, or is about to: its code is told when it has.
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(_GONE_S)
                 self._stop()
                 text = f"its process ended with code {child.returncode}; try a smaller problem or another solver"
                 return SolveFailure(name, Failure.NOT_CONVERGED, text)
@@ -154,6 +160,24 @@ def _write(pipe: BinaryIO, value: object) -> None:
     pipe.flush()
 
 
+def _write_until(pipe: BinaryIO, value: object, deadline: float) -> bool:
+    """Write a value and return whether it went out whole by `deadline`.
+
+    A pipe holds little, and its reader may be busy with its imports, or stopped.
+    """
+    data = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    rest = memoryview(_HEAD.pack(len(data)) + data)
+    os.set_blocking(pipe.fileno(), False)
+    while rest:
+        left = deadline - time.monotonic()
+        if left <= 0.0 or not select.select([], [pipe], [], left)[1]:
+            return False
+        # A pipe that select has called writable may still take nothing, where less than a page is free.
+        with contextlib.suppress(BlockingIOError):
+            rest = rest[os.write(pipe.fileno(), rest[:_PIECE]) :]
+    return True
+
+
 def _read_until(pipe: BinaryIO, deadline: float) -> Any:
     """Return the next value, or None if it is not whole by `deadline`.
 
@@ -179,6 +203,13 @@ def _read_until(pipe: BinaryIO, deadline: float) -> Any:
             return pickle.loads(memoryview(data)[_HEAD.size :])  # noqa: S301  # from our own child
 
 
+def _answer(solver: Solver, problem: Problem, qty: float) -> Solution | SolveFailure:
+    try:
+        return solver.solve(problem, qty)
+    except MemoryError as error:
+        return SolveFailure(solver.name, Failure.NOT_CONVERGED, f"ran out of memory ({error}); use exact")
+
+
 def _serve() -> None:
     """Answer problems from standard input until it ends."""
     answers = os.fdopen(os.dup(1), "wb")
@@ -197,7 +228,7 @@ def _serve() -> None:
         if solver is None:
             _write(answers, SolveFailure(name, Failure.UNKNOWN_SOLVER, f"no solver is called {name!r}"))
         else:
-            _write(answers, solver.solve(problem, qty))
+            _write(answers, _answer(solver, problem, qty))
 
 
 if __name__ == "__main__":

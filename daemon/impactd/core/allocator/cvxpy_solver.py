@@ -42,6 +42,9 @@ _OPTIONS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     "ecos": ({"abstol": 1e-10, "reltol": 1e-10, "feastol": 1e-10, "max_iters": 200},),
 }
 
+#: CVXPY lays out a dense array of the square of this: more intervals would take gigabytes and minutes.
+MAX_INTERVALS: Final = 10_000
+
 #: What each solver calls its limit on iterations.
 _LIMITS: Final = ("max_iter", "max_iters")
 
@@ -87,6 +90,9 @@ class CvxpySolver:
         cubic, power = bool(np.any(problem.a > 0)), bool(np.any(problem.e > 0))
         if self.name in _LINEAR_ONLY and (cubic or power):
             text = "takes linear impact only; use clarabel or scs for quadratic and power models"
+            return SolveFailure(self.name, Failure.UNSUPPORTED, text)
+        if len(problem) > MAX_INTERVALS:
+            text = f"{len(problem):,} intervals are more than {MAX_INTERVALS:,}; use exact"
             return SolveFailure(self.name, Failure.UNSUPPORTED, text)
         try:
             import cvxpy as cp  # noqa: PLC0415  # optional, and half a second to import
