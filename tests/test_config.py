@@ -39,6 +39,15 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
     file = write(
         tmp_path / "all.toml",
         """
+        [wire]
+        codec = "long-csv"
+        timestamps = "string"
+        max_message_bytes = 83_000
+        [kafka]
+        max_dead_letter_bytes = 89_000
+        [topics]
+        prefix = "x."
+        names = { orders = "parents" }
         [books]
         interval_s = 30
         grace_s = 0.25
@@ -58,6 +67,7 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         gain = 0.125
         reversion_half_life_minutes = 2.5
         huber = 3.5
+        fill_bias_limit = 0.0625
         prior_profile = false
         deltas = [0.5, 1]
         [model.profile]
@@ -75,6 +85,7 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         max_group = 29
         max_orders = 31
         max_executions = 33
+        band_level = 0.625
         max_horizon_intervals = 37
         hold_s = 41
         max_held = 43
@@ -98,7 +109,7 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         """,
     )
     core, default = load(file, environ={}).settings.core(), CoreSettings()
-    for part in (core.books, core.model, core.plans, core.session, core.gate, core.invalid, core):
+    for part in (core.books, core.model, core.plans, core.session, core.gate, core.invalid, core.wire, core):
         before = type(part)()
         same = [item.name for item in fields(part) if getattr(part, item.name) == getattr(before, item.name)]
         assert same == [], f"{type(part).__name__}: nothing sets {same}"
@@ -108,6 +119,12 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
     assert core.books.sizes == (1.0, 2.5)
     assert (core.plans.hold_ns, core.plans.missing_ticks_ns) == (41_000_000_000, 47_000_000_000)
     assert (core.session.open_s, core.session.close_s) == (34_200, 57_600)
+    assert dict(core.wire.inputs) == {
+        "control": "x.control",
+        "orders": "parents",
+        "executions": "x.executions",
+        "ticks": "x.ticks",
+    }
     assert (core.session.days, core.session.holidays) == ((0, 4), (2, 20_812))
 
 

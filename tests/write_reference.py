@@ -13,7 +13,8 @@ PAGE: Final = Path(__file__).parent.parent / "docs" / "reference" / "metrics.md"
 _HEAD: Final = """\
 # Health and metrics
 
-`impactd run` serves three pages over HTTP, by default on `127.0.0.1:9464` (`http.host`, `http.port`,
+Beside the live page at `/` (see the [runbook](../runbook.md)) `impactd run` serves three pages over HTTP, by default
+on `127.0.0.1:9464` (`http.host`, `http.port`,
 `http.enabled`). A second process on the same machine needs a port of its own; `http.port=0` takes any free one, and
 the log line `http listens` says which.
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from impactd.research.monitor import ProductionMonitor
     from impactd.research.options import ModelConfig, OptimizerConfig, SolverType
     from impactd.research.sources.read import fetch_source, read_source
+    from impactd.research.tca import read_tca
     from impactd.research.trade_allocator import TradeAllocator
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "fetch_source",
     "read_books",
     "read_source",
+    "read_tca",
     "write_books",
 ]
 
@@ -52,6 +54,7 @@ _MODULES: Final = {
     "fetch_source": "sources.read",
     "read_books": "books_io",
     "read_source": "sources.read",
+    "read_tca": "tca",
     "write_books": "books_io",
 }
 

@@ -232,7 +232,14 @@ def check_plan(plan: Plan, versions: dict[str, int]) -> None:
     for qty, cap in zip(plan.qty, plan.cap, strict=True):
         assert qty >= 0
         assert cap is None or qty <= cap
-    numbers = [plan.expected_cost, plan.expected_cost_bps, plan.twap_cost, plan.saving_bps, *(plan.cost_band or ())]
+    numbers = [
+        plan.expected_cost,
+        plan.expected_cost_bps,
+        plan.twap_cost,
+        plan.saving_bps,
+        *(plan.cost_band or ()),
+        *(plan.cost_band_95 or ()),
+    ]
     assert all(number is None or math.isfinite(number) for number in numbers)
     if plan.certificate is not None:
         assert plan.certificate.kkt_residual is not None

@@ -168,10 +168,12 @@ class SlowTape:
             bound.append([average([(t, low) for t, _, low in cell]) for cell in cells])
             held = [sum(t for t, g, _ in cell if g is not None) for cell in cells]
             coverage.append([h / covered if covered else 0.0 for h in held])
-        volume = [0.0, 0.0]
+        volume, turnover = [0.0, 0.0], 0.0
         for print_ in its.counts.trades:
             assert print_.qty is not None
             volume[bool(print_.flags & AUCTION)] += print_.qty
+            if not print_.flags & AUCTION:
+                turnover += print_.px * print_.qty
         self.closed.append(
             {
                 "symbol": name,
@@ -187,6 +189,7 @@ class SlowTape:
                 "mid_close": (Fraction(last[1][0][0]) + Fraction(last[2][0][0])) / 2 if stands else None,
                 "volume_continuous": volume[0] if its.traded else None,
                 "volume_auction": volume[1] if its.traded else None,
+                "turnover_continuous": turnover,
                 "slippage": slippage,
                 "coverage": coverage,
                 "lower_bound": bound,

@@ -120,7 +120,7 @@ def test_minute_of_crossed_books_alone_is_alerted() -> None:
 def test_fill_writes_only_its_order_and_its_chunk() -> None:
     lab = with_order()
     lab.send(fill(at(2.5), "E1", 10))
-    assert sorted(lab.commits[-1].state) == ["execs/A/0", "meta", "order/A"]
+    assert sorted(lab.commits[-1].state) == ["execs/A/0", "meta", "order/A", "tca/FROG"]
 
 
 def test_quiet_commit_writes_only_positions_and_the_tape() -> None:
@@ -133,4 +133,4 @@ def test_minute_that_rolls_an_order_without_ticks_leaves_the_market_alone() -> N
     lab = Lab()
     lab.send(new())
     lab.commit(idle_to=T0 + M)
-    assert sorted(lab.commits[-1].state) == ["meta", "order/A", "tape/FROG"]
+    assert sorted(lab.commits[-1].state) == ["meta", "order/A", "tape/FROG", "tca/FROG"]

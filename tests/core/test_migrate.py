@@ -15,25 +15,25 @@ from impactd.core.inbox import Inbox
 from impactd.core.messages import Topic
 from impactd.core.migrate import MIGRATIONS, migrated
 from impactd.core.saved import SCHEMA_VERSION, StateMismatchError, settings_from, settings_hash
-from impactd.core.settings import BookSettings, CoreSettings, ModelSettings, PlanSettings, SessionRule
+from impactd.core.settings import BookSettings, CoreSettings, ModelSettings, PlanSettings, SessionRule, WireSettings
 from impactd.core.settings_change import FIXED, changes, obstacles, plain
 from impactd.core.snapshot import snapshot_items
 from tests.core.builders import Lab, M, encoded, minutes, new, plans
 from tests.core.days import drive, finish, random_day, restart
 
-#: A state that a release of schema 1 has written, in the midst of a day with everything in it.
-OLD: Final = Path(__file__).parent / "data" / "state_schema_1.json"
+#: Schemas of which there is a state that a release has written, in the midst of a day with everything in it.
+OLD: Final = (1, 3)
 
 
-def old_state() -> tuple[CoreSettings, dict[str, bytes]]:
+def old_state(schema: int = 1) -> tuple[CoreSettings, dict[str, bytes]]:
     """Return it with its settings, whose later fields are at their defaults."""
-    saved = orjson.loads(OLD.read_bytes())
+    saved = orjson.loads((Path(__file__).parent / "data" / f"state_schema_{schema}.json").read_bytes())
     return settings_from(saved["settings"]), {key: base64.b64decode(text) for key, text in saved["items"].items()}
 
 
-def old_engine() -> tuple[Engine, dict[str, bytes]]:
+def old_engine(schema: int) -> tuple[Engine, dict[str, bytes]]:
     """Return an engine that has loaded that state."""
-    core, items = old_state()
+    core, items = old_state(schema)
     engine = Engine(core)
     engine.load(items)
     return engine, items
@@ -43,12 +43,13 @@ def test_migrations_lead_from_each_schema_to_this_one() -> None:
     assert sorted(MIGRATIONS) == list(range(1, SCHEMA_VERSION))
 
 
-def test_load_of_a_schema_1_state_keeps_every_order_and_hands_over() -> None:
-    engine, items = old_engine()
+@pytest.mark.parametrize("schema", OLD)
+def test_load_of_an_older_state_keeps_every_order_and_hands_over(schema: int) -> None:
+    engine, items = old_engine(schema)
     commit = engine.handover()
     assert commit is not None
     previous: Any = commit.journal["previous"]
-    assert (commit.journal["type"], previous["schema"]) == ("settings", 1)
+    assert (commit.journal["type"], previous["schema"]) == ("settings", schema)
     assert commit.outputs == ()
     # What the commit writes over the old keys is the state.
     written = {key: value for key, value in {**items, **commit.state}.items() if value is not None}
@@ -61,8 +62,9 @@ def test_load_of_a_schema_1_state_keeps_every_order_and_hands_over() -> None:
     assert again.handover() is None
 
 
-def test_load_of_a_schema_1_state_goes_on_to_the_end_of_its_day() -> None:
-    engine, _ = old_engine()
+@pytest.mark.parametrize("schema", OLD)
+def test_load_of_an_older_state_goes_on_to_the_end_of_its_day(schema: int) -> None:
+    engine, _ = old_engine(schema)
     core, before = engine.settings, engine.commit_seq
     inbox = Inbox(core, engine.positions, engine.clocks)
     target = engine.idle_target(2**62, 2**62)
@@ -150,6 +152,7 @@ REFUSED: Final = {
     "plans.fills": replace(CoreSettings(), plans=PlanSettings(fills="scheduled")),
     "session.open_s": replace(CoreSettings(), session=SessionRule(open_s=3_600)),
     "session.close_s": replace(CoreSettings(), session=SessionRule(close_s=82_800)),
+    "wire.inputs": replace(CoreSettings(), wire=WireSettings(inputs=(("ticks", "elsewhere"),))),
 }
 
 
@@ -168,6 +171,16 @@ def test_obstacles_every_fixed_setting_is_known_and_tested() -> None:
         value: Any = plain(CoreSettings())
         for name in path.split("."):
             value = value[name]
+
+
+def test_changes_formats_that_an_older_state_does_not_know_are_none_and_later_ones_are_named() -> None:
+    elsewhere = replace(CoreSettings(), wire=WireSettings(timestamps="string", inputs=(("ticks", "elsewhere"),)))
+    old = plain(elsewhere)
+    del old["wire"]
+    assert changes(old, elsewhere) == {}
+    later = replace(elsewhere, wire=replace(elsewhere.wire, timestamps="int"))
+    assert changes(plain(elsewhere), later) == {"wire.timestamps": ("string", "int")}
+    assert obstacles(plain(elsewhere), later) == []
 
 
 def test_obstacles_setting_of_one_release_only_is_none() -> None:

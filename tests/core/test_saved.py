@@ -28,6 +28,7 @@ from impactd.core.saved import (
     settings_hash,
 )
 from impactd.core.settings import BookSettings, CoreSettings, ModelSettings, PlanSettings, SessionRule
+from impactd.core.tca import Mark
 from tests.core.builders import T0, Lab, fill, halt, minutes, new, settings
 from tests.core.days import drive, random_day, random_settings
 
@@ -78,7 +79,18 @@ def test_order_is_read_back_as_it_was(terms: NewOrder, status: Status, qty: list
     assert again == order
 
 
-@given(executions=st.dictionaries(ids, st.builds(Execution, quanta, prices), max_size=20))
+marks = st.builds(
+    Mark,
+    times,
+    st.none() | prices,
+    st.none() | prices,
+    st.none() | prices,
+    prices,
+    st.sampled_from([None, "taker", "maker"]),
+)
+
+
+@given(executions=st.dictionaries(ids, st.builds(Execution, quanta, prices, st.none() | marks), max_size=20))
 def test_executions_are_read_back_in_their_order(executions: dict[str, Execution]) -> None:
     order = Order.open(new(), T0)
     order.executions = executions
@@ -206,5 +218,14 @@ def test_state_of_a_day_has_the_keys_of_what_is_there() -> None:
     lab = Lab()
     lab.run(minutes(2))
     lab.send(new(), fill(T0, "E1", 10), fill(T0, "E2", 10, "B"), halt(T0, "ARL"))
-    assert sorted(lab.state) == ["execs/A/0", "held/0", "market/FROG", "meta", "order/A", "settings", "tape/FROG"]
+    assert sorted(lab.state) == [
+        "execs/A/0",
+        "held/0",
+        "market/FROG",
+        "meta",
+        "order/A",
+        "settings",
+        "tape/FROG",
+        "tca/FROG",
+    ]
     assert orjson.loads(lab.state["meta"])["halts"] == {"ARL": "test"}

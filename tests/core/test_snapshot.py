@@ -28,6 +28,7 @@ def parsed(records: object) -> list[dict[str, Any]]:
 
 
 @given(items=st.dictionaries(keys, st.binary(max_size=300)), large=st.integers(0, 3))
+@hypothesis_settings(deadline=None)
 def test_snapshot_read_back_is_the_state_in_records_below_the_limit(items: dict[str, bytes], large: int) -> None:
     items = items | {"large": b"\xff" * (large * CHUNK_BYTES)}
     records = snapshot_records(HEAD, TERMS, items)

@@ -219,7 +219,7 @@ def write_day(directory: Path, minutes: int) -> Sources:
     return Sources((directory / "ticks.jsonl",), directory / "orders.jsonl", directory / "executions.jsonl")
 
 
-COMPARED = (Topic.ESTIMATES, Topic.MODELS, Topic.PLANS, Topic.ALERTS)
+COMPARED = (Topic.ESTIMATES, Topic.MODELS, Topic.PLANS, Topic.ALERTS, Topic.TCA)
 
 
 def from_files(sources: Sources, out: Path, core: CoreSettings = DAY) -> dict[Topic, list[list[bytes]]]:

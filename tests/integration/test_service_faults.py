@@ -199,10 +199,11 @@ async def test_service_fenced_again_and_again_gives_up_and_names_the_remedy(brok
         await until(lambda: contested.service.status.ready or contested.task.done(), "the partition is owned")
         if contested.task.done():
             break
+        # Before the stranger comes: what the service had not committed yet, it may try at any moment.
+        failures = contested.service.status.fenced
         stranger = partition_producer(settings, home)
         await stranger.start()
         await close_producer(stranger, 5)
-        failures = contested.service.status.fenced
         await send(settings, Topic.TICKS, [(symbol, value, ts_event)])
         await until(lambda n=failures: contested.service.status.fenced > n, "the service is fenced")  # type: ignore[misc]
     assert await contested.task == 1

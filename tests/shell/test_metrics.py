@@ -50,6 +50,8 @@ def full_status() -> Status:
         plans=Counter({("minute", "active"): 43}),
         alerts=Counter({"halt": 44}),
         outputs=Counter({"plans": 45}),
+        shadows=Counter({"60": 48}),
+        shadows_held=Counter({("60", "0.8"): 38}),
     )
     status = Status(partitions={3: owned}, totals={3: totals, 1: Totals(commits=7)}, rebalances=46)
     status.durations["solve"].observe(0.003)

@@ -100,6 +100,17 @@ def test_rederive_run_on_arrival_gives_its_bytes(tmp_path: Path) -> None:
     assert summary.ticks == len(live.records[Topic.TICKS])
 
 
+def test_rederive_under_other_formats_gives_the_bytes_of_the_run(tmp_path: Path) -> None:
+    live = LiveRun(tmp_path / "captured")
+    rederive(
+        tmp_path / "captured",
+        KafkaSettings(codec="long-csv", timestamps="string"),
+        tmp_path / "out",
+        limits=Limits(max_message_bytes=50),
+    )
+    assert sorted((tmp_path / "out" / FILES[Topic.PLANS]).read_bytes().splitlines()) == live.lines(Topic.PLANS)
+
+
 def test_rederive_commit_missing_from_the_journal_is_refused(tmp_path: Path) -> None:
     LiveRun(tmp_path / "captured")
     journal = capture_file(tmp_path / "captured", Topic.JOURNAL)

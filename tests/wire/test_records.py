@@ -11,6 +11,7 @@ import orjson
 from impactd.core.events import Side
 from impactd.core.messages import (
     Alert,
+    BandRecord,
     Certificate,
     DeadLetter,
     Estimate,
@@ -60,6 +61,8 @@ MODEL = Model(
     prior=False,
     regime=0,
     fitted_range=(10.0, 1000.0),
+    bands=(BandRecord(60, 5.5, (0.8, 0.95), -0.125, (0.25, 0.5), (0.75, 1.0)),),
+    bias=1.25,
 )
 PLAN = Plan(
     cl_ord_id="A1",
@@ -88,6 +91,7 @@ PLAN = Plan(
     cost_band=(690.2, 951.7),
     model=ModelRef("linear", "price_per_share", T0, prior=False),
     certificate=Certificate("exact", 0.031, 3e-12),
+    cost_band_95=(600.0, 1101.25),
 )
 ALERT = Alert("shortfall", "FROG", "A1", T0, "caps hold 10 less than the order")
 LETTER = DeadLetter(Topic.TICKS, 17, "truncated", "the JSON ends early", "json", b'{"type":', b"FROG")
@@ -105,7 +109,9 @@ def test_model_is_the_published_object_byte_for_byte() -> None:
     assert encode_message(MODEL) == (
         b'{"type":"model","symbol":"FROG","side":"sell","as_of":1743687000000000000,"kind":"linear",'
         b'"unit":"price_per_share","intercept":true,"half_spread":0.02,"beta":0.000012,"alpha":0.0,"eta":null,'
-        b'"delta":null,"se":{"beta":1e-7},"n_eff":31.5,"r2":0.97,"prior":false,"regime":0,"fitted_range":[10,1000]}'
+        b'"delta":null,"se":{"beta":1e-7},"n_eff":31.5,"r2":0.97,"prior":false,"regime":0,"fitted_range":[10,1000],'
+        b'"bands":[{"intervals":60,"n_eff":5.5,"level":[0.8,0.95],"log_middle":-0.125,"log_width":[0.25,0.5],'
+        b'"coverage":[0.75,1.0]}],"bias":1.25}'
     )
 
 
@@ -117,7 +123,7 @@ def test_plan_is_the_published_object_byte_for_byte() -> None:
         b'"start":[1743687000000000000,1743687000000000060],"qty":[48799.5,0.5],"cap":[60000,null],'
         b'"expected_cost":812.4,"expected_cost_bps":5.3,"twap_cost":940.1,"saving_bps":0.8,"cost_band":[690.2,951.7],'
         b'"model":{"kind":"linear","unit":"price_per_share","as_of":1743687000000000000,"prior":false},'
-        b'"certificate":{"solver":"exact","multiplier":0.031,"kkt_residual":3e-12}}'
+        b'"certificate":{"solver":"exact","multiplier":0.031,"kkt_residual":3e-12},"cost_band_95":[600.0,1101.25]}'
     )
 
 

@@ -70,7 +70,7 @@ def command(
 ) -> None:
     """Derive estimates, models and plans from recorded files.
 
-    Writes estimates.jsonl, models.jsonl, plans.jsonl, alerts.jsonl and
+    Writes estimates.jsonl, models.jsonl, plans.jsonl, alerts.jsonl, tca.jsonl and
     dlq.jsonl, byte for byte what the service publishes for the same day
     applied in event time.
     """
@@ -143,6 +143,5 @@ def _rederive(journal: Path, settings: Settings, out: Path, progress: Progress |
         kafka_settings(settings),
         out,
         limits=limits(settings),
-        timestamps=settings.wire.timestamps,
         progress=progress,
     )

@@ -146,6 +146,8 @@ class TopicNames(Section):
     """Output: the latest schedule of each order, compacted."""
     alerts: Name | None = None
     """Output: what a person should see."""
+    tca: Name | None = None
+    """Output: what fills, orders and sessions have cost."""
     dlq: Name | None = None
     """Output: records that could not be used."""
     journal: Name | None = None

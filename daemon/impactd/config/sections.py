@@ -18,6 +18,7 @@ from impactd.config.cluster import JournalSection, KafkaSection, TopicsSection
 from impactd.config.controls import ControlsSection, GateSection, InvalidSection
 from impactd.config.hours import WEEKDAYS, session_rule
 from impactd.config.operation import HealthSection, HttpSection, SelftestSection
+from impactd.core.messages import INPUT_TOPICS
 from impactd.core.settings import (
     SECOND_NS,
     BookSettings,
@@ -27,6 +28,7 @@ from impactd.core.settings import (
     ModelSettings,
     PlanSettings,
     SessionRule,
+    WireSettings,
 )
 
 Column = Annotated[tuple[float, ...], Field(strict=False, min_length=1, max_length=1_500)]
@@ -128,6 +130,8 @@ class ModelSection(Section):
     """Half-life with which a deviation dies out."""
     huber: Positive = _MODEL.huber
     """Standardised residual beyond which a minute loses weight."""
+    fill_bias_limit: Annotated[float, Field(ge=0, le=3)] = _MODEL.fill_bias_limit
+    """How far a persistent bias of taker fills may correct expected costs: 0.25 is up to a quarter; 0: never."""
     prior_profile: bool = _MODEL.prior_profile
     """Whether a cold start assumes the generic intraday profile."""
     profile: ProfileSection | None = None
@@ -154,6 +158,8 @@ class PlansSection(Section):
         Field(strict=False, min_length=1),
     ] = ("exact", "clarabel", "slsqp")
     """Solvers in the order in which they are tried."""
+    band_level: Annotated[float, Field(gt=0, lt=1)] = _PLANS.band_level
+    """Nominal coverage of a plan's cost_band; 0.8 is a band that four of five plans should end in."""
     max_group: Annotated[int, Field(ge=1, le=100)] = _PLANS.max_group
     """Orders on one symbol and side planned together at most; of more, and at 1, each is planned by itself."""
     max_orders: Annotated[int, Field(ge=1)] = _PLANS.max_orders
@@ -250,6 +256,18 @@ class Settings(Section):
     def _profile(self) -> tuple[tuple[float, ...], ...]:
         return () if self.model.profile is None else self.model.profile.columns()
 
+    def _wire(self) -> WireSettings:
+        names = self.topics.names
+        return WireSettings(
+            self.wire.codec,
+            self.wire.timestamps,
+            self.wire.max_message_bytes,
+            self.kafka.max_dead_letter_bytes,
+            tuple(
+                (topic.value, getattr(names, topic.value) or self.topics.prefix + topic.value) for topic in INPUT_TOPICS
+            ),
+        )
+
     def _session(self) -> SessionRule:
         hours = self.session
         return session_rule(hours.timezone, hours.open, hours.close, hours.days, hours.holidays)
@@ -265,6 +283,7 @@ class Settings(Section):
             max_symbols=self.books.max_symbols,
             gate=GateSettings(**self.gate.model_dump()),
             invalid=InvalidSettings(**self.invalid.model_dump()),
+            wire=self._wire(),
         )
 
 

@@ -28,12 +28,14 @@ from typing import Any
 from impactd.core.desk_alerts import UNCOUNTED, DeskAlerts, Say
 from impactd.core.desk_plans import DeskPlans
 from impactd.core.events import Bust, Control, Correct, Fill, NewOrder, Received
+from impactd.core.feedback import Feedback
 from impactd.core.gate import Gate
 from impactd.core.halts import Halts
 from impactd.core.held import HeldEvents
 from impactd.core.inbox import LocalControl
 from impactd.core.ledger import Ledger
 from impactd.core.market import SymbolMarket
+from impactd.core.minute import MinuteStats
 from impactd.core.order import At, Order, Status, apply_event, refusal, same_order
 from impactd.core.probe import Probe, unwatched
 from impactd.core.quantity import format_qty
@@ -80,8 +82,9 @@ class Desk:
         self.halts = Halts()
         self._gate = Gate(settings.gate)
         self.held = HeldEvents(settings.plans.hold_ns, settings.plans.max_held)
+        self._feedback = Feedback(settings, self._orders, market, say)
         self._plans = DeskPlans(
-            settings, self._orders, self.halts, self._gate, market, self._alerts, say, counts, probe
+            settings, self._orders, self.halts, self._gate, market, self._alerts, say, self._feedback, counts, probe
         )
 
     # --- events -----------------------------------------------------------
@@ -122,6 +125,7 @@ class Desk:
             return
         self._counts["applied"] += 1
         self._orders.add(order)
+        self._feedback.arrived(order, now)
         self._alerts.opposite(order, self._orders.of(order.symbol), now)
         self._plans.plan(order, now, "new", forced=True)
         self._release(order, now)
@@ -142,6 +146,7 @@ class Desk:
             detail = f"symbol: the order {order.cl_ord_id} is for {order.symbol}, not {event.symbol}"
             self._alerts.dead(received, "symbol_mismatch", detail)
             return
+        before = order.executions.get(event.exec_ref_id) if isinstance(event, Correct | Bust) else None
         effect = apply_event(order, event, self._at(max(now, order.clock)))
         if effect.outcome == "held":
             self._hold(received, now, since)
@@ -156,6 +161,7 @@ class Desk:
             self._orders.mark(order)
             if isinstance(event, Fill | Correct | Bust):
                 self._orders.mark_execution(order, event)
+                self._feedback.executed(order, event, before, max(now, order.clock))
         if effect.alert is not None:
             self._alerts.alert(effect.alert[0], order.symbol, order.cl_ord_id, now, effect.alert[1])
         if effect.replan is not None:
@@ -205,7 +211,7 @@ class Desk:
 
     # --- time -------------------------------------------------------------
 
-    def roll(self, symbol: str, minute_end: int, last_tick: int | None, volume: float) -> None:
+    def roll(self, symbol: str, minute_end: int, last_tick: int | None, stats: MinuteStats) -> None:
         """Move the symbol's orders past `minute_end`.
 
         Parameters
@@ -215,9 +221,12 @@ class Desk:
             ns.
         last_tick : int or None
             ts_event of the symbol's latest tick, ns.
-        volume : float
-            What the minute has traded, shares.
+        stats : MinuteStats
+            What the minute has shown.
         """
+        volume, vwap = stats.volume_continuous or 0.0, stats.vwap
+        self._feedback.minute(symbol, stats.minute, vwap, volume)
+        self._feedback.reach(symbol, minute_end)
         orders = [order for order in self._orders.of(symbol) if order.active]
         for order in orders:
             unfilled = order.schedule.roll(minute_end)
@@ -225,6 +234,10 @@ class Desk:
                 order.cum_qty += min(unfilled, order.leaves_qty)
             worked = min(max(minute_end - order.works_from, 0), self._interval)
             order.market_volume += volume * (worked / self._interval)
+            if vwap is not None:
+                order.vwap_volume += volume * (worked / self._interval)
+                order.vwap_turnover += vwap * volume * (worked / self._interval)
+            self._feedback.begin(order, minute_end)
             self._orders.mark(order)
         planned: set[str] = set()
         for order in orders:
@@ -260,7 +273,8 @@ class Desk:
         return list(reasons)
 
     def forget(self, symbol: str, now: int) -> None:
-        """Drop the symbol's orders that ended too long before `now` to matter."""
+        """Drop the symbol's orders that ended too long before `now` to matter, and say what waited until then."""
+        self._feedback.reach(symbol, now)
         for order in self._orders.of(symbol):
             if self._is_past(order, now):
                 self._orders.forget(order)
@@ -287,7 +301,8 @@ class Desk:
         changed = {**self._orders.changed, **self.held.changed}
         self._orders.changed.clear()
         self.held.changed.clear()
-        return {key: None if value is None else value() for key, value in changed.items()}
+        written = {key: None if value is None else value() for key, value in changed.items()}
+        return written | self._feedback.changes()
 
     def meta(self) -> dict[str, Any]:
         """Return what stands in the partition's ``meta``: halts, and the pace of plans."""
@@ -301,10 +316,11 @@ class Desk:
 
     def save(self) -> dict[str, bytes]:
         """Return every state key with its value."""
-        return self._orders.save() | self.held.save()
+        return self._orders.save() | self.held.save() | self._feedback.save()
 
     def load(self, items: Mapping[str, bytes]) -> None:
         """Restore orders, executions and held events from their state keys."""
         self._orders.load(items)
+        self._feedback.load(items)
         prefix = "held/"
         self.held.load((int(key.removeprefix(prefix)), items[key]) for key in items if key.startswith(prefix))

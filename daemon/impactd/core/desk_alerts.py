@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from impactd.core.events import Received
 from impactd.core.held import topic_of
-from impactd.core.messages import Alert, DeadLetter, Plan, Topic
+from impactd.core.messages import Alert, DeadLetter, Message, Topic
 from impactd.core.order import Order
 from impactd.core.quantity import format_qty
 from impactd.core.settings import SECOND_NS, PlanSettings
 
-Say = Callable[[Topic, str | None, Alert | DeadLetter | Plan], None]
+Say = Callable[[Topic, str | None, Message], None]
 
 
 #: Outcomes of an execution that cannot be counted, with what its dead letter says.

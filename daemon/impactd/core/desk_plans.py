@@ -14,6 +14,7 @@ from typing import Final
 
 from impactd.core.allocator.solver import SolveFailure
 from impactd.core.desk_alerts import DeskAlerts, Say
+from impactd.core.feedback import Feedback
 from impactd.core.gate import PACE, Gate, Surroundings
 from impactd.core.halts import Halts
 from impactd.core.ledger import Ledger
@@ -44,6 +45,8 @@ class DeskPlans:
     alerts : DeskAlerts
     say : callable
         Takes each message to publish, with its topic and key.
+    feedback : Feedback
+        Told of every plan.
     counts : Counter
     probe : Probe
         Times solves.
@@ -58,6 +61,7 @@ class DeskPlans:
         market: Callable[[str], SymbolMarket],
         alerts: DeskAlerts,
         say: Say,
+        feedback: Feedback,
         counts: Counter[str],
         probe: Probe,
     ) -> None:
@@ -69,6 +73,7 @@ class DeskPlans:
         self._market = market
         self._alerts = alerts
         self._say = say
+        self._feedback = feedback
         self._counts = counts
         self._probe = probe
 
@@ -211,6 +216,7 @@ class DeskPlans:
         plan = plan_message(order, reason, proposal, self._settings, self._interval, group_id)
         self._say(Topic.PLANS, order.symbol, plan)
         self._say(Topic.PLANS_LATEST, order.cl_ord_id, plan)
+        self._feedback.planned(order, reason)
 
     def halt_of(self, order: Order) -> str | None:
         """Return why an order is halted, or None."""

@@ -39,7 +39,7 @@ from impactd.core.identity import Identity, Opened
 from impactd.core.idle import idle_boundary
 from impactd.core.inbox import Inputs, Pending
 from impactd.core.market import SymbolMarket
-from impactd.core.messages import INPUT_TOPICS, Alert, DeadLetter, Estimate, Model, Output, Plan, Topic
+from impactd.core.messages import INPUT_TOPICS, DeadLetter, Message, Output, Topic
 from impactd.core.probe import Probe, unwatched
 from impactd.core.profile import Profile
 from impactd.core.saved import META, SETTINGS
@@ -50,8 +50,6 @@ from impactd.core.tape import Tape
 from impactd.core.ticks import Refused, TickBatch
 
 __all__ = ["Commit", "Engine"]
-
-Message = Estimate | Model | Plan | Alert | DeadLetter
 
 _TAPE: Final = "tape/"
 _MARKET: Final = "market/"
@@ -266,6 +264,7 @@ class Engine:
                 self._say(Topic.ESTIMATES, symbol, stats.estimate(side, self._interval // 1_000_000_000))
             with self._probe("refit"):
                 models = market.close(stats, self._interval)
+            self.counters.update(market.scores())
             for model in models:
                 self.counters["refits"] += 1
                 self._say(Topic.MODELS, symbol, model)
@@ -273,7 +272,7 @@ class Engine:
         if not idle or not self._tape.sizes(symbol):
             # Without books there is no depth to choose by: a grid that is there stays.
             self._tape.regrid(symbol, stats, self._desk.asks(symbol), self._desk.lot(symbol))
-        self._desk.roll(symbol, end, self._tape.last_ts(symbol), stats.volume_continuous or 0.0)
+        self._desk.roll(symbol, end, self._tape.last_ts(symbol), stats)
 
     def idle_target(self, elapsed_ns: int, now_ns: int) -> int | None:
         """Return the watermark that an idle partition may move to, or None if nothing is due by then.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +23,6 @@ from impactd.core.slippage import BUY, SELL, walk_curve
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
-
-#: Standard normal quantile of 0.9: an interval from it to its negative holds 80%.
-Z80: Final = 1.2815515655446004
 
 
 class MinuteBooks(Protocol):
@@ -127,6 +124,13 @@ class Curves:
     scaled: bool
     as_of: int | None
 
+    def corrected(self, ratio: float) -> Curves:
+        """Return the curves with every cost multiplied by `ratio`."""
+        if ratio == 1.0:
+            return self
+        beta, alpha, eta = (None if term is None else term * ratio for term in (self.beta, self.alpha, self.eta))
+        return Curves(self.half_spread * ratio, beta, alpha, eta, self.delta, self.prior, self.scaled, self.as_of)
+
     def impact(self, qty: Float) -> Float:
         """Return g of `qty` shares in each interval, price per share, shape (N,)."""
         g = self.half_spread.copy()
@@ -165,20 +169,3 @@ class Forecaster(Protocol):
     def load(self, saved: Mapping[str, object]) -> None:
         """Continue from what `save` returned."""
         ...
-
-
-def cost_band(expected_cost: float, log_variance: float) -> tuple[float, float]:
-    """Return the 80% band of a plan's cost, lognormal about the expected one.
-
-    The variance comes from the filters' residuals (`Forecaster.log_variance`),
-    not from realised plan costs: the band is not calibrated.
-
-    Parameters
-    ----------
-    expected_cost : float
-        Currency, >= 0; the middle of the band in logs.
-    log_variance : float
-        Variance of log(realised / expected).
-    """
-    width = math.exp(Z80 * math.sqrt(log_variance))
-    return expected_cost / width, expected_cost * width

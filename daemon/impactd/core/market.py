@@ -6,6 +6,8 @@ what a plan needs to know of the intervals ahead.
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from impactd.core.allocator.cost import added_cost
+from impactd.core.allocator.problem import Problem
+from impactd.core.bands import CostBands, LogBands
 from impactd.core.events import SIDES, Side
 from impactd.core.forecast import BookCurve, Curves, Forecaster
 from impactd.core.messages import Model
@@ -50,9 +55,8 @@ class SideView:
         standing book.
     depth : float or None
         Shares that the standing book shows on this side; None where none stands.
-    log_variance : callable
-        Number of intervals and share of the cost that is spread, to the
-        variance of log(realised / expected cost).
+    bands : callable
+        Number of intervals of a plan to the bands of its cost.
     """
 
     kind: str
@@ -62,7 +66,7 @@ class SideView:
     fitted_to: float | None
     mid: float | None
     depth: float | None
-    log_variance: Callable[[int, float], float]
+    bands: Callable[[int], LogBands]
 
 
 class SymbolMarket:
@@ -104,6 +108,13 @@ class SymbolMarket:
             )
             for side in SIDES
         }
+        self._bands = {
+            side: CostBands(row, session, interval, settings.plans.band_level, settings.plans.child_slices)
+            for row, side in enumerate(SIDES)
+        }
+        self._scored: Counter[str] = Counter()
+        #: What expected costs of each side are multiplied by, for a persistent bias of fills.
+        self.bias: dict[Side, float] = dict.fromkeys(SIDES, 1.0)
         self._volume = VolumeForecast(settings.model, session, profile, interval)
         self._volatility = Volatility(settings.model, interval)
 
@@ -121,9 +132,82 @@ class SymbolMarket:
             if book is not None:
                 self._sides[side].see(book)
             record = self._sides[side].record(end) if refitted else None
+            self._score(side, stats)
             if record is not None:
-                models.append(record)
+                models.append(self._published(record))
         return models
+
+    def _published(self, record: Model) -> Model:
+        """Return a side's record as plans use it: corrected for the bias of fills, with what its bands have held."""
+        ratio, bands = self.bias[record.side], self._bands[record.side].record()
+        if ratio == 1.0:
+            return dataclasses.replace(record, bands=bands)
+        beta, alpha, eta = (None if term is None else term * ratio for term in (record.beta, record.alpha, record.eta))
+        return dataclasses.replace(
+            record,
+            half_spread=record.half_spread * ratio,
+            beta=beta,
+            alpha=alpha,
+            eta=eta,
+            se={name: error * ratio for name, error in record.se.items()},
+            bands=bands,
+            bias=ratio,
+        )
+
+    def _score(self, side: Side, stats: MinuteStats) -> None:
+        """Have the side's bands learn from the minute, and count what they held."""
+        bands = self._bands[side]
+        for n, held in bands.update(stats, self._sides[side].forecast):
+            self._scored[f"shadows.{n}"] += 1
+            for level, holds in zip(bands.levels, held, strict=True):
+                self._scored[f"shadows.{n}.{level:g}"] += holds
+
+    def scores(self) -> Counter[str]:
+        """Return, since the last call, how many shadow plans ended by intervals, and how many each band held.
+
+        Named ``shadows.60`` and, by nominal coverage, ``shadows.60.0.8``.
+        """
+        scored, self._scored = self._scored, Counter()
+        return scored
+
+    def quote(self, at: int) -> tuple[float, float] | None:
+        """Return mid and half-spread of the book that stands at event time `at` (ns); None where none does."""
+        book = self._standing(Side.BUY, at)
+        return None if book is None else (book.mid, book.half_spread)
+
+    def mid_at(self, at: int) -> float | None:
+        """Return the mid at event time `at` (ns), or else the last that a closed minute had."""
+        quote = self.quote(at)
+        return self._mid if quote is None else quote[0]
+
+    def expected_cost(
+        self, side: Side, at: int, interval: int, before: float, qty: float, child_slices: int
+    ) -> float | None:
+        """Return what `qty` shares are expected to cost over mid, after `before` in the same interval.
+
+        Parameters
+        ----------
+        side : Side
+        at : int
+            Event time, ns: the book that stands then prices them where no minute has closed.
+        interval : int
+            Start of the interval, ns.
+        before, qty : float
+            Shares.
+        child_slices : int
+
+        Returns
+        -------
+        float or None
+            Currency; None where no book was ever seen.
+        """
+        curves = self.view(side, at).curves(np.array([interval], dtype=np.int64))
+        p = Problem.from_impact(
+            curves.half_spread, curves.beta, curves.alpha, curves.eta, curves.delta, child_slices=child_slices
+        )
+        if not curves.scaled:
+            return None
+        return float(added_cost(before, qty, p.s[0], p.b[0], p.a[0], p.e[0], p.delta))
 
     def view(self, side: Side, at: int) -> SideView:
         """Return what a plan needs to know of `side` at event time `at` (ns)."""
@@ -131,13 +215,13 @@ class SymbolMarket:
         book = self._standing(side, at)
         return SideView(
             kind=self._kind,
-            curves=lambda starts: model.forecast(starts, book),
+            curves=lambda starts: model.forecast(starts, book).corrected(self.bias[side]),
             volume=self._volume.forecast,
             sigma2=self._volatility.sigma2,
             fitted_to=self._sides[side].fitted_to,
             mid=book.mid if self._mid is None and book is not None else self._mid,
             depth=None if book is None else book.depth,
-            log_variance=model.log_variance,
+            bands=self._bands[side].of,
         )
 
     def save(self) -> dict[str, Any]:
@@ -147,6 +231,8 @@ class SymbolMarket:
             "volume": self._volume.save(),
             "volatility": self._volatility.save(),
             "sides": {str(side): self._sides[side].save() for side in SIDES},
+            "bands": {str(side): self._bands[side].save() for side in SIDES},
+            "bias": [self.bias[side] for side in SIDES],
         }
 
     def load(self, saved: Mapping[str, Any]) -> None:
@@ -156,3 +242,5 @@ class SymbolMarket:
         self._volatility.load(saved["volatility"])
         for side in SIDES:
             self._sides[side].load(saved["sides"][str(side)])
+            self._bands[side].load(saved["bands"][str(side)])
+        self.bias = dict(zip(SIDES, saved["bias"], strict=True))

@@ -25,6 +25,7 @@ class Topic(StrEnum):
     PLANS = "plans"
     PLANS_LATEST = "plans.latest"
     ALERTS = "alerts"
+    TCA = "tca"
     DLQ = "dlq"
     JOURNAL = "journal"
     STATE = "state"
@@ -64,6 +65,24 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class BandRecord:
+    """How bands of plan cost over one number of intervals have done lately (`impactd.core.bands`).
+
+    ``level``, ``log_width`` and ``coverage`` have one entry a band: nominal
+    coverage, half-width of log(realised / expected) about `log_middle` for the next
+    plan, and the discounted share of shadow plans that their bands held.  `n_eff`
+    counts disjoint shadows, discounted.
+    """
+
+    intervals: int
+    n_eff: float
+    level: tuple[float, ...]
+    log_middle: float
+    log_width: tuple[float, ...]
+    coverage: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """Summary of one (symbol, side) model after a closed minute; g in price per share."""
 
@@ -84,6 +103,8 @@ class Model:
     prior: bool
     regime: int
     fitted_range: tuple[float, float] | None = None
+    bands: tuple[BandRecord, ...] = ()
+    bias: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +156,105 @@ class Plan:
     cost_band: tuple[float, float] | None
     model: ModelRef | None
     certificate: Certificate | None
+    cost_band_95: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FillCost:
+    """One fill against where the market stood and what the model expected (`impactd.core.tca`).
+
+    Published when the fill's interval has closed, and again when it is corrected
+    or busted.  Basis points are of the price that each compares with; costs
+    are currency, positive where money was lost, and `cost` is
+    ``spread_cost + impact_cost + timing_cost`` to the last bit.
+    """
+
+    cl_ord_id: str
+    exec_id: str
+    symbol: str
+    side: Side
+    as_of: int
+    reason: str
+    ts_event: int
+    qty: int
+    px: float
+    liquidity: str | None
+    mid: float | None
+    half_spread: float | None
+    arrival_px: float | None
+    interval_vwap: float | None
+    slippage_bps: float | None
+    predicted_bps: float | None
+    arrival_bps: float | None
+    vwap_bps: float | None
+    spread_cost: float | None
+    impact_cost: float | None
+    timing_cost: float | None
+    cost: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderCost:
+    """The implementation shortfall of an order that has ended, and its parts.
+
+    Published when it ends, and again whatever revises it.  `shortfall` is
+    ``spread_cost + impact_cost + timing_cost + opportunity_cost`` to the last bit.
+    """
+
+    cl_ord_id: str
+    symbol: str
+    side: Side
+    as_of: int
+    reason: str
+    status: str
+    order_qty: int
+    cum_qty: int
+    fills: int
+    avg_px: float | None
+    arrival_px: float | None
+    market_vwap: float | None
+    end_px: float | None
+    slippage_bps: float | None
+    predicted_bps: float | None
+    arrival_bps: float | None
+    vwap_bps: float | None
+    spread_cost: float | None
+    impact_cost: float | None
+    timing_cost: float | None
+    opportunity_cost: float | None
+    shortfall: float | None
+    shortfall_bps: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DayCost:
+    """What a side of a symbol has cost in one session, over all orders.
+
+    Published after the session's close, and again whatever revises it.  `day` is
+    when it opened; `orders` counts those that ended in it; `bias` is the ratio that
+    expected costs are multiplied by from here on.
+    """
+
+    symbol: str
+    side: Side
+    day: int
+    as_of: int
+    reason: str
+    orders: int
+    fills: int
+    qty: int
+    avg_px: float | None
+    market_vwap: float | None
+    slippage_bps: float | None
+    predicted_bps: float | None
+    arrival_bps: float | None
+    vwap_bps: float | None
+    spread_cost: float | None
+    impact_cost: float | None
+    timing_cost: float | None
+    opportunity_cost: float | None
+    shortfall: float | None
+    bias: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +284,10 @@ class DeadLetter:
     key: bytes | None
 
 
+#: All that the core says.
+Message = Estimate | Model | Plan | FillCost | OrderCost | DayCost | Alert | DeadLetter
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """One message to publish.
@@ -173,7 +297,7 @@ class Output:
     topic : Topic
     key : str or None
         Record key: the symbol, or ``cl_ord_id`` for `Topic.PLANS_LATEST`.
-    message : Estimate, Model, Plan, Alert or DeadLetter
+    message : Message
     clock : int
         Event time of the partition when it was said, ns.  A replay over
         several partitions merges their outputs by it.
@@ -184,6 +308,6 @@ class Output:
 
     topic: Topic
     key: str | None
-    message: Estimate | Model | Plan | Alert | DeadLetter
+    message: Message
     clock: int
     trigger: tuple[Topic, int] | None

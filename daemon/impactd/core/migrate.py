@@ -16,9 +16,12 @@ from typing import Any, Final
 
 import orjson
 
+from impactd.core.events import SIDES
 from impactd.core.saved import META, SCHEMA_VERSION, SETTINGS, StateMismatchError, hash_of
 from impactd.core.settings import CoreSettings
 from impactd.core.settings_change import plain
+from impactd.core.tape_state import from_layout_1
+from impactd.core.tca import Costs
 
 Items = Mapping[str, bytes]
 
@@ -78,12 +81,12 @@ def _with_settings(items: Items) -> Items:
 _SERIES_3: Final = (0.0, 0.3 * 5.0 * 0.3 * 0.3, 5.0 * 0.3 * 0.3, 0.0, 0.0)
 
 
-def _with_news(items: Items) -> Items:
+def _with_beliefs(items: Items) -> Items:
     """Return schema 2 as 3: a series knows how far its level swings, and what standing books have been worth."""
-    return {key: _series_3(value) if key.startswith("market/") else value for key, value in items.items()}
+    return _changed(items, {"market": _market_3})
 
 
-def _series_3(value: bytes) -> bytes:
+def _market_3(value: bytes) -> bytes:
     market: dict[str, Any] = orjson.loads(value)
     for side in market["sides"].values():
         side["made"][0] = 2
@@ -92,8 +95,50 @@ def _series_3(value: bytes) -> bytes:
     return orjson.dumps(market)
 
 
+#: What an order of schema 4 has beside that of 3: nothing is known of what its fills have cost.
+_ORDER_4: Final[dict[str, Any]] = {
+    "arrival_px": None,
+    "end_px": None,
+    "vwap_turnover": 0.0,
+    "vwap_volume": 0.0,
+    "costs": Costs().save(),
+    "closed": None,
+}
+
+
+def _with_costs(items: Items) -> Items:
+    """Return schema 3 as 4.
+
+    A side has bands of plan cost and a bias of fills; a tape knows turnover, and an
+    order what its fills have cost.
+    """
+    return _changed(items, {"market": _market_4, "tape": from_layout_1, "order": _order_4})
+
+
+def _order_4(value: bytes) -> bytes:
+    order: dict[str, Any] = orjson.loads(value)
+    n_executions = order.pop("n_executions")
+    return orjson.dumps(order | _ORDER_4 | {"n_executions": n_executions})
+
+
+def _market_4(value: bytes) -> bytes:
+    market: dict[str, Any] = orjson.loads(value)
+    return orjson.dumps(market | {"bands": {str(side): None for side in SIDES}, "bias": [1.0 for _ in SIDES]})
+
+
+def _changed(items: Items, forms: Mapping[str, Callable[[bytes], bytes]]) -> Items:
+    """Return the state with the values of those kinds of keys in their new form."""
+    return {
+        key: forms[kind](value) if (kind := key.partition("/")[0]) in forms else value for key, value in items.items()
+    }
+
+
 #: From which schema, and how to the next.
-MIGRATIONS: Final[Mapping[int, Callable[[Items], Items]]] = {1: _with_settings, 2: _with_news}
+MIGRATIONS: Final[Mapping[int, Callable[[Items], Items]]] = {
+    1: _with_settings,
+    2: _with_beliefs,
+    3: _with_costs,
+}
 
 
 def settings_of_schema_1(config: str, settings: CoreSettings) -> Mapping[str, Any] | None:

@@ -13,6 +13,7 @@ Everything is weighted by time, never by the number of ticks: with
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,8 @@ class MinuteStats:
         The mid that stood at the minute's end.
     volume_continuous, volume_auction : float or None
         Shares; None if the symbol has never had a trade.
+    turnover_continuous : float
+        Price times shares of the continuous volume, currency.
     sizes : ndarray of float64, shape (n_sizes,)
         Shares, ascending; empty before the symbol's first two-sided book.
     slippage : ndarray of float64, shape (2, n_sizes)
@@ -78,6 +81,7 @@ class MinuteStats:
     mid_close: float | None
     volume_continuous: float | None
     volume_auction: float | None
+    turnover_continuous: float
     sizes: Float
     slippage: Float
     coverage: Float
@@ -88,6 +92,13 @@ class MinuteStats:
     def covered_s(self) -> float:
         """Covered time in seconds."""
         return self.covered_ns / SECOND_NS
+
+    @property
+    def vwap(self) -> float | None:
+        """Average price of the continuous volume, weighted by it; None without any."""
+        if not self.volume_continuous or math.isnan(self.turnover_continuous):
+            return None
+        return self.turnover_continuous / self.volume_continuous
 
     def rows(self) -> dict[str, int]:
         """Return how many rows were ``rows.accepted``, ``rows.late``, and ``rows.rejected.REASON``."""
@@ -169,6 +180,7 @@ def minute_stats(store: Store, s: int, symbol: str, *, stands: bool) -> MinuteSt
         mid_close=0.5 * float(store.levels[s, 0, 0] + store.levels[s, 2, 0]) if stands else None,
         volume_continuous=float(row["volume_continuous"]) if traded else None,
         volume_auction=float(row["volume_auction"]) if traded else None,
+        turnover_continuous=float(row["turnover_continuous"]),
         sizes=sizes,
         slippage=slippage,
         coverage=held / covered if covered else np.zeros(held.shape),

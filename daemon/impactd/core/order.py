@@ -34,6 +34,7 @@ from impactd.core.events import (
     Side,
 )
 from impactd.core.quantity import MAX_QUANTA, format_qty
+from impactd.core.tca import Costs, Mark
 
 
 class Status(StrEnum):
@@ -47,10 +48,11 @@ class Status(StrEnum):
 
 
 class Execution(NamedTuple):
-    """What an exec_id contributes now: 0 quanta once busted, or for a bust's own id."""
+    """What an exec_id contributes now: 0 quanta once busted, or for a bust's own id; and where the market stood."""
 
     qty: int
     px: float
+    mark: Mark | None = None
 
 
 class Effect(NamedTuple):
@@ -144,6 +146,16 @@ class Order:
     #: Whether the last published plan was a halted one.
     halted: bool = False
     ended_at: int | None = None
+    #: The mid when it began to work and when it ended, prices (`impactd.core.tca`).
+    arrival_px: float | None = None
+    end_px: float | None = None
+    #: Turnover (currency) and continuous volume of the market while it worked, of minutes whose average is known.
+    vwap_turnover: float = 0.0
+    vwap_volume: float = 0.0
+    #: What its fills have cost.
+    costs: Costs = field(default_factory=Costs)
+    #: When it ended, ns, and what not trading the rest has cost (`impactd.core.tca`); None while it works.
+    closed: tuple[int, int] | None = None
 
     @classmethod
     def open(cls, new: NewOrder, now: int) -> Order:
@@ -305,7 +317,8 @@ def _amend_fill(order: Order, event: Correct | Bust, at: At) -> Effect:
         return Effect("held")
     if len(order.executions) >= at.max_executions:
         return Effect("executions_full")
-    corrected = Execution(event.last_qty, event.last_px) if isinstance(event, Correct) else Execution(0, known.px)
+    qty, px = (event.last_qty, event.last_px) if isinstance(event, Correct) else (0, known.px)
+    corrected = known._replace(qty=qty, px=px)
     if order.cum_qty + corrected.qty - known.qty > MAX_QUANTA:
         return Effect("too_large")
     order.executions[event.exec_ref_id] = corrected

@@ -144,10 +144,7 @@ def propose_group(
                 mid=market.mid,
                 volume_known=volume is not None,
                 priced=curves.scaled,
-                log_variance=market.log_variance(
-                    int(np.count_nonzero(shares)),
-                    min(float(curves.half_spread[row] @ shares) / cost, 1.0) if cost > 0 else 0.0,
-                ),
+                bands=market.bands(len(piece.start)),
             )
         )
     return GroupProposal(tuple(proposals), problem, rows, float(np.sum([p.expected_cost for p in proposals])))

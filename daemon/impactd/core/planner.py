@@ -32,7 +32,7 @@ from impactd.core.allocator.baseline import twap
 from impactd.core.allocator.cost import objective, schedule_cost
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solver import SolveFailure
-from impactd.core.forecast import cost_band
+from impactd.core.bands import LogBands
 from impactd.core.market import SideView
 from impactd.core.messages import Certificate, ModelRef, Plan
 from impactd.core.order import Order, Schedule, Status
@@ -88,7 +88,7 @@ class Proposal:
     mid: float | None
     volume_known: bool
     priced: bool
-    log_variance: float
+    bands: LogBands
 
     def improvement_on(self, current: list[int]) -> float:
         """Return what this schedule saves against `current` (N quantities in quanta), currency.
@@ -159,9 +159,7 @@ def propose(
         mid=market.mid,
         volume_known=volume is not None,
         priced=curves.scaled,
-        log_variance=market.log_variance(
-            int(np.count_nonzero(shares)), float(curves.half_spread @ shares) / cost if cost > 0 else 0.0
-        ),
+        bands=market.bands(len(pieces.start)),
     )
 
 
@@ -274,5 +272,6 @@ def plan_message(
         expected_cost_bps=proposal.expected_cost / notional * 1e4,
         twap_cost=proposal.twap_cost,
         saving_bps=(proposal.twap_cost - proposal.expected_cost) / notional * 1e4,
-        cost_band=cost_band(proposal.expected_cost, proposal.log_variance),
+        cost_band=proposal.bands.cost(proposal.expected_cost, 0),
+        cost_band_95=proposal.bands.cost(proposal.expected_cost, 1),
     )

@@ -3,8 +3,8 @@
 Rules:
 
 - one key a thing that changes by itself: ``meta``, ``settings``,
-  ``tape/SYMBOL``, ``market/SYMBOL``, ``order/ID``, ``execs/ID/N``,
-  ``held/N``; so that a commit writes only what it changed and no value grows
+  ``tape/SYMBOL``, ``market/SYMBOL``, ``tca/SYMBOL``, ``order/ID``,
+  ``execs/ID/N``, ``held/N``; so that a commit writes only what it changed and no value grows
   without bound;
 - floats are written by their shortest exact decimal and read back bit for
   bit; arrays are written as their bytes;
@@ -35,10 +35,12 @@ from impactd.core.settings import (
     ModelSettings,
     PlanSettings,
     SessionRule,
+    WireSettings,
 )
+from impactd.core.tca import Costs, Mark
 
 #: Version of everything in this module; a state of another version is migrated or refused.
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 
 #: The key of what the state says of itself, and that of the settings that it was made under.
 META: Final = "meta"
@@ -70,6 +72,8 @@ def dump_order(order: Order) -> bytes:
     """Return the state value of an order, without its executions."""
     fields = {name: getattr(order, name) for name in _ORDER_FIELDS}
     fields["alerted"] = sorted(order.alerted)
+    fields["costs"] = order.costs.save()
+    fields["closed"] = None if order.closed is None else [order.closed[0], str(order.closed[1])]
     fields["n_executions"] = len(order.executions)
     return orjson.dumps(fields)
 
@@ -83,18 +87,22 @@ def load_order(value: bytes) -> tuple[Order, int]:
     fields["status"] = Status(fields["status"])
     fields["blackouts"] = _windows(fields["blackouts"])
     fields["alerted"] = set(fields["alerted"])
+    fields["costs"] = Costs.load(fields["costs"])
+    fields["closed"] = None if fields["closed"] is None else (fields["closed"][0], int(fields["closed"][1]))
     return Order(**fields), n_executions
 
 
 def dump_executions(order: Order, chunk: int) -> bytes:
     """Return the state value of the `chunk`-th group of an order's executions."""
     items = islice(order.executions.items(), chunk * EXECUTIONS_A_KEY, (chunk + 1) * EXECUTIONS_A_KEY)
-    return orjson.dumps([[exec_id, execution.qty, execution.px] for exec_id, execution in items])
+    return orjson.dumps([[exec_id, *execution[:2], *(execution.mark or ())] for exec_id, execution in items])
 
 
 def load_executions(value: bytes) -> dict[str, Execution]:
     """Return the executions in a state value, in the order of their arrival."""
-    return {exec_id: Execution(qty, px) for exec_id, qty, px in orjson.loads(value)}
+    return {
+        exec_id: Execution(qty, px, Mark(*mark) if mark else None) for exec_id, qty, px, *mark in orjson.loads(value)
+    }
 
 
 def dump_held(held: tuple[int, Received[Any]]) -> bytes:
@@ -162,6 +170,7 @@ def settings_from(fields: Mapping[str, Any]) -> CoreSettings:
         session=_settings(SessionRule, named.pop("session")),
         gate=_settings(GateSettings, named.pop("gate", {})),
         invalid=_settings(InvalidSettings, named.pop("invalid", {})),
+        wire=_settings(WireSettings, named.pop("wire", {})),
         **named,
     )
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from impactd.core.messages import INPUT_TOPICS
+
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
 
@@ -75,6 +77,8 @@ class ModelSettings:
     gain: float = 0.25
     reversion_half_life_minutes: float = 15.0
     huber: float = 2.5
+    #: A persistent bias of taker fills multiplies expected costs by up to 1 and this, or its inverse; 0 never.
+    fill_bias_limit: float = 0.25
     prior_profile: bool = True
     #: Profile of the session to start from, the columns of `impactd.core.profile.Profile`; empty: the prior, or none.
     profile: tuple[tuple[float, ...], ...] = ()
@@ -92,6 +96,8 @@ class PlanSettings:
     #: "reported": only fills count.
     fills: str = "reported"
     solvers: tuple[str, ...] = ("exact", "clarabel", "slsqp")
+    #: Nominal coverage of a plan's `cost_band`.
+    band_level: float = 0.8
     #: Orders on one symbol and side that are planned together at most; more, or 1: each by itself.
     max_group: int = 1
     max_orders: int = 10_000
@@ -133,6 +139,23 @@ class InvalidSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WireSettings:
+    """How bytes become events, and messages bytes.
+
+    Nothing in the core reads it. It stands here because a journal that does
+    not say it cannot be followed to the same bytes.
+    """
+
+    #: Codec of tick records that name none.
+    codec: str = "json"
+    timestamps: str = "int"
+    max_message_bytes: int = 1_000_000
+    max_dead_letter_bytes: int = 512 * 1024
+    #: Role and name of each input topic: headers hold them, and positions are of these.
+    inputs: tuple[tuple[str, str], ...] = tuple((topic.value, f"impactd.{topic.value}") for topic in INPUT_TOPICS)
+
+
+@dataclass(frozen=True, slots=True)
 class CoreSettings:
     """All that the core is told at its start."""
 
@@ -145,3 +168,4 @@ class CoreSettings:
     max_symbols: int = 5_000
     gate: GateSettings = field(default_factory=GateSettings)
     invalid: InvalidSettings = field(default_factory=InvalidSettings)
+    wire: WireSettings = field(default_factory=WireSettings)

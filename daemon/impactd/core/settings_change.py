@@ -29,7 +29,11 @@ FIXED: Final = {
     "plans.fills": "filled quantities are counted by that rule",
     "session.open_s": "deviations are from that session's profile",
     "session.close_s": "deviations are from that session's profile",
+    "wire.inputs": "positions are of those topics",
 }
+
+#: What an older release did not know of, but was already told: what it had been told is not known.
+_NOT_KNOWN: Final = "wire."
 
 
 def changes(old: Mapping[str, Any], new: CoreSettings) -> dict[str, tuple[Any, Any]]:
@@ -37,7 +41,8 @@ def changes(old: Mapping[str, Any], new: CoreSettings) -> dict[str, tuple[Any, A
 
     A setting that the older release did not know stood, as it were, at its
     default, by which a release does what was done without it; one that is
-    gone says nothing any more.
+    gone says nothing any more. How the wire was set an older release did not
+    say: it counts as it is now.
 
     Parameters
     ----------
@@ -47,6 +52,7 @@ def changes(old: Mapping[str, Any], new: CoreSettings) -> dict[str, tuple[Any, A
     """
     before, after = dict(_flat(old)), dict(_flat(plain(new)))
     default = dict(_flat(plain(CoreSettings())))
+    default |= {path: value for path, value in after.items() if path.startswith(_NOT_KNOWN)}
     pairs = {path: (before.get(path, default[path]), value) for path, value in after.items()}
     return {path: pair for path, pair in pairs.items() if pair[0] != pair[1]}
 

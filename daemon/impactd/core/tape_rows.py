@@ -218,7 +218,7 @@ def _advance(symbol: npt.NDArray[np.void], s: int, partition: Int, limits: Limit
 
 
 @inner_kernel
-def _trade(symbol: npt.NDArray[np.void], s: int, flags: int, qty: float) -> None:
+def _trade(symbol: npt.NDArray[np.void], s: int, flags: int, px: float, qty: float) -> None:
     """Count a trade, in the auction's volume or the continuous one."""
     row = symbol[s]
     row.traded = 1
@@ -227,6 +227,7 @@ def _trade(symbol: npt.NDArray[np.void], s: int, flags: int, qty: float) -> None
         row.volume_auction += qty
     else:
         row.volume_continuous += qty
+        row.turnover_continuous += px * qty
 
 
 @kernel
@@ -287,5 +288,5 @@ def run_rows(  # noqa: PLR0912  (one loop: parts that took the tuples of arrays 
             row.book_ns = ts_event
             row.n_books += row.n_bid > 0 and row.n_ask > 0
         else:
-            _trade(symbol, s, flags[i], qty[i])
+            _trade(symbol, s, flags[i], px[i], qty[i])
     return stop, END

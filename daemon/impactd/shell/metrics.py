@@ -281,6 +281,20 @@ METRICS: Final[tuple[Row, ...]] = (
         "Plans that the gate has withheld; each time, also where it was alerted already.",
         _total(lambda t: t.withheld),
     ),
+    Row(
+        "impactd_shadow_plans_total",
+        "counter",
+        ("partition", "intervals"),
+        "Shadow plans that ended, by their length.",
+        _totals(lambda t: t.shadows),
+    ),
+    Row(
+        "impactd_shadow_plans_held_total",
+        "counter",
+        ("partition", "intervals", "level"),
+        "Those whose cost ended within the band that stood when they began; over all it should come to the level.",
+        _totals(lambda t: t.shadows_held),
+    ),
     Row("impactd_alerts_total", "counter", ("partition", "kind"), "Alerts published.", _totals(lambda t: t.alerts)),
     Row(
         "impactd_dead_letters_total",

@@ -28,6 +28,7 @@ FILES: Final = {
     Topic.MODELS: "models.jsonl",
     Topic.PLANS: "plans.jsonl",
     Topic.ALERTS: "alerts.jsonl",
+    Topic.TCA: "tca.jsonl",
     Topic.DLQ: "dlq.jsonl",
 }
 

@@ -1,6 +1,6 @@
 """Derives a live run again from its captured inputs and its journal, and writes what comes of it.
 
-The settings are those of the journal's first record, and each commit takes in
+The settings are the journal's, formats included, and each commit takes in
 exactly what its record names, so that the same release gives the bytes that
 the run published.
 """
@@ -30,7 +30,6 @@ def rederive(
     out: Path,
     *,
     limits: Limits | None = None,
-    timestamps: Timestamps = "int",
     progress: Progress | None = None,
 ) -> ReplaySummary:
     """Derive the run that `directory` holds again.
@@ -40,13 +39,11 @@ def rederive(
     directory : Path
         Made by ``impactd capture``: the journal and the input topics.
     settings : KafkaSettings
-        Only its default codec matters.
+        Formats are the journal's, where it has them.
     out : Path
         Directory of the results, made if it is not there.
     limits : Limits, optional
-        Bounds on input records, as the run had them.
-    timestamps : {"int", "string"}
-        How the run published times.
+        Bounds on input records; those that the journal has are the journal's.
     progress : callable, optional
         Called after each commit with the rows so far and the event time.
 
@@ -64,8 +61,10 @@ def rederive(
     partitions = max(read_partitions(directory, Topic.JOURNAL), default=-1) + 1
     if not partitions:
         raise InputFileError(f"{journal}: holds no commit; capture the run again")
+    timestamps: Timestamps = "int"
     with OutputFiles(out, lambda output: encode_line(output, timestamps), partitions) as files:
         for derived in derive(directory, settings, limits):
+            timestamps = "string" if derived.settings.timestamps == "string" else "int"
             tally.count(derived.commit.outputs)
             files.write(derived.partition, derived.commit.outputs)
             engines[derived.partition] = derived.engine

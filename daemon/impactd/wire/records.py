@@ -10,6 +10,7 @@ partition or a duration: those travel as headers, or in metrics.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +18,18 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from impactd.core.messages import Alert, DeadLetter, Estimate, Model, Output, Plan, Topic
+from impactd.core.messages import (
+    Alert,
+    DayCost,
+    DeadLetter,
+    Estimate,
+    FillCost,
+    Model,
+    OrderCost,
+    Output,
+    Plan,
+    Topic,
+)
 from impactd.core.quantity import format_qty
 
 Timestamps = Literal["int", "string"]
@@ -32,7 +44,14 @@ MAX_DEAD_LETTER_KEY: Final = 1_024
 #: A dead letter longer than this is cut; with its headers it then fits a topic's usual limit of a megabyte.
 MAX_DEAD_LETTER_BYTES: Final = 900_000
 
-Message = Estimate | Model | Plan | Alert
+#: Names of types where they are not the class's in small letters.
+_KINDS: Final[dict[type, str]] = {FillCost: "fill_cost", OrderCost: "order_cost", DayCost: "day_cost"}
+
+#: Fields of costs that are times, and those that are quanta.
+_COST_TIMES: Final = frozenset({"as_of", "ts_event", "day"})
+_COST_QUANTA: Final = frozenset({"qty", "order_qty", "cum_qty"})
+
+Message = Estimate | Model | Plan | FillCost | OrderCost | DayCost | Alert
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +100,8 @@ def message_dict(message: Message, timestamps: Timestamps = "int") -> dict[str, 
         return _model(message, time)
     if isinstance(message, Plan):
         return _plan(message, time)
+    if isinstance(message, FillCost | OrderCost | DayCost):
+        return _cost(message, time)
     return {
         "type": "alert",
         "kind": message.kind,
@@ -92,7 +113,7 @@ def message_dict(message: Message, timestamps: Timestamps = "int") -> dict[str, 
 
 
 def _kind(message: Message) -> str:
-    return type(message).__name__.lower()
+    return _KINDS.get(type(message)) or type(message).__name__.lower()
 
 
 def _time_as_int(ts: int | None) -> int | str | None:
@@ -166,6 +187,18 @@ def _model(m: Model, time: Any) -> dict[str, Any]:
         "prior": m.prior,
         "regime": m.regime,
         "fitted_range": None if m.fitted_range is None else [_qty(size) for size in m.fitted_range],
+        "bands": [
+            {
+                "intervals": band.intervals,
+                "n_eff": _number(band.n_eff),
+                "level": _numbers(band.level),
+                "log_middle": _number(band.log_middle),
+                "log_width": _numbers(band.log_width),
+                "coverage": _numbers(band.coverage),
+            }
+            for band in m.bands
+        ],
+        "bias": _number(m.bias),
     }
 
 
@@ -206,7 +239,22 @@ def _plan(m: Plan, time: Any) -> dict[str, Any]:
             "multiplier": _number(m.certificate.multiplier),
             "kkt_residual": _number(m.certificate.kkt_residual),
         },
+        "cost_band_95": None if m.cost_band_95 is None else _numbers(m.cost_band_95),
     }
+
+
+def _cost(m: FillCost | OrderCost | DayCost, time: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = {"type": _kind(m)}
+    for item in dataclasses.fields(m):
+        value = getattr(m, item.name)
+        if item.name in _COST_TIMES:
+            value = time(value)
+        elif item.name in _COST_QUANTA:
+            value = _quanta(value)
+        elif isinstance(value, float):
+            value = _number(value)
+        fields[item.name] = value
+    return fields
 
 
 def dead_letter_record(

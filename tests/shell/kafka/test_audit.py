@@ -13,12 +13,14 @@ import pytest
 from impactd.core.messages import INPUT_TOPICS, Topic
 from impactd.shell.kafka.audit import Audit, audit_all, audit_plans, find_plan
 from impactd.shell.kafka.capture import OUTPUT_TOPICS
+from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.compare import first_difference
 from impactd.shell.kafka.coverage import coverage
 from impactd.shell.kafka.derive import derive
 from impactd.shell.kafka.journal import cover
 from impactd.shell.kafka.source import capture_source
 from impactd.shell.lines import InputFileError
+from impactd.wire.codec import Limits
 from tests.shell.kafka.runs import CHANGE, KAFKA, CapturedRun
 
 
@@ -46,6 +48,19 @@ async def test_audit_of_a_run_with_restart_and_changed_settings_agrees_in_every_
     # The handover's snapshots, and those that the day's time has brought.
     assert audit.snapshots == 2 + 2 * 2
     assert {"genesis", "settings", "commit"} == {entry["type"] for entry in commits}
+
+
+async def test_audit_under_other_formats_than_the_run_had_agrees(run: CapturedRun) -> None:
+    other = KafkaSettings(
+        topic_prefix="other.",
+        codec="long-csv",
+        timestamps="string",
+        max_message_bytes=2_000,
+        max_dead_letter_bytes=1_000,
+    )
+    audit = await audit_all(capture_source(run.directory, other), limits=Limits(max_message_bytes=50))
+    assert (audit.outcome, audit.differences, audit.underived) == ("agrees", [], [])
+    assert audit.plans == len(run.records[Topic.PLANS])
 
 
 async def test_audit_of_one_plan_begins_at_the_snapshot_before_it(run: CapturedRun) -> None:

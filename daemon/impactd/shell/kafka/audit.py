@@ -193,6 +193,7 @@ class _Walk:
         self._run = Rederivation(source.settings, partition, limits)
         self._limits = limits
         self._encoder = Encoder(source.settings, partition, source.partitions)
+        self._encodes_for = source.settings
         self._roles = {source.settings.topic(topic): topic for topic in Topic}
         self._feeds: dict[Topic, Feed] = {}
         self._parts: list[tuple[ConsumedRecord, Mapping[str, Any]]] = []
@@ -270,6 +271,9 @@ class _Walk:
     def _check(self, record: ConsumedRecord, seq: int, commit: Commit) -> None:
         """Compare a derived commit with what it has published."""
         derived: dict[tuple[Topic, int], list[Record]] = defaultdict(list)
+        if self._run.settings != self._encodes_for:
+            self._encodes_for = self._run.settings
+            self._encoder = Encoder(self._run.settings, self._partition, self._source.partitions)
         made = self._encoder.records(commit, seq)
         for item in made:
             topic = self._roles[item.topic]

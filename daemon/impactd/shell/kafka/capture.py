@@ -44,6 +44,7 @@ OUTPUT_TOPICS: Final = (
     Topic.PLANS,
     Topic.PLANS_LATEST,
     Topic.ALERTS,
+    Topic.TCA,
     Topic.DLQ,
 )
 

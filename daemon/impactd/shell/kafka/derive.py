@@ -29,6 +29,7 @@ from impactd.shell.kafka.capture import RecordList, capture_file, read_partition
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.kafka.decode import Decoder
+from impactd.shell.kafka.formats import as_published
 from impactd.shell.lines import InputFileError
 from impactd.wire.codec import Limits
 
@@ -44,7 +45,7 @@ class Derived:
     """One commit of the run, derived again.
 
     `inputs` is what it took in, None where it took in nothing; `engine` its
-    partition's as it stands after it.
+    partition's as it stands after it; `settings` have the formats of the run.
     """
 
     partition: int
@@ -52,6 +53,7 @@ class Derived:
     commit: Commit
     inputs: Inputs | None
     engine: Engine
+    settings: KafkaSettings
 
 
 class Rederivation:
@@ -60,14 +62,19 @@ class Rederivation:
     Parameters
     ----------
     settings : KafkaSettings
-        Only its default codec matters.
+        Formats are the journal's, where it has them.
     partition : int
     limits : Limits, optional
-        Bounds on input records, as the service had them; the number of levels is the journal's.
+        Bounds on input records; those that the journal has are the journal's.
+
+    Attributes
+    ----------
+    settings : KafkaSettings
+        With the formats that the run had.
     """
 
     def __init__(self, settings: KafkaSettings, partition: int, limits: Limits | None = None) -> None:
-        self._settings = settings
+        self.settings = settings
         self._limits = limits or Limits()
         self.partition = partition
         self._engine: Engine | None = None
@@ -150,22 +157,25 @@ class Rederivation:
                 self._inbox.put_events(topic, events.events, events.refused, end)
         inputs = self._inbox.take_exact(to, entry["idle_to"], controls_of(entry))
         commit = self.engine.apply(inputs)
-        return Derived(self.partition, self.engine.commit_seq, commit, inputs, self.engine)
+        return Derived(self.partition, self.engine.commit_seq, commit, inputs, self.engine, self.settings)
 
     def _made(self, entry: Entry) -> Engine:
         core = settings_from(entry["settings"])
+        if "wire" in entry["settings"]:
+            self.settings = as_published(self.settings, core.wire)
+            self._limits = replace(self._limits, max_message_bytes=core.wire.max_message_bytes)
         return Engine(core, partition=self.partition, partitions=entry["partitions"])
 
     def _derived(self, engine: Engine, commit: Commit) -> Derived:
         self._continue(engine)
-        return Derived(self.partition, engine.commit_seq, commit, None, engine)
+        return Derived(self.partition, engine.commit_seq, commit, None, engine, self.settings)
 
     def _continue(self, engine: Engine) -> None:
         core = engine.settings
         limits = replace(self._limits, max_levels=core.books.max_levels)
         self._engine = engine
         self._inbox = Inbox(core, engine.positions, engine.clocks)
-        self._decoder = Decoder(self._settings, limits, self.partition, engine.partitions)
+        self._decoder = Decoder(self.settings, limits, self.partition, engine.partitions)
 
     def _follow(self, entry: Entry) -> None:
         """Refuse a record that is not the next one."""
@@ -188,9 +198,9 @@ def derive(directory: Path, settings: KafkaSettings, limits: Limits | None = Non
     directory : Path
         As `impactd.shell.kafka.capture.capture` wrote it.
     settings : KafkaSettings
-        Only its default codec matters.
+        Formats are the journal's, where it has them.
     limits : Limits, optional
-        Bounds on input records, as the service had them; the number of levels is the journal's.
+        Bounds on input records; those that the journal has are the journal's.
 
     Raises
     ------

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 #: How the engine's counters of rows are named: ``rows.accepted``, ``rows.late``, ``rows.rejected.crossed``.
 _ROWS: Final = "rows."
 
+#: And those of shadow plans: ``shadows.60`` ended, ``shadows.60.0.8`` were held by their band.
+_SHADOWS: Final = "shadows."
+
 
 class Stopwatch:
     """Times what the engine says that it does; used by one thread at a time."""
@@ -142,6 +145,12 @@ class Meter:
             if name.startswith(_ROWS):
                 result, _, reason = name.removeprefix(_ROWS).partition(".")
                 self._totals.ticks[result, reason] += count
+            elif name.startswith(_SHADOWS):
+                n, _, level = name.removeprefix(_SHADOWS).partition(".")
+                if level:
+                    self._totals.shadows_held[n, level] += count
+                else:
+                    self._totals.shadows[n] += count
         self._totals.minutes += now["minutes"] - self._counted["minutes"]
         self._totals.withheld += now["withheld"] - self._counted["withheld"]
         self._counted = Counter(now)

@@ -54,6 +54,7 @@ from impactd.shell.kafka.errors import (
     PositionLostError,
     RestoreError,
 )
+from impactd.shell.kafka.formats import with_formats
 from impactd.shell.kafka.loop import PartitionLoop
 from impactd.shell.kafka.lost import announce_loss, first_after_loss, may_skip
 from impactd.shell.kafka.meter import Meter, Stopwatch
@@ -176,7 +177,7 @@ class Ownership:
             items = await read_state(settings, self.partition, stall_s, self._restored_to)
             stopwatch = Stopwatch()
             engine = Engine(
-                clients.core,
+                with_formats(clients.core, settings),
                 partition=self.partition,
                 partitions=clients.partitions[Topic.TICKS],
                 probe=stopwatch,

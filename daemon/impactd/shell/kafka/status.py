@@ -53,6 +53,10 @@ class Totals:
         Plans that the gate has withheld.
     failures : int
         Times that memory was dropped and the partition acquired again.
+    shadows : Counter of str
+        Shadow plans that ended, by their length in intervals.
+    shadows_held : Counter of (str, str)
+        Those whose cost ended within the band that stood when they began, by length and nominal coverage.
     fenced : int
         Those in which another producer had taken the transactional id.
     skipped_unknown : int
@@ -80,6 +84,8 @@ class Totals:
     failures: int = 0
     fenced: int = 0
     skipped_unknown: int = 0
+    shadows: Counter[str] = field(default_factory=Counter)
+    shadows_held: Counter[tuple[str, str]] = field(default_factory=Counter)
     ticks: Counter[tuple[str, str]] = field(default_factory=Counter)
     refused: Counter[tuple[str, str]] = field(default_factory=Counter)
     dead: Counter[str] = field(default_factory=Counter)

@@ -25,6 +25,9 @@ from impactd.shell.kafka.security import CONNECT_ERRORS, why_unreachable
 #: Topics whose partition number is the unit of ownership: inputs, and what is written per owner.
 OWNED_TOPICS: Final = (*INPUT_TOPICS, Topic.STATE, Topic.JOURNAL)
 
+#: Outputs that the live page reads while somebody looks.
+SHOWN: Final = (Topic.ESTIMATES, Topic.MODELS, Topic.PLANS, Topic.PLANS_LATEST, Topic.ALERTS)
+
 _COMPACTED: Final = frozenset({Topic.STATE, Topic.PLANS_LATEST})
 
 
@@ -303,7 +306,9 @@ def required_acls(settings: KafkaSettings) -> tuple[Acl, ...]:
         elif role is Topic.STATE:
             acls.append(Acl("topic", name, ("READ", "WRITE", "DESCRIBE"), "written at each commit, read at a restore"))
         else:
-            acls.append(Acl("topic", name, ("WRITE", "DESCRIBE"), "output"))
+            shown = role in SHOWN
+            rights = ("READ", "WRITE", "DESCRIBE") if shown else ("WRITE", "DESCRIBE")
+            acls.append(Acl("topic", name, rights, "output; READ for the live page alone" if shown else "output"))
     prefix = settings.transactional_id(0).removesuffix("0")
     acls.append(Acl("transactional-id", f"{prefix}*", ("WRITE", "DESCRIBE"), "one id a partition; prefixed pattern"))
     return tuple(acls)

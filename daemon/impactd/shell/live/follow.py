@@ -194,4 +194,7 @@ class Follower:
                 if topic in EVENTS:
                     items.append(((EVENTS[topic], place.partition), record.offset, EVENTS[topic], record.value))
         self.stream.records(items)
+        if any(event == "alert" for _, _, event, _ in items) and self.stream.readers:
+            # A halt is an alert, and nobody should wait a second for it.
+            self.stream.say("health", self._health())
         return bool(fetched)

@@ -1,0 +1,73 @@
+"""Transaction costs by fill, order and day, from what a replay or a capture has written."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import orjson
+import pandas as pd
+
+from impactd.research.errors import MALFORMED, ValidationError
+
+#: What names a record of each kind: the latest of a name holds.
+_NAMES: Final = {
+    "fill_cost": ["cl_ord_id", "exec_id"],
+    "order_cost": ["cl_ord_id"],
+    "day_cost": ["symbol", "side", "day"],
+}
+
+_TIMES: Final = ("as_of", "ts_event", "day")
+
+
+class Costs(NamedTuple):
+    """Costs as tables, one row a fill, order, or session and side; columns as in the published messages."""
+
+    fills: pd.DataFrame
+    orders: pd.DataFrame
+    days: pd.DataFrame
+
+
+def read_tca(path: str | Path) -> Costs:
+    """Return the latest costs of every fill, order and day.
+
+    Parameters
+    ----------
+    path : str or Path
+        The ``tca.jsonl`` of ``impactd replay`` or ``impactd capture --outputs``, plain or ``.gz``.
+
+    Returns
+    -------
+    Costs
+        Three frames; times are UTC, `day` is when the session opened.  What
+        was revised stands there as it was said last.
+
+    Raises
+    ------
+    ValidationError
+        1001 if the file cannot be read, or is none of costs.
+    """
+    path = Path(path)
+    rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _NAMES}
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
+            for line in lines:
+                record = orjson.loads(line)
+                # A capture has the published bytes in an envelope.
+                record = orjson.loads(record["value"]) if "value" in record else record
+                rows[record["type"]].append(record)
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
+        what = f"path: {path} is no file of costs ({error})"
+        raise ValidationError(MALFORMED, what, "give the tca.jsonl of a replay or a capture") from error
+    return Costs(*(_table(found, _NAMES[kind]) for kind, found in rows.items()))
+
+
+def _table(rows: list[dict[str, Any]], names: list[str]) -> pd.DataFrame:
+    table = pd.DataFrame(rows)
+    if table.empty:
+        return pd.DataFrame(columns=names)
+    for name in _TIMES:
+        if name in table:
+            table[name] = pd.to_datetime(pd.to_numeric(table[name]), unit="ns", utc=True)
+    return table.drop(columns="type").drop_duplicates(names, keep="last").reset_index(drop=True)

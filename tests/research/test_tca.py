@@ -1,0 +1,59 @@
+"""Costs as tables: the latest word on each fill, order and day."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import orjson
+import pytest
+
+import impactd
+from impactd.wire.records import encode_line
+from tests.core.builders import Lab, at, bust, ladder
+from tests.core.test_feedback import taker, traded_minute
+
+
+def revised() -> Lab:
+    """Return a lab in which one of two fills was busted after it had been said."""
+    lab = traded_minute()
+    lab.send(taker(at(3.2), "E2", 100, 100.13))
+    lab.run([ladder(at(4.1), mid=100.1)])
+    lab.send(bust(at(4.2), "E3", "E1"))
+    return lab
+
+
+def lines(lab: Lab) -> list[bytes]:
+    return [encode_line(output) for output in lab.outputs if output.topic.value == "tca"]
+
+
+def test_read_tca_has_one_row_a_fill_and_the_latest_word(tmp_path: Path) -> None:
+    path = tmp_path / "tca.jsonl"
+    path.write_bytes(b"\n".join(lines(revised())) + b"\n")
+    costs = impactd.read_tca(path)
+    assert costs.fills["exec_id"].tolist() == ["E2", "E1"] or costs.fills["exec_id"].tolist() == ["E1", "E2"]
+    busted = costs.fills.set_index("exec_id").loc["E1"]
+    assert (busted["reason"], busted["qty"]) == ("bust", 0)
+    assert str(costs.fills["ts_event"].dt.tz) == "UTC"
+    assert costs.orders.empty
+
+
+def test_read_tca_of_a_capture_reads_the_envelope(tmp_path: Path) -> None:
+    path = tmp_path / "tca.jsonl.gz"
+    with gzip.open(path, "wb") as out:
+        for line in lines(revised()):
+            out.write(orjson.dumps({"topic": "tca", "value": line.decode()}) + b"\n")
+    assert len(impactd.read_tca(path).fills) == 2
+
+
+@pytest.mark.parametrize("content", [b"{", b"[1]\n", b'{"type":"plan"}\n'])
+def test_read_tca_of_another_file_says_what_to_give(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "other.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(impactd.ValidationError, match=r"\[1001\] path: .* tca.jsonl"):
+        impactd.read_tca(path)
+
+
+def test_read_tca_of_no_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(impactd.ValidationError, match="No such file"):
+        impactd.read_tca(tmp_path / "none.jsonl")
