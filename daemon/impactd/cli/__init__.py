@@ -43,7 +43,7 @@ COMMANDS: Final = {
     "compare": ("impactd.cli.compare", "Compare strategies and models on recorded days and on a generated one."),
     "report": ("impactd.cli.report", "Write what the data bear: modelling and strategy, as HTML and as Markdown."),
     "selftest": ("impactd.cli.selftest", "Check a generated day, recorded days, a live sample, and speed."),
-    "sensitivity": ("impactd.cli.sensitivity", "Show how cost and saving depend on the total, by model."),
+    "sensitivity": ("impactd.cli.sensitivity", "Show how cost and saving depend on the order."),
 }
 
 

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
-from impactd.cli.common import EXISTING, InputError, example, load_settings, settings_options
+from impactd.cli.common import EXISTING, InputError, example, settings_options
+from impactd.cli.hours import hours_options, orders_bar, range_s, session_settings
 from impactd.cli.study import study
 
 if TYPE_CHECKING:
-    from impactd.core.settings import CoreSettings
     from impactd.research.backtest.windows import Question
-
-#: Hours that windows lie in where neither the command nor the settings name a session: those of US equities.
-_SESSION: Final = "09:30-16:00"
-_ZONE: Final = "America/New_York"
 
 
 @click.command(
@@ -50,12 +42,7 @@ _ZONE: Final = "America/New_York"
     help="Only windows of this length.  [default: hours, the whole of --from to --to, and the session]",
 )
 @click.option("--every", type=click.IntRange(1, 1_440), metavar="MIN", help="From start to start.  [default: disjoint]")
-@click.option("--from", "begin", default="10:00", show_default=True, help="Local time at which windows begin.")
-@click.option("--to", "end", default="16:00", show_default=True, help="Local time at which they end.")
-@click.option("--tz", help=f"Zone of local times.  [default: the settings' session, else {_ZONE}]")
-@click.option(
-    "--session", help=f"Local open and close, as OPEN-CLOSE.  [default: the settings' session, else {_SESSION}]"
-)
+@hours_options
 @click.option(
     "--strategies", metavar="A,B,...", default="", help="engine, twap, vwap, ...; see the report.  [default: all]"
 )
@@ -106,13 +93,14 @@ def command(
     if every is not None and horizon is None:
         raise click.UsageError("--every: needs --horizon.")
     with study():
+        from impactd.research.backtest.page import render
         from impactd.research.backtest.report import encode, figures, table
         from impactd.research.backtest.run import backtest
 
-        core = _with_session(config, sets, tz, session)
+        core = session_settings(config, sets, tz, session)
         question = _question(qty, participation, horizon, every, begin, end, depth_cap, lot)
         paths = (*data, *more)
-        with _bar() as start:
+        with orders_bar() as start:
             result = backtest(
                 paths,
                 core,
@@ -127,28 +115,12 @@ def command(
         try:
             out.mkdir(parents=True, exist_ok=True)
             (out / "report.json").write_bytes(encode(report))
+            (out / "report.html").write_text(render(result, report), encoding="utf-8")
         except OSError as error:
             raise InputError(f"--out: {out}: cannot be written: {error.strerror}") from error
     for title, rows in table(report):
         _show(title, rows)
-    click.echo(f"{out / 'report.json'}")
-
-
-def _with_session(config: Path | None, sets: tuple[str, ...], tz: str | None, session: str | None) -> CoreSettings:
-    from impactd.config.hours import session_rule
-
-    settings = load_settings(config, sets).settings
-    own = settings.session
-    is_named = own != type(own)()
-    zone = tz or (own.timezone if is_named else _ZONE)
-    hours = session or (f"{own.open}-{own.close}" if is_named else _SESSION)
-    opens, dash, closes = hours.partition("-")
-    if not dash:
-        raise InputError(f"--session: {hours!r} is not of the form OPEN-CLOSE, such as {_SESSION}")
-    try:
-        return dataclasses.replace(settings.core(), session=session_rule(zone, opens, closes))
-    except ValueError as error:
-        raise InputError(f"--session, --tz: {error}") from error
+    click.echo(f"wrote report.json and report.html to {out}")
 
 
 def _question(
@@ -161,38 +133,26 @@ def _question(
     depth_cap: float,
     lot: str,
 ) -> Question:
-    from impactd.config.hours import parse_clock
     from impactd.core.quantity import QuantityError, parse_qty
     from impactd.research.backtest.windows import Question
 
+    from_s, to_s = range_s(begin, end)
     try:
-        from_s, to_s = parse_clock(begin), parse_clock(end)
-        quanta = parse_qty(lot, "lot")
-    except (QuantityError, ValueError) as error:
-        raise InputError(f"--from, --to, --lot: {error}") from error
+        quanta = parse_qty(lot, "--lot")
+    except QuantityError as error:
+        raise InputError(str(error)) from error
     if quanta <= 0:
         raise InputError(f"--lot: {lot} must be positive")
-    if to_s <= from_s:
-        raise InputError(f"--to: {end} must be later than --from {begin}")
-    return Question(qty, participation, horizon, every, from_s, to_s, depth_cap, quanta)
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[int], Callable[[int], None]] | None]:
-    """Yield what begins a progress bar on a terminal, or None where there is none."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-
-        def start(total: int) -> Callable[[int], None]:
-            task = bar.add_task("orders", total=total)
-            return lambda n: bar.advance(task, n)
-
-        yield start
+    return Question(
+        qty=qty,
+        participation=participation,
+        horizon_min=horizon,
+        every_min=every,
+        from_s=from_s,
+        to_s=to_s,
+        depth_cap=depth_cap,
+        lot=quanta,
+    )
 
 
 def _show(title: str, rows: list[list[str]]) -> None:

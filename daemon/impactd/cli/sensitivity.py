@@ -1,13 +1,22 @@
-"""``impactd sensitivity``: the saving over a range of sizes."""
+"""``impactd sensitivity``: the saving over ranges of size, horizon, risk aversion and participation."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from impactd.cli.common import example
+from impactd.cli.common import example, settings_options
+from impactd.cli.hours import hours_options, orders_bar, range_s, session_settings
 from impactd.cli.study import days_of, records, show_table, study, study_options, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from impactd.core.settings import CoreSettings
 
 
 @click.command(
@@ -23,6 +32,8 @@ from impactd.cli.study import days_of, records, show_table, study, study_options
     multiple=True,
     help="Total shares; may be repeated.  [default: 50,000 to 200,000]",
 )
+@hours_options
+@settings_options
 def command(
     *,
     data: tuple[Path, ...],
@@ -34,19 +45,58 @@ def command(
     intervals: int,
     as_json: bool,
     shares: tuple[float, ...],
+    begin: str,
+    end: str,
+    tz: str | None,
+    session: str | None,
+    config: Path | None,
+    sets: tuple[str, ...],
 ) -> None:
-    """Show how cost and saving depend on the total, by model.
+    """Show how cost and saving depend on the order.
 
-    Savings are hindsight figures. Linear through the origin, the saving is
-    the same for every total; other curves say more.
+    First by model and total, in hindsight: linear through the origin, the
+    saving is the same for every total; other curves say more. Then, on
+    recorded days, what the service's own schedules save by size, horizon, risk
+    aversion and participation, walking forward.
     """
     with study():
         from impactd.research.compare import TOTALS, sensitivity
 
         days = days_of([*data, *more], seed, codec, symbol)
         tables = {day.name: sensitivity(day.slippage, shares or TOTALS, intervals, side=side) for day in days}
+        walked, failed = _walked([*data, *more], symbol, codec, session_settings(config, sets, tz, session), begin, end)
     if as_json:
-        write_json({name: records(table) for name, table in tables.items()})
+        backtests = {name: records(table) for name, table in walked.items()}
+        write_json(
+            {**{name: records(table) for name, table in tables.items()}, "backtest": backtests, "failed": failed}
+        )
         return
     for name, table in tables.items():
         show_table(f"Sensitivity to total shares: {name}", table)
+    for name, table in walked.items():
+        show_table(f"Walking forward: {name}", table)
+    for name, why in failed.items():
+        click.echo(f"{name}: not walked forward: {why}")
+
+
+def _walked(
+    paths: Sequence[Path], symbol: str | None, codec: str | None, core: CoreSettings, begin: str, end: str
+) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
+    """Return a table a recorded file, and why some have none."""
+    from impactd.research.backtest.sensitivity import sensitivity
+    from impactd.research.backtest.windows import Question
+    from impactd.research.errors import ValidationError
+
+    from_s, to_s = range_s(begin, end)
+    question = Question(from_s=from_s, to_s=to_s)
+    tables: dict[str, pd.DataFrame] = {}
+    failed: dict[str, str] = {}
+    for path in paths:
+        try:
+            with orders_bar() as start:
+                tables[path.name] = sensitivity(
+                    path, core, question, codec=codec, symbol=symbol, workers=os.cpu_count() or 1, begin=start
+                )
+        except ValidationError as error:
+            failed[path.name] = str(error)
+    return tables, failed

@@ -95,7 +95,8 @@ def pooled(orders: Sequence[Priced], policies: Sequence[str], seed: int, n_draws
     -------
     dict
         By policy: ``cost`` (currency), ``cost_bps`` (of the notional at arrival),
-        ``capture`` and ``capture_ci90`` (None where hindsight saves nothing),
+        ``capture`` (None where hindsight saves nothing) and ``capture_ci90`` (None
+        also where no symbol has more than one block to draw from),
         ``beat_twap`` (share of orders that cost less than TWAP), ``windows``
         (orders), ``beyond_depth`` (share of the quantity priced beyond the
         visible depth) and ``left_over`` (share left for the last interval).
@@ -115,7 +116,7 @@ def pooled(orders: Sequence[Priced], policies: Sequence[str], seed: int, n_draws
         if possible.sum() > 1e-9 * abs(twap.sum()):
             captured = float(saved.sum() / possible.sum())
             ratio = (weights @ saved)[total > 0.0] / total[total > 0.0]
-            interval = [float(q) for q in np.quantile(ratio, (0.05, 0.95))]
+            interval = [float(q) for q in np.quantile(ratio, (0.05, 0.95))] if _varies(orders) else None
         figures[policy] = {
             "cost": float(cost.sum()),
             "cost_bps": float(cost.sum() / notional * 1e4) if notional > 0.0 else None,
@@ -127,6 +128,12 @@ def pooled(orders: Sequence[Priced], policies: Sequence[str], seed: int, n_draws
             "left_over": sum(order.left[policy] for order in orders) / qty if qty > 0.0 else None,
         }
     return figures
+
+
+def _varies(orders: Sequence[Priced]) -> bool:
+    """Return whether some symbol has more than one block, without which there is nothing to draw."""
+    blocks = {(order.symbol, order.day, order.block) for order in orders}
+    return len(blocks) > len({order.symbol for order in orders})
 
 
 def _costs(orders: Sequence[Priced], policy: str) -> Float:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from impactd.core.session import Session
 from impactd.core.settings import SECOND_NS, CoreSettings
 from impactd.core.ticks import AUCTION, BOOK, TRADE, Float, Int, TickBatch
 from impactd.research.backtest.books import Intervals, Standing
@@ -101,10 +102,11 @@ def _days(symbol: str, batch: TickBatch, standing: Standing, settings: CoreSetti
         local = ts + offset
         return np.asarray(local - local % DAY_NS - offset, np.int64)
 
+    session = Session(rule)
     days = []
     for midnight in np.unique(midnight_of(standing.start)).tolist():
         opens, closes = midnight + rule.open_s * SECOND_NS, midnight + rule.close_s * SECOND_NS
-        if not np.any((standing.start < closes) & (standing.end > opens)):
+        if not session.is_open(opens) or not np.any((standing.start < closes) & (standing.end > opens)):
             continue
         n = -(-(closes - opens) // interval)
         name = str(np.datetime64(midnight + DAY_NS // 2, "ns").astype("datetime64[D]"))

@@ -16,9 +16,10 @@ from impactd.__about__ import __version__
 from impactd.core.saved import settings_hash
 from impactd.research.backtest.capture import Priced, pooled
 from impactd.research.backtest.days import checksum
-from impactd.research.backtest.evaluate import ENGINE, PERSISTENCE, PERSISTENT
+from impactd.research.backtest.evaluate import PERSISTENCE, PERSISTENT
 from impactd.research.backtest.run import Backtest
-from impactd.research.backtest.windows import DEPTH_SHARES, FIRST_MIN, LAST_MIN, TRIMMED
+from impactd.research.backtest.skill import LEVELS, calibration, skill
+from impactd.research.backtest.windows import FIRST_MIN, LAST_MIN, TRIMMED
 
 SCHEMA: Final = "impactd.backtest/1"
 
@@ -75,7 +76,7 @@ def figures(test: Backtest, paths: Sequence[Path], seed: int) -> dict[str, Any]:
         "question": {
             "qty": list(question.qty),
             "participation": list(question.participation),
-            "depth_shares": [] if question.qty or question.participation else list(DEPTH_SHARES),
+            "depth_shares": [] if question.qty or question.participation else list(question.depth_shares),
             "horizon_min": question.horizon_min,
             "every_min": question.every_min,
             "from_s": question.from_s,
@@ -96,6 +97,9 @@ def figures(test: Backtest, paths: Sequence[Path], seed: int) -> dict[str, Any]:
         "pooled": _pooled(test, orders, kinds, seed),
         "scenarios": _scenarios(test, orders, kinds, seed),
         "persistence": _persistence(test, kinds),
+        "skill": skill(test.studies),
+        "calibration": calibration(test.outcomes, kinds),
+        "levels": list(LEVELS),
     }
 
 
@@ -187,7 +191,7 @@ def table(report: dict[str, Any]) -> list[tuple[str, list[list[str]]]]:
                     name,
                     f"{value['cost']:,.0f}",
                     "-" if value["cost_bps"] is None else f"{value['cost_bps']:.2f}",
-                    "-" if value["capture"] is None else f"{value['capture']:.1%}",
+                    percent(value["capture"]),
                     "-" if interval is None else f"{interval[0]:.0%} to {interval[1]:.0%}",
                     f"{value['beat_twap']:.0%}",
                     str(value["windows"]),
@@ -197,6 +201,6 @@ def table(report: dict[str, Any]) -> list[tuple[str, list[list[str]]]]:
     return shown
 
 
-def engine_name(test: Backtest) -> str:
-    """Return the policy that pictures are of: the engine where it ran."""
-    return ENGINE if ENGINE in test.strategies else "hindsight"
+def percent(value: float | None) -> str:
+    """Return a share as text, a dash for none."""
+    return "-" if value is None else f"{value:.1%}"

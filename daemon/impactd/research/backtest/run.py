@@ -8,7 +8,7 @@ does not depend on the number of processes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -110,6 +110,7 @@ def backtest(
     ValidationError
         1001 where there is nothing to try.
     """
+    chosen(strategies)  # before a file is read for nothing
     settings = for_backtest(settings)
     tapes = read_tapes(paths, settings, codec=codec, symbol=symbol)
     return run(tapes, settings, question, strategies, workers=workers, begin=begin)
@@ -123,8 +124,12 @@ def run(
     *,
     workers: int = 1,
     begin: Callable[[int], Progress] | None = None,
+    walked: Mapping[str, tuple[list[DayStudy], dict[int, State]]] | None = None,
 ) -> Backtest:
-    """Run a backtest on tapes; see `backtest`."""
+    """Run a backtest on tapes; see `backtest`.
+
+    `walked` is what `study_days` has given for each symbol under these settings, where that is known already.
+    """
     found: list[tuple[SymbolTape, list[Trial]]] = []
     skipped: list[str] = []
     for tape in tapes:
@@ -143,7 +148,7 @@ def run(
     outcomes: list[Outcome] = []
     studies: list[DayStudy] = []
     for tape, mine in found:
-        days, states = study_days(tape, settings)
+        days, states = walked[tape.symbol] if walked is not None else study_days(tape, settings)
         studies += days
         bench = Bench(tape, {study.day.name: study for study in days}, engines)
         starts = sorted({trial.order.start for trial in mine})

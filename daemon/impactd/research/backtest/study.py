@@ -13,7 +13,7 @@ import numpy as np
 
 from impactd.core.engine import Engine
 from impactd.core.events import SIDES
-from impactd.core.messages import Estimate, Output
+from impactd.core.messages import Estimate, Model, Output
 from impactd.core.model.linear import Linear
 from impactd.core.profile import Profile, relative_levels
 from impactd.core.session import Session
@@ -46,6 +46,9 @@ class DayStudy:
         Shares.
     profile : ndarray of float64, shape (2, n)
         Relative spread and excess of the generic session profile.
+    slope, slope_se : ndarray of float64, shape (2, n)
+        Of the published model for each interval, and its standard error: beta,
+        or eta for the power model; NaN without one.
     """
 
     day: Day
@@ -55,6 +58,8 @@ class DayStudy:
     realised: Float
     reference: float
     profile: Float
+    slope: Float
+    slope_se: Float
 
     @classmethod
     def blank(cls, day: Day, settings: CoreSettings) -> DayStudy:
@@ -75,6 +80,8 @@ class DayStudy:
             np.stack(realised),
             reference,
             np.stack(levels),
+            np.full((2, n), np.nan),
+            np.full((2, n), np.nan),
         )
 
 
@@ -101,6 +108,8 @@ class Watch:
         for output in outputs:
             if isinstance(output.message, Estimate):
                 self._take(output.message)
+            elif isinstance(output.message, Model):
+                self._see(output.message)
         for study in self.studies:
             t, n = study.day.intervals.index(now), len(study.day.intervals)
             market = engine.market(study.day.symbol)
@@ -116,6 +125,16 @@ class Watch:
                     volume = view.volume(starts)
                     if volume is not None:
                         study.volume[t, t:] = volume
+
+    def _see(self, model: Model) -> None:
+        """Take in the published coefficients of the interval that begins at the model's time."""
+        name = "eta" if model.eta is not None else "beta"
+        for study in self.studies:
+            t = study.day.intervals.index(model.as_of)
+            if 0 <= t < len(study.day.intervals):
+                row = SIDES.index(model.side)
+                study.slope[row, t] = getattr(model, name)
+                study.slope_se[row, t] = model.se.get(name, np.nan)
 
     def _take(self, estimate: Estimate) -> None:
         for study in self.studies:

@@ -55,6 +55,8 @@ class Question:
         Shares; empty for none.
     participation : tuple of float
         Shares of the session's continuous volume; empty for none.
+    depth_shares : tuple of float
+        Shares of the visible depth, for an interval; where no size is given otherwise.
     horizon_min : int or None
         Horizon of the only windows; None for hours, the range and the session.
     every_min : int or None
@@ -66,10 +68,13 @@ class Question:
     lot : int
         Quanta.
     risk_aversion : float
+    trimmed : bool
+        Whether trimmed windows are tried too.
     """
 
     qty: tuple[float, ...] = ()
     participation: tuple[float, ...] = ()
+    depth_shares: tuple[float, ...] = DEPTH_SHARES
     horizon_min: int | None = None
     every_min: int | None = None
     from_s: int = 36_000
@@ -77,6 +82,7 @@ class Question:
     depth_cap: float = 1.0
     lot: int = QUANTA
     risk_aversion: float = 0.0
+    trimmed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,8 @@ def spans(question: Question, day: Day) -> dict[tuple[int, int], list[str]]:
     if question.horizon_min is None:
         named += [("range", begin, end), ("session", day.open, day.close)]
     inner = day.open + FIRST_MIN * MINUTE_NS, day.close - LAST_MIN * MINUTE_NS
-    named += [(kind + TRIMMED, max(start, inner[0]), min(stop, inner[1])) for kind, start, stop in named]
+    if question.trimmed:
+        named += [(kind + TRIMMED, max(start, inner[0]), min(stop, inner[1])) for kind, start, stop in named]
     found: dict[tuple[int, int], list[str]] = {}
     interval = day.intervals.interval_ns
     for kind, start, stop in named:
@@ -148,7 +155,7 @@ def _sizes(question: Question, day: Day) -> list[tuple[float, bool]]:
     if given:
         return given
     depth = float(np.nanmean(day.intervals.depth, axis=1).min())
-    return [(_round(share * depth) * len(day.intervals), False) for share in DEPTH_SHARES]
+    return [(_round(share * depth) * len(day.intervals), False) for share in question.depth_shares]
 
 
 def _round(value: float) -> float:

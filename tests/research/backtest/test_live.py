@@ -1,0 +1,126 @@
+"""The engine in the backtest is the service's: the same bytes as a replay, and no look ahead."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+
+from impactd.config.hours import session_rule
+from impactd.core.events import Side
+from impactd.core.settings import MINUTE_NS, CoreSettings
+from impactd.core.ticks import TickBatch
+from impactd.research.backtest.days import SymbolTape, read_tapes
+from impactd.research.backtest.live import Executed, ParentOrder, execute, states_at
+from impactd.shell.replay import Sources, replay
+from impactd.wire.tick_records import encode_ticks
+from tests.core.books import batch_of
+from tests.core.builders import T0, M
+from tests.research.backtest.made import SETTINGS, noisy_rows, quanta, tape_of
+
+FROG = "FROG_2025-04-03_mbp10.csv.gz"
+
+
+def order_of(start: int = T0 + 10 * M, minutes: int = 30, **terms: object) -> ParentOrder:
+    named = {"symbol": "FROG", "side": Side.BUY, "qty": quanta(3_000), "cap": quanta(400)} | terms
+    return ParentOrder(start=start, end=start + minutes * M, **named)  # type: ignore[arg-type]  # as the tests say
+
+
+def run(tape: SymbolTape, order: ParentOrder, settings: CoreSettings = SETTINGS) -> Executed:
+    return execute(tape, settings, states_at(tape, settings, [order.start])[order.start], order)
+
+
+def replayed(
+    path: Path, order: ParentOrder, settings: CoreSettings, out: Path
+) -> tuple[list[float], list[dict[str, object]]]:
+    """Return what a replay of one order traded in each interval, and its plans."""
+    event = order.event()
+    orders = out / "orders.jsonl"
+    out.mkdir()
+    record = {
+        "type": "new", "cl_ord_id": event.cl_ord_id, "symbol": event.symbol, "side": str(event.side),
+        "order_qty": event.order_qty / 1e9, "ts_event": event.ts_event, "start": event.start, "end": event.end,
+        "max_interval_qty": (event.max_interval_qty or 0) / 1e9,
+    }  # fmt: skip
+    orders.write_bytes(orjson.dumps(record) + b"\n")
+    replay(Sources([path], orders), settings, out / "result")
+    plans = [orjson.loads(line) for line in (out / "result" / "plans.jsonl").read_bytes().splitlines()]
+    traded = []
+    for start in range(order.start, order.end, MINUTE_NS):
+        in_force = [plan for plan in plans if plan["as_of"] <= start][-1]
+        traded.append(dict(zip(in_force["start"], in_force["qty"], strict=True)).get(start, 0.0))
+    done = [plan["cum_qty"] for plan in plans if plan["status"] == "done"]
+    assert done == [sum(traded)]
+    return traded, plans
+
+
+@pytest.mark.parametrize("side", [Side.BUY, Side.SELL])
+def test_engine_trades_what_a_replay_of_the_order_trades(tmp_path: Path, side: Side) -> None:
+    batch = batch_of(noisy_rows(3))
+    path = tmp_path / "day.jsonl"
+    path.write_bytes(b"".join(record.value + b"\n" for record in encode_ticks(batch)))
+    (tape,) = read_tapes([path], SETTINGS)
+    order = order_of(side=side)
+    done = run(tape, order)
+    traded, plans = replayed(path, order, SETTINGS, tmp_path / "replay")
+    assert done.qty.tolist() == traded
+    assert done.left == 0.0
+    assert done.n_plans == len(plans)
+    assert [qty / 1e9 for qty in done.first.qty] == plans[0]["qty"]
+    assert done.first.expected_cost == plans[0]["expected_cost"]
+
+
+def test_engine_trades_what_a_replay_of_a_recorded_day_trades(data_dir: Path, tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, session=session_rule("America/New_York", "09:30", "16:00"))
+    (tape,) = read_tapes([data_dir / FROG], settings)
+    start = tape.days[0].open + 90 * MINUTE_NS
+    order = order_of(start, 40)
+    done = run(tape, order, settings)
+    traded, plans = replayed(data_dir / FROG, order, settings, tmp_path / "replay")
+    assert done.qty.tolist() == traded
+    assert done.n_plans == len(plans)
+
+
+def test_engine_does_not_depend_on_the_starts_that_others_have() -> None:
+    tape, order = tape_of(noisy_rows(5)), order_of()
+    among = states_at(tape, SETTINGS, [T0 + t * M for t in range(60)])
+    assert execute(tape, SETTINGS, among[order.start], order).qty.tolist() == run(tape, order).qty.tolist()
+
+
+def shuffled_after(batch: TickBatch, ts: int, seed: int) -> TickBatch:
+    """Return the rows with the contents of all from `ts` on put in another order; times stay."""
+    later = np.flatnonzero(batch.ts_event >= ts)
+    rows = np.arange(len(batch))
+    rows[later] = np.random.default_rng(seed).permutation(later)
+    mixed = batch.take(rows)
+    return dataclasses.replace(mixed, ts_event=batch.ts_event, ts_record=batch.ts_record, offset=batch.offset)
+
+
+@pytest.mark.parametrize("minutes", [1, 7, 18])
+def test_shuffled_future_moves_no_decision_of_the_past(minutes: int) -> None:
+    batch, order = batch_of(noisy_rows(11)), order_of()
+    until = order.start + minutes * M
+    plain, mixed = run(tape_of(batch), order), run(tape_of(shuffled_after(batch, until, 1)), order)
+    # What is traded from `until` on is decided at `until`, from rows before it.
+    assert plain.qty[: minutes + 1].tolist() == mixed.qty[: minutes + 1].tolist()
+    assert plain.qty[minutes + 1 :].tolist() != mixed.qty[minutes + 1 :].tolist()
+
+
+def test_shuffled_future_of_a_recorded_day_moves_no_decision_of_the_past(data_dir: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, session=session_rule("America/New_York", "09:30", "16:00"))
+    (tape,) = read_tapes([data_dir / FROG], settings)
+    start = tape.days[0].open + 30 * MINUTE_NS
+    order, until = order_of(start, 60), start + 25 * MINUTE_NS
+    mixed = SymbolTape.of("FROG", shuffled_after(tape.batch, until, 2), settings)
+    first, second = run(tape, order, settings), run(mixed, order, settings)
+    assert first.qty[:26].tolist() == second.qty[:26].tolist()
+    assert first.qty[26:].tolist() != second.qty[26:].tolist()
+
+
+def test_engine_without_any_book_before_the_start_still_trades() -> None:
+    rows = [row for row in noisy_rows(2) if row.ts >= T0 + 20 * M]
+    done = run(tape_of(rows), order_of(T0 + 5 * M, 40))
+    assert done.qty.sum() + done.left == pytest.approx(3_000)
