@@ -55,6 +55,10 @@ chaos: env  ## Kill, freeze and cut off a running service, and see that it publi
 notebooks: env  ## Make the notebooks' .ipynb from their text.
 	$(BIN)/jupytext --quiet --to ipynb notebooks/*.py
 
+.PHONY: screenshots
+screenshots: env  ## Pictures of the live page during a demo, in build/screenshots; needs Chromium.
+	$(BIN)/python -m tests.screenshots $(ARGS)
+
 .PHONY: soak
 soak: env  ## The service at a fixed rate for a time: its memory, and how long orders and minutes wait (RATE=20000 MINUTES=10).
 	$(BIN)/python -m tests.soak --rate $(or $(RATE),20000) --minutes $(or $(MINUTES),10) $(ARGS)

@@ -24,6 +24,11 @@ _HOW_TO_HAVE_DATA: Final = "set IMPACTD_DATA_DIR, or put the recorded days in ..
 _MISSING: Final = pytest.StashKey[dict[str, str]]()
 
 
+def missing(config: pytest.Config, what: str, text: str) -> None:
+    """Have the last lines of the run say what could not be tested, and how it could be."""
+    config.stash[_MISSING][what] = text
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # Several services run on this machine at once, and other tests perhaps too.
     os.environ.setdefault("IMPACTD__HTTP__PORT", "0")

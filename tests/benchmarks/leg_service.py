@@ -9,18 +9,21 @@ time to share the partitions.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import aiohttp
 import orjson
 
 from impactd.core.messages import Topic
@@ -34,7 +37,7 @@ _DRAIN_S: Final = 15.0
 
 
 def run_service(
-    source: KafkaSettings, messages: int, place: str, *, processes: int = 1, settle_s: float = 0.0
+    source: KafkaSettings, messages: int, place: str, *, processes: int = 1, settle_s: float = 0.0, readers: int = 0
 ) -> Measured:
     """Run a service on the ticks of `source` until it has committed `messages`.
 
@@ -50,6 +53,8 @@ def run_service(
         Of the service, in one group.
     settle_s : float
         Time after the first commit that does not count.
+    readers : int
+        Live pages that are open meanwhile; of one process.
 
     Raises
     ------
@@ -64,11 +69,12 @@ def run_service(
         topics={Topic.TICKS: source.topic(Topic.TICKS)},
     )
     asyncio.run(create_topics(settings))
+    port = free_port() if readers else 0
     with tempfile.TemporaryFile() as log:
-        command = [sys.executable, "-m", "impactd", "run", *_flags(settings)]
+        command = [sys.executable, "-m", "impactd", "run", *_flags(settings, port)]
         services = [subprocess.Popen(command, stdout=log, stderr=log) for _ in range(processes)]
         try:
-            measured = asyncio.run(_watch(settings, services, messages, settle_s))
+            measured = asyncio.run(_looked_at(_watch(settings, services, messages, settle_s), port, readers))
             for service in services:
                 service.send_signal(signal.SIGTERM)
             codes = [service.wait(_DRAIN_S) for service in services]
@@ -84,7 +90,7 @@ def run_service(
     return measured
 
 
-def _flags(settings: KafkaSettings) -> list[str]:
+def _flags(settings: KafkaSettings, port: int) -> list[str]:
     values = {
         "kafka.bootstrap": settings.bootstrap,
         "kafka.environment": settings.environment,
@@ -93,9 +99,42 @@ def _flags(settings: KafkaSettings) -> list[str]:
         "topics.names.ticks": settings.topic(Topic.TICKS),
         "books.sizes": list(SIZES),
         "log.level": "warning",
-        "http.port": "0",
+        "http.port": port,
     }
     return [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
+
+
+def free_port() -> int:
+    """Return a port of loopback that is free now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+async def _looked_at(work: Coroutine[Any, Any, Measured], port: int, readers: int) -> Measured:
+    """Return what `work` gives, with so many live pages open."""
+    tasks = [asyncio.create_task(_read(f"http://127.0.0.1:{port}")) for _ in range(readers)]
+    try:
+        return await work
+    finally:
+        for task in tasks:
+            task.cancel()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        if broken := [item for item in found if isinstance(item, Exception)]:
+            raise RuntimeError(f"a reader of the live page failed: {broken[0]!r}")
+
+
+async def _read(base: str) -> None:
+    """Read the live page's events as they come, without end."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
+        while True:
+            # The service may still be on its way.
+            with contextlib.suppress(aiohttp.ClientConnectorError):
+                async with session.get(f"{base}/api/events") as answer:
+                    async for _ in answer.content.iter_any():
+                        pass
+            await asyncio.sleep(0.1)
 
 
 async def _watch(

@@ -12,12 +12,12 @@ Limit = Annotated[float, Field(gt=0, le=DAY_S)]
 
 
 class HttpSection(Section):
-    """Where /livez, /readyz and /metrics are served."""
+    """Where /livez, /readyz, /metrics and the live page are served."""
 
     enabled: bool = True
     """Whether they are."""
     host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
-    """Address to listen on: loopback, because there is no authentication; 0.0.0.0 for all of the machine's."""
+    """Address to listen on: loopback, because only the live page asks for a token; 0.0.0.0 for all of the machine's."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 9464
     """Port to listen on; 0 takes any free one, and the log says which."""
     page: bool = True

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 import orjson
 
@@ -30,7 +30,7 @@ def condition(reading: Reading, reasons: list[Reason], zone: str) -> bytes:
             "loop_delay_s": reading.longest_loop_delay_s,
             "restores": status.durations["restore"].count,
             "dead_letters": sum(totals.dead.total() for totals in status.totals.values()),
-            "halts": _halts(reading),
+            "halts": _all_halts(reading),
             "partitions": [
                 {
                     "partition": number,
@@ -42,6 +42,7 @@ def condition(reading: Reading, reasons: list[Reason], zone: str) -> bytes:
                     "commits": found.commits,
                     "orders": found.orders,
                     "halted": found.halted,
+                    "halts": _halts(found.halts),
                     "restore_s": found.restore_seconds,
                 }
                 for number, found in sorted(status.partitions.items())
@@ -50,9 +51,13 @@ def condition(reading: Reading, reasons: list[Reason], zone: str) -> bytes:
     )
 
 
-def _halts(reading: Reading) -> list[dict[str, Any]]:
-    found = {(scope, reason) for p in reading.status.partitions.values() for scope, reason in p.halts.items()}
+def _all_halts(reading: Reading) -> list[dict[str, str]]:
+    found = {item for partition in reading.status.partitions.values() for item in partition.halts.items()}
     return [{"scope": scope, "reason": reason} for scope, reason in sorted(found)]
+
+
+def _halts(halts: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"scope": scope, "reason": reason} for scope, reason in sorted(halts.items())]
 
 
 def _finite(value: float | None) -> float | None:

@@ -3,7 +3,7 @@ import { bps, clock, day, figure, impact, impactError, seconds } from "/page/for
 import { curveChart, pathChart, planChart, seriesChart } from "/page/charts.js";
 
 const $ = (id) => document.getElementById(id);
-const state = { symbols: new Map(), orders: new Map(), alerts: [], health: null, symbol: null, order: null, side: "buy", list: "symbols", zone: "UTC", clock: 0 };
+const state = { symbols: new Map(), orders: new Map(), alerts: [], halts: new Map(), symbol: null, order: null, side: "buy", list: "symbols", zone: "UTC", clock: 0 };
 let events = null;
 let pending = { lists: false, detail: false };
 
@@ -70,7 +70,7 @@ function link(text, bad) {
 
 function choose() {
   if (!state.order && state.orders.size) pickOrder([...state.orders.keys()].sort()[0]);
-  if (!state.symbol && state.symbols.size) state.symbol = [...state.symbols.keys()].sort()[0];
+  if (!state.symbol && !state.order && state.symbols.size) state.symbol = [...state.symbols.keys()].sort()[0];
 }
 
 function pickOrder(name) {
@@ -157,8 +157,16 @@ function lists() {
   halted();
 }
 
+// A partition that is being restored does not know yet what is halted: until it does, what was last known stands.
+function haltsAre(partitions) {
+  for (const known of partitions.length ? [...state.halts.keys()] : []) {
+    if (!partitions.some((p) => p.partition === known)) state.halts.delete(known);
+  }
+  for (const p of partitions) if (p.phase === "running") state.halts.set(p.partition, p.halts);
+}
+
 function halted() {
-  const scopes = (state.health?.halts ?? []).map((h) => `${h.scope === "*" ? "everything" : h.scope}: ${h.reason}`);
+  const scopes = [...new Set([...state.halts.values()].flat().map((h) => `${h.scope === "*" ? "everything" : h.scope}: ${h.reason}`))];
   const plans = [...state.orders.values()].filter((p) => p.status === "halted");
   const texts = scopes.length ? scopes : [...new Set(plans.map((p) => `${p.cl_ord_id}: ${p.text ?? ""}`))];
   $("halt").hidden = !texts.length;
@@ -181,8 +189,8 @@ function terms(id, items) {
 }
 
 function healthIs(h) {
-  state.health = h;
   state.zone = h.zone;
+  haltsAre(h.partitions);
   $("ready").textContent = h.ready ? "ready" : `not ready: ${[...new Set(h.reasons.map((r) => r.kind))].join(", ")}`;
   $("ready").classList.toggle("bad", !h.ready);
   const most = (name) => h.partitions.reduce((a, p) => (p[name] === null ? a : Math.max(a ?? -Infinity, p[name])), null);
@@ -203,7 +211,9 @@ function healthIs(h) {
 
 async function details() {
   const { symbol, order } = state;
-  if (symbol) market(await ask(`/api/symbols/${encodeURIComponent(symbol)}`));
+  // An order may name a symbol of which no minute has closed.
+  if (state.symbols.has(symbol)) market(await ask(`/api/symbols/${encodeURIComponent(symbol)}`));
+  else $("market").hidden = true;
   if (order && state.orders.get(order)?.symbol === symbol) orderIs(await ask(`/api/orders/${encodeURIComponent(order)}`));
   else $("order").hidden = true;
 }

@@ -1,0 +1,18 @@
+"""What is vendored is what docs/third-party.md says, and all of it is there."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from tests.paths import PACKAGE, ROOT
+
+
+def test_vendored_files_are_those_that_are_listed() -> None:
+    page = (ROOT / "docs" / "third-party.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| (daemon/\S+) \|.* ([0-9a-f]{64}) \|$", page, re.MULTILINE))
+    found = {
+        str(path.relative_to(ROOT)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (PACKAGE / "shell" / "page" / "vendor").iterdir()
+    }
+    assert found == listed
