@@ -187,6 +187,12 @@ def test_persistent_bias_corrects_the_model_and_is_published() -> None:
     assert 1.1 < model.bias <= 1.25
     assert other.bias == 1.0
     assert model.half_spread == pytest.approx(other.half_spread * model.bias, rel=1e-6)
+    assert model.forecast is not None
+    assert other.forecast is not None
+    assert model.forecast.half_spread[0] == pytest.approx(other.forecast.half_spread[0] * model.bias, rel=1e-6)
+    assert model.forecast.beta is not None
+    assert other.forecast.beta is not None
+    assert model.forecast.beta[-1] == pytest.approx(other.forecast.beta[-1] * model.bias, rel=1e-6)
     assert said(lab, FillCost)[-1].predicted_bps == pytest.approx(2.0 * model.bias, rel=0.1)
 
 

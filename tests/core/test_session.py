@@ -84,6 +84,12 @@ def test_open_minutes_within_a_session_and_over_nights() -> None:
     assert DAY.open_minutes_between(thursday, ns(datetime(2025, 4, 7, 9, 37, tzinfo=NEW_YORK))) == 17
 
 
+def test_steps_open_end_with_the_session() -> None:
+    before = ns(datetime(2025, 4, 3, 15, 50, tzinfo=NEW_YORK))
+    assert DAY.steps_open(before, (5, 9, 10, 60), MINUTE_NS) == (5, 9)
+    assert DAY.steps_open(before + 10 * MINUTE_NS, (5,), MINUTE_NS) == ()
+
+
 def test_always_open_market_counts_every_minute() -> None:
     session = Session(SessionRule())
     assert session.always_open

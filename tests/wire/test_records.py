@@ -15,6 +15,7 @@ from impactd.core.messages import (
     Certificate,
     DeadLetter,
     Estimate,
+    ForecastRecord,
     Model,
     ModelRef,
     Output,
@@ -63,6 +64,7 @@ MODEL = Model(
     fitted_range=(10.0, 1000.0),
     bands=(BandRecord(60, 5.5, (0.8, 0.95), -0.125, (0.25, 0.5), (0.75, 1.0)),),
     bias=1.25,
+    forecast=ForecastRecord((5, 60), (0.021, 0.022), (1e-5, 2e-5), None, None),
 )
 PLAN = Plan(
     cl_ord_id="A1",
@@ -111,7 +113,8 @@ def test_model_is_the_published_object_byte_for_byte() -> None:
         b'"unit":"price_per_share","intercept":true,"half_spread":0.02,"beta":0.000012,"alpha":0.0,"eta":null,'
         b'"delta":null,"se":{"beta":1e-7},"n_eff":31.5,"r2":0.97,"prior":false,"regime":0,"fitted_range":[10,1000],'
         b'"bands":[{"intervals":60,"n_eff":5.5,"level":[0.8,0.95],"log_middle":-0.125,"log_width":[0.25,0.5],'
-        b'"coverage":[0.75,1.0]}],"bias":1.25}'
+        b'"coverage":[0.75,1.0]}],"bias":1.25,'
+        b'"forecast":{"intervals":[5,60],"half_spread":[0.021,0.022],"beta":[0.00001,0.00002],"alpha":null,"eta":null}}'
     )
 
 

@@ -22,6 +22,7 @@ from impactd.core.events import SIDES, Side
 from impactd.core.forecast import BookCurve, Curves, Forecaster
 from impactd.core.messages import Model
 from impactd.core.minute import MinuteStats
+from impactd.core.model.learned_side import LearnedSide, around
 from impactd.core.model.side import SideModel
 from impactd.core.profile import Profile
 from impactd.core.session import Session
@@ -96,17 +97,22 @@ class SymbolMarket:
         self._kind = settings.model.kind
         self._standing = standing
         interval = settings.books.interval_ns
-        self._sides: dict[Side, SideModel] = {
-            side: SideModel(
-                symbol,
-                side,
-                settings.model,
+        self._sides: dict[Side, SideModel | LearnedSide] = {
+            side: around(
+                SideModel(
+                    symbol,
+                    side,
+                    settings.model,
+                    session,
+                    profile,
+                    interval_ns=interval,
+                    min_coverage=settings.books.min_coverage,
+                ),
+                row,
+                settings,
                 session,
-                profile,
-                interval_ns=interval,
-                min_coverage=settings.books.min_coverage,
             )
-            for side in SIDES
+            for row, side in enumerate(SIDES)
         }
         self._bands = {
             side: CostBands(row, session, interval, settings.plans.band_level, settings.plans.child_slices)
@@ -152,6 +158,7 @@ class SymbolMarket:
             se={name: error * ratio for name, error in record.se.items()},
             bands=bands,
             bias=ratio,
+            forecast=None if record.forecast is None else record.forecast.corrected(ratio),
         )
 
     def _score(self, side: Side, stats: MinuteStats) -> None:
@@ -161,6 +168,10 @@ class SymbolMarket:
             self._scored[f"shadows.{n}"] += 1
             for level, holds in zip(bands.levels, held, strict=True):
                 self._scored[f"shadows.{n}.{level:g}"] += holds
+
+    def forecaster(self, side: Side) -> SideModel | LearnedSide:
+        """Return the live model of a side, for a study to read."""
+        return self._sides[side]
 
     def scores(self) -> Counter[str]:
         """Return, since the last call, how many shadow plans ended by intervals, and how many each band held.

@@ -83,6 +83,27 @@ class BandRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ForecastRecord:
+    """Coefficients of the intervals that begin ``intervals[k]`` of them after a model's `as_of`.
+
+    None where the kind has no such term; the exponent is the model's.
+    """
+
+    intervals: tuple[int, ...]
+    half_spread: tuple[float, ...]
+    beta: tuple[float, ...] | None
+    alpha: tuple[float, ...] | None
+    eta: tuple[float, ...] | None
+
+    def corrected(self, ratio: float) -> ForecastRecord:
+        """Return it with every coefficient multiplied by `ratio`."""
+        half_spread = tuple(value * ratio for value in self.half_spread)
+        terms = (self.beta, self.alpha, self.eta)
+        beta, alpha, eta = (None if term is None else tuple(value * ratio for value in term) for term in terms)
+        return ForecastRecord(self.intervals, half_spread, beta, alpha, eta)
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """Summary of one (symbol, side) model after a closed minute; g in price per share."""
 
@@ -105,6 +126,7 @@ class Model:
     fitted_range: tuple[float, float] | None = None
     bands: tuple[BandRecord, ...] = ()
     bias: float = 1.0
+    forecast: ForecastRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ Rules
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -123,6 +124,11 @@ class Session:
         day, since = divmod(int(since_first_open(ts, self._begins, self._offsets, self._open_ns)), DAY_NS)
         opens = (day + _WEEKDAY_OF_DAY_0) % 7 in self._days and day not in self._holidays
         return opens and since < self._length_ns
+
+    def steps_open(self, ts: int, steps: Sequence[int], interval_ns: int) -> tuple[int, ...]:
+        """Return those of the ascending `steps` of intervals from `ts` on that its session still has."""
+        left = self._length_ns - self.since_open_ns(ts)
+        return tuple(step for step in steps if step * interval_ns < left)
 
     def interval_index(self, ts: int, interval_ns: int) -> int:
         """Return the index of the session's interval that `ts` lies in, clamped to the session."""

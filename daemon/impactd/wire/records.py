@@ -199,6 +199,15 @@ def _model(m: Model, time: Any) -> dict[str, Any]:
             for band in m.bands
         ],
         "bias": _number(m.bias),
+        "forecast": None
+        if m.forecast is None
+        else {
+            "intervals": m.forecast.intervals,
+            "half_spread": _numbers(m.forecast.half_spread),
+            "beta": None if m.forecast.beta is None else _numbers(m.forecast.beta),
+            "alpha": None if m.forecast.alpha is None else _numbers(m.forecast.alpha),
+            "eta": None if m.forecast.eta is None else _numbers(m.forecast.eta),
+        },
     }
 
 

@@ -75,6 +75,25 @@ def test_forecast_far_ahead_returns_to_the_mean() -> None:
         assert quarters == pytest.approx(deviation / 4 + (logs[0] - deviation) / 16, rel=1e-5)
 
 
+@pytest.mark.parametrize("kind", model_kinds())
+def test_record_forecast_is_that_of_the_intervals_it_names(kind: str) -> None:
+    model = make(kind)
+    for i, half_spread in enumerate((0.02, 0.02, 0.03)):
+        model.update(minute(i), linear(half_spread))
+    record = model.record(minute(3))
+    assert record is not None
+    assert record.forecast is not None
+    assert record.forecast.intervals[:3] == (5, 15, 30)
+    curves = model.forecast(np.array([minute(3 + k) for k in record.forecast.intervals], dtype=np.int64))
+    assert record.forecast.half_spread == tuple(curves.half_spread)
+    for ours, theirs in zip(
+        (record.forecast.beta, record.forecast.alpha, record.forecast.eta),
+        (curves.beta, curves.alpha, curves.eta),
+        strict=True,
+    ):
+        assert ours == (None if theirs is None else tuple(theirs))
+
+
 def test_forecast_interval_under_way_counts_as_the_next() -> None:
     model = make()
     for i, s in enumerate((0.02, 0.02, 0.03)):

@@ -38,7 +38,7 @@ import numpy as np
 
 from impactd.core.events import Side
 from impactd.core.forecast import BookCurve, Curves, Float, Int, MinuteBooks
-from impactd.core.messages import Model
+from impactd.core.messages import ForecastRecord, Model
 from impactd.core.model.kinds import impact_model
 from impactd.core.model.measure import Cells, measure
 from impactd.core.model.readout import levels_at
@@ -50,6 +50,9 @@ from impactd.core.settings import MINUTE_NS, ModelSettings
 
 UNIT: Final = "price_per_share"
 LAYOUT: Final = 2
+
+#: Intervals ahead whose coefficients are published with a model, as far as the session has them.
+AHEAD: Final = (5, 15, 30, 60, 120, 180, 240, 360)
 
 #: Until so many minutes were taken in, a forecast is marked as a prior.
 PRIOR_MINUTES: Final = 3
@@ -270,10 +273,12 @@ class SideModel:
         if self._last is None or self._q_ref is None:
             return None
         i = self._shape.leader()
-        curves = self.forecast(np.array([as_of], dtype=np.int64))
+        steps = self._session.steps_open(as_of, AHEAD, self._interval_ns)
+        curves = self.forecast(np.array([as_of, *(as_of + k * self._interval_ns for k in steps)], dtype=np.int64))
         terms = (curves.beta, curves.alpha, curves.eta)
         beta, alpha, eta = (None if term is None else float(term[0]) for term in terms)
-        half_spread = float(curves.half_spread[0])
+        half_spread, *later = curves.half_spread.tolist()
+        terms_later = (None if term is None else tuple(term[1:].tolist()) for term in terms)
         return Model(
             symbol=self.symbol,
             side=self.side,
@@ -292,6 +297,7 @@ class SideModel:
             prior=self.prior,
             regime=0,
             fitted_range=self._range,
+            forecast=ForecastRecord(steps, tuple(later), *terms_later),
         )
 
     def _standard_errors(
