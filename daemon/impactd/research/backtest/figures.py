@@ -184,9 +184,10 @@ def plot_capture(report: dict[str, Any]) -> Figure:
             value, interval = found[name]["capture"], found[name]["capture_ci90"]
             if value is None:
                 continue
-            low, high = (max(end, _LEAST_CAPTURE) for end in interval)
             colour = COLOURS[number]
-            axes.plot([low, high], [place, place], color=colour, linewidth=1.5)
+            if interval is not None:
+                low, high = (max(end, _LEAST_CAPTURE) for end in interval)
+                axes.plot([low, high], [place, place], color=colour, linewidth=1.5)
             label = kind if name == names[0] else None
             marker = _MARKERS[number]
             axes.plot(

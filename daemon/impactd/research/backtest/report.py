@@ -19,12 +19,9 @@ from impactd.research.backtest.days import checksum
 from impactd.research.backtest.evaluate import PERSISTENCE, PERSISTENT
 from impactd.research.backtest.run import Backtest
 from impactd.research.backtest.skill import LEVELS, calibration, skill
-from impactd.research.backtest.windows import FIRST_MIN, LAST_MIN, TRIMMED
+from impactd.research.backtest.windows import FIRST_MIN, KINDS, LAST_MIN, TRIMMED
 
 SCHEMA: Final = "impactd.backtest/1"
-
-#: Kinds of window, the one that figures at the top are of first.
-KINDS: Final = ("windows", "range", "session")
 
 _ASSUMPTIONS: Final = """
     Books are static: own orders move no later book. These are savings of temporary impact on this tape, not

@@ -145,19 +145,18 @@ def run(
         names = tuple(name for name in names if name not in VARIANTS)
     engines = {name: ENGINES[name](settings) for name in names if name in ENGINES}
     progress = begin(n) if begin is not None else None
-    outcomes: list[Outcome] = []
+    benches: dict[str, Bench] = {}
     studies: list[DayStudy] = []
+    jobs: list[Job] = []
     for tape, mine in found:
         days, states = walked[tape.symbol] if walked is not None else study_days(tape, settings)
         studies += days
-        bench = Bench(tape, {study.day.name: study for study in days}, engines)
+        benches[tape.symbol] = Bench(tape, {study.day.name: study for study in days}, engines)
         starts = sorted({trial.order.start for trial in mine})
-        by_engine: dict[str, dict[int, State]] = {}
-        for name, own in engines.items():
-            by_engine[name] = states if own == settings else states_at(tape, own, starts)
-        jobs = [
-            Job(i, trial, {name: by_engine[name][trial.order.start] for name in engines})
+        by_engine = {name: states if own == settings else states_at(tape, own, starts) for name, own in engines.items()}
+        jobs += [
+            Job(len(jobs) + i, trial, {name: by_engine[name][trial.order.start] for name in engines})
             for i, trial in enumerate(mine)
         ]
-        outcomes += work(bench, names, jobs, workers, progress)
+    outcomes = work(benches, names, jobs, workers, progress)
     return Backtest(question, names, tuple(outcomes), tuple(studies), tuple(dict.fromkeys(skipped)), settings)

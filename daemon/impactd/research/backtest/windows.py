@@ -37,6 +37,9 @@ from impactd.research.backtest.live import ParentOrder
 #: What each interval trades on average, as a share of the visible depth, where no size is given.
 DEPTH_SHARES: Final = (0.01, 0.04)
 
+#: Kinds of window, the one that figures at the top are of first.
+KINDS: Final = ("windows", "range", "session")
+
 FIRST_MIN: Final = 30
 LAST_MIN: Final = 10
 TRIMMED: Final = "_trimmed"
@@ -70,6 +73,8 @@ class Question:
     risk_aversion : float
     trimmed : bool
         Whether trimmed windows are tried too.
+    kinds : tuple of str
+        Of window; those that do not fit the horizon are left out.
     """
 
     qty: tuple[float, ...] = ()
@@ -83,6 +88,7 @@ class Question:
     lot: int = QUANTA
     risk_aversion: float = 0.0
     trimmed: bool = True
+    kinds: tuple[str, ...] = KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +120,7 @@ def spans(question: Question, day: Day) -> dict[tuple[int, int], list[str]]:
     if question.horizon_min is None:
         named += [("range", begin, end), ("session", day.open, day.close)]
     inner = day.open + FIRST_MIN * MINUTE_NS, day.close - LAST_MIN * MINUTE_NS
+    named = [window for window in named if window[0] in question.kinds]
     if question.trimmed:
         named += [(kind + TRIMMED, max(start, inner[0]), min(stop, inner[1])) for kind, start, stop in named]
     found: dict[tuple[int, int], list[str]] = {}

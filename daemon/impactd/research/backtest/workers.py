@@ -14,7 +14,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, BinaryIO, Final, cast
@@ -39,13 +39,25 @@ class Job:
 
 
 def work(
-    bench: Bench,
+    benches: Mapping[str, Bench],
     strategies: Sequence[str],
     jobs: Sequence[Job],
     workers: int,
     progress: Callable[[int], None] | None = None,
 ) -> list[Outcome]:
     """Return the outcome of each job, in their order.
+
+    Parameters
+    ----------
+    benches : mapping of str to Bench
+        By symbol.
+    strategies : sequence of str
+    jobs : sequence of Job
+        Numbered as they stand.
+    workers : int
+        Processes.
+    progress : callable, optional
+        Called with 1 as each job is done.
 
     Raises
     ------
@@ -56,7 +68,7 @@ def work(
     if workers < 2 or len(jobs) < _WORTH_IT:
         outcomes = []
         for job in jobs:
-            outcomes.append(evaluate(bench, job.trial, strategies, job.states))
+            outcomes.append(evaluate(benches[job.trial.order.symbol], job.trial, strategies, job.states))
             tell(1)
         return outcomes
     waiting: SimpleQueue[Job] = SimpleQueue()
@@ -70,7 +82,7 @@ def work(
     def feed(child: subprocess.Popen[bytes]) -> None:
         into, out = cast("BinaryIO", child.stdin), cast("BinaryIO", child.stdout)
         try:
-            _write(into, (bench, tuple(strategies)))
+            _write(into, (dict(benches), tuple(strategies)))
             while not failed:
                 try:
                     job = waiting.get_nowait()
@@ -129,10 +141,10 @@ def _read(stream: BinaryIO) -> Any:
 def _serve(into: BinaryIO, out: BinaryIO) -> None:
     """Try orders until the input ends."""
     try:
-        bench, strategies = _read(into)
+        benches, strategies = _read(into)
         while True:
             job: Job = _read(into)
-            _write(out, evaluate(bench, job.trial, strategies, job.states))
+            _write(out, evaluate(benches[job.trial.order.symbol], job.trial, strategies, job.states))
     except EOFError:
         return
 
