@@ -1,28 +1,58 @@
-# syntax=docker/dockerfile:1
-# The service alone. Pin BASE by digest for production. A package index of your own:
-#   docker build --secret id=pipconf,src=$HOME/.config/pip/pip.conf --tag impactd .
+# The service alone, on any base with Python 3.11 or later (python3, its venv module, CA certificates, glibc). Needs BuildKit.
+# Pin BASE by digest for production. See deploy/README.md.
 ARG BASE=python:3.12-slim
+# Kernels are compiled for every processor of the image's architecture, or for one kind of processor (LLVM's names).
+ARG CPU=generic
+ARG CPU_FEATURES=
 
 FROM ${BASE} AS build
 WORKDIR /src
-RUN python -m venv /opt/impactd && python -m venv /opt/build
-COPY requirements/run.lock requirements/build.lock requirements/
-RUN --mount=type=secret,id=pipconf,target=/etc/pip.conf \
-    /opt/impactd/bin/pip install --no-cache-dir --require-hashes --requirement requirements/run.lock \
- && /opt/build/bin/pip install --no-cache-dir --require-hashes --requirement requirements/build.lock
+ENV PYTHONDONTWRITEBYTECODE=1
+RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/impactd
+COPY requirements requirements
+# What is installed beside the service: nothing, or "solvers", or "research".
+ARG EXTRAS=
+# A package index of your own, and who vouches for it: secrets, so that neither stays in a layer.
+RUN --mount=type=secret,id=pipconf,target=/etc/pip.conf --mount=type=secret,id=ca,target=/run/secrets/ca.pem \
+    pip="/opt/build/bin/pip --disable-pip-version-check --no-cache-dir" \
+ && if [ -e /run/secrets/ca.pem ]; then export PIP_CERT=/run/secrets/ca.pem; fi \
+ && $pip --python /opt/impactd/bin/python3 install --no-compile --require-hashes --requirement "requirements/${EXTRAS:-run}.lock" \
+ && $pip install --require-hashes --requirement requirements/build.lock
 COPY pyproject.toml README.md LICENSE ./
+COPY replay_data replay_data
 COPY daemon daemon
-RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
- && /opt/impactd/bin/pip install --no-cache-dir --no-deps dist/*.whl
+# Bytecode is made once, here: nobody can write it later. The libraries' own tests stay behind.
+RUN /opt/build/bin/pip --disable-pip-version-check wheel --no-deps --no-build-isolation --wheel-dir dist . \
+ && /opt/build/bin/pip --disable-pip-version-check --python /opt/impactd/bin/python3 install --no-compile --no-deps --no-index dist/*.whl \
+ && find /opt/impactd/lib -depth -type d -name tests -exec rm -rf {} + \
+ && /opt/impactd/bin/python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/impactd/lib
+ARG CPU
+ARG CPU_FEATURES
+RUN NUMBA_CPU_NAME=${CPU} NUMBA_CPU_FEATURES=${CPU_FEATURES} NUMBA_CACHE_DIR=/opt/impactd/kernels /opt/impactd/bin/impactd compile
 
 FROM ${BASE}
-RUN useradd --system --uid 10001 --create-home impactd
+ARG CPU
+ARG CPU_FEATURES
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="impactd" \
+      org.opencontainers.image.description="Live order books in, least-impact execution schedules out." \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+RUN groupadd --system --gid 10001 impactd \
+ && useradd --system --uid 10001 --gid 10001 --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin impactd \
+ && install --directory --owner=10001 --group=10001 /var/cache/impactd
 COPY --from=build /opt/impactd /opt/impactd
-# Compiled kernels are kept in the cache: mount a volume there to keep them over restarts.
-ENV PATH=/opt/impactd/bin:$PATH PYTHONUNBUFFERED=1 NUMBA_CACHE_DIR=/home/impactd/.cache/numba
-USER 10001
-WORKDIR /home/impactd
-# Healthy is whoever reaches the brokers and finds the topics as they should be, by the same settings as the service.
-HEALTHCHECK --interval=60s --timeout=20s --start-period=60s CMD ["impactd", "topics", "check"]
+ENV PATH=/opt/impactd/bin:$PATH \
+    PYTHONUNBUFFERED=1 PYTHONFAULTHANDLER=1 MPLCONFIGDIR=/var/cache/impactd/matplotlib \
+    NUMBA_CPU_NAME=${CPU} NUMBA_CPU_FEATURES=${CPU_FEATURES} NUMBA_CACHE_DIR=/var/cache/impactd IMPACTD_KERNELS=/opt/impactd/kernels
+# The one place that is written to, also under a read-only root.
+VOLUME ["/var/cache/impactd"]
+USER 10001:10001
+WORKDIR /etc/impactd
+EXPOSE 9464
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=10s --start-period=120s --retries=3 CMD ["impactd", "health"]
 ENTRYPOINT ["impactd"]
 CMD ["run"]

@@ -1,0 +1,33 @@
+"""``impactd health``: the probe, as a command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from impactd.cli.common import Failure, InputError, example, load_settings, settings_options
+
+
+@click.command("health", epilog=example("impactd health", "impactd health --ready -c impactd.toml"))
+@click.option("--ready", is_flag=True, help="Ask whether what it publishes is of now, not only whether it lives.")
+@settings_options
+def command(*, ready: bool, config: Path | None, sets: tuple[str, ...]) -> None:
+    """Ask the service on this host whether it is alive, or ready.
+
+    Asks /livez, or /readyz, at http.host and http.port, by the same settings
+    as the service. The exit status says yes or no: for health checks that are
+    commands, where there is no curl.
+    """
+    settings = load_settings(config, sets).settings.http
+    if not settings.enabled:
+        raise InputError("http.enabled is false: a service without HTTP cannot be asked")
+    if settings.port == 0:
+        raise InputError("http.port is 0: only the service's log says which port it took; set one")
+
+    from impactd.shell.ask import ask
+
+    answer = ask(settings.host, settings.port, ready=ready)
+    if not answer.well:
+        raise Failure(answer.text)
+    click.echo(answer.text)

@@ -1,0 +1,98 @@
+"""``impactd health``: what it asks, and what it makes of the answer."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from impactd.cli import main
+from impactd.shell.ask import ask
+
+READY = b'{"ready":true,"reasons":[]}'
+LAGS = (
+    b'{"ready":false,"reasons":[{"kind":"lag","detail":"7 records wait","partition":3},'
+    b'{"kind":"broker_away","detail":"no answer","partition":null}]}'
+)
+
+
+@contextmanager
+def answering(status: int, body: bytes) -> Iterator[tuple[int, list[str]]]:
+    """Serve one answer; yield the port and the paths that were asked for."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port, asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "body", "code", "said"),
+    [
+        ((), 200, b'{"alive":true,"failure":null}', 0, "alive"),
+        ((), 503, b'{"alive":false,"failure":"disk full"}', 1, "impactd: failed: disk full"),
+        (("--ready",), 200, READY, 0, "ready"),
+        (("--ready",), 503, LAGS, 1, "impactd: lag (partition 3): 7 records wait; broker_away: no answer"),
+    ],
+)
+def test_health_says_what_the_service_says(
+    args: tuple[str, ...],
+    status: int,
+    body: bytes,
+    code: int,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with answering(status, body) as (port, asked):
+        # Listening everywhere, it is asked here.
+        assert main(["health", *args, "--set", f"http.port={port}", "--set", "http.host=0.0.0.0"]) == code
+    captured = capsys.readouterr()
+    assert (captured.out or captured.err) == said + "\n"
+    assert asked == ["/readyz" if args else "/livez"]
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"<html>", b"{}", b'{"ready":true,"reasons":[1]}', b'{"reasons":{}}'])
+def test_ask_of_another_server_is_not_well(body: bytes) -> None:
+    with answering(200, body) as (port, _):
+        answer = ask("127.0.0.1", port, ready=True)
+    assert not answer.well
+    assert "no impactd" in answer.text
+
+
+def test_ask_where_nobody_listens_is_not_well() -> None:
+    with answering(200, READY) as (port, _):
+        pass
+    answer = ask("127.0.0.1", port, ready=True)
+    assert not answer.well
+    assert f"nobody answers at 127.0.0.1:{port}/readyz" in answer.text
+
+
+@pytest.mark.parametrize(("setting", "word"), [("http.enabled=false", "cannot be asked"), ("http.port=0", "http.port")])
+def test_health_of_a_service_that_cannot_be_found_says_what_to_set(
+    setting: str, word: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["health", "--set", setting]) == 2
+    assert word in capsys.readouterr().err
