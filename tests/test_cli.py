@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,8 +22,12 @@ from impactd.cli import COMMANDS, main
 from impactd.cli.compose import kafka_settings
 from impactd.config import Settings, load
 from impactd.core.messages import Topic
+from impactd.core.migrate import MIGRATIONS
+from impactd.core.saved import SCHEMA_VERSION as STATE
 from impactd.shell.kafka.client import KafkaSettings, TopicSettings
 from impactd.shell.kafka.security import KafkaSecurity
+from impactd.wire.records import SCHEMA_VERSION as MESSAGES
+from impactd.wire.registry import CODEC_NAMES
 from tests.paths import ROOT
 from tests.shell.test_replay import day, new, write
 
@@ -104,8 +110,62 @@ print([name for name in ("aiokafka", "numba", "numpy", "pydantic") if name in sy
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_version_is_the_one_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
-    assert output(capsys, "--version")[:2] == (0, f"impactd {__version__}\n")
+def test_version_names_the_release_and_every_format(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = output(capsys, "--version")
+    assert (code, err) == (0, "")
+    first, *formats = out.splitlines()
+    assert first == f"impactd {__version__}"
+    said = dict(line.split(maxsplit=1) for line in formats)
+    assert said["state"] == f"writes schema {STATE}, reads {min(MIGRATIONS)} to {STATE}"
+    assert f"impactd.*/{MESSAGES} " in said["messages"]
+    assert said["ticks"] == f"reads {', '.join(CODEC_NAMES)}"
+    assert said["journal"].endswith("impactd.journal/1")
+    assert said["capture"].endswith("impactd.capture/1")
+
+
+def test_version_stands_in_one_place() -> None:
+    # What is built takes it from the package, which names it once.
+    assert "version" in tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dynamic"]
+    named = [path for path in (ROOT / "daemon").rglob("*.py") if f'"{__version__}"' in path.read_text(encoding="utf-8")]
+    assert [path.name for path in named] == ["__about__.py"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script_asks_the_program(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = output(capsys, "completion", shell)
+    assert (code, err) == (0, "")
+    assert f"_IMPACTD_COMPLETE={shell}_complete" in out
+
+
+def test_completion_of_an_unknown_shell_is_one_line_and_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "'csh' is not one of" in refusal(capsys, "completion", "csh")
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("impactd top", ["topics"]),
+        ("impactd topics c", ["check", "create"]),
+        ("impactd replay --jo", ["--journal"]),
+    ],
+)
+def test_completion_in_bash_offers_commands_and_options(typed: str, offered: list[str], tmp_path: Path) -> None:
+    """The script is loaded by a real bash, which then completes a line."""
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("no bash on this machine")
+    program = tmp_path / "impactd"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m impactd "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    script = f"""
+    source <(impactd completion bash)
+    COMP_WORDS=({typed}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+    _impactd_completion impactd
+    printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    environment = os.environ | {"PATH": os.pathsep.join([str(tmp_path), os.environ["PATH"]])}
+    done = subprocess.run([bash, "--norc", "-c", script], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.split() == offered
 
 
 def test_no_command_shows_help_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,7 +176,7 @@ def test_no_command_shows_help_and_fails(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_module_is_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "impactd", "--version"], capture_output=True, text=True, check=True)
-    assert done.stdout == f"impactd {__version__}\n"
+    assert done.stdout.startswith(f"impactd {__version__}\n")
 
 
 @pytest.mark.parametrize(

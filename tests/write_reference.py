@@ -1,4 +1,4 @@
-"""Write the pages of docs/reference that are made from the code: ``python -m tests.write_reference``."""
+"""The page on health and metrics; ``python -m tests.write_reference`` writes it and the others of docs/reference."""
 
 from __future__ import annotations
 
@@ -57,4 +57,6 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    from tests.reference import write
+
+    write()

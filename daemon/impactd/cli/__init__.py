@@ -2,9 +2,6 @@
 
 A command's module is imported when it is called, and imports what it needs
 when it runs, so that ``impactd --help`` loads neither NumPy nor a compiler.
-
-Exit codes: 0 success; 1 failure; 2 usage or input that cannot be used, with
-one line that says what to change; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -18,8 +15,16 @@ from typing import Final, cast
 
 import click
 
-from impactd.__about__ import __version__
-from impactd.cli.common import InputError, example
+from impactd.cli.common import example
+
+#: What a command's exit code says.
+EXIT_CODES: Final = {
+    0: "success",
+    1: "failure: what was asked could not be done, or is not so; standard error says why",
+    2: "wrong usage, or input or settings that cannot be used; one line says what to change",
+    3: "`impactd audit`: not all of it can be derived, or read",
+    130: "interrupted",
+}
 
 #: Command: module that defines it as `command`, and its line in the list of commands.
 COMMANDS: Final = {
@@ -29,11 +34,9 @@ COMMANDS: Final = {
     "halt": ("impactd.cli.halt", "Stop the plans of all orders, a symbol or one order."),
     "resume": ("impactd.cli.resume", "Lift a halt of the same scope; plans are made anew."),
     "dlq": ("impactd.cli.dlq", "List, show and send again what could not be used."),
-    "health": ("impactd.cli.health", "Ask the service on this host whether it is alive, or ready."),
     "check-config": ("impactd.cli.check_config", "Show the settings in force and where each came from."),
     "topics": ("impactd.cli.topics", "Make or check the topics, or list the rights needed."),
     "publish": ("impactd.cli.publish", "Send a recorded day to Kafka."),
-    "compile": ("impactd.cli.compile", "Compile the kernels, so that the first start finds them."),
     "generate": ("impactd.cli.generate", "Make order books for demos and load."),
     "audit": ("impactd.cli.audit", "Derive what was published again and compare the bytes."),
     "convert": ("impactd.cli.convert", "Turn a vendor's quotes or books into a file that every command reads."),
@@ -46,6 +49,7 @@ COMMANDS: Final = {
     "report": ("impactd.cli.report", "Write what the data bear: modelling and strategy, as HTML and as Markdown."),
     "selftest": ("impactd.cli.selftest", "Check a generated day, recorded days, a live sample, and speed."),
     "sensitivity": ("impactd.cli.sensitivity", "Show how cost and saving depend on the order."),
+    "completion": ("impactd.cli.completion", "Write what completes commands and options in a shell."),
 }
 
 
@@ -71,21 +75,30 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
+def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001  # click's signature
+    if not value or ctx.resilient_parsing:
+        return
+    from impactd.cli.versions import text
+
+    click.echo(text())
+    ctx.exit()
+
+
 @click.command(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=example("impactd demo", "impactd replay --data FROG.csv.gz --orders orders.jsonl --out result"),
 )
-@click.version_option(__version__, message="impactd %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the release and the versions of its formats.",
+)
 def cli() -> None:
     """Live order books in, least-impact execution schedules out."""
-    if os.environ.get("NUMBA_CACHE_DIR"):
-        from impactd.shell.kernels import KernelCacheError, prepare_kernels
-
-        try:
-            prepare_kernels(os.environ)
-        except KernelCacheError as error:
-            raise InputError(str(error)) from error
 
 
 def main(args: Sequence[str] | None = None) -> int:

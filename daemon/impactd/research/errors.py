@@ -1,17 +1,4 @@
-"""Errors of the batch API: a code for programs, a remedy for people.
-
-====  ===================  ==========================================
-code  error                meaning
-====  ===================  ==========================================
-1001  `ValidationError`    malformed input
-1002  `ValidationError`    missing columns
-2001  `ModelFittingError`  too little data
-2002  `ModelFittingError`  the fit gave nothing usable
-3001  `OptimizationError`  no solver converged
-3002  `OptimizationError`  the constraints cannot be met
-3003  `OptimizationError`  the time limit was reached
-====  ===================  ==========================================
-"""
+"""Errors of the batch API: a code for programs, a remedy for people."""
 
 from __future__ import annotations
 
@@ -24,6 +11,17 @@ NO_FIT: Final = 2002
 NOT_CONVERGED: Final = 3001
 INFEASIBLE: Final = 3002
 TIME_LIMIT: Final = 3003
+
+#: Code: error that has it, and what it means.
+CODES: Final = {
+    MALFORMED: ("ValidationError", "malformed input"),
+    MISSING_COLUMNS: ("ValidationError", "missing columns"),
+    TOO_LITTLE_DATA: ("ModelFittingError", "too little data"),
+    NO_FIT: ("ModelFittingError", "the fit gave nothing usable"),
+    NOT_CONVERGED: ("OptimizationError", "no solver converged"),
+    INFEASIBLE: ("OptimizationError", "the constraints cannot be met"),
+    TIME_LIMIT: ("OptimizationError", "the time limit was reached"),
+}
 
 
 class ResearchError(Exception):

@@ -254,6 +254,13 @@ def test_capture_source_cut_short_is_refused(run: CapturedRun) -> None:
         capture_source(run.directory, KAFKA)
 
 
+def test_capture_source_of_another_schema_is_refused(run: CapturedRun) -> None:
+    manifest = run.directory / "capture.json"
+    manifest.write_bytes(orjson.dumps(orjson.loads(manifest.read_bytes()) | {"schema": "impactd.capture/2"}))
+    with pytest.raises(InputFileError, match=r"schema impactd\.capture/2, this release reads impactd\.capture/1"):
+        capture_source(run.directory, KAFKA)
+
+
 def test_first_difference_is_the_first_byte_or_where_one_ends() -> None:
     assert first_difference(b"abc", b"abd") == 2
     assert first_difference(b"abc", b"abcd") == 3

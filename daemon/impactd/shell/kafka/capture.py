@@ -48,8 +48,9 @@ OUTPUT_TOPICS: Final = (
     Topic.DLQ,
 )
 
-#: File that describes the others.
+#: File that describes the others, and the version of its form and theirs.
 MANIFEST: Final = "capture.json"
+CAPTURE_SCHEMA: Final = "impactd.capture/1"
 
 #: A line may be a third longer than the record, for Base64, and more for escapes.
 _MAX_LINE_BYTES: Final = 64 * 1024 * 1024
@@ -92,6 +93,7 @@ async def capture(settings: KafkaSettings, directory: Path, *, outputs: bool = F
         bounds = await read_bounds(settings, settings.topic(topic))
         topics[topic.value] = {"records": counts[topic], "bounds": {str(n): ends for n, ends in bounds.items()}}
     manifest = {
+        "schema": CAPTURE_SCHEMA,
         "names": {topic.value: settings.topic(topic) for topic in Topic},
         "codec": settings.codec,
         "timestamps": settings.timestamps,

@@ -21,7 +21,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from impactd.core.messages import Topic
-from impactd.shell.kafka.capture import MANIFEST, RecordList, capture_file, read_partitions
+from impactd.shell.kafka.capture import CAPTURE_SCHEMA, MANIFEST, RecordList, capture_file, read_partitions
 from impactd.shell.kafka.client import KafkaSettings, manual_consumer
 from impactd.shell.kafka.consume import ConsumedRecord, consumed, read_bounds
 from impactd.shell.kafka.errors import FatalError
@@ -242,4 +242,8 @@ def _manifest(path: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = orjson.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise InputFileError(f"{path}: cannot be read ({error}); capture the run again") from error
+    # Captures that name no schema are of the first one too.
+    schema = manifest.get("schema", CAPTURE_SCHEMA)
+    if schema != CAPTURE_SCHEMA:
+        raise InputFileError(f"{path}: schema {schema}, this release reads {CAPTURE_SCHEMA}; use the one that made it")
     return manifest

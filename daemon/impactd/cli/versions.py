@@ -1,0 +1,26 @@
+"""The release, and the versions of what it reads and writes."""
+
+from __future__ import annotations
+
+from impactd.__about__ import __version__
+
+
+def text() -> str:
+    """Return the release on the first line, and each format with its versions on a line of its own."""
+    from impactd.core.migrate import MIGRATIONS
+    from impactd.core.saved import SCHEMA_VERSION as STATE
+    from impactd.shell.kafka.capture import CAPTURE_SCHEMA
+    from impactd.shell.kafka.commit import JOURNAL_SCHEMA
+    from impactd.wire.records import SCHEMA_VERSION as MESSAGES
+    from impactd.wire.registry import CODEC_NAMES
+
+    return "\n".join(
+        (
+            f"impactd {__version__}",
+            f"state     writes schema {STATE}, reads {min(MIGRATIONS)} to {STATE}",
+            f"messages  writes impactd.*/{MESSAGES} (header schema)",
+            f"ticks     reads {', '.join(CODEC_NAMES)}",
+            f"journal   writes and reads {JOURNAL_SCHEMA.decode()}",
+            f"capture   writes and reads {CAPTURE_SCHEMA}",
+        )
+    )

@@ -1,0 +1,32 @@
+"""The pages of docs/reference that are made from the code.
+
+``python -m tests.write_reference`` writes them; a test says when one of them is stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from tests import write_reference
+from tests.paths import ROOT
+from tests.reference import asyncapi, commands, errors, messages, settings
+
+REFERENCE: Final = ROOT / "docs" / "reference"
+
+#: File in docs/reference: what writes it.
+PAGES: Final[dict[str, Callable[[], str]]] = {
+    "asyncapi.yaml": asyncapi.text,
+    "commands.md": commands.page,
+    "errors.md": errors.page,
+    "messages.md": messages.page,
+    "metrics.md": write_reference.page,
+    "settings.md": settings.page,
+}
+
+
+def write(directory: Path = REFERENCE) -> None:
+    """Write every page."""
+    for name, made in PAGES.items():
+        (directory / name).write_text(made(), encoding="utf-8")

@@ -1,0 +1,303 @@
+"""The records that the service reads, as JSON Schema; `tests/reference/test_messages.py` holds them to the decoders."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from impactd.core.messages import Topic
+from impactd.wire.fields import INT64_MAX, MAX_ID, MAX_SYMBOL
+from impactd.wire.json_orders import MAX_BLACKOUTS, MAX_REASON
+
+Schema = dict[str, Any]
+
+_DECIMAL: Final = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
+
+
+def _with(schema: Schema, meaning: str) -> Schema:
+    return {**schema, "description": meaning}
+
+
+def _or_null(schema: Schema, meaning: str) -> Schema:
+    return {"oneOf": [schema, {"type": "null"}], "description": meaning}
+
+
+TIME: Final[Schema] = {
+    "oneOf": [
+        {"type": "integer", "minimum": 1, "maximum": INT64_MAX},
+        {"type": "string", "pattern": "^[1-9][0-9]{0,18}$"},
+    ],
+    "description": "Nanoseconds since the epoch, UTC; a string where integers beyond 2^53 are a difficulty.",
+}
+NUMBER: Final[Schema] = {
+    "oneOf": [{"type": "number"}, {"type": "string", "pattern": _DECIMAL, "maxLength": 40}],
+    "description": "A finite number, or the same as a decimal string.",
+}
+QUANTITY: Final[Schema] = {
+    "oneOf": [
+        {"type": "number", "exclusiveMinimum": 0, "maximum": 9_000_000_000},
+        {"type": "string", "pattern": _DECIMAL},
+    ],
+    "description": "A quantity above 0, exact to nine decimal places.",
+}
+SYMBOL: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": MAX_SYMBOL, "description": "Printable."}
+ID: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": MAX_ID, "description": "Printable."}
+
+SHARED: Final = {"time_in": TIME, "number_in": NUMBER, "quantity_in": QUANTITY, "symbol_in": SYMBOL, "id_in": ID}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _said(name: str, meaning: str) -> Schema:
+    """Return a shared form with what it means here."""
+    return {"allOf": [_ref(name)], "description": meaning}
+
+
+_TS: Final = _said("time_in", "When the venue, or the sender, says that it happened.")
+_SYMBOL: Final = _said("symbol_in", "The instrument; also the record's key.")
+_PARENT: Final = _said("id_in", "The parent order, for life.")
+_ORIG: Final = _or_null(
+    _ref("id_in"), "The parent's id, where `cl_ord_id` is this request's alone (FIX's chain of ids)."
+)
+_LEVELS: Final[Schema] = {
+    "type": "array",
+    "maxItems": 100,
+    "items": {"type": "array", "items": _ref("number_in"), "minItems": 2, "maxItems": 2},
+    "description": "`[price, size]`, best first; at most `books.max_levels`.",
+}
+_FLAG: Final[Schema] = {"type": ["boolean", "null"]}
+
+_TERMS: Final[dict[str, Schema]] = {
+    "order_qty": _said("quantity_in", "Quantity of the parent."),
+    "start": _said("time_in", "Begin of the execution window."),
+    "end": _said("time_in", "End of the window, which it does not include; after `start`."),
+    "participation_rate": _or_null(
+        {
+            "oneOf": [
+                {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+                {"type": "string", "pattern": _DECIMAL, "maxLength": 40},
+            ]
+        },
+        "Largest share of an interval's volume.",
+    ),
+    "max_interval_qty": _or_null(_ref("quantity_in"), "Most that one interval trades."),
+    "blackouts": _or_null(
+        {
+            "type": "array",
+            "maxItems": MAX_BLACKOUTS,
+            "items": {"type": "array", "items": _ref("time_in"), "minItems": 2, "maxItems": 2},
+        },
+        "`[start, end)` windows without trading.",
+    ),
+    "lot_size": _said("quantity_in", "Planned quantities are multiples of it, but for one odd remainder."),
+    "risk_aversion": _or_null(
+        {"oneOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _DECIMAL, "maxLength": 40}]},
+        "Weight of the inventory's variance, 1/currency.",
+    ),
+}
+_OPTIONAL_TERMS: Final = {**_TERMS, "lot_size": _or_null(_ref("quantity_in"), _TERMS["lot_size"]["description"])}
+
+
+def _object(kinds: str | list[str], required: list[str], properties: dict[str, Schema], **more: Any) -> Schema:
+    kind: Schema = {"const": kinds} if isinstance(kinds, str) else {"enum": kinds}
+    return {
+        "type": "object",
+        "required": ["type", *required],
+        "properties": {"type": kind, **properties},
+        **more,
+    }
+
+
+#: Name: schema. A field that is not here is ignored.
+INPUTS: Final[dict[str, Schema]] = {
+    "book": _object(
+        "book",
+        ["symbol", "ts_event", "bids", "asks"],
+        {
+            "symbol": _SYMBOL,
+            "ts_event": _TS,
+            "ts_recv": _or_null(_ref("time_in"), "When the feed handler had it."),
+            "bids": _LEVELS,
+            "asks": _LEVELS,
+            "mid_event": _with(_FLAG, "True: a book in the middle of a venue's event, which cannot stand."),
+        },
+    ),
+    "trade": _object(
+        "trade",
+        ["symbol", "ts_event", "px", "qty"],
+        {
+            "symbol": _SYMBOL,
+            "ts_event": _TS,
+            "ts_recv": _or_null(_ref("time_in"), "When the feed handler had it."),
+            "px": _said("number_in", "Price."),
+            "qty": {
+                "oneOf": [
+                    {"type": "number", "minimum": 0, "exclusiveMaximum": 9_999_999_999},
+                    {"type": "string", "pattern": _DECIMAL, "maxLength": 40},
+                ],
+                "description": "Traded quantity.",
+            },
+            "aggressor": {"enum": ["buy", "sell", None], "description": "Who took; null where it is not known."},
+            "auction": _with(_FLAG, "True: an auction's print, which counts apart from continuous volume."),
+        },
+    ),
+    "new": _object(
+        "new",
+        ["symbol", "side", "order_qty", "ts_event", "start", "end"],
+        {
+            "cl_ord_id": _PARENT,
+            "orig_cl_ord_id": _or_null(_ref("id_in"), "The same as `cl_ord_id`, or left out."),
+            "symbol": _SYMBOL,
+            "side": {"enum": ["buy", "sell"], "description": "A buy walks the asks."},
+            "ts_event": _TS,
+            **_OPTIONAL_TERMS,
+        },
+        anyOf=[{"required": ["cl_ord_id"]}, {"required": ["orig_cl_ord_id"]}],
+    ),
+    "replace": _object(
+        "replace",
+        ["symbol", "ts_event"],
+        {"cl_ord_id": _PARENT, "orig_cl_ord_id": _ORIG, "symbol": _SYMBOL, "ts_event": _TS, **_TERMS, "side": False},
+        allOf=[
+            {"anyOf": [{"required": ["cl_ord_id"]}, {"required": ["orig_cl_ord_id"]}]},
+            {"anyOf": [{"required": [name]} for name in _TERMS]},
+        ],
+        description="Changes the fields that it names; null clears a limit. Symbol and side stay.",
+    ),
+    "cancel": _object(
+        "cancel",
+        ["symbol", "ts_event"],
+        {"cl_ord_id": _PARENT, "orig_cl_ord_id": _ORIG, "symbol": _SYMBOL, "ts_event": _TS},
+        anyOf=[{"required": ["cl_ord_id"]}, {"required": ["orig_cl_ord_id"]}],
+    ),
+    "fill": _object(
+        "fill",
+        ["exec_id", "cl_ord_id", "symbol", "last_qty", "last_px", "ts_event"],
+        {
+            "exec_id": _said("id_in", "Its own id: a second record of the same id counts once."),
+            "cl_ord_id": _PARENT,
+            "symbol": _SYMBOL,
+            "last_qty": _said("quantity_in", "Filled quantity."),
+            "last_px": _said("number_in", "Price of the fill, above 0."),
+            "last_liquidity_ind": {
+                "enum": ["taker", "maker", None],
+                "description": "Only what takers have paid corrects the model.",
+            },
+            "ts_event": _TS,
+        },
+    ),
+    "correct": _object(
+        "correct",
+        ["exec_id", "exec_ref_id", "cl_ord_id", "symbol", "last_qty", "last_px", "ts_event"],
+        {
+            "exec_id": _said("id_in", "Its own id."),
+            "exec_ref_id": _said("id_in", "The fill that it corrects."),
+            "cl_ord_id": _PARENT,
+            "symbol": _SYMBOL,
+            "last_qty": _said("quantity_in", "Quantity as it should have been."),
+            "last_px": _said("number_in", "Price as it should have been, above 0."),
+            "ts_event": _TS,
+        },
+    ),
+    "bust": _object(
+        "bust",
+        ["exec_id", "exec_ref_id", "cl_ord_id", "symbol", "ts_event"],
+        {
+            "exec_id": _said("id_in", "Its own id."),
+            "exec_ref_id": _said("id_in", "The fill that it annuls."),
+            "cl_ord_id": _PARENT,
+            "symbol": _SYMBOL,
+            "ts_event": _TS,
+        },
+    ),
+    "control": _object(
+        ["halt", "resume"],
+        ["scope", "ts_event"],
+        {
+            "scope": _said("id_in", "`*` for everything, a symbol, or a `cl_ord_id`."),
+            "reason": {
+                "type": ["string", "null"],
+                "maxLength": MAX_REASON,
+                "description": "Stands in plans and alerts.",
+            },
+            "ts_event": _TS,
+        },
+    ),
+}
+
+#: Topic: the records that it takes.
+BY_TOPIC: Final = {
+    Topic.TICKS: ("book", "trade"),
+    Topic.ORDERS: ("new", "replace", "cancel"),
+    Topic.EXECUTIONS: ("fill", "correct", "bust"),
+    Topic.CONTROL: ("control",),
+}
+
+#: Name: a record as it may be sent.
+EXAMPLES: Final[dict[str, dict[str, Any]]] = {
+    "book": {
+        "type": "book",
+        "symbol": "FROG",
+        "ts_event": 1743687000125395235,
+        "bids": [[31.20, 300], [31.19, 500]],
+        "asks": [[31.25, 200], [31.26, 400]],
+    },
+    "trade": {
+        "type": "trade",
+        "symbol": "FROG",
+        "ts_event": 1743687000125395235,
+        "px": 31.22,
+        "qty": 100,
+        "aggressor": "buy",
+    },
+    "new": {
+        "type": "new",
+        "cl_ord_id": "A1",
+        "symbol": "FROG",
+        "side": "buy",
+        "order_qty": 20000,
+        "ts_event": 1743687000000000000,
+        "start": 1743687000000000000,
+        "end": 1743710400000000000,
+        "participation_rate": 0.1,
+        "lot_size": 100,
+    },
+    "replace": {
+        "type": "replace",
+        "cl_ord_id": "A1",
+        "symbol": "FROG",
+        "ts_event": 1743690000000000000,
+        "order_qty": 26000,
+    },
+    "cancel": {"type": "cancel", "cl_ord_id": "A1", "symbol": "FROG", "ts_event": 1743690000000000000},
+    "fill": {
+        "type": "fill",
+        "exec_id": "E1",
+        "cl_ord_id": "A1",
+        "symbol": "FROG",
+        "last_qty": 200,
+        "last_px": 31.26,
+        "last_liquidity_ind": "taker",
+        "ts_event": 1743687060000000000,
+    },
+    "correct": {
+        "type": "correct",
+        "exec_id": "E2",
+        "exec_ref_id": "E1",
+        "cl_ord_id": "A1",
+        "symbol": "FROG",
+        "last_qty": 100,
+        "last_px": 31.26,
+        "ts_event": 1743687090000000000,
+    },
+    "bust": {
+        "type": "bust",
+        "exec_id": "E3",
+        "exec_ref_id": "E1",
+        "cl_ord_id": "A1",
+        "symbol": "FROG",
+        "ts_event": 1743687120000000000,
+    },
+    "control": {"type": "halt", "scope": "FROG", "reason": "news", "ts_event": 1743687120000000000},
+}

@@ -1,0 +1,146 @@
+"""The page of settings, from the sections of `impactd.config`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from impactd.config import Section, Settings
+from impactd.core.messages import INPUT_TOPICS
+from impactd.core.settings_change import FIXED
+from tests.reference.markdown import cell, code
+
+_HEAD: Final = """\
+# Settings
+
+Every key, what it may be, its default and its meaning. A TOML file has a table for each section:
+
+```toml
+[kafka]
+bootstrap = "127.0.0.1:9092"
+
+[books]
+grace_s = 2.0
+```
+
+Where a value comes from, the later winning: the default; the file (`-c FILE`, else the one that `IMPACTD_CONFIG`
+names, else `impactd.toml` in the working directory); the environment, `IMPACTD__SECTION__FIELD` such as
+`IMPACTD__KAFKA__BOOTSTRAP`; flags, `--set SECTION.FIELD=VALUE`. `impactd check-config` shows what is in force and
+where it comes from. An unknown key, a wrong type or a value out of range is refused before anything starts, with
+file, line and remedy. Secrets come from the environment or from the file that their `_file` setting names, never from
+this file or a flag.
+
+*Kept* marks what gives a saved state its meaning: changed, the service begins again in another `kafka.environment`.
+All other settings of `books`, `model`, `plans`, `session`, `gate`, `invalid` and `wire` need `impactd run
+--accept-settings` where there is a state already; see [compatibility](../compatibility.md). The rest may change at
+any time.
+"""
+
+#: Keys of a JSON schema that bound a value, with how they read.
+_BOUNDS: Final = (
+    ("minimum", "at least {}"),
+    ("exclusiveMinimum", "above {}"),
+    ("maximum", "at most {}"),
+    ("exclusiveMaximum", "below {}"),
+    ("minItems", "at least {} of them"),
+    ("maxItems", "at most {} of them"),
+    ("minLength", "at least {} characters"),
+    ("maxLength", "at most {} characters"),
+)
+
+#: What the core knows by another name than the settings' own.
+_NAMED: Final = {
+    "apply": ("plans.apply",),
+    "session.open_s": ("session.open",),
+    "session.close_s": ("session.close",),
+    "wire.inputs": ("topics.prefix", *(f"topics.names.{topic}" for topic in INPUT_TOPICS)),
+}
+
+_TYPES: Final = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
+
+
+def leaves() -> list[str]:
+    """Return the dotted path of every setting."""
+    return [f"{section}.{name}" for section, of in _sections(Settings) for name, _ in _fields(of)]
+
+
+def page() -> str:
+    """Return the page."""
+    schemas = Settings.model_json_schema()["$defs"]
+    parts = [_HEAD]
+    for path, section in _sections(Settings):
+        parts.append(
+            f"\n## {path}\n\n{inspect.getdoc(section)}\n\n| key | value | default | meaning |\n|---|---|---|---|\n"
+        )
+        properties = schemas[section.__name__]["properties"]
+        for name, field in _fields(section):
+            meaning = (field.description or "") + (" *Kept.*" if _is_kept(f"{path}.{name}") else "")
+            parts.append(f"| `{name}` | {_value(properties[name])} | {_default(field)} | {cell(meaning)} |\n")
+    return "".join(parts)
+
+
+def _sections(of: type[BaseModel], above: str = "") -> Iterator[tuple[str, type[Section]]]:
+    for name, field in of.model_fields.items():
+        section = _section(field)
+        if section is not None:
+            path = f"{above}{name}"
+            yield path, section
+            yield from _sections(section, f"{path}.")
+
+
+def _fields(section: type[Section]) -> Iterator[tuple[str, FieldInfo]]:
+    return ((name, field) for name, field in section.model_fields.items() if _section(field) is None)
+
+
+def _section(field: FieldInfo) -> type[Section] | None:
+    """Return the section that a field is, or None where it is a setting."""
+    types = [field.annotation, *getattr(field.annotation, "__args__", ())]
+    return next((item for item in types if isinstance(item, type) and issubclass(item, Section)), None)
+
+
+def kept() -> list[str]:
+    """Return the settings, or sections of them, that no state outlives."""
+    return [path for fixed in FIXED for path in _NAMED.get(fixed, (fixed.replace("_ns", "_s"),))]
+
+
+def _is_kept(path: str) -> bool:
+    return any(path == name or path.startswith(f"{name}.") for name in kept())
+
+
+def _value(schema: dict[str, Any]) -> str:
+    """Return what a value may be, in words."""
+    if "anyOf" in schema:
+        given = [item for item in schema["anyOf"] if item.get("type") != "null"]
+        return " or ".join(map(_value, given)) + (", or unset" if len(given) < len(schema["anyOf"]) else "")
+    if "enum" in schema:
+        return " or ".join(code(item) for item in schema["enum"])
+    if schema.get("format") == "password":
+        return "secret"
+    bounds = [words.format(_number(schema[name])) for name, words in _BOUNDS if name in schema]
+    if schema.get("type") == "array":
+        return ", ".join([f"list, each {_value(schema['items'])}", *bounds])
+    return ", ".join([_TYPES[schema["type"]], *bounds])
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) or value != int(value) else f"{int(value):,}"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "needed"
+    value = field.default
+    if value is None:
+        return "unset"
+    if isinstance(value, bool):
+        return code(str(value).lower())
+    if isinstance(value, str):
+        return code(f'"{value}"')
+    if isinstance(value, tuple):
+        shown = ", ".join(f'"{item}"' if isinstance(item, str) else f"{item:g}" for item in value)
+        return code(f"[{shown}]")
+    return code(str(value))

@@ -1,0 +1,248 @@
+"""The AsyncAPI document is one, what it says of inputs is what the decoders do, and what is published is as it says."""
+
+from __future__ import annotations
+
+import copy
+import gzip
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import jsonschema
+import orjson
+import pytest
+import yaml
+
+from impactd.config import load
+from impactd.core.messages import Topic
+from impactd.shell.replay import Sources, replay
+from impactd.wire.json_orders import decode_events
+from impactd.wire.json_ticks import ReferenceJsonTickCodec
+from tests.reference import REFERENCE, asyncapi, inputs, outputs
+from tests.reference.meanings import MEANINGS, OF_MESSAGE
+from tests.shell.test_replay import MINUTE_NS, OPEN_NS, day, new, write
+
+SCHEMA: Final = Path(__file__).parent / "asyncapi-3.0.0.json.gz"
+
+Object = dict[str, Any]
+
+#: Values that a field may or may not take, with what JSON can hold: none of them bears on other fields.
+VALUES: Final[tuple[Any, ...]] = (
+    None,
+    True,
+    "",
+    "x",
+    "x" * 33,
+    "x" * 65,
+    "x" * 501,
+    "buy",
+    "taker",
+    "-1",
+    "0",
+    "0.5",
+    "1e3",
+    "0x1F",
+    " 1",
+    -1,
+    -0.5,
+    0,
+    0.5,
+    1,
+    2,
+    1743687000000000000,
+    2**63 - 1,
+    2**63,
+    [],
+    [[1, 2]],
+    [["1", "2"]],
+    [[1]],
+    [[1, "x"]],
+    [1, 2],
+    {},
+)
+
+#: A session of forty minutes from the day's first book on, so that it has closed when the day ends.
+SETTINGS: Final = """
+[session]
+open = "13:30"
+close = "14:10"
+[plans]
+apply = "in_event_time"
+"""
+
+
+@cache
+def _standard() -> Object:
+    return orjson.loads(gzip.decompress(SCHEMA.read_bytes()))
+
+
+@cache
+def _document() -> Object:
+    return yaml.safe_load((REFERENCE / "asyncapi.yaml").read_text(encoding="utf-8"))
+
+
+def _validator(name: str, *, closed: bool = False) -> jsonschema.Draft7Validator:
+    schemas = copy.deepcopy(_document()["components"]["schemas"])
+    if closed:
+        for schema in schemas.values():
+            _close(schema)
+    return jsonschema.Draft7Validator({"$ref": f"#/components/schemas/{name}", "components": {"schemas": schemas}})
+
+
+def _close(schema: Any) -> None:
+    """Let an object have no field that is not described."""
+    if isinstance(schema, dict):
+        if "properties" in schema:
+            schema["additionalProperties"] = False
+        for inner in schema.values():
+            _close(inner)
+    elif isinstance(schema, list):
+        for inner in schema:
+            _close(inner)
+
+
+def _decodes(topic: Topic, record: Object) -> bool:
+    values, at = [orjson.dumps(record)], [1743700000000000000]
+    if topic is Topic.TICKS:
+        return not ReferenceJsonTickCodec().decode_columns(values, [0], at).refused
+    return not decode_events(topic, values, [0], at).refused
+
+
+def test_document_is_asyncapi() -> None:
+    assert list(jsonschema.Draft7Validator(_standard()).iter_errors(_document())) == []
+
+
+def test_standard_finds_a_fault() -> None:
+    document = copy.deepcopy(_document())
+    document["operations"]["read_ticks"]["action"] = "fly"
+    assert not jsonschema.Draft7Validator(_standard()).is_valid(document)
+
+
+def test_document_has_every_topic_that_others_read_or_write() -> None:
+    assert set(asyncapi.CHANNELS) == set(Topic) - {Topic.JOURNAL, Topic.STATE}
+
+
+def test_meanings_are_of_fields_that_there_are() -> None:
+    used = {
+        (name, field)
+        for name in map(outputs.name_of, asyncapi.published())
+        for field in _fields(_document()["components"]["schemas"][name])
+    }
+    assert {field for _, field in used} >= set(MEANINGS)
+    assert [pair for pair in used if pair[1] != "type" and not outputs.meaning(*pair)] == []
+    assert used >= {(message, field) for message, fields in OF_MESSAGE.items() for field in fields}
+
+
+def _fields(schema: Object) -> Iterator[str]:
+    for field, item in schema.get("properties", {}).items():
+        yield field
+        yield from _fields(item)
+    for item in (*schema.get("oneOf", ()), *([schema["items"]] if "items" in schema else ())):
+        yield from _fields(item)
+
+
+@pytest.mark.parametrize(
+    ("topic", "name"), [(topic, name) for topic, names in inputs.BY_TOPIC.items() for name in names], ids=str
+)
+def test_schema_of_an_input_takes_what_the_decoder_takes(topic: Topic, name: str) -> None:
+    example = inputs.EXAMPLES[name]
+    validator = _validator(name)
+    assert validator.is_valid(example)
+    assert _decodes(topic, example)
+    properties = _document()["components"]["schemas"][name]["properties"]
+    for field in properties.keys() - {"type", "orig_cl_ord_id", "end"}:
+        without = {key: value for key, value in example.items() if key != field}
+        assert validator.is_valid(without) == _decodes(topic, without), f"without {field}"
+        for value in VALUES:
+            record = example | {field: value}
+            accepted = _decodes(topic, record)
+            described = validator.is_valid(record)
+            if described and not accepted:
+                assert _is_beyond(name, field, value), f"{field}: {value!r} is described and refused"
+            else:
+                assert described == accepted, f"{field}: {value!r} is accepted and not described"
+
+
+def _is_beyond(name: str, field: str, value: Any) -> bool:
+    """Say whether a schema of JSON has no words for what is wrong with a value."""
+    match field:
+        case "exec_id" | "exec_ref_id":
+            return False
+        case "start":
+            # The window would end before it starts.
+            return int(value) >= inputs.EXAMPLES["new"]["end"]
+        case "last_px":
+            return float(value) <= 0
+        case "order_qty" | "max_interval_qty" | "lot_size" | "last_qty":
+            # As a number the form is the same; as a string its sign and size are not.
+            return isinstance(value, str) and not 0 < float(value) <= 9e9
+        case "participation_rate":
+            return isinstance(value, str) and not 0 < float(value) <= 1
+        case "risk_aversion" | "qty":
+            return isinstance(value, str) and float(value) < 0
+        case "blackouts":
+            return any(int(start) >= int(end) for start, end in value)
+        case _:
+            return False
+
+
+def test_replay_publishes_what_the_document_says(tmp_path: Path) -> None:
+    """Orders, fills, a halt, a session's end and records that cannot be used: every message, no field undescribed."""
+    (tmp_path / "impactd.toml").write_text(SETTINGS, encoding="utf-8")
+    settings = load(tmp_path / "impactd.toml", environ={}).settings
+    replay(_recorded(tmp_path), settings.core(), tmp_path / "out")
+    seen: set[str] = set()
+    for path in sorted((tmp_path / "out").glob("*.jsonl")):
+        for line in path.read_bytes().splitlines():
+            message = orjson.loads(line)
+            seen.add(message["type"])
+            if message["type"] == "dlq":
+                _check_dead_letter(message)
+                continue
+            faults = list(_closed(message["type"]).iter_errors(message))
+            assert faults == [], f"{path.name}: {faults[0].json_path} {faults[0].message}"
+    assert seen == {*map(outputs.name_of, asyncapi.published()), "dlq"}
+
+
+def _recorded(directory: Path) -> Sources:
+    """Return a recorded hour, written into `directory`."""
+    window = {"start": OPEN_NS + 2 * MINUTE_NS, "end": OPEN_NS + 30 * MINUTE_NS}
+    orders = [
+        new(**window),
+        new("A2", side="sell", **window, participation_rate=0.5),
+        {
+            "type": "replace",
+            "cl_ord_id": "A2",
+            "symbol": "FROG",
+            "ts_event": OPEN_NS + 9 * MINUTE_NS,
+            "order_qty": "1200",
+        },
+        b"{",
+    ]
+    fill = inputs.EXAMPLES["fill"]
+    fills = [
+        fill | {"exec_id": f"E{k}", "last_qty": 100, "last_px": 31.03, "ts_event": OPEN_NS + k * MINUTE_NS}
+        for k in range(3, 9)
+    ]
+    fills.append(fill | {"exec_id": "E9", "cl_ord_id": "nobody", "ts_event": OPEN_NS + 9 * MINUTE_NS})
+    halt = {"type": "halt", "scope": "A2", "reason": "news", "ts_event": OPEN_NS + 12 * MINUTE_NS}
+    trades = [inputs.EXAMPLES["trade"] | {"ts_event": OPEN_NS + k * MINUTE_NS + 1, "qty": 5000} for k in range(50)]
+    ticks = sorted([*day(minutes=50, every_s=6), *trades], key=lambda tick: tick["ts_event"])
+    return Sources(
+        [write(directory / "ticks.jsonl", ticks)],
+        write(directory / "orders.jsonl", orders),
+        write(directory / "executions.jsonl", fills),
+        write(directory / "control.jsonl", [halt]),
+    )
+
+
+@cache
+def _closed(name: str) -> jsonschema.Draft7Validator:
+    return _validator(name, closed=True)
+
+
+def _check_dead_letter(letter: Object) -> None:
+    headers = _document()["components"]["messages"]["dead_letter"]["headers"]["properties"]
+    assert letter["reason"] in headers["reason"]["enum"]
+    assert set(letter) - {"type", "key", "value"} <= set(headers)
