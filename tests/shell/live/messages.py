@@ -27,6 +27,11 @@ def model(k: int, side: str = "buy", symbol: str = "FROG") -> bytes:
         "type": "model", "symbol": symbol, "side": side, "as_of": T0 + (k + 1) * MINUTE, "kind": "linear",
         "unit": "price_per_share", "intercept": True, "half_spread": 0.02, "beta": 1e-5, "alpha": None, "eta": None,
         "delta": None, "se": {"half_spread": 0.001, "beta": 1e-6}, "n_eff": 3.0, "r2": 0.9, "prior": False, "regime": 0,
+        "fitted_range": [100, 400], "bias": 1.0,
+        "bands": [{"intervals": 60, "n_eff": 2.0, "level": [0.8, 0.95], "log_middle": 0.0, "log_width": [0.2, 0.4],
+                   "coverage": [0.8, 0.95]}],
+        "forecast": {"intervals": [5, 60], "half_spread": [0.021, 0.022], "beta": [1e-5, 2e-5], "alpha": None,
+                     "eta": None},
     }  # fmt: skip
     return orjson.dumps(message)
 
@@ -40,6 +45,31 @@ def plan(version: int, k: int, cum: int = 0, n: int = 4, **fields: Any) -> bytes
         "child_slices": 1, "extrapolated_qty": 0, "start": [T0 + i * MINUTE for i in range(k, n)],
         "qty": [100] * (n - k), "cap": [None] * (n - k), "expected_cost": 8.0, "expected_cost_bps": 6.0,
         "twap_cost": 9.0, "saving_bps": 0.8, "cost_band": [7.0, 9.5], "model": None, "certificate": None,
+        "cost_band_95": [6.0, 11.0],
+    }  # fmt: skip
+    return orjson.dumps(message | fields)
+
+
+def fill_cost(exec_id: str, at: int, qty: float, *, over_mid: float, timing: float = 0.0) -> bytes:
+    """Return what a fill of A1 has cost: half of `over_mid` as spread, half as impact."""
+    message = {
+        "type": "fill_cost", "cl_ord_id": "A1", "exec_id": exec_id, "symbol": "FROG", "side": "buy", "as_of": at,
+        "reason": "fill", "ts_event": at, "qty": qty, "px": 30.01, "liquidity": None, "mid": 30.0, "half_spread": 0.02,
+        "arrival_px": 30.0, "interval_vwap": None, "slippage_bps": 3.0, "predicted_bps": None, "arrival_bps": 3.0,
+        "vwap_bps": None, "spread_cost": over_mid / 2, "impact_cost": over_mid / 2, "timing_cost": timing,
+        "cost": over_mid + timing,
+    }  # fmt: skip
+    return orjson.dumps(message)
+
+
+def order_cost(**fields: Any) -> bytes:
+    """Return what A1 has cost in the end."""
+    message = {
+        "type": "order_cost", "cl_ord_id": "A1", "symbol": "FROG", "side": "buy", "as_of": T0 + 4 * MINUTE,
+        "reason": "done", "status": "done", "order_qty": 400, "cum_qty": 400, "fills": 4, "avg_px": 30.02,
+        "arrival_px": 30.0, "market_vwap": None, "end_px": 30.1, "slippage_bps": 3.0, "predicted_bps": 2.0,
+        "arrival_bps": 6.0, "vwap_bps": None, "spread_cost": 4.0, "impact_cost": 2.0, "timing_cost": 1.0,
+        "opportunity_cost": 0.0, "shortfall": 7.0, "shortfall_bps": 5.8,
     }  # fmt: skip
     return orjson.dumps(message | fields)
 

@@ -7,8 +7,8 @@ import pytest
 
 from impactd.core.messages import Topic
 from impactd.shell.live import board as module
-from impactd.shell.live.board import Board, price, twap_path
-from tests.shell.live.messages import ALERT, MINUTE, T0, estimate, model, plan
+from impactd.shell.live.board import Board, slope
+from tests.shell.live.messages import ALERT, T0, estimate, fill_cost, model, order_cost, plan
 
 
 def full() -> Board:
@@ -73,23 +73,57 @@ def test_board_order_known_by_its_latest_plan_first_learns_its_beginning_later()
 def test_board_holds_no_more_than_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_ORDERS", 3)
     monkeypatch.setattr(module, "MAX_SYMBOLS", 2)
+    monkeypatch.setattr(module, "FILLS", 5)
     board = Board()
     for i in range(9):
         board.take(Topic.PLANS, plan(1, 0, cl_ord_id=f"A{i}"))
         board.take(Topic.ESTIMATES, estimate(0, symbol=f"S{i}"))
+        board.take(Topic.TCA, fill_cost(f"E{i}", T0, 1, over_mid=0.0))
+        board.take(Topic.TCA, order_cost(cl_ord_id=f"A{i}"))
     assert list(board.orders) == ["A6", "A7", "A8"]
     assert len(board.sides) == 4
+    assert len(board.costs) == 3
 
 
-def test_twap_path_amended_quantity_bends_it_from_then_on() -> None:
-    path = [(T0 + 2 * MINUTE, 800.0, 0.0, 0.0, T0 + 4 * MINUTE)]
-    knots = twap_path(orjson.loads(plan(1, 0)), path)
-    assert knots == [(T0, 0.0), (T0 + 2 * MINUTE, 200.0), (T0 + 4 * MINUTE, 800.0)]
+def test_board_saving_takes_what_fills_have_paid_where_they_are_all_known() -> None:
+    board = full()
+    # All of minute 0's 200 shares, at 3 over mid; of minute 1's 50 only 30.
+    for exec_id, at, qty in (("E1", T0 + 1, 150), ("E2", T0 + 2, 50), ("E3", T0 + 61 * 10**9, 30)):
+        board.take(Topic.TCA, fill_cost(exec_id, at, qty, over_mid=qty * 0.03))
+    story = board.order("A1")
+    assert story is not None
+    assert story["saving"]["cost"] == pytest.approx(200 * 0.03 + 50 * 0.01)
+    assert (story["saving"]["minutes"], story["saving"]["by_fills"]) == (2, 1)
 
 
-@pytest.mark.parametrize(("quantity", "expected"), [(50, 0.01), (150, 0.015), (200, 0.02), (900, 0.02)])
-def test_price_interpolates_what_was_measured(quantity: float, expected: float) -> None:
-    assert price([100, 200, 400], [0.01, 0.02, None], quantity) == pytest.approx(expected)
+def test_board_costs_are_the_sums_of_the_latest_of_each_fill() -> None:
+    board = Board()
+    board.take(Topic.TCA, fill_cost("E1", T0, 100, over_mid=3.0, timing=1.0))
+    board.take(Topic.TCA, fill_cost("E2", T0, 50, over_mid=2.0, timing=0.5))
+    board.take(Topic.TCA, fill_cost("E1", T0, 80, over_mid=2.5, timing=1.0))
+    board.take(Topic.TCA, fill_cost("E2", T0, 0, over_mid=0.0))
+    board.take(Topic.PLANS, plan(1, 0))
+    story = board.order("A1")
+    assert story is not None
+    assert story["costs"]["ended"] is None
+    assert (story["costs"]["fills"], story["costs"]["qty"]) == (1, 80)
+    assert story["costs"]["cost"] == story["costs"]["spread_cost"] + story["costs"]["impact_cost"] + 1.0
+    board.take(Topic.TCA, order_cost())
+    assert order_cost() in orjson.dumps(board.order("A1"))
+
+
+def test_board_day_cost_is_of_no_order() -> None:
+    board = Board()
+    board.take(Topic.TCA, b'{"type":"day_cost","symbol":"FROG","side":"buy"}')
+    assert board.costs == {}
+
+
+def test_slope_is_weighted_least_squares() -> None:
+    assert slope([(100.0, 0.01, 1.0), (200.0, 0.02, 1.0), (300.0, 0.03, 0.95)]) == pytest.approx(1e-4)
+    # Twice the weight is the point twice.
+    one, two, three = (100.0, 0.01, 1.0), (200.0, 0.03, 1.0), (400.0, 0.04, 1.0)
+    assert slope([one, (200.0, 0.03, 2.0), three]) == pytest.approx(slope([one, two, two, three]))
+    assert slope([(100.0, 0.01, 1.0)]) is None
 
 
 def test_board_record_that_is_no_json_is_left_alone() -> None:

@@ -20,7 +20,7 @@ from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.live.condition import condition
 from impactd.shell.live.follow import Follower
 from impactd.shell.live.pages import add_pages
-from tests.shell.live.messages import ALERT, estimate, model, plan
+from tests.shell.live.messages import ALERT, T0, estimate, fill_cost, model, order_cost, plan
 from tests.shell.test_metrics import reading
 
 #: Made up for this test.
@@ -48,6 +48,8 @@ async def served(token: str | None = None, readers: int = 5) -> AsyncIterator[tu
         (Topic.ESTIMATES, estimate(0)),
         (Topic.MODELS, model(0)),
         (Topic.ALERTS, ALERT),
+        (Topic.TCA, fill_cost("E1", T0, 100, over_mid=2.0)),
+        (Topic.TCA, order_cost()),
     ):
         follower.board.take(topic, value)
     app = web.Application()

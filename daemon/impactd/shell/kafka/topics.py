@@ -26,7 +26,7 @@ from impactd.shell.kafka.security import CONNECT_ERRORS, why_unreachable
 OWNED_TOPICS: Final = (*INPUT_TOPICS, Topic.STATE, Topic.JOURNAL)
 
 #: Outputs that the live page reads while somebody looks.
-SHOWN: Final = (Topic.ESTIMATES, Topic.MODELS, Topic.PLANS, Topic.PLANS_LATEST, Topic.ALERTS)
+SHOWN: Final = (Topic.ESTIMATES, Topic.MODELS, Topic.PLANS, Topic.PLANS_LATEST, Topic.ALERTS, Topic.TCA)
 
 _COMPACTED: Final = frozenset({Topic.STATE, Topic.PLANS_LATEST})
 

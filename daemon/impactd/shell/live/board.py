@@ -9,23 +9,22 @@ Rules:
 - messages may come again (a backfill overlaps with what follows it): folding
   one twice changes nothing.
 
-The saving so far is the one figure that is not in a message.  For each closed
-minute it prices what the order has executed, and what TWAP would have, on the
-curve that was measured in that minute; sizes between two of the grid are
-interpolated, sizes beyond it cost the last one's price.
+What is in no message: the saving so far (`impactd.shell.live.saving`), the sums
+over an order's fills, and the slope of a minute's measured curve.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import orjson
 
 from impactd.core.messages import Topic
+from impactd.shell.live.saving import SECOND_NS, Curve, FillPaid, Point, saving, twap_path
 
 Message = Mapping[str, Any]
 
@@ -40,10 +39,15 @@ MAX_SYMBOLS: Final = 2_000
 MAX_ORDERS: Final = 2_000
 ALERTS: Final = 100
 
-#: Points of an order's path.
+#: Points of an order's path, and its fills.
 PATH: Final = 3_000
+FILLS: Final = 10_000
 
-SECOND_NS: Final = 1_000_000_000
+#: From this share of a minute on, a size counts as held in it.
+HELD: Final = 0.95
+
+#: What a fill's costs are made of.
+PARTS: Final = ("spread_cost", "impact_cost", "timing_cost", "cost")
 
 
 @dataclass(slots=True)
@@ -53,9 +57,9 @@ class SideBoard:
     estimate: bytes | None = None
     model: bytes | None = None
     #: Minute to what was measured in it: sizes and price per share.
-    curves: dict[int, tuple[Sequence[float], Sequence[float | None]]] = field(default_factory=dict)
+    curves: dict[int, Curve] = field(default_factory=dict)
     recent: deque[bytes] = field(default_factory=lambda: deque(maxlen=RECENT))
-    #: minute, mid, half-spread, largest size that was always held, continuous volume.
+    #: minute, mid, half-spread, largest size that was held, continuous volume, slope of the curve.
     measured: deque[tuple[Any, ...]] = field(default_factory=lambda: deque(maxlen=CURVES))
     #: as_of, half-spread, beta, alpha, eta, delta and the standard errors of the half-spread and of the slope.
     fitted: deque[tuple[Any, ...]] = field(default_factory=lambda: deque(maxlen=CURVES))
@@ -68,8 +72,15 @@ class OrderBoard:
     latest: bytes
     plan: Message
     first: Message
-    #: as_of, order_qty, cum_qty, shortfall_qty, end of the plan.
-    path: deque[tuple[int, float, float, float, int]] = field(default_factory=lambda: deque(maxlen=PATH))
+    path: deque[Point] = field(default_factory=lambda: deque(maxlen=PATH))
+
+
+@dataclass(slots=True)
+class CostBoard:
+    """What one order's fills have cost, the latest of each, and what is said of it since it has ended."""
+
+    fills: dict[str, Message] = field(default_factory=dict)
+    ended: bytes | None = None
 
 
 class Board:
@@ -80,6 +91,8 @@ class Board:
     sides : dict of (str, str) to SideBoard
         By symbol and side.
     orders : dict of str to OrderBoard
+    costs : dict of str to CostBoard
+        By order; their topic may be read before its plans.
     alerts : deque of bytes
     version : int
         Grows with every message.
@@ -88,6 +101,7 @@ class Board:
     def __init__(self) -> None:
         self.sides: dict[tuple[str, str], SideBoard] = {}
         self.orders: dict[str, OrderBoard] = {}
+        self.costs: dict[str, CostBoard] = {}
         self.alerts: deque[bytes] = deque(maxlen=ALERTS)
         self.version = 0
 
@@ -107,6 +121,8 @@ class Board:
                 self._model(value, message)
             case Topic.PLANS | Topic.PLANS_LATEST:
                 self._plan(value, message)
+            case Topic.TCA:
+                self._cost(value, message)
             case Topic.ALERTS:
                 if value not in self.alerts:
                     self.alerts.append(value)
@@ -128,9 +144,11 @@ class Board:
         side.curves[minute] = (message["sizes"], message["slippage"])
         if len(side.curves) > CURVES:
             del side.curves[next(iter(side.curves))]
-        held = [size for size, share in zip(message["sizes"], message["coverage"], strict=True) if share >= 0.95]
+        cells = zip(message["sizes"], message["slippage"], message["coverage"], strict=True)
+        held = [(q, g, share) for q, g, share in cells if g is not None and share >= HELD]
+        most = held[-1][0] if held else None
         volume = message["volume_continuous"]
-        side.measured.append((minute, message["mid"], message["half_spread"], held[-1] if held else None, volume))
+        side.measured.append((minute, message["mid"], message["half_spread"], most, volume, slope(held)))
 
     def _model(self, value: bytes, message: Message) -> None:
         side, as_of = self._side(message), int(message["as_of"])
@@ -158,6 +176,20 @@ class Board:
         if not known.first["start"]:
             known.first = message
         known.path.append(_point(message))
+
+    def _cost(self, value: bytes, message: Message) -> None:
+        if message["type"] == "day_cost":
+            return
+        name = message["cl_ord_id"]
+        if name not in self.costs and len(self.costs) >= MAX_ORDERS:
+            del self.costs[next(iter(self.costs))]
+        known = self.costs.setdefault(name, CostBoard())
+        if message["type"] == "order_cost":
+            known.ended = value
+            return
+        known.fills[message["exec_id"]] = message
+        if len(known.fills) > FILLS:
+            del known.fills[next(iter(known.fills))]
 
     # What is shown
 
@@ -192,57 +224,48 @@ class Board:
             "first": order.first,
             "path": [list(point) for point in path],
             "saving": self._saving(order, path),
+            "costs": _costs(self.costs.get(name)),
         }
 
-    def _saving(self, order: OrderBoard, path: Sequence[tuple[int, float, float, float, int]]) -> dict[str, Any]:
+    def _saving(self, order: OrderBoard, path: Sequence[Point]) -> dict[str, Any]:
         side = self.sides.get((order.plan["symbol"], order.plan["side"]))
+        costs = self.costs.get(order.plan["cl_ord_id"])
         twap = twap_path(order.first, path)
-        cost = even = 0.0
-        minutes = unpriced = 0
-        interval_ns = int(order.plan["interval_s"]) * SECOND_NS
-        times = [point[0] for point in path]
-        first = twap[0][0] if twap else 0
-        for minute, (sizes, slippage) in side.curves.items() if side is not None and twap else ():
-            end = minute + interval_ns
-            if end <= first or end > path[-1][0] + interval_ns // 2:
-                continue
-            ours = _cum_at(path, times, end) - _cum_at(path, times, minute)
-            theirs = _on(twap, end) - _on(twap, minute)
-            mine, other = price(sizes, slippage, ours), price(sizes, slippage, theirs)
-            if mine is None or other is None:
-                unpriced += 1
-                continue
-            minutes += 1
-            cost += ours * mine
-            even += theirs * other
-        return {"cost": cost, "twap_cost": even, "minutes": minutes, "unpriced": unpriced, "twap": twap}
+        found = saving(
+            twap,
+            path,
+            {} if side is None else side.curves,
+            () if costs is None else map(_paid, costs.fills.values()),
+            _interval(order.plan),
+        )
+        return asdict(found) | {"twap": twap}
 
 
-def twap_path(first: Message, path: Sequence[tuple[int, float, float, float, int]]) -> list[tuple[int, float]]:
-    """Return the knots (ns, shares) of an even pace; an amended quantity or window bends it from then on."""
-    if not first["start"]:
-        return []
-    knots = [(int(first["start"][0]), 0.0)]
-    quantity = float(first["order_qty"])
-    end = int(first["start"][-1]) + int(first["interval_s"]) * SECOND_NS
-    for as_of, order_qty, _, _, until in path:
-        if as_of > knots[0][0] and (order_qty != quantity or (until and until != end)):
-            knots.append((as_of, _toward(knots[-1], (end, quantity), as_of)))
-            quantity, end = order_qty, until or end
-    return [*knots, (end, quantity)] if end > knots[-1][0] else knots
-
-
-def price(sizes: Sequence[float], slippage: Sequence[float | None], quantity: float) -> float | None:
-    """Return the measured price per share of a quantity; None where nothing was measured."""
-    seen = [(size, g) for size, g in zip(sizes, slippage, strict=True) if g is not None]
-    if not seen:
+def slope(held: Sequence[tuple[float, float, float]]) -> float | None:
+    """Return the weighted least squares slope of (size, price per share, weight); None for fewer than two sizes."""
+    if len(held) < 2:
         return None
-    quantity = abs(quantity)
-    place = bisect_left(seen, (quantity, 0.0))
-    if place in {0, len(seen)}:
-        return seen[min(place, len(seen) - 1)][1]
-    (low, g_low), (high, g_high) = seen[place - 1], seen[place]
-    return g_low + (g_high - g_low) * (quantity - low) / (high - low)
+    total = math.fsum(w for _, _, w in held)
+    mean_q = math.fsum(w * q for q, _, w in held) / total
+    mean_g = math.fsum(w * g for _, g, w in held) / total
+    over = math.fsum(w * (q - mean_q) * (g - mean_g) for q, g, w in held)
+    return over / math.fsum(w * (q - mean_q) ** 2 for q, _, w in held)
+
+
+def _paid(fill: Message) -> FillPaid:
+    known = fill["mid"] is not None and fill["spread_cost"] is not None and fill["impact_cost"] is not None
+    over_mid = fill["spread_cost"] + fill["impact_cost"] if known else None
+    return FillPaid(int(fill["ts_event"]), float(fill["qty"]), over_mid)
+
+
+def _costs(costs: CostBoard | None) -> dict[str, Any] | None:
+    """Return the sums over an order's fills, and what was said at its end."""
+    if costs is None:
+        return None
+    fills = [fill for fill in costs.fills.values() if fill["qty"]]
+    sums = {part: math.fsum(fill[part] or 0.0 for fill in fills) for part in PARTS}
+    ended = _fragment(costs.ended)
+    return {"fills": len(fills), "qty": math.fsum(fill["qty"] for fill in fills)} | sums | {"ended": ended}
 
 
 def _history(board: SideBoard) -> dict[str, Any]:
@@ -251,7 +274,7 @@ def _history(board: SideBoard) -> dict[str, Any]:
         "estimates": [orjson.Fragment(value) for value in board.recent],
         "model": _fragment(board.model),
         "measured": dict(
-            zip(("minute", "mid", "half_spread", "held_qty", "volume"), measured or [()] * 5, strict=True)
+            zip(("minute", "mid", "half_spread", "held_qty", "volume", "slope"), measured or [()] * 6, strict=True)
         ),
         "fitted": dict(
             zip(
@@ -267,29 +290,12 @@ def _fragment(value: bytes | None) -> orjson.Fragment | None:
     return None if value is None else orjson.Fragment(value)
 
 
-def _point(plan: Message) -> tuple[int, float, float, float, int]:
+def _point(plan: Message) -> Point:
     start = plan["start"]
     end = int(start[-1]) // _interval(plan) * _interval(plan) + _interval(plan) if start else 0
-    return int(plan["as_of"]), float(plan["order_qty"]), float(plan["cum_qty"]), float(plan["shortfall_qty"]), end
+    order_qty, cum_qty, shortfall_qty = (float(plan[name]) for name in ("order_qty", "cum_qty", "shortfall_qty"))
+    return Point(int(plan["as_of"]), order_qty, cum_qty, shortfall_qty, end)
 
 
 def _interval(plan: Message) -> int:
     return int(plan["interval_s"]) * SECOND_NS
-
-
-def _toward(start: tuple[int, float], end: tuple[int, float], at: int) -> float:
-    share = (at - start[0]) / max(end[0] - start[0], 1)
-    return start[1] + (end[1] - start[1]) * min(max(share, 0.0), 1.0)
-
-
-def _on(knots: Sequence[tuple[int, float]], at: int) -> float:
-    if at <= knots[0][0]:
-        return 0.0
-    place = bisect_left(knots, (at, -1.0))
-    return knots[-1][1] if place == len(knots) else _toward(knots[place - 1], knots[place], at)
-
-
-def _cum_at(path: Sequence[tuple[int, float, float, float, int]], times: Sequence[int], at: int) -> float:
-    """Return what was executed by a time, of the last plan up to then."""
-    place = bisect_left(times, at + 1)
-    return path[place - 1][2] if place else 0.0

@@ -38,6 +38,7 @@ EVENTS: Final = {
     Topic.MODELS: "model",
     Topic.PLANS: "plan",
     Topic.ALERTS: "alert",
+    Topic.TCA: "cost",
 }
 
 BACKFILL: Final = 20_000
@@ -182,12 +183,9 @@ class Follower:
     async def _take(self, consumer: AIOKafkaConsumer, places: dict[TopicPartition, Topic]) -> bool:
         fetched = await consumer.getmany(*places, timeout_ms=_POLL_MS, max_records=_AT_ONCE)
         items = []
-        # Plans first, so that a minute finds the orders that trade in it.
-        for place in sorted(
-            fetched, key=lambda place: list(EVENTS).index(places[place]) if places[place] in EVENTS else -1
-        ):
+        for place, records in fetched.items():
             topic = places[place]
-            for record in fetched[place]:
+            for record in records:
                 if record.value is None:
                     continue
                 self.board.take(topic, record.value)
