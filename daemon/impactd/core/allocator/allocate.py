@@ -4,6 +4,10 @@ The way: caps down to whole lots -> continuous optimum (`solve_chain`) -> whole
 lots (`integer`) -> odd remainder -> certificate.  Quantities in and out are
 int64 quanta.
 
+An interval may have a smallest clip: it then trades nothing, or at least that.
+Where the search of `integer_search` had to be made, for clips or because impact
+lasts, the schedule states how much it may cost above the best one.
+
 The remainder (the part of the order that is no whole lot) may use the part of
 a cap that is no whole lot, so an odd end of 50 shares still trades under a cap
 of 80 when the lot is 100; a cap itself is never exceeded.
@@ -18,8 +22,10 @@ from typing import Final
 import numpy as np
 
 from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
+from impactd.core.allocator.cost import gradient, objective
 from impactd.core.allocator.integer import Int, place_remainder, round_separable
-from impactd.core.allocator.integer_path import round_path
+from impactd.core.allocator.integer_path import round_lots, round_path
+from impactd.core.allocator.integer_search import clipped_path, clipped_separable, descend, most_with_clips
 from impactd.core.allocator.problem import Float, Problem
 from impactd.core.allocator.solver import Failure, Solution, SolveFailure, chain_exhausted, solve_chain
 from impactd.core.quantity import MAX_QUANTA, QUANTA
@@ -52,6 +58,9 @@ class Allocation:
         In the solver's own unit.
     failures : tuple of SolveFailure
         What was tried before.
+    gap : float or None
+        Currency: the schedule in whole lots costs at most this more than the
+        best one; None where it is the best one.
     """
 
     quanta: Int
@@ -61,6 +70,7 @@ class Allocation:
     solver: str
     iterations: int
     failures: tuple[SolveFailure, ...] = ()
+    gap: float | None = None
 
     def qty(self) -> Float:
         """Return the shares per interval, float64, shape (N,)."""
@@ -92,6 +102,7 @@ def allocate(
     lot_quanta: int,
     cap_quanta: Int | None = None,
     *,
+    least_quanta: Int | None = None,
     solvers: Sequence[str] = ("exact",),
     tolerance: float = CERTIFICATE_TOLERANCE,
 ) -> Allocation | SolveFailure:
@@ -107,6 +118,9 @@ def allocate(
         Quanta in one lot.
     cap_quanta : ndarray of int64, shape (N,), optional
         Exact caps in quanta; `NO_CAP` for none.
+    least_quanta : ndarray of int64, shape (N,), optional
+        Smallest clip of each interval, which trades nothing or at least this, in whole lots.  What is left of an
+        order below its smallest clip may trade as one.
     solvers : sequence of str
         Chain for the continuous optimum; one whose schedule in whole lots does not pass makes way for the next.
     tolerance : float
@@ -115,24 +129,20 @@ def allocate(
     Returns
     -------
     Allocation or SolveFailure
-        The exact optimum in whole lots; an odd remainder is placed by its impact alone.
+        The exact optimum in whole lots, or one with its `gap`; an odd remainder is placed by its impact alone.
     """
     caps = caps_in_quanta(problem) if cap_quanta is None else cap_quanta
     failure = _bad_input(problem, qty_quanta, lot_quanta, caps)
     if failure is not None:
         return failure
-    lots = qty_quanta // lot_quanta
-    cap_lots = np.minimum(caps // lot_quanta, lots)
-    # Small lots without caps: their sum may leave int64.
-    room = int(np.sum(cap_lots)) if float(np.sum(cap_lots, dtype=np.float64)) < 2.0**62 else sum(cap_lots.tolist())
-    placed = min(lots, room)
+    rounding = _Rounding(problem, qty_quanta, lot_quanta, caps, least_quanta)
     failures: tuple[SolveFailure, ...] = ()
     while True:  # a failure is added each time, so the chain gets shorter
-        solution = _relaxed(problem, placed, lot_quanta, cap_lots, lots, solvers[len(failures) :], tolerance)
+        solution = _relaxed(rounding, solvers[len(failures) :], tolerance)
         if isinstance(solution, SolveFailure):
             return chain_exhausted(failures + solution.causes)
         failures += solution.failures
-        quanta, residual = _whole_lots(problem, qty_quanta, lot_quanta, caps, cap_lots, solution, choice=placed < room)
+        quanta, residual, gap = rounding.whole_lots(solution)
         if residual <= tolerance:
             break
         text = f"relative residual {residual:.3g} of the whole-lot schedule is above {tolerance:.3g}"
@@ -145,61 +155,110 @@ def allocate(
         solver=solution.solver,
         iterations=solution.iterations,
         failures=failures,
+        gap=gap,
     )
 
 
-def _whole_lots(
-    problem: Problem,
-    qty_quanta: int,
-    lot_quanta: int,
-    caps: Int,
-    cap_lots: Int,
-    solution: Solution,
-    *,
-    choice: bool,
-) -> tuple[Int, float]:
-    """Return the continuous optimum in whole lots with the odd remainder, quanta, and its residual.
+class _Rounding:
+    """An order in lots: its clips, its caps, and how many of its lots they hold."""
 
-    Without a `choice` every cap is filled.
-    """
-    p, lot, left_over = problem, lot_quanta / QUANTA, 0.0
-    lots, rest = divmod(qty_quanta, lot_quanta)
-    count = np.zeros(len(p), dtype=np.int64)
-    if not choice:
-        count[:] = cap_lots
-    elif p.risk == 0.0:
-        left_over = round_separable(
-            lots, lot, solution.multiplier, p.s, p.b, p.a, p.e, p.delta, solution.qty, cap_lots, count
-        )
-    else:
-        start = qty_quanta / QUANTA
-        left_over = round_path(lots, lot, start, p.s, p.b, p.a, p.e, p.delta, p.risk, solution.qty, cap_lots, count)
-    residual = solution.kkt_residual
-    if left_over > 0.0:
-        residual = max(residual, left_over / max(abs(solution.multiplier), _SMALLEST_PRICE))
-    where = -1
-    if rest > 0 and len(p) > 0:
-        where = place_remainder(rest, lot_quanta, 1.0 / QUANTA, p.s, p.b, p.a, p.e, p.delta, cap_lots, caps, count)
-    quanta = count * lot_quanta
-    if where >= 0:
-        quanta[where] += rest
-    return quanta, residual
+    def __init__(self, problem: Problem, qty_quanta: int, lot_quanta: int, caps: Int, least_quanta: Int | None) -> None:
+        self.problem, self.qty_quanta, self.lot_quanta, self.caps = problem, qty_quanta, lot_quanta, caps
+        self.lots = qty_quanta // lot_quanta
+        self.cap_lots = np.minimum(caps // lot_quanta, self.lots)
+        self.least: Int | None = None
+        if least_quanta is not None and self.lots > 0 and bool(np.any(least_quanta > lot_quanta)):
+            self.least = np.clip(-(-least_quanta // lot_quanta), 1, self.lots)
+            self.cap_lots = np.where(self.cap_lots < self.least, 0, self.cap_lots)
+        # Small lots without caps: their sum may leave int64.
+        many = float(np.sum(self.cap_lots, dtype=np.float64)) >= 2.0**62
+        self.room = sum(self.cap_lots.tolist()) if many else int(np.sum(self.cap_lots))
+        self.placed = min(self.lots, self.room)
+        if self.least is not None:
+            self.placed = min(self.placed, most_with_clips(self.lots, self.least, self.cap_lots))
+
+    def whole_lots(self, solution: Solution) -> tuple[Int, float, float | None]:
+        """Return the continuous optimum in whole lots with the odd remainder, quanta; its residual; and its gap."""
+        count, left_over, gap = self._lots(solution)
+        residual = solution.kkt_residual
+        if left_over > 0.0:
+            residual = max(residual, left_over / max(abs(solution.multiplier), _SMALLEST_PRICE))
+        where = self._remainder(count)
+        quanta = count * self.lot_quanta
+        if where >= 0:
+            quanta[where] += self.qty_quanta % self.lot_quanta
+        return quanta, residual, gap
+
+    def _lots(self, solution: Solution) -> tuple[Int, float, float | None]:
+        """Return lots by interval, the saving of the best move that was left (price), and the gap."""
+        p, lot = self.problem, self.lot_quanta / QUANTA
+        if self.placed == self.room:  # nothing to choose
+            return self.cap_lots.copy(), 0.0, None
+        count = np.zeros(len(p), dtype=np.int64)
+        left_over = 0.0
+        if p.separable:
+            left_over = round_separable(
+                self.placed, lot, solution.multiplier, p.s, p.b, p.a, p.e, p.delta, solution.qty, self.cap_lots, count
+            )
+        elif not p.lasts:
+            start = self.qty_quanta / QUANTA
+            left_over = round_path(
+                self.placed, lot, start, p.s, p.b, p.a, p.e, p.delta, p.risk, solution.qty, self.cap_lots, count
+            )
+        least = self.least
+        if least is None and not p.lasts:
+            return count, left_over, None
+        if least is not None and not p.lasts and not bool(np.any((count > 0) & (count < least))):
+            return count, left_over, None  # the clips bind nowhere
+        return self._searched(solution, np.ones(len(p), np.int64) if least is None else least)
+
+    def _searched(self, solution: Solution, least: Int) -> tuple[Int, float, float | None]:
+        p, lot, placed = self.problem, self.lot_quanta / QUANTA, self.placed
+        count = np.zeros(len(p), dtype=np.int64)
+        start = placed * lot
+        # what all lots pay alike would hide the gap in its rounding
+        above = replace(p, s=p.s - float(np.min(p.s[self.cap_lots > 0], initial=np.inf)) * (self.cap_lots > 0))
+        above = replace(above, s=np.maximum(above.s, 0.0))
+        if p.separable:
+            bound = clipped_separable(
+                placed, lot, p.s, p.b, p.a, p.e, p.delta, least, np.maximum(self.cap_lots, 0), count
+            )
+        else:
+            bound = objective(above, start, solution.qty)
+            if self.least is None:
+                round_lots(placed, lot, solution.qty, self.cap_lots, count)
+            else:
+                clipped_path(placed, lot, solution.qty, least, self.cap_lots, count)
+        descend(lot, start, p.s, p.b, p.a, p.e, p.delta, p.risk, p.root, p.keep, least, self.cap_lots, count)
+        return count, 0.0, max(objective(above, start, np.asarray(count * lot, np.float64)) - bound, 0.0)
+
+    def _remainder(self, count: Int) -> int:
+        """Return where the part of the order that is no whole lot trades, or -1; may move a lot of `count`."""
+        p, rest = self.problem, self.qty_quanta % self.lot_quanta
+        if rest == 0 or len(p) == 0:
+            return -1
+        if self.least is None and not p.lasts:
+            return place_remainder(
+                rest, self.lot_quanta, 1.0 / QUANTA, p.s, p.b, p.a, p.e, p.delta, self.cap_lots, self.caps, count
+            )
+        fits = (self.caps - rest) // self.lot_quanta >= count
+        fits &= self.caps >= rest
+        if self.least is not None and bool(np.any(fits & (count > 0))):
+            fits &= count > 0  # beside a clip, where there is one with room
+        if not bool(np.any(fits)):
+            return -1
+        held = np.asarray(count * (self.lot_quanta / QUANTA), np.float64)
+        price = gradient(p, self.qty_quanta / QUANTA, held)
+        return int(np.argmin(np.where(fits, price, np.inf)))
 
 
-def _relaxed(
-    problem: Problem,
-    placed: int,
-    lot_quanta: int,
-    cap_lots: Int,
-    lots: int,
-    solvers: Sequence[str],
-    tolerance: float,
-) -> Solution | SolveFailure:
+def _relaxed(rounding: _Rounding, solvers: Sequence[str], tolerance: float) -> Solution | SolveFailure:
     """Return the continuous optimum under caps of whole lots."""
+    problem = rounding.problem
     if len(problem) == 0:
         return Solution(np.empty(0), 0.0, 0.0, 0.0, "none", 0)
-    lot = lot_quanta / QUANTA
-    cap = np.where(cap_lots < lots, cap_lots * lot, np.inf)
+    lot = rounding.lot_quanta / QUANTA
+    cap = np.where(rounding.cap_lots < rounding.lots, rounding.cap_lots * lot, np.inf)
     if not np.array_equal(cap, problem.cap):
         problem = replace(problem, cap=cap)
-    return solve_chain(problem, placed * lot, solvers, tolerance=tolerance)
+    return solve_chain(problem, rounding.placed * lot, solvers, tolerance=tolerance)

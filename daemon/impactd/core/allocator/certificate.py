@@ -17,9 +17,10 @@ not, the error is a price difference times a quantity difference,
 
    G = \sum_t \bigl(C_t'(x_t) - \lambda_t\bigr) \bigl(x_t - \hat x_t\bigr),
 
-each term of which is non-negative because :math:`C_t'` increases.  Lagrangian
-duality (Boyd and Vandenberghe 2004, sec. 5.5.1-5.5.2) with the convexity of
-C and of the risk term gives ``objective(x) - optimum <= G`` for a feasible x:
+each term of which is non-negative because :math:`C_t'` increases.  (Where
+impact lasts, the price is less by :math:`(K x)_t`.)  Lagrangian duality (Boyd
+and Vandenberghe 2004, sec. 5.5.1-5.5.2) with the convexity of C, of the risk
+term and of what lasts gives ``objective(x) - optimum <= G`` for a feasible x:
 G is a residual of stationarity and complementarity and also a proven bound
 on the money left.  (What would rather be bought is limited by R in total, so
 the terms with :math:`\hat x_t > x_t` count at most ``R`` times their largest
@@ -32,7 +33,7 @@ The published number is the largest of
 - ``G / (scale * target)``,
 
 where ``scale`` is a price: the highest marginal paid above the cheapest
-spread, plus the price of risk.  Measured so, a wide but equal spread cannot
+spread, plus the prices of risk and of what lasts.  Measured so, a wide but equal spread cannot
 hide a bad split.  (The scale is not let below a millionth of the marginal
 itself: differences beyond that are below the rounding of prices.)
 """
@@ -47,6 +48,7 @@ import numpy as np
 from impactd.core.allocator.cost import gradient, marginal
 from impactd.core.allocator.exact import invert_marginal, model_kind
 from impactd.core.allocator.problem import Float, Problem
+from impactd.core.allocator.transient import add_pressure
 from impactd.core.jit import kernel
 
 #: A schedule is published only up to this residual: it then costs at most a
@@ -90,7 +92,7 @@ def kkt_residual(problem: Problem, qty: float, x: Float, multiplier: float) -> f
     if len(problem) == 0 or qty <= 0.0:
         return float(np.max(np.abs(x), initial=0.0))
     p = problem
-    return _residual(qty, p.s, p.b, p.a, p.e, p.delta, p.cap, p.risk, x, multiplier)
+    return _residual(qty, p.s, p.b, p.a, p.e, p.delta, p.cap, p.risk, p.root, p.keep, x, multiplier)
 
 
 @kernel
@@ -103,10 +105,14 @@ def _residual(
     delta: float,
     cap: Float,
     risk: float,
+    root: Float,
+    keep: Float,
     x: Float,
     mu: float,
 ) -> float:
     n = s.shape[0]
+    pressed = np.zeros(n)
+    add_pressure(x, root, keep, pressed)
     room, total, outside, held_sum, cheapest = 0.0, 0.0, 0.0, 0.0, math.inf
     finite = math.isfinite(mu)
     for t in range(n):
@@ -123,6 +129,7 @@ def _residual(
     unit = target if target > 0.0 else qty
     residual = max(abs(total - target), outside) / unit
     sell, buy, worst, highest, left = 0.0, 0.0, 0.0, -math.inf, qty - total
+    lasting = 0.0
     kind = model_kind(b, a, e)
     holding = 0.0
     for k in range(n):  # backwards, so that what is held after each interval adds up
@@ -130,7 +137,8 @@ def _residual(
         impact = marginal(max(x[t], 0.0), s[t], b[t], a[t], e[t], delta)
         holding += left
         left += x[t]
-        price = mu + 2.0 * risk * holding
+        price = mu + 2.0 * risk * holding - pressed[t]
+        lasting = max(lasting, pressed[t])
         if x[t] > 0.0:
             highest = max(highest, impact)
         if impact != price:
@@ -143,7 +151,7 @@ def _residual(
     gap = sell + min(buy, worst * unit)
     if gap > 0.0:
         highest = max(highest, mu) if highest == -math.inf else highest
-        scale = max(highest - cheapest, 0.0) + 2.0 * risk * held_sum
+        scale = max(highest - cheapest, 0.0) + 2.0 * risk * held_sum + lasting
         scale = max(scale, _PRICE_FLOOR * max(abs(mu), abs(highest)), _SMALLEST_PRICE)
         residual = max(residual, gap / (scale * unit))
     return residual

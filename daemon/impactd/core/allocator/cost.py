@@ -19,6 +19,7 @@ import math
 import numpy as np
 
 from impactd.core.allocator.problem import Float, Problem
+from impactd.core.allocator.transient import add_pressure, energy
 from impactd.core.jit import kernel
 
 
@@ -95,7 +96,7 @@ def added_cost(x: float, q: float, s: float, b: float, a: float, e: float, delta
 
 
 def interval_cost(problem: Problem, x: Float) -> Float:
-    """Return C_t(x_t) of every interval.
+    """Return C_t(x_t) of every interval, without what lasts beyond it.
 
     Parameters
     ----------
@@ -130,7 +131,7 @@ def schedule_cost(problem: Problem, x: Float) -> float:
     float
         Currency; positive is adverse.
     """
-    return math.fsum(interval_cost(problem, x).tolist())
+    return math.fsum(interval_cost(problem, x).tolist()) + energy(x, problem.root, problem.keep)
 
 
 def inventory(qty: float, x: Float) -> Float:
@@ -161,11 +162,15 @@ def gradient(problem: Problem, qty: float, x: Float) -> Float:
     r"""Return the derivative of `objective` by each x_t, price, shape (N,).
 
     With risk :math:`\partial_t = C_t'(x_t) - 2 \rho \sum_{u \ge t} y_u`: a
-    share traded earlier is held for fewer intervals.
+    share traded earlier is held for fewer intervals.  Impact that lasts adds
+    :math:`(K x)_t`.
     """
     grad = problem.s + x * (2.0 * problem.b + 3.0 * x * problem.a)
     if np.any(problem.e > 0):
         grad = grad + problem.e * (1.0 + problem.delta) * x**problem.delta
     if problem.risk > 0.0:
         grad = grad - 2.0 * problem.risk * np.cumsum(inventory(qty, x)[::-1])[::-1]
+    if problem.root.size:
+        grad = grad.copy()
+        add_pressure(x, problem.root, problem.keep, grad)
     return np.asarray(grad, dtype=np.float64)

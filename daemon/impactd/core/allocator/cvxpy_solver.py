@@ -9,11 +9,11 @@ afterwards:
 .. math::
 
    \min_u\; c_s^T u + \lVert c_b \circ u \rVert^2 + c_a^T v + c_e^T w
-           + \lVert \rho' y \rVert^2
+           + \lVert \rho' y \rVert^2 + \lVert w' \circ F \rVert^2
 
 with v and w bounded by power cones, :math:`v_t \ge u_t^3`,
 :math:`w_t \ge u_t^{1+\delta}`: exact exponents, where `cp.power` would round
-them to fractions.
+them to fractions, and F the displacement of impact that lasts, :math:`F_t = k_t F_{t-1} + r_t u_t`.
 
 OSQP takes quadratic programs only and ECOS no power cones; they answer other
 kinds with a failure.  ECOS is no dependency: it serves where it is installed.
@@ -103,11 +103,12 @@ class CvxpySolver:
         if self.name.upper() not in installed():
             text = f"{self.name} is not installed; install it, or name another solver"
             return SolveFailure(self.name, Failure.NOT_INSTALLED, text)
-        key = (len(problem), cubic, problem.delta if power else None, problem.risk > 0.0)
+        key = (len(problem), cubic, problem.delta if power else None, problem.risk > 0.0, problem.lasts)
         # taken out while in use: two worker threads never share one
         compiled = self._compiled.pop(key, None)
         if compiled is None:
-            compiled = _compile(cp, len(problem), problem.delta if power else None, cubic=cubic, risk=problem.risk > 0)
+            terms = {"cubic": cubic, "risk": problem.risk > 0, "lasts": problem.lasts}
+            compiled = _compile(cp, len(problem), problem.delta if power else None, **terms)
         _set_parameters(compiled, problem, qty)
         try:
             status, value, steps = _run(cp, compiled, self.name, self.effort)
@@ -143,7 +144,7 @@ def _run(cp: Any, compiled: _Compiled, name: str, effort: float) -> tuple[str, A
     return status, value, steps
 
 
-def _compile(cp: Any, n: int, delta: float | None, *, cubic: bool, risk: bool) -> _Compiled:
+def _compile(cp: Any, n: int, delta: float | None, *, cubic: bool, risk: bool, lasts: bool) -> _Compiled:
     u = cp.Variable(n)
     parameters = {
         "cap": cp.Parameter(n, nonneg=True),
@@ -170,6 +171,15 @@ def _compile(cp: Any, n: int, delta: float | None, *, cubic: bool, risk: bool) -
         constraints += [y[0] == 1 - u[0]]
         if n > 1:
             constraints += [y[1:] == y[:-1] - u[1:]]
+    if lasts:
+        for name in ("root", "keep", "weight"):
+            parameters[name] = cp.Parameter(n, nonneg=True)
+        f = cp.Variable(n)
+        traded = cp.multiply(parameters["root"], u)
+        cost += cp.sum_squares(cp.multiply(parameters["weight"], f))
+        constraints += [f[0] == traded[0]]
+        if n > 1:
+            constraints += [f[1:] == cp.multiply(parameters["keep"][1:], f[:-1]) + traded[1:]]
     return _Compiled(cp.Problem(cp.Minimize(cost), constraints), u, parameters)
 
 
@@ -185,6 +195,8 @@ def _set_parameters(compiled: _Compiled, problem: Problem, qty: float) -> None:
         + problem.e * (1.0 + problem.delta) * part**problem.delta
     )
     unit = float(np.median(typical[open_])) + problem.risk * qty
+    if problem.lasts:
+        unit += part * float(np.median(problem.root[open_])) ** 2
     unit = unit if unit > 0.0 else 1.0
     # a closed interval's coefficients say nothing, and its spread may lie below `base`
     values = {
@@ -194,6 +206,9 @@ def _set_parameters(compiled: _Compiled, problem: Problem, qty: float) -> None:
         "a": problem.a * (qty * qty / unit),
         "e": problem.e * (qty**problem.delta / unit),
         "risk": np.sqrt(problem.risk * qty / unit),
+        "root": problem.root * np.sqrt(qty / unit),
+        "keep": problem.keep,
+        "weight": np.sqrt(0.5 * (1.0 - np.append(problem.keep[1:], 0.0) ** 2)) if problem.lasts else problem.keep,
     }
     for name, parameter in compiled.parameters.items():
         parameter.value = values[name]

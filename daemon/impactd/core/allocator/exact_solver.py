@@ -1,7 +1,7 @@
 """The service's own solver behind the common interface: exact, compiled, O(N) a step.
 
-Without risk the multiplier search of `impactd.core.allocator.exact`; with
-risk the inventory method of `impactd.core.allocator.risk`.
+Where intervals are independent the multiplier search of `impactd.core.allocator.exact`;
+with risk, or impact that lasts, the inventory method of `impactd.core.allocator.risk`.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class ExactSolver:
             return found
         p = problem
         x = np.empty(len(p))
-        if p.risk == 0.0:
+        if p.separable:
             mu, steps = solve_separable(qty, p.s, p.b, p.a, p.e, p.delta, p.cap, p.fraction, x)
         else:
-            steps = solve_risk(qty, p.s, p.b, p.a, p.e, p.delta, p.cap, p.risk, x)
+            steps = solve_risk(qty, p.s, p.b, p.a, p.e, p.delta, p.cap, p.risk, p.root, p.keep, x)
             mu = best_multiplier(p, qty, x)
         return Solution(
             qty=x,

@@ -82,8 +82,10 @@ def _sink(heap: Int, size: int, at: int, price: Float, moved: Int) -> None:
 
 
 @kernel
-def _move_lots(count: int, lot: float, s: Float, b: Float, a: Float, e: Float, delta: float, cap: Int, n: Int) -> None:
-    """Add the `count` cheapest lots to `n`, or remove the ``-count`` dearest ones.
+def move_lots(
+    count: int, lot: float, s: Float, b: Float, a: Float, e: Float, delta: float, least: Int, cap: Int, n: Int
+) -> None:
+    """Add the `count` cheapest lots to `n`, or remove the ``-count`` dearest ones; none below `least` or above `cap`.
 
     Removal runs on negated prices over reversed indices, so that what was last in goes first.
     """
@@ -96,7 +98,7 @@ def _move_lots(count: int, lot: float, s: Float, b: Float, a: Float, e: Float, d
         t = i if adding else size_all - 1 - i
         if adding and n[t] < cap[t]:
             price[i] = lot_price(float(n[t] + 1), lot, s[t], b[t], a[t], e[t], delta)
-        elif not adding and n[t] > 0:
+        elif not adding and n[t] > least[t]:
             price[i] = -lot_price(float(n[t]), lot, s[t], b[t], a[t], e[t], delta)
         else:
             continue
@@ -113,7 +115,7 @@ def _move_lots(count: int, lot: float, s: Float, b: Float, a: Float, e: Float, d
         moved[i] += 1
         if adding and n[t] < cap[t]:
             price[i] = lot_price(float(n[t] + 1), lot, s[t], b[t], a[t], e[t], delta)
-        elif not adding and n[t] > 0:
+        elif not adding and n[t] > least[t]:
             price[i] = -lot_price(float(n[t]), lot, s[t], b[t], a[t], e[t], delta)
         else:
             size -= 1
@@ -177,7 +179,7 @@ def round_separable(
         n[t] = count
         total += count
     if total != lots:
-        _move_lots(lots - total, lot, s, b, a, e, delta, cap, n)
+        move_lots(lots - total, lot, s, b, a, e, delta, np.zeros(size, np.int64), cap, n)
     worst = 0.0
     for _ in range(_MAX_REPAIRS):
         dearest, cheapest, giver, taker = -math.inf, math.inf, -1, -1

@@ -69,7 +69,7 @@ def round_path(
         What the best move still saves, price; 0 at the optimum, which all but
         absurd input reaches.
     """
-    _round(lots, lot, x, cap, n)
+    round_lots(lots, lot, x, cap, n)
     size = s.shape[0]
     base = math.inf
     for t in range(size):
@@ -87,7 +87,7 @@ def round_path(
 
 
 @kernel
-def _round(lots: int, lot: float, x: Float, cap: Int, n: Int) -> None:
+def round_lots(lots: int, lot: float, x: Float, cap: Int, n: Int) -> None:
     """Fill `n` with the cumulative path rounded to the nearest lot, which keeps caps and sum."""
     size = x.shape[0]
     done, path = 0, 0.0

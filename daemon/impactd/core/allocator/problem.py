@@ -18,16 +18,37 @@ full resilience between them, cost ``x g(x / (f k))``; `from_impact` folds
 them into the coefficients, so that no solver needs to know of either.
 
 All coefficients are non-negative, so every C is convex on x >= 0.
+
+A part of the impact may last and decay (Obizhaeva and Wang 2013): trading x in
+interval *i* leaves a displacement that intervals after it pay,
+
+.. math::
+
+   \tfrac12 x^T K x,\quad K_{ij} = r_i r_j e^{-\rho \tau |i-j|},
+   \qquad r_t = \sqrt{2 w b_t}
+
+with w the part of the linear term that lasts; what is charged at once is the
+rest of it, so that an interval by itself costs what was measured.  The depth
+of the two intervals enters by its geometric mean: with the depth of the
+earlier or of the later one alone K would not be positive definite whatever
+the forecast, and trading back and forth would pay (Fruth, Schoeneborn and
+Urusov 2014).  For this K a matrix D of square roots of depth stands on both
+sides of the exponential kernel, which is positive definite (Alfonsi, Schied
+and Slynko 2012), so the problem stays convex.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 Float = npt.NDArray[np.float64]
+
+
+def _none() -> Float:
+    return np.empty(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +69,11 @@ class Problem:
     risk : float
         Weight of squared inventory, currency per share^2: risk_aversion *
         sigma^2 * tau.  0 makes the problem separable.
+    root : ndarray of float64, shape (N,) or (0,)
+        r_t, (price per share)^(1/2); empty where no impact lasts.
+    keep : ndarray of float64, shape (N,) or (0,)
+        What is left in an interval of the displacement that stood in the one
+        before, in [0, 1); the first is not used.
     """
 
     s: Float
@@ -58,6 +84,8 @@ class Problem:
     cap: Float
     fraction: Float
     risk: float = 0.0
+    root: Float = field(default_factory=_none)
+    keep: Float = field(default_factory=_none)
 
     def __post_init__(self) -> None:
         n = self.s.shape[0]
@@ -73,9 +101,23 @@ class Problem:
             raise ValueError("delta: must lie in (0, 1.5]")
         if not (np.isfinite(self.risk) and self.risk >= 0):
             raise ValueError("risk: must be finite and non-negative")
+        if self.root.shape not in {(0,), (n,)} or self.keep.shape != self.root.shape:
+            raise ValueError(f"root, keep: need {n} values each, or none")
+        if not (np.all(np.isfinite(self.root)) and np.all((self.root >= 0) & (self.keep >= 0) & (self.keep < 1))):
+            raise ValueError("root: needs finite, non-negative values; keep: values in [0, 1)")
 
     def __len__(self) -> int:
         return int(self.s.shape[0])
+
+    @property
+    def separable(self) -> bool:
+        """Whether no interval's cost depends on what another trades."""
+        return self.risk == 0.0 and not self.lasts
+
+    @property
+    def lasts(self) -> bool:
+        """Whether a part of the impact lasts beyond its interval."""
+        return bool(np.any(self.root > 0.0))
 
     @classmethod
     def from_impact(
@@ -90,6 +132,8 @@ class Problem:
         fraction: Float | None = None,
         child_slices: int = 1,
         risk: float = 0.0,
+        lasting: float = 0.0,
+        keep: Float | None = None,
     ) -> Problem:
         """Return the problem for a per-share impact ``g = s + beta q + alpha q^2 + eta q^delta``.
 
@@ -106,6 +150,10 @@ class Problem:
             k equal slices an interval: ``C(x) = x g(x / (k f))``.
         risk : float
             Weight of squared inventory.
+        lasting : float
+            Part of the linear term that lasts and decays, in [0, 1].
+        keep : ndarray of float64, shape (N,), optional
+            Needed where something lasts: see `Problem`.
 
         Raises
         ------
@@ -116,13 +164,19 @@ class Problem:
         zero = np.zeros(n)
         part = np.ones(n) if fraction is None else fraction
         scale = 1.0 / (part * child_slices)
+        if not 0.0 <= lasting <= 1.0:
+            raise ValueError("lasting: must lie in [0, 1]")
+        line = zero if beta is None else beta * scale
+        some = lasting > 0.0 and keep is not None
         return cls(
             s=half_spread,
-            b=zero if beta is None else beta * scale,
+            b=(1.0 - lasting) * line if some else line,
             a=zero if alpha is None else alpha * scale * scale,
             e=zero if eta is None else eta * scale**delta,
             delta=delta,
             cap=np.full(n, np.inf) if cap is None else cap,
             fraction=part,
             risk=risk,
+            root=np.sqrt(2.0 * lasting * line) if some else _none(),
+            keep=keep if some and keep is not None else _none(),
         )

@@ -6,20 +6,8 @@ With :math:`y_t = R - x_0 - \dots - x_t` the objective
 
    \sum_t C_t(y_{t-1} - y_t) + \rho \sum_t y_t^2
 
-couples neighbours only: the Hessian in y is tridiagonal.  A Newton step is a
-chain of springs.  Link t has the compliance :math:`q_t = 1 / H_t` (H_t: the
-curvature of C_t and of the barrier), each node is held by a spring of
-stiffness :math:`2 \rho`, and both ends are fixed.  Eliminating from the far end,
-
-.. math::
-
-   c_{t-1} = \frac{c_t + q_t}{1 + 2 \rho (c_t + q_t)}, \qquad c_{N-1} = 0,
-
-which is the block Cholesky (Riccati) recursion of the tridiagonal system
-written for compliances.  It has no subtraction, so it stays accurate however
-stiff the barrier makes a link, and an interval on a bound is simply q = 0.
-
-On it run
+couples neighbours only: the Hessian in y is tridiagonal, and a Newton step is
+O(N) (`impactd.core.allocator.chain`).  On it run
 
 1. a primal-dual interior-point method with Mehrotra's predictor and corrector
    (Mehrotra 1992; Nocedal and Wright 2006, ch. 14 and 19) that starts and
@@ -27,6 +15,9 @@ On it run
 2. an active-set Newton polish: what the interior point left at a bound is put
    on it exactly, the rest is solved with ``q = 1 / C''``, one bound after the
    other where a guess was wrong (Nocedal and Wright 2006, sec. 16.5).
+
+Where impact lasts (`impactd.core.allocator.transient`) the state has a second
+part and the step is that module's; all else is the same.
 
 Where impact is linear and no bound binds, this is the discrete problem of
 Almgren and Chriss (2000), J. Risk 3(2), eq. (18)-(20).  In their terms a trade
@@ -41,9 +32,11 @@ from typing import Final
 
 import numpy as np
 
-from impactd.core.allocator.cost import marginal, slope_and_curvature
+from impactd.core.allocator.chain import chain_step, slopes
+from impactd.core.allocator.cost import marginal
 from impactd.core.allocator.exact import invert_marginal, model_kind
 from impactd.core.allocator.problem import Float
+from impactd.core.allocator.transient import transient_step
 from impactd.core.jit import kernel
 
 #: Complementarity and dual residual (cost in units of a typical cost) that end the interior point.
@@ -57,72 +50,17 @@ _POLISH_STEPS: Final = 20
 #: Part of the way to the nearest bound that a step may go (Mehrotra 1992).
 _TO_BOUNDARY: Final = 0.995
 
-#: The scale of a schedule that costs nothing, in units of a typical cost.
-_LEAST_SCALE: Final = 1e-9
-
 #: An interval that takes less than this part of the order counts as closed.
 _CLOSED: Final = 1e-14
 
 #: The polish ends at steps, and ignores gains, below this.
 _STILL: Final = 1e-14
 
+#: ... or below this where impact lasts, which leaves the Newton system less well conditioned.
+_STILL_LASTING: Final = 1e-12
+
 #: Least curvature that the polish assumes, as a part of the risk weight: without any, its step is proximal.
 _PROXIMAL: Final = 1e-6
-
-
-@kernel
-def _chain_step(grad: Float, q: Float, stiffness: float, missing: float, dx: Float, pull: Float, comp: Float) -> None:
-    """Fill `dx` with the Newton step of the chain: its sum is `missing`, and it is 0 where q is 0.
-
-    `grad` is the derivative by x_t, the holding cost included; `pull` and `comp` are scratch.
-    """
-    n = grad.shape[0]
-    weight, mean = 0.0, 0.0
-    for t in range(n):
-        weight += q[t]
-        mean += q[t] * grad[t]
-    mean = mean / weight if weight > 0.0 else 0.0
-    ideal, c = -missing, 0.0
-    for k in range(n):
-        t = n - 1 - k
-        pull[t] = ideal
-        comp[t] = c
-        through = c + q[t]
-        soften = 1.0 / (1.0 + stiffness * through)
-        ideal = (ideal - (grad[t] - mean) * q[t]) * soften
-        c = through * soften
-    shift = 0.0  # of the inventory so far
-    for t in range(n):
-        through = comp[t] + q[t]
-        dx[t] = 0.0
-        if q[t] > 0.0:
-            own = -(grad[t] - mean) * q[t]
-            dx[t] = own * (comp[t] / through) + (shift - pull[t]) * (q[t] / through)
-        shift -= dx[t]
-
-
-@kernel
-def _slopes(
-    x: Float, s: Float, b: Float, a: Float, e: Float, delta: float, risk: float, grad: Float, bend: Float
-) -> tuple[float, float]:
-    """Fill the derivative by x_t (holding cost included) and C''; quantities are parts of 1.
-
-    Returns the price scale of the schedule (its mean marginal and its price
-    of risk), and what is missing from a sum of 1.
-    """
-    n = x.shape[0]
-    left = 1.0
-    for t in range(n):
-        left -= x[t]
-        grad[t] = left
-    holding, scale = 0.0, 0.0
-    for k in range(n):
-        t = n - 1 - k
-        holding += grad[t]
-        impact, bend[t] = slope_and_curvature(x[t], s[t], b[t], a[t], e[t], delta)
-        scale += x[t] * impact
-        grad[t] = impact - 2.0 * risk * holding
-    return max(scale + 2.0 * risk * abs(holding), _LEAST_SCALE), left
 
 
 @kernel
@@ -139,10 +77,22 @@ def _longest(x: Float, dx: Float, z: Float, dz: Float, step: float) -> float:
 
 @kernel
 def _interior_point(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in one compiled function
-    s: Float, b: Float, a: Float, e: Float, delta: float, cap: Float, risk: float, x: Float, z: Float, v: Float
+    s: Float,
+    b: Float,
+    a: Float,
+    e: Float,
+    delta: float,
+    cap: Float,
+    risk: float,
+    root: Float,
+    keep: Float,
+    x: Float,
+    z: Float,
+    v: Float,
 ) -> int:
     """Move the interior `x` (parts of 1) to the optimum; z, v: multipliers of 0 <= x, x <= cap."""
     n = x.shape[0]
+    lasts = root.shape[0] > 0
     grad, bend, q, dx = np.empty(n), np.empty(n), np.zeros(n), np.empty(n)
     push, pull, comp = np.empty(n), np.empty(n), np.empty(n)
     dz, dv, room, back = np.zeros(n), np.zeros(n), np.empty(n), np.empty(n)
@@ -158,7 +108,7 @@ def _interior_point(  # noqa: PLR0912, PLR0915  # one algorithm, told in order i
                 count += 1
     least, stale = math.inf, 0
     for step_count in range(_MAX_STEPS):
-        scale, missing = _slopes(x, s, b, a, e, delta, risk, grad, bend)
+        scale, missing = slopes(x, s, b, a, e, delta, risk, root, keep, grad, bend)
         gap, high, low = 0.0, -math.inf, math.inf
         for t in range(n):
             gap += z[t] * x[t] + (v[t] * room[t] if v[t] > 0.0 else 0.0)
@@ -182,7 +132,10 @@ def _interior_point(  # noqa: PLR0912, PLR0915  # one algorithm, told in order i
                     if v[t] > 0.0:
                         vv[t] = barrier + (dx[t] * dv[t] if corrector == 1 else 0.0)
                         push[t] += vv[t] / room[t]
-            _chain_step(push, q, 2.0 * risk, missing, dx, pull, comp)
+            if lasts:
+                transient_step(push, q, 2.0 * risk, missing, dx, root, keep)
+            else:
+                chain_step(push, q, 2.0 * risk, missing, dx, pull, comp)
             for t in range(n):
                 if x[t] > 0.0:
                     dz[t] = (zz[t] - z[t] * dx[t]) / x[t] - z[t]
@@ -221,7 +174,18 @@ def _to_bound(x: float, dx: float, cap: float) -> float:
 
 @kernel
 def _polish(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in one compiled function
-    s: Float, b: Float, a: Float, e: Float, delta: float, cap: Float, risk: float, x: Float, z: Float, v: Float
+    s: Float,
+    b: Float,
+    a: Float,
+    e: Float,
+    delta: float,
+    cap: Float,
+    risk: float,
+    root: Float,
+    keep: Float,
+    x: Float,
+    z: Float,
+    v: Float,
 ) -> tuple[int, bool]:
     """Put on its bound what is there within the interior point's accuracy, and solve for the rest.
 
@@ -231,6 +195,7 @@ def _polish(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in one co
     Returns the steps taken, and whether the optimum was reached.
     """
     n = x.shape[0]
+    lasts = root.shape[0] > 0
     grad, bend, q, dx = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     pull, comp, free = np.empty(n), np.empty(n), np.empty(n, np.bool_)
     kind = model_kind(b + risk, a, e)
@@ -243,10 +208,11 @@ def _polish(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in one co
             free[t] = False
             x[t] = cap[t]
     for step_count in range(_POLISH_STEPS + 2 * n):
-        scale, missing = _slopes(x, s, b, a, e, delta, risk, grad, bend)
+        scale, missing = slopes(x, s, b, a, e, delta, risk, root, keep, grad, bend)
         price, total = 0.0, 0.0
         for t in range(n):
-            q[t] = 1.0 / max(bend[t], _PROXIMAL * risk) if free[t] else 0.0
+            still = risk + (root[t] * root[t] if lasts else 0.0)
+            q[t] = 1.0 / max(bend[t], _PROXIMAL * still) if free[t] else 0.0
             price += q[t] * grad[t]
             total += q[t]
         giver, taker = -1, -1
@@ -264,7 +230,10 @@ def _polish(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in one co
                 free[at] = 0.0 < x[at] < cap[at]
                 continue
             price = grad[giver]
-        _chain_step(grad, q, 2.0 * risk, missing, dx, pull, comp)
+        if lasts:
+            transient_step(grad, q, 2.0 * risk, missing, dx, root, keep)
+        else:
+            chain_step(grad, q, 2.0 * risk, missing, dx, pull, comp)
         size, length = 0.0, 1.0
         for t in range(n):
             if free[t]:
@@ -277,7 +246,7 @@ def _polish(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in one co
                 if meets or (x[t] >= cap[t] if dx[t] > 0.0 else x[t] <= 0.0):
                     free[t] = False
                     x[t] = cap[t] if dx[t] > 0.0 else 0.0
-        if length < 1.0 or size > _STILL:
+        if length < 1.0 or size > (_STILL_LASTING if lasts else _STILL):
             continue
         wrong = False  # a bound holds only what would rather be beyond it
         for t in range(n):
@@ -308,6 +277,8 @@ def solve_risk(
     delta: float,
     cap_in: Float,
     risk_in: float,
+    root_in: Float,
+    keep: Float,
     x: Float,
 ) -> int:
     """Fill `x` with the optimum; 0 < qty < sum of caps, which the caller has seen to.
@@ -337,15 +308,18 @@ def solve_risk(
     # unit of price: an equal split's marginal over the spread, plus one interval's risk
     m = open_count
     unit = marginal(qty / m, ms / m - base, mb / m, ma / m, me / m, delta) + 2.0 * risk_in * qty
+    if root_in.shape[0] > 0:
+        unit += qty * float(np.mean(root_in)) ** 2 / m
+    root = root_in * math.sqrt(qty / unit)
     s, b = (s_in - base) / unit, b_in * (qty / unit)
     a, e = a_in * (qty * qty / unit), e_in * (qty**delta / unit)
     risk = risk_in * qty / unit
     part, z, v = np.empty(n), np.zeros(n), np.zeros(n)
     for t in range(n):
         part[t] = cap[t] / room
-    steps = _interior_point(s, b, a, e, delta, cap, risk, part, z, v)
+    steps = _interior_point(s, b, a, e, delta, cap, risk, root, keep, part, z, v)
     polished = part.copy()
-    more, reached = _polish(s, b, a, e, delta, cap, risk, polished, z, v)
+    more, reached = _polish(s, b, a, e, delta, cap, risk, root, keep, polished, z, v)
     if reached:
         part = polished
     total = 0.0

@@ -22,6 +22,7 @@ from impactd.core.allocator.cost import gradient, objective
 from impactd.core.allocator.problem import Float, Problem
 from impactd.core.allocator.share import share
 from impactd.core.allocator.solver import Failure, Solution, SolveFailure, check_input, finish, trivial
+from impactd.core.allocator.transient import add_pressure
 
 #: More intervals than this would take minutes or gigabytes of dense matrices.
 MAX_INTERVALS: Final = 500
@@ -92,7 +93,12 @@ def _hessian(unit: Problem, u: Float) -> Float:
     x = np.maximum(u, 1e-12)
     bend = 2.0 * unit.b + 6.0 * unit.a * x + unit.e * (1.0 + unit.delta) * unit.delta * x ** (unit.delta - 1.0)
     held = np.arange(len(unit), 0, -1.0)  # intervals after which a share of t (or of u) is no longer held
-    return np.asarray(np.diag(bend) + 2.0 * unit.risk * np.minimum.outer(held, held), dtype=np.float64)
+    bends = np.diag(bend) + 2.0 * unit.risk * np.minimum.outer(held, held)
+    for t in range(len(unit.root)):  # the columns of K
+        one = np.zeros(len(unit))
+        one[t] = 1.0
+        add_pressure(one, unit.root, unit.keep, bends[t])
+    return np.asarray(bends, dtype=np.float64)
 
 
 def _in_parts(problem: Problem, qty: float) -> Problem:
@@ -107,10 +113,17 @@ def _in_parts(problem: Problem, qty: float) -> Problem:
         e=problem.e * qty**problem.delta,
         cap=np.minimum(problem.cap / qty, 1.0),
         risk=problem.risk * qty,
+        root=problem.root * np.sqrt(qty),
     )
     even: Float = np.where(open_, 1.0 / np.count_nonzero(open_), 0.0)
     unit = objective(scaled, 1.0, even)
     unit = unit if unit > 0.0 else 1.0
     return replace(
-        scaled, s=scaled.s / unit, b=scaled.b / unit, a=scaled.a / unit, e=scaled.e / unit, risk=scaled.risk / unit
+        scaled,
+        s=scaled.s / unit,
+        b=scaled.b / unit,
+        a=scaled.a / unit,
+        e=scaled.e / unit,
+        risk=scaled.risk / unit,
+        root=scaled.root / np.sqrt(unit),
     )
