@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from impactd.config import Override, Section, Settings, SettingsError, load
 from impactd.config.hours import session_rule, utc_offsets
 from impactd.config.sources import toml_lines
+from impactd.core.model.learned import TrainedFile
 from impactd.core.settings import BookSettings, CoreSettings, ModelSettings, PlanSettings, SessionRule
+from tests.core.model.trees import blank_content, blank_file
 
 MINUTE_NS = 60_000_000_000
 
@@ -112,6 +114,7 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
     for part in (core.books, core.model, core.plans, core.session, core.gate, core.invalid, core.wire, core):
         before = type(part)()
         same = [item.name for item in fields(part) if getattr(part, item.name) == getattr(before, item.name)]
+        same = [name for name in same if name != "learned"]  # a file that exists, for these very settings: see below
         assert same == [], f"{type(part).__name__}: nothing sets {same}"
     assert core.apply != default.apply
     assert (core.books.interval_ns, core.books.grace_ns) == (30_000_000_000, 250_000_000)
@@ -126,6 +129,35 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         "ticks": "x.ticks",
     }
     assert (core.session.days, core.session.holidays) == ((0, 4), (2, 20_812))
+
+
+def test_core_trained_file_reaches_the_core_by_its_hash(tmp_path: Path) -> None:
+    model = blank_file(CoreSettings())
+    (tmp_path / "model.json").write_bytes(blank_content(CoreSettings()))
+    core = load(environ={"IMPACTD__MODEL__LEARNED": str(tmp_path / "model.json")}).settings.core()
+    assert core.model.learned == model
+    assert isinstance(core.model.learned, TrainedFile)
+
+
+@pytest.mark.parametrize(
+    ("content", "also", "says"),
+    [
+        (None, {}, "cannot be read: No such file"),
+        (b"{}", {}, "does not say format"),
+        (blank_content(CoreSettings()), {"GAIN": "0.5"}, "trained beside a forecast of other [model] settings"),
+    ],
+    ids=["missing", "no-model", "other-settings"],
+)
+def test_load_trained_file_that_cannot_be_used_is_refused(
+    tmp_path: Path, content: bytes | None, also: dict[str, str], says: str
+) -> None:
+    file = tmp_path / "model.json"
+    if content is not None:
+        file.write_bytes(content)
+    named = {f"IMPACTD__MODEL__{name}": value for name, value in also.items()}
+    said = refusal(None, {"IMPACTD__MODEL__LEARNED": str(file), **named})
+    assert said.startswith("env IMPACTD__MODEL__LEARNED: model.learned: ")
+    assert says in said
 
 
 def test_sections_every_setting_is_described() -> None:

@@ -83,7 +83,7 @@ def command(
 
     question = _Question(wanted, since_ms, everything=everything, coverage=coverage)
     try:
-        found = asyncio.run(question.ask(kafka_settings(settings), capture, limits(settings)))
+        found = asyncio.run(question.ask(kafka_settings(settings), capture, limits(settings), settings.model.trained()))
     except InputFileError as error:
         raise InputError(str(error)) from error
     except FatalError as error:
@@ -109,18 +109,18 @@ class _Question:
         self._everything = everything
         self._coverage = coverage
 
-    async def ask(self, kafka: KafkaSettings, directory: Path | None, limits: Limits) -> _Found:
+    async def ask(self, kafka: KafkaSettings, directory: Path | None, limits: Limits, learned: str) -> _Found:
         """Look at a captured directory, or at the brokers."""
         import asyncio
 
         from impactd.shell.kafka.source import broker_source, capture_source
 
         if directory is not None:
-            return await self._of(await asyncio.to_thread(capture_source, directory, kafka), limits, directory)
+            return await self._of(await asyncio.to_thread(capture_source, directory, kafka), limits, directory, learned)
         async with broker_source(kafka) as source:
-            return await self._of(source, limits, None)
+            return await self._of(source, limits, None, learned)
 
-    async def _of(self, source: Source, limits: Limits, directory: Path | None) -> _Found:
+    async def _of(self, source: Source, limits: Limits, directory: Path | None, learned: str) -> _Found:
         from impactd.core.messages import Topic
         from impactd.shell.kafka.audit import audit_all, audit_plans, find_plan
         from impactd.shell.kafka.capture import capture_file
@@ -137,9 +137,9 @@ class _Question:
             published = await find_plan(source, name, version)
             if not published:
                 raise InputError(f"--plan: {name}:{version} is not among the plans that are kept")
-            audit = await audit_plans(source, published, limits)
+            audit = await audit_plans(source, published, limits, learned=learned)
         elif self._everything:
-            audit = await audit_all(source, self._since_ms, limits)
+            audit = await audit_all(source, self._since_ms, limits, learned=learned)
             if not audit.commits and not audit.underived:
                 raise InputError(
                     "--since: no commit was published since then" if self._since_ms else "the journal is empty"

@@ -143,5 +143,6 @@ def _rederive(journal: Path, settings: Settings, out: Path, progress: Progress |
         kafka_settings(settings),
         out,
         limits=limits(settings),
+        learned=settings.model.trained(),
         progress=progress,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
@@ -140,6 +141,27 @@ class ModelSection(Section):
         tuple[Annotated[float, Field(gt=0, le=1.5)], ...], Field(strict=False, min_length=1, max_length=64)
     ] = _MODEL.deltas
     """Exponents that the power model chooses from."""
+    learned: str = _MODEL.learned
+    """Trained file, as `impactd train` writes it, that corrects the forecast; empty: none does."""
+
+    def trained(self) -> str:
+        """Return the hash of the trained file with its trees beside it; empty where none is named.
+
+        Raises
+        ------
+        ValueError
+            If the file cannot be read, or is none.
+        """
+        if not self.learned:
+            return ""
+        from impactd.core.model.learned import TrainedFile  # noqa: PLC0415  # loads the compiler, for those who need it
+
+        try:
+            return TrainedFile.of(Path(self.learned).read_bytes())
+        except OSError as error:
+            raise ValueError(f"{self.learned} cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise ValueError(f"{self.learned} {error}") from error
 
 
 class PlansSection(Section):
@@ -253,8 +275,9 @@ class Settings(Section):
     log: LogSection = LogSection()
     """What the process says about itself."""
 
-    def _profile(self) -> tuple[tuple[float, ...], ...]:
-        return () if self.model.profile is None else self.model.profile.columns()
+    def _model(self) -> dict[str, Any]:
+        profile = () if self.model.profile is None else self.model.profile.columns()
+        return {"profile": profile, "learned": self.model.trained()}
 
     def _wire(self) -> WireSettings:
         names = self.topics.names
@@ -276,7 +299,7 @@ class Settings(Section):
         """Return what the core is told: all that can change a published byte."""
         return CoreSettings(
             books=BookSettings(**_in_ns(self.books, BookSettings)),
-            model=ModelSettings(**_in_ns(self.model, ModelSettings) | {"profile": self._profile()}),
+            model=ModelSettings(**_in_ns(self.model, ModelSettings) | self._model()),
             plans=PlanSettings(**_in_ns(self.plans, PlanSettings)),
             session=self._session(),
             apply=self.plans.apply,

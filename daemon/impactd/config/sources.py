@@ -109,7 +109,19 @@ def load(
         ".".join(keys): next((given[keys[:n]][1] for n in range(len(keys), 0, -1) if keys[:n] in given), "default")
         for keys, _ in _values(settings)
     }
+    if settings.model.learned:
+        _check_learned(settings, origins["model.learned"])
     return Loaded(settings, origins, path)
+
+
+def _check_learned(settings: Settings, origin: str) -> None:
+    """Refuse a trained file that cannot be read, or was trained for other settings."""
+    from impactd.core.model.learned import learned_of  # noqa: PLC0415  # loads the compiler, for those who need it
+
+    try:
+        learned_of(settings.core())
+    except ValueError as error:
+        raise SettingsError([f"{origin}: model.learned: {str(error).removeprefix('model.learned: ')}"]) from error
 
 
 def _choose_file(file: Path | None, environ: Mapping[str, str]) -> Path | None:

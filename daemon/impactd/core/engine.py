@@ -40,6 +40,7 @@ from impactd.core.idle import idle_boundary
 from impactd.core.inbox import Inputs, Pending
 from impactd.core.market import SymbolMarket
 from impactd.core.messages import INPUT_TOPICS, DeadLetter, Message, Output, Topic
+from impactd.core.model.learned import learned_of
 from impactd.core.probe import Probe, unwatched
 from impactd.core.profile import Profile
 from impactd.core.saved import META, SETTINGS
@@ -97,6 +98,7 @@ class Engine:
         self._in_event_time = settings.apply == "in_event_time"
         self._interval = settings.books.interval_ns
         self._session = Session(settings.session)
+        learned_of(settings)  # refused before the first event, not at the first symbol
         self._profile = Profile.of(settings.model, self._session)
         self._tape = Tape(settings.books, settings.max_symbols)
         self._markets: dict[str, SymbolMarket] = {}

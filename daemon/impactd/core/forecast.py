@@ -2,8 +2,9 @@ r"""What is known of the impact in the intervals that are still to come.
 
 A `Forecaster` is asked for two things: to take in a closed minute, and to say
 the coefficients of the intervals ahead.  `impactd.core.model.side` holds the
-one there is: two damped log series over a session profile.  Others (estimated
-speeds, a learned regression) stand behind the same protocol.
+default: two damped log series over a session profile.
+`impactd.core.model.learned_side` stands around it with what trees have learned
+of its errors.
 """
 
 from __future__ import annotations
@@ -41,6 +42,11 @@ class MinuteBooks(Protocol):
     @property
     def coverage(self) -> Float:
         """Share of `covered_ns` in which books held the size, shape (2, K)."""
+        ...
+
+    @property
+    def depth(self) -> Float:
+        """Visible depth, shares, shape (2,): the asks for buy, the bids for sell."""
         ...
 
     @property

@@ -84,6 +84,8 @@ class ModelSettings:
     profile: tuple[tuple[float, ...], ...] = ()
     #: Grid of exponents of the power model.
     deltas: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)
+    #: Hash of the trained file that corrects the forecast, a `impactd.core.model.learned.TrainedFile`; empty for none.
+    learned: str = ""
 
 
 @dataclass(frozen=True, slots=True)

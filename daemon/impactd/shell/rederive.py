@@ -30,6 +30,7 @@ def rederive(
     out: Path,
     *,
     limits: Limits | None = None,
+    learned: str = "",
     progress: Progress | None = None,
 ) -> ReplaySummary:
     """Derive the run that `directory` holds again.
@@ -44,6 +45,8 @@ def rederive(
         Directory of the results, made if it is not there.
     limits : Limits, optional
         Bounds on input records; those that the journal has are the journal's.
+    learned : str, optional
+        The trained file at hand, where the run's forecasts were made with one.
     progress : callable, optional
         Called after each commit with the rows so far and the event time.
 
@@ -63,7 +66,7 @@ def rederive(
         raise InputFileError(f"{journal}: holds no commit; capture the run again")
     timestamps: Timestamps = "int"
     with OutputFiles(out, lambda output: encode_line(output, timestamps), partitions) as files:
-        for derived in derive(directory, settings, limits):
+        for derived in derive(directory, settings, limits, learned=learned):
             timestamps = "string" if derived.settings.timestamps == "string" else "int"
             tally.count(derived.commit.outputs)
             files.write(derived.partition, derived.commit.outputs)

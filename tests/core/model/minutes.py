@@ -31,6 +31,7 @@ class Books:
     covered_ns: int = MINUTE_NS
     half_spread: float | None = 0.02
     mid: float | None = 31.0
+    depth: Float = field(default_factory=lambda: np.array([1500.0, 1200.0]))
 
     @property
     def slippage(self) -> Float:

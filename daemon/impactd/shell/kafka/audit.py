@@ -103,7 +103,9 @@ class Audit:
         self.differences += found[: max(0, _KEPT - len(self.differences))]
 
 
-async def audit_all(source: Source, since_ms: int | None = None, limits: Limits | None = None) -> Audit:
+async def audit_all(
+    source: Source, since_ms: int | None = None, limits: Limits | None = None, *, learned: str = ""
+) -> Audit:
     """Audit every commit that was published since a time.
 
     Parameters
@@ -113,6 +115,8 @@ async def audit_all(source: Source, since_ms: int | None = None, limits: Limits 
         Timestamp of the journal record, ms; all commits by default.
     limits : Limits, optional
         Bounds on input records, as the run had them.
+    learned : str, optional
+        The trained file at hand, where the run's forecasts were made with one.
     """
     wanted = {}
     for partition in range(source.partitions[Topic.JOURNAL]):
@@ -125,7 +129,7 @@ async def audit_all(source: Source, since_ms: int | None = None, limits: Limits 
                 first = mark.seq
         if first is not None and last is not None:
             wanted[partition] = first, last
-    return await _audit(source, wanted, limits)
+    return await _audit(source, wanted, limits, learned)
 
 
 async def find_plan(source: Source, cl_ord_id: str, plan_version: int) -> list[ConsumedRecord]:
@@ -141,7 +145,9 @@ async def find_plan(source: Source, cl_ord_id: str, plan_version: int) -> list[C
     return found
 
 
-async def audit_plans(source: Source, plans: list[ConsumedRecord], limits: Limits | None = None) -> Audit:
+async def audit_plans(
+    source: Source, plans: list[ConsumedRecord], limits: Limits | None = None, *, learned: str = ""
+) -> Audit:
     """Audit the commits of published plans, and all that leads there from the genesis or the latest snapshot."""
     wanted: dict[int, tuple[int, int]] = {}
     unmarked = []
@@ -153,13 +159,13 @@ async def audit_plans(source: Source, plans: list[ConsumedRecord], limits: Limit
         owner, seq = mark
         first, last = wanted.get(owner, (seq, seq))
         wanted[owner] = min(first, seq), max(last, seq)
-    audit = await _audit(source, wanted, limits)
+    audit = await _audit(source, wanted, limits, learned)
     for record in unmarked:
         audit.differ([_foreign(record, Topic.PLANS)])
     return audit
 
 
-async def _audit(source: Source, wanted: Mapping[int, tuple[int, int]], limits: Limits | None) -> Audit:
+async def _audit(source: Source, wanted: Mapping[int, tuple[int, int]], limits: Limits | None, learned: str) -> Audit:
     """Follow the journals to the last commits wanted, from the last start before the first."""
     audit = Audit()
     starts: dict[int, int] = {}
@@ -173,7 +179,7 @@ async def _audit(source: Source, wanted: Mapping[int, tuple[int, int]], limits: 
         ranges[partition] = begin.seq, last
     published = await read_published(source, ranges)
     for partition, offset in starts.items():
-        await _Walk(source, partition, published, audit, limits).run(offset, ranges[partition][1])
+        await _Walk(source, partition, published, audit, limits, learned).run(offset, ranges[partition][1])
     for record in published.foreign:
         topic = next(t for t in OUTPUT_TOPICS if record.topic in {t.value, source.settings.topic(t)})
         audit.differ([_foreign(record, topic)])
@@ -184,14 +190,14 @@ class _Walk:
     """Follows one partition's journal."""
 
     def __init__(
-        self, source: Source, partition: int, published: Published, audit: Audit, limits: Limits | None
+        self, source: Source, partition: int, published: Published, audit: Audit, limits: Limits | None, learned: str
     ) -> None:
         self._source = source
         self._partition = partition
         self._published = published
         self._audit = audit
-        self._run = Rederivation(source.settings, partition, limits)
-        self._limits = limits
+        self._run = Rederivation(source.settings, partition, limits, learned=learned)
+        self._limits, self._learned = limits, learned
         self._encoder = Encoder(source.settings, partition, source.partitions)
         self._encodes_for = source.settings
         self._roles = {source.settings.topic(topic): topic for topic in Topic}
@@ -332,7 +338,7 @@ class _Walk:
 
     def _restart(self) -> None:
         """Forget the derivation so far."""
-        self._run = Rederivation(self._source.settings, self._partition, self._limits)
+        self._run = Rederivation(self._source.settings, self._partition, self._limits, learned=self._learned)
         self._feeds.clear()
         self._missing.clear()
 

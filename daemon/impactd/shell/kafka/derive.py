@@ -66,6 +66,8 @@ class Rederivation:
     partition : int
     limits : Limits, optional
         Bounds on input records; those that the journal has are the journal's.
+    learned : str, optional
+        The trained file at hand (`impactd.core.model.learned.TrainedFile`), of which a journal has but the hash.
 
     Attributes
     ----------
@@ -73,9 +75,12 @@ class Rederivation:
         With the formats that the run had.
     """
 
-    def __init__(self, settings: KafkaSettings, partition: int, limits: Limits | None = None) -> None:
+    def __init__(
+        self, settings: KafkaSettings, partition: int, limits: Limits | None = None, *, learned: str = ""
+    ) -> None:
         self.settings = settings
         self._limits = limits or Limits()
+        self._learned = learned
         self.partition = partition
         self._engine: Engine | None = None
 
@@ -164,7 +169,12 @@ class Rederivation:
         if "wire" in entry["settings"]:
             self.settings = as_published(self.settings, core.wire)
             self._limits = replace(self._limits, max_message_bytes=core.wire.max_message_bytes)
-        return Engine(core, partition=self.partition, partitions=entry["partitions"])
+        if self._learned and core.model.learned == self._learned:
+            core = replace(core, model=replace(core.model, learned=self._learned))
+        try:
+            return Engine(core, partition=self.partition, partitions=entry["partitions"])
+        except ValueError as error:
+            raise DerivationError(f"commit {entry['commit_seq']}: {error}") from error
 
     def _derived(self, engine: Engine, commit: Commit) -> Derived:
         self._continue(engine)
@@ -190,7 +200,9 @@ class Rederivation:
                 raise DerivationError(f"{where} begins at {name} {start}, not at {stands}")
 
 
-def derive(directory: Path, settings: KafkaSettings, limits: Limits | None = None) -> Iterator[Derived]:
+def derive(
+    directory: Path, settings: KafkaSettings, limits: Limits | None = None, *, learned: str = ""
+) -> Iterator[Derived]:
     """Yield every commit of a captured run, partition by partition.
 
     Parameters
@@ -201,6 +213,8 @@ def derive(directory: Path, settings: KafkaSettings, limits: Limits | None = Non
         Formats are the journal's, where it has them.
     limits : Limits, optional
         Bounds on input records; those that the journal has are the journal's.
+    learned : str, optional
+        See `Rederivation`.
 
     Raises
     ------
@@ -214,7 +228,7 @@ def derive(directory: Path, settings: KafkaSettings, limits: Limits | None = Non
     inputs = {topic: read_partitions(directory, topic) for topic in INPUT_TOPICS}
     for partition, journal in sorted(journals.items()):
         where = f"{capture_file(directory, Topic.JOURNAL)}: partition {partition}"
-        run = Rederivation(settings, partition, limits)
+        run = Rederivation(settings, partition, limits, learned=learned)
         feeds = {topic: RecordList(inputs[topic].get(partition, [])) for topic in INPUT_TOPICS}
         for record in journal:
             entry = orjson.loads(record.value or b"")
