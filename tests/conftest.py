@@ -16,6 +16,7 @@ import structlog
 from impactd.shell.broker import HOW_TO_HAVE_ONE, Broker, BrokerUnavailable, find_broker
 from impactd.shell.kafka_server import KafkaServer
 from tests import paths
+from tests.integration import chromium
 
 #: Set where a missing broker is a failure, as in continuous integration.
 REQUIRE_BROKER: Final = "IMPACTD_REQUIRE_BROKER"
@@ -122,3 +123,11 @@ def _logging_as_before() -> Iterator[None]:
         structlog.reset_defaults()
     else:
         structlog.configure(**structured)
+
+
+@pytest.fixture
+def chromium_here(request: pytest.FixtureRequest) -> None:
+    """Skip, and say so loudly, where there is no browser."""
+    if chromium.program() is None:
+        missing(request.config, "the live page in a browser", f"To have one: {chromium.HOW_TO_HAVE_ONE}.")
+        pytest.skip(f"no Chromium: {chromium.HOW_TO_HAVE_ONE}")

@@ -83,3 +83,17 @@ async def holds(page: Any, expression: str, within_s: float = 120.0) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {within_s} s: {expression}")
         await asyncio.sleep(0.05)
+
+
+async def axe(page: Any) -> list[str]:
+    """Return what axe-core finds that is serious or critical."""
+    from axe_playwright_python.base import AXE_SCRIPT  # noqa: PLC0415  # only where there is a browser
+
+    # The page's policy lets no foreign script in; the debugger's evaluation is not subject to it.
+    await page.evaluate(AXE_SCRIPT)
+    found = await page.evaluate("axe.run()")
+    return [
+        f"{item['id']}: {item['nodes'][0]['html']}"
+        for item in found["violations"]
+        if item["impact"] in {"serious", "critical"}
+    ]

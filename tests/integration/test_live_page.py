@@ -26,7 +26,6 @@ from impactd.shell.kafka.publish import publish
 from impactd.shell.kafka.service import Service
 from impactd.shell.operate import Operation, observed
 from impactd.shell.replay import Sources
-from tests.conftest import missing
 from tests.integration import chromium
 from tests.integration.kafka_lab import DAY, MINUTE_NS, OPEN_NS, SYMBOLS, day, lab, live, order, send
 from tests.shell.test_replay import day as day_lines
@@ -54,14 +53,6 @@ async def served(settings: KafkaSettings, core: CoreSettings, port: int = 0) -> 
     assert code == 0, service.error
 
 
-@pytest.fixture
-def chromium_here(request: pytest.FixtureRequest) -> None:
-    """Skip, and say so loudly, where there is no browser."""
-    if chromium.program() is None:
-        missing(request.config, "the live page in a browser", f"To have one: {chromium.HOW_TO_HAVE_ONE}.")
-        pytest.skip(f"no Chromium: {chromium.HOW_TO_HAVE_ONE}")
-
-
 async def text(page: Any, selector: str) -> str:
     found: str = await page.inner_text(selector)
     return found
@@ -72,20 +63,6 @@ async def changes(page: Any, selector: str) -> None:
     said = f"document.querySelector({orjson.dumps(selector).decode()}).innerText"
     before = orjson.dumps(await page.evaluate(said)).decode()
     await chromium.holds(page, f"{said} !== {before}")
-
-
-async def axe(page: Any) -> list[str]:
-    """Return what axe-core finds that is serious or critical."""
-    from axe_playwright_python.base import AXE_SCRIPT  # noqa: PLC0415  # only where there is a browser
-
-    # The page's policy lets no foreign script in; the debugger's evaluation is not subject to it.
-    await page.evaluate(AXE_SCRIPT)
-    found = await page.evaluate("axe.run()")
-    return [
-        f"{item['id']}: {item['nodes'][0]['html']}"
-        for item in found["violations"]
-        if item["impact"] in {"serious", "critical"}
-    ]
 
 
 async def test_page_shows_and_changes_and_has_no_fault(broker: Broker, chromium_here: None, tmp_path: Path) -> None:
@@ -116,7 +93,7 @@ async def test_page_shows_and_changes_and_has_no_fault(broker: Broker, chromium_
                 for theme in chromium.THEMES:
                     async with chromium.opened(found, base, size, theme) as watched:
                         await watched.page.wait_for_selector("#c-plan canvas", timeout=_WITHIN_MS)
-                        assert await axe(watched.page) == []
+                        assert await chromium.axe(watched.page) == []
                         wide = await watched.page.evaluate("document.documentElement.scrollWidth")
                         assert wide <= size[0]
                         assert watched.faults == []

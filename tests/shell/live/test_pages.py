@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -14,56 +12,10 @@ from aiohttp import web
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from impactd.core.messages import Topic
-from impactd.shell.health import Reason
 from impactd.shell.kafka.client import KafkaSettings
-from impactd.shell.live.condition import condition
-from impactd.shell.live.follow import Follower
 from impactd.shell.live.pages import add_pages
-from tests.shell.live.messages import ALERT, T0, estimate, fill_cost, model, order_cost, plan
-from tests.shell.test_metrics import reading
-
-#: Made up for this test.
-TOKEN = "s3" + "cret"
-
-
-def health() -> bytes:
-    return condition(reading(), [Reason("lag", "7 wait", 2)], "UTC")
-
-
-class Still(Follower):
-    """Has what it has, and follows nothing."""
-
-    async def wanted(self, within_s: float = 0.0) -> bool:  # noqa: ARG002  # the follower's signature
-        return self.problem is None
-
-
-@asynccontextmanager
-async def served(token: str | None = None, readers: int = 5) -> AsyncIterator[tuple[Still, aiohttp.ClientSession]]:
-    follower = Still(KafkaSettings(), health)
-    follower.stream.begin({("plan", 0): 0})
-    for topic, value in (
-        (Topic.PLANS, plan(1, 0)),
-        (Topic.PLANS, plan(2, 1, 100)),
-        (Topic.ESTIMATES, estimate(0)),
-        (Topic.MODELS, model(0)),
-        (Topic.ALERTS, ALERT),
-        (Topic.TCA, fill_cost("E1", T0, 100, over_mid=2.0)),
-        (Topic.TCA, order_cost()),
-    ):
-        follower.board.take(topic, value)
-    app = web.Application()
-    add_pages(app, follower, health, token=token, max_readers=readers, host="127.0.0.1")
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        base = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        async with aiohttp.ClientSession(base, cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
-            yield follower, session
-    finally:
-        await follower.close()
-        await runner.cleanup()
+from tests.shell.live.messages import plan
+from tests.shell.live.site import TOKEN, Still, health, served
 
 
 async def document(session: aiohttp.ClientSession) -> dict[str, Any]:
@@ -73,8 +25,8 @@ async def document(session: aiohttp.ClientSession) -> dict[str, Any]:
 
 
 async def test_openapi_document_is_valid_and_names_every_route() -> None:
-    async with served() as (_, session):
-        found = await document(session)
+    async with served() as site:
+        found = await document(site.session)
     validate(found)
     app = web.Application()
     add_pages(app, Still(KafkaSettings(), health), health, token=None, max_readers=1, host="127.0.0.1")
@@ -84,12 +36,12 @@ async def test_openapi_document_is_valid_and_names_every_route() -> None:
 
 @pytest.mark.parametrize("symbol", ["FROG"])
 async def test_answers_are_as_the_document_describes_them(symbol: str) -> None:
-    async with served() as (_, session):
-        found = await document(session)
+    async with served() as site:
+        found = await document(site.session)
         for path, methods in found["paths"].items():
             if path in {"/api/events", "/api/session"}:
                 continue
-            async with session.get(path.format(symbol=symbol, cl_ord_id="A1")) as answer:
+            async with site.session.get(path.format(symbol=symbol, cl_ord_id="A1")) as answer:
                 assert answer.status == 200, path
                 body = orjson.loads(await answer.read())
             schema = methods["get"]["responses"]["200"]["content"]["application/json"]["schema"]
@@ -97,70 +49,70 @@ async def test_answers_are_as_the_document_describes_them(symbol: str) -> None:
 
 
 async def test_plan_is_the_bytes_of_its_topic() -> None:
-    async with served() as (_, session), session.get("/api/plans/A1") as answer:
+    async with served() as site, site.session.get("/api/plans/A1") as answer:
         assert await answer.read() == plan(2, 1, 100)
 
 
 async def test_unknown_order_and_symbol_are_404() -> None:
-    async with served() as (_, session):
+    async with served() as site:
         for path in ("/api/plans/no", "/api/orders/no", "/api/symbols/no", "/page/no.js", "/page/..%2fhttp.py"):
-            async with session.get(path) as answer:
+            async with site.session.get(path) as answer:
                 assert answer.status == 404, path
 
 
 async def test_topics_that_cannot_be_read_are_503_with_the_reason() -> None:
-    async with served() as (follower, session):
-        follower.problem = "not allowed to read plans"
-        async with session.get("/api/orders") as answer:
+    async with served() as site:
+        site.follower.problem = "not allowed to read plans"
+        async with site.session.get("/api/orders") as answer:
             assert (answer.status, orjson.loads(await answer.read())) == (503, {"error": "not allowed to read plans"})
 
 
 async def test_token_is_asked_for_and_the_cookie_holds() -> None:
-    async with served(token=TOKEN) as (_, session):
+    async with served(token=TOKEN) as site:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Cookie": f"impactd={TOKEN}"}):
-            async with session.get("/api/orders", headers=headers) as answer:
+            async with site.session.get("/api/orders", headers=headers) as answer:
                 assert answer.status == 401
                 assert TOKEN not in await answer.text()
-        async with session.get("/api/orders", headers={"Authorization": f"Bearer {TOKEN}"}) as answer:
+        async with site.session.get("/api/orders", headers={"Authorization": f"Bearer {TOKEN}"}) as answer:
             assert answer.status == 200
-        async with session.get("/") as answer:
+        async with site.session.get("/") as answer:
             assert answer.status == 200
-        async with session.post("/api/session", data=b"wrong") as answer:
+        async with site.session.post("/api/session", data=b"wrong") as answer:
             assert answer.status == 401
-        async with session.post("/api/session", data=TOKEN.encode()) as answer:
+        async with site.session.post("/api/session", data=TOKEN.encode()) as answer:
             assert answer.status == 200
             cookie = answer.headers["Set-Cookie"]
         assert TOKEN not in cookie
         assert "HttpOnly" in cookie
         assert "SameSite=Strict" in cookie
-        async with session.get("/api/orders") as answer:
+        async with site.session.get("/api/orders") as answer:
             assert answer.status == 200
 
 
 async def test_loopback_is_not_served_under_a_foreign_name() -> None:
-    async with served() as (_, session):
-        async with session.get("/api/orders", headers={"Host": "evil.example"}) as answer:
+    async with served() as site:
+        async with site.session.get("/api/orders", headers={"Host": "evil.example"}) as answer:
             assert answer.status == 421
-        async with session.get("/api/orders", headers={"Host": "localhost:1"}) as answer:
+        async with site.session.get("/api/orders", headers={"Host": "localhost:1"}) as answer:
             assert answer.status == 200
 
 
 async def test_every_answer_forbids_foreign_content_and_allows_no_origin() -> None:
-    async with served() as (_, session):
+    async with served() as site:
         for path in ("/", "/page/main.js", "/api/orders", "/api/no", "/api/plans/no"):
-            async with session.get(path, headers={"Origin": "https://evil.example"}) as answer:
+            async with site.session.get(path, headers={"Origin": "https://evil.example"}) as answer:
                 assert "Access-Control-Allow-Origin" not in answer.headers
                 if answer.status == 200:
                     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
 
 
 async def test_events_come_with_ids_and_more_readers_than_allowed_are_refused() -> None:
-    async with served(readers=1) as (follower, session), session.get("/api/events") as answer:
+    async with served(readers=1) as site, site.session.get("/api/events") as answer:
         async with asyncio.timeout(10):
             assert (await answer.content.readline()) == b"retry: 1000\n"
-            async with session.get("/api/events") as refused:
+            async with site.session.get("/api/events") as refused:
                 assert refused.status == 503
-            follower.stream.records([(("plan", 0), 7, "plan", plan(3, 2, 200))])
+            site.follower.stream.records([(("plan", 0), 7, "plan", plan(3, 2, 200))])
             lines = []
             while b"id: plan.0.7\n" not in lines:
                 lines.append(await answer.content.readline())

@@ -19,7 +19,7 @@ export function draw(id, key, options, data) {
   old?.chart.destroy();
   old?.watch.disconnect();
   const size = () => ({ width: Math.max(place.clientWidth, 120), height: 160 });
-  const chart = new uPlot({ ...size(), padding: [8, 8, 0, 0], cursor: { y: false }, ...options() }, data, place);
+  const chart = new uPlot({ ...size(), padding: [8, 18, 0, 0], cursor: { y: false }, ...options() }, data, place);
   const watch = new ResizeObserver(() => chart.setSize(size()));
   watch.observe(place);
   made.set(id, { key: key + theme, chart, watch });
@@ -40,11 +40,13 @@ export const curveChart = (id, key, data, measured) => draw(id, `curve${key}${me
   legend: { show: false },
 }), data);
 
-export const seriesChart = (id, key, zone, data, labels) => draw(id, `series${key}${labels.join()}`, () => ({
+export const seriesChart = (id, key, zone, data, labels) => draw(id, `series${key}`, () => ({
   ...timed(zone),
-  series: [{ label: "time" }, ...(labels.length > 1 ? [dots(labels[0], "orange", { points: { show: true, size: 3, fill: colour("orange") } }), line(labels[1], "blue")] : [line(labels[0], "blue")])],
+  series: [{ label: "time" }, dots(labels[0], "orange", { points: { show: true, size: 3, fill: colour("orange") } }), line(labels[1], "blue", { spanGaps: true }), line(labels[2], "blue", { spanGaps: true, dash: [5, 4] })],
   legend: { show: false },
 }), data);
+
+export const depthChart = (id, key, zone, data) => draw(id, `depth${key}`, () => ({ ...timed(zone), series: [{ label: "time" }, line("held", "blue")], legend: { show: false } }), data);
 
 export const pathChart = (id, key, zone, data) => draw(id, `path${key}`, () => ({
   ...timed(zone),

@@ -1,16 +1,20 @@
 // The live page: one snapshot, then events; details of what is looked at are asked for anew when they have changed.
 import { bps, clock, day, figure, impact, impactError, seconds } from "/page/format.js";
-import { curveChart, pathChart, planChart, seriesChart } from "/page/charts.js";
+import { curveChart, depthChart, pathChart, planChart, seriesChart } from "/page/charts.js";
 
 const $ = (id) => document.getElementById(id);
 const state = { symbols: new Map(), orders: new Map(), alerts: [], halts: new Map(), symbol: null, order: null, side: "buy", list: "symbols", zone: "UTC", clock: 0 };
 let events = null;
 let pending = { lists: false, detail: false };
+// Health comes each second: silence for longer means that what is shown may be old.
+const SILENCE_MS = 6000;
+let heard = 0;
+let turn = 0;
 
 // What comes in
 
 async function ask(path) {
-  const answer = await fetch(path);
+  const answer = await fetch(path, { signal: AbortSignal.timeout(SILENCE_MS) });
   if (answer.status === 401) { $("login").hidden = false; throw new Error("token"); }
   if (!answer.ok) throw new Error(`${answer.status}`);
   $("login").hidden = true;
@@ -18,15 +22,20 @@ async function ask(path) {
 }
 
 async function begin() {
+  const mine = ++turn;
+  const again = () => setTimeout(() => { if (mine === turn) begin(); }, 1000);
   events?.close();
+  events = null;
   let found;
   try {
     found = await ask("/api/state");
   } catch (error) {
+    if (mine !== turn) return;
     link(error.message === "token" ? "token needed" : "reconnecting", true);
-    if (error.message !== "token") setTimeout(begin, 1000);
+    if (error.message !== "token") again();
     return;
   }
+  if (mine !== turn) return;
   state.symbols = new Map(found.symbols.map((s) => [s.symbol, s]));
   state.orders = new Map(found.orders.map((p) => [p.cl_ord_id, p]));
   state.alerts = found.alerts.slice(-60).reverse();
@@ -35,9 +44,11 @@ async function begin() {
   choose();
   changed(true);
   events = new EventSource(`/api/events?after=${encodeURIComponent(found.position)}`);
-  events.onopen = () => { link("live", false); changed(true); };
-  events.onerror = () => { link("reconnecting", true); if (events.readyState === EventSource.CLOSED) setTimeout(begin, 1000); };
-  const on = (name, take) => events.addEventListener(name, (e) => take(JSON.parse(e.data)));
+  const source = events;
+  heard = performance.now();
+  source.onopen = () => { heard = performance.now(); link("live", false); changed(true); };
+  source.onerror = () => { link("reconnecting", true); heard = performance.now(); if (source.readyState === EventSource.CLOSED) again(); };
+  const on = (name, take) => source.addEventListener(name, (e) => { heard = performance.now(); take(JSON.parse(e.data)); });
   on("estimate", (m) => { of(m).estimate = m; tick(m); changed(m.symbol === state.symbol); });
   on("model", (m) => { of(m).model = m; changed(m.symbol === state.symbol); });
   on("plan", (m) => {
@@ -47,6 +58,7 @@ async function begin() {
     changed(m.cl_ord_id === state.order);
   });
   on("alert", (m) => { state.alerts.unshift(m); state.alerts.length = Math.min(state.alerts.length, 60); changed(false); });
+  on("cost", (m) => changed(m.cl_ord_id === state.order));
   on("health", healthIs);
   on("reset", begin);
 }
@@ -62,6 +74,10 @@ function of(m) {
 function tick(estimate) {
   if (estimate) state.clock = Math.max(state.clock, Number(estimate.minute) + estimate.interval_s * 1e9);
 }
+
+setInterval(() => {
+  if (events && performance.now() - heard > SILENCE_MS) { link("no answer", true); begin(); }
+}, 1000);
 
 function link(text, bad) {
   $("link").textContent = text;
@@ -145,6 +161,7 @@ function lists() {
   })));
   $("clock").textContent = state.clock ? `${day(state.clock, state.zone)} ${clock(state.clock, state.zone)} ${state.zone}` : "";
   $("empty").hidden = state.symbols.size + state.orders.size > 0;
+  $("no-alerts").hidden = state.alerts.length > 0;
   $("alerts").replaceChildren(...state.alerts.map((a) => {
     const item = document.createElement("li");
     for (const text of [clock(a.as_of, state.zone), a.kind, [a.cl_ord_id ?? a.symbol, a.text].filter(Boolean).join(": ")]) {
@@ -173,6 +190,7 @@ function halted() {
   const text = texts.length ? `■ HALTED — ${texts.join(" · ")}` : "";
   if ($("halt").textContent !== text) $("halt").textContent = text;
   document.body.classList.toggle("halted", texts.length > 0);
+  document.title = texts.length ? "■ HALTED — impactd" : "impactd";
 }
 
 function terms(id, items) {
@@ -188,6 +206,9 @@ function terms(id, items) {
   }));
 }
 
+// Further behind than a day is no delay: it is a recorded day.
+const behind = (minutes) => (minutes > 1440 ? "recorded" : figure(minutes, 1));
+
 function healthIs(h) {
   state.zone = h.zone;
   haltsAre(h.partitions);
@@ -197,13 +218,19 @@ function healthIs(h) {
   terms("health", [
     ["lag, records", figure(h.partitions.reduce((a, p) => a + p.lag, 0))],
     ["oldest tick, s", figure(most("tick_age_s"), 1)],
+    ["minutes behind", behind(most("minutes_behind"))],
     ["commit p50, ms", figure(h.commit_p50_s === null ? null : 1e3 * h.commit_p50_s, 1)],
     ["commit p99, ms", figure(h.commit_p99_s === null ? null : 1e3 * h.commit_p99_s, 1)],
     ["restores", figure(h.restores)],
     ["dead letters", figure(h.dead_letters), h.dead_letters > 0],
     ["brokers", h.broker_answers ? "answer" : "AWAY", !h.broker_answers],
   ]);
-  rows("partitions", h.partitions.map((p) => ({ cells: [p.partition, p.phase, figure(p.lag), figure(p.tick_age_s, 1), p.minutes_behind > 1440 ? "recorded" : figure(p.minutes_behind, 1), figure(p.commits), figure(p.restore_s, 2), p.orders, p.halted ? { text: p.halted, stop: true } : 0] })));
+  rows("partitions", h.partitions.map((p) => ({ cells: [p.partition, p.phase, figure(p.lag), figure(p.tick_age_s, 1), behind(p.minutes_behind), figure(p.commits), figure(p.restore_s, 2), p.orders, p.halted ? { text: p.halted, stop: true } : 0] })));
+  $("reasons").replaceChildren(...h.reasons.map((r) => {
+    const item = document.createElement("li");
+    item.textContent = `${r.partition === null ? "" : `partition ${r.partition}: `}${r.kind}, ${r.detail}`;
+    return item;
+  }));
   halted();
 }
 
@@ -226,19 +253,34 @@ function market(found) {
   $("side").textContent = state.side === "buy" ? "show sell" : "show buy";
   const key = `${found.symbol}${state.side}`;
   curve(key, s);
-  const at = s.measured.minute.map(seconds);
-  const mids = s.measured.mid;
-  const mid = mids.findLast?.((m) => m !== null) ?? null;
-  const fitted = new Map(s.fitted.as_of.map((t, i) => [seconds(t), i]));
-  const times = [...new Set([...at, ...fitted.keys()])].sort((a, b) => a - b);
-  const place = new Map(at.map((t, i) => [t, i]));
-  const on = (map, read) => times.map((t) => (map.has(t) ? read(map.get(t)) : null));
-  seriesChart("c-spread", key, state.zone, [times, on(place, (i) => bps(s.measured.half_spread[i], mids[i])), on(fitted, (i) => bps(s.fitted.half_spread[i], mid))], ["measured", "forecast"]);
-  const slope = s.fitted.beta.some((b) => b !== null) ? "beta" : "eta";
-  const per = slope === "beta" ? 1000 : 1;
-  $("slope-name").textContent = slope === "beta" ? "Slope, forecast of the next minute: bp per 1,000 shares" : "Coefficient eta, forecast of the next minute";
-  seriesChart("c-slope", key + slope, state.zone, [s.fitted.as_of.map(seconds), s.fitted[slope].map((v) => (slope === "beta" ? bps(v === null ? null : v * per, mid) : v))], ["forecast"]);
-  seriesChart("c-depth", key, state.zone, [at, s.measured.held_qty], ["held"]);
+  const { measured, fitted, model } = s;
+  const mid = measured.mid.findLast((m) => m !== null) ?? null;
+  const at = measured.minute.map(seconds);
+  const ahead = model?.forecast?.intervals.map((k) => seconds(model.as_of) + k * s.estimates.at(-1).interval_s) ?? [];
+  // What was measured of each minute, what was forecast of it, and what is forecast of those ahead.
+  const over = (id, form, read) => {
+    const times = [...new Set([...at, ...fitted.as_of.map(seconds), ...ahead])].sort((a, b) => a - b);
+    const on = (moments, value) => { const map = new Map(moments.map((t, i) => [t, value(i)])); return times.map((t) => map.get(t) ?? null); };
+    const told = fitted.as_of.map(seconds);
+    const from = told.length - 1;
+    seriesChart(id, key + form, state.zone, [times, on(at, read.measured), on(told, read.fitted), on([...told.slice(-1), ...ahead], (i) => (i ? read.ahead(i - 1) : read.fitted(from)))], ["measured", "forecast", "ahead"]);
+  };
+  over("c-spread", "", {
+    measured: (i) => bps(measured.half_spread[i], measured.mid[i]),
+    fitted: (i) => bps(fitted.half_spread[i], mid),
+    ahead: (i) => bps(model.forecast.half_spread[i], mid),
+  });
+  const term = (m, i, q) => bps((m.beta?.[i] ?? 0) * q + (m.alpha?.[i] ?? 0) * q * q + (m.eta?.[i] ? m.eta[i] * q ** ((m.delta?.[i] ?? model.delta) ?? 1) : 0), mid);
+  // A line has one slope at every size; of the other kinds the impact of one size is shown.
+  const linear = model?.kind === "linear";
+  const size = linear ? 1000 : measured.held_qty.findLast((q) => q !== null) ?? 1000;
+  $("slope-name").textContent = linear ? "Slope, bp per 1,000 shares" : `Impact of ${figure(size)} shares beyond the half-spread, bp`;
+  over("c-slope", `${linear}${size}`, {
+    measured: (i) => (linear && model.intercept ? bps(measured.slope[i] === null ? null : measured.slope[i] * size, measured.mid[i]) : null),
+    fitted: (i) => term(fitted, i, size),
+    ahead: (i) => term(model.forecast, i, size),
+  });
+  depthChart("c-depth", key, state.zone, [at, measured.held_qty]);
 }
 
 function curve(key, s) {
@@ -259,18 +301,25 @@ function orderIs(found) {
   $("order").hidden = false;
   $("order-name").textContent = `${p.cl_ord_id} ${p.side} ${figure(p.order_qty)} ${p.symbol} — ${p.status}${p.text ? `: ${p.text}` : ""}`;
   const binds = p.qty.map((q, i) => p.cap[i] !== null && p.cap[i] > 0 && q >= p.cap[i]);
-  const so = s.minutes ? s.twap_cost - s.cost : null;
+  const range = (band) => (band ? ` (${figure(band[0])} to ${figure(band[1])})` : "");
   const rest = p.expected_cost === null ? null : p.twap_cost - p.expected_cost;
-  const band = p.cost_band && rest !== null ? ` (${figure(p.twap_cost - p.cost_band[1])} to ${figure(p.twap_cost - p.cost_band[0])})` : "";
+  const costs = found.costs;
+  const ended = costs?.ended;
+  const parts = costs ? ["spread", "impact", "timing", ...(ended ? ["opportunity"] : [])].map((name) => figure((ended ?? costs)[`${name}_cost`])) : [];
+  $("order-name").classList.toggle("stop", p.status === "halted");
   terms("figures", [
     ["executed", figure(p.cum_qty)],
     ["left", figure(p.leaves_qty)],
-    ["shortfall", figure(p.shortfall_qty), p.shortfall_qty > 0],
+    ["does not fit (shortfall)", figure(p.shortfall_qty), p.shortfall_qty > 0],
     ["caps that bind", `${binds.filter(Boolean).length} of ${p.qty.length}`],
-    ["expected cost of the rest", figure(p.expected_cost)],
+    ["saved so far over TWAP (95%)", s.minutes ? figure(s.twap_cost - s.cost) + range(s.band) : "–"],
+    ["to be saved yet", figure(rest)],
+    ["cost of the rest (95%)", figure(p.expected_cost) + range(p.cost_band_95)],
     ["TWAP of the rest", figure(p.twap_cost)],
-    ["saving so far, measured", so === null ? "–" : figure(so)],
-    ["saving still to come (80%)", rest === null ? "–" : figure(rest) + band],
+    ...(costs ? [
+      [ended ? "implementation shortfall" : "fills against arrival", ended ? `${figure(ended.shortfall)} (${figure(ended.shortfall_bps, 1)} bp)` : figure(costs.cost)],
+      [`${ended ? "spread, impact, timing, opportunity" : "spread, impact, timing"}`, parts.join(", ")],
+    ] : []),
     ["plan", `${p.plan_version}, ${p.reason}`],
   ]);
   const executed = found.path.map(([t, , cum]) => [seconds(t), cum]);

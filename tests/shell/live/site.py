@@ -1,0 +1,71 @@
+"""The live page and its API over made-up messages: no broker, nothing follows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp import web
+
+from impactd.core.messages import Topic
+from impactd.shell.health import Reason
+from impactd.shell.kafka.client import KafkaSettings
+from impactd.shell.live.condition import condition
+from impactd.shell.live.follow import Follower
+from impactd.shell.live.pages import add_pages
+from tests.shell.live.messages import ALERT, T0, estimate, fill_cost, model, order_cost, plan
+from tests.shell.test_metrics import reading
+
+#: Made up for these tests.
+TOKEN = "s3" + "cret"
+
+
+def health() -> bytes:
+    return condition(reading(), [Reason("lag", "7 wait", 2)], "UTC")
+
+
+class Still(Follower):
+    """Has what it has, and follows nothing."""
+
+    async def wanted(self, within_s: float = 0.0) -> bool:  # noqa: ARG002  # the follower's signature
+        return self.problem is None
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where it is served, and what from."""
+
+    follower: Still
+    session: aiohttp.ClientSession
+    base: str
+
+
+@asynccontextmanager
+async def served(token: str | None = None, readers: int = 5) -> AsyncIterator[Site]:
+    """Serve an order, its minutes, its costs and an alert for the length of a block."""
+    follower = Still(KafkaSettings(), health)
+    follower.stream.begin({("plan", 0): 0})
+    for topic, value in (
+        (Topic.PLANS, plan(1, 0)),
+        (Topic.PLANS, plan(2, 1, 100)),
+        (Topic.ESTIMATES, estimate(0)),
+        (Topic.MODELS, model(0)),
+        (Topic.ALERTS, ALERT),
+        (Topic.TCA, fill_cost("E1", T0, 100, over_mid=2.0)),
+        (Topic.TCA, order_cost()),
+    ):
+        follower.board.take(topic, value)
+    app = web.Application()
+    add_pages(app, follower, health, token=token, max_readers=readers, host="127.0.0.1")
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        async with aiohttp.ClientSession(base, cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+            yield Site(follower, session, base)
+    finally:
+        await follower.close()
+        await runner.cleanup()
