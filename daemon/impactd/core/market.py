@@ -119,6 +119,9 @@ class SymbolMarket:
             for row, side in enumerate(SIDES)
         }
         self._scored: Counter[str] = Counter()
+        #: Whether models are published and bands go on learning: no quantity of a plan depends on either, so that a
+        #: study of what is traded may do without both.
+        self.publishes = True
         #: What expected costs of each side are multiplied by, for a persistent bias of fills.
         self.bias: dict[Side, float] = dict.fromkeys(SIDES, 1.0)
         self._volume = VolumeForecast(settings.model, session, profile, interval)
@@ -137,6 +140,8 @@ class SymbolMarket:
             book = self._standing(side, end) if refitted else None
             if book is not None:
                 self._sides[side].see(book)
+            if not self.publishes:
+                continue
             record = self._sides[side].record(end) if refitted else None
             self._score(side, stats)
             if record is not None:

@@ -131,6 +131,9 @@ def states_at(
 def execute(tape: SymbolTape, settings: CoreSettings, state: State, order: ParentOrder) -> Executed:
     """Run one order from the saved state at its start, fills as scheduled.
 
+    Models are not published and bands do not go on learning: no quantity depends on either, and the plan that is
+    judged by its band is the first one.
+
     Raises
     ------
     RuntimeError
@@ -138,6 +141,9 @@ def execute(tape: SymbolTape, settings: CoreSettings, state: State, order: Paren
     """
     engine = Engine(settings)
     engine.load(state)
+    market = engine.market(order.symbol)
+    if market is not None:
+        market.publishes = False
     received = Received(order.event(), 0, order.start)
     pending = Pending(order.start, RANK[Topic.ORDERS], 0, Topic.ORDERS, received)
     rows = tape.row_before(order.start), tape.row_before(order.end)
