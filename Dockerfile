@@ -9,7 +9,7 @@ FROM ${BASE} AS build
 WORKDIR /src
 ENV PYTHONDONTWRITEBYTECODE=1
 RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/impactd
-COPY requirements requirements
+COPY requirements/*.lock requirements/
 # What is installed beside the service: nothing, or "solvers", or "research".
 ARG EXTRAS=
 # A package index of your own, and who vouches for it: secrets, so that neither stays in a layer.

@@ -63,10 +63,20 @@ screenshots: env  ## Pictures of the live page during a demo, in build/screensho
 soak: env  ## The service at a fixed rate for a time: its memory, and how long orders and minutes wait (RATE=20000 MINUTES=10).
 	$(BIN)/python -m tests.soak --rate $(or $(RATE),20000) --minutes $(or $(MINUTES),10) $(ARGS)
 
+.PHONY: image
+image:  ## Build the container image with Docker (IMAGE=impactd BASE=python:3.12-slim EXTRAS= ARGS=).
+	DOCKER_BUILDKIT=1 docker build \
+	  $(if $(BASE),--build-arg BASE=$(BASE)) $(if $(EXTRAS),--build-arg EXTRAS=$(EXTRAS)) \
+	  --build-arg VERSION=$(shell sed -n 's/^__version__.*"\(.*\)"$$/\1/p' daemon/impactd/__about__.py) \
+	  --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) \
+	  --tag $(or $(IMAGE),impactd) $(ARGS) .
+
 .PHONY: lock
 lock: $(TOOLS_VENV)/.stamp  ## Lock the dependencies again (LOCK_FLAGS=--upgrade for newer ones).
 	$(COMPILE) pyproject.toml --extra dev --output-file requirements/dev.lock
 	$(COMPILE) pyproject.toml --output-file requirements/run.lock --constraint requirements/dev.lock
+	$(COMPILE) pyproject.toml --extra solvers --output-file requirements/solvers.lock --constraint requirements/dev.lock
+	$(COMPILE) pyproject.toml --extra research --output-file requirements/research.lock --constraint requirements/dev.lock
 	$(COMPILE) pyproject.toml --extra bench --output-file requirements/bench.lock
 	$(COMPILE) requirements/build.in --output-file requirements/build.lock --constraint requirements/dev.lock
 	$(COMPILE) requirements/tools.in --output-file requirements/tools.lock

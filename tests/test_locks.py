@@ -47,13 +47,16 @@ def _locked(path: Path) -> dict[str, set[str]]:
     return versions
 
 
-@pytest.mark.parametrize(("lock", "extras"), [("run", []), ("dev", ["dev"]), ("bench", ["bench"])])
+@pytest.mark.parametrize(
+    ("lock", "extras"),
+    [("run", []), ("solvers", ["solvers"]), ("research", ["research"]), ("dev", ["dev"]), ("bench", ["bench"])],
+)
 def test_lock_holds_everything_that_the_project_asks_for(lock: str, extras: list[str]) -> None:
     missing = _wanted(extras) - set(_locked(ROOT / "requirements" / f"{lock}.lock"))
     assert not missing, "pyproject.toml has changed: run `make lock`"
 
 
-@pytest.mark.parametrize("lock", ["run", "build"])
+@pytest.mark.parametrize("lock", ["run", "solvers", "research", "build"])
 def test_lock_of_the_image_ships_the_versions_that_were_tested(lock: str) -> None:
     tested = _locked(ROOT / "requirements" / "dev.lock")
     shipped = _locked(ROOT / "requirements" / f"{lock}.lock")

@@ -21,10 +21,13 @@ def command(*, accept_settings: bool, config: Path | None, sets: tuple[str, ...]
 
     Reads ticks, orders, executions and control from Kafka and publishes
     estimates, models and plans, each commit exactly once. SIGTERM or Ctrl-C
-    drains and leaves; a second one leaves at once.
+    drains and leaves; a second one leaves at once. A service manager that
+    asks for it (systemd's Type=notify and WatchdogSec=) is told.
     """
     loaded = load_settings(config, sets, (("journal.accept_settings", accept_settings or None, "--accept-settings"),))
     settings = loaded.settings
+
+    import os
 
     import structlog
     import uvloop
@@ -32,6 +35,7 @@ def command(*, accept_settings: bool, config: Path | None, sets: tuple[str, ...]
     from impactd.cli.compose import kafka_settings, limits, operation
     from impactd.shell.kafka.service import Service
     from impactd.shell.logging import setup
+    from impactd.shell.notify import Notifier
     from impactd.shell.operate import operate
 
     log_limit = setup(settings.log.level, settings.log.format, per_minute=settings.log.per_minute)
@@ -47,6 +51,7 @@ def command(*, accept_settings: bool, config: Path | None, sets: tuple[str, ...]
             stuck_after_s=watched.stuck_after_s,
             kill_switch_file=None if stop is None else Path(stop),
         )
-        return await operate(service, core, watched, log_limit)
+        notifier = Notifier.from_environment(os.environ, os.getpid())
+        return await operate(service, core, watched, log_limit, notifier=notifier)
 
     return uvloop.run(serve())

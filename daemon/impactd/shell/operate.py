@@ -1,4 +1,4 @@
-"""The service with all that lets a person see how it does: HTTP, metrics, and a watch over both loop and process."""
+"""The service with all that shows how it does: HTTP, metrics, a watch over loop and process, words to its manager."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from impactd.shell.kafka.tasks import end
 from impactd.shell.log_limit import RateLimit
 from impactd.shell.loop_delay import LoopDelay
 from impactd.shell.metrics import Reading
+from impactd.shell.notify import Notifier
 from impactd.shell.watchdog import Watchdog
 
 #: Pace at which the event loop says that it turns, and the log tells of lines held back.
@@ -125,6 +126,7 @@ async def operate(
     operation: Operation,
     log_limit: RateLimit | None = None,
     *,
+    notifier: Notifier | None = None,
     ends_process: bool = True,
 ) -> int:
     """Run a service until a signal or a failure ends it, and return the exit code.
@@ -135,27 +137,61 @@ async def operate(
     core : CoreSettings
     operation : Operation
     log_limit : RateLimit, optional
+    notifier : Notifier, optional
+        Tells the service manager, where there is one; closed at the end.
     ends_process : bool
         Whether nothing else matters in this process, so that it may be ended by force where it does not end in time.
     """
     watchdog = Watchdog(operation.stuck_after_s)
     if ends_process:
         watchdog.start()
-    beat = asyncio.create_task(_beat(service, watchdog, log_limit), name="beat")
+    told = None if notifier is None else _Told(notifier, service, Observer(service, core, operation))
+    beat = asyncio.create_task(_beat(service, watchdog, log_limit, told), name="beat")
     try:
         async with observed(service, core, operation, log_limit):
             code = await service.run(signals=True)
     except FatalError as error:
         _log.critical("service fails", reason=str(error))
         code = EXIT_FAILED
+        if notifier is not None:
+            notifier.stopping(f"failed: {error}")
     finally:
         await end(beat)
+        if told is not None:
+            told.end()
     # All is in order; but a worker thread that never returns would hold the interpreter up.
     watchdog.leave_within(_AFTER_DRAIN_S, code)
     return code
 
 
-async def _beat(service: Service, watchdog: Watchdog, log_limit: RateLimit | None) -> None:
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the service manager is told of a service."""
+
+    notifier: Notifier
+    service: Service
+    observer: Observer
+
+    def turn(self) -> None:
+        """Tell what there is to tell now."""
+        now = time.monotonic()
+        self.notifier.keep(now)
+        if self.service.stopping:
+            self._stopping()
+        elif self.notifier.is_due(now):
+            self.notifier.look(now, self.observer.reasons(), sorted(self.service.status.partitions))
+
+    def end(self) -> None:
+        """Tell the end, if nothing has told it yet."""
+        self._stopping()
+        self.notifier.close()
+
+    def _stopping(self) -> None:
+        failure = self.observer.failure()
+        self.notifier.stopping("draining" if failure is None else f"failed: {failure}")
+
+
+async def _beat(service: Service, watchdog: Watchdog, log_limit: RateLimit | None, told: _Told | None) -> None:
     # What is imported stays for good. Looked through again and again by the collector of cycles it would hold the event
     # loop up for 100 ms each time; so would what the first commits have loaded.
     gc.freeze()
@@ -169,4 +205,6 @@ async def _beat(service: Service, watchdog: Watchdog, log_limit: RateLimit | Non
             watchdog.leave_within(service.drain_s + _AFTER_DRAIN_S, EXIT_FAILED)
         if log_limit is not None:
             log_limit.report()
+        if told is not None:
+            told.turn()
         await asyncio.sleep(_BEAT_S)
