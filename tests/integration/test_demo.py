@@ -6,7 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -21,6 +24,15 @@ def bare_environment(directory: Path) -> dict[str, str]:
     return kept | {"PATH": str(directory), "DOCKER_HOST": f"unix://{directory}/no-docker.sock"}
 
 
+def iter_until(lines: IO[str], last: str) -> Iterator[str]:
+    """Yield lines up to the one that holds `last`; fail where there is none."""
+    for line in lines:
+        yield line
+        if last in line:
+            return
+    raise AssertionError(f"never said: {last}")
+
+
 @pytest.mark.broker
 def test_demo_through_a_real_broker_equals_the_replay(
     broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -32,26 +44,37 @@ def test_demo_through_a_real_broker_equals_the_replay(
     code = main(["demo", "--data", str(data), "--orders", str(orders), "--speed", "max", "--out", "out"])
     out, err = capsys.readouterr()
     assert code == 0, err
-    assert out.count("byte for byte the replay's") == 4
+    assert out.count("byte for byte the replay's") == 5
     assert (tmp_path / "out" / "live" / "plans.jsonl").stat().st_size > 0
     assert "A1 buy FROG" in out
 
 
-def test_demo_through_the_mock_equals_the_replay(tmp_path: Path) -> None:
+def test_demo_through_the_mock_stays_for_its_page_and_then_equals_the_replay(tmp_path: Path) -> None:
     data = write(tmp_path / "day.jsonl", day(minutes=20))
     orders = write(tmp_path / "orders.jsonl", [new()])
-    command = [sys.executable, "-m", "impactd", "demo", "--data", str(data), "--orders", str(orders)]
-    done = subprocess.run(
-        [*command, "--speed", "max", "--out", str(tmp_path / "out")],
+    command = [sys.executable, "-m", "impactd", "demo", "--data", str(data), "--orders", str(orders), "--stay"]
+    child = subprocess.Popen(
+        [*command, "--speed", "max", "--out", str(tmp_path / "out"), "--set", "http.port=0"],
         env=bare_environment(tmp_path),
         cwd=tmp_path,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert "taking librdkafka's in-process mock" in done.stderr
-    assert done.stdout.count("byte for byte the replay's") == 4
+    try:
+        assert child.stderr is not None
+        said = list(iter_until(child.stderr, "the day has ended"))
+        address = next(line.rpartition(" ")[2].strip() for line in said if line.startswith("live page: "))
+        with urllib.request.urlopen(f"{address}api/plans/A1", timeout=60) as answer:  # noqa: S310  # the child's own
+            shown = answer.read()
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=120)
+    finally:
+        child.kill()
+    assert child.returncode == 0, err
+    assert any("taking librdkafka's in-process mock" in line for line in said)
+    assert out.count("byte for byte the replay's") == 5
+    assert shown in (tmp_path / "out" / "live" / "plans.jsonl").read_bytes().splitlines()
 
 
 def test_demo_interrupted_ends_with_130(tmp_path: Path) -> None:

@@ -158,9 +158,13 @@ def _run(
                     updated=updated,
                     operation=operation(settings),
                     listening=lambda address: click.echo(f"live page: {address}", err=True),
-                    stay=stay,
+                    stay=_staying if stay else None,
                 )
             )
+
+
+def _staying() -> None:
+    click.echo("the day has ended; the live page stays until Ctrl-C, and then comes the comparison", err=True)
 
 
 @contextmanager

@@ -102,7 +102,7 @@ async def run_demo(
     updated: Callable[[], None] | None = None,
     operation: Operation | None = None,
     listening: Callable[[str], None] | None = None,
-    stay: bool = False,
+    stay: Callable[[], None] | None = None,
 ) -> DemoResult:
     """Send a day through the broker and the service, and compare with a replay of its files.
 
@@ -129,8 +129,8 @@ async def run_demo(
         How the live page is served; not at all by default.
     listening : callable, optional
         Told the page's address.
-    stay : bool
-        Keep service and page until cancelled, after the day has been applied.
+    stay : callable, optional
+        Called when the day has been applied: service and page then stay until they are interrupted.
 
     Raises
     ------
@@ -153,8 +153,9 @@ async def run_demo(
             )
             await _unless_ended(_applied(kafka), running, following, service=service)
             status = service.status
-            if stay:
-                await _unless_ended(asyncio.Event().wait(), running, following, service=service)
+            if stay is not None:
+                stay()
+                await _interrupted(running, following, service=service)
     finally:
         following.cancel()
         service.stop()
@@ -179,6 +180,16 @@ async def run_demo(
         topic: _compare(_by_symbol(live[topic]), _read_lines(out / "replay" / FILES[topic])) for topic in COMPARED
     }
     return DemoResult(compared, replayed, status, summary.records, summary.seconds)
+
+
+async def _interrupted(*others: asyncio.Task[Any], service: Service) -> None:
+    """Return when this task is cancelled, which an interrupt does once: what is left to do is then done."""
+    try:
+        await _unless_ended(asyncio.Event().wait(), *others, service=service)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
 
 
 async def _unless_ended(work: Any, *others: asyncio.Task[Any], service: Service) -> Any:

@@ -46,7 +46,7 @@ export const seriesChart = (id, key, zone, data, labels) => draw(id, `series${ke
   legend: { show: false },
 }), data);
 
-export const depthChart = (id, key, zone, data) => draw(id, `depth${key}`, () => ({ ...timed(zone), series: [{ label: "time" }, line("held", "blue")], legend: { show: false } }), data);
+export const depthChart = (id, key, zone, data) => draw(id, `depth${key}`, () => ({ ...timed(zone), series: [{ label: "time" }, dots("held", "orange", { points: { show: true, size: 3, fill: colour("orange") } })], legend: { show: false } }), data);
 
 export const pathChart = (id, key, zone, data) => draw(id, `path${key}`, () => ({
   ...timed(zone),

@@ -257,12 +257,12 @@ function market(found) {
   const mid = measured.mid.findLast((m) => m !== null) ?? null;
   const at = measured.minute.map(seconds);
   const ahead = model?.forecast?.intervals.map((k) => seconds(model.as_of) + k * s.estimates.at(-1).interval_s) ?? [];
+  const told = fitted.as_of.map(seconds);
+  const from = told.length - 1;
+  const times = [...new Set([...at, ...told, ...ahead])].sort((a, b) => a - b);
+  const on = (moments, value) => { const map = new Map(moments.map((t, i) => [t, value(i)])); return times.map((t) => map.get(t) ?? null); };
   // What was measured of each minute, what was forecast of it, and what is forecast of those ahead.
   const over = (id, form, read) => {
-    const times = [...new Set([...at, ...fitted.as_of.map(seconds), ...ahead])].sort((a, b) => a - b);
-    const on = (moments, value) => { const map = new Map(moments.map((t, i) => [t, value(i)])); return times.map((t) => map.get(t) ?? null); };
-    const told = fitted.as_of.map(seconds);
-    const from = told.length - 1;
     seriesChart(id, key + form, state.zone, [times, on(at, read.measured), on(told, read.fitted), on([...told.slice(-1), ...ahead], (i) => (i ? read.ahead(i - 1) : read.fitted(from)))], ["measured", "forecast", "ahead"]);
   };
   over("c-spread", "", {
@@ -280,7 +280,7 @@ function market(found) {
     fitted: (i) => term(fitted, i, size),
     ahead: (i) => term(model.forecast, i, size),
   });
-  depthChart("c-depth", key, state.zone, [at, measured.held_qty]);
+  depthChart("c-depth", key, state.zone, [times, on(at, (i) => measured.held_qty[i])]);
 }
 
 function curve(key, s) {
