@@ -39,16 +39,46 @@ and Slynko 2012), so the problem stays convex.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from impactd.core.jit import kernel
+
 Float = npt.NDArray[np.float64]
+
+
+#: Arrays of a problem, and what each has to hold.
+_FIELDS: Final = dict.fromkeys(("s", "b", "a", "e"), "finite, non-negative values") | {
+    "cap": "non-negative values (inf for none)",
+    "fraction": "values in (0, 1]",
+}
 
 
 def _none() -> Float:
     return np.empty(0)
+
+
+@kernel
+def _first_wrong(s: Float, b: Float, a: Float, e: Float, cap: Float, fraction: Float) -> int:
+    """Return the place of a field with a value out of its range, or -1; problems are made many times a minute."""
+    for t in range(s.shape[0]):
+        if not 0.0 <= s[t] < np.inf:
+            return 0
+        if not 0.0 <= b[t] < np.inf:
+            return 1
+        if not 0.0 <= a[t] < np.inf:
+            return 2
+        if not 0.0 <= e[t] < np.inf:
+            return 3
+        if not cap[t] >= 0.0:
+            return 4
+        if not 0.0 < fraction[t] <= 1.0:
+            return 5
+    return -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,21 +119,20 @@ class Problem:
 
     def __post_init__(self) -> None:
         n = self.s.shape[0]
-        for name in ("s", "b", "a", "e"):
-            values = getattr(self, name)
-            if values.shape != (n,) or not np.all(np.isfinite(values)) or np.any(values < 0):
-                raise ValueError(f"{name}: needs {n} finite, non-negative values")
-        if self.cap.shape != (n,) or not np.all(self.cap >= 0):
-            raise ValueError(f"cap: needs {n} non-negative values (inf for none)")
-        if self.fraction.shape != (n,) or not np.all((self.fraction > 0) & (self.fraction <= 1)):
-            raise ValueError(f"fraction: needs {n} values in (0, 1]")
+        shaped = all(getattr(self, name).shape == (n,) for name in _FIELDS)
+        wrong = _first_wrong(*(getattr(self, name) for name in _FIELDS)) if shaped else -1
+        for k, (name, needs) in enumerate(_FIELDS.items()):
+            if k == wrong or getattr(self, name).shape != (n,):
+                raise ValueError(f"{name}: needs {n} {needs}")
         if not 0 < self.delta <= 1.5:
             raise ValueError("delta: must lie in (0, 1.5]")
-        if not (np.isfinite(self.risk) and self.risk >= 0):
+        if not (math.isfinite(self.risk) and self.risk >= 0):
             raise ValueError("risk: must be finite and non-negative")
         if self.root.shape not in {(0,), (n,)} or self.keep.shape != self.root.shape:
             raise ValueError(f"root, keep: need {n} values each, or none")
-        if not (np.all(np.isfinite(self.root)) and np.all((self.root >= 0) & (self.keep >= 0) & (self.keep < 1))):
+        if self.root.size and not (
+            np.all(np.isfinite(self.root)) and np.all((self.root >= 0) & (self.keep >= 0) & (self.keep < 1))
+        ):
             raise ValueError("root: needs finite, non-negative values; keep: values in [0, 1)")
 
     def __len__(self) -> int:
