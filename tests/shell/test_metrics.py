@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from impactd.core.messages import INPUT_TOPICS, Topic
 from impactd.shell.durations import BOUNDS_S, Durations
 from impactd.shell.exposition import exposition
-from impactd.shell.kafka.status import PartitionStatus, Phase, Status, Totals
+from impactd.shell.kafka.status import OpenPlan, PartitionStatus, Phase, Status, Totals
 from impactd.shell.metrics import METRICS, Reading, resident_bytes
 from tests.write_reference import PAGE, page
 
@@ -31,6 +31,7 @@ def full_status() -> Status:
         clock=1_000_000_000,
         orders=21,
         halted=22,
+        plans={"A": OpenPlan(50.0, 60.0, short=False), "B": OpenPlan(5.5, 6.5, short=True)},
         restored_keys=23,
         paused=True,
         lost={Topic.TICKS: 4},
@@ -99,6 +100,9 @@ def test_exposition_of_a_full_status_gives_each_number_its_place() -> None:
     assert found["impactd_commit_age_seconds", (three,)] == 1.5
     assert found["impactd_orders_active", (three,)] == 21
     assert found["impactd_orders_halted", (three,)] == 22
+    assert found["impactd_orders_short", (three,)] == 1
+    assert found["impactd_open_cost", (("of", "plan"), three)] == 55.5
+    assert found["impactd_open_cost", (("of", "twap"), three)] == 66.5
     assert found["impactd_positions_lost", (three,)] == 1
     assert found["impactd_fetch_paused", (three,)] == 1
     assert found["impactd_partition_phase", (three, ("phase", "running"))] == 1

@@ -1,4 +1,4 @@
-"""``impactd topics``: make or check the topics, or list the rights that the service needs."""
+"""``impactd topics``: make or check the topics, or list the rights that the service needs, also for Strimzi."""
 
 from __future__ import annotations
 
@@ -77,3 +77,16 @@ def acls(config: Path | None, sets: tuple[str, ...]) -> None:
 
     for acl in required_acls(settings):
         click.echo(f"{acl.resource:<16}  {acl.name:<40}  {', '.join(acl.operations):<22}  {acl.why}")
+
+
+@command.command("strimzi", epilog=example("impactd topics strimzi -c impactd.toml --cluster kafka > topics.yaml"))
+@click.option("--cluster", default="kafka", show_default=True, help="Name of the Kafka resource.")
+@click.option("--user", default="impactd", show_default=True, help="Name of the service's KafkaUser.")
+@settings_options
+def strimzi(config: Path | None, sets: tuple[str, ...], *, cluster: str, user: str) -> None:
+    """Write the topics and the service's user as Strimzi's resources, for Kubernetes."""
+    settings = _kafka(config, sets)
+
+    from impactd.shell.kafka.strimzi import strimzi_topics, strimzi_user, to_yaml
+
+    click.echo(to_yaml([*strimzi_topics(settings, cluster), strimzi_user(settings, cluster, user)]), nl=False)

@@ -114,6 +114,13 @@ def _one(
     return read
 
 
+def _costs(reading: Reading) -> Iterator[Sample]:
+    for number, status in sorted(reading.status.partitions.items()):
+        plans = status.plans.values()
+        yield (str(number), "plan"), sum(plan.cost for plan in plans)
+        yield (str(number), "twap"), sum(plan.twap_cost for plan in plans)
+
+
 def _phases(reading: Reading) -> Iterator[Sample]:
     for number, status in sorted(reading.status.partitions.items()):
         for phase in Phase:
@@ -228,6 +235,21 @@ METRICS: Final[tuple[Row, ...]] = (
         _by_partition(lambda p, _: p.orders),
     ),
     Row("impactd_orders_halted", "gauge", _P, "Active orders that are halted.", _by_partition(lambda p, _: p.halted)),
+    Row(
+        "impactd_orders_short",
+        "gauge",
+        _P,
+        "Active orders whose caps leave something untraded.",
+        _by_partition(lambda p, _: sum(plan.short for plan in p.plans.values())),
+    ),
+    Row(
+        "impactd_open_cost",
+        "gauge",
+        ("partition", "of"),
+        "What plans in force were expected to cost (currency), and TWAP in their place; of plans that this process "
+        "has published.",
+        _costs,
+    ),
     Row(
         "impactd_restored_keys",
         "gauge",

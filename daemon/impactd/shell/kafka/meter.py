@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from impactd.core.messages import Alert, DeadLetter, Plan, Topic
+from impactd.shell.kafka.status import OpenPlan
 
 if TYPE_CHECKING:
     from impactd.core.commit import Commit
@@ -126,6 +127,7 @@ class Meter:
             match output.message:
                 case Plan() as plan if output.topic is Topic.PLANS:
                     totals.plans[plan.reason, plan.status] += 1
+                    self._keep(plan)
                     orders_moved = True
                 case Alert() as alert:
                     totals.alerts[alert.kind] += 1
@@ -138,6 +140,14 @@ class Meter:
             # No order begins, ends or halts without a plan or an alert that says so.
             self._status.orders, self._status.halted = self._engine.order_counts()
             self._status.halts = _halts(self._engine)
+
+    def _keep(self, plan: Plan) -> None:
+        """Note that `plan` is what its order goes by now."""
+        if plan.status == "active":
+            costs = plan.expected_cost or 0.0, plan.twap_cost or 0.0
+            self._status.plans[plan.cl_ord_id] = OpenPlan(*costs, short=plan.shortfall_qty > 0)
+        else:
+            self._status.plans.pop(plan.cl_ord_id, None)
 
     def _count_rows(self) -> None:
         now = self._engine.counters

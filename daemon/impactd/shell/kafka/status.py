@@ -94,6 +94,23 @@ class Totals:
     outputs: Counter[str] = field(default_factory=Counter)
 
 
+@dataclass(frozen=True, slots=True)
+class OpenPlan:
+    """What is expected of a plan in force.
+
+    Attributes
+    ----------
+    cost, twap_cost : float
+        Currency, of what it has still to trade; 0 where it has no price.
+    short : bool
+        Whether its caps leave something of the order untraded.
+    """
+
+    cost: float
+    twap_cost: float
+    short: bool
+
+
 @dataclass(slots=True)
 class PartitionStatus:
     """One owned partition.
@@ -136,6 +153,8 @@ class PartitionStatus:
         What is halted, and why; ``kill switch`` is that of this process.
     orders, halted : int
         Active orders, and those of them that are halted.
+    plans : dict of str to OpenPlan
+        The plans in force that this process has published, by order.
     refused : Counter of str
         Records that went to the dead letters, by reason.
     skipped_unknown : int
@@ -181,6 +200,7 @@ class PartitionStatus:
     halts: dict[str, str] = field(default_factory=dict)
     orders: int = 0
     halted: int = 0
+    plans: dict[str, OpenPlan] = field(default_factory=dict)
     refused: Counter[str] = field(default_factory=Counter)
     skipped_unknown: int = 0
     failures: int = 0
