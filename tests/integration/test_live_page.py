@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import dataclasses
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +14,7 @@ import orjson
 import pytest
 
 from impactd.core.messages import Topic
-from impactd.core.settings import CoreSettings
 from impactd.shell.broker import Broker
-from impactd.shell.health import HealthLimits
 from impactd.shell.http import HttpSettings
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.consume import read_topic
@@ -28,6 +24,7 @@ from impactd.shell.operate import Operation, observed
 from impactd.shell.replay import Sources
 from tests.integration import chromium
 from tests.integration.kafka_lab import DAY, MINUTE_NS, OPEN_NS, SYMBOLS, day, lab, live, order, send
+from tests.integration.live_service import served
 from tests.shell.test_replay import day as day_lines
 from tests.shell.test_replay import new, write
 
@@ -35,22 +32,6 @@ pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
 #: The first service of a fresh clone compiles its kernels.
 _WITHIN_MS = 120_000
-
-
-@asynccontextmanager
-async def served(settings: KafkaSettings, core: CoreSettings, port: int = 0) -> AsyncIterator[str]:
-    """Run a service with its page for the length of a block; yield the address."""
-    service = Service(settings, core)
-    operation = Operation(http=HttpSettings(port=port), limits=HealthLimits(max_tick_age_s=None))
-    async with observed(service, core, operation) as address:
-        assert address is not None
-        task = asyncio.create_task(service.run())
-        try:
-            yield f"http://{address[0]}:{address[1]}/"
-        finally:
-            service.stop()
-            code = await task
-    assert code == 0, service.error
 
 
 async def text(page: Any, selector: str) -> str:

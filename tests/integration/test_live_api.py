@@ -1,0 +1,108 @@
+"""The API over a real broker: the same values as on the topics, of the last and of all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+
+from impactd.core.messages import Topic
+from impactd.shell.broker import Broker
+from impactd.shell.kafka.publish import publish
+from impactd.shell.live.follow import EVENTS
+from tests.integration.kafka_lab import (
+    SYMBOLS,
+    from_files,
+    from_topics,
+    lab,
+    published_all,
+    values_by_partition,
+    write_day,
+)
+from tests.integration.live_service import served
+
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
+
+
+async def get(session: aiohttp.ClientSession, path: str) -> bytes:
+    async with session.get(path) as answer:
+        assert answer.status == 200, path
+        return await answer.read()
+
+
+async def events(session: aiohttp.ClientSession, after: str, wanted: int) -> dict[str, list[bytes]]:
+    """Return the data of the events of the topics that come after an id, by name, in their order."""
+    found: dict[str, list[bytes]] = defaultdict(list)
+    async with asyncio.timeout(60), session.get("/api/events", headers={"Last-Event-ID": after}) as answer:
+        name = ""
+        async for line in answer.content:
+            kind, _, text = line.rstrip(b"\n").partition(b": ")
+            if kind == b"event":
+                name = text.decode()
+            elif kind == b"data" and name != "health":
+                assert name != "reset"
+                found[name].append(text)
+                if sum(map(len, found.values())) == wanted:
+                    return found
+    raise AssertionError("the stream has ended")
+
+
+def last(values: list[list[bytes]], *names: str) -> dict[Any, bytes]:
+    """Return the last value by the fields that name it."""
+    loaded = ((orjson.loads(value), value) for partition in values for value in partition)
+    return {tuple(message[name] for name in names): value for message, value in loaded}
+
+
+async def test_api_and_events_are_the_bytes_of_the_topics(broker: Broker, tmp_path: Path) -> None:
+    settings, sources = await lab(broker.bootstrap), write_day(tmp_path / "day", 12)
+    async with served(settings) as base, aiohttp.ClientSession(base) as session:
+        await publish(settings, sources, speed=None)
+        await published_all(settings, from_files(sources, tmp_path / "out"))
+        topics = await from_topics(settings)
+        estimates = last(topics[Topic.ESTIMATES], "symbol", "side")
+        models = last(topics[Topic.MODELS], "symbol", "side")
+        plans = last(topics[Topic.PLANS], "cl_ord_id")
+        ended = last(
+            [[value for value in values if b'"order_cost"' in value] for values in topics[Topic.TCA]], "cl_ord_id"
+        )
+        assert len(plans) == 3
+        assert ended
+        latest = last(await values_by_partition(settings, Topic.PLANS_LATEST), "cl_ord_id")
+        assert latest == plans
+
+        sides = {symbol: {side: (symbol, side) for side in ("buy", "sell")} for symbol in sorted(SYMBOLS)}
+        assert await get(session, "/api/symbols") == orjson.dumps(
+            {
+                "symbols": [
+                    {"symbol": symbol}
+                    | {
+                        side: {"estimate": orjson.Fragment(estimates[key]), "model": orjson.Fragment(models[key])}
+                        for side, key in keys.items()
+                    }
+                    for symbol, keys in sides.items()
+                ]
+            }
+        )
+        in_order = [orjson.Fragment(plan) for _, plan in sorted(plans.items())]
+        assert await get(session, "/api/orders") == orjson.dumps({"orders": in_order})
+        for (name,), plan in plans.items():
+            assert await get(session, f"/api/plans/{name}") == plan
+            assert plan in await get(session, f"/api/orders/{name}")
+        for (name,), cost in ended.items():
+            assert cost in await get(session, f"/api/orders/{name}")
+        for symbol, keys in sides.items():
+            history = await get(session, f"/api/symbols/{symbol}")
+            assert all(estimates[key] in history and models[key] in history for key in keys.values())
+
+        beginning = ",".join(f"{event}.{partition}.-1" for event in EVENTS.values() for partition in range(2))
+        wanted = sum(len(values) for topic in EVENTS for values in topics[topic])
+        streamed = await events(session, beginning, wanted)
+        for topic, event in EVENTS.items():
+            for values in topics[topic]:
+                # Each partition's in its order; between partitions there is none.
+                assert [value for value in streamed[event] if value in set(values)] == values
