@@ -63,7 +63,7 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         min_coverage = 0.5
         max_symbols = 23
         [model]
-        kind = "power"
+        kind = "quadratic"
         intercept = false
         mean_half_life_minutes = 1.5
         gain = 0.125
@@ -85,6 +85,8 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         fills = "scheduled"
         solvers = ["exact"]
         max_group = 29
+        transient_share = 0.375
+        resilience_half_life_s = 83
         max_orders = 31
         max_executions = 33
         band_level = 0.625

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from impactd.core.events import Bust, CancelOrder, Correct, Fill, NewOrder, ReplaceOrder, Side
-from impactd.core.order import TRANSITIONS, At, Effect, Order, Schedule, Status, apply_event, refusal, same_order
+from impactd.core.order import TRANSITIONS, At, Effect, Order, Status, apply_event, refusal, same_order
 from impactd.core.quantity import MAX_QUANTA, QUANTA
+from impactd.core.schedule import Schedule
 from impactd.core.settings import MINUTE_NS
 
 HOUR = 60 * MINUTE_NS

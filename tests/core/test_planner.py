@@ -70,7 +70,7 @@ def capped(**terms: Any) -> Order:
 def cap_of(order: Order, volume: float | None, now: int = T0, n: int = 3) -> list[float]:
     pieces = Pieces.of(now, T0 + n * M, M)
     forecast = None if volume is None else np.full(len(pieces.start), volume)
-    return shares(caps(order, pieces, forecast, M).tolist())
+    return shares(caps(order, pieces, forecast, M).cap.tolist())
 
 
 def test_caps_without_limits_are_none() -> None:

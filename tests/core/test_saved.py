@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from impactd.core.engine import Engine
 from impactd.core.events import Bust, CancelOrder, Correct, Fill, NewOrder, Received, ReplaceOrder, Side
-from impactd.core.order import Execution, Order, Schedule, Status
+from impactd.core.order import Execution, Order, Status
 from impactd.core.saved import (
     EXECUTIONS_A_KEY,
     SCHEMA_VERSION,
@@ -27,6 +27,7 @@ from impactd.core.saved import (
     settings_from,
     settings_hash,
 )
+from impactd.core.schedule import Schedule
 from impactd.core.settings import BookSettings, CoreSettings, ModelSettings, PlanSettings, SessionRule
 from impactd.core.tca import Mark
 from tests.core.builders import T0, Lab, fill, halt, minutes, new, settings

@@ -33,6 +33,7 @@ ALERTS: Final = {
     "order_rejected": "an order or replace was refused; the text says why",
     "overfill": "more was filled than ordered; nothing is left to trade",
     "resume": "a halt was lifted",
+    "lifted": "must_complete asks for more than participation_rate allows; the plan says how much",
     "shortfall": "the plan or the order ends with a quantity that was not, or cannot be, traded",
     "solver_failed": "no solver's schedule passed its certificate",
     "withheld": "a plan would break a limit of `gate`, and is not published",

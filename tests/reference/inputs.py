@@ -95,6 +95,14 @@ _TERMS: Final[dict[str, Schema]] = {
         {"oneOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _DECIMAL, "maxLength": 40}]},
         "Weight of the inventory's variance, 1/currency.",
     ),
+    "min_clip_qty": _or_null(
+        _ref("quantity_in"), "Least that an interval trades if it trades at all; a smaller rest of the order may trade."
+    ),
+    "must_complete": {
+        **_FLAG,
+        "description": "Whether the cap of `participation_rate` gives way, as late as possible, "
+        "where it would leave a rest; `max_interval_qty` and blackouts never do.",
+    },
 }
 _OPTIONAL_TERMS: Final = {**_TERMS, "lot_size": _or_null(_ref("quantity_in"), _TERMS["lot_size"]["description"])}
 

@@ -174,7 +174,7 @@ def _is_beyond(name: str, field: str, value: Any) -> bool:
             return int(value) >= inputs.EXAMPLES["new"]["end"]
         case "last_px":
             return float(value) <= 0
-        case "order_qty" | "max_interval_qty" | "lot_size" | "last_qty":
+        case "order_qty" | "max_interval_qty" | "min_clip_qty" | "lot_size" | "last_qty":
             # As a number the form is the same; as a string its sign and size are not.
             return isinstance(value, str) and not 0 < float(value) <= 9e9
         case "participation_rate":

@@ -125,8 +125,10 @@ def test_plan_is_the_published_object_byte_for_byte() -> None:
         b'"leaves_qty":48800,"shortfall_qty":0,"interval_s":60,"child_slices":1,"extrapolated_qty":0,'
         b'"start":[1743687000000000000,1743687000000000060],"qty":[48799.5,0.5],"cap":[60000,null],'
         b'"expected_cost":812.4,"expected_cost_bps":5.3,"twap_cost":940.1,"saving_bps":0.8,"cost_band":[690.2,951.7],'
-        b'"model":{"kind":"linear","unit":"price_per_share","as_of":1743687000000000000,"prior":false},'
-        b'"certificate":{"solver":"exact","multiplier":0.031,"kkt_residual":3e-12},"cost_band_95":[600.0,1101.25]}'
+        b'"model":{"kind":"linear","unit":"price_per_share","as_of":1743687000000000000,"prior":false,'
+        b'"transient_share":0.0,"resilience_half_life_s":null},'
+        b'"certificate":{"solver":"exact","multiplier":0.031,"kkt_residual":3e-12,"gap":null},'
+        b'"cost_band_95":[600.0,1101.25],"lifted_qty":0}'
     )
 
 

@@ -184,6 +184,10 @@ class PlansSection(Section):
     """Nominal coverage of a plan's cost_band; 0.8 is a band that four of five plans should end in."""
     max_group: Annotated[int, Field(ge=1, le=100)] = _PLANS.max_group
     """Orders on one symbol and side planned together at most; of more, and at 1, each is planned by itself."""
+    transient_share: Annotated[float, Field(ge=0, le=1)] = _PLANS.transient_share
+    """Part of the measured linear impact that lasts beyond its interval and decays (not with a power model)."""
+    resilience_half_life_s: Annotated[float, Field(gt=0, le=30 * DAY_S)] = _seconds(_PLANS.resilience_half_life_ns)
+    """Time in which that part falls to a half."""
     max_orders: Annotated[int, Field(ge=1)] = _PLANS.max_orders
     """Orders a partition holds at most."""
     max_executions: Annotated[int, Field(ge=1)] = _PLANS.max_executions
@@ -274,6 +278,15 @@ class Settings(Section):
     """What the daily check calls healthy."""
     log: LogSection = LogSection()
     """What the process says about itself."""
+
+    @model_validator(mode="after")
+    def _transient_is_linear(self) -> Self:
+        if self.plans.transient_share > 0 and self.model.kind == "power":
+            raise ValueError(
+                "plans.transient_share: a power model has no linear term that could last; "
+                "set it to 0, or model.kind to linear or quadratic"
+            )
+        return self
 
     def _model(self) -> dict[str, Any]:
         profile = () if self.model.profile is None else self.model.profile.columns()

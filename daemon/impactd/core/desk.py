@@ -231,7 +231,9 @@ class Desk:
         for order in orders:
             unfilled = order.schedule.roll(minute_end)
             if self._settings.fills == "scheduled":
-                order.cum_qty += min(unfilled, order.leaves_qty)
+                taken = min(unfilled, order.leaves_qty)
+                order.cum_qty += taken
+                order.displace(taken, self._at(minute_end - 1))
             worked = min(max(minute_end - order.works_from, 0), self._interval)
             order.market_volume += volume * (worked / self._interval)
             if vwap is not None:
@@ -291,7 +293,9 @@ class Desk:
     # --- bookkeeping ------------------------------------------------------
 
     def _at(self, now: int) -> At:
-        return At(now, self._interval, self._settings.max_horizon_intervals, self._settings.max_executions)
+        plans = self._settings
+        half_life = plans.resilience_half_life_ns if plans.transient_share > 0.0 else None
+        return At(now, self._interval, plans.max_horizon_intervals, plans.max_executions, half_life)
 
     def _is_past(self, order: Order, now: int) -> bool:
         return order.ended_at is not None and now - order.ended_at > self._settings.keep_ended_ns

@@ -20,11 +20,12 @@ from impactd.core.halts import Halts
 from impactd.core.ledger import Ledger
 from impactd.core.market import SideView, SymbolMarket
 from impactd.core.messages import Topic
-from impactd.core.order import Order, Schedule, Status
+from impactd.core.order import Order, Status
 from impactd.core.plan_group import GroupProposal, propose_group
 from impactd.core.planner import Proposal, outdated, plan_message, propose
 from impactd.core.probe import Probe
 from impactd.core.quantity import QUANTA, format_qty
+from impactd.core.schedule import Schedule
 from impactd.core.settings import CoreSettings
 
 #: A saving smaller than this part of the cost is rounding, not a better plan.
@@ -95,18 +96,25 @@ class DeskPlans:
             proposal = propose(order, order.clock, view, self._settings, self._interval)
         if self._unsolved(order, now, reason, proposal, forced=forced) or isinstance(proposal, SolveFailure):
             return
+        order.depth_root = float(proposal.problem.root[0]) if proposal.problem.root.size else 0.0
         if not (forced or order.halted or self._worth_it(order, proposal)):
             return
         self._accept(order, now, reason, proposal, view, forced=forced)
 
     def group(self, order: Order) -> list[Order]:
-        """Return the orders that are planned with `order`, itself included, by cl_ord_id."""
+        """Return the orders that are planned with `order`, itself included, by cl_ord_id.
+
+        One with a smallest clip, and all where impact lasts, are planned by themselves.
+        """
+        if order.min_clip_qty is not None or self._settings.transient_share > 0.0:
+            return [order]
         group = [
             other
             for other in self._orders.of(order.symbol)
             if other.active
             and other.side is order.side
             and other.leaves_qty > 0
+            and other.min_clip_qty is None
             and other.end > order.clock
             and self.halt_of(other) is None
         ]
@@ -173,11 +181,15 @@ class DeskPlans:
             end=proposal.pieces.end.tolist(),
             qty=proposal.qty.tolist(),
             shortfall_qty=proposal.shortfall_qty,
+            gap=proposal.certificate.gap or 0.0,
         )
         short = f"the caps leave {format_qty(proposal.shortfall_qty)} of {format_qty(order.leaves_qty)} not planned"
         if not proposal.volume_known and order.participation_rate is not None:
             short += "; no trade has been seen yet, so participation_rate allows nothing"
         self._alerts.warn(order, now, "shortfall", short if proposal.shortfall_qty else None)
+        lifted = f"{format_qty(proposal.lifted_qty)} of {format_qty(order.leaves_qty)} only because it must complete"
+        text = f"the plan exceeds participation_rate by {lifted}" if proposal.lifted_qty else None
+        self._alerts.warn(order, now, "lifted", text)
         self.publish(order, reason, proposal, group_id)
 
     def _worth_it(self, order: Order, proposal: Proposal) -> bool:
@@ -185,6 +197,11 @@ class DeskPlans:
         if outdated(order.schedule, proposal):
             return True
         saving = proposal.improvement_on(order.schedule.remaining())
+        # A schedule that still is as near to the best one as it said is not worse for what a new search has found:
+        # on its path, by unchanged estimates, it always is that near.
+        above = saving + (proposal.certificate.gap or 0.0)
+        if order.schedule.gap > 0.0 and above <= order.schedule.gap + _ROUNDING * abs(proposal.expected_cost):
+            return False
         return self._saves(saving, proposal.expected_cost, order.leaves_qty, proposal.mid)
 
     def _group_worth_it(self, group: list[Order], together: GroupProposal) -> bool:

@@ -42,6 +42,8 @@ class NewOrder:
     blackouts: tuple[tuple[int, int], ...] = ()
     lot_size: int = 1_000_000_000
     risk_aversion: float = 0.0
+    min_clip_qty: int | None = None
+    must_complete: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,15 +137,22 @@ class ModelRef:
     unit: str
     as_of: int | None
     prior: bool
+    transient_share: float = 0.0
+    resilience_half_life_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """Proof that comes with a plan: multiplier (price per share) and relative KKT residual."""
+    """Proof that comes with a plan: multiplier (price per share) and relative KKT residual.
+
+    `gap` bounds what the plan may cost above the best one in whole lots,
+    currency; None where it is the best one.
+    """
 
     solver: str
     multiplier: float | None
     kkt_residual: float | None
+    gap: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +186,7 @@ class Plan:
     model: ModelRef | None
     certificate: Certificate | None
     cost_band_95: tuple[float, float] | None = None
+    lifted_qty: int = 0
 
 
 @dataclass(frozen=True, slots=True)

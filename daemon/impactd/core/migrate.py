@@ -95,7 +95,10 @@ def _market_3(value: bytes) -> bytes:
     return orjson.dumps(market)
 
 
-#: What an order of schema 4 has beside that of 3: nothing is known of what its fills have cost.
+#: Terms that an order of schema 3 does not know.
+_TERMS_4: Final[dict[str, Any]] = {"min_clip_qty": None, "must_complete": False}
+
+#: What an order of schema 4 has beside that of 3: nothing is known of what its fills have cost or displaced.
 _ORDER_4: Final[dict[str, Any]] = {
     "arrival_px": None,
     "end_px": None,
@@ -103,6 +106,10 @@ _ORDER_4: Final[dict[str, Any]] = {
     "vwap_volume": 0.0,
     "costs": Costs().save(),
     "closed": None,
+    **_TERMS_4,
+    "displacement": 0.0,
+    "displaced_at": 0,
+    "depth_root": 0.0,
 }
 
 
@@ -110,7 +117,8 @@ def _with_costs(items: Items) -> Items:
     """Return schema 3 as 4.
 
     A side has bands of plan cost and a bias of fills; a tape knows turnover, and an
-    order what its fills have cost.
+    order what its fills have cost, whether it has a smallest clip or must complete, and
+    what its fills still displace.
     """
     return _changed(items, {"market": _market_4, "tape": from_layout_1, "order": _order_4})
 
@@ -118,6 +126,8 @@ def _with_costs(items: Items) -> Items:
 def _order_4(value: bytes) -> bytes:
     order: dict[str, Any] = orjson.loads(value)
     n_executions = order.pop("n_executions")
+    order["new"] |= _TERMS_4
+    order["schedule"]["gap"] = 0.0
     return orjson.dumps(order | _ORDER_4 | {"n_executions": n_executions})
 
 

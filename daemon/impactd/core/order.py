@@ -33,7 +33,8 @@ from impactd.core.events import (
     ReplaceOrder,
     Side,
 )
-from impactd.core.quantity import MAX_QUANTA, format_qty
+from impactd.core.quantity import MAX_QUANTA, QUANTA, format_qty
+from impactd.core.schedule import Schedule
 from impactd.core.tca import Costs, Mark
 
 
@@ -72,47 +73,6 @@ class Effect(NamedTuple):
     outcome: str
     replan: str | None = None
     alert: tuple[str, str] | None = None
-
-
-@dataclass(slots=True)
-class Schedule:
-    """The plan in force: what is to trade from each start on. Quantities in quanta.
-
-    Attributes
-    ----------
-    start : list of int
-        Start of each piece, ns, ascending.
-    end : list of int
-        End of each piece, ns.
-    qty : list of int
-        What the plan trades in each piece.
-    shortfall_qty : int
-        What the caps leave over.
-    filled_qty : int
-        Fills so far within the piece under way, which are part of its `qty`.
-    """
-
-    start: list[int] = field(default_factory=list)
-    end: list[int] = field(default_factory=list)
-    qty: list[int] = field(default_factory=list)
-    shortfall_qty: int = 0
-    filled_qty: int = 0
-
-    def remaining(self) -> list[int]:
-        """Return what each piece still trades: what was planned less the fills of the piece under way."""
-        return [self.qty[0] - self.filled_qty, *self.qty[1:]] if self.qty else []
-
-    def roll(self, now: int) -> int:
-        """Drop the pieces that end by `now`; return what they had planned and was not filled."""
-        n = 0
-        while n < len(self.end) and self.end[n] <= now:
-            n += 1
-        if n == 0:
-            return 0
-        unfilled = sum(self.qty[:n]) - self.filled_qty
-        del self.start[:n], self.end[:n], self.qty[:n]
-        self.filled_qty = 0
-        return unfilled
 
 
 @dataclass(slots=True)
@@ -156,6 +116,15 @@ class Order:
     costs: Costs = field(default_factory=Costs)
     #: When it ended, ns, and what not trading the rest has cost (`impactd.core.tca`); None while it works.
     closed: tuple[int, int] | None = None
+    #: Least that an interval trades if it trades at all; None for no limit.
+    min_clip_qty: int | None = None
+    #: Whether the participation cap gives way, as late as possible, where it would leave a rest.
+    must_complete: bool = False
+    #: What is left at `displaced_at` (ns) of the displacement by its own fills, and what a share adds to it now, both
+    #: with the square root of depth (`impactd.core.resilience`); 0 where no impact lasts.
+    displacement: float = 0.0
+    displaced_at: int = 0
+    depth_root: float = 0.0
 
     @classmethod
     def open(cls, new: NewOrder, now: int) -> Order:
@@ -200,6 +169,15 @@ class Order:
         left = sum(self.schedule.qty) - self.schedule.filled_qty + self.schedule.shortfall_qty
         return not 0 <= self.schedule.filled_qty <= under_way or left != self.leaves_qty
 
+    def displace(self, qty: int, at: At) -> None:
+        """Have `qty` quanta of the interval under way displace the market; dated at its start, as plans charge it."""
+        if at.half_life_ns is None or qty <= 0:
+            return
+        since = max(at.now // at.interval_ns * at.interval_ns, self.works_from, self.displaced_at)
+        self.displacement *= 0.5 ** ((since - self.displaced_at) / at.half_life_ns)
+        self.displacement += self.depth_root * qty / QUANTA
+        self.displaced_at = since
+
     def finish(self, status: Status, now: int, text: str | None = None) -> None:
         """End the order at event time `now`."""
         self.status = status
@@ -224,6 +202,8 @@ AMENDABLE: Final = (
     "blackouts",
     "lot_size",
     "risk_aversion",
+    "min_clip_qty",
+    "must_complete",
 )
 
 
@@ -245,12 +225,15 @@ class At(NamedTuple):
         Longest window allowed, in intervals.
     max_executions : int
         Most executions that an order remembers.
+    half_life_ns : int or None
+        Of impact that lasts; None where none does.
     """
 
     now: int
     interval_ns: int
     max_intervals: int
     max_executions: int
+    half_life_ns: int | None = None
 
 
 def refusal(order: NewOrder | Order, at: At) -> str | None:
@@ -263,6 +246,9 @@ def refusal(order: NewOrder | Order, at: At) -> str | None:
         return f"end {order.end} is not after start {order.start}"
     if order.end <= at.now:
         return f"the window ended at {order.end}, and it is {at.now}"
+    clip, limit = order.min_clip_qty, order.max_interval_qty
+    if clip is not None and limit is not None and clip > limit:
+        return "min_clip_qty is above max_interval_qty, so that no interval may trade; lower it, or raise the other"
     if order.end - max(order.start, at.now) > at.max_intervals * at.interval_ns:
         return (
             f"the window spans more than {at.max_intervals} intervals; shorten it or raise plans.max_horizon_intervals"
@@ -334,6 +320,7 @@ def _trade(order: Order, qty: int, reason: str, at: At) -> Effect:
     if interval != order.interval_start:
         order.interval_start, order.interval_qty = interval, 0
     order.interval_qty += max(qty, 0)
+    order.displace(qty, at)
     over = order.cum_qty - order.order_qty
     alert = None
     if over > 0 and qty > 0:

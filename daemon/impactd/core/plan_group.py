@@ -23,10 +23,12 @@ from impactd.core.allocator.joint import allocate_jointly
 from impactd.core.allocator.joint_problem import Party, joint_objective
 from impactd.core.allocator.problem import Float, Problem
 from impactd.core.allocator.solver import SolveFailure
+from impactd.core.caps import caps
 from impactd.core.market import SideView
 from impactd.core.messages import Certificate, ModelRef
 from impactd.core.order import Order
-from impactd.core.planner import Int, Pieces, Proposal, caps
+from impactd.core.pieces import Int, Pieces
+from impactd.core.planner import Proposal
 from impactd.core.quantity import QUANTA
 from impactd.core.settings import PlanSettings
 
@@ -97,10 +99,11 @@ def propose_group(
         fraction=(end - begin) / interval_ns,
         child_slices=settings.child_slices,
     )
-    limits = [
+    bounds = [
         caps(order, piece, None if volume is None else volume[row], interval_ns)
         for order, piece, row in zip(orders, pieces, rows, strict=True)
     ]
+    limits = [bound.cap for bound in bounds]
     parties = [
         Party(
             order.leaves_qty,
@@ -145,6 +148,7 @@ def propose_group(
                 volume_known=volume is not None,
                 priced=curves.scaled,
                 bands=market.bands(len(piece.start)),
+                lifted_qty=bounds[i].lifted(quanta),
             )
         )
     return GroupProposal(tuple(proposals), problem, rows, float(np.sum([p.expected_cost for p in proposals])))

@@ -1,22 +1,9 @@
 """From an order and a forecast to a schedule.
 
 The planner cuts what is left of an order's window into pieces at the ends of
-the intervals, gives each piece its cost and its cap, and has the allocator
+the intervals, gives each piece its cost and its cap (`impactd.core.caps`), and has the allocator
 split what is left of the quantity.  It decides nothing about when a plan is
 published: that is the engine's.
-
-Caps, in quanta, are the least of
-
-- participation_rate times the forecast continuous volume of the piece, less
-  what earlier fills exceed of participation_rate times the realised volume (a
-  deficit is carried to the pieces that follow).  The interval under way is
-  allowed its whole, from when the order works, less what was filled in it:
-  its own volume is known only when it has closed;
-- max_interval_qty, less the fills of the interval under way;
-- 0 for a piece that overlaps a blackout window.
-
-Without a forecast of volume a participation cap is 0: nothing may trade until
-volume has been seen, and the plan says so by its shortfall.
 """
 
 from __future__ import annotations
@@ -33,41 +20,18 @@ from impactd.core.allocator.cost import objective, schedule_cost
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solver import SolveFailure
 from impactd.core.bands import LogBands
+from impactd.core.caps import caps, clips
 from impactd.core.market import SideView
 from impactd.core.messages import Certificate, ModelRef, Plan
-from impactd.core.order import Order, Schedule, Status
-from impactd.core.quantity import MAX_QUANTA, QUANTA
+from impactd.core.order import Order, Status
+from impactd.core.pieces import Pieces
+from impactd.core.quantity import QUANTA
+from impactd.core.resilience import lasting, said
+from impactd.core.schedule import Schedule
 from impactd.core.settings import SECOND_NS, PlanSettings
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Pieces:
-    """What is left of a window, cut at the ends of intervals.
-
-    Attributes
-    ----------
-    start, end : ndarray of int64, shape (N,)
-        Nanoseconds.
-    fraction : ndarray of float64, shape (N,)
-        Part of an interval that each piece lasts.
-    """
-
-    start: Int
-    end: Int
-    fraction: Float
-
-    @classmethod
-    def of(cls, start: int, end: int, interval_ns: int) -> Pieces:
-        """Return the pieces of [start, end), which is empty where end <= start."""
-        edges = np.arange(start // interval_ns, -(-end // interval_ns) + 1, dtype=np.int64) * interval_ns
-        edges = np.clip(edges, start, end)
-        lower, upper = edges[:-1], edges[1:]
-        real = upper > lower
-        lower, upper = lower[real], upper[real]
-        return cls(lower, upper, (upper - lower) / interval_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +53,7 @@ class Proposal:
     volume_known: bool
     priced: bool
     bands: LogBands
+    lifted_qty: int = 0
 
     def improvement_on(self, current: list[int]) -> float:
         """Return what this schedule saves against `current` (N quantities in quanta), currency.
@@ -123,7 +88,8 @@ def propose(
     pieces = Pieces.of(max(now, order.start), order.end, interval_ns)
     intervals = pieces.start // interval_ns * interval_ns
     volume = market.volume(intervals)
-    cap = caps(order, pieces, volume, interval_ns)
+    bounds = caps(order, pieces, volume, interval_ns)
+    cap = bounds.cap
     curves = market.curves(intervals)
     leaves = order.leaves_qty
     problem = Problem.from_impact(
@@ -136,7 +102,9 @@ def propose(
         child_slices=settings.child_slices,
         risk=order.risk_aversion * market.sigma2,
     )
-    solved = allocate(problem, leaves, order.lot_size, cap, solvers=settings.solvers)
+    problem = lasting(problem, order, pieces.start, settings)
+    least = clips(order, pieces, interval_ns)
+    solved = allocate(problem, leaves, order.lot_size, cap, least_quanta=least, solvers=settings.solvers)
     if isinstance(solved, SolveFailure):
         return solved
     shares = solved.qty()
@@ -154,12 +122,13 @@ def propose(
         expected_cost=cost,
         twap_cost=schedule_cost(problem, even / QUANTA),
         extrapolated_qty=int(np.sum(solved.quanta[beyond > 0])),
-        model=ModelRef(market.kind, "price_per_share", curves.as_of, curves.prior),
-        certificate=Certificate(solved.solver, solved.multiplier, solved.kkt_residual),
+        model=ModelRef(market.kind, "price_per_share", curves.as_of, curves.prior, *said(settings)),
+        certificate=Certificate(solved.solver, solved.multiplier, solved.kkt_residual, solved.gap),
         mid=market.mid,
         volume_known=volume is not None,
         priced=curves.scaled,
         bands=market.bands(len(pieces.start)),
+        lifted_qty=bounds.lifted(solved.quanta),
     )
 
 
@@ -168,43 +137,6 @@ def outdated(schedule: Schedule, proposal: Proposal) -> bool:
     if schedule.start != proposal.pieces.start.tolist() or schedule.shortfall_qty != proposal.shortfall_qty:
         return True
     return any(qty > cap for qty, cap in zip(schedule.remaining(), proposal.cap.tolist(), strict=True))
-
-
-def caps(order: Order, pieces: Pieces, volume: Float | None, interval_ns: int) -> Int:
-    """Return the cap of each piece in quanta, `NO_CAP` where there is none, shape (N,)."""
-    cap = np.full(pieces.start.shape, NO_CAP, np.int64)
-    if not cap.size:
-        return cap
-    interval = int(pieces.start[0]) // interval_ns * interval_ns
-    filled = order.interval_qty if order.interval_start == interval else 0
-    if order.participation_rate is not None:
-        lasts = pieces.fraction.copy()
-        lasts[0] = (int(pieces.end[0]) - max(order.works_from, interval)) / interval_ns
-        forecast = np.zeros(cap.size) if volume is None else volume * lasts
-        # No order is larger than MAX_QUANTA, and a larger float would not be an int64.
-        shares = np.minimum(order.participation_rate * forecast, MAX_QUANTA / QUANTA)
-        realised = int(order.participation_rate * order.market_volume * QUANTA)
-        deficit = max(order.cum_qty - filled - realised, 0)
-        cap = _carry(np.floor(shares * QUANTA).astype(np.int64), deficit + filled)
-    if order.max_interval_qty is not None:
-        limit = np.full(cap.size, order.max_interval_qty, np.int64)
-        limit[0] = max(order.max_interval_qty - filled, 0)
-        cap = np.minimum(cap, limit)
-    for start, end in order.blackouts:
-        cap[(pieces.start < end) & (pieces.end > start)] = 0
-    return cap
-
-
-def _carry(cap: Int, deficit: int) -> Int:
-    """Take `deficit` quanta off the caps, earliest first."""
-    left = cap.copy()
-    for t in range(left.size):
-        if deficit <= 0:
-            break
-        taken = min(int(left[t]), deficit)
-        left[t] -= taken
-        deficit -= taken
-    return left
 
 
 def plan_message(
@@ -262,6 +194,7 @@ def plan_message(
         cap=tuple([None if cap >= NO_CAP else cap for cap in proposal.cap.tolist()]),
         model=proposal.model,
         certificate=proposal.certificate,
+        lifted_qty=proposal.lifted_qty,
     )
     notional = (leaves - proposal.shortfall_qty) / QUANTA * (proposal.mid or 0.0)
     if not proposal.priced or notional <= 0.0:

@@ -26,7 +26,8 @@ from typing import Any, Final, TypeVar
 import orjson
 
 from impactd.core.events import Bust, CancelOrder, Correct, Fill, NewOrder, Received, ReplaceOrder, Side
-from impactd.core.order import Execution, Order, Schedule, Status
+from impactd.core.order import Execution, Order, Status
+from impactd.core.schedule import Schedule
 from impactd.core.settings import (
     BookSettings,
     CoreSettings,

@@ -102,6 +102,10 @@ class PlanSettings:
     band_level: float = 0.8
     #: Orders on one symbol and side that are planned together at most; more, or 1: each by itself.
     max_group: int = 1
+    #: Part of the measured linear impact that lasts beyond its interval and decays; 0: books recover in between.
+    transient_share: float = 0.0
+    #: In which that part falls to a half.
+    resilience_half_life_ns: int = 300 * SECOND_NS
     max_orders: int = 10_000
     #: Executions that an order has; one more halts it, since what is filled and not counted would be traded twice.
     max_executions: int = 50_000

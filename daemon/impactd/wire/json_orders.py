@@ -9,7 +9,8 @@ and names the order's by `orig_cl_ord_id`; where a record has that field, it is
 the parent's id, and `cl_ord_id` only the request's.
 
 A replace changes the fields that it names.  Null clears an optional limit
-(`participation_rate`, `max_interval_qty`, `blackouts`, `risk_aversion`).
+(`participation_rate`, `max_interval_qty`, `min_clip_qty`, `blackouts`, `risk_aversion`,
+`must_complete`).
 Symbol and side are not to be changed: `side` in a replace is refused.
 """
 
@@ -145,6 +146,16 @@ def _max_interval_qty(value: object) -> int | None:
     return None if value is None else parse_positive_qty(value, "max_interval_qty")
 
 
+def _min_clip_qty(value: object) -> int | None:
+    return None if value is None else parse_positive_qty(value, "min_clip_qty")
+
+
+def _must_complete(value: object) -> bool:
+    if value is None or type(value) is bool:
+        return bool(value)
+    raise FieldError("type", f"must_complete: {shown(value)} is not a boolean; send true, false or null")
+
+
 def _blackouts(value: object) -> tuple[tuple[int, int], ...]:
     """Return windows in ascending order, so that the same windows are the same order however they were listed."""
     if value is None:
@@ -181,8 +192,10 @@ _CHANGEABLE: Final[dict[str, Callable[[Any], Any]]] = {
     "blackouts": _blackouts,
     "lot_size": lambda value: parse_positive_qty(value, "lot_size"),
     "risk_aversion": _risk_aversion,
+    "min_clip_qty": _min_clip_qty,
+    "must_complete": _must_complete,
 }
-_CLEARABLE: Final = frozenset({"participation_rate", "max_interval_qty", "blackouts", "risk_aversion"})
+_CLEARABLE: Final = frozenset(_CHANGEABLE) - {"order_qty", "start", "end", "lot_size"}
 
 
 def _check_window(start: int, end: int) -> None:
@@ -207,6 +220,8 @@ def _new(obj: Object) -> NewOrder:
         blackouts=_blackouts(obj.get("blackouts")),
         lot_size=QUANTA if obj.get("lot_size") is None else parse_positive_qty(obj["lot_size"], "lot_size"),
         risk_aversion=_risk_aversion(obj.get("risk_aversion")),
+        min_clip_qty=_min_clip_qty(obj.get("min_clip_qty")),
+        must_complete=_must_complete(obj.get("must_complete")),
     )
     _check_window(order.start, order.end)
     return order

@@ -240,15 +240,24 @@ def _plan(m: Plan, time: Any) -> dict[str, Any]:
         "cost_band": None if m.cost_band is None else _numbers(m.cost_band),
         "model": None
         if m.model is None
-        else {"kind": m.model.kind, "unit": m.model.unit, "as_of": time(m.model.as_of), "prior": m.model.prior},
+        else {
+            "kind": m.model.kind,
+            "unit": m.model.unit,
+            "as_of": time(m.model.as_of),
+            "prior": m.model.prior,
+            "transient_share": _number(m.model.transient_share),
+            "resilience_half_life_s": _number(m.model.resilience_half_life_s),
+        },
         "certificate": None
         if m.certificate is None
         else {
             "solver": m.certificate.solver,
             "multiplier": _number(m.certificate.multiplier),
             "kkt_residual": _number(m.certificate.kkt_residual),
+            "gap": _number(m.certificate.gap),
         },
         "cost_band_95": None if m.cost_band_95 is None else _numbers(m.cost_band_95),
+        "lifted_qty": _quanta(m.lifted_qty),
     }
 
 

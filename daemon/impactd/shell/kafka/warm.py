@@ -150,6 +150,8 @@ def _orders(n: int, start_ns: int, core: CoreSettings) -> Iterator[dict[str, Any
         {"max_interval_qty": 300, "participation_rate": 0.5},
         {"risk_aversion": 1e-6},
         {"lot_size": 100, "side": "sell", "risk_aversion": 1e-6, "max_interval_qty": 400},
+        {"min_clip_qty": 200},
+        {"min_clip_qty": 200, "risk_aversion": 1e-6},
     )
     yield {
         "type": "new",
