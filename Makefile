@@ -59,6 +59,11 @@ notebooks: env  ## Make the notebooks' .ipynb from their text.
 screenshots: env  ## Pictures of the live page during a demo, in build/screenshots; needs Chromium.
 	$(BIN)/python -m tests.screenshots $(ARGS)
 
+.PHONY: manifests
+manifests: env  ## Validate everything in deploy/; the first time Go builds kustomize and promtool, which takes minutes.
+	$(BIN)/python -m tests.deploy.tools
+	IMPACTD_REQUIRE_TOOLS=1 $(BIN)/python -m pytest -m "not broker and not slow" tests/deploy $(ARGS)
+
 .PHONY: soak
 soak: env  ## The service at a fixed rate for a time: its memory, and how long orders and minutes wait (RATE=20000 MINUTES=10).
 	$(BIN)/python -m tests.soak --rate $(or $(RATE),20000) --minutes $(or $(MINUTES),10) $(ARGS)

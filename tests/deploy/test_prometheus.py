@@ -59,7 +59,7 @@ def test_runbook_has_no_alert_that_nobody_raises() -> None:
     assert set(re.findall(r"^### (Impactd\w+)$", page, re.MULTILINE)) == {rule["alert"] for rule in ALERTS}
 
 
-def test_alert_names_are_unlike(request: pytest.FixtureRequest) -> None:
+def test_alert_names_are_unlike() -> None:
     names = [rule["alert"] for rule in ALERTS]
     assert len(names) == len(set(names))
 
@@ -96,6 +96,10 @@ def promtool(request: pytest.FixtureRequest, *words: str) -> None:
 
 def test_rules_are_ones_that_prometheus_takes(request: pytest.FixtureRequest) -> None:
     promtool(request, "check", "rules", *map(str, sorted(RULES.glob("*.yaml"))))
+
+
+def test_configuration_of_the_trial_is_one_that_prometheus_takes(request: pytest.FixtureRequest) -> None:
+    promtool(request, "check", "config", str(DEPLOY / "prometheus" / "prometheus.yml"))
 
 
 def test_rules_fire_and_stay_quiet(request: pytest.FixtureRequest) -> None:
