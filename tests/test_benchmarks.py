@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from impactd.wire.json_ticks import ReferenceJsonTickCodec
-from tests.benchmarks import allocator, ticks
+from tests.benchmarks import allocator, page, ticks
 from tests.benchmarks.books import BOOKS_PER_SECOND, OPEN_NS, book_records
 from tests.benchmarks.figures import Figure, Section, Target, machine, print_table
 from tests.benchmarks.legs import Measured, median_and_spread, take_turns
@@ -44,6 +44,14 @@ def test_allocator_section_on_short_horizons_gives_every_figure() -> None:
 def test_allocator_section_on_a_wrong_answer_refuses_to_time_it() -> None:
     with pytest.raises(RuntimeError, match="compares nothing"):
         allocator._must_cost("a solver", 1.01, 1.0, 1e-6)
+
+
+def test_page_section_compares_within_the_rounds() -> None:
+    legs = {page.WITHOUT: (100, 200), page.UNSEEN: (100, 210), page.SEEN: (97, 210)}
+    found = page.figures({name: [Measured(rate, 1.0, 2.0) for rate in rates] for name, rates in legs.items()})
+    ratios = {figure.name: figure.value for figure in found}
+    assert ratios[f"{page.UNSEEN}, over: {page.WITHOUT}"] == pytest.approx((1.0 + 1.05) / 2)
+    assert ratios[f"{page.SEEN}, over: {page.UNSEEN}"] == pytest.approx((0.97 + 1.0) / 2)
 
 
 def test_growth_of_times_that_double_with_n_is_one() -> None:

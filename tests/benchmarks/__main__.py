@@ -15,7 +15,7 @@ from typing import Final
 from rich.console import Console
 
 from impactd.shell.broker import BrokerUnavailable
-from tests.benchmarks import allocator, research, scale, service, startup, ticks
+from tests.benchmarks import allocator, page, research, scale, service, startup, ticks
 from tests.benchmarks.figures import Figure, Section, load, machine, print_table
 from tests.paths import ROOT
 
@@ -32,6 +32,10 @@ SECTIONS: Final[dict[str, tuple[str, Measure]]] = {
     "scale": (
         f"Messages a second, {scale.PARTITIONS} partitions, by processes",
         lambda asked: scale.measure(asked.messages, asked.rounds),
+    ),
+    "page": (
+        "Messages a second, one partition, by who looks at the live page",
+        lambda asked: page.measure(asked.messages, asked.rounds),
     ),
     "ticks": ("A tick's cost, processor time", lambda _: (ticks.measure(), {})),
     "allocator": ("A schedule's cost, processor time", lambda _: (allocator.measure(), allocator.FACTS)),

@@ -9,7 +9,6 @@ time to share the partitions.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import os
 import signal
@@ -17,13 +16,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Coroutine, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import aiohttp
 import orjson
 
 from impactd.core.messages import Topic
@@ -37,7 +35,14 @@ _DRAIN_S: Final = 15.0
 
 
 def run_service(
-    source: KafkaSettings, messages: int, place: str, *, processes: int = 1, settle_s: float = 0.0, readers: int = 0
+    source: KafkaSettings,
+    messages: int,
+    place: str,
+    *,
+    processes: int = 1,
+    settle_s: float = 0.0,
+    page: bool = True,
+    look: Callable[[str], AbstractAsyncContextManager[object]] | None = None,
 ) -> Measured:
     """Run a service on the ticks of `source` until it has committed `messages`.
 
@@ -53,8 +58,10 @@ def run_service(
         Of the service, in one group.
     settle_s : float
         Time after the first commit that does not count.
-    readers : int
-        Live pages that are open meanwhile; of one process.
+    page : bool
+        Whether the live page is served.
+    look : callable, optional
+        Address of the live page, of one process, to what is done meanwhile.
 
     Raises
     ------
@@ -69,12 +76,13 @@ def run_service(
         topics={Topic.TICKS: source.topic(Topic.TICKS)},
     )
     asyncio.run(create_topics(settings))
-    port = free_port() if readers else 0
+    port = 0 if look is None else free_port()
     with tempfile.TemporaryFile() as log:
-        command = [sys.executable, "-m", "impactd", "run", *_flags(settings, port)]
+        command = [sys.executable, "-m", "impactd", "run", *_flags(settings, port, page=page)]
         services = [subprocess.Popen(command, stdout=log, stderr=log) for _ in range(processes)]
         try:
-            measured = asyncio.run(_looked_at(_watch(settings, services, messages, settle_s), port, readers))
+            looking = nullcontext() if look is None else look(f"http://127.0.0.1:{port}")
+            measured = asyncio.run(_watch(settings, services, messages, settle_s, looking))
             for service in services:
                 service.send_signal(signal.SIGTERM)
             codes = [service.wait(_DRAIN_S) for service in services]
@@ -90,7 +98,7 @@ def run_service(
     return measured
 
 
-def _flags(settings: KafkaSettings, port: int) -> list[str]:
+def _flags(settings: KafkaSettings, port: int, *, page: bool) -> list[str]:
     values = {
         "kafka.bootstrap": settings.bootstrap,
         "kafka.environment": settings.environment,
@@ -100,6 +108,7 @@ def _flags(settings: KafkaSettings, port: int) -> list[str]:
         "books.sizes": list(SIZES),
         "log.level": "warning",
         "http.port": port,
+        "http.page": str(page).lower(),
     }
     return [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
 
@@ -112,39 +121,18 @@ def free_port() -> int:
         return port
 
 
-async def _looked_at(work: Coroutine[Any, Any, Measured], port: int, readers: int) -> Measured:
-    """Return what `work` gives, with so many live pages open."""
-    tasks = [asyncio.create_task(_read(f"http://127.0.0.1:{port}")) for _ in range(readers)]
-    try:
-        return await work
-    finally:
-        for task in tasks:
-            task.cancel()
-        found = await asyncio.gather(*tasks, return_exceptions=True)
-        if broken := [item for item in found if isinstance(item, Exception)]:
-            raise RuntimeError(f"a reader of the live page failed: {broken[0]!r}")
-
-
-async def _read(base: str) -> None:
-    """Read the live page's events as they come, without end."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
-        while True:
-            # The service may still be on its way.
-            with contextlib.suppress(aiohttp.ClientConnectorError):
-                async with session.get(f"{base}/api/events") as answer:
-                    async for _ in answer.content.iter_any():
-                        pass
-            await asyncio.sleep(0.1)
-
-
 async def _watch(
-    settings: KafkaSettings, services: Sequence[subprocess.Popen[bytes]], messages: int, settle_s: float
+    settings: KafkaSettings,
+    services: Sequence[subprocess.Popen[bytes]],
+    messages: int,
+    settle_s: float,
+    looking: AbstractAsyncContextManager[object],
 ) -> Measured:
-    """Return what `_committed` finds; fail where a process ends before."""
+    """Return what `_committed` finds while somebody looks; fail where a process ends before."""
     pids = [service.pid for service in services]
     counting = asyncio.create_task(_committed(settings, pids, messages, settle_s))
     try:
-        async with asyncio.timeout(LEG_TIMEOUT_S):
+        async with asyncio.timeout(LEG_TIMEOUT_S), looking:
             while not counting.done():
                 for service in services:
                     if service.poll() is not None:

@@ -38,14 +38,10 @@ QUIX_PART: Final = 8
 _LEAST_S: Final = 5.0
 
 _OF_BARE: Final = Target("at least", 0.5)
-#: Of the same service that nobody looks at.
-_OF_ALONE: Final = Target("at least", 0.97)
 _OF_QUIX: Final = Target("at least", 6.0)
 
 BARE: Final = "bare aiokafka loop, orjson.loads"
 SERVICE: Final = "impactd run, exactly-once"
-READERS: Final = 10
-LOOKED_AT: Final = f"the same with {READERS} live pages open"
 #: Name of the leg: program and guarantee.
 QUIX: Final = {
     "quixstreams, tumbling window, at-least-once": ("window", "at-least-once"),
@@ -89,9 +85,6 @@ def _legs(source: KafkaSettings, messages: int) -> Mapping[str, Callable[[int], 
     def service(number: int) -> Measured:
         return run_service(source, messages, _place(source, "service", number))
 
-    def looked_at(number: int) -> Measured:
-        return run_service(source, messages, _place(source, "looked-at", number), readers=READERS)
-
     def quix(program: str, guarantee: str, number: int) -> Measured:
         out = _place(source, f"{program}-{guarantee}", number)
         return run_leg(
@@ -103,9 +96,7 @@ def _legs(source: KafkaSettings, messages: int) -> Mapping[str, Callable[[int], 
             guarantee=guarantee,
         )
 
-    return {BARE: bare, SERVICE: service, LOOKED_AT: looked_at} | {
-        name: partial(quix, *how) for name, how in QUIX.items()
-    }
+    return {BARE: bare, SERVICE: service} | {name: partial(quix, *how) for name, how in QUIX.items()}
 
 
 def _place(source: KafkaSettings, leg: str, number: int) -> str:
@@ -148,11 +139,6 @@ def _figures(found: Mapping[str, Sequence[Measured]], worst: float) -> list[Figu
         note = f"{seconds:.1f} s a leg{short}; {cpu:,.0f} a second of processor time"
         figures.append(Figure(name, rate, "messages/s", spread, None, note))
     figures.append(_ratio(found, BARE, _OF_BARE))
-    pairs = list(zip(found[LOOKED_AT], found[SERVICE], strict=True))
-    value, spread = median_and_spread([shown.rate / alone.rate for shown, alone in pairs])
-    cpu = statistics.median(shown.cpu_seconds / alone.cpu_seconds for shown, alone in pairs)
-    note = f"{cpu:.2f} times the processor time; the readers run on the same machine"
-    figures.append(Figure(f"impactd with {READERS} live pages open, over none", value, "", spread, _OF_ALONE, note))
     figures += [_ratio(found, name, _OF_QUIX if how[0] == "window" else None) for name, how in QUIX.items()]
     note = "largest difference of a size's slippage from the service's, over all full minutes of all symbols"
     if not math.isnan(worst):

@@ -13,12 +13,15 @@ let turn = 0;
 
 // What comes in
 
+// The service is away, busy, or wants a token: no fault of this page.
+class Unanswered extends Error {}
+
 async function ask(path) {
-  const answer = await fetch(path, { signal: AbortSignal.timeout(SILENCE_MS) });
-  if (answer.status === 401) { $("login").hidden = false; throw new Error("token"); }
-  if (!answer.ok) throw new Error(`${answer.status}`);
+  const answer = await fetch(path, { signal: AbortSignal.timeout(SILENCE_MS) }).catch(() => { throw new Unanswered("away"); });
+  if (answer.status === 401) { $("login").hidden = false; throw new Unanswered("token"); }
+  if (!answer.ok) throw new Unanswered(`${answer.status}`);
   $("login").hidden = true;
-  return answer.json();
+  return answer.json().catch(() => { throw new Unanswered("cut off"); });
 }
 
 async function begin() {
@@ -30,6 +33,7 @@ async function begin() {
   try {
     found = await ask("/api/state");
   } catch (error) {
+    if (!(error instanceof Unanswered)) throw error;
     if (mine !== turn) return;
     link(error.message === "token" ? "token needed" : "reconnecting", true);
     if (error.message !== "token") again();
@@ -111,7 +115,9 @@ async function show() {
     lists();
     if (detail) await details();
   } catch (error) {
-    if (!(error instanceof TypeError) && !/^\d+$|token/.test(error.message)) throw error;
+    // What could not be had now is asked for again with the next change.
+    if (!(error instanceof Unanswered)) throw error;
+    pending.detail ||= detail;
   } finally {
     timer = pending.lists ? setTimeout(show, 250) : null;
   }
@@ -363,9 +369,9 @@ $("theme").onclick = flip;
 $("side").onclick = other;
 $("login").onsubmit = async (e) => {
   e.preventDefault();
-  const answer = await fetch("/api/session", { method: "POST", body: $("token").value });
-  $("refused").textContent = answer.ok ? "" : "This is not the token.";
-  if (answer.ok) begin();
+  const answer = await fetch("/api/session", { method: "POST", body: $("token").value }).catch(() => null);
+  $("refused").textContent = answer?.ok ? "" : answer ? "This is not the token." : "No answer.";
+  if (answer?.ok) begin();
 };
 const dark = matchMedia("(prefers-color-scheme: dark)");
 dark.addEventListener("change", () => theme(dark.matches ? "dark" : "light"));
