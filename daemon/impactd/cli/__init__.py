@@ -15,7 +15,7 @@ from typing import Final, cast
 
 import click
 
-from impactd.cli.common import example
+from impactd.cli.common import InputError, example
 
 #: What a command's exit code says.
 EXIT_CODES: Final = {
@@ -34,9 +34,11 @@ COMMANDS: Final = {
     "halt": ("impactd.cli.halt", "Stop the plans of all orders, a symbol or one order."),
     "resume": ("impactd.cli.resume", "Lift a halt of the same scope; plans are made anew."),
     "dlq": ("impactd.cli.dlq", "List, show and send again what could not be used."),
+    "health": ("impactd.cli.health", "Ask the service on this host whether it is alive, or ready."),
     "check-config": ("impactd.cli.check_config", "Show the settings in force and where each came from."),
     "topics": ("impactd.cli.topics", "Make or check the topics, or list the rights needed."),
     "publish": ("impactd.cli.publish", "Send a recorded day to Kafka."),
+    "compile": ("impactd.cli.compile", "Compile the kernels, so that the first start finds them."),
     "generate": ("impactd.cli.generate", "Make order books for demos and load."),
     "audit": ("impactd.cli.audit", "Derive what was published again and compare the bytes."),
     "convert": ("impactd.cli.convert", "Turn a vendor's quotes or books into a file that every command reads."),
@@ -99,6 +101,13 @@ def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None: 
 )
 def cli() -> None:
     """Live order books in, least-impact execution schedules out."""
+    if os.environ.get("NUMBA_CACHE_DIR"):
+        from impactd.shell.kernels import KernelCacheError, prepare_kernels
+
+        try:
+            prepare_kernels(os.environ)
+        except KernelCacheError as error:
+            raise InputError(str(error)) from error
 
 
 def main(args: Sequence[str] | None = None) -> int:
