@@ -10,8 +10,10 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from impactd.config import Settings
+from impactd.core.bands import WIDE_LEVEL
 from tests.deploy import tools
-from tests.deploy.queries import complaints, grouped_by
+from tests.deploy.queries import complaints, grouped_by, selectors
 from tests.paths import ROOT
 from tests.write_manifests import DEPLOY, RULES, rule_groups
 
@@ -52,6 +54,14 @@ def test_alert_has_a_severity_a_summary_and_its_place_in_the_runbook(rule: dict[
     assert rule["annotations"]["summary"].endswith(".")
     page, _, anchor = rule["annotations"]["runbook"].partition("#")
     assert anchor in anchors((ROOT / page).read_text("utf-8"))
+
+
+def test_bands_that_are_watched_are_those_that_plans_have() -> None:
+    (rule,) = [rule for rule in ALERTS if rule["alert"] == "ImpactdBandsOff"]
+    watched = {
+        value for selector in selectors(rule["expr"]) for label, _, value in selector.matchers if label == "level"
+    }
+    assert watched == {f"{level:g}" for level in (Settings().plans.band_level, WIDE_LEVEL)}
 
 
 def test_runbook_has_no_alert_that_nobody_raises() -> None:

@@ -143,11 +143,13 @@ class Meter:
 
     def _keep(self, plan: Plan) -> None:
         """Note that `plan` is what its order goes by now."""
-        if plan.status == "active":
-            costs = plan.expected_cost or 0.0, plan.twap_cost or 0.0
-            self._status.plans[plan.cl_ord_id] = OpenPlan(*costs, short=plan.shortfall_qty > 0)
-        else:
+        if plan.status != "active":
             self._status.plans.pop(plan.cl_ord_id, None)
+            return
+        # The generic prior alone gives no price worth stating.
+        priced = plan.model is not None and plan.model.as_of is not None
+        cost, twap_cost = (plan.expected_cost or 0.0, plan.twap_cost or 0.0) if priced else (0.0, 0.0)
+        self._status.plans[plan.cl_ord_id] = OpenPlan(cost, twap_cost, short=plan.shortfall_qty > 0)
 
     def _count_rows(self) -> None:
         now = self._engine.counters
