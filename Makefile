@@ -39,6 +39,10 @@ format: env  ## Put the sources into shape.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: docs
+docs: env  ## The documentation as a site in build/site; no warning passes.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 .PHONY: fuzz
 fuzz: env  ## Mutated messages of every kind: all answered, what is good unharmed (N=100000 SEED=1).
 	$(BIN)/python -W error -m tests.fuzz -n $(or $(N),100000) --seed $(or $(SEED),1) $(ARGS)

@@ -195,6 +195,7 @@ def test_module_is_the_command() -> None:
             "flag --batch: replay.batch_rows: must be at",
         ),
         (("replay", "--data", "notes.txt", "--out", "x"), "its first line is no header of a known format"),
+        (("publish",), "Missing option '--data' (or '--orders'"),
         (("publish", "--data", "day.jsonl", "--speed", "fast"), "'fast' is no speed: give a number above 0"),
         (("publish", "--data", "day.jsonl", "--speed", "0"), "'0' is no speed"),
         (("generate", "--out", "day.parquet"), "let it end in .jsonl or .csv"),

@@ -23,11 +23,10 @@ from impactd.cli.common import (
     epilog=example(
         "impactd publish --data FROG_2025-04-03_mbp10.csv.gz --orders orders.jsonl --speed 60",
         "impactd publish --data day.jsonl.gz --shift --speed 1 -c impactd.toml",
+        "impactd publish --orders orders.jsonl",
     ),
 )
-@click.option(
-    "--data", type=EXISTING, multiple=True, required=True, metavar="FILE...", help="Ticks; several are merged."
-)
+@click.option("--data", type=EXISTING, multiple=True, metavar="FILE...", help="Ticks; several are merged.")
 @click.argument("more", type=EXISTING, nargs=-1, metavar="")
 @click.option("--orders", type=EXISTING, help="Parent orders, JSON lines.")
 @click.option("--executions", type=EXISTING, help="Fills, JSON lines.")
@@ -53,10 +52,12 @@ def command(
 ) -> None:
     """Send a recorded day to Kafka.
 
-    Records keep their original times, or are shifted so that the first event
+    Ticks, orders, executions and control, or some of them. Records keep their original times, or are shifted so that the first event
     happens now. A service that applies in event time (plans.apply =
     "in_event_time") then publishes what a replay of the files writes.
     """
+    if not (data or more or orders or executions or control):
+        raise click.UsageError("Missing option '--data' (or '--orders', '--executions' or '--control').")
     settings = load_settings(config, sets).settings
 
     import asyncio

@@ -1,0 +1,48 @@
+"""The documentation builds as a site without a warning, and the site asks nothing of another host."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.paths import ROOT
+
+#: What a browser would fetch by itself.
+_FETCHED = re.compile(
+    r"<(?:script|img|iframe|source)\b[^>]*?\bsrc=[\"']?([^\"'\s>]+)|<link\b[^>]*?\bhref=[\"']?([^\"'\s>]+)"
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("site")
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(directory)]
+    environment = {"NO_MKDOCS_2_WARNING": "1", "PATH": ""}
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    return directory
+
+
+def test_site_has_every_page(site: Path) -> None:
+    pages = {path.relative_to(ROOT / "docs").with_suffix("") for path in (ROOT / "docs").rglob("*.md")}
+    made = {path.relative_to(site).parent for path in site.rglob("index.html")}
+    # An index is its directory.
+    assert {page.parent if page.name == "index" else page for page in pages} == made
+
+
+def test_site_asks_nothing_of_another_host(site: Path) -> None:
+    for path in site.rglob("*.html"):
+        fetched = [src or href for src, href in _FETCHED.findall(path.read_text(encoding="utf-8"))]
+        assert fetched, path
+        assert [url for url in fetched if re.match(r"(?:\w+:)?//", url)] == [], path
+    for path in site.rglob("*.css"):
+        assert not re.search(r"url\([\"']?(?:https?:)?//|@import", path.read_text(encoding="utf-8")), path
+
+
+def test_site_has_the_asyncapi_document(site: Path) -> None:
+    written = ROOT / "docs" / "reference" / "asyncapi.yaml"
+    assert (site / "reference" / "asyncapi.yaml").read_bytes() == written.read_bytes()
