@@ -1,4 +1,4 @@
-"""The pages of docs/reference that are made from the code.
+"""The pages of docs/reference, and the index of decisions, that are made from the code and the files.
 
 ``python -m tests.write_reference`` writes them; a test says when one of them is stale.
 """
@@ -11,13 +11,14 @@ from typing import Final
 
 from tests import write_reference
 from tests.paths import ROOT
-from tests.reference import asyncapi, commands, errors, messages, openapi, settings
+from tests.reference import asyncapi, commands, decisions, errors, messages, openapi, settings
 
 REFERENCE: Final = ROOT / "docs" / "reference"
 
 #: File in docs/reference: what writes it.
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "../../daemon/impactd/shell/page/openapi.json": openapi.page,
+    "../adr/index.md": decisions.page,
     "asyncapi.yaml": asyncapi.text,
     "commands.md": commands.page,
     "errors.md": errors.page,
