@@ -47,6 +47,7 @@ COMMANDS: Final = {
         "impactd.cli.backtest",
         "Price the service's schedules on recorded days against TWAP, VWAP and hindsight.",
     ),
+    "train": ("impactd.cli.train", "Train trees on what the forecast leaves, and judge them on days not seen."),
     "compare": ("impactd.cli.compare", "Compare strategies and models on recorded days and on a generated one."),
     "report": ("impactd.cli.report", "Write what the data bear: modelling and strategy, as HTML and as Markdown."),
     "selftest": ("impactd.cli.selftest", "Check a generated day, recorded days, a live sample, and speed."),

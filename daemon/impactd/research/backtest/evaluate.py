@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -31,6 +31,8 @@ from impactd.research.backtest.study import DayStudy
 from impactd.research.backtest.windows import Trial
 
 ENGINE: Final = "engine"
+#: Only where the settings name a trained file.
+LEARNED: Final = "engine_learned"
 
 #: Share of what was taken in an interval that is still missing in the next: the sensitivity.
 PERSISTENCE: Final = (0.1, 0.25, 0.5)
@@ -39,14 +41,15 @@ PERSISTENCE: Final = (0.1, 0.25, 0.5)
 PERSISTENT: Final = ("engine", "twap", "vwap", "hindsight")
 
 
-def _without_prior(settings: CoreSettings) -> CoreSettings:
-    return dataclasses.replace(settings, model=dataclasses.replace(settings.model, prior_profile=False))
+def _model(settings: CoreSettings, **changed: Any) -> CoreSettings:
+    return dataclasses.replace(settings, model=dataclasses.replace(settings.model, **changed))
 
 
-#: The service's engine, as it is set and without one of its parts.
+#: The service's engine with its default forecast, without one of its parts, and with the trained file of the settings.
 ENGINES: Final[Mapping[str, Callable[[CoreSettings], CoreSettings]]] = {
-    ENGINE: lambda settings: settings,
-    "engine_no_prior": _without_prior,
+    ENGINE: lambda settings: _model(settings, learned=""),
+    "engine_no_prior": lambda settings: _model(settings, learned="", prior_profile=False),
+    LEARNED: lambda settings: settings,
 }
 
 #: Each runs every order once more.

@@ -15,7 +15,16 @@ from typing import Final
 
 from impactd.core.settings import CoreSettings
 from impactd.research.backtest.days import SymbolTape, read_tapes
-from impactd.research.backtest.evaluate import ALWAYS, ENGINES, STRATEGIES, VARIANTS, Bench, Outcome
+from impactd.research.backtest.evaluate import (
+    ALWAYS,
+    ENGINE,
+    ENGINES,
+    LEARNED,
+    STRATEGIES,
+    VARIANTS,
+    Bench,
+    Outcome,
+)
 from impactd.research.backtest.live import State, states_at
 from impactd.research.backtest.study import DayStudy, study_days
 from impactd.research.backtest.windows import Question, Trial, trials
@@ -128,7 +137,8 @@ def run(
 ) -> Backtest:
     """Run a backtest on tapes; see `backtest`.
 
-    `walked` is what `study_days` has given for each symbol under these settings, where that is known already.
+    `walked` is what `study_days` has given for each symbol under these settings, without a trained file, where that is
+    known already.
     """
     found: list[tuple[SymbolTape, list[Trial]]] = []
     skipped: list[str] = []
@@ -140,20 +150,25 @@ def run(
     if n == 0:
         reasons = "; ".join(dict.fromkeys(skipped)) or "no window of that horizon fits"
         raise ValidationError(MALFORMED, f"windows: there is none to try ({reasons})", "check --from, --to, --horizon")
-    names = chosen(strategies)
+    if LEARNED in strategies and not settings.model.learned:
+        raise ValidationError(
+            MALFORMED, f"strategies: {LEARNED} needs a trained file", "name one with --set model.learned=FILE"
+        )
+    names = tuple(name for name in chosen(strategies) if name != LEARNED or settings.model.learned)
     if not strategies and n > MAX_FOR_VARIANTS:
         names = tuple(name for name in names if name not in VARIANTS)
     engines = {name: ENGINES[name](settings) for name in names if name in ENGINES}
+    default = ENGINES[ENGINE](settings)
     progress = begin(n) if begin is not None else None
     benches: dict[str, Bench] = {}
     studies: list[DayStudy] = []
     jobs: list[Job] = []
     for tape, mine in found:
-        days, states = walked[tape.symbol] if walked is not None else study_days(tape, settings)
+        days, states = walked[tape.symbol] if walked is not None else study_days(tape, default)
         studies += days
         benches[tape.symbol] = Bench(tape, {study.day.name: study for study in days}, engines)
         starts = sorted({trial.order.start for trial in mine})
-        by_engine = {name: states if own == settings else states_at(tape, own, starts) for name, own in engines.items()}
+        by_engine = {name: states if own == default else states_at(tape, own, starts) for name, own in engines.items()}
         jobs += [
             Job(len(jobs) + i, trial, {name: by_engine[name][trial.order.start] for name in engines})
             for i, trial in enumerate(mine)

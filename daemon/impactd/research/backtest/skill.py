@@ -63,7 +63,7 @@ def skill(studies: Sequence[DayStudy]) -> list[dict[str, Any]]:
             errors = np.concatenate([np.log(pair.forecast / pair.realised) for pair in pairs] or [np.zeros(0)])
             if not errors.size:
                 continue
-            ranks = [value for value in map(_rank_correlation, pairs) if value is not None]
+            ranks = [value for value in (rank_correlation(*pair) for pair in pairs) if value is not None]
             rows.append(
                 {
                     "horizon": horizon,
@@ -100,10 +100,11 @@ def _pairs(study: DayStudy, row: int, horizon: int) -> dict[str, _Pair]:
     return {name: _Pair(values[good], target[good]) for name, values in by_name.items()} if good.any() else {}
 
 
-def _rank_correlation(pair: _Pair) -> float | None:
-    if pair.forecast.size < 3 or np.ptp(pair.forecast) == 0.0 or np.ptp(pair.realised) == 0.0:
+def rank_correlation(forecast: Float, realised: Float) -> float | None:
+    """Return Spearman's rank correlation; None where nothing varies."""
+    if forecast.size < 3 or np.ptp(forecast) == 0.0 or np.ptp(realised) == 0.0:
         return None
-    return float(np.corrcoef(rankdata(pair.forecast), rankdata(pair.realised))[0, 1])
+    return float(np.corrcoef(rankdata(forecast), rankdata(realised))[0, 1])
 
 
 def calibration(outcomes: Iterable[Outcome], kinds: Sequence[str]) -> list[dict[str, Any]]:

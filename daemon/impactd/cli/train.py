@@ -1,0 +1,112 @@
+"""``impactd train``: what the default forecast leaves, learned from recorded days, and whether it is worth it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from impactd.cli.common import EXISTING, InputError, example, settings_options
+from impactd.cli.hours import hours_options, orders_bar, range_s, session_settings
+from impactd.cli.study import study
+
+if TYPE_CHECKING:
+    from impactd.research.learned.run import Training
+
+
+@click.command(
+    "train",
+    epilog=example(
+        "impactd train --data monday.csv.gz tuesday.csv.gz --out model.json",
+        "impactd train --data FROG_2025-04-03_mbp10.csv.gz ARL_2025-07-17_mbp10.csv.gz --split each --out model.json",
+        "impactd backtest --data wednesday.csv.gz --set model.learned=model.json --out report",
+    ),
+)
+@click.option("--data", type=EXISTING, multiple=True, required=True, metavar="FILE...", help="Recorded days.")
+@click.argument("more", type=EXISTING, nargs=-1, metavar="")
+@click.option(
+    "--split",
+    type=click.Choice(["forward", "each"]),
+    default="forward",
+    show_default=True,
+    help="Judge each day by what the days before it taught, or by what all others did.",
+)
+@hours_options
+@click.option("--no-backtest", is_flag=True, help="Judge forecasts only, not what schedules save by them.")
+@click.option("--symbol", help="Symbol of data that names none; else the file's name up to the first _ or dot.")
+@click.option("--codec", help="Format of the data; told from the file by default.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the trees and the bootstrap.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes; changes no figure.  [default: all cores]")
+@click.option("--json", "as_json", is_flag=True, help="Write the figures as JSON.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The trained file.")
+@settings_options
+def command(
+    *,
+    data: tuple[Path, ...],
+    more: tuple[Path, ...],
+    split: str,
+    begin: str,
+    end: str,
+    tz: str | None,
+    session: str | None,
+    no_backtest: bool,
+    symbol: str | None,
+    codec: str | None,
+    seed: int,
+    workers: int | None,
+    as_json: bool,
+    out: Path,
+    config: Path | None,
+    sets: tuple[str, ...],
+) -> None:
+    """Train trees on what the forecast leaves, and judge them on days not seen.
+
+    Writes a file for model.learned, trained on all days given. What is shown
+    is of others, trained alike without the day that each is judged by.
+    """
+    with study():
+        from impactd.research.backtest.days import read_tapes
+        from impactd.research.backtest.run import for_backtest
+        from impactd.research.learned.run import QUESTION, train
+
+        core = for_backtest(session_settings(config, sets, tz, session))
+        from_s, to_s = range_s(begin, end)
+        question = None if no_backtest else dataclasses.replace(QUESTION, from_s=from_s, to_s=to_s)
+        tapes = read_tapes((*data, *more), core, codec=codec, symbol=symbol)
+        with orders_bar() as start:
+            trained = train(
+                tapes, core, seed, split=split, question=question, workers=workers or os.cpu_count() or 1, begin=start
+            )
+        try:
+            out.write_bytes(trained.content)
+        except OSError as error:
+            raise InputError(f"--out: {out}: cannot be written: {error.strerror}") from error
+    if as_json:
+        figures = {"days": trained.days, "scores": trained.scores, "capture": trained.capture, "wins": trained.wins}
+        click.echo(json.dumps(figures))
+        return
+    _show(trained)
+    click.echo(f"wrote {out}")
+
+
+def _show(trained: Training) -> None:
+    if not trained.days:
+        click.echo("No day could be judged: there are none before or beside it. Give at least two days.")
+        return
+    click.echo(f"On days not trained on ({', '.join(trained.days)}), all horizons:")
+    click.echo(f"  {'':28}{'log error':>10}{'pinball':>10}{'rank corr.':>12}{'inside 80%':>12}")
+    for row in trained.scores:
+        if row["horizon"] is None:
+            name = f"{row['symbol']} {row['series']}, {row['forecast']}"
+            rank = "-" if row["rank_correlation"] is None else f"{row['rank_correlation']:.2f}"
+            figures = f"{row['log_error']:>10.3f}{row['pinball']:>10.3f}{rank:>12}{row['inside80']:>12.0%}"
+            click.echo(f"  {name:<28}{figures}")
+    for name, found in trained.capture.items():
+        share = "-" if found["capture"] is None else f"{found['capture']:.1%}"
+        click.echo(f"  {name:<28}captures {share:>7} of what hindsight saves, over {found['windows']} orders")
+    verdict = "is better on them" if trained.wins else "is not better on them in all of this: leave model.learned unset"
+    click.echo(f"What was trained like it {verdict}.")

@@ -1,0 +1,9 @@
+"""Trains the trees of `impactd.core.model.learned` on recorded days, and says whether they are worth it.
+
+Days are walked by the service's own engine, so that what is trained on is what
+a live forecaster sees (`samples`).  scikit-learn grows the trees and they are
+written as arrays (`fit`).  Other days judge them, beside the default forecast
+and persistence (`assess`), and by what their schedules save (`run`).
+"""
+
+from __future__ import annotations

@@ -1,0 +1,123 @@
+r"""Trees grown by scikit-learn, and written as arrays.
+
+For each of spread and excess, and for each quantile p, gradient boosting
+minimises the pinball loss [1]_ [2]_ of what the default forecast leaves,
+
+.. math:: \sum_i \rho_p(r_i - q_p(x_i)), \qquad \rho_p(u) = u \, (p - 1[u < 0]),
+
+over shallow trees in histograms [3]_.  How much is grown was set before it met
+a recorded day: few, small, slow trees, since neighbouring rows say the same
+and a day is one draw of a day.
+
+It runs in one thread: sums over rows then have one order, and the same rows
+and seed give the same bytes.
+
+References
+----------
+.. [1] Koenker and Bassett (1978), Econometrica 46(1), 33-50.
+.. [2] Friedman (2001), Annals of Statistics 29(5), 1189-1232.
+.. [3] Ke et al. (2017), LightGBM, NIPS 30.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingRegressor
+from threadpoolctl import threadpool_limits  # comes with scikit-learn, which calls it itself
+
+from impactd.__about__ import __version__
+from impactd.core.model.learned import QUANTILES, SERIES, base_hash, document
+from impactd.core.settings import SECOND_NS, CoreSettings
+from impactd.core.ticks import Float
+from impactd.research.errors import TOO_LITTLE_DATA, ModelFittingError
+from impactd.research.learned.samples import Samples, stacked
+
+#: Trees of a forest, their size and step.
+TREES: Final = 60
+LEAVES: Final = 6
+RATE: Final = 0.05
+#: Share of all rows that a leaf holds at least.
+LEAF_SHARE: Final = 0.02
+#: Share of the features that a split may choose from: what the seed draws.
+FEATURE_SHARE: Final = 0.5
+
+#: Fewer rows teach nothing.
+MIN_ROWS: Final = 500
+
+
+def fit(samples: Sequence[Samples], settings: CoreSettings, seed: int) -> bytes:
+    """Return the content of a trained file.
+
+    Parameters
+    ----------
+    samples : sequence of Samples
+    settings : CoreSettings
+        Those that they were made under.
+    seed : int
+
+    Raises
+    ------
+    ModelFittingError
+        2001 if there are too few rows.
+    """
+    x, left = stacked(samples, "x"), stacked(samples, "came") - stacked(samples, "default")
+    if len(x) < MIN_ROWS:
+        raise ModelFittingError(
+            TOO_LITTLE_DATA, f"data: {len(x)} rows to learn from, fewer than {MIN_ROWS}", "give days with more minutes"
+        )
+    series = {}
+    with threadpool_limits(limits=1, user_api="openmp"):
+        for k, name in enumerate(SERIES):
+            series[name] = [exported(grown(x, left[:, k], quantile, seed)) for quantile in QUANTILES]
+    trained = {
+        "release": __version__,
+        "seed": seed,
+        "rows": len(x),
+        "days": sorted({f"{part.symbol} {part.day}" for part in samples}),
+    }
+    return document(settings.books.interval_ns // SECOND_NS, base_hash(settings.model), series, trained)
+
+
+def grown(x: Float, y: Float, quantile: float, seed: int) -> HistGradientBoostingRegressor:
+    """Return the fitted booster of one quantile."""
+    booster = HistGradientBoostingRegressor(
+        loss="quantile",
+        quantile=quantile,
+        learning_rate=RATE,
+        max_iter=TREES,
+        max_leaf_nodes=LEAVES,
+        min_samples_leaf=max(int(LEAF_SHARE * len(x)), 20),
+        max_features=FEATURE_SHARE,
+        early_stopping=False,
+        random_state=seed,
+    )
+    # A feature that nobody has seen cannot be binned; as a constant it is never split on.
+    return booster.fit(np.where(np.isnan(x).all(axis=0), 0.0, x), y)
+
+
+def exported(booster: HistGradientBoostingRegressor) -> dict[str, Any]:
+    """Return a booster as a forest of `impactd.core.model.learned.document`.
+
+    scikit-learn has no public view of these trees; a test holds both to the
+    same predictions, to the last bit.
+    """
+    start = float(booster._baseline_prediction.item())  # noqa: SLF001  (no public view)
+    trees = []
+    for (predictor,) in booster._predictors:  # noqa: SLF001  (no public view)
+        nodes = predictor.nodes
+        leaf = nodes["is_leaf"].astype(bool)
+        threshold = nodes["num_threshold"].tolist()
+        trees.append(
+            {
+                "feature": np.where(leaf, -1, nodes["feature_idx"]).tolist(),
+                "threshold": [None if np.isinf(value) else value for value in threshold],
+                "left": np.where(leaf, 0, nodes["left"]).tolist(),
+                "right": np.where(leaf, 0, nodes["right"]).tolist(),
+                "missing_left": nodes["missing_go_to_left"].tolist(),
+                "value": np.where(leaf, nodes["value"], 0.0).tolist(),
+            }
+        )
+    return {"start": start, "trees": trees}

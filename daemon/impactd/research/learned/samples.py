@@ -1,0 +1,156 @@
+"""What a forecaster saw, what it said, and what came: a row a minute, side and horizon.
+
+The engine walks through a tape without orders, with a learned forecaster
+whose trees say nothing: its features and the default forecast are then read
+at the end of every minute, as a live one would have them.  What came is the
+level that the same features measured when the target's minute had closed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from impactd.core.engine import Engine
+from impactd.core.events import SIDES
+from impactd.core.messages import Output
+from impactd.core.model.features import FEATURES
+from impactd.core.model.learned import HORIZONS, QUANTILES, SERIES, TrainedFile, base_hash, document
+from impactd.core.model.learned_side import LearnedSide
+from impactd.core.settings import SECOND_NS, CoreSettings
+from impactd.core.ticks import Float, Int
+from impactd.research.backtest.days import Day, SymbolTape
+from impactd.research.backtest.live import states_at
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Rows of one symbol, day and side.
+
+    Attributes
+    ----------
+    symbol, day, side : str
+    horizon : ndarray of int64, shape (n,)
+        Intervals ahead.
+    target : ndarray of int64, shape (n,)
+        Start of the interval that was forecast, ns.
+    x : ndarray of float64, shape (n, len(FEATURES))
+    default : ndarray of float64, shape (n, 2)
+        Log half-spread and log excess by the default forecast, as plans have it.
+    last : ndarray of float64, shape (n, 2)
+        Those of the latest minute.
+    came : ndarray of float64, shape (n, 2)
+        Those of the interval that was forecast.
+    """
+
+    symbol: str
+    day: str
+    side: str
+    horizon: Int
+    target: Int
+    x: Float
+    default: Float
+    last: Float
+    came: Float
+
+
+def blank_file(settings: CoreSettings) -> TrainedFile:
+    """Return trees that leave the default forecast as it is."""
+    nothing = [{"start": 0.0, "trees": []} for _ in QUANTILES]
+    content = document(
+        settings.books.interval_ns // SECOND_NS,
+        base_hash(settings.model),
+        dict.fromkeys(SERIES, nothing),
+        {"release": "", "rows": 0},
+    )
+    return TrainedFile.of(content)
+
+
+def with_learned(settings: CoreSettings, learned: str) -> CoreSettings:
+    """Return the settings with a trained file, or without any where it is empty."""
+    return dataclasses.replace(settings, model=dataclasses.replace(settings.model, learned=learned))
+
+
+@dataclass(slots=True)
+class _Watch:
+    """Notes at each minute's end what there was to see, and later what came."""
+
+    days: Sequence[Day]
+    interval_ns: int
+    #: By day and side: (minutes ahead of the open, features, default forecast), and the levels of each minute.
+    seen: dict[tuple[int, int], list[tuple[int, Float, Float]]] = field(default_factory=dict)
+    levels: dict[tuple[int, int], Float] = field(default_factory=dict)
+
+    def __call__(self, engine: Engine, now: int, outputs: tuple[Output, ...]) -> None:
+        del outputs
+        for d, day in enumerate(self.days):
+            t = day.intervals.index(now)
+            market = engine.market(day.symbol)
+            if not 0 < t <= len(day.intervals) or market is None:
+                continue
+            for row, side in enumerate(SIDES):
+                forecaster = market.forecaster(side)
+                if not isinstance(forecaster, LearnedSide) or forecaster.features.minute != now - self.interval_ns:
+                    continue
+                levels = self.levels.setdefault((d, row), np.full((len(day.intervals), len(SERIES)), np.nan))
+                levels[t - 1] = forecaster.features.levels
+                starts = forecaster.starts()
+                curves = market.view(side, now).curves(starts)
+                excess = curves.impact(np.full(len(starts), forecaster.features.q_ref)) - curves.half_spread
+                default = np.log(np.stack([curves.half_spread, excess], axis=1))
+                self.seen.setdefault((d, row), []).append((t, forecaster.features.of(starts), default))
+
+
+def samples_of(tape: SymbolTape, settings: CoreSettings) -> list[Samples]:
+    """Return the rows of a tape's days, by day and side.
+
+    Parameters
+    ----------
+    tape : SymbolTape
+    settings : CoreSettings
+        Those under which recorded days are worked (`impactd.research.backtest.run.for_backtest`).
+    """
+    interval = settings.books.interval_ns
+    watch = _Watch(tape.days, interval)
+    ends = [day.open + t * interval for day in tape.days for t in range(len(day.intervals) + 1)]
+    states_at(tape, with_learned(settings, blank_file(settings)), ends, look=watch)
+    return list(_joined(watch, interval))
+
+
+def _joined(watch: _Watch, interval: int) -> Iterator[Samples]:
+    ahead = np.array(HORIZONS, np.int64)
+    for (d, row), seen in sorted(watch.seen.items()):
+        day, levels = watch.days[d], watch.levels[d, row]
+        n = len(levels)
+        at = np.array([t for t, _, _ in seen], np.int64)
+        horizon = np.tile(ahead, len(seen))
+        target = np.repeat(at, len(ahead)) + horizon - 1
+        last = np.repeat(levels[at - 1], len(ahead), axis=0)
+        x = np.concatenate([features for _, features, _ in seen])
+        default = np.concatenate([said for _, _, said in seen])
+        # What lies beyond the close is never known, and what no book showed neither.
+        known = target < n
+        came = np.full_like(last, np.nan)
+        came[known] = levels[target[known]]
+        good = np.isfinite(came).all(axis=1) & np.isfinite(default).all(axis=1)
+        yield Samples(
+            symbol=day.symbol,
+            day=day.name,
+            side=str(SIDES[row]),
+            horizon=horizon[good],
+            target=day.open + target[good] * interval,
+            x=x[good],
+            default=default[good],
+            last=last[good],
+            came=came[good],
+        )
+
+
+def stacked(samples: Sequence[Samples], name: str) -> Float:
+    """Return one array of all `samples`, rows after rows."""
+    parts = [getattr(part, name) for part in samples]
+    empty = np.zeros((0, len(FEATURES) if name == "x" else len(SERIES)))
+    return np.concatenate(parts) if parts else empty
