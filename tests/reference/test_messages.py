@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gzip
+import hashlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from impactd.core.messages import Topic
 from impactd.shell.replay import Sources, replay
 from impactd.wire.json_orders import decode_events
 from impactd.wire.json_ticks import ReferenceJsonTickCodec
+from tests.paths import ROOT
 from tests.reference import REFERENCE, asyncapi, inputs, outputs
 from tests.reference.meanings import MEANINGS, OF_MESSAGE
 from tests.shell.test_replay import MINUTE_NS, OPEN_NS, day, new, write
@@ -111,6 +113,12 @@ def _decodes(topic: Topic, record: Object) -> bool:
 
 def test_document_is_asyncapi() -> None:
     assert list(jsonschema.Draft7Validator(_standard()).iter_errors(_document())) == []
+
+
+def test_standard_is_the_one_that_is_listed() -> None:
+    listed = (ROOT / "docs" / "third-party.md").read_text(encoding="utf-8")
+    assert f"| tests/reference/{SCHEMA.name} |" in listed
+    assert hashlib.sha256(SCHEMA.read_bytes()).hexdigest() in listed
 
 
 def test_standard_finds_a_fault() -> None:
