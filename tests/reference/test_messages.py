@@ -21,7 +21,7 @@ from impactd.shell.replay import Sources, replay
 from impactd.wire.json_orders import decode_events
 from impactd.wire.json_ticks import ReferenceJsonTickCodec
 from tests.paths import ROOT
-from tests.reference import REFERENCE, asyncapi, inputs, outputs
+from tests.reference import asyncapi, inputs, outputs
 from tests.reference.meanings import MEANINGS, OF_MESSAGE
 from tests.shell.test_replay import MINUTE_NS, OPEN_NS, day, new, write
 
@@ -81,7 +81,7 @@ def _standard() -> Object:
 
 @cache
 def _document() -> Object:
-    return yaml.safe_load((REFERENCE / "asyncapi.yaml").read_text(encoding="utf-8"))
+    return yaml.safe_load(asyncapi.text())
 
 
 def _validator(name: str, *, closed: bool = False) -> jsonschema.Draft7Validator:
