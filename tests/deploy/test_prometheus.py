@@ -98,6 +98,12 @@ def test_every_alert_is_tested_firing_and_quiet() -> None:
     assert set(_tested()) == {(rule["alert"], fires) for rule in ALERTS for fires in (True, False)}
 
 
+def test_series_of_the_unit_tests_are_ones_that_the_service_exports() -> None:
+    tests = [test for path in TESTS.glob("*.yaml") for test in yaml.safe_load(path.read_text("utf-8"))["tests"]]
+    series = {entry["series"] for test in tests for entry in test["input_series"]}
+    assert [complaint for text in sorted(series) for complaint in complaints(text, RECORDED)] == []
+
+
 def promtool(request: pytest.FixtureRequest, *words: str) -> None:
     command = tools.need("promtool", request)
     done = subprocess.run([command, *words], capture_output=True, text=True, check=False, timeout=100)
