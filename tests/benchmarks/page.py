@@ -35,7 +35,7 @@ SEEN: Final = f"with {READERS} pages open"
 _OF_UNSEEN: Final = Target("at least", 0.97)
 
 #: A page asks for what has changed so often at most.
-_DETAILS_S: Final = 0.25
+_DETAILS_S: Final = 1.0
 
 
 def measure(messages: int, rounds: int) -> tuple[list[Figure], dict[str, str]]:

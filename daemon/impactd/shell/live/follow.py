@@ -49,7 +49,7 @@ LINGER_S: Final = 30.0
 _POLL_MS: Final = 200
 _AT_ONCE: Final = 500
 #: Frames are no closer than this: what is published meanwhile goes along.
-_PACE_S: Final = 0.1
+_PACE_S: Final = 0.2
 _HEALTH_S: Final = 1.0
 _RETRY_S: Final = 2.0
 

@@ -100,26 +100,40 @@ function pickOrder(name) {
   state.side = plan.side;
 }
 
-// At most four times a second, whatever comes in.
+// Lists at most four times a second, whatever comes in; details once, or at once for a person who picks something.
+const DETAILS_MS = 1000;
 let timer = null;
+let detailed = -DETAILS_MS;
+let showing = false;
 function changed(detail) {
   pending.lists = true;
   pending.detail ||= detail;
   timer ??= setTimeout(show, 250);
 }
 
+function picked() {
+  detailed = -DETAILS_MS;
+  pending.detail = true;
+  if (showing) return;
+  clearTimeout(timer);
+  timer = setTimeout(show, 0);
+}
+
 async function show() {
-  const detail = pending.detail;
-  pending = { lists: false, detail: false };
+  showing = true;
+  const detail = pending.detail && performance.now() - detailed >= DETAILS_MS;
+  pending = { lists: false, detail: pending.detail && !detail };
+  if (detail) detailed = performance.now();
   try {
     lists();
     if (detail) await details();
   } catch (error) {
-    // What could not be had now is asked for again with the next change.
+    // What could not be had now is asked for again.
     if (!(error instanceof Unanswered)) throw error;
     pending.detail ||= detail;
   } finally {
-    timer = pending.lists ? setTimeout(show, 250) : null;
+    showing = false;
+    timer = pending.lists || pending.detail ? setTimeout(show, 250) : null;
   }
 }
 
@@ -158,11 +172,11 @@ function lists() {
   const sorted = (map) => [...map.entries()].sort(([a], [b]) => (a < b ? -1 : 1));
   rows("symbols", sorted(state.symbols).map(([name, s]) => {
     const e = (s[state.side] ?? s.buy ?? s.sell)?.estimate;
-    return { name, selected: name === state.symbol, pick: () => { state.symbol = name; state.list = "symbols"; changed(true); },
+    return { name, selected: name === state.symbol, pick: () => { state.symbol = name; state.list = "symbols"; picked(); },
       cells: [name, figure(e?.mid, 3), figure(bps(e?.half_spread, e?.mid), 2), figure(held(e))] };
   }));
   rows("orders", sorted(state.orders).map(([name, p]) => ({
-    name, selected: name === state.order, pick: () => { pickOrder(name); state.list = "orders"; changed(true); },
+    name, selected: name === state.order, pick: () => { pickOrder(name); state.list = "orders"; picked(); },
     cells: [`${name} ${p.side} ${p.symbol}`, p.status === "halted" ? { text: "HALTED", stop: true } : p.status, `${figure((100 * p.cum_qty) / p.order_qty)}%`, figure(p.leaves_qty)],
   })));
   $("clock").textContent = state.clock ? `${day(state.clock, state.zone)} ${clock(state.clock, state.zone)} ${state.zone}` : "";
@@ -344,7 +358,7 @@ function orderIs(found) {
 
 function theme(next) {
   document.documentElement.dataset.theme = next;
-  changed(true);
+  picked();
 }
 
 function step(by) {
@@ -354,11 +368,11 @@ function step(by) {
   if (next === undefined) return;
   if (state.list === "orders") pickOrder(next);
   else state.symbol = next;
-  changed(true);
+  picked();
 }
 
 const flip = () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
-const other = () => { state.side = state.side === "buy" ? "sell" : "buy"; changed(true); };
+const other = () => { state.side = state.side === "buy" ? "sell" : "buy"; picked(); };
 const keys = { j: () => step(1), k: () => step(-1), o: () => { state.list = "orders"; step(0); }, s: () => { state.list = "symbols"; step(0); }, b: other, t: flip };
 
 document.addEventListener("keydown", (e) => {
