@@ -22,6 +22,7 @@ import yaml
 from impactd.cli import cli
 from impactd.config import load
 from impactd.shell.kafka_server import KAFKA_VERSION
+from tests.deploy import tools
 from tests.paths import ROOT
 
 DEPLOY: Final = ROOT / "deploy"
@@ -136,6 +137,13 @@ def test_prometheus_asks_the_service_that_compose_runs(compose: dict[str, Any]) 
         rules = sorted((DEPLOY / "prometheus").glob(pattern))
         assert rules
         assert all("groups" in yaml.safe_load(path.read_text("utf-8")) for path in rules)
+
+
+def test_prometheus_takes_its_settings(request: pytest.FixtureRequest) -> None:
+    promtool = tools.need("promtool", request)
+    command = [str(promtool), "check", "config", str(DEPLOY / "prometheus" / "prometheus.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_grafana_is_provisioned_with_what_is_there(compose: dict[str, Any]) -> None:
