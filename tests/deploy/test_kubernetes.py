@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,8 @@ from impactd.shell.http import Views, application
 from impactd.shell.kafka.strimzi import strimzi_topics, strimzi_user
 from tests.deploy import tools
 from tests.deploy.schemas import CRDS_VARIABLE, RESOURCES, definitions
+from tests.paths import ROOT
+from tests.test_docs import parsed
 from tests.write_manifests import CLUSTER, KUBERNETES, RULES_RESOURCE, TOPICS, rules_resource, settings_of, topics
 
 BASE: Final = KUBERNETES / "base"
@@ -265,7 +268,7 @@ def test_pod_holds_to_the_restricted_standard(layer: Mapping[str, list[Resource]
 def test_one_place_is_written_to_and_it_is_the_image_own(layer: Mapping[str, list[Resource]]) -> None:
     volumes = {volume["name"] for volume in pod(layer)["volumes"] if "emptyDir" in volume}
     (mount,) = [mount for mount in container(layer)["volumeMounts"] if mount["name"] in volumes]
-    dockerfile = (KUBERNETES.parents[1] / "Dockerfile").read_text("utf-8")
+    dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
     assert f"NUMBA_CACHE_DIR={mount['mountPath']}" in dockerfile
     assert f"USER {pod(layer)['securityContext']['runAsUser']}" in dockerfile
     assert all(mount.get("readOnly") for mount in container(layer)["volumeMounts"] if mount["name"] not in volumes)
@@ -293,3 +296,14 @@ def test_policy_lets_the_brokers_be_reached(layer: Mapping[str, list[Resource]],
 
 def test_image_of_production_is_of_this_release(production: Mapping[str, list[Resource]]) -> None:
     assert container(production)["image"].rpartition(":")[2] == __version__
+
+
+def test_commands_of_the_readme_are_understood_in_the_pod_and_name_directories_that_there_are() -> None:
+    text = (KUBERNETES / "README.md").read_text("utf-8")
+    inside = re.findall(r"^    kubectl .* -- (impactd .*)$", text, re.MULTILINE)
+    assert len(inside) > 1
+    for line in inside:
+        parsed(shlex.split(line))
+    directories = re.findall(r"--kustomize (\S+)", text)
+    assert directories
+    assert all((ROOT / directory / "kustomization.yaml").is_file() for directory in directories if "/" in directory)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from impactd.cli import main
@@ -35,6 +35,7 @@ _VALUES = st.recursive(
 )
 
 
+@settings(max_examples=50)
 @given(st.lists(st.dictionaries(_KEYS, _VALUES, min_size=1, max_size=3), max_size=3))
 def test_to_yaml_any_documents_read_back_as_they_were(documents: list[dict[str, Any]]) -> None:
     assert list(yaml.safe_load_all(to_yaml(documents))) == documents
