@@ -98,7 +98,7 @@ def command(
     click.echo("looking for a broker ...", err=True)
     try:
         with find_broker(allow_mock=True) as broker:
-            click.echo(f"taking {_BROKERS[broker.kind]}", err=True)
+            click.echo(f"taking {_BROKERS[broker.kind]}; the first start compiles for about a minute", err=True)
             result = _run(broker, settings, core, sources, out, speed, plain=plain, stay=stay)
     except BrokerUnavailable as error:
         raise Failure(str(error)) from error
