@@ -12,7 +12,7 @@ ends of minutes.  On flat days S and D are 1, and a is large, so that hindsight 
 much and nobody can: an engine that trades on what it sees pays for it.  On days
 with a profile a and b are small: what hindsight saves beyond the profile is noise
 that nobody can have in advance, and has to be less than what must be captured.
-What an *oracle* gets, who has the mean cost of each minute over all the other days and
+What an *oracle* gets, who has the mean cost of each minute over ten other days and
 solves for it exactly, is the yardstick beside hindsight.
 
 To be run by hand, on the engine as it is set by default::
@@ -58,6 +58,7 @@ _HALF_SPREAD: Final = 0.02
 _STEP: Final = 0.01
 _SIZE: Final = 300.0
 _VOLUME: Final = 900.0
+_ORACLE_DAYS: Final = 10
 
 #: Part of the session to a relative level.
 Shape = Callable[[Float], Float]
@@ -172,20 +173,20 @@ def worked(
     asked = dataclasses.replace(question, trimmed=False)
     outcomes = run([judged], settings, asked, ("engine", "twap", "hindsight"), workers=workers).outcomes
     tried = [trial for day in judged.days for trial in trials(asked, day) if isinstance(trial, Trial)]
-    return Found(tuple(_with_oracle(o, t, tape.days) for o, t in zip(outcomes, tried, strict=True)))
+    known = SymbolTape.of(_SYMBOL, made(world, _ORACLE_DAYS, seed + 1), settings).days
+    own = {day.name: day for day in judged.days}
+    return Found(tuple(_with_oracle(o, t, own[t.day], known) for o, t in zip(outcomes, tried, strict=True)))
 
 
-def _with_oracle(outcome: Outcome, trial: Trial, days: Sequence[Day]) -> Outcome:
-    """Return the outcome with the policy of who knows the mean cost of each minute over all other days."""
+def _with_oracle(outcome: Outcome, trial: Trial, own: Day, known: Sequence[Day]) -> Outcome:
+    """Return the outcome with the policy of who knows the mean cost of each minute over the days `known`."""
     order = trial.order
-    (own,) = (day for day in days if day.name == trial.day)
-    others = [day for day in days if day is not own]
     row = SIDES.index(order.side)
     first, last = own.intervals.index(order.start), own.intervals.index(order.end)
     task = Task(order.qty, order.cap, order.lot_size, last - first)
     step = policies.step_of(task)
     n_steps = min(task.cap, task.qty) // step
-    table = sum(day.intervals.table(row, first, last, step / QUANTA, n_steps) for day in others) / len(others)
+    table = sum(day.intervals.table(row, first, last, step / QUANTA, n_steps) for day in known) / len(known)
     path = policies.hindsight(task, np.asarray(table), step)
     cost = float(own.intervals.costs(row, np.arange(first, last), path)[0].sum())
     priced = outcome.priced

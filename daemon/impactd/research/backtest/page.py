@@ -6,7 +6,8 @@ The same figures give the same bytes.
 from __future__ import annotations
 
 import io
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -25,10 +26,24 @@ from impactd.research.backtest.run import Backtest
 from impactd.research.report import page_environment
 
 #: What readers call the kinds of window.
-TITLES = {
-    "windows": "Disjoint windows",
+TITLES: Final = {
+    "windows": "Windows",
     "range": "One order over the whole range of hours",
     "session": "One order over the session",
+}
+
+#: What each policy does, and whether anybody could have traded it.
+POLICIES: Final = {
+    "engine": "the service's own state machine on the recorded rows, replanned as each interval closes",
+    "engine_no_prior": "the same without the generic shape of a day that a new symbol begins with",
+    "engine_learned": "the same with the trained forecast that the settings name",
+    "twap": "even over time: what savings are measured from",
+    "vwap": "in proportion to the service's forecast of volume, anew each interval",
+    "vwap_hindsight": "in proportion to the volume that traded, which nobody knew",
+    "persistence": "replanned on the latest interval's curve, carried along the generic shape of a day",
+    "expanding_mean": "replanned on the latest interval against the mean of the day so far",
+    "profile_hindsight": "replanned on the mean curve of each half hour of the same day, which nobody knew",
+    "hindsight": "the least cost on the tape, which nobody could know: what could have been saved",
 }
 
 
@@ -65,7 +80,10 @@ def render(test: Backtest, report: dict[str, Any]) -> str:
         .get_template("backtest.html.j2")
         .render(
             report=report,
-            tables=[(_title(kind), rows[0], rows[1:]) for kind, rows in table(report)],
+            summary=_summary(report),
+            asked=_asked(report),
+            policies=[(name, POLICIES[name]) for name in report["strategies"]],
+            tables=[(_title(kind, report), rows[0], rows[1:]) for kind, rows in table(report)],
             sides=_sides(report),
             skill=_skill(report),
             calibration=_calibration(report),
@@ -78,9 +96,57 @@ def render(test: Backtest, report: dict[str, Any]) -> str:
     )
 
 
-def _title(kind: str) -> str:
+def _title(kind: str, report: dict[str, Any]) -> str:
     plain = kind.removesuffix("_trimmed")
-    return TITLES[plain] + (", without the first thirty and the last ten minutes" if plain != kind else "")
+    title = TITLES[plain]
+    if plain == "windows":
+        horizon, every = (report["question"][name] for name in ("horizon_min", "every_min"))
+        title = f"Windows of {horizon or 60} minutes, " + ("disjoint" if every is None else f"one each {every}")
+    return title + (", without the first thirty and the last ten minutes of the session" if plain != kind else "")
+
+
+def _summary(report: dict[str, Any]) -> str:
+    """Return in a sentence what the engine has saved in the windows that the figures at the top are of."""
+    found = report["pooled"]["strategies"]
+    own = found.get(ENGINE)
+    if own is None or own["cost_bps"] is None:
+        return ""
+    costs = {name: f"{found[name]['cost_bps']:.2f}" for name in (ENGINE, "twap", "hindsight")}
+    interval = own["capture_ci90"]
+    bounds = "" if interval is None else f" (90% interval {percent(interval[0])} to {percent(interval[1])})"
+    what = _title(report["pooled"]["window"], report)
+    return (
+        f"{what}: in {own['windows']:,} orders the engine paid {costs[ENGINE]} bps over mid, TWAP"
+        f" {costs['twap']} and hindsight {costs['hindsight']}. The engine captured {percent(own['capture'])} of what"
+        f" could have been saved{bounds}, and cost less than TWAP in {own['beat_twap']:.0%} of the orders."
+    )
+
+
+def _asked(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what was tried, by name."""
+    question = report["question"]
+    if question["qty"]:
+        sizes = "orders of " + _listed(f"{qty:,.10g}" for qty in question["qty"]) + " shares"
+    elif question["participation"]:
+        sizes = _listed(f"{rate:.3g}" for rate in question["participation"]) + " of the session's continuous volume"
+    else:
+        sizes = _listed(f"{share:.3g}" for share in question["depth_shares"]) + " of the visible depth an interval"
+    hours = " to ".join(f"{s // 3600:02d}:{s // 60 % 60:02d}" for s in (question["from_s"], question["to_s"]))
+    cap = f"{question['depth_cap']:.3g} times the visible depth of the side before the start, or twice TWAP's rate"
+    days = [f"{day['symbol']} {day['day']}, {day['volume_continuous']:,.0f} shares traded" for day in report["days"]]
+    return [
+        ("Days", "; ".join(days)),
+        ("Orders", f"{report['n_orders']:,}, each to buy and to sell"),
+        ("Sizes", sizes),
+        ("Hours", f"{hours} local time, beside the whole session" if question["horizon_min"] is None else hours),
+        ("Cap on an interval", cap),
+        ("Slices an interval", str(question["child_slices"])),
+        ("Risk aversion", f"{question['risk_aversion']:.3g}"),
+    ]
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return " and ".join(texts)
 
 
 def _sides(report: dict[str, Any]) -> list[list[str]]:

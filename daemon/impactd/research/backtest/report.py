@@ -189,7 +189,7 @@ def table(report: dict[str, Any]) -> list[tuple[str, list[list[str]]]]:
                     f"{value['cost']:,.0f}",
                     "-" if value["cost_bps"] is None else f"{value['cost_bps']:.2f}",
                     percent(value["capture"]),
-                    "-" if interval is None else f"{interval[0]:.0%} to {interval[1]:.0%}",
+                    "-" if interval is None else f"{percent(interval[0])} to {percent(interval[1])}",
                     f"{value['beat_twap']:.0%}",
                     str(value["windows"]),
                 ]
@@ -200,4 +200,4 @@ def table(report: dict[str, Any]) -> list[tuple[str, list[list[str]]]]:
 
 def percent(value: float | None) -> str:
     """Return a share as text, a dash for none."""
-    return "-" if value is None else f"{value:.1%}"
+    return "-" if value is None else f"{round(value, 3) + 0.0:.1%}"  # no minus before a zero
