@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from impactd import research
+import impactd
 from impactd.config import Settings, load
 from impactd.core.book import Reject
+from impactd.core.desk_alerts import UNCOUNTED
 from impactd.research.errors import CODES
 from impactd.wire.codec import REASONS
 from tests.paths import PACKAGE
@@ -55,14 +56,12 @@ def test_settings_that_a_state_is_bound_to_are_settings() -> None:
 
 
 def test_settings_page_default_is_the_one_in_force() -> None:
-    assert f'| `{"bootstrap"}` | text | `"{Settings().kafka.bootstrap}"` |' in settings.page()
+    assert f'| `bootstrap` | text | `"{Settings().kafka.bootstrap}"` |' in settings.page()
 
 
 def test_reasons_of_dead_letters_are_those_that_the_code_gives() -> None:
     wire = set(_calls(_REASONS, "wire"))
     assert wire <= set(REASONS)
-    from impactd.core.desk_alerts import UNCOUNTED  # noqa: PLC0415  # beside what it is compared with
-
     later = set(UNCOUNTED).union(*(_calls(_REASONS, part) for part in ("core", "shell"))) - set(REASONS)
     assert later | ({"too_large"} & set(UNCOUNTED)) == set(errors.LATER_REASONS)
 
@@ -88,7 +87,4 @@ def test_rejects_are_all_told() -> None:
 
 
 def test_codes_of_the_batch_api_name_its_errors() -> None:
-    import impactd.research.errors as module  # noqa: PLC0415  # by its name, to look into it
-
-    assert research is not None
-    assert all(hasattr(module, name) for name, _ in CODES.values())
+    assert all(hasattr(impactd, name) for name, _ in CODES.values())
