@@ -85,6 +85,7 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         fills = "scheduled"
         solvers = ["exact"]
         max_group = 29
+        group_risk = true
         transient_share = 0.375
         resilience_half_life_s = 83
         max_orders = 31

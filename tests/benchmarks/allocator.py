@@ -6,12 +6,15 @@ Every answer is compared in cost with the exact one, so that nothing wins by bei
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, TypeVar
 
 import numpy as np
 
-from impactd.core.allocator.allocate import Allocation, allocate
+from impactd.core.allocator.allocate import NO_CAP, Allocation, allocate
 from impactd.core.allocator.exact_solver import ExactSolver
+from impactd.core.allocator.joint import allocate_jointly
+from impactd.core.allocator.joint_problem import Party
 from impactd.core.allocator.problem import Float, Problem
 from impactd.core.allocator.solver import Solution, SolveFailure, get_solver
 from impactd.core.quantity import QUANTA
@@ -24,6 +27,9 @@ HORIZONS: Final = (390, 10_000, 1_000_000)
 KINDS: Final = ("linear", "quadratic", "power")
 
 DAY: Final = 390
+
+#: How many orders are planned together.
+TOGETHER: Final = (2, 5, 20)
 
 #: Up to where each of CVXPY's solvers answers: beyond, a solve takes minutes, or Clarabel ends in an error on its
 #: power cones.
@@ -83,7 +89,7 @@ def measure(horizons: Sequence[int] = HORIZONS, kinds: Sequence[str] = KINDS, ro
     figures: list[Figure] = []
     for kind in kinds:
         figures += _of_kind(kind, horizons, rounds)
-    return figures + _with_risk(horizons[0], rounds)
+    return figures + _with_risk(horizons[0], rounds) + _of_other_terms(horizons[0], rounds)
 
 
 def _of_kind(kind: str, horizons: Sequence[int], rounds: int) -> list[Figure]:
@@ -170,3 +176,40 @@ def _answer(found: Answer | SolveFailure) -> Answer:
 def _must_cost(name: str, found: float, best: float, tolerance: float) -> None:
     if not abs(found - best) <= tolerance * best:
         raise RuntimeError(f"{name} costs {found}, the optimum {best}: a time for that compares nothing")
+
+
+def _of_other_terms(n: int, rounds: int) -> list[Figure]:
+    """Return what impact that lasts, a smallest clip and several orders together take, certificates included."""
+    problem, qty = a_problem(n, "linear")
+    part = replace(problem, b=0.5 * problem.b, root=np.sqrt(problem.b), keep=np.full(n, 0.87))
+    clip = np.full(n, 3 * _QTY_AN_INTERVAL * QUANTA)
+    calls: dict[str, Callable[[], object]] = {
+        "half of the impact lasts, exact": _solving("exact", part, qty),
+        "half of the impact lasts, whole lots": _allocating(part, qty),
+        "a smallest clip, whole lots": lambda: allocate(problem, qty * QUANTA, QUANTA, least_quanta=clip),
+    }
+    for orders in TOGETHER:
+        calls[f"{orders} orders together, whole lots"] = _together(problem, qty, orders)
+    taken = in_turns(calls, rounds)
+    return [
+        Figure(f"linear, N = {n:,}: {name}", 1e6 * seconds, "us", spread) for name, (seconds, spread) in taken.items()
+    ]
+
+
+def _together(problem: Problem, qty: int, orders: int) -> Callable[[], object]:
+    """Return the planning of orders whose windows end one after the other, a third of them capped."""
+    n = len(problem)
+    parties = []
+    for i in range(orders):
+        size = qty // orders
+        cap = np.full(n, NO_CAP if i % 3 else 4 * size // n * QUANTA)
+        cap[n - i * n // (2 * orders) :] = 0
+        parties.append(Party(size * QUANTA, QUANTA, cap, 0.0, np.zeros(n, np.int64)))
+
+    def call() -> object:
+        found = allocate_jointly(problem, parties)
+        if isinstance(found, SolveFailure):
+            raise TypeError(f"no answer: {found.text}")
+        return found
+
+    return call

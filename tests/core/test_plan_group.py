@@ -13,7 +13,7 @@ from tests.core.builders import Lab, M, at, cancel, check_window, encoded, fill,
 
 
 def _lab(**plans: Any) -> Lab:
-    return Lab(settings(max_group=10, **plans))
+    return Lab(settings(max_group=10, group_risk=True, **plans))
 
 
 def two(lab: Lab | None = None, **terms: Any) -> Lab:

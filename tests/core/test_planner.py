@@ -291,6 +291,42 @@ def test_replan_threshold_keeps_a_plan_that_is_nearly_as_good() -> None:
     assert churn(0.0) > churn(5.0) == 1
 
 
+def test_replan_threshold_does_not_hold_back_what_forces_a_plan() -> None:
+    lab = with_order(Lab(settings(replan_threshold_bps=1e9)))
+    lab.send(fill(at(2.2), "E1", 500))
+    lab.send(change(at(2.3), order_qty=1_500))
+    lab.send(halt(at(2.4)), resume(at(2.5)))
+    lab.run(minutes(1, start=at(2))[1:])
+    assert [plan.reason for plan in lab.plans()] == ["new", "fill", "replace", "control", "control", "fill"]
+
+
+def test_replan_threshold_is_of_the_saving_by_todays_curves() -> None:
+    """What the plan in force costs is asked of the same forecast as what the new one costs."""
+    lab = with_order(Lab(settings(fills="scheduled", replan_threshold_bps=0.5)), length=20 * M)
+    lab.run(minutes(3, start=at(2), size=10.0)[1:])  # all dearer alike: nothing to gain by another schedule
+    assert len(lab.plans()) == 1
+
+
+def test_missed_fills_are_caught_up_within_the_window() -> None:
+    lab = with_order(length=4 * M)
+    lab.run(minutes(3, start=at(2))[1:])
+    assert [len(plan.start) for plan in lab.plans()] == [4, 3, 2, 1]
+    assert all(sum(plan.qty) == 1_200 * QUANTA for plan in lab.plans())
+    lab.run(minutes(1, start=at(5))[1:])
+    assert (lab.last().status, lab.last().shortfall_qty) == ("expired", 1_200 * QUANTA)
+    assert "the window ended with 1200 not traded" in lab.alerts("shortfall")[-1].text
+
+
+def test_late_fill_and_overfill_after_the_end_are_counted_and_alerted() -> None:
+    lab = with_order(length=2 * M)
+    lab.run(minutes(2, start=at(2))[1:])
+    lab.send(fill(at(4.5), "E1", 700))
+    assert (lab.last().status, lab.last().cum_qty, lab.last().shortfall_qty) == ("expired", 700 * QUANTA, 500 * QUANTA)
+    lab.send(fill(at(4.6), "E2", 800))
+    assert (lab.last().cum_qty, lab.last().leaves_qty) == (1_500 * QUANTA, 0)
+    assert [len(lab.alerts(kind)) for kind in ("late_fill", "overfill")] == [1, 1]
+
+
 def test_unfilled_interval_forces_a_plan_at_its_end() -> None:
     lab = with_order()
     lab.run(minutes(1, start=at(2))[1:])

@@ -81,7 +81,10 @@ def test_record_as_published_is_its_event(obj: dict[str, Any], event: object) ->
 
 
 def test_new_order_with_needed_fields_only_has_the_defaults() -> None:
-    optional = ("participation_rate", "max_interval_qty", "blackouts", "lot_size", "risk_aversion")
+    optional = (
+        *("participation_rate", "max_interval_qty", "blackouts", "lot_size", "risk_aversion"),
+        *("min_clip_qty", "must_complete"),
+    )
     assert parse({k: v for k, v in NEW.items() if k not in optional}) == ORDER
     assert parse(NEW | dict.fromkeys(optional)) == ORDER
 
@@ -95,6 +98,8 @@ def test_new_order_limits_are_exact() -> None:
             "max_interval_qty": 0.1,
             "lot_size": "0.0001",
             "risk_aversion": 1e-6,
+            "min_clip_qty": "0.05",
+            "must_complete": True,
             "blackouts": [[T0 + 5, T0 + 6], [T0, str(T0 + 2)]],
             "start": str(T0 + 1),
         }
@@ -107,6 +112,8 @@ def test_new_order_limits_are_exact() -> None:
         lot_size=100_000,
         risk_aversion=1e-6,
         blackouts=((T0, T0 + 2), (T0 + 5, T0 + 6)),
+        min_clip_qty=50_000_000,
+        must_complete=True,
     )
 
 
@@ -168,6 +175,9 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     (NEW | {"max_interval_qty": 0}, "value", "max_interval_qty"),
     (NEW | {"lot_size": 0}, "value", "lot_size"),
     (NEW | {"risk_aversion": -1}, "value", "risk_aversion"),
+    (NEW | {"min_clip_qty": 0}, "value", "min_clip_qty"),
+    (NEW | {"must_complete": "yes"}, "type", "must_complete"),
+    (NEW | {"must_complete": 1}, "type", "must_complete"),
     (NEW | {"risk_aversion": True}, "type", "risk_aversion"),
     (NEW | {"blackouts": {}}, "type", "blackouts"),
     (NEW | {"blackouts": [[T0]]}, "type", "blackouts"),

@@ -184,6 +184,8 @@ class PlansSection(Section):
     """Nominal coverage of a plan's cost_band; 0.8 is a band that four of five plans should end in."""
     max_group: Annotated[int, Field(ge=1, le=100)] = _PLANS.max_group
     """Orders on one symbol and side planned together at most; of more, and at 1, each is planned by itself."""
+    group_risk: bool = _PLANS.group_risk
+    """Whether orders with risk aversion are planned with the others, which takes up to a second."""
     transient_share: Annotated[float, Field(ge=0, le=1)] = _PLANS.transient_share
     """Part of the measured linear impact that lasts beyond its interval and decays (not with a power model)."""
     resilience_half_life_s: Annotated[float, Field(gt=0, le=30 * DAY_S)] = _seconds(_PLANS.resilience_half_life_ns)

@@ -1,9 +1,10 @@
 """When an order's schedule is replaced, and what is published then.
 
 Orders on one symbol and side trade into the same book, and are planned
-together, up to `PlanSettings.max_group` of them: whatever forces the plan of
-one forces all of theirs, the threshold is on what all of them save, and their
-plans share a ``group_id``.
+together, up to `PlanSettings.max_group` of them, those with risk only where
+`PlanSettings.group_risk` says so: whatever forces the plan of one forces all of
+theirs, the threshold is on what all of them save, and their plans share a
+``group_id``.
 """
 
 from __future__ import annotations
@@ -90,7 +91,10 @@ class DeskPlans:
         group = self.group(order)
         if len(group) > 1 and order in group:
             self.plan_group(group, now, {order.cl_ord_id: reason}, forced=forced)
-            return
+        else:
+            self._plan_alone(order, now, reason, forced=forced)
+
+    def _plan_alone(self, order: Order, now: int, reason: str, *, forced: bool) -> None:
         view = self._market(order.symbol).view(order.side, order.clock)
         with self._probe("solve"):
             proposal = propose(order, order.clock, view, self._settings, self._interval)
@@ -104,9 +108,9 @@ class DeskPlans:
     def group(self, order: Order) -> list[Order]:
         """Return the orders that are planned with `order`, itself included, by cl_ord_id.
 
-        One with a smallest clip, and all where impact lasts, are planned by themselves.
+        All are planned by themselves where impact lasts.
         """
-        if order.min_clip_qty is not None or self._settings.transient_share > 0.0:
+        if self._settings.transient_share > 0.0 or not self._joins(order):
             return [order]
         group = [
             other
@@ -114,14 +118,18 @@ class DeskPlans:
             if other.active
             and other.side is order.side
             and other.leaves_qty > 0
-            and other.min_clip_qty is None
+            and self._joins(other)
             and other.end > order.clock
             and self.halt_of(other) is None
         ]
         return group if len(group) <= self._settings.max_group else [order]
 
+    def _joins(self, order: Order) -> bool:
+        """Return whether an order is planned with others: without a smallest clip, and without risk unless set so."""
+        return order.min_clip_qty is None and (order.risk_aversion == 0.0 or self._settings.group_risk)
+
     def plan_group(self, group: list[Order], now: int, reasons: Mapping[str, str], *, forced: bool) -> None:
-        """Plan orders together: all of them are published, or none."""
+        """Plan orders together: all are published, or none; each for itself where no joint plan is certified."""
         clock = max(now, *(order.clock for order in group))
         for order in group:
             order.clock = clock
@@ -129,11 +137,13 @@ class DeskPlans:
         view = self._market(group[0].symbol).view(group[0].side, clock)
         with self._probe("solve"):
             together = propose_group(group, clock, view, self._settings, self._interval)
-        failed = together if isinstance(together, SolveFailure) else None
-        for order in group:
-            self._unsolved(order, now, reasons.get(order.cl_ord_id, "group"), failed, forced=forced)
-        if isinstance(together, SolveFailure):
+        if isinstance(together, SolveFailure):  # each for itself is a plan too, if a dearer one
+            self._counts["unsolved"] += 1
+            for order in group:
+                self._plan_alone(order, now, reasons.get(order.cl_ord_id, "group"), forced=forced)
             return
+        for order in group:
+            self._alerts.warn(order, now, "solver_failed", None)
         if not (forced or any(order.halted for order in group) or self._group_worth_it(group, together)):
             return
         group_id = f"{group[0].symbol}/{group[0].side}/{clock}"
@@ -142,7 +152,7 @@ class DeskPlans:
             self._accept(order, now, reason, proposal, view, forced=forced, group_id=group_id)
 
     def _unsolved(
-        self, order: Order, now: int, reason: str, proposal: Proposal | SolveFailure | None, *, forced: bool
+        self, order: Order, now: int, reason: str, proposal: Proposal | SolveFailure, *, forced: bool
     ) -> bool:
         """Say that there is no schedule, if so."""
         failure = proposal if isinstance(proposal, SolveFailure) else None
@@ -197,10 +207,7 @@ class DeskPlans:
         if outdated(order.schedule, proposal):
             return True
         saving = proposal.improvement_on(order.schedule.remaining())
-        # A schedule that still is as near to the best one as it said is not worse for what a new search has found:
-        # on its path, by unchanged estimates, it always is that near.
-        above = saving + (proposal.certificate.gap or 0.0)
-        if order.schedule.gap > 0.0 and above <= order.schedule.gap + _ROUNDING * abs(proposal.expected_cost):
+        if _as_near(order.schedule.gap, saving + (proposal.certificate.gap or 0.0), proposal.expected_cost):
             return False
         return self._saves(saving, proposal.expected_cost, order.leaves_qty, proposal.mid)
 
@@ -209,6 +216,9 @@ class DeskPlans:
         if any(outdated(order.schedule, proposal) for order, proposal in zip(group, together.proposals, strict=True)):
             return True
         saving = together.improvement_on([order.schedule.remaining() for order in group])
+        gap = min(order.schedule.gap for order in group)
+        if _as_near(gap, saving + together.gap, together.expected_cost):
+            return False
         leaves = sum(order.leaves_qty for order in group)
         return self._saves(saving, together.expected_cost, leaves, together.proposals[0].mid)
 
@@ -238,3 +248,12 @@ class DeskPlans:
     def halt_of(self, order: Order) -> str | None:
         """Return why an order is halted, or None."""
         return self._halts.of(order.symbol, order.cl_ord_id)
+
+
+def _as_near(stated: float, above: float, cost: float) -> bool:
+    """Return whether a schedule still costs no more above the best one than it stated, currency.
+
+    What a new search has found then is no reason to leave it: on its path, by
+    unchanged estimates, a schedule always is that near.
+    """
+    return stated > 0.0 and above <= stated + _ROUNDING * abs(cost)

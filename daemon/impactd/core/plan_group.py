@@ -47,12 +47,15 @@ class GroupProposal:
         Where each order's pieces lie among them.
     expected_cost : float
         Of all, currency.
+    gap : float
+        What all may cost above the best schedules in whole lots, currency.
     """
 
     proposals: tuple[Proposal, ...]
     problem: Problem
     rows: tuple[Int, ...]
     expected_cost: float
+    gap: float = 0.0
 
     def improvement_on(self, current: Sequence[list[int]]) -> float:
         """Return what the proposal saves against `current` (quanta by order and piece), currency."""
@@ -143,7 +146,7 @@ def propose_group(
                 twap_cost=float(even[i] / QUANTA @ even_price[row]),
                 extrapolated_qty=int(np.sum(quanta[beyond[row]])),
                 model=ModelRef(market.kind, "price_per_share", curves.as_of, curves.prior),
-                certificate=Certificate(solved.solver, solved.multipliers[i], solved.kkt_residual),
+                certificate=Certificate(solved.solver, solved.multipliers[i], solved.kkt_residual, solved.gap),
                 mid=market.mid,
                 volume_known=volume is not None,
                 priced=curves.scaled,
@@ -151,7 +154,9 @@ def propose_group(
                 lifted_qty=bounds[i].lifted(quanta),
             )
         )
-    return GroupProposal(tuple(proposals), problem, rows, float(np.sum([p.expected_cost for p in proposals])))
+    return GroupProposal(
+        tuple(proposals), problem, rows, float(np.sum([p.expected_cost for p in proposals])), solved.gap or 0.0
+    )
 
 
 def _current(order: Order, piece: Pieces) -> Int:

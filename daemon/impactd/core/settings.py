@@ -101,7 +101,9 @@ class PlanSettings:
     #: Nominal coverage of a plan's `cost_band`.
     band_level: float = 0.8
     #: Orders on one symbol and side that are planned together at most; more, or 1: each by itself.
-    max_group: int = 1
+    max_group: int = 20
+    #: Whether orders with risk aversion join them, which takes up to a second a plan.
+    group_risk: bool = False
     #: Part of the measured linear impact that lasts beyond its interval and decays; 0: books recover in between.
     transient_share: float = 0.0
     #: In which that part falls to a half.

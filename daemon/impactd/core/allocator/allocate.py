@@ -179,7 +179,7 @@ class _Rounding:
 
     def whole_lots(self, solution: Solution) -> tuple[Int, float, float | None]:
         """Return the continuous optimum in whole lots with the odd remainder, quanta; its residual; and its gap."""
-        count, left_over, gap = self._lots(solution)
+        count, left_over, bound = self._lots(solution)
         residual = solution.kkt_residual
         if left_over > 0.0:
             residual = max(residual, left_over / max(abs(solution.multiplier), _SMALLEST_PRICE))
@@ -187,10 +187,16 @@ class _Rounding:
         quanta = count * self.lot_quanta
         if where >= 0:
             quanta[where] += self.qty_quanta % self.lot_quanta
-        return quanta, residual, gap
+        if bound is None:
+            return quanta, residual, None
+        placed = np.asarray(quanta / QUANTA, np.float64)
+        return quanta, residual, max(objective(self._above(), float(np.sum(placed)), placed) - bound, 0.0)
 
     def _lots(self, solution: Solution) -> tuple[Int, float, float | None]:
-        """Return lots by interval, the saving of the best move that was left (price), and the gap."""
+        """Return lots by interval, the saving of the best move that was left (price), and a bound from below.
+
+        The bound (currency, see `_above`) is None where the schedule is the best one.
+        """
         p, lot = self.problem, self.lot_quanta / QUANTA
         if self.placed == self.room:  # nothing to choose
             return self.cap_lots.copy(), 0.0, None
@@ -207,30 +213,40 @@ class _Rounding:
             )
         least = self.least
         if least is None and not p.lasts:
-            return count, left_over, None
+            return count, left_over, self._bound(solution) if self._odd_with_risk() else None
         if least is not None and not p.lasts and not bool(np.any((count > 0) & (count < least))):
-            return count, left_over, None  # the clips bind nowhere
+            return count, left_over, self._bound(solution) if self._odd_with_risk() else None  # no clip binds
         return self._searched(solution, np.ones(len(p), np.int64) if least is None else least)
 
-    def _searched(self, solution: Solution, least: Int) -> tuple[Int, float, float | None]:
+    def _searched(self, solution: Solution, least: Int) -> tuple[Int, float, float]:
         p, lot, placed = self.problem, self.lot_quanta / QUANTA, self.placed
         count = np.zeros(len(p), dtype=np.int64)
-        start = placed * lot
-        # what all lots pay alike would hide the gap in its rounding
-        above = replace(p, s=p.s - float(np.min(p.s[self.cap_lots > 0], initial=np.inf)) * (self.cap_lots > 0))
-        above = replace(above, s=np.maximum(above.s, 0.0))
         if p.separable:
-            bound = clipped_separable(
-                placed, lot, p.s, p.b, p.a, p.e, p.delta, least, np.maximum(self.cap_lots, 0), count
-            )
+            bound = clipped_separable(placed, lot, p.s, p.b, p.a, p.e, p.delta, least, self.cap_lots, count)
         else:
-            bound = objective(above, start, solution.qty)
+            bound = self._bound(solution)
             if self.least is None:
                 round_lots(placed, lot, solution.qty, self.cap_lots, count)
             else:
                 clipped_path(placed, lot, solution.qty, least, self.cap_lots, count)
-        descend(lot, start, p.s, p.b, p.a, p.e, p.delta, p.risk, p.root, p.keep, least, self.cap_lots, count)
-        return count, 0.0, max(objective(above, start, np.asarray(count * lot, np.float64)) - bound, 0.0)
+        descend(
+            lot, placed * lot, p.s, p.b, p.a, p.e, p.delta, p.risk, p.root, p.keep, least, self.cap_lots, count
+        )  # fmt: skip
+        return count, 0.0, bound
+
+    def _odd_with_risk(self) -> bool:
+        """Return whether there is an odd remainder, which is placed by its impact, and risk beside it."""
+        return self.problem.risk > 0.0 and self.qty_quanta % self.lot_quanta > 0
+
+    def _bound(self, solution: Solution) -> float:
+        """Return what the continuous optimum costs, currency."""
+        return objective(self._above(), self.placed * self.lot_quanta / QUANTA, solution.qty)
+
+    def _above(self) -> Problem:
+        """Return the problem without what all lots pay alike, which would hide a gap in its rounding."""
+        p = self.problem
+        base = float(np.min(p.s[self.cap_lots > 0], initial=np.inf))
+        return replace(p, s=np.maximum(p.s - (base if np.isfinite(base) else 0.0), 0.0))
 
     def _remainder(self, count: Int) -> int:
         """Return where the part of the order that is no whole lot trades, or -1; may move a lot of `count`."""

@@ -9,15 +9,14 @@ They trade into the same book, so the cost of an interval is that of their sum:
 
 with each order's own window (u is 0 outside), caps, lots and risk.
 
-- *Sum.*  The orders take turns: each is scheduled by the single-order solvers
-  against what the others trade, which shifts the coefficients of its cost,
+- *Without risk* all orders are solved at once (`impactd.core.allocator.joint_interior`),
+  with the split of their sum that is nearest to their current plans.
+- *With risk* they take turns: each order with risk, and all others as one, is
+  scheduled against what the rest trades, which shifts the coefficients of its cost,
   until the joint residual is met (block coordinate descent; for a convex cost
   its limits are optimal: Bertsekas 1999, *Nonlinear Programming*, prop. 2.7.1).
   A power term has no shifted form of its own; it is taken to second order about
   the point reached, and a step that would not lower the cost is halved.
-- *Split.*  Orders without risk then split their sum so that they stay nearest to
-  their current plans (`impactd.core.allocator.joint_lots`); with risk an
-  order's own part is unique.
 - *Lots.*  Orders with risk are rounded along their paths, then the others, in
   the order given, and lots are exchanged until no chain of exchanges gains.
 - Where turns do not get there (several orders with risk that is almost none),
@@ -48,7 +47,8 @@ from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
 from impactd.core.allocator.cost import schedule_cost
 from impactd.core.allocator.integer import Int, place_remainder
 from impactd.core.allocator.integer_path import round_path
-from impactd.core.allocator.joint_lots import exchange, nearest_feasible, nearest_split, round_split
+from impactd.core.allocator.joint_interior import solve_group
+from impactd.core.allocator.joint_lots import exchange, nearest_feasible, round_split
 from impactd.core.allocator.joint_problem import JointAllocation, Party, joint_objective, shifted
 from impactd.core.allocator.problem import Float, Problem
 from impactd.core.allocator.solver import Failure, SolveFailure, solve_chain
@@ -112,7 +112,6 @@ def allocate_jointly(
         if isinstance(again, SolveFailure):
             return again
         (x, rounds), name = again, "joint-clarabel"
-    group.split(x)
     multipliers, residual = group.certificate(x)
     if residual > tolerance:
         text = f"joint residual {residual:.3g} after {rounds} rounds is above {tolerance:.3g}"
@@ -122,11 +121,12 @@ def allocate_jointly(
     if residual > tolerance:
         text = f"relative residual {residual:.3g} of the whole-lot schedules is above {tolerance:.3g}"
         return SolveFailure("joint", Failure.BAD_CERTIFICATE, text)
+    gap = group.above_bound(quanta, x)
     quanta = group.kept(quanta)
     shortfall = tuple(
         party.qty_quanta - int(np.sum(row, dtype=np.int64)) for party, row in zip(parties, quanta, strict=True)
     )
-    return JointAllocation(quanta, shortfall, multipliers, residual, name, rounds)
+    return JointAllocation(quanta, shortfall, multipliers, residual, name, rounds, gap)
 
 
 def _from_clarabel(group: _Group, solvers: Sequence[str]) -> tuple[Float, int] | SolveFailure:
@@ -162,11 +162,18 @@ class _Group:
         x = np.zeros(self.cap.shape)
         for i in range(len(self.parties)):
             nearest_feasible(start[i], self.cap[i], float(self.qty[i]), x[i])
+        averse = [i for i, risk in enumerate(self.risk) if risk > 0.0]
+        free = [i for i, risk in enumerate(self.risk) if risk == 0.0]
+        if not averse:
+            return x, self._together(free, x)
         total = np.sum(x, axis=0)
         best, least, stale, rounds = x.copy(), np.inf, 0, 0
         while rounds < _MAX_ROUNDS and stale < _STALE:
             before = x.copy()
-            for i in range(len(self.parties)):
+            if free:
+                self._together(free, x)
+                total = np.sum(x, axis=0)
+            for i in averse:
                 failure = self._turn(i, x, total, solvers)
                 if failure is not None:
                     return failure
@@ -181,6 +188,16 @@ class _Group:
             if residual <= _SOLVED:
                 break
         return best, rounds
+
+    def _together(self, free: list[int], x: Float) -> int:
+        """Schedule the orders without risk against the others, changing their rows of `x`; return the steps."""
+        p = self.problem
+        rows = np.ascontiguousarray(x[free])
+        others = np.maximum(np.sum(x, axis=0) - np.sum(rows, axis=0), 0.0)
+        near = self.current[free] / QUANTA
+        steps = int(solve_group(self.qty[free], p.s, p.b, p.a, p.e, p.delta, others, self.cap[free], near, rows))
+        x[free] = rows
+        return steps
 
     def _turn(self, i: int, x: Float, total: Float, solvers: Sequence[str]) -> SolveFailure | None:
         """Schedule order i against the others, changing its row of `x` and the `total`."""
@@ -252,16 +269,17 @@ class _Group:
             after = 0.5 * (before + after)
         return before
 
-    def split(self, x: Float) -> None:
-        """Split the sum of the orders without risk anew, nearest to their current plans."""
-        free = [i for i, risk in enumerate(self.risk) if risk == 0.0]
-        if len(free) > 1:
-            rows = np.ascontiguousarray(x[free])
-            nearest_split(np.sum(rows, axis=0), self.qty[free], self.cap[free], self.current[free] / QUANTA, rows)
-            x[free] = rows
-
     def certificate(self, x: Float) -> tuple[tuple[float, ...], float]:
         """Return each order's multiplier, and the relative residual of all."""
+        multipliers, gap, unit, outside = self._frank_wolfe(x)
+        return multipliers, max(gap / unit if unit > 0.0 else 0.0, outside)
+
+    def money_left(self, x: Float) -> float:
+        """Return a bound on what `x` costs above the optimum, currency."""
+        return max(self._frank_wolfe(x)[1], 0.0)
+
+    def _frank_wolfe(self, x: Float) -> tuple[tuple[float, ...], float, float, float]:
+        """Return each order's multiplier, the gap, the unit that it is measured in, and how far `x` is infeasible."""
         p = self.problem
         total = np.maximum(np.sum(x, axis=0), 0.0)
         impact = p.s + total * (2.0 * p.b + 3.0 * total * p.a) + p.e * (1.0 + p.delta) * total**p.delta
@@ -285,7 +303,7 @@ class _Group:
                 unit += qty * max(scale, _PRICE_FLOOR * abs(highest), _SMALLEST_PRICE)
                 bad = max(abs(float(np.sum(row)) - qty), float(np.max(row - cap)), float(np.max(-row)))
                 outside = max(outside, bad / qty)
-        return tuple(multipliers), max(gap / unit if unit > 0.0 else 0.0, outside)
+        return tuple(multipliers), gap, unit, outside
 
     def whole_lots(self, x: Float) -> tuple[Int, float]:
         """Return the schedules in quanta, odd remainders included, and what an exchange would still save, price."""
@@ -339,6 +357,16 @@ class _Group:
             left_over = max(left_over, saving)
             n[same] = rows
         return left_over
+
+    def above_bound(self, quanta: Int, x: Float) -> float | None:
+        """Return what whole lots cost above the bound from below on any schedules; None where they are the best."""
+        if not any(self.risk) and len(set(self.lot.tolist())) == 1:
+            return None
+        p = replace(self.problem, s=self.problem.s - float(np.min(self.problem.s, initial=np.inf)))
+        lots = np.floor_divide(quanta, [[party.lot_quanta] for party in self.parties]) * self.lot[:, None]
+        qty = self.qty.tolist()
+        bound = joint_objective(p, self.risk, qty, x) - self.money_left(x)
+        return max(joint_objective(p, self.risk, qty, np.asarray(lots, np.float64)) - bound, 0.0)
 
     def kept(self, quanta: Int) -> Int:
         """Return the current plans where they can go on and cost no more, else `quanta`."""

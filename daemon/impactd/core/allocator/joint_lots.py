@@ -1,18 +1,6 @@
-r"""Several orders that share their intervals: who trades how much of the sum, and whole lots of it.
+r"""Several orders that share their intervals: whole lots of them.
 
-Only the sum per interval bears on cost (risk aside), so the split is free, and
-two things are done with that freedom.
-
-*The nearest split.*  With :math:`p_{it}` the orders' current plans,
-
-.. math::
-
-   \min_x \sum_{it} (x_{it} - p_{it})^2 \quad\text{s.t.}\quad
-   \sum_i x_{it} = X_t,\; \sum_t x_{it} = R_i,\; 0 \le x_{it} \le u_{it}
-
-has the solution :math:`x_{it} = \mathrm{clip}(p_{it} + a_i + b_t, 0, u_{it})`.  The
-levels a and b are found by turns, each exactly: ascent of the dual by blocks
-(Bertsekas 1999, *Nonlinear Programming*, sec. 6.2).
+Only the sum per interval bears on cost (risk aside), so the split is free.
 
 *Whole lots.*  A lot can leave interval t for u if some order holds one in t and
 has room in u, or over a third interval by way of two orders, and so on.  What
@@ -35,12 +23,6 @@ from impactd.core.allocator.cost import added_cost
 from impactd.core.allocator.integer import Int
 from impactd.core.allocator.problem import Float
 from impactd.core.jit import kernel
-
-#: Turns of the split; it changes no cost, so what is left after them is a matter of taste.
-_TURNS: Final = 300
-
-#: Error of an order's quantity, as a part of it, at which the split counts as found.
-_SPLIT_TOLERANCE: Final = 1e-12
 
 #: Steps of a search for a level: as many bisections as a double has bits, and some.
 _LEVEL_STEPS: Final = 120
@@ -88,46 +70,6 @@ def nearest_feasible(p: Float, cap: Float, qty: float, x: Float) -> None:
     theta = _level(p, cap, qty)
     for t in range(p.shape[0]):
         x[t] = min(max(p[t] + theta, 0.0), cap[t])
-
-
-@kernel
-def nearest_split(total: Float, qty: Float, cap: Float, p: Float, x: Float) -> int:
-    """Fill `x` with the split of `total` that is nearest to `p`.
-
-    Parameters
-    ----------
-    total : ndarray of float64, shape (N,)
-        X_t, shares; `x` as it comes splits it.
-    qty : ndarray of float64, shape (I,)
-        R_i, shares.
-    cap, p, x : ndarray of float64, shape (I, N)
-
-    Returns
-    -------
-    int
-        Turns taken.
-    """
-    n_orders, n = p.shape
-    a, b = np.zeros(n_orders), np.zeros(n)
-    scratch = np.empty(n_orders)
-    turns = 0
-    for turn in range(_TURNS):
-        turns = turn + 1
-        for i in range(n_orders):
-            a[i] = _level(p[i] + b, cap[i], qty[i])
-        worst = 0.0
-        for t in range(n):
-            held = 0.0
-            for i in range(n_orders):
-                scratch[i] = p[i, t] + a[i]
-                held += min(max(scratch[i] + b[t], 0.0), cap[i, t])
-            worst = max(worst, abs(held - total[t]))
-            b[t] = _level(scratch, cap[:, t], total[t])
-        if worst <= _SPLIT_TOLERANCE * np.sum(qty):
-            break
-    for i in range(n_orders):
-        nearest_feasible(p[i] + b, cap[i], qty[i], x[i])
-    return turns
 
 
 @kernel

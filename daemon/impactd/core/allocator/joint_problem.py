@@ -59,7 +59,10 @@ class JointAllocation:
         Of all together.
     solver : str
     rounds : int
-        In which every order had its turn.
+        In which every order had its turn, or steps of the interior point.
+    gap : float or None
+        Currency: all schedules together cost at most this more than the best ones in whole lots; None where they
+        are the best ones.
     """
 
     quanta: Int
@@ -68,6 +71,7 @@ class JointAllocation:
     kkt_residual: float
     solver: str
     rounds: int
+    gap: float | None = None
 
 
 def joint_objective(problem: Problem, risk: Sequence[float], qty: Sequence[float], x: Float) -> float:

@@ -1,0 +1,186 @@
+"""Replanning on the planned path with unchanged estimates changes nothing, whatever the order and the solver."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from impactd.core.bands import CostBands
+from impactd.core.desk import Desk
+from impactd.core.events import Event, Fill, NewOrder, Received, Side
+from impactd.core.forecast import Curves
+from impactd.core.market import SideView
+from impactd.core.messages import Message, Plan, Topic
+from impactd.core.pieces import Float, Int
+from impactd.core.quantity import QUANTA
+from impactd.core.session import Session
+from impactd.core.settings import MINUTE_NS, CoreSettings, PlanSettings, SessionRule
+from tests.core.builders import T0, M, at, new
+
+N: Final = 24
+
+
+@dataclass
+class Unchanging:
+    """A symbol whose estimates never change: curves by interval, volatility and volume."""
+
+    kind: str
+    spread: Float
+    curve: Float
+    sigma2: float
+    bias: dict[Side, float] = field(default_factory=lambda: dict.fromkeys(Side, 1.0))
+
+    def view(self, _side: Side, _at: int) -> SideView:
+        bands = CostBands(0, Session(SessionRule()), MINUTE_NS, 0.8)
+        return SideView(
+            kind=self.kind, curves=self._curves, volume=self._volume, sigma2=self.sigma2, fitted_to=None, mid=100.0,
+            depth=None, bands=bands.of,
+        )  # fmt: skip
+
+    def _curves(self, starts: Int) -> Curves:
+        k = (starts - T0) // M
+        line = self.curve[k] if self.kind != "power" else None
+        bend = self.curve[k] * 1e-3 if self.kind == "quadratic" else None
+        root = self.curve[k] * 10 if self.kind == "power" else None
+        return Curves(self.spread[k], line, bend, root, 0.6 if self.kind == "power" else 1.0, False, True, T0)
+
+    def _volume(self, starts: Int) -> Float:
+        return np.full(len(starts), 1_000.0)
+
+    def quote(self, _at: int) -> tuple[float, float]:
+        return 100.0, 0.01
+
+    def mid_at(self, _at: int) -> float:
+        return 100.0
+
+    def expected_cost(self, *_: Any) -> float:
+        return 1.0
+
+
+class Floor:
+    """A desk in a market that does not change, and executions exactly as planned."""
+
+    def __init__(self, market: Unchanging, **plans: Any) -> None:
+        self.said: list[Plan] = []
+        core = CoreSettings(plans=PlanSettings(solvers=plans.pop("solvers", ("exact",)), **plans))
+        self.desk = Desk(core, lambda _symbol, _at: True, lambda _symbol: market, self._say, Counter())  # type: ignore[arg-type, return-value]  # all that a desk asks of a market
+
+    def _say(self, topic: Topic, _key: str | None, message: Message) -> None:
+        if topic is Topic.PLANS and isinstance(message, Plan):
+            self.said.append(message)
+
+    def send(self, event: Event) -> None:
+        self.desk.receive(Received(event, 0, event.ts_event, b""), event.ts_event)
+
+    def plan(self, cl_ord_id: str) -> Plan:
+        return [plan for plan in self.said if plan.cl_ord_id == cl_ord_id][-1]
+
+    def close(self, k: int) -> None:
+        """Have the k-th minute close, all of it filled as planned."""
+        for cl_ord_id in sorted({plan.cl_ord_id for plan in self.said}):
+            plan = self.plan(cl_ord_id)
+            planned = dict(zip(plan.start, plan.qty, strict=True))
+            qty = sum(q for start, q in planned.items() if at(k) <= start < at(k + 1))
+            if qty:
+                self.send(Fill(f"{cl_ord_id}{k}", cl_ord_id, "FROG", qty, 100.0, at(k + 0.5)))
+        stats = SimpleNamespace(volume_continuous=1_000.0, vwap=100.0, minute=at(k))
+        self.desk.roll("FROG", at(k + 1), at(k + 1), stats)  # type: ignore[arg-type]  # what a roll reads of it
+
+
+def market(seed: int, kind: str = "linear", sigma2: float = 4e-4) -> Unchanging:
+    rng = np.random.default_rng(seed)
+    return Unchanging(kind, 0.01 * np.exp(rng.normal(0, 0.3, N + 1)), 1e-5 * np.exp(rng.normal(0, 0.6, N + 1)), sigma2)
+
+
+def follow(floor: Floor, orders: list[NewOrder]) -> None:
+    """Send the orders, follow their plans to the end, and see that each had one plan and an end."""
+    for order in orders:
+        floor.send(order)
+    before = len(floor.said)
+    for k in range(N):
+        floor.close(k)
+    after = floor.said[before:]
+    assert [plan.status for plan in after] == [plan.status for plan in after if plan.status in {"done", "expired"}]
+    assert len(after) == len({plan.cl_ord_id for plan in after}) == len(orders)
+
+
+terms = st.fixed_dictionaries(
+    {},
+    optional={
+        "risk_aversion": st.sampled_from([1e-9, 1e-6, 1e-4, 1e-2]),
+        "max_interval_qty": st.sampled_from([90, 150, 400]).map(lambda qty: qty * QUANTA),
+        "participation_rate": st.sampled_from([0.08, 0.3]),
+        "must_complete": st.booleans(),
+        "blackouts": st.just(((at(5), at(8)),)),
+        "lot_size": st.sampled_from([1, 7, 50]).map(lambda lot: lot * QUANTA),
+    },
+)
+
+
+@given(
+    seed=st.integers(0, 2**16),
+    kind=st.sampled_from(["linear", "quadratic", "power"]),
+    qty=st.integers(60, 3_000),
+    begin=st.sampled_from([0.0, 0.4, 3.0]),
+    named=terms,
+    slices=st.sampled_from([1, 4]),
+    share=st.sampled_from([0.0, 0.0, 0.4, 1.0]),
+    clip=st.sampled_from([None, None, 40, 80]),
+)
+@hypothesis_settings(max_examples=80, deadline=None)
+def test_order_filled_as_planned_keeps_its_plan(
+    seed: int, kind: str, qty: int, begin: float, named: dict[str, Any], slices: int, share: float, clip: int | None
+) -> None:
+    if clip is not None:
+        named = named | {"min_clip_qty": clip * QUANTA}
+    floor = Floor(market(seed, kind), child_slices=slices, transient_share=share)
+    follow(floor, [new(qty=qty, ts=at(begin), length=at(N) - at(begin) - 10, **named)])
+
+
+@pytest.mark.parametrize("solver", ["clarabel", "slsqp"])
+@pytest.mark.parametrize("risk", [0.0, 1e-4])
+def test_order_filled_as_planned_keeps_the_plan_of_other_solvers(solver: str, risk: float) -> None:
+    floor = Floor(market(3), solvers=(solver,))
+    follow(floor, [new(qty=1_234, ts=T0, length=N * M, risk_aversion=risk)])
+
+
+@given(
+    seed=st.integers(0, 2**16),
+    kind=st.sampled_from(["linear", "quadratic", "power"]),
+    begins=st.lists(st.sampled_from([0, 2, 6]), min_size=2, max_size=4),
+    lot=st.sampled_from([1, 1, 7]),
+    limit=st.sampled_from([None, 150 * QUANTA]),
+)
+@hypothesis_settings(max_examples=25, deadline=None)
+def test_orders_planned_together_and_filled_as_planned_keep_their_plans(
+    seed: int, kind: str, begins: list[int], lot: int, limit: int | None
+) -> None:
+    orders = [
+        new(f"O{i}", qty=300 + 177 * i, ts=T0, start=at(begin), length=(N - begin) * M,
+            max_interval_qty=limit if i == 0 else None, lot_size=QUANTA * (lot if i == 1 else 1))
+        for i, begin in enumerate(begins)
+    ]  # fmt: skip
+    floor = Floor(market(seed, kind))
+    follow(floor, orders)
+    assert floor.said[len(orders)].group_id is not None
+
+
+def test_resilience_remembers_what_earlier_fills_displace() -> None:
+    """Of two orders with the same rest, the one that has just traded waits longer."""
+    fresh, tired = (Floor(market(1), transient_share=1.0) for _ in range(2))
+    tired.send(new(qty=1_400, ts=T0, length=N * M))
+    tired.send(Fill("E1", "A", "FROG", 400 * QUANTA, 100.0, at(0.2)))
+    fresh.send(new(qty=1_000, ts=at(0.2), start=T0, length=N * M))
+    early = [sum(floor.plan("A").qty[:5]) for floor in (fresh, tired)]
+    assert early[1] < early[0]
+    model = tired.plan("A").model
+    assert model is not None
+    assert (model.transient_share, model.resilience_half_life_s) == (1.0, 300.0)
