@@ -47,11 +47,15 @@ def test_allocator_section_on_a_wrong_answer_refuses_to_time_it() -> None:
 
 
 def test_page_section_compares_within_the_rounds() -> None:
-    legs = {page.WITHOUT: (100, 200), page.UNSEEN: (100, 210), page.SEEN: (97, 210)}
-    found = page.figures({name: [Measured(rate, 1.0, 2.0) for rate in rates] for name, rates in legs.items()})
+    legs = {page.WITHOUT: (100, 200), page.UNSEEN: (100, 210), page.SEEN: (97, 210), page.APART: (100, 200)}
+    found = page.figures(
+        {name: [Measured(rate, 1.0, 2.0) for rate in rates] for name, rates in legs.items()},
+        [Measured(10, 1.0, 0.04), Measured(10, 1.0, 0.08)],
+    )
     ratios = {figure.name: figure.value for figure in found}
     assert ratios[f"{page.UNSEEN}, over: {page.WITHOUT}"] == pytest.approx((1.0 + 1.05) / 2)
     assert ratios[f"{page.SEEN}, over: {page.UNSEEN}"] == pytest.approx((0.97 + 1.0) / 2)
+    assert found[-1].value == pytest.approx(0.03)
 
 
 def test_growth_of_times_that_double_with_n_is_one() -> None:
