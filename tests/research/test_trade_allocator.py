@@ -261,7 +261,19 @@ def test_slsqp_a_day_of_minutes_is_certified(linear: ImpactModel) -> None:
     assert result["optimal_cost"] == pytest.approx(allocator.optimize("exact")["optimal_cost"], rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["total_shares", "n_intervals", "solver", "model", "side", "max_interval_qty"])
+def test_impact_that_lasts_costs_more_whatever_the_solver(linear: ImpactModel) -> None:
+    allocator = TradeAllocator(linear, 10_000, 20, transient_share=1.0, half_life_intervals=8.0)
+    result = allocator.optimize("exact")
+    check_schedule(result, 10_000)
+    assert result["optimal_cost"] > TradeAllocator(linear, 10_000, 20).optimize("exact")["optimal_cost"]
+    assert allocator.solve_with("clarabel")["optimal_cost"] == pytest.approx(result["optimal_cost"], rel=1e-6)
+    with pytest.raises(OptimizationError, match="none that lasts"):
+        allocator.solve_with("analytical")
+
+
+@pytest.mark.parametrize(
+    "name", ["total_shares", "n_intervals", "solver", "model", "side", "max_interval_qty", "transient_share"]
+)
 def test_bad_argument_is_1001_and_named(linear: ImpactModel, name: str) -> None:
     wrong = {
         "total_shares": lambda: TradeAllocator(linear, -5),
@@ -270,6 +282,7 @@ def test_bad_argument_is_1001_and_named(linear: ImpactModel, name: str) -> None:
         "model": lambda: TradeAllocator("linear", 5),  # type: ignore[arg-type]  # wrong on purpose
         "side": lambda: TradeAllocator(linear, 5, side="up"),
         "max_interval_qty": lambda: TradeAllocator(linear, 5, max_interval_qty=[1.0, 2.0]),
+        "transient_share": lambda: TradeAllocator(linear, 5, transient_share=1.5),
     }
     with pytest.raises(ValidationError, match=name) as error:
         wrong[name]()

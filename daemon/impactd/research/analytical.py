@@ -1,6 +1,6 @@
 r"""The closed form of linear impact, behind the common interface of solvers.
 
-With ``C_t(x) = s x + b_t x^2``, one s for all intervals, no caps and no risk,
+With ``C_t(x) = s x + b_t x^2``, one s for all intervals, no caps, no risk and nothing that lasts,
 the marginals are equal where ``x_t`` is proportional to ``1/b_t``:
 
 .. math:: x_t = S \frac{1/b_t}{\sum_i 1/b_i} .
@@ -33,8 +33,10 @@ class AnalyticalSolver:
             return failure
         p = problem
         linear = not (p.a.any() or p.e.any()) and bool((p.b > 0.0).all()) and bool((p.s == p.s[0]).all())
-        if not linear or p.risk > 0.0 or bool((p.cap < qty).any()):
-            text = "the closed form needs linear impact, one half-spread, no caps and no risk; use exact"
+        if not linear or not p.separable or bool((p.cap < qty).any()):
+            text = (
+                "the closed form needs linear impact, one half-spread, no caps, no risk and none that lasts; use exact"
+            )
             return SolveFailure(self.name, Failure.UNSUPPORTED, text)
         share = 1.0 / p.b
         x = qty * (share / float(np.sum(share)))

@@ -165,6 +165,9 @@ class TradeAllocator:
     risk : float
         Weight of squared inventory, currency per share^2: risk aversion times
         sigma^2 times the interval's length (Almgren and Chriss 2000).
+    transient_share, half_life_intervals : float
+        Part of the linear impact, in [0, 1], that lasts beyond its interval, and in
+        how many intervals it falls to a half (Obizhaeva and Wang 2013).
 
     Raises
     ------
@@ -195,6 +198,8 @@ class TradeAllocator:
         side: str = "buy",
         max_interval_qty: Any = None,
         risk: float = 0.0,
+        transient_share: float = 0.0,
+        half_life_intervals: float = 5.0,
     ) -> None:
         if not isinstance(impact_model, ImpactModel):
             raise ValidationError(MALFORMED, f"impact_model: {impact_model!r} is none", "give a fitted ImpactModel")
@@ -203,6 +208,8 @@ class TradeAllocator:
         check_number("total_shares", total_shares, 0.0, above=True)
         check_count("n_intervals", n_intervals, 1, MAX_INTERVALS)
         check_number("risk", risk, 0.0)
+        check_number("transient_share", transient_share, 0.0)
+        check_number("half_life_intervals", half_life_intervals, 0.0, above=True)
         self.config = config or OptimizerConfig()
         self.impact_model = impact_model
         self.total_shares = float(total_shares)
@@ -211,7 +218,13 @@ class TradeAllocator:
         curves = impact_model.fitted.side(side)
         s, beta, alpha, eta = mapped(curves.terms(), self.n_intervals)
         cap = _caps(max_interval_qty, self.n_intervals)
-        self.problem = Problem.from_impact(s, beta, alpha, eta, curves.delta, cap=cap, risk=float(risk))
+        if transient_share > 1.0 or (transient_share > 0.0 and beta is None):
+            text = f"transient_share: {transient_share!r} cannot be used"
+            raise ValidationError(MALFORMED, text, "give a part in [0, 1], and 0 with a power model, which has no line")
+        keep = np.full(self.n_intervals, 0.5 ** (1.0 / half_life_intervals))
+        self.problem = Problem.from_impact(
+            s, beta, alpha, eta, curves.delta, cap=cap, risk=float(risk), lasting=float(transient_share), keep=keep
+        )
         room = capacity(self.problem, self.total_shares)
         if room < self.total_shares:
             raise OptimizationError(

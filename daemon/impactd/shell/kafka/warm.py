@@ -36,7 +36,7 @@ from impactd.wire.codec import Limits
 _NOON_NS: Final = 1_748_865_600_000_000_000
 _SECOND_NS: Final = 1_000_000_000
 _SYMBOL: Final = "WARM"
-_INTERVALS: Final = 5
+_INTERVALS: Final = 7
 _LEVELS: Final = 10
 
 _log = structlog.get_logger(__name__)
@@ -144,7 +144,7 @@ def _ticks(start_ns: int, interval_ns: int) -> Iterator[dict[str, Any]]:
 
 
 def _orders(n: int, start_ns: int, core: CoreSettings) -> Iterator[dict[str, Any]]:
-    """Yield orders that each solver of a plan is needed for: alone and together, with and without risk and caps."""
+    """Yield orders that each solver of a plan is needed for: alone, together, with and without risk, caps, clips."""
     kinds: tuple[dict[str, Any], ...] = (
         {},
         {"max_interval_qty": 300, "participation_rate": 0.5},
