@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 from impactd.core.engine import Engine
 from impactd.core.inbox import Inbox
 from impactd.core.messages import INPUT_TOPICS, Output, Topic
-from impactd.core.settings import CoreSettings
+from impactd.core.model.learned import TrainedFile
+from impactd.core.settings import CoreSettings, ModelSettings
 from impactd.shell.kafka.capture import capture_file, capture_line
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.consume import ConsumedRecord
@@ -23,6 +25,7 @@ from impactd.shell.rederive import rederive
 from impactd.wire.codec import Limits
 from impactd.wire.murmur2 import partition_for
 from impactd.wire.records import encode_line
+from tests.core.model.trees import blank_content, content, split
 from tests.shell.test_replay import OPEN_NS, SECOND_NS, day, new
 
 SYMBOLS = ("FROG", "AAPL")
@@ -41,7 +44,8 @@ def record(topic: Topic, partition: int, offset: int, item: Mapping[str, Any] | 
 class LiveRun:
     """A run on arrival in this process, whose commits are cut at will; kept as a capture."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, core: CoreSettings = ON_ARRIVAL) -> None:
+        self.core = core
         self.said: list[Output] = []
         self.records: dict[Topic, list[ConsumedRecord]] = {topic: [] for topic in (*INPUT_TOPICS, Topic.JOURNAL)}
         for number in range(PARTITIONS):
@@ -52,8 +56,8 @@ class LiveRun:
             capture_file(directory, topic).write_bytes(b"".join(lines))
 
     def _run(self, number: int) -> None:
-        engine = Engine(ON_ARRIVAL, partition=number, partitions=PARTITIONS)
-        inbox = Inbox(ON_ARRIVAL, engine.positions, engine.clocks)
+        engine = Engine(self.core, partition=number, partitions=PARTITIONS)
+        inbox = Inbox(self.core, engine.positions, engine.clocks)
         decoder = Decoder(KAFKA, Limits(), number, PARTITIONS)
         journal: list[Mapping[str, object]] = [engine.genesis(engine.positions).journal]
         mine = [item for item in day(SYMBOLS, minutes=8) if partition_for(item["symbol"], PARTITIONS) == number]
@@ -98,6 +102,23 @@ def test_rederive_run_on_arrival_gives_its_bytes(tmp_path: Path) -> None:
     assert (len(summary.orders), summary.refused, summary.ticks) == (2, {"truncated": 2}, told[-1])
     assert summary.plans > 2
     assert summary.ticks == len(live.records[Topic.TICKS])
+
+
+def test_rederive_run_with_a_trained_file_needs_the_file_and_gives_its_bytes(tmp_path: Path) -> None:
+    tree = split("ahead", 2.0, -0.5, 1.5)
+    forests = [{"start": start, "trees": [tree]} for start in (-0.2, 0.0, 0.2)]
+    file = TrainedFile.of(content(ON_ARRIVAL, forests, forests))
+    live = LiveRun(tmp_path / "captured", dataclasses.replace(ON_ARRIVAL, model=ModelSettings(learned=file)))
+    plain = LiveRun(tmp_path / "plain")
+    assert live.lines(Topic.PLANS) != plain.lines(Topic.PLANS)
+    with pytest.raises(InputFileError, match=rf"commit 0: model\.learned: .* {file}, which is not at hand"):
+        rederive(tmp_path / "captured", KAFKA, tmp_path / "out")
+    other = TrainedFile.of(blank_content(ON_ARRIVAL))
+    with pytest.raises(InputFileError, match="not at hand"):
+        rederive(tmp_path / "captured", KAFKA, tmp_path / "out", learned=other)
+    rederive(tmp_path / "captured", KAFKA, tmp_path / "out", learned=file)
+    for topic, name in FILES.items():
+        assert sorted((tmp_path / "out" / name).read_bytes().splitlines()) == live.lines(topic)
 
 
 def test_rederive_under_other_formats_gives_the_bytes_of_the_run(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     epilog=example(
         "impactd train --data monday.csv.gz tuesday.csv.gz --out model.json",
         "impactd train --data FROG_2025-04-03_mbp10.csv.gz ARL_2025-07-17_mbp10.csv.gz --split each --out model.json",
-        "impactd backtest --data wednesday.csv.gz --set model.learned=model.json --out report",
+        "IMPACTD__MODEL__LEARNED=model.json impactd backtest --data wednesday.csv.gz --out report",
     ),
 )
 @click.option("--data", type=EXISTING, multiple=True, required=True, metavar="FILE...", help="Recorded days.")

@@ -15,7 +15,7 @@ from impactd.core.engine import Engine
 from impactd.core.model.features import FEATURES
 from impactd.core.model.learned import LearnedFileError, TrainedFile, base_hash, learned_of, tree_sums
 from impactd.core.saved import settings_from, settings_hash
-from impactd.core.settings import BookSettings, CoreSettings, ModelSettings
+from impactd.core.settings import BookSettings, CoreSettings, ModelSettings, SessionRule
 from impactd.core.settings_change import changes, plain
 from tests.core.model.trees import blank_content, blank_file, constant, content, split
 
@@ -128,6 +128,7 @@ def test_settings_of_a_journal_know_the_hash_alone_and_are_refused() -> None:
     ("core", "says"),
     [
         (CoreSettings(books=BookSettings(interval_ns=30_000_000_000)), "intervals of 60 s, not 30 s"),
+        (CoreSettings(session=SessionRule(34_200, 57_600)), r"sessions from 00:00 to 24:00; set \[session\]"),
         (CoreSettings(model=ModelSettings(intercept=False)), "needs model.intercept"),
         (CoreSettings(model=ModelSettings(gain=0.5)), "train it again under these"),
     ],

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from impactd.core.model.features import FEATURES
-from impactd.core.model.learned import QUANTILES, SERIES, TrainedFile, base_hash, document
-from impactd.core.settings import SECOND_NS, CoreSettings
+from impactd.core.model.learned import QUANTILES, SERIES, TrainedFile, document
+from impactd.core.settings import CoreSettings
 
 Forest = Mapping[str, Any]
 
@@ -34,8 +34,7 @@ def split(
 def content(settings: CoreSettings, spread: Sequence[Forest], excess: Sequence[Forest]) -> bytes:
     """Return the content of a file of these forests, one a quantile."""
     series = dict(zip(SERIES, (spread, excess), strict=True))
-    interval_s = settings.books.interval_ns // SECOND_NS
-    return document(interval_s, base_hash(settings.model), series, {"release": "test"})
+    return document(settings, series, {"release": "test"})
 
 
 def blank_content(settings: CoreSettings) -> bytes:

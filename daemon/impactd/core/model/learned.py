@@ -89,6 +89,8 @@ class Learned:
     ----------
     interval_s : int
         Length of an interval that they were trained on.
+    session_s : tuple of int
+        Open and close, local seconds after midnight.
     base : str
         Hash of the default forecast's settings that they were trained beside.
     start : ndarray of float64, shape (6,)
@@ -99,6 +101,7 @@ class Learned:
     """
 
     interval_s: int
+    session_s: tuple[int, int]
     base: str
     start: Float
     roots: Int
@@ -187,6 +190,12 @@ def learned_of(settings: CoreSettings) -> Learned | None:
         raise ValueError(
             f"model.learned: was trained on intervals of {learned.interval_s} s, not {interval_s} s; train it again"
         )
+    if learned.session_s != (settings.session.open_s, settings.session.close_s):
+        opens, closes = (f"{second // 3600:02}:{second // 60 % 60:02}" for second in learned.session_s)
+        raise ValueError(
+            f"model.learned: was trained on sessions from {opens} to {closes}; set [session] to these hours, or train "
+            "it again"
+        )
     if learned.base != base_hash(settings.model):
         raise ValueError(
             "model.learned: was trained beside a forecast of other [model] settings or of another release; "
@@ -207,18 +216,14 @@ def plain_model(model: ModelSettings) -> Mapping[str, Any]:
 
 
 def document(
-    interval_s: int,
-    base: str,
-    series: Mapping[str, Sequence[Mapping[str, Any]]],
-    trained: Mapping[str, Any],
+    settings: CoreSettings, series: Mapping[str, Sequence[Mapping[str, Any]]], trained: Mapping[str, Any]
 ) -> bytes:
     """Return the bytes of a file.
 
     Parameters
     ----------
-    interval_s : int
-    base : str
-        As `base_hash` gives it.
+    settings : CoreSettings
+        That it is for.
     series : mapping of str to sequence of mapping
         By `SERIES` a forest for each of `QUANTILES`: ``start``, and ``trees`` of the columns
         ``feature`` (-1 for a leaf), ``threshold`` (None is beyond all), ``left``, ``right``,
@@ -228,8 +233,9 @@ def document(
     """
     head = {
         "format": FORMAT,
-        "interval_s": interval_s,
-        "base": base,
+        "interval_s": settings.books.interval_ns // SECOND_NS,
+        "session_s": [settings.session.open_s, settings.session.close_s],
+        "base": base_hash(settings.model),
         "features": list(FEATURES),
         "horizons": list(HORIZONS),
         "quantiles": list(QUANTILES),
@@ -256,6 +262,7 @@ def _parse(content: bytes) -> Learned:
         trees = [(k, tree) for k, forest in enumerate(forests) for tree in forest["trees"]]
         tables = [_table(tree) for _, tree in trees]
         interval_s, base = int(found["interval_s"]), str(found["base"])
+        opens, closes = (int(second) for second in found["session_s"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise LearnedFileError(f"is damaged ({type(error).__name__}: {error}); {again}") from error
     sizes = [len(table) for table in tables]
@@ -268,7 +275,9 @@ def _parse(content: bytes) -> Learned:
     reals = np.ascontiguousarray(whole[:, [1, 5]])
     if not (np.isfinite(start).all() and np.isfinite(reals[:, 1]).all()):
         raise LearnedFileError(f"holds values that are not finite; {again}")
-    return Learned(interval_s, base, start, roots, np.array([k for k, _ in trees], np.int64), nodes, reals)
+    return Learned(
+        interval_s, (opens, closes), base, start, roots, np.array([k for k, _ in trees], np.int64), nodes, reals
+    )
 
 
 def _table(tree: Mapping[str, Any]) -> Float:

@@ -29,8 +29,8 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits  # comes with scikit-learn, which calls it itself
 
 from impactd.__about__ import __version__
-from impactd.core.model.learned import QUANTILES, SERIES, base_hash, document
-from impactd.core.settings import SECOND_NS, CoreSettings
+from impactd.core.model.learned import QUANTILES, SERIES, document
+from impactd.core.settings import CoreSettings
 from impactd.core.ticks import Float
 from impactd.research.errors import TOO_LITTLE_DATA, ModelFittingError
 from impactd.research.learned.samples import Samples, stacked
@@ -78,7 +78,7 @@ def fit(samples: Sequence[Samples], settings: CoreSettings, seed: int) -> bytes:
         "rows": len(x),
         "days": sorted({f"{part.symbol} {part.day}" for part in samples}),
     }
-    return document(settings.books.interval_ns // SECOND_NS, base_hash(settings.model), series, trained)
+    return document(settings, series, trained)
 
 
 def grown(x: Float, y: Float, quantile: float, seed: int) -> HistGradientBoostingRegressor:

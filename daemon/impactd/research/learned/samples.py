@@ -18,9 +18,9 @@ from impactd.core.engine import Engine
 from impactd.core.events import SIDES
 from impactd.core.messages import Output
 from impactd.core.model.features import FEATURES
-from impactd.core.model.learned import HORIZONS, QUANTILES, SERIES, TrainedFile, base_hash, document
+from impactd.core.model.learned import HORIZONS, QUANTILES, SERIES, TrainedFile, document
 from impactd.core.model.learned_side import LearnedSide
-from impactd.core.settings import SECOND_NS, CoreSettings
+from impactd.core.settings import CoreSettings
 from impactd.core.ticks import Float, Int
 from impactd.research.backtest.days import Day, SymbolTape
 from impactd.research.backtest.live import states_at
@@ -60,13 +60,7 @@ class Samples:
 def blank_file(settings: CoreSettings) -> TrainedFile:
     """Return trees that leave the default forecast as it is."""
     nothing = [{"start": 0.0, "trees": []} for _ in QUANTILES]
-    content = document(
-        settings.books.interval_ns // SECOND_NS,
-        base_hash(settings.model),
-        dict.fromkeys(SERIES, nothing),
-        {"release": "", "rows": 0},
-    )
-    return TrainedFile.of(content)
+    return TrainedFile.of(document(settings, dict.fromkeys(SERIES, nothing), {"rows": 0}))
 
 
 def with_learned(settings: CoreSettings, learned: str) -> CoreSettings:
