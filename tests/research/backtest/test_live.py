@@ -109,6 +109,16 @@ def test_shuffled_future_moves_no_decision_of_the_past(minutes: int) -> None:
     assert plain.qty[minutes + 1 :].tolist() != mixed.qty[minutes + 1 :].tolist()
 
 
+def test_shuffled_future_that_is_seen_early_moves_decisions_of_the_past() -> None:
+    # What the test above would say of an engine that is given rows before their time.
+    def early(batch: TickBatch) -> SymbolTape:
+        return tape_of(dataclasses.replace(batch, ts_event=batch.ts_event - 2 * M, ts_record=batch.ts_record - 2 * M))
+
+    batch, order = batch_of(noisy_rows(11)), order_of()
+    plain, mixed = run(early(batch), order), run(early(shuffled_after(batch, order.start + 7 * M, 1)), order)
+    assert plain.qty[:8].tolist() != mixed.qty[:8].tolist()
+
+
 def test_shuffled_future_of_a_recorded_day_moves_no_decision_of_the_past(data_dir: Path) -> None:
     settings = dataclasses.replace(SETTINGS, session=session_rule("America/New_York", "09:30", "16:00"))
     (tape,) = read_tapes([data_dir / FROG], settings)
