@@ -305,13 +305,13 @@ def test_commands_of_a_page_work_without_a_broker(page: Path, table: tuple[Path,
 
 
 async def first_plan(broker: Broker, prefix: str) -> None:
-    """Return once the service has published a plan, so that there is a run to capture."""
+    """Return once the service has published a plan: it may have to compile first."""
     settings = KafkaSettings(bootstrap=broker.bootstrap, topic_prefix=prefix)
-    async with asyncio.timeout(100), aclosing(tail(settings, settings.topic(Topic.PLANS))) as records:
+    async with asyncio.timeout(200), aclosing(tail(settings, settings.topic(Topic.PLANS))) as records:
         await anext(records)
 
 
-@pytest.mark.timeout(300)  # a dozen processes, one after another
+@pytest.mark.timeout(400)  # a dozen processes, one after another
 @pytest.mark.parametrize("name", ON_BROKER)
 def test_commands_of_a_page_work_on_a_broker(name: str, broker: Broker, workplace: Path) -> None:
     page = ROOT / name
