@@ -136,7 +136,7 @@ def _asked(report: dict[str, Any]) -> list[tuple[str, str]]:
     days = [f"{day['symbol']} {day['day']}, {day['volume_continuous']:,.0f} shares traded" for day in report["days"]]
     return [
         ("Days", "; ".join(days)),
-        ("Orders", f"{report['n_orders']:,}, each to buy and to sell"),
+        ("Orders", f"{report['n_orders']:,}, as many to buy as to sell"),
         ("Sizes", sizes),
         ("Hours", f"{hours} local time, beside the whole session" if question["horizon_min"] is None else hours),
         ("Cap on an interval", cap),
