@@ -34,7 +34,8 @@ HOUR: Final = 60
 NEW_YORK: Final = CoreSettings(
     session=SessionRule(34_200, 57_600, ((0, -4 * 3600),)),
     apply="in_event_time",
-    plans=PlanSettings(fills="scheduled", keep_ended_ns=60 * SECOND_NS),
+    # each by itself: orders that overlap would share the book, and their walks here do not know of each other
+    plans=PlanSettings(fills="scheduled", keep_ended_ns=60 * SECOND_NS, max_group=1),
 )
 DAY_NS: Final = 86_400 * SECOND_NS
 OPEN_NS: Final = 13 * 3600 * SECOND_NS + 1_800 * SECOND_NS

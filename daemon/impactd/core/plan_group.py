@@ -164,9 +164,8 @@ def _current(order: Order, piece: Pieces) -> Int:
     planned = np.zeros(len(piece.end), np.int64)
     schedule = order.schedule
     where = np.searchsorted(piece.end, np.array(schedule.end, np.int64))
-    for k, qty in zip(where.tolist(), schedule.remaining(), strict=True):
-        if k < planned.size:
-            planned[k] += max(qty, 0)
+    still = np.maximum(np.array(schedule.remaining(), np.int64), 0)
+    np.add.at(planned, where[where < planned.size], still[where < planned.size])
     return planned
 
 
