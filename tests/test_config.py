@@ -69,6 +69,9 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         gain = 0.125
         reversion_half_life_minutes = 2.5
         huber = 3.5
+        adaptive = false
+        guard = false
+        learn_profile = false
         fill_bias_limit = 0.0625
         prior_profile = false
         deltas = [0.5, 1]

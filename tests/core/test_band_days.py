@@ -22,9 +22,10 @@ def test_recorded_hours_are_covered_within_five_points(data_dir: Path) -> None:
 
 
 def test_generated_hours_are_covered_within_three_points() -> None:
-    specs = [GeneratorSpec(snapshots=6_000, days=8, profile=profile, seed=11) for profile in (0.0, 1.0)]
-    found = [held for spec in specs for held in of_generated(spec, 6_000.0, every=15)]
-    assert len(found) > 400
+    specs = [GeneratorSpec(snapshots=3_000, days=4, profile=profile, seed=11) for profile in (0.0, 1.0)]
+    sizes = (1_500.0, 6_000.0, 20_000.0)
+    found = [held for spec in specs for qty in sizes for held in of_generated(spec, qty, every=30)]
+    assert len(found) > 300
     band, band_95 = coverage(found)
     assert band == pytest.approx(0.80, abs=0.03)
     assert band_95 == pytest.approx(0.95, abs=0.03)

@@ -27,7 +27,8 @@ class Constant:
 
     asked: list[int] = field(default_factory=list)
 
-    def __call__(self, starts_ns: Int) -> Curves:
+    def __call__(self, starts_ns: Int, rate: float) -> Curves:
+        assert rate > 0.0
         self.asked.append(len(starts_ns))
         s, beta = np.full(len(starts_ns), 0.02), np.full(len(starts_ns), 1e-5)
         return Curves(s, beta, None, None, 1.0, prior=False, scaled=True, as_of=None)

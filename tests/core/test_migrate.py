@@ -90,7 +90,7 @@ CHANGES: Final = {
     "books.max_levels": replace(CoreSettings(), books=BookSettings(max_levels=3)),
     "books.min_coverage": replace(CoreSettings(), books=BookSettings(min_coverage=0.5)),
     "books.max_book_age_ns": replace(CoreSettings(), books=BookSettings(max_book_age_ns=M)),
-    "model.gain": replace(CoreSettings(), model=ModelSettings(gain=0.1)),
+    "model.gain": replace(CoreSettings(), model=ModelSettings(gain=0.2)),
     "model.mean_half_life_minutes": replace(CoreSettings(), model=ModelSettings(mean_half_life_minutes=9.0)),
     "model.reversion_half_life_minutes": replace(CoreSettings(), model=ModelSettings(reversion_half_life_minutes=2.0)),
     "model.huber": replace(CoreSettings(), model=ModelSettings(huber=1.5)),

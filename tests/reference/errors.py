@@ -23,6 +23,7 @@ LATER_REASONS: Final = {
 
 #: Kinds of alerts.
 ALERTS: Final = {
+    "regime_change": "the spread or depth of one side has changed its level for more than a few minutes",
     "crossed_feed": "all books of a minute were refused, some of them because they were crossed",
     "halt": "somebody halted plans, or the service did; the text says what and why",
     "invalid_ratio": "more of the input than `invalid.max_ratio` was refused",

@@ -52,9 +52,10 @@ def command(
 ) -> None:
     """Send a recorded day to Kafka.
 
-    Ticks, orders, executions and control, or some of them. Records keep their original times, or are shifted so that the first event
-    happens now. A service that applies in event time (plans.apply =
-    "in_event_time") then publishes what a replay of the files writes.
+    Ticks, orders, executions and control, or some of them. Records keep
+    their original times, or are shifted so that the first event happens now.
+    A service that applies in event time (plans.apply = "in_event_time") then
+    publishes what a replay of the files writes.
     """
     if not (data or more or orders or executions or control):
         raise click.UsageError("Missing option '--data' (or '--orders', '--executions' or '--control').")

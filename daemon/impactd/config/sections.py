@@ -129,12 +129,18 @@ class ModelSection(Section):
     """Weight of the latest deviation in a forecast."""
     reversion_half_life_minutes: Positive = _MODEL.reversion_half_life_minutes
     """Half-life with which a deviation dies out."""
+    adaptive: bool = _MODEL.adaptive
+    """Whether gain and reversion half-life follow what each symbol shows, from these on; off: these for all."""
+    guard: bool = _MODEL.guard
+    """Whether plans follow the forecast less, down to TWAP, the less such plans have earned."""
     huber: Positive = _MODEL.huber
     """Standardised residual beyond which a minute loses weight."""
     fill_bias_limit: Annotated[float, Field(ge=0, le=3)] = _MODEL.fill_bias_limit
     """How far a persistent bias of taker fills may correct expected costs: 0.25 is up to a quarter; 0: never."""
     prior_profile: bool = _MODEL.prior_profile
     """Whether a cold start assumes the generic intraday profile."""
+    learn_profile: bool = _MODEL.learn_profile
+    """Whether the day's shape of spread and depth is learned from each symbol's own days."""
     profile: ProfileSection | None = None
     """Profile of the session to start from, as `impactd replay --profile-out` writes it; none: see prior_profile."""
     deltas: Annotated[

@@ -172,7 +172,9 @@ class CostBands:
         widths = zip(*(bands.widths for bands in known), strict=True)
         return LogBands(middle, tuple(float(np.interp(at, knots, width)) for width in widths))
 
-    def update(self, stats: MinuteStats, forecast: Callable[[Int], Curves]) -> list[tuple[int, tuple[bool, ...]]]:
+    def update(
+        self, stats: MinuteStats, forecast: Callable[[Int, float], Curves]
+    ) -> list[tuple[int, tuple[bool, ...]]]:
         """Charge a closed minute to the shadows under way, judge those that it ends, and begin new ones.
 
         Parameters
@@ -180,7 +182,7 @@ class CostBands:
         stats : MinuteStats
             Later than all before, and known to the forecast.
         forecast : callable
-            Starts of intervals (int64 ns) to the forecast `Curves`.
+            Starts of intervals (int64 ns) and shares an interval to the forecast `Curves`.
 
         Returns
         -------
@@ -209,7 +211,7 @@ class CostBands:
             return shadow
         return shadow.charge(interval, stats.sizes, stats.lower_bound[self._row], self._slices)
 
-    def _begun(self, k: int, start: int, stats: MinuteStats, forecast: Callable[[Int], Curves]) -> Shadow | None:
+    def _begun(self, k: int, start: int, stats: MinuteStats, forecast: Callable[[Int, float], Curves]) -> Shadow | None:
         """Return the shadow of the `k`-th horizon that begins at `start`, if one is due."""
         n, session = HORIZONS[k], self._session
         turn, due = divmod(session.since_open_ns(start) // self._interval_ns, SPACING[k])
@@ -222,7 +224,7 @@ class CostBands:
         if not session.is_open(last):
             return None
         qty = SIZES[turn % len(SIZES)] * PLAN_REACH * float(stats.sizes[0]) * n
-        curves = forecast(start + np.arange(n, dtype=np.int64) * self._interval_ns)
+        curves = forecast(start + np.arange(n, dtype=np.int64) * self._interval_ns, qty / n)
         bands = self._horizons[k].bands(self.levels)
         return Shadow.plan(start, qty, curves, (bands.middle, *bands.widths), self._slices)
 

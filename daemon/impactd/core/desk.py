@@ -23,11 +23,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from impactd.core.desk_alerts import UNCOUNTED, DeskAlerts, Say
 from impactd.core.desk_plans import DeskPlans
-from impactd.core.events import Bust, Control, Correct, Fill, NewOrder, Received
+from impactd.core.events import Bust, Control, Correct, Fill, NewOrder, Received, Side
 from impactd.core.feedback import Feedback
 from impactd.core.gate import Gate
 from impactd.core.halts import Halts
@@ -211,7 +212,9 @@ class Desk:
 
     # --- time -------------------------------------------------------------
 
-    def roll(self, symbol: str, minute_end: int, last_tick: int | None, stats: MinuteStats) -> None:
+    def roll(
+        self, symbol: str, minute_end: int, last_tick: int | None, stats: MinuteStats, shifted: AbstractSet[Side]
+    ) -> None:
         """Move the symbol's orders past `minute_end`.
 
         Parameters
@@ -223,6 +226,8 @@ class Desk:
             ts_event of the symbol's latest tick, ns.
         stats : MinuteStats
             What the minute has shown.
+        shifted : set of Side
+            Sides whose regime it has changed: their orders are planned anew.
         """
         volume, vwap = stats.volume_continuous or 0.0, stats.vwap
         self._feedback.minute(symbol, stats.minute, vwap, volume)
@@ -244,10 +249,10 @@ class Desk:
         planned: set[str] = set()
         for order in orders:
             if order.cl_ord_id not in planned:
-                planned.update(self._roll(order, minute_end, last_tick))
+                planned.update(self._roll(order, minute_end, last_tick, shifted))
         self.forget(symbol, minute_end)
 
-    def _roll(self, order: Order, minute_end: int, last_tick: int | None) -> list[str]:
+    def _roll(self, order: Order, minute_end: int, last_tick: int | None, shifted: AbstractSet[Side]) -> list[str]:
         """End or plan an order whose minute has closed, with its group; return whom it planned."""
         now = max(order.clock, minute_end)
         if order.leaves_qty == 0:
@@ -264,14 +269,14 @@ class Desk:
         group = self._plans.group(order)
         if len(group) < 2 or order not in group:
             self._alerts.missing(order, last_tick, now)
-            off_plan = order.off_plan and not order.halted
-            self._plans.plan(order, now, "fill" if off_plan else "minute", forced=off_plan)
+            reason = _why(order, shifted)
+            self._plans.plan(order, now, reason, forced=reason != "minute")
             return [order.cl_ord_id]
         reasons = {}
         for member in group:
             self._alerts.missing(member, last_tick, now)
-            reasons[member.cl_ord_id] = "fill" if member.off_plan and not member.halted else "minute"
-        self._plans.plan_group(group, now, reasons, forced="fill" in reasons.values())
+            reasons[member.cl_ord_id] = _why(member, shifted)
+        self._plans.plan_group(group, now, reasons, forced=set(reasons.values()) != {"minute"})
         return list(reasons)
 
     def forget(self, symbol: str, now: int) -> None:
@@ -328,3 +333,12 @@ class Desk:
         self._feedback.load(items)
         prefix = "held/"
         self.held.load((int(key.removeprefix(prefix)), items[key]) for key in items if key.startswith(prefix))
+
+
+def _why(order: Order, shifted: AbstractSet[Side]) -> str:
+    """Return why an order is planned at a minute's close; all but ``minute`` force a plan."""
+    if order.halted:
+        return "minute"
+    if order.off_plan:
+        return "fill"
+    return "regime" if order.side in shifted else "minute"

@@ -258,6 +258,7 @@ class Engine:
         stats = self._tape.close_minute(symbol)
         self.counters.update(stats.rows())
         end = minute + self._interval
+        shifted: set[Side] = set()
         if not idle:
             self.counters["minutes"] += 1
             market = self._market(symbol)
@@ -267,6 +268,8 @@ class Engine:
             with self._probe("refit"):
                 models = market.close(stats, self._interval)
             self.counters.update(market.scores())
+            shifted = market.shifted
+            self._alerts.shifted(symbol, shifted, end)
             for model in models:
                 self.counters["refits"] += 1
                 self._say(Topic.MODELS, symbol, model)
@@ -274,7 +277,7 @@ class Engine:
         if not idle or not self._tape.sizes(symbol):
             # Without books there is no depth to choose by: a grid that is there stays.
             self._tape.regrid(symbol, stats, self._desk.asks(symbol), self._desk.lot(symbol))
-        self._desk.roll(symbol, end, self._tape.last_ts(symbol), stats)
+        self._desk.roll(symbol, end, self._tape.last_ts(symbol), stats, shifted)
 
     def idle_target(self, elapsed_ns: int, now_ns: int) -> int | None:
         """Return the watermark that an idle partition may move to, or None if nothing is due by then.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from impactd.core.events import Side
 from impactd.core.invalid import InvalidShare
 from impactd.core.messages import Alert, Topic
 from impactd.core.settings import CoreSettings
@@ -65,6 +66,15 @@ class FeedAlerts:
         if crossed and not n_books:
             text = f"all books of the minute were refused, {crossed} of them crossed"
             self._say(Topic.ALERTS, symbol, Alert("crossed_feed", symbol, None, now, text))
+
+    def shifted(self, symbol: str, sides: Iterable[Side], now: int) -> None:
+        """Say of which sides the level of spread or depth has changed for more than a few minutes."""
+        for side in sorted(sides):
+            self._shifted(symbol, side, now)
+
+    def _shifted(self, symbol: str, side: Side, now: int) -> None:
+        text = f"the cost to {side} has changed its level: what was known counts for less, and plans are made anew"
+        self._say(Topic.ALERTS, symbol, Alert("regime_change", symbol, None, now, text))
 
     def save(self) -> dict[str, Any]:
         """Return the state as JSON-ready values."""

@@ -9,6 +9,7 @@ of its errors.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import numpy.typing as npt
 
 from impactd.core.book import Book
 from impactd.core.events import Side
+from impactd.core.jit import kernel
 from impactd.core.messages import Model
 from impactd.core.slippage import BUY, SELL, walk_curve
 
@@ -119,6 +121,9 @@ class Curves:
         anything then, and no cost may be published.
     as_of : int or None
         Close of the last minute taken in, UTC ns.
+    spread_swing, excess_swing : ndarray of float64, shape (N,), or None
+        Variance of the logs of half-spread and of the terms above it that will have been
+        seen by when an interval begins, beyond what is expected now; None for none.
     """
 
     half_spread: Float
@@ -129,13 +134,34 @@ class Curves:
     prior: bool
     scaled: bool
     as_of: int | None
+    spread_swing: Float | None = None
+    excess_swing: Float | None = None
 
     def corrected(self, ratio: float) -> Curves:
         """Return the curves with every cost multiplied by `ratio`."""
         if ratio == 1.0:
             return self
         beta, alpha, eta = (None if term is None else term * ratio for term in (self.beta, self.alpha, self.eta))
-        return Curves(self.half_spread * ratio, beta, alpha, eta, self.delta, self.prior, self.scaled, self.as_of)
+        return dataclasses.replace(self, half_spread=self.half_spread * ratio, beta=beta, alpha=alpha, eta=eta)
+
+    def drawn(self, part: float) -> Curves:
+        """Return the curves with their logs drawn to the mean over the intervals: all the way by 0, not at all by 1."""
+        if part >= 1.0:
+            return self
+        terms = (self.beta, self.alpha, self.eta)
+        level = next((term for term in terms if term is not None and np.all(term > 0.0)), None)
+        scale = np.ones(len(self.half_spread)) if level is None else drawing(level, part)
+        beta, alpha, eta = (None if term is None else term * scale for term in terms)
+        spread = self.half_spread
+        return dataclasses.replace(
+            self,
+            half_spread=spread * drawing(spread, part) if np.all(spread > 0.0) else spread,
+            beta=beta,
+            alpha=alpha,
+            eta=eta,
+            spread_swing=None if self.spread_swing is None else self.spread_swing * part * part,
+            excess_swing=None if self.excess_swing is None else self.excess_swing * part * part,
+        )
 
     def impact(self, qty: Float) -> Float:
         """Return g of `qty` shares in each interval, price per share, shape (N,)."""
@@ -149,6 +175,19 @@ class Curves:
         return g
 
 
+@kernel
+def drawing(level: Float, part: float) -> Float:
+    """Return what positive levels are multiplied by to leave `part` of their logs' distance from the mean log."""
+    n = level.shape[0]
+    logs, mean = np.empty(n), 0.0
+    for t in range(n):
+        logs[t] = np.log(level[t])
+        mean += logs[t] / n
+    for t in range(n):
+        logs[t] = np.exp((part - 1.0) * (logs[t] - mean))
+    return logs
+
+
 class Forecaster(Protocol):
     """The live model of one (symbol, side)."""
 
@@ -160,12 +199,13 @@ class Forecaster(Protocol):
         """Return the curves of the intervals that begin at `starts_ns`."""
         ...
 
-    def record(self, as_of: int) -> Model | None:
-        """Return the summary to publish; None before any minute was taken in."""
+    @property
+    def fitted(self) -> tuple[float, float] | None:
+        """Half-spread and slope of the last minute's own fit, price and price per share; None where it had none."""
         ...
 
-    def log_variance(self, n: int, spread_share: float) -> float:
-        """Return the variance of log(realised / expected cost) over `n` intervals."""
+    def record(self, as_of: int) -> Model | None:
+        """Return the summary to publish; None before any minute was taken in."""
         ...
 
     def save(self) -> dict[str, object]:

@@ -19,7 +19,8 @@ from impactd.core.allocator.cost import added_cost
 from impactd.core.allocator.problem import Problem
 from impactd.core.bands import CostBands, LogBands
 from impactd.core.events import SIDES, Side
-from impactd.core.forecast import BookCurve, Curves, Forecaster
+from impactd.core.forecast import BookCurve, Curves
+from impactd.core.guard import Guard
 from impactd.core.messages import Model
 from impactd.core.minute import MinuteStats
 from impactd.core.model.learned_side import LearnedSide, around
@@ -43,7 +44,8 @@ class SideView:
     kind : str
         Kind of the model.
     curves : callable
-        Starts of intervals (int64 ns, shape (N,)) to the forecast `Curves`.
+        Starts of intervals (int64 ns, shape (N,)) and shares that a plan asks of an interval to the forecast
+        `Curves`, as far as plans at that rate follow it.
     volume : callable
         Starts of intervals to the forecast continuous volume of whole
         intervals, shares, shape (N,); or None while no trade has been seen.
@@ -61,7 +63,7 @@ class SideView:
     """
 
     kind: str
-    curves: Callable[[Int], Curves]
+    curves: Callable[[Int, float], Curves]
     volume: Callable[[Int], Float | None]
     sigma2: float
     fitted_to: float | None
@@ -118,10 +120,16 @@ class SymbolMarket:
             side: CostBands(row, session, interval, settings.plans.band_level, settings.plans.child_slices)
             for row, side in enumerate(SIDES)
         }
+        self._guards = {
+            side: Guard(row, session, interval, settings.plans.child_slices) for row, side in enumerate(SIDES)
+        }
+        self._guarded = settings.model.guard
         self._scored: Counter[str] = Counter()
         #: Whether models are published and bands go on learning: no quantity of a plan depends on either, so that a
         #: study of what is traded may do without both.
         self.publishes = True
+        #: Sides whose regime the minute closed last has changed.
+        self.shifted: set[Side] = set()
         #: What expected costs of each side are multiplied by, for a persistent bias of fills.
         self.bias: dict[Side, float] = dict.fromkeys(SIDES, 1.0)
         self._volume = VolumeForecast(settings.model, session, profile, interval)
@@ -134,12 +142,17 @@ class SymbolMarket:
         self._volatility.update(stats.minute, stats.mid_close)
         self._volume.update(stats.minute, stats.volume_continuous)
         models = []
+        self.shifted = set()
         for side in SIDES:
+            changes = self._sides[side].changes
             refitted = self._sides[side].update(stats.minute, stats)
+            if self._sides[side].changes > changes:
+                self.shifted.add(side)
             end = stats.minute + interval_ns
             book = self._standing(side, end) if refitted else None
             if book is not None:
                 self._sides[side].see(book)
+            self._judge(side, stats)
             if not self.publishes:
                 continue
             record = self._sides[side].record(end) if refitted else None
@@ -150,9 +163,15 @@ class SymbolMarket:
 
     def _published(self, record: Model) -> Model:
         """Return a side's record as plans use it: corrected for the bias of fills, with what its bands have held."""
-        ratio, bands = self.bias[record.side], self._bands[record.side].record()
+        ratio, guard = self.bias[record.side], self._guards[record.side]
+        record = dataclasses.replace(
+            record,
+            bands=self._bands[record.side].record(),
+            followed=guard.follow(0.0) if self._guarded else 1.0,
+            capture=guard.capture,
+        )
         if ratio == 1.0:
-            return dataclasses.replace(record, bands=bands)
+            return record
         beta, alpha, eta = (None if term is None else term * ratio for term in (record.beta, record.alpha, record.eta))
         return dataclasses.replace(
             record,
@@ -161,7 +180,6 @@ class SymbolMarket:
             alpha=alpha,
             eta=eta,
             se={name: error * ratio for name, error in record.se.items()},
-            bands=bands,
             bias=ratio,
             forecast=None if record.forecast is None else record.forecast.corrected(ratio),
         )
@@ -169,10 +187,27 @@ class SymbolMarket:
     def _score(self, side: Side, stats: MinuteStats) -> None:
         """Have the side's bands learn from the minute, and count what they held."""
         bands = self._bands[side]
-        for n, held in bands.update(stats, self._sides[side].forecast):
+        for n, held in bands.update(stats, lambda starts, rate: self._curves(side, starts, rate)):
             self._scored[f"shadows.{n}"] += 1
             for level, holds in zip(bands.levels, held, strict=True):
                 self._scored[f"shadows.{n}.{level:g}"] += holds
+
+    def _judge(self, side: Side, stats: MinuteStats) -> None:
+        """Have the side's guard learn from the minute, and count what its trials have earned, bps of TWAP's cost."""
+        model = self._sides[side]
+        for earned in self._guards[side].update(stats, model.fitted, model.forecast):
+            self._scored["trials.ended"] += 1
+            self._scored["trials.saved" if earned.saved >= 0.0 else "trials.lost"] += round(abs(earned.saved) * 1e4)
+            self._scored["trials.possible"] += round(earned.possible * 1e4)
+
+    def _curves(self, side: Side, starts: Int, rate: float, book: BookCurve | None = None) -> Curves:
+        """Return the forecast of `side`, as far as its guard has plans at `rate` (shares an interval) follow it."""
+        part = self._guards[side].follow(rate) if self._guarded else 1.0
+        return self._sides[side].forecast(starts, book).drawn(part)
+
+    def forecast(self, side: Side, at: int, starts: Int) -> Curves:
+        """Return what the model of `side` expects at event time `at` (ns), before its guard and the bias of fills."""
+        return self._sides[side].forecast(starts, self._standing(side, at))
 
     def forecaster(self, side: Side) -> SideModel | LearnedSide:
         """Return the live model of a side, for a study to read."""
@@ -217,7 +252,7 @@ class SymbolMarket:
         float or None
             Currency; None where no book was ever seen.
         """
-        curves = self.view(side, at).curves(np.array([interval], dtype=np.int64))
+        curves = self.view(side, at).curves(np.array([interval], dtype=np.int64), 0.0)
         p = Problem.from_impact(
             curves.half_spread, curves.beta, curves.alpha, curves.eta, curves.delta, child_slices=child_slices
         )
@@ -227,11 +262,10 @@ class SymbolMarket:
 
     def view(self, side: Side, at: int) -> SideView:
         """Return what a plan needs to know of `side` at event time `at` (ns)."""
-        model: Forecaster = self._sides[side]
         book = self._standing(side, at)
         return SideView(
             kind=self._kind,
-            curves=lambda starts: model.forecast(starts, book).corrected(self.bias[side]),
+            curves=lambda starts, rate: self._curves(side, starts, rate, book).corrected(self.bias[side]),
             volume=self._volume.forecast,
             sigma2=self._volatility.sigma2,
             fitted_to=self._sides[side].fitted_to,
@@ -249,6 +283,7 @@ class SymbolMarket:
             "sides": {str(side): self._sides[side].save() for side in SIDES},
             "bands": {str(side): self._bands[side].save() for side in SIDES},
             "bias": [self.bias[side] for side in SIDES],
+            "guards": {str(side): self._guards[side].save() for side in SIDES},
         }
 
     def load(self, saved: Mapping[str, Any]) -> None:
@@ -259,4 +294,5 @@ class SymbolMarket:
         for side in SIDES:
             self._sides[side].load(saved["sides"][str(side)])
             self._bands[side].load(saved["bands"][str(side)])
+            self._guards[side].load(saved["guards"][str(side)])
         self.bias = dict(zip(SIDES, saved["bias"], strict=True))

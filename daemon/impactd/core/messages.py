@@ -127,6 +127,8 @@ class Model:
     bands: tuple[BandRecord, ...] = ()
     bias: float = 1.0
     forecast: ForecastRecord | None = None
+    followed: float = 1.0
+    capture: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

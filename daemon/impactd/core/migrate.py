@@ -116,8 +116,8 @@ _ORDER_4: Final[dict[str, Any]] = {
 def _with_costs(items: Items) -> Items:
     """Return schema 3 as 4.
 
-    A side has bands of plan cost and a bias of fills; a tape knows turnover, and an
-    order what its fills have cost, whether it has a smallest clip or must complete, and
+    A side has bands of plan cost, a guard and a bias of fills, and its series speeds of their own; a tape knows
+    turnover, and an order what its fills have cost, whether it has a smallest clip or must complete, and
     what its fills still displace.
     """
     return _changed(items, {"market": _market_4, "tape": from_layout_1, "order": _order_4})
@@ -133,7 +133,14 @@ def _order_4(value: bytes) -> bytes:
 
 def _market_4(value: bytes) -> bytes:
     market: dict[str, Any] = orjson.loads(value)
-    return orjson.dumps(market | {"bands": {str(side): None for side in SIDES}, "bias": [1.0 for _ in SIDES]})
+    for side in market["sides"].values():
+        side["made"][0] = 3
+        side["days"] = None
+        for series in ("spread", "excess"):
+            # The swing meant another thing; speeds and changes of regime were not looked for.
+            side[series] = [[*row[:6], 0.0, *row[7:], *([0.0] * 10)] for row in side[series]]
+    none = {str(side): None for side in SIDES}
+    return orjson.dumps(market | {"bands": none, "bias": [1.0 for _ in SIDES], "guards": none})
 
 
 def _changed(items: Items, forms: Mapping[str, Callable[[bytes], bytes]]) -> Items:

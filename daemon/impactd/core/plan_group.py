@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from impactd.core.allocator.allocate import NO_CAP
 from impactd.core.allocator.baseline import twap
 from impactd.core.allocator.cost import interval_cost
 from impactd.core.allocator.joint import allocate_jointly
@@ -30,6 +31,7 @@ from impactd.core.order import Order
 from impactd.core.pieces import Int, Pieces
 from impactd.core.planner import Proposal
 from impactd.core.quantity import QUANTA
+from impactd.core.replanning import anticipate, plain
 from impactd.core.settings import PlanSettings
 
 
@@ -92,16 +94,10 @@ def propose_group(
     for piece, row in zip(pieces, rows, strict=True):
         begin[row] = np.minimum(begin[row], piece.start)
         end[row] = np.maximum(end[row], piece.end)
-    curves, volume = market.curves(starts), market.volume(starts)
-    problem = Problem.from_impact(
-        curves.half_spread,
-        curves.beta,
-        curves.alpha,
-        curves.eta,
-        curves.delta,
-        fraction=(end - begin) / interval_ns,
-        child_slices=settings.child_slices,
-    )
+    fraction = (end - begin) / interval_ns
+    leaves = sum(order.leaves_qty for order in orders) / QUANTA
+    curves = market.curves(starts, leaves / max(float(np.sum(fraction)), 1.0))
+    volume = market.volume(starts)
     bounds = [
         caps(order, piece, None if volume is None else volume[row], interval_ns)
         for order, piece, row in zip(orders, pieces, rows, strict=True)
@@ -117,6 +113,11 @@ def propose_group(
         )
         for order, piece, limit, row in zip(orders, pieces, limits, rows, strict=True)
     ]
+    room = np.sum(
+        [np.where(party.cap_quanta == NO_CAP, np.inf, party.cap_quanta / QUANTA) for party in parties], axis=0
+    )
+    expected = plain(curves, fraction=fraction, child_slices=settings.child_slices)
+    problem = anticipate(curves, leaves, room, fraction=fraction, child_slices=settings.child_slices)
     solved = allocate_jointly(problem, parties, solvers=settings.solvers)
     if isinstance(solved, SolveFailure):
         return solved
@@ -124,8 +125,8 @@ def propose_group(
         twap(order.leaves_qty, piece.fraction, limit, order.lot_size)
         for order, piece, limit in zip(orders, pieces, limits, strict=True)
     ]
-    price = _average_price(problem, np.sum(solved.quanta, axis=0) / QUANTA)
-    even_price = _average_price(problem, np.sum(_laid(even, rows, len(index)), axis=0) / QUANTA)
+    price = _average_price(expected, np.sum(solved.quanta, axis=0) / QUANTA)
+    even_price = _average_price(expected, np.sum(_laid(even, rows, len(index)), axis=0) / QUANTA)
     total = np.sum(solved.quanta, axis=0) / QUANTA
     fitted = np.inf if market.fitted_to is None else market.fitted_to
     beyond = total > fitted * problem.fraction * settings.child_slices

@@ -26,6 +26,7 @@ from impactd.core.messages import Certificate, ModelRef, Plan
 from impactd.core.order import Order, Status
 from impactd.core.pieces import Pieces
 from impactd.core.quantity import QUANTA
+from impactd.core.replanning import anticipate, plain
 from impactd.core.resilience import lasting, said
 from impactd.core.schedule import Schedule
 from impactd.core.settings import SECOND_NS, PlanSettings
@@ -90,16 +91,14 @@ def propose(
     volume = market.volume(intervals)
     bounds = caps(order, pieces, volume, interval_ns)
     cap = bounds.cap
-    curves = market.curves(intervals)
     leaves = order.leaves_qty
-    problem = Problem.from_impact(
-        curves.half_spread,
-        curves.beta,
-        curves.alpha,
-        curves.eta,
-        curves.delta,
-        fraction=pieces.fraction,
-        child_slices=settings.child_slices,
+    curves = market.curves(intervals, leaves / QUANTA / max(float(np.sum(pieces.fraction)), 1.0))
+    expected = lasting(
+        plain(curves, fraction=pieces.fraction, child_slices=settings.child_slices), order, pieces.start, settings
+    )
+    limit = np.where(cap == NO_CAP, np.inf, cap / QUANTA)
+    problem = dataclasses.replace(
+        anticipate(curves, leaves / QUANTA, limit, fraction=pieces.fraction, child_slices=settings.child_slices),
         risk=order.risk_aversion * market.sigma2,
     )
     problem = lasting(problem, order, pieces.start, settings)
@@ -108,7 +107,6 @@ def propose(
     if isinstance(solved, SolveFailure):
         return solved
     shares = solved.qty()
-    cost = schedule_cost(problem, shares)
     even = twap(leaves, pieces.fraction, cap, order.lot_size)
     fitted = np.inf if market.fitted_to is None else market.fitted_to
     beyond = shares - fitted * pieces.fraction * settings.child_slices
@@ -119,8 +117,8 @@ def propose(
         shortfall_qty=solved.shortfall_quanta,
         problem=problem,
         risk_qty=leaves / QUANTA,
-        expected_cost=cost,
-        twap_cost=schedule_cost(problem, even / QUANTA),
+        expected_cost=schedule_cost(expected, shares),
+        twap_cost=schedule_cost(expected, even / QUANTA),
         extrapolated_qty=int(np.sum(solved.quanta[beyond > 0])),
         model=ModelRef(market.kind, "price_per_share", curves.as_of, curves.prior, *said(settings)),
         certificate=Certificate(solved.solver, solved.multiplier, solved.kkt_residual, solved.gap),

@@ -74,12 +74,18 @@ class ModelSettings:
     kind: str = "linear"
     intercept: bool = True
     mean_half_life_minutes: float = 60.0
-    gain: float = 0.25
+    gain: float = 0.1
     reversion_half_life_minutes: float = 15.0
+    #: Whether gain and reversion follow what a symbol shows, from these on.
+    adaptive: bool = True
+    #: Whether plans follow a forecast less, the less such plans have earned.
+    guard: bool = True
     huber: float = 2.5
     #: A persistent bias of taker fills multiplies expected costs by up to 1 and this, or its inverse; 0 never.
     fill_bias_limit: float = 0.25
     prior_profile: bool = True
+    #: Whether the profile is learned from each symbol's own days, from the one to start from on.
+    learn_profile: bool = True
     #: Profile of the session to start from, the columns of `impactd.core.profile.Profile`; empty: the prior, or none.
     profile: tuple[tuple[float, ...], ...] = ()
     #: Grid of exponents of the power model.

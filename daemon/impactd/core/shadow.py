@@ -21,9 +21,10 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from impactd.core.allocator.cost import schedule_cost
 from impactd.core.allocator.exact import solve_separable
-from impactd.core.allocator.problem import Problem
 from impactd.core.forecast import Curves, Float
+from impactd.core.replanning import anticipate, plain
 
 #: The largest interval of a plan, in units.
 WHOLE: Final = 255
@@ -62,17 +63,16 @@ class Shadow:
     @classmethod
     def plan(cls, start: int, qty: float, curves: Curves, issued: tuple[float, ...], child_slices: int) -> Self | None:
         """Return the plan of `qty` shares by `curves`, or None where they have no price."""
-        p = Problem.from_impact(
-            curves.half_spread, curves.beta, curves.alpha, curves.eta, curves.delta, child_slices=child_slices
-        )
-        x = np.empty(len(p))
+        n = len(curves.half_spread)
+        p = anticipate(curves, qty, np.full(n, np.inf), child_slices=child_slices)
+        x = np.empty(n)
         solve_separable(qty, p.s, p.b, p.a, p.e, p.delta, p.cap, p.fraction, x)
         unit = float(np.max(x)) / WHOLE
         if not (curves.scaled and unit > 0.0):
             return None
         units = np.rint(x / unit).astype(np.uint8)
-        sizes = units * unit
-        expected_px = float(sizes @ curves.impact(sizes / child_slices)) / float(np.sum(sizes))
+        sizes = np.asarray(units * unit, np.float64)
+        expected_px = schedule_cost(plain(curves, child_slices=child_slices), sizes) / float(np.sum(sizes))
         return cls(start, unit, units, issued, expected_px) if expected_px > 0.0 else None
 
     def charge(self, interval: int, sizes: Float, g: Float, child_slices: int) -> Self:

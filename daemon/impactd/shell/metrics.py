@@ -317,6 +317,14 @@ METRICS: Final[tuple[Row, ...]] = (
         "Those whose cost ended within the band that stood when they began; over all it should come to the level.",
         _totals(lambda t: t.shadows_held),
     ),
+    Row(
+        "impactd_trial_savings_bps_total",
+        "counter",
+        ("partition", "of"),
+        "Hours planned by the forecast alone (of: ended, their number), and of TWAP's cost what they saved, lost, and "
+        "might have saved (possible) in basis points: (saved - lost) / possible is the capture.",
+        _totals(lambda t: t.trials),
+    ),
     Row("impactd_alerts_total", "counter", ("partition", "kind"), "Alerts published.", _totals(lambda t: t.alerts)),
     Row(
         "impactd_dead_letters_total",

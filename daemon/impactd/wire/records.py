@@ -208,6 +208,8 @@ def _model(m: Model, time: Any) -> dict[str, Any]:
             "alpha": None if m.forecast.alpha is None else _numbers(m.forecast.alpha),
             "eta": None if m.forecast.eta is None else _numbers(m.forecast.eta),
         },
+        "followed": _number(m.followed),
+        "capture": _number(m.capture),
     }
 
 

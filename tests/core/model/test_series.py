@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from impactd.core.model.series import DampedSeries, ar1_average
+from impactd.core.model.series import DampedSeries
+from impactd.core.settings import ModelSettings
 
 
-def series(gain: float = 0.5, huber: float = 2.5) -> DampedSeries:
-    return DampedSeries(1, gain, huber)
+def series(gain: float = 0.5, huber: float = 2.5, *, adaptive: bool = False) -> DampedSeries:
+    return DampedSeries(1, ModelSettings(gain=gain, huber=huber, reversion_half_life_minutes=5.0, adaptive=adaptive))
 
 
-def feed(s: DampedSeries, y: float, weight: float = 1.0, forget: float = 0.97, gap: float = 1.0) -> None:
-    s.update(np.array([math.exp(y)]), 0.0, weight, forget, gap, 0.87)
+def feed(s: DampedSeries, y: float, weight: float = 1.0, forget: float = 0.97, missed: float = 0.0) -> None:
+    s.update(np.array([math.exp(y)]), 0.0, weight, forget, missed, 1.0)
 
 
 @given(
@@ -87,21 +88,14 @@ def test_thin_minute_counts_by_its_weight() -> None:
 
 def test_missing_minutes_let_the_deviation_fade() -> None:
     near, far = series(), series()
-    for s, gap in ((near, 1.0), (far, 0.25)):
+    for s, missed in ((near, 0.0), (far, 10.0)):
         for y in (0.0, 0.0, 0.3):
             feed(s, y)
         mean = s.level(0)[0]
-        feed(s, mean, gap=gap)
+        feed(s, mean, missed=missed)
     assert 0 <= far.level(0)[1] < near.level(0)[1]
-
-
-@pytest.mark.parametrize("n", [1, 2, 7, 60])
-@pytest.mark.parametrize("phi", [0.2, 0.87, 0.99])
-def test_ar1_average_equals_the_double_sum(n: int, phi: float) -> None:
-    i = np.arange(n)
-    assert ar1_average(n, phi) == pytest.approx(float((phi ** np.abs(i[:, None] - i)).sum()) / n**2, rel=1e-9)
 
 
 def test_load_other_shape_is_refused() -> None:
     with pytest.raises(ValueError, match="other settings"):
-        DampedSeries(2, 0.5, 2.5).load(series().save())
+        DampedSeries(2, ModelSettings()).load(series().save())

@@ -1,19 +1,17 @@
 r"""A forecaster that has learned what the default one leaves.
 
-It stands around a `impactd.core.model.side.SideModel` and multiplies what that
-one forecasts.  With q the quantiles that the trees say (in logs, at
+It stands around a `impactd.core.model.side.SideModel` and moves what that one
+forecasts.  With q the quantiles that the trees say (in logs, at
 `impactd.core.model.learned.HORIZONS` intervals ahead, interpolated between),
-the level of the interval h ahead is
+the level of the interval h ahead and the variance of what will be seen of it
+by when it begins are
 
-.. math:: \hat y_h \exp\left( q_{50,h} - \tfrac12 (v_h - v_1)^+ \right) , \qquad
+.. math:: \hat y_h e^{q_{50,h}}, \qquad V_h = (v_h - v_1)^+, \quad
    v = \left( \frac{q_{90} - q_{10}}{2 z_{90}} \right)^2 .
 
-The median is about the whole default forecast, so it takes back what that one
-has set off for a later choice; the second term sets it off anew, from the
-trees' own spread: of the variance h ahead what an interval has when it is next
-is what no later choice can avoid (`impactd.core.model.series` has the
-derivation: what counts is the mean of 1/b, a lognormal's median times
-exp(-v/2)).
+What an interval still has of uncertainty when it is the next one, no later
+choice can avoid: that is why v_1 does not count (`impactd.core.replanning` has
+what V is for).
 
 Everything else is the default's: the levels that it has seen, its news of the
 standing book, its errors.  Without a closed minute it says what that one says.
@@ -39,7 +37,8 @@ from impactd.core.settings import CoreSettings
 #: From one decile to the other of a normal distribution, in standard deviations.
 _DECILES: Final = 2.0 * 1.2815515655446004
 
-#: A forecast is moved by no more than this, in logs: trees know nothing of levels that they have not seen.
+#: A forecast is moved by no more than this, in logs, and swings by no more than this variance: trees know nothing of
+#: levels that they have not seen.
 MOST: Final = 2.0
 
 #: Terms of a curve that are proportional to its excess.
@@ -49,22 +48,24 @@ _AHEAD: Final = np.array(HORIZONS, dtype=np.float64)
 
 
 @kernel
-def factors(ahead: Float, knots: Float, logs: Float) -> Float:
-    """Return exp of `logs`, shape (K, 2), interpolated at `ahead`, shape (N,), constant beyond its ends.
+def interpolated(ahead: Float, knots: Float, said: Float) -> Float:
+    """Return what is said at `knots`, shape (K, 4), at `ahead`, shape (N,); constant beyond its ends.
 
     Returns
     -------
-    ndarray of float64, shape (N, 2)
+    ndarray of float64, shape (N, 4)
+        Factors of spread and excess, of which `said` has the logs; and the two variances as they are.
     """
-    out = np.empty((ahead.shape[0], 2))
+    out = np.empty((ahead.shape[0], 4))
     last = knots.shape[0] - 1
     for i in range(ahead.shape[0]):
         k = 0
         while k < last - 1 and knots[k + 1] < ahead[i]:
             k += 1
         share = min(max((ahead[i] - knots[k]) / (knots[k + 1] - knots[k]), 0.0), 1.0)
-        for j in range(2):
-            out[i, j] = np.exp(logs[k, j] + share * (logs[k + 1, j] - logs[k, j]))
+        for j in range(4):
+            value = said[k, j] + share * (said[k + 1, j] - said[k, j])
+            out[i, j] = np.exp(value) if j < 2 else value
     return out
 
 
@@ -108,7 +109,8 @@ class LearnedSide:
         self._base = base
         self._learned = learned
         self._interval_ns = interval_ns
-        self._logs: Float | None = None
+        #: What the trees say until a minute closes, shape (K, 4).
+        self._said: Float | None = None
         #: What is seen, for a study to read.
         self.features = features
 
@@ -117,7 +119,7 @@ class LearnedSide:
         if not self._base.update(minute_ns, books):
             return False
         self.features.update(minute_ns, books)
-        self._logs = None
+        self._said = None
         return True
 
     def see(self, book: BookCurve) -> None:
@@ -144,22 +146,24 @@ class LearnedSide:
         curves = self._base.forecast(starts_ns, book)
         if self.features.minute is None or not curves.scaled:
             return curves
-        by = factors((starts_ns - self.features.minute) / self._interval_ns, _AHEAD, self._corrections())
-        excess = np.ascontiguousarray(by[:, 1])
+        spread, excess, *swings = self._moves(starts_ns)
         return dataclasses.replace(
             curves,
-            half_spread=curves.half_spread * by[:, 0],
+            half_spread=curves.half_spread * spread,
+            spread_swing=swings[0],
+            excess_swing=swings[1],
             **{name: term * excess for name in TERMS if (term := getattr(curves, name)) is not None},
         )
 
-    def _corrections(self) -> Float:
-        """Return the logs that a forecast is moved by at `HORIZONS`, shape (K, 2); the same until a minute closes."""
-        if self._logs is None:
+    def _moves(self, starts_ns: Int) -> Float:
+        """Return the factors of spread and excess, and the variances of both, by interval, shape (4, N)."""
+        if self._said is None:
             quantiles = self._learned.quantiles(self.features.of(self.starts()))
             variance = ((quantiles[:, :, 2] - quantiles[:, :, 0]) / _DECILES) ** 2
             later = np.maximum(variance - variance[:1], 0.0)
-            self._logs = np.clip(quantiles[:, :, 1] - 0.5 * later, -MOST, MOST)
-        return self._logs
+            self._said = np.concatenate([np.clip(quantiles[:, :, 1], -MOST, MOST), np.minimum(later, MOST)], axis=1)
+        ahead = (starts_ns - (self.features.minute or 0)) / self._interval_ns
+        return np.ascontiguousarray(interpolated(ahead, _AHEAD, self._said).T)
 
     def record(self, as_of: int) -> Model | None:
         """Return the summary to publish: the coefficients of the interval that begins at `as_of`."""
@@ -168,19 +172,25 @@ class LearnedSide:
             return record
         steps = () if record.forecast is None else record.forecast.intervals
         starts = as_of + np.array([0, *steps], np.int64) * self._interval_ns
-        by = factors((starts - self.features.minute) / self._interval_ns, _AHEAD, self._corrections())
-        (spread, excess), later = by[0].tolist(), by[1:]
+        by = self._moves(starts)[:2]
+        spread, excess = by[:, 0].tolist()
         return dataclasses.replace(
             record,
             half_spread=record.half_spread * spread,
             se={name: error * (spread if name == "half_spread" else excess) for name, error in record.se.items()},
-            forecast=None if record.forecast is None else _scaled_forecast(record.forecast, later),
+            forecast=None if record.forecast is None else _scaled_forecast(record.forecast, by[:, 1:]),
             **{name: value * excess for name in TERMS if (value := getattr(record, name)) is not None},
         )
 
-    def log_variance(self, n: int, spread_share: float) -> float:
-        """Return the variance of log(realised / expected cost) over `n` intervals; the default's."""
-        return self._base.log_variance(n, spread_share)
+    @property
+    def fitted(self) -> tuple[float, float] | None:
+        """Half-spread and slope of the last minute's own fit; the default's."""
+        return self._base.fitted
+
+    @property
+    def changes(self) -> int:
+        """How many changes of regime the default's series have had."""
+        return self._base.changes
 
     def save(self) -> dict[str, Any]:
         """Return the state as JSON-ready values: the default's, and the features beside it."""
@@ -190,12 +200,12 @@ class LearnedSide:
         """Continue from what `save` returned; from a default forecaster's state features begin anew."""
         self._base.load(saved)
         self.features.load(saved.get("features"))
-        self._logs = None
+        self._said = None
 
 
 def _scaled_forecast(record: ForecastRecord, by: Float) -> ForecastRecord:
-    """Return coefficients of intervals ahead multiplied by the factors `by`, shape (N, 2)."""
-    spread, excess = by.T.tolist()
+    """Return coefficients of intervals ahead multiplied by the factors `by`, shape (2, N)."""
+    spread, excess = by.tolist()
     scaled = {
         name: tuple(a * b for a, b in zip(terms, excess, strict=True))
         for name in TERMS

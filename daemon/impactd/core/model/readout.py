@@ -24,13 +24,12 @@ def levels_at(
     values: Float,
     mean: float,
     deviation: float,
-    swing: float,
     news: float,
     news_ns: int,
 ) -> Float:
     r"""Return levels for intervals that begin at `starts`.
 
-    ``exp(profile + mean + phi^(h-1) deviation + phi^(k-1) news - (1 - phi^(2(h-1))) swing / 2)``,
+    ``exp(profile + mean + phi^(h-1) deviation + phi^(k-1) news)``,
     where k counts from `news_ns` as h does from `next_ns`; see `impactd.core.model.series`.
 
     Parameters
@@ -45,7 +44,7 @@ def levels_at(
         Of the deviation.
     knots, values : ndarray of float64, shape (K,)
         The profile.
-    mean, deviation, swing : float
+    mean, deviation : float
         The series, deviation as expected at h = 1.
     news : float
         What the standing book adds at k = 1.
@@ -57,8 +56,21 @@ def levels_at(
         ahead = max(float(starts[i] - next_ns), 0.0)
         fade = 2.0 ** (-ahead / half_life_ns)
         log_level = interpolate(knots, values, positions[i]) + mean + deviation * fade
-        log_level -= 0.5 * swing * (1.0 - fade * fade)
         if news != 0.0:
             log_level += news * 2.0 ** (-max(float(starts[i] - news_ns), 0.0) / half_life_ns)
         out[i] = np.exp(min(max(log_level, -LOG_LIMIT), LOG_LIMIT))
+    return out
+
+
+@kernel
+def swings_at(starts: Int, next_ns: int, half_life_ns: float, swing: float, told: float) -> Float:
+    """Return the variance of what will be seen of log levels by when intervals begin, beyond what is expected now.
+
+    ``(1 - phi^(2(h-1))) swing``, and `told` where h > 1; other parameters as for `levels_at`.
+    """
+    out = np.empty(starts.shape[0])
+    for i in range(starts.shape[0]):
+        ahead = max(float(starts[i] - next_ns), 0.0)
+        fade = 2.0 ** (-ahead / half_life_ns)
+        out[i] = swing * (1.0 - fade * fade) + (told if ahead > 0.0 else 0.0)
     return out

@@ -18,13 +18,13 @@ weight w (a thin minute counts for less) and Huber weight h:
    a   &\leftarrow \phi a + \gamma w h (y - m - a)
 
 where :math:`\lambda` halves the weight of a minute over the mean's half-life,
-:math:`\phi` halves a deviation over the reversion's, and a is the deviation
+:math:`\phi` is the speed with which a deviation dies out, and a is the deviation
 expected of the next minute.  h steps ahead the forecast is
 :math:`m + \phi^{h-1} a`: after a single surprise :math:`\gamma` times the
 surprise, and the mean in the long run.  This is the steady-state Kalman
-filter of an AR(1) deviation in predictor form with a set gain ([1]_, 3.3-3.4);
-the gain stays well below 1, because a plan that believes each minute trades
-too much on noise.
+filter of an AR(1) deviation in predictor form ([1]_, 3.3-3.4); the gain
+stays well below 1, because a plan that believes each minute trades too much on
+noise.
 
 The mean is kept in innovation form (m, I), which is information-form least
 squares for one regressor and has an exact fixed point: equal observations
@@ -32,6 +32,9 @@ leave m as it is, to the last bit.
 
 The scale is an exponentially weighted mean of squared residuals, each bounded
 at the Huber point, so that one broken minute widens it little.
+
+Speed and gain follow what the series shows, and a lasting change of its level is looked for
+(`impactd.core.model.speed`).
 
 The standing book
 -----------------
@@ -45,17 +48,15 @@ w n, where w is the regression of what the next minute then brought,
 over this series' own past, begun at `START_BELIEF` and kept within
 [0, `MOST_BELIEF`].
 
-What a later choice is worth
-----------------------------
-A schedule that is planned anew each minute trades in interval u at the level
-seen *then*.  With a separable cost and the multiplier as good as constant, it
-will trade there :math:`(\mu - s_u) / 2 b_u`, so what counts of an interval still
-ahead is the mean of :math:`1/b_u`: for a lognormal level its median times
-:math:`e^{-V/2}`, V the variance with which the level swings about its mean.
-h intervals ahead that has grown to :math:`V (1 - \phi^{2(h-1)})`.  A plan that
-took medians would trade too early, as one does who thinks that today's price
-is the last good one.  V (`SWING`) starts at 0, so that equal minutes get equal
-plans.
+What will be seen
+-----------------
+A schedule is planned anew each minute, at what is expected *then*.  How far that will
+be from what is expected now is V (`SWING`), the discounted mean of what was expected
+of a minute, at its beginning, times what it then brought, both from the mean: the part of the level's
+variance that is seen in time.  What is noise to the forecast is no part of it.  What the deviation
+told grows to :math:`V (1 - \phi^{2(h-1)})` h intervals ahead; what standing books told (`TOLD`) is there from
+the second on.  What that is worth is for `impactd.core.replanning` to say.  Both start at 0, so that equal minutes
+get equal plans.
 
 All numbers of several candidates (one an exponent of the power model) stand
 in one array and are stepped together, in a fixed order.
@@ -68,32 +69,48 @@ References
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from impactd.core.jit import inner_kernel, kernel
+from impactd.core.model.ahead import Ahead
+from impactd.core.model.columns import (
+    CHANGES,
+    DEVIATION,
+    HAS_SEEN,
+    INFO,
+    LAST,
+    MEAN,
+    N_FIELDS,
+    NEWS_XX,
+    NEWS_XY,
+    PAST,
+    SEEN,
+    SUM_LAST,
+    SUM_PAST,
+    SUM_SQUARE,
+    SUM_WEIGHT,
+    SWING,
+    TOLD,
+    VAR_AHEAD,
+    VAR_INFO,
+    VAR_LEVEL,
+)
+from impactd.core.model.speed import (
+    PAST_MINUTES,
+    PRIOR_MINUTES,
+    SPEED_HALF_LIFE,
+    clipped,
+    signal_of,
+    speed,
+    speed_of,
+    watch,
+)
+from impactd.core.settings import MINUTE_NS, ModelSettings
 
 Float = npt.NDArray[np.float64]
-
-#: Columns of the state.
-MEAN: Final = 0
-INFO: Final = 1
-DEVIATION: Final = 2
-#: Mean squares of the one-minute-ahead residual and of the residual from the mean, and their weight.
-VAR_AHEAD: Final = 3
-VAR_LEVEL: Final = 4
-VAR_INFO: Final = 5
-#: Mean square of the residual from the mean that begins at 0 and has to be earned.
-SWING: Final = 6
-#: Sums of the standing book's news times what came, and of its square.
-NEWS_XY: Final = 7
-NEWS_XX: Final = 8
-#: Log level of the book at the last minute's end, and whether there was one (1 or 0).
-SEEN: Final = 9
-HAS_SEEN: Final = 10
-N_FIELDS: Final = 11
 
 #: Before anything is known a level is taken to move by half its size from minute to minute ...
 START_SD: Final = 0.5
@@ -112,12 +129,6 @@ NO_NEWS: Final = 1e-9
 
 
 @inner_kernel
-def clipped(value: float, bound: float) -> float:
-    """Return `value` within [-bound, bound]."""
-    return min(max(value, -bound), bound)
-
-
-@inner_kernel
 def believed_news(state: Float, i: int, seen: float, forecast: float, huber: float) -> float:
     """Return by how much a book of log level `seen` moves the log forecast of series `i`."""
     bound = huber * np.sqrt(max(state[i, VAR_LEVEL], MIN_SD * MIN_SD))
@@ -128,15 +139,16 @@ def believed_news(state: Float, i: int, seen: float, forecast: float, huber: flo
 
 
 @kernel
-def step_series(
+def step_series(  # noqa: PLR0915  (one filter, told in order in one compiled function)
     state: Float,
     level: Float,
     offset: float,
     weight: float,
     forget: float,
-    gap: float,
-    revert: float,
-    gain: float,
+    missed: float,
+    minutes: float,
+    open_minutes: float,
+    prior: tuple[float, float, float, float],
     huber: float,
 ) -> None:
     """Take one minute's values into the state.
@@ -153,17 +165,22 @@ def step_series(
         Of the minute, in (0, 1].
     forget : float
         What information is multiplied by since the last minute taken in.
-    gap : float
-        What the deviation is multiplied by for minutes that were missing.
-    revert : float
-        The same for one minute (phi).
-    gain, huber : float
-        Gain of the deviation; Huber point in standard deviations.
+    missed : float
+        Intervals that were missing since the last one taken in.
+    minutes, open_minutes : float
+        Length of an interval; minutes of open market since the last one taken in.
+    prior : tuple of float
+        As `speed_of` takes it.
+    huber : float
+        Huber point in standard deviations.
     """
+    kappa = 2.0 ** (-minutes / PAST_MINUTES)
+    forget_speed = 2.0 ** (-open_minutes / SPEED_HALF_LIFE)
     for i in range(state.shape[0]):
         y = np.log(level[i]) - offset
+        phi, gain = speed_of(state, i, minutes, prior)
         info = forget * state[i, INFO]
-        deviation = gap * state[i, DEVIATION]
+        deviation = phi**missed * state[i, DEVIATION]
         if info > 0.0:
             level_error = y - state[i, MEAN]
             ahead = level_error - deviation
@@ -179,11 +196,30 @@ def step_series(
             level_bound = huber * np.sqrt(max(state[i, VAR_LEVEL], MIN_SD * MIN_SD) * spread)
             square = min(abs(level_error), level_bound) ** 2 / spread
             state[i, VAR_LEVEL] += share * (square - state[i, VAR_LEVEL])
-            state[i, SWING] += share * (square - state[i, SWING])
+            brought = clipped(level_error, level_bound) / spread
+            state[i, SWING] += share * (clipped(deviation, level_bound) * brought - state[i, SWING])
+            told = 0.0
+            if state[i, HAS_SEEN] > 0.0 and missed == 0.0:
+                told = believed_news(state, i, state[i, SEEN] - offset, state[i, MEAN] + deviation, huber)
+            state[i, TOLD] += share * (told * brought - state[i, TOLD])
             state[i, VAR_INFO] = var_info
             state[i, NEWS_XY] *= forget
             state[i, NEWS_XX] *= forget
-            if state[i, HAS_SEEN] > 0.0 and gap == 1.0:
+            for field in (SUM_SQUARE, SUM_LAST, SUM_PAST, SUM_WEIGHT):
+                state[i, field] *= forget_speed
+            residual = clipped(level_error, level_bound)
+            state[i, PAST] *= kappa**missed
+            if missed == 0.0:
+                state[i, SUM_SQUARE] += weight * residual * residual
+                state[i, SUM_LAST] += weight * residual * state[i, LAST]
+                state[i, SUM_PAST] += weight * residual * state[i, PAST]
+                state[i, SUM_WEIGHT] += weight
+            state[i, LAST] = residual
+            state[i, PAST] = kappa * state[i, PAST] + (1.0 - kappa) * residual
+            state[i, INFO] = info
+            watch(state, i, ahead / np.sqrt(variance * spread))
+            info = state[i, INFO]
+            if state[i, HAS_SEEN] > 0.0 and missed == 0.0:
                 news = clipped(state[i, SEEN] - offset - state[i, MEAN] - deviation, level_bound)
                 if abs(news) >= NO_NEWS:
                     state[i, NEWS_XY] += weight * news * clipped(ahead, level_bound)
@@ -196,7 +232,7 @@ def step_series(
         info += weight * trust
         state[i, INFO] = info
         state[i, MEAN] += weight * trust / info * (y - state[i, MEAN])
-        state[i, DEVIATION] = revert * deviation + gain * weight * trust * (y - state[i, MEAN] - deviation)
+        state[i, DEVIATION] = phi * deviation + gain * weight * trust * (y - state[i, MEAN] - deviation)
 
 
 @kernel
@@ -213,25 +249,6 @@ def news_of(state: Float, i: int, level: float, forecast: float, huber: float) -
     return float(believed_news(state, i, np.log(level), forecast, huber))
 
 
-class Ahead(NamedTuple):
-    """What a series expects of the intervals ahead, in logs; see the module's formulas.
-
-    Attributes
-    ----------
-    mean, deviation : float
-        The mean less the profile, and the deviation of the next interval.
-    swing : float
-        V.
-    news : float
-        What the standing book adds to the interval in which it stands.
-    """
-
-    mean: float
-    deviation: float = 0.0
-    swing: float = 0.0
-    news: float = 0.0
-
-
 class DampedSeries:
     """The live state of `count` series that see the same minutes.
 
@@ -239,15 +256,20 @@ class DampedSeries:
     ----------
     count : int
         Number of candidates.
-    gain, huber : float
-        See the module's formulas.
+    settings : ModelSettings
+        Half-life, gain, Huber point, and whether to adapt the former two.
+    interval_ns : int
+        Length of an interval.
     """
 
-    __slots__ = ("_gain", "_huber", "state")
+    __slots__ = ("_huber", "_minutes", "_prior", "state")
 
-    def __init__(self, count: int, gain: float, huber: float) -> None:
-        self._gain = gain
-        self._huber = huber
+    def __init__(self, count: int, settings: ModelSettings, interval_ns: int = MINUTE_NS) -> None:
+        self._huber = settings.huber
+        self._minutes = interval_ns / MINUTE_NS
+        half_life, gain = settings.reversion_half_life_minutes, settings.gain
+        signal = signal_of(2.0 ** (-self._minutes / half_life), gain)
+        self._prior = (half_life, gain, signal, PRIOR_MINUTES if settings.adaptive else math.inf)
         self.state = np.zeros((count, N_FIELDS))
         self.state[:, VAR_AHEAD] = START_SD * START_SD
         self.state[:, VAR_LEVEL] = START_SD * START_SD
@@ -255,15 +277,32 @@ class DampedSeries:
         self.state[:, NEWS_XX] = START_MINUTES * START_NEWS_SD * START_NEWS_SD
         self.state[:, NEWS_XY] = START_BELIEF * self.state[:, NEWS_XX]
 
-    def update(self, level: Float, offset: float, weight: float, forget: float, gap: float, revert: float) -> None:
+    def update(
+        self, level: Float, offset: float, weight: float, forget: float, missed: float, open_minutes: float
+    ) -> None:
         """Take one minute in; see `step_series`."""
-        step_series(self.state, level, offset, weight, forget, gap, revert, self._gain, self._huber)
+        step_series(
+            self.state,
+            level,
+            offset,
+            weight,
+            forget,
+            missed,
+            self._minutes,
+            open_minutes,
+            self._prior,
+            self._huber,
+        )
+
+    def shift(self, by: float) -> None:
+        """Move the means, as the profile that they are less moves the other way."""
+        self.state[:, MEAN] += by
 
     def see(self, level: Float) -> None:
         """Take in the levels, shape (M,), of the book that stands at the end of the minute just taken in."""
         see_book(self.state, level)
 
-    def ahead(self, index: int, seen: float | None, offset: float, fade: float) -> Ahead:
+    def ahead(self, index: int, seen: float | None, offset: float, gap_ns: int) -> Ahead:
         """Return what the series expects of the intervals ahead.
 
         Parameters
@@ -274,18 +313,36 @@ class DampedSeries:
             Level of the standing book, positive.
         offset : float
             The profile's log level in the interval in which it stands.
-        fade : float
-            What the deviation is multiplied by until then.
+        gap_ns : int
+            From the next interval until that one.
         """
         mean, deviation = self.level(index)
+        half_life_ns = self.speed(index)[0] * MINUTE_NS
         news = 0.0
         if seen is not None:
+            fade = float(2.0 ** (-gap_ns / half_life_ns))
             news = float(news_of(self.state, index, seen, offset + mean + fade * deviation, self._huber))
-        return Ahead(mean, deviation, float(self.state[index, SWING]), news)
+        return Ahead(
+            mean,
+            deviation,
+            max(float(self.state[index, SWING]), 0.0),
+            news,
+            max(float(self.state[index, TOLD]), 0.0),
+            half_life_ns,
+        )
+
+    def speed(self, index: int) -> tuple[float, float]:
+        """Return the half-life of a deviation, minutes, and the gain."""
+        phi, gain = speed(self.state, index, self._minutes, self._prior)
+        return -self._minutes / math.log2(phi), float(gain)
 
     def level(self, index: int) -> tuple[float, float]:
         """Return the mean and the deviation expected of the next minute."""
         return float(self.state[index, MEAN]), float(self.state[index, DEVIATION])
+
+    def changes(self, index: int) -> int:
+        """Return how many changes of regime there have been."""
+        return int(self.state[index, CHANGES])
 
     def information(self, index: int) -> float:
         """Return the discounted sum of weights behind the mean, in minutes."""
@@ -294,19 +351,6 @@ class DampedSeries:
     def sd_ahead(self, index: int) -> float:
         """Return the standard deviation of a forecast one minute ahead, in logs."""
         return math.sqrt(max(float(self.state[index, VAR_AHEAD]), 0.0))
-
-    def variance_of_average(self, index: int, n: int, revert: float) -> float:
-        """Return the variance of the average log error over the next `n` intervals.
-
-        Residuals from the mean are taken as AR(1) with coefficient `revert`, so
-        that neighbouring minutes are not summed as independent, plus the error of
-        the mean itself with the same correlation:
-
-            v [ (1/n^2) sum_{i,j} revert^|i-j|  +  1 / max(I (1 - revert) / (1 + revert), 1) ]
-        """
-        variance = float(self.state[index, VAR_LEVEL])
-        independent = self.information(index) * (1 - revert) / (1 + revert)
-        return variance * (ar1_average(n, revert) + 1.0 / max(independent, 1.0))
 
     def save(self) -> list[list[float]]:
         """Return the state as JSON-ready numbers."""
@@ -327,13 +371,3 @@ class DampedSeries:
                 f"model state: series {state.shape}, not {self.state.shape}; it was made with other settings"
             )
         self.state = state
-
-
-def ar1_average(n: int, phi: float) -> float:
-    """Return the variance of the average of n successive values of an AR(1) of variance 1.
-
-    ``(1/n^2) [ n (1 + phi)/(1 - phi) - 2 phi (1 - phi^n)/(1 - phi)^2 ]``
-    """
-    if n <= 1:
-        return 1.0
-    return (n * (1 + phi) / (1 - phi) - 2 * phi * (1 - phi**n) / (1 - phi) ** 2) / (n * n)

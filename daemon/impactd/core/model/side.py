@@ -22,14 +22,15 @@ lasts over a night; the deviation in clock time, so that it does not.
 A minute costs the same whatever the history: one fit, and a few operations
 for each candidate.
 
-Forecasts are medians of log levels, less what a later choice is worth, and
-moved by the standing book (`impactd.core.model.series`).  `record` publishes the coefficients of
+Forecasts are medians of log levels, moved by the standing book, with the
+variance of what will be seen until then (`impactd.core.model.series`).  `record` publishes the coefficients of
 the interval that begins at `as_of`; their standard errors are the filters'
 one-interval-ahead residuals, by the delta method.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any, Final
@@ -39,17 +40,19 @@ import numpy as np
 from impactd.core.events import Side
 from impactd.core.forecast import BookCurve, Curves, Float, Int, MinuteBooks
 from impactd.core.messages import ForecastRecord, Model
+from impactd.core.model.ahead import Ahead
+from impactd.core.model.days import DayShape
 from impactd.core.model.kinds import impact_model
 from impactd.core.model.measure import Cells, measure
 from impactd.core.model.readout import levels_at
-from impactd.core.model.series import Ahead, DampedSeries
+from impactd.core.model.series import DampedSeries
 from impactd.core.model.shape import ShapeState, nearest_to_linear
 from impactd.core.profile import Profile, interpolate_all
 from impactd.core.session import Session
 from impactd.core.settings import MINUTE_NS, ModelSettings
 
 UNIT: Final = "price_per_share"
-LAYOUT: Final = 2
+LAYOUT: Final = 3
 
 #: Intervals ahead whose coefficients are published with a model, as far as the session has them.
 AHEAD: Final = (5, 15, 30, 60, 120, 180, 240, 360)
@@ -100,25 +103,24 @@ class SideModel:
             raise ValueError("model.gain: must lie in [0, 1); at 1 a plan would believe every minute")
         self.symbol = symbol
         self.side = side
-        self._profile = profile
-        self._generic_day = profile.is_prior
+        self._given = self._profile = profile
+        self._days = DayShape(profile, session, interval_ns / MINUTE_NS) if settings.learn_profile else None
         self._model = impact_model(settings)
         self._session = session
         self._interval_ns = interval_ns
         self._min_coverage = min_coverage
         self._row = 0 if side is Side.BUY else 1
         self._mean_half_life = settings.mean_half_life_minutes
-        self._reversion_ns = settings.reversion_half_life_minutes * MINUTE_NS
-        self._revert = float(2.0 ** (-interval_ns / self._reversion_ns))
         candidates = self._model.candidates
-        self._spread = DampedSeries(len(candidates), settings.gain, settings.huber)
-        self._excess = DampedSeries(len(candidates), settings.gain, settings.huber)
+        self._spread = DampedSeries(len(candidates), settings, interval_ns)
+        self._excess = DampedSeries(len(candidates), settings, interval_ns)
         self._shape = ShapeState(candidates)
         self._minutes = 0
         self._last: int | None = None
         self._q_ref: float | None = None
         self._range: tuple[float, float] | None = None
         self._r2: float | None = None
+        self._fitted: tuple[float, float] | None = None
 
     # Taking in a minute.
 
@@ -138,29 +140,61 @@ class SideModel:
         """
         if self._last is not None and minute_ns <= self._last:
             raise ValueError(f"minute {minute_ns}: not later than {self._last}; each is taken in once, in order")
+        self._fitted = None
         cells = Cells.of_minute(books, self._row, self._min_coverage)
         if cells is None or not self._session.is_open(minute_ns):
             return False
         if self._q_ref is None:
             self._q_ref = cells.reference_size()
         levels = measure(self._model, cells, self._q_ref, self._shape.shapes)
+        self._reshape(minute_ns)
 
         covered = min(books.covered_ns / self._interval_ns, 1.0)
         weight = covered * len(cells.sizes) / len(books.sizes)
         forget = self._forget(minute_ns)
-        gap = 0.0
+        missed, open_minutes = 0.0, 0.0
         if self._last is not None:
-            gap = float(2.0 ** (-max(minute_ns - self._last - self._interval_ns, 0) / self._reversion_ns))
-        spread, excess = self._profile_at(minute_ns + self._interval_ns // 2)
-        self._spread.update(levels.half_spread, spread, weight, forget, gap, self._revert)
-        self._excess.update(levels.excess, excess, weight, forget, gap, self._revert)
+            missed = max(minute_ns - self._last - self._interval_ns, 0) / self._interval_ns
+            open_minutes = self._session.open_minutes_between(self._last, minute_ns)
+        middle = minute_ns + self._interval_ns // 2
+        spread, excess = self._profile_at(middle)
+        self._spread.update(levels.half_spread, spread, weight, forget, missed, open_minutes)
+        self._excess.update(levels.excess, excess, weight, forget, missed, open_minutes)
         if levels.fits:
             self._shape.update(levels.fits, weight, forget)
             self._range = (float(cells.sizes[0]), float(cells.sizes[-1]))
-        self._r2 = levels.fits[self._shape.leader()].r2 if levels.fits else None
+        leader = self._shape.leader()
+        if self._days is not None:
+            self._learn(minute_ns, levels.half_spread[leader], levels.excess[leader], weight)
+        self._r2 = levels.fits[leader].r2 if levels.fits else None
+        self._fitted = (float(levels.half_spread[leader]), float(levels.excess[leader]) / self._q_ref)
         self._minutes += 1
         self._last = minute_ns
         return True
+
+    def _reshape(self, minute_ns: int) -> None:
+        """Go on by the shape that days have shown, at the first minute of a session."""
+        if self._days is None or self._last is None or not self._days.begins(minute_ns):
+            return
+        middle = self._last + self._interval_ns // 2
+        spread, excess = self._profile_at(middle)
+        self._profile = self._days.end()
+        # Means are less the profile: the last level known stays where it was.
+        spread_now, excess_now = self._profile_at(middle)
+        self._spread.shift(spread - spread_now)
+        self._excess.shift(excess - excess_now)
+
+    def _learn(self, minute_ns: int, half_spread: float, excess: float, weight: float) -> None:
+        """Have the shape of days learn from a minute's levels."""
+        if self._days is None:
+            return
+        position = self._session.positions(np.array([minute_ns + self._interval_ns // 2], dtype=np.int64))
+        knots, given = self._given.knots, self._given
+        of_spread = float(interpolate_all(knots, given.spread, position)[0])
+        of_excess = float(interpolate_all(knots, given.excess, position)[0])
+        self._days.take(
+            minute_ns, float(position[0]), math.log(half_spread) - of_spread, math.log(excess) - of_excess, weight
+        )
 
     def see(self, book: BookCurve) -> None:
         """Take in the book that stands at the end of the minute just taken in, to learn what books are worth."""
@@ -187,12 +221,26 @@ class SideModel:
     @property
     def prior(self) -> bool:
         """Whether a forecast rests on a prior: few minutes seen, or the day's shape not learned from this symbol."""
-        return self._minutes < PRIOR_MINUTES or self._generic_day
+        return self._minutes < PRIOR_MINUTES or self._profile.is_prior
 
     @property
     def fitted_to(self) -> float | None:
         """Largest size of the latest fit, shares; a plan that asks for more of an interval extrapolates."""
         return None if self._range is None else self._range[1]
+
+    @property
+    def fitted(self) -> tuple[float, float] | None:
+        """Half-spread and slope of the last minute's own fit, price and price per share; None where it had none.
+
+        Known only until the next `update`: it is no part of the state.
+        """
+        return self._fitted
+
+    @property
+    def changes(self) -> int:
+        """How many changes of regime its series have had."""
+        i = self._shape.leader()
+        return self._spread.changes(i) + self._excess.changes(i)
 
     def forecast(self, starts_ns: Int, book: BookCurve | None = None) -> Curves:
         """Return the curves of the intervals that begin at `starts_ns`.
@@ -213,20 +261,22 @@ class SideModel:
         half_spread = excess = None
         news_ns = self._last + self._interval_ns
         if book is not None and len(book.sizes):
-            levels = measure(self._model, Cells.of_book(book), self._q_ref, self._shape.shapes)
-            half_spread, excess = float(levels.half_spread[i]), float(levels.excess[i])
+            stands = measure(self._model, Cells.of_book(book), self._q_ref, self._shape.shapes)
+            half_spread, excess = float(stands.half_spread[i]), float(stands.excess[i])
             news_ns = max(news_ns, book.ts_event // self._interval_ns * self._interval_ns)
         spread_at, excess_at = self._profile_at(news_ns + self._interval_ns // 2)
-        fade = float(2.0 ** (-(news_ns - self._last - self._interval_ns) / self._reversion_ns))
-        return self._curves(
-            *self._levels(
-                starts_ns,
-                self._spread.ahead(i, half_spread, spread_at, fade),
-                self._excess.ahead(i, excess, excess_at, fade),
-                news_ns,
-            ),
-            self._shape.shapes[i],
-            self._q_ref,
+        gap_ns = news_ns - self._last - self._interval_ns
+        spread, of_excess = (
+            self._spread.ahead(i, half_spread, spread_at, gap_ns),
+            self._excess.ahead(i, excess, excess_at, gap_ns),
+        )
+        levels = self._levels(starts_ns, spread, of_excess, news_ns)
+        curves = self._curves(*levels, self._shape.shapes[i], self._q_ref)
+        seen = (starts_ns, self._last + self._interval_ns, self._interval_ns)
+        return dataclasses.replace(
+            curves,
+            spread_swing=spread.swings(*seen) if self._model.intercept else np.zeros(len(starts_ns)),
+            excess_swing=of_excess.swings(*seen),
         )
 
     def _cold(self, starts_ns: Int, book: BookCurve | None) -> Curves:
@@ -253,11 +303,15 @@ class SideModel:
         """Return s and E by interval from what each series expects."""
         positions = self._session.positions(starts_ns, self._interval_ns // 2)
         next_ns = 0 if self._last is None else self._last + self._interval_ns
-        knots, ahead = self._profile.knots, (starts_ns, positions, next_ns, self._reversion_ns)
-        level = levels_at(*ahead, knots, self._profile.excess, *excess, news_ns)
+        profile = self._profile
+
+        def read(values: Float, of: Ahead) -> Float:
+            at = (starts_ns, positions, next_ns, of.half_life_ns, profile.knots, values)
+            return levels_at(*at, of.mean, of.deviation, of.news, news_ns)
+
         if not self._model.intercept:
-            return np.zeros(len(starts_ns)), level
-        return levels_at(*ahead, knots, self._profile.spread, *spread, news_ns), level
+            return np.zeros(len(starts_ns)), read(profile.excess, excess)
+        return read(profile.spread, spread), read(profile.excess, excess)
 
     def _curves(self, half_spread: Float, excess: Float, shape: float, q_ref: float, *, scaled: bool = True) -> Curves:
         terms = self._model.coefficients(excess, shape, q_ref)
@@ -295,7 +349,7 @@ class SideModel:
             n_eff=self._excess.information(i) * self._forget(max(as_of - self._interval_ns, self._last)),
             r2=self._r2,
             prior=self.prior,
-            regime=0,
+            regime=self.changes,
             fitted_range=self._range,
             forecast=ForecastRecord(steps, tuple(later), *terms_later),
         )
@@ -318,23 +372,6 @@ class SideModel:
             se["eta"] = eta * sd
         return se
 
-    def log_variance(self, n: int, spread_share: float) -> float:
-        """Return the variance of log(realised / expected cost) of a plan over `n` intervals.
-
-        Parameters
-        ----------
-        n : int
-            Intervals that the plan trades in.
-        spread_share : float
-            Share of its expected cost that is half-spread, in [0, 1].  The two
-            series are taken as uncorrelated, so their parts add in squares.
-        """
-        i = self._shape.leader()
-        share = spread_share if self._model.intercept else 0.0
-        spread = self._spread.variance_of_average(i, n, self._revert)
-        excess = self._excess.variance_of_average(i, n, self._revert)
-        return share * share * spread + (1.0 - share) ** 2 * excess
-
     # State.
 
     def save(self) -> dict[str, Any]:
@@ -349,6 +386,7 @@ class SideModel:
             "shape": self._shape.save(),
             "range": None if self._range is None else list(self._range),
             "r2": self._r2,
+            "days": None if self._days is None else self._days.save(),
         }
 
     def load(self, saved: Mapping[str, Any]) -> None:
@@ -371,3 +409,6 @@ class SideModel:
         self._q_ref, self._last, self._minutes = saved["q_ref"], saved["last"], saved["minutes"]
         self._range = None if saved["range"] is None else (saved["range"][0], saved["range"][1])
         self._r2 = saved["r2"]
+        if self._days is not None:
+            self._days.load(saved["days"])
+            self._profile = self._days.profile()

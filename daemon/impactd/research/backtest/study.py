@@ -118,7 +118,7 @@ class Watch:
             starts: Int = now + np.arange(n - t, dtype=np.int64) * self.settings.books.interval_ns
             for row, side in enumerate(SIDES):
                 view = market.view(side, now)
-                curves = view.curves(starts)
+                curves = market.forecast(side, now, starts)
                 if curves.scaled:
                     study.impact[row, t, t:] = curves.impact(np.full(n - t, study.reference))
                 if row == 0:

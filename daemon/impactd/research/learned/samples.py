@@ -92,7 +92,7 @@ class _Watch:
                 levels = self.levels.setdefault((d, row), np.full((len(day.intervals), len(SERIES)), np.nan))
                 levels[t - 1] = forecaster.features.levels
                 starts = forecaster.starts()
-                curves = market.view(side, now).curves(starts)
+                curves = market.forecast(side, now, starts)
                 excess = curves.impact(np.full(len(starts), forecaster.features.q_ref)) - curves.half_spread
                 default = np.log(np.stack([curves.half_spread, excess], axis=1))
                 self.seen.setdefault((d, row), []).append((t, forecaster.features.of(starts), default))

@@ -29,6 +29,8 @@ _ROWS: Final = "rows."
 
 #: And those of shadow plans: ``shadows.60`` ended, ``shadows.60.0.8`` were held by their band.
 _SHADOWS: Final = "shadows."
+#: And those of the guard's trials: ``trials.ended``; what they saved, lost and might have saved, bps of TWAP's cost.
+_TRIALS: Final = "trials."
 
 
 class Stopwatch:
@@ -157,6 +159,8 @@ class Meter:
             if name.startswith(_ROWS):
                 result, _, reason = name.removeprefix(_ROWS).partition(".")
                 self._totals.ticks[result, reason] += count
+            elif name.startswith(_TRIALS):
+                self._totals.trials[name.removeprefix(_TRIALS)] += count
             elif name.startswith(_SHADOWS):
                 n, _, level = name.removeprefix(_SHADOWS).partition(".")
                 if level:

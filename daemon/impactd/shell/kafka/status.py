@@ -57,6 +57,8 @@ class Totals:
         Shadow plans that ended, by their length in intervals.
     shadows_held : Counter of (str, str)
         Those whose cost ended within the band that stood when they began, by length and nominal coverage.
+    trials : Counter of str
+        Trials of the forecast: ``ended``, and by ``saved``, ``lost`` and ``possible`` bps of what TWAP cost.
     fenced : int
         Those in which another producer had taken the transactional id.
     skipped_unknown : int
@@ -86,6 +88,7 @@ class Totals:
     skipped_unknown: int = 0
     shadows: Counter[str] = field(default_factory=Counter)
     shadows_held: Counter[tuple[str, str]] = field(default_factory=Counter)
+    trials: Counter[str] = field(default_factory=Counter)
     ticks: Counter[tuple[str, str]] = field(default_factory=Counter)
     refused: Counter[tuple[str, str]] = field(default_factory=Counter)
     dead: Counter[str] = field(default_factory=Counter)
