@@ -134,7 +134,8 @@ async def apart(source: KafkaSettings, place: str, pages: list[Measured], _servi
             raise RuntimeError("the live page by itself did not start")
         async with looked_at(f"http://127.0.0.1:{port}"):
             yield
-        out, _ = await child.communicate()
+        # Without input Python 3.11 would leave it open, and the child waits for its end.
+        out, _ = await child.communicate(b"")
         pages.append(Measured(**json.loads(out.splitlines()[-1])))
     finally:
         if child.returncode is None:
