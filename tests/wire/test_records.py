@@ -114,7 +114,8 @@ def test_model_is_the_published_object_byte_for_byte() -> None:
         b'"delta":null,"se":{"beta":1e-7},"n_eff":31.5,"r2":0.97,"prior":false,"regime":0,"fitted_range":[10,1000],'
         b'"bands":[{"intervals":60,"n_eff":5.5,"level":[0.8,0.95],"log_middle":-0.125,"log_width":[0.25,0.5],'
         b'"coverage":[0.75,1.0]}],"bias":1.25,'
-        b'"forecast":{"intervals":[5,60],"half_spread":[0.021,0.022],"beta":[0.00001,0.00002],"alpha":null,"eta":null}}'
+        b'"forecast":{"intervals":[5,60],"half_spread":[0.021,0.022],"beta":[0.00001,0.00002],"alpha":null,"eta":null},'
+        b'"followed":1.0,"capture":null}'
     )
 
 

@@ -23,6 +23,7 @@ References
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ import numpy.typing as npt
 
 from impactd.core.profile import Profile, interpolate_all
 from impactd.core.session import Session
+from impactd.core.settings import MINUTE_NS
 
 Float = npt.NDArray[np.float64]
 
@@ -138,3 +140,66 @@ class DayShape:
         rows = np.frombuffer(base64.b64decode(saved["bins"]), np.float64).reshape(6, BINS).copy()
         self._day = saved["day"]
         self._sums, self._weights, self._learned, self._days = rows[0:2], rows[2], rows[3:5], rows[5]
+
+
+class ShapedProfile:
+    """The profile in force for one side: as it was given, and as days have shown it since, if they are asked.
+
+    Parameters
+    ----------
+    given : Profile
+    session : Session
+    interval_ns : int
+        Length of an interval.
+    learn : bool
+        Whether days are asked.
+    """
+
+    def __init__(self, given: Profile, session: Session, interval_ns: int, *, learn: bool) -> None:
+        self._given = self.now = given
+        self._session = session
+        self._half_ns = interval_ns // 2
+        self._days = DayShape(given, session, interval_ns / MINUTE_NS) if learn else None
+
+    def at(self, ts: int) -> tuple[float, float]:
+        """Return the log levels of spread and excess at `ts`, ns."""
+        return self._of(self.now, ts)
+
+    def _of(self, profile: Profile, ts: int) -> tuple[float, float]:
+        position = self._session.positions(np.array([ts], dtype=np.int64))
+        spread = float(interpolate_all(profile.knots, profile.spread, position)[0])
+        return spread, float(interpolate_all(profile.knots, profile.excess, position)[0])
+
+    def reach(self, minute: int, last: int | None) -> tuple[float, float]:
+        """Go on by the shape that days have shown, if `minute` is the first of a session.
+
+        Returns
+        -------
+        spread, excess : float
+            By how much means that are less the profile move, so that the level of the minute `last` (ns) stays.
+        """
+        if self._days is None or last is None or not self._days.begins(minute):
+            return 0.0, 0.0
+        before = self.at(last + self._half_ns)
+        self.now = self._days.end()
+        now = self.at(last + self._half_ns)
+        return before[0] - now[0], before[1] - now[1]
+
+    def learn(self, minute: int, half_spread: float, excess: float, weight: float) -> None:
+        """Have the session's shape learn from the positive levels of a minute."""
+        if self._days is None:
+            return
+        middle = minute + self._half_ns
+        spread_at, excess_at = self._of(self._given, middle)
+        position = float(self._session.positions(np.array([middle], dtype=np.int64))[0])
+        self._days.take(minute, position, math.log(half_spread) - spread_at, math.log(excess) - excess_at, weight)
+
+    def save(self) -> dict[str, Any] | None:
+        """Return the state as JSON-ready values."""
+        return None if self._days is None else self._days.save()
+
+    def load(self, saved: Mapping[str, Any] | None) -> None:
+        """Continue from what `save` returned."""
+        if self._days is not None:
+            self._days.load(saved)
+            self.now = self._days.profile()

@@ -41,13 +41,13 @@ from impactd.core.events import Side
 from impactd.core.forecast import BookCurve, Curves, Float, Int, MinuteBooks
 from impactd.core.messages import ForecastRecord, Model
 from impactd.core.model.ahead import Ahead
-from impactd.core.model.days import DayShape
+from impactd.core.model.days import ShapedProfile
 from impactd.core.model.kinds import impact_model
 from impactd.core.model.measure import Cells, measure
 from impactd.core.model.readout import levels_at
 from impactd.core.model.series import DampedSeries
 from impactd.core.model.shape import ShapeState, nearest_to_linear
-from impactd.core.profile import Profile, interpolate_all
+from impactd.core.profile import Profile
 from impactd.core.session import Session
 from impactd.core.settings import MINUTE_NS, ModelSettings
 
@@ -103,8 +103,7 @@ class SideModel:
             raise ValueError("model.gain: must lie in [0, 1); at 1 a plan would believe every minute")
         self.symbol = symbol
         self.side = side
-        self._given = self._profile = profile
-        self._days = DayShape(profile, session, interval_ns / MINUTE_NS) if settings.learn_profile else None
+        self._profile = ShapedProfile(profile, session, interval_ns, learn=settings.learn_profile)
         self._model = impact_model(settings)
         self._session = session
         self._interval_ns = interval_ns
@@ -147,7 +146,9 @@ class SideModel:
         if self._q_ref is None:
             self._q_ref = cells.reference_size()
         levels = measure(self._model, cells, self._q_ref, self._shape.shapes)
-        self._reshape(minute_ns)
+        spread, excess = self._profile.reach(minute_ns, self._last)
+        self._spread.shift(spread)
+        self._excess.shift(excess)
 
         covered = min(books.covered_ns / self._interval_ns, 1.0)
         weight = covered * len(cells.sizes) / len(books.sizes)
@@ -156,45 +157,19 @@ class SideModel:
         if self._last is not None:
             missed = max(minute_ns - self._last - self._interval_ns, 0) / self._interval_ns
             open_minutes = self._session.open_minutes_between(self._last, minute_ns)
-        middle = minute_ns + self._interval_ns // 2
-        spread, excess = self._profile_at(middle)
+        spread, excess = self._profile.at(minute_ns + self._interval_ns // 2)
         self._spread.update(levels.half_spread, spread, weight, forget, missed, open_minutes)
         self._excess.update(levels.excess, excess, weight, forget, missed, open_minutes)
         if levels.fits:
             self._shape.update(levels.fits, weight, forget)
             self._range = (float(cells.sizes[0]), float(cells.sizes[-1]))
         leader = self._shape.leader()
-        if self._days is not None:
-            self._learn(minute_ns, levels.half_spread[leader], levels.excess[leader], weight)
+        self._profile.learn(minute_ns, levels.half_spread[leader], levels.excess[leader], weight)
         self._r2 = levels.fits[leader].r2 if levels.fits else None
         self._fitted = (float(levels.half_spread[leader]), float(levels.excess[leader]) / self._q_ref)
         self._minutes += 1
         self._last = minute_ns
         return True
-
-    def _reshape(self, minute_ns: int) -> None:
-        """Go on by the shape that days have shown, at the first minute of a session."""
-        if self._days is None or self._last is None or not self._days.begins(minute_ns):
-            return
-        middle = self._last + self._interval_ns // 2
-        spread, excess = self._profile_at(middle)
-        self._profile = self._days.end()
-        # Means are less the profile: the last level known stays where it was.
-        spread_now, excess_now = self._profile_at(middle)
-        self._spread.shift(spread - spread_now)
-        self._excess.shift(excess - excess_now)
-
-    def _learn(self, minute_ns: int, half_spread: float, excess: float, weight: float) -> None:
-        """Have the shape of days learn from a minute's levels."""
-        if self._days is None:
-            return
-        position = self._session.positions(np.array([minute_ns + self._interval_ns // 2], dtype=np.int64))
-        knots, given = self._given.knots, self._given
-        of_spread = float(interpolate_all(knots, given.spread, position)[0])
-        of_excess = float(interpolate_all(knots, given.excess, position)[0])
-        self._days.take(
-            minute_ns, float(position[0]), math.log(half_spread) - of_spread, math.log(excess) - of_excess, weight
-        )
 
     def see(self, book: BookCurve) -> None:
         """Take in the book that stands at the end of the minute just taken in, to learn what books are worth."""
@@ -202,13 +177,6 @@ class SideModel:
             levels = measure(self._model, Cells.of_book(book), self._q_ref, self._shape.shapes)
             self._spread.see(levels.half_spread)
             self._excess.see(levels.excess)
-
-    def _profile_at(self, ts: int) -> tuple[float, float]:
-        """Return the profile's log levels of spread and excess at `ts`."""
-        position = self._session.positions(np.array([ts], dtype=np.int64))
-        knots = self._profile.knots
-        spread = interpolate_all(knots, self._profile.spread, position)
-        return float(spread[0]), float(interpolate_all(knots, self._profile.excess, position)[0])
 
     def _forget(self, ts: int) -> float:
         """Return what information is multiplied by from the last minute taken in to `ts`."""
@@ -221,7 +189,7 @@ class SideModel:
     @property
     def prior(self) -> bool:
         """Whether a forecast rests on a prior: few minutes seen, or the day's shape not learned from this symbol."""
-        return self._minutes < PRIOR_MINUTES or self._profile.is_prior
+        return self._minutes < PRIOR_MINUTES or self._profile.now.is_prior
 
     @property
     def fitted_to(self) -> float | None:
@@ -264,7 +232,7 @@ class SideModel:
             stands = measure(self._model, Cells.of_book(book), self._q_ref, self._shape.shapes)
             half_spread, excess = float(stands.half_spread[i]), float(stands.excess[i])
             news_ns = max(news_ns, book.ts_event // self._interval_ns * self._interval_ns)
-        spread_at, excess_at = self._profile_at(news_ns + self._interval_ns // 2)
+        spread_at, excess_at = self._profile.at(news_ns + self._interval_ns // 2)
         gap_ns = news_ns - self._last - self._interval_ns
         spread, of_excess = (
             self._spread.ahead(i, half_spread, spread_at, gap_ns),
@@ -291,7 +259,7 @@ class SideModel:
         levels = measure(self._model, cells, q_ref, shapes)
         fitted = [fit.shape for fit in levels.fits] or shapes
         i = nearest_to_linear([fit.loss for fit in levels.fits] or [0.0] * len(shapes), fitted)
-        spread, excess_at = self._profile_at(book.ts_event)
+        spread, excess_at = self._profile.at(book.ts_event)
         half_spread, excess = self._levels(
             starts_ns,
             Ahead(math.log(levels.half_spread[i]) - spread),
@@ -303,7 +271,7 @@ class SideModel:
         """Return s and E by interval from what each series expects."""
         positions = self._session.positions(starts_ns, self._interval_ns // 2)
         next_ns = 0 if self._last is None else self._last + self._interval_ns
-        profile = self._profile
+        profile = self._profile.now
 
         def read(values: Float, of: Ahead) -> Float:
             at = (starts_ns, positions, next_ns, of.half_life_ns, profile.knots, values)
@@ -386,7 +354,7 @@ class SideModel:
             "shape": self._shape.save(),
             "range": None if self._range is None else list(self._range),
             "r2": self._r2,
-            "days": None if self._days is None else self._days.save(),
+            "days": self._profile.save(),
         }
 
     def load(self, saved: Mapping[str, Any]) -> None:
@@ -409,6 +377,4 @@ class SideModel:
         self._q_ref, self._last, self._minutes = saved["q_ref"], saved["last"], saved["minutes"]
         self._range = None if saved["range"] is None else (saved["range"][0], saved["range"][1])
         self._r2 = saved["r2"]
-        if self._days is not None:
-            self._days.load(saved["days"])
-            self._profile = self._days.profile()
+        self._profile.load(saved["days"])
