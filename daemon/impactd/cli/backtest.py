@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     "--participation",
     type=click.FloatRange(0, 1, min_open=True),
     multiple=True,
-    help="Instead: share of the session's continuous volume; may be repeated.",
+    help="Instead: share of the session's continuous volume; may be repeated.  [default: 0.05 and 0.1]",
 )
 @click.option(
     "--horizon",
@@ -134,7 +134,7 @@ def _question(
     lot: str,
 ) -> Question:
     from impactd.core.quantity import QuantityError, parse_qty
-    from impactd.research.backtest.windows import Question
+    from impactd.research.backtest.windows import PARTICIPATION, Question
 
     from_s, to_s = range_s(begin, end)
     try:
@@ -145,7 +145,7 @@ def _question(
         raise InputError(f"--lot: {lot} must be positive")
     return Question(
         qty=qty,
-        participation=participation,
+        participation=participation if qty or participation else PARTICIPATION,
         horizon_min=horizon,
         every_min=every,
         from_s=from_s,

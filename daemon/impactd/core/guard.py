@@ -37,10 +37,11 @@ from impactd.core.allocator.exact import solve_separable
 from impactd.core.allocator.problem import Problem
 from impactd.core.forecast import Curves, Float, Int
 from impactd.core.grid import PLAN_REACH
+from impactd.core.jit import kernel
 from impactd.core.minute import MinuteStats
 from impactd.core.replanning import plain
 from impactd.core.session import Session
-from impactd.core.shadow import WHOLE, price_at
+from impactd.core.shadow import WHOLE, price_on
 
 #: Intervals that a trial lasts, and from one to the next.
 HORIZON: Final = 60
@@ -90,7 +91,7 @@ class _Trial:
         return cls(
             start,
             unit,
-            np.frombuffer(base64.b64decode(units), np.uint8).reshape(shape),
+            np.frombuffer(base64.b64decode(units), np.uint8).reshape(shape).copy(),
             paid,
             shares,
             even,
@@ -191,13 +192,9 @@ class Guard:
             return
         trial.covered += 1
         walks = stats.lower_bound[self._row]
-        sizes = trial.units[:, interval] * trial.unit
-        for k, size in enumerate(sizes.tolist()):
-            even = float(trial.unit[k] * np.sum(trial.units[k], dtype=np.int64)) / HORIZON
-            trial.even[k] += price_at(even / self._slices, stats.sizes, walks)
-            if size > 0.0:
-                trial.paid[k] += size * price_at(size / self._slices, stats.sizes, walks)
-                trial.shares[k] += size
+        charge(
+            trial.units, trial.unit, interval, self._slices, stats.sizes, walks, trial.paid, trial.shares, trial.even
+        )
 
     def _learn(self, trial: _Trial) -> Earned | None:
         s, b = self._seen.T
@@ -261,6 +258,30 @@ class Guard:
         self._seen = np.frombuffer(base64.b64decode(saved["seen"]), np.float64).reshape(HORIZON, 2).copy()
         self._seen_to = saved["seen_to"]
         self._trials = [_Trial.load(trial) for trial in saved["trials"]]
+
+
+@kernel
+def charge(
+    units: npt.NDArray[np.uint8],
+    unit: Float,
+    interval: int,
+    child_slices: int,
+    sizes: Float,
+    walks: Float,
+    paid: Float,
+    shares: Float,
+    even: Float,
+) -> None:
+    """Add to each rate's `paid`, `shares` and `even`, shape (R,), what an interval cost at `walks`, shape (K,)."""
+    for k in range(units.shape[0]):
+        total = 0.0
+        for t in range(units.shape[1]):
+            total += units[k, t]
+        even[k] += price_on(total * unit[k] / units.shape[1] / child_slices, sizes, walks)
+        size = units[k, interval] * unit[k]
+        if size > 0.0:
+            paid[k] += size * price_on(size / child_slices, sizes, walks)
+            shares[k] += size
 
 
 def _solved(problem: Problem, qty: float) -> Float:

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from impactd.core.allocator.cost import schedule_cost
 from impactd.core.allocator.exact import solve_separable
 from impactd.core.forecast import Curves, Float
+from impactd.core.jit import kernel
 from impactd.core.replanning import anticipate, plain
 
 #: The largest interval of a plan, in units.
@@ -103,7 +104,8 @@ class Shadow:
         return cls(start, unit, np.frombuffer(base64.b64decode(units), np.uint8), tuple(issued), *rest)
 
 
-def price_at(qty: float, sizes: Float, g: Float) -> float:
+@kernel
+def price_on(qty: float, sizes: Float, g: Float) -> float:
     """Return the price per share of `qty` shares on a curve: between its sizes, or on by its last slope.
 
     Parameters
@@ -113,7 +115,16 @@ def price_at(qty: float, sizes: Float, g: Float) -> float:
     sizes, g : ndarray of float64, shape (K,)
         Shares, ascending; price per share.  K >= 1.
     """
-    last = float(sizes[-1])
-    if qty <= last or len(sizes) < 2:
-        return float(np.interp(qty, sizes, g))
-    return float(g[-1] + (g[-1] - g[-2]) / (last - sizes[-2]) * (qty - last))
+    n = sizes.shape[0]
+    if qty <= sizes[0] or n < 2:
+        return float(g[0])
+    k = 1
+    while k < n - 1 and sizes[k] < qty:
+        k += 1
+    slope = (g[k] - g[k - 1]) / (sizes[k] - sizes[k - 1])
+    return float(g[k - 1] + slope * (qty - sizes[k - 1]))
+
+
+def price_at(qty: float, sizes: Float, g: Float) -> float:
+    """Return `price_on` of a curve whose arrays need not lie in one piece."""
+    return float(price_on(qty, np.ascontiguousarray(sizes), np.ascontiguousarray(g)))

@@ -24,6 +24,12 @@ _CALLED = {
     "round_path",
     "place_remainder",
     "share",
+    "charge",
+    "chances",
+    "weights",
+    "drawing",
+    "swings_at",
+    "speed",
 }
 
 

@@ -34,7 +34,9 @@ from impactd.core.slippage import BUY, SELL
 from impactd.research.backtest.days import Day
 from impactd.research.backtest.live import ParentOrder
 
-#: What each interval trades on average, as a share of the visible depth, where no size is given.
+#: Shares of a session's continuous volume, where a person gives no size.
+PARTICIPATION: Final = (0.05, 0.1)
+#: What each interval trades on average, as a share of the visible depth, where no size is given otherwise.
 DEPTH_SHARES: Final = (0.01, 0.04)
 
 #: Kinds of window, the one that figures at the top are of first.
@@ -57,7 +59,7 @@ class Question:
     qty : tuple of float
         Shares; empty for none.
     participation : tuple of float
-        Shares of the session's continuous volume; empty for none.
+        Shares of the session's continuous volume; empty for none.  A day without trades has `depth_shares` instead.
     depth_shares : tuple of float
         Shares of the visible depth, for an interval; where no size is given otherwise.
     horizon_min : int or None
@@ -158,7 +160,8 @@ def trials(question: Question, day: Day) -> Iterator[Trial | str]:
 def _sizes(question: Question, day: Day) -> list[tuple[float, bool]]:
     """Return sizes in shares, and whether each is of the order; else it is of the whole session."""
     given = [(qty, True) for qty in question.qty]
-    given += [(rate * float(day.volume.sum()), False) for rate in question.participation]
+    traded = float(day.volume.sum())
+    given += [(rate * traded, False) for rate in question.participation if traded > 0.0]
     if given:
         return given
     depth = float(np.nanmean(day.intervals.depth, axis=1).min())

@@ -21,12 +21,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import orjson
 import structlog
 
 from impactd.core.engine import Engine
+from impactd.core.forecast import drawing
+from impactd.core.guard import SPACING
 from impactd.core.inbox import Inbox
 from impactd.core.messages import Topic
+from impactd.core.replanning import chances, weights
 from impactd.core.settings import CoreSettings
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.decode import Decoder
@@ -36,7 +40,8 @@ from impactd.wire.codec import Limits
 _NOON_NS: Final = 1_748_865_600_000_000_000
 _SECOND_NS: Final = 1_000_000_000
 _SYMBOL: Final = "WARM"
-_INTERVALS: Final = 7
+#: A trial of the forecast begins in one of any `SPACING` intervals, and is charged in the next.
+_INTERVALS: Final = SPACING + 2
 _LEVELS: Final = 10
 
 _log = structlog.get_logger(__name__)
@@ -116,6 +121,11 @@ def warm_up(core: CoreSettings) -> float:
     if inputs := inbox.take(idle_to=idle_to):
         engine.apply(inputs)
     Engine(core).load(engine.save())
+    # What only a longer day would call: levels that swing, a forecast that is not followed whole.
+    some = np.full(2, 0.02)
+    chances(0.03, some, some)
+    weights(some)
+    drawing(some, 0.5)
     return time.monotonic() - started
 
 
