@@ -64,7 +64,7 @@ async def test_commands_from_topics_to_replays_agree(broker: Broker, tmp_path: P
     sources = write_day(tmp_path / "day", 8)
     expected = from_files(sources, tmp_path / "expected")
     missing = await asyncio.to_thread(impactd, environ, "topics", "check")
-    assert (missing.returncode, missing.stdout.count("is missing")) == (1, 12)
+    assert (missing.returncode, missing.stdout.count("is missing")) == (1, 13)
     assert (await succeeded(environ, "topics", "create")).count("made") == 12
     assert "as the settings say" in await succeeded(environ, "topics", "check")
 
