@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BENCH_VENV := .venv-bench
+WORKERS ?= 2
 TOOLS_VENV := .venv-tools
 BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check
@@ -24,8 +25,8 @@ demo: env  ## Watch a day of order books become schedules.
 	$(BIN)/impactd demo $(ARGS)
 
 .PHONY: test
-test: lint  ## Lint, then run every test; broker tests need Docker, or Java 17 and Maven.
-	$(BIN)/python -m pytest $(ARGS)
+test: lint  ## Lint, then run every test, in two processes (WORKERS=0 for one); broker tests need Docker, or Java 17 and Maven.
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: env  ## Style, types and layers.

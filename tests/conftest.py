@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import pytest
 import structlog
@@ -47,6 +47,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("broker")
         if "data_dir" in fixtures:
             item.add_marker("data")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Have a worker tell the process that prints what it could not test."""
+    told: dict[str, object] | None = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        told["missing"] = session.config.stash[_MISSING]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object | None) -> None:
+    """Take in what a worker could not test; one that crashed (`error`) tells nothing."""
+    if error is None:
+        node.config.stash[_MISSING].update(node.workeroutput.get("missing", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
