@@ -25,7 +25,7 @@ VALUES: Final = {
     "phase": {phase.value for phase in Phase},
     "topic": {topic.value for topic in INPUT_TOPICS},
     "result": {"accepted", "late", "rejected"},
-    "of": {"plan", "twap"},
+    "of": {"plan", "twap", "saved", "lost", "possible"},
     "kind": set(ALERTS),
 }
 

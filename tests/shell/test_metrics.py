@@ -53,6 +53,7 @@ def full_status() -> Status:
         outputs=Counter({"plans": 45}),
         shadows=Counter({"60": 48}),
         shadows_held=Counter({("60", "0.8"): 38}),
+        trials=Counter({"ended": 49, "saved": 50, "lost": 51, "possible": 52}),
     )
     status = Status(partitions={3: owned}, totals={3: totals, 1: Totals(commits=7)}, rebalances=46)
     status.durations["solve"].observe(0.003)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
+import sys
 import time
 from dataclasses import replace
 
@@ -34,7 +34,9 @@ _CALLED = {
 
 
 def _loaded() -> set[str]:
-    return {d.py_func.__name__ for d in gc.get_objects() if isinstance(d, CPUDispatcher) and d.signatures}
+    modules = [module for name, module in sys.modules.items() if name.startswith("impactd.")]
+    found = {id(value): value for module in modules for value in vars(module).values()}
+    return {d.py_func.__name__ for d in found.values() if isinstance(d, CPUDispatcher) and d.signatures}
 
 
 @pytest.mark.parametrize("kind", ["linear", "quadratic", "power"])
