@@ -144,23 +144,26 @@ def _run(
     with (out / "demo.log").open("w", encoding="utf-8") as log:
         setup(settings.log.level, "json", log)
         with _view(scene, f"impactd: a day {pace}", settings.session.timezone, plain=plain) as updated:
-            return asyncio.run(
-                run_demo(
-                    demo_settings(kafka_settings(settings), broker, name),
-                    core,
-                    sources,
-                    out,
-                    scene=scene,
-                    speed=speed,
-                    can_create=broker.is_real,
-                    limits=limits(settings),
-                    timestamps=settings.wire.timestamps,
-                    updated=updated,
-                    operation=operation(settings),
-                    listening=lambda address: click.echo(f"live page: {address}", err=True),
-                    stay=_staying if stay else None,
-                )
+            day = run_demo(
+                demo_settings(kafka_settings(settings), broker, name),
+                core,
+                sources,
+                out,
+                scene=scene,
+                speed=speed,
+                can_create=broker.is_real,
+                limits=limits(settings),
+                timestamps=settings.wire.timestamps,
+                updated=updated,
+                operation=operation(settings),
+                listening=lambda address: click.echo(f"live page: {address}", err=True),
+                stay=_staying if stay else None,
             )
+            try:
+                return asyncio.run(day)
+            finally:
+                # One that was interrupted before it began would be said to have been forgotten.
+                day.close()
 
 
 def _staying() -> None:
