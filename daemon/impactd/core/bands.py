@@ -44,6 +44,7 @@ References
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from statistics import NormalDist
@@ -60,6 +61,7 @@ from impactd.core.shadow import Shadow
 
 #: Lengths of shadow plans, intervals; other lengths lie between them in log n.
 HORIZONS: Final = (5, 15, 60, 240)
+_KNOTS: Final = tuple(math.log(horizon) for horizon in HORIZONS)
 #: Intervals from the start of one shadow to the next, by horizon.
 SPACING: Final = (5, 5, 15, 60)
 #: Sizes of shadows in turn, as multiples of what plans ask of an interval.
@@ -166,11 +168,10 @@ class CostBands:
     def of(self, n: int) -> LogBands:
         """Return the bands of a plan over `n` intervals."""
         at = math.log(min(max(n, HORIZONS[0]), HORIZONS[-1]))
-        knots = [math.log(horizon) for horizon in HORIZONS]
         known = [horizon.bands(self.levels) for horizon in self._horizons]
-        middle = float(np.interp(at, knots, [bands.middle for bands in known]))
+        middle = float(np.interp(at, _KNOTS, [bands.middle for bands in known]))
         widths = zip(*(bands.widths for bands in known), strict=True)
-        return LogBands(middle, tuple(float(np.interp(at, knots, width)) for width in widths))
+        return LogBands(middle, tuple(float(np.interp(at, _KNOTS, width)) for width in widths))
 
     def update(
         self, stats: MinuteStats, forecast: Callable[[Int, float], Curves]
@@ -264,11 +265,16 @@ class CostBands:
         self._shadows = [[Shadow.load(shadow) for shadow in shadows] for shadows in saved["shadows"]]
 
 
+@functools.lru_cache(maxsize=64)
+def _normal_quantile(p: float) -> float:
+    return NormalDist().inv_cdf(p)
+
+
 def t_quantile(level: float, freedom: float) -> float:
     """Return how many scales either way hold `level` of Student's t distribution, `freedom` >= 4.
 
     By the expansion of Abramowitz and Stegun (1964), 26.7.5, to its second term: within 2% at 4 degrees.
     """
-    z = NormalDist().inv_cdf(0.5 + level / 2)
+    z = _normal_quantile(0.5 + level / 2)
     first = (z**3 + z) / 4
     return z + first / freedom + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
