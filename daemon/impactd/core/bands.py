@@ -216,13 +216,7 @@ class CostBands:
         """Return the shadow of the `k`-th horizon that begins at `start`, if one is due."""
         n, session = HORIZONS[k], self._session
         turn, due = divmod(session.since_open_ns(start) // self._interval_ns, SPACING[k])
-        if due or not (session.is_open(start) and len(stats.sizes) and stats.covered_ns):
-            return None
-        last = start + (n - 1) * self._interval_ns
-        length = last - start
-        if not session.always_open and session.since_open_ns(last) != session.since_open_ns(start) + length:
-            return None
-        if not session.is_open(last):
+        if due or not (len(stats.sizes) and stats.covered_ns and session.holds(start, n, self._interval_ns)):
             return None
         qty = SIZES[turn % len(SIZES)] * PLAN_REACH * float(stats.sizes[0]) * n
         curves = forecast(start + np.arange(n, dtype=np.int64) * self._interval_ns, qty / n)

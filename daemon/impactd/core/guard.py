@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.allocator.cost import schedule_cost
-from impactd.core.allocator.exact import solve_separable
+from impactd.core.allocator.exact_solver import cheapest
 from impactd.core.allocator.problem import Problem
 from impactd.core.forecast import Curves, Float, Int
 from impactd.core.grid import PLAN_REACH
@@ -48,6 +48,7 @@ HORIZON: Final = 60
 SPACING: Final = 15
 #: Its rates, as multiples of what plans ask of an interval (the symbol's grid begins at a quarter of it).
 RATES: Final = (0.25, 1.0, 2.0)
+_LOG_RATES: Final = tuple(math.log2(multiple) for multiple in RATES)
 #: Of these the one by which capture is published.
 MIDDLE: Final = 1
 #: Memory of what trials have earned, in trials that do not overlap.
@@ -135,7 +136,7 @@ class Guard:
         if self._ask is None or not rate > 0.0:
             return float(parts[MIDDLE])
         at = math.log2(rate / self._ask)
-        return float(np.interp(at, [math.log2(multiple) for multiple in RATES], parts))
+        return float(np.interp(at, _LOG_RATES, parts))
 
     @property
     def capture(self) -> float | None:
@@ -207,7 +208,7 @@ class Guard:
         problem = Problem.from_impact(s[there], b[there], child_slices=self._slices)
         n = len(problem)
         rates = trial.unit * np.sum(trial.units, axis=1, dtype=np.int64) / HORIZON
-        possible = np.array([_saving(problem, rate * n, _solved(problem, rate * n)) for rate in rates.tolist()])
+        possible = np.array([_saving(problem, rate * n, cheapest(problem, rate * n)[0]) for rate in rates.tolist()])
         weight = SPACING / HORIZON
         forget = 2.0 ** (-weight / HALF_LIFE)
         self._saved = forget * self._saved + weight * saved
@@ -216,21 +217,17 @@ class Guard:
 
     def _begun(self, start: int, stats: MinuteStats, forecast: Callable[[Int], Curves]) -> _Trial | None:
         """Return the trial that begins at `start`, if one is due."""
-        session = self._session
-        due = session.since_open_ns(start) // self._interval_ns % SPACING == 0
-        if not (due and session.is_open(start) and len(stats.sizes) and stats.covered_ns):
+        due = self._session.since_open_ns(start) // self._interval_ns % SPACING == 0
+        if not (due and len(stats.sizes) and stats.covered_ns):
             return None
-        last = start + (HORIZON - 1) * self._interval_ns
-        if not session.is_open(last):
-            return None
-        if not session.always_open and session.since_open_ns(last) - session.since_open_ns(start) != last - start:
+        if not self._session.holds(start, HORIZON, self._interval_ns):
             return None
         curves = forecast(start + np.arange(HORIZON, dtype=np.int64) * self._interval_ns)
         if not curves.scaled:
             return None
         self._ask = PLAN_REACH * float(stats.sizes[0])
         problem = plain(curves, child_slices=self._slices)
-        plans = np.stack([_solved(problem, multiple * self._ask * HORIZON) for multiple in RATES])
+        plans = np.stack([cheapest(problem, multiple * self._ask * HORIZON)[0] for multiple in RATES])
         unit = np.max(plans, axis=1) / WHOLE
         units = np.rint(plans / unit[:, None]).astype(np.uint8)
         paid, shares, even = np.zeros((3, len(RATES)))
@@ -282,13 +279,6 @@ def charge(
         if size > 0.0:
             paid[k] += size * price_on(size / child_slices, sizes, walks)
             shares[k] += size
-
-
-def _solved(problem: Problem, qty: float) -> Float:
-    """Return the cheapest schedule of `qty` shares, shape (N,)."""
-    x, p = np.empty(len(problem)), problem
-    solve_separable(qty, p.s, p.b, p.a, p.e, p.delta, p.cap, p.fraction, x)
-    return x
 
 
 def _saving(problem: Problem, qty: float, x: Float) -> float:

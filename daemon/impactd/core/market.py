@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.allocator.cost import added_cost
-from impactd.core.allocator.problem import Problem
 from impactd.core.bands import CostBands, LogBands
 from impactd.core.events import SIDES, Side
 from impactd.core.forecast import BookCurve, Curves
@@ -26,6 +25,7 @@ from impactd.core.minute import MinuteStats
 from impactd.core.model.learned_side import LearnedSide, around
 from impactd.core.model.side import SideModel
 from impactd.core.profile import Profile
+from impactd.core.replanning import plain
 from impactd.core.session import Session
 from impactd.core.settings import CoreSettings
 from impactd.core.volatility import Volatility
@@ -253,9 +253,7 @@ class SymbolMarket:
             Currency; None where no book was ever seen.
         """
         curves = self.view(side, at).curves(np.array([interval], dtype=np.int64), 0.0)
-        p = Problem.from_impact(
-            curves.half_spread, curves.beta, curves.alpha, curves.eta, curves.delta, child_slices=child_slices
-        )
+        p = plain(curves, child_slices=child_slices)
         if not curves.scaled:
             return None
         return float(added_cost(before, qty, p.s[0], p.b[0], p.a[0], p.e[0], p.delta))

@@ -130,6 +130,12 @@ class Session:
         left = self._length_ns - self.since_open_ns(ts)
         return tuple(step for step in steps if step * interval_ns < left)
 
+    def holds(self, start: int, intervals: int, interval_ns: int) -> bool:
+        """Return whether so many intervals from `start` (ns) on all begin within one session."""
+        last = start + (intervals - 1) * interval_ns
+        whole = self.always_open or self.since_open_ns(last) - self.since_open_ns(start) == last - start
+        return whole and self.is_open(start) and self.is_open(last)
+
     def interval_index(self, ts: int, interval_ns: int) -> int:
         """Return the index of the session's interval that `ts` lies in, clamped to the session."""
         last = (self._length_ns - 1) // interval_ns

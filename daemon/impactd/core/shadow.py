@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.allocator.cost import schedule_cost
-from impactd.core.allocator.exact import solve_separable
+from impactd.core.allocator.exact_solver import cheapest
 from impactd.core.forecast import Curves, Float
 from impactd.core.jit import kernel
 from impactd.core.replanning import anticipate, plain
@@ -64,10 +64,8 @@ class Shadow:
     @classmethod
     def plan(cls, start: int, qty: float, curves: Curves, issued: tuple[float, ...], child_slices: int) -> Self | None:
         """Return the plan of `qty` shares by `curves`, or None where they have no price."""
-        n = len(curves.half_spread)
-        p = anticipate(curves, qty, np.full(n, np.inf), child_slices=child_slices)
-        x = np.empty(n)
-        solve_separable(qty, p.s, p.b, p.a, p.e, p.delta, p.cap, p.fraction, x)
+        free = np.full(len(curves.half_spread), np.inf)
+        x, _ = cheapest(anticipate(curves, qty, free, child_slices=child_slices), qty)
         unit = float(np.max(x)) / WHOLE
         if not (curves.scaled and unit > 0.0):
             return None

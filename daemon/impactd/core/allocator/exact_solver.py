@@ -12,7 +12,7 @@ import numpy as np
 
 from impactd.core.allocator.certificate import best_multiplier, kkt_residual
 from impactd.core.allocator.exact import solve_separable
-from impactd.core.allocator.problem import Problem
+from impactd.core.allocator.problem import Float, Problem
 from impactd.core.allocator.risk import solve_risk
 from impactd.core.allocator.solver import Solution, SolveFailure, check_input, trivial
 
@@ -59,3 +59,18 @@ class ExactSolver:
             solver=self.name,
             iterations=steps,
         )
+
+
+def cheapest(problem: Problem, qty: float) -> tuple[Float, float]:
+    """Return the cheapest schedule of a separable problem, shape (N,), and its price; no certificate is made.
+
+    Parameters
+    ----------
+    problem : Problem
+        Separable.
+    qty : float
+        Shares, above 0 and below the sum of the caps, which the caller has seen to.
+    """
+    x, p = np.empty(len(problem)), problem
+    price, _ = solve_separable(qty, p.s, p.b, p.a, p.e, p.delta, p.cap, p.fraction, x)
+    return x, float(price)

@@ -163,10 +163,10 @@ class ShapedProfile:
 
     def at(self, ts: int) -> tuple[float, float]:
         """Return the log levels of spread and excess at `ts`, ns."""
-        return self._of(self.now, ts)
+        return self._of(self.now, self._session.positions(np.array([ts], dtype=np.int64)))
 
-    def _of(self, profile: Profile, ts: int) -> tuple[float, float]:
-        position = self._session.positions(np.array([ts], dtype=np.int64))
+    @staticmethod
+    def _of(profile: Profile, position: Float) -> tuple[float, float]:
         spread = float(interpolate_all(profile.knots, profile.spread, position)[0])
         return spread, float(interpolate_all(profile.knots, profile.excess, position)[0])
 
@@ -189,10 +189,11 @@ class ShapedProfile:
         """Have the session's shape learn from the positive levels of a minute."""
         if self._days is None:
             return
-        middle = minute + self._half_ns
-        spread_at, excess_at = self._of(self._given, middle)
-        position = float(self._session.positions(np.array([middle], dtype=np.int64))[0])
-        self._days.take(minute, position, math.log(half_spread) - spread_at, math.log(excess) - excess_at, weight)
+        position = self._session.positions(np.array([minute + self._half_ns], dtype=np.int64))
+        spread_at, excess_at = self._of(self._given, position)
+        self._days.take(
+            minute, float(position[0]), math.log(half_spread) - spread_at, math.log(excess) - excess_at, weight
+        )
 
     def save(self) -> dict[str, Any] | None:
         """Return the state as JSON-ready values."""
