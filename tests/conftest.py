@@ -13,8 +13,8 @@ from typing import Any, Final, NoReturn
 import pytest
 import structlog
 
-from impactd.shell.broker import HOW_TO_HAVE_ONE, Broker, BrokerUnavailable, find_broker
-from impactd.shell.kafka_server import KafkaServer
+from impactd.shell.broker.broker import HOW_TO_HAVE_ONE, Broker, BrokerUnavailable, find_broker
+from impactd.shell.broker.server import KafkaServer
 from tests import paths
 from tests.integration import chromium
 

@@ -1,4 +1,4 @@
-"""The package's shape: its layers, the purity of its core, and modules that a person can hold in mind."""
+"""The package's shape: its layers, the purity of its core, and rooms that say what they are for."""
 
 from __future__ import annotations
 
@@ -15,10 +15,72 @@ import pytest
 
 from tests.paths import PACKAGE, ROOT
 
-MAX_LINES: Final = 400
-
 #: Modules by which a clock, the environment, chance or the world would reach the core.
 IMPURE_MODULES: Final = frozenset(
+    {
+        "aiohttp",
+        "aiokafka",
+        "asyncio",
+        "atexit",
+        "click",
+        "concurrent",
+        "confluent_kafka",
+        "ctypes",
+        "datetime",
+        "fcntl",
+        "getpass",
+        "glob",
+        "http",
+        "io",
+        "locale",
+        "logging",
+        "mmap",
+        "multiprocessing",
+        "os",
+        "pathlib",
+        "platform",
+        "prometheus_client",
+        "pydantic_settings",
+        "queue",
+        "random",
+        "resource",
+        "rich",
+        "sched",
+        "secrets",
+        "select",
+        "selectors",
+        "shutil",
+        "signal",
+        "socket",
+        "sqlite3",
+        "ssl",
+        "structlog",
+        "subprocess",
+        "sys",
+        "tempfile",
+        "threading",
+        "time",
+        "urllib",
+        "uuid",
+        "warnings",
+        "zoneinfo",
+    }
+)
+
+#: Names whose call or read is impure, whatever they were imported by.
+IMPURE_BUILTINS: Final = frozenset(
+    {"__import__", "breakpoint", "compile", "eval", "exec", "hash", "id", "input", "open", "print"}
+)
+
+#: What hides the same things in NumPy, which the core may import.
+IMPURE_NUMPY: Final = frozenset(
+    {"datetime64", "fromfile", "genfromtxt", "load", "loadtxt", "memmap", "random", "save", "savetxt", "savez"}
+)
+
+#: Packages that a dependency brings along and whose names its users need.
+BROUGHT_ALONG: Final = frozenset({"pydantic_core"})
+
+MODULES: Final = frozenset(
     {
         "aiohttp",
         "aiokafka",
@@ -106,6 +168,8 @@ IMPURE_ATTRIBUTES: Final = frozenset(
 )
 
 MODULES: Final = sorted(PACKAGE.rglob("*.py"))
+#: Each room of the core begins with a package docstring.
+ROOMS: Final = sorted((PACKAGE / "core").rglob("__init__.py"))
 CORE_MODULES: Final = sorted((PACKAGE / "core").rglob("*.py"))
 
 
@@ -183,10 +247,11 @@ def test_purity_check_impure_source_is_found(source: str) -> None:
     assert list(impurities(source)) != []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_module_length_stays_readable(path: Path) -> None:
-    lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= MAX_LINES, f"{_name(path)} has {lines} lines: it wants to be two modules"
+@pytest.mark.parametrize("path", ROOMS, ids=_name)
+def test_room_says_what_it_is_for_and_what_may_enter(path: Path) -> None:
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    assert "enters here:" in text.lower() or path == PACKAGE / "core" / "__init__.py"
+    assert 2 <= len(text.splitlines()) <= 30, "a room is introduced in a few lines"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)

@@ -9,7 +9,7 @@ import orjson
 import pytest
 from rich.console import Console
 
-from impactd.wire.json_ticks import ReferenceJsonTickCodec
+from impactd.wire.ticks.json.codec import ReferenceJsonTickCodec
 from tests.benchmarks import allocator, page, ticks
 from tests.benchmarks.books import BOOKS_PER_SECOND, OPEN_NS, book_records
 from tests.benchmarks.figures import Figure, Section, Target, machine, print_table

@@ -21,9 +21,9 @@ from impactd.__about__ import __version__
 from impactd.cli import COMMANDS, main
 from impactd.cli.compose import kafka_settings
 from impactd.config import Settings, load
-from impactd.core.messages import Topic
-from impactd.core.migrate import MIGRATIONS
-from impactd.core.saved import SCHEMA_VERSION as STATE
+from impactd.core.base.topics import Topic
+from impactd.core.state.migrate import MIGRATIONS
+from impactd.core.state.schema import SCHEMA_VERSION as STATE
 from impactd.shell.kafka.client import KafkaSettings, TopicSettings
 from impactd.shell.kafka.security import KafkaSecurity
 from impactd.wire.records import SCHEMA_VERSION as MESSAGES

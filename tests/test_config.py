@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from impactd.config import Override, Section, Settings, SettingsError, load
 from impactd.config.hours import session_rule, utc_offsets
 from impactd.config.sources import toml_lines
-from impactd.core.model.learned import TrainedFile
-from impactd.core.settings import BookSettings, CoreSettings, ModelSettings, PlanSettings, SessionRule
+from impactd.core.base.settings import BookSettings, CoreSettings, ModelSettings, PlanSettings, SessionRule
+from impactd.core.model.learned.trees import TrainedFile
 from tests.core.model.trees import blank_content, blank_file
 
 MINUTE_NS = 60_000_000_000

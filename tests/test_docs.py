@@ -29,12 +29,12 @@ import pytest
 
 from impactd.cli import COMMANDS, cli
 from impactd.config import Override, Settings, SettingsError, load
-from impactd.core.messages import Topic
-from impactd.shell.broker import Broker
+from impactd.core.base.topics import Topic
+from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.consume import tail
 from impactd.wire.json_orders import decode_events
-from impactd.wire.json_ticks import ReferenceJsonTickCodec
+from impactd.wire.ticks.json.codec import ReferenceJsonTickCodec
 from tests.reference import inputs
 
 ROOT = Path(__file__).parent.parent

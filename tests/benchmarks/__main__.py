@@ -14,7 +14,7 @@ from typing import Final
 
 from rich.console import Console
 
-from impactd.shell.broker import BrokerUnavailable
+from impactd.shell.broker.broker import BrokerUnavailable
 from tests.benchmarks import allocator, page, research, scale, service, startup, ticks
 from tests.benchmarks.figures import Figure, Section, load, machine, print_table
 from tests.paths import ROOT

@@ -12,12 +12,13 @@ from typing import Final, TypeVar
 import numpy as np
 
 from impactd.core.allocator.allocate import NO_CAP, Allocation, allocate
-from impactd.core.allocator.exact_solver import ExactSolver
-from impactd.core.allocator.joint import allocate_jointly
-from impactd.core.allocator.joint_problem import Party
+from impactd.core.allocator.joint.problem import Party
+from impactd.core.allocator.joint.turns import allocate_jointly
 from impactd.core.allocator.problem import Float, Problem
-from impactd.core.allocator.solver import Solution, SolveFailure, get_solver
-from impactd.core.quantity import QUANTA
+from impactd.core.allocator.solvers.base import Solution, SolveFailure
+from impactd.core.allocator.solvers.exact import ExactSolver
+from impactd.core.allocator.solvers.registry import get_solver
+from impactd.core.base.quantity import QUANTA
 from tests.benchmarks.clock import in_turns
 from tests.benchmarks.figures import Figure, Target
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from impactd.core.ticks import BOOK, TickBatch
+from impactd.core.inputs.ticks import BOOK, TickBatch
 from impactd.research.generator import GeneratorSpec, generate
 from impactd.wire.tick_records import TickRecord, encode_ticks
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
-from impactd.core.messages import Topic
+from impactd.core.base.topics import Topic
 from impactd.shell.durations import Durations
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.status import PartitionStatus, Status

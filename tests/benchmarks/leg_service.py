@@ -24,7 +24,7 @@ from typing import Final
 
 import orjson
 
-from impactd.core.messages import Topic
+from impactd.core.base.topics import Topic
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.consume import tail
 from impactd.shell.kafka.topics import create_topics

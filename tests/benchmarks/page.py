@@ -26,8 +26,8 @@ from typing import Final
 import aiohttp
 import orjson
 
-from impactd.core.messages import Topic
-from impactd.shell.broker import find_broker
+from impactd.core.base.topics import Topic
+from impactd.shell.broker.broker import find_broker
 from impactd.shell.kafka.client import KafkaSettings, TopicSettings
 from tests.benchmarks.figures import Figure, Target
 from tests.benchmarks.leg_page import READY

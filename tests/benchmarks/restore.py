@@ -22,13 +22,13 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
+from impactd.core.base.quantity import QUANTA
+from impactd.core.base.settings import CoreSettings
+from impactd.core.base.topics import INPUT_TOPICS, Side, Topic
 from impactd.core.engine import Engine
-from impactd.core.events import NewOrder, Received, Side
-from impactd.core.inbox import Inbox
-from impactd.core.messages import INPUT_TOPICS, Topic
-from impactd.core.quantity import QUANTA
-from impactd.core.settings import CoreSettings
-from impactd.shell.broker import find_broker
+from impactd.core.inputs.events import NewOrder, Received
+from impactd.core.inputs.inbox import Inbox
+from impactd.shell.broker.broker import find_broker
 from impactd.shell.kafka.client import KafkaSettings, TopicSettings, close_producer, manual_consumer, plain_producer
 from impactd.shell.kafka.restore import read_state
 from impactd.shell.kafka.service import Service

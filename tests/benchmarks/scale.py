@@ -13,7 +13,7 @@ import statistics
 import time
 from typing import Final
 
-from impactd.shell.broker import find_broker
+from impactd.shell.broker.broker import find_broker
 from impactd.shell.kafka.client import KafkaSettings, TopicSettings
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.leg_service import run_service

@@ -17,8 +17,8 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from impactd.core.messages import Topic
-from impactd.shell.broker import find_broker
+from impactd.core.base.topics import Topic
+from impactd.shell.broker.broker import find_broker
 from impactd.shell.kafka.client import KafkaSettings, TopicSettings, close_producer, plain_producer
 from impactd.shell.kafka.consume import read_topic
 from impactd.shell.kafka.topics import create_topics

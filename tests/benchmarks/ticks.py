@@ -8,13 +8,13 @@ from collections.abc import Callable
 import numpy as np
 import orjson
 
-from impactd.core.settings import BookSettings
-from impactd.core.slippage import walk_curves
-from impactd.core.tape import Tape
-from impactd.core.ticks import Float, TickBatch
+from impactd.core.base.settings import BookSettings
+from impactd.core.books.aggregator import Tape
+from impactd.core.books.walk import walk_curves
+from impactd.core.inputs.ticks import Float, TickBatch
 from impactd.wire.codec import TickCodec
-from impactd.wire.json_ticks import JsonTickCodec, ReferenceJsonTickCodec
 from impactd.wire.tick_records import encode_ticks
+from impactd.wire.ticks.json.codec import JsonTickCodec, ReferenceJsonTickCodec
 from tests.benchmarks.books import book_batches
 from tests.benchmarks.clock import in_turns
 from tests.benchmarks.figures import Figure

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from impactd.shell.kafka_release import BrokerUnavailable
+from impactd.shell.broker.release import BrokerUnavailable
 from tests.chaos import rounds
 from tests.chaos.variants import VARIANTS
 

@@ -10,10 +10,10 @@ from typing import Final
 
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from impactd.core.messages import Topic
+from impactd.core.base.topics import Topic
+from impactd.shell.broker.server import KafkaServer
 from impactd.shell.kafka.client import KafkaSettings, TopicSettings
 from impactd.shell.kafka.topics import admin_client, create_topics
-from impactd.shell.kafka_server import KafkaServer
 from tests.chaos.proxy import Proxy
 
 PARTITIONS: Final = 4

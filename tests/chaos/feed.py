@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 from aiokafka.errors import KafkaError
 
-from impactd.core.messages import Topic
+from impactd.core.base.topics import Topic
 from impactd.shell.kafka.client import KafkaSettings, close_producer, plain_producer
 from impactd.wire.murmur2 import partition_for
 from tests.chaos.cluster import PARTITIONS

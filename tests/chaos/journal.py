@@ -10,7 +10,7 @@ import orjson
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from impactd.core.messages import INPUT_TOPICS, Topic
+from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.shell.kafka.client import KafkaSettings, manual_consumer
 from tests.chaos.cluster import PARTITIONS
 

@@ -16,16 +16,16 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from impactd.core.base.topics import Topic
 from impactd.core.engine import Engine
-from impactd.core.messages import Topic
-from impactd.shell.kafka.audit import audit_all, audit_plans
+from impactd.shell.audit.audit import audit_all, audit_plans
+from impactd.shell.audit.compare import topic_records
+from impactd.shell.audit.coverage import coverage
+from impactd.shell.audit.derive import derive
+from impactd.shell.audit.source import capture_source
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.commit import Encoder
-from impactd.shell.kafka.compare import topic_records
 from impactd.shell.kafka.consume import ConsumedRecord
-from impactd.shell.kafka.coverage import coverage
-from impactd.shell.kafka.derive import derive
-from impactd.shell.kafka.source import capture_source
 from impactd.shell.lines import InputFileError
 
 #: Compared record by record.

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from impactd.shell.kafka.capture import capture
+from impactd.shell.audit.capture import capture
 from impactd.shell.kafka.consume import read_topic
 from tests.chaos import judge
 from tests.chaos.cluster import PARTITIONS, SESSION_TIMEOUT_S, Cluster, cluster

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from impactd.core.messages import Topic
-from impactd.shell.broker import Broker
-from impactd.shell.kafka.coverage import coverage
-from impactd.shell.kafka_release import BrokerUnavailable
+from impactd.core.base.topics import Topic
+from impactd.shell.audit.coverage import coverage
+from impactd.shell.broker.broker import Broker
+from impactd.shell.broker.release import BrokerUnavailable
 from tests.chaos import rounds
 from tests.chaos.judge import Published, begins, compare, compare_last, compare_state, order
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from aiokafka.errors import KafkaError
 
-from impactd.core.messages import Topic
+from impactd.core.base.topics import Topic
 from impactd.shell.kafka import commit, ownership
 from impactd.shell.kafka.client import KafkaSettings, close_producer, partition_producer, plain_producer
 from impactd.shell.kafka.commit import Committer, Record

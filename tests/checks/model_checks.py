@@ -1,4 +1,4 @@
-"""What every kind of impact model promises; a new kind in `impactd.core.model.kinds` runs through these."""
+"""What every kind of impact model promises; a new kind in `impactd.core.model.kinds.registry` runs through these."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from impactd.core.model.base import Coefficients, Float, ImpactModel
+from impactd.core.model.kinds.base import Coefficients, Float, ImpactModel
 
 SIZES = np.array([20.0, 35.0, 60.0, 110.0, 190.0, 340.0, 600.0, 1050.0])
 WEIGHT = np.array([1.0, 1.0, 0.99, 1.0, 0.98, 0.97, 0.96, 0.95])

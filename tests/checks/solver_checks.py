@@ -16,7 +16,7 @@ import numpy as np
 
 from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
 from impactd.core.allocator.problem import Problem
-from impactd.core.allocator.solver import Failure, Solution, SolveFailure, Solver
+from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure, Solver
 
 #: General-purpose solvers end with errors of this size in a share of the quantity.
 LOOSE = 2e-2

@@ -18,14 +18,15 @@ from typing import Final
 
 import numpy as np
 
+from impactd.core.base.quantity import QUANTA
+from impactd.core.base.settings import MINUTE_NS, SECOND_NS, CoreSettings, PlanSettings, SessionRule
+from impactd.core.base.topics import Side, Topic
 from impactd.core.engine import Engine
-from impactd.core.events import Event, Received, Side
-from impactd.core.inbox import Inbox
-from impactd.core.messages import Estimate, Output, Plan, Topic
-from impactd.core.quantity import QUANTA
-from impactd.core.settings import MINUTE_NS, SECOND_NS, CoreSettings, PlanSettings, SessionRule
-from impactd.core.shadow import price_at
-from impactd.core.ticks import TickBatch
+from impactd.core.inputs.events import Event, Received
+from impactd.core.inputs.inbox import Inbox
+from impactd.core.inputs.ticks import TickBatch
+from impactd.core.market.shadow import price_at
+from impactd.core.outputs.messages import Estimate, Output, Plan
 from impactd.research.generator import GeneratorSpec, generate
 from impactd.shell.files import merge_files
 from tests.core.builders import new, raw_of, topic_for

@@ -10,15 +10,26 @@ from typing import Any, Final
 import numpy as np
 
 from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
+from impactd.core.base.quantity import QUANTA
+from impactd.core.base.settings import MINUTE_NS, SECOND_NS, CoreSettings, PlanSettings
+from impactd.core.base.topics import Side, Topic
 from impactd.core.engine import Commit, Engine
-from impactd.core.events import Bust, CancelOrder, Control, Correct, Event, Fill, NewOrder, Received, ReplaceOrder, Side
-from impactd.core.inbox import Inbox, Inputs
-from impactd.core.messages import Alert, DeadLetter, Estimate, Model, Output, Plan, Topic
-from impactd.core.quantity import QUANTA
-from impactd.core.settings import MINUTE_NS, SECOND_NS, CoreSettings, PlanSettings
-from impactd.core.ticks import Refused, TickBatch
+from impactd.core.inputs.events import (
+    Bust,
+    CancelOrder,
+    Control,
+    Correct,
+    Event,
+    Fill,
+    NewOrder,
+    Received,
+    ReplaceOrder,
+)
+from impactd.core.inputs.inbox import Inbox, Inputs
+from impactd.core.inputs.ticks import Refused, TickBatch
+from impactd.core.outputs.messages import Alert, DeadLetter, Estimate, Model, Output, Plan
 from impactd.wire.records import encode_line
-from tests.core.books import Row, batch_of
+from tests.core.rows import Row, batch_of
 
 #: Ten o'clock of a day, the time at which tests begin.
 T0: Final = 1_743_674_400_000_000_000

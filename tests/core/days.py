@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from impactd.core.events import Event, Received, Side
-from impactd.core.inbox import EVENT_TOPICS, Inbox
-from impactd.core.messages import Topic
-from impactd.core.quantity import QUANTA
-from impactd.core.settings import BookSettings, CoreSettings, PlanSettings
-from impactd.core.ticks import Refused, TickBatch
+from impactd.core.base.quantity import QUANTA
+from impactd.core.base.settings import BookSettings, CoreSettings, PlanSettings
+from impactd.core.base.topics import Side, Topic
+from impactd.core.inputs.events import Event, Received
+from impactd.core.inputs.inbox import EVENT_TOPICS, Inbox
+from impactd.core.inputs.ticks import Refused, TickBatch
 from impactd.wire.rows import by_first_appearance
-from tests.core.books import batch_of
 from tests.core.builders import (
     T0,
     Lab,
@@ -33,6 +32,7 @@ from tests.core.builders import (
     resume,
     topic_for,
 )
+from tests.core.rows import batch_of
 
 SYMBOLS = ("AA", "BB", "CC")
 MINUTES = 6

@@ -1,6 +1,6 @@
 """The tape once more, slow and obvious: exact fractions, and each minute from the whole history.
 
-It shares no code and no idea of an accumulator with `impactd.core.tape`.
+It shares no code and no idea of an accumulator with `impactd.core.books.aggregator`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from impactd.core.settings import BookSettings
-from impactd.core.ticks import AUCTION, MID_EVENT, UNDECODABLE_BOOK
-from tests.core.books import Level, Row
+from impactd.core.base.settings import BookSettings
+from impactd.core.inputs.ticks import AUCTION, MID_EVENT, UNDECODABLE_BOOK
+from tests.core.rows import Level, Row
 
 
 def slow_walk(levels: list[Level], best_other: float, size: float) -> tuple[Fraction | None, Fraction]:

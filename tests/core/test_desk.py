@@ -6,12 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from impactd.core import desk_plans as desk_module
-from impactd.core.allocator.solver import Failure, SolveFailure
-from impactd.core.events import Side
-from impactd.core.held import MAX_HELD_BYTES
-from impactd.core.messages import Topic
-from impactd.core.quantity import MAX_QUANTA, QUANTA
+from impactd.core.allocator.solvers.base import Failure, SolveFailure
+from impactd.core.base.quantity import MAX_QUANTA, QUANTA
+from impactd.core.base.topics import Side, Topic
+from impactd.core.orders.early import MAX_HELD_BYTES
+from impactd.core.planning import replan as desk_module
 from tests.core.builders import (
     T0,
     Lab,

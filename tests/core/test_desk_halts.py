@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from impactd.core.quantity import QUANTA
+from impactd.core.base.quantity import QUANTA
 from tests.core.builders import T0, Lab, M, at, fill, halt, minutes, new, resume, with_order
 
 

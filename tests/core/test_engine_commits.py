@@ -7,14 +7,14 @@ from itertools import pairwise
 
 import pytest
 
+from impactd.core.base.settings import SessionRule
+from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.engine import Engine
-from impactd.core.inbox import Inbox
-from impactd.core.messages import INPUT_TOPICS, Topic
-from impactd.core.settings import SessionRule
-from impactd.core.ticks import Refused
-from tests.core.books import Row, book, trade
+from impactd.core.inputs.inbox import Inbox
+from impactd.core.inputs.ticks import Refused
 from tests.core.builders import T0, Lab, M, S, at, fill, halt, ladder, minutes, new, settings, with_order
 from tests.core.days import drive, random_day, random_settings
+from tests.core.rows import Row, book, trade
 
 
 def test_genesis_takes_explicit_positions_and_journals_the_settings() -> None:

@@ -9,12 +9,13 @@ from typing import Final
 
 import pytest
 
+from impactd.core.base.quantity import QUANTA
+from impactd.core.base.settings import MINUTE_NS, SECOND_NS, CoreSettings, SessionRule
+from impactd.core.base.topics import Side, Topic
 from impactd.core.engine import Engine
-from impactd.core.events import Event, Received, Side
-from impactd.core.inbox import Inbox
-from impactd.core.messages import Output, Plan, Topic
-from impactd.core.quantity import QUANTA
-from impactd.core.settings import MINUTE_NS, SECOND_NS, CoreSettings, SessionRule
+from impactd.core.inputs.events import Event, Received
+from impactd.core.inputs.inbox import Inbox
+from impactd.core.outputs.messages import Output, Plan
 from impactd.shell.files import merge_files
 from tests.core.builders import change, check_plan, check_window, encoded, fill, new, plans, raw_of, topic_for
 

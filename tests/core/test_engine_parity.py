@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from impactd.core.messages import Output, Plan, Topic
+from impactd.core.base.topics import Topic
+from impactd.core.outputs.messages import Output, Plan
 from tests.core.builders import Lab, S, encoded
 from tests.core.days import Day, drive, finish, random_day, random_settings
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from impactd.core.messages import Topic
-from impactd.core.settings import BookSettings
-from tests.core.books import Row
+from impactd.core.base.settings import BookSettings
+from impactd.core.base.topics import Topic
 from tests.core.builders import T0, Lab, M, S, at, fill, ladder, minutes, new, settings
+from tests.core.rows import Row
 
 HOUR = 60 * M
 EVER = 2**62

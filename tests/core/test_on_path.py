@@ -13,16 +13,17 @@ from hypothesis import given, reject
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from impactd.core.bands import CostBands
+from impactd.core.base.quantity import QUANTA
+from impactd.core.base.session import Session
+from impactd.core.base.settings import MINUTE_NS, CoreSettings, PlanSettings, SessionRule
+from impactd.core.base.topics import Side, Topic
 from impactd.core.desk import Desk
-from impactd.core.events import Event, Fill, NewOrder, Received, Side
-from impactd.core.forecast import Curves
-from impactd.core.market import SideView
-from impactd.core.messages import Message, Plan, Topic
-from impactd.core.pieces import Float, Int
-from impactd.core.quantity import QUANTA
-from impactd.core.session import Session
-from impactd.core.settings import MINUTE_NS, CoreSettings, PlanSettings, SessionRule
+from impactd.core.inputs.events import Event, Fill, NewOrder, Received
+from impactd.core.market.bands import CostBands
+from impactd.core.market.symbol import SideView
+from impactd.core.model.curves import Curves
+from impactd.core.outputs.messages import Message, Plan
+from impactd.core.planning.intervals import Float, Int
 from tests.core.builders import T0, M, at, new
 
 N: Final = 24

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from impactd.core.book import USABLE, check_books
-from impactd.core.minute import MinuteStats
-from impactd.core.settings import MINUTE_NS, BookSettings
-from impactd.core.slippage import BUY, walk_curves
-from impactd.core.tape import Tape
-from impactd.core.ticks import BOOK, MID_EVENT, TickBatch
-from impactd.wire.databento import DatabentoCodec
-from tests.core.books import bits, play, state
+from impactd.core.base.settings import MINUTE_NS, BookSettings
+from impactd.core.books.aggregator import Tape
+from impactd.core.books.checks import USABLE, check_books
+from impactd.core.books.minute import MinuteStats
+from impactd.core.books.walk import BUY, walk_curves
+from impactd.core.inputs.ticks import BOOK, MID_EVENT, TickBatch
+from impactd.wire.ticks.databento.codec import DatabentoCodec
+from tests.core.rows import bits, play, state
 
 
 def _day(path: Path) -> TickBatch:

@@ -11,7 +11,7 @@ from typing import Final
 import promql_parser
 from prometheus_client.parser import text_string_to_metric_families
 
-from impactd.core.messages import INPUT_TOPICS
+from impactd.core.base.topics import INPUT_TOPICS
 from impactd.shell.exposition import exposition
 from impactd.shell.kafka.status import Phase
 from tests.reference.errors import ALERTS

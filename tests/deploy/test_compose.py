@@ -21,7 +21,7 @@ import yaml
 
 from impactd.cli import cli
 from impactd.config import load
-from impactd.shell.kafka_server import KAFKA_VERSION
+from impactd.shell.broker.server import KAFKA_VERSION
 from tests.deploy import tools
 from tests.paths import ROOT
 

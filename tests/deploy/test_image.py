@@ -25,9 +25,9 @@ from typing import Any, Final
 import pytest
 
 from impactd.__about__ import __version__
-from impactd.core.messages import Topic
-from impactd.shell.broker import Broker
-from impactd.shell.kafka_probe import free_ports
+from impactd.core.base.topics import Topic
+from impactd.shell.broker.broker import Broker
+from impactd.shell.broker.probe import free_ports
 from tests.conftest import missing
 from tests.integration.kafka_lab import COMPARED, from_files, from_topics, lab, published_all, records_until, write_day
 from tests.integration.test_commands import environment, impactd

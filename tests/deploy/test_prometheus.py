@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from impactd.config import Settings
-from impactd.core.bands import WIDE_LEVEL
+from impactd.core.market.bands import WIDE_LEVEL
 from tests.deploy import tools
 from tests.deploy.queries import complaints, grouped_by, selectors
 from tests.paths import ROOT

@@ -28,7 +28,7 @@ _PR_GET_MDWE: Final = 66
 _COMPILE: Final = f"""
 import ctypes
 assert ctypes.CDLL(None).prctl({_PR_SET_MDWE}, 1, 0, 0, 0) == 0
-from impactd.core.jit import kernel
+from impactd.core.base.jit import kernel
 kernel(lambda x: x + 1)(1)
 """
 

@@ -18,7 +18,7 @@ from typing import Final
 
 import pytest
 
-from impactd.shell.kafka_release import cache_dir
+from impactd.shell.broker.release import cache_dir
 from tests.conftest import missing
 from tests.paths import ROOT
 

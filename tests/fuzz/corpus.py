@@ -12,9 +12,11 @@ from typing import Any, Final
 
 import orjson
 
-from impactd.core.messages import Topic
-from impactd.wire import databento, json_ticks, long_csv
-from impactd.wire.csv_columns import MBP10_HEADER
+from impactd.core.base.topics import Topic
+from impactd.wire.ticks.databento import codec as databento
+from impactd.wire.ticks.databento.columns import MBP10_HEADER
+from impactd.wire.ticks.json import codec as json_ticks
+from impactd.wire.ticks.long_csv import codec as long_csv
 
 #: 2025-04-03 13:30 UTC, a minute's beginning.
 OPEN_NS: Final = 1_743_687_000_000_000_000

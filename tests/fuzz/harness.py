@@ -27,21 +27,24 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
+from impactd.core.base.settings import BookSettings, CoreSettings
+from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.engine import Engine
-from impactd.core.events import Control, Received
-from impactd.core.inbox import Inbox
-from impactd.core.messages import INPUT_TOPICS, Alert, DeadLetter, Estimate, Model, Output, Plan, Topic
-from impactd.core.settings import BookSettings, CoreSettings
+from impactd.core.inputs.events import Control, Received
+from impactd.core.inputs.inbox import Inbox
+from impactd.core.outputs.messages import Alert, DeadLetter, Estimate, Model, Output, Plan
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.commit import Encoder
 from impactd.shell.kafka.decode import Decoder
-from impactd.wire import databento, json_ticks, long_csv
 from impactd.wire.codec import REASONS, Decoded, Limits, TickCodec
-from impactd.wire.databento import DatabentoCodec
-from impactd.wire.json_ticks import ReferenceJsonTickCodec
-from impactd.wire.long_csv import LongCsvCodec
 from impactd.wire.records import encode_output
 from impactd.wire.rows import by_first_appearance
+from impactd.wire.ticks.databento import codec as databento
+from impactd.wire.ticks.databento.codec import DatabentoCodec
+from impactd.wire.ticks.json import codec as json_ticks
+from impactd.wire.ticks.json.codec import ReferenceJsonTickCodec
+from impactd.wire.ticks.long_csv import codec as long_csv
+from impactd.wire.ticks.long_csv.codec import LongCsvCodec
 from tests.fuzz import corpus
 from tests.fuzz.corpus import GOOD_ORDERS, GOOD_SYMBOLS, KINDS, STEPS, TICK_KINDS, Fake, topic_of
 from tests.fuzz.mutate import CSV_MUTATIONS, JSON_MUTATIONS, Mutator

@@ -10,10 +10,10 @@ from typing import Final
 import orjson
 import pytest
 
+from impactd.core.base.settings import BookSettings, CoreSettings, PlanSettings
+from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.engine import Engine
-from impactd.core.inbox import Inbox
-from impactd.core.messages import INPUT_TOPICS, Topic
-from impactd.core.settings import BookSettings, CoreSettings, PlanSettings
+from impactd.core.inputs.inbox import Inbox
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.commit import Encoder
 from impactd.shell.kafka.decode import Decoder

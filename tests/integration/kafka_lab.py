@@ -14,8 +14,8 @@ from typing import Any
 
 import orjson
 
-from impactd.core.messages import Topic
-from impactd.core.settings import BookSettings, CoreSettings
+from impactd.core.base.settings import BookSettings, CoreSettings
+from impactd.core.base.topics import Topic
 from impactd.shell.kafka.client import KafkaSettings, TopicSettings, close_producer, plain_producer
 from impactd.shell.kafka.consume import ConsumedRecord, read_topic, tail
 from impactd.shell.kafka.service import Service

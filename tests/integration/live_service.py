@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from impactd.core.settings import CoreSettings
+from impactd.core.base.settings import CoreSettings
 from impactd.shell.health import HealthLimits
 from impactd.shell.http import HttpSettings
 from impactd.shell.kafka.client import KafkaSettings

@@ -15,15 +15,15 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
 from impactd.cli import main
-from impactd.core.messages import Topic
-from impactd.core.settings import PlanSettings
-from impactd.shell.broker import Broker
-from impactd.shell.kafka.audit import Audit, audit_all, audit_plans, find_plan
+from impactd.core.base.settings import PlanSettings
+from impactd.core.base.topics import Topic
+from impactd.shell.audit.audit import Audit, audit_all, audit_plans, find_plan
+from impactd.shell.audit.journal import cover
+from impactd.shell.audit.source import broker_source
+from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka.client import KafkaSettings, close_producer, plain_producer
 from impactd.shell.kafka.consume import read_topic
-from impactd.shell.kafka.journal import cover
 from impactd.shell.kafka.publish import publish
-from impactd.shell.kafka.source import broker_source
 from impactd.shell.kafka.topics import admin_client, create_topics
 from impactd.shell.replay import Sources
 from tests.integration.kafka_lab import lab, live, records_until, running, start, until, write_day

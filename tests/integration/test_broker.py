@@ -19,9 +19,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from impactd.shell.broker import Broker, BrokerUnavailable, find_broker
-from impactd.shell.kafka_probe import answers
-from impactd.shell.kafka_server import KafkaServer
+from impactd.shell.broker.broker import Broker, BrokerUnavailable, find_broker
+from impactd.shell.broker.probe import answers
+from impactd.shell.broker.server import KafkaServer
 
 KafkaFactory = Callable[..., KafkaServer]
 
@@ -129,7 +129,7 @@ def test_kafka_server_bad_property_is_refused_with_its_log(new_kafka: KafkaFacto
 def test_kafka_server_parent_killed_is_gone(new_kafka: KafkaFactory, tmp_path: Path) -> None:
     new_kafka().close()
     script = """if True:
-        from impactd.shell.kafka_server import KafkaServer
+        from impactd.shell.broker.server import KafkaServer
         server = KafkaServer()
         server.start()
         print(server.pid, flush=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from impactd.core.messages import Topic
-from impactd.shell.broker import Broker
+from impactd.core.base.topics import Topic
+from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.outputs import FILES
 from impactd.wire.murmur2 import partition_for

@@ -17,16 +17,16 @@ import pytest
 import structlog
 
 from impactd.cli import main
-from impactd.core.events import Control
-from impactd.core.messages import Topic
-from impactd.core.settings import GateSettings, InvalidSettings
-from impactd.shell.broker import Broker
+from impactd.core.base.settings import GateSettings, InvalidSettings
+from impactd.core.base.topics import Topic
+from impactd.core.inputs.events import Control
+from impactd.shell.audit.capture import capture
+from impactd.shell.audit.derive import derive
+from impactd.shell.broker.broker import Broker
 from impactd.shell.health import HealthLimits, unready
-from impactd.shell.kafka.capture import capture
 from impactd.shell.kafka.client import KafkaSettings, TopicSettings
 from impactd.shell.kafka.consume import ConsumedRecord, read_topic
 from impactd.shell.kafka.control import give
-from impactd.shell.kafka.derive import derive
 from impactd.shell.kafka.service import Service
 from impactd.wire.murmur2 import partition_for
 from impactd.wire.records import encode_output

@@ -14,7 +14,7 @@ from typing import IO
 import pytest
 
 from impactd.cli import main
-from impactd.shell.broker import BOOTSTRAP_VARIABLE, Broker
+from impactd.shell.broker.broker import BOOTSTRAP_VARIABLE, Broker
 from tests.shell.test_replay import day, new, write
 
 

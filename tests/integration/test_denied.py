@@ -17,9 +17,9 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from impactd.core.messages import Topic
+from impactd.core.base.topics import Topic
+from impactd.shell.broker.server import KafkaServer
 from impactd.shell.kafka.client import KafkaSettings
-from impactd.shell.kafka_server import KafkaServer
 from impactd.wire.murmur2 import partition_for
 from tests.integration.kafka_lab import (
     OPEN_NS,

@@ -11,8 +11,8 @@ import aiohttp
 import orjson
 import pytest
 
-from impactd.core.messages import Topic
-from impactd.shell.broker import Broker
+from impactd.core.base.topics import Topic
+from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka.publish import publish
 from impactd.shell.live.follow import EVENTS
 from tests.integration.kafka_lab import (

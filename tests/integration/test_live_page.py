@@ -13,8 +13,8 @@ import aiohttp
 import orjson
 import pytest
 
-from impactd.core.messages import Topic
-from impactd.shell.broker import Broker
+from impactd.core.base.topics import Topic
+from impactd.shell.broker.broker import Broker
 from impactd.shell.http import HttpSettings
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.consume import read_topic

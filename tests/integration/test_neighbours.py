@@ -11,8 +11,8 @@ import pytest
 from aiokafka.admin import NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from impactd.core.messages import Topic
-from impactd.shell.broker import Broker
+from impactd.core.base.topics import Topic
+from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka import loop as loop_module
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.topics import admin_client, create_topics

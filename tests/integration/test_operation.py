@@ -19,19 +19,19 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
+from impactd.core.base.settings import CoreSettings
+from impactd.core.base.topics import Topic
 from impactd.core.engine import Engine
-from impactd.core.messages import Topic
-from impactd.core.settings import CoreSettings
-from impactd.shell.broker import Broker
+from impactd.shell.audit.capture import capture
+from impactd.shell.audit.derive import derive
+from impactd.shell.broker.broker import Broker
+from impactd.shell.broker.server import KafkaServer
 from impactd.shell.health import HealthLimits
 from impactd.shell.http import HttpSettings
-from impactd.shell.kafka.capture import capture
 from impactd.shell.kafka.client import KafkaSettings, close_producer, partition_producer, plain_producer
 from impactd.shell.kafka.consume import read_topic
-from impactd.shell.kafka.derive import derive
 from impactd.shell.kafka.service import Service
 from impactd.shell.kafka.stuck import StuckDetector
-from impactd.shell.kafka_server import KafkaServer
 from impactd.shell.operate import Operation, observed
 from impactd.wire.murmur2 import partition_for
 from impactd.wire.records import encode_output

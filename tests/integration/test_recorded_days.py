@@ -11,9 +11,9 @@ import orjson
 import pytest
 
 from impactd.config.hours import session_rule
-from impactd.core.messages import Topic
-from impactd.core.settings import CoreSettings, PlanSettings
-from impactd.shell.broker import Broker
+from impactd.core.base.settings import CoreSettings, PlanSettings
+from impactd.core.base.topics import Topic
+from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka.publish import publish
 from impactd.shell.outputs import FILES
 from impactd.shell.replay import ReplaySummary, Sources, replay

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from impactd.core.messages import Topic
-from impactd.shell.broker import Broker
+from impactd.core.base.topics import Topic
+from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka.errors import FatalError
-from impactd.shell.kafka.sample import sample_ticks
+from impactd.shell.sample import sample_ticks
 from impactd.wire.codec import Limits
 from tests.integration.kafka_lab import SYMBOLS, book, lab, send
 

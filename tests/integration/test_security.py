@@ -27,12 +27,12 @@ from confluent_kafka.admin import (
 )
 
 from impactd.cli import main
-from impactd.core.messages import INPUT_TOPICS, Topic
+from impactd.core.base.topics import INPUT_TOPICS, Topic
+from impactd.shell.broker.server import KafkaServer
 from impactd.shell.kafka.client import KafkaSettings, close_producer, plain_producer
 from impactd.shell.kafka.consume import read_topic
 from impactd.shell.kafka.security import KafkaSecurity
 from impactd.shell.kafka.topics import required_acls
-from impactd.shell.kafka_server import KafkaServer
 from tests.integration.certificates import KEY_PASSWORD, Certificates, make_certificates
 from tests.integration.kafka_lab import (
     assert_same,

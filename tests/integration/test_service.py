@@ -13,10 +13,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from impactd.core.inbox import INPUT_TOPICS
-from impactd.core.messages import Topic
-from impactd.core.settings import BookSettings
-from impactd.shell.broker import Broker
+from impactd.core.base.settings import BookSettings
+from impactd.core.base.topics import Topic
+from impactd.core.inputs.inbox import INPUT_TOPICS
+from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka.client import close_producer, partition_producer
 from impactd.shell.kafka.consume import read_topic
 from impactd.shell.kafka.publish import publish
@@ -121,8 +121,8 @@ async def test_service_fenced_by_a_stranger_goes_on_without_loss_or_duplicate(br
 
 _PROCESS = """
 import asyncio, json, sys
-from impactd.core.messages import Topic
-from impactd.core.settings import CoreSettings
+from impactd.core.outputs.messages import Topic
+from impactd.core.base.settings import CoreSettings
 from impactd.shell.kafka.client import KafkaSecurity, KafkaSettings, TopicSettings
 from impactd.shell.kafka.service import Service
 

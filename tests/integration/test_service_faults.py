@@ -14,11 +14,11 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from impactd.core.messages import INPUT_TOPICS, Topic
-from impactd.shell.broker import Broker
-from impactd.shell.kafka.capture import capture
+from impactd.core.base.topics import INPUT_TOPICS, Topic
+from impactd.shell.audit.capture import capture
+from impactd.shell.audit.derive import derive
+from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka.client import KafkaSettings, TopicSettings, close_producer, partition_producer
-from impactd.shell.kafka.derive import derive
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.kafka.publish import publish
 from impactd.shell.kafka.topics import admin_client, check_topics, create_topics, partition_counts

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from impactd.shell.broker import Broker
+from impactd.shell.broker.broker import Broker
 from tests.integration.kafka_lab import lab
 from tests.integration.test_commands import environment
 

@@ -8,7 +8,7 @@ import yaml
 
 from impactd.__about__ import __version__
 from impactd.config import Settings
-from impactd.core.messages import INPUT_TOPICS, Topic
+from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.wire.records import SCHEMA_VERSION
 from impactd.wire.registry import CODEC_NAMES
 from tests.reference import inputs, outputs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from impactd.cli import EXIT_CODES
-from impactd.core.book import Reject
+from impactd.core.books.checks import Reject
 from impactd.research.errors import CODES
 from impactd.wire.codec import REASONS
 from tests.reference.markdown import code, table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from impactd.core.messages import Topic
+from impactd.core.base.topics import Topic
 from impactd.wire.fields import INT64_MAX, MAX_ID, MAX_SYMBOL
 from impactd.wire.json_orders import MAX_BLACKOUTS, MAX_REASON
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import orjson
 
-from impactd.core.messages import INPUT_TOPICS, Topic
+from impactd.core.base.topics import INPUT_TOPICS, Topic
 from tests.reference.asyncapi import CHANNELS, address, document, names_of
 from tests.reference.markdown import code, table
 

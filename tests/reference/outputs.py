@@ -12,10 +12,10 @@ import types
 import typing
 from typing import Any, Final
 
-from impactd.core.events import Side
-from impactd.core.messages import Alert, DayCost, Estimate, FillCost, Model, OrderCost, Plan, Topic
-from impactd.core.model.kinds import MODEL_KINDS
-from impactd.core.order import Status
+from impactd.core.base.topics import Side, Topic
+from impactd.core.model.kinds.registry import MODEL_KINDS
+from impactd.core.orders.order import Status
+from impactd.core.outputs.messages import Alert, DayCost, Estimate, FillCost, Model, OrderCost, Plan
 from impactd.wire.records import message_dict, schema_header
 from tests.reference.errors import ALERTS
 from tests.reference.meanings import MEANINGS, OF_MESSAGE

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from impactd.config import Section, Settings
-from impactd.core.messages import INPUT_TOPICS
-from impactd.core.settings_change import FIXED
+from impactd.core.base.topics import INPUT_TOPICS
+from impactd.core.state.settings_change import FIXED
 from tests.reference.markdown import cell, code
 
 _HEAD: Final = """\

@@ -16,10 +16,10 @@ import pytest
 import yaml
 
 from impactd.config import load
-from impactd.core.messages import Topic
+from impactd.core.base.topics import Topic
 from impactd.shell.replay import Sources, replay
 from impactd.wire.json_orders import decode_events
-from impactd.wire.json_ticks import ReferenceJsonTickCodec
+from impactd.wire.ticks.json.codec import ReferenceJsonTickCodec
 from tests.paths import ROOT
 from tests.reference import asyncapi, inputs, outputs
 from tests.reference.meanings import MEANINGS, OF_MESSAGE

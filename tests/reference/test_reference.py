@@ -10,8 +10,8 @@ import pytest
 
 import impactd
 from impactd.config import Settings, load
-from impactd.core.book import Reject
-from impactd.core.desk_alerts import UNCOUNTED
+from impactd.core.books.checks import Reject
+from impactd.core.orders.alerts import UNCOUNTED
 from impactd.research.errors import CODES
 from impactd.wire.codec import REASONS
 from tests.paths import PACKAGE
@@ -69,7 +69,7 @@ def test_reasons_of_dead_letters_are_those_that_the_code_gives() -> None:
 def test_kinds_of_alerts_are_those_that_the_code_gives() -> None:
     said = set(_calls(_KINDS, "core"))
     # An order's transitions give theirs as a pair with the text; controls are alerts of their own type.
-    tree = ast.parse((PACKAGE / "core" / "order.py").read_text(encoding="utf-8"))
+    tree = ast.parse((PACKAGE / "core" / "orders" / "order.py").read_text(encoding="utf-8"))
     pairs = (
         node.elts[0].value
         for node in ast.walk(tree)

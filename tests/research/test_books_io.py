@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from impactd import ImpactModel, ValidationError, convert_live_data_to_system_format, read_books, write_books
-from impactd.core.settings import CoreSettings
+from impactd.core.base.settings import CoreSettings
 from impactd.shell.replay import Sources, replay
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from impactd.core.ticks import BOOK, TRADE, TickBatch
+from impactd.core.inputs.ticks import BOOK, TRADE, TickBatch
 from impactd.research import generator
 from impactd.research.generate import generate_file
 from impactd.research.generator import GeneratorSpec, generate, regular_snapshots, session_open_ns, trading_days

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from impactd import ImpactModel, ModelConfig, ModelFittingError, ValidationError
-from impactd.core.model.kinds import impact_model
-from impactd.core.settings import ModelSettings
-from impactd.core.slippage import walk
+from impactd.core.base.settings import ModelSettings
+from impactd.core.books.walk import walk
+from impactd.core.model.kinds.registry import impact_model
 from impactd.research.regression import ImpactRegressor, as_design
 
 

@@ -14,7 +14,7 @@ from impactd.research import selftest as module
 from impactd.research.compare import Day, generated_day, recorded_day
 from impactd.research.errors import ValidationError
 from impactd.research.selftest import Check, Selftest, SelftestLimits, run_selftest
-from impactd.shell.kafka.sample import Sample
+from impactd.shell.sample import Sample
 
 #: Far above what a busy machine takes: these tests are not about speed.
 LENIENT = SelftestLimits(max_generate_s=60, max_estimate_s=60, max_fit_s=60, max_optimize_s=60, max_solve_s=60)

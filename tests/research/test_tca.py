@@ -11,7 +11,7 @@ import pytest
 import impactd
 from impactd.wire.records import encode_line
 from tests.core.builders import Lab, at, bust, ladder
-from tests.core.test_feedback import taker, traded_minute
+from tests.core.tca.test_feedback import taker, traded_minute
 
 
 def revised() -> Lab:

@@ -22,7 +22,7 @@ from impactd import (
 )
 from impactd.core.allocator.cost import schedule_cost
 from impactd.core.allocator.problem import Problem
-from impactd.core.allocator.solver import Failure, SolveFailure
+from impactd.core.allocator.solvers.base import Failure, SolveFailure
 from impactd.research.solver_process import SolverProcess, TimedOut, make_solver, shared_process
 from impactd.research.trade_allocator import CHAINS, mapped
 

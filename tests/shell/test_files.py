@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from impactd.core.messages import Topic
-from impactd.core.ticks import TickBatch
+from impactd.core.base.topics import Topic
+from impactd.core.inputs.ticks import TickBatch
 from impactd.shell.files import InputFileError, merge_files, read_events, read_ticks, symbol_of
 from impactd.wire.codec import Decoded, Limits
 from impactd.wire.registry import join
 from tests.wire.helpers import assert_same_batch, reasons
-from tests.wire.test_databento import HEADER, row
+from tests.wire.ticks.databento.test_codec import HEADER, row
 
 T0 = 1_743_687_000_000_000_000
 FROG = "FROG_2025-04-03_mbp10.csv.gz"

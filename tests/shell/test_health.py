@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from impactd.core.messages import INPUT_TOPICS, Topic
-from impactd.core.settings import SessionRule
+from impactd.core.base.settings import SessionRule
+from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.shell.health import KINDS, HealthLimits, open_for, unready
 from impactd.shell.kafka.status import PartitionStatus, Phase, Status
 

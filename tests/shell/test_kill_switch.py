@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from impactd.core.inbox import LocalControl
+from impactd.core.inputs.inbox import LocalControl
 from impactd.shell.kill_switch import KillSwitch
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from impactd.core.messages import INPUT_TOPICS, Topic
+from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.shell.durations import BOUNDS_S, Durations
 from impactd.shell.exposition import exposition
 from impactd.shell.kafka.status import OpenPlan, PartitionStatus, Phase, Status, Totals

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from impactd.core.settings import CoreSettings
+from impactd.core.base.settings import CoreSettings
 from impactd.shell.health import Reason
 from impactd.shell.http import HttpSettings
 from impactd.shell.kafka.client import KafkaSettings

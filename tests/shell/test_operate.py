@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from impactd.cli.compose import operation
 from impactd.config import Override, Settings, load
-from impactd.core.settings import CoreSettings
+from impactd.core.base.settings import CoreSettings
 from impactd.shell.health import HealthLimits
 from impactd.shell.http import HttpSettings
 from impactd.shell.kafka.client import KafkaSettings

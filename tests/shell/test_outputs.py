@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from impactd.core.messages import Alert, Output, Topic
+from impactd.core.base.topics import Topic
+from impactd.core.outputs.messages import Alert, Output
 from impactd.shell.outputs import FILES, OutputFiles
 
 

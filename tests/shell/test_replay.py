@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from impactd.core.settings import CoreSettings, PlanSettings
+from impactd.core.base.settings import CoreSettings, PlanSettings
 from impactd.shell.outputs import FILES
 from impactd.shell.replay import ReplaySummary, Sources, replay
 from impactd.wire.murmur2 import partition_for

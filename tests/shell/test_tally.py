@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from impactd.core.events import Side
-from impactd.core.messages import Alert, DeadLetter, Estimate, Model, ModelRef, Output, Plan, Topic
-from impactd.core.quantity import QUANTA
+from impactd.core.base.quantity import QUANTA
+from impactd.core.base.topics import Side, Topic
+from impactd.core.outputs.messages import Alert, DeadLetter, Estimate, Model, ModelRef, Output, Plan
 from impactd.shell.tally import Tally
 
 PLAN = Plan(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from impactd.core.messages import Topic
+from impactd.core.base.topics import Topic
 from impactd.shell.view import Scene, bars, clock_text, in_bps, number, plain_lines, profile, render
 
 MINUTE_NS = 1_743_687_000_000_000_000

@@ -20,8 +20,8 @@ from typing import Any, Final
 
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from impactd.core.messages import Topic
-from impactd.shell.broker import BrokerUnavailable, find_broker
+from impactd.core.base.topics import Topic
+from impactd.shell.broker.broker import BrokerUnavailable, find_broker
 from impactd.shell.kafka.client import KafkaSettings, TopicSettings
 from impactd.shell.kafka.topics import admin_client, create_topics
 from tests.soak import latency, memory

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
-from impactd.core.messages import Topic
+from impactd.core.base.topics import Topic
 from impactd.shell.kafka.client import KafkaSettings, manual_consumer
 from tests.soak.load import PARTITIONS
 

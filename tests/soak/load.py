@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import orjson
 
-from impactd.core.messages import Topic
+from impactd.core.base.topics import Topic
 from impactd.shell.kafka.client import KafkaSettings, close_producer, plain_producer
 from impactd.wire.murmur2 import partition_for
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from impactd.core.ticks import TickBatch
+from impactd.core.inputs.ticks import TickBatch
 from impactd.wire.codec import Decoded, TickCodec
 from impactd.wire.registry import join
 

@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 import pytest
 
-from impactd.core.events import Bust, CancelOrder, Control, Correct, Fill, NewOrder, ReplaceOrder, Side
-from impactd.core.messages import Topic
-from impactd.core.quantity import QUANTA
+from impactd.core.base.quantity import QUANTA
+from impactd.core.base.topics import Side, Topic
+from impactd.core.inputs.events import Bust, CancelOrder, Control, Correct, Fill, NewOrder, ReplaceOrder
 from impactd.wire.codec import FROM_DATA, REASONS
 from impactd.wire.json_orders import DecodedEvents, decode_events
 

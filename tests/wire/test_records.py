@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import orjson
 
-from impactd.core.events import Side
-from impactd.core.messages import (
+from impactd.core.base.quantity import QUANTA
+from impactd.core.base.topics import Side, Topic
+from impactd.core.outputs.messages import (
     Alert,
     BandRecord,
     Certificate,
@@ -20,9 +21,7 @@ from impactd.core.messages import (
     ModelRef,
     Output,
     Plan,
-    Topic,
 )
-from impactd.core.quantity import QUANTA
 from impactd.wire.records import dead_letter_record, encode_line, encode_message, encode_output
 
 T0 = 1_743_687_000_000_000_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from impactd.wire.csv_columns import MBP10_HEADER
 from impactd.wire.registry import CODEC_NAMES, TickDecoder, UnknownCodecError, make_codec
+from impactd.wire.ticks.databento.columns import MBP10_HEADER
 from tests.wire.helpers import T0, assert_same_batch
 
 TRADE = orjson.dumps({"type": "trade", "symbol": "FROG", "ts_event": T0, "px": 31.2, "qty": 5})

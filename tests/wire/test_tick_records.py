@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from impactd.core.ticks import AUCTION, MID_EVENT, UNDECODABLE_BOOK, TickBatch
-from impactd.wire.databento import DatabentoCodec
-from impactd.wire.json_ticks import JsonTickCodec
+from impactd.core.inputs.ticks import AUCTION, MID_EVENT, UNDECODABLE_BOOK, TickBatch
 from impactd.wire.rows import RowBuilder, stamped
 from impactd.wire.tick_records import encode_ticks
+from impactd.wire.ticks.databento.codec import DatabentoCodec
+from impactd.wire.ticks.json.codec import JsonTickCodec
 from tests.wire.helpers import assert_same_batch, decode_in_batches
 
 

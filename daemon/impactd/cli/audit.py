@@ -11,9 +11,9 @@ import click
 from impactd.cli.common import Failure, InputError, example, load_settings, settings_options
 
 if TYPE_CHECKING:
-    from impactd.shell.kafka.audit import Audit
+    from impactd.shell.audit.audit import Audit
+    from impactd.shell.audit.source import Source
     from impactd.shell.kafka.client import KafkaSettings
-    from impactd.shell.kafka.source import Source
     from impactd.wire.codec import Limits
 
 #: Exit code by outcome; 2 is wrong usage, as everywhere.
@@ -113,7 +113,7 @@ class _Question:
         """Look at a captured directory, or at the brokers."""
         import asyncio
 
-        from impactd.shell.kafka.source import broker_source, capture_source
+        from impactd.shell.audit.source import broker_source, capture_source
 
         if directory is not None:
             return await self._of(await asyncio.to_thread(capture_source, directory, kafka), limits, directory, learned)
@@ -121,10 +121,10 @@ class _Question:
             return await self._of(source, limits, None, learned)
 
     async def _of(self, source: Source, limits: Limits, directory: Path | None, learned: str) -> _Found:
-        from impactd.core.messages import Topic
-        from impactd.shell.kafka.audit import audit_all, audit_plans, find_plan
-        from impactd.shell.kafka.capture import capture_file
-        from impactd.shell.kafka.journal import cover
+        from impactd.core.base.topics import Topic
+        from impactd.shell.audit.audit import audit_all, audit_plans, find_plan
+        from impactd.shell.audit.capture import capture_file
+        from impactd.shell.audit.journal import cover
 
         if directory is not None and (self._plan or self._everything):
             plans = capture_file(directory, Topic.PLANS)

@@ -133,7 +133,7 @@ def _question(
     depth_cap: float,
     lot: str,
 ) -> Question:
-    from impactd.core.quantity import QuantityError, parse_qty
+    from impactd.core.base.quantity import QuantityError, parse_qty
     from impactd.research.backtest.windows import PARTICIPATION, Question
 
     from_s, to_s = range_s(begin, end)

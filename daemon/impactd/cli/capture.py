@@ -27,7 +27,7 @@ def command(*, out: Path, outputs: bool, config: Path | None, sets: tuple[str, .
     import asyncio
 
     from impactd.cli.compose import kafka_settings
-    from impactd.shell.kafka.capture import capture
+    from impactd.shell.audit.capture import capture
     from impactd.shell.kafka.errors import FatalError
 
     try:

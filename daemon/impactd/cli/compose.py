@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from impactd.core.messages import Topic
+from impactd.core.base.topics import Topic
 from impactd.shell.health import HealthLimits
 from impactd.shell.http import HttpSettings
 from impactd.shell.kafka.client import KafkaSettings, TopicSettings
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from impactd.config import Settings
     from impactd.config.cluster import SecuritySection
-    from impactd.core.settings import CoreSettings
+    from impactd.core.base.settings import CoreSettings
 
 
 def kafka_settings(settings: Settings) -> KafkaSettings:

@@ -70,7 +70,7 @@ def _give(
 
     from impactd.cli.compose import kafka_settings
     from impactd.cli.times import parse_when
-    from impactd.core.events import Control
+    from impactd.core.inputs.events import Control
     from impactd.shell.kafka.control import give
     from impactd.shell.kafka.errors import FatalError
 

@@ -14,8 +14,8 @@ from impactd.cli.common import EXISTING, Failure, InputError, Speed, example, lo
 
 if TYPE_CHECKING:
     from impactd.config import Settings
-    from impactd.core.settings import CoreSettings
-    from impactd.shell.broker import Broker
+    from impactd.core.base.settings import CoreSettings
+    from impactd.shell.broker.broker import Broker
     from impactd.shell.demo import DemoResult
     from impactd.shell.replay import Sources
     from impactd.shell.view import Scene
@@ -85,9 +85,9 @@ def command(
     import tempfile
 
     from impactd.cli.compose import replay_settings
-    from impactd.shell.broker import find_broker
+    from impactd.shell.broker.broker import find_broker
+    from impactd.shell.broker.release import BrokerUnavailable
     from impactd.shell.kafka.errors import FatalError
-    from impactd.shell.kafka_release import BrokerUnavailable
     from impactd.shell.lines import InputFileError
     from impactd.shell.replay import Sources
 

@@ -14,7 +14,7 @@ import click
 from impactd.cli.common import InputError, load_settings
 
 if TYPE_CHECKING:
-    from impactd.core.settings import CoreSettings
+    from impactd.core.base.settings import CoreSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
 

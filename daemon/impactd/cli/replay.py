@@ -122,8 +122,8 @@ def _replay(sources: Sources, settings: Settings, out: Path, progress: Progress 
 
 
 def _write_profile(settings: Settings, path: Path) -> None:
-    from impactd.core.profile import COLUMNS, Profile
-    from impactd.core.session import Session
+    from impactd.core.base.session import Session
+    from impactd.core.model.profile.profile import COLUMNS, Profile
 
     core = settings.core()
     columns = Profile.of(core.model, Session(core.session)).columns()
@@ -136,7 +136,7 @@ def _write_profile(settings: Settings, path: Path) -> None:
 
 def _rederive(journal: Path, settings: Settings, out: Path, progress: Progress | None) -> ReplaySummary:
     from impactd.cli.compose import kafka_settings, limits
-    from impactd.shell.rederive import rederive
+    from impactd.shell.audit.rederive import rederive
 
     return rederive(
         journal.parent,

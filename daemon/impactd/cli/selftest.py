@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from impactd.config import Settings
     from impactd.research.compare import Day
     from impactd.research.selftest import Selftest
-    from impactd.shell.kafka.sample import Sample
+    from impactd.shell.sample import Sample
 
 
 @click.command(
@@ -87,7 +87,7 @@ def _sample(settings: Settings) -> Sample:
     import asyncio
 
     from impactd.cli.compose import kafka_settings, limits
-    from impactd.shell.kafka.sample import sample_ticks
+    from impactd.shell.sample import sample_ticks
 
     return asyncio.run(sample_ticks(kafka_settings(settings), limits(settings), settings.selftest.sample_records))
 

@@ -16,7 +16,7 @@ from impactd.cli.study import days_of, records, show_table, study, study_options
 if TYPE_CHECKING:
     import pandas as pd
 
-    from impactd.core.settings import CoreSettings
+    from impactd.core.base.settings import CoreSettings
 
 
 @click.command(

@@ -7,9 +7,9 @@ from impactd.__about__ import __version__
 
 def text() -> str:
     """Return the release on the first line, and each format with its versions on a line of its own."""
-    from impactd.core.migrate import MIGRATIONS
-    from impactd.core.saved import SCHEMA_VERSION as STATE
-    from impactd.shell.kafka.capture import CAPTURE_SCHEMA
+    from impactd.core.state.migrate import MIGRATIONS
+    from impactd.core.state.schema import SCHEMA_VERSION as STATE
+    from impactd.shell.audit.capture import CAPTURE_SCHEMA
     from impactd.shell.kafka.commit import JOURNAL_SCHEMA
     from impactd.wire.records import SCHEMA_VERSION as MESSAGES
     from impactd.wire.registry import CODEC_NAMES

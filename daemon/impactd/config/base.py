@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from impactd.config.hours import parse_clock, parse_date, zone
-from impactd.core.settings import SECOND_NS
+from impactd.core.base.settings import SECOND_NS
 
 DAY_S: Final = 86_400
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from impactd.config.base import DAY_S, Positive, Section
-from impactd.core.settings import InvalidSettings
+from impactd.core.base.settings import InvalidSettings
 
 _INVALID = InvalidSettings()
 

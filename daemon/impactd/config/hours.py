@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from impactd.core.settings import SECOND_NS, SessionRule
+from impactd.core.base.settings import SECOND_NS, SessionRule
 
 FROM: Final = datetime(1990, 1, 1, tzinfo=UTC)
 TO: Final = datetime(2051, 1, 1, tzinfo=UTC)

@@ -19,8 +19,7 @@ from impactd.config.cluster import JournalSection, KafkaSection, TopicsSection
 from impactd.config.controls import ControlsSection, GateSection, InvalidSection
 from impactd.config.hours import WEEKDAYS, session_rule
 from impactd.config.operation import HealthSection, HttpSection, SelftestSection
-from impactd.core.messages import INPUT_TOPICS
-from impactd.core.settings import (
+from impactd.core.base.settings import (
     SECOND_NS,
     BookSettings,
     CoreSettings,
@@ -31,6 +30,7 @@ from impactd.core.settings import (
     SessionRule,
     WireSettings,
 )
+from impactd.core.base.topics import INPUT_TOPICS
 
 Column = Annotated[tuple[float, ...], Field(strict=False, min_length=1, max_length=1_500)]
 
@@ -106,7 +106,7 @@ class ProfileSection(Section):
 
     @model_validator(mode="after")
     def _is_a_profile(self) -> Self:
-        from impactd.core.profile import from_columns  # noqa: PLC0415  # loads the compiler, for those who need it
+        from impactd.core.model.profile.profile import from_columns  # noqa: PLC0415  # loads the compiler, for those who need it
 
         from_columns(self.columns())
         return self
@@ -160,7 +160,7 @@ class ModelSection(Section):
         """
         if not self.learned:
             return ""
-        from impactd.core.model.learned import TrainedFile  # noqa: PLC0415  # loads the compiler, for those who need it
+        from impactd.core.model.learned.trees import TrainedFile  # noqa: PLC0415  # loads the compiler, for those who need it
 
         try:
             return TrainedFile.of(Path(self.learned).read_bytes())

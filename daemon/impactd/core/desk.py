@@ -26,21 +26,22 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from impactd.core.desk_alerts import UNCOUNTED, DeskAlerts, Say
-from impactd.core.desk_plans import DeskPlans
-from impactd.core.events import Bust, Control, Correct, Fill, NewOrder, Received, Side
-from impactd.core.feedback import Feedback
-from impactd.core.gate import Gate
-from impactd.core.halts import Halts
-from impactd.core.held import HeldEvents
-from impactd.core.inbox import LocalControl
-from impactd.core.ledger import Ledger
-from impactd.core.market import SymbolMarket
-from impactd.core.minute import MinuteStats
-from impactd.core.order import At, Order, Status, apply_event, refusal, same_order
-from impactd.core.probe import Probe, unwatched
-from impactd.core.quantity import format_qty
-from impactd.core.settings import CoreSettings
+from impactd.core.base.quantity import format_qty
+from impactd.core.base.settings import CoreSettings
+from impactd.core.base.timing import Probe, unwatched
+from impactd.core.base.topics import Side
+from impactd.core.books.minute import MinuteStats
+from impactd.core.inputs.events import Bust, Control, Correct, Fill, NewOrder, Received
+from impactd.core.inputs.inbox import LocalControl
+from impactd.core.market.symbol import SymbolMarket
+from impactd.core.orders.alerts import UNCOUNTED, DeskAlerts, Say
+from impactd.core.orders.early import HeldEvents
+from impactd.core.orders.halts import Halts
+from impactd.core.orders.ledger import Ledger
+from impactd.core.orders.order import At, Order, Status, apply_event, refusal, same_order
+from impactd.core.planning.gate import Gate
+from impactd.core.planning.replan import DeskPlans
+from impactd.core.tca.feedback import Feedback
 
 
 class Desk:

@@ -30,25 +30,25 @@ import numpy as np
 import orjson
 
 from impactd.__about__ import __version__
-from impactd.core.commit import Commit, inputs_record
+from impactd.core.base.session import Session
+from impactd.core.base.settings import CoreSettings
+from impactd.core.base.timing import Probe, unwatched
+from impactd.core.base.topics import INPUT_TOPICS, SIDES, Side, Topic
+from impactd.core.books.aggregator import Tape
 from impactd.core.desk import Desk
-from impactd.core.events import SIDES, Side
-from impactd.core.feed_alerts import FeedAlerts
-from impactd.core.forecast import BookCurve
-from impactd.core.identity import Identity, Opened
-from impactd.core.idle import idle_boundary
-from impactd.core.inbox import Inputs, Pending
-from impactd.core.market import SymbolMarket
-from impactd.core.messages import INPUT_TOPICS, DeadLetter, Message, Output, Topic
-from impactd.core.model.learned import learned_of
-from impactd.core.probe import Probe, unwatched
-from impactd.core.profile import Profile
-from impactd.core.saved import META, SETTINGS
-from impactd.core.session import Session
-from impactd.core.settings import CoreSettings
-from impactd.core.snapshot import is_due, snapshot_records
-from impactd.core.tape import Tape
-from impactd.core.ticks import Refused, TickBatch
+from impactd.core.inputs.alerts import FeedAlerts
+from impactd.core.inputs.idle import idle_boundary
+from impactd.core.inputs.inbox import Inputs, Pending
+from impactd.core.inputs.ticks import Refused, TickBatch
+from impactd.core.market.symbol import SymbolMarket
+from impactd.core.model.curves import BookCurve
+from impactd.core.model.learned.trees import learned_of
+from impactd.core.model.profile.profile import Profile
+from impactd.core.outputs.messages import DeadLetter, Message, Output
+from impactd.core.state.commit import Commit, inputs_record
+from impactd.core.state.identity import Identity, Opened
+from impactd.core.state.schema import META, SETTINGS
+from impactd.core.state.snapshot import is_due, snapshot_records
 
 __all__ = ["Commit", "Engine"]
 
@@ -283,7 +283,7 @@ class Engine:
         """Return the watermark that an idle partition may move to, or None if nothing is due by then.
 
         What is due is a minute's close, or the end of a held event's wait; see
-        `impactd.core.idle` for how far silence moves it.
+        `impactd.core.inputs.idle` for how far silence moves it.
 
         Parameters
         ----------

@@ -17,7 +17,7 @@ import numpy as np
 
 from impactd.core.allocator.certificate import best_multiplier, kkt_residual
 from impactd.core.allocator.problem import Problem
-from impactd.core.allocator.solver import Failure, Solution, SolveFailure, check_input
+from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure, check_input
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class AnalyticalSolver:
     name: str = "analytical"
 
     def solve(self, problem: Problem, qty: float) -> Solution | SolveFailure:
-        """Return the optimum for `qty` shares; see `impactd.core.allocator.solver.Solver`."""
+        """Return the optimum for `qty` shares; see `impactd.core.allocator.solvers.base.Solver`."""
         failure = check_input(self.name, problem, qty)
         if failure is not None:
             return failure

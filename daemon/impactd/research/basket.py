@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from impactd.core.ticks import Float
+from impactd.core.inputs.ticks import Float
 from impactd.research.errors import INFEASIBLE, MALFORMED, NOT_CONVERGED, OptimizationError, ValidationError
 from impactd.research.options import check_number
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from impactd.core.ticks import BOOK, MID_EVENT, UNDECODABLE_BOOK, Float, TickBatch
+from impactd.core.inputs.ticks import BOOK, MID_EVENT, UNDECODABLE_BOOK, Float, TickBatch
 from impactd.research.errors import MALFORMED, ValidationError
 from impactd.research.frames import COLUMNS, iter_books, long_form, numbers, require_columns, times_ns
 from impactd.research.minutes import as_batch

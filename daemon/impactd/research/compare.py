@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from impactd.core.allocator.cost import schedule_cost
-from impactd.core.ticks import Float
+from impactd.core.inputs.ticks import Float
 from impactd.research.books_io import read_books
 from impactd.research.errors import MALFORMED, ModelFittingError, OptimizationError, ValidationError
 from impactd.research.impact_model import ImpactModel

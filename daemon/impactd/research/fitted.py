@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.model_selection import GroupKFold, PredefinedSplit, cross_validate
 
-from impactd.core.settings import BookSettings
-from impactd.core.ticks import Float
+from impactd.core.base.settings import BookSettings
+from impactd.core.inputs.ticks import Float
 from impactd.research.errors import (
     MALFORMED,
     NO_FIT,

@@ -10,7 +10,7 @@ The long form has a row a level: ``time``, ``side`` ('bid' or 'ask'), ``price``,
 - A level of size 0, whatever its price, is an empty one; a snapshot may have
   fewer levels than others, or an empty side.
 - What is no number is an error that names its row.  Numbers that make no
-  usable book (crossed, negative, unsorted; `impactd.core.book`) cost their
+  usable book (crossed, negative, unsorted; `impactd.core.books.checks`) cost their
   snapshot only, which is left out and counted by reason.
 """
 
@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from impactd.core.book import REASONS, USABLE, check_books
-from impactd.core.ticks import Float, Int
+from impactd.core.books.checks import REASONS, USABLE, check_books
+from impactd.core.inputs.ticks import Float, Int
 from impactd.research.errors import MALFORMED, MISSING_COLUMNS, ValidationError
 
 COLUMNS: Final = ("time", "side", "price", "size", "level")

@@ -20,10 +20,10 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from impactd.core.ticks import BOOK, TRADE, TickBatch
+from impactd.core.inputs.ticks import BOOK, TRADE, TickBatch
 from impactd.research.generator import GeneratorSpec, generate
-from impactd.wire.long_csv import HEADER
 from impactd.wire.tick_records import encode_ticks
+from impactd.wire.ticks.long_csv.codec import HEADER
 
 _COMPRESSED: Final = (".gz", ".xz")
 #: gzip's own default costs half as much again for a hundredth of the size.

@@ -31,8 +31,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.jit import kernel
-from impactd.core.ticks import BOOK, TRADE, Float, Int, TickBatch
+from impactd.core.base.jit import kernel
+from impactd.core.inputs.ticks import BOOK, TRADE, Float, Int, TickBatch
 
 SESSION_S: Final = 23_400
 SESSION_OPEN: Final = time(9, 30)

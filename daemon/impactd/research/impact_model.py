@@ -2,7 +2,7 @@
 
 Each interval of a history has its own curve ``g_t``, by side; `predict_impact`
 and `TradeAllocator` read off these.  Walks and minutes are the service's own
-(`impactd.core.slippage`, `impactd.core.tape`), fits those of
+(`impactd.core.books.walk`, `impactd.core.books.aggregator`), fits those of
 `impactd.core.model`.
 
 Two scores, which answer two questions:
@@ -18,7 +18,7 @@ Two scores, which answer two questions:
   most of what cells differ by is their time, and below 0 where the left out
   minutes are dearer or cheaper than the others by more than sizes differ
   among themselves.  A low value is a reason to forecast by the time of day
-  (`impactd.core.forecast`), not to choose another kind of curve.
+  (`impactd.core.model.curves`), not to choose another kind of curve.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from impactd.core.settings import BookSettings
-from impactd.core.slippage import walk_curves
-from impactd.core.ticks import Float
+from impactd.core.base.settings import BookSettings
+from impactd.core.books.walk import walk_curves
+from impactd.core.inputs.ticks import Float
 from impactd.research.errors import MALFORMED, TOO_LITTLE_DATA, ModelFittingError, ValidationError
 from impactd.research.fitted import KINDS, FittedModel, fit_history
 from impactd.research.frames import COLUMNS, ROW_BYTES, Books, long_form, require_columns
@@ -266,7 +266,7 @@ class ImpactModel:
         try:
             minutes = closed_minutes(parts, settings)
         except ValueError as error:
-            raise ValidationError(MALFORMED, str(error), "see impactd.core.settings.BookSettings") from error
+            raise ValidationError(MALFORMED, str(error), "see impactd.core.base.settings.BookSettings") from error
         if not minutes:
             return None
         tables = [

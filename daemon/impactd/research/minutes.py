@@ -1,6 +1,6 @@
 """Minute estimates of a history, by the service's own tape.
 
-The same rows through the same `impactd.core.tape.Tape` as the service uses, so
+The same rows through the same `impactd.core.books.aggregator.Tape` as the service uses, so
 that a study and the service see the same figures to the last bit: each book
 stands until the next one, each minute weights its books by time, and the grid
 of sizes follows the same rule.
@@ -13,10 +13,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from impactd.core.minute import MinuteStats
-from impactd.core.settings import BookSettings
-from impactd.core.tape import Tape
-from impactd.core.ticks import Float, Int32, TickBatch
+from impactd.core.base.settings import BookSettings
+from impactd.core.books.aggregator import Tape
+from impactd.core.books.minute import MinuteStats
+from impactd.core.inputs.ticks import Float, Int32, TickBatch
 from impactd.research.frames import Books
 
 _SYMBOL = "-"

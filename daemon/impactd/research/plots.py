@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from impactd.core.allocator.cost import objective, schedule_cost
-from impactd.core.allocator.solver import Solution
-from impactd.core.settings import BookSettings
-from impactd.core.ticks import Float
+from impactd.core.allocator.solvers.base import Solution
+from impactd.core.base.settings import BookSettings
+from impactd.core.inputs.ticks import Float
 from impactd.research.errors import MALFORMED, ValidationError
 from impactd.research.impact_model import ImpactModel
 from impactd.research.options import OptimizerConfig, SolverType

@@ -2,7 +2,7 @@
 
 A *group* is what shares one curve: an interval and side, or a side alone.
 Each group's curve is the core's constrained least squares fit of its kind
-(`impactd.core.model.kinds`); the power model's exponent is one for all groups,
+(`impactd.core.model.kinds.registry`); the power model's exponent is one for all groups,
 since a schedule needs one, and is the candidate with the least total loss.
 """
 
@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, RegressorMixin
 
-from impactd.core.jit import kernel
-from impactd.core.model.base import Coefficients, Float, ImpactModel
-from impactd.core.model.kinds import impact_model
-from impactd.core.model.nonneg import fit_nonneg, weighted_variation
+from impactd.core.base.jit import kernel
+from impactd.core.base.settings import ModelSettings
+from impactd.core.model.kinds.base import Coefficients, Float, ImpactModel
+from impactd.core.model.kinds.nonneg import fit_nonneg, weighted_variation
+from impactd.core.model.kinds.registry import impact_model
 from impactd.core.model.shape import nearest_to_linear
-from impactd.core.settings import ModelSettings
 
 Index = npt.NDArray[np.int64]
 
@@ -37,7 +37,7 @@ class GroupCurves:
     fitted : ndarray of bool, shape (n_groups,)
         Whether a group had as many sizes as its curve has terms.
     half_spread, excess, shape : ndarray of float64, shape (n_groups,)
-        As `impactd.core.model.base` defines them; NaN where not fitted.
+        As `impactd.core.model.kinds.base` defines them; NaN where not fitted.
     q_ref : float
         Reference size, shares.
     """

@@ -17,15 +17,15 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from impactd.core.allocator.solver import get_solver
-from impactd.core.settings import BookSettings
+from impactd.core.allocator.solvers.registry import get_solver
+from impactd.core.base.settings import BookSettings
 from impactd.research.compare import Day, choose_model
 from impactd.research.errors import ResearchError
 from impactd.research.impact_model import ImpactModel
 from impactd.research.monitor import ATTENTION, ProductionMonitor
 from impactd.research.options import ModelConfig, OptimizerConfig, SolverType
 from impactd.research.trade_allocator import TradeAllocator
-from impactd.shell.kafka.sample import Sample
+from impactd.shell.sample import Sample
 
 #: The generated day: as many intervals as a session has minutes, and an order that needs several levels.
 _SNAPSHOTS: Final = 390

@@ -9,9 +9,9 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from impactd.core.grid import DEPTH_SHARE, whole_lot
-from impactd.core.settings import BookSettings
-from impactd.core.ticks import Float, Int
+from impactd.core.base.settings import BookSettings
+from impactd.core.books.grid import DEPTH_SHARE, whole_lot
+from impactd.core.inputs.ticks import Float, Int
 from impactd.research.errors import MALFORMED, ValidationError
 from impactd.research.frames import Books, iter_books, numbers
 from impactd.research.progress import progress

@@ -26,7 +26,8 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final, cast
 
 from impactd.core.allocator.problem import Problem
-from impactd.core.allocator.solver import Failure, Solution, SolveFailure, Solver, get_solver
+from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure, Solver
+from impactd.core.allocator.solvers.registry import get_solver
 
 _HEAD: Final = struct.Struct("<Q")
 _PIECE: Final = 1 << 20
@@ -69,7 +70,7 @@ class SolverProcess:
         Parameters
         ----------
         name : str
-            Of `impactd.core.allocator.solver.registry`, or ``ecos``.
+            Of `impactd.core.allocator.solvers.registry.registry`, or ``ecos``.
         problem : Problem
         qty : float
             Shares.
@@ -144,11 +145,11 @@ def shared_process() -> SolverProcess:
 def make_solver(name: str, effort: float) -> Solver | None:
     """Return a solver with a limit on iterations, or None if none has that name."""
     if name in _CVXPY:
-        from impactd.core.allocator.cvxpy_solver import CvxpySolver  # noqa: PLC0415  # as the registry has it
+        from impactd.core.allocator.solvers.cvxpy import CvxpySolver  # noqa: PLC0415  # as the registry has it
 
         return CvxpySolver(name, effort)
     if name in _SCIPY:
-        from impactd.core.allocator.scipy_solver import ScipySolver  # noqa: PLC0415  # as above
+        from impactd.core.allocator.solvers.scipy import ScipySolver  # noqa: PLC0415  # as above
 
         return ScipySolver(name, effort)
     return get_solver(name)

@@ -20,11 +20,11 @@ import pandas as pd
 
 from impactd.core.allocator.certificate import capacity
 from impactd.core.allocator.cost import objective, schedule_cost
-from impactd.core.allocator.exact_solver import ExactSolver
 from impactd.core.allocator.problem import Problem
-from impactd.core.allocator.share import share
-from impactd.core.allocator.solver import Failure, Solution, SolveFailure, Solver
-from impactd.core.ticks import Float
+from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure, Solver
+from impactd.core.allocator.solvers.exact import ExactSolver
+from impactd.core.allocator.waterfill import share
+from impactd.core.inputs.ticks import Float
 from impactd.research.analytical import AnalyticalSolver
 from impactd.research.errors import (
     INFEASIBLE,

@@ -20,9 +20,9 @@ from typing import Any, Final
 import orjson
 from aiokafka import TopicPartition
 
-from impactd.core.messages import Topic
-from impactd.core.settings import CoreSettings
-from impactd.shell.broker import Broker
+from impactd.core.base.settings import CoreSettings
+from impactd.core.base.topics import Topic
+from impactd.shell.broker.broker import Broker
 from impactd.shell.http import HttpSettings
 from impactd.shell.kafka.client import KafkaSettings, manual_consumer
 from impactd.shell.kafka.consume import read_topics, tail

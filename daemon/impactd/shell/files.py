@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from impactd.core.ticks import Int, Refused, TickBatch
+from impactd.core.inputs.ticks import Int, Refused, TickBatch
 from impactd.shell.lines import InputFileError
 from impactd.shell.recorded import BATCH_ROWS, FileBatch, read_batches, read_events, read_ticks, symbol_of
 from impactd.wire.codec import Decoded, Limits, bounded

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from impactd.core.messages import Topic
-from impactd.core.session import Session
-from impactd.core.settings import SessionRule
+from impactd.core.base.session import Session
+from impactd.core.base.settings import SessionRule
+from impactd.core.base.topics import Topic
 from impactd.shell.kafka.status import PartitionStatus, Phase, Status
 
 Kind = Literal[

@@ -24,7 +24,7 @@ from typing import Final
 
 import structlog
 
-from impactd.core.inbox import LocalControl
+from impactd.core.inputs.inbox import LocalControl
 
 #: Time between two looks, and how long one may take.
 _LOOK_S: Final = 1.0

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from impactd.__about__ import __version__
-from impactd.core.messages import INPUT_TOPICS
+from impactd.core.base.topics import INPUT_TOPICS
 from impactd.shell.durations import Durations
 from impactd.shell.kafka.status import STAGES, PartitionStatus, Phase, Status, Totals
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from impactd.core.settings import CoreSettings
+from impactd.core.base.settings import CoreSettings
 from impactd.shell.health import HealthLimits, Reason, open_for, unready
 from impactd.shell.http import HttpSettings, Views, serve_http
 from impactd.shell.kafka.errors import FatalError

@@ -20,7 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
-from impactd.core.messages import Output, Topic
+from impactd.core.base.topics import Topic
+from impactd.core.outputs.messages import Output
 
 #: Topics that become files; plans.latest repeats plans, and the rest is private to the service.
 FILES: Final = {

@@ -20,13 +20,16 @@ from typing import Final
 
 import numpy as np
 
-from impactd.core.messages import Topic
-from impactd.core.ticks import Int, Refused
+from impactd.core.base.topics import Topic
+from impactd.core.inputs.ticks import Int, Refused
 from impactd.shell.lines import InputFileError, Line, read_lines
-from impactd.wire import databento, json_orders, json_ticks, long_csv
+from impactd.wire import json_orders
 from impactd.wire.codec import FROM_DATA, Decoded, FieldError, Limits, TickCodec
-from impactd.wire.csv_columns import HeaderError, split_header
 from impactd.wire.registry import CODEC_NAMES
+from impactd.wire.ticks.databento import codec as databento
+from impactd.wire.ticks.databento.columns import HeaderError, split_header
+from impactd.wire.ticks.json import codec as json_ticks
+from impactd.wire.ticks.long_csv import codec as long_csv
 
 BATCH_ROWS: Final = 4096
 

@@ -21,12 +21,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from impactd.core.base.settings import CoreSettings
+from impactd.core.base.topics import Topic
 from impactd.core.engine import Engine
-from impactd.core.events import Control, Received
-from impactd.core.inbox import EVENT_TOPICS, Inbox
-from impactd.core.messages import Topic
-from impactd.core.settings import CoreSettings
-from impactd.core.ticks import BOOK, TickBatch
+from impactd.core.inputs.events import Control, Received
+from impactd.core.inputs.inbox import EVENT_TOPICS, Inbox
+from impactd.core.inputs.ticks import BOOK, TickBatch
 from impactd.shell.files import merge_files
 from impactd.shell.outputs import OutputFiles
 from impactd.shell.recorded import read_events

@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from impactd.core.events import Side
-from impactd.core.messages import Alert, DeadLetter, Estimate, Model, Output, Plan, Topic
-from impactd.core.quantity import format_qty
+from impactd.core.base.quantity import format_qty
+from impactd.core.base.topics import Side, Topic
+from impactd.core.outputs.messages import Alert, DeadLetter, Estimate, Model, Output, Plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from impactd.core.messages import Topic
+from impactd.core.base.topics import Topic
 
 Message = Mapping[str, Any]
 

@@ -24,7 +24,7 @@ from typing import Final, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.ticks import Refused, TickBatch
+from impactd.core.inputs.ticks import Refused, TickBatch
 
 Int = npt.NDArray[np.int64]
 

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import orjson
 
-from impactd.core.events import Side
-from impactd.core.quantity import QuantityError, parse_qty
+from impactd.core.base.quantity import QuantityError, parse_qty
+from impactd.core.base.topics import Side
 from impactd.wire.codec import FieldError, shown
 
 INT64_MAX: Final = 2**63 - 1

@@ -20,7 +20,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from impactd.core.events import (
+from impactd.core.base.quantity import QUANTA
+from impactd.core.base.topics import Topic
+from impactd.core.inputs.events import (
     Bust,
     CancelOrder,
     Control,
@@ -31,9 +33,7 @@ from impactd.core.events import (
     Received,
     ReplaceOrder,
 )
-from impactd.core.messages import Topic
-from impactd.core.quantity import QUANTA
-from impactd.core.ticks import Int, Refused
+from impactd.core.inputs.ticks import Int, Refused
 from impactd.wire.codec import FROM_DATA, FieldError, Limits, floor_ms, shown
 from impactd.wire.fields import (
     MAX_ID,

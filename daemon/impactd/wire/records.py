@@ -18,7 +18,9 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from impactd.core.messages import (
+from impactd.core.base.quantity import format_qty
+from impactd.core.base.topics import Topic
+from impactd.core.outputs.messages import (
     Alert,
     DayCost,
     DeadLetter,
@@ -28,9 +30,7 @@ from impactd.core.messages import (
     OrderCost,
     Output,
     Plan,
-    Topic,
 )
-from impactd.core.quantity import format_qty
 
 Timestamps = Literal["int", "string"]
 Header = tuple[str, bytes]

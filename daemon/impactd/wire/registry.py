@@ -11,9 +11,11 @@ from typing import Final
 
 import numpy as np
 
-from impactd.core.ticks import Int, Refused, TickBatch
-from impactd.wire import databento, json_ticks, long_csv
+from impactd.core.inputs.ticks import Int, Refused, TickBatch
 from impactd.wire.codec import Decoded, FieldError, Limits, TickCodec, bounded, shown
+from impactd.wire.ticks.databento import codec as databento
+from impactd.wire.ticks.json import codec as json_ticks
+from impactd.wire.ticks.long_csv import codec as long_csv
 
 _CODECS: Final[dict[str, Callable[[Limits], TickCodec]]] = {
     json_ticks.NAME: json_ticks.JsonTickCodec,

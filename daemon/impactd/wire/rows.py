@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.ticks import BOOK, TRADE, Float, Int, TickBatch
+from impactd.core.inputs.ticks import BOOK, TRADE, Float, Int, TickBatch
 from impactd.wire.codec import FROM_DATA
 
 _NAN = float("nan")

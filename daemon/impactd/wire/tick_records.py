@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import orjson
 
-from impactd.core.ticks import AUCTION, MID_EVENT, TRADE, UNDECODABLE_BOOK, Float, TickBatch
+from impactd.core.inputs.ticks import AUCTION, MID_EVENT, TRADE, UNDECODABLE_BOOK, Float, TickBatch
 
 _AGGRESSOR: Final = {1: "buy", -1: "sell", 0: None}
 

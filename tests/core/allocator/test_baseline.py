@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from impactd.core.allocator.allocate import NO_CAP
 from impactd.core.allocator.baseline import twap
-from impactd.core.allocator.share import share
-from impactd.core.quantity import MAX_QUANTA
+from impactd.core.allocator.waterfill import share
+from impactd.core.base.quantity import MAX_QUANTA
 
 
 def twap_by_hand(qty: int, fraction: list[float], cap_quanta: list[int], lot: int) -> list[int]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from impactd.core.allocator.allocate import Allocation, allocate
 from impactd.core.allocator.cost import objective
 from impactd.core.allocator.problem import Problem
-from impactd.core.quantity import QUANTA
+from impactd.core.base.quantity import QUANTA
 
 
 def clipped(problem: Problem, qty: float, clip: float, cap: np.ndarray | None = None, lot: int = 1) -> Allocation:

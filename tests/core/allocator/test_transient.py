@@ -16,8 +16,9 @@ from impactd.core.allocator.allocate import Allocation, allocate
 from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
 from impactd.core.allocator.cost import gradient, objective, schedule_cost
 from impactd.core.allocator.problem import Float, Problem
-from impactd.core.allocator.solver import Solution, get_solver
-from impactd.core.quantity import QUANTA
+from impactd.core.allocator.solvers.base import Solution
+from impactd.core.allocator.solvers.registry import get_solver
+from impactd.core.base.quantity import QUANTA
 from tests.core.allocator.problems import KINDS, random_problem
 
 #: The case of must show: shares, resilience times horizon.

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from impactd.core.forecast import Float
-from impactd.core.session import Session
-from impactd.core.settings import MINUTE_NS, SessionRule
+from impactd.core.base.session import Session
+from impactd.core.base.settings import MINUTE_NS, SessionRule
+from impactd.core.model.curves import Float
 
 #: 2025-04-03 09:30 in New York.
 OPEN_NS = 1_743_687_000_000_000_000

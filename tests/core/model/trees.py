@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from impactd.core.model.features import FEATURES
-from impactd.core.model.learned import QUANTILES, SERIES, TrainedFile, document
-from impactd.core.settings import CoreSettings
+from impactd.core.base.settings import CoreSettings
+from impactd.core.model.learned.features import FEATURES
+from impactd.core.model.learned.trees import QUANTILES, SERIES, TrainedFile, document
 
 Forest = Mapping[str, Any]
 

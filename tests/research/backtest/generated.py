@@ -34,11 +34,11 @@ from typing import Final
 import numpy as np
 
 from impactd.cli.hours import session_settings
-from impactd.core.events import SIDES
-from impactd.core.profile import Profile
-from impactd.core.quantity import QUANTA
-from impactd.core.settings import MINUTE_NS, CoreSettings
-from impactd.core.ticks import BOOK, TRADE, Float, TickBatch
+from impactd.core.base.quantity import QUANTA
+from impactd.core.base.settings import MINUTE_NS, CoreSettings
+from impactd.core.base.topics import SIDES
+from impactd.core.inputs.ticks import BOOK, TRADE, Float, TickBatch
+from impactd.core.model.profile.profile import Profile
 from impactd.research.backtest import policies
 from impactd.research.backtest.capture import Priced, pooled
 from impactd.research.backtest.days import Day, SymbolTape

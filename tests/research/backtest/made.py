@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from impactd.core.quantity import QUANTA
-from impactd.core.settings import CoreSettings, PlanSettings, SessionRule
-from impactd.core.ticks import TickBatch
+from impactd.core.base.quantity import QUANTA
+from impactd.core.base.settings import CoreSettings, PlanSettings, SessionRule
+from impactd.core.inputs.ticks import TickBatch
 from impactd.research.backtest.days import SymbolTape
 from impactd.research.backtest.run import for_backtest
 from impactd.research.backtest.windows import Question
-from tests.core.books import Row, batch_of, trade
 from tests.core.builders import T0, M, S
+from tests.core.rows import Row, batch_of, trade
 
 #: An hour from ten o'clock.
 SESSION = SessionRule(open_s=36_000, close_s=39_600)

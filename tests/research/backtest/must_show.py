@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from impactd.cli.hours import session_settings
-from impactd.core.settings import CoreSettings
+from impactd.core.base.settings import CoreSettings
 from impactd.research.backtest.capture import Priced, pooled
 from impactd.research.backtest.days import SymbolTape, read_tapes
 from impactd.research.backtest.evaluate import ENGINE, Outcome

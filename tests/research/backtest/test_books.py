@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from impactd.core.settings import BookSettings
-from impactd.core.slippage import BUY, SELL
-from impactd.core.tape import Tape
-from impactd.core.ticks import TickBatch
+from impactd.core.base.settings import BookSettings
+from impactd.core.books.aggregator import Tape
+from impactd.core.books.walk import BUY, SELL
+from impactd.core.inputs.ticks import TickBatch
 from impactd.research.backtest.books import Intervals, Standing
 from impactd.research.backtest.days import read_tapes
-from tests.core.books import Row, batch_of, book
 from tests.core.builders import T0, M, S, random_rows
+from tests.core.rows import Row, batch_of, book
 from tests.research.backtest.made import SETTINGS, ladder, noisy_rows, tape_of
 
 FROG = "FROG_2025-04-03_mbp10.csv.gz"

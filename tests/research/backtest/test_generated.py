@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from impactd.cli.hours import session_settings
-from impactd.core.settings import CoreSettings
+from impactd.core.base.settings import CoreSettings
 from impactd.research.backtest.days import SymbolTape
 from impactd.research.backtest.run import for_backtest
 from impactd.research.backtest.windows import Question

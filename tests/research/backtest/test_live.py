@@ -10,15 +10,15 @@ import orjson
 import pytest
 
 from impactd.config.hours import session_rule
-from impactd.core.events import Side
-from impactd.core.settings import MINUTE_NS, CoreSettings
-from impactd.core.ticks import TickBatch
+from impactd.core.base.settings import MINUTE_NS, CoreSettings
+from impactd.core.base.topics import Side
+from impactd.core.inputs.ticks import TickBatch
 from impactd.research.backtest.days import SymbolTape, read_tapes
 from impactd.research.backtest.live import Executed, ParentOrder, execute, states_at
 from impactd.shell.replay import Sources, replay
 from impactd.wire.tick_records import encode_ticks
-from tests.core.books import batch_of
 from tests.core.builders import T0, M
+from tests.core.rows import batch_of
 from tests.research.backtest.made import SETTINGS, noisy_rows, quanta, tape_of
 
 FROG = "FROG_2025-04-03_mbp10.csv.gz"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from impactd.core.ticks import Float
+from impactd.core.inputs.ticks import Float
 from impactd.research.backtest import policies
 from impactd.research.backtest.policies import Lines, Task
 from tests.research.backtest.made import quanta

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from impactd.cli import cli
-from impactd.core.settings import CoreSettings
+from impactd.core.base.settings import CoreSettings
 from impactd.research.backtest.evaluate import STRATEGIES
 from impactd.research.backtest.page import render
 from impactd.research.backtest.report import encode, figures
@@ -19,8 +19,8 @@ from impactd.research.backtest.run import Backtest, run
 from impactd.research.backtest.windows import Question, Trial, spans, trials
 from impactd.research.errors import ValidationError
 from impactd.wire.tick_records import encode_ticks
-from tests.core.books import Row, batch_of
 from tests.core.builders import T0, M
+from tests.core.rows import Row, batch_of
 from tests.research.backtest.made import QUESTION, SETTINGS, noisy_rows, quanta, rows_of, tape_of
 
 POLICIES = ("engine", "twap", "vwap", "vwap_hindsight", "hindsight")

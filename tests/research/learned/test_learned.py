@@ -9,9 +9,9 @@ import numpy as np
 import orjson
 import pytest
 
-from impactd.core.model.features import FEATURES
-from impactd.core.model.learned import HORIZONS, TrainedFile
-from impactd.core.settings import CoreSettings
+from impactd.core.base.settings import CoreSettings
+from impactd.core.model.learned.features import FEATURES
+from impactd.core.model.learned.trees import HORIZONS, TrainedFile
 from impactd.research.backtest.days import SymbolTape
 from impactd.research.backtest.run import run
 from impactd.research.backtest.windows import Question
@@ -20,8 +20,8 @@ from impactd.research.learned.assess import EMBARGO, folds, pinball, scores
 from impactd.research.learned.fit import fit
 from impactd.research.learned.run import Training, train
 from impactd.research.learned.samples import Samples, samples_of, with_learned
-from tests.core.books import Row
 from tests.core.builders import T0, M
+from tests.core.rows import Row
 from tests.research.backtest.made import QUESTION, SETTINGS, ladder, tape_of
 
 DAY = 24 * 60 * M

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import orjson
 
+from impactd.core.base.settings import MINUTE_NS, CoreSettings, PlanSettings
+from impactd.core.base.topics import Topic
 from impactd.core.engine import Commit, Engine
-from impactd.core.inbox import Inbox
-from impactd.core.messages import Topic
-from impactd.core.settings import MINUTE_NS, CoreSettings, PlanSettings
-from impactd.shell.kafka.capture import MANIFEST, capture_file, capture_line
+from impactd.core.inputs.inbox import Inbox
+from impactd.shell.audit.capture import MANIFEST, capture_file, capture_line
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.commit import Encoder
 from impactd.shell.kafka.consume import ConsumedRecord

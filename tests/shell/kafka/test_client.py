@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from impactd.core.messages import Topic
+from impactd.core.base.topics import Topic
 from impactd.shell.kafka.client import KafkaSettings, client_options
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.kafka.security import KafkaSecurity

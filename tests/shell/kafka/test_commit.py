@@ -16,8 +16,9 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
+from impactd.core.base.topics import Topic
 from impactd.core.engine import Commit
-from impactd.core.messages import Alert, DeadLetter, Output, Topic
+from impactd.core.outputs.messages import Alert, DeadLetter, Output
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.commit import Committer, Encoder, Record
 from impactd.shell.kafka.errors import CommitRefusedError, CommitUnknownError, FatalError, FencedError

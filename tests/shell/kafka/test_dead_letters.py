@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from impactd.core.commit import Commit
-from impactd.core.messages import INPUT_TOPICS, DeadLetter, Output, Topic
+from impactd.core.base.topics import INPUT_TOPICS, Topic
+from impactd.core.outputs.messages import DeadLetter, Output
+from impactd.core.state.commit import Commit
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.commit import Encoder
 from impactd.shell.kafka.consume import ConsumedRecord

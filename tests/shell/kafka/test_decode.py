@@ -7,7 +7,7 @@ import dataclasses
 import orjson
 import pytest
 
-from impactd.core.messages import Topic
+from impactd.core.base.topics import Topic
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.kafka.decode import Decoder

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from impactd.core.commit import Commit
-from impactd.core.messages import ModelRef, Output, Plan, Topic
-from impactd.core.quantity import QUANTA
+from impactd.core.base.quantity import QUANTA
+from impactd.core.base.topics import Topic
+from impactd.core.outputs.messages import ModelRef, Output, Plan
+from impactd.core.state.commit import Commit
 from impactd.shell.kafka.meter import Meter, Stopwatch
 from impactd.shell.kafka.status import OpenPlan, PartitionStatus, Status
 from tests.shell.test_tally import PLAN

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from impactd.cli import main
-from impactd.core.messages import Topic
+from impactd.core.base.topics import Topic
 from impactd.shell.kafka.client import KafkaSettings, TopicSettings
 from impactd.shell.kafka.security import KafkaSecurity
 from impactd.shell.kafka.strimzi import object_name, strimzi_topics, strimzi_user, to_yaml

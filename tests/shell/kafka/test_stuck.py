@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from impactd.core.messages import INPUT_TOPICS, Topic
+from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.shell.kafka.status import PartitionStatus, Phase
 from impactd.shell.kafka.stuck import LOOK_S, StuckDetector
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from numba.core.registry import CPUDispatcher
 
-from impactd.core.settings import CoreSettings, ModelSettings
+from impactd.core.base.settings import CoreSettings, ModelSettings
 from impactd.shell.kafka import warm
 from impactd.shell.kafka.warm import compiled, warm_up
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import orjson
 
-from impactd.core.events import Side
-from impactd.core.messages import Alert, BandRecord, Estimate, FillCost, ForecastRecord, Model, OrderCost, Plan
-from impactd.core.quantity import QUANTA
+from impactd.core.base.quantity import QUANTA
+from impactd.core.base.topics import Side
+from impactd.core.outputs.messages import Alert, BandRecord, Estimate, FillCost, ForecastRecord, Model, OrderCost, Plan
 from impactd.wire.records import Message, encode_message
 
 T0 = 1_743_687_000_000_000_000

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp import web
 
-from impactd.core.messages import Topic
+from impactd.core.base.topics import Topic
 from impactd.shell.health import Reason
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.live.condition import condition

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from impactd.core.messages import Topic
+from impactd.core.base.topics import Topic
 from impactd.shell.live import board as module
 from impactd.shell.live.board import Board, slope
 from tests.shell.live.messages import ALERT, T0, estimate, fill_cost, model, order_cost, plan

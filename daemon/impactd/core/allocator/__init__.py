@@ -1,1 +1,7 @@
-"""Schedules: how much to trade in each interval so that it costs least."""
+"""The schedule of least cost: problem, cost, solvers, certificate, whole lots.
+
+The way of a solve: `problem` states it, `solvers` find the real-valued optimum,
+`certificate` proves it, `lots` round it exactly; `joint` does so for several
+orders on one book.  Enters here: optimisation over intervals, in shares and
+currency.  Nothing here knows of parent orders, events or messages.
+"""

@@ -23,12 +23,13 @@ import numpy as np
 
 from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
 from impactd.core.allocator.cost import gradient, objective
-from impactd.core.allocator.integer import Int, place_remainder, round_separable
-from impactd.core.allocator.integer_path import round_lots, round_path
-from impactd.core.allocator.integer_search import clipped_path, clipped_separable, descend, most_with_clips
+from impactd.core.allocator.lots.path import round_lots, round_path
+from impactd.core.allocator.lots.search import clipped_path, clipped_separable, descend, most_with_clips
+from impactd.core.allocator.lots.separable import Int, place_remainder, round_separable
 from impactd.core.allocator.problem import Float, Problem
-from impactd.core.allocator.solver import Failure, Solution, SolveFailure, chain_exhausted, solve_chain
-from impactd.core.quantity import MAX_QUANTA, QUANTA
+from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure
+from impactd.core.allocator.solvers.registry import chain_exhausted, solve_chain
+from impactd.core.base.quantity import MAX_QUANTA, QUANTA
 
 #: Keeps a market without any cost from dividing by zero.
 _SMALLEST_PRICE: Final = 2.0**-1000

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from impactd.core.allocator.integer import Int
+from impactd.core.allocator.lots.separable import Int
 from impactd.core.allocator.problem import Float
-from impactd.core.allocator.share import share
-from impactd.core.jit import kernel
+from impactd.core.allocator.waterfill import share
+from impactd.core.base.jit import kernel
 
 
 def twap(qty_quanta: int, fraction: Float, cap_quanta: Int, lot_quanta: int = 1) -> Int:

@@ -46,10 +46,10 @@ from typing import Final
 import numpy as np
 
 from impactd.core.allocator.cost import gradient, marginal
-from impactd.core.allocator.exact import invert_marginal, model_kind
 from impactd.core.allocator.problem import Float, Problem
+from impactd.core.allocator.supply import invert_marginal, model_kind
 from impactd.core.allocator.transient import add_pressure
-from impactd.core.jit import kernel
+from impactd.core.base.jit import kernel
 
 #: A schedule is published only up to this residual: it then costs at most a
 #: millionth of (highest excess marginal * quantity) more than the optimum.

@@ -20,7 +20,7 @@ import numpy as np
 
 from impactd.core.allocator.problem import Float, Problem
 from impactd.core.allocator.transient import add_pressure, energy
-from impactd.core.jit import kernel
+from impactd.core.base.jit import kernel
 
 
 @kernel

@@ -46,7 +46,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.jit import kernel
+from impactd.core.base.jit import kernel
 
 Float = npt.NDArray[np.float64]
 

@@ -32,7 +32,7 @@ import math
 import numpy as np
 
 from impactd.core.allocator.problem import Float
-from impactd.core.jit import kernel
+from impactd.core.base.jit import kernel
 
 
 @kernel

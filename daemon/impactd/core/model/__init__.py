@@ -1,1 +1,7 @@
-"""The impact model: its kinds, their fit to one minute, and the live state of one side."""
+"""The impact model of one symbol and side: measure, fit, filter, forecast.
+
+The way of a minute: `measure` reads levels from the closed minute, `kinds` fit
+the curve, `series` filter its levels over the `profile`, `forecaster` returns
+the coefficients of the intervals ahead as `curves`.
+Enters here: estimation and forecast.  Nothing here knows of orders.
+"""

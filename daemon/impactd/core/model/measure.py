@@ -15,8 +15,8 @@ from typing import Final
 
 import numpy as np
 
-from impactd.core.forecast import BookCurve, MinuteBooks
-from impactd.core.model.base import Float, ImpactModel, MinuteFit
+from impactd.core.model.curves import BookCurve, MinuteBooks
+from impactd.core.model.kinds.base import Float, ImpactModel, MinuteFit
 
 #: What a fitted zero counts as, in measured half-spreads.
 FLOOR: Final = 0.01

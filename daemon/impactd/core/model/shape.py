@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from impactd.core.model.base import MinuteFit
+from impactd.core.model.kinds.base import MinuteFit
 
 #: Losses this near to each other, in shares of the variation explained, differ by rounding only.
 _TIE: Final = 1e-12

@@ -1,6 +1,6 @@
 r"""What a walk of any size cost in each interval of a recorded day.
 
-The books that stood are those of `impactd.core.tape`, by the same rules, and
+The books that stood are those of `impactd.core.books.aggregator`, by the same rules, and
 each weighs by the time for which it stood.  In interval t, with
 :math:`w_i` the share of the covered time of two-sided book i,
 
@@ -32,11 +32,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.book import USABLE, check_books
-from impactd.core.jit import inner_kernel, kernel
-from impactd.core.settings import BookSettings
-from impactd.core.slippage import BUY, SELL
-from impactd.core.ticks import BOOK, MID_EVENT, UNDECODABLE_BOOK, Float, Int, TickBatch
+from impactd.core.base.jit import inner_kernel, kernel
+from impactd.core.base.settings import BookSettings
+from impactd.core.books.checks import USABLE, check_books
+from impactd.core.books.walk import BUY, SELL
+from impactd.core.inputs.ticks import BOOK, MID_EVENT, UNDECODABLE_BOOK, Float, Int, TickBatch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +100,7 @@ class Standing:
 
 
 def _accepted(batch: TickBatch, settings: BookSettings) -> npt.NDArray[np.bool_]:
-    """Say which rows are books that the tape of one symbol accepts; see `impactd.core.tape`."""
+    """Say which rows are books that the tape of one symbol accepts; see `impactd.core.books.aggregator`."""
     timely = batch.ts_event <= batch.ts_record + settings.max_clock_skew_ns
     good = (batch.kind == BOOK) & ((batch.flags & (MID_EVENT | UNDECODABLE_BOOK)) == 0) & timely
     if settings.max_levels < batch.n_levels:

@@ -28,7 +28,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from impactd.core.ticks import Float
+from impactd.core.inputs.ticks import Float
 
 #: Draws of the bootstrap.
 DRAWS: Final = 2_000

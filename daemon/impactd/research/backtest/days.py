@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from impactd.core.session import Session
-from impactd.core.settings import SECOND_NS, CoreSettings
-from impactd.core.ticks import AUCTION, BOOK, TRADE, Float, Int, TickBatch
+from impactd.core.base.session import Session
+from impactd.core.base.settings import SECOND_NS, CoreSettings
+from impactd.core.inputs.ticks import AUCTION, BOOK, TRADE, Float, Int, TickBatch
 from impactd.research.backtest.books import Intervals, Standing
 from impactd.research.errors import MALFORMED, ValidationError
 from impactd.shell.files import merge_files
@@ -63,7 +63,7 @@ class SymbolTape:
     batch : TickBatch
         Offsets are the rows' own numbers.
     keys : ndarray of int64, shape (n,)
-        ts_event clamped to its running maximum, as `impactd.core.inbox` has it.
+        ts_event clamped to its running maximum, as `impactd.core.inputs.inbox` has it.
     standing : Standing
     days : tuple of Day
     n_refused : int

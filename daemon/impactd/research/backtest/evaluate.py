@@ -15,12 +15,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from impactd.core.events import SIDES
-from impactd.core.jit import kernel
-from impactd.core.messages import Plan
-from impactd.core.quantity import QUANTA
-from impactd.core.settings import MINUTE_NS, CoreSettings
-from impactd.core.ticks import Float, Int
+from impactd.core.base.jit import kernel
+from impactd.core.base.quantity import QUANTA
+from impactd.core.base.settings import MINUTE_NS, CoreSettings
+from impactd.core.base.topics import SIDES
+from impactd.core.inputs.ticks import Float, Int
+from impactd.core.outputs.messages import Plan
 from impactd.research.backtest import policies
 from impactd.research.backtest.books import Intervals
 from impactd.research.backtest.capture import Priced

@@ -13,10 +13,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from impactd.core.events import SIDES
-from impactd.core.quantity import QUANTA
-from impactd.core.settings import MINUTE_NS
-from impactd.core.ticks import Float
+from impactd.core.base.quantity import QUANTA
+from impactd.core.base.settings import MINUTE_NS
+from impactd.core.base.topics import SIDES
+from impactd.core.inputs.ticks import Float
 from impactd.research.backtest.evaluate import ENGINE, Outcome
 from impactd.research.backtest.run import Backtest
 from impactd.research.backtest.skill import FORECASTS, HORIZONS

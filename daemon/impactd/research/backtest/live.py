@@ -15,13 +15,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from impactd.core.base.quantity import QUANTA
+from impactd.core.base.settings import CoreSettings
+from impactd.core.base.topics import INPUT_TOPICS, Side, Topic
 from impactd.core.engine import Engine
-from impactd.core.events import NewOrder, Received, Side
-from impactd.core.inbox import RANK, Inputs, Pending
-from impactd.core.messages import INPUT_TOPICS, Output, Plan, Topic
-from impactd.core.quantity import QUANTA
-from impactd.core.settings import CoreSettings
-from impactd.core.ticks import Float
+from impactd.core.inputs.events import NewOrder, Received
+from impactd.core.inputs.inbox import RANK, Inputs, Pending
+from impactd.core.inputs.ticks import Float
+from impactd.core.outputs.messages import Output, Plan
 from impactd.research.backtest.days import SymbolTape
 
 State = Mapping[str, bytes]

@@ -37,11 +37,11 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.allocator.baseline import twap as even
-from impactd.core.allocator.exact import solve_separable
-from impactd.core.allocator.share import share
-from impactd.core.jit import kernel
-from impactd.core.quantity import QUANTA
-from impactd.core.ticks import Float
+from impactd.core.allocator.solvers.separable import solve_separable
+from impactd.core.allocator.waterfill import share
+from impactd.core.base.jit import kernel
+from impactd.core.base.quantity import QUANTA
+from impactd.core.inputs.ticks import Float
 
 #: Steps of the hindsight optimum's grid between nothing and the cap, at most.
 MAX_STEPS: Final = 4096

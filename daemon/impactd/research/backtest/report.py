@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from impactd.__about__ import __version__
-from impactd.core.saved import settings_hash
+from impactd.core.state.schema import settings_hash
 from impactd.research.backtest.capture import Priced, pooled
 from impactd.research.backtest.days import checksum
 from impactd.research.backtest.evaluate import PERSISTENCE, PERSISTENT

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from impactd.core.settings import CoreSettings
+from impactd.core.base.settings import CoreSettings
 from impactd.research.backtest.days import SymbolTape, read_tapes
 from impactd.research.backtest.evaluate import (
     ALWAYS,

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from impactd.core.settings import CoreSettings
+from impactd.core.base.settings import CoreSettings
 from impactd.research.backtest.books import Intervals
 from impactd.research.backtest.capture import pooled
 from impactd.research.backtest.days import read_tapes

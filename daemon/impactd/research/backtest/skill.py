@@ -26,7 +26,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from scipy.stats import norm, rankdata
 
-from impactd.core.ticks import Float
+from impactd.core.inputs.ticks import Float
 from impactd.research.backtest.evaluate import ENGINE, Outcome
 from impactd.research.backtest.study import DayStudy
 

@@ -11,14 +11,14 @@ from typing import Final
 
 import numpy as np
 
+from impactd.core.base.session import Session
+from impactd.core.base.settings import CoreSettings
+from impactd.core.base.topics import SIDES
 from impactd.core.engine import Engine
-from impactd.core.events import SIDES
-from impactd.core.messages import Estimate, Model, Output
-from impactd.core.model.linear import Linear
-from impactd.core.profile import Profile, relative_levels
-from impactd.core.session import Session
-from impactd.core.settings import CoreSettings
-from impactd.core.ticks import Float, Int
+from impactd.core.inputs.ticks import Float, Int
+from impactd.core.model.kinds.linear import Linear
+from impactd.core.model.profile.profile import Profile, relative_levels
+from impactd.core.outputs.messages import Estimate, Model, Output
 from impactd.research.backtest.days import Day, SymbolTape
 from impactd.research.backtest.live import State, states_at
 from impactd.research.backtest.policies import Lines

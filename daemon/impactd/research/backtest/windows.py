@@ -27,10 +27,10 @@ from typing import Final
 
 import numpy as np
 
-from impactd.core.events import SIDES, Side
-from impactd.core.quantity import QUANTA
-from impactd.core.settings import MINUTE_NS, SECOND_NS
-from impactd.core.slippage import BUY, SELL
+from impactd.core.base.quantity import QUANTA
+from impactd.core.base.settings import MINUTE_NS, SECOND_NS
+from impactd.core.base.topics import SIDES, Side
+from impactd.core.books.walk import BUY, SELL
 from impactd.research.backtest.days import Day
 from impactd.research.backtest.live import ParentOrder
 

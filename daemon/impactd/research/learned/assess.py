@@ -26,9 +26,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from impactd.core.model.learned import HORIZONS, QUANTILES, SERIES, TrainedFile
-from impactd.core.settings import CoreSettings
-from impactd.core.ticks import Float, Int
+from impactd.core.base.settings import CoreSettings
+from impactd.core.inputs.ticks import Float, Int
+from impactd.core.model.learned.trees import HORIZONS, QUANTILES, SERIES, TrainedFile
 from impactd.research.backtest.skill import rank_correlation
 from impactd.research.learned.fit import fit
 from impactd.research.learned.samples import Samples, stacked

@@ -29,9 +29,9 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits  # comes with scikit-learn, which calls it itself
 
 from impactd.__about__ import __version__
-from impactd.core.model.learned import QUANTILES, SERIES, document
-from impactd.core.settings import CoreSettings
-from impactd.core.ticks import Float
+from impactd.core.base.settings import CoreSettings
+from impactd.core.inputs.ticks import Float
+from impactd.core.model.learned.trees import QUANTILES, SERIES, document
 from impactd.research.errors import TOO_LITTLE_DATA, ModelFittingError
 from impactd.research.learned.samples import Samples, stacked
 
@@ -99,7 +99,7 @@ def grown(x: Float, y: Float, quantile: float, seed: int) -> HistGradientBoostin
 
 
 def exported(booster: HistGradientBoostingRegressor) -> dict[str, Any]:
-    """Return a booster as a forest of `impactd.core.model.learned.document`.
+    """Return a booster as a forest of `impactd.core.model.learned.trees.document`.
 
     scikit-learn has no public view of these trees; a test holds both to the
     same predictions, to the last bit.

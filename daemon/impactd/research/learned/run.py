@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from impactd.core.settings import CoreSettings
+from impactd.core.base.settings import CoreSettings
 from impactd.research.backtest.capture import Priced, pooled
 from impactd.research.backtest.days import SymbolTape
 from impactd.research.backtest.evaluate import ENGINE, LEARNED

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from impactd.core.base.settings import CoreSettings
+from impactd.core.base.topics import SIDES
 from impactd.core.engine import Engine
-from impactd.core.events import SIDES
-from impactd.core.messages import Output
-from impactd.core.model.features import FEATURES
-from impactd.core.model.learned import HORIZONS, QUANTILES, SERIES, TrainedFile, document
-from impactd.core.model.learned_side import LearnedSide
-from impactd.core.settings import CoreSettings
-from impactd.core.ticks import Float, Int
+from impactd.core.inputs.ticks import Float, Int
+from impactd.core.model.learned.features import FEATURES
+from impactd.core.model.learned.forecaster import LearnedSide
+from impactd.core.model.learned.trees import HORIZONS, QUANTILES, SERIES, TrainedFile, document
+from impactd.core.outputs.messages import Output
 from impactd.research.backtest.days import Day, SymbolTape
 from impactd.research.backtest.live import states_at
 

@@ -38,7 +38,8 @@ from aiokafka.errors import (
     TransactionalIdAuthorizationFailed,
 )
 
-from impactd.core.messages import DeadLetter, Output, Topic
+from impactd.core.base.topics import Topic
+from impactd.core.outputs.messages import DeadLetter, Output
 from impactd.shell.kafka.client import KafkaSettings, close_producer
 from impactd.shell.kafka.errors import CommitRefusedError, CommitUnknownError, FatalError, FencedError
 from impactd.wire.murmur2 import partition_for

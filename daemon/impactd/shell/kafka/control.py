@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import orjson
 
-from impactd.core.events import Control
-from impactd.core.messages import Topic
+from impactd.core.base.topics import Topic
+from impactd.core.inputs.events import Control
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.commit import Record
 from impactd.shell.kafka.deliver import delivery

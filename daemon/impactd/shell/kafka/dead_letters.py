@@ -22,7 +22,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
-from impactd.core.messages import INPUT_TOPICS, Topic
+from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.commit import Record
 from impactd.shell.kafka.consume import ConsumedRecord, read_record, read_topics

@@ -14,8 +14,8 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from impactd.core.messages import Topic
-from impactd.core.ticks import Refused, TickBatch
+from impactd.core.base.topics import Topic
+from impactd.core.inputs.ticks import Refused, TickBatch
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.wire.codec import Decoded, Limits, bounded
 from impactd.wire.fields import MAX_SYMBOL

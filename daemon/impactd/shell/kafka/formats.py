@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from impactd.core.messages import INPUT_TOPICS, Topic
-from impactd.core.settings import CoreSettings, WireSettings
+from impactd.core.base.settings import CoreSettings, WireSettings
+from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.shell.kafka.client import KafkaSettings
 
 

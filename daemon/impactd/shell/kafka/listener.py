@@ -19,8 +19,8 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 
-from impactd.core.inbox import EVENT_TOPICS
-from impactd.core.messages import Topic
+from impactd.core.base.topics import Topic
+from impactd.core.inputs.inbox import EVENT_TOPICS
 from impactd.shell.kafka.ownership import Clients, Ownership
 from impactd.shell.kafka.tasks import end
 

@@ -38,19 +38,19 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 
-from impactd.core.inbox import EVENT_TOPICS, Inbox, LocalControl
-from impactd.core.messages import INPUT_TOPICS, Topic
-from impactd.core.ticks import TickBatch
+from impactd.core.base.topics import INPUT_TOPICS, Topic
+from impactd.core.inputs.inbox import EVENT_TOPICS, Inbox, LocalControl
+from impactd.core.inputs.ticks import TickBatch
 from impactd.shell.kafka.client import FETCH_WAIT_MS, KafkaSettings
 from impactd.shell.kafka.errors import CommitUnknownError, FatalError, PositionLostError
+from impactd.shell.kafka.fair_fetch import FETCH_RECORDS, getmany_in_turns
 from impactd.shell.kafka.tasks import run_together
-from impactd.shell.kafka.turns import FETCH_RECORDS, getmany_in_turns
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
 
+    from impactd.core.base.settings import CoreSettings
     from impactd.core.engine import Commit, Engine
-    from impactd.core.settings import CoreSettings
     from impactd.shell.kafka.commit import Committer, Encoder, Record
     from impactd.shell.kafka.decode import Decoder
     from impactd.shell.kafka.meter import Meter

@@ -16,7 +16,7 @@ import orjson
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from impactd.core.messages import Topic
+from impactd.core.base.topics import Topic
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.commit import Committer, Record
 from impactd.shell.kafka.errors import FatalError, PositionLostError, RestoreError

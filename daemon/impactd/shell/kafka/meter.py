@@ -15,13 +15,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from impactd.core.messages import Alert, DeadLetter, Plan, Topic
+from impactd.core.base.topics import Topic
+from impactd.core.outputs.messages import Alert, DeadLetter, Plan
 from impactd.shell.kafka.status import OpenPlan
 
 if TYPE_CHECKING:
-    from impactd.core.commit import Commit
     from impactd.core.engine import Engine
-    from impactd.core.ticks import Refused
+    from impactd.core.inputs.ticks import Refused
+    from impactd.core.state.commit import Commit
     from impactd.shell.kafka.status import PartitionStatus, Status
 
 #: How the engine's counters of rows are named: ``rows.accepted``, ``rows.late``, ``rows.rejected.crossed``.

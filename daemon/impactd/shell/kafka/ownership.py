@@ -39,10 +39,10 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
+from impactd.core.base.settings import SECOND_NS
+from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.engine import Engine
-from impactd.core.messages import INPUT_TOPICS, Topic
-from impactd.core.saved import StateMismatchError
-from impactd.core.settings import SECOND_NS
+from impactd.core.state.schema import StateMismatchError
 from impactd.shell.kafka.client import KafkaSettings, partition_producer
 from impactd.shell.kafka.commit import REFUSALS, Committer, Encoder, Record
 from impactd.shell.kafka.decode import Decoder
@@ -64,7 +64,7 @@ from impactd.shell.kafka.status import PartitionStatus, Phase, Status
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-    from impactd.core.settings import CoreSettings
+    from impactd.core.base.settings import CoreSettings
     from impactd.shell.kill_switch import KillSwitch
     from impactd.wire.codec import Limits
 

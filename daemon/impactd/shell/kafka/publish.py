@@ -25,8 +25,8 @@ import numpy as np
 import orjson
 from aiokafka.errors import KafkaError
 
-from impactd.core.inbox import RANK
-from impactd.core.messages import INPUT_TOPICS, Topic
+from impactd.core.base.topics import INPUT_TOPICS, Topic
+from impactd.core.inputs.inbox import RANK
 from impactd.shell.files import merge_files
 from impactd.shell.kafka.client import KafkaSettings, close_producer, plain_producer
 from impactd.shell.kafka.errors import FatalError, UnsupportedError
@@ -39,7 +39,7 @@ from impactd.wire.tick_records import encode_ticks
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
 
-    from impactd.core.ticks import TickBatch
+    from impactd.core.inputs.ticks import TickBatch
     from impactd.shell.replay import Sources
 
 #: Records in flight before their delivery is awaited.

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Final
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from impactd.core.messages import INPUT_TOPICS, Topic
+from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.shell.kafka.client import KafkaSettings, manual_consumer
 from impactd.shell.kafka.errors import FatalError, RestoreError
-from impactd.shell.kafka.turns import FETCH_RECORDS
+from impactd.shell.kafka.fair_fetch import FETCH_RECORDS
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer

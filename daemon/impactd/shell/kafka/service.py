@@ -22,17 +22,17 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
-from impactd.core.messages import Topic
-from impactd.core.settings import CoreSettings
-from impactd.shell.kafka.beacon import watch_brokers
+from impactd.core.base.settings import CoreSettings
+from impactd.core.base.topics import Topic
+from impactd.shell.kafka.broker_watch import watch_brokers
 from impactd.shell.kafka.client import KafkaSettings, manual_consumer, ticks_consumer
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.kafka.listener import Assignments
 from impactd.shell.kafka.ownership import Clients
-from impactd.shell.kafka.presence import watch_topics
 from impactd.shell.kafka.status import Status
 from impactd.shell.kafka.stuck import LOOK_S, StuckDetector
 from impactd.shell.kafka.tasks import end
+from impactd.shell.kafka.topic_watch import watch_topics
 from impactd.shell.kafka.topics import partition_counts
 from impactd.shell.kafka.warm import compiled
 from impactd.shell.kill_switch import KillSwitch

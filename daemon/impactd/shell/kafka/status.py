@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Final, TypeVar
 
-from impactd.core.messages import INPUT_TOPICS, Topic
+from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.shell.durations import Durations
 
 T = TypeVar("T", "PartitionStatus", "Totals")

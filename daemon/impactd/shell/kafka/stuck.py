@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from impactd.core.messages import INPUT_TOPICS, Topic
+from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.shell.kafka.status import Phase
 
 if TYPE_CHECKING:

@@ -25,13 +25,13 @@ import numpy as np
 import orjson
 import structlog
 
+from impactd.core.allocator.optionality import chances, weights
+from impactd.core.base.settings import CoreSettings
+from impactd.core.base.topics import Topic
 from impactd.core.engine import Engine
-from impactd.core.forecast import drawing
-from impactd.core.guard import SPACING
-from impactd.core.inbox import Inbox
-from impactd.core.messages import Topic
-from impactd.core.replanning import chances, weights
-from impactd.core.settings import CoreSettings
+from impactd.core.inputs.inbox import Inbox
+from impactd.core.market.guard import SPACING
+from impactd.core.model.curves import drawing
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.decode import Decoder
 from impactd.wire.codec import Limits

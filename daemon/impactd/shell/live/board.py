@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import orjson
 
-from impactd.core.messages import Topic
+from impactd.core.base.topics import Topic
 from impactd.shell.live.saving import SECOND_NS, Curve, FillPaid, Point, saving, twap_path
 
 Message = Mapping[str, Any]

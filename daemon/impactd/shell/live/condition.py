@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import orjson
 
-from impactd.core.messages import INPUT_TOPICS
+from impactd.core.base.topics import INPUT_TOPICS
 from impactd.shell.health import Reason
 from impactd.shell.metrics import Reading
 

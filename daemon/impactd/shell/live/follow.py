@@ -21,7 +21,7 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 
-from impactd.core.messages import Topic
+from impactd.core.base.topics import Topic
 from impactd.shell.kafka.client import KafkaSettings, manual_consumer
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.kafka.tasks import end

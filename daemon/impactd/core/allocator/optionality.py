@@ -1,0 +1,168 @@
+r"""What it is worth that a schedule will be planned anew.
+
+Each minute the rest of an order is planned again, at the levels seen then.  An
+interval ahead so is not traded at what is expected of it, but at what it will
+show: much where it turns out cheap, nothing where it turns out dear.  With half-spread
+s and the terms above it scaled by L, both lognormal about their forecasts with the variances that will have
+been seen by then (`impactd.core.model.curves.Curves`), a marginal price p buys on average
+
+.. math::
+
+   x(p) = E\left[ m^{-1}\!\left( \frac{(p - s)^+}{L} \right) \right]
+
+of the interval, m the marginal price of the terms above the spread.  For m linear, and to
+first order for others, this is what an interval gives that is there with probability P only,
+at the spread that it has then:
+
+.. math::
+
+   P = \Pr(s < p) = \Phi(d), \quad E[s \mid s < p] = \hat s e^{V/2} \frac{\Phi(d - \sqrt V)}{\Phi(d)},
+   \quad d = \frac{\log(p / \hat s)}{\sqrt V}, \quad L = e^{-V_L / 2} .
+
+So the problem is solved for the forecast's medians, its price p gives each interval its
+P, s and L, and that is solved again, until the price stays: the fixed point has the x(p) above,
+and is an ordinary `Problem` with an ordinary certificate.  A plan by medians alone trades too
+early, as one does who thinks that today's price is the last good one; most of all a small order,
+which pays little but the spread, and may wait for a narrow one.
+
+That holds the price still, as if there were endless intervals to choose from; the variances are those of
+`impactd.core.model.series.series`, which count less where there are few.
+
+The price of a problem that is not separable differs by interval; it is taken
+from its separable part, once.
+
+Limits: caps are taken as they are, though an interval that is there with
+probability P has room for that part of its cap; levels of different intervals are taken one
+by one, though a dear hour is dear in all its minutes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from impactd.core.allocator.problem import Problem
+from impactd.core.allocator.solvers.separable import solve_separable
+from impactd.core.base.jit import inner_kernel, kernel
+from impactd.core.model.curves import Curves
+
+Float = npt.NDArray[np.float64]
+
+#: The price has settled when it moves by no more than this part of itself, or after so many solves.
+SETTLED: Final = 1e-4
+MAX_SOLVES: Final = 12
+#: An interval is never taken as there with less than this probability.
+LEAST_CHANCE: Final = 0.01
+#: A variance below this is none.
+NO_SWING: Final = 1e-12
+
+
+@inner_kernel
+def normal(z: float) -> float:
+    """Return the standard normal distribution function at `z`."""
+    return 0.5 * math.erfc(-z * math.sqrt(0.5))
+
+
+@kernel
+def chances(price: float, spread: Float, swing: Float) -> tuple[Float, Float]:
+    """Return with which probability each interval's spread is below `price`, and its mean where it is.
+
+    Parameters
+    ----------
+    price : float
+        Marginal price per share over mid.
+    spread, swing : ndarray of float64, shape (N,)
+        Median and variance of the log.
+
+    Returns
+    -------
+    chance, mean : ndarray of float64, shape (N,)
+        Intervals without swing have the chance 1.
+    """
+    chance, mean = np.ones(spread.shape[0]), spread.copy()
+    for t in range(spread.shape[0]):
+        if swing[t] < NO_SWING or spread[t] <= 0.0 or price <= 0.0:
+            continue
+        sd = math.sqrt(swing[t])
+        d = math.log(price / spread[t]) / sd
+        below = normal(d)
+        if below < LEAST_CHANCE:
+            # So far out that the mean below the price is the price, as nearly as matters.
+            chance[t], mean[t] = LEAST_CHANCE, price
+        else:
+            chance[t] = below
+            mean[t] = min(spread[t] * math.exp(0.5 * swing[t]) * normal(d - sd) / below, price)
+    return chance, mean
+
+
+@kernel
+def weights(swing: Float) -> Float:
+    """Return e^(-V/2); compiled, since NumPy's exp differs between processors."""
+    out = np.empty(swing.shape[0])
+    for t in range(swing.shape[0]):
+        out[t] = math.exp(-0.5 * swing[t])
+    return out
+
+
+def plain(curves: Curves, *, fraction: Float | None = None, child_slices: int = 1) -> Problem:
+    """Return the problem of what is expected, without caps or risk."""
+    return Problem.from_impact(
+        curves.half_spread,
+        curves.beta,
+        curves.alpha,
+        curves.eta,
+        curves.delta,
+        fraction=fraction,
+        child_slices=child_slices,
+    )
+
+
+def anticipate(
+    curves: Curves, qty: float, cap: Float, *, fraction: Float | None = None, child_slices: int = 1
+) -> Problem:
+    """Return the problem to solve for a schedule that will be planned anew.
+
+    Parameters
+    ----------
+    curves : Curves
+        Over N intervals.
+    qty : float
+        Shares.
+    cap : ndarray of float64, shape (N,)
+        Shares; inf for none.
+    fraction : ndarray of float64, shape (N,), optional
+        Part of an interval that each lasts; default whole ones.
+    child_slices : int
+
+    Returns
+    -------
+    Problem
+        Without caps and risk.  That of what is expected, where nothing swings or the caps leave no choice.
+    """
+    base = plain(curves, fraction=fraction, child_slices=child_slices)
+    spread_swing, excess_swing = curves.spread_swing, curves.excess_swing
+    if spread_swing is None or excess_swing is None or not 0.0 < qty < np.sum(cap):
+        return base
+    if max(float(np.max(spread_swing)), float(np.max(excess_swing))) < NO_SWING:
+        return base
+    lighter = weights(excess_swing)
+    beta, alpha, eta = (None if term is None else term * lighter for term in (curves.beta, curves.alpha, curves.eta))
+    part = base.fraction
+    x, problem, price = np.empty(len(base)), base, 0.0
+    for _ in range(MAX_SOLVES):
+        found, _ = solve_separable(qty, problem.s, problem.b, problem.a, problem.e, problem.delta, cap, part, x)
+        if not math.isfinite(found) or abs(found - price) <= SETTLED * found:
+            break
+        price = found
+        chance, mean = chances(price, curves.half_spread, spread_swing)
+        problem = dataclasses.replace(
+            Problem.from_impact(
+                mean, beta, alpha, eta, curves.delta, fraction=part * chance, child_slices=child_slices
+            ),
+            fraction=part,
+        )
+    return problem

@@ -1,0 +1,129 @@
+"""SciPy's SLSQP and trust-constr: independent solvers that need no extra package.
+
+Both work on parts of the quantity and in units of a typical cost.  They are
+dense and slow (SLSQP takes seconds at a few hundred intervals), so they are
+the end of the fallback chain and a second opinion in the tests.
+
+References
+----------
+.. [1] Kraft (1988), "A software package for sequential quadratic programming",
+   DFVLR-FB 88-28 (SLSQP).
+.. [2] Byrd, Hribar and Nocedal (1999), SIAM J. Optim. 9(4) (trust-constr).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from impactd.core.allocator.cost import gradient, objective
+from impactd.core.allocator.problem import Float, Problem
+from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure, check_input, finish, trivial
+from impactd.core.allocator.transient import add_pressure
+from impactd.core.allocator.waterfill import share
+
+#: More intervals than this would take minutes or gigabytes of dense matrices.
+MAX_INTERVALS: Final = 500
+
+_OPTIONS: Final[dict[str, Any]] = {
+    "slsqp": {"maxiter": 1000, "ftol": 1e-15},
+    "trust-constr": {"maxiter": 3000, "gtol": 1e-11, "xtol": 1e-14, "barrier_tol": 1e-12},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ScipySolver:
+    """One of SciPy's constrained minimisers behind the common interface.
+
+    Attributes
+    ----------
+    name : str
+        ``slsqp`` or ``trust-constr``.
+    effort : float
+        Multiple of the usual limit on iterations.
+    """
+
+    name: str
+    effort: float = 1.0
+
+    def solve(self, problem: Problem, qty: float) -> Solution | SolveFailure:
+        """Return the optimum for `qty` shares; see `impactd.core.allocator.solvers.base.Solver`."""
+        failure = check_input(self.name, problem, qty)
+        if failure is not None:
+            return failure
+        found = trivial(self.name, problem, qty)
+        if found is not None:
+            return found
+        n = len(problem)
+        if n > MAX_INTERVALS:
+            text = f"{n} intervals are more than {MAX_INTERVALS}; use exact or clarabel"
+            return SolveFailure(self.name, Failure.UNSUPPORTED, text)
+        from scipy.optimize import Bounds, LinearConstraint, minimize  # noqa: PLC0415  # slow to import
+
+        unit = _in_parts(problem, qty)
+        upper = unit.cap
+        start = np.zeros(n)
+        share(1.0, upper, upper, start)
+        exact_hessian: dict[str, Any] = {"hess": lambda u: _hessian(unit, u)} if self.name == "trust-constr" else {}
+        result = minimize(
+            lambda u: objective(unit, 1.0, np.maximum(u, 0.0)),
+            start,
+            jac=lambda u: gradient(unit, 1.0, np.maximum(u, 0.0)),
+            method="SLSQP" if self.name == "slsqp" else "trust-constr",
+            bounds=Bounds(np.zeros(n), upper),
+            constraints=[LinearConstraint(np.ones((1, n)), 1.0, 1.0)],
+            options=self._options(),
+            **exact_hessian,
+        )
+        if not np.all(np.isfinite(result.x)):
+            text = f"ended with {result.message!r}; use exact or clarabel"
+            return SolveFailure(self.name, Failure.NOT_CONVERGED, text)
+        return finish(self.name, problem, qty, np.asarray(result.x, dtype=np.float64) * qty, int(result.nit))
+
+    def _options(self) -> Any:
+        options = _OPTIONS[self.name]
+        return {**options, "maxiter": max(int(options["maxiter"] * self.effort), 1)}
+
+
+def _hessian(unit: Problem, u: Float) -> Float:
+    """Return the second derivative of the objective, shape (N, N)."""
+    # off 0, where a root bends without limit
+    x = np.maximum(u, 1e-12)
+    bend = 2.0 * unit.b + 6.0 * unit.a * x + unit.e * (1.0 + unit.delta) * unit.delta * x ** (unit.delta - 1.0)
+    held = np.arange(len(unit), 0, -1.0)  # intervals after which a share of t (or of u) is no longer held
+    bends = np.diag(bend) + 2.0 * unit.risk * np.minimum.outer(held, held)
+    for t in range(len(unit.root)):  # the columns of K
+        one = np.zeros(len(unit))
+        one[t] = 1.0
+        add_pressure(one, unit.root, unit.keep, bends[t])
+    return np.asarray(bends, dtype=np.float64)
+
+
+def _in_parts(problem: Problem, qty: float) -> Problem:
+    """Return the problem in parts of `qty` and in units of the equal split's cost."""
+    open_ = problem.cap > 0.0
+    spread = np.where(open_, problem.s - float(np.min(problem.s[open_])), 0.0)
+    scaled = replace(
+        problem,
+        s=spread,
+        b=problem.b * qty,
+        a=problem.a * qty * qty,
+        e=problem.e * qty**problem.delta,
+        cap=np.minimum(problem.cap / qty, 1.0),
+        risk=problem.risk * qty,
+        root=problem.root * np.sqrt(qty),
+    )
+    even: Float = np.where(open_, 1.0 / np.count_nonzero(open_), 0.0)
+    unit = objective(scaled, 1.0, even)
+    unit = unit if unit > 0.0 else 1.0
+    return replace(
+        scaled,
+        s=scaled.s / unit,
+        b=scaled.b / unit,
+        a=scaled.a / unit,
+        e=scaled.e / unit,
+        risk=scaled.risk / unit,
+        root=scaled.root / np.sqrt(unit),
+    )

@@ -1,0 +1,199 @@
+r"""What one closed minute of one symbol has shown.
+
+Everything is weighted by time, never by the number of ticks: with
+:math:`\tau_i` the time for which two-sided book `i` stood in the minute,
+
+- ``covered_ns`` is :math:`\sum \tau_i`;
+- ``mid``, ``half_spread`` and ``depth`` are averages over it;
+- ``slippage[k]`` averages over the books that held ``sizes[k]`` only, and
+  ``coverage[k]`` is their share of the covered time;
+- ``lower_bound[k]`` averages over all of it, with what a book did not hold
+  at its last visible level.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from impactd.core.base.settings import SECOND_NS
+from impactd.core.base.topics import Side
+from impactd.core.books.checks import REASONS
+from impactd.core.books.store import Store
+from impactd.core.books.walk import BUY, SELL
+from impactd.core.inputs.ticks import Float
+from impactd.core.outputs.messages import Estimate
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MinuteStats:
+    """One closed minute of one symbol. Arrays have the sides buy, sell first.
+
+    Attributes
+    ----------
+    symbol : str
+    minute : int
+        Start of the interval, ns.
+    n_books : int
+        Accepted two-sided books whose ts_event lies in the minute.
+    n_rejected : int
+        Rejected rows; the sum of `rejected`.
+    rejected : dict of str to int
+        By reason, those that occurred, in the order of `impactd.core.books.checks.Reject`.
+    n_late : int
+        Rows that came after the minute they belong to had closed.
+    n_trades : int
+    covered_ns : int
+        Time for which a two-sided book stood.
+    mid, half_spread : float or None
+        Price; None where nothing was covered.
+    mid_close : float or None
+        The mid that stood at the minute's end.
+    volume_continuous, volume_auction : float or None
+        Shares; None if the symbol has never had a trade.
+    turnover_continuous : float
+        Price times shares of the continuous volume, currency.
+    sizes : ndarray of float64, shape (n_sizes,)
+        Shares, ascending; empty before the symbol's first two-sided book.
+    slippage : ndarray of float64, shape (2, n_sizes)
+        Price per share over mid; NaN where no book held the size.
+    coverage : ndarray of float64, shape (2, n_sizes)
+        Share of the covered time, 0..1.
+    lower_bound : ndarray of float64, shape (2, n_sizes)
+        Price per share over mid; NaN where nothing was covered.
+    depth : ndarray of float64, shape (2,)
+        Visible depth, shares: the asks for buy, the bids for sell; NaN where
+        nothing was covered.
+    """
+
+    symbol: str
+    minute: int
+    n_books: int
+    n_rejected: int
+    rejected: dict[str, int]
+    n_late: int
+    n_trades: int
+    covered_ns: int
+    mid: float | None
+    half_spread: float | None
+    mid_close: float | None
+    volume_continuous: float | None
+    volume_auction: float | None
+    turnover_continuous: float
+    sizes: Float
+    slippage: Float
+    coverage: Float
+    lower_bound: Float
+    depth: Float
+
+    @property
+    def covered_s(self) -> float:
+        """Covered time in seconds."""
+        return self.covered_ns / SECOND_NS
+
+    @property
+    def vwap(self) -> float | None:
+        """Average price of the continuous volume, weighted by it; None without any."""
+        if not self.volume_continuous or math.isnan(self.turnover_continuous):
+            return None
+        return self.turnover_continuous / self.volume_continuous
+
+    def rows(self) -> dict[str, int]:
+        """Return how many rows were ``rows.accepted``, ``rows.late``, and ``rows.rejected.REASON``."""
+        found = {"rows.accepted": self.n_books + self.n_trades, "rows.late": self.n_late}
+        return found | {f"rows.rejected.{reason}": count for reason, count in self.rejected.items()}
+
+    def estimate(self, side: Side, interval_s: int) -> Estimate:
+        """Return the message of one side.
+
+        Parameters
+        ----------
+        side : Side
+        interval_s : int
+            Length of the interval, seconds.
+
+        Returns
+        -------
+        Estimate
+        """
+        row = BUY if side is Side.BUY else SELL
+        return Estimate(
+            symbol=self.symbol,
+            side=side,
+            minute=self.minute,
+            interval_s=interval_s,
+            n_books=self.n_books,
+            n_rejected=self.n_rejected,
+            n_late=self.n_late,
+            covered_s=self.covered_s,
+            mid=self.mid,
+            half_spread=self.half_spread,
+            volume_continuous=self.volume_continuous,
+            volume_auction=self.volume_auction,
+            sizes=tuple(self.sizes.tolist()),
+            slippage=_or_none(self.slippage[row]),
+            coverage=tuple(self.coverage[row].tolist()),
+            lower_bound=_or_none(self.lower_bound[row]),
+        )
+
+
+def minute_stats(store: Store, s: int, symbol: str, *, stands: bool) -> MinuteStats:
+    """Return the sums of a settled minute as averages.
+
+    Parameters
+    ----------
+    store : Store
+    s : int
+        Row of the symbol.
+    symbol : str
+    stands : bool
+        Whether a two-sided book stands at the minute's end.
+
+    Returns
+    -------
+    MinuteStats
+    """
+    row = store.symbol[s]
+    covered = int(row["covered_ns"])
+    n_sizes = int(row["n_sizes"])
+    sizes = store.sizes[s, :n_sizes].copy()
+    held = store.held_ns[s, :, :n_sizes]
+    with np.errstate(invalid="ignore"):
+        slippage = store.slippage_ns[s, :, :n_sizes] / held
+        bound = store.bound_ns[s, :, :n_sizes] / np.float64(covered)
+        depth = np.array([row["ask_depth_ns"], row["bid_depth_ns"]]) / np.float64(covered)
+    rejected = by_reason(store.rejected[s, 0].tolist())
+    traded = bool(row["traded"])
+    return MinuteStats(
+        symbol=symbol,
+        minute=int(row["minute"]),
+        n_books=int(row["n_books"]),
+        n_rejected=sum(rejected.values()),
+        rejected=rejected,
+        n_late=int(row["n_late"]),
+        n_trades=int(row["n_trades"]),
+        covered_ns=covered,
+        mid=float(row["mid_ns"]) / covered if covered else None,
+        half_spread=float(row["half_spread_ns"]) / covered if covered else None,
+        mid_close=0.5 * float(store.levels[s, 0, 0] + store.levels[s, 2, 0]) if stands else None,
+        volume_continuous=float(row["volume_continuous"]) if traded else None,
+        volume_auction=float(row["volume_auction"]) if traded else None,
+        turnover_continuous=float(row["turnover_continuous"]),
+        sizes=sizes,
+        slippage=slippage,
+        coverage=held / covered if covered else np.zeros(held.shape),
+        lower_bound=bound,
+        depth=depth,
+    )
+
+
+def by_reason(counts: list[int]) -> dict[str, int]:
+    """Return counts in the order of `REASONS` as a dict of those that are not zero."""
+    return {reason.value: n for reason, n in zip(REASONS, counts, strict=True) if n}
+
+
+def _or_none(values: Float) -> tuple[float | None, ...]:
+    """Return `values` with None for NaN."""
+    return tuple(None if np.isnan(v) else v for v in values.tolist())

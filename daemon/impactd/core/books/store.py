@@ -1,0 +1,231 @@
+"""The arrays behind the tape: one row a symbol, and their exact bytes.
+
+The fixed part of a symbol is a record of `SYMBOL`; what depends on the number
+of levels and of sizes stands in arrays beside it.  Rows and widths grow by
+doubling.  `pack` and `unpack` carry a row as raw little-endian bytes behind a
+short header, so that what is loaded goes on as if it had never been saved.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from impactd.core.books.checks import N_REASONS
+from impactd.core.inputs.ticks import Byte, Float, Int
+
+#: No time: of clocks that have not begun.
+NEVER: Final = -(2**63)
+
+SYMBOL: Final = np.dtype(
+    [
+        ("known", "<i8"),  # 1 once a row or an order has named the symbol
+        ("minute", "<i8"),  # start of the open minute, or NEVER
+        ("last_ns", "<i8"),  # the symbol's clock: largest ts_event that was not refused, or NEVER
+        ("book_ns", "<i8"),  # ts_event of the last accepted book, or NEVER
+        ("settled_ns", "<i8"),  # the standing book is accounted for up to here
+        ("covered_ns", "<i8"),
+        ("n_bid", "<i8"),  # levels of the standing book
+        ("n_ask", "<i8"),
+        ("n_sizes", "<i8"),
+        ("n_books", "<i8"),
+        ("n_late", "<i8"),
+        ("n_trades", "<i8"),
+        ("traded", "<i8"),  # 1 once there was a trade
+        ("volume_continuous", "<f8"),
+        ("volume_auction", "<f8"),
+        ("mid_ns", "<f8"),  # sums over time: price x ns, shares x ns
+        ("half_spread_ns", "<f8"),
+        ("ask_depth_ns", "<f8"),
+        ("bid_depth_ns", "<f8"),
+        ("turnover_continuous", "<f8"),  # price x shares
+    ]
+)
+
+#: Layout 1 of it.
+_SYMBOL_1: Final = np.dtype(SYMBOL.descr[:-1])
+
+#: What a minute adds up and its end clears.
+MINUTE_FIELDS: Final = (
+    "covered_ns",
+    "n_books",
+    "n_late",
+    "n_trades",
+    "volume_continuous",
+    "volume_auction",
+    "turnover_continuous",
+    "mid_ns",
+    "half_spread_ns",
+    "ask_depth_ns",
+    "bid_depth_ns",
+)
+
+
+class Store(NamedTuple):
+    """Arrays of all symbols; `S` rows, `L` levels, `K` sizes at most.
+
+    Attributes
+    ----------
+    symbol : structured array of `SYMBOL`, shape (S,)
+    rejected : ndarray of int64, shape (S, 2, n_reasons)
+        Rejected rows of the open minute, and of the minutes before it.
+    touched : ndarray of uint8, shape (S,)
+        1 where something has changed since it was last cleared; not saved.
+    levels : ndarray of float64, shape (S, 4, L)
+        The standing book: bid_px, bid_sz, ask_px, ask_sz.
+    sizes : ndarray of float64, shape (S, K)
+    slippage_ns : ndarray of float64, shape (S, 2, K)
+        Sum over time of what the walks that were held cost, price per share x ns.
+    held_ns : ndarray of int64, shape (S, 2, K)
+        Time for which the visible depth held the size.
+    bound_ns : ndarray of float64, shape (S, 2, K)
+        The same of the lower bounds of all walks.
+    """
+
+    symbol: npt.NDArray[np.void]
+    rejected: Int
+    touched: Byte
+    levels: Float
+    sizes: Float
+    slippage_ns: Float
+    held_ns: Int
+    bound_ns: Float
+
+
+def blank_store(rows: int, n_levels: int, n_sizes: int) -> Store:
+    """Return a store of `rows` symbols that nothing is known of."""
+    symbol = np.zeros(rows, SYMBOL)
+    for clock in ("minute", "last_ns", "book_ns", "settled_ns"):
+        symbol[clock] = NEVER
+    return Store(
+        symbol=symbol,
+        rejected=np.zeros((rows, 2, N_REASONS), np.int64),
+        touched=np.zeros(rows, np.uint8),
+        levels=np.zeros((rows, 4, n_levels)),
+        sizes=np.zeros((rows, n_sizes)),
+        slippage_ns=np.zeros((rows, 2, n_sizes)),
+        held_ns=np.zeros((rows, 2, n_sizes), np.int64),
+        bound_ns=np.zeros((rows, 2, n_sizes)),
+    )
+
+
+def grown(store: Store, rows: int, n_levels: int, n_sizes: int) -> Store:
+    """Return `store`, or a copy with room for at least so much.
+
+    What is too small is at least doubled, so that growth costs O(1) a symbol.
+    """
+    have = (store.levels.shape[0], store.levels.shape[2], store.sizes.shape[1])
+    need = (rows, n_levels, n_sizes)
+    if all(n <= h for n, h in zip(need, have, strict=True)):
+        return store
+    bigger = blank_store(*(h if n <= h else max(n, 2 * h) for n, h in zip(need, have, strict=True)))
+    for name in Store._fields:
+        old = getattr(store, name)
+        getattr(bigger, name)[tuple(slice(n) for n in old.shape)] = old
+    return bigger
+
+
+_MAGIC: Final = b"tape"
+_LAYOUT: Final = 2
+#: Magic, layout, bytes of `SYMBOL`, number of reasons, bids, asks, sizes.
+_HEADER: Final = struct.Struct("<4s6H")
+
+
+def pack(store: Store, s: int) -> bytes:
+    """Return the row of symbol `s` as bytes.
+
+    Levels and sizes that are not in use are left out: a symbol of ten levels
+    and sixteen sizes takes about 1.6 kB.
+    """
+    row = store.symbol[s]
+    n_bid, n_ask, n_sizes = int(row["n_bid"]), int(row["n_ask"]), int(row["n_sizes"])
+    return b"".join(
+        (
+            _HEADER.pack(_MAGIC, _LAYOUT, SYMBOL.itemsize, N_REASONS, n_bid, n_ask, n_sizes),
+            row.tobytes(),
+            store.rejected[s].astype("<i8", copy=False).tobytes(),
+            store.levels[s, :2, :n_bid].astype("<f8", copy=False).tobytes(),
+            store.levels[s, 2:, :n_ask].astype("<f8", copy=False).tobytes(),
+            store.sizes[s, :n_sizes].astype("<f8", copy=False).tobytes(),
+            store.slippage_ns[s, :, :n_sizes].astype("<f8", copy=False).tobytes(),
+            store.held_ns[s, :, :n_sizes].astype("<i8", copy=False).tobytes(),
+            store.bound_ns[s, :, :n_sizes].astype("<f8", copy=False).tobytes(),
+        )
+    )
+
+
+def packed_widths(data: bytes) -> tuple[int, int]:
+    """Return how many levels and sizes a packed row needs.
+
+    Raises
+    ------
+    ValueError
+        If `data` was not packed by this layout.
+    """
+    n_bid, n_ask, n_sizes = _widths(data)
+    return max(n_bid, n_ask), n_sizes
+
+
+def unpack(store: Store, s: int, data: bytes) -> None:
+    """Set the row of symbol `s`, which has room for it, from `pack`'s bytes.
+
+    Raises
+    ------
+    ValueError
+        If `data` was not packed by this layout.
+    """
+    n_bid, n_ask, n_sizes = _widths(data)
+    at = _HEADER.size
+    for whole in (store.levels, store.sizes, store.slippage_ns, store.held_ns, store.bound_ns):
+        whole[s] = 0
+    store.symbol[s] = np.frombuffer(data, SYMBOL, 1, at)[0]
+    at += SYMBOL.itemsize
+    parts: tuple[tuple[npt.NDArray[np.generic], str], ...] = (
+        (store.rejected[s], "<i8"),
+        (store.levels[s, :2, :n_bid], "<f8"),
+        (store.levels[s, 2:, :n_ask], "<f8"),
+        (store.sizes[s, :n_sizes], "<f8"),
+        (store.slippage_ns[s, :, :n_sizes], "<f8"),
+        (store.held_ns[s, :, :n_sizes], "<i8"),
+        (store.bound_ns[s, :, :n_sizes], "<f8"),
+    )
+    for target, dtype in parts:
+        target[...] = np.frombuffer(data, dtype, target.size, at).reshape(target.shape)
+        at += 8 * target.size
+
+
+def from_layout_1(data: bytes) -> bytes:
+    """Return a row of layout 1 in this one.
+
+    It knew no turnover.  That of a minute which has counted volume already is not
+    a number, and so is its average price.
+
+    Raises
+    ------
+    ValueError
+        If `data` was not packed by layout 1.
+    """
+    magic, layout, record, *widths = _HEADER.unpack_from(data)
+    if (magic, layout, record) != (_MAGIC, 1, SYMBOL.itemsize - 8):
+        raise ValueError(f"tape state of layout {layout} ({magic!r}) is not layout 1")
+    at = _HEADER.size + record
+    traded = np.frombuffer(data, _SYMBOL_1, 1, _HEADER.size)[0]["volume_continuous"] > 0.0
+    turnover = np.array(np.nan if traded else 0.0, "<f8").tobytes()
+    return _HEADER.pack(magic, _LAYOUT, SYMBOL.itemsize, *widths) + data[_HEADER.size : at] + turnover + data[at:]
+
+
+def _widths(data: bytes) -> tuple[int, int, int]:
+    """Return bids, asks and sizes from a header that fits its data."""
+    remedy = "restore it with the release that wrote it, or rebuild the state by a replay"
+    if len(data) < _HEADER.size:
+        raise ValueError(f"tape state of {len(data)} bytes is cut short; {remedy}")
+    magic, layout, record, reasons, n_bid, n_ask, n_sizes = _HEADER.unpack_from(data)
+    if (magic, layout, record, reasons) != (_MAGIC, _LAYOUT, SYMBOL.itemsize, N_REASONS):
+        raise ValueError(f"tape state of layout {layout} ({magic!r}) is not layout {_LAYOUT}; {remedy}")
+    length = _HEADER.size + record + 8 * (2 * reasons + 2 * n_bid + 2 * n_ask + 7 * n_sizes)
+    if len(data) != length:
+        raise ValueError(f"tape state has {len(data)} bytes and not {length}; {remedy}")
+    return n_bid, n_ask, n_sizes

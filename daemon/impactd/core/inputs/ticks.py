@@ -1,0 +1,197 @@
+"""Ticks as arrays: what a codec hands to the core.
+
+A codec turns a batch of raw records into one `TickBatch`, a struct of arrays
+with one row a book or trade, and a list of `Refused` records.  Rows stand in
+the order in which their records arrived; one record may give several rows (a
+feed handler's array, or a trade that carries the book it left behind).
+
+A row is only *decoded* here.  Whether a book is usable (crossed, sentinel
+prices, levels out of order, a clock that runs back) is the core's business
+(`impactd.core.books.checks`), because that has to be counted by symbol and minute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+#: `TickBatch.kind`
+BOOK: Final = 0
+TRADE: Final = 1
+
+#: `TickBatch.flags`, a bit field.
+MID_EVENT: Final = 1
+"""The row is in the middle of a venue event: a book that never stood."""
+AUCTION: Final = 2
+"""The trade is an auction print (an opening, closing or halt cross)."""
+UNDECODABLE_BOOK: Final = 4
+"""The record's book had levels that are not numbers; the row keeps its time."""
+
+#: `TickBatch.aggressor`
+AGGRESSOR_NONE: Final = 0
+AGGRESSOR_BUY: Final = 1
+AGGRESSOR_SELL: Final = -1
+
+Float = npt.NDArray[np.float64]
+Int = npt.NDArray[np.int64]
+Int32 = npt.NDArray[np.int32]
+Byte = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A record that could not be decoded, on its way to the dead-letter topic.
+
+    Attributes
+    ----------
+    offset : int
+        Position of the record in its topic partition (or line in its file).
+    reason : str
+        One word, from a closed list a codec: ``truncated``, ``type``,
+        ``missing_field``, ``not_finite``, ``too_large``, ``unknown_codec``,
+        ``misplaced`` and the like.  Metrics are labelled by it.
+    detail : str
+        What exactly, naming the field and the remedy.  Bounded: 200 characters.
+    raw : bytes
+        The record's value as it came.
+    key : bytes or None
+        The record's key as it came.
+    codec : str
+        Name of the codec that refused it.
+    ts_record : int
+        Timestamp of the record, ns; places the refusal in event order.
+    """
+
+    offset: int
+    reason: str
+    detail: str
+    raw: bytes
+    key: bytes | None
+    codec: str
+    ts_record: int
+
+
+@dataclass(frozen=True, slots=True)
+class TickBatch:
+    """Books and trades as a struct of arrays; `n` rows, up to `L` levels.
+
+    Attributes
+    ----------
+    symbols : tuple of str
+        Symbols that occur in the batch; `symbol` indexes it.
+    symbol : ndarray of int32, shape (n,)
+    kind : ndarray of uint8, shape (n,)
+        `BOOK` or `TRADE`.
+    flags : ndarray of uint8, shape (n,)
+        Bit field of `MID_EVENT`, `AUCTION`, `UNDECODABLE_BOOK`.
+    ts_event : ndarray of int64, shape (n,)
+        Nanoseconds since the epoch, UTC.
+    ts_record : ndarray of int64, shape (n,)
+        Kafka timestamp of the record, ns.  A file's row has
+        ``ts_recv or ts_event`` floored to the millisecond, which is what
+        ``impactd publish`` stamps on the record, so that both give the same.
+    offset : ndarray of int64, shape (n,)
+        Offset of the record that the row came from; non-decreasing.
+    bid_px, bid_sz, ask_px, ask_sz : ndarray of float64, shape (n, L)
+        Levels best first, C-contiguous; NaN beyond the row's own levels.
+        Empty levels (size 0 with an undefined price) at the end are dropped.
+    n_bid, n_ask : ndarray of int32, shape (n,)
+        Levels in use; 0 for trades and for an empty side.
+    px, qty : ndarray of float64, shape (n,)
+        Of trades; NaN for books.
+    aggressor : ndarray of int8, shape (n,)
+        1 buy, -1 sell, 0 unknown.
+    """
+
+    symbols: tuple[str, ...]
+    symbol: Int32
+    kind: Byte
+    flags: Byte
+    ts_event: Int
+    ts_record: Int
+    offset: Int
+    bid_px: Float
+    bid_sz: Float
+    ask_px: Float
+    ask_sz: Float
+    n_bid: Int32
+    n_ask: Int32
+    px: Float
+    qty: Float
+    aggressor: npt.NDArray[np.int8]
+
+    def __len__(self) -> int:
+        return int(self.ts_event.shape[0])
+
+    @property
+    def n_levels(self) -> int:
+        """Width of the level arrays."""
+        return int(self.bid_px.shape[1])
+
+    @classmethod
+    def empty(cls, n: int = 0, n_levels: int = 0, symbols: tuple[str, ...] = ()) -> TickBatch:
+        """Return a batch of `n` blank book rows (NaN levels, zero times)."""
+
+        def levels() -> Float:
+            return np.full((n, n_levels), np.nan)
+
+        return cls(
+            symbols=symbols,
+            symbol=np.zeros(n, np.int32),
+            kind=np.zeros(n, np.uint8),
+            flags=np.zeros(n, np.uint8),
+            ts_event=np.zeros(n, np.int64),
+            ts_record=np.zeros(n, np.int64),
+            offset=np.zeros(n, np.int64),
+            bid_px=levels(),
+            bid_sz=levels(),
+            ask_px=levels(),
+            ask_sz=levels(),
+            n_bid=np.zeros(n, np.int32),
+            n_ask=np.zeros(n, np.int32),
+            px=np.full(n, np.nan),
+            qty=np.full(n, np.nan),
+            aggressor=np.zeros(n, np.int8),
+        )
+
+    def take(self, rows: slice | Int | npt.NDArray[np.bool_]) -> TickBatch:
+        """Return the chosen rows; the symbol table is shared."""
+        return TickBatch(
+            self.symbols,
+            *(getattr(self, name)[rows] for name in _ROW_FIELDS),
+        )
+
+    @classmethod
+    def concat(cls, batches: Sequence[TickBatch]) -> TickBatch:
+        """Return the rows of `batches` one after another.
+
+        Symbol tables are merged in order of first appearance and level
+        arrays are padded with NaN to the widest.
+        """
+        batches = [b for b in batches if len(b)]
+        if not batches:
+            return cls.empty()
+        if len(batches) == 1:
+            return batches[0]
+        width = max(b.n_levels for b in batches)
+        table: dict[str, int] = {}
+        columns: dict[str, list[npt.NDArray[np.generic]]] = {name: [] for name in _ROW_FIELDS}
+        for batch in batches:
+            code = np.array([table.setdefault(s, len(table)) for s in batch.symbols], np.int32)
+            for name in _ROW_FIELDS:
+                column = getattr(batch, name)
+                if name == "symbol":
+                    column = code[column]
+                elif name in _LEVEL_FIELDS and batch.n_levels < width:
+                    pad = np.full((len(batch), width - batch.n_levels), np.nan)
+                    column = np.concatenate([column, pad], axis=1)
+                columns[name].append(column)
+        return cls(tuple(table), *(np.concatenate(columns[name]) for name in _ROW_FIELDS))
+
+
+_ROW_FIELDS: Final = tuple(f for f in TickBatch.__dataclass_fields__ if f != "symbols")
+_LEVEL_FIELDS: Final = frozenset({"bid_px", "bid_sz", "ask_px", "ask_sz"})

@@ -1,0 +1,287 @@
+r"""How far a forecast is to be followed: less, once its plans have cost more than TWAP.
+
+Every few intervals a trial is planned for the hour ahead, at a few rates, by what is expected
+and nothing else; TWAP is the other way.  When the hour is over both are charged at the minutes'
+own walks.  Of plans that have saved the share l of TWAP's cost, where p was possible by the
+minutes' fitted curves,
+
+.. math:: c = \frac{\sum w\, l + c_0 p_0}{\sum w\, p + p_0}, \qquad \kappa = \min(\max(1 + c, 0), 1)
+
+is what they have captured, with discounted weights w and a prior (`PRIOR_CAPTURE`, `PRIOR_POSSIBLE`).  While it is
+not negative forecasts are followed whole: trials are not planned anew on their way, as orders are, and so
+earn less.  Where the possible was lost as often as not, or nothing was possible and activity only cost, what is left
+is TWAP.
+
+Forecasts are followed so far by drawing log levels to their mean over the plan's
+intervals (`Curves.drawn`), so that what comes out is an optimum of its own and
+has its certificate.  The rate of a plan lies between those of the trials, in
+logs: with the same forecast a small order, which pays the spread, may gain where a large
+one, which pays for depth, loses.
+
+The c of the middle rate, without its prior, is the published `capture`.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from impactd.core.allocator.cost import schedule_cost
+from impactd.core.allocator.optionality import plain
+from impactd.core.allocator.problem import Problem
+from impactd.core.allocator.solvers.exact import cheapest
+from impactd.core.base.jit import kernel
+from impactd.core.base.session import Session
+from impactd.core.books.grid import PLAN_REACH
+from impactd.core.books.minute import MinuteStats
+from impactd.core.market.shadow import WHOLE, price_on
+from impactd.core.model.curves import Curves, Float, Int
+
+#: Intervals that a trial lasts, and from one to the next.
+HORIZON: Final = 60
+SPACING: Final = 15
+#: Its rates, as multiples of what plans ask of an interval (the symbol's grid begins at a quarter of it).
+RATES: Final = (0.25, 1.0, 2.0)
+_LOG_RATES: Final = tuple(math.log2(multiple) for multiple in RATES)
+#: Of these the one by which capture is published.
+MIDDLE: Final = 1
+#: Memory of what trials have earned, in trials that do not overlap.
+HALF_LIFE: Final = 12.0
+#: What forecasts are taken to capture before any trial, and of how much, as a share of one trial's TWAP.
+PRIOR_CAPTURE: Final = 0.3
+PRIOR_POSSIBLE: Final = 0.1
+#: A trial counts if books stood in so much of its intervals.
+LEAST_COVERED: Final = 0.8
+
+
+class Earned(NamedTuple):
+    """What a trial at the middle rate has saved and what was possible, as shares of TWAP's cost."""
+
+    saved: float
+    possible: float
+
+
+@dataclass(slots=True, eq=False)
+class _Trial:
+    """Plans for one hour, a row a rate; `units` of uint8, shape (R, HORIZON)."""
+
+    start: int
+    unit: Float
+    units: npt.NDArray[np.uint8]
+    paid: Float
+    shares: Float
+    even: Float
+    covered: int = 0
+
+    def save(self) -> list[Any]:
+        units = base64.b64encode(self.units.tobytes()).decode("ascii")
+        rows = [values.tolist() for values in (self.unit, self.paid, self.shares, self.even)]
+        return [self.start, units, self.covered, *rows]
+
+    @classmethod
+    def load(cls, saved: list[Any]) -> _Trial:
+        start, units, covered, *rows = saved
+        unit, paid, shares, even = (np.array(row, np.float64) for row in rows)
+        shape = (len(RATES), HORIZON)
+        return cls(
+            start,
+            unit,
+            np.frombuffer(base64.b64decode(units), np.uint8).reshape(shape).copy(),
+            paid,
+            shares,
+            even,
+            covered,
+        )
+
+
+class Guard:
+    """How far the forecasts of one (symbol, side) are followed.
+
+    Parameters
+    ----------
+    row : int
+        Of the side in a minute's arrays.
+    session : Session
+        A trial begins and ends within one session.
+    interval_ns : int
+        Length of an interval.
+    child_slices : int
+        Slices an interval that plans are made with.
+    """
+
+    def __init__(self, row: int, session: Session, interval_ns: int, child_slices: int = 1) -> None:
+        self._row = row
+        self._session = session
+        self._interval_ns = interval_ns
+        self._slices = child_slices
+        self._trials: list[_Trial] = []
+        #: Discounted sums of what was saved and what was possible, by rate, and the rates' unit in shares.
+        self._saved = np.zeros(len(RATES))
+        self._possible = np.zeros(len(RATES))
+        self._ask: float | None = None
+        #: Fitted half-spread and slope of the last `HORIZON` intervals, the newest last.
+        self._seen = np.full((HORIZON, 2), np.nan)
+        self._seen_to: int | None = None
+
+    def follow(self, rate: float) -> float:
+        """Return how far forecasts are followed by plans that ask `rate` shares of an interval, in [0, 1]."""
+        captures = (self._saved + PRIOR_CAPTURE * PRIOR_POSSIBLE) / (self._possible + PRIOR_POSSIBLE)
+        parts = np.clip(1.0 + captures, 0.0, 1.0)
+        if self._ask is None or not rate > 0.0:
+            return float(parts[MIDDLE])
+        at = math.log2(rate / self._ask)
+        return float(np.interp(at, _LOG_RATES, parts))
+
+    @property
+    def capture(self) -> float | None:
+        """Share of the possible saving that trials have had lately; None before any has ended."""
+        possible = float(self._possible[MIDDLE])
+        return float(self._saved[MIDDLE]) / possible if possible > 0.0 else None
+
+    def update(
+        self, stats: MinuteStats, fitted: tuple[float, float] | None, forecast: Callable[[Int], Curves]
+    ) -> list[Earned]:
+        """Charge a closed minute to the trials under way, learn from those that it ends, and begin another.
+
+        Parameters
+        ----------
+        stats : MinuteStats
+            Later than all before, and known to the forecast.
+        fitted : tuple of float, or None
+            Half-spread and slope of the minute's own fit; None where it had none.
+        forecast : callable
+            Starts of intervals (int64 ns) to the forecast `Curves`.
+
+        Returns
+        -------
+        list of Earned
+            One for each trial that ended.
+        """
+        self._see(stats.minute, fitted)
+        end = stats.minute + self._interval_ns
+        ended: list[_Trial] = []
+        under_way: list[_Trial] = []
+        for trial in self._trials:
+            self._charge(trial, stats)
+            over = end >= trial.start + HORIZON * self._interval_ns
+            (ended if over else under_way).append(trial)
+        self._trials = under_way
+        earned = [found for trial in ended if (found := self._learn(trial)) is not None]
+        begun = self._begun(end, stats, forecast)
+        if begun is not None:
+            self._trials.append(begun)
+        return earned
+
+    def _see(self, minute: int, fitted: tuple[float, float] | None) -> None:
+        """Put the minute's fit behind the others, and nothing for those that were missing."""
+        steps = 1 if self._seen_to is None else (minute - self._seen_to) // self._interval_ns
+        steps = min(max(steps, 0), HORIZON)
+        self._seen = np.concatenate([self._seen[steps:], np.full((steps, 2), np.nan)])
+        self._seen_to = minute
+        if fitted is not None:
+            self._seen[-1] = fitted
+
+    def _charge(self, trial: _Trial, stats: MinuteStats) -> None:
+        interval = (stats.minute - trial.start) // self._interval_ns
+        if not 0 <= interval < HORIZON or 2 * stats.covered_ns < self._interval_ns or not len(stats.sizes):
+            return
+        trial.covered += 1
+        walks = stats.lower_bound[self._row]
+        charge(
+            trial.units, trial.unit, interval, self._slices, stats.sizes, walks, trial.paid, trial.shares, trial.even
+        )
+
+    def _learn(self, trial: _Trial) -> Earned | None:
+        s, b = self._seen.T
+        there = np.isfinite(s) & np.isfinite(b)
+        if min(trial.covered, int(np.sum(there))) < LEAST_COVERED * HORIZON:
+            return None
+        if not np.all((trial.shares > 0.0) & (trial.even > 0.0)):
+            return None
+        saved = np.clip(1.0 - (trial.paid / trial.shares) / (trial.even / trial.covered), -1.0, 1.0)
+        problem = Problem.from_impact(s[there], b[there], child_slices=self._slices)
+        n = len(problem)
+        rates = trial.unit * np.sum(trial.units, axis=1, dtype=np.int64) / HORIZON
+        possible = np.array([_saving(problem, rate * n, cheapest(problem, rate * n)[0]) for rate in rates.tolist()])
+        weight = SPACING / HORIZON
+        forget = 2.0 ** (-weight / HALF_LIFE)
+        self._saved = forget * self._saved + weight * saved
+        self._possible = forget * self._possible + weight * possible
+        return Earned(float(saved[MIDDLE]), float(possible[MIDDLE]))
+
+    def _begun(self, start: int, stats: MinuteStats, forecast: Callable[[Int], Curves]) -> _Trial | None:
+        """Return the trial that begins at `start`, if one is due."""
+        due = self._session.since_open_ns(start) // self._interval_ns % SPACING == 0
+        if not (due and len(stats.sizes) and stats.covered_ns):
+            return None
+        if not self._session.holds(start, HORIZON, self._interval_ns):
+            return None
+        curves = forecast(start + np.arange(HORIZON, dtype=np.int64) * self._interval_ns)
+        if not curves.scaled:
+            return None
+        self._ask = PLAN_REACH * float(stats.sizes[0])
+        problem = plain(curves, child_slices=self._slices)
+        plans = np.stack([cheapest(problem, multiple * self._ask * HORIZON)[0] for multiple in RATES])
+        unit = np.max(plans, axis=1) / WHOLE
+        units = np.rint(plans / unit[:, None]).astype(np.uint8)
+        paid, shares, even = np.zeros((3, len(RATES)))
+        return _Trial(start, unit, units, paid, shares, even)
+
+    def save(self) -> dict[str, Any] | None:
+        """Return the state as JSON-ready values, None before any minute; `load` continues from it bit for bit."""
+        if self._seen_to is None:
+            return None
+        return {
+            "saved": self._saved.tolist(),
+            "possible": self._possible.tolist(),
+            "ask": self._ask,
+            "seen": base64.b64encode(self._seen.tobytes()).decode("ascii"),
+            "seen_to": self._seen_to,
+            "trials": [trial.save() for trial in self._trials],
+        }
+
+    def load(self, saved: Mapping[str, Any] | None) -> None:
+        """Continue from what `save` returned."""
+        if saved is None:
+            return
+        self._saved, self._possible = np.array(saved["saved"]), np.array(saved["possible"])
+        self._ask = saved["ask"]
+        self._seen = np.frombuffer(base64.b64decode(saved["seen"]), np.float64).reshape(HORIZON, 2).copy()
+        self._seen_to = saved["seen_to"]
+        self._trials = [_Trial.load(trial) for trial in saved["trials"]]
+
+
+@kernel
+def charge(
+    units: npt.NDArray[np.uint8],
+    unit: Float,
+    interval: int,
+    child_slices: int,
+    sizes: Float,
+    walks: Float,
+    paid: Float,
+    shares: Float,
+    even: Float,
+) -> None:
+    """Add to each rate's `paid`, `shares` and `even`, shape (R,), what an interval cost at `walks`, shape (K,)."""
+    for k in range(units.shape[0]):
+        total = 0.0
+        for t in range(units.shape[1]):
+            total += units[k, t]
+        even[k] += price_on(total * unit[k] / units.shape[1] / child_slices, sizes, walks)
+        size = units[k, interval] * unit[k]
+        if size > 0.0:
+            paid[k] += size * price_on(size / child_slices, sizes, walks)
+            shares[k] += size
+
+
+def _saving(problem: Problem, qty: float, x: Float) -> float:
+    """Return what schedule `x` of `qty` shares saves against an even one, as a share of its cost; 0 of nothing."""
+    even = schedule_cost(problem, np.full(len(problem), qty / len(problem)))
+    return max(1.0 - schedule_cost(problem, x) / even, 0.0) if even > 0.0 else 0.0

@@ -1,0 +1,128 @@
+"""Shadow plans: schedules that nobody trades, made and charged as the service's own would be.
+
+A shadow is planned at its start as an order of its length would be: by the
+forecast's curves and the exact allocator, without caps and without risk.  As its
+minutes close it is charged at their own walks.  It is not planned again on the way.
+
+What is planned for an interval is kept as a byte, a share of the largest: what is
+expected and what is charged both go by these shares, so that the rounding costs
+resolution and no accuracy, and a shadow of four hours takes 240 bytes of state.
+A size beyond the minute's grid is charged the last lower bound and its last slope,
+as if the depth went on as it ended.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from impactd.core.allocator.cost import schedule_cost
+from impactd.core.allocator.optionality import anticipate, plain
+from impactd.core.allocator.solvers.exact import cheapest
+from impactd.core.base.jit import kernel
+from impactd.core.model.curves import Curves, Float
+
+#: The largest interval of a plan, in units.
+WHOLE: Final = 255
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shadow:
+    """A schedule under way that nobody trades.
+
+    Attributes
+    ----------
+    start : int
+        UTC ns.
+    unit : float
+        Shares in one unit.
+    units : ndarray of uint8, shape (n,)
+        What each interval trades.
+    issued : tuple of float
+        Middle and half-widths, in logs, of the bands that stood when it began.
+    expected_px : float
+        Expected cost per share over mid, by the forecast at `start`.
+    realised_cost : float
+        What its intervals so far were charged, currency.
+    charged : int
+        Units that were charged: those of intervals without a book are not.
+    """
+
+    start: int
+    unit: float
+    units: npt.NDArray[np.uint8]
+    issued: tuple[float, ...]
+    expected_px: float
+    realised_cost: float = 0.0
+    charged: int = 0
+
+    @classmethod
+    def plan(cls, start: int, qty: float, curves: Curves, issued: tuple[float, ...], child_slices: int) -> Self | None:
+        """Return the plan of `qty` shares by `curves`, or None where they have no price."""
+        free = np.full(len(curves.half_spread), np.inf)
+        x, _ = cheapest(anticipate(curves, qty, free, child_slices=child_slices), qty)
+        unit = float(np.max(x)) / WHOLE
+        if not (curves.scaled and unit > 0.0):
+            return None
+        units = np.rint(x / unit).astype(np.uint8)
+        sizes = np.asarray(units * unit, np.float64)
+        expected_px = schedule_cost(plain(curves, child_slices=child_slices), sizes) / float(np.sum(sizes))
+        return cls(start, unit, units, issued, expected_px) if expected_px > 0.0 else None
+
+    def charge(self, interval: int, sizes: Float, g: Float, child_slices: int) -> Self:
+        """Return the shadow after its `interval`-th interval, whose walks cost `g` per share at `sizes`."""
+        units = int(self.units[interval])
+        if units == 0:
+            return self
+        shares = units * self.unit
+        cost = shares * price_at(shares / child_slices, sizes, g)
+        return dataclasses.replace(self, realised_cost=self.realised_cost + cost, charged=self.charged + units)
+
+    def error(self) -> float | None:
+        """Return log(realised / expected cost); None where less than half of it was charged."""
+        total = int(np.sum(self.units, dtype=np.int64))
+        if 2 * self.charged < total or self.realised_cost <= 0.0:
+            return None
+        return float(np.log(self.realised_cost / (self.charged * self.unit) / self.expected_px))
+
+    def save(self) -> list[Any]:
+        """Return the state as JSON-ready values."""
+        units = base64.b64encode(self.units.tobytes()).decode("ascii")
+        return [self.start, self.unit, units, list(self.issued), self.expected_px, self.realised_cost, self.charged]
+
+    @classmethod
+    def load(cls, saved: list[Any]) -> Self:
+        """Return the shadow that `save` has given."""
+        start, unit, units, issued, *rest = saved
+        return cls(start, unit, np.frombuffer(base64.b64decode(units), np.uint8), tuple(issued), *rest)
+
+
+@kernel
+def price_on(qty: float, sizes: Float, g: Float) -> float:
+    """Return the price per share of `qty` shares on a curve: between its sizes, or on by its last slope.
+
+    Parameters
+    ----------
+    qty : float
+        Shares.
+    sizes, g : ndarray of float64, shape (K,)
+        Shares, ascending; price per share.  K >= 1.
+    """
+    n = sizes.shape[0]
+    if qty <= sizes[0] or n < 2:
+        return float(g[0])
+    k = 1
+    while k < n - 1 and sizes[k] < qty:
+        k += 1
+    slope = (g[k] - g[k - 1]) / (sizes[k] - sizes[k - 1])
+    return float(g[k - 1] + slope * (qty - sizes[k - 1]))
+
+
+def price_at(qty: float, sizes: Float, g: Float) -> float:
+    """Return `price_on` of a curve whose arrays need not lie in one piece."""
+    return float(price_on(qty, np.ascontiguousarray(sizes), np.ascontiguousarray(g)))

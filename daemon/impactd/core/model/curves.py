@@ -1,0 +1,217 @@
+r"""What is known of the impact in the intervals that are still to come.
+
+A `Forecaster` is asked for two things: to take in a closed minute, and to say
+the coefficients of the intervals ahead.  `impactd.core.model.forecaster` holds the
+default: two damped log series over a session profile.
+`impactd.core.model.learned.forecaster` stands around it with what trees have learned
+of its errors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from impactd.core.base.jit import kernel
+from impactd.core.base.topics import Side
+from impactd.core.books.checks import Book
+from impactd.core.books.walk import BUY, SELL, walk_curve
+from impactd.core.outputs.messages import Model
+
+Float = npt.NDArray[np.float64]
+Int = npt.NDArray[np.int64]
+
+
+class MinuteBooks(Protocol):
+    """What a closed minute says about the books of one symbol; sides are (buy, sell)."""
+
+    @property
+    def sizes(self) -> Float:
+        """Shares, shape (K,)."""
+        ...
+
+    @property
+    def slippage(self) -> Float:
+        """Price per share, shape (2, K); NaN where no book held the size."""
+        ...
+
+    @property
+    def coverage(self) -> Float:
+        """Share of `covered_ns` in which books held the size, shape (2, K)."""
+        ...
+
+    @property
+    def depth(self) -> Float:
+        """Visible depth, shares, shape (2,): the asks for buy, the bids for sell."""
+        ...
+
+    @property
+    def covered_ns(self) -> int:
+        """How long a two-sided book stood."""
+        ...
+
+    @property
+    def half_spread(self) -> float | None:
+        """Time-weighted half-spread."""
+        ...
+
+    @property
+    def mid(self) -> float | None:
+        """Time-weighted mid."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BookCurve:
+    """The walks of one standing book, for a plan before any minute has closed.
+
+    Attributes
+    ----------
+    ts_event : int
+        When it stands, UTC ns.
+    sizes, g, lower_bound : ndarray of float64, shape (K,)
+        Shares; price per share, NaN where the book does not hold the size; and
+        the price with what is missing at the last visible level.
+    half_spread, mid : float
+        Price.
+    depth : float
+        Shares that the book shows on the side that is walked.
+    """
+
+    ts_event: int
+    sizes: Float
+    g: Float
+    lower_bound: Float
+    half_spread: float
+    mid: float
+    depth: float
+
+    @classmethod
+    def of(cls, book: Book, side: Side, sizes: Sequence[float]) -> BookCurve:
+        """Return the walks of `book` for an order of `side` at `sizes`, shares."""
+        at = np.array(sizes)
+        g, lower_bound, _ = walk_curve(book.bid_px, book.bid_sz, book.ask_px, book.ask_sz, at)
+        row = BUY if side is Side.BUY else SELL
+        depth = math.fsum((book.ask_sz if side is Side.BUY else book.bid_sz).tolist())
+        return cls(book.ts_event, at, g[row], lower_bound[row], book.half_spread, book.mid, depth)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curves:
+    """Per-share impact ``g_t = s + beta q + alpha q^2 + eta q^delta`` by interval.
+
+    Attributes
+    ----------
+    half_spread : ndarray of float64, shape (N,)
+        s, price; 0 through the origin.
+    beta, alpha, eta : ndarray of float64, shape (N,), or None
+        None where the kind has no such term.
+    delta : float
+        Exponent; 1 where there is no power term.
+    prior : bool
+        Whether it rests on a prior more than on this symbol's own minutes.
+    scaled : bool
+        False where no book was ever seen: only ratios between intervals mean
+        anything then, and no cost may be published.
+    as_of : int or None
+        Close of the last minute taken in, UTC ns.
+    spread_swing, excess_swing : ndarray of float64, shape (N,), or None
+        Variance of the logs of half-spread and of the terms above it that will have been
+        seen by when an interval begins, beyond what is expected now; None for none.
+    """
+
+    half_spread: Float
+    beta: Float | None
+    alpha: Float | None
+    eta: Float | None
+    delta: float
+    prior: bool
+    scaled: bool
+    as_of: int | None
+    spread_swing: Float | None = None
+    excess_swing: Float | None = None
+
+    def corrected(self, ratio: float) -> Curves:
+        """Return the curves with every cost multiplied by `ratio`."""
+        if ratio == 1.0:
+            return self
+        beta, alpha, eta = (None if term is None else term * ratio for term in (self.beta, self.alpha, self.eta))
+        return dataclasses.replace(self, half_spread=self.half_spread * ratio, beta=beta, alpha=alpha, eta=eta)
+
+    def drawn(self, part: float) -> Curves:
+        """Return the curves with their logs drawn to the mean over the intervals: all the way by 0, not at all by 1."""
+        if part >= 1.0:
+            return self
+        terms = (self.beta, self.alpha, self.eta)
+        level = next((term for term in terms if term is not None and np.all(term > 0.0)), None)
+        scale = np.ones(len(self.half_spread)) if level is None else drawing(level, part)
+        beta, alpha, eta = (None if term is None else term * scale for term in terms)
+        spread = self.half_spread
+        return dataclasses.replace(
+            self,
+            half_spread=spread * drawing(spread, part) if np.all(spread > 0.0) else spread,
+            beta=beta,
+            alpha=alpha,
+            eta=eta,
+            spread_swing=None if self.spread_swing is None else self.spread_swing * part * part,
+            excess_swing=None if self.excess_swing is None else self.excess_swing * part * part,
+        )
+
+    def impact(self, qty: Float) -> Float:
+        """Return g of `qty` shares in each interval, price per share, shape (N,)."""
+        g = self.half_spread.copy()
+        if self.beta is not None:
+            g += self.beta * qty
+        if self.alpha is not None:
+            g += self.alpha * qty * qty
+        if self.eta is not None:
+            g += self.eta * qty**self.delta
+        return g
+
+
+@kernel
+def drawing(level: Float, part: float) -> Float:
+    """Return what positive levels are multiplied by to leave `part` of their logs' distance from the mean log."""
+    n = level.shape[0]
+    logs, mean = np.empty(n), 0.0
+    for t in range(n):
+        logs[t] = np.log(level[t])
+        mean += logs[t] / n
+    for t in range(n):
+        logs[t] = np.exp((part - 1.0) * (logs[t] - mean))
+    return logs
+
+
+class Forecaster(Protocol):
+    """The live model of one (symbol, side)."""
+
+    def update(self, minute_ns: int, books: MinuteBooks) -> bool:
+        """Take in a closed minute, later than all before; return whether it changed the model."""
+        ...
+
+    def forecast(self, starts_ns: Int, book: BookCurve | None = None) -> Curves:
+        """Return the curves of the intervals that begin at `starts_ns`."""
+        ...
+
+    @property
+    def fitted(self) -> tuple[float, float] | None:
+        """Half-spread and slope of the last minute's own fit, price and price per share; None where it had none."""
+        ...
+
+    def record(self, as_of: int) -> Model | None:
+        """Return the summary to publish; None before any minute was taken in."""
+        ...
+
+    def save(self) -> dict[str, object]:
+        """Return the state as JSON-ready values."""
+        ...
+
+    def load(self, saved: Mapping[str, object]) -> None:
+        """Continue from what `save` returned."""
+        ...

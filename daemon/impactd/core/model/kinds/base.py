@@ -1,0 +1,145 @@
+r"""What a kind of impact model is.
+
+Every kind writes the per-share impact as a half-spread plus an excess that is
+held at one fixed reference size and shaped over the others:
+
+.. math::
+
+   g(q) = s + E \, h(q / q_{ref}), \qquad h(0) = 0,\; h(1) = 1.
+
+The level E at q_ref is what a forecast follows through the day, and it stays
+comparable when the grid of sizes or the exponent changes; the shape h moves
+slowly.  The published coefficients follow from (s, E, h):
+
+========== ======================== ======================= ===================
+kind        h(u)                     shape parameter         coefficients
+========== ======================== ======================= ===================
+linear      u                        -                       beta = E/q_ref
+quadratic   (1-v) u + v u^2          v in [0, 1]             beta, alpha
+power       u^delta                  delta in (0, 1.5]       eta = E/q_ref^delta
+========== ======================== ======================= ===================
+
+Sizes are divided by q_ref before a fit, so that its columns have like scales.
+A new kind is one file with a class like `impactd.core.model.kinds.linear.Linear`,
+and one line in `impactd.core.model.kinds.registry`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Float = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Coefficients:
+    """Coefficients of the excess by interval; None where the kind has none.
+
+    Attributes
+    ----------
+    beta, alpha, eta : ndarray of float64, shape (N,), or None
+        Price per share, per share^2 and per share^delta.
+    delta : float or None
+        Exponent of the power term.
+    """
+
+    beta: Float | None
+    alpha: Float | None
+    eta: Float | None
+    delta: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class MinuteFit:
+    """One candidate's fit to one minute's curve.
+
+    Attributes
+    ----------
+    half_spread : float
+        s, price; 0 through the origin.
+    excess : float
+        E, price: the curve at `q_ref` less s.
+    shape : float
+        The kind's shape parameter.
+    q_ref : float
+        Reference size, shares.
+    sse, variation : float
+        Weighted sums of squares: of residuals, and of g about its mean.
+    n_cells, n_terms : int
+        Cells with weight, and terms that were free.
+    """
+
+    half_spread: float
+    excess: float
+    shape: float
+    q_ref: float
+    sse: float
+    variation: float
+    n_cells: int
+    n_terms: int
+
+    @property
+    def r2(self) -> float | None:
+        """1 - sse/variation; None where the cells cannot tell (no more than terms, or all equal)."""
+        if self.n_cells <= self.n_terms or not self.variation > 0.0:
+            return None
+        return 1.0 - self.sse / self.variation
+
+    @property
+    def loss(self) -> float:
+        """Share of the variation left unexplained; 0 where there is none to explain."""
+        return self.sse / self.variation if self.variation > 0.0 else 0.0
+
+
+class ImpactModel(Protocol):
+    """One kind of impact model."""
+
+    @property
+    def kind(self) -> str:
+        """Name in messages."""
+        ...
+
+    @property
+    def intercept(self) -> bool:
+        """Whether s is fitted; otherwise the curve passes through the origin."""
+        ...
+
+    @property
+    def candidates(self) -> tuple[float, ...]:
+        """Shapes that compete by discounted loss; a single one where the shape is fitted or fixed."""
+        ...
+
+    @property
+    def n_terms(self) -> int:
+        """Free terms of a fit: that many distinct sizes are needed."""
+        ...
+
+    def fit(self, sizes: Float, g: Float, weight: Float, q_ref: float) -> tuple[MinuteFit, ...]:
+        """Return the constrained weighted fit of each candidate.
+
+        Parameters
+        ----------
+        sizes, g, weight : ndarray of float64, shape (K,)
+            Shares (distinct, positive), price per share, and weights > 0; K >= `n_terms`.
+        q_ref : float
+            Reference size, shares.
+        """
+        ...
+
+    def excess_shape(self, u: Float, shape: float) -> Float:
+        """Return h(u)."""
+        ...
+
+    def coefficients(self, excess: Float, shape: float, q_ref: float) -> Coefficients:
+        """Return the coefficients that the levels `excess` at `q_ref` stand for."""
+        ...
+
+
+def scaled_variation(variation: float, g: Float, weight: Float) -> float:
+    """Return `variation`, or 0 where it is nothing but rounding of `g`."""
+    scale = float((weight * g * g).sum())
+    return variation if variation > 1e-24 * scale else 0.0

@@ -1,0 +1,192 @@
+r"""What a learned forecaster sees: where spread, depth and volatility stand against their own past.
+
+All of it is relative to the symbol's own averages, so that what was learned
+from one symbol can be said of another.  With :math:`\bar x` the discounted
+average over `SLOW_MINUTES` of open market, :math:`\tilde x` that over
+`FAST_MINUTES` of clock time, s the fitted half-spread and E the excess at a
+size fixed at the first minute:
+
+===================  =====================================================
+``spread_last``      log s less its slow average
+``spread_fast``      the fast average of log s less the slow one
+``excess_last``      log E less its slow average
+``excess_fast``      the fast average of log E less the slow one
+``depth_last``       log depth of the side that is walked less its slow average
+``imbalance_last``   log(depth of that side / depth of the other)
+``imbalance_fast``   its fast average
+``volatility_fast``  half the log of the fast over the slow mean square return
+``since_open``       minutes from the open to the interval's middle
+``to_close``         minutes from there to the close
+``ahead``            intervals ahead; 1 is the one after the latest minute
+===================  =====================================================
+
+What is not known is NaN.  State is a few numbers, whatever the history.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from impactd.core.base.session import Session
+from impactd.core.base.settings import MINUTE_NS
+from impactd.core.model.curves import Float, Int, MinuteBooks
+from impactd.core.model.kinds.linear import Linear
+from impactd.core.model.measure import Cells, measure
+
+FEATURES: Final = (
+    "spread_last",
+    "spread_fast",
+    "excess_last",
+    "excess_fast",
+    "depth_last",
+    "imbalance_last",
+    "imbalance_fast",
+    "volatility_fast",
+    "since_open",
+    "to_close",
+    "ahead",
+)
+
+#: Half-lives: an hour of open market is what is usual, five minutes of clock time are now.
+SLOW_MINUTES: Final = 60.0
+FAST_MINUTES: Final = 5.0
+
+#: Version of the saved state; another one begins anew.
+LAYOUT: Final = 1
+
+#: Series that are averaged.
+_SPREAD, _EXCESS, _DEPTH, _IMBALANCE, _SQUARE, _N_SERIES = range(6)
+
+
+class FeatureState:
+    """What one symbol and side has shown, as features of the intervals ahead.
+
+    Parameters
+    ----------
+    row : int
+        Of the side in a minute's arrays: 0 to buy, 1 to sell.
+    session : Session
+    interval_ns : int
+    min_coverage : float
+        Share of covered time from which a cell counts.
+    """
+
+    def __init__(self, row: int, session: Session, interval_ns: int, min_coverage: float) -> None:
+        self._row = row
+        self._session = session
+        self._interval_ns = interval_ns
+        self._min_coverage = min_coverage
+        self._line = Linear(intercept=True)
+        self._mid: float | None = None
+        #: Totals and weights, slow and fast, of each series; and its latest value.
+        self._slow = [[0.0, 0.0] for _ in range(_N_SERIES)]
+        self._fast = [[0.0, 0.0] for _ in range(_N_SERIES)]
+        self._last = [math.nan] * _N_SERIES
+        #: Size at which the excess is measured, shares; None before the first minute.
+        self.q_ref: float | None = None
+        #: Start of the latest minute taken in, UTC ns.
+        self.minute: int | None = None
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        """Log half-spread and log excess at `q_ref` of the latest minute; NaN before any."""
+        return self._last[_SPREAD], self._last[_EXCESS]
+
+    def update(self, minute_ns: int, books: MinuteBooks) -> None:
+        """Take in a closed minute, later than all before; one without usable cells changes nothing."""
+        cells = Cells.of_minute(books, self._row, self._min_coverage)
+        if cells is None:
+            return
+        if self.q_ref is None:
+            self.q_ref = cells.reference_size()
+        found = measure(self._line, cells, self.q_ref, [1.0])
+        own, other = (math.log(size) if size > 0.0 else math.nan for size in self._depths(books))
+        mid, moved = books.mid, math.nan
+        if mid is not None and self._mid is not None and self._follows(minute_ns):
+            moved = math.log(mid / self._mid)
+        self._last = [
+            math.log(float(found.half_spread[0])),
+            math.log(float(found.excess[0])),
+            own,
+            own - other,
+            moved * moved,
+        ]
+        slow, fast = self._forget(minute_ns)
+        for k, value in enumerate(self._last):
+            for averages, forget in ((self._slow, slow), (self._fast, fast)):
+                total, weight = averages[k]
+                known = not math.isnan(value)
+                averages[k] = [forget * total + (value if known else 0.0), forget * weight + known]
+        self._mid, self.minute = mid, minute_ns
+
+    def _depths(self, books: MinuteBooks) -> tuple[float, float]:
+        """Return the depth of the side that is walked, and that of the other, shares."""
+        return float(books.depth[self._row]), float(books.depth[1 - self._row])
+
+    def _follows(self, minute_ns: int) -> bool:
+        return self.minute is not None and minute_ns - self.minute == self._interval_ns
+
+    def _forget(self, minute_ns: int) -> tuple[float, float]:
+        """Return what the slow and the fast sums are multiplied by from the latest minute to this one."""
+        if self.minute is None:
+            return 1.0, 1.0
+        slow = self._session.open_minutes_between(self.minute, minute_ns)
+        return 2.0 ** (-slow / SLOW_MINUTES), 2.0 ** (-(minute_ns - self.minute) / (FAST_MINUTES * MINUTE_NS))
+
+    def of(self, starts_ns: Int) -> Float:
+        """Return the features of the intervals that begin at `starts_ns`.
+
+        Parameters
+        ----------
+        starts_ns : ndarray of int64, shape (N,)
+            UTC ns.
+
+        Returns
+        -------
+        ndarray of float64, shape (N, len(FEATURES))
+        """
+        out = np.empty((len(starts_ns), len(FEATURES)))
+        out[:, :8] = self._now()
+        position = self._session.positions(starts_ns, self._interval_ns // 2)
+        out[:, 8] = position * self._session.length_minutes
+        out[:, 9] = (1.0 - position) * self._session.length_minutes
+        out[:, 10] = np.nan if self.minute is None else (starts_ns - self.minute) / self._interval_ns
+        return out
+
+    def _now(self) -> tuple[float, ...]:
+        """Return the features that are the same of every interval ahead."""
+        slow, fast = ([_mean(*sums) for sums in averages] for averages in (self._slow, self._fast))
+        volatility = math.nan
+        if slow[_SQUARE] > 0.0 and fast[_SQUARE] > 0.0:
+            volatility = 0.5 * math.log(fast[_SQUARE] / slow[_SQUARE])
+        return (
+            self._last[_SPREAD] - slow[_SPREAD],
+            fast[_SPREAD] - slow[_SPREAD],
+            self._last[_EXCESS] - slow[_EXCESS],
+            fast[_EXCESS] - slow[_EXCESS],
+            self._last[_DEPTH] - slow[_DEPTH],
+            self._last[_IMBALANCE],
+            fast[_IMBALANCE],
+            volatility,
+        )
+
+    def save(self) -> list[Any]:
+        """Return the state as JSON-ready values; `load` continues from it bit for bit."""
+        last = [None if math.isnan(value) else value for value in self._last]
+        return [LAYOUT, self.minute, self.q_ref, self._mid, last, self._slow, self._fast]
+
+    def load(self, saved: Sequence[Any] | None) -> None:
+        """Continue from what `save` returned; from nothing, or another layout, begin anew."""
+        if saved is None or saved[0] != LAYOUT:
+            return
+        _, self.minute, self.q_ref, self._mid, last, slow, fast = saved
+        self._last = [math.nan if value is None else value for value in last]
+        self._slow, self._fast = [list(sums) for sums in slow], [list(sums) for sums in fast]
+
+
+def _mean(total: float, weight: float) -> float:
+    return total / weight if weight > 0.0 else math.nan

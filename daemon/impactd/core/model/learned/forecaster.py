@@ -1,0 +1,215 @@
+r"""A forecaster that has learned what the default one leaves.
+
+It stands around a `impactd.core.model.forecaster.SideModel` and moves what that one
+forecasts.  With q the quantiles that the trees say (in logs, at
+`impactd.core.model.learned.trees.HORIZONS` intervals ahead, interpolated between),
+the level of the interval h ahead and the variance of what will be seen of it
+by when it begins are
+
+.. math:: \hat y_h e^{q_{50,h}}, \qquad V_h = (v_h - v_1)^+, \quad
+   v = \left( \frac{q_{90} - q_{10}}{2 z_{90}} \right)^2 .
+
+What an interval still has of uncertainty when it is the next one, no later
+choice can avoid: that is why v_1 does not count (`impactd.core.allocator.optionality` has
+what V is for).
+
+Everything else is the default's: the levels that it has seen, its news of the
+standing book, its errors.  Without a closed minute it says what that one says.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from impactd.core.base.jit import kernel
+from impactd.core.base.session import Session
+from impactd.core.base.settings import CoreSettings
+from impactd.core.model.curves import BookCurve, Curves, Float, Int, MinuteBooks
+from impactd.core.model.forecaster import SideModel
+from impactd.core.model.learned.features import FeatureState
+from impactd.core.model.learned.trees import HORIZONS, Learned, learned_of
+from impactd.core.outputs.messages import ForecastRecord, Model
+
+#: From one decile to the other of a normal distribution, in standard deviations.
+_DECILES: Final = 2.0 * 1.2815515655446004
+
+#: A forecast is moved by no more than this, in logs, and swings by no more than this variance: trees know nothing of
+#: levels that they have not seen.
+MOST: Final = 2.0
+
+#: Terms of a curve that are proportional to its excess.
+TERMS: Final = ("beta", "alpha", "eta")
+
+_AHEAD: Final = np.array(HORIZONS, dtype=np.float64)
+
+
+@kernel
+def interpolated(ahead: Float, knots: Float, said: Float) -> Float:
+    """Return what is said at `knots`, shape (K, 4), at `ahead`, shape (N,); constant beyond its ends.
+
+    Returns
+    -------
+    ndarray of float64, shape (N, 4)
+        Factors of spread and excess, of which `said` has the logs; and the two variances as they are.
+    """
+    out = np.empty((ahead.shape[0], 4))
+    last = knots.shape[0] - 1
+    for i in range(ahead.shape[0]):
+        k = 0
+        while k < last - 1 and knots[k + 1] < ahead[i]:
+            k += 1
+        share = min(max((ahead[i] - knots[k]) / (knots[k + 1] - knots[k]), 0.0), 1.0)
+        for j in range(4):
+            value = said[k, j] + share * (said[k + 1, j] - said[k, j])
+            out[i, j] = np.exp(value) if j < 2 else value
+    return out
+
+
+def around(base: SideModel, row: int, settings: CoreSettings, session: Session) -> SideModel | LearnedSide:
+    """Return the forecaster of a side: `base`, or with what trees have learned of it where the settings name some.
+
+    Parameters
+    ----------
+    base : SideModel
+    row : int
+        Of the side in a minute's arrays.
+    settings : CoreSettings
+    session : Session
+
+    Raises
+    ------
+    ValueError
+        If the settings name trees that cannot be used; see `impactd.core.model.learned.trees.learned_of`.
+    """
+    learned = learned_of(settings)
+    if learned is None:
+        return base
+    interval_ns = settings.books.interval_ns
+    features = FeatureState(row, session, interval_ns, settings.books.min_coverage)
+    return LearnedSide(base, learned, features, interval_ns)
+
+
+class LearnedSide:
+    """A `impactd.core.model.curves.Forecaster` around the default one.
+
+    Parameters
+    ----------
+    base : SideModel
+    learned : Learned
+    features : FeatureState
+        Of the same symbol and side.
+    interval_ns : int
+    """
+
+    def __init__(self, base: SideModel, learned: Learned, features: FeatureState, interval_ns: int) -> None:
+        self._base = base
+        self._learned = learned
+        self._interval_ns = interval_ns
+        #: What the trees say until a minute closes, shape (K, 4).
+        self._said: Float | None = None
+        #: What is seen, for a study to read.
+        self.features = features
+
+    def update(self, minute_ns: int, books: MinuteBooks) -> bool:
+        """Take in a closed minute; see `SideModel.update`."""
+        if not self._base.update(minute_ns, books):
+            return False
+        self.features.update(minute_ns, books)
+        self._said = None
+        return True
+
+    def see(self, book: BookCurve) -> None:
+        """Take in the book that stands at the end of the minute just taken in."""
+        self._base.see(book)
+
+    @property
+    def prior(self) -> bool:
+        """Whether a forecast rests on a prior."""
+        return self._base.prior
+
+    @property
+    def fitted_to(self) -> float | None:
+        """Largest size of the latest fit, shares."""
+        return self._base.fitted_to
+
+    def starts(self) -> Int:
+        """Return the starts of the intervals at which the trees are asked; a minute must have been taken in."""
+        at: Int = (self.features.minute or 0) + np.array(HORIZONS, np.int64) * self._interval_ns
+        return at
+
+    def forecast(self, starts_ns: Int, book: BookCurve | None = None) -> Curves:
+        """Return the curves of the intervals that begin at `starts_ns`; see `SideModel.forecast`."""
+        curves = self._base.forecast(starts_ns, book)
+        if self.features.minute is None or not curves.scaled:
+            return curves
+        spread, excess, *swings = self._moves(starts_ns)
+        return dataclasses.replace(
+            curves,
+            half_spread=curves.half_spread * spread,
+            spread_swing=swings[0],
+            excess_swing=swings[1],
+            **{name: term * excess for name in TERMS if (term := getattr(curves, name)) is not None},
+        )
+
+    def _moves(self, starts_ns: Int) -> Float:
+        """Return the factors of spread and excess, and the variances of both, by interval, shape (4, N)."""
+        if self._said is None:
+            quantiles = self._learned.quantiles(self.features.of(self.starts()))
+            variance = ((quantiles[:, :, 2] - quantiles[:, :, 0]) / _DECILES) ** 2
+            later = np.maximum(variance - variance[:1], 0.0)
+            self._said = np.concatenate([np.clip(quantiles[:, :, 1], -MOST, MOST), np.minimum(later, MOST)], axis=1)
+        ahead = (starts_ns - (self.features.minute or 0)) / self._interval_ns
+        return np.ascontiguousarray(interpolated(ahead, _AHEAD, self._said).T)
+
+    def record(self, as_of: int) -> Model | None:
+        """Return the summary to publish: the coefficients of the interval that begins at `as_of`."""
+        record = self._base.record(as_of)
+        if record is None or self.features.minute is None:
+            return record
+        steps = () if record.forecast is None else record.forecast.intervals
+        starts = as_of + np.array([0, *steps], np.int64) * self._interval_ns
+        by = self._moves(starts)[:2]
+        spread, excess = by[:, 0].tolist()
+        return dataclasses.replace(
+            record,
+            half_spread=record.half_spread * spread,
+            se={name: error * (spread if name == "half_spread" else excess) for name, error in record.se.items()},
+            forecast=None if record.forecast is None else _scaled_forecast(record.forecast, by[:, 1:]),
+            **{name: value * excess for name in TERMS if (value := getattr(record, name)) is not None},
+        )
+
+    @property
+    def fitted(self) -> tuple[float, float] | None:
+        """Half-spread and slope of the last minute's own fit; the default's."""
+        return self._base.fitted
+
+    @property
+    def changes(self) -> int:
+        """How many changes of regime the default's series have had."""
+        return self._base.changes
+
+    def save(self) -> dict[str, Any]:
+        """Return the state as JSON-ready values: the default's, and the features beside it."""
+        return self._base.save() | {"features": self.features.save()}
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Continue from what `save` returned; from a default forecaster's state features begin anew."""
+        self._base.load(saved)
+        self.features.load(saved.get("features"))
+        self._said = None
+
+
+def _scaled_forecast(record: ForecastRecord, by: Float) -> ForecastRecord:
+    """Return coefficients of intervals ahead multiplied by the factors `by`, shape (2, N)."""
+    spread, excess = by.tolist()
+    scaled = {
+        name: tuple(a * b for a, b in zip(terms, excess, strict=True))
+        for name in TERMS
+        if (terms := getattr(record, name)) is not None
+    }
+    half_spread = tuple(a * b for a, b in zip(record.half_spread, spread, strict=True))
+    return dataclasses.replace(record, half_spread=half_spread, **scaled)

@@ -1,0 +1,81 @@
+"""What is halted, by whom, and for what reason.
+
+Two hands can halt.  A control record halts a scope (everything, a symbol, an
+order) until a record resumes the same scope.  The kill switch is the hand of
+whoever runs this process: it halts everything, and no record lifts it.
+
+Scopes and reasons come from outside and are kept until they are resumed, so
+together they are bounded.  A halt for which there is no room halts everything
+instead: to refuse it would let trade what somebody wanted stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from impactd.core.inputs.events import Control
+
+#: Scopes and reasons together: with their quotes escaped they stay far below 256 kB.
+MAX_HALTS_BYTES: Final = 64_000
+
+EVERYTHING: Final = "*"
+
+
+@dataclass(slots=True)
+class Halts:
+    """The halts of one partition.
+
+    Attributes
+    ----------
+    scopes : dict of str to str
+        Scope to reason.
+    kill_switch : str or None
+        Reason of the kill switch, while it is on.
+    """
+
+    scopes: dict[str, str] = field(default_factory=dict)
+    kill_switch: str | None = None
+
+    def apply(self, event: Control) -> str | None:
+        """Apply a control; return what it has changed, or None where it changes nothing."""
+        if event.type != "halt":
+            reason = self.scopes.pop(event.scope, None)
+            return None if reason is None else f"{event.scope}: {event.reason}"
+        if self.scopes.get(event.scope) == event.reason:
+            return None
+        others = (_size(scope, reason) for scope, reason in self.scopes.items() if scope != event.scope)
+        if event.scope == EVERYTHING or sum(others) + _size(event.scope, event.reason) <= MAX_HALTS_BYTES:
+            self.scopes[event.scope] = event.reason
+            return f"{event.scope}: {event.reason}"
+        reason = f"there is no room for a halt of {event.scope}; resume scopes that are halted, then everything"
+        if self.scopes.get(EVERYTHING) == reason:
+            return None
+        self.scopes[EVERYTHING] = reason
+        return f"{EVERYTHING}: {reason}"
+
+    def switch(self, reason: str | None) -> bool:
+        """Turn the kill switch on for a reason, or off; return whether that changes anything."""
+        changed = reason != self.kill_switch
+        self.kill_switch = reason
+        return changed
+
+    def of(self, symbol: str, cl_ord_id: str) -> str | None:
+        """Return why an order is halted, or None."""
+        if self.kill_switch is not None:
+            return self.kill_switch
+        return next((self.scopes[s] for s in (EVERYTHING, symbol, cl_ord_id) if s in self.scopes), None)
+
+    def save(self) -> dict[str, Any]:
+        """Return the state as JSON-ready values."""
+        return {"halts": self.scopes, "kill_switch": self.kill_switch}
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Continue from a mapping that holds what `save` returned."""
+        self.scopes = dict(saved["halts"])
+        self.kill_switch = saved.get("kill_switch")
+
+
+def _size(scope: str, reason: str) -> int:
+    return len(scope.encode()) + len(reason.encode())

@@ -1,0 +1,259 @@
+"""When an order's schedule is replaced, and what is published then.
+
+Orders on one symbol and side trade into the same book, and are planned
+together, up to `PlanSettings.max_group` of them, those with risk only where
+`PlanSettings.group_risk` says so: whatever forces the plan of one forces all of
+theirs, the threshold is on what all of them save, and their plans share a
+``group_id``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from impactd.core.allocator.solvers.base import SolveFailure
+from impactd.core.base.quantity import QUANTA, format_qty
+from impactd.core.base.settings import CoreSettings
+from impactd.core.base.timing import Probe
+from impactd.core.base.topics import Topic
+from impactd.core.market.symbol import SideView, SymbolMarket
+from impactd.core.orders.alerts import DeskAlerts, Say
+from impactd.core.orders.halts import Halts
+from impactd.core.orders.ledger import Ledger
+from impactd.core.orders.order import Order, Status
+from impactd.core.orders.schedule import Schedule
+from impactd.core.planning.gate import PACE, Gate, Surroundings
+from impactd.core.planning.propose import Proposal, outdated, plan_message, propose
+from impactd.core.planning.propose_group import GroupProposal, propose_group
+from impactd.core.tca.feedback import Feedback
+
+#: A saving smaller than this part of the cost is rounding, not a better plan.
+_ROUNDING: Final = 1e-9
+
+
+class DeskPlans:
+    """Makes and publishes the plans of a desk's orders.
+
+    Parameters
+    ----------
+    settings : CoreSettings
+    orders : Ledger
+    halts : Halts
+    gate : Gate
+    market : callable
+        Symbol to its `SymbolMarket`.
+    alerts : DeskAlerts
+    say : callable
+        Takes each message to publish, with its topic and key.
+    feedback : Feedback
+        Told of every plan.
+    counts : Counter
+    probe : Probe
+        Times solves.
+    """
+
+    def __init__(
+        self,
+        settings: CoreSettings,
+        orders: Ledger,
+        halts: Halts,
+        gate: Gate,
+        market: Callable[[str], SymbolMarket],
+        alerts: DeskAlerts,
+        say: Say,
+        feedback: Feedback,
+        counts: Counter[str],
+        probe: Probe,
+    ) -> None:
+        self._settings = settings.plans
+        self._interval = settings.books.interval_ns
+        self._orders = orders
+        self._halts = halts
+        self._gate = gate
+        self._market = market
+        self._alerts = alerts
+        self._say = say
+        self._feedback = feedback
+        self._counts = counts
+        self._probe = probe
+
+    def plan(self, order: Order, now: int, reason: str, *, forced: bool) -> None:
+        """Publish a plan for `order` if `forced`, or if a better one is worth it; its group is planned with it."""
+        order.clock = max(order.clock, now)
+        self._orders.mark(order)
+        halt = self.halt_of(order)
+        if not order.active or halt is not None:
+            if forced or not order.halted:
+                self._publish_none(order, reason, halt)
+            return
+        group = self.group(order)
+        if len(group) > 1 and order in group:
+            self.plan_group(group, now, {order.cl_ord_id: reason}, forced=forced)
+        else:
+            self._plan_alone(order, now, reason, forced=forced)
+
+    def _plan_alone(self, order: Order, now: int, reason: str, *, forced: bool) -> None:
+        view = self._market(order.symbol).view(order.side, order.clock)
+        with self._probe("solve"):
+            proposal = propose(order, order.clock, view, self._settings, self._interval)
+        if self._unsolved(order, now, reason, proposal, forced=forced) or isinstance(proposal, SolveFailure):
+            return
+        order.depth_root = float(proposal.problem.root[0]) if proposal.problem.root.size else 0.0
+        if not (forced or order.halted or self._worth_it(order, proposal)):
+            return
+        self._accept(order, now, reason, proposal, view, forced=forced)
+
+    def group(self, order: Order) -> list[Order]:
+        """Return the orders that are planned with `order`, itself included, by cl_ord_id.
+
+        All are planned by themselves where impact lasts.
+        """
+        if self._settings.transient_share > 0.0 or not self._joins(order):
+            return [order]
+        group = [
+            other
+            for other in self._orders.of(order.symbol)
+            if other.active
+            and other.side is order.side
+            and other.leaves_qty > 0
+            and self._joins(other)
+            and other.end > order.clock
+            and self.halt_of(other) is None
+        ]
+        return group if len(group) <= self._settings.max_group else [order]
+
+    def _joins(self, order: Order) -> bool:
+        """Return whether an order is planned with others: without a smallest clip, and without risk unless set so."""
+        return order.min_clip_qty is None and (order.risk_aversion == 0.0 or self._settings.group_risk)
+
+    def plan_group(self, group: list[Order], now: int, reasons: Mapping[str, str], *, forced: bool) -> None:
+        """Plan orders together: all are published, or none; each for itself where no joint plan is certified."""
+        clock = max(now, *(order.clock for order in group))
+        for order in group:
+            order.clock = clock
+            self._orders.mark(order)
+        view = self._market(group[0].symbol).view(group[0].side, clock)
+        with self._probe("solve"):
+            together = propose_group(group, clock, view, self._settings, self._interval)
+        if isinstance(together, SolveFailure):  # each for itself is a plan too, if a dearer one
+            self._counts["unsolved"] += 1
+            for order in group:
+                self._plan_alone(order, now, reasons.get(order.cl_ord_id, "group"), forced=forced)
+            return
+        for order in group:
+            self._alerts.warn(order, now, "solver_failed", None)
+        if not (forced or any(order.halted for order in group) or self._group_worth_it(group, together)):
+            return
+        group_id = f"{group[0].symbol}/{group[0].side}/{clock}"
+        for order, proposal in zip(group, together.proposals, strict=True):
+            reason = reasons.get(order.cl_ord_id, "group")
+            self._accept(order, now, reason, proposal, view, forced=forced, group_id=group_id)
+
+    def _unsolved(
+        self, order: Order, now: int, reason: str, proposal: Proposal | SolveFailure, *, forced: bool
+    ) -> bool:
+        """Say that there is no schedule, if so."""
+        failure = proposal if isinstance(proposal, SolveFailure) else None
+        self._alerts.warn(order, now, "solver_failed", None if failure is None else str(failure))
+        if failure is None:
+            return False
+        self._counts["unsolved"] += 1
+        # The schedule in force goes on where nothing has happened that it does not know of; else it is taken back.
+        if forced and not order.halted:
+            self._publish_none(order, reason, f"no schedule passes its certificate: {failure.text}")
+        return True
+
+    def _accept(
+        self,
+        order: Order,
+        now: int,
+        reason: str,
+        proposal: Proposal,
+        view: SideView,
+        *,
+        forced: bool,
+        group_id: str | None = None,
+    ) -> None:
+        """Publish the proposal, or that the gate withholds it."""
+        withheld = self._gate.withholds(order, proposal, Surroundings(order.clock, view.mid, view.depth))
+        self._alerts.warn(order, now, "withheld", None if withheld is None else withheld.text)
+        if withheld is not None:
+            self._counts["withheld"] += 1
+            if not order.halted or (forced and withheld.limit != PACE):
+                self._publish_none(order, reason, withheld.text)
+            return
+        order.halted = False
+        order.text = None
+        order.schedule = Schedule(
+            start=proposal.pieces.start.tolist(),
+            end=proposal.pieces.end.tolist(),
+            qty=proposal.qty.tolist(),
+            shortfall_qty=proposal.shortfall_qty,
+            gap=proposal.certificate.gap or 0.0,
+        )
+        short = f"the caps leave {format_qty(proposal.shortfall_qty)} of {format_qty(order.leaves_qty)} not planned"
+        if not proposal.volume_known and order.participation_rate is not None:
+            short += "; no trade has been seen yet, so participation_rate allows nothing"
+        self._alerts.warn(order, now, "shortfall", short if proposal.shortfall_qty else None)
+        lifted = f"{format_qty(proposal.lifted_qty)} of {format_qty(order.leaves_qty)} only because it must complete"
+        text = f"the plan exceeds participation_rate by {lifted}" if proposal.lifted_qty else None
+        self._alerts.warn(order, now, "lifted", text)
+        self.publish(order, reason, proposal, group_id)
+
+    def _worth_it(self, order: Order, proposal: Proposal) -> bool:
+        """Return whether `proposal` should replace the schedule in force."""
+        if outdated(order.schedule, proposal):
+            return True
+        saving = proposal.improvement_on(order.schedule.remaining())
+        if _as_near(order.schedule.gap, saving + (proposal.certificate.gap or 0.0), proposal.expected_cost):
+            return False
+        return self._saves(saving, proposal.expected_cost, order.leaves_qty, proposal.mid)
+
+    def _group_worth_it(self, group: list[Order], together: GroupProposal) -> bool:
+        """Return whether the proposals should replace the schedules in force, all at once."""
+        if any(outdated(order.schedule, proposal) for order, proposal in zip(group, together.proposals, strict=True)):
+            return True
+        saving = together.improvement_on([order.schedule.remaining() for order in group])
+        gap = min(order.schedule.gap for order in group)
+        if _as_near(gap, saving + together.gap, together.expected_cost):
+            return False
+        leaves = sum(order.leaves_qty for order in group)
+        return self._saves(saving, together.expected_cost, leaves, together.proposals[0].mid)
+
+    def _saves(self, saving: float, cost: float, leaves_qty: int, mid: float | None) -> bool:
+        """Return whether `saving` (currency) is more than rounding and more than the threshold."""
+        if saving <= _ROUNDING * abs(cost):
+            return False
+        notional = leaves_qty / QUANTA * (mid or 0.0)
+        return notional == 0.0 or saving / notional * 1e4 > self._settings.replan_threshold_bps
+
+    def _publish_none(self, order: Order, reason: str, halt: str | None) -> None:
+        """Publish that nothing is to be traded: the order has ended, or is halted for a reason."""
+        order.halted = order.active
+        order.schedule = Schedule(shortfall_qty=order.leaves_qty)
+        order.text = halt if order.active else order.text
+        self.publish(order, reason, None)
+
+    def publish(self, order: Order, reason: str, proposal: Proposal | None, group_id: str | None = None) -> None:
+        """Publish `proposal`, or an empty schedule where there is none."""
+        if order.status is not Status.REJECTED:
+            order.plan_version += 1
+        plan = plan_message(order, reason, proposal, self._settings, self._interval, group_id)
+        self._say(Topic.PLANS, order.symbol, plan)
+        self._say(Topic.PLANS_LATEST, order.cl_ord_id, plan)
+        self._feedback.planned(order, reason)
+
+    def halt_of(self, order: Order) -> str | None:
+        """Return why an order is halted, or None."""
+        return self._halts.of(order.symbol, order.cl_ord_id)
+
+
+def _as_near(stated: float, above: float, cost: float) -> bool:
+    """Return whether a schedule still costs no more above the best one than it stated, currency.
+
+    What a new search has found then is no reason to leave it: on its path, by
+    unchanged estimates, a schedule always is that near.
+    """
+    return stated > 0.0 and above <= stated + _ROUNDING * abs(cost)

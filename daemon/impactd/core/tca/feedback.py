@@ -1,0 +1,353 @@
+"""Feedback: what fills have cost is published, and a persistent bias corrects the model.
+
+Three messages come of it (`impactd.core.outputs.messages`): `FillCost` of each fill, when
+its interval has closed and the market's average price in it is known;
+`OrderCost` when an order ends; `DayCost` when its session has.  A correction, a bust,
+a late fill or a reopened order revises what it touches, and that is said again.
+
+The state of a symbol is bounded: fills that wait for the end of their interval
+(`MAX_WAITING`; one more is published at once, without its interval's average), the
+average prices of the last `VWAPS_KEPT` intervals, `DAYS_KEPT` sessions.  What a fill
+was measured against stands with the execution, so that a correction takes back what
+it had added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from impactd.core.base.quantity import QUANTA
+from impactd.core.base.session import Session
+from impactd.core.base.settings import CoreSettings
+from impactd.core.base.topics import SIDES, Side, Topic
+from impactd.core.inputs.events import Bust, Correct, Fill
+from impactd.core.market.symbol import SymbolMarket
+from impactd.core.orders.alerts import Say
+from impactd.core.orders.costs import COST_QUANTA, Costs, Mark, Shortfall, average_px, bps, fill_costs, opportunity
+from impactd.core.orders.ledger import Ledger
+from impactd.core.orders.order import Execution, Order, Status
+from impactd.core.outputs.messages import DayCost
+from impactd.core.tca.fill_bias import FillBias
+from impactd.core.tca.messages import fill_cost, order_cost, over
+
+#: Fills that wait for the end of their interval.
+MAX_WAITING: Final = 1_000
+#: Intervals whose average price is remembered, for corrections.
+VWAPS_KEPT: Final = 30
+#: Sessions that are remembered, for corrections.
+DAYS_KEPT: Final = 3
+
+_KEY: Final = "tca/"
+
+
+@dataclass(slots=True)
+class Day:
+    """One side of a symbol in one session; costs as in `Costs`."""
+
+    costs: Costs = field(default_factory=Costs)
+    opportunity: int = 0
+    orders: int = 0
+    said: bool = False
+
+    def save(self) -> list[Any]:
+        """Return the state as JSON-ready values."""
+        return [self.costs.save(), str(self.opportunity), self.orders, self.said]
+
+
+@dataclass(slots=True)
+class _Symbol:
+    """What is remembered of a symbol."""
+
+    waiting: list[tuple[str, str]] = field(default_factory=list)
+    vwaps: dict[int, float | None] = field(default_factory=dict)
+    #: Turnover and continuous volume of the market by session.
+    traded: dict[int, tuple[float, float]] = field(default_factory=dict)
+    days: dict[tuple[int, Side], Day] = field(default_factory=dict)
+    bias: dict[Side, FillBias] = field(default_factory=lambda: {side: FillBias() for side in SIDES})
+
+    def save(self) -> bytes:
+        """Return the state value."""
+        return orjson.dumps(
+            {
+                "waiting": self.waiting,
+                "vwaps": list(self.vwaps.items()),
+                "traded": [[day, *sums] for day, sums in self.traded.items()],
+                "days": [[day, str(side), *found.save()] for (day, side), found in self.days.items()],
+                "bias": {str(side): bias.save() for side, bias in self.bias.items()},
+            }
+        )
+
+    @classmethod
+    def load(cls, value: bytes) -> _Symbol:
+        """Return what `save` has given."""
+        saved: dict[str, Any] = orjson.loads(value)
+        its = cls([(order, fill) for order, fill in saved["waiting"]], dict(saved["vwaps"]))
+        its.traded = {day: (turnover, volume) for day, turnover, volume in saved["traded"]}
+        for day, side, costs, missed, orders, said in saved["days"]:
+            its.days[day, Side(side)] = Day(Costs.load(costs), int(missed), orders, said)
+        for side, bias in its.bias.items():
+            bias.load(saved["bias"][str(side)])
+        return its
+
+
+class Feedback:
+    """Measures the fills of one partition.
+
+    Parameters
+    ----------
+    settings : CoreSettings
+    orders : Ledger
+    market : callable
+        Symbol to its `SymbolMarket`.
+    say : callable
+        Takes each message to publish, with its topic and key.
+    """
+
+    def __init__(self, settings: CoreSettings, orders: Ledger, market: Callable[[str], SymbolMarket], say: Say) -> None:
+        self._session = Session(settings.session)
+        self._interval = settings.books.interval_ns
+        self._slices = settings.plans.child_slices
+        self._limit = settings.model.fill_bias_limit
+        self._orders = orders
+        self._market = market
+        self._say = say
+        self._symbols: dict[str, _Symbol] = {}
+        self._changed: set[str] = set()
+
+    # --- events -----------------------------------------------------------
+
+    def arrived(self, order: Order, now: int) -> None:
+        """Note a new order, with its arrival price if it works already."""
+        self._of(order.symbol)
+        if order.works_from <= now:
+            self._arrive(order, now)
+
+    def executed(self, order: Order, event: Fill | Correct | Bust, before: Execution | None, now: int) -> None:
+        """Measure what an execution event has changed.
+
+        Parameters
+        ----------
+        order : Order
+            Which has taken the event in.
+        event : Fill, Correct or Bust
+        before : Execution or None
+            What the fill was before it was corrected or busted.
+        now : int
+            Event time, ns.
+        """
+        exec_id = event.exec_id if isinstance(event, Fill) else event.exec_ref_id
+        known = order.executions[exec_id]
+        its = self._of(order.symbol)
+        mark = known.mark or self._mark(order, event, known, now)
+        arrival = order.arrival_px
+        if arrival is None:
+            arrival = order.arrival_px = known.px if mark.mid is None else mark.mid
+        order.executions[exec_id] = known._replace(mark=mark)
+        sign = order.side.sign
+        change = fill_costs(sign, known.qty, known.px, mark, arrival)
+        if before is not None and before.mark is not None:
+            change.add(fill_costs(sign, before.qty, before.px, before.mark, arrival), -1)
+        order.costs.add(change)
+        day = self._day(its, mark.at, order.side)
+        day.costs.add(change)
+        if mark.liquidity == "taker":
+            paid, expected = change.slippage / COST_QUANTA, change.predicted / COST_QUANTA / mark.bias
+            interval = mark.at // self._interval * self._interval
+            its.bias[order.side].take(interval, change.predicted_qty / QUANTA, paid, expected)
+        waits = (order.cl_ord_id, exec_id) in its.waiting
+        if isinstance(event, Fill) and len(its.waiting) < MAX_WAITING:
+            its.waiting.append((order.cl_ord_id, exec_id))
+        elif not waits:
+            self._say_fill(its, order, exec_id, "fill" if isinstance(event, Fill) else _reason(event), now)
+        if day.said:
+            self._say_day(order.symbol, mark.at, order.side, now, "fill" if isinstance(event, Fill) else _reason(event))
+
+    def planned(self, order: Order, reason: str) -> None:
+        """Note that a plan says that an order has ended, or that it is active again."""
+        if order.status is Status.REJECTED or (order.active and order.closed is None):
+            return
+        at, before = order.closed or (order.clock, None)
+        day = self._day(self._of(order.symbol), at, order.side)
+        if before is not None:
+            day.orders -= 1
+            day.opportunity -= before
+        if order.active:
+            order.closed = order.end_px = None
+        else:
+            if order.end_px is None:
+                order.end_px = self._market(order.symbol).mid_at(order.clock)
+            unfilled = max(order.order_qty - order.cum_qty, 0)
+            missed = opportunity(order.side.sign, unfilled, order.end_px, order.arrival_px)
+            day.orders += 1
+            day.opportunity += missed
+            order.closed = (at, missed)
+            self._say(Topic.TCA, order.symbol, order_cost(order, reason, missed))
+        if day.said:
+            self._say_day(order.symbol, at, order.side, order.clock, reason)
+        self._orders.mark(order)
+
+    # --- time -------------------------------------------------------------
+
+    def minute(self, symbol: str, minute: int, vwap: float | None, volume: float) -> None:
+        """Take in what the market has traded in an interval that has closed.
+
+        Parameters
+        ----------
+        symbol : str
+        minute : int
+            Its start, ns.
+        vwap : float or None
+            Average price of the continuous volume.
+        volume : float
+            That volume, shares.
+        """
+        its = self._symbols.get(symbol)
+        if its is None:
+            return
+        its.vwaps[minute] = vwap
+        for old in list(its.vwaps)[:-VWAPS_KEPT]:
+            del its.vwaps[old]
+        if vwap is not None:
+            day = minute - self._session.since_open_ns(minute)
+            before = its.traded.get(day, (0.0, 0.0))
+            its.traded[day] = (before[0] + vwap * volume, before[1] + volume)
+            for old in sorted(its.traded)[:-DAYS_KEPT]:
+                del its.traded[old]
+        self._changed.add(symbol)
+
+    def begin(self, order: Order, minute_end: int) -> None:
+        """Note the arrival price of an active order that begins to work in the interval from `minute_end` on."""
+        if order.arrival_px is None and order.works_from < minute_end + self._interval:
+            self._arrive(order, minute_end)
+
+    def reach(self, symbol: str, now: int) -> None:
+        """Publish what was to wait until `now`: fills of intervals that are over, and sessions that have closed."""
+        its = self._symbols.get(symbol)
+        if its is None:
+            return
+        waiting, its.waiting = its.waiting, []
+        for cl_ord_id, exec_id in waiting:
+            order = self._orders.get(cl_ord_id)
+            # An id may come again, once its ended order is forgotten.
+            execution = None if order is None else order.executions.get(exec_id)
+            mark = None if execution is None else execution.mark
+            if order is not None and mark is not None and mark.at < now:
+                self._say_fill(its, order, exec_id, "fill", now)
+            elif mark is not None:
+                its.waiting.append((cl_ord_id, exec_id))
+        changed = len(waiting) != len(its.waiting)
+        length_ns = round(self._session.length_minutes * 60) * 1_000_000_000
+        for (day, side), found in its.days.items():
+            if not found.said and day + length_ns <= now:
+                found.said = changed = True
+                self._say_day(symbol, day, side, now, "close")
+        for side, bias in its.bias.items():
+            if bias.interval is not None and bias.interval < now // self._interval * self._interval:
+                bias.close(now)
+                self._market(symbol).bias[side] = bias.ratio(self._limit)
+        if changed:
+            self._changed.add(symbol)
+
+    # --- messages ---------------------------------------------------------
+
+    def _say_fill(self, its: _Symbol, order: Order, exec_id: str, reason: str, now: int) -> None:
+        mark = order.executions[exec_id].mark
+        vwap = None if mark is None else its.vwaps.get(mark.at // self._interval * self._interval)
+        self._say(Topic.TCA, order.symbol, fill_cost(order, exec_id, reason, vwap, now))
+
+    def _say_day(self, symbol: str, at: int, side: Side, now: int, reason: str) -> None:
+        its = self._symbols[symbol]
+        day = at - self._session.since_open_ns(at)
+        found, (turnover, volume) = its.days[day, side], its.traded.get(day, (0.0, 0.0))
+        costs, vwap = found.costs, turnover / volume if volume > 0.0 else None
+        average = average_px(costs.notional, costs.qty)
+        parts = Shortfall.of(costs, found.opportunity)
+        against_arrival = costs.spread + costs.impact + costs.timing
+        bought_at = average_px(costs.notional - side.sign * against_arrival, costs.qty)
+        self._say(
+            Topic.TCA,
+            symbol,
+            DayCost(
+                symbol=symbol,
+                side=side,
+                day=day,
+                as_of=now,
+                reason=reason,
+                orders=found.orders,
+                fills=costs.fills,
+                qty=costs.qty,
+                avg_px=average,
+                market_vwap=vwap,
+                slippage_bps=bps(costs.slippage, costs.predicted_qty, average),
+                predicted_bps=bps(costs.predicted, costs.predicted_qty, average),
+                arrival_bps=bps(against_arrival, costs.qty, bought_at),
+                vwap_bps=over(side.sign, average, vwap),
+                spread_cost=parts.spread,
+                impact_cost=parts.impact,
+                timing_cost=parts.timing,
+                opportunity_cost=parts.opportunity,
+                shortfall=parts.total,
+                bias=self._market(symbol).bias[side],
+            ),
+        )
+
+    # --- inner ------------------------------------------------------------
+
+    def _of(self, symbol: str) -> _Symbol:
+        self._changed.add(symbol)
+        return self._symbols.setdefault(symbol, _Symbol())
+
+    def _arrive(self, order: Order, now: int) -> None:
+        quote = self._market(order.symbol).quote(now)
+        if quote is not None:
+            order.arrival_px = quote[0]
+            self._orders.mark(order)
+
+    def _mark(self, order: Order, event: Fill | Correct | Bust, known: Execution, now: int) -> Mark:
+        """Return where the market stands as a fill is first heard of."""
+        market = self._market(order.symbol)
+        quote = market.quote(now)
+        interval = now // self._interval * self._interval
+        before = self._of(order.symbol).bias[order.side].filled_in(interval)
+        shares = known.qty / QUANTA
+        cost = market.expected_cost(order.side, now, interval, before, shares, self._slices) if shares else None
+        liquidity = event.last_liquidity_ind if isinstance(event, Fill) else None
+        mid, half_spread = (None, None) if quote is None else quote
+        predicted_px = None if cost is None else cost / shares
+        return Mark(now, mid, half_spread, predicted_px, market.bias[order.side], liquidity)
+
+    def _day(self, its: _Symbol, at: int, side: Side) -> Day:
+        """Return the session of `at`; one that is forgotten is no more than a place to write to."""
+        key = (at - self._session.since_open_ns(at), side)
+        if key in its.days:
+            return its.days[key]
+        kept = sorted({day for day, _ in its.days} | {key[0]})[-DAYS_KEPT:]
+        for old in [found for found in its.days if found[0] not in kept]:
+            del its.days[old]
+        return its.days.setdefault(key, Day()) if key[0] in kept else Day()
+
+    # --- state ------------------------------------------------------------
+
+    def changes(self) -> dict[str, bytes | None]:
+        """Return the state keys that changed since the last call."""
+        changed = {_KEY + symbol: self._symbols[symbol].save() for symbol in sorted(self._changed)}
+        self._changed.clear()
+        return dict(changed)
+
+    def save(self) -> dict[str, bytes]:
+        """Return every state key with its value."""
+        return {_KEY + symbol: its.save() for symbol, its in sorted(self._symbols.items())}
+
+    def load(self, items: Mapping[str, bytes]) -> None:
+        """Restore from state keys; others are left alone."""
+        for key, value in items.items():
+            if key.startswith(_KEY):
+                self._symbols[key.removeprefix(_KEY)] = _Symbol.load(value)
+
+
+def _reason(event: Correct | Bust) -> str:
+    return "correct" if isinstance(event, Correct) else "bust"

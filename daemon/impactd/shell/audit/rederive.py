@@ -1,0 +1,82 @@
+"""Derives a live run again from its captured inputs and its journal, and writes what comes of it.
+
+The settings are the journal's, formats included, and each commit takes in
+exactly what its record names, so that the same release gives the bytes that
+the run published.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from impactd.core.base.topics import Topic
+from impactd.core.engine import Engine
+from impactd.core.inputs.ticks import Refused
+from impactd.shell.audit.capture import capture_file, read_partitions
+from impactd.shell.audit.derive import derive
+from impactd.shell.kafka.client import KafkaSettings
+from impactd.shell.lines import InputFileError
+from impactd.shell.outputs import OutputFiles
+from impactd.shell.replay import Progress, Reading, ReplaySummary, Sources, summarise
+from impactd.shell.tally import Tally
+from impactd.wire.codec import Decoded, Limits
+from impactd.wire.records import Timestamps, encode_line
+
+
+def rederive(
+    directory: Path,
+    settings: KafkaSettings,
+    out: Path,
+    *,
+    limits: Limits | None = None,
+    learned: str = "",
+    progress: Progress | None = None,
+) -> ReplaySummary:
+    """Derive the run that `directory` holds again.
+
+    Parameters
+    ----------
+    directory : Path
+        Made by ``impactd capture``: the journal and the input topics.
+    settings : KafkaSettings
+        Formats are the journal's, where it has them.
+    out : Path
+        Directory of the results, made if it is not there.
+    limits : Limits, optional
+        Bounds on input records; those that the journal has are the journal's.
+    learned : str, optional
+        The trained file at hand, where the run's forecasts were made with one.
+    progress : callable, optional
+        Called after each commit with the rows so far and the event time.
+
+    Raises
+    ------
+    InputFileError
+        If a file cannot be read, or the journal cannot be followed.
+    OSError
+        If the results cannot be written.
+    """
+    started = time.monotonic()
+    tally, reading = Tally(), Reading()
+    engines: dict[int, Engine] = {}
+    journal = capture_file(directory, Topic.JOURNAL)
+    partitions = max(read_partitions(directory, Topic.JOURNAL), default=-1) + 1
+    if not partitions:
+        raise InputFileError(f"{journal}: holds no commit; capture the run again")
+    timestamps: Timestamps = "int"
+    with OutputFiles(out, lambda output: encode_line(output, timestamps), partitions) as files:
+        for derived in derive(directory, settings, limits, learned=learned):
+            timestamps = "string" if derived.settings.timestamps == "string" else "int"
+            tally.count(derived.commit.outputs)
+            files.write(derived.partition, derived.commit.outputs)
+            engines[derived.partition] = derived.engine
+            if derived.inputs is None:
+                continue
+            refused = [pending.item for pending in derived.inputs.events if isinstance(pending.item, Refused)]
+            reading.add(Decoded(derived.inputs.ticks, refused))
+            if progress is not None:
+                progress(reading.ticks, reading.last_ns or 0)
+        written = files.finish()
+    sources = Sources([capture_file(directory, Topic.TICKS)])
+    return summarise(tally, reading, list(engines.values()), written, out, sources, time.monotonic() - started)

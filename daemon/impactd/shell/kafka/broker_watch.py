@@ -1,0 +1,97 @@
+"""Asks the brokers, now and then, how far the inputs of each partition reach.
+
+It says two things that fetching alone cannot: whether the brokers that lead
+a partition's inputs answer at all, and how much there is to read of one whose
+fetching is paused, stuck or failing.
+
+It also compares the number of partitions of each input with what it was at
+the start, as often as the client's metadata are refreshed: where partitions
+were added, symbols have moved, and going on would split them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from impactd.core.base.topics import INPUT_TOPICS, Topic
+from impactd.shell.kafka.errors import FatalError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiokafka import AIOKafkaConsumer
+
+    from impactd.shell.kafka.client import KafkaSettings
+    from impactd.shell.kafka.status import PartitionStatus, Status
+
+
+async def watch_brokers(
+    settings: KafkaSettings, consumer: AIOKafkaConsumer, status: Status, partitions: Mapping[Topic, int]
+) -> None:
+    """Ask for every partition at the pace of heartbeats, until cancelled.
+
+    Parameters
+    ----------
+    settings : KafkaSettings
+    consumer : AIOKafkaConsumer
+        Any that is started and reads committed records.
+    status : Status
+        Its partitions are written.
+    partitions : mapping of Topic to int
+        Number of partitions of each topic when the service started.
+
+    Raises
+    ------
+    FatalError
+        If an input has another number of partitions now.
+    """
+    while True:
+        owned = list(status.partitions.values())
+        # Without a partition of its own the process asks about the first.
+        answers = await asyncio.gather(*(_ends(settings, consumer, number) for number in _numbers(owned)))
+        status.broker_answers = all(ends is not None for ends in answers)
+        for partition, ends in zip(owned, answers, strict=False):
+            partition.broker_answers = ends is not None
+            for topic, end in (ends or {}).items():
+                partition.stable_offsets[topic] = end
+                partition.high_watermarks[topic] = max(partition.high_watermarks.get(topic, 0), end)
+        check_partitions(settings, consumer, partitions)
+        await asyncio.sleep(settings.heartbeat_interval_ms / 1000)
+
+
+def check_partitions(settings: KafkaSettings, consumer: AIOKafkaConsumer, partitions: Mapping[Topic, int]) -> None:
+    """Compare the client's metadata with the number of partitions that there were.
+
+    Raises
+    ------
+    FatalError
+        If an input has another number of partitions now.
+    """
+    for topic in INPUT_TOPICS:
+        name, expected = settings.topic(topic), partitions[topic]
+        known = consumer.partitions_for_topic(name)
+        if known and len(known) != expected:
+            raise FatalError(
+                f"{name} had {expected} partitions and now has {len(known)}: symbols have moved between partitions; "
+                "begin again in a new environment with the new number"
+            )
+
+
+def _numbers(owned: list[PartitionStatus]) -> list[int]:
+    return [status.partition for status in owned] or [0]
+
+
+async def _ends(settings: KafkaSettings, consumer: AIOKafkaConsumer, partition: int) -> Mapping[Topic, int] | None:
+    """Return the last stable offset of each input, or None where its leaders do not answer."""
+    where = {topic: TopicPartition(settings.topic(topic), partition) for topic in INPUT_TOPICS}
+    try:
+        async with asyncio.timeout(settings.request_timeout_ms / 1000):
+            # A consumer that reads committed records is answered with last stable offsets.
+            ends = await consumer.end_offsets(list(where.values()))
+    except (KafkaError, OSError, TimeoutError):
+        return None
+    return {topic: ends[place] for topic, place in where.items() if place in ends}

@@ -1,0 +1,67 @@
+"""Notices that a topic has gone away.
+
+aiokafka takes a topic that is no longer there for one that is not there yet,
+and asks for it again for ever: fetches return nothing, commits run into their
+deadline, and nobody is told why.  So the brokers are asked for their topics
+now and then.  A topic counts as gone only when two answers, some seconds
+apart, know other topics but not this one: a broker that has just started may
+not know them all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from aiokafka.errors import KafkaError
+
+from impactd.core.base.topics import Topic
+from impactd.shell.kafka.errors import FatalError
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer
+
+    from impactd.shell.kafka.client import KafkaSettings
+
+#: Heartbeats from one look to the next, and to the one that makes sure.
+_BEATS: Final = 10
+_BEATS_TO_BE_SURE: Final = 2
+
+
+async def watch_topics(settings: KafkaSettings, consumer: AIOKafkaConsumer) -> None:
+    """Ask for the topics until cancelled.
+
+    Parameters
+    ----------
+    settings : KafkaSettings
+    consumer : AIOKafkaConsumer
+        Any that is started.
+
+    Raises
+    ------
+    FatalError
+        If one of the service's topics is gone.
+    """
+    wanted = {settings.topic(topic) for topic in Topic}
+    missing: frozenset[str] = frozenset()
+    while True:
+        beats = _BEATS_TO_BE_SURE if missing else _BEATS
+        await asyncio.sleep(beats * settings.heartbeat_interval_ms / 1000)
+        now = await _missing(settings, consumer, wanted)
+        if gone := missing & now:
+            raise FatalError(
+                f"topics are gone: {', '.join(sorted(gone))}; they were deleted, or this principal may no longer "
+                "describe them (impactd topics acls). Outputs may be made again with impactd topics create; without "
+                "the state, the journal or an input begin again under other names (topics.prefix, topics.names)"
+            )
+        missing = now
+
+
+async def _missing(settings: KafkaSettings, consumer: AIOKafkaConsumer, wanted: set[str]) -> frozenset[str]:
+    """Return the topics that an answer leaves out; none where there is no answer, or an empty one."""
+    try:
+        async with asyncio.timeout(settings.request_timeout_ms / 1000):
+            there = await consumer.topics()
+    except (KafkaError, OSError, TimeoutError):
+        return frozenset()
+    return frozenset(wanted - there) if there else frozenset()

@@ -1,0 +1,1 @@
+"""Databento's MBP-10 schema as CSV."""

@@ -1,0 +1,262 @@
+"""Databento's MBP-10 schema as CSV: every event of a book's ten best levels.
+
+What a row becomes (field meanings: Databento, "Market by price (MBP-10)"):
+
+- The ``*_px_NN`` and ``*_sz_NN`` columns *are* the book after the event; they
+  are taken as they stand, and never rebuilt from action, price and size.
+- Without ``F_LAST`` (128) in `flags` the venue's event goes on with the next
+  row: its book never stood, and is marked `MID_EVENT`.
+- Action ``R`` clears the book: an empty book, which ends the standing one.  It
+  is no part of an event, whatever its flags.
+- Action ``T`` is a print: a trade row and then the row's book, both of the same
+  record.  `side` is the aggressor's: ``B`` bought, ``A`` sold, ``N`` is not
+  known.  ``F`` tells of the resting order in the same print and is none of its own.
+- A print is marked `AUCTION` by a rule, since the schema has no field for it: side
+  ``N``, in the middle of an event, and larger than all visible depth of its row,
+  both sides together.  A cross names no aggressor, trades more than any book
+  shows, and changes the book, so that rows follow; a hidden order's print
+  names none either, but fits the market and ends its event.  On an empty book every
+  such print counts as an auction.
+- Prices are dollars, or integers in 1e-9 of one.  A row's prices are read
+  alike: as integers if none has a decimal point and the largest is at least
+  1,000,000 (as fixed-point that is a tenth of a cent).
+- A level with neither price nor size is none, and is dropped; an undefined
+  price with a size is passed on as INT64_MAX for the core to count.
+- Timestamps are integer ns or ISO text.  Where the header has `ts_event` twice
+  and no `ts_recv`, the first is `ts_recv`, as in Databento's order of columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from impactd.core.inputs.ticks import AUCTION, MID_EVENT, TRADE, Float, Int, Refused, TickBatch
+from impactd.wire.codec import Decoded, FieldError, Limits, shown
+from impactd.wire.fields import parse_number, parse_symbol
+from impactd.wire.rows import RowBuilder, Rows, by_first_appearance, interleave, stamped
+from impactd.wire.ticks.databento import kernel as k
+from impactd.wire.ticks.databento.columns import Columns, databento_columns
+from impactd.wire.ticks.scanning.symbols import SymbolCache
+from impactd.wire.times import parse_text_time
+
+NAME: Final = "databento-mbp10-csv"
+
+F_LAST: Final = 128
+#: The schema's 'undefined' for quantities (UINT32_MAX), and what other feeds write.
+_UNDEFINED_QTY: Final = 4_294_967_295.0
+_UNDEFINED_QTY_FROM: Final = 9_999_999_999.0
+
+_ACTIONS: Final = frozenset("ACMRTFN")
+_SIDES: Final = {"B": 1, "A": -1, "N": 0}
+_IS_ACTION: Final = np.isin(np.arange(256), [ord(c) for c in _ACTIONS])
+_IS_SIDE: Final = np.isin(np.arange(256), [ord(c) for c in _SIDES])
+_UNDEFINED: Final = frozenset({"", "nan", "NaN", "9223372036854775807"})
+_UNDEFINED_TIME: Final = frozenset({"", "18446744073709551615"})
+
+Side = tuple[list[float], list[float]]
+
+
+class DatabentoCodec:
+    """Decodes rows of an MBP-10 CSV file, one line a record.
+
+    Parameters
+    ----------
+    header : str, optional
+        The file's header line; by default Databento's own order of columns.
+    symbol : str, optional
+        For rows that name none.
+    limits : Limits, optional
+    compiled : bool
+        Off: every line goes through the reference, which is what tests compare with.
+
+    Raises
+    ------
+    HeaderError
+        If a column that is needed is missing.
+    """
+
+    name = NAME
+
+    def __init__(
+        self,
+        header: str | None = None,
+        symbol: str | None = None,
+        limits: Limits | None = None,
+        *,
+        compiled: bool = True,
+    ) -> None:
+        self._columns = databento_columns(header)
+        self._symbol = symbol
+        self._limits = limits or Limits()
+        # Without a symbol column the scanner's symbol number is 0, that of the only one there is.
+        self._compiled = compiled and (self._columns.has_symbol or symbol is not None)
+        self._cache = SymbolCache()
+
+    def decode_columns(
+        self,
+        values: Sequence[bytes],
+        offsets: Sequence[int] | Int,
+        ts_records: Sequence[int] | Int,
+        keys: Sequence[bytes | None] | None = None,
+    ) -> Decoded:
+        """Decode rows; see `impactd.wire.codec.TickCodec`."""
+        rows, left = self._scan(values) if self._compiled else (RowBuilder().build(), range(len(values)))
+        if not left:
+            return Decoded(stamped(rows, offsets, ts_records))
+        builder = RowBuilder()
+        refused = []
+        for i in left:
+            try:
+                _decode_line(values[i], i, self._columns, self._symbol, self._limits, builder)
+            except FieldError as error:
+                key = keys[i] if keys is not None else None
+                at, ts_record = int(offsets[i]), int(ts_records[i])
+                refused.append(Refused(at, error.reason, error.detail, values[i], key, NAME, ts_record))
+        return Decoded(stamped(interleave(rows, builder.build()), offsets, ts_records), refused)
+
+    def _scan(self, values: Sequence[bytes]) -> tuple[Rows, Sequence[int]]:
+        n = len(values)
+        if self._cache.is_full:
+            self._cache.forget()
+        data = b"\n".join([*values, b"\n" * 32])  # a time is read at fixed places, before its end is seen
+        start = np.zeros(n + 1, np.int64)
+        lengths = np.fromiter(map(len, values), np.int64, n) + 1
+        np.cumsum(lengths, out=start[1:])
+        buf = np.frombuffer(data, np.uint8)
+        ints = np.zeros((n, k.N_INTS), np.int64)
+        levels = np.full((4, n, self._columns.n_levels), np.nan)
+        prints = np.full((n, 2), np.nan)
+        unsure = lengths - 1 > self._limits.max_message_bytes
+        line = 0
+        while True:
+            status, line, at = k.scan_rows(
+                buf, start, line, self._columns.roles, ints, levels, prints, self._cache.table, unsure
+            )
+            if status == k.DONE:
+                break
+            end = at
+            while data[end] not in b",\n":
+                end += 1
+            if not self._cache.remember(data[at:end]):
+                unsure[line] = True
+                line += 1
+        unsure |= ~_plausible(ints, prints)
+        names = self._cache.names if self._columns.has_symbol else (self._symbol or "",)
+        return _to_rows(ints, levels, prints, names, np.flatnonzero(~unsure)), np.flatnonzero(unsure).tolist()
+
+
+def _plausible(ints: Int, prints: Float) -> npt.NDArray[np.bool_]:
+    """Return which scanned lines the reference would accept, for sure."""
+    action, side = ints[:, k.ACTION], ints[:, k.SIDE]
+    qty = prints[:, 1]
+    good_qty = (qty >= 0.0) & (qty < _UNDEFINED_QTY_FROM) & (qty != _UNDEFINED_QTY)
+    good_print = np.isfinite(prints[:, 0]) & good_qty
+    ok: npt.NDArray[np.bool_] = _IS_ACTION[action] & _IS_SIDE[side] & ((action != ord("T")) | good_print)
+    return ok
+
+
+def _to_rows(ints: Int, levels: Float, prints: Float, names: tuple[str, ...], lines: Int) -> Rows:
+    """Return the rows of scanned lines: one each, and before it a trade where it is a print."""
+    ints, levels, prints = ints[lines], levels[:, lines], prints[lines]
+    is_print = ints[:, k.ACTION] == ord("T")
+    is_clear = ints[:, k.ACTION] == ord("R")
+    mid_event = (ints[:, k.FLAGS] & F_LAST == 0) & ~is_clear
+    levels[:, is_clear] = np.nan
+    ints[is_clear, k.N_BID] = 0
+    ints[is_clear, k.N_ASK] = 0
+    depth = np.nansum(levels[k.BID_SZ], axis=1) + np.nansum(levels[k.ASK_SZ], axis=1)
+    auction = is_print & mid_event & (ints[:, k.SIDE] == ord("N")) & (prints[:, 1] > depth)
+
+    source = np.repeat(np.arange(len(lines)), 1 + is_print)
+    trade = np.zeros(len(source), np.bool_)
+    trade[:-1] = source[:-1] == source[1:]
+    ints, levels, prints = ints[source], levels[:, source], prints[source]
+    levels[:, trade] = np.nan
+    prints[~trade] = np.nan
+    n_bid, n_ask = (np.where(trade, 0, ints[:, column]).astype(np.int32) for column in (k.N_BID, k.N_ASK))
+    used = int(max(n_bid.max(initial=0), n_ask.max(initial=0)))
+    side = ints[:, k.SIDE]
+    batch = TickBatch(
+        symbols=names,
+        symbol=ints[:, k.SYMBOL].astype(np.int32),
+        kind=np.where(trade, TRADE, 0).astype(np.uint8),
+        flags=np.where(trade, auction[source] * AUCTION, mid_event[source] * MID_EVENT).astype(np.uint8),
+        ts_event=ints[:, k.TS_EVENT].copy(),
+        ts_record=np.zeros(len(source), np.int64),
+        offset=np.zeros(len(source), np.int64),
+        bid_px=np.ascontiguousarray(levels[k.BID_PX, :, :used]),
+        bid_sz=np.ascontiguousarray(levels[k.BID_SZ, :, :used]),
+        ask_px=np.ascontiguousarray(levels[k.ASK_PX, :, :used]),
+        ask_sz=np.ascontiguousarray(levels[k.ASK_SZ, :, :used]),
+        n_bid=n_bid,
+        n_ask=n_ask,
+        px=prints[:, 0].copy(),
+        qty=prints[:, 1].copy(),
+        aggressor=np.where(trade, (side == ord("B")).astype(np.int8) - (side == ord("A")), 0).astype(np.int8),
+    )
+    return Rows(by_first_appearance(batch), lines[source], ints[:, k.TS_RECV].copy())
+
+
+def _decode_line(
+    line: bytes, index: int, columns: Columns, symbol: str | None, limits: Limits, builder: RowBuilder
+) -> None:
+    """Decode one line field by field: the reference."""
+    if len(line) > limits.max_message_bytes:
+        raise FieldError("too_large", f"a line of {len(line)} bytes; at most {limits.max_message_bytes} are read")
+    field = columns.split(line)
+    action = field[k.ACTION]
+    if action not in _ACTIONS:
+        raise FieldError("value", f"action: {shown(action)} is none of A, C, M, R, T, F, N; send one")
+    side = field[k.SIDE]
+    if side not in _SIDES:
+        raise FieldError("value", f"side: {shown(side)} is none of A, B, N; send one")
+    flags = field[k.FLAGS]
+    if not (flags.isascii() and flags.isdigit() and len(flags) <= 3 and int(flags) <= 255):
+        raise FieldError("type", f"flags: {shown(flags)} is not an integer in 0..255; send Databento's bit field")
+    ts_event = parse_text_time(field[k.TS_EVENT], "ts_event")
+    received = field.get(k.TS_RECV, "")
+    ts_recv = 0 if received in _UNDEFINED_TIME else parse_text_time(received, "ts_recv")
+    name = parse_symbol(field.get(k.SYMBOL) or symbol or "")
+    size = parse_number(field[k.SIZE], "size")
+    px, bids, asks = _prices(field, columns)
+    if action == "R":
+        builder.add_book(index, name, 0, ts_event, ts_recv, ([], []), ([], []))
+        return
+    mid_event = int(flags) & F_LAST == 0
+    if action == "T":
+        if px is None:
+            raise FieldError("missing_field", "price is missing; a print has one")
+        if size < 0.0:
+            raise FieldError("value", f"size: {size} is negative; send the traded quantity")
+        if size == _UNDEFINED_QTY or size >= _UNDEFINED_QTY_FROM:
+            raise FieldError("sentinel", f"size: {size} stands for undefined; leave such a print out")
+        auction = mid_event and side == "N" and size > sum(bids[1]) + sum(asks[1])
+        builder.add_trade(index, name, AUCTION if auction else 0, ts_event, ts_recv, px, size, _SIDES[side])
+    builder.add_book(index, name, MID_EVENT if mid_event else 0, ts_event, ts_recv, bids, asks)
+
+
+def _prices(field: dict[int, str], columns: Columns) -> tuple[float | None, Side, Side]:
+    """Return the row's price and its two sides, in currency."""
+    roles = [k.PRICE, *(k.LEVEL + 4 * i + plane for i in range(columns.n_levels) for plane in (k.BID_PX, k.ASK_PX))]
+    text = {role: field[role] for role in roles if field[role] not in _UNDEFINED}
+    value = {role: parse_number(px, columns.names[role]) for role, px in text.items()}
+    fixed = not any("." in px for px in text.values())
+    if fixed and max(map(abs, value.values()), default=0.0) >= k.FIXED_POINT_FROM:
+        # An exact integer over an exact power of ten: correctly rounded, also beyond 2^53.
+        value = {
+            role: int(text[role]) / 10**9 if text[role].lstrip("-").isdigit() else px / k.FIXED_POINT
+            for role, px in value.items()
+        }
+    sides: tuple[Side, Side] = (([], []), ([], []))
+    for i in range(columns.n_levels):
+        for (px, sz), plane in zip(sides, (k.BID_PX, k.ASK_PX), strict=True):
+            role = k.LEVEL + 4 * i + plane
+            size = parse_number(field[role + 1] or "0", columns.names[role + 1])
+            if role in value or size != 0.0:
+                px.append(value.get(role, k.UNDEFINED_PX) + 0.0)
+                sz.append(size)
+    return (value[k.PRICE] + 0.0 if k.PRICE in value else None), *sides

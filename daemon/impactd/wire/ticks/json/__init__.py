@@ -1,0 +1,1 @@
+"""Our JSON of ticks: the plain codec, and its compiled scanner."""

@@ -1,0 +1,1 @@
+"""The long CSV of books, one level a line."""

@@ -1,0 +1,1 @@
+"""Compiled readers of numbers, times and symbols that text codecs share."""

@@ -1,0 +1,151 @@
+"""Bands of plan cost: what shadows teach them, and that they hold what they say."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import orjson
+import pytest
+
+from impactd.core.base.session import Session
+from impactd.core.base.settings import MINUTE_NS, SessionRule
+from impactd.core.books.minute import MinuteStats
+from impactd.core.market.bands import HORIZONS, PRIOR_SD, CostBands, LogBands, t_quantile
+from impactd.core.model.curves import Curves, Int
+from tests.core.model.minutes import NEW_YORK, SIZES, minute
+
+ALWAYS = Session(SessionRule())
+#: Of Student's t with four degrees of freedom.
+T80, T95 = 1.5332063, 2.7764451
+
+
+@dataclass
+class Constant:
+    """A forecast that always expects the same, and remembers for how many intervals it was asked."""
+
+    asked: list[int] = field(default_factory=list)
+
+    def __call__(self, starts_ns: Int, rate: float) -> Curves:
+        assert rate > 0.0
+        self.asked.append(len(starts_ns))
+        s, beta = np.full(len(starts_ns), 0.02), np.full(len(starts_ns), 1e-5)
+        return Curves(s, beta, None, None, 1.0, prior=False, scaled=True, as_of=None)
+
+
+def stats(ts: int, level: float = 1.0, covered_ns: int = MINUTE_NS) -> MinuteStats:
+    """Return a minute of which both sides cost `level` times what `Constant` expects."""
+    walks = np.stack([level * (0.02 + 1e-5 * SIZES)] * 2)
+    return MinuteStats(
+        symbol="X", minute=ts, n_books=1, n_rejected=0, rejected={}, n_late=0, n_trades=0, covered_ns=covered_ns,
+        mid=31.0, half_spread=0.02, mid_close=31.0, volume_continuous=None, volume_auction=None,
+        turnover_continuous=0.0,
+        sizes=SIZES, slippage=walks, coverage=np.ones(walks.shape), lower_bound=walks, depth=np.array([1e3, 1e3]),
+    )  # fmt: skip
+
+
+def bands(session: Session = ALWAYS, level: float = 0.8) -> CostBands:
+    return CostBands(0, session, MINUTE_NS, level)
+
+
+def test_bands_before_any_shadow_are_the_prior() -> None:
+    for n in (1, 5, 60, 10_000):
+        assert bands().of(n).widths == pytest.approx((PRIOR_SD * T80, PRIOR_SD * T95), rel=0.02)
+        assert bands().of(n).middle == 0.0
+    assert bands().record() == ()
+
+
+@pytest.mark.parametrize(
+    ("level", "freedom", "quantile"), [(0.8, 4, T80), (0.95, 4, T95), (0.95, 10, 2.2281389), (0.8, 1e9, 1.2815516)]
+)
+def test_t_quantile_is_near_the_table(level: float, freedom: float, quantile: float) -> None:
+    assert t_quantile(level, freedom) == pytest.approx(quantile, rel=0.02)
+
+
+def test_log_bands_always_hold_what_was_expected() -> None:
+    shifted = LogBands(0.5, (0.1, 0.2))
+    assert shifted.holds(0.0) == (True, True)
+    assert shifted.holds(0.65) == (False, True)
+    assert shifted.cost(100.0, 0) == pytest.approx((100.0, 100.0 * math.exp(0.6)))
+
+
+def test_shadow_ends_after_its_length_and_is_scored_once() -> None:
+    mine, model = bands(), Constant()
+    scored = [mine.update(stats(minute(i)), model) for i in range(11)]
+    assert [found for found in scored if found] == [[(5, (True, True))]]
+
+
+def test_update_with_exact_forecasts_narrows_the_bands() -> None:
+    mine, model = bands(), Constant()
+    for i in range(600):
+        mine.update(stats(minute(i)), model)
+    assert mine.of(60).widths[0] < 0.5 * PRIOR_SD * T80
+    assert mine.of(60).middle == pytest.approx(0.0, abs=1e-9)
+    [hour] = [record for record in mine.record() if record.intervals == 60]
+    assert hour.coverage == (1.0, 1.0)
+    assert 5 < hour.n_eff < 10
+
+
+def test_update_with_a_persistent_error_moves_the_middle() -> None:
+    mine, model = bands(), Constant()
+    for i in range(900):
+        mine.update(stats(minute(i), level=1.3), model)
+    assert mine.of(5).middle == pytest.approx(math.log(1.3), abs=0.03)
+
+
+def test_update_of_thin_minutes_scores_nothing() -> None:
+    mine, model = bands(), Constant()
+    for i in range(100):
+        assert mine.update(stats(minute(i), covered_ns=MINUTE_NS // 3), model) == []
+
+
+def test_shadows_begin_and_end_within_a_session() -> None:
+    mine, model = bands(NEW_YORK), Constant()
+    for i in range(380, 400):
+        mine.update(stats(minute(i)), model)
+    assert model.asked == [5]  # the one that ends with the session
+
+
+def test_coverage_of_autocorrelated_errors_is_nominal() -> None:
+    """Levels that wander for an hour, as spreads do: coverage goes to what it says, whatever the prior."""
+    rng = np.random.default_rng(7)
+    mine, model, level = bands(), Constant(), 0.0
+    held: dict[int, list[tuple[bool, ...]]] = {n: [] for n in HORIZONS}
+    for i in range(12_000):
+        level = 0.98 * level + 0.1 * rng.standard_t(4)
+        for n, holds in mine.update(stats(minute(i), math.exp(level)), model):
+            held[n].append(holds)
+    for n in (5, 15, 60):
+        low, wide = np.mean(held[n], axis=0)
+        assert low == pytest.approx(0.80, abs=0.02)
+        assert wide == pytest.approx(0.95, abs=0.02)
+
+
+def test_saved_bands_go_on_bit_for_bit() -> None:
+    one, model = bands(), Constant()
+    rng = np.random.default_rng(1)
+    levels = np.exp(rng.normal(0, 0.3, 400))
+    for i in range(200):
+        one.update(stats(minute(i), levels[i]), model)
+    other = bands()
+    other.load(orjson.loads(orjson.dumps(one.save())))
+    for i in range(200, 400):
+        assert one.update(stats(minute(i), levels[i]), model) == other.update(stats(minute(i), levels[i]), model)
+    assert one.save() == other.save()
+
+
+def test_load_of_other_levels_begins_anew() -> None:
+    one, model = bands(), Constant()
+    for i in range(100):
+        one.update(stats(minute(i), 1.5), model)
+    other = bands(level=0.9)
+    other.load(one.save())
+    assert other.record() == ()
+
+
+def test_state_stays_bounded() -> None:
+    mine, model = bands(), Constant()
+    for i in range(1_000):
+        mine.update(stats(minute(i), math.exp(math.sin(i))), model)
+    assert len(orjson.dumps(mine.save())) < 5_000

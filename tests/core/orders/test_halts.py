@@ -1,0 +1,99 @@
+"""What is halted: scopes, the kill switch, and a bound on what is remembered."""
+
+from __future__ import annotations
+
+import orjson
+
+from impactd.core.inputs.events import Control
+from impactd.core.inputs.inbox import LocalControl
+from impactd.core.orders.halts import MAX_HALTS_BYTES, Halts
+from tests.core.builders import T0, Lab, at, fill, halt, minutes, new, resume, with_order
+
+ON, OFF = LocalControl("halt", "kill switch: /run/stop"), LocalControl("resume", "kill switch: /run/stop is gone")
+
+
+def turn(lab: Lab, control: LocalControl) -> None:
+    inputs = lab.inbox.take(controls=(control,))
+    assert inputs is not None
+    lab.apply(inputs)
+
+
+def test_kill_switch_halts_everything_and_its_end_replans() -> None:
+    lab = with_order()
+    turn(lab, ON)
+    assert (lab.last().status, lab.last().text, lab.last().qty) == ("halted", ON.reason, ())
+    estimates = len(lab.estimates())
+    lab.run(minutes(2, start=at(2)))
+    lab.send(new("B", ts=at(4)), fill(at(4), "E1", 100))
+    assert {plan.status for plan in lab.plans("B")} == {"halted"}
+    assert len(lab.estimates()) == estimates + 4
+    turn(lab, OFF)
+    assert [lab.last(name).status for name in "AB"] == ["active", "active"]
+    assert [alert.text for alert in lab.alerts("halt") + lab.alerts("resume")] == [ON.reason, OFF.reason]
+
+
+def test_kill_switch_is_lifted_by_no_record_and_lifts_none() -> None:
+    lab = with_order()
+    turn(lab, ON)
+    lab.send(resume(at(2.1)), halt(at(2.2), "FROG"), resume(at(2.3)))
+    assert lab.last().status == "halted"
+    turn(lab, OFF)
+    assert lab.last().status == "halted"
+    lab.send(resume(at(2.4), "FROG"))
+    assert lab.last().status == "active"
+
+
+def test_kill_switch_outlives_a_restart_and_is_said_once() -> None:
+    lab = with_order()
+    turn(lab, ON)
+    lab.reload()
+    turn(lab, ON)
+    lab.send(new("B", ts=at(2)))
+    assert lab.last("B").status == "halted"
+    assert len(lab.alerts("halt")) == 1
+
+
+def test_kill_switch_before_anything_else_is_journalled() -> None:
+    lab = Lab()
+    turn(lab, ON)
+    assert lab.commits[-1].journal["controls"] == [{"type": "halt", "reason": ON.reason}]
+    assert lab.engine.halts.kill_switch == ON.reason
+    assert lab.alerts("halt")[0].as_of == 0
+
+
+def test_kill_switch_turned_with_input_applies_before_it() -> None:
+    lab = Lab()
+    lab.run(minutes(2))
+    lab.put(new(ts=at(2)))
+    turn(lab, ON)
+    assert [plan.status for plan in lab.plans()] == ["halted"]
+
+
+def test_halts_without_room_halt_everything_rather_than_refuse() -> None:
+    halts, k = Halts(), 0
+    while "*" not in halts.scopes:
+        halts.apply(Control("halt", f"S{k}", '"' * 500, T0))
+        k += 1
+    assert k > 100
+    assert "no room" in (halts.of("AAPL", "A") or "")
+    again = Control("halt", "one-more", "x" * 500, T0)
+    assert (halts.apply(again) or "").startswith("*: ")
+    assert halts.apply(again) is None
+    assert len(orjson.dumps(halts.save())) < 3 * MAX_HALTS_BYTES
+    halts.apply(Control("resume", "*", "", T0))
+    assert halts.of("AAPL", "A") is None
+    assert halts.of("S0", "A") is not None
+
+
+def test_halts_restored_are_the_same() -> None:
+    halts, again = Halts(), Halts()
+    halts.apply(Control("halt", "FROG", "x", T0))
+    halts.switch("stop")
+    again.load(orjson.loads(orjson.dumps(halts.save())))
+    assert again == halts
+
+
+def test_halts_saved_without_a_kill_switch_have_none() -> None:
+    halts = Halts()
+    halts.load({"halts": {"*": "x"}})
+    assert halts == Halts({"*": "x"}, None)

@@ -1,0 +1,263 @@
+"""The life of a parent order: every transition, and what always holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from impactd.core.base.quantity import MAX_QUANTA, QUANTA
+from impactd.core.base.settings import MINUTE_NS
+from impactd.core.base.topics import Side
+from impactd.core.inputs.events import Bust, CancelOrder, Correct, Fill, NewOrder, ReplaceOrder
+from impactd.core.orders.order import TRANSITIONS, At, Effect, Order, Status, apply_event, refusal, same_order
+from impactd.core.orders.schedule import Schedule
+
+HOUR = 60 * MINUTE_NS
+
+
+def new(qty: int = 1_000, start: int = 0, end: int = HOUR, **terms: Any) -> NewOrder:
+    return NewOrder("P1", "FROG", Side.BUY, qty * QUANTA, 0, start, end, **terms)
+
+
+def opened(qty: int = 1_000) -> Order:
+    order = Order.open(new(qty), 0)
+    order.schedule = Schedule([0, MINUTE_NS], [MINUTE_NS, HOUR], [100 * QUANTA, (qty - 100) * QUANTA])
+    return order
+
+
+def fill(exec_id: str, qty: int, px: float = 10.0) -> Fill:
+    return Fill(exec_id, "P1", "FROG", qty * QUANTA, px, 0)
+
+
+def apply(order: Order, event: Any, now: int = 1, max_executions: int = 1_000) -> Effect:
+    return apply_event(order, event, At(now, MINUTE_NS, 600, max_executions))
+
+
+def test_new_order_leaves_all() -> None:
+    order = opened()
+    assert (order.status, order.leaves_qty, order.cum_qty) == (Status.ACTIVE, 1_000 * QUANTA, 0)
+    assert not order.off_plan
+
+
+def test_fill_on_plan_asks_for_no_plan() -> None:
+    order = opened()
+    assert apply(order, fill("E1", 60)) == Effect("applied")
+    assert order.leaves_qty == 940 * QUANTA
+    assert apply(order, fill("E2", 40)) == Effect("applied")
+
+
+def test_fill_beyond_the_interval_asks_for_a_plan() -> None:
+    order = opened()
+    assert apply(order, fill("E1", 101)) == Effect("applied", "fill")
+
+
+def test_fill_twice_counts_once() -> None:
+    order = opened()
+    apply(order, fill("E1", 60))
+    assert apply(order, fill("E1", 60)) == Effect("duplicate")
+    assert order.cum_qty == 60 * QUANTA
+
+
+def test_last_fill_ends_the_order() -> None:
+    order = opened()
+    assert apply(order, fill("E1", 1_000)) == Effect("applied", "fill")
+    assert (order.status, order.leaves_qty) == (Status.DONE, 0)
+
+
+def test_overfill_leaves_nothing_and_alerts() -> None:
+    order = opened()
+    effect = apply(order, fill("E1", 1_200))
+    assert effect.alert == ("overfill", "filled 200 more than ordered")
+    assert (order.status, order.leaves_qty, order.cum_qty) == (Status.DONE, 0, 1_200 * QUANTA)
+
+
+def test_bust_gives_back_what_the_fill_took() -> None:
+    order = opened()
+    apply(order, fill("E1", 60, 10.0))
+    assert apply(order, Bust("E2", "E1", "P1", "FROG", 0)).outcome == "applied"
+    assert order.cum_qty == 0
+    assert apply(order, Bust("E2", "E1", "P1", "FROG", 0)).outcome == "duplicate"
+
+
+def test_bust_of_a_fill_of_an_earlier_interval_asks_for_a_plan() -> None:
+    order = opened()
+    apply(order, fill("E1", 100))
+    order.schedule.roll(MINUTE_NS)
+    assert apply(order, Bust("E2", "E1", "P1", "FROG", 0), MINUTE_NS).replan == "bust"
+
+
+def test_bust_of_an_unknown_fill_is_held() -> None:
+    assert apply(opened(), Bust("E2", "E1", "P1", "FROG", 0)) == Effect("held")
+
+
+def test_bust_reopens_a_filled_order_inside_its_window() -> None:
+    order = opened()
+    apply(order, fill("E1", 1_000))
+    assert apply(order, Bust("E2", "E1", "P1", "FROG", 0), HOUR - 1).replan == "bust"
+    assert (order.status, order.leaves_qty) == (Status.ACTIVE, 1_000 * QUANTA)
+
+
+def test_bust_after_the_window_makes_a_filled_order_expired() -> None:
+    order = opened()
+    apply(order, fill("E1", 1_000))
+    effect = apply(order, Bust("E2", "E1", "P1", "FROG", 0), HOUR)
+    assert (order.status, order.cum_qty, order.leaves_qty) == (Status.EXPIRED, 0, 0)
+    assert effect.alert == ("shortfall", "the window has ended, and 1000 of it were taken back")
+
+
+def test_fill_beyond_any_order_is_too_large() -> None:
+    order = opened()
+    assert apply(order, Fill("E1", "P1", "FROG", MAX_QUANTA, 10.0, 0)).outcome == "applied"
+    assert apply(order, Fill("E2", "P1", "FROG", 1, 10.0, 0)) == Effect("too_large")
+    assert "E2" not in order.executions
+
+
+def test_bust_frees_nothing_of_the_interval_under_way() -> None:
+    order = opened()
+    apply(order, fill("E1", 60))
+    apply(order, fill("E2", 30), MINUTE_NS)
+    apply(order, Bust("E3", "E1", "P1", "FROG", 0), MINUTE_NS + 1)
+    assert (order.cum_qty, order.interval_qty) == (30 * QUANTA, 30 * QUANTA)
+
+
+def test_correct_changes_quantity_and_price() -> None:
+    order = opened()
+    apply(order, fill("E1", 60, 10.0))
+    apply(order, Correct("E2", "E1", "P1", "FROG", 50 * QUANTA, 11.0, 0))
+    assert (order.cum_qty, order.executions["E1"].px) == (50 * QUANTA, 11.0)
+    apply(order, Correct("E3", "E1", "P1", "FROG", 70 * QUANTA, 12.0, 0))
+    assert (order.cum_qty, order.executions["E1"].px) == (70 * QUANTA, 12.0)
+
+
+def test_fill_after_the_end_still_counts() -> None:
+    order = opened()
+    apply(order, CancelOrder("P1", "FROG", 0))
+    effect = apply(order, fill("E1", 10))
+    assert effect.alert is not None
+    assert effect.alert[0] == "late_fill"
+    assert (order.status, order.cum_qty, order.leaves_qty) == (Status.CANCELED, 10 * QUANTA, 0)
+
+
+def test_replace_changes_only_what_it_names() -> None:
+    order = opened()
+    effect = apply(
+        order, ReplaceOrder("P1", "FROG", 0, (("order_qty", 500 * QUANTA), ("max_interval_qty", 5 * QUANTA)))
+    )
+    assert effect == Effect("applied", "replace")
+    assert (order.order_qty, order.max_interval_qty, order.end) == (500 * QUANTA, 5 * QUANTA, HOUR)
+
+
+def test_replace_below_cum_qty_ends_the_order_as_filled() -> None:
+    order = opened()
+    apply(order, fill("E1", 60))
+    apply(order, ReplaceOrder("P1", "FROG", 0, (("order_qty", 50 * QUANTA),)))
+    assert (order.status, order.order_qty, order.leaves_qty) == (Status.DONE, 60 * QUANTA, 0)
+
+
+@pytest.mark.parametrize("changes", [(("end", 0),), (("start", HOUR),), (("end", 601 * MINUTE_NS),)])
+def test_replace_that_cannot_be_worked_changes_nothing(changes: tuple[tuple[str, object], ...]) -> None:
+    order = opened()
+    effect = apply(order, ReplaceOrder("P1", "FROG", 0, changes))
+    assert effect.outcome == "rejected"
+    assert effect.alert is not None
+    assert (order.start, order.end, order.status) == (0, HOUR, Status.ACTIVE)
+
+
+def test_replace_of_an_ended_order_is_rejected() -> None:
+    order = opened()
+    apply(order, CancelOrder("P1", "FROG", 0))
+    assert apply(order, ReplaceOrder("P1", "FROG", 0, (("order_qty", 1),))).outcome == "rejected"
+
+
+def test_cancel_of_an_ended_order_is_ignored() -> None:
+    order = opened()
+    apply(order, CancelOrder("P1", "FROG", 0))
+    assert apply(order, CancelOrder("P1", "FROG", 0)) == Effect("ignored")
+
+
+def test_window_in_the_past_is_refused() -> None:
+    why = refusal(new(), At(HOUR, MINUTE_NS, 600, 1_000))
+    assert why is not None
+    assert "window ended" in why
+
+
+def test_window_that_is_too_long_is_refused() -> None:
+    why = refusal(new(end=601 * MINUTE_NS), At(0, MINUTE_NS, 600, 1_000))
+    assert why is not None
+    assert "max_horizon_intervals" in why
+
+
+def test_second_new_is_the_same_whenever_it_was_sent() -> None:
+    first = new()
+    assert same_order(first, NewOrder("P1", "FROG", Side.BUY, 1_000 * QUANTA, 99, 0, HOUR))
+    assert not same_order(first, new(qty=999))
+
+
+def test_every_status_but_rejected_knows_every_execution() -> None:
+    for status in (Status.ACTIVE, Status.DONE, Status.EXPIRED, Status.CANCELED):
+        for kind in (Fill, Correct, Bust):
+            assert (status, kind) in TRANSITIONS
+
+
+_events = st.lists(
+    st.one_of(
+        st.builds(fill, st.sampled_from([f"E{k}" for k in range(6)]), st.integers(1, 700)),
+        st.builds(
+            lambda k, ref: Bust(f"B{k}", f"E{ref}", "P1", "FROG", 0),
+            st.integers(0, 3),
+            st.integers(0, 5),
+        ),
+        st.builds(
+            lambda k, ref, qty: Correct(f"C{k}", f"E{ref}", "P1", "FROG", qty * QUANTA, 9.5, 0),
+            st.integers(0, 3),
+            st.integers(0, 5),
+            st.integers(1, 700),
+        ),
+        st.builds(lambda qty: ReplaceOrder("P1", "FROG", 0, (("order_qty", qty * QUANTA),)), st.integers(1, 2_000)),
+        st.just(CancelOrder("P1", "FROG", 0)),
+    ),
+    max_size=25,
+)
+
+
+@given(events=_events)
+def test_quantities_always_add_up(events: list[Any]) -> None:
+    order = opened()
+    for event in events:
+        apply(order, event)
+        if order.active:
+            assert order.order_qty == order.cum_qty + order.leaves_qty
+            assert order.leaves_qty > 0
+        else:
+            assert order.leaves_qty == 0
+        assert order.cum_qty == sum(execution.qty for execution in order.executions.values())
+
+
+@given(events=_events, again=st.integers(0, 24))
+def test_redelivered_execution_changes_nothing(events: list[Any], again: int) -> None:
+    order = opened()
+    for event in events:
+        apply(order, event)
+    executions = [e for e in events if isinstance(e, Fill | Bust | Correct) and e.exec_id in order.executions]
+    if executions:
+        before = (order.status, order.cum_qty, dict(order.executions))
+        assert apply(order, executions[again % len(executions)]).outcome == "duplicate"
+        assert (order.status, order.cum_qty, order.executions) == before
+
+
+def test_execution_beyond_the_bound_is_not_counted_and_known_ones_still_are() -> None:
+    order = opened()
+    apply(order, fill("E1", 10))
+    apply(order, Bust("E2", "E1", "P1", "FROG", 0), max_executions=2)
+    assert (order.cum_qty, len(order.executions)) == (0, 2)
+    for event in (
+        fill("E3", 10),
+        Correct("E4", "E1", "P1", "FROG", 5 * QUANTA, 10.0, 0),
+        Bust("E5", "E1", "P1", "FROG", 0),
+    ):
+        assert apply(order, event, max_executions=2).outcome == "executions_full"
+    assert apply(order, fill("E1", 10), max_executions=2).outcome == "duplicate"
+    assert (order.cum_qty, len(order.executions)) == (0, 2)

@@ -1,0 +1,345 @@
+"""From an order and a forecast to a schedule: caps, lots, and when a plan replaces another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from impactd.core.allocator.allocate import NO_CAP
+from impactd.core.base.quantity import QUANTA
+from impactd.core.orders.order import Order
+from impactd.core.planning.propose import Pieces, caps
+from tests.core.builders import (
+    T0,
+    Lab,
+    M,
+    S,
+    at,
+    cancel,
+    change,
+    check_window,
+    fill,
+    halt,
+    ladder,
+    minutes,
+    new,
+    resume,
+    settings,
+    with_order,
+)
+from tests.core.rows import trade
+
+
+def shares(qty: tuple[int, ...] | list[int]) -> list[float]:
+    return [q / QUANTA for q in qty]
+
+
+def with_trades(n: int, per_minute: float, start: int = T0) -> list[Any]:
+    """Return `n` minutes of books, and a trade in the middle of each."""
+    rows = minutes(n, start=start) + [trade(start + k * M + 30 * S, per_minute) for k in range(n)]
+    return sorted(rows, key=lambda row: row.ts)
+
+
+# --- pieces -------------------------------------------------------------------
+
+
+@given(start=st.integers(0, 10 * M), length=st.integers(-M, 10 * M))
+def test_pieces_cover_the_window_and_end_at_the_ends_of_intervals(start: int, length: int) -> None:
+    pieces = Pieces.of(start, start + length, M)
+    assert int(np.sum(pieces.end - pieces.start)) == max(length, 0)
+    assert np.all(pieces.end > pieces.start)
+    assert np.all(pieces.start[1:] == pieces.end[:-1])
+    assert np.all(pieces.start[1:] % M == 0)
+    assert np.allclose(pieces.fraction * M, pieces.end - pieces.start)
+
+
+# --- caps ---------------------------------------------------------------------
+
+
+def capped(**terms: Any) -> Order:
+    order = Order.open(new(**terms), T0)
+    order.interval_start = T0
+    return order
+
+
+def cap_of(order: Order, volume: float | None, now: int = T0, n: int = 3) -> list[float]:
+    pieces = Pieces.of(now, T0 + n * M, M)
+    forecast = None if volume is None else np.full(len(pieces.start), volume)
+    return shares(caps(order, pieces, forecast, M).cap.tolist())
+
+
+def test_caps_without_limits_are_none() -> None:
+    assert cap_of(capped(), 100.0) == [NO_CAP / QUANTA] * 3
+
+
+def test_caps_of_participation_are_its_share_of_the_forecast() -> None:
+    assert cap_of(capped(participation_rate=0.1), 500.0) == [50.0, 50.0, 50.0]
+
+
+def test_caps_of_participation_without_a_volume_forecast_are_zero() -> None:
+    assert cap_of(capped(participation_rate=0.1), None) == [0.0, 0.0, 0.0]
+
+
+def test_caps_of_participation_in_a_huge_market_stay_integers() -> None:
+    assert min(cap_of(capped(participation_rate=1.0), 1e300)) == 9e9
+
+
+def test_caps_of_participation_allow_the_interval_under_way_its_whole_less_its_fills() -> None:
+    order = capped(participation_rate=0.1)
+    order.cum_qty = order.interval_qty = 20 * QUANTA
+    assert cap_of(order, 500.0, T0 + M // 2) == [30.0, 50.0, 50.0]
+
+
+def test_caps_of_participation_begin_when_the_order_works() -> None:
+    order = capped(participation_rate=0.1, ts=T0 + M // 2, start=T0)
+    assert cap_of(order, 500.0, T0 + M // 2) == [25.0, 50.0, 50.0]
+
+
+def test_caps_of_participation_carry_a_deficit_forward() -> None:
+    order = capped(participation_rate=0.1)
+    order.cum_qty, order.market_volume, order.interval_start = 180 * QUANTA, 1_000.0, T0 - M
+    assert cap_of(order, 500.0) == [0.0, 20.0, 50.0]
+
+
+def test_caps_of_max_interval_qty_count_what_the_interval_has_filled() -> None:
+    order = capped(max_interval_qty=50 * QUANTA)
+    order.interval_qty = 30 * QUANTA
+    assert cap_of(order, None, T0 + 1) == [20.0, 50.0, 50.0]
+
+
+def test_caps_in_a_blackout_are_zero_for_every_piece_it_touches() -> None:
+    order = capped(blackouts=((T0 + M - 1, T0 + M + 1),))
+    assert cap_of(order, None)[:2] == [0.0, 0.0]
+    assert cap_of(capped(blackouts=((T0 + M, T0 + 2 * M),)), None)[1] == 0.0
+    assert cap_of(capped(blackouts=((T0 + M, T0 + 2 * M),)), None)[2] > 0.0
+
+
+# --- plans under caps ------------------------------------------------------------
+
+
+def test_participation_before_any_trade_plans_nothing_and_says_why() -> None:
+    lab = with_order(participation_rate=0.1)
+    assert (lab.last().shortfall_qty, set(lab.last().qty)) == (1_200 * QUANTA, {0})
+    assert "no trade has been seen yet" in lab.alerts("shortfall")[0].text
+
+
+def test_participation_plans_once_volume_was_seen_and_states_what_is_left_over() -> None:
+    lab = Lab()
+    lab.run(with_trades(3, 500.0))
+    lab.send(new(ts=at(3), participation_rate=0.1))
+    assert shares(lab.last().qty) == [50.0] * 12
+    assert lab.last().shortfall_qty == 600 * QUANTA
+
+
+def test_participation_on_the_planned_path_is_not_planned_again() -> None:
+    lab = Lab()
+    lab.run(with_trades(3, 500.0))
+    lab.send(new(ts=at(3), participation_rate=0.1))
+    before = len(lab.plans())
+    for k in range(3, 7):
+        lab.send(fill(at(k + 0.4), f"E{k}", 50))
+        lab.run(with_trades(1, 500.0, at(k))[1:])
+    assert len(lab.plans()) == before
+
+
+def test_participation_never_trades_more_than_its_share_of_what_was_traded() -> None:
+    lab = Lab(settings(fills="scheduled"))
+    lab.run(with_trades(3, 500.0))
+    lab.send(new(ts=at(3), participation_rate=0.1))
+    lab.run(with_trades(4, 100.0, at(3))[1:])
+    for plan in lab.plans():
+        realised = 100.0 * (plan.as_of - at(3)) / M
+        assert plan.cum_qty + plan.qty[0] <= 0.1 * (realised + 500.0) * QUANTA
+    assert lab.last().cum_qty > 0
+
+
+def test_max_interval_qty_limits_every_interval() -> None:
+    lab = with_order(max_interval_qty=80 * QUANTA)
+    assert max(lab.last().qty) == 80 * QUANTA
+    assert lab.last().shortfall_qty == (1_200 - 12 * 80) * QUANTA
+
+
+def test_last_interval_takes_what_is_left_under_its_cap() -> None:
+    lab = with_order(length=3 * M, max_interval_qty=500 * QUANTA)
+    lab.run(minutes(2, start=at(2)))
+    assert shares(lab.last().qty) == [500.0]
+    assert lab.last().shortfall_qty == 700 * QUANTA
+
+
+def test_blackout_moves_the_quantity_to_the_other_intervals() -> None:
+    lab = with_order(blackouts=((at(3), at(5)),))
+    assert [qty == 0 for qty in lab.last().qty] == [False, True, True] + [False] * 9
+    assert sum(lab.last().qty) == 1_200 * QUANTA
+
+
+# --- lots -----------------------------------------------------------------------
+
+
+@given(
+    qty=st.integers(1, 5_000),
+    lot=st.sampled_from([1, 7, 100]),
+    risk=st.sampled_from([0.0, 1e-4]),
+    begin=st.integers(0, M - 1),
+    limit=st.none() | st.integers(1, 900),
+)
+@hypothesis_settings(max_examples=30, deadline=None)
+def test_plan_is_whole_lots_inside_the_window(qty: int, lot: int, risk: float, begin: int, limit: int | None) -> None:
+    lab = Lab()
+    lab.run(minutes(2))
+    order = new(
+        qty=qty,
+        ts=at(2) + begin,
+        length=10 * M + 3 * S,
+        lot_size=lot * QUANTA,
+        risk_aversion=risk,
+        max_interval_qty=None if limit is None else limit * QUANTA,
+    )
+    lab.send(order)
+    check_window(lab.last(), order, lot * QUANTA)
+    lab.run([*minutes(1, start=at(2), mid=100.5)[1:], ladder(at(3) + S, size=40.0)])
+    check_window(lab.last(), order, lot * QUANTA)
+
+
+def test_coins_sum_exactly_in_lots_of_a_ten_thousandth() -> None:
+    lot = QUANTA // 10_000
+    lab = Lab()
+    lab.run(minutes(2, size=0.75))
+    order = new(qty=3.3337, ts=at(2), length=7 * M, lot_size=lot)
+    lab.send(order)
+    check_window(lab.last(), order, lot)
+    assert sum(lab.last().qty) == 33_337 * lot
+    lab.send(fill(at(2.5), "E1", 0.1), fill(at(2.5), "E2", 0.2), change(at(2.6), end=at(8)))
+    assert lab.last().leaves_qty == 30_337 * lot
+
+
+def test_odd_remainder_stands_in_one_interval() -> None:
+    lab = with_order(qty=1_250, lot_size=100 * QUANTA)
+    assert sorted(qty % (100 * QUANTA) for qty in lab.last().qty)[-2:] == [0, 50 * QUANTA]
+
+
+@pytest.mark.parametrize("risk_aversion", [0.0, 1e-9, 1e-3])
+def test_largest_order_in_the_smallest_lots_sums_exactly(risk_aversion: float) -> None:
+    lab = with_order(qty=9e9, lot_size=1, risk_aversion=risk_aversion)
+    assert (sum(lab.last().qty), lab.last().shortfall_qty) == (9_000_000_000 * QUANTA, 0)
+
+
+# --- replanning -------------------------------------------------------------------
+
+
+def test_child_slices_make_an_interval_cheaper_and_are_stated() -> None:
+    one, four = (with_order(Lab(settings(child_slices=k))).last() for k in (1, 4))
+    assert (one.child_slices, four.child_slices) == (1, 4)
+    assert one.expected_cost is not None
+    assert four.expected_cost is not None
+    assert four.expected_cost < one.expected_cost
+
+
+@pytest.mark.parametrize("risk_aversion", [0.0, 1e-4])
+def test_planned_path_with_unchanged_estimates_is_not_planned_again(risk_aversion: float) -> None:
+    lab = with_order(n=5, risk_aversion=risk_aversion)
+    (plan,) = lab.plans()
+    for k, qty in enumerate(shares(plan.qty)):
+        if qty:
+            lab.send(fill(at(5 + k + 0.4), f"E{k}", qty))
+        lab.run(minutes(1, start=at(5 + k))[1:])
+    assert [p.reason for p in lab.plans()] == ["new", "fill"]
+    assert lab.last().status == "done"
+
+
+def test_forced_replanning_on_the_planned_path_gives_the_same_plan() -> None:
+    lab = with_order(n=5)
+    (plan,) = lab.plans()
+    lab.send(fill(at(5), "E1", plan.qty[0] / QUANTA / 2))
+    lab.send(halt(at(5.5)), resume(at(5.5)))
+    assert lab.last().qty[1:] == plan.qty[1:]
+    assert lab.last().qty[0] == plan.qty[0] // 2
+
+
+def test_scheduled_fills_follow_the_plan_to_its_end() -> None:
+    lab = with_order(Lab(settings(fills="scheduled")), n=3, length=4 * M)
+    plan = lab.last()
+    lab.run(minutes(5, start=at(3)))
+    assert [p.status for p in lab.plans()] == ["active", "done"]
+    assert (lab.last().cum_qty, lab.last().reason) == (sum(plan.qty), "done")
+
+
+def test_scheduled_fill_counts_less_what_was_reported_for_its_interval() -> None:
+    lab = with_order(Lab(settings(fills="scheduled")), n=3)
+    qty = lab.last().qty
+    lab.send(fill(at(3.5), "E1", 40))
+    lab.run(minutes(1, start=at(3))[1:])
+    lab.send(cancel(at(4.1)))
+    assert lab.last().cum_qty == qty[0]
+
+
+def churn(threshold_bps: float) -> int:
+    """Return how many plans an order gets while the book keeps changing a little."""
+    lab = Lab(settings(fills="scheduled", replan_threshold_bps=threshold_bps))
+    lab.run(minutes(3))
+    lab.send(new(ts=at(3), length=20 * M))
+    for k in range(3, 15):
+        lab.run(minutes(1, start=at(k), size=60.0 + 20.0 * (k % 5))[1:])
+    return len(lab.plans())
+
+
+def test_replan_threshold_keeps_a_plan_that_is_nearly_as_good() -> None:
+    assert churn(0.0) > churn(5.0) == 1
+
+
+def test_replan_threshold_does_not_hold_back_what_forces_a_plan() -> None:
+    lab = with_order(Lab(settings(replan_threshold_bps=1e9)))
+    lab.send(fill(at(2.2), "E1", 500))
+    lab.send(change(at(2.3), order_qty=1_500))
+    lab.send(halt(at(2.4)), resume(at(2.5)))
+    lab.run(minutes(1, start=at(2))[1:])
+    assert [plan.reason for plan in lab.plans()] == ["new", "fill", "replace", "control", "control", "fill"]
+
+
+def test_replan_threshold_is_of_the_saving_by_todays_curves() -> None:
+    """What the plan in force costs is asked of the same forecast as what the new one costs."""
+    lab = with_order(Lab(settings(fills="scheduled", replan_threshold_bps=0.5)), length=20 * M)
+    lab.run(minutes(3, start=at(2), size=10.0)[1:])  # all dearer alike: nothing to gain by another schedule
+    assert len(lab.plans()) == 1
+
+
+def test_missed_fills_are_caught_up_within_the_window() -> None:
+    lab = with_order(length=4 * M)
+    lab.run(minutes(3, start=at(2))[1:])
+    assert [len(plan.start) for plan in lab.plans()] == [4, 3, 2, 1]
+    assert all(sum(plan.qty) == 1_200 * QUANTA for plan in lab.plans())
+    lab.run(minutes(1, start=at(5))[1:])
+    assert (lab.last().status, lab.last().shortfall_qty) == ("expired", 1_200 * QUANTA)
+    assert "the window ended with 1200 not traded" in lab.alerts("shortfall")[-1].text
+
+
+def test_late_fill_and_overfill_after_the_end_are_counted_and_alerted() -> None:
+    lab = with_order(length=2 * M)
+    lab.run(minutes(2, start=at(2))[1:])
+    lab.send(fill(at(4.5), "E1", 700))
+    assert (lab.last().status, lab.last().cum_qty, lab.last().shortfall_qty) == ("expired", 700 * QUANTA, 500 * QUANTA)
+    lab.send(fill(at(4.6), "E2", 800))
+    assert (lab.last().cum_qty, lab.last().leaves_qty) == (1_500 * QUANTA, 0)
+    assert [len(lab.alerts(kind)) for kind in ("late_fill", "overfill")] == [1, 1]
+
+
+def test_unfilled_interval_forces_a_plan_at_its_end() -> None:
+    lab = with_order()
+    lab.run(minutes(1, start=at(2))[1:])
+    assert (lab.last().reason, len(lab.last().start), sum(lab.last().qty)) == ("fill", 11, 1_200 * QUANTA)
+
+
+def test_amended_window_that_begins_later_is_planned_from_there() -> None:
+    lab = with_order()
+    lab.send(change(at(3), start=at(6)))
+    assert lab.last().start[0] == at(6)
+
+
+def test_plan_after_the_window_but_before_its_minute_closes_is_empty() -> None:
+    lab = with_order(length=2 * M + 30 * S)
+    lab.send(fill(at(4.75), "E1", 700))
+    assert (lab.last().status, lab.last().qty, lab.last().shortfall_qty) == ("active", (), 500 * QUANTA)

@@ -1,0 +1,227 @@
+"""An older state goes on, a newer one is refused, and settings change only where what is saved keeps its meaning."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import pytest
+
+from impactd.core.base.settings import (
+    BookSettings,
+    CoreSettings,
+    ModelSettings,
+    PlanSettings,
+    SessionRule,
+    WireSettings,
+)
+from impactd.core.base.topics import Topic
+from impactd.core.engine import Engine
+from impactd.core.inputs.inbox import Inbox
+from impactd.core.state.migrate import MIGRATIONS, migrated
+from impactd.core.state.schema import SCHEMA_VERSION, StateMismatchError, settings_from, settings_hash
+from impactd.core.state.settings_change import FIXED, changes, obstacles, plain
+from impactd.core.state.snapshot import snapshot_items
+from tests.core.builders import Lab, M, encoded, minutes, new, plans
+from tests.core.days import drive, finish, random_day, restart
+
+#: Schemas of which there is a state that a release has written, in the midst of a day with everything in it.
+OLD: Final = (1, 3)
+
+
+def old_state(schema: int = 1) -> tuple[CoreSettings, dict[str, bytes]]:
+    """Return it with its settings, whose later fields are at their defaults."""
+    saved = orjson.loads((Path(__file__).parent / "data" / f"state_schema_{schema}.json").read_bytes())
+    return settings_from(saved["settings"]), {key: base64.b64decode(text) for key, text in saved["items"].items()}
+
+
+def old_engine(schema: int) -> tuple[Engine, dict[str, bytes]]:
+    """Return an engine that has loaded that state."""
+    core, items = old_state(schema)
+    engine = Engine(core)
+    engine.load(items)
+    return engine, items
+
+
+def test_migrations_lead_from_each_schema_to_this_one() -> None:
+    assert sorted(MIGRATIONS) == list(range(1, SCHEMA_VERSION))
+
+
+@pytest.mark.parametrize("schema", OLD)
+def test_load_of_an_older_state_keeps_every_order_and_hands_over(schema: int) -> None:
+    engine, items = old_engine(schema)
+    commit = engine.handover()
+    assert commit is not None
+    previous: Any = commit.journal["previous"]
+    assert (commit.journal["type"], previous["schema"]) == ("settings", schema)
+    assert commit.outputs == ()
+    # What the commit writes over the old keys is the state.
+    written = {key: value for key, value in {**items, **commit.state}.items() if value is not None}
+    assert written == engine.save()
+    assert {key for key in items if key.startswith("order/")} == {f"order/{name}" for name in "PQRST"}
+    assert snapshot_items(orjson.loads(orjson.dumps(commit.snapshot))) == engine.save()
+    assert engine.handover() is None
+    again = Engine(engine.settings)
+    again.load(written)
+    assert again.handover() is None
+
+
+@pytest.mark.parametrize("schema", OLD)
+def test_load_of_an_older_state_goes_on_to_the_end_of_its_day(schema: int) -> None:
+    engine, _ = old_engine(schema)
+    core, before = engine.settings, engine.commit_seq
+    inbox = Inbox(core, engine.positions, engine.clocks)
+    target = engine.idle_target(2**62, 2**62)
+    assert target is not None
+    inputs = inbox.take(idle_to=target)
+    assert inputs is not None
+    commit = engine.apply(inputs)
+    assert engine.commit_seq == before + 1
+    assert any(output.topic is Topic.ESTIMATES for output in commit.outputs)
+    assert plans(commit.outputs)
+
+
+def test_load_of_a_newer_schema_names_the_release_and_the_remedy() -> None:
+    lab = Lab()
+    meta = orjson.loads(lab.state["meta"]) | {"schema": SCHEMA_VERSION + 1, "release": "99.0"}
+    with pytest.raises(StateMismatchError, match=r"run the release that wrote it \(99\.0\)"):
+        migrated({**lab.state, "meta": orjson.dumps(meta)}, "1.0")
+
+
+CHANGES: Final = {
+    "books.grace_ns": replace(CoreSettings(), books=BookSettings(grace_ns=5)),
+    "books.n_sizes": replace(CoreSettings(), books=BookSettings(n_sizes=9)),
+    "books.max_levels": replace(CoreSettings(), books=BookSettings(max_levels=3)),
+    "books.min_coverage": replace(CoreSettings(), books=BookSettings(min_coverage=0.5)),
+    "books.max_book_age_ns": replace(CoreSettings(), books=BookSettings(max_book_age_ns=M)),
+    "model.gain": replace(CoreSettings(), model=ModelSettings(gain=0.2)),
+    "model.mean_half_life_minutes": replace(CoreSettings(), model=ModelSettings(mean_half_life_minutes=9.0)),
+    "model.reversion_half_life_minutes": replace(CoreSettings(), model=ModelSettings(reversion_half_life_minutes=2.0)),
+    "model.huber": replace(CoreSettings(), model=ModelSettings(huber=1.5)),
+    "plans.child_slices": replace(CoreSettings(), plans=PlanSettings(child_slices=4)),
+    "plans.hold_ns": replace(CoreSettings(), plans=PlanSettings(hold_ns=0, max_held=0)),
+    "plans.keep_ended_ns": replace(CoreSettings(), plans=PlanSettings(keep_ended_ns=0)),
+    "plans.max_orders": replace(CoreSettings(), plans=PlanSettings(max_orders=1)),
+    "plans.replan_threshold_bps": replace(CoreSettings(), plans=PlanSettings(replan_threshold_bps=2.0)),
+    "max_symbols": replace(CoreSettings(), max_symbols=1),
+}
+
+
+@pytest.mark.parametrize("changed", CHANGES)
+def test_settings_changed_in_mid_day_are_accepted_and_derived_again(changed: str) -> None:
+    """The state that a handover leads to is the one that its journal record and snapshot lead to."""
+    day, core = random_day(5), replace(CoreSettings(), apply="in_event_time")
+    lab = Lab(core)
+    day.put_events(lab.inbox, lab.engine.positions)
+    day.put_ticks(lab.inbox, 0, day.n_records // 2)
+    lab.commit()
+    other = replace(CHANGES[changed], apply="in_event_time")
+    with pytest.raises(StateMismatchError, match=f"{changed} was .*--accept-settings"):
+        Engine(other).load(lab.state)
+
+    engine = Engine(other)
+    engine.load(lab.state, accept_settings=True)
+    commit = engine.handover()
+    assert commit is not None
+    record = orjson.loads(orjson.dumps(commit.journal))
+    assert record["previous"]["config"] == settings_hash(core)
+    assert (record["config"], settings_from(record["settings"])) == (settings_hash(other), other)
+    lab.core, lab.engine = other, engine
+    lab._keep(commit)
+    restart(lab, day)
+    day.put_ticks(lab.inbox, lab.engine.positions[Topic.TICKS], day.n_records)
+    said = lab.commit()
+
+    again = Engine(settings_from(record["settings"]))
+    again.load(snapshot_items(orjson.loads(orjson.dumps(commit.snapshot))))
+    inbox = Inbox(other, again.positions, again.clocks)
+    day.put_events(inbox, again.positions)
+    day.put_ticks(inbox, again.positions[Topic.TICKS], day.n_records)
+    derived = []
+    while (inputs := inbox.take()) is not None:
+        derived += again.apply(inputs).outputs
+    assert encoded(derived) == encoded(said)
+    finish(lab)
+
+
+REFUSED: Final = {
+    "apply": replace(CoreSettings(), apply="in_event_time"),
+    "books.interval_ns": replace(CoreSettings(), books=BookSettings(interval_ns=30_000_000_000)),
+    "books.sizes": replace(CoreSettings(), books=BookSettings(sizes=(1.0, 2.0))),
+    "model.kind": replace(CoreSettings(), model=ModelSettings(kind="power")),
+    "model.intercept": replace(CoreSettings(), model=ModelSettings(intercept=False)),
+    "model.deltas": replace(CoreSettings(), model=ModelSettings(deltas=(1.0,))),
+    "model.prior_profile": replace(CoreSettings(), model=ModelSettings(prior_profile=False)),
+    "model.profile": replace(CoreSettings(), model=ModelSettings(profile=((0.5,), (0.0,), (0.0,), (0.0,), (1.0,)))),
+    "plans.fills": replace(CoreSettings(), plans=PlanSettings(fills="scheduled")),
+    "session.open_s": replace(CoreSettings(), session=SessionRule(open_s=3_600)),
+    "session.close_s": replace(CoreSettings(), session=SessionRule(close_s=82_800)),
+    "wire.inputs": replace(CoreSettings(), wire=WireSettings(inputs=(("ticks", "elsewhere"),))),
+}
+
+
+@pytest.mark.parametrize("changed", REFUSED)
+def test_settings_that_give_the_state_another_meaning_are_refused_though_accepted(changed: str) -> None:
+    lab = Lab(CoreSettings())
+    lab.run(minutes(2))
+    lab.send(new())
+    with pytest.raises(StateMismatchError, match=f"{changed} was .* and is"):
+        Engine(REFUSED[changed]).load(lab.state, accept_settings=True)
+
+
+def test_obstacles_every_fixed_setting_is_known_and_tested() -> None:
+    assert sorted(REFUSED) == sorted(FIXED)
+    for path in FIXED:
+        value: Any = plain(CoreSettings())
+        for name in path.split("."):
+            value = value[name]
+
+
+def test_changes_formats_that_an_older_state_does_not_know_are_none_and_later_ones_are_named() -> None:
+    elsewhere = replace(CoreSettings(), wire=WireSettings(timestamps="string", inputs=(("ticks", "elsewhere"),)))
+    old = plain(elsewhere)
+    del old["wire"]
+    assert changes(old, elsewhere) == {}
+    later = replace(elsewhere, wire=replace(elsewhere.wire, timestamps="int"))
+    assert changes(plain(elsewhere), later) == {"wire.timestamps": ("string", "int")}
+    assert obstacles(plain(elsewhere), later) == []
+
+
+def test_obstacles_setting_of_one_release_only_is_none() -> None:
+    old = plain(CoreSettings())
+    del old["model"]["intercept"]
+    assert changes(old | {"gone": 1}, CoreSettings()) == {}
+    unlike = replace(CoreSettings(), model=ModelSettings(intercept=False))
+    assert [text.partition(" was")[0] for text in obstacles(old, unlike)] == ["model.intercept"]
+
+
+def test_load_of_a_state_whose_release_knew_fewer_settings_needs_no_acceptance() -> None:
+    lab = Lab(CoreSettings())
+    lab.run(minutes(2))
+    fewer = plain(CoreSettings())
+    del fewer["max_symbols"]
+    meta = orjson.loads(lab.state["meta"]) | {"config": "0123456789abcdef"}
+    engine = Engine(CoreSettings())
+    engine.load({**lab.state, "settings": orjson.dumps(fewer), "meta": orjson.dumps(meta)})
+    commit = engine.handover()
+    assert commit is not None
+    assert orjson.loads(orjson.dumps(commit.journal["previous"]))["config"] == "0123456789abcdef"
+
+
+def test_load_of_a_state_that_does_not_know_its_settings_is_refused_under_others() -> None:
+    core, items = old_state()
+    with pytest.raises(StateMismatchError, match="does not say what they were"):
+        Engine(replace(core, max_symbols=7)).load(items, accept_settings=True)
+
+
+def test_release_changed_is_handed_over_with_a_snapshot() -> None:
+    lab = drive(random_day(1), replace(CoreSettings(), apply="in_event_time"), batch=1_000)
+    engine = Engine(lab.core, release="99.0")
+    engine.load(lab.state)
+    commit = engine.handover()
+    assert commit is not None
+    assert commit.snapshot
+    assert orjson.loads(orjson.dumps(commit.journal))["previous"]["release"] == lab.commits[0].journal["release"]

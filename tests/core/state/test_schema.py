@@ -1,0 +1,230 @@
+"""The state as keys and values: what is written is read back, and a foreign state is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from impactd.core.base.settings import BookSettings, CoreSettings, ModelSettings, PlanSettings, SessionRule
+from impactd.core.base.topics import Side
+from impactd.core.engine import Engine
+from impactd.core.inputs.events import Bust, CancelOrder, Correct, Fill, NewOrder, Received, ReplaceOrder
+from impactd.core.orders.codec import (
+    EXECUTIONS_A_KEY,
+    dump_executions,
+    dump_held,
+    dump_order,
+    load_executions,
+    load_held,
+    load_order,
+)
+from impactd.core.orders.costs import Mark
+from impactd.core.orders.order import Execution, Order, Status
+from impactd.core.orders.schedule import Schedule
+from impactd.core.state.schema import SCHEMA_VERSION, StateMismatchError, settings_from, settings_hash
+from tests.core.builders import T0, Lab, fill, halt, minutes, new, settings
+from tests.core.days import drive, random_day, random_settings
+
+ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+times = st.integers(1, 2**62)
+quanta = st.integers(1, 9 * 10**18)
+prices = st.floats(1e-9, 1e9)
+windows = st.lists(st.tuples(times, times), max_size=3).map(tuple)
+news = st.builds(
+    NewOrder,
+    ids,
+    ids,
+    st.sampled_from(Side),
+    quanta,
+    times,
+    times,
+    times,
+    st.none() | st.floats(0.001, 1.0),
+    st.none() | quanta,
+    windows,
+    quanta,
+    st.floats(0.0, 1e9),
+)
+changes = st.lists(
+    st.tuples(st.just("blackouts"), windows)
+    | st.tuples(st.sampled_from(["order_qty", "end", "lot_size"]), quanta)
+    | st.tuples(st.just("participation_rate"), st.none() | st.floats(0.001, 1.0)),
+    max_size=3,
+).map(tuple)
+held = st.one_of(
+    st.builds(ReplaceOrder, ids, ids, times, changes),
+    st.builds(CancelOrder, ids, ids, times),
+    st.builds(Fill, ids, ids, ids, quanta, prices, times, st.sampled_from([None, "taker", "maker"])),
+    st.builds(Correct, ids, ids, ids, ids, quanta, prices, times),
+    st.builds(Bust, ids, ids, ids, ids, times),
+)
+
+
+@given(terms=news, status=st.sampled_from(Status), qty=st.lists(quanta, max_size=4), alerted=st.sets(ids, max_size=3))
+def test_order_is_read_back_as_it_was(terms: NewOrder, status: Status, qty: list[int], alerted: set[str]) -> None:
+    order = Order.open(terms, terms.ts_event)
+    order.status, order.alerted, order.market_volume = status, alerted, 0.1 + 0.2
+    order.schedule = Schedule(list(qty), list(qty), list(qty), 5, 3)
+    order.executions = {"E1": Execution(1, 2.5)}
+    again, n_executions = load_order(dump_order(order))
+    assert n_executions == 1
+    again.executions = order.executions
+    assert again == order
+
+
+marks = st.builds(
+    Mark,
+    times,
+    st.none() | prices,
+    st.none() | prices,
+    st.none() | prices,
+    prices,
+    st.sampled_from([None, "taker", "maker"]),
+)
+
+
+@given(executions=st.dictionaries(ids, st.builds(Execution, quanta, prices, st.none() | marks), max_size=20))
+def test_executions_are_read_back_in_their_order(executions: dict[str, Execution]) -> None:
+    order = Order.open(new(), T0)
+    order.executions = executions
+    again = load_executions(dump_executions(order, 0))
+    assert list(again.items()) == list(executions.items())
+
+
+def test_executions_are_cut_into_keys() -> None:
+    order = Order.open(new(), T0)
+    order.executions = {f"E{k}": Execution(k, 1.0) for k in range(EXECUTIONS_A_KEY + 2)}
+    sizes = [len(load_executions(dump_executions(order, chunk))) for chunk in range(3)]
+    assert sizes == [EXECUTIONS_A_KEY, 2, 0]
+
+
+@given(event=held, since=times, raw=st.binary(max_size=50), key=st.none() | st.binary(max_size=9))
+def test_held_event_is_read_back_as_it_was(event: Any, since: int, raw: bytes, key: bytes | None) -> None:
+    item = (since, Received(event, 7, since, raw, key))
+    assert load_held(dump_held(item)) == item
+
+
+# --- settings ---------------------------------------------------------------------
+
+
+def changed(value: Any) -> Any:
+    """Return another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return value + "x"
+    if isinstance(value, tuple):
+        return (*value, 9) if not value or not isinstance(value[0], tuple) else (*value, (9, 9))
+    return 1 if value is None else value + 1
+
+
+def variants() -> list[tuple[str, CoreSettings]]:
+    """Return the default settings with each field changed in turn."""
+    core = CoreSettings()
+    found = []
+    for field in dataclasses.fields(core):
+        section = getattr(core, field.name)
+        if not dataclasses.is_dataclass(section):
+            found.append((field.name, dataclasses.replace(core, **{field.name: changed(section)})))
+            continue
+        for inner in dataclasses.fields(section):
+            other = dataclasses.replace(section, **{inner.name: changed(getattr(section, inner.name))})  # type: ignore[type-var]  # narrowed to an instance
+            found.append((f"{field.name}.{inner.name}", dataclasses.replace(core, **{field.name: other})))
+    return found
+
+
+@pytest.mark.parametrize(("name", "other"), variants(), ids=[name for name, _ in variants()])
+def test_settings_hash_changes_with_any_field(name: str, other: CoreSettings) -> None:
+    assert settings_hash(other) != settings_hash(CoreSettings())
+    assert settings_from(orjson.loads(orjson.dumps(dataclasses.asdict(other)))) == other
+
+
+def test_settings_from_a_genesis_record_are_those_of_the_run() -> None:
+    core = CoreSettings(
+        BookSettings(sizes=(1.0, 2.5)),
+        ModelSettings(kind="power"),
+        PlanSettings(solvers=("exact",)),
+        SessionRule(34_200, 57_600, ((0, -18_000), (5, -14_400))),
+        "in_event_time",
+    )
+    journal = orjson.loads(orjson.dumps(Engine(core).genesis({}).journal))
+    assert settings_from(journal["settings"]) == core
+    assert journal["config"] == settings_hash(core)
+
+
+@pytest.mark.parametrize("section", ["books", "model", "plans", "session"])
+def test_settings_from_a_record_without_a_section_names_it(section: str) -> None:
+    whole = dataclasses.asdict(CoreSettings())
+    without = {name: value for name, value in whole.items() if name != section}
+    for fields in (without, {**whole, section: None}):
+        with pytest.raises(TypeError, match=f"settings.{section}"):
+            settings_from(fields)
+
+
+# --- whole states -----------------------------------------------------------------
+
+
+def written(**kwargs: Any) -> dict[str, bytes]:
+    return dict(Lab(settings(), **kwargs).state)
+
+
+def test_load_of_another_schema_names_the_release_that_wrote_it() -> None:
+    state = written(release="9.9")
+    state["meta"] = orjson.dumps(orjson.loads(state["meta"]) | {"schema": SCHEMA_VERSION + 1})
+    with pytest.raises(StateMismatchError, match=r"run the release that wrote it \(9\.9\)"):
+        Engine(settings()).load(state)
+
+
+def test_load_under_other_settings_names_both_hashes() -> None:
+    other = settings(child_slices=2)
+    with pytest.raises(StateMismatchError, match=f"{settings_hash(settings())}, these are {settings_hash(other)}"):
+        Engine(other).load(written())
+
+
+@pytest.mark.parametrize(("partition", "partitions"), [(1, 2), (0, 4)])
+def test_load_of_another_partition_or_number_of_them_is_refused(partition: int, partitions: int) -> None:
+    with pytest.raises(StateMismatchError, match="partition 0 of 2, this is"):
+        Engine(settings(), partition=partition, partitions=partitions).load(written(partitions=2))
+
+
+def test_load_without_meta_is_refused() -> None:
+    lab = Lab()
+    lab.send(new())
+    del lab.state["meta"]
+    with pytest.raises(StateMismatchError, match="no meta"):
+        Engine(settings()).load(lab.state)
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@hypothesis_settings(max_examples=8, deadline=None)
+def test_loaded_engine_saves_the_same_bytes(seed: int) -> None:
+    core = random_settings(seed, "in_event_time")
+    lab = drive(random_day(seed), core, batch=50)
+    before = lab.engine
+    lab.reload()
+    assert lab.engine.save() == before.save() == lab.state
+    assert (lab.engine.positions, lab.engine.clocks) == (before.positions, before.clocks)
+    assert lab.engine.commit_seq == before.commit_seq
+
+
+def test_state_of_a_day_has_the_keys_of_what_is_there() -> None:
+    lab = Lab()
+    lab.run(minutes(2))
+    lab.send(new(), fill(T0, "E1", 10), fill(T0, "E2", 10, "B"), halt(T0, "ARL"))
+    assert sorted(lab.state) == [
+        "execs/A/0",
+        "held/0",
+        "market/FROG",
+        "meta",
+        "order/A",
+        "settings",
+        "tape/FROG",
+        "tca/FROG",
+    ]
+    assert orjson.loads(lab.state["meta"])["halts"] == {"ARL": "test"}

@@ -1,0 +1,93 @@
+"""The long CSV: snapshots out of lines."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from impactd.wire.codec import Decoded, Limits
+from impactd.wire.ticks.databento.columns import HeaderError
+from impactd.wire.ticks.long_csv.codec import LongCsvCodec
+from tests.wire.helpers import decode_in_batches, reasons
+
+T0 = 1_743_687_000_000_000_000
+SNAPSHOT = [
+    b"%d,bid,31.20,300,0" % T0,
+    b"%d,bid,31.19,500,1" % T0,
+    b"%d,ask,31.25,200,0" % T0,
+]
+
+
+def decode(*lines: bytes, codec: LongCsvCodec | None = None) -> Decoded:
+    codec = codec or LongCsvCodec(symbol="FROG")
+    values = [value for _, value in codec.group_lines(enumerate(lines))]
+    return decode_in_batches(codec, values, max(1, len(values)))
+
+
+def test_snapshot_gives_one_book() -> None:
+    batch = decode(*SNAPSHOT).batch
+    assert batch.symbols == ("FROG",)
+    assert batch.ts_event.tolist() == [T0]
+    assert batch.bid_px[0].tolist() == [31.20, 31.19]
+    assert batch.ask_px[0, 0] == 31.25
+    assert np.isnan(batch.ask_px[0, 1])
+
+
+def test_levels_out_of_order_are_sorted_by_their_number() -> None:
+    assert decode(*reversed(SNAPSHOT)).batch.bid_px[0].tolist() == [31.20, 31.19]
+
+
+def test_runs_of_equal_time_are_one_snapshot_each() -> None:
+    later = [line.replace(str(T0).encode(), str(T0 + 5).encode()) for line in SNAPSHOT]
+    codec = LongCsvCodec(symbol="A")
+    assert [at for at, _ in codec.group_lines(enumerate([*SNAPSHOT, *later, *SNAPSHOT]))] == [0, 3, 6]
+    assert decode(*SNAPSHOT, *later, *SNAPSHOT).batch.ts_event.tolist() == [T0, T0 + 5, T0]
+
+
+def test_symbol_column_and_other_order_and_iso_time() -> None:
+    codec = LongCsvCodec("level,size,price,side,symbol,time")
+    lines = [b"1,300,31.2,BID,ARL,2025-04-03 13:30:00+00:00", b"1,300,31.3,ask,FROG,2025-04-03 13:30:00+00:00"]
+    batch = decode(*lines, codec=codec).batch
+    assert batch.symbols == ("ARL", "FROG")
+    assert batch.ts_event.tolist() == [T0, T0]
+
+
+def test_empty_level_is_dropped() -> None:
+    assert decode(SNAPSHOT[0], b"%d,ask,,0,0" % T0).batch.n_ask.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"%d,bid,31.20,300" % T0, "truncated"),
+        (b"%d,bid,31.20,300,0,9" % T0, "value"),
+        (b"%d,buy,31.20,300,3" % T0, "value"),
+        (b"%d,bid,x,300,3" % T0, "type"),
+        (b"%d,bid,,300,3" % T0, "missing_field"),
+        (b"%d,bid,31.2,x,3" % T0, "type"),
+        (b"%d,bid,31.2,300,-1" % T0, "type"),
+        (b"%d,bid,31.2,300,1" % T0, "value"),
+        (b"%d,bid,31.2,300,3\xff" % T0, "encoding"),
+    ],
+)
+def test_snapshot_with_a_bad_line_is_refused_whole_and_names_it(line: bytes, reason: str) -> None:
+    decoded = decode(*SNAPSHOT, line)
+    assert reasons(decoded) == [reason]
+    assert decoded.refused[0].detail.startswith("line 3 of the snapshot")
+    assert decoded.refused[0].raw == b"\n".join([*SNAPSHOT, line])
+    assert len(decoded.batch) == 0
+
+
+def test_time_that_is_none_is_refused() -> None:
+    assert reasons(decode(b"soon,bid,31.2,300,0")) == ["type"]
+
+
+def test_snapshot_over_the_limits_is_refused() -> None:
+    assert reasons(decode(*SNAPSHOT, codec=LongCsvCodec(symbol="A", limits=Limits(max_levels=1)))) == ["too_deep"]
+    cut = LongCsvCodec(symbol="A", limits=Limits(max_message_bytes=50))
+    assert "too_large" in reasons(decode(*SNAPSHOT, codec=cut))
+
+
+def test_header_without_needed_columns_names_them() -> None:
+    with pytest.raises(HeaderError, match="no column size in the header"):
+        LongCsvCodec("time,side,price,level")
