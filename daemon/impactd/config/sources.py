@@ -49,7 +49,6 @@ class Loaded:
 
     Attributes
     ----------
-    settings : Settings
     origins : mapping of str to str
         Dotted path of every setting: ``default``, ``FILE:LINE``, ``env NAME``,
         ``file PATH`` (secrets) or ``flag NAME``.
@@ -78,8 +77,6 @@ def load(
     ----------
     file : Path, optional
         Settings file; see the package's docstring for the default.
-    environ : mapping of str to str
-        The environment.
     overrides : tuple of Override
         What flags say; text is converted as the environment's is.
 

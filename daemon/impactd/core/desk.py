@@ -49,7 +49,6 @@ class Desk:
 
     Parameters
     ----------
-    settings : CoreSettings
     opens : callable
         Takes a symbol and an event time (ns), and has its minutes close from
         then on; False where the partition has no room for another symbol.
@@ -220,7 +219,6 @@ class Desk:
 
         Parameters
         ----------
-        symbol : str
         minute_end : int
             ns.
         last_tick : int or None

@@ -61,7 +61,6 @@ class Engine:
 
     Parameters
     ----------
-    settings : CoreSettings
     partition, partitions : int
         Which partition number, of how many.
     release : str

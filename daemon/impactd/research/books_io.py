@@ -119,10 +119,6 @@ def write_books(table: pd.DataFrame, path: str | Path, *, symbol: str | None = N
     symbol : str, optional
         For ``.jsonl``; by default what the file's name begins with.
 
-    Returns
-    -------
-    Path
-
     Raises
     ------
     ValidationError

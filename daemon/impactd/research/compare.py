@@ -59,7 +59,6 @@ class Day:
     ----------
     name : str
         The file's, or ``generated``.
-    recorded : bool
     slippage : DataFrame
         As `ImpactModel.estimate_slippage` returns it.
     """
@@ -94,10 +93,6 @@ def compare_strategies(
 
     Parameters
     ----------
-    slippage : DataFrame
-    total_shares : float
-    n_intervals : int
-    side : str
     config : OptimizerConfig, optional
         Its time limit holds for each solver; no solver is replaced by another.
 

@@ -29,7 +29,6 @@ class ResearchError(Exception):
 
     Parameters
     ----------
-    code : int
     what : str
         What is wrong, naming the field.
     remedy : str

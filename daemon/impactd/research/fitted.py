@@ -48,7 +48,6 @@ class SideCurves:
         Length T.
     half_spread, beta, alpha, eta : ndarray of float64, shape (T,)
         Zeros where the kind has no such term.
-    delta : float
     """
 
     time: pd.Index[Any]
@@ -74,7 +73,6 @@ class FittedModel:
     ----------
     kind : str
         Of the core.
-    intercept : bool
     sides : dict of str to SideCurves
         'buy', 'sell', or one of them.
     fitted_range : tuple of float

@@ -47,13 +47,8 @@ def generate_file(path: Path, spec: GeneratorSpec, progress: Callable[[int], Non
     ----------
     path : Path
         Ends in ``.jsonl`` or ``.csv``, perhaps with ``.gz`` or ``.xz`` behind it.
-    spec : GeneratorSpec
     progress : callable, optional
         Called with the number of rows made so far.
-
-    Returns
-    -------
-    Generated
 
     Raises
     ------

@@ -65,11 +65,8 @@ class GeneratorSpec:
         Named DEMO1, DEMO2, ...; each has its own price, depth and chance.
     days : int
         Trading days (weekends are left out), from `first_day` on.
-    seed : int
-    first_day : date
     base_price : float
         Of the first symbol.
-    tick_size, lot_size : float
     depth_qty : float
         Typical size of a level near the touch at midday.
     profile, noise : float

@@ -59,7 +59,6 @@ class ImpactModel:
         'linear' ``g = beta x``; 'nonlinear' ``g = alpha x^2 + beta x``; and the
         service's 'quadratic' and 'power', which have a half-spread by default
         (`ModelConfig.intercept`).
-    config : ModelConfig, optional
 
     Raises
     ------

@@ -30,7 +30,6 @@ def closed_minutes(parts: Iterable[Books], settings: BookSettings) -> list[Minut
     ----------
     parts : iterable of Books
         In the order of time.
-    settings : BookSettings
 
     Returns
     -------
@@ -66,10 +65,8 @@ def as_batch(books: Books, n_before: int, symbol: str = _SYMBOL) -> TickBatch:
 
     Parameters
     ----------
-    books : Books
     n_before : int
         Rows before these; offsets go on from there.
-    symbol : str
     """
     n, width = books.bid_px.shape
     return replace(

@@ -59,8 +59,6 @@ def plot_impact_curves(
         As `ImpactModel.estimate_slippage` returns it.
     model : ImpactModel
         Fitted to it.
-    side : str
-    backend : str
 
     Returns
     -------
@@ -119,7 +117,6 @@ def plot_coefficient(model: ImpactModel, *, term: str = "beta", backend: Backend
         Fitted.
     term : str
         half_spread, beta, alpha or eta.
-    backend : str
     """
     if term not in _TERMS:
         raise ValidationError(MALFORMED, f"term: {term!r} is none", f"give one of {', '.join(_TERMS)}")
@@ -144,10 +141,8 @@ def plot_allocation(allocator: TradeAllocator, result: dict[str, Any], *, backen
 
     Parameters
     ----------
-    allocator : TradeAllocator
     result : dict
         As `TradeAllocator.optimize` returns it.
-    backend : str
     """
     intervals = list(range(allocator.n_intervals + 1))
     series = [
@@ -179,12 +174,8 @@ def plot_cost_frontier(
     ----------
     model : ImpactModel
         Fitted.
-    total_shares : float
-    n_intervals : int
-    side : str
     risks : sequence of float, optional
         Weights of squared inventory; by default a range around the curve's own scale.
-    backend : str
     """
     config = OptimizerConfig(default_solver=SolverType.EXACT)
     plain = TradeAllocator(model, total_shares, n_intervals, config, side=side)
@@ -219,10 +210,8 @@ def plot_convergence(
 
     Parameters
     ----------
-    allocator : TradeAllocator
     solvers : sequence of str
         Of clarabel, osqp, scs and slsqp; those that cannot take the problem are left out.
-    backend : str
     """
     problem, total = allocator.problem, allocator.total_shares
     best = objective(problem, total, allocator.optimize(SolverType.EXACT)["optimal_allocation"])

@@ -16,7 +16,6 @@ def progress(what: str, total: int, *, shown: bool) -> Iterator[Callable[[int], 
         Beside the bar.
     total : int
         Steps to its end.
-    shown : bool
     """
     if not shown:
         yield lambda _: None

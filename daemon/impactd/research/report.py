@@ -124,15 +124,12 @@ class Report:
 
     Attributes
     ----------
-    title : str
     order : str
         The order that schedules are of, in words.
-    assumptions : tuple of str
     days : tuple of DayReport
         Recorded days first.
     differences : Table or None
         Recorded less generated; None without a recorded day.
-    release : str
     """
 
     title: str

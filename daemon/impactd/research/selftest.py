@@ -76,8 +76,6 @@ class Check:
 
     Attributes
     ----------
-    name : str
-    healthy : bool
     text : str
         What was found, and against which limit.
     figures : mapping of str to float or str
@@ -95,7 +93,6 @@ class Selftest:
 
     Attributes
     ----------
-    checks : tuple of Check
     monitoring : dict
         `ProductionMonitor`'s report over the same operations and predictions.
     """
@@ -116,7 +113,6 @@ def run_selftest(
 
     Parameters
     ----------
-    limits : SelftestLimits
     days : sequence of callable
         Each gives a recorded day, or raises why it cannot be read.
     sample : callable, optional

@@ -71,7 +71,6 @@ class SolverProcess:
         ----------
         name : str
             Of `impactd.core.allocator.solvers.registry.registry`, or ``ecos``.
-        problem : Problem
         qty : float
             Shares.
         deadline : float

@@ -68,7 +68,6 @@ class Attempt:
 
     Attributes
     ----------
-    solver : str
     outcome : str
         solved, timed_out, or a `Failure`'s value.
     seconds : float
@@ -157,7 +156,6 @@ class TradeAllocator:
         To place, positive.
     n_intervals : int
         Of the schedule; the model's intervals are mapped onto them (`mapped`).
-    config : OptimizerConfig, optional
     side : str
         'buy' or 'sell'.
     max_interval_qty : float or array_like, optional
@@ -330,7 +328,6 @@ def mapped(terms: Float, n_intervals: int) -> Float:
     Parameters
     ----------
     terms : ndarray of float64, shape (k, T)
-    n_intervals : int
 
     Returns
     -------

@@ -66,7 +66,6 @@ class DemoResult:
 
     Attributes
     ----------
-    compared : mapping of Topic to Compared
     replayed : ReplaySummary
         Of the day's files.
     status : Status
@@ -113,7 +112,6 @@ async def run_demo(
         With topics, group and environment that nobody else uses.
     core : CoreSettings
         Applied in event time.
-    sources : Sources
     out : Path
         Gets ``live/`` and ``replay/``.
     scene : Scene
@@ -122,7 +120,6 @@ async def run_demo(
         Seconds of event time in a second; None: as fast as possible.
     can_create : bool
         Whether the broker makes topics when asked to; the mock makes one when it is first named.
-    limits : Limits, optional
     timestamps : {"int", "string"}
     updated : callable, optional
         Called whenever `scene` has changed.
@@ -293,8 +290,6 @@ def demo_settings(kafka: KafkaSettings, broker: Broker, name: str) -> KafkaSetti
 
     Parameters
     ----------
-    kafka : KafkaSettings
-    broker : Broker
     name : str
         Names environment, group and topics.
     """

@@ -103,8 +103,6 @@ def unready(
 
     Parameters
     ----------
-    status : Status
-    limits : HealthLimits
     now : float
         Monotonic time, seconds.
     wall_ns : int

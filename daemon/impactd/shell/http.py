@@ -45,7 +45,6 @@ class HttpSettings:
 
     Attributes
     ----------
-    enabled : bool
     host : str
         Loopback by default: there is no authentication.
     port : int

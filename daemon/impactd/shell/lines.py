@@ -31,7 +31,6 @@ class Line(NamedTuple):
     ----------
     number : int
         From 1 on.
-    text : bytes
     fault : FieldError or None
         Why the line cannot be used: ``truncated``, ``too_large`` or ``corrupt``.
     is_last_open : bool
@@ -71,7 +70,6 @@ def read_lines(path: Path, max_bytes: int) -> Iterator[Line]:
 
     Parameters
     ----------
-    path : Path
     max_bytes : int
         A longer line comes with a fault and its first `max_bytes` only.
 

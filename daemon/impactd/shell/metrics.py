@@ -36,8 +36,6 @@ class Reading:
         Monotonic time, seconds.
     wall_ns : int
         Wall clock, ns since the epoch.
-    ready : bool
-    loop_delays : Durations
     longest_loop_delay_s : float
         Of the last minute.
     suppressed_logs : int

@@ -65,7 +65,6 @@ class Notifier:
 
         Parameters
         ----------
-        environ : mapping of str to str
         pid : int
             This process; the watchdog may be meant for another one.
         """

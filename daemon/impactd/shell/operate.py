@@ -39,8 +39,6 @@ class Operation:
 
     Attributes
     ----------
-    http : HttpSettings
-    limits : HealthLimits
     stuck_after_s : float
         A partition, or the event loop, may make no progress for so long.
     """
@@ -51,15 +49,7 @@ class Operation:
 
 
 class Observer:
-    """Reads a service; changes nothing in it.
-
-    Parameters
-    ----------
-    service : Service
-    core : CoreSettings
-    operation : Operation
-    log_limit : RateLimit, optional
-    """
+    """Reads a service; changes nothing in it."""
 
     def __init__(
         self, service: Service, core: CoreSettings, operation: Operation, log_limit: RateLimit | None = None
@@ -133,10 +123,6 @@ async def operate(
 
     Parameters
     ----------
-    service : Service
-    core : CoreSettings
-    operation : Operation
-    log_limit : RateLimit, optional
     notifier : Notifier, optional
         Tells the service manager, where there is one; closed at the end.
     ends_process : bool

@@ -69,7 +69,6 @@ def read_ticks(
         For data that name no symbol; by default what the file's name begins with.
     batch_rows : int
         Records decoded together; no row depends on it.
-    limits : Limits, optional
 
     Yields
     ------

@@ -91,14 +91,12 @@ class ReplaySummary:
         Closed minutes over all symbols; refitted models; published plans.
     alerts : dict of str to int
         By kind.
-    orders : tuple of OrderSummary
     waiting : dict of str to int
         Events whose time the data never reached, by topic.
     first_ns, last_ns : int or None
         Event time of the first and of the latest row.
     warnings : tuple of str
         What a person should know before trusting the result.
-    directory : str
     files : dict of str to int
         Bytes written, by the file's name.
     seconds : float
@@ -183,7 +181,6 @@ def replay(
 
     Parameters
     ----------
-    sources : Sources
     settings : CoreSettings
         `apply` must be ``in_event_time``.
     out : Path

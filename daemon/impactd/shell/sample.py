@@ -23,7 +23,6 @@ class Sample:
         Partitions of the topic, records read, ticks in them.
     refused : mapping of str to int
         Records that cannot be used, by reason.
-    symbols : int
     age_s : float or None
         Since the newest tick's ts_event, by this machine's clock; None without a tick.
     """

@@ -142,7 +142,6 @@ def render(scene: Scene, title: str, zone: str = "UTC") -> RenderableType:
 
     Parameters
     ----------
-    scene : Scene
     title : str
         What stands on top, such as the broker and the speed.
     zone : str

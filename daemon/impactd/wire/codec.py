@@ -108,16 +108,10 @@ class TickCodec(Protocol):
 
         Parameters
         ----------
-        values : sequence of bytes, length n
-        offsets : sequence of int, length n
         ts_records : sequence of int, length n
             Timestamps of the records, ns, or `FROM_DATA`.
         keys : sequence of bytes or None, length n, optional
             Only handed on with what is refused.
-
-        Returns
-        -------
-        Decoded
         """
 
 

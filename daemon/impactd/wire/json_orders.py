@@ -82,7 +82,6 @@ def decode_events(
     values, offsets, ts_records, keys
         Columns of the records; a timestamp may be `FROM_DATA`, which is then `ts_event`
         floored to the millisecond.
-    limits : Limits, optional
 
     Returns
     -------

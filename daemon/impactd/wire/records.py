@@ -69,7 +69,6 @@ def encode_output(output: Output, timestamps: Timestamps = "int", source_partiti
 
     Parameters
     ----------
-    output : Output
     timestamps : {"int", "string"}
     source_partition : int, optional
         Partition number of the inputs, for a dead letter's headers.

@@ -52,7 +52,6 @@ class TickDecoder:
     ----------
     default : str
         For records whose header names none.
-    limits : Limits, optional
 
     Raises
     ------

@@ -136,7 +136,6 @@ def anticipate(
         Shares; inf for none.
     fraction : ndarray of float64, shape (N,), optional
         Part of an interval that each lasts; default whole ones.
-    child_slices : int
 
     Returns
     -------

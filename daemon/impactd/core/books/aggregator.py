@@ -82,7 +82,6 @@ class Tape(Symbols):
 
     Parameters
     ----------
-    settings : BookSettings
     max_symbols : int
         Rows of further symbols are dropped and counted (`unknown_rows`).
 
@@ -298,7 +297,6 @@ class Tape(Symbols):
 
         Parameters
         ----------
-        symbol : str
         stats : MinuteStats
             The minute that has just closed.
         asks : (float, float) or None

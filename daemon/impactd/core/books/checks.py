@@ -237,7 +237,6 @@ def compact_side(px: Float, sz: Float, i: int, n: int, levels: Float, s: int, ro
         Which book, and how many of its levels to look at.
     levels : ndarray of float64, shape (n_symbols, 4, n_levels)
         Receives the prices in ``levels[s, row]`` and the sizes in ``levels[s, row + 1]``.
-    s, row : int
 
     Returns
     -------

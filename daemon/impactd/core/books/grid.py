@@ -101,13 +101,8 @@ def default_grid(depth: float, n_sizes: int, lot: int | None = None) -> tuple[fl
     ----------
     depth : float
         Visible depth of the thinner side, shares; positive.
-    n_sizes : int
     lot : int or None
         Lot size in quanta.
-
-    Returns
-    -------
-    tuple of float
     """
     hi = DEPTH_SHARE * depth
     return log_grid(hi / SPAN, hi, n_sizes, lot)
@@ -123,15 +118,10 @@ def grid_for(
     asks : tuple of float
         Smallest and largest quantity that open plans ask of an interval,
         shares; positive.
-    n_sizes : int
     lot : int or None
         Lot size in quanta.
     depth : float or None
         Visible depth of the thinner side, shares, where it is known.
-
-    Returns
-    -------
-    tuple of float
     """
     lo, hi = asks[0] / PLAN_REACH, asks[1] * PLAN_REACH
     if depth is not None and depth > 0.0:

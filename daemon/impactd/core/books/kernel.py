@@ -137,7 +137,6 @@ def settle(
     ----------
     symbol, levels, sizes, slippage_ns, held_ns, bound_ns
         The arrays of the `Store`.
-    s : int
     until : int
         ns, not before what is settled already.
     stand_ns : int

@@ -33,7 +33,6 @@ class MinuteStats:
 
     Attributes
     ----------
-    symbol : str
     minute : int
         Start of the interval, ns.
     n_books : int
@@ -44,7 +43,6 @@ class MinuteStats:
         By reason, those that occurred, in the order of `impactd.core.books.checks.Reject`.
     n_late : int
         Rows that came after the minute they belong to had closed.
-    n_trades : int
     covered_ns : int
         Time for which a two-sided book stood.
     mid, half_spread : float or None
@@ -110,13 +108,8 @@ class MinuteStats:
 
         Parameters
         ----------
-        side : Side
         interval_s : int
             Length of the interval, seconds.
-
-        Returns
-        -------
-        Estimate
         """
         row = BUY if side is Side.BUY else SELL
         return Estimate(
@@ -144,16 +137,10 @@ def minute_stats(store: Store, s: int, symbol: str, *, stands: bool) -> MinuteSt
 
     Parameters
     ----------
-    store : Store
     s : int
         Row of the symbol.
-    symbol : str
     stands : bool
         Whether a two-sided book stands at the minute's end.
-
-    Returns
-    -------
-    MinuteStats
     """
     row = store.symbol[s]
     covered = int(row["covered_ns"])

@@ -42,7 +42,6 @@ class Symbols:
 
     Parameters
     ----------
-    settings : BookSettings
     max_symbols : int
         Rows of further symbols are dropped and counted (`unknown_rows`).
 

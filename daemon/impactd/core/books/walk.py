@@ -92,10 +92,8 @@ def walk_side(
         `ASKS` to buy, `BIDS` to sell.
     n : int
         Levels of the side, at least one, all of positive size.
-    half_spread : float
     sizes : ndarray of float64, shape (n_books, >= n_sizes)
         Ascending, positive.
-    n_sizes : int
     g : ndarray of float64, shape (>= n_sizes,)
         Receives the price per share over mid: exact for the sizes that the
         side holds, the lower bound for those beyond.  Within the best level

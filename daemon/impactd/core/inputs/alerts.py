@@ -18,7 +18,6 @@ class FeedAlerts:
     ----------
     say : callable
         Takes each message to publish, with its topic and key.
-    settings : CoreSettings
 
     Attributes
     ----------

@@ -15,7 +15,6 @@ def idle_boundary(settings: CoreSettings, last_ns: int, elapsed_ns: int, now_ns:
 
     Parameters
     ----------
-    settings : CoreSettings
     last_ns : int
         Event time of the last tick, or of the last event before any tick.
     elapsed_ns : int

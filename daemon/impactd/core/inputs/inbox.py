@@ -104,7 +104,6 @@ class Inbox:
 
     Parameters
     ----------
-    settings : CoreSettings
     positions : mapping of Topic to int
         Next offset of each input topic.
     clocks : mapping of Topic to int

@@ -28,11 +28,6 @@ from impactd.core.base.settings import InvalidSettings
 class InvalidShare:
     """Counts messages of one partition, and says when too many were invalid.
 
-    Parameters
-    ----------
-    settings : InvalidSettings
-    interval_ns : int
-
     Attributes
     ----------
     over : bool

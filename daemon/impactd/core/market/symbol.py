@@ -77,9 +77,6 @@ class SymbolMarket:
 
     Parameters
     ----------
-    symbol : str
-    settings : CoreSettings
-    session : Session
     profile : Profile
         Of spread, excess and volume over the session.
     standing : callable
@@ -238,14 +235,12 @@ class SymbolMarket:
 
         Parameters
         ----------
-        side : Side
         at : int
             Event time, ns: the book that stands then prices them where no minute has closed.
         interval : int
             Start of the interval, ns.
         before, qty : float
             Shares.
-        child_slices : int
 
         Returns
         -------

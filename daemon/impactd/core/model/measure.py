@@ -88,8 +88,6 @@ def measure(model: ImpactModel, cells: Cells, q_ref: float, shapes: list[float])
 
     Parameters
     ----------
-    model : ImpactModel
-    cells : Cells
     q_ref : float
         Reference size, shares.
     shapes : list of float

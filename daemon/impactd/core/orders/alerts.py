@@ -29,7 +29,6 @@ class DeskAlerts:
 
     Parameters
     ----------
-    settings : PlanSettings
     say : callable
         Takes each message to publish, with its topic and key.
     """

@@ -120,8 +120,6 @@ def fill_costs(sign: int, qty: int, px: float, mark: Mark, arrival_px: float) ->
         Quanta; 0 for a fill that was taken back.
     px : float
         Its price.
-    mark : Mark
-    arrival_px : float
     """
     if qty == 0:
         return Costs()

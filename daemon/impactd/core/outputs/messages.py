@@ -303,10 +303,8 @@ class Output:
 
     Attributes
     ----------
-    topic : Topic
     key : str or None
         Record key: the symbol, or ``cl_ord_id`` for `Topic.PLANS_LATEST`.
-    message : Message
     clock : int
         Event time of the partition when it was said, ns.  A replay over
         several partitions merges their outputs by it.

@@ -57,11 +57,8 @@ def caps(order: Order, pieces: Pieces, volume: Float | None, interval_ns: int) -
 
     Parameters
     ----------
-    order : Order
-    pieces : Pieces
     volume : ndarray of float64, shape (N,), or None
         Forecast continuous volume of whole intervals, shares.
-    interval_ns : int
     """
     hard = np.full(pieces.start.shape, NO_CAP, np.int64)
     if not hard.size:

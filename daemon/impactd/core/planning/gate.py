@@ -69,10 +69,6 @@ class Surroundings:
 class Gate:
     """Decides whether a plan may be published.
 
-    Parameters
-    ----------
-    settings : GateSettings
-
     Attributes
     ----------
     pace : (int, int)

@@ -76,9 +76,6 @@ def propose(
         Active, with something left to trade.
     now : int
         Event time, ns; the first piece starts here, or at the order's start.
-    market : SideView
-    settings : PlanSettings
-    interval_ns : int
 
     Returns
     -------

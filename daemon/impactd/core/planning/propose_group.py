@@ -81,9 +81,6 @@ def propose_group(
         are broken in their order.
     now : int
         Event time, ns.
-    market : SideView
-    settings : PlanSettings
-    interval_ns : int
     """
     pieces = [Pieces.of(max(now, order.start), order.end, interval_ns) for order in orders]
     own = [piece.start // interval_ns for piece in pieces]

@@ -38,18 +38,12 @@ class DeskPlans:
 
     Parameters
     ----------
-    settings : CoreSettings
-    orders : Ledger
-    halts : Halts
-    gate : Gate
     market : callable
         Symbol to its `SymbolMarket`.
-    alerts : DeskAlerts
     say : callable
         Takes each message to publish, with its topic and key.
     feedback : Feedback
         Told of every plan.
-    counts : Counter
     probe : Probe
         Times solves.
     """

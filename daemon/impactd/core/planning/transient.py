@@ -33,10 +33,8 @@ def lasting(problem: Problem, order: Order, start: Int, settings: PlanSettings) 
     ----------
     problem : Problem
         N pieces with temporary impact.
-    order : Order
     start : ndarray of int64, shape (N,)
         Starts of the pieces, ns.
-    settings : PlanSettings
     """
     share = settings.transient_share
     if share == 0.0 or len(problem) == 0:

@@ -16,7 +16,6 @@ class Commit:
 
     Attributes
     ----------
-    outputs : tuple of Output
     state : mapping of str to bytes or None
         Changed state keys; None is a tombstone.
     journal : mapping

@@ -52,10 +52,8 @@ class Identity:
 
     Parameters
     ----------
-    settings : CoreSettings
     partition, partitions : int
         Which partition number, of how many.
-    release : str
     """
 
     def __init__(self, settings: CoreSettings, partition: int, partitions: int, release: str) -> None:

@@ -48,7 +48,6 @@ def changes(old: Mapping[str, Any], new: CoreSettings) -> dict[str, tuple[Any, A
     ----------
     old : mapping
         Settings as the state or a journal record holds them.
-    new : CoreSettings
     """
     before, after = dict(_flat(old)), dict(_flat(plain(new)))
     default = dict(_flat(plain(CoreSettings())))

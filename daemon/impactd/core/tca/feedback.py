@@ -99,8 +99,6 @@ class Feedback:
 
     Parameters
     ----------
-    settings : CoreSettings
-    orders : Ledger
     market : callable
         Symbol to its `SymbolMarket`.
     say : callable
@@ -197,7 +195,6 @@ class Feedback:
 
         Parameters
         ----------
-        symbol : str
         minute : int
             Its start, ns.
         vwap : float or None

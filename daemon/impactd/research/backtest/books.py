@@ -171,7 +171,6 @@ class Intervals:
     ----------
     start : int
         Of the first interval, ns.
-    interval_ns : int
     first : ndarray of int64, shape (n + 1,)
         Interval t has the pieces ``first[t]`` to ``first[t + 1] - 1``.
     book, held_ns : ndarray of int64, shape (n_pieces,)
@@ -179,7 +178,6 @@ class Intervals:
     covered_ns : ndarray of int64, shape (n,)
     depth : ndarray of float64, shape (2, n)
         Visible depth averaged over the covered time, shares; NaN where nothing stood.
-    standing : Standing
     """
 
     start: int

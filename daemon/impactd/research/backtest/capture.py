@@ -40,12 +40,10 @@ class Priced:
 
     Attributes
     ----------
-    symbol, side, day : str
     windows : tuple of str
         Kinds of window that it counts in.
     start, block : int
         Start of the order, and of the stretch of time that it is drawn with, ns.
-    horizon_min : int
     qty, notional : float
         Shares; currency at the arrival mid.
     cost : dict of str to float

@@ -59,13 +59,10 @@ class SymbolTape:
 
     Attributes
     ----------
-    symbol : str
     batch : TickBatch
         Offsets are the rows' own numbers.
     keys : ndarray of int64, shape (n,)
         ts_event clamped to its running maximum, as `impactd.core.inputs.inbox` has it.
-    standing : Standing
-    days : tuple of Day
     n_refused : int
         Records that could not be read, in all files together.
     """

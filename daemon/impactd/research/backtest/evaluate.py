@@ -76,7 +76,6 @@ class Bench:
 
     Attributes
     ----------
-    tape : SymbolTape
     studies : dict of str to DayStudy
         By day.
     settings : dict of str to CoreSettings
@@ -105,7 +104,6 @@ class Outcome:
 
     Attributes
     ----------
-    priced : Priced
     paths : dict of str to ndarray of float64, shape (n,)
         Shares by interval.
     persistent : dict of float to dict of str to float
@@ -128,8 +126,6 @@ def evaluate(bench: Bench, trial: Trial, strategies: Sequence[str], states: Mapp
 
     Parameters
     ----------
-    bench : Bench
-    trial : Trial
     strategies : sequence of str
         Of `STRATEGIES`; `ALWAYS` among them.
     states : mapping of str to State

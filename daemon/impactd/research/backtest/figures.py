@@ -68,7 +68,6 @@ def plot_path(study: DayStudy, outcome: Outcome) -> Figure:
 
     Parameters
     ----------
-    study : DayStudy
     outcome : Outcome
         With a path of the engine.
     """

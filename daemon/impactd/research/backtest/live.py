@@ -37,8 +37,6 @@ class ParentOrder:
 
     Attributes
     ----------
-    symbol : str
-    side : Side
     qty : int
         Quanta.
     start, end : int
@@ -47,7 +45,6 @@ class ParentOrder:
         Most that any policy trades in an interval, quanta.
     lot_size : int
         Quanta.
-    risk_aversion : float
     """
 
     symbol: str
@@ -87,7 +84,6 @@ class Executed:
         The plan that was made at the order's start.
     left : float
         Shares that were not traded when the window ended.
-    n_plans : int
     """
 
     qty: Float
@@ -107,8 +103,6 @@ def states_at(
 
     Parameters
     ----------
-    tape : SymbolTape
-    settings : CoreSettings
     starts : iterable of int
         Ends of intervals, ns.
     look : callable, optional
@@ -158,10 +152,8 @@ def executed(order: ParentOrder, plans: list[Plan], interval_ns: int) -> Execute
 
     Parameters
     ----------
-    order : ParentOrder
     plans : list of Plan
         Of this order, in the order in which they were published.
-    interval_ns : int
 
     Raises
     ------

@@ -52,7 +52,6 @@ def render(test: Backtest, report: dict[str, Any]) -> str:
 
     Parameters
     ----------
-    test : Backtest
     report : dict
         Its figures.
     """

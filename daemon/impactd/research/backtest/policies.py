@@ -116,7 +116,6 @@ def vwap_forecast(task: Task, forecast: Float) -> Float:
 
     Parameters
     ----------
-    task : Task
     forecast : ndarray of float64, shape (n, n)
         In row t what was expected of each interval when t began; NaN without a forecast.
     """
@@ -157,7 +156,6 @@ def persistence(task: Task, lines: Lines, first: int, s_profile: Float, beta_pro
         Its window is the intervals from `first` on.
     lines : Lines
         Of the whole session.
-    first : int
     s_profile, beta_profile : ndarray of float64, shape (n_session,)
         Relative levels.
     """
@@ -233,7 +231,6 @@ def hindsight(task: Task, table: Float, step: int) -> Float:
 
     Parameters
     ----------
-    task : Task
     table : ndarray of float64, shape (n, n_steps + 1)
         C_t of 0, 1, ... steps, currency; convex in each row.
     step : int

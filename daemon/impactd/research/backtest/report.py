@@ -55,7 +55,6 @@ def figures(test: Backtest, paths: Sequence[Path], seed: int) -> dict[str, Any]:
 
     Parameters
     ----------
-    test : Backtest
     paths : sequence of Path
         The files, for their checksums.
     seed : int

@@ -44,14 +44,10 @@ class Backtest:
 
     Attributes
     ----------
-    question : Question
-    strategies : tuple of str
     outcomes : tuple of Outcome
         In the order of symbol, day, start, end, size and side.
-    studies : tuple of DayStudy
     skipped : tuple of str
         Windows that were left out, and why.
-    settings : CoreSettings
     """
 
     question: Question
@@ -101,10 +97,8 @@ def backtest(
 
     Parameters
     ----------
-    paths : sequence of Path
     settings : CoreSettings
         Of the service; its session is the day that windows lie in.
-    question : Question
     strategies : sequence of str
         Of `STRATEGIES`; all by default.
     codec, symbol : str, optional

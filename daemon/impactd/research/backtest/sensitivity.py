@@ -49,12 +49,8 @@ def sensitivity(
 
     Parameters
     ----------
-    path : Path
-    settings : CoreSettings
     question : Question
         Its range of hours, cap and lot; sizes and horizons are varied here.
-    codec, symbol : str, optional
-    workers : int
     begin : callable, optional
         As in `impactd.research.backtest.run.backtest`.
 

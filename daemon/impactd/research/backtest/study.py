@@ -33,7 +33,6 @@ class DayStudy:
 
     Attributes
     ----------
-    day : Day
     lines : tuple of Lines
         To buy and to sell, fitted to each closed interval's cells.
     volume : ndarray of float64, shape (n, n)

@@ -72,7 +72,6 @@ class Question:
         Most that an interval trades, in visible depths.
     lot : int
         Quanta.
-    risk_aversion : float
     trimmed : bool
         Whether trimmed windows are tried too.
     kinds : tuple of str
@@ -99,11 +98,8 @@ class Trial:
 
     Attributes
     ----------
-    order : ParentOrder
     windows : tuple of str
         Kinds of window that it counts in.
-    day : str
-    horizon_min : int
     """
 
     order: ParentOrder

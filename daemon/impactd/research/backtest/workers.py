@@ -51,7 +51,6 @@ def work(
     ----------
     benches : mapping of str to Bench
         By symbol.
-    strategies : sequence of str
     jobs : sequence of Job
         Numbered as they stand.
     workers : int

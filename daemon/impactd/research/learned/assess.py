@@ -43,13 +43,7 @@ EMBARGO: Final = max(HORIZONS)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fold:
-    """One day, judged by what was learned on others.
-
-    Attributes
-    ----------
-    day : str
-    train, test : tuple of Samples
-    """
+    """One day, judged by what was learned on others."""
 
     day: str
     train: tuple[Samples, ...]
@@ -61,10 +55,8 @@ def folds(samples: Sequence[Samples], split: str, interval_ns: int) -> Iterator[
 
     Parameters
     ----------
-    samples : sequence of Samples
     split : str
         Of `SPLITS`.
-    interval_ns : int
     """
     for day in sorted({part.day for part in samples}):
         test = tuple(part for part in samples if part.day == day and len(part.target))
@@ -93,7 +85,6 @@ class Judged:
 
     Attributes
     ----------
-    part : Samples
     median : dict of str to ndarray of float64, shape (n, 2)
         By forecast, logs.
     quantiles : dict of str to ndarray of float64, shape (n, 2, 3)

@@ -53,10 +53,8 @@ def fit(samples: Sequence[Samples], settings: CoreSettings, seed: int) -> bytes:
 
     Parameters
     ----------
-    samples : sequence of Samples
     settings : CoreSettings
         Those that they were made under.
-    seed : int
 
     Raises
     ------

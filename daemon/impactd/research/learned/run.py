@@ -73,11 +73,9 @@ def train(
 
     Parameters
     ----------
-    tapes : sequence of SymbolTape
     settings : CoreSettings
         Those under which recorded days are worked (`impactd.research.backtest.run.for_backtest`); a trained file in
         them is left out.
-    seed : int
     split : str
         Of `impactd.research.learned.assess.SPLITS`.
     question : Question, optional

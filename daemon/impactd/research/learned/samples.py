@@ -32,7 +32,6 @@ class Samples:
 
     Attributes
     ----------
-    symbol, day, side : str
     horizon : ndarray of int64, shape (n,)
         Intervals ahead.
     target : ndarray of int64, shape (n,)
@@ -103,7 +102,6 @@ def samples_of(tape: SymbolTape, settings: CoreSettings) -> list[Samples]:
 
     Parameters
     ----------
-    tape : SymbolTape
     settings : CoreSettings
         Those under which recorded days are worked (`impactd.research.backtest.run.for_backtest`).
     """

@@ -74,8 +74,6 @@ class Audit:
         Derived records that retention or compaction has removed from the outputs.
     differences : list of Difference
         The first of them, in the order in which they were found.
-    n_differences : int
-    underived : list of Underived
     notes : list of str
         What did no harm, but a person should know.
     """
@@ -110,7 +108,6 @@ async def audit_all(
 
     Parameters
     ----------
-    source : Source
     since_ms : int, optional
         Timestamp of the journal record, ms; all commits by default.
     limits : Limits, optional

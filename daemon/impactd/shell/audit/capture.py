@@ -68,7 +68,6 @@ async def capture(settings: KafkaSettings, directory: Path, *, outputs: bool = F
 
     Parameters
     ----------
-    settings : KafkaSettings
     directory : Path
         Made if it is not there.
     outputs : bool, optional

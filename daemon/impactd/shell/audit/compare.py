@@ -38,10 +38,8 @@ class Difference:
         Of the commit that it belongs to.
     topic : str
         Role of its topic.
-    output_partition : int
     offset : int or None
         Where the published record stands; None if there is none.
-    key : str or None
     what : str
         ``value``, ``key``, ``headers``, ``lost`` (derived but not published) or ``extra`` (published but not derived).
     byte : int or None

@@ -19,10 +19,6 @@ BESIDE: Final = frozenset({"snapshot"})
 class Coverage:
     """Follows the journal of one partition.
 
-    Parameters
-    ----------
-    partition : int
-
     Attributes
     ----------
     commits : int
@@ -79,7 +75,6 @@ def coverage(
 
     Parameters
     ----------
-    partition : int
     entries : iterable of mapping
         Its records, in their order.
     ends : mapping of Topic to int, optional

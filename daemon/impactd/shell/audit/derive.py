@@ -63,7 +63,6 @@ class Rederivation:
     ----------
     settings : KafkaSettings
         Formats are the journal's, where it has them.
-    partition : int
     limits : Limits, optional
         Bounds on input records; those that the journal has are the journal's.
     learned : str, optional

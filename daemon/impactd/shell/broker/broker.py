@@ -88,10 +88,6 @@ def find_broker(
     properties : mapping of str to str, optional
         Server properties to add or to replace, where Apache Kafka is started here.
 
-    Yields
-    ------
-    Broker
-
     Raises
     ------
     BrokerUnavailable
@@ -182,10 +178,6 @@ def container_environment(bootstrap: str, properties: Mapping[str, str]) -> dict
         ``host:port`` by which clients outside reach the container.
     properties : mapping of str to str
         Server properties to add or to replace.
-
-    Returns
-    -------
-    dict of str to str
     """
     controller = f"localhost:{_CONTAINER_CONTROLLER_PORT}"
     base = server_properties(

@@ -58,10 +58,6 @@ def answers(bootstrap: str, *, within_s: float = 0.0) -> bool:
         ``host:port``, plain text.
     within_s : float, optional
         For how long to ask again, in seconds; by default once.
-
-    Returns
-    -------
-    bool
     """
     with ThreadPoolExecutor(max_workers=1) as pool:
         return pool.submit(asyncio.run, _answers(bootstrap, within_s)).result()

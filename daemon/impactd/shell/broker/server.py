@@ -68,10 +68,6 @@ def server_properties(
         What clients are told.
     log_dir : str
         Directory of the data.
-
-    Returns
-    -------
-    dict of str to str
     """
     protocols = {"CONTROLLER": "PLAINTEXT", **{name: protocol for name, (protocol, _) in listen.items()}}
     return {

@@ -36,7 +36,6 @@ async def watch_brokers(
 
     Parameters
     ----------
-    settings : KafkaSettings
     consumer : AIOKafkaConsumer
         Any that is started and reads committed records.
     status : Status

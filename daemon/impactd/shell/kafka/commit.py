@@ -95,8 +95,6 @@ class Encoder:
 
     Parameters
     ----------
-    settings : KafkaSettings
-    partition : int
     partitions : mapping of Topic to int
         Number of partitions of each topic.
     """

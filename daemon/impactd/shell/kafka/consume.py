@@ -73,8 +73,6 @@ async def read_topics(
 
     Parameters
     ----------
-    settings : KafkaSettings
-    *topics : str
     hidden : bool, optional
         Wait for the end of the transactions that are open now, and yield what they have committed.
 

@@ -49,12 +49,10 @@ class Letter:
         Partition and offset among the dead letters.
     timestamp : int
         When it was written, ms.
-    reason, detail, codec : str
     source_topic : str
         Name on the broker.
     source_partition, source_offset : int or None
         None where the header is missing or no number.
-    key : bytes or None
     value : bytes
         Original bytes, or their beginning.
     original_bytes : int
@@ -96,7 +94,6 @@ class Chosen:
 
     Attributes
     ----------
-    reason : str or None
     topic : str or None
         Source topic, by its role or its name on the broker.
     since_ns : int or None
@@ -278,7 +275,6 @@ def why_kept(letter: Letter, roles: Mapping[str, Topic], counts: Mapping[Topic, 
 
     Parameters
     ----------
-    letter : Letter
     roles : mapping of str to Topic
         Input topics by their names on the broker.
     counts : mapping of Topic to int

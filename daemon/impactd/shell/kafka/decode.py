@@ -65,8 +65,6 @@ class Decoder:
 
     Parameters
     ----------
-    settings : KafkaSettings
-    limits : Limits
     partition, partitions : int
         The number, and how many there are.
     """

@@ -46,7 +46,6 @@ class PositionLostError(KafkaShellError):
     ----------
     topic : str
         Name of the topic on the broker.
-    partition : int
     position : int
         Offset that was asked for.
     """

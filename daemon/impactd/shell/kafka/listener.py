@@ -35,8 +35,6 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     Parameters
     ----------
-    clients : Clients
-    status : Status
     fail : callable
         Told of any exception that must stop the process.
     """

@@ -74,19 +74,10 @@ class PartitionLoop:
 
     Parameters
     ----------
-    settings : KafkaSettings
-    core : CoreSettings
     engine : Engine
         Restored; belongs to the loop from here on.
     ticks, events : AIOKafkaConsumer
         Seeked to the engine's positions.
-    decoder : Decoder
-    encoder : Encoder
-    committer : Committer
-    executor : Executor
-    status : PartitionStatus
-    meter : Meter
-    kill_switch : KillSwitch
     """
 
     def __init__(

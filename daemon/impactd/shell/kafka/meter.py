@@ -60,7 +60,6 @@ class Meter:
 
     Parameters
     ----------
-    process : Status
     status : PartitionStatus
         Of the partition; both are written.
     engine : Engine

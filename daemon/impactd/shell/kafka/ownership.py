@@ -98,11 +98,8 @@ class Ownership:
 
     Parameters
     ----------
-    clients : Clients
     status : Status
         Of the process; the partition enters itself.
-    partition : int
-    token : int
     before : asyncio.Task or None
         The task of this partition's previous token, which must have ended first.
     """

@@ -69,7 +69,6 @@ class PublishSummary:
         Event time of the first and the last tick, as published.
     shift_ns : int
         Added to every time.
-    seconds : float
     """
 
     records: dict[str, int]
@@ -103,13 +102,10 @@ async def publish(
 
     Parameters
     ----------
-    settings : KafkaSettings
-    sources : Sources
     speed : float, optional
         Seconds of event time in a second; as fast as possible by default.
     shift : bool, optional
         Move all times so that the first event happens now.
-    limits : Limits, optional
     progress : callable, optional
 
     Raises

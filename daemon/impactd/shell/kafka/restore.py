@@ -34,8 +34,6 @@ async def read_state(
 
     Parameters
     ----------
-    settings : KafkaSettings
-    partition : int
     stall_s : float
         Without progress for so long the attempt is given up.
     reached : callable, optional
@@ -100,10 +98,8 @@ async def genesis_positions(settings: KafkaSettings, consumer: AIOKafkaConsumer,
 
     Parameters
     ----------
-    settings : KafkaSettings
     consumer : AIOKafkaConsumer
         Any consumer that is started.
-    partition : int
 
     Raises
     ------

@@ -62,8 +62,6 @@ class Service:
 
     Parameters
     ----------
-    settings : KafkaSettings
-    core : CoreSettings
     limits : Limits, optional
         Bounds on input records.
     stuck_after_s : float, optional

@@ -138,10 +138,8 @@ class PartitionStatus:
         Commits that closed minutes without input.
     commit_seconds : float
         Duration of the last commit, from the opening of its transaction.
-    commit_seconds_total, apply_seconds_total, decode_seconds_total : float
     restore_seconds : float or None
         From the start of the producer to the first fetch.
-    restored_keys : int
     restored_to : int
         Furthest offset of the state topic that a restore has reached.
     last_tick : float or None
@@ -264,7 +262,6 @@ class Status:
         Times that another producer took a partition's transactional id.
     broker_answers : bool
         Whether the brokers that lead the inputs have answered when they were last asked.
-    draining : bool
     error : str or None
         Why the process stops, if it does.
     """

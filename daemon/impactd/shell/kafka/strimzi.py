@@ -37,7 +37,6 @@ def strimzi_topics(settings: KafkaSettings, cluster: str) -> list[dict[str, Any]
 
     Parameters
     ----------
-    settings : KafkaSettings
     cluster : str
         Name of the ``Kafka`` resource.
     """

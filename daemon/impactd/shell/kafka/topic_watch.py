@@ -33,7 +33,6 @@ async def watch_topics(settings: KafkaSettings, consumer: AIOKafkaConsumer) -> N
 
     Parameters
     ----------
-    settings : KafkaSettings
     consumer : AIOKafkaConsumer
         Any that is started.
 

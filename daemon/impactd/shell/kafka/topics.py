@@ -37,10 +37,6 @@ class TopicSpec:
 
     Attributes
     ----------
-    role : Topic
-    name : str
-    partitions : int
-    replication_factor : int
     config : mapping of str to str
         Only what this service relies on.
     """
@@ -58,11 +54,8 @@ class Difference:
 
     Attributes
     ----------
-    topic : str
     what : str
         ``missing``, ``partitions``, ``replication`` or the name of a setting.
-    found, wanted : str
-    remedy : str
     """
 
     topic: str

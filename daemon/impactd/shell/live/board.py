@@ -90,10 +90,8 @@ class Board:
     ----------
     sides : dict of (str, str) to SideBoard
         By symbol and side.
-    orders : dict of str to OrderBoard
     costs : dict of str to CostBoard
         By order; their topic may be read before its plans.
-    alerts : deque of bytes
     version : int
         Grows with every message.
     """

@@ -61,7 +61,6 @@ class Follower:
 
     Parameters
     ----------
-    settings : KafkaSettings
     health : callable
         Returns the event ``health``, encoded.
     """

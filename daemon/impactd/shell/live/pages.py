@@ -69,8 +69,6 @@ def add_pages(
 
     Parameters
     ----------
-    app : Application
-    follower : Follower
     health : callable
         Returns the body of ``/api/health``.
     token : str or None

@@ -124,7 +124,6 @@ def saving(
         Ascending.
     curves : mapping of int to Curve
         By minute, ns.
-    fills : iterable of FillPaid
     interval_ns : int
         Length of a minute.
     """

@@ -57,7 +57,6 @@ class JointAllocation:
         Price of one more share of each order.
     kkt_residual : float
         Of all together.
-    solver : str
     rounds : int
         In which every order had its turn, or steps of the interior point.
     gap : float or None
@@ -79,7 +78,6 @@ def joint_objective(problem: Problem, risk: Sequence[float], qty: Sequence[float
 
     Parameters
     ----------
-    problem : Problem
     risk, qty : sequence of float
         By order: weight of squared inventory, and shares to trade.
     x : ndarray of float64, shape (I, N)

@@ -69,8 +69,6 @@ class FeatureState:
     ----------
     row : int
         Of the side in a minute's arrays: 0 to buy, 1 to sell.
-    session : Session
-    interval_ns : int
     min_coverage : float
         Share of covered time from which a cell counts.
     """

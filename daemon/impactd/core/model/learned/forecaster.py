@@ -74,11 +74,8 @@ def around(base: SideModel, row: int, settings: CoreSettings, session: Session) 
 
     Parameters
     ----------
-    base : SideModel
     row : int
         Of the side in a minute's arrays.
-    settings : CoreSettings
-    session : Session
 
     Raises
     ------
@@ -98,11 +95,8 @@ class LearnedSide:
 
     Parameters
     ----------
-    base : SideModel
-    learned : Learned
     features : FeatureState
         Of the same symbol and side.
-    interval_ns : int
     """
 
     def __init__(self, base: SideModel, learned: Learned, features: FeatureState, interval_ns: int) -> None:

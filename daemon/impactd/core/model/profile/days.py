@@ -55,7 +55,6 @@ class DayShape:
     ----------
     given : Profile
         The profile of the settings.
-    session : Session
     minutes : float
         Length of an interval, minutes.
     """
@@ -147,8 +146,6 @@ class ShapedProfile:
 
     Parameters
     ----------
-    given : Profile
-    session : Session
     interval_ns : int
         Length of an interval.
     learn : bool

@@ -83,7 +83,6 @@ def speed_of(state: Float, i: int, minutes: float, prior: tuple[float, float, fl
     Parameters
     ----------
     state : ndarray of float64, shape (M, N_FIELDS)
-    i : int
     minutes : float
         Length of an interval.
     prior : tuple of float

@@ -69,7 +69,6 @@ class DatabentoCodec:
         The file's header line; by default Databento's own order of columns.
     symbol : str, optional
         For rows that name none.
-    limits : Limits, optional
     compiled : bool
         Off: every line goes through the reference, which is what tests compare with.
 

@@ -78,8 +78,6 @@ class Columns:
         See `impactd.wire.ticks.databento.kernel`.
     names : mapping of int to str
         The column's name by its role.
-    n_levels : int
-    has_symbol : bool
     """
 
     roles: Int

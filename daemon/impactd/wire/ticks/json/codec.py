@@ -100,13 +100,7 @@ def decode_records(
     builder: RowBuilder,
     which: Sequence[int],
 ) -> tuple[list[Refused], int]:
-    """Decode the records with index in `which` into `builder`.
-
-    Returns
-    -------
-    refused : list of Refused
-    skipped_unknown : int
-    """
+    """Decode the records with index in `which` into `builder`."""
     refused: list[Refused] = []
     skipped = 0
     for i in which:

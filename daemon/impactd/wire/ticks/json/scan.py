@@ -57,11 +57,6 @@ class Scanner:
     def scan(self, values: Sequence[bytes]) -> tuple[Rows, list[int]]:
         """Scan one batch.
 
-        Parameters
-        ----------
-        values : sequence of bytes
-            The records' values.
-
         Returns
         -------
         rows : Rows

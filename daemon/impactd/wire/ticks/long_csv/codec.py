@@ -35,7 +35,6 @@ class LongCsvCodec:
         The file's header line; `HEADER` by default.
     symbol : str, optional
         For files without a symbol column.
-    limits : Limits, optional
 
     Raises
     ------
