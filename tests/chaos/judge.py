@@ -24,8 +24,8 @@ from impactd.shell.audit.coverage import coverage
 from impactd.shell.audit.derive import derive
 from impactd.shell.audit.source import capture_source
 from impactd.shell.kafka.client import KafkaSettings
-from impactd.shell.kafka.commit import Encoder
 from impactd.shell.kafka.consume import ConsumedRecord
+from impactd.shell.kafka.encoder import Encoder
 from impactd.shell.lines import InputFileError
 
 #: Compared record by record.

@@ -16,7 +16,8 @@ from aiokafka.errors import KafkaError
 from impactd.core.base.topics import Topic
 from impactd.shell.kafka import commit, ownership
 from impactd.shell.kafka.client import KafkaSettings, close_producer, partition_producer, plain_producer
-from impactd.shell.kafka.commit import Committer, Record
+from impactd.shell.kafka.commit import Committer
+from impactd.shell.kafka.encoder import Record
 from impactd.shell.kafka.errors import CommitUnknownError, FencedError
 
 #: The state key that holds the positions.

@@ -34,8 +34,8 @@ from impactd.core.inputs.events import Control, Received
 from impactd.core.inputs.inbox import Inbox
 from impactd.core.outputs.messages import Alert, DeadLetter, Estimate, Model, Output, Plan
 from impactd.shell.kafka.client import KafkaSettings
-from impactd.shell.kafka.commit import Encoder
 from impactd.shell.kafka.decode import Decoder
+from impactd.shell.kafka.encoder import Encoder
 from impactd.wire.codec import REASONS, Decoded, Limits, TickCodec
 from impactd.wire.records import encode_output
 from impactd.wire.rows import by_first_appearance

@@ -15,8 +15,8 @@ from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.engine import Engine
 from impactd.core.inputs.inbox import Inbox
 from impactd.shell.kafka.client import KafkaSettings
-from impactd.shell.kafka.commit import Encoder
 from impactd.shell.kafka.decode import Decoder
+from impactd.shell.kafka.encoder import Encoder
 from impactd.wire.codec import Limits
 from tests.fuzz.corpus import MINUTE_NS, OPEN_NS, SECOND_NS, Fake, book, fill, new
 

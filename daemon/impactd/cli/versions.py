@@ -10,7 +10,7 @@ def text() -> str:
     from impactd.core.state.migrate import MIGRATIONS
     from impactd.core.state.schema import SCHEMA_VERSION as STATE
     from impactd.shell.audit.capture import CAPTURE_SCHEMA
-    from impactd.shell.kafka.commit import JOURNAL_SCHEMA
+    from impactd.shell.kafka.encoder import JOURNAL_SCHEMA
     from impactd.wire.records import SCHEMA_VERSION as MESSAGES
     from impactd.wire.registry import CODEC_NAMES
 

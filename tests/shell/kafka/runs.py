@@ -15,9 +15,9 @@ from impactd.core.engine import Commit, Engine
 from impactd.core.inputs.inbox import Inbox
 from impactd.shell.audit.capture import MANIFEST, capture_file, capture_line
 from impactd.shell.kafka.client import KafkaSettings
-from impactd.shell.kafka.commit import Encoder
 from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.kafka.decode import Decoder
+from impactd.shell.kafka.encoder import Encoder
 from impactd.wire.codec import Limits
 from impactd.wire.murmur2 import partition_for
 from tests.shell.test_replay import OPEN_NS, SECOND_NS, day, new

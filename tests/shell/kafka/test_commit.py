@@ -20,7 +20,8 @@ from impactd.core.base.topics import Topic
 from impactd.core.engine import Commit
 from impactd.core.outputs.messages import Alert, DeadLetter, Output
 from impactd.shell.kafka.client import KafkaSettings
-from impactd.shell.kafka.commit import Committer, Encoder, Record
+from impactd.shell.kafka.commit import Committer
+from impactd.shell.kafka.encoder import Encoder, Record
 from impactd.shell.kafka.errors import CommitRefusedError, CommitUnknownError, FatalError, FencedError
 from impactd.wire.murmur2 import partition_for
 

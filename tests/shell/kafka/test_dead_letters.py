@@ -10,9 +10,9 @@ from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.outputs.messages import DeadLetter, Output
 from impactd.core.state.commit import Commit
 from impactd.shell.kafka.client import KafkaSettings
-from impactd.shell.kafka.commit import Encoder
 from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.kafka.dead_letters import Chosen, Letter, _again, letter_of, why_kept
+from impactd.shell.kafka.encoder import Encoder
 from impactd.wire.murmur2 import partition_for
 from impactd.wire.records import dead_letter_record
 

@@ -40,8 +40,8 @@ from impactd.shell.audit.compare import (
 from impactd.shell.audit.derive import DerivationError, Rederivation
 from impactd.shell.audit.journal import UNREADABLE, parsed, read_journal, read_marks, start_before
 from impactd.shell.audit.source import Feed, Source
-from impactd.shell.kafka.commit import Encoder, Record
 from impactd.shell.kafka.consume import ConsumedRecord
+from impactd.shell.kafka.encoder import Encoder, Record
 from impactd.wire.codec import Limits
 
 #: Differences kept of one audit; the others are counted.

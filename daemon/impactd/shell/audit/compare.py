@@ -16,8 +16,8 @@ from typing import Final
 from impactd.core.base.topics import Topic
 from impactd.shell.audit.capture import OUTPUT_TOPICS
 from impactd.shell.audit.source import Source
-from impactd.shell.kafka.commit import Record
 from impactd.shell.kafka.consume import ConsumedRecord
+from impactd.shell.kafka.encoder import Record
 
 Place = tuple[Topic, int]
 

@@ -2,8 +2,6 @@
 
 Rules, each of which answers something that a real broker has done:
 
-- A commit is encoded and measured before its transaction begins: what is too
-  large is found while there is nothing to undo.
 - Begin, send all, await *every send's own future*, commit. aiokafka commits a
   transaction of which a send has failed, so commit is asked for only when all
   have succeeded.
@@ -20,12 +18,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     InvalidProducerEpoch,
@@ -38,23 +33,13 @@ from aiokafka.errors import (
     TransactionalIdAuthorizationFailed,
 )
 
-from impactd.core.base.topics import Topic
-from impactd.core.outputs.messages import DeadLetter, Output
-from impactd.shell.kafka.client import KafkaSettings, close_producer
-from impactd.shell.kafka.errors import CommitRefusedError, CommitUnknownError, FatalError, FencedError
-from impactd.wire.murmur2 import partition_for
-from impactd.wire.records import Record as Encoded
-from impactd.wire.records import Timestamps, dead_letter_record, encode_output
+from impactd.shell.kafka.client import close_producer
+from impactd.shell.kafka.encoder import Record
+from impactd.shell.kafka.errors import CommitRefusedError, CommitUnknownError, FencedError
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
 
-    from impactd.core.engine import Commit
-
-Headers = tuple[tuple[str, bytes], ...]
-
-JOURNAL_SCHEMA: Final = b"impactd.journal/1"
-STATE_SCHEMA: Final = b"impactd.state/1"
 
 #: What the broker will refuse again, however often the same commit is sent.
 REFUSALS: Final = (
@@ -68,117 +53,6 @@ REFUSALS: Final = (
 
 #: Sends after which the event loop gets its turn: one takes some 30 us, and none waits for anything by itself.
 _SENDS_AT_ONCE: Final = 50
-
-#: Bytes of a record beside key, value and headers, at most.
-_RECORD_OVERHEAD: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A record to be produced. `value` None is a tombstone."""
-
-    topic: str
-    partition: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers = ()
-
-    @property
-    def size(self) -> int:
-        """An upper bound of the bytes that it takes on the wire."""
-        named = sum(len(name.encode()) + len(value) + 10 for name, value in self.headers)
-        return len(self.key or b"") + len(self.value or b"") + named + _RECORD_OVERHEAD
-
-
-class Encoder:
-    """Turns the commits of one partition into records.
-
-    Parameters
-    ----------
-    partitions : mapping of Topic to int
-        Number of partitions of each topic.
-    """
-
-    def __init__(self, settings: KafkaSettings, partition: int, partitions: Mapping[Topic, int]) -> None:
-        self._settings = settings
-        self._partition = partition
-        self._partitions = partitions
-        self._names = {topic: settings.topic(topic) for topic in Topic}
-        self._timestamps: Timestamps = "string" if settings.timestamps == "string" else "int"
-        #: The last message, and its record.
-        self._said: tuple[object, Encoded] | None = None
-
-    def records(self, commit: Commit, seq: int) -> list[Record]:
-        """Return everything that `commit` publishes, in order: outputs, state, journal.
-
-        Raises
-        ------
-        FatalError
-            If a record is larger than what may be published. Sending it would
-            fail each time, and leaving it out would lose it silently.
-        """
-        mark = f"{self._partition}:{seq}".encode()
-        made = [self._output(output, mark) for output in commit.outputs]
-        for key, value in commit.state.items():
-            self._check_state(key, value)
-            made.append(self._own(Topic.STATE, key.encode(), value, (("schema", STATE_SCHEMA), ("commit", mark))))
-        for entry in (commit.journal, *commit.snapshot):
-            journal = orjson.dumps(entry, option=orjson.OPT_NON_STR_KEYS)
-            made.append(self._own(Topic.JOURNAL, None, journal, (("schema", JOURNAL_SCHEMA), ("commit", mark))))
-        for record in made:
-            self._check_size(record)
-        return made
-
-    def _output(self, output: Output, mark: bytes) -> Record:
-        made = self._encoded(output)
-        headers = [*made.headers, ("commit", mark)]
-        if output.trigger is not None:
-            topic, offset = output.trigger
-            headers.append(("input", f"{self._names[topic]}/{self._partition}/{offset}".encode()))
-        if output.topic is Topic.DLQ or output.key is None:
-            return self._own(output.topic, made.key, made.value, tuple(headers))
-        partition = partition_for(output.key, self._partitions[output.topic])
-        return Record(self._names[output.topic], partition, made.key, made.value, tuple(headers))
-
-    def _encoded(self, output: Output) -> Encoded:
-        letter = output.message
-        if not isinstance(letter, DeadLetter):
-            if self._said is not None and self._said[0] is letter:
-                # A plan goes to two topics, and is written once.
-                key = None if output.key is None else output.key.encode()
-                return dataclasses.replace(self._said[1], topic=output.topic, key=key)
-            made = encode_output(output, self._timestamps)
-            self._said = letter, made
-            return made
-        made = dead_letter_record(letter, self._partition, self._settings.max_dead_letter_bytes)
-        # Whoever reads dead letters looks for the topic by the name that it has on the broker.
-        named = [
-            (name, self._names[letter.topic].encode() if name == "source_topic" else value)
-            for name, value in made.headers
-        ]
-        return dataclasses.replace(made, headers=tuple(named))
-
-    def _own(self, topic: Topic, key: bytes | None, value: bytes | None, headers: Headers) -> Record:
-        """Return a record for this partition's own number: state, journal and dead letters stay with their owner."""
-        return Record(self._names[topic], self._partition % self._partitions[topic], key, value, headers)
-
-    def _check_state(self, key: str, value: bytes | None) -> None:
-        limit = self._settings.max_state_bytes
-        if value is not None and len(value) > limit:
-            raise FatalError(
-                f"state key {key!r} of partition {self._partition} has {len(value)} bytes, more than {limit}: "
-                "nothing of this commit is published; lower the limits on orders and horizon, or raise "
-                "kafka.max_state_bytes"
-            )
-
-    def _check_size(self, record: Record) -> None:
-        limit = self._settings.max_message_bytes
-        if record.size > limit:
-            raise FatalError(
-                f"a record for {record.topic} with key {record.key!r} has {record.size} bytes, more than "
-                f"kafka.max_message_bytes = {limit}: nothing of this commit is published; raise it together with the "
-                "topic's max.message.bytes, or lower plans.max_horizon_intervals"
-            )
 
 
 class Committer:

@@ -15,8 +15,8 @@ import orjson
 from impactd.core.base.topics import Topic
 from impactd.core.inputs.events import Control
 from impactd.shell.kafka.client import KafkaSettings
-from impactd.shell.kafka.commit import Record
 from impactd.shell.kafka.deliver import delivery
+from impactd.shell.kafka.encoder import Record
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.kafka.topics import admin_client
 

@@ -24,10 +24,10 @@ from typing import Final
 
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.shell.kafka.client import KafkaSettings
-from impactd.shell.kafka.commit import Record
 from impactd.shell.kafka.consume import ConsumedRecord, read_record, read_topics
 from impactd.shell.kafka.decode import CODEC_HEADER
 from impactd.shell.kafka.deliver import Send, delivery
+from impactd.shell.kafka.encoder import Record
 from impactd.shell.kafka.topics import partition_counts
 from impactd.wire.murmur2 import murmur2
 

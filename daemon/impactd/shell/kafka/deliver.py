@@ -20,7 +20,7 @@ from aiokafka.errors import (
 )
 
 from impactd.shell.kafka.client import KafkaSettings, client_options, close_producer, plain_producer
-from impactd.shell.kafka.commit import Record
+from impactd.shell.kafka.encoder import Record
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.kafka.security import CONNECT_ERRORS, why_unreachable
 

@@ -51,8 +51,9 @@ if TYPE_CHECKING:
 
     from impactd.core.base.settings import CoreSettings
     from impactd.core.engine import Commit, Engine
-    from impactd.shell.kafka.commit import Committer, Encoder, Record
+    from impactd.shell.kafka.commit import Committer
     from impactd.shell.kafka.decode import Decoder
+    from impactd.shell.kafka.encoder import Encoder, Record
     from impactd.shell.kafka.meter import Meter
     from impactd.shell.kafka.status import PartitionStatus
     from impactd.shell.kill_switch import KillSwitch

@@ -18,7 +18,8 @@ from aiokafka.errors import KafkaError
 
 from impactd.core.base.topics import Topic
 from impactd.shell.kafka.client import KafkaSettings
-from impactd.shell.kafka.commit import Committer, Record
+from impactd.shell.kafka.commit import Committer
+from impactd.shell.kafka.encoder import Record
 from impactd.shell.kafka.errors import FatalError, PositionLostError, RestoreError
 
 if TYPE_CHECKING:

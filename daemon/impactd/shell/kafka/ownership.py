@@ -44,8 +44,9 @@ from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.engine import Engine
 from impactd.core.state.schema import StateMismatchError
 from impactd.shell.kafka.client import KafkaSettings, partition_producer
-from impactd.shell.kafka.commit import REFUSALS, Committer, Encoder, Record
+from impactd.shell.kafka.commit import REFUSALS, Committer
 from impactd.shell.kafka.decode import Decoder
+from impactd.shell.kafka.encoder import Encoder, Record
 from impactd.shell.kafka.errors import (
     CommitRefusedError,
     CommitUnknownError,
