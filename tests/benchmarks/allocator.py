@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from impactd.core.allocator.allocate import NO_CAP, Allocation, allocate
-from impactd.core.allocator.joint.problem import Party
+from impactd.core.allocator.joint.problem import GroupOrder
 from impactd.core.allocator.joint.turns import allocate_jointly
 from impactd.core.allocator.problem import Float, Problem
 from impactd.core.allocator.solvers.base import Solution, SolveFailure
@@ -200,15 +200,15 @@ def _of_other_terms(n: int, rounds: int) -> list[Figure]:
 def _together(problem: Problem, qty: int, orders: int) -> Callable[[], object]:
     """Return the planning of orders whose windows end one after the other, a third of them capped."""
     n = len(problem)
-    parties = []
+    members = []
     for i in range(orders):
         size = qty // orders
         cap = np.full(n, NO_CAP if i % 3 else 4 * size // n * QUANTA)
         cap[n - i * n // (2 * orders) :] = 0
-        parties.append(Party(size * QUANTA, QUANTA, cap, 0.0, np.zeros(n, np.int64)))
+        members.append(GroupOrder(size * QUANTA, QUANTA, cap, 0.0, np.zeros(n, np.int64)))
 
     def call() -> object:
-        found = allocate_jointly(problem, parties)
+        found = allocate_jointly(problem, members)
         if isinstance(found, SolveFailure):
             raise TypeError(f"no answer: {found.text}")
         return found

@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from impactd.core.base.settings import BookSettings
-from impactd.core.books.aggregator import Tape
+from impactd.core.books.aggregator import MinuteAggregator
 from impactd.core.books.walk import walk_curves
 from impactd.core.inputs.ticks import Float, TickBatch
 from impactd.wire.codec import TickCodec
@@ -51,7 +51,7 @@ def _decoding(codec: TickCodec, values: list[bytes], books: TickBatch) -> Callab
 
 
 def _run_tape(books: TickBatch) -> None:
-    tape = Tape(BookSettings())
+    tape = MinuteAggregator(BookSettings())
     row = 0
     while (row := tape.run(books, row, len(books))) < len(books):
         for symbol in tape.closing(books, row):

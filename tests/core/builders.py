@@ -100,7 +100,7 @@ def raw_of(event: Event) -> bytes:
     return repr(event).encode()
 
 
-class Lab:
+class EngineHarness:
     """One partition: events and ticks in, messages out.
 
     After every commit, what the commits have written so far must be what the
@@ -195,12 +195,12 @@ class Lab:
         return [output.message for output in self.outputs if isinstance(output.message, Model)]
 
 
-def with_order(lab: Lab | None = None, n: int = 2, **terms: Any) -> Lab:
-    """Return a lab with an order of 1,200 over 12 minutes that begins after `n` minutes of books."""
-    lab = lab or Lab()
-    lab.run(minutes(n))
-    lab.send(new(ts=T0 + n * M, **terms))
-    return lab
+def with_order(harness: EngineHarness | None = None, n: int = 2, **terms: Any) -> EngineHarness:
+    """Return a harness with an order of 1,200 over 12 minutes that begins after `n` minutes of books."""
+    harness = harness or EngineHarness()
+    harness.run(minutes(n))
+    harness.send(new(ts=T0 + n * M, **terms))
+    return harness
 
 
 def at(minute: float) -> int:

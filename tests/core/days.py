@@ -17,7 +17,7 @@ from impactd.core.inputs.ticks import Refused, TickBatch
 from impactd.wire.rows import by_first_appearance
 from tests.core.builders import (
     T0,
-    Lab,
+    EngineHarness,
     M,
     S,
     bust,
@@ -138,7 +138,7 @@ def random_settings(seed: int, apply: str) -> CoreSettings:
     )
 
 
-def drive(day: Day, core: CoreSettings, *, batch: int, max_rows: int = 50_000, reload_every: int = 0) -> Lab:
+def drive(day: Day, core: CoreSettings, *, batch: int, max_rows: int = 50_000, reload_every: int = 0) -> EngineHarness:
     """Run a day in event time to its end.
 
     Parameters
@@ -151,30 +151,30 @@ def drive(day: Day, core: CoreSettings, *, batch: int, max_rows: int = 50_000, r
         After so many commits, engine and inbox are thrown away and made
         again from what the commits have written; 0 for never.
     """
-    lab, at, n = Lab(core), 0, 0
-    day.put_events(lab.inbox, lab.engine.positions)
+    harness, at, n = EngineHarness(core), 0, 0
+    day.put_events(harness.inbox, harness.engine.positions)
     while at < day.n_records:
-        day.put_ticks(lab.inbox, at, at + batch)
+        day.put_ticks(harness.inbox, at, at + batch)
         at = min(at + batch, day.n_records)
-        while (inputs := lab.inbox.take(max_rows=max_rows)) is not None:
-            lab.apply(inputs)
+        while (inputs := harness.inbox.take(max_rows=max_rows)) is not None:
+            harness.apply(inputs)
             n += 1
             if reload_every and n % reload_every == 0:
-                restart(lab, day)
-                at = lab.engine.positions[Topic.TICKS]
-    finish(lab)
-    return lab
+                restart(harness, day)
+                at = harness.engine.positions[Topic.TICKS]
+    finish(harness)
+    return harness
 
 
-def restart(lab: Lab, day: Day) -> None:
+def restart(harness: EngineHarness, day: Day) -> None:
     """Throw engine and inbox away, as after a failed commit, and go on from the written state."""
-    lab.reload()
-    lab.inbox = Inbox(lab.core, lab.engine.positions, lab.engine.clocks)
-    day.put_events(lab.inbox, lab.engine.positions)
+    harness.reload()
+    harness.inbox = Inbox(harness.core, harness.engine.positions, harness.engine.clocks)
+    day.put_events(harness.inbox, harness.engine.positions)
 
 
-def finish(lab: Lab) -> None:
+def finish(harness: EngineHarness) -> None:
     """Close the minute under way, as a replay does at the end of its data."""
-    target = lab.engine.idle_target(2**62, 2**62)
+    target = harness.engine.idle_target(2**62, 2**62)
     if target is not None:
-        lab.commit(idle_to=target)
+        harness.commit(idle_to=target)

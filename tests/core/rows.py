@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from impactd.core.books.aggregator import Tape
+from impactd.core.books.aggregator import MinuteAggregator
 from impactd.core.books.minute import MinuteStats
 from impactd.core.inputs.ticks import BOOK, TRADE, TickBatch
 
@@ -64,7 +64,7 @@ def batch_of(rows: Sequence[Row]) -> TickBatch:
     return batch
 
 
-def play(tape: Tape, batch: TickBatch, *, regrid: bool = True) -> list[MinuteStats]:
+def play(tape: MinuteAggregator, batch: TickBatch, *, regrid: bool = True) -> list[MinuteStats]:
     """Run a batch and close what must close, the earliest minute first and then by name."""
     closed = []
     row = 0
@@ -76,7 +76,7 @@ def play(tape: Tape, batch: TickBatch, *, regrid: bool = True) -> list[MinuteSta
     return closed
 
 
-def play_rows(tape: Tape, rows: Sequence[Row], *, regrid: bool = True) -> list[MinuteStats]:
+def play_rows(tape: MinuteAggregator, rows: Sequence[Row], *, regrid: bool = True) -> list[MinuteStats]:
     """Run rows as one batch."""
     return play(tape, batch_of(rows), regrid=regrid)
 
@@ -87,6 +87,6 @@ def bits(stats: MinuteStats) -> tuple[object, ...]:
     return tuple((v.shape, v.tobytes()) if isinstance(v, np.ndarray) else repr(v) for v in values)
 
 
-def state(tape: Tape) -> tuple[object, ...]:
+def state(tape: MinuteAggregator) -> tuple[object, ...]:
     """Return everything that a tape would save."""
     return (tape.save_clock(), {symbol: tape.save(symbol) for symbol in tape.symbols})

@@ -13,7 +13,7 @@ from impactd.core.orders.early import MAX_HELD_BYTES
 from impactd.core.planning import replan as desk_module
 from tests.core.builders import (
     T0,
-    Lab,
+    EngineHarness,
     M,
     S,
     at,
@@ -35,332 +35,342 @@ from tests.core.builders import (
 
 
 def test_new_order_publishes_a_plan_and_the_latest_plan() -> None:
-    lab = with_order()
-    topics = {(output.topic, output.key) for output in lab.commits[-1].outputs}
+    harness = with_order()
+    topics = {(output.topic, output.key) for output in harness.commits[-1].outputs}
     assert topics == {(Topic.PLANS, "FROG"), (Topic.PLANS_LATEST, "A")}
-    assert (lab.last().reason, lab.last().status, len(lab.last().start)) == ("new", "active", 12)
-    assert lab.last().expected_cost is not None
+    assert (harness.last().reason, harness.last().status, len(harness.last().start)) == ("new", "active", 12)
+    assert harness.last().expected_cost is not None
 
 
 def test_new_again_with_the_same_content_is_ignored() -> None:
-    lab = with_order()
-    assert lab.send(new(ts=at(2))) == []
-    assert lab.send(new(ts=at(2) + 5, start=at(2))) == []
-    assert lab.engine.counters["duplicate"] == 2
+    harness = with_order()
+    assert harness.send(new(ts=at(2))) == []
+    assert harness.send(new(ts=at(2) + 5, start=at(2))) == []
+    assert harness.engine.counters["duplicate"] == 2
 
 
 def test_new_again_with_other_content_is_rejected_and_the_order_goes_on() -> None:
-    lab = with_order()
-    lab.send(new(qty=7, ts=at(2)))
-    assert [alert.cl_ord_id for alert in lab.alerts("order_rejected")] == ["A"]
-    assert len(lab.plans()) == 1
+    harness = with_order()
+    harness.send(new(qty=7, ts=at(2)))
+    assert [alert.cl_ord_id for alert in harness.alerts("order_rejected")] == ["A"]
+    assert len(harness.plans()) == 1
 
 
 def test_new_order_for_a_symbol_without_ticks_gets_the_priors_shape_without_costs() -> None:
-    lab = Lab()
-    lab.send(new())
-    plan = lab.last()
+    harness = EngineHarness()
+    harness.send(new())
+    plan = harness.last()
     assert (plan.status, sum(plan.qty)) == ("active", 1_200 * QUANTA)
     assert (plan.expected_cost, plan.expected_cost_bps, plan.cost_band) == (None, None, None)
     assert plan.model is not None
     assert plan.model.prior
     for k in range(1, 4):
-        lab.commit(idle_to=at(k))
-    assert [alert.text for alert in lab.alerts("missing_ticks")] == ["no tick yet"]
+        harness.commit(idle_to=at(k))
+    assert [alert.text for alert in harness.alerts("missing_ticks")] == ["no tick yet"]
 
 
 def test_new_order_with_its_window_in_the_past_is_rejected_by_a_plan_and_an_alert() -> None:
-    lab = Lab()
-    lab.send(new(ts=at(30), start=T0))
-    assert (lab.last().status, lab.last().leaves_qty, lab.last().qty) == ("rejected", 0, ())
-    assert lab.last().text is not None
-    assert len(lab.alerts("order_rejected")) == 1
-    assert not [key for key in lab.state if key.startswith("order/")]
+    harness = EngineHarness()
+    harness.send(new(ts=at(30), start=T0))
+    assert (harness.last().status, harness.last().leaves_qty, harness.last().qty) == ("rejected", 0, ())
+    assert harness.last().text is not None
+    assert len(harness.alerts("order_rejected")) == 1
+    assert not [key for key in harness.state if key.startswith("order/")]
 
 
 def test_new_order_beyond_max_orders_is_rejected() -> None:
-    lab = with_order(Lab(settings(max_orders=1)))
-    lab.send(new("B", ts=at(2)))
-    assert "plans.max_orders" in (lab.last("B").text or "")
+    harness = with_order(EngineHarness(settings(max_orders=1)))
+    harness.send(new("B", ts=at(2)))
+    assert "plans.max_orders" in (harness.last("B").text or "")
 
 
 @pytest.mark.parametrize("terms", [{"risk_aversion": 1e300}, {"start": 2**62, "length": M}])
 def test_new_order_with_terms_beyond_reason_is_rejected(terms: dict[str, float]) -> None:
-    lab = Lab()
-    lab.run(minutes(3))
-    lab.send(new(ts=at(3), **terms))
-    assert lab.last().status == "rejected"
+    harness = EngineHarness()
+    harness.run(minutes(3))
+    harness.send(new(ts=at(3), **terms))
+    assert harness.last().status == "rejected"
 
 
 def test_replace_amends_and_publishes() -> None:
-    lab = with_order()
-    lab.send(change(at(3), order_qty=2_000, end=at(20)))
-    assert (lab.last().reason, lab.last().order_qty, lab.last().leaves_qty) == (
+    harness = with_order()
+    harness.send(change(at(3), order_qty=2_000, end=at(20)))
+    assert (harness.last().reason, harness.last().order_qty, harness.last().leaves_qty) == (
         "replace",
         2_000 * QUANTA,
         2_000 * QUANTA,
     )
-    assert len(lab.last().start) == 17
+    assert len(harness.last().start) == 17
 
 
 def test_replace_below_what_was_filled_ends_the_order_as_done() -> None:
-    lab = with_order()
-    lab.send(fill(at(2), "E1", 300))
-    lab.send(change(at(3), order_qty=200))
-    plan = lab.last()
+    harness = with_order()
+    harness.send(fill(at(2), "E1", 300))
+    harness.send(change(at(3), order_qty=200))
+    plan = harness.last()
     assert (plan.status, plan.order_qty, plan.cum_qty, plan.leaves_qty) == ("done", 300 * QUANTA, 300 * QUANTA, 0)
 
 
 def test_replace_to_a_window_in_the_past_is_rejected_and_changes_nothing() -> None:
-    lab = with_order()
-    lab.send(change(at(3), end=at(2.5), order_qty=5))
-    assert len(lab.alerts("order_rejected")) == 1
-    assert len(lab.plans()) == 1
-    lab.send(change(at(3), max_interval_qty=500 * QUANTA))
-    assert lab.last().order_qty == 1_200 * QUANTA
+    harness = with_order()
+    harness.send(change(at(3), end=at(2.5), order_qty=5))
+    assert len(harness.alerts("order_rejected")) == 1
+    assert len(harness.plans()) == 1
+    harness.send(change(at(3), max_interval_qty=500 * QUANTA))
+    assert harness.last().order_qty == 1_200 * QUANTA
 
 
 def test_cancel_ends_the_order() -> None:
-    lab = with_order()
-    lab.send(fill(at(2), "E1", 60), cancel(at(2)))
-    assert (lab.last().status, lab.last().cum_qty, lab.last().leaves_qty) == ("canceled", 60 * QUANTA, 0)
+    harness = with_order()
+    harness.send(fill(at(2), "E1", 60), cancel(at(2)))
+    assert (harness.last().status, harness.last().cum_qty, harness.last().leaves_qty) == ("canceled", 60 * QUANTA, 0)
 
 
 def test_opposite_side_is_alerted_once_an_order() -> None:
-    lab = with_order()
-    lab.send(new("B", ts=at(2), side=Side.SELL), new("C", ts=at(2), side=Side.SELL))
-    assert [alert.cl_ord_id for alert in lab.alerts("opposite_side")] == ["B", "C"]
-    lab.run(minutes(3, start=at(2)))
-    assert len(lab.alerts("opposite_side")) == 2
+    harness = with_order()
+    harness.send(new("B", ts=at(2), side=Side.SELL), new("C", ts=at(2), side=Side.SELL))
+    assert [alert.cl_ord_id for alert in harness.alerts("opposite_side")] == ["B", "C"]
+    harness.run(minutes(3, start=at(2)))
+    assert len(harness.alerts("opposite_side")) == 2
 
 
 # --- executions --------------------------------------------------------------
 
 
 def test_fill_on_plan_publishes_nothing() -> None:
-    lab = with_order()
-    assert lab.send(fill(at(2.5), "E1", lab.last().qty[0] / QUANTA)) == []
+    harness = with_order()
+    assert harness.send(fill(at(2.5), "E1", harness.last().qty[0] / QUANTA)) == []
 
 
 def test_fill_off_plan_publishes_a_plan() -> None:
-    lab = with_order()
-    lab.send(fill(at(2.5), "E1", 800))
-    assert (lab.last().reason, lab.last().cum_qty) == ("fill", 800 * QUANTA)
+    harness = with_order()
+    harness.send(fill(at(2.5), "E1", 800))
+    assert (harness.last().reason, harness.last().cum_qty) == ("fill", 800 * QUANTA)
 
 
 def test_fill_twice_counts_once() -> None:
-    lab = with_order()
-    lab.send(fill(at(2.5), "E1", 800), fill(at(2.5), "E1", 800))
-    assert lab.last().cum_qty == 800 * QUANTA
-    assert lab.engine.counters["duplicate"] == 1
+    harness = with_order()
+    harness.send(fill(at(2.5), "E1", 800), fill(at(2.5), "E1", 800))
+    assert harness.last().cum_qty == 800 * QUANTA
+    assert harness.engine.counters["duplicate"] == 1
 
 
 def test_overfill_ends_the_order_with_an_alert() -> None:
-    lab = with_order()
-    lab.send(fill(at(2.5), "E1", 1_250))
-    assert (lab.last().status, lab.last().leaves_qty, lab.last().cum_qty) == ("done", 0, 1_250 * QUANTA)
-    assert [alert.text for alert in lab.alerts("overfill")] == ["filled 50 more than ordered"]
+    harness = with_order()
+    harness.send(fill(at(2.5), "E1", 1_250))
+    assert (harness.last().status, harness.last().leaves_qty, harness.last().cum_qty) == ("done", 0, 1_250 * QUANTA)
+    assert [alert.text for alert in harness.alerts("overfill")] == ["filled 50 more than ordered"]
 
 
 def test_fills_beyond_any_quantity_are_dead_letters_and_the_partition_goes_on() -> None:
-    lab = with_order()
+    harness = with_order()
     most = MAX_QUANTA / QUANTA
-    lab.send(fill(at(2.5), "E1", most), fill(at(2.5), "E2", most), fill(at(2.6), "E3", most))
-    assert [letter.reason for letter in lab.dead()] == ["too_large", "too_large"]
-    lab.reload()
-    lab.send(new("B", ts=at(3)))
-    assert lab.last("B").status == "active"
+    harness.send(fill(at(2.5), "E1", most), fill(at(2.5), "E2", most), fill(at(2.6), "E3", most))
+    assert [letter.reason for letter in harness.dead()] == ["too_large", "too_large"]
+    harness.reload()
+    harness.send(new("B", ts=at(3)))
+    assert harness.last("B").status == "active"
 
 
 def test_bust_off_plan_gives_the_quantity_back() -> None:
-    lab = with_order()
-    lab.send(fill(at(2.5), "E1", 1_200))
-    lab.send(bust(at(2.6), "E2", "E1"))
-    assert (lab.last().status, lab.last().reason, lab.last().leaves_qty) == ("active", "bust", 1_200 * QUANTA)
+    harness = with_order()
+    harness.send(fill(at(2.5), "E1", 1_200))
+    harness.send(bust(at(2.6), "E2", "E1"))
+    assert (harness.last().status, harness.last().reason, harness.last().leaves_qty) == (
+        "active",
+        "bust",
+        1_200 * QUANTA,
+    )
 
 
 def test_bust_before_its_fill_waits_for_it() -> None:
-    lab = with_order()
-    assert lab.send(bust(at(2.5), "E2", "E1")) == []
-    lab.send(fill(at(2.6), "E1", 800))
-    assert (lab.last().reason, lab.last().cum_qty) == ("bust", 0)
-    assert lab.dead() == []
+    harness = with_order()
+    assert harness.send(bust(at(2.5), "E2", "E1")) == []
+    harness.send(fill(at(2.6), "E1", 800))
+    assert (harness.last().reason, harness.last().cum_qty) == ("bust", 0)
+    assert harness.dead() == []
 
 
 def test_correct_changes_what_was_filled() -> None:
-    lab = with_order()
-    lab.send(fill(at(2.5), "E1", 800), correct(at(2.6), "E2", "E1", 700))
-    assert (lab.last().reason, lab.last().cum_qty) == ("correct", 700 * QUANTA)
+    harness = with_order()
+    harness.send(fill(at(2.5), "E1", 800), correct(at(2.6), "E2", "E1", 700))
+    assert (harness.last().reason, harness.last().cum_qty) == ("correct", 700 * QUANTA)
 
 
 def test_fill_after_the_end_still_counts_with_an_alert() -> None:
-    lab = with_order()
-    lab.send(cancel(at(3)), fill(at(3.5), "E1", 10))
-    assert (lab.last().status, lab.last().cum_qty, lab.last().leaves_qty) == ("canceled", 10 * QUANTA, 0)
-    assert len(lab.alerts("late_fill")) == 1
+    harness = with_order()
+    harness.send(cancel(at(3)), fill(at(3.5), "E1", 10))
+    assert (harness.last().status, harness.last().cum_qty, harness.last().leaves_qty) == ("canceled", 10 * QUANTA, 0)
+    assert len(harness.alerts("late_fill")) == 1
 
 
 def test_event_for_another_symbol_than_its_orders_is_a_dead_letter() -> None:
-    lab = with_order()
+    harness = with_order()
     event = fill(at(2.5), "E1", 10, symbol="ARL")
-    assert [output.topic for output in lab.send(event)] == [Topic.DLQ]
-    assert (lab.dead()[0].reason, lab.dead()[0].raw, lab.dead()[0].key) == ("symbol_mismatch", raw_of(event), b"key")
+    assert [output.topic for output in harness.send(event)] == [Topic.DLQ]
+    assert (harness.dead()[0].reason, harness.dead()[0].raw, harness.dead()[0].key) == (
+        "symbol_mismatch",
+        raw_of(event),
+        b"key",
+    )
 
 
 # --- held events --------------------------------------------------------------
 
 
 def test_held_fill_before_its_order_applies_when_it_comes() -> None:
-    lab = Lab()
-    assert lab.send(fill(T0, "E1", 200), fill(T0, "E2", 100)) == []
-    lab.reload()
-    lab.send(new())
-    assert [plan.cum_qty // QUANTA for plan in lab.plans()][-1] == 300
-    assert not [key for key in lab.state if key.startswith("held/")]
+    harness = EngineHarness()
+    assert harness.send(fill(T0, "E1", 200), fill(T0, "E2", 100)) == []
+    harness.reload()
+    harness.send(new())
+    assert [plan.cum_qty // QUANTA for plan in harness.plans()][-1] == 300
+    assert not [key for key in harness.state if key.startswith("held/")]
 
 
 def test_held_bust_and_fill_before_their_order_apply_together() -> None:
-    lab = Lab()
-    lab.send(bust(T0, "E2", "E1"), fill(T0 + 1, "E1", 200))
-    lab.send(new(ts=T0 + 2))
-    assert lab.last().cum_qty == 0
-    assert lab.dead() == []
+    harness = EngineHarness()
+    harness.send(bust(T0, "E2", "E1"), fill(T0 + 1, "E1", 200))
+    harness.send(new(ts=T0 + 2))
+    assert harness.last().cum_qty == 0
+    assert harness.dead() == []
 
 
 def test_held_cancel_before_its_order_ends_it() -> None:
-    lab = Lab()
-    lab.send(cancel(T0))
-    lab.send(new(ts=T0 + 1))
-    assert [plan.status for plan in lab.plans()] == ["active", "canceled"]
+    harness = EngineHarness()
+    harness.send(cancel(T0))
+    harness.send(new(ts=T0 + 1))
+    assert [plan.status for plan in harness.plans()] == ["active", "canceled"]
 
 
 def test_orphan_is_a_dead_letter_after_hold_ns_with_its_original_bytes() -> None:
-    lab = Lab(settings(hold_ns=90 * S))
+    harness = EngineHarness(settings(hold_ns=90 * S))
     event = fill(T0, "E1", 10)
-    lab.send(event)
-    lab.run(minutes(1))
-    assert lab.dead() == []
-    lab.run(minutes(3, start=at(1)))
-    letter = lab.dead()[0]
+    harness.send(event)
+    harness.run(minutes(1))
+    assert harness.dead() == []
+    harness.run(minutes(3, start=at(1)))
+    letter = harness.dead()[0]
     assert (letter.reason, letter.raw, letter.topic, letter.offset) == ("orphan", raw_of(event), Topic.EXECUTIONS, 0)
 
 
 def test_orphan_whose_order_comes_too_late_is_not_applied() -> None:
-    lab = Lab(settings(hold_ns=90 * S))
-    lab.send(fill(T0, "E1", 10))
-    lab.send(new(ts=T0 + 91 * S))
-    assert (lab.last().cum_qty, [letter.reason for letter in lab.dead()]) == (0, ["orphan"])
+    harness = EngineHarness(settings(hold_ns=90 * S))
+    harness.send(fill(T0, "E1", 10))
+    harness.send(new(ts=T0 + 91 * S))
+    assert (harness.last().cum_qty, [letter.reason for letter in harness.dead()]) == (0, ["orphan"])
 
 
 def test_orphan_bust_of_a_known_order_waits_no_longer_than_hold_ns() -> None:
-    lab = Lab(settings(hold_ns=90 * S))
-    lab.send(bust(T0, "E2", "E1"))
-    lab.send(new(ts=T0 + 80 * S))
-    lab.send(fill(T0 + 91 * S, "E1", 10), cancel(T0 + 91 * S))
-    assert (lab.last().cum_qty, [letter.reason for letter in lab.dead()]) == (10 * QUANTA, ["orphan"])
+    harness = EngineHarness(settings(hold_ns=90 * S))
+    harness.send(bust(T0, "E2", "E1"))
+    harness.send(new(ts=T0 + 80 * S))
+    harness.send(fill(T0 + 91 * S, "E1", 10), cancel(T0 + 91 * S))
+    assert (harness.last().cum_qty, [letter.reason for letter in harness.dead()]) == (10 * QUANTA, ["orphan"])
 
 
 def test_held_event_without_any_ticks_expires_by_an_idle_move() -> None:
-    lab = Lab(settings(hold_ns=90 * S))
-    lab.send(fill(T0, "E1", 10))
-    assert lab.engine.idle_target(60 * S, at(60)) is None
-    target = lab.engine.idle_target(130 * S, at(60))
+    harness = EngineHarness(settings(hold_ns=90 * S))
+    harness.send(fill(T0, "E1", 10))
+    assert harness.engine.idle_target(60 * S, at(60)) is None
+    target = harness.engine.idle_target(130 * S, at(60))
     assert target == at(2)
-    lab.commit(idle_to=target)
-    assert [letter.reason for letter in lab.dead()] == ["orphan"]
-    assert lab.engine.idle_target(600 * S, at(60)) is None
+    harness.commit(idle_to=target)
+    assert [letter.reason for letter in harness.dead()] == ["orphan"]
+    assert harness.engine.idle_target(600 * S, at(60)) is None
 
 
 def test_held_events_beyond_max_held_are_dead_letters() -> None:
-    lab = Lab(settings(max_held=2))
-    lab.send(*(fill(T0, f"E{k}", 10) for k in range(3)))
-    assert [(letter.reason, letter.offset) for letter in lab.dead()] == [("held_full", 2)]
+    harness = EngineHarness(settings(max_held=2))
+    harness.send(*(fill(T0, f"E{k}", 10) for k in range(3)))
+    assert [(letter.reason, letter.offset) for letter in harness.dead()] == [("held_full", 2)]
 
 
 def test_held_event_in_a_long_record_is_a_dead_letter() -> None:
-    lab = Lab()
+    harness = EngineHarness()
     event = fill(T0, "E1" + "x" * MAX_HELD_BYTES, 10)
-    lab.send(event)
-    assert [(letter.reason, letter.raw) for letter in lab.dead()] == [("held_full", raw_of(event))]
+    harness.send(event)
+    assert [(letter.reason, letter.raw) for letter in harness.dead()] == [("held_full", raw_of(event))]
 
 
 # --- the end ------------------------------------------------------------------
 
 
 def test_expiry_states_and_alerts_the_shortfall() -> None:
-    lab = with_order(length=2 * M)
-    lab.send(fill(at(2.5), "E1", 100))
-    lab.run(minutes(3, start=at(2)))
-    plan = lab.last()
+    harness = with_order(length=2 * M)
+    harness.send(fill(at(2.5), "E1", 100))
+    harness.run(minutes(3, start=at(2)))
+    plan = harness.last()
     assert (plan.status, plan.reason, plan.leaves_qty) == ("expired", "expired", 1_100 * QUANTA)
     assert (plan.shortfall_qty, plan.qty) == (1_100 * QUANTA, ())
-    assert [alert.text for alert in lab.alerts("shortfall")] == ["the window ended with 1100 not traded"]
-    lab.send(fill(at(5.5), "E2", 1_100))
-    assert (lab.last().status, lab.last().shortfall_qty) == ("expired", 0)
+    assert [alert.text for alert in harness.alerts("shortfall")] == ["the window ended with 1100 not traded"]
+    harness.send(fill(at(5.5), "E2", 1_100))
+    assert (harness.last().status, harness.last().shortfall_qty) == ("expired", 0)
 
 
 def test_ended_order_is_forgotten_after_keep_ended_ns() -> None:
-    lab = with_order(Lab(settings(keep_ended_ns=2 * M)))
-    lab.send(fill(at(2.5), "E1", 100), cancel(at(2.5)))
-    assert {"order/A", "execs/A/0"} <= set(lab.state)
-    lab.run(minutes(4, start=at(2)))
-    assert not [key for key in lab.state if key.startswith(("order/", "execs/"))]
+    harness = with_order(EngineHarness(settings(keep_ended_ns=2 * M)))
+    harness.send(fill(at(2.5), "E1", 100), cancel(at(2.5)))
+    assert {"order/A", "execs/A/0"} <= set(harness.state)
+    harness.run(minutes(4, start=at(2)))
+    assert not [key for key in harness.state if key.startswith(("order/", "execs/"))]
 
 
 def test_ended_order_is_past_by_the_events_own_time() -> None:
-    lab = with_order(Lab(settings(keep_ended_ns=2 * M)))
-    lab.send(cancel(at(2.5)))
-    lab.send(new(qty=10, ts=at(4.4)))
-    assert len(lab.alerts("order_rejected")) == 1
-    lab.send(new(qty=10, ts=at(4.6)))
-    assert (lab.last().plan_version, lab.last().order_qty) == (1, 10 * QUANTA)
+    harness = with_order(EngineHarness(settings(keep_ended_ns=2 * M)))
+    harness.send(cancel(at(2.5)))
+    harness.send(new(qty=10, ts=at(4.4)))
+    assert len(harness.alerts("order_rejected")) == 1
+    harness.send(new(qty=10, ts=at(4.6)))
+    assert (harness.last().plan_version, harness.last().order_qty) == (1, 10 * QUANTA)
 
 
 def test_executions_beyond_one_key_survive_a_restart() -> None:
-    lab = with_order(qty=10_000)
-    lab.send(*(fill(at(2.5), f"E{k}", 1) for k in range(1_001)))
-    lab.reload()
-    lab.send(bust(at(2.6), "B1", "E3"), fill(at(2.6), "E1000", 1), cancel(at(2.6)))
-    assert lab.last().cum_qty == 1_000 * QUANTA
-    assert lab.engine.counters["duplicate"] == 1
+    harness = with_order(qty=10_000)
+    harness.send(*(fill(at(2.5), f"E{k}", 1) for k in range(1_001)))
+    harness.reload()
+    harness.send(bust(at(2.6), "B1", "E3"), fill(at(2.6), "E1000", 1), cancel(at(2.6)))
+    assert harness.last().cum_qty == 1_000 * QUANTA
+    assert harness.engine.counters["duplicate"] == 1
 
 
 def test_missing_ticks_are_alerted_once_and_again_after_they_came() -> None:
-    lab = with_order()
+    harness = with_order()
     for k in range(3, 8):
-        lab.commit(idle_to=at(k))
-    assert len(lab.alerts("missing_ticks")) == 1
-    lab.run([ladder(at(7.1)), *minutes(1, start=at(8))])
+        harness.commit(idle_to=at(k))
+    assert len(harness.alerts("missing_ticks")) == 1
+    harness.run([ladder(at(7.1)), *minutes(1, start=at(8))])
     for k in range(10, 14):
-        lab.commit(idle_to=at(k))
-    assert len(lab.alerts("missing_ticks")) == 2
+        harness.commit(idle_to=at(k))
+    assert len(harness.alerts("missing_ticks")) == 2
 
 
 # --- too many executions -----------------------------------------------------
 
 
 def test_execution_without_room_is_a_dead_letter_and_halts_its_order_until_resumed() -> None:
-    lab = with_order(Lab(settings(max_executions=2)))
-    lab.send(new("B", ts=at(2)))
-    lab.send(*(fill(at(2.5), f"E{k}", 10) for k in range(4)))
-    assert [letter.reason for letter in lab.dead()] == ["executions_full", "executions_full"]
-    assert lab.engine.counters["executions_full"] == 2
-    assert (lab.last("A").status, lab.last("A").cum_qty) == ("halted", 20 * QUANTA)
-    assert "plans.max_executions" in (lab.last("A").text or "")
-    assert [alert.text for alert in lab.alerts("halt")] == ["A: plans.max_executions is reached (1 active orders here)"]
-    assert lab.last("B").status == "active"
-    lab.reload()
-    lab.run(minutes(1, start=at(3)))
-    assert lab.last("A").status == "halted"
-    lab.send(resume(at(4.5), "A"))
-    assert lab.last("A").status == "active"
+    harness = with_order(EngineHarness(settings(max_executions=2)))
+    harness.send(new("B", ts=at(2)))
+    harness.send(*(fill(at(2.5), f"E{k}", 10) for k in range(4)))
+    assert [letter.reason for letter in harness.dead()] == ["executions_full", "executions_full"]
+    assert harness.engine.counters["executions_full"] == 2
+    assert (harness.last("A").status, harness.last("A").cum_qty) == ("halted", 20 * QUANTA)
+    assert "plans.max_executions" in (harness.last("A").text or "")
+    assert [alert.text for alert in harness.alerts("halt")] == [
+        "A: plans.max_executions is reached (1 active orders here)"
+    ]
+    assert harness.last("B").status == "active"
+    harness.reload()
+    harness.run(minutes(1, start=at(3)))
+    assert harness.last("A").status == "halted"
+    harness.send(resume(at(4.5), "A"))
+    assert harness.last("A").status == "active"
 
 
 def test_execution_without_room_of_an_ended_order_halts_nothing() -> None:
-    lab = with_order(Lab(settings(max_executions=1)))
-    lab.send(fill(at(2.1), "E1", 10), cancel(at(2.2)), fill(at(2.3), "E2", 10))
-    assert [letter.reason for letter in lab.dead()] == ["executions_full"]
-    assert lab.alerts("halt") == []
+    harness = with_order(EngineHarness(settings(max_executions=1)))
+    harness.send(fill(at(2.1), "E1", 10), cancel(at(2.2)), fill(at(2.3), "E2", 10))
+    assert [letter.reason for letter in harness.dead()] == ["executions_full"]
+    assert harness.alerts("halt") == []
 
 
 # --- a solve that fails -----------------------------------------------------
@@ -378,25 +388,25 @@ def unsolvable(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 def test_new_order_that_cannot_be_solved_says_so_and_is_planned_when_it_can(
     unsolvable: pytest.MonkeyPatch,
 ) -> None:
-    lab = with_order()
-    assert (lab.last().status, lab.last().reason, lab.last().qty) == ("halted", "new", ())
-    assert "no schedule passes its certificate" in (lab.last().text or "")
-    lab.run(minutes(2, start=at(2)))
-    assert len(lab.plans()) == 1
-    assert [alert.text for alert in lab.alerts("solver_failed")] == [str(desk_module.propose(*()))]
+    harness = with_order()
+    assert (harness.last().status, harness.last().reason, harness.last().qty) == ("halted", "new", ())
+    assert "no schedule passes its certificate" in (harness.last().text or "")
+    harness.run(minutes(2, start=at(2)))
+    assert len(harness.plans()) == 1
+    assert [alert.text for alert in harness.alerts("solver_failed")] == [str(desk_module.propose(*()))]
     unsolvable.undo()
-    lab.run(minutes(1, start=at(4)))
-    assert (lab.last().status, lab.last().text) == ("active", None)
-    assert sum(lab.last().qty) == 1_200 * QUANTA
+    harness.run(minutes(1, start=at(4)))
+    assert (harness.last().status, harness.last().text) == ("active", None)
+    assert sum(harness.last().qty) == 1_200 * QUANTA
 
 
 def test_schedule_in_force_outlives_a_failed_solve_but_not_an_amendment(monkeypatch: pytest.MonkeyPatch) -> None:
-    lab = with_order(Lab(settings(fills="scheduled")))
+    harness = with_order(EngineHarness(settings(fills="scheduled")))
     failure = SolveFailure("chain", Failure.CHAIN_EXHAUSTED, "exact: bad_certificate")
     monkeypatch.setattr(desk_module, "propose", lambda *_: failure)
-    published = len(lab.plans())
-    lab.run(minutes(2, start=at(2)))
-    assert len(lab.plans()) == published
-    lab.send(change(at(5), order_qty=900))
-    assert (lab.last().status, lab.last().reason, lab.last().qty) == ("halted", "replace", ())
-    assert lab.last().shortfall_qty == lab.last().leaves_qty > 0
+    published = len(harness.plans())
+    harness.run(minutes(2, start=at(2)))
+    assert len(harness.plans()) == published
+    harness.send(change(at(5), order_qty=900))
+    assert (harness.last().status, harness.last().reason, harness.last().qty) == ("halted", "replace", ())
+    assert harness.last().shortfall_qty == harness.last().leaves_qty > 0

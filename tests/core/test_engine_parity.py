@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from impactd.core.base.topics import Topic
 from impactd.core.outputs.messages import Output, Plan
-from tests.core.builders import Lab, S, encoded
+from tests.core.builders import EngineHarness, S, encoded
 from tests.core.days import Day, drive, finish, random_day, random_settings
 
 seeds = st.integers(0, 2**32 - 1)
@@ -47,8 +47,8 @@ def test_restoring_the_state_at_any_commit_changes_no_byte(seed: int, batch: int
 @hypothesis_settings(max_examples=12, deadline=None)
 def test_journal_of_a_run_on_arrival_gives_its_bytes_and_its_state(seed: int) -> None:
     day, core = random_day(seed), random_settings(seed, "on_arrival")
-    live = live_run(day, Lab(core), np.random.default_rng(seed))
-    again = Lab(core)
+    live = live_run(day, EngineHarness(core), np.random.default_rng(seed))
+    again = EngineHarness(core)
     day.put_events(again.inbox, again.engine.positions)
     day.put_ticks(again.inbox, 0, day.n_records)
     for commit in live.commits[1:]:
@@ -59,24 +59,24 @@ def test_journal_of_a_run_on_arrival_gives_its_bytes_and_its_state(seed: int) ->
     assert [commit.journal for commit in again.commits] == [commit.journal for commit in live.commits]
 
 
-def live_run(day: Day, lab: Lab, rng: np.random.Generator) -> Lab:
+def live_run(day: Day, harness: EngineHarness, rng: np.random.Generator) -> EngineHarness:
     """Feed events and ticks as they might arrive, with idle moves wherever the engine allows one."""
     at = dict.fromkeys(day.events, 0)
     ticks = 0
     while ticks < day.n_records:
         for topic, events in day.events.items():
             n = int(rng.integers(0, 3))
-            lab.inbox.put_events(topic, events[at[topic] : at[topic] + n], [], min(at[topic] + n, len(events)))
+            harness.inbox.put_events(topic, events[at[topic] : at[topic] + n], [], min(at[topic] + n, len(events)))
             at[topic] = min(at[topic] + n, len(events))
         n = int(rng.integers(0, 30))
-        day.put_ticks(lab.inbox, ticks, ticks + n)
+        day.put_ticks(harness.inbox, ticks, ticks + n)
         ticks = min(ticks + n, day.n_records)
-        lab.commit(max_rows=int(rng.integers(1, 60)))
-        target = lab.engine.idle_target(int(rng.integers(0, 40)) * S, 2**62)
+        harness.commit(max_rows=int(rng.integers(1, 60)))
+        target = harness.engine.idle_target(int(rng.integers(0, 40)) * S, 2**62)
         if target is not None and rng.random() < 0.3:
-            lab.commit(idle_to=target)
-    finish(lab)
-    return lab
+            harness.commit(idle_to=target)
+    finish(harness)
+    return harness
 
 
 @given(seed=seeds)
@@ -89,7 +89,7 @@ def test_idle_moves_in_event_time_change_nothing_for_any_symbol(seed: int) -> No
     """
     day, core = without_future(random_day(seed)), random_settings(seed, "in_event_time")
     whole = drive(day, core, batch=1_000)
-    slow = Lab(core)
+    slow = EngineHarness(core)
     day.put_events(slow.inbox, slow.engine.positions)
     keys = np.maximum.accumulate(day.rows.ts_event)
     for at in range(day.n_records):

@@ -93,8 +93,8 @@ class Floor:
             if qty:
                 self.send(Fill(f"{cl_ord_id}{k}", cl_ord_id, "FROG", qty, 100.0, at(k + 0.5)))
         stats = SimpleNamespace(volume_continuous=1_000.0, vwap=100.0, minute=at(k))
-        stood: Any = stats  # what a roll reads of it
-        self.desk.roll("FROG", at(k + 1), at(k + 1), stood, frozenset())
+        stood: Any = stats  # the fields that on_minute_close reads
+        self.desk.on_minute_close("FROG", at(k + 1), at(k + 1), stood, frozenset())
 
 
 def market(seed: int, kind: str = "linear", sigma2: float = 4e-4) -> Unchanging:

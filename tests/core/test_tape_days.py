@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from impactd.core.base.settings import MINUTE_NS, BookSettings
-from impactd.core.books.aggregator import Tape
+from impactd.core.books.aggregator import MinuteAggregator
 from impactd.core.books.checks import USABLE, check_books
 from impactd.core.books.minute import MinuteStats
 from impactd.core.books.walk import BUY, walk_curves
@@ -37,14 +37,14 @@ def arl(data_dir: Path) -> TickBatch:
     return _day(data_dir / "ARL_2025-07-17_mbp10.csv.gz")
 
 
-def _closed(tape: Tape, batch: TickBatch) -> list[MinuteStats]:
+def _closed(tape: MinuteAggregator, batch: TickBatch) -> list[MinuteStats]:
     """Return all minutes of a day, the last one too."""
     closed = play(tape, batch)
     return [*closed, tape.close_minute(batch.symbols[0])]
 
 
 def test_frog_day_closes_every_minute_and_counts_every_reject(frog: TickBatch) -> None:
-    tape = Tape(BookSettings())
+    tape = MinuteAggregator(BookSettings())
     closed = _closed(tape, frog)
     assert len(closed) == 390
     assert [s.minute for s in closed] == list(range(closed[0].minute, closed[0].minute + 390 * MINUTE_NS, MINUTE_NS))
@@ -58,12 +58,12 @@ def test_frog_day_closes_every_minute_and_counts_every_reject(frog: TickBatch) -
 
 
 def test_frog_default_grid_keeps_nearly_all_cells_covered(frog: TickBatch) -> None:
-    cells = np.concatenate([s.coverage.ravel() for s in _closed(Tape(BookSettings()), frog)])
+    cells = np.concatenate([s.coverage.ravel() for s in _closed(MinuteAggregator(BookSettings()), frog)])
     assert (cells >= 0.95).mean() > 0.97
 
 
 def test_frog_sizes_are_covered_up_to_500_and_rarely_at_2000(frog: TickBatch) -> None:
-    closed = _closed(Tape(BookSettings(sizes=(100.0, 500.0, 2_000.0))), frog)
+    closed = _closed(MinuteAggregator(BookSettings(sizes=(100.0, 500.0, 2_000.0))), frog)
     coverage = np.array([s.coverage for s in closed])
     assert (coverage[:, :, :2] >= 0.95).mean() > 0.98
     assert np.median(coverage[:, :, 2]) < 0.05
@@ -89,7 +89,7 @@ def test_frog_rows_mostly_cannot_fill_2000(frog: TickBatch) -> None:
 @pytest.mark.parametrize("size", [1, 7, 1_000])
 def test_frog_morning_in_batches_gives_the_same_bits(frog: TickBatch, size: int) -> None:
     morning = frog.take(slice(0, 6_000))
-    whole, parts = Tape(BookSettings()), Tape(BookSettings())
+    whole, parts = MinuteAggregator(BookSettings()), MinuteAggregator(BookSettings())
     closed = [bits(s) for s in play(whole, morning)]
     again = []
     for start in range(0, len(morning), size):
@@ -99,10 +99,10 @@ def test_frog_morning_in_batches_gives_the_same_bits(frog: TickBatch, size: int)
 
 
 def test_frog_saved_and_loaded_between_all_minutes_gives_the_same_bits(frog: TickBatch) -> None:
-    closed = [bits(s) for s in play(Tape(BookSettings()), frog)]
-    tape, again, row = Tape(BookSettings()), [], 0
+    closed = [bits(s) for s in play(MinuteAggregator(BookSettings()), frog)]
+    tape, again, row = MinuteAggregator(BookSettings()), [], 0
     while (row := tape.run(frog, row, len(frog))) < len(frog):
-        fresh = Tape(BookSettings())
+        fresh = MinuteAggregator(BookSettings())
         fresh.load("FROG", tape.save("FROG"))
         fresh.load_clock(tape.save_clock())
         tape = fresh
@@ -114,7 +114,7 @@ def test_frog_saved_and_loaded_between_all_minutes_gives_the_same_bits(frog: Tic
 
 
 def test_arl_day_of_long_gaps_and_empty_levels_runs_through(arl: TickBatch) -> None:
-    tape = Tape(BookSettings())
+    tape = MinuteAggregator(BookSettings())
     closed = _closed(tape, arl)
     minutes = [s.minute for s in closed]
     assert minutes == list(range(minutes[0], minutes[-1] + 1, MINUTE_NS))
@@ -128,6 +128,7 @@ def test_arl_day_of_long_gaps_and_empty_levels_runs_through(arl: TickBatch) -> N
 def test_arl_with_an_age_limit_of_a_minute_loses_half_of_what_stood(arl: TickBatch) -> None:
     rules = BookSettings()
     covered = [
-        sum(s.covered_ns for s in _closed(Tape(replace(rules, max_book_age_ns=age)), arl)) for age in (None, MINUTE_NS)
+        sum(s.covered_ns for s in _closed(MinuteAggregator(replace(rules, max_book_age_ns=age)), arl))
+        for age in (None, MINUTE_NS)
     ]
     assert covered[1] < 0.6 * covered[0]

@@ -10,21 +10,21 @@ import pytest
 
 import impactd
 from impactd.wire.records import encode_line
-from tests.core.builders import Lab, at, bust, ladder
+from tests.core.builders import EngineHarness, at, bust, ladder
 from tests.core.tca.test_feedback import taker, traded_minute
 
 
-def revised() -> Lab:
-    """Return a lab in which one of two fills was busted after it had been said."""
-    lab = traded_minute()
-    lab.send(taker(at(3.2), "E2", 100, 100.13))
-    lab.run([ladder(at(4.1), mid=100.1)])
-    lab.send(bust(at(4.2), "E3", "E1"))
-    return lab
+def revised() -> EngineHarness:
+    """Return a harness in which one of two fills was busted after it had been said."""
+    harness = traded_minute()
+    harness.send(taker(at(3.2), "E2", 100, 100.13))
+    harness.run([ladder(at(4.1), mid=100.1)])
+    harness.send(bust(at(4.2), "E3", "E1"))
+    return harness
 
 
-def lines(lab: Lab) -> list[bytes]:
-    return [encode_line(output) for output in lab.outputs if output.topic.value == "tca"]
+def lines(harness: EngineHarness) -> list[bytes]:
+    return [encode_line(output) for output in harness.outputs if output.topic.value == "tca"]
 
 
 def test_read_tca_has_one_row_a_fill_and_the_latest_word(tmp_path: Path) -> None:

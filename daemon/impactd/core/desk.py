@@ -34,13 +34,13 @@ from impactd.core.books.minute import MinuteStats
 from impactd.core.inputs.events import Bust, Control, Correct, Fill, NewOrder, Received
 from impactd.core.inputs.inbox import LocalControl
 from impactd.core.market.symbol import SymbolMarket
-from impactd.core.orders.alerts import UNCOUNTED, DeskAlerts, Say
+from impactd.core.orders.alerts import UNCOUNTED, OrderAlerts, Say
 from impactd.core.orders.early import HeldEvents
 from impactd.core.orders.halts import Halts
 from impactd.core.orders.ledger import Ledger
-from impactd.core.orders.order import At, Order, Status, apply_event, refusal, same_order
+from impactd.core.orders.order import ApplyContext, Order, Status, apply_event, refusal, same_order
 from impactd.core.planning.gate import Gate
-from impactd.core.planning.replan import DeskPlans
+from impactd.core.planning.replan import Planner
 from impactd.core.tca.feedback import Feedback
 
 
@@ -75,7 +75,7 @@ class Desk:
         self._interval = settings.books.interval_ns
         self._opens = opens
         self._say = say
-        self._alerts = DeskAlerts(settings.plans, say)
+        self._alerts = OrderAlerts(settings.plans, say)
         self._counts = counts
         self._orders = Ledger()
         #: See `Ledger`.
@@ -84,7 +84,7 @@ class Desk:
         self._gate = Gate(settings.gate)
         self.held = HeldEvents(settings.plans.hold_ns, settings.plans.max_held)
         self._feedback = Feedback(settings, self._orders, market, say)
-        self._plans = DeskPlans(
+        self._plans = Planner(
             settings, self._orders, self.halts, self._gate, market, self._alerts, say, self._feedback, counts, probe
         )
 
@@ -148,25 +148,25 @@ class Desk:
             self._alerts.dead(received, "symbol_mismatch", detail)
             return
         before = order.executions.get(event.exec_ref_id) if isinstance(event, Correct | Bust) else None
-        effect = apply_event(order, event, self._at(max(now, order.clock)))
-        if effect.outcome == "held":
+        outcome = apply_event(order, event, self._at(max(now, order.clock)))
+        if outcome.kind == "held":
             self._hold(received, now, since)
             return
-        self._counts[effect.outcome] += 1
-        if effect.outcome in UNCOUNTED:
-            self._alerts.uncounted(received, order, effect.outcome)
-            if effect.outcome == "executions_full" and order.active:
+        self._counts[outcome.kind] += 1
+        if outcome.kind in UNCOUNTED:
+            self._alerts.uncounted(received, order, outcome.kind)
+            if outcome.kind == "executions_full" and order.active:
                 self._halted(Control("halt", order.cl_ord_id, "plans.max_executions is reached", now), now)
             return
-        if effect.outcome == "applied":
+        if outcome.kind == "applied":
             self._orders.mark(order)
             if isinstance(event, Fill | Correct | Bust):
                 self._orders.mark_execution(order, event)
                 self._feedback.executed(order, event, before, max(now, order.clock))
-        if effect.alert is not None:
-            self._alerts.alert(effect.alert[0], order.symbol, order.cl_ord_id, now, effect.alert[1])
-        if effect.replan is not None:
-            self._plans.plan(order, now, effect.replan, forced=True)
+        if outcome.alert is not None:
+            self._alerts.alert(outcome.alert[0], order.symbol, order.cl_ord_id, now, outcome.alert[1])
+        if outcome.replan is not None:
+            self._plans.plan(order, now, outcome.replan, forced=True)
         if isinstance(event, Fill) and self.held.awaits(order.cl_ord_id, event.exec_id):
             self._release(order, now)
 
@@ -212,7 +212,7 @@ class Desk:
 
     # --- time -------------------------------------------------------------
 
-    def roll(
+    def on_minute_close(
         self, symbol: str, minute_end: int, last_tick: int | None, stats: MinuteStats, shifted: AbstractSet[Side]
     ) -> None:
         """Move the symbol's orders past `minute_end`.
@@ -233,7 +233,7 @@ class Desk:
         self._feedback.reach(symbol, minute_end)
         orders = [order for order in self._orders.of(symbol) if order.active]
         for order in orders:
-            unfilled = order.schedule.roll(minute_end)
+            unfilled = order.schedule.advance(minute_end)
             if self._settings.fills == "scheduled":
                 taken = min(unfilled, order.leaves_qty)
                 order.cum_qty += taken
@@ -248,10 +248,12 @@ class Desk:
         planned: set[str] = set()
         for order in orders:
             if order.cl_ord_id not in planned:
-                planned.update(self._roll(order, minute_end, last_tick, shifted))
+                planned.update(self._close_order(order, minute_end, last_tick, shifted))
         self.forget(symbol, minute_end)
 
-    def _roll(self, order: Order, minute_end: int, last_tick: int | None, shifted: AbstractSet[Side]) -> list[str]:
+    def _close_order(
+        self, order: Order, minute_end: int, last_tick: int | None, shifted: AbstractSet[Side]
+    ) -> list[str]:
         """End or plan an order whose minute has closed, with its group; return whom it planned."""
         now = max(order.clock, minute_end)
         if order.leaves_qty == 0:
@@ -290,16 +292,16 @@ class Desk:
         for item in self.held.expire(now):
             self._alerts.orphan(item.received)
 
-    def asks(self, symbol: str) -> tuple[float, float] | None:
+    def demand_range(self, symbol: str) -> tuple[float, float] | None:
         """Return the least and the most that active orders ask of an interval, shares."""
-        return self._orders.asks(symbol, self._interval)
+        return self._orders.demand_range(symbol, self._interval)
 
     # --- bookkeeping ------------------------------------------------------
 
-    def _at(self, now: int) -> At:
+    def _at(self, now: int) -> ApplyContext:
         plans = self._settings
         half_life = plans.resilience_half_life_ns if plans.transient_share > 0.0 else None
-        return At(now, self._interval, plans.max_horizon_intervals, plans.max_executions, half_life)
+        return ApplyContext(now, self._interval, plans.max_horizon_intervals, plans.max_executions, half_life)
 
     def _is_past(self, order: Order, now: int) -> bool:
         return order.ended_at is not None and now - order.ended_at > self._settings.keep_ended_ns

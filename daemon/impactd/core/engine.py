@@ -34,7 +34,7 @@ from impactd.core.base.session import Session
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.timing import Probe, unwatched
 from impactd.core.base.topics import INPUT_TOPICS, SIDES, Side, Topic
-from impactd.core.books.aggregator import Tape
+from impactd.core.books.aggregator import MinuteAggregator
 from impactd.core.desk import Desk
 from impactd.core.inputs.alerts import FeedAlerts
 from impactd.core.inputs.idle import idle_boundary
@@ -99,7 +99,7 @@ class Engine:
         self._session = Session(settings.session)
         learned_of(settings)  # refused before the first event, not at the first symbol
         self._profile = Profile.of(settings.model, self._session)
-        self._tape = Tape(settings.books, settings.max_symbols)
+        self._tape = MinuteAggregator(settings.books, settings.max_symbols)
         self._markets: dict[str, SymbolMarket] = {}
         self._changed_markets: set[str] = set()
         self._desk = Desk(settings, self._tape.open, self._market, self._say, self.counters, probe)
@@ -275,8 +275,8 @@ class Engine:
             self._alerts.bad_books(symbol, stats.rejected, stats.n_books, end)
         if not idle or not self._tape.sizes(symbol):
             # Without books there is no depth to choose by: a grid that is there stays.
-            self._tape.regrid(symbol, stats, self._desk.asks(symbol), self._desk.lot(symbol))
-        self._desk.roll(symbol, end, self._tape.last_ts(symbol), stats, shifted)
+            self._tape.regrid(symbol, stats, self._desk.demand_range(symbol), self._desk.lot(symbol))
+        self._desk.on_minute_close(symbol, end, self._tape.last_ts(symbol), stats, shifted)
 
     def idle_target(self, elapsed_ns: int, now_ns: int) -> int | None:
         """Return the watermark that an idle partition may move to, or None if nothing is due by then.

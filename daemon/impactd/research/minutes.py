@@ -1,6 +1,6 @@
 """Minute estimates of a history, by the service's own tape.
 
-The same rows through the same `impactd.core.books.aggregator.Tape` as the service uses, so
+The same rows through the same `impactd.core.books.aggregator.MinuteAggregator` as the service uses, so
 that a study and the service see the same figures to the last bit: each book
 stands until the next one, each minute weights its books by time, and the grid
 of sizes follows the same rule.
@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from impactd.core.base.settings import BookSettings
-from impactd.core.books.aggregator import Tape
+from impactd.core.books.aggregator import MinuteAggregator
 from impactd.core.books.minute import MinuteStats
 from impactd.core.inputs.ticks import Float, Int32, TickBatch
 from impactd.research.frames import Books
@@ -36,7 +36,7 @@ def closed_minutes(parts: Iterable[Books], settings: BookSettings) -> list[Minut
     list of MinuteStats
         In order.  The last book stands to the end of its minute.
     """
-    tape = Tape(settings, max_symbols=1)
+    tape = MinuteAggregator(settings, max_symbols=1)
     stats: list[MinuteStats] = []
     n_rows = 0
     for books in parts:
@@ -54,7 +54,7 @@ def closed_minutes(parts: Iterable[Books], settings: BookSettings) -> list[Minut
     return [closed for closed in stats if closed.covered_ns]
 
 
-def _close(tape: Tape) -> MinuteStats:
+def _close(tape: MinuteAggregator) -> MinuteStats:
     closed = tape.close_minute(_SYMBOL)
     tape.regrid(_SYMBOL, closed)
     return closed

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from impactd.core.base.settings import BookSettings
 from impactd.core.base.topics import Side
-from impactd.core.books.aggregator import Stop, Tape
+from impactd.core.books.aggregator import MinuteAggregator, Stop
 from impactd.core.books.minute import MinuteStats
 from impactd.core.inputs.ticks import AUCTION, MID_EVENT, UNDECODABLE_BOOK, TickBatch
 from tests.core.rows import Row, batch_of, bits, book, play, play_rows, state, trade
@@ -111,7 +111,7 @@ def _close(ours: np.ndarray, exact: object) -> None:
 @settings(max_examples=80, deadline=None)
 @given(rows=_rows())
 def test_tape_of_random_rows_agrees_with_slow_reference(rules: BookSettings, rows: list[Row]) -> None:
-    tape, slow = Tape(rules), SlowTape(rules)
+    tape, slow = MinuteAggregator(rules), SlowTape(rules)
     closed = play_rows(tape, rows)
     for row in rows:
         slow.take(row)
@@ -129,10 +129,10 @@ def test_tape_of_random_rows_agrees_with_slow_reference(rules: BookSettings, row
 @settings(max_examples=60, deadline=None)
 @given(rows=_rows(), cut=st.integers(1, 11))
 def test_tape_in_batches_of_any_size_gives_the_same_bits(rules: BookSettings, rows: list[Row], cut: int) -> None:
-    whole = Tape(rules)
+    whole = MinuteAggregator(rules)
     closed = [bits(s) for s in play_rows(whole, rows)]
     for size in (1, cut):
-        tape = Tape(rules)
+        tape = MinuteAggregator(rules)
         parts = [play_rows(tape, rows[i : i + size]) for i in range(0, len(rows), size)]
         assert [bits(s) for part in parts for s in part] == closed
         assert state(tape) == state(whole)
@@ -144,12 +144,12 @@ def test_tape_in_batches_of_any_size_gives_the_same_bits(rules: BookSettings, ro
 def test_tape_saved_and_loaded_at_any_row_goes_on_to_the_same_bits(
     rules: BookSettings, rows: list[Row], data: st.DataObject
 ) -> None:
-    whole = Tape(rules)
+    whole = MinuteAggregator(rules)
     closed = [bits(s) for s in play_rows(whole, rows)]
     at = data.draw(st.integers(0, len(rows)))
-    first = Tape(rules)
+    first = MinuteAggregator(rules)
     before = play_rows(first, rows[:at])
-    second = Tape(rules)
+    second = MinuteAggregator(rules)
     for symbol in reversed(first.symbols):
         second.load(symbol, first.save(symbol))
     second.load_clock(first.save_clock())
@@ -160,7 +160,7 @@ def test_tape_saved_and_loaded_at_any_row_goes_on_to_the_same_bits(
 
 
 def test_book_that_stands_at_the_end_opens_the_next_minute() -> None:
-    tape = Tape(SMALL)
+    tape = MinuteAggregator(SMALL)
     closed = play_rows(tape, [book(400), book(2_200)])
     assert [(s.minute, s.n_books, s.covered_ns) for s in closed] == [(0, 1, 600), (1_000, 0, 1_000)]
     assert closed[1].mid_close == 100.0
@@ -169,7 +169,7 @@ def test_book_that_stands_at_the_end_opens_the_next_minute() -> None:
 
 def test_average_weights_books_by_the_time_they_stood_not_by_their_number() -> None:
     rows = [book(0, 99.0, 101.0), *(book(900 + k, 98.0, 104.0) for k in range(50)), book(1_000)]
-    stats = play_rows(Tape(SMALL), rows)[0]
+    stats = play_rows(MinuteAggregator(SMALL), rows)[0]
     assert stats.n_books == 51
     assert stats.half_spread == pytest.approx(0.9 * 1.0 + 0.1 * 3.0, rel=1e-14)
     assert stats.mid == pytest.approx(0.9 * 100.0 + 0.1 * 101.0, rel=1e-14)
@@ -178,7 +178,7 @@ def test_average_weights_books_by_the_time_they_stood_not_by_their_number() -> N
 def test_size_beyond_the_depth_is_censored_with_its_coverage_and_lower_bound() -> None:
     deep = Row(0, ((99.0, 3.0), (98.0, 5.0)), ((101.0, 3.0), (102.0, 5.0)))
     thin = Row(750, ((99.0, 3.0),), ((101.0, 3.0),))
-    stats = play_rows(Tape(SMALL), [deep, thin, book(1_000)])[0]
+    stats = play_rows(MinuteAggregator(SMALL), [deep, thin, book(1_000)])[0]
     buy = stats.estimate(Side.BUY, 1)
     assert buy.sizes == SMALL.sizes
     assert buy.coverage == (1.0, 1.0, 1.0, 0.75, 0.75, 0.0)
@@ -191,27 +191,29 @@ def test_size_beyond_the_depth_is_censored_with_its_coverage_and_lower_bound() -
 
 def test_slippage_within_the_best_level_is_the_half_spread_to_the_last_bit() -> None:
     rows = [book(k * 7, 99.0 - 0.01 * (k % 13), 99.37 + 0.013 * (k % 7)) for k in range(142)]
-    stats = play_rows(Tape(SMALL), [*rows, book(1_000)])[0]
+    stats = play_rows(MinuteAggregator(SMALL), [*rows, book(1_000)])[0]
     assert stats.slippage.tolist() == stats.lower_bound.tolist() == [[stats.half_spread] * len(SMALL.sizes)] * 2
 
 
 def test_empty_side_ends_the_standing_book() -> None:
-    stats = play_rows(Tape(SMALL), [book(0), Row(300), book(600), Row(700, bids=((99.0, 1.0),)), book(1_000)])[0]
+    stats = play_rows(
+        MinuteAggregator(SMALL), [book(0), Row(300), book(600), Row(700, bids=((99.0, 1.0),)), book(1_000)]
+    )[0]
     assert (stats.covered_ns, stats.n_books, stats.n_rejected, stats.mid_close) == (400, 2, 0, None)
 
 
 def test_rejected_book_leaves_the_one_before_it_standing() -> None:
-    stats = play_rows(Tape(SMALL), [book(0), book(300, 101.0, 99.0), book(1_000)])[0]
+    stats = play_rows(MinuteAggregator(SMALL), [book(0), book(300, 101.0, 99.0), book(1_000)])[0]
     assert (stats.covered_ns, stats.rejected, stats.mid_close) == (1_000, {"crossed": 1}, 100.0)
 
 
 def test_max_book_age_ends_a_book_that_is_too_old() -> None:
-    stats = play_rows(Tape(replace(SMALL, max_book_age_ns=300)), [book(0), book(500), book(1_000)])[0]
+    stats = play_rows(MinuteAggregator(replace(SMALL, max_book_age_ns=300)), [book(0), book(500), book(1_000)])[0]
     assert (stats.covered_ns, stats.mid_close) == (600, None)
 
 
 def test_max_silence_ends_a_book_where_no_age_is_set() -> None:
-    closed = play_rows(Tape(SMALL), [book(0), book(9_500)])
+    closed = play_rows(MinuteAggregator(SMALL), [book(0), book(9_500)])
     assert [s.covered_ns for s in closed] == [1_000, 1_000, 500, 0, 0, 0, 0, 0, 0]
     assert [s.mid_close for s in closed[:3]] == [100.0, 100.0, None]
     assert closed[3].mid is None
@@ -220,7 +222,7 @@ def test_max_silence_ends_a_book_where_no_age_is_set() -> None:
 
 
 def test_minute_closes_on_its_own_clock_without_grace() -> None:
-    tape = Tape(SMALL)
+    tape = MinuteAggregator(SMALL)
     batch = batch_of([book(10), book(999), book(1_000)])
     assert tape.run(batch, 0, 3) == 2
     assert tape.peek(batch, 2) is Stop.OWN_CLOCK
@@ -228,7 +230,7 @@ def test_minute_closes_on_its_own_clock_without_grace() -> None:
 
 
 def test_minute_closes_on_the_partition_clock_after_grace() -> None:
-    tape = Tape(SMALL)
+    tape = MinuteAggregator(SMALL)
     batch = batch_of([book(10, symbol="B"), book(20, symbol="A"), book(1_050, symbol="C"), book(1_100, symbol="C")])
     assert tape.run(batch, 0, 4) == 3
     assert tape.peek(batch, 3) is Stop.PARTITION_CLOCK
@@ -242,7 +244,7 @@ def test_minute_closes_on_the_partition_clock_after_grace() -> None:
 
 
 def test_minutes_that_are_due_come_earliest_first_then_by_name() -> None:
-    tape = Tape(SMALL)
+    tape = MinuteAggregator(SMALL)
     tape.open("B", 0)
     tape.open("C", 0)
     tape.open("A", 1_000)
@@ -250,7 +252,7 @@ def test_minutes_that_are_due_come_earliest_first_then_by_name() -> None:
 
 
 def test_row_before_the_open_minute_is_late_and_counts_nowhere_else() -> None:
-    tape = Tape(SMALL)
+    tape = MinuteAggregator(SMALL)
     closed = play_rows(tape, [book(0), book(1_500), book(900, 98.0), trade(999, 5.0), book(2_000)])
     assert [s.n_late for s in closed] == [0, 2]
     assert closed[1].n_trades == 0
@@ -259,13 +261,13 @@ def test_row_before_the_open_minute_is_late_and_counts_nowhere_else() -> None:
 
 
 def test_book_that_runs_back_is_rejected_and_a_trade_that_does_still_counts() -> None:
-    stats = play_rows(Tape(SMALL), [book(0), book(600), book(500, 98.0), trade(400, 5.0), book(1_000)])[0]
+    stats = play_rows(MinuteAggregator(SMALL), [book(0), book(600), book(500, 98.0), trade(400, 5.0), book(1_000)])[0]
     assert stats.rejected == {"clock_back": 1}
     assert (stats.n_trades, stats.volume_continuous, stats.n_books) == (1, 5.0, 2)
 
 
 def test_row_too_far_ahead_is_rejected_and_moves_no_clock() -> None:
-    tape = Tape(SMALL)
+    tape = MinuteAggregator(SMALL)
     ahead = replace(book(5_501), ts_record=5_000)
     assert play_rows(tape, [ahead]) == []
     assert (tape.clock, tape.minute("FROG"), tape.symbols) == (None, None, ["FROG"])
@@ -278,7 +280,7 @@ def test_row_too_far_ahead_is_rejected_and_moves_no_clock() -> None:
 
 
 def test_time_beyond_what_sums_can_hold_is_from_the_future() -> None:
-    tape = Tape(SMALL)
+    tape = MinuteAggregator(SMALL)
     play_rows(tape, [book(2**63 - 1)])
     assert tape.rejected_total("FROG") == {"future": 1}
 
@@ -291,13 +293,13 @@ def test_volume_is_kept_apart_and_mid_event_prints_count() -> None:
         trade(3, 7.0),
         book(1_000),
     ]
-    stats = play_rows(Tape(SMALL), rows)[0]
+    stats = play_rows(MinuteAggregator(SMALL), rows)[0]
     assert (stats.n_trades, stats.volume_continuous, stats.volume_auction) == (3, 37.0, 100.0)
     assert stats.n_rejected == 0
 
 
 def test_volume_is_unknown_before_the_first_trade_and_zero_after() -> None:
-    closed = play_rows(Tape(SMALL), [book(0), book(1_000), trade(1_500, 4.0), book(2_000), book(3_000)])
+    closed = play_rows(MinuteAggregator(SMALL), [book(0), book(1_000), trade(1_500, 4.0), book(2_000), book(3_000)])
     assert [s.volume_continuous for s in closed] == [None, 4.0, 0.0]
     assert [s.volume_auction for s in closed] == [None, 0.0, 0.0]
 
@@ -313,29 +315,29 @@ def test_volume_is_unknown_before_the_first_trade_and_zero_after() -> None:
     ],
 )
 def test_trade_that_is_no_trade_is_rejected(px: float, qty: float, reason: str) -> None:
-    stats = play_rows(Tape(SMALL), [book(0), trade(1, qty, px=px), book(1_000)])[0]
+    stats = play_rows(MinuteAggregator(SMALL), [book(0), trade(1, qty, px=px), book(1_000)])[0]
     assert (stats.rejected, stats.n_trades) == ({reason: 1}, 0)
 
 
 def test_rejections_add_up_over_minutes_and_survive_a_save() -> None:
-    tape = Tape(SMALL)
+    tape = MinuteAggregator(SMALL)
     closed = play_rows(
         tape, [book(0, 101.0, 99.0), book(1_000, flags=MID_EVENT), book(1_001, flags=MID_EVENT), book(2_000)]
     )
     assert [s.n_rejected for s in closed] == [1, 2]
-    other = Tape(SMALL)
+    other = MinuteAggregator(SMALL)
     other.load("FROG", tape.save("FROG"))
     assert other.rejected_total("FROG") == {"mid_event": 2, "crossed": 1}
 
 
 def test_book_rejected_for_its_content_opens_a_minute_in_which_nothing_stands() -> None:
-    tape = Tape(SMALL)
+    tape = MinuteAggregator(SMALL)
     play_rows(tape, [book(1_234, 101.0, 99.0)])
     assert (tape.minute("FROG"), tape.last_ts("FROG"), tape.standing("FROG", 1_500)) == (1_000, 1_234, None)
 
 
 def test_idle_moves_the_clock_so_that_quiet_minutes_close() -> None:
-    tape = Tape(SMALL)
+    tape = MinuteAggregator(SMALL)
     play_rows(tape, [book(10)])
     tape.idle(999)
     assert tape.due() == []
@@ -346,7 +348,7 @@ def test_idle_moves_the_clock_so_that_quiet_minutes_close() -> None:
 
 
 def test_open_without_a_tick_gives_a_minute_to_close() -> None:
-    tape = Tape(SMALL)
+    tape = MinuteAggregator(SMALL)
     assert tape.open("FROG", 1_234)
     stats = tape.close_minute("FROG")
     assert (stats.minute, stats.covered_ns, stats.mid, stats.volume_continuous) == (1_000, 0, None, None)
@@ -355,7 +357,7 @@ def test_open_without_a_tick_gives_a_minute_to_close() -> None:
 
 
 def test_skip_to_jumps_over_minutes_in_which_nothing_happened() -> None:
-    tape = Tape(SMALL)
+    tape = MinuteAggregator(SMALL)
     play_rows(tape, [book(10)])
     for _ in range(3):
         assert not tape.is_idle("FROG")
@@ -371,7 +373,7 @@ def test_skip_to_jumps_over_minutes_in_which_nothing_happened() -> None:
 
 
 def test_skipping_gives_the_bits_that_closing_empty_minutes_gives() -> None:
-    skipped, closed = Tape(SMALL), Tape(SMALL)
+    skipped, closed = MinuteAggregator(SMALL), MinuteAggregator(SMALL)
     for tape in (skipped, closed):
         play_rows(tape, [book(10), trade(20, 5.0)])
         for _ in range(3):
@@ -383,7 +385,7 @@ def test_skipping_gives_the_bits_that_closing_empty_minutes_gives() -> None:
 
 
 def test_grid_comes_from_the_first_two_sided_book_and_changes_only_at_a_minutes_opening() -> None:
-    tape = Tape(replace(SMALL, sizes=(), n_sizes=4))
+    tape = MinuteAggregator(replace(SMALL, sizes=(), n_sizes=4))
     batch = batch_of([Row(0, bids=((99.0, 1e6),)), book(10, size=128.0), book(20, size=12_800.0), book(1_000)])
     assert tape.run(batch, 0, 1) == 1
     assert tape.sizes("FROG") == ()
@@ -400,21 +402,21 @@ def test_grid_comes_from_the_first_two_sided_book_and_changes_only_at_a_minutes_
 
 
 def test_grid_within_a_minute_that_was_walked_is_refused() -> None:
-    tape = Tape(SMALL)
+    tape = MinuteAggregator(SMALL)
     play_rows(tape, [book(0), book(10)])
     with pytest.raises(RuntimeError, match="right after a minute has closed"):
         tape.set_grid("FROG", (1.0, 2.0))
 
 
 def test_grid_with_plans_reaches_four_times_what_they_ask_each_way() -> None:
-    tape = Tape(replace(SMALL, sizes=(), n_sizes=16))
+    tape = MinuteAggregator(replace(SMALL, sizes=(), n_sizes=16))
     closed = play_rows(tape, [book(0, size=1_000.0), book(1_000, size=1_000.0)])
-    assert tape.regrid("FROG", closed[0], asks=(20.0, 400.0))
+    assert tape.regrid("FROG", closed[0], demand_range=(20.0, 400.0))
     assert (tape.sizes("FROG")[0], tape.sizes("FROG")[-1]) == (5.0, 1_600.0)
 
 
 def test_grid_of_more_sizes_than_there_was_room_for_is_walked_whole() -> None:
-    tape = Tape(replace(SMALL, sizes=(), n_sizes=4))
+    tape = MinuteAggregator(replace(SMALL, sizes=(), n_sizes=4))
     play_rows(tape, [book(0), book(1_000)], regrid=False)
     tape.set_grid("FROG", tuple(float(k) for k in range(1, 41)))
     closed = play_rows(tape, [book(2_000)])
@@ -422,21 +424,21 @@ def test_grid_of_more_sizes_than_there_was_room_for_is_walked_whole() -> None:
 
 
 def test_grid_of_settings_never_changes() -> None:
-    tape = Tape(SMALL)
+    tape = MinuteAggregator(SMALL)
     closed = play_rows(tape, [book(0, size=1e6), book(1_000, size=1e6)])
-    assert not tape.regrid("FROG", closed[0], asks=(1e5, 1e5))
+    assert not tape.regrid("FROG", closed[0], demand_range=(1e5, 1e5))
     assert tape.sizes("FROG") == SMALL.sizes
 
 
 def test_coin_sizes_stay_fractions_when_nothing_stands() -> None:
-    tape = Tape(replace(SMALL, sizes=(), n_sizes=4))
+    tape = MinuteAggregator(replace(SMALL, sizes=(), n_sizes=4))
     closed = play_rows(tape, [book(0, size=0.5), Row(900), book(1_000, size=0.5)])
     tape.regrid("FROG", replace(closed[0], depth=closed[0].depth * 16))
     assert tape.sizes("FROG")[0] == pytest.approx(0.75 * 8 / 32, rel=1e-2)
 
 
 def test_standing_book_is_readable_until_it_is_too_old() -> None:
-    tape = Tape(SMALL)
+    tape = MinuteAggregator(SMALL)
     play_rows(tape, [Row(10, ((99.0, 1.0), (98.0, 0.0), (97.0, 2.0)), ((101.0, 4.0),))])
     standing = tape.standing("FROG", 2_510)
     assert standing is not None
@@ -449,7 +451,7 @@ def test_standing_book_is_readable_until_it_is_too_old() -> None:
 
 def test_symbols_beyond_the_limit_are_dropped_and_counted_however_batched() -> None:
     rows = [book(1, symbol=s) for s in ("C", "A", "B", "A", "B", "D")]
-    whole, single = Tape(SMALL, max_symbols=2), Tape(SMALL, max_symbols=2)
+    whole, single = MinuteAggregator(SMALL, max_symbols=2), MinuteAggregator(SMALL, max_symbols=2)
     play_rows(whole, rows)
     for row in rows:
         play_rows(single, [row])
@@ -461,7 +463,7 @@ def test_symbols_beyond_the_limit_are_dropped_and_counted_however_batched() -> N
 
 
 def test_dirty_names_what_has_changed_since_it_was_cleared() -> None:
-    tape = Tape(SMALL)
+    tape = MinuteAggregator(SMALL)
     play_rows(tape, [book(0, symbol="A"), book(1, symbol="B")])
     assert tape.dirty == {"A", "B"}
     tape.clear_dirty()
@@ -470,7 +472,7 @@ def test_dirty_names_what_has_changed_since_it_was_cleared() -> None:
 
 
 def test_state_of_ten_levels_is_small() -> None:
-    tape = Tape(BookSettings())
+    tape = MinuteAggregator(BookSettings())
     side = [(100.0 + 0.01 * k, 100.0) for k in range(10)]
     bids = tuple((200.0 - px - 0.01, size) for px, size in side)
     play_rows(tape, [Row(10, bids, tuple(side)), book(20)])
@@ -479,31 +481,31 @@ def test_state_of_ten_levels_is_small() -> None:
 
 @pytest.mark.parametrize("cut", [0, 3, 17, 200, -1])
 def test_state_that_is_damaged_is_refused_with_a_remedy(cut: int) -> None:
-    tape = Tape(SMALL)
+    tape = MinuteAggregator(SMALL)
     play_rows(tape, [book(0)])
     with pytest.raises(ValueError, match="rebuild the state by a replay"):
-        Tape(SMALL).load("FROG", tape.save("FROG")[:cut])
+        MinuteAggregator(SMALL).load("FROG", tape.save("FROG")[:cut])
 
 
 @pytest.mark.parametrize("cut", [0, 3, -1])
 def test_clock_that_is_damaged_is_refused_with_a_remedy(cut: int) -> None:
-    tape = Tape(SMALL)
+    tape = MinuteAggregator(SMALL)
     with pytest.raises(ValueError, match="restore it with the release"):
         tape.load_clock(tape.save_clock()[:cut])
 
 
 def test_state_of_another_layout_is_refused() -> None:
-    tape = Tape(SMALL)
+    tape = MinuteAggregator(SMALL)
     play_rows(tape, [book(0)])
     data = bytearray(tape.save("FROG"))
     data[4] += 1
     with pytest.raises(ValueError, match="layout 2"):
-        Tape(SMALL).load("FROG", bytes(data))
+        MinuteAggregator(SMALL).load("FROG", bytes(data))
 
 
 def test_loading_over_a_symbol_leaves_nothing_of_it() -> None:
     rules = replace(SMALL, sizes=())
-    small, large = Tape(rules), Tape(rules)
+    small, large = MinuteAggregator(rules), MinuteAggregator(rules)
     play_rows(small, [book(0, size=1.0), book(500, size=1.0)])
     play_rows(large, [book(0, size=1e5), book(500, size=1e5)])
     large.load("FROG", small.save("FROG"))
@@ -528,7 +530,7 @@ def test_loading_over_a_symbol_leaves_nothing_of_it() -> None:
 )
 def test_settings_that_cannot_be_worked_with_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(change))}.*give"):
-        Tape(replace(SMALL, **change))  # type: ignore[arg-type]  # the parameter names the field
+        MinuteAggregator(replace(SMALL, **change))  # type: ignore[arg-type]  # the parameter names the field
 
 
 def _with_levels_beyond(batch: TickBatch) -> TickBatch:
@@ -549,16 +551,16 @@ def _with_a_short_column(batch: TickBatch) -> TickBatch:
 def test_batch_that_breaks_its_contract_is_refused(broken: object) -> None:
     assert callable(broken)
     with pytest.raises(ValueError, match="a batch"):
-        Tape(SMALL).run(broken(batch_of([book(0)])), 0, 1)
+        MinuteAggregator(SMALL).run(broken(batch_of([book(0)])), 0, 1)
 
 
 def test_rows_beyond_the_batch_are_refused() -> None:
     with pytest.raises(ValueError, match="rows 0 to 2"):
-        Tape(SMALL).run(batch_of([book(0)]), 0, 2)
+        MinuteAggregator(SMALL).run(batch_of([book(0)]), 0, 2)
 
 
 def test_batch_with_strided_columns_gives_the_same_bits() -> None:
     rows = [book(0), book(1), book(300, 98.0), book(301), book(1_000), book(1_001)]
     every_other = batch_of(rows).take(slice(None, None, 2))
-    strided, plain = Tape(SMALL), Tape(SMALL)
+    strided, plain = MinuteAggregator(SMALL), MinuteAggregator(SMALL)
     assert [bits(s) for s in play(strided, every_other)] == [bits(s) for s in play_rows(plain, rows[::2])]

@@ -15,26 +15,26 @@ from impactd.core.base.settings import CoreSettings, InvalidSettings
 from impactd.core.base.topics import Topic
 from impactd.core.inputs.reject_rate import InvalidShare
 from impactd.core.inputs.ticks import Refused
-from tests.core.builders import T0, Lab, M, S, ladder, minutes
+from tests.core.builders import T0, EngineHarness, M, S, ladder, minutes
 from tests.core.rows import batch_of
 
 
-def lab(**limits: Any) -> Lab:
+def harness(**limits: Any) -> EngineHarness:
     terms = {"max_ratio": 0.2, "min_messages": 10, "window_intervals": 3} | limits
-    return Lab(CoreSettings(invalid=InvalidSettings(**terms)))
+    return EngineHarness(CoreSettings(invalid=InvalidSettings(**terms)))
 
 
 def refused(n: int, first: int = 0) -> list[Refused]:
     return [Refused(first + k, "json", "no JSON", b"{", b"FROG", "json", T0) for k in range(n)]
 
 
-def send_refused(at: Lab, n: int) -> None:
+def send_refused(at: EngineHarness, n: int) -> None:
     at.put_rows([], refused(n, at.ends[Topic.TICKS]))
     at.commit()
 
 
 def test_share_above_the_limit_is_alerted_once_and_every_record_is_a_dead_letter() -> None:
-    one = lab()
+    one = harness()
     one.run(minutes(3))
     send_refused(one, 2)
     assert one.alerts("invalid_ratio") == []
@@ -47,7 +47,7 @@ def test_share_above_the_limit_is_alerted_once_and_every_record_is_a_dead_letter
 
 
 def test_share_is_seen_though_nothing_at_all_is_usable() -> None:
-    one = lab()
+    one = harness()
     send_refused(one, 9)
     assert not one.engine.invalid.over
     send_refused(one, 1)
@@ -55,7 +55,7 @@ def test_share_is_seen_though_nothing_at_all_is_usable() -> None:
 
 
 def test_share_falls_as_minutes_leave_the_window_and_may_rise_again() -> None:
-    one = lab()
+    one = harness()
     one.run(minutes(1))
     send_refused(one, 12)
     assert one.engine.invalid.over
@@ -69,7 +69,7 @@ def test_share_falls_as_minutes_leave_the_window_and_may_rise_again() -> None:
 
 @pytest.mark.parametrize("limits", [{"max_ratio": None}, {"max_ratio": 1.0}])
 def test_share_without_a_limit_says_nothing(limits: dict[str, float | None]) -> None:
-    one = lab(**limits)
+    one = harness(**limits)
     send_refused(one, 50)
     assert one.alerts("invalid_ratio") == []
 
@@ -99,13 +99,13 @@ def test_used_rows_count_as_one_by_one(data: st.DataObject) -> None:
 def test_alerts_do_not_depend_on_where_commits_are_cut(cuts: list[int], bad: set[int]) -> None:
     """Sixty records seven seconds apart, of which some are refused."""
 
-    def feed(to: Lab, span: range) -> None:
+    def feed(to: EngineHarness, span: range) -> None:
         rows = [k for k in span if k not in bad]
         batch_rows = [ladder(T0 + k * 7 * S) for k in rows]
         batch = replace(batch_of(batch_rows), offset=np.array(rows, np.int64))
         to.inbox.put_ticks(batch, [r for r in refused(60) if r.offset in bad and r.offset in span], span.stop)
 
-    whole, cut = lab(), lab()
+    whole, cut = harness(), harness()
     feed(whole, range(60))
     whole.commit()
     at = 0

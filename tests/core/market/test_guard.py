@@ -12,7 +12,7 @@ import pytest
 from impactd.core.base.session import Session
 from impactd.core.base.settings import MINUTE_NS, SessionRule
 from impactd.core.books.minute import MinuteStats
-from impactd.core.market.guard import HORIZON, SPACING, Earned, Guard
+from impactd.core.market.guard import HORIZON, SPACING, Guard, TrialResult
 from impactd.core.model.curves import Curves, Int
 from tests.core.market.test_bands import SIZES, stats
 
@@ -43,26 +43,26 @@ def expecting(level: Level) -> Callable[[Int], Curves]:
 
 def run(
     truth: Level, said: Level, n: int = 700, guard: Guard | None = None, first: int = 0
-) -> tuple[Guard, list[Earned]]:
+) -> tuple[Guard, list[TrialResult]]:
     mine = Guard(0, Session(SessionRule()), MINUTE_NS) if guard is None else guard
-    earned = []
+    results = []
     for i in range(first, first + n):
         level = truth(i)
-        earned += mine.update(stats(minute(i), level), (0.02 * level, 1e-5 * level), expecting(said))
-    return mine, earned
+        results += mine.update(stats(minute(i), level), (0.02 * level, 1e-5 * level), expecting(said))
+    return mine, results
 
 
 def test_forecast_that_is_right_is_followed_and_captures_all() -> None:
-    mine, earned = run(waves, waves)
+    mine, results = run(waves, waves)
     assert mine.follow(4 * SIZES[0]) == 1.0
     assert mine.capture == pytest.approx(1.0, abs=0.01)
-    assert len(earned) == (700 - HORIZON) // SPACING
+    assert len(results) == (700 - HORIZON) // SPACING
 
 
 def test_forecast_of_what_is_not_there_ends_as_twap() -> None:
-    mine, earned = run(flat, waves, n=1_000)
+    mine, results = run(flat, waves, n=1_000)
     assert mine.follow(4 * SIZES[0]) < 0.1
-    assert all(found.saved < 0.0 for found in earned)
+    assert all(found.saved < 0.0 for found in results)
     drawn = expecting(waves)(np.arange(60) * MINUTE_NS).drawn(0.0)
     assert np.ptp(drawn.half_spread) == pytest.approx(0.0, abs=1e-12)
 
@@ -77,10 +77,10 @@ def test_forecast_the_wrong_way_round_is_left_and_followed_again_once_it_is_righ
 
 
 def test_before_any_trial_has_ended_forecasts_are_followed() -> None:
-    mine, earned = run(flat, waves, n=HORIZON)
+    mine, results = run(flat, waves, n=HORIZON)
     assert mine.follow(1.0) == 1.0
     assert mine.capture is None
-    assert earned == []
+    assert results == []
 
 
 def test_follow_lies_between_trials_by_rate() -> None:

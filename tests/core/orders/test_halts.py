@@ -7,66 +7,66 @@ import orjson
 from impactd.core.inputs.events import Control
 from impactd.core.inputs.inbox import LocalControl
 from impactd.core.orders.halts import MAX_HALTS_BYTES, Halts
-from tests.core.builders import T0, Lab, at, fill, halt, minutes, new, resume, with_order
+from tests.core.builders import T0, EngineHarness, at, fill, halt, minutes, new, resume, with_order
 
 ON, OFF = LocalControl("halt", "kill switch: /run/stop"), LocalControl("resume", "kill switch: /run/stop is gone")
 
 
-def turn(lab: Lab, control: LocalControl) -> None:
-    inputs = lab.inbox.take(controls=(control,))
+def turn(harness: EngineHarness, control: LocalControl) -> None:
+    inputs = harness.inbox.take(controls=(control,))
     assert inputs is not None
-    lab.apply(inputs)
+    harness.apply(inputs)
 
 
 def test_kill_switch_halts_everything_and_its_end_replans() -> None:
-    lab = with_order()
-    turn(lab, ON)
-    assert (lab.last().status, lab.last().text, lab.last().qty) == ("halted", ON.reason, ())
-    estimates = len(lab.estimates())
-    lab.run(minutes(2, start=at(2)))
-    lab.send(new("B", ts=at(4)), fill(at(4), "E1", 100))
-    assert {plan.status for plan in lab.plans("B")} == {"halted"}
-    assert len(lab.estimates()) == estimates + 4
-    turn(lab, OFF)
-    assert [lab.last(name).status for name in "AB"] == ["active", "active"]
-    assert [alert.text for alert in lab.alerts("halt") + lab.alerts("resume")] == [ON.reason, OFF.reason]
+    harness = with_order()
+    turn(harness, ON)
+    assert (harness.last().status, harness.last().text, harness.last().qty) == ("halted", ON.reason, ())
+    estimates = len(harness.estimates())
+    harness.run(minutes(2, start=at(2)))
+    harness.send(new("B", ts=at(4)), fill(at(4), "E1", 100))
+    assert {plan.status for plan in harness.plans("B")} == {"halted"}
+    assert len(harness.estimates()) == estimates + 4
+    turn(harness, OFF)
+    assert [harness.last(name).status for name in "AB"] == ["active", "active"]
+    assert [alert.text for alert in harness.alerts("halt") + harness.alerts("resume")] == [ON.reason, OFF.reason]
 
 
 def test_kill_switch_is_lifted_by_no_record_and_lifts_none() -> None:
-    lab = with_order()
-    turn(lab, ON)
-    lab.send(resume(at(2.1)), halt(at(2.2), "FROG"), resume(at(2.3)))
-    assert lab.last().status == "halted"
-    turn(lab, OFF)
-    assert lab.last().status == "halted"
-    lab.send(resume(at(2.4), "FROG"))
-    assert lab.last().status == "active"
+    harness = with_order()
+    turn(harness, ON)
+    harness.send(resume(at(2.1)), halt(at(2.2), "FROG"), resume(at(2.3)))
+    assert harness.last().status == "halted"
+    turn(harness, OFF)
+    assert harness.last().status == "halted"
+    harness.send(resume(at(2.4), "FROG"))
+    assert harness.last().status == "active"
 
 
 def test_kill_switch_outlives_a_restart_and_is_said_once() -> None:
-    lab = with_order()
-    turn(lab, ON)
-    lab.reload()
-    turn(lab, ON)
-    lab.send(new("B", ts=at(2)))
-    assert lab.last("B").status == "halted"
-    assert len(lab.alerts("halt")) == 1
+    harness = with_order()
+    turn(harness, ON)
+    harness.reload()
+    turn(harness, ON)
+    harness.send(new("B", ts=at(2)))
+    assert harness.last("B").status == "halted"
+    assert len(harness.alerts("halt")) == 1
 
 
 def test_kill_switch_before_anything_else_is_journalled() -> None:
-    lab = Lab()
-    turn(lab, ON)
-    assert lab.commits[-1].journal["controls"] == [{"type": "halt", "reason": ON.reason}]
-    assert lab.engine.halts.kill_switch == ON.reason
-    assert lab.alerts("halt")[0].as_of == 0
+    harness = EngineHarness()
+    turn(harness, ON)
+    assert harness.commits[-1].journal["controls"] == [{"type": "halt", "reason": ON.reason}]
+    assert harness.engine.halts.kill_switch == ON.reason
+    assert harness.alerts("halt")[0].as_of == 0
 
 
 def test_kill_switch_turned_with_input_applies_before_it() -> None:
-    lab = Lab()
-    lab.run(minutes(2))
-    lab.put(new(ts=at(2)))
-    turn(lab, ON)
-    assert [plan.status for plan in lab.plans()] == ["halted"]
+    harness = EngineHarness()
+    harness.run(minutes(2))
+    harness.put(new(ts=at(2)))
+    turn(harness, ON)
+    assert [plan.status for plan in harness.plans()] == ["halted"]
 
 
 def test_halts_without_room_halt_everything_rather_than_refuse() -> None:

@@ -12,7 +12,16 @@ from impactd.core.base.quantity import MAX_QUANTA, QUANTA
 from impactd.core.base.settings import MINUTE_NS
 from impactd.core.base.topics import Side
 from impactd.core.inputs.events import Bust, CancelOrder, Correct, Fill, NewOrder, ReplaceOrder
-from impactd.core.orders.order import TRANSITIONS, At, Effect, Order, Status, apply_event, refusal, same_order
+from impactd.core.orders.order import (
+    TRANSITIONS,
+    ApplyContext,
+    Order,
+    Outcome,
+    Status,
+    apply_event,
+    refusal,
+    same_order,
+)
 from impactd.core.orders.schedule import Schedule
 
 HOUR = 60 * MINUTE_NS
@@ -32,8 +41,8 @@ def fill(exec_id: str, qty: int, px: float = 10.0) -> Fill:
     return Fill(exec_id, "P1", "FROG", qty * QUANTA, px, 0)
 
 
-def apply(order: Order, event: Any, now: int = 1, max_executions: int = 1_000) -> Effect:
-    return apply_event(order, event, At(now, MINUTE_NS, 600, max_executions))
+def apply(order: Order, event: Any, now: int = 1, max_executions: int = 1_000) -> Outcome:
+    return apply_event(order, event, ApplyContext(now, MINUTE_NS, 600, max_executions))
 
 
 def test_new_order_leaves_all() -> None:
@@ -44,53 +53,53 @@ def test_new_order_leaves_all() -> None:
 
 def test_fill_on_plan_asks_for_no_plan() -> None:
     order = opened()
-    assert apply(order, fill("E1", 60)) == Effect("applied")
+    assert apply(order, fill("E1", 60)) == Outcome("applied")
     assert order.leaves_qty == 940 * QUANTA
-    assert apply(order, fill("E2", 40)) == Effect("applied")
+    assert apply(order, fill("E2", 40)) == Outcome("applied")
 
 
 def test_fill_beyond_the_interval_asks_for_a_plan() -> None:
     order = opened()
-    assert apply(order, fill("E1", 101)) == Effect("applied", "fill")
+    assert apply(order, fill("E1", 101)) == Outcome("applied", "fill")
 
 
 def test_fill_twice_counts_once() -> None:
     order = opened()
     apply(order, fill("E1", 60))
-    assert apply(order, fill("E1", 60)) == Effect("duplicate")
+    assert apply(order, fill("E1", 60)) == Outcome("duplicate")
     assert order.cum_qty == 60 * QUANTA
 
 
 def test_last_fill_ends_the_order() -> None:
     order = opened()
-    assert apply(order, fill("E1", 1_000)) == Effect("applied", "fill")
+    assert apply(order, fill("E1", 1_000)) == Outcome("applied", "fill")
     assert (order.status, order.leaves_qty) == (Status.DONE, 0)
 
 
 def test_overfill_leaves_nothing_and_alerts() -> None:
     order = opened()
-    effect = apply(order, fill("E1", 1_200))
-    assert effect.alert == ("overfill", "filled 200 more than ordered")
+    outcome = apply(order, fill("E1", 1_200))
+    assert outcome.alert == ("overfill", "filled 200 more than ordered")
     assert (order.status, order.leaves_qty, order.cum_qty) == (Status.DONE, 0, 1_200 * QUANTA)
 
 
 def test_bust_gives_back_what_the_fill_took() -> None:
     order = opened()
     apply(order, fill("E1", 60, 10.0))
-    assert apply(order, Bust("E2", "E1", "P1", "FROG", 0)).outcome == "applied"
+    assert apply(order, Bust("E2", "E1", "P1", "FROG", 0)).kind == "applied"
     assert order.cum_qty == 0
-    assert apply(order, Bust("E2", "E1", "P1", "FROG", 0)).outcome == "duplicate"
+    assert apply(order, Bust("E2", "E1", "P1", "FROG", 0)).kind == "duplicate"
 
 
 def test_bust_of_a_fill_of_an_earlier_interval_asks_for_a_plan() -> None:
     order = opened()
     apply(order, fill("E1", 100))
-    order.schedule.roll(MINUTE_NS)
+    order.schedule.advance(MINUTE_NS)
     assert apply(order, Bust("E2", "E1", "P1", "FROG", 0), MINUTE_NS).replan == "bust"
 
 
 def test_bust_of_an_unknown_fill_is_held() -> None:
-    assert apply(opened(), Bust("E2", "E1", "P1", "FROG", 0)) == Effect("held")
+    assert apply(opened(), Bust("E2", "E1", "P1", "FROG", 0)) == Outcome("held")
 
 
 def test_bust_reopens_a_filled_order_inside_its_window() -> None:
@@ -103,15 +112,15 @@ def test_bust_reopens_a_filled_order_inside_its_window() -> None:
 def test_bust_after_the_window_makes_a_filled_order_expired() -> None:
     order = opened()
     apply(order, fill("E1", 1_000))
-    effect = apply(order, Bust("E2", "E1", "P1", "FROG", 0), HOUR)
+    outcome = apply(order, Bust("E2", "E1", "P1", "FROG", 0), HOUR)
     assert (order.status, order.cum_qty, order.leaves_qty) == (Status.EXPIRED, 0, 0)
-    assert effect.alert == ("shortfall", "the window has ended, and 1000 of it were taken back")
+    assert outcome.alert == ("shortfall", "the window has ended, and 1000 of it were taken back")
 
 
 def test_fill_beyond_any_order_is_too_large() -> None:
     order = opened()
-    assert apply(order, Fill("E1", "P1", "FROG", MAX_QUANTA, 10.0, 0)).outcome == "applied"
-    assert apply(order, Fill("E2", "P1", "FROG", 1, 10.0, 0)) == Effect("too_large")
+    assert apply(order, Fill("E1", "P1", "FROG", MAX_QUANTA, 10.0, 0)).kind == "applied"
+    assert apply(order, Fill("E2", "P1", "FROG", 1, 10.0, 0)) == Outcome("too_large")
     assert "E2" not in order.executions
 
 
@@ -135,18 +144,18 @@ def test_correct_changes_quantity_and_price() -> None:
 def test_fill_after_the_end_still_counts() -> None:
     order = opened()
     apply(order, CancelOrder("P1", "FROG", 0))
-    effect = apply(order, fill("E1", 10))
-    assert effect.alert is not None
-    assert effect.alert[0] == "late_fill"
+    outcome = apply(order, fill("E1", 10))
+    assert outcome.alert is not None
+    assert outcome.alert[0] == "late_fill"
     assert (order.status, order.cum_qty, order.leaves_qty) == (Status.CANCELED, 10 * QUANTA, 0)
 
 
 def test_replace_changes_only_what_it_names() -> None:
     order = opened()
-    effect = apply(
+    outcome = apply(
         order, ReplaceOrder("P1", "FROG", 0, (("order_qty", 500 * QUANTA), ("max_interval_qty", 5 * QUANTA)))
     )
-    assert effect == Effect("applied", "replace")
+    assert outcome == Outcome("applied", "replace")
     assert (order.order_qty, order.max_interval_qty, order.end) == (500 * QUANTA, 5 * QUANTA, HOUR)
 
 
@@ -160,32 +169,32 @@ def test_replace_below_cum_qty_ends_the_order_as_filled() -> None:
 @pytest.mark.parametrize("changes", [(("end", 0),), (("start", HOUR),), (("end", 601 * MINUTE_NS),)])
 def test_replace_that_cannot_be_worked_changes_nothing(changes: tuple[tuple[str, object], ...]) -> None:
     order = opened()
-    effect = apply(order, ReplaceOrder("P1", "FROG", 0, changes))
-    assert effect.outcome == "rejected"
-    assert effect.alert is not None
+    outcome = apply(order, ReplaceOrder("P1", "FROG", 0, changes))
+    assert outcome.kind == "rejected"
+    assert outcome.alert is not None
     assert (order.start, order.end, order.status) == (0, HOUR, Status.ACTIVE)
 
 
 def test_replace_of_an_ended_order_is_rejected() -> None:
     order = opened()
     apply(order, CancelOrder("P1", "FROG", 0))
-    assert apply(order, ReplaceOrder("P1", "FROG", 0, (("order_qty", 1),))).outcome == "rejected"
+    assert apply(order, ReplaceOrder("P1", "FROG", 0, (("order_qty", 1),))).kind == "rejected"
 
 
 def test_cancel_of_an_ended_order_is_ignored() -> None:
     order = opened()
     apply(order, CancelOrder("P1", "FROG", 0))
-    assert apply(order, CancelOrder("P1", "FROG", 0)) == Effect("ignored")
+    assert apply(order, CancelOrder("P1", "FROG", 0)) == Outcome("ignored")
 
 
 def test_window_in_the_past_is_refused() -> None:
-    why = refusal(new(), At(HOUR, MINUTE_NS, 600, 1_000))
+    why = refusal(new(), ApplyContext(HOUR, MINUTE_NS, 600, 1_000))
     assert why is not None
     assert "window ended" in why
 
 
 def test_window_that_is_too_long_is_refused() -> None:
-    why = refusal(new(end=601 * MINUTE_NS), At(0, MINUTE_NS, 600, 1_000))
+    why = refusal(new(end=601 * MINUTE_NS), ApplyContext(0, MINUTE_NS, 600, 1_000))
     assert why is not None
     assert "max_horizon_intervals" in why
 
@@ -244,7 +253,7 @@ def test_redelivered_execution_changes_nothing(events: list[Any], again: int) ->
     executions = [e for e in events if isinstance(e, Fill | Bust | Correct) and e.exec_id in order.executions]
     if executions:
         before = (order.status, order.cum_qty, dict(order.executions))
-        assert apply(order, executions[again % len(executions)]).outcome == "duplicate"
+        assert apply(order, executions[again % len(executions)]).kind == "duplicate"
         assert (order.status, order.cum_qty, order.executions) == before
 
 
@@ -258,6 +267,6 @@ def test_execution_beyond_the_bound_is_not_counted_and_known_ones_still_are() ->
         Correct("E4", "E1", "P1", "FROG", 5 * QUANTA, 10.0, 0),
         Bust("E5", "E1", "P1", "FROG", 0),
     ):
-        assert apply(order, event, max_executions=2).outcome == "executions_full"
-    assert apply(order, fill("E1", 10), max_executions=2).outcome == "duplicate"
+        assert apply(order, event, max_executions=2).kind == "executions_full"
+    assert apply(order, fill("E1", 10), max_executions=2).kind == "duplicate"
     assert (order.cum_qty, len(order.executions)) == (0, 2)

@@ -11,14 +11,14 @@ from impactd.core.allocator.allocate import NO_CAP
 from impactd.core.base.quantity import QUANTA
 from impactd.core.orders.order import Order
 from impactd.core.planning.caps import Caps, caps, clips
-from impactd.core.planning.intervals import Pieces
-from tests.core.builders import T0, Lab, M, Row, at, fill, minutes, new, settings, with_order
+from impactd.core.planning.intervals import Intervals
+from tests.core.builders import T0, EngineHarness, M, Row, at, fill, minutes, new, settings, with_order
 
 
 def caps_of(volume: float | None, n: int = 4, **terms: Any) -> Caps:
     order = Order.open(new(**terms), T0)
-    pieces = Pieces.of(T0, T0 + n * M, M)
-    return caps(order, pieces, None if volume is None else np.full(n, volume), M)
+    intervals = Intervals.of(T0, T0 + n * M, M)
+    return caps(order, intervals, None if volume is None else np.full(n, volume), M)
 
 
 def shares(quanta: np.ndarray) -> list[float]:
@@ -59,19 +59,19 @@ def test_must_complete_holds_whole_lots_and_the_odd_end() -> None:
 
 
 def test_must_complete_without_volume_plans_all_for_the_end_and_says_so() -> None:
-    lab = with_order(participation_rate=0.1, must_complete=True, qty=500)
-    plan = lab.last()
+    harness = with_order(participation_rate=0.1, must_complete=True, qty=500)
+    plan = harness.last()
     assert (plan.shortfall_qty, plan.lifted_qty, plan.qty[-1]) == (0, 500 * QUANTA, 500 * QUANTA)
-    (alert,) = lab.alerts("lifted")
+    (alert,) = harness.alerts("lifted")
     assert "500 of 500 only because it must complete" in alert.text
 
 
 def test_must_complete_trades_what_volume_allows_first() -> None:
-    lab = Lab()
+    harness = EngineHarness()
     rows = [row for k in range(3) for row in (*minutes(1, start=at(k))[:-1], Row(at(k + 0.5), px=100.0, qty=1_000.0))]
-    lab.run([*rows, *minutes(1, start=at(3))[:1]])
-    lab.send(new(ts=at(3), qty=2_000, length=5 * M, participation_rate=0.1, must_complete=True))
-    plan = lab.last()
+    harness.run([*rows, *minutes(1, start=at(3))[:1]])
+    harness.send(new(ts=at(3), qty=2_000, length=5 * M, participation_rate=0.1, must_complete=True))
+    plan = harness.last()
     caps_ = [cap for cap in plan.cap if cap is not None]
     assert plan.shortfall_qty == 0
     assert 0 < plan.lifted_qty < 2_000 * QUANTA
@@ -84,26 +84,26 @@ def test_must_complete_trades_what_volume_allows_first() -> None:
 
 def test_clips_of_the_interval_under_way_are_what_its_fills_leave() -> None:
     order = Order.open(new(min_clip_qty=50 * QUANTA), T0)
-    pieces = Pieces.of(T0 + M // 2, T0 + 3 * M, M)
+    intervals = Intervals.of(T0 + M // 2, T0 + 3 * M, M)
     order.interval_start, order.interval_qty = T0, 30 * QUANTA
-    found = clips(order, pieces, M)
+    found = clips(order, intervals, M)
     assert found is not None
     assert shares(found) == [20.0, 50.0, 50.0]
     order.interval_qty = 80 * QUANTA
-    found = clips(order, pieces, M)
+    found = clips(order, intervals, M)
     assert found is not None
     assert found[0] == 1
 
 
 def test_clips_without_the_term_are_none() -> None:
-    assert clips(Order.open(new(), T0), Pieces.of(T0, T0 + M, M), M) is None
+    assert clips(Order.open(new(), T0), Intervals.of(T0, T0 + M, M), M) is None
     assert caps_of(None).cap.tolist() == [NO_CAP] * 4
 
 
 @pytest.mark.parametrize("terms", [{}, {"risk_aversion": 1e-4}, {"max_interval_qty": 250 * QUANTA}])
 def test_plan_with_a_clip_trades_nothing_or_at_least_it(terms: dict[str, Any]) -> None:
-    lab = with_order(min_clip_qty=200 * QUANTA, **terms)
-    plan = lab.last()
+    harness = with_order(min_clip_qty=200 * QUANTA, **terms)
+    plan = harness.last()
     assert all(qty == 0 or qty >= 200 * QUANTA for qty in plan.qty)
     assert (sum(plan.qty), plan.shortfall_qty) == (1_200 * QUANTA, 0)
     assert plan.certificate is not None
@@ -112,23 +112,23 @@ def test_plan_with_a_clip_trades_nothing_or_at_least_it(terms: dict[str, Any]) -
 
 
 def test_plan_with_a_clip_after_a_small_fill_goes_on_in_clips() -> None:
-    lab = with_order(min_clip_qty=200 * QUANTA)
-    lab.send(fill(at(2.5), "E1", 230))
-    assert sum(lab.last().qty) == 970 * QUANTA
-    assert all(qty == 0 or qty >= (200 if k else 1) * QUANTA for k, qty in enumerate(lab.last().qty))
+    harness = with_order(min_clip_qty=200 * QUANTA)
+    harness.send(fill(at(2.5), "E1", 230))
+    assert sum(harness.last().qty) == 970 * QUANTA
+    assert all(qty == 0 or qty >= (200 if k else 1) * QUANTA for k, qty in enumerate(harness.last().qty))
 
 
 def test_clip_above_the_largest_interval_is_refused() -> None:
-    lab = with_order(min_clip_qty=200 * QUANTA, max_interval_qty=100 * QUANTA)
-    assert lab.last().status == "rejected"
-    assert "min_clip_qty is above max_interval_qty" in lab.alerts("order_rejected")[0].text
+    harness = with_order(min_clip_qty=200 * QUANTA, max_interval_qty=100 * QUANTA)
+    assert harness.last().status == "rejected"
+    assert "min_clip_qty is above max_interval_qty" in harness.alerts("order_rejected")[0].text
 
 
 # --- impact that lasts -------------------------------------------------------------------------
 
 
 def test_plan_says_which_impact_it_was_made_with() -> None:
-    temporary, lasting = (with_order(Lab(settings(transient_share=share))).last() for share in (0.0, 0.5))
+    temporary, lasting = (with_order(EngineHarness(settings(transient_share=share))).last() for share in (0.0, 0.5))
     assert temporary.model is not None
     assert lasting.model is not None
     assert (temporary.model.transient_share, temporary.model.resilience_half_life_s) == (0.0, None)
@@ -141,11 +141,11 @@ def test_plan_says_which_impact_it_was_made_with() -> None:
 
 def test_displacement_survives_a_restart() -> None:
     def run(*, restarted: bool) -> list[int]:
-        lab = with_order(Lab(settings(transient_share=1.0, fills="scheduled")))
-        lab.run(minutes(2, start=at(2), size=60.0)[1:])
+        harness = with_order(EngineHarness(settings(transient_share=1.0, fills="scheduled")))
+        harness.run(minutes(2, start=at(2), size=60.0)[1:])
         if restarted:
-            lab.reload()
-        lab.run(minutes(2, start=at(4), size=140.0)[1:])
-        return list(lab.last().qty)
+            harness.reload()
+        harness.run(minutes(2, start=at(4), size=140.0)[1:])
+        return list(harness.last().qty)
 
     assert run(restarted=False) == run(restarted=True)

@@ -15,11 +15,11 @@ from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import CoreSettings, GateSettings, PlanSettings
 from impactd.core.orders.order import Order
 from impactd.core.outputs.messages import Plan
-from impactd.core.planning.gate import PACE, Gate, Surroundings
+from impactd.core.planning.gate import PACE, Gate, MarketSnapshot
 from impactd.core.planning.propose import Proposal, propose
 from tests.core.builders import (
     T0,
-    Lab,
+    EngineHarness,
     M,
     S,
     at,
@@ -33,23 +33,23 @@ from tests.core.builders import (
     with_order,
 )
 
-AROUND = Surroundings(T0, 100.0, 800.0)
+AROUND = MarketSnapshot(T0, 100.0, 800.0)
 
 
-def gated(**limits: Any) -> Lab:
-    return Lab(CoreSettings(gate=GateSettings(**limits)))
+def gated(**limits: Any) -> EngineHarness:
+    return EngineHarness(CoreSettings(gate=GateSettings(**limits)))
 
 
 def order_and_proposal() -> tuple[Order, Proposal]:
     """Return an order of 1,200 and a plan of 100 in each of 12 minutes."""
-    lab = with_order()
+    harness = with_order()
     order = Order.open(new(), T0)
-    proposal = propose(order, T0, lab.engine._market("FROG").view(order.side, T0), PlanSettings(), M)
+    proposal = propose(order, T0, harness.engine._market("FROG").view(order.side, T0), PlanSettings(), M)
     assert isinstance(proposal, Proposal)
     return order, proposal
 
 
-def withheld(around: Surroundings = AROUND, **limits: Any) -> str | None:
+def withheld(around: MarketSnapshot = AROUND, **limits: Any) -> str | None:
     found = Gate(GateSettings(**limits)).withholds(*order_and_proposal(), around)
     return None if found is None else found.limit
 
@@ -118,7 +118,7 @@ def test_gate_pace_counts_plans_that_pass_by_seconds_of_event_time() -> None:
 )
 def test_gate_passes_a_notional_only_where_it_is_a_number_within_the_limit(limit: float, mid: float | None) -> None:
     order = Order.open(new(), T0)
-    passed = Gate(GateSettings(max_order_notional=limit))._order_notional(order, Surroundings(T0, mid, None)) is None
+    passed = Gate(GateSettings(max_order_notional=limit))._order_notional(order, MarketSnapshot(T0, mid, None)) is None
     assert passed == (mid is not None and 0.0 <= 1_200 * mid <= limit)
 
 
@@ -130,71 +130,71 @@ def said(plan: Plan) -> tuple[str, str, int]:
 
 
 def test_new_order_over_a_limit_is_halted_and_goes_on_once_it_is_amended() -> None:
-    lab = with_order(gated(max_order_qty=1_000))
-    assert said(lab.last()) == ("halted", "new", 1_200)
-    assert "gate.max_order_qty" in (lab.last().text or "")
-    assert [alert.text for alert in lab.alerts("withheld")] == [lab.last().text]
-    lab.run(minutes(3, start=at(2)))
-    assert len(lab.plans()) == 1
-    assert lab.engine.counters["withheld"] == 4
-    lab.send(change(at(5), order_qty=900))
-    assert said(lab.last()) == ("active", "replace", 0)
-    assert lab.last().text is None
+    harness = with_order(gated(max_order_qty=1_000))
+    assert said(harness.last()) == ("halted", "new", 1_200)
+    assert "gate.max_order_qty" in (harness.last().text or "")
+    assert [alert.text for alert in harness.alerts("withheld")] == [harness.last().text]
+    harness.run(minutes(3, start=at(2)))
+    assert len(harness.plans()) == 1
+    assert harness.engine.counters["withheld"] == 4
+    harness.send(change(at(5), order_qty=900))
+    assert said(harness.last()) == ("active", "replace", 0)
+    assert harness.last().text is None
 
 
 def test_plan_that_is_withheld_takes_back_the_one_before_it() -> None:
-    lab = with_order(gated(max_order_qty=1_500))
-    assert said(lab.last()) == ("active", "new", 0)
-    lab.send(change(at(3), order_qty=1_600))
-    assert said(lab.last()) == ("halted", "replace", 1_600)
-    assert lab.last().qty == ()
+    harness = with_order(gated(max_order_qty=1_500))
+    assert said(harness.last()) == ("active", "new", 0)
+    harness.send(change(at(3), order_qty=1_600))
+    assert said(harness.last()) == ("halted", "replace", 1_600)
+    assert harness.last().qty == ()
     # Fills of what was under way still count, and each is answered.
-    lab.send(fill(at(3.1), "E1", 100))
-    assert said(lab.last()) == ("halted", "fill", 1_500)
+    harness.send(fill(at(3.1), "E1", 100))
+    assert said(harness.last()) == ("halted", "fill", 1_500)
 
 
 def test_thin_book_withholds_until_depth_comes_back() -> None:
-    lab = gated(max_interval_depth=0.5)
-    lab.run(minutes(2, size=10.0))
-    lab.send(new(ts=at(2)))
-    assert "gate.max_interval_depth" in (lab.last().text or "")
-    lab.run([ladder(at(2) + k * 20 * S, size=100.0) for k in range(1, 4)])
-    assert said(lab.last()) == ("active", "minute", 0)
+    harness = gated(max_interval_depth=0.5)
+    harness.run(minutes(2, size=10.0))
+    harness.send(new(ts=at(2)))
+    assert "gate.max_interval_depth" in (harness.last().text or "")
+    harness.run([ladder(at(2) + k * 20 * S, size=100.0) for k in range(1, 4)])
+    assert said(harness.last()) == ("active", "minute", 0)
 
 
 def test_order_before_any_book_waits_where_its_notional_must_be_known() -> None:
-    lab = gated(max_order_notional=1e9)
-    lab.send(new())
-    assert said(lab.last()) == ("halted", "new", 1_200)
-    lab.run(minutes(2))
-    assert lab.last().status == "active"
+    harness = gated(max_order_notional=1e9)
+    harness.send(new())
+    assert said(harness.last()) == ("halted", "new", 1_200)
+    harness.run(minutes(2))
+    assert harness.last().status == "active"
 
 
 def test_resume_does_not_open_the_gate() -> None:
-    lab = with_order(gated(max_order_qty=1_000))
-    lab.send(halt(at(2.1)), resume(at(2.2)))
-    assert lab.last().status == "halted"
-    assert "gate.max_order_qty" in (lab.last().text or "")
+    harness = with_order(gated(max_order_qty=1_000))
+    harness.send(halt(at(2.1)), resume(at(2.2)))
+    assert harness.last().status == "halted"
+    assert "gate.max_order_qty" in (harness.last().text or "")
 
 
 def test_pace_withholds_what_comes_too_fast_and_says_it_once() -> None:
-    lab = with_order(gated(max_plans_per_second=2))
+    harness = with_order(gated(max_plans_per_second=2))
     for k in range(4):
-        lab.send(change(at(2) + k, order_qty=1_300 + k))
+        harness.send(change(at(2) + k, order_qty=1_300 + k))
     # One new, one replace, and the halt that the third brings; the others change nothing that is published.
-    assert [plan.status for plan in lab.plans()] == ["active", "active", "halted"]
-    assert PACE in (lab.last().text or "")
-    assert len(lab.alerts("withheld")) == 1
-    lab.reload()
-    lab.send(change(at(2) + 5, order_qty=1_400))
-    assert lab.last().status == "halted"
-    lab.run(minutes(1, start=at(2)))
-    assert (lab.last().status, lab.last().order_qty) == ("active", 1_400 * QUANTA)
+    assert [plan.status for plan in harness.plans()] == ["active", "active", "halted"]
+    assert PACE in (harness.last().text or "")
+    assert len(harness.alerts("withheld")) == 1
+    harness.reload()
+    harness.send(change(at(2) + 5, order_qty=1_400))
+    assert harness.last().status == "halted"
+    harness.run(minutes(1, start=at(2)))
+    assert (harness.last().status, harness.last().order_qty) == ("active", 1_400 * QUANTA)
 
 
 def test_plans_within_the_limits_are_the_same_bytes_as_without() -> None:
-    free, within = Lab(), gated(max_order_qty=1e9, max_order_notional=1e12, max_interval_depth=1e6)
-    for lab in (free, within):
-        with_order(lab)
-        lab.run(minutes(3, start=at(2)))
+    free, within = EngineHarness(), gated(max_order_qty=1e9, max_order_notional=1e12, max_interval_depth=1e6)
+    for harness in (free, within):
+        with_order(harness)
+        harness.run(minutes(3, start=at(2)))
     assert free.plans() == within.plans()

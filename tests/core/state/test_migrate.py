@@ -25,7 +25,7 @@ from impactd.core.state.migrate import MIGRATIONS, migrated
 from impactd.core.state.schema import SCHEMA_VERSION, StateMismatchError, settings_from, settings_hash
 from impactd.core.state.settings_change import FIXED, changes, obstacles, plain
 from impactd.core.state.snapshot import snapshot_items
-from tests.core.builders import Lab, M, encoded, minutes, new, plans
+from tests.core.builders import EngineHarness, M, encoded, minutes, new, plans
 from tests.core.days import drive, finish, random_day, restart
 
 #: Schemas of which there is a state that a release has written, in the midst of a day with everything in it.
@@ -85,10 +85,10 @@ def test_load_of_an_older_state_goes_on_to_the_end_of_its_day(schema: int) -> No
 
 
 def test_load_of_a_newer_schema_names_the_release_and_the_remedy() -> None:
-    lab = Lab()
-    meta = orjson.loads(lab.state["meta"]) | {"schema": SCHEMA_VERSION + 1, "release": "99.0"}
+    harness = EngineHarness()
+    meta = orjson.loads(harness.state["meta"]) | {"schema": SCHEMA_VERSION + 1, "release": "99.0"}
     with pytest.raises(StateMismatchError, match=r"run the release that wrote it \(99\.0\)"):
-        migrated({**lab.state, "meta": orjson.dumps(meta)}, "1.0")
+        migrated({**harness.state, "meta": orjson.dumps(meta)}, "1.0")
 
 
 CHANGES: Final = {
@@ -114,26 +114,26 @@ CHANGES: Final = {
 def test_settings_changed_in_mid_day_are_accepted_and_derived_again(changed: str) -> None:
     """The state that a handover leads to is the one that its journal record and snapshot lead to."""
     day, core = random_day(5), replace(CoreSettings(), apply="in_event_time")
-    lab = Lab(core)
-    day.put_events(lab.inbox, lab.engine.positions)
-    day.put_ticks(lab.inbox, 0, day.n_records // 2)
-    lab.commit()
+    harness = EngineHarness(core)
+    day.put_events(harness.inbox, harness.engine.positions)
+    day.put_ticks(harness.inbox, 0, day.n_records // 2)
+    harness.commit()
     other = replace(CHANGES[changed], apply="in_event_time")
     with pytest.raises(StateMismatchError, match=f"{changed} was .*--accept-settings"):
-        Engine(other).load(lab.state)
+        Engine(other).load(harness.state)
 
     engine = Engine(other)
-    engine.load(lab.state, accept_settings=True)
+    engine.load(harness.state, accept_settings=True)
     commit = engine.handover()
     assert commit is not None
     record = orjson.loads(orjson.dumps(commit.journal))
     assert record["previous"]["config"] == settings_hash(core)
     assert (record["config"], settings_from(record["settings"])) == (settings_hash(other), other)
-    lab.core, lab.engine = other, engine
-    lab._keep(commit)
-    restart(lab, day)
-    day.put_ticks(lab.inbox, lab.engine.positions[Topic.TICKS], day.n_records)
-    said = lab.commit()
+    harness.core, harness.engine = other, engine
+    harness._keep(commit)
+    restart(harness, day)
+    day.put_ticks(harness.inbox, harness.engine.positions[Topic.TICKS], day.n_records)
+    said = harness.commit()
 
     again = Engine(settings_from(record["settings"]))
     again.load(snapshot_items(orjson.loads(orjson.dumps(commit.snapshot))))
@@ -144,7 +144,7 @@ def test_settings_changed_in_mid_day_are_accepted_and_derived_again(changed: str
     while (inputs := inbox.take()) is not None:
         derived += again.apply(inputs).outputs
     assert encoded(derived) == encoded(said)
-    finish(lab)
+    finish(harness)
 
 
 REFUSED: Final = {
@@ -165,11 +165,11 @@ REFUSED: Final = {
 
 @pytest.mark.parametrize("changed", REFUSED)
 def test_settings_that_give_the_state_another_meaning_are_refused_though_accepted(changed: str) -> None:
-    lab = Lab(CoreSettings())
-    lab.run(minutes(2))
-    lab.send(new())
+    harness = EngineHarness(CoreSettings())
+    harness.run(minutes(2))
+    harness.send(new())
     with pytest.raises(StateMismatchError, match=f"{changed} was .* and is"):
-        Engine(REFUSED[changed]).load(lab.state, accept_settings=True)
+        Engine(REFUSED[changed]).load(harness.state, accept_settings=True)
 
 
 def test_obstacles_every_fixed_setting_is_known_and_tested() -> None:
@@ -199,13 +199,13 @@ def test_obstacles_setting_of_one_release_only_is_none() -> None:
 
 
 def test_load_of_a_state_whose_release_knew_fewer_settings_needs_no_acceptance() -> None:
-    lab = Lab(CoreSettings())
-    lab.run(minutes(2))
+    harness = EngineHarness(CoreSettings())
+    harness.run(minutes(2))
     fewer = plain(CoreSettings())
     del fewer["max_symbols"]
-    meta = orjson.loads(lab.state["meta"]) | {"config": "0123456789abcdef"}
+    meta = orjson.loads(harness.state["meta"]) | {"config": "0123456789abcdef"}
     engine = Engine(CoreSettings())
-    engine.load({**lab.state, "settings": orjson.dumps(fewer), "meta": orjson.dumps(meta)})
+    engine.load({**harness.state, "settings": orjson.dumps(fewer), "meta": orjson.dumps(meta)})
     commit = engine.handover()
     assert commit is not None
     assert orjson.loads(orjson.dumps(commit.journal["previous"]))["config"] == "0123456789abcdef"
@@ -218,10 +218,10 @@ def test_load_of_a_state_that_does_not_know_its_settings_is_refused_under_others
 
 
 def test_release_changed_is_handed_over_with_a_snapshot() -> None:
-    lab = drive(random_day(1), replace(CoreSettings(), apply="in_event_time"), batch=1_000)
-    engine = Engine(lab.core, release="99.0")
-    engine.load(lab.state)
+    harness = drive(random_day(1), replace(CoreSettings(), apply="in_event_time"), batch=1_000)
+    engine = Engine(harness.core, release="99.0")
+    engine.load(harness.state)
     commit = engine.handover()
     assert commit is not None
     assert commit.snapshot
-    assert orjson.loads(orjson.dumps(commit.journal))["previous"]["release"] == lab.commits[0].journal["release"]
+    assert orjson.loads(orjson.dumps(commit.journal))["previous"]["release"] == harness.commits[0].journal["release"]

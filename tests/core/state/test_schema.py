@@ -28,7 +28,7 @@ from impactd.core.orders.costs import Mark
 from impactd.core.orders.order import Execution, Order, Status
 from impactd.core.orders.schedule import Schedule
 from impactd.core.state.schema import SCHEMA_VERSION, StateMismatchError, settings_from, settings_hash
-from tests.core.builders import T0, Lab, fill, halt, minutes, new, settings
+from tests.core.builders import T0, EngineHarness, fill, halt, minutes, new, settings
 from tests.core.days import drive, random_day, random_settings
 
 ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
@@ -171,7 +171,7 @@ def test_settings_from_a_record_without_a_section_names_it(section: str) -> None
 
 
 def written(**kwargs: Any) -> dict[str, bytes]:
-    return dict(Lab(settings(), **kwargs).state)
+    return dict(EngineHarness(settings(), **kwargs).state)
 
 
 def test_load_of_another_schema_names_the_release_that_wrote_it() -> None:
@@ -194,30 +194,30 @@ def test_load_of_another_partition_or_number_of_them_is_refused(partition: int, 
 
 
 def test_load_without_meta_is_refused() -> None:
-    lab = Lab()
-    lab.send(new())
-    del lab.state["meta"]
+    harness = EngineHarness()
+    harness.send(new())
+    del harness.state["meta"]
     with pytest.raises(StateMismatchError, match="no meta"):
-        Engine(settings()).load(lab.state)
+        Engine(settings()).load(harness.state)
 
 
 @given(seed=st.integers(0, 2**32 - 1))
 @hypothesis_settings(max_examples=8, deadline=None)
 def test_loaded_engine_saves_the_same_bytes(seed: int) -> None:
     core = random_settings(seed, "in_event_time")
-    lab = drive(random_day(seed), core, batch=50)
-    before = lab.engine
-    lab.reload()
-    assert lab.engine.save() == before.save() == lab.state
-    assert (lab.engine.positions, lab.engine.clocks) == (before.positions, before.clocks)
-    assert lab.engine.commit_seq == before.commit_seq
+    harness = drive(random_day(seed), core, batch=50)
+    before = harness.engine
+    harness.reload()
+    assert harness.engine.save() == before.save() == harness.state
+    assert (harness.engine.positions, harness.engine.clocks) == (before.positions, before.clocks)
+    assert harness.engine.commit_seq == before.commit_seq
 
 
 def test_state_of_a_day_has_the_keys_of_what_is_there() -> None:
-    lab = Lab()
-    lab.run(minutes(2))
-    lab.send(new(), fill(T0, "E1", 10), fill(T0, "E2", 10, "B"), halt(T0, "ARL"))
-    assert sorted(lab.state) == [
+    harness = EngineHarness()
+    harness.run(minutes(2))
+    harness.send(new(), fill(T0, "E1", 10), fill(T0, "E2", 10, "B"), halt(T0, "ARL"))
+    assert sorted(harness.state) == [
         "execs/A/0",
         "held/0",
         "market/FROG",
@@ -227,4 +227,4 @@ def test_state_of_a_day_has_the_keys_of_what_is_there() -> None:
         "tape/FROG",
         "tca/FROG",
     ]
-    assert orjson.loads(lab.state["meta"])["halts"] == {"ARL": "test"}
+    assert orjson.loads(harness.state["meta"])["halts"] == {"ARL": "test"}

@@ -15,7 +15,7 @@ from impactd.core.engine import Engine
 from impactd.core.inputs.inbox import Inbox
 from impactd.core.state.schema import settings_from
 from impactd.core.state.snapshot import CHUNK_BYTES, SnapshotError, is_due, snapshot_items, snapshot_records
-from tests.core.builders import Lab, M, S, encoded, minutes, new, settings
+from tests.core.builders import EngineHarness, M, S, encoded, minutes, new, settings
 from tests.core.days import finish, random_day, random_settings
 
 keys = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
@@ -56,59 +56,59 @@ def test_is_due_only_where_time_passes_a_multiple() -> None:
 
 
 def test_engine_snapshot_stands_in_the_commits_that_pass_a_multiple_of_its_interval() -> None:
-    lab = Lab(snapshot_ns=5 * M)
+    harness = EngineHarness(snapshot_ns=5 * M)
     rows = minutes(12)
     for at in range(0, len(rows), 2):
-        lab.run(rows[at : at + 2])
-    with_one = [commit for commit in lab.commits if commit.snapshot]
+        harness.run(rows[at : at + 2])
+    with_one = [commit for commit in harness.commits if commit.snapshot]
     assert len(with_one) == 2
     last = parsed(with_one[-1].snapshot)
     assert last[0]["commit_seq"] == with_one[-1].journal["commit_seq"]
-    assert last[0]["settings"] == parsed(lab.commits[0].journal["settings"])
-    assert lab.state.keys() == snapshot_items(last).keys()
+    assert last[0]["settings"] == parsed(harness.commits[0].journal["settings"])
+    assert harness.state.keys() == snapshot_items(last).keys()
 
 
 def test_engine_without_an_interval_takes_no_snapshot() -> None:
-    lab = Lab()
-    lab.run(minutes(90))
-    assert not any(commit.snapshot for commit in lab.commits)
+    harness = EngineHarness()
+    harness.run(minutes(90))
+    assert not any(commit.snapshot for commit in harness.commits)
 
 
 @given(seed=st.integers(0, 2**32 - 1), apply=st.sampled_from(["on_arrival", "in_event_time"]))
 @hypothesis_settings(max_examples=8, deadline=None)
 def test_engine_from_any_snapshot_goes_on_with_the_same_bytes(seed: int, apply: str) -> None:
     day, core = random_day(seed), random_settings(seed, apply)
-    lab = Lab(core, snapshot_ns=M)
-    day.put_events(lab.inbox, lab.engine.positions)
+    harness = EngineHarness(core, snapshot_ns=M)
+    day.put_events(harness.inbox, harness.engine.positions)
     for at in range(0, day.n_records, 20):
-        day.put_ticks(lab.inbox, at, at + 20)
-        lab.commit()
-    finish(lab)
-    taken = [n for n, commit in enumerate(lab.commits) if commit.snapshot]
+        day.put_ticks(harness.inbox, at, at + 20)
+        harness.commit()
+    finish(harness)
+    taken = [n for n, commit in enumerate(harness.commits) if commit.snapshot]
     for n in taken[:: max(1, len(taken) // 2)]:
-        parts = parsed(lab.commits[n].snapshot)
+        parts = parsed(harness.commits[n].snapshot)
         engine = Engine(settings_from(parts[0]["settings"]), partitions=parts[0]["partitions"])
         engine.load(snapshot_items(parts))
         inbox = Inbox(core, engine.positions, engine.clocks)
         day.put_events(inbox, engine.positions)
         day.put_ticks(inbox, engine.positions[Topic.TICKS], day.n_records)
         said = []
-        for commit in lab.commits[n + 1 :]:
+        for commit in harness.commits[n + 1 :]:
             entry = parsed(commit.journal)
             to = {Topic(name): at for name, at in entry["to"].items()}
             again = engine.apply(inbox.take_exact(to, entry["idle_to"]))
             assert again.journal == commit.journal
             said += again.outputs
-        expected = [output for commit in lab.commits[n + 1 :] for output in commit.outputs]
+        expected = [output for commit in harness.commits[n + 1 :] for output in commit.outputs]
         assert encoded(said) == encoded(expected)
-        assert engine.save() == lab.engine.save()
+        assert engine.save() == harness.engine.save()
 
 
 def test_snapshot_of_long_orders_has_no_large_record() -> None:
-    lab = Lab(settings(max_horizon_intervals=400))
+    harness = EngineHarness(settings(max_horizon_intervals=400))
     for n in range(40):
-        lab.send(new(f"A{n}", length=390 * M, symbol=f"S{n}"))
-    lab.run(minutes(2, "S1", start=1_743_674_400_000_000_000 + S))
-    records = lab.engine.snapshot()
+        harness.send(new(f"A{n}", length=390 * M, symbol=f"S{n}"))
+    harness.run(minutes(2, "S1", start=1_743_674_400_000_000_000 + S))
+    records = harness.engine.snapshot()
     assert max(len(orjson.dumps(record)) for record in records) < 256_000
-    assert snapshot_items(parsed(records)) == lab.engine.save()
+    assert snapshot_items(parsed(records)) == harness.engine.save()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from impactd.core.base.settings import BookSettings
-from impactd.core.books.aggregator import Tape
+from impactd.core.books.aggregator import MinuteAggregator
 from impactd.core.books.walk import BUY, SELL
 from impactd.core.inputs.ticks import TickBatch
 from impactd.research.backtest.books import Intervals, Standing
@@ -83,7 +83,7 @@ def test_table_is_the_walks_and_convex(seed: int, row: int) -> None:
 
 def agree_with_the_tape(batch: TickBatch, book_settings: BookSettings) -> int:
     """Close every minute of a batch by the service's tape, and compare; return how many cells were."""
-    tape = Tape(book_settings)
+    tape = MinuteAggregator(book_settings)
     standing = Standing.of(batch, book_settings)
     n, at, symbol = 0, 0, batch.symbols[0]
     while True:

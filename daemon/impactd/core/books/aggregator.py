@@ -77,7 +77,7 @@ class Stop(StrEnum):
     PARTITION_CLOCK = "partition_clock"
 
 
-class Tape(Symbols):
+class MinuteAggregator(Symbols):
     """Books and minutes of the symbols of one partition.
 
     Parameters
@@ -290,7 +290,7 @@ class Tape(Symbols):
         self,
         symbol: str,
         stats: MinuteStats,
-        asks: tuple[float, float] | None = None,
+        demand_range: tuple[float, float] | None = None,
         lot: int | None = None,
     ) -> bool:
         """Choose the grid anew after a minute has closed, and set it if it must change.
@@ -299,7 +299,7 @@ class Tape(Symbols):
         ----------
         stats : MinuteStats
             The minute that has just closed.
-        asks : (float, float) or None
+        demand_range : (float, float) or None
             Smallest and largest quantity that open plans ask of an interval,
             shares; None without plans.
         lot : int or None
@@ -316,8 +316,8 @@ class Tape(Symbols):
             return False
         if lot is None:
             lot = self._lot(slot)
-        if asks is not None:
-            grid = partial(grid_for, asks, lot=lot, depth=depth)
+        if demand_range is not None:
+            grid = partial(grid_for, demand_range, lot=lot, depth=depth)
         elif depth is not None:
             grid = partial(default_grid, depth, lot=lot)
         else:

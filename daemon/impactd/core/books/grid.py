@@ -109,13 +109,13 @@ def default_grid(depth: float, n_sizes: int, lot: int | None = None) -> tuple[fl
 
 
 def grid_for(
-    asks: tuple[float, float], n_sizes: int, lot: int | None = None, depth: float | None = None
+    demand_range: tuple[float, float], n_sizes: int, lot: int | None = None, depth: float | None = None
 ) -> tuple[float, ...]:
     """Return the grid for what plans ask of an interval.
 
     Parameters
     ----------
-    asks : tuple of float
+    demand_range : tuple of float
         Smallest and largest quantity that open plans ask of an interval,
         shares; positive.
     lot : int or None
@@ -123,7 +123,7 @@ def grid_for(
     depth : float or None
         Visible depth of the thinner side, shares, where it is known.
     """
-    lo, hi = asks[0] / PLAN_REACH, asks[1] * PLAN_REACH
+    lo, hi = demand_range[0] / PLAN_REACH, demand_range[1] * PLAN_REACH
     if depth is not None and depth > 0.0:
         lo = min(lo, DEPTH_SHARE * depth / _VISIBLE_PART)
         hi = max(hi, DEPTH_SHARE * depth)

@@ -51,7 +51,7 @@ RATES: Final = (0.25, 1.0, 2.0)
 _LOG_RATES: Final = tuple(math.log2(multiple) for multiple in RATES)
 #: Of these the one by which capture is published.
 MIDDLE: Final = 1
-#: Memory of what trials have earned, in trials that do not overlap.
+#: Half-life of the memory of trial results, in trials that do not overlap.
 HALF_LIFE: Final = 12.0
 #: What forecasts are taken to capture before any trial, and of how much, as a share of one trial's TWAP.
 PRIOR_CAPTURE: Final = 0.3
@@ -60,7 +60,7 @@ PRIOR_POSSIBLE: Final = 0.1
 LEAST_COVERED: Final = 0.8
 
 
-class Earned(NamedTuple):
+class TrialResult(NamedTuple):
     """What a trial at the middle rate has saved and what was possible, as shares of TWAP's cost."""
 
     saved: float
@@ -146,7 +146,7 @@ class Guard:
 
     def update(
         self, stats: MinuteStats, fitted: tuple[float, float] | None, forecast: Callable[[Int], Curves]
-    ) -> list[Earned]:
+    ) -> list[TrialResult]:
         """Charge a closed minute to the trials under way, learn from those that it ends, and begin another.
 
         Parameters
@@ -160,7 +160,7 @@ class Guard:
 
         Returns
         -------
-        list of Earned
+        list of TrialResult
             One for each trial that ended.
         """
         self._see(stats.minute, fitted)
@@ -172,11 +172,11 @@ class Guard:
             over = end >= trial.start + HORIZON * self._interval_ns
             (ended if over else under_way).append(trial)
         self._trials = under_way
-        earned = [found for trial in ended if (found := self._learn(trial)) is not None]
+        results = [found for trial in ended if (found := self._learn(trial)) is not None]
         begun = self._begun(end, stats, forecast)
         if begun is not None:
             self._trials.append(begun)
-        return earned
+        return results
 
     def _see(self, minute: int, fitted: tuple[float, float] | None) -> None:
         """Put the minute's fit behind the others, and nothing for those that were missing."""
@@ -197,7 +197,7 @@ class Guard:
             trial.units, trial.unit, interval, self._slices, stats.sizes, walks, trial.paid, trial.shares, trial.even
         )
 
-    def _learn(self, trial: _Trial) -> Earned | None:
+    def _learn(self, trial: _Trial) -> TrialResult | None:
         s, b = self._seen.T
         there = np.isfinite(s) & np.isfinite(b)
         if min(trial.covered, int(np.sum(there))) < LEAST_COVERED * HORIZON:
@@ -213,7 +213,7 @@ class Guard:
         forget = 2.0 ** (-weight / HALF_LIFE)
         self._saved = forget * self._saved + weight * saved
         self._possible = forget * self._possible + weight * possible
-        return Earned(float(saved[MIDDLE]), float(possible[MIDDLE]))
+        return TrialResult(float(saved[MIDDLE]), float(possible[MIDDLE]))
 
     def _begun(self, start: int, stats: MinuteStats, forecast: Callable[[Int], Curves]) -> _Trial | None:
         """Return the trial that begins at `start`, if one is due."""

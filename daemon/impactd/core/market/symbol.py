@@ -190,12 +190,12 @@ class SymbolMarket:
                 self._scored[f"shadows.{n}.{level:g}"] += holds
 
     def _judge(self, side: Side, stats: MinuteStats) -> None:
-        """Have the side's guard learn from the minute, and count what its trials have earned, bps of TWAP's cost."""
+        """Update the side's guard with the minute, and count the results of its trials, bps of TWAP's cost."""
         model = self._sides[side]
-        for earned in self._guards[side].update(stats, model.fitted, model.forecast):
+        for result in self._guards[side].update(stats, model.fitted, model.forecast):
             self._scored["trials.ended"] += 1
-            self._scored["trials.saved" if earned.saved >= 0.0 else "trials.lost"] += round(abs(earned.saved) * 1e4)
-            self._scored["trials.possible"] += round(earned.possible * 1e4)
+            self._scored["trials.saved" if result.saved >= 0.0 else "trials.lost"] += round(abs(result.saved) * 1e4)
+            self._scored["trials.possible"] += round(result.possible * 1e4)
 
     def _curves(self, side: Side, starts: Int, rate: float, book: BookCurve | None = None) -> Curves:
         """Return the forecast of `side`, as far as its guard has plans at `rate` (shares an interval) follow it."""

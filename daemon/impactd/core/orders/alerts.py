@@ -24,7 +24,7 @@ UNCOUNTED: Final = {
 }
 
 
-class DeskAlerts:
+class OrderAlerts:
     """Says each condition of an order once, when it begins to hold.
 
     Parameters

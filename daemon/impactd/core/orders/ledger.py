@@ -81,7 +81,7 @@ class Ledger:
         """Return when the first of the symbol's active orders begins, ns; `FOREVER` without any."""
         return min((order.start for order in self.of(symbol) if order.active), default=FOREVER)
 
-    def asks(self, symbol: str, interval_ns: int) -> tuple[float, float] | None:
+    def demand_range(self, symbol: str, interval_ns: int) -> tuple[float, float] | None:
         """Return the least and the most that active orders ask of an interval, shares.
 
         The least is an order's whole quantity over its whole window, the most

@@ -56,12 +56,12 @@ class Execution(NamedTuple):
     mark: Mark | None = None
 
 
-class Effect(NamedTuple):
+class Outcome(NamedTuple):
     """What an event asks of the engine.
 
     Attributes
     ----------
-    outcome : str
+    kind : str
         One word for the counters: ``applied``, ``duplicate``, ``rejected``,
         ``held``, ``ignored``, ``too_large``, ``executions_full``.
     replan : str or None
@@ -70,7 +70,7 @@ class Effect(NamedTuple):
         Kind and text of an alert.
     """
 
-    outcome: str
+    kind: str
     replan: str | None = None
     alert: tuple[str, str] | None = None
 
@@ -169,7 +169,7 @@ class Order:
         left = sum(self.schedule.qty) - self.schedule.filled_qty + self.schedule.shortfall_qty
         return not 0 <= self.schedule.filled_qty <= under_way or left != self.leaves_qty
 
-    def displace(self, qty: int, at: At) -> None:
+    def displace(self, qty: int, at: ApplyContext) -> None:
         """Have `qty` quanta of the interval under way displace the market; dated at its start, as plans charge it."""
         if at.half_life_ns is None or qty <= 0:
             return
@@ -212,7 +212,7 @@ def same_order(known: NewOrder, again: NewOrder) -> bool:
     return dataclasses.replace(again, ts_event=known.ts_event) == known
 
 
-class At(NamedTuple):
+class ApplyContext(NamedTuple):
     """When an event applies, and the limits that it applies under.
 
     Attributes
@@ -236,7 +236,7 @@ class At(NamedTuple):
     half_life_ns: int | None = None
 
 
-def refusal(order: NewOrder | Order, at: At) -> str | None:
+def refusal(order: NewOrder | Order, at: ApplyContext) -> str | None:
     """Return why an order with these terms cannot be worked, or None."""
     if order.end > LAST_NS:
         return f"end {order.end} lies after the year 2116; send nanoseconds since the epoch"
@@ -256,7 +256,7 @@ def refusal(order: NewOrder | Order, at: At) -> str | None:
     return None
 
 
-def _replace(order: Order, event: ReplaceOrder, at: At) -> Effect:
+def _replace(order: Order, event: ReplaceOrder, at: ApplyContext) -> Outcome:
     changes: Mapping[str, Any] = dict(event.changes)
     before = {name: getattr(order, name) for name in changes}
     for name, value in changes.items():
@@ -265,55 +265,55 @@ def _replace(order: Order, event: ReplaceOrder, at: At) -> Effect:
         # FIX: an OrderQty below CumQty is taken as CumQty, and the order is filled.
         order.order_qty = order.cum_qty
         order.finish(Status.DONE, at.now, "replaced to no more than was filled")
-        return Effect("applied", "replace")
+        return Outcome("applied", "replace")
     why = refusal(order, at)
     if why is not None:
         for name, value in before.items():
             setattr(order, name, value)
-        return Effect("rejected", None, ("order_rejected", f"replace rejected: {why}"))
-    return Effect("applied", "replace")
+        return Outcome("rejected", None, ("order_rejected", f"replace rejected: {why}"))
+    return Outcome("applied", "replace")
 
 
-def _replace_ended(order: Order, _event: ReplaceOrder, _at: At) -> Effect:
+def _replace_ended(order: Order, _event: ReplaceOrder, _at: ApplyContext) -> Outcome:
     text = f"replace rejected: the order is {order.status}"
-    return Effect("rejected", None, ("order_rejected", text))
+    return Outcome("rejected", None, ("order_rejected", text))
 
 
-def _cancel(order: Order, _event: CancelOrder, at: At) -> Effect:
+def _cancel(order: Order, _event: CancelOrder, at: ApplyContext) -> Outcome:
     order.finish(Status.CANCELED, at.now)
-    return Effect("applied", "cancel")
+    return Outcome("applied", "cancel")
 
 
-def _fill(order: Order, event: Fill, at: At) -> Effect:
+def _fill(order: Order, event: Fill, at: ApplyContext) -> Outcome:
     if event.exec_id in order.executions:
-        return Effect("duplicate")
+        return Outcome("duplicate")
     if len(order.executions) >= at.max_executions:
-        return Effect("executions_full")
+        return Outcome("executions_full")
     if order.cum_qty + event.last_qty > MAX_QUANTA:
-        return Effect("too_large")
+        return Outcome("too_large")
     order.executions[event.exec_id] = Execution(event.last_qty, event.last_px)
     return _trade(order, event.last_qty, "fill", at)
 
 
-def _amend_fill(order: Order, event: Correct | Bust, at: At) -> Effect:
+def _amend_fill(order: Order, event: Correct | Bust, at: ApplyContext) -> Outcome:
     if event.exec_id in order.executions:
-        return Effect("duplicate")
+        return Outcome("duplicate")
     known = order.executions.get(event.exec_ref_id)
     if known is None:
-        return Effect("held")
+        return Outcome("held")
     if len(order.executions) >= at.max_executions:
-        return Effect("executions_full")
+        return Outcome("executions_full")
     qty, px = (event.last_qty, event.last_px) if isinstance(event, Correct) else (0, known.px)
     corrected = known._replace(qty=qty, px=px)
     if order.cum_qty + corrected.qty - known.qty > MAX_QUANTA:
-        return Effect("too_large")
+        return Outcome("too_large")
     order.executions[event.exec_ref_id] = corrected
     order.executions[event.exec_id] = Execution(0, corrected.px)
     reason = "correct" if isinstance(event, Correct) else "bust"
     return _trade(order, corrected.qty - known.qty, reason, at)
 
 
-def _trade(order: Order, qty: int, reason: str, at: At) -> Effect:
+def _trade(order: Order, qty: int, reason: str, at: ApplyContext) -> Outcome:
     """Apply a change of the filled quantity and say what follows from it."""
     order.cum_qty += qty
     interval = at.now // at.interval_ns * at.interval_ns
@@ -330,21 +330,21 @@ def _trade(order: Order, qty: int, reason: str, at: At) -> Effect:
         order.schedule.filled_qty += qty
         if over >= 0:
             order.finish(Status.DONE, at.now)
-            return Effect("applied", reason, alert)
-        return Effect("applied", reason if order.off_plan else None, alert)
+            return Outcome("applied", reason, alert)
+        return Outcome("applied", reason if order.off_plan else None, alert)
     if order.status is Status.DONE and over < 0:
         if at.now < order.end:
             order.status, order.text, order.ended_at = Status.ACTIVE, None, None
-            return Effect("applied", reason)
+            return Outcome("applied", reason)
         order.finish(Status.EXPIRED, at.now)
         text = f"the window has ended, and {format_qty(-over)} of it were taken back"
-        return Effect("applied", reason, ("shortfall", text))
+        return Outcome("applied", reason, ("shortfall", text))
     if alert is None and qty > 0:
         alert = ("late_fill", f"a fill of {format_qty(qty)} came after the order was {order.status}")
-    return Effect("applied", reason, alert)
+    return Outcome("applied", reason, alert)
 
 
-_Apply = Callable[[Order, Any, At], Effect]
+_Apply = Callable[[Order, Any, ApplyContext], Outcome]
 
 #: (status, type of event) -> what it does.
 TRANSITIONS: Final[dict[tuple[Status, type], _Apply]] = {
@@ -368,7 +368,7 @@ TRANSITIONS: Final[dict[tuple[Status, type], _Apply]] = {
 }
 
 
-def apply_event(order: Order, event: OrderEvent | ExecutionEvent, at: At) -> Effect:
+def apply_event(order: Order, event: OrderEvent | ExecutionEvent, at: ApplyContext) -> Outcome:
     """Apply `event` to `order` and return what follows.
 
     Parameters
@@ -376,8 +376,8 @@ def apply_event(order: Order, event: OrderEvent | ExecutionEvent, at: At) -> Eff
     order : Order
         Changed in place.
     event : ReplaceOrder, CancelOrder, Fill, Correct or Bust
-    at : At
+    at : ApplyContext
         Event time and limits.
     """
     apply = TRANSITIONS.get((order.status, type(event)))
-    return Effect("ignored") if apply is None else apply(order, event, at)
+    return Outcome("ignored") if apply is None else apply(order, event, at)

@@ -12,15 +12,15 @@ class Schedule:
     Attributes
     ----------
     start : list of int
-        Start of each piece, ns, ascending.
+        Start of each interval, ns, ascending.
     end : list of int
-        End of each piece, ns.
+        End of each interval, ns.
     qty : list of int
-        What the plan trades in each piece.
+        What the plan trades in each interval.
     shortfall_qty : int
         What the caps leave over.
     filled_qty : int
-        Fills so far within the piece under way, which are part of its `qty`.
+        Fills so far within the interval under way, which are part of its `qty`.
     gap : float
         What it may have cost above the best schedule when it was made, currency; 0 where it was the best.
     """
@@ -33,11 +33,11 @@ class Schedule:
     gap: float = 0.0
 
     def remaining(self) -> list[int]:
-        """Return what each piece still trades: what was planned less the fills of the piece under way."""
+        """Return what each interval still trades: what was planned less the fills of the interval under way."""
         return [self.qty[0] - self.filled_qty, *self.qty[1:]] if self.qty else []
 
-    def roll(self, now: int) -> int:
-        """Drop the pieces that end by `now`; return what they had planned and was not filled."""
+    def advance(self, now: int) -> int:
+        """Drop the intervals that end by `now`; return what they had planned and was not filled."""
         n = 0
         while n < len(self.end) and self.end[n] <= now:
             n += 1

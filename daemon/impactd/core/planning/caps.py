@@ -2,19 +2,19 @@
 
 Caps are the least of
 
-- participation_rate times the forecast continuous volume of the piece, less
+- participation_rate times the forecast continuous volume of the interval, less
   what earlier fills exceed of participation_rate times the realised volume (a
-  deficit is carried to the pieces that follow).  The interval under way is
+  deficit is carried to the intervals that follow).  The interval under way is
   allowed its whole, from when the order works, less what was filled in it:
   its own volume is known only when it has closed;
 - max_interval_qty, less the fills of the interval under way;
-- 0 for a piece that overlaps a blackout window.
+- 0 for an interval that overlaps a blackout window.
 
 Without a forecast of volume a participation cap is 0: nothing may trade until
 volume has been seen, and the plan says so by its shortfall.
 
 An order that must complete trades beyond its participation cap where that would
-leave a rest: the last pieces are lifted first, so that volume that comes after
+leave a rest: the last intervals are lifted first, so that volume that comes after
 all is used, and never above max_interval_qty or into a blackout.
 
 A clip is the least that an interval trades if it trades at all.  The interval
@@ -30,11 +30,11 @@ import numpy as np
 from impactd.core.allocator.allocate import NO_CAP
 from impactd.core.base.quantity import MAX_QUANTA, QUANTA
 from impactd.core.orders.order import Order
-from impactd.core.planning.intervals import Float, Int, Pieces
+from impactd.core.planning.intervals import Float, Int, Intervals
 
 
 class Caps(NamedTuple):
-    """Caps by piece, quanta.
+    """Caps by interval, quanta.
 
     Attributes
     ----------
@@ -52,28 +52,28 @@ class Caps(NamedTuple):
         return int(np.sum(np.maximum(qty - self.allowed, 0)))
 
 
-def caps(order: Order, pieces: Pieces, volume: Float | None, interval_ns: int) -> Caps:
-    """Return the caps of each piece.
+def caps(order: Order, intervals: Intervals, volume: Float | None, interval_ns: int) -> Caps:
+    """Return the caps of each interval.
 
     Parameters
     ----------
     volume : ndarray of float64, shape (N,), or None
         Forecast continuous volume of whole intervals, shares.
     """
-    hard = np.full(pieces.start.shape, NO_CAP, np.int64)
+    hard = np.full(intervals.start.shape, NO_CAP, np.int64)
     if not hard.size:
         return Caps(hard, hard)
-    filled = _filled(order, pieces, interval_ns)
+    filled = _filled(order, intervals, interval_ns)
     if order.max_interval_qty is not None:
         hard[:] = order.max_interval_qty
         hard[0] = max(order.max_interval_qty - filled, 0)
     for start, end in order.blackouts:
-        hard[(pieces.start < end) & (pieces.end > start)] = 0
+        hard[(intervals.start < end) & (intervals.end > start)] = 0
     if order.participation_rate is None:
         return Caps(hard, hard)
-    interval = int(pieces.start[0]) // interval_ns * interval_ns
-    lasts = pieces.fraction.copy()
-    lasts[0] = (int(pieces.end[0]) - max(order.works_from, interval)) / interval_ns
+    interval = int(intervals.start[0]) // interval_ns * interval_ns
+    lasts = intervals.fraction.copy()
+    lasts[0] = (int(intervals.end[0]) - max(order.works_from, interval)) / interval_ns
     forecast = np.zeros(hard.size) if volume is None else volume * lasts
     # No order is larger than MAX_QUANTA, and a larger float would not be an int64.
     shares = np.minimum(order.participation_rate * forecast, MAX_QUANTA / QUANTA)
@@ -83,19 +83,19 @@ def caps(order: Order, pieces: Pieces, volume: Float | None, interval_ns: int) -
     return Caps(_lifted(order, allowed, hard) if order.must_complete else allowed, allowed)
 
 
-def clips(order: Order, pieces: Pieces, interval_ns: int) -> Int | None:
-    """Return the smallest clip of each piece, quanta, shape (N,); None where the order has none."""
+def clips(order: Order, intervals: Intervals, interval_ns: int) -> Int | None:
+    """Return the smallest clip of each interval, quanta, shape (N,); None where the order has none."""
     if order.min_clip_qty is None:
         return None
-    least = np.full(pieces.start.shape, order.min_clip_qty, np.int64)
+    least = np.full(intervals.start.shape, order.min_clip_qty, np.int64)
     if least.size:
-        least[0] = max(order.min_clip_qty - _filled(order, pieces, interval_ns), 1)
+        least[0] = max(order.min_clip_qty - _filled(order, intervals, interval_ns), 1)
     return least
 
 
-def _filled(order: Order, pieces: Pieces, interval_ns: int) -> int:
-    """Return what was filled in the interval of the first piece, quanta."""
-    interval = int(pieces.start[0]) // interval_ns * interval_ns
+def _filled(order: Order, intervals: Intervals, interval_ns: int) -> int:
+    """Return what was filled in the interval under way, quanta."""
+    interval = int(intervals.start[0]) // interval_ns * interval_ns
     return order.interval_qty if order.interval_start == interval else 0
 
 

@@ -48,7 +48,7 @@ class Withheld(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class MarketSnapshot:
     """What a plan is measured by.
 
     Attributes
@@ -79,20 +79,20 @@ class Gate:
         self._settings = settings
         self.pace = (0, 0)
 
-    def withholds(self, order: Order, proposal: Proposal, around: Surroundings) -> Withheld | None:
+    def withholds(self, order: Order, proposal: Proposal, market: MarketSnapshot) -> Withheld | None:
         """Return why the plan must not go out; None lets it pass, and counts it."""
         try:
             found = (
                 self._inconsistent(order, proposal)
                 or self._order_qty(order)
-                or self._order_notional(order, around)
-                or self._interval_depth(proposal, around)
-                or self._pace(around.now)
+                or self._order_notional(order, market)
+                or self._interval_depth(proposal, market)
+                or self._pace(market.now)
             )
         except Exception as error:  # noqa: BLE001  (fail-closed: whatever goes wrong in here, nothing goes out)
             return Withheld("gate", f"withheld: the gate failed: {error!r:.200}")
         if found is None:
-            self.pace = self._paced(around.now)
+            self.pace = self._paced(market.now)
         return found
 
     @staticmethod
@@ -117,15 +117,15 @@ class Gate:
             f"withheld: order_qty {format_qty(order.order_qty)} exceeds gate.max_order_qty {limit:g}",
         )
 
-    def _order_notional(self, order: Order, around: Surroundings) -> Withheld | None:
+    def _order_notional(self, order: Order, market: MarketSnapshot) -> Withheld | None:
         limit = self._settings.max_order_notional
         if limit is None:
             return None
-        if around.mid is None:
+        if market.mid is None:
             return Withheld(
                 "gate.max_order_notional", "withheld: no mid is known to compare with gate.max_order_notional"
             )
-        notional = order.order_qty / QUANTA * around.mid
+        notional = order.order_qty / QUANTA * market.mid
         # Not `notional > limit`: a value that is no number has to be withheld too.
         if 0.0 <= notional <= limit:
             return None
@@ -134,21 +134,21 @@ class Gate:
             f"withheld: a notional of {notional:.10g} exceeds gate.max_order_notional {limit:.10g}",
         )
 
-    def _interval_depth(self, proposal: Proposal, around: Surroundings) -> Withheld | None:
+    def _interval_depth(self, proposal: Proposal, market: MarketSnapshot) -> Withheld | None:
         limit = self._settings.max_interval_depth
         if limit is None:
             return None
         most = max(proposal.qty.tolist(), default=0)
-        if around.depth is None:
+        if market.depth is None:
             return Withheld(
                 "gate.max_interval_depth", "withheld: no book stands to compare with gate.max_interval_depth"
             )
-        if most / QUANTA <= limit * around.depth:
+        if most / QUANTA <= limit * market.depth:
             return None
         return Withheld(
             "gate.max_interval_depth",
             f"withheld: {format_qty(most)} in one interval is more than gate.max_interval_depth {limit:g} times the "
-            f"visible depth of {around.depth:.10g}",
+            f"visible depth of {market.depth:.10g}",
         )
 
     def _pace(self, now: int) -> Withheld | None:

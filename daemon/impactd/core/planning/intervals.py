@@ -1,4 +1,4 @@
-"""What is left of an order's window, cut at the ends of intervals."""
+"""The remaining intervals of an order's window."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ Int = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Pieces:
-    """What is left of a window, cut at the ends of intervals.
+class Intervals:
+    """The remaining window, cut at the ends of the interval grid.
 
     Attributes
     ----------
     start, end : ndarray of int64, shape (N,)
         Nanoseconds.
     fraction : ndarray of float64, shape (N,)
-        Part of an interval that each piece lasts.
+        Length of each, as a part of a whole interval.
     """
 
     start: Int
@@ -28,8 +28,8 @@ class Pieces:
     fraction: Float
 
     @classmethod
-    def of(cls, start: int, end: int, interval_ns: int) -> Pieces:
-        """Return the pieces of [start, end), which is empty where end <= start."""
+    def of(cls, start: int, end: int, interval_ns: int) -> Intervals:
+        """Return the intervals of [start, end), which is empty where end <= start."""
         edges = np.arange(start // interval_ns, -(-end // interval_ns) + 1, dtype=np.int64) * interval_ns
         edges = np.clip(edges, start, end)
         lower, upper = edges[:-1], edges[1:]

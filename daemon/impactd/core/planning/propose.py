@@ -1,9 +1,9 @@
 """From an order and a forecast to a schedule.
 
-The planner cuts what is left of an order's window into pieces at the ends of
-the intervals, gives each piece its cost and its cap (`impactd.core.planning.caps`), and has the allocator
-split what is left of the quantity.  It decides nothing about when a plan is
-published: that is the engine's.
+`propose` cuts the remaining window into intervals, gives each its cost and its
+cap (`impactd.core.planning.caps`), and calls the allocator to split the
+remaining quantity.  When a plan is published is decided in
+`impactd.core.planning.replan`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from impactd.core.orders.order import Order, Status
 from impactd.core.orders.schedule import Schedule
 from impactd.core.outputs.messages import Certificate, ModelRef, Plan
 from impactd.core.planning.caps import caps, clips
-from impactd.core.planning.intervals import Pieces
+from impactd.core.planning.intervals import Intervals
 from impactd.core.planning.transient import lasting, said
 
 Float = npt.NDArray[np.float64]
@@ -39,7 +39,7 @@ Int = npt.NDArray[np.int64]
 class Proposal:
     """A schedule with all that a plan says of it. Quantities in quanta."""
 
-    pieces: Pieces
+    intervals: Intervals
     qty: Int
     cap: Int
     shortfall_qty: int
@@ -75,7 +75,7 @@ def propose(
     order : Order
         Active, with something left to trade.
     now : int
-        Event time, ns; the first piece starts here, or at the order's start.
+        Event time, ns; the first interval starts here, or at the order's start.
 
     Returns
     -------
@@ -83,32 +83,32 @@ def propose(
         A failure where no solver's answer passed its certificate; it names
         each solver and why.
     """
-    pieces = Pieces.of(max(now, order.start), order.end, interval_ns)
-    intervals = pieces.start // interval_ns * interval_ns
-    volume = market.volume(intervals)
-    bounds = caps(order, pieces, volume, interval_ns)
+    intervals = Intervals.of(max(now, order.start), order.end, interval_ns)
+    starts = intervals.start // interval_ns * interval_ns
+    volume = market.volume(starts)
+    bounds = caps(order, intervals, volume, interval_ns)
     cap = bounds.cap
     leaves = order.leaves_qty
-    curves = market.curves(intervals, leaves / QUANTA / max(float(np.sum(pieces.fraction)), 1.0))
+    curves = market.curves(starts, leaves / QUANTA / max(float(np.sum(intervals.fraction)), 1.0))
     expected = lasting(
-        plain(curves, fraction=pieces.fraction, child_slices=settings.child_slices), order, pieces.start, settings
+        plain(curves, fraction=intervals.fraction, child_slices=settings.child_slices), order, intervals.start, settings
     )
     limit = np.where(cap == NO_CAP, np.inf, cap / QUANTA)
     problem = dataclasses.replace(
-        anticipate(curves, leaves / QUANTA, limit, fraction=pieces.fraction, child_slices=settings.child_slices),
+        anticipate(curves, leaves / QUANTA, limit, fraction=intervals.fraction, child_slices=settings.child_slices),
         risk=order.risk_aversion * market.sigma2,
     )
-    problem = lasting(problem, order, pieces.start, settings)
-    least = clips(order, pieces, interval_ns)
+    problem = lasting(problem, order, intervals.start, settings)
+    least = clips(order, intervals, interval_ns)
     solved = allocate(problem, leaves, order.lot_size, cap, least_quanta=least, solvers=settings.solvers)
     if isinstance(solved, SolveFailure):
         return solved
     shares = solved.qty()
-    even = twap(leaves, pieces.fraction, cap, order.lot_size)
+    even = twap(leaves, intervals.fraction, cap, order.lot_size)
     fitted = np.inf if market.fitted_to is None else market.fitted_to
-    beyond = shares - fitted * pieces.fraction * settings.child_slices
+    beyond = shares - fitted * intervals.fraction * settings.child_slices
     return Proposal(
-        pieces=pieces,
+        intervals=intervals,
         qty=solved.quanta,
         cap=cap,
         shortfall_qty=solved.shortfall_quanta,
@@ -122,14 +122,14 @@ def propose(
         mid=market.mid,
         volume_known=volume is not None,
         priced=curves.scaled,
-        bands=market.bands(len(pieces.start)),
+        bands=market.bands(len(intervals.start)),
         lifted_qty=bounds.lifted(solved.quanta),
     )
 
 
 def outdated(schedule: Schedule, proposal: Proposal) -> bool:
-    """Return whether `schedule` can no longer go on: its pieces or shortfall are others now, or a cap binds."""
-    if schedule.start != proposal.pieces.start.tolist() or schedule.shortfall_qty != proposal.shortfall_qty:
+    """Return whether `schedule` can no longer go on: its intervals or shortfall are others now, or a cap binds."""
+    if schedule.start != proposal.intervals.start.tolist() or schedule.shortfall_qty != proposal.shortfall_qty:
         return True
     return any(qty > cap for qty, cap in zip(schedule.remaining(), proposal.cap.tolist(), strict=True))
 
@@ -184,7 +184,7 @@ def plan_message(
         plan,
         shortfall_qty=proposal.shortfall_qty,
         extrapolated_qty=proposal.extrapolated_qty,
-        start=tuple(proposal.pieces.start.tolist()),
+        start=tuple(proposal.intervals.start.tolist()),
         qty=tuple(proposal.qty.tolist()),
         cap=tuple([None if cap >= NO_CAP else cap for cap in proposal.cap.tolist()]),
         model=proposal.model,

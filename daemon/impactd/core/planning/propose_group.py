@@ -20,7 +20,7 @@ import numpy as np
 from impactd.core.allocator.allocate import NO_CAP
 from impactd.core.allocator.baseline import twap
 from impactd.core.allocator.cost import interval_cost
-from impactd.core.allocator.joint.problem import Party, joint_objective
+from impactd.core.allocator.joint.problem import GroupOrder, joint_objective
 from impactd.core.allocator.joint.turns import allocate_jointly
 from impactd.core.allocator.optionality import anticipate, plain
 from impactd.core.allocator.problem import Float, Problem
@@ -31,7 +31,7 @@ from impactd.core.market.symbol import SideView
 from impactd.core.orders.order import Order
 from impactd.core.outputs.messages import Certificate, ModelRef
 from impactd.core.planning.caps import caps
-from impactd.core.planning.intervals import Int, Pieces
+from impactd.core.planning.intervals import Int, Intervals
 from impactd.core.planning.propose import Proposal
 
 
@@ -46,7 +46,7 @@ class GroupProposal:
     problem : Problem
         The common intervals.
     rows : tuple of ndarray of int64
-        Where each order's pieces lie among them.
+        Where each order's intervals lie among them.
     expected_cost : float
         Of all, currency.
     gap : float
@@ -60,7 +60,7 @@ class GroupProposal:
     gap: float = 0.0
 
     def improvement_on(self, current: Sequence[list[int]]) -> float:
-        """Return what the proposal saves against `current` (quanta by order and piece), currency."""
+        """Return what the proposal saves against `current` (quanta by order and interval), currency."""
         risk = [proposal.problem.risk for proposal in self.proposals]
         qty = [proposal.risk_qty for proposal in self.proposals]
         mine = _laid([proposal.qty for proposal in self.proposals], self.rows, len(self.problem))
@@ -82,45 +82,45 @@ def propose_group(
     now : int
         Event time, ns.
     """
-    pieces = [Pieces.of(max(now, order.start), order.end, interval_ns) for order in orders]
-    own = [piece.start // interval_ns for piece in pieces]
+    windows = [Intervals.of(max(now, order.start), order.end, interval_ns) for order in orders]
+    own = [window.start // interval_ns for window in windows]
     index = np.unique(np.concatenate(own))
-    rows = tuple(np.searchsorted(index, intervals) for intervals in own)
+    rows = tuple(np.searchsorted(index, mine) for mine in own)
     starts = index * interval_ns
     begin, end = np.full(len(index), np.iinfo(np.int64).max), np.zeros(len(index), np.int64)
-    for piece, row in zip(pieces, rows, strict=True):
-        begin[row] = np.minimum(begin[row], piece.start)
-        end[row] = np.maximum(end[row], piece.end)
+    for window, row in zip(windows, rows, strict=True):
+        begin[row] = np.minimum(begin[row], window.start)
+        end[row] = np.maximum(end[row], window.end)
     fraction = (end - begin) / interval_ns
     leaves = sum(order.leaves_qty for order in orders) / QUANTA
     curves = market.curves(starts, leaves / max(float(np.sum(fraction)), 1.0))
     volume = market.volume(starts)
     bounds = [
-        caps(order, piece, None if volume is None else volume[row], interval_ns)
-        for order, piece, row in zip(orders, pieces, rows, strict=True)
+        caps(order, window, None if volume is None else volume[row], interval_ns)
+        for order, window, row in zip(orders, windows, rows, strict=True)
     ]
     limits = [bound.cap for bound in bounds]
-    parties = [
-        Party(
+    members = [
+        GroupOrder(
             order.leaves_qty,
             order.lot_size,
             _laid([limit], [row], len(index))[0],
             order.risk_aversion * market.sigma2,
-            _laid([_current(order, piece)], [row], len(index))[0],
+            _laid([_current(order, window)], [row], len(index))[0],
         )
-        for order, piece, limit, row in zip(orders, pieces, limits, rows, strict=True)
+        for order, window, limit, row in zip(orders, windows, limits, rows, strict=True)
     ]
     room = np.sum(
-        [np.where(party.cap_quanta == NO_CAP, np.inf, party.cap_quanta / QUANTA) for party in parties], axis=0
+        [np.where(member.cap_quanta == NO_CAP, np.inf, member.cap_quanta / QUANTA) for member in members], axis=0
     )
     expected = plain(curves, fraction=fraction, child_slices=settings.child_slices)
     problem = anticipate(curves, leaves, room, fraction=fraction, child_slices=settings.child_slices)
-    solved = allocate_jointly(problem, parties, solvers=settings.solvers)
+    solved = allocate_jointly(problem, members, solvers=settings.solvers)
     if isinstance(solved, SolveFailure):
         return solved
     even = [
-        twap(order.leaves_qty, piece.fraction, limit, order.lot_size)
-        for order, piece, limit in zip(orders, pieces, limits, strict=True)
+        twap(order.leaves_qty, window.fraction, limit, order.lot_size)
+        for order, window, limit in zip(orders, windows, limits, strict=True)
     ]
     price = _average_price(expected, np.sum(solved.quanta, axis=0) / QUANTA)
     even_price = _average_price(expected, np.sum(_laid(even, rows, len(index)), axis=0) / QUANTA)
@@ -128,17 +128,17 @@ def propose_group(
     fitted = np.inf if market.fitted_to is None else market.fitted_to
     beyond = total > fitted * problem.fraction * settings.child_slices
     proposals = []
-    for i, (order, piece, row, limit) in enumerate(zip(orders, pieces, rows, limits, strict=True)):
+    for i, (order, window, row, limit) in enumerate(zip(orders, windows, rows, limits, strict=True)):
         quanta = solved.quanta[i][row]
         shares = quanta / QUANTA
         cost = float(shares @ price[row])
         proposals.append(
             Proposal(
-                pieces=piece,
+                intervals=window,
                 qty=quanta,
                 cap=limit,
                 shortfall_qty=solved.shortfall_quanta[i],
-                problem=_part(problem, row, parties[i].risk),
+                problem=_part(problem, row, members[i].risk),
                 risk_qty=order.leaves_qty / QUANTA,
                 expected_cost=cost,
                 twap_cost=float(even[i] / QUANTA @ even_price[row]),
@@ -148,7 +148,7 @@ def propose_group(
                 mid=market.mid,
                 volume_known=volume is not None,
                 priced=curves.scaled,
-                bands=market.bands(len(piece.start)),
+                bands=market.bands(len(window.start)),
                 lifted_qty=bounds[i].lifted(quanta),
             )
         )
@@ -157,18 +157,18 @@ def propose_group(
     )
 
 
-def _current(order: Order, piece: Pieces) -> Int:
-    """Return what the schedule in force still trades in each piece, quanta; zeros where there is none."""
-    planned = np.zeros(len(piece.end), np.int64)
+def _current(order: Order, window: Intervals) -> Int:
+    """Return what the schedule in force still trades in each interval, quanta; zeros where there is none."""
+    planned = np.zeros(len(window.end), np.int64)
     schedule = order.schedule
-    where = np.searchsorted(piece.end, np.array(schedule.end, np.int64))
+    where = np.searchsorted(window.end, np.array(schedule.end, np.int64))
     still = np.maximum(np.array(schedule.remaining(), np.int64), 0)
     np.add.at(planned, where[where < planned.size], still[where < planned.size])
     return planned
 
 
 def _laid(values: Sequence[Int], rows: Sequence[Int], n: int) -> Int:
-    """Return values by piece laid over the common intervals, 0 elsewhere, shape (I, n)."""
+    """Return values by interval laid over the common intervals, 0 elsewhere, shape (I, n)."""
     laid = np.zeros((len(values), n), np.int64)
     for i, (value, row) in enumerate(zip(values, rows, strict=True)):
         laid[i, row] = value

@@ -19,12 +19,12 @@ from impactd.core.base.settings import CoreSettings
 from impactd.core.base.timing import Probe
 from impactd.core.base.topics import Topic
 from impactd.core.market.symbol import SideView, SymbolMarket
-from impactd.core.orders.alerts import DeskAlerts, Say
+from impactd.core.orders.alerts import OrderAlerts, Say
 from impactd.core.orders.halts import Halts
 from impactd.core.orders.ledger import Ledger
 from impactd.core.orders.order import Order, Status
 from impactd.core.orders.schedule import Schedule
-from impactd.core.planning.gate import PACE, Gate, Surroundings
+from impactd.core.planning.gate import PACE, Gate, MarketSnapshot
 from impactd.core.planning.propose import Proposal, outdated, plan_message, propose
 from impactd.core.planning.propose_group import GroupProposal, propose_group
 from impactd.core.tca.feedback import Feedback
@@ -33,7 +33,7 @@ from impactd.core.tca.feedback import Feedback
 _ROUNDING: Final = 1e-9
 
 
-class DeskPlans:
+class Planner:
     """Makes and publishes the plans of a desk's orders.
 
     Parameters
@@ -55,7 +55,7 @@ class DeskPlans:
         halts: Halts,
         gate: Gate,
         market: Callable[[str], SymbolMarket],
-        alerts: DeskAlerts,
+        alerts: OrderAlerts,
         say: Say,
         feedback: Feedback,
         counts: Counter[str],
@@ -171,7 +171,7 @@ class DeskPlans:
         group_id: str | None = None,
     ) -> None:
         """Publish the proposal, or that the gate withholds it."""
-        withheld = self._gate.withholds(order, proposal, Surroundings(order.clock, view.mid, view.depth))
+        withheld = self._gate.withholds(order, proposal, MarketSnapshot(order.clock, view.mid, view.depth))
         self._alerts.warn(order, now, "withheld", None if withheld is None else withheld.text)
         if withheld is not None:
             self._counts["withheld"] += 1
@@ -181,8 +181,8 @@ class DeskPlans:
         order.halted = False
         order.text = None
         order.schedule = Schedule(
-            start=proposal.pieces.start.tolist(),
-            end=proposal.pieces.end.tolist(),
+            start=proposal.intervals.start.tolist(),
+            end=proposal.intervals.end.tolist(),
             qty=proposal.qty.tolist(),
             shortfall_qty=proposal.shortfall_qty,
             gap=proposal.certificate.gap or 0.0,

@@ -32,9 +32,9 @@ def lasting(problem: Problem, order: Order, start: Int, settings: PlanSettings) 
     Parameters
     ----------
     problem : Problem
-        N pieces with temporary impact.
+        N intervals with temporary impact.
     start : ndarray of int64, shape (N,)
-        Starts of the pieces, ns.
+        Starts of the intervals, ns.
     """
     share = settings.transient_share
     if share == 0.0 or len(problem) == 0:

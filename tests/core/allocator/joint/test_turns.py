@@ -14,37 +14,37 @@ from impactd.core.allocator.allocate import NO_CAP, Allocation, allocate
 from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
 from impactd.core.allocator.joint.cvxpy import solve_together
 from impactd.core.allocator.joint.interior import solve_group
-from impactd.core.allocator.joint.problem import JointAllocation, Party, joint_objective
+from impactd.core.allocator.joint.problem import GroupOrder, JointAllocation, joint_objective
 from impactd.core.allocator.joint.turns import allocate_jointly
 from impactd.core.allocator.problem import Float, Problem
 from impactd.core.base.quantity import QUANTA
 
 
-def party(n: int, qty: float, lot: float = 1.0, window: tuple[int, int] | None = None, **terms: Any) -> Party:
+def member(n: int, qty: float, lot: float = 1.0, window: tuple[int, int] | None = None, **terms: Any) -> GroupOrder:
     lo, hi = window or (0, n)
     cap = np.zeros(n, np.int64)
     limit = terms.get("cap")
     cap[lo:hi] = NO_CAP if limit is None else round(limit * QUANTA)
     current = np.zeros(n, np.int64) if terms.get("current") is None else terms["current"]
-    return Party(round(qty * QUANTA), round(lot * QUANTA), cap, terms.get("risk", 0.0), current)
+    return GroupOrder(round(qty * QUANTA), round(lot * QUANTA), cap, terms.get("risk", 0.0), current)
 
 
-def solved(problem: Problem, parties: list[Party]) -> JointAllocation:
-    found = allocate_jointly(problem, parties, solvers=("exact", "clarabel"))
+def solved(problem: Problem, members: list[GroupOrder]) -> JointAllocation:
+    found = allocate_jointly(problem, members, solvers=("exact", "clarabel"))
     assert isinstance(found, JointAllocation), found
     assert found.kkt_residual <= CERTIFICATE_TOLERANCE
-    for row, one, short in zip(found.quanta, parties, found.shortfall_quanta, strict=True):
+    for row, one, short in zip(found.quanta, members, found.shortfall_quanta, strict=True):
         assert np.all((row >= 0) & (row <= one.cap_quanta))
         assert int(np.sum(row)) + short == one.qty_quanta
         assert np.count_nonzero(row % one.lot_quanta) <= 1
     return found
 
 
-def cost(problem: Problem, parties: list[Party], x: Float) -> float:
-    return joint_objective(problem, [p.risk for p in parties], [p.qty_quanta / QUANTA for p in parties], x)
+def cost(problem: Problem, members: list[GroupOrder], x: Float) -> float:
+    return joint_objective(problem, [p.risk for p in members], [p.qty_quanta / QUANTA for p in members], x)
 
 
-def random_group(seed: int, *, risky: bool) -> tuple[Problem, list[Party]]:
+def random_group(seed: int, *, risky: bool) -> tuple[Problem, list[GroupOrder]]:
     rng = np.random.default_rng(seed)
     n = int(rng.integers(3, 25))
     kind = seed % 3
@@ -55,34 +55,34 @@ def random_group(seed: int, *, risky: bool) -> tuple[Problem, list[Party]]:
         problem = Problem.from_impact(s, beta, rng.uniform(1e-9, 5e-9, n))
     else:
         problem = Problem.from_impact(s, eta=rng.uniform(1e-4, 4e-4, n), delta=0.6)
-    parties = []
+    members = []
     for _ in range(int(rng.integers(2, 4))):
         lo = int(rng.integers(0, n))
         window = (lo, int(rng.integers(lo + 1, n + 1)))
         limit = float(rng.uniform(100, 900)) if rng.random() < 0.5 else None
         risk = float(rng.choice([0.0, 1e-6, 1e-5])) if risky else 0.0
-        parties.append(party(n, float(rng.integers(100, 3_000)), 1e-6, window, cap=limit, risk=risk))
-    return problem, parties
+        members.append(member(n, float(rng.integers(100, 3_000)), 1e-6, window, cap=limit, risk=risk))
+    return problem, members
 
 
 @given(seed=st.integers(0, 2**32 - 1), risky=st.booleans())
 @settings(max_examples=30, deadline=None)
 def test_joint_schedules_cost_what_clarabel_finds(*, seed: int, risky: bool) -> None:
-    problem, parties = random_group(seed, risky=risky)
-    found = allocate_jointly(problem, parties, solvers=("exact", "clarabel"))
+    problem, members = random_group(seed, risky=risky)
+    found = allocate_jointly(problem, members, solvers=("exact", "clarabel"))
     assert isinstance(found, JointAllocation), found
-    caps = np.stack([np.minimum(p.cap_quanta, p.qty_quanta) for p in parties]) / QUANTA
+    caps = np.stack([np.minimum(p.cap_quanta, p.qty_quanta) for p in members]) / QUANTA
     qty = np.sum(found.quanta, axis=1) / QUANTA
-    other = solve_together(problem, qty, caps, [p.risk for p in parties])
+    other = solve_together(problem, qty, caps, [p.risk for p in members])
     if isinstance(other, np.ndarray):
-        theirs = cost(problem, parties, np.maximum(other, 0.0))
-        assert cost(problem, parties, found.quanta / QUANTA) <= theirs * (1 + 1e-6)
+        theirs = cost(problem, members, np.maximum(other, 0.0))
+        assert cost(problem, members, found.quanta / QUANTA) <= theirs * (1 + 1e-6)
 
 
 def test_joint_uncapped_linear_sum_is_the_closed_form() -> None:
     beta = np.array([1e-5, 2e-5, 4e-5, 2e-5])
     problem = Problem.from_impact(np.full(4, 0.01), beta)
-    found = solved(problem, [party(4, 700, 1e-9), party(4, 200, 1e-9)])
+    found = solved(problem, [member(4, 700, 1e-9), member(4, 200, 1e-9)])
     expected = 900 * (1 / beta) / np.sum(1 / beta)
     np.testing.assert_allclose(np.sum(found.quanta, axis=0) / QUANTA, expected, rtol=1e-7)
 
@@ -92,9 +92,9 @@ def test_joint_same_window_sum_is_what_one_order_trades() -> None:
     problem = Problem.from_impact(rng.uniform(0.01, 0.02, 30), rng.uniform(1e-5, 4e-5, 30))
     one = allocate(problem, 5_000 * QUANTA, QUANTA)
     assert isinstance(one, Allocation)
-    found = solved(problem, [party(30, 3_000), party(30, 2_000)])
-    assert cost(problem, [party(30, 5_000)], np.sum(found.quanta, axis=0)[None] / QUANTA) == pytest.approx(
-        cost(problem, [party(30, 5_000)], one.quanta[None] / QUANTA), rel=1e-12
+    found = solved(problem, [member(30, 3_000), member(30, 2_000)])
+    assert cost(problem, [member(30, 5_000)], np.sum(found.quanta, axis=0)[None] / QUANTA) == pytest.approx(
+        cost(problem, [member(30, 5_000)], one.quanta[None] / QUANTA), rel=1e-12
     )
 
 
@@ -109,23 +109,23 @@ def test_joint_whole_lots_are_the_optimum_of_brute_force(seed: int) -> None:
     problem = Problem.from_impact(rng.uniform(0, 0.02, 3), rng.uniform(1e-4, 4e-3, 3))
     caps = [[int(c) for c in rng.integers(0, 4, 3)] for _ in range(2)]
     lots = [min(int(rng.integers(1, 6)), sum(row)) for row in caps]
-    parties = [
-        Party(k * QUANTA, QUANTA, np.array(row, np.int64) * QUANTA, 0.0, np.zeros(3, np.int64))
+    members = [
+        GroupOrder(k * QUANTA, QUANTA, np.array(row, np.int64) * QUANTA, 0.0, np.zeros(3, np.int64))
         for k, row in zip(lots, caps, strict=True)
     ]
-    found = solved(problem, parties)
+    found = solved(problem, members)
     best = min(
-        cost(problem, parties, np.array([a, b], np.float64))
+        cost(problem, members, np.array([a, b], np.float64))
         for a in placements(lots[0], caps[0])
         for b in placements(lots[1], caps[1])
     )
-    assert cost(problem, parties, found.quanta / QUANTA) <= best * (1 + 1e-12) + 1e-15
+    assert cost(problem, members, found.quanta / QUANTA) <= best * (1 + 1e-12) + 1e-15
 
 
 def test_joint_keeps_current_plans_that_cost_no_more() -> None:
     problem = Problem.from_impact(np.full(4, 0.01), np.full(4, 1e-5))
     current = [np.array([4, 0, 4, 0], np.int64) * QUANTA, np.array([0, 4, 0, 4], np.int64) * QUANTA]
-    found = solved(problem, [party(4, 8, current=row) for row in current])
+    found = solved(problem, [member(4, 8, current=row) for row in current])
     assert [row.tolist() for row in found.quanta] == [row.tolist() for row in current]
 
 
@@ -148,11 +148,11 @@ def test_joint_orders_of_a_day_with_other_windows_and_caps_are_certified(orders:
     rng = np.random.default_rng(orders)
     n = 390
     problem = Problem.from_impact(0.01 * np.exp(rng.normal(0, 0.3, n)), 1e-6 * np.exp(rng.normal(0, 0.5, n)))
-    parties = [
-        party(n, 5_000 + 1_000 * i, 1.0, (0, n - 360 * i // orders), cap=400.0 if i % 3 else None)
+    members = [
+        member(n, 5_000 + 1_000 * i, 1.0, (0, n - 360 * i // orders), cap=400.0 if i % 3 else None)
         for i in range(orders)
     ]
-    found = solved(problem, parties)
+    found = solved(problem, members)
     assert found.gap is None
     assert found.kkt_residual <= 5e-7
 
@@ -162,14 +162,14 @@ def test_joint_replanning_on_path_changes_nothing(risk: float) -> None:
     rng = np.random.default_rng(5)
     n = 12
     problem = Problem.from_impact(rng.uniform(0.01, 0.02, n), rng.uniform(1e-5, 4e-5, n))
-    first = solved(problem, [party(n, 1_500, risk=risk), party(n, 800, window=(3, n))])
+    first = solved(problem, [member(n, 1_500, risk=risk), member(n, 800, window=(3, n))])
     rest = Problem.from_impact(problem.s[1:], problem.b[1:])
     left = [int(np.sum(row[1:])) / QUANTA for row in first.quanta]
     again = solved(
         rest,
         [
-            party(n - 1, left[0], risk=risk, current=first.quanta[0, 1:]),
-            party(n - 1, left[1], window=(2, n - 1), current=first.quanta[1, 1:]),
+            member(n - 1, left[0], risk=risk, current=first.quanta[0, 1:]),
+            member(n - 1, left[1], window=(2, n - 1), current=first.quanta[1, 1:]),
         ],
     )
     assert np.array_equal(again.quanta, first.quanta[:, 1:])
@@ -177,5 +177,5 @@ def test_joint_replanning_on_path_changes_nothing(risk: float) -> None:
 
 def test_joint_without_room_states_each_shortfall() -> None:
     problem = Problem.from_impact(np.full(3, 0.01), np.full(3, 1e-5))
-    found = solved(problem, [party(3, 100, cap=10.0), party(3, 20)])
+    found = solved(problem, [member(3, 100, cap=10.0), member(3, 20)])
     assert found.shortfall_quanta == (70 * QUANTA, 0)

@@ -19,7 +19,7 @@ _SMALLEST_PRICE: Final = 2.0**-1000
 
 
 @dataclass(frozen=True, slots=True)
-class Party:
+class GroupOrder:
     """One of several orders.
 
     Attributes

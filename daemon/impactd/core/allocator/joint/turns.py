@@ -47,7 +47,7 @@ from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
 from impactd.core.allocator.cost import schedule_cost
 from impactd.core.allocator.joint.interior import solve_group
 from impactd.core.allocator.joint.lots import exchange, nearest_feasible, round_split
-from impactd.core.allocator.joint.problem import JointAllocation, Party, joint_objective, shifted
+from impactd.core.allocator.joint.problem import GroupOrder, JointAllocation, joint_objective, shifted
 from impactd.core.allocator.lots.path import round_path
 from impactd.core.allocator.lots.separable import Int, place_remainder
 from impactd.core.allocator.problem import Float, Problem
@@ -79,7 +79,7 @@ _SAME_COST: Final = 1e-12
 
 def allocate_jointly(
     problem: Problem,
-    parties: Sequence[Party],
+    members: Sequence[GroupOrder],
     *,
     solvers: Sequence[str] = ("exact",),
     tolerance: float = CERTIFICATE_TOLERANCE,
@@ -90,7 +90,7 @@ def allocate_jointly(
     ----------
     problem : Problem
         N intervals that all orders share; its cap and risk do not count.
-    parties : sequence of Party
+    members : sequence of GroupOrder
         Ties are broken in their order.
     solvers : sequence of str
         Chain for the turn of one order.
@@ -102,7 +102,7 @@ def allocate_jointly(
     JointAllocation or SolveFailure
     """
     shared = replace(problem, cap=np.full(len(problem), np.inf), risk=0.0)
-    group = _Group(shared, parties)
+    group = _Group(shared, members)
     found = group.solve(solvers, group.current / QUANTA)
     if isinstance(found, SolveFailure):
         return found
@@ -125,7 +125,7 @@ def allocate_jointly(
     gap = group.above_bound(quanta, x)
     quanta = group.kept(quanta)
     shortfall = tuple(
-        party.qty_quanta - int(np.sum(row, dtype=np.int64)) for party, row in zip(parties, quanta, strict=True)
+        member.qty_quanta - int(np.sum(row, dtype=np.int64)) for member, row in zip(members, quanta, strict=True)
     )
     return JointAllocation(quanta, shortfall, multipliers, residual, name, rounds, gap)
 
@@ -141,27 +141,27 @@ def _from_clarabel(group: _Group, solvers: Sequence[str]) -> tuple[Float, int] |
 class _Group:
     """The orders as arrays: shares by order and interval, of whole lots."""
 
-    def __init__(self, problem: Problem, parties: Sequence[Party]) -> None:
+    def __init__(self, problem: Problem, members: Sequence[GroupOrder]) -> None:
         self.problem = problem
-        self.parties = parties
-        self.lot = np.array([party.lot_quanta for party in parties]) / QUANTA
+        self.members = members
+        self.lot = np.array([member.lot_quanta for member in members]) / QUANTA
         lots, caps = [], []
-        for party in parties:
-            most = party.qty_quanta // party.lot_quanta
-            cap = np.minimum(party.cap_quanta // party.lot_quanta, most)
+        for member in members:
+            most = member.qty_quanta // member.lot_quanta
+            cap = np.minimum(member.cap_quanta // member.lot_quanta, most)
             caps.append(cap)
             lots.append(min(most, sum(cap.tolist())))
         self.lots = np.array(lots, np.int64)
         self.cap_lots = np.stack(caps)
         self.cap = self.cap_lots * self.lot[:, None]
         self.qty = self.lots * self.lot
-        self.risk = [party.risk for party in parties]
-        self.current = np.stack([party.current_quanta for party in parties])
+        self.risk = [member.risk for member in members]
+        self.current = np.stack([member.current_quanta for member in members])
 
     def solve(self, solvers: Sequence[str], start: Float) -> tuple[Float, int] | SolveFailure:
         """Return the shares by order and interval, and the rounds taken, from what is nearest to `start`."""
         x = np.zeros(self.cap.shape)
-        for i in range(len(self.parties)):
+        for i in range(len(self.members)):
             nearest_feasible(start[i], self.cap[i], float(self.qty[i]), x[i])
         averse = [i for i, risk in enumerate(self.risk) if risk > 0.0]
         free = [i for i, risk in enumerate(self.risk) if risk == 0.0]
@@ -179,7 +179,7 @@ class _Group:
                 if failure is not None:
                     return failure
             rounds += 1
-            if len(self.parties) > 1:
+            if len(self.members) > 1:
                 self._go_on(x, x - before)
             total = np.sum(x, axis=0)
             _, residual = self.certificate(x)
@@ -313,11 +313,11 @@ class _Group:
         carried = np.zeros(len(p))
         left_over = 0.0
         free = [i for i, risk in enumerate(self.risk) if risk == 0.0]
-        for i, party in enumerate(self.parties):
-            if party.risk > 0.0:
+        for i, member in enumerate(self.members):
+            if member.risk > 0.0:
                 others = np.sum(x, axis=0) - x[i] - carried
-                own = shifted(p, np.maximum(others, 0.0), x[i], self.cap[i], party.risk)
-                start = party.qty_quanta / QUANTA
+                own = shifted(p, np.maximum(others, 0.0), x[i], self.cap[i], member.risk)
+                start = member.qty_quanta / QUANTA
                 saving = round_path(
                     int(self.lots[i]), float(self.lot[i]), start, own.s, own.b, own.a, own.e, own.delta,
                     own.risk, x[i], self.cap_lots[i], n[i],
@@ -329,18 +329,18 @@ class _Group:
             round_split(self.lots[free], self.lot[free], self.cap_lots[free], x[free], carried, rows)
             n[free] = rows
             left_over = max(left_over, self._exchanged(free, n))
-        quanta = n * np.array([party.lot_quanta for party in self.parties], np.int64)[:, None]
-        for i, party in enumerate(self.parties):
-            rest = party.qty_quanta % party.lot_quanta
+        quanta = n * np.array([member.lot_quanta for member in self.members], np.int64)[:, None]
+        for i, member in enumerate(self.members):
+            rest = member.qty_quanta % member.lot_quanta
             if rest > 0 and len(p) > 0:
-                row = np.ascontiguousarray(quanta[i] // party.lot_quanta)
+                row = np.ascontiguousarray(quanta[i] // member.lot_quanta)
                 others = (np.sum(quanta, axis=0, dtype=np.float64) - quanta[i]) / QUANTA
                 own = shifted(p, others, quanta[i] / QUANTA, self.cap[i], 0.0)
                 where = place_remainder(
-                    rest, party.lot_quanta, 1.0 / QUANTA, own.s, own.b, own.a, own.e, own.delta,
-                    self.cap_lots[i], party.cap_quanta, row,
+                    rest, member.lot_quanta, 1.0 / QUANTA, own.s, own.b, own.a, own.e, own.delta,
+                    self.cap_lots[i], member.cap_quanta, row,
                 )  # fmt: skip
-                quanta[i] = row * party.lot_quanta
+                quanta[i] = row * member.lot_quanta
                 if where >= 0:
                     quanta[i, where] += rest
         return quanta, left_over
@@ -364,7 +364,7 @@ class _Group:
         if not any(self.risk) and len(set(self.lot.tolist())) == 1:
             return None
         p = replace(self.problem, s=self.problem.s - float(np.min(self.problem.s, initial=np.inf)))
-        lots = np.floor_divide(quanta, [[party.lot_quanta] for party in self.parties]) * self.lot[:, None]
+        lots = np.floor_divide(quanta, [[member.lot_quanta] for member in self.members]) * self.lot[:, None]
         qty = self.qty.tolist()
         bound = joint_objective(p, self.risk, qty, x) - self.money_left(x)
         return max(joint_objective(p, self.risk, qty, np.asarray(lots, np.float64)) - bound, 0.0)
@@ -372,16 +372,16 @@ class _Group:
     def kept(self, quanta: Int) -> Int:
         """Return the current plans where they can go on and cost no more, else `quanta`."""
         placed = np.sum(quanta, axis=1)
-        for i, party in enumerate(self.parties):
+        for i, member in enumerate(self.members):
             row = self.current[i]
-            odd = int(np.count_nonzero(row % party.lot_quanta))
+            odd = int(np.count_nonzero(row % member.lot_quanta))
             if (
                 int(np.sum(row)) != placed[i]
-                or np.any((row < 0) | (row > party.cap_quanta))
-                or odd > (1 if party.qty_quanta % party.lot_quanta else 0)
+                or np.any((row < 0) | (row > member.cap_quanta))
+                or odd > (1 if member.qty_quanta % member.lot_quanta else 0)
             ):
                 return quanta
-        start = [party.qty_quanta / QUANTA for party in self.parties]
+        start = [member.qty_quanta / QUANTA for member in self.members]
         mine = joint_objective(self.problem, self.risk, start, quanta / QUANTA)
         theirs = joint_objective(self.problem, self.risk, start, self.current / QUANTA)
         return self.current.copy() if theirs <= mine + _SAME_COST * abs(mine) else quanta
