@@ -22,7 +22,7 @@ from impactd.cli import COMMANDS, main
 from impactd.cli.compose import kafka_settings
 from impactd.config import Settings, load
 from impactd.core.base.topics import Topic
-from impactd.core.state.migrate import MIGRATIONS
+from impactd.core.state.identity import MIGRATIONS
 from impactd.core.state.schema import SCHEMA_VERSION as STATE
 from impactd.shell.kafka.client import KafkaSettings, TopicSettings
 from impactd.shell.kafka.security import KafkaSecurity
@@ -116,7 +116,7 @@ def test_version_names_the_release_and_every_format(capsys: pytest.CaptureFixtur
     first, *formats = out.splitlines()
     assert first == f"impactd {__version__}"
     said = dict(line.split(maxsplit=1) for line in formats)
-    assert said["state"] == f"writes schema {STATE}, reads {min(MIGRATIONS)} to {STATE}"
+    assert said["state"] == f"writes schema {STATE}, reads {min(MIGRATIONS, default=STATE)} to {STATE}"
     assert f"impactd.*/{MESSAGES} " in said["messages"]
     assert said["ticks"] == f"reads {', '.join(CODEC_NAMES)}"
     assert said["journal"].endswith("impactd.journal/1")

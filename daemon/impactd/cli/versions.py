@@ -7,7 +7,7 @@ from impactd.__about__ import __version__
 
 def text() -> str:
     """Return the release on the first line, and each format with its versions on a line of its own."""
-    from impactd.core.state.migrate import MIGRATIONS
+    from impactd.core.state.identity import MIGRATIONS
     from impactd.core.state.schema import SCHEMA_VERSION as STATE
     from impactd.shell.audit.capture import CAPTURE_SCHEMA
     from impactd.shell.kafka.encoder import JOURNAL_SCHEMA
@@ -17,7 +17,7 @@ def text() -> str:
     return "\n".join(
         (
             f"impactd {__version__}",
-            f"state     writes schema {STATE}, reads {min(MIGRATIONS)} to {STATE}",
+            f"state     writes schema {STATE}, reads {min(MIGRATIONS, default=STATE)} to {STATE}",
             f"messages  writes impactd.*/{MESSAGES} (header schema)",
             f"ticks     reads {', '.join(CODEC_NAMES)}",
             f"journal   writes and reads {JOURNAL_SCHEMA.decode()}",

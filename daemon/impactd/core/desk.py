@@ -321,7 +321,7 @@ class Desk:
     def load_meta(self, meta: Mapping[str, Any]) -> None:
         """Restore from the partition's ``meta``."""
         self.halts.load(meta)
-        second, count = meta.get("pace", (0, 0))
+        second, count = meta["pace"]
         self._gate.pace = (second, count)
 
     def save(self) -> dict[str, bytes]:

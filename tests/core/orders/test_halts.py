@@ -91,9 +91,3 @@ def test_halts_restored_are_the_same() -> None:
     halts.switch("stop")
     again.load(orjson.loads(orjson.dumps(halts.save())))
     assert again == halts
-
-
-def test_halts_saved_without_a_kill_switch_have_none() -> None:
-    halts = Halts()
-    halts.load({"halts": {"*": "x"}})
-    assert halts == Halts({"*": "x"}, None)

@@ -45,9 +45,6 @@ SYMBOL: Final = np.dtype(
     ]
 )
 
-#: Layout 1 of it.
-_SYMBOL_1: Final = np.dtype(SYMBOL.descr[:-1])
-
 #: What a minute adds up and its end clears.
 MINUTE_FIELDS: Final = (
     "covered_ns",
@@ -129,7 +126,7 @@ def grown(store: Store, rows: int, n_levels: int, n_sizes: int) -> Store:
 
 
 _MAGIC: Final = b"tape"
-_LAYOUT: Final = 2
+_LAYOUT: Final = 1
 #: Magic, layout, bytes of `SYMBOL`, number of reasons, bids, asks, sizes.
 _HEADER: Final = struct.Struct("<4s6H")
 
@@ -195,26 +192,6 @@ def unpack(store: Store, s: int, data: bytes) -> None:
     for target, dtype in parts:
         target[...] = np.frombuffer(data, dtype, target.size, at).reshape(target.shape)
         at += 8 * target.size
-
-
-def from_layout_1(data: bytes) -> bytes:
-    """Return a row of layout 1 in this one.
-
-    It knew no turnover.  That of a minute which has counted volume already is not
-    a number, and so is its average price.
-
-    Raises
-    ------
-    ValueError
-        If `data` was not packed by layout 1.
-    """
-    magic, layout, record, *widths = _HEADER.unpack_from(data)
-    if (magic, layout, record) != (_MAGIC, 1, SYMBOL.itemsize - 8):
-        raise ValueError(f"tape state of layout {layout} ({magic!r}) is not layout 1")
-    at = _HEADER.size + record
-    traded = np.frombuffer(data, _SYMBOL_1, 1, _HEADER.size)[0]["volume_continuous"] > 0.0
-    turnover = np.array(np.nan if traded else 0.0, "<f8").tobytes()
-    return _HEADER.pack(magic, _LAYOUT, SYMBOL.itemsize, *widths) + data[_HEADER.size : at] + turnover + data[at:]
 
 
 def _widths(data: bytes) -> tuple[int, int, int]:

@@ -82,5 +82,4 @@ class FeedAlerts:
     def load(self, saved: Mapping[str, Any]) -> None:
         """Continue from a mapping that holds what `save` returned."""
         self.told = (saved["dropped"][0], saved["dropped"][1])
-        if "invalid" in saved:
-            self.invalid.load(saved["invalid"])
+        self.invalid.load(saved["invalid"])

@@ -74,7 +74,7 @@ class Halts:
     def load(self, saved: Mapping[str, Any]) -> None:
         """Continue from a mapping that holds what `save` returned."""
         self.scopes = dict(saved["halts"])
-        self.kill_switch = saved.get("kill_switch")
+        self.kill_switch = saved["kill_switch"]
 
 
 def _size(scope: str, reason: str) -> int:

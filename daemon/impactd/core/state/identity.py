@@ -1,44 +1,55 @@
-"""What a partition's state and journal are made under, and whether a saved state can go on under it.
+"""What a saved state was made under, and whether this process may continue it.
 
-Every journal record and the state's ``meta`` name the hash of the settings
-and the release.  The settings in full stand in the state too, under
-`SETTINGS`: where they have changed it is they that decide whether the state
-still means what it says.
+Every journal record and the state's ``meta`` name the settings hash and the
+release.  The full settings are stored in the state under `SETTINGS`; when they
+change, they decide whether the saved numbers keep their meaning.
 
-A state that goes on under another release, schema or settings than it was
-written under begins with a commit of its own, the *handover*, which the
-journal keeps: from there on the inputs mean what the new ones make of them.
+A state that continues under another release, schema or settings begins with a
+commit of its own, the *handover*, which the journal keeps: from there on the
+inputs are processed by the new release and settings.
+
+Migrations
+----------
+`SCHEMA_VERSION` is the version of every key and value of the state.  A release
+that changes the form of one raises it and adds one entry to `MIGRATIONS`: the
+version before, and a pure function from the keys and values of that version to
+those of the next.  It also keeps a genuine state of the version before among
+the tests.  The first release writes version 1, so there is none yet.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from impactd.core.base.settings import CoreSettings
-from impactd.core.state.migrate import migrated, settings_of_schema_1
 from impactd.core.state.schema import META, SCHEMA_VERSION, SETTINGS, StateMismatchError, settings_hash
 from impactd.core.state.settings_change import changes, obstacles
+
+Items = Mapping[str, bytes]
+
+#: Schema version to the function that returns the items of the next version.
+MIGRATIONS: Final[Mapping[int, Callable[[Items], Items]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A saved state that this release can go on from.
+    """A saved state that this release can continue.
 
     Attributes
     ----------
     items : mapping of str to bytes
         In this release's schema.
     meta : mapping
-        What stands under ``meta``.
+        The value of ``meta``.
     previous : mapping or None
-        Settings' hash, release and schema that it was written under, where one of them is another now.
+        Settings hash, release and schema that it was written under; None if all three are unchanged.
     rewritten : mapping of str to bytes or None
-        Keys that a migration has changed; None where it took one away.
+        Keys that a migration has changed; None for one that it removed.
     """
 
     items: Mapping[str, bytes]
@@ -48,7 +59,7 @@ class Opened:
 
 
 class Identity:
-    """Who speaks for a partition: its number, the settings and the release.
+    """Which partition a state and journal belong to, under which settings and release.
 
     Parameters
     ----------
@@ -73,7 +84,7 @@ class Identity:
         return orjson.dumps(self.settings)
 
     def record(self, kind: str, commit_seq: int) -> dict[str, object]:
-        """Return what every journal record begins with."""
+        """Return the leading fields of every journal record."""
         return {
             "type": kind,
             "partition": self.partition,
@@ -83,7 +94,7 @@ class Identity:
         }
 
     def meta(self) -> dict[str, object]:
-        """Return what ``meta`` says of all this."""
+        """Return the fields of ``meta`` that identify the state."""
         return {
             "schema": SCHEMA_VERSION,
             "config": self.config,
@@ -93,34 +104,34 @@ class Identity:
         }
 
     def open(self, items: Mapping[str, bytes], *, accept_settings: bool) -> Opened:
-        """Return a saved state as one to go on from.
+        """Check a saved state and return it in this release's schema.
 
         Parameters
         ----------
         items : mapping of str to bytes
             The state by key.
         accept_settings : bool
-            Whether it may go on under other settings than it was made under.
+            Whether it may continue under settings other than those it was made under.
 
         Raises
         ------
         StateMismatchError
-            If it has a schema that this release does not know, another partition number or number of partitions, or
-            other settings that are not accepted or cannot be; the message names the remedy.
+            If the schema is unknown, the partition number or count differs, or the settings differ and are not
+            accepted or cannot be; the message names the remedy.
         """
         if META not in items:
             raise StateMismatchError(
-                "the state has keys but no meta: it is not a whole state of impactd; check the state topic's name and "
-                "its cleanup.policy (compact), or begin again in a new environment"
+                "the state has keys but no meta, so it is not a complete impactd state; check the state topic's name "
+                "and its cleanup.policy (compact), or start in a new environment"
             )
         found: dict[str, Any] = orjson.loads(items[META])
-        now = migrated(items, self.release)
+        now = _migrated(items, self.release)
         meta: dict[str, Any] = orjson.loads(now[META])
         if (meta["partition"], meta["partitions"]) != (self.partition, self.partitions):
             raise StateMismatchError(
                 f"the state is that of partition {meta['partition']} of {meta['partitions']}, this is {self.partition} "
-                f"of {self.partitions}: symbols have moved between partitions; begin again in a new environment with "
-                "the new number"
+                f"of {self.partitions}: symbols have moved between partitions; start in a new environment with "
+                "the new partition count"
             )
         if meta["config"] != self.config:
             self._check_change(meta, orjson.loads(now[SETTINGS]), accept=accept_settings)
@@ -131,26 +142,35 @@ class Identity:
         }
         return Opened(now, meta, None if was == is_now else was, rewritten)
 
-    def _check_change(self, meta: Mapping[str, Any], old: Mapping[str, Any] | None, *, accept: bool) -> None:
-        """Refuse settings under which the state does not go on."""
+    def _check_change(self, meta: Mapping[str, Any], old: Mapping[str, Any], *, accept: bool) -> None:
+        """Refuse settings under which the state cannot continue."""
         hashes = f"the state was made under settings {meta['config']}, these are {self.config}"
-        begin_again = "begin again in a new environment (kafka.environment)"
-        if old is None:
-            old = settings_of_schema_1(meta["config"], self.settings)
-        if old is None:
-            raise StateMismatchError(
-                f"{hashes}, and a state of release {meta['release']} does not say what they were: run this release "
-                f"once under the old ones, or {begin_again}"
-            )
+        restart = "start in a new environment (kafka.environment)"
         why = obstacles(old, self.settings)
         if why:
             raise StateMismatchError(
-                f"{hashes}, and it cannot go on under them: {'; '.join(why)}. Go back to the old ones, or {begin_again}"
+                f"{hashes}, and it cannot continue under them: {'; '.join(why)}. Restore the old settings, or {restart}"
             )
         changed = changes(old, self.settings)
         if changed and not accept:
             what = "; ".join(f"{path} was {was} and is {now}" for path, (was, now) in changed.items())
             raise StateMismatchError(
-                f"{hashes} ({what}): go back to those, go on under these with impactd run --accept-settings, or "
-                f"{begin_again}"
+                f"{hashes} ({what}): restore those, accept these with impactd run --accept-settings, or {restart}"
             )
+
+
+def _migrated(items: Items, release: str) -> Items:
+    """Return a state in this release's schema; one that has it already is returned unchanged."""
+    meta: dict[str, Any] = orjson.loads(items[META])
+    schema = meta["schema"]
+    if schema == SCHEMA_VERSION:
+        return items
+    oldest = min(MIGRATIONS, default=SCHEMA_VERSION)
+    if not oldest <= schema < SCHEMA_VERSION:
+        raise StateMismatchError(
+            f"the state has schema {schema}, this release ({release}) reads {oldest} to {SCHEMA_VERSION}: "
+            f"run the release that wrote it ({meta['release']}) or a later one, or start in a new environment"
+        )
+    for version in range(schema, SCHEMA_VERSION):
+        items = MIGRATIONS[version](items)
+    return {**items, META: orjson.dumps(meta | {"schema": SCHEMA_VERSION})}

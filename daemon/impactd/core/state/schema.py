@@ -2,13 +2,13 @@
 
 Rules:
 
-- one key a thing that changes by itself: ``meta``, ``settings``,
+- one key for each thing that changes by itself: ``meta``, ``settings``,
   ``tape/SYMBOL``, ``market/SYMBOL``, ``tca/SYMBOL``, ``order/ID``,
-  ``execs/ID/N``, ``held/N``; so that a commit writes only what it changed and no value grows
+  ``execs/ID/N``, ``held/N``; a commit writes only what it changed, and no value grows
   without bound;
 - floats are written by their shortest exact decimal and read back bit for
-  bit; arrays are written as their bytes;
-- positions are part of ``meta``, so that state and position cannot disagree.
+  bit; arrays are written as bytes;
+- positions are part of ``meta``, so state and position cannot disagree.
 
 `impactd.core.orders.codec` writes the values of orders, executions and held events.
 """
@@ -18,35 +18,34 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, get_type_hints
 
 import orjson
 
-from impactd.core.base.settings import (
-    BookSettings,
-    CoreSettings,
-    GateSettings,
-    InvalidSettings,
-    ModelSettings,
-    PlanSettings,
-    SessionRule,
-    WireSettings,
-)
+from impactd.core.base.settings import CoreSettings
 
-#: Version of everything in this module; a state of another version is migrated or refused.
-SCHEMA_VERSION: Final = 4
+#: Version of all keys and values; a state of another version is migrated (`impactd.core.state.identity`) or refused.
+SCHEMA_VERSION: Final = 1
 
-#: The key of what the state says of itself, and that of the settings that it was made under.
+#: The keys of the state's identity and of the settings that it was made under.
 META: Final = "meta"
 SETTINGS: Final = "settings"
 
 
+#: Sections of the settings by name, from the fields of `CoreSettings`.
+_SECTIONS: Final[dict[str, type[Any]]] = {
+    name: cls
+    for name, cls in get_type_hints(CoreSettings).items()
+    if isinstance(cls, type) and dataclasses.is_dataclass(cls)
+}
+
+
 class StateMismatchError(Exception):
-    """A saved state that these settings, this release or this topic cannot continue."""
+    """A saved state that this process cannot continue under its settings, release or topic."""
 
 
 def settings_hash(settings: CoreSettings) -> str:
-    """Return the hash of all that can change a published byte beside the inputs (16 hex digits)."""
+    """Return the hash of the settings, which with the inputs fix every published byte (16 hex digits)."""
     return hash_of(dataclasses.asdict(settings))
 
 
@@ -61,28 +60,17 @@ def settings_from(fields: Mapping[str, Any]) -> CoreSettings:
     Raises
     ------
     TypeError
-        If they are those of a release with other settings, or a section is missing or none.
+        If a setting is unknown, or a section is missing or null.
     """
     named = dict(fields)
-    for section in ("books", "model", "plans", "session"):
+    for section in _SECTIONS:
         if not isinstance(named.get(section), Mapping):
             raise TypeError(f"settings.{section}: is not a section; read the record with the release that wrote it")
-    return CoreSettings(
-        books=_settings(BookSettings, named.pop("books")),
-        model=_settings(ModelSettings, named.pop("model")),
-        plans=_settings(PlanSettings, named.pop("plans")),
-        session=_settings(SessionRule, named.pop("session")),
-        gate=_settings(GateSettings, named.pop("gate", {})),
-        invalid=_settings(InvalidSettings, named.pop("invalid", {})),
-        wire=_settings(WireSettings, named.pop("wire", {})),
-        **named,
-    )
+    sections = {name: _section(cls, named.pop(name)) for name, cls in _SECTIONS.items()}
+    return CoreSettings(**sections, **named)
 
 
-S = TypeVar("S")
-
-
-def _settings(cls: type[S], fields: Mapping[str, Any]) -> S:
+def _section(cls: type[Any], fields: Mapping[str, Any]) -> Any:
     """Return a section with the tuples that JSON has turned into lists."""
     return cls(**{name: _tuples(value) for name, value in fields.items()})
 

@@ -1,9 +1,8 @@
-"""Which settings may change under a state, and which may not.
+"""Which settings may change under a saved state, and which may not.
 
-What a state holds was made under its settings.  Most of them only say how to
-go on: a limit, a half-life, a pace.  Those in `FIXED` say what the saved
-numbers mean; under another value they would be read wrongly, without anybody
-noticing.
+Most settings only govern what happens next: a limit, a half-life, a pace.
+Those in `FIXED` define what the saved numbers mean; under another value the
+numbers would be misread without an error.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ import orjson
 
 from impactd.core.base.settings import CoreSettings
 
-#: Settings by their path, and why a state cannot outlive a change.
+#: Settings by path, and why a state cannot continue when they change.
 FIXED: Final = {
-    "apply": "what waits and what has applied would no longer be told apart",
+    "apply": "held events and applied events could not be told apart",
     "books.interval_ns": "open minutes, schedules and models are of that interval",
     "books.sizes": "the accumulators of open minutes are of that grid",
     "model.kind": "the fitted coefficients are of that kind",
@@ -32,17 +31,12 @@ FIXED: Final = {
     "wire.inputs": "positions are of those topics",
 }
 
-#: What an older release did not know of, but was already told: what it had been told is not known.
-_NOT_KNOWN: Final = "wire."
-
 
 def changes(old: Mapping[str, Any], new: CoreSettings) -> dict[str, tuple[Any, Any]]:
     """Return what has changed, by path: what it was, and what it is.
 
-    A setting that the older release did not know stood, as it were, at its
-    default, by which a release does what was done without it; one that is
-    gone says nothing any more. How the wire was set an older release did not
-    say: it counts as it is now.
+    A setting that the older release did not have counts as its default, which
+    is what that release did; one that no longer exists is ignored.
 
     Parameters
     ----------
@@ -51,13 +45,12 @@ def changes(old: Mapping[str, Any], new: CoreSettings) -> dict[str, tuple[Any, A
     """
     before, after = dict(_flat(old)), dict(_flat(plain(new)))
     default = dict(_flat(plain(CoreSettings())))
-    default |= {path: value for path, value in after.items() if path.startswith(_NOT_KNOWN)}
     pairs = {path: (before.get(path, default[path]), value) for path, value in after.items()}
     return {path: pair for path, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def obstacles(old: Mapping[str, Any], new: CoreSettings) -> list[str]:
-    """Return why a state made under `old` cannot go on under `new`; empty where it can."""
+    """Return why a state made under `old` cannot continue under `new`; empty if it can."""
     changed = changes(old, new)
     return [
         f"{path} was {changed[path][0]} and is {changed[path][1]}: {FIXED[path]}" for path in FIXED if path in changed
