@@ -9,7 +9,7 @@ import yaml
 from impactd.__about__ import __version__
 from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
-from impactd.wire.records import SCHEMA_VERSION
+from impactd.core.outputs.messages import DeadLetter
 from impactd.wire.registry import CODEC_NAMES
 from tests.reference import inputs, outputs
 from tests.reference.errors import reasons
@@ -109,7 +109,7 @@ def names_of(topic: Topic) -> tuple[str, ...]:
     return tuple(outputs.name_of(cls) for cls in outputs.BY_TOPIC[topic])
 
 
-def published() -> list[type]:
+def published() -> list[Any]:
     """Return the types of all messages that are published, dead letters aside."""
     return list(dict.fromkeys(cls for classes in outputs.BY_TOPIC.values() for cls in classes))
 
@@ -162,7 +162,7 @@ def _output_messages() -> dict[str, Object]:
     made = {}
     for cls in published():
         name = outputs.name_of(cls)
-        schema = {"const": outputs.header_of(cls), "description": _HEADERS["schema"]["description"]}
+        schema = {"const": cls.SCHEMA, "description": _HEADERS["schema"]["description"]}
         made[name] = {
             "name": name,
             "headers": {
@@ -191,7 +191,7 @@ def _dead_letter() -> Object:
         "original_key_bytes": {**number, "description": "Length of the whole key, where it was cut."},
         "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "Of the whole, where it was cut."},
     }
-    schema = {"const": f"impactd.dlq/{SCHEMA_VERSION}", "description": _HEADERS["schema"]["description"]}
+    schema = {"const": DeadLetter.SCHEMA, "description": _HEADERS["schema"]["description"]}
     optional = {"original_bytes", "original_key_bytes", "sha256"}
     return {
         "name": "dead_letter",

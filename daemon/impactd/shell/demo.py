@@ -37,7 +37,7 @@ from impactd.shell.outputs import FILES
 from impactd.shell.replay import ReplaySummary, Sources, replay
 from impactd.shell.view import Scene
 from impactd.wire.codec import Limits
-from impactd.wire.records import Timestamps
+from impactd.wire.message_types import Timestamps
 
 #: What is compared; dead letters have another form on the topic than in the file.
 COMPARED: Final = (Topic.ESTIMATES, Topic.MODELS, Topic.PLANS, Topic.ALERTS, Topic.TCA)

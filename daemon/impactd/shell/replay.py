@@ -32,8 +32,9 @@ from impactd.shell.outputs import OutputFiles
 from impactd.shell.recorded import read_events
 from impactd.shell.tally import OrderSummary, Tally
 from impactd.wire.codec import Decoded, Limits
+from impactd.wire.message_types import Timestamps
 from impactd.wire.murmur2 import partition_for
-from impactd.wire.records import Timestamps, encode_line
+from impactd.wire.records import encode_line
 
 #: An elapsed time and a wall clock that bound no idle move, ns.
 _EVER_NS: Final = 2**62

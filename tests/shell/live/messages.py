@@ -9,7 +9,8 @@ import orjson
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.topics import Side
 from impactd.core.outputs.messages import Alert, BandRecord, Estimate, FillCost, ForecastRecord, Model, OrderCost, Plan
-from impactd.wire.records import Message, encode_message
+from impactd.core.outputs.messages import Encoded as Message
+from impactd.wire.records import encode_message
 
 T0 = 1_743_687_000_000_000_000
 MINUTE = 60_000_000_000

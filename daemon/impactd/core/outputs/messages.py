@@ -1,76 +1,116 @@
-"""What the core says: one frozen dataclass a published message.
+"""What the core publishes: one frozen dataclass a message.
 
-Fields stand in the order in which they are published.  `impactd.wire.records`
-turns them into bytes; positions and durations are in none of them.
-Quantities are quanta here and numbers on the wire.
+Fields are in the order in which they are published.  A field's type gives its
+form and unit (`impactd.core.outputs.units`), the text its meaning; the encoder
+(`impactd.wire.records`), AsyncAPI and the reference are generated from them.
+``SCHEMA`` is the record's `schema` header: its version rises when a field
+changes its meaning, not when one is added.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 from impactd.core.base.topics import Side, Topic
+from impactd.core.outputs.units import (
+    Bps,
+    Count,
+    Currency,
+    PerShare,
+    Price,
+    Quanta,
+    Seconds,
+    Share,
+    Size,
+    Time,
+    WholeSeconds,
+)
+
+ClOrdId = Annotated[str, "The parent order."]
+Symbol = Annotated[str, "The instrument."]
+BuyOrSell = Annotated[Side, "`buy` or `sell`."]
+AsOf = Annotated[Time, "Event time of the decision."]
+CurveKind = Annotated[str, "Shape of the impact curve."]
+CurveUnit = Annotated[str, "Unit of the curve."]
+Interval = Annotated[WholeSeconds, "Length of an interval."]
+CostReason = Annotated[str, "`fill`, `correct` or `bust`."]
+Arrival = Annotated[Price | None, "Mid when the order began to work."]
+AvgPx = Annotated[Price | None, "Average price of the fills."]
+Fills = Annotated[Count, "Number of fills."]
+MarketVwap = Annotated[Price | None, "VWAP of the market's continuous volume while the order worked."]
+SlippageBps = Annotated[Bps | None, "Average price against mid."]
+PredictedBps = Annotated[Bps | None, "Cost that the model predicted."]
+ArrivalBps = Annotated[Bps | None, "Average price against the arrival price; positive is money lost."]
+VwapBps = Annotated[Bps | None, "Average price against the market's VWAP."]
+SpreadCost = Annotated[Currency | None, "Cost of the half-spread."]
+ImpactCost = Annotated[Currency | None, "Cost of walking the book beyond the half-spread."]
+TimingCost = Annotated[Currency | None, "Cost of the mid's move since the arrival."]
+OpportunityCost = Annotated[Currency | None, "Cost of what was not traded."]
+Shortfall = Annotated[Currency | None, "Implementation shortfall: the sum of its four parts."]
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """Slippage of one symbol and side over one closed minute.
 
-    ``slippage[k]`` is the time-weighted average over the time that the book
-    held ``sizes[k]``, in price per share (None if it never did);
-    ``coverage[k]`` the share of `covered_s` for which it did;
-    ``lower_bound[k]`` the average over all of `covered_s` with the censored
-    part priced at the last visible level.
+    ``slippage[k]``, ``coverage[k]`` and ``lower_bound[k]`` belong to ``sizes[k]``.
     """
 
-    symbol: str
-    side: Side
-    minute: int
-    interval_s: int
-    n_books: int
-    n_rejected: int
-    n_late: int
-    covered_s: float
-    mid: float | None
-    half_spread: float | None
-    volume_continuous: float | None
-    volume_auction: float | None
-    sizes: tuple[float, ...]
-    slippage: tuple[float | None, ...]
-    coverage: tuple[float, ...]
-    lower_bound: tuple[float | None, ...]
+    SCHEMA: ClassVar = "impactd.estimate/1"
+
+    symbol: Symbol
+    side: BuyOrSell
+    minute: Annotated[Time, "Start of the minute."]
+    interval_s: Interval
+    n_books: Annotated[Count, "Usable books."]
+    n_rejected: Annotated[Count, "Rejected ticks; see [errors](errors.md#rejected-rows)."]
+    n_late: Annotated[Count, "Ticks that came after their minute had closed."]
+    covered_s: Annotated[Seconds, "Time in the minute during which a usable book was in force."]
+    mid: Annotated[Price | None, "Time-weighted mid."]
+    half_spread: Annotated[PerShare | None, "Time-weighted half-spread."]
+    volume_continuous: Annotated[Size | None, "Continuous volume; null where no trade was seen."]
+    volume_auction: Annotated[Size | None, "Auction volume; null where no trade was seen."]
+    sizes: Annotated[tuple[Size, ...], "The grid of sizes."]
+    slippage: Annotated[
+        tuple[PerShare | None, ...],
+        "Average fill price of each size against mid over the time that the book held it; positive is adverse, null "
+        "if the book never held it.",
+    ]
+    coverage: Annotated[tuple[Share, ...], "Share of `covered_s` for which the book held each size."]
+    lower_bound: Annotated[
+        tuple[PerShare | None, ...],
+        "Average over all of `covered_s`; what the visible depth does not hold is priced at the last visible level.",
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class BandRecord:
-    """How bands of plan cost over one number of intervals have done lately (`impactd.core.market.bands`).
+    """Recent coverage of plan cost bands for one number of intervals (`impactd.core.market.bands`).
 
-    ``level``, ``log_width`` and ``coverage`` have one entry a band: nominal
-    coverage, half-width of log(realised / expected) about `log_middle` for the next
-    plan, and the discounted share of shadow plans that their bands held.  `n_eff`
-    counts disjoint shadows, discounted.
+    ``level``, ``log_width`` and ``coverage`` have one entry a band.
     """
 
-    intervals: int
-    n_eff: float
-    level: tuple[float, ...]
-    log_middle: float
-    log_width: tuple[float, ...]
-    coverage: tuple[float, ...]
+    intervals: Annotated[Count, "Number of intervals that the band is for."]
+    n_eff: Annotated[float, "Disjoint shadow plans, discounted."]
+    level: Annotated[tuple[Share, ...], "Nominal coverage of each band."]
+    log_middle: Annotated[float, "Centre of log(realised / expected) for the next plan."]
+    log_width: Annotated[tuple[float, ...], "Half-width of log(realised / expected) about the centre, one a band."]
+    coverage: Annotated[tuple[Share, ...], "Discounted share of shadow plans whose cost each band held."]
 
 
 @dataclass(frozen=True, slots=True)
 class ForecastRecord:
-    """Coefficients of the intervals that begin ``intervals[k]`` of them after a model's `as_of`.
+    """Coefficients of the intervals that begin ``intervals[k]`` intervals after a model's `as_of`.
 
     None where the kind has no such term; the exponent is the model's.
     """
 
-    intervals: tuple[int, ...]
-    half_spread: tuple[float, ...]
-    beta: tuple[float, ...] | None
-    alpha: tuple[float, ...] | None
-    eta: tuple[float, ...] | None
+    intervals: Annotated[tuple[Count, ...], "How many intervals ahead."]
+    half_spread: Annotated[tuple[PerShare, ...], "Half-spread."]
+    beta: Annotated[tuple[float, ...] | None, "Slope: rise of the curve per share."]
+    alpha: Annotated[tuple[float, ...] | None, "Coefficient of q squared."]
+    eta: Annotated[tuple[float, ...] | None, "Coefficient of q to the power of `delta`."]
 
     def corrected(self, ratio: float) -> ForecastRecord:
         """Return it with every coefficient multiplied by `ratio`."""
@@ -84,205 +124,230 @@ class ForecastRecord:
 class Model:
     """Summary of one (symbol, side) model after a closed minute; g in price per share."""
 
-    symbol: str
-    side: Side
-    as_of: int
-    kind: str
-    unit: str
-    intercept: bool
-    half_spread: float
-    beta: float | None
-    alpha: float | None
-    eta: float | None
-    delta: float | None
-    se: dict[str, float]
-    n_eff: float
-    r2: float | None
-    prior: bool
-    regime: int
-    fitted_range: tuple[float, float] | None = None
-    bands: tuple[BandRecord, ...] = ()
-    bias: float = 1.0
-    forecast: ForecastRecord | None = None
-    followed: float = 1.0
-    capture: float | None = None
+    SCHEMA: ClassVar = "impactd.model/1"
+
+    symbol: Symbol
+    side: BuyOrSell
+    as_of: AsOf
+    kind: CurveKind
+    unit: CurveUnit
+    intercept: Annotated[bool, "Whether the half-spread was fitted."]
+    half_spread: Annotated[PerShare, "Half-spread of the curve."]
+    beta: Annotated[float | None, "Slope: rise of the curve per share."]
+    alpha: Annotated[float | None, "Coefficient of q squared."]
+    eta: Annotated[float | None, "Coefficient of q to the power of `delta`."]
+    delta: Annotated[float | None, "Exponent of the power model."]
+    se: Annotated[dict[str, float], "Standard errors of the coefficients, by name."]
+    n_eff: Annotated[float, "Observations, discounted."]
+    r2: Annotated[float | None, "R2 of the minute's fit."]
+    prior: Annotated[bool, "Whether the model rests on the generic session profile."]
+    regime: Annotated[Count, "Changes of regime so far."]
+    fitted_range: Annotated[tuple[Size, Size] | None, "Smallest and largest size that the model was fitted on."] = None
+    bands: Annotated[tuple[BandRecord, ...], "Recent coverage of plan cost bands, by number of intervals."] = ()
+    bias: Annotated[
+        float, "Ratio by which expected costs are corrected for a persistent bias of taker fills; 1: no correction."
+    ] = 1.0
+    forecast: Annotated[
+        ForecastRecord | None, "Forecast coefficients of the coming intervals; null where there is no forecast."
+    ] = None
+    followed: Annotated[Share, "How far plans follow the forecast: 0 = TWAP, 1 = unchanged."] = 1.0
+    capture: Annotated[
+        float | None, "Share of the possible saving that recent trials of the forecast captured; null before any ended."
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
     """The model that a plan was made with."""
 
-    kind: str
-    unit: str
-    as_of: int | None
-    prior: bool
-    transient_share: float = 0.0
-    resilience_half_life_s: float | None = None
+    kind: CurveKind
+    unit: CurveUnit
+    as_of: Annotated[Time | None, "End of the minute that the model rests on."]
+    prior: Annotated[bool, "Whether the model rests on the generic session profile."]
+    transient_share: Annotated[Share, "Part of the measured linear impact that outlasts its interval and decays."] = 0.0
+    resilience_half_life_s: Annotated[Seconds | None, "Half-life of that part; null where there is none."] = None
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """Proof that comes with a plan: multiplier (price per share) and relative KKT residual.
+    """Proof of optimality that comes with a plan."""
 
-    `gap` bounds what the plan may cost above the best one in whole lots,
-    currency; None where it is the best one.
-    """
-
-    solver: str
-    multiplier: float | None
-    kkt_residual: float | None
-    gap: float | None = None
+    solver: Annotated[str, "Solver of the schedule."]
+    multiplier: Annotated[PerShare | None, "Marginal cost at the optimum."]
+    kkt_residual: Annotated[float | None, "Relative residual of the optimality conditions."]
+    gap: Annotated[
+        Currency | None,
+        "Upper bound of the plan's cost above the best one in whole lots; null where it is the best one.",
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The schedule of what is left of one parent order. Quantities in quanta."""
+    """The schedule of what is left of one parent order."""
 
-    cl_ord_id: str
-    symbol: str
-    side: Side
-    plan_version: int
-    as_of: int
-    reason: str
-    status: str
-    text: str | None
-    group_id: str | None
-    order_qty: int
-    cum_qty: int
-    leaves_qty: int
-    shortfall_qty: int
-    interval_s: int
-    child_slices: int
-    extrapolated_qty: int
-    start: tuple[int, ...]
-    qty: tuple[int, ...]
-    cap: tuple[int | None, ...]
-    expected_cost: float | None
-    expected_cost_bps: float | None
-    twap_cost: float | None
-    saving_bps: float | None
-    cost_band: tuple[float, float] | None
-    model: ModelRef | None
-    certificate: Certificate | None
-    cost_band_95: tuple[float, float] | None = None
-    lifted_qty: int = 0
+    SCHEMA: ClassVar = "impactd.plan/1"
+
+    cl_ord_id: ClOrdId
+    symbol: Symbol
+    side: BuyOrSell
+    plan_version: Annotated[Count, "Counts the plans of an order from 1."]
+    as_of: AsOf
+    reason: Annotated[
+        str,
+        "What caused the plan: `new`, `replace`, `cancel`, `fill`, `correct`, `bust`, `minute`, `control`, `group`, "
+        "`done` or `expired`.",
+    ]
+    status: Annotated[str, "Status of the order."]
+    text: Annotated[str | None, "Why it is halted, rejected or ended; null otherwise."]
+    group_id: Annotated[str | None, "Names the orders that were planned together; null for one planned by itself."]
+    order_qty: Annotated[Quanta, "Quantity of the parent."]
+    cum_qty: Annotated[Quanta, "Quantity filled so far."]
+    leaves_qty: Annotated[Quanta, "Quantity left: `order_qty - cum_qty`."]
+    shortfall_qty: Annotated[Quanta, "Part of `leaves_qty` that caps and window cannot hold."]
+    interval_s: Interval
+    child_slices: Annotated[Count, "Slices that an interval is priced in, full resilience between them assumed."]
+    extrapolated_qty: Annotated[Quanta, "Quantity planned beyond the sizes that the model was fitted on."]
+    start: Annotated[tuple[Time, ...], "Start of each interval."]
+    qty: Annotated[tuple[Quanta, ...], "What to trade in each interval."]
+    cap: Annotated[tuple[Quanta | None, ...], "Most that each interval may trade; null: no cap."]
+    expected_cost: Annotated[Currency | None, "Expected cost of the schedule above mid."]
+    expected_cost_bps: Annotated[Bps | None, "`expected_cost` relative to mid."]
+    twap_cost: Annotated[Currency | None, "Expected cost of equal quantities by the same model."]
+    saving_bps: Annotated[Bps | None, "`twap_cost - expected_cost` relative to mid."]
+    cost_band: Annotated[
+        tuple[Currency, Currency] | None, "Lowest and highest cost of the whole plan, at `plans.band_level`."
+    ]
+    model: Annotated[ModelRef | None, "The model that the plan was made with; null without a schedule."]
+    certificate: Annotated[Certificate | None, "Proof of optimality; null without a schedule."]
+    cost_band_95: Annotated[tuple[Currency, Currency] | None, "The same at 0.95."] = None
+    lifted_qty: Annotated[
+        Quanta, "Part of the plan above what `participation_rate` allows, planned because of `must_complete`."
+    ] = 0
 
 
 @dataclass(frozen=True, slots=True)
 class FillCost:
-    """One fill against where the market stood and what the model expected (`impactd.core.orders.costs`).
+    """Cost of one fill against the market and the model (`impactd.core.orders.costs`).
 
-    Published when the fill's interval has closed, and again when it is corrected
+    Published when the fill's interval has closed, and again when the fill is corrected
     or busted.  Basis points are of the price that each compares with; costs
-    are currency, positive where money was lost, and `cost` is
+    are positive where money was lost, and `cost` is
     ``spread_cost + impact_cost + timing_cost`` to the last bit.
     """
 
-    cl_ord_id: str
-    exec_id: str
-    symbol: str
-    side: Side
-    as_of: int
-    reason: str
-    ts_event: int
-    qty: int
-    px: float
-    liquidity: str | None
-    mid: float | None
-    half_spread: float | None
-    arrival_px: float | None
-    interval_vwap: float | None
-    slippage_bps: float | None
-    predicted_bps: float | None
-    arrival_bps: float | None
-    vwap_bps: float | None
-    spread_cost: float | None
-    impact_cost: float | None
-    timing_cost: float | None
-    cost: float | None
+    SCHEMA: ClassVar = "impactd.fill_cost/1"
+
+    cl_ord_id: ClOrdId
+    exec_id: Annotated[str, "The fill."]
+    symbol: Symbol
+    side: BuyOrSell
+    as_of: AsOf
+    reason: CostReason
+    ts_event: Annotated[Time, "Time of the fill."]
+    qty: Annotated[Quanta, "Quantity filled; 0 once busted."]
+    px: Annotated[Price, "Price of the fill."]
+    liquidity: Annotated[str | None, "`taker`, `maker`, or null where the fill did not say."]
+    mid: Annotated[Price | None, "Mid at the fill."]
+    half_spread: Annotated[PerShare | None, "Half-spread at the fill."]
+    arrival_px: Arrival
+    interval_vwap: Annotated[Price | None, "VWAP of the market's continuous volume in the fill's interval."]
+    slippage_bps: Annotated[Bps | None, "Price against mid."]
+    predicted_bps: PredictedBps
+    arrival_bps: Annotated[Bps | None, "Price against the order's arrival price; positive is money lost."]
+    vwap_bps: Annotated[Bps | None, "Price against `interval_vwap`."]
+    spread_cost: SpreadCost
+    impact_cost: ImpactCost
+    timing_cost: TimingCost
+    cost: Annotated[Currency | None, "`spread_cost + impact_cost + timing_cost`."]
 
 
 @dataclass(frozen=True, slots=True)
 class OrderCost:
-    """The implementation shortfall of an order that has ended, and its parts.
+    """Implementation shortfall of an order that has ended, and its parts.
 
-    Published when it ends, and again whatever revises it.  `shortfall` is
+    Published when the order ends, and again at each revision.  `shortfall` is
     ``spread_cost + impact_cost + timing_cost + opportunity_cost`` to the last bit.
     """
 
-    cl_ord_id: str
-    symbol: str
-    side: Side
-    as_of: int
-    reason: str
-    status: str
-    order_qty: int
-    cum_qty: int
-    fills: int
-    avg_px: float | None
-    arrival_px: float | None
-    market_vwap: float | None
-    end_px: float | None
-    slippage_bps: float | None
-    predicted_bps: float | None
-    arrival_bps: float | None
-    vwap_bps: float | None
-    spread_cost: float | None
-    impact_cost: float | None
-    timing_cost: float | None
-    opportunity_cost: float | None
-    shortfall: float | None
-    shortfall_bps: float | None
+    SCHEMA: ClassVar = "impactd.order_cost/1"
+
+    cl_ord_id: ClOrdId
+    symbol: Symbol
+    side: BuyOrSell
+    as_of: AsOf
+    reason: Annotated[str, "What caused the record: the end of the order, or a revision."]
+    status: Annotated[str, "How the order ended."]
+    order_qty: Annotated[Quanta, "Quantity of the parent."]
+    cum_qty: Annotated[Quanta, "Quantity filled."]
+    fills: Fills
+    avg_px: AvgPx
+    arrival_px: Arrival
+    market_vwap: MarketVwap
+    end_px: Annotated[Price | None, "Mid when the order ended."]
+    slippage_bps: SlippageBps
+    predicted_bps: PredictedBps
+    arrival_bps: ArrivalBps
+    vwap_bps: VwapBps
+    spread_cost: SpreadCost
+    impact_cost: ImpactCost
+    timing_cost: TimingCost
+    opportunity_cost: OpportunityCost
+    shortfall: Shortfall
+    shortfall_bps: Annotated[Bps | None, "`shortfall` relative to the arrival price."]
 
 
 @dataclass(frozen=True, slots=True)
 class DayCost:
-    """What a side of a symbol has cost in one session, over all orders.
+    """Cost of one side of a symbol in one session, over all orders.
 
-    Published after the session's close, and again whatever revises it.  `day` is
-    when it opened; `orders` counts those that ended in it; `bias` is the ratio that
-    expected costs are multiplied by from here on.
+    Published after the session's close, and again at each revision.
     """
 
-    symbol: str
-    side: Side
-    day: int
-    as_of: int
-    reason: str
-    orders: int
-    fills: int
-    qty: int
-    avg_px: float | None
-    market_vwap: float | None
-    slippage_bps: float | None
-    predicted_bps: float | None
-    arrival_bps: float | None
-    vwap_bps: float | None
-    spread_cost: float | None
-    impact_cost: float | None
-    timing_cost: float | None
-    opportunity_cost: float | None
-    shortfall: float | None
-    bias: float
+    SCHEMA: ClassVar = "impactd.day_cost/1"
+
+    symbol: Symbol
+    side: BuyOrSell
+    day: Annotated[Time, "When the session opened."]
+    as_of: AsOf
+    reason: Annotated[str, "What caused the record: the session's close, or a revision."]
+    orders: Annotated[Count, "Orders that ended in the session."]
+    fills: Fills
+    qty: Annotated[Quanta, "Quantity filled in the session."]
+    avg_px: AvgPx
+    market_vwap: MarketVwap
+    slippage_bps: SlippageBps
+    predicted_bps: PredictedBps
+    arrival_bps: ArrivalBps
+    vwap_bps: VwapBps
+    spread_cost: SpreadCost
+    impact_cost: ImpactCost
+    timing_cost: TimingCost
+    opportunity_cost: OpportunityCost
+    shortfall: Shortfall
+    bias: Annotated[float, "Ratio by which expected costs are corrected from here on."]
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """Something a person should see."""
+    """Something that a person should see."""
 
-    kind: str
-    symbol: str | None
-    cl_ord_id: str | None
-    as_of: int
-    text: str
+    SCHEMA: ClassVar = "impactd.alert/1"
+
+    kind: Annotated[str, "See [errors](errors.md#alerts)."]
+    symbol: Annotated[str | None, "The instrument, or null where the alert concerns none or many."]
+    cl_ord_id: Annotated[str | None, "The order, or null."]
+    as_of: AsOf
+    text: Annotated[str, "For people."]
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A record that could not be used: its original bytes with the reason.
 
-    `topic` and `offset` say where it stood; they travel as headers.
+    All but `raw` and `key` travel as headers.
     """
+
+    SCHEMA: ClassVar = "impactd.dlq/1"
 
     topic: Topic
     offset: int
@@ -293,8 +358,11 @@ class DeadLetter:
     key: bytes | None
 
 
-#: All that the core says.
-Message = Estimate | Model | Plan | FillCost | OrderCost | DayCost | Alert | DeadLetter
+#: Messages that are published as JSON.
+Encoded = Estimate | Model | Plan | FillCost | OrderCost | DayCost | Alert
+
+#: All messages.
+Message = Encoded | DeadLetter
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,11 +374,10 @@ class Output:
     key : str or None
         Record key: the symbol, or ``cl_ord_id`` for `Topic.PLANS_LATEST`.
     clock : int
-        Event time of the partition when it was said, ns.  A replay over
+        Event time of the partition at the decision, ns.  A replay over
         several partitions merges their outputs by it.
     trigger : tuple of (Topic, int) or None
-        Topic and offset of the input that made the core say it, for the
-        headers; None for an idle move.
+        Topic and offset of the input that caused it, for the headers; None for an idle move.
     """
 
     topic: Topic

@@ -21,7 +21,8 @@ from impactd.shell.outputs import OutputFiles
 from impactd.shell.replay import Progress, Reading, ReplaySummary, Sources, summarise
 from impactd.shell.tally import Tally
 from impactd.wire.codec import Decoded, Limits
-from impactd.wire.records import Timestamps, encode_line
+from impactd.wire.message_types import Timestamps
+from impactd.wire.records import encode_line
 
 
 def rederive(

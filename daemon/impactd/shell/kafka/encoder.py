@@ -17,9 +17,10 @@ from impactd.core.base.topics import Topic
 from impactd.core.outputs.messages import DeadLetter, Output
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.errors import FatalError
+from impactd.wire.message_types import Timestamps
 from impactd.wire.murmur2 import partition_for
 from impactd.wire.records import Record as Encoded
-from impactd.wire.records import Timestamps, dead_letter_record, encode_output
+from impactd.wire.records import dead_letter_record, encode_output
 
 if TYPE_CHECKING:
     from impactd.core.engine import Commit

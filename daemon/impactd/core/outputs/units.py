@@ -1,0 +1,41 @@
+"""Units of published fields: a field's type names its unit, the encoder and the reference read it.
+
+``Annotated[Currency | None, "What the half-spread cost."]`` is all that there is to
+say of a field: form, unit and meaning.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+
+class Unit(StrEnum):
+    """What a number counts; the text is the reference's."""
+
+    TIME = "ns since the epoch, UTC"
+    """Published as an integer, or as a string where the settings ask for it."""
+    QUANTA = "shares, contracts or coins"
+    """Quanta inside the core; published as a quantity, an integer when whole."""
+    SIZE = "shares, contracts or coins, measured"
+    """A float inside the core; published as an integer when whole."""
+    PRICE = "price"
+    PER_SHARE = "price per share"
+    CURRENCY = "currency"
+    BPS = "basis points"
+    SECONDS = "s"
+    SHARE = "share of 1"
+    COUNT = "count"
+
+
+Time = Annotated[int, Unit.TIME]
+Quanta = Annotated[int, Unit.QUANTA]
+Size = Annotated[float, Unit.SIZE]
+Price = Annotated[float, Unit.PRICE]
+PerShare = Annotated[float, Unit.PER_SHARE]
+Currency = Annotated[float, Unit.CURRENCY]
+Bps = Annotated[float, Unit.BPS]
+Seconds = Annotated[float, Unit.SECONDS]
+WholeSeconds = Annotated[int, Unit.SECONDS]
+Share = Annotated[float, Unit.SHARE]
+Count = Annotated[int, Unit.COUNT]
