@@ -1,14 +1,20 @@
-"""The documentation builds as a site without a warning, and the site asks nothing of another host."""
+"""The documentation builds as a site without a warning, and the site sends no request to another host."""
 
 from __future__ import annotations
 
+import http.server
 import re
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.integration import chromium
 from tests.paths import ROOT
 
 #: What a browser would fetch by itself.
@@ -46,3 +52,46 @@ def test_site_asks_nothing_of_another_host(site: Path) -> None:
 def test_site_has_the_asyncapi_document(site: Path) -> None:
     written = ROOT / "docs" / "reference" / "asyncapi.yaml"
     assert (site / "reference" / "asyncapi.yaml").read_bytes() == written.read_bytes()
+
+
+@contextmanager
+def served(directory: Path) -> Iterator[str]:
+    """Yield the address at which a directory's files are served."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the library's own name
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(directory))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+async def test_formulas_and_figure_are_set_in_a_browser_from_the_site_alone(site: Path, chromium_here: None) -> None:
+    with served(site) as base:
+        async with chromium.browser() as found:
+            for size in chromium.SIZES:
+                for theme in chromium.THEMES:
+                    async with chromium.opened(found, base, size, theme) as watched:
+                        await watched.page.goto(f"{base}method/", wait_until="networkidle")
+                        formulas = await watched.page.locator(".arithmatex").count()
+                        assert formulas == len(
+                            re.findall(r'class="arithmatex"', (site / "method" / "index.html").read_text("utf-8"))
+                        )
+                        assert formulas > 50
+                        assert (
+                            await watched.page.locator(".arithmatex > :is(.katex, .katex-display)").count() == formulas
+                        )
+                        assert await watched.page.locator(".katex-error").count() == 0
+                        assert await watched.page.evaluate("document.fonts.check('16px KaTeX_Main')")
+                        assert await watched.page.evaluate(
+                            "[...document.querySelectorAll('.figure img')].every((i) => i.naturalWidth)"
+                        )
+                        # Neither a formula nor a table makes the page wider than the screen.
+                        assert await watched.page.evaluate("document.documentElement.scrollWidth") <= size[0]
+                        assert watched.faults == []
