@@ -118,7 +118,9 @@ def test_regular_snapshots_stand_at_equal_times() -> None:
         ({"seed": -1}, "seed: -1 is negative"),
         ({"lot_size": 0.0}, "lot_size"),
         ({"base_price": 1.0}, "base_price: 1.0 is below 200 ticks"),
-        ({"profile": 2.0}, "profile, noise"),
+        ({"profile": 2.0}, "profile: 2.0"),
+        ({"noise": -0.1}, "noise: -0.1"),
+        ({"noise": np.inf}, "noise: inf"),
     ],
 )
 def test_specification_that_cannot_be_made_names_its_field(changes: dict[str, float], message: str) -> None:

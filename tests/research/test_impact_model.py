@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from impactd import ImpactModel, ModelConfig, ModelFittingError, ValidationError
+from impactd import ImpactModel, ModelConfig, ModelFittingError, ValidationError, read_books
 from impactd.core.base.settings import ModelSettings
 from impactd.core.books.walk import walk
 from impactd.core.model.kinds.registry import impact_model
+from impactd.research.fitted import LEAST_ORIGIN_R2
 from impactd.research.regression import ImpactRegressor, as_design
 
 
@@ -282,7 +283,7 @@ def test_estimate_in_parts_gives_the_same_as_at_once() -> None:
 def test_progress_logging_shows_a_bar_and_log_lines(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    model = ImpactModel(config=ModelConfig(progress_logging=True, memory_limit_mb=2))
+    model = ImpactModel("linear", ModelConfig(progress_logging=True, memory_limit_mb=2))
     with caplog.at_level(logging.INFO, logger="impactd.research"):
         books = model.generate_synthetic_orderbook(300, 5)
         model.fit_model(model.estimate_slippage(books))
@@ -316,6 +317,58 @@ def test_fit_score_of_unseen_times_is_stated_apart() -> None:
     model = ImpactModel()
     metrics = model.fit_model(model.estimate_slippage(history()))["metrics"]
     assert metrics["test_r2_unseen_times"] < metrics["test_r2"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fit_no_type_named_generated_books_have_the_line_through_the_origin(seed: int) -> None:
+    model = ImpactModel()
+    result = model.fit_model(model.estimate_slippage(history(seed=seed)))
+    metrics = result["metrics"]
+    assert (metrics["model"], metrics["intercept"], metrics["basis"]) == ("linear", False, "origin_fits")
+    assert metrics["test_r2_within"] >= LEAST_ORIGIN_R2
+    assert metrics["fits"]
+    assert result["params"]["half_spread"] == 0.0
+
+
+@pytest.mark.parametrize("interval", ["1min", None])
+@pytest.mark.parametrize("name", ["FROG_2025-04-03_mbp10.csv.gz", "ARL_2025-07-17_mbp10.csv.gz"])
+def test_fit_no_type_named_recorded_books_have_the_least_error_out_of_sample(
+    data_dir: Path, name: str, interval: str | None
+) -> None:
+    config = ModelConfig(memory_limit_mb=2_000)
+    slippage = ImpactModel(config=config).estimate_slippage(
+        read_books(data_dir / name, symbol=name.partition("_")[0]), interval=interval
+    )
+    model = ImpactModel(config=config)
+    metrics = model.fit_model(slippage)["metrics"]
+    assert metrics["basis"] == "least_error"
+    assert metrics["intercept"]
+    assert metrics["rmse"] == min(metrics["rmse_by_model"].values())
+    assert metrics["test_r2_within"] > 0.8
+    assert model.model_type == metrics["model"]
+    # A model that is named is what its name says, whether or not it fits.
+    named = ImpactModel("linear").fit_model(slippage)["metrics"]
+    assert (named["intercept"], named["basis"], named["fits"]) == (False, "named", False)
+    assert named["rmse"] == metrics["rmse_by_model"]["linear, through the origin"]
+
+
+def test_fit_that_does_not_fit_warns(caplog: pytest.LogCaptureFixture) -> None:
+    curve = {f"2025-06-02 14:{minute:02}": [(q, 0.05 + 1e-6 * q) for q in (100, 200, 300, 400)] for minute in range(9)}
+    assert not ImpactModel("linear").fit_model(slippage_of(curve))["metrics"]["fits"]
+    assert "ModelConfig(intercept=True)" in caplog.text
+
+
+def test_fit_books_of_one_level_pass_through_the_origin_although_that_does_not_fit() -> None:
+    model = ImpactModel()
+    metrics = model.fit_model(model.estimate_slippage(history(n_levels=1)))["metrics"]
+    assert (metrics["intercept"], metrics["basis"], metrics["fits"]) == (False, "no_rise", False)
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+def test_fit_intercept_that_is_given_is_not_chosen(intercept: bool) -> None:  # noqa: FBT001  (a parameter)
+    model = ImpactModel(config=ModelConfig(intercept=intercept))
+    metrics = model.fit_model(model.estimate_slippage(history()))["metrics"]
+    assert (metrics["model"], metrics["intercept"], metrics["basis"]) == ("linear", intercept, "given")
 
 
 def test_fit_known_curves_are_found() -> None:
@@ -451,7 +504,7 @@ def test_model_of_unknown_type_is_1001() -> None:
     [
         {"base_price": 0},
         {"base_price": "x"},
-        {"volatility_factor": 2},
+        {"volatility_factor": -1},
         {"memory_limit_mb": 0},
         {"seed": -1},
         {"progress_logging": 1},

@@ -44,6 +44,8 @@ _N_DRAWS: Final = 5
 _SLICES: Final = 26
 #: Points of the intensity's cumulative table.
 _N_CDF: Final = 391
+#: A level never exceeds its target by more than this factor.  A noise of 1 stays below a third of it.
+_MOST_DEPTH: Final = 10.0
 #: Share of events that are prints, about what Nasdaq's feed shows for a mid-cap.
 _PRINT_SHARE: Final = 0.1
 
@@ -70,8 +72,8 @@ class GeneratorSpec:
     depth_qty : float
         Typical size of a level near the touch at midday.
     profile, noise : float
-        How strongly spread and depth change over the session, and a level's size from one
-        update to the next; 0 is not at all, 1 as on real days.
+        How strongly spread and depth change over the session (at most 1), and a level's size from
+        one update to the next (any factor); 0 is not at all, 1 as on real days.
     """
 
     snapshots: int = 23_400
@@ -104,8 +106,10 @@ class GeneratorSpec:
             raise ValueError(f"seed: {self.seed} is negative; choose 0 or more")
         if not (self.tick_size > 0 and self.lot_size > 0 and self.depth_qty >= self.lot_size):
             raise ValueError("tick_size, lot_size: must be positive, and depth_qty at least a lot")
-        if not (0.0 <= self.profile <= 1.0 and 0.0 <= self.noise <= 1.0):
-            raise ValueError("profile, noise: must be in 0..1")
+        if not 0.0 <= self.profile <= 1.0:
+            raise ValueError(f"profile: {self.profile} is not in 0..1")
+        if not 0.0 <= self.noise < np.inf:
+            raise ValueError(f"noise: {self.noise} is not a finite number of at least 0")
         if self.base_price < 200 * self.tick_size:
             raise ValueError(f"base_price: {self.base_price} is below 200 ticks, where levels would reach zero")
 
@@ -338,7 +342,8 @@ def _evolve(
         mid = 0.5 * (px[_BID, 0] + px[_ASK, 0])
         lean = min(0.2, max(-0.2, 5.0 * (base - mid) / base))
         kind, towards, place, amount, chance = draws[i]
-        size = max(1, int(target_depth * (0.8 + noise * (amount - 0.5))))
+        most = _MOST_DEPTH * target_depth
+        size = max(1, int(min(target_depth * (0.8 + noise * (amount - 0.5)), most)))
         if kind < _PRINT_SHARE:
             side = _ASK if towards < 0.5 + lean else _BID
             busy = 0.7 + early4 + late4
@@ -366,7 +371,7 @@ def _evolve(
                 k = int(levels * place * place)
                 target = target_depth * (0.6 + 0.8 * min(k, 10) / 10.0)
                 pulled = sz[side, k] + 0.35 * (target - sz[side, k]) + noise * 0.6 * target * (amount - 0.5)
-                sz[side, k] = max(1, int(pulled + 0.5))
+                sz[side, k] = max(1, int(min(pulled, most) + 0.5))
         _record(px, sz, out_px, out_sz, n)
         event[n] = i
         prints[n, 1] = 0

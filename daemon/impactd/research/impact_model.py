@@ -36,7 +36,7 @@ from impactd.core.base.settings import BookSettings
 from impactd.core.books.walk import walk_curves
 from impactd.core.inputs.ticks import Float
 from impactd.research.errors import MALFORMED, TOO_LITTLE_DATA, ModelFittingError, ValidationError
-from impactd.research.fitted import KINDS, FittedModel, fit_history
+from impactd.research.fitted import BASES, DEFAULT_TYPE, KINDS, LEAST_ORIGIN_R2, DefaultType, FittedModel, fit_history
 from impactd.research.frames import COLUMNS, ROW_BYTES, Books, long_form, require_columns
 from impactd.research.generator import GeneratorSpec, regular_snapshots
 from impactd.research.minutes import closed_minutes
@@ -57,8 +57,11 @@ class ImpactModel:
     ----------
     model_type : str
         'linear' ``g = beta x``; 'nonlinear' ``g = alpha x^2 + beta x``; and the
-        service's 'quadratic' and 'power', which have a half-spread by default
-        (`ModelConfig.intercept`).
+        service's 'quadratic' and 'power', which have a half-spread
+        (`ModelConfig.intercept`).  Where none is named, `fit_model` takes the line
+        through the origin if it fits the sizes left out of it, as on generated
+        books, and else what does best there of a line, 'quadratic' and 'power',
+        each with a half-spread; the result says which, and why.
 
     Raises
     ------
@@ -79,7 +82,7 @@ class ImpactModel:
     (2,)
     """
 
-    def __init__(self, model_type: str = "linear", config: ModelConfig | None = None) -> None:
+    def __init__(self, model_type: str = DEFAULT_TYPE, config: ModelConfig | None = None) -> None:
         if model_type not in KINDS:
             raise ValidationError(
                 MALFORMED, f"model_type: {model_type!r} is no model", f"give one of {', '.join(KINDS)}"
@@ -307,9 +310,14 @@ class ImpactModel:
         dict
             ``metrics``: test_r2 (sizes left out, cross-validated by
             scikit-learn), cv_scores (the same by fold), train_r2, rmse (of sizes
-            left out, price per share), test_r2_unseen_times (None with one
-            interval), n_intervals, n_cells, n_dropped (intervals with too few
-            sizes).  ``params``: the mean curve (half_spread, beta, alpha, eta,
+            left out, price per share), test_r2_within (the median interval's own
+            R2 at sizes left out), test_r2_unseen_times (None with one
+            interval), model (the type that was fitted), intercept (whether it has
+            a half-spread), basis (why: a key of `impactd.research.fitted.BASES`),
+            rmse_by_model (of those tried where none was named), fits (False: a
+            curve through the origin that does not fit sizes left out),
+            n_intervals, n_cells, n_dropped (intervals with too few sizes).
+            ``params``: the mean curve (half_spread, beta, alpha, eta,
             delta; None where the kind has no such term), by side under buy and
             sell, and ``intervals``, a DataFrame with every interval's.
 
@@ -325,6 +333,17 @@ class ImpactModel:
             step(1)
         self._fitted = fitted
         logger.info("fitted %s to %d intervals, test R2 %.3f", fitted.kind, metrics["n_intervals"], metrics["test_r2"])
+        self.model_type = metrics["model"] if isinstance(self.model_type, DefaultType) else self.model_type
+        if metrics["basis"] == "least_error":
+            logger.info("%s with a half-spread: %s", metrics["model"], BASES["least_error"])
+        if not metrics["fits"]:
+            logger.warning(
+                "%s through the origin does not fit: within an interval R2 is %.2f at sizes left out, %g is needed; "
+                "name no model_type, or set ModelConfig(intercept=True)",
+                metrics["model"],
+                metrics["test_r2_within"],
+                LEAST_ORIGIN_R2,
+            )
         return {"metrics": metrics, "params": fitted.params()}
 
     def predict_impact(self, trade_sizes: Any, *, side: str | None = None) -> npt.NDArray[np.float64]:

@@ -27,6 +27,21 @@ ATTENTION: Final = "NEEDS ATTENTION"
 TOO_LITTLE: Final = "NOT ENOUGH DATA"
 
 
+class MonitoringReport(dict[str, Any]):
+    """A report by its fields, which reads as text when printed."""
+
+    def __str__(self) -> str:
+        """Return the report for people."""
+        seconds, error = self["mean_seconds"], self["mean_error_pct"]
+        lines = [
+            "Monitoring report",
+            f"  status       {self['status']}",
+            f"  operations   {self['n_performance']:,}, {_figure(seconds, 's')} on average",
+            f"  predictions  {self['n_accuracy']:,}, {_figure(error, '%')} mean error",
+        ]
+        return "\n".join([*lines, *(f"  {reason}" for reason in self["reasons"])])
+
+
 class ProductionMonitor:
     """Collects measurements and reports on them.
 
@@ -48,27 +63,45 @@ class ProductionMonitor:
         self._errors_pct: list[float] = []
         self._n_uncomparable = 0
 
-    def log_performance(self, operation: str, seconds: float) -> None:
+    def log_performance(
+        self, operation: str, seconds: float | None = None, *, execution_time: float | None = None
+    ) -> None:
         """Take in how long an operation took.
+
+        Parameters
+        ----------
+        operation : str
+        seconds : float
+            `execution_time` is another name for it.
 
         Raises
         ------
         ValidationError
-            1001 if `seconds` is negative or no number.
+            1001 if `seconds` is missing, negative or no number.
         """
-        check_number("seconds", seconds, 0.0)
-        self._seconds.setdefault(str(operation), []).append(float(seconds))
+        took = execution_time if seconds is None else seconds
+        check_number("seconds", took, 0.0)
+        self._seconds.setdefault(str(operation), []).append(float(took))  # type: ignore[arg-type]  # it was looked at
 
-    def log_accuracy(self, predicted: Any, actual: Any) -> None:
+    def log_accuracy(
+        self, predicted: Any = None, actual: Any = None, *, predicted_impact: Any = None, actual_impact: Any = None
+    ) -> None:
         """Take in predictions and what came, one number or arrays of one shape.
 
         An actual value of zero has no error in percent; it is counted apart.
 
+        Parameters
+        ----------
+        predicted, actual : array_like
+            `predicted_impact` and `actual_impact` are other names for them.
+
         Raises
         ------
         ValidationError
-            1001 if the shapes differ or a value is no finite number.
+            1001 if one is missing, the shapes differ or a value is no finite number.
         """
+        predicted = predicted_impact if predicted is None else predicted
+        actual = actual_impact if actual is None else actual
         said, came = (_finite(name, value) for name, value in (("predicted", predicted), ("actual", actual)))
         if said.shape != came.shape:
             raise ValidationError(
@@ -78,13 +111,13 @@ class ProductionMonitor:
         self._n_uncomparable += int(np.count_nonzero(~there))
         self._errors_pct += (100.0 * np.abs(said[there] - came[there]) / np.abs(came[there])).tolist()
 
-    def generate_monitoring_report(self) -> dict[str, Any]:
+    def generate_monitoring_report(self) -> MonitoringReport:
         """Return the verdict and what it rests on.
 
         Returns
         -------
-        dict
-            ``status`` (HEALTHY, NEEDS ATTENTION or NOT ENOUGH DATA), ``reasons``
+        MonitoringReport
+            A dict, which prints as text: ``status`` (HEALTHY, NEEDS ATTENTION or NOT ENOUGH DATA), ``reasons``
             (texts, empty if healthy), ``mean_seconds``, ``mean_error_pct`` (None
             without measurements), ``n_performance``, ``n_accuracy``,
             ``n_uncomparable`` (actual values of zero), ``operations`` (count,
@@ -103,16 +136,20 @@ class ProductionMonitor:
             if count < LEAST:
                 reasons.append(f"{name}: {count} measurements; {LEAST} are needed (log_{name})")
                 status = ATTENTION if status == ATTENTION else TOO_LITTLE
-        return {
-            "status": status,
-            "reasons": reasons,
-            "mean_seconds": mean_seconds,
-            "mean_error_pct": error,
-            "n_performance": len(times),
-            "n_accuracy": len(self._errors_pct),
-            "n_uncomparable": self._n_uncomparable,
-            "operations": {name: _summary(seconds) for name, seconds in self._seconds.items()},
-        }
+        return MonitoringReport(
+            status=status,
+            reasons=reasons,
+            mean_seconds=mean_seconds,
+            mean_error_pct=error,
+            n_performance=len(times),
+            n_accuracy=len(self._errors_pct),
+            n_uncomparable=self._n_uncomparable,
+            operations={name: _summary(seconds) for name, seconds in self._seconds.items()},
+        )
+
+
+def _figure(value: float | None, unit: str) -> str:
+    return "none" if value is None else f"{value:.3g}{'' if unit == '%' else ' '}{unit}"
 
 
 def _finite(name: str, value: Any) -> npt.NDArray[np.float64]:

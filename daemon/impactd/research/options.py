@@ -60,7 +60,8 @@ class ModelConfig:
     base_price : float
         Mid of generated books.
     volatility_factor : float
-        How much generated sizes vary from one update to the next, 0 to 1.
+        How much generated sizes vary from one update to the next: 0 not at all, 1 as on real days, more than
+        that for wilder ones.
     memory_limit_mb : float
         What one call may hold beside its arguments.  Books are worked through
         in parts that fit; a result that cannot fit is refused before the work.
@@ -69,8 +70,9 @@ class ModelConfig:
     seed : int
         Of generated books.
     intercept : bool or None
-        Whether a curve has a half-spread.  None: 'linear' and 'nonlinear' pass
-        through the origin, 'quadratic' and 'power' have one.
+        Whether a curve has a half-spread.  None: 'linear' and 'nonlinear' pass through the origin, 'quadratic' and
+        'power' have one, and a model for which no type was named has one where a line through the origin does not
+        fit the sizes left out of it.
 
     Examples
     --------
@@ -93,8 +95,6 @@ class ModelConfig:
         # The generator's ticks are hundredths, and it needs room below the mid for its levels.
         check_number("base_price", self.base_price, 2.0)
         check_number("volatility_factor", self.volatility_factor, 0.0)
-        if self.volatility_factor > 1.0:
-            raise ValidationError(MALFORMED, f"volatility_factor: {self.volatility_factor!r} is above 1", "give 0 to 1")
         check_number("memory_limit_mb", self.memory_limit_mb, 0.0, above=True)
         _check_flag("progress_logging", self.progress_logging)
         check_count("seed", self.seed, 0)
