@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+import orjson
 
 from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
 from impactd.core.base.quantity import QUANTA
@@ -28,6 +29,8 @@ from impactd.core.inputs.events import (
 from impactd.core.inputs.inbox import Inbox, Inputs
 from impactd.core.inputs.ticks import Refused, TickBatch
 from impactd.core.outputs.messages import Alert, DeadLetter, Estimate, Model, Output, Plan
+from impactd.core.state.schema import META
+from impactd.core.state.whole import WHOLE, WholeState
 from impactd.wire.records import encode_line
 from tests.core.rows import Row, batch_of
 
@@ -100,6 +103,22 @@ def raw_of(event: Event) -> bytes:
     return repr(event).encode()
 
 
+def marked(state: Mapping[str, bytes], **meta: Any) -> dict[str, bytes]:
+    """Return a changed state as one that was written so; `meta` are fields of its meta."""
+    whole = WholeState()
+    whole.update(state)
+    return {**state, META: orjson.dumps(orjson.loads(state[META]) | {WHOLE: whole.mark()} | meta)}
+
+
+class Consumed(NamedTuple):
+    """A record as it came from its topic."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
 class EngineHarness:
     """One partition: events and ticks in, messages out.
 
@@ -124,7 +143,7 @@ class EngineHarness:
             offset = self.ends[topic]
             self.ends[topic] = offset + 1
             item = Received(event, offset, event.ts_event, raw_of(event), b"key")
-            self.inbox.put_events(topic, [item], [], offset + 1)
+            self.inbox.put_events(topic, [item], [], offset + 1, [Consumed(offset, event.ts_event, b"key", item.raw)])
 
     def put_rows(self, rows: Sequence[Row], refused: Sequence[Refused] = ()) -> None:
         batch = shifted(batch_of(rows), self.ends[Topic.TICKS])

@@ -10,9 +10,25 @@ import pytest
 from impactd.core.base.settings import SessionRule
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.engine import Engine
+from impactd.core.inputs.anchors import anchor_of
 from impactd.core.inputs.inbox import Inbox
 from impactd.core.inputs.ticks import Refused
-from tests.core.builders import T0, EngineHarness, M, S, at, fill, halt, ladder, minutes, new, settings, with_order
+from tests.core.builders import (
+    T0,
+    Consumed,
+    EngineHarness,
+    M,
+    S,
+    at,
+    fill,
+    halt,
+    ladder,
+    minutes,
+    new,
+    raw_of,
+    settings,
+    with_order,
+)
 from tests.core.days import drive, random_day, random_settings
 from tests.core.rows import Row, book, trade
 
@@ -37,6 +53,18 @@ def test_apply_refuses_inputs_that_do_not_begin_at_its_positions(position: int) 
     with pytest.raises(ValueError, match=f"ticks: the inputs begin at {position}, the state at 1"):
         harness.engine.apply(inputs)
     assert harness.engine.positions[Topic.TICKS] == 1
+
+
+def test_anchors_are_the_last_records_applied_and_outlive_a_restart() -> None:
+    harness = EngineHarness()
+    assert harness.engine.anchors == {}
+    harness.send(new("A"), new("B"))
+    harness.send(fill(T0, "E1", 100))
+    anchors = harness.engine.anchors
+    assert {topic: anchor.offset for topic, anchor in anchors.items()} == {Topic.ORDERS: 1, Topic.EXECUTIONS: 0}
+    assert anchors[Topic.ORDERS] == anchor_of(Consumed(1, T0, b"key", raw_of(new("B"))))
+    harness.reload()
+    assert harness.engine.anchors == anchors
 
 
 def test_commits_are_numbered_and_their_spans_meet() -> None:

@@ -37,6 +37,7 @@ from impactd.core.base.topics import INPUT_TOPICS, SIDES, Side, Topic
 from impactd.core.books.aggregator import MinuteAggregator
 from impactd.core.desk import Desk
 from impactd.core.inputs.alerts import FeedAlerts
+from impactd.core.inputs.anchors import Anchor
 from impactd.core.inputs.idle import idle_boundary
 from impactd.core.inputs.inbox import Inputs, Pending
 from impactd.core.inputs.ticks import Refused, TickBatch
@@ -49,6 +50,7 @@ from impactd.core.state.commit import Commit, inputs_record
 from impactd.core.state.identity import Identity, Opened
 from impactd.core.state.schema import META, SETTINGS
 from impactd.core.state.snapshot import is_due, snapshot_records
+from impactd.core.state.whole import WHOLE, WholeState
 
 __all__ = ["Commit", "Engine"]
 
@@ -87,10 +89,13 @@ class Engine:
         self.partitions = partitions
         self.positions: dict[Topic, int] = dict.fromkeys(INPUT_TOPICS, 0)
         self.clocks: dict[Topic, int] = dict.fromkeys(INPUT_TOPICS, 0)
+        #: Last record applied of each input, where the inbox was given records.
+        self.anchors: dict[Topic, Anchor] = {}
         self.commit_seq = 0
         #: Totals since this engine was made, for metrics and summaries.
         self.counters: Counter[str] = Counter()
         self._identity = Identity(settings, partition, partitions, release)
+        self._whole = WholeState()
         self._snapshot_ns = snapshot_ns
         #: The state that was loaded, until it is handed over.
         self._opened: Opened | None = None
@@ -123,7 +128,7 @@ class Engine:
             "positions": {str(topic): self.positions[topic] for topic in INPUT_TOPICS},
             **self._identity.terms,
         }
-        return Commit((), {META: self._meta(), SETTINGS: self._identity.saved_settings()}, journal)
+        return Commit((), self._with_meta({SETTINGS: self._identity.saved_settings()}), journal)
 
     def handover(self) -> Commit | None:
         """Return the commit that a loaded state goes on with where settings, release or schema changed; else None."""
@@ -132,7 +137,7 @@ class Engine:
             return None
         self.commit_seq += 1
         journal = self._identity.record("settings", self.commit_seq) | {"previous": opened.previous}
-        state = {**opened.rewritten, META: self._meta(), SETTINGS: self._identity.saved_settings()}
+        state = self._with_meta({**opened.rewritten, SETTINGS: self._identity.saved_settings()})
         return Commit((), state, journal | self._identity.terms, self.snapshot())
 
     def snapshot(self) -> tuple[Mapping[str, object], ...]:
@@ -157,6 +162,7 @@ class Engine:
             if start != self.positions[topic]:
                 raise ValueError(f"{topic}: the inputs begin at {start}, the state at {self.positions[topic]}")
         self.positions |= {topic: to for topic, (_, to) in inputs.spans.items()}
+        self.anchors |= inputs.anchors
         self.commit_seq += 1
         row, before_ns = 0, self._time
         self._trigger = None
@@ -336,6 +342,8 @@ class Engine:
                 "commit_seq": self.commit_seq,
                 "positions": {str(topic): at for topic, at in self.positions.items()},
                 "clocks": {str(topic): at for topic, at in self.clocks.items()},
+                "anchors": {str(t): list(self.anchors[t]) for t in INPUT_TOPICS if t in self.anchors},
+                WHOLE: self._whole.mark(),
                 "time": self._time,
                 "tape": self._tape.save_clock().hex(),
                 **self._desk.meta(),
@@ -343,15 +351,20 @@ class Engine:
             }
         )
 
+    def _with_meta(self, changes: Mapping[str, bytes | None]) -> dict[str, bytes | None]:
+        """Return changed keys with the ``meta`` that goes with them."""
+        self._whole.update(changes)
+        return {META: self._meta(), **changes}
+
     def _changes(self) -> dict[str, bytes | None]:
-        changes: dict[str, bytes | None] = {META: self._meta()}
+        changes: dict[str, bytes | None] = {}
         for symbol in sorted(self._tape.dirty):
             changes[_TAPE + symbol] = self._tape.save(symbol)
         self._tape.clear_dirty()
         for symbol in sorted(self._changed_markets):
             changes[_MARKET + symbol] = orjson.dumps(self._markets[symbol].save())
         self._changed_markets.clear()
-        return changes | self._desk.changes()
+        return self._with_meta(changes | self._desk.changes())
 
     def save(self) -> dict[str, bytes]:
         """Return the whole state by key."""
@@ -378,14 +391,16 @@ class Engine:
         Raises
         ------
         StateMismatchError
-            If the state has another schema, other settings or another number
-            of partitions; the message names the remedy.
+            If the state is not whole, or has another schema, other settings or another number of partitions; the
+            message names the remedy.
         """
         opened = self._opened = self._identity.open(items, accept_settings=accept_settings)
         items, meta = opened.items, opened.meta
         self.commit_seq = meta["commit_seq"]
         self.positions = {topic: meta["positions"][topic] for topic in INPUT_TOPICS}
         self.clocks = {topic: meta["clocks"][topic] for topic in INPUT_TOPICS}
+        self.anchors = {Topic(name): Anchor(*anchor) for name, anchor in meta["anchors"].items()}
+        self._whole = opened.whole
         self._time = meta["time"]
         self._tape.load_clock(bytes.fromhex(meta["tape"]))
         self._desk.load_meta(meta)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import random
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from impactd.core.base.settings import MINUTE_NS, CoreSettings
 from impactd.core.base.topics import Topic
 from impactd.core.inputs.events import CancelOrder, Control, Received
-from impactd.core.inputs.inbox import Inbox, Inputs
+from impactd.core.inputs.inbox import EVENT_TOPICS, Inbox, Inputs
 from impactd.core.inputs.ticks import Refused, TickBatch
 
 IN_EVENT_TIME = CoreSettings(apply="in_event_time")
@@ -301,3 +303,93 @@ def test_restart_from_the_positions_continues_the_sequence(
         if len(inputs.tick_keys):
             clocks[Topic.TICKS] = int(inputs.tick_keys[-1])
     assert said + drain(inbox_from(positions, clocks)) == expected
+
+
+class Source(NamedTuple):
+    """A record as its topic holds it; its value is as long as is said."""
+
+    offset: int
+    size: int
+
+    @property
+    def timestamp(self) -> int:
+        return self.offset
+
+    @property
+    def key(self) -> None:
+        return None
+
+    @property
+    def value(self) -> bytes:
+        return b"." * self.size
+
+
+def sources(offsets: Iterable[int]) -> list[Source]:
+    return [Source(offset, 1 + offset * 7 % 5) for offset in offsets]
+
+
+@settings(max_examples=300)
+@given(
+    day=days(),
+    tick_fetches=st.lists(st.integers(1, 7), min_size=1, max_size=8),
+    event_fetch=st.integers(1, 4),
+    backlog=st.integers(1, 5),
+    max_records=st.integers(1, 6),
+    max_bytes=st.integers(1, 20),
+    turns=st.randoms(use_true_random=False),
+)
+def test_bounds_and_backlogs_change_nothing_in_event_time_and_stop_nothing(
+    day: tuple[list[int], list[bool], list[tuple[Topic, int]]],
+    tick_fetches: list[int],
+    event_fetch: int,
+    backlog: int,
+    max_records: int,
+    max_bytes: int,
+    turns: random.Random,
+) -> None:
+    times, bad, events = day
+    whole = Inbox(IN_EVENT_TIME, {}, {})
+    fill(whole, day)
+    good = [k for k in range(len(times)) if not bad[k]]
+    whole.put_ticks(
+        ticks([times[k] for k in good], offsets=good), [refused(k) for k in range(len(times)) if bad[k]], 40
+    )
+    idle_to = max(times) + MINUTE_NS
+    expected = drain(whole)
+    while (inputs := whole.take(idle_to=idle_to)) is not None and inputs.idle_to is None:
+        expected += sequence(inputs)
+    expected += [] if inputs is None else sequence(inputs)
+
+    inbox = Inbox(IN_EVENT_TIME, {}, {})
+    queues = {topic: [t for of, t in events if of is topic] for topic in EVENT_TOPICS}
+    needs = {topic: len(queue) for topic, queue in queues.items()}
+    read = dict.fromkeys(EVENT_TOPICS, 0)
+    at, said, done = 0, [], False
+    while not done:
+        moved = False
+        for topic in turns.sample(EVENT_TOPICS, 3):
+            # A fetch waits while the backlog is full, and nothing else ever does.
+            if read[topic] < needs[topic] and inbox.waiting(topic)[0] < backlog:
+                span = range(read[topic], min(read[topic] + event_fetch, needs[topic]))
+                make = control if topic is Topic.CONTROL else cancel
+                inbox.put_events(topic, [make(queues[topic][k], k) for k in span], [], span.stop, sources(span))
+                read[topic], moved = span.stop, True
+        if at < len(times) and inbox.waiting(Topic.TICKS)[0] < backlog:
+            span = range(at, min(at + turns.choice(tick_fetches), len(times)))
+            rows = [k for k in span if not bad[k]]
+            part = ticks([times[k] for k in rows], offsets=rows)
+            inbox.put_ticks(part, [refused(k) for k in span if bad[k]], span.stop, sources(span), needs)
+            at, moved = span.stop, True
+        idle = idle_to if at == len(times) else None
+        inputs = inbox.take(idle_to=idle, needs=needs, max_records=max_records, max_bytes=max_bytes)
+        if inputs is not None:
+            moved = True
+            said += sequence(inputs)
+            for topic, (start, to) in inputs.spans.items():
+                taken = sources(range(start, to))
+                assert inputs.anchors[topic].offset == to - 1
+                assert len(taken) <= max_records
+                assert len(taken) == 1 or sum(source.size for source in taken) <= max_bytes
+            done = inputs.idle_to is not None
+        assert moved, "nothing can move any more"
+    assert said == expected

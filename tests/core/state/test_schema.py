@@ -27,7 +27,8 @@ from impactd.core.orders.codec import (
 from impactd.core.orders.costs import Mark
 from impactd.core.orders.order import Execution, Order, Status
 from impactd.core.orders.schedule import Schedule
-from impactd.core.state.schema import SCHEMA_VERSION, StateMismatchError, settings_from, settings_hash
+from impactd.core.state.schema import SCHEMA_VERSION, StateBrokenError, StateMismatchError, settings_from, settings_hash
+from impactd.core.state.whole import WholeState
 from tests.core.builders import T0, EngineHarness, fill, halt, minutes, new, settings
 from tests.core.days import drive, random_day, random_settings
 
@@ -193,11 +194,58 @@ def test_load_of_another_partition_or_number_of_them_is_refused(partition: int, 
         Engine(settings(), partition=partition, partitions=partitions).load(written(partitions=2))
 
 
+def busy() -> EngineHarness:
+    """Return an engine with keys of several kinds."""
+    harness = EngineHarness()
+    harness.send(new("A"), new("B", side=Side.SELL))
+    harness.run(minutes(2))
+    return harness
+
+
+@pytest.mark.parametrize("accept_settings", [False, True])
+@pytest.mark.parametrize("harm", ["lost", "altered", "added", "swapped", "older"])
+def test_load_of_a_state_that_is_not_whole_is_refused(harm: str, *, accept_settings: bool) -> None:
+    harness = busy()
+    for key in [key for key in harness.state if key != "meta"]:
+        state = dict(harness.state)
+        if harm == "lost":
+            del state[key]
+        elif harm == "altered":
+            state[key] = bytes([state[key][0] ^ 1]) + state[key][1:]
+        elif harm == "added":
+            state[f"{key}x"] = state[key]
+        elif harm == "swapped":
+            other = next(name for name in state if name not in {"meta", key} and state[name] != state[key])
+            state[key], state[other] = state[other], state[key]
+        else:
+            before = next((c.state[key] for c in harness.commits if key in c.state), None)
+            if before is None or before == state[key]:
+                continue
+            state[key] = before
+        with pytest.raises(StateBrokenError) as caught:
+            Engine(harness.core).load(state, accept_settings=accept_settings)
+        assert ("--accept-settings" in str(caught.value)) == accept_settings
+
+
+def test_mark_of_a_state_is_that_of_its_keys_whatever_their_order() -> None:
+    items = {key: value for key, value in busy().state.items() if key != "meta"}
+    marks = []
+    for keys in (sorted(items), sorted(items, reverse=True)):
+        whole = WholeState()
+        whole.update(dict.fromkeys(keys, b"before"))
+        for key in keys:
+            whole.update({key: items[key]})
+        whole.update({"gone": b"1"})
+        whole.update({"gone": None, "never": None})
+        marks.append(whole.mark())
+    assert marks == [orjson.loads(busy().state["meta"])["whole"]] * 2
+
+
 def test_load_without_meta_is_refused() -> None:
     harness = EngineHarness()
     harness.send(new())
     del harness.state["meta"]
-    with pytest.raises(StateMismatchError, match="no meta"):
+    with pytest.raises(StateBrokenError, match="no meta"):
         Engine(settings()).load(harness.state)
 
 

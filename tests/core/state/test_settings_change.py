@@ -23,7 +23,7 @@ from impactd.core.state.identity import MIGRATIONS
 from impactd.core.state.schema import SCHEMA_VERSION, StateMismatchError, settings_from, settings_hash
 from impactd.core.state.settings_change import FIXED, changes, obstacles, plain
 from impactd.core.state.snapshot import snapshot_items
-from tests.core.builders import EngineHarness, M, encoded, minutes, new
+from tests.core.builders import EngineHarness, M, encoded, marked, minutes, new
 from tests.core.days import drive, finish, random_day, restart
 
 
@@ -36,7 +36,7 @@ def test_load_of_an_older_schema_migrates_it_version_by_version(monkeypatch: pyt
     harness = EngineHarness()
     harness.run(minutes(2))
     older = {key.replace("market/", "old/"): value for key, value in harness.state.items()}
-    older["meta"] = orjson.dumps(orjson.loads(older["meta"]) | {"schema": SCHEMA_VERSION - 2})
+    older = marked(older, schema=SCHEMA_VERSION - 2)
     steps = {
         SCHEMA_VERSION - 2: lambda items: {key.replace("old/", "older/"): value for key, value in items.items()},
         SCHEMA_VERSION - 1: lambda items: {key.replace("older/", "market/"): value for key, value in items.items()},
@@ -156,9 +156,8 @@ def test_load_of_a_state_whose_release_knew_fewer_settings_needs_no_acceptance()
     harness.run(minutes(2))
     fewer = plain(CoreSettings())
     del fewer["max_symbols"]
-    meta = orjson.loads(harness.state["meta"]) | {"config": "0123456789abcdef"}
     engine = Engine(CoreSettings())
-    engine.load({**harness.state, "settings": orjson.dumps(fewer), "meta": orjson.dumps(meta)})
+    engine.load(marked({**harness.state, "settings": orjson.dumps(fewer)}, config="0123456789abcdef"))
     commit = engine.handover()
     assert commit is not None
     assert orjson.loads(orjson.dumps(commit.journal["previous"]))["config"] == "0123456789abcdef"

@@ -140,10 +140,10 @@ class CapturedRun:
         for cut, start in enumerate(range(0, len(ticks), 5)):
             batch = ticks[start : start + 5]
             decoded = decoder.ticks(batch)
-            inbox.put_ticks(decoded.batch, decoded.refused, batch[-1].offset + 1)
+            inbox.put_ticks(decoded.batch, decoded.refused, batch[-1].offset + 1, batch)
             if cut == 2:
                 events = decoder.events(Topic.ORDERS, orders)
-                inbox.put_events(Topic.ORDERS, events.events, events.refused, orders[-1].offset + 1)
+                inbox.put_events(Topic.ORDERS, events.events, events.refused, orders[-1].offset + 1, orders)
             idle_to = int(decoded.batch.ts_event[-1]) + 2 * SECOND_NS if cut == 3 else None
             while (inputs := inbox.take(idle_to=idle_to)) is not None:
                 self._keep(number, state, engine.apply(inputs), engine.commit_seq)

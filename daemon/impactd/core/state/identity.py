@@ -27,8 +27,17 @@ from typing import Any, Final
 import orjson
 
 from impactd.core.base.settings import CoreSettings
-from impactd.core.state.schema import META, SCHEMA_VERSION, SETTINGS, StateMismatchError, settings_hash
+from impactd.core.state.schema import (
+    META,
+    RESTART,
+    SCHEMA_VERSION,
+    SETTINGS,
+    StateBrokenError,
+    StateMismatchError,
+    settings_hash,
+)
 from impactd.core.state.settings_change import changes, obstacles
+from impactd.core.state.whole import WholeState
 
 Items = Mapping[str, bytes]
 
@@ -50,12 +59,15 @@ class Opened:
         Settings hash, release and schema that it was written under; None if all three are unchanged.
     rewritten : mapping of str to bytes or None
         Keys that a migration has changed; None for one that it removed.
+    whole : WholeState
+        Of `items`.
     """
 
     items: Mapping[str, bytes]
     meta: Mapping[str, Any]
     previous: Mapping[str, object] | None
     rewritten: Mapping[str, bytes | None]
+    whole: WholeState
 
 
 class Identity:
@@ -115,23 +127,29 @@ class Identity:
 
         Raises
         ------
+        StateBrokenError
+            If keys are missing, or are not those that were written.
         StateMismatchError
             If the schema is unknown, the partition number or count differs, or the settings differ and are not
             accepted or cannot be; the message names the remedy.
         """
         if META not in items:
-            raise StateMismatchError(
-                "the state has keys but no meta, so it is not a complete impactd state; check the state topic's name "
-                "and its cleanup.policy (compact), or start in a new environment"
-            )
+            raise _broken("the state is not whole: it has keys but no meta", accept_settings=accept_settings)
         found: dict[str, Any] = orjson.loads(items[META])
-        now = _migrated(items, self.release)
+        self._check_schema(found)
+        whole = WholeState()
+        whole.update(items)
+        fault = whole.fault(found)
+        if fault is not None:
+            raise _broken(
+                f"the state of commit {found['commit_seq']} is not whole: {fault}", accept_settings=accept_settings
+            )
+        now = _migrated(items, found)
         meta: dict[str, Any] = orjson.loads(now[META])
         if (meta["partition"], meta["partitions"]) != (self.partition, self.partitions):
             raise StateMismatchError(
                 f"the state is that of partition {meta['partition']} of {meta['partitions']}, this is {self.partition} "
-                f"of {self.partitions}: symbols have moved between partitions; start in a new environment with "
-                "the new partition count"
+                f"of {self.partitions}: symbols have moved between partitions; {RESTART}"
             )
         if meta["config"] != self.config:
             self._check_change(meta, orjson.loads(now[SETTINGS]), accept=accept_settings)
@@ -140,37 +158,47 @@ class Identity:
         rewritten: dict[str, bytes | None] = {
             key: now.get(key) for key in {*items, *now} if now.get(key) != items.get(key)
         }
-        return Opened(now, meta, None if was == is_now else was, rewritten)
+        whole.update(rewritten)
+        return Opened(now, meta, None if was == is_now else was, rewritten, whole)
+
+    def _check_schema(self, meta: Mapping[str, Any]) -> None:
+        """Refuse a schema that this release cannot read."""
+        schema, oldest = meta["schema"], min(MIGRATIONS, default=SCHEMA_VERSION)
+        if not oldest <= schema <= SCHEMA_VERSION:
+            raise StateMismatchError(
+                f"the state has schema {schema}, this release ({self.release}) reads {oldest} to {SCHEMA_VERSION}: "
+                f"run the release that wrote it ({meta['release']}) or a later one, or {RESTART}"
+            )
 
     def _check_change(self, meta: Mapping[str, Any], old: Mapping[str, Any], *, accept: bool) -> None:
         """Refuse settings under which the state cannot continue."""
         hashes = f"the state was made under settings {meta['config']}, these are {self.config}"
-        restart = "start in a new environment (kafka.environment)"
         why = obstacles(old, self.settings)
         if why:
             raise StateMismatchError(
-                f"{hashes}, and it cannot continue under them: {'; '.join(why)}. Restore the old settings, or {restart}"
+                f"{hashes}, and it cannot continue under them: {'; '.join(why)}. Restore the old settings, or {RESTART}"
             )
         changed = changes(old, self.settings)
         if changed and not accept:
             what = "; ".join(f"{path} was {was} and is {now}" for path, (was, now) in changed.items())
             raise StateMismatchError(
-                f"{hashes} ({what}): restore those, accept these with impactd run --accept-settings, or {restart}"
+                f"{hashes} ({what}): restore those, accept these with impactd run --accept-settings, or {RESTART}"
             )
 
 
-def _migrated(items: Items, release: str) -> Items:
+def _broken(what: str, *, accept_settings: bool) -> StateBrokenError:
+    """Return the error of a state that is not whole."""
+    useless = "--accept-settings is for other settings and does not repair a state. " if accept_settings else ""
+    return StateBrokenError(
+        f"{what}. Nothing was published. {useless}Check the state topic's name, its cleanup.policy (compact alone) and "
+        f"who else writes to it; restore the topic, or {RESTART}"
+    )
+
+
+def _migrated(items: Items, meta: Mapping[str, Any]) -> Items:
     """Return a state in this release's schema; one that has it already is returned unchanged."""
-    meta: dict[str, Any] = orjson.loads(items[META])
-    schema = meta["schema"]
-    if schema == SCHEMA_VERSION:
+    if meta["schema"] == SCHEMA_VERSION:
         return items
-    oldest = min(MIGRATIONS, default=SCHEMA_VERSION)
-    if not oldest <= schema < SCHEMA_VERSION:
-        raise StateMismatchError(
-            f"the state has schema {schema}, this release ({release}) reads {oldest} to {SCHEMA_VERSION}: "
-            f"run the release that wrote it ({meta['release']}) or a later one, or start in a new environment"
-        )
-    for version in range(schema, SCHEMA_VERSION):
+    for version in range(meta["schema"], SCHEMA_VERSION):
         items = MIGRATIONS[version](items)
-    return {**items, META: orjson.dumps(meta | {"schema": SCHEMA_VERSION})}
+    return {**items, META: orjson.dumps({**meta, "schema": SCHEMA_VERSION})}

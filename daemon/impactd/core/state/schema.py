@@ -40,8 +40,19 @@ _SECTIONS: Final[dict[str, type[Any]]] = {
 }
 
 
+#: What always helps where a state cannot be continued.
+RESTART: Final = (
+    "start again from the inputs with an empty state: new names for the state and journal topics "
+    "(topics.names.state, topics.names.journal; impactd topics create)"
+)
+
+
 class StateMismatchError(Exception):
     """A saved state that this process cannot continue under its settings, release or topic."""
+
+
+class StateBrokenError(StateMismatchError):
+    """A saved state that is not whole; no setting makes it usable."""
 
 
 def settings_hash(settings: CoreSettings) -> str:

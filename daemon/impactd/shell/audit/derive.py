@@ -155,10 +155,10 @@ class Rederivation:
         for topic, end in to.items():
             if topic is Topic.TICKS:
                 ticks = self._decoder.ticks(consumed[topic])
-                self._inbox.put_ticks(ticks.batch, ticks.refused, end)
+                self._inbox.put_ticks(ticks.batch, ticks.refused, end, consumed[topic])
             else:
                 events = self._decoder.events(topic, consumed[topic])
-                self._inbox.put_events(topic, events.events, events.refused, end)
+                self._inbox.put_events(topic, events.events, events.refused, end, consumed[topic])
         inputs = self._inbox.take_exact(to, entry["idle_to"], controls_of(entry))
         commit = self.engine.apply(inputs)
         return Derived(self.partition, self.engine.commit_seq, commit, inputs, self.engine, self.settings)

@@ -204,7 +204,7 @@ class PartitionLoop:
         self._meter.decoded(Topic.TICKS, time.monotonic() - started, decoded.refused, decoded.skipped_unknown)
 
         def put() -> bool:
-            self._inbox.put_ticks(decoded.batch, decoded.refused, end)
+            self._inbox.put_ticks(decoded.batch, decoded.refused, end, records)
             return self._inbox.urgent()
 
         await self._put(put)
@@ -227,7 +227,7 @@ class PartitionLoop:
         self._meter.decoded(topic, time.monotonic() - started, decoded.refused, decoded.skipped_unknown)
 
         def put() -> bool:
-            self._inbox.put_events(topic, decoded.events, decoded.refused, end)
+            self._inbox.put_events(topic, decoded.events, decoded.refused, end, records)
             return self._inbox.urgent()
 
         await self._put(put, here=few)

@@ -104,6 +104,7 @@ def warm_up(core: CoreSettings) -> float:
     core = replace(core, apply="on_arrival")
     decoder = Decoder(KafkaSettings(), Limits(), 0, 1)
     engine = Engine(core)
+    engine.genesis(engine.positions)
     inbox = Inbox(core, engine.positions, engine.clocks)
     interval_ns = core.books.interval_ns
     at = dict.fromkeys(Topic, 0)
