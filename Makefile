@@ -1,4 +1,4 @@
-# Everything runs in .venv, made from hashed lock files with plain venv and pip; pip keeps to the machine's own index settings.
+# Everything runs in .venv, created from hashed lock files with plain venv and pip; pip uses the machine's own index settings.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,24 +8,24 @@ TOOLS_VENV := .venv-tools
 BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check
 
-# What lock files are made with. Universal: one file serves every platform and Python that pyproject.toml allows.
+# The resolver of the lock files. Universal: one file serves every platform and Python that pyproject.toml allows.
 COMPILE := $(TOOLS_VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header $(LOCK_FLAGS)
 
 .DEFAULT_GOAL := help
 
 .PHONY: help
-help:  ## Say what there is to make.
+help:  ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: env
-env: $(VENV)/.stamp  ## Make .venv: the service, its tests and its tools.
+env: $(VENV)/.stamp  ## Create .venv: the service, its tests and its tools.
 
 .PHONY: demo
 demo: env  ## Watch a day of order books become schedules.
 	$(BIN)/impactd demo $(ARGS)
 
 .PHONY: test
-test: lint  ## Lint, then run every test, in two processes (WORKERS=0 for one); broker tests need Docker, or Java 17 and Maven.
+test: lint  ## Lint, then run all tests, in two processes (WORKERS=0 for one); broker tests need Docker, or Java 17 and Maven.
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 .PHONY: lint
@@ -36,41 +36,41 @@ lint: env  ## Style, types and layers.
 	$(BIN)/lint-imports
 
 .PHONY: format
-format: env  ## Put the sources into shape.
+format: env  ## Format the sources.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 .PHONY: docs
-docs: env  ## The documentation as a site in build/site; no warning passes.
+docs: env  ## Build the documentation as a site in build/site; a warning is an error.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 .PHONY: fuzz
-fuzz: env  ## Mutated messages of every kind: all answered, what is good unharmed (N=100000 SEED=1).
+fuzz: env  ## Send mutated messages of every kind: each must be answered, good ones unharmed (N=100000 SEED=1).
 	$(BIN)/python -W error -m tests.fuzz -n $(or $(N),100000) --seed $(or $(SEED),1) $(ARGS)
 
 .PHONY: bench
-bench: env $(BENCH_VENV)/.stamp  ## Measure this machine's ratios; prints a table and JSON.
+bench: env $(BENCH_VENV)/.stamp  ## Measure this machine's ratios; print a table and JSON.
 	$(BENCH_VENV)/bin/python -m tests.benchmarks $(ARGS)
 
 .PHONY: chaos
-chaos: env  ## Kill, freeze and cut off a running service, and see that it published all once (ROUNDS=10 SEED= VARIANT=).
+chaos: env  ## Kill, freeze and cut off a running service, and check that it published everything once (ROUNDS=10 SEED= VARIANT=).
 	$(BIN)/python -m tests.chaos --rounds $(or $(ROUNDS),10) $(if $(SEED),--seed $(SEED)) $(if $(VARIANT),--variant $(VARIANT)) $(ARGS)
 
 .PHONY: notebooks
-notebooks: env  ## Make the notebooks' .ipynb from their text.
+notebooks: env  ## Generate the notebooks' .ipynb from their text.
 	$(BIN)/jupytext --quiet --to ipynb notebooks/*.py
 
 .PHONY: screenshots
-screenshots: env  ## Pictures of the live page during a demo, in build/screenshots; needs Chromium.
+screenshots: env  ## Take screenshots of the live page during a demo, in build/screenshots; needs Chromium.
 	$(BIN)/python -m tests.screenshots $(ARGS)
 
 .PHONY: manifests
-manifests: env  ## Validate everything in deploy/; the first time Go builds kustomize and promtool, which takes minutes.
+manifests: env  ## Check everything in deploy/; the first time Go builds kustomize and promtool, which takes minutes.
 	$(BIN)/python -m tests.deploy.tools
 	IMPACTD_REQUIRE_TOOLS=1 $(BIN)/python -m pytest -m "not broker and not slow" tests/deploy $(ARGS)
 
 .PHONY: soak
-soak: env  ## The service at a fixed rate for a time: its memory, and how long orders and minutes wait (RATE=20000 MINUTES=10).
+soak: env  ## Run the service at a fixed rate: its memory, and how long orders and minutes wait (RATE=20000 MINUTES=10).
 	$(BIN)/python -m tests.soak --rate $(or $(RATE),20000) --minutes $(or $(MINUTES),10) $(ARGS)
 
 .PHONY: image
@@ -82,7 +82,7 @@ image:  ## Build the container image with Docker (IMAGE=impactd BASE=python:3.12
 	  --tag $(or $(IMAGE),impactd) $(ARGS) .
 
 .PHONY: lock
-lock: $(TOOLS_VENV)/.stamp  ## Lock the dependencies again (LOCK_FLAGS=--upgrade for newer ones).
+lock: $(TOOLS_VENV)/.stamp  ## Resolve the lock files (LOCK_FLAGS=--upgrade for newer versions).
 	$(COMPILE) pyproject.toml --extra dev --output-file requirements/dev.lock
 	$(COMPILE) pyproject.toml --output-file requirements/run.lock --constraint requirements/dev.lock
 	$(COMPILE) pyproject.toml --extra solvers --output-file requirements/solvers.lock --constraint requirements/dev.lock
@@ -96,18 +96,18 @@ clean:  ## Remove the environments and every cache.
 	rm -rf $(VENV) $(BENCH_VENV) $(TOOLS_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find daemon tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# $(call make_venv,directory,lock file): anew each time, so that nothing which left the lock stays behind.
+# $(call make_venv,directory,lock file): from scratch each time, so that nothing that left the lock stays installed.
 define make_venv
-	@command -v $(PYTHON) >/dev/null || { echo "error: no $(PYTHON) here: install Python 3.11 or later, or name it: make PYTHON=/path/to/python3 $@" >&2; exit 2; }
+	@command -v $(PYTHON) >/dev/null || { echo "error: no $(PYTHON) here: install Python 3.11 or later, or set its path: make PYTHON=/path/to/python3 $@" >&2; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1): impactd needs Python 3.11 or later; name one: make PYTHON=/path/to/python3" >&2; exit 2; }
+	  echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1): impactd needs Python 3.11 or later; set its path: make PYTHON=/path/to/python3" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "error: $(PYTHON) has no venv module: install it (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 2; }
 	$(PYTHON) -m venv --clear $(1)
 	$(1)/bin/python -m pip install $(PIP_FLAGS) --require-hashes --requirement $(2)
 endef
 
-# In two steps, so that a change in pyproject.toml that leaves the lock alone does not fetch everything again.
+# In two steps: a change in pyproject.toml that leaves the lock alone does not fetch everything again.
 $(VENV)/.locked: requirements/dev.lock
 	$(call make_venv,$(VENV),requirements/dev.lock)
 	@touch $@
