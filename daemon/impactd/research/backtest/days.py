@@ -16,8 +16,8 @@ import numpy as np
 
 from impactd.core.base.session import Session
 from impactd.core.base.settings import SECOND_NS, CoreSettings
+from impactd.core.books.interval_cost import Intervals, Prevailing
 from impactd.core.inputs.ticks import AUCTION, BOOK, TRADE, Float, Int, TickBatch
-from impactd.research.backtest.books import Intervals, Standing
 from impactd.research.errors import MALFORMED, ValidationError
 from impactd.shell.files import merge_files
 from impactd.shell.lines import InputFileError
@@ -70,7 +70,7 @@ class SymbolTape:
     symbol: str
     batch: TickBatch
     keys: Int
-    standing: Standing
+    prevailing: Prevailing
     days: tuple[Day, ...]
 
     @classmethod
@@ -80,15 +80,15 @@ class SymbolTape:
         skew = settings.books.max_clock_skew_ns
         timely = np.where(batch.ts_event <= batch.ts_record + skew, batch.ts_event, 0)
         keys = np.maximum.accumulate(timely) if len(batch) else timely
-        standing = Standing.of(batch, settings.books)
-        return cls(symbol, batch, keys, standing, tuple(_days(symbol, batch, standing, settings)))
+        prevailing = Prevailing.of(batch, settings.books)
+        return cls(symbol, batch, keys, prevailing, tuple(_days(symbol, batch, prevailing, settings)))
 
     def row_before(self, ts: int) -> int:
         """Return the first row that an event at `ts` comes before."""
         return int(np.searchsorted(self.keys, ts))
 
 
-def _days(symbol: str, batch: TickBatch, standing: Standing, settings: CoreSettings) -> list[Day]:
+def _days(symbol: str, batch: TickBatch, prevailing: Prevailing, settings: CoreSettings) -> list[Day]:
     """Return the sessions in which a book stood."""
     rule, interval = settings.session, settings.books.interval_ns
     begins = np.array([begin for begin, _ in rule.offsets])
@@ -101,16 +101,16 @@ def _days(symbol: str, batch: TickBatch, standing: Standing, settings: CoreSetti
 
     session = Session(rule)
     days = []
-    for midnight in np.unique(midnight_of(standing.start)).tolist():
+    for midnight in np.unique(midnight_of(prevailing.start)).tolist():
         opens, closes = midnight + rule.open_s * SECOND_NS, midnight + rule.close_s * SECOND_NS
-        if not session.is_open(opens) or not np.any((standing.start < closes) & (standing.end > opens)):
+        if not session.is_open(opens) or not np.any((prevailing.start < closes) & (prevailing.end > opens)):
             continue
         n = -(-(closes - opens) // interval)
         name = str(np.datetime64(midnight + DAY_NS // 2, "ns").astype("datetime64[D]"))
         traded = (batch.kind == TRADE) & ((batch.flags & AUCTION) == 0) & (batch.qty > 0) & np.isfinite(batch.qty)
         traded &= (batch.ts_event >= opens) & (batch.ts_event < closes)
         volume = np.bincount((batch.ts_event[traded] - opens) // interval, batch.qty[traded], n).astype(np.float64)
-        days.append(Day(symbol, name, midnight, opens, closes, Intervals.of(standing, opens, n, interval), volume))
+        days.append(Day(symbol, name, midnight, opens, closes, Intervals.of(prevailing, opens, n, interval), volume))
     return days
 
 

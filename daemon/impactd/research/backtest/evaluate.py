@@ -19,10 +19,10 @@ from impactd.core.base.jit import kernel
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import MINUTE_NS, CoreSettings
 from impactd.core.base.topics import SIDES
+from impactd.core.books.interval_cost import Intervals
 from impactd.core.inputs.ticks import Float, Int
 from impactd.core.outputs.messages import Plan
 from impactd.research.backtest import policies
-from impactd.research.backtest.books import Intervals
 from impactd.research.backtest.capture import Priced
 from impactd.research.backtest.days import SymbolTape
 from impactd.research.backtest.live import Executed, State, execute
@@ -206,9 +206,9 @@ def _hindsight(bench: Bench, study: DayStudy, task: Task, row: int, first: int) 
 
 def _arrival_mid(intervals: Intervals, start: int) -> float:
     """Return the mid that stood at `start`, or else the first one after it."""
-    standing = intervals.standing
-    at = standing.at(start)
-    return float(standing.mid[int(np.searchsorted(standing.start, start)) if at is None else at])
+    prevailing = intervals.prevailing
+    at = prevailing.at(start)
+    return float(prevailing.mid[int(np.searchsorted(prevailing.start, start)) if at is None else at])
 
 
 def _persistent_cost(intervals: Intervals, row: int, at: Int, path: Float, share: float) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from impactd.core.base.settings import CoreSettings
-from impactd.research.backtest.books import Intervals
+from impactd.core.books.interval_cost import Intervals
 from impactd.research.backtest.capture import pooled
 from impactd.research.backtest.days import read_tapes
 from impactd.research.backtest.evaluate import ENGINE, Outcome
@@ -109,8 +109,8 @@ def _unit_of_risk(test: Backtest) -> float:
 def _variance(intervals: Intervals) -> float:
     """Return the variance of the mid's change over an interval of the day, price^2."""
     ends = intervals.start + np.arange(1, len(intervals) + 1) * intervals.interval_ns
-    at = [intervals.standing.at(int(end) - 1) for end in ends]
-    mids = np.array([intervals.standing.mid[i] for i in at if i is not None])
+    at = [intervals.prevailing.at(int(end) - 1) for end in ends]
+    mids = np.array([intervals.prevailing.mid[i] for i in at if i is not None])
     return float(np.mean(np.diff(mids) ** 2)) if mids.size > 1 else 0.0
 
 

@@ -179,8 +179,8 @@ def depth_cap(question: Question, day: Day, side: Side, start: int, qty: int, n:
     if covered.sum() > 0:
         depth = float(np.nansum(intervals.depth[row, before] * covered) / covered.sum())
     else:
-        book = intervals.standing.at(start)
-        first = int(np.searchsorted(intervals.standing.start, start)) if book is None else book
-        depth = float(intervals.standing.depth[first, row])
+        book = intervals.prevailing.at(start)
+        first = int(np.searchsorted(intervals.prevailing.start, start)) if book is None else book
+        depth = float(intervals.prevailing.depth[first, row])
     shares = max(question.depth_cap * depth, 2.0 * qty / QUANTA / n)
     return max(int(shares * QUANTA) // question.lot, 1) * question.lot

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from impactd.core.base.settings import BookSettings
 from impactd.core.books.aggregator import MinuteAggregator
+from impactd.core.books.interval_cost import Intervals, Prevailing
 from impactd.core.books.walk import BUY, SELL
 from impactd.core.inputs.ticks import TickBatch
-from impactd.research.backtest.books import Intervals, Standing
 from impactd.research.backtest.days import read_tapes
 from tests.core.builders import T0, M, S, random_rows
 from tests.core.rows import Row, batch_of, book
@@ -24,7 +24,7 @@ FROG = "FROG_2025-04-03_mbp10.csv.gz"
 
 
 def intervals_of(rows: list[Row], n: int = 1) -> Intervals:
-    return Intervals.of(Standing.of(batch_of(rows), BookSettings()), T0, n, M)
+    return Intervals.of(Prevailing.of(batch_of(rows), BookSettings()), T0, n, M)
 
 
 def cost(intervals: Intervals, x: float, row: int = BUY, at: int = 0, taken: float = 0.0) -> float:
@@ -84,12 +84,12 @@ def test_table_is_the_walks_and_convex(seed: int, row: int) -> None:
 def agree_with_the_tape(batch: TickBatch, book_settings: BookSettings) -> int:
     """Close every minute of a batch by the service's tape, and compare; return how many cells were."""
     tape = MinuteAggregator(book_settings)
-    standing = Standing.of(batch, book_settings)
+    prevailing = Prevailing.of(batch, book_settings)
     n, at, symbol = 0, 0, batch.symbols[0]
     while True:
         at = tape.run(batch, at, len(batch))
         stats = tape.close_minute(symbol)
-        intervals = Intervals.of(standing, stats.minute, 1, book_settings.interval_ns)
+        intervals = Intervals.of(prevailing, stats.minute, 1, book_settings.interval_ns)
         assert intervals.covered_ns[0] == stats.covered_ns
         if stats.covered_ns:
             assert intervals.depth[:, 0] == pytest.approx(stats.depth, rel=1e-9)
@@ -123,5 +123,5 @@ def test_books_of_a_recorded_day_are_those_of_the_tape(data_dir: Path) -> None:
 
 def test_late_and_early_rows_stand_for_nothing() -> None:
     rows = [book(T0), book(T0 + 70 * S, 98.0), book(T0 + 50 * S, 97.0), book(T0 + 65 * S, 96.0)]
-    standing = Standing.of(batch_of(rows), BookSettings())
-    assert standing.start.tolist() == [T0, T0 + 70 * S]
+    prevailing = Prevailing.of(batch_of(rows), BookSettings())
+    assert prevailing.start.tolist() == [T0, T0 + 70 * S]

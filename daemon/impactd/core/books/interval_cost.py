@@ -1,8 +1,10 @@
-r"""What a walk of any size cost in each interval of a recorded day.
+r"""The cost of an executed quantity: what walking the books that prevailed costs over mid, by interval.
 
-The books that stood are those of `impactd.core.books.aggregator`, by the same rules, and
-each weighs by the time for which it stood.  In interval t, with
-:math:`w_i` the share of the covered time of two-sided book i,
+This is the one definition of a realised cost.  Replays, backtests, comparisons and the batch API
+evaluate it on the books themselves; the live page, which has no books, on the sizes of each minute's estimate.
+
+The books are those that `impactd.core.books.aggregator` accepts, and each weighs by the time for which it
+prevailed.  In interval t, with :math:`w_i` the share of the covered time of two-sided book i,
 
 .. math::
 
@@ -18,8 +20,8 @@ from the last level's distance :math:`e` with the book's own slope
     c_i(x) = h_i x + E_i + (x - V) e + \tfrac{1}{2} \frac{e}{V} (x - V)^2, \qquad x > V,
 
 with :math:`E_i` the cost of all levels beyond the best.  A book of one level
-shows no slope; there the half-spread stands in for e.  What was priced so is
-counted, and never looks like depth that was there.
+shows no slope; there the half-spread stands in for e.  The quantity priced
+beyond the depth is counted, so that it never looks like depth that was there.
 
 Part of an order's own depletion may persist: a walk that begins at d shares
 already taken costs :math:`C_t(d + x) - C_t(d)`.
@@ -40,13 +42,13 @@ from impactd.core.inputs.ticks import BOOK, MID_EVENT, UNDECODABLE_BOOK, Float, 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Standing:
-    """The two-sided books of one symbol and how long each stood.
+class Prevailing:
+    """The two-sided books of one symbol, and how long each prevailed.
 
     Attributes
     ----------
     start, end : ndarray of int64, shape (n,)
-        Each book stood in [start, end), ns.
+        Each book prevailed in [start, end), ns.
     half_spread, mid : ndarray of float64, shape (n,)
         Price.
     distance : ndarray of float64, shape (n, 2, n_levels)
@@ -66,8 +68,8 @@ class Standing:
     depth: Float
 
     @classmethod
-    def of(cls, batch: TickBatch, settings: BookSettings) -> Standing:
-        """Return the books of one symbol's rows, which stand in the order of their arrival."""
+    def of(cls, batch: TickBatch, settings: BookSettings) -> Prevailing:
+        """Return the books of one symbol's rows, in the order of their arrival."""
         rows = batch.take(_accepted(batch, settings))
         stand = settings.max_silence_ns
         if settings.max_book_age_ns is not None:
@@ -94,7 +96,7 @@ class Standing:
         )
 
     def at(self, ts: int) -> int | None:
-        """Return the index of the book that stands at `ts`; None where none does."""
+        """Return the index of the book that prevails at `ts`; None where none does."""
         i = int(np.searchsorted(self.start, ts, "right")) - 1
         return i if i >= 0 and self.end[i] > ts else None
 
@@ -174,10 +176,10 @@ class Intervals:
     first : ndarray of int64, shape (n + 1,)
         Interval t has the pieces ``first[t]`` to ``first[t + 1] - 1``.
     book, held_ns : ndarray of int64, shape (n_pieces,)
-        Which book, and for how long it stood in the interval.
+        Which book, and for how long it prevailed in the interval.
     covered_ns : ndarray of int64, shape (n,)
     depth : ndarray of float64, shape (2, n)
-        Visible depth averaged over the covered time, shares; NaN where nothing stood.
+        Visible depth averaged over the covered time, shares; NaN where no book prevailed.
     """
 
     start: int
@@ -187,18 +189,18 @@ class Intervals:
     held_ns: Int
     covered_ns: Int
     depth: Float
-    standing: Standing
+    prevailing: Prevailing
 
     @classmethod
-    def of(cls, standing: Standing, start: int, n: int, interval_ns: int) -> Intervals:
+    def of(cls, prevailing: Prevailing, start: int, n: int, interval_ns: int) -> Intervals:
         """Return the `n` intervals from `start` on."""
-        first, book, held = _pieces(standing.start, standing.end, start, n, interval_ns)
+        first, book, held = _pieces(prevailing.start, prevailing.end, start, n, interval_ns)
         owner = np.repeat(np.arange(n), np.diff(first))
         covered = np.bincount(owner, held, n).astype(np.int64)
         with np.errstate(invalid="ignore", divide="ignore"):
-            sums = np.stack([np.bincount(owner, held * standing.depth[book, side], n) for side in (BUY, SELL)])
+            sums = np.stack([np.bincount(owner, held * prevailing.depth[book, side], n) for side in (BUY, SELL)])
             depth = sums / covered
-        return cls(start, interval_ns, first, book, held, covered, depth, standing)
+        return cls(start, interval_ns, first, book, held, covered, depth, prevailing)
 
     def __len__(self) -> int:
         return int(self.covered_ns.shape[0])
@@ -227,7 +229,7 @@ class Intervals:
         beyond : ndarray of float64, shape (n,)
             Shares beyond the visible depth, averaged over time.
         """
-        books = self.standing
+        books = self.prevailing
         before = np.zeros(x.shape) if taken is None else taken
         return _walks(
             self.first, self.book, self.held_ns, books.distance, books.size, books.half_spread, books.depth,
@@ -236,7 +238,7 @@ class Intervals:
 
     def table(self, row: int, first: int, last: int, step: float, n_steps: int) -> Float:
         """Return C of 0, 1, ... `n_steps` steps in the intervals [first, last), shape (last - first, n_steps + 1)."""
-        books = self.standing
+        books = self.prevailing
         return _tabulate(
             self.first, self.book, self.held_ns, books.distance, books.size, books.half_spread, books.depth,
             row, first, last, step, n_steps,
