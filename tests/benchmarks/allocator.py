@@ -75,7 +75,7 @@ def a_problem(n: int, kind: str, *, risk: float = 0.0) -> tuple[Problem, int]:
 
 def cost(problem: Problem, x: Float) -> float:
     """Return what a schedule costs, currency."""
-    impact = problem.s * x + problem.b * x**2 + problem.a * x**3 + problem.e * x ** (1.0 + problem.delta)
+    impact = problem.curve.cost(x)
     left = float(np.sum(x)) - np.cumsum(x)
     return float(np.sum(impact) + problem.risk * np.sum(left**2))
 
@@ -182,7 +182,12 @@ def _must_cost(name: str, found: float, best: float, tolerance: float) -> None:
 def _of_other_terms(n: int, rounds: int) -> list[Figure]:
     """Return what impact that lasts, a smallest clip and several orders together take, certificates included."""
     problem, qty = a_problem(n, "linear")
-    part = replace(problem, b=0.5 * problem.b, root=np.sqrt(problem.b), keep=np.full(n, 0.87))
+    part = replace(
+        problem,
+        curve=problem.curve._replace(b=0.5 * problem.curve.b),
+        root=np.sqrt(problem.curve.b),
+        keep=np.full(n, 0.87),
+    )
     clip = np.full(n, 3 * _QTY_AN_INTERVAL * QUANTA)
     calls: dict[str, Callable[[], object]] = {
         "half of the impact lasts, exact": _solving("exact", part, qty),

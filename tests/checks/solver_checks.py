@@ -39,7 +39,8 @@ def _solve(solver: Solver, problem: Problem, qty: float) -> Solution:
 
 def _cost(problem: Problem, qty: float, x: np.ndarray) -> float:
     """Return the objective from its definition, apart from the code under test."""
-    impact = problem.s * x + problem.b * x**2 + problem.a * x**3 + problem.e * x ** (1 + problem.delta)
+    s, b, a, e, delta = problem.curve
+    impact = s * x + b * x**2 + a * x**3 + e * x ** (1 + delta)
     left = qty - np.cumsum(x)
     return math.fsum(impact) + problem.risk * math.fsum(left**2)
 
@@ -99,10 +100,7 @@ def check_permutation(solver: Solver) -> None:
     problem, order = _problem(), np.array([3, 0, 4, 2, 1])
     shuffled = replace(
         problem,
-        s=problem.s[order],
-        b=problem.b[order],
-        a=problem.a[order],
-        e=problem.e[order],
+        curve=problem.curve.at(order),
         cap=problem.cap[order],
         fraction=problem.fraction[order],
     )
@@ -114,9 +112,9 @@ def check_scaling(solver: Solver) -> None:
     """Prices times ten, or shares counted in thousands, change the unit of the answer and nothing else."""
     problem = _problem()
     base = _solve(solver, problem, 1000.0)
-    dear = _solve(solver, replace(problem, s=problem.s * 10, b=problem.b * 10), 1000.0)
+    dear = _solve(solver, replace(problem, curve=problem.curve.scaled(1.0, 0.1)), 1000.0)
     assert np.allclose(dear.qty, base.qty, rtol=0, atol=LOOSE * 1000.0)
-    large = _solve(solver, replace(problem, b=problem.b / 1000, cap=problem.cap * 1000), 1e6)
+    large = _solve(solver, replace(problem, curve=problem.curve.scaled(1e-3, 1.0), cap=problem.cap * 1000), 1e6)
     assert np.allclose(large.qty, base.qty * 1000, rtol=0, atol=LOOSE * 1e6)
 
 
@@ -132,7 +130,7 @@ def check_wider_cap_costs_no_more(solver: Solver) -> None:
 def check_same_answer_twice(solver: Solver) -> None:
     """Equal problems give equal bytes, whatever was solved in between."""
     first = _solve(solver, _problem(), 1000.0)
-    _solve(solver, _problem(s=np.zeros(5)), 77.0)
+    _solve(solver, _problem(curve=_problem().curve.above(1.0)), 77.0)
     again = _solve(solver, _problem(), 1000.0)
     assert first.qty.tobytes() == again.qty.tobytes()
 

@@ -78,7 +78,7 @@ def check_schedule(result: dict[str, object], total: float) -> None:
 def test_every_solver_linear_case_agrees_with_the_closed_form(linear: ImpactModel, solver: str) -> None:
     allocator = TradeAllocator(linear, 20_000, 30)
     result = allocator.solve_with(solver)
-    share = 1.0 / allocator.problem.b
+    share = 1.0 / allocator.problem.curve.b
     expected = schedule_cost(allocator.problem, 20_000 * share / share.sum())
     check_schedule(result, 20_000)
     assert result["optimal_cost"] == pytest.approx(expected, rel=1e-6)
@@ -91,7 +91,7 @@ def test_every_solver_linear_case_agrees_with_the_closed_form(linear: ImpactMode
 def test_saving_of_the_linear_case_is_one_less_hm_over_am_whatever_the_size(linear: ImpactModel, total: float) -> None:
     allocator = TradeAllocator(linear, total, config=EXACT)
     result = allocator.optimize()
-    b = allocator.problem.b
+    b = allocator.problem.curve.b
     assert result["improvement_pct"] == pytest.approx(100.0 * (1.0 - 1.0 / np.mean(1.0 / b) / np.mean(b)), rel=1e-9)
     assert result["improvement_basis"] == "hindsight"
     check_schedule(result, total)

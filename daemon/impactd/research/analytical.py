@@ -32,13 +32,14 @@ class AnalyticalSolver:
         if failure is not None:
             return failure
         p = problem
-        linear = not (p.a.any() or p.e.any()) and bool((p.b > 0.0).all()) and bool((p.s == p.s[0]).all())
+        c = p.curve
+        linear = not (c.a.any() or c.e.any()) and bool((c.b > 0.0).all()) and bool((c.s == c.s[0]).all())
         if not linear or not p.separable or bool((p.cap < qty).any()):
             text = (
                 "the closed form needs linear impact, one half-spread, no caps, no risk and none that lasts; use exact"
             )
             return SolveFailure(self.name, Failure.UNSUPPORTED, text)
-        share = 1.0 / p.b
+        share = 1.0 / c.b
         x = qty * (share / float(np.sum(share)))
         mu = best_multiplier(p, qty, x)
         return Solution(x, mu, kkt_residual(p, qty, x, mu), 0.0, self.name, 0)

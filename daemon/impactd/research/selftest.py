@@ -176,7 +176,7 @@ class _Runner:
         for name in ("analytical", "exact", "clarabel", "osqp", "slsqp"):
             if name in {"analytical", "exact"} or get_solver(name) is not None:
                 costs[name] = float(allocator.solve_with(name)["optimal_cost"])
-        beta = allocator.problem.b
+        beta = allocator.problem.curve.b
         saving = 1.0 - float(1.0 / np.mean(1.0 / beta) / np.mean(beta))
         equal = float(allocator.optimize()["equal_cost"])
         costs["closed form"] = equal * (1.0 - saving)

@@ -221,7 +221,15 @@ class TradeAllocator:
             raise ValidationError(MALFORMED, text, "give a part in [0, 1], and 0 with a power model, which has no line")
         keep = np.full(self.n_intervals, 0.5 ** (1.0 / half_life_intervals))
         self.problem = Problem.from_impact(
-            s, beta, alpha, eta, curves.delta, cap=cap, risk=float(risk), lasting=float(transient_share), keep=keep
+            s,
+            beta,
+            alpha,
+            eta,
+            curves.delta,
+            cap=cap,
+            risk=float(risk),
+            transient_share=float(transient_share),
+            keep=keep,
         )
         room = capacity(self.problem, self.total_shares)
         if room < self.total_shares:

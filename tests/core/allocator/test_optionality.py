@@ -31,7 +31,7 @@ def curves(spread_swing: Float | None, excess_swing: Float | None = None, spread
 def solved(problem: Problem, qty: float) -> tuple[Float, float]:
     x = np.empty(len(problem))
     p = problem
-    price, _ = solve_separable(qty, p.s, p.b, p.a, p.e, p.delta, p.cap, p.fraction, x)
+    price, _ = solve_separable(qty, p.curve, p.cap, p.fraction, x)
     return x, price
 
 
@@ -52,13 +52,13 @@ def test_chances_are_those_of_a_lognormal_spread() -> None:
 @pytest.mark.parametrize("swing", [None, np.zeros(30)])
 def test_without_swing_it_is_the_problem_of_what_is_expected(swing: Float | None) -> None:
     given = curves(swing)
-    assert anticipate(given, 100.0, FREE).b.tolist() == plain(given).b.tolist()
-    assert anticipate(given, 100.0, FREE).s.tolist() == plain(given).s.tolist()
+    assert anticipate(given, 100.0, FREE).curve.b.tolist() == plain(given).curve.b.tolist()
+    assert anticipate(given, 100.0, FREE).curve.s.tolist() == plain(given).curve.s.tolist()
 
 
 def test_caps_that_leave_no_choice_leave_what_is_expected() -> None:
     given = curves(growing(0.2))
-    assert anticipate(given, 300.0, np.full(30, 10.0)).s.tolist() == plain(given).s.tolist()
+    assert anticipate(given, 300.0, np.full(30, 10.0)).curve.s.tolist() == plain(given).curve.s.tolist()
 
 
 def test_fixed_point_trades_the_mean_of_what_each_price_would_buy() -> None:

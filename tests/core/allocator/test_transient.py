@@ -42,17 +42,17 @@ def kernel(problem: Problem) -> Float:
 def blocks(n: int, beta: float = 1e-6) -> Problem:
     """Return the market of Obizhaeva and Wang, which may be traded at n + 1 equal steps from 0 to T."""
     keep = np.full(n + 1, math.exp(-RHO_T / n))
-    return Problem.from_impact(np.full(n + 1, 0.01), np.full(n + 1, beta), lasting=1.0, keep=keep)
+    return Problem.from_impact(np.full(n + 1, 0.01), np.full(n + 1, beta), transient_share=1.0, keep=keep)
 
 
-def lasting(problem: Problem, rng: np.random.Generator) -> Problem:
+def with_transient(problem: Problem, rng: np.random.Generator) -> Problem:
     """Return the problem with a part of its linear impact that lasts, decaying by other amounts each interval."""
     part = float(rng.choice([0.3, 0.8, 1.0]))
     n = len(problem)
     return replace(
         problem,
-        b=(1.0 - part) * problem.b,
-        root=np.sqrt(2.0 * part * problem.b),
+        curve=problem.curve._replace(b=(1.0 - part) * problem.curve.b),
+        root=np.sqrt(2.0 * part * problem.curve.b),
         keep=np.exp(-rng.uniform(0.02, 2.0, n)),
     )
 
@@ -86,13 +86,13 @@ def test_transient_resilience_that_is_fast_is_temporary_impact() -> None:
     rng = np.random.default_rng(3)
     beta = rng.uniform(1e-6, 4e-6, 40)
     temporary = Problem.from_impact(np.full(40, 0.01), beta)
-    fast = Problem.from_impact(np.full(40, 0.01), beta, lasting=1.0, keep=np.full(40, 1e-12))
+    fast = Problem.from_impact(np.full(40, 0.01), beta, transient_share=1.0, keep=np.full(40, 1e-12))
     np.testing.assert_allclose(solve(fast, X).qty, solve(temporary, X).qty, rtol=1e-9)
     assert schedule_cost(fast, np.full(40, 10.0)) == pytest.approx(schedule_cost(temporary, np.full(40, 10.0)))
 
 
 def test_transient_one_interval_costs_what_was_measured() -> None:
-    problem = Problem.from_impact(np.array([0.02]), np.array([3e-6]), lasting=0.7, keep=np.array([0.5]))
+    problem = Problem.from_impact(np.array([0.02]), np.array([3e-6]), transient_share=0.7, keep=np.array([0.5]))
     assert schedule_cost(problem, np.array([400.0])) == pytest.approx(400.0 * (0.02 + 3e-6 * 400.0), rel=1e-14)
 
 
@@ -104,7 +104,7 @@ def test_transient_one_interval_costs_what_was_measured() -> None:
 def test_transient_cost_and_gradient_are_those_of_the_kernel(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     problem = Problem.from_impact(
-        np.zeros(n), 10.0 ** rng.uniform(-6, -3, n), lasting=1.0, keep=np.exp(-rng.uniform(0.001, 3, n))
+        np.zeros(n), 10.0 ** rng.uniform(-6, -3, n), transient_share=1.0, keep=np.exp(-rng.uniform(0.001, 3, n))
     )
     k, x = kernel(problem), rng.uniform(0, 1e3, n)
     assert objective(problem, float(np.sum(x)), x) == pytest.approx(0.5 * x @ k @ x, rel=1e-12)
@@ -114,14 +114,14 @@ def test_transient_cost_and_gradient_are_those_of_the_kernel(seed: int, n: int) 
 
 @pytest.mark.parametrize("changes", [{"root": np.ones(2)}, {"root": np.full(3, -1.0)}, {"keep": np.ones(3)}])
 def test_problem_terms_that_last_out_of_range_are_refused(changes: dict[str, Any]) -> None:
-    base = Problem.from_impact(np.zeros(3), np.ones(3), lasting=0.5, keep=np.full(3, 0.5))
+    base = Problem.from_impact(np.zeros(3), np.ones(3), transient_share=0.5, keep=np.full(3, 0.5))
     with pytest.raises(ValueError, match="root"):
         replace(base, **changes)
 
 
 def test_problem_lasting_part_beyond_all_of_it_is_refused() -> None:
-    with pytest.raises(ValueError, match="lasting"):
-        Problem.from_impact(np.zeros(3), np.ones(3), lasting=1.1, keep=np.full(3, 0.5))
+    with pytest.raises(ValueError, match="transient_share"):
+        Problem.from_impact(np.zeros(3), np.ones(3), transient_share=1.1, keep=np.full(3, 0.5))
 
 
 # --- independent solvers --------------------------------------------------------------
@@ -132,7 +132,7 @@ def test_transient_random_capped_problems_agree_with_clarabel(*, risk: bool) -> 
     rng = np.random.default_rng(20130101)
     for k in range(24):
         problem, qty = random_problem(rng, (5, 12, 30)[k % 3], KINDS[(k // 3) % 3], risk=risk)
-        problem = lasting(problem, rng)
+        problem = with_transient(problem, rng)
         mine, other = solve(problem, qty), solve(problem, qty, "clarabel")
         cost, oracle = objective(problem, qty, mine.qty), objective(problem, qty, other.qty)
         assert cost == pytest.approx(oracle, rel=1e-6)
@@ -145,7 +145,7 @@ def test_transient_other_solvers_agree(name: str) -> None:
     rng = np.random.default_rng(5)
     for _ in range(2):
         problem, qty = random_problem(rng, 8, "linear")
-        problem = lasting(problem, rng)
+        problem = with_transient(problem, rng)
         mine, other = solve(problem, qty), solve(problem, qty, name)
         assert objective(problem, qty, mine.qty) == pytest.approx(objective(problem, qty, other.qty), rel=1e-6)
 
@@ -164,7 +164,7 @@ def test_transient_whole_lots_cost_no_more_than_their_gap_above_brute_force(
         rng.uniform(0, 0.05, n),
         10.0 ** rng.uniform(-4, -2, n),
         risk=float(10.0 ** rng.uniform(-4, -2)) if risk else 0.0,
-        lasting=0.7,
+        transient_share=0.7,
         keep=np.exp(-rng.uniform(0.1, 2.0, n)),
     )
     least = np.full(n, clip * QUANTA)
@@ -183,7 +183,7 @@ def test_transient_whole_lots_cost_no_more_than_their_gap_above_brute_force(
 def test_transient_whole_lots_of_a_day_lose_little_to_the_continuous_optimum() -> None:
     rng = np.random.default_rng(8)
     problem = Problem.from_impact(
-        0.01 * np.exp(rng.normal(0, 0.2, 390)), 1e-6 * np.exp(rng.normal(0, 0.3, 390)), lasting=0.5,
+        0.01 * np.exp(rng.normal(0, 0.2, 390)), 1e-6 * np.exp(rng.normal(0, 0.3, 390)), transient_share=0.5,
         keep=np.full(390, 0.9),
     )  # fmt: skip
     found = allocate(problem, 100_000 * QUANTA, 100 * QUANTA)
@@ -195,7 +195,7 @@ def test_transient_whole_lots_of_a_day_lose_little_to_the_continuous_optimum() -
 
 
 def test_transient_odd_remainder_stands_in_one_interval() -> None:
-    problem = Problem.from_impact(np.full(6, 0.01), np.full(6, 1e-5), lasting=0.5, keep=np.full(6, 0.8))
+    problem = Problem.from_impact(np.full(6, 0.01), np.full(6, 1e-5), transient_share=0.5, keep=np.full(6, 0.8))
     found = allocate(problem, 1_250 * QUANTA, 100 * QUANTA)
     assert isinstance(found, Allocation)
     assert int(np.sum(found.quanta)) == 1_250 * QUANTA

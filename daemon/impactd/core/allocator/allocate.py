@@ -23,10 +23,11 @@ import numpy as np
 
 from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
 from impactd.core.allocator.cost import gradient, objective
+from impactd.core.allocator.curve import Float
 from impactd.core.allocator.lots.path import round_lots, round_path
 from impactd.core.allocator.lots.search import clipped_path, clipped_separable, descend, most_with_clips
 from impactd.core.allocator.lots.separable import Int, place_remainder, round_separable
-from impactd.core.allocator.problem import Float, Problem
+from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure
 from impactd.core.allocator.solvers.registry import chain_exhausted, solve_chain
 from impactd.core.base.quantity import MAX_QUANTA, QUANTA
@@ -205,17 +206,15 @@ class _Rounding:
         left_over = 0.0
         if p.separable:
             left_over = round_separable(
-                self.placed, lot, solution.multiplier, p.s, p.b, p.a, p.e, p.delta, solution.qty, self.cap_lots, count
+                self.placed, lot, solution.multiplier, p.curve, solution.qty, self.cap_lots, count
             )
-        elif not p.lasts:
+        elif not p.transient:
             start = self.qty_quanta / QUANTA
-            left_over = round_path(
-                self.placed, lot, start, p.s, p.b, p.a, p.e, p.delta, p.risk, solution.qty, self.cap_lots, count
-            )
+            left_over = round_path(self.placed, lot, start, p.curve, p.risk, solution.qty, self.cap_lots, count)
         least = self.least
-        if least is None and not p.lasts:
+        if least is None and not p.transient:
             return count, left_over, self._bound(solution) if self._odd_with_risk() else None
-        if least is not None and not p.lasts and not bool(np.any((count > 0) & (count < least))):
+        if least is not None and not p.transient and not bool(np.any((count > 0) & (count < least))):
             return count, left_over, self._bound(solution) if self._odd_with_risk() else None  # no clip binds
         return self._searched(solution, np.ones(len(p), np.int64) if least is None else least)
 
@@ -223,7 +222,7 @@ class _Rounding:
         p, lot, placed = self.problem, self.lot_quanta / QUANTA, self.placed
         count = np.zeros(len(p), dtype=np.int64)
         if p.separable:
-            bound = clipped_separable(placed, lot, p.s, p.b, p.a, p.e, p.delta, least, self.cap_lots, count)
+            bound = clipped_separable(placed, lot, p.curve, least, self.cap_lots, count)
         else:
             bound = self._bound(solution)
             if self.least is None:
@@ -231,7 +230,7 @@ class _Rounding:
             else:
                 clipped_path(placed, lot, solution.qty, least, self.cap_lots, count)
         descend(
-            lot, placed * lot, p.s, p.b, p.a, p.e, p.delta, p.risk, p.root, p.keep, least, self.cap_lots, count
+            lot, placed * lot, p.curve, p.risk, p.root, p.keep, least, self.cap_lots, count
         )  # fmt: skip
         return count, 0.0, bound
 
@@ -246,18 +245,16 @@ class _Rounding:
     def _above(self) -> Problem:
         """Return the problem without what all lots pay alike, which would hide a gap in its rounding."""
         p = self.problem
-        base = float(np.min(p.s[self.cap_lots > 0], initial=np.inf))
-        return replace(p, s=np.maximum(p.s - (base if np.isfinite(base) else 0.0), 0.0))
+        base = float(np.min(p.curve.s[self.cap_lots > 0], initial=np.inf))
+        return replace(p, curve=p.curve.above(base if np.isfinite(base) else 0.0))
 
     def _remainder(self, count: Int) -> int:
         """Return where the part of the order that is no whole lot trades, or -1; may move a lot of `count`."""
         p, rest = self.problem, self.qty_quanta % self.lot_quanta
         if rest == 0 or len(p) == 0:
             return -1
-        if self.least is None and not p.lasts:
-            return place_remainder(
-                rest, self.lot_quanta, 1.0 / QUANTA, p.s, p.b, p.a, p.e, p.delta, self.cap_lots, self.caps, count
-            )
+        if self.least is None and not p.transient:
+            return place_remainder(rest, self.lot_quanta, 1.0 / QUANTA, p.curve, self.cap_lots, self.caps, count)
         fits = (self.caps - rest) // self.lot_quanta >= count
         fits &= self.caps >= rest
         if self.least is not None and bool(np.any(fits & (count > 0))):

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from impactd.core.allocator.curve import Float
 from impactd.core.allocator.lots.separable import Int
-from impactd.core.allocator.problem import Float
 from impactd.core.allocator.waterfill import share
 from impactd.core.base.jit import kernel
 

@@ -45,8 +45,9 @@ from typing import Final
 
 import numpy as np
 
-from impactd.core.allocator.cost import gradient, marginal
-from impactd.core.allocator.problem import Float, Problem
+from impactd.core.allocator.cost import gradient
+from impactd.core.allocator.curve import Curve, Float, marginal
+from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.supply import invert_marginal, model_kind
 from impactd.core.allocator.transient import add_pressure
 from impactd.core.base.jit import kernel
@@ -92,17 +93,13 @@ def kkt_residual(problem: Problem, qty: float, x: Float, multiplier: float) -> f
     if len(problem) == 0 or qty <= 0.0:
         return float(np.max(np.abs(x), initial=0.0))
     p = problem
-    return _residual(qty, p.s, p.b, p.a, p.e, p.delta, p.cap, p.risk, p.root, p.keep, x, multiplier)
+    return _residual(qty, p.curve, p.cap, p.risk, p.root, p.keep, x, multiplier)
 
 
 @kernel
 def _residual(
     qty: float,
-    s: Float,
-    b: Float,
-    a: Float,
-    e: Float,
-    delta: float,
+    c: Curve,
     cap: Float,
     risk: float,
     root: Float,
@@ -110,7 +107,7 @@ def _residual(
     x: Float,
     mu: float,
 ) -> float:
-    n = s.shape[0]
+    n = x.shape[0]
     pressed = np.zeros(n)
     add_pressure(x, root, keep, pressed)
     room, total, outside, held_sum, cheapest = 0.0, 0.0, 0.0, 0.0, math.inf
@@ -122,7 +119,7 @@ def _residual(
         outside = max(outside, -x[t], x[t] - cap[t])
         held_sum += abs(qty - total)
         if cap[t] > 0.0:
-            cheapest = min(cheapest, s[t])
+            cheapest = min(cheapest, c.s[t])
     if not finite:
         return math.inf
     target = min(qty, room)
@@ -130,11 +127,11 @@ def _residual(
     residual = max(abs(total - target), outside) / unit
     sell, buy, worst, highest, left = 0.0, 0.0, 0.0, -math.inf, qty - total
     lasting = 0.0
-    kind = model_kind(b, a, e)
+    kind = model_kind(c)
     holding = 0.0
     for k in range(n):  # backwards, so that what is held after each interval adds up
         t = n - 1 - k
-        impact = marginal(max(x[t], 0.0), s[t], b[t], a[t], e[t], delta)
+        impact = marginal(max(x[t], 0.0), c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
         holding += left
         left += x[t]
         price = mu + 2.0 * risk * holding - pressed[t]
@@ -142,7 +139,7 @@ def _residual(
         if x[t] > 0.0:
             highest = max(highest, impact)
         if impact != price:
-            ideal, _ = invert_marginal(price - s[t], kind, b[t], a[t], e[t], delta, min(cap[t], qty))
+            ideal, _ = invert_marginal(price - c.s[t], kind, c.b[t], c.a[t], c.e[t], c.delta, min(cap[t], qty))
             if impact > price:
                 sell += (impact - price) * max(x[t] - ideal, 0.0)
             elif ideal > x[t]:

@@ -153,7 +153,7 @@ def anticipate(
     part = base.fraction
     x, problem, price = np.empty(len(base)), base, 0.0
     for _ in range(MAX_SOLVES):
-        found, _ = solve_separable(qty, problem.s, problem.b, problem.a, problem.e, problem.delta, cap, part, x)
+        found, _ = solve_separable(qty, problem.curve, cap, part, x)
         if not math.isfinite(found) or abs(found - price) <= SETTLED * found:
             break
         price = found

@@ -6,18 +6,11 @@ r"""The allocation problem, in one shape for every kind of impact model.
    \quad\text{s.t.}\quad \sum_t x_t = R,\; 0 \le x_t \le cap_t
 
 where :math:`y_t = R - x_0 - \dots - x_t` is the inventory after interval *t*
-and the cost of trading *x* in interval *t* is
-
-.. math::
-
-   C_t(x) = s_t x + b_t x^2 + a_t x^3 + e_t x^{1+\delta}
-
-which is x times the per-share impact g of a linear (b), quadratic (b, a) or
-power (e, delta) model.  A fraction f of an interval, and k child slices with
-full resilience between them, cost ``x g(x / (f k))``; `from_impact` folds
-them into the coefficients, so that no solver needs to know of either.
-
-All coefficients are non-negative, so every C is convex on x >= 0.
+and C is a `impactd.core.allocator.curve.Curve`: x times the per-share impact g
+of a linear (b), quadratic (b, a) or power (e, delta) model.  A fraction f of an
+interval, and k child slices with full resilience between them, cost
+``x g(x / (f k))``; `from_impact` folds them into the coefficients, so that no
+solver needs to know of either.
 
 A part of the impact may last and decay (Obizhaeva and Wang 2013): trading x in
 interval *i* leaves a displacement that intervals after it pay,
@@ -44,12 +37,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from impactd.core.allocator.curve import Curve, Float
 from impactd.core.base.jit import kernel
-
-Float = npt.NDArray[np.float64]
-
 
 #: Arrays of a problem, and what each has to hold.
 _FIELDS: Final = dict.fromkeys(("s", "b", "a", "e"), "finite, non-negative values") | {
@@ -63,16 +53,16 @@ def _none() -> Float:
 
 
 @kernel
-def _first_wrong(s: Float, b: Float, a: Float, e: Float, cap: Float, fraction: Float) -> int:
+def _first_wrong(c: Curve, cap: Float, fraction: Float) -> int:
     """Return the place of a field with a value out of its range, or -1; problems are made many times a minute."""
-    for t in range(s.shape[0]):
-        if not 0.0 <= s[t] < np.inf:
+    for t in range(cap.shape[0]):
+        if not 0.0 <= c.s[t] < np.inf:
             return 0
-        if not 0.0 <= b[t] < np.inf:
+        if not 0.0 <= c.b[t] < np.inf:
             return 1
-        if not 0.0 <= a[t] < np.inf:
+        if not 0.0 <= c.a[t] < np.inf:
             return 2
-        if not 0.0 <= e[t] < np.inf:
+        if not 0.0 <= c.e[t] < np.inf:
             return 3
         if not cap[t] >= 0.0:
             return 4
@@ -87,10 +77,8 @@ class Problem:
 
     Attributes
     ----------
-    s, b, a, e : ndarray of float64, shape (N,)
-        Cost coefficients of x, x^2, x^3 and x^(1+delta); finite, >= 0.
-    delta : float
-        Exponent of the power model, in (0, 1.5]; ignored where e is all 0.
+    curve : Curve
+        Cost of each interval; coefficients finite and >= 0.
     cap : ndarray of float64, shape (N,)
         Largest quantity of each interval, >= 0; inf where there is none.
     fraction : ndarray of float64, shape (N,)
@@ -106,11 +94,7 @@ class Problem:
         before, in [0, 1); the first is not used.
     """
 
-    s: Float
-    b: Float
-    a: Float
-    e: Float
-    delta: float
+    curve: Curve
     cap: Float
     fraction: Float
     risk: float = 0.0
@@ -118,13 +102,14 @@ class Problem:
     keep: Float = field(default_factory=_none)
 
     def __post_init__(self) -> None:
-        n = self.s.shape[0]
-        shaped = all(getattr(self, name).shape == (n,) for name in _FIELDS)
-        wrong = _first_wrong(*(getattr(self, name) for name in _FIELDS)) if shaped else -1
+        n = len(self)
+        arrays = (*self.curve[:4], self.cap, self.fraction)
+        shaped = all(array.shape == (n,) for array in arrays)
+        wrong = _first_wrong(self.curve, self.cap, self.fraction) if shaped else -1
         for k, (name, needs) in enumerate(_FIELDS.items()):
-            if k == wrong or getattr(self, name).shape != (n,):
+            if k == wrong or arrays[k].shape != (n,):
                 raise ValueError(f"{name}: needs {n} {needs}")
-        if not 0 < self.delta <= 1.5:
+        if not 0 < self.curve.delta <= 1.5:
             raise ValueError("delta: must lie in (0, 1.5]")
         if not (math.isfinite(self.risk) and self.risk >= 0):
             raise ValueError("risk: must be finite and non-negative")
@@ -136,15 +121,15 @@ class Problem:
             raise ValueError("root: needs finite, non-negative values; keep: values in [0, 1)")
 
     def __len__(self) -> int:
-        return int(self.s.shape[0])
+        return int(self.curve.s.shape[0])
 
     @property
     def separable(self) -> bool:
         """Whether no interval's cost depends on what another trades."""
-        return self.risk == 0.0 and not self.lasts
+        return self.risk == 0.0 and not self.transient
 
     @property
-    def lasts(self) -> bool:
+    def transient(self) -> bool:
         """Whether a part of the impact lasts beyond its interval."""
         return bool(np.any(self.root > 0.0))
 
@@ -161,7 +146,7 @@ class Problem:
         fraction: Float | None = None,
         child_slices: int = 1,
         risk: float = 0.0,
-        lasting: float = 0.0,
+        transient_share: float = 0.0,
         keep: Float | None = None,
     ) -> Problem:
         """Return the problem for a per-share impact ``g = s + beta q + alpha q^2 + eta q^delta``.
@@ -179,7 +164,7 @@ class Problem:
             k equal slices an interval: ``C(x) = x g(x / (k f))``.
         risk : float
             Weight of squared inventory.
-        lasting : float
+        transient_share : float
             Part of the linear term that lasts and decays, in [0, 1].
         keep : ndarray of float64, shape (N,), optional
             Needed where something lasts: see `Problem`.
@@ -193,19 +178,21 @@ class Problem:
         zero = np.zeros(n)
         part = np.ones(n) if fraction is None else fraction
         scale = 1.0 / (part * child_slices)
-        if not 0.0 <= lasting <= 1.0:
-            raise ValueError("lasting: must lie in [0, 1]")
+        if not 0.0 <= transient_share <= 1.0:
+            raise ValueError("transient_share: must lie in [0, 1]")
         line = zero if beta is None else beta * scale
-        some = lasting > 0.0 and keep is not None
+        some = transient_share > 0.0 and keep is not None
         return cls(
-            s=half_spread,
-            b=(1.0 - lasting) * line if some else line,
-            a=zero if alpha is None else alpha * scale * scale,
-            e=zero if eta is None else eta * scale**delta,
-            delta=delta,
+            Curve(
+                s=half_spread,
+                b=(1.0 - transient_share) * line if some else line,
+                a=zero if alpha is None else alpha * scale * scale,
+                e=zero if eta is None else eta * scale**delta,
+                delta=delta,
+            ),
             cap=np.full(n, np.inf) if cap is None else cap,
             fraction=part,
             risk=risk,
-            root=np.sqrt(2.0 * lasting * line) if some else _none(),
+            root=np.sqrt(2.0 * transient_share * line) if some else _none(),
             keep=keep if some and keep is not None else _none(),
         )

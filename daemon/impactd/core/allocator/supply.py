@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 
-from impactd.core.allocator.cost import curvature
-from impactd.core.allocator.problem import Float
+from impactd.core.allocator.curve import Curve, curvature
 from impactd.core.base.jit import kernel
 
 LINEAR, _QUADRATIC, _POWER, _MIXED = 0, 1, 2, 3
@@ -22,13 +21,13 @@ _STEEPEST = 1e290
 
 
 @kernel
-def model_kind(b: Float, a: Float, e: Float) -> int:
+def model_kind(c: Curve) -> int:
     """Return which closed form inverts every marginal."""
     any_b, any_a, any_e = False, False, False
-    for t in range(b.shape[0]):
-        any_b |= b[t] > 0.0
-        any_a |= a[t] > 0.0
-        any_e |= e[t] > 0.0
+    for t in range(c.b.shape[0]):
+        any_b |= c.b[t] > 0.0
+        any_a |= c.a[t] > 0.0
+        any_e |= c.e[t] > 0.0
     if not any_e:
         return _QUADRATIC if any_a else LINEAR
     return _MIXED if any_a or any_b else _POWER

@@ -31,7 +31,7 @@ import math
 
 import numpy as np
 
-from impactd.core.allocator.problem import Float
+from impactd.core.allocator.curve import Float
 from impactd.core.base.jit import kernel
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from impactd.core.allocator.problem import Float
+from impactd.core.allocator.curve import Float
 from impactd.core.base.jit import kernel
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.allocator.cost import added_cost
+from impactd.core.allocator.curve import added_cost
 from impactd.core.allocator.optionality import plain
 from impactd.core.base.session import Session
 from impactd.core.base.settings import CoreSettings
@@ -251,7 +251,7 @@ class SymbolMarket:
         p = plain(curves, child_slices=child_slices)
         if not curves.scaled:
             return None
-        return float(added_cost(before, qty, p.s[0], p.b[0], p.a[0], p.e[0], p.delta))
+        return float(added_cost(before, qty, p.curve.s[0], p.curve.b[0], p.curve.a[0], p.curve.e[0], p.curve.delta))
 
     def view(self, side: Side, at: int) -> SideView:
         """Return what a plan needs to know of `side` at event time `at` (ns)."""

@@ -29,7 +29,7 @@ from impactd.core.orders.schedule import Schedule
 from impactd.core.outputs.messages import Certificate, ModelRef, Plan
 from impactd.core.planning.caps import caps, clips
 from impactd.core.planning.intervals import Intervals
-from impactd.core.planning.transient import lasting, said
+from impactd.core.planning.transient import said, with_transient
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
@@ -90,7 +90,7 @@ def propose(
     cap = bounds.cap
     leaves = order.leaves_qty
     curves = market.curves(starts, leaves / QUANTA / max(float(np.sum(intervals.fraction)), 1.0))
-    expected = lasting(
+    expected = with_transient(
         plain(curves, fraction=intervals.fraction, child_slices=settings.child_slices), order, intervals.start, settings
     )
     limit = np.where(cap == NO_CAP, np.inf, cap / QUANTA)
@@ -98,7 +98,7 @@ def propose(
         anticipate(curves, leaves / QUANTA, limit, fraction=intervals.fraction, child_slices=settings.child_slices),
         risk=order.risk_aversion * market.sigma2,
     )
-    problem = lasting(problem, order, intervals.start, settings)
+    problem = with_transient(problem, order, intervals.start, settings)
     least = clips(order, intervals, interval_ns)
     solved = allocate(problem, leaves, order.lot_size, cap, least_quanta=least, solvers=settings.solvers)
     if isinstance(solved, SolveFailure):

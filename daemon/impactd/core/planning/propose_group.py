@@ -19,11 +19,11 @@ import numpy as np
 
 from impactd.core.allocator.allocate import NO_CAP
 from impactd.core.allocator.baseline import twap
-from impactd.core.allocator.cost import interval_cost
+from impactd.core.allocator.curve import Float
 from impactd.core.allocator.joint.problem import GroupOrder, joint_objective
 from impactd.core.allocator.joint.turns import allocate_jointly
 from impactd.core.allocator.optionality import anticipate, plain
-from impactd.core.allocator.problem import Float, Problem
+from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.base import SolveFailure
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import PlanSettings
@@ -177,19 +177,15 @@ def _laid(values: Sequence[Int], rows: Sequence[Int], n: int) -> Int:
 
 def _average_price(problem: Problem, total: Float) -> Float:
     """Return g_t(X_t), price per share; where nothing trades that of the first share."""
-    cost = interval_cost(problem, total)
-    price = problem.s.copy()
+    cost = problem.curve.cost(total)
+    price = problem.curve.s.copy()
     np.divide(cost, total, out=price, where=total > 0.0)
     return price
 
 
 def _part(problem: Problem, row: Int, risk: float) -> Problem:
     return Problem(
-        s=problem.s[row],
-        b=problem.b[row],
-        a=problem.a[row],
-        e=problem.e[row],
-        delta=problem.delta,
+        problem.curve.at(row),
         cap=np.full(len(row), np.inf),
         fraction=problem.fraction[row],
         risk=risk,

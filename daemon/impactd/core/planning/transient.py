@@ -26,7 +26,7 @@ from impactd.core.orders.order import Order
 from impactd.core.planning.intervals import Int
 
 
-def lasting(problem: Problem, order: Order, start: Int, settings: PlanSettings) -> Problem:
+def with_transient(problem: Problem, order: Order, start: Int, settings: PlanSettings) -> Problem:
     """Return `problem` with the part of its linear impact that lasts, and what earlier fills still displace.
 
     Parameters
@@ -39,11 +39,12 @@ def lasting(problem: Problem, order: Order, start: Int, settings: PlanSettings) 
     share = settings.transient_share
     if share == 0.0 or len(problem) == 0:
         return problem
-    root = np.sqrt(2.0 * share * problem.b)
+    root = np.sqrt(2.0 * share * problem.curve.b)
     half_life = settings.resilience_half_life_ns
     keep = np.concatenate(([0.0], 0.5 ** (np.diff(start) / half_life)))
     stood = order.displacement * 0.5 ** (np.maximum(start - order.displaced_at, 0) / half_life)
-    return dataclasses.replace(problem, s=problem.s + root * stood, b=(1.0 - share) * problem.b, root=root, keep=keep)
+    curve = problem.curve._replace(s=problem.curve.s + root * stood, b=(1.0 - share) * problem.curve.b)
+    return dataclasses.replace(problem, curve=curve, root=root, keep=keep)
 
 
 def said(settings: PlanSettings) -> tuple[float, float | None]:

@@ -37,6 +37,7 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.allocator.baseline import twap as even
+from impactd.core.allocator.curve import Curve
 from impactd.core.allocator.solvers.separable import solve_separable
 from impactd.core.allocator.waterfill import share
 from impactd.core.base.jit import kernel
@@ -212,7 +213,7 @@ def _replans(qty: float, cap: float, lot: float, s: Float, beta: Float) -> Float
         plan = np.zeros(m)
         if left < cap * m:
             zero = np.zeros(m)
-            solve_separable(left, s[t, t:], beta[t, t:], zero, zero, 1.0, np.full(m, cap), np.ones(m), plan)
+            solve_separable(left, Curve(s[t, t:], beta[t, t:], zero, zero, 1.0), np.full(m, cap), np.ones(m), plan)
         else:
             plan[0] = cap
         x[t] = _whole(plan[0], left, cap, lot, m - 1)

@@ -136,7 +136,7 @@ def test_joint_split_is_the_projection_that_clarabel_finds() -> None:
     problem = Problem.from_impact(np.full(n, 0.01), rng.uniform(1e-5, 2e-5, n))
     cap, plans = rng.uniform(40, 90, (3, n)), rng.uniform(0, 60, (3, n))
     x = np.empty((3, n))
-    solve_group(qty, problem.s, problem.b, problem.a, problem.e, 1.0, np.zeros(n), cap, plans, x)
+    solve_group(qty, problem.curve, np.zeros(n), cap, plans, x)
     u = cp.Variable(x.shape)
     terms = [cp.sum(u, axis=0) == np.sum(x, axis=0), cp.sum(u, axis=1) == qty, u >= 0, u <= cap]
     cp.Problem(cp.Minimize(cp.sum_squares(u - plans)), terms).solve(solver="CLARABEL")
@@ -163,7 +163,7 @@ def test_joint_replanning_on_path_changes_nothing(risk: float) -> None:
     n = 12
     problem = Problem.from_impact(rng.uniform(0.01, 0.02, n), rng.uniform(1e-5, 4e-5, n))
     first = solved(problem, [member(n, 1_500, risk=risk), member(n, 800, window=(3, n))])
-    rest = Problem.from_impact(problem.s[1:], problem.b[1:])
+    rest = Problem.from_impact(problem.curve.s[1:], problem.curve.b[1:])
     left = [int(np.sum(row[1:])) / QUANTA for row in first.quanta]
     again = solved(
         rest,

@@ -130,7 +130,9 @@ def test_risk_replanning_on_the_planned_path_changes_nothing() -> None:
     plan = solve(problem, 1e4).qty
     rest = replace(
         problem,
-        **{name: getattr(problem, name)[20:] for name in ("s", "b", "a", "e", "cap", "fraction")},
+        curve=problem.curve.at(slice(20, None)),
+        cap=problem.cap[20:],
+        fraction=problem.fraction[20:],
     )
     again = solve(rest, 1e4 - plan[:20].sum()).qty
     assert np.allclose(again, plan[20:], rtol=0, atol=1e-7)

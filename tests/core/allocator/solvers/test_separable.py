@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from impactd.core.allocator.baseline import twap
 from impactd.core.allocator.certificate import kkt_residual
 from impactd.core.allocator.cost import schedule_cost
+from impactd.core.allocator.curve import Curve
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.base import Solution
 from impactd.core.allocator.solvers.registry import get_solver
@@ -93,7 +94,7 @@ def test_exact_any_scales_sum_caps_and_certificate_hold(
 ) -> None:
     qty = 10.0**log_qty
     s, b, a, e, cap = (np.array(column) for column in zip(*rows, strict=True))
-    problem = Problem(s, b, a, e, delta, cap * qty, np.ones(len(rows)))
+    problem = Problem(Curve(s, b, a, e, delta), cap * qty, np.ones(len(rows)))
     found = solve(problem, qty)
     target = min(qty, math.fsum(np.minimum(problem.cap, qty)))
     assert np.all(found.qty >= 0.0)

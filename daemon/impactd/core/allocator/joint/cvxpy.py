@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from impactd.core.allocator.problem import Float, Problem
+from impactd.core.allocator.curve import Float
+from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.base import Failure, SolveFailure
 
 #: Tolerances to try in turn; limits are iterations, so that results do not depend on load.
@@ -41,11 +42,11 @@ def solve_together(problem: Problem, qty: Float, cap: Float, risk: Sequence[floa
     unit = max(float(np.max(qty)), 1e-9)
     u = cp.Variable((len(qty), n))
     total = cp.sum(u, axis=0)
-    s, b, a, e = (p.s - np.min(p.s)), p.b * unit, p.a * unit**2, p.e * unit**p.delta
-    price = float(np.median(s + b / n + a / n**2 + e / n**p.delta)) or 1.0
+    s, b, a, e, delta = p.curve.above(float(np.min(p.curve.s))).scaled(unit, 1.0)
+    price = float(np.median(s + b / n + a / n**2 + e / n**delta)) or 1.0
     cost: Any = (s / price) @ total + cp.sum_squares(cp.multiply(np.sqrt(b / price), total))
     constraints = [u >= 0, u <= cap / unit, cp.sum(u, axis=1) == qty / unit]
-    for coefficient, exponent in ((a, 3.0), (e, 1.0 + p.delta)):
+    for coefficient, exponent in ((a, 3.0), (e, 1.0 + delta)):
         if np.any(coefficient > 0.0):
             v = cp.Variable(n)
             cost += (coefficient / price) @ v

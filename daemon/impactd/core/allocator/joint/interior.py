@@ -25,8 +25,7 @@ from typing import Final
 
 import numpy as np
 
-from impactd.core.allocator.cost import slope_and_curvature
-from impactd.core.allocator.problem import Float
+from impactd.core.allocator.curve import Curve, Float, less, slope_and_curvature
 from impactd.core.base.jit import kernel
 
 #: Complementarity and dual residual, in units of a typical cost, that end it; or once rounding stops both from
@@ -122,11 +121,7 @@ def _longest(x: Float, dx: Float, z: Float, dz: Float, step: float) -> float:
 @kernel
 def solve_group(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in one compiled function
     qty_in: Float,
-    s_in: Float,
-    b_in: Float,
-    a_in: Float,
-    e_in: Float,
-    delta: float,
+    given: Curve,
     offset_in: Float,
     cap_in: Float,
     near_in: Float,
@@ -138,8 +133,7 @@ def solve_group(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in on
     ----------
     qty_in : ndarray of float64, shape (I,)
         R_i, no more than the caps hold.
-    s_in, b_in, a_in, e_in, delta
-        Cost coefficients of `Problem`, shape (N,).
+    given : Curve
     offset_in : ndarray of float64, shape (N,)
         What others trade, shares.
     cap_in, near_in, x_out : ndarray of float64, shape (I, N)
@@ -173,11 +167,12 @@ def solve_group(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in on
         for i in range(orders):
             some |= free[i] and cap_in[i, t] > 0.0
         if some:
-            base = min(base, s_in[t])
+            base = min(base, given.s[t])
             open_count += 1
+    c = less(given, base)
     unit = 0.0
     for t in range(n):
-        slope, _ = slope_and_curvature(whole / open_count + offset[t], s_in[t] - base, b_in[t], a_in[t], e_in[t], delta)
+        slope, _ = slope_and_curvature(whole / open_count + offset[t], c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
         unit += max(slope, 0.0) / n
     unit = max(unit, _TINY)
     q, near = qty_in / whole, near_in / whole
@@ -208,7 +203,7 @@ def solve_group(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in on
             for i in range(orders):
                 total += x[i, t]
             at = max(total * whole + offset[t], 0.0)
-            slope, curve = slope_and_curvature(at, s_in[t] - base, b_in[t], a_in[t], e_in[t], delta)
+            slope, curve = slope_and_curvature(at, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
             grad[t], bend[t] = slope / unit, curve * whole / unit if total > 0.0 else 0.0
             scale += total * max(grad[t], 0.0)
             mean += bend[t] / open_count

@@ -19,9 +19,8 @@ from typing import Final
 
 import numpy as np
 
-from impactd.core.allocator.cost import added_cost
+from impactd.core.allocator.curve import Curve, Float, added_cost, less
 from impactd.core.allocator.lots.separable import Int
-from impactd.core.allocator.problem import Float
 from impactd.core.base.jit import kernel
 
 #: Steps of a search for a level: as many bisections as a double has bits, and some.
@@ -108,7 +107,7 @@ def round_split(lots: Int, lot: Float, cap: Int, x: Float, carried: Float, n: In
 
 @kernel
 def exchange(  # noqa: PLR0912  # one search, told in order in one compiled function
-    lot: float, s: Float, b: Float, a: Float, e: Float, delta: float, cap: Int, n: Int, total: Float, most: int
+    lot: float, given: Curve, cap: Int, n: Int, total: Float, most: int
 ) -> float:
     """Move lots of orders with the same lot size along chains until none gains, or `most` have moved.
 
@@ -116,8 +115,7 @@ def exchange(  # noqa: PLR0912  # one search, told in order in one compiled func
     ----------
     lot : float
         Shares.
-    s, b, a, e, delta
-        Cost coefficients of `Problem`, shape (N,).
+    given : Curve
     cap, n : ndarray of int64, shape (I, N)
         Lots by order; `n` is changed in place.
     total : ndarray of float64, shape (N,)
@@ -131,7 +129,7 @@ def exchange(  # noqa: PLR0912  # one search, told in order in one compiled func
         What the last chain that was found saves a share, price; 0 at the optimum.
     """
     n_orders, size = n.shape
-    base = np.min(s) if size > 0 else 0.0
+    c = less(given, np.min(given.s) if size > 0 else 0.0)
     stays = np.zeros(size, np.bool_)
     source, way = np.empty(size, np.int64), np.empty(size, np.int64)
     queue, used = np.empty(size, np.int64), np.empty(n_orders, np.bool_)
@@ -145,7 +143,7 @@ def exchange(  # noqa: PLR0912  # one search, told in order in one compiled func
                     holds |= n[i, t] > 0
                 if not holds:
                     continue
-                price = added_cost(max(total[t] - lot, 0.0), lot, s[t] - base, b[t], a[t], e[t], delta) / lot
+                price = added_cost(max(total[t] - lot, 0.0), lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta) / lot
                 if price > dearest:
                     giver, dearest = t, price
         if giver < 0:
@@ -167,7 +165,7 @@ def exchange(  # noqa: PLR0912  # one search, told in order in one compiled func
                         source[u], way[u] = t, i
                         queue[last] = u
                         last += 1
-                        price = added_cost(total[u], lot, s[u] - base, b[u], a[u], e[u], delta) / lot
+                        price = added_cost(total[u], lot, c.s[u], c.b[u], c.a[u], c.e[u], c.delta) / lot
                         if price < cheapest:
                             taker, cheapest = u, price
         if taker < 0 or dearest - cheapest <= _NOISE * (abs(dearest) + abs(cheapest)):

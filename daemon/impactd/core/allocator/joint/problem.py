@@ -9,8 +9,9 @@ from typing import Final
 import numpy as np
 
 from impactd.core.allocator.cost import schedule_cost
+from impactd.core.allocator.curve import Float
 from impactd.core.allocator.lots.separable import Int
-from impactd.core.allocator.problem import Float, Problem
+from impactd.core.allocator.problem import Problem
 
 #: Least quantity that a power term is expanded about, as a part of the mean.
 _LEAST_PART: Final = 1e-9
@@ -97,12 +98,13 @@ def shifted(problem: Problem, others: Float, own: Float, cap: Float, risk: float
     for a power term.  What all intervals have in common is left out of s.
     """
     p = problem
-    s = p.s + others * (2.0 * p.b + 3.0 * others * p.a)
-    b = p.b + 3.0 * others * p.a
-    if np.any(p.e > 0.0):
+    c = p.curve
+    s = c.s + others * (2.0 * c.b + 3.0 * others * c.a)
+    b = c.b + 3.0 * others * c.a
+    if np.any(c.e > 0.0):
         at = others + own
         at = np.maximum(at, _LEAST_PART * max(float(np.mean(at)), _SMALLEST_PRICE))
-        slope = p.e * (1.0 + p.delta) * at**p.delta
-        bend = 0.5 * p.delta * slope / at
+        slope = c.e * (1.0 + c.delta) * at**c.delta
+        bend = 0.5 * c.delta * slope / at
         s, b = s + slope - 2.0 * bend * own, b + bend
-    return replace(p, s=s - np.min(s, initial=np.inf), b=b, e=np.zeros(len(p)), cap=cap, risk=risk)
+    return replace(p, curve=c._replace(s=s - np.min(s, initial=np.inf), b=b, e=np.zeros(len(p))), cap=cap, risk=risk)

@@ -45,12 +45,13 @@ import numpy as np
 
 from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
 from impactd.core.allocator.cost import schedule_cost
+from impactd.core.allocator.curve import Float
 from impactd.core.allocator.joint.interior import solve_group
 from impactd.core.allocator.joint.lots import exchange, nearest_feasible, round_split
 from impactd.core.allocator.joint.problem import GroupOrder, JointAllocation, joint_objective, shifted
 from impactd.core.allocator.lots.path import round_path
 from impactd.core.allocator.lots.separable import Int, place_remainder
-from impactd.core.allocator.problem import Float, Problem
+from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.base import Failure, SolveFailure
 from impactd.core.allocator.solvers.registry import solve_chain
 from impactd.core.base.quantity import QUANTA
@@ -196,7 +197,7 @@ class _Group:
         rows = np.ascontiguousarray(x[free])
         others = np.maximum(np.sum(x, axis=0) - np.sum(rows, axis=0), 0.0)
         near = self.current[free] / QUANTA
-        steps = int(solve_group(self.qty[free], p.s, p.b, p.a, p.e, p.delta, others, self.cap[free], near, rows))
+        steps = int(solve_group(self.qty[free], p.curve, others, self.cap[free], near, rows))
         x[free] = rows
         return steps
 
@@ -210,7 +211,7 @@ class _Group:
         if isinstance(found, SolveFailure):
             return found
         after = found.qty
-        if np.any(self.problem.e > 0.0):
+        if np.any(self.problem.curve.e > 0.0):
             after = self._descended(i, x[i], after, others)
         total += after - x[i]
         x[i] = after
@@ -248,8 +249,8 @@ class _Group:
         p = self.problem
         at = x + length * step
         total = np.maximum(np.sum(at, axis=0), 0.0)
-        impact = p.s + total * (2.0 * p.b + 3.0 * total * p.a) + p.e * (1.0 + p.delta) * total**p.delta
-        slope = float((impact - float(np.min(p.s, initial=np.inf))) @ np.sum(step, axis=0))
+        impact = p.curve.marginal(total)
+        slope = float((impact - float(np.min(p.curve.s, initial=np.inf))) @ np.sum(step, axis=0))
         for row, along, qty, risk in zip(at, step, self.qty.tolist(), self.risk, strict=True):
             if risk > 0.0:
                 slope -= 2.0 * risk * float((qty - np.cumsum(row)) @ np.cumsum(along))
@@ -283,7 +284,7 @@ class _Group:
         """Return each order's multiplier, the gap, the unit that it is measured in, and how far `x` is infeasible."""
         p = self.problem
         total = np.maximum(np.sum(x, axis=0), 0.0)
-        impact = p.s + total * (2.0 * p.b + 3.0 * total * p.a) + p.e * (1.0 + p.delta) * total**p.delta
+        impact = p.curve.marginal(total)
         multipliers, gap, unit, outside = [], 0.0, 0.0, 0.0
         for row, cap, qty, risk in zip(x, self.cap, self.qty.tolist(), self.risk, strict=True):
             left = qty - np.cumsum(row)
@@ -298,9 +299,11 @@ class _Group:
             multipliers.append(level)
             if qty > 0.0:
                 gap += float((price - level) @ (row - ideal))
-                open_ = (cap > 0.0) & np.isfinite(p.s)
+                open_ = (cap > 0.0) & np.isfinite(p.curve.s)
                 highest = float(np.max(impact[row > 0.0], initial=-np.inf))
-                scale = highest - float(np.min(p.s[open_], initial=np.inf)) + 2.0 * risk * float(np.sum(np.abs(left)))
+                scale = (
+                    highest - float(np.min(p.curve.s[open_], initial=np.inf)) + 2.0 * risk * float(np.sum(np.abs(left)))
+                )
                 unit += qty * max(scale, _PRICE_FLOOR * abs(highest), _SMALLEST_PRICE)
                 bad = max(abs(float(np.sum(row)) - qty), float(np.max(row - cap)), float(np.max(-row)))
                 outside = max(outside, bad / qty)
@@ -319,7 +322,7 @@ class _Group:
                 own = shifted(p, np.maximum(others, 0.0), x[i], self.cap[i], member.risk)
                 start = member.qty_quanta / QUANTA
                 saving = round_path(
-                    int(self.lots[i]), float(self.lot[i]), start, own.s, own.b, own.a, own.e, own.delta,
+                    int(self.lots[i]), float(self.lot[i]), start, own.curve,
                     own.risk, x[i], self.cap_lots[i], n[i],
                 )  # fmt: skip
                 left_over = max(left_over, saving)
@@ -337,7 +340,7 @@ class _Group:
                 others = (np.sum(quanta, axis=0, dtype=np.float64) - quanta[i]) / QUANTA
                 own = shifted(p, others, quanta[i] / QUANTA, self.cap[i], 0.0)
                 where = place_remainder(
-                    rest, member.lot_quanta, 1.0 / QUANTA, own.s, own.b, own.a, own.e, own.delta,
+                    rest, member.lot_quanta, 1.0 / QUANTA, own.curve,
                     self.cap_lots[i], member.cap_quanta, row,
                 )  # fmt: skip
                 quanta[i] = row * member.lot_quanta
@@ -354,7 +357,7 @@ class _Group:
             same = [i for i in free if self.lot[i] == lot]
             total = np.sum(n * self.lot[:, None], axis=0)
             rows = np.ascontiguousarray(n[same])
-            saving = exchange(lot, p.s, p.b, p.a, p.e, p.delta, self.cap_lots[same], rows, total, most)
+            saving = exchange(lot, p.curve, self.cap_lots[same], rows, total, most)
             left_over = max(left_over, saving)
             n[same] = rows
         return left_over
@@ -363,7 +366,7 @@ class _Group:
         """Return what whole lots cost above the bound from below on any schedules; None where they are the best."""
         if not any(self.risk) and len(set(self.lot.tolist())) == 1:
             return None
-        p = replace(self.problem, s=self.problem.s - float(np.min(self.problem.s, initial=np.inf)))
+        p = replace(self.problem, curve=self.problem.curve.above(float(np.min(self.problem.curve.s, initial=np.inf))))
         lots = np.floor_divide(quanta, [[member.lot_quanta] for member in self.members]) * self.lot[:, None]
         qty = self.qty.tolist()
         bound = joint_objective(p, self.risk, qty, x) - self.money_left(x)

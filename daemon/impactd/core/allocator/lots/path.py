@@ -29,9 +29,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.allocator.cost import lot_price
+from impactd.core.allocator.curve import Curve, Float, less, lot_price
 from impactd.core.allocator.lots.separable import Int
-from impactd.core.allocator.problem import Float
 from impactd.core.base.jit import kernel
 
 Moves = npt.NDArray[np.int8]
@@ -48,11 +47,7 @@ def round_path(
     lots: int,
     lot: float,
     start: float,
-    s: Float,
-    b: Float,
-    a: Float,
-    e: Float,
-    delta: float,
+    given: Curve,
     risk: float,
     x: Float,
     cap: Int,
@@ -70,15 +65,16 @@ def round_path(
         absurd input reaches.
     """
     round_lots(lots, lot, x, cap, n)
-    size = s.shape[0]
+    size = n.shape[0]
     base = math.inf
     for t in range(size):
         if cap[t] > 0:
-            base = min(base, s[t])
+            base = min(base, given.s[t])
+    c = less(given, base)
     cost, came = np.empty((size, 5)), np.empty((size, 3), np.int8)
     saving = 0.0
     for _ in range(_MAX_STEPS):
-        scale = _changes(lot, s, base, b, a, e, delta, cap, n, cost)
+        scale = _changes(lot, c, cap, n, cost)
         saving, noise = _best_move(lot, start, risk, n, cost, came)
         if saving <= _NOISE * (scale + noise):
             return 0.0
@@ -105,9 +101,7 @@ def round_lots(lots: int, lot: float, x: Float, cap: Int, n: Int) -> None:
 
 
 @kernel
-def _changes(
-    lot: float, s: Float, base: float, b: Float, a: Float, e: Float, delta: float, cap: Int, n: Int, cost: Float
-) -> float:
+def _changes(lot: float, c: Curve, cap: Int, n: Int, cost: Float) -> float:
     """Fill `cost` with what -2..2 lots more cost in each interval, a share of a lot; return the largest price."""
     highest = 0.0
     for t in range(n.shape[0]):
@@ -118,7 +112,7 @@ def _changes(
         for k in range(1, 3):
             if n[t] + k > cap[t]:
                 break
-            price = lot_price(float(n[t] + k), lot, s[t] - base, b[t], a[t], e[t], delta)
+            price = lot_price(float(n[t] + k), lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
             highest = max(highest, price)
             total += price
             cost[t, 2 + k] = total
@@ -126,7 +120,7 @@ def _changes(
         for k in range(1, 3):
             if n[t] - k < 0:
                 break
-            price = lot_price(float(n[t] - k + 1), lot, s[t] - base, b[t], a[t], e[t], delta)
+            price = lot_price(float(n[t] - k + 1), lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
             highest = max(highest, price)
             total -= price
             cost[t, 2 - k] = total

@@ -32,9 +32,8 @@ from typing import Final
 
 import numpy as np
 
-from impactd.core.allocator.cost import added_cost
+from impactd.core.allocator.curve import Curve, Float, added_cost, less
 from impactd.core.allocator.lots.separable import Int, move_lots
-from impactd.core.allocator.problem import Float
 from impactd.core.allocator.supply import invert_marginal, model_kind
 from impactd.core.allocator.transient import add_pressure
 from impactd.core.base.jit import kernel
@@ -75,17 +74,13 @@ def _spread(  # noqa: PLR0912  # one search, told in order in one compiled funct
     lots: int,
     lot: float,
     open_: Int,
-    s: Float,
-    b: Float,
-    a: Float,
-    e: Float,
-    delta: float,
+    c: Curve,
     least: Int,
     cap: Int,
     n: Int,
 ) -> float:
     """Fill `n` with the cheapest lots of the open intervals, each `least` to `cap`; return the cost, or inf."""
-    size = s.shape[0]
+    size = n.shape[0]
     low, high = 0, 0
     for t in range(size):
         if open_[t]:
@@ -93,18 +88,18 @@ def _spread(  # noqa: PLR0912  # one search, told in order in one compiled funct
             high = min(high + cap[t], lots)
     if low > lots or high < lots:
         return math.inf
-    kind = model_kind(b, a, e)
+    kind = model_kind(c)
     bottom, top = 0.0, 0.0
     for t in range(size):
         if open_[t]:
             x = min(cap[t], lots) * lot
-            top = max(top, added_cost(x, lot, s[t], b[t], a[t], e[t], delta) / lot)
+            top = max(top, added_cost(x, lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta) / lot)
     for _ in range(_BISECTIONS):
         mu = 0.5 * (bottom + top)
         total = 0.0
         for t in range(size):
             if open_[t]:
-                x, _ = invert_marginal(mu - s[t], kind, b[t], a[t], e[t], delta, min(cap[t], lots) * lot)
+                x, _ = invert_marginal(mu - c.s[t], kind, c.b[t], c.a[t], c.e[t], c.delta, min(cap[t], lots) * lot)
                 total += max(x / lot, float(least[t]))
         if total < lots:
             bottom = mu
@@ -116,48 +111,48 @@ def _spread(  # noqa: PLR0912  # one search, told in order in one compiled funct
         n[t] = 0
         if open_[t]:
             limit[t] = cap[t]
-            x, _ = invert_marginal(bottom - s[t], kind, b[t], a[t], e[t], delta, min(cap[t], lots) * lot)
+            x, _ = invert_marginal(bottom - c.s[t], kind, c.b[t], c.a[t], c.e[t], c.delta, min(cap[t], lots) * lot)
             n[t] = min(max(np.int64(math.floor(x / lot)), least[t]), cap[t])
             placed += n[t]
     if placed != lots:
-        move_lots(lots - placed, lot, s, b, a, e, delta, least, limit, n)
+        move_lots(lots - placed, lot, c, least, limit, n)
     cost = 0.0
     for t in range(size):
-        cost += added_cost(0.0, n[t] * lot, s[t], b[t], a[t], e[t], delta)
+        cost += added_cost(0.0, n[t] * lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
     return cost
 
 
 @kernel
 def clipped_separable(  # noqa: PLR0912, PLR0915  # one search, told in order in one compiled function
-    lots: int, lot: float, s_in: Float, b: Float, a: Float, e: Float, delta: float, least: Int, cap: Int, n: Int
+    lots: int, lot: float, given: Curve, least: Int, cap: Int, n: Int
 ) -> float:
     """Fill `n` with whole lots, each interval's none or `least` to `cap`; return the bound from below on their cost.
 
     Both without what all lots pay alike; `lots` are no more than `most_with_clips` says.
     """
-    size = s_in.shape[0]
+    size = n.shape[0]
     usable = (cap >= least) & (cap > 0)
     base = math.inf
     for t in range(size):
         if usable[t]:
-            base = min(base, s_in[t])
-    s = s_in - base
+            base = min(base, given.s[t])
+    c = less(given, base)
     entry = np.full(size, math.inf)
-    kind = model_kind(b, a, e)
+    kind = model_kind(c)
     top = 0.0
     for t in range(size):
         if usable[t]:
             m = least[t] * lot
-            entry[t] = added_cost(0.0, m, s[t], b[t], a[t], e[t], delta) / m
+            entry[t] = added_cost(0.0, m, c.s[t], c.b[t], c.a[t], c.e[t], c.delta) / m
             x = min(cap[t], lots) * lot
-            top = max(top, entry[t], added_cost(x, lot, s[t], b[t], a[t], e[t], delta) / lot)
+            top = max(top, entry[t], added_cost(x, lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta) / lot)
     bottom = 0.0
     for _ in range(_BISECTIONS):
         mu = 0.5 * (bottom + top)
         total = 0.0
         for t in range(size):
             if entry[t] < mu:
-                x, _ = invert_marginal(mu - s[t], kind, b[t], a[t], e[t], delta, min(cap[t], lots) * lot)
+                x, _ = invert_marginal(mu - c.s[t], kind, c.b[t], c.a[t], c.e[t], c.delta, min(cap[t], lots) * lot)
                 total += max(x / lot, float(least[t]))
         if total < lots:
             bottom = mu
@@ -167,9 +162,9 @@ def clipped_separable(  # noqa: PLR0912, PLR0915  # one search, told in order in
     for t in range(size):
         if entry[t] < top:
             count += 1
-            x, _ = invert_marginal(top - s[t], kind, b[t], a[t], e[t], delta, min(cap[t], lots) * lot)
+            x, _ = invert_marginal(top - c.s[t], kind, c.b[t], c.a[t], c.e[t], c.delta, min(cap[t], lots) * lot)
             x = max(x, least[t] * lot)
-            bound += added_cost(0.0, x, s[t], b[t], a[t], e[t], delta) - top * x
+            bound += added_cost(0.0, x, c.s[t], c.b[t], c.a[t], c.e[t], c.delta) - top * x
     order = np.argsort(entry, kind="mergesort")
     open_, trial = np.zeros(size, np.int64), np.empty(size, np.int64)
     best = math.inf
@@ -179,7 +174,7 @@ def clipped_separable(  # noqa: PLR0912, PLR0915  # one search, told in order in
         open_[order[k]] = 1
         near = count - _SETS <= k + 1 <= count + _SETS
         if near or best == math.inf:
-            cost = _spread(lots, lot, open_, s, b, a, e, delta, least, cap, trial)
+            cost = _spread(lots, lot, open_, c, least, cap, trial)
             if cost < best:
                 best = cost
                 n[:] = trial
@@ -192,7 +187,7 @@ def clipped_separable(  # noqa: PLR0912, PLR0915  # one search, told in order in
             if usable[t] and clips + least[t] <= lots:
                 clips += least[t]
                 open_[t] = 1
-        _spread(lots, lot, open_, s, b, a, e, delta, least, cap, n)
+        _spread(lots, lot, open_, c, least, cap, n)
     return bound
 
 
@@ -255,11 +250,7 @@ def _pressures(start: float, lot: float, risk: float, root: Float, keep: Float, 
 def descend(  # noqa: PLR0912  # one search, told in order in one compiled function
     lot: float,
     start: float,
-    s: Float,
-    b: Float,
-    a: Float,
-    e: Float,
-    delta: float,
+    given: Curve,
     risk: float,
     root: Float,
     keep: Float,
@@ -275,7 +266,7 @@ def descend(  # noqa: PLR0912  # one search, told in order in one compiled funct
         Shares in a lot.
     start : float
         Inventory before the first interval, shares.
-    s, b, a, e, delta, risk, root, keep
+    given, risk, root, keep
         Terms of `Problem`.
     least, cap, n : ndarray of int64, shape (N,)
         Lots: the smallest clip and the cap of each interval, and the schedule.
@@ -284,7 +275,8 @@ def descend(  # noqa: PLR0912  # one search, told in order in one compiled funct
     base = math.inf
     for t in range(size):
         if cap[t] > 0:
-            base = min(base, s[t])
+            base = min(base, given.s[t])
+    c = less(given, base)
     pressed, x = np.empty(size), np.empty(size)
     _pressures(start, lot, risk, root, keep, n, x, pressed)
     lasts = root.shape[0] > 0
@@ -294,7 +286,7 @@ def descend(  # noqa: PLR0912  # one search, told in order in one compiled funct
         cheapest, taker = math.inf, -1
         for t in range(size):
             if n[t] > 0 and n[t] < cap[t]:
-                price = added_cost(n[t] * lot, lot, s[t] - base, b[t], a[t], e[t], delta) / lot + pressed[t]
+                price = added_cost(n[t] * lot, lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta) / lot + pressed[t]
                 if price < cheapest:
                     cheapest, taker = price, t
         for i in range(size):
@@ -306,12 +298,12 @@ def descend(  # noqa: PLR0912  # one search, told in order in one compiled funct
                 if (choice > 0 and d == 1) or d > n[i] or 0 < n[i] - d < least[i]:
                     continue
                 q = d * lot
-                own = added_cost((n[i] - d) * lot, q, s[i] - base, b[i], a[i], e[i], delta) + q * pressed[i]
+                own = added_cost((n[i] - d) * lot, q, c.s[i], c.b[i], c.a[i], c.e[i], c.delta) + q * pressed[i]
                 for k in range(2 * _REACH + 2):
                     j = taker if k == 2 * _REACH + 1 else i - _REACH + k
                     if j < 0 or j >= size or j == i or n[j] + d > cap[j] or n[j] + d < least[j]:
                         continue
-                    cost = added_cost(n[j] * lot, q, s[j] - base, b[j], a[j], e[j], delta) + q * pressed[j]
+                    cost = added_cost(n[j] * lot, q, c.s[j], c.b[j], c.a[j], c.e[j], c.delta) + q * pressed[j]
                     # 2 rho counts the intervals between i and j once; K their own parts and what they share
                     bend = 2.0 * risk * abs(j - i)
                     if lasts:

@@ -44,8 +44,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.allocator.cost import added_cost, lot_price
-from impactd.core.allocator.problem import Float
+from impactd.core.allocator.curve import Curve, Float, added_cost, less, lot_price
 from impactd.core.base.jit import kernel
 
 Int = npt.NDArray[np.int64]
@@ -82,9 +81,7 @@ def _sink(heap: Int, size: int, at: int, price: Float, moved: Int) -> None:
 
 
 @kernel
-def move_lots(
-    count: int, lot: float, s: Float, b: Float, a: Float, e: Float, delta: float, least: Int, cap: Int, n: Int
-) -> None:
+def move_lots(count: int, lot: float, c: Curve, least: Int, cap: Int, n: Int) -> None:
     """Add the `count` cheapest lots to `n`, or remove the ``-count`` dearest ones; none below `least` or above `cap`.
 
     Removal runs on negated prices over reversed indices, so that what was last in goes first.
@@ -97,9 +94,9 @@ def move_lots(
     for i in range(size_all):
         t = i if adding else size_all - 1 - i
         if adding and n[t] < cap[t]:
-            price[i] = lot_price(float(n[t] + 1), lot, s[t], b[t], a[t], e[t], delta)
+            price[i] = lot_price(float(n[t] + 1), lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
         elif not adding and n[t] > least[t]:
-            price[i] = -lot_price(float(n[t]), lot, s[t], b[t], a[t], e[t], delta)
+            price[i] = -lot_price(float(n[t]), lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
         else:
             continue
         heap[size] = i
@@ -114,9 +111,9 @@ def move_lots(
         n[t] += 1 if adding else -1
         moved[i] += 1
         if adding and n[t] < cap[t]:
-            price[i] = lot_price(float(n[t] + 1), lot, s[t], b[t], a[t], e[t], delta)
+            price[i] = lot_price(float(n[t] + 1), lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
         elif not adding and n[t] > least[t]:
-            price[i] = -lot_price(float(n[t]), lot, s[t], b[t], a[t], e[t], delta)
+            price[i] = -lot_price(float(n[t]), lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
         else:
             size -= 1
             heap[0] = heap[size]
@@ -129,11 +126,7 @@ def round_separable(
     lots: int,
     lot: float,
     mu: float,
-    s_in: Float,
-    b: Float,
-    a: Float,
-    e: Float,
-    delta: float,
+    given: Curve,
     x: Float,
     cap: Int,
     n: Int,
@@ -148,8 +141,7 @@ def round_separable(
         Shares in a lot.
     mu : float
         Multiplier of the continuous optimum, price.
-    s_in, b, a, e, delta
-        Cost coefficients of `Problem`.
+    given : Curve
     x : ndarray of float64, shape (N,)
         The continuous optimum, shares.
     cap : ndarray of int64, shape (N,)
@@ -163,33 +155,33 @@ def round_separable(
         By how much the dearest lot taken is dearer than the cheapest not
         taken, price; 0 at the optimum.
     """
-    size = s_in.shape[0]
+    size = n.shape[0]
     base = math.inf
     for t in range(size):
         if cap[t] > 0:
-            base = min(base, s_in[t])
-    s = s_in - base
+            base = min(base, given.s[t])
+    c = less(given, base)
     level = mu - base
     total = 0
     for t in range(size):
         count = min(np.int64(math.floor(x[t] / lot)), cap[t])
         count = max(count, 0)
-        if count < cap[t] and lot_price(float(count + 1), lot, s[t], b[t], a[t], e[t], delta) < level:
+        if count < cap[t] and lot_price(float(count + 1), lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta) < level:
             count += 1
         n[t] = count
         total += count
     if total != lots:
-        move_lots(lots - total, lot, s, b, a, e, delta, np.zeros(size, np.int64), cap, n)
+        move_lots(lots - total, lot, c, np.zeros(size, np.int64), cap, n)
     worst = 0.0
     for _ in range(_MAX_REPAIRS):
         dearest, cheapest, giver, taker = -math.inf, math.inf, -1, -1
         for t in range(size):
             if n[t] > 0:
-                price = lot_price(float(n[t]), lot, s[t], b[t], a[t], e[t], delta)
+                price = lot_price(float(n[t]), lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
                 if price > dearest:
                     dearest, giver = price, t
             if n[t] < cap[t]:
-                price = lot_price(float(n[t] + 1), lot, s[t], b[t], a[t], e[t], delta)
+                price = lot_price(float(n[t] + 1), lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
                 if price < cheapest:
                     cheapest, taker = price, t
         worst = max(dearest - cheapest, 0.0)
@@ -206,11 +198,7 @@ def place_remainder(
     rest: int,
     lot_quanta: int,
     unit: float,
-    s_in: Float,
-    b: Float,
-    a: Float,
-    e: Float,
-    delta: float,
+    given: Curve,
     cap: Int,
     cap_quanta: Int,
     n: Int,
@@ -221,18 +209,19 @@ def place_remainder(
     `cap` is in lots, `cap_quanta` in quanta: the remainder may use the part of a
     cap that is less than a lot.
     """
-    size = s_in.shape[0]
+    size = n.shape[0]
     lot = lot_quanta * unit
     small = rest * unit
     base = math.inf
     for t in range(size):
         if cap_quanta[t] > 0:
-            base = min(base, s_in[t])
+            base = min(base, given.s[t])
+    c = less(given, base)
     first, second = -1, -1  # the two cheapest places for one more lot
     price_first, price_second = math.inf, math.inf
     for t in range(size):
         if n[t] < cap[t]:
-            price = lot_price(float(n[t] + 1), lot, s_in[t] - base, b[t], a[t], e[t], delta)
+            price = lot_price(float(n[t] + 1), lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
             if price < price_first:
                 second, price_second = first, price_first
                 first, price_first = t, price
@@ -240,16 +229,15 @@ def place_remainder(
                 second, price_second = t, price
     best, where, to = math.inf, -1, -1
     for t in range(size):
-        s = s_in[t] - base
         if n[t] <= (cap_quanta[t] - rest) // lot_quanta and cap_quanta[t] >= rest:
-            cost = added_cost(n[t] * lot, small, s, b[t], a[t], e[t], delta)
+            cost = added_cost(n[t] * lot, small, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
             if cost < best:
                 best, where, to = cost, t, -1
         other = second if first == t else first
         if n[t] > 0 and other >= 0:
             price = price_second if first == t else price_first
             kept = (n[t] - 1) * lot + small
-            cost = lot * price - added_cost(kept, lot - small, s, b[t], a[t], e[t], delta)
+            cost = lot * price - added_cost(kept, lot - small, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
             if cost < best:
                 best, where, to = cost, t, other
     if to >= 0:

@@ -28,7 +28,8 @@ from impactd.core.allocator.certificate import (
     capacity,
     kkt_residual,
 )
-from impactd.core.allocator.problem import Float, Problem
+from impactd.core.allocator.curve import Float
+from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.waterfill import share
 
 

@@ -87,7 +87,7 @@ class CvxpySolver:
         found = trivial(self.name, problem, qty)
         if found is not None:
             return found
-        cubic, power = bool(np.any(problem.a > 0)), bool(np.any(problem.e > 0))
+        cubic, power = bool(np.any(problem.curve.a > 0)), bool(np.any(problem.curve.e > 0))
         if self.name in _LINEAR_ONLY and (cubic or power):
             text = "takes linear impact only; use clarabel or scs for quadratic and power models"
             return SolveFailure(self.name, Failure.UNSUPPORTED, text)
@@ -103,12 +103,12 @@ class CvxpySolver:
         if self.name.upper() not in installed():
             text = f"{self.name} is not installed; install it, or name another solver"
             return SolveFailure(self.name, Failure.NOT_INSTALLED, text)
-        key = (len(problem), cubic, problem.delta if power else None, problem.risk > 0.0, problem.lasts)
+        key = (len(problem), cubic, problem.curve.delta if power else None, problem.risk > 0.0, problem.transient)
         # taken out while in use: two worker threads never share one
         compiled = self._compiled.pop(key, None)
         if compiled is None:
-            terms = {"cubic": cubic, "risk": problem.risk > 0, "lasts": problem.lasts}
-            compiled = _compile(cp, len(problem), problem.delta if power else None, **terms)
+            terms = {"cubic": cubic, "risk": problem.risk > 0, "lasts": problem.transient}
+            compiled = _compile(cp, len(problem), problem.curve.delta if power else None, **terms)
         _set_parameters(compiled, problem, qty)
         try:
             status, value, steps = _run(cp, compiled, self.name, self.effort)
@@ -187,28 +187,25 @@ def _set_parameters(compiled: _Compiled, problem: Problem, qty: float) -> None:
     """Scale the problem to parts of `qty` and to a typical price above the cheapest spread."""
     open_ = problem.cap > 0.0
     n_open = max(int(np.count_nonzero(open_)), 1)
-    base = float(np.min(problem.s[open_], initial=np.inf))
+    base = float(np.min(problem.curve.s[open_], initial=np.inf))
     part = qty / n_open
-    typical = (
-        (problem.s - base)
-        + part * (2.0 * problem.b + 3.0 * part * problem.a)
-        + problem.e * (1.0 + problem.delta) * part**problem.delta
-    )
+    typical = problem.curve.marginal(np.full(len(problem), part)) - base
     unit = float(np.median(typical[open_])) + problem.risk * qty
-    if problem.lasts:
+    if problem.transient:
         unit += part * float(np.median(problem.root[open_])) ** 2
     unit = unit if unit > 0.0 else 1.0
+    scaled = problem.curve.scaled(qty, unit)
     # a closed interval's coefficients say nothing, and its spread may lie below `base`
     values = {
         "cap": np.minimum(problem.cap / qty, 1.0),
-        "s": np.where(open_, problem.s - base, 0.0) / unit,
-        "b": np.sqrt(problem.b * (qty / unit)),
-        "a": problem.a * (qty * qty / unit),
-        "e": problem.e * (qty**problem.delta / unit),
+        "s": np.where(open_, scaled.s - base / unit, 0.0),
+        "b": np.sqrt(scaled.b),
+        "a": scaled.a,
+        "e": scaled.e,
         "risk": np.sqrt(problem.risk * qty / unit),
         "root": problem.root * np.sqrt(qty / unit),
         "keep": problem.keep,
-        "weight": np.sqrt(0.5 * (1.0 - np.append(problem.keep[1:], 0.0) ** 2)) if problem.lasts else problem.keep,
+        "weight": np.sqrt(0.5 * (1.0 - np.append(problem.keep[1:], 0.0) ** 2)) if problem.transient else problem.keep,
     }
     for name, parameter in compiled.parameters.items():
         parameter.value = values[name]

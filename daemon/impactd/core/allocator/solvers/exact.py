@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from impactd.core.allocator.certificate import best_multiplier, kkt_residual
-from impactd.core.allocator.problem import Float, Problem
+from impactd.core.allocator.curve import Float
+from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.base import Solution, SolveFailure, check_input, trivial
 from impactd.core.allocator.solvers.interior import solve_risk
 from impactd.core.allocator.solvers.separable import solve_separable
@@ -47,9 +48,9 @@ class ExactSolver:
         p = problem
         x = np.empty(len(p))
         if p.separable:
-            mu, steps = solve_separable(qty, p.s, p.b, p.a, p.e, p.delta, p.cap, p.fraction, x)
+            mu, steps = solve_separable(qty, p.curve, p.cap, p.fraction, x)
         else:
-            steps = solve_risk(qty, p.s, p.b, p.a, p.e, p.delta, p.cap, p.risk, p.root, p.keep, x)
+            steps = solve_risk(qty, p.curve, p.cap, p.risk, p.root, p.keep, x)
             mu = best_multiplier(p, qty, x)
         return Solution(
             qty=x,
@@ -72,5 +73,5 @@ def cheapest(problem: Problem, qty: float) -> tuple[Float, float]:
         Shares, above 0 and below the sum of the caps, which the caller has seen to.
     """
     x, p = np.empty(len(problem)), problem
-    price, _ = solve_separable(qty, p.s, p.b, p.a, p.e, p.delta, p.cap, p.fraction, x)
+    price, _ = solve_separable(qty, p.curve, p.cap, p.fraction, x)
     return x, float(price)

@@ -32,8 +32,7 @@ from typing import Final
 
 import numpy as np
 
-from impactd.core.allocator.cost import marginal
-from impactd.core.allocator.problem import Float
+from impactd.core.allocator.curve import Curve, Float, less, mean_marginal
 from impactd.core.allocator.solvers.newton import chain_step, slopes
 from impactd.core.allocator.supply import invert_marginal, model_kind
 from impactd.core.allocator.transient import transient_step
@@ -77,11 +76,7 @@ def _longest(x: Float, dx: Float, z: Float, dz: Float, step: float) -> float:
 
 @kernel
 def _interior_point(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in one compiled function
-    s: Float,
-    b: Float,
-    a: Float,
-    e: Float,
-    delta: float,
+    c: Curve,
     cap: Float,
     risk: float,
     root: Float,
@@ -108,7 +103,7 @@ def _interior_point(  # noqa: PLR0912, PLR0915  # one algorithm, told in order i
                 count += 1
     least, stale = math.inf, 0
     for step_count in range(_MAX_STEPS):
-        scale, missing = slopes(x, s, b, a, e, delta, risk, root, keep, grad, bend)
+        scale, missing = slopes(x, c, risk, root, keep, grad, bend)
         gap, high, low = 0.0, -math.inf, math.inf
         for t in range(n):
             gap += z[t] * x[t] + (v[t] * room[t] if v[t] > 0.0 else 0.0)
@@ -174,11 +169,7 @@ def _to_bound(x: float, dx: float, cap: float) -> float:
 
 @kernel
 def _polish(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in one compiled function
-    s: Float,
-    b: Float,
-    a: Float,
-    e: Float,
-    delta: float,
+    c: Curve,
     cap: Float,
     risk: float,
     root: Float,
@@ -198,7 +189,8 @@ def _polish(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in one co
     lasts = root.shape[0] > 0
     grad, bend, q, dx = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     pull, comp, free = np.empty(n), np.empty(n), np.empty(n, np.bool_)
-    kind = model_kind(b + risk, a, e)
+    stiffer = Curve(c.s, c.b + risk, c.a, c.e, c.delta)
+    kind = model_kind(stiffer)
     for t in range(n):
         free[t] = cap[t] > 0.0
         if x[t] <= z[t]:
@@ -208,7 +200,7 @@ def _polish(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in one co
             free[t] = False
             x[t] = cap[t]
     for step_count in range(_POLISH_STEPS + 2 * n):
-        scale, missing = slopes(x, s, b, a, e, delta, risk, root, keep, grad, bend)
+        scale, missing = slopes(x, c, risk, root, keep, grad, bend)
         price, total = 0.0, 0.0
         for t in range(n):
             still = risk + (root[t] * root[t] if lasts else 0.0)
@@ -255,7 +247,9 @@ def _polish(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in one co
                 if gain <= _STILL * max(scale, abs(price), 2.0 * risk):  # rounding: of prices, or of the inventory
                     continue
                 if x[t] == 0.0 and bend[t] == math.inf:  # no Newton step would leave it; risk bends by 2 rho at least
-                    x[t], _ = invert_marginal(gain, kind, b[t] + risk, a[t], e[t], delta, cap[t])
+                    x[t], _ = invert_marginal(
+                        gain, kind, stiffer.b[t], stiffer.a[t], stiffer.e[t], stiffer.delta, cap[t]
+                    )
                     if x[t] <= 0.0:
                         continue
                 free[t] = True
@@ -268,13 +262,16 @@ def _polish(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in one co
 
 
 @kernel
+def _scaled(c: Curve, qty: float, price: float) -> Curve:
+    """Return `Curve.scaled`, compiled."""
+    b, a = c.b * (qty / price), c.a * (qty * qty / price)
+    return Curve(c.s / price, b, a, c.e * (qty**c.delta / price), c.delta)
+
+
+@kernel
 def solve_risk(
     qty: float,
-    s_in: Float,
-    b_in: Float,
-    a_in: Float,
-    e_in: Float,
-    delta: float,
+    given: Curve,
     cap_in: Float,
     risk_in: float,
     root_in: Float,
@@ -288,38 +285,34 @@ def solve_risk(
     int
         Newton steps of both stages.
     """
-    n = s_in.shape[0]
+    n = x.shape[0]
     cap = np.empty(n)
-    base, room, open_count = math.inf, 0.0, 0
-    mb, ma, me, ms = 0.0, 0.0, 0.0, 0.0
+    base, room = math.inf, 0.0
     for t in range(n):
         cap[t] = min(cap_in[t] / qty, 1.0)
         if cap[t] < _CLOSED:
             cap[t] = 0.0
         room += cap[t]
         if cap[t] > 0.0:
-            base = min(base, s_in[t])
-            open_count += 1
-            ms, mb, ma, me = ms + s_in[t], mb + b_in[t], ma + a_in[t], me + e_in[t]
+            base = min(base, given.s[t])
     if room <= 1.0 + n * _CLOSED:  # the caps hold it only just
         for t in range(n):
             x[t] = cap[t] / room * qty if cap[t] > 0.0 else 0.0
         return 0
     # unit of price: an equal split's marginal over the spread, plus one interval's risk
-    m = open_count
-    unit = marginal(qty / m, ms / m - base, mb / m, ma / m, me / m, delta) + 2.0 * risk_in * qty
+    c = less(given, base)
+    unit = mean_marginal(qty, c, cap) + 2.0 * risk_in * qty
     if root_in.shape[0] > 0:
-        unit += qty * float(np.mean(root_in)) ** 2 / m
+        unit += qty * float(np.mean(root_in)) ** 2 / np.count_nonzero(cap)
     root = root_in * math.sqrt(qty / unit)
-    s, b = (s_in - base) / unit, b_in * (qty / unit)
-    a, e = a_in * (qty * qty / unit), e_in * (qty**delta / unit)
+    c = _scaled(c, qty, unit)
     risk = risk_in * qty / unit
     part, z, v = np.empty(n), np.zeros(n), np.zeros(n)
     for t in range(n):
         part[t] = cap[t] / room
-    steps = _interior_point(s, b, a, e, delta, cap, risk, root, keep, part, z, v)
+    steps = _interior_point(c, cap, risk, root, keep, part, z, v)
     polished = part.copy()
-    more, reached = _polish(s, b, a, e, delta, cap, risk, root, keep, polished, z, v)
+    more, reached = _polish(c, cap, risk, root, keep, polished, z, v)
     if reached:
         part = polished
     total = 0.0

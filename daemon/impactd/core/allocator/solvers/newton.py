@@ -18,8 +18,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from impactd.core.allocator.cost import slope_and_curvature
-from impactd.core.allocator.problem import Float
+from impactd.core.allocator.curve import Curve, Float, slope_and_curvature
 from impactd.core.allocator.transient import add_pressure
 from impactd.core.base.jit import kernel
 
@@ -61,11 +60,7 @@ def chain_step(grad: Float, q: Float, stiffness: float, missing: float, dx: Floa
 @kernel
 def slopes(
     x: Float,
-    s: Float,
-    b: Float,
-    a: Float,
-    e: Float,
-    delta: float,
+    c: Curve,
     risk: float,
     root: Float,
     keep: Float,
@@ -86,7 +81,7 @@ def slopes(
     for k in range(n):
         t = n - 1 - k
         holding += grad[t]
-        impact, bend[t] = slope_and_curvature(x[t], s[t], b[t], a[t], e[t], delta)
+        impact, bend[t] = slope_and_curvature(x[t], c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
         scale += x[t] * impact
         grad[t] = impact - 2.0 * risk * holding
     if root.shape[0] > 0:

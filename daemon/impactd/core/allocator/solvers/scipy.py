@@ -19,7 +19,8 @@ from typing import Any, Final
 import numpy as np
 
 from impactd.core.allocator.cost import gradient, objective
-from impactd.core.allocator.problem import Float, Problem
+from impactd.core.allocator.curve import Float
+from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure, check_input, finish, trivial
 from impactd.core.allocator.transient import add_pressure
 from impactd.core.allocator.waterfill import share
@@ -63,24 +64,34 @@ class ScipySolver:
         from scipy.optimize import Bounds, LinearConstraint, minimize  # noqa: PLC0415  # slow to import
 
         unit = _in_parts(problem, qty)
-        upper = unit.cap
-        start = np.zeros(n)
+        # Closed intervals are left out: bounds that meet make trust-constr's constraints singular.
+        open_ = np.flatnonzero(unit.cap > 0.0)
+        upper = unit.cap[open_]
+        start = np.zeros(len(open_))
         share(1.0, upper, upper, start)
-        exact_hessian: dict[str, Any] = {"hess": lambda u: _hessian(unit, u)} if self.name == "trust-constr" else {}
+
+        def laid(u: Float) -> Float:
+            x = np.zeros(n)
+            x[open_] = np.maximum(u, 0.0)
+            return x
+
+        exact_hessian: dict[str, Any] = {}
+        if self.name == "trust-constr":
+            exact_hessian["hess"] = lambda u: _hessian(unit, laid(u))[np.ix_(open_, open_)]
         result = minimize(
-            lambda u: objective(unit, 1.0, np.maximum(u, 0.0)),
+            lambda u: objective(unit, 1.0, laid(u)),
             start,
-            jac=lambda u: gradient(unit, 1.0, np.maximum(u, 0.0)),
+            jac=lambda u: gradient(unit, 1.0, laid(u))[open_],
             method="SLSQP" if self.name == "slsqp" else "trust-constr",
-            bounds=Bounds(np.zeros(n), upper),
-            constraints=[LinearConstraint(np.ones((1, n)), 1.0, 1.0)],
+            bounds=Bounds(np.zeros(len(open_)), upper),
+            constraints=[LinearConstraint(np.ones((1, len(open_))), 1.0, 1.0)],
             options=self._options(),
             **exact_hessian,
         )
         if not np.all(np.isfinite(result.x)):
             text = f"ended with {result.message!r}; use exact or clarabel"
             return SolveFailure(self.name, Failure.NOT_CONVERGED, text)
-        return finish(self.name, problem, qty, np.asarray(result.x, dtype=np.float64) * qty, int(result.nit))
+        return finish(self.name, problem, qty, laid(np.asarray(result.x, dtype=np.float64)) * qty, int(result.nit))
 
     def _options(self) -> Any:
         options = _OPTIONS[self.name]
@@ -91,7 +102,8 @@ def _hessian(unit: Problem, u: Float) -> Float:
     """Return the second derivative of the objective, shape (N, N)."""
     # off 0, where a root bends without limit
     x = np.maximum(u, 1e-12)
-    bend = 2.0 * unit.b + 6.0 * unit.a * x + unit.e * (1.0 + unit.delta) * unit.delta * x ** (unit.delta - 1.0)
+    c = unit.curve
+    bend = 2.0 * c.b + 6.0 * c.a * x + c.e * (1.0 + c.delta) * c.delta * x ** (c.delta - 1.0)
     held = np.arange(len(unit), 0, -1.0)  # intervals after which a share of t (or of u) is no longer held
     bends = np.diag(bend) + 2.0 * unit.risk * np.minimum.outer(held, held)
     for t in range(len(unit.root)):  # the columns of K
@@ -104,13 +116,10 @@ def _hessian(unit: Problem, u: Float) -> Float:
 def _in_parts(problem: Problem, qty: float) -> Problem:
     """Return the problem in parts of `qty` and in units of the equal split's cost."""
     open_ = problem.cap > 0.0
-    spread = np.where(open_, problem.s - float(np.min(problem.s[open_])), 0.0)
+    curve = problem.curve.above(float(np.min(problem.curve.s[open_]))).scaled(qty, 1.0)
     scaled = replace(
         problem,
-        s=spread,
-        b=problem.b * qty,
-        a=problem.a * qty * qty,
-        e=problem.e * qty**problem.delta,
+        curve=curve,
         cap=np.minimum(problem.cap / qty, 1.0),
         risk=problem.risk * qty,
         root=problem.root * np.sqrt(qty),
@@ -120,10 +129,7 @@ def _in_parts(problem: Problem, qty: float) -> Problem:
     unit = unit if unit > 0.0 else 1.0
     return replace(
         scaled,
-        s=scaled.s / unit,
-        b=scaled.b / unit,
-        a=scaled.a / unit,
-        e=scaled.e / unit,
+        curve=curve.scaled(1.0, unit),
         risk=scaled.risk / unit,
         root=scaled.root / np.sqrt(unit),
     )

@@ -45,8 +45,7 @@ import math
 
 import numpy as np
 
-from impactd.core.allocator.cost import marginal
-from impactd.core.allocator.problem import Float
+from impactd.core.allocator.curve import Curve, Float, flat_at, less, marginal, mean_marginal
 from impactd.core.allocator.supply import LINEAR, invert_marginal, model_kind
 from impactd.core.allocator.waterfill import share
 from impactd.core.base.jit import kernel
@@ -65,29 +64,25 @@ _MAX_STEPS = 300
 
 
 @kernel
-def _totals(
-    mu: float, kind: int, s: Float, b: Float, a: Float, e: Float, delta: float, top: Float
-) -> tuple[float, float]:
+def _totals(mu: float, kind: int, c: Curve, top: Float) -> tuple[float, float]:
     """Return S(mu) and its slope.
 
     Where an interval has no curvature x steps from 0 to top just above its s.
     """
     total, slope = 0.0, 0.0
-    for t in range(s.shape[0]):
-        value, rate = invert_marginal(mu - s[t], kind, b[t], a[t], e[t], delta, top[t])
+    for t in range(top.shape[0]):
+        value, rate = invert_marginal(mu - c.s[t], kind, c.b[t], c.a[t], c.e[t], c.delta, top[t])
         total += value
         slope += rate
     return total, slope
 
 
 @kernel
-def _supply(
-    mu: float, kind: int, s: Float, b: Float, a: Float, e: Float, delta: float, top: Float, x: Float, w: Float
-) -> float:
+def _supply(mu: float, kind: int, c: Curve, top: Float, x: Float, w: Float) -> float:
     """Fill x(mu) and its slope w = dx/dmu; return the compensated sum of x (Neumaier 1974)."""
     total, carry = 0.0, 0.0
-    for t in range(s.shape[0]):
-        value, w[t] = invert_marginal(mu - s[t], kind, b[t], a[t], e[t], delta, top[t])
+    for t in range(top.shape[0]):
+        value, w[t] = invert_marginal(mu - c.s[t], kind, c.b[t], c.a[t], c.e[t], c.delta, top[t])
         x[t] = value
         after = total + value
         carry += (total - after) + value if total >= value else (value - after) + total
@@ -106,7 +101,7 @@ def _mean(lo: float, hi: float) -> float:
 
 
 @kernel
-def _first_guess(qty: float, kind: int, s: Float, b: Float, a: Float, e: Float, delta: float, top: Float) -> float:
+def _first_guess(qty: float, kind: int, c: Curve, top: Float) -> float:
     """Return a multiplier to begin with.
 
     Linear: the answer if every interval trades and no cap binds.  Otherwise
@@ -114,20 +109,12 @@ def _first_guess(qty: float, kind: int, s: Float, b: Float, a: Float, e: Float, 
     """
     if kind == LINEAR:
         rates, offset = 0.0, 0.0
-        for t in range(s.shape[0]):
-            if top[t] > 0.0 and b[t] > 0.0:
-                rates += 0.5 / b[t]
-                offset += s[t] * (0.5 / b[t])
+        for t in range(top.shape[0]):
+            if top[t] > 0.0 and c.b[t] > 0.0:
+                rates += 0.5 / c.b[t]
+                offset += c.s[t] * (0.5 / c.b[t])
         return (qty + offset) / rates if rates > 0.0 else 0.0
-    n, ms, mb, ma, me = 0, 0.0, 0.0, 0.0, 0.0
-    for t in range(s.shape[0]):
-        if top[t] > 0.0:
-            n += 1
-            ms += s[t]
-            mb += b[t]
-            ma += a[t]
-            me += e[t]
-    return marginal(qty / n, ms / n, mb / n, ma / n, me / n, delta)
+    return mean_marginal(qty, c, top)
 
 
 @kernel
@@ -168,28 +155,24 @@ def _settle(qty: float, total: float, top: Float, x: Float, w: Float) -> float:
 def _flat_bracket(
     qty: float,
     kind: int,
-    s: Float,
-    b: Float,
-    a: Float,
-    e: Float,
-    delta: float,
+    c: Curve,
     top: Float,
 ) -> tuple[float, float, bool, int]:
     """Return (lo, hi, tied, steps): between which flat levels mu lies, or the level it is on."""
-    levels = np.sort(s[(b == 0.0) & (a == 0.0) & (e == 0.0) & (top > 0.0)])
+    levels = np.sort(c.s[(c.b == 0.0) & (c.a == 0.0) & (c.e == 0.0) & (top > 0.0)])
     first, last = 0, levels.shape[0]
     steps = 0
     while first < last:  # the first level at whose upper side the sum holds qty
         middle = (first + last) // 2
         level = levels[middle]
-        below, _ = _totals(level, kind, s, b, a, e, delta, top)
+        below, _ = _totals(level, kind, c, top)
         steps += 1
         if below >= qty:
             last = middle
             continue
         at = 0.0
-        for t in range(s.shape[0]):
-            if s[t] == level and b[t] == 0.0 and a[t] == 0.0 and e[t] == 0.0:
+        for t in range(top.shape[0]):
+            if c.s[t] == level and flat_at(c.b[t], c.a[t], c.e[t]):
                 at += top[t]
         if below + at >= qty:
             return level, level, True, steps
@@ -202,11 +185,7 @@ def _flat_bracket(
 @kernel
 def solve_separable(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in one compiled function
     qty: float,
-    s_in: Float,
-    b: Float,
-    a: Float,
-    e: Float,
-    delta: float,
+    given: Curve,
     cap: Float,
     fraction: Float,
     x: Float,
@@ -220,31 +199,29 @@ def solve_separable(  # noqa: PLR0912, PLR0915  # one algorithm, told in order i
     steps : int
         Evaluations of S.
     """
-    n = s_in.shape[0]
+    n = x.shape[0]
     top = np.empty(n)
-    s = np.empty(n)
     w = np.empty(n)
     base = math.inf
     for t in range(n):
         top[t] = min(cap[t], 2.0 * qty)
         if top[t] > 0.0:
-            base = min(base, s_in[t])
+            base = min(base, given.s[t])
+    c = less(given, base)
     flat = False
-    hi = 0.0
     for t in range(n):
-        s[t] = s_in[t] - base
         if top[t] > 0.0:
-            flat |= b[t] == 0.0 and a[t] == 0.0 and e[t] == 0.0
-    kind = model_kind(b, a, e)
+            flat |= flat_at(c.b[t], c.a[t], c.e[t])
+    kind = model_kind(c)
     lo, tied, steps = 0.0, False, 0
     hi = math.inf
     if flat:
-        lo, hi, tied, steps = _flat_bracket(qty, kind, s, b, a, e, delta, top)
+        lo, hi, tied, steps = _flat_bracket(qty, kind, c, top)
         if tied:
-            total = _supply(lo, kind, s, b, a, e, delta, top, x, w)
+            total = _supply(lo, kind, c, top, x, w)
             room = np.zeros(n)
             for t in range(n):
-                if s[t] == lo and b[t] == 0.0 and a[t] == 0.0 and e[t] == 0.0:
+                if c.s[t] == lo and flat_at(c.b[t], c.a[t], c.e[t]):
                     room[t] = top[t]
             share(qty - total, fraction, room, x)
             return lo + base, steps + 1
@@ -252,18 +229,18 @@ def solve_separable(  # noqa: PLR0912, PLR0915  # one algorithm, told in order i
         hi = 0.0
         for t in range(n):
             if top[t] > 0.0:
-                hi = max(hi, marginal(top[t], s[t], b[t], a[t], e[t], delta))
+                hi = max(hi, marginal(top[t], c.s[t], c.b[t], c.a[t], c.e[t], c.delta))
         hi = hi * (1.0 + 1e-9)
-    mu = _first_guess(qty, kind, s, b, a, e, delta, top)
+    mu = _first_guess(qty, kind, c, top)
     if not lo < mu < hi:
         mu = _mean(lo, hi)
     slow, previous = 0, math.inf
     while steps < _MAX_STEPS:
-        total, slope = _totals(mu, kind, s, b, a, e, delta, top)
+        total, slope = _totals(mu, kind, c, top)
         steps += 1
         gap = qty - total
         if abs(gap) <= _SUM_TOLERANCE * qty and abs(gap) <= _STEP_TOLERANCE * slope * mu:
-            total = _supply(mu, kind, s, b, a, e, delta, top, x, w)
+            total = _supply(mu, kind, c, top, x, w)
             return mu + _settle(qty, total, top, x, w) + base, steps
         if gap > 0.0:
             lo = mu
@@ -285,8 +262,8 @@ def solve_separable(  # noqa: PLR0912, PLR0915  # one algorithm, told in order i
         mu = after
     # S jumps over qty between two neighbouring floats: go between both ends
     above = np.empty(n)
-    _supply(hi, kind, s, b, a, e, delta, top, above, w)
-    total = _supply(lo, kind, s, b, a, e, delta, top, x, w)
+    _supply(hi, kind, c, top, above, w)
+    total = _supply(lo, kind, c, top, x, w)
     for t in range(n):
         above[t] = max(above[t] - x[t], 0.0)
     share(qty - total, fraction, above, x)
