@@ -9,7 +9,7 @@ import orjson
 import pytest
 from rich.console import Console
 
-from impactd.wire.ticks.json.codec import ReferenceJsonTickCodec
+from impactd.wire.ticks.json.codec import JsonTickCodec
 from tests.benchmarks import allocator, page, ticks
 from tests.benchmarks.books import BOOKS_PER_SECOND, OPEN_NS, book_records
 from tests.benchmarks.figures import Figure, Section, Target, machine, print_table
@@ -18,8 +18,10 @@ from tests.benchmarks.legs import Measured, median_and_spread, take_turns
 
 def test_book_records_are_ten_level_books_of_about_383_bytes_at_an_even_pace() -> None:
     records = list(book_records(1_000))
-    decoded = ReferenceJsonTickCodec().decode_columns(
-        [record.value for record in records], [record.offset for record in records], [0] * len(records)
+    decoded = (
+        JsonTickCodec()
+        .reference()
+        .decode_columns([record.value for record in records], [record.offset for record in records], [0] * len(records))
     )
     assert not decoded.refused
     assert set(decoded.batch.n_bid.tolist()) == set(decoded.batch.n_ask.tolist()) == {10}

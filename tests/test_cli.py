@@ -26,7 +26,7 @@ from impactd.core.state.identity import MIGRATIONS
 from impactd.core.state.schema import SCHEMA_VERSION as STATE
 from impactd.shell.kafka.client import KafkaSettings, TopicSettings
 from impactd.shell.kafka.security import KafkaSecurity
-from impactd.wire.registry import CODEC_NAMES
+from impactd.wire.registry import CODECS
 from tests.paths import ROOT
 from tests.shell.test_replay import day, new, write
 
@@ -117,7 +117,7 @@ def test_version_names_the_release_and_every_format(capsys: pytest.CaptureFixtur
     said = dict(line.split(maxsplit=1) for line in formats)
     assert said["state"] == f"writes schema {STATE}, reads {min(MIGRATIONS, default=STATE)} to {STATE}"
     assert "impactd.plan/1 " in said["messages"]
-    assert said["ticks"] == f"reads {', '.join(CODEC_NAMES)}"
+    assert said["ticks"] == f"reads {', '.join(CODECS.names())}"
     assert said["journal"].endswith("impactd.journal/1")
     assert said["capture"].endswith("impactd.capture/1")
 

@@ -34,7 +34,7 @@ from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.consume import tail
 from impactd.wire.json_orders import decode_events
-from impactd.wire.ticks.json.codec import ReferenceJsonTickCodec
+from impactd.wire.ticks.json.codec import JsonTickCodec
 from tests.reference import inputs
 
 ROOT = Path(__file__).parent.parent
@@ -260,7 +260,7 @@ def test_records_of_a_page_are_taken(page: Path) -> None:
             topic = topics.get(kind, Topic.CONTROL)
             at = [1_800_000_000_000_000_000]
             if topic is Topic.TICKS:
-                refused = ReferenceJsonTickCodec().decode_columns([line.encode()], [0], at).refused
+                refused = JsonTickCodec().reference().decode_columns([line.encode()], [0], at).refused
             else:
                 refused = decode_events(topic, [line.encode()], [0], at).refused
             assert refused == [], line

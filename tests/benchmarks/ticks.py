@@ -14,7 +14,7 @@ from impactd.core.books.walk import walk_curves
 from impactd.core.inputs.ticks import Float, TickBatch
 from impactd.wire.codec import TickCodec
 from impactd.wire.tick_records import encode_ticks
-from impactd.wire.ticks.json.codec import JsonTickCodec, ReferenceJsonTickCodec
+from impactd.wire.ticks.json.codec import JsonTickCodec
 from tests.benchmarks.books import book_batches
 from tests.benchmarks.clock import in_turns
 from tests.benchmarks.figures import Figure
@@ -30,7 +30,7 @@ def measure(n: int = BATCH, rounds: int = 7) -> list[Figure]:
     taken = in_turns(
         {
             "orjson.loads alone, thrown away": lambda: deque(map(orjson.loads, values), maxlen=0),
-            "decode: orjson and checks (reference)": _decoding(ReferenceJsonTickCodec(), values, books),
+            "decode: orjson and checks (reference)": _decoding(JsonTickCodec().reference(), values, books),
             "decode: compiled scanner": _decoding(JsonTickCodec(), values, books),
             "walk 16 sizes a side: NumPy, book by book": lambda: _numpy_walks(books),
             "walk 16 sizes a side: compiled": lambda: walk_curves(

@@ -22,7 +22,9 @@ from tests.core.rows import bits, play, state
 def _day(path: Path) -> TickBatch:
     header, *lines = gzip.decompress(path.read_bytes()).splitlines()
     numbers = np.arange(len(lines))
-    decoded = DatabentoCodec(header.decode(), path.name.split("_")[0]).decode_columns(lines, numbers, numbers + 2**61)
+    decoded = DatabentoCodec(header=header.decode(), symbol=path.name.split("_")[0]).decode_columns(
+        lines, numbers, numbers + 2**61
+    )
     assert not decoded.refused
     return decoded.batch
 

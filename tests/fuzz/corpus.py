@@ -13,10 +13,8 @@ from typing import Any, Final
 import orjson
 
 from impactd.core.base.topics import Topic
-from impactd.wire.ticks.databento import codec as databento
-from impactd.wire.ticks.databento.columns import MBP10_HEADER
-from impactd.wire.ticks.json import codec as json_ticks
-from impactd.wire.ticks.long_csv import codec as long_csv
+from impactd.wire.registry import CODECS
+from tests.checks.codec_samples import samples_of
 
 #: 2025-04-03 13:30 UTC, a minute's beginning.
 OPEN_NS: Final = 1_743_687_000_000_000_000
@@ -32,9 +30,7 @@ GOOD_SYMBOLS: Final = ("GOOD1", "GOOD2")
 GOOD_ORDERS: Final = ("G1", "G2", "G3")
 OTHER_SYMBOLS: Final = ("MUT1", "MUT2")
 
-LONG_CSV_HEADER: Final = "time,symbol,side,price,size,level"
-
-TICK_KINDS: Final = (json_ticks.NAME, databento.NAME, long_csv.NAME)
+TICK_KINDS: Final = CODECS.names()
 EVENT_KINDS: Final = (Topic.ORDERS, Topic.EXECUTIONS, Topic.CONTROL)
 KINDS: Final = (*TICK_KINDS, *(topic.value for topic in EVENT_KINDS))
 
@@ -55,50 +51,22 @@ def topic_of(kind: str) -> Topic:
     return Topic.TICKS if kind in TICK_KINDS else Topic(kind)
 
 
-def _sides(step: int) -> tuple[list[list[float]], list[list[float]]]:
+def _sides(step: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
     mid = 31.0 + (step * 7 % 40) * 0.01
     depth = 100 + step * 13 % 50
-    bids = [[round(mid - 0.01 * (k + 1), 2), depth * (k + 1)] for k in range(10)]
-    return bids, [[round(mid + 0.01 * (k + 1), 2), depth * (k + 2)] for k in range(10)]
+    bids = [(round(mid - 0.01 * (k + 1), 2), depth * (k + 1)) for k in range(10)]
+    return bids, [(round(mid + 0.01 * (k + 1), 2), depth * (k + 2)) for k in range(10)]
 
 
 def book(codec: str, symbol: str, ts_event: int, step: int) -> bytes:
     """Return a book of ten levels a side in a codec of ticks."""
-    bids, asks = _sides(step)
-    match codec:
-        case json_ticks.NAME:
-            return orjson.dumps({"type": "book", "symbol": symbol, "ts_event": ts_event, "bids": bids, "asks": asks})
-        case databento.NAME:
-            return _databento(symbol, ts_event, bids, asks, "A")
-        case _:
-            sides = (("bid", bids), ("ask", asks))
-            lines = [f"{ts_event},{symbol},{s},{p},{q},{i}" for s, side in sides for i, (p, q) in enumerate(side)]
-            return "\n".join(lines).encode()
+    return samples_of(codec).book(symbol, ts_event, *_sides(step))
 
 
-def _databento(symbol: str, ts_event: int, bids: list[list[float]], asks: list[list[float]], action: str) -> bytes:
-    fields: dict[str, object] = {
-        "ts_recv": ts_event + 1_000,
-        "ts_event": ts_event,
-        "action": action,
-        "side": "B",
-        "price": asks[0][0],
-        "size": 100,
-        "flags": 128,
-        "symbol": symbol,
-    }
-    for i, ((bid_px, bid_sz), (ask_px, ask_sz)) in enumerate(zip(bids, asks, strict=True)):
-        fields |= {f"bid_px_{i:02}": bid_px, f"ask_px_{i:02}": ask_px, f"bid_sz_{i:02}": bid_sz}
-        fields |= {f"ask_sz_{i:02}": ask_sz}
-    return ",".join(str(fields.get(name, 0)) for name in MBP10_HEADER.split(",")).encode()
-
-
-def trade(codec: str, symbol: str, ts_event: int, step: int) -> bytes | None:
+def trade(codec: str, symbol: str, ts_event: int) -> bytes | None:
     """Return a print, or None where the codec has none."""
-    if codec == json_ticks.NAME:
-        obj = {"type": "trade", "symbol": symbol, "ts_event": ts_event, "ts_recv": ts_event + 5, "px": 31.1}
-        return orjson.dumps(obj | {"qty": 500, "aggressor": "buy", "auction": False})
-    return _databento(symbol, ts_event, *_sides(step), "T") if codec == databento.NAME else None
+    made = samples_of(codec).trade
+    return None if made is None else made(symbol, ts_event, 31.1, 500)
 
 
 def new(cl_ord_id: str, symbol: str, side: str, ts_event: int, **fields: Any) -> bytes:
@@ -129,7 +97,7 @@ def ticks(codec: str, step: int) -> Iterator[bytes]:
     for place, symbol in enumerate((*GOOD_SYMBOLS, *OTHER_SYMBOLS)):
         ts_event = at(step) - (len(GOOD_SYMBOLS) + len(OTHER_SYMBOLS) - place) * 1_000_000
         yield book(codec, symbol, ts_event, step + place)
-        if step % 3 == place and (printed := trade(codec, symbol, ts_event, step)) is not None:
+        if step % 3 == place and (printed := trade(codec, symbol, ts_event)) is not None:
             yield printed
 
 
@@ -165,13 +133,10 @@ def control(kind: str, scope: str, ts_event: int) -> bytes:
 def seeds(kind: str, step: int) -> list[bytes]:
     """Return the messages that mutants of a kind are made of at a step."""
     now = reached(step) - 600_000_000
-    if kind == json_ticks.NAME:
-        made = [book(kind, "MUT1", now, step), trade(kind, "MUT2", now, step) or b""]
-        shallow = {"type": "book", "symbol": "MUT2", "ts_event": now, "ts_recv": now, "seq": 7, "mid_event": True}
-        return [*made, orjson.dumps(shallow | {"bids": [["31.2", 5]], "asks": []}), b"[" + b",".join(made) + b"]"]
     if kind in TICK_KINDS:
-        printed = trade(kind, "MUT2", now, step)
-        return [book(kind, "MUT1", now, step), *([printed] if printed is not None else [])]
+        printed = trade(kind, "MUT2", now)
+        made = [book(kind, "MUT1", now, step), *([printed] if printed is not None else [])]
+        return [*made, *samples_of(kind).more("MUT2", now)]
     if kind == Topic.ORDERS:
         changes = {"order_qty": 3_000, "participation_rate": 0.3, "end": now + 9 * MINUTE_NS, "blackouts": None}
         head = {"symbol": "MUT1", "ts_event": now}

@@ -36,15 +36,11 @@ from impactd.core.outputs.messages import Alert, DeadLetter, Estimate, Model, Ou
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.decode import Decoder
 from impactd.shell.kafka.encoder import Encoder
-from impactd.wire.codec import REASONS, Decoded, Limits, TickCodec
+from impactd.wire.codec import REASONS, Decoded, Limits
 from impactd.wire.records import encode_output
+from impactd.wire.registry import DEFAULT_CODEC
 from impactd.wire.rows import by_first_appearance
-from impactd.wire.ticks.databento import codec as databento
-from impactd.wire.ticks.databento.codec import DatabentoCodec
-from impactd.wire.ticks.json import codec as json_ticks
-from impactd.wire.ticks.json.codec import ReferenceJsonTickCodec
-from impactd.wire.ticks.long_csv import codec as long_csv
-from impactd.wire.ticks.long_csv.codec import LongCsvCodec
+from tests.checks.codec_samples import samples_of
 from tests.fuzz import corpus
 from tests.fuzz.corpus import GOOD_ORDERS, GOOD_SYMBOLS, KINDS, STEPS, TICK_KINDS, Fake, topic_of
 from tests.fuzz.mutate import CSV_MUTATIONS, JSON_MUTATIONS, Mutator
@@ -97,11 +93,11 @@ class Day:
         self._kind = kind
         self._topic = topic_of(kind)
         #: The codec of all ticks: mutants and good messages share its caches.
-        self.codec = kind if kind in TICK_KINDS else json_ticks.NAME
+        self.codec = kind if kind in TICK_KINDS else DEFAULT_CODEC
         self._report = report
         self._decoder = Decoder(KafkaSettings(codec=self.codec), LIMITS, 0, 1)
-        # Over Kafka the long CSV has no symbol; a file's header names one.
-        self._decoder._codecs._codecs[long_csv.NAME] = LongCsvCodec(corpus.LONG_CSV_HEADER, limits=LIMITS)
+        # As for a file: not every codec's records name a symbol over Kafka.
+        self._decoder._codecs._codecs[self.codec] = samples_of(self.codec).codec(self.codec, LIMITS)
         self._encoder = Encoder(KAFKA, 0, dict.fromkeys(Topic, 1))
         self.engine = Engine(SETTINGS)
         self._inbox = Inbox(SETTINGS, {}, {})
@@ -190,13 +186,7 @@ class Day:
         return "empty"
 
     def _same_by_reference(self, records: Sequence[Fake], decoded: Decoded) -> None:
-        codec: TickCodec
-        if self.codec == json_ticks.NAME:
-            codec = ReferenceJsonTickCodec(LIMITS)
-        elif self.codec == databento.NAME:
-            codec = DatabentoCodec(limits=LIMITS, compiled=False)
-        else:
-            return
+        codec = self._decoder._codecs._codecs[self.codec].reference()
         values = [record.value or b"" for record in records]
         other = codec.decode_columns(
             values, [record.offset for record in records], [record.timestamp * 1_000_000 for record in records]
@@ -281,7 +271,7 @@ def run_round(kind: str, n: int, seed: str, report: Report) -> None:
     """
     rng = random.Random(seed)
     day = Day(kind, report)
-    mutations = CSV_MUTATIONS if kind in (databento.NAME, long_csv.NAME) else JSON_MUTATIONS
+    mutations = JSON_MUTATIONS if corpus.seeds(kind, 0)[0].startswith(b"{") else CSV_MUTATIONS
     share = -(-n // len(STEPS))
     at_step = -1
     try:

@@ -10,7 +10,7 @@ from impactd.__about__ import __version__
 from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.outputs.messages import DeadLetter
-from impactd.wire.registry import CODEC_NAMES
+from impactd.wire.registry import CODECS
 from tests.reference import inputs, outputs
 from tests.reference.errors import reasons
 
@@ -139,7 +139,7 @@ def _input_messages() -> dict[str, Object]:
     codec: Object = {
         "type": "object",
         "properties": {
-            "codec": {"enum": list(CODEC_NAMES), "description": "Codec of the record; `wire.codec` by default."}
+            "codec": {"enum": list(CODECS.names()), "description": "Codec of the record; `wire.codec` by default."}
         },
     }
     made = {}

@@ -19,7 +19,7 @@ from impactd.config import load
 from impactd.core.base.topics import Topic
 from impactd.shell.replay import Sources, replay
 from impactd.wire.json_orders import decode_events
-from impactd.wire.ticks.json.codec import ReferenceJsonTickCodec
+from impactd.wire.ticks.json.codec import JsonTickCodec
 from tests.paths import ROOT
 from tests.reference import asyncapi, inputs, outputs
 from tests.shell.test_replay import MINUTE_NS, OPEN_NS, day, new, write
@@ -106,7 +106,7 @@ def _close(schema: Any) -> None:
 def _decodes(topic: Topic, record: Object) -> bool:
     values, at = [orjson.dumps(record)], [1743700000000000000]
     if topic is Topic.TICKS:
-        return not ReferenceJsonTickCodec().decode_columns(values, [0], at).refused
+        return not JsonTickCodec().reference().decode_columns(values, [0], at).refused
     return not decode_events(topic, values, [0], at).refused
 
 

@@ -17,7 +17,7 @@ from impactd.core.base.topics import Topic
 from impactd.core.inputs.ticks import TickBatch
 from impactd.shell.files import InputFileError, merge_files, read_events, read_ticks, symbol_of
 from impactd.wire.codec import Decoded, Limits
-from impactd.wire.registry import join
+from impactd.wire.decoder import join
 from tests.wire.helpers import assert_same_batch, reasons
 from tests.wire.ticks.databento.test_codec import HEADER, row
 

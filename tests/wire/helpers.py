@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from impactd.core.inputs.ticks import TickBatch
-from impactd.wire.codec import Decoded, TickCodec
-from impactd.wire.registry import join
+from impactd.wire.codec import Decoded
+from impactd.wire.decoder import join
+from impactd.wire.tick_codec import TickCodec
 
 T0 = 1_743_687_000_125_395_235
 

@@ -34,7 +34,7 @@ def round_trip(batch: TickBatch) -> TickBatch:
 @pytest.mark.parametrize("name", ["FROG_2025-04-03_mbp10.csv.gz", "ARL_2025-07-17_mbp10.csv.gz"])
 def test_recorded_day_through_json_is_the_same_arrays(data_dir: Path, name: str) -> None:
     header, *lines = gzip.decompress((data_dir / name).read_bytes()).splitlines()
-    batch = decode_in_batches(DatabentoCodec(header.decode()), lines[:6_000], 6_000).batch
+    batch = decode_in_batches(DatabentoCodec(header=header.decode()), lines[:6_000], 6_000).batch
     assert_same_batch(round_trip(batch), batch)
 
 

@@ -17,7 +17,7 @@ from impactd.cli.study import study
         "impactd convert --source lseg --fetch FROG.O --from 2025-04-03T13:30Z --to 2025-04-03T20:00Z --out FROG.csv",
     ),
 )
-@click.option("--source", "name", help="polygon, lseg, bloomberg, or one of another package.")
+@click.option("--source", "name", help="Vendor of the records; --list shows them.")
 @click.option("--data", type=EXISTING, metavar="FILE", help="Recorded records: .json, .jsonl or .csv, also compressed.")
 @click.option("--fetch", "symbol", metavar="SYMBOL", help="Fetch them instead, by the vendor's own client.")
 @click.option("--from", "start", metavar="TIME", help="With --fetch: first time (UTC without a zone).")

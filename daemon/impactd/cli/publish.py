@@ -68,7 +68,6 @@ def command(
     from impactd.shell.kafka.publish import publish
     from impactd.shell.lines import InputFileError
     from impactd.shell.replay import Sources
-    from impactd.wire.registry import UnknownCodecError
 
     sources = Sources((*data, *more), orders, executions, control, codec, symbol)
     try:
@@ -82,7 +81,7 @@ def command(
                 progress=progress,
             )
             summary = asyncio.run(publishing)
-    except (InputFileError, UnknownCodecError) as error:
+    except InputFileError as error:
         raise InputError(str(error)) from error
     except FatalError as error:
         raise Failure(str(error)) from error

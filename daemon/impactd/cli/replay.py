@@ -85,7 +85,6 @@ def command(
 
     from impactd.shell.lines import InputFileError
     from impactd.shell.replay import Sources
-    from impactd.wire.registry import UnknownCodecError
 
     try:
         with progress_line("ticks", quiet=as_json) as progress:
@@ -94,7 +93,7 @@ def command(
                 summary = _replay(sources, settings, out, progress)
             else:
                 summary = _rederive(journal, settings, out, progress)
-    except (InputFileError, UnknownCodecError) as error:
+    except InputFileError as error:
         raise InputError(str(error)) from error
 
     if profile_out is not None:

@@ -14,14 +14,14 @@ def text() -> str:
     from impactd.core.state.schema import SCHEMA_VERSION as STATE
     from impactd.shell.audit.capture import CAPTURE_SCHEMA
     from impactd.shell.kafka.encoder import JOURNAL_SCHEMA
-    from impactd.wire.registry import CODEC_NAMES
+    from impactd.wire.registry import CODECS
 
     return "\n".join(
         (
             f"impactd {__version__}",
             f"state     writes schema {STATE}, reads {min(MIGRATIONS, default=STATE)} to {STATE}",
             f"messages  writes {', '.join(sorted(cls.SCHEMA for cls in get_args(Message)))} (header schema)",
-            f"ticks     reads {', '.join(CODEC_NAMES)}",
+            f"ticks     reads {', '.join(CODECS.names())}",
             f"journal   writes and reads {JOURNAL_SCHEMA.decode()}",
             f"capture   writes and reads {CAPTURE_SCHEMA}",
         )

@@ -12,9 +12,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from impactd.config.base import DAY_S, Bytes, ClockTime, LocalDate, Name, Positive, Seconds, Section, Zone
+from impactd.config.base import DAY_S, Bytes, ClockTime, LocalDate, Positive, Seconds, Section, Zone
 from impactd.config.cluster import JournalSection, KafkaSection, TopicsSection
 from impactd.config.controls import ControlsSection, GateSection, InvalidSection
 from impactd.config.hours import WEEKDAYS, session_rule
@@ -31,8 +31,15 @@ from impactd.core.base.settings import (
     WireSettings,
 )
 from impactd.core.base.topics import INPUT_TOPICS
+from impactd.wire.registry import CODECS, DEFAULT_CODEC
 
 Column = Annotated[tuple[float, ...], Field(strict=False, min_length=1, max_length=1_500)]
+
+Codec = Annotated[
+    str,
+    AfterValidator(CODECS.check),
+    Field(json_schema_extra=lambda schema: schema.update(enum=list(CODECS.names()))),
+]
 
 _BOOKS: Final = BookSettings()
 _MODEL: Final = ModelSettings()
@@ -47,8 +54,8 @@ def _seconds(ns: int | None) -> float:
 class WireSection(Section):
     """Formats of records."""
 
-    codec: Name = "json"
-    """Codec of tick records that name none in their header: json, databento-mbp10-csv or long-csv."""
+    codec: Codec = DEFAULT_CODEC
+    """Codec of tick records whose header names none."""
     timestamps: Literal["int", "string"] = "int"
     """How times are published: as integers, or as strings for JavaScript readers."""
     max_message_bytes: Bytes = 1_000_000

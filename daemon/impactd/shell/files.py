@@ -21,9 +21,10 @@ import numpy as np
 
 from impactd.core.inputs.ticks import Int, Refused, TickBatch
 from impactd.shell.lines import InputFileError
-from impactd.shell.recorded import BATCH_ROWS, FileBatch, read_batches, read_events, read_ticks, symbol_of
+from impactd.shell.recorded import BATCH_ROWS, read_batches, read_events, read_ticks, symbol_of
 from impactd.wire.codec import Decoded, Limits, bounded
 from impactd.wire.rows import by_first_appearance
+from impactd.wire.tick_codec import FileBatch
 
 __all__ = ["BATCH_ROWS", "InputFileError", "merge_files", "read_events", "read_ticks", "symbol_of"]
 

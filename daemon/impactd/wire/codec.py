@@ -1,32 +1,11 @@
-"""What a codec of ticks is: bytes in, arrays and refusals out.
-
-Rules that every codec keeps:
-
-- It is a function of the records alone.  How records are batched, and what was
-  decoded before, changes no row; a codec may keep caches, but none that show.
-- A record is decoded whole or refused whole: where one element of an array is
-  bad, the good ones are not applied either, so that a record that is mended
-  and sent again cannot count twice.
-- Nothing raises on input.  What cannot be used is a `Refused` value with a
-  reason out of `REASONS`, a sentence that names field and remedy, and the
-  original bytes.
-- Values that are numbers but make no usable book (crossed, negative, unsorted,
-  sentinels) pass through: the core counts those by symbol and minute.
-- No row holds a negative zero.
-"""
+"""What all codecs share: limits on a record, reasons to refuse one, and what a batch decodes to."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
-
-import numpy as np
-import numpy.typing as npt
+from typing import Final
 
 from impactd.core.inputs.ticks import Refused, TickBatch
-
-Int = npt.NDArray[np.int64]
 
 #: In place of a record's timestamp: take it from the data, ``ts_recv or ts_event`` floored to the millisecond.
 FROM_DATA: Final = -1
@@ -49,18 +28,6 @@ REASONS: Final = {
 }
 
 MAX_DETAIL: Final = 200
-
-
-class RawRecord(NamedTuple):
-    """A record as it came: from Kafka, or a line of a file.
-
-    `ts_record` is in ns, or `FROM_DATA`.
-    """
-
-    value: bytes
-    offset: int
-    ts_record: int
-    key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,41 +55,6 @@ class Decoded:
     batch: TickBatch
     refused: list[Refused] = field(default_factory=list)
     skipped_unknown: int = 0
-
-
-class TickCodec(Protocol):
-    """One encoding of ticks."""
-
-    @property
-    def name(self) -> str:
-        """Name by which headers and settings choose the codec."""
-
-    def decode_columns(
-        self,
-        values: Sequence[bytes],
-        offsets: Sequence[int] | Int,
-        ts_records: Sequence[int] | Int,
-        keys: Sequence[bytes | None] | None = None,
-    ) -> Decoded:
-        """Decode records that are given as columns: the entry for the fast path.
-
-        Parameters
-        ----------
-        ts_records : sequence of int, length n
-            Timestamps of the records, ns, or `FROM_DATA`.
-        keys : sequence of bytes or None, length n, optional
-            Only handed on with what is refused.
-        """
-
-
-def decode(codec: TickCodec, records: Sequence[RawRecord]) -> Decoded:
-    """Decode `records` with `codec`: the entry for whoever has them one by one."""
-    return codec.decode_columns(
-        [r.value for r in records],
-        [r.offset for r in records],
-        [r.ts_record for r in records],
-        [r.key for r in records],
-    )
 
 
 class FieldError(Exception):

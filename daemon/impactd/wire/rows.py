@@ -1,16 +1,17 @@
-"""From rows to a `TickBatch`: what the codecs share once a record is understood.
+"""From rows to a `TickBatch`: what the codecs share once a record is decoded.
 
 A codec collects rows with the index of the record that each came from; only
 at the end do they get the record's offset and timestamp.  Where a batch was
 decoded in two ways (a compiled pass, and record by record what that pass left
-over), the two are put back into the order of the records here, so that which
-way a record took cannot be seen.
+over), both are put back into the order of the records here, so that the way a
+record took does not show.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +42,7 @@ class Rows:
 
 
 class RowBuilder:
-    """Collects rows one by one: the plain way, for whatever no compiled pass took."""
+    """Collects rows one by one, from records that no compiled pass took."""
 
     def __init__(self) -> None:
         self._table: dict[str, int] = {}
@@ -55,6 +56,31 @@ class RowBuilder:
         self._px: list[float] = []
         self._qty: list[float] = []
         self._aggressor: list[int] = []
+        #: All that has an entry a row.
+        self._columns: tuple[list[Any], ...] = (
+            self._symbol,
+            self._kind,
+            self._flags,
+            self._ts_event,
+            self._ts_recv,
+            self._record,
+            *self._sides,
+            self._px,
+            self._qty,
+            self._aggressor,
+        )
+
+    def __len__(self) -> int:
+        return len(self._record)
+
+    def truncate(self, n: int) -> None:
+        """Drop the rows from `n` on."""
+        if n < len(self._record):
+            for column in self._columns:
+                del column[n:]
+            # Symbols are numbered as they come: those of dropped rows alone are the last.
+            used = max(self._symbol, default=-1) + 1
+            self._table = {symbol: code for symbol, code in self._table.items() if code < used}
 
     def _add(self, record: int, symbol: str, kind: int, flags: int, ts_event: int, ts_recv: int) -> None:
         self._symbol.append(self._table.setdefault(symbol, len(self._table)))

@@ -202,10 +202,6 @@ def test_securities_have_books_of_their_own() -> None:
         ([PAINT | {"MKTDEPTH_EVENT_SUBTYPE": "TABLE_UPDATE"}], 1001, "TABLE_UPDATE"),
         ([PAINT | {"fragmentType": "MIDDLE"}], 1001, "fragmentType: 'MIDDLE'"),
         ([_paint(None, BID_ROWS, ASK_ROWS)], 1002, "MBL_TIME_RT"),
-        ([PAINT, _update("01", "BID", "SHUFFLE", 1)], 1001, "SHUFFLE"),
-        ([PAINT, _update("01", "BID", "ADD", 0)], 1001, "count from 1"),
-        ([PAINT, _update("01", "BID", "REPLACE", 10**9)], 1001, "count from 1"),
-        ([PAINT, _update("01", "BID", "ADD", 1) | {"MBL_TIME_RT": None}], 1002, "MBL_TIME_RT"),
         ([TICKS[0] | {"time": None}], 1002, "time"),
         ([TICKS[0] | {"value": "x"}], 1001, "value: 'x' is no number"),
         ([TICKS[2]], 1001, "no book"),
@@ -215,3 +211,19 @@ def test_records_that_cannot_be_used_are_named(records: list[dict[str, Any]], co
     with pytest.raises(ValidationError, match=said) as error:
         read_source("bloomberg", records)
     assert error.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("update", "reason"),
+    [
+        (_update("01", "BID", "SHUFFLE", 1), "malformed"),
+        (_update("01", "BID", "ADD", 0), "malformed"),
+        (_update("01", "BID", "REPLACE", 10**9), "malformed"),
+        (_update("01", "BID", "ADD", 1) | {"MBL_TIME_RT": None}, "missing"),
+    ],
+)
+def test_message_that_cannot_be_used_ends_the_book_until_the_next_paint(update: dict[str, Any], reason: str) -> None:
+    later = _update("02", "BID", "MOD", 1, 31.2, 90)
+    table = read_source("bloomberg", [PAINT, update, later, _paint("03", BID_ROWS, ASK_ROWS)])
+    assert table.attrs["refused"] == {reason: 1, "gap": 1}
+    assert sides_of(table)[-2:] == [([], []), (BIDS, ASKS)]

@@ -150,3 +150,10 @@ def test_time_of_day_that_is_none_is_named(value: object) -> None:
     message["Map"]["Summary"] = SUMMARY
     with pytest.raises(ValidationError, match="LV_TIM_MS"):
         read_source("lseg", [message])
+
+
+def test_message_that_cannot_be_used_ends_the_book_until_the_next_refresh() -> None:
+    bad = _message("Update", _entry("Move", "1"))
+    table = read_source("lseg", [PART, LAST, bad, _message("Update", _point("Add", "BID", 1.0, 1, 1))])
+    assert table.attrs["refused"] == {"malformed": 1}
+    assert sides_of(table) == [([], [])]

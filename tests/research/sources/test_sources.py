@@ -7,7 +7,7 @@ import gzip
 import importlib
 import json
 import pkgutil
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,10 @@ from click.testing import CliRunner
 import impactd.research.sources
 from impactd import ImpactModel, ValidationError, fetch_source, read_books, read_source
 from impactd.cli import cli
-from impactd.research.sources import Snapshots, base, source_names
+from impactd.core.base import registry
+from impactd.core.base.registry import Registry
+from impactd.research.sources import SOURCES, Snapshots, base, source_names
+from tests.checks.source_checks import CHECKS, Check, samples_of
 from tests.research.sources.test_lseg import DEPTH
 from tests.research.sources.test_polygon import REST, WEBSOCKET
 
@@ -98,17 +101,14 @@ class AcmeSource:
 
 
 def test_source_of_another_package_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = list(entry_points(group=base.GROUP))
     others = {"acme": "AcmeSource", "broken": "REST", "empty": "Path", "gone": "Nothing"}
-    entries = [*ours, *(EntryPoint(name, f"{__name__}:{made}", base.GROUP) for name, made in others.items())]
-
-    def found(group: str, name: str | None = None) -> list[EntryPoint]:
-        return [entry for entry in entries if entry.group == group and name in {None, entry.name}]
-
-    monkeypatch.setattr(base, "entry_points", found)
-    assert source_names() == ["acme", "bloomberg", "broken", "empty", "gone", "lseg", "polygon"]
+    found = [EntryPoint(name, f"{__name__}:{made}", SOURCES.group) for name, made in others.items()]
+    fresh: Registry[Any] = Registry(SOURCES.what, SOURCES.group, {"polygon": "unused:Unused"})
+    monkeypatch.setattr(registry, "entry_points", lambda *, group: found if group == SOURCES.group else [])
+    monkeypatch.setattr(base, "SOURCES", fresh)
+    assert source_names() == ["acme", "broken", "empty", "gone", "polygon"]
     assert len(fetch_source("acme", "X", "2025-04-03", "2025-04-04")) == 2
-    for name, said in (("broken", "cannot be loaded"), ("gone", "cannot be loaded"), ("empty", "no books and fetch")):
+    for name, said in (("broken", "not callable"), ("gone", "cannot be loaded"), ("empty", "no books and fetch")):
         with pytest.raises(ValidationError, match=f"{name}.*{said}"):
             read_source(name, [])
 
@@ -116,6 +116,12 @@ def test_source_of_another_package_is_found_by_its_entry_point(monkeypatch: pyte
 def test_source_that_is_none_names_those_there_are() -> None:
     with pytest.raises(ValidationError, match="bloomberg, lseg, polygon"):
         read_source("acme", [])
+
+
+@pytest.mark.parametrize("name", SOURCES.names())
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+def test_source_keeps_the_contract(check: Check, name: str, tmp_path: Path) -> None:
+    check(name, samples_of(name), tmp_path)
 
 
 # -- the command ------------------------------------------------------------------------------------------------------
@@ -147,4 +153,4 @@ def test_convert_command_incomplete_is_usage(args: list[str]) -> None:
 
 
 def test_convert_command_lists_the_sources() -> None:
-    assert CliRunner().invoke(cli, ["convert", "--list"]).output.split() == ["bloomberg", "lseg", "polygon"]
+    assert CliRunner().invoke(cli, ["convert", "--list"]).output.split() == source_names()

@@ -21,7 +21,6 @@ from impactd.core.inputs.ticks import AUCTION, BOOK, TRADE, Float, Int, TickBatc
 from impactd.research.errors import MALFORMED, ValidationError
 from impactd.shell.files import merge_files
 from impactd.shell.lines import InputFileError
-from impactd.wire.registry import UnknownCodecError
 
 DAY_NS = 86_400 * SECOND_NS
 
@@ -126,7 +125,7 @@ def read_tapes(
     """
     try:
         batches = [decoded.batch for decoded in merge_files(paths, codec, symbol)]
-    except (InputFileError, UnknownCodecError) as error:
+    except InputFileError as error:
         raise ValidationError(MALFORMED, str(error), "name a file of a known format") from error
     rows = TickBatch.concat(batches)
     tapes = []

@@ -1,18 +1,15 @@
-"""What a source is, and how one is found."""
+"""What a source is, and the registry of sources: the one place that lists them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol, runtime_checkable
 
 import pandas as pd
 
+from impactd.core.base.registry import Registry, UnknownNameError
 from impactd.research.errors import MALFORMED, ValidationError
 from impactd.research.sources.fields import Record
-
-#: Entry point group that sources of others are found in.
-GROUP: Final = "impactd.sources"
 
 
 @runtime_checkable
@@ -44,9 +41,20 @@ class Source(Protocol):
         """
 
 
+SOURCES: Final[Registry[Callable[[], Source]]] = Registry(
+    "source",
+    "impactd.sources",
+    {
+        "bloomberg": "impactd.research.sources.bloomberg:BloombergSource",
+        "lseg": "impactd.research.sources.lseg:LsegSource",
+        "polygon": "impactd.research.sources.polygon:PolygonSource",
+    },
+)
+
+
 def source_names() -> list[str]:
     """Return the names of all sources that are installed."""
-    return sorted({entry.name for entry in entry_points(group=GROUP)})
+    return sorted(SOURCES.names())
 
 
 def source(name: str) -> Source:
@@ -57,18 +65,12 @@ def source(name: str) -> Source:
     ValidationError
         1001 if there is none, or it cannot be loaded.
     """
-    found: EntryPoint | None = next(iter(entry_points(group=GROUP, name=name)), None)
-    if found is None:
-        names = ", ".join(source_names())
-        raise ValidationError(MALFORMED, f"source: {name!r} is none", f"give one of {names}, or install its package")
     try:
-        made = found.load()()
-    except (ImportError, AttributeError, TypeError) as error:
-        raise ValidationError(
-            MALFORMED, f"source: {name} ({found.value}) cannot be loaded: {error}", "mend or remove its package"
-        ) from error
+        made = SOURCES.get(name)()
+    except UnknownNameError as error:
+        raise ValidationError(MALFORMED, str(error), "or install its package") from error
+    except (ImportError, TypeError) as error:
+        raise ValidationError(MALFORMED, f"source {name}: {error}", "repair or remove its package") from error
     if not isinstance(made, Source):
-        raise ValidationError(
-            MALFORMED, f"source: {name} ({found.value}) has no books and fetch", "see impactd.research.sources.Source"
-        )
+        raise ValidationError(MALFORMED, f"source {name} has no books and fetch", "see impactd.research.sources.Source")
     return made

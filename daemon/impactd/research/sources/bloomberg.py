@@ -93,25 +93,12 @@ class BloombergSource:
         snapshots = Snapshots("time, MBL_TIME_RT", "security")
         books: dict[str | None, _Book] = {}
         for record in records:
-            security = name_of(record, "security")
-            if "MKTDEPTH_EVENT_TYPE" in record:
-                book = books.setdefault(security, _Book())
-                _market_depth(book, record)
-            elif record.get("type") in _SIDE_OF_TICK:
-                book = books.setdefault(security, _Book())
-                index = _SIDE_OF_TICK[str(record["type"])]
-                book.sides[index][:] = level(number(record, "value"), number(record, "size"))
-                book.named.add(index)
-                book.time = _time(record, "time")
-            else:
-                continue
-            if book.complete and len(book.named) == len(_SIDES):
-                bids, asks = ([pair for pair in side if pair[1] > 0.0] for side in book.sides)
-                snapshots.add(book.time, bids, asks, security)
+            with snapshots.one(record):
+                _add(snapshots, record, books)
         table = snapshots.table()
         gaps = sum(book.gaps for book in books.values())
-        table.attrs["refused"] = {"gap": gaps} if gaps else {}
         if gaps:
+            table.attrs["refused"]["gap"] = gaps
             logger.warning("bloomberg: %d updates of unknown positions: messages were lost before them", gaps)
         return table
 
@@ -135,6 +122,35 @@ class BloombergSource:
             return [tick | {"security": symbol} for tick in _ticks(blpapi, session)]
         finally:
             session.stop()
+
+
+def _add(snapshots: Snapshots, record: Record, books: dict[str | None, _Book]) -> None:
+    """Apply a record to its instrument's book, and add the book where both sides are known."""
+    security = name_of(record, "security")
+    if "MKTDEPTH_EVENT_TYPE" in record:
+        book = books.setdefault(security, _Book())
+        try:
+            _market_depth(book, record)
+        except (ValidationError, TypeError, AttributeError) as error:
+            # What the message changed is not known: there is no book until the next paint.
+            snapshots.refuse(error, record)
+            books[security] = _Book(window=book.window, complete=False, gaps=book.gaps, time=book.time)
+            if book.time is not None:
+                snapshots.add(book.time, [], [], security)
+            return
+    elif record.get("type") in _SIDE_OF_TICK:
+        pair = level(number(record, "value"), number(record, "size"))
+        time = _time(record, "time")
+        book = books.setdefault(security, _Book())
+        index = _SIDE_OF_TICK[str(record["type"])]
+        book.sides[index][:] = pair
+        book.named.add(index)
+        book.time = time
+    else:
+        return
+    if book.complete and len(book.named) == len(_SIDES):
+        bids, asks = ([pair for pair in side if pair[1] > 0.0] for side in book.sides)
+        snapshots.add(book.time, bids, asks, security)
 
 
 def _time(record: Record, name: str) -> Any:

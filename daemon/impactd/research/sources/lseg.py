@@ -14,7 +14,7 @@ Shapes, by what a record has:
 
 Instruments are told apart by ``#RIC``, or ``RIC``.  Times are in ``Date-Time``,
 ISO with nanoseconds, in UTC or with an offset.  A quote names only what has
-changed: an empty field means that the instrument's last value stands.  Rows of
+changed: an empty field keeps the instrument's last value.  Rows of
 quotes whose ``Type`` is another one than Quote are passed over.
 
 .. [1] LSEG, Tick History user guide, report templates
@@ -32,7 +32,7 @@ import pandas as pd
 from impactd.research.errors import MISSING_COLUMNS, ValidationError
 from impactd.research.sources.clients import client, client_failed, credential
 from impactd.research.sources.fields import Record, Side, is_missing, level, name_of, number
-from impactd.research.sources.lseg_stream import PriceBooks, is_message
+from impactd.research.sources.lseg_stream import LostBookError, PriceBooks, is_message
 from impactd.research.sources.snapshots import Snapshots
 
 #: Quote columns: price and size of the bid, then of the ask.
@@ -60,23 +60,35 @@ class LsegSource:
     def books(self, records: Iterable[Record]) -> pd.DataFrame:
         """Return quotes or market depth in the long form."""
         snapshots = Snapshots("Date-Time", "#RIC")
-        stands: dict[str | None, list[float]] = {}
+        last: dict[str | None, list[float]] = {}
         streams = PriceBooks(self.n_levels)
         for record in records:
-            if is_message(record):
-                book = streams.apply(record)
-                if book is not None:
-                    snapshots.add(book.ts_ns, book.bids, book.asks, book.name)
-                continue
-            ric = name_of(record, "#RIC", "RIC")
-            if "L1-BidPrice" in record:
-                snapshots.add(_time(record), _depth(record, "Bid"), _depth(record, "Ask"), ric)
-            elif is_missing(record.get("Type")) or record["Type"] == "Quote":
-                found = [number(record, name) for name in _quote_columns(record)]
-                old = stands.get(ric, [math.nan] * 4)
-                now = stands[ric] = [last if math.isnan(new) else new for new, last in zip(found, old, strict=True)]
-                snapshots.add(_time(record), level(*now[:2]), level(*now[2:]), ric)
+            with snapshots.one(record):
+                self._add(snapshots, record, last, streams)
         return snapshots.table()
+
+    @staticmethod
+    def _add(snapshots: Snapshots, record: Record, last: dict[str | None, list[float]], streams: PriceBooks) -> None:
+        if is_message(record):
+            try:
+                book = streams.apply(record)
+            except LostBookError as lost:
+                snapshots.refuse(lost.error, record)
+                if lost.ts_ns is not None:
+                    snapshots.add(lost.ts_ns, [], [], lost.name)
+                return
+            if book is not None:
+                snapshots.add(book.ts_ns, book.bids, book.asks, book.name)
+            return
+        ric = name_of(record, "#RIC", "RIC")
+        if "L1-BidPrice" in record:
+            snapshots.add(_time(record), _depth(record, "Bid"), _depth(record, "Ask"), ric)
+        elif is_missing(record.get("Type")) or record["Type"] == "Quote":
+            found = [number(record, name) for name in _quote_columns(record)]
+            time = _time(record)
+            old = last.get(ric, [math.nan] * 4)
+            now = last[ric] = [before if math.isnan(new) else new for new, before in zip(found, old, strict=True)]
+            snapshots.add(time, level(*now[:2]), level(*now[2:]), ric)
 
     def fetch(self, symbol: str, start: pd.Timestamp, end: pd.Timestamp) -> list[Record]:
         """Return quotes by LSEG's data library, with the app key in LSEG_APP_KEY; a RIC is the symbol."""

@@ -70,6 +70,16 @@ def is_message(record: Record) -> bool:
     return record.get("Type") in {"Refresh", "Update", "Status", "Ping", "Pong", "Error"}
 
 
+class LostBookError(Exception):
+    """A message that cannot be used, of an instrument whose book is unknown from then on."""
+
+    def __init__(self, error: Exception, name: str, ts_ns: int | None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.name = name
+        self.ts_ns = ts_ns
+
+
 class PriceBooks:
     """Applies messages, and keeps the books of all instruments.
 
@@ -85,19 +95,28 @@ class PriceBooks:
         self._names: dict[Any, str] = {}
 
     def apply(self, message: Record) -> PriceBook | None:
-        """Apply a message; return the book after it, or None where there is none or it says nothing of one.
+        """Apply a message; return the book after it, or None where there is none or it does not concern one.
 
         Raises
         ------
+        LostBookError
+            If the message cannot be used: its instrument has no book until the next refresh.
         ValidationError
-            1001 for values that cannot be used, 1002 for fields that are missing.
+            1002 if it names no instrument.
         """
         kind = message.get("Type")
         if kind not in {"Refresh", "Update"} or message.get("Domain", "MarketByPrice") != "MarketByPrice":
             return None
         name = self._name(message)
         stream = self._streams.setdefault(name, _Stream())
-        if kind == "Refresh":
+        try:
+            return self._applied(name, stream, message)
+        except (ValidationError, TypeError, AttributeError) as error:
+            self._streams[name] = _Stream(date=stream.date, ts_ns=stream.ts_ns)
+            raise LostBookError(error, name, stream.ts_ns) from error
+
+    def _applied(self, name: str, stream: _Stream, message: Record) -> PriceBook | None:
+        if message["Type"] == "Refresh":
             first = not stream.in_parts or message.get("PartNum") == 0
             if first and message.get("ClearCache", True):
                 stream.points.clear()

@@ -10,7 +10,8 @@ Shapes, by what a record has:
   best first, ``t`` in milliseconds.  The vendor deprecated this feed on 1 July
   2024; books that were recorded from it are read as before.
 
-A quote is whole: a side without price or size is an empty one.  Stock sizes
+A quote is whole: a side without price or size, or whose fields are left out, is
+an empty one.  Stock sizes
 counted round lots of 100 shares until the SEC's market data infrastructure
 rules took effect on 3 November 2025, and count shares since [1]_; tickers with
 a market's prefix (``O:``, ``X:``) have always counted units.
@@ -27,7 +28,7 @@ from typing import Final
 
 import pandas as pd
 
-from impactd.research.errors import MALFORMED, ValidationError
+from impactd.research.errors import MALFORMED, MISSING_COLUMNS, ValidationError
 from impactd.research.sources.clients import client, client_failed, credential
 from impactd.research.sources.fields import Record, Side, level, name_of, number, whole_ns
 from impactd.research.sources.snapshots import Snapshots
@@ -55,20 +56,24 @@ class PolygonSource:
         """Return quotes or level-2 books in the long form; other events are passed over."""
         snapshots = Snapshots("sip_timestamp", "sym")
         for record in records:
-            event = record.get("ev")
-            if event == "XL2":
-                ts, symbol = whole_ns(record, "t", _MS), name_of(record, "pair")
-                bids, asks = _levels(record, "b"), _levels(record, "a")
-            elif event == "Q":
-                ts, symbol = whole_ns(record, "t", _MS), name_of(record, "sym")
-                bids, asks = self._quote(record, ts, symbol, ("bp", "bs"), ("ap", "as"))
-            elif event is None:
-                ts, symbol = whole_ns(record, "sip_timestamp"), name_of(record, "ticker")
-                bids, asks = self._quote(record, ts, symbol, ("bid_price", "bid_size"), ("ask_price", "ask_size"))
-            else:
-                continue
-            snapshots.add(ts, bids, asks, symbol)
+            with snapshots.one(record):
+                self._add(snapshots, record)
         return snapshots.table()
+
+    def _add(self, snapshots: Snapshots, record: Record) -> None:
+        event = record.get("ev")
+        if event == "XL2":
+            ts, symbol = whole_ns(record, "t", _MS), name_of(record, "pair")
+            bids, asks = _levels(record, "b"), _levels(record, "a")
+        elif event == "Q":
+            ts, symbol = whole_ns(record, "t", _MS), name_of(record, "sym")
+            bids, asks = self._quote(record, ts, symbol, ("bp", "bs"), ("ap", "as"))
+        elif event is None:
+            ts, symbol = whole_ns(record, "sip_timestamp"), name_of(record, "ticker")
+            bids, asks = self._quote(record, ts, symbol, ("bid_price", "bid_size"), ("ask_price", "ask_size"))
+        else:
+            return
+        snapshots.add(ts, bids, asks, symbol)
 
     def _quote(self, record: Record, ts: int, symbol: str | None, *names: tuple[str, str]) -> list[Side]:
         lot = self.round_lot
@@ -76,7 +81,17 @@ class PolygonSource:
             lot = 1.0
         elif lot is None:
             lot = _ROUND_LOT if ts < _SHARES_SINCE_NS else 1.0
-        return [level(number(record, price), lot * number(record, size)) for price, size in names]
+        if not any(name in record for pair in names for name in pair):
+            raise ValidationError(
+                MISSING_COLUMNS,
+                f"{names[0][0]}, {names[1][0]}: missing in a record",
+                "give quotes of one side at least",
+            )
+        # The vendor leaves the fields of an empty side out.
+        return [
+            level(number(record, price), lot * number(record, size)) if price in record and size in record else []
+            for price, size in names
+        ]
 
     def fetch(self, symbol: str, start: pd.Timestamp, end: pd.Timestamp) -> list[Record]:
         """Return the quotes of a ticker by the vendor's client, with the key in POLYGON_API_KEY."""

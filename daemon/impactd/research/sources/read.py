@@ -24,7 +24,7 @@ def read_source(name: str, records: str | Path | Iterable[Record], *, symbol: st
     Parameters
     ----------
     name : str
-        Of a source: polygon, lseg, bloomberg, or one of another package.
+        A name in `impactd.research.sources.SOURCES`.
     records : path or iterable of mapping
         Recorded ones: JSON (an array, or an object whose ``results`` is one),
         JSON lines (of records, or of arrays as a WebSocket sends them) or CSV,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -11,9 +15,19 @@ from impactd.research.errors import MALFORMED, MISSING_COLUMNS, ValidationError
 from impactd.research.frames import long_form, times_ns
 from impactd.research.sources.fields import Side
 
+logger = logging.getLogger("impactd.research")
+
+#: Characters of a refused record that a message repeats.
+_SHOWN: Final = 200
+
+#: What a record that is not as its vendor documents it makes a reader raise.
+_NOT_AS_DOCUMENTED: Final = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
+
 
 class Snapshots:
     """Books in the order in which they came.
+
+    A source reads each record within `one`, so that a bad record is refused by itself.
 
     Parameters
     ----------
@@ -35,6 +49,28 @@ class Snapshots:
         self._sides: tuple[list[Side], list[Side]] = ([], [])
         self._codes: list[int] = []
         self._code_of: dict[str | None, int] = {}
+        #: Records that could not be used, by reason, and the first one's reason in words.
+        self.refused: Counter[str] = Counter()
+        self.first_refused = ""
+
+    @contextmanager
+    def one(self, record: object) -> Iterator[None]:
+        """Read one record: an error in it refuses the record, with whatever it has added."""
+        n = len(self._times)
+        try:
+            yield
+        except _NOT_AS_DOCUMENTED as error:
+            for column in (self._times, *self._sides, self._codes):
+                del column[n:]
+            self.refuse(error, record)
+
+    def refuse(self, error: Exception, record: object) -> None:
+        """Count a record as refused."""
+        missing = isinstance(error, KeyError) or getattr(error, "code", None) == MISSING_COLUMNS
+        if not self.refused:
+            said = str(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
+            self.first_refused = f"{said} (record {str(record)[:_SHOWN]})"
+        self.refused["missing" if missing else "malformed"] += 1
 
     def add(self, time: Any, bids: Side, asks: Side, symbol: str | None = None) -> None:
         """Add a book.
@@ -54,14 +90,14 @@ class Snapshots:
         self._codes.append(self._code_of.setdefault(symbol, len(self._code_of)))
 
     def table(self) -> pd.DataFrame:
-        """Return them by time; of an instrument's books that share a time the last one stands.
+        """Return them by time; of an instrument's books that share a time, the last one.
 
         Returns
         -------
         DataFrame
             time (UTC), side, price, size, level from 0, and ``symbol`` if there
-            are several; an empty side is one row of size 0.  ``.attrs["symbols"]``
-            has the instruments' names.
+            are several; an empty side is one row of size 0.  ``.attrs``: ``symbols``,
+            the instruments' names; ``refused``, bad records by reason.
 
         Raises
         ------
@@ -70,7 +106,11 @@ class Snapshots:
             records name their instrument.
         """
         if not self._times:
-            raise ValidationError(MALFORMED, "records: there is no book in them", "give records with both sides")
+            code = MISSING_COLUMNS if next(iter(self.refused), None) == "missing" else MALFORMED
+            told = f"; the first of {self.refused.total()} refused: {self.first_refused}" if self.refused else ""
+            raise ValidationError(code, f"records: no book in them{told}", "give the vendor's quotes or books")
+        if self.refused:
+            logger.warning("refused %d records, the first: %s", self.refused.total(), self.first_refused)
         if None in self._code_of and len(self._code_of) > 1:
             raise ValidationError(
                 MISSING_COLUMNS, f"{self._symbol_field}: missing in some records", "name it in all or in none"
@@ -94,5 +134,5 @@ class Snapshots:
         if len(names) > 1:
             table["symbol"] = np.repeat(np.array(names, dtype=object)[codes[rows]], 2 * depth)
         table = table[(table["size"] > 0.0) | (table["level"] == 0)].reset_index(drop=True)
-        table.attrs["symbols"] = names
+        table.attrs.update(symbols=names, refused=dict(self.refused))
         return table

@@ -18,10 +18,10 @@ from impactd.core.base.topics import Topic
 from impactd.core.inputs.ticks import Refused, TickBatch
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.wire.codec import Decoded, Limits, bounded
+from impactd.wire.decoder import TickDecoder
 from impactd.wire.fields import MAX_SYMBOL
 from impactd.wire.json_orders import DecodedEvents, decode_events
 from impactd.wire.murmur2 import murmur2
-from impactd.wire.registry import TickDecoder
 from impactd.wire.rows import by_first_appearance
 
 #: Keys whose partition is remembered; symbols are few and short, but a stranger's keys need not be.

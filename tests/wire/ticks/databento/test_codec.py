@@ -12,8 +12,9 @@ import pytest
 
 from impactd.core.inputs.ticks import AUCTION, BOOK, MID_EVENT, TRADE, TickBatch
 from impactd.wire.codec import FROM_DATA, REASONS, Decoded, Limits
+from impactd.wire.tick_codec import HeaderError
 from impactd.wire.ticks.databento.codec import DatabentoCodec
-from impactd.wire.ticks.databento.columns import MBP10_HEADER, HeaderError
+from impactd.wire.ticks.databento.columns import MBP10_HEADER
 from tests.wire.helpers import assert_same_batch, decode_in_batches, reasons
 
 FROG = "FROG_2025-04-03_mbp10.csv.gz"
@@ -51,8 +52,8 @@ def both(
     lines: Sequence[bytes], header: str = HEADER, symbol: str | None = None, limits: Limits | None = None
 ) -> Decoded:
     """Decode compiled and by the reference, assert that they agree, and return it."""
-    fast = decode_in_batches(DatabentoCodec(header, symbol, limits), lines, max(1, len(lines)))
-    slow = decode_in_batches(DatabentoCodec(header, symbol, limits, compiled=False), lines, max(1, len(lines)))
+    fast = decode_in_batches(DatabentoCodec(limits, header, symbol), lines, max(1, len(lines)))
+    slow = decode_in_batches(DatabentoCodec(limits, header, symbol).reference(), lines, max(1, len(lines)))
     assert_same_batch(fast.batch, slow.batch)
     assert fast.refused == slow.refused
     return fast
@@ -79,7 +80,7 @@ def trades(batch: TickBatch) -> TickBatch:
 @pytest.mark.data
 def test_frog_day_gives_its_known_rows(frog: tuple[str, list[bytes]]) -> None:
     header, lines = frog
-    batch = decode_in_batches(DatabentoCodec(header), lines, 5000).batch
+    batch = decode_in_batches(DatabentoCodec(header=header), lines, 5000).batch
     assert (len(lines), len(books(batch)), len(trades(batch))) == (33_286, 33_286, 3_817)
     mid_event = books(batch).flags & MID_EVENT > 0
     assert mid_event.sum() == 1_569
@@ -116,7 +117,7 @@ def test_frog_day_does_not_depend_on_batching(frog: tuple[str, list[bytes]], siz
     header, lines = frog
     lines = lines[:4_000]
     whole = both(lines, header).batch
-    assert_same_batch(decode_in_batches(DatabentoCodec(header), lines, size).batch, whole)
+    assert_same_batch(decode_in_batches(DatabentoCodec(header=header), lines, size).batch, whole)
 
 
 def test_row_gives_its_book_and_times() -> None:
@@ -315,12 +316,12 @@ def test_row_over_the_limit_is_refused_as_too_large() -> None:
 
 def test_header_without_needed_columns_names_them() -> None:
     with pytest.raises(HeaderError, match="no column flags, ask_sz_00 in the header"):
-        DatabentoCodec(HEADER.replace("flags", "flag").replace("ask_sz_00", "x"))
+        DatabentoCodec(header=HEADER.replace("flags", "flag").replace("ask_sz_00", "x"))
 
 
 def test_header_with_a_column_twice_is_refused() -> None:
     with pytest.raises(HeaderError, match="price stands in the header twice"):
-        DatabentoCodec(HEADER.replace("symbol", "price"))
+        DatabentoCodec(header=HEADER.replace("symbol", "price"))
 
 
 def test_mutated_rows_are_all_answered_alike_and_leave_the_good_ones_alone() -> None:
@@ -353,8 +354,8 @@ def test_mutated_rows_are_all_answered_alike_and_leave_the_good_ones_alone() -> 
                 case _:
                     del data[at:]
         lines += [bytes(data), rng.choice(seeds)]
-    fast = decode_in_batches(DatabentoCodec(HEADER), lines, 991)
-    slow = decode_in_batches(DatabentoCodec(HEADER, compiled=False), lines, len(lines))
+    fast = decode_in_batches(DatabentoCodec(header=HEADER), lines, 991)
+    slow = decode_in_batches(DatabentoCodec(header=HEADER).reference(), lines, len(lines))
     assert_same_batch(fast.batch, slow.batch)
     assert fast.refused == slow.refused
     assert len(np.unique(fast.batch.offset[fast.batch.offset % 2 == 1])) == 10_000

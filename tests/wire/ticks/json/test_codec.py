@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from impactd.core.inputs.ticks import AUCTION, BOOK, MID_EVENT, TRADE
-from impactd.wire.codec import FROM_DATA, REASONS, Decoded, Limits, RawRecord, decode
-from impactd.wire.ticks.json.codec import JsonTickCodec, ReferenceJsonTickCodec
+from impactd.wire.codec import FROM_DATA, REASONS, Decoded, Limits
+from impactd.wire.ticks.json.codec import JsonTickCodec
 from tests.wire.helpers import T0, assert_same_batch, decode_in_batches, reasons
 
 
@@ -45,7 +45,7 @@ def trade(**changes: Any) -> dict[str, Any]:
 def both(values: list[bytes], limits: Limits | None = None) -> Decoded:
     """Decode with the scanner and with the reference, assert that they agree, and return it."""
     fast = decode_in_batches(JsonTickCodec(limits), values, max(1, len(values)), ts_record=T0)
-    slow = decode_in_batches(ReferenceJsonTickCodec(limits), values, max(1, len(values)), ts_record=T0)
+    slow = decode_in_batches(JsonTickCodec(limits).reference(), values, max(1, len(values)), ts_record=T0)
     assert_same_batch(fast.batch, slow.batch)
     assert fast.refused == slow.refused
     assert fast.skipped_unknown == slow.skipped_unknown
@@ -239,17 +239,6 @@ def test_array_with_one_bad_element_is_refused_whole_and_names_it() -> None:
     assert decoded.refused[0].detail.startswith("element 1: bids: 'x'")
 
 
-def test_record_over_the_limit_is_refused_as_too_large() -> None:
-    value = orjson.dumps(book())
-    assert reasons(both([value], Limits(max_message_bytes=len(value) - 1))) == ["too_large"]
-    assert reasons(both([value], Limits(max_message_bytes=len(value)))) == []
-
-
-def test_key_travels_with_what_is_refused() -> None:
-    decoded = decode(JsonTickCodec(), [RawRecord(b"{", 7, T0, b"FROG")])
-    assert decoded.refused[0].key == b"FROG"
-
-
 def test_time_from_data_is_the_latest_of_the_record_floored_to_milliseconds() -> None:
     values = [
         orjson.dumps(book(ts_recv=T0 + 3_000_000)),
@@ -377,23 +366,9 @@ def test_mutated_messages_are_all_answered_and_leave_the_good_ones_alone() -> No
     for _ in range(10_000):
         values += [mutated(rng, rng.choice(seeds)), rng.choice(seeds)]
     fast = decode_in_batches(JsonTickCodec(), values, 997, ts_record=T0)
-    slow = decode_in_batches(ReferenceJsonTickCodec(), values, len(values), ts_record=T0)
+    slow = decode_in_batches(JsonTickCodec().reference(), values, len(values), ts_record=T0)
     assert_same_batch(fast.batch, slow.batch)
     assert fast.refused == slow.refused
     good = np.unique(fast.batch.offset[fast.batch.offset % 2 == 1])
     assert len(good) == 10_000
     assert {refused.reason for refused in fast.refused} <= REASONS.keys()
-
-
-@pytest.mark.parametrize("size", [1, 7, 1000])
-def test_decoding_does_not_depend_on_how_records_are_batched(size: int) -> None:
-    rng = random.Random(5)
-    values = []
-    for i in range(1000):
-        levels = [[100 - k, rng.randrange(1, 9) * 100] for k in range(rng.randrange(4))]
-        tick = rng.choice((book(symbol=rng.choice("ABC"), bids=levels, ts_event=T0 + i), trade(ts_event=T0 + i)))
-        values.append(orjson.dumps(tick) if rng.random() < 0.9 else orjson.dumps(tick)[:-3])
-    whole = decode_in_batches(ReferenceJsonTickCodec(), values, len(values))
-    parts = decode_in_batches(JsonTickCodec(), values, size)
-    assert_same_batch(parts.batch, whole.batch)
-    assert parts.refused == whole.refused

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from impactd.wire.codec import Decoded, Limits
-from impactd.wire.ticks.databento.columns import HeaderError
+from impactd.wire.content import Content, Line
+from impactd.wire.tick_codec import HeaderError
 from impactd.wire.ticks.long_csv.codec import LongCsvCodec
 from tests.wire.helpers import decode_in_batches, reasons
 
@@ -20,8 +21,13 @@ SNAPSHOT = [
 
 def decode(*lines: bytes, codec: LongCsvCodec | None = None) -> Decoded:
     codec = codec or LongCsvCodec(symbol="FROG")
-    values = [value for _, value in codec.group_lines(enumerate(lines))]
+    values = [line.text for line in snapshots(codec, *lines)]
     return decode_in_batches(codec, values, max(1, len(values)))
+
+
+def snapshots(codec: LongCsvCodec, *lines: bytes) -> list[Line]:
+    data = b"".join(line + b"\n" for line in (b"header", *lines))
+    return list(codec.records(Content("a.csv", iter([data]))))
 
 
 def test_snapshot_gives_one_book() -> None:
@@ -39,17 +45,32 @@ def test_levels_out_of_order_are_sorted_by_their_number() -> None:
 
 def test_runs_of_equal_time_are_one_snapshot_each() -> None:
     later = [line.replace(str(T0).encode(), str(T0 + 5).encode()) for line in SNAPSHOT]
-    codec = LongCsvCodec(symbol="A")
-    assert [at for at, _ in codec.group_lines(enumerate([*SNAPSHOT, *later, *SNAPSHOT]))] == [0, 3, 6]
+    found = snapshots(LongCsvCodec(), *SNAPSHOT, *later, *SNAPSHOT)
+    assert [line.number for line in found] == [2, 5, 8]
     assert decode(*SNAPSHOT, *later, *SNAPSHOT).batch.ts_event.tolist() == [T0, T0 + 5, T0]
 
 
 def test_symbol_column_and_other_order_and_iso_time() -> None:
-    codec = LongCsvCodec("level,size,price,side,symbol,time")
+    codec = LongCsvCodec(header="level,size,price,side,symbol,time")
     lines = [b"1,300,31.2,BID,ARL,2025-04-03 13:30:00+00:00", b"1,300,31.3,ask,FROG,2025-04-03 13:30:00+00:00"]
     batch = decode(*lines, codec=codec).batch
     assert batch.symbols == ("ARL", "FROG")
     assert batch.ts_event.tolist() == [T0, T0]
+
+
+def test_lines_of_several_symbols_at_one_time_are_a_snapshot_each() -> None:
+    """However they are interleaved: by side, by level, or by symbol."""
+    codec = LongCsvCodec(header="time,symbol,side,price,size,level")
+    lines = [
+        b"%d,%s,%s,%s,300,0" % (T0 + at, symbol, side, px)
+        for at in (0, 30)
+        for side, px in ((b"bid", b"31.2"), (b"ask", b"31.22"))
+        for symbol in (b"FROG", b"CRWV")
+    ]
+    assert [line.number for line in snapshots(codec, *lines)] == [2, 3, 6, 7]
+    batch = decode(*lines, codec=codec).batch
+    assert [batch.symbols[code] for code in batch.symbol] == ["FROG", "CRWV"] * 2
+    assert (batch.n_bid.tolist(), batch.n_ask.tolist()) == ([1] * 4, [1] * 4)
 
 
 def test_empty_level_is_dropped() -> None:
@@ -90,4 +111,4 @@ def test_snapshot_over_the_limits_is_refused() -> None:
 
 def test_header_without_needed_columns_names_them() -> None:
     with pytest.raises(HeaderError, match="no column size in the header"):
-        LongCsvCodec("time,side,price,level")
+        LongCsvCodec(header="time,side,price,level")

@@ -29,21 +29,22 @@ What a row becomes (field meanings: Databento, "Market by price (MBP-10)"):
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.inputs.ticks import AUCTION, MID_EVENT, TRADE, Float, Int, Refused, TickBatch
-from impactd.wire.codec import Decoded, FieldError, Limits, shown
+from impactd.core.inputs.ticks import AUCTION, MID_EVENT, TRADE, Float, Int, TickBatch
+from impactd.wire.codec import FieldError, Limits, shown
+from impactd.wire.content import Head
 from impactd.wire.fields import parse_number, parse_symbol
-from impactd.wire.rows import RowBuilder, Rows, by_first_appearance, interleave, stamped
+from impactd.wire.rows import RowBuilder, Rows, by_first_appearance
+from impactd.wire.tick_codec import FileOptions
+from impactd.wire.ticks.csv import CsvCodec, split_header
 from impactd.wire.ticks.databento import kernel as k
 from impactd.wire.ticks.databento.columns import Columns, databento_columns
 from impactd.wire.ticks.scanning.symbols import SymbolCache
 from impactd.wire.times import parse_text_time
-
-NAME: Final = "databento-mbp10-csv"
 
 F_LAST: Final = 128
 #: The schema's 'undefined' for quantities (UINT32_MAX), and what other feeds write.
@@ -60,17 +61,16 @@ _UNDEFINED_TIME: Final = frozenset({"", "18446744073709551615"})
 Side = tuple[list[float], list[float]]
 
 
-class DatabentoCodec:
+class DatabentoCodec(CsvCodec):
     """Decodes rows of an MBP-10 CSV file, one line a record.
 
     Parameters
     ----------
+    limits : Limits, optional
     header : str, optional
         The file's header line; by default Databento's own order of columns.
     symbol : str, optional
         For rows that name none.
-    compiled : bool
-        Off: every line goes through the reference, which is what tests compare with.
 
     Raises
     ------
@@ -78,44 +78,35 @@ class DatabentoCodec:
         If a column that is needed is missing.
     """
 
-    name = NAME
+    name = "databento-mbp10-csv"
 
-    def __init__(
-        self,
-        header: str | None = None,
-        symbol: str | None = None,
-        limits: Limits | None = None,
-        *,
-        compiled: bool = True,
-    ) -> None:
+    def __init__(self, limits: Limits | None = None, header: str | None = None, symbol: str | None = None) -> None:
+        super().__init__(limits)
         self._columns = databento_columns(header)
         self._symbol = symbol
-        self._limits = limits or Limits()
-        # Without a symbol column the scanner's symbol number is 0, that of the only one there is.
-        self._compiled = compiled and (self._columns.has_symbol or symbol is not None)
         self._cache = SymbolCache()
 
-    def decode_columns(
-        self,
-        values: Sequence[bytes],
-        offsets: Sequence[int] | Int,
-        ts_records: Sequence[int] | Int,
-        keys: Sequence[bytes | None] | None = None,
-    ) -> Decoded:
-        """Decode rows; see `impactd.wire.codec.TickCodec`."""
-        rows, left = self._scan(values) if self._compiled else (RowBuilder().build(), range(len(values)))
-        if not left:
-            return Decoded(stamped(rows, offsets, ts_records))
-        builder = RowBuilder()
-        refused = []
-        for i in left:
-            try:
-                _decode_line(values[i], i, self._columns, self._symbol, self._limits, builder)
-            except FieldError as error:
-                key = keys[i] if keys is not None else None
-                at, ts_record = int(offsets[i]), int(ts_records[i])
-                refused.append(Refused(at, error.reason, error.detail, values[i], key, NAME, ts_record))
-        return Decoded(stamped(interleave(rows, builder.build()), offsets, ts_records), refused)
+    @classmethod
+    def detects(cls, head: Head) -> bool:
+        """Return whether the header names the best bid's price as the schema does."""
+        return "bid_px_00" in split_header(head.line)
+
+    @classmethod
+    def from_header(cls, head: Head, options: FileOptions) -> Self:
+        """Return the codec for a file with this header line."""
+        return cls(options.limits, head.line, options.symbol)
+
+    def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
+        """Decode one line field by field."""
+        _decode_line(value, record, self._columns, self._symbol, builder)
+        return 0
+
+    def scan(self, values: Sequence[bytes]) -> tuple[Rows | None, Sequence[int]]:
+        """Decode the lines in which every column holds its plain form."""
+        # Without a symbol column the scanner's symbol number is 0, that of the only one there is.
+        if not self._columns.has_symbol and self._symbol is None:
+            return None, range(len(values))
+        return self._scan(values)
 
     def _scan(self, values: Sequence[bytes]) -> tuple[Rows, Sequence[int]]:
         n = len(values)
@@ -129,7 +120,7 @@ class DatabentoCodec:
         ints = np.zeros((n, k.N_INTS), np.int64)
         levels = np.full((4, n, self._columns.n_levels), np.nan)
         prints = np.full((n, 2), np.nan)
-        unsure = lengths - 1 > self._limits.max_message_bytes
+        unsure = lengths - 1 > self.limits.max_message_bytes
         line = 0
         while True:
             status, line, at = k.scan_rows(
@@ -200,12 +191,8 @@ def _to_rows(ints: Int, levels: Float, prints: Float, names: tuple[str, ...], li
     return Rows(by_first_appearance(batch), lines[source], ints[:, k.TS_RECV].copy())
 
 
-def _decode_line(
-    line: bytes, index: int, columns: Columns, symbol: str | None, limits: Limits, builder: RowBuilder
-) -> None:
+def _decode_line(line: bytes, index: int, columns: Columns, symbol: str | None, builder: RowBuilder) -> None:
     """Decode one line field by field: the reference."""
-    if len(line) > limits.max_message_bytes:
-        raise FieldError("too_large", f"a line of {len(line)} bytes; at most {limits.max_message_bytes} are read")
     field = columns.split(line)
     action = field[k.ACTION]
     if action not in _ACTIONS:

@@ -1,8 +1,7 @@
-"""Headers of CSV files: which column plays which role."""
+"""Columns of Databento CSV files: which column plays which role."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -10,7 +9,8 @@ from typing import Final
 import numpy as np
 
 from impactd.core.inputs.ticks import Int
-from impactd.wire.codec import FieldError
+from impactd.wire.tick_codec import HeaderError
+from impactd.wire.ticks.csv import split_header, split_line
 from impactd.wire.ticks.databento import kernel as k
 
 _ROLES: Final = {
@@ -34,38 +34,6 @@ MBP10_HEADER: Final = (
     )
     + "symbol"
 )
-
-
-class HeaderError(ValueError):
-    """A header that does not name what its codec needs."""
-
-
-def split_header(line: str) -> list[str]:
-    """Return the names of the columns, without quotes, blanks and byte order mark."""
-    return [name.strip() for name in next(csv.reader([line.removeprefix("\ufeff").rstrip("\r\n")]), [])]
-
-
-def split_line(line: bytes, n_columns: int) -> list[str]:
-    """Return the fields of a line.
-
-    Raises
-    ------
-    FieldError
-        ``encoding``, ``truncated`` or ``value``.
-    """
-    try:
-        text = line.decode().rstrip("\r\n")
-    except UnicodeDecodeError:
-        raise FieldError("encoding", "the line is not UTF-8; send UTF-8") from None
-    try:
-        fields = next(csv.reader([text], strict=True), []) if '"' in text else text.split(",")
-    except csv.Error as error:
-        raise FieldError("value", f"not a line of CSV: {error}; close the quotes") from None
-    if len(fields) < n_columns:
-        raise FieldError("truncated", f"{len(fields)} columns where the header has {n_columns}; send all of them")
-    if len(fields) > n_columns:
-        raise FieldError("value", f"{len(fields)} columns where the header has {n_columns}; quote what holds commas")
-    return fields
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,15 @@
 """Our JSON of ticks: books and trades, one object a record or an array of them.
 
-Two ways lead from bytes to rows, and no one can tell from a row which it took:
+Two ways lead from bytes to rows, and give the same rows:
 
-- `decode_records`, the reference: orjson, then every field checked in Python.
-- `JsonTickCodec`, the fast way: the compiled scanner of
-  `impactd.wire.ticks.json.scan` takes every record whose shape it is sure of, and
-  leaves each other one (an escape, an unknown field, an exponent, a mistake)
-  to the reference.  A record is therefore accepted or refused by the
-  reference alone; the scanner only knows how to be sure.
+- the reference: orjson, then every field checked in Python;
+- the compiled scanner of `impactd.wire.ticks.json.scan`, for every record whose
+  shape it is sure of.  It leaves any other (an escape, an unknown field, an
+  exponent, a mistake) to the reference, which alone refuses records.
 
-The scanner is kept because measuring says so: see docs/adr/0004.
+Measurements in favour of the scanner: docs/adr/0004.
 
-A record is taken whole or refused whole, arrays too.  Beyond the published
-fields two more are understood: ``"mid_event": true`` on a book and
+Beyond the published fields two more are understood: ``"mid_event": true`` on a book and
 ``"auction": true`` on a trade, so that a recorded day keeps what its own
 format says about a row when it travels as JSON.
 """
@@ -28,15 +25,15 @@ from impactd.core.inputs.ticks import (
     AGGRESSOR_SELL,
     AUCTION,
     MID_EVENT,
-    Int,
-    Refused,
 )
-from impactd.wire.codec import Decoded, FieldError, Limits, bounded, shown
+from impactd.wire.codec import FieldError, Limits, bounded, shown
+from impactd.wire.content import Head
 from impactd.wire.fields import parse_json, parse_number, parse_object, parse_symbol, parse_time, require
-from impactd.wire.rows import RowBuilder, interleave, stamped
+from impactd.wire.rows import RowBuilder, Rows
+from impactd.wire.tick_codec import TickCodec
 from impactd.wire.ticks.json.scan import Scanner
 
-NAME: Final = "json"
+_ENDINGS: Final = (".jsonl", ".ndjson", ".json")
 
 #: Quantities from here on stand for "undefined" (9999999999 and INT64_MAX are both in use), not for a print.
 UNDEFINED_QTY: Final = 9_999_999_999.0
@@ -44,81 +41,37 @@ UNDEFINED_QTY: Final = 9_999_999_999.0
 _AGGRESSORS: Final = {None: AGGRESSOR_NONE, "buy": AGGRESSOR_BUY, "sell": AGGRESSOR_SELL}
 
 
-class JsonTickCodec:
+class JsonTickCodec(TickCodec):
     """Decodes `impactd.ticks` records."""
 
-    name = NAME
+    name = "json"
+    #: Its look is any JSON's: encodings that can tell more of a file go first.
+    fallback = True
 
     def __init__(self, limits: Limits | None = None) -> None:
-        self._limits = limits or Limits()
-        self._scanner = Scanner(self._limits)
+        super().__init__(limits)
+        self._scanner = Scanner(self.limits)
 
-    def decode_columns(
-        self,
-        values: Sequence[bytes],
-        offsets: Sequence[int] | Int,
-        ts_records: Sequence[int] | Int,
-        keys: Sequence[bytes | None] | None = None,
-    ) -> Decoded:
-        """Decode records; see `impactd.wire.codec.TickCodec`."""
-        rows, left = self._scanner.scan(values)
-        if not left:
-            return Decoded(stamped(rows, offsets, ts_records))
-        builder = RowBuilder()
-        refused, skipped = decode_records(values, offsets, ts_records, keys, self._limits, builder, left)
-        return Decoded(stamped(interleave(rows, builder.build()), offsets, ts_records), refused, skipped)
+    @classmethod
+    def detects(cls, head: Head) -> bool:
+        """Return whether the file is JSON lines by its name or its first byte."""
+        return head.name.endswith(_ENDINGS) or head.data.lstrip()[:1] in (b"{", b"[")
 
+    def scan(self, values: Sequence[bytes]) -> tuple[Rows | None, Sequence[int]]:
+        """Decode the records of a plain shape."""
+        return self._scanner.scan(values)
 
-class ReferenceJsonTickCodec:
-    """The same codec without the scanner: what the other has to agree with."""
-
-    name = NAME
-
-    def __init__(self, limits: Limits | None = None) -> None:
-        self._limits = limits or Limits()
-
-    def decode_columns(
-        self,
-        values: Sequence[bytes],
-        offsets: Sequence[int] | Int,
-        ts_records: Sequence[int] | Int,
-        keys: Sequence[bytes | None] | None = None,
-    ) -> Decoded:
-        """Decode records; see `impactd.wire.codec.TickCodec`."""
-        builder = RowBuilder()
-        every = range(len(values))
-        refused, skipped = decode_records(values, offsets, ts_records, keys, self._limits, builder, every)
-        return Decoded(stamped(builder.build(), offsets, ts_records), refused, skipped)
-
-
-def decode_records(
-    values: Sequence[bytes],
-    offsets: Sequence[int] | Int,
-    ts_records: Sequence[int] | Int,
-    keys: Sequence[bytes | None] | None,
-    limits: Limits,
-    builder: RowBuilder,
-    which: Sequence[int],
-) -> tuple[list[Refused], int]:
-    """Decode the records with index in `which` into `builder`."""
-    refused: list[Refused] = []
-    skipped = 0
-    for i in which:
-        try:
-            rows = _rows(values[i], limits)
-        except FieldError as error:
-            key = keys[i] if keys is not None else None
-            offset, ts_record = int(offsets[i]), int(ts_records[i])
-            refused.append(Refused(offset, error.reason, error.detail, values[i], key, NAME, ts_record))
-            continue
-        for row in rows:
+    def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
+        """Decode one record by orjson, every field checked in Python."""
+        skipped = 0
+        for row in _rows(value, self.limits):
             if row is None:
                 skipped += 1
             elif len(row) == 6:
-                builder.add_book(i, *row)
+                builder.add_book(record, *row)
             else:
-                builder.add_trade(i, *row)
-    return refused, skipped
+                builder.add_trade(record, *row)
+        return skipped
 
 
 Row = tuple[Any, ...]
@@ -126,10 +79,6 @@ Row = tuple[Any, ...]
 
 def _rows(value: bytes, limits: Limits) -> list[Row | None]:
     """Return one row an object of the record: arguments for the builder, or None where the type is unknown."""
-    if len(value) > limits.max_message_bytes:
-        raise FieldError(
-            "too_large", f"{len(value)} bytes; send at most {limits.max_message_bytes} (setting wire.max_message_bytes)"
-        )
     document = parse_json(value)
     if type(document) is not list:
         return [_row(parse_object(document), limits)]

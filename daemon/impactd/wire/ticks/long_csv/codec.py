@@ -1,36 +1,50 @@
 """The long CSV of books: ``time,side,price,size,level``, one level a line.
 
-A snapshot is a run of consecutive lines of equal time (and symbol, where there
-is such a column), and one record: whoever reads the file puts its lines
-together with `group_lines`.  `side` is ``bid`` or ``ask``; levels may stand in any order
-and count from 0 or 1.  A level of size 0 without a price is an empty one.
-The format holds no trades.
+Consecutive lines of one time are a snapshot, or one of each symbol where there
+is a ``symbol`` column, in whatever order its lines are; a snapshot is one record.
+`side` is ``bid`` or ``ask``; levels may be in any order and count from 0 or 1.
+A level of size 0 without a price is an empty one.  The format holds no trades.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator
+from typing import Final, Self
 
-from impactd.core.inputs.ticks import Int, Refused
-from impactd.wire.codec import Decoded, FieldError, Limits, bounded, shown
+from impactd.wire.codec import FieldError, Limits, bounded, shown
+from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_number, parse_symbol
-from impactd.wire.rows import RowBuilder, stamped
-from impactd.wire.ticks.databento.columns import HeaderError, split_header, split_line
+from impactd.wire.rows import RowBuilder
+from impactd.wire.tick_codec import FileOptions, HeaderError
+from impactd.wire.ticks.csv import CsvCodec, split_header, split_line
 from impactd.wire.times import parse_text_time
 
-NAME: Final = "long-csv"
 HEADER: Final = "time,side,price,size,level"
 
 _NEEDED: Final = ("time", "side", "price", "size", "level")
 _SIDES: Final = ("bid", "ask")
 
 
-class LongCsvCodec:
+#: Bytes of lines of one time that are held, at most.
+_MAX_RUN_BYTES: Final = 1 << 26
+
+
+def _field(line: bytes, column: int) -> bytes:
+    fields = line.split(b",", column + 1)
+    return fields[column] if column < len(fields) else b""
+
+
+def _joined(lines: list[Line]) -> Line:
+    fault = next((line.fault for line in lines if line.fault is not None), None)
+    return Line(lines[0].number, b"\n".join(line.text for line in lines), fault)
+
+
+class LongCsvCodec(CsvCodec):
     """Decodes snapshots of the long CSV, all lines of one snapshot a record.
 
     Parameters
     ----------
+    limits : Limits, optional
     header : str, optional
         The file's header line; `HEADER` by default.
     symbol : str, optional
@@ -42,9 +56,10 @@ class LongCsvCodec:
         If a column that is needed is missing.
     """
 
-    name = NAME
+    name = "long-csv"
 
-    def __init__(self, header: str | None = None, symbol: str | None = None, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, header: str | None = None, symbol: str | None = None) -> None:
+        super().__init__(limits)
         names = split_header(header if header is not None else HEADER)
         missing = [name for name in _NEEDED if name not in names]
         if missing:
@@ -52,59 +67,38 @@ class LongCsvCodec:
         self._n_columns = len(names)
         self._column: dict[str, int] = {name: names.index(name) for name in (*_NEEDED, "symbol") if name in names}
         self._symbol = symbol
-        self._limits = limits or Limits()
 
-    def group_lines(self, lines: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-        """Yield each snapshot's lines as one value, with the number of its first line.
+    @classmethod
+    def detects(cls, head: Head) -> bool:
+        """Return whether the header has all columns."""
+        return set(_NEEDED) <= set(split_header(head.line))
 
-        Lines belong together while their time and symbol are the same text, so that no line
-        has to be understood to be grouped.
+    @classmethod
+    def from_header(cls, head: Head, options: FileOptions) -> Self:
+        """Return the codec for a file with this header line."""
+        return cls(options.limits, head.line, options.symbol)
 
-        Parameters
-        ----------
-        lines : iterable of (int, bytes)
-            Line numbers and lines.
+    def records(self, content: Content) -> Iterator[Line]:
+        """Yield each snapshot as one record, with the number of its first line; a fault in one line is the snapshot's.
+
+        Consecutive lines of one time belong together, by symbol.  Time and symbol are compared
+        as text, so that no line has to be decoded to be grouped.
         """
         columns = [self._column[name] for name in ("time", "symbol") if name in self._column]
-        at, key, group, size = 0, None, list[bytes](), 0
-        for number, line in lines:
-            fields = line.split(b",")
-            this = [fields[c] if c < len(fields) else b"" for c in columns]
-            # A snapshot beyond the limit is cut there, and refused for its size.
-            if group and (this != key or size > self._limits.max_message_bytes):
-                yield at, b"\n".join(group)
-                group, size = [], 0
-            if not group:
-                at, key = number, this
-            group.append(line)
-            size += len(line) + 1
-        if group:
-            yield at, b"\n".join(group)
+        groups: dict[bytes, list[Line]] = {}
+        run, size = b"", 0
+        for line in super().records(content):
+            time, symbol, *_ = *(_field(line.text, column) for column in columns), b""
+            if groups and (time != run or size > _MAX_RUN_BYTES):
+                yield from map(_joined, groups.values())
+                groups, size = {}, 0
+            run = time
+            groups.setdefault(symbol, []).append(line)
+            size += len(line.text)
+        yield from map(_joined, groups.values())
 
-    def decode_columns(
-        self,
-        values: Sequence[bytes],
-        offsets: Sequence[int] | Int,
-        ts_records: Sequence[int] | Int,
-        keys: Sequence[bytes | None] | None = None,
-    ) -> Decoded:
-        """Decode snapshots; see `impactd.wire.codec.TickCodec`."""
-        builder = RowBuilder()
-        refused = []
-        for i, value in enumerate(values):
-            try:
-                self._decode(value, i, builder)
-            except FieldError as error:
-                key = keys[i] if keys is not None else None
-                at, ts_record = int(offsets[i]), int(ts_records[i])
-                refused.append(Refused(at, error.reason, error.detail, value, key, NAME, ts_record))
-        return Decoded(stamped(builder.build(), offsets, ts_records), refused)
-
-    def _decode(self, value: bytes, index: int, builder: RowBuilder) -> None:
-        if len(value) > self._limits.max_message_bytes:
-            raise FieldError(
-                "too_large", f"a snapshot of {len(value)} bytes; {self._limits.max_message_bytes} are read"
-            )
+    def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
+        """Decode one snapshot."""
         sides: dict[str, dict[int, tuple[float, float]]] = {side: {} for side in _SIDES}
         heads = set()
         for number, line in enumerate(value.split(b"\n")):
@@ -124,7 +118,8 @@ class LongCsvCodec:
             ([px for px, _ in levels], [sz for _, sz in levels])
             for levels in ([sides[side][level] for level in sorted(sides[side])] for side in _SIDES)
         )
-        builder.add_book(index, name, 0, ts_event, 0, bids, asks)
+        builder.add_book(record, name, 0, ts_event, 0, bids, asks)
+        return 0
 
     def _add_level(self, field: dict[str, str], sides: dict[str, dict[int, tuple[float, float]]]) -> None:
         side = field["side"].lower()
@@ -141,8 +136,8 @@ class LongCsvCodec:
         levels = sides[side]
         if int(level) in levels:
             raise FieldError(
-                "value", f"level: {side} {level} stands in one snapshot twice; give each snapshot its time"
+                "value", f"level: {side} {level} is in one snapshot twice; give each snapshot its own time"
             )
-        if len(levels) >= self._limits.max_levels:
-            raise FieldError("too_deep", f"more than {self._limits.max_levels} levels; send fewer (books.max_levels)")
+        if len(levels) >= self.limits.max_levels:
+            raise FieldError("too_deep", f"more than {self.limits.max_levels} levels; send fewer (books.max_levels)")
         levels[int(level)] = (parse_number(field["price"], "price"), size)

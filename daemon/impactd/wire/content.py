@@ -1,0 +1,133 @@
+"""The content of a recorded file, decompressed: its head, and its lines.
+
+A file is read in pieces and never whole.  What is wrong with it comes out as a
+line with a fault, in its place among the good ones: everything before a cut
+or a damaged spot is kept, and the loss is visible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from impactd.wire.codec import FieldError
+
+#: Bytes of a file that a codec is recognised by, at most.
+HEAD_BYTES: Final = 1 << 16
+
+
+class Line(NamedTuple):
+    """A line without its line end, or another record of a file.
+
+    Attributes
+    ----------
+    number : int
+        From 1 on.
+    text : bytes
+    fault : FieldError or None
+        Why the line cannot be used: ``truncated``, ``too_large`` or ``corrupt``.
+    is_last_open : bool
+        The file ends without a line end behind this line.
+    """
+
+    number: int
+    text: bytes
+    fault: FieldError | None = None
+    is_last_open: bool = False
+
+
+class Head(NamedTuple):
+    """The beginning of a file.
+
+    Attributes
+    ----------
+    name : str
+        The file's name without the ending of a compression.
+    data : bytes
+        Its first bytes, decompressed.
+    """
+
+    name: str
+    data: bytes
+
+    @property
+    def line(self) -> str:
+        """The first line that is not blank."""
+        first = next((line for line in self.data.splitlines() if line.strip()), b"")
+        return first.decode(errors="replace")
+
+
+class Content:
+    """A file's bytes, decompressed, to be read once.
+
+    Parameters
+    ----------
+    name : str
+        The file's name without the ending of a compression.
+    pieces : iterator of bytes
+        Raises `FieldError` where a compressed stream is cut or damaged.
+    """
+
+    def __init__(self, name: str, pieces: Iterator[bytes]) -> None:
+        self.damage: FieldError | None = None
+        self._pieces = pieces
+        held = b""
+        while len(held) < HEAD_BYTES and (piece := self._next()):
+            held += piece
+        self._held = held
+        self.head = Head(name, held[:HEAD_BYTES])
+
+    def _next(self) -> bytes:
+        try:
+            return next(self._pieces, b"")
+        except FieldError as error:
+            self.damage = error
+            return b""
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the content from the beginning; `damage` tells afterwards whether it is whole."""
+        piece, self._held = self._held, b""
+        while piece:
+            yield piece
+            piece = b"" if self.damage is not None else self._next()
+
+    def lines(self, max_bytes: int) -> Iterator[Line]:
+        """Yield the lines that are not blank.
+
+        Parameters
+        ----------
+        max_bytes : int
+            A longer line comes with a fault and its first `max_bytes` only.
+        """
+        number = 1
+        pending = b""
+        # Of a line that is too long only the beginning is kept.
+        is_cut = False
+        for piece in self.pieces():
+            *whole, rest = piece.split(b"\n")
+            for i, part in enumerate(whole):
+                text = part if i else pending + part
+                line = _line(number, text, max_bytes, is_cut=is_cut and not i)
+                if line is not None:
+                    yield line
+                number += 1
+            if whole:
+                pending, is_cut = rest, False
+            elif not is_cut:
+                pending += rest
+            if len(pending) > max_bytes:
+                pending, is_cut = pending[: max_bytes + 1], True
+        if self.damage is not None:
+            yield Line(number, pending[:max_bytes], self.damage)
+            return
+        last = _line(number, pending, max_bytes, is_cut=is_cut)
+        if last is not None:
+            yield last._replace(is_last_open=True)
+
+
+def _line(number: int, text: bytes, max_bytes: int, *, is_cut: bool) -> Line | None:
+    text = text.removesuffix(b"\r")
+    if is_cut or len(text) > max_bytes:
+        fault = FieldError("too_large", f"a line of more than {max_bytes} bytes (setting wire.max_message_bytes)")
+        return Line(number, text[:max_bytes], fault)
+    return Line(number, text) if text.strip() else None

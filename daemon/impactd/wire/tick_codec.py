@@ -1,0 +1,226 @@
+"""What a codec of ticks is: bytes in, arrays and refusals out.
+
+A new codec is one module with a class derived from `TickCodec`, and one line in
+`impactd.wire.registry`; one of another package registers itself, or is found by
+its entry point.  Rules that every codec keeps:
+
+- It is a function of the records alone, and of a file's head.  How records are
+  batched, and what was decoded before, changes no row; caches must not show.
+- A record is decoded whole or refused whole: where one element of an array is
+  bad, the good ones are not applied either, so that a record that is repaired
+  and sent again cannot count twice.
+- Nothing raises on input.  What cannot be used is a `Refused` value with a
+  reason out of `REASONS`, a sentence that names field and remedy, and the
+  original bytes.
+- Values that are numbers but make no usable book (crossed, negative, unsorted,
+  sentinels) pass through: the core counts those by symbol and minute.
+- No row holds a negative zero.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import ClassVar, Self
+
+import numpy as np
+
+from impactd.core.inputs.ticks import Int, Refused
+from impactd.wire.codec import FROM_DATA, Decoded, FieldError, Limits
+from impactd.wire.content import Content, Head, Line
+from impactd.wire.rows import RowBuilder, Rows, interleave, stamped
+
+
+@dataclass(frozen=True, slots=True)
+class FileOptions:
+    """What is known of a file beside its content.
+
+    Attributes
+    ----------
+    symbol : str or None
+        For data that name no symbol.
+    limits : Limits
+    """
+
+    symbol: str | None = None
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class FileBatch:
+    """A decoded batch of a file, with the offsets of all its records, refused and skipped ones included."""
+
+    decoded: Decoded
+    offsets: Int
+
+
+class HeaderError(ValueError):
+    """A file's head that does not name what its codec needs."""
+
+
+class TickCodec(ABC):
+    """One encoding of ticks.
+
+    A codec decodes records one by one (`decode_record`), and may have a faster
+    way for those that it is sure of (`scan`).
+
+    Parameters
+    ----------
+    limits : Limits, optional
+
+    Attributes
+    ----------
+    name : str
+        Name by which headers and settings choose it.
+    fallback : bool
+        Whether files are offered to it only after all other codecs.
+    compiled : bool
+        Off: every record goes through `decode_record`, which is what tests compare with.
+    """
+
+    name: ClassVar[str]
+    fallback: ClassVar[bool] = False
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.compiled = True
+
+    @classmethod
+    def detects(cls, head: Head) -> bool:
+        """Return whether a file that begins so is in this encoding."""
+        del head
+        return False
+
+    @classmethod
+    def from_header(cls, head: Head, options: FileOptions) -> Self:
+        """Return the codec for a file that begins so.
+
+        Raises
+        ------
+        HeaderError
+            If the head does not name what the codec needs.
+        """
+        del head
+        return cls(options.limits)
+
+    def records(self, content: Content) -> Iterator[Line]:
+        """Yield the records of a file: its lines, unless the encoding has others."""
+        return content.lines(self.limits.max_message_bytes)
+
+    def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
+        """Add the rows of one record; return how many messages of it have an unknown type.
+
+        Parameters
+        ----------
+        value : bytes
+            At most `limits.max_message_bytes` long.
+        record : int
+            Index of the record, for the rows.
+
+        Raises
+        ------
+        FieldError
+            If the record cannot be used; rows that were added already are dropped.
+        """
+        raise NotImplementedError
+
+    def scan(self, values: Sequence[bytes]) -> tuple[Rows | None, Sequence[int]]:
+        """Decode what a faster way is sure of.
+
+        Returns
+        -------
+        rows : Rows or None
+        left : sequence of int
+            Indices of the records that are left to `decode_record`, ascending.
+        """
+        return None, range(len(values))
+
+    def reference(self) -> Self:
+        """Return the same codec without `scan`: what tests compare with."""
+        twin = copy.copy(self)
+        twin.compiled = False
+        return twin
+
+    def decode_columns(
+        self,
+        values: Sequence[bytes],
+        offsets: Sequence[int] | Int,
+        ts_records: Sequence[int] | Int,
+        keys: Sequence[bytes | None] | None = None,
+    ) -> Decoded:
+        """Decode records that are given as columns.
+
+        Parameters
+        ----------
+        values, offsets : sequence, length n
+        ts_records : sequence of int, length n
+            Timestamps of the records, ns, or `FROM_DATA`.
+        keys : sequence of bytes or None, length n, optional
+            Only handed on with what is refused.
+        """
+        rows, left = self.scan(values) if self.compiled else (None, range(len(values)))
+        if rows is not None and not left:
+            return Decoded(stamped(rows, offsets, ts_records))
+        builder = RowBuilder()
+        refused = []
+        skipped = 0
+        for i in left:
+            n_rows = len(builder)
+            try:
+                self._check_size(values[i])
+                skipped += self.decode_record(values[i], i, builder)
+            except FieldError as error:
+                builder.truncate(n_rows)
+                key = keys[i] if keys is not None else None
+                offset, ts_record = int(offsets[i]), int(ts_records[i])
+                refused.append(Refused(offset, error.reason, error.detail, values[i], key, self.name, ts_record))
+        built = builder.build()
+        return Decoded(
+            stamped(built if rows is None else interleave(rows, built), offsets, ts_records), refused, skipped
+        )
+
+    def _check_size(self, value: bytes) -> None:
+        limit = self.limits.max_message_bytes
+        if len(value) > limit:
+            raise FieldError("too_large", f"{len(value)} bytes; send at most {limit} (setting wire.max_message_bytes)")
+
+    def batches(self, content: Content, batch_rows: int) -> Iterator[FileBatch]:
+        """Yield a file's records, `batch_rows` decoded together.
+
+        A record's offset is its number, its timestamp ``ts_recv or ts_event`` floored to the
+        millisecond; a refused one has the timestamp of the record before it.
+        """
+        source = self.records(content)
+        ts_last = 0
+        while lines := list(islice(source, batch_rows)):
+            good = [line for line in lines if line.fault is None]
+            decoded = self.decode_columns(
+                [line.text for line in good], [line.number for line in good], [FROM_DATA] * len(good)
+            )
+            rows = decoded.batch
+            refused = with_faults(decoded.refused, lines, self.name)
+            decoded = replace(decoded, refused=dated(refused, rows.offset, rows.ts_record, ts_last))
+            ts_last = int(rows.ts_record[-1]) if len(rows) else ts_last
+            yield FileBatch(decoded, np.array([line.number for line in lines], np.int64))
+
+
+def with_faults(refused: Sequence[Refused], lines: Sequence[Line], codec: str) -> list[Refused]:
+    """Return what was refused with the lines that were faulty before they were decoded, by offset."""
+    faulty = [
+        Refused(line.number, line.fault.reason, line.fault.detail, line.text, None, codec, FROM_DATA)
+        for line in lines
+        if line.fault is not None
+    ]
+    return sorted([*refused, *faulty], key=lambda letter: letter.offset)
+
+
+def dated(refused: Sequence[Refused], offsets: Int, times: Int, ts_before: int) -> list[Refused]:
+    """Give refusals, which have no time of their own, the time of what precedes them."""
+    found = []
+    for letter in refused:
+        before = int(np.searchsorted(offsets, letter.offset))
+        found.append(replace(letter, ts_record=int(times[before - 1]) if before else ts_before))
+    return found

@@ -1,0 +1,58 @@
+"""CSV files: headers, lines, and what all codecs of CSV share.
+
+Nothing in a CSV line tells whether it is whole (``...,290`` may have been
+``...,2900``), so a file's last line without a line end is refused.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+
+from impactd.wire.codec import FieldError
+from impactd.wire.content import Content, Line
+from impactd.wire.tick_codec import TickCodec
+
+
+class CsvCodec(TickCodec):
+    """A codec whose files begin with a header line."""
+
+    def records(self, content: Content) -> Iterator[Line]:
+        """Yield the lines behind the header."""
+        lines = content.lines(self.limits.max_message_bytes)
+        next(lines, None)
+        return map(_closed, lines)
+
+
+def _closed(line: Line) -> Line:
+    if line.is_last_open and line.fault is None:
+        return line._replace(fault=FieldError("truncated", "the last line has no line end; end the file with one"))
+    return line
+
+
+def split_header(line: str) -> list[str]:
+    """Return the names of the columns, without quotes, blanks and byte order mark."""
+    return [name.strip() for name in next(csv.reader([line.removeprefix("\ufeff").rstrip("\r\n")]), [])]
+
+
+def split_line(line: bytes, n_columns: int) -> list[str]:
+    """Return the fields of a line.
+
+    Raises
+    ------
+    FieldError
+        ``encoding``, ``truncated`` or ``value``.
+    """
+    try:
+        text = line.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise FieldError("encoding", "the line is not UTF-8; send UTF-8") from None
+    try:
+        fields = next(csv.reader([text], strict=True), []) if '"' in text else text.split(",")
+    except csv.Error as error:
+        raise FieldError("value", f"not a line of CSV: {error}; close the quotes") from None
+    if len(fields) < n_columns:
+        raise FieldError("truncated", f"{len(fields)} columns where the header has {n_columns}; send all of them")
+    if len(fields) > n_columns:
+        raise FieldError("value", f"{len(fields)} columns where the header has {n_columns}; quote what holds commas")
+    return fields
