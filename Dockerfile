@@ -1,7 +1,7 @@
 # The service alone, on any base with Python 3.11 or later (python3, its venv module, CA certificates, glibc). Needs BuildKit.
-# Pin BASE by digest for production. See deploy/README.md.
+# Pin BASE by digest in production. See deploy/README.md.
 ARG BASE=python:3.12-slim
-# Kernels are compiled for every processor of the image's architecture, or for one kind of processor (LLVM's names).
+# Compile kernels for every processor of the image's architecture, or for one kind of processor (LLVM's names).
 ARG CPU=generic
 ARG CPU_FEATURES=
 
@@ -10,9 +10,9 @@ WORKDIR /src
 ENV PYTHONDONTWRITEBYTECODE=1
 RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/impactd
 COPY requirements/*.lock requirements/
-# What is installed beside the service: nothing, or "solvers", or "research".
+# Extra to install: none, "solvers" or "research".
 ARG EXTRAS=
-# A package index of your own, and who vouches for it: secrets, so that neither stays in a layer.
+# Your own package index and its certificate authority: secrets, so that neither stays in a layer.
 RUN --mount=type=secret,id=pipconf,target=/etc/pip.conf --mount=type=secret,id=ca,target=/run/secrets/ca.pem \
     pip="/opt/build/bin/pip --disable-pip-version-check --no-cache-dir" \
  && if [ -e /run/secrets/ca.pem ]; then export PIP_CERT=/run/secrets/ca.pem; fi \
@@ -21,7 +21,7 @@ RUN --mount=type=secret,id=pipconf,target=/etc/pip.conf --mount=type=secret,id=c
 COPY pyproject.toml README.md LICENSE ./
 COPY replay_data replay_data
 COPY daemon daemon
-# Bytecode is made once, here: nobody can write it later. The libraries' own tests stay behind.
+# Bytecode is compiled here, because nothing can write it later. The libraries' own tests are removed.
 RUN /opt/build/bin/pip --disable-pip-version-check wheel --no-deps --no-build-isolation --wheel-dir dist . \
  && /opt/build/bin/pip --disable-pip-version-check --python /opt/impactd/bin/python3 install --no-compile --no-deps --no-index dist/*.whl \
  && find /opt/impactd/lib -depth -type d -name tests -exec rm -rf {} + \
@@ -47,7 +47,7 @@ COPY --from=build /opt/impactd /opt/impactd
 ENV PATH=/opt/impactd/bin:$PATH \
     PYTHONUNBUFFERED=1 PYTHONFAULTHANDLER=1 MPLCONFIGDIR=/var/cache/impactd/matplotlib \
     NUMBA_CPU_NAME=${CPU} NUMBA_CPU_FEATURES=${CPU_FEATURES} NUMBA_CACHE_DIR=/var/cache/impactd IMPACTD_KERNELS=/opt/impactd/kernels
-# The one place that is written to, also under a read-only root.
+# The only path written to; writable under a read-only root too.
 VOLUME ["/var/cache/impactd"]
 USER 10001:10001
 WORKDIR /etc/impactd

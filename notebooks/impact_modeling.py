@@ -12,9 +12,9 @@
 # # From order books to an impact model
 #
 # What does it cost to take *q* shares at once? Walking the visible book answers exactly, as long as the book holds *q*. This
-# notebook goes from books to curves, fits them, and asks what such a model knows about intervals that it has not seen.
+# notebook goes from books to curves, fits them, and asks what such a model can tell about intervals that it has not seen.
 #
-# Costs are per share over mid, positive for money lost, whatever the side.
+# Costs are per share over mid; positive is money lost, for buys and sells alike.
 
 # %%
 from __future__ import annotations
@@ -45,7 +45,7 @@ else:
 # %% [markdown]
 # ## The books
 #
-# The long form has a row a level. Everything that impactd reads comes in this form, and so does what you convert from your own feed
+# The long form has one row per level. Everything that impactd reads comes in this form, including what you convert from your own feed
 # (`impactd.convert_live_data_to_system_format` for quotes, `impactd convert` for vendors' files).
 
 # %%
@@ -55,9 +55,9 @@ books.head(6)
 # %% [markdown]
 # ## What sizes cost, minute by minute
 #
-# With an interval, a book counts for as long as it stood, not once for each update: the estimate of a minute is what the service itself
-# publishes for it, to the last bit. `coverage` is the share of the time in which the books held the size. Where it is below one, the mean over
-# the rest would be the mean of the deep books only, and biased low: such cells are kept out of the fits, and `lower_bound`
+# With an interval, each book counts for as long as it prevailed, not once per update: the estimate of a minute equals what the service
+# publishes for it, to the last bit. `coverage` is the share of time in which the books held the size. If it is below one, the mean over
+# the rest is a mean of deep books only and biased low. The fits leave such cells out, and `lower_bound`
 # prices the missing part at the last visible level.
 
 # %%
@@ -69,14 +69,14 @@ print(f"{100 * full.mean():.1f}% of the cells were held for at least 95% of thei
 buy.groupby("time").tail(1)[["time", "size", "slippage", "coverage", "lower_bound", "half_spread", "mid"]].head()
 
 # %% [markdown]
-# ## Two ways of getting this wrong
+# ## Two common mistakes
 #
-# **Forgetting what was censored.** The first column is how many books hold the size, the second the mean over these alone: a mean of the deep books.
-# The third prices all books, what is beyond the visible depth at the last visible level, and is therefore still too low. Where the second lies
+# **Ignoring censoring.** The first column is the share of books that hold the size, the second the mean over those alone: a mean of deep books.
+# The third prices all books, with everything beyond the visible depth at the last visible level, and is therefore still too low. Where the second is
 # below the third, it is not even a possible value. Curves built from it bend the wrong way.
 #
-# **Counting ticks in place of time.** A book that stood for a minute and one that stood for a millisecond are one row each. Feeds are busiest when
-# something happens, and an order that is spread evenly over the minute does not meet the books so.
+# **Counting ticks instead of time.** A book that prevailed for a minute and one that prevailed for a millisecond are one row each. Feeds are busiest when
+# something happens, and an order spread evenly over the minute does not meet books in that proportion.
 
 # %%
 walked = impactd.ImpactModel().estimate_slippage(books, [100, 300, 1_000, 3_000])
@@ -86,18 +86,18 @@ by_size = walked.assign(stood=stood).groupby("size")
 pd.DataFrame(
     {
         "books that hold it (%)": by_size["coverage"].mean() * 100,
-        "mean of these": by_size["slippage"].mean(),
+        "mean over these": by_size["slippage"].mean(),
         "lower bound, all books": by_size["lower_bound"].mean(),
-        "the same by time": by_size.apply(lambda rows: np.average(rows["lower_bound"], weights=rows["stood"])),
+        "the same, time-weighted": by_size.apply(lambda rows: np.average(rows["lower_bound"], weights=rows["stood"])),
     }
 )
 
 # %% [markdown]
 # ## Which form of curve?
 #
-# Every minute and side gets a curve of its own, by constrained least squares (coefficients cannot be negative). The scores leave sizes out:
-# they say whether the *form* fits. `test_r2_unseen_times` leaves whole minutes out and predicts them by the mean curve of the others: it says how
-# much a model without any notion of time knows of another minute, which is little.
+# Every minute and side gets its own curve, by constrained least squares (coefficients cannot be negative). The scores leave sizes out:
+# they show whether the *form* fits. `test_r2_unseen_times` leaves whole minutes out and predicts them by the mean curve of the others: it shows how
+# little a model without any notion of time can tell about another minute.
 
 # %%
 chosen, scores = choose_model(slippage)
@@ -105,8 +105,8 @@ print(f"least error on sizes left out: {chosen}")
 scores
 
 # %% [markdown]
-# Through the origin, real curves do not go: half the spread is paid whatever the size. The original linear form
-# `g = beta x` gets its R2 above 0.8 on generated books, whose curves are of that form, and not on a recorded day.
+# Real curves do not pass through the origin: every size pays half the spread. The original linear form
+# `g = beta x` reaches an R2 above 0.8 on generated books, whose curves have that form, but not on a recorded day.
 
 # %%
 kind, intercept = MODELS[chosen]
@@ -120,17 +120,17 @@ plot_impact_curves(slippage, model, side="buy")
 # %% [markdown]
 # ## The day has a shape
 #
-# Wide and thin at the open, tight and deep toward the close. This shape, not the noise around it, is what a schedule can use.
+# Wide and thin at the open, tight and deep toward the close. A schedule can use this shape, but not the noise around it.
 
 # %%
 plot_coefficient(model, term="eta" if kind == "power" else "beta")
 
 # %% [markdown]
-# ## Spread and slope are two things
+# ## Spread and slope move separately
 #
-# A curve is the half-spread and what comes on top of it, the excess. We take the excess at one size, so that all kinds of curve compare. The
-# autocorrelation of the logarithms says how fast what is seen now stops telling about later. It decides how much of an expensive minute
-# a forecast may carry forward; and if both moved as one, one series would do.
+# A curve is the half-spread plus the excess above it. We take the excess at one size, so that all kinds of curve can be compared. The
+# autocorrelation of the logarithms shows how fast the present loses its value for the future. It decides how much of an expensive minute
+# a forecast may carry forward. And if both moved together, one series would be enough.
 
 # %%
 one = fit["params"]["intervals"].query("side == 'buy'").set_index("time")
@@ -146,10 +146,10 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# ## How much of a later minute is known?
+# ## How much of a later minute can be forecast?
 #
-# Three forecasts of the excess (in logs) so many minutes ahead, each made with what was known then: the mean of the day so far, the last minute as it was, and a
-# blend that carries a third of the last deviation. The last minute alone is the worst: most of what sets it apart has gone when it would be used.
+# Three forecasts of the excess (in logs), each made with what was known at the time: the mean of the day so far, the last minute, and a
+# blend that carries forward a third of the last deviation. The last minute alone is the worst: most of its deviation is gone by the time it would be used.
 
 # %%
 excess = log["excess"].dropna()
@@ -163,9 +163,9 @@ for lag in (1, 5, 15, 30):
 pd.DataFrame(rows).T.rename_axis("error ahead (log)")
 
 # %% [markdown]
-# ## What to take away
+# ## Conclusions
 #
-# - A curve needs its spread, its censored sizes kept out, and weights by time.
-# - The form is the smaller question; the time of day is the larger one.
-# - An expensive minute says little about the one after next: forecasts lean on the day's shape and carry little forward.
-# - What a fit knows in hindsight is not what a forecast earns. The second notebook allocates with hindsight and says so.
+# - A curve needs its spread, weights by time, and no censored sizes.
+# - The form of the curve matters less than the time of day.
+# - An expensive minute tells little about the one after next: forecasts rely on the day's shape and carry little forward.
+# - A fit in hindsight is not a forecast. The second notebook allocates with hindsight and says so.

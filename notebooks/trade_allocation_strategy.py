@@ -11,11 +11,11 @@
 # %% [markdown]
 # # Splitting an order over the day
 #
-# Given a curve $g_t$ for each interval, what split of $S$ shares costs least? We minimise the total cost
-# $\sum_t x_t\, g_t(x_t)$ subject to $\sum_t x_t = S$, $0 \le x_t \le \mathrm{cap}_t$. (Not $\sum_t g_t(x_t)$: that is a price a share, and adding
+# Given a curve $g_t$ for each interval, which split of $S$ shares costs least? We minimise the total cost
+# $\sum_t x_t\, g_t(x_t)$ subject to $\sum_t x_t = S$, $0 \le x_t \le \mathrm{cap}_t$. (Not $\sum_t g_t(x_t)$: that is a price per share, and adding
 # prices of different quantities means nothing.)
 #
-# All savings here are **hindsight**: each schedule knows the day that it is priced on.
+# All savings here are in **hindsight**: each schedule knows the day that it is priced on.
 
 # %%
 from __future__ import annotations
@@ -48,7 +48,7 @@ else:
 # %% [markdown]
 # ## The linear case has a closed form
 #
-# With $g_t = \beta_t x$ the marginal costs $2\beta_t x_t$ are equal at the optimum, so $x_t \propto 1/\beta_t$, and against equal parts the schedule
+# With $g_t = \beta_t x$ the marginal costs $2\beta_t x_t$ are equal at the optimum, so $x_t \propto 1/\beta_t$. Against equal parts the schedule
 # saves $1 - \mathrm{HM}(\beta)/\mathrm{AM}(\beta)$, whatever $S$: the ratio of the harmonic to the arithmetic mean.
 
 # %%
@@ -67,8 +67,8 @@ plot_allocation(allocator, result)
 # %% [markdown]
 # ## The trap
 #
-# Minimising $\sum_t g_t(x_t)$ looks alike and is another problem. For $g_t = \beta_t x$ it is linear in $x$: it puts everything into the interval with the
-# smallest $\beta$, and the money shows what that costs.
+# Minimising $\sum_t g_t(x_t)$ looks similar and is a different problem. For $g_t = \beta_t x$ it is linear in $x$, so it puts everything into the interval with the
+# smallest $\beta$. The last column shows what that costs.
 
 # %%
 trap = np.zeros_like(beta)
@@ -76,7 +76,7 @@ trap[np.argmin(beta)] = total
 pd.DataFrame(
     {
         name: {
-            "sum of g (price a share)": float(beta @ x),
+            "sum of g (price per share)": float(beta @ x),
             "sum of x g (currency)": schedule_cost(allocator.problem, x),
         }
         for name, x in {
@@ -90,8 +90,8 @@ pd.DataFrame(
 # %% [markdown]
 # ## Independent solvers agree
 #
-# The exact solver searches the one multiplier; CVXPY's and SciPy's solvers know nothing of it. Each answer carries a certificate: the residual of
-# the optimality conditions, which bounds the money left. A solver that fails or is not installed keeps its row.
+# The exact solver searches for the multiplier; the solvers of CVXPY and SciPy work without it. Each answer carries a certificate: the residual of
+# the optimality conditions, which bounds the money left on the table. A solver that fails or is not installed keeps its row.
 
 # %%
 compare_strategies(slippage, total).drop(columns=["seconds"])
@@ -102,14 +102,14 @@ plot_convergence(allocator)
 # %% [markdown]
 # ## Other curves
 #
-# A curve with a quadratic term punishes large clips, so its optimum is flatter. Under the nonlinear cost the nonlinear schedule never costs more
-# than the linear one. `extrapolated_pct` is the part of the order in intervals that ask for more than any size that was fitted.
+# A curve with a quadratic term penalises large clips, so its optimum is flatter. Under the nonlinear cost the nonlinear schedule never costs more
+# than the linear one. `extrapolated_pct` is the share of the order in intervals that trade more than the largest fitted size.
 
 # %%
 sensitivity(slippage, [total / 4, total / 2, total, 2 * total])
 
 # %% [markdown]
-# The same two plans, priced on the curve that bends:
+# The same two plans, priced on the nonlinear curve:
 
 # %%
 bent = impactd.ImpactModel("nonlinear")
@@ -127,7 +127,7 @@ pd.DataFrame(rows).T.rename_axis("shares")
 # %% [markdown]
 # ## Caps
 #
-# A desk caps what it takes of an interval. Caps are never broken; what they cannot hold is an error that says so.
+# A desk caps what it trades in an interval. Caps are never broken; if they cannot hold the order, there is an error that says so.
 
 # %%
 capped = impactd.TradeAllocator(linear, total, 50, max_interval_qty=1.5 * total / 50)
@@ -144,7 +144,7 @@ plot_allocation(capped, with_caps)
 # %% [markdown]
 # ## Risk
 #
-# Waiting is cheap and risky. With a price on squared inventory (Almgren and Chriss, 2000) the schedule moves forward; the frontier shows what
+# Waiting is cheap but risky. With a price on squared inventory (Almgren and Chriss, 2000) the schedule trades earlier; the frontier shows what
 # that costs.
 
 # %%
@@ -153,9 +153,9 @@ plot_cost_frontier(linear, total)
 # %% [markdown]
 # ## How much of the saving is noise?
 #
-# A fitted $\beta_t$ is the truth times noise, and a schedule that picks the cheap ones picks the lucky ones. A test without any forecast: fit the even and
-# the odd minutes apart, allocate by the one, and pay by the other. Each pair of minutes lies next to each other, so what both halves share is
-# the day's shape, and what is lost on the way is noise.
+# A fitted $\beta_t$ is the truth times noise, and a schedule that picks the cheap intervals picks the lucky ones. A test without any forecast: fit the even and
+# the odd minutes separately, allocate by one half, and pay by the other. The minutes of each pair are neighbours, so both halves share
+# the day's shape, and the saving lost between them is noise.
 
 # %%
 minutes = np.sort(slippage["time"].unique())
@@ -177,5 +177,5 @@ pd.DataFrame(rows).T
 # %% [markdown]
 # ## What a forecast earns
 #
-# Less still. A schedule that is made in the morning does not know the afternoon's books. The service plans by a forecast and replans as minutes
-# close; what that earns is measured by walking forward over recorded days, never by the figures above.
+# Less still. A schedule made in the morning does not know the afternoon's books. The service plans on a forecast and replans as minutes
+# close. What that earns is measured by walking forward over recorded days (`impactd backtest`), never by the figures above.

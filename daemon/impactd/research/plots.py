@@ -192,11 +192,11 @@ def plot_cost_frontier(
     equal = plain.equal_allocation()
     left = total_shares - np.cumsum(equal)
     series = (
-        Series("least cost by aversion to risk", held, cost, "both", 0),
+        Series("least cost by risk aversion", held, cost, "both", 0),
         Series("no aversion", held[:1], cost[:1], "rings", 1),
         Series("equal parts (TWAP)", [float(np.sqrt(left @ left))], [schedule_cost(plain.problem, equal)], "points", 2),
     )
-    panel = Panel("root of summed squared inventory (shares)", "expected impact (currency)", series)
+    panel = Panel("root of the sum of squared inventory (shares)", "expected impact (currency)", series)
     title = f"Cost against risk, {total_shares:,.0f} shares in {n_intervals} intervals, {side}"
     return Picture(title, (panel,)).draw(backend)
 
@@ -230,5 +230,5 @@ def plot_convergence(
                 gaps.append(max(objective(problem, total, found.qty) / best - 1.0, _NO_GAP))
         if steps:
             series.append(Series(name, steps, gaps, "both", number))
-    panel = Panel("iterations", "cost above the least (relative)", tuple(series), log_x=True, log_y=True)
+    panel = Panel("iterations", "cost above the optimum (relative)", tuple(series), log_x=True, log_y=True)
     return Picture(f"Convergence of solvers, {allocator.n_intervals} intervals", (panel,)).draw(backend)

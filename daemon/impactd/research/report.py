@@ -33,16 +33,16 @@ from impactd.research.trade_allocator import TradeAllocator
 #: What every figure and table rests on; a reader should meet it before the numbers.
 ASSUMPTIONS: Final = tuple(
     """\
-Costs are temporary impact over mid, read off the books: what a quantity would have paid had it been taken at once, \
-one walk an interval. Own orders do not move later books.
+Costs are temporary impact over mid, computed from the books: the cost of taking a quantity at once, \
+one walk per interval. Own orders do not move later books.
 Each interval's curve is fitted to the sizes that the books held for at least 95% of the interval; larger sizes are \
-extrapolated, and the tables say how much of a schedule is.
-Savings are hindsight figures: each schedule knows the day that it is priced on, and the noise in each curve \
-makes the saving look larger than it is. What a forecast earns is smaller.
-Generated days are for comparison of solvers, never evidence of accuracy.""".splitlines()
+extrapolated, and the tables state which share of a schedule is.
+Savings are in hindsight: each schedule knows the day that it is priced on, and the noise in each curve \
+makes the saving look larger than it is. A forecast earns less.
+Generated days serve to compare solvers; they are never evidence of accuracy.""".splitlines()
 )
 
-#: Columns of tables, with what readers call them and how many digits they bear.
+#: Columns of tables, with their headings.
 _STRATEGY_COLUMNS: Final = {
     "strategy": "strategy",
     "total_impact": "total impact",
@@ -54,9 +54,9 @@ _STRATEGY_COLUMNS: Final = {
 }
 _MODEL_COLUMNS: Final = {
     "model": "model",
-    "rmse": "RMSE, price a share",
-    "test_r2": "R2, sizes left out",
-    "test_r2_unseen_times": "R2, times left out",
+    "rmse": "RMSE, price per share",
+    "test_r2": "R2, unseen sizes",
+    "test_r2_unseen_times": "R2, unseen times",
     "train_r2": "R2, in sample",
     "n_intervals": "intervals",
     "outcome": "outcome",
@@ -74,7 +74,7 @@ _SENSITIVITY_COLUMNS: Final = {
     "equal_impact": "equal parts",
     "total_impact": "least impact",
     "improvement_pct": "improvement, %",
-    "impact_per_share": "impact a share",
+    "impact_per_share": "impact per share",
     "extrapolated_pct": "extrapolated, %",
 }
 _HOUR_COLUMNS: Final = {
@@ -82,13 +82,13 @@ _HOUR_COLUMNS: Final = {
     "side": "side",
     "half_spread_bps": "half-spread, bps",
     "impact_bps": "impact of {:,.0f} shares, bps",
-    "coverage_pct": "held by the books, %",
+    "coverage_pct": "coverage, %",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table, every cell as it is read."""
+    """A table with formatted cells."""
 
     title: str
     columns: tuple[str, ...]
@@ -97,7 +97,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class FigureFile:
-    """A picture as SVG."""
+    """A chart as SVG."""
 
     name: str
     caption: str
@@ -106,7 +106,7 @@ class FigureFile:
 
 @dataclass(frozen=True, slots=True)
 class DayReport:
-    """What is said of one day."""
+    """Results of one day."""
 
     name: str
     recorded: bool
@@ -176,17 +176,17 @@ def make_report(
     ]
     differences = compared.differences
     return Report(
-        title="Market impact: modelling and strategy",
+        title="Market impact: models and strategies",
         order=f"{side} {total_shares:,.10g} shares in {n_intervals} equal intervals of the day",
         assumptions=ASSUMPTIONS,
         days=tuple(reports),
-        differences=_table("Recorded less generated", differences, _DIFFERENCE_COLUMNS) if len(differences) else None,
+        differences=_table("Recorded minus generated", differences, _DIFFERENCE_COLUMNS) if len(differences) else None,
         release=__version__,
     )
 
 
 def write_report(report: Report, out: Path) -> list[Path]:
-    """Write ``report.html``, which holds its figures, and ``report.md`` with the figures beside it.
+    """Write ``report.html`` with its charts inside, and ``report.md`` with the charts as files.
 
     Returns
     -------
@@ -213,7 +213,7 @@ def write_report(report: Report, out: Path) -> list[Path]:
 
 
 def page_environment() -> Environment:
-    """Return what fills the templates in."""
+    """Return the values of the templates."""
     return Environment(
         loader=PackageLoader("impactd.research"),
         autoescape=select_autoescape(["html.j2"]),
@@ -235,18 +235,21 @@ def _day_report(day: Day, strategies: pd.DataFrame, total: float, n_intervals: i
     drawn: dict[str, tuple[Callable[[], Any], str]] = {
         "curves": (
             lambda: plot_impact_curves(day.slippage, model, side=side),
-            "Impact by size: means over the day, the fitted mean curve, and where the books no longer held the size.",
+            "Impact by size: means over the day, the fitted mean curve, and the sizes beyond the books' depth.",
         ),
         "coefficient": (lambda: plot_coefficient(model, term=term), f"{term} of the {chosen} model by interval."),
         "allocation": (
             lambda: plot_allocation(allocator, allocator.optimize()),
-            "The schedule of least impact beside equal parts; it knows the day.",
+            "The schedule of least impact and equal parts; it knows the day.",
         ),
         "frontier": (
             lambda: plot_cost_frontier(model, total, n_intervals, side=side),
-            "Impact against risk as the aversion to risk grows.",
+            "Impact against risk as risk aversion grows.",
         ),
-        "convergence": (lambda: plot_convergence(allocator), "How near each solver is after so many iterations."),
+        "convergence": (
+            lambda: plot_convergence(allocator),
+            "Distance from the optimum by iterations.",
+        ),
     }
     figures, failed = [], []
     for name, (draw, caption) in drawn.items():
@@ -261,14 +264,14 @@ def _day_report(day: Day, strategies: pd.DataFrame, total: float, n_intervals: i
     ]
     unfitted = scores[scores["outcome"] != "fitted"]
     failed += [f"model {row['model']}: {row['outcome']}" for row in unfitted.to_dict("records")]
-    failed += [f"{count:,} snapshots left out: {reason}" for reason, count in day.slippage.attrs["rejected"].items()]
+    failed += [f"{count:,} snapshots excluded: {reason}" for reason, count in day.slippage.attrs["rejected"].items()]
     totals = sorted({*TOTALS, total})
     return DayReport(
         name=day.name,
         recorded=day.recorded,
         facts=_facts(day),
         chosen=chosen,
-        modelling=(_table("Models, by their error on sizes left out", scores, _MODEL_COLUMNS), _by_hour(day.slippage)),
+        modelling=(_table("Models, by their error on unseen sizes", scores, _MODEL_COLUMNS), _by_hour(day.slippage)),
         strategies=(
             _table("Strategies", strategies, _STRATEGY_COLUMNS),
             _table("By total shares", sensitivity(day.slippage, totals, n_intervals, side=side), _SENSITIVITY_COLUMNS),
@@ -287,9 +290,9 @@ def _facts(day: Day) -> tuple[tuple[str, str], ...]:
         ("from", f"{times.min():%Y-%m-%d %H:%M} UTC"),
         ("to", f"{times.max():%Y-%m-%d %H:%M} UTC"),
         ("intervals", f"{mids.size:,}"),
-        ("mid, least to highest", f"{mids.min():,.4f} to {mids.max():,.4f}"),
+        ("mid, lowest to highest", f"{mids.min():,.4f} to {mids.max():,.4f}"),
         ("sizes", f"{rows['size'].min():,.0f} to {rows['size'].max():,.0f} shares"),
-        ("cells held by the books", f"{100 * float((rows['coverage'] >= 0.95).mean()):.1f}%"),
+        ("cells with full coverage", f"{100 * float((rows['coverage'] >= 0.95).mean()):.1f}%"),
     )
 
 
@@ -329,7 +332,7 @@ def _markdown_cell(text: str) -> str:
 
 
 def _svg(figure: Any, salt: str) -> str:
-    """Return a figure as SVG whose bytes depend on what it shows alone."""
+    """Return a figure as SVG; its bytes depend on its content alone."""
     from matplotlib import rc_context  # noqa: PLC0415  # as in impactd.research.picture
 
     held = io.StringIO()

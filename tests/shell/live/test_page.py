@@ -56,7 +56,7 @@ async def test_page_asks_for_the_token_and_opens_with_it() -> None:
         assert await chromium.axe(page) == []
         await page.fill("#token", "wrong")
         await page.keyboard.press("Enter")
-        await page.wait_for_selector("#refused:has-text('This is not the token.')", timeout=_WITHIN_MS)
+        await page.wait_for_selector("#refused:has-text('Wrong token.')", timeout=_WITHIN_MS)
         await page.fill("#token", TOKEN)
         await page.keyboard.press("Enter")
         await page.wait_for_selector("#orders tr:has-text('A1')", timeout=_WITHIN_MS)
@@ -76,7 +76,7 @@ async def test_page_shows_the_figures_of_an_order_and_its_costs() -> None:
         await watched.page.wait_for_selector("#c-plan canvas", timeout=_WITHIN_MS)
         found = await figures(watched.page)
         assert found["executed"] == "100"
-        assert found["cost of the rest (95%)"] == "8 (6 to 11)"
+        assert found["expected cost of leaves (95%)"] == "8 (6 to 11)"
         assert found["implementation shortfall"] == "7 (5.8 bp)"
         assert found["spread, impact, timing, opportunity"] == "4, 2, 1, 0"
         assert await watched.page.inner_text("#slope-name") == "Slope, bp per 1,000 shares"

@@ -94,12 +94,12 @@ def plot_path(study: DayStudy, outcome: Outcome) -> Figure:
     to = slice(first, first + n)
     impact.plot(middle, study.realised[row, to], label="came", linewidth=0.8, **_colour(0))
     ahead = np.diagonal(study.impact[row])[to]
-    impact.plot(middle, ahead, label="expected one interval ahead", **_colour(1))
-    impact.plot(middle, study.impact[row, first, to], label="expected at the start", **_colour(2))
+    impact.plot(middle, ahead, label="forecast one interval ahead", **_colour(1))
+    impact.plot(middle, study.impact[row, first, to], label="forecast at the start", **_colour(2))
     _limit(impact, np.concatenate([study.realised[row, to], ahead]))
-    quantity.set_ylabel("shares an interval")
-    share.set_ylabel("share of the order done")
-    impact.set_ylabel(f"impact of {study.reference:,.0f} shares\n(price a share)")
+    quantity.set_ylabel("shares per interval")
+    share.set_ylabel("share of the order executed")
+    impact.set_ylabel(f"impact of {study.reference:,.0f} shares\n(price per share)")
     for axes in (quantity, share, impact):
         _clock(axes, hours[0], hours[-1])
         axes.legend(fontsize="small", loc="best")
@@ -119,7 +119,7 @@ def plot_coefficient(study: DayStudy) -> Figure:
     hours = _hours(study, 0, len(study.day.intervals))
     middle = 0.5 * (hours[1:] + hours[:-1])
     figure, both = _axes(2, 6.6)
-    figure.suptitle(f"{study.day.symbol} {study.day.name}: slope of the impact by minute")
+    figure.suptitle(f"{study.day.symbol} {study.day.name}: impact slope by minute")
     for row, axes in enumerate(both):
         slope, error = study.slope[row], study.slope_se[row]
         lower, upper = np.maximum(slope - _Z80 * error, 0.0), slope + _Z80 * error
@@ -130,7 +130,7 @@ def plot_coefficient(study: DayStudy) -> Figure:
             label="fitted to the interval",
         )  # fmt: skip
         _limit(axes, np.concatenate([study.lines[row].beta, slope]))
-        axes.set_ylabel(f"{SIDES[row]} (price a share²)")
+        axes.set_ylabel(f"{SIDES[row]} (price per share²)")
         _clock(axes, hours[0], hours[-1])
         axes.legend(fontsize="small", loc="best")
     both[-1].set_xlabel("local time")
@@ -143,7 +143,7 @@ def plot_savings(test: Backtest, symbol: str) -> Figure:
     mine = [o for o in test.outcomes if o.priced.symbol == symbol and "windows" in o.priced.windows]
     sizes = sorted({o.priced.qty for o in mine})
     figure, axes = _axes(len(sizes), 0.8 + 2.4 * len(sizes))
-    figure.suptitle(f"{symbol}: saving against TWAP by hour of the start, both sides")
+    figure.suptitle(f"{symbol}: saving against TWAP by start hour, both sides")
     for qty, one in zip(sizes, axes, strict=True):
         by_hour: dict[int, list[Outcome]] = {}
         for outcome in mine:
@@ -161,7 +161,7 @@ def plot_savings(test: Backtest, symbol: str) -> Figure:
         one.set_xticks(hours, [f"{hour:02d}:00" for hour in hours])
         one.set_ylabel(f"{qty:,.10g} shares\n(bps of notional)")
         one.legend(fontsize="small", loc="best")
-    axes[-1].set_xlabel("local hour of the start")
+    axes[-1].set_xlabel("start hour, local")
     return figure
 
 
@@ -208,9 +208,9 @@ def plot_capture(report: dict[str, Any]) -> Figure:
 def plot_calibration(report: dict[str, Any]) -> Figure:
     """Draw how often costs fell into bands of each nominal level."""
     figure, both = _axes(1, 4.6, columns=2)
-    figure.suptitle("Bands of plan cost: how often they held")
+    figure.suptitle("Bands of plan cost: coverage")
     for axes, (name, title) in zip(
-        both, (("as_planned", "plan left as it was"), ("as_traded", "as traded, replanned")), strict=True
+        both, (("as_planned", "first plan, not replanned"), ("as_traded", "as traded, replanned")), strict=True
     ):
         axes.plot([0, 1], [0, 1], color="black", linewidth=0.8, label="as promised")
         for number, row in enumerate(report["calibration"]):
@@ -240,7 +240,7 @@ def plot_skill(report: dict[str, Any]) -> Figure:
         axes.set_xticks(range(len(HORIZONS)), [str(horizon) for horizon in HORIZONS])
         axes.set_xlabel("intervals ahead")
         axes.legend(fontsize="small", loc="best")
-    error.set_ylabel("mean size of the log error")
+    error.set_ylabel("mean absolute log error")
     error.set_ylim(bottom=0.0)
     rank.set_ylabel("rank correlation within a day")
     return figure

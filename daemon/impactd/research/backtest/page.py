@@ -1,4 +1,4 @@
-"""A backtest as one HTML page that holds its pictures, for paper and browser.
+"""A backtest as one HTML page with its charts, for paper and browser.
 
 The same figures give the same bytes.
 """
@@ -25,25 +25,25 @@ from impactd.research.backtest.report import percent, table
 from impactd.research.backtest.run import Backtest
 from impactd.research.report import page_environment
 
-#: What readers call the kinds of window.
+#: Titles of the kinds of window.
 TITLES: Final = {
     "windows": "Windows",
     "range": "One order over the whole range of hours",
     "session": "One order over the session",
 }
 
-#: What each policy does, and whether anybody could have traded it.
+#: What each policy does, and whether it could have been traded.
 POLICIES: Final = {
     "engine": "the service's own state machine on the recorded rows, replanned as each interval closes",
-    "engine_no_prior": "the same without the generic shape of a day that a new symbol begins with",
-    "engine_learned": "the same with the trained forecast that the settings name",
-    "twap": "even over time: what savings are measured from",
-    "vwap": "in proportion to the service's forecast of volume, anew each interval",
-    "vwap_hindsight": "in proportion to the volume that traded, which nobody knew",
-    "persistence": "replanned on the latest interval's curve, carried along the generic shape of a day",
-    "expanding_mean": "replanned on the latest interval against the mean of the day so far",
-    "profile_hindsight": "replanned on the mean curve of each half hour of the same day, which nobody knew",
-    "hindsight": "the least cost on the tape, which nobody could know: what could have been saved",
+    "engine_no_prior": "the same without the generic session profile",
+    "engine_learned": "the same with the trained forecast named by `model.learned`",
+    "twap": "equal quantities over time; savings are measured against it",
+    "vwap": "in proportion to the service's volume forecast, updated each interval",
+    "vwap_hindsight": "in proportion to the realised volume, which nobody knows in advance",
+    "persistence": "replanned on the latest interval's curve, carried along the generic session profile",
+    "expanding_mean": "replanned on the latest interval against the day's mean so far",
+    "profile_hindsight": "replanned on the mean curve of each half hour of the same day, which nobody knows in advance",
+    "hindsight": "least cost on the tape, which nobody knows in advance: the upper bound of savings",
 }
 
 
@@ -56,11 +56,11 @@ def render(test: Backtest, report: dict[str, Any]) -> str:
         Its figures.
     """
     drawn: list[tuple[str, Figure]] = [
-        ("Share of the hindsight saving captured. What lies beyond the left edge is drawn at it.", plot_capture(report))
+        ("Share of the hindsight saving captured. Values beyond the left edge are drawn on it.", plot_capture(report))
     ]
     for symbol in sorted({study.day.symbol for study in test.studies}):
         if any(o.priced.symbol == symbol and "windows" in o.priced.windows for o in test.outcomes):
-            caption = f"{symbol}: what the engine saves against TWAP beside what hindsight would have."
+            caption = f"{symbol}: saving of the engine and of hindsight against TWAP."
             drawn.append((caption, plot_savings(test, symbol)))
     days: list[tuple[str, Figure]] = []
     for study in test.studies:
@@ -68,12 +68,12 @@ def render(test: Backtest, report: dict[str, Any]) -> str:
         mine = [o for o in test.outcomes if (o.priced.symbol, o.priced.day) == (study.day.symbol, study.day.name)]
         longest = max(mine, key=lambda o: (len(o.paths["twap"]), o.priced.qty, o.priced.side == "buy"), default=None)
         if longest is not None and ENGINE in longest.paths:
-            caption = f"{name}: plan against what was traded, and impact expected against what came."
+            caption = f"{name}: first plan and executed path; expected and realised impact."
             days.append((caption, plot_path(study, longest)))
-        days.append((f"{name}: the slope that plans were made with, and each interval's own.", plot_coefficient(study)))
-    judged = [("Forecasts of the impact of a tenth of the visible depth.", plot_skill(report))]
+        days.append((f"{name}: forecast slope, and each interval's own.", plot_coefficient(study)))
+    judged = [("Forecasts of impact at a tenth of the visible depth.", plot_skill(report))]
     if report["calibration"]:
-        judged.append(("Costs inside of bands, by nominal level.", plot_calibration(report)))
+        judged.append(("Share of costs inside their bands, by nominal level.", plot_calibration(report)))
     return (
         page_environment()
         .get_template("backtest.html.j2")
@@ -100,12 +100,12 @@ def _title(kind: str, report: dict[str, Any]) -> str:
     title = TITLES[plain]
     if plain == "windows":
         horizon, every = (report["question"][name] for name in ("horizon_min", "every_min"))
-        title = f"Windows of {horizon or 60} minutes, " + ("disjoint" if every is None else f"one each {every}")
+        title = f"Windows of {horizon or 60} minutes, " + ("disjoint" if every is None else f"one every {every}")
     return title + (", without the first thirty and the last ten minutes of the session" if plain != kind else "")
 
 
 def _summary(report: dict[str, Any]) -> str:
-    """Return in a sentence what the engine has saved in the windows that the figures at the top are of."""
+    """Return one sentence on what the engine saved in the pooled windows."""
     found = report["pooled"]["strategies"]
     own = found.get(ENGINE)
     if own is None or own["cost_bps"] is None:
@@ -122,24 +122,24 @@ def _summary(report: dict[str, Any]) -> str:
 
 
 def _asked(report: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return what was tried, by name."""
+    """Return the parameters of the backtest, by name."""
     question = report["question"]
     if question["qty"]:
         sizes = "orders of " + _listed(f"{qty:,.10g}" for qty in question["qty"]) + " shares"
     elif question["participation"]:
         sizes = _listed(f"{rate:.3g}" for rate in question["participation"]) + " of the session's continuous volume"
     else:
-        sizes = _listed(f"{share:.3g}" for share in question["depth_shares"]) + " of the visible depth an interval"
+        sizes = _listed(f"{share:.3g}" for share in question["depth_shares"]) + " of the visible depth per interval"
     hours = " to ".join(f"{s // 3600:02d}:{s // 60 % 60:02d}" for s in (question["from_s"], question["to_s"]))
     cap = f"{question['depth_cap']:.3g} times the visible depth of the side before the start, or twice TWAP's rate"
     days = [f"{day['symbol']} {day['day']}, {day['volume_continuous']:,.0f} shares traded" for day in report["days"]]
     return [
         ("Days", "; ".join(days)),
-        ("Orders", f"{report['n_orders']:,}, as many to buy as to sell"),
+        ("Orders", f"{report['n_orders']:,}, half of them to buy"),
         ("Sizes", sizes),
-        ("Hours", f"{hours} local time, beside the whole session" if question["horizon_min"] is None else hours),
+        ("Hours", f"{hours} local time, and the whole session" if question["horizon_min"] is None else hours),
         ("Cap on an interval", cap),
-        ("Slices an interval", str(question["child_slices"])),
+        ("Slices per interval", str(question["child_slices"])),
         ("Risk aversion", f"{question['risk_aversion']:.3g}"),
     ]
 
@@ -173,7 +173,7 @@ def _skill(report: dict[str, Any]) -> list[list[str]]:
 def _calibration(report: dict[str, Any]) -> list[list[str]]:
     rows = [["windows", "cost", "inside 80%", "below", "above", "inside 95%", "mean log ratio", "orders"]]
     for row in report["calibration"]:
-        for name, label in (("as_planned", "plan left as it was"), ("as_traded", "as traded")):
+        for name, label in (("as_planned", "first plan, not replanned"), ("as_traded", "as traded")):
             found = row[name]
             inside = [percent(found[key]) for key in ("band80", "below80", "above80", "band95")]
             rows.append([row["window"], label, *inside, f"{found['log_ratio']:+.3f}", str(row["orders"])])
@@ -201,7 +201,7 @@ def _scenarios(report: dict[str, Any]) -> list[list[str]]:
 
 
 def _svg(figure: Figure, salt: str) -> str:
-    """Return a figure as SVG whose bytes depend on what it shows alone."""
+    """Return a figure as SVG; its bytes depend on its content alone."""
     held = io.StringIO()
     with rc_context({"svg.hashsalt": salt, "svg.fonttype": "none", "font.family": "sans-serif"}):
         figure.savefig(held, format="svg", metadata={"Date": None, "Creator": None})

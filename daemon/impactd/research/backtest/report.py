@@ -25,28 +25,28 @@ SCHEMA: Final = "impactd.backtest/1"
 
 _ASSUMPTIONS: Final = """
     Books are static: own orders move no later book. These are savings of temporary impact on this tape, not
-    implementation shortfall; `persistence` shows what a part of own depletion that persists would change.
+    implementation shortfall; `persistence` shows the effect of own depletion that persists in part.
 
-    An interval's quantity walks the books that stood in it, each weighted by the time for which it stood, once an
+    An interval's quantity walks the books that prevailed in it, each weighted by its time, once per
     interval. All of it is taken from the book: there is no passive fill, queue, fee, delay or hidden quantity.
 
-    Fills are as planned. A schedule made at an interval's beginning knows all rows before it, and none after.
+    Fills are as planned. A schedule made at the start of an interval knows all rows before it, and none after.
 
-    Quantity beyond the visible depth costs the last level and rises on with the book's own slope; the share so priced
-    is `beyond_depth`.
+    Quantity beyond the visible depth costs the last level and then rises with the book's own slope; the share priced
+    this way is `beyond_depth`.
 
     One cap holds for every policy, hindsight included: depth_cap times the depth that the side showed on average in the
     half hour before the order's start, or twice TWAP's rate if that is more.
 
-    Hindsight knows the whole tape and nothing can be cheaper on it; nobody can trade it.
+    Hindsight knows the whole tape, and no schedule is cheaper on it; nobody can trade it.
 
-    The bootstrap draws windows within days, and days where a symbol has several. With one day a symbol the intervals
-    say nothing about other days.
+    The bootstrap draws windows within days, and days where a symbol has several. With one day per symbol the intervals
+    tell nothing about other days.
 
-    Sizes are part of the question and may rest on the whole day's volume or depth; decisions may not.
+    Sizes are part of the question and may depend on the whole day's volume or depth; decisions may not.
     """
 
-#: A paragraph each.
+#: One paragraph each.
 ASSUMPTIONS: Final = tuple(" ".join(paragraph.split()) for paragraph in _ASSUMPTIONS.split("\n\n"))
 
 

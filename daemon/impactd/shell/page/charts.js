@@ -1,4 +1,4 @@
-// Charts by uPlot: one function a picture, made anew when its form or the theme changes and else given new data.
+// Charts with uPlot, one function each: rebuilt when the form or the theme changes, otherwise given new data.
 import uPlot from "/page/vendor/uPlot.esm.js";
 
 const made = new Map();

@@ -1,4 +1,4 @@
-// Figures for people: thousands apart, a dash for none, times in the market's zone.
+// Numbers for display: thousands separators, a dash for unknown, times in the market's zone.
 
 export const ms = (ns) => Number(ns) / 1e6;
 export const seconds = (ns) => Number(ns) / 1e9;

@@ -1,4 +1,4 @@
-// The live page: one snapshot, then events; details of what is looked at are asked for anew when they have changed.
+// The live page: one snapshot, then events; the details on screen are fetched again when they change.
 import { bps, clock, day, figure, impact, impactError, seconds } from "/page/format.js";
 import { curveChart, depthChart, pathChart, planChart, seriesChart } from "/page/charts.js";
 
@@ -6,14 +6,14 @@ const $ = (id) => document.getElementById(id);
 const state = { symbols: new Map(), orders: new Map(), alerts: [], halts: new Map(), symbol: null, order: null, side: "buy", list: "symbols", zone: "UTC", clock: 0 };
 let events = null;
 let pending = { lists: false, detail: false };
-// Health comes each second: silence for longer means that what is shown may be old.
+// Health arrives every second: after a longer silence the page may be out of date.
 const SILENCE_MS = 6000;
 let heard = 0;
 let turn = 0;
 
-// What comes in
+// Input
 
-// The service is away, busy, or wants a token: no fault of this page.
+// The service is away or busy, or needs a token: not an error of this page.
 class Unanswered extends Error {}
 
 async function ask(path) {
@@ -100,7 +100,7 @@ function pickOrder(name) {
   state.side = plan.side;
 }
 
-// Lists at most four times a second, whatever comes in; details once, or at once for a person who picks something.
+// Lists are redrawn at most four times a second; details once a second, or at once after a selection.
 const DETAILS_MS = 1000;
 let timer = null;
 let detailed = -DETAILS_MS;
@@ -128,7 +128,7 @@ async function show() {
     lists();
     if (detail) await details();
   } catch (error) {
-    // What could not be had now is asked for again.
+    // Retry what did not answer.
     if (!(error instanceof Unanswered)) throw error;
     pending.detail ||= detail;
   } finally {
@@ -194,7 +194,7 @@ function lists() {
   halted();
 }
 
-// A partition that is being restored does not know yet what is halted: until it does, what was last known stands.
+// A partition that is being restored does not know its halts yet: until it does, keep the last ones.
 function haltsAre(partitions) {
   for (const known of partitions.length ? [...state.halts.keys()] : []) {
     if (!partitions.some((p) => p.partition === known)) state.halts.delete(known);
@@ -226,7 +226,7 @@ function terms(id, items) {
   }));
 }
 
-// Further behind than a day is no delay: it is a recorded day.
+// More than a day behind is not a delay but a recorded day.
 const behind = (minutes) => (minutes > 1440 ? "recorded" : figure(minutes, 1));
 
 function healthIs(h) {
@@ -258,7 +258,7 @@ function healthIs(h) {
 
 async function details() {
   const { symbol, order } = state;
-  // An order may name a symbol of which no minute has closed.
+  // An order may name a symbol without a closed minute.
   if (state.symbols.has(symbol)) market(await ask(`/api/symbols/${encodeURIComponent(symbol)}`));
   else $("market").hidden = true;
   if (order && state.orders.get(order)?.symbol === symbol) orderIs(await ask(`/api/orders/${encodeURIComponent(order)}`));
@@ -281,7 +281,7 @@ function market(found) {
   const from = told.length - 1;
   const times = [...new Set([...at, ...told, ...ahead])].sort((a, b) => a - b);
   const on = (moments, value) => { const map = new Map(moments.map((t, i) => [t, value(i)])); return times.map((t) => map.get(t) ?? null); };
-  // What was measured of each minute, what was forecast of it, and what is forecast of those ahead.
+  // Each minute as measured, as forecast, and the forecast of the minutes ahead.
   const over = (id, form, read) => {
     seriesChart(id, key + form, state.zone, [times, on(at, read.measured), on(told, read.fitted), on([...told.slice(-1), ...ahead], (i) => (i ? read.ahead(i - 1) : read.fitted(from)))], ["measured", "forecast", "ahead"]);
   };
@@ -291,10 +291,10 @@ function market(found) {
     ahead: (i) => bps(model.forecast.half_spread[i], mid),
   });
   const term = (m, i, q) => bps((m.beta?.[i] ?? 0) * q + (m.alpha?.[i] ?? 0) * q * q + (m.eta?.[i] ? m.eta[i] * q ** ((m.delta?.[i] ?? model.delta) ?? 1) : 0), mid);
-  // A line has one slope at every size; of the other kinds the impact of one size is shown.
+  // A line has one slope at every size; for the other kinds show the impact of one size.
   const linear = model?.kind === "linear";
   const size = linear ? 1000 : measured.held_qty.findLast((q) => q !== null) ?? 1000;
-  $("slope-name").textContent = linear ? "Slope, bp per 1,000 shares" : `Impact of ${figure(size)} shares beyond the half-spread, bp`;
+  $("slope-name").textContent = linear ? "Slope, bp per 1,000 shares" : `Impact of ${figure(size)} shares above the half-spread, bp`;
   over("c-slope", `${linear}${size}`, {
     measured: (i) => (linear && model.intercept ? bps(measured.slope[i] === null ? null : measured.slope[i] * size, measured.mid[i]) : null),
     fitted: (i) => term(fitted, i, size),
@@ -329,18 +329,18 @@ function orderIs(found) {
   $("order-name").classList.toggle("stop", p.status === "halted");
   terms("figures", [
     ["executed", figure(p.cum_qty)],
-    ["left", figure(p.leaves_qty)],
-    ["does not fit (shortfall)", figure(p.shortfall_qty), p.shortfall_qty > 0],
-    ["caps that bind", `${binds.filter(Boolean).length} of ${p.qty.length}`],
-    ["saved so far over TWAP (95%)", s.minutes ? figure(s.twap_cost - s.cost) + range(s.band) : "–"],
-    ["to be saved yet", figure(rest)],
-    ["cost of the rest (95%)", figure(p.expected_cost) + range(p.cost_band_95)],
-    ["TWAP of the rest", figure(p.twap_cost)],
+    ["leaves", figure(p.leaves_qty)],
+    ["shortfall", figure(p.shortfall_qty), p.shortfall_qty > 0],
+    ["intervals at cap", `${binds.filter(Boolean).length} of ${p.qty.length}`],
+    ["saved against TWAP so far (95%)", s.minutes ? figure(s.twap_cost - s.cost) + range(s.band) : "–"],
+    ["expected saving on leaves", figure(rest)],
+    ["expected cost of leaves (95%)", figure(p.expected_cost) + range(p.cost_band_95)],
+    ["TWAP cost of leaves", figure(p.twap_cost)],
     ...(costs ? [
-      [ended ? "implementation shortfall" : "fills against arrival", ended ? `${figure(ended.shortfall)} (${figure(ended.shortfall_bps, 1)} bp)` : figure(costs.cost)],
+      [ended ? "implementation shortfall" : "cost against arrival", ended ? `${figure(ended.shortfall)} (${figure(ended.shortfall_bps, 1)} bp)` : figure(costs.cost)],
       [`${ended ? "spread, impact, timing, opportunity" : "spread, impact, timing"}`, parts.join(", ")],
     ] : []),
-    ["plan", `${p.plan_version}, ${p.reason}`],
+    ["plan version, reason", `${p.plan_version}, ${p.reason}`],
   ]);
   const executed = found.path.map(([t, , cum]) => [seconds(t), cum]);
   const future = [];
@@ -354,7 +354,7 @@ function orderIs(found) {
   planChart("c-plan", found.cl_ord_id, state.zone, [p.start.map(seconds), p.qty, p.cap, p.qty.map((q, i) => (binds[i] ? q : null))]);
 }
 
-// What a person does
+// Controls
 
 function theme(next) {
   document.documentElement.dataset.theme = next;
@@ -384,7 +384,7 @@ $("side").onclick = other;
 $("login").onsubmit = async (e) => {
   e.preventDefault();
   const answer = await fetch("/api/session", { method: "POST", body: $("token").value }).catch(() => null);
-  $("refused").textContent = answer?.ok ? "" : answer ? "This is not the token." : "No answer.";
+  $("refused").textContent = answer?.ok ? "" : answer ? "Wrong token." : "No answer.";
   if (answer?.ok) begin();
 };
 const dark = matchMedia("(prefers-color-scheme: dark)");
