@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
+from impactd.core.base.settings import ModelSettings
 from impactd.core.model.kinds.base import Coefficients, Float, ImpactModel
 
 SIZES = np.array([20.0, 35.0, 60.0, 110.0, 190.0, 340.0, 600.0, 1050.0])
@@ -26,6 +27,24 @@ def evaluate(terms: Coefficients, half_spread: float, sizes: Float) -> Float:
     return g
 
 
+def has_shape(model: ImpactModel) -> bool:
+    """Return whether the curve depends on the shape parameter."""
+    u = np.linspace(0.1, 4.0, 9)
+    return not np.array_equal(model.excess_shape(u, 0.4), model.excess_shape(u, 0.8))
+
+
+def fits_its_shape(model: ImpactModel) -> bool:
+    """Return whether a fit finds the shape, instead of leaving it to candidates."""
+    return has_shape(model) and len(model.candidates) == 1
+
+
+def check_settings_choose_the_half_spread(model: ImpactModel) -> None:
+    again = type(model).of(ModelSettings(kind=model.kind, intercept=not model.intercept))
+    assert again.kind == model.kind
+    assert again.intercept is not model.intercept
+    assert again.n_terms - model.n_terms == again.intercept - model.intercept
+
+
 def check_shape_is_anchored(model: ImpactModel) -> None:
     for shape in (*model.candidates, 0.5):
         np.testing.assert_allclose(model.excess_shape(np.array([0.0, 1.0]), shape), [0.0, 1.0], atol=1e-15)
@@ -33,9 +52,7 @@ def check_shape_is_anchored(model: ImpactModel) -> None:
 
 
 def check_own_curve_is_recovered(model: ImpactModel) -> None:
-    for shape in model.candidates if len(model.candidates) > 1 else (model.candidates[0], 0.4):
-        if model.kind == "linear" and shape != 1.0:
-            continue
+    for shape in (model.candidates[0], 0.4) if fits_its_shape(model) else model.candidates:
         for q_ref in (1.0, 150.0, 4e4):
             s, excess = (0.02 if model.intercept else 0.0), 0.013 * q_ref / 150
             g = s + excess * model.excess_shape(SIZES / q_ref, shape)
@@ -58,7 +75,9 @@ def check_fit_is_the_nonnegative_optimum(model: ImpactModel) -> None:
         g = rng.normal(0.02, 0.02, SIZES.size) + rng.normal(0, 2e-5) * SIZES
         for fit in model.fit(SIZES, g, WEIGHT, 150.0):
             u = SIZES / 150.0
-            columns = [u, u * u] if model.kind == "quadratic" else [model.excess_shape(u, fit.shape)]
+            # A shape that is fitted is a share between two curves.
+            shapes = (0.0, 1.0) if fits_its_shape(model) else (fit.shape,)
+            columns = [model.excess_shape(u, shape) for shape in shapes]
             matrix = np.stack(([np.ones_like(u)] if model.intercept else []) + columns, axis=1)
             root = np.sqrt(WEIGHT)
             expected = nnls(matrix * root[:, None], g * root)[1] ** 2
@@ -93,7 +112,15 @@ def check_as_many_cells_as_terms_fit_without_r2(model: ImpactModel) -> None:
         assert np.isfinite([fit.half_spread, fit.excess, fit.shape]).all()
 
 
+def check_linear_term_is_what_the_coefficients_have(model: ImpactModel) -> None:
+    terms = model.coefficients(np.array([0.013]), model.candidates[0], 150.0)
+    assert model.has_linear_term == (terms.beta is not None)
+    assert (terms.eta is None) == (terms.delta is None)
+
+
 ALL_CHECKS: tuple[Callable[[ImpactModel], None], ...] = (
+    check_settings_choose_the_half_spread,
+    check_linear_term_is_what_the_coefficients_have,
     check_shape_is_anchored,
     check_own_curve_is_recovered,
     check_coefficients_say_the_same_curve,

@@ -35,7 +35,7 @@ SHARED: Final[dict[str, Schema]] = {
 
 #: Words that a field is limited to.
 _WORDS: Final = {
-    ("model", "kind"): list(MODEL_KINDS),
+    ("model", "kind"): list(MODEL_KINDS.names()),
     ("model", "unit"): ["price_per_share"],
     ("plan", "status"): [*map(str, Status), "halted"],
     ("order_cost", "status"): [str(status) for status in Status if status not in {Status.ACTIVE, Status.REJECTED}],

@@ -494,7 +494,7 @@ def test_predict_before_a_fit_is_2001() -> None:
 
 
 def test_model_of_unknown_type_is_1001() -> None:
-    with pytest.raises(ValidationError, match="linear, nonlinear, quadratic, power") as error:
+    with pytest.raises(ValidationError, match="linear, quadratic, power, nonlinear") as error:
         ImpactModel("cubic")
     assert error.value.code == 1001
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,8 +26,10 @@ from impactd import (
 )
 from impactd.core.allocator.cost import schedule_cost
 from impactd.core.allocator.problem import Problem
-from impactd.core.allocator.solvers.base import Failure, SolveFailure
-from impactd.research.solver_process import SolverProcess, TimedOut, make_solver, shared_process
+from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure
+from impactd.core.allocator.solvers.registry import SOLVERS, get_solver
+from impactd.research import solver_process
+from impactd.research.solver_process import TimedOut, solve
 from impactd.research.trade_allocator import CHAINS, mapped
 
 EXACT = OptimizerConfig(default_solver=SolverType.EXACT)
@@ -236,15 +242,15 @@ def test_time_limit_without_fallback_is_3003(linear: ImpactModel) -> None:
 @pytest.mark.parametrize("n_intervals", [20, 9_999])
 def test_time_limit_of_a_solver_that_hangs_is_kept_too(linear: ImpactModel, n_intervals: int) -> None:
     allocator = TradeAllocator(linear, 100_000, n_intervals, OptimizerConfig(timeout_seconds=1.5, fallback=False))
-    child = shared_process()._running()
+    child = worker()
     # Stopped, it neither reads nor answers: a large problem fills its pipe, a small one waits in it.
-    os.kill(child.pid, signal.SIGSTOP)
+    os.kill(child, signal.SIGSTOP)
     begin = time.monotonic()
     with pytest.raises(OptimizationError) as error:
         allocator.optimize()
     assert time.monotonic() - begin < 1.2 * 1.5
     assert error.value.code == 3003
-    assert child.poll() is not None
+    assert not is_running(child)
 
 
 def test_cvxpy_more_intervals_than_it_can_take_is_answered_by_another(linear: ImpactModel) -> None:
@@ -320,45 +326,106 @@ def small_problem() -> Problem:
     return Problem.from_impact(np.zeros(3), np.array([1.0, 2.0, 4.0]))
 
 
+def worker() -> int:
+    """Return the id of the process that solves, started if there is none."""
+    return int(solver_process._running().submit(os.getpid).result(60.0))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except FileNotFoundError:
+        return False
+
+
 def test_process_solves_stops_and_solves_again() -> None:
-    process = SolverProcess()
-    try:
-        later = time.monotonic() + 60.0
-        solved = process.solve("slsqp", small_problem(), 7.0, later)
-        assert not isinstance(solved, SolveFailure | TimedOut)
-        np.testing.assert_allclose(solved.qty, [4.0, 2.0, 1.0], rtol=1e-4)
-        assert isinstance(process.solve("slsqp", small_problem(), 7.0, time.monotonic()), TimedOut)
-        again = process.solve("slsqp", small_problem(), 7.0, time.monotonic() + 60.0)
-        assert not isinstance(again, SolveFailure | TimedOut)
-    finally:
-        process.close()
+    solved = solve("slsqp", small_problem(), 7.0, time.monotonic() + 60.0)
+    assert isinstance(solved, Solution)
+    np.testing.assert_allclose(solved.qty, [4.0, 2.0, 1.0], rtol=1e-4)
+    child = worker()
+    os.kill(child, signal.SIGSTOP)
+    assert isinstance(solve("slsqp", small_problem(), 7.0, time.monotonic() + 0.2), TimedOut)
+    assert not is_running(child)
+    assert isinstance(solve("slsqp", small_problem(), 7.0, time.monotonic()), TimedOut)
+    assert isinstance(solve("slsqp", small_problem(), 7.0, time.monotonic() + 60.0), Solution)
 
 
-def test_process_that_dies_is_a_failure_and_is_started_again() -> None:
-    process = SolverProcess()
-    try:
-        process.start()
-        child = process._child
-        assert child is not None
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait()
-        found = process.solve("exact", small_problem(), 7.0, time.monotonic() + 60.0)
-        assert not isinstance(found, SolveFailure | TimedOut)
-        assert process._child is not child
-        os.kill(process._child.pid, signal.SIGSTOP)  # type: ignore[union-attr]  # it runs
-        assert isinstance(process.solve("exact", small_problem(), 7.0, time.monotonic() + 0.2), TimedOut)
-    finally:
-        process.close()
+def test_process_that_dies_is_started_again() -> None:
+    child = worker()
+    os.kill(child, signal.SIGKILL)
+    assert isinstance(solve("exact", small_problem(), 7.0, time.monotonic() + 60.0), Solution)
+    assert worker() != child
 
 
-def test_process_unknown_solver_is_a_failure() -> None:
-    process = SolverProcess()
-    try:
-        found = process.solve("simplex", small_problem(), 7.0, time.monotonic() + 60.0)
-        assert isinstance(found, SolveFailure)
-        assert found.reason is Failure.UNKNOWN_SOLVER
-    finally:
-        process.close()
+class Deadly:
+    """A solver that brings its process down, or raises."""
+
+    name = "deadly"
+    bounded = False
+
+    def __init__(self, effort: float) -> None:
+        self.effort = effort
+
+    def solve(self, problem: Problem, qty: float) -> Solution | SolveFailure:
+        if self.effort == 1.0:
+            os._exit(9)
+        raise ZeroDivisionError(f"{len(problem)} {qty}")
+
+
+@pytest.fixture
+def deadly() -> Iterator[None]:
+    SOLVERS.register("deadly", Deadly)
+    yield
+    SOLVERS.forget("deadly")
+
+
+@pytest.mark.usefixtures("deadly")
+@pytest.mark.parametrize(("effort", "words"), [(1.0, "killed"), (2.0, "ZeroDivisionError: 3 7.0")])
+def test_process_solver_that_breaks_is_a_failure_and_the_next_solves(effort: float, words: str) -> None:
+    found = solve("deadly", small_problem(), 7.0, time.monotonic() + 60.0, effort)
+    assert isinstance(found, SolveFailure)
+    assert found.reason is Failure.NOT_CONVERGED
+    assert words in found.text
+    assert isinstance(solve("exact", small_problem(), 7.0, time.monotonic() + 60.0), Solution)
+
+
+#: A program without a guard against being run again: it prints its own id, and the worker's.
+PROGRAM = """
+import os, signal, sys, time
+print(os.getpid())
+from impactd.research import solver_process
+print(solver_process._running().submit(os.getpid).result(), flush=True)
+if "forks" in sys.argv:
+    child = os.fork()
+    if child == 0:
+        print("fork", solver_process._running().submit(os.getpid).result(), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def run_program(tmp_path: Path, *arguments: str) -> list[str]:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM, "utf-8")
+    done = subprocess.run(
+        [sys.executable, program, *arguments], capture_output=True, check=False, timeout=60, text=True
+    )
+    return done.stdout.splitlines()
+
+
+def test_process_does_not_run_the_program_again_and_ends_when_it_is_killed(tmp_path: Path) -> None:
+    lines = run_program(tmp_path)
+    assert len(lines) == 2, lines
+    deadline = time.monotonic() + 60.0
+    while is_running(int(lines[1])):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_process_a_fork_has_one_of_its_own(tmp_path: Path) -> None:
+    _, own, forked = run_program(tmp_path, "forks")
+    assert forked != f"fork {own}"
 
 
 def test_solver_that_is_not_installed_says_so() -> None:
@@ -367,8 +434,7 @@ def test_solver_that_is_not_installed_says_so() -> None:
 
     if "ECOS" in cvxpy.installed_solvers():
         pytest.skip("ECOS is installed")
-    solver = make_solver("ecos", 1.0)
-    assert solver is not None
+    solver = get_solver("ecos")
     found = solver.solve(small_problem(), 7.0)
     assert isinstance(found, SolveFailure)
     assert found.reason is Failure.NOT_INSTALLED

@@ -17,32 +17,26 @@ import numpy as np
 import pandas as pd
 
 from impactd.core.allocator.cost import schedule_cost
+from impactd.core.allocator.solvers.registry import SOLVERS
 from impactd.core.inputs.ticks import Float
+from impactd.core.model.kinds.registry import MODEL_KINDS
 from impactd.research.books_io import read_books
 from impactd.research.errors import MALFORMED, ModelFittingError, OptimizationError, ValidationError
+from impactd.research.fitted import NONLINEAR, model_types
 from impactd.research.impact_model import ImpactModel
 from impactd.research.options import ModelConfig, OptimizerConfig, SolverType
 from impactd.research.trade_allocator import TradeAllocator
 
 #: Strategy: the model whose curves it knows, and the solver.
 STRATEGIES: Final = {
-    "linear, closed form": ("linear", "analytical"),
-    "linear, exact": ("linear", "exact"),
-    "linear, CVXPY Clarabel": ("linear", "clarabel"),
-    "linear, CVXPY OSQP": ("linear", "osqp"),
-    "linear, CVXPY ECOS": ("linear", "ecos"),
-    "linear, CVXPY SCS": ("linear", "scs"),
-    "linear, SciPy SLSQP": ("linear", "slsqp"),
-    "linear, SciPy trust-constr": ("linear", "trust-constr"),
-    "nonlinear, exact": ("nonlinear", "exact"),
+    **{f"linear, {solver}": ("linear", solver) for solver in SOLVERS.names()},
+    f"{NONLINEAR}, {SolverType.EXACT.value}": (NONLINEAR, SolverType.EXACT.value),
 }
 
 #: Models that compete: name, the API's model and whether it has a half-spread.
 MODELS: Final = {
     "linear, through the origin": ("linear", False),
-    "linear": ("linear", True),
-    "quadratic": ("quadratic", True),
-    "power": ("power", True),
+    **{kind: (kind, True) for kind in MODEL_KINDS.names()},
 }
 
 TOTALS: Final = (50_000.0, 75_000.0, 100_000.0, 150_000.0, 200_000.0)
@@ -108,9 +102,9 @@ def compare_strategies(
     config = replace(config or OptimizerConfig(), default_solver=SolverType.EXACT)
     allocators = {
         model: TradeAllocator(_fitted(model, slippage), total_shares, n_intervals, config, side=side)
-        for model in ("linear", "nonlinear")
+        for model in ("linear", NONLINEAR)
     }
-    yardstick = allocators["nonlinear"].problem
+    yardstick = allocators[NONLINEAR].problem
     rows = []
     for model, allocator in allocators.items():
         equal = allocator.equal_allocation()
@@ -165,7 +159,7 @@ def sensitivity(
     """
     config = OptimizerConfig(default_solver=SolverType.EXACT)
     rows = []
-    for model in ("linear", "nonlinear", "power"):
+    for model in model_types():
         fitted = _fitted(model, slippage)
         for total in totals:
             result = TradeAllocator(fitted, total, n_intervals, config, side=side).optimize()

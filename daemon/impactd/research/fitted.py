@@ -11,8 +11,9 @@ import pandas as pd
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GroupKFold, PredefinedSplit, cross_val_predict, cross_validate
 
-from impactd.core.base.settings import BookSettings
+from impactd.core.base.settings import BookSettings, ModelSettings
 from impactd.core.inputs.ticks import Float
+from impactd.core.model.kinds.registry import MODEL_KINDS, impact_model
 from impactd.research.errors import (
     MALFORMED,
     NO_FIT,
@@ -23,13 +24,13 @@ from impactd.research.errors import (
 from impactd.research.frames import numbers, require_columns
 from impactd.research.regression import ImpactRegressor, Index, as_design
 
-#: Name in the batch API: the core's kind, and whether it has a half-spread by default.
-KINDS: Final = {
-    "linear": ("linear", False),
-    "nonlinear": ("quadratic", False),
-    "quadratic": ("quadratic", True),
-    "power": ("power", True),
-}
+#: The batch API's name for quadratic curves through the origin.
+NONLINEAR: Final = "nonlinear"
+
+_QUADRATIC: Final = "quadratic"
+
+#: Models without a half-spread, unless the configuration says otherwise.
+_FROM_ORIGIN: Final = ("linear", NONLINEAR)
 
 
 class DefaultType(str):
@@ -63,6 +64,11 @@ _ROUNDING: Final = 1e-12
 SIDES: Final = ("buy", "sell")
 _TERMS: Final = ("half_spread", "beta", "alpha", "eta")
 _COLUMNS: Final = ("time", "side", "size", "slippage")
+
+
+def model_types() -> tuple[str, ...]:
+    """Return the names of models in the batch API: the service's kinds, and `NONLINEAR`."""
+    return (*MODEL_KINDS.names(), NONLINEAR)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,9 +157,9 @@ class FittedModel:
     def _summary(self, sides: list[SideCurves]) -> dict[str, float | None]:
         mean = np.mean([curves.terms().mean(axis=1) for curves in sides], axis=0).tolist()
         found: dict[str, float | None] = dict(zip(_TERMS, mean, strict=True))
-        for name in {"linear": ("alpha", "eta"), "quadratic": ("eta",), "power": ("beta", "alpha")}[self.kind]:
-            found[name] = None
-        found["delta"] = sides[0].delta if self.kind == "power" else None
+        one = impact_model(ModelSettings(kind=self.kind)).coefficients(np.ones(1), 1.0, 1.0)
+        found |= {name: None for name in ("beta", "alpha", "eta") if getattr(one, name) is None}
+        found["delta"] = None if one.delta is None else sides[0].delta
         return found
 
 
@@ -180,8 +186,8 @@ def fit_history(table: pd.DataFrame, model_type: str, *, intercept: bool | None)
     if isinstance(model_type, DefaultType) and intercept is None:
         name, basis, scored, errors = _choose(cells)
     else:
-        kind, has_spread = KINDS[model_type]
-        scored = _fit(cells, kind, name, intercept=has_spread if intercept is None else intercept)
+        kind = _QUADRATIC if model_type == NONLINEAR else name
+        scored = _fit(cells, kind, name, intercept=name not in _FROM_ORIGIN if intercept is None else intercept)
     regressor, used = scored.regressor, scored.used
     curves, known, g = regressor.curves_, scored.known, scored.g
     residual = g - regressor.predict(scored.design)
@@ -231,9 +237,9 @@ def _choose(cells: _Cells) -> tuple[str, str, _Scored, dict[str, float]]:
     if origin.r2_within() >= LEAST_ORIGIN_R2:
         return "linear", "origin_fits", origin, errors
     best: tuple[str, _Scored] | None = None
-    for name in ("linear", "quadratic", "power"):
+    for name in MODEL_KINDS.names():
         try:
-            found = _fit(cells, KINDS[name][0], name, intercept=True)
+            found = _fit(cells, name, name, intercept=True)
         except ModelFittingError:
             continue
         errors[name] = found.rmse()

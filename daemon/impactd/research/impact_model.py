@@ -36,7 +36,15 @@ from impactd.core.base.settings import BookSettings
 from impactd.core.books.walk import walk_curves
 from impactd.core.inputs.ticks import Float
 from impactd.research.errors import MALFORMED, TOO_LITTLE_DATA, ModelFittingError, ValidationError
-from impactd.research.fitted import BASES, DEFAULT_TYPE, KINDS, LEAST_ORIGIN_R2, DefaultType, FittedModel, fit_history
+from impactd.research.fitted import (
+    BASES,
+    DEFAULT_TYPE,
+    LEAST_ORIGIN_R2,
+    DefaultType,
+    FittedModel,
+    fit_history,
+    model_types,
+)
 from impactd.research.frames import COLUMNS, ROW_BYTES, Books, long_form, require_columns
 from impactd.research.generator import GeneratorSpec, regular_snapshots
 from impactd.research.minutes import closed_minutes
@@ -83,9 +91,9 @@ class ImpactModel:
     """
 
     def __init__(self, model_type: str = DEFAULT_TYPE, config: ModelConfig | None = None) -> None:
-        if model_type not in KINDS:
+        if model_type not in model_types():
             raise ValidationError(
-                MALFORMED, f"model_type: {model_type!r} is no model", f"give one of {', '.join(KINDS)}"
+                MALFORMED, f"model_type: {model_type!r} is no model", f"give one of {', '.join(model_types())}"
             )
         if config is not None and not isinstance(config, ModelConfig):
             raise ValidationError(MALFORMED, f"config: {config!r} cannot be used", "give a ModelConfig")

@@ -15,25 +15,23 @@ import pandas as pd
 
 from impactd.core.allocator.cost import objective, schedule_cost
 from impactd.core.allocator.solvers.base import Solution
+from impactd.core.allocator.solvers.registry import SOLVERS, get_solver
 from impactd.core.base.settings import BookSettings
 from impactd.core.inputs.ticks import Float
 from impactd.research.errors import MALFORMED, ValidationError
 from impactd.research.impact_model import ImpactModel
 from impactd.research.options import OptimizerConfig, SolverType
 from impactd.research.picture import Backend, Heat, Panel, Picture, Series
-from impactd.research.solver_process import make_solver
-from impactd.research.trade_allocator import TradeAllocator
+from impactd.research.trade_allocator import CHAINS, TradeAllocator
 
 _PRICE: Final = "impact over mid (price per share)"
 _TERMS: Final = {"half_spread": "price", "beta": "price per share²", "alpha": "price per share³", "eta": "price"}
 
-#: Limits on iterations at which solvers are stopped to see how near they are, and what one iteration is in effort.
-_STEPS: Final = {
-    "clarabel": (range(1, 16), 1 / 200),
-    "osqp": ((25, 50, 100, 200, 400, 800, 1600, 3200), 1 / 200_000),
-    "scs": ((25, 50, 100, 200, 400, 800, 1600, 3200), 1 / 200_000),
-    "slsqp": ((1, 2, 4, 8, 16, 32, 64), 1 / 1000),
-}
+#: Numbers of iterations at which solvers are stopped to see how near they are.
+_STEPS: Final = tuple(np.unique(np.geomspace(1, 3_000, 18).astype(int)).tolist())
+
+#: The solvers that are drawn.
+_ITERATIVE: Final = (*CHAINS[SolverType.CVXPY], CHAINS[SolverType.SCIPY][0])
 
 #: Share of the times that ask for the least and for the largest size that is drawn.
 _ASKED: Final = 0.9
@@ -202,7 +200,7 @@ def plot_cost_frontier(
 
 
 def plot_convergence(
-    allocator: TradeAllocator, *, solvers: Sequence[str] = tuple(_STEPS), backend: Backend = "matplotlib"
+    allocator: TradeAllocator, *, solvers: Sequence[str] = _ITERATIVE, backend: Backend = "matplotlib"
 ) -> Any:
     """Draw how far from the least cost each solver is after so many of its iterations.
 
@@ -211,20 +209,19 @@ def plot_convergence(
     Parameters
     ----------
     solvers : sequence of str
-        Of clarabel, osqp, scs and slsqp; those that cannot take the problem are left out.
+        CVXPY's and SciPy's; those that cannot take the problem are left out.
     """
     problem, total = allocator.problem, allocator.total_shares
     best = objective(problem, total, allocator.optimize(SolverType.EXACT)["optimal_allocation"])
     series = []
     for number, name in enumerate(solvers):
-        if name not in _STEPS:
-            raise ValidationError(MALFORMED, f"solvers: {name!r} is none", f"give some of {', '.join(_STEPS)}")
-        limits, effort = _STEPS[name]
+        if name not in _ITERATIVE:
+            raise ValidationError(MALFORMED, f"solvers: {name!r} cannot be stopped", f"choose {', '.join(_ITERATIVE)}")
+        usual = get_solver(name).max_iterations  # type: ignore[attr-defined]  # the iterative ones have it
         steps, gaps = [], []
-        for limit in limits:
+        for limit in _STEPS:
             # Half an iteration more, so that rounding takes none away.
-            solver = make_solver(name, (limit + 0.5) * effort)
-            found = None if solver is None else solver.solve(problem, total)
+            found = SOLVERS.get(name)((limit + 0.5) / usual).solve(problem, total) if limit <= usual else None
             if isinstance(found, Solution):
                 steps.append(limit)
                 gaps.append(max(objective(problem, total, found.qty) / best - 1.0, _NO_GAP))

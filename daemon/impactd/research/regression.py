@@ -9,23 +9,17 @@ since a schedule needs one, and is the candidate with the least total loss.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, RegressorMixin
 
-from impactd.core.base.jit import kernel
 from impactd.core.base.settings import ModelSettings
 from impactd.core.model.kinds.base import Coefficients, Float, ImpactModel
-from impactd.core.model.kinds.nonneg import fit_nonneg, weighted_variation
 from impactd.core.model.kinds.registry import impact_model
 from impactd.core.model.shape import nearest_to_linear
 
 Index = npt.NDArray[np.int64]
-
-#: Powers of the size that a kind's excess is made of; the power model's is its candidate.
-_EXPONENTS: Final = {"linear": (1.0,), "quadratic": (1.0, 2.0)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +57,7 @@ class ImpactRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
     Parameters
     ----------
     kind : str
-        linear, quadratic or power.
+        Of `impactd.core.model.kinds.registry.MODEL_KINDS`.
     intercept : bool
         Whether curves have a half-spread.
 
@@ -113,58 +107,18 @@ class ImpactRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
 def _fit_groups(model: ImpactModel, sizes: Float, g: Float, weight: Float, bounds: Index) -> GroupCurves:
     """Fit the groups that `bounds` delimit; of several candidates, the one with the least mean loss."""
     q_ref = float(np.exp(np.log(sizes).mean()))
-    u = sizes / q_ref
-    candidates = [_EXPONENTS.get(model.kind, (shape,)) for shape in model.candidates]
-    rows = [_fit_each(u, g, weight, bounds, np.array(powers), model.intercept) for powers in candidates]
-    fitted = np.isfinite(rows[0][:, 0])
+    n_groups, candidates = bounds.shape[0] - 1, model.candidates
+    fitted = np.diff(bounds) >= model.n_terms
+    found = np.full((len(candidates), n_groups, 4), np.nan)
+    for i in np.flatnonzero(fitted).tolist():
+        rows = slice(bounds[i], bounds[i + 1])
+        fits = model.fit(sizes[rows], g[rows], weight[rows], q_ref)
+        found[:, i] = [(fit.half_spread, fit.excess, fit.shape, fit.loss) for fit in fits]
     leader = 0
-    if len(rows) > 1 and fitted.any():
-        leader = nearest_to_linear([float(r[fitted, -1].mean()) for r in rows], list(model.candidates))
-    coef = rows[leader][:, 1:-1]
-    excess = coef.sum(axis=1)
-    if coef.shape[1] == 1:
-        shape = np.where(fitted, model.candidates[leader], np.nan)
-    else:
-        shape = np.divide(coef[:, 1], excess, out=np.where(fitted, 0.0, np.nan), where=excess > 0.0)
-    return GroupCurves(fitted, rows[leader][:, 0], excess, shape, q_ref)
-
-
-@kernel
-def _fit_each(
-    u: Float,
-    g: Float,
-    weight: Float,
-    bounds: Index,
-    exponents: Float,
-    intercept: bool,  # noqa: FBT001  (kernels take positional arguments)
-) -> Float:
-    """Fit each group by the core's non-negative least squares.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_groups, 2 + n_exponents)
-        The half-spread, the coefficient of each power of `u`, and the share of
-        the variation left unexplained; NaN where a group has too few rows.
-    """
-    n_groups, n_powers = bounds.shape[0] - 1, exponents.shape[0]
-    first = 1 if intercept else 0
-    out = np.full((n_groups, 2 + n_powers), np.nan)
-    coef = np.empty(first + n_powers)
-    for i in range(n_groups):
-        start, end = bounds[i], bounds[i + 1]
-        if end - start < first + n_powers:
-            continue
-        columns = np.ones((first + n_powers, end - start))
-        for j in range(n_powers):
-            for k in range(end - start):
-                columns[first + j, k] = u[start + k] ** exponents[j]
-        sse = fit_nonneg(columns, g[start:end], weight[start:end], coef)
-        out[i, 0] = coef[0] if intercept else 0.0
-        for j in range(n_powers):
-            out[i, 1 + j] = coef[first + j]
-        variation = weighted_variation(g[start:end], weight[start:end])
-        out[i, 1 + n_powers] = sse / variation if variation > 0.0 else 0.0
-    return out
+    if len(candidates) > 1 and fitted.any():
+        leader = nearest_to_linear(found[:, fitted, 3].mean(axis=1).tolist(), list(candidates))
+    half_spread, excess, shape, _ = found[leader].T
+    return GroupCurves(fitted, half_spread, excess, shape, q_ref)
 
 
 def as_design(group: Index, size: Float) -> Float:

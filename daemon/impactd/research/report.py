@@ -17,6 +17,8 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from impactd.__about__ import __version__
+from impactd.core.base.settings import ModelSettings
+from impactd.core.model.kinds.registry import impact_model
 from impactd.research.compare import MODELS, TOTALS, Day, choose_model, compare_days, sensitivity
 from impactd.research.errors import MALFORMED, ResearchError, ValidationError
 from impactd.research.impact_model import ImpactModel
@@ -230,7 +232,7 @@ def _day_report(day: Day, strategies: pd.DataFrame, total: float, n_intervals: i
     model = ImpactModel(kind, ModelConfig(intercept=intercept))
     model.fit_model(day.slippage)
     allocator = TradeAllocator(model, total, n_intervals, OptimizerConfig(default_solver=SolverType.EXACT), side=side)
-    term = "eta" if kind == "power" else "beta"
+    term = "beta" if impact_model(ModelSettings(kind=kind)).has_linear_term else "eta"
     stem = "".join(c if c.isalnum() else "-" for c in day.name.split(".")[0]).strip("-")
     drawn: dict[str, tuple[Callable[[], Any], str]] = {
         "curves": (

@@ -17,10 +17,11 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from impactd.core.allocator.solvers.registry import get_solver
+from impactd.core.allocator.solvers.base import Failure
+from impactd.core.allocator.solvers.registry import SOLVERS
 from impactd.core.base.settings import BookSettings
 from impactd.research.compare import Day, choose_model
-from impactd.research.errors import ResearchError
+from impactd.research.errors import OptimizationError, ResearchError
 from impactd.research.impact_model import ImpactModel
 from impactd.research.monitor import ATTENTION, ProductionMonitor
 from impactd.research.options import ModelConfig, OptimizerConfig, SolverType
@@ -173,9 +174,13 @@ class _Runner:
         model.fit_model(model.estimate_slippage(model.generate_synthetic_orderbook(50, 10)))
         allocator = TradeAllocator(model, _SHARES, config=OptimizerConfig(default_solver=SolverType.EXACT))
         costs = {}
-        for name in ("analytical", "exact", "clarabel", "osqp", "slsqp"):
-            if name in {"analytical", "exact"} or get_solver(name) is not None:
+        for name in SOLVERS.names():
+            try:
                 costs[name] = float(allocator.solve_with(name)["optimal_cost"])
+            except OptimizationError as error:
+                # A solver that is not installed is no fault.
+                if error.attempts[-1]["outcome"] != Failure.NOT_INSTALLED.value:
+                    raise
         beta = allocator.problem.curve.b
         saving = 1.0 - float(1.0 / np.mean(1.0 / beta) / np.mean(beta))
         equal = float(allocator.optimize()["equal_cost"])
@@ -241,7 +246,7 @@ class _Runner:
         _, fit = self._timed("fit", lambda: model.fit_model(slippage))
         _, optimize = self._timed("optimize", lambda: TradeAllocator(model, _SHARES, _SNAPSHOTS).optimize())
         exact = TradeAllocator(model, _SHARES, _SNAPSHOTS, OptimizerConfig(default_solver=SolverType.EXACT))
-        _, solve = self._timed("solve", lambda: exact.solve_with("exact"))
+        _, solve = self._timed("solve", exact.optimize)
         taken = {
             "generate": (generate, limits.max_generate_s),
             "estimate": (estimate, limits.max_estimate_s),

@@ -21,11 +21,14 @@ import pandas as pd
 from impactd.core.allocator.certificate import capacity
 from impactd.core.allocator.cost import objective, schedule_cost
 from impactd.core.allocator.problem import Problem
-from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure, Solver
-from impactd.core.allocator.solvers.exact import ExactSolver
+from impactd.core.allocator.solvers import cvxpy, scipy
+from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure
+from impactd.core.allocator.solvers.registry import SOLVERS, get_solver
 from impactd.core.allocator.waterfill import share
+from impactd.core.base.registry import UnknownNameError
+from impactd.core.base.settings import PlanSettings
 from impactd.core.inputs.ticks import Float
-from impactd.research.analytical import AnalyticalSolver
+from impactd.research import solver_process
 from impactd.research.errors import (
     INFEASIBLE,
     MALFORMED,
@@ -36,22 +39,24 @@ from impactd.research.errors import (
 )
 from impactd.research.impact_model import ImpactModel
 from impactd.research.options import OptimizerConfig, SolverType, check_count, check_number, solver_type
-from impactd.research.solver_process import TimedOut, shared_process
+from impactd.research.solver_process import TimedOut
 
 logger = logging.getLogger("impactd.research")
 
+_ANALYTICAL: Final = (SolverType.ANALYTICAL.value,)
+_EXACT: Final = (SolverType.EXACT.value,)
+
 #: Solvers of each kind, in the order in which they are tried.
 CHAINS: Final = {
-    SolverType.ANALYTICAL: ("analytical",),
-    SolverType.EXACT: ("exact",),
-    SolverType.SCIPY: ("slsqp", "trust-constr"),
-    SolverType.CVXPY: ("clarabel", "osqp", "ecos", "scs"),
-    SolverType.AUTO: ("analytical", "exact"),
+    SolverType.ANALYTICAL: _ANALYTICAL,
+    SolverType.EXACT: _EXACT,
+    SolverType.SCIPY: SOLVERS.from_module(scipy.__name__),
+    SolverType.CVXPY: SOLVERS.from_module(cvxpy.__name__),
+    SolverType.AUTO: _ANALYTICAL + _EXACT,
 }
-_FALLBACKS: Final = ("exact", "clarabel", "slsqp")
 
-#: Solvers whose time is bounded by the number of intervals: they run here, and still do when the time is up.
-_AT_HAND: Final[dict[str, Solver]] = {"analytical": AnalyticalSolver(), "exact": ExactSolver()}
+#: Follow where a solver fails: the service's own.
+_FALLBACKS: Final = PlanSettings().solvers
 
 #: The limits on iterations in the core's solvers stand for this many (`OptimizerConfig.max_iterations`).
 _USUAL_ITERATIONS: Final = 1000
@@ -104,9 +109,15 @@ class _Trial:
         deadline = time.monotonic() + self.config.timeout_seconds
         for name in chain:
             begin = time.monotonic()
-            if begin >= deadline and name not in _AT_HAND:
+            is_bounded = get_solver(name).bounded
+            if begin >= deadline and not is_bounded:
                 continue
-            found = self._solve(name, problem, qty, deadline)
+            found: Solution | SolveFailure | TimedOut
+            if is_bounded:
+                found = get_solver(name).solve(problem, qty)
+            else:
+                effort = self.config.max_iterations / _USUAL_ITERATIONS
+                found = solver_process.solve(name, problem, qty, deadline, effort)
             seconds = time.monotonic() - begin
             if isinstance(found, Solution) and found.kkt_residual <= self.config.tolerance:
                 self.attempts.append(Attempt(name, "solved", seconds))
@@ -116,12 +127,6 @@ class _Trial:
             if not self.config.fallback and not (isinstance(found, SolveFailure) and found.reason in _NOT_THERE):
                 break
         raise self._error()
-
-    def _solve(self, name: str, problem: Problem, qty: float, deadline: float) -> Solution | SolveFailure | TimedOut:
-        if name in _AT_HAND:
-            return _AT_HAND[name].solve(problem, qty)
-        effort = self.config.max_iterations / _USUAL_ITERATIONS
-        return shared_process().solve(name, problem, qty, deadline, effort)
 
     def _failed(self, name: str, found: Solution | SolveFailure | TimedOut, seconds: float) -> Attempt:
         if isinstance(found, TimedOut):
@@ -239,7 +244,7 @@ class TradeAllocator:
                 "raise the caps, add intervals or place less",
             )
         if self.config.default_solver in (SolverType.SCIPY, SolverType.CVXPY):
-            shared_process().start()
+            solver_process.start()
 
     def equal_allocation(self) -> Float:
         """Return equal parts, as far as the caps allow, shares, shape (n_intervals,)."""
@@ -291,11 +296,10 @@ class TradeAllocator:
 
     def solve_with(self, name: str) -> dict[str, Any]:
         """Return the schedule of one solver by its name (such as 'osqp'), without any other; see `optimize`."""
-        names = [known for chain in CHAINS.values() for known in chain]
-        if name not in names:
-            raise ValidationError(
-                MALFORMED, f"solver: {name!r} is none", f"give one of {', '.join(dict.fromkeys(names))}"
-            )
+        try:
+            SOLVERS.check(name)
+        except UnknownNameError as error:
+            raise ValidationError(MALFORMED, str(error), "give a solver's name") from None
         return self._result((name,), (name,))
 
     def _result(self, chain: tuple[str, ...], asked: tuple[str, ...]) -> dict[str, Any]:

@@ -27,7 +27,6 @@ X, RHO_T = 1e5, 2.0
 
 def solve(problem: Problem, qty: float, solver: str = "exact") -> Solution:
     known = get_solver(solver)
-    assert known is not None
     found = known.solve(problem, qty)
     assert isinstance(found, Solution), found
     return found

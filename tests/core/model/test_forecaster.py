@@ -16,7 +16,7 @@ from impactd.core.base.settings import MINUTE_NS, ModelSettings, SessionRule
 from impactd.core.base.topics import Side
 from impactd.core.model.curves import BookCurve
 from impactd.core.model.forecaster import SideModel
-from impactd.core.model.kinds.registry import model_kinds
+from impactd.core.model.kinds.registry import MODEL_KINDS
 from impactd.core.model.profile.profile import Profile
 from tests.core.model.minutes import NEW_YORK, SIZES, Books, linear, minute
 
@@ -34,7 +34,7 @@ def book(ts: int, g: np.ndarray) -> BookCurve:  # type: ignore[type-arg]
     return BookCurve(ts, SIZES, g, np.nan_to_num(g, nan=0.05), 0.02, 31.0, 1_000.0)
 
 
-@pytest.mark.parametrize("kind", model_kinds())
+@pytest.mark.parametrize("kind", MODEL_KINDS.names())
 def test_equal_minutes_flat_profile_forecast_is_constant_and_exact(kind: str) -> None:
     model = make(kind)
     seen = set()
@@ -75,7 +75,7 @@ def test_forecast_far_ahead_returns_to_the_mean() -> None:
         assert quarters == pytest.approx(deviation / 4 + (logs[0] - deviation) / 16, rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", model_kinds())
+@pytest.mark.parametrize("kind", MODEL_KINDS.names())
 def test_record_forecast_is_that_of_the_intervals_it_names(kind: str) -> None:
     model = make(kind)
     for i, half_spread in enumerate((0.02, 0.02, 0.03)):
@@ -119,7 +119,7 @@ def test_update_censored_cells_are_ignored() -> None:
     assert b.n_eff == pytest.approx(5 / 8)
 
 
-@pytest.mark.parametrize("kind", model_kinds())
+@pytest.mark.parametrize("kind", MODEL_KINDS.names())
 @pytest.mark.parametrize("intercept", [True, False])
 def test_update_one_cell_uses_measured_spread_and_known_shape(kind: str, intercept: bool) -> None:  # noqa: FBT001  (a parameter of the test)
     model = make(kind, intercept=intercept)
@@ -165,7 +165,7 @@ def test_update_same_minute_twice_is_refused() -> None:
         model.update(minute(3), linear())
 
 
-@pytest.mark.parametrize("kind", model_kinds())
+@pytest.mark.parametrize("kind", MODEL_KINDS.names())
 def test_update_sizes_inside_first_level_keep_coefficients_positive(kind: str) -> None:
     model = make(kind)
     for i in range(5):
@@ -243,7 +243,7 @@ def test_cold_without_book_has_unit_scale_and_prior_shape() -> None:
     assert model.record(minute(1)) is None
 
 
-@pytest.mark.parametrize("kind", model_kinds())
+@pytest.mark.parametrize("kind", MODEL_KINDS.names())
 def test_cold_with_book_passes_through_the_book(kind: str) -> None:
     model = make(kind)
     g = linear().curve.copy()
@@ -272,7 +272,7 @@ STEP = st.tuples(
 @given(
     steps=st.lists(STEP, min_size=2, max_size=12),
     cut=st.integers(0, 12),
-    kind=st.sampled_from(model_kinds()),
+    kind=st.sampled_from(MODEL_KINDS.names()),
     intercept=st.booleans(),
 )
 @settings(max_examples=60, deadline=None)

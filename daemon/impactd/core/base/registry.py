@@ -52,6 +52,13 @@ class Registry(Generic[T]):
         """Return all names: ours and the registered ones in their order, then the installed ones by name."""
         return tuple(dict.fromkeys((*self._targets, *sorted(self._installed))))
 
+    def from_module(self, module: str) -> tuple[str, ...]:
+        """Return the names whose lazy path leads to `module`, in their order."""
+        paths = {**self._installed, **self._targets}
+        return tuple(
+            name for name in self.names() if isinstance(path := paths[name], str) and path.startswith(f"{module}:")
+        )
+
     def __contains__(self, name: object) -> bool:
         return name in self._targets or name in self._installed
 

@@ -163,9 +163,6 @@ def run(
         benches[tape.symbol] = Bench(tape, {study.day.name: study for study in days}, engines)
         starts = sorted({trial.order.start for trial in mine})
         by_engine = {name: states if own == default else states_at(tape, own, starts) for name, own in engines.items()}
-        jobs += [
-            Job(len(jobs) + i, trial, {name: by_engine[name][trial.order.start] for name in engines})
-            for i, trial in enumerate(mine)
-        ]
+        jobs += [Job(trial, {name: by_engine[name][trial.order.start] for name in engines}) for trial in mine]
     outcomes = work(benches, names, jobs, workers, progress)
     return Backtest(question, names, tuple(outcomes), tuple(studies), tuple(dict.fromkeys(skipped)), settings)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import cast
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from impactd.core.allocator.allocate import NO_CAP, Allocation, allocate, caps_i
 from impactd.core.allocator.cost import objective, schedule_cost
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure
-from impactd.core.allocator.solvers.registry import registry
+from impactd.core.allocator.solvers.registry import SOLVERS, get_solver
 from impactd.core.base.quantity import QUANTA
 
 
@@ -217,6 +216,9 @@ class _Hasty:
     """Claims that trading all in the last interval is optimal: too far off for the rounding to repair."""
 
     name = "hasty"
+    bounded = True
+
+    def __init__(self, effort: float) -> None: ...
 
     def solve(self, problem: Problem, qty: float) -> Solution | SolveFailure:
         x = np.zeros(len(problem))
@@ -224,8 +226,16 @@ class _Hasty:
         return Solution(x, 1.0, 0.0, 0.0, self.name, 1)
 
 
-def test_allocate_whole_lots_above_tolerance_tries_the_next_solver(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(cast("dict[str, object]", registry), "hasty", _Hasty)
+@pytest.fixture
+def hasty() -> Iterator[None]:
+    SOLVERS.register("hasty", _Hasty)
+    yield
+    SOLVERS.forget("hasty")
+    get_solver.cache_clear()
+
+
+@pytest.mark.usefixtures("hasty")
+def test_allocate_whole_lots_above_tolerance_tries_the_next_solver() -> None:
     problem = Problem.from_impact(np.zeros(2), np.full(2, 1e-5))
     found = allocate(problem, 10_000 * QUANTA, QUANTA, solvers=("nobody", "hasty", "exact"))
     assert isinstance(found, Allocation)
@@ -237,8 +247,8 @@ def test_allocate_whole_lots_above_tolerance_tries_the_next_solver(monkeypatch: 
     ]
 
 
-def test_allocate_no_whole_lots_pass_names_every_solver_of_the_chain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(cast("dict[str, object]", registry), "hasty", _Hasty)
+@pytest.mark.usefixtures("hasty")
+def test_allocate_no_whole_lots_pass_names_every_solver_of_the_chain() -> None:
     problem = Problem.from_impact(np.zeros(2), np.full(2, 1e-5))
     found = allocate(problem, 10_000 * QUANTA, QUANTA, solvers=("hasty", "nobody", "hasty"))
     assert isinstance(found, SolveFailure)

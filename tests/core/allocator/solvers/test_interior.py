@@ -26,7 +26,6 @@ TAU = T / N
 
 def solve(problem: Problem, qty: float) -> Solution:
     solver = get_solver("exact")
-    assert solver is not None
     found = solver.solve(problem, qty)
     assert isinstance(found, Solution)
     return found

@@ -22,7 +22,6 @@ POSITIVE = st.floats(1e-3, 1e3)
 
 def solve(problem: Problem, qty: float) -> Solution:
     solver = get_solver("exact")
-    assert solver is not None
     found = solver.solve(problem, qty)
     assert isinstance(found, Solution)
     return found

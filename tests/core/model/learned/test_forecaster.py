@@ -10,7 +10,7 @@ from impactd.core.base.settings import CoreSettings, ModelSettings
 from impactd.core.base.topics import Side
 from impactd.core.model.curves import Forecaster
 from impactd.core.model.forecaster import SideModel
-from impactd.core.model.kinds.registry import model_kinds
+from impactd.core.model.kinds.registry import MODEL_KINDS
 from impactd.core.model.learned.forecaster import MOST, TERMS, LearnedSide, around
 from impactd.core.model.learned.trees import HORIZONS, TrainedFile
 from impactd.core.model.profile.profile import Profile
@@ -54,7 +54,7 @@ def test_without_a_file_the_default_stands_alone() -> None:
     assert around(base, 0, CoreSettings(), NEW_YORK) is base
 
 
-@pytest.mark.parametrize("kind", model_kinds())
+@pytest.mark.parametrize("kind", MODEL_KINDS.names())
 def test_trees_that_say_nothing_leave_levels_and_record(kind: str) -> None:
     base, learned = pair(kind)
     for i in range(20):
@@ -66,7 +66,7 @@ def test_trees_that_say_nothing_leave_levels_and_record(kind: str) -> None:
     assert (learned.fitted_to, learned.prior) == (base.fitted_to, base.prior)
 
 
-@pytest.mark.parametrize("kind", model_kinds())
+@pytest.mark.parametrize("kind", MODEL_KINDS.names())
 def test_trees_move_spread_and_every_term_of_the_excess(kind: str) -> None:
     base, learned = pair(kind, later(kind))
     for i in range(20):

@@ -105,6 +105,10 @@ class Solver(Protocol):
     def name(self) -> str:
         """The name that settings and certificates use."""
 
+    @property
+    def bounded(self) -> bool:
+        """Whether the number of intervals bounds its time: the batch API runs others in a process it can kill."""
+
     def solve(self, problem: Problem, qty: float) -> Solution | SolveFailure:
         """Return the optimum for `qty` shares, or why there is none."""
 

@@ -16,7 +16,7 @@ with v and w bounded by power cones, :math:`v_t \ge u_t^3`,
 them to fractions, and F the displacement of impact that lasts, :math:`F_t = k_t F_{t-1} + r_t u_t`.
 
 OSQP takes quadratic programs only and ECOS no power cones; they answer other
-kinds with a failure.  ECOS is no dependency: it serves where it is installed.
+kinds with a failure.
 """
 
 from __future__ import annotations
@@ -29,26 +29,11 @@ import numpy as np
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure, check_input, finish, trivial
 
-#: Settings to try in turn: first tolerances near the solver's reach, then, where it stops short of
-#: them and so returns whatever it had, ones that it can meet.  Limits are iterations, never seconds,
-#: so that results do not depend on load.
-_OPTIONS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
-    "clarabel": tuple(
-        {"tol_gap_abs": tolerance, "tol_gap_rel": tolerance, "tol_feas": tolerance, "max_iter": 200}
-        for tolerance in (1e-12, 1e-10, 1e-8)
-    ),
-    "osqp": ({"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iter": 200_000, "polishing": True, "adaptive_rho": True},),
-    "scs": ({"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 200_000},),
-    "ecos": ({"abstol": 1e-10, "reltol": 1e-10, "feastol": 1e-10, "max_iters": 200},),
-}
-
 #: CVXPY lays out a dense array of the square of this: more intervals would take gigabytes and minutes.
 MAX_INTERVALS: Final = 10_000
 
 #: What each solver calls its limit on iterations.
 _LIMITS: Final = ("max_iter", "max_iters")
-
-_LINEAR_ONLY: Final = ("osqp", "ecos")
 
 #: Compiled problems kept; the oldest is dropped.
 _KEPT: Final = 32
@@ -69,15 +54,27 @@ class CvxpySolver:
 
     Attributes
     ----------
-    name : str
-        ``clarabel``, ``osqp``, ``scs`` or ``ecos``.
+    options : tuple of dict
+        Settings to try in turn: first tolerances near the solver's reach, then, where it stops short of them and
+        returns whatever it has, ones that it can meet.  Limits are iterations, never seconds, so that results do not
+        depend on load.
+    linear_only : bool
+        Whether it takes quadratic programs but no power cones.
     effort : float
         Multiple of the usual limit on iterations.
     """
 
     name: str
+    options: tuple[dict[str, Any], ...]
+    linear_only: bool = False
     effort: float = 1.0
+    bounded: bool = False
     _compiled: dict[tuple[object, ...], _Compiled] = field(default_factory=dict)
+
+    @property
+    def max_iterations(self) -> int:
+        """Limit on iterations with the first options at this effort."""
+        return next(max(int(self.options[0][name] * self.effort), 1) for name in _LIMITS if name in self.options[0])
 
     def solve(self, problem: Problem, qty: float) -> Solution | SolveFailure:
         """Return the optimum for `qty` shares; see `impactd.core.allocator.solvers.base.Solver`."""
@@ -88,7 +85,7 @@ class CvxpySolver:
         if found is not None:
             return found
         cubic, power = bool(np.any(problem.curve.a > 0)), bool(np.any(problem.curve.e > 0))
-        if self.name in _LINEAR_ONLY and (cubic or power):
+        if self.linear_only and (cubic or power):
             text = "takes linear impact only; use clarabel or scs for quadratic and power models"
             return SolveFailure(self.name, Failure.UNSUPPORTED, text)
         if len(problem) > MAX_INTERVALS:
@@ -111,7 +108,7 @@ class CvxpySolver:
             compiled = _compile(cp, len(problem), problem.curve.delta if power else None, **terms)
         _set_parameters(compiled, problem, qty)
         try:
-            status, value, steps = _run(cp, compiled, self.name, self.effort)
+            status, value, steps = self._run(cp, compiled)
         except cp.error.SolverError as error:
             text = f"did not solve ({error}); name another solver in `solvers`"
             return SolveFailure(self.name, Failure.NOT_CONVERGED, text)
@@ -123,25 +120,50 @@ class CvxpySolver:
         self._compiled[key] = compiled
         return finish(self.name, problem, qty, value * qty, steps)
 
+    def _run(self, cp: Any, compiled: _Compiled) -> tuple[str, Any, int]:
+        """Return status, u (None without an answer) and iterations of the first settings that are met, or the last.
 
-def _run(cp: Any, compiled: _Compiled, name: str, effort: float) -> tuple[str, Any, int]:
-    """Return status, u (None without an answer) and iterations of the first settings that are met, or the last.
+        The steps of `cp.Problem.solve` one by one: that would also warn of an
+        inaccurate answer, which here its certificate judges.
+        """
+        status, value, steps = "unsolved", None, 0
+        for usual in self.options:
+            options = {k: max(int(v * self.effort), 1) if k in _LIMITS else v for k, v in usual.items()}
+            data, chain, inverse = compiled.problem.get_problem_data(self.name.upper(), solver_opts=options)
+            raw = chain.solve_via_data(compiled.problem, data, warm_start=False, verbose=False, solver_opts=options)
+            solution = chain.invert(raw, inverse)
+            status = str(solution.status)
+            value = solution.primal_vars.get(compiled.u.id) if solution.primal_vars else None
+            steps = int(solution.attr.get("num_iters") or 0)
+            if status == cp.OPTIMAL:
+                break
+        return status, value, steps
 
-    The steps of `cp.Problem.solve` one by one: that would also warn of an
-    inaccurate answer, which here its certificate judges.
-    """
-    status, value, steps = "unsolved", None, 0
-    for usual in _OPTIONS[name]:
-        options = {k: max(int(v * effort), 1) if k in _LIMITS else v for k, v in usual.items()}
-        data, chain, inverse = compiled.problem.get_problem_data(name.upper(), solver_opts=options)
-        raw = chain.solve_via_data(compiled.problem, data, warm_start=False, verbose=False, solver_opts=options)
-        solution = chain.invert(raw, inverse)
-        status = str(solution.status)
-        value = solution.primal_vars.get(compiled.u.id) if solution.primal_vars else None
-        steps = int(solution.attr.get("num_iters") or 0)
-        if status == cp.OPTIMAL:
-            break
-    return status, value, steps
+
+def clarabel(effort: float = 1.0) -> CvxpySolver:
+    """Return Clarabel, an interior-point solver that takes all kinds of impact."""
+    options = (
+        {"tol_gap_abs": tolerance, "tol_gap_rel": tolerance, "tol_feas": tolerance, "max_iter": 200}
+        for tolerance in (1e-12, 1e-10, 1e-8)
+    )
+    return CvxpySolver("clarabel", tuple(options), effort=effort)
+
+
+def osqp(effort: float = 1.0) -> CvxpySolver:
+    """Return OSQP, a first-order solver of quadratic programs."""
+    options = {"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iter": 200_000, "polishing": True, "adaptive_rho": True}
+    return CvxpySolver("osqp", (options,), linear_only=True, effort=effort)
+
+
+def ecos(effort: float = 1.0) -> CvxpySolver:
+    """Return ECOS, which is no dependency: it serves where it is installed."""
+    options = {"abstol": 1e-10, "reltol": 1e-10, "feastol": 1e-10, "max_iters": 200}
+    return CvxpySolver("ecos", (options,), linear_only=True, effort=effort)
+
+
+def scs(effort: float = 1.0) -> CvxpySolver:
+    """Return SCS, a first-order solver that takes all kinds of impact."""
+    return CvxpySolver("scs", ({"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 200_000},), effort=effort)
 
 
 def _compile(cp: Any, n: int, delta: float | None, *, cubic: bool, risk: bool, lasts: bool) -> _Compiled:

@@ -22,7 +22,10 @@ from impactd.core.allocator.solvers.separable import solve_separable
 class ExactSolver:
     """Solves the KKT conditions directly (see the modules it calls)."""
 
+    #: Not used: it takes the steps that it needs.
+    effort: float = 1.0
     name: str = "exact"
+    bounded: bool = True
 
     def solve(self, problem: Problem, qty: float) -> Solution | SolveFailure:
         """Return the optimum for `qty` shares.

@@ -1,60 +1,58 @@
 """Solvers by name, and the chain that returns the first certified solution.
 
-A new solver is one module with a class, and one line in `registry`.
+A new solver is one module with a class, and one line in `SOLVERS`; another package's is an entry point.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Final
 
 from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure, Solver
-from impactd.core.allocator.solvers.exact import ExactSolver
+from impactd.core.base.registry import Registry, UnknownNameError
 
+_HERE: Final = "impactd.core.allocator.solvers"
 
-def _cvxpy(name: str) -> Callable[[], Solver]:
-    def make() -> Solver:
-        from impactd.core.allocator.solvers.cvxpy import CvxpySolver  # noqa: PLC0415  # heavy, optional
+#: Called with `effort`, a multiple of the usual limit on iterations.
+SOLVERS: Final[Registry[Callable[[float], Solver]]] = Registry(
+    "solver",
+    "impactd.solvers",
+    {
+        "analytical": f"{_HERE}.analytical:AnalyticalSolver",
+        "exact": f"{_HERE}.exact:ExactSolver",
+        "clarabel": f"{_HERE}.cvxpy:clarabel",
+        "osqp": f"{_HERE}.cvxpy:osqp",
+        "ecos": f"{_HERE}.cvxpy:ecos",
+        "scs": f"{_HERE}.cvxpy:scs",
+        "slsqp": f"{_HERE}.scipy:slsqp",
+        "trust-constr": f"{_HERE}.scipy:trust_constr",
+    },
+)
 
-        return CvxpySolver(name)
-
-    return make
-
-
-def _scipy(name: str) -> Callable[[], Solver]:
-    def make() -> Solver:
-        from impactd.core.allocator.solvers.scipy import ScipySolver  # noqa: PLC0415  # heavy
-
-        return ScipySolver(name)
-
-    return make
-
-
-#: Every solver by name; made when first asked for.
-registry: Final[Mapping[str, Callable[[], Solver]]] = {
-    "exact": ExactSolver,
-    "clarabel": _cvxpy("clarabel"),
-    "osqp": _cvxpy("osqp"),
-    "scs": _cvxpy("scs"),
-    "slsqp": _scipy("slsqp"),
-    "trust-constr": _scipy("trust-constr"),
-}
+#: Independent libraries' solvers of the same problem, in the order in which they are worth a try.
+CVXPY_SOLVERS: Final = SOLVERS.from_module(f"{_HERE}.cvxpy")
+SCIPY_SOLVERS: Final = SOLVERS.from_module(f"{_HERE}.scipy")
 
 
 @cache
-def get_solver(name: str) -> Solver | None:
-    """Return the solver of that name, made once, or None if there is none."""
-    make = registry.get(name)
-    return None if make is None else make()
+def get_solver(name: str, effort: float = 1.0) -> Solver:
+    """Return the solver of that name, made once.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none.
+    """
+    return SOLVERS.get(name)(effort)
 
 
 def solve_chain(
     problem: Problem,
     qty: float,
-    solvers: Sequence[str] = ("exact", "clarabel", "slsqp"),
+    solvers: Sequence[str],
     *,
     tolerance: float = CERTIFICATE_TOLERANCE,
 ) -> Solution | SolveFailure:
@@ -67,7 +65,7 @@ def solve_chain(
     qty : float
         Shares to place.
     solvers : sequence of str
-        Names from `registry`, in the order to try.
+        Names from `SOLVERS`, in the order to try.
     tolerance : float
         Largest relative KKT residual that passes.
 
@@ -79,10 +77,10 @@ def solve_chain(
     """
     failed: list[SolveFailure] = []
     for name in solvers:
-        solver = get_solver(name)
-        if solver is None:
-            text = f"no solver is called {name!r}; choose from {', '.join(registry)}"
-            failed.append(SolveFailure(name, Failure.UNKNOWN_SOLVER, text))
+        try:
+            solver = get_solver(name)
+        except UnknownNameError as error:
+            failed.append(SolveFailure(name, Failure.UNKNOWN_SOLVER, str(error)))
             continue
         found = solver.solve(problem, qty)
         if isinstance(found, SolveFailure):

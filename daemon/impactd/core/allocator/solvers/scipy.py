@@ -14,7 +14,7 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -28,11 +28,6 @@ from impactd.core.allocator.waterfill import share
 #: More intervals than this would take minutes or gigabytes of dense matrices.
 MAX_INTERVALS: Final = 500
 
-_OPTIONS: Final[dict[str, Any]] = {
-    "slsqp": {"maxiter": 1000, "ftol": 1e-15},
-    "trust-constr": {"maxiter": 3000, "gtol": 1e-11, "xtol": 1e-14, "barrier_tol": 1e-12},
-}
-
 
 @dataclass(frozen=True, slots=True)
 class ScipySolver:
@@ -40,14 +35,24 @@ class ScipySolver:
 
     Attributes
     ----------
-    name : str
-        ``slsqp`` or ``trust-constr``.
-    effort : float
-        Multiple of the usual limit on iterations.
+    method : str
+        SciPy's name of it.
+    options : dict
+        For `scipy.optimize.minimize`.
+    exact_hessian : bool
+        Whether the method takes second derivatives.
     """
 
     name: str
-    effort: float = 1.0
+    method: Literal["SLSQP", "trust-constr"]
+    options: dict[str, Any]
+    exact_hessian: bool = False
+    bounded: bool = False
+
+    @property
+    def max_iterations(self) -> int:
+        """Limit on iterations."""
+        return int(self.options["maxiter"])
 
     def solve(self, problem: Problem, qty: float) -> Solution | SolveFailure:
         """Return the optimum for `qty` shares; see `impactd.core.allocator.solvers.base.Solver`."""
@@ -75,27 +80,34 @@ class ScipySolver:
             x[open_] = np.maximum(u, 0.0)
             return x
 
-        exact_hessian: dict[str, Any] = {}
-        if self.name == "trust-constr":
-            exact_hessian["hess"] = lambda u: _hessian(unit, laid(u))[np.ix_(open_, open_)]
-        result = minimize(
+        hessian: dict[str, Any] = {}
+        if self.exact_hessian:
+            hessian["hess"] = lambda u: _hessian(unit, laid(u))[np.ix_(open_, open_)]
+        result = minimize(  # type: ignore[call-overload]  # its overloads tell methods and options apart one by one
             lambda u: objective(unit, 1.0, laid(u)),
             start,
             jac=lambda u: gradient(unit, 1.0, laid(u))[open_],
-            method="SLSQP" if self.name == "slsqp" else "trust-constr",
+            method=self.method,
             bounds=Bounds(np.zeros(len(open_)), upper),
             constraints=[LinearConstraint(np.ones((1, len(open_))), 1.0, 1.0)],
-            options=self._options(),
-            **exact_hessian,
+            options=self.options,
+            **hessian,
         )
         if not np.all(np.isfinite(result.x)):
             text = f"ended with {result.message!r}; use exact or clarabel"
             return SolveFailure(self.name, Failure.NOT_CONVERGED, text)
         return finish(self.name, problem, qty, laid(np.asarray(result.x, dtype=np.float64)) * qty, int(result.nit))
 
-    def _options(self) -> Any:
-        options = _OPTIONS[self.name]
-        return {**options, "maxiter": max(int(options["maxiter"] * self.effort), 1)}
+
+def slsqp(effort: float = 1.0) -> ScipySolver:
+    """Return SLSQP; `effort` is a multiple of the usual limit on iterations."""
+    return ScipySolver("slsqp", "SLSQP", {"maxiter": max(int(1000 * effort), 1), "ftol": 1e-15})
+
+
+def trust_constr(effort: float = 1.0) -> ScipySolver:
+    """Return trust-constr; `effort` is a multiple of the usual limit on iterations."""
+    options = {"maxiter": max(int(3000 * effort), 1), "gtol": 1e-11, "xtol": 1e-14, "barrier_tol": 1e-12}
+    return ScipySolver("trust-constr", "trust-constr", options, exact_hessian=True)
 
 
 def _hessian(unit: Problem, u: Float) -> Float:

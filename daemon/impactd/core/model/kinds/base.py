@@ -21,16 +21,18 @@ power       u^delta                  delta in (0, 1.5]       eta = E/q_ref^delta
 
 Sizes are divided by q_ref before a fit, so that its columns have like scales.
 A new kind is one file with a class like `impactd.core.model.kinds.linear.Linear`,
-and one line in `impactd.core.model.kinds.registry`.
+and one line in `impactd.core.model.kinds.registry`; another package's is an entry point.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
+
+from impactd.core.base.settings import ModelSettings
 
 Float = npt.NDArray[np.float64]
 
@@ -98,6 +100,17 @@ class MinuteFit:
 class ImpactModel(Protocol):
     """One kind of impact model."""
 
+    @classmethod
+    def of(cls, settings: ModelSettings) -> Self:
+        """Return the model that `settings` ask for.
+
+        Raises
+        ------
+        ValueError
+            If the kind refuses its settings.
+        """
+        ...
+
     @property
     def kind(self) -> str:
         """Name in messages."""
@@ -106,6 +119,11 @@ class ImpactModel(Protocol):
     @property
     def intercept(self) -> bool:
         """Whether s is fitted; otherwise the curve passes through the origin."""
+        ...
+
+    @property
+    def has_linear_term(self) -> bool:
+        """Whether part of the impact is linear in size: only that part may last beyond its interval."""
         ...
 
     @property

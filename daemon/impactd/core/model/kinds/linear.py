@@ -8,9 +8,11 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
+from impactd.core.base.settings import ModelSettings
 from impactd.core.model.kinds.base import Coefficients, Float, MinuteFit, scaled_variation
 from impactd.core.model.kinds.nonneg import fit_powers, weighted_variation
 
@@ -23,10 +25,20 @@ class Linear:
 
     intercept: bool = True
 
+    @classmethod
+    def of(cls, settings: ModelSettings) -> Self:
+        """Return the model that `settings` ask for."""
+        return cls(settings.intercept)
+
     @property
     def kind(self) -> str:
         """Name in messages."""
         return "linear"
+
+    @property
+    def has_linear_term(self) -> bool:
+        """Whether part of the impact is linear in size."""
+        return True
 
     @property
     def candidates(self) -> tuple[float, ...]:

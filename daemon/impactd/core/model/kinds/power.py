@@ -14,9 +14,11 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 
+from impactd.core.base.settings import ModelSettings
 from impactd.core.model.kinds.base import Coefficients, Float, MinuteFit, scaled_variation
 from impactd.core.model.kinds.nonneg import fit_powers, weighted_variation
 
@@ -40,10 +42,20 @@ class Power:
             raise ValueError("model.deltas: needs distinct exponents in (0, 1.5]")
         object.__setattr__(self, "_grid", np.array(self.deltas, dtype=np.float64))
 
+    @classmethod
+    def of(cls, settings: ModelSettings) -> Self:
+        """Return the model that `settings` ask for."""
+        return cls(settings.intercept, settings.deltas)
+
     @property
     def kind(self) -> str:
         """Name in messages."""
         return "power"
+
+    @property
+    def has_linear_term(self) -> bool:
+        """Whether part of the impact is linear in size."""
+        return False
 
     @property
     def candidates(self) -> tuple[float, ...]:

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Final
 
+from impactd.core.base.registry import Registry, UnknownNameError
 from impactd.core.base.settings import ModelSettings
 from impactd.core.model.kinds.base import ImpactModel
-from impactd.core.model.kinds.linear import Linear
-from impactd.core.model.kinds.power import Power
-from impactd.core.model.kinds.quadratic import Quadratic
 
-MODEL_KINDS: Final[Mapping[str, Callable[[ModelSettings], ImpactModel]]] = MappingProxyType(
+_HERE: Final = "impactd.core.model.kinds"
+
+MODEL_KINDS: Final[Registry[type[ImpactModel]]] = Registry(
+    "model kind",
+    "impactd.model_kinds",
     {
-        "linear": lambda settings: Linear(settings.intercept),
-        "quadratic": lambda settings: Quadratic(settings.intercept),
-        "power": lambda settings: Power(settings.intercept, settings.deltas),
-    }
+        "linear": f"{_HERE}.linear:Linear",
+        "quadratic": f"{_HERE}.quadratic:Quadratic",
+        "power": f"{_HERE}.power:Power",
+    },
 )
-
-
-def model_kinds() -> tuple[str, ...]:
-    """Return the names that ``model.kind`` may have."""
-    return tuple(MODEL_KINDS)
 
 
 def impact_model(settings: ModelSettings) -> ImpactModel:
@@ -34,7 +29,8 @@ def impact_model(settings: ModelSettings) -> ImpactModel:
     ValueError
         If no kind has that name, or the kind refuses its settings.
     """
-    make = MODEL_KINDS.get(settings.kind)
-    if make is None:
-        raise ValueError(f"model.kind: {settings.kind!r} is none of {', '.join(model_kinds())}")
-    return make(settings)
+    try:
+        kind = MODEL_KINDS.get(settings.kind)
+    except UnknownNameError as error:
+        raise ValueError(f"model.kind: {error}") from None
+    return kind.of(settings)

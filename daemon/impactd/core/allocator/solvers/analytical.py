@@ -24,7 +24,10 @@ from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure,
 class AnalyticalSolver:
     """Shares in proportion to 1/b, where that is the optimum."""
 
+    #: Not used: it takes the steps that it needs.
+    effort: float = 1.0
     name: str = "analytical"
+    bounded: bool = True
 
     def solve(self, problem: Problem, qty: float) -> Solution | SolveFailure:
         """Return the optimum for `qty` shares; see `impactd.core.allocator.solvers.base.Solver`."""
