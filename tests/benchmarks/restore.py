@@ -176,7 +176,7 @@ async def measure(bootstrap: str, unclean_mb: int) -> None:
     """Measure and print both states."""
     core = CoreSettings()
     engine = busy_engine(core)
-    items = engine.save()
+    items = engine.dump()
     size = sum(map(len, items.values())) / 1e6
     largest = max(map(len, items.values()))
     _say(f"{SYMBOLS} symbols, {ORDERS} orders: {len(items)} keys, {size:.1f} MB, the largest {largest} bytes")

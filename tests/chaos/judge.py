@@ -192,7 +192,7 @@ def expectation(
             topic = topics[made.topic]
             if topic in PUBLISHED:
                 expected[topic, made.partition].append(Published(made.key, made.value, made.headers))
-    state = {n: {key.encode(): value for key, value in engine.save().items()} for n, engine in engines.items()}
+    state = {n: {key.encode(): value for key, value in engine.dump().items()} for n, engine in engines.items()}
     return expected, state
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ from impactd.core.inputs.events import (
 )
 from impactd.core.inputs.inbox import Inbox, Inputs
 from impactd.core.inputs.ticks import Refused, TickBatch
+from impactd.core.outputs.counts import Counts
 from impactd.core.outputs.messages import Alert, DeadLetter, Estimate, Model, Output, Plan
 from impactd.core.state.schema import META
 from impactd.core.state.whole import WHOLE, WholeState
@@ -133,6 +134,7 @@ class EngineHarness:
         self.outputs: list[Output] = []
         self.state: dict[str, bytes] = {}
         self.commits: list[Commit] = []
+        self.counts = Counts()
         self.plan_versions: dict[str, int] = {}
         self.ends = dict.fromkeys(Topic, 0)
         self._keep(self.engine.genesis({}))
@@ -181,13 +183,14 @@ class EngineHarness:
     def _keep(self, commit: Commit) -> None:
         self.commits.append(commit)
         self.outputs += commit.outputs
+        add_counts(self.counts, commit.counts)
         for key, value in commit.state.items():
             if value is None:
                 self.state.pop(key, None)
             else:
                 assert len(value) <= 256_000, f"{key} has {len(value)} bytes"
                 self.state[key] = value
-        assert self.state == self.engine.save()
+        assert self.state == self.engine.dump()
         for plan in plans(commit.outputs):
             check_plan(plan, self.plan_versions)
 
@@ -212,6 +215,12 @@ class EngineHarness:
 
     def models(self) -> list[Model]:
         return [output.message for output in self.outputs if isinstance(output.message, Model)]
+
+
+def add_counts(total: Counts, counts: Counts) -> None:
+    """Add the counts of one commit to `total`."""
+    for field in fields(Counts):
+        setattr(total, field.name, getattr(total, field.name) + getattr(counts, field.name))
 
 
 def with_order(harness: EngineHarness | None = None, n: int = 2, **terms: Any) -> EngineHarness:

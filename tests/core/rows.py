@@ -81,12 +81,12 @@ def play_rows(tape: MinuteAggregator, rows: Sequence[Row], *, regrid: bool = Tru
     return play(tape, batch_of(rows), regrid=regrid)
 
 
-def bits(stats: MinuteStats) -> tuple[object, ...]:
+def bits(stats: MinuteStats) -> dict[str, bytes]:
     """Return all fields so that equal means equal to the last bit."""
     values = (getattr(stats, field.name) for field in fields(stats))
     return tuple((v.shape, v.tobytes()) if isinstance(v, np.ndarray) else repr(v) for v in values)
 
 
-def state(tape: MinuteAggregator) -> tuple[object, ...]:
+def state(tape: MinuteAggregator) -> dict[str, bytes]:
     """Return everything that a tape would save."""
-    return (tape.save_clock(), {symbol: tape.save(symbol) for symbol in tape.symbols})
+    return tape.dump()

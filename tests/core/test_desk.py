@@ -10,6 +10,7 @@ from impactd.core.allocator.solvers.base import Failure, SolveFailure
 from impactd.core.base.quantity import MAX_QUANTA, QUANTA
 from impactd.core.base.topics import Side, Topic
 from impactd.core.orders.early import MAX_HELD_BYTES
+from impactd.core.outputs.counts import EventOutcome
 from impactd.core.planning import replan as desk_module
 from tests.core.builders import (
     T0,
@@ -46,7 +47,7 @@ def test_new_again_with_the_same_content_is_ignored() -> None:
     harness = with_order()
     assert harness.send(new(ts=at(2))) == []
     assert harness.send(new(ts=at(2) + 5, start=at(2))) == []
-    assert harness.engine.counters["duplicate"] == 2
+    assert harness.counts.events[EventOutcome.DUPLICATE] == 2
 
 
 def test_new_again_with_other_content_is_rejected_and_the_order_goes_on() -> None:
@@ -152,7 +153,7 @@ def test_fill_twice_counts_once() -> None:
     harness = with_order()
     harness.send(fill(at(2.5), "E1", 800), fill(at(2.5), "E1", 800))
     assert harness.last().cum_qty == 800 * QUANTA
-    assert harness.engine.counters["duplicate"] == 1
+    assert harness.counts.events[EventOutcome.DUPLICATE] == 1
 
 
 def test_overfill_ends_the_order_with_an_alert() -> None:
@@ -330,7 +331,7 @@ def test_executions_beyond_one_key_survive_a_restart() -> None:
     harness.reload()
     harness.send(bust(at(2.6), "B1", "E3"), fill(at(2.6), "E1000", 1), cancel(at(2.6)))
     assert harness.last().cum_qty == 1_000 * QUANTA
-    assert harness.engine.counters["duplicate"] == 1
+    assert harness.counts.events[EventOutcome.DUPLICATE] == 1
 
 
 def test_missing_ticks_are_alerted_once_and_again_after_they_came() -> None:
@@ -352,7 +353,7 @@ def test_execution_without_room_is_a_dead_letter_and_halts_its_order_until_resum
     harness.send(new("B", ts=at(2)))
     harness.send(*(fill(at(2.5), f"E{k}", 10) for k in range(4)))
     assert [letter.reason for letter in harness.dead()] == ["executions_full", "executions_full"]
-    assert harness.engine.counters["executions_full"] == 2
+    assert harness.counts.events[EventOutcome.EXECUTIONS_FULL] == 2
     assert (harness.last("A").status, harness.last("A").cum_qty) == ("halted", 20 * QUANTA)
     assert "plans.max_executions" in (harness.last("A").text or "")
     assert [alert.text for alert in harness.alerts("halt")] == [

@@ -39,7 +39,7 @@ def test_genesis_takes_explicit_positions_and_journals_the_settings() -> None:
     assert engine.positions == {topic: 7 if topic is Topic.TICKS else 0 for topic in INPUT_TOPICS}
     assert commit.journal["type"] == "genesis"
     assert (commit.journal["partition"], commit.journal["partitions"]) == (1, 3)
-    assert sorted(commit.state) == ["meta", "settings"]
+    assert sorted(commit.state) == sorted(engine.dump()) == ["clock", "feed", "gate", "halts", "meta", "settings"]
 
 
 @pytest.mark.parametrize("position", [0, 2])
@@ -117,7 +117,7 @@ def test_closed_minute_gives_estimates_and_models_of_both_sides_and_then_plans()
         Topic.PLANS,
         Topic.PLANS_LATEST,
     ]
-    assert harness.engine.counters["refits"] == 2
+    assert harness.counts.refits == 2
 
 
 def test_minute_without_usable_cells_publishes_no_model() -> None:
@@ -126,7 +126,7 @@ def test_minute_without_usable_cells_publishes_no_model() -> None:
     # One-sided books only: nothing can be walked.
     harness.run([Row(at(2), bids=((99.0, 100.0),)), trade(at(2.5), 10.0), trade(at(3), 10.0)])
     assert (len(harness.estimates()), harness.estimates()[-1].covered_s) == (6, 0.0)
-    assert harness.engine.counters["refits"] == len(harness.models()) == 4
+    assert harness.counts.refits == len(harness.models()) == 4
 
 
 def test_minute_outside_of_the_session_publishes_estimates_but_no_model() -> None:
@@ -134,7 +134,7 @@ def test_minute_outside_of_the_session_publishes_estimates_but_no_model() -> Non
     harness = EngineHarness(night)
     harness.run(minutes(2))
     assert len(harness.estimates()) == 4
-    assert (harness.models(), harness.engine.counters["refits"]) == ([], 0)
+    assert (harness.models(), harness.counts.refits) == ([], 0)
 
 
 def test_minute_of_crossed_books_alone_is_alerted() -> None:
@@ -148,17 +148,17 @@ def test_minute_of_crossed_books_alone_is_alerted() -> None:
 def test_fill_writes_only_its_order_and_its_chunk() -> None:
     harness = with_order()
     harness.send(fill(at(2.5), "E1", 10))
-    assert sorted(harness.commits[-1].state) == ["execs/A/0", "meta", "order/A", "tca/FROG"]
+    assert sorted(harness.commits[-1].state) == ["execs/A/0", "feed", "meta", "order/A", "tca/FROG"]
 
 
-def test_quiet_commit_writes_only_positions_and_the_tape() -> None:
+def test_quiet_commit_writes_only_positions_and_books() -> None:
     harness = with_order()
     harness.run([ladder(at(2) + 30 * S)])
-    assert sorted(harness.commits[-1].state) == ["meta", "tape/FROG"]
+    assert sorted(harness.commits[-1].state) == ["books/FROG", "clock", "feed", "meta"]
 
 
 def test_minute_that_rolls_an_order_without_ticks_leaves_the_market_alone() -> None:
     harness = EngineHarness()
     harness.send(new())
     harness.commit(idle_to=T0 + M)
-    assert sorted(harness.commits[-1].state) == ["meta", "order/A", "tape/FROG", "tca/FROG"]
+    assert sorted(harness.commits[-1].state) == ["books/FROG", "clock", "gate", "meta", "order/A", "tca/FROG"]

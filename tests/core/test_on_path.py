@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, Final
@@ -16,15 +15,17 @@ from hypothesis import strategies as st
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.session import Session
 from impactd.core.base.settings import MINUTE_NS, CoreSettings, PlanSettings, SessionRule
-from impactd.core.base.topics import Side, Topic
+from impactd.core.base.topics import Side
 from impactd.core.desk import Desk
 from impactd.core.inputs.events import Event, Fill, NewOrder, Received
 from impactd.core.market.bands import CostBands
 from impactd.core.market.symbol import SideView
 from impactd.core.model.curves import Curves
-from impactd.core.outputs.messages import Message, Plan
+from impactd.core.orders.ledger import Ledger
+from impactd.core.outputs.messages import Plan
+from impactd.core.outputs.outbox import Outbox
 from impactd.core.planning.intervals import Float, Int
-from tests.core.builders import T0, M, at, new
+from tests.core.builders import T0, M, at, new, plans
 
 N: Final = 24
 
@@ -70,13 +71,15 @@ class Floor:
     """A desk in a market that does not change, and executions exactly as planned."""
 
     def __init__(self, market: Unchanging, **plans: Any) -> None:
-        self.said: list[Plan] = []
         core = CoreSettings(plans=PlanSettings(solvers=plans.pop("solvers", ("exact",)), **plans))
-        self.desk = Desk(core, lambda _symbol, _at: True, lambda _symbol: market, self._say, Counter())  # type: ignore[arg-type, return-value]  # all that a desk asks of a market
+        self.outbox = Outbox()
+        books: Any = SimpleNamespace(open=lambda _symbol, _at: True)
+        markets: Any = SimpleNamespace(of=lambda _symbol: market, mark=lambda _symbol: None)
+        self.desk = Desk(core, Ledger(), books, markets, self.outbox)
 
-    def _say(self, topic: Topic, _key: str | None, message: Message) -> None:
-        if topic is Topic.PLANS and isinstance(message, Plan):
-            self.said.append(message)
+    @property
+    def said(self) -> list[Plan]:
+        return plans(self.outbox._outputs)
 
     def send(self, event: Event) -> None:
         self.desk.receive(Received(event, 0, event.ts_event, b""), event.ts_event)

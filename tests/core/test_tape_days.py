@@ -105,8 +105,7 @@ def test_frog_saved_and_loaded_between_all_minutes_gives_the_same_bits(frog: Tic
     tape, again, row = MinuteAggregator(BookSettings()), [], 0
     while (row := tape.run(frog, row, len(frog))) < len(frog):
         fresh = MinuteAggregator(BookSettings())
-        fresh.load("FROG", tape.save("FROG"))
-        fresh.load_clock(tape.save_clock())
+        fresh.load(tape.dump())
         tape = fresh
         while tape.closing(frog, row):
             stats = tape.close_minute("FROG")

@@ -32,6 +32,7 @@ from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.engine import Engine
 from impactd.core.inputs.events import Control, Received
 from impactd.core.inputs.inbox import Inbox
+from impactd.core.outputs.counts import Counts, EventOutcome
 from impactd.core.outputs.messages import Alert, DeadLetter, Estimate, Model, Output, Plan
 from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.decode import Decoder
@@ -41,6 +42,7 @@ from impactd.wire.records import encode_output
 from impactd.wire.registry import DEFAULT_CODEC
 from impactd.wire.rows import by_first_appearance
 from tests.checks.codec_samples import samples_of
+from tests.core.builders import add_counts
 from tests.fuzz import corpus
 from tests.fuzz.corpus import GOOD_ORDERS, GOOD_SYMBOLS, KINDS, STEPS, TICK_KINDS, Fake, topic_of
 from tests.fuzz.mutate import CSV_MUTATIONS, JSON_MUTATIONS, Mutator
@@ -55,7 +57,7 @@ SETTINGS: Final = CoreSettings(books=BookSettings(max_clock_skew_ns=0), apply="i
 KAFKA: Final = KafkaSettings(max_message_bytes=1_000_000)
 
 _GOOD_NAMES: Final = frozenset({"*", *GOOD_SYMBOLS, *GOOD_ORDERS})
-_OUTCOMES: Final = ("applied", "duplicate", "rejected", "ignored")
+_OUTCOMES: Final = (EventOutcome.APPLIED, EventOutcome.DUPLICATE, EventOutcome.REJECTED, EventOutcome.IGNORED)
 #: Reasons that the core gives beside the wire's.
 _CORE_REASONS: Final = frozenset({"future", "held_full", "misplaced", "orphan", "symbol_mismatch", "too_large"})
 
@@ -106,6 +108,7 @@ class Day:
         self._refused: set[tuple[Topic, int]] = set()
         self._sent: dict[tuple[Topic, int], bytes] = {}
         self._events = 0
+        self._counts = Counts()
 
     def step(self, step: int, mutants: Sequence[bytes], rng: random.Random) -> None:
         """Send a step's good messages with mutants at random places between them."""
@@ -199,6 +202,7 @@ class Day:
         records = self._encoder.records(commit, self.engine.commit_seq)
         assert records
         self.outputs += commit.outputs
+        add_counts(self._counts, commit.counts)
 
     def check(self) -> None:
         """Check that everything was answered, and that the state is whole."""
@@ -209,25 +213,25 @@ class Day:
         for place, letter in letters.items():
             assert letter.raw == self._sent[place]
             assert place in self._refused or letter.reason in _CORE_REASONS, letter.reason
-        desk, counts = self.engine._desk, self.engine.counters
+        desk, counts = self.engine._desk, self._counts
         late = sum(place not in self._refused for place in letters)
         waiting = sum(len(queue) for queue in self._inbox._events.values())
-        counted = sum(counts[outcome] for outcome in _OUTCOMES) + late + len(desk.held) + waiting
+        counted = sum(counts.events[outcome] for outcome in _OUTCOMES) + late + len(desk.held) + waiting
         assert counted == self._events, f"{self._events} events, {counted} answered"
-        self._report.outcomes.update({name: counts[name] for name in (*_OUTCOMES, "unsolved")})
+        self._report.outcomes.update({name.value: counts.events[name] for name in _OUTCOMES}, unsolved=counts.unsolved)
         self._report.outcomes.update(held=len(desk.held), dead=late)
-        for order in desk._orders:
+        for order in self.engine.orders:
             if order.active:
                 assert order.order_qty == order.cum_qty + order.leaves_qty
         self._check_state()
 
     def _check_state(self) -> None:
-        saved = self.engine.save()
+        saved = self.engine.dump()
         largest = max(saved, key=lambda key: len(saved[key]))
         assert len(saved[largest]) <= KAFKA.max_state_bytes, largest
         again = Engine(SETTINGS)
         again.load(saved)
-        other = again.save()
+        other = again.dump()
         assert saved.keys() == other.keys()
         differs = [key for key in saved if saved[key] != other[key]]
         assert not differs, f"loaded and saved again these differ: {differs[:3]}"

@@ -124,4 +124,4 @@ def test_flood_of_records_holds_no_more_memory_after_long_than_after_short(flood
         tracemalloc.stop()
     assert held < settled + 1 * MIB, f"{settled / MIB:.1f} MiB, later {held / MIB:.1f}"
     assert peak < 60 * MIB, f"peak {peak / MIB:.1f} MiB"
-    assert len(service.engine._tape._names) <= 40 * SETTINGS.max_symbols
+    assert len(service.engine._books._table) <= 40 * SETTINGS.max_symbols

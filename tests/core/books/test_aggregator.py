@@ -150,9 +150,7 @@ def test_tape_saved_and_loaded_at_any_row_goes_on_to_the_same_bits(
     first = MinuteAggregator(rules)
     before = play_rows(first, rows[:at])
     second = MinuteAggregator(rules)
-    for symbol in reversed(first.symbols):
-        second.load(symbol, first.save(symbol))
-    second.load_clock(first.save_clock())
+    second.load(first.dump())
     assert state(second) == state(first)
     after = play_rows(second, rows[at:])
     assert [bits(s) for s in before + after] == closed
@@ -326,14 +324,14 @@ def test_rejections_add_up_over_minutes_and_survive_a_save() -> None:
     )
     assert [s.n_rejected for s in closed] == [1, 2]
     other = MinuteAggregator(SMALL)
-    other.load("FROG", tape.save("FROG"))
+    other.load(tape.dump())
     assert other.rejected_total("FROG") == {"mid_event": 2, "crossed": 1}
 
 
 def test_book_rejected_for_its_content_opens_a_minute_in_which_nothing_stands() -> None:
     tape = MinuteAggregator(SMALL)
     play_rows(tape, [book(1_234, 101.0, 99.0)])
-    assert (tape.minute("FROG"), tape.last_ts("FROG"), tape.standing("FROG", 1_500)) == (1_000, 1_234, None)
+    assert (tape.minute("FROG"), tape.last_ts("FROG"), tape.prevailing("FROG", 1_500)) == (1_000, 1_234, None)
 
 
 def test_idle_moves_the_clock_so_that_quiet_minutes_close() -> None:
@@ -353,7 +351,7 @@ def test_open_without_a_tick_gives_a_minute_to_close() -> None:
     stats = tape.close_minute("FROG")
     assert (stats.minute, stats.covered_ns, stats.mid, stats.volume_continuous) == (1_000, 0, None, None)
     assert np.isnan(stats.depth).all()
-    assert tape.dirty == {"FROG"}
+    assert set(tape.changes()) == {"books/FROG", "clock"}
 
 
 def test_skip_to_jumps_over_minutes_in_which_nothing_happened() -> None:
@@ -440,13 +438,13 @@ def test_coin_sizes_stay_fractions_when_nothing_stands() -> None:
 def test_standing_book_is_readable_until_it_is_too_old() -> None:
     tape = MinuteAggregator(SMALL)
     play_rows(tape, [Row(10, ((99.0, 1.0), (98.0, 0.0), (97.0, 2.0)), ((101.0, 4.0),))])
-    standing = tape.standing("FROG", 2_510)
+    standing = tape.prevailing("FROG", 2_510)
     assert standing is not None
     assert (standing.ts_event, standing.mid, standing.half_spread) == (10, 100.0, 1.0)
     assert standing.bid_px.tolist() == [99.0, 97.0]
     assert standing.bid_sz.tolist() == [1.0, 2.0]
-    assert tape.standing("FROG", 2_511) is None
-    assert tape.standing("ARL", 0) is None
+    assert tape.prevailing("FROG", 2_511) is None
+    assert tape.prevailing("ARL", 0) is None
 
 
 def test_symbols_beyond_the_limit_are_dropped_and_counted_however_batched() -> None:
@@ -462,13 +460,12 @@ def test_symbols_beyond_the_limit_are_dropped_and_counted_however_batched() -> N
     assert whole.peek(batch_of(rows), 2) is None
 
 
-def test_dirty_names_what_has_changed_since_it_was_cleared() -> None:
+def test_changes_are_the_keys_that_changed_since_the_last_call() -> None:
     tape = MinuteAggregator(SMALL)
     play_rows(tape, [book(0, symbol="A"), book(1, symbol="B")])
-    assert tape.dirty == {"A", "B"}
-    tape.clear_dirty()
+    assert list(tape.changes()) == ["books/A", "books/B", "clock"]
     play_rows(tape, [book(2, symbol="B")])
-    assert tape.dirty == {"B"}
+    assert list(tape.changes()) == ["books/B", "clock"]
 
 
 def test_state_of_ten_levels_is_small() -> None:
@@ -476,7 +473,7 @@ def test_state_of_ten_levels_is_small() -> None:
     side = [(100.0 + 0.01 * k, 100.0) for k in range(10)]
     bids = tuple((200.0 - px - 0.01, size) for px, size in side)
     play_rows(tape, [Row(10, bids, tuple(side)), book(20)])
-    assert len(tape.save("FROG")) < 6_000
+    assert len(tape.dump()["books/FROG"]) < 6_000
 
 
 @pytest.mark.parametrize("cut", [0, 3, 17, 200, -1])
@@ -484,23 +481,23 @@ def test_state_that_is_damaged_is_refused_with_a_remedy(cut: int) -> None:
     tape = MinuteAggregator(SMALL)
     play_rows(tape, [book(0)])
     with pytest.raises(ValueError, match="rebuild the state by a replay"):
-        MinuteAggregator(SMALL).load("FROG", tape.save("FROG")[:cut])
+        MinuteAggregator(SMALL).load(tape.dump() | {"books/FROG": tape.dump()["books/FROG"][:cut]})
 
 
 @pytest.mark.parametrize("cut", [0, 3, -1])
 def test_clock_that_is_damaged_is_refused_with_a_remedy(cut: int) -> None:
     tape = MinuteAggregator(SMALL)
     with pytest.raises(ValueError, match="restore it with the release"):
-        tape.load_clock(tape.save_clock()[:cut])
+        tape.load({"clock": tape.dump()["clock"][:cut]})
 
 
 def test_state_of_another_layout_is_refused() -> None:
     tape = MinuteAggregator(SMALL)
     play_rows(tape, [book(0)])
-    data = bytearray(tape.save("FROG"))
+    data = bytearray(tape.dump()["books/FROG"])
     data[4] += 1
-    with pytest.raises(ValueError, match="layout 2"):
-        MinuteAggregator(SMALL).load("FROG", bytes(data))
+    with pytest.raises(ValueError, match="layout 1"):
+        MinuteAggregator(SMALL).load(tape.dump() | {"books/FROG": bytes(data)})
 
 
 def test_loading_over_a_symbol_leaves_nothing_of_it() -> None:
@@ -508,8 +505,7 @@ def test_loading_over_a_symbol_leaves_nothing_of_it() -> None:
     small, large = MinuteAggregator(rules), MinuteAggregator(rules)
     play_rows(small, [book(0, size=1.0), book(500, size=1.0)])
     play_rows(large, [book(0, size=1e5), book(500, size=1e5)])
-    large.load("FROG", small.save("FROG"))
-    large.load_clock(small.save_clock())
+    large.load(small.dump())
     rest = [book(1_000, size=1e4), book(2_000)]
     assert [bits(s) for s in play_rows(large, rest)] == [bits(s) for s in play_rows(small, rest)]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import orjson
-
 from impactd.core.inputs.events import Control
 from impactd.core.inputs.inbox import LocalControl
 from impactd.core.orders.halts import MAX_HALTS_BYTES, Halts
@@ -79,7 +77,7 @@ def test_halts_without_room_halt_everything_rather_than_refuse() -> None:
     again = Control("halt", "one-more", "x" * 500, T0)
     assert (halts.apply(again) or "").startswith("*: ")
     assert halts.apply(again) is None
-    assert len(orjson.dumps(halts.save())) < 3 * MAX_HALTS_BYTES
+    assert len(halts.dump()) < 3 * MAX_HALTS_BYTES
     halts.apply(Control("resume", "*", "", T0))
     assert halts.of("AAPL", "A") is None
     assert halts.of("S0", "A") is not None
@@ -89,5 +87,5 @@ def test_halts_restored_are_the_same() -> None:
     halts, again = Halts(), Halts()
     halts.apply(Control("halt", "FROG", "x", T0))
     halts.switch("stop")
-    again.load(orjson.loads(orjson.dumps(halts.save())))
+    again.load(halts.dump())
     assert again == halts

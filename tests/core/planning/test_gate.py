@@ -44,7 +44,7 @@ def order_and_proposal() -> tuple[Order, Proposal]:
     """Return an order of 1,200 and a plan of 100 in each of 12 minutes."""
     harness = with_order()
     order = Order.open(new(), T0)
-    proposal = propose(order, T0, harness.engine._market("FROG").view(order.side, T0), PlanSettings(), M)
+    proposal = propose(order, T0, harness.engine._markets.of("FROG").view(order.side, T0), PlanSettings(), M)
     assert isinstance(proposal, Proposal)
     return order, proposal
 
@@ -136,7 +136,7 @@ def test_new_order_over_a_limit_is_halted_and_goes_on_once_it_is_amended() -> No
     assert [alert.text for alert in harness.alerts("withheld")] == [harness.last().text]
     harness.run(minutes(3, start=at(2)))
     assert len(harness.plans()) == 1
-    assert harness.engine.counters["withheld"] == 4
+    assert harness.counts.withheld == 4
     harness.send(change(at(5), order_qty=900))
     assert said(harness.last()) == ("active", "replace", 0)
     assert harness.last().text is None

@@ -256,7 +256,7 @@ def test_loaded_engine_saves_the_same_bytes(seed: int) -> None:
     harness = drive(random_day(seed), core, batch=50)
     before = harness.engine
     harness.reload()
-    assert harness.engine.save() == before.save() == harness.state
+    assert harness.engine.dump() == before.dump() == harness.state
     assert (harness.engine.positions, harness.engine.clocks) == (before.positions, before.clocks)
     assert harness.engine.commit_seq == before.commit_seq
 
@@ -266,13 +266,17 @@ def test_state_of_a_day_has_the_keys_of_what_is_there() -> None:
     harness.run(minutes(2))
     harness.send(new(), fill(T0, "E1", 10), fill(T0, "E2", 10, "B"), halt(T0, "ARL"))
     assert sorted(harness.state) == [
+        "books/FROG",
+        "clock",
         "execs/A/0",
+        "feed",
+        "gate",
+        "halts",
         "held/0",
         "market/FROG",
         "meta",
         "order/A",
         "settings",
-        "tape/FROG",
         "tca/FROG",
     ]
-    assert orjson.loads(harness.state["meta"])["halts"] == {"ARL": "test"}
+    assert orjson.loads(harness.state["halts"])["scopes"] == {"ARL": "test"}

@@ -44,13 +44,13 @@ def test_load_of_an_older_schema_migrates_it_version_by_version(monkeypatch: pyt
     monkeypatch.setattr("impactd.core.state.identity.MIGRATIONS", steps)
     engine = Engine(harness.core)
     engine.load(older)
-    assert engine.save() == harness.state
+    assert engine.dump() == harness.state
     commit = engine.handover()
     assert commit is not None
     previous: Any = commit.journal["previous"]
     assert previous["schema"] == SCHEMA_VERSION - 2
     assert (commit.state["old/FROG"], commit.state["market/FROG"]) == (None, harness.state["market/FROG"])
-    assert snapshot_items(orjson.loads(orjson.dumps(commit.snapshot))) == engine.save()
+    assert snapshot_items(orjson.loads(orjson.dumps(commit.snapshot))) == engine.dump()
     assert engine.handover() is None
 
 

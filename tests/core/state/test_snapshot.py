@@ -101,7 +101,7 @@ def test_engine_from_any_snapshot_goes_on_with_the_same_bytes(seed: int, apply: 
             said += again.outputs
         expected = [output for commit in harness.commits[n + 1 :] for output in commit.outputs]
         assert encoded(said) == encoded(expected)
-        assert engine.save() == harness.engine.save()
+        assert engine.dump() == harness.engine.dump()
 
 
 def test_snapshot_of_long_orders_has_no_large_record() -> None:
@@ -111,4 +111,4 @@ def test_snapshot_of_long_orders_has_no_large_record() -> None:
     harness.run(minutes(2, "S1", start=1_743_674_400_000_000_000 + S))
     records = harness.engine.snapshot()
     assert max(len(orjson.dumps(record)) for record in records) < 256_000
-    assert snapshot_items(parsed(records)) == harness.engine.save()
+    assert snapshot_items(parsed(records)) == harness.engine.dump()

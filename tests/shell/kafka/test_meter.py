@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -26,11 +25,10 @@ def status() -> PartitionStatus:
 @pytest.fixture
 def meter(status: PartitionStatus) -> Meter:
     engine: Any = SimpleNamespace(
-        counters=Counter(),
         clocks={Topic.TICKS: 0},
         positions={},
         commit_seq=1,
-        order_counts=lambda: (1, 0),
+        orders=SimpleNamespace(active=lambda: (1, 0)),
         halts=SimpleNamespace(scopes={}, kill_switch=None),
         invalid=SimpleNamespace(over=False),
     )

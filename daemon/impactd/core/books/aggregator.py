@@ -1,62 +1,44 @@
-"""The tape: standing books and minute accumulators of all symbols of one partition.
+"""Prevailing books and minute accumulators of all symbols of one partition.
 
-Rules
------
-Rows are taken in the order in which they arrived.  Time comes first:
+A book prevails from its ``ts_event`` until the symbol's next accepted book,
+across the ends of minutes, but no longer than ``max_book_age`` (if set) and
+``max_silence``.  A rejected book leaves the one before it in place; one with an
+empty side ends it.  When a row must wait for a minute's close is stated in
+`impactd.core.books.clock`.
 
-1. ``ts_event`` further ahead of its record than ``max_clock_skew``: rejected
-   (``future``), no clock moves.  Where no minute is open yet, the rejection
-   is counted with the minute that opens next.
-2. ``ts_event`` before the symbol's open minute: late.  Counted, nothing else.
-3. A book before the symbol's last accepted book: rejected (``clock_back``).
-   A trade that runs back inside the open minute still counts.
-4. ``ts_event`` at or after the end of the symbol's open minute: the row has
-   to wait until that minute has closed (no grace on its own clock).
-5. The partition's clock, which is the largest ``ts_event`` of all symbols and
-   would be this row's, is at or past the end of some minute plus ``grace``:
-   the row has to wait until that one has closed.
-6. Otherwise the row moves the clocks, and opens the minute of a symbol that
-   has none.  What it holds is looked at only now (`impactd.core.books.checks`), so a
-   row that is rejected for its content moves the clocks all the same.
-
-A book stands from its ``ts_event`` until the symbol's next accepted book,
-through the ends of minutes, but no longer than ``max_book_age`` (if set) and
-``max_silence``.  A rejected book leaves the one before it standing; one with
-an empty side ends it.
-
-Use
----
 The caller runs rows, closes what must close when the run stops before a row,
-and goes on from that row::
+and continues from that row::
 
     i = 0
-    while (i := tape.run(batch, i, len(batch))) < len(batch):
-        for symbol in tape.closing(batch, i):
-            stats = tape.close_minute(symbol)
-            tape.regrid(symbol, stats)
+    while (i := books.run(batch, i, len(batch))) < len(batch):
+        for symbol in books.closing(batch, i):
+            stats = books.close_minute(symbol)
+            books.regrid(symbol, stats)
 
-A stop depends on rows alone and not on where a batch ends, so the way rows
-are batched changes no bit of what comes out.
+A stop depends on rows alone and not on where a batch ends, so batching changes
+no bit of the result.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import partial
+from typing import Final
 
 import numpy as np
 
 from impactd.core.base.settings import BookSettings
-from impactd.core.books.grid import default_grid, grid_for, needs_new_grid, whole_lot
+from impactd.core.books.checks import Book
+from impactd.core.books.clock import PartitionClock
+from impactd.core.books.grid import check_sizes, default_grid, grid_for, needs_new_grid, whole_lot
 from impactd.core.books.kernel import (
     CLOCK,
-    LAST_NS,
-    N_KNOWN,
     NEEDS_GRID,
-    NEXT_DUE,
     OWN_CLOCK,
     PARTITION_CLOCK,
+    Limits,
     Rows,
     floor_minute,
     rows_of,
@@ -64,10 +46,14 @@ from impactd.core.books.kernel import (
     settle,
     time_gate,
 )
-from impactd.core.books.minute import MinuteStats, minute_stats
-from impactd.core.books.store import MINUTE_FIELDS, NEVER
-from impactd.core.books.symbols import FOREVER, Symbols
-from impactd.core.inputs.ticks import TickBatch
+from impactd.core.books.minute import MinuteStats, by_reason, minute_stats
+from impactd.core.books.store import MINUTE_FIELDS, NEVER, SymbolTable
+from impactd.core.inputs.ticks import Int, TickBatch
+
+_KEY: Final = "books/"
+
+#: A book that never ages prevails for this long, 36 years: times stay inside int64.
+_LONGEST_NS: Final = 2**60
 
 
 class Stop(StrEnum):
@@ -77,22 +63,40 @@ class Stop(StrEnum):
     PARTITION_CLOCK = "partition_clock"
 
 
-class MinuteAggregator(Symbols):
+class MinuteAggregator:
     """Books and minutes of the symbols of one partition.
 
     Parameters
     ----------
+    settings : BookSettings
     max_symbols : int
         Rows of further symbols are dropped and counted (`unknown_rows`).
 
     Raises
     ------
     ValueError
-        If a setting cannot be worked with.
+        If a setting is out of range.
     """
 
     def __init__(self, settings: BookSettings, max_symbols: int = 5_000) -> None:
-        super().__init__(settings, max_symbols)
+        _check(settings)
+        self._settings = settings
+        ages = [settings.max_silence_ns, _LONGEST_NS]
+        if settings.max_book_age_ns is not None:
+            ages.append(settings.max_book_age_ns)
+        self._limits = Limits(
+            interval_ns=settings.interval_ns,
+            grace_ns=settings.grace_ns,
+            skew_ns=settings.max_clock_skew_ns,
+            stand_ns=min(ages),
+            max_levels=settings.max_levels,
+            max_symbols=max_symbols,
+            allow_locked=settings.allow_locked,
+        )
+        self._table = SymbolTable(settings.n_sizes, settings.sizes)
+        self._clock = PartitionClock(self._limits)
+        #: The columns of the last batch, with the rows of its symbols; dropped when a symbol gets a row.
+        self._batch: TickBatch | None = None
         self._rows: Rows | None = None
 
     # -- rows ---------------------------------------------------------------------------------------------------------
@@ -114,24 +118,26 @@ class MinuteAggregator(Symbols):
         if not 0 <= start <= stop <= len(batch):
             raise ValueError(f"rows {start} to {stop} of a batch of {len(batch)}")
         rows = self._rows_of(batch)
-        self._refresh_due()
+        self._clock.refresh(self._minutes)
         while True:
-            row, why = run_rows(rows, start, stop, self._store, self._partition, self._limits, self._scratch)
+            row, why = run_rows(
+                rows, start, stop, self._table.store, self._clock.array, self._limits, self._table.scratch
+            )
             if why != NEEDS_GRID:
                 return row
             self._first_grid(batch, row)
             start = row
 
     def peek(self, batch: TickBatch, row: int) -> Stop | None:
-        """Say whether, and on whose clock, a minute must close before a row."""
+        """Return on whose clock a minute must close before a row, or None."""
         slot = int(self._rows_of(batch).slot[batch.symbol[row]])
-        if slot < 0 or (self._is_full and not self._store.symbol[slot]["known"]):
+        if slot < 0 or (self._clock.is_full and not self._table.store.symbol[slot]["known"]):
             return None
-        self._refresh_due()
+        self._clock.refresh(self._minutes)
         gate = time_gate(
-            self._store.symbol,
+            self._table.store.symbol,
             slot,
-            self._partition,
+            self._clock.array,
             self._limits,
             int(batch.kind[row]),
             int(batch.ts_event[row]),
@@ -142,16 +148,16 @@ class MinuteAggregator(Symbols):
     def closing(self, batch: TickBatch, row: int) -> list[str]:
         """Return the symbols whose open minute must close before a row.
 
-        Each stands there once, the earliest minute first and then by name;
+        Each symbol is listed once, the earliest minute first and then by name;
         after they have closed, more of their minutes may be due.
         """
         stop = self.peek(batch, row)
         if stop is None:
             return []
         ts_event = int(batch.ts_event[row])
-        due = self._due_slots(max(self._partition[CLOCK], ts_event) - self._limits.grace_ns)
+        due = self._clock.due(self._minutes, max(int(self._clock.array[CLOCK]), ts_event))
         if stop is Stop.OWN_CLOCK:
-            due.add(self._slots[batch.symbols[batch.symbol[row]]])
+            due.add(self._table.add(batch.symbols[batch.symbol[row]]))
         return self._in_order(due)
 
     def due(self, clock: int | None = None) -> list[str]:
@@ -160,13 +166,11 @@ class MinuteAggregator(Symbols):
         `clock` is the partition's own if not given.  The earliest minute
         comes first, then the name.
         """
-        at = int(self._partition[CLOCK]) if clock is None else clock
-        return self._in_order(self._due_slots(at - self._limits.grace_ns))
+        return self._in_order(self._clock.due(self._minutes, clock))
 
     def idle(self, watermark_ns: int) -> None:
         """Move the partition's clock so that minutes that end by `watermark_ns` are due."""
-        clock = min(watermark_ns + self._limits.grace_ns, LAST_NS)
-        self._partition[CLOCK] = max(int(self._partition[CLOCK]), clock)
+        self._clock.idle(watermark_ns)
 
     def open(self, symbol: str, ts: int) -> bool:
         """Open the minute that holds `ts` for a symbol that has none (an order came before its ticks).
@@ -176,19 +180,18 @@ class MinuteAggregator(Symbols):
         bool
             Whether the symbol has an open minute now: False beyond `max_symbols`.
         """
-        if symbol not in self._slots and self._is_full:
+        if self._table.find(symbol) is None and self._clock.is_full:
             return False
         slot = self._slot(symbol)
-        row = self._store.symbol[slot]
+        row = self._table.store.symbol[slot]
         if not row["known"]:
-            if self._is_full:
+            if self._clock.is_full:
                 return False
             row["known"] = 1
-            self._partition[N_KNOWN] += 1
+            self._clock.count_known(1)
         if row["minute"] == NEVER:
             row["minute"] = row["settled_ns"] = floor_minute(ts, self._limits.interval_ns)
-            self._store.touched[slot] = 1
-            self._due_is_stale = True
+            self._touch(slot)
         return True
 
     # -- minutes ------------------------------------------------------------------------------------------------------
@@ -201,10 +204,10 @@ class MinuteAggregator(Symbols):
         KeyError
             If the symbol has no open minute.
         """
-        slot = self._open_slot(symbol)
-        row = self._store.symbol[slot]
+        slot = self._table.open_slot(symbol)
+        store = self._table.store
+        row = store.symbol[slot]
         end = int(row["minute"]) + self._limits.interval_ns
-        store = self._store
         settle(
             store.symbol,
             store.levels,
@@ -215,9 +218,9 @@ class MinuteAggregator(Symbols):
             slot,
             end,
             self._limits.stand_ns,
-            self._scratch,
+            self._table.scratch,
         )
-        stats = minute_stats(self._store, slot, symbol, stands=self._stands(slot, end))
+        stats = minute_stats(store, slot, symbol, prevails=self._prevails(slot, end))
         for name in MINUTE_FIELDS:
             row[name] = 0
         store.rejected[slot, 1] += store.rejected[slot, 0]
@@ -226,27 +229,26 @@ class MinuteAggregator(Symbols):
         store.held_ns[slot] = 0
         store.bound_ns[slot] = 0.0
         row["minute"] = end
-        store.touched[slot] = 1
-        self._due_is_stale = True
+        self._touch(slot)
         return stats
 
     def is_idle(self, symbol: str) -> bool:
-        """Say whether nothing is counted in the open minute and nothing stands in it.
+        """Return whether the open minute has no counts and no prevailing book.
 
         Raises
         ------
         KeyError
             If the symbol has no open minute.
         """
-        slot = self._open_slot(symbol)
-        row = self._store.symbol[slot]
-        counted = any(row[name] for name in MINUTE_FIELDS) or self._store.rejected[slot, 0].any()
-        return not counted and not self._stands(slot, int(row["minute"]) + 1)
+        slot = self._table.open_slot(symbol)
+        row = self._table.store.symbol[slot]
+        counted = any(row[name] for name in MINUTE_FIELDS) or self._table.store.rejected[slot, 0].any()
+        return not counted and not self._prevails(slot, int(row["minute"]) + 1)
 
     def skip_to(self, symbol: str, minute: int) -> None:
         """Move an idle symbol on to the interval that starts at `minute`.
 
-        What lies between are minutes in which nothing happened.
+        Nothing happened in the minutes between.
 
         Raises
         ------
@@ -257,15 +259,14 @@ class MinuteAggregator(Symbols):
         RuntimeError
             If the symbol is not idle: close its minute.
         """
-        slot = self._open_slot(symbol)
-        row = self._store.symbol[slot]
+        slot = self._table.open_slot(symbol)
+        row = self._table.store.symbol[slot]
         if minute % self._limits.interval_ns or minute < row["minute"]:
             raise ValueError(f"minute {minute}: give the start of an interval at or after {row['minute']}")
         if not self.is_idle(symbol):
             raise RuntimeError(f"{symbol} is not idle at {row['minute']}: close its minute")
         row["minute"] = row["settled_ns"] = minute
-        self._store.touched[slot] = 1
-        self._due_is_stale = True
+        self._touch(slot)
 
     # -- sizes --------------------------------------------------------------------------------------------------------
 
@@ -281,10 +282,10 @@ class MinuteAggregator(Symbols):
         RuntimeError
             If books of the open minute have been walked at other sizes.
         """
-        slot = self._open_slot(symbol)
-        if self._store.symbol[slot]["covered_ns"]:
+        slot = self._table.open_slot(symbol)
+        if self._table.store.symbol[slot]["covered_ns"]:
             raise RuntimeError(f"{symbol}: a grid changes right after a minute has closed, not within one")
-        self._put_sizes(slot, sizes)
+        self._table.set_sizes(slot, sizes)
 
     def regrid(
         self,
@@ -293,17 +294,17 @@ class MinuteAggregator(Symbols):
         demand_range: tuple[float, float] | None = None,
         lot: int | None = None,
     ) -> bool:
-        """Choose the grid anew after a minute has closed, and set it if it must change.
+        """Choose the grid after a minute has closed, and set it if it must change.
 
         Parameters
         ----------
         stats : MinuteStats
             The minute that has just closed.
         demand_range : (float, float) or None
-            Smallest and largest quantity that open plans ask of an interval,
-            shares; None without plans.
+            Smallest and largest quantity that active orders trade in an interval,
+            shares; None without orders.
         lot : int or None
-            Lot size in quanta, where an order has told it.
+            Lot size in quanta; None if no order states one.
 
         Returns
         -------
@@ -311,7 +312,7 @@ class MinuteAggregator(Symbols):
             Whether the grid has changed.
         """
         depth = float(stats.depth.min()) if stats.covered_ns else None
-        slot = self._open_slot(symbol)
+        slot = self._table.open_slot(symbol)
         if self._settings.sizes:
             return False
         if lot is None:
@@ -328,46 +329,141 @@ class MinuteAggregator(Symbols):
         self.set_grid(symbol, grid(n_sizes=n_sizes))
         return True
 
+    # -- readings -----------------------------------------------------------------------------------------------------
+
+    @property
+    def clock(self) -> int | None:
+        """Largest ts_event of the partition, or the watermark of an idle move, ns; None before any."""
+        return self._clock.time
+
+    @property
+    def unknown_rows(self) -> int:
+        """Rows dropped because the partition has its maximum of symbols."""
+        return self._clock.unknown_rows
+
+    @property
+    def symbols(self) -> list[str]:
+        """Symbols that a row or an order has named, by name."""
+        return self._table.known()
+
+    def minute(self, symbol: str) -> int | None:
+        """Return the start of the open minute, ns, or None."""
+        return self._table.time(symbol, "minute")
+
+    def last_ts(self, symbol: str) -> int | None:
+        """Return the symbol's clock, ns, or None before its first row."""
+        return self._table.time(symbol, "last_ns")
+
+    def prevailing(self, symbol: str, at: int) -> Book | None:
+        """Return the two-sided book that prevails at `at` (ns), or None."""
+        slot = self._table.find(symbol)
+        if slot is None or not self._prevails(slot, at):
+            return None
+        store = self._table.store
+        row = store.symbol[slot]
+        bids = store.levels[slot, :2, : row["n_bid"]].copy()
+        asks = store.levels[slot, 2:, : row["n_ask"]].copy()
+        return Book(int(row["book_ns"]), bids[0], bids[1], asks[0], asks[1])
+
+    def rejected_total(self, symbol: str) -> dict[str, int]:
+        """Return the number of rows rejected since the state began, by reason."""
+        slot = self._table.find(symbol)
+        return {} if slot is None else by_reason(self._table.store.rejected[slot].sum(axis=0).tolist())
+
+    def sizes(self, symbol: str) -> tuple[float, ...]:
+        """Return the sizes in use, shares; empty before the first two-sided book."""
+        slot = self._table.find(symbol)
+        return () if slot is None else self._table.sizes(slot)
+
+    # -- state --------------------------------------------------------------------------------------------------------
+
+    def changes(self) -> dict[str, bytes | None]:
+        """Return the keys of the symbols, and of the clock, that have changed since the last call."""
+        touched = self._table.take_touched()
+        return {_KEY + symbol: self._table.dump(symbol) for symbol in touched} | self._clock.key.changes()
+
+    def dump(self) -> dict[str, bytes]:
+        """Return every key with its value."""
+        return {_KEY + symbol: self._table.dump(symbol) for symbol in self.symbols} | self._clock.key.dump()
+
+    def load(self, items: Mapping[str, bytes]) -> None:
+        """Restore the symbols and the clock in a whole state.
+
+        Raises
+        ------
+        ValueError
+            If a value has another layout.
+        """
+        self._clock.key.load(items)
+        for key in sorted(items):
+            if key.startswith(_KEY):
+                self._clock.count_known(self._table.load(key.removeprefix(_KEY), items[key]))
+        self._clock.minutes_moved()
+        self._batch = None
+
     # -- inner --------------------------------------------------------------------------------------------------------
 
+    @property
+    def _minutes(self) -> Int:
+        """Start of each symbol's open minute, ns, or `NEVER`."""
+        return self._table.store.symbol["minute"]
+
+    def _touch(self, slot: int) -> None:
+        """Note that a symbol's open minute has moved."""
+        self._table.store.touched[slot] = 1
+        self._clock.minutes_moved()
+
+    def _slot(self, symbol: str) -> int:
+        """Return the row of a symbol, a new one if it has none."""
+        known = len(self._table)
+        slot = self._table.add(symbol)
+        if len(self._table) > known:
+            self._batch = None
+        return slot
+
     def _rows_of(self, batch: TickBatch) -> Rows:
-        """Return the columns of `batch` for the kernel; the last batch's are kept."""
+        """Return the columns of `batch` for the kernel; those of the last batch are kept."""
         if self._batch is not batch or self._rows is None:
-            slots = [self._slots.get(s, -1) if self._is_full else self._slot(s) for s in batch.symbols]
-            self._rows = rows_of(batch, np.array(slots, np.int64))
-            self._grow(n_levels=min(batch.n_levels, self._limits.max_levels))
+            full = self._clock.is_full
+            slots = [self._table.find(s) if full else self._slot(s) for s in batch.symbols]
+            self._rows = rows_of(batch, np.array([-1 if slot is None else slot for slot in slots], np.int64))
+            self._table.grow(n_levels=min(batch.n_levels, self._limits.max_levels))
             self._batch = batch
         return self._rows
 
-    def _refresh_due(self) -> None:
-        """Find anew when the next minute is due, if a minute has moved."""
-        if self._due_is_stale:
-            minutes = self._store.symbol["minute"]
-            minutes = minutes[minutes != NEVER]
-            first = int(minutes.min()) if minutes.size else None
-            end = self._limits.interval_ns + self._limits.grace_ns
-            self._partition[NEXT_DUE] = FOREVER if first is None else first + end
-            self._due_is_stale = False
-
-    def _due_slots(self, by: int) -> set[int]:
-        """Return the rows whose minute ends at or before `by`."""
-        minutes = self._store.symbol["minute"]
-        return set(np.flatnonzero((minutes != NEVER) & (minutes <= by - self._limits.interval_ns)).tolist())
+    def _prevails(self, slot: int, at: int) -> bool:
+        """Return whether the book of a row is two-sided and not too old at `at`."""
+        row = self._table.store.symbol[slot]
+        return bool(row["n_bid"] and row["n_ask"] and at <= row["book_ns"] + self._limits.stand_ns)
 
     def _in_order(self, slots: set[int]) -> list[str]:
-        minutes = self._store.symbol["minute"]
-        return [self._names[slot] for slot in sorted(slots, key=lambda s: (minutes[s], self._names[s]))]
+        minutes, name = self._minutes, self._table.name
+        return [name(slot) for slot in sorted(slots, key=lambda s: (minutes[s], name(s)))]
 
     def _lot(self, slot: int) -> int | None:
-        """Return one share in quanta if the standing book's sizes are whole, or the grid's where nothing stands."""
-        row, levels = self._store.symbol[slot], self._store.levels[slot]
+        """Return one share in quanta if the sizes of the book, or without one those of the grid, are whole."""
+        row, levels = self._table.store.symbol[slot], self._table.store.levels[slot]
         if row["n_bid"] and row["n_ask"]:
             return whole_lot(levels[1, : row["n_bid"]], levels[3, : row["n_ask"]])
-        return whole_lot(self._store.sizes[slot, : row["n_sizes"]])
+        return whole_lot(self._table.store.sizes[slot, : row["n_sizes"]])
 
     def _first_grid(self, batch: TickBatch, row: int) -> None:
         """Set a symbol's grid from its first two-sided book."""
         sides = [s[row, :n] for s, n in ((batch.bid_sz, batch.n_bid[row]), (batch.ask_sz, batch.n_ask[row]))]
         depth = min(math.fsum(side.tolist()) for side in sides)
-        slot = self._slots[batch.symbols[batch.symbol[row]]]
-        self._put_sizes(slot, default_grid(depth, self._settings.n_sizes, whole_lot(*sides)))
+        slot = self._table.add(batch.symbols[batch.symbol[row]])
+        self._table.set_sizes(slot, default_grid(depth, self._settings.n_sizes, whole_lot(*sides)))
+
+
+def _check(settings: BookSettings) -> None:
+    """Raise ValueError for settings out of range."""
+    for name in ("interval_ns", "max_silence_ns", "max_levels", "n_sizes"):
+        if getattr(settings, name) < 1:
+            raise ValueError(f"{name} {getattr(settings, name)}: give 1 or more")
+    for name in ("grace_ns", "max_clock_skew_ns"):
+        if getattr(settings, name) < 0:
+            raise ValueError(f"{name} {getattr(settings, name)}: give 0 or more")
+    if settings.max_book_age_ns is not None and settings.max_book_age_ns < 1:
+        raise ValueError(f"max_book_age_ns {settings.max_book_age_ns}: give 1 or more, or none for no limit")
+    if settings.sizes:
+        check_sizes(settings.sizes)

@@ -1,7 +1,7 @@
-r"""What one closed minute of one symbol has shown.
+r"""Statistics of one closed minute of one symbol.
 
 Everything is weighted by time, never by the number of ticks: with
-:math:`\tau_i` the time for which two-sided book `i` stood in the minute,
+:math:`\tau_i` the time for which two-sided book `i` prevailed in the minute,
 
 - ``covered_ns`` is :math:`\sum \tau_i`;
 - ``mid``, ``half_spread`` and ``depth`` are averages over it;
@@ -29,7 +29,7 @@ from impactd.core.outputs.messages import Estimate
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MinuteStats:
-    """One closed minute of one symbol. Arrays have the sides buy, sell first.
+    """One closed minute of one symbol. The first axis of arrays is the side: buy, sell.
 
     Attributes
     ----------
@@ -40,15 +40,15 @@ class MinuteStats:
     n_rejected : int
         Rejected rows; the sum of `rejected`.
     rejected : dict of str to int
-        By reason, those that occurred, in the order of `impactd.core.books.checks.Reject`.
+        Count by reason, without zeros, in the order of `impactd.core.books.checks.Reject`.
     n_late : int
         Rows that came after the minute they belong to had closed.
     covered_ns : int
-        Time for which a two-sided book stood.
+        Time for which a two-sided book prevailed, ns.
     mid, half_spread : float or None
         Price; None where nothing was covered.
     mid_close : float or None
-        The mid that stood at the minute's end.
+        The mid at the minute's end; None without a prevailing book.
     volume_continuous, volume_auction : float or None
         Shares; None if the symbol has never had a trade.
     turnover_continuous : float
@@ -93,15 +93,10 @@ class MinuteStats:
 
     @property
     def vwap(self) -> float | None:
-        """Average price of the continuous volume, weighted by it; None without any."""
+        """VWAP of the continuous volume; None without any."""
         if not self.volume_continuous or math.isnan(self.turnover_continuous):
             return None
         return self.turnover_continuous / self.volume_continuous
-
-    def rows(self) -> dict[str, int]:
-        """Return how many rows were ``rows.accepted``, ``rows.late``, and ``rows.rejected.REASON``."""
-        found = {"rows.accepted": self.n_books + self.n_trades, "rows.late": self.n_late}
-        return found | {f"rows.rejected.{reason}": count for reason, count in self.rejected.items()}
 
     def estimate(self, side: Side, interval_s: int) -> Estimate:
         """Return the message of one side.
@@ -132,15 +127,15 @@ class MinuteStats:
         )
 
 
-def minute_stats(store: Store, s: int, symbol: str, *, stands: bool) -> MinuteStats:
+def minute_stats(store: Store, s: int, symbol: str, *, prevails: bool) -> MinuteStats:
     """Return the sums of a settled minute as averages.
 
     Parameters
     ----------
     s : int
         Row of the symbol.
-    stands : bool
-        Whether a two-sided book stands at the minute's end.
+    prevails : bool
+        Whether a two-sided book prevails at the minute's end.
     """
     row = store.symbol[s]
     covered = int(row["covered_ns"])
@@ -164,7 +159,7 @@ def minute_stats(store: Store, s: int, symbol: str, *, stands: bool) -> MinuteSt
         covered_ns=covered,
         mid=float(row["mid_ns"]) / covered if covered else None,
         half_spread=float(row["half_spread_ns"]) / covered if covered else None,
-        mid_close=0.5 * float(store.levels[s, 0, 0] + store.levels[s, 2, 0]) if stands else None,
+        mid_close=0.5 * float(store.levels[s, 0, 0] + store.levels[s, 2, 0]) if prevails else None,
         volume_continuous=float(row["volume_continuous"]) if traded else None,
         volume_auction=float(row["volume_auction"]) if traded else None,
         turnover_continuous=float(row["turnover_continuous"]),

@@ -1,9 +1,9 @@
-"""The arrays behind the tape: one row a symbol, and their exact bytes.
+"""The arrays of all symbols of a partition: one row for each symbol, and their exact bytes.
 
 The fixed part of a symbol is a record of `SYMBOL`; what depends on the number
-of levels and of sizes stands in arrays beside it.  Rows and widths grow by
-doubling.  `pack` and `unpack` carry a row as raw little-endian bytes behind a
-short header, so that what is loaded goes on as if it had never been saved.
+of levels and sizes is in separate arrays.  Rows and widths grow by doubling.
+A row is saved as raw little-endian bytes behind a short header, so a loaded
+symbol continues as if it had never been saved.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.books.checks import N_REASONS
+from impactd.core.books.grid import check_sizes
 from impactd.core.inputs.ticks import Byte, Float, Int
 
 #: No time: of clocks that have not begun.
@@ -93,7 +94,7 @@ class Store(NamedTuple):
 
 
 def blank_store(rows: int, n_levels: int, n_sizes: int) -> Store:
-    """Return a store of `rows` symbols that nothing is known of."""
+    """Return a store of `rows` blank symbols."""
     symbol = np.zeros(rows, SYMBOL)
     for clock in ("minute", "last_ns", "book_ns", "settled_ns"):
         symbol[clock] = NEVER
@@ -110,9 +111,9 @@ def blank_store(rows: int, n_levels: int, n_sizes: int) -> Store:
 
 
 def grown(store: Store, rows: int, n_levels: int, n_sizes: int) -> Store:
-    """Return `store`, or a copy with room for at least so much.
+    """Return `store`, or a copy that is large enough.
 
-    What is too small is at least doubled, so that growth costs O(1) a symbol.
+    A width that is too small is at least doubled, so growth costs O(1) per symbol.
     """
     have = (store.levels.shape[0], store.levels.shape[2], store.sizes.shape[1])
     need = (rows, n_levels, n_sizes)
@@ -125,7 +126,7 @@ def grown(store: Store, rows: int, n_levels: int, n_sizes: int) -> Store:
     return bigger
 
 
-_MAGIC: Final = b"tape"
+_MAGIC: Final = b"book"
 _LAYOUT: Final = 1
 #: Magic, layout, bytes of `SYMBOL`, number of reasons, bids, asks, sizes.
 _HEADER: Final = struct.Struct("<4s6H")
@@ -198,11 +199,134 @@ def _widths(data: bytes) -> tuple[int, int, int]:
     """Return bids, asks and sizes from a header that fits its data."""
     remedy = "restore it with the release that wrote it, or rebuild the state by a replay"
     if len(data) < _HEADER.size:
-        raise ValueError(f"tape state of {len(data)} bytes is cut short; {remedy}")
+        raise ValueError(f"books state of {len(data)} bytes is cut short; {remedy}")
     magic, layout, record, reasons, n_bid, n_ask, n_sizes = _HEADER.unpack_from(data)
     if (magic, layout, record, reasons) != (_MAGIC, _LAYOUT, SYMBOL.itemsize, N_REASONS):
-        raise ValueError(f"tape state of layout {layout} ({magic!r}) is not layout {_LAYOUT}; {remedy}")
+        raise ValueError(f"books state of layout {layout} ({magic!r}) is not layout {_LAYOUT}; {remedy}")
     length = _HEADER.size + record + 8 * (2 * reasons + 2 * n_bid + 2 * n_ask + 7 * n_sizes)
     if len(data) != length:
         raise ValueError(f"tape state has {len(data)} bytes and not {length}; {remedy}")
     return n_bid, n_ask, n_sizes
+
+
+class SymbolTable:
+    """The rows of a partition's symbols by name.
+
+    A symbol is *known* once a row or an order has named it; it keeps its row
+    for the life of the table.
+
+    Parameters
+    ----------
+    n_sizes : int
+        Sizes for which there is room at first.
+    fixed_sizes : tuple of float
+        Sizes of every symbol, shares; empty if they are chosen by symbol.
+
+    Attributes
+    ----------
+    store : Store
+    scratch : ndarray of float64, shape (K,)
+        Room for one walk.
+    """
+
+    def __init__(self, n_sizes: int, fixed_sizes: tuple[float, ...]) -> None:
+        self._fixed_sizes = fixed_sizes
+        self._slots: dict[str, int] = {}
+        self._names: list[str] = []
+        self.store = blank_store(8, 10, max(n_sizes, len(fixed_sizes)))
+        self.scratch = np.empty(self.store.sizes.shape[1])
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def name(self, slot: int) -> str:
+        """Return the symbol of a row."""
+        return self._names[slot]
+
+    def find(self, symbol: str) -> int | None:
+        """Return the row of a symbol; None if it has none."""
+        return self._slots.get(symbol)
+
+    def add(self, symbol: str) -> int:
+        """Return the row of a symbol, a new one if it has none."""
+        slot = self._slots.get(symbol)
+        if slot is None:
+            slot = self._slots[symbol] = len(self._names)
+            self._names.append(symbol)
+            self.grow()
+            if self._fixed_sizes:
+                self.set_sizes(slot, self._fixed_sizes)
+                self.store.touched[slot] = 0
+        return slot
+
+    def open_slot(self, symbol: str) -> int:
+        """Return the row of a symbol with an open minute.
+
+        Raises
+        ------
+        KeyError
+            If the symbol has no open minute.
+        """
+        slot = self._slots.get(symbol)
+        if slot is None or self.store.symbol[slot]["minute"] == NEVER:
+            raise KeyError(f"{symbol} has no open minute: it has had neither a row nor an order")
+        return slot
+
+    def time(self, symbol: str, field: str) -> int | None:
+        """Return a time of a symbol's row, ns; None before it is set."""
+        slot = self._slots.get(symbol)
+        value = NEVER if slot is None else int(self.store.symbol[slot][field])
+        return None if value == NEVER else value
+
+    def known(self) -> list[str]:
+        """Return the symbols that a row or an order has named, by name."""
+        return sorted(name for name, slot in self._slots.items() if self.store.symbol[slot]["known"])
+
+    def sizes(self, slot: int) -> tuple[float, ...]:
+        """Return the sizes in use, shares; empty before the first two-sided book."""
+        return tuple(self.store.sizes[slot, : self.store.symbol[slot]["n_sizes"]].tolist())
+
+    def set_sizes(self, slot: int, sizes: tuple[float, ...]) -> None:
+        """Set the sizes in use.
+
+        Raises
+        ------
+        ValueError
+            If they are not positive, finite and ascending.
+        """
+        check_sizes(sizes)
+        self.grow(n_sizes=len(sizes))
+        self.store.sizes[slot, : len(sizes)] = sizes
+        self.store.symbol[slot]["n_sizes"] = len(sizes)
+        self.store.touched[slot] = 1
+
+    def grow(self, n_levels: int = 0, n_sizes: int = 0) -> None:
+        """Make room for every symbol, and for so many levels and sizes."""
+        self.store = grown(self.store, len(self._names), n_levels, n_sizes)
+        if self.scratch.shape[0] < self.store.sizes.shape[1]:
+            self.scratch = np.empty(self.store.sizes.shape[1])
+
+    def take_touched(self) -> list[str]:
+        """Return the symbols that have changed since the last call, by name."""
+        touched = sorted(self._names[slot] for slot in np.flatnonzero(self.store.touched).tolist())
+        self.store.touched[:] = 0
+        return touched
+
+    def dump(self, symbol: str) -> bytes:
+        """Return the exact bytes of a symbol's row."""
+        return pack(self.store, self._slots[symbol])
+
+    def load(self, symbol: str, data: bytes) -> int:
+        """Set a symbol's row from the bytes of `dump`; return the change in the number of known symbols.
+
+        Raises
+        ------
+        ValueError
+            If `data` has another layout.
+        """
+        n_levels, n_sizes = packed_widths(data)
+        slot = self.add(symbol)
+        self.grow(n_levels, n_sizes)
+        known = int(self.store.symbol[slot]["known"])
+        unpack(self.store, slot, data)
+        return int(self.store.symbol[slot]["known"]) - known

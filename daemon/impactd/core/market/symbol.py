@@ -1,13 +1,12 @@
-"""What is known of one symbol: its models, volume and volatility.
+"""Per-symbol market state: impact models of both sides, volume, volatility, bands and guard.
 
-The tape says what a closed minute showed; this module takes it in and answers
-what a plan needs to know of the intervals ahead.
+Each closed minute updates it (`SymbolMarket.close`); plans read their forecasts
+from it (`SymbolMarket.view`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from impactd.core.allocator.optionality import plain
 from impactd.core.base.session import Session
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import SIDES, Side
+from impactd.core.books.aggregator import MinuteAggregator
 from impactd.core.books.minute import MinuteStats
 from impactd.core.market.bands import CostBands, LogBands
 from impactd.core.market.guard import Guard
@@ -29,6 +29,7 @@ from impactd.core.model.learned.forecaster import LearnedSide, around
 from impactd.core.model.profile.profile import Profile
 from impactd.core.model.volatility import Volatility
 from impactd.core.model.volume import VolumeForecast
+from impactd.core.outputs.counts import Counts
 from impactd.core.outputs.messages import Model
 
 Float = npt.NDArray[np.float64]
@@ -37,29 +38,29 @@ Int = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class SideView:
-    """What a plan needs to know of a symbol's side.
+    """The market forecast that one side's plans are made with.
 
     Attributes
     ----------
     kind : str
         Kind of the model.
     curves : callable
-        Starts of intervals (int64 ns, shape (N,)) and shares that a plan asks of an interval to the forecast
-        `Curves`, as far as plans at that rate follow it.
+        From starts of intervals (int64 ns, shape (N,)) and the shares that a plan trades in an interval to the
+        forecast `Curves`, shrunk by the guard at that rate.
     volume : callable
-        Starts of intervals to the forecast continuous volume of whole
-        intervals, shares, shape (N,); or None while no trade has been seen.
+        From starts of intervals to the forecast continuous volume of whole
+        intervals, shares, shape (N,); None before the first trade.
     sigma2 : float
         Variance of the mid's change over one interval, currency^2 / share^2.
     fitted_to : float or None
         Largest size in an interval that the model has been fitted to, shares.
     mid : float or None
         Mid at the end of the last minute that had one, or else of the
-        standing book.
+        prevailing book.
     depth : float or None
-        Shares that the standing book shows on this side; None where none stands.
+        Visible depth of the prevailing book on this side, shares; None without one.
     bands : callable
-        Number of intervals of a plan to the bands of its cost.
+        From a plan's number of intervals to the bands of its cost.
     """
 
     kind: str
@@ -79,8 +80,8 @@ class SymbolMarket:
     ----------
     profile : Profile
         Of spread, excess and volume over the session.
-    standing : callable
-        Side and event time to the curve of the book that stands then, or None.
+    books : MinuteAggregator
+        Prevailing books.
     """
 
     def __init__(
@@ -89,12 +90,12 @@ class SymbolMarket:
         settings: CoreSettings,
         session: Session,
         profile: Profile,
-        standing: Callable[[Side, int], BookCurve | None],
+        books: MinuteAggregator,
     ) -> None:
         self.symbol = symbol
         self._mid: float | None = None
         self._kind = settings.model.kind
-        self._standing = standing
+        self._books = books
         interval = settings.books.interval_ns
         self._sides: dict[Side, SideModel | LearnedSide] = {
             side: around(
@@ -121,19 +122,18 @@ class SymbolMarket:
             side: Guard(row, session, interval, settings.plans.child_slices) for row, side in enumerate(SIDES)
         }
         self._guarded = settings.model.guard
-        self._scored: Counter[str] = Counter()
-        #: Whether models are published and bands go on learning: no quantity of a plan depends on either, so that a
-        #: study of what is traded may do without both.
+        #: Whether models are published and bands updated. No planned quantity depends on either, so a study of what is
+        #: traded may turn both off.
         self.publishes = True
-        #: Sides whose regime the minute closed last has changed.
+        #: Sides whose impact level shifted in the minute closed last.
         self.shifted: set[Side] = set()
-        #: What expected costs of each side are multiplied by, for a persistent bias of fills.
+        #: Factor on the expected costs of each side that corrects a persistent bias of fills.
         self.bias: dict[Side, float] = dict.fromkeys(SIDES, 1.0)
         self._volume = VolumeForecast(settings.model, session, profile, interval)
         self._volatility = Volatility(settings.model, interval)
 
-    def close(self, stats: MinuteStats, interval_ns: int) -> list[Model]:
-        """Take in a closed minute and return the models that it has refitted."""
+    def close(self, stats: MinuteStats, interval_ns: int, counts: Counts) -> list[Model]:
+        """Update with a closed minute and return the models that it has refitted."""
         if stats.mid_close is not None:
             self._mid = stats.mid_close
         self._volatility.update(stats.minute, stats.mid_close)
@@ -146,20 +146,20 @@ class SymbolMarket:
             if self._sides[side].changes > changes:
                 self.shifted.add(side)
             end = stats.minute + interval_ns
-            book = self._standing(side, end) if refitted else None
+            book = self.prevailing(side, end) if refitted else None
             if book is not None:
                 self._sides[side].see(book)
-            self._judge(side, stats)
+            self._judge(side, stats, counts)
             if not self.publishes:
                 continue
             record = self._sides[side].record(end) if refitted else None
-            self._score(side, stats)
+            self._score(side, stats, counts)
             if record is not None:
                 models.append(self._published(record))
         return models
 
     def _published(self, record: Model) -> Model:
-        """Return a side's record as plans use it: corrected for the bias of fills, with what its bands have held."""
+        """Return a side's record as plans use it: corrected for the bias of fills, with the coverage of its bands."""
         ratio, guard = self.bias[record.side], self._guards[record.side]
         record = dataclasses.replace(
             record,
@@ -181,62 +181,60 @@ class SymbolMarket:
             forecast=None if record.forecast is None else record.forecast.corrected(ratio),
         )
 
-    def _score(self, side: Side, stats: MinuteStats) -> None:
-        """Have the side's bands learn from the minute, and count what they held."""
+    def _score(self, side: Side, stats: MinuteStats, counts: Counts) -> None:
+        """Update the side's bands with the minute, and count the shadow plans that ended in it."""
         bands = self._bands[side]
         for n, held in bands.update(stats, lambda starts, rate: self._curves(side, starts, rate)):
-            self._scored[f"shadows.{n}"] += 1
+            counts.shadows[n] += 1
             for level, holds in zip(bands.levels, held, strict=True):
-                self._scored[f"shadows.{n}.{level:g}"] += holds
+                counts.shadows_held[n, level] += holds
 
-    def _judge(self, side: Side, stats: MinuteStats) -> None:
+    def _judge(self, side: Side, stats: MinuteStats, counts: Counts) -> None:
         """Update the side's guard with the minute, and count the results of its trials, bps of TWAP's cost."""
         model = self._sides[side]
         for result in self._guards[side].update(stats, model.fitted, model.forecast):
-            self._scored["trials.ended"] += 1
-            self._scored["trials.saved" if result.saved >= 0.0 else "trials.lost"] += round(abs(result.saved) * 1e4)
-            self._scored["trials.possible"] += round(result.possible * 1e4)
+            counts.trials += 1
+            counts.trials_saved_bps += round(max(result.saved, 0.0) * 1e4)
+            counts.trials_lost_bps += round(max(-result.saved, 0.0) * 1e4)
+            counts.trials_possible_bps += round(result.possible * 1e4)
 
     def _curves(self, side: Side, starts: Int, rate: float, book: BookCurve | None = None) -> Curves:
-        """Return the forecast of `side`, as far as its guard has plans at `rate` (shares an interval) follow it."""
+        """Return the forecast of `side`, shrunk by its guard for plans at `rate` (shares an interval)."""
         part = self._guards[side].follow(rate) if self._guarded else 1.0
         return self._sides[side].forecast(starts, book).drawn(part)
 
     def forecast(self, side: Side, at: int, starts: Int) -> Curves:
-        """Return what the model of `side` expects at event time `at` (ns), before its guard and the bias of fills."""
-        return self._sides[side].forecast(starts, self._standing(side, at))
+        """Return the forecast of `side` at event time `at` (ns), before its guard and the bias of fills."""
+        return self._sides[side].forecast(starts, self.prevailing(side, at))
 
     def forecaster(self, side: Side) -> SideModel | LearnedSide:
         """Return the live model of a side, for a study to read."""
         return self._sides[side]
 
-    def scores(self) -> Counter[str]:
-        """Return, since the last call, how many shadow plans ended by intervals, and how many each band held.
-
-        Named ``shadows.60`` and, by nominal coverage, ``shadows.60.0.8``.
-        """
-        scored, self._scored = self._scored, Counter()
-        return scored
+    def prevailing(self, side: Side, at: int) -> BookCurve | None:
+        """Return the cost curve of the book that prevails at event time `at` (ns); None without one."""
+        book = self._books.prevailing(self.symbol, at)
+        return None if book is None else BookCurve.of(book, side, self._books.sizes(self.symbol))
 
     def quote(self, at: int) -> tuple[float, float] | None:
-        """Return mid and half-spread of the book that stands at event time `at` (ns); None where none does."""
-        book = self._standing(Side.BUY, at)
+        """Return mid and half-spread of the book that prevails at event time `at` (ns); None without one."""
+        book = self.prevailing(Side.BUY, at)
         return None if book is None else (book.mid, book.half_spread)
 
     def mid_at(self, at: int) -> float | None:
-        """Return the mid at event time `at` (ns), or else the last that a closed minute had."""
+        """Return the mid at event time `at` (ns), or else that of the last closed minute that had one."""
         quote = self.quote(at)
         return self._mid if quote is None else quote[0]
 
     def expected_cost(
         self, side: Side, at: int, interval: int, before: float, qty: float, child_slices: int
     ) -> float | None:
-        """Return what `qty` shares are expected to cost over mid, after `before` in the same interval.
+        """Return the expected cost over mid of `qty` shares, after `before` in the same interval.
 
         Parameters
         ----------
         at : int
-            Event time, ns: the book that stands then prices them where no minute has closed.
+            Event time, ns: the book that prevails then prices them before the first closed minute.
         interval : int
             Start of the interval, ns.
         before, qty : float
@@ -245,7 +243,7 @@ class SymbolMarket:
         Returns
         -------
         float or None
-            Currency; None where no book was ever seen.
+            Currency; None before the first book.
         """
         curves = self.view(side, at).curves(np.array([interval], dtype=np.int64), 0.0)
         p = plain(curves, child_slices=child_slices)
@@ -254,8 +252,8 @@ class SymbolMarket:
         return float(added_cost(before, qty, p.curve.s[0], p.curve.b[0], p.curve.a[0], p.curve.e[0], p.curve.delta))
 
     def view(self, side: Side, at: int) -> SideView:
-        """Return what a plan needs to know of `side` at event time `at` (ns)."""
-        book = self._standing(side, at)
+        """Return the forecast for plans of `side` at event time `at` (ns)."""
+        book = self.prevailing(side, at)
         return SideView(
             kind=self._kind,
             curves=lambda starts, rate: self._curves(side, starts, rate, book).corrected(self.bias[side]),

@@ -1,8 +1,8 @@
-"""What the desk says beside plans: alerts about orders, and events that could not be applied."""
+"""Alerts about orders, and dead letters of events that could not be applied."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 
 from impactd.core.base.quantity import format_qty
@@ -11,35 +11,28 @@ from impactd.core.base.topics import Topic
 from impactd.core.inputs.events import Received
 from impactd.core.orders.early import topic_of
 from impactd.core.orders.order import Order
-from impactd.core.outputs.messages import Alert, DeadLetter, Message
+from impactd.core.outputs.counts import EventOutcome
+from impactd.core.outputs.messages import Alert, DeadLetter
+from impactd.core.outputs.outbox import Outbox
 
-Say = Callable[[Topic, str | None, Message], None]
-
-
-#: Outcomes of an execution that cannot be counted, with what its dead letter says.
+#: Outcomes of an execution that cannot be counted, with the detail of its dead letter.
 UNCOUNTED: Final = {
-    "too_large": "last_qty: with {filled} filled before it is more than any order can have",
-    "executions_full": "exec_id: the order has as many executions as plans.max_executions allows; its fills are not "
-    "all known any more, so it is halted if it is active: raise the bound, redrive, then resume it",
+    EventOutcome.TOO_LARGE: "last_qty: with {filled} filled before it is more than any order can have",
+    EventOutcome.EXECUTIONS_FULL: "exec_id: the order has as many executions as plans.max_executions allows; its fills "
+    "are not all known any more, so it is halted if it is active: raise the bound, redrive, then resume it",
 }
 
 
 class OrderAlerts:
-    """Says each condition of an order once, when it begins to hold.
+    """Publishes each condition of an order once, when it begins to hold."""
 
-    Parameters
-    ----------
-    say : callable
-        Takes each message to publish, with its topic and key.
-    """
-
-    def __init__(self, settings: PlanSettings, say: Say) -> None:
+    def __init__(self, settings: PlanSettings, outbox: Outbox) -> None:
         self._settings = settings
-        self._say = say
+        self._outbox = outbox
 
     def alert(self, kind: str, symbol: str | None, cl_ord_id: str | None, now: int, text: str) -> None:
         """Publish an alert at event time `now`, ns."""
-        self._say(Topic.ALERTS, symbol, Alert(kind, symbol, cl_ord_id, now, text))
+        self._outbox.publish(Topic.ALERTS, symbol, Alert(kind, symbol, cl_ord_id, now, text))
 
     def warn(self, order: Order, now: int, kind: str, text: str | None) -> None:
         """Alert once when a condition begins to hold; `text` is None while it does not."""
@@ -57,24 +50,24 @@ class OrderAlerts:
                 self.warn(order, now, "opposite_side", text)
 
     def missing(self, order: Order, last_tick: int | None, now: int) -> None:
-        """Alert that an order works without ticks; `last_tick` is the latest one's ts_event, ns."""
+        """Alert that an order works without ticks; `last_tick` is the ts_event of the latest one, ns."""
         silent = now - last_tick if last_tick is not None else None
         text = None
         if order.start <= now and (silent is None or silent > self._settings.missing_ticks_ns):
             text = "no tick yet" if silent is None else f"no tick for {silent // SECOND_NS} s"
         self.warn(order, now, "missing_ticks", text)
 
-    def uncounted(self, received: Received[Any], order: Order, outcome: str) -> None:
+    def uncounted(self, received: Received[Any], order: Order, outcome: EventOutcome) -> None:
         """Send an execution that cannot be counted to the dead letters, for an outcome of `UNCOUNTED`."""
-        self.dead(received, outcome, UNCOUNTED[outcome].format(filled=format_qty(order.cum_qty)))
+        self.dead(received, outcome.value, UNCOUNTED[outcome].format(filled=format_qty(order.cum_qty)))
 
     def orphan(self, received: Received[Any]) -> None:
-        """Send to the dead letters what has waited in vain for its order."""
+        """Send a held event whose order or execution never came to the dead letters."""
         waited = self._settings.hold_ns // SECOND_NS
         detail = f"cl_ord_id: no such order or execution within {waited} s; redrive it once that is there"
         self.dead(received, "orphan", detail)
 
     def dead(self, received: Received[Any], reason: str, detail: str) -> None:
-        """Send an event to the dead letters as it came."""
+        """Send an event to the dead letters with its original bytes."""
         letter = DeadLetter(topic_of(received), received.offset, reason, detail, "json", received.raw, received.key)
-        self._say(Topic.DLQ, None, letter)
+        self._outbox.publish(Topic.DLQ, None, letter)

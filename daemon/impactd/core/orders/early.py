@@ -1,9 +1,10 @@
-"""Events that came before what they refer to.
+"""Out-of-order events: executions, replaces and cancels that arrive before what they refer to.
 
-A fill can overtake its order, since they stand on different topics; a bust
-can overtake the fill it annuls.  Such an event is held until what it refers
-to is there, bounded in time, in number and in size.  What the bounds refuse
-goes to the dead-letter topic as it was sent, so that nothing accepted is lost.
+A fill can overtake its order, since they are on different topics; a bust can
+overtake the fill that it annuls.  Such an event is held until what it refers
+to arrives, bounded in time, number and bytes.  An event beyond the bounds goes
+to the dead-letter topic with its original bytes, so nothing that was accepted
+is lost.
 
 Each event has a state key of its own, ``held/N``, where N is one more than
 the largest in use: the order of arrival, and a function of the state alone.
@@ -11,34 +12,44 @@ the largest in use: the order of arrival, and a function of the state alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
+from impactd.core.base.stateful import Changes
 from impactd.core.base.topics import Topic
 from impactd.core.inputs.events import CancelOrder, Received, ReplaceOrder
 from impactd.core.orders.codec import dump_held, load_held
 
-#: A record longer than this, with its key, is not held: its state value, in Base64, has to stay below 256 kB.
+#: A record longer than this, with its key, is not held: its state value, in Base64, must stay below 256 kB.
 MAX_HELD_BYTES: Final = 150_000
 
-#: What all held records may take together, with their keys: strangers' records must not fill the memory.
+#: Bound on all held records with their keys, so that records of unknown orders cannot fill the memory.
 MAX_HELD_TOTAL: Final = 64 * 1024 * 1024
+
+_KEY: Final = "held/"
+
+#: The expiry heap is rebuilt when it has this many entries more than twice the held events.
+_SLACK: Final = 64
 
 
 class Held(NamedTuple):
-    """An event, and since when it is held (event time, ns)."""
+    """A held event, and the event time since which it is held, ns."""
 
     since: int
     received: Received[Any]
 
 
 def topic_of(received: Received[Any]) -> Topic:
-    """Return the input topic that an order event or an execution belongs to."""
+    """Return the input topic of an order event or an execution."""
     return Topic.ORDERS if isinstance(received.event, ReplaceOrder | CancelOrder) else Topic.EXECUTIONS
 
 
 class HeldEvents:
-    """Events waiting for an order or an execution.
+    """Events that wait for an order or an execution.
+
+    Holding, releasing and expiring an event costs O(log n) of the events held.
 
     Parameters
     ----------
@@ -53,10 +64,14 @@ class HeldEvents:
         self._max = max_held
         #: By number, ascending.
         self._items: dict[int, Held] = {}
-        self._by_order: dict[str, list[int]] = {}
+        #: Numbers by cl_ord_id, in order of arrival.
+        self._by_order: dict[str, dict[int, None]] = {}
+        #: Held corrections and busts by (cl_ord_id, exec_ref_id).
+        self._references: Counter[tuple[str, str]] = Counter()
+        #: (since, number), smallest first; entries of events that are no longer held are skipped.
+        self._expiry: list[tuple[int, int]] = []
         self._bytes = 0
-        #: State keys that changed since the last commit; None stands for a tombstone.
-        self.changed: dict[str, Callable[[], bytes] | None] = {}
+        self._changes = Changes()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -73,56 +88,89 @@ class HeldEvents:
         item = Held(since, received)
         number = next(reversed(self._items), -1) + 1
         self._put(number, item)
-        self.changed[f"held/{number}"] = lambda: dump_held(item)
+        self._changes.mark(_KEY + str(number), lambda: dump_held(item))
         return None
 
     def release(self, cl_ord_id: str) -> list[Held]:
-        """Return what is held for an order, in order of arrival; it is held no longer."""
-        return self._drop(self._by_order.get(cl_ord_id, ()))
+        """Return the events held for an order, in order of arrival; they are no longer held."""
+        return self._drop(list(self._by_order.get(cl_ord_id, ())))
 
     def awaits(self, cl_ord_id: str, exec_id: str) -> bool:
         """Return whether a correction or bust of `exec_id` is held."""
-        waiting = (self._items[number].received.event for number in self._by_order.get(cl_ord_id, ()))
-        return any(getattr(event, "exec_ref_id", None) == exec_id for event in waiting)
+        return (cl_ord_id, exec_id) in self._references
 
     def is_too_old(self, item: Held, now: int) -> bool:
         """Return whether an event has been held for too long at event time `now`."""
         return now - item.since > self._hold_ns
 
     def expires_by(self, now: int) -> bool:
-        """Return whether something is too old at event time `now`."""
-        return any(self.is_too_old(item, now) for item in self._items.values())
+        """Return whether an event is too old at event time `now`."""
+        self._skip_dropped()
+        return bool(self._expiry) and now - self._expiry[0][0] > self._hold_ns
 
     def expire(self, now: int) -> list[Held]:
-        """Return what is too old at event time `now`, in order of arrival; it is held no longer."""
-        return self._drop([number for number, item in self._items.items() if self.is_too_old(item, now)])
+        """Return the events that are too old at event time `now`, in order of arrival; they are no longer held."""
+        expired = set()
+        while self.expires_by(now):
+            expired.add(heapq.heappop(self._expiry)[1])
+        return self._drop(sorted(expired))
 
-    def load(self, values: Iterable[tuple[int, bytes]]) -> None:
-        """Restore events from (number, state value)."""
-        for number, value in sorted(values):
-            self._put(number, Held(*load_held(value)))
+    def changes(self) -> dict[str, bytes | None]:
+        """Return the keys that have changed since the last call."""
+        return self._changes.take()
 
-    def save(self) -> dict[str, bytes]:
-        """Return every state key with its value."""
-        return {f"held/{number}": dump_held(item) for number, item in self._items.items()}
+    def dump(self) -> dict[str, bytes]:
+        """Return every key with its value."""
+        return {_KEY + str(number): dump_held(item) for number, item in self._items.items()}
+
+    def load(self, items: Mapping[str, bytes]) -> None:
+        """Restore the held events in a whole state."""
+        numbers = sorted(int(key.removeprefix(_KEY)) for key in items if key.startswith(_KEY))
+        for number in numbers:
+            self._put(number, Held(*load_held(items[_KEY + str(number)])))
 
     def _put(self, number: int, item: Held) -> None:
         self._items[number] = item
         self._bytes += _size(item.received)
-        self._by_order.setdefault(item.received.event.cl_ord_id, []).append(number)
+        self._by_order.setdefault(item.received.event.cl_ord_id, {})[number] = None
+        self._references.update(_reference(item))
+        if len(self._expiry) > 2 * len(self._items) + _SLACK:
+            self._expiry = [(held.since, n) for n, held in self._items.items()]
+            heapq.heapify(self._expiry)
+        else:
+            heapq.heappush(self._expiry, (item.since, number))
 
     def _drop(self, numbers: Iterable[int]) -> list[Held]:
         dropped = []
-        for number in list(numbers):
+        for number in numbers:
             item = self._items.pop(number)
             self._bytes -= _size(item.received)
             cl_ord_id = item.received.event.cl_ord_id
-            self._by_order[cl_ord_id].remove(number)
+            del self._by_order[cl_ord_id][number]
             if not self._by_order[cl_ord_id]:
                 del self._by_order[cl_ord_id]
-            self.changed[f"held/{number}"] = None
+            for reference in _reference(item):
+                self._references[reference] -= 1
+                if not self._references[reference]:
+                    del self._references[reference]
+            self._changes.delete(_KEY + str(number))
             dropped.append(item)
         return dropped
+
+    def _skip_dropped(self) -> None:
+        """Remove entries from the top of the heap whose event is no longer held."""
+        while self._expiry:
+            since, number = self._expiry[0]
+            item = self._items.get(number)
+            if item is not None and item.since == since:
+                return
+            heapq.heappop(self._expiry)
+
+
+def _reference(item: Held) -> list[tuple[str, str]]:
+    event = item.received.event
+    exec_ref_id = getattr(event, "exec_ref_id", None)
+    return [] if exec_ref_id is None else [(event.cl_ord_id, exec_ref_id)]
 
 
 def _size(received: Received[Any]) -> int:

@@ -1,19 +1,20 @@
-"""What is halted, by whom, and for what reason.
+"""Halts: what is halted, and why.
 
-Two hands can halt.  A control record halts a scope (everything, a symbol, an
-order) until a record resumes the same scope.  The kill switch is the hand of
-whoever runs this process: it halts everything, and no record lifts it.
+There are two kinds.  A control record halts a scope (everything, a symbol or
+an order) until another record resumes the same scope.  The kill switch belongs
+to the operator of the process: it halts everything, and no record lifts it.
 
 Scopes and reasons come from outside and are kept until they are resumed, so
-together they are bounded.  A halt for which there is no room halts everything
-instead: to refuse it would let trade what somebody wanted stopped.
+their total size is bounded.  A halt that exceeds the bound halts everything
+instead: refusing it would trade what somebody wanted stopped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
+
+import orjson
 
 from impactd.core.inputs.events import Control
 
@@ -39,7 +40,7 @@ class Halts:
     kill_switch: str | None = None
 
     def apply(self, event: Control) -> str | None:
-        """Apply a control; return what it has changed, or None where it changes nothing."""
+        """Apply a control; return a description of the change, or None if it changes nothing."""
         if event.type != "halt":
             reason = self.scopes.pop(event.scope, None)
             return None if reason is None else f"{event.scope}: {event.reason}"
@@ -56,7 +57,7 @@ class Halts:
         return f"{EVERYTHING}: {reason}"
 
     def switch(self, reason: str | None) -> bool:
-        """Turn the kill switch on for a reason, or off; return whether that changes anything."""
+        """Turn the kill switch on with a reason, or off with None; return whether that changes anything."""
         changed = reason != self.kill_switch
         self.kill_switch = reason
         return changed
@@ -67,14 +68,14 @@ class Halts:
             return self.kill_switch
         return next((self.scopes[s] for s in (EVERYTHING, symbol, cl_ord_id) if s in self.scopes), None)
 
-    def save(self) -> dict[str, Any]:
-        """Return the state as JSON-ready values."""
-        return {"halts": self.scopes, "kill_switch": self.kill_switch}
+    def dump(self) -> bytes:
+        """Return the state value."""
+        return orjson.dumps({"scopes": self.scopes, "kill_switch": self.kill_switch})
 
-    def load(self, saved: Mapping[str, Any]) -> None:
-        """Continue from a mapping that holds what `save` returned."""
-        self.scopes = dict(saved["halts"])
-        self.kill_switch = saved["kill_switch"]
+    def load(self, value: bytes) -> None:
+        """Restore from the state value."""
+        saved = orjson.loads(value)
+        self.scopes, self.kill_switch = saved["scopes"], saved["kill_switch"]
 
 
 def _size(scope: str, reason: str) -> int:

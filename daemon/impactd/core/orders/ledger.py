@@ -1,17 +1,18 @@
-"""The orders of one partition, and the state keys that they have changed.
+"""The orders of one partition and their state keys.
 
 An order is written under ``order/ID``, its executions in chunks under
 ``execs/ID/N``: a fill rewrites its order and one chunk, however many fills
-there were before.
+came before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from impactd.core.base.quantity import QUANTA
+from impactd.core.base.stateful import Changes
+from impactd.core.books.clock import FOREVER
 from impactd.core.books.grid import PLAN_REACH
-from impactd.core.books.symbols import FOREVER
 from impactd.core.inputs.events import Bust, Correct, ExecutionEvent
 from impactd.core.orders.codec import (
     EXECUTIONS_A_KEY,
@@ -29,8 +30,7 @@ class Ledger:
     def __init__(self) -> None:
         self._orders: dict[str, Order] = {}
         self._by_symbol: dict[str, set[str]] = {}
-        #: State keys that changed since the last commit; None stands for a tombstone.
-        self.changed: dict[str, Callable[[], bytes] | None] = {}
+        self._changes = Changes()
 
     def __len__(self) -> int:
         return len(self._orders)
@@ -39,7 +39,7 @@ class Ledger:
         return iter(self._sorted(self._orders))
 
     def get(self, cl_ord_id: str) -> Order | None:
-        """Return the order of that name, or None."""
+        """Return the order of that id, or None."""
         return self._orders.get(cl_ord_id)
 
     def of(self, symbol: str) -> list[Order]:
@@ -52,22 +52,22 @@ class Ledger:
         self.mark(order)
 
     def forget(self, order: Order) -> None:
-        """Drop an order, and tombstone its keys."""
+        """Drop an order and delete its keys."""
         del self._orders[order.cl_ord_id]
         of_symbol = self._by_symbol[order.symbol]
         of_symbol.discard(order.cl_ord_id)
         if not of_symbol:
             del self._by_symbol[order.symbol]
-        self.changed[f"order/{order.cl_ord_id}"] = None
+        self._changes.delete(f"order/{order.cl_ord_id}")
         for chunk in range(_n_chunks(order)):
-            self.changed[f"execs/{order.cl_ord_id}/{chunk}"] = None
+            self._changes.delete(f"execs/{order.cl_ord_id}/{chunk}")
 
     def mark(self, order: Order) -> None:
         """Note that an order has changed."""
-        self.changed[f"order/{order.cl_ord_id}"] = lambda: dump_order(order)
+        self._changes.mark(f"order/{order.cl_ord_id}", lambda: dump_order(order))
 
     def mark_execution(self, order: Order, event: ExecutionEvent) -> None:
-        """Note that an order has taken in `event`."""
+        """Note that `event` has changed an order's executions."""
         chunks = {_n_chunks(order) - 1}
         if isinstance(event, Correct | Bust):
             chunks.add(list(order.executions).index(event.exec_ref_id) // EXECUTIONS_A_KEY)
@@ -75,19 +75,19 @@ class Ledger:
             self._mark_chunk(order, chunk)
 
     def _mark_chunk(self, order: Order, chunk: int) -> None:
-        self.changed[f"execs/{order.cl_ord_id}/{chunk}"] = lambda: dump_executions(order, chunk)
+        self._changes.mark(f"execs/{order.cl_ord_id}/{chunk}", lambda: dump_executions(order, chunk))
 
     def begins(self, symbol: str) -> int:
-        """Return when the first of the symbol's active orders begins, ns; `FOREVER` without any."""
+        """Return the earliest start of the symbol's active orders, ns; `FOREVER` without any."""
         return min((order.start for order in self.of(symbol) if order.active), default=FOREVER)
 
     def demand_range(self, symbol: str, interval_ns: int) -> tuple[float, float] | None:
-        """Return the least and the most that active orders ask of an interval, shares.
+        """Return the smallest and largest quantity that active orders trade in an interval, shares.
 
-        The least is an order's whole quantity over its whole window, the most
-        also what its schedule puts into one interval.  What is left of it
-        would not do: sizes that shrink with it would hide the slope that the
-        next plan needs.
+        The smallest is an order's whole quantity over its whole window, the
+        largest also the most that its schedule trades in one interval.  Leaves
+        are not used: sizes that shrink with them would hide the slope that
+        the next plan needs.
         """
         least, most = [], []
         for order in self.of(symbol):
@@ -106,7 +106,11 @@ class Ledger:
         halted = [order.halted for order in self if order.active]
         return len(halted), sum(halted)
 
-    def save(self) -> dict[str, bytes]:
+    def changes(self) -> dict[str, bytes | None]:
+        """Return the keys that have changed since the last call."""
+        return self._changes.take()
+
+    def dump(self) -> dict[str, bytes]:
         """Return every state key with its value."""
         items: dict[str, bytes] = {}
         for order in self:
@@ -116,7 +120,7 @@ class Ledger:
         return items
 
     def load(self, items: Mapping[str, bytes]) -> None:
-        """Restore orders and their executions from state keys; others are left alone."""
+        """Restore the orders in a whole state, with their executions."""
         for key, value in items.items():
             kind, _, name = key.partition("/")
             if kind == "order":

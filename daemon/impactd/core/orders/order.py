@@ -36,6 +36,7 @@ from impactd.core.inputs.events import (
 )
 from impactd.core.orders.costs import Costs, Mark
 from impactd.core.orders.schedule import Schedule
+from impactd.core.outputs.counts import EventOutcome
 
 
 class Status(StrEnum):
@@ -57,20 +58,18 @@ class Execution(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What an event asks of the engine.
+    """The result of applying an event to an order.
 
     Attributes
     ----------
-    kind : str
-        One word for the counters: ``applied``, ``duplicate``, ``rejected``,
-        ``held``, ``ignored``, ``too_large``, ``executions_full``.
+    kind : EventOutcome
     replan : str or None
-        Reason for publishing a plan now; None where none is due.
+        Reason of the plan that is due now; None if none is.
     alert : tuple of (str, str) or None
         Kind and text of an alert.
     """
 
-    kind: str
+    kind: EventOutcome
     replan: str | None = None
     alert: tuple[str, str] | None = None
 
@@ -265,48 +264,48 @@ def _replace(order: Order, event: ReplaceOrder, at: ApplyContext) -> Outcome:
         # FIX: an OrderQty below CumQty is taken as CumQty, and the order is filled.
         order.order_qty = order.cum_qty
         order.finish(Status.DONE, at.now, "replaced to no more than was filled")
-        return Outcome("applied", "replace")
+        return Outcome(EventOutcome.APPLIED, "replace")
     why = refusal(order, at)
     if why is not None:
         for name, value in before.items():
             setattr(order, name, value)
-        return Outcome("rejected", None, ("order_rejected", f"replace rejected: {why}"))
-    return Outcome("applied", "replace")
+        return Outcome(EventOutcome.REJECTED, None, ("order_rejected", f"replace rejected: {why}"))
+    return Outcome(EventOutcome.APPLIED, "replace")
 
 
 def _replace_ended(order: Order, _event: ReplaceOrder, _at: ApplyContext) -> Outcome:
     text = f"replace rejected: the order is {order.status}"
-    return Outcome("rejected", None, ("order_rejected", text))
+    return Outcome(EventOutcome.REJECTED, None, ("order_rejected", text))
 
 
 def _cancel(order: Order, _event: CancelOrder, at: ApplyContext) -> Outcome:
     order.finish(Status.CANCELED, at.now)
-    return Outcome("applied", "cancel")
+    return Outcome(EventOutcome.APPLIED, "cancel")
 
 
 def _fill(order: Order, event: Fill, at: ApplyContext) -> Outcome:
     if event.exec_id in order.executions:
-        return Outcome("duplicate")
+        return Outcome(EventOutcome.DUPLICATE)
     if len(order.executions) >= at.max_executions:
-        return Outcome("executions_full")
+        return Outcome(EventOutcome.EXECUTIONS_FULL)
     if order.cum_qty + event.last_qty > MAX_QUANTA:
-        return Outcome("too_large")
+        return Outcome(EventOutcome.TOO_LARGE)
     order.executions[event.exec_id] = Execution(event.last_qty, event.last_px)
     return _trade(order, event.last_qty, "fill", at)
 
 
 def _amend_fill(order: Order, event: Correct | Bust, at: ApplyContext) -> Outcome:
     if event.exec_id in order.executions:
-        return Outcome("duplicate")
+        return Outcome(EventOutcome.DUPLICATE)
     known = order.executions.get(event.exec_ref_id)
     if known is None:
-        return Outcome("held")
+        return Outcome(EventOutcome.HELD)
     if len(order.executions) >= at.max_executions:
-        return Outcome("executions_full")
+        return Outcome(EventOutcome.EXECUTIONS_FULL)
     qty, px = (event.last_qty, event.last_px) if isinstance(event, Correct) else (0, known.px)
     corrected = known._replace(qty=qty, px=px)
     if order.cum_qty + corrected.qty - known.qty > MAX_QUANTA:
-        return Outcome("too_large")
+        return Outcome(EventOutcome.TOO_LARGE)
     order.executions[event.exec_ref_id] = corrected
     order.executions[event.exec_id] = Execution(0, corrected.px)
     reason = "correct" if isinstance(event, Correct) else "bust"
@@ -330,18 +329,18 @@ def _trade(order: Order, qty: int, reason: str, at: ApplyContext) -> Outcome:
         order.schedule.filled_qty += qty
         if over >= 0:
             order.finish(Status.DONE, at.now)
-            return Outcome("applied", reason, alert)
-        return Outcome("applied", reason if order.off_plan else None, alert)
+            return Outcome(EventOutcome.APPLIED, reason, alert)
+        return Outcome(EventOutcome.APPLIED, reason if order.off_plan else None, alert)
     if order.status is Status.DONE and over < 0:
         if at.now < order.end:
             order.status, order.text, order.ended_at = Status.ACTIVE, None, None
-            return Outcome("applied", reason)
+            return Outcome(EventOutcome.APPLIED, reason)
         order.finish(Status.EXPIRED, at.now)
         text = f"the window has ended, and {format_qty(-over)} of it were taken back"
-        return Outcome("applied", reason, ("shortfall", text))
+        return Outcome(EventOutcome.APPLIED, reason, ("shortfall", text))
     if alert is None and qty > 0:
         alert = ("late_fill", f"a fill of {format_qty(qty)} came after the order was {order.status}")
-    return Outcome("applied", reason, alert)
+    return Outcome(EventOutcome.APPLIED, reason, alert)
 
 
 _Apply = Callable[[Order, Any, ApplyContext], Outcome]
@@ -380,4 +379,4 @@ def apply_event(order: Order, event: OrderEvent | ExecutionEvent, at: ApplyConte
         Event time and limits.
     """
     apply = TRANSITIONS.get((order.status, type(event)))
-    return Outcome("ignored") if apply is None else apply(order, event, at)
+    return Outcome(EventOutcome.IGNORED) if apply is None else apply(order, event, at)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
+import orjson
 
 from impactd.core.base.quantity import QUANTA, format_qty
 from impactd.core.base.settings import SECOND_NS, GateSettings
@@ -163,3 +164,12 @@ class Gate:
         # Events may apply at times that run back a little; the second does not.
         at = max(now // SECOND_NS, second)
         return (at, count + 1) if at == second else (at, 1)
+
+    def dump(self) -> bytes:
+        """Return the state value."""
+        return orjson.dumps(self.pace)
+
+    def load(self, value: bytes) -> None:
+        """Restore from the state value."""
+        second, count = orjson.loads(value)
+        self.pace = (second, count)

@@ -1,16 +1,19 @@
 """When an order's schedule is replaced, and what is published then.
 
-Orders on one symbol and side trade into the same book, and are planned
-together, up to `PlanSettings.max_group` of them, those with risk only where
-`PlanSettings.group_risk` says so: whatever forces the plan of one forces all of
-theirs, the threshold is on what all of them save, and their plans share a
+A plan is published when an event forces it (a new or amended order, a fill off
+the plan, a control, an end) and, at a minute's close, when replacing the
+current schedule saves more than `PlanSettings.replan_threshold_bps`.
+
+Orders on one symbol and side trade into the same book and are planned together,
+up to `PlanSettings.max_group` of them, those with risk aversion only where
+`PlanSettings.group_risk` is set.  Whatever forces the plan of one forces those
+of all, the threshold applies to what all of them save, and their plans share a
 ``group_id``.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from impactd.core.allocator.solvers.base import SolveFailure
@@ -18,12 +21,14 @@ from impactd.core.base.quantity import QUANTA, format_qty
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.timing import Probe
 from impactd.core.base.topics import Topic
-from impactd.core.market.symbol import SideView, SymbolMarket
-from impactd.core.orders.alerts import OrderAlerts, Say
+from impactd.core.market.markets import Markets
+from impactd.core.market.symbol import SideView
+from impactd.core.orders.alerts import OrderAlerts
 from impactd.core.orders.halts import Halts
 from impactd.core.orders.ledger import Ledger
 from impactd.core.orders.order import Order, Status
 from impactd.core.orders.schedule import Schedule
+from impactd.core.outputs.outbox import Outbox
 from impactd.core.planning.gate import PACE, Gate, MarketSnapshot
 from impactd.core.planning.propose import Proposal, outdated, plan_message, propose
 from impactd.core.planning.propose_group import GroupProposal, propose_group
@@ -34,19 +39,7 @@ _ROUNDING: Final = 1e-9
 
 
 class Planner:
-    """Makes and publishes the plans of a desk's orders.
-
-    Parameters
-    ----------
-    market : callable
-        Symbol to its `SymbolMarket`.
-    say : callable
-        Takes each message to publish, with its topic and key.
-    feedback : Feedback
-        Told of every plan.
-    probe : Probe
-        Times solves.
-    """
+    """Makes and publishes the plans of a partition's orders."""
 
     def __init__(
         self,
@@ -54,11 +47,10 @@ class Planner:
         orders: Ledger,
         halts: Halts,
         gate: Gate,
-        market: Callable[[str], SymbolMarket],
-        alerts: OrderAlerts,
-        say: Say,
+        markets: Markets,
         feedback: Feedback,
-        counts: Counter[str],
+        alerts: OrderAlerts,
+        outbox: Outbox,
         probe: Probe,
     ) -> None:
         self._settings = settings.plans
@@ -66,15 +58,14 @@ class Planner:
         self._orders = orders
         self._halts = halts
         self._gate = gate
-        self._market = market
-        self._alerts = alerts
-        self._say = say
+        self._markets = markets
         self._feedback = feedback
-        self._counts = counts
+        self._alerts = alerts
+        self._outbox = outbox
         self._probe = probe
 
     def plan(self, order: Order, now: int, reason: str, *, forced: bool) -> None:
-        """Publish a plan for `order` if `forced`, or if a better one is worth it; its group is planned with it."""
+        """Plan `order` with its group; publish if `forced`, or if the plan is worth replacing the current one."""
         order.clock = max(order.clock, now)
         self._orders.mark(order)
         halt = self.halt_of(order)
@@ -89,7 +80,7 @@ class Planner:
             self._plan_alone(order, now, reason, forced=forced)
 
     def _plan_alone(self, order: Order, now: int, reason: str, *, forced: bool) -> None:
-        view = self._market(order.symbol).view(order.side, order.clock)
+        view = self._markets.of(order.symbol).view(order.side, order.clock)
         with self._probe("solve"):
             proposal = propose(order, order.clock, view, self._settings, self._interval)
         if self._unsolved(order, now, reason, proposal, forced=forced) or isinstance(proposal, SolveFailure):
@@ -102,7 +93,7 @@ class Planner:
     def group(self, order: Order) -> list[Order]:
         """Return the orders that are planned with `order`, itself included, by cl_ord_id.
 
-        All are planned by themselves where impact lasts.
+        With transient impact each order is planned by itself.
         """
         if self._settings.transient_share > 0.0 or not self._joins(order):
             return [order]
@@ -119,20 +110,20 @@ class Planner:
         return group if len(group) <= self._settings.max_group else [order]
 
     def _joins(self, order: Order) -> bool:
-        """Return whether an order is planned with others: without a smallest clip, and without risk unless set so."""
+        """Return whether an order may be planned with others: no minimum clip, and no risk unless `group_risk`."""
         return order.min_clip_qty is None and (order.risk_aversion == 0.0 or self._settings.group_risk)
 
     def plan_group(self, group: list[Order], now: int, reasons: Mapping[str, str], *, forced: bool) -> None:
-        """Plan orders together: all are published, or none; each for itself where no joint plan is certified."""
+        """Plan orders together: all are published, or none; each by itself if no joint plan is certified."""
         clock = max(now, *(order.clock for order in group))
         for order in group:
             order.clock = clock
             self._orders.mark(order)
-        view = self._market(group[0].symbol).view(group[0].side, clock)
+        view = self._markets.of(group[0].symbol).view(group[0].side, clock)
         with self._probe("solve"):
             together = propose_group(group, clock, view, self._settings, self._interval)
-        if isinstance(together, SolveFailure):  # each for itself is a plan too, if a dearer one
-            self._counts["unsolved"] += 1
+        if isinstance(together, SolveFailure):
+            self._outbox.counts.unsolved += 1
             for order in group:
                 self._plan_alone(order, now, reasons.get(order.cl_ord_id, "group"), forced=forced)
             return
@@ -148,13 +139,13 @@ class Planner:
     def _unsolved(
         self, order: Order, now: int, reason: str, proposal: Proposal | SolveFailure, *, forced: bool
     ) -> bool:
-        """Say that there is no schedule, if so."""
+        """Alert and return True if no solver found a certified schedule."""
         failure = proposal if isinstance(proposal, SolveFailure) else None
         self._alerts.warn(order, now, "solver_failed", None if failure is None else str(failure))
         if failure is None:
             return False
-        self._counts["unsolved"] += 1
-        # The schedule in force goes on where nothing has happened that it does not know of; else it is taken back.
+        self._outbox.counts.unsolved += 1
+        # Without an event the current schedule stays valid; after one it is withdrawn.
         if forced and not order.halted:
             self._publish_none(order, reason, f"no schedule passes its certificate: {failure.text}")
         return True
@@ -170,11 +161,11 @@ class Planner:
         forced: bool,
         group_id: str | None = None,
     ) -> None:
-        """Publish the proposal, or that the gate withholds it."""
+        """Publish the proposal, or a halted plan if the gate withholds it."""
         withheld = self._gate.withholds(order, proposal, MarketSnapshot(order.clock, view.mid, view.depth))
         self._alerts.warn(order, now, "withheld", None if withheld is None else withheld.text)
         if withheld is not None:
-            self._counts["withheld"] += 1
+            self._outbox.counts.withheld += 1
             if not order.halted or (forced and withheld.limit != PACE):
                 self._publish_none(order, reason, withheld.text)
             return
@@ -197,7 +188,7 @@ class Planner:
         self.publish(order, reason, proposal, group_id)
 
     def _worth_it(self, order: Order, proposal: Proposal) -> bool:
-        """Return whether `proposal` should replace the schedule in force."""
+        """Return whether `proposal` should replace the current schedule."""
         if outdated(order.schedule, proposal):
             return True
         saving = proposal.improvement_on(order.schedule.remaining())
@@ -206,7 +197,7 @@ class Planner:
         return self._saves(saving, proposal.expected_cost, order.leaves_qty, proposal.mid)
 
     def _group_worth_it(self, group: list[Order], together: GroupProposal) -> bool:
-        """Return whether the proposals should replace the schedules in force, all at once."""
+        """Return whether the proposals should replace the current schedules, all at once."""
         if any(outdated(order.schedule, proposal) for order, proposal in zip(group, together.proposals, strict=True)):
             return True
         saving = together.improvement_on([order.schedule.remaining() for order in group])
@@ -224,19 +215,19 @@ class Planner:
         return notional == 0.0 or saving / notional * 1e4 > self._settings.replan_threshold_bps
 
     def _publish_none(self, order: Order, reason: str, halt: str | None) -> None:
-        """Publish that nothing is to be traded: the order has ended, or is halted for a reason."""
+        """Publish an empty schedule: the order has ended, or is halted for the reason in `halt`."""
         order.halted = order.active
         order.schedule = Schedule(shortfall_qty=order.leaves_qty)
         order.text = halt if order.active else order.text
         self.publish(order, reason, None)
 
     def publish(self, order: Order, reason: str, proposal: Proposal | None, group_id: str | None = None) -> None:
-        """Publish `proposal`, or an empty schedule where there is none."""
+        """Publish `proposal`, or an empty schedule if it is None."""
         if order.status is not Status.REJECTED:
             order.plan_version += 1
         plan = plan_message(order, reason, proposal, self._settings, self._interval, group_id)
-        self._say(Topic.PLANS, order.symbol, plan)
-        self._say(Topic.PLANS_LATEST, order.cl_ord_id, plan)
+        self._outbox.publish(Topic.PLANS, order.symbol, plan)
+        self._outbox.publish(Topic.PLANS_LATEST, order.cl_ord_id, plan)
         self._feedback.planned(order, reason)
 
     def halt_of(self, order: Order) -> str | None:
@@ -245,9 +236,9 @@ class Planner:
 
 
 def _as_near(stated: float, above: float, cost: float) -> bool:
-    """Return whether a schedule still costs no more above the best one than it stated, currency.
+    """Return whether a schedule is still within its stated gap of the best one, currency.
 
-    What a new search has found then is no reason to leave it: on its path, by
-    unchanged estimates, a schedule always is that near.
+    A better schedule within the gap is no reason to replan: with unchanged
+    estimates the current schedule stays within its gap along its own path.
     """
     return stated > 0.0 and above <= stated + _ROUNDING * abs(cost)

@@ -1,18 +1,19 @@
-"""What one application of inputs gives, and how the journal records it."""
+"""What one commit publishes, and how the journal records its inputs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from impactd.core.inputs.inbox import Inputs, LocalControl
+from impactd.core.outputs.counts import Counts
 from impactd.core.outputs.messages import Output
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What one application gives; it is published in one transaction.
+    """Everything that one commit publishes, in one transaction.
 
     Attributes
     ----------
@@ -21,26 +22,28 @@ class Commit:
     journal : mapping
         The journal record, ready for JSON.
     snapshot : tuple of mapping
-        Further journal records that hold the whole state after this commit, now and then.
+        Further journal records with the whole state after this commit; empty for most commits.
+    counts : Counts
+        For metrics and summaries; not published.
     """
 
     outputs: tuple[Output, ...]
     state: Mapping[str, bytes | None]
     journal: Mapping[str, object]
     snapshot: tuple[Mapping[str, object], ...] = ()
+    counts: Counts = field(default_factory=Counts)
 
 
 def inputs_record(inputs: Inputs) -> dict[str, object]:
-    """Return what a journal record says of the inputs: all that is needed to take the same again."""
+    """Return the fields of a journal record from which the same inputs can be taken again."""
     return {
         "from": {str(topic): start for topic, (start, _) in inputs.spans.items()},
         "to": {str(topic): to for topic, (_, to) in inputs.spans.items()},
         "idle_to": inputs.idle_to,
-        "deadlines": [],
         "controls": [control._asdict() for control in inputs.controls],
     }
 
 
 def controls_of(entry: Mapping[str, Any]) -> tuple[LocalControl, ...]:
-    """Return the kill switch's turns that a journal record holds."""
+    """Return the kill switch changes in a journal record."""
     return tuple(LocalControl(control["type"], control["reason"]) for control in entry.get("controls", ()))

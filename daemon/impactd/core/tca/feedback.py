@@ -1,20 +1,21 @@
-"""Feedback: what fills have cost is published, and a persistent bias corrects the model.
+"""Execution feedback: costs of fills, orders and sessions, and the bias correction of the model.
 
-Three messages come of it (`impactd.core.outputs.messages`): `FillCost` of each fill, when
-its interval has closed and the market's average price in it is known;
-`OrderCost` when an order ends; `DayCost` when its session has.  A correction, a bust,
-a late fill or a reopened order revises what it touches, and that is said again.
+It publishes three messages (`impactd.core.outputs.messages`): `FillCost` of each
+fill once its interval has closed and the interval's VWAP is known; `OrderCost`
+when an order ends; `DayCost` when its session has closed.  A correction, a bust,
+a late fill or a reopened order revises what it affects, and the revised message
+is published.
 
-The state of a symbol is bounded: fills that wait for the end of their interval
-(`MAX_WAITING`; one more is published at once, without its interval's average), the
-average prices of the last `VWAPS_KEPT` intervals, `DAYS_KEPT` sessions.  What a fill
-was measured against stands with the execution, so that a correction takes back what
-it had added.
+The state of a symbol is bounded: `MAX_WAITING` fills that wait for the end of
+their interval (a further one is published at once, without the interval's VWAP),
+the VWAPs of the last `VWAPS_KEPT` intervals, and `DAYS_KEPT` sessions.  The mark
+that a fill was measured against is kept with the execution, so a correction
+subtracts exactly what the fill had added.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,14 +24,15 @@ import orjson
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.session import Session
 from impactd.core.base.settings import CoreSettings
+from impactd.core.base.stateful import Changes
 from impactd.core.base.topics import SIDES, Side, Topic
 from impactd.core.inputs.events import Bust, Correct, Fill
-from impactd.core.market.symbol import SymbolMarket
-from impactd.core.orders.alerts import Say
+from impactd.core.market.markets import Markets
 from impactd.core.orders.costs import COST_QUANTA, Costs, Mark, Shortfall, average_px, bps, fill_costs, opportunity
 from impactd.core.orders.ledger import Ledger
 from impactd.core.orders.order import Execution, Order, Status
 from impactd.core.outputs.messages import DayCost
+from impactd.core.outputs.outbox import Outbox
 from impactd.core.tca.fill_bias import FillBias
 from impactd.core.tca.messages import fill_cost, order_cost, over
 
@@ -43,6 +45,8 @@ DAYS_KEPT: Final = 3
 
 _KEY: Final = "tca/"
 
+_REASONS: Final[dict[type, str]] = {Fill: "fill", Correct: "correct", Bust: "bust"}
+
 
 @dataclass(slots=True)
 class Day:
@@ -51,18 +55,19 @@ class Day:
     costs: Costs = field(default_factory=Costs)
     opportunity: int = 0
     orders: int = 0
-    said: bool = False
+    published: bool = False
 
     def save(self) -> list[Any]:
         """Return the state as JSON-ready values."""
-        return [self.costs.save(), str(self.opportunity), self.orders, self.said]
+        return [self.costs.save(), str(self.opportunity), self.orders, self.published]
 
 
 @dataclass(slots=True)
 class _Symbol:
-    """What is remembered of a symbol."""
+    """State of one symbol."""
 
-    waiting: list[tuple[str, str]] = field(default_factory=list)
+    #: (cl_ord_id, exec_id) of fills that wait for the end of their interval, in order of arrival.
+    waiting: dict[tuple[str, str], None] = field(default_factory=dict)
     vwaps: dict[int, float | None] = field(default_factory=dict)
     #: Turnover and continuous volume of the market by session.
     traded: dict[int, tuple[float, float]] = field(default_factory=dict)
@@ -73,7 +78,7 @@ class _Symbol:
         """Return the state value."""
         return orjson.dumps(
             {
-                "waiting": self.waiting,
+                "waiting": list(self.waiting),
                 "vwaps": list(self.vwaps.items()),
                 "traded": [[day, *sums] for day, sums in self.traded.items()],
                 "days": [[day, str(side), *found.save()] for (day, side), found in self.days.items()],
@@ -85,55 +90,47 @@ class _Symbol:
     def load(cls, value: bytes) -> _Symbol:
         """Return what `save` has given."""
         saved: dict[str, Any] = orjson.loads(value)
-        its = cls([(order, fill) for order, fill in saved["waiting"]], dict(saved["vwaps"]))
+        its = cls(dict.fromkeys((cl_ord_id, exec_id) for cl_ord_id, exec_id in saved["waiting"]), dict(saved["vwaps"]))
         its.traded = {day: (turnover, volume) for day, turnover, volume in saved["traded"]}
-        for day, side, costs, missed, orders, said in saved["days"]:
-            its.days[day, Side(side)] = Day(Costs.load(costs), int(missed), orders, said)
+        for day, side, costs, missed, orders, published in saved["days"]:
+            its.days[day, Side(side)] = Day(Costs.load(costs), int(missed), orders, published)
         for side, bias in its.bias.items():
             bias.load(saved["bias"][str(side)])
         return its
 
 
 class Feedback:
-    """Measures the fills of one partition.
+    """Measures the fills of one partition."""
 
-    Parameters
-    ----------
-    market : callable
-        Symbol to its `SymbolMarket`.
-    say : callable
-        Takes each message to publish, with its topic and key.
-    """
-
-    def __init__(self, settings: CoreSettings, orders: Ledger, market: Callable[[str], SymbolMarket], say: Say) -> None:
+    def __init__(self, settings: CoreSettings, orders: Ledger, markets: Markets, outbox: Outbox) -> None:
         self._session = Session(settings.session)
         self._interval = settings.books.interval_ns
         self._slices = settings.plans.child_slices
         self._limit = settings.model.fill_bias_limit
         self._orders = orders
-        self._market = market
-        self._say = say
+        self._markets = markets
+        self._outbox = outbox
         self._symbols: dict[str, _Symbol] = {}
-        self._changed: set[str] = set()
+        self._changes = Changes()
 
     # --- events -----------------------------------------------------------
 
     def arrived(self, order: Order, now: int) -> None:
-        """Note a new order, with its arrival price if it works already."""
+        """Note a new order, with its arrival price if its window has begun."""
         self._of(order.symbol)
         if order.works_from <= now:
             self._arrive(order, now)
 
     def executed(self, order: Order, event: Fill | Correct | Bust, before: Execution | None, now: int) -> None:
-        """Measure what an execution event has changed.
+        """Measure the change that an execution event has made.
 
         Parameters
         ----------
         order : Order
-            Which has taken the event in.
+            After the event.
         event : Fill, Correct or Bust
         before : Execution or None
-            What the fill was before it was corrected or busted.
+            The fill before it was corrected or busted.
         now : int
             Event time, ns.
         """
@@ -157,15 +154,16 @@ class Feedback:
             interval = mark.at // self._interval * self._interval
             its.bias[order.side].take(interval, change.predicted_qty / QUANTA, paid, expected)
         waits = (order.cl_ord_id, exec_id) in its.waiting
+        reason = _REASONS[type(event)]
         if isinstance(event, Fill) and len(its.waiting) < MAX_WAITING:
-            its.waiting.append((order.cl_ord_id, exec_id))
+            its.waiting[order.cl_ord_id, exec_id] = None
         elif not waits:
-            self._say_fill(its, order, exec_id, "fill" if isinstance(event, Fill) else _reason(event), now)
-        if day.said:
-            self._say_day(order.symbol, mark.at, order.side, now, "fill" if isinstance(event, Fill) else _reason(event))
+            self._publish_fill(its, order, exec_id, reason, now)
+        if day.published:
+            self._publish_day(order.symbol, mark.at, order.side, now, reason)
 
     def planned(self, order: Order, reason: str) -> None:
-        """Note that a plan says that an order has ended, or that it is active again."""
+        """Note a published plan: its order may have ended, or be active again."""
         if order.status is Status.REJECTED or (order.active and order.closed is None):
             return
         at, before = order.closed or (order.clock, None)
@@ -177,28 +175,28 @@ class Feedback:
             order.closed = order.end_px = None
         else:
             if order.end_px is None:
-                order.end_px = self._market(order.symbol).mid_at(order.clock)
+                order.end_px = self._markets.of(order.symbol).mid_at(order.clock)
             unfilled = max(order.order_qty - order.cum_qty, 0)
             missed = opportunity(order.side.sign, unfilled, order.end_px, order.arrival_px)
             day.orders += 1
             day.opportunity += missed
             order.closed = (at, missed)
-            self._say(Topic.TCA, order.symbol, order_cost(order, reason, missed))
-        if day.said:
-            self._say_day(order.symbol, at, order.side, order.clock, reason)
+            self._outbox.publish(Topic.TCA, order.symbol, order_cost(order, reason, missed))
+        if day.published:
+            self._publish_day(order.symbol, at, order.side, order.clock, reason)
         self._orders.mark(order)
 
     # --- time -------------------------------------------------------------
 
     def minute(self, symbol: str, minute: int, vwap: float | None, volume: float) -> None:
-        """Take in what the market has traded in an interval that has closed.
+        """Take in the market's trades of a closed interval.
 
         Parameters
         ----------
         minute : int
             Its start, ns.
         vwap : float or None
-            Average price of the continuous volume.
+            VWAP of the continuous volume.
         volume : float
             That volume, shares.
         """
@@ -214,49 +212,51 @@ class Feedback:
             its.traded[day] = (before[0] + vwap * volume, before[1] + volume)
             for old in sorted(its.traded)[:-DAYS_KEPT]:
                 del its.traded[old]
-        self._changed.add(symbol)
+        self._mark_changed(symbol)
 
     def begin(self, order: Order, minute_end: int) -> None:
-        """Note the arrival price of an active order that begins to work in the interval from `minute_end` on."""
+        """Note the arrival price of an active order whose window begins in the interval from `minute_end` on."""
         if order.arrival_px is None and order.works_from < minute_end + self._interval:
             self._arrive(order, minute_end)
 
     def reach(self, symbol: str, now: int) -> None:
-        """Publish what was to wait until `now`: fills of intervals that are over, and sessions that have closed."""
+        """Publish what is due at `now`: fills of closed intervals, and sessions that have closed."""
         its = self._symbols.get(symbol)
         if its is None:
             return
-        waiting, its.waiting = its.waiting, []
+        waiting, its.waiting = its.waiting, {}
         for cl_ord_id, exec_id in waiting:
             order = self._orders.get(cl_ord_id)
-            # An id may come again, once its ended order is forgotten.
+            # An id may be used again once its ended order is forgotten.
             execution = None if order is None else order.executions.get(exec_id)
             mark = None if execution is None else execution.mark
             if order is not None and mark is not None and mark.at < now:
-                self._say_fill(its, order, exec_id, "fill", now)
+                self._publish_fill(its, order, exec_id, "fill", now)
             elif mark is not None:
-                its.waiting.append((cl_ord_id, exec_id))
+                its.waiting[cl_ord_id, exec_id] = None
         changed = len(waiting) != len(its.waiting)
         length_ns = round(self._session.length_minutes * 60) * 1_000_000_000
         for (day, side), found in its.days.items():
-            if not found.said and day + length_ns <= now:
-                found.said = changed = True
-                self._say_day(symbol, day, side, now, "close")
+            if not found.published and day + length_ns <= now:
+                found.published = changed = True
+                self._publish_day(symbol, day, side, now, "close")
         for side, bias in its.bias.items():
             if bias.interval is not None and bias.interval < now // self._interval * self._interval:
                 bias.close(now)
-                self._market(symbol).bias[side] = bias.ratio(self._limit)
+                self._markets.of(symbol).bias[side] = bias.ratio(self._limit)
+                self._markets.mark(symbol)
+                changed = True
         if changed:
-            self._changed.add(symbol)
+            self._mark_changed(symbol)
 
     # --- messages ---------------------------------------------------------
 
-    def _say_fill(self, its: _Symbol, order: Order, exec_id: str, reason: str, now: int) -> None:
+    def _publish_fill(self, its: _Symbol, order: Order, exec_id: str, reason: str, now: int) -> None:
         mark = order.executions[exec_id].mark
         vwap = None if mark is None else its.vwaps.get(mark.at // self._interval * self._interval)
-        self._say(Topic.TCA, order.symbol, fill_cost(order, exec_id, reason, vwap, now))
+        self._outbox.publish(Topic.TCA, order.symbol, fill_cost(order, exec_id, reason, vwap, now))
 
-    def _say_day(self, symbol: str, at: int, side: Side, now: int, reason: str) -> None:
+    def _publish_day(self, symbol: str, at: int, side: Side, now: int, reason: str) -> None:
         its = self._symbols[symbol]
         day = at - self._session.since_open_ns(at)
         found, (turnover, volume) = its.days[day, side], its.traded.get(day, (0.0, 0.0))
@@ -265,7 +265,7 @@ class Feedback:
         parts = Shortfall.of(costs, found.opportunity)
         against_arrival = costs.spread + costs.impact + costs.timing
         bought_at = average_px(costs.notional - side.sign * against_arrival, costs.qty)
-        self._say(
+        self._outbox.publish(
             Topic.TCA,
             symbol,
             DayCost(
@@ -288,25 +288,26 @@ class Feedback:
                 timing_cost=parts.timing,
                 opportunity_cost=parts.opportunity,
                 shortfall=parts.total,
-                bias=self._market(symbol).bias[side],
+                bias=self._markets.of(symbol).bias[side],
             ),
         )
 
     # --- inner ------------------------------------------------------------
 
     def _of(self, symbol: str) -> _Symbol:
-        self._changed.add(symbol)
-        return self._symbols.setdefault(symbol, _Symbol())
+        its = self._symbols.setdefault(symbol, _Symbol())
+        self._mark_changed(symbol)
+        return its
 
     def _arrive(self, order: Order, now: int) -> None:
-        quote = self._market(order.symbol).quote(now)
+        quote = self._markets.of(order.symbol).quote(now)
         if quote is not None:
             order.arrival_px = quote[0]
             self._orders.mark(order)
 
     def _mark(self, order: Order, event: Fill | Correct | Bust, known: Execution, now: int) -> Mark:
-        """Return where the market stands as a fill is first heard of."""
-        market = self._market(order.symbol)
+        """Return the market at the arrival of a fill."""
+        market = self._markets.of(order.symbol)
         quote = market.quote(now)
         interval = now // self._interval * self._interval
         before = self._of(order.symbol).bias[order.side].filled_in(interval)
@@ -318,7 +319,7 @@ class Feedback:
         return Mark(now, mid, half_spread, predicted_px, market.bias[order.side], liquidity)
 
     def _day(self, its: _Symbol, at: int, side: Side) -> Day:
-        """Return the session of `at`; one that is forgotten is no more than a place to write to."""
+        """Return the session of `at`; a forgotten one is returned empty and not kept."""
         key = (at - self._session.since_open_ns(at), side)
         if key in its.days:
             return its.days[key]
@@ -330,21 +331,18 @@ class Feedback:
     # --- state ------------------------------------------------------------
 
     def changes(self) -> dict[str, bytes | None]:
-        """Return the state keys that changed since the last call."""
-        changed = {_KEY + symbol: self._symbols[symbol].save() for symbol in sorted(self._changed)}
-        self._changed.clear()
-        return dict(changed)
+        """Return the keys that have changed since the last call."""
+        return self._changes.take()
 
-    def save(self) -> dict[str, bytes]:
-        """Return every state key with its value."""
+    def dump(self) -> dict[str, bytes]:
+        """Return every key with its value."""
         return {_KEY + symbol: its.save() for symbol, its in sorted(self._symbols.items())}
 
     def load(self, items: Mapping[str, bytes]) -> None:
-        """Restore from state keys; others are left alone."""
+        """Restore the symbols in a whole state."""
         for key, value in items.items():
             if key.startswith(_KEY):
                 self._symbols[key.removeprefix(_KEY)] = _Symbol.load(value)
 
-
-def _reason(event: Correct | Bust) -> str:
-    return "correct" if isinstance(event, Correct) else "bust"
+    def _mark_changed(self, symbol: str) -> None:
+        self._changes.mark(_KEY + symbol, self._symbols[symbol].save)

@@ -117,7 +117,7 @@ def states_at(
         # An idle move closes what an order's own event would close: nothing that comes later can tell them apart.
         commit = engine.apply(_inputs(tape, row, stop, (), start))
         row = stop
-        states[start] = engine.save()
+        states[start] = engine.dump()
         if look is not None:
             look(engine, start, commit.outputs)
     return states

@@ -304,7 +304,7 @@ class _Walk:
             self._restart()
             self._run.resume(entries)
             return
-        mine, theirs = self._run.engine.save(), snapshot_items(entries)
+        mine, theirs = self._run.engine.dump(), snapshot_items(entries)
         changed = sorted(key for key in {*mine, *theirs} if mine.get(key) != theirs.get(key))
         if changed and self._missing:
             self._lose(seq, f"inputs are missing: {'; '.join(self._missing[:3])}")

@@ -132,7 +132,7 @@ class Rederivation:
         self._follow(entry)
         engine = self._made(entry)
         try:
-            engine.load(self.engine.save(), accept_settings=True)
+            engine.load(self.engine.dump(), accept_settings=True)
         except StateMismatchError as error:
             raise DerivationError(f"commit {entry['commit_seq']}: {error}") from error
         commit = engine.handover()

@@ -1,10 +1,10 @@
-"""Writes down what one owned partition does.
+"""Metrics of one owned partition.
 
-Everything is written on the event loop's thread.  What the engine times in a
-worker thread is kept by its `Stopwatch` until the commit that it belongs to.
+Everything is written on the event loop's thread.  Durations that the engine
+measures in a worker thread are kept by its `Stopwatch` until its commit.
 
-What is counted by contents (ticks, plans, alerts, dead letters) is counted
-when its commit stands: memory that was dropped has counted nothing.
+Ticks, plans, alerts and dead letters are counted once their commit has
+succeeded: memory that was dropped has counted nothing.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from impactd.core.base.topics import Topic
+from impactd.core.outputs.counts import Counts
 from impactd.core.outputs.messages import Alert, DeadLetter, Plan
 from impactd.shell.kafka.status import OpenPlan
 
@@ -25,17 +26,9 @@ if TYPE_CHECKING:
     from impactd.core.state.commit import Commit
     from impactd.shell.kafka.status import PartitionStatus, Status
 
-#: How the engine's counters of rows are named: ``rows.accepted``, ``rows.late``, ``rows.rejected.crossed``.
-_ROWS: Final = "rows."
-
-#: And those of shadow plans: ``shadows.60`` ended, ``shadows.60.0.8`` were held by their band.
-_SHADOWS: Final = "shadows."
-#: And those of the guard's trials: ``trials.ended``; what they saved, lost and might have saved, bps of TWAP's cost.
-_TRIALS: Final = "trials."
-
 
 class Stopwatch:
-    """Times what the engine says that it does; used by one thread at a time."""
+    """Times the stages that the engine names; used by one thread at a time."""
 
     def __init__(self) -> None:
         self._timed: list[tuple[str, float]] = []
@@ -50,13 +43,13 @@ class Stopwatch:
             self._timed.append((stage, time.perf_counter() - started))
 
     def taken(self) -> list[tuple[str, float]]:
-        """Return what was timed since the last call: stage and seconds."""
+        """Return stages and seconds timed since the last call."""
         timed, self._timed = self._timed, []
         return timed
 
 
 class Meter:
-    """Keeps the numbers of one owned partition.
+    """Writes the metrics of one owned partition.
 
     Parameters
     ----------
@@ -74,29 +67,26 @@ class Meter:
         self._totals = process.totals_of(status.partition)
         self._engine = engine
         self._stopwatch = stopwatch
-        self._counted = Counter(engine.counters)
         status.clock = engine.clocks[Topic.TICKS]
-        status.orders, status.halted = engine.order_counts()
+        status.orders, status.halted = engine.orders.active()
         status.halts = _halts(engine)
         status.too_many_invalid = engine.invalid.over
 
     def decoded(self, topic: Topic, seconds: float, refused: Iterable[Refused], skipped: int) -> None:
-        """Note that a fetch was decoded."""
+        """Note a decoded fetch."""
         reasons = Counter(item.reason for item in refused)
         self._durations["decode"].observe(seconds)
-        self._status.decode_seconds_total += seconds
         self._status.refused.update(reasons)
         self._status.skipped_unknown += skipped
         self._totals.refused.update({(topic.value, reason): count for reason, count in reasons.items()})
         self._totals.skipped_unknown += skipped
 
     def applied(self, seconds: float) -> None:
-        """Note that the engine has applied what a commit takes in."""
+        """Note that the engine has applied the inputs of a commit."""
         self._durations["apply"].observe(seconds)
-        self._status.apply_seconds_total += seconds
 
     def committed(self, commit: Commit, records: int, rows: int, seconds: float, *, idle: bool) -> None:
-        """Note that a commit stands."""
+        """Note a successful commit."""
         status, totals, engine = self._status, self._totals, self._engine
         status.commits += 1
         status.commit_seq = engine.commit_seq
@@ -107,8 +97,6 @@ class Meter:
         status.idle_moves += idle
         status.outputs.update(output.topic for output in commit.outputs)
         status.too_many_invalid = engine.invalid.over
-        status.commit_seconds = seconds
-        status.commit_seconds_total += seconds
         status.last_commit = time.monotonic()
         status.failing = None
         totals.commits += 1
@@ -119,7 +107,7 @@ class Meter:
         for stage, taken_s in self._stopwatch.taken():
             self._durations[stage].observe(taken_s)
         self._count_outputs(commit)
-        self._count_rows()
+        self._count(commit.counts)
 
     def _count_outputs(self, commit: Commit) -> None:
         totals = self._totals
@@ -139,12 +127,12 @@ class Meter:
                 case _:
                     pass
         if orders_moved:
-            # No order begins, ends or halts without a plan or an alert that says so.
-            self._status.orders, self._status.halted = self._engine.order_counts()
+            # Every order that begins, ends or halts publishes a plan or an alert.
+            self._status.orders, self._status.halted = self._engine.orders.active()
             self._status.halts = _halts(self._engine)
 
     def _keep(self, plan: Plan) -> None:
-        """Note that `plan` is what its order goes by now."""
+        """Note that `plan` is its order's current plan."""
         if plan.status != "active":
             self._status.plans.pop(plan.cl_ord_id, None)
             return
@@ -153,26 +141,22 @@ class Meter:
         cost, twap_cost = (plan.expected_cost or 0.0, plan.twap_cost or 0.0) if priced else (0.0, 0.0)
         self._status.plans[plan.cl_ord_id] = OpenPlan(cost, twap_cost, short=plan.shortfall_qty > 0)
 
-    def _count_rows(self) -> None:
-        now = self._engine.counters
-        for name, count in (now - self._counted).items():
-            if name.startswith(_ROWS):
-                result, _, reason = name.removeprefix(_ROWS).partition(".")
-                self._totals.ticks[result, reason] += count
-            elif name.startswith(_TRIALS):
-                self._totals.trials[name.removeprefix(_TRIALS)] += count
-            elif name.startswith(_SHADOWS):
-                n, _, level = name.removeprefix(_SHADOWS).partition(".")
-                if level:
-                    self._totals.shadows_held[n, level] += count
-                else:
-                    self._totals.shadows[n] += count
-        self._totals.minutes += now["minutes"] - self._counted["minutes"]
-        self._totals.withheld += now["withheld"] - self._counted["withheld"]
-        self._counted = Counter(now)
+    def _count(self, counts: Counts) -> None:
+        totals = self._totals
+        totals.minutes += counts.minutes
+        totals.withheld += counts.withheld
+        totals.ticks["accepted", ""] += counts.rows_accepted
+        totals.ticks["late", ""] += counts.rows_late
+        totals.ticks.update({("rejected", reason): count for reason, count in counts.rows_rejected.items()})
+        totals.shadows.update({str(n): count for n, count in counts.shadows.items()})
+        totals.shadows_held.update({(str(n), f"{level:g}"): held for (n, level), held in counts.shadows_held.items()})
+        totals.trials["ended"] += counts.trials
+        totals.trials["saved"] += counts.trials_saved_bps
+        totals.trials["lost"] += counts.trials_lost_bps
+        totals.trials["possible"] += counts.trials_possible_bps
 
 
 def _halts(engine: Engine) -> dict[str, str]:
-    """Return what is halted, by scope, with its reason."""
+    """Return the reasons of halts by scope."""
     switch = engine.halts.kill_switch
     return dict(engine.halts.scopes) | ({} if switch is None else {"kill switch": switch})

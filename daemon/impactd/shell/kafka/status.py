@@ -136,8 +136,6 @@ class PartitionStatus:
         Commits made, input records in them, tick rows in them, since this process owns the partition.
     idle_moves : int
         Commits that closed minutes without input.
-    commit_seconds : float
-        Duration of the last commit, from the opening of its transaction.
     restore_seconds : float or None
         From the start of the producer to the first fetch.
     restored_to : int
@@ -187,10 +185,6 @@ class PartitionStatus:
     rows: int = 0
     outputs: Counter[Topic] = field(default_factory=Counter)
     idle_moves: int = 0
-    commit_seconds: float = 0.0
-    commit_seconds_total: float = 0.0
-    apply_seconds_total: float = 0.0
-    decode_seconds_total: float = 0.0
     restore_seconds: float | None = None
     restored_keys: int = 0
     restored_to: int = 0

@@ -121,7 +121,7 @@ def warm_up(core: CoreSettings) -> float:
     idle_to = _NOON_NS + _INTERVALS * interval_ns + core.books.grace_ns
     if inputs := inbox.take(idle_to=idle_to):
         engine.apply(inputs)
-    Engine(core).load(engine.save())
+    Engine(core).load(engine.dump())
     # What only a longer day would call: levels that swing, a forecast that is not followed whole.
     some = np.full(2, 0.02)
     chances(0.03, some, some)

@@ -1,0 +1,67 @@
+"""The markets of one partition by symbol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import orjson
+
+from impactd.core.base.session import Session
+from impactd.core.base.settings import CoreSettings
+from impactd.core.base.stateful import Changes
+from impactd.core.books.aggregator import MinuteAggregator
+from impactd.core.market.symbol import SymbolMarket
+from impactd.core.model.profile.profile import Profile
+
+_KEY = "market/"
+
+
+class Markets:
+    """Market state of each symbol that has had a closed minute or an order.
+
+    Parameters
+    ----------
+    settings : CoreSettings
+    books : MinuteAggregator
+        Prevailing books.
+    """
+
+    def __init__(self, settings: CoreSettings, books: MinuteAggregator) -> None:
+        self._settings = settings
+        self._books = books
+        self._session = Session(settings.session)
+        self._profile = Profile.of(settings.model, self._session)
+        self._markets: dict[str, SymbolMarket] = {}
+        self._changes = Changes()
+
+    def get(self, symbol: str) -> SymbolMarket | None:
+        """Return a symbol's market; None before its first closed minute or order."""
+        return self._markets.get(symbol)
+
+    def of(self, symbol: str) -> SymbolMarket:
+        """Return a symbol's market, a new one at its first closed minute or order."""
+        market = self._markets.get(symbol)
+        if market is None:
+            market = SymbolMarket(symbol, self._settings, self._session, self._profile, self._books)
+            self._markets[symbol] = market
+            self.mark(symbol)
+        return market
+
+    def mark(self, symbol: str) -> None:
+        """Note that a symbol's market has changed."""
+        self._changes.mark(_KEY + symbol, lambda: orjson.dumps(self._markets[symbol].save()))
+
+    def changes(self) -> dict[str, bytes | None]:
+        """Return the keys of the markets that have changed since the last call."""
+        return self._changes.take()
+
+    def dump(self) -> dict[str, bytes]:
+        """Return every key with its value."""
+        return {_KEY + symbol: orjson.dumps(market.save()) for symbol, market in sorted(self._markets.items())}
+
+    def load(self, items: Mapping[str, bytes]) -> None:
+        """Restore the markets in a whole state."""
+        for key, value in items.items():
+            if key.startswith(_KEY):
+                self.of(key.removeprefix(_KEY)).load(orjson.loads(value))
+        self._changes.clear()
