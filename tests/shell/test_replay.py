@@ -100,8 +100,11 @@ def test_replay_day_gives_every_minute_and_the_plans(tmp_path: Path) -> None:
     (order,) = summary.orders
     assert (order.status, order.cum_qty, order.plans) == ("done", 900, len(plans))
     assert order.expected_cost is not None
+    assert order.expected_twap_cost is not None
+    assert order.expected_cost <= order.expected_twap_cost
+    assert order.cost is not None
     assert order.twap_cost is not None
-    assert order.expected_cost <= order.twap_cost
+    assert (order.fills, order.saved) == ("scheduled", None)
 
 
 def test_replay_order_applies_at_its_time_not_before(tmp_path: Path) -> None:
@@ -155,6 +158,10 @@ def test_replay_executions_are_the_fills(tmp_path: Path) -> None:
     summary = run(tmp_path / "out", data, orders, REPORTED, executions=executions)
     (order,) = summary.orders
     assert (order.cum_qty, order.leaves_qty, order.status) == (100, 800, "expired")
+    (cost,) = (line for line in read(tmp_path / "out", "tca") if line["type"] == "fill_cost")
+    assert order.cost == cost["spread_cost"] + cost["impact_cost"]
+    assert order.twap_cost is not None
+    assert (order.fills, order.saved) == ("reported", order.twap_cost - order.cost)
     assert summary.alerts["shortfall"] == 1
 
 

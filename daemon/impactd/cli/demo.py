@@ -197,7 +197,7 @@ def _view(scene: Scene, title: str, zone: str, *, plain: bool) -> Iterator[Calla
 def _report(result: DemoResult, broker: Broker, out: Path) -> None:
     from rich.console import Console
 
-    from impactd.cli.summary import SAVING_NOTE, WIDE, orders_table
+    from impactd.cli.summary import WIDE, show_orders
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
     sent = ", ".join(f"{count:,} {topic}" for topic, count in result.published.items() if count)
@@ -205,8 +205,7 @@ def _report(result: DemoResult, broker: Broker, out: Path) -> None:
     console.print(f"\n[bold]published[/bold]  {sent} in {result.seconds:.1f} s through {_BROKERS[broker.kind]}")
     console.print(f"[bold]service[/bold]    {commits:,} transactions, {result.replayed.minutes:,} minutes closed")
     if result.replayed.orders:
-        console.print(orders_table(result.replayed.orders))
-        console.print(SAVING_NOTE, style="dim")
+        show_orders(console, result.replayed.orders)
     for topic, item in result.compared.items():
         verdict = (
             "byte for byte the replay's"

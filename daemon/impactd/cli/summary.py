@@ -16,9 +16,12 @@ from impactd.shell.view import clock_text, number
 
 WIDE: Final = 160
 
-SAVING_NOTE: Final = (
-    "Costs as expected by the first fitted model, for what was left then, and TWAP's by the same model."
-)
+#: Orders whose answers are written out; of more, the table alone is shown.
+MAX_ANSWERS: Final = 20
+
+PRICE_NOTE: Final = """\
+Costs are over mid, with basis points of the value at the arrival price: expected by the first plan that had a price,
+then of the executed quantity, and of the same quantity at an even pace (TWAP), both at the books of each interval."""
 
 if TYPE_CHECKING:
     from impactd.shell.replay import ReplaySummary
@@ -35,8 +38,7 @@ def write_summary(summary: ReplaySummary, *, as_json: bool) -> None:
     for name, value in _facts(summary):
         console.print(f"[bold]{name:<10}[/bold] {value}")
     if summary.orders:
-        console.print(orders_table(summary.orders))
-        console.print(SAVING_NOTE, style="dim")
+        show_orders(console, summary.orders)
     for warning in summary.warnings:
         click.echo(f"warning: {warning}", err=True)
 
@@ -68,29 +70,35 @@ def counts(reasons: Mapping[str, int]) -> str:
     return f"{sum(reasons.values()):,} ({', '.join(f'{reason} {n:,}' for reason, n in reasons.items())})"
 
 
+def show_orders(console: Console, orders: tuple[OrderSummary, ...]) -> None:
+    """Write the orders: a table, what its columns mean, and then what became of each in words."""
+    console.print(orders_table(orders))
+    console.print(PRICE_NOTE, style="dim")
+    for order in orders[:MAX_ANSWERS]:
+        console.print()
+        for line in answer(order):
+            console.print(line, soft_wrap=True)
+    if len(orders) > MAX_ANSWERS:
+        console.print(f"\n{len(orders) - MAX_ANSWERS:,} more orders are in the table")
+
+
 def orders_table(orders: tuple[OrderSummary, ...]) -> Table:
-    """Return one row an order, and the total of what is priced."""
-    table = Table(box=None, pad_edge=False, show_footer=len(orders) > 1)
-    costs = [(o.expected_cost, o.twap_cost) for o in orders]
-    ours = sum(own for own, twap in costs if own is not None and twap is not None)
-    theirs = sum(twap for own, twap in costs if own is not None and twap is not None)
+    """Return one row an order."""
+    table = Table(box=None, pad_edge=False)
     columns = (
-        ("order", "left", "together"),
-        ("side", "left", ""),
-        ("status", "left", ""),
-        ("quantity", "right", ""),
-        ("filled", "right", ""),
-        ("shortfall", "right", ""),
-        ("plans", "right", f"{sum(o.plans for o in orders):,}"),
-        ("expected", "right", number(ours)),
-        ("TWAP", "right", number(theirs)),
-        ("saving", "right", number(theirs - ours)),
-        ("of mid", "right", ""),
+        *((name, "left") for name in ("order", "side", "status")),
+        *((name, "right") for name in ("quantity", "filled", "shortfall", "plans")),
+        *((name, "right") for name in ("expected", "bps", "cost", "bps", "TWAP", "bps", "saved", "bps")),
     )
-    for name, justify, footer in columns:
-        table.add_column(name, justify="left" if justify == "left" else "right", footer=footer, no_wrap=True)
+    for name, justify in columns:
+        table.add_column(name, justify="left" if justify == "left" else "right", no_wrap=True)
     for o in orders:
-        saving = None if o.expected_cost is None or o.twap_cost is None else o.twap_cost - o.expected_cost
+        prices = (
+            (o.expected_cost, o.expected_bps),
+            (o.cost, o.cost_bps),
+            (o.twap_cost, o.twap_bps),
+            (o.saved, o.saved_bps),
+        )
         table.add_row(
             f"{o.cl_ord_id} {o.symbol}",
             o.side,
@@ -99,9 +107,51 @@ def orders_table(orders: tuple[OrderSummary, ...]) -> Table:
             f"{o.cum_qty:,}",
             f"{o.shortfall_qty:,}",
             f"{o.plans:,}",
-            number(o.expected_cost),
-            number(o.twap_cost),
-            number(saving),
-            number(o.saving_bps, 2, " bp"),
+            *(text for cost, bps in prices for text in (number(cost), number(bps, 2))),
         )
     return table
+
+
+def answer(o: OrderSummary) -> list[str]:
+    """Return what became of an order, in words."""
+    done = {"buy": "bought", "sell": "sold"}[o.side]
+    filled = f"{o.cum_qty:,}" if o.cum_qty else "nothing"
+    assumed = ", if each plan fills as scheduled" if o.fills == "scheduled" and o.cum_qty else ""
+    short = f"; {o.shortfall_qty:,} cannot be placed within its limits" if o.shortfall_qty else ""
+    status = "active when the data end" if o.status == "active" else o.status
+    lines = [f"{o.cl_ord_id}: {done} {filled} of {o.order_qty:,} {o.symbol} ({status}){assumed}{short}."]
+    if not o.cum_qty:
+        return [*lines, *_expectation(o)]
+    if o.cost is None:
+        lines.append("  Cost unknown: a fill has no mid, or an interval that trades has no book.")
+    else:
+        where = "at the books of each minute" if o.fills == "scheduled" else "by its fills"
+        lines.append(f"  Cost {_money(o.cost, o.cost_bps)} {where}{_beyond(o)}.")
+    if o.twap_cost is not None:
+        lines.append(f"  TWAP of the same {o.cum_qty:,}: {_money(o.twap_cost, o.twap_bps)}.")
+    if o.saved is not None:
+        lines.append(f"  Saved {_money(o.saved, o.saved_bps)} against it.")
+    return [*lines, *_expectation(o)]
+
+
+def _expectation(o: OrderSummary) -> list[str]:
+    if o.expected_cost is None or o.expected_qty is None:
+        return ["  No plan had a price."]
+    band, held = "", ""
+    if o.band_95 is not None:
+        low, high = o.band_95
+        band = f", 95% band {number(low)} to {number(high)}"
+        if o.cost is not None and o.expected_qty == o.cum_qty:
+            held = ": the cost is inside" if low <= o.cost <= high else ": the cost is outside"
+    said = f"{o.expected_qty:,} at {clock_text(o.expected_as_of or 0)} UTC, {_money(o.expected_cost, o.expected_bps)}"
+    return [f"  First plan with a price: {said}{band}{held}; TWAP by the same model {number(o.expected_twap_cost)}."]
+
+
+def _beyond(o: OrderSummary) -> str:
+    if not o.beyond_depth_qty or o.beyond_depth_qty < 0.5:
+        return ""
+    return f" ({o.beyond_depth_qty:,.0f} of it beyond what the books showed, at their own slope)"
+
+
+def _money(cost: float, bps: float | None) -> str:
+    return f"{number(cost)} ({number(bps, 2, ' bps')})"

@@ -24,11 +24,12 @@ import numpy as np
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Topic
 from impactd.core.engine import Engine
-from impactd.core.inputs.events import Control, Received
+from impactd.core.inputs.events import Control, NewOrder, Received
 from impactd.core.inputs.inbox import EVENT_TOPICS, Inbox
 from impactd.core.inputs.ticks import BOOK, TickBatch
 from impactd.shell.files import merge_files
 from impactd.shell.outputs import OutputFiles
+from impactd.shell.realised import price
 from impactd.shell.recorded import read_events
 from impactd.shell.tally import OrderSummary, Tally
 from impactd.wire.codec import Decoded, Limits
@@ -210,7 +211,7 @@ def replay(
         raise ValueError("plans.apply: files are replayed in_event_time; on_arrival needs a journal")
     started = time.monotonic()
     limits = limits or Limits(max_levels=settings.books.max_levels)
-    tally, reading = Tally(), Reading()
+    tally, reading = Tally(settings.plans.fills), Reading()
     zero = dict.fromkeys((*EVENT_TOPICS, Topic.TICKS), 0)
     parts = [
         Partition(number, Engine(settings, partition=number, partitions=partitions), Inbox(settings, zero, {}))
@@ -228,7 +229,7 @@ def replay(
 
         for part in parts:
             part.engine.genesis(zero)
-        _put_events(sources.events(), parts, limits, reading)
+        lot_sizes = _put_events(sources.events(), parts, limits, reading)
         for decoded in merge_files(sources.data, sources.codec, sources.symbol, batch_rows, limits):
             reading.add(decoded)
             _put_ticks(decoded, parts, reading)
@@ -245,7 +246,10 @@ def replay(
         written = files.finish()
     waiting = sum((part.waiting() for part in parts), Counter[str]())
     engines = [part.engine for part in parts]
-    return summarise(tally, reading, engines, written, out, sources, time.monotonic() - started, waiting)
+    again = merge_files(sources.data, sources.codec, sources.symbol, batch_rows, limits)
+    answers = price(tally.questions(lot_sizes), (decoded.batch for decoded in again), settings.books)
+    orders = tally.orders(answers)
+    return summarise(tally, orders, reading, engines, written, out, sources, time.monotonic() - started, waiting)
 
 
 def _split(batch: TickBatch, partitions: int) -> Iterator[TickBatch]:
@@ -272,7 +276,11 @@ def _put_ticks(decoded: Decoded, parts: Sequence[Partition], reading: Reading) -
         part.inbox.put_ticks(rows, decoded.refused if part.number == 0 else [], reading.records)
 
 
-def _put_events(files: Mapping[Topic, Path], parts: Sequence[Partition], limits: Limits, reading: Reading) -> None:
+def _put_events(
+    files: Mapping[Topic, Path], parts: Sequence[Partition], limits: Limits, reading: Reading
+) -> dict[str, int]:
+    """Put the events of files into their partitions' inboxes; return the lot size of each order, quanta."""
+    lot_sizes: dict[str, int] = {}
     for topic, path in files.items():
         decoded = read_events(path, topic, limits)
         received, refused = decoded.events, decoded.refused
@@ -283,6 +291,9 @@ def _put_events(files: Mapping[Topic, Path], parts: Sequence[Partition], limits:
             mine = [item for item in received if _is_home(item, part.number, len(parts))]
             part.offsets[topic] = [item.offset for item in mine]
             part.inbox.put_events(topic, mine, refused if part.number == 0 else [], end)
+        orders = [item.event for item in received if isinstance(item.event, NewOrder)]
+        lot_sizes |= {order.cl_ord_id: order.lot_size for order in orders}
+    return lot_sizes
 
 
 def _is_home(item: Received[Any], number: int, partitions: int) -> bool:
@@ -293,6 +304,7 @@ def _is_home(item: Received[Any], number: int, partitions: int) -> bool:
 
 def summarise(
     tally: Tally,
+    orders: tuple[OrderSummary, ...],
     reading: Reading,
     engines: Sequence[Engine],
     written: Sequence[Path],
@@ -319,7 +331,7 @@ def summarise(
         models=tally.models,
         plans=tally.plans,
         alerts=dict(sorted(tally.alerts.items())),
-        orders=tally.orders(),
+        orders=orders,
         waiting=dict(sorted(waiting.items())),
         first_ns=reading.first_ns,
         last_ns=reading.last_ns,

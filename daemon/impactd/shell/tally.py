@@ -1,35 +1,56 @@
 """What a run amounted to, counted from what it published.
 
-A saving is stated as it was expected when it was first known: the cost of an
-order's first plan under a model that has seen the market, and that of TWAP
-over the same window, quantity and model.  Where no such plan came, that of
-the first plan from a standing book; a plan from the generic prior alone has
-no price worth stating.  Costs of later plans are not added up or set against
-it: they hold what the market did in between, which is no saving of ours.
-None of it is realised.
+Each order has two prices:
+
+- what its first plan expected, of the plan and of TWAP by the same model over the same window;
+- what its executed quantity cost, and the same quantity at an even pace, at the books of each interval
+  (`impactd.core.books.interval_cost`), or by its fills where these were reported.
+
+Costs of later plans are not added up: they hold what the market did in between.  Nothing is called saved where fills
+are assumed.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from impactd.core.base.quantity import format_qty
+from impactd.core.base.quantity import QUANTA, format_qty
 from impactd.core.base.topics import Side, Topic
-from impactd.core.outputs.messages import Alert, DeadLetter, Estimate, Model, Output, Plan
+from impactd.core.outputs.messages import Alert, DeadLetter, Estimate, FillCost, Model, Output, Plan
+from impactd.core.tca.executed import Executed
+from impactd.shell.realised import Answer, Question
 
 
 @dataclass(frozen=True, slots=True)
 class OrderSummary:
-    """One parent order at the end of a run. Quantities as on the wire, costs in currency.
+    """One parent order at the end of a run. Quantities as on the wire, costs in currency over mid.
 
     Attributes
     ----------
-    expected_cost, twap_cost : float or None
-        Of the first plan under a model that has seen the market, and of TWAP over the same window by that model.
-    saving_bps : float or None
-        Their difference, in basis points of the mid of that time.
+    expected_as_of : int or None
+        Event time of the first plan that had a price, ns; the fields below are of that plan.
+    expected_qty : int, float or None
+        What it scheduled.
+    expected_cost, expected_twap_cost : float or None
+    expected_bps, expected_saving_bps : float or None
+        Basis points of the mid of that time.
+    band_95 : tuple of float or None
+        Of its cost.
+    fills : {"reported", "scheduled"}
+        Whether the executed quantity is that of reported fills, or assumed to be as scheduled.
+    arrival_px : float or None
+        Mid when the order began to work.
+    cost, cost_bps : float or None
+        Of the executed quantity; basis points are of its value at the arrival price.
+    twap_cost, twap_bps : float or None
+        Of the same quantity at an even pace.
+    saved, saved_bps : float or None
+        One less the other; None where nothing was executed or fills are assumed.
+    beyond_depth_qty : float or None
+        Shares of the executed quantity that no book showed, which are priced on its own slope; None by fills.
     """
 
     cl_ord_id: str
@@ -41,9 +62,22 @@ class OrderSummary:
     leaves_qty: int | float
     shortfall_qty: int | float
     plans: int
+    expected_as_of: int | None
+    expected_qty: int | float | None
     expected_cost: float | None
+    expected_bps: float | None
+    expected_twap_cost: float | None
+    expected_saving_bps: float | None
+    band_95: tuple[float, float] | None
+    fills: str
+    arrival_px: float | None
+    cost: float | None
+    cost_bps: float | None
     twap_cost: float | None
-    saving_bps: float | None
+    twap_bps: float | None
+    saved: float | None
+    saved_bps: float | None
+    beyond_depth_qty: float | None
 
 
 @dataclass(slots=True)
@@ -51,18 +85,37 @@ class _Order:
     latest: Plan
     priced: Plan | None = None
     plans: int = 0
+    executed: Executed = field(default_factory=Executed)
 
     def take(self, plan: Plan) -> None:
         self.latest = plan
         self.plans += 1
-        if plan.expected_cost is None or plan.twap_cost is None or plan.model is None or plan.model.as_of is None:
-            return
-        known = self.priced
-        if known is None or (known.model is not None and known.model.prior and not plan.model.prior):
+        self.executed.plan(plan)
+        if self.priced is None and plan.expected_cost is not None:
             self.priced = plan
 
-    def summary(self) -> OrderSummary:
+    def question(self, fills: str, lot_size: int) -> Question | None:
+        """Return what is to be priced: the executed quantity, where it was scheduled, and at an even pace."""
+        path = self.executed
+        known = path.scheduled_qty if fills == "scheduled" else path.filled_qty
+        if path.begin is None or not self.latest.cum_qty or known != self.latest.cum_qty:
+            return None
+        ours = path.scheduled if fills == "scheduled" else {}
+        even = path.even(self.latest.cum_qty, lot_size)
+        return Question(self.latest.symbol, self.latest.side, path.begin, (ours, even))
+
+    def summary(self, fills: str, answer: Answer | None) -> OrderSummary:
         plan, priced = self.latest, self.priced
+        cost, twap_cost, beyond, arrival_px = None, None, None, None
+        if answer is not None:
+            ours, even = answer.costs
+            cost, twap_cost = _known(ours) if fills == "scheduled" else None, _known(even)
+            beyond, arrival_px = answer.beyond_qty[0] if fills == "scheduled" else None, answer.arrival_px
+        if fills == "reported" and plan.cum_qty and self.executed.filled_qty == plan.cum_qty:
+            cost = self.executed.paid_over_mid()
+            arrival_px = next(iter(self.executed.fills.values())).arrival_px
+        value = None if arrival_px is None else plan.cum_qty / QUANTA * arrival_px
+        saved = None if fills == "scheduled" or cost is None or twap_cost is None else twap_cost - cost
         return OrderSummary(
             cl_ord_id=plan.cl_ord_id,
             symbol=plan.symbol,
@@ -73,16 +126,44 @@ class _Order:
             leaves_qty=format_qty(plan.leaves_qty),
             shortfall_qty=format_qty(plan.shortfall_qty),
             plans=self.plans,
+            expected_as_of=None if priced is None else priced.as_of,
+            expected_qty=None if priced is None else format_qty(sum(priced.qty)),
             expected_cost=None if priced is None else priced.expected_cost,
-            twap_cost=None if priced is None else priced.twap_cost,
-            saving_bps=None if priced is None else priced.saving_bps,
+            expected_bps=None if priced is None else priced.expected_cost_bps,
+            expected_twap_cost=None if priced is None else priced.twap_cost,
+            expected_saving_bps=None if priced is None else priced.saving_bps,
+            band_95=None if priced is None else priced.cost_band_95,
+            fills=fills,
+            arrival_px=arrival_px,
+            cost=cost,
+            cost_bps=_bps(cost, value),
+            twap_cost=twap_cost,
+            twap_bps=_bps(twap_cost, value),
+            saved=saved,
+            saved_bps=_bps(saved, value),
+            beyond_depth_qty=beyond,
         )
+
+
+def _known(cost: float) -> float | None:
+    return None if math.isnan(cost) else cost
+
+
+def _bps(cost: float | None, value: float | None) -> float | None:
+    return None if cost is None or not value else 1e4 * cost / value
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts published messages as they come."""
+    """Counts published messages as they come.
 
+    Attributes
+    ----------
+    fills : {"reported", "scheduled"}
+        How the run's plans count as filled.
+    """
+
+    fills: str = "reported"
     minutes: int = 0
     models: int = 0
     plans: int = 0
@@ -103,6 +184,8 @@ class Tally:
                     self.models += 1
                 case Plan() as plan if output.topic is Topic.PLANS:
                     self._plan(plan)
+                case FillCost() as cost if cost.cl_ord_id in self._orders:
+                    self._orders[cost.cl_ord_id].executed.fill(cost)
                 case Alert() as alert:
                     self.alerts[alert.kind] += 1
                 case DeadLetter() as letter:
@@ -114,6 +197,18 @@ class Tally:
         self.plans += 1
         self._orders.setdefault(plan.cl_ord_id, _Order(plan)).take(plan)
 
-    def orders(self) -> tuple[OrderSummary, ...]:
-        """Return the orders by id."""
-        return tuple(order.summary() for _, order in sorted(self._orders.items()))
+    def questions(self, lot_sizes: Mapping[str, int]) -> dict[str, Question]:
+        """Return what is to be priced, by order.
+
+        Parameters
+        ----------
+        lot_sizes : mapping of str to int
+            Quanta, by order.
+        """
+        asked = {name: order.question(self.fills, lot_sizes.get(name, QUANTA)) for name, order in self._orders.items()}
+        return {name: question for name, question in asked.items() if question is not None}
+
+    def orders(self, answers: Mapping[str, Answer] | None = None) -> tuple[OrderSummary, ...]:
+        """Return the orders by id, priced by `answers`."""
+        found = answers or {}
+        return tuple(order.summary(self.fills, found.get(name)) for name, order in sorted(self._orders.items()))

@@ -14,7 +14,7 @@ from impactd.core.base.settings import MINUTE_NS, CoreSettings
 from impactd.core.base.topics import Side
 from impactd.core.inputs.ticks import TickBatch
 from impactd.research.backtest.days import SymbolTape, read_tapes
-from impactd.research.backtest.live import Executed, ParentOrder, execute, states_at
+from impactd.research.backtest.live import ParentOrder, Run, execute, states_at
 from impactd.shell.replay import Sources, replay
 from impactd.wire.tick_records import encode_ticks
 from tests.core.builders import T0, M
@@ -29,7 +29,7 @@ def order_of(start: int = T0 + 10 * M, minutes: int = 30, **terms: object) -> Pa
     return ParentOrder(start=start, end=start + minutes * M, **named)  # type: ignore[arg-type]  # as the tests say
 
 
-def run(tape: SymbolTape, order: ParentOrder, settings: CoreSettings = SETTINGS) -> Executed:
+def run(tape: SymbolTape, order: ParentOrder, settings: CoreSettings = SETTINGS) -> Run:
     return execute(tape, settings, states_at(tape, settings, [order.start])[order.start], order)
 
 

@@ -78,10 +78,7 @@ class Prevailing:
         end[:-1] = np.minimum(end[:-1], rows.ts_event[1:])
         bid_px, bid_sz = _compact(rows.bid_px, rows.bid_sz)
         ask_px, ask_sz = _compact(rows.ask_px, rows.ask_sz)
-        if rows.n_levels:
-            real = (bid_sz[:, 0] > 0.0) & (ask_sz[:, 0] > 0.0) & (end > rows.ts_event)
-        else:
-            real = np.zeros(len(rows), np.bool_)
+        real = (bid_sz[:, 0] > 0.0) & (ask_sz[:, 0] > 0.0) & (end > rows.ts_event)
         size = np.stack([ask_sz, bid_sz], axis=1)[real]
         px = np.stack([ask_px, bid_px], axis=1)[real]
         best = px[:, :, :1]
@@ -118,8 +115,7 @@ def _in_time(
 ) -> npt.NDArray[np.bool_]:
     """Take out of `good` what comes before the last accepted book, or after its minute has closed."""
     kept = np.zeros(ts.shape[0], np.bool_)
-    minute, last = ts[0] if ts.shape[0] else 0, -1
-    minute -= minute % interval_ns
+    minute, last = -1, -1
     for i in range(ts.shape[0]):
         if not timely[i] or ts[i] < minute:
             continue
@@ -132,8 +128,8 @@ def _in_time(
 
 @kernel
 def _compact(px: Float, sz: Float) -> tuple[Float, Float]:
-    """Return the levels of positive size, best first; zeros behind them."""
-    out_px, out_sz = np.zeros(px.shape), np.zeros(sz.shape)
+    """Return the levels of positive size, best first, and zeros behind them; one column at least."""
+    out_px, out_sz = np.zeros((px.shape[0], max(px.shape[1], 1))), np.zeros((px.shape[0], max(px.shape[1], 1)))
     for i in range(px.shape[0]):
         count = 0
         for j in range(px.shape[1]):

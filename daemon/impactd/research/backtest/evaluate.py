@@ -25,7 +25,7 @@ from impactd.core.outputs.messages import Plan
 from impactd.research.backtest import policies
 from impactd.research.backtest.capture import Priced
 from impactd.research.backtest.days import SymbolTape
-from impactd.research.backtest.live import Executed, State, execute
+from impactd.research.backtest.live import Run, State, execute
 from impactd.research.backtest.policies import MAX_STEPS, Task
 from impactd.research.backtest.study import DayStudy
 from impactd.research.backtest.windows import Trial
@@ -150,7 +150,7 @@ def evaluate(bench: Bench, trial: Trial, strategies: Sequence[str], states: Mapp
     }
     paths: dict[str, Float] = {}
     left: dict[str, float] = {}
-    live: Executed | None = None
+    live: Run | None = None
     for name in strategies:
         left[name] = 0.0
         if name in ENGINES:

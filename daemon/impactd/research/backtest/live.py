@@ -23,6 +23,7 @@ from impactd.core.inputs.events import NewOrder, Received
 from impactd.core.inputs.inbox import RANK, Inputs, Pending
 from impactd.core.inputs.ticks import Float
 from impactd.core.outputs.messages import Output, Plan
+from impactd.core.tca.executed import Executed
 from impactd.research.backtest.days import SymbolTape
 
 State = Mapping[str, bytes]
@@ -73,7 +74,7 @@ class ParentOrder:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Executed:
+class Run:
     """What the engine did with an order.
 
     Attributes
@@ -123,7 +124,7 @@ def states_at(
     return states
 
 
-def execute(tape: SymbolTape, settings: CoreSettings, state: State, order: ParentOrder) -> Executed:
+def execute(tape: SymbolTape, settings: CoreSettings, state: State, order: ParentOrder) -> Run:
     """Run one order from the saved state at its start, fills as scheduled.
 
     Models are not published and bands do not go on learning: no quantity depends on either, and the plan that is
@@ -147,7 +148,7 @@ def execute(tape: SymbolTape, settings: CoreSettings, state: State, order: Paren
     return executed(order, [plan for plan in plans if isinstance(plan, Plan)], settings.books.interval_ns)
 
 
-def executed(order: ParentOrder, plans: list[Plan], interval_ns: int) -> Executed:
+def executed(order: ParentOrder, plans: list[Plan], interval_ns: int) -> Run:
     """Return what was traded where each interval's quantity fills as the plan in force has it.
 
     Parameters
@@ -162,14 +163,13 @@ def executed(order: ParentOrder, plans: list[Plan], interval_ns: int) -> Execute
     """
     if not plans:
         raise RuntimeError(f"{order.symbol}: the engine made no plan for an order at {order.start}")
-    n = (order.end - order.start) // interval_ns
-    quanta = np.zeros(n, np.int64)
+    path = Executed()
     for plan in plans:
-        # A plan says all that is to come; what lies before it stands as it was traded.
-        quanta[max((plan.as_of - order.start) // interval_ns, 0) :] = 0
-        for start, qty in zip(plan.start, plan.qty, strict=True):
-            quanta[(start - order.start) // interval_ns] = qty
-    return Executed(quanta / QUANTA, plans[0], (order.qty - int(quanta.sum())) / QUANTA, len(plans))
+        path.plan(plan)
+    quanta = np.zeros((order.end - order.start) // interval_ns, np.int64)
+    for start, qty in path.scheduled.items():
+        quanta[(start - order.start) // interval_ns] = qty
+    return Run(quanta / QUANTA, plans[0], (order.qty - int(quanta.sum())) / QUANTA, len(plans))
 
 
 def _inputs(tape: SymbolTape, row: int, stop: int, events: tuple[Pending, ...], idle_to: int) -> Inputs:

@@ -69,6 +69,7 @@ def rederive(
     with OutputFiles(out, lambda output: encode_line(output, timestamps), partitions) as files:
         for derived in derive(directory, settings, limits, learned=learned):
             timestamps = "string" if derived.settings.timestamps == "string" else "int"
+            tally.fills = derived.engine.settings.plans.fills
             tally.count(derived.commit.outputs)
             files.write(derived.partition, derived.commit.outputs)
             engines[derived.partition] = derived.engine
@@ -80,4 +81,6 @@ def rederive(
                 progress(reading.ticks, reading.last_ns or 0)
         written = files.finish()
     sources = Sources([capture_file(directory, Topic.TICKS)])
-    return summarise(tally, reading, list(engines.values()), written, out, sources, time.monotonic() - started)
+    # Books are not read a second time: orders are priced by their fills alone.
+    orders, seconds = tally.orders(), time.monotonic() - started
+    return summarise(tally, orders, reading, list(engines.values()), written, out, sources, seconds)
