@@ -13,28 +13,27 @@ PAGE: Final = Path(__file__).parent.parent / "docs" / "reference" / "metrics.md"
 _HEAD: Final = """\
 # Health and metrics
 
-Beside the live page at `/` (see the [runbook](../runbook.md)) `impactd run` serves three pages over HTTP, by default
-on `127.0.0.1:9464` (`http.host`, `http.port`,
-`http.enabled`). A second process on the same machine needs a port of its own; `http.port=0` takes any free one, and
-the log line `http listens` says which.
+Next to the live page at `/` (see the [runbook](../runbook.md)) `impactd run` serves three pages over HTTP, by default
+on `127.0.0.1:9464` (`http.host`, `http.port`, `http.enabled`). A second process on the same machine needs its own
+port; `http.port=0` takes any free one, and the log line `http listens` names it.
 
-| page | answers |
+| page | answer |
 |---|---|
-| `/livez` | 200 while the process is worth keeping; 503 with the failure that it is about to exit for |
-| `/readyz` | 200 while what it publishes is of now; else 503 with every reason, as JSON |
-| `/metrics` | Prometheus' text |
+| `/livez` | 200 while the process is alive; 503 with the failure that it is about to exit for |
+| `/readyz` | 200 while the output is current; otherwise 503 with every reason, as JSON |
+| `/metrics` | metrics in Prometheus' text format |
 
-The pages change nothing and hold no secret; they ask nobody who they are, so keep them on loopback or behind a network
-policy.
+The pages change nothing and contain no secret. They do not authenticate readers, so keep them on loopback or behind a
+network policy.
 
 ## Reasons for not being ready
 
-Each has `kind`, `detail` and, where it is one partition's, `partition`:
+Each has `kind`, `detail` and, if it concerns one partition, `partition`:
 
     {"ready":false,"reasons":[{"kind":"restoring","detail":"reading the state","partition":2}]}
 
-A halt that somebody ordered is no reason. A process without partitions, of which there may be fewer than processes, is
-ready: it stands by.
+A halt by an operator is not a reason. A process without partitions, because there are more processes than partitions,
+is ready: it stands by.
 
 | kind | meaning |
 |---|---|
@@ -43,9 +42,9 @@ ready: it stands by.
 _METRICS: Final = """
 ## Metrics
 
-Counters start at 0 with the process and go on through rebalances. What is counted by contents (ticks, plans, alerts,
-dead letters) is counted when its commit stands, so that nothing is counted twice when a commit is made again. Gauges
-with a `partition` are there for as long as this process owns it.
+Counters start at 0 with the process and continue through rebalances. Contents (ticks, plans, alerts,
+dead letters) are counted once their commit has succeeded, so that a repeated commit counts nothing twice. Gauges
+with a `partition` exist while this process owns the partition.
 
 """
 

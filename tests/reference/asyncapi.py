@@ -18,7 +18,7 @@ Object = dict[str, Any]
 
 #: Topic: what it holds, and what its records' key is.
 CHANNELS: Final = {
-    Topic.TICKS: ("Books and trades, one object a record or an array of them.", "symbol"),
+    Topic.TICKS: ("Books and trades; one object or an array of them per record.", "symbol"),
     Topic.ORDERS: ("Parent orders.", "symbol"),
     Topic.EXECUTIONS: ("Fills, corrections and busts.", "symbol"),
     Topic.CONTROL: ("Halts and resumes, one record in each partition.", None),
@@ -26,8 +26,8 @@ CHANNELS: Final = {
     Topic.MODELS: ("The impact model of one symbol and side after a closed minute.", "symbol"),
     Topic.PLANS: ("Schedules of parent orders.", "symbol"),
     Topic.PLANS_LATEST: ("The latest schedule of each order; compacted.", "cl_ord_id"),
-    Topic.ALERTS: ("What a person should see.", "symbol, or none"),
-    Topic.TCA: ("What fills, orders and sessions have cost.", "symbol"),
+    Topic.ALERTS: ("Alerts for people.", "symbol, or none"),
+    Topic.TCA: ("Costs of fills, orders and sessions.", "symbol"),
     Topic.DLQ: (
         "Records that could not be used: the original bytes, with the reason in the headers.",
         "the original one",
@@ -42,7 +42,7 @@ _HEADERS: Final[Object] = {
     "commit": {"type": "string", "pattern": "^[0-9]+:[0-9]+$", "description": "Partition number and commit."},
     "input": {
         **_TEXT,
-        "description": "`TOPIC/PARTITION/OFFSET` of the input that made the service say it; absent if none did.",
+        "description": "`TOPIC/PARTITION/OFFSET` of the input that caused the record; absent if none did.",
     },
 }
 
@@ -180,16 +180,16 @@ def _dead_letter() -> Object:
     own = {
         "reason": {"enum": sorted(reasons()), "description": "See [errors](errors.md#dead-letters)."},
         "detail": {**_TEXT, "description": "A sentence: what is wrong, and the remedy."},
-        "source_topic": {**_TEXT, "description": "Where it stood."},
-        "source_partition": {**number, "description": "Where it stood."},
-        "source_offset": {**number, "description": "Where it stood."},
-        "codec": {**_TEXT, "description": "What was to decode it."},
+        "source_topic": {**_TEXT, "description": "Origin of the record."},
+        "source_partition": {**number, "description": "Origin of the record."},
+        "source_offset": {**number, "description": "Origin of the record."},
+        "codec": {**_TEXT, "description": "Codec of the record."},
         "original_bytes": {
             **number,
-            "description": "Length of the whole, where it was cut at `kafka.max_dead_letter_bytes`.",
+            "description": "Length of the whole value, if it was cut at `kafka.max_dead_letter_bytes`.",
         },
-        "original_key_bytes": {**number, "description": "Length of the whole key, where it was cut."},
-        "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "Of the whole, where it was cut."},
+        "original_key_bytes": {**number, "description": "Length of the whole key, if it was cut."},
+        "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "Of the whole value, if it was cut."},
     }
     schema = {"const": DeadLetter.SCHEMA, "description": _HEADERS["schema"]["description"]}
     optional = {"original_bytes", "original_key_bytes", "sha256"}

@@ -15,8 +15,8 @@ from tests.reference.markdown import code, table
 _HEAD: Final = """\
 # Commands
 
-Every command has `--help`, with an example. `impactd completion SHELL` writes what completes commands and options in
-bash, zsh and fish. Commands that take settings have `-c FILE` and `--set SECTION.FIELD=VALUE`; see
+Every command has `--help` with an example. `impactd completion SHELL` prints the completion script for
+bash, zsh or fish. Commands that read settings take `-c FILE` and `--set SECTION.FIELD=VALUE`; see
 [settings](settings.md).
 
 """

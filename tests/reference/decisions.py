@@ -12,7 +12,7 @@ DIRECTORY: Final = ROOT / "docs" / "adr"
 _HEAD: Final = """\
 # Decisions
 
-What was decided that is hard to undo, or that a newcomer would question: context, decision, consequences.
+Decisions that are hard to undo, or that a newcomer would question: context, decision, consequences.
 
 """
 

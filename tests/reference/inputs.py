@@ -26,7 +26,7 @@ TIME: Final[Schema] = {
         {"type": "integer", "minimum": 1, "maximum": INT64_MAX},
         {"type": "string", "pattern": "^[1-9][0-9]{0,18}$"},
     ],
-    "description": "Nanoseconds since the epoch, UTC; a string where integers beyond 2^53 are a difficulty.",
+    "description": "Nanoseconds since the epoch, UTC; a string if the sender cannot write integers beyond 2^53.",
 }
 NUMBER: Final[Schema] = {
     "oneOf": [{"type": "number"}, {"type": "string", "pattern": _DECIMAL, "maxLength": 40}],
@@ -54,11 +54,11 @@ def _said(name: str, meaning: str) -> Schema:
     return {"allOf": [_ref(name)], "description": meaning}
 
 
-_TS: Final = _said("time_in", "When the venue, or the sender, says that it happened.")
+_TS: Final = _said("time_in", "Time of the event at the venue or the sender.")
 _SYMBOL: Final = _said("symbol_in", "The instrument; also the record's key.")
 _PARENT: Final = _said("id_in", "The parent order, for life.")
 _ORIG: Final = _or_null(
-    _ref("id_in"), "The parent's id, where `cl_ord_id` is this request's alone (FIX's chain of ids)."
+    _ref("id_in"), "The parent's id, if `cl_ord_id` is the id of this request alone (a FIX chain of ids)."
 )
 _LEVELS: Final[Schema] = {
     "type": "array",
@@ -70,8 +70,8 @@ _FLAG: Final[Schema] = {"type": ["boolean", "null"]}
 
 _TERMS: Final[dict[str, Schema]] = {
     "order_qty": _said("quantity_in", "Quantity of the parent."),
-    "start": _said("time_in", "Begin of the execution window."),
-    "end": _said("time_in", "End of the window, which it does not include; after `start`."),
+    "start": _said("time_in", "Start of the execution window."),
+    "end": _said("time_in", "End of the window, exclusive; after `start`."),
     "participation_rate": _or_null(
         {
             "oneOf": [
@@ -81,7 +81,7 @@ _TERMS: Final[dict[str, Schema]] = {
         },
         "Largest share of an interval's volume.",
     ),
-    "max_interval_qty": _or_null(_ref("quantity_in"), "Most that one interval trades."),
+    "max_interval_qty": _or_null(_ref("quantity_in"), "Most that one interval may trade."),
     "blackouts": _or_null(
         {
             "type": "array",
@@ -90,18 +90,19 @@ _TERMS: Final[dict[str, Schema]] = {
         },
         "`[start, end)` windows without trading.",
     ),
-    "lot_size": _said("quantity_in", "Planned quantities are multiples of it, but for one odd remainder."),
+    "lot_size": _said("quantity_in", "Planned quantities are multiples of it, except for one odd remainder."),
     "risk_aversion": _or_null(
         {"oneOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _DECIMAL, "maxLength": 40}]},
         "Weight of the inventory's variance, 1/currency.",
     ),
     "min_clip_qty": _or_null(
-        _ref("quantity_in"), "Least that an interval trades if it trades at all; a smaller rest of the order may trade."
+        _ref("quantity_in"),
+        "Least that an interval trades if it trades at all; a smaller remainder of the order may trade.",
     ),
     "must_complete": {
         **_FLAG,
-        "description": "Whether the cap of `participation_rate` gives way, as late as possible, "
-        "where it would leave a rest; `max_interval_qty` and blackouts never do.",
+        "description": "Whether to lift the limit of `participation_rate`, as late as possible, "
+        "if it would leave a shortfall; `max_interval_qty` and blackouts always hold.",
     },
 }
 _OPTIONAL_TERMS: Final = {**_TERMS, "lot_size": _or_null(_ref("quantity_in"), _TERMS["lot_size"]["description"])}
@@ -125,10 +126,10 @@ INPUTS: Final[dict[str, Schema]] = {
         {
             "symbol": _SYMBOL,
             "ts_event": _TS,
-            "ts_recv": _or_null(_ref("time_in"), "When the feed handler had it."),
+            "ts_recv": _or_null(_ref("time_in"), "When the feed handler received it."),
             "bids": _LEVELS,
             "asks": _LEVELS,
-            "mid_event": _with(_FLAG, "True: a book in the middle of a venue's event, which cannot stand."),
+            "mid_event": _with(_FLAG, "True: a book in the middle of a venue event, which is not used."),
         },
     ),
     "trade": _object(
@@ -137,7 +138,7 @@ INPUTS: Final[dict[str, Schema]] = {
         {
             "symbol": _SYMBOL,
             "ts_event": _TS,
-            "ts_recv": _or_null(_ref("time_in"), "When the feed handler had it."),
+            "ts_recv": _or_null(_ref("time_in"), "When the feed handler received it."),
             "px": _said("number_in", "Price."),
             "qty": {
                 "oneOf": [
@@ -146,8 +147,8 @@ INPUTS: Final[dict[str, Schema]] = {
                 ],
                 "description": "Traded quantity.",
             },
-            "aggressor": {"enum": ["buy", "sell", None], "description": "Who took; null where it is not known."},
-            "auction": _with(_FLAG, "True: an auction's print, which counts apart from continuous volume."),
+            "aggressor": {"enum": ["buy", "sell", None], "description": "Side of the taker; null if unknown."},
+            "auction": _with(_FLAG, "True: an auction print, not counted as continuous volume."),
         },
     ),
     "new": _object(
@@ -155,7 +156,7 @@ INPUTS: Final[dict[str, Schema]] = {
         ["symbol", "side", "order_qty", "ts_event", "start", "end"],
         {
             "cl_ord_id": _PARENT,
-            "orig_cl_ord_id": _or_null(_ref("id_in"), "The same as `cl_ord_id`, or left out."),
+            "orig_cl_ord_id": _or_null(_ref("id_in"), "Equal to `cl_ord_id`, or absent."),
             "symbol": _SYMBOL,
             "side": {"enum": ["buy", "sell"], "description": "A buy walks the asks."},
             "ts_event": _TS,
@@ -171,7 +172,7 @@ INPUTS: Final[dict[str, Schema]] = {
             {"anyOf": [{"required": ["cl_ord_id"]}, {"required": ["orig_cl_ord_id"]}]},
             {"anyOf": [{"required": [name]} for name in _TERMS]},
         ],
-        description="Changes the fields that it names; null clears a limit. Symbol and side stay.",
+        description="Changes the fields that it names; null clears a limit. Symbol and side cannot change.",
     ),
     "cancel": _object(
         "cancel",
@@ -183,14 +184,14 @@ INPUTS: Final[dict[str, Schema]] = {
         "fill",
         ["exec_id", "cl_ord_id", "symbol", "last_qty", "last_px", "ts_event"],
         {
-            "exec_id": _said("id_in", "Its own id: a second record of the same id counts once."),
+            "exec_id": _said("id_in", "Id of the execution: a second record with the same id does not count again."),
             "cl_ord_id": _PARENT,
             "symbol": _SYMBOL,
             "last_qty": _said("quantity_in", "Filled quantity."),
             "last_px": _said("number_in", "Price of the fill, above 0."),
             "last_liquidity_ind": {
                 "enum": ["taker", "maker", None],
-                "description": "Only what takers have paid corrects the model.",
+                "description": "Only taker fills correct the model.",
             },
             "ts_event": _TS,
         },
@@ -199,7 +200,7 @@ INPUTS: Final[dict[str, Schema]] = {
         "correct",
         ["exec_id", "exec_ref_id", "cl_ord_id", "symbol", "last_qty", "last_px", "ts_event"],
         {
-            "exec_id": _said("id_in", "Its own id."),
+            "exec_id": _said("id_in", "Id of the execution."),
             "exec_ref_id": _said("id_in", "The fill that it corrects."),
             "cl_ord_id": _PARENT,
             "symbol": _SYMBOL,
@@ -212,8 +213,8 @@ INPUTS: Final[dict[str, Schema]] = {
         "bust",
         ["exec_id", "exec_ref_id", "cl_ord_id", "symbol", "ts_event"],
         {
-            "exec_id": _said("id_in", "Its own id."),
-            "exec_ref_id": _said("id_in", "The fill that it annuls."),
+            "exec_id": _said("id_in", "Id of the execution."),
+            "exec_ref_id": _said("id_in", "The fill that it cancels."),
             "cl_ord_id": _PARENT,
             "symbol": _SYMBOL,
             "ts_event": _TS,
@@ -227,7 +228,7 @@ INPUTS: Final[dict[str, Schema]] = {
             "reason": {
                 "type": ["string", "null"],
                 "maxLength": MAX_REASON,
-                "description": "Stands in plans and alerts.",
+                "description": "Shown in plans and alerts.",
             },
             "ts_event": _TS,
         },

@@ -15,17 +15,17 @@ Object = dict[str, Any]
 _HEAD: Final = """\
 # Messages
 
-JSON in UTF-8. The same as an [AsyncAPI 3.0 document](asyncapi.yaml), against which the tests hold what the service
-reads and publishes. Topics stand here by their default names (`topics.prefix`, `topics.names`). Times are integer
-nanoseconds since the epoch, UTC, beyond 2^53: where that is a difficulty, send strings, and have them published by
-`wire.timestamps = "string"`. Quantities are exact to nine decimal places. A positive cost is money lost by us,
-whatever the side. Fields may be added; those here keep their meaning, or their schema's version rises: see
+JSON in UTF-8, also as an [AsyncAPI 3.0 document](asyncapi.yaml); tests check what the service reads and publishes
+against it. Topics have their default names here (`topics.prefix`, `topics.names`). Times are integer nanoseconds
+since the epoch, UTC, beyond 2^53: a client without such integers may send strings, and receives strings with
+`wire.timestamps = "string"`. Quantities are exact to nine decimal places. A positive cost is money lost, for buys and
+sells alike. Later releases may add fields; existing ones keep their meaning, or the schema's version rises: see
 [compatibility](../compatibility.md). Fields that are not known are ignored; records of an unknown `type` are counted
 and skipped.
 
-What cannot be used goes to the dead letters, whole and with a reason: see [errors](errors.md#dead-letters). Beside
-these topics `impactd.journal` holds one record a commit, read by `impactd audit` and `impactd replay --journal`, and
-`impactd.state` the service's own state; both are private to impactd.
+Records that cannot be used become dead letters, whole and with a reason: see [errors](errors.md#dead-letters). Two more
+topics are private to impactd: `impactd.journal` has one record per commit, which `impactd audit` and `impactd replay
+--journal` read, and `impactd.state` has the service's state.
 """
 
 

@@ -17,7 +17,7 @@ from tests.reference.markdown import cell, code
 _HEAD: Final = """\
 # Settings
 
-Every key, what it may be, its default and its meaning. A TOML file has a table for each section:
+Every key with its values, default and meaning. A TOML file has one table per section:
 
 ```toml
 [kafka]
@@ -27,20 +27,20 @@ bootstrap = "127.0.0.1:9092"
 grace_s = 2.0
 ```
 
-Where a value comes from, the later winning: the default; the file (`-c FILE`, else the one that `IMPACTD_CONFIG`
-names, else `impactd.toml` in the working directory); the environment, `IMPACTD__SECTION__FIELD` such as
-`IMPACTD__KAFKA__BOOTSTRAP`; flags, `--set SECTION.FIELD=VALUE`. `impactd check-config` shows what is in force and
-where it comes from. An unknown key, a wrong type or a value out of range is refused before anything starts, with
-file, line and remedy. Secrets come from the environment or from the file that their `_file` setting names, never from
+Sources, each overriding those before it: the default; the file (`-c FILE`, else the one in `IMPACTD_CONFIG`,
+else `impactd.toml` in the working directory); the environment, `IMPACTD__SECTION__FIELD` such as
+`IMPACTD__KAFKA__BOOTSTRAP`; flags, `--set SECTION.FIELD=VALUE`. `impactd check-config` shows the values in force and
+their sources. An unknown key, a wrong type or a value out of range is refused before anything starts, with
+file, line and remedy. Secrets come from the environment or from the file named by their `_file` setting, never from
 this file or a flag.
 
-*Kept* marks what gives a saved state its meaning: changed, the service begins again in another `kafka.environment`.
+*Kept* marks settings that give a saved state its meaning: to change one, start over in another `kafka.environment`.
 All other settings of `books`, `model`, `plans`, `session`, `gate`, `invalid` and `wire` need `impactd run
---accept-settings` where there is a state already; see [compatibility](../compatibility.md). The rest may change at
+--accept-settings` if there is a state already; see [compatibility](../compatibility.md). The rest may change at
 any time.
 """
 
-#: Keys of a JSON schema that bound a value, with how they read.
+#: Keys of a JSON schema that bound a value, and their text.
 _BOUNDS: Final = (
     ("minimum", "at least {}"),
     ("exclusiveMinimum", "above {}"),
@@ -52,7 +52,7 @@ _BOUNDS: Final = (
     ("maxLength", "at most {} characters"),
 )
 
-#: What the core knows by another name than the settings' own.
+#: Settings that have another name in the core.
 _NAMED: Final = {
     "apply": ("plans.apply",),
     "session.open_s": ("session.open",),
