@@ -223,7 +223,7 @@ def test_load_file_in_the_working_directory_is_read(tmp_path: Path, monkeypatch:
         ("[books]\ninterval_s = 7", "interval_s must divide a day"),
         ("[books]\nsizes = [2, 1]", "sizes must ascend"),
         ("[books]\nsizes = [0]", "must be more than 0, not 0"),
-        ("[model]\nkind = 'cubic'", "needs 'linear', 'quadratic' or 'power', not 'cubic'"),
+        ("[model]\nkind = 'cubic'", "model kind 'cubic' does not exist; choose one of linear, quadratic, power"),
         ("[model]\nintercept = 1", "needs true or false, not 1"),
         ("[session]\ntimezone = 'Mars/Olympus'", "such as 'America/New_York', not 'Mars/Olympus'"),
         ("[session]\nopen = '9.30'", "needs a local time such as '09:30', not '9.30'"),

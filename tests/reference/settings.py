@@ -114,16 +114,18 @@ def _is_kept(path: str) -> bool:
 def _value(schema: dict[str, Any]) -> str:
     """Return what a value may be, in words."""
     if "anyOf" in schema:
-        given = [item for item in schema["anyOf"] if item.get("type") != "null"]
+        unit = {"unit": schema["unit"]} if "unit" in schema else {}
+        given = [item | unit for item in schema["anyOf"] if item.get("type") != "null"]
         return " or ".join(map(_value, given)) + (", or unset" if len(given) < len(schema["anyOf"]) else "")
     if "enum" in schema:
         return " or ".join(code(item) for item in schema["enum"])
     if schema.get("format") == "password":
         return "secret"
+    unit = f" ({schema['unit']})" if "unit" in schema else ""
     bounds = [words.format(_number(schema[name])) for name, words in _BOUNDS if name in schema]
     if schema.get("type") == "array":
-        return ", ".join([f"list, each {_value(schema['items'])}", *bounds])
-    return ", ".join([_TYPES[schema["type"]], *bounds])
+        return ", ".join([f"list, each {_value(schema['items'])}", *bounds]) + unit
+    return ", ".join([_TYPES[schema["type"]], *bounds]) + unit
 
 
 def _number(value: float) -> str:

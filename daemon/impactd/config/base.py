@@ -1,15 +1,20 @@
-"""The base of all sections, and the types that several of them use."""
+"""The base of all sections, what they take from the core's settings, and the types that several of them use."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import Field as CoreField
+from dataclasses import fields
 from datetime import datetime
-from typing import Annotated, Final
+from decimal import Decimal
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypeVar, get_args, get_origin, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
 
 from impactd.config.hours import parse_clock, parse_date, zone
+from impactd.core.base.registry import Registry
 from impactd.core.base.settings import SECOND_NS
 
 DAY_S: Final = 86_400
@@ -77,7 +82,6 @@ Zone = Annotated[str, AfterValidator(_zone)]
 ClockTime = Annotated[str, AfterValidator(_clock)]
 LocalDate = Annotated[str, AfterValidator(_date)]
 
-Seconds = Annotated[float, Field(ge=0, le=366 * DAY_S)]
 Milliseconds = Annotated[int, Field(ge=1, le=3_600_000)]
 Bytes = Annotated[int, Field(ge=1_000, le=1_000_000_000)]
 Positive = Annotated[float, Field(gt=0)]
@@ -95,3 +99,116 @@ class Section(BaseModel):
         use_attribute_docstrings=True,
         validate_default=True,
     )
+
+    def replace(self, **values: object) -> Self:
+        """Return a copy with other values, validated."""
+        return type(self)(**{**dict(self), **values})
+
+
+class CoreSection(Section):
+    """A section whose settings are the core's: see `derived`."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+
+S = TypeVar("S", bound=CoreSection)
+T = TypeVar("T")
+
+
+def name_of(registry: Registry[Any]) -> Any:
+    """Return the type of a name that `registry` has."""
+    # The schema lists the names when it is asked for: to find those of other packages takes some milliseconds.
+    names = Field(json_schema_extra=lambda schema: schema.update(enum=list(registry.names())))
+    return Annotated[str, AfterValidator(registry.check), names]
+
+
+def derived(
+    of: type[Any], *only: str, names: Mapping[str, Registry[Any]] | None = None
+) -> Callable[[type[S]], type[S]]:
+    """Return a decorator that adds to a section the settings that a class of the core states.
+
+    Types, ranges, defaults and meanings come from there; a duration in ns becomes one in seconds.  What the section
+    states itself stays as it is.  A value that the core's class refuses is refused here.
+
+    Parameters
+    ----------
+    only : str
+        The settings to take; all by default.
+    names : mapping of str to Registry
+        Settings that are names, or lists of them, of that registry.
+    """
+
+    def decorate(section: type[S]) -> type[S]:
+        hints = get_type_hints(of)
+        added: dict[str, Any] = {}
+        for item in fields(of):
+            key = _key(item)
+            if "meaning" not in item.metadata or key in section.model_fields or (only and item.name not in only):
+                continue
+            registry = (names or {}).get(item.name)
+            stated: dict[str, Any] = {"description": item.metadata["meaning"]}
+            if item.metadata["unit"]:
+                stated["json_schema_extra"] = {"unit": item.metadata["unit"]}
+            added[key] = (
+                _annotation(hints[item.name], item, None if registry is None else name_of(registry)),
+                Field(_default(item), **stated),
+            )
+
+        def accepted(made: S) -> S:
+            core_values(made, of)
+            return made
+
+        checks: dict[str, Any] = {} if only else {"accepted": model_validator(mode="after")(accepted)}
+        return create_model(
+            section.__name__,
+            __base__=section,
+            __doc__=section.__doc__,
+            __module__=section.__module__,
+            __validators__=checks,
+            **added,
+        )
+
+    return decorate
+
+
+def core_values(section: CoreSection, of: type[T], **given: object) -> T:
+    """Return the core's settings `of` with the values of `section` and those that are `given`."""
+    for item in fields(of):  # type: ignore[arg-type]  # it is a dataclass
+        if item.name not in given and "meaning" in item.metadata:
+            value = getattr(section, _key(item))
+            is_duration = item.name.endswith("_ns") and value is not None
+            given[item.name] = round(Decimal(str(value)) * SECOND_NS) if is_duration else value
+    return of(**given)
+
+
+def _key(item: CoreField[Any]) -> str:
+    """Return the name of a core's field in its section."""
+    return f"{item.name.removesuffix('_ns')}_s" if item.name.endswith("_ns") else item.name
+
+
+def _in_seconds(ns: float, item: CoreField[Any]) -> float:
+    return ns // SECOND_NS if "multiple_of" in item.metadata["bounds"] else ns / SECOND_NS
+
+
+def _default(item: CoreField[Any]) -> Any:
+    default: Any = item.default
+    return _in_seconds(default, item) if item.name.endswith("_ns") and default is not None else default
+
+
+def _annotation(hint: Any, item: CoreField[Any], name: Any) -> Any:
+    """Return the type of a setting in its section: `name`, or the type in the core with the range."""
+    arguments = get_args(hint)
+    bounds = dict(item.metadata["bounds"])
+    if item.name.endswith("_ns"):
+        is_whole = "multiple_of" in bounds
+        bounds = {bound: _in_seconds(ns, item) for bound, ns in bounds.items() if bound != "multiple_of"}
+        plain: Any = int if is_whole else float
+    elif get_origin(hint) is tuple:
+        each: Any = name or Annotated[arguments[0], Field(**item.metadata["each"])]
+        return Annotated[tuple[each, ...], Field(strict=False, **bounds)]
+    else:
+        plain = name or (arguments[0] if NoneType in arguments else hint)
+    ranged: Any = Annotated[plain, Field(**bounds)] if bounds else plain
+    return ranged | None if NoneType in arguments else ranged

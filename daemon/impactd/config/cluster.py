@@ -11,6 +11,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from impactd.config.base import DAY_S, Brokers, Bytes, Milliseconds, Name, Prefix, Section, Start
+from impactd.core.base.settings import WireSettings
+from impactd.core.base.topics import Topic
 
 
 class SecuritySection(Section):
@@ -87,7 +89,7 @@ class KafkaSection(Section):
     """Rows that wait to be applied before fetching pauses."""
     max_state_bytes: Bytes = 256 * 1024
     """Largest value of a state key."""
-    max_dead_letter_bytes: Bytes = 512 * 1024
+    max_dead_letter_bytes: Bytes = WireSettings().max_dead_letter_bytes
     """Dead letters keep that much of the original bytes, and the hash of the whole."""
     compression: Literal["none", "gzip", "lz4", "snappy", "zstd"] = "lz4"
     """Compression of what is published."""
@@ -187,6 +189,10 @@ class TopicsSection(Section):
     """How long a tombstone stays for readers."""
     input_compression: Literal["uncompressed", "producer"] = "uncompressed"
     """How inputs are kept: uncompressed, so that no batch unpacks to more than its limit, or as producers send them."""
+
+    def name(self, role: Topic) -> str:
+        """Return the name of a topic on the broker."""
+        return getattr(self.names, role.value.replace(".", "_")) or self.prefix + role.value
 
     @model_validator(mode="after")
     def _replicated(self) -> Self:

@@ -1,100 +1,48 @@
 """Every setting, its type, its range, its default and one line about it.
 
-Times are in the unit that the name ends with.  What the core is told is
-derived from these values by `Settings.core`; the Kafka client's by the
-composition root, since no layer here knows of the shell.
+Times are in the unit that the name ends with.  What can change a published byte
+is stated in the core (`impactd.core.base.settings`), and its sections take it from
+there; `Settings.core` turns their values into the core's.
 """
 
 from __future__ import annotations
 
-from dataclasses import fields
-from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from impactd.config.base import DAY_S, Bytes, ClockTime, LocalDate, Positive, Seconds, Section, Zone
+from impactd.config.base import ClockTime, CoreSection, LocalDate, Section, Zone, core_values, derived
 from impactd.config.cluster import JournalSection, KafkaSection, TopicsSection
-from impactd.config.controls import ControlsSection, GateSection, InvalidSection
+from impactd.config.controls import ControlsSection
 from impactd.config.hours import WEEKDAYS, session_rule
 from impactd.config.operation import HealthSection, HttpSection, SelftestSection
+from impactd.core.allocator.solvers.registry import SOLVERS
 from impactd.core.base.settings import (
-    SECOND_NS,
     BookSettings,
     CoreSettings,
     GateSettings,
     InvalidSettings,
     ModelSettings,
     PlanSettings,
-    SessionRule,
     WireSettings,
 )
 from impactd.core.base.topics import INPUT_TOPICS
-from impactd.wire.registry import CODECS, DEFAULT_CODEC
+from impactd.core.model.kinds.registry import MODEL_KINDS, impact_model
+from impactd.wire.registry import CODECS
 
 Column = Annotated[tuple[float, ...], Field(strict=False, min_length=1, max_length=1_500)]
 
-Codec = Annotated[
-    str,
-    AfterValidator(CODECS.check),
-    Field(json_schema_extra=lambda schema: schema.update(enum=list(CODECS.names()))),
-]
 
-_BOOKS: Final = BookSettings()
-_MODEL: Final = ModelSettings()
-_PLANS: Final = PlanSettings()
-_CORE: Final = CoreSettings()
-
-
-def _seconds(ns: int | None) -> float:
-    return 0.0 if ns is None else ns / SECOND_NS
-
-
-class WireSection(Section):
+@derived(WireSettings, names={"codec": CODECS})
+class WireSection(CoreSection):
     """Formats of records."""
 
-    codec: Codec = DEFAULT_CODEC
-    """Codec of tick records whose header names none."""
-    timestamps: Literal["int", "string"] = "int"
-    """How times are published: as integers, or as strings for JavaScript readers."""
-    max_message_bytes: Bytes = 1_000_000
-    """Largest record accepted or published."""
 
-
-class BooksSection(Section):
-    """Which books are usable and how long they stand."""
-
-    interval_s: Annotated[int, Field(ge=1, le=DAY_S)] = _BOOKS.interval_ns // SECOND_NS
-    """Length of an execution interval; divides a day."""
-    grace_s: Seconds = _seconds(_BOOKS.grace_ns)
-    """How long after its end a minute stays open for late ticks."""
-    max_clock_skew_s: Seconds = _seconds(_BOOKS.max_clock_skew_ns)
-    """How far ts_event may lie ahead of its record's timestamp."""
-    max_book_age_s: Annotated[float, Field(gt=0, le=366 * DAY_S)] | None = None
-    """On polled feeds, age beyond which a book no longer stands; unset on event-driven ones."""
-    max_silence_s: Seconds = _seconds(_BOOKS.max_silence_ns)
-    """A feed silent for longer than this is taken as lost."""
-    allow_locked: bool = _BOOKS.allow_locked
-    """Whether a book whose best bid equals its best ask is usable."""
-    max_levels: Annotated[int, Field(ge=1, le=1_000)] = _BOOKS.max_levels
-    """Levels a side; a record with more is refused."""
-    n_sizes: Annotated[int, Field(ge=2, le=256)] = _BOOKS.n_sizes
-    """Sizes on the slippage grid."""
-    sizes: Annotated[tuple[Positive, ...], Field(strict=False, max_length=256)] = _BOOKS.sizes
-    """Fixed grid of sizes in shares; empty: chosen from the visible depth and the plans."""
-    min_coverage: Annotated[float, Field(gt=0, le=1)] = _BOOKS.min_coverage
-    """Share of the covered time from which a size enters a fit."""
-    max_symbols: Annotated[int, Field(ge=1, le=1_000_000)] = _CORE.max_symbols
-    """Symbols a partition holds at most."""
-
-    @model_validator(mode="after")
-    def _sane(self) -> Self:
-        if DAY_S % self.interval_s:
-            raise ValueError(f"interval_s must divide a day of {DAY_S} s")
-        if any(b <= a for a, b in zip(self.sizes, self.sizes[1:], strict=False)):
-            raise ValueError("sizes must ascend")
-        return self
+@derived(CoreSettings, "max_symbols")
+@derived(BookSettings)
+class BooksSection(CoreSection):
+    """Which books are usable, and for how long they prevail."""
 
 
 class ProfileSection(Section):
@@ -123,38 +71,13 @@ class ProfileSection(Section):
         return self.knots, self.spread, self.excess, self.volume, self.weight
 
 
-class ModelSection(Section):
+@derived(ModelSettings, names={"kind": MODEL_KINDS})
+class ModelSection(CoreSection):
     """The impact model and its forecast."""
 
-    kind: Literal["linear", "quadratic", "power"] = "linear"
-    """Shape of the impact curve."""
-    intercept: bool = _MODEL.intercept
-    """Whether the half-spread is fitted; off for curves through the origin."""
-    mean_half_life_minutes: Positive = _MODEL.mean_half_life_minutes
-    """Half-life of the filtered mean."""
-    gain: Annotated[float, Field(ge=0, lt=1)] = _MODEL.gain
-    """Weight of the latest deviation in a forecast."""
-    reversion_half_life_minutes: Positive = _MODEL.reversion_half_life_minutes
-    """Half-life with which a deviation dies out."""
-    adaptive: bool = _MODEL.adaptive
-    """Whether gain and reversion half-life follow what each symbol shows, from these on; off: these for all."""
-    guard: bool = _MODEL.guard
-    """Whether plans follow the forecast less, down to TWAP, the less such plans have earned."""
-    huber: Positive = _MODEL.huber
-    """Standardised residual beyond which a minute loses weight."""
-    fill_bias_limit: Annotated[float, Field(ge=0, le=3)] = _MODEL.fill_bias_limit
-    """How far a persistent bias of taker fills may correct expected costs: 0.25 is up to a quarter; 0: never."""
-    prior_profile: bool = _MODEL.prior_profile
-    """Whether a cold start assumes the generic intraday profile."""
-    learn_profile: bool = _MODEL.learn_profile
-    """Whether the day's shape of spread and depth is learned from each symbol's own days."""
     profile: ProfileSection | None = None
     """Profile of the session to start from, as `impactd replay --profile-out` writes it; none: see prior_profile."""
-    deltas: Annotated[
-        tuple[Annotated[float, Field(gt=0, le=1.5)], ...], Field(strict=False, min_length=1, max_length=64)
-    ] = _MODEL.deltas
-    """Exponents that the power model chooses from."""
-    learned: str = _MODEL.learned
+    learned: str = ""
     """Trained file, as `impactd train` writes it, that corrects the forecast; empty: none does."""
 
     def trained(self) -> str:
@@ -177,46 +100,20 @@ class ModelSection(Section):
             raise ValueError(f"{self.learned} {error}") from error
 
 
-class PlansSection(Section):
+@derived(PlanSettings, names={"solvers": SOLVERS})
+@derived(CoreSettings, "apply")
+class PlansSection(CoreSection):
     """How plans are made and when they are replaced."""
 
-    apply: Literal["on_arrival", "in_event_time"] = "on_arrival"
-    """When orders, executions and control apply: at once, or when ticks have passed their time (recorded days)."""
-    child_slices: Annotated[int, Field(ge=1, le=1_000)] = _PLANS.child_slices
-    """Equal slices an interval, full resilience between them."""
-    replan_threshold_bps: Annotated[float, Field(ge=0)] = _PLANS.replan_threshold_bps
-    """A plan is replaced only for more than this, unless something forces it."""
-    fills: Literal["reported", "scheduled"] = "reported"
-    """Whether only reported fills count, or each interval's quantity counts as filled at its end."""
-    solvers: Annotated[
-        tuple[Literal["exact", "clarabel", "osqp", "scs", "slsqp", "trust-constr"], ...],
-        Field(strict=False, min_length=1),
-    ] = ("exact", "clarabel", "slsqp")
-    """Solvers in the order in which they are tried."""
-    band_level: Annotated[float, Field(gt=0, lt=1)] = _PLANS.band_level
-    """Nominal coverage of a plan's cost_band; 0.8 is a band that four of five plans should end in."""
-    max_group: Annotated[int, Field(ge=1, le=100)] = _PLANS.max_group
-    """Orders on one symbol and side planned together at most; of more, and at 1, each is planned by itself."""
-    group_risk: bool = _PLANS.group_risk
-    """Whether orders with risk aversion are planned with the others, which takes up to a second."""
-    transient_share: Annotated[float, Field(ge=0, le=1)] = _PLANS.transient_share
-    """Part of the measured linear impact that lasts beyond its interval and decays (not with a power model)."""
-    resilience_half_life_s: Annotated[float, Field(gt=0, le=30 * DAY_S)] = _seconds(_PLANS.resilience_half_life_ns)
-    """Time in which that part falls to a half."""
-    max_orders: Annotated[int, Field(ge=1)] = _PLANS.max_orders
-    """Orders a partition holds at most."""
-    max_executions: Annotated[int, Field(ge=1)] = _PLANS.max_executions
-    """Executions an order has at most; one more goes to the dead letters, and halts it."""
-    max_horizon_intervals: Annotated[int, Field(ge=1, le=1_000_000)] = _PLANS.max_horizon_intervals
-    """Longest execution window, in intervals."""
-    hold_s: Seconds = _seconds(_PLANS.hold_ns)
-    """How long a fill or amendment waits for its order."""
-    max_held: Annotated[int, Field(ge=0)] = _PLANS.max_held
-    """How many of them wait at most."""
-    keep_ended_s: Seconds = _seconds(_PLANS.keep_ended_ns)
-    """How long an ended order is remembered, for late executions and repeated orders."""
-    missing_ticks_s: Seconds = _seconds(_PLANS.missing_ticks_ns)
-    """Alert when a symbol with an open order has no tick for so long."""
+
+@derived(GateSettings)
+class GateSection(CoreSection):
+    """Limits for published plans; a plan that cannot be compared with them is withheld. Unset: no limit."""
+
+
+@derived(InvalidSettings)
+class InvalidSection(CoreSection):
+    """How much of the input may be unusable before an alert is raised and the process is not ready."""
 
 
 class SessionSection(Section):
@@ -296,55 +193,34 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _transient_is_linear(self) -> Self:
-        if self.plans.transient_share > 0 and self.model.kind == "power":
+        if self.plans.transient_share > 0 and not impact_model(core_values(self.model, ModelSettings)).has_linear_term:
             raise ValueError(
-                "plans.transient_share: a power model has no linear term that could last; "
-                "set it to 0, or model.kind to linear or quadratic"
+                f"plans.transient_share: a {self.model.kind} model has no linear term that could last; "
+                "set it to 0, or choose another model.kind"
             )
         return self
 
-    def _model(self) -> dict[str, Any]:
-        profile = () if self.model.profile is None else self.model.profile.columns()
-        return {"profile": profile, "learned": self.model.trained()}
-
-    def _wire(self) -> WireSettings:
-        names = self.topics.names
-        return WireSettings(
-            self.wire.codec,
-            self.wire.timestamps,
-            self.wire.max_message_bytes,
-            self.kafka.max_dead_letter_bytes,
-            tuple(
-                (topic.value, getattr(names, topic.value) or self.topics.prefix + topic.value) for topic in INPUT_TOPICS
-            ),
-        )
-
-    def _session(self) -> SessionRule:
-        hours = self.session
-        return session_rule(hours.timezone, hours.open, hours.close, hours.days, hours.holidays)
-
     def core(self) -> CoreSettings:
         """Return what the core is told: all that can change a published byte."""
+        hours, profile = self.session, self.model.profile
         return CoreSettings(
-            books=BookSettings(**_in_ns(self.books, BookSettings)),
-            model=ModelSettings(**_in_ns(self.model, ModelSettings) | self._model()),
-            plans=PlanSettings(**_in_ns(self.plans, PlanSettings)),
-            session=self._session(),
+            books=core_values(self.books, BookSettings),
+            model=core_values(
+                self.model,
+                ModelSettings,
+                profile=() if profile is None else profile.columns(),
+                learned=self.model.trained(),
+            ),
+            plans=core_values(self.plans, PlanSettings),
+            session=session_rule(hours.timezone, hours.open, hours.close, hours.days, hours.holidays),
             apply=self.plans.apply,
             max_symbols=self.books.max_symbols,
-            gate=GateSettings(**self.gate.model_dump()),
-            invalid=InvalidSettings(**self.invalid.model_dump()),
-            wire=self._wire(),
+            gate=core_values(self.gate, GateSettings),
+            invalid=core_values(self.invalid, InvalidSettings),
+            wire=core_values(
+                self.wire,
+                WireSettings,
+                max_dead_letter_bytes=self.kafka.max_dead_letter_bytes,
+                inputs=tuple((topic.value, self.topics.name(topic)) for topic in INPUT_TOPICS),
+            ),
         )
-
-
-def _in_ns(section: Section, of: type[BookSettings | ModelSettings | PlanSettings]) -> dict[str, Any]:
-    """Return the values of the fields of `of`, with ``_s`` in seconds made ``_ns``."""
-    values: dict[str, Any] = {}
-    for item in fields(of):
-        if item.name.endswith("_ns"):
-            seconds = getattr(section, f"{item.name[:-3]}_s")
-            values[item.name] = None if seconds is None else round(Decimal(str(seconds)) * SECOND_NS)
-        else:
-            values[item.name] = getattr(section, item.name)
-    return values

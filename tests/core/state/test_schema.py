@@ -122,7 +122,7 @@ def changed(value: Any) -> Any:
         return value + "x"
     if isinstance(value, tuple):
         return (*value, 9) if not value or not isinstance(value[0], tuple) else (*value, (9, 9))
-    return 1 if value is None else value + 1
+    return 2 * value if value else 1
 
 
 def variants() -> list[tuple[str, CoreSettings]]:

@@ -29,7 +29,7 @@ from impactd.core.allocator.lots.search import clipped_path, clipped_separable, 
 from impactd.core.allocator.lots.separable import Int, place_remainder, round_separable
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure
-from impactd.core.allocator.solvers.registry import chain_exhausted, solve_chain
+from impactd.core.allocator.solvers.chain import chain_exhausted, solve_chain
 from impactd.core.base.quantity import MAX_QUANTA, QUANTA
 
 #: Keeps a market without any cost from dividing by zero.

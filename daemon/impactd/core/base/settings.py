@@ -1,65 +1,133 @@
 """Settings of the core: everything that can change a published byte.
 
 The shell reads files and the environment; what it hands to the core is this
-one frozen value.  Its hash stands in the state and in the journal, so that a
-state is never continued under settings it was not made with.
+one frozen value.  Its hash is part of the state and the journal, so that a
+state never continues under settings it was not made with.
 
-Durations are integer nanoseconds and named ``_ns``.
+Each setting is stated once, here, by `setting`: default, range, unit and
+meaning.  The sections of `impactd.config` and the reference take them from
+here; what a section states itself has another form there.
+
+Durations are integer nanoseconds and named ``_ns``; a section gives them in
+seconds, named ``_s``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final, Literal, TypeVar
 
 from impactd.core.base.topics import INPUT_TOPICS
 
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
 
+_DAY_NS: Final = 86_400 * SECOND_NS
+_YEAR_NS: Final = 366 * _DAY_NS
+
+T = TypeVar("T")
+
+
+def setting(
+    default: T,
+    meaning: str,
+    *,
+    unit: str = "",
+    fixed: str = "",
+    each: Mapping[str, float] | None = None,
+    **bounds: float,
+) -> T:
+    """Return the field of a setting.
+
+    Parameters
+    ----------
+    meaning : str
+        One line for the reference.
+    unit : str
+        Of a number whose name does not end with it.
+    fixed : str
+        Why a saved state cannot continue under another value; empty if it can.
+    each, **bounds
+        Range, in the unit of the field's name: of each item of a list, and of the value. Names are pydantic's: ``ge``,
+        ``gt``, ``le``, ``lt``, ``multiple_of``, ``min_length``, ``max_length``.
+    """
+    metadata = {"meaning": meaning, "unit": unit, "fixed": fixed, "each": each or {}, "bounds": bounds}
+    return field(default=default, metadata=metadata)
+
 
 @dataclass(frozen=True, slots=True)
 class SessionRule:
-    """Trading hours as data, so that the core needs no time zone database.
+    """Trading hours as data, so that the core needs no time zone database."""
 
-    Attributes
-    ----------
-    open_s, close_s : int
-        Local seconds after midnight; ``close_s - open_s = 86_400`` is a
-        market that never closes.
-    offsets : tuple of (int, int)
-        UTC offset in force: (from UTC ns, offset in seconds), ascending; the
-        first entry applies before its own time too.
-    days : tuple of int
-        Weekdays on which it opens, 0 for Monday, by the local date of the open.
-    holidays : tuple of int
-        Local dates on which it does not open, in days since 1970-01-01.
-    """
-
-    open_s: int = 0
-    close_s: int = 86_400
-    offsets: tuple[tuple[int, int], ...] = ((0, 0),)
-    days: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6)
-    holidays: tuple[int, ...] = ()
+    open_s: int = setting(0, "Local seconds after midnight.", fixed="deviations are from that session's profile")
+    close_s: int = setting(
+        86_400,
+        "Local seconds after midnight; a close 86,400 s after the open is a market that never closes.",
+        fixed="deviations are from that session's profile",
+    )
+    offsets: tuple[tuple[int, int], ...] = setting(
+        ((0, 0),),
+        "UTC offsets: (from UTC ns, offset in seconds), ascending; the first also applies before its own time.",
+    )
+    days: tuple[int, ...] = setting(
+        (0, 1, 2, 3, 4, 5, 6), "Weekdays on which it opens, 0 for Monday, by the local date of the open."
+    )
+    holidays: tuple[int, ...] = setting((), "Local dates on which it does not open, in days since 1970-01-01.")
 
 
 @dataclass(frozen=True, slots=True)
 class BookSettings:
-    """Which books are usable and how long they stand."""
+    """Which books are usable, and for how long they prevail.
 
-    interval_ns: int = MINUTE_NS
-    grace_ns: int = 1 * SECOND_NS
-    max_clock_skew_ns: int = 60 * SECOND_NS
-    #: None on event-driven feeds, where silence means unchanged.
-    max_book_age_ns: int | None = None
-    #: A feed silent for longer than this is taken as lost, whatever its kind.
-    max_silence_ns: int = 3600 * SECOND_NS
-    allow_locked: bool = True
-    max_levels: int = 100
-    n_sizes: int = 16
-    #: Fixed grid of sizes in shares; empty: chosen from the visible depth and the plans.
-    sizes: tuple[float, ...] = ()
-    #: Share of covered time from which a cell enters a fit.
-    min_coverage: float = 0.95
+    Raises
+    ------
+    ValueError
+        If the interval does not divide a day, or sizes do not ascend.
+    """
+
+    interval_ns: int = setting(
+        MINUTE_NS,
+        "Length of an execution interval; divides a day.",
+        fixed="open minutes, schedules and models are of that interval",
+        ge=SECOND_NS,
+        le=_DAY_NS,
+        multiple_of=SECOND_NS,
+    )
+    grace_ns: int = setting(
+        1 * SECOND_NS, "How long a minute stays open for late ticks after its end.", ge=0, le=_YEAR_NS
+    )
+    max_clock_skew_ns: int = setting(
+        60 * SECOND_NS, "How far ts_event may be ahead of its record's timestamp.", ge=0, le=_YEAR_NS
+    )
+    max_book_age_ns: int | None = setting(
+        None,
+        "On polled feeds, the age beyond which a book no longer prevails; unset on event-driven ones, where silence "
+        "means unchanged.",
+        gt=0,
+        le=_YEAR_NS,
+    )
+    max_silence_ns: int = setting(
+        3600 * SECOND_NS, "A feed silent for longer than this is treated as lost.", ge=0, le=_YEAR_NS
+    )
+    allow_locked: bool = setting(True, "Whether a book whose best bid equals its best ask is usable.")
+    max_levels: int = setting(100, "Levels per side; a record with more is refused.", ge=1, le=1_000)
+    n_sizes: int = setting(16, "Sizes on the slippage grid.", ge=2, le=256)
+    sizes: tuple[float, ...] = setting(
+        (),
+        "Fixed grid of sizes; empty: chosen from the visible depth and the plans.",
+        unit="shares",
+        fixed="the accumulators of open minutes are of that grid",
+        each={"gt": 0},
+        max_length=256,
+    )
+    min_coverage: float = setting(0.95, "Share of the covered time from which a size enters a fit.", gt=0, le=1)
+
+    def __post_init__(self) -> None:
+        if _DAY_NS % self.interval_ns:
+            raise ValueError("interval_s must divide a day of 86,400 s")
+        if any(b <= a for a, b in zip(self.sizes, self.sizes[1:], strict=False)):
+            raise ValueError("sizes must ascend")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,25 +139,44 @@ class ModelSettings:
     everything looks cheap.
     """
 
-    kind: str = "linear"
-    intercept: bool = True
-    mean_half_life_minutes: float = 60.0
-    gain: float = 0.1
-    reversion_half_life_minutes: float = 15.0
-    #: Whether gain and reversion follow what a symbol shows, from these on.
-    adaptive: bool = True
-    #: Whether plans follow a forecast less, the less such plans have earned.
-    guard: bool = True
-    huber: float = 2.5
-    #: A persistent bias of taker fills multiplies expected costs by up to 1 and this, or its inverse; 0 never.
-    fill_bias_limit: float = 0.25
-    prior_profile: bool = True
-    #: Whether the profile is learned from each symbol's own days, from the one to start from on.
-    learn_profile: bool = True
+    kind: str = setting("linear", "Shape of the impact curve.", fixed="the fitted coefficients are of that kind")
+    intercept: bool = setting(
+        True,
+        "Whether the half-spread is fitted; off for curves through the origin.",
+        fixed="the fitted coefficients are of that form",
+    )
+    mean_half_life_minutes: float = setting(60.0, "Half-life of the filtered mean.", gt=0)
+    gain: float = setting(0.1, "Weight of the latest deviation in a forecast.", ge=0, lt=1)
+    reversion_half_life_minutes: float = setting(15.0, "Half-life with which a deviation decays.", gt=0)
+    adaptive: bool = setting(
+        True, "Whether gain and reversion half-life adapt to each symbol, starting from these; off: these for all."
+    )
+    guard: bool = setting(True, "Shrink forecasts while shadow plans lose to TWAP.")
+    huber: float = setting(2.5, "Residual beyond which a minute loses weight.", unit="standard deviations", gt=0)
+    fill_bias_limit: float = setting(
+        0.25,
+        "How far a persistent bias of taker fills may correct expected costs: 0.25 is up to a quarter; 0: never.",
+        ge=0,
+        le=3,
+    )
+    prior_profile: bool = setting(
+        True,
+        "Whether a cold start assumes the generic intraday profile.",
+        fixed="deviations are from that profile",
+    )
+    learn_profile: bool = setting(
+        True, "Whether the intraday profile of spread and depth is learned from each symbol's own days."
+    )
     #: Profile of the session to start from, the columns of `Profile`; empty: the prior, or none.
-    profile: tuple[tuple[float, ...], ...] = ()
-    #: Grid of exponents of the power model.
-    deltas: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)
+    profile: tuple[tuple[float, ...], ...] = field(default=(), metadata={"fixed": "deviations are from that profile"})
+    deltas: tuple[float, ...] = setting(
+        (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5),
+        "Exponents that the power model chooses from.",
+        fixed="each exponent has a filter of its own",
+        each={"gt": 0, "le": 1.5},
+        min_length=1,
+        max_length=64,
+    )
     #: Hash of the trained file that corrects the forecast, a `TrainedFile`; empty for none.
     learned: str = ""
 
@@ -98,75 +185,105 @@ class ModelSettings:
 class PlanSettings:
     """How plans are made and when they are replaced."""
 
-    child_slices: int = 1
-    replan_threshold_bps: float = 0.0
-    #: "scheduled": each interval's quantity counts as filled at its end, less what was reported for it;
-    #: "reported": only fills count.
-    fills: str = "reported"
-    solvers: tuple[str, ...] = ("exact", "clarabel", "slsqp")
-    #: Nominal coverage of a plan's `cost_band`.
-    band_level: float = 0.8
-    #: Orders on one symbol and side that are planned together at most; more, or 1: each by itself.
-    max_group: int = 20
-    #: Whether orders with risk aversion join them, which takes up to a second a plan.
-    group_risk: bool = False
-    #: Part of the measured linear impact that lasts beyond its interval and decays; 0: books recover in between.
-    transient_share: float = 0.0
-    #: In which that part falls to a half.
-    resilience_half_life_ns: int = 300 * SECOND_NS
-    max_orders: int = 10_000
-    #: Executions that an order has; one more halts it, since what is filled and not counted would be traded twice.
-    max_executions: int = 50_000
-    max_horizon_intervals: int = 3_000
-    #: Events whose order has not come are held so long and so many an order book partition.
-    hold_ns: int = 300 * SECOND_NS
-    max_held: int = 10_000
-    #: How long an ended order is remembered, for late executions and repeated news.
-    keep_ended_ns: int = 24 * 3600 * SECOND_NS
-    #: Alert when a symbol with an open order has no tick for so long.
-    missing_ticks_ns: int = 120 * SECOND_NS
+    child_slices: int = setting(1, "Equal slices per interval, with full resilience between them.", ge=1, le=1_000)
+    replan_threshold_bps: float = setting(
+        0.0, "A plan is replaced only for more than this, unless something forces it.", ge=0
+    )
+    fills: Literal["reported", "scheduled"] = setting(
+        "reported",
+        "reported: only fills count. scheduled: each interval's quantity counts as filled at its end, less what was "
+        "reported for it.",
+        fixed="filled quantities are counted by that rule",
+    )
+    solvers: tuple[str, ...] = setting(
+        ("exact", "clarabel", "slsqp"), "Solvers in the order in which they are tried.", min_length=1
+    )
+    band_level: float = setting(
+        0.8, "Nominal coverage of a plan's cost_band: 0.8 is a band that four of five plans should end in.", gt=0, lt=1
+    )
+    max_group: int = setting(
+        20,
+        "Orders on one symbol and side planned together at most; with more, and at 1, each is planned by itself.",
+        ge=1,
+        le=100,
+    )
+    group_risk: bool = setting(
+        False, "Whether orders with risk aversion are planned with the others, which takes up to a second."
+    )
+    transient_share: float = setting(
+        0.0,
+        "Part of the measured linear impact that lasts beyond its interval and decays (not with a power model).",
+        ge=0,
+        le=1,
+    )
+    resilience_half_life_ns: int = setting(300 * SECOND_NS, "Half-life of that part.", gt=0, le=30 * _DAY_NS)
+    max_orders: int = setting(10_000, "Orders per partition at most.", ge=1)
+    max_executions: int = setting(
+        50_000, "Executions per order at most; one more goes to the dead letters, and halts it.", ge=1
+    )
+    max_horizon_intervals: int = setting(3_000, "Longest execution window, in intervals.", ge=1, le=1_000_000)
+    hold_ns: int = setting(300 * SECOND_NS, "How long a fill or amendment waits for its order.", ge=0, le=_YEAR_NS)
+    max_held: int = setting(10_000, "How many of them wait at most, per partition.", ge=0)
+    keep_ended_ns: int = setting(
+        24 * 3600 * SECOND_NS,
+        "How long an ended order is remembered, for late executions and repeated orders.",
+        ge=0,
+        le=_YEAR_NS,
+    )
+    missing_ticks_ns: int = setting(
+        120 * SECOND_NS, "Alert when a symbol with an open order has had no tick for so long.", ge=0, le=_YEAR_NS
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class GateSettings:
-    """What a plan must not exceed to be published (`impactd.core.planning.gate`); None sets no limit."""
+    """Limits for published plans; a plan that cannot be compared with them is withheld. Unset: no limit."""
 
-    #: Shares.
-    max_order_qty: float | None = None
-    #: order_qty times mid, currency.
-    max_order_notional: float | None = None
-    #: What one interval trades, as a multiple of the visible depth.
-    max_interval_depth: float | None = None
-    #: Of event time, in a partition; all orders of a symbol are planned at one time, the close of a minute.
-    max_plans_per_second: int | None = None
+    max_order_qty: float | None = setting(None, "Largest order_qty.", unit="shares", gt=0)
+    max_order_notional: float | None = setting(None, "Largest order_qty times mid.", unit="currency", gt=0)
+    max_interval_depth: float | None = setting(
+        None, "Most that one interval trades, as a multiple of the visible depth.", gt=0
+    )
+    max_plans_per_second: int | None = setting(
+        None,
+        "Active plans per second of event time in a partition; above the number of its orders, since all of a symbol "
+        "are planned at one time, the close of a minute.",
+        ge=1,
+        le=1_000_000_000,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class InvalidSettings:
-    """How much of the input may be unusable before somebody is told (`impactd.core.inputs.reject_rate`)."""
+    """How much of the input may be unusable before an alert is raised and the process is not ready."""
 
-    #: Refused messages among all; None never tells.
-    max_ratio: float | None = 0.1
-    #: Fewer in the window say nothing.
-    min_messages: int = 100
-    window_intervals: int = 5
+    max_ratio: float | None = setting(
+        0.1, "Largest share of refused messages; 1 and unset disable the alert.", ge=0, le=1
+    )
+    min_messages: int = setting(100, "With fewer messages in the window no alert is raised.", ge=1, le=1_000_000_000)
+    window_intervals: int = setting(5, "Window in minutes (books.interval_s) of event time.", ge=1, le=86_400)
 
 
 @dataclass(frozen=True, slots=True)
 class WireSettings:
     """How bytes become events, and messages bytes.
 
-    Nothing in the core reads it. It stands here because a journal that does
-    not say it cannot be followed to the same bytes.
+    The core does not read it. It is part of the settings because a journal
+    without it cannot be followed to the same bytes.
     """
 
-    #: Codec of tick records that name none.
-    codec: str = "json"
-    timestamps: str = "int"
-    max_message_bytes: int = 1_000_000
+    codec: str = setting("json", "Codec of tick records whose header names none.")
+    timestamps: Literal["int", "string"] = setting(
+        "int", "How times are published: as integers, or as strings for JavaScript readers."
+    )
+    max_message_bytes: int = setting(1_000_000, "Largest record accepted or published.", ge=1_000, le=1_000_000_000)
+    #: Dead letters keep that much of the original bytes.
     max_dead_letter_bytes: int = 512 * 1024
     #: Role and name of each input topic: headers hold them, and positions are of these.
-    inputs: tuple[tuple[str, str], ...] = tuple((topic.value, f"impactd.{topic.value}") for topic in INPUT_TOPICS)
+    inputs: tuple[tuple[str, str], ...] = field(
+        default=tuple((topic.value, f"impactd.{topic.value}") for topic in INPUT_TOPICS),
+        metadata={"fixed": "positions are of those topics"},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +294,12 @@ class CoreSettings:
     model: ModelSettings = field(default_factory=ModelSettings)
     plans: PlanSettings = field(default_factory=PlanSettings)
     session: SessionRule = field(default_factory=SessionRule)
-    #: When orders, executions and control apply: "on_arrival" or "in_event_time".
-    apply: str = "on_arrival"
-    max_symbols: int = 5_000
+    apply: Literal["on_arrival", "in_event_time"] = setting(
+        "on_arrival",
+        "When orders, executions and control apply: at once, or when ticks have passed their time (recorded days).",
+        fixed="held events and applied events could not be told apart",
+    )
+    max_symbols: int = setting(5_000, "Symbols per partition at most.", ge=1, le=1_000_000)
     gate: GateSettings = field(default_factory=GateSettings)
     invalid: InvalidSettings = field(default_factory=InvalidSettings)
     wire: WireSettings = field(default_factory=WireSettings)

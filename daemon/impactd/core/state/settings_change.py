@@ -15,21 +15,18 @@ import orjson
 
 from impactd.core.base.settings import CoreSettings
 
+
+def _fixed(of: Any, above: str = "") -> Iterator[tuple[str, str]]:
+    for item in dataclasses.fields(of):
+        section: Any = item.default_factory
+        if item.metadata.get("fixed"):
+            yield above + item.name, item.metadata["fixed"]
+        elif dataclasses.is_dataclass(section):
+            yield from _fixed(section, f"{above}{item.name}.")
+
+
 #: Settings by path, and why a state cannot continue when they change.
-FIXED: Final = {
-    "apply": "held events and applied events could not be told apart",
-    "books.interval_ns": "open minutes, schedules and models are of that interval",
-    "books.sizes": "the accumulators of open minutes are of that grid",
-    "model.kind": "the fitted coefficients are of that kind",
-    "model.intercept": "the fitted coefficients are of that form",
-    "model.deltas": "each exponent has a filter of its own",
-    "model.prior_profile": "deviations are from that profile",
-    "model.profile": "deviations are from that profile",
-    "plans.fills": "filled quantities are counted by that rule",
-    "session.open_s": "deviations are from that session's profile",
-    "session.close_s": "deviations are from that session's profile",
-    "wire.inputs": "positions are of those topics",
-}
+FIXED: Final = dict(_fixed(CoreSettings))
 
 
 def changes(old: Mapping[str, Any], new: CoreSettings) -> dict[str, tuple[Any, Any]]:

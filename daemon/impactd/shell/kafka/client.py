@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
@@ -139,7 +139,7 @@ class KafkaSettings:
     topic_prefix: str = "impactd."
     topics: Mapping[Topic, str] = field(default_factory=dict)
     codec: str = "json"
-    timestamps: str = "int"
+    timestamps: Literal["int", "string"] = "int"
     security: KafkaSecurity = field(default_factory=KafkaSecurity)
     topic_settings: TopicSettings = field(default_factory=TopicSettings)
     start: str | int = "earliest"

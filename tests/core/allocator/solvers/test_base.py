@@ -11,7 +11,8 @@ import pytest
 from impactd.core.allocator.cost import objective
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure, Solver
-from impactd.core.allocator.solvers.registry import SOLVERS, get_solver, solve_chain
+from impactd.core.allocator.solvers.chain import solve_chain
+from impactd.core.allocator.solvers.registry import SOLVERS, get_solver
 from tests.checks.solver_checks import CHECKS
 from tests.core.allocator.problems import DELTAS, KINDS, random_problem
 

@@ -53,7 +53,7 @@ from impactd.core.allocator.lots.path import round_path
 from impactd.core.allocator.lots.separable import Int, place_remainder
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.base import Failure, SolveFailure
-from impactd.core.allocator.solvers.registry import solve_chain
+from impactd.core.allocator.solvers.chain import solve_chain
 from impactd.core.base.quantity import QUANTA
 
 #: Rounds in which every order takes its turn.

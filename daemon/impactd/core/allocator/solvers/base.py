@@ -11,7 +11,7 @@ Rules:
   filled and the rest is the solution's `shortfall`;
 - the residual in a solution is computed from its x by
   `impactd.core.allocator.certificate`, never taken from the solver's own word;
-- `impactd.core.allocator.solvers.registry.solve_chain` returns only what passes
+- `impactd.core.allocator.solvers.chain.solve_chain` returns only what passes
   its certificate.
 """
 

@@ -1,18 +1,18 @@
-"""Solvers by name, and the chain that returns the first certified solution.
+"""Solvers by name.
 
 A new solver is one module with a class, and one line in `SOLVERS`; another package's is an entry point.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
-from impactd.core.allocator.problem import Problem
-from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure, Solver
-from impactd.core.base.registry import Registry, UnknownNameError
+from impactd.core.base.registry import Registry
+
+if TYPE_CHECKING:
+    from impactd.core.allocator.solvers.base import Solver
 
 _HERE: Final = "impactd.core.allocator.solvers"
 
@@ -47,65 +47,3 @@ def get_solver(name: str, effort: float = 1.0) -> Solver:
         If there is none.
     """
     return SOLVERS.get(name)(effort)
-
-
-def solve_chain(
-    problem: Problem,
-    qty: float,
-    solvers: Sequence[str],
-    *,
-    tolerance: float = CERTIFICATE_TOLERANCE,
-) -> Solution | SolveFailure:
-    """Return the first solution whose certificate passes.
-
-    Parameters
-    ----------
-    problem : Problem
-        N intervals.
-    qty : float
-        Shares to place.
-    solvers : sequence of str
-        Names from `SOLVERS`, in the order to try.
-    tolerance : float
-        Largest relative KKT residual that passes.
-
-    Returns
-    -------
-    Solution or SolveFailure
-        The solution lists in `failures` what was tried before it; a failure
-        lists every solver's in `causes`.
-    """
-    failed: list[SolveFailure] = []
-    for name in solvers:
-        try:
-            solver = get_solver(name)
-        except UnknownNameError as error:
-            failed.append(SolveFailure(name, Failure.UNKNOWN_SOLVER, str(error)))
-            continue
-        found = solver.solve(problem, qty)
-        if isinstance(found, SolveFailure):
-            failed.append(found)
-        elif not found.kkt_residual <= tolerance:
-            text = f"relative KKT residual {found.kkt_residual:.3g} is above {tolerance:.3g}; the next solver is tried"
-            failed.append(SolveFailure(name, Failure.BAD_CERTIFICATE, text))
-        elif failed:
-            return Solution(
-                found.qty,
-                found.multiplier,
-                found.kkt_residual,
-                found.shortfall,
-                found.solver,
-                found.iterations,
-                tuple(failed),
-            )
-        else:
-            return found
-    return chain_exhausted(failed)
-
-
-def chain_exhausted(failed: Sequence[SolveFailure]) -> SolveFailure:
-    """Return the failure of a chain that ended without a schedule, each solver's failure as a cause."""
-    tried = "; ".join(f"{f.solver}: {f.text}" for f in failed) or "no solver was named"
-    return SolveFailure(
-        "chain", Failure.CHAIN_EXHAUSTED, f"no schedule passed its certificate ({tried})", tuple(failed)
-    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from impactd.core.base.registry import Registry, UnknownNameError
 from impactd.core.base.settings import ModelSettings
-from impactd.core.model.kinds.base import ImpactModel
+
+if TYPE_CHECKING:
+    from impactd.core.model.kinds.base import ImpactModel
 
 _HERE: Final = "impactd.core.model.kinds"
 
