@@ -1,19 +1,36 @@
-"""Files as content: opened, and decompressed by what they begin with."""
+"""Files as content: opened, and decompressed by their first bytes."""
 
 from __future__ import annotations
 
+import bz2
+import contextlib
 import gzip
 import lzma
+import zipfile
 import zlib
-from collections.abc import Iterator
-from io import BufferedIOBase
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from impactd.wire.codec import FieldError
-from impactd.wire.content import Content, Line
+from impactd.wire.content import Content, Head, Line
 
 _PIECE: Final = 1 << 20
+
+#: A compressed file in a compressed file is read; more layers are no accident.
+_MAX_LAYERS: Final = 3
+
+#: Beginnings of files that no codec reads: what they are, and how to make one of them that is read.
+_KNOWN: Final = (
+    (b"DBN", "Databento DBN", "write it as CSV: databento.DBNStore.from_file(FILE).to_csv('day.csv')"),
+    (b"PAR1", "Parquet", "write it as CSV: pandas.read_parquet(FILE).to_csv('day.csv', index=False)"),
+    (b"ARROW1", "Arrow", "write it as CSV: pandas.read_feather(FILE).to_csv('day.csv', index=False)"),
+    (b"\x89HDF", "HDF5", "write it as CSV: pandas.read_hdf(FILE).to_csv('day.csv', index=False)"),
+    (b"SQLite format 3", "an SQLite database", "write its table as CSV"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it and name the file in it"),
+    (b"Rar!", "a RAR archive", "unpack it and name the file in it"),
+)
 
 
 class InputFileError(Exception):
@@ -21,15 +38,29 @@ class InputFileError(Exception):
 
 
 def open_content(path: Path) -> Content:
-    """Open a file for reading.
+    """Open a file for reading; gzip, xz, zstd, bzip2 and zip (of one file) are decompressed.
 
     Raises
     ------
     InputFileError
         If there is no such file, or it cannot be read.
     """
-    name = path.name.removesuffix(path.suffix) if path.suffix in (".gz", ".xz") else path.name
-    return Content(name, _pieces(path))
+    name = path.name
+    try:
+        if path.is_dir():
+            raise InputFileError(f"{path}: is a directory; name a file")
+        with contextlib.ExitStack() as stack:
+            file: Any = stack.enter_context(path.open("rb"))
+            for _ in range(_MAX_LAYERS):
+                start = file.peek(8)[:8]
+                opener = next((opener for magic, opener in _OPENERS if start.startswith(magic)), None)
+                if opener is None:
+                    break
+                file, name = opener(path, file, name)
+                stack.enter_context(file)
+            return Content(name, _pieces(path, file, stack.pop_all()))
+    except _DAMAGED as error:
+        return Content(name, _failed(_damage(path, error)))
 
 
 def read_lines(path: Path, max_bytes: int) -> Iterator[Line]:
@@ -43,27 +74,105 @@ def read_lines(path: Path, max_bytes: int) -> Iterator[Line]:
     return open_content(path).lines(max_bytes)
 
 
-def _open(path: Path) -> BufferedIOBase:
-    if path.is_dir():
-        raise InputFileError(f"{path}: is a directory; name a file")
-    # An empty file is an empty day, whatever its name promises about a compressed stream.
-    if path.stat().st_size > 0:
-        if path.suffix == ".gz":
-            return gzip.open(path, "rb")
-        if path.suffix == ".xz":
-            return lzma.open(path, "rb")
-    return path.open("rb")
+def unreadable(head: Head) -> str | None:
+    """Return what a file is that holds no text, with the remedy; None where it may be text."""
+    for magic, what, remedy in _KNOWN:
+        if head.data.startswith(magic):
+            return f"is {what}, which is not read; {remedy}"
+    if head.data[257:262] == b"ustar":
+        return "is a tar archive; unpack it and name the file in it"
+    return None if head.is_text else "is a binary file of an unknown format; export it as CSV or JSON lines"
 
 
-def _pieces(path: Path) -> Iterator[bytes]:
+def _gzip(path: Path, file: Any, name: str) -> tuple[Any, str]:
+    del path
+    return gzip.GzipFile(fileobj=file), _without(name, ".gz", ".gzip")
+
+
+def _xz(path: Path, file: Any, name: str) -> tuple[Any, str]:
+    del path
+    return lzma.LZMAFile(file), _without(name, ".xz", ".lzma")
+
+
+def _bzip2(path: Path, file: Any, name: str) -> tuple[Any, str]:
+    del path
+    return bz2.BZ2File(file), _without(name, ".bz2")
+
+
+def _zstd(path: Path, file: Any, name: str) -> tuple[Any, str]:
+    if _ZSTD is None:
+        raise InputFileError(f"{path}: is compressed with zstd; pip install backports-zstd, or decompress it: zstd -d")
+    return _ZSTD.ZstdFile(file), _without(name, ".zst", ".zstd")
+
+
+def _zip(path: Path, file: Any, name: str) -> tuple[Any, str]:
+    del name
+    archive = zipfile.ZipFile(file)
+    members = [info for info in archive.infolist() if not info.is_dir() and not info.filename.startswith("__MACOSX/")]
+    if len(members) != 1:
+        names = ", ".join(info.filename for info in members[:5]) or "none"
+        raise InputFileError(
+            f"{path}: the archive holds {len(members)} files ({names}); unpack it and name the one to read"
+        )
     try:
-        with _open(path) as file:
+        return archive.open(members[0]), Path(members[0].filename).name
+    except (RuntimeError, NotImplementedError) as error:
+        raise InputFileError(f"{path}: {error}; unpack it and name the file in it") from error
+
+
+_OPENERS: Final[tuple[tuple[bytes, Callable[[Path, Any, str], tuple[Any, str]]], ...]] = (
+    (b"\x1f\x8b", _gzip),
+    (b"\xfd7zXZ\0", _xz),
+    (b"BZh", _bzip2),
+    (b"\x28\xb5\x2f\xfd", _zstd),
+    (b"PK\x03\x04", _zip),
+    (b"PK\x05\x06", _zip),
+)
+
+
+def _zstd_module() -> Any:
+    """Return Python's own module, which 3.14 has, or its backport; None without either."""
+    for name in ("compression.zstd", "backports.zstd"):
+        with contextlib.suppress(ImportError):
+            return import_module(name)
+    return None
+
+
+_ZSTD: Final = _zstd_module()
+#: What files and decompressors raise, on a stream that is cut or damaged among others.
+_DAMAGED: Final[tuple[type[Exception], ...]] = (
+    OSError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    *(() if _ZSTD is None else (_ZSTD.ZstdError,)),
+)
+
+
+def _without(name: str, *endings: str) -> str:
+    return next((name[: -len(ending)] for ending in endings if name.lower().endswith(ending)), name)
+
+
+def _damage(path: Path, error: Exception) -> FieldError:
+    # The bzip2 reader raises an OSError without a number on a damaged stream.
+    if isinstance(error, OSError) and error.errno is not None:
+        raise InputFileError(f"{path}: {error.strerror or error}; name a file that can be read") from error
+    if isinstance(error, EOFError):
+        return FieldError("truncated", "the compressed stream ends early; fetch the file again")
+    return FieldError("corrupt", f"the compressed stream is damaged: {error}; fetch the file again")
+
+
+def _failed(error: FieldError) -> Iterator[bytes]:
+    yield from ()
+    raise error
+
+
+def _pieces(path: Path, file: Any, opened: contextlib.ExitStack) -> Iterator[bytes]:
+    try:
+        with opened:
             # One piece at a time, as read1 gives it: read would drop what precedes the cut of a stream.
             while piece := file.read1(_PIECE):
                 yield piece
-    except EOFError:
-        raise FieldError("truncated", "the compressed stream ends early; fetch the file again") from None
-    except (zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-        raise FieldError("corrupt", f"the compressed stream is damaged: {error}; fetch the file again") from None
-    except OSError as error:
-        raise InputFileError(f"{path}: {error.strerror or error}; name a file that can be read") from error
+    except _DAMAGED as error:
+        raise _damage(path, error) from None

@@ -17,7 +17,7 @@ import numpy as np
 
 from impactd.core.base.registry import UnknownNameError
 from impactd.core.base.topics import Topic
-from impactd.shell.lines import InputFileError, open_content, read_lines
+from impactd.shell.lines import InputFileError, open_content, read_lines, unreadable
 from impactd.wire import json_orders
 from impactd.wire.codec import FROM_DATA, Decoded, Limits
 from impactd.wire.content import Content
@@ -44,7 +44,7 @@ def read_ticks(
     Parameters
     ----------
     path : Path
-        Plain, ``.gz`` or ``.xz``.
+        Plain, or compressed with gzip, xz, zstd, bzip2 or zip.
     codec : str, optional
         A name in `impactd.wire.registry.CODECS`; recognised from the file by default.
     symbol : str, optional
@@ -114,5 +114,7 @@ def _codec(path: Path, name: str | None, content: Content, options: FileOptions)
         raise InputFileError(f"{path}: {error}") from error
     if content.damage is not None:
         raise InputFileError(f"{path}: {content.damage.detail}")
+    if (what := unreadable(content.head)) is not None:
+        raise InputFileError(f"{path}: {what}")
     names = ", ".join(CODECS.names())
     raise InputFileError(f"{path}: its first line is no header of a known format; name the codec: {names}")

@@ -7,13 +7,25 @@ or a damaged spot is kept, and the loss is visible.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
+from itertools import chain
 from typing import Final, NamedTuple
 
 from impactd.wire.codec import FieldError
 
 #: Bytes of a file that a codec is recognised by, at most.
 HEAD_BYTES: Final = 1 << 16
+
+
+#: Byte order marks; that of UTF-32 begins with that of UTF-16.
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 class Line(NamedTuple):
@@ -51,10 +63,20 @@ class Head(NamedTuple):
     data: bytes
 
     @property
+    def text(self) -> bytes:
+        """The beginning as UTF-8 without a byte order mark, whatever Unicode encoding the file has."""
+        return b"".join(_as_utf8(iter([self.data])))
+
+    @property
     def line(self) -> str:
         """The first line that is not blank."""
-        first = next((line for line in self.data.splitlines() if line.strip()), b"")
+        first = next((line for line in self.text.splitlines() if line.strip()), b"")
         return first.decode(errors="replace")
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it can be text: no text holds a NUL."""
+        return b"\0" not in self.text[:1_024]
 
 
 class Content:
@@ -91,8 +113,15 @@ class Content:
             yield piece
             piece = b"" if self.damage is not None else self._next()
 
+    def _text(self) -> Iterator[bytes]:
+        """Yield the content as UTF-8."""
+        try:
+            yield from _as_utf8(self.pieces())
+        except UnicodeDecodeError as error:
+            self.damage = FieldError("encoding", f"not {error.encoding} as the byte order mark says; send UTF-8")
+
     def lines(self, max_bytes: int) -> Iterator[Line]:
-        """Yield the lines that are not blank.
+        """Yield the lines that are not blank; they end in LF, CR LF or, where a file has no LF, CR.
 
         Parameters
         ----------
@@ -101,10 +130,12 @@ class Content:
         """
         number = 1
         pending = b""
+        start = self.head.text
+        end = b"\r" if b"\r" in start and b"\n" not in start else b"\n"
         # Of a line that is too long only the beginning is kept.
         is_cut = False
-        for piece in self.pieces():
-            *whole, rest = piece.split(b"\n")
+        for piece in self._text():
+            *whole, rest = piece.split(end)
             for i, part in enumerate(whole):
                 text = part if i else pending + part
                 line = _line(number, text, max_bytes, is_cut=is_cut and not i)
@@ -123,6 +154,19 @@ class Content:
         last = _line(number, pending, max_bytes, is_cut=is_cut)
         if last is not None:
             yield last._replace(is_last_open=True)
+
+
+def _as_utf8(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Take a byte order mark off, and transcode what has one of UTF-16 or UTF-32."""
+    first = next(pieces, b"")
+    encoding = next((name for mark, name in _MARKS if first.startswith(mark)), None)
+    if encoding is None:
+        yield first
+        yield from pieces
+        return
+    decoder = codecs.getincrementaldecoder(encoding)()
+    for piece in chain([first], pieces):
+        yield decoder.decode(piece).encode()
 
 
 def _line(number: int, text: bytes, max_bytes: int, *, is_cut: bool) -> Line | None:

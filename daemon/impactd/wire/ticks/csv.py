@@ -31,8 +31,8 @@ def _closed(line: Line) -> Line:
 
 
 def split_header(line: str) -> list[str]:
-    """Return the names of the columns, without quotes, blanks and byte order mark."""
-    return [name.strip() for name in next(csv.reader([line.removeprefix("\ufeff").rstrip("\r\n")]), [])]
+    """Return the names of the columns, without quotes and blanks."""
+    return [name.strip() for name in next(csv.reader([line.rstrip("\r\n")]), [])]
 
 
 def split_line(line: bytes, n_columns: int) -> list[str]:

@@ -55,7 +55,7 @@ class JsonTickCodec(TickCodec):
     @classmethod
     def detects(cls, head: Head) -> bool:
         """Return whether the file is JSON lines by its name or its first byte."""
-        return head.name.endswith(_ENDINGS) or head.data.lstrip()[:1] in (b"{", b"[")
+        return head.is_text and (head.name.endswith(_ENDINGS) or head.text.lstrip()[:1] in (b"{", b"["))
 
     def scan(self, values: Sequence[bytes]) -> tuple[Rows | None, Sequence[int]]:
         """Decode the records of a plain shape."""
