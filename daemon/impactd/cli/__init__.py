@@ -32,7 +32,7 @@ COMMANDS: Final = {
     "replay": ("impactd.cli.replay", "Derive estimates, models and plans from recorded files."),
     "run": ("impactd.cli.run", "Run the service."),
     "halt": ("impactd.cli.halt", "Stop the plans of all orders, a symbol or one order."),
-    "resume": ("impactd.cli.resume", "Lift a halt of the same scope; plans are made anew."),
+    "resume": ("impactd.cli.resume", "Lift a halt of the same scope; its orders are replanned."),
     "dlq": ("impactd.cli.dlq", "List, show and send again what could not be used."),
     "health": ("impactd.cli.health", "Ask the service on this host whether it is alive, or ready."),
     "check-config": ("impactd.cli.check_config", "Show the settings in force and where each came from."),

@@ -42,7 +42,7 @@ def halt(**options: Any) -> None:
 @click.option("--reason", default="", metavar="TEXT", help="Stands in the alert that follows.")
 @settings_options
 def resume(**options: Any) -> None:
-    """Lift a halt of the same scope; plans are made anew.
+    """Lift a halt of the same scope; its orders are replanned.
 
     Other scopes stay halted: to resume everything does not resume a symbol
     that was halted by itself, and nothing here lifts a kill-switch file.

@@ -332,7 +332,7 @@ function orderIs(found) {
     ["leaves", figure(p.leaves_qty)],
     ["shortfall", figure(p.shortfall_qty), p.shortfall_qty > 0],
     ["intervals at cap", `${binds.filter(Boolean).length} of ${p.qty.length}`],
-    ["saved against TWAP so far (95%)", s.minutes ? figure(s.twap_cost - s.cost) + range(s.band) : "–"],
+    ["saved against TWAP (95%)", s.minutes ? figure(s.twap_cost - s.cost) + range(s.band) : "–"],
     ["expected saving on leaves", figure(rest)],
     ["expected cost of leaves (95%)", figure(p.expected_cost) + range(p.cost_band_95)],
     ["TWAP cost of leaves", figure(p.twap_cost)],
