@@ -28,6 +28,7 @@ from impactd.core.base.topics import INPUT_TOPICS, Side, Topic
 from impactd.core.engine import Engine
 from impactd.core.inputs.events import NewOrder, Received
 from impactd.core.inputs.inbox import Inbox
+from impactd.core.inputs.terms import Terms
 from impactd.shell.broker.broker import find_broker
 from impactd.shell.kafka.client import KafkaSettings, TopicSettings, close_producer, manual_consumer, plain_producer
 from impactd.shell.kafka.restore import read_state
@@ -62,10 +63,8 @@ def busy_engine(core: CoreSettings) -> Engine:
             f"B{n}",
             symbols[n % len(symbols)],
             Side.BUY if n % 3 else Side.SELL,
-            (1_000 + n) * QUANTA,
             OPEN_NS,
-            start,
-            start + 120 * _MINUTE_NS,
+            Terms((1_000 + n) * QUANTA, start, start + 120 * _MINUTE_NS),
         )
         orders.append(Received(new, n, OPEN_NS, b"", None))
     inbox.put_events(Topic.ORDERS, orders, [], len(orders))

@@ -27,6 +27,7 @@ from impactd.core.inputs.events import (
     ReplaceOrder,
 )
 from impactd.core.inputs.inbox import Inbox, Inputs
+from impactd.core.inputs.terms import Terms
 from impactd.core.inputs.ticks import Refused, TickBatch
 from impactd.core.outputs.counts import Counts
 from impactd.core.outputs.messages import Alert, DeadLetter, Estimate, Model, Output, Plan
@@ -59,8 +60,10 @@ def minutes(n: int, symbol: str = "FROG", start: int = T0, every_s: int = 20, **
 
 def new(cl_ord_id: str = "A", qty: float = 1_200, ts: int = T0, length: int = 12 * M, **terms: Any) -> NewOrder:
     start = terms.pop("start", ts)
-    named = {"symbol": "FROG", "side": Side.BUY, "end": start + length} | terms
-    return NewOrder(cl_ord_id, order_qty=round(qty * QUANTA), ts_event=ts, start=start, **named)
+    symbol, side = terms.pop("symbol", "FROG"), terms.pop("side", Side.BUY)
+    return NewOrder(
+        cl_ord_id, symbol, side, ts, Terms(round(qty * QUANTA), start, terms.pop("end", start + length), **terms)
+    )
 
 
 def change(ts: int, cl_ord_id: str = "A", symbol: str = "FROG", **changes: Any) -> ReplaceOrder:
@@ -288,7 +291,7 @@ def check_plan(plan: Plan, versions: dict[str, int]) -> None:
 
 def check_window(plan: Plan, order: NewOrder, lot: int = QUANTA) -> None:
     """Check a plan against its order: inside the window, and whole lots but for one odd remainder."""
-    assert all(order.start <= start < order.end for start in plan.start)
+    assert all(order.terms.start <= start < order.terms.end for start in plan.start)
     odd = [qty for qty in plan.qty if qty % lot]
     assert len(odd) <= (1 if plan.leaves_qty % lot else 0)
 

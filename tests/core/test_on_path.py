@@ -110,7 +110,7 @@ def follow(floor: Floor, orders: list[NewOrder]) -> None:
     for order in orders:
         floor.send(order)
     # what clips leave over may trade once it is all that is left: then there is another plan
-    if any(order.min_clip_qty and floor.plan(order.cl_ord_id).shortfall_qty for order in orders):
+    if any(order.terms.min_clip_qty and floor.plan(order.cl_ord_id).shortfall_qty for order in orders):
         reject()
     before = len(floor.said)
     for k in range(N):

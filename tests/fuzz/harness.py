@@ -102,6 +102,7 @@ class Day:
         self._decoder._codecs._codecs[self.codec] = samples_of(self.codec).codec(self.codec, LIMITS)
         self._encoder = Encoder(KAFKA, 0, dict.fromkeys(Topic, 1))
         self.engine = Engine(SETTINGS)
+        self.engine.genesis({})
         self._inbox = Inbox(SETTINGS, {}, {})
         self.outputs: list[Output] = []
         self._next: dict[Topic, int] = dict.fromkeys(INPUT_TOPICS, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+from dataclasses import MISSING, Field, fields, replace
 from typing import Any
 
 import orjson
@@ -12,8 +12,11 @@ import pytest
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.topics import Side, Topic
 from impactd.core.inputs.events import Bust, CancelOrder, Control, Correct, Fill, NewOrder, ReplaceOrder
+from impactd.core.inputs.terms import Terms
+from impactd.core.outputs.units import Unit
 from impactd.wire.codec import FROM_DATA, REASONS
 from impactd.wire.json_orders import DecodedEvents, decode_events
+from impactd.wire.message_types import field_type, message_fields
 
 T0 = 1_743_687_000_125_395_235
 TOPIC_OF = {
@@ -46,7 +49,7 @@ FILL = {"type": "fill", "exec_id": "E1", **HEAD, "last_qty": 200, "last_px": 31.
 CORRECT = {"type": "correct", "exec_id": "E2", "exec_ref_id": "E1", **HEAD, "last_qty": 100, "last_px": 31.25}
 BUST = {"type": "bust", "exec_id": "E2", "exec_ref_id": "E1", **HEAD}
 HALT = {"type": "halt", "scope": "*", "reason": "drill", "ts_event": T0}
-ORDER = NewOrder("A1", "FROG", Side.BUY, 50_000 * QUANTA, T0, T0 + 1, T0 + 2)
+ORDER = NewOrder("A1", "FROG", Side.BUY, T0, Terms(50_000 * QUANTA, T0 + 1, T0 + 2))
 
 
 def decode(topic: Topic, *values: bytes) -> DecodedEvents:
@@ -104,8 +107,9 @@ def test_new_order_limits_are_exact() -> None:
             "start": str(T0 + 1),
         }
     )
-    assert event == replace(
-        ORDER,
+    assert isinstance(event, NewOrder)
+    assert event.terms == replace(
+        ORDER.terms,
         order_qty=300_000_000,
         participation_rate=0.1,
         max_interval_qty=100_000_000,
@@ -255,3 +259,27 @@ def test_mutated_records_are_all_answered() -> None:
         decoded = decode(topic, *values)
         assert len(decoded.events) + len(decoded.refused) + decoded.skipped_unknown == len(values)
         assert {refused.reason for refused in decoded.refused} <= REASONS.keys()
+
+
+#: A value of each unit that a term may have, as it is sent and as it is parsed.
+SAMPLES = {
+    Unit.QUANTA: (0.5, QUANTA // 2),
+    Unit.TIME: (T0 + 1, T0 + 1),
+    Unit.SHARE: (0.25, 0.25),
+    Unit.PER_CURRENCY: (1e-6, 1e-6),
+    Unit.WINDOWS: ([[T0, T0 + 1]], ((T0, T0 + 1),)),
+    Unit.FLAG: (True, True),
+}
+
+
+@pytest.mark.parametrize("term", fields(Terms), ids=lambda term: term.name)
+def test_term_is_parsed_by_its_unit_in_new_and_replace(term: Field[Any]) -> None:
+    """A term that is added to `Terms` is accepted without another line."""
+    sent, parsed = SAMPLES[field_type(message_fields(Terms)[term.name]).unit]
+    assert parse({"type": "replace", **HEAD, term.name: sent}).changes == ((term.name, parsed),)
+    if term.default is MISSING:
+        decoded = decode(Topic.ORDERS, orjson.dumps({k: v for k, v in NEW.items() if k != term.name}))
+        assert [(r.reason, r.detail.split()[0]) for r in decoded.refused] == [("missing_field", term.name)]
+    else:
+        assert getattr(parse(NEW | {term.name: sent}).terms, term.name) == parsed
+        assert getattr(parse(NEW | {term.name: None}).terms, term.name) == term.default

@@ -131,7 +131,7 @@ class Desk:
 
     def _refusal(self, order: Order, now: int) -> str | None:
         """Return why a new order cannot be taken, or None."""
-        why = refusal(order, self._at(now))
+        why = refusal(order.terms, self._at(now))
         if why is None and len(self._orders) >= self._settings.max_orders:
             why = f"{len(self._orders)} orders are known already, as many as plans.max_orders allows"
         if why is None and not self._books.open(order.symbol, now):
@@ -258,7 +258,7 @@ class Desk:
             order.finish(Status.DONE, now)
             self._plans.plan(order, now, "done", forced=True)
             return [order.cl_ord_id]
-        if minute_end >= order.end:
+        if minute_end >= order.terms.end:
             left = format_qty(order.leaves_qty)
             order.finish(Status.EXPIRED, now)
             text = f"the window ended with {left} not traded"

@@ -292,7 +292,7 @@ def _put_events(
             part.offsets[topic] = [item.offset for item in mine]
             part.inbox.put_events(topic, mine, refused if part.number == 0 else [], end)
         orders = [item.event for item in received if isinstance(item.event, NewOrder)]
-        lot_sizes |= {order.cl_ord_id: order.lot_size for order in orders}
+        lot_sizes |= {order.cl_ord_id: order.terms.lot_size for order in orders}
     return lot_sizes
 
 

@@ -8,19 +8,17 @@ cum_qty, an unknown order, a second `new`) is the core's to judge.
 and names the order's by `orig_cl_ord_id`; where a record has that field, it is
 the parent's id, and `cl_ord_id` only the request's.
 
-A replace changes the fields that it names.  Null clears an optional limit
-(`participation_rate`, `max_interval_qty`, `min_clip_qty`, `blackouts`, `risk_aversion`,
-`must_complete`).
-Symbol and side are not to be changed: `side` in a replace is refused.
+The terms of an order are parsed by the units of `impactd.core.inputs.terms.Terms`.
+A replace changes the terms that it names; null clears an optional one.  Symbol
+and side cannot change: `side` in a replace is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, Final, NamedTuple
 
-from impactd.core.base.quantity import QUANTA
 from impactd.core.base.topics import Topic
 from impactd.core.inputs.events import (
     Bust,
@@ -33,7 +31,9 @@ from impactd.core.inputs.events import (
     Received,
     ReplaceOrder,
 )
+from impactd.core.inputs.terms import Terms
 from impactd.core.inputs.ticks import Int, Refused
+from impactd.core.outputs.units import Unit
 from impactd.wire.codec import FROM_DATA, FieldError, Limits, floor_ms, shown
 from impactd.wire.fields import (
     MAX_ID,
@@ -47,6 +47,7 @@ from impactd.wire.fields import (
     parse_time,
     require,
 )
+from impactd.wire.message_types import field_type, message_fields
 
 NAME: Final = "json"
 MAX_BLACKOUTS: Final = 64
@@ -130,71 +131,79 @@ def _head(obj: Object) -> tuple[str, int]:
     return parse_symbol(require(obj, "symbol")), parse_time(require(obj, "ts_event"), "ts_event")
 
 
-def _rate(value: object) -> float | None:
-    if value is None:
-        return None
-    rate = parse_number(value, "participation_rate")
+def _rate(value: object, name: str) -> float:
+    rate = parse_number(value, name)
     if not 0.0 < rate <= 1.0:
-        raise FieldError(
-            "value", f"participation_rate: {shown(value)} is not in (0, 1]; send a share of volume, or null"
-        )
+        raise FieldError("value", f"{name}: {shown(value)} is not in (0, 1]; send a share of volume, or null")
     return rate
 
 
-def _max_interval_qty(value: object) -> int | None:
-    return None if value is None else parse_positive_qty(value, "max_interval_qty")
+def _flag(value: object, name: str) -> bool:
+    if type(value) is bool:
+        return value
+    raise FieldError("type", f"{name}: {shown(value)} is not a boolean; send true, false or null")
 
 
-def _min_clip_qty(value: object) -> int | None:
-    return None if value is None else parse_positive_qty(value, "min_clip_qty")
-
-
-def _must_complete(value: object) -> bool:
-    if value is None or type(value) is bool:
-        return bool(value)
-    raise FieldError("type", f"must_complete: {shown(value)} is not a boolean; send true, false or null")
-
-
-def _blackouts(value: object) -> tuple[tuple[int, int], ...]:
-    """Return windows in ascending order, so that the same windows are the same order however they were listed."""
-    if value is None:
-        return ()
+def _windows(value: object, name: str) -> tuple[tuple[int, int], ...]:
+    """Return windows in ascending order, so an order is the same however its windows were listed."""
     if type(value) is not list:
-        raise FieldError("type", f"blackouts: {shown(value)} is not an array; send [[start, end], ...]")
+        raise FieldError("type", f"{name}: {shown(value)} is not an array; send [[start, end], ...]")
     if len(value) > MAX_BLACKOUTS:
-        raise FieldError("value", f"blackouts: {len(value)} windows; send at most {MAX_BLACKOUTS}")
+        raise FieldError("value", f"{name}: {len(value)} windows; send at most {MAX_BLACKOUTS}")
     windows = []
     for window in value:
         if type(window) is not list or len(window) != 2:
-            raise FieldError("type", f"blackouts: {shown(window)} is not a window; send [start, end]")
-        start, end = (parse_time(time, "blackouts") for time in window)
+            raise FieldError("type", f"{name}: {shown(window)} is not a window; send [start, end]")
+        start, end = (parse_time(time, name) for time in window)
         if start >= end:
-            raise FieldError("value", f"blackouts: {shown(window)} ends before it starts; send start < end")
+            raise FieldError("value", f"{name}: {shown(window)} ends before it starts; send start < end")
         windows.append((start, end))
     return tuple(sorted(windows))
 
 
-def _risk_aversion(value: object) -> float:
-    risk = 0.0 if value is None else parse_number(value, "risk_aversion")
-    if risk < 0.0:
-        raise FieldError("value", f"risk_aversion: {shown(value)} is negative; send 0 or more")
-    return risk
+def _non_negative(value: object, name: str) -> float:
+    number = parse_number(value, name)
+    if number < 0.0:
+        raise FieldError("value", f"{name}: {shown(value)} is negative; send 0 or more")
+    return number
 
 
-#: Fields of a parent order that a replace may change, in the order of `NewOrder`, with their parsers.
-_CHANGEABLE: Final[dict[str, Callable[[Any], Any]]] = {
-    "order_qty": lambda value: parse_positive_qty(value, "order_qty"),
-    "start": lambda value: parse_time(value, "start"),
-    "end": lambda value: parse_time(value, "end"),
-    "participation_rate": _rate,
-    "max_interval_qty": _max_interval_qty,
-    "blackouts": _blackouts,
-    "lot_size": lambda value: parse_positive_qty(value, "lot_size"),
-    "risk_aversion": _risk_aversion,
-    "min_clip_qty": _min_clip_qty,
-    "must_complete": _must_complete,
+#: How the value of a term is parsed, by its unit.
+_BY_UNIT: Final[dict[Unit | None, Callable[[Any, str], Any]]] = {
+    Unit.QUANTA: parse_positive_qty,
+    Unit.TIME: parse_time,
+    Unit.SHARE: _rate,
+    Unit.PER_CURRENCY: _non_negative,
+    Unit.WINDOWS: _windows,
+    Unit.FLAG: _flag,
 }
-_CLEARABLE: Final = frozenset(_CHANGEABLE) - {"order_qty", "start", "end", "lot_size"}
+
+
+class _Term(NamedTuple):
+    """How one term of an order is parsed.
+
+    Attributes
+    ----------
+    parse : callable
+        From a value that is not null, and the term's name.
+    default : object
+        In a new order without it; `MISSING` if an order needs it.
+    clearable : bool
+        Whether null clears it in a replace.
+    """
+
+    parse: Callable[[Any, str], Any]
+    default: Any
+    clearable: bool
+
+
+def _term(field: Field[Any], hint: Any) -> _Term:
+    return _Term(_BY_UNIT[field_type(hint).unit], field.default, not field.default)
+
+
+_HINTS: Final = message_fields(Terms)
+#: The terms by name, in their order.
+_TERMS: Final = {field.name: _term(field, _HINTS[field.name]) for field in fields(Terms)}
 
 
 def _check_window(start: int, end: int) -> None:
@@ -206,37 +215,32 @@ def _new(obj: Object) -> NewOrder:
     if None not in (obj.get("orig_cl_ord_id"), obj.get("cl_ord_id")) and obj["orig_cl_ord_id"] != obj["cl_ord_id"]:
         raise FieldError("value", "orig_cl_ord_id: differs from cl_ord_id in a new order; send cl_ord_id alone")
     symbol, ts_event = _head(obj)
-    order = NewOrder(
-        cl_ord_id=_order_id(obj),
-        symbol=symbol,
-        side=parse_side(require(obj, "side")),
-        order_qty=parse_positive_qty(require(obj, "order_qty"), "order_qty"),
-        ts_event=ts_event,
-        start=parse_time(require(obj, "start"), "start"),
-        end=parse_time(require(obj, "end"), "end"),
-        participation_rate=_rate(obj.get("participation_rate")),
-        max_interval_qty=_max_interval_qty(obj.get("max_interval_qty")),
-        blackouts=_blackouts(obj.get("blackouts")),
-        lot_size=QUANTA if obj.get("lot_size") is None else parse_positive_qty(obj["lot_size"], "lot_size"),
-        risk_aversion=_risk_aversion(obj.get("risk_aversion")),
-        min_clip_qty=_min_clip_qty(obj.get("min_clip_qty")),
-        must_complete=_must_complete(obj.get("must_complete")),
-    )
-    _check_window(order.start, order.end)
-    return order
+    values: Object = {}
+    for name, term in _TERMS.items():
+        if term.default is MISSING:
+            require(obj, name)
+        value = obj.get(name)
+        values[name] = term.default if value is None else term.parse(value, name)
+    terms = Terms(**values)
+    _check_window(terms.start, terms.end)
+    return NewOrder(_order_id(obj), symbol, parse_side(require(obj, "side")), ts_event, terms)
 
 
 def _replace(obj: Object) -> ReplaceOrder:
     if "side" in obj:
         raise FieldError("value", "side: a replace cannot change it; leave it out, or cancel and send a new order")
-    changes: dict[str, Any] = {}
-    for name, parser in _CHANGEABLE.items():
-        if name in obj:
-            if obj[name] is None and name not in _CLEARABLE:
-                raise FieldError("value", f"{name}: null, but an order needs it; send a value or leave it out")
-            changes[name] = parser(obj[name])
+    changes: Object = {}
+    for name, term in _TERMS.items():
+        if name not in obj:
+            continue
+        if obj[name] is not None:
+            changes[name] = term.parse(obj[name], name)
+        elif term.clearable:
+            changes[name] = term.default
+        else:
+            raise FieldError("value", f"{name}: null, but an order needs it; send a value or leave it out")
     if not changes:
-        raise FieldError("missing_field", f"a replace that changes nothing; send one of {', '.join(_CHANGEABLE)}")
+        raise FieldError("missing_field", f"a replace that changes nothing; send one of {', '.join(_TERMS)}")
     if "start" in changes and "end" in changes:
         _check_window(changes["start"], changes["end"])
     symbol, ts_event = _head(obj)

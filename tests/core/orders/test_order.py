@@ -12,6 +12,7 @@ from impactd.core.base.quantity import MAX_QUANTA, QUANTA
 from impactd.core.base.settings import MINUTE_NS
 from impactd.core.base.topics import Side
 from impactd.core.inputs.events import Bust, CancelOrder, Correct, Fill, NewOrder, ReplaceOrder
+from impactd.core.inputs.terms import Terms
 from impactd.core.orders.order import (
     TRANSITIONS,
     ApplyContext,
@@ -28,7 +29,7 @@ HOUR = 60 * MINUTE_NS
 
 
 def new(qty: int = 1_000, start: int = 0, end: int = HOUR, **terms: Any) -> NewOrder:
-    return NewOrder("P1", "FROG", Side.BUY, qty * QUANTA, 0, start, end, **terms)
+    return NewOrder("P1", "FROG", Side.BUY, 0, Terms(qty * QUANTA, start, end, **terms))
 
 
 def opened(qty: int = 1_000) -> Order:
@@ -156,7 +157,7 @@ def test_replace_changes_only_what_it_names() -> None:
         order, ReplaceOrder("P1", "FROG", 0, (("order_qty", 500 * QUANTA), ("max_interval_qty", 5 * QUANTA)))
     )
     assert outcome == Outcome("applied", "replace")
-    assert (order.order_qty, order.max_interval_qty, order.end) == (500 * QUANTA, 5 * QUANTA, HOUR)
+    assert (order.order_qty, order.terms.max_interval_qty, order.terms.end) == (500 * QUANTA, 5 * QUANTA, HOUR)
 
 
 def test_replace_below_cum_qty_ends_the_order_as_filled() -> None:
@@ -172,7 +173,7 @@ def test_replace_that_cannot_be_worked_changes_nothing(changes: tuple[tuple[str,
     outcome = apply(order, ReplaceOrder("P1", "FROG", 0, changes))
     assert outcome.kind == "rejected"
     assert outcome.alert is not None
-    assert (order.start, order.end, order.status) == (0, HOUR, Status.ACTIVE)
+    assert (order.terms.start, order.terms.end, order.status) == (0, HOUR, Status.ACTIVE)
 
 
 def test_replace_of_an_ended_order_is_rejected() -> None:
@@ -188,20 +189,20 @@ def test_cancel_of_an_ended_order_is_ignored() -> None:
 
 
 def test_window_in_the_past_is_refused() -> None:
-    why = refusal(new(), ApplyContext(HOUR, MINUTE_NS, 600, 1_000))
+    why = refusal(new().terms, ApplyContext(HOUR, MINUTE_NS, 600, 1_000))
     assert why is not None
     assert "window ended" in why
 
 
 def test_window_that_is_too_long_is_refused() -> None:
-    why = refusal(new(end=601 * MINUTE_NS), ApplyContext(0, MINUTE_NS, 600, 1_000))
+    why = refusal(new(end=601 * MINUTE_NS).terms, ApplyContext(0, MINUTE_NS, 600, 1_000))
     assert why is not None
     assert "max_horizon_intervals" in why
 
 
 def test_second_new_is_the_same_whenever_it_was_sent() -> None:
     first = new()
-    assert same_order(first, NewOrder("P1", "FROG", Side.BUY, 1_000 * QUANTA, 99, 0, HOUR))
+    assert same_order(first, NewOrder("P1", "FROG", Side.BUY, 99, Terms(1_000 * QUANTA, 0, HOUR)))
     assert not same_order(first, new(qty=999))
 
 

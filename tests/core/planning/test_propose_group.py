@@ -72,7 +72,7 @@ def test_group_keeps_each_orders_window_caps_lots_and_blackouts() -> None:
     harness.send(*orders)
     for order in orders:
         plan = harness.last(order.cl_ord_id)
-        check_window(plan, order, order.lot_size)
+        check_window(plan, order, order.terms.lot_size)
         assert (plan.shortfall_qty, plan.group_id) == (0, harness.last("A").group_id)
     assert harness.last("B").start[0] == at(5.5)
     assert harness.last("C").qty[1:3] == (0, 0)

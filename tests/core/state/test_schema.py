@@ -15,6 +15,7 @@ from impactd.core.base.settings import BookSettings, CoreSettings, ModelSettings
 from impactd.core.base.topics import Side
 from impactd.core.engine import Engine
 from impactd.core.inputs.events import Bust, CancelOrder, Correct, Fill, NewOrder, Received, ReplaceOrder
+from impactd.core.inputs.terms import Terms
 from impactd.core.orders.codec import (
     EXECUTIONS_A_KEY,
     dump_executions,
@@ -42,15 +43,18 @@ news = st.builds(
     ids,
     ids,
     st.sampled_from(Side),
-    quanta,
     times,
-    times,
-    times,
-    st.none() | st.floats(0.001, 1.0),
-    st.none() | quanta,
-    windows,
-    quanta,
-    st.floats(0.0, 1e9),
+    st.builds(
+        Terms,
+        quanta,
+        times,
+        times,
+        st.none() | st.floats(0.001, 1.0),
+        st.none() | quanta,
+        windows,
+        quanta,
+        st.floats(0.0, 1e9),
+    ),
 )
 changes = st.lists(
     st.tuples(st.just("blackouts"), windows)

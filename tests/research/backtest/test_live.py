@@ -37,13 +37,13 @@ def replayed(
     path: Path, order: ParentOrder, settings: CoreSettings, out: Path
 ) -> tuple[list[float], list[dict[str, object]]]:
     """Return what a replay of one order traded in each interval, and its plans."""
-    event = order.event()
+    event, terms = order.event(), order.event().terms
     orders = out / "orders.jsonl"
     out.mkdir()
     record = {
         "type": "new", "cl_ord_id": event.cl_ord_id, "symbol": event.symbol, "side": str(event.side),
-        "order_qty": event.order_qty / 1e9, "ts_event": event.ts_event, "start": event.start, "end": event.end,
-        "max_interval_qty": (event.max_interval_qty or 0) / 1e9,
+        "order_qty": terms.order_qty / 1e9, "ts_event": event.ts_event, "start": terms.start, "end": terms.end,
+        "max_interval_qty": (terms.max_interval_qty or 0) / 1e9,
     }  # fmt: skip
     orders.write_bytes(orjson.dumps(record) + b"\n")
     replay(Sources([path], orders), settings, out / "result")

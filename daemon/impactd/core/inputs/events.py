@@ -10,34 +10,26 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from impactd.core.base.topics import Side
+from impactd.core.inputs.terms import Terms
 
 
 @dataclass(frozen=True, slots=True)
 class NewOrder:
-    """A parent order. `start` and `end` bound its execution window, [start, end)."""
+    """A parent order."""
 
     cl_ord_id: str
     symbol: str
     side: Side
-    order_qty: int
     ts_event: int
-    start: int
-    end: int
-    participation_rate: float | None = None
-    max_interval_qty: int | None = None
-    blackouts: tuple[tuple[int, int], ...] = ()
-    lot_size: int = 1_000_000_000
-    risk_aversion: float = 0.0
-    min_clip_qty: int | None = None
-    must_complete: bool = False
+    terms: Terms
 
 
 @dataclass(frozen=True, slots=True)
 class ReplaceOrder:
-    """An amendment: only the fields named in `changes` change.
+    """An amendment: only the terms named in `changes` change.
 
-    `changes` maps names of fields of `NewOrder`, except cl_ord_id, symbol,
-    side and ts_event, to their new values; None clears an optional limit.
+    `changes` maps names of `Terms` to their new values; None clears an optional
+    limit.
     """
 
     cl_ord_id: str

@@ -53,7 +53,7 @@ class OrderAlerts:
         """Alert that an order works without ticks; `last_tick` is the ts_event of the latest one, ns."""
         silent = now - last_tick if last_tick is not None else None
         text = None
-        if order.start <= now and (silent is None or silent > self._settings.missing_ticks_ns):
+        if order.terms.start <= now and (silent is None or silent > self._settings.missing_ticks_ns):
             text = "no tick yet" if silent is None else f"no tick for {silent // SECOND_NS} s"
         self.warn(order, now, "missing_ticks", text)
 

@@ -16,6 +16,7 @@ import orjson
 
 from impactd.core.base.topics import Side
 from impactd.core.inputs.events import Bust, CancelOrder, Correct, Fill, NewOrder, Received, ReplaceOrder
+from impactd.core.inputs.terms import plain_term, terms_from
 from impactd.core.orders.costs import Costs, Mark
 from impactd.core.orders.order import Execution, Order, Status
 from impactd.core.orders.schedule import Schedule
@@ -44,7 +45,7 @@ def load_order(value: bytes) -> tuple[Order, int]:
     fields["new"] = _new_order(fields["new"])
     fields["schedule"] = Schedule(**fields["schedule"])
     fields["status"] = Status(fields["status"])
-    fields["blackouts"] = _windows(fields["blackouts"])
+    fields["terms"] = terms_from(fields["terms"])
     fields["alerted"] = set(fields["alerted"])
     fields["costs"] = Costs.load(fields["costs"])
     fields["closed"] = None if fields["closed"] is None else (fields["closed"][0], int(fields["closed"][1]))
@@ -81,7 +82,7 @@ def dump_held(held: tuple[int, Received[Any]]) -> bytes:
 
 
 def load_held(value: bytes) -> tuple[int, Received[Any]]:
-    """Return the held event in a state value, and since when it is held."""
+    """Return the event time since which the event in a state value is held, ns, and the event."""
     entry: dict[str, Any] = orjson.loads(value)
     received = Received(
         _event(entry["type"], entry["event"]),
@@ -93,18 +94,14 @@ def load_held(value: bytes) -> tuple[int, Received[Any]]:
     return entry["since"], received
 
 
-def _windows(pairs: list[list[int]]) -> tuple[tuple[int, int], ...]:
-    return tuple((start, end) for start, end in pairs)
-
-
 def _new_order(fields: Mapping[str, Any]) -> NewOrder:
-    return NewOrder(**{**fields, "side": Side(fields["side"]), "blackouts": _windows(fields["blackouts"])})
+    return NewOrder(**{**fields, "side": Side(fields["side"]), "terms": terms_from(fields["terms"])})
 
 
 def _event(name: str, fields: dict[str, Any]) -> Any:
     if name == "NewOrder":
         return _new_order(fields)
     if name == "ReplaceOrder":
-        changes = tuple((key, _windows(value) if key == "blackouts" else value) for key, value in fields["changes"])
+        changes = tuple((key, plain_term(value)) for key, value in fields["changes"])
         return ReplaceOrder(**{**fields, "changes": changes})
     return _EVENT_TYPES[name](**fields)

@@ -79,7 +79,7 @@ class Ledger:
 
     def begins(self, symbol: str) -> int:
         """Return the earliest start of the symbol's active orders, ns; `FOREVER` without any."""
-        return min((order.start for order in self.of(symbol) if order.active), default=FOREVER)
+        return min((order.terms.start for order in self.of(symbol) if order.active), default=FOREVER)
 
     def demand_range(self, symbol: str, interval_ns: int) -> tuple[float, float] | None:
         """Return the smallest and largest quantity that active orders trade in an interval, shares.
@@ -92,14 +92,14 @@ class Ledger:
         least, most = [], []
         for order in self.of(symbol):
             if order.active:
-                rate = order.order_qty / QUANTA / max((order.end - order.start) / interval_ns, 1.0)
+                rate = order.order_qty / QUANTA / max((order.terms.end - order.terms.start) / interval_ns, 1.0)
                 least.append(rate)
                 most.append(max(rate, max(order.schedule.qty, default=0) / QUANTA / PLAN_REACH))
         return (min(least), max(most)) if least else None
 
     def lot(self, symbol: str) -> int | None:
         """Return the smallest lot of the symbol's active orders, quanta; None without any."""
-        return min((order.lot_size for order in self.of(symbol) if order.active), default=None)
+        return min((order.terms.lot_size for order in self.of(symbol) if order.active), default=None)
 
     def active(self) -> tuple[int, int]:
         """Return how many orders are active, and how many of them are halted."""

@@ -17,7 +17,7 @@ Rules that hold after every event:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
@@ -34,6 +34,7 @@ from impactd.core.inputs.events import (
     OrderEvent,
     ReplaceOrder,
 )
+from impactd.core.inputs.terms import Terms
 from impactd.core.orders.costs import Costs, Mark
 from impactd.core.orders.schedule import Schedule
 from impactd.core.outputs.counts import EventOutcome
@@ -79,14 +80,7 @@ class Order:
     """One parent order and all that is known of it. Quantities in quanta, times in ns."""
 
     new: NewOrder
-    order_qty: int
-    start: int
-    end: int
-    participation_rate: float | None
-    max_interval_qty: int | None
-    blackouts: tuple[tuple[int, int], ...]
-    lot_size: int
-    risk_aversion: float
+    terms: Terms
     status: Status = Status.ACTIVE
     text: str | None = None
     cum_qty: int = 0
@@ -115,10 +109,6 @@ class Order:
     costs: Costs = field(default_factory=Costs)
     #: When it ended, ns, and what not trading the rest has cost (`impactd.core.orders.costs`); None while it works.
     closed: tuple[int, int] | None = None
-    #: Least that an interval trades if it trades at all; None for no limit.
-    min_clip_qty: int | None = None
-    #: Whether the participation cap gives way, as late as possible, where it would leave a rest.
-    must_complete: bool = False
     #: What is left at `displaced_at` (ns) of the displacement by its own fills, and what a share adds to it now, both
     #: with the square root of depth (`impactd.core.planning.transient`); 0 where no impact lasts.
     displacement: float = 0.0
@@ -128,8 +118,12 @@ class Order:
     @classmethod
     def open(cls, new: NewOrder, now: int) -> Order:
         """Return the order that `new` describes, active, at event time `now`."""
-        terms = {name: getattr(new, name) for name in AMENDABLE}
-        return cls(new=new, clock=now, **terms)
+        return cls(new=new, terms=new.terms, clock=now)
+
+    @property
+    def order_qty(self) -> int:
+        """Quantity of the order."""
+        return self.terms.order_qty
 
     @property
     def cl_ord_id(self) -> str:
@@ -159,7 +153,7 @@ class Order:
     @property
     def works_from(self) -> int:
         """When it begins to work: at its window's start, or when it was sent into a window that had begun, ns."""
-        return max(self.start, self.new.ts_event)
+        return max(self.terms.start, self.new.ts_event)
 
     @property
     def off_plan(self) -> bool:
@@ -191,20 +185,6 @@ LAST_NS: Final = 2**62
 #: Far beyond any use (Almgren and Chriss 2000 have 1e-6), and every risk term stays a finite number.
 MAX_RISK_AVERSION: Final = 1e9
 
-#: Fields that a replace may change, which are the terms an order is opened with.
-AMENDABLE: Final = (
-    "order_qty",
-    "start",
-    "end",
-    "participation_rate",
-    "max_interval_qty",
-    "blackouts",
-    "lot_size",
-    "risk_aversion",
-    "min_clip_qty",
-    "must_complete",
-)
-
 
 def same_order(known: NewOrder, again: NewOrder) -> bool:
     """Return whether a second `new` repeats the first, whenever it was sent."""
@@ -235,20 +215,20 @@ class ApplyContext(NamedTuple):
     half_life_ns: int | None = None
 
 
-def refusal(order: NewOrder | Order, at: ApplyContext) -> str | None:
+def refusal(terms: Terms, at: ApplyContext) -> str | None:
     """Return why an order with these terms cannot be worked, or None."""
-    if order.end > LAST_NS:
-        return f"end {order.end} lies after the year 2116; send nanoseconds since the epoch"
-    if order.risk_aversion > MAX_RISK_AVERSION:
-        return f"risk_aversion {order.risk_aversion:g} is above {MAX_RISK_AVERSION:g}; check its unit, 1/currency"
-    if order.end <= order.start:
-        return f"end {order.end} is not after start {order.start}"
-    if order.end <= at.now:
-        return f"the window ended at {order.end}, and it is {at.now}"
-    clip, limit = order.min_clip_qty, order.max_interval_qty
+    if terms.end > LAST_NS:
+        return f"end {terms.end} lies after the year 2116; send nanoseconds since the epoch"
+    if terms.risk_aversion > MAX_RISK_AVERSION:
+        return f"risk_aversion {terms.risk_aversion:g} is above {MAX_RISK_AVERSION:g}; check its unit, 1/currency"
+    if terms.end <= terms.start:
+        return f"end {terms.end} is not after start {terms.start}"
+    if terms.end <= at.now:
+        return f"the window ended at {terms.end}, and it is {at.now}"
+    clip, limit = terms.min_clip_qty, terms.max_interval_qty
     if clip is not None and limit is not None and clip > limit:
         return "min_clip_qty is above max_interval_qty, so that no interval may trade; lower it, or raise the other"
-    if order.end - max(order.start, at.now) > at.max_intervals * at.interval_ns:
+    if terms.end - max(terms.start, at.now) > at.max_intervals * at.interval_ns:
         return (
             f"the window spans more than {at.max_intervals} intervals; shorten it or raise plans.max_horizon_intervals"
         )
@@ -256,20 +236,16 @@ def refusal(order: NewOrder | Order, at: ApplyContext) -> str | None:
 
 
 def _replace(order: Order, event: ReplaceOrder, at: ApplyContext) -> Outcome:
-    changes: Mapping[str, Any] = dict(event.changes)
-    before = {name: getattr(order, name) for name in changes}
-    for name, value in changes.items():
-        setattr(order, name, value)
-    if order.order_qty <= order.cum_qty:
+    terms = order.terms.changed(dict(event.changes))
+    if terms.order_qty <= order.cum_qty:
         # FIX: an OrderQty below CumQty is taken as CumQty, and the order is filled.
-        order.order_qty = order.cum_qty
+        order.terms = terms.changed({"order_qty": order.cum_qty})
         order.finish(Status.DONE, at.now, "replaced to no more than was filled")
         return Outcome(EventOutcome.APPLIED, "replace")
-    why = refusal(order, at)
+    why = refusal(terms, at)
     if why is not None:
-        for name, value in before.items():
-            setattr(order, name, value)
         return Outcome(EventOutcome.REJECTED, None, ("order_rejected", f"replace rejected: {why}"))
+    order.terms = terms
     return Outcome(EventOutcome.APPLIED, "replace")
 
 
@@ -332,7 +308,7 @@ def _trade(order: Order, qty: int, reason: str, at: ApplyContext) -> Outcome:
             return Outcome(EventOutcome.APPLIED, reason, alert)
         return Outcome(EventOutcome.APPLIED, reason if order.off_plan else None, alert)
     if order.status is Status.DONE and over < 0:
-        if at.now < order.end:
+        if at.now < order.terms.end:
             order.status, order.text, order.ended_at = Status.ACTIVE, None, None
             return Outcome(EventOutcome.APPLIED, reason)
         order.finish(Status.EXPIRED, at.now)

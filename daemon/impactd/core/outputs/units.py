@@ -1,4 +1,4 @@
-"""Units of published fields: a field's type names its unit, the encoder and the reference read it.
+"""Units of fields: a field's type names its unit; codecs and the reference read it.
 
 ``Annotated[Currency | None, "What the half-spread cost."]`` is all that there is to
 say of a field: form, unit and meaning.
@@ -25,6 +25,9 @@ class Unit(StrEnum):
     BPS = "basis points"
     SECONDS = "s"
     SHARE = "share of 1"
+    PER_CURRENCY = "1/currency"
+    WINDOWS = "[start, end) pairs of ns since the epoch, UTC"
+    FLAG = "true or false"
     COUNT = "count"
 
 
@@ -39,3 +42,6 @@ Seconds = Annotated[float, Unit.SECONDS]
 WholeSeconds = Annotated[int, Unit.SECONDS]
 Share = Annotated[float, Unit.SHARE]
 Count = Annotated[int, Unit.COUNT]
+PerCurrency = Annotated[float, Unit.PER_CURRENCY]
+Windows = Annotated[tuple[tuple[int, int], ...], Unit.WINDOWS]
+Flag = Annotated[bool, Unit.FLAG]

@@ -64,32 +64,32 @@ def caps(order: Order, intervals: Intervals, volume: Float | None, interval_ns: 
     if not hard.size:
         return Caps(hard, hard)
     filled = _filled(order, intervals, interval_ns)
-    if order.max_interval_qty is not None:
-        hard[:] = order.max_interval_qty
-        hard[0] = max(order.max_interval_qty - filled, 0)
-    for start, end in order.blackouts:
+    if order.terms.max_interval_qty is not None:
+        hard[:] = order.terms.max_interval_qty
+        hard[0] = max(order.terms.max_interval_qty - filled, 0)
+    for start, end in order.terms.blackouts:
         hard[(intervals.start < end) & (intervals.end > start)] = 0
-    if order.participation_rate is None:
+    if order.terms.participation_rate is None:
         return Caps(hard, hard)
     interval = int(intervals.start[0]) // interval_ns * interval_ns
     lasts = intervals.fraction.copy()
     lasts[0] = (int(intervals.end[0]) - max(order.works_from, interval)) / interval_ns
     forecast = np.zeros(hard.size) if volume is None else volume * lasts
     # No order is larger than MAX_QUANTA, and a larger float would not be an int64.
-    shares = np.minimum(order.participation_rate * forecast, MAX_QUANTA / QUANTA)
-    realised = int(order.participation_rate * order.market_volume * QUANTA)
+    shares = np.minimum(order.terms.participation_rate * forecast, MAX_QUANTA / QUANTA)
+    realised = int(order.terms.participation_rate * order.market_volume * QUANTA)
     deficit = max(order.cum_qty - filled - realised, 0)
     allowed = np.minimum(_carry(np.floor(shares * QUANTA).astype(np.int64), deficit + filled), hard)
-    return Caps(_lifted(order, allowed, hard) if order.must_complete else allowed, allowed)
+    return Caps(_lifted(order, allowed, hard) if order.terms.must_complete else allowed, allowed)
 
 
 def clips(order: Order, intervals: Intervals, interval_ns: int) -> Int | None:
     """Return the smallest clip of each interval, quanta, shape (N,); None where the order has none."""
-    if order.min_clip_qty is None:
+    if order.terms.min_clip_qty is None:
         return None
-    least = np.full(intervals.start.shape, order.min_clip_qty, np.int64)
+    least = np.full(intervals.start.shape, order.terms.min_clip_qty, np.int64)
     if least.size:
-        least[0] = max(order.min_clip_qty - _filled(order, intervals, interval_ns), 1)
+        least[0] = max(order.terms.min_clip_qty - _filled(order, intervals, interval_ns), 1)
     return least
 
 
@@ -113,7 +113,7 @@ def _carry(cap: Int, deficit: int) -> Int:
 
 def _lifted(order: Order, allowed: Int, hard: Int) -> Int:
     """Raise caps, latest first, until whole lots (and the odd rest) of all that is left find room."""
-    lot = order.lot_size
+    lot = order.terms.lot_size
     base = allowed // lot * lot
     left = order.leaves_qty - sum(np.minimum(base, order.leaves_qty).tolist())
     cap = allowed.copy()
@@ -125,7 +125,7 @@ def _lifted(order: Order, allowed: Int, hard: Int) -> Int:
             up = up // lot * lot
         if up > 0:
             cap[t] = base[t] + up
-            if order.min_clip_qty is not None:  # less than a clip would not trade
-                cap[t] = max(int(cap[t]), min(order.min_clip_qty, int(hard[t])))
+            if order.terms.min_clip_qty is not None:  # less than a clip would not trade
+                cap[t] = max(int(cap[t]), min(order.terms.min_clip_qty, int(hard[t])))
             left -= int(cap[t]) - int(base[t])
     return cap

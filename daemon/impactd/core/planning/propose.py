@@ -83,7 +83,7 @@ def propose(
         A failure where no solver's answer passed its certificate; it names
         each solver and why.
     """
-    intervals = Intervals.of(max(now, order.start), order.end, interval_ns)
+    intervals = Intervals.of(max(now, order.terms.start), order.terms.end, interval_ns)
     starts = intervals.start // interval_ns * interval_ns
     volume = market.volume(starts)
     bounds = caps(order, intervals, volume, interval_ns)
@@ -96,15 +96,15 @@ def propose(
     limit = np.where(cap == NO_CAP, np.inf, cap / QUANTA)
     problem = dataclasses.replace(
         anticipate(curves, leaves / QUANTA, limit, fraction=intervals.fraction, child_slices=settings.child_slices),
-        risk=order.risk_aversion * market.sigma2,
+        risk=order.terms.risk_aversion * market.sigma2,
     )
     problem = with_transient(problem, order, intervals.start, settings)
     least = clips(order, intervals, interval_ns)
-    solved = allocate(problem, leaves, order.lot_size, cap, least_quanta=least, solvers=settings.solvers)
+    solved = allocate(problem, leaves, order.terms.lot_size, cap, least_quanta=least, solvers=settings.solvers)
     if isinstance(solved, SolveFailure):
         return solved
     shares = solved.qty()
-    even = twap(leaves, intervals.fraction, cap, order.lot_size)
+    even = twap(leaves, intervals.fraction, cap, order.terms.lot_size)
     fitted = np.inf if market.fitted_to is None else market.fitted_to
     beyond = shares - fitted * intervals.fraction * settings.child_slices
     return Proposal(

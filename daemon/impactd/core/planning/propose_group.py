@@ -82,7 +82,7 @@ def propose_group(
     now : int
         Event time, ns.
     """
-    windows = [Intervals.of(max(now, order.start), order.end, interval_ns) for order in orders]
+    windows = [Intervals.of(max(now, order.terms.start), order.terms.end, interval_ns) for order in orders]
     own = [window.start // interval_ns for window in windows]
     index = np.unique(np.concatenate(own))
     rows = tuple(np.searchsorted(index, mine) for mine in own)
@@ -103,9 +103,9 @@ def propose_group(
     members = [
         GroupOrder(
             order.leaves_qty,
-            order.lot_size,
+            order.terms.lot_size,
             _laid([limit], [row], len(index))[0],
-            order.risk_aversion * market.sigma2,
+            order.terms.risk_aversion * market.sigma2,
             _laid([_current(order, window)], [row], len(index))[0],
         )
         for order, window, limit, row in zip(orders, windows, limits, rows, strict=True)
@@ -119,7 +119,7 @@ def propose_group(
     if isinstance(solved, SolveFailure):
         return solved
     even = [
-        twap(order.leaves_qty, window.fraction, limit, order.lot_size)
+        twap(order.leaves_qty, window.fraction, limit, order.terms.lot_size)
         for order, window, limit in zip(orders, windows, limits, strict=True)
     ]
     price = _average_price(expected, np.sum(solved.quanta, axis=0) / QUANTA)

@@ -104,14 +104,14 @@ class Planner:
             and other.side is order.side
             and other.leaves_qty > 0
             and self._joins(other)
-            and other.end > order.clock
+            and other.terms.end > order.clock
             and self.halt_of(other) is None
         ]
         return group if len(group) <= self._settings.max_group else [order]
 
     def _joins(self, order: Order) -> bool:
         """Return whether an order may be planned with others: no minimum clip, and no risk unless `group_risk`."""
-        return order.min_clip_qty is None and (order.risk_aversion == 0.0 or self._settings.group_risk)
+        return order.terms.min_clip_qty is None and (order.terms.risk_aversion == 0.0 or self._settings.group_risk)
 
     def plan_group(self, group: list[Order], now: int, reasons: Mapping[str, str], *, forced: bool) -> None:
         """Plan orders together: all are published, or none; each by itself if no joint plan is certified."""
@@ -179,7 +179,7 @@ class Planner:
             gap=proposal.certificate.gap or 0.0,
         )
         short = f"the caps leave {format_qty(proposal.shortfall_qty)} of {format_qty(order.leaves_qty)} not planned"
-        if not proposal.volume_known and order.participation_rate is not None:
+        if not proposal.volume_known and order.terms.participation_rate is not None:
             short += "; no trade has been seen yet, so participation_rate allows nothing"
         self._alerts.warn(order, now, "shortfall", short if proposal.shortfall_qty else None)
         lifted = f"{format_qty(proposal.lifted_qty)} of {format_qty(order.leaves_qty)} only because it must complete"

@@ -21,6 +21,7 @@ from impactd.core.base.topics import INPUT_TOPICS, Side, Topic
 from impactd.core.engine import Engine
 from impactd.core.inputs.events import NewOrder, Received
 from impactd.core.inputs.inbox import RANK, Inputs, Pending
+from impactd.core.inputs.terms import Terms
 from impactd.core.inputs.ticks import Float
 from impactd.core.outputs.messages import Output, Plan
 from impactd.core.tca.executed import Executed
@@ -63,13 +64,15 @@ class ParentOrder:
             cl_ord_id="backtest",
             symbol=self.symbol,
             side=self.side,
-            order_qty=self.qty,
             ts_event=self.start,
-            start=self.start,
-            end=self.end,
-            max_interval_qty=self.cap,
-            lot_size=self.lot_size,
-            risk_aversion=self.risk_aversion,
+            terms=Terms(
+                order_qty=self.qty,
+                start=self.start,
+                end=self.end,
+                max_interval_qty=self.cap,
+                lot_size=self.lot_size,
+                risk_aversion=self.risk_aversion,
+            ),
         )
 
 
