@@ -15,7 +15,7 @@ import pytest
 from impactd.cli import main
 from impactd.core.allocator.allocate import NO_CAP, allocate
 from impactd.core.allocator.baseline import twap
-from impactd.core.allocator.cost import gradient, interval_cost, schedule_cost
+from impactd.core.allocator.cost import gradient, schedule_cost
 from impactd.core.allocator.problem import Problem
 from impactd.core.base.quantity import QUANTA
 from impactd.core.books.walk import walk
@@ -114,7 +114,7 @@ def assert_rows(
 ) -> None:
     """Fail unless a table's columns are those of a schedule."""
     expected = columns | {
-        "$x_t$": qty, "$g_t(x_t)$": interval_cost(problem, qty) / qty, "cost": interval_cost(problem, qty),
+        "$x_t$": qty, "$g_t(x_t)$": problem.curve.cost(qty) / qty, "cost": problem.curve.cost(qty),
         "sum": np.cumsum(qty), "marginal price": gradient(problem, float(QTY), qty),
     }  # fmt: skip
     head = [f"${name}$" if f"${name}$" in expected else name for name in rows["minute"]]
