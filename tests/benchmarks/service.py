@@ -20,13 +20,13 @@ import orjson
 from impactd.core.base.topics import Topic
 from impactd.shell.broker.broker import find_broker
 from impactd.shell.kafka.client import KafkaSettings, TopicSettings, close_producer, plain_producer
-from impactd.shell.kafka.consume import read_topic
 from impactd.shell.kafka.topics import create_topics
 from impactd.wire.murmur2 import partition_for
 from tests.benchmarks.books import OPEN_NS, SYMBOLS, book_records
 from tests.benchmarks.figures import Figure, Target
 from tests.benchmarks.leg_service import run_service
 from tests.benchmarks.legs import Measured, median_and_spread, run_leg, take_turns
+from tests.records import read_topic
 
 MESSAGES: Final = 1_000_000
 ROUNDS: Final = 3

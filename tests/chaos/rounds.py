@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Final
 
 from impactd.shell.audit.capture import capture
-from impactd.shell.kafka.consume import read_topic
 from tests.chaos import judge
 from tests.chaos.cluster import PARTITIONS, SESSION_TIMEOUT_S, Cluster, cluster
 from tests.chaos.feed import Feed
@@ -26,6 +25,7 @@ from tests.chaos.hooks import EARLY_POINTS, FAIL, POINTS
 from tests.chaos.journal import JournalWatch, input_ends
 from tests.chaos.members import Member, Members
 from tests.chaos.variants import VARIANTS
+from tests.records import read_topic
 
 #: Processes at the beginning and at the end, and bounds on how many there are in between.
 PROCESSES: Final = 3

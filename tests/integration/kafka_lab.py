@@ -17,12 +17,13 @@ import orjson
 from impactd.core.base.settings import BookSettings, CoreSettings
 from impactd.core.base.topics import Topic
 from impactd.shell.kafka.client import KafkaSettings, TopicSettings, close_producer, plain_producer
-from impactd.shell.kafka.consume import ConsumedRecord, read_topic, tail
+from impactd.shell.kafka.consume import ConsumedRecord, tail
 from impactd.shell.kafka.service import Service
 from impactd.shell.kafka.topics import create_topics
 from impactd.shell.outputs import FILES
 from impactd.shell.replay import Sources, replay
 from impactd.wire.murmur2 import partition_for
+from tests.records import read_topic
 
 #: 2025-04-03 13:30 UTC, a minute's beginning.
 OPEN_NS = 1_743_687_000_000_000_000

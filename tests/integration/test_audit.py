@@ -22,11 +22,11 @@ from impactd.shell.audit.journal import cover
 from impactd.shell.audit.source import broker_source
 from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka.client import KafkaSettings, close_producer, plain_producer
-from impactd.shell.kafka.consume import read_topic
 from impactd.shell.kafka.publish import publish
 from impactd.shell.kafka.topics import admin_client, create_topics
 from impactd.shell.replay import Sources
 from tests.integration.kafka_lab import lab, live, records_until, running, start, until, write_day
+from tests.records import read_topic
 
 pytestmark = pytest.mark.broker
 

@@ -25,7 +25,7 @@ from impactd.shell.audit.derive import derive
 from impactd.shell.broker.broker import Broker
 from impactd.shell.health import HealthLimits, unready
 from impactd.shell.kafka.client import KafkaSettings, TopicSettings
-from impactd.shell.kafka.consume import ConsumedRecord, read_topic
+from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.kafka.control import give
 from impactd.shell.kafka.service import Service
 from impactd.wire.murmur2 import partition_for
@@ -47,6 +47,7 @@ from tests.integration.kafka_lab import (
     until,
 )
 from tests.integration.test_commands import environment, impactd, succeeded
+from tests.records import read_topic
 
 pytestmark = pytest.mark.broker
 

@@ -17,7 +17,6 @@ from impactd.core.base.topics import Topic
 from impactd.shell.broker.broker import Broker
 from impactd.shell.http import HttpSettings
 from impactd.shell.kafka.client import KafkaSettings
-from impactd.shell.kafka.consume import read_topic
 from impactd.shell.kafka.publish import publish
 from impactd.shell.kafka.service import Service
 from impactd.shell.operate import Operation, observed
@@ -25,6 +24,7 @@ from impactd.shell.replay import Sources
 from tests.integration import chromium
 from tests.integration.kafka_lab import DAY, MINUTE_NS, OPEN_NS, SYMBOLS, day, lab, live, order, send
 from tests.integration.live_service import served
+from tests.records import read_topic
 from tests.shell.test_replay import day as day_lines
 from tests.shell.test_replay import new, write
 

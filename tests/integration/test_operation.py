@@ -29,7 +29,6 @@ from impactd.shell.broker.server import KafkaServer
 from impactd.shell.health import HealthLimits
 from impactd.shell.http import HttpSettings
 from impactd.shell.kafka.client import KafkaSettings, close_producer, partition_producer, plain_producer
-from impactd.shell.kafka.consume import read_topic
 from impactd.shell.kafka.service import Service
 from impactd.shell.kafka.stuck import StuckDetector
 from impactd.shell.operate import Operation, observed
@@ -54,6 +53,7 @@ from tests.integration.kafka_lab import (
     send,
     until,
 )
+from tests.records import read_topic
 
 pytestmark = pytest.mark.broker
 

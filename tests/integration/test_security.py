@@ -30,7 +30,6 @@ from impactd.cli import main
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.shell.broker.server import KafkaServer
 from impactd.shell.kafka.client import KafkaSettings, close_producer, plain_producer
-from impactd.shell.kafka.consume import read_topic
 from impactd.shell.kafka.security import KafkaSecurity
 from impactd.shell.kafka.topics import required_acls
 from tests.integration.certificates import KEY_PASSWORD, Certificates, make_certificates
@@ -44,6 +43,7 @@ from tests.integration.kafka_lab import (
     running,
     write_day,
 )
+from tests.records import read_topic
 
 pytestmark = pytest.mark.broker
 

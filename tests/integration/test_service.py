@@ -18,7 +18,6 @@ from impactd.core.base.topics import Topic
 from impactd.core.inputs.inbox import INPUT_TOPICS
 from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka.client import close_producer, partition_producer
-from impactd.shell.kafka.consume import read_topic
 from impactd.shell.kafka.publish import publish
 from impactd.wire.murmur2 import partition_for
 from tests.integration.kafka_lab import (
@@ -44,6 +43,7 @@ from tests.integration.kafka_lab import (
     values_by_partition,
     write_day,
 )
+from tests.records import read_topic
 
 pytestmark = pytest.mark.broker
 

@@ -136,15 +136,6 @@ class Session:
         whole = self.always_open or self.since_open_ns(last) - self.since_open_ns(start) == last - start
         return whole and self.is_open(start) and self.is_open(last)
 
-    def interval_index(self, ts: int, interval_ns: int) -> int:
-        """Return the index of the session's interval that `ts` lies in, clamped to the session."""
-        last = (self._length_ns - 1) // interval_ns
-        since = self.since_open_ns(ts)
-        if since >= self._length_ns:
-            position = float(self.positions(np.array([ts], dtype=np.int64))[0])
-            return last if position == 1.0 else 0
-        return min(since // interval_ns, last)
-
     def positions(self, starts_ns: Int, shift_ns: int = 0) -> Float:
         """Return positions in the session.
 

@@ -137,12 +137,6 @@ async def read_record(settings: KafkaSettings, topic: str, partition: int, offse
         return None
 
 
-async def read_topic(settings: KafkaSettings, topic: str) -> list[ConsumedRecord]:
-    """Return the committed records of a topic up to its present end, by partition and offset."""
-    records = [record async for record in read_topics(settings, topic)]
-    return sorted(records, key=lambda record: (record.partition, record.offset))
-
-
 async def read_bounds(settings: KafkaSettings, topic: str) -> dict[int, tuple[int, int]]:
     """Return by partition the first offset of a topic and its high watermark.
 
