@@ -54,7 +54,9 @@ class PipeCodec(TickCodec):
         if max(len(bids), len(asks)) > self.limits.max_levels:
             raise FieldError("too_deep", f"send at most {self.limits.max_levels} levels")
         levels = [([px for px, _ in side], [sz for _, sz in side]) for side in (bids, asks)]
-        builder.add_book(record, parse_symbol(symbol), 0, parse_text_time(time, "time"), 0, *levels)
+        builder.add_book(
+            record, parse_symbol(symbol), 0, parse_text_time(time, "time", self.limits.time_unit), 0, *levels
+        )
         return 0
 
     @staticmethod

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from impactd.core.base.topics import Topic
-from impactd.wire.fields import INT64_MAX, MAX_ID, MAX_SYMBOL
+from impactd.wire.fields import MAX_ID, MAX_SYMBOL
 from impactd.wire.json_orders import MAX_BLACKOUTS, MAX_REASON
+from impactd.wire.times import MAX_NS, MIN_NS
 
 Schema = dict[str, Any]
 
@@ -23,10 +24,17 @@ def _or_null(schema: Schema, meaning: str) -> Schema:
 
 TIME: Final[Schema] = {
     "oneOf": [
-        {"type": "integer", "minimum": 1, "maximum": INT64_MAX},
-        {"type": "string", "pattern": "^[1-9][0-9]{0,18}$"},
+        {"type": "integer", "minimum": MIN_NS, "maximum": MAX_NS},
+        {"type": "string", "pattern": r"^[1-9][0-9]{17,18}(\.[0-9]{1,18})?$"},
+        {
+            "type": "string",
+            "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:]{8}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:?[0-9]{2})$",
+        },
     ],
-    "description": "Nanoseconds since the epoch, UTC; a string if the sender cannot write integers beyond 2^53.",
+    "description": (
+        "Nanoseconds since the epoch, UTC, as a number or as text, or whole numbers of `wire.time_unit`; or ISO 8601 "
+        "text with its zone. From 1973 to 2255."
+    ),
 }
 NUMBER: Final[Schema] = {
     "oneOf": [{"type": "number"}, {"type": "string", "pattern": _DECIMAL, "maxLength": 40}],

@@ -115,8 +115,9 @@ def test_lines_may_end_in_carriage_returns_alone(tmp_path: Path) -> None:
         (b"ARROW1" + bytes(200), "Arrow.*to_csv"),
         (bytes(257) + b"ustar", "tar archive; unpack"),
         (bytes(100), "binary file"),
-        (gzip.compress(b"DBN\x02" + bytes(200)), "Databento DBN"),
+        (gzip.compress(b"DBN\x02" + bytes(200), mtime=0), "Databento DBN"),
     ],
+    ids=["dbn", "parquet", "arrow", "tar", "unknown", "dbn.gz"],
 )
 def test_binary_file_is_named_with_the_remedy(tmp_path: Path, data: bytes, said: str) -> None:
     for name in ("day.dbn", "day.json"):

@@ -170,7 +170,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
         (NEW | {"order_qty": text}, "value", "order_qty")
         for text in ("1_000", " 5", "+5", "\u0663", "0x10", "05", "NaN")
     ],
-    (NEW | {"ts_event": 1.5}, "type", "ts_event"),
+    (NEW | {"ts_event": 1.5}, "value", "ts_event"),
     (NEW | {"start": 0}, "value", "start"),
     (NEW | {"end": T0 + 1}, "value", "end"),
     (NEW | {"participation_rate": 0}, "value", "participation_rate"),

@@ -16,6 +16,7 @@ from impactd.wire.rows import RowBuilder, stamped
 from impactd.wire.tick_records import encode_ticks
 from impactd.wire.ticks.databento.codec import DatabentoCodec
 from impactd.wire.ticks.json.codec import JsonTickCodec
+from impactd.wire.times import MAX_NS, MIN_NS
 from tests.wire.helpers import assert_same_batch, decode_in_batches
 
 
@@ -44,7 +45,7 @@ floats = st.one_of(
     st.decimals(0, 10_000, places=4).map(float),
 )
 sides = st.lists(st.tuples(floats, floats), max_size=5).map(lambda side: ([p for p, _ in side], [s for _, s in side]))
-times = st.integers(1, 2**63 - 1)
+times = st.integers(MIN_NS, MAX_NS)
 symbols = st.text(min_size=1, max_size=32).filter(str.isprintable)
 
 

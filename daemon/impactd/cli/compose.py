@@ -80,8 +80,8 @@ def operation(settings: Settings) -> Operation:
 
 
 def limits(settings: Settings) -> Limits:
-    """Return the bounds on input records."""
-    return Limits(settings.wire.max_message_bytes, settings.books.max_levels)
+    """Return the bounds on input records, and the unit of their times."""
+    return Limits(settings.wire.max_message_bytes, settings.books.max_levels, settings.wire.time_unit)
 
 
 def replay_settings(settings: Settings, *, has_executions: bool) -> CoreSettings:

@@ -27,6 +27,8 @@ import pandas as pd
 from impactd.core.books.checks import REASONS, USABLE, check_books
 from impactd.core.inputs.ticks import Float, Int
 from impactd.research.errors import MALFORMED, MISSING_COLUMNS, ValidationError
+from impactd.wire.codec import FieldError
+from impactd.wire.times import MAX_NS, MIN_NS, parse_time
 
 COLUMNS: Final = ("time", "side", "price", "size", "level")
 
@@ -125,12 +127,10 @@ def times_ns(column: pd.Series[Any], what: str = "time") -> Int:
     """
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
-    if pd.api.types.is_float_dtype(column) and bool((column == np.floor(column)).all()):
-        column = column.astype(np.int64)
-    if pd.api.types.is_integer_dtype(column) and not column.isna().any():
-        return column.to_numpy(dtype=np.int64)
-    if pd.api.types.is_float_dtype(column) or pd.api.types.is_bool_dtype(column):
-        raise ValidationError(MALFORMED, f"{what}: holds fractions or gaps", "give datetimes, or whole nanoseconds")
+    if pd.api.types.is_bool_dtype(column):
+        raise ValidationError(MALFORMED, f"{what}: holds booleans", "give datetimes, or whole nanoseconds")
+    if pd.api.types.is_numeric_dtype(column):
+        return _whole_ns(column, what)
     try:
         index = pd.DatetimeIndex(pd.to_datetime(column, utc=True, format="ISO8601"))
     except (ValueError, TypeError, OverflowError) as error:
@@ -141,6 +141,23 @@ def times_ns(column: pd.Series[Any], what: str = "time") -> Int:
         row = column.index[int(np.argmax(np.asarray(index.isna())))]
         raise ValidationError(MALFORMED, f"{what}: row {row!r} has none", "give each row its time")
     return np.asarray(index.as_unit("ns").asi8, dtype=np.int64)
+
+
+def _whole_ns(column: pd.Series[Any], what: str) -> Int:
+    """Return a column of numbers as ns, if they are whole ns since the epoch."""
+    if column.isna().any():
+        raise ValidationError(MALFORMED, f"{what}: holds gaps", "give each row its time")
+    first = column.iloc[int(np.argmax(~column.between(MIN_NS, MAX_NS).to_numpy()))]
+    try:
+        # The check of all inputs: it names the unit that the numbers seem to be in.
+        parse_time(first.item() if isinstance(first, np.generic) else first, what)
+    except FieldError as error:
+        # A whole float is a column of integers that pandas has read beside gaps.
+        if error.reason != "type" or not bool((column == np.floor(column)).all()):
+            said, _, _ = error.detail.partition("; ")
+            advice = error.detail.partition("; ")[2].partition(", or set")[0]
+            raise ValidationError(MALFORMED, said, f"{advice}; or give datetimes, which have a unit") from None
+    return column.to_numpy(dtype=np.int64)
 
 
 def long_form(

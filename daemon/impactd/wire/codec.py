@@ -19,6 +19,7 @@ REASONS: Final = {
     "missing_field": "a field that is needed is absent",
     "not_finite": "NaN, an infinity, or a number beyond float64",
     "sentinel": "a traded quantity that stands for 'undefined'",
+    "time_unit": "a time whose magnitude fits another unit than `wire.time_unit`",
     "too_deep": "more levels than the limit",
     "too_large": "more bytes than the limit",
     "truncated": "the record ends early",
@@ -32,10 +33,17 @@ MAX_DETAIL: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on what one record may hold, so that none can exhaust memory."""
+    """Bounds on what one record may hold, so that none can exhaust memory, and the unit of its times.
+
+    Attributes
+    ----------
+    time_unit : str
+        Unit of times that are whole numbers; a key of `impactd.wire.times.UNITS`.
+    """
 
     max_message_bytes: int = 1_000_000
     max_levels: int = 100
+    time_unit: str = "ns"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,12 @@ from impactd.core.base.quantity import QuantityError, parse_qty
 from impactd.core.base.topics import Side
 from impactd.wire.codec import FieldError, shown
 
-INT64_MAX: Final = 2**63 - 1
 MAX_SYMBOL: Final = 32
 MAX_ID: Final = 64
 
 #: Longer decimal strings are no measurement.
 _MAX_DECIMAL: Final = 40
 _DECIMAL: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
-_TIME: Final = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 
 _MISSING: Final = object()
 
@@ -64,17 +62,6 @@ def require(obj: dict[str, Any], field: str) -> Any:
     value = obj.get(field, _MISSING)
     if value is _MISSING or value is None:
         raise FieldError("missing_field", f"{field} is missing; send it")
-    return value
-
-
-def parse_time(value: object, field: str) -> int:
-    """Return a time as positive int64 nanoseconds, from an integer or a decimal string."""
-    if type(value) is str and _TIME.fullmatch(value):
-        value = int(value)
-    if type(value) is not int:
-        raise FieldError("type", f"{field}: {shown(value)} is not a time; send integer nanoseconds since the epoch")
-    if not 0 < value <= INT64_MAX:
-        raise FieldError("value", f"{field}: {shown(value)} is not in 1..2^63-1; send nanoseconds since the epoch")
     return value
 
 

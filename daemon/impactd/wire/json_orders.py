@@ -44,10 +44,10 @@ from impactd.wire.fields import (
     parse_side,
     parse_symbol,
     parse_text,
-    parse_time,
     require,
 )
 from impactd.wire.message_types import field_type, message_fields
+from impactd.wire.times import parse_time
 
 NAME: Final = "json"
 MAX_BLACKOUTS: Final = 64
@@ -90,13 +90,13 @@ def decode_events(
         Each record is an event, refused, or skipped for its unknown `type`.
     """
     parsers = _PARSERS[topic]
-    max_bytes = (limits or Limits()).max_message_bytes
+    limits = limits or Limits()
     out = DecodedEvents()
     skipped = 0
     for i, value in enumerate(values):
         offset, ts_record = int(offsets[i]), int(ts_records[i])
         try:
-            event = _event(value, parsers, max_bytes)
+            event = _event(value, parsers, limits)
         except FieldError as error:
             key = keys[i] if keys is not None else None
             out.refused.append(Refused(offset, error.reason, error.detail, value, key, NAME, ts_record))
@@ -109,15 +109,27 @@ def decode_events(
     return DecodedEvents(out.events, out.refused, skipped)
 
 
-def _event(value: bytes, parsers: dict[str, Parser], max_bytes: int) -> Event | None:
-    if len(value) > max_bytes:
-        raise FieldError("too_large", f"{len(value)} bytes; send at most {max_bytes} (setting wire.max_message_bytes)")
+def _event(value: bytes, parsers: dict[str, Parser], limits: Limits) -> Event | None:
+    if len(value) > limits.max_message_bytes:
+        limit = limits.max_message_bytes
+        raise FieldError("too_large", f"{len(value)} bytes; send at most {limit} (setting wire.max_message_bytes)")
     obj = parse_object(parse_json(value))
+    if limits.time_unit != "ns":
+        obj = _in_ns(obj, limits.time_unit)
     kind = require(obj, "type")
     if type(kind) is not str:
         raise FieldError("type", f"type: {shown(kind)} is not a string; send one of {', '.join(parsers)}")
     parser = parsers.get(kind)
     return parser(obj) if parser is not None else None
+
+
+def _in_ns(obj: Object, unit: str) -> Object:
+    """Return a record with its times in nanoseconds."""
+
+    def converted(value: Any, name: str) -> Any:
+        return [converted(item, name) for item in value] if type(value) is list else parse_time(value, name, unit)
+
+    return obj | {name: converted(obj[name], name) for name in _TIMES if obj.get(name) is not None}
 
 
 def _order_id(obj: Object) -> str:
@@ -204,6 +216,13 @@ def _term(field: Field[Any], hint: Any) -> _Term:
 _HINTS: Final = message_fields(Terms)
 #: The terms by name, in their order.
 _TERMS: Final = {field.name: _term(field, _HINTS[field.name]) for field in fields(Terms)}
+
+
+#: Fields that hold times.
+_TIMES: Final = (
+    "ts_event",
+    *(name for name, hint in _HINTS.items() if field_type(hint).unit in {Unit.TIME, Unit.WINDOWS}),
+)
 
 
 def _check_window(start: int, end: int) -> None:

@@ -14,6 +14,7 @@ from impactd.shell.kafka.decode import Decoder
 from impactd.wire.codec import Limits
 from impactd.wire.murmur2 import partition_for
 
+TS = 1_743_687_000_000_000_000
 HOME, OTHER = "FROG", "AAPL"
 PARTITION = partition_for(HOME, 2)
 
@@ -30,7 +31,7 @@ def _record(offset: int, value: object, key: str | None = HOME, codec: bytes | N
 
 
 def _trade(symbol: str = HOME) -> dict[str, object]:
-    return {"type": "trade", "symbol": symbol, "ts_event": 7, "px": 1.5, "qty": 100, "aggressor": None}
+    return {"type": "trade", "symbol": symbol, "ts_event": TS, "px": 1.5, "qty": 100, "aggressor": None}
 
 
 def test_ticks_in_place_are_decoded_with_the_records_time() -> None:
@@ -70,16 +71,16 @@ def test_ticks_with_an_unknown_codec_or_no_value_are_refused_in_order() -> None:
 
 
 def test_events_of_another_partition_are_misplaced_but_control_is_everywhere() -> None:
-    cancel = {"type": "cancel", "cl_ord_id": "A", "symbol": OTHER, "ts_event": 7}
+    cancel = {"type": "cancel", "cl_ord_id": "A", "symbol": OTHER, "ts_event": TS}
     decoded = _decoder().events(Topic.ORDERS, [_record(0, cancel, OTHER), _record(1, cancel, None)])
     assert decoded.events == []
     assert [(item.offset, item.reason) for item in decoded.refused] == [(0, "misplaced"), (1, "misplaced")]
-    halt = {"type": "halt", "scope": OTHER, "reason": "r", "ts_event": 7}
+    halt = {"type": "halt", "scope": OTHER, "reason": "r", "ts_event": TS}
     assert len(_decoder().events(Topic.CONTROL, [_record(0, halt, OTHER)]).events) == 1
 
 
 def test_events_keep_their_bytes_for_a_later_dead_letter() -> None:
-    cancel = orjson.dumps({"type": "cancel", "cl_ord_id": "A", "symbol": HOME, "ts_event": 7})
+    cancel = orjson.dumps({"type": "cancel", "cl_ord_id": "A", "symbol": HOME, "ts_event": TS})
     [received] = _decoder().events(Topic.ORDERS, [_record(4, cancel)]).events
     assert (received.raw, received.key, received.offset) == (cancel, HOME.encode(), 4)
 

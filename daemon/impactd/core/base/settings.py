@@ -273,6 +273,9 @@ class WireSettings:
     """
 
     codec: str = setting("json", "Codec of tick records whose header names none.")
+    time_unit: Literal["ns", "us", "ms", "s"] = setting(
+        "ns", "Unit of times that are whole numbers in ticks, orders, executions and control; others are refused."
+    )
     timestamps: Literal["int", "string"] = setting(
         "int", "How times are published: as integers, or as strings for JavaScript readers."
     )

@@ -37,7 +37,7 @@ class Snapshots:
     Examples
     --------
     >>> snapshots = Snapshots("t", "sym")
-    >>> snapshots.add(1, [(31.2, 300.0)], [])
+    >>> snapshots.add(1743687000125000000, [(31.2, 300.0)], [])
     >>> snapshots.table()[["side", "price", "size", "level"]].values.tolist()
     [['bid', 31.2, 300.0, 0], ['ask', nan, 0.0, 0]]
     """

@@ -167,7 +167,9 @@ class Rederivation:
         core = settings_from(entry["settings"])
         if "wire" in entry["settings"]:
             self.settings = as_published(self.settings, core.wire)
-            self._limits = replace(self._limits, max_message_bytes=core.wire.max_message_bytes)
+            self._limits = replace(
+                self._limits, max_message_bytes=core.wire.max_message_bytes, time_unit=core.wire.time_unit
+            )
         if self._learned and core.model.learned == self._learned:
             core = replace(core, model=replace(core.model, learned=self._learned))
         try:

@@ -15,7 +15,8 @@ from impactd.shell.kafka.client import KafkaSettings
 
 def with_formats(core: CoreSettings, settings: KafkaSettings) -> CoreSettings:
     """Return the core's settings with the formats that `settings` publish by."""
-    wire = WireSettings(
+    wire = replace(
+        core.wire,
         codec=settings.codec,
         timestamps=settings.timestamps,
         max_message_bytes=settings.max_message_bytes,

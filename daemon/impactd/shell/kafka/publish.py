@@ -32,9 +32,10 @@ from impactd.shell.kafka.client import KafkaSettings, close_producer, plain_prod
 from impactd.shell.kafka.errors import FatalError, UnsupportedError
 from impactd.shell.kafka.topics import partition_counts, topic_configs
 from impactd.shell.lines import read_lines
-from impactd.wire.codec import Limits, floor_ms
+from impactd.wire.codec import FieldError, Limits, floor_ms
 from impactd.wire.murmur2 import partition_for
 from impactd.wire.tick_records import encode_ticks
+from impactd.wire.times import parse_time
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -158,7 +159,11 @@ class _Publisher:
             async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
                 await producer.start()
             await self._send_all(
-                producer, _in_order([_shifted(item, shift_ns) for item in events]), head, batches, shift_ns
+                producer,
+                _in_order([_shifted(item, shift_ns, self._limits.time_unit) for item in events]),
+                head,
+                batches,
+                shift_ns,
             )
             await self._deliver()
         except (KafkaError, OSError, TimeoutError) as error:
@@ -286,30 +291,35 @@ def _events(topic: Topic, path: Any, limits: Limits) -> Iterator[_Item]:
     """Yield the lines of an event file as they are; one that is no event of ours goes out all the same."""
     clock = 0
     for line in read_lines(path, limits.max_message_bytes):
-        ts_event, symbol = _time_and_symbol(line.text)
+        ts_event, symbol = _time_and_symbol(line.text, limits.time_unit)
         clock = max(clock, ts_event or 0)
         yield _Item(clock, topic, symbol, line.text, (clock if ts_event is None else ts_event) // 1_000_000)
 
 
-def _time_and_symbol(value: bytes) -> tuple[int | None, str | None]:
+def _time_and_symbol(value: bytes, unit: str) -> tuple[int | None, str | None]:
     try:
         event = orjson.loads(value)
     except orjson.JSONDecodeError:
         return None, None
     if not isinstance(event, dict):
         return None, None
-    symbol, ts_event = event.get("symbol"), event.get("ts_event")
-    return (
-        int(ts_event) if isinstance(ts_event, int) or (isinstance(ts_event, str) and ts_event.isdigit()) else None,
-        symbol if isinstance(symbol, str) else None,
-    )
+    symbol = event.get("symbol")
+    return _time_ns(event.get("ts_event"), unit), symbol if isinstance(symbol, str) else None
+
+
+def _time_ns(value: Any, unit: str) -> int | None:
+    """Return a time in ns; None where the decoder will refuse it."""
+    try:
+        return parse_time(value, "", unit)
+    except FieldError:
+        return None
 
 
 def _in_order(events: Sequence[_Item]) -> list[_Item]:
     return sorted(events, key=lambda item: (item.key_ns, RANK[item.topic]))
 
 
-def _shifted(item: _Item, shift_ns: int) -> _Item:
+def _shifted(item: _Item, shift_ns: int, unit: str) -> _Item:
     if not shift_ns:
         return item
     moved = item._replace(key_ns=item.key_ns + shift_ns, timestamp_ms=item.timestamp_ms + shift_ns // 1_000_000)
@@ -321,14 +331,13 @@ def _shifted(item: _Item, shift_ns: int) -> _Item:
         return moved
     for name in _TIMES:
         if name in event:
-            event[name] = _later(event[name], shift_ns)
+            event[name] = _later(event[name], shift_ns, unit)
     if isinstance(event.get("blackouts"), list):
-        event["blackouts"] = [[_later(t, shift_ns) for t in window] for window in event["blackouts"]]
+        event["blackouts"] = [[_later(t, shift_ns, unit) for t in window] for window in event["blackouts"]]
     return moved._replace(value=orjson.dumps(event))
 
 
-def _later(value: Any, shift_ns: int) -> Any:
-    """Return a time moved by `shift_ns`; what is no time is left as it is."""
-    if isinstance(value, str) and value.isdigit():
-        return str(int(value) + shift_ns)
-    return value + shift_ns if isinstance(value, int) and not isinstance(value, bool) else value
+def _later(value: Any, shift_ns: int, unit: str) -> Any:
+    """Return a time moved by `shift_ns`, in ns; what is no time is left as it is."""
+    ns = _time_ns(value, unit)
+    return value if ns is None else ns + shift_ns

@@ -44,7 +44,7 @@ from impactd.wire.ticks.csv import CsvCodec, split_header
 from impactd.wire.ticks.databento import kernel as k
 from impactd.wire.ticks.databento.columns import Columns, databento_columns
 from impactd.wire.ticks.scanning.symbols import SymbolCache
-from impactd.wire.times import parse_text_time
+from impactd.wire.times import UNITS, parse_text_time
 
 F_LAST: Final = 128
 #: The schema's 'undefined' for quantities (UINT32_MAX), and what other feeds write.
@@ -98,7 +98,7 @@ class DatabentoCodec(CsvCodec):
 
     def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
         """Decode one line field by field."""
-        _decode_line(value, record, self._columns, self._symbol, builder)
+        _decode_line(value, record, self._columns, self._symbol, self.limits.time_unit, builder)
         return 0
 
     def scan(self, values: Sequence[bytes]) -> tuple[Rows | None, Sequence[int]]:
@@ -121,10 +121,11 @@ class DatabentoCodec(CsvCodec):
         levels = np.full((4, n, self._columns.n_levels), np.nan)
         prints = np.full((n, 2), np.nan)
         unsure = lengths - 1 > self.limits.max_message_bytes
+        unit = UNITS[self.limits.time_unit]
         line = 0
         while True:
             status, line, at = k.scan_rows(
-                buf, start, line, self._columns.roles, ints, levels, prints, self._cache.table, unsure
+                buf, start, unit, line, self._columns.roles, ints, levels, prints, self._cache.table, unsure
             )
             if status == k.DONE:
                 break
@@ -191,7 +192,7 @@ def _to_rows(ints: Int, levels: Float, prints: Float, names: tuple[str, ...], li
     return Rows(by_first_appearance(batch), lines[source], ints[:, k.TS_RECV].copy())
 
 
-def _decode_line(line: bytes, index: int, columns: Columns, symbol: str | None, builder: RowBuilder) -> None:
+def _decode_line(line: bytes, index: int, columns: Columns, symbol: str | None, unit: str, builder: RowBuilder) -> None:
     """Decode one line field by field: the reference."""
     field = columns.split(line)
     action = field[k.ACTION]
@@ -203,9 +204,9 @@ def _decode_line(line: bytes, index: int, columns: Columns, symbol: str | None, 
     flags = field[k.FLAGS]
     if not (flags.isascii() and flags.isdigit() and len(flags) <= 3 and int(flags) <= 255):
         raise FieldError("type", f"flags: {shown(flags)} is not an integer in 0..255; send Databento's bit field")
-    ts_event = parse_text_time(field[k.TS_EVENT], "ts_event")
+    ts_event = parse_text_time(field[k.TS_EVENT], "ts_event", unit)
     received = field.get(k.TS_RECV, "")
-    ts_recv = 0 if received in _UNDEFINED_TIME else parse_text_time(received, "ts_recv")
+    ts_recv = 0 if received in _UNDEFINED_TIME else parse_text_time(received, "ts_recv", unit)
     name = parse_symbol(field.get(k.SYMBOL) or symbol or "")
     size = parse_number(field[k.SIZE], "size")
     px, bids, asks = _prices(field, columns)

@@ -58,13 +58,13 @@ def _price(buf: Bytes, i: int) -> tuple[float, int]:
 
 
 @kernel
-def _time(buf: Bytes, i: int) -> tuple[int, int]:
-    """Return a time given as ISO text or integer ns and the position behind it, or (0, -1)."""
+def _time(buf: Bytes, i: int, unit: int) -> tuple[int, int]:
+    """Return a time given as ISO text or whole number and the position behind it, or (0, -1)."""
     end = i
     while 48 <= buf[end] <= 57:
         end += 1
     if buf[end] in (10, 44):
-        return scan_time(buf, i)
+        return scan_time(buf, i, unit)
     return scan_iso_time(buf, i)
 
 
@@ -93,7 +93,7 @@ def _compact(levels: Float, plane: int, row: int, scale: float) -> int:
 
 @kernel
 def _line(  # noqa: PLR0912, PLR0915  # a table of roles; numba has none
-    buf: Bytes, i: int, row: int, roles: Int, ints: Int, levels: Float, prints: Float, table: Table
+    buf: Bytes, i: int, unit: int, row: int, roles: Int, ints: Int, levels: Float, prints: Float, table: Table
 ) -> tuple[bool, bool, int]:
     """Scan one line into `row`; return (sure, symbol is new, position behind the line or of the symbol)."""
     fixed = True
@@ -138,14 +138,14 @@ def _line(  # noqa: PLR0912, PLR0915  # a table of roles; numba has none
             if ints[row, FLAGS] > 255:
                 return False, False, i
         elif role == TS_EVENT:
-            ints[row, TS_EVENT], i = _time(buf, i)
+            ints[row, TS_EVENT], i = _time(buf, i, unit)
         elif role == TS_RECV:
             if buf[i] == 44:
                 ints[row, TS_RECV] = 0
             elif _is_text(buf, i, _UINT64_MAX):
                 i += _UINT64_MAX.shape[0]
             else:
-                ints[row, TS_RECV], i = _time(buf, i)
+                ints[row, TS_RECV], i = _time(buf, i, unit)
         else:
             end = i
             while buf[end] not in (10, 44):
@@ -169,6 +169,7 @@ def _line(  # noqa: PLR0912, PLR0915  # a table of roles; numba has none
 def scan_rows(
     buf: Bytes,
     start: Int,
+    unit: int,
     first: int,
     roles: Int,
     ints: Int,
@@ -179,7 +180,7 @@ def scan_rows(
 ) -> tuple[int, int, int]:
     """Scan lines from `first` on, line k into row k; return (status, line, position)."""
     for row in range(first, start.shape[0] - 1):
-        sure, is_new, i = _line(buf, start[row], row, roles, ints, levels, prints, table)
+        sure, is_new, i = _line(buf, start[row], unit, row, roles, ints, levels, prints, table)
         if is_new:
             return NEW_SYMBOL, row, i
         if not sure or i != start[row + 1]:

@@ -28,10 +28,11 @@ from impactd.core.inputs.ticks import (
 )
 from impactd.wire.codec import FieldError, Limits, bounded, shown
 from impactd.wire.content import Head
-from impactd.wire.fields import parse_json, parse_number, parse_object, parse_symbol, parse_time, require
+from impactd.wire.fields import parse_json, parse_number, parse_object, parse_symbol, require
 from impactd.wire.rows import RowBuilder, Rows
 from impactd.wire.tick_codec import TickCodec
 from impactd.wire.ticks.json.scan import Scanner
+from impactd.wire.times import parse_time
 
 _ENDINGS: Final = (".jsonl", ".ndjson", ".json")
 
@@ -100,7 +101,7 @@ def _row(obj: dict[str, Any], limits: Limits) -> Row | None:
         flags = _flag(obj, "mid_event", MID_EVENT)
         bids = _levels(require(obj, "bids"), "bids", limits.max_levels)
         asks = _levels(require(obj, "asks"), "asks", limits.max_levels)
-        return (*_head(obj, flags), bids, asks)
+        return (*_head(obj, flags, limits.time_unit), bids, asks)
     if kind == "trade":
         flags = _flag(obj, "auction", AUCTION)
         px = parse_number(require(obj, "px"), "px")
@@ -114,15 +115,15 @@ def _row(obj: dict[str, Any], limits: Limits) -> Row | None:
             raise FieldError("type", f'aggressor: {shown(aggressor)} is not a string; send "buy", "sell" or null')
         if aggressor not in _AGGRESSORS:
             raise FieldError("value", f'aggressor: {shown(aggressor)} is no side; send "buy", "sell" or null')
-        return (*_head(obj, flags), px, qty, _AGGRESSORS[aggressor])
+        return (*_head(obj, flags, limits.time_unit), px, qty, _AGGRESSORS[aggressor])
     return None
 
 
-def _head(obj: dict[str, Any], flags: int) -> tuple[str, int, int, int]:
+def _head(obj: dict[str, Any], flags: int, unit: str) -> tuple[str, int, int, int]:
     symbol = parse_symbol(require(obj, "symbol"))
-    ts_event = parse_time(require(obj, "ts_event"), "ts_event")
+    ts_event = parse_time(require(obj, "ts_event"), "ts_event", unit)
     ts_recv = obj.get("ts_recv")
-    return symbol, flags, ts_event, 0 if ts_recv is None else parse_time(ts_recv, "ts_recv")
+    return symbol, flags, ts_event, 0 if ts_recv is None else parse_time(ts_recv, "ts_recv", unit)
 
 
 def _flag(obj: dict[str, Any], field: str, bit: int) -> int:

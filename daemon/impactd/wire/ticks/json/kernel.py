@@ -145,6 +145,7 @@ def _side(buf: Bytes, i: int, levels: Float, plane: int, row: int) -> tuple[int,
 def _object(  # noqa: PLR0912, PLR0915  # a table of fields; numba has none
     buf: Bytes,
     i: int,
+    unit: int,
     row: int,
     ints: Int,
     levels: Float,
@@ -214,12 +215,12 @@ def _object(  # noqa: PLR0912, PLR0915  # a table of fields; numba has none
             i = end
         elif length == 8 and key == _K_TS_EVENT:
             bit = _TS_EVENT
-            ts_event, i = scan_time(buf, i + quoted)
+            ts_event, i = scan_time(buf, i + quoted, unit)
             if i < 0:
                 return UNSURE, i
         elif length == 7 and key == _K_TS_RECV and (quoted or buf[i] != 110):
             bit = _TS_RECV
-            ts_recv, i = scan_time(buf, i + quoted)
+            ts_recv, i = scan_time(buf, i + quoted, unit)
             if i < 0:
                 return UNSURE, i
         elif length == 3 and key == _K_SEQ and not quoted and buf[i] != 110:
@@ -301,6 +302,7 @@ def scan(  # noqa: PLR0912  # one way in for each thing the pass stops for
     buf: Bytes,
     start: Int,
     max_bytes: int,
+    unit: int,
     i_record: int,
     row: int,
     n_local: int,
@@ -324,7 +326,7 @@ def scan(  # noqa: PLR0912  # one way in for each thing the pass stops for
             while True:
                 if row >= capacity:
                     return MORE_ROWS, record, first_row, n_local, i
-                status, i = _object(buf, i, row, ints, levels, prints, slots, text, lengths)
+                status, i = _object(buf, i, unit, row, ints, levels, prints, slots, text, lengths)
                 if status != DONE:
                     break
                 ints[row, RECORD] = record

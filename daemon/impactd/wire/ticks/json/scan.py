@@ -38,6 +38,7 @@ from impactd.wire.ticks.json.kernel import (
     scan,
 )
 from impactd.wire.ticks.scanning.symbols import SymbolCache
+from impactd.wire.times import UNITS
 
 
 class Scanner:
@@ -79,6 +80,7 @@ class Scanner:
                 buf,
                 start,
                 self._limits.max_message_bytes,
+                UNITS[self._limits.time_unit],
                 record,
                 rows,
                 n_local,

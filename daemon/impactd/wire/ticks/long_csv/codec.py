@@ -112,7 +112,7 @@ class LongCsvCodec(CsvCodec):
         if len(heads) != 1:
             raise FieldError("value", "times or symbols of one snapshot differ; send one snapshot a record")
         time, symbol = heads.pop()
-        ts_event = parse_text_time(time, "time")
+        ts_event = parse_text_time(time, "time", self.limits.time_unit)
         name = parse_symbol(symbol or self._symbol or "")
         bids, asks = (
             ([px for px, _ in levels], [sz for _, sz in levels])

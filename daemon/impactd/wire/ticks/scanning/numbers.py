@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.base.jit import kernel
+from impactd.wire.times import MAX_NS, MIN_NS
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -31,7 +32,7 @@ _POW10: Final = np.array([float(10**k) for k in range(23)])
 # Unsigned throughout: one comparison tells a digit, and an unsigned index needs no check for a negative one.
 _0, _1, _9, _10, _18, _19, _CHAR_0 = (np.uint64(k) for k in (0, 1, 9, 10, 18, 19, 48))
 _MAX_MANTISSA: Final = np.uint64(2**53)
-_MAX_TIME: Final = np.uint64(9_000_000_000_000_000_000)
+_MIN_TIME, _MAX_TIME = np.uint64(MIN_NS), np.uint64(MAX_NS)
 _DAY_NS: Final = 86_400_000_000_000
 _MONTH_DAYS: Final = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31], np.int64)
 
@@ -92,8 +93,11 @@ def scan_unsigned(buf: Bytes, i: int) -> tuple[int, int]:
 
 
 @kernel
-def scan_time(buf: Bytes, i: int) -> tuple[int, int]:
-    """Return positive nanoseconds below 9e18 (the year 2255) and the position behind them, or (0, -1)."""
+def scan_time(buf: Bytes, i: int, unit: int) -> tuple[int, int]:
+    """Return a plausible time in ns, and the position behind it, or (0, -1).
+
+    It is written as a whole number of ns, or of units of `unit` ns.
+    """
     start = np.uint64(i)
     at = start
     value = _0
@@ -103,10 +107,11 @@ def scan_time(buf: Bytes, i: int) -> tuple[int, int]:
         at += _1
         digit = np.uint64(buf[at]) - _CHAR_0
     n = at - start
-    # Nineteen digits stay below 2^64, so that the bound sees what was written.
-    if n == _0 or buf[start] == 48 or n > _19 or value >= _MAX_TIME:
+    # Nineteen digits stay below 2^64, so that the bounds see what was written.
+    factor = np.uint64(1 if value >= _MIN_TIME else unit)
+    if n == _0 or buf[start] == 48 or n > _19 or value > _MAX_TIME // factor or value * factor < _MIN_TIME:
         return 0, -1
-    return int(np.int64(value)), int(np.int64(at))
+    return int(np.int64(value * factor)), int(np.int64(at))
 
 
 @kernel
@@ -125,7 +130,7 @@ def scan_digits(buf: Bytes, i: int, n: int) -> int:
 def scan_iso_time(buf: Bytes, i: int) -> tuple[int, int]:  # noqa: PLR0912  # one format, read from left to right
     """Return ``YYYY-MM-DD[T ]hh:mm:ss[.f{1,9}][Z|+hh:mm]`` as UTC ns and the position behind it, or (0, -1).
 
-    Without a zone it is UTC.  Years 1970 to 2261, which int64 nanoseconds hold.
+    Without a zone it is UTC.
     """
     year, month, day = scan_digits(buf, i, 4), scan_digits(buf, i + 5, 2), scan_digits(buf, i + 8, 2)
     hour, minute, second = scan_digits(buf, i + 11, 2), scan_digits(buf, i + 14, 2), scan_digits(buf, i + 17, 2)
@@ -174,6 +179,6 @@ def scan_iso_time(buf: Bytes, i: int) -> tuple[int, int]:  # noqa: PLR0912  # on
     days = (y // 400) * 146_097 + era_year * 365 + era_year // 4 - era_year // 100 + day_of_year - 719_468
     seconds = hour * 3600 + minute * 60 + second - offset_s
     ns = np.int64(days) * _DAY_NS + np.int64(seconds) * 1_000_000_000 + fraction
-    if ns <= 0:
+    if not MIN_NS <= ns <= MAX_NS:
         return 0, -1
     return int(ns), i
