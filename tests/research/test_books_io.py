@@ -119,3 +119,15 @@ def test_convert_live_text_in_price_is_1001() -> None:
     with pytest.raises(ValidationError, match="bid_price: 'x'") as error:
         convert_live_data_to_system_format(quotes)
     assert error.value.code == 1001
+
+
+@pytest.mark.parametrize(("unit", "power"), [("s", 9), ("ms", 6), ("us", 3)])
+def test_whole_times_in_another_unit_are_refused_and_datetimes_of_any_unit_read(unit: str, power: int) -> None:
+    at = pd.Series(pd.to_datetime(["2025-04-03T13:30:00Z"] * 2))
+    table = pd.DataFrame({"side": ["bid", "ask"], "price": [31.2, 31.22], "size": [300, 300], "level": [0, 0]})
+    numbers = at.astype("int64") // (at.astype("int64").iloc[0] // 1743687000 // 10 ** (9 - power))
+    with pytest.raises(ValidationError, match=rf"multiply by 10\^{power}"):
+        ImpactModel().estimate_slippage(table.assign(time=numbers))
+    for time in (at.dt.as_unit(unit), at.dt.tz_convert("America/New_York"), numbers * 10**power):
+        estimates = ImpactModel().estimate_slippage(table.assign(time=time))
+        assert len(estimates)

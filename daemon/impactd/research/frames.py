@@ -144,19 +144,21 @@ def times_ns(column: pd.Series[Any], what: str = "time") -> Int:
 
 
 def _whole_ns(column: pd.Series[Any], what: str) -> Int:
-    """Return a column of numbers as ns, if they are whole ns since the epoch."""
-    if column.isna().any():
-        raise ValidationError(MALFORMED, f"{what}: holds gaps", "give each row its time")
-    first = column.iloc[int(np.argmax(~column.between(MIN_NS, MAX_NS).to_numpy()))]
+    """Return a column of numbers as ns, unless their magnitude is that of another unit.
+
+    Smaller numbers, which fit no unit, may count snapshots.
+    """
+    if column.isna().any() or not bool((column == np.floor(column)).all()):
+        raise ValidationError(MALFORMED, f"{what}: holds fractions or gaps", "give datetimes, or whole nanoseconds")
+    strange = column[~column.between(MIN_NS, MAX_NS)]
     try:
-        # The check of all inputs: it names the unit that the numbers seem to be in.
-        parse_time(first.item() if isinstance(first, np.generic) else first, what)
+        for value in strange.iloc[:1]:
+            parse_time(int(value), what)
     except FieldError as error:
-        # A whole float is a column of integers that pandas has read beside gaps.
-        if error.reason != "type" or not bool((column == np.floor(column)).all()):
-            said, _, _ = error.detail.partition("; ")
-            advice = error.detail.partition("; ")[2].partition(", or set")[0]
-            raise ValidationError(MALFORMED, said, f"{advice}; or give datetimes, which have a unit") from None
+        if error.reason == "time_unit":
+            said, _, remedy = error.detail.partition("; ")
+            remedy = remedy.partition(", or set")[0]
+            raise ValidationError(MALFORMED, said, f"{remedy}, or give datetimes, which have a unit") from None
     return column.to_numpy(dtype=np.int64)
 
 
