@@ -150,8 +150,8 @@ def test_events_are_read_in_the_unit_and_refused_in_others(unit: str) -> None:
                 assert [letter.reason for letter in decoded.refused] == ["time_unit"]
         new = decode_events(Topic.ORDERS, [orjson.dumps(cases[0][1])], [0], [T0], None, Limits(time_unit=unit))
         if new.events:
-            assert (new.events[0].event.start, new.events[0].event.end) == (T0, T0 + 10**12)
-            assert new.events[0].event.blackouts == ((T0, T0 + 10**12),)
+            assert (new.events[0].event.terms.start, new.events[0].event.terms.end) == (T0, T0 + 10**12)
+            assert new.events[0].event.terms.blackouts == ((T0, T0 + 10**12),)
 
 
 def test_one_field_in_another_unit_is_enough() -> None:
