@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from impactd.research.sources.read import fetch_source, read_source
     from impactd.research.tca import read_tca
     from impactd.research.trade_allocator import TradeAllocator
+    from impactd.research.walked import realised_cost
 
 __all__ = [
     "ImpactModel",
@@ -37,6 +38,7 @@ __all__ = [
     "read_books",
     "read_source",
     "read_tca",
+    "realised_cost",
     "write_books",
 ]
 
@@ -55,6 +57,7 @@ _MODULES: Final = {
     "read_books": "books_io",
     "read_source": "sources.read",
     "read_tca": "tca",
+    "realised_cost": "walked",
     "write_books": "books_io",
 }
 

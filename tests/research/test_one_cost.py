@@ -10,6 +10,7 @@ from typing import NamedTuple
 import orjson
 import pytest
 
+from impactd import read_books, realised_cost
 from impactd.cli.hours import session_settings
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import CoreSettings
@@ -42,7 +43,7 @@ def frog(data_dir: Path) -> Case:
 
 
 def us_settings() -> CoreSettings:
-    return for_backtest(session_settings(None, (), "America/New_York", "09:30-16:00"))
+    return for_backtest(session_settings(None, (), "America/New_York", "09:30-16:00")[0])
 
 
 def replayed(case: Case, settings: CoreSettings, tmp_path: Path, side: str) -> OrderSummary:
@@ -62,6 +63,28 @@ def backtested(case: Case, settings: CoreSettings) -> Mapping[str, Outcome]:
     return {outcome.priced.side: outcome for outcome in test.outcomes if outcome.priced.symbol == case.symbol}
 
 
+def path_of(out: Path) -> dict[int, float]:
+    """Return what an order executed by interval, shares, read off a replay's plans."""
+    path: dict[int, float] = {}
+    for line in (out / "plans.jsonl").read_bytes().splitlines():
+        plan = orjson.loads(line)
+        at = plan["as_of"] // MINUTE_NS * MINUTE_NS
+        path = {start: qty for start, qty in path.items() if start < at}
+        path |= {start // MINUTE_NS * MINUTE_NS: qty for start, qty in zip(plan["start"], plan["qty"], strict=True)}
+    return path
+
+
+def check_python_and_comparison(case: Case, tmp_path: Path) -> None:
+    done = replayed(case, us_settings(), tmp_path, "buy")
+    books = read_books(case.path, symbol=case.symbol)
+    books = books[books["symbol"] == case.symbol] if "symbol" in books.columns else books
+    priced = realised_cost(books, path_of(tmp_path / "out"), side="buy")
+    assert priced["qty"] == done.cum_qty
+    assert priced["cost"] == pytest.approx(done.cost, rel=1e-9)
+    assert priced["cost_bps"] == pytest.approx(done.cost_bps, rel=1e-9)
+    assert priced["arrival_px"] == done.arrival_px
+
+
 def check_replay_against_backtest(case: Case, tmp_path: Path) -> None:
     settings = us_settings()
     tested = backtested(case, settings)
@@ -79,6 +102,14 @@ def test_cost_generated_day_is_the_same_in_replay_and_backtest(tmp_path: Path) -
 
 def test_cost_recorded_day_is_the_same_in_replay_and_backtest(data_dir: Path, tmp_path: Path) -> None:
     check_replay_against_backtest(frog(data_dir), tmp_path)
+
+
+def test_cost_generated_day_is_the_same_in_replay_and_python(tmp_path: Path) -> None:
+    check_python_and_comparison(demo(), tmp_path)
+
+
+def test_cost_recorded_day_is_the_same_in_replay_and_python(data_dir: Path, tmp_path: Path) -> None:
+    check_python_and_comparison(frog(data_dir), tmp_path)
 
 
 def test_cost_of_a_replay_does_not_depend_on_how_the_file_is_read(tmp_path: Path) -> None:

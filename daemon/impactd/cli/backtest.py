@@ -94,12 +94,13 @@ def command(
         raise click.UsageError("--every: needs --horizon.")
     with study():
         from impactd.research.backtest.page import render
-        from impactd.research.backtest.report import encode, figures, table
+        from impactd.research.backtest.report import answers, encode, figures, table
         from impactd.research.backtest.run import backtest
 
-        core = session_settings(config, sets, tz, session)
-        question = _question(qty, participation, horizon, every, begin, end, depth_cap, lot)
         paths = (*data, *more)
+        core, hours = session_settings(config, sets, tz, session, paths, codec, symbol)
+        click.echo(f"hours  {hours.text}")
+        question = _question(qty, participation, horizon, every, begin, end, depth_cap, lot)
         with orders_bar() as start:
             result = backtest(
                 paths,
@@ -111,7 +112,7 @@ def command(
                 workers=workers or os.cpu_count() or 1,
                 begin=start,
             )
-        report = figures(result, paths, seed)
+        report = figures(result, paths, seed, hours.text)
         try:
             out.mkdir(parents=True, exist_ok=True)
             (out / "report.json").write_bytes(encode(report))
@@ -120,6 +121,11 @@ def command(
             raise InputError(f"--out: {out}: cannot be written: {error.strerror}") from error
     for title, rows in table(report):
         _show(title, rows)
+    for line in answers(report):
+        click.echo(line)
+    click.echo(
+        f"no interval trades more than {depth_cap:g} visible depths, or twice TWAP's rate; a replay has no such cap"
+    )
     click.echo(f"wrote report.json and report.html to {out}")
 
 

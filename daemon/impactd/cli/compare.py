@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from impactd.cli.common import example
+from impactd.cli.hours import hours, session_options
 from impactd.cli.study import days_of, records, show_table, study, study_options, write_json
 
 
@@ -15,6 +16,7 @@ from impactd.cli.study import days_of, records, show_table, study, study_options
     epilog=example("impactd compare", "impactd compare --data FROG_2025-04-03_mbp10.csv.gz --shares 50000 --json"),
 )
 @study_options
+@session_options
 @click.option("--shares", type=click.FloatRange(0, min_open=True), default=100_000.0, show_default=True)
 @click.option(
     "--timeout", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True, help="Seconds for a solver."
@@ -31,6 +33,8 @@ def command(
     as_json: bool,
     shares: float,
     timeout: float,
+    session: str | None,
+    tz: str | None,
 ) -> None:
     """Compare strategies and models on recorded days and on a generated one.
 
@@ -38,19 +42,34 @@ def command(
     not installed has its row, with what it said.
     """
     with study():
-        from impactd.research.compare import compare_days
+        from impactd.research.compare import answer, compare_days
+        from impactd.research.differences import of_schedule
         from impactd.research.options import OptimizerConfig
 
-        days = days_of([*data, *more], seed, codec, symbol)
+        paths = [*data, *more]
+        traded = hours(None, tz, session, paths, codec, symbol)
+        days = days_of(paths, seed, codec, symbol, traded)
         config = OptimizerConfig(timeout_seconds=timeout)
         result = compare_days(days, shares, intervals, side=side, config=config)
+        minutes = max(day.slippage["time"].nunique() for day in days)
+        apart = of_schedule(n_fitted=minutes, n_intervals=intervals, intercept=False)
     if as_json:
         tables = {"strategies": result.strategies, "models": result.models, "differences": result.differences}
-        write_json({**{name: records(table) for name, table in tables.items()}, "chosen": result.chosen})
+        found = {name: records(table) for name, table in tables.items()}
+        write_json({"hours": traded.text, **found, "chosen": result.chosen, "differences_by_name": apart})
         return
+    if paths:
+        click.echo(f"hours  {traded.text}\n")
     for day in days:
         for title, table in (("Strategies", result.strategies), ("Models", result.models)):
             show_table(f"{title}: {day.name}", table[table["day"] == day.name].drop(columns="day"))
         click.echo(f"Least error out of sample: {result.chosen[day.name]}\n")
     if len(result.differences):
         show_table("Recorded less generated, improvement over equal parts", result.differences)
+    click.echo("What sets costs by a model (total_impact) apart from those of a replay; walked_cost is at the books:")
+    for name, text in apart.items():
+        click.echo(f"  {name}: {text}")
+    click.echo()
+    for day in days:
+        table = result.strategies[result.strategies["day"] == day.name]
+        click.echo(f"{day.name}: {answer(table, shares, intervals, side)}")

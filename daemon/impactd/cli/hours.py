@@ -1,26 +1,73 @@
-"""The hours that a backtest works in: their options, and the settings that they make."""
+"""The hours that commands on recorded days work in: their options, and what is assumed where no session is set.
+
+In this order:
+
+1. ``--session`` and ``--tz``;
+2. ``[session]`` of the settings;
+3. where settings come from a file or the environment and name no session, the service's default, a market that never
+   closes: a replay under a service's settings gives what the service gives;
+4. otherwise the data decide: a symbol such as BTCUSDT, or a file that begins outside of 04:00 to 20:00 on a New York
+   weekday, trades around the clock; all else has the hours of US equities.
+
+All commands follow the same order, and say which hours they took and why.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from zoneinfo import ZoneInfo
 
 import click
 
 from impactd.cli.common import InputError, load_settings
 
 if TYPE_CHECKING:
-    from impactd.core.base.settings import CoreSettings
+    from impactd.config import Loaded
+    from impactd.core.base.settings import CoreSettings, SessionRule
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: Where neither the command nor the settings name a session: that of US equities.
+#: Hours of US equities, and those around them in which feeds of theirs have rows.
 _SESSION: Final = "09:30-16:00"
 _ZONE: Final = "America/New_York"
+_FEED_HOURS: Final = range(4, 20)
+_WEEKEND: Final = 5
+_HOUR_S: Final = 3_600
+_HOUR_NS: Final = _HOUR_S * 1_000_000_000
+
+#: Pairs of a coin and what it is quoted in.
+_AROUND_THE_CLOCK: Final = re.compile(
+    r"[A-Z0-9]{2,}(-?(USDT|USDC|BUSD|FDUSD)|[-/](USD|EUR|BTC|ETH))(-PERP)?", re.IGNORECASE
+)
+
+#: Settings that say how to reach brokers or to write logs are no settings of the service's plans.
+_NOT_OF_PLANS: Final = frozenset({"kafka", "http", "log", "health"})
+
+_REMEDY: Final = "--session and --tz name others"
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """Trading hours, and where they come from.
+
+    Attributes
+    ----------
+    rule : SessionRule
+        For the core.
+    text : str
+        The hours, their zone and the reason, for people.
+    """
+
+    rule: SessionRule
+    text: str
 
 
 def hours_options(function: F) -> F:
@@ -28,12 +75,22 @@ def hours_options(function: F) -> F:
     options = (
         click.option("--from", "begin", default="10:00", show_default=True, help="Local time at which windows begin."),
         click.option("--to", "end", default="16:00", show_default=True, help="Local time at which they end."),
-        click.option("--tz", help=f"Zone of local times.  [default: the settings' session, else {_ZONE}]"),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return session_options(function)
+
+
+def session_options(function: F) -> F:
+    """Add the session and its zone."""
+    options = (
         click.option(
             "--session",
             metavar="OPEN-CLOSE",
-            help=f"Local hours of trading.  [default: the settings' session, else {_SESSION}]",
+            help=f"Local hours of trading.  [default: the settings' session, else {_SESSION}, or around the clock "
+            "where the data say so]",
         ),
+        click.option("--tz", help=f"Zone of local times.  [default: that of the session, else {_ZONE}]"),
     )
     for option in reversed(options):
         function = option(function)
@@ -59,29 +116,107 @@ def range_s(begin: str, end: str) -> tuple[int, int]:
     return from_s, to_s
 
 
-def session_settings(config: Path | None, sets: tuple[str, ...], tz: str | None, session: str | None) -> CoreSettings:
-    """Return the core's settings with the session that is asked for.
+def session_settings(
+    config: Path | None,
+    sets: tuple[str, ...],
+    tz: str | None,
+    session: str | None,
+    paths: Sequence[Path] = (),
+    codec: str | None = None,
+    symbol: str | None = None,
+) -> tuple[CoreSettings, Hours]:
+    """Return the core's settings with the session that is asked for or assumed.
 
     Raises
     ------
     InputError
         If settings, zone or hours cannot be used.
     """
-    from impactd.config.hours import session_rule
+    loaded = load_settings(config, sets)
+    found = hours(loaded, tz, session, paths, codec, symbol)
+    return dataclasses.replace(loaded.settings.core(), session=found.rule), found
 
-    settings = load_settings(config, sets).settings
-    own = settings.session
-    is_named = own != type(own)()
-    zone = tz or (own.timezone if is_named else _ZONE)
-    hours = session or (f"{own.open}-{own.close}" if is_named else _SESSION)
-    opens, dash, closes = hours.partition("-")
+
+def hours(
+    loaded: Loaded | None,
+    tz: str | None,
+    session: str | None,
+    paths: Sequence[Path] = (),
+    codec: str | None = None,
+    symbol: str | None = None,
+) -> Hours:
+    """Return the hours to work in; see the module.
+
+    Parameters
+    ----------
+    loaded : Loaded or None
+        Settings in force; None where the command takes none.
+    tz, session : str or None
+        Of the command line.
+    paths : sequence of Path
+        Recorded days, with what names their `codec` and `symbol`.
+
+    Raises
+    ------
+    InputError
+        If zone or hours cannot be used.
+    """
+    from impactd.config.hours import WEEKDAYS, session_rule
+
+    own = None if loaded is None else loaded.settings.session
+    set_by = {} if loaded is None else {path: by for path, by in loaded.origins.items() if by != "default"}
+    from_service = loaded is not None and loaded.file is not None
+    from_service = from_service or any(_of_plans(path, by) for path, by in set_by.items())
+    if own is not None and any(path.startswith("session.") for path in set_by):
+        zone, local, reason = own.timezone, f"{own.open}-{own.close}", "the settings' session"
+    elif own is not None and from_service:
+        zone, local = own.timezone, f"{own.open}-{own.close}"
+        reason = f"the settings name no session, and the service's default never closes; {_REMEDY}"
+    elif session is None and _trades_around_the_clock(paths, codec, symbol):
+        zone, local = "UTC", "00:00-24:00"
+        reason = f"assumed: no session is set, and the data are not of US hours; {_REMEDY}"
+    else:
+        zone, local, reason = _ZONE, _SESSION, f"assumed: no session is set; {_REMEDY}"
+    if session is not None or tz is not None:
+        reason = "as asked"
+    zone, local = tz or zone, session or local
+    opens, dash, closes = local.partition("-")
     if not dash:
-        raise InputError(f"--session: {hours!r} is not of the form OPEN-CLOSE, such as {_SESSION}")
+        raise InputError(f"--session: {local!r} is not of the form OPEN-CLOSE, such as {_SESSION}")
     try:
-        rule = session_rule(zone, opens, closes, own.days, own.holidays)
+        days, holidays = (WEEKDAYS, ()) if own is None else (own.days, own.holidays)
+        rule = session_rule(zone, opens, closes, days, holidays)
     except ValueError as error:
         raise InputError(f"--session, --tz: {error}") from error
-    return dataclasses.replace(settings.core(), session=rule)
+    return Hours(rule, f"{local} {zone} ({reason})")
+
+
+def _of_plans(path: str, origin: str) -> bool:
+    return origin.startswith("env ") and path.partition(".")[0] not in _NOT_OF_PLANS
+
+
+def _trades_around_the_clock(paths: Sequence[Path], codec: str | None, symbol: str | None) -> bool:
+    """Say whether a symbol's name or the first rows of a file speak against the hours of US equities."""
+    import numpy as np
+
+    from impactd.shell.files import InputFileError
+    from impactd.shell.recorded import read_ticks
+
+    market = ZoneInfo(_ZONE)
+    for path in paths:
+        try:
+            first = next((decoded.batch for decoded in read_ticks(path, codec, symbol) if len(decoded.batch)), None)
+        except InputFileError:
+            continue  # the command that reads it says why
+        if first is None:
+            continue
+        if any(_AROUND_THE_CLOCK.fullmatch(name) for name in first.symbols):
+            return True
+        for second in np.unique(first.ts_event // _HOUR_NS * _HOUR_S).tolist():
+            at = datetime.fromtimestamp(second, market)
+            if at.weekday() >= _WEEKEND or at.hour not in _FEED_HOURS:
+                return True
+    return False
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from impactd.cli.common import example
+from impactd.cli.hours import hours, session_options
 from impactd.cli.study import days_of, study, study_options, write_json
 
 
@@ -17,6 +18,7 @@ from impactd.cli.study import days_of, study, study_options, write_json
     ),
 )
 @study_options
+@session_options
 @click.option("--shares", type=click.FloatRange(0, min_open=True), default=100_000.0, show_default=True)
 @click.option(
     "--timeout", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True, help="Seconds for a solver."
@@ -36,6 +38,8 @@ def command(
     as_json: bool,
     shares: float,
     timeout: float,
+    session: str | None,
+    tz: str | None,
     out: Path,
 ) -> None:
     """Write what the data bear: modelling and strategy, as HTML and as Markdown.
@@ -47,13 +51,21 @@ def command(
         from impactd.research.options import OptimizerConfig
         from impactd.research.report import make_report, write_report
 
-        days = days_of([*data, *more], seed, codec, symbol)
+        paths = [*data, *more]
+        traded = hours(None, tz, session, paths, codec, symbol)
+        days = days_of(paths, seed, codec, symbol, traded)
         report = make_report(days, shares, intervals, side=side, config=OptimizerConfig(timeout_seconds=timeout))
         written = write_report(report, out)
     if as_json:
-        found = [{"day": day.name, "model": day.chosen, "failed": list(day.failed)} for day in report.days]
-        write_json({"days": found, "files": [str(path) for path in written]})
+        found = [
+            {"day": day.name, "model": day.chosen, "answer": day.answer, "failed": list(day.failed)}
+            for day in report.days
+        ]
+        write_json({"hours": traded.text, "days": found, "files": [str(path) for path in written]})
         return
+    if paths:
+        click.echo(f"hours  {traded.text}")
     for day in report.days:
+        click.echo(f"{day.name}: {day.answer}")
         click.echo(f"{day.name}: {day.chosen} has the least error out of sample; {len(day.failed)} failed or left out")
     click.echo(f"wrote {', '.join(path.name for path in written if path.suffix != '.svg')} to {out}")

@@ -62,15 +62,19 @@ def command(
     with study():
         from impactd.research.compare import TOTALS, sensitivity
 
-        days = days_of([*data, *more], seed, codec, symbol)
+        paths = [*data, *more]
+        core, traded = session_settings(config, sets, tz, session, paths, codec, symbol)
+        days = days_of(paths, seed, codec, symbol, traded)
         tables = {day.name: sensitivity(day.slippage, shares or TOTALS, intervals, side=side) for day in days}
-        walked, failed = _walked([*data, *more], symbol, codec, session_settings(config, sets, tz, session), begin, end)
+        walked, failed = _walked(paths, symbol, codec, core, begin, end)
     if as_json:
         backtests = {name: records(table) for name, table in walked.items()}
         write_json(
             {**{name: records(table) for name, table in tables.items()}, "backtest": backtests, "failed": failed}
         )
         return
+    if paths:
+        click.echo(f"hours  {traded.text}\n")
     for name, table in tables.items():
         show_table(f"Sensitivity to total shares: {name}", table)
     for name, table in walked.items():

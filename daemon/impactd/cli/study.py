@@ -15,6 +15,7 @@ from impactd.cli.common import EXISTING, Failure, InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from impactd.cli.hours import Hours
     from impactd.research.compare import Day
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -63,11 +64,14 @@ def study() -> Iterator[None]:
         raise Failure(f"{error.name} is not installed: pip install 'impactd[research]'") from error
 
 
-def days_of(paths: Sequence[Path], seed: int, codec: str | None, symbol: str | None) -> list[Day]:
-    """Return the generated day and the recorded ones."""
+def days_of(paths: Sequence[Path], seed: int, codec: str | None, symbol: str | None, traded: Hours) -> list[Day]:
+    """Return the generated day, and the recorded ones within their session."""
     from impactd.research.compare import generated_day, recorded_day
 
-    return [generated_day(seed), *(recorded_day(path, codec=codec, symbol=symbol) for path in paths)]
+    recorded = [
+        recorded_day(path, codec=codec, symbol=symbol, session=traded.rule, hours=traded.text) for path in paths
+    ]
+    return [generated_day(seed), *recorded]
 
 
 def show_table(title: str, table: pd.DataFrame) -> None:

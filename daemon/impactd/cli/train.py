@@ -73,7 +73,10 @@ def command(
         from impactd.research.backtest.run import for_backtest
         from impactd.research.learned.run import QUESTION, train
 
-        core = for_backtest(session_settings(config, sets, tz, session))
+        core, hours = session_settings(config, sets, tz, session, (*data, *more), codec, symbol)
+        core = for_backtest(core)
+        if not as_json:
+            click.echo(f"hours  {hours.text}")
         from_s, to_s = range_s(begin, end)
         question = None if no_backtest else dataclasses.replace(QUESTION, from_s=from_s, to_s=to_s)
         tapes = read_tapes((*data, *more), core, codec=codec, symbol=symbol)

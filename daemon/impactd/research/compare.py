@@ -18,14 +18,18 @@ import pandas as pd
 
 from impactd.core.allocator.cost import schedule_cost
 from impactd.core.allocator.solvers.registry import SOLVERS
+from impactd.core.base.session import Session
+from impactd.core.base.settings import SessionRule
 from impactd.core.inputs.ticks import Float
 from impactd.core.model.kinds.registry import MODEL_KINDS
 from impactd.research.books_io import read_books
 from impactd.research.errors import MALFORMED, ModelFittingError, OptimizationError, ValidationError
 from impactd.research.fitted import NONLINEAR, model_types
+from impactd.research.frames import times_ns
 from impactd.research.impact_model import ImpactModel
 from impactd.research.options import ModelConfig, OptimizerConfig, SolverType
-from impactd.research.trade_allocator import TradeAllocator
+from impactd.research.trade_allocator import TradeAllocator, spread_over
+from impactd.research.walked import Walks
 
 #: Strategy: the model whose curves it knows, and the solver.
 STRATEGIES: Final = {
@@ -41,6 +45,25 @@ MODELS: Final = {
 
 TOTALS: Final = (50_000.0, 75_000.0, 100_000.0, 150_000.0, 200_000.0)
 
+#: Of `compare_strategies`.
+_COLUMNS: Final = (
+    "strategy",
+    "model",
+    "total_impact",
+    "improvement_pct",
+    "walked_cost",
+    "walked_bps",
+    "nonlinear_impact",
+    "spread",
+    "seconds",
+    "kkt_residual",
+    "outcome",
+    "text",
+)
+
+#: What a day covers where no session is given.
+ALL_HOURS: Final = "all that the data have"
+
 #: Shape of the generated day that recorded ones are compared with.
 GENERATED: Final = {"n_snapshots": 390, "n_levels": 10}
 
@@ -55,11 +78,17 @@ class Day:
         The file's, or ``generated``.
     slippage : DataFrame
         As `ImpactModel.estimate_slippage` returns it.
+    hours : str
+        The session that `slippage` covers, in words.
+    walks : Walks or None
+        The books themselves; None for a generated day.
     """
 
     name: str
     recorded: bool
     slippage: pd.DataFrame
+    hours: str = ALL_HOURS
+    walks: Walks | None = None
 
 
 def generated_day(seed: int = 0, **shape: int) -> Day:
@@ -69,10 +98,41 @@ def generated_day(seed: int = 0, **shape: int) -> Day:
     return Day(f"generated (seed {seed})", recorded=False, slippage=model.estimate_slippage(books))
 
 
-def recorded_day(path: str | Path, *, codec: str | None = None, symbol: str | None = None) -> Day:
-    """Return a recorded day by minute, as the service estimates it."""
+def recorded_day(
+    path: str | Path,
+    *,
+    codec: str | None = None,
+    symbol: str | None = None,
+    session: SessionRule | None = None,
+    hours: str | None = None,
+) -> Day:
+    """Return a recorded day by minute, as the service estimates it.
+
+    Parameters
+    ----------
+    session : SessionRule, optional
+        Only its minutes; all by default.
+    hours : str, optional
+        The session, in words.
+
+    Raises
+    ------
+    ValidationError
+        1001 if the file cannot be used, or no book prevails within the session.
+    """
     books = read_books(path, codec=codec, symbol=symbol)
-    return Day(Path(path).name, recorded=True, slippage=ImpactModel().estimate_slippage(books, interval="1min"))
+    slippage = ImpactModel().estimate_slippage(books, interval="1min")
+    if session is not None:
+        times = slippage["time"].drop_duplicates()
+        opens = Session(session)
+        is_open = [opens.is_open(ts) for ts in times_ns(times).tolist()]
+        attrs = slippage.attrs
+        slippage = slippage[slippage["time"].isin(times[is_open])].reset_index(drop=True)
+        slippage.attrs = attrs
+        if not len(slippage):
+            raise ValidationError(MALFORMED, f"{path}: no book within the session", "check --session and --tz")
+    words = ALL_HOURS if hours is None else hours
+    return Day(Path(path).name, recorded=True, slippage=slippage, hours=words, walks=Walks.of(books))
 
 
 def compare_strategies(
@@ -82,6 +142,8 @@ def compare_strategies(
     *,
     side: str = "buy",
     config: OptimizerConfig | None = None,
+    chosen: str | None = None,
+    walks: Walks | None = None,
 ) -> pd.DataFrame:
     """Return each strategy's cost on one history.
 
@@ -89,6 +151,10 @@ def compare_strategies(
     ----------
     config : OptimizerConfig, optional
         Its time limit holds for each solver; no solver is replaced by another.
+    chosen : str, optional
+        Of `MODELS`: also the exact schedule under this model.
+    walks : Walks, optional
+        The day's books, to price the schedules at.
 
     Returns
     -------
@@ -96,21 +162,30 @@ def compare_strategies(
         A row a strategy, equal parts first: ``strategy``, ``model``,
         ``total_impact`` and ``improvement_pct`` (against equal parts) under the
         model's own cost, ``nonlinear_impact`` under the nonlinear one for all,
+        ``walked_cost`` and ``walked_bps`` at the books, each interval's
+        quantity at an even pace over its minutes (as replay and backtest price it; NaN without `walks`),
         ``spread`` (standard deviation of the interval quantities in parts of
         their mean), ``seconds``, ``kkt_residual``, ``outcome``, ``text``.
     """
     config = replace(config or OptimizerConfig(), default_solver=SolverType.EXACT)
-    allocators = {
-        model: TradeAllocator(_fitted(model, slippage), total_shares, n_intervals, config, side=side)
-        for model in ("linear", NONLINEAR)
-    }
+    models = {name: ImpactModel(name, ModelConfig(intercept=False)) for name in ("linear", NONLINEAR)}
+    strategies = dict(STRATEGIES)
+    if chosen is not None and MODELS[chosen][1]:
+        models[f"{chosen} with a half-spread"] = ImpactModel(MODELS[chosen][0], ModelConfig(intercept=True))
+        strategies[f"{chosen} with a half-spread, exact"] = f"{chosen} with a half-spread", SolverType.EXACT.value
+    allocators: dict[str, TradeAllocator] = {}
+    for name, fitted in models.items():
+        fitted.fit_model(slippage)
+        allocators[name] = TradeAllocator(fitted, total_shares, n_intervals, config, side=side)
+    price = _AtTheBooks(walks, models["linear"], side)
     yardstick = allocators[NONLINEAR].problem
     rows = []
     for model, allocator in allocators.items():
         equal = allocator.equal_allocation()
         cost = schedule_cost(allocator.problem, equal)
-        rows.append(_row(f"{model}, equal parts", model, equal, cost, cost, schedule_cost(yardstick, equal)))
-    for strategy, (model, solver) in STRATEGIES.items():
+        row = _row(f"{model}, equal parts", model, equal, cost, cost, schedule_cost(yardstick, equal))
+        rows.append(row | price.of(equal))
+    for strategy, (model, solver) in strategies.items():
         begin = time.monotonic()
         try:
             result = allocators[model].solve_with(solver)
@@ -121,8 +196,44 @@ def compare_strategies(
             continue
         x = result["optimal_allocation"]
         row = _row(strategy, model, x, result["optimal_cost"], result["equal_cost"], schedule_cost(yardstick, x))
-        rows.append({**row, "seconds": result["seconds"], "kkt_residual": result["certificate"]["kkt_residual"]})
-    return pd.DataFrame(rows)
+        rows.append(
+            {**row, **price.of(x), "seconds": result["seconds"], "kkt_residual": result["certificate"]["kkt_residual"]}
+        )
+    return pd.DataFrame(rows, columns=list(_COLUMNS))
+
+
+class _AtTheBooks:
+    """Prices schedules of equal intervals at the books of the minutes that a model was fitted to."""
+
+    def __init__(self, walks: Walks | None, fitted: ImpactModel, side: str) -> None:
+        self._walks, self._side = walks, side
+        self._starts = times_ns(pd.Series(fitted.fitted.side(side).time))
+
+    def of(self, x: Float) -> dict[str, float]:
+        """Return the cost of `x`, shares by interval, in currency and basis points of the value on arrival."""
+        if self._walks is None:
+            return {"walked_cost": np.nan, "walked_bps": np.nan}
+        cost = float(self._walks.costs(self._starts, spread_over(x, len(self._starts)), self._side)[0].sum())
+        arrival = self._walks.prevailing.mid_from(int(self._starts[0])) or np.nan
+        return {"walked_cost": cost, "walked_bps": 1e4 * cost / (float(x.sum()) * arrival)}
+
+
+def answer(strategies: pd.DataFrame, total_shares: float, n_intervals: int, side: str) -> str:
+    """Return what an order costs on one day, in a sentence: at an even pace, and the least in hindsight."""
+    solved = strategies[strategies["outcome"] == "solved"]
+    if solved["walked_cost"].notna().any():
+        even, best = solved.iloc[0], solved.iloc[int(solved["walked_cost"].argmin())]
+        where = "at the books of each minute"
+        costs = [f"{row['walked_cost']:,.2f} ({row['walked_bps']:.2f} bps)" for row in (even, best)]
+    else:
+        mine = solved[solved["model"] == "linear"]
+        even, best = mine.iloc[0], mine.iloc[int(mine["total_impact"].argmin())]
+        where = "by the linear model through the origin"
+        costs = [f"{row['total_impact']:,.2f}" for row in (even, best)]
+    return (
+        f"{side} {total_shares:,.10g}: {costs[0]} at an even pace {where}, "
+        f"{costs[1]} in hindsight over {n_intervals} intervals ({best['strategy']})."
+    )
 
 
 def _row(strategy: str, model: str, x: Float, cost: float, equal: float, nonlinear: float) -> dict[str, Any]:
@@ -250,10 +361,18 @@ def compare_days(
         raise ValidationError(MALFORMED, "days: there is none", "give at least one")
     strategies, models, chosen = [], [], {}
     for day in days:
-        table = compare_strategies(day.slippage, total_shares, n_intervals, side=side, config=config)
-        strategies.append(_with_day(day.name, table))
         chosen[day.name], scores = choose_model(day.slippage)
         models.append(_with_day(day.name, scores))
+        table = compare_strategies(
+            day.slippage,
+            total_shares,
+            n_intervals,
+            side=side,
+            config=config,
+            chosen=chosen[day.name],
+            walks=day.walks,
+        )
+        strategies.append(_with_day(day.name, table))
     by_day = {day.name: table for day, table in zip(days, strategies, strict=True)}
     rows = []
     for real in (day for day in days if day.recorded):
@@ -281,6 +400,7 @@ def _with_day(name: str, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _fitted(model_type: str, slippage: pd.DataFrame) -> ImpactModel:
-    model = ImpactModel(model_type)
+    """Return a fitted model; 'linear' and the nonlinear one pass through the origin."""
+    model = ImpactModel(model_type, ModelConfig(intercept=model_type not in {"linear", NONLINEAR}))
     model.fit_model(slippage)
     return model

@@ -45,7 +45,7 @@ from impactd.research.fitted import (
     fit_history,
     model_types,
 )
-from impactd.research.frames import COLUMNS, ROW_BYTES, Books, long_form, require_columns
+from impactd.research.frames import COLUMNS, MAX_LEVELS, ROW_BYTES, Books, long_form, require_columns
 from impactd.research.generator import GeneratorSpec, regular_snapshots
 from impactd.research.minutes import closed_minutes
 from impactd.research.options import ModelConfig, check_count
@@ -270,7 +270,7 @@ class ImpactModel:
             raise ValidationError(
                 MALFORMED, f"interval: {interval!r} is no duration", 'give one such as "1min"'
             ) from error
-        settings = replace(books or BookSettings(), interval_ns=interval_ns, max_levels=1_000)
+        settings = replace(books or BookSettings(), interval_ns=interval_ns, max_levels=MAX_LEVELS)
         if sizes is not None:
             settings = replace(settings, sizes=tuple(sizes.tolist()))
         try:
@@ -344,7 +344,7 @@ class ImpactModel:
         self.model_type = metrics["model"] if isinstance(self.model_type, DefaultType) else self.model_type
         if metrics["basis"] == "least_error":
             logger.info("%s with a half-spread: %s", metrics["model"], BASES["least_error"])
-        if not metrics["fits"]:
+        if not metrics["fits"] and metrics["basis"] == "named":
             logger.warning(
                 "%s through the origin does not fit: within an interval R2 is %.2f at sizes left out, %g is needed; "
                 "name no model_type, or set ModelConfig(intercept=True)",

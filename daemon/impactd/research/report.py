@@ -19,7 +19,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from impactd.__about__ import __version__
 from impactd.core.base.settings import ModelSettings
 from impactd.core.model.kinds.registry import impact_model
-from impactd.research.compare import MODELS, TOTALS, Day, choose_model, compare_days, sensitivity
+from impactd.research.compare import MODELS, TOTALS, Day, answer, choose_model, compare_days, sensitivity
+from impactd.research.differences import of_schedule
 from impactd.research.errors import MALFORMED, ResearchError, ValidationError
 from impactd.research.impact_model import ImpactModel
 from impactd.research.options import ModelConfig, OptimizerConfig, SolverType
@@ -49,6 +50,8 @@ _STRATEGY_COLUMNS: Final = {
     "strategy": "strategy",
     "total_impact": "total impact",
     "improvement_pct": "improvement, %",
+    "walked_cost": "at the books",
+    "walked_bps": "at the books, bps",
     "nonlinear_impact": "under the nonlinear cost",
     "spread": "spread of quantities",
     "kkt_residual": "certificate (KKT residual)",
@@ -108,11 +111,21 @@ class FigureFile:
 
 @dataclass(frozen=True, slots=True)
 class DayReport:
-    """Results of one day."""
+    """Results of one day.
+
+    Attributes
+    ----------
+    answer : str
+        What the order costs, in a sentence.
+    apart : tuple of (str, str)
+        What sets the strategies' costs apart from those of a replay: names and texts.
+    """
 
     name: str
     recorded: bool
     facts: tuple[tuple[str, str], ...]
+    answer: str
+    apart: tuple[tuple[str, str], ...]
     chosen: str
     modelling: tuple[Table, ...]
     strategies: tuple[Table, ...]
@@ -272,6 +285,10 @@ def _day_report(day: Day, strategies: pd.DataFrame, total: float, n_intervals: i
         name=day.name,
         recorded=day.recorded,
         facts=_facts(day),
+        answer=answer(strategies, total, n_intervals, side),
+        apart=tuple(
+            of_schedule(n_fitted=day.slippage["time"].nunique(), n_intervals=n_intervals, intercept=False).items()
+        ),
         chosen=chosen,
         modelling=(_table("Models, by their error on unseen sizes", scores, _MODEL_COLUMNS), _by_hour(day.slippage)),
         strategies=(
@@ -289,6 +306,7 @@ def _facts(day: Day) -> tuple[tuple[str, str], ...]:
     mids = rows.groupby("time", sort=True)["mid"].first()
     return (
         ("kind", "recorded" if day.recorded else "generated"),
+        ("hours", day.hours),
         ("from", f"{times.min():%Y-%m-%d %H:%M} UTC"),
         ("to", f"{times.max():%Y-%m-%d %H:%M} UTC"),
         ("intervals", f"{mids.size:,}"),

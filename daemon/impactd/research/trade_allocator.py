@@ -29,6 +29,7 @@ from impactd.core.base.registry import UnknownNameError
 from impactd.core.base.settings import PlanSettings
 from impactd.core.inputs.ticks import Float
 from impactd.research import solver_process
+from impactd.research.differences import of_schedule
 from impactd.research.errors import (
     INFEASIBLE,
     MALFORMED,
@@ -219,6 +220,7 @@ class TradeAllocator:
         self.n_intervals = int(n_intervals)
         self.side = side
         curves = impact_model.fitted.side(side)
+        self._n_fitted = len(curves)
         s, beta, alpha, eta = mapped(curves.terms(), self.n_intervals)
         cap = _caps(max_interval_qty, self.n_intervals)
         if transient_share > 1.0 or (transient_share > 0.0 and beta is None):
@@ -267,7 +269,8 @@ class TradeAllocator:
             ``optimal_allocation`` (ndarray, shares, shape (n_intervals,), not
             negative, sums to the total), ``optimal_cost`` and ``equal_cost``
             (currency over mid), ``improvement_pct`` of one against the other,
-            ``improvement_basis`` ('hindsight'), ``solver_used``, ``certificate``
+            ``improvement_basis`` ('hindsight'), ``differences`` (what sets these costs
+            apart from a replay's, by name: `impactd.research.differences`), ``solver_used``, ``certificate``
             (solver, multiplier, kkt_residual), ``attempts`` (a dict for each
             solver tried: solver, outcome, seconds, text), ``fell_back``,
             ``objective`` (cost and price of risk), ``extrapolated_qty`` (shares
@@ -316,6 +319,9 @@ class TradeAllocator:
             "optimal_allocation": x,
             "improvement_pct": 100.0 * (1.0 - cost / equal) if equal > 0.0 else 0.0,
             "improvement_basis": "hindsight",
+            "differences": of_schedule(
+                n_fitted=self._n_fitted, n_intervals=self.n_intervals, intercept=self.impact_model.fitted.intercept
+            ),
             "optimal_cost": cost,
             "equal_cost": equal,
             "solver_used": solution.solver,
@@ -362,6 +368,19 @@ def mapped(terms: Float, n_intervals: int) -> Float:
     target = np.searchsorted(wanted, edges[:-1], side="right") - 1
     width = np.diff(edges) / n_fitted
     return np.stack([np.bincount(target, row[source] * width, n_intervals) for row in terms])
+
+
+def spread_over(x: Float, n_fitted: int) -> Float:
+    """Return quantities of equal intervals as those of `n_fitted` equal parts of the same time, at an even pace within.
+
+    Examples
+    --------
+    >>> spread_over(np.array([3.0, 6.0]), 4).tolist()
+    [1.5, 1.5, 3.0, 3.0]
+    >>> spread_over(np.array([3.0, 6.0]), 3).tolist()
+    [2.0, 3.0, 4.0]
+    """
+    return np.asarray(mapped(x[None], n_fitted)[0] * (len(x) / n_fitted))
 
 
 def _caps(value: Any, n_intervals: int) -> Float | None:

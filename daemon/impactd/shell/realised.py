@@ -139,7 +139,7 @@ class _Tape:
         intervals = Intervals.of(books, first, (int(starts[-1]) - first) // interval + 1, interval)
         for k, (question, answer) in enumerate(self._asked):
             if answer.arrival_px is None and question.begin < starts[-1] + interval:
-                answer.arrival_px = _mid_at(books, question.begin)
+                answer.arrival_px = books.mid_from(question.begin)
             row = SIDES.index(question.side)
             for j, path in enumerate(question.paths):
                 mine = [start for start in starts.tolist() if path.get(start)]
@@ -148,11 +148,3 @@ class _Tape:
                 costs, beyond = intervals.costs(row, at, x)
                 self._costs[k][j] += costs.tolist()
                 self._beyond[k][j] += beyond.tolist()
-
-
-def _mid_at(books: Prevailing, ts: int) -> float | None:
-    """Return the mid at `ts`, else the first one after it."""
-    at = books.at(ts)
-    if at is None:
-        at = int(np.searchsorted(books.start, ts))
-    return float(books.mid[at]) if at < len(books.mid) else None

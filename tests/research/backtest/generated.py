@@ -229,7 +229,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.NAME=VALUE")
     parser.add_argument("--only", choices=("flat", "profile", "given"))
     asked = parser.parse_args()
-    settings = for_backtest(session_settings(None, tuple(asked.set), None, None))
+    settings = for_backtest(session_settings(None, tuple(asked.set), None, None)[0])
     given = dataclasses.replace(settings, model=dataclasses.replace(settings.model, profile=truth(SHAPED)))
     cases = {
         "flat": ("flat, first days of a symbol", FLAT, settings, 0),

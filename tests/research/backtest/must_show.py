@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.NAME=VALUE")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     asked = parser.parse_args()
-    settings = for_backtest(session_settings(None, tuple(asked.set), None, None))
+    settings = for_backtest(session_settings(None, tuple(asked.set), None, None)[0])
     question = Question(depth_shares=tuple(asked.depth_share), participation=tuple(asked.participation))
     tapes = read_tapes(asked.files, settings)
     for name, outcomes in found(tapes, settings, question, asked.windows, asked.workers).items():

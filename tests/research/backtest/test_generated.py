@@ -17,7 +17,7 @@ from tests.research.backtest.generated import FLAT, SHAPED, by_kind, difference,
 
 @pytest.fixture(scope="module")
 def settings() -> CoreSettings:
-    return for_backtest(session_settings(None, (), None, None))
+    return for_backtest(session_settings(None, (), None, None)[0])
 
 
 def minutes(tape: SymbolTape, qty: float = 100.0) -> list[np.ndarray[tuple[int], np.dtype[np.float64]]]:

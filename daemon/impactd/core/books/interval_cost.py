@@ -97,6 +97,12 @@ class Prevailing:
         i = int(np.searchsorted(self.start, ts, "right")) - 1
         return i if i >= 0 and self.end[i] > ts else None
 
+    def mid_from(self, ts: int) -> float | None:
+        """Return the mid at `ts`, or else the first one after it: the arrival price of an order that begins then."""
+        i = self.at(ts)
+        i = int(np.searchsorted(self.start, ts)) if i is None else i
+        return float(self.mid[i]) if i < len(self.mid) else None
+
 
 def _accepted(batch: TickBatch, settings: BookSettings) -> npt.NDArray[np.bool_]:
     """Say which rows are books that the tape of one symbol accepts; see `impactd.core.books.aggregator`."""

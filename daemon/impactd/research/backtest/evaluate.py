@@ -9,6 +9,7 @@ order has taken in one interval is still missing from the books of the next.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -110,6 +111,8 @@ class Outcome:
         Cost by share of own depletion that persists, and policy.
     first : Plan or None
         The engine's plan at the start.
+    expected : Plan or None
+        Its first plan that had a price.
     first_cost : float or None
         What that plan would have cost, had it been left as it was.
     """
@@ -118,6 +121,7 @@ class Outcome:
     paths: Mapping[str, Float]
     persistent: Mapping[float, Mapping[str, float]]
     first: Plan | None
+    expected: Plan | None
     first_cost: float | None
 
 
@@ -176,7 +180,7 @@ def evaluate(bench: Bench, trial: Trial, strategies: Sequence[str], states: Mapp
         block=order.start - (order.start - study.day.open) % (trial.horizon_min * MINUTE_NS),
         horizon_min=trial.horizon_min,
         qty=task.shares,
-        notional=task.shares * _arrival_mid(intervals, order.start),
+        notional=task.shares * (intervals.prevailing.mid_from(order.start) or math.nan),
         cost=cost,
         beyond=beyond,
         left=left,
@@ -195,20 +199,14 @@ def evaluate(bench: Bench, trial: Trial, strategies: Sequence[str], states: Mapp
         for start, qty in zip(live.first.start, live.first.qty, strict=True):
             whole[intervals.index(start) - first] = qty / QUANTA
         planned = float(intervals.costs(row, at, whole)[0].sum())
-    return Outcome(priced, paths, persistent, None if live is None else live.first, planned)
+    first_plan, expected = (None, None) if live is None else (live.first, live.expected)
+    return Outcome(priced, paths, persistent, first_plan, expected, planned)
 
 
 def _hindsight(bench: Bench, study: DayStudy, task: Task, row: int, first: int) -> Float:
     step = policies.step_of(task)
     table = bench.table(study, row, step, min(task.cap, task.qty) // step)
     return policies.hindsight(task, table[first : first + task.n], step)
-
-
-def _arrival_mid(intervals: Intervals, start: int) -> float:
-    """Return the mid that stood at `start`, or else the first one after it."""
-    prevailing = intervals.prevailing
-    at = prevailing.at(start)
-    return float(prevailing.mid[int(np.searchsorted(prevailing.start, start)) if at is None else at])
 
 
 def _persistent_cost(intervals: Intervals, row: int, at: Int, path: Float, share: float) -> float:

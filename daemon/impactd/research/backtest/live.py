@@ -86,12 +86,15 @@ class Run:
         Shares traded in each interval of the window.
     first : Plan
         The plan that was made at the order's start.
+    expected : Plan or None
+        The first plan that had a price: at the start, unless no book prevailed yet.
     left : float
         Shares that were not traded when the window ended.
     """
 
     qty: Float
     first: Plan
+    expected: Plan | None
     left: float
     n_plans: int
 
@@ -172,7 +175,8 @@ def executed(order: ParentOrder, plans: list[Plan], interval_ns: int) -> Run:
     quanta = np.zeros((order.end - order.start) // interval_ns, np.int64)
     for start, qty in path.scheduled.items():
         quanta[(start - order.start) // interval_ns] = qty
-    return Run(quanta / QUANTA, plans[0], (order.qty - int(quanta.sum())) / QUANTA, len(plans))
+    expected = next((plan for plan in plans if plan.expected_cost is not None), None)
+    return Run(quanta / QUANTA, plans[0], expected, (order.qty - int(quanta.sum())) / QUANTA, len(plans))
 
 
 def _inputs(tape: SymbolTape, row: int, stop: int, events: tuple[Pending, ...], idle_to: int) -> Inputs:

@@ -13,13 +13,17 @@ from typing import Any, Final
 import orjson
 
 from impactd.__about__ import __version__
+from impactd.core.base.quantity import QUANTA
 from impactd.core.state.schema import settings_hash
 from impactd.research.backtest.capture import Priced, pooled
 from impactd.research.backtest.days import checksum
-from impactd.research.backtest.evaluate import PERSISTENCE, PERSISTENT
+from impactd.research.backtest.evaluate import ENGINE, PERSISTENCE, PERSISTENT, Outcome
 from impactd.research.backtest.run import Backtest
 from impactd.research.backtest.skill import LEVELS, calibration, skill
 from impactd.research.backtest.windows import FIRST_MIN, KINDS, LAST_MIN, TRIMMED
+
+#: Orders whose answers are written out.
+MAX_ANSWERS: Final = 12
 
 SCHEMA: Final = "impactd.backtest/1"
 
@@ -50,7 +54,7 @@ _ASSUMPTIONS: Final = """
 ASSUMPTIONS: Final = tuple(" ".join(paragraph.split()) for paragraph in _ASSUMPTIONS.split("\n\n"))
 
 
-def figures(test: Backtest, paths: Sequence[Path], seed: int) -> dict[str, Any]:
+def figures(test: Backtest, paths: Sequence[Path], seed: int, hours: str = "") -> dict[str, Any]:
     """Return the report's figures.
 
     Parameters
@@ -59,6 +63,8 @@ def figures(test: Backtest, paths: Sequence[Path], seed: int) -> dict[str, Any]:
         The files, for their checksums.
     seed : int
         Of the bootstrap.
+    hours : str
+        The session, in words.
     """
     orders = [outcome.priced for outcome in test.outcomes]
     kinds = [kind for kind in KINDS if any(kind in order.windows for order in orders)]
@@ -68,6 +74,7 @@ def figures(test: Backtest, paths: Sequence[Path], seed: int) -> dict[str, Any]:
         "release": __version__,
         "settings": settings_hash(test.settings),
         "seed": seed,
+        "hours": hours,
         "inputs": [{"file": path.name, "sha256": checksum(path)} for path in paths],
         "question": {
             "qty": list(question.qty),
@@ -92,6 +99,7 @@ def figures(test: Backtest, paths: Sequence[Path], seed: int) -> dict[str, Any]:
         "skipped": list(test.skipped),
         "pooled": _pooled(test, orders, kinds, seed),
         "scenarios": _scenarios(test, orders, kinds, seed),
+        "orders": [_order(outcome) for outcome in test.outcomes],
         "persistence": _persistence(test, kinds),
         "skill": skill(test.studies),
         "calibration": calibration(test.outcomes, kinds),
@@ -143,6 +151,52 @@ def _scenarios(test: Backtest, orders: Sequence[Priced], kinds: Sequence[str], s
             }
         )
     return found
+
+
+def _order(outcome: Outcome) -> dict[str, Any]:
+    """Return one order's costs, and what its first plan with a price expected."""
+    priced, plan = outcome.priced, outcome.expected
+    expected = None
+    if plan is not None:
+        expected = {
+            "as_of": plan.as_of,
+            "qty": sum(plan.qty) / QUANTA,
+            "cost": plan.expected_cost,
+            "twap_cost": plan.twap_cost,
+            "band_95": plan.cost_band_95,
+        }
+    return {
+        "symbol": priced.symbol,
+        "day": priced.day,
+        "windows": list(priced.windows),
+        "start": priced.start,
+        "horizon_min": priced.horizon_min,
+        "side": priced.side,
+        "qty": priced.qty,
+        "notional": priced.notional,
+        "cost": dict(priced.cost),
+        "expected": expected,
+    }
+
+
+def answers(report: dict[str, Any]) -> list[str]:
+    """Return a sentence for each order of a whole range or session; none where there are more than `MAX_ANSWERS`."""
+    whole = [(kind, order) for kind in KINDS[1:] for order in report["orders"] if kind in order["windows"]]
+    return [_answer(kind, order) for kind, order in whole] if len(whole) <= MAX_ANSWERS else []
+
+
+def _answer(kind: str, order: dict[str, Any]) -> str:
+    cost, qty = order["cost"], order["qty"]
+    bps = {name: f"{value:,.2f} ({1e4 * value / order['notional']:.2f} bps)" for name, value in cost.items()}
+    ours = f"{bps[ENGINE]} by the service's plans, " if ENGINE in bps else ""
+    expected, text = order["expected"], ""
+    if expected is not None:
+        band = "" if expected["band_95"] is None else ", 95% band {:,.2f} to {:,.2f}".format(*expected["band_95"])
+        text = f"; first plan with a price: {expected['qty']:,.10g}, {expected['cost']:,.2f}{band}"
+    return (
+        f"{order['symbol']} {order['day']} {kind}, {order['side']} {qty:,.10g}: {ours}{bps['twap']} by TWAP, "
+        f"{bps['hindsight']} at least in hindsight{text}"
+    )
 
 
 def _persistence(test: Backtest, kinds: Sequence[str]) -> list[dict[str, Any]]:
