@@ -113,6 +113,7 @@ def test_hours_are_stated_and_the_same_for_every_command(tmp_path: Path) -> None
         "backtest": ("--qty", 500, "--horizon", 60, "--strategies", "twap", "--workers", 1, "--out", tmp_path / "b"),
         "compare": ("--shares", 1_000),
         "report": ("--shares", 1_000, "--out", tmp_path / "r"),
+        "replay": ("--out", tmp_path / "p"),
     }
     said = {}
     for name, options in runs.items():

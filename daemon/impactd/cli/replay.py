@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from impactd.cli.common import EXISTING, InputError, example, load_settings, progress_line, settings_options
+from impactd.cli.hours import hours, session_options
 
 if TYPE_CHECKING:
     from impactd.config import Settings
+    from impactd.core.base.settings import SessionRule
     from impactd.shell.replay import Progress, ReplaySummary, Sources
 
 
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
     help="Write the session profile that the forecasts rested on, as settings to begin with.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write the summary as JSON.")
+@session_options
 @settings_options
 def command(
     *,
@@ -65,6 +69,8 @@ def command(
     batch: int | None,
     profile_out: Path | None,
     as_json: bool,
+    session: str | None,
+    tz: str | None,
     config: Path | None,
     sets: tuple[str, ...],
 ) -> None:
@@ -75,11 +81,14 @@ def command(
     applied in event time.
     """
     flags = (("replay.partitions", partitions, "--partitions"), ("replay.batch_rows", batch, "--batch"))
-    settings = load_settings(config, sets, flags).settings
+    loaded = load_settings(config, sets, flags)
+    settings = loaded.settings
     if journal is None and not data:
         raise click.UsageError("Missing option '--data' (or '--journal').")
     if journal is not None and (data or more or orders or executions or control):
         raise InputError("--journal: the run's inputs are read from beside the journal; leave out --data and the like")
+    if journal is not None and (session or tz):
+        raise InputError("--journal: the run's own hours hold; leave out --session and --tz")
     if journal is not None and journal.name != "journal.jsonl":
         raise InputError(f"--journal: {journal} is not the journal.jsonl of a directory that impactd capture made")
 
@@ -88,29 +97,35 @@ def command(
 
     try:
         with progress_line("ticks", quiet=as_json) as progress:
-            if journal is None:
-                sources = Sources((*data, *more), orders, executions, control, codec, symbol)
-                summary = _replay(sources, settings, out, progress)
-            else:
+            if journal is not None:
+                rule, text = settings.core().session, "those of the run"
                 summary = _rederive(journal, settings, out, progress)
+            else:
+                paths = (*data, *more)
+                traded = hours(loaded, tz, session, paths, codec, symbol)
+                rule, text = traded.rule, traded.text
+                sources = Sources(paths, orders, executions, control, codec, symbol)
+                summary = _replay(sources, settings, rule, out, progress)
     except InputFileError as error:
         raise InputError(str(error)) from error
 
     if profile_out is not None:
-        _write_profile(settings, profile_out)
+        _write_profile(settings, rule, profile_out)
 
     from impactd.cli.summary import write_summary
 
-    write_summary(summary, as_json=as_json)
+    write_summary(summary, text, as_json=as_json)
 
 
-def _replay(sources: Sources, settings: Settings, out: Path, progress: Progress | None) -> ReplaySummary:
+def _replay(
+    sources: Sources, settings: Settings, session: SessionRule, out: Path, progress: Progress | None
+) -> ReplaySummary:
     from impactd.cli.compose import limits, replay_settings
     from impactd.shell.replay import replay
 
     return replay(
         sources,
-        replay_settings(settings, has_executions=sources.executions is not None),
+        dataclasses.replace(replay_settings(settings, has_executions=sources.executions is not None), session=session),
         out,
         partitions=settings.replay.partitions,
         batch_rows=settings.replay.batch_rows,
@@ -120,12 +135,11 @@ def _replay(sources: Sources, settings: Settings, out: Path, progress: Progress 
     )
 
 
-def _write_profile(settings: Settings, path: Path) -> None:
+def _write_profile(settings: Settings, session: SessionRule, path: Path) -> None:
     from impactd.core.base.session import Session
     from impactd.core.model.profile.profile import COLUMNS, Profile
 
-    core = settings.core()
-    columns = Profile.of(core.model, Session(core.session)).columns()
+    columns = Profile.of(settings.core().model, Session(session)).columns()
     lines = [f"{name} = {list(column)}" for name, column in zip(COLUMNS, columns, strict=True)]
     try:
         path.write_text("\n".join(["[model.profile]", *lines, ""]), encoding="utf-8")

@@ -28,14 +28,15 @@ if TYPE_CHECKING:
     from impactd.shell.tally import OrderSummary
 
 
-def write_summary(summary: ReplaySummary, *, as_json: bool) -> None:
-    """Write `summary` to standard output, its warnings to standard error."""
+def write_summary(summary: ReplaySummary, hours: str, *, as_json: bool) -> None:
+    """Write `summary` and the hours of its session to standard output, its warnings to standard error."""
     if as_json:
-        click.echo(orjson.dumps(dataclasses.asdict(summary), option=orjson.OPT_INDENT_2).decode())
+        fields = {"hours": hours} | dataclasses.asdict(summary)
+        click.echo(orjson.dumps(fields, option=orjson.OPT_INDENT_2).decode())
         return
     # A file or pipe has no width of its own.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
-    for name, value in _facts(summary):
+    for name, value in [*_facts(summary)[:1], ("hours", hours), *_facts(summary)[1:]]:
         console.print(f"[bold]{name:<10}[/bold] {value}")
     if summary.orders:
         show_orders(console, summary.orders)
