@@ -2,8 +2,10 @@
 
 TWAP trades in proportion to the time in each interval, as far as the caps
 allow; what a full interval cannot take is spread over the others in the same
-proportion (water-filling).  It is rounded to whole lots by largest remainder,
-so its sum is exact.
+proportion (water-filling).  Whole lots follow the running sum, each as soon as
+half of it is due: the pace stays even however few lots there are (largest
+remainders would put those of an equal pace into its first intervals, which on a
+trading day are the dear ones).
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ def twap(qty_quanta: int, fraction: Float, cap_quanta: Int, lot_quanta: int = 1)
     cap = np.minimum(cap_quanta // lot_quanta, lots)
     target = np.zeros(fraction.shape[0])
     share(float(lots), fraction, cap.astype(np.float64), target)
-    count = np.minimum(np.floor(target).astype(np.int64), cap)
+    count = _paced(target, cap)
     left = _missing(lots, cap, count)
     if left > 0:
         _hand_out(left, np.argsort(count - target, kind="stable"), cap, count)
@@ -51,6 +53,18 @@ def twap(qty_quanta: int, fraction: Float, cap_quanta: Int, lot_quanta: int = 1)
         if open_.size:
             quanta[open_[0]] += rest
     return quanta
+
+
+@kernel
+def _paced(target: Float, cap: Int) -> Int:
+    """Round to whole lots so that the running sum stays within half a lot of the target's, as far as the caps allow."""
+    count = np.zeros(target.shape[0], np.int64)
+    due, done = 0.0, 0
+    for t in range(target.shape[0]):
+        due += target[t]
+        count[t] = min(max(int(np.floor(due + 0.5)) - done, 0), cap[t])
+        done += count[t]
+    return count
 
 
 @kernel
