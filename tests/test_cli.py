@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import os
 import shutil
@@ -19,13 +18,10 @@ import pytest
 
 from impactd.__about__ import __version__
 from impactd.cli import COMMANDS, main
-from impactd.cli.compose import kafka_settings
-from impactd.config import Settings, load
+from impactd.config import load
 from impactd.core.base.topics import Topic
 from impactd.core.state.identity import MIGRATIONS
 from impactd.core.state.schema import SCHEMA_VERSION as STATE
-from impactd.shell.kafka.client import KafkaSettings, TopicSettings
-from impactd.shell.kafka.security import KafkaSecurity
 from impactd.wire.registry import CODECS
 from tests.paths import ROOT
 from tests.shell.test_replay import day, new, write
@@ -327,89 +323,6 @@ def test_interrupt_ends_with_130(tmp_path: Path) -> None:
         child.kill()
     assert (child.returncode, err.strip()) == (130, "impactd: interrupted")
     assert list((tmp_path / "out").glob("*")) == []
-
-
-def test_kafka_settings_defaults_are_the_client_defaults() -> None:
-    assert kafka_settings(Settings()) == KafkaSettings()
-
-
-def test_kafka_settings_every_field_has_its_setting(tmp_path: Path) -> None:
-    """A field of the client that no setting reaches would stay at its default here."""
-    secret = tmp_path / "secret"
-    secret.write_text("hush\n", encoding="utf-8")
-    (tmp_path / "all.toml").write_text(
-        f"""
-        [kafka]
-        bootstrap = "a:1"
-        environment = "e"
-        group = "g"
-        client_id = "c"
-        start = "latest"
-        commit_interval_ms = 101
-        urgent_interval_ms = 16
-        transaction_timeout_ms = 10001
-        session_timeout_ms = 10002
-        heartbeat_interval_ms = 3001
-        request_timeout_ms = 10003
-        max_poll_records = 20001
-        max_backlog_rows = 100001
-        max_state_bytes = 262145
-        max_dead_letter_bytes = 524289
-        compression = "none"
-        revoke_timeout_ms = 3002
-        drain_timeout_ms = 8001
-        group_commit_interval_ms = 5001
-        idle_after_ms = 501
-        linger_ms = 6
-        check_crcs = false
-        lost_position = "skip"
-        [kafka.security]
-        protocol = "SASL_SSL"
-        mechanism = "SCRAM-SHA-512"
-        username = "u"
-        password_file = "{secret}"
-        oauth_token_file = "t"
-        ca_file = "ca"
-        cert_file = "cert"
-        key_file = "key"
-        key_password_file = "{secret}"
-        check_hostname = false
-        [journal]
-        snapshot_s = 60
-        accept_settings = true
-        [topics]
-        prefix = "p."
-        partitions = 5
-        replication_factor = 3
-        min_insync_replicas = 2
-        input_retention_ms = 1
-        output_retention_ms = 2
-        dlq_retention_ms = 3
-        compacted_segment_bytes = 4000
-        compacted_segment_ms = 5000
-        compacted_dirty_ratio = 0.2
-        compacted_max_lag_ms = 6000
-        delete_retention_ms = 7
-        input_compression = "producer"
-        names.plans_latest = "latest"
-        [wire]
-        codec = "long-csv"
-        timestamps = "string"
-        max_message_bytes = 1000001
-        """,
-        encoding="utf-8",
-    )
-    made = kafka_settings(load(tmp_path / "all.toml", environ={}).settings)
-    for part, default in (
-        (made, KafkaSettings()),
-        (made.security, KafkaSecurity()),
-        (made.topic_settings, TopicSettings()),
-    ):
-        fields = [item.name for item in dataclasses.fields(part)]
-        same = [name for name in fields if getattr(part, name) == getattr(default, name)]
-        assert same == [], f"{type(part).__name__}: nothing sets {same}"
-    assert (made.topic(Topic.PLANS_LATEST), made.topic(Topic.PLANS)) == ("latest", "p.plans")
-    assert "hush" not in repr(made)
 
 
 def test_console_script_is_this_main() -> None:

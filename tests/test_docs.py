@@ -31,7 +31,6 @@ from impactd.cli import COMMANDS, cli
 from impactd.config import Override, Settings, SettingsError, load
 from impactd.core.base.topics import Topic
 from impactd.shell.broker.broker import Broker
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.consume import tail
 from impactd.wire.json_orders import decode_events
 from impactd.wire.ticks.json.codec import JsonTickCodec
@@ -306,8 +305,8 @@ def test_commands_of_a_page_work_without_a_broker(page: Path, table: tuple[Path,
 
 async def first_plan(broker: Broker, prefix: str) -> None:
     """Return once the service has published a plan: it may have to compile first."""
-    settings = KafkaSettings(bootstrap=broker.bootstrap, topic_prefix=prefix)
-    async with asyncio.timeout(200), aclosing(tail(settings, settings.topic(Topic.PLANS))) as records:
+    settings = Settings(kafka={"bootstrap": broker.bootstrap}, topics={"prefix": prefix})
+    async with asyncio.timeout(200), aclosing(tail(settings, settings.topics.name(Topic.PLANS))) as records:
         await anext(records)
 
 

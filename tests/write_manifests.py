@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import yaml
 
-from impactd.cli.compose import kafka_settings
 from impactd.config import Settings, load
 from impactd.config.sources import Override
 from impactd.shell.kafka.strimzi import strimzi_topics, strimzi_user, to_yaml
@@ -42,7 +41,7 @@ def settings_of(file: Path, environ: Mapping[str, str]) -> Settings:
 
 def topics() -> str:
     """Return the topics and the user of the base's settings."""
-    kafka = kafka_settings(settings_of(KUBERNETES / "base" / "impactd.toml", {}))
+    kafka = settings_of(KUBERNETES / "base" / "impactd.toml", {})
     return _MADE + to_yaml([*strimzi_topics(kafka, CLUSTER), strimzi_user(kafka, CLUSTER, "impactd")])
 
 

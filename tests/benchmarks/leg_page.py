@@ -6,16 +6,13 @@ Its processor time is what the page takes from a service that serves it, without
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
-from typing import Any
 
 from aiohttp import web
 
-from impactd.core.base.topics import Topic
+from impactd.config import Settings
 from impactd.shell.durations import Durations
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.status import PartitionStatus, Status
 from impactd.shell.live.condition import condition
 from impactd.shell.live.follow import Follower
@@ -26,7 +23,7 @@ from tests.benchmarks.legs import Measured, reply
 READY = "ready"
 
 
-async def serve(settings: KafkaSettings, port: int) -> Measured:
+async def serve(settings: Settings, port: int) -> Measured:
     """Serve until standard input ends; return how many records were folded, and what that took."""
     status = Status(partitions={0: PartitionStatus(partition=0, token=1)})
 
@@ -61,6 +58,4 @@ async def serve(settings: KafkaSettings, port: int) -> Measured:
 
 
 if __name__ == "__main__":
-    asked: dict[str, Any] = json.loads(sys.argv[1])
-    settings = KafkaSettings(**asked["settings"], topics={Topic.TICKS: asked["ticks"]})
-    reply(asyncio.run(serve(settings, asked["port"])))
+    reply(asyncio.run(serve(Settings.model_validate_json(sys.argv[1]), int(sys.argv[2]))))

@@ -18,14 +18,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import orjson
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.consume import tail
 from impactd.shell.kafka.topics import create_topics
 from tests.benchmarks.books import SIZES
@@ -35,7 +34,7 @@ _DRAIN_S: Final = 15.0
 
 
 def run_service(
-    source: KafkaSettings,
+    source: Settings,
     messages: int,
     place: str,
     *,
@@ -48,7 +47,7 @@ def run_service(
 
     Parameters
     ----------
-    source : KafkaSettings
+    source : Settings
         Where the ticks are.
     messages : int
         How many the topic holds.
@@ -68,12 +67,9 @@ def run_service(
     RuntimeError
         If the service ends by itself or does not drain.
     """
-    settings = replace(
-        source,
-        environment=place,
-        group=place,
-        topic_prefix=f"{place}.",
-        topics={Topic.TICKS: source.topic(Topic.TICKS)},
+    settings = source.replace(
+        kafka={"environment": place, "group": place},
+        topics={"prefix": f"{place}.", "names": {"ticks": source.topics.name(Topic.TICKS)}},
     )
     asyncio.run(create_topics(settings))
     port = 0 if look is None else free_port()
@@ -98,13 +94,13 @@ def run_service(
     return measured
 
 
-def _flags(settings: KafkaSettings, port: int, *, page: bool) -> list[str]:
+def _flags(settings: Settings, port: int, *, page: bool) -> list[str]:
     values = {
-        "kafka.bootstrap": settings.bootstrap,
-        "kafka.environment": settings.environment,
-        "kafka.group": settings.group,
-        "topics.prefix": settings.topic_prefix,
-        "topics.names.ticks": settings.topic(Topic.TICKS),
+        "kafka.bootstrap": settings.kafka.bootstrap,
+        "kafka.environment": settings.kafka.environment,
+        "kafka.group": settings.kafka.group,
+        "topics.prefix": settings.topics.prefix,
+        "topics.names.ticks": settings.topics.name(Topic.TICKS),
         "books.sizes": list(SIZES),
         "log.level": "warning",
         "http.port": port,
@@ -122,7 +118,7 @@ def free_port() -> int:
 
 
 async def _watch(
-    settings: KafkaSettings,
+    settings: Settings,
     services: Sequence[subprocess.Popen[bytes]],
     messages: int,
     settle_s: float,
@@ -144,12 +140,12 @@ async def _watch(
         await asyncio.wait([counting])
 
 
-async def _committed(settings: KafkaSettings, pids: Sequence[int], messages: int, settle_s: float) -> Measured:
+async def _committed(settings: Settings, pids: Sequence[int], messages: int, settle_s: float) -> Measured:
     """Return what was committed between the first commit of ticks that counts and the one that reaches `messages`."""
     begun: int | None = None
     first: tuple[int, int, float] | None = None
     reached: dict[int, int] = {}
-    async with aclosing(tail(settings, settings.topic(Topic.JOURNAL))) as records:
+    async with aclosing(tail(settings, settings.topics.name(Topic.JOURNAL))) as records:
         async for record in records:
             position = orjson.loads(record.value or b"{}").get("to", {}).get(Topic.TICKS)
             if position is None:

@@ -26,9 +26,9 @@ from typing import Final
 import aiohttp
 import orjson
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.broker.broker import find_broker
-from impactd.shell.kafka.client import KafkaSettings, TopicSettings
 from tests.benchmarks.figures import Figure, Target
 from tests.benchmarks.leg_page import READY
 from tests.benchmarks.leg_service import free_port, run_service
@@ -60,16 +60,14 @@ def measure(messages: int, rounds: int) -> tuple[list[Figure], dict[str, str]]:
     """
     place = f"page{os.getpid()}-{time.time_ns()}"
     with find_broker() as broker:
-        source = KafkaSettings(
-            bootstrap=broker.bootstrap,
-            topic_prefix=f"{place}.",
-            topic_settings=TopicSettings(partitions=1, input_retention_ms=-1, output_retention_ms=-1),
-            compression=None,
+        source = Settings(
+            kafka={"bootstrap": broker.bootstrap, "compression": "none"},
+            topics={"prefix": f"{place}.", "partitions": 1, "input_retention_ms": -1, "output_retention_ms": -1},
         )
         asyncio.run(preload(source, messages))
 
         def at(leg: str, number: int) -> str:
-            return f"{source.topic_prefix}{leg}-{number}"
+            return f"{source.topics.prefix}{leg}-{number}"
 
         pages: list[Measured] = []
 
@@ -115,16 +113,20 @@ def figures(found: Mapping[str, Sequence[Measured]], pages: Sequence[Measured]) 
 
 
 @asynccontextmanager
-async def apart(source: KafkaSettings, place: str, pages: list[Measured], _service: str) -> AsyncIterator[None]:
+async def apart(source: Settings, place: str, pages: list[Measured], _service: str) -> AsyncIterator[None]:
     """Have the page served by a process of its own, and looked at, for the length of a block; note what it took."""
     port = free_port()
-    settings = {"bootstrap": source.bootstrap, "environment": place, "group": place, "topic_prefix": f"{place}."}
+    settings = source.replace(
+        kafka={"environment": place, "group": place},
+        topics={"prefix": f"{place}.", "names": {"ticks": source.topics.name(Topic.TICKS)}},
+    )
     child = await asyncio.create_subprocess_exec(
         *(
             sys.executable,
             "-m",
             "tests.benchmarks.leg_page",
-            json.dumps({"settings": settings, "ticks": source.topic(Topic.TICKS), "port": port}),
+            settings.model_dump_json(),
+            str(port),
         ),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

@@ -16,12 +16,13 @@ import random
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from aiokafka import TopicPartition
 
+from impactd.config import Settings
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import INPUT_TOPICS, Side, Topic
@@ -30,7 +31,7 @@ from impactd.core.inputs.events import NewOrder, Received
 from impactd.core.inputs.inbox import Inbox
 from impactd.core.inputs.terms import Terms
 from impactd.shell.broker.broker import find_broker
-from impactd.shell.kafka.client import KafkaSettings, TopicSettings, close_producer, manual_consumer, plain_producer
+from impactd.shell.kafka.client import close_producer, manual_consumer, plain_producer
 from impactd.shell.kafka.restore import read_state
 from impactd.shell.kafka.service import Service
 from impactd.shell.kafka.topics import create_topics
@@ -79,18 +80,18 @@ def busy_engine(core: CoreSettings) -> Engine:
 class Place:
     """A state topic that is filled."""
 
-    settings: KafkaSettings
+    settings: Settings
     records: int
     mb: float
 
 
-async def fill(settings: KafkaSettings, items: Mapping[str, bytes], unclean_mb: int) -> Place:
+async def fill(settings: Settings, items: Mapping[str, bytes], unclean_mb: int) -> Place:
     """Write older values of `items` until there are `unclean_mb`, then the items themselves."""
-    producer = plain_producer(replace(settings, compression=None, linger_ms=20))
+    producer = plain_producer(settings.replace(kafka={"compression": "none", "linger_ms": 20}))
     await producer.start()
     draw = random.Random("restore")
     keys = list(items)
-    name, records, sent = settings.topic(Topic.STATE), 0, 0
+    name, records, sent = settings.topics.name(Topic.STATE), 0, 0
     flying: list[Any] = []
     try:
         while sent < unclean_mb * 1_000_000:
@@ -110,9 +111,9 @@ async def fill(settings: KafkaSettings, items: Mapping[str, bytes], unclean_mb: 
     return Place(settings, records, sent / 1e6)
 
 
-async def drain(settings: KafkaSettings) -> float:
+async def drain(settings: Settings) -> float:
     """Return the seconds that the client alone takes to read the topic to its end, keeping nothing."""
-    where = TopicPartition(settings.topic(Topic.STATE), 0)
+    where = TopicPartition(settings.topics.name(Topic.STATE), 0)
     consumer = manual_consumer(settings)
     await consumer.start()
     try:
@@ -143,7 +144,7 @@ def resident_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-async def restore(settings: KafkaSettings, core: CoreSettings) -> dict[str, float]:
+async def restore(settings: Settings, core: CoreSettings) -> dict[str, float]:
     """Let a service restore the partition as a member of its group, and return what that took."""
     service = Service(settings, core)
     done = asyncio.Event()
@@ -179,14 +180,15 @@ async def measure(bootstrap: str, unclean_mb: int) -> None:
     size = sum(map(len, items.values())) / 1e6
     largest = max(map(len, items.values()))
     _say(f"{SYMBOLS} symbols, {ORDERS} orders: {len(items)} keys, {size:.1f} MB, the largest {largest} bytes")
-    base = KafkaSettings(
-        bootstrap=bootstrap,
-        # One segment, under way to the end: the cleaner does not touch it.
-        topic_settings=TopicSettings(partitions=1, compacted_segment_bytes=2_000_000_000, compacted_segment_ms=2**62),
+    base = Settings(
+        kafka={"bootstrap": bootstrap},
+        topics={"partitions": 1, "compacted_segment_bytes": 1_000_000_000, "compacted_segment_ms": 2**62},
     )
     name = f"restore-{os.getpid()}"
     for kind, mb in (("busy", 0), ("unclean", unclean_mb)):
-        settings = replace(base, environment=f"{name}-{kind}", group=f"{name}-{kind}", topic_prefix=f"{name}-{kind}.")
+        settings = base.replace(
+            kafka={"environment": f"{name}-{kind}", "group": f"{name}-{kind}"}, topics={"prefix": f"{name}-{kind}."}
+        )
         await create_topics(settings)
         place = await fill(settings, items, mb)
         before = resident_mb()

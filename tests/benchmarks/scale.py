@@ -13,8 +13,8 @@ import statistics
 import time
 from typing import Final
 
+from impactd.config import Settings
 from impactd.shell.broker.broker import find_broker
-from impactd.shell.kafka.client import KafkaSettings, TopicSettings
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.leg_service import run_service
 from tests.benchmarks.legs import Measured, median_and_spread, take_turns
@@ -40,16 +40,19 @@ def measure(messages: int, rounds: int) -> tuple[list[Figure], dict[str, str]]:
     """
     place = f"scale{os.getpid()}-{time.time_ns()}"
     with find_broker() as broker:
-        source = KafkaSettings(
-            bootstrap=broker.bootstrap,
-            topic_prefix=f"{place}.",
-            topic_settings=TopicSettings(partitions=PARTITIONS, input_retention_ms=-1, output_retention_ms=-1),
-            compression=None,
+        source = Settings(
+            kafka={"bootstrap": broker.bootstrap, "compression": "none"},
+            topics={
+                "prefix": f"{place}.",
+                "partitions": PARTITIONS,
+                "input_retention_ms": -1,
+                "output_retention_ms": -1,
+            },
         )
         asyncio.run(preload(source, messages, SYMBOLS))
 
         def leg(processes: int, number: int) -> Measured:
-            where = f"{source.topic_prefix}{processes}-{number}"
+            where = f"{source.topics.prefix}{processes}-{number}"
             return run_service(source, messages, where, processes=processes, settle_s=_SETTLE_S)
 
         found = take_turns({str(n): lambda number, n=n: leg(n, number) for n in PROCESSES}, rounds)

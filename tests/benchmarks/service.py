@@ -17,9 +17,10 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.broker.broker import find_broker
-from impactd.shell.kafka.client import KafkaSettings, TopicSettings, close_producer, plain_producer
+from impactd.shell.kafka.client import close_producer, plain_producer
 from impactd.shell.kafka.topics import create_topics
 from impactd.wire.murmur2 import partition_for
 from tests.benchmarks.books import OPEN_NS, SYMBOLS, book_records
@@ -63,11 +64,9 @@ def measure(messages: int = MESSAGES, rounds: int = ROUNDS) -> tuple[list[Figure
     """
     place = f"bench{os.getpid()}-{time.time_ns()}"
     with find_broker() as broker:
-        source = KafkaSettings(
-            bootstrap=broker.bootstrap,
-            topic_prefix=f"{place}.",
-            topic_settings=TopicSettings(partitions=1, input_retention_ms=-1, output_retention_ms=-1),
-            compression=None,
+        source = Settings(
+            kafka={"bootstrap": broker.bootstrap, "compression": "none"},
+            topics={"prefix": f"{place}.", "partitions": 1, "input_retention_ms": -1, "output_retention_ms": -1},
         )
         asyncio.run(preload(source, messages))
         found = take_turns(_legs(source, messages), rounds)
@@ -75,9 +74,9 @@ def measure(messages: int = MESSAGES, rounds: int = ROUNDS) -> tuple[list[Figure
     return _figures(found, worst), {"broker": f"broker: {broker.kind}", "messages": f"{messages:,} messages"}
 
 
-def _legs(source: KafkaSettings, messages: int) -> Mapping[str, Callable[[int], Measured]]:
-    topic = source.topic(Topic.TICKS)
-    where: dict[str, Any] = {"bootstrap": source.bootstrap, "topic": topic}
+def _legs(source: Settings, messages: int) -> Mapping[str, Callable[[int], Measured]]:
+    topic = source.topics.name(Topic.TICKS)
+    where: dict[str, Any] = {"bootstrap": source.kafka.bootstrap, "topic": topic}
 
     def bare(_number: int) -> Measured:
         return run_leg("leg_bare", **where, messages=messages)
@@ -99,14 +98,14 @@ def _legs(source: KafkaSettings, messages: int) -> Mapping[str, Callable[[int], 
     return {BARE: bare, SERVICE: service} | {name: partial(quix, *how) for name, how in QUIX.items()}
 
 
-def _place(source: KafkaSettings, leg: str, number: int) -> str:
-    return f"{source.topic_prefix}{leg}-{number}"
+def _place(source: Settings, leg: str, number: int) -> str:
+    return f"{source.topics.prefix}{leg}-{number}"
 
 
-async def preload(source: KafkaSettings, messages: int, symbols: int = SYMBOLS) -> None:
+async def preload(source: Settings, messages: int, symbols: int = SYMBOLS) -> None:
     """Put the books into the ticks topic, uncompressed, in batches such as a feed handler sends."""
     await create_topics(source)
-    topic, partitions = source.topic(Topic.TICKS), source.topic_settings.partitions
+    topic, partitions = source.topics.name(Topic.TICKS), source.topics.partitions
     producer = plain_producer(source)
     await producer.start()
     try:
@@ -156,7 +155,7 @@ def _ratio(found: Mapping[str, Sequence[Measured]], to: str, target: Target | No
     return Figure(f"impactd over: {to}", value, "", spread, target, f"{cpu:.2f} by processor time")
 
 
-def _compare(source: KafkaSettings, number: int) -> float:
+def _compare(source: Settings, number: int) -> float:
     """Return by how much quixstreams' programs differ from the service at most; NaN where no minute closed in both.
 
     Windows do not see beyond their ends, so the time before a window's first book and after its last is missing from
@@ -184,7 +183,7 @@ def _compare(source: KafkaSettings, number: int) -> float:
     return float(worst)
 
 
-async def _service_estimates(source: KafkaSettings, place: str) -> dict[tuple[str, int], np.ndarray]:
+async def _service_estimates(source: Settings, place: str) -> dict[tuple[str, int], np.ndarray]:
     """Return the slippage of each symbol and minute, buy sizes and then sell sizes."""
     sides: dict[tuple[str, int], dict[str, list[float | None]]] = {}
     for record in await read_topic(source, f"{place}.{Topic.ESTIMATES}"):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.broker.server import KafkaServer
-from impactd.shell.kafka.client import KafkaSettings, TopicSettings
 from impactd.shell.kafka.topics import admin_client, create_topics
 from tests.chaos.proxy import Proxy
 
@@ -32,16 +32,16 @@ class Cluster:
 
     Attributes
     ----------
-    direct : KafkaSettings
+    direct : Settings
         By which the harness reaches the broker: not through the proxy.
-    proxied : KafkaSettings
+    proxied : Settings
         By which the processes do.
     """
 
     server: KafkaServer
     proxy: Proxy
-    direct: KafkaSettings
-    proxied: KafkaSettings
+    direct: Settings
+    proxied: Settings
 
     async def restart(self, *, kill: bool) -> None:
         """End the broker, in order or by ``SIGKILL``, and start it again."""
@@ -50,7 +50,7 @@ class Cluster:
 
     async def alter(self, topic: Topic, config: Mapping[str, str]) -> None:
         """Set properties of a topic."""
-        resource = ConfigResource(ConfigResourceType.TOPIC, self.direct.topic(topic), dict(config))
+        resource = ConfigResource(ConfigResourceType.TOPIC, self.direct.topics.name(topic), dict(config))
         async with admin_client(self.direct) as admin:
             answers = await admin.alter_configs([resource])
         assert all(found[0] == 0 for answer in answers for found in answer.resources)
@@ -67,19 +67,25 @@ async def cluster(name: str) -> AsyncIterator[Cluster]:
         proxy.target = (host, int(port))
         try:
             await asyncio.to_thread(server.start)
-            direct = KafkaSettings(
-                bootstrap=server.bootstrap,
-                environment=name,
-                group=name,
-                topic_prefix=f"{name}.",
-                topic_settings=TopicSettings(partitions=PARTITIONS, input_retention_ms=-1, output_retention_ms=-1),
-                session_timeout_ms=round(SESSION_TIMEOUT_S * 1000),
-                heartbeat_interval_ms=500,
-                transaction_timeout_ms=5_000,
-                revoke_timeout_ms=1_500,
-                snapshot_s=15,
+            direct = Settings(
+                kafka={
+                    "bootstrap": server.bootstrap,
+                    "environment": name,
+                    "group": name,
+                    "session_timeout_ms": round(SESSION_TIMEOUT_S * 1000),
+                    "heartbeat_interval_ms": 500,
+                    "transaction_timeout_ms": 5_000,
+                    "revoke_timeout_ms": 1_500,
+                },
+                topics={
+                    "prefix": f"{name}.",
+                    "partitions": PARTITIONS,
+                    "input_retention_ms": -1,
+                    "output_retention_ms": -1,
+                },
+                journal={"snapshot_s": 15},
             )
             await create_topics(direct)
-            yield Cluster(server, proxy, direct, replace(direct, bootstrap=proxy.address))
+            yield Cluster(server, proxy, direct, direct.replace(kafka={"bootstrap": proxy.address}))
         finally:
             await asyncio.to_thread(server.close)

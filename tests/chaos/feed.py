@@ -18,8 +18,9 @@ from typing import Any, Final, NamedTuple
 import orjson
 from aiokafka.errors import KafkaError
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
-from impactd.shell.kafka.client import KafkaSettings, close_producer, plain_producer
+from impactd.shell.kafka.client import close_producer, plain_producer
 from impactd.wire.murmur2 import partition_for
 from tests.chaos.cluster import PARTITIONS
 
@@ -199,11 +200,11 @@ class Feed:
 
     Parameters
     ----------
-    settings : KafkaSettings
+    settings : Settings
     seed : str
     """
 
-    def __init__(self, settings: KafkaSettings, seed: str) -> None:
+    def __init__(self, settings: Settings, seed: str) -> None:
         self._settings = settings
         self._desk = Desk(seed)
         self._stopping = asyncio.Event()
@@ -253,7 +254,7 @@ class Feed:
     async def _one(self, producer: Any, message: Message) -> asyncio.Future[Any]:
         partition = partition_for(message.key, PARTITIONS) if message.partition is None else message.partition
         sent: asyncio.Future[Any] = await producer.send(
-            self._settings.topic(message.topic), message.value, message.key.encode(), partition=partition
+            self._settings.topics.name(message.topic), message.value, message.key.encode(), partition=partition
         )
         # A delivery that fails after its producer was given up has nobody left to tell.
         sent.add_done_callback(lambda ended: ended.cancelled() or ended.exception())

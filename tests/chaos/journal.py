@@ -10,8 +10,9 @@ import orjson
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
-from impactd.shell.kafka.client import KafkaSettings, manual_consumer
+from impactd.shell.kafka.client import manual_consumer
 from tests.chaos.cluster import PARTITIONS
 
 _POLL_MS: Final = 200
@@ -22,11 +23,11 @@ class JournalWatch:
 
     Parameters
     ----------
-    settings : KafkaSettings
+    settings : Settings
         By which the broker is reached directly.
     """
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._next = dict.fromkeys(range(PARTITIONS), 0)
         #: Commits seen, by partition.
@@ -42,7 +43,7 @@ class JournalWatch:
             try:
                 async with asyncio.timeout(10):
                     await consumer.start()
-                places = [TopicPartition(self._settings.topic(Topic.JOURNAL), n) for n in range(PARTITIONS)]
+                places = [TopicPartition(self._settings.topics.name(Topic.JOURNAL), n) for n in range(PARTITIONS)]
                 consumer.assign(places)
                 for place in places:
                     consumer.seek(place, self._next[place.partition])
@@ -97,13 +98,13 @@ class JournalWatch:
             return
 
 
-async def input_ends(settings: KafkaSettings) -> dict[tuple[Topic, int], int]:
+async def input_ends(settings: Settings) -> dict[tuple[Topic, int], int]:
     """Return where each input topic's partition ends now."""
     consumer = manual_consumer(settings)
     await consumer.start()
     try:
         places = {
-            (topic, number): TopicPartition(settings.topic(topic), number)
+            (topic, number): TopicPartition(settings.topics.name(topic), number)
             for topic in INPUT_TOPICS
             for number in range(PARTITIONS)
         }

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.core.engine import Engine
 from impactd.shell.audit.audit import audit_all, audit_plans
@@ -23,7 +24,6 @@ from impactd.shell.audit.compare import topic_records
 from impactd.shell.audit.coverage import coverage
 from impactd.shell.audit.derive import derive
 from impactd.shell.audit.source import capture_source
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.kafka.encoder import Encoder
 from impactd.shell.lines import InputFileError
@@ -93,7 +93,7 @@ def judge(
     ends: Mapping[Place, int],
     published: Log,
     directory: Path,
-    settings: KafkaSettings,
+    settings: Settings,
     partitions: int,
 ) -> Verdict:
     """Return what is wrong with a run.
@@ -108,7 +108,7 @@ def judge(
         Committed records of the topics in `PUBLISHED`.
     directory : Path
         The captured run.
-    settings : KafkaSettings
+    settings : Settings
     partitions : int
     """
     verdict = Verdict()
@@ -138,7 +138,7 @@ def judge(
     return verdict
 
 
-async def audit(directory: Path, settings: KafkaSettings, counts: Counter[str]) -> list[str]:
+async def audit(directory: Path, settings: Settings, counts: Counter[str]) -> list[str]:
     """Return what an audit of the captured run finds, and whether it would find a single flipped bit."""
     try:
         source = capture_source(directory, settings)
@@ -178,11 +178,11 @@ def order(published: Log) -> Iterator[str]:
 
 
 def expectation(
-    directory: Path, settings: KafkaSettings, partitions: int
+    directory: Path, settings: Settings, partitions: int
 ) -> tuple[dict[Place, list[Published]], dict[int, dict[bytes, bytes]]]:
     """Return what the captured run should have published by topic and partition, and the state of each partition."""
     counts = dict.fromkeys(Topic, partitions)
-    topics = {settings.topic(topic): topic for topic in Topic}
+    topics = {settings.topics.name(topic): topic for topic in Topic}
     encoders = [Encoder(settings, n, counts) for n in range(partitions)]
     expected: dict[Place, list[Published]] = {(topic, n): [] for topic in Topic for n in range(partitions)}
     engines: dict[int, Engine] = {}

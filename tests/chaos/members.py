@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
 
-from impactd.shell.kafka.client import KafkaSettings
+from impactd.config import Settings
 from tests.chaos import hooks
 from tests.chaos.cluster import SESSION_TIMEOUT_S
 from tests.paths import ROOT
@@ -30,17 +30,17 @@ CORE: Final = {
 }
 
 
-def flags(settings: KafkaSettings) -> list[str]:
+def flags(settings: Settings) -> list[str]:
     """Return the options of ``impactd run`` that give it these settings."""
     values = CORE | {
-        "kafka.bootstrap": settings.bootstrap,
-        "kafka.environment": settings.environment,
-        "kafka.group": settings.group,
-        "kafka.session_timeout_ms": settings.session_timeout_ms,
-        "kafka.heartbeat_interval_ms": settings.heartbeat_interval_ms,
-        "kafka.transaction_timeout_ms": settings.transaction_timeout_ms,
-        "kafka.revoke_timeout_ms": settings.revoke_timeout_ms,
-        "topics.prefix": settings.topic_prefix,
+        "kafka.bootstrap": settings.kafka.bootstrap,
+        "kafka.environment": settings.kafka.environment,
+        "kafka.group": settings.kafka.group,
+        "kafka.session_timeout_ms": settings.kafka.session_timeout_ms,
+        "kafka.heartbeat_interval_ms": settings.kafka.heartbeat_interval_ms,
+        "kafka.transaction_timeout_ms": settings.kafka.transaction_timeout_ms,
+        "kafka.revoke_timeout_ms": settings.kafka.revoke_timeout_ms,
+        "topics.prefix": settings.topics.prefix,
     }
     return [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
 
@@ -166,7 +166,7 @@ class Members:
 
     Parameters
     ----------
-    settings : KafkaSettings
+    settings : Settings
         As the processes reach the broker.
     directory : Path
         Of logs and fault files.
@@ -175,7 +175,7 @@ class Members:
         Name of a broken variant; empty for the product.
     """
 
-    def __init__(self, settings: KafkaSettings, directory: Path, seed: str, variant: str) -> None:
+    def __init__(self, settings: Settings, directory: Path, seed: str, variant: str) -> None:
         self._command = (sys.executable, "-m", "tests.chaos.entry", "run", *flags(settings))
         self._directory, self._seed, self._variant = directory, seed, variant
         self.all: list[Member] = []

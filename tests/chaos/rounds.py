@@ -306,10 +306,10 @@ class Run:
         await capture(settings, captured, outputs=True)
         published: dict[judge.Place, list[judge.Published]] = {}
         for topic in judge.PUBLISHED:
-            for record in await read_topic(settings, settings.topic(topic)):
+            for record in await read_topic(settings, settings.topics.name(topic)):
                 made = judge.Published(record.key, record.value, record.headers)
                 published.setdefault((topic, record.partition), []).append(made)
-        journal = await read_topic(settings, settings.topic(judge.Topic.JOURNAL))
+        journal = await read_topic(settings, settings.topics.name(judge.Topic.JOURNAL))
         verdict = await asyncio.to_thread(judge.judge, journal, ends, published, captured, settings, PARTITIONS)
         verdict.add("audit", await judge.audit(captured, settings, verdict.counts))
         return verdict

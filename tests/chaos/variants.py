@@ -13,9 +13,11 @@ from typing import Any, Final
 
 from aiokafka.errors import KafkaError
 
+from impactd.config import Settings
+from impactd.config.cluster import KafkaSection
 from impactd.core.base.topics import Topic
 from impactd.shell.kafka import commit, ownership
-from impactd.shell.kafka.client import KafkaSettings, close_producer, partition_producer, plain_producer
+from impactd.shell.kafka.client import close_producer, partition_producer, plain_producer
 from impactd.shell.kafka.commit import Committer
 from impactd.shell.kafka.encoder import Record
 from impactd.shell.kafka.errors import CommitUnknownError, FencedError
@@ -69,10 +71,10 @@ def _positions_outside() -> None:
 def _id_of_process() -> None:
     """Name transactional ids by process, as aiokafka's documentation has it: nobody fences anybody."""
 
-    def transactional_id(settings: KafkaSettings, partition: int) -> str:
-        return f"{settings.environment}.{settings.group}.{os.getpid()}.{partition}"
+    def transactional_id(kafka: KafkaSection, partition: int) -> str:
+        return f"{kafka.environment}.{kafka.group}.{os.getpid()}.{partition}"
 
-    KafkaSettings.transactional_id = transactional_id  # type: ignore[method-assign]
+    KafkaSection.transactional_id = transactional_id  # type: ignore[method-assign]
 
 
 def _sends_not_awaited() -> None:
@@ -106,7 +108,7 @@ def _memory_kept() -> None:
                 self._open = False
                 await self._again(settings, partition)
 
-        async def _again(self, settings: KafkaSettings, partition: int) -> None:
+        async def _again(self, settings: Settings, partition: int) -> None:
             while True:
                 await close_producer(self._producer, 1.0)
                 self._producer = ownership.partition_producer(settings, partition)
@@ -120,17 +122,17 @@ def _memory_kept() -> None:
     _replace_committer(Stubborn)
 
 
-_settings: dict[int, KafkaSettings] = {}
+_settings: dict[int, Settings] = {}
 
 
-def _settings_of(committer: Committer) -> KafkaSettings:
+def _settings_of(committer: Committer) -> Settings:
     return _settings[id(committer._producer)]
 
 
 def _replace_committer(kind: type[Committer]) -> None:
     """Make ownership use another committer, and remember whose settings its producer was made with."""
 
-    def remember(settings: KafkaSettings, partition: int) -> Any:
+    def remember(settings: Settings, partition: int) -> Any:
         producer = partition_producer(settings, partition)
         _settings[id(producer)] = settings
         return producer

@@ -15,7 +15,6 @@ import pytest
 import yaml
 
 from impactd.__about__ import __version__
-from impactd.cli.compose import kafka_settings
 from impactd.config import Settings
 from impactd.shell.http import Views, application
 from impactd.shell.kafka.strimzi import strimzi_topics, strimzi_user
@@ -195,7 +194,7 @@ def test_secrets_are_named_and_made_by_somebody(production: Mapping[str, list[Re
 def test_topics_and_user_of_production_are_what_the_service_would_make(
     production: Mapping[str, list[Resource]], tmp_path: Path
 ) -> None:
-    kafka = kafka_settings(settings(production, tmp_path))
+    kafka = settings(production, tmp_path)
 
     def plain(resource: Resource) -> Resource:
         return {**resource, "metadata": {"name": resource["metadata"]["name"], "labels": LABELS_OF_STRIMZI}}

@@ -27,6 +27,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
+from impactd.config import Settings
 from impactd.core.base.settings import BookSettings, CoreSettings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.engine import Engine
@@ -34,7 +35,6 @@ from impactd.core.inputs.events import Control, Received
 from impactd.core.inputs.inbox import Inbox
 from impactd.core.outputs.counts import Counts, EventOutcome
 from impactd.core.outputs.messages import Alert, DeadLetter, Estimate, Model, Output, Plan
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.decode import Decoder
 from impactd.shell.kafka.encoder import Encoder
 from impactd.wire.codec import REASONS, Decoded, Limits
@@ -54,7 +54,7 @@ ROUND: Final = 2_000
 #: Small enough that mutants reach it.
 LIMITS: Final = Limits(max_message_bytes=200_000, max_levels=100)
 SETTINGS: Final = CoreSettings(books=BookSettings(max_clock_skew_ns=0), apply="in_event_time")
-KAFKA: Final = KafkaSettings(max_message_bytes=1_000_000)
+KAFKA: Final = Settings(wire={"max_message_bytes": 1_000_000})
 
 _GOOD_NAMES: Final = frozenset({"*", *GOOD_SYMBOLS, *GOOD_ORDERS})
 _OUTCOMES: Final = (EventOutcome.APPLIED, EventOutcome.DUPLICATE, EventOutcome.REJECTED, EventOutcome.IGNORED)
@@ -97,7 +97,7 @@ class Day:
         #: The codec of all ticks: mutants and good messages share its caches.
         self.codec = kind if kind in TICK_KINDS else DEFAULT_CODEC
         self._report = report
-        self._decoder = Decoder(KafkaSettings(codec=self.codec), LIMITS, 0, 1)
+        self._decoder = Decoder(Settings(wire={"codec": self.codec}), LIMITS, 0, 1)
         # As for a file: not every codec's records name a symbol over Kafka.
         self._decoder._codecs._codecs[self.codec] = samples_of(self.codec).codec(self.codec, LIMITS)
         self._encoder = Encoder(KAFKA, 0, dict.fromkeys(Topic, 1))
@@ -229,7 +229,7 @@ class Day:
     def _check_state(self) -> None:
         saved = self.engine.dump()
         largest = max(saved, key=lambda key: len(saved[key]))
-        assert len(saved[largest]) <= KAFKA.max_state_bytes, largest
+        assert len(saved[largest]) <= KAFKA.kafka.max_state_bytes, largest
         again = Engine(SETTINGS)
         again.load(saved)
         other = again.dump()

@@ -10,11 +10,11 @@ from typing import Final
 import orjson
 import pytest
 
+from impactd.config import Settings
 from impactd.core.base.settings import BookSettings, CoreSettings, PlanSettings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.engine import Engine
 from impactd.core.inputs.inbox import Inbox
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.decode import Decoder
 from impactd.shell.kafka.encoder import Encoder
 from impactd.wire.codec import Limits
@@ -75,8 +75,8 @@ class Service:
     """One partition from fetched records to records to publish, which are thrown away."""
 
     def __init__(self) -> None:
-        self._decoder = Decoder(KafkaSettings(), LIMITS, 0, 1)
-        self._encoder = Encoder(KafkaSettings(), 0, dict.fromkeys(Topic, 1))
+        self._decoder = Decoder(Settings(), LIMITS, 0, 1)
+        self._encoder = Encoder(Settings(), 0, dict.fromkeys(Topic, 1))
         self.engine = Engine(SETTINGS)
         self._inbox = Inbox(SETTINGS, {}, {})
         self._next = dict.fromkeys(INPUT_TOPICS, 0)

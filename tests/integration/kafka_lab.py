@@ -8,15 +8,16 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from impactd.config import Settings
 from impactd.core.base.settings import BookSettings, CoreSettings
 from impactd.core.base.topics import Topic
-from impactd.shell.kafka.client import KafkaSettings, TopicSettings, close_producer, plain_producer
+from impactd.shell.kafka.client import close_producer, plain_producer
 from impactd.shell.kafka.consume import ConsumedRecord, tail
 from impactd.shell.kafka.service import Service
 from impactd.shell.kafka.topics import create_topics
@@ -40,24 +41,27 @@ _DEADLINE_S = 60.0
 _names = itertools.count()
 
 
-def lab_settings(bootstrap: str, **changes: Any) -> KafkaSettings:
-    """Return settings with topics, group and environment that no other test has."""
+def lab_settings(bootstrap: str, **sections: dict[str, Any]) -> Settings:
+    """Return settings with topics, group and environment that no other test has, and other values by section."""
     name = f"t{os.getpid()}-{next(_names)}"
-    settings = KafkaSettings(
-        bootstrap=bootstrap,
-        environment=name,
-        group=f"{name}.group",
-        topic_prefix=f"{name}.",
-        topic_settings=TopicSettings(partitions=2, input_retention_ms=-1, output_retention_ms=-1),
-        session_timeout_ms=6_000,
-        heartbeat_interval_ms=500,
+    settings = Settings(
+        kafka={
+            "bootstrap": bootstrap,
+            "environment": name,
+            "group": f"{name}.group",
+            "session_timeout_ms": 6_000,
+            "heartbeat_interval_ms": 500,
+        },
+        topics={"prefix": f"{name}.", "partitions": 2, "input_retention_ms": -1, "output_retention_ms": -1},
+        http={"port": 0},
+        health={"max_lag": 50, "max_tick_age_s": 0},
     )
-    return replace(settings, **changes)
+    return settings.replace(**sections)
 
 
-async def lab(bootstrap: str, **changes: Any) -> KafkaSettings:
+async def lab(bootstrap: str, **sections: dict[str, Any]) -> Settings:
     """Return settings whose topics exist."""
-    settings = lab_settings(bootstrap, **changes)
+    settings = lab_settings(bootstrap, **sections)
     await create_topics(settings)
     return settings
 
@@ -76,7 +80,7 @@ class Running:
 
 
 @asynccontextmanager
-async def running(settings: KafkaSettings, core: CoreSettings = DAY) -> AsyncIterator[Running]:
+async def running(settings: Settings, core: CoreSettings = DAY) -> AsyncIterator[Running]:
     """Run a service for the length of a block, and fail if it failed."""
     run = start(settings, core)
     try:
@@ -86,7 +90,7 @@ async def running(settings: KafkaSettings, core: CoreSettings = DAY) -> AsyncIte
     assert code == 0, run.service.error
 
 
-def start(settings: KafkaSettings, core: CoreSettings = DAY) -> Running:
+def start(settings: Settings, core: CoreSettings = DAY) -> Running:
     """Start a service and return it."""
     service = Service(settings, core)
     return Running(service, asyncio.create_task(service.run()))
@@ -101,11 +105,11 @@ async def until(condition: Callable[[], bool], what: str, within_s: float = _DEA
 
 
 async def records_until(
-    settings: KafkaSettings, topic: Topic, enough: Callable[[list[ConsumedRecord]], bool]
+    settings: Settings, topic: Topic, enough: Callable[[list[ConsumedRecord]], bool]
 ) -> list[ConsumedRecord]:
     """Return the records of a topic as soon as there are enough."""
     found: list[ConsumedRecord] = []
-    async with asyncio.timeout(_DEADLINE_S), aclosing(tail(settings, settings.topic(topic))) as records:
+    async with asyncio.timeout(_DEADLINE_S), aclosing(tail(settings, settings.topics.name(topic))) as records:
         async for record in records:
             found.append(record)
             if enough(found):
@@ -113,16 +117,16 @@ async def records_until(
     return found
 
 
-async def values_by_partition(settings: KafkaSettings, topic: Topic, partitions: int = 2) -> list[list[bytes]]:
+async def values_by_partition(settings: Settings, topic: Topic, partitions: int = 2) -> list[list[bytes]]:
     """Return the values of a topic's records, by partition, in order."""
     values: list[list[bytes]] = [[] for _ in range(partitions)]
-    for record in await read_topic(settings, settings.topic(topic)):
+    for record in await read_topic(settings, settings.topics.name(topic)):
         values[record.partition].append(record.value or b"")
     return values
 
 
 async def send(
-    settings: KafkaSettings, topic: Topic, records: Sequence[tuple[str | None, bytes, int]], **options: Any
+    settings: Settings, topic: Topic, records: Sequence[tuple[str | None, bytes, int]], **options: Any
 ) -> None:
     """Produce (key, value, timestamp in ns) and wait for the delivery; `partition` overrules the key's."""
     producer = plain_producer(settings)
@@ -131,7 +135,7 @@ async def send(
         for key, value, timestamp in records:
             partition = options.get("partition", partition_for(key or "", 2))
             sent: Awaitable[Any] = await producer.send(
-                settings.topic(topic),
+                settings.topics.name(topic),
                 value,
                 None if key is None else key.encode(),
                 partition=partition,
@@ -235,7 +239,7 @@ def from_files(sources: Sources, out: Path, core: CoreSettings = DAY) -> dict[To
     return found
 
 
-async def from_topics(settings: KafkaSettings) -> dict[Topic, list[list[bytes]]]:
+async def from_topics(settings: Settings) -> dict[Topic, list[list[bytes]]]:
     """Return what the service has published, by topic and partition."""
     return {topic: await values_by_partition(settings, topic) for topic in COMPARED}
 
@@ -250,7 +254,7 @@ def assert_same(found: dict[Topic, list[list[bytes]]], expected: dict[Topic, lis
             assert len(found[topic][partition]) == len(expected[topic][partition]), f"{topic}/{partition}"
 
 
-async def published_all(settings: KafkaSettings, expected: dict[Topic, list[list[bytes]]]) -> None:
+async def published_all(settings: Settings, expected: dict[Topic, list[list[bytes]]]) -> None:
     """Wait until as many estimates are published as are expected."""
     wanted = sum(len(values) for values in expected[Topic.ESTIMATES])
     await records_until(settings, Topic.ESTIMATES, lambda found: len(found) >= wanted)

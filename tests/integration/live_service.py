@@ -6,21 +6,18 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from impactd.config import Settings
 from impactd.core.base.settings import CoreSettings
-from impactd.shell.health import HealthLimits
-from impactd.shell.http import HttpSettings
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.service import Service
-from impactd.shell.operate import Operation, observed
+from impactd.shell.operate import observed
 from tests.integration.kafka_lab import DAY
 
 
 @asynccontextmanager
-async def served(settings: KafkaSettings, core: CoreSettings = DAY, port: int = 0) -> AsyncIterator[str]:
+async def served(settings: Settings, core: CoreSettings = DAY, port: int = 0) -> AsyncIterator[str]:
     """Run a service with its page for the length of a block; yield the address."""
-    service = Service(settings, core)
-    operation = Operation(http=HttpSettings(port=port), limits=HealthLimits(max_tick_age_s=None))
-    async with observed(service, core, operation) as address:
+    service = Service(settings.replace(http={"port": port}), core)
+    async with observed(service, core) as address:
         assert address is not None
         task = asyncio.create_task(service.run())
         try:

@@ -15,13 +15,14 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
 from impactd.cli import main
+from impactd.config import Settings
 from impactd.core.base.settings import PlanSettings
 from impactd.core.base.topics import Topic
 from impactd.shell.audit.audit import Audit, audit_all, audit_plans, find_plan
 from impactd.shell.audit.journal import cover
 from impactd.shell.audit.source import broker_source
 from impactd.shell.broker.broker import Broker
-from impactd.shell.kafka.client import KafkaSettings, close_producer, plain_producer
+from impactd.shell.kafka.client import close_producer, plain_producer
 from impactd.shell.kafka.publish import publish
 from impactd.shell.kafka.topics import admin_client, create_topics
 from impactd.shell.replay import Sources
@@ -35,12 +36,12 @@ CORE: Final = live()
 CHANGED: Final = replace(CORE, plans=PlanSettings(child_slices=3))
 
 
-async def ran(settings: KafkaSettings, sources: Sources) -> None:
+async def ran(settings: Settings, sources: Sources) -> None:
     """Run a day on arrival: restarted once, and once under other settings."""
     publishing = asyncio.create_task(publish(settings, sources, speed=300))
     seen = 0
     for core in (CORE, CORE, CHANGED):
-        accepting = replace(settings, accept_settings=core is CHANGED)
+        accepting = settings.replace(journal={"accept_settings": core is CHANGED})
         async with running(accepting, core) as run:
             seen += 20
             await records_until(settings, Topic.ESTIMATES, lambda found, n=seen: len(found) >= n)  # type: ignore[misc]
@@ -51,16 +52,16 @@ async def ran(settings: KafkaSettings, sources: Sources) -> None:
                 )
 
 
-async def audited(settings: KafkaSettings) -> Audit:
+async def audited(settings: Settings) -> Audit:
     async with broker_source(settings) as source:
         return await audit_all(source)
 
 
-async def forged(settings: KafkaSettings) -> tuple[KafkaSettings, int]:
+async def forged(settings: Settings) -> tuple[Settings, int]:
     """Return settings whose plans topic is a copy with one bit of one plan flipped, and that plan's partition."""
-    plans = await read_topic(settings, settings.topic(Topic.PLANS))
-    name = f"{settings.topic_prefix}forged"
-    other = replace(settings, topics={Topic.PLANS: name})
+    plans = await read_topic(settings, settings.topics.name(Topic.PLANS))
+    name = f"{settings.topics.prefix}forged"
+    other = settings.replace(topics={"names": {"plans": name}})
     await create_topics(other)
     victim = plans[len(plans) // 2]
     producer = plain_producer(settings)
@@ -80,18 +81,18 @@ async def forged(settings: KafkaSettings) -> tuple[KafkaSettings, int]:
     return other, victim.partition
 
 
-async def delete_before(settings: KafkaSettings, topic: Topic, partition: int, offset: int) -> None:
+async def delete_before(settings: Settings, topic: Topic, partition: int, offset: int) -> None:
     async with admin_client(settings) as admin:
-        where = TopicPartition(settings.topic(topic), partition)
+        where = TopicPartition(settings.topics.name(topic), partition)
         await admin.delete_records({where: RecordsToDelete(before_offset=offset)})
 
 
-async def asked(settings: KafkaSettings, directory: Path, *args: str) -> tuple[int, str]:
+async def asked(settings: Settings, directory: Path, *args: str) -> tuple[int, str]:
     """Run a command in this process and return its exit code and what it said."""
     config = directory / "impactd.toml"
-    names = "".join(f'names.{topic.value} = "{name}"\n' for topic, name in settings.topics.items())
+    names = "".join(f'names.{role} = "{name}"\n' for role, name in settings.topics.names if name is not None)
     config.write_text(
-        f'[kafka]\nbootstrap = "{settings.bootstrap}"\n[topics]\nprefix = "{settings.topic_prefix}"\n{names}',
+        f'[kafka]\nbootstrap = "{settings.kafka.bootstrap}"\n[topics]\nprefix = "{settings.topics.prefix}"\n{names}',
         encoding="utf-8",
     )
     said = StringIO()
@@ -103,13 +104,13 @@ async def asked(settings: KafkaSettings, directory: Path, *args: str) -> tuple[i
 async def test_audit_after_restart_and_changed_settings_agrees_and_finds_forgery_and_loss(
     broker: Broker, tmp_path: Path
 ) -> None:
-    settings = await lab(broker.bootstrap, snapshot_s=600)
+    settings = await lab(broker.bootstrap, journal={"snapshot_s": 600})
     await ran(settings, write_day(tmp_path, 20))
 
     audit = await audited(settings)
     assert (audit.outcome, audit.differences, audit.underived) == ("agrees", [], [])
     journal = [
-        orjson.loads(record.value or b"") for record in await read_topic(settings, settings.topic(Topic.JOURNAL))
+        orjson.loads(record.value or b"") for record in await read_topic(settings, settings.topics.name(Topic.JOURNAL))
     ]
     kinds = [entry["type"] for entry in journal]
     assert kinds.count("settings") == kinds.count("genesis") == 2
@@ -120,7 +121,7 @@ async def test_audit_after_restart_and_changed_settings_agrees_and_finds_forgery
         assert (await cover(source))[0] == []
 
     # One plan, by the command, from the brokers and from a capture.
-    plan = orjson.loads((await read_topic(settings, settings.topic(Topic.PLANS)))[-1].value or b"")
+    plan = orjson.loads((await read_topic(settings, settings.topics.name(Topic.PLANS)))[-1].value or b"")
     named = f"{plan['cl_ord_id']}:{plan['plan_version']}"
     code, said = await asked(settings, tmp_path, "audit", "--plan", named, "--coverage")
     assert (code, "every byte agrees" in said, "every input offset once" in said) == (0, True, True), said
@@ -146,7 +147,7 @@ async def test_audit_after_restart_and_changed_settings_agrees_and_finds_forgery
         await delete_before(settings, Topic.TICKS, number, 30)
     code, said = await asked(settings, tmp_path, "audit", "--all")
     assert code == 3, said
-    assert f"{settings.topic(Topic.TICKS)}/0 offsets 0 to" in said
+    assert f"{settings.topics.name(Topic.TICKS)}/0 offsets 0 to" in said
     assert "cannot be derived: inputs are missing" in said
     async with broker_source(settings) as source:
         found = await find_plan(source, plan["cl_ord_id"], plan["plan_version"])
@@ -162,13 +163,13 @@ async def test_service_under_other_settings_stops_unless_they_are_accepted_and_p
     async with running(settings, CORE):
         await records_until(settings, Topic.PLANS, lambda found: len(found) >= 2)
 
-    async def refused(core: Any, kafka: KafkaSettings) -> str:
+    async def refused(core: Any, kafka: Settings) -> str:
         stopped = start(kafka, core)
         assert await stopped.task == 1
         return str(stopped.service.error)
 
     assert "--accept-settings" in await refused(CHANGED, settings)
-    accepting = replace(settings, accept_settings=True)
+    accepting = settings.replace(journal={"accept_settings": True})
     impossible = replace(CORE, model=replace(CORE.model, kind="power"))
     assert "model.kind was linear and is power" in await refused(impossible, accepting)
     async with running(accepting, CHANGED) as run:

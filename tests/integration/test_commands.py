@@ -12,9 +12,9 @@ from pathlib import Path
 import orjson
 import pytest
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.broker.broker import Broker
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.outputs import FILES
 from impactd.wire.murmur2 import partition_for
 from tests.integration.kafka_lab import (
@@ -41,15 +41,15 @@ async def succeeded(environ: dict[str, str], *args: str) -> str:
     return done.stdout
 
 
-def environment(settings: KafkaSettings) -> dict[str, str]:
+def environment(settings: Settings) -> dict[str, str]:
     """Return the environment under which commands use these settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("IMPACTD_")}
     return kept | {
-        "IMPACTD__KAFKA__BOOTSTRAP": settings.bootstrap,
-        "IMPACTD__KAFKA__ENVIRONMENT": settings.environment,
+        "IMPACTD__KAFKA__BOOTSTRAP": settings.kafka.bootstrap,
+        "IMPACTD__KAFKA__ENVIRONMENT": settings.kafka.environment,
         "IMPACTD__HTTP__PORT": "0",
-        "IMPACTD__KAFKA__GROUP": settings.group,
-        "IMPACTD__TOPICS__PREFIX": settings.topic_prefix,
+        "IMPACTD__KAFKA__GROUP": settings.kafka.group,
+        "IMPACTD__TOPICS__PREFIX": settings.topics.prefix,
         "IMPACTD__TOPICS__PARTITIONS": "2",
         "IMPACTD__TOPICS__INPUT_RETENTION_MS": "-1",
         "IMPACTD__TOPICS__OUTPUT_RETENTION_MS": "-1",

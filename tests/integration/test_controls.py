@@ -17,14 +17,14 @@ import pytest
 import structlog
 
 from impactd.cli import main
+from impactd.config import Settings
 from impactd.core.base.settings import GateSettings, InvalidSettings
 from impactd.core.base.topics import Topic
 from impactd.core.inputs.events import Control
 from impactd.shell.audit.capture import capture
 from impactd.shell.audit.derive import derive
 from impactd.shell.broker.broker import Broker
-from impactd.shell.health import HealthLimits, unready
-from impactd.shell.kafka.client import KafkaSettings, TopicSettings
+from impactd.shell.health import unready
 from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.kafka.control import give
 from impactd.shell.kafka.service import Service
@@ -76,11 +76,11 @@ async def processes(environ: dict[str, str], log: Path, n: int = 2) -> AsyncIter
                 await process.wait()
 
 
-def live_environment(settings: KafkaSettings) -> dict[str, str]:
+def live_environment(settings: Settings) -> dict[str, str]:
     return environment(settings) | {"IMPACTD__PLANS__APPLY": "on_arrival", "IMPACTD__HTTP__PORT": "0"}
 
 
-async def send_orders(settings: KafkaSettings, prefix: str = "A") -> dict[str, str]:
+async def send_orders(settings: Settings, prefix: str = "A") -> dict[str, str]:
     """Send a book and an order for a symbol of each partition and return symbols by cl_ord_id."""
     now = time.time_ns()
     orders = {}
@@ -101,7 +101,7 @@ def latest(records: list[ConsumedRecord]) -> dict[str, dict[str, Any]]:
     return plans
 
 
-async def plans_until(settings: KafkaSettings, **statuses: str) -> dict[str, dict[str, Any]]:
+async def plans_until(settings: Settings, **statuses: str) -> dict[str, dict[str, Any]]:
     """Wait until the latest plan of each order has its status."""
     wanted = {name.replace("_", "-"): status for name, status in statuses.items()}
 
@@ -126,7 +126,7 @@ async def test_halt_reaches_every_process_and_resume_lifts_it(broker: Broker, tm
 
         said = await succeeded(environ, "halt", "--reason", "drill")
         assert said.splitlines() == [
-            f"halt of everything written to {settings.topic(Topic.CONTROL)}/{partition} at offset 0"
+            f"halt of everything written to {settings.topics.name(Topic.CONTROL)}/{partition} at offset 0"
             for partition in range(2)
         ]
         plans = await plans_until(settings, A_FROG="halted", A_AAPL="halted")
@@ -143,22 +143,22 @@ async def test_halt_reaches_every_process_and_resume_lifts_it(broker: Broker, tm
         await control("halt", "A-AAPL")
         plans = await plans_until(settings, A_FROG="active", A_AAPL="halted", B_AAPL="active")
         assert plans["A-AAPL"]["text"] == "mine"
-    alerts = [orjson.loads(r.value or b"") for r in await read_topic(settings, settings.topic(Topic.ALERTS))]
+    alerts = [orjson.loads(r.value or b"") for r in await read_topic(settings, settings.topics.name(Topic.ALERTS))]
     assert [a["text"] for a in alerts if a["kind"] == "halt"].count("*: drill (1 active orders here)") == 2
 
 
 async def test_halt_that_a_partition_does_not_take_fails_and_says_which(broker: Broker) -> None:
-    settings = await lab(broker.bootstrap, topic_settings=TopicSettings(partitions=2))
+    settings = await lab(broker.bootstrap, topics={"partitions": 2})
     # The broker takes no record of this size, so that none of them stands.
-    small = replace(settings, max_message_bytes=100)
-    given = await give(small, Control("halt", "*", "x" * 400, 1))
+    small = settings.replace(wire={"max_message_bytes": 1_000})
+    given = await give(small, Control("halt", "*", "x" * 2_000, 1))
     assert given.offsets == {}
     assert set(given.failed) == {0, 1}
-    assert await read_topic(settings, settings.topic(Topic.CONTROL)) == []
+    assert await read_topic(settings, settings.topics.name(Topic.CONTROL)) == []
 
 
 async def test_halt_without_its_topic_fails_and_writes_nothing(broker: Broker) -> None:
-    settings = replace(await lab(broker.bootstrap), topic_prefix="nowhere.")
+    settings = (await lab(broker.bootstrap)).replace(topics={"prefix": "nowhere."})
     done = await asyncio.to_thread(impactd, environment(settings), "halt", "--reason", "drill")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert "missing topic: nowhere.control" in done.stderr
@@ -171,7 +171,7 @@ def letters(out: str) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in out.splitlines()]
 
 
-async def dead(settings: KafkaSettings, enough: Callable[[list[ConsumedRecord]], bool]) -> list[ConsumedRecord]:
+async def dead(settings: Settings, enough: Callable[[list[ConsumedRecord]], bool]) -> list[ConsumedRecord]:
     return await records_until(settings, Topic.DLQ, enough)
 
 
@@ -186,7 +186,7 @@ def _unlogged() -> Iterator[None]:
 async def test_dlq_lists_shows_and_sends_again(
     broker: Broker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = await lab(broker.bootstrap, max_dead_letter_bytes=1_000)
+    settings = await lab(broker.bootstrap, kafka={"max_dead_letter_bytes": 1_000})
     for name, value in live_environment(settings).items():
         monkeypatch.setenv(name, value)
 
@@ -241,8 +241,8 @@ async def test_dlq_lists_shows_and_sends_again(
         said = await dlq("redrive", "--all", "--yes")
         assert [line.split(maxsplit=1) for line in said.splitlines()] == [
             ["1", "stay: truncated"],
-            ["1", f"to {settings.topic(Topic.EXECUTIONS)}"],
-            ["1", f"to {settings.topic(Topic.TICKS)}"],
+            ["1", f"to {settings.topics.name(Topic.EXECUTIONS)}"],
+            ["1", f"to {settings.topics.name(Topic.TICKS)}"],
             ["2", "sent again"],
         ]
         # The fill has come home, and counts; the tick is no better for its second journey.
@@ -254,11 +254,12 @@ async def test_dlq_lists_shows_and_sends_again(
         await dead(settings, lambda records: len(records) == 5)
         await dlq("redrive", "0:999", "--yes", code=1)
     assert [record.header("reason") for record in again].count(b"json") == 2
-    executions = await read_topic(settings, settings.topic(Topic.EXECUTIONS))
+    executions = await read_topic(settings, settings.topics.name(Topic.EXECUTIONS))
     came, home = sorted(executions, key=lambda record: record.partition == frog)
     assert (came.value, came.key) == (home.value, home.key)
     assert (
-        home.header("redriven_from") == f"{settings.topic(Topic.DLQ)}/{place['misplaced']}".replace(":", "/").encode()
+        home.header("redriven_from")
+        == f"{settings.topics.name(Topic.DLQ)}/{place['misplaced']}".replace(":", "/").encode()
     )
 
 
@@ -271,7 +272,7 @@ async def test_kill_switch_gate_and_invalid_input_are_seen_and_derived_again(bro
     core = replace(live(), gate=GateSettings(max_order_qty=6_000), invalid=InvalidSettings(0.1, 20, 5))
     stop = tmp_path / "stop"
     stop.touch()
-    service = Service(settings, core, kill_switch_file=stop)
+    service = Service(settings.replace(controls={"kill_switch_file": str(stop)}), core)
     run = Running(service, asyncio.create_task(service.run()))
     try:
         await send_orders(settings)
@@ -296,12 +297,14 @@ async def test_kill_switch_gate_and_invalid_input_are_seen_and_derived_again(bro
         await send(settings, Topic.TICKS, [("FROG", b"{", now)] * 30)
         await dead(settings, lambda found: len(found) == 30)
         await until(lambda: service.status.partitions[HOMES[0]].too_many_invalid, "the partition says so")
-        reasons = unready(service.status, HealthLimits(), time.monotonic(), now, lambda _: None)
+        reasons = unready(service.status, settings.health, time.monotonic(), now, lambda _: None)
         assert {(reason.kind, reason.partition) for reason in reasons} == {("invalid_ratio", HOMES[0])}
     finally:
         code = await run.end()
     assert code == 0, service.error
-    alerts = [orjson.loads(r.value or b"")["kind"] for r in await read_topic(settings, settings.topic(Topic.ALERTS))]
+    alerts = [
+        orjson.loads(r.value or b"")["kind"] for r in await read_topic(settings, settings.topics.name(Topic.ALERTS))
+    ]
     assert sorted(alerts) == ["halt"] * 4 + ["invalid_ratio"] + ["resume"] * 4 + ["withheld"]
 
     await capture(settings, tmp_path / "captured")
@@ -317,7 +320,7 @@ async def test_partition_taken_over_without_the_file_goes_on(broker: Broker, tmp
     settings = await lab(broker.bootstrap)
     stop = tmp_path / "stop"
     stop.touch()
-    first = Service(settings, live(), kill_switch_file=stop)
+    first = Service(settings.replace(controls={"kill_switch_file": str(stop)}), live())
     run = Running(first, asyncio.create_task(first.run()))
     await send_orders(settings)
     await plans_until(settings, A_FROG="halted", A_AAPL="halted")

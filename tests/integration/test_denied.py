@@ -17,9 +17,9 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.broker.server import KafkaServer
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.wire.murmur2 import partition_for
 from tests.integration.kafka_lab import (
     OPEN_NS,
@@ -88,10 +88,10 @@ _CASES = {
 }
 
 
-def _name(settings: KafkaSettings, kind: ResourceType, topic: Topic | None) -> str:
+def _name(settings: Settings, kind: ResourceType, topic: Topic | None) -> str:
     if topic is not None:
-        return settings.topic(topic)
-    return settings.group if kind is _GROUP else settings.transactional_id(_HOME)
+        return settings.topics.name(topic)
+    return settings.kafka.group if kind is _GROUP else settings.kafka.transactional_id(_HOME)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ async def test_service_whose_right_is_taken_away_stops_with_the_remedy_and_loses
 ) -> None:
     kind, topic, operation, remedy = _CASES[case]
     warden = Warden(warded.bootstrap)
-    settings = await lab(warded.bootstrap, request_timeout_ms=5_000, transaction_timeout_ms=5_000)
+    settings = await lab(warded.bootstrap, kafka={"request_timeout_ms": 5_000, "transaction_timeout_ms": 5_000})
     rows = day(6, (_SYMBOL,))
     run = start(settings, live())
     await until(lambda: run.service.status.ready or run.task.done(), "the partitions are owned", _WITHIN_S)

@@ -13,13 +13,12 @@ import aiohttp
 import orjson
 import pytest
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.broker.broker import Broker
-from impactd.shell.http import HttpSettings
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.publish import publish
 from impactd.shell.kafka.service import Service
-from impactd.shell.operate import Operation, observed
+from impactd.shell.operate import observed
 from impactd.shell.replay import Sources
 from tests.integration import chromium
 from tests.integration.kafka_lab import DAY, MINUTE_NS, OPEN_NS, SYMBOLS, day, lab, live, order, send
@@ -121,8 +120,7 @@ async def test_halt_shows_within_two_seconds_and_all_is_there_after_a_restart(
 async def test_nothing_is_read_while_nobody_looks(broker: Broker) -> None:
     settings = await lab(broker.bootstrap)
     service = Service(settings, DAY)
-    operation = Operation(http=HttpSettings(port=0))
-    async with observed(service, DAY, operation) as address, aiohttp.ClientSession() as session:
+    async with observed(service, DAY) as address, aiohttp.ClientSession() as session:
         assert address is not None
         for path in ("", "page/main.js", "api/openapi.json", "readyz", "metrics"):
             async with session.get(f"http://{address[0]}:{address[1]}/{path}"):
@@ -134,20 +132,20 @@ async def test_nothing_is_read_while_nobody_looks(broker: Broker) -> None:
     assert "live" not in {task.get_name() for task in asyncio.all_tasks()}
 
 
-async def agrees(base: str, settings: KafkaSettings, name: str) -> None:
+async def agrees(base: str, settings: Settings, name: str) -> None:
     """Wait until the API shows the last plan that was published; the next minute's may come between two looks."""
     deadline = time.monotonic() + 60.0
     async with aiohttp.ClientSession() as session:
         while True:
             async with session.get(f"{base}api/plans/{name}") as answer:
                 shown = await answer.read()
-            if shown == (await read_topic(settings, settings.topic(Topic.PLANS)))[-1].value:
+            if shown == (await read_topic(settings, settings.topics.name(Topic.PLANS)))[-1].value:
                 return
             assert time.monotonic() < deadline, shown
             await asyncio.sleep(0.1)
 
 
-async def control(settings: KafkaSettings, kind: str) -> None:
+async def control(settings: Settings, kind: str) -> None:
     """Halt or resume everything, in both partitions."""
     now = time.time_ns()
     value = orjson.dumps({"type": kind, "scope": "*", "reason": "drill", "ts_event": now})

@@ -11,10 +11,10 @@ import pytest
 from aiokafka.admin import NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka import loop as loop_module
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.topics import admin_client, create_topics
 from impactd.wire.murmur2 import partition_for
 from tests.integration.kafka_lab import (
@@ -40,24 +40,24 @@ _SYMBOL = SYMBOLS[0]
 _HOME = partition_for(_SYMBOL, 2)
 
 
-async def _ticks(settings: KafkaSettings, first: int, last: int) -> None:
+async def _ticks(settings: Settings, first: int, last: int) -> None:
     rows = day(6, (_SYMBOL,))[first:last]
     await send(settings, Topic.TICKS, [(symbol, value, ts) for symbol, ts, value in rows])
 
 
-async def _order(settings: KafkaSettings) -> None:
+async def _order(settings: Settings) -> None:
     new = orjson.dumps(order("B1", _SYMBOL, "buy", OPEN_NS, 6))
     await send(settings, Topic.ORDERS, [(_SYMBOL, new, OPEN_NS)])
 
 
-async def _delete(settings: KafkaSettings, topic: Topic) -> None:
+async def _delete(settings: Settings, topic: Topic) -> None:
     async with admin_client(settings) as admin:
-        await admin.delete_topics([settings.topic(topic)])
+        await admin.delete_topics([settings.topics.name(topic)])
 
 
 @pytest.mark.parametrize("topic", [Topic.TICKS, Topic.PLANS])
 async def test_service_whose_topic_is_deleted_stops_and_names_it(broker: Broker, topic: Topic) -> None:
-    settings = await lab(broker.bootstrap, request_timeout_ms=3_000, transaction_timeout_ms=3_000)
+    settings = await lab(broker.bootstrap, kafka={"request_timeout_ms": 3_000, "transaction_timeout_ms": 3_000})
     run = start(settings, live())
     await until(lambda: run.service.status.ready, "the partitions are owned")
     await _ticks(settings, 0, 10)
@@ -67,7 +67,7 @@ async def test_service_whose_topic_is_deleted_stops_and_names_it(broker: Broker,
         await _order(settings)
     async with asyncio.timeout(60):
         assert await run.task == 1
-    assert settings.topic(topic) in str(run.service.error)
+    assert settings.topics.name(topic) in str(run.service.error)
     assert "impactd topics create" in str(run.service.error)
     # The order that could not be planned was not taken in.
     entries = [orjson.loads(value) for value in (await values_by_partition(settings, Topic.JOURNAL))[_HOME]]
@@ -95,11 +95,11 @@ async def test_service_whose_state_was_deleted_does_not_publish_everything_again
 
 
 async def test_service_whose_topic_gets_more_partitions_stops_with_the_remedy(broker: Broker) -> None:
-    settings = await lab(broker.bootstrap, request_timeout_ms=3_000)
+    settings = await lab(broker.bootstrap, kafka={"request_timeout_ms": 3_000})
     run = start(settings, live())
     await until(lambda: run.service.status.ready, "the partitions are owned")
     async with admin_client(settings) as admin:
-        await admin.create_partitions({settings.topic(Topic.TICKS): NewPartitions(3)})
+        await admin.create_partitions({settings.topics.name(Topic.TICKS): NewPartitions(3)})
     # What tells a client of it is the next refresh of its metadata; a restart comes first here.
     run.service.stop()
     assert await run.task == 0
@@ -112,7 +112,7 @@ async def test_service_whose_dead_letter_is_refused_keeps_its_position(broker: B
     settings = await lab(broker.bootstrap)
     async with admin_client(settings) as admin:
         limit = {"max.message.bytes": "400"}
-        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, settings.topic(Topic.DLQ), limit)])
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, settings.topics.name(Topic.DLQ), limit)])
     # What does not compress: the limit is on the batch as it is sent.
     await send(settings, Topic.TICKS, [(_SYMBOL, random.Random(1).randbytes(1_000), OPEN_NS)])
     refused = start(settings, live())
@@ -121,7 +121,7 @@ async def test_service_whose_dead_letter_is_refused_keeps_its_position(broker: B
     assert "Nothing was published and no position has moved" in str(refused.service.error)
     async with admin_client(settings) as admin:
         limit = {"max.message.bytes": "1048588"}
-        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, settings.topic(Topic.DLQ), limit)])
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, settings.topics.name(Topic.DLQ), limit)])
     async with running(settings, live()):
         letters = await records_until(settings, Topic.DLQ, lambda found: len(found) >= 1)
     assert letters[0].header("source_offset") == b"0"
@@ -143,6 +143,9 @@ async def test_service_whose_clock_jumps_closes_no_minute_before_its_time(
         await send(settings, Topic.TICKS, [(_SYMBOL, book(_SYMBOL, now + 1, 2), now)])
         await until(lambda: run.service.status.partitions[_HOME].positions.get(Topic.TICKS) == 2, "another tick")
         asked = time.monotonic()
-        await until(lambda: time.monotonic() - asked > 3 * settings.idle_after_ms / 1000, "it was asked for idleness")
+        await until(
+            lambda: time.monotonic() - asked > 3 * settings.kafka.idle_after_ms / 1000,
+            "it was asked for idleness",
+        )
         assert run.service.status.partitions[_HOME].idle_moves == 0
     assert await values_by_partition(settings, Topic.ESTIMATES) == [[], []]

@@ -19,6 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
+from impactd.config import Settings
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Topic
 from impactd.core.engine import Engine
@@ -26,12 +27,10 @@ from impactd.shell.audit.capture import capture
 from impactd.shell.audit.derive import derive
 from impactd.shell.broker.broker import Broker
 from impactd.shell.broker.server import KafkaServer
-from impactd.shell.health import HealthLimits
-from impactd.shell.http import HttpSettings
-from impactd.shell.kafka.client import KafkaSettings, close_producer, partition_producer, plain_producer
+from impactd.shell.kafka.client import close_producer, partition_producer, plain_producer
 from impactd.shell.kafka.service import Service
 from impactd.shell.kafka.stuck import StuckDetector
-from impactd.shell.operate import Operation, observed
+from impactd.shell.operate import observed
 from impactd.wire.murmur2 import partition_for
 from impactd.wire.records import encode_output
 from tests.integration.kafka_lab import (
@@ -56,8 +55,6 @@ from tests.integration.kafka_lab import (
 from tests.records import read_topic
 
 pytestmark = pytest.mark.broker
-
-_OPERATION = Operation(http=HttpSettings(port=0), limits=HealthLimits(max_lag=50, max_tick_age_s=None))
 
 
 @dataclass
@@ -109,9 +106,9 @@ class Pages:
 
 
 @asynccontextmanager
-async def pages(service: Service, core: CoreSettings, operation: Operation = _OPERATION) -> AsyncIterator[Pages]:
+async def pages(service: Service, core: CoreSettings) -> AsyncIterator[Pages]:
     """Serve the pages of a service, and yield a client."""
-    async with observed(service, core, operation) as address, aiohttp.ClientSession() as session:
+    async with observed(service, core) as address, aiohttp.ClientSession() as session:
         assert address is not None
         yield Pages(f"http://{address[0]}:{address[1]}", session)
 
@@ -186,11 +183,10 @@ async def test_readyz_names_lag_that_cannot_be_applied(broker: Broker, monkeypat
 
 
 async def test_readyz_names_input_that_is_stale(broker: Broker) -> None:
-    settings = await lab(broker.bootstrap)
-    operation = Operation(http=HttpSettings(port=0), limits=HealthLimits(max_tick_age_s=1.0))
+    settings = await lab(broker.bootstrap, health={"max_tick_age_s": 1.0})
     now = time.time_ns()
     await send(settings, Topic.TICKS, [(SYMBOLS[0], book(SYMBOLS[0], now, 1), now)])
-    async with running(settings, live()) as run, pages(run.service, live(), operation) as client:
+    async with running(settings, live()) as run, pages(run.service, live()) as client:
         await client.until_not_ready("stale_input")
         now = time.time_ns()
         await send(settings, Topic.TICKS, [(SYMBOLS[0], book(SYMBOLS[0], now, 1), now)])
@@ -208,7 +204,7 @@ async def test_lag_hidden_by_an_open_transaction_is_told_from_what_can_be_read(b
             await until(lambda: run.service.status.ready, "the service is ready")
             await upstream.begin_transaction()
             sent = await upstream.send(
-                settings.topic(Topic.TICKS), book(SYMBOLS[0], now, 1), SYMBOLS[0].encode(), partition=home
+                settings.topics.name(Topic.TICKS), book(SYMBOLS[0], now, 1), SYMBOLS[0].encode(), partition=home
             )
             await sent
             await until(lambda: run.service.status.partitions[home].lag(Topic.TICKS) == 1, "the record is seen")
@@ -219,9 +215,14 @@ async def test_lag_hidden_by_an_open_transaction_is_told_from_what_can_be_read(b
         await close_producer(upstream, 5)
 
 
-def lab_upstream(settings: KafkaSettings) -> KafkaSettings:
+def lab_upstream(settings: Settings) -> Settings:
     """Return settings under which a producer fences nobody of the service's."""
-    return KafkaSettings(bootstrap=settings.bootstrap, environment=f"{settings.environment}.upstream")
+    return Settings(
+        kafka={
+            "bootstrap": settings.kafka.bootstrap,
+            "environment": f"{settings.kafka.environment}.upstream",
+        }
+    )
 
 
 def _held_by(released: threading.Event, apply: Callable[..., Any]) -> Callable[..., Any]:
@@ -242,7 +243,7 @@ def _doing(service: Service, partition: int) -> str | None:
 async def test_partition_that_never_moves_ends_the_process_with_all_that_is_known(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = await lab(broker.bootstrap, drain_timeout_ms=2_000, revoke_timeout_ms=500)
+    settings = await lab(broker.bootstrap, kafka={"drain_timeout_ms": 2_000, "revoke_timeout_ms": 500})
     released = threading.Event()
     monkeypatch.setattr(Engine, "apply", _held_by(released, Engine.apply))
     now = time.time_ns()
@@ -272,7 +273,7 @@ async def test_broker_that_is_away_makes_the_service_unready_but_not_stuck(
     new_kafka: Callable[..., KafkaServer],
 ) -> None:
     server = new_kafka()
-    settings = await lab(server.bootstrap, request_timeout_ms=2_000, transaction_timeout_ms=3_000)
+    settings = await lab(server.bootstrap, kafka={"request_timeout_ms": 2_000, "transaction_timeout_ms": 3_000})
     now = time.time_ns()
     await send(settings, Topic.TICKS, [(SYMBOLS[0], book(SYMBOLS[0], now, 1), now)])
     service = Service(settings, live())
@@ -299,14 +300,14 @@ async def test_broker_that_is_away_makes_the_service_unready_but_not_stuck(
         assert await run.end() == 0
 
 
-def _command(settings: KafkaSettings) -> tuple[str, ...]:
+def _command(settings: Settings) -> tuple[str, ...]:
     values = {
-        "kafka.bootstrap": settings.bootstrap,
-        "kafka.environment": settings.environment,
-        "kafka.group": settings.group,
-        "kafka.session_timeout_ms": settings.session_timeout_ms,
-        "kafka.heartbeat_interval_ms": settings.heartbeat_interval_ms,
-        "topics.prefix": settings.topic_prefix,
+        "kafka.bootstrap": settings.kafka.bootstrap,
+        "kafka.environment": settings.kafka.environment,
+        "kafka.group": settings.kafka.group,
+        "kafka.session_timeout_ms": settings.kafka.session_timeout_ms,
+        "kafka.heartbeat_interval_ms": settings.kafka.heartbeat_interval_ms,
+        "topics.prefix": settings.topics.prefix,
         "books.interval_s": 1,
         "books.grace_s": 0.2,
         "log.format": "json",
@@ -315,7 +316,7 @@ def _command(settings: KafkaSettings) -> tuple[str, ...]:
     return (sys.executable, "-m", "impactd", "run", *flags)
 
 
-async def _load(settings: KafkaSettings, enough: asyncio.Event) -> int:
+async def _load(settings: Settings, enough: asyncio.Event) -> int:
     """Send books, orders and fills as fast as they are acknowledged, until there are enough; return how many."""
     producer = plain_producer(settings)
     await producer.start()
@@ -340,7 +341,7 @@ async def _load(settings: KafkaSettings, enough: asyncio.Event) -> int:
                 }
                 records.append((Topic.EXECUTIONS, orjson.dumps(fill)))
                 for topic, value in records:
-                    name = settings.topic(topic)
+                    name = settings.topics.name(topic)
                     sends.append(await producer.send(name, value, symbol.encode(), partition=partition))
             await asyncio.gather(*sends)
             count += len(sends)
@@ -386,7 +387,7 @@ async def test_run_told_to_leave_under_load_leaves_in_time_and_loses_nothing(bro
     assert all(derived[Topic.PLANS])
     seqs: dict[int, list[int]] = {0: [], 1: []}
     read = 0
-    for record in await read_topic(settings, settings.topic(Topic.JOURNAL)):
+    for record in await read_topic(settings, settings.topics.name(Topic.JOURNAL)):
         entry = orjson.loads(record.value or b"")
         if entry["type"] != "snapshot":
             seqs[record.partition].append(entry["commit_seq"])

@@ -36,6 +36,6 @@ async def test_sample_of_live_ticks_counts_what_can_be_used_and_says_how_old_it_
 
 async def test_sample_where_topics_are_missing_says_how_to_make_them(broker: Broker) -> None:
     settings = await lab(broker.bootstrap)
-    strange = type(settings)(bootstrap=settings.bootstrap, topic_prefix="nobody.")
+    strange = settings.replace(topics={"prefix": "nobody."})
     with pytest.raises(FatalError, match="impactd topics create"):
         await sample_ticks(strange, Limits(), 10)

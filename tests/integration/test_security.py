@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,10 +27,10 @@ from confluent_kafka.admin import (
 )
 
 from impactd.cli import main
+from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.shell.broker.server import KafkaServer
-from impactd.shell.kafka.client import KafkaSettings, close_producer, plain_producer
-from impactd.shell.kafka.security import KafkaSecurity
+from impactd.shell.kafka.client import close_producer, plain_producer
 from impactd.shell.kafka.topics import required_acls
 from tests.integration.certificates import KEY_PASSWORD, Certificates, make_certificates
 from tests.integration.kafka_lab import (
@@ -67,12 +67,16 @@ class Fortress:
     server: KafkaServer
     certificates: Certificates
 
-    def environment(self, settings: KafkaSettings, **security: object) -> dict[str, str]:
+    def environment(self, settings: Settings, **security: object) -> dict[str, str]:
         """Return the environment of a command that comes in by SCRAM over TLS unless told otherwise."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("IMPACTD_")}
-        kafka = {"bootstrap": self.server.address("SECURE"), "environment": settings.environment}
+        kafka = {"bootstrap": self.server.address("SECURE"), "environment": settings.kafka.environment}
         given: dict[str, object] = {f"KAFKA__{name}": value for name, value in kafka.items()}
-        given |= {"KAFKA__GROUP": settings.group, "TOPICS__PREFIX": settings.topic_prefix, "TOPICS__PARTITIONS": 2}
+        given |= {
+            "KAFKA__GROUP": settings.kafka.group,
+            "TOPICS__PREFIX": settings.topics.prefix,
+            "TOPICS__PARTITIONS": 2,
+        }
         given |= {"TOPICS__INPUT_RETENTION_MS": -1, "TOPICS__OUTPUT_RETENTION_MS": -1}
         given |= {"PLANS__APPLY": "in_event_time", "LOG__FORMAT": "json", "HTTP__PORT": 0}
         scram = {"protocol": "SASL_SSL", "mechanism": "SCRAM-SHA-256", "username": "desk", "password": PASSWORD}
@@ -120,10 +124,16 @@ def fortress(module_kafka: Callable[..., KafkaServer], tmp_path_factory: pytest.
     return Fortress(server, certificates)
 
 
-def scram(fortress: Fortress, settings: KafkaSettings) -> KafkaSettings:
+def scram(fortress: Fortress, settings: Settings) -> Settings:
     """Return settings of the service's own user."""
-    security = KafkaSecurity("SASL_SSL", "SCRAM-SHA-512", "desk", PASSWORD, ca_file=str(fortress.certificates.ca))
-    return replace(settings, bootstrap=fortress.server.address("SECURE"), security=security)
+    security = {
+        "protocol": "SASL_SSL",
+        "mechanism": "SCRAM-SHA-512",
+        "username": "desk",
+        "password": PASSWORD,
+        "ca_file": str(fortress.certificates.ca),
+    }
+    return settings.replace(kafka={"bootstrap": fortress.server.address("SECURE"), "security": security})
 
 
 def allow(fortress: Fortress, acls: list[tuple[str, str, str]], user: str = "desk") -> None:
@@ -145,7 +155,7 @@ def allow(fortress: Fortress, acls: list[tuple[str, str, str]], user: str = "des
         done.result(_DEADLINE_S)
 
 
-def allow_what_is_listed(fortress: Fortress, settings: KafkaSettings) -> None:
+def allow_what_is_listed(fortress: Fortress, settings: Settings) -> None:
     """Grant what ``impactd topics acls`` lists, and nothing else."""
     listed = [(acl.resource, acl.name, operation) for acl in required_acls(settings) for operation in acl.operations]
     allow(fortress, listed)
@@ -174,8 +184,8 @@ async def test_service_by_scram_over_tls_with_the_listed_acls_gives_the_files_by
     allow_what_is_listed(fortress, settings)
     sources = write_day(tmp_path / "day", 4)
     needed = ("WRITE", "DESCRIBE", "DESCRIBE_CONFIGS")
-    allow(fortress, [("topic", settings.topic(role), what) for role in INPUT_TOPICS for what in needed], "feed")
-    allow(fortress, [("topic", f"{settings.topic_prefix}*", "DESCRIBE")], "feed")
+    allow(fortress, [("topic", settings.topics.name(role), what) for role in INPUT_TOPICS for what in needed], "feed")
+    allow(fortress, [("topic", f"{settings.topics.prefix}*", "DESCRIBE")], "feed")
     arguments = ["publish", "--data", str(sources.data[0]), "--orders", str(sources.orders)]
     arguments += ["--executions", str(sources.executions)]
     environment = fortress.environment(settings, username="feed", password=_OTHER_PASSWORD)
@@ -199,7 +209,7 @@ def commanded(
     """Return a function that runs a command in this process, as whoever its security settings name."""
 
     def run(*args: str, **security: object) -> tuple[int, str, str]:
-        environment = fortress.environment(lab_settings(""), **security)
+        environment = fortress.environment(lab_settings("127.0.0.1:1"), **security)
         for name in [name for name in os.environ if name.startswith("IMPACTD_")]:
             monkeypatch.delenv(name)
         for name, value in environment.items():
@@ -400,21 +410,21 @@ async def test_run_at_debug_level_never_tells_a_secret(case: str, fortress: Fort
         assert b"refuses user 'desk' by SCRAM-SHA-256" in said.splitlines()[-1]
         return
     for topic in (Topic.JOURNAL, Topic.STATE):
-        for record in await read_topic(plain, plain.topic(topic)):
+        for record in await read_topic(plain, plain.topics.name(topic)):
             assert_silent((record.key or b"") + (record.value or b"") + repr(record.headers).encode(), *secrets)
 
 
 async def test_input_topic_takes_no_batch_that_unpacks_to_more_than_its_limit(fortress: Fortress) -> None:
     """The broker measures what a reader would unpack, where `impactd topics create` has it do so."""
     settings = await lab(fortress.server.bootstrap)
-    producer = plain_producer(replace(settings, compression="zstd", max_message_bytes=64_000_000))
+    producer = plain_producer(settings.replace(kafka={"compression": "zstd"}, wire={"max_message_bytes": 64_000_000}))
     await producer.start()
     try:
         # A few hundred bytes on the wire, so that it passes the limit of a megabyte where nobody unpacks it.
-        await producer.send_and_wait(settings.topic(Topic.ESTIMATES), b"\0" * 20_000_000, partition=0)
+        await producer.send_and_wait(settings.topics.name(Topic.ESTIMATES), b"\0" * 20_000_000, partition=0)
         for topic in INPUT_TOPICS:
             with pytest.raises(MessageSizeTooLargeError):
-                await producer.send_and_wait(settings.topic(topic), b"\0" * 20_000_000, partition=0)
-            await producer.send_and_wait(settings.topic(topic), b"\0" * 900_000, partition=0)
+                await producer.send_and_wait(settings.topics.name(topic), b"\0" * 20_000_000, partition=0)
+            await producer.send_and_wait(settings.topics.name(topic), b"\0" * 900_000, partition=0)
     finally:
         await close_producer(producer, 5)

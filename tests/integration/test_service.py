@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -19,6 +18,7 @@ from impactd.core.inputs.inbox import INPUT_TOPICS
 from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka.client import close_producer, partition_producer
 from impactd.shell.kafka.publish import publish
+from impactd.shell.kafka.topics import create_topics
 from impactd.wire.murmur2 import partition_for
 from tests.integration.kafka_lab import (
     DAY,
@@ -68,7 +68,7 @@ async def test_service_records_carry_schema_commit_and_trigger(broker: Broker, t
     await publish(settings, sources)
     async with running(settings):
         await published_all(settings, from_files(sources, tmp_path / "out"))
-    plans = await read_topic(settings, settings.topic(Topic.PLANS))
+    plans = await read_topic(settings, settings.topics.name(Topic.PLANS))
     assert plans
     for record in plans:
         assert record.header("schema") == b"impactd.plan/1"
@@ -77,9 +77,9 @@ async def test_service_records_carry_schema_commit_and_trigger(broker: Broker, t
         assert int(seq) > 0
         # The last minute was closed by silence, which is no record.
         trigger = record.header("input")
-        assert trigger is None or trigger.startswith(settings.topic_prefix.encode())
+        assert trigger is None or trigger.startswith(settings.topics.prefix.encode())
     assert any(record.header("input") for record in plans)
-    latest = await read_topic(settings, settings.topic(Topic.PLANS_LATEST))
+    latest = await read_topic(settings, settings.topics.name(Topic.PLANS_LATEST))
     assert {record.key for record in latest} == {b"B1", b"B2", b"S1"}
     assert all(r.partition == partition_for((r.key or b"").decode(), 2) for r in latest)
 
@@ -123,15 +123,13 @@ _PROCESS = """
 import asyncio, json, sys
 from impactd.core.outputs.messages import Topic
 from impactd.core.base.settings import CoreSettings
-from impactd.shell.kafka.client import KafkaSecurity, KafkaSettings, TopicSettings
+from impactd.config import Settings
 from impactd.shell.kafka.service import Service
 
-fields = json.loads(sys.argv[1])
-fields["security"] = KafkaSecurity(**fields["security"])
-fields["topic_settings"] = TopicSettings(**fields["topic_settings"])
+settings = Settings.model_validate_json(sys.argv[1])
 
 async def serve():
-    return await Service(KafkaSettings(**fields), CoreSettings(apply="in_event_time")).run(signals=True)
+    return await Service(settings, CoreSettings(apply="in_event_time")).run(signals=True)
 
 sys.exit(asyncio.run(serve()))
 """
@@ -142,7 +140,7 @@ async def test_service_killed_twice_publishes_each_plan_once(broker: Broker, tmp
     sources = write_day(tmp_path, 60)
     expected = from_files(sources, tmp_path / "out")
     settings = await lab(broker.bootstrap)
-    arguments = (sys.executable, "-c", _PROCESS, json.dumps(asdict(settings)))
+    arguments = (sys.executable, "-c", _PROCESS, settings.model_dump_json())
     publishing = asyncio.create_task(publish(settings, sources, speed=600))
     for commits in (15, 40):
         process = await asyncio.create_subprocess_exec(*arguments, stderr=asyncio.subprocess.DEVNULL)
@@ -164,7 +162,7 @@ async def test_service_killed_twice_publishes_each_plan_once(broker: Broker, tmp
             await process.wait()
     assert_same(await from_topics(settings), expected)
     seqs: dict[int, list[int]] = {0: [], 1: []}
-    for record in await read_topic(settings, settings.topic(Topic.JOURNAL)):
+    for record in await read_topic(settings, settings.topics.name(Topic.JOURNAL)):
         entry = orjson.loads(record.value or b"")
         if entry["type"] != "snapshot":
             seqs[record.partition].append(entry["commit_seq"])
@@ -192,9 +190,9 @@ async def test_service_poison_records_reach_the_dead_letters_as_they_were(broker
     assert {record.value for record in letters} == {*poison, rows[5][2], stray, b'{"type":"new"}'}
     assert by_reason["misplaced"].value == stray
     assert by_reason["misplaced"].header("source_partition") == str(1 - home).encode()
-    assert by_reason["misplaced"].header("source_topic") == settings.topic(Topic.TICKS).encode()
+    assert by_reason["misplaced"].header("source_topic") == settings.topics.name(Topic.TICKS).encode()
     assert by_reason["unknown_codec"].value == rows[5][2]
-    assert by_reason["missing_field"].header("source_topic") == settings.topic(Topic.ORDERS).encode()
+    assert by_reason["missing_field"].header("source_topic") == settings.topics.name(Topic.ORDERS).encode()
     assert sum(refused.values()) == 6
 
 
@@ -208,16 +206,11 @@ async def test_service_without_state_begins_where_it_is_told(broker: Broker) -> 
     )
     middle = next(i for i, row in enumerate(rows) if row[1] >= OPEN_NS + 2 * MINUTE_NS)
     for begin, position in (("earliest", 0), ("latest", len(rows)), (OPEN_NS + 2 * MINUTE_NS, middle)):
-        name = f"{settings.environment}.{position}"
-        outputs = {role: f"{name}.{role.value}" for role in Topic if role not in INPUT_TOPICS}
-        begun = await lab(
-            broker.bootstrap,
-            environment=name,
-            group=name,
-            start=begin,
-            topic_prefix=settings.topic_prefix,
-            topics=outputs,
-        )
+        name = f"{settings.kafka.environment}.{position}"
+        outputs = {role.value: f"{name}.{role.value}" for role in Topic if role not in INPUT_TOPICS}
+        topics = settings.topics.renamed(outputs)
+        begun = settings.replace(kafka={"environment": name, "group": name, "start": begin}, topics=topics)
+        await create_topics(begun)
         async with running(begun):
             found = await records_until(begun, Topic.JOURNAL, lambda found: len({r.partition for r in found}) == 2)
         genesis = {record.partition: orjson.loads(record.value or b"") for record in reversed(found)}

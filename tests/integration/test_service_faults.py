@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,11 +13,12 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.shell.audit.capture import capture
 from impactd.shell.audit.derive import derive
 from impactd.shell.broker.broker import Broker
-from impactd.shell.kafka.client import KafkaSettings, TopicSettings, close_producer, partition_producer
+from impactd.shell.kafka.client import close_producer, partition_producer
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.kafka.publish import publish
 from impactd.shell.kafka.topics import admin_client, check_topics, create_topics, partition_counts
@@ -51,10 +51,12 @@ from tests.integration.kafka_lab import (
 pytestmark = pytest.mark.broker
 
 
-async def _alter(settings: KafkaSettings, topic: Topic, **config: str) -> None:
+async def _alter(settings: Settings, topic: Topic, **config: str) -> None:
     names = {name.replace("_", "."): value for name, value in config.items()}
     async with admin_client(settings) as admin:
-        answers = await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, settings.topic(topic), names)])
+        answers = await admin.alter_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, settings.topics.name(topic), names)]
+        )
     assert all(resource[0] == 0 for answer in answers for resource in answer.resources)
 
 
@@ -76,7 +78,7 @@ async def test_service_whose_plan_the_broker_refuses_keeps_its_position(broker: 
 
 
 async def test_service_with_a_plan_above_its_own_limit_stops_with_the_remedy(broker: Broker) -> None:
-    settings = await lab(broker.bootstrap, max_message_bytes=6_000)
+    settings = await lab(broker.bootstrap, wire={"max_message_bytes": 6_000})
     symbol = SYMBOLS[0]
     home = partition_for(symbol, 2)
     rows = [(symbol, value, ts) for _, ts, value in day(2, (symbol,))]
@@ -118,7 +120,7 @@ async def test_service_run_on_arrival_is_derived_from_its_capture_byte_for_byte(
 async def test_service_whose_position_is_gone_halts_orders_and_never_jumps_silently(
     broker: Broker, policy: str
 ) -> None:
-    settings = await lab(broker.bootstrap, lost_position=policy)
+    settings = await lab(broker.bootstrap, kafka={"lost_position": policy})
     symbol = SYMBOLS[0]
     home = partition_for(symbol, 2)
     rows = [(symbol, value, ts) for _, ts, value in day(6, (symbol,))]
@@ -129,7 +131,7 @@ async def test_service_whose_position_is_gone_halts_orders_and_never_jumps_silen
         await until(lambda: run.service.status.partitions[home].positions.get(Topic.TICKS) == 10, "ten ticks")
     await send(settings, Topic.TICKS, rows[10:])
     async with admin_client(settings) as admin:
-        place = TopicPartition(settings.topic(Topic.TICKS), home)
+        place = TopicPartition(settings.topics.name(Topic.TICKS), home)
         await admin.delete_records({place: RecordsToDelete(20)})
     async with running(settings, live()) as run:
         plans = await records_until(
@@ -157,12 +159,12 @@ async def test_service_behind_an_open_upstream_transaction_is_not_idle(broker: B
     home = partition_for(symbol, 2)
     now = time.time_ns()
     await send(settings, Topic.TICKS, [(symbol, book(symbol, now, 0), now)])
-    feed = partition_producer(replace(settings, environment=f"{settings.environment}.feed"), home)
+    feed = partition_producer(settings.replace(kafka={"environment": f"{settings.kafka.environment}.feed"}), home)
     await feed.start()
     try:
         await feed.begin_transaction()
         await feed.send_and_wait(
-            settings.topic(Topic.TICKS),
+            settings.topics.name(Topic.TICKS),
             book(symbol, now + 1, 1),
             symbol.encode(),
             partition=home,
@@ -217,7 +219,7 @@ async def test_service_without_topics_names_them_and_the_command(broker: Broker)
 
 
 async def test_service_without_a_broker_says_so() -> None:
-    away = start(lab_settings("127.0.0.1:1", request_timeout_ms=2_000))
+    away = start(lab_settings("127.0.0.1:1", kafka={"request_timeout_ms": 2_000}))
     assert await away.task == 1
     assert "kafka.bootstrap" in str(away.service.error)
 
@@ -225,38 +227,36 @@ async def test_service_without_a_broker_says_so() -> None:
 async def test_topics_made_have_no_difference_and_every_change_is_named(broker: Broker) -> None:
     settings = lab_settings(broker.bootstrap)
     made = await create_topics(settings)
-    assert set(made) == {settings.topic(topic) for topic in Topic}
+    assert set(made) == {settings.topics.name(topic) for topic in Topic}
     assert await create_topics(settings) == ()
     assert await check_topics(settings) == []
-    other = replace(
-        settings,
-        topic_settings=TopicSettings(
-            partitions=3, input_retention_ms=5, compacted_dirty_ratio=0.5, input_compression="producer"
-        ),
+    other = settings.replace(
+        topics={"partitions": 3, "input_retention_ms": 5, "compacted_dirty_ratio": 0.5, "input_compression": "producer"}
     )
     differences = await check_topics(other)
     named = {(difference.topic, difference.what) for difference in differences}
-    assert (settings.topic(Topic.TICKS), "partitions") in named
-    assert (settings.topic(Topic.JOURNAL), "retention.ms") in named
-    assert {topic for topic, what in named if what == "compression.type"} == {settings.topic(t) for t in INPUT_TOPICS}
-    assert (settings.topic(Topic.STATE), "min.cleanable.dirty.ratio") in named
+    assert (settings.topics.name(Topic.TICKS), "partitions") in named
+    assert (settings.topics.name(Topic.JOURNAL), "retention.ms") in named
+    assert {topic for topic, what in named if what == "compression.type"} == {
+        settings.topics.name(t) for t in INPUT_TOPICS
+    }
+    assert (settings.topics.name(Topic.STATE), "min.cleanable.dirty.ratio") in named
     assert all(difference.remedy and difference.topic in str(difference) for difference in differences)
     assert [d.what for d in await check_topics(lab_settings(broker.bootstrap))] == ["topic"] * len(Topic)
 
 
 async def test_topics_with_unequal_partition_counts_are_refused(broker: Broker) -> None:
     settings = await lab(broker.bootstrap)
-    odd = f"{settings.topic_prefix}odd."
-    more = replace(settings, topic_prefix=odd, topic_settings=replace(settings.topic_settings, partitions=3))
+    odd = f"{settings.topics.prefix}odd."
+    more = settings.replace(topics={"prefix": odd, "partitions": 3})
     await create_topics(more)
     with pytest.raises(FatalError, match="same number of partitions"):
-        await partition_counts(replace(settings, topics={Topic.ORDERS: more.topic(Topic.ORDERS)}))
+        await partition_counts(settings.replace(topics={"names": {"orders": more.topics.name(Topic.ORDERS)}}))
 
 
 async def test_publish_of_records_that_retention_would_delete_is_refused(broker: Broker, tmp_path: Path) -> None:
     sources = write_day(tmp_path, 3)
-    week = TopicSettings(partitions=2, input_retention_ms=7 * 86_400_000)
-    settings = await lab(broker.bootstrap, topic_settings=week)
+    settings = await lab(broker.bootstrap, topics={"input_retention_ms": 7 * 86_400_000})
     with pytest.raises(FatalError, match="--shift"):
         await publish(settings, sources)
     before = time.time_ns()

@@ -10,14 +10,15 @@ import pytest
 from click.testing import CliRunner
 
 from impactd.cli import cli
+from impactd.config.operation import SelftestSection
 from impactd.research import selftest as module
 from impactd.research.compare import Day, generated_day, recorded_day
 from impactd.research.errors import ValidationError
-from impactd.research.selftest import Check, Selftest, SelftestLimits, run_selftest
+from impactd.research.selftest import Check, Selftest, run_selftest
 from impactd.shell.sample import Sample
 
 #: Far above what a busy machine takes: these tests are not about speed.
-LENIENT = SelftestLimits(max_generate_s=60, max_estimate_s=60, max_fit_s=60, max_optimize_s=60, max_solve_s=60)
+LENIENT = SelftestSection(max_generate_s=60, max_estimate_s=60, max_fit_s=60, max_optimize_s=60, max_solve_s=60)
 
 GOOD = Sample(partitions=4, records=100, rows=1_000, refused={}, symbols=3, age_s=0.5)
 
@@ -31,9 +32,9 @@ def _of(found: Selftest, name: str) -> Check:
     return next(check for check in found.checks if check.name.startswith(name))
 
 
-def _limits(**changed: float) -> SelftestLimits:
+def _limits(**changed: float) -> SelftestSection:
     lenient = dict.fromkeys(("max_generate_s", "max_estimate_s", "max_fit_s", "max_optimize_s", "max_solve_s"), 60.0)
-    return SelftestLimits(**lenient | changed)
+    return SelftestSection(**lenient | changed)
 
 
 def test_selftest_where_all_is_well_is_healthy(healthy: Selftest) -> None:

@@ -7,15 +7,16 @@ from dataclasses import replace
 
 import pytest
 
+from impactd.config.operation import HealthSection
 from impactd.core.base.settings import SessionRule
 from impactd.core.base.topics import INPUT_TOPICS, Topic
-from impactd.shell.health import KINDS, HealthLimits, open_for, unready
+from impactd.shell.health import KINDS, open_for, unready
 from impactd.shell.kafka.status import PartitionStatus, Phase, Status
 
 NOW = 1_000.0
 NOON_NS = 1_743_681_600_000_000_000  # 2025-04-03 12:00 UTC
 HOUR_NS = 3_600_000_000_000
-LIMITS = HealthLimits(max_lag=100, max_tick_age_s=60.0)
+LIMITS = HealthSection(max_lag=100, max_tick_age_s=60.0)
 ALWAYS = open_for(SessionRule(), in_event_time=False)
 
 

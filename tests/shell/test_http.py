@@ -11,12 +11,13 @@ import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from impactd.config import Settings
 from impactd.shell.health import Reason
-from impactd.shell.http import HttpSettings, Views, serve_http
+from impactd.shell.http import Views, serve_http
 from impactd.shell.kafka.errors import FatalError
 from tests.shell.test_metrics import reading
 
-ANY_PORT = HttpSettings(port=0)
+ANY_PORT = Settings(http={"port": 0, "page": False})
 
 
 @dataclass
@@ -77,14 +78,14 @@ async def test_other_pages_are_not_there() -> None:
 
 
 async def test_server_listens_on_loopback_unless_told_otherwise() -> None:
-    assert HttpSettings().host == "127.0.0.1"
+    assert Settings().http.host == "127.0.0.1"
     async with serve_http(ANY_PORT, Process().views) as address:
         assert address is not None
         assert address[0] == "127.0.0.1"
 
 
 async def test_server_that_is_off_listens_nowhere() -> None:
-    async with serve_http(HttpSettings(enabled=False), Process().views) as address:
+    async with serve_http(Settings(http={"enabled": False}), Process().views) as address:
         assert address is None
 
 
@@ -92,6 +93,6 @@ async def test_server_on_a_taken_port_names_it_and_the_setting() -> None:
     async with serve_http(ANY_PORT, Process().views) as address:
         assert address is not None
         with pytest.raises(FatalError, match=re.escape(f"127.0.0.1:{address[1]}")) as refused:
-            async with serve_http(HttpSettings(port=address[1]), Process().views):
+            async with serve_http(Settings(http={"port": address[1]}), Process().views):
                 pass
     assert "http.port" in str(refused.value)

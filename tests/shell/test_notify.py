@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from impactd.config import Settings
 from impactd.core.base.settings import CoreSettings
 from impactd.shell.health import Reason
-from impactd.shell.http import HttpSettings
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.service import Service
 from impactd.shell.notify import EXTEND_S, LOOK_S, Notifier
-from impactd.shell.operate import Operation, operate
+from impactd.shell.operate import operate
 
 RESTORING = Reason("restoring", "reading its state", 3)
 LAG = Reason("lag", "7 records\nwait", None)
@@ -163,10 +162,10 @@ def test_notifier_from_environment_without_a_manager_is_none() -> None:
 
 async def test_operate_that_fails_at_once_tells_why(path: str) -> None:
     core = CoreSettings()
-    service = Service(KafkaSettings(bootstrap="127.0.0.1:1", request_timeout_ms=1_000), core)
+    kafka = {"bootstrap": "127.0.0.1:1", "request_timeout_ms": 1_000}
+    service = Service(Settings(kafka=kafka, http={"port": 0}), core)
     with manager(path) as listening, capture_logs():
-        operation = Operation(http=HttpSettings(port=0))
-        assert await operate(service, core, operation, notifier=Notifier(path), ends_process=False) == 1
+        assert await operate(service, core, notifier=Notifier(path), ends_process=False) == 1
         said = heard(listening)
     assert said[-2] == "STOPPING=1"
     assert said[-1].startswith("STATUS=failed: no broker answers at 127.0.0.1:1")
@@ -175,10 +174,9 @@ async def test_operate_that_fails_at_once_tells_why(path: str) -> None:
 
 async def test_operate_that_cannot_listen_tells_why(path: str) -> None:
     core = CoreSettings()
-    service = Service(KafkaSettings(), core)
     with socket.create_server(("127.0.0.1", 0)) as taken, manager(path) as listening, capture_logs():
-        operation = Operation(http=HttpSettings(port=taken.getsockname()[1]))
-        assert await operate(service, core, operation, notifier=Notifier(path), ends_process=False) == 1
+        service = Service(Settings(http={"port": taken.getsockname()[1]}), core)
+        assert await operate(service, core, notifier=Notifier(path), ends_process=False) == 1
         said = heard(listening)
     assert said[-2] == "STOPPING=1"
     assert "http.port" in said[-1]

@@ -20,9 +20,9 @@ from typing import Any, Final
 
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.broker.broker import BrokerUnavailable, find_broker
-from impactd.shell.kafka.client import KafkaSettings, TopicSettings
 from impactd.shell.kafka.topics import admin_client, create_topics
 from tests.soak import latency, memory
 from tests.soak.load import PARTITIONS
@@ -61,10 +61,10 @@ async def _wait_ready(log: Path, service: asyncio.subprocess.Process) -> None:
             await asyncio.sleep(0.2)
 
 
-async def _stamp_at_append(settings: KafkaSettings) -> None:
+async def _stamp_at_append(settings: Settings) -> None:
     """Have the broker stamp ticks and orders as it appends them."""
     stamped = {"message.timestamp.type": "LogAppendTime"}
-    names = [settings.topic(role) for role in (Topic.TICKS, Topic.ORDERS)]
+    names = [settings.topics.name(role) for role in (Topic.TICKS, Topic.ORDERS)]
     async with admin_client(settings) as admin:
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, stamped) for name in names])
 
@@ -79,12 +79,9 @@ async def _load(wanted: dict[str, Any]) -> dict[str, Any]:
 
 async def _soak(bootstrap: str, asked: argparse.Namespace, directory: Path) -> dict[str, Any]:
     name = f"soak-{os.getpid()}"
-    settings = KafkaSettings(
-        bootstrap=bootstrap,
-        environment=name,
-        group=name,
-        topic_prefix=f"{name}.",
-        topic_settings=TopicSettings(partitions=PARTITIONS),
+    settings = Settings(
+        kafka={"bootstrap": bootstrap, "environment": name, "group": name},
+        topics={"prefix": f"{name}.", "partitions": PARTITIONS},
     )
     await create_topics(settings)
     await _stamp_at_append(settings)
@@ -93,7 +90,7 @@ async def _soak(bootstrap: str, asked: argparse.Namespace, directory: Path) -> d
         "kafka.bootstrap": bootstrap,
         "kafka.environment": name,
         "kafka.group": name,
-        "topics.prefix": settings.topic_prefix,
+        "topics.prefix": settings.topics.prefix,
         # Else the orders that are remembered, and memory with them, grow for a day.
         "plans.keep_ended_s": "30",
         "http.port": "0",
@@ -112,7 +109,7 @@ async def _soak(bootstrap: str, asked: argparse.Namespace, directory: Path) -> d
             asyncio.create_task(latency.read(settings, seen)),
             asyncio.create_task(memory.watch(service.pid, samples)),
         ]
-        place = {"bootstrap": bootstrap, "prefix": settings.topic_prefix, "seconds": asked.minutes * 60}
+        place = {"bootstrap": bootstrap, "prefix": settings.topics.prefix, "seconds": asked.minutes * 60}
         # Two processes: an order must not wait for its sender's own ticks.
         ticks, events = await asyncio.gather(
             _load(place | {"rate": asked.rate, "orders": 0, "fills": 0}),

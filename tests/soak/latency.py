@@ -17,8 +17,9 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
-from impactd.shell.kafka.client import KafkaSettings, manual_consumer
+from impactd.shell.kafka.client import manual_consumer
 from tests.soak.load import PARTITIONS
 
 _POLL_MS: Final = 200
@@ -60,12 +61,12 @@ class Seen:
         return [at - self.orders_sent[place] for place, at in self.order_plans.items() if place in self.orders_sent]
 
 
-async def read(settings: KafkaSettings, seen: Seen) -> None:
+async def read(settings: Settings, seen: Seen) -> None:
     """Read orders and plans as they come, until cancelled."""
     consumer = manual_consumer(settings)
     await consumer.start()
     try:
-        roles = {settings.topic(role): role for role in (Topic.ORDERS, Topic.PLANS)}
+        roles = {settings.topics.name(role): role for role in (Topic.ORDERS, Topic.PLANS)}
         places = [TopicPartition(name, n) for name in roles for n in range(PARTITIONS)]
         consumer.assign(places)
         for place in places:
@@ -80,17 +81,17 @@ async def read(settings: KafkaSettings, seen: Seen) -> None:
         await consumer.stop()
 
 
-async def minute_latencies(settings: KafkaSettings, seen: Seen) -> list[float]:
+async def minute_latencies(settings: Settings, seen: Seen) -> list[float]:
     """Return ms from the tick that closed a minute to each plan of it."""
     found: list[float] = []
     for partition in range(PARTITIONS):
         closings = {offset: arrivals for (n, offset), arrivals in seen.minute_plans.items() if n == partition}
-        sent = await _sent_ms(TopicPartition(settings.topic(Topic.TICKS), partition), sorted(closings), settings)
+        sent = await _sent_ms(TopicPartition(settings.topics.name(Topic.TICKS), partition), sorted(closings), settings)
         found += [at - sent[offset] for offset, arrivals in closings.items() for at in arrivals]
     return found
 
 
-async def _sent_ms(place: TopicPartition, offsets: Sequence[int], settings: KafkaSettings) -> dict[int, int]:
+async def _sent_ms(place: TopicPartition, offsets: Sequence[int], settings: Settings) -> dict[int, int]:
     """Return the timestamps of some records of one partition."""
     sent: dict[int, int] = {}
     if not offsets:

@@ -7,7 +7,6 @@ only their times are of now.  Rates follow the monotonic clock: a step that come
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import itertools
 import json
 import random
@@ -17,8 +16,9 @@ from typing import Any, Final
 
 import orjson
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
-from impactd.shell.kafka.client import KafkaSettings, close_producer, plain_producer
+from impactd.shell.kafka.client import close_producer, plain_producer
 from impactd.wire.murmur2 import partition_for
 
 PARTITIONS: Final = 4
@@ -103,12 +103,12 @@ class Desk:
         return symbol, orjson.dumps(fill)
 
 
-async def load(settings: KafkaSettings, rate: float, orders: float, fills: float, seconds: float) -> None:
+async def load(settings: Settings, rate: float, orders: float, fills: float, seconds: float) -> None:
     """Send for `seconds`: ticks, orders and fills a second."""
     draw = random.Random("soak")
     books = Books(draw)
     desk = Desk(draw, books.symbols)
-    ticks_producer = plain_producer(dataclasses.replace(settings, linger_ms=_FEED_LINGER_MS))
+    ticks_producer = plain_producer(settings.replace(kafka={"linger_ms": _FEED_LINGER_MS}))
     events_producer = plain_producer(settings)
     await ticks_producer.start()
     await events_producer.start()
@@ -118,7 +118,7 @@ async def load(settings: KafkaSettings, rate: float, orders: float, fills: float
 
     async def send(producer: Any, topic: Topic, key: str, value: bytes) -> None:
         future = await producer.send(
-            settings.topic(topic), value, key.encode(), partition=partition_for(key, PARTITIONS)
+            settings.topics.name(topic), value, key.encode(), partition=partition_for(key, PARTITIONS)
         )
         flying.add(future)
         future.add_done_callback(flying.discard)
@@ -144,5 +144,5 @@ async def load(settings: KafkaSettings, rate: float, orders: float, fills: float
 
 if __name__ == "__main__":
     asked = json.loads(sys.argv[1])
-    place = KafkaSettings(bootstrap=asked["bootstrap"], topic_prefix=asked["prefix"], linger_ms=0)
+    place = Settings(kafka={"bootstrap": asked["bootstrap"], "linger_ms": 0}, topics={"prefix": asked["prefix"]})
     asyncio.run(load(place, asked["rate"], asked["orders"], asked["fills"], asked["seconds"]))

@@ -11,9 +11,9 @@ import click
 from impactd.cli.common import Failure, InputError, example, load_settings, settings_options
 
 if TYPE_CHECKING:
+    from impactd.config import Settings
     from impactd.shell.audit.audit import Audit
     from impactd.shell.audit.source import Source
-    from impactd.shell.kafka.client import KafkaSettings
     from impactd.wire.codec import Limits
 
 #: Exit code by outcome; 2 is wrong usage, as everywhere.
@@ -77,13 +77,13 @@ def command(
 
     import asyncio
 
-    from impactd.cli.compose import kafka_settings, limits
+    from impactd.cli.compose import limits
     from impactd.shell.kafka.errors import FatalError
     from impactd.shell.lines import InputFileError
 
     question = _Question(wanted, since_ms, everything=everything, coverage=coverage)
     try:
-        found = asyncio.run(question.ask(kafka_settings(settings), capture, limits(settings), settings.model.trained()))
+        found = asyncio.run(question.ask(settings, capture, limits(settings), settings.model.trained()))
     except InputFileError as error:
         raise InputError(str(error)) from error
     except FatalError as error:
@@ -109,7 +109,7 @@ class _Question:
         self._everything = everything
         self._coverage = coverage
 
-    async def ask(self, kafka: KafkaSettings, directory: Path | None, limits: Limits, learned: str) -> _Found:
+    async def ask(self, kafka: Settings, directory: Path | None, limits: Limits, learned: str) -> _Found:
         """Look at a captured directory, or at the brokers."""
         import asyncio
 

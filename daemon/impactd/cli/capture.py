@@ -26,12 +26,11 @@ def command(*, out: Path, outputs: bool, config: Path | None, sets: tuple[str, .
 
     import asyncio
 
-    from impactd.cli.compose import kafka_settings
     from impactd.shell.audit.capture import capture
     from impactd.shell.kafka.errors import FatalError
 
     try:
-        counts = asyncio.run(capture(kafka_settings(settings), out, outputs=outputs))
+        counts = asyncio.run(capture(settings, out, outputs=outputs))
     except FatalError as error:
         raise Failure(str(error)) from error
     for topic, count in counts.items():

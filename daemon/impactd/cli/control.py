@@ -68,7 +68,6 @@ def _give(
     import asyncio
     import time
 
-    from impactd.cli.compose import kafka_settings
     from impactd.cli.times import parse_when
     from impactd.core.inputs.events import Control
     from impactd.shell.kafka.control import give
@@ -81,7 +80,7 @@ def _give(
     why = _text(reason, "--reason", "reason") if reason or kind == "halt" else ""
     control = Control(kind, _scope(symbol, order), why, ts_event)
     try:
-        given = asyncio.run(give(kafka_settings(settings), control))
+        given = asyncio.run(give(settings, control))
     except FatalError as error:
         raise Failure(f"nothing was written: {error}") from error
     what = {"*": "everything"}.get(control.scope, control.scope)

@@ -133,7 +133,7 @@ def _run(
     import asyncio
     import secrets
 
-    from impactd.cli.compose import kafka_settings, limits, operation
+    from impactd.cli.compose import limits
     from impactd.shell.demo import demo_settings, run_demo
     from impactd.shell.logging import setup
     from impactd.shell.view import Scene
@@ -145,7 +145,7 @@ def _run(
         setup(settings.log.level, "json", log)
         with _view(scene, f"impactd: a day {pace}", settings.session.timezone, plain=plain) as updated:
             day = run_demo(
-                demo_settings(kafka_settings(settings), broker, name),
+                demo_settings(settings, broker, name),
                 core,
                 sources,
                 out,
@@ -155,7 +155,6 @@ def _run(
                 limits=limits(settings),
                 timestamps=settings.wire.timestamps,
                 updated=updated,
-                operation=operation(settings),
                 listening=lambda address: click.echo(f"live page: {address}", err=True),
                 stay=_staying if stay else None,
             )

@@ -13,7 +13,7 @@ import click
 from impactd.cli.common import Failure, InputError, example, load_settings, settings_options
 
 if TYPE_CHECKING:
-    from impactd.shell.kafka.client import KafkaSettings
+    from impactd.config import Settings
     from impactd.shell.kafka.consume import ConsumedRecord
     from impactd.shell.kafka.dead_letters import Chosen, Letter
 
@@ -60,7 +60,7 @@ def list_letters(
 
     The first column is the place by which show and redrive know a letter.
     """
-    settings = _kafka(config, sets)
+    settings = load_settings(config, sets).settings
     chosen = _chosen(reason, topic, since)
     given = ctx.get_parameter_source("limit") is not click.core.ParameterSource.DEFAULT
     kept = limit if given or not as_json else None
@@ -75,7 +75,7 @@ def list_letters(
         raise Failure(str(error)) from error
 
 
-async def _list(settings: KafkaSettings, chosen: Chosen, limit: int | None, *, as_json: bool) -> None:
+async def _list(settings: Settings, chosen: Chosen, limit: int | None, *, as_json: bool) -> None:
     from collections import Counter, deque
     from contextlib import aclosing
 
@@ -138,7 +138,7 @@ def _json(letter: Letter) -> str:
 def show(*, place: str, as_hex: bool, raw: bool, config: Path | None, sets: tuple[str, ...]) -> None:
     """Show one dead letter: its headers and its original bytes."""
     at = _place(place)
-    settings = _kafka(config, sets)
+    settings = load_settings(config, sets).settings
 
     import asyncio
 
@@ -218,7 +218,7 @@ def redrive(
         raise InputError("give either PARTITION:OFFSET of each letter, or --all with filters")
     if not (yes or sys.stdin.isatty()):
         raise InputError("--yes is missing: there is no terminal on which to ask")
-    settings = _kafka(config, sets)
+    settings = load_settings(config, sets).settings
     chosen = _chosen(reason, topic, since, places)
 
     import asyncio
@@ -248,14 +248,6 @@ def redrive(
     if done.failed:
         (partition, offset), why = done.failed[0]
         raise Failure(f"{len(done.failed)} letters are not known to stand, the first {partition}:{offset}: {why}")
-
-
-def _kafka(config: Path | None, sets: tuple[str, ...]) -> KafkaSettings:
-    settings = load_settings(config, sets).settings
-
-    from impactd.cli.compose import kafka_settings
-
-    return kafka_settings(settings)
 
 
 def _chosen(reason: str | None, topic: str | None, since: str | None, places: tuple[str, ...] = ()) -> Chosen:

@@ -63,7 +63,7 @@ def command(
 
     import asyncio
 
-    from impactd.cli.compose import kafka_settings, limits
+    from impactd.cli.compose import limits
     from impactd.shell.kafka.errors import FatalError
     from impactd.shell.kafka.publish import publish
     from impactd.shell.lines import InputFileError
@@ -73,7 +73,7 @@ def command(
     try:
         with progress_line("records") as progress:
             publishing = publish(
-                kafka_settings(settings),
+                settings,
                 sources,
                 speed=speed,
                 shift=shift,

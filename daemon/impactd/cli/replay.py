@@ -148,12 +148,12 @@ def _write_profile(settings: Settings, session: SessionRule, path: Path) -> None
 
 
 def _rederive(journal: Path, settings: Settings, out: Path, progress: Progress | None) -> ReplaySummary:
-    from impactd.cli.compose import kafka_settings, limits
+    from impactd.cli.compose import limits
     from impactd.shell.audit.rederive import rederive
 
     return rederive(
         journal.parent,
-        kafka_settings(settings),
+        settings,
         out,
         limits=limits(settings),
         learned=settings.model.trained(),

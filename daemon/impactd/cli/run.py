@@ -32,7 +32,6 @@ def command(*, accept_settings: bool, config: Path | None, sets: tuple[str, ...]
     import structlog
     import uvloop
 
-    from impactd.cli.compose import kafka_settings, limits, operation
     from impactd.shell.kafka.service import Service
     from impactd.shell.logging import setup
     from impactd.shell.notify import Notifier
@@ -43,15 +42,8 @@ def command(*, accept_settings: bool, config: Path | None, sets: tuple[str, ...]
     structlog.get_logger("impactd").info("settings", file=str(loaded.file or ""), changed=changed)
 
     async def serve() -> int:
-        core, watched, stop = settings.core(), operation(settings), settings.controls.kill_switch_file
-        service = Service(
-            kafka_settings(settings),
-            core,
-            limits(settings),
-            stuck_after_s=watched.stuck_after_s,
-            kill_switch_file=None if stop is None else Path(stop),
-        )
+        core = settings.core()
         notifier = Notifier.from_environment(os.environ, os.getpid())
-        return await operate(service, core, watched, log_limit, notifier=notifier)
+        return await operate(Service(settings, core), core, log_limit, notifier=notifier)
 
     return uvloop.run(serve())

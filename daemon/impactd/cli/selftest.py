@@ -63,15 +63,14 @@ def command(
         from datetime import UTC, datetime
 
         from impactd.research.compare import recorded_day
-        from impactd.research.selftest import SelftestLimits, run_selftest
+        from impactd.research.selftest import run_selftest
         from impactd.research.selftest_report import as_document, write_selftest
 
         def day_of(path: Path) -> Callable[[], Day]:
             return lambda: recorded_day(path, codec=codec, symbol=symbol)
 
-        limits = settings.selftest.model_dump(exclude={"sample_records"})
         days = [day_of(path) for path in (*data, *more)]
-        found = run_selftest(SelftestLimits(**limits), days, None if bootstrap is None else lambda: _sample(settings))
+        found = run_selftest(settings.selftest, days, None if bootstrap is None else lambda: _sample(settings))
         at = datetime.now(UTC)
         written = write_selftest(found, out, at)
         if as_json:
@@ -86,10 +85,10 @@ def command(
 def _sample(settings: Settings) -> Sample:
     import asyncio
 
-    from impactd.cli.compose import kafka_settings, limits
+    from impactd.cli.compose import limits
     from impactd.shell.sample import sample_ticks
 
-    return asyncio.run(sample_ticks(kafka_settings(settings), limits(settings), settings.selftest.sample_records))
+    return asyncio.run(sample_ticks(settings, limits(settings), settings.selftest.sample_records))
 
 
 def _show(found: Selftest) -> None:

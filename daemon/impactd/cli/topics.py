@@ -10,7 +10,7 @@ import click
 from impactd.cli.common import Failure, example, load_settings, settings_options
 
 if TYPE_CHECKING:
-    from impactd.shell.kafka.client import KafkaSettings
+    pass
 
 
 @click.group("topics", epilog=example("impactd topics create -c impactd.toml", "impactd topics check"))
@@ -18,19 +18,11 @@ def command() -> None:
     """Make or check the topics, or list the rights needed."""
 
 
-def _kafka(config: Path | None, sets: tuple[str, ...]) -> KafkaSettings:
-    settings = load_settings(config, sets).settings
-
-    from impactd.cli.compose import kafka_settings
-
-    return kafka_settings(settings)
-
-
 @command.command("create", epilog=example("impactd topics create --set topics.partitions=8"))
 @settings_options
 def create(config: Path | None, sets: tuple[str, ...]) -> None:
     """Make the topics that are missing; those that exist stay as they are."""
-    settings = _kafka(config, sets)
+    settings = load_settings(config, sets).settings
 
     import asyncio
 
@@ -49,7 +41,7 @@ def create(config: Path | None, sets: tuple[str, ...]) -> None:
 @settings_options
 def check(config: Path | None, sets: tuple[str, ...]) -> None:
     """Compare the topics with the settings; exits with 1 if they differ."""
-    settings = _kafka(config, sets)
+    settings = load_settings(config, sets).settings
 
     import asyncio
 
@@ -71,7 +63,7 @@ def check(config: Path | None, sets: tuple[str, ...]) -> None:
 @settings_options
 def acls(config: Path | None, sets: tuple[str, ...]) -> None:
     """List what the service's principal must be allowed, and why."""
-    settings = _kafka(config, sets)
+    settings = load_settings(config, sets).settings
 
     from impactd.shell.kafka.topics import required_acls
 
@@ -85,7 +77,7 @@ def acls(config: Path | None, sets: tuple[str, ...]) -> None:
 @settings_options
 def strimzi(config: Path | None, sets: tuple[str, ...], *, cluster: str, user: str) -> None:
     """Write the topics and the service's user as Strimzi's resources, for Kubernetes."""
-    settings = _kafka(config, sets)
+    settings = load_settings(config, sets).settings
 
     from impactd.shell.kafka.strimzi import strimzi_topics, strimzi_user, to_yaml
 

@@ -101,7 +101,11 @@ class Section(BaseModel):
     )
 
     def replace(self, **values: object) -> Self:
-        """Return a copy with other values, validated."""
+        """Return a copy with other values, validated; a mapping replaces values of a section."""
+        for name, value in values.items():
+            section = getattr(self, name)
+            if isinstance(section, Section) and isinstance(value, Mapping):
+                values[name] = section.replace(**value)
         return type(self)(**{**dict(self), **values})
 
 

@@ -6,6 +6,7 @@ safely; the composition root hands them to the Kafka client.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
@@ -109,6 +110,10 @@ class KafkaSection(Section):
     lost_position: Literal["halt", "skip"] = "halt"
     """Where retention deleted a position: halt the topic there, or skip to what is left. Orders halt in any case."""
 
+    def transactional_id(self, partition: int) -> str:
+        """Return the id that fences earlier owners of `partition`."""
+        return f"{self.environment}.{self.group}.{partition}"
+
     @model_validator(mode="after")
     def _paced(self) -> Self:
         if 3 * self.heartbeat_interval_ms > self.session_timeout_ms:
@@ -158,6 +163,10 @@ class TopicNames(Section):
     """The service's own state, compacted."""
 
 
+def _field(role: str) -> str:
+    return role.replace(".", "_")
+
+
 class TopicsSection(Section):
     """Names of the topics, and what `impactd topics create` asks of the broker."""
 
@@ -192,7 +201,11 @@ class TopicsSection(Section):
 
     def name(self, role: Topic) -> str:
         """Return the name of a topic on the broker."""
-        return getattr(self.names, role.value.replace(".", "_")) or self.prefix + role.value
+        return getattr(self.names, _field(role.value)) or self.prefix + role.value
+
+    def renamed(self, names: Mapping[str, str]) -> Self:
+        """Return these with other names, by role."""
+        return self.replace(names=self.names.replace(**{_field(role): name for role, name in names.items()}))
 
     @model_validator(mode="after")
     def _replicated(self) -> Self:

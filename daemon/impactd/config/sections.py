@@ -217,10 +217,14 @@ class Settings(Section):
             max_symbols=self.books.max_symbols,
             gate=core_values(self.gate, GateSettings),
             invalid=core_values(self.invalid, InvalidSettings),
-            wire=core_values(
-                self.wire,
-                WireSettings,
-                max_dead_letter_bytes=self.kafka.max_dead_letter_bytes,
-                inputs=tuple((topic.value, self.topics.name(topic)) for topic in INPUT_TOPICS),
-            ),
+            wire=self.formats(),
+        )
+
+    def formats(self) -> WireSettings:
+        """Return the formats of records, and the names of the inputs."""
+        return core_values(
+            self.wire,
+            WireSettings,
+            max_dead_letter_bytes=self.kafka.max_dead_letter_bytes,
+            inputs=tuple((topic.value, self.topics.name(topic)) for topic in INPUT_TOPICS),
         )

@@ -1,6 +1,6 @@
 """The daily check of all that research and the service stand on: is it right, and fast enough.
 
-Each check is a function of its inputs and of `SelftestLimits`; one that raises
+Each check is a function of its inputs and of `SelftestSection`; one that raises
 has failed and says why, and the others go on.  What operations took and how
 far predictions missed goes through `ProductionMonitor`, whose verdict is a
 check like the others.
@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from impactd.config.operation import SelftestSection
 from impactd.core.allocator.solvers.base import Failure
 from impactd.core.allocator.solvers.registry import SOLVERS
 from impactd.core.base.settings import BookSettings
@@ -38,37 +39,6 @@ _AGREEMENT: Final = 1e-6
 
 #: Times that each operation is measured; the best counts, since a busy machine only ever adds.
 _ROUNDS: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class SelftestLimits:
-    """What is healthy; times in seconds, the best of several rounds.
-
-    Attributes
-    ----------
-    max_generate_s, max_estimate_s, max_fit_s, max_optimize_s : float
-        For 390 snapshots of 20 levels.
-    max_solve_s : float
-        For the exact schedule over 390 intervals.
-    min_test_r2 : float
-        On the generated day, sizes left out.
-    max_fit_error_pct : float
-        Mean miss of the fitted curves on a day's cells.
-    max_invalid_ratio : float
-        Share of the live sample that cannot be used.
-    max_tick_age_s : float
-        Age of the live sample's newest tick; 0 for any.
-    """
-
-    max_generate_s: float = 5.0
-    max_estimate_s: float = 1.0
-    max_fit_s: float = 2.0
-    max_optimize_s: float = 1.0
-    max_solve_s: float = 0.01
-    min_test_r2: float = 0.8
-    max_fit_error_pct: float = 10.0
-    max_invalid_ratio: float = 0.1
-    max_tick_age_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +78,7 @@ class Selftest:
 
 
 def run_selftest(
-    limits: SelftestLimits, days: Sequence[Callable[[], Day]] = (), sample: Callable[[], Sample] | None = None
+    limits: SelftestSection, days: Sequence[Callable[[], Day]] = (), sample: Callable[[], Sample] | None = None
 ) -> Selftest:
     """Run all checks.
 
@@ -143,7 +113,7 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
 
 
 class _Runner:
-    def __init__(self, limits: SelftestLimits, monitor: ProductionMonitor) -> None:
+    def __init__(self, limits: SelftestSection, monitor: ProductionMonitor) -> None:
         self._limits = limits
         self._monitor = monitor
 

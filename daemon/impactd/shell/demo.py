@@ -9,7 +9,6 @@ under the same settings.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
@@ -20,11 +19,12 @@ from typing import Any, Final
 import orjson
 from aiokafka import TopicPartition
 
+from impactd.config import Settings
+from impactd.config.cluster import TopicNames
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Topic
 from impactd.shell.broker.broker import Broker
-from impactd.shell.http import HttpSettings
-from impactd.shell.kafka.client import KafkaSettings, manual_consumer
+from impactd.shell.kafka.client import manual_consumer
 from impactd.shell.kafka.consume import read_topics, tail
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.kafka.publish import publish
@@ -32,7 +32,7 @@ from impactd.shell.kafka.service import Service
 from impactd.shell.kafka.status import Status
 from impactd.shell.kafka.topics import create_topics, partition_counts, touch_topics
 from impactd.shell.kafka.warm import compiled
-from impactd.shell.operate import Operation, observed
+from impactd.shell.operate import observed
 from impactd.shell.outputs import FILES
 from impactd.shell.replay import ReplaySummary, Sources, replay
 from impactd.shell.view import Scene
@@ -89,7 +89,7 @@ class DemoResult:
 
 
 async def run_demo(
-    kafka: KafkaSettings,
+    settings: Settings,
     core: CoreSettings,
     sources: Sources,
     out: Path,
@@ -100,7 +100,6 @@ async def run_demo(
     limits: Limits | None = None,
     timestamps: Timestamps = "int",
     updated: Callable[[], None] | None = None,
-    operation: Operation | None = None,
     listening: Callable[[str], None] | None = None,
     stay: Callable[[], None] | None = None,
 ) -> DemoResult:
@@ -108,7 +107,7 @@ async def run_demo(
 
     Parameters
     ----------
-    kafka : KafkaSettings
+    settings : Settings
         With topics, group and environment that nobody else uses.
     core : CoreSettings
         Applied in event time.
@@ -123,8 +122,6 @@ async def run_demo(
     timestamps : {"int", "string"}
     updated : callable, optional
         Called whenever `scene` has changed.
-    operation : Operation, optional
-        How the live page is served; not at all by default.
     listening : callable, optional
         Told the page's address.
     stay : callable, optional
@@ -139,19 +136,18 @@ async def run_demo(
     """
     # The day's minute is for watching: it begins when nothing is left to compile, whatever the machine.
     await compiled(core, asyncio.Event())
-    await (create_topics(kafka) if can_create else touch_topics(kafka))
-    service = Service(kafka, core, limits)
+    await (create_topics(settings) if can_create else touch_topics(settings))
+    service = Service(settings, core)
     running = asyncio.create_task(service.run())
-    following = asyncio.create_task(_follow(kafka, scene, updated or (lambda: None)))
-    watched = operation or Operation(http=HttpSettings(enabled=False))
+    following = asyncio.create_task(_follow(settings, scene, updated or (lambda: None)))
     try:
-        async with observed(service, core, watched) as address:
+        async with observed(service, core) as address:
             if address is not None and listening is not None:
                 listening(f"http://{address[0]}:{address[1]}/")
             summary = await _unless_ended(
-                publish(kafka, sources, speed=speed, limits=limits), running, following, service=service
+                publish(settings, sources, speed=speed, limits=limits), running, following, service=service
             )
-            await _unless_ended(_applied(kafka), running, following, service=service)
+            await _unless_ended(_applied(settings), running, following, service=service)
             status = service.status
             if stay is not None:
                 stay()
@@ -163,18 +159,18 @@ async def run_demo(
         await asyncio.shield(asyncio.wait([running, following]))
     if service.error is not None:
         raise FatalError(str(service.error)) from service.error
-    live = await _published(kafka)
+    live = await _published(settings)
     await asyncio.to_thread(_write, live, out / "live")
     replayed = await asyncio.to_thread(
         replay,
         sources,
         core,
         out / "replay",
-        partitions=(await partition_counts(kafka))[Topic.TICKS],
+        partitions=(await partition_counts(settings))[Topic.TICKS],
         limits=limits,
         timestamps=timestamps,
         # The service closes the last minute when it has been silent for as long, and nobody waits for that here.
-        close_last=await _closed(kafka),
+        close_last=await _closed(settings),
     )
     compared = {
         topic: _compare(_by_symbol(live[topic]), _read_lines(out / "replay" / FILES[topic])) for topic in COMPARED
@@ -209,28 +205,31 @@ async def _unless_ended(work: Any, *others: asyncio.Task[Any], service: Service)
     return task.result()
 
 
-async def _follow(kafka: KafkaSettings, scene: Scene, updated: Callable[[], None]) -> None:
+async def _follow(settings: Settings, scene: Scene, updated: Callable[[], None]) -> None:
     """Fold everything that is published into `scene`, for ever."""
-    roles = {kafka.topic(topic): topic for topic in COMPARED}
-    async with aclosing(tail(kafka, *roles)) as records:
+    roles = {settings.topics.name(topic): topic for topic in COMPARED}
+    async with aclosing(tail(settings, *roles)) as records:
         async for record in records:
             scene.take(roles[record.topic], orjson.loads(record.value or b"null"))
             updated()
 
 
-async def _applied(kafka: KafkaSettings) -> None:
+async def _applied(settings: Settings) -> None:
     """Return when every tick on the broker is in a commit, as the journal tells."""
-    consumer = manual_consumer(kafka)
+    consumer = manual_consumer(settings)
     await consumer.start()
     try:
-        count = (await partition_counts(kafka))[Topic.TICKS]
-        places = [TopicPartition(kafka.topic(Topic.TICKS), partition) for partition in range(count)]
+        count = (await partition_counts(settings))[Topic.TICKS]
+        places = [TopicPartition(settings.topics.name(Topic.TICKS), partition) for partition in range(count)]
         left = {place.partition: end for place, end in (await consumer.end_offsets(places)).items() if end}
     finally:
         await consumer.stop()
     loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(_STALL_S) as deadline, aclosing(tail(kafka, kafka.topic(Topic.JOURNAL))) as journal:
+        async with (
+            asyncio.timeout(_STALL_S) as deadline,
+            aclosing(tail(settings, settings.topics.name(Topic.JOURNAL))) as journal,
+        ):
             while left:
                 commit = orjson.loads((await anext(journal)).value or b"null")
                 deadline.reschedule(loop.time() + _STALL_S)
@@ -240,10 +239,10 @@ async def _applied(kafka: KafkaSettings) -> None:
         raise FatalError(f"the service has committed nothing for {_STALL_S:.0f} s; see its log") from error
 
 
-async def _closed(kafka: KafkaSettings) -> frozenset[int]:
+async def _closed(settings: Settings) -> frozenset[int]:
     """Return the partitions whose last minute was closed, as their journals tell."""
     idle: dict[int, bool] = {}
-    async for record in read_topics(kafka, kafka.topic(Topic.JOURNAL)):
+    async for record in read_topics(settings, settings.topics.name(Topic.JOURNAL)):
         commit = orjson.loads(record.value or b"null")
         has_ticks = Topic.TICKS in commit.get("to", {})
         idle[record.partition] = commit.get("idle_to") is not None or (
@@ -252,10 +251,11 @@ async def _closed(kafka: KafkaSettings) -> frozenset[int]:
     return frozenset(partition for partition, is_idle in idle.items() if is_idle)
 
 
-async def _published(kafka: KafkaSettings) -> dict[Topic, list[bytes]]:
+async def _published(settings: Settings) -> dict[Topic, list[bytes]]:
     """Return what was published, by topic."""
     return {
-        topic: [record.value or b"" async for record in read_topics(kafka, kafka.topic(topic))] for topic in COMPARED
+        topic: [record.value or b"" async for record in read_topics(settings, settings.topics.name(topic))]
+        for topic in COMPARED
     }
 
 
@@ -285,7 +285,7 @@ def _compare(live: Lines, replayed: Lines) -> Compared:
     return Compared(sum(map(len, live.values())), sum(map(len, replayed.values())), different)
 
 
-def demo_settings(kafka: KafkaSettings, broker: Broker, name: str) -> KafkaSettings:
+def demo_settings(settings: Settings, broker: Broker, name: str) -> Settings:
     """Return settings under which a demo disturbs nobody on its broker.
 
     Parameters
@@ -293,24 +293,23 @@ def demo_settings(kafka: KafkaSettings, broker: Broker, name: str) -> KafkaSetti
     name : str
         Names environment, group and topics.
     """
-    topics = dataclasses.replace(
-        kafka.topic_settings,
-        replication_factor=1,
-        min_insync_replicas=1,
-        # Records keep their original times, and a broker deletes what is older than its retention.
-        input_retention_ms=-1,
-        output_retention_ms=-1,
-    )
-    return dataclasses.replace(
-        kafka,
-        bootstrap=broker.bootstrap,
-        environment=name,
-        group=name,
-        topic_prefix=f"{name}.",
-        topics={},
-        topic_settings=topics,
-        start="earliest",
-        # The mock writes the marks of transactions without a checksum, and a fetch from it returns one batch.
-        check_crcs=kafka.check_crcs and broker.is_real,
-        linger_ms=kafka.linger_ms if broker.is_real else _MOCK_LINGER_MS,
+    kafka = settings.kafka
+    return settings.replace(
+        kafka=kafka.replace(
+            bootstrap=broker.bootstrap,
+            environment=name,
+            group=name,
+            start="earliest",
+            # The mock writes the marks of transactions without a checksum, and a fetch from it returns one batch.
+            check_crcs=kafka.check_crcs and broker.is_real,
+            linger_ms=kafka.linger_ms if broker.is_real else _MOCK_LINGER_MS,
+        ),
+        topics={
+            "prefix": f"{name}.",
+            "names": TopicNames(),
+            "replication_factor": 1,
+            "min_insync_replicas": 1,
+            "input_retention_ms": -1,
+            "output_retention_ms": -1,
+        },
     )

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from impactd.config.operation import HealthSection
 from impactd.core.base.session import Session
 from impactd.core.base.settings import SessionRule
 from impactd.core.base.topics import Topic
@@ -53,22 +54,6 @@ KINDS: Final[dict[Kind, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class HealthLimits:
-    """Beyond what the process is not ready.
-
-    Attributes
-    ----------
-    max_lag : int
-        Records of one partition that wait to be applied, all inputs together.
-    max_tick_age_s : float or None
-        Seconds without a tick in a partition that has had ticks, while the session is open.
-    """
-
-    max_lag: int = 100_000
-    max_tick_age_s: float | None = 60.0
-
-
-@dataclass(frozen=True, slots=True)
 class Reason:
     """One reason for not being ready; `partition` is None where it is the whole process's."""
 
@@ -97,7 +82,7 @@ def open_for(rule: SessionRule, *, in_event_time: bool) -> Callable[[int], float
 
 
 def unready(
-    status: Status, limits: HealthLimits, now: float, wall_ns: int, session: Callable[[int], float | None]
+    status: Status, limits: HealthSection, now: float, wall_ns: int, session: Callable[[int], float | None]
 ) -> list[Reason]:
     """Return every reason for which the process is not ready; none if it is.
 
@@ -129,7 +114,7 @@ def _of_process(status: Status) -> Iterator[Reason]:
 
 
 def _of_partition(
-    status: PartitionStatus, limits: HealthLimits, now: float, expected_s: float | None
+    status: PartitionStatus, limits: HealthSection, now: float, expected_s: float | None
 ) -> Iterator[Reason]:
     number = status.partition
     phases: dict[Phase, Kind] = {
@@ -151,7 +136,7 @@ def _of_partition(
     if status.too_many_invalid:
         yield Reason("invalid_ratio", "more of the input is invalid than the limit allows", number)
     age = status.tick_age(now)
-    if age is None or expected_s is None or limits.max_tick_age_s is None:
+    if age is None or expected_s is None or not limits.max_tick_age_s:
         return
     # Ticks that wait to be fetched are lag, which has a limit of its own.
     settled = status.phase is Phase.RUNNING and not status.lag(Topic.TICKS)

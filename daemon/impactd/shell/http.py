@@ -17,16 +17,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import orjson
 import structlog
 from aiohttp import web
 
+from impactd.config import Settings
 from impactd.shell.exposition import CONTENT_TYPE, exposition
 from impactd.shell.health import Reason
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.live.condition import condition
 from impactd.shell.live.follow import Follower
@@ -37,35 +37,6 @@ from impactd.shell.metrics import Reading
 _CLOSE_S: Final = 1.0
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class HttpSettings:
-    """Where to listen.
-
-    Attributes
-    ----------
-    host : str
-        Loopback by default: there is no authentication.
-    port : int
-        0 takes any free port; the log says which.
-    page : bool
-        Whether the live page and its API are served.
-    token : str or None
-        What the API asks for.
-    max_readers : int
-        Live pages open at once.
-    zone : str
-        Time zone of the page's clock.
-    """
-
-    enabled: bool = True
-    host: str = "127.0.0.1"
-    port: int = 9464
-    page: bool = True
-    token: str | None = field(default=None, repr=False)
-    max_readers: int = 50
-    zone: str = "UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +59,7 @@ class Views:
 
 
 @asynccontextmanager
-async def serve_http(
-    settings: HttpSettings, views: Views, kafka: KafkaSettings | None = None
-) -> AsyncIterator[tuple[str, int] | None]:
+async def serve_http(settings: Settings, views: Views) -> AsyncIterator[tuple[str, int] | None]:
     """Serve for the length of a block; yield host and port, or None where HTTP is off.
 
     Raises
@@ -98,27 +67,29 @@ async def serve_http(
     FatalError
         If the address cannot be listened on.
     """
-    if not settings.enabled:
+    http = settings.http
+    if not http.enabled:
         yield None
         return
     app = application(views)
     follower: Follower | None = None
-    if settings.page and kafka is not None:
+    if http.page:
 
         def health() -> bytes:
-            return condition(views.reading(), views.reasons(), settings.zone)
+            return condition(views.reading(), views.reasons(), settings.session.timezone)
 
-        follower = Follower(kafka, health)
-        add_pages(app, follower, health, token=settings.token, max_readers=settings.max_readers, host=settings.host)
+        follower = Follower(settings, health)
+        token = None if http.token is None else http.token.get_secret_value()
+        add_pages(app, follower, health, token=token, max_readers=http.max_readers, host=http.host)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_S, handle_signals=False)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, settings.host, settings.port)
+        site = web.TCPSite(runner, http.host, http.port)
         try:
             await site.start()
         except OSError as error:
             raise FatalError(
-                f"http: {settings.host}:{settings.port} cannot be listened on ({error.strerror or error}); set "
+                f"http: {http.host}:{http.port} cannot be listened on ({error.strerror or error}); set "
                 "http.port to a free one (0 takes any), or http.enabled=false"
             ) from error
         host, port = runner.addresses[0][:2]

@@ -7,16 +7,16 @@ import gc
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
 from impactd.core.base.settings import CoreSettings
-from impactd.shell.health import HealthLimits, Reason, open_for, unready
-from impactd.shell.http import HttpSettings, Views, serve_http
+from impactd.shell.health import Reason, open_for, unready
+from impactd.shell.http import Views, serve_http
 from impactd.shell.kafka.errors import FatalError
-from impactd.shell.kafka.service import EXIT_FAILED, STUCK_AFTER_S, Service
+from impactd.shell.kafka.service import EXIT_FAILED, Service
 from impactd.shell.kafka.tasks import end
 from impactd.shell.log_limit import RateLimit
 from impactd.shell.loop_delay import LoopDelay
@@ -33,29 +33,12 @@ _AFTER_DRAIN_S: Final = 1.0
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """How the process is watched.
-
-    Attributes
-    ----------
-    stuck_after_s : float
-        A partition, or the event loop, may make no progress for so long.
-    """
-
-    http: HttpSettings = field(default_factory=HttpSettings)
-    limits: HealthLimits = field(default_factory=HealthLimits)
-    stuck_after_s: float = STUCK_AFTER_S
-
-
 class Observer:
     """Reads a service; changes nothing in it."""
 
-    def __init__(
-        self, service: Service, core: CoreSettings, operation: Operation, log_limit: RateLimit | None = None
-    ) -> None:
+    def __init__(self, service: Service, core: CoreSettings, log_limit: RateLimit | None = None) -> None:
         self._service = service
-        self._limits = operation.limits
+        self._limits = service.settings.health
         self._session = open_for(core.session, in_event_time=core.apply == "in_event_time")
         self._log_limit = log_limit
         self._started = time.time()
@@ -92,7 +75,7 @@ class Observer:
 
 @asynccontextmanager
 async def observed(
-    service: Service, core: CoreSettings, operation: Operation, log_limit: RateLimit | None = None
+    service: Service, core: CoreSettings, log_limit: RateLimit | None = None
 ) -> AsyncIterator[tuple[str, int] | None]:
     """Serve HTTP for a service for the length of a block; yield host and port, or None where HTTP is off.
 
@@ -101,10 +84,10 @@ async def observed(
     FatalError
         If the address cannot be listened on.
     """
-    observer = Observer(service, core, operation, log_limit)
+    observer = Observer(service, core, log_limit)
     watch = asyncio.create_task(observer.loop_delay.watch(), name="loop-delay")
     try:
-        async with serve_http(operation.http, observer.views, service.settings) as address:
+        async with serve_http(service.settings, observer.views) as address:
             yield address
     finally:
         await end(watch)
@@ -113,7 +96,6 @@ async def observed(
 async def operate(
     service: Service,
     core: CoreSettings,
-    operation: Operation,
     log_limit: RateLimit | None = None,
     *,
     notifier: Notifier | None = None,
@@ -128,13 +110,13 @@ async def operate(
     ends_process : bool
         Whether nothing else matters in this process, so that it may be ended by force where it does not end in time.
     """
-    watchdog = Watchdog(operation.stuck_after_s)
+    watchdog = Watchdog(service.settings.health.stuck_after_s)
     if ends_process:
         watchdog.start()
-    told = None if notifier is None else _Told(notifier, service, Observer(service, core, operation))
+    told = None if notifier is None else _Told(notifier, service, Observer(service, core))
     beat = asyncio.create_task(_beat(service, watchdog, log_limit, told), name="beat")
     try:
-        async with observed(service, core, operation, log_limit):
+        async with observed(service, core, log_limit):
             code = await service.run(signals=True)
     except FatalError as error:
         _log.critical("service fails", reason=str(error))

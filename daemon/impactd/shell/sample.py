@@ -6,9 +6,9 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.audit.source import broker_source
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.decode import Decoder
 from impactd.wire.codec import Limits
 
@@ -40,7 +40,7 @@ class Sample:
         return sum(self.refused.values()) / self.records if self.records else 0.0
 
 
-async def sample_ticks(settings: KafkaSettings, limits: Limits, records: int) -> Sample:
+async def sample_ticks(settings: Settings, limits: Limits, records: int) -> Sample:
     """Read about the last `records` records of the ticks topic, as the service would.
 
     Raises

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
+from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.shell.audit.audit import Audit, audit_all, audit_plans, find_plan
 from impactd.shell.audit.capture import OUTPUT_TOPICS
@@ -18,7 +19,6 @@ from impactd.shell.audit.coverage import coverage
 from impactd.shell.audit.derive import derive
 from impactd.shell.audit.journal import cover
 from impactd.shell.audit.source import capture_source
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.lines import InputFileError
 from impactd.wire.codec import Limits
 from tests.shell.kafka.runs import CHANGE, KAFKA, CapturedRun
@@ -51,12 +51,10 @@ async def test_audit_of_a_run_with_restart_and_changed_settings_agrees_in_every_
 
 
 async def test_audit_under_other_formats_than_the_run_had_agrees(run: CapturedRun) -> None:
-    other = KafkaSettings(
-        topic_prefix="other.",
-        codec="long-csv",
-        timestamps="string",
-        max_message_bytes=2_000,
-        max_dead_letter_bytes=1_000,
+    other = Settings(
+        topics={"prefix": "other."},
+        wire={"codec": "long-csv", "timestamps": "string", "max_message_bytes": 2_000},
+        kafka={"max_dead_letter_bytes": 1_000},
     )
     audit = await audit_all(capture_source(run.directory, other), limits=Limits(max_message_bytes=50))
     assert (audit.outcome, audit.differences, audit.underived) == ("agrees", [], [])

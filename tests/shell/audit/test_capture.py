@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.audit.capture import capture_file, capture_line, read_capture, read_partitions
 from impactd.shell.audit.derive import derive
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.lines import InputFileError
 
@@ -48,9 +48,9 @@ def test_capture_with_a_foreign_line_names_file_and_line(tmp_path: Path, line: b
 
 def test_derive_without_a_journal_or_its_genesis_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputFileError, match="no journal"):
-        list(derive(tmp_path, KafkaSettings()))
+        list(derive(tmp_path, Settings()))
     entry = orjson.dumps({"type": "commit", "commit_seq": 7})
     record = ConsumedRecord("journal", 0, 0, 5, None, entry)
     capture_file(tmp_path, Topic.JOURNAL).write_bytes(capture_line(Topic.JOURNAL, record) + b"\n")
     with pytest.raises(InputFileError, match="genesis"):
-        list(derive(tmp_path, KafkaSettings()))
+        list(derive(tmp_path, Settings()))

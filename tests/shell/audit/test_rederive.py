@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
+from impactd.config import Settings
 from impactd.core.base.settings import CoreSettings, ModelSettings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.engine import Engine
@@ -18,7 +19,6 @@ from impactd.core.model.learned.trees import TrainedFile
 from impactd.core.outputs.messages import Output
 from impactd.shell.audit.capture import capture_file, capture_line
 from impactd.shell.audit.rederive import rederive
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.kafka.decode import Decoder
 from impactd.shell.lines import InputFileError
@@ -32,7 +32,7 @@ from tests.shell.test_replay import OPEN_NS, SECOND_NS, day, new
 SYMBOLS = ("FROG", "AAPL")
 PARTITIONS = 2
 ON_ARRIVAL = CoreSettings()
-KAFKA = KafkaSettings()
+KAFKA = Settings()
 
 
 def record(topic: Topic, partition: int, offset: int, item: Mapping[str, Any] | bytes) -> ConsumedRecord:
@@ -126,7 +126,7 @@ def test_rederive_under_other_formats_gives_the_bytes_of_the_run(tmp_path: Path)
     live = LiveRun(tmp_path / "captured")
     rederive(
         tmp_path / "captured",
-        KafkaSettings(codec="long-csv", timestamps="string"),
+        Settings(wire={"codec": "long-csv", "timestamps": "string"}),
         tmp_path / "out",
         limits=Limits(max_message_bytes=50),
     )

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import orjson
 
+from impactd.config import Settings
 from impactd.core.base.settings import MINUTE_NS, CoreSettings, PlanSettings
 from impactd.core.base.topics import Topic
 from impactd.core.engine import Commit, Engine
 from impactd.core.inputs.inbox import Inbox
 from impactd.shell.audit.capture import MANIFEST, capture_file, capture_line
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.kafka.decode import Decoder
 from impactd.shell.kafka.encoder import Encoder
@@ -24,7 +24,7 @@ from tests.shell.test_replay import OPEN_NS, SECOND_NS, day, new
 
 SYMBOLS: Final = ("FROG", "AAPL")
 PARTITIONS: Final = 2
-KAFKA: Final = KafkaSettings()
+KAFKA: Final = Settings()
 CORE: Final = CoreSettings()
 CHANGED: Final = replace(CORE, plans=PlanSettings(child_slices=3))
 COUNTS: Final = dict.fromkeys(Topic, PARTITIONS)
@@ -109,7 +109,7 @@ class CapturedRun:
 
     def _publish(self, number: int, commit: Commit, seq: int) -> None:
         self._at += 100
-        roles = {KAFKA.topic(topic): topic for topic in Topic}
+        roles = {KAFKA.topics.name(topic): topic for topic in Topic}
         for made in Encoder(KAFKA, number, COUNTS).records(commit, seq):
             log = self.records[roles[made.topic]]
             offset = sum(record.partition == made.partition for record in log)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.shell.kafka.broker_watch import check_partitions
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.errors import FatalError
 
 COUNTS = dict.fromkeys(INPUT_TOPICS, 2)
@@ -27,7 +27,7 @@ class Metadata:
 
 def check(**counts: int) -> None:
     consumer: Any = Metadata(**counts)
-    check_partitions(KafkaSettings(), consumer, COUNTS)
+    check_partitions(Settings(), consumer, COUNTS)
 
 
 def test_check_partitions_as_at_the_start_or_not_yet_known_passes() -> None:

@@ -7,28 +7,29 @@ from pathlib import Path
 
 import pytest
 
+from impactd.config import Settings
+from impactd.config.cluster import SecuritySection
 from impactd.core.base.topics import Topic
-from impactd.shell.kafka.client import KafkaSettings, client_options
+from impactd.shell.kafka.client import client_options
 from impactd.shell.kafka.errors import FatalError
-from impactd.shell.kafka.security import KafkaSecurity
 from impactd.shell.kafka.status import PartitionStatus, Phase, Status
 from impactd.shell.kafka.tasks import run_together
 from impactd.shell.kafka.topics import required_acls, topics_spec
 
 
 def test_topic_is_named_by_setting_or_by_prefix_and_role() -> None:
-    settings = KafkaSettings(topic_prefix="desk.", topics={Topic.TICKS: "feed"})
-    assert settings.topic(Topic.TICKS) == "feed"
-    assert settings.topic(Topic.PLANS_LATEST) == "desk.plans.latest"
+    settings = Settings(topics={"prefix": "desk.", "names": {"ticks": "feed"}})
+    assert settings.topics.name(Topic.TICKS) == "feed"
+    assert settings.topics.name(Topic.PLANS_LATEST) == "desk.plans.latest"
 
 
 def test_transactional_id_names_environment_group_and_partition() -> None:
-    assert KafkaSettings(environment="prod", group="desk").transactional_id(3) == "prod.desk.3"
+    assert Settings(kafka={"environment": "prod", "group": "desk"}).kafka.transactional_id(3) == "prod.desk.3"
 
 
 def test_client_options_carry_scram_and_hide_the_password() -> None:
-    security = KafkaSecurity(protocol="SASL_PLAINTEXT", mechanism="SCRAM-SHA-512", username="u", password="geheim")  # noqa: S106
-    settings = KafkaSettings(security=security)
+    security = SecuritySection(protocol="SASL_PLAINTEXT", mechanism="SCRAM-SHA-512", username="u", password="geheim")  # noqa: S106
+    settings = Settings(kafka={"security": security})
     options = client_options(settings)
     assert (options["sasl_mechanism"], options["sasl_plain_password"]) == ("SCRAM-SHA-512", "geheim")
     assert "geheim" not in repr(settings)
@@ -38,21 +39,21 @@ def test_client_options_carry_scram_and_hide_the_password() -> None:
 def test_client_options_read_the_token_anew_each_time(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("one\n")
-    security = KafkaSecurity(protocol="SASL_PLAINTEXT", mechanism="OAUTHBEARER", oauth_token_file=str(path))
-    provider = client_options(KafkaSettings(security=security))["sasl_oauth_token_provider"]
+    security = SecuritySection(protocol="SASL_PLAINTEXT", mechanism="OAUTHBEARER", oauth_token_file=str(path))
+    provider = client_options(Settings(kafka={"security": security}))["sasl_oauth_token_provider"]
     assert asyncio.run(provider.token()) == "one"
     path.write_text("two\n")
     assert asyncio.run(provider.token()) == "two"
 
 
 def test_client_options_with_a_missing_certificate_name_the_setting(tmp_path: Path) -> None:
-    security = KafkaSecurity(protocol="SSL", ca_file=str(tmp_path / "missing.pem"))
+    security = SecuritySection(protocol="SSL", ca_file=str(tmp_path / "missing.pem"))
     with pytest.raises(FatalError, match="security"):
-        client_options(KafkaSettings(security=security))
+        client_options(Settings(kafka={"security": security}))
 
 
 def test_topics_spec_compacts_what_is_read_back_and_keeps_inputs_as_long_as_the_journal() -> None:
-    specs = {spec.role: spec for spec in topics_spec(KafkaSettings())}
+    specs = {spec.role: spec for spec in topics_spec(Settings())}
     assert set(specs) == set(Topic)
     assert {role for role, spec in specs.items() if spec.config["cleanup.policy"] == "compact"} == {
         Topic.STATE,
@@ -62,11 +63,11 @@ def test_topics_spec_compacts_what_is_read_back_and_keeps_inputs_as_long_as_the_
 
 
 def test_required_acls_name_group_every_topic_and_the_transactional_ids() -> None:
-    settings = KafkaSettings(environment="prod")
+    settings = Settings(kafka={"environment": "prod"})
     acls = {(acl.resource, acl.name): acl.operations for acl in required_acls(settings)}
     assert ("group", "impactd") in acls
     assert ("transactional-id", "prod.impactd.*") in acls
-    assert all(("topic", settings.topic(topic)) in acls for topic in Topic)
+    assert all(("topic", settings.topics.name(topic)) in acls for topic in Topic)
     assert "WRITE" not in acls["topic", "impactd.ticks"]
 
 

@@ -16,10 +16,10 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.core.engine import Commit
 from impactd.core.outputs.messages import Alert, DeadLetter, Output
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.commit import Committer
 from impactd.shell.kafka.encoder import Encoder, Record
 from impactd.shell.kafka.errors import CommitRefusedError, CommitUnknownError, FatalError, FencedError
@@ -151,7 +151,7 @@ async def test_close_after_a_commit_aborts_nothing() -> None:
     assert "abort" not in producer.calls
 
 
-SETTINGS = KafkaSettings(max_message_bytes=2_000, max_state_bytes=1_000, max_dead_letter_bytes=100)
+SETTINGS = Settings(wire={"max_message_bytes": 2_000}, kafka={"max_state_bytes": 1_000, "max_dead_letter_bytes": 1_000})
 ENCODER = Encoder(SETTINGS, 1, dict.fromkeys(Topic, 3))
 
 
@@ -184,14 +184,14 @@ def test_records_of_a_commit_are_outputs_state_and_journal() -> None:
 
 
 def test_records_of_a_dead_letter_stay_with_their_partition_and_are_cut() -> None:
-    letter = DeadLetter(Topic.TICKS, 9, "json", "detail", "json", b"x" * 500, b"FROG")
+    letter = DeadLetter(Topic.TICKS, 9, "json", "detail", "json", b"x" * 1_500, b"FROG")
     made = ENCODER.records(_commit(Output(Topic.DLQ, None, letter, 5, (Topic.TICKS, 9))), 1)[0]
     headers = dict(made.headers)
-    assert (made.key, made.partition, len(made.value or b"")) == (b"FROG", 1, 100)
+    assert (made.key, made.partition, len(made.value or b"")) == (b"FROG", 1, 1_000)
     assert headers["source_topic"] == b"impactd.ticks"
     assert headers["source_partition"] == b"1"
     assert headers["source_offset"] == b"9"
-    assert headers["original_bytes"] == b"500"
+    assert headers["original_bytes"] == b"1500"
 
 
 def test_records_with_a_state_value_over_the_limit_are_refused_by_name() -> None:

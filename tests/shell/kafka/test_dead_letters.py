@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
+from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.outputs.messages import DeadLetter, Output
 from impactd.core.state.commit import Commit
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.kafka.dead_letters import Chosen, Letter, _again, letter_of, why_kept
 from impactd.shell.kafka.encoder import Encoder
 from impactd.wire.murmur2 import partition_for
 from impactd.wire.records import dead_letter_record
 
-SETTINGS = KafkaSettings()
-NAMES = {topic.value: SETTINGS.topic(topic) for topic in Topic}
-ROLES = {SETTINGS.topic(topic): topic for topic in INPUT_TOPICS}
+SETTINGS = Settings()
+NAMES = {topic.value: SETTINGS.topics.name(topic) for topic in Topic}
+ROLES = {SETTINGS.topics.name(topic): topic for topic in INPUT_TOPICS}
 COUNTS = dict.fromkeys(Topic, 2)
 
 
@@ -32,7 +32,7 @@ def letter(
 ) -> Letter:
     said = DeadLetter(topic, 17, "truncated", "the JSON ends early", "json", raw, key)
     made = dead_letter_record(said, partition, max_bytes)
-    source = (name or SETTINGS.topic(topic)).encode()
+    source = (name or SETTINGS.topics.name(topic)).encode()
     headers = tuple((n, source if n == "source_topic" else value) for n, value in made.headers)
     return letter_of(ConsumedRecord("impactd.dlq", 1, 5, 1_000, made.key, made.value, headers))
 
@@ -101,7 +101,7 @@ def test_chosen_filters(chosen: dict[str, Any], meant: bool) -> None:  # noqa: F
 
 def test_encoder_writes_letters_that_are_read_back() -> None:
     """The service's own encoder, with the name of a topic on this broker."""
-    settings = KafkaSettings(topics={Topic.TICKS: "books"})
+    settings = Settings(topics={"names": {"ticks": "books"}})
     encoder = Encoder(settings, 0, COUNTS)
     said = DeadLetter(Topic.TICKS, 3, "json", "no JSON", "json", b"}", b"FROG")
     record = encoder.records(Commit((Output(Topic.DLQ, None, said, 0, None),), {}, {}), 1)[0]

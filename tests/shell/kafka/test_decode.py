@@ -7,8 +7,8 @@ import dataclasses
 import orjson
 import pytest
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.kafka.decode import Decoder
 from impactd.wire.codec import Limits
@@ -21,7 +21,7 @@ PARTITION = partition_for(HOME, 2)
 
 def _decoder() -> Decoder:
     assert partition_for(OTHER, 2) != PARTITION
-    return Decoder(KafkaSettings(), Limits(), PARTITION, 2)
+    return Decoder(Settings(), Limits(), PARTITION, 2)
 
 
 def _record(offset: int, value: object, key: str | None = HOME, codec: bytes | None = None) -> ConsumedRecord:

@@ -11,16 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from impactd.cli import main
+from impactd.config import Settings
+from impactd.config.cluster import SecuritySection
 from impactd.core.base.topics import Topic
-from impactd.shell.kafka.client import KafkaSettings, TopicSettings
-from impactd.shell.kafka.security import KafkaSecurity
 from impactd.shell.kafka.strimzi import object_name, strimzi_topics, strimzi_user, to_yaml
 from impactd.shell.kafka.topics import required_acls, topics_spec
 
-SETTINGS = KafkaSettings(
-    environment="staging",
-    topics={Topic.TICKS: "Feed_Books"},
-    topic_settings=TopicSettings(partitions=7, replication_factor=3, min_insync_replicas=2),
+SETTINGS = Settings(
+    kafka={"environment": "staging"},
+    topics={"names": {"ticks": "Feed_Books"}, "partitions": 7, "replication_factor": 3, "min_insync_replicas": 2},
 )
 
 #: What YAML 1.1 reads: control characters need escapes that JSON has, except these two, which it calls line breaks.
@@ -82,8 +81,8 @@ def test_strimzi_user_has_the_rights_that_acls_lists_and_no_others() -> None:
 
 @pytest.mark.parametrize(("protocol", "kind"), [("SSL", "tls"), ("SASL_SSL", "scram-sha-512")])
 def test_strimzi_user_authenticates_as_the_settings_say(protocol: str, kind: str) -> None:
-    security = KafkaSecurity(protocol=protocol, mechanism="SCRAM-SHA-512", username="u", password="p")  # noqa: S106  (of a test)
-    user = strimzi_user(KafkaSettings(security=security), "k", "u")
+    security = SecuritySection(protocol=protocol, mechanism="SCRAM-SHA-512", username="u", password="p")  # noqa: S106  (of a test)
+    user = strimzi_user(Settings(kafka={"security": security}), "k", "u")
     assert user["spec"]["authentication"] == {"type": kind}
 
 

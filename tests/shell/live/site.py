@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp import web
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.health import Reason
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.live.condition import condition
 from impactd.shell.live.follow import Follower
 from impactd.shell.live.pages import add_pages
@@ -45,7 +45,7 @@ class Site:
 @asynccontextmanager
 async def served(token: str | None = None, readers: int = 5) -> AsyncIterator[Site]:
     """Serve an order, its minutes, its costs and an alert for the length of a block."""
-    follower = Still(KafkaSettings(), health)
+    follower = Still(Settings(), health)
     follower.stream.begin({("plan", 0): 0})
     for topic, value in (
         (Topic.PLANS, plan(1, 0)),

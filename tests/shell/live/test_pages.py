@@ -12,7 +12,7 @@ from aiohttp import web
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from impactd.shell.kafka.client import KafkaSettings
+from impactd.config import Settings
 from impactd.shell.live.pages import add_pages
 from tests.shell.live.messages import plan
 from tests.shell.live.site import TOKEN, Still, health, served
@@ -29,7 +29,7 @@ async def test_openapi_document_is_valid_and_names_every_route() -> None:
         found = await document(site.session)
     validate(found)
     app = web.Application()
-    add_pages(app, Still(KafkaSettings(), health), health, token=None, max_readers=1, host="127.0.0.1")
+    add_pages(app, Still(Settings(), health), health, token=None, max_readers=1, host="127.0.0.1")
     routes = {route.resource.canonical for route in app.router.routes() if route.resource is not None}
     assert {path for path in routes if path.startswith("/api/")} == {*found["paths"], "/api/openapi.json"}
 

@@ -178,7 +178,7 @@ async def _audit(source: Source, wanted: Mapping[int, tuple[int, int]], limits: 
     for partition, offset in starts.items():
         await _Walk(source, partition, published, audit, limits, learned).run(offset, ranges[partition][1])
     for record in published.foreign:
-        topic = next(t for t in OUTPUT_TOPICS if record.topic in {t.value, source.settings.topic(t)})
+        topic = next(t for t in OUTPUT_TOPICS if record.topic in {t.value, source.settings.topics.name(t)})
         audit.differ([_foreign(record, topic)])
     return audit
 
@@ -197,7 +197,7 @@ class _Walk:
         self._limits, self._learned = limits, learned
         self._encoder = Encoder(source.settings, partition, source.partitions)
         self._encodes_for = source.settings
-        self._roles = {source.settings.topic(topic): topic for topic in Topic}
+        self._roles = {source.settings.topics.name(topic): topic for topic in Topic}
         self._feeds: dict[Topic, Feed] = {}
         self._parts: list[tuple[ConsumedRecord, Mapping[str, Any]]] = []
         #: Inputs that were taken in and are gone, since the derivation began.
@@ -256,7 +256,7 @@ class _Walk:
     async def _consumed(self, topic: Topic, seq: int, entry: Mapping[str, Any]) -> list[ConsumedRecord]:
         start, to = int(entry["from"][topic.value]), int(entry["to"][topic.value])
         first, end = await self._source.bounds(topic, self._partition)
-        where = f"{self._source.settings.topic(topic)}/{self._partition}"
+        where = f"{self._source.settings.topics.name(topic)}/{self._partition}"
         if start < first:
             upto = min(to, first)
             self._missing.append(

@@ -29,8 +29,8 @@ from typing import IO, Any, Final
 
 import orjson
 
+from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.consume import ConsumedRecord, read_bounds, read_topics
 from impactd.shell.lines import InputFileError, read_lines
 
@@ -61,7 +61,7 @@ def capture_file(directory: Path, topic: Topic) -> Path:
     return directory / f"{topic.value}.jsonl"
 
 
-async def capture(settings: KafkaSettings, directory: Path, *, outputs: bool = False) -> dict[Topic, int]:
+async def capture(settings: Settings, directory: Path, *, outputs: bool = False) -> dict[Topic, int]:
     """Write inputs and journal of a run into `directory` and return the number of records by topic.
 
     Files that are there already are replaced when the new ones are whole.
@@ -89,25 +89,25 @@ async def capture(settings: KafkaSettings, directory: Path, *, outputs: bool = F
         with file:
             counts[topic] = await _capture_topic(settings, topic, file)
         await asyncio.to_thread(unfinished.replace, path)
-        bounds = await read_bounds(settings, settings.topic(topic))
+        bounds = await read_bounds(settings, settings.topics.name(topic))
         topics[topic.value] = {"records": counts[topic], "bounds": {str(n): ends for n, ends in bounds.items()}}
     manifest = {
         "schema": CAPTURE_SCHEMA,
-        "names": {topic.value: settings.topic(topic) for topic in Topic},
-        "codec": settings.codec,
-        "timestamps": settings.timestamps,
-        "max_dead_letter_bytes": settings.max_dead_letter_bytes,
+        "names": {topic.value: settings.topics.name(topic) for topic in Topic},
+        "codec": settings.wire.codec,
+        "timestamps": settings.wire.timestamps,
+        "max_dead_letter_bytes": settings.kafka.max_dead_letter_bytes,
         "topics": topics,
     }
     await asyncio.to_thread((directory / MANIFEST).write_bytes, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
     return counts
 
 
-async def _capture_topic(settings: KafkaSettings, topic: Topic, file: IO[bytes]) -> int:
+async def _capture_topic(settings: Settings, topic: Topic, file: IO[bytes]) -> int:
     count = 0
     # What the captured journal vouches for may still be hidden by the next transaction.
     hidden = topic in OUTPUT_TOPICS
-    async with aclosing(read_topics(settings, settings.topic(topic), hidden=hidden)) as records:
+    async with aclosing(read_topics(settings, settings.topics.name(topic), hidden=hidden)) as records:
         async for record in records:
             file.write(capture_line(topic, record) + b"\n")
             count += 1

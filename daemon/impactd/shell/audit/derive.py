@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from impactd.__about__ import __version__
+from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.engine import Engine
 from impactd.core.inputs.inbox import Inbox, Inputs
@@ -26,7 +27,6 @@ from impactd.core.state.commit import Commit, controls_of
 from impactd.core.state.schema import StateMismatchError, settings_from
 from impactd.core.state.snapshot import snapshot_items
 from impactd.shell.audit.capture import RecordList, capture_file, read_partitions
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.kafka.decode import Decoder
 from impactd.shell.kafka.formats import as_published
@@ -53,7 +53,7 @@ class Derived:
     commit: Commit
     inputs: Inputs | None
     engine: Engine
-    settings: KafkaSettings
+    settings: Settings
 
 
 class Rederivation:
@@ -61,7 +61,7 @@ class Rederivation:
 
     Parameters
     ----------
-    settings : KafkaSettings
+    settings : Settings
         Formats are the journal's, where it has them.
     limits : Limits, optional
         Bounds on input records; those that the journal has are the journal's.
@@ -70,13 +70,11 @@ class Rederivation:
 
     Attributes
     ----------
-    settings : KafkaSettings
+    settings : Settings
         With the formats that the run had.
     """
 
-    def __init__(
-        self, settings: KafkaSettings, partition: int, limits: Limits | None = None, *, learned: str = ""
-    ) -> None:
+    def __init__(self, settings: Settings, partition: int, limits: Limits | None = None, *, learned: str = "") -> None:
         self.settings = settings
         self._limits = limits or Limits()
         self._learned = learned
@@ -202,7 +200,7 @@ class Rederivation:
 
 
 def derive(
-    directory: Path, settings: KafkaSettings, limits: Limits | None = None, *, learned: str = ""
+    directory: Path, settings: Settings, limits: Limits | None = None, *, learned: str = ""
 ) -> Iterator[Derived]:
     """Yield every commit of a captured run, partition by partition.
 
@@ -210,7 +208,7 @@ def derive(
     ----------
     directory : Path
         As `impactd.shell.audit.capture.capture` wrote it.
-    settings : KafkaSettings
+    settings : Settings
         Formats are the journal's, where it has them.
     limits : Limits, optional
         Bounds on input records; those that the journal has are the journal's.

@@ -10,12 +10,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.core.engine import Engine
 from impactd.core.inputs.ticks import Refused
 from impactd.shell.audit.capture import capture_file, read_partitions
 from impactd.shell.audit.derive import derive
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.lines import InputFileError
 from impactd.shell.outputs import OutputFiles
 from impactd.shell.replay import Progress, Reading, ReplaySummary, Sources, summarise
@@ -27,7 +27,7 @@ from impactd.wire.records import encode_line
 
 def rederive(
     directory: Path,
-    settings: KafkaSettings,
+    settings: Settings,
     out: Path,
     *,
     limits: Limits | None = None,
@@ -40,7 +40,7 @@ def rederive(
     ----------
     directory : Path
         Made by ``impactd capture``: the journal and the input topics.
-    settings : KafkaSettings
+    settings : Settings
         Formats are the journal's, where it has them.
     out : Path
         Directory of the results, made if it is not there.
@@ -68,7 +68,7 @@ def rederive(
     timestamps: Timestamps = "int"
     with OutputFiles(out, lambda output: encode_line(output, timestamps), partitions) as files:
         for derived in derive(directory, settings, limits, learned=learned):
-            timestamps = "string" if derived.settings.timestamps == "string" else "int"
+            timestamps = derived.settings.wire.timestamps
             tally.fills = derived.engine.settings.plans.fills
             tally.count(derived.commit.outputs)
             files.write(derived.partition, derived.commit.outputs)

@@ -12,7 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -20,9 +20,10 @@ import orjson
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.audit.capture import CAPTURE_SCHEMA, MANIFEST, RecordList, capture_file, read_partitions
-from impactd.shell.kafka.client import KafkaSettings, manual_consumer
+from impactd.shell.kafka.client import manual_consumer
 from impactd.shell.kafka.consume import ConsumedRecord, consumed, read_bounds
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.kafka.topics import partition_counts
@@ -51,7 +52,7 @@ class Source(Protocol):
     """A run that can be read again."""
 
     @property
-    def settings(self) -> KafkaSettings:
+    def settings(self) -> Settings:
         """Topic names and formats of the run."""
 
     @property
@@ -66,7 +67,7 @@ class Source(Protocol):
 
 
 @asynccontextmanager
-async def broker_source(settings: KafkaSettings) -> AsyncIterator[Source]:
+async def broker_source(settings: Settings) -> AsyncIterator[Source]:
     """Yield the topics on the brokers as a source.
 
     Raises
@@ -83,7 +84,7 @@ async def broker_source(settings: KafkaSettings) -> AsyncIterator[Source]:
         await source.close()
 
 
-def capture_source(directory: Path, settings: KafkaSettings) -> Source:
+def capture_source(directory: Path, settings: Settings) -> Source:
     """Return the run that `impactd capture` wrote into `directory`.
 
     Raises
@@ -146,7 +147,7 @@ class _BrokerFeed:
 class _BrokerSource:
     """Topics on brokers; every feed has a consumer of its own."""
 
-    def __init__(self, settings: KafkaSettings, partitions: Mapping[Topic, int]) -> None:
+    def __init__(self, settings: Settings, partitions: Mapping[Topic, int]) -> None:
         self.settings = settings
         self.partitions = partitions
         self._consumers: list[AIOKafkaConsumer] = []
@@ -156,17 +157,17 @@ class _BrokerSource:
     async def consumer(self) -> AIOKafkaConsumer:
         consumer = manual_consumer(self.settings)
         self._consumers.append(consumer)
-        async with asyncio.timeout(self.settings.request_timeout_ms / 1000):
+        async with asyncio.timeout(self.settings.kafka.request_timeout_ms / 1000):
             await consumer.start()
         return consumer
 
     async def bounds(self, topic: Topic, partition: int) -> tuple[int, int | None]:
         if topic not in self._bounds:
-            self._bounds[topic] = await read_bounds(self.settings, self.settings.topic(topic))
+            self._bounds[topic] = await read_bounds(self.settings, self.settings.topics.name(topic))
         return self._bounds[topic][partition]
 
     def feed(self, topic: Topic, partition: int, start: int) -> Feed:
-        return _BrokerFeed(self, TopicPartition(self.settings.topic(topic), partition), start)
+        return _BrokerFeed(self, TopicPartition(self.settings.topics.name(topic), partition), start)
 
     async def release(self, consumer: AIOKafkaConsumer) -> None:
         self._consumers.remove(consumer)
@@ -192,14 +193,14 @@ class _CaptureFeed:
 class _CaptureSource:
     """Files of `impactd capture`."""
 
-    settings: KafkaSettings
+    settings: Settings
     partitions: Mapping[Topic, int]
     #: By topic and partition; None where the directory does not say.
     known: Mapping[tuple[Topic, int], tuple[int, int]]
     records: Mapping[Topic, Mapping[int, list[ConsumedRecord]]]
 
     @classmethod
-    def read(cls, directory: Path, settings: KafkaSettings) -> _CaptureSource:
+    def read(cls, directory: Path, settings: Settings) -> _CaptureSource:
         manifest = _manifest(directory / MANIFEST)
         records = {topic: read_partitions(directory, topic) for topic in Topic}
         if not records[Topic.JOURNAL]:
@@ -219,11 +220,14 @@ class _CaptureSource:
             topic: max([most, *(n + 1 for place, n in known if place is topic), *(n + 1 for n in records[topic])])
             for topic in Topic
         }
-        names = {Topic(name): str(on_broker) for name, on_broker in manifest.get("names", {}).items()}
-        formats = {
-            name: manifest[name] for name in ("timestamps", "max_dead_letter_bytes", "codec") if name in manifest
-        }
-        return cls(replace(settings, topics={**settings.topics, **names}, **formats), partitions, known, records)
+        wire = {name: manifest[name] for name in ("timestamps", "codec") if name in manifest}
+        kafka = {name: manifest[name] for name in ("max_dead_letter_bytes",) if name in manifest}
+        settings = settings.replace(
+            wire=settings.wire.replace(**wire),
+            kafka=settings.kafka.replace(**kafka),
+            topics=settings.topics.renamed(manifest.get("names", {})),
+        )
+        return cls(settings, partitions, known, records)
 
     async def bounds(self, topic: Topic, partition: int) -> tuple[int, int | None]:
         return self.known.get((topic, partition), (0, None))

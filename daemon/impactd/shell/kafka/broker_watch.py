@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer
 
-    from impactd.shell.kafka.client import KafkaSettings
+    from impactd.config import Settings
     from impactd.shell.kafka.status import PartitionStatus, Status
 
 
 async def watch_brokers(
-    settings: KafkaSettings, consumer: AIOKafkaConsumer, status: Status, partitions: Mapping[Topic, int]
+    settings: Settings, consumer: AIOKafkaConsumer, status: Status, partitions: Mapping[Topic, int]
 ) -> None:
     """Ask for every partition at the pace of heartbeats, until cancelled.
 
@@ -59,10 +59,10 @@ async def watch_brokers(
                 partition.stable_offsets[topic] = end
                 partition.high_watermarks[topic] = max(partition.high_watermarks.get(topic, 0), end)
         check_partitions(settings, consumer, partitions)
-        await asyncio.sleep(settings.heartbeat_interval_ms / 1000)
+        await asyncio.sleep(settings.kafka.heartbeat_interval_ms / 1000)
 
 
-def check_partitions(settings: KafkaSettings, consumer: AIOKafkaConsumer, partitions: Mapping[Topic, int]) -> None:
+def check_partitions(settings: Settings, consumer: AIOKafkaConsumer, partitions: Mapping[Topic, int]) -> None:
     """Compare the client's metadata with the number of partitions that there were.
 
     Raises
@@ -71,7 +71,7 @@ def check_partitions(settings: KafkaSettings, consumer: AIOKafkaConsumer, partit
         If an input has another number of partitions now.
     """
     for topic in INPUT_TOPICS:
-        name, expected = settings.topic(topic), partitions[topic]
+        name, expected = settings.topics.name(topic), partitions[topic]
         known = consumer.partitions_for_topic(name)
         if known and len(known) != expected:
             raise FatalError(
@@ -84,11 +84,11 @@ def _numbers(owned: list[PartitionStatus]) -> list[int]:
     return [status.partition for status in owned] or [0]
 
 
-async def _ends(settings: KafkaSettings, consumer: AIOKafkaConsumer, partition: int) -> Mapping[Topic, int] | None:
+async def _ends(settings: Settings, consumer: AIOKafkaConsumer, partition: int) -> Mapping[Topic, int] | None:
     """Return the last stable offset of each input, or None where its leaders do not answer."""
-    where = {topic: TopicPartition(settings.topic(topic), partition) for topic in INPUT_TOPICS}
+    where = {topic: TopicPartition(settings.topics.name(topic), partition) for topic in INPUT_TOPICS}
     try:
-        async with asyncio.timeout(settings.request_timeout_ms / 1000):
+        async with asyncio.timeout(settings.kafka.request_timeout_ms / 1000):
             # A consumer that reads committed records is answered with last stable offsets.
             ends = await consumer.end_offsets(list(where.values()))
     except (KafkaError, OSError, TimeoutError):

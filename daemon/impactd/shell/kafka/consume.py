@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from impactd.shell.kafka.client import KafkaSettings, manual_consumer
+from impactd.config import Settings
+from impactd.shell.kafka.client import manual_consumer
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.kafka.topics import admin_client
 
@@ -43,7 +44,7 @@ class ConsumedRecord:
 
 @asynccontextmanager
 async def _reader(
-    settings: KafkaSettings, topics: Sequence[str]
+    settings: Settings, topics: Sequence[str]
 ) -> AsyncIterator[tuple[AIOKafkaConsumer, list[TopicPartition]]]:
     """Yield a consumer that is assigned every partition of `topics`, at their beginning."""
     async with admin_client(settings) as admin:
@@ -54,7 +55,7 @@ async def _reader(
     places = [TopicPartition(name, partition) for name in topics for partition in range(found[name])]
     consumer = manual_consumer(settings)
     try:
-        async with asyncio.timeout(settings.request_timeout_ms / 1000):
+        async with asyncio.timeout(settings.kafka.request_timeout_ms / 1000):
             await consumer.start()
             consumer.assign(places)
             for place, first in (await consumer.beginning_offsets(places)).items():
@@ -66,9 +67,7 @@ async def _reader(
         await consumer.stop()
 
 
-async def read_topics(
-    settings: KafkaSettings, *topics: str, hidden: bool = False
-) -> AsyncGenerator[ConsumedRecord, None]:
+async def read_topics(settings: Settings, *topics: str, hidden: bool = False) -> AsyncGenerator[ConsumedRecord, None]:
     """Yield the committed records of `topics` up to their present end; a partition's come in order.
 
     Parameters
@@ -110,7 +109,7 @@ async def _next(
             return {place: [consumed(item) for item in records] for place, records in fetched.items()}
 
 
-async def read_record(settings: KafkaSettings, topic: str, partition: int, offset: int) -> ConsumedRecord | None:
+async def read_record(settings: Settings, topic: str, partition: int, offset: int) -> ConsumedRecord | None:
     """Return the committed record at one place, or None where there is none.
 
     Raises
@@ -137,7 +136,7 @@ async def read_record(settings: KafkaSettings, topic: str, partition: int, offse
         return None
 
 
-async def read_bounds(settings: KafkaSettings, topic: str) -> dict[int, tuple[int, int]]:
+async def read_bounds(settings: Settings, topic: str) -> dict[int, tuple[int, int]]:
     """Return by partition the first offset of a topic and its high watermark.
 
     The high watermark, and not the last stable offset: what an open transaction hides is there too.
@@ -154,7 +153,7 @@ async def read_bounds(settings: KafkaSettings, topic: str) -> dict[int, tuple[in
         return {place.partition: (first[place], consumer.highwater(place)) for place in places}
 
 
-async def tail(settings: KafkaSettings, *topics: str) -> AsyncGenerator[ConsumedRecord, None]:
+async def tail(settings: Settings, *topics: str) -> AsyncGenerator[ConsumedRecord, None]:
     """Yield the committed records of `topics` from their beginning on, and then as they come, without end."""
     async with _reader(settings, topics) as (consumer, places):
         while True:

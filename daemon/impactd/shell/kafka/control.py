@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import orjson
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.core.inputs.events import Control
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.deliver import delivery
 from impactd.shell.kafka.encoder import Record
 from impactd.shell.kafka.errors import FatalError
@@ -47,7 +47,7 @@ def control_value(control: Control) -> bytes:
     )
 
 
-async def give(settings: KafkaSettings, control: Control) -> Given:
+async def give(settings: Settings, control: Control) -> Given:
     """Write `control` into each partition of the control topic, and wait until all have answered.
 
     Raises
@@ -55,7 +55,7 @@ async def give(settings: KafkaSettings, control: Control) -> Given:
     FatalError
         If the topic is missing or no broker answers: nothing was written then.
     """
-    name = settings.topic(Topic.CONTROL)
+    name = settings.topics.name(Topic.CONTROL)
     async with admin_client(settings) as admin:
         found = [topic for topic in await admin.describe_topics() if topic["topic"] == name]
     partitions = len(found[0]["partitions"]) if found else 0

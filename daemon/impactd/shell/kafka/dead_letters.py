@@ -22,8 +22,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
+from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.consume import ConsumedRecord, read_record, read_topics
 from impactd.shell.kafka.decode import CODEC_HEADER
 from impactd.shell.kafka.deliver import Send, delivery
@@ -182,7 +182,7 @@ def _integer(text: str | None) -> int | None:
     return int(text) if text is not None and text.isascii() and text.isdecimal() and len(text) < 20 else None
 
 
-async def dead_letters(settings: KafkaSettings, chosen: Chosen) -> AsyncGenerator[Letter, None]:
+async def dead_letters(settings: Settings, chosen: Chosen) -> AsyncGenerator[Letter, None]:
     """Yield the dead letters that are meant, each partition's in order.
 
     Raises
@@ -190,15 +190,15 @@ async def dead_letters(settings: KafkaSettings, chosen: Chosen) -> AsyncGenerato
     FatalError
         If the topic is missing or cannot be read to its end.
     """
-    names = {topic.value: settings.topic(topic) for topic in Topic}
-    async with aclosing(read_topics(settings, settings.topic(Topic.DLQ))) as records:
+    names = {topic.value: settings.topics.name(topic) for topic in Topic}
+    async with aclosing(read_topics(settings, settings.topics.name(Topic.DLQ))) as records:
         async for record in records:
             letter = letter_of(record)
             if chosen.has(letter, names):
                 yield letter
 
 
-async def dead_letter(settings: KafkaSettings, place: Place) -> tuple[Letter, ConsumedRecord] | None:
+async def dead_letter(settings: Settings, place: Place) -> tuple[Letter, ConsumedRecord] | None:
     """Return the letter at `place` with its record, or None where there is none.
 
     Raises
@@ -206,11 +206,11 @@ async def dead_letter(settings: KafkaSettings, place: Place) -> tuple[Letter, Co
     FatalError
         As `dead_letters`.
     """
-    record = await read_record(settings, settings.topic(Topic.DLQ), *place)
+    record = await read_record(settings, settings.topics.name(Topic.DLQ), *place)
     return None if record is None else (letter_of(record), record)
 
 
-async def survey(settings: KafkaSettings, chosen: Chosen) -> Survey:
+async def survey(settings: Settings, chosen: Chosen) -> Survey:
     """Say what there is to be sent again.
 
     Raises
@@ -232,7 +232,7 @@ async def survey(settings: KafkaSettings, chosen: Chosen) -> Survey:
     return found
 
 
-async def redrive(settings: KafkaSettings, chosen: Chosen, ends: Mapping[int, int]) -> Redriven:
+async def redrive(settings: Settings, chosen: Chosen, ends: Mapping[int, int]) -> Redriven:
     """Send the letters again that are meant and can be, up to the `ends` of a survey.
 
     Raises
@@ -266,8 +266,8 @@ async def _send(send: Send, ready: Sequence[tuple[Place, Record]], done: Redrive
             done.failed.append((place, answer))
 
 
-def _roles(settings: KafkaSettings) -> dict[str, Topic]:
-    return {settings.topic(role): role for role in INPUT_TOPICS}
+def _roles(settings: Settings) -> dict[str, Topic]:
+    return {settings.topics.name(role): role for role in INPUT_TOPICS}
 
 
 def why_kept(letter: Letter, roles: Mapping[str, Topic], counts: Mapping[Topic, int]) -> str | None:
@@ -291,12 +291,12 @@ def why_kept(letter: Letter, roles: Mapping[str, Topic], counts: Mapping[Topic, 
     return None
 
 
-def _again(settings: KafkaSettings, letter: Letter, role: Topic, partitions: int) -> Record:
+def _again(settings: Settings, letter: Letter, role: Topic, partitions: int) -> Record:
     if letter.key is None or role is Topic.CONTROL:
         partition = letter.source_partition or 0
     else:
         partition = (murmur2(letter.key) & 0x7FFFFFFF) % partitions
-    place = "/".join(map(str, (settings.topic(Topic.DLQ), *letter.place)))
+    place = "/".join(map(str, (settings.topics.name(Topic.DLQ), *letter.place)))
     headers = [(REDRIVEN_FROM, place.encode())]
     if letter.codec:
         headers.append((CODEC_HEADER, letter.codec.encode()))

@@ -14,9 +14,9 @@ from typing import Final, Protocol
 
 import numpy as np
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.core.inputs.ticks import Refused, TickBatch
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.wire.codec import Decoded, Limits, bounded
 from impactd.wire.decoder import TickDecoder
 from impactd.wire.fields import MAX_SYMBOL
@@ -69,10 +69,10 @@ class Decoder:
         The number, and how many there are.
     """
 
-    def __init__(self, settings: KafkaSettings, limits: Limits, partition: int, partitions: int) -> None:
-        self._default = settings.codec
+    def __init__(self, settings: Settings, limits: Limits, partition: int, partitions: int) -> None:
+        self._default = settings.wire.codec
         self._limits = limits
-        self._codecs = TickDecoder(settings.codec, limits)
+        self._codecs = TickDecoder(settings.wire.codec, limits)
         self._partition = partition
         self._partitions = partitions
         self._placed: dict[bytes, bool] = {}

@@ -19,7 +19,8 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from impactd.shell.kafka.client import KafkaSettings, client_options, close_producer, plain_producer
+from impactd.config import Settings
+from impactd.shell.kafka.client import client_options, close_producer, plain_producer
 from impactd.shell.kafka.encoder import Record
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.kafka.security import CONNECT_ERRORS, why_unreachable
@@ -36,7 +37,7 @@ Send = Callable[[Sequence[Record]], Awaitable[list[int | str]]]
 
 
 @asynccontextmanager
-async def delivery(settings: KafkaSettings) -> AsyncIterator[Send]:
+async def delivery(settings: Settings) -> AsyncIterator[Send]:
     """Yield what sends records and returns for each its offset, or why it is not known to stand.
 
     Raises
@@ -44,7 +45,7 @@ async def delivery(settings: KafkaSettings) -> AsyncIterator[Send]:
     FatalError
         If no broker answers: nothing was sent then.
     """
-    deadline_s = 2 * settings.request_timeout_ms / 1000
+    deadline_s = 2 * settings.kafka.request_timeout_ms / 1000
     producer = plain_producer(settings)
 
     async def send(records: Sequence[Record]) -> list[int | str]:
@@ -58,7 +59,7 @@ async def delivery(settings: KafkaSettings) -> AsyncIterator[Send]:
             async with asyncio.timeout(deadline_s):
                 await producer.start()
         except CONNECT_ERRORS as error:
-            why = await why_unreachable(settings.bootstrap, client_options(settings), deadline_s, error)
+            why = await why_unreachable(settings.kafka.bootstrap, client_options(settings), deadline_s, error)
             raise FatalError(why) from error
         yield send
     finally:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.core.outputs.messages import DeadLetter, Output
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.errors import FatalError
 from impactd.wire.message_types import Timestamps
 from impactd.wire.murmur2 import partition_for
@@ -60,12 +60,12 @@ class Encoder:
         Number of partitions of each topic.
     """
 
-    def __init__(self, settings: KafkaSettings, partition: int, partitions: Mapping[Topic, int]) -> None:
+    def __init__(self, settings: Settings, partition: int, partitions: Mapping[Topic, int]) -> None:
         self._settings = settings
         self._partition = partition
         self._partitions = partitions
-        self._names = {topic: settings.topic(topic) for topic in Topic}
-        self._timestamps: Timestamps = "string" if settings.timestamps == "string" else "int"
+        self._names = {topic: settings.topics.name(topic) for topic in Topic}
+        self._timestamps: Timestamps = settings.wire.timestamps
         #: The last message and its record.
         self._last: tuple[object, Encoded] | None = None
 
@@ -111,7 +111,7 @@ class Encoder:
             made = encode_output(output, self._timestamps)
             self._last = letter, made
             return made
-        made = dead_letter_record(letter, self._partition, self._settings.max_dead_letter_bytes)
+        made = dead_letter_record(letter, self._partition, self._settings.kafka.max_dead_letter_bytes)
         # Readers of dead letters look for the topic by its name on the broker.
         named = [
             (name, self._names[letter.topic].encode() if name == "source_topic" else value)
@@ -124,7 +124,7 @@ class Encoder:
         return Record(self._names[topic], self._partition % self._partitions[topic], key, value, headers)
 
     def _check_state(self, key: str, value: bytes | None) -> None:
-        limit = self._settings.max_state_bytes
+        limit = self._settings.kafka.max_state_bytes
         if value is not None and len(value) > limit:
             raise FatalError(
                 f"state key {key!r} of partition {self._partition} has {len(value)} bytes, more than {limit}: "
@@ -133,7 +133,7 @@ class Encoder:
             )
 
     def _check_size(self, record: Record) -> None:
-        limit = self._settings.max_message_bytes
+        limit = self._settings.wire.max_message_bytes
         if record.size > limit:
             raise FatalError(
                 f"a record for {record.topic} with key {record.key!r} has {record.size} bytes, more than "

@@ -65,7 +65,7 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     def release(self, partitions: Iterable[int]) -> None:
         """Tell the owners of `partitions` to leave, and cancel those that are not gone in time."""
-        within_s = self._clients.settings.revoke_timeout_ms / 1000
+        within_s = self._clients.settings.kafka.revoke_timeout_ms / 1000
         loop = asyncio.get_running_loop()
         for partition in partitions:
             ownership = self._owned.pop(partition, None)
@@ -77,8 +77,8 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         settings, clients = self._clients.settings, self._clients
         self._status.rebalances += 1
         _log.info("partitions assigned", partitions=partitions)
-        ticks = [TopicPartition(settings.topic(Topic.TICKS), partition) for partition in partitions]
-        events = [TopicPartition(settings.topic(topic), p) for topic in EVENT_TOPICS for p in partitions]
+        ticks = [TopicPartition(settings.topics.name(Topic.TICKS), partition) for partition in partitions]
+        events = [TopicPartition(settings.topics.name(topic), p) for topic in EVENT_TOPICS for p in partitions]
         clients.ticks.pause(*ticks)
         clients.events.assign(events)
         clients.events.pause(*events)

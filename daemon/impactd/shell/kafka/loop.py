@@ -38,10 +38,11 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 
+from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.inputs.inbox import EVENT_TOPICS, Inbox, LocalControl
 from impactd.core.inputs.ticks import TickBatch
-from impactd.shell.kafka.client import FETCH_WAIT_MS, KafkaSettings
+from impactd.shell.kafka.client import FETCH_WAIT_MS
 from impactd.shell.kafka.errors import CommitUnknownError, FatalError, PositionLostError
 from impactd.shell.kafka.fair_fetch import FETCH_RECORDS, getmany_in_turns
 from impactd.shell.kafka.tasks import run_together
@@ -83,7 +84,7 @@ class PartitionLoop:
 
     def __init__(
         self,
-        settings: KafkaSettings,
+        settings: Settings,
         core: CoreSettings,
         *,
         engine: Engine,
@@ -111,7 +112,7 @@ class PartitionLoop:
         self._meter = meter
         self._kill_switch = kill_switch
         partition = status.partition
-        self._where = {topic: TopicPartition(settings.topic(topic), partition) for topic in INPUT_TOPICS}
+        self._where = {topic: TopicPartition(settings.topics.name(topic), partition) for topic in INPUT_TOPICS}
         self._log = structlog.get_logger(__name__).bind(partition=partition, token=status.token)
         #: Offsets up to which records are in the inbox.
         self._taken_in = status.taken_in = dict(engine.positions)
@@ -183,7 +184,7 @@ class PartitionLoop:
         where = self._where[Topic.TICKS]
         while True:
             await self._room.wait()
-            records, end = await self._fetch(self._ticks, (Topic.TICKS,), self._settings.max_poll_records)
+            records, end = await self._fetch(self._ticks, (Topic.TICKS,), self._settings.kafka.max_poll_records)
             if end[Topic.TICKS] == self._taken_in[Topic.TICKS]:
                 continue
             if self._in_event_time:
@@ -192,7 +193,7 @@ class PartitionLoop:
                 self._silent_since = asyncio.get_running_loop().time()
                 self._status.last_tick = time.monotonic()
             await self._put_ticks(records[Topic.TICKS], end[Topic.TICKS])
-            if self._inbox.rows > self._settings.max_backlog_rows:
+            if self._inbox.rows > self._settings.kafka.max_backlog_rows:
                 # What is buffered stays, because nobody asks for it before the partition is resumed.
                 self._ticks.pause(where)
                 self._status.paused = True
@@ -317,12 +318,12 @@ class PartitionLoop:
         while not self._leaving.is_set():
             turned = bool(self._turned())
             urgent, waiting = self._urgent or turned, self._waiting or turned
-            pace = self._settings.urgent_interval_ms if urgent else self._settings.commit_interval_ms
+            pace = self._settings.kafka.urgent_interval_ms if urgent else self._settings.kafka.commit_interval_ms
             wait = last + pace / 1000 - loop.time()
             if waiting and wait <= 0:
                 return None
             if not waiting:
-                wait = self._settings.idle_after_ms / 1000
+                wait = self._settings.kafka.idle_after_ms / 1000
             self._arrived.clear()
             try:
                 async with asyncio.timeout(wait):
@@ -350,7 +351,7 @@ class PartitionLoop:
         return self._kill_switch.turned(self._engine.halts.kill_switch)
 
     def _make_room(self) -> None:
-        if self._status.paused and self._inbox.rows < self._settings.max_backlog_rows // 2:
+        if self._status.paused and self._inbox.rows < self._settings.kafka.max_backlog_rows // 2:
             self._ticks.resume(self._where[Topic.TICKS])
             self._status.paused = False
             self._room.set()

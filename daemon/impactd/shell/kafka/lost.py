@@ -16,8 +16,8 @@ import orjson
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.commit import Committer
 from impactd.shell.kafka.encoder import Record
 from impactd.shell.kafka.errors import FatalError, PositionLostError, RestoreError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 async def announce_loss(
-    settings: KafkaSettings, committer: Committer, partition: int, loss: PositionLostError, ts_event: int
+    settings: Settings, committer: Committer, partition: int, loss: PositionLostError, ts_event: int
 ) -> None:
     """Publish the halt that a lost position brings, at event time `ts_event` (ns).
 
@@ -42,13 +42,13 @@ async def announce_loss(
         "reason": f"position_lost: {loss}",
         "ts_event": ts_event,
     }
-    record = Record(settings.topic(Topic.CONTROL), partition, b"*", orjson.dumps(halt))
+    record = Record(settings.topics.name(Topic.CONTROL), partition, b"*", orjson.dumps(halt))
     await committer.publish([record])
 
 
-def may_skip(settings: KafkaSettings, topic: Topic) -> bool:
+def may_skip(settings: Settings, topic: Topic) -> bool:
     """Say whether a topic goes on behind the gap; control always does, or the halt would never be read."""
-    return settings.lost_position == "skip" or topic is Topic.CONTROL
+    return settings.kafka.lost_position == "skip" or topic is Topic.CONTROL
 
 
 async def first_after_loss(consumer: AIOKafkaConsumer, where: TopicPartition, position: int) -> int:

@@ -39,11 +39,12 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
+from impactd.config import Settings
 from impactd.core.base.settings import SECOND_NS
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.engine import Engine
 from impactd.core.state.schema import StateMismatchError
-from impactd.shell.kafka.client import KafkaSettings, partition_producer
+from impactd.shell.kafka.client import partition_producer
 from impactd.shell.kafka.commit import REFUSALS, Committer
 from impactd.shell.kafka.decode import Decoder
 from impactd.shell.kafka.encoder import Encoder, Record
@@ -84,7 +85,7 @@ _REFUSED_AT_MOST: Final = 5
 class Clients:
     """What the partitions of one process share."""
 
-    settings: KafkaSettings
+    settings: Settings
     core: CoreSettings
     limits: Limits
     ticks: AIOKafkaConsumer
@@ -116,7 +117,7 @@ class Ownership:
         self.partition = partition
         self._before = before
         self._log = structlog.get_logger(__name__).bind(partition=partition, token=token)
-        self._where = {topic: TopicPartition(self._settings.topic(topic), partition) for topic in INPUT_TOPICS}
+        self._where = {topic: TopicPartition(self._settings.topics.name(topic), partition) for topic in INPUT_TOPICS}
         self._leaving = asyncio.Event()
         self._loop: PartitionLoop | None = None
         self._fenced: deque[float] = deque(maxlen=_FENCED_AT_MOST)
@@ -171,7 +172,7 @@ class Ownership:
         try:
             await self._announce(committer)
             self._phase(Phase.RESTORING, "reading the state")
-            stall_s = settings.transaction_timeout_ms / 1000 * 2
+            stall_s = settings.kafka.transaction_timeout_ms / 1000 * 2
             items = await read_state(settings, self.partition, stall_s, self._restored_to)
             stopwatch = Stopwatch()
             engine = Engine(
@@ -179,7 +180,7 @@ class Ownership:
                 partition=self.partition,
                 partitions=clients.partitions[Topic.TICKS],
                 probe=stopwatch,
-                snapshot_ns=settings.snapshot_s * SECOND_NS,
+                snapshot_ns=settings.journal.snapshot_s * SECOND_NS,
             )
             encoder = Encoder(settings, self.partition, clients.partitions)
             self._phase(Phase.RESTORING, "loading the state" if items else "committing the first state")
@@ -226,13 +227,13 @@ class Ownership:
         finally:
             self._loop = None
             self._pause()
-            await committer.close(settings.revoke_timeout_ms / 1000)
+            await committer.close(settings.kafka.revoke_timeout_ms / 1000)
 
     async def _load(self, engine: Engine, items: Mapping[str, bytes], committer: Committer, encoder: Encoder) -> None:
         """Load the state, and commit what it goes on under where that has changed."""
 
         def load() -> tuple[Mapping[str, object], list[Record]] | None:
-            engine.load(items, accept_settings=self._settings.accept_settings)
+            engine.load(items, accept_settings=self._settings.journal.accept_settings)
             commit = engine.handover()
             return None if commit is None else (commit.journal, encoder.records(commit, engine.commit_seq))
 
@@ -254,7 +255,7 @@ class Ownership:
 
     async def _acquire(self) -> Committer:
         """Start the partition's producer, which fences the one before and settles its transaction."""
-        deadline_s = self._settings.transaction_timeout_ms / 1000
+        deadline_s = self._settings.kafka.transaction_timeout_ms / 1000
         producer = partition_producer(self._settings, self.partition)
         committer = Committer(producer, deadline_s)
         try:
@@ -263,7 +264,7 @@ class Ownership:
                 await producer.start()
                 await self._check_partitions(producer)
         except BaseException as error:
-            await committer.close(self._settings.revoke_timeout_ms / 1000)
+            await committer.close(self._settings.kafka.revoke_timeout_ms / 1000)
             if isinstance(error, REFUSALS):
                 raise CommitRefusedError(f"the broker refuses the producer: {error!r}") from error
             if isinstance(error, TimeoutError | KafkaError | OSError):
@@ -273,11 +274,11 @@ class Ownership:
 
     async def _check_partitions(self, producer: AIOKafkaProducer) -> None:
         for topic, expected in self._clients.partitions.items():
-            found = len(await producer.partitions_for(self._settings.topic(topic)))
+            found = len(await producer.partitions_for(self._settings.topics.name(topic)))
             if found != expected:
                 raise FatalError(
-                    f"{self._settings.topic(topic)} had {expected} partitions and now has {found}: symbols have moved "
-                    "between partitions; begin again in a new environment with the new number"
+                    f"{self._settings.topics.name(topic)} had {expected} partitions and now has {found}: symbols have "
+                    "moved between partitions; start in a new environment with the new number"
                 )
 
     def _seek(self, positions: Mapping[Topic, int]) -> None:
@@ -318,7 +319,7 @@ class Ownership:
         await self._sleep(backoff)
         self._phase(Phase.ACQUIRING, "waiting for the group to confirm this member")
         while not self._leaving.is_set() and not await self._is_member():
-            await self._sleep(self._settings.heartbeat_interval_ms / 1000)
+            await self._sleep(self._settings.kafka.heartbeat_interval_ms / 1000)
 
     def _count(self, error: Exception) -> None:
         now = time.monotonic()
@@ -329,8 +330,8 @@ class Ownership:
             if len(self._fenced) == _FENCED_AT_MOST and now - self._fenced[0] < 60:
                 raise FatalError(
                     f"partition {self.partition} was fenced {_FENCED_AT_MOST} times in a minute: another process uses "
-                    f"transactional id {self._settings.transactional_id(self.partition)}; give each deployment its own "
-                    "kafka.environment or kafka.group"
+                    f"transactional id {self._settings.kafka.transactional_id(self.partition)}; give each deployment "
+                    "its own kafka.environment or kafka.group"
                 ) from error
         self._refused += isinstance(error, CommitRefusedError)
         if self._refused >= _REFUSED_AT_MOST:
@@ -348,7 +349,7 @@ class Ownership:
         where = self._where[Topic.TICKS]
         position = self._status.positions.get(Topic.TICKS, 0)
         try:
-            async with asyncio.timeout(self._settings.session_timeout_ms / 1000):
+            async with asyncio.timeout(self._settings.kafka.session_timeout_ms / 1000):
                 await self._clients.ticks.commit({where: position})
         except (KafkaError, OSError, TimeoutError) as error:
             self._log.info("not confirmed by the group yet", reason=repr(error))
@@ -367,7 +368,9 @@ class Ownership:
         self._status.lost[topic] = loss.position
         self._failed(loss)
         self._unannounced = loss
-        self._log.error("position lost", topic=loss.topic, position=loss.position, policy=self._settings.lost_position)
+        self._log.error(
+            "position lost", topic=loss.topic, position=loss.position, policy=self._settings.kafka.lost_position
+        )
 
     def _failed(self, error: Exception) -> None:
         self._status.failures += 1

@@ -25,10 +25,11 @@ import numpy as np
 import orjson
 from aiokafka.errors import KafkaError
 
+from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.inputs.inbox import RANK
 from impactd.shell.files import merge_files
-from impactd.shell.kafka.client import KafkaSettings, close_producer, plain_producer
+from impactd.shell.kafka.client import close_producer, plain_producer
 from impactd.shell.kafka.errors import FatalError, UnsupportedError
 from impactd.shell.kafka.topics import partition_counts, topic_configs
 from impactd.shell.lines import read_lines
@@ -91,7 +92,7 @@ class _Item(NamedTuple):
 
 
 async def publish(
-    settings: KafkaSettings,
+    settings: Settings,
     sources: Sources,
     *,
     speed: float | None = None,
@@ -122,7 +123,7 @@ async def publish(
 class _Publisher:
     def __init__(
         self,
-        settings: KafkaSettings,
+        settings: Settings,
         sources: Sources,
         speed: float | None,
         limits: Limits,
@@ -133,7 +134,7 @@ class _Publisher:
         self._speed = speed
         self._limits = limits
         self._progress = progress
-        self._names = {topic: settings.topic(topic) for topic in Topic}
+        self._names = {topic: settings.topics.name(topic) for topic in Topic}
         self._counts: dict[Topic, int] = {}
         self._sent: Counter[Topic] = Counter()
         self._flying: list[asyncio.Future[Any]] = []
@@ -156,7 +157,7 @@ class _Publisher:
         producer = plain_producer(self._settings)
         self._started = time.monotonic()
         try:
-            async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
+            async with asyncio.timeout(self._settings.kafka.request_timeout_ms / 1000):
                 await producer.start()
             await self._send_all(
                 producer,
@@ -167,7 +168,7 @@ class _Publisher:
             )
             await self._deliver()
         except (KafkaError, OSError, TimeoutError) as error:
-            raise FatalError(f"publishing to {self._settings.bootstrap} failed: {error!r}") from error
+            raise FatalError(f"publishing to {self._settings.kafka.bootstrap} failed: {error!r}") from error
         finally:
             await close_producer(producer, 5.0)
         return PublishSummary(

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
-from impactd.shell.kafka.client import KafkaSettings, manual_consumer
+from impactd.shell.kafka.client import manual_consumer
 from impactd.shell.kafka.errors import FatalError, RestoreError
 from impactd.shell.kafka.fair_fetch import FETCH_RECORDS
 
@@ -28,7 +29,7 @@ _POLL_MS: Final = 500
 
 
 async def read_state(
-    settings: KafkaSettings, partition: int, stall_s: float, reached: Callable[[int], None] | None = None
+    settings: Settings, partition: int, stall_s: float, reached: Callable[[int], None] | None = None
 ) -> dict[str, bytes]:
     """Return the last value of every live state key of `partition`.
 
@@ -44,7 +45,7 @@ async def read_state(
     RestoreError
         If the topic cannot be read to its end now.
     """
-    where = TopicPartition(settings.topic(Topic.STATE), partition)
+    where = TopicPartition(settings.topics.name(Topic.STATE), partition)
     consumer = manual_consumer(settings)
     try:
         async with asyncio.timeout(stall_s):
@@ -93,7 +94,7 @@ async def _drain(
     return items
 
 
-async def genesis_positions(settings: KafkaSettings, consumer: AIOKafkaConsumer, partition: int) -> Mapping[Topic, int]:
+async def genesis_positions(settings: Settings, consumer: AIOKafkaConsumer, partition: int) -> Mapping[Topic, int]:
     """Return where a partition without state begins: ticks as configured, the others at the earliest.
 
     Parameters
@@ -108,28 +109,29 @@ async def genesis_positions(settings: KafkaSettings, consumer: AIOKafkaConsumer,
     RestoreError
         If a topic does not answer now; it is worth trying again.
     """
-    stall_s = settings.transaction_timeout_ms / 1000 * 2
+    stall_s = settings.kafka.transaction_timeout_ms / 1000 * 2
     if await _has_commits(settings, partition, stall_s):
         raise FatalError(
-            f"{settings.topic(Topic.STATE)}/{partition} is empty although {settings.topic(Topic.JOURNAL)}/{partition} "
-            "holds commits: the state topic was deleted or emptied, and to begin again would publish their plans a "
+            f"{settings.topics.name(Topic.STATE)}/{partition} is empty although "
+            f"{settings.topics.name(Topic.JOURNAL)}/{partition} holds commits: the "
+            "state topic was deleted or emptied, and to begin again would publish their plans a "
             "second time; bring the state topic back, or begin again with outputs, state and journal of another name "
             "(topics.prefix, topics.names)"
         )
-    where = {topic: TopicPartition(settings.topic(topic), partition) for topic in INPUT_TOPICS}
+    where = {topic: TopicPartition(settings.topics.name(topic), partition) for topic in INPUT_TOPICS}
     try:
         first = await consumer.beginning_offsets(list(where.values()))
         positions = {topic: first[place] for topic, place in where.items()}
-        if settings.start != "earliest":
+        if settings.kafka.start != "earliest":
             positions[Topic.TICKS] = await _ticks_start(settings, consumer, where[Topic.TICKS])
     except (KafkaError, OSError) as error:
         raise RestoreError(f"the input topics of partition {partition} do not answer: {error!r}") from error
     return positions
 
 
-async def _has_commits(settings: KafkaSettings, partition: int, stall_s: float) -> bool:
+async def _has_commits(settings: Settings, partition: int, stall_s: float) -> bool:
     """Return whether the journal holds a committed record, or has held one; aborted ones do not count."""
-    where = TopicPartition(settings.topic(Topic.JOURNAL), partition)
+    where = TopicPartition(settings.topics.name(Topic.JOURNAL), partition)
     consumer = manual_consumer(settings)
     try:
         async with asyncio.timeout(stall_s):
@@ -150,9 +152,9 @@ async def _has_commits(settings: KafkaSettings, partition: int, stall_s: float) 
         await consumer.stop()
 
 
-async def _ticks_start(settings: KafkaSettings, consumer: AIOKafkaConsumer, where: TopicPartition) -> int:
-    if isinstance(settings.start, int):
-        found = await consumer.offsets_for_times({where: settings.start // 1_000_000})
+async def _ticks_start(settings: Settings, consumer: AIOKafkaConsumer, where: TopicPartition) -> int:
+    if isinstance(settings.kafka.start, int):
+        found = await consumer.offsets_for_times({where: settings.kafka.start // 1_000_000})
         if found[where] is not None:
             return int(found[where].offset)
     return int((await consumer.end_offsets([where]))[where])

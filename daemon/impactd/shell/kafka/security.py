@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +24,9 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 from aiokafka.protocol.metadata import MetadataRequest
+from pydantic import SecretStr
 
+from impactd.config.cluster import SecuritySection
 from impactd.shell.kafka.errors import FatalError
 
 #: What aiokafka raises where a connection does not come about. A peer that does not know our secret itself, and fails
@@ -39,33 +40,6 @@ _WRONG_NAME: Final = frozenset({62, 64})
 _CLOSE_S: Final = 1.0
 
 _TEXT_PROTOCOLS: Final = frozenset({"PLAINTEXT", "SASL_PLAINTEXT"})
-
-
-@dataclass(frozen=True, slots=True)
-class KafkaSecurity:
-    """How to reach the brokers. Secrets are kept out of `repr`.
-
-    Attributes
-    ----------
-    protocol : str
-        ``PLAINTEXT``, ``SSL``, ``SASL_PLAINTEXT`` or ``SASL_SSL``.
-    mechanism : str
-        ``PLAIN``, ``SCRAM-SHA-256``, ``SCRAM-SHA-512`` or ``OAUTHBEARER``; used with a SASL protocol only.
-    oauth_token_file : str or None
-        File that holds the current bearer token; read again whenever a connection authenticates, so
-        that whatever renews the token only has to replace the file.
-    """
-
-    protocol: str = "PLAINTEXT"
-    mechanism: str = "PLAIN"
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    oauth_token_file: str | None = None
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
-    key_password: str | None = field(default=None, repr=False)
-    check_hostname: bool = True
 
 
 class TokenError(OSError):
@@ -99,7 +73,11 @@ class _TokenFile(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ships
         return token
 
 
-def security_options(security: KafkaSecurity) -> dict[str, Any]:
+def _text(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+def security_options(security: SecuritySection) -> dict[str, Any]:
     """Return what every aiokafka client is given about security.
 
     Raises
@@ -118,11 +96,11 @@ def security_options(security: KafkaSecurity) -> dict[str, Any]:
             options["sasl_oauth_token_provider"] = _TokenFile(security.oauth_token_file)
         else:
             options["sasl_plain_username"] = security.username
-            options["sasl_plain_password"] = security.password
+            options["sasl_plain_password"] = _text(security.password)
     return options
 
 
-def _ssl_context(security: KafkaSecurity) -> ssl.SSLContext:
+def _ssl_context(security: SecuritySection) -> ssl.SSLContext:
     """Return a context that verifies; each file that cannot be used is named by its setting."""
     try:
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=security.ca_file)
@@ -132,7 +110,7 @@ def _ssl_context(security: KafkaSecurity) -> ssl.SSLContext:
     context.check_hostname = security.check_hostname
     if security.cert_file is not None:
         try:
-            context.load_cert_chain(security.cert_file, security.key_file, lambda: security.key_password or "")
+            context.load_cert_chain(security.cert_file, security.key_file, lambda: _text(security.key_password) or "")
         except (OSError, ValueError) as error:
             names = f"{security.cert_file} and {security.key_file}"
             reason = "encrypted, and key_password opens it not" if _is_locked(security) else _reason(error)
@@ -140,7 +118,7 @@ def _ssl_context(security: KafkaSecurity) -> ssl.SSLContext:
     return context
 
 
-def _is_locked(security: KafkaSecurity) -> bool:
+def _is_locked(security: SecuritySection) -> bool:
     """Say whether the private key is encrypted."""
     try:
         return "ENCRYPTED" in Path(security.key_file or "").read_text("utf-8")

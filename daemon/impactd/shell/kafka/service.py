@@ -16,16 +16,18 @@ import signal
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
+from impactd.config import Settings
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Topic
 from impactd.shell.kafka.broker_watch import watch_brokers
-from impactd.shell.kafka.client import KafkaSettings, manual_consumer, ticks_consumer
+from impactd.shell.kafka.client import manual_consumer, ticks_consumer
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.kafka.listener import Assignments
 from impactd.shell.kafka.ownership import Clients
@@ -40,16 +42,11 @@ from impactd.shell.stacks import task_stacks, thread_stacks
 from impactd.wire.codec import Limits
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from aiokafka import AIOKafkaConsumer
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_HURRIED: Final = 130
-
-#: Longer than anything that ends by itself: a dead owner's transaction, a restore that stalls, a first compilation.
-STUCK_AFTER_S: Final = 120.0
 
 #: A partition number that no topic has: asking for it fetches nothing, and raises what the group has to say.
 _NO_PARTITION: Final = 2**31 - 1
@@ -62,12 +59,8 @@ class Service:
 
     Parameters
     ----------
-    limits : Limits, optional
-        Bounds on input records.
-    stuck_after_s : float, optional
-        A partition that could move and does not for so long ends the process.
-    kill_switch_file : Path, optional
-        While it exists, no active plan is published.
+    core : CoreSettings
+        Those of `settings`, or others in their place.
 
     Examples
     --------
@@ -77,21 +70,14 @@ class Service:
         exit_code = asyncio.run(service.run(signals=True))
     """
 
-    def __init__(
-        self,
-        settings: KafkaSettings,
-        core: CoreSettings,
-        limits: Limits | None = None,
-        *,
-        stuck_after_s: float = STUCK_AFTER_S,
-        kill_switch_file: Path | None = None,
-    ) -> None:
+    def __init__(self, settings: Settings, core: CoreSettings) -> None:
         self._settings = settings
         self._core = core
-        self._limits = limits or Limits(settings.max_message_bytes, core.books.max_levels)
+        self._limits = Limits(settings.wire.max_message_bytes, core.books.max_levels, settings.wire.time_unit)
         self._status = Status()
-        self._stuck = StuckDetector(stuck_after_s, in_event_time=core.apply == "in_event_time")
-        self._kill_switch = KillSwitch(kill_switch_file)
+        switch = settings.controls.kill_switch_file
+        self._stuck = StuckDetector(settings.health.stuck_after_s, in_event_time=core.apply == "in_event_time")
+        self._kill_switch = KillSwitch(None if switch is None else Path(switch))
         self._stop = asyncio.Event()
         self._error: BaseException | None = None
 
@@ -101,8 +87,8 @@ class Service:
         return self._status.snapshot()
 
     @property
-    def settings(self) -> KafkaSettings:
-        """How it speaks with Kafka."""
+    def settings(self) -> Settings:
+        """Its settings."""
         return self._settings
 
     @property
@@ -123,7 +109,7 @@ class Service:
     @property
     def drain_s(self) -> float:
         """How long its end may take, seconds."""
-        return self._settings.drain_timeout_ms / 1000
+        return self._settings.kafka.drain_timeout_ms / 1000
 
     def stop(self) -> None:
         """Drain and end; `run` then returns."""
@@ -170,9 +156,12 @@ class Service:
             await self._kill_switch.look()
             await self._start(ticks, events)
             # Subscribed only now: a start that is subscribed already would wait for the first assignment.
-            ticks.subscribe([settings.topic(Topic.TICKS)], listener=assignments)
+            ticks.subscribe([settings.topics.name(Topic.TICKS)], listener=assignments)
             _log.info(
-                "service started", bootstrap=settings.bootstrap, group=settings.group, partitions=counts[Topic.TICKS]
+                "service started",
+                bootstrap=settings.kafka.bootstrap,
+                group=settings.kafka.group,
+                partitions=counts[Topic.TICKS],
             )
             helpers = [
                 self._helper(self._watch_group(ticks), "group"),
@@ -189,11 +178,11 @@ class Service:
 
     async def _start(self, *consumers: AIOKafkaConsumer) -> None:
         try:
-            async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
+            async with asyncio.timeout(self._settings.kafka.request_timeout_ms / 1000):
                 for consumer in consumers:
                     await consumer.start()
         except (KafkaError, OSError, TimeoutError) as error:
-            raise FatalError(f"no broker answers at {self._settings.bootstrap}: {error!r}") from error
+            raise FatalError(f"no broker answers at {self._settings.kafka.bootstrap}: {error!r}") from error
 
     async def _drain(
         self,
@@ -238,13 +227,13 @@ class Service:
 
     async def _watch_group(self, ticks: AIOKafkaConsumer) -> None:
         """Raise what the group's coordinator has to say even while no partition is owned or all are restoring."""
-        nowhere = TopicPartition(self._settings.topic(Topic.TICKS), _NO_PARTITION)
+        nowhere = TopicPartition(self._settings.topics.name(Topic.TICKS), _NO_PARTITION)
         while True:
             try:
-                await ticks.getmany(nowhere, timeout_ms=self._settings.heartbeat_interval_ms)
+                await ticks.getmany(nowhere, timeout_ms=self._settings.kafka.heartbeat_interval_ms)
             except GroupAuthorizationFailedError as error:
                 raise FatalError(
-                    f"not allowed to join group {self._settings.group}: grant READ on it (impactd topics acls)"
+                    f"not allowed to join group {self._settings.kafka.group}: grant READ on it (impactd topics acls)"
                 ) from error
             except KafkaError as error:
                 raise FatalError(f"the group's coordination failed: {error!r}") from error
@@ -275,9 +264,9 @@ class Service:
 
     async def _commit_group_offsets(self, ticks: AIOKafkaConsumer, assignments: Assignments) -> None:
         """Commit group offsets now and then, for lag tools; they are never read back."""
-        topic = self._settings.topic(Topic.TICKS)
+        topic = self._settings.topics.name(Topic.TICKS)
         while True:
-            await asyncio.sleep(self._settings.group_commit_interval_ms / 1000)
+            await asyncio.sleep(self._settings.kafka.group_commit_interval_ms / 1000)
             offsets: Mapping[TopicPartition, int] = {
                 TopicPartition(topic, partition): ownership.status.positions[Topic.TICKS]
                 for partition, ownership in assignments.owned.items()
@@ -285,7 +274,7 @@ class Service:
             }
             if offsets:
                 with contextlib.suppress(KafkaError, OSError, TimeoutError):
-                    async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
+                    async with asyncio.timeout(self._settings.kafka.request_timeout_ms / 1000):
                         await ticks.commit(offsets)
 
     def _handle_signals(self) -> Callable[[], None]:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from impactd.shell.kafka.client import KafkaSettings
+from impactd.config import Settings
 from impactd.shell.kafka.topics import Acl, TopicSpec, required_acls, topics_spec
 
 API_VERSION: Final = "kafka.strimzi.io/v1"
@@ -32,7 +32,7 @@ _NO_TEXT: Final = frozenset({"true", "false", "yes", "no", "on", "off", "null", 
 _RESOURCE_TYPES: Final = {"topic": "topic", "group": "group", "transactional-id": "transactionalId"}
 
 
-def strimzi_topics(settings: KafkaSettings, cluster: str) -> list[dict[str, Any]]:
+def strimzi_topics(settings: Settings, cluster: str) -> list[dict[str, Any]]:
     """Return a ``KafkaTopic`` for every topic of the service.
 
     Parameters
@@ -43,12 +43,12 @@ def strimzi_topics(settings: KafkaSettings, cluster: str) -> list[dict[str, Any]
     return [_topic(spec, cluster) for spec in topics_spec(settings)]
 
 
-def strimzi_user(settings: KafkaSettings, cluster: str, user: str) -> dict[str, Any]:
+def strimzi_user(settings: Settings, cluster: str, user: str) -> dict[str, Any]:
     """Return the ``KafkaUser`` of the service with exactly the rights that it needs.
 
     It has a client certificate, or a SCRAM password where the settings say SASL.
     """
-    kind = "scram-sha-512" if settings.security.protocol.startswith("SASL") else "tls"
+    kind = "scram-sha-512" if settings.kafka.security.protocol.startswith("SASL") else "tls"
     acls = [_acl(acl) for acl in required_acls(settings)]
     return {
         "apiVersion": API_VERSION,

@@ -21,14 +21,14 @@ from impactd.shell.kafka.errors import FatalError
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
 
-    from impactd.shell.kafka.client import KafkaSettings
+    from impactd.config import Settings
 
 #: Heartbeats from one look to the next, and to the one that makes sure.
 _BEATS: Final = 10
 _BEATS_TO_BE_SURE: Final = 2
 
 
-async def watch_topics(settings: KafkaSettings, consumer: AIOKafkaConsumer) -> None:
+async def watch_topics(settings: Settings, consumer: AIOKafkaConsumer) -> None:
     """Ask for the topics until cancelled.
 
     Parameters
@@ -41,11 +41,11 @@ async def watch_topics(settings: KafkaSettings, consumer: AIOKafkaConsumer) -> N
     FatalError
         If one of the service's topics is gone.
     """
-    wanted = {settings.topic(topic) for topic in Topic}
+    wanted = {settings.topics.name(topic) for topic in Topic}
     missing: frozenset[str] = frozenset()
     while True:
         beats = _BEATS_TO_BE_SURE if missing else _BEATS
-        await asyncio.sleep(beats * settings.heartbeat_interval_ms / 1000)
+        await asyncio.sleep(beats * settings.kafka.heartbeat_interval_ms / 1000)
         now = await _missing(settings, consumer, wanted)
         if gone := missing & now:
             raise FatalError(
@@ -56,10 +56,10 @@ async def watch_topics(settings: KafkaSettings, consumer: AIOKafkaConsumer) -> N
         missing = now
 
 
-async def _missing(settings: KafkaSettings, consumer: AIOKafkaConsumer, wanted: set[str]) -> frozenset[str]:
+async def _missing(settings: Settings, consumer: AIOKafkaConsumer, wanted: set[str]) -> frozenset[str]:
     """Return the topics that an answer leaves out; none where there is no answer, or an empty one."""
     try:
-        async with asyncio.timeout(settings.request_timeout_ms / 1000):
+        async with asyncio.timeout(settings.kafka.request_timeout_ms / 1000):
             there = await consumer.topics()
     except (KafkaError, OSError, TimeoutError):
         return frozenset()

@@ -17,8 +17,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, TopicAlreadyExistsError, for_code
 
+from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
-from impactd.shell.kafka.client import KafkaSettings, client_options
+from impactd.shell.kafka.client import client_options
 from impactd.shell.kafka.errors import FatalError, UnsupportedError
 from impactd.shell.kafka.security import CONNECT_ERRORS, why_unreachable
 
@@ -78,16 +79,16 @@ class Acl:
     why: str
 
 
-def topics_spec(settings: KafkaSettings) -> tuple[TopicSpec, ...]:
+def topics_spec(settings: Settings) -> tuple[TopicSpec, ...]:
     """Return every topic of the service, in the order of `Topic`."""
     return tuple(_spec(settings, role) for role in Topic)
 
 
-def _spec(settings: KafkaSettings, role: Topic) -> TopicSpec:
-    wanted = settings.topic_settings
+def _spec(settings: Settings, role: Topic) -> TopicSpec:
+    wanted = settings.topics
     config = {
         "min.insync.replicas": str(wanted.min_insync_replicas),
-        "max.message.bytes": str(max(settings.max_message_bytes + 65_536, 1_048_588)),
+        "max.message.bytes": str(max(settings.wire.max_message_bytes + 65_536, 1_048_588)),
         # The timestamps of inputs are the senders': clock skew and recorded days are judged by them.
         "message.timestamp.type": "CreateTime",
     }
@@ -105,11 +106,11 @@ def _spec(settings: KafkaSettings, role: Topic) -> TopicSpec:
     if role in INPUT_TOPICS:
         # The limit on bytes is then on what readers unpack: as producers send it a batch is measured packed.
         config["compression.type"] = wanted.input_compression
-    return TopicSpec(role, settings.topic(role), wanted.partitions, wanted.replication_factor, config)
+    return TopicSpec(role, settings.topics.name(role), wanted.partitions, wanted.replication_factor, config)
 
 
-def _retention_ms(settings: KafkaSettings, role: Topic) -> int:
-    wanted = settings.topic_settings
+def _retention_ms(settings: Settings, role: Topic) -> int:
+    wanted = settings.topics
     if role is Topic.DLQ:
         return wanted.dlq_retention_ms
     if role in INPUT_TOPICS or role is Topic.JOURNAL:
@@ -118,7 +119,7 @@ def _retention_ms(settings: KafkaSettings, role: Topic) -> int:
 
 
 @asynccontextmanager
-async def admin_client(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+async def admin_client(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
     """Yield a started admin client.
 
     Raises
@@ -127,26 +128,28 @@ async def admin_client(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminCl
         If no broker answers, none will have us, or one fails us later; the text says which, and the remedy.
     """
     options = client_options(settings)
-    within_s = settings.request_timeout_ms / 1000
+    within_s = settings.kafka.request_timeout_ms / 1000
     admin = AIOKafkaAdminClient(**options)
     try:
         async with asyncio.timeout(within_s):
             await admin.start()
     except CONNECT_ERRORS as error:
         await admin.close()
-        raise FatalError(await why_unreachable(settings.bootstrap, options, within_s, error)) from error
+        raise FatalError(await why_unreachable(settings.kafka.bootstrap, options, within_s, error)) from error
     try:
         yield admin
     except IncompatibleBrokerVersion as error:
-        raise UnsupportedError(f"the brokers at {settings.bootstrap} are too old: {error}; use 3.7 or later") from error
+        raise UnsupportedError(
+            f"the brokers at {settings.kafka.bootstrap} are too old: {error}; use 3.7 or later"
+        ) from error
     except KafkaError as error:
         # A bearer token is refused only here: aiokafka takes the connection as made once the token is sent.
-        raise FatalError(await why_unreachable(settings.bootstrap, options, within_s, error)) from error
+        raise FatalError(await why_unreachable(settings.kafka.bootstrap, options, within_s, error)) from error
     finally:
         await admin.close()
 
 
-async def create_topics(settings: KafkaSettings) -> tuple[str, ...]:
+async def create_topics(settings: Settings) -> tuple[str, ...]:
     """Make the topics that are missing and return their names; leave those that exist alone.
 
     Raises
@@ -168,11 +171,11 @@ async def create_topics(settings: KafkaSettings) -> tuple[str, ...]:
         for name, code, *text in answer.topic_errors:
             if code and for_code(code) is not TopicAlreadyExistsError:
                 raise FatalError(f"{name} cannot be made: {for_code(code).__name__}: {(text or [''])[0]}")
-        await _until_known(admin, {spec.name for spec in missing}, settings.request_timeout_ms / 1000)
+        await _until_known(admin, {spec.name for spec in missing}, settings.kafka.request_timeout_ms / 1000)
         return tuple(spec.name for spec in missing)
 
 
-async def touch_topics(settings: KafkaSettings) -> None:
+async def touch_topics(settings: Settings) -> None:
     """Name every topic to a broker that makes a topic when it is first named, as librdkafka's mock does.
 
     Raises
@@ -181,7 +184,9 @@ async def touch_topics(settings: KafkaSettings) -> None:
         If the broker does not make them.
     """
     async with admin_client(settings) as admin:
-        await _until_known(admin, {spec.name for spec in topics_spec(settings)}, settings.request_timeout_ms / 1000)
+        await _until_known(
+            admin, {spec.name for spec in topics_spec(settings)}, settings.kafka.request_timeout_ms / 1000
+        )
 
 
 async def _until_known(admin: AIOKafkaAdminClient, names: set[str], within_s: float) -> None:
@@ -202,7 +207,7 @@ async def _until_known(admin: AIOKafkaAdminClient, names: set[str], within_s: fl
         raise FatalError(f"the topics were made, but have no leaders after {within_s:.0f} s") from error
 
 
-async def partition_counts(settings: KafkaSettings) -> dict[Topic, int]:
+async def partition_counts(settings: Settings) -> dict[Topic, int]:
     """Return the number of partitions of each topic.
 
     Raises
@@ -213,7 +218,7 @@ async def partition_counts(settings: KafkaSettings) -> dict[Topic, int]:
     async with admin_client(settings) as admin:
         # Asked for all, since asking for one by name may make it.
         described = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
-    names = {role: settings.topic(role) for role in Topic}
+    names = {role: settings.topics.name(role) for role in Topic}
     missing = [name for name in names.values() if name not in described]
     if missing:
         raise FatalError(f"missing topics: {', '.join(missing)}; make them with impactd topics create")
@@ -224,7 +229,7 @@ async def partition_counts(settings: KafkaSettings) -> dict[Topic, int]:
     return counts
 
 
-async def check_topics(settings: KafkaSettings) -> list[Difference]:
+async def check_topics(settings: Settings) -> list[Difference]:
     """Return every difference between the topics on the broker and `topics_spec`."""
     specs = topics_spec(settings)
     async with admin_client(settings) as admin:
@@ -280,17 +285,17 @@ async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str
     return configs
 
 
-async def topic_configs(settings: KafkaSettings, names: Sequence[str]) -> dict[str, dict[str, str]]:
+async def topic_configs(settings: Settings, names: Sequence[str]) -> dict[str, dict[str, str]]:
     """Return the settings in force of topics that exist, by topic."""
     async with admin_client(settings) as admin:
         return await _configs(admin, names)
 
 
-def required_acls(settings: KafkaSettings) -> tuple[Acl, ...]:
+def required_acls(settings: Settings) -> tuple[Acl, ...]:
     """Return what the principal of the service must be allowed, and why."""
-    acls = [Acl("group", settings.group, ("READ",), "membership decides who owns a partition")]
+    acls = [Acl("group", settings.kafka.group, ("READ",), "membership decides who owns a partition")]
     for role in Topic:
-        name = settings.topic(role)
+        name = settings.topics.name(role)
         if role is Topic.CONTROL:
             why = "input; a lost position halts orders through it"
             acls.append(Acl("topic", name, ("READ", "DESCRIBE", "WRITE"), why))
@@ -302,6 +307,6 @@ def required_acls(settings: KafkaSettings) -> tuple[Acl, ...]:
             shown = role in SHOWN
             rights = ("READ", "WRITE", "DESCRIBE") if shown else ("WRITE", "DESCRIBE")
             acls.append(Acl("topic", name, rights, "output; READ for the live page alone" if shown else "output"))
-    prefix = settings.transactional_id(0).removesuffix("0")
+    prefix = settings.kafka.transactional_id(0).removesuffix("0")
     acls.append(Acl("transactional-id", f"{prefix}*", ("WRITE", "DESCRIBE"), "one id a partition; prefixed pattern"))
     return tuple(acls)

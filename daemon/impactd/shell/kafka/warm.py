@@ -25,6 +25,7 @@ import numpy as np
 import orjson
 import structlog
 
+from impactd.config import Settings
 from impactd.core.allocator.optionality import chances, weights
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Topic
@@ -32,7 +33,6 @@ from impactd.core.engine import Engine
 from impactd.core.inputs.inbox import Inbox
 from impactd.core.market.guard import SPACING
 from impactd.core.model.curves import drawing
-from impactd.shell.kafka.client import KafkaSettings
 from impactd.shell.kafka.decode import Decoder
 from impactd.wire.codec import Limits
 
@@ -102,7 +102,7 @@ def warm_up(core: CoreSettings) -> float:
     started = time.monotonic()
     # On arrival, so that each order is planned in the commit that it comes with.
     core = replace(core, apply="on_arrival")
-    decoder = Decoder(KafkaSettings(), Limits(), 0, 1)
+    decoder = Decoder(Settings(), Limits(), 0, 1)
     engine = Engine(core)
     engine.genesis(engine.positions)
     inbox = Inbox(core, engine.positions, engine.clocks)

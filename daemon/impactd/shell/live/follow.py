@@ -21,8 +21,9 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
-from impactd.shell.kafka.client import KafkaSettings, manual_consumer
+from impactd.shell.kafka.client import manual_consumer
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.kafka.tasks import end
 from impactd.shell.kafka.topics import partition_counts
@@ -65,7 +66,7 @@ class Follower:
         Returns the event ``health``, encoded.
     """
 
-    def __init__(self, settings: KafkaSettings, health: Callable[[], bytes]) -> None:
+    def __init__(self, settings: Settings, health: Callable[[], bytes]) -> None:
         self._settings = settings
         self._health = health
         self.board = Board()
@@ -141,7 +142,7 @@ class Follower:
         counts = await partition_counts(settings)
         consumer = manual_consumer(settings)
         try:
-            async with asyncio.timeout(settings.request_timeout_ms / 1000):
+            async with asyncio.timeout(settings.kafka.request_timeout_ms / 1000):
                 await consumer.start()
                 latest = self._places(Topic.PLANS_LATEST, counts[Topic.PLANS_LATEST])
                 live = {place: topic for topic in EVENTS for place in self._places(topic, counts[topic])}
@@ -169,7 +170,7 @@ class Follower:
             await consumer.stop()
 
     def _places(self, topic: Topic, count: int) -> list[TopicPartition]:
-        return [TopicPartition(self._settings.topic(topic), partition) for partition in range(count)]
+        return [TopicPartition(self._settings.topics.name(topic), partition) for partition in range(count)]
 
     async def _backfill(
         self, consumer: AIOKafkaConsumer, places: dict[TopicPartition, Topic], ends: dict[TopicPartition, int]
