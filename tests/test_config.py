@@ -43,6 +43,7 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         """
         [wire]
         codec = "long-csv"
+        time_unit = "us"
         timestamps = "string"
         max_message_bytes = 83_000
         [kafka]
