@@ -35,6 +35,10 @@ class CodecSamples:
         What such a file is called.
     more : callable
         (symbol, ts_event) to further good records, of other forms.
+    join : callable
+        Records to the content of a file behind its header.
+    whole_sizes : bool
+        Whether the encoding holds whole sizes only.
     """
 
     book: Callable[[str, int, Side, Side], bytes]
@@ -42,6 +46,8 @@ class CodecSamples:
     header: bytes = b""
     file_name: str = "day.csv"
     more: Callable[[str, int], list[bytes]] = lambda symbol, ts_event: []  # noqa: ARG005  # none
+    join: Callable[[Sequence[bytes]], bytes] = lambda records: b"".join(record + b"\n" for record in records)
+    whole_sizes: bool = False
 
     def codec(self, name: str, limits: Limits | None = None, **options: Any) -> TickCodec:
         """Return the codec as it is for these records."""
@@ -51,7 +57,7 @@ class CodecSamples:
 
     def file(self, records: Sequence[bytes]) -> bytes:
         """Return a file of records."""
-        return self.header + b"".join(record + b"\n" for record in records)
+        return self.header + self.join(records)
 
 
 def samples_of(name: str) -> CodecSamples:

@@ -16,4 +16,4 @@ def test_mutated_messages_are_all_answered_and_the_good_ones_unharmed(kind: str)
     assert report.fates.total() == ROUND
     # Mutants that are all refused, or all for one reason, would try little.
     assert report.fates["accepted"] > ROUND // 20
-    assert sum(fate in REASONS for fate in report.fates) >= 6
+    assert sum(fate in REASONS for fate in report.fates) >= 5

@@ -110,14 +110,13 @@ def test_lines_may_end_in_carriage_returns_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"DBN\x02" + bytes(200), "Databento DBN.*to_csv"),
         (b"PAR1" + bytes(200), "Parquet.*to_csv"),
         (b"ARROW1" + bytes(200), "Arrow.*to_csv"),
         (bytes(257) + b"ustar", "tar archive; unpack"),
         (bytes(100), "binary file"),
-        (gzip.compress(b"DBN\x02" + bytes(200), mtime=0), "Databento DBN"),
+        (gzip.compress(b"PAR1" + bytes(200), mtime=0), "Parquet"),
     ],
-    ids=["dbn", "parquet", "arrow", "tar", "unknown", "dbn.gz"],
+    ids=["parquet", "arrow", "tar", "unknown", "parquet.gz"],
 )
 def test_binary_file_is_named_with_the_remedy(tmp_path: Path, data: bytes, said: str) -> None:
     for name in ("day.dbn", "day.json"):

@@ -23,7 +23,6 @@ _MAX_LAYERS: Final = 3
 
 #: Beginnings of files that no codec reads: what they are, and how to make one of them that is read.
 _KNOWN: Final = (
-    (b"DBN", "Databento DBN", "write it as CSV: databento.DBNStore.from_file(FILE).to_csv('day.csv')"),
     (b"PAR1", "Parquet", "write it as CSV: pandas.read_parquet(FILE).to_csv('day.csv', index=False)"),
     (b"ARROW1", "Arrow", "write it as CSV: pandas.read_feather(FILE).to_csv('day.csv', index=False)"),
     (b"\x89HDF", "HDF5", "write it as CSV: pandas.read_hdf(FILE).to_csv('day.csv', index=False)"),

@@ -23,6 +23,7 @@ CODECS: Final[Registry[type[TickCodec]]] = Registry(
     {
         "json": "impactd.wire.ticks.json.codec:JsonTickCodec",
         "databento-mbp10-csv": "impactd.wire.ticks.databento.codec:DatabentoCodec",
+        "dbn": "impactd.wire.ticks.dbn.codec:DbnCodec",
         "long-csv": "impactd.wire.ticks.long_csv.codec:LongCsvCodec",
     },
 )

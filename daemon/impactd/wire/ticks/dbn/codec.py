@@ -1,0 +1,406 @@
+"""Databento's binary encoding: books, quotes and trades in files, and in Kafka messages.
+
+What is read: MBP-1, MBP-10, TBBO, BBO, CMBP-1, CBBO, TCBBO and trades. Their fields mean what they mean in
+Databento's CSV (`impactd.wire.ticks.databento.codec`), with these additions:
+
+- A sampled book (BBO, CBBO) is that of the end of its interval, `ts_recv`; its `ts_event` is that of the last trade.
+- TBBO and TCBBO show the book before the trade: the book's row comes first, and it stands whatever its flags. A
+  message without a head does not name its schema: there a record of MBP-1's type is one of MBP-1.
+- A record of the trades schema has no book: the prevailing book stands, and no auction print can be told.
+- Records of other types (definitions, status, system messages) are counted and skipped.
+
+Symbols: a file's head maps instrument ids to raw symbols by day, a capture of the live feed by symbol mapping
+records. A Kafka message holds one or many records; its key is the symbol, and they are of one instrument. A message
+that begins with a head of its own is read by that head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from impactd.core.inputs.ticks import Byte, Int, Int32, Refused, TickBatch
+from impactd.wire.codec import FROM_DATA, Decoded, FieldError, Limits
+from impactd.wire.content import Content, Head, Line
+from impactd.wire.fields import parse_symbol
+from impactd.wire.rows import Rows, stamped
+from impactd.wire.tick_codec import FileBatch, FileOptions, HeaderError, TickCodec, dated, with_faults
+from impactd.wire.ticks.dbn import kernel as k
+from impactd.wire.ticks.dbn.metadata import (
+    MAGIC,
+    PRELUDE,
+    DbnError,
+    Mapping,
+    Metadata,
+    check_schema,
+    head_size,
+    parse_metadata,
+    schema_in,
+)
+from impactd.wire.ticks.dbn.symbols import FOREVER, Symbology
+
+_MBP_1: Final = 1
+_TBBO: Final = 3
+#: Levels and layout by record type (Databento, RType).
+_BOOKS: Final = {
+    0: (0, k.TRADE_ONLY),
+    _MBP_1: (1, k.BOOK_AFTER),
+    10: (10, k.BOOK_AFTER),
+    177: (1, k.BOOK_AFTER),
+    192: (1, k.BOOK_SAMPLE),
+    193: (1, k.BOOK_SAMPLE),
+    194: (1, k.BOOK_BEFORE),
+    195: (1, k.BOOK_SAMPLE),
+    196: (1, k.BOOK_SAMPLE),
+}
+_LEVELS: Final = np.array([_BOOKS.get(rtype, (0, 0))[0] for rtype in range(256)], np.uint8)
+#: By variant: schemas other than TBBO, and TBBO, whose records have the type of MBP-1's.
+_LAYOUTS: Final = np.array([[_BOOKS.get(rtype, (0, k.OTHER))[1] for rtype in range(256)]] * 2, np.uint8)
+_LAYOUTS[1, _MBP_1] = k.BOOK_BEFORE
+
+_FAULTS: Final = {
+    k.SHORT: ("truncated", "length: shorter than its record type; convert the file with Databento's dbn tool"),
+    k.NO_SYMBOL: (
+        "missing_field",
+        "instrument_id: {} has no usable symbol here; name one by the key or --symbol",
+    ),
+    k.SEVERAL: ("value", "instrument_id: {} is another one under the same symbol; keep one instrument per symbol"),
+    k.ACTION: ("value", "action: none of A, C, M, R, T, F, N; send one"),
+    k.SIDE: ("value", "side: none of A, B, N; send one"),
+    k.TIME: ("value", "ts_event or ts_recv: undefined or not in 1973..2255; leave such records out"),
+    k.NO_PRICE: ("missing_field", "price is undefined; a print has one"),
+    k.NO_SIZE: ("sentinel", "size: 4294967295 stands for undefined; leave such a print out"),
+    k.PUBLISHER: ("value", "publisher_id: {} is another venue than the symbol's books before; keep one per file"),
+}
+_NONE: Final = np.empty(0, np.int64)
+
+Words = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What a run of records gives.
+
+    Attributes
+    ----------
+    fault : ndarray of uint8
+        By record.
+    """
+
+    rows: Rows
+    fault: Byte
+    n_others: int
+
+
+class DbnCodec(TickCodec):
+    """Decodes DBN files and messages.
+
+    Parameters
+    ----------
+    limits : Limits, optional
+    symbol : str, optional
+        Symbol of a file whose head names none for its one instrument.
+    """
+
+    name = "dbn"
+
+    def __init__(self, limits: Limits | None = None, symbol: str | None = None) -> None:
+        super().__init__(limits)
+        self._symbol = symbol
+
+    @classmethod
+    def detects(cls, head: Head) -> bool:
+        """Return whether a file begins with DBN and a version."""
+        return head.data[:3] == MAGIC and len(head.data) > PRELUDE and head.data[3] < ord(" ")
+
+    @classmethod
+    def from_header(cls, head: Head, options: FileOptions) -> Self:
+        """Return the codec of a file; its whole head is read with its records, since it may be long."""
+        if head.data:
+            try:
+                head_size(head.data)
+                check_schema(schema_in(head.data))
+            except DbnError as error:
+                raise HeaderError(str(error)) from error
+        return cls(options.limits, options.symbol)
+
+    # --- messages ---------------------------------------------------------
+
+    def decode_columns(
+        self,
+        values: Sequence[bytes],
+        offsets: Sequence[int] | Int,
+        ts_records: Sequence[int] | Int,
+        keys: Sequence[bytes | None] | None = None,
+    ) -> Decoded:
+        """Decode messages of one or many records; see `TickCodec.decode_columns`."""
+        symbols = Symbology()
+        errors: dict[int, FieldError] = {}
+        bodies, index, group, default, variant = [], [], [], [], []
+        for i, value in enumerate(values):
+            key = keys[i] if keys is not None else None
+            try:
+                self._check_size(value)
+                metadata, body = _split(value)
+                name = parse_symbol(key.decode(errors="replace")) if key is not None else self._symbol
+            except FieldError as error:
+                errors[i] = error
+                continue
+            bodies.append(body)
+            index.append(i)
+            # Each head is a symbology of its own.
+            group.append(i if metadata is not None else len(values))
+            default.append(-1 if name is None else symbols.code(name))
+            variant.append(_variant(metadata))
+            if metadata is not None:
+                symbols.add(metadata.mappings, i)
+        words = np.frombuffer(b"".join(bodies), "<i8")
+        start, message = np.empty(len(words) // 2, np.int64), np.empty(len(words) // 2, np.int64)
+        whole = np.zeros(len(bodies), np.bool_)
+        ends = np.cumsum([len(body) // 8 for body in bodies], dtype=np.int64)
+        n = k.frame_messages(words, ends, start, message, whole)
+        start, message = start[:n], message[:n]
+        for j in np.flatnonzero(~whole):
+            errors[index[j]] = FieldError("truncated", "does not end with a whole DBN record; send whole records")
+        origin = np.array(index, np.int64)
+        read = _read(
+            words,
+            start,
+            message,
+            np.array(group, np.int64),
+            np.array(default, np.int64),
+            np.array(variant, np.uint8),
+            symbols,
+            np.full(len(symbols.names), -1, np.int64),
+            _NONE,
+        )
+        for j in np.flatnonzero(read.fault)[::-1].tolist():
+            errors[index[message[j]]] = _error(int(read.fault[j]), words, int(start[j]))
+        refused = [
+            Refused(
+                int(offsets[i]),
+                error.reason,
+                error.detail,
+                values[i],
+                keys[i] if keys is not None else None,
+                self.name,
+                int(ts_records[i]),
+            )
+            for i, error in sorted(errors.items())
+        ]
+        rows = Rows(read.rows.batch, origin[read.rows.record], read.rows.ts_recv)
+        return Decoded(stamped(rows, offsets, ts_records), refused, read.n_others)
+
+    # --- files ------------------------------------------------------------
+
+    def batches(self, content: Content, batch_rows: int) -> Iterator[FileBatch]:
+        """Yield a file's records in batches; a record's offset is its number in the file, from 1 on."""
+        symbols = Symbology()
+        owners = publishers = np.empty(0, np.int64)
+        first, ts_last = 1, 0
+        for words, start, variant, fault in self._runs(content, batch_rows, symbols):
+            n = len(start)
+            has_default = self._symbol is not None and not symbols.is_mapped(self._symbol)
+            default = symbols.code(self._symbol or "") if has_default else -1
+            new = np.full(max(1, len(symbols.names)) - len(publishers), -1, np.int64)
+            owners, publishers = np.concatenate([owners, new]), np.concatenate([publishers, new])
+            read = _read(
+                words,
+                start,
+                np.arange(n),
+                np.zeros(n, np.int64),
+                np.full(n, default),
+                np.full(n, variant, np.uint8),
+                symbols,
+                owners,
+                publishers,
+            )
+            numbers = np.arange(first, first + n, dtype=np.int64)
+            batch = stamped(read.rows, numbers, np.full(n, FROM_DATA, np.int64))
+            faults = [
+                Line(first + j, _bytes_of(words, int(start[j])), _error(int(read.fault[j]), words, int(start[j])))
+                for j in np.flatnonzero(read.fault).tolist()
+            ]
+            if fault is not None:
+                faults.append(Line(first + n, b"", fault))
+                numbers = np.append(numbers, first + n)
+            refused = dated(with_faults([], faults, self.name), batch.offset, batch.ts_record, ts_last)
+            ts_last = int(batch.ts_record[-1]) if len(batch) else ts_last
+            first += len(numbers)
+            yield FileBatch(Decoded(batch, refused, read.n_others), numbers)
+
+    def _runs(
+        self, content: Content, batch_rows: int, symbols: Symbology
+    ) -> Iterator[tuple[Words, Int, int, FieldError | None]]:
+        """Yield runs of records with one symbology, at most `batch_rows` long, with their variant."""
+        pending = b""
+        metadata: Metadata | None = None
+        fault: FieldError | None = None
+        for piece in content.pieces():
+            pending += piece
+            if metadata is None:
+                try:
+                    if len(pending) < PRELUDE or len(pending) < head_size(pending):
+                        continue
+                    metadata = parse_metadata(pending)
+                except DbnError as error:
+                    yield _NONE, _NONE, 0, FieldError("value", str(error))
+                    return
+                symbols.add(metadata.mappings)
+                pending = pending[metadata.size :]
+            words = np.frombuffer(pending[: len(pending) // 8 * 8], "<i8")
+            start = np.empty(len(words) // 2 + 1, np.int64)
+            n, after, status = k.frame(words, 0, len(words), start, 0)
+            for run in _cut(words, start[:n], batch_rows, symbols):
+                yield words, run, _variant(metadata), None
+            pending = pending[after * 8 :]
+            if status == k.BAD_LENGTH:
+                fault = FieldError("value", "a record's length is impossible; the rest of the file cannot be read")
+                pending = b""
+                break
+        if fault is None and content.damage is not None:
+            fault = content.damage
+        if fault is None and pending:
+            what = "record" if metadata is not None else "head"
+            fault = FieldError("truncated", f"the file ends in the middle of a {what}; fetch it again")
+        if fault is not None:
+            yield _NONE, _NONE, 0, fault
+
+
+def _variant(metadata: Metadata | None) -> int:
+    return int(metadata is not None and metadata.schema == _TBBO)
+
+
+def _split(value: bytes) -> tuple[Metadata | None, bytes]:
+    """Return the head of a message, if it has one, and its records."""
+    if not value:
+        raise FieldError("empty", "the message has no value; send one DBN record or more")
+    metadata = None
+    if value[:3] == MAGIC and len(value) > PRELUDE:
+        try:
+            metadata = parse_metadata(value)
+        except DbnError as error:
+            raise FieldError("value", str(error)) from error
+        value = value[metadata.size :]
+    if len(value) % 8:
+        raise FieldError("truncated", "does not end with a whole DBN record; send whole records")
+    return metadata, value
+
+
+def _cut(words: Words, start: Int, batch_rows: int, symbols: Symbology) -> Iterator[Int]:
+    """Yield runs of records; a symbol mapping record changes `symbols` for what follows."""
+    at = 0
+    for cut in [*np.flatnonzero((words[start] >> 8) & 0xFF == k.SYMBOL_MAPPING).tolist(), len(start)]:
+        for begin in range(at, cut, batch_rows):
+            yield start[begin : min(begin + batch_rows, cut)]
+        at = cut
+        if cut < len(start) and (mapping := _mapping(_bytes_of(words, int(start[cut])))) is not None:
+            symbols.replace(mapping)
+
+
+def _mapping(record: bytes) -> Mapping | None:
+    """Return a symbol mapping record: version 1 has symbols of 22 bytes, later ones of 71."""
+    if len(record) not in (80, 176):
+        return None
+    at, width = (16 + 22, 22) if len(record) == 80 else (16 + 1 + 71 + 1, 71)
+    symbol = record[at : at + width].partition(b"\0")[0].decode(errors="replace")
+    return Mapping(int.from_bytes(record[4:8], "little"), 0, FOREVER, symbol) if symbol else None
+
+
+def _bytes_of(words: Words, at: int) -> bytes:
+    return words[at : at + int(words[at] & 0xFF) // 2].tobytes()
+
+
+def _error(fault: int, words: Words, at: int) -> FieldError:
+    reason, text = _FAULTS[fault]
+    head = int(words[at])
+    return FieldError(reason, text.format((head >> 16) & 0xFFFF if fault == k.PUBLISHER else (head >> 32) & 0xFFFFFFFF))
+
+
+def _read(
+    words: Words,
+    start: Int,
+    message: Int,
+    group: Int,
+    default: Int,
+    variant: Byte,
+    symbols: Symbology,
+    owners: Int,
+    publishers: Int,
+) -> _Read:
+    """Decode records; a message with a faulty record gives no rows."""
+    n = len(start)
+    code, n_rows, fault = np.zeros(n, np.int64), np.empty(n, np.int64), np.empty(n, np.uint8)
+    table = symbols.table()
+    n_others = k.classify(
+        words,
+        start,
+        message,
+        group,
+        default,
+        variant,
+        _LAYOUTS,
+        _LEVELS,
+        table,
+        owners,
+        publishers,
+        code,
+        fault,
+        n_rows,
+    )
+    if fault.any():
+        bad = np.zeros(len(group), np.bool_)
+        bad[message[fault > 0]] = True
+        n_rows[bad[message]] = 0
+    with_rows = n_rows > 0
+    width = int(_LEVELS[((words[start] >> 8) & 0xFF)[with_rows]].max(initial=0))
+    n_out, n_symbols = int(n_rows.sum()), len(symbols.names)
+    out = k.Columns(
+        record=np.empty(n_out, np.int64),
+        symbol=np.empty(n_out, np.int32),
+        kind=np.empty(n_out, np.uint8),
+        flags=np.empty(n_out, np.uint8),
+        ts_event=np.empty(n_out, np.int64),
+        ts_recv=np.empty(n_out, np.int64),
+        bid_px=np.empty((n_out, width)),
+        bid_sz=np.empty((n_out, width)),
+        ask_px=np.empty((n_out, width)),
+        ask_sz=np.empty((n_out, width)),
+        n_bid=np.empty(n_out, np.int32),
+        n_ask=np.empty(n_out, np.int32),
+        px=np.empty(n_out),
+        qty=np.empty(n_out),
+        aggressor=np.empty(n_out, np.int8),
+    )
+    order: Int32 = np.empty(n_symbols, np.int32)
+    n_local, used = k.fill(
+        words, start, message, variant, _LAYOUTS, _LEVELS, code, n_rows, np.full(n_symbols, -1, np.int32), order, out
+    )
+    names = symbols.names
+    batch = TickBatch(
+        symbols=tuple(names[i] for i in order[:n_local].tolist()),
+        symbol=out.symbol,
+        kind=out.kind,
+        flags=out.flags,
+        ts_event=out.ts_event,
+        ts_record=np.zeros(n_out, np.int64),
+        offset=np.zeros(n_out, np.int64),
+        bid_px=_narrow(out.bid_px, used),
+        bid_sz=_narrow(out.bid_sz, used),
+        ask_px=_narrow(out.ask_px, used),
+        ask_sz=_narrow(out.ask_sz, used),
+        n_bid=out.n_bid,
+        n_ask=out.n_ask,
+        px=out.px,
+        qty=out.qty,
+        aggressor=out.aggressor,
+    )
+    return _Read(Rows(batch, out.record, out.ts_recv), fault, n_others)
+
+
+def _narrow(levels: npt.NDArray[np.float64], used: int) -> npt.NDArray[np.float64]:
+    return levels if levels.shape[1] == used else np.ascontiguousarray(levels[:, :used])
