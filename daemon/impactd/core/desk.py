@@ -236,6 +236,7 @@ class Desk:
                 taken = min(unfilled, order.leaves_qty)
                 order.cum_qty += taken
                 order.displace(taken, self._at(minute_end - 1))
+                self._feedback.assumed(order, taken, minute_end - 1)
             worked = min(max(minute_end - order.works_from, 0), self._interval)
             order.market_volume += volume * (worked / self._interval)
             if vwap is not None:

@@ -43,16 +43,24 @@ def test_parts_sum_to_the_shortfall_exactly(
     for qty, px, mark in fills:
         costs.add(fill_costs(sign, qty, px, mark, arrival))
     missed = opportunity(sign, left, end, arrival)
+    assert missed is not None
 
     def nano(px: float) -> int:
         return round(Fraction(px) * 10**9)
 
     bought = sum(sign * qty * (nano(px) - nano(arrival)) for qty, px, _ in fills)
     assert costs.spread + costs.impact + costs.timing + missed == bought + sign * left * (nano(end) - nano(arrival))
-    parts = Shortfall.of(costs, missed)
-    assert None not in parts
-    spread, impact, timing, lost, total = parts
-    assert spread + impact + timing + lost == total  # type: ignore[operator]  # none of them is None
+    spread, impact, timing, lost, total = parts = Shortfall.of(costs, missed)
+    assert lost == currency(missed)
+    if any(qty and mark.mid is None for qty, _, mark in fills):
+        # What such a fill paid in spread and in impact nobody knows; all together is known.
+        assert (spread, impact, timing) == (None, None, None)
+        assert total == currency(costs.spread + costs.impact + costs.timing + missed)
+    else:
+        assert None not in parts
+        assert spread + impact + timing + lost == total  # type: ignore[operator]  # none of them is None
+    assert Shortfall.of(costs, missed, measured=False) == (None, None, None, lost, None)
+    assert Shortfall.of(costs, None).total is Shortfall.of(costs, None).opportunity is None
 
 
 @given(st.sampled_from([1, -1]), FILLS, PX)
@@ -95,7 +103,8 @@ def test_fill_without_a_mid_is_timing() -> None:
 def test_opportunity_of_what_rose_is_lost_by_a_buy() -> None:
     assert currency(opportunity(1, 10 * QUANTA, 101.0, 100.0)) == 10.0
     assert currency(opportunity(-1, 10 * QUANTA, 101.0, 100.0)) == -10.0
-    assert opportunity(1, 10 * QUANTA, None, 100.0) == 0
+    assert opportunity(1, 10 * QUANTA, None, 100.0) is opportunity(1, 10 * QUANTA, 100.0, None) is None
+    assert opportunity(1, 0, None, None) == 0
 
 
 def test_bps_of_nothing_is_none() -> None:

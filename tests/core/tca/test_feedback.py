@@ -159,7 +159,39 @@ def test_fill_without_any_book_counts_as_its_own_arrival() -> None:
     harness.send(new(ts=at(0)))
     harness.send(fill(at(0.5), "E1", 100, px=50.0), cancel(at(0.6)))
     [cost] = said(harness, OrderCost)
-    assert (cost.arrival_px, cost.shortfall, cost.predicted_bps) == (50.0, 0.0, None)
+    harness.run([ladder(at(1) + 2 * S)])
+    [filled] = said(harness, FillCost)
+    assert (filled.spread_cost, filled.impact_cost, filled.timing_cost, filled.cost) == (None, None, None, 0.0)
+    assert (cost.arrival_px, cost.spread_cost, cost.impact_cost, cost.timing_cost) == (50.0, None, None, None)
+    # Nor is there a price at the end, of what was not traded.
+    assert (cost.opportunity_cost, cost.shortfall, cost.shortfall_bps, cost.predicted_bps) == (None, None, None, None)
+
+
+COSTS = ("spread_cost", "impact_cost", "timing_cost", "shortfall")
+
+
+def test_costs_of_fills_that_are_assumed_are_unknown_not_0() -> None:
+    core = CoreSettings(session=OPEN_10, plans=PlanSettings(fills="scheduled", solvers=("exact",)))
+    harness = with_order(EngineHarness(core), qty=600, length=3 * M)
+    harness.run([ladder(at(3) + 2 * S)])
+    harness.reload()
+    harness.run([ladder(at(minute) + 2 * S) for minute in (4, 5, 6, 10, 11)])
+    [order], days = said(harness, OrderCost), said(harness, DayCost)
+    assert (order.status, order.cum_qty, order.fills, order.opportunity_cost) == ("done", 600 * QUANTA, 0, 0.0)
+    [buy] = days
+    assert (buy.side, buy.orders, buy.fills) == ("buy", 1, 0)
+    for cost in (order, buy):
+        assert [getattr(cost, name) for name in COSTS] == [None] * len(COSTS)
+
+
+def test_costs_of_reported_fills_within_an_assumed_schedule_are_unknown_together() -> None:
+    core = CoreSettings(plans=PlanSettings(fills="scheduled", solvers=("exact",)))
+    harness = with_order(EngineHarness(core), qty=600, length=3 * M)
+    harness.send(taker(at(2.5), "E1", 50, 100.03))
+    harness.run([ladder(at(minute) + 2 * S) for minute in (3, 4, 5, 6)])
+    [order] = said(harness, OrderCost)
+    assert (order.fills, order.cum_qty, order.avg_px) == (1, 600 * QUANTA, 100.03)
+    assert [getattr(order, name) for name in COSTS] == [None] * len(COSTS)
 
 
 OPEN_10 = SessionRule(36_000, 36_000 + 600)  # ten minutes from T0 on

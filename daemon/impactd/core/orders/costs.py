@@ -88,6 +88,8 @@ class Costs:
     predicted: int = 0
     predicted_qty: int = 0
     slippage: int = 0
+    #: Quantity of fills without a mid, whose cost is all in `timing`.
+    unmarked: int = 0
 
     def add(self, other: Self, times: int = 1) -> None:
         """Add another's sums, or take them back with `times` = -1."""
@@ -139,13 +141,16 @@ def fill_costs(sign: int, qty: int, px: float, mark: Mark, arrival_px: float) ->
         predicted=qty * px_quanta(mark.predicted_px or 0.0) if priced else 0,
         predicted_qty=qty if priced else 0,
         slippage=slippage if priced else 0,
+        unmarked=qty if mark.mid is None else 0,
     )
 
 
-def opportunity(sign: int, unfilled_qty: int, end_px: float | None, arrival_px: float | None) -> int:
-    """Return what not trading `unfilled_qty` (quanta) has cost; 0 where a price is missing."""
-    if end_px is None or arrival_px is None:
+def opportunity(sign: int, unfilled_qty: int, end_px: float | None, arrival_px: float | None) -> int | None:
+    """Return what not trading `unfilled_qty` (quanta) has cost; None where a price is missing."""
+    if unfilled_qty == 0:
         return 0
+    if end_px is None or arrival_px is None:
+        return None
     return sign * unfilled_qty * (px_quanta(end_px) - px_quanta(arrival_px))
 
 
@@ -170,7 +175,11 @@ def bps(cost: int, qty: int, px: float | None) -> float | None:
 
 
 class Shortfall(NamedTuple):
-    """A shortfall and its parts, currency; the total is the parts added in this order, to the last bit."""
+    """A shortfall and its parts, currency; the total is the parts added in this order, to the last bit.
+
+    None is unknown: all parts but the opportunity where quantity was executed without a reported fill, and what a
+    fill without a mid cost in spread, impact and timing, of which the sum alone is known.
+    """
 
     spread: float | None
     impact: float | None
@@ -179,10 +188,15 @@ class Shortfall(NamedTuple):
     total: float | None
 
     @classmethod
-    def of(cls, costs: Costs, unfilled: int = 0) -> Self:
-        """Return the parts of `costs`, with what not trading has cost."""
+    def of(cls, costs: Costs, unfilled: int | None = 0, *, measured: bool = True) -> Self:
+        """Return the parts of `costs`, with what not trading has cost; `measured`: fills account for all executed."""
+        missed = None if unfilled is None else currency(unfilled)
+        if not measured:
+            return cls(None, None, None, missed, None)
+        if costs.unmarked:
+            total = None if unfilled is None else currency(costs.spread + costs.impact + costs.timing + unfilled)
+            return cls(None, None, None, missed, total)
         spread, impact, timing = currency(costs.spread), currency(costs.impact), currency(costs.timing)
-        missed = currency(unfilled)
         if spread is None or impact is None or timing is None or missed is None:
             return cls(spread, impact, timing, missed, None)
         return cls(spread, impact, timing, missed, spread + impact + timing + missed)

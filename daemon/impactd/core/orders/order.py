@@ -109,6 +109,8 @@ class Order:
     costs: Costs = field(default_factory=Costs)
     #: When it ended, ns, and what not trading the rest has cost (`impactd.core.orders.costs`); None while it works.
     closed: tuple[int, int] | None = None
+    #: Whether the latter is unknown, for want of a mid on arrival or at the end; it counts as 0 then.
+    unpriced: bool = False
     #: What is left at `displaced_at` (ns) of the displacement by its own fills, and what a share adds to it now, both
     #: with the square root of depth (`impactd.core.planning.transient`); 0 where no impact lasts.
     displacement: float = 0.0

@@ -267,6 +267,8 @@ class OrderCost:
 
     Published when the order ends, and again at each revision.  `shortfall` is
     ``spread_cost + impact_cost + timing_cost + opportunity_cost`` to the last bit.
+    Costs are null where quantity counts as executed without a reported fill
+    (``plans.fills = "scheduled"``), and the first three where a fill had no mid.
     """
 
     SCHEMA: ClassVar = "impactd.order_cost/1"
@@ -300,7 +302,8 @@ class OrderCost:
 class DayCost:
     """Cost of one side of a symbol in one session, over all orders.
 
-    Published after the session's close, and again at each revision.
+    Published after the session's close, and again at each revision.  Costs are
+    null as those of orders are.
     """
 
     SCHEMA: ClassVar = "impactd.day_cost/1"
@@ -312,7 +315,7 @@ class DayCost:
     reason: Annotated[str, "What caused the record: the session's close, or a revision."]
     orders: Annotated[Count, "Orders that ended in the session."]
     fills: Fills
-    qty: Annotated[Quanta, "Quantity filled in the session."]
+    qty: Annotated[Quanta, "Quantity of the session's reported fills."]
     avg_px: AvgPx
     market_vwap: MarketVwap
     slippage_bps: SlippageBps

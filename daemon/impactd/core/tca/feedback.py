@@ -50,16 +50,27 @@ _REASONS: Final[dict[type, str]] = {Fill: "fill", Correct: "correct", Bust: "bus
 
 @dataclass(slots=True)
 class Day:
-    """One side of a symbol in one session; costs as in `Costs`."""
+    """One side of a symbol in one session; costs as in `Costs`.
+
+    Attributes
+    ----------
+    assumed : int
+        Quanta that count as executed without a reported fill.
+    unpriced : int
+        Orders whose rest was not traded at a price that is not known.
+    """
 
     costs: Costs = field(default_factory=Costs)
     opportunity: int = 0
     orders: int = 0
     published: bool = False
+    assumed: int = 0
+    unpriced: int = 0
 
     def save(self) -> list[Any]:
         """Return the state as JSON-ready values."""
-        return [self.costs.save(), str(self.opportunity), self.orders, self.published]
+        sums = [self.costs.save(), str(self.opportunity), self.orders, self.published]
+        return [*sums, str(self.assumed), self.unpriced]
 
 
 @dataclass(slots=True)
@@ -92,8 +103,9 @@ class _Symbol:
         saved: dict[str, Any] = orjson.loads(value)
         its = cls(dict.fromkeys((cl_ord_id, exec_id) for cl_ord_id, exec_id in saved["waiting"]), dict(saved["vwaps"]))
         its.traded = {day: (turnover, volume) for day, turnover, volume in saved["traded"]}
-        for day, side, costs, missed, orders, published in saved["days"]:
-            its.days[day, Side(side)] = Day(Costs.load(costs), int(missed), orders, published)
+        for day, side, costs, missed, orders, published, assumed, unpriced in saved["days"]:
+            sums = Costs.load(costs), int(missed), orders, published, int(assumed), unpriced
+            its.days[day, Side(side)] = Day(*sums)
         for side, bias in its.bias.items():
             bias.load(saved["bias"][str(side)])
         return its
@@ -171,20 +183,29 @@ class Feedback:
         if before is not None:
             day.orders -= 1
             day.opportunity -= before
+            day.unpriced -= order.unpriced
         if order.active:
             order.closed = order.end_px = None
+            order.unpriced = False
         else:
             if order.end_px is None:
                 order.end_px = self._markets.of(order.symbol).mid_at(order.clock)
             unfilled = max(order.order_qty - order.cum_qty, 0)
             missed = opportunity(order.side.sign, unfilled, order.end_px, order.arrival_px)
             day.orders += 1
-            day.opportunity += missed
-            order.closed = (at, missed)
+            day.opportunity += missed or 0
+            order.unpriced = missed is None
+            day.unpriced += order.unpriced
+            order.closed = (at, missed or 0)
             self._outbox.publish(Topic.TCA, order.symbol, order_cost(order, reason, missed))
         if day.published:
             self._publish_day(order.symbol, at, order.side, order.clock, reason)
         self._orders.mark(order)
+
+    def assumed(self, order: Order, qty: int, at: int) -> None:
+        """Note `qty` quanta that count as executed at event time `at`, ns, without a reported fill."""
+        if qty:
+            self._day(self._of(order.symbol), at, order.side).assumed += qty
 
     # --- time -------------------------------------------------------------
 
@@ -262,7 +283,8 @@ class Feedback:
         found, (turnover, volume) = its.days[day, side], its.traded.get(day, (0.0, 0.0))
         costs, vwap = found.costs, turnover / volume if volume > 0.0 else None
         average = average_px(costs.notional, costs.qty)
-        parts = Shortfall.of(costs, found.opportunity)
+        missed = None if found.unpriced else found.opportunity
+        parts = Shortfall.of(costs, missed, measured=found.assumed == 0)
         against_arrival = costs.spread + costs.impact + costs.timing
         bought_at = average_px(costs.notional - side.sign * against_arrival, costs.qty)
         self._outbox.publish(

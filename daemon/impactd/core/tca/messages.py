@@ -49,13 +49,20 @@ def fill_cost(order: Order, exec_id: str, reason: str, interval_vwap: float | No
     )
 
 
-def order_cost(order: Order, reason: str, missed: int) -> OrderCost:
-    """Return the message of an order that has ended; `missed` is what not trading the rest has cost."""
+def order_cost(order: Order, reason: str, missed: int | None) -> OrderCost:
+    """Return the message of an order that has ended.
+
+    Parameters
+    ----------
+    missed : int or None
+        What not trading the rest has cost, in 1 / `COST_QUANTA` of a currency unit; None where that is unknown.
+    """
     costs, sign = order.costs, order.side.sign
     average = average_px(costs.notional, costs.qty)
     vwap = order.vwap_turnover / order.vwap_volume if order.vwap_volume > 0.0 else None
-    parts = Shortfall.of(costs, missed)
-    total = costs.spread + costs.impact + costs.timing + missed
+    measured = costs.qty == order.cum_qty
+    parts = Shortfall.of(costs, missed, measured=measured)
+    total = None if missed is None or not measured else costs.spread + costs.impact + costs.timing + missed
     return OrderCost(
         cl_ord_id=order.cl_ord_id,
         symbol=order.symbol,
@@ -79,5 +86,5 @@ def order_cost(order: Order, reason: str, missed: int) -> OrderCost:
         timing_cost=parts.timing,
         opportunity_cost=parts.opportunity,
         shortfall=parts.total,
-        shortfall_bps=bps(total, order.order_qty, order.arrival_px),
+        shortfall_bps=None if total is None else bps(total, order.order_qty, order.arrival_px),
     )

@@ -261,7 +261,9 @@ def _costs(costs: CostBoard | None) -> dict[str, Any] | None:
     if costs is None:
         return None
     fills = [fill for fill in costs.fills.values() if fill["qty"]]
-    sums = {part: math.fsum(fill[part] or 0.0 for fill in fills) for part in PARTS}
+    # A sum with an unknown part is unknown.
+    known = {part: all(fill[part] is not None for fill in fills) for part in PARTS}
+    sums = {part: math.fsum(fill[part] for fill in fills) if known[part] else None for part in PARTS}
     ended = _fragment(costs.ended)
     return {"fills": len(fills), "qty": math.fsum(fill["qty"] for fill in fills)} | sums | {"ended": ended}
 
