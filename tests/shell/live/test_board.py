@@ -52,9 +52,12 @@ def test_board_message_that_comes_again_changes_nothing() -> None:
 def test_board_saving_prices_executed_and_twap_on_the_measured_curve() -> None:
     story = full().order("A1")
     assert story is not None
-    # Minute 0: 200 at 0.02 against TWAP's 100 at 0.01; minute 1: 50 and 100, both at the least size's 0.01.
+    # Minute 0: 200 at 0.02, minute 1: 50 at the least size's 0.01; TWAP of the same 250: 125 in each, at 0.0125.
+    assert story["saving"]["qty"] == 250.0
     assert story["saving"]["cost"] == pytest.approx(200 * 0.02 + 50 * 0.01)
-    assert story["saving"]["twap_cost"] == pytest.approx(100 * 0.01 + 100 * 0.01)
+    assert story["saving"]["twap_cost"] == pytest.approx(250 * 0.0125)
+    # No fill was reported.
+    assert (story["saving"]["saved"], story["saving"]["saved_bps"]) == (None, None)
     assert (story["saving"]["minutes"], story["saving"]["unpriced"]) == (2, 0)
 
 
@@ -94,6 +97,8 @@ def test_board_saving_takes_what_fills_have_paid_where_they_are_all_known() -> N
     assert story is not None
     assert story["saving"]["cost"] == pytest.approx(200 * 0.03 + 50 * 0.01)
     assert (story["saving"]["minutes"], story["saving"]["by_fills"]) == (2, 1)
+    assert story["saving"]["saved"] == pytest.approx(250 * 0.0125 - 200 * 0.03 - 50 * 0.01)
+    assert story["saving"]["saved_bps"] is not None
 
 
 def test_board_costs_are_the_sums_of_the_latest_of_each_fill() -> None:

@@ -236,7 +236,9 @@ class Board:
             () if costs is None else map(_paid, costs.fills.values()),
             _interval(order.plan),
         )
-        return asdict(found) | {"twap": twap}
+        arrival = None if costs is None else next((fill["arrival_px"] for fill in costs.fills.values()), None)
+        in_bps = None if found.saved is None or not arrival else 1e4 * found.saved / (found.qty * arrival)
+        return asdict(found) | {"saved_bps": in_bps, "twap": twap}
 
 
 def slope(held: Sequence[tuple[float, float, float]]) -> float | None:

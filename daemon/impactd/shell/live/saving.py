@@ -1,9 +1,13 @@
-r"""What an order has saved so far against an even pace, priced by what was measured.
+r"""What an order has saved so far against an even pace of the same quantity, priced by what was measured.
 
-Each closed minute is priced on its own curve: what TWAP would have executed in it, and what the order has.
-Where the order's fills account for all that it executed in the minute, what they
+Each closed minute is priced on its own curve: what the order has executed in it, and what TWAP would have.  TWAP is
+scaled to the quantity that the order has executed in the priced minutes, so that like is compared with like.
+Where the order's fills account for all that it executed in a minute, what they
 paid over mid counts instead.  Sizes between two of the grid are interpolated, sizes
-beyond it cost the last one's price.
+beyond it cost the last one's price: this sets these costs apart from a replay's, which has the books ("size grid").
+
+Nothing is saved where nothing was executed, nor where no fill was reported: what is assumed to be executed as scheduled
+has a cost, and saves nothing that anybody has.
 
 The band
 --------
@@ -68,16 +72,22 @@ class Saving:
 
     Attributes
     ----------
-    cost, twap_cost : float
-        What the order and an even pace have paid over mid.
+    qty : float
+        Shares executed in the minutes that are priced.
+    cost, twap_cost : float or None
+        What the order and an even pace of that quantity have paid over mid; None where it is 0.
+    saved : float or None
+        One less the other; None where nothing was executed or no fill was reported.
     band : tuple of float or None
         Of the saving, at 95%; None while too few minutes are priced.
     minutes, by_fills, unpriced : int
         Minutes that are priced, those of them by fills, and those that could not be.
     """
 
-    cost: float
-    twap_cost: float
+    qty: float
+    cost: float | None
+    twap_cost: float | None
+    saved: float | None
     band: tuple[float, float] | None
     minutes: int
     by_fills: int
@@ -127,40 +137,47 @@ def saving(
     interval_ns : int
         Length of a minute.
     """
-    paid = _by_minute(fills, interval_ns)
+    reported = list(fills)
+    paid = _by_minute(reported, interval_ns)
     times = [point.as_of for point in path]
-    cost = even = 0.0
-    minutes = by_fills = unpriced = 0
-    loose: list[float] = []
-    priced: list[Curve] = []
+    unpriced = 0
+    priced: list[tuple[int, Curve, float, float]] = []
     for minute, curve in curves.items() if twap else ():
         end = minute + interval_ns
         if end <= twap[0][0] or end > path[-1].as_of + interval_ns // 2:
             continue
-        ours = _cum_at(path, times, end) - _cum_at(path, times, minute)
-        theirs = _on(twap, end) - _on(twap, minute)
-        mine, other = price(curve, ours), price(curve, theirs)
-        if mine is None or other is None:
+        if price(curve, 0.0) is None:
             unpriced += 1
             continue
-        minutes += 1
-        priced.append(curve)
+        ours = _cum_at(path, times, end) - _cum_at(path, times, minute)
+        priced.append((minute, curve, ours, _on(twap, end) - _on(twap, minute)))
+    qty, pace = math.fsum(ours for _, _, ours, _ in priced), math.fsum(theirs for *_, theirs in priced)
+    if qty <= 0.0 or pace <= 0.0:
+        return Saving(0.0, None, None, None, None, len(priced), 0, unpriced)
+    cost = even = 0.0
+    by_fills = 0
+    loose: list[float] = []
+    for minute, curve, ours, theirs in priced:
+        same = theirs * qty / pace
+        paid_even = same * (price(curve, same) or 0.0)
         filled, over_mid = paid.get(minute, (0.0, 0.0))
         if over_mid is not None and filled and math.isclose(filled, ours):
             by_fills += 1
             cost += over_mid
-            loose.append(theirs * other)
+            loose.append(paid_even)
         else:
-            cost += ours * mine
-            loose += [ours * mine, theirs * other - ours * mine]
-        even += theirs * other
-        loose.append(theirs * other)
-    noise = None if not twap or minutes == 0 else _noise(priced, twap[-1][1] / max(_length(twap) / interval_ns, 1.0))
+            mine = ours * (price(curve, ours) or 0.0)
+            cost += mine
+            loose += [mine, paid_even - mine]
+        even += paid_even
+        loose.append(paid_even)
+    saved = even - cost if reported else None
+    noise = _noise([curve for _, curve, _, _ in priced], twap[-1][1] / max(_length(twap) / interval_ns, 1.0))
     band = None
-    if noise is not None:
+    if noise is not None and saved is not None:
         width = _Z95 * noise * math.hypot(*loose)
-        band = even - cost - width, even - cost + width
-    return Saving(cost, even, band, minutes, by_fills, unpriced)
+        band = saved - width, saved + width
+    return Saving(qty, cost, even, saved, band, len(priced), by_fills, unpriced)
 
 
 def _by_minute(fills: Iterable[FillPaid], interval_ns: int) -> dict[int, tuple[float, float | None]]:

@@ -332,8 +332,8 @@ function orderIs(found) {
     ["leaves", figure(p.leaves_qty)],
     ["shortfall", figure(p.shortfall_qty), p.shortfall_qty > 0],
     ["intervals at cap", `${binds.filter(Boolean).length} of ${p.qty.length}`],
-    ["saved against TWAP (95%)", s.minutes ? figure(s.twap_cost - s.cost) + range(s.band) : "–"],
-    ["expected saving on leaves", figure(rest)],
+    ["saved against TWAP of the same quantity (95%)", s.saved === null ? "–" : `${figure(s.saved)} (${figure(s.saved_bps, 2)} bp)${range(s.band)}`],
+    ["expected saving on leaves", rest === null ? "–" : `${figure(rest)} (${figure(p.saving_bps, 2)} bp)`],
     ["expected cost of leaves (95%)", figure(p.expected_cost) + range(p.cost_band_95)],
     ["TWAP cost of leaves", figure(p.twap_cost)],
     ...(costs ? [
