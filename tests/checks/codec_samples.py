@@ -39,6 +39,8 @@ class CodecSamples:
         Records to the content of a file behind its header.
     whole_sizes : bool
         Whether the encoding holds whole sizes only.
+    one_symbol : bool
+        Whether the symbol is the file's, FROG here, whatever a record is asked to have.
     """
 
     book: Callable[[str, int, Side, Side], bytes]
@@ -48,6 +50,7 @@ class CodecSamples:
     more: Callable[[str, int], list[bytes]] = lambda symbol, ts_event: []  # noqa: ARG005  # none
     join: Callable[[Sequence[bytes]], bytes] = lambda records: b"".join(record + b"\n" for record in records)
     whole_sizes: bool = False
+    one_symbol: bool = False
 
     def codec(self, name: str, limits: Limits | None = None, **options: Any) -> TickCodec:
         """Return the codec as it is for these records."""

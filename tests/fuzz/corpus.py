@@ -30,7 +30,7 @@ GOOD_SYMBOLS: Final = ("GOOD1", "GOOD2")
 GOOD_ORDERS: Final = ("G1", "G2", "G3")
 OTHER_SYMBOLS: Final = ("MUT1", "MUT2")
 
-TICK_KINDS: Final = CODECS.names()
+TICK_KINDS: Final = tuple(name for name in CODECS.names() if not samples_of(name).one_symbol)
 EVENT_KINDS: Final = (Topic.ORDERS, Topic.EXECUTIONS, Topic.CONTROL)
 KINDS: Final = (*TICK_KINDS, *(topic.value for topic in EVENT_KINDS))
 

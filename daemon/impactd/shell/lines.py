@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from impactd.shell.pairs import joined, other_half, pair_among
 from impactd.wire.codec import FieldError
 from impactd.wire.content import Content, Head, Line
 
@@ -20,6 +21,7 @@ _PIECE: Final = 1 << 20
 
 #: A compressed file in a compressed file is read; more layers are no accident.
 _MAX_LAYERS: Final = 3
+_ENDINGS: Final = (".gz", ".gzip", ".xz", ".lzma", ".bz2", ".zst", ".zstd")
 
 #: Beginnings of files that no codec reads: what they are, and how to make one of them that is read.
 _KNOWN: Final = (
@@ -39,27 +41,41 @@ class InputFileError(Exception):
 def open_content(path: Path) -> Content:
     """Open a file for reading; gzip, xz, zstd, bzip2 and zip (of one file) are decompressed.
 
+    LOBSTER's message and orderbook files are joined, in a zip archive or side by side, whichever of them is named.
+
     Raises
     ------
     InputFileError
         If there is no such file, or it cannot be read.
     """
-    name = path.name
     try:
         if path.is_dir():
             raise InputFileError(f"{path}: is a directory; name a file")
         with contextlib.ExitStack() as stack:
-            file: Any = stack.enter_context(path.open("rb"))
-            for _ in range(_MAX_LAYERS):
-                start = file.peek(8)[:8]
-                opener = next((opener for magic, opener in _OPENERS if start.startswith(magic)), None)
-                if opener is None:
-                    break
-                file, name = opener(path, file, name)
-                stack.enter_context(file)
+            both = other_half(path)
+            if both is None:
+                file, name = _opened(path, stack)
+            else:
+                halves = (_opened(Path(half), stack)[0] for half in (both.message, both.orderbook))
+                file, name = stack.enter_context(joined(*halves)), both.name
             return Content(name, _pieces(path, file, stack.pop_all()))
     except _DAMAGED as error:
+        name = _without(path.name, *_ENDINGS)
         return Content(name, _failed(_damage(path, error)))
+
+
+def _opened(path: Path, stack: contextlib.ExitStack) -> tuple[Any, str]:
+    """Return a file, decompressed, and its name without the ending of a compression."""
+    name = path.name
+    file: Any = stack.enter_context(path.open("rb"))
+    for _ in range(_MAX_LAYERS):
+        start = file.peek(8)[:8]
+        opener = next((opener for magic, opener in _OPENERS if start.startswith(magic)), None)
+        if opener is None:
+            break
+        file, name = opener(path, file, name)
+        stack.enter_context(file)
+    return file, name
 
 
 def read_lines(path: Path, max_bytes: int) -> Iterator[Line]:
@@ -108,6 +124,11 @@ def _zip(path: Path, file: Any, name: str) -> tuple[Any, str]:
     del name
     archive = zipfile.ZipFile(file)
     members = [info for info in archive.infolist() if not info.is_dir() and not info.filename.startswith("__MACOSX/")]
+    try:
+        if (pair := pair_among([info.filename for info in members])) is not None:
+            return joined(archive.open(pair.message), archive.open(pair.orderbook)), pair.name
+    except (RuntimeError, NotImplementedError) as error:
+        raise InputFileError(f"{path}: {error}; unpack it and name the file in it") from error
     if len(members) != 1:
         names = ", ".join(info.filename for info in members[:5]) or "none"
         raise InputFileError(

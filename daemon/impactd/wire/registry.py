@@ -24,6 +24,7 @@ CODECS: Final[Registry[type[TickCodec]]] = Registry(
         "json": "impactd.wire.ticks.json.codec:JsonTickCodec",
         "databento-mbp10-csv": "impactd.wire.ticks.databento.codec:DatabentoCodec",
         "dbn": "impactd.wire.ticks.dbn.codec:DbnCodec",
+        "lobster": "impactd.wire.ticks.lobster.codec:LobsterCodec",
         "long-csv": "impactd.wire.ticks.long_csv.codec:LongCsvCodec",
     },
 )
