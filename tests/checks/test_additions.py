@@ -1,21 +1,32 @@
-"""A codec and a feed source of another package: added through the public registries alone, and used."""
+"""Model kind, solver, codec and feed source of another package: added by the public registries alone, and used."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import orjson
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from scipy.optimize import nnls
 
-from impactd import read_books, read_source
+from impactd import ImpactModel, TradeAllocator, read_books, read_source
 from impactd.cli import cli
 from impactd.config import load
+from impactd.core.allocator.cost import gradient
+from impactd.core.allocator.problem import Problem
+from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure, check_input, finish, trivial
+from impactd.core.allocator.solvers.registry import SOLVERS, get_solver
 from impactd.core.base.registry import Registry
+from impactd.core.base.settings import ModelSettings, PlanSettings
+from impactd.core.model.kinds.base import Coefficients, Float, MinuteFit, scaled_variation
+from impactd.core.model.kinds.registry import MODEL_KINDS, impact_model
 from impactd.research.sources import SOURCES, Snapshots
 from impactd.wire.codec import FieldError
 from impactd.wire.content import Head
@@ -26,6 +37,8 @@ from impactd.wire.tick_codec import TickCodec
 from impactd.wire.times import parse_text_time
 from tests.checks.codec_checks import CHECKS as CODEC_CHECKS
 from tests.checks.codec_samples import CodecSamples, Side
+from tests.checks.model_checks import ALL_CHECKS as KIND_CHECKS
+from tests.checks.solver_checks import CHECKS as SOLVER_CHECKS
 from tests.checks.source_checks import CHECKS as SOURCE_CHECKS
 from tests.checks.source_checks import SourceSamples
 from tests.paths import PACKAGE
@@ -145,9 +158,146 @@ def test_added_source_is_accepted_and_used(pair: str, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "estimates.jsonl").stat().st_size > 0
 
 
+# -- a model kind and a solver ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """``g = s + eta sqrt(q)``."""
+
+    intercept: bool
+
+    kind = "root"
+    has_linear_term = False
+    candidates = (0.5,)
+
+    @classmethod
+    def of(cls, settings: ModelSettings) -> Self:
+        return cls(settings.intercept)
+
+    @property
+    def n_terms(self) -> int:
+        return 1 + self.intercept
+
+    def fit(self, sizes: Float, g: Float, weight: Float, q_ref: float) -> tuple[MinuteFit, ...]:
+        columns = [np.sqrt(sizes / q_ref)] if not self.intercept else [np.ones(len(g)), np.sqrt(sizes / q_ref)]
+        root = np.sqrt(weight)
+        terms, norm = nnls(np.stack(columns, axis=1) * root[:, None], g * root)
+        variation = float((weight * (g - np.average(g, weights=weight)) ** 2).sum())
+        spread = float(terms[0]) if self.intercept else 0.0
+        scaled = scaled_variation(variation, g, weight)
+        return (MinuteFit(spread, float(terms[-1]), 0.5, q_ref, float(norm) ** 2, scaled, len(g), self.n_terms),)
+
+    def excess_shape(self, u: Float, shape: float) -> Float:
+        del shape
+        return np.sqrt(u)
+
+    def coefficients(self, excess: Float, shape: float, q_ref: float) -> Coefficients:
+        del shape
+        return Coefficients(None, None, excess / np.sqrt(q_ref), 0.5)
+
+
+@dataclass(slots=True)
+class Bisection:
+    """Bisects the price of a share, and for each price the quantity of each interval."""
+
+    effort: float = 1.0
+    name: str = "bisection"
+    bounded: bool = True
+
+    def solve(self, problem: Problem, qty: float) -> Solution | SolveFailure:
+        failure = check_input(self.name, problem, qty)
+        found = trivial(self.name, problem, qty) if failure is None else failure
+        if found is not None:
+            return found
+        if not problem.separable:
+            return SolveFailure(self.name, Failure.UNSUPPORTED, "needs intervals that are independent")
+        low, high = 0.0, float(np.max(gradient(problem, qty, np.full(len(problem), qty))))
+        for _ in range(60):
+            price = 0.5 * (low + high)
+            low, high = (low, price) if self._at(problem, qty, price).sum() > qty else (price, high)
+        return finish(self.name, problem, qty, self._at(problem, qty, high), 60)
+
+    @staticmethod
+    def _at(problem: Problem, qty: float, price: float) -> Float:
+        """Return what each interval trades up to a marginal cost of `price`."""
+        low, high = np.zeros(len(problem)), np.minimum(problem.cap, qty)
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            is_dear = gradient(problem, qty, middle) > price
+            low, high = np.where(is_dear, low, middle), np.where(is_dear, middle, high)
+        return low
+
+
+@pytest.fixture
+def root() -> Iterator[str]:
+    MODEL_KINDS.register("root", Root)
+    yield "root"
+    MODEL_KINDS.forget("root")
+
+
+@pytest.fixture
+def bisection() -> Iterator[str]:
+    SOLVERS.register("bisection", Bisection)
+    yield "bisection"
+    SOLVERS.forget("bisection")
+    get_solver.cache_clear()
+
+
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize("intercept", [True, False], ids=["intercept", "origin"])
+@pytest.mark.parametrize("check", KIND_CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+def test_added_model_kind_keeps_the_contract(check: Any, intercept: bool) -> None:  # noqa: FBT001  # a parameter of the test
+    check(impact_model(ModelSettings(kind="root", intercept=intercept)))
+
+
+@pytest.mark.parametrize("check", SOLVER_CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+def test_added_solver_keeps_the_contract(check: Any, bisection: str) -> None:
+    check(get_solver(bisection))
+
+
+@pytest.mark.usefixtures("pipe")
+def test_added_kind_and_solver_are_accepted_and_used(root: str, bisection: str, tmp_path: Path) -> None:
+    named = {"IMPACTD__MODEL__KIND": root, "IMPACTD__PLANS__SOLVERS": bisection}
+    loaded = load(None, environ=named).settings.core()
+    assert (loaded.model.kind, loaded.plans.solvers) == (root, (bisection,))
+    records = [
+        pipe_book("FROG", T0 + i * SECOND, [(31.2 - 0.01 * k, 300 + i) for k in range(5)], [(31.22, 300), (31.25, 900)])
+        for i in range(0, 900, 5)
+    ]
+    (tmp_path / "day.txt").write_bytes(PIPE.file(records))
+    order = {"type": "new", "cl_ord_id": "B1", "symbol": "FROG", "side": "buy", "order_qty": 900, "ts_event": T0}
+    order |= {"start": T0 + 300 * SECOND, "end": T0 + 1_200 * SECOND}
+    (tmp_path / "orders.jsonl").write_bytes(orjson.dumps(order))
+    args = ["replay", "--data", tmp_path / "day.txt", "--orders", tmp_path / "orders.jsonl", "--out", tmp_path]
+    args += ["--set", f"model.kind={root}", "--set", f"plans.solvers={bisection}"]
+    done = CliRunner().invoke(cli, list(map(str, args)))
+    assert done.exit_code == 0, done.output
+    models, plans = ((tmp_path / f"{name}.jsonl").read_bytes().splitlines() for name in ("models", "plans"))
+    assert {orjson.loads(line)["kind"] for line in models} == {root}
+    solvers = {orjson.loads(line)["certificate"]["solver"] for line in plans if b'"status":"active"' in line}
+    assert solvers == {bisection}
+
+
+def test_added_kind_and_solver_are_in_the_batch_api(root: str, bisection: str) -> None:
+    model = ImpactModel(root)
+    model.fit_model(model.estimate_slippage(model.generate_synthetic_orderbook(20, 10)))
+    allocator = TradeAllocator(model, 10_000, 20)
+    own, exact = allocator.solve_with(bisection), allocator.optimize("exact")
+    assert own["optimal_cost"] == pytest.approx(exact["optimal_cost"], rel=1e-9)
+
+
 # -- nothing but the registries lists their names ---------------------------------------------------------------------
 
-REGISTRIES: dict[str, Registry[Any]] = {"wire/registry.py": CODECS, "research/sources/base.py": SOURCES}
+REGISTRIES: dict[str, Registry[Any]] = {
+    "core/allocator/solvers/registry.py": SOLVERS,
+    "core/model/kinds/registry.py": MODEL_KINDS,
+    "research/sources/base.py": SOURCES,
+    "wire/registry.py": CODECS,
+}
+
+#: Where a list of names is the default of a setting, which is a choice among them.
+DEFAULTS = {"core/base/settings.py": PlanSettings().solvers}
 
 
 def _listed(tree: ast.AST) -> Iterator[tuple[int, set[str]]]:
@@ -168,13 +318,23 @@ def _listed(tree: ast.AST) -> Iterator[tuple[int, set[str]]]:
         yield getattr(node, "lineno", 0), {text for text in texts if isinstance(text, str)}
 
 
+@cache
+def _lists_of_texts() -> list[tuple[str, int, frozenset[str]]]:
+    """Return file, line and texts of every list of texts in the package."""
+    return [
+        (str(path.relative_to(PACKAGE)), line, frozenset(texts))
+        for path in PACKAGE.rglob("*.py")
+        for line, texts in _listed(ast.parse(path.read_text(encoding="utf-8")))
+        if len(texts) >= 2
+    ]
+
+
 @pytest.mark.parametrize("home", REGISTRIES)
 def test_no_list_of_names_is_outside_its_registry(home: str) -> None:
     names = set(REGISTRIES[home].names())
     found = {
-        f"{path.relative_to(PACKAGE)}:{line}"
-        for path in PACKAGE.rglob("*.py")
-        for line, texts in _listed(ast.parse(path.read_text(encoding="utf-8")))
-        if len(texts & names) >= 2
+        f"{file}:{line}"
+        for file, line, texts in _lists_of_texts()
+        if len(texts & names) >= 2 and texts != set(DEFAULTS.get(file, ()))
     }
     assert {place.partition(":")[0] for place in found} == {home}
