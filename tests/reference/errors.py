@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from impactd.cli import EXIT_CODES
-from impactd.core.books.checks import Reject
+from impactd.core.books.checks import MEANINGS, Reject
 from impactd.research.errors import CODES
 from impactd.wire.codec import REASONS
 from tests.reference.markdown import code, table
@@ -40,22 +40,6 @@ ALERTS: Final = {
     "withheld": "a plan breaks a limit of `gate` and is not published",
 }
 
-#: Why a tick is rejected; such rows are counted by symbol and minute and are not dead letters.
-REJECTS: Final = {
-    Reject.FUTURE: "`ts_event` is ahead of the record's timestamp by more than `books.max_clock_skew_s`",
-    Reject.CLOCK_BACK: "`ts_event` is before that of an earlier row",
-    Reject.MID_EVENT: "a book in the middle of a venue event; trades there count",
-    Reject.UNDECODABLE: "the book's fields cannot be read",
-    Reject.TOO_DEEP: "more levels than `books.max_levels`",
-    Reject.NOT_FINITE: "a price or size that is not finite",
-    Reject.SENTINEL: "a price or size that means 'undefined'",
-    Reject.PRICE: "a price at or below 0",
-    Reject.SIZE: "a size below 0",
-    Reject.UNSORTED: "levels out of order",
-    Reject.CROSSED: "the best bid is above the best ask",
-    Reject.LOCKED: "the best bid equals the best ask, and `books.allow_locked` is off",
-}
-
 _HEAD: Final = """\
 # Errors
 
@@ -81,7 +65,7 @@ def page() -> str:
         f"{_words('reason', reasons())}"
         "\n## Rejected rows\n\nTicks that can be read but not used are counted by reason: in `impactd_ticks_total`,\n"
         "in the summary of `impactd replay`, and in `n_rejected` of an estimate.\n\n"
-        f"{table(('reason', 'meaning'), ((code(str(reason)), REJECTS[reason]) for reason in Reject))}"
+        f"{table(('reason', 'meaning'), ((code(str(reason)), MEANINGS[reason]) for reason in Reject))}"
         f"\n## Alerts\n\n`kind` of a record in the alerts topic:\n\n{_words('kind', ALERTS)}"
         "\n## Codes of the batch API\n\n`code` of an `impactd` exception; its `what` and `remedy` are sentences.\n\n"
         f"{research}"

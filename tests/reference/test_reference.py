@@ -10,7 +10,7 @@ import pytest
 
 import impactd
 from impactd.config import Settings, load
-from impactd.core.books.checks import Reject
+from impactd.core.books.checks import MEANINGS, Reject
 from impactd.core.orders.alerts import UNCOUNTED
 from impactd.research.errors import CODES
 from impactd.wire.codec import REASONS
@@ -83,7 +83,7 @@ def test_kinds_of_alerts_are_those_that_the_code_gives() -> None:
 
 
 def test_rejects_are_all_told() -> None:
-    assert set(errors.REJECTS) == set(Reject)
+    assert set(MEANINGS) == set(Reject)
 
 
 def test_codes_of_the_batch_api_name_its_errors() -> None:

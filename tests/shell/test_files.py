@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from impactd.core.base.topics import Topic
 from impactd.core.inputs.ticks import TickBatch
-from impactd.shell.files import InputFileError, merge_files, read_events, read_ticks, symbol_of
+from impactd.shell.files import InputFileError, merge_files, read_events, read_ticks
 from impactd.wire.codec import Decoded, Limits
 from impactd.wire.decoder import join
 from tests.wire.helpers import assert_same_batch, reasons
@@ -156,13 +156,6 @@ def test_long_csv_file_is_told_by_its_header_and_symbol_by_the_files_name(tmp_pa
         assert decoded.batch.offset.tolist() == [2, 4]
         assert not decoded.refused
     assert read(path, symbol="ETH").batch.symbols == ("ETH",)
-
-
-@pytest.mark.parametrize(
-    ("name", "symbol"), [(FROG, "FROG"), ("BTC-USDT.jsonl", "BTC-USDT"), ("ETH_x.y.csv.xz", "ETH"), ("plain", "plain")]
-)
-def test_symbol_of_a_file_is_its_name_up_to_the_first_mark(name: str, symbol: str) -> None:
-    assert symbol_of(Path("dir_a/b.c") / name) == symbol
 
 
 @pytest.mark.parametrize("name", ["e.jsonl", "e.csv", "e.csv.gz", "e.jsonl.xz"])

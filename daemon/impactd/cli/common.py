@@ -32,6 +32,12 @@ class Failure(click.ClickException):
     exit_code = 1
 
 
+class NothingUsableError(click.ClickException):
+    """An input of which nothing could be used; the text names it with the first reason."""
+
+    exit_code = 4
+
+
 class Speed(click.ParamType[float | None]):
     """``max``, or seconds of event time a second."""
 

@@ -10,6 +10,7 @@ from impactd.cli.common import (
     EXISTING,
     Failure,
     InputError,
+    NothingUsableError,
     Speed,
     example,
     load_settings,
@@ -89,3 +90,5 @@ def command(
     click.echo(f"published {sent or 'nothing'} in {summary.seconds:.1f} s")
     if summary.refused:
         click.echo(f"warning: {summary.refused:,} records could not be decoded and were left out", err=True)
+    if summary.unusable:
+        raise NothingUsableError("\n".join(summary.unusable))

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from impactd.cli.common import EXISTING, InputError, example, load_settings, progress_line, settings_options
+from impactd.cli.common import (
+    EXISTING,
+    InputError,
+    NothingUsableError,
+    example,
+    load_settings,
+    progress_line,
+    settings_options,
+)
 from impactd.cli.hours import hours, session_options
 
 if TYPE_CHECKING:
@@ -115,6 +123,8 @@ def command(
     from impactd.cli.summary import write_summary
 
     write_summary(summary, text, as_json=as_json)
+    if summary.unusable:
+        raise NothingUsableError("\n".join(summary.unusable))
 
 
 def _replay(

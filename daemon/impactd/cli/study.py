@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from impactd.cli.common import EXISTING, Failure, InputError
+from impactd.cli.common import NothingUsableError as Unusable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,16 +47,20 @@ def study() -> Iterator[None]:
 
     Raises
     ------
+    NothingUsableError
+        For input that can be read, and holds nothing usable.
     InputError
-        For input that cannot be used (codes 1001, 1002).
+        For other input that cannot be used (codes 1001, 1002).
     Failure
         For everything else, the `research` extra not being installed included.
     """
     try:
-        from impactd.research.errors import ResearchError, ValidationError
+        from impactd.research.errors import NothingUsableError, ResearchError, ValidationError
 
         try:
             yield
+        except NothingUsableError as error:
+            raise Unusable(str(error)) from error
         except ValidationError as error:
             raise InputError(str(error)) from error
         except ResearchError as error:

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from impactd.core.inputs.ticks import BOOK, MID_EVENT, UNDECODABLE_BOOK, Float, TickBatch
-from impactd.research.errors import MALFORMED, ValidationError
+from impactd.research.errors import MALFORMED, NothingUsableError, ValidationError
 from impactd.research.frames import COLUMNS, iter_books, long_form, numbers, require_columns, times_ns
 from impactd.research.minutes import as_batch
 from impactd.shell.lines import InputFileError
@@ -59,10 +59,12 @@ def read_books(path: str | Path, *, codec: str | None = None, symbol: str | None
         1001 if the file cannot be read, or holds no book.
     """
     refused: dict[str, int] = {}
+    first = ""
     batches = []
     try:
         for decoded in read_ticks(Path(path), codec, symbol):
             for letter in decoded.refused:
+                first = first or f"line {letter.offset}: {letter.detail}"
                 refused[letter.reason] = refused.get(letter.reason, 0) + 1
             batches.append(decoded.batch.take(decoded.batch.kind == BOOK))
     except InputFileError as error:
@@ -74,10 +76,13 @@ def read_books(path: str | Path, *, codec: str | None = None, symbol: str | None
     if symbol is not None and len(books.symbols) > 1:
         books = books.take(np.array(books.symbols)[books.symbol] == symbol)
     if not len(books):
-        reasons = ", ".join(f"{name} {count}" for name, count in refused.items()) or "it is empty"
-        raise ValidationError(MALFORMED, f"{path}: no book in it ({reasons})", "name another file, codec or symbol")
+        reasons = ", ".join(f"{name} {count}" for name, count in refused.items()) or "it holds none"
+        told = f"; the first refused: {first}" if first else ""
+        raise NothingUsableError(
+            MALFORMED, f"{path}: no book in it ({reasons}){told}", "name another file, codec or symbol"
+        )
     if refused:
-        logger.warning("%s: refused records: %s", path, refused)
+        logger.warning("%s: refused records: %s; the first: %s", path, refused, first)
     last = _last_of_each_time(books)
     n_replaced = len(books) - int(np.count_nonzero(last))
     table = _table(books.take(last))

@@ -55,6 +55,10 @@ class ValidationError(ResearchError, ValueError):
     """Input that cannot be used: 1001, or 1002 where columns are missing."""
 
 
+class NothingUsableError(ValidationError):
+    """Input that can be read, and holds nothing usable."""
+
+
 class ModelFittingError(ResearchError):
     """A model that cannot be fitted: 2001 too little data, 2002 no usable fit."""
 

@@ -21,22 +21,52 @@ import numpy as np
 
 from impactd.core.inputs.ticks import Int, Refused, TickBatch
 from impactd.shell.lines import InputFileError
-from impactd.shell.recorded import BATCH_ROWS, read_batches, read_events, read_ticks, symbol_of
+from impactd.shell.recorded import BATCH_ROWS, read_batches, read_events, read_ticks
 from impactd.wire.codec import Decoded, Limits, bounded
 from impactd.wire.rows import by_first_appearance
 from impactd.wire.tick_codec import FileBatch
 
-__all__ = ["BATCH_ROWS", "InputFileError", "merge_files", "read_events", "read_ticks", "symbol_of"]
+__all__ = ["BATCH_ROWS", "InputFileError", "merge_files", "read_events", "read_ticks"]
 
 
-def merge_files(
-    paths: Sequence[Path],
-    codec: str | None = None,
-    symbol: str | None = None,
-    batch_rows: int = BATCH_ROWS,
-    limits: Limits | None = None,
-) -> Iterator[Decoded]:
-    """Yield the ticks of all files in the order of time.
+@dataclass(slots=True)
+class FileReport:
+    """What a file gave.
+
+    Attributes
+    ----------
+    first_refused : str
+        Reason of the first record that was refused, in words.
+    """
+
+    path: Path
+    rows: int = 0
+    refused: int = 0
+    skipped: int = 0
+    first_refused: str = ""
+
+    def add(self, rows: int, refused: Sequence[Refused], skipped: int) -> None:
+        """Count some of its records."""
+        if refused and not self.refused:
+            self.first_refused = f"{refused[0].offset}: {refused[0].detail}"
+        self.rows += rows
+        self.refused += len(refused)
+        self.skipped += skipped
+
+    def unusable(self) -> str | None:
+        """Return why nothing of the file can be used; None where something can."""
+        if self.rows:
+            return None
+        if self.refused:
+            n = self.refused + self.skipped
+            return f"{self.path}: none of its {n:,} records can be used; the first: line {self.first_refused}"
+        if self.skipped:
+            return f"{self.path}: all {self.skipped:,} records are of an unknown type"
+        return f"{self.path}: holds no record"
+
+
+class MergedFiles:
+    """The ticks of all files in the order of time, to be read once.
 
     Parameters
     ----------
@@ -45,29 +75,60 @@ def merge_files(
     codec, symbol, batch_rows, limits
         As `impactd.shell.recorded.read_ticks` has them, for every file.
 
-    Yields
-    ------
-    Decoded
-        Details of refusals name file and line.
-
-    Raises
-    ------
-    InputFileError
-        If a file cannot be read or its format is not known.
+    Attributes
+    ----------
+    reports : list of FileReport
+        What each file has given so far.
     """
-    sources = [_Source(path, read_batches(path, codec, symbol, batch_rows, limits)) for path in paths]
-    n_before = 0
-    while True:
-        live = [source for source in sources if source.fill()]
-        if not live:
-            return
-        # Nothing that is still to be read can come before the least of the last keys that were.
-        bound = min(range(len(live)), key=lambda i: (live[i].last_key, i))
-        key = live[bound].last_key
-        parts = [source.take(key, inclusive=i <= bound) for i, source in enumerate(live)]
-        decoded, n_records = _merge([part for part in parts if len(part.keys)], n_before)
-        n_before += n_records
-        yield decoded
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        codec: str | None = None,
+        symbol: str | None = None,
+        batch_rows: int = BATCH_ROWS,
+        limits: Limits | None = None,
+    ) -> None:
+        self.reports = [FileReport(path) for path in paths]
+        self._sources = [
+            _Source(report, read_batches(report.path, codec, symbol, batch_rows, limits)) for report in self.reports
+        ]
+
+    def __iter__(self) -> Iterator[Decoded]:
+        """Yield merged batches; details of refusals name file and line.
+
+        Raises
+        ------
+        InputFileError
+            If a file cannot be read or its format is not known.
+        """
+        n_before = 0
+        while True:
+            live = [source for source in self._sources if source.fill()]
+            if not live:
+                return
+            # Nothing that is still to be read can come before the least of the last keys that were.
+            bound = min(range(len(live)), key=lambda i: (live[i].last_key, i))
+            key = live[bound].last_key
+            parts = [source.take(key, inclusive=i <= bound) for i, source in enumerate(live)]
+            decoded, n_records = _merge([part for part in parts if len(part.keys)], n_before)
+            n_before += n_records
+            yield decoded
+
+    def unusable(self) -> list[str]:
+        """Return why nothing can be used, of each file of which nothing can."""
+        return [why for report in self.reports if (why := report.unusable()) is not None]
+
+
+def merge_files(
+    paths: Sequence[Path],
+    codec: str | None = None,
+    symbol: str | None = None,
+    batch_rows: int = BATCH_ROWS,
+    limits: Limits | None = None,
+) -> MergedFiles:
+    """Return the ticks of all files in the order of time; see `MergedFiles`."""
+    return MergedFiles(paths, codec, symbol, batch_rows, limits)
 
 
 @dataclass(slots=True)
@@ -85,8 +146,9 @@ class _Part:
 class _Source:
     """One file: the batch at hand, and which of its records are taken."""
 
-    def __init__(self, path: Path, batches: Iterator[FileBatch]) -> None:
-        self._name = path.name
+    def __init__(self, report: FileReport, batches: Iterator[FileBatch]) -> None:
+        self._report = report
+        self._name = report.path.name
         self._batches = batches
         self._running_max = 0
         self._taken = 0
@@ -100,12 +162,13 @@ class _Source:
         return int(self._keys[-1])
 
     def fill(self) -> bool:
-        """Have records at hand, or return False at the end of the file."""
+        """Read records if none is left; return False at the end of the file."""
         while self._taken == len(self._keys):
             batch = next(self._batches, None)
             if batch is None:
                 return False
             self._decoded, self._offsets, self._taken = batch.decoded, batch.offsets, 0
+            self._report.add(len(batch.decoded.batch), batch.decoded.refused, batch.decoded.skipped_unknown)
             self._row_record = np.searchsorted(self._offsets, self._decoded.batch.offset)
             self._keys = self._clamped()
         return True

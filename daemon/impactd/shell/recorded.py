@@ -8,8 +8,10 @@ millisecond.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -22,14 +24,12 @@ from impactd.wire import json_orders
 from impactd.wire.codec import FROM_DATA, Decoded, Limits
 from impactd.wire.content import Content
 from impactd.wire.registry import CODECS, detect
-from impactd.wire.tick_codec import FileBatch, FileOptions, HeaderError, TickCodec, dated, with_faults
+from impactd.wire.symbols import FileSymbols
+from impactd.wire.tick_codec import FileBatch, FileFormatError, FileOptions, TickCodec, dated, with_faults
+
+logger = logging.getLogger("impactd.files")
 
 BATCH_ROWS: Final = 4096
-
-
-def symbol_of(path: Path) -> str:
-    """Return the symbol that a file's name gives: up to the first ``_`` or ``.``."""
-    return path.name.partition("_")[0].partition(".")[0]
 
 
 def read_ticks(
@@ -48,7 +48,8 @@ def read_ticks(
     codec : str, optional
         A name in `impactd.wire.registry.CODECS`; recognised from the file by default.
     symbol : str, optional
-        For data that name no symbol; by default what the file's name begins with.
+        For data that name no symbol: ``NAME``, or ``ID=NAME,ID=NAME`` by the ids in the data.  Without it, a
+        guess from the file's name, which is logged.
     batch_rows : int
         Records decoded together; no row depends on it.
     limits : Limits, optional
@@ -76,10 +77,24 @@ def read_batches(
 ) -> Iterator[FileBatch]:
     """Yield the ticks of a file with the offsets of all records; see `read_ticks`."""
     content = open_content(path)
-    if not content.head.data and content.damage is None:
+    if not content.head.text.strip() and content.damage is None:
         return
-    options = FileOptions(symbol or symbol_of(path), limits or Limits())
-    yield from _codec(path, codec, content, options).batches(content, batch_rows)
+    options = FileOptions(FileSymbols.parse(symbol, content.head.name), limits or Limits())
+    found = _codec(path, codec, content, options)
+    if found.named_by_file and options.symbols.guessed:
+        _state_guess(path, options.symbols.name)
+    try:
+        yield from found.batches(content, batch_rows)
+    except FileFormatError as error:
+        raise InputFileError(f"{path}: {error}") from error
+
+
+@cache
+def _state_guess(path: Path, symbol: str | None) -> None:
+    """Log once what symbol data without one are taken to be of."""
+    if symbol is None:
+        raise InputFileError(f"{path}: the data name no symbol; give it: --symbol NAME")
+    logger.warning("%s: the data name no symbol: %s is a guess from the file's name; give --symbol NAME", path, symbol)
 
 
 def read_events(path: Path, topic: Topic, limits: Limits | None = None) -> json_orders.DecodedEvents:
@@ -110,7 +125,7 @@ def _codec(path: Path, name: str | None, content: Content, options: FileOptions)
             return found.from_header(content.head, options)
     except (UnknownNameError, ImportError) as error:
         raise InputFileError(str(error)) from error
-    except HeaderError as error:
+    except FileFormatError as error:
         raise InputFileError(f"{path}: {error}") from error
     if content.damage is not None:
         raise InputFileError(f"{path}: {content.damage.detail}")

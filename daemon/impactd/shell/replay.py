@@ -23,11 +23,12 @@ import numpy as np
 
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Topic
+from impactd.core.books.checks import MEANINGS, Reject
 from impactd.core.engine import Engine
 from impactd.core.inputs.events import Control, NewOrder, Received
 from impactd.core.inputs.inbox import EVENT_TOPICS, Inbox
 from impactd.core.inputs.ticks import BOOK, TickBatch
-from impactd.shell.files import merge_files
+from impactd.shell.files import FileReport, merge_files
 from impactd.shell.outputs import OutputFiles
 from impactd.shell.realised import price
 from impactd.shell.recorded import read_events
@@ -99,6 +100,8 @@ class ReplaySummary:
         Event time of the first and of the latest row.
     warnings : tuple of str
         What a person should know before trusting the result.
+    unusable : tuple of str
+        Inputs of which nothing could be used, each with its first reason.
     files : dict of str to int
         Bytes written, by the file's name.
     seconds : float
@@ -121,6 +124,7 @@ class ReplaySummary:
     first_ns: int | None
     last_ns: int | None
     warnings: tuple[str, ...]
+    unusable: tuple[str, ...]
     directory: str
     files: dict[str, int]
     seconds: float
@@ -153,6 +157,8 @@ class Reading:
     skipped: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     records: int = 0
+    symbols: set[str] = field(default_factory=set)
+    unusable: list[str] = field(default_factory=list)
 
     def add(self, decoded: Decoded) -> None:
         """Count one batch of ticks."""
@@ -161,6 +167,7 @@ class Reading:
         self.refused.update(item.reason for item in decoded.refused)
         if len(batch):
             self.ticks += len(batch)
+            self.symbols.update(batch.symbols)
             self.books += int(np.count_nonzero(batch.kind == BOOK))
             first, last = int(batch.ts_event[0]), int(batch.ts_event.max())
             self.first_ns = first if self.first_ns is None else self.first_ns
@@ -230,7 +237,8 @@ def replay(
         for part in parts:
             part.engine.genesis(zero)
         lot_sizes = _put_events(sources.events(), parts, limits, reading)
-        for decoded in merge_files(sources.data, sources.codec, sources.symbol, batch_rows, limits):
+        ticks = merge_files(sources.data, sources.codec, sources.symbol, batch_rows, limits)
+        for decoded in ticks:
             reading.add(decoded)
             _put_ticks(decoded, parts, reading)
             for part in parts:
@@ -244,12 +252,13 @@ def replay(
             if idle_to is not None:
                 advance(part, idle_to)
         written = files.finish()
+    reading.unusable += ticks.unusable()
     waiting = sum((part.waiting() for part in parts), Counter[str]())
     engines = [part.engine for part in parts]
     again = merge_files(sources.data, sources.codec, sources.symbol, batch_rows, limits)
     answers = price(tally.questions(lot_sizes), (decoded.batch for decoded in again), settings.books)
     orders = tally.orders(answers)
-    return summarise(tally, orders, reading, engines, written, out, sources, time.monotonic() - started, waiting)
+    return summarise(tally, orders, reading, engines, written, out, time.monotonic() - started, waiting)
 
 
 def _split(batch: TickBatch, partitions: int) -> Iterator[TickBatch]:
@@ -286,6 +295,11 @@ def _put_events(
         received, refused = decoded.events, decoded.refused
         reading.skipped += decoded.skipped_unknown
         reading.refused.update(item.reason for item in refused)
+        report = FileReport(path)
+        report.add(len(received), refused, decoded.skipped_unknown)
+        # No fill and no halt may be all that there was of them; no order is not.
+        if (why := report.unusable()) is not None and (refused or decoded.skipped_unknown or topic is Topic.ORDERS):
+            reading.unusable.append(why)
         end = max([0, *(item.offset + 1 for item in received), *(item.offset + 1 for item in refused)])
         for part in parts:
             mine = [item for item in received if _is_home(item, part.number, len(parts))]
@@ -309,7 +323,6 @@ def summarise(
     engines: Sequence[Engine],
     written: Sequence[Path],
     out: Path,
-    sources: Sources,
     seconds: float,
     waiting: Counter[str] | None = None,
 ) -> ReplaySummary:
@@ -335,16 +348,29 @@ def summarise(
         waiting=dict(sorted(waiting.items())),
         first_ns=reading.first_ns,
         last_ns=reading.last_ns,
-        warnings=tuple(_warnings(reading, tally, waiting, sources)),
+        warnings=tuple(_warnings(reading, tally, waiting)),
+        unusable=tuple(_unusable(reading, tally, rejected)),
         directory=str(out),
         files={path.name: path.stat().st_size for path in written},
         seconds=seconds,
     )
 
 
-def _warnings(reading: Reading, tally: Tally, waiting: Mapping[str, int], sources: Sources) -> Iterator[str]:
-    if reading.ticks == 0:
-        yield f"no tick in {', '.join(map(str, sources.data))}: there is nothing to estimate from"
+def _unusable(reading: Reading, tally: Tally, rejected: Mapping[str, int]) -> Iterator[str]:
+    """Yield what could not be used at all, with the first reason."""
+    yield from reading.unusable
+    if not reading.ticks:
+        return
+    if sum(rejected.values()) >= reading.ticks:
+        reason = max(rejected, key=lambda name: rejected[name])
+        yield f"all {reading.ticks:,} ticks were rejected, {rejected[reason]:,} as {reason}: {MEANINGS[Reject(reason)]}"
+    elif not tally.minutes_with_mid:
+        yield f"none of {tally.minutes:,} minutes has a book with both sides within the session: there is no estimate"
+
+
+def _warnings(reading: Reading, tally: Tally, waiting: Mapping[str, int]) -> Iterator[str]:
+    for symbol in sorted(tally.symbols() - reading.symbols):
+        yield f"no tick of {symbol}, for which there is an order; ticks are of {some(reading.symbols)}"
     for reason in ("truncated", "corrupt"):
         if reading.refused[reason]:
             yield f"{reading.refused[reason]} records are {reason}: is a file cut short? See dlq.jsonl"
@@ -354,3 +380,9 @@ def _warnings(reading: Reading, tally: Tally, waiting: Mapping[str, int], source
         yield f"{tally.dead['orphan']} events name an order or execution that never came; see dlq.jsonl"
     if tally.late:
         yield f"{tally.late} rows came after their minute had closed and are in no estimate"
+
+
+def some(names: Collection[str], n: int = 5) -> str:
+    """Return some of the names, and how many more there are."""
+    shown = ", ".join(sorted(names)[:n]) or "none"
+    return shown if len(names) <= n else f"{shown} and {len(names) - n:,} more"

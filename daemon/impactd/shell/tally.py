@@ -165,6 +165,7 @@ class Tally:
 
     fills: str = "reported"
     minutes: int = 0
+    minutes_with_mid: int = 0
     models: int = 0
     plans: int = 0
     late: int = 0
@@ -179,6 +180,7 @@ class Tally:
                 case Estimate() as estimate if estimate.side is Side.BUY:
                     # Both sides tell of the same minute.
                     self.minutes += 1
+                    self.minutes_with_mid += estimate.mid is not None
                     self.late += estimate.n_late
                 case Model():
                     self.models += 1
@@ -196,6 +198,10 @@ class Tally:
     def _plan(self, plan: Plan) -> None:
         self.plans += 1
         self._orders.setdefault(plan.cl_ord_id, _Order(plan)).take(plan)
+
+    def symbols(self) -> set[str]:
+        """Return the symbols of the orders."""
+        return {order.latest.symbol for order in self._orders.values()}
 
     def questions(self, lot_sizes: Mapping[str, int]) -> dict[str, Question]:
         """Return what is to be priced, by order.

@@ -25,6 +25,7 @@ REASONS: Final = {
     "truncated": "the record ends early",
     "type": "a field has the wrong type",
     "unknown_codec": "the codec that the record's header names does not exist",
+    "unmapped": "a row of an instrument or publisher that `--symbol` does not name",
     "value": "a field has a value that is not allowed",
 }
 

@@ -8,6 +8,7 @@ same and ``"0x1F"``, ``"1_000"`` or ``" 1"`` mean nothing.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, Final
 
@@ -24,11 +25,9 @@ MAX_ID: Final = 64
 _MAX_DECIMAL: Final = 40
 _DECIMAL: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
 
-_MISSING: Final = object()
-
 
 def parse_json(value: bytes) -> Any:
-    """Return the JSON document in `value`.
+    """Return the JSON document in `value`; NaN, which JSON has no word for, is a float.
 
     Raises
     ------
@@ -43,11 +42,26 @@ def parse_json(value: bytes) -> Any:
         rest = error.doc[error.pos : error.pos + 9]
         if error.msg.startswith("unexpected end"):
             raise FieldError("truncated", f"the JSON ends early, after {len(value)} bytes; send it whole") from None
-        if rest.startswith(("NaN", "Infinity")) or error.msg.startswith("number is infinity"):
-            raise FieldError("not_finite", f"{shown(rest)} at {error.pos} is no finite number; send null") from None
+        if rest.startswith("NaN"):
+            return _with_nan(value, error)
+        if rest.startswith("Infinity") or error.msg.startswith("number is infinity"):
+            raise FieldError("not_finite", f"{shown(rest)} at {error.pos} is no finite number; send one") from None
         if error.doc[max(0, error.pos - 1) : error.pos + 8] == "-Infinity":
-            raise FieldError("not_finite", f"-Infinity at {error.pos} is no finite number; send null") from None
+            raise FieldError("not_finite", f"-Infinity at {error.pos} is no finite number; send one") from None
         raise FieldError("json", f"not JSON: {error.msg} at {error.pos}; send one JSON document in UTF-8") from None
+
+
+def _with_nan(value: bytes, error: orjson.JSONDecodeError) -> Any:
+    """Return a document with NaN in it, as pandas and others write what is missing."""
+    try:
+        return json.loads(value, parse_int=lambda text: int(text) if len(text) < 20 else float(text))
+    except (ValueError, RecursionError):
+        raise FieldError("json", f"not JSON: {error.msg} at {error.pos}; send one JSON document in UTF-8") from None
+
+
+def is_blank(value: object) -> bool:
+    """Return whether a value stands for nothing: null or NaN."""
+    return value is None or (type(value) is float and value != value)  # noqa: PLR0124  (NaN)
 
 
 def parse_object(value: object) -> dict[str, Any]:
@@ -59,8 +73,8 @@ def parse_object(value: object) -> dict[str, Any]:
 
 def require(obj: dict[str, Any], field: str) -> Any:
     """Return a field that has to be there, and not null."""
-    value = obj.get(field, _MISSING)
-    if value is _MISSING or value is None:
+    value = obj.get(field)
+    if is_blank(value):
         raise FieldError("missing_field", f"{field} is missing; send it")
     return value
 
@@ -68,6 +82,8 @@ def require(obj: dict[str, Any], field: str) -> Any:
 def parse_number(value: object, field: str) -> float:
     """Return a finite float from a JSON number or a decimal string; never a negative zero."""
     if type(value) is float or type(value) is int:
+        if value - value != 0.0:
+            raise FieldError("not_finite", f"{field}: {shown(value)} is no finite number; send one, or leave it out")
         return value + 0.0
     if type(value) is str and len(value) <= _MAX_DECIMAL and _DECIMAL.fullmatch(value):
         number = float(value)
@@ -110,6 +126,8 @@ def parse_positive_qty(value: object, field: str) -> int:
         quanta = parse_qty(value, field)
     except QuantityError as error:
         reason = "type" if not isinstance(value, int | float | str) or isinstance(value, bool) else "value"
+        if isinstance(value, float) and value - value != 0.0:
+            reason = "not_finite"
         raise FieldError(reason, str(error)) from None
     if quanta <= 0:
         raise FieldError("value", f"{field}: {shown(value)} is not positive; send a quantity above 0")

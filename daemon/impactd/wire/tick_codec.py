@@ -32,6 +32,7 @@ from impactd.core.inputs.ticks import Int, Refused
 from impactd.wire.codec import FROM_DATA, Decoded, FieldError, Limits
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.rows import RowBuilder, Rows, interleave, stamped
+from impactd.wire.symbols import FileSymbols
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,12 @@ class FileOptions:
 
     Attributes
     ----------
-    symbol : str or None
-        For data that name no symbol.
+    symbols : FileSymbols
+        For data that name no symbol, or not enough.
     limits : Limits
     """
 
-    symbol: str | None = None
+    symbols: FileSymbols = field(default_factory=FileSymbols)
     limits: Limits = field(default_factory=Limits)
 
 
@@ -57,8 +58,8 @@ class FileBatch:
     offsets: Int
 
 
-class HeaderError(ValueError):
-    """A file's head that does not name what its codec needs."""
+class FileFormatError(ValueError):
+    """A file that its codec cannot read as one stream of books: the text names what is missing, and the remedy."""
 
 
 class TickCodec(ABC):
@@ -77,6 +78,8 @@ class TickCodec(ABC):
         Name by which headers and settings choose it.
     fallback : bool
         Whether files are offered to it only after all other codecs.
+    named_by_file : bool
+        Whether data that name no symbol take the one of `FileOptions`.
     compiled : bool
         Off: every record goes through `decode_record`, which is what tests compare with.
     """
@@ -86,6 +89,7 @@ class TickCodec(ABC):
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
+        self.named_by_file = False
         self.compiled = True
 
     @classmethod
@@ -100,7 +104,7 @@ class TickCodec(ABC):
 
         Raises
         ------
-        HeaderError
+        FileFormatError
             If the head does not name what the codec needs.
         """
         del head
@@ -192,6 +196,11 @@ class TickCodec(ABC):
 
         A record's offset is its number, its timestamp ``ts_recv or ts_event`` floored to the
         millisecond; a refused one has the timestamp of the record before it.
+
+        Raises
+        ------
+        FileFormatError
+            If records cannot be told apart that are not of one book.
         """
         source = self.records(content)
         ts_last = 0

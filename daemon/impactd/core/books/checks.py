@@ -52,6 +52,22 @@ class Reject(StrEnum):
     LOCKED = "locked"
 
 
+#: Why a tick is rejected; such rows are counted by symbol and minute and are not dead letters.
+MEANINGS: Final = {
+    Reject.FUTURE: "`ts_event` is ahead of the record's timestamp by more than `books.max_clock_skew_s`",
+    Reject.CLOCK_BACK: "`ts_event` is before that of an earlier row",
+    Reject.MID_EVENT: "a book in the middle of a venue event; trades there count",
+    Reject.UNDECODABLE: "the book's fields cannot be read",
+    Reject.TOO_DEEP: "more levels than `books.max_levels`",
+    Reject.NOT_FINITE: "a price or size that is not finite",
+    Reject.SENTINEL: "a price or size that means 'undefined'",
+    Reject.PRICE: "a price at or below 0",
+    Reject.SIZE: "a size below 0",
+    Reject.UNSORTED: "levels out of order",
+    Reject.CROSSED: "the best bid is above the best ask",
+    Reject.LOCKED: "the best bid equals the best ask, and `books.allow_locked` is off",
+}
+
 REASONS: Final = tuple(Reject)
 N_REASONS: Final = len(REASONS)
 

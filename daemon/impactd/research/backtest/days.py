@@ -18,7 +18,7 @@ from impactd.core.base.session import Session
 from impactd.core.base.settings import SECOND_NS, CoreSettings
 from impactd.core.books.interval_cost import Intervals, Prevailing
 from impactd.core.inputs.ticks import AUCTION, BOOK, TRADE, Float, Int, TickBatch
-from impactd.research.errors import MALFORMED, ValidationError
+from impactd.research.errors import MALFORMED, NothingUsableError, ValidationError
 from impactd.shell.files import merge_files
 from impactd.shell.lines import InputFileError
 
@@ -124,9 +124,12 @@ def read_tapes(
         1001 if a file cannot be read, or there is no usable book within the session.
     """
     try:
-        batches = [decoded.batch for decoded in merge_files(paths, codec, symbol)]
+        files = merge_files(paths, codec, symbol)
+        batches = [decoded.batch for decoded in files]
     except InputFileError as error:
         raise ValidationError(MALFORMED, str(error), "name a file of a known format") from error
+    if unusable := files.unusable():
+        raise NothingUsableError(MALFORMED, "; ".join(unusable), "leave the file out, or follow its reason")
     rows = TickBatch.concat(batches)
     tapes = []
     for code in np.argsort(np.array(rows.symbols, dtype=str)).tolist():
@@ -136,7 +139,7 @@ def read_tapes(
             tapes.append(SymbolTape.of(rows.symbols[code], mine, settings))
     tapes = [tape for tape in tapes if tape.days]
     if not tapes:
-        raise ValidationError(
+        raise NothingUsableError(
             MALFORMED, "data: no usable book stands within the session", "check --session and --tz, or name other files"
         )
     return tuple(tapes)

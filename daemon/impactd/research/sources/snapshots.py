@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from impactd.research.errors import MALFORMED, MISSING_COLUMNS, ValidationError
+from impactd.research.errors import MALFORMED, MISSING_COLUMNS, NothingUsableError, ValidationError
 from impactd.research.frames import long_form, times_ns
 from impactd.research.sources.fields import Side
 
@@ -108,7 +108,7 @@ class Snapshots:
         if not self._times:
             code = MISSING_COLUMNS if next(iter(self.refused), None) == "missing" else MALFORMED
             told = f"; the first of {self.refused.total()} refused: {self.first_refused}" if self.refused else ""
-            raise ValidationError(code, f"records: no book in them{told}", "give the vendor's quotes or books")
+            raise NothingUsableError(code, f"records: no book in them{told}", "give the vendor's quotes or books")
         if self.refused:
             logger.warning("refused %d records, the first: %s", self.refused.total(), self.first_refused)
         if None in self._code_of and len(self._code_of) > 1:

@@ -18,7 +18,7 @@ from impactd.shell.audit.capture import capture_file, read_partitions
 from impactd.shell.audit.derive import derive
 from impactd.shell.lines import InputFileError
 from impactd.shell.outputs import OutputFiles
-from impactd.shell.replay import Progress, Reading, ReplaySummary, Sources, summarise
+from impactd.shell.replay import Progress, Reading, ReplaySummary, summarise
 from impactd.shell.tally import Tally
 from impactd.wire.codec import Decoded, Limits
 from impactd.wire.message_types import Timestamps
@@ -80,7 +80,6 @@ def rederive(
             if progress is not None:
                 progress(reading.ticks, reading.last_ns or 0)
         written = files.finish()
-    sources = Sources([capture_file(directory, Topic.TICKS)])
     # Books are not read a second time: orders are priced by their fills alone.
     orders, seconds = tally.orders(), time.monotonic() - started
-    return summarise(tally, orders, reading, list(engines.values()), written, out, sources, seconds)
+    return summarise(tally, orders, reading, list(engines.values()), written, out, seconds)

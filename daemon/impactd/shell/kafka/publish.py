@@ -71,6 +71,8 @@ class PublishSummary:
         Event time of the first and the last tick, as published.
     shift_ns : int
         Added to every time.
+    unusable : tuple of str
+        Files of which nothing was published, each with its first reason.
     """
 
     records: dict[str, int]
@@ -78,6 +80,7 @@ class PublishSummary:
     first_ns: int | None
     last_ns: int | None
     shift_ns: int
+    unusable: tuple[str, ...]
     seconds: float
 
 
@@ -133,6 +136,7 @@ class _Publisher:
         self._sources = sources
         self._speed = speed
         self._limits = limits
+        self._ticks = merge_files(sources.data, sources.codec, sources.symbol, limits=limits)
         self._progress = progress
         self._names = {topic: settings.topics.name(topic) for topic in Topic}
         self._counts: dict[Topic, int] = {}
@@ -177,6 +181,7 @@ class _Publisher:
             self._first,
             self._last,
             shift_ns,
+            tuple(self._ticks.unusable()),
             time.monotonic() - self._started,
         )
 
@@ -199,8 +204,7 @@ class _Publisher:
                 raise FatalError(f"{name} has message.timestamp.type=LogAppendTime: set it to CreateTime")
 
     def _batches(self) -> Iterator[TickBatch]:
-        sources = self._sources
-        for decoded in merge_files(sources.data, sources.codec, sources.symbol, limits=self._limits):
+        for decoded in self._ticks:
             self._refused += len(decoded.refused)
             if len(decoded.batch):
                 yield decoded.batch

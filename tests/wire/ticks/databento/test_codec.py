@@ -12,7 +12,7 @@ import pytest
 
 from impactd.core.inputs.ticks import AUCTION, BOOK, MID_EVENT, TRADE, TickBatch
 from impactd.wire.codec import FROM_DATA, REASONS, Decoded, Limits
-from impactd.wire.tick_codec import HeaderError
+from impactd.wire.tick_codec import FileFormatError
 from impactd.wire.ticks.databento.codec import DatabentoCodec
 from impactd.wire.ticks.databento.columns import MBP10_HEADER
 from tests.wire.helpers import assert_same_batch, decode_in_batches, reasons
@@ -315,12 +315,12 @@ def test_row_over_the_limit_is_refused_as_too_large() -> None:
 
 
 def test_header_without_needed_columns_names_them() -> None:
-    with pytest.raises(HeaderError, match="no column flags, ask_sz_00 in the header"):
+    with pytest.raises(FileFormatError, match="no column flags, ask_sz_00 in the header"):
         DatabentoCodec(header=HEADER.replace("flags", "flag").replace("ask_sz_00", "x"))
 
 
 def test_header_with_a_column_twice_is_refused() -> None:
-    with pytest.raises(HeaderError, match="price stands in the header twice"):
+    with pytest.raises(FileFormatError, match="price is in the header twice"):
         DatabentoCodec(header=HEADER.replace("symbol", "price"))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from impactd.wire.codec import Decoded, Limits
 from impactd.wire.content import Content, Line
-from impactd.wire.tick_codec import HeaderError
+from impactd.wire.tick_codec import FileFormatError
 from impactd.wire.ticks.long_csv.codec import LongCsvCodec
 from tests.wire.helpers import decode_in_batches, reasons
 
@@ -110,5 +110,5 @@ def test_snapshot_over_the_limits_is_refused() -> None:
 
 
 def test_header_without_needed_columns_names_them() -> None:
-    with pytest.raises(HeaderError, match="no column size in the header"):
+    with pytest.raises(FileFormatError, match="no column size in the header"):
         LongCsvCodec(header="time,side,price,level")

@@ -1,4 +1,4 @@
-"""Databento's MBP-10 schema as CSV: every event of a book's ten best levels.
+"""Databento's schemas of books as CSV: MBP-10, and those with fewer columns.
 
 What a row becomes (field meanings: Databento, "Market by price (MBP-10)"):
 
@@ -22,13 +22,15 @@ What a row becomes (field meanings: Databento, "Market by price (MBP-10)"):
   1,000,000 (as fixed-point that is a tenth of a cent).
 - A level with neither price nor size is none, and is dropped; an undefined
   price with a size is passed on as INT64_MAX for the core to count.
+- Sampled books (BBO, CBBO) have no action: each row is the book at the end of its
+  interval, which is `ts_recv`; its `ts_event`, price and size are of the last trade.
 - Timestamps are integer ns or ISO text.  Where the header has `ts_event` twice
   and no `ts_recv`, the first is `ts_recv`, as in Databento's order of columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, Self
 
 import numpy as np
@@ -36,13 +38,15 @@ import numpy.typing as npt
 
 from impactd.core.inputs.ticks import AUCTION, MID_EVENT, TRADE, Float, Int, TickBatch
 from impactd.wire.codec import FieldError, Limits, shown
-from impactd.wire.content import Head
+from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder, Rows, by_first_appearance
+from impactd.wire.symbols import FileSymbols
 from impactd.wire.tick_codec import FileOptions
 from impactd.wire.ticks.csv import CsvCodec, split_header
 from impactd.wire.ticks.databento import kernel as k
-from impactd.wire.ticks.databento.columns import Columns, databento_columns
+from impactd.wire.ticks.databento.columns import MBP10_HEADER, Columns, databento_columns
+from impactd.wire.ticks.databento.identity import Identity
 from impactd.wire.ticks.scanning.symbols import SymbolCache
 from impactd.wire.times import UNITS, parse_text_time
 
@@ -71,30 +75,49 @@ class DatabentoCodec(CsvCodec):
         The file's header line; by default Databento's own order of columns.
     symbol : str, optional
         For rows that name none.
+    symbols : FileSymbols, optional
+        Names by id, for the rows of a file.
 
     Raises
     ------
-    HeaderError
+    FileFormatError
         If a column that is needed is missing.
     """
 
     name = "databento-mbp10-csv"
 
-    def __init__(self, limits: Limits | None = None, header: str | None = None, symbol: str | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        header: str | None = None,
+        symbol: str | None = None,
+        symbols: FileSymbols | None = None,
+    ) -> None:
         super().__init__(limits)
-        self._columns = databento_columns(header)
+        names = split_header(header if header is not None else MBP10_HEADER)
+        self._identity = Identity(names, symbols or FileSymbols(), self._check)
+        self._columns = databento_columns(names, is_mapped=self._identity.is_mapped)
         self._symbol = symbol
+        self.named_by_file = not self._columns.has_symbol
         self._cache = SymbolCache()
 
     @classmethod
     def detects(cls, head: Head) -> bool:
-        """Return whether the header names the best bid's price as the schema does."""
-        return "bid_px_00" in split_header(head.line)
+        """Return whether the header has the best bid's price, or what any schema of Databento's has."""
+        names = split_header(head.line)
+        return "bid_px_00" in names or {"rtype", "publisher_id"} <= set(names)
 
     @classmethod
     def from_header(cls, head: Head, options: FileOptions) -> Self:
         """Return the codec for a file with this header line."""
-        return cls(options.limits, head.line, options.symbol)
+        return cls(options.limits, head.line, options.symbols.name, options.symbols)
+
+    def records(self, content: Content) -> Iterator[Line]:
+        """Yield the rows, which must be told apart by their symbols; see `Identity`."""
+        return self._identity.follow(super().records(content))
+
+    def _check(self, line: bytes) -> None:
+        self.decode_record(line, 0, RowBuilder())
 
     def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
         """Decode one line field by field."""
@@ -118,6 +141,8 @@ class DatabentoCodec(CsvCodec):
         np.cumsum(lengths, out=start[1:])
         buf = np.frombuffer(data, np.uint8)
         ints = np.zeros((n, k.N_INTS), np.int64)
+        # What sampled books have no columns for.
+        ints[:, k.ACTION], ints[:, k.SIDE], ints[:, k.FLAGS] = ord("A"), ord("N"), F_LAST
         levels = np.full((4, n, self._columns.n_levels), np.nan)
         prints = np.full((n, 2), np.nan)
         unsure = lengths - 1 > self.limits.max_message_bytes
@@ -195,20 +220,20 @@ def _to_rows(ints: Int, levels: Float, prints: Float, names: tuple[str, ...], li
 def _decode_line(line: bytes, index: int, columns: Columns, symbol: str | None, unit: str, builder: RowBuilder) -> None:
     """Decode one line field by field: the reference."""
     field = columns.split(line)
-    action = field[k.ACTION]
+    action = field.get(k.ACTION, "A")
     if action not in _ACTIONS:
         raise FieldError("value", f"action: {shown(action)} is none of A, C, M, R, T, F, N; send one")
-    side = field[k.SIDE]
+    side = field.get(k.SIDE, "N")
     if side not in _SIDES:
         raise FieldError("value", f"side: {shown(side)} is none of A, B, N; send one")
-    flags = field[k.FLAGS]
+    flags = field.get(k.FLAGS, str(F_LAST))
     if not (flags.isascii() and flags.isdigit() and len(flags) <= 3 and int(flags) <= 255):
         raise FieldError("type", f"flags: {shown(flags)} is not an integer in 0..255; send Databento's bit field")
     ts_event = parse_text_time(field[k.TS_EVENT], "ts_event", unit)
     received = field.get(k.TS_RECV, "")
     ts_recv = 0 if received in _UNDEFINED_TIME else parse_text_time(received, "ts_recv", unit)
     name = parse_symbol(field.get(k.SYMBOL) or symbol or "")
-    size = parse_number(field[k.SIZE], "size")
+    size = parse_number(field.get(k.SIZE, "0"), "size")
     px, bids, asks = _prices(field, columns)
     if action == "R":
         builder.add_book(index, name, 0, ts_event, ts_recv, ([], []), ([], []))
@@ -229,7 +254,7 @@ def _decode_line(line: bytes, index: int, columns: Columns, symbol: str | None, 
 def _prices(field: dict[int, str], columns: Columns) -> tuple[float | None, Side, Side]:
     """Return the row's price and its two sides, in currency."""
     roles = [k.PRICE, *(k.LEVEL + 4 * i + plane for i in range(columns.n_levels) for plane in (k.BID_PX, k.ASK_PX))]
-    text = {role: field[role] for role in roles if field[role] not in _UNDEFINED}
+    text = {role: field[role] for role in roles if field.get(role, "") not in _UNDEFINED}
     value = {role: parse_number(px, columns.names[role]) for role, px in text.items()}
     fixed = not any("." in px for px in text.values())
     if fixed and max(map(abs, value.values()), default=0.0) >= k.FIXED_POINT_FROM:

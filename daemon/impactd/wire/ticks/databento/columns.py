@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 
 from impactd.core.inputs.ticks import Int
-from impactd.wire.tick_codec import HeaderError
-from impactd.wire.ticks.csv import split_header, split_line
+from impactd.wire.tick_codec import FileFormatError
+from impactd.wire.ticks.csv import split_line
 from impactd.wire.ticks.databento import kernel as k
 
 _ROLES: Final = {
@@ -24,6 +24,8 @@ _ROLES: Final = {
     "symbol": k.SYMBOL,
 }
 _NEEDED: Final = ("ts_event", "action", "side", "price", "size", "flags")
+#: Schemas of books that are read.
+SCHEMAS: Final = ("mbp-10", "mbp-1", "tbbo", "cmbp-1", "tcbbo", "bbo-1s", "bbo-1m", "cbbo-1s", "cbbo-1m")
 _PLANES: Final = ("bid_px", "bid_sz", "ask_px", "ask_sz")
 
 #: Databento's own order of columns.
@@ -38,7 +40,7 @@ MBP10_HEADER: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Roles of the columns of an MBP-10 file.
+    """Roles of the columns of a file.
 
     Attributes
     ----------
@@ -59,26 +61,38 @@ class Columns:
         return {int(role): text for role, text in zip(self.roles, fields, strict=True) if role != k.SKIP}
 
 
-def databento_columns(header: str | None) -> Columns:
-    """Return the roles of the columns that `header` names; None is Databento's own header.
+def databento_columns(names: list[str], *, is_mapped: bool = False) -> Columns:
+    """Return the roles of columns.
+
+    Parameters
+    ----------
+    names : list of str
+        The header's.
+    is_mapped : bool
+        Whether each row has one more column at its end, its symbol, in place of the header's.
 
     Raises
     ------
-    HeaderError
+    FileFormatError
         If columns that are needed are missing.
     """
-    names = split_header(header if header is not None else MBP10_HEADER)
+    names = ["" if is_mapped and name == "symbol" else name for name in names] + (["symbol"] if is_mapped else [])
     if "ts_recv" not in names and names.count("ts_event") == 2:
         # Databento's order is ts_recv, ts_event: somebody renamed the first.
         names[names.index("ts_event")] = "ts_recv"
     n_levels = 0
     while all(f"{plane}_{n_levels:02}" in names for plane in _PLANES):
         n_levels += 1
-    missing = [name for name in _NEEDED if name not in names]
+    is_sampled = "action" not in names and n_levels > 0
+    needed = ("ts_recv",) if is_sampled else _NEEDED
+    missing = [name for name in needed if name not in names]
     missing += [f"{plane}_00" for plane in _PLANES if f"{plane}_00" not in names]
     if missing:
-        raise HeaderError(f"no column {', '.join(missing)} in the header; MBP-10 has them: export it with its header")
-    role_of = dict(_ROLES)
+        raise FileFormatError(
+            f"no column {', '.join(missing)} in the header; export a schema with books ({', '.join(SCHEMAS)}), as CSV "
+            "with all its columns"
+        )
+    role_of = {"ts_recv": k.TS_EVENT, "symbol": k.SYMBOL} if is_sampled else dict(_ROLES)
     for i in range(n_levels):
         for plane, name in enumerate(_PLANES):
             role_of[f"{name}_{i:02}"] = k.LEVEL + 4 * i + plane
@@ -86,5 +100,5 @@ def databento_columns(header: str | None) -> Columns:
     used = roles[roles != k.SKIP]
     if len(np.unique(used)) != len(used):
         twice = sorted({name for name in names if name in role_of and names.count(name) > 1})
-        raise HeaderError(f"column {', '.join(twice)} stands in the header twice; leave one")
+        raise FileFormatError(f"column {', '.join(twice)} is in the header twice; leave one")
     return Columns(roles, {role: name for name, role in role_of.items()}, n_levels, "symbol" in names)

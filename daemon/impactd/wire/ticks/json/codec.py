@@ -28,7 +28,7 @@ from impactd.core.inputs.ticks import (
 )
 from impactd.wire.codec import FieldError, Limits, bounded, shown
 from impactd.wire.content import Head
-from impactd.wire.fields import parse_json, parse_number, parse_object, parse_symbol, require
+from impactd.wire.fields import is_blank, parse_json, parse_number, parse_object, parse_symbol, require
 from impactd.wire.rows import RowBuilder, Rows
 from impactd.wire.tick_codec import TickCodec
 from impactd.wire.ticks.json.scan import Scanner
@@ -110,7 +110,7 @@ def _row(obj: dict[str, Any], limits: Limits) -> Row | None:
             raise FieldError("value", f"qty: {shown(qty)} is negative; send the traded quantity and the aggressor")
         if qty >= UNDEFINED_QTY:
             raise FieldError("sentinel", f"qty: {shown(qty)} stands for undefined; leave such a print out")
-        aggressor = obj.get("aggressor")
+        aggressor = None if is_blank(obj.get("aggressor")) else obj["aggressor"]
         if aggressor is not None and type(aggressor) is not str:
             raise FieldError("type", f'aggressor: {shown(aggressor)} is not a string; send "buy", "sell" or null')
         if aggressor not in _AGGRESSORS:
@@ -123,12 +123,12 @@ def _head(obj: dict[str, Any], flags: int, unit: str) -> tuple[str, int, int, in
     symbol = parse_symbol(require(obj, "symbol"))
     ts_event = parse_time(require(obj, "ts_event"), "ts_event", unit)
     ts_recv = obj.get("ts_recv")
-    return symbol, flags, ts_event, 0 if ts_recv is None else parse_time(ts_recv, "ts_recv", unit)
+    return symbol, flags, ts_event, 0 if is_blank(ts_recv) else parse_time(ts_recv, "ts_recv", unit)
 
 
 def _flag(obj: dict[str, Any], field: str, bit: int) -> int:
     value = obj.get(field)
-    if value is None or value is False:
+    if is_blank(value) or value is False:
         return 0
     if value is True:
         return bit
@@ -146,6 +146,13 @@ def _levels(value: object, field: str, max_levels: int) -> tuple[list[float], li
     for level in value:
         if type(level) is not list or len(level) != 2:
             raise FieldError("type", f"{field}: {shown(level)} is not a level; send [price, size]")
+        if is_blank(level[0]) or is_blank(level[1]):
+            # Feeds that pad their books to a fixed depth do so with nothing.
+            if all(is_blank(value) or value == 0 for value in level):
+                continue
+            raise FieldError(
+                "missing_field", f"{field}: a level has a price or a size alone; send both, or leave the level out"
+            )
         px.append(parse_number(level[0], field))
         sz.append(parse_number(level[1], field))
     return px, sz

@@ -15,7 +15,7 @@ from impactd.wire.codec import FieldError, Limits, bounded, shown
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder
-from impactd.wire.tick_codec import FileOptions, HeaderError
+from impactd.wire.tick_codec import FileFormatError, FileOptions
 from impactd.wire.ticks.csv import CsvCodec, split_header, split_line
 from impactd.wire.times import parse_text_time
 
@@ -52,7 +52,7 @@ class LongCsvCodec(CsvCodec):
 
     Raises
     ------
-    HeaderError
+    FileFormatError
         If a column that is needed is missing.
     """
 
@@ -63,10 +63,11 @@ class LongCsvCodec(CsvCodec):
         names = split_header(header if header is not None else HEADER)
         missing = [name for name in _NEEDED if name not in names]
         if missing:
-            raise HeaderError(f"no column {', '.join(missing)} in the header; the long CSV has {HEADER}")
+            raise FileFormatError(f"no column {', '.join(missing)} in the header; the long CSV has {HEADER}")
         self._n_columns = len(names)
         self._column: dict[str, int] = {name: names.index(name) for name in (*_NEEDED, "symbol") if name in names}
         self._symbol = symbol
+        self.named_by_file = "symbol" not in self._column
 
     @classmethod
     def detects(cls, head: Head) -> bool:
@@ -76,7 +77,7 @@ class LongCsvCodec(CsvCodec):
     @classmethod
     def from_header(cls, head: Head, options: FileOptions) -> Self:
         """Return the codec for a file with this header line."""
-        return cls(options.limits, head.line, options.symbol)
+        return cls(options.limits, head.line, options.symbols.name)
 
     def records(self, content: Content) -> Iterator[Line]:
         """Yield each snapshot as one record, with the number of its first line; a fault in one line is the snapshot's.

@@ -1,0 +1,53 @@
+"""Symbols of files: what the user names, and what the file's name suggests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+#: ``INSTRUMENT=NAME`` or ``PUBLISHER/INSTRUMENT=NAME``.
+_MAPPED: Final = re.compile(r"\s*(\d+(?:/\d+)?)=(.+?)\s*", re.ASCII)
+#: Databento's names of files: dataset, days, schema and, where they are split by it, the symbol.
+_DATABENTO: Final = re.compile(r"[a-z]{4}-[a-z]+-\d{8}(?:-\d{8})?\.[a-z]+(?:-[0-9a-z]+)?(?:\.(?P<symbol>.+?))?\.[a-z]+")
+
+
+@dataclass(frozen=True, slots=True)
+class FileSymbols:
+    """Symbols for data that name none, or not enough.
+
+    Attributes
+    ----------
+    name : str or None
+        For all rows that name no symbol.
+    by_key : mapping of str to str
+        Names by ``INSTRUMENT`` or ``PUBLISHER/INSTRUMENT``, the ids in the data.
+    guessed : bool
+        Whether `name` is a guess from the file's name.
+    """
+
+    name: str | None = None
+    by_key: Mapping[str, str] = field(default_factory=dict)
+    guessed: bool = False
+
+    @classmethod
+    def parse(cls, text: str | None, file_name: str = "") -> Self:
+        """Return what ``--symbol`` says; without it, what the file's name suggests.
+
+        Parameters
+        ----------
+        text : str, optional
+            ``NAME``, or ``ID=NAME,ID=NAME``.
+        """
+        if text is None:
+            return cls(guess(file_name), guessed=True)
+        matches = [_MAPPED.fullmatch(part) for part in text.split(",")]
+        mapped = {match[1]: match[2] for match in matches if match is not None}
+        return cls(by_key=mapped) if all(matches) else cls(text)
+
+
+def guess(file_name: str) -> str | None:
+    """Return the symbol that a file's name suggests: up to the first ``_`` or ``.``, or where Databento puts it."""
+    match = _DATABENTO.fullmatch(file_name)
+    return match["symbol"] if match is not None else file_name.partition("_")[0].partition(".")[0] or None
