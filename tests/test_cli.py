@@ -252,12 +252,12 @@ def test_replay_several_files_after_one_option_are_merged(tmp_path: Path, capsys
     assert (code, orjson.loads(out)["minutes"]) == (0, 4)
 
 
-def test_replay_empty_file_warns_and_succeeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_replay_empty_file_is_named_and_exits_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "day.jsonl").write_bytes(b"")
     code, out, err = output(capsys, "replay", "--data", "day.jsonl", "--out", "out")
-    assert code == 0
+    assert code == 4
     assert "0 (0 books, 0 trades)" in out
-    assert err == "warning: no tick in day.jsonl: there is nothing to estimate from\n"
+    assert err == "impactd: day.jsonl: holds no record\n"
 
 
 def test_generate_same_seed_gives_the_same_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -201,12 +201,13 @@ def test_replay_bad_lines_go_to_the_dead_letters_and_the_rest_counts(tmp_path: P
     assert read(tmp_path / "out", "models") == read(tmp_path / "clean", "models")
 
 
-def test_replay_empty_file_is_a_result_with_a_warning(tmp_path: Path) -> None:
+def test_replay_empty_file_is_a_result_that_names_it(tmp_path: Path) -> None:
     data = write(tmp_path / "day.jsonl", [])
     orders = write(tmp_path / "orders.jsonl", [])
     summary = run(tmp_path / "out", data, orders)
     assert (summary.ticks, summary.plans, summary.minutes, summary.first_ns) == (0, 0, 0, None)
-    assert summary.warnings == (f"no tick in {data}: there is nothing to estimate from",)
+    assert summary.warnings == ()
+    assert summary.unusable == (f"{orders}: holds no record", f"{data}: holds no record")
     assert set(contents(tmp_path / "out").values()) == {b""}
 
 

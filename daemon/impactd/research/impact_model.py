@@ -35,7 +35,7 @@ import pandas as pd
 from impactd.core.base.settings import BookSettings
 from impactd.core.books.walk import walk_curves
 from impactd.core.inputs.ticks import Float
-from impactd.research.errors import MALFORMED, TOO_LITTLE_DATA, ModelFittingError, ValidationError
+from impactd.research.errors import MALFORMED, TOO_LITTLE_DATA, ModelFittingError, NothingUsableError, ValidationError
 from impactd.research.fitted import (
     BASES,
     DEFAULT_TYPE,
@@ -226,7 +226,7 @@ class ImpactModel:
             logger.warning("left out unusable snapshots: %s", rejected)
         if result is None:
             reasons = ", ".join(f"{name} {count}" for name, count in rejected.items())
-            raise ValidationError(
+            raise NothingUsableError(
                 MALFORMED,
                 f"orderbook_data: no usable two-sided book ({reasons or 'a side is empty'})",
                 "check the data",

@@ -121,7 +121,8 @@ def read_tapes(
     Raises
     ------
     ValidationError
-        1001 if a file cannot be read, or there is no usable book within the session.
+        1001 if a file cannot be read, or there is no usable book within the session; `NothingUsableError` if there is
+        none at all.
     """
     try:
         files = merge_files(paths, codec, symbol)
@@ -137,10 +138,14 @@ def read_tapes(
         mine = replace(mine, symbols=(rows.symbols[code],), symbol=np.zeros(len(mine), np.int32))
         if np.any(mine.kind == BOOK):
             tapes.append(SymbolTape.of(rows.symbols[code], mine, settings))
+    if not any(len(tape.prevailing.start) for tape in tapes):
+        raise NothingUsableError(
+            MALFORMED, "data: no book is usable", "impactd replay --data FILE --out DIR says why they are rejected"
+        )
     tapes = [tape for tape in tapes if tape.days]
     if not tapes:
-        raise NothingUsableError(
-            MALFORMED, "data: no usable book stands within the session", "check --session and --tz, or name other files"
+        raise ValidationError(
+            MALFORMED, "data: no usable book within the session", "check --session and --tz, or name other files"
         )
     return tuple(tapes)
 
