@@ -33,6 +33,8 @@ class CodecSamples:
         Lines of a file before its records, with their line ends.
     file_name : str
         What such a file is called.
+    fixed_unit : bool
+        Whether the encoding fixes its times to nanoseconds, whatever the setting.
     more : callable
         (symbol, ts_event) to further good records, of other forms.
     join : callable
@@ -47,6 +49,7 @@ class CodecSamples:
     trade: Callable[[str, int, float, float], bytes] | None = None
     header: bytes = b""
     file_name: str = "day.csv"
+    fixed_unit: bool = False
     more: Callable[[str, int], list[bytes]] = lambda symbol, ts_event: []  # noqa: ARG005  # none
     join: Callable[[Sequence[bytes]], bytes] = lambda records: b"".join(record + b"\n" for record in records)
     whole_sizes: bool = False

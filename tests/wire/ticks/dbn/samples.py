@@ -101,4 +101,4 @@ def join(records: Sequence[bytes]) -> bytes:
     return head(schema=0xFFFF) + b"".join(record[len(head()) :] for record in records)
 
 
-SAMPLES = CodecSamples(book, trade, file_name="day.dbn", more=more, join=join, whole_sizes=True)
+SAMPLES = CodecSamples(book, trade, file_name="day.dbn", more=more, join=join, whole_sizes=True, fixed_unit=True)

@@ -12,7 +12,7 @@ from impactd.core.inputs.ticks import AUCTION, BOOK, MID_EVENT, TRADE
 from impactd.wire.codec import REASONS, Decoded
 from impactd.wire.content import Content, Head
 from impactd.wire.decoder import join
-from impactd.wire.tick_codec import FileOptions, HeaderError
+from impactd.wire.tick_codec import FileFormatError, FileOptions
 from impactd.wire.ticks.dbn.codec import DbnCodec
 from tests.wire.helpers import T0, decode_in_batches, reasons
 from tests.wire.ticks.dbn.samples import IDS, head, record
@@ -47,13 +47,13 @@ def test_every_version_is_read(version: int) -> None:
 
 
 def test_version_that_is_not_known_is_refused_by_name() -> None:
-    with pytest.raises(HeaderError, match="version 9"):
+    with pytest.raises(FileFormatError, match="version 9"):
         DbnCodec.from_header(Head("day.dbn", b"DBN\x09" + bytes(200)), FileOptions())
 
 
 @pytest.mark.parametrize("schema", [0, 5, 9, 10, 11, 12])
 def test_schema_without_books_and_trades_is_refused(schema: int) -> None:
-    with pytest.raises(HeaderError, match="mbp-10"):
+    with pytest.raises(FileFormatError, match="mbp-10"):
         DbnCodec.from_header(Head("day.dbn", head(schema=schema)), FileOptions())
 
 

@@ -28,7 +28,7 @@ from impactd.wire.codec import FROM_DATA, Decoded, FieldError, Limits
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_symbol
 from impactd.wire.rows import Rows, stamped
-from impactd.wire.tick_codec import FileBatch, FileOptions, HeaderError, TickCodec, dated, with_faults
+from impactd.wire.tick_codec import FileBatch, FileFormatError, FileOptions, TickCodec, dated, with_faults
 from impactd.wire.ticks.dbn import kernel as k
 from impactd.wire.ticks.dbn.metadata import (
     MAGIC,
@@ -125,8 +125,8 @@ class DbnCodec(TickCodec):
                 head_size(head.data)
                 check_schema(schema_in(head.data))
             except DbnError as error:
-                raise HeaderError(str(error)) from error
-        return cls(options.limits, options.symbol)
+                raise FileFormatError(str(error)) from error
+        return cls(options.limits, None if options.symbols.guessed else options.symbols.name)
 
     # --- messages ---------------------------------------------------------
 
