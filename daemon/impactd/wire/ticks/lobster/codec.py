@@ -29,7 +29,7 @@ from impactd.wire.codec import FieldError, Limits, shown
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_symbol
 from impactd.wire.rows import RowBuilder
-from impactd.wire.tick_codec import FileOptions, HeaderError, TickCodec
+from impactd.wire.tick_codec import FileFormatError, FileOptions, TickCodec
 from impactd.wire.ticks.lobster.names import MESSAGE, ORDERBOOK, PAIR, LobsterName
 
 _EXECUTION, _HIDDEN, _CROSS, _HALT = "4", "5", "6", "7"
@@ -73,9 +73,9 @@ class LobsterCodec(TickCodec):
         """Return the codec for a file of this name."""
         name = LobsterName.parse(head.name)
         if name is None:
-            raise HeaderError("the name gives no day; call it AMZN_2012-06-21_34200000_57600000_orderbook_5.csv")
+            raise FileFormatError("the name gives no day; call it AMZN_2012-06-21_34200000_57600000_orderbook_5.csv")
         if name.kind == MESSAGE:
-            raise HeaderError(f"holds messages without books; put {name.text(ORDERBOOK)} beside it")
+            raise FileFormatError(f"holds messages without books; put {name.text(ORDERBOOK)} beside it")
         return cls(options.limits, name)
 
     def records(self, content: Content) -> Iterator[Line]:
