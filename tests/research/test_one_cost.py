@@ -2,76 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
-import orjson
 import pytest
 
 from impactd import read_books, realised_cost
-from impactd.cli.hours import session_settings
-from impactd.core.base.quantity import QUANTA
-from impactd.core.base.settings import CoreSettings
-from impactd.research.backtest.evaluate import Outcome
-from impactd.research.backtest.run import backtest, for_backtest
-from impactd.research.backtest.windows import Question
+from impactd.research.differences import DIFFERENCES
 from impactd.shell.replay import Sources, replay
-from impactd.shell.tally import OrderSummary
 from tests import paths
-
-MINUTE_NS = 60_000_000_000
-
-
-class Case(NamedTuple):
-    """A recorded day, its symbol, and the session's open."""
-
-    path: Path
-    symbol: str
-    open_ns: int
-    qty: int
-    lot: int
+from tests.research.one_cost import Case, backtested, documented, figure, frog, path_of, replayed, rows, us_settings
 
 
 def demo() -> Case:
     return Case(paths.ROOT / "replay_data" / "day.jsonl.gz", "DEMO1", 1_748_871_000_000_000_000, 20_000, 10)
-
-
-def frog(data_dir: Path) -> Case:
-    return Case(data_dir / "FROG_2025-04-03_mbp10.csv.gz", "FROG", 1_743_687_000_000_000_000, 20_000, 1)
-
-
-def us_settings() -> CoreSettings:
-    return for_backtest(session_settings(None, (), "America/New_York", "09:30-16:00")[0])
-
-
-def replayed(case: Case, settings: CoreSettings, tmp_path: Path, side: str) -> OrderSummary:
-    close = case.open_ns + 390 * MINUTE_NS
-    order = {"type": "new", "cl_ord_id": "A1", "symbol": case.symbol, "side": side, "order_qty": case.qty}
-    times = {"ts_event": case.open_ns, "start": case.open_ns, "end": close, "lot_size": case.lot}
-    orders = tmp_path / "orders.jsonl"
-    orders.write_bytes(orjson.dumps(order | times) + b"\n")
-    (summary,) = replay(Sources([case.path], orders), settings, tmp_path / "out").orders
-    return summary
-
-
-def backtested(case: Case, settings: CoreSettings) -> Mapping[str, Outcome]:
-    """Return the session's order by side, under a cap that never binds."""
-    question = Question(qty=(float(case.qty),), kinds=("session",), trimmed=False, depth_cap=1e6, lot=case.lot * QUANTA)
-    test = backtest([case.path], settings, question, strategies=["engine"])
-    return {outcome.priced.side: outcome for outcome in test.outcomes if outcome.priced.symbol == case.symbol}
-
-
-def path_of(out: Path) -> dict[int, float]:
-    """Return what an order executed by interval, shares, read off a replay's plans."""
-    path: dict[int, float] = {}
-    for line in (out / "plans.jsonl").read_bytes().splitlines():
-        plan = orjson.loads(line)
-        at = plan["as_of"] // MINUTE_NS * MINUTE_NS
-        path = {start: qty for start, qty in path.items() if start < at}
-        path |= {start // MINUTE_NS * MINUTE_NS: qty for start, qty in zip(plan["start"], plan["qty"], strict=True)}
-    return path
 
 
 def check_python_and_comparison(case: Case, tmp_path: Path) -> None:
@@ -118,3 +62,25 @@ def test_cost_of_a_replay_does_not_depend_on_how_the_file_is_read(tmp_path: Path
     sources = Sources([case.path], tmp_path / "orders.jsonl")
     (parts,) = replay(sources, settings, tmp_path / "parts", batch_rows=311, partitions=3).orders
     assert parts == replace(whole, plans=parts.plans)
+
+
+def test_cost_table_of_the_docs_is_what_every_surface_gives(data_dir: Path) -> None:
+    found, shown = rows(frog(data_dir)), documented()
+    by_name = {row.surface: row for row in found}
+    replayed_row, page = by_name["`impactd replay`"], by_name["live page"]
+    for name in ("`impactd backtest`", "`impactd.realised_cost` of the replay's schedule"):
+        for ours, theirs in zip(by_name[name][1:4], replayed_row[1:4], strict=True):
+            assert ours is None or ours == pytest.approx(theirs, rel=1e-9)
+    assert page.expected == replayed_row.expected
+    assert page[2:4] == pytest.approx(replayed_row[2:4], rel=0.01)
+    assert by_name["`impactd compare`, `report`, at the books"].twap == pytest.approx(replayed_row.twap, rel=0.001)
+    assert {name for row in found for name in row.apart} <= set(DIFFERENCES)
+    stale = "python -m tests.research.one_cost writes the table anew"
+    assert [cells[0] for cells in shown] == [row.surface for row in found], stale
+    for cells, row in zip(shown, found, strict=True):
+        assert cells[4] == ", ".join(row.apart), stale
+        assert cells[2] == figure(row.twap), stale
+        # What rests on the service's plans moves a little with each change of the forecast.
+        for cell, value in ((cells[1], row.expected), (cells[3], row.realised)):
+            assert (cell == "") == (value is None), stale
+            assert value is None or float(cell.replace(",", "")) == pytest.approx(value, rel=0.25), stale
