@@ -31,6 +31,10 @@ EXIT_CODES: Final = {
 COMMANDS: Final = {
     "demo": ("impactd.cli.demo", "Watch a day of order books become schedules."),
     "replay": ("impactd.cli.replay", "Derive estimates, models and plans from recorded files."),
+    "inspect": (
+        "impactd.cli.inspect",
+        "Say what recorded files are, what would be rejected and why, and what to run next.",
+    ),
     "run": ("impactd.cli.run", "Run the service."),
     "halt": ("impactd.cli.halt", "Stop the plans of all orders, a symbol or one order."),
     "resume": ("impactd.cli.resume", "Lift a halt of the same scope; its orders are replanned."),

@@ -1,0 +1,119 @@
+"""``impactd inspect``: what recorded files are, and the command to run next."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from impactd.cli.common import EXISTING, InputError, NothingUsableError, example, load_settings, settings_options
+from impactd.cli.hours import hours, session_options
+
+if TYPE_CHECKING:
+    from impactd.shell.inspect import FileFacts
+
+
+@click.command(
+    "inspect",
+    epilog=example(
+        "impactd inspect AMZN_2012-06-21_5.zip",
+        "impactd inspect monday.dbn.zst tuesday.dbn.zst --json",
+    ),
+)
+@click.argument("files", type=EXISTING, nargs=-1, required=True, metavar="FILE...")
+@click.option("--codec", help="Codec of the files, if not to be told from each.")
+@click.option("--symbol", help="Symbol of data that names none.")
+@click.option("--json", "as_json", is_flag=True, help="Write what was found as JSON.")
+@session_options
+@settings_options
+def command(
+    *,
+    files: tuple[Path, ...],
+    codec: str | None,
+    symbol: str | None,
+    as_json: bool,
+    session: str | None,
+    tz: str | None,
+    config: Path | None,
+    sets: tuple[str, ...],
+) -> None:
+    """Say what recorded files are, what would be rejected and why, and what to run next.
+
+    The whole file is read, with the checks of the service. Exit status 4 if nothing in a file can be used.
+    """
+    loaded = load_settings(config, sets)
+
+    import dataclasses
+
+    import orjson
+
+    from impactd.cli.compose import limits
+    from impactd.shell.inspect import inspect_file
+    from impactd.shell.lines import InputFileError
+
+    found, unusable = [], []
+    for path in files:
+        try:
+            facts = inspect_file(path, codec, symbol, loaded.settings.core().books, limits(loaded.settings))
+        except InputFileError as error:
+            raise InputError(str(error)) from error
+        traded = hours(loaded, tz, session, [path], codec, symbol)
+        given = [("--codec", codec), ("--symbol", symbol), ("--session", session), ("--tz", tz), ("-c", config)]
+        options = [(flag, str(value)) for flag, value in given if value is not None]
+        following = _next(facts, [*options, *(("--set", value) for value in sets)])
+        if not facts.usable:
+            unusable.append(f"{path}: nothing can be used; {facts.first_refused or 'it holds no book and no trade'}")
+        if as_json:
+            found.append({**dataclasses.asdict(facts), "path": str(path), "hours": traded.text, "next": following})
+            continue
+        for name, value in _lines(facts, traded.text):
+            click.echo(f"{name:<10} {value}")
+        click.echo(f"{'next':<10} {following}\n" if facts.usable else "")
+    if as_json:
+        click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+    if unusable:
+        raise NothingUsableError("\n".join(unusable))
+
+
+def _lines(facts: FileFacts, hours_text: str) -> list[tuple[str, str]]:
+    from impactd.cli.summary import counts
+    from impactd.shell.view import clock_text
+
+    span = "none"
+    if facts.first_ns is not None and facts.last_ns is not None:
+        span = f"{clock_text(facts.first_ns)} to {clock_text(facts.last_ns)} UTC"
+    lines = [
+        ("file", str(facts.path)),
+        ("codec", facts.codec),
+        ("rows", f"{facts.books + facts.trades:,} ({facts.books:,} books, {facts.trades:,} trades)"),
+        ("span", span),
+        ("hours", hours_text),
+        ("time unit", f"{facts.time_unit}, of times that are whole numbers"),
+    ]
+    for name, one in facts.symbols.items():
+        price = "no usable book of two sides"
+        if one.spread is not None:
+            price = f"median spread {one.spread:.6g}, median mid {one.mid:.8g}"
+        lines.append(
+            ("symbol", f"{name}: {one.books:,} books of up to {one.n_levels} levels, {one.trades:,} trades, {price}")
+        )
+    lines += [("rejected", counts(facts.rejected)), ("refused", counts(facts.refused))]
+    if facts.first_refused:
+        lines.append(("", f"the first: {facts.first_refused}"))
+    if facts.skipped:
+        lines.append(("skipped", f"{facts.skipped:,} records of types that give no rows"))
+    return lines
+
+
+def _next(facts: FileFacts, options: list[tuple[str, Any]]) -> str:
+    """Return the command that replays the file as it was read here."""
+    words = ["impactd", "replay", "--data", str(facts.path)]
+    for flag, value in options:
+        words += [flag, value]
+    if facts.time_unit != "ns" and not any("wire.time_unit" in value for _, value in options):
+        words += ["--set", f"wire.time_unit={facts.time_unit}"]
+    name = next(iter(facts.symbols), "day")
+    out = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
+    return shlex.join([*words, "--out", f"{out}-replay"])

@@ -1,0 +1,74 @@
+"""``impactd inspect``: what it finds is what a replay finds, and the command that it prints works."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from impactd.cli import main
+from tests.wire.helpers import T0
+from tests.wire.ticks.dbn.samples import IDS, head, record
+from tests.wire.ticks.lobster.samples import NAME, SAMPLES
+
+BIDS, ASKS = [(31.2, 300.0), (31.19, 500.0)], [(31.25, 200.0)]
+
+
+def inspect(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, list[dict[str, Any]]]:
+    code = main(["inspect", "--json", *map(str, args)])
+    return code, orjson.loads(capsys.readouterr().out)
+
+
+def test_next_command_replays_the_same_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "a day.dbn"
+    rows = [record(IDS["FROG"], T0 + i * 10**9, BIDS, ASKS, action="T", px=31.25) for i in range(3)]
+    rows += [record(IDS["ARL"], T0, ASKS, BIDS[:1]), record(IDS["FROG"], T0 + 10**10, BIDS, action="Z"), rows[0]]
+    path.write_bytes(head() + b"".join(rows))
+    code, (facts,) = inspect(capsys, path)
+    assert (code, facts["codec"], facts["books"], facts["trades"]) == (0, "dbn", 5, 4)
+    assert (facts["rejected"], facts["refused"]) == ({"crossed": 1, "clock_back": 1}, {"value": 1})
+    frog = facts["symbols"]["FROG"]
+    assert (frog["books"], frog["n_levels"], round(frog["spread"], 9), frog["mid"]) == (4, 2, 0.05, 31.225)
+    assert (facts["first_ns"], facts["last_ns"]) == (T0, T0 + 2 * 10**9)
+
+    assert main([*shlex.split(facts["next"])[1:], "--json"]) == 0
+    replayed = orjson.loads(capsys.readouterr().out)
+    for name in ("books", "trades", "rejected", "refused", "hours"):
+        assert replayed[name] == facts[name], name
+
+
+def test_file_in_another_unit_is_read_in_it_and_the_next_command_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    book = {"type": "book", "symbol": "FROG", "bids": [[31.2, 3]], "asks": [[31.3, 3]]}
+    path = tmp_path / "ms.jsonl"
+    path.write_bytes(orjson.dumps(book | {"ts_event": T0 // 10**6}) + b"\n")
+    code, (facts,) = inspect(capsys, path)
+    assert (code, facts["time_unit"], facts["books"]) == (0, "ms", 1)
+    assert main([*shlex.split(facts["next"])[1:], "--json"]) == 0
+    assert orjson.loads(capsys.readouterr().out)["books"] == 1
+
+
+def test_file_of_which_nothing_can_be_used_is_status_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, bad = tmp_path / NAME.text("pair"), tmp_path / "b.jsonl"
+    good.write_bytes(SAMPLES.file([SAMPLES.book("FROG", T0, BIDS, ASKS)]))
+    bad.write_bytes(b'{"type":"book"}\n')
+    assert main(["inspect", str(good), str(bad)]) == 4
+    captured = capsys.readouterr()
+    assert "FROG-replay" in captured.out
+    assert (str(good) in captured.err, str(bad) in captured.err) == (False, True)
+    assert "bids" in captured.err
+
+
+def test_file_of_an_unknown_format_is_wrong_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("x,y\n1,2\n")
+    assert main(["inspect", str(path)]) == 2
+    assert str(path) in capsys.readouterr().err
