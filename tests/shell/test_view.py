@@ -118,7 +118,7 @@ def test_plain_lines_order_is_one_line() -> None:
     scene.take(Topic.PLANS, plan())
     (line,) = plain_lines(scene)
     assert line.startswith("--:--  A1 buy FROG active: 25% filled, 750 left, next minute 300, expected cost 82 ")
-    assert line.endswith("against TWAP's 94 (saving 0.80 bp), plan 1")
+    assert line.endswith("against TWAP's 94 (expected saving 12.5 (0.80 bp)), plan 1")
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,14 @@ def number(value: float | None, digits: int = 1, unit: str = "") -> str:
     return "-" if value is None else f"{value:,.{digits}f}{unit}"
 
 
+def saving_text(plan: Message) -> str:
+    """Return what a plan is expected to save against TWAP of the same quantity: currency, and basis points of mid."""
+    cost, twap = plan["expected_cost"], plan["twap_cost"]
+    if cost is None or twap is None:
+        return "-"
+    return f"{number(twap - cost)} ({number(plan['saving_bps'], 2, ' bp')})"
+
+
 def in_bps(value: float | None, mid: float | None) -> float | None:
     """Return a price difference in basis points of mid."""
     return None if value is None or not mid else value / mid * 1e4
@@ -201,7 +209,7 @@ def _orders(scene: Scene) -> Table:
             number(float(plan["qty"][0]), 0) if plan["qty"] else "-",
             number(plan["expected_cost"], 0),
             number(plan["twap_cost"], 0),
-            number(plan["saving_bps"], 2, " bp"),
+            saving_text(plan),
             str(plan["plan_version"]),
         )
     return table
@@ -218,7 +226,7 @@ def plain_lines(scene: Scene, zone: str = "UTC") -> list[str]:
             f"{at}  {name} {plan['side']} {plan['symbol']} {plan['status']}: {order.done_share:.0%} filled, "
             f"{number(float(plan['leaves_qty']), 0)} left, next minute {following}, "
             f"expected cost {number(plan['expected_cost'], 0)} against TWAP's {number(plan['twap_cost'], 0)} "
-            f"(saving {number(plan['saving_bps'], 2)} bp), plan {plan['plan_version']}"
+            f"(expected saving {saving_text(plan)}), plan {plan['plan_version']}"
         )
     if not lines:
         lines.append(f"{at}  {scene.counts[Topic.ESTIMATES]:,} estimates, {scene.counts[Topic.MODELS]:,} models")
