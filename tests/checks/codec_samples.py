@@ -70,5 +70,7 @@ def samples_of(name: str) -> CodecSamples:
     """Return the samples of one of our codecs."""
     module = CODECS.get(name).__module__.replace("impactd.", "tests.", 1).rpartition(".")[0]
     found = import_module(f"{module}.samples").SAMPLES
+    if isinstance(found, dict):  # several codecs in one package
+        found = found[name]
     assert isinstance(found, CodecSamples)
     return found

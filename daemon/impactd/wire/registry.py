@@ -25,6 +25,8 @@ CODECS: Final[Registry[type[TickCodec]]] = Registry(
         "databento-mbp10-csv": "impactd.wire.ticks.databento.codec:DatabentoCodec",
         "dbn": "impactd.wire.ticks.dbn.codec:DbnCodec",
         "lobster": "impactd.wire.ticks.lobster.codec:LobsterCodec",
+        "tardis-csv": "impactd.wire.ticks.tables.tardis:TardisCodec",
+        "wide-csv": "impactd.wire.ticks.tables.codec:TableCodec",
         "long-csv": "impactd.wire.ticks.long_csv.codec:LongCsvCodec",
     },
 )

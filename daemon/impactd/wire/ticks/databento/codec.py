@@ -104,8 +104,8 @@ class DatabentoCodec(CsvCodec):
     @classmethod
     def detects(cls, head: Head) -> bool:
         """Return whether the header has the best bid's price, or what any schema of Databento's has."""
-        names = split_header(head.line)
-        return "bid_px_00" in names or {"rtype", "publisher_id"} <= set(names)
+        names = set(split_header(head.line))
+        return {"rtype", "publisher_id"} <= names or ("bid_px_00" in names and bool(names & {"action", "ts_recv"}))
 
     @classmethod
     def from_header(cls, head: Head, options: FileOptions) -> Self:

@@ -1,0 +1,34 @@
+"""Good rows of tables, by dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.checks.codec_samples import CodecSamples, Side
+
+N_LEVELS = 10
+
+
+def samples(time: Callable[[int], str], head: str, levels: Callable[[int], str]) -> CodecSamples:
+    """Return samples of a table whose rows begin as `head`, with the time's and the symbol's places."""
+    header = ",".join([head.format(time="timestamp", symbol="symbol"), *(levels(i) for i in range(N_LEVELS))])
+
+    def book(symbol: str, ts_event: int, bids: Side, asks: Side) -> bytes:
+        fields = [head.replace("local_timestamp", "{time}").format(time=time(ts_event), symbol=symbol)]
+        for i in range(N_LEVELS):
+            fields += [f"{side[i][0]},{side[i][1]}" if i < len(side) else "," for side in (asks, bids)]
+        return ",".join(fields).encode()
+
+    return CodecSamples(book, header=header.encode() + b"\n")
+
+
+SAMPLES = {
+    "wide-csv": samples(
+        str, "{time},{symbol}", lambda i: f"ask_price_{i + 1},ask_size_{i + 1},bid_price_{i + 1},bid_size_{i + 1}"
+    ),
+    "tardis-csv": samples(
+        lambda ns: f"{ns // 1_000}.{ns % 1_000:03}",
+        "exchange,{symbol},{time},local_timestamp",
+        lambda i: f"asks[{i}].price,asks[{i}].amount,bids[{i}].price,bids[{i}].amount",
+    ),
+}
