@@ -19,10 +19,11 @@ def main() -> int:
     parser.add_argument("-n", type=int, default=100_000, help="mutants of each kind")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kind", choices=KINDS, action="append", help="only these")
+    parser.add_argument("--values", action="store_true", help="values of any magnitude in well-formed records alone")
     given = parser.parse_args()
     for kind in given.kind or KINDS:
         faulthandler.dump_traceback_later(_HANGS_AFTER_S, exit=True)
-        print(run(kind, given.n, given.seed).line(), flush=True)  # noqa: T201  (its output)
+        print(run(kind, given.n, given.seed, values=given.values).line(), flush=True)  # noqa: T201  (its output)
         faulthandler.cancel_dump_traceback_later()
     return 0
 

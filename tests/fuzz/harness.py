@@ -46,6 +46,7 @@ from tests.core.builders import add_counts
 from tests.fuzz import corpus
 from tests.fuzz.corpus import GOOD_ORDERS, GOOD_SYMBOLS, KINDS, STEPS, TICK_KINDS, Fake, topic_of
 from tests.fuzz.mutate import CSV_MUTATIONS, JSON_MUTATIONS, Mutator
+from tests.fuzz.values import Values
 from tests.wire.helpers import assert_same_batch
 
 #: Mutants of one round; each has an engine of its own.
@@ -266,7 +267,7 @@ def baseline(codec: str) -> tuple[bytes, ...]:
     return found
 
 
-def run_round(kind: str, n: int, seed: str, report: Report) -> None:
+def run_round(kind: str, n: int, seed: str, report: Report, *, values: bool = False) -> None:
     """Run one day with `n` mutants between its messages.
 
     Raises
@@ -281,7 +282,9 @@ def run_round(kind: str, n: int, seed: str, report: Report) -> None:
     at_step = -1
     try:
         for at_step in STEPS:
-            mutator = Mutator(rng, corpus.seeds(kind, at_step), mutations)
+            mutator: Mutator | Values = Mutator(rng, corpus.seeds(kind, at_step), mutations)
+            if values:
+                mutator = Values(rng, kind, at_step)
             day.step(at_step, [mutator.mutant() for _ in range(min(share, n))], rng)
             n -= min(share, n)
         day.check()
@@ -291,12 +294,12 @@ def run_round(kind: str, n: int, seed: str, report: Report) -> None:
         raise
 
 
-def run(kind: str, n: int, seed: int) -> Report:
-    """Run `n` mutants of a kind and return what became of them."""
+def run(kind: str, n: int, seed: int, *, values: bool = False) -> Report:
+    """Run `n` mutants of a kind, of bytes or of values alone, and return what became of them."""
     assert kind in KINDS
     report = Report(kind)
     started = time.monotonic()
     for number in range(-(-n // ROUND)):
-        run_round(kind, min(ROUND, n - number * ROUND), f"{seed}/{kind}/{number}", report)
+        run_round(kind, min(ROUND, n - number * ROUND), f"{seed}/{kind}/{number}", report, values=values)
     report.seconds = time.monotonic() - started
     return report

@@ -17,3 +17,10 @@ def test_mutated_messages_are_all_answered_and_the_good_ones_unharmed(kind: str)
     # Mutants that are all refused, or all for one reason, would try little.
     assert report.fates["accepted"] > ROUND // 20
     assert sum(fate in REASONS for fate in report.fates) >= 5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_of_any_magnitude_are_all_answered_and_the_good_ones_unharmed(kind: str) -> None:
+    report = run(kind, 500, seed=20250403, values=True)
+    assert report.fates.total() == 500
+    assert report.fates["accepted"] > 100

@@ -1,0 +1,119 @@
+"""Well-formed records with values of any magnitude: what every parser takes, and arithmetic may not survive.
+
+Each record has the structure of a good one (sorted levels, a window that starts before it ends) and numbers drawn by
+the logarithm from far below to far beyond what a market has. Everything is drawn from one generator: a seed is a run.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import orjson
+
+from impactd.core.base.topics import Topic
+from impactd.wire.codec import FieldError
+from tests.checks.codec_samples import samples_of
+from tests.fuzz import corpus
+
+Record = dict[str, Any]
+
+
+class Values:
+    """Makes records of a kind at a step."""
+
+    def __init__(self, rng: random.Random, kind: str, step: int) -> None:
+        self._rng = rng
+        self._kind = kind
+        self._step = step
+        self._now = corpus.reached(step) - 600_000_000
+        self._n = 0
+
+    def mutant(self) -> bytes:
+        """Return one record."""
+        self._n += 1
+        while True:
+            try:
+                match self._kind:
+                    case Topic.ORDERS:
+                        return orjson.dumps(self._order())
+                    case Topic.EXECUTIONS:
+                        return orjson.dumps(self._execution())
+                    case Topic.CONTROL:
+                        return corpus.control(self._rng.choice(("halt", "resume")), self._symbol(), self._time())
+                    case _:
+                        return self._tick()
+            except (FieldError, OverflowError, TypeError, ValueError):
+                # A value that the encoding itself has no room for.
+                continue
+
+    def _magnitude(self, low: float, high: float) -> float:
+        """Return a number between two powers of ten, now and then beyond them, and often a short one."""
+        rng = self._rng
+        if rng.random() < 0.05:
+            low, high = -320.0, 308.0
+        power = rng.uniform(low, high)
+        whole = int(power // 1)
+        value = float(f"{rng.choice((1.0, 9.999999999, rng.uniform(1.0, 10.0))):.12g}e{whole}")
+        return round(value, 2) if 0.1 < value < 1e6 and rng.random() < 0.5 else value
+
+    def _symbol(self) -> str:
+        return self._rng.choice(corpus.OTHER_SYMBOLS)
+
+    def _time(self) -> int:
+        return self._now + self._rng.randrange(600_000_000)
+
+    def _tick(self) -> bytes:
+        rng = self._rng
+        samples = samples_of(self._kind)
+        px = self._magnitude(-13, 11)
+        if samples.trade is not None and rng.random() < 0.3:
+            return samples.trade(self._symbol(), self._time(), px, self._magnitude(-11, 12))
+        step = px * 10 ** rng.uniform(-12, -0.4)
+        bids = [(px - step * k, self._magnitude(-11, 19)) for k in range(rng.randrange(8))]
+        asks = [(px + step * (k + 1), self._magnitude(-11, 19)) for k in range(rng.randrange(8))]
+        if samples.whole_sizes:
+            bids, asks = ([(p, float(min(round(s), 2**32 - 2))) for p, s in side] for side in (bids, asks))
+        return samples.book(self._symbol(), self._time(), bids, asks)
+
+    def _qty(self) -> object:
+        value = min(self._magnitude(-9, 9.9), 9e9)
+        return f"{value:.9f}" if self._rng.random() < 0.5 else round(value, 9)
+
+    def _order(self) -> Record:
+        rng = self._rng
+        start = self._now + int(rng.choice((0, -1, 1)) * self._magnitude(9, 17))
+        terms: Record = {
+            "order_qty": self._qty(),
+            "start": start,
+            "end": start + int(self._magnitude(9, 15)),
+            "participation_rate": rng.choice((None, min(1.0, self._magnitude(-12, 0)))),
+            "max_interval_qty": rng.choice((None, self._qty())),
+            "lot_size": rng.choice((1, self._qty())),
+            "risk_aversion": rng.choice((0, self._magnitude(-30, 30))),
+            "min_clip_qty": rng.choice((None, None, self._qty())),
+            "must_complete": rng.random() < 0.3,
+        }
+        if rng.random() < 0.3:
+            changed = rng.sample(sorted(terms), rng.randrange(1, 5))
+            head = {"type": "replace", "cl_ord_id": rng.choice(("M1", "M2", "V1", "V2"))}
+            return head | {"symbol": self._symbol(), "ts_event": self._time()} | {name: terms[name] for name in changed}
+        head = {"type": "new", "cl_ord_id": f"V{rng.randrange(400)}", "side": rng.choice(("buy", "sell"))}
+        return head | {"symbol": self._symbol(), "ts_event": self._time()} | terms
+
+    def _execution(self) -> Record:
+        rng = self._rng
+        about: Record = {
+            "cl_ord_id": rng.choice(("M1", "M2")),
+            "symbol": self._symbol(),
+            "ts_event": self._time(),
+            "last_qty": self._qty(),
+            "last_px": self._magnitude(-13, 11),
+        }
+        name = f"VE{self._step}-{self._n}"
+        if self._n > 1 and rng.random() < 0.3:
+            kind = rng.choice(("correct", "bust"))
+            earlier = f"VE{self._step}-{rng.randrange(1, self._n)}"
+            about |= {"exec_id": name, "exec_ref_id": earlier, "type": kind}
+            return about if kind == "correct" else {k: v for k, v in about.items() if not k.startswith("last_")}
+        return about | {"type": "fill", "exec_id": name, "last_liquidity_ind": rng.choice((None, "taker", "maker"))}
