@@ -175,14 +175,16 @@ def _is_beyond(name: str, field: str, value: Any) -> bool:
             # The window would end before it starts.
             return int(value) >= inputs.EXAMPLES["new"]["end"]
         case "last_px":
-            return float(value) <= 0
+            return not 1e-12 <= float(value) < 9e9
         case "order_qty" | "max_interval_qty" | "min_clip_qty" | "lot_size" | "last_qty":
             # As a number the form is the same; as a string its sign and size are not.
             return isinstance(value, str) and not 0 < float(value) <= 9e9
         case "participation_rate":
             return isinstance(value, str) and not 0 < float(value) <= 1
-        case "risk_aversion" | "qty":
+        case "qty":
             return isinstance(value, str) and float(value) < 0
+        case "risk_aversion":
+            return not 0 <= float(value) <= 1e9
         case "blackouts":
             return any(int(start) >= int(end) for start, end in value)
         case _:

@@ -221,10 +221,11 @@ def test_bad_record_is_refused_with_reason_field_and_bytes(obj: dict[str, Any], 
         (b"[]", "type"),
         (b"{}", "missing_field"),
         (b'{"type":1}', "type"),
-        (orjson.dumps(NEW).replace(b"50000", b"NaN"), "not_finite"),
+        (orjson.dumps(NEW).replace(b"50000", b"NaN"), "missing_field"),
+        (orjson.dumps(NEW).replace(b"50000", b"Infinity"), "not_finite"),
         (b'{"type":"new","x":"' + b"a" * 1_000_000 + b'"}', "too_large"),
     ],
-    ids=["empty", "cut", "array", "no type", "odd type", "NaN", "large"],
+    ids=["empty", "cut", "array", "no type", "odd type", "NaN", "infinity", "large"],
 )
 def test_record_that_is_no_usable_object_is_refused(value: bytes, reason: str) -> None:
     assert [refused.reason for refused in decode(Topic.ORDERS, value).refused] == [reason]

@@ -16,6 +16,7 @@ import orjson
 
 from impactd.core.base.quantity import QuantityError, parse_qty
 from impactd.core.base.topics import Side
+from impactd.core.books.checks import LARGEST_PX, SMALLEST_PX
 from impactd.wire.codec import FieldError, shown
 
 MAX_SYMBOL: Final = 32
@@ -91,6 +92,18 @@ def parse_number(value: object, field: str) -> float:
             raise FieldError("not_finite", f"{field}: {shown(value)} is beyond float64; send a finite number")
         return number + 0.0
     raise FieldError("type", f"{field}: {shown(value)} is not a number; send a number or a decimal string")
+
+
+def parse_price(value: object, field: str) -> float:
+    """Return a price above 0, within the bounds that the core's arithmetic has."""
+    px = parse_number(value, field)
+    if px <= 0.0:
+        raise FieldError("value", f"{field}: {shown(value)} is not positive; send the price")
+    if not SMALLEST_PX <= px < LARGEST_PX:
+        raise FieldError(
+            "value", f"{field}: {shown(value)} is no price; send one from {SMALLEST_PX:g} to {LARGEST_PX:g}"
+        )
+    return px
 
 
 def parse_text(value: object, field: str, limit: int) -> str:

@@ -41,6 +41,7 @@ from impactd.wire.fields import (
     parse_number,
     parse_object,
     parse_positive_qty,
+    parse_price,
     parse_side,
     parse_symbol,
     parse_text,
@@ -52,6 +53,8 @@ from impactd.wire.times import parse_time
 NAME: Final = "json"
 MAX_BLACKOUTS: Final = 64
 MAX_REASON: Final = 500
+#: 1/currency: beyond it every plan trades all at once, and products with it would leave float64.
+MAX_RISK_AVERSION: Final = 1e9
 
 Object = dict[str, Any]
 Parser = Callable[[Object], Event]
@@ -177,6 +180,8 @@ def _non_negative(value: object, name: str) -> float:
     number = parse_number(value, name)
     if number < 0.0:
         raise FieldError("value", f"{name}: {shown(value)} is negative; send 0 or more")
+    if number > MAX_RISK_AVERSION:
+        raise FieldError("value", f"{name}: {shown(value)} is above {MAX_RISK_AVERSION:g}; send a smaller weight")
     return number
 
 
@@ -277,9 +282,7 @@ def _exec_id(obj: Object, name: str) -> str:
 def _last(obj: Object) -> tuple[int, float]:
     """Return (last_qty in quanta, last_px)."""
     qty = parse_positive_qty(require(obj, "last_qty"), "last_qty")
-    px = parse_number(require(obj, "last_px"), "last_px")
-    if px <= 0.0:
-        raise FieldError("value", f"last_px: {shown(px)} is not positive; send the price of the fill")
+    px = parse_price(require(obj, "last_px"), "last_px")
     return qty, px
 
 

@@ -61,8 +61,8 @@ MEANINGS: Final = {
     Reject.TOO_DEEP: "more levels than `books.max_levels`",
     Reject.NOT_FINITE: "a price or size that is not finite",
     Reject.SENTINEL: "a price or size that means 'undefined'",
-    Reject.PRICE: "a price at or below 0",
-    Reject.SIZE: "a size below 0",
+    Reject.PRICE: "a price at or below 0, or below 1e-12",
+    Reject.SIZE: "a size below 0, or above it and below 1e-9",
     Reject.UNSORTED: "levels out of order",
     Reject.CROSSED: "the best bid is above the best ask",
     Reject.LOCKED: "the best bid equals the best ask, and `books.allow_locked` is off",
@@ -89,7 +89,10 @@ _CROSSED: Final = REASONS.index(Reject.CROSSED)
 _LOCKED: Final = REASONS.index(Reject.LOCKED)
 
 #: No price is as large as the smallest of the price sentinels, INT64_MAX in units of 1e-9.
-_LARGEST_PX: Final = 9_223_372_036.0
+LARGEST_PX: Final = 9_223_372_036.0
+#: No instrument is as cheap, and no size as small: bounds that keep products and squares of both within float64.
+SMALLEST_PX: Final = 1e-12
+SMALLEST_SIZE: Final = 1e-9
 _INT64_MAX: Final = 9_223_372_036_854_775_807.0
 #: INT64_MAX and UINT32_MAX as sizes, whole or in units of 1e-9 and 1e-8.
 _SIZE_SENTINELS: Final = (4_294_967_295.0, 9_999_999_999.0, 9_223_372_036.854_775_807, 92_233_720_368.547_758_07)
@@ -133,12 +136,12 @@ def _value_faults(px: float, sz: float) -> int:
     if not (np.isfinite(px) and np.isfinite(sz)):
         return 1 << _NOT_FINITE
     size = abs(sz)
-    if abs(px) >= _LARGEST_PX or size >= _INT64_MAX or size in _SIZE_SENTINELS:
+    if abs(px) >= LARGEST_PX or size >= _INT64_MAX or size in _SIZE_SENTINELS:
         return 1 << _SENTINEL
     faults = 0
-    if px <= 0.0:
+    if px < SMALLEST_PX:
         faults |= 1 << _PRICE
-    if sz < 0.0:
+    if sz < 0.0 or 0.0 < sz < SMALLEST_SIZE:
         faults |= 1 << _SIZE
     return faults
 
@@ -158,7 +161,7 @@ def _side_faults(px: Float, sz: Float, i: int, n: int, sign: float) -> tuple[int
         level_sz = sz[i, j]
         if level_sz == 0.0:
             continue
-        if not (0.0 < level_px < _LARGEST_PX and 0.0 < level_sz < _SMALLEST_SIZE_SENTINEL):
+        if not (SMALLEST_PX <= level_px < LARGEST_PX and SMALLEST_SIZE <= level_sz < _SMALLEST_SIZE_SENTINEL):
             faults |= _value_faults(level_px, level_sz)
         if count == 0:
             best = level_px
