@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from impactd.cli import cli
-from impactd.cli.common import InputError, load_settings
+from impactd.cli.common import Data, InputError, load_settings
 from impactd.cli.hours import Hours, hours
 from impactd.config.hours import session_rule
 
@@ -35,7 +35,7 @@ def data(path: Path, at: int = TEN, symbol: str = "FROG") -> Path:
 
 
 def found(*paths: Path, config: Path | None = None, sets: tuple[str, ...] = (), **asked: str) -> Hours:
-    return hours(load_settings(config, sets), asked.get("tz"), asked.get("session"), paths)
+    return hours(load_settings(config, sets), asked.get("tz"), asked.get("session"), Data(tuple(paths), (), None, None))
 
 
 def test_hours_without_a_session_are_those_of_us_equities(tmp_path: Path) -> None:

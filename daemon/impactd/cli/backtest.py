@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from impactd.cli.common import EXISTING, InputError, example, settings_options
+from impactd.cli.common import Data, InputError, data_options, directory_option, example, settings_options
 from impactd.cli.hours import hours_options, orders_bar, range_s, session_settings
 from impactd.cli.study import study
 
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
         "impactd backtest --data btc.jsonl.gz --session 00:00-24:00 --tz UTC --lot 0.001 --out report",
     ),
 )
-@click.option("--data", type=EXISTING, multiple=True, required=True, metavar="FILE...", help="Recorded days.")
-@click.argument("more", type=EXISTING, nargs=-1, metavar="")
+@data_options(required=True)
 @click.option(
     "--qty", type=click.FloatRange(0, min_open=True), multiple=True, help="Shares of an order; may be repeated."
 )
@@ -54,16 +53,13 @@ if TYPE_CHECKING:
     help="Most that any policy trades in an interval, in visible depths.",
 )
 @click.option("--lot", default="1", show_default=True, help="Lot size.")
-@click.option("--symbol", help="Symbol of data that names none; else the file's name up to the first _ or dot.")
-@click.option("--codec", help="Format of the data; told from the file by default.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the bootstrap.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes; changes no figure.  [default: all cores]")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Directory of the report.")
+@directory_option("Directory of the report.", required=True)
 @settings_options
 def command(
     *,
-    data: tuple[Path, ...],
-    more: tuple[Path, ...],
+    data: Data,
     qty: tuple[float, ...],
     participation: tuple[float, ...],
     horizon: int | None,
@@ -75,8 +71,6 @@ def command(
     strategies: str,
     depth_cap: float,
     lot: str,
-    symbol: str | None,
-    codec: str | None,
     seed: int,
     workers: int | None,
     out: Path,
@@ -97,22 +91,21 @@ def command(
         from impactd.research.backtest.report import answers, encode, figures, table
         from impactd.research.backtest.run import backtest
 
-        paths = (*data, *more)
-        core, hours = session_settings(config, sets, tz, session, paths, codec, symbol)
+        core, hours = session_settings(config, sets, tz, session, data)
         click.echo(f"hours  {hours.text}")
         question = _question(qty, participation, horizon, every, begin, end, depth_cap, lot)
         with orders_bar() as start:
             result = backtest(
-                paths,
+                data.paths,
                 core,
                 question,
                 strategies=[name.strip() for name in strategies.split(",") if name.strip()],
-                codec=codec,
-                symbol=symbol,
+                codec=data.codec,
+                symbol=data.symbol,
                 workers=workers or os.cpu_count() or 1,
                 begin=start,
             )
-        report = figures(result, paths, seed, hours.text)
+        report = figures(result, data.paths, seed, hours.text)
         try:
             out.mkdir(parents=True, exist_ok=True)
             (out / "report.json").write_bytes(encode(report))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from impactd.cli.common import Failure, example, load_settings, settings_options
+from impactd.cli.common import example, load_settings, settings_options, translated
 
 
 @click.command(
@@ -27,11 +27,8 @@ def command(*, out: Path, outputs: bool, config: Path | None, sets: tuple[str, .
     import asyncio
 
     from impactd.shell.audit.capture import capture
-    from impactd.shell.kafka.errors import FatalError
 
-    try:
+    with translated():
         counts = asyncio.run(capture(settings, out, outputs=outputs))
-    except FatalError as error:
-        raise Failure(str(error)) from error
     for topic, count in counts.items():
         click.echo(f"{out / topic.value}.jsonl  {count:,} records")

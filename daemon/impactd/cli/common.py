@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -13,6 +16,7 @@ import click
 
 if TYPE_CHECKING:
     from impactd.config import Loaded
+    from impactd.shell.replay import Sources
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,6 +64,115 @@ def example(*lines: str) -> str:
     """Return the epilog of a command's help: one command a line, kept as it is."""
     # The backspace tells click not to wrap the paragraph.
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def grouped(name: str, of: type[Any], *options: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Any]:
+    """Return a decorator that adds options and hands their values to the command as one, an `of` called `name`."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        @functools.wraps(function)
+        def gathered(*args: Any, **values: Any) -> Any:
+            own = {field.name: values.pop(field.name) for field in dataclasses.fields(of)}
+            return function(*args, **values, **{name: of(**own)})
+
+        for option in reversed(options):
+            gathered = option(gathered)
+        return gathered
+
+    return decorate
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Recorded days.
+
+    Attributes
+    ----------
+    symbol, codec : str or None
+        Of files that do not say.
+    """
+
+    data: tuple[Path, ...]
+    more: tuple[Path, ...]
+    symbol: str | None
+    codec: str | None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files."""
+        return self.data + self.more
+
+
+@dataclass(frozen=True, slots=True)
+class Day(Data):
+    """Recorded days, and what was sent to the service on them."""
+
+    orders: Path | None
+    executions: Path | None
+    control: Path | None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no file is named."""
+        return not (self.paths or self.orders or self.executions or self.control)
+
+    def sources(self) -> Sources:
+        """Return the files as a replay takes them."""
+        from impactd.shell.replay import Sources
+
+        return Sources(self.paths, self.orders, self.executions, self.control, self.codec, self.symbol)
+
+
+def data_options(text: str = "Recorded days.", *, required: bool = False, day: bool = False) -> Callable[[F], F]:
+    """Return a decorator that adds recorded days, as a `Data` called ``data``; `day`: as a `Day`, with its orders."""
+    files = (
+        click.option("--orders", type=EXISTING, help="Parent orders, JSON lines."),
+        click.option("--executions", type=EXISTING, help="Fills, JSON lines; a replay without them fills as planned."),
+        click.option("--control", type=EXISTING, help="Halts and resumes, JSON lines."),
+    )
+    return grouped(
+        "data",
+        Day if day else Data,
+        click.option("--data", type=EXISTING, multiple=True, required=required, metavar="FILE...", help=text),
+        click.argument("more", type=EXISTING, nargs=-1, metavar=""),
+        *(files if day else ()),
+        click.option("--symbol", help="Symbol of data that names none; else the file's name up to the first _ or dot."),
+        click.option("--codec", help="Format of the data; told from the file by default."),
+    )
+
+
+def directory_option(text: str, **options: Any) -> Callable[[F], F]:
+    """Return the option ``--out``, a directory."""
+    return click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help=text, **options)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the shell's errors into a command's.
+
+    Raises
+    ------
+    InputError
+        For files that cannot be used.
+    Failure
+        Where brokers or the service fail.
+    """
+    from impactd.shell.kafka.errors import FatalError
+    from impactd.shell.lines import InputFileError
+
+    try:
+        yield
+    except InputFileError as error:
+        raise InputError(str(error)) from error
+    except FatalError as error:
+        raise Failure(str(error)) from error
+
+
+def write_json(value: object) -> None:
+    """Write one JSON object."""
+    import orjson
+
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY).decode())
 
 
 def settings_options(function: F) -> F:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from impactd.cli.common import example
+from impactd.cli.common import Data, example, write_json
 from impactd.cli.hours import hours, session_options
-from impactd.cli.study import days_of, records, show_table, study, study_options, write_json
+from impactd.cli.study import days_of, records, schedule_options, show_table, study, study_options
 
 
 @click.command(
@@ -17,16 +15,10 @@ from impactd.cli.study import days_of, records, show_table, study, study_options
 )
 @study_options
 @session_options
-@click.option("--shares", type=click.FloatRange(0, min_open=True), default=100_000.0, show_default=True)
-@click.option(
-    "--timeout", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True, help="Seconds for a solver."
-)
+@schedule_options
 def command(
     *,
-    data: tuple[Path, ...],
-    more: tuple[Path, ...],
-    symbol: str | None,
-    codec: str | None,
+    data: Data,
     seed: int,
     side: str,
     intervals: int,
@@ -46,9 +38,8 @@ def command(
         from impactd.research.differences import of_schedule
         from impactd.research.options import OptimizerConfig
 
-        paths = [*data, *more]
-        traded = hours(None, tz, session, paths, codec, symbol)
-        days = days_of(paths, seed, codec, symbol, traded)
+        traded = hours(None, tz, session, data)
+        days = days_of(data, seed, traded)
         config = OptimizerConfig(timeout_seconds=timeout)
         result = compare_days(days, shares, intervals, side=side, config=config)
         minutes = max(day.slippage["time"].nunique() for day in days)
@@ -58,7 +49,7 @@ def command(
         found = {name: records(table) for name, table in tables.items()}
         write_json({"hours": traded.text, **found, "chosen": result.chosen, "differences_by_name": apart})
         return
-    if paths:
+    if data.paths:
         click.echo(f"hours  {traded.text}\n")
     for day in days:
         for title, table in (("Strategies", result.strategies), ("Models", result.models)):

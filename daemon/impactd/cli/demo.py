@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,17 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from impactd.cli.common import EXISTING, Failure, InputError, Speed, example, load_settings, settings_options
+from impactd.cli.common import (
+    Day,
+    Failure,
+    InputError,
+    Speed,
+    data_options,
+    directory_option,
+    example,
+    load_settings,
+    settings_options,
+)
 
 if TYPE_CHECKING:
     from impactd.config import Settings
@@ -41,25 +52,15 @@ _BROKERS: Final = {
         "impactd demo --data FROG_2025-04-03_mbp10.csv.gz --orders orders.jsonl --speed max",
     ),
 )
-@click.option("--data", type=EXISTING, multiple=True, metavar="FILE...", help="Ticks; a generated day by default.")
-@click.argument("more", type=EXISTING, nargs=-1, metavar="")
-@click.option("--orders", type=EXISTING, help="Parent orders, JSON lines.")
-@click.option("--executions", type=EXISTING, help="Fills, JSON lines. Without them plans count as filled as scheduled.")
-@click.option("--symbol", help="Symbol of data that names none; else the file's name up to the first _ or dot.")
+@data_options("Ticks; a generated day by default.", day=True)
 @click.option("--speed", type=Speed(), default=str(SPEED), show_default=True, help="Event time over wall time, or max.")
-@click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="Directory of the results; a new one by default."
-)
+@directory_option("Directory of the results; a new one by default.")
 @click.option("--plain", is_flag=True, help="Lines of text instead of the live view.")
 @click.option("--stay", is_flag=True, help="Keep the live page after the day has ended, until Ctrl-C.")
 @settings_options
 def command(
     *,
-    data: tuple[Path, ...],
-    more: tuple[Path, ...],
-    orders: Path | None,
-    executions: Path | None,
-    symbol: str | None,
+    data: Day,
     speed: float | None,
     out: Path | None,
     plain: bool,
@@ -74,12 +75,12 @@ def command(
     service on it and shows what it says. At the end the day is replayed from
     its files, and both results are compared byte for byte.
     """
-    files = (*data, *more)
-    if not files:
-        if orders or executions:
-            raise InputError("--orders and --executions belong to a day of their own: name it with --data")
+    if not data.paths:
+        if not data.is_empty:
+            raise InputError("--orders, --executions and --control belong to a day of their own: name it with --data")
         day = _replay_data()
-        files, orders, config = (day / "day.jsonl.gz",), day / "orders.jsonl", config or day / "impactd.toml"
+        data = dataclasses.replace(data, data=(day / "day.jsonl.gz",), orders=day / "orders.jsonl")
+        config = config or day / "impactd.toml"
     settings = load_settings(config, sets).settings
 
     import tempfile
@@ -89,10 +90,9 @@ def command(
     from impactd.shell.broker.release import BrokerUnavailable
     from impactd.shell.kafka.errors import FatalError
     from impactd.shell.lines import InputFileError
-    from impactd.shell.replay import Sources
 
-    sources = Sources(files, orders, executions, None, None, symbol)
-    core = replay_settings(settings, has_executions=executions is not None)
+    sources = data.sources()
+    core = replay_settings(settings, has_executions=data.executions is not None)
     out = out or Path(tempfile.mkdtemp(prefix="impactd-demo-"))
     out.mkdir(parents=True, exist_ok=True)
     click.echo("looking for a broker ...", err=True)

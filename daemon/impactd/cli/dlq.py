@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from impactd.cli.common import Failure, InputError, example, load_settings, settings_options
+from impactd.cli.common import Failure, InputError, example, load_settings, settings_options, translated
 
 if TYPE_CHECKING:
     from impactd.config import Settings
@@ -67,12 +67,8 @@ def list_letters(
 
     import asyncio
 
-    from impactd.shell.kafka.errors import FatalError
-
-    try:
+    with translated():
         asyncio.run(_list(settings, chosen, kept, as_json=as_json))
-    except FatalError as error:
-        raise Failure(str(error)) from error
 
 
 async def _list(settings: Settings, chosen: Chosen, limit: int | None, *, as_json: bool) -> None:
@@ -143,12 +139,9 @@ def show(*, place: str, as_hex: bool, raw: bool, config: Path | None, sets: tupl
     import asyncio
 
     from impactd.shell.kafka.dead_letters import dead_letter
-    from impactd.shell.kafka.errors import FatalError
 
-    try:
+    with translated():
         found = asyncio.run(dead_letter(settings, at))
-    except FatalError as error:
-        raise Failure(str(error)) from error
     if found is None:
         raise Failure(f"no dead letter stands at {place}; impactd dlq list shows where they are")
     letter, record = found
@@ -224,9 +217,8 @@ def redrive(
     import asyncio
 
     from impactd.shell.kafka import dead_letters
-    from impactd.shell.kafka.errors import FatalError
 
-    try:
+    with translated():
         found = asyncio.run(dead_letters.survey(settings, chosen))
         missing = len(set(places)) - found.ready.total() - found.kept.total()
         if places and missing:
@@ -242,8 +234,6 @@ def redrive(
         if not yes:
             click.confirm(f"send {total:,} again?", abort=True)
         done = asyncio.run(dead_letters.redrive(settings, chosen, found.ends))
-    except FatalError as error:
-        raise Failure(str(error)) from error
     click.echo(f"{done.sent.total():>9,}  sent again")
     if done.failed:
         (partition, offset), why = done.failed[0]

@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,7 +27,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from impactd.cli.common import InputError, load_settings
+from impactd.cli.common import Data, InputError, load_settings
 
 if TYPE_CHECKING:
     from impactd.config import Loaded
@@ -121,9 +121,7 @@ def session_settings(
     sets: tuple[str, ...],
     tz: str | None,
     session: str | None,
-    paths: Sequence[Path] = (),
-    codec: str | None = None,
-    symbol: str | None = None,
+    data: Data,
 ) -> tuple[CoreSettings, Hours]:
     """Return the core's settings with the session that is asked for or assumed.
 
@@ -133,7 +131,7 @@ def session_settings(
         If settings, zone or hours cannot be used.
     """
     loaded = load_settings(config, sets)
-    found = hours(loaded, tz, session, paths, codec, symbol)
+    found = hours(loaded, tz, session, data)
     return dataclasses.replace(loaded.settings.core(), session=found.rule), found
 
 
@@ -141,9 +139,7 @@ def hours(
     loaded: Loaded | None,
     tz: str | None,
     session: str | None,
-    paths: Sequence[Path] = (),
-    codec: str | None = None,
-    symbol: str | None = None,
+    data: Data,
 ) -> Hours:
     """Return the hours to work in; see the module.
 
@@ -153,8 +149,6 @@ def hours(
         Settings in force; None where the command takes none.
     tz, session : str or None
         Of the command line.
-    paths : sequence of Path
-        Recorded days, with what names their `codec` and `symbol`.
 
     Raises
     ------
@@ -172,7 +166,7 @@ def hours(
     elif own is not None and from_service:
         zone, local = own.timezone, f"{own.open}-{own.close}"
         reason = f"the settings name no session, and the service's default never closes; {_REMEDY}"
-    elif session is None and _trades_around_the_clock(paths, codec, symbol):
+    elif session is None and _trades_around_the_clock(data):
         zone, local = "UTC", "00:00-24:00"
         reason = f"assumed: no session is set, and the data are not of US hours; {_REMEDY}"
     else:
@@ -195,7 +189,7 @@ def _of_plans(path: str, origin: str) -> bool:
     return origin.startswith("env ") and path.partition(".")[0] not in _NOT_OF_PLANS
 
 
-def _trades_around_the_clock(paths: Sequence[Path], codec: str | None, symbol: str | None) -> bool:
+def _trades_around_the_clock(data: Data) -> bool:
     """Say whether a symbol's name or the first rows of a file speak against the hours of US equities."""
     import numpy as np
 
@@ -203,9 +197,10 @@ def _trades_around_the_clock(paths: Sequence[Path], codec: str | None, symbol: s
     from impactd.shell.recorded import read_ticks
 
     market = ZoneInfo(_ZONE)
-    for path in paths:
+    for path in data.paths:
         try:
-            first = next((decoded.batch for decoded in read_ticks(path, codec, symbol) if len(decoded.batch)), None)
+            ticks = read_ticks(path, data.codec, data.symbol)
+            first = next((decoded.batch for decoded in ticks if len(decoded.batch)), None)
         except InputFileError:
             continue  # the command that reads it says why
         if first is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from impactd.cli.common import EXISTING, InputError, NothingUsableError, example, load_settings, settings_options
+from impactd.cli.common import EXISTING, Data, InputError, NothingUsableError, example, load_settings, settings_options
 from impactd.cli.hours import hours, session_options
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def command(
             facts = inspect_file(path, codec, symbol, loaded.settings.core().books, limits(loaded.settings))
         except InputFileError as error:
             raise InputError(str(error)) from error
-        traded = hours(loaded, tz, session, [path], codec, symbol)
+        traded = hours(loaded, tz, session, Data((path,), (), symbol, codec))
         given = [("--codec", codec), ("--symbol", symbol), ("--session", session), ("--tz", tz), ("-c", config)]
         options = [(flag, str(value)) for flag, value in given if value is not None]
         following = _next(facts, [*options, *(("--set", value) for value in sets)])

@@ -10,12 +10,16 @@ import click
 
 from impactd.cli.common import (
     EXISTING,
+    Day,
     InputError,
     NothingUsableError,
+    data_options,
+    directory_option,
     example,
     load_settings,
     progress_line,
     settings_options,
+    translated,
 )
 from impactd.cli.hours import hours, session_options
 
@@ -33,25 +37,11 @@ if TYPE_CHECKING:
         "impactd replay --data monday.csv.gz tuesday.csv.gz --symbol FROG --out two-days",
     ),
 )
-@click.option(
-    "--data",
-    type=EXISTING,
-    multiple=True,
-    metavar="FILE...",
-    help="Ticks: .jsonl or .csv, plain, .gz or .xz. Several are merged by time.",
-)
-@click.argument("more", type=EXISTING, nargs=-1, metavar="")
-@click.option("--orders", type=EXISTING, help="Parent orders, JSON lines.")
-@click.option("--executions", type=EXISTING, help="Fills, JSON lines. Without them plans count as filled as scheduled.")
-@click.option("--control", type=EXISTING, help="Halts and resumes, JSON lines.")
-@click.option("--codec", help="Codec of the ticks, if not to be told from each file.")
-@click.option("--symbol", help="Symbol of data that names none; else the file's name up to the first _ or dot.")
+@data_options("Ticks: .jsonl or .csv, plain or compressed. Several are merged by time.", day=True)
 @click.option(
     "--journal", type=EXISTING, help="Journal of a live run, captured with its inputs: derive that run again."
 )
-@click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Directory of the results."
-)
+@directory_option("Directory of the results.", required=True)
 @click.option("--partitions", type=int, help="Partitions to spread the symbols over.  [setting: replay.partitions]")
 @click.option("--batch", type=int, help="Records decoded together; changes no byte.  [setting: replay.batch_rows]")
 @click.option(
@@ -64,13 +54,7 @@ if TYPE_CHECKING:
 @settings_options
 def command(
     *,
-    data: tuple[Path, ...],
-    more: tuple[Path, ...],
-    orders: Path | None,
-    executions: Path | None,
-    control: Path | None,
-    codec: str | None,
-    symbol: str | None,
+    data: Day,
     journal: Path | None,
     out: Path,
     partitions: int | None,
@@ -91,31 +75,23 @@ def command(
     flags = (("replay.partitions", partitions, "--partitions"), ("replay.batch_rows", batch, "--batch"))
     loaded = load_settings(config, sets, flags)
     settings = loaded.settings
-    if journal is None and not data:
+    if journal is None and not data.paths:
         raise click.UsageError("Missing option '--data' (or '--journal').")
-    if journal is not None and (data or more or orders or executions or control):
+    if journal is not None and not data.is_empty:
         raise InputError("--journal: the run's inputs are read from beside the journal; leave out --data and the like")
     if journal is not None and (session or tz):
         raise InputError("--journal: the run's own hours hold; leave out --session and --tz")
     if journal is not None and journal.name != "journal.jsonl":
         raise InputError(f"--journal: {journal} is not the journal.jsonl of a directory that impactd capture made")
 
-    from impactd.shell.lines import InputFileError
-    from impactd.shell.replay import Sources
-
-    try:
-        with progress_line("ticks", quiet=as_json) as progress:
-            if journal is not None:
-                rule, text = settings.core().session, "those of the run"
-                summary = _rederive(journal, settings, out, progress)
-            else:
-                paths = (*data, *more)
-                traded = hours(loaded, tz, session, paths, codec, symbol)
-                rule, text = traded.rule, traded.text
-                sources = Sources(paths, orders, executions, control, codec, symbol)
-                summary = _replay(sources, settings, rule, out, progress)
-    except InputFileError as error:
-        raise InputError(str(error)) from error
+    with translated(), progress_line("ticks", quiet=as_json) as progress:
+        if journal is not None:
+            rule, text = settings.core().session, "those of the run"
+            summary = _rederive(journal, settings, out, progress)
+        else:
+            traded = hours(loaded, tz, session, data)
+            rule, text = traded.rule, traded.text
+            summary = _replay(data.sources(), settings, rule, out, progress)
 
     if profile_out is not None:
         _write_profile(settings, rule, profile_out)

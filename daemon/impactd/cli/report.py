@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from impactd.cli.common import example
+from impactd.cli.common import Data, directory_option, example, write_json
 from impactd.cli.hours import hours, session_options
-from impactd.cli.study import days_of, study, study_options, write_json
+from impactd.cli.study import days_of, schedule_options, study, study_options
 
 
 @click.command(
@@ -19,19 +19,11 @@ from impactd.cli.study import days_of, study, study_options, write_json
 )
 @study_options
 @session_options
-@click.option("--shares", type=click.FloatRange(0, min_open=True), default=100_000.0, show_default=True)
-@click.option(
-    "--timeout", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True, help="Seconds for a solver."
-)
-@click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), required=True, metavar="DIR", help="Where to write."
-)
+@schedule_options
+@directory_option("Where to write.", required=True)
 def command(
     *,
-    data: tuple[Path, ...],
-    more: tuple[Path, ...],
-    symbol: str | None,
-    codec: str | None,
+    data: Data,
     seed: int,
     side: str,
     intervals: int,
@@ -51,9 +43,8 @@ def command(
         from impactd.research.options import OptimizerConfig
         from impactd.research.report import make_report, write_report
 
-        paths = [*data, *more]
-        traded = hours(None, tz, session, paths, codec, symbol)
-        days = days_of(paths, seed, codec, symbol, traded)
+        traded = hours(None, tz, session, data)
+        days = days_of(data, seed, traded)
         report = make_report(days, shares, intervals, side=side, config=OptimizerConfig(timeout_seconds=timeout))
         written = write_report(report, out)
     if as_json:
@@ -63,7 +54,7 @@ def command(
         ]
         write_json({"hours": traded.text, "days": found, "files": [str(path) for path in written]})
         return
-    if paths:
+    if data.paths:
         click.echo(f"hours  {traded.text}")
     for day in report.days:
         click.echo(f"{day.name}: {day.answer}")

@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from impactd.cli.common import EXISTING, Failure, example, load_settings, settings_options
-from impactd.cli.study import study, write_json
+from impactd.cli.common import (
+    Data,
+    Failure,
+    data_options,
+    directory_option,
+    example,
+    load_settings,
+    settings_options,
+    write_json,
+)
+from impactd.cli.study import study
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,27 +35,14 @@ if TYPE_CHECKING:
         "impactd selftest --data FROG_2025-04-03_mbp10.csv.gz --bootstrap kafka:9092 --out selftest",
     ),
 )
-@click.option("--data", type=EXISTING, multiple=True, metavar="FILE...", help="Recorded days.")
-@click.argument("more", type=EXISTING, nargs=-1, metavar="")
-@click.option("--symbol", help="Symbol of data that names none; else the file's name up to the first _ or dot.")
-@click.option("--codec", help="Format of the data; told from the file by default.")
+@data_options()
 @click.option("--bootstrap", help="Broker to take a live sample from; without it there is none.")
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("selftest"),
-    show_default=True,
-    metavar="DIR",
-    help="Where the dated reports go.",
-)
+@directory_option("Where the dated reports go.", default=Path("selftest"), show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Write the report to standard output as well.")
 @settings_options
 def command(
     *,
-    data: tuple[Path, ...],
-    more: tuple[Path, ...],
-    symbol: str | None,
-    codec: str | None,
+    data: Data,
     bootstrap: str | None,
     out: Path,
     as_json: bool,
@@ -67,9 +63,9 @@ def command(
         from impactd.research.selftest_report import as_document, write_selftest
 
         def day_of(path: Path) -> Callable[[], Day]:
-            return lambda: recorded_day(path, codec=codec, symbol=symbol)
+            return lambda: recorded_day(path, codec=data.codec, symbol=data.symbol)
 
-        days = [day_of(path) for path in (*data, *more)]
+        days = [day_of(path) for path in data.paths]
         found = run_selftest(settings.selftest, days, None if bootstrap is None else lambda: _sample(settings))
         at = datetime.now(UTC)
         written = write_selftest(found, out, at)

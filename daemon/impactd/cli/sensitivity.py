@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from impactd.cli.common import example, settings_options
+from impactd.cli.common import Data, example, settings_options, write_json
 from impactd.cli.hours import hours_options, orders_bar, range_s, session_settings
-from impactd.cli.study import days_of, records, show_table, study, study_options, write_json
+from impactd.cli.study import days_of, records, show_table, study, study_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,10 +35,7 @@ if TYPE_CHECKING:
 @settings_options
 def command(
     *,
-    data: tuple[Path, ...],
-    more: tuple[Path, ...],
-    symbol: str | None,
-    codec: str | None,
+    data: Data,
     seed: int,
     side: str,
     intervals: int,
@@ -62,18 +58,17 @@ def command(
     with study():
         from impactd.research.compare import TOTALS, sensitivity
 
-        paths = [*data, *more]
-        core, traded = session_settings(config, sets, tz, session, paths, codec, symbol)
-        days = days_of(paths, seed, codec, symbol, traded)
+        core, traded = session_settings(config, sets, tz, session, data)
+        days = days_of(data, seed, traded)
         tables = {day.name: sensitivity(day.slippage, shares or TOTALS, intervals, side=side) for day in days}
-        walked, failed = _walked(paths, symbol, codec, core, begin, end)
+        walked, failed = _walked(data, core, begin, end)
     if as_json:
         backtests = {name: records(table) for name, table in walked.items()}
         write_json(
             {**{name: records(table) for name, table in tables.items()}, "backtest": backtests, "failed": failed}
         )
         return
-    if paths:
+    if data.paths:
         click.echo(f"hours  {traded.text}\n")
     for name, table in tables.items():
         show_table(f"Sensitivity to total shares: {name}", table)
@@ -83,9 +78,7 @@ def command(
         click.echo(f"{name}: not walked forward: {why}")
 
 
-def _walked(
-    paths: Sequence[Path], symbol: str | None, codec: str | None, core: CoreSettings, begin: str, end: str
-) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
+def _walked(data: Data, core: CoreSettings, begin: str, end: str) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
     """Return a table a recorded file, and why some have none."""
     from impactd.research.backtest.sensitivity import sensitivity
     from impactd.research.backtest.windows import Question
@@ -95,11 +88,11 @@ def _walked(
     question = Question(from_s=from_s, to_s=to_s)
     tables: dict[str, pd.DataFrame] = {}
     failed: dict[str, str] = {}
-    for path in paths:
+    for path in data.paths:
         try:
             with orders_bar() as start:
                 tables[path.name] = sensitivity(
-                    path, core, question, codec=codec, symbol=symbol, workers=os.cpu_count() or 1, begin=start
+                    path, core, question, codec=data.codec, symbol=data.symbol, workers=os.cpu_count() or 1, begin=start
                 )
         except ValidationError as error:
             failed[path.name] = str(error)

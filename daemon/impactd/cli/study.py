@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from impactd.cli.common import EXISTING, Failure, InputError
+from impactd.cli.common import Data, Failure, InputError, data_options
 from impactd.cli.common import NothingUsableError as Unusable
 
 if TYPE_CHECKING:
@@ -25,16 +24,25 @@ F = TypeVar("F", bound=Callable[..., Any])
 def study_options(function: F) -> F:
     """Add the data, the order and the form of the result."""
     options = (
-        click.option("--data", type=EXISTING, multiple=True, metavar="FILE...", help="Recorded days."),
-        click.argument("more", type=EXISTING, nargs=-1, metavar=""),
-        click.option("--symbol", help="Symbol of data that names none; else the file's name up to the first _ or dot."),
-        click.option("--codec", help="Format of the data; told from the file by default."),
+        data_options(),
         click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the generated day."),
         click.option("--side", type=click.Choice(["buy", "sell"]), default="buy", show_default=True),
         click.option(
             "--intervals", type=click.IntRange(1), default=50, show_default=True, help="Intervals of a schedule."
         ),
         click.option("--json", "as_json", is_flag=True, help="Write JSON for machines."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def schedule_options(function: F) -> F:
+    """Add the size of an order and the time that solvers have."""
+    above_0 = click.FloatRange(0, min_open=True)
+    options = (
+        click.option("--shares", type=above_0, default=100_000.0, show_default=True),
+        click.option("--timeout", type=above_0, default=30.0, show_default=True, help="Seconds for a solver."),
     )
     for option in reversed(options):
         function = option(function)
@@ -69,12 +77,13 @@ def study() -> Iterator[None]:
         raise Failure(f"{error.name} is not installed: pip install 'impactd[research]'") from error
 
 
-def days_of(paths: Sequence[Path], seed: int, codec: str | None, symbol: str | None, traded: Hours) -> list[Day]:
+def days_of(data: Data, seed: int, traded: Hours) -> list[Day]:
     """Return the generated day, and the recorded ones within their session."""
     from impactd.research.compare import generated_day, recorded_day
 
     recorded = [
-        recorded_day(path, codec=codec, symbol=symbol, session=traded.rule, hours=traded.text) for path in paths
+        recorded_day(path, codec=data.codec, symbol=data.symbol, session=traded.rule, hours=traded.text)
+        for path in data.paths
     ]
     return [generated_day(seed), *recorded]
 
@@ -112,10 +121,3 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
         {str(name): None if isinstance(value, float) and value != value else value for name, value in row.items()}  # noqa: PLR0124  (NaN)
         for row in table.to_dict("records")
     ]
-
-
-def write_json(value: object) -> None:
-    """Write one JSON object."""
-    import orjson
-
-    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY).decode())

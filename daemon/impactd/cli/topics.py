@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from impactd.cli.common import Failure, example, load_settings, settings_options
+from impactd.cli.common import Failure, example, load_settings, settings_options, translated
 
 if TYPE_CHECKING:
     pass
@@ -26,13 +26,10 @@ def create(config: Path | None, sets: tuple[str, ...]) -> None:
 
     import asyncio
 
-    from impactd.shell.kafka.errors import FatalError
     from impactd.shell.kafka.topics import create_topics, topics_spec
 
-    try:
+    with translated():
         made = asyncio.run(create_topics(settings))
-    except FatalError as error:
-        raise Failure(str(error)) from error
     for spec in topics_spec(settings):
         click.echo(f"{spec.name}  {'made' if spec.name in made else 'there already'}")
 
@@ -45,13 +42,10 @@ def check(config: Path | None, sets: tuple[str, ...]) -> None:
 
     import asyncio
 
-    from impactd.shell.kafka.errors import FatalError
     from impactd.shell.kafka.topics import check_topics
 
-    try:
+    with translated():
         differences = asyncio.run(check_topics(settings))
-    except FatalError as error:
-        raise Failure(str(error)) from error
     for difference in differences:
         click.echo(str(difference))
     if differences:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from impactd.cli.common import EXISTING, InputError, example, settings_options
+from impactd.cli.common import Data, InputError, data_options, example, settings_options
 from impactd.cli.hours import hours_options, orders_bar, range_s, session_settings
 from impactd.cli.study import study
 
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
         "IMPACTD__MODEL__LEARNED=model.json impactd backtest --data wednesday.csv.gz --out report",
     ),
 )
-@click.option("--data", type=EXISTING, multiple=True, required=True, metavar="FILE...", help="Recorded days.")
-@click.argument("more", type=EXISTING, nargs=-1, metavar="")
+@data_options(required=True)
 @click.option(
     "--split",
     type=click.Choice(["forward", "each"]),
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
 )
 @hours_options
 @click.option("--no-backtest", is_flag=True, help="Judge forecasts only, not what schedules save by them.")
-@click.option("--symbol", help="Symbol of data that names none; else the file's name up to the first _ or dot.")
-@click.option("--codec", help="Format of the data; told from the file by default.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the trees and the bootstrap.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes; changes no figure.  [default: all cores]")
 @click.option("--json", "as_json", is_flag=True, help="Write the figures as JSON.")
@@ -46,16 +43,13 @@ if TYPE_CHECKING:
 @settings_options
 def command(
     *,
-    data: tuple[Path, ...],
-    more: tuple[Path, ...],
+    data: Data,
     split: str,
     begin: str,
     end: str,
     tz: str | None,
     session: str | None,
     no_backtest: bool,
-    symbol: str | None,
-    codec: str | None,
     seed: int,
     workers: int | None,
     as_json: bool,
@@ -73,13 +67,13 @@ def command(
         from impactd.research.backtest.run import for_backtest
         from impactd.research.learned.run import QUESTION, train
 
-        core, hours = session_settings(config, sets, tz, session, (*data, *more), codec, symbol)
+        core, hours = session_settings(config, sets, tz, session, data)
         core = for_backtest(core)
         if not as_json:
             click.echo(f"hours  {hours.text}")
         from_s, to_s = range_s(begin, end)
         question = None if no_backtest else dataclasses.replace(QUESTION, from_s=from_s, to_s=to_s)
-        tapes = read_tapes((*data, *more), core, codec=codec, symbol=symbol)
+        tapes = read_tapes(data.paths, core, codec=data.codec, symbol=data.symbol)
         with orders_bar() as start:
             trained = train(
                 tapes, core, seed, split=split, question=question, workers=workers or os.cpu_count() or 1, begin=start

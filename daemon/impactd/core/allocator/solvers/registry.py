@@ -32,10 +32,6 @@ SOLVERS: Final[Registry[Callable[[float], Solver]]] = Registry(
     },
 )
 
-#: Independent libraries' solvers of the same problem, in the order in which they are worth a try.
-CVXPY_SOLVERS: Final = SOLVERS.from_module(f"{_HERE}.cvxpy")
-SCIPY_SOLVERS: Final = SOLVERS.from_module(f"{_HERE}.scipy")
-
 
 @cache
 def get_solver(name: str, effort: float = 1.0) -> Solver:
