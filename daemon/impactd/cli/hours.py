@@ -121,7 +121,7 @@ def session_settings(
     sets: tuple[str, ...],
     tz: str | None,
     session: str | None,
-    data: Data,
+    data: Data | None = None,
 ) -> tuple[CoreSettings, Hours]:
     """Return the core's settings with the session that is asked for or assumed.
 
@@ -139,7 +139,7 @@ def hours(
     loaded: Loaded | None,
     tz: str | None,
     session: str | None,
-    data: Data,
+    data: Data | None = None,
 ) -> Hours:
     """Return the hours to work in; see the module.
 
@@ -149,6 +149,8 @@ def hours(
         Settings in force; None where the command takes none.
     tz, session : str or None
         Of the command line.
+    data : Data, optional
+        Recorded days, whose symbols and first rows may speak against the hours of US equities.
 
     Raises
     ------
@@ -166,7 +168,7 @@ def hours(
     elif own is not None and from_service:
         zone, local = own.timezone, f"{own.open}-{own.close}"
         reason = f"the settings name no session, and the service's default never closes; {_REMEDY}"
-    elif session is None and _trades_around_the_clock(data):
+    elif session is None and data is not None and _trades_around_the_clock(data):
         zone, local = "UTC", "00:00-24:00"
         reason = f"assumed: no session is set, and the data are not of US hours; {_REMEDY}"
     else:
