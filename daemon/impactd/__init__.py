@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from impactd.__about__ import __version__
 
 if TYPE_CHECKING:
+    from impactd.research.basket import optimize_basket
     from impactd.research.books_io import convert_live_data_to_system_format, read_books, write_books
     from impactd.research.errors import ModelFittingError, OptimizationError, ValidationError
     from impactd.research.impact_model import ImpactModel
@@ -35,6 +36,7 @@ __all__ = [
     "__version__",
     "convert_live_data_to_system_format",
     "fetch_source",
+    "optimize_basket",
     "read_books",
     "read_source",
     "read_tca",
@@ -54,6 +56,7 @@ _MODULES: Final = {
     "ValidationError": "errors",
     "convert_live_data_to_system_format": "books_io",
     "fetch_source": "sources.read",
+    "optimize_basket": "basket",
     "read_books": "books_io",
     "read_source": "sources.read",
     "read_tca": "tca",

@@ -195,7 +195,7 @@ def convert_live_data_to_system_format(df: pd.DataFrame) -> pd.DataFrame:
     columns: dict[str, Float] = {name: numbers(df[name], name)[rows, None] for name in _LIVE[1:]}
     for name, values in columns.items():
         if np.isinf(values).any() or (values < 0.0).any():
-            raise ValidationError(MALFORMED, f"{name}: holds negative or infinite values", "drop or mend these rows")
+            raise ValidationError(MALFORMED, f"{name}: holds negative or infinite values", "drop or correct these rows")
     bid_sz, ask_sz = (np.nan_to_num(columns[name]) for name in ("bid_size", "ask_size"))
     time: pd.Index[Any] = pd.DatetimeIndex(pd.to_datetime(ts[rows], utc=True), name="time")
     table = long_form(time, columns["bid_price"], bid_sz, columns["ask_price"], ask_sz, keep_empty=True)

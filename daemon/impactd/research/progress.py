@@ -1,4 +1,4 @@
-"""Progress on standard error, for whoever has asked for it."""
+"""Progress on standard error, on request."""
 
 from __future__ import annotations
 

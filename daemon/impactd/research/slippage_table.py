@@ -50,7 +50,7 @@ class Walked:
 
 
 class Parts:
-    """A table's books, read anew in parts each time they are asked for."""
+    """A table's books, read again in parts each time they are asked for."""
 
     def __init__(self, table: pd.DataFrame, limit_bytes: int, rejected: dict[str, int], *, shown: bool) -> None:
         self._table, self._limit, self._rejected, self._shown = table, limit_bytes, rejected, shown

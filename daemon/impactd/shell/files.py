@@ -7,7 +7,7 @@ skipped record has the time of the record before it.  The order depends on the
 files alone, not on how many records are read at a time, and no more than a
 batch a file is held.
 
-Offsets are numbered anew, from 0 on, one for each record of any file: they are
+Offsets are renumbered, from 0 on, one for each record of any file: they are
 what the offsets would be had the files been published into one partition.
 """
 

@@ -1,4 +1,4 @@
-"""A file that stops the plans of this process, for whoever can reach the machine and nothing else.
+"""A file that stops the plans of this process, for an operator who can reach the machine and nothing else.
 
 It works where Kafka's control topic cannot be written, and needs no client.
 The file is looked at each second, in a thread, since even to look at a file

@@ -22,7 +22,7 @@ from structlog.typing import Processor
 
 from impactd.shell.log_limit import RateLimit
 
-#: Libraries whose info is of no use to whoever runs this service.
+#: Libraries whose info is of no use to operators.
 NOISY: Final = ("aiokafka", "asyncio", "kafka", "numba", "urllib3")
 
 #: Loggers whose debug lines hold each request's bytes, and with them the password or token of an authentication.

@@ -1,4 +1,4 @@
-r"""What it is worth that a schedule will be planned anew.
+r"""The value of replanning a schedule later.
 
 Each minute the rest of an order is planned again, at the levels seen then.  An
 interval ahead so is not traded at what is expected of it, but at what it will
@@ -124,7 +124,7 @@ def plain(curves: Curves, *, fraction: Float | None = None, child_slices: int = 
 def anticipate(
     curves: Curves, qty: float, cap: Float, *, fraction: Float | None = None, child_slices: int = 1
 ) -> Problem:
-    """Return the problem to solve for a schedule that will be planned anew.
+    """Return the problem to solve for a schedule that will be replanned.
 
     Parameters
     ----------

@@ -134,7 +134,7 @@ def transient_step(
         push[t] = grad[t] - mean
         total += one[t]
     _respond(push, root, keep, pay, gain, dx)
-    for _ in range(2):  # the second time mends what rounding left of the sum
+    for _ in range(2):  # the second pass corrects the rounding of the sum
         short = missing
         for t in range(n):
             short -= dx[t]

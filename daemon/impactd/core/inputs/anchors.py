@@ -2,8 +2,8 @@
 
 A position alone is a number.  After a topic was deleted and created again, restored from a backup, or read from another
 cluster, the same number points at another record, and everything between would be skipped without a word.  So the
-state also holds, for each input, offset, timestamp and hash of the last record before its position; whoever restores
-the state compares them with the record that is there now.
+state also holds, for each input, offset, timestamp and hash of the last record before its position; the process that
+restores the state compares them with the record that is there now.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The share of input that could not be used.
 
 One message in a thousand that cannot be decoded is a sender's slip; one in
-ten is a feed that has changed its format, and whoever relies on the plans has
+ten is a feed that has changed its format, and those who rely on the plans have
 to know.  Every refused record still goes to the dead letters, whatever the
 share: nothing that was accepted from Kafka is lost.
 

@@ -249,7 +249,7 @@ class CostBands:
         }
 
     def load(self, saved: Mapping[str, Any] | None) -> None:
-        """Continue from what `save` returned; bands of other levels or horizons begin anew."""
+        """Continue from what `save` returned; bands of other levels or horizons start empty."""
         if saved is None or tuple(saved["levels"]) != self.levels or len(saved["horizons"]) != len(HORIZONS):
             return
         k = len(self.levels)

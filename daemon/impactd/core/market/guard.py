@@ -8,7 +8,7 @@ minutes' fitted curves,
 .. math:: c = \frac{\sum w\, l + c_0 p_0}{\sum w\, p + p_0}, \qquad \kappa = \min(\max(1 + c, 0), 1)
 
 is what they have captured, with discounted weights w and a prior (`PRIOR_CAPTURE`, `PRIOR_POSSIBLE`).  While it is
-not negative forecasts are followed whole: trials are not planned anew on their way, as orders are, and so
+not negative forecasts are followed whole: trials are not replanned on their way, as orders are, and so
 earn less.  Where the possible was lost as often as not, or nothing was possible and activity only cost, what is left
 is TWAP.
 

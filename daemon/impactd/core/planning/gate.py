@@ -8,11 +8,11 @@ A plan that is withheld does not leave the one before it in force.  That one
 was made for a state of the market and of the order that no longer holds, and
 a desk that goes on trading it would trade past the very limit; so a halted
 plan is published in its place, whose text names the limit.  The order is
-planned anew as each minute closes, and whenever something forces it, and goes
+replanned as each minute closes, and whenever something forces it, and goes
 on by itself once a plan passes.
 
 Plans are counted by seconds of event time, since the core knows no other.
-All orders of a symbol are planned anew at the same event time, the close of a
+All orders of a symbol are replanned at the same event time, the close of a
 minute: a limit on plans a second has to be above the number of orders.
 """
 

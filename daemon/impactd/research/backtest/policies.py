@@ -4,7 +4,7 @@ Every policy obeys the same cap an interval.  Whole lots; what is left when a
 window ends trades in its last interval.
 
 - ``twap``: even over time.
-- ``vwap``: in proportion to the service's forecast of volume, anew each
+- ``vwap``: in proportion to the service's forecast of volume, updated each
   interval; TWAP while there is no forecast.
 - ``vwap_hindsight``: in proportion to the volume that traded.
 - ``persistence``: the curve of the latest minute, carried along the generic
@@ -113,7 +113,7 @@ def _in_proportion(task: Task, weight: Float) -> Float:
 
 
 def vwap_forecast(task: Task, forecast: Float) -> Float:
-    """Return the schedule that follows a forecast of volume which is made anew each interval.
+    """Return the schedule that follows a forecast of volume which is updated each interval.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def _whole(x: float, left: float, cap: float, lot: float, after: int) -> float:
 
 
 def persistence(task: Task, lines: Lines, first: int, s_profile: Float, beta_profile: Float) -> Float:
-    """Return the schedule of whoever carries the latest minute along the profile.
+    """Return the schedule that carries the latest minute along the profile.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def persistence(task: Task, lines: Lines, first: int, s_profile: Float, beta_pro
 
 
 def expanding_mean(task: Task, lines: Lines, first: int) -> Float:
-    """Return the schedule of whoever believes the latest minute, and the mean of the day for the rest."""
+    """Return the schedule that takes the latest minute, and the mean of the day for the rest."""
     known = lines.filled()
     s = np.ones((task.n, task.n))
     beta = np.ones((task.n, task.n))
@@ -188,7 +188,7 @@ def expanding_mean(task: Task, lines: Lines, first: int) -> Float:
 
 
 def profile_hindsight(task: Task, lines: Lines, first: int, width: int = 30) -> Float:
-    """Return the schedule of whoever knows the mean curve of each `width` intervals of the day."""
+    """Return the schedule that knows the mean curve of each `width` intervals of the day."""
     group = np.arange(lines.s.shape[0]) // width
     good = np.isfinite(lines.s)
     n = np.maximum(np.bincount(group, good), 1)
@@ -203,7 +203,7 @@ def _replan(task: Task, s: Float, beta: Float) -> Float:
 
 @kernel
 def _replans(qty: float, cap: float, lot: float, s: Float, beta: Float) -> Float:
-    """Solve what is left anew in each interval and trade the first part of it."""
+    """Solve what is left again in each interval and trade the first part of it."""
     n = s.shape[0]
     x, left = np.zeros(n), qty
     for t in range(n):

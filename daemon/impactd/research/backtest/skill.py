@@ -79,7 +79,7 @@ def skill(studies: Sequence[DayStudy]) -> list[dict[str, Any]]:
 
 
 def _pairs(study: DayStudy, row: int, horizon: int) -> dict[str, _Pair]:
-    """Return forecasts and what came, for the same intervals whoever forecasts."""
+    """Return forecasts and what came, for the same intervals for every forecaster."""
     came = study.realised[row]
     n = came.shape[0]
     made = np.arange(1, n - horizon + 1)

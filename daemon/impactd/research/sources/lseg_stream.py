@@ -11,7 +11,7 @@
 - ``Key.Name`` is the instrument.  Updates may lack it: their ``ID`` is then
   the one that its refresh had.
 - Messages have no time of their own.  A book stands from ``Date-Time``, if
-  whoever recorded the message has added it; otherwise from the newest of the
+  the recorder of the message has added it; otherwise from the newest of the
   levels' times and the Summary's (``ACTIV_DATE`` with ``TIMACT_MS`` or
   ``TIMACT_NS``), which a mere deletion has not: it counts from the last time
   known.  Books never run back.

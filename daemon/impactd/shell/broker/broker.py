@@ -9,7 +9,7 @@
    producer, knows no coordinator's failure, and a fetch returns one batch. It makes a topic of four partitions when
    one is first named, and knows no request to make one.
 
-Each candidate that is not to be had says why, and `BrokerUnavailable` tells them all.
+`BrokerUnavailable` lists why each candidate was not available.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ exactly-once rests on is said once:
   and never jump when a position is gone (``auto_offset_reset="none"``);
 - only the ticks topic is subscribed in the group, with the range assignor;
 - a producer belongs to one partition number, and its ``transactional_id``
-  names environment, group and that number: starting it fences whoever
-  owned the partition before.
+  names environment, group and that number: starting it fences the
+  previous owner of the partition.
 """
 
 from __future__ import annotations

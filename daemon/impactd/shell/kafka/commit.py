@@ -7,7 +7,7 @@ Rules, each of which answers something that a real broker has done:
   have succeeded.
 - Transactional sends never expire, so the whole has a deadline of its own.
 - Any failure means `CommitUnknownError`, also a failed assertion of aiokafka's
-  transaction states. Nothing is aborted or retried here: whoever starts the
+  transaction states. Nothing is aborted or retried here: the process that starts the
   next producer of this partition, be it this process, settles the transaction.
 - What a send failed of is not always why. Where one topic of a transaction is
   refused, sends to the others fail too, of a state that follows from it; the

@@ -2,7 +2,7 @@
 
 A letter is sent again as it was: its bytes, its key, the codec that it was
 read with, and a header `redriven_from` that names its place among the dead
-letters.  Only the partition is chosen anew, by the key, so that what stood in
+letters.  Only the partition is chosen again, by the key, so that what stood in
 the wrong partition comes to the right one; a record without a key, and a
 control, which is one of several, go back to where they stood.
 

@@ -57,7 +57,7 @@ async def first_after_loss(consumer: AIOKafkaConsumer, where: TopicPartition, po
     Raises
     ------
     FatalError
-        If the topic ends before the position: it has been made anew.
+        If the topic ends before the position: it has been recreated.
     """
     try:
         first = int((await consumer.beginning_offsets([where]))[where])
@@ -66,6 +66,6 @@ async def first_after_loss(consumer: AIOKafkaConsumer, where: TopicPartition, po
     if first < position:
         raise FatalError(
             f"{where.topic}/{where.partition} ends before offset {position}, which was applied already: the topic was "
-            "deleted and made anew; begin again in a new environment (kafka.environment)"
+            "deleted and recreated; start in a new environment (kafka.environment)"
         )
     return first

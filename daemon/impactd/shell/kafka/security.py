@@ -43,11 +43,11 @@ _TEXT_PROTOCOLS: Final = frozenset({"PLAINTEXT", "SASL_PLAINTEXT"})
 
 
 class TokenError(OSError):
-    """A bearer token that is not to be had: what a client takes as a connection that failed, and tries again."""
+    """No bearer token is available; clients treat it as a failed connection, and retry."""
 
 
 class _TokenFile(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ships no types
-    """Reads the bearer token anew for each connection."""
+    """Reads the bearer token again for each connection."""
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
@@ -192,7 +192,7 @@ async def _try(host: str, port: int, options: Mapping[str, Any]) -> tuple[bool, 
     except TokenError as error:
         return True, f"kafka.security.oauth_token_file: {error}"
     except UnsupportedSaslMechanismError as error:
-        return True, f"{at} does not take {mechanism}: {_sentence(error)}; mend kafka.security.mechanism"
+        return True, f"{at} does not take {mechanism}: {_sentence(error)}; correct kafka.security.mechanism"
     except (AuthenticationFailedError, SaslAuthenticationFailed) as error:
         who = f"user {options.get('sasl_plain_username')!r}"
         return True, (
@@ -208,7 +208,7 @@ async def _try(host: str, port: int, options: Mapping[str, Any]) -> tuple[bool, 
             "that of its listener, and is a client certificate asked for?"
         )
     except (OSError, TimeoutError) as error:
-        return False, f"no broker answers at {at}: {_reason(error)}; start one, or mend kafka.bootstrap"
+        return False, f"no broker answers at {at}: {_reason(error)}; start one, or correct kafka.bootstrap"
     return False, None
 
 

@@ -125,7 +125,7 @@ async def admin_client(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]
     Raises
     ------
     FatalError
-        If no broker answers, none will have us, or one fails us later; the text says which, and the remedy.
+        If no broker answers, they refuse the connection, or one fails later; the text says which, and the remedy.
     """
     options = client_options(settings)
     within_s = settings.kafka.request_timeout_ms / 1000
@@ -225,7 +225,7 @@ async def partition_counts(settings: Settings) -> dict[Topic, int]:
     counts = {role: described[name] for role, name in names.items()}
     if len({counts[role] for role in OWNED_TOPICS}) > 1:
         found = ", ".join(f"{names[role]} {counts[role]}" for role in OWNED_TOPICS)
-        raise FatalError(f"these topics must have the same number of partitions: {found}; make them anew")
+        raise FatalError(f"these topics must have the same number of partitions: {found}; recreate them")
     return counts
 
 
@@ -248,9 +248,9 @@ def _compare(spec: TopicSpec, partitions: Sequence[Mapping[str, Any]], config: M
     differences = []
     if len(partitions) != spec.partitions:
         remedy = (
-            "set topics.partitions to it, or make the topics anew: adding partitions moves symbols"
+            "set topics.partitions to it, or recreate the topics: adding partitions moves symbols"
             if spec.role in OWNED_TOPICS
-            else "set topics.partitions to it, or make the topic anew"
+            else "set topics.partitions to it, or recreate the topic"
         )
         differences.append(Difference(spec.name, "partitions", str(len(partitions)), str(spec.partitions), remedy))
     replicas = min((len(partition["replicas"]) for partition in partitions), default=0)

@@ -143,7 +143,7 @@ class _Pages:
         return bearer or hmac.compare_digest(cookie.encode(), session_of(self._token).encode())
 
     async def session(self, request: web.Request) -> web.StreamResponse:
-        """Set the cookie for whoever has the token."""
+        """Set the cookie for a caller that has the token."""
         if self._token is None:
             return _json(b"{}")
         given = (await request.content.read(_MAX_BODY)).strip()

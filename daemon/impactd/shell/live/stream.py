@@ -80,7 +80,7 @@ class Stream:
         self._floor: dict[Place, int] = {}
 
     def begin(self, starts: dict[Place, int]) -> None:
-        """Begin anew, at the first offset of each place."""
+        """Start again, at the first offset of each place."""
         self._sent.clear()
         self._bytes = 0
         self._at = {place: offset - 1 for place, offset in starts.items()}

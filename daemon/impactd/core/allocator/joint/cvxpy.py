@@ -1,4 +1,4 @@
-"""Several orders together by Clarabel through CVXPY: where the turns of `joint` start anew, and the tests' oracle.
+"""Several orders together by Clarabel through CVXPY: a second start for the turns of `joint`, and the tests' oracle.
 
 Quantities are parts of the largest order and prices are in units of a typical
 one, so that tolerances mean the same for coins and for millions of shares.

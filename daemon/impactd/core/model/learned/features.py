@@ -55,7 +55,7 @@ FEATURES: Final = (
 SLOW_MINUTES: Final = 60.0
 FAST_MINUTES: Final = 5.0
 
-#: Version of the saved state; another one begins anew.
+#: Version of the saved state; another one starts empty.
 LAYOUT: Final = 1
 
 #: Series that are averaged.
@@ -178,7 +178,7 @@ class FeatureState:
         return [LAYOUT, self.minute, self.q_ref, self._mid, last, self._slow, self._fast]
 
     def load(self, saved: Sequence[Any] | None) -> None:
-        """Continue from what `save` returned; from nothing, or another layout, begin anew."""
+        """Continue from what `save` returned; from nothing, or another layout, start empty."""
         if saved is None or saved[0] != LAYOUT:
             return
         _, self.minute, self.q_ref, self._mid, last, slow, fast = saved

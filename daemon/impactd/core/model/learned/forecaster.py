@@ -191,7 +191,7 @@ class LearnedSide:
         return self._base.save() | {"features": self.features.save()}
 
     def load(self, saved: Mapping[str, Any]) -> None:
-        """Continue from what `save` returned; from a default forecaster's state features begin anew."""
+        """Continue from what `save` returned; from a default forecaster's state features start empty."""
         self._base.load(saved)
         self.features.load(saved.get("features"))
         self._said = None

@@ -50,7 +50,7 @@ over this series' own past, begun at `START_BELIEF` and kept within
 
 What will be seen
 -----------------
-A schedule is planned anew each minute, at what is expected *then*.  How far that will
+A schedule is replanned each minute, at what is expected *then*.  How far that will
 be from what is expected now is V (`SWING`), the discounted mean of what was expected
 of a minute, at its beginning, times what it then brought, both from the mean: the part of the level's
 variance that is seen in time.  What is noise to the forecast is no part of it.  What the deviation

@@ -88,7 +88,7 @@ def _rows(value: bytes, limits: Limits) -> list[Row | None]:
         try:
             rows.append(_row(parse_object(element), limits))
         except FieldError as error:
-            # One bad element refuses the record: whoever reads the dead letter has to know which.
+            # One bad element refuses the record: a reader of the dead letter has to know which.
             raise FieldError(error.reason, bounded(f"element {i}: {error.detail}")) from None
     return rows
 

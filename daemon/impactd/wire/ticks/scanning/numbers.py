@@ -1,7 +1,7 @@
 """Compiled readers of numbers and times, for codecs that scan text.
 
 Every reader takes a buffer and a position and returns the value with the
-position behind it, or a negative position where it is not sure; whoever calls
+position behind it, or a negative position where it is not sure; the caller
 then leaves the record to plain Python.  A reader moves on only over bytes that
 it knows, so a byte that belongs to nothing (NUL, or the end of a line) stops
 it, and none looks at its bounds: the caller puts such a byte behind each record.
