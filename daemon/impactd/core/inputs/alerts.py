@@ -69,7 +69,7 @@ class FeedAlerts:
             self._shifted(symbol, side, now)
 
     def _shifted(self, symbol: str, side: Side, now: int) -> None:
-        text = f"the cost to {side} has changed its level: what was known counts for less, and plans are made anew"
+        text = f"impact level shift ({side}): history down-weighted, plans recomputed"
         self._outbox.publish(Topic.ALERTS, symbol, Alert("regime_change", symbol, None, now, text))
 
     def dump(self) -> bytes:
