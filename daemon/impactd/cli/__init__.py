@@ -142,5 +142,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _say(message: str, code: int) -> int:
-    click.echo(f"impactd: {message}", err=True)
+    from impactd.shell.printable import printable
+
+    click.echo(printable(f"impactd: {message}", keep="\n"), err=True)
     return code

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from impactd.cli.common import Failure, InputError, example, load_settings, settings_options, translated
+from impactd.shell.printable import printable
 
 if TYPE_CHECKING:
     from impactd.config import Settings
@@ -95,16 +96,16 @@ async def _list(settings: Settings, chosen: Chosen, limit: int | None, *, as_jso
     if total > len(latest):
         click.echo(f"... the latest {len(latest):,} of {total:,}; --limit shows more")
     for (word, source), count in sorted(reasons.items()):
-        click.echo(f"{count:>9,}  {word:<16}  {source}")
+        click.echo(printable(f"{count:>9,}  {word:<16}  {source}"))
     click.echo(f"{total:>9,}  dead letters")
 
 
 def _row(letter: Letter) -> str:
     cut = f" of {letter.original_bytes}" if letter.truncated else ""
     place = "{}:{}".format(*letter.place)
-    return (
+    return printable(
         f"{place:<10}  {_time(letter.timestamp)}  {letter.reason:<14}  {letter.source:<32}  "
-        f"{len(letter.value)}{cut} bytes  {_printable(letter.detail)}"
+        f"{len(letter.value)}{cut} bytes  {letter.detail}"
     )
 
 
@@ -154,8 +155,8 @@ def show(*, place: str, as_hex: bool, raw: bool, config: Path | None, sets: tupl
 def _show(letter: Letter, record: ConsumedRecord, *, as_hex: bool) -> None:
     click.echo(f"{'written':<18}  {_time(letter.timestamp)}")
     for name, value in record.headers:
-        click.echo(f"{_printable(name):<18}  {_printable(bytes(value).decode('utf-8', 'backslashreplace'))}")
-    key = "(none)" if letter.key is None else _printable(letter.key.decode("utf-8", "backslashreplace"))
+        click.echo(f"{printable(name):<18}  {printable(bytes(value).decode('utf-8', 'backslashreplace'))}")
+    key = "(none)" if letter.key is None else printable(letter.key.decode("utf-8", "backslashreplace"))
     click.echo(f"{'key':<18}  {key}")
     cut = f", the beginning of {letter.original_bytes}" if letter.truncated else ""
     click.echo(f"{'value':<18}  {len(letter.value)} bytes{cut}\n")
@@ -262,8 +263,3 @@ def _time(timestamp_ms: int) -> str:
 
     at = datetime.fromtimestamp(timestamp_ms / 1000, UTC)
     return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{timestamp_ms % 1000:03d}Z"
-
-
-def _printable(text: str) -> str:
-    """Return text that changes nothing about a terminal."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -12,6 +12,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from impactd.shell.printable import printable
 from impactd.shell.view import clock_text, number
 
 WIDE: Final = 160
@@ -41,7 +42,7 @@ def write_summary(summary: ReplaySummary, hours: str, *, as_json: bool) -> None:
     if summary.orders:
         show_orders(console, summary.orders)
     for warning in summary.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        click.echo(printable(f"warning: {warning}"), err=True)
 
 
 def _facts(s: ReplaySummary) -> list[tuple[str, str]]:

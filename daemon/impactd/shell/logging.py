@@ -21,6 +21,7 @@ import structlog
 from structlog.typing import Processor
 
 from impactd.shell.log_limit import RateLimit
+from impactd.shell.printable import printable
 
 #: Libraries whose info is of no use to operators.
 NOISY: Final = ("aiokafka", "asyncio", "kafka", "numba", "urllib3")
@@ -102,7 +103,12 @@ def _renderer(out: TextIO, *, as_json: bool) -> list[Processor]:
     if as_json:
         return [structlog.processors.format_exc_info, structlog.processors.EventRenamer("event"), _json]
     plain = structlog.dev.plain_traceback
-    return [structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain)]
+    return [_escaped, structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain)]
+
+
+def _escaped(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Escape control characters of foreign text; JSON does so by itself, and tracebacks keep their lines."""
+    return {name: printable(value, keep="\n\t") if isinstance(value, str) else value for name, value in event.items()}
 
 
 def _json(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from impactd.core.base.topics import Topic
+from impactd.shell.printable import printable_values
 
 Message = Mapping[str, Any]
 
@@ -68,6 +69,7 @@ class Scene:
     def take(self, topic: Topic, message: Message) -> None:
         """Fold one published message in."""
         self.counts[topic] += 1
+        message = printable_values(message)
         match topic:
             case Topic.ESTIMATES:
                 self.estimates[message["symbol"], message["side"]] = message
