@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from impactd.config import Override, Section, Settings, SettingsError, load
 from impactd.config.hours import session_rule, utc_offsets
@@ -309,6 +312,36 @@ def test_secret_given_twice_or_missing_or_on_the_command_line_is_refused(tmp_pat
     assert "keep one of them" in refusal(environ={prefix: "x", f"{prefix}_FILE": str(file)})
     assert "cannot be read" in refusal(environ={f"{prefix}_FILE": str(tmp_path / "none")})
     assert "seen by everybody" in refusal(None, {}, Override("kafka.security.password", "x", "--set"))
+
+
+def secrets(section: type[Section] = Settings, above: str = "") -> Iterator[str]:
+    """Yield the path of every setting that is a secret."""
+    for name, field in section.model_fields.items():
+        kinds = [getattr(kind, "__origin__", kind) for kind in get_args(field.annotation)]
+        if SecretStr in kinds:
+            yield above + name
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from secrets(field.annotation, f"{above}{name}.")
+
+
+@pytest.mark.parametrize("path", list(secrets()))
+@pytest.mark.parametrize("text", ["", " ", "\t\n", "\u00a0 \u2003", "\r\n"])
+def test_secret_that_is_empty_or_blank_is_refused_wherever_it_comes_from(path: str, text: str, tmp_path: Path) -> None:
+    variable = f"IMPACTD__{path.replace('.', '__').upper()}"
+    file = write(tmp_path / "secret", text)
+    for environ in ({variable: text}, {f"{variable}_FILE": str(file)}):
+        said = refusal(environ=environ)
+        assert path in said
+        assert "empty or blank" in said
+
+
+def test_secrets_are_all_known() -> None:
+    assert set(secrets()) == {"http.token", "kafka.security.password", "kafka.security.key_password"}
+
+
+@pytest.mark.parametrize("text", ["with space", "münze", " padded ", "bell\x07"])
+def test_token_that_no_header_can_carry_is_refused(text: str) -> None:
+    assert "http.token" in refusal(environ={"IMPACTD__HTTP__TOKEN": text})
 
 
 def test_toml_lines_values_over_several_lines_begin_where_they_begin() -> None:

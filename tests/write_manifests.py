@@ -34,7 +34,7 @@ _MADE: Final = "# Made by `python -m tests.write_manifests`.\n"
 def settings_of(file: Path, environ: Mapping[str, str]) -> Settings:
     """Return the settings of a pod: its file and environment, its mounted token something else."""
     with tempfile.NamedTemporaryFile("w", suffix=".token") as token:
-        token.write("a token")
+        token.write("a-token")
         token.flush()
         return load(file, environ=environ, overrides=(Override("http.token_file", token.name, "--token"),)).settings
 

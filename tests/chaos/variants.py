@@ -9,18 +9,18 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from aiokafka.errors import KafkaError
 
-from impactd.config import Settings
 from impactd.config.cluster import KafkaSection
 from impactd.core.base.topics import Topic
 from impactd.shell.kafka import commit, ownership
-from impactd.shell.kafka.client import close_producer, partition_producer, plain_producer
+from impactd.shell.kafka.client import close_producer, plain_producer
 from impactd.shell.kafka.commit import Committer
 from impactd.shell.kafka.encoder import Record
 from impactd.shell.kafka.errors import CommitUnknownError, FencedError
+from impactd.shell.kafka.transport import KafkaTransport, Producer
 
 #: The state key that holds the positions.
 _META: Final = b"meta"
@@ -55,7 +55,7 @@ def _positions_outside() -> None:
         async def publish(self, records: Sequence[Record]) -> None:
             await super().publish([record for record in records if record.key != _META])
             after = [record for record in records if record.key == _META]
-            producer = plain_producer(_settings_of(self))
+            producer = plain_producer(_transport_of(self)._settings)
             await producer.start()
             try:
                 for record in after:
@@ -104,14 +104,13 @@ def _memory_kept() -> None:
             except FencedError:
                 raise
             except CommitUnknownError:
-                partition, settings = records[-1].partition, _settings_of(self)
                 self._open = False
-                await self._again(settings, partition)
+                await self._again(_transport_of(self), records[-1].partition)
 
-        async def _again(self, settings: Settings, partition: int) -> None:
+        async def _again(self, through: KafkaTransport, partition: int) -> None:
             while True:
-                await close_producer(self._producer, 1.0)
-                self._producer = ownership.partition_producer(settings, partition)
+                await self._producer.close(1.0)
+                self._producer = through.producer(partition)
                 try:
                     async with asyncio.timeout(self._deadline_s):
                         await self._producer.start()
@@ -122,22 +121,23 @@ def _memory_kept() -> None:
     _replace_committer(Stubborn)
 
 
-_settings: dict[int, Settings] = {}
+_transports: dict[int, KafkaTransport] = {}
 
 
-def _settings_of(committer: Committer) -> Settings:
-    return _settings[id(committer._producer)]
+def _transport_of(committer: Committer) -> KafkaTransport:
+    return _transports[id(committer._producer)]
 
 
 def _replace_committer(kind: type[Committer]) -> None:
-    """Make ownership use another committer, and remember whose settings its producer was made with."""
+    """Make ownership use another committer, and remember by which transport its producer was made."""
+    make = KafkaTransport.producer
 
-    def remember(settings: Settings, partition: int) -> Any:
-        producer = partition_producer(settings, partition)
-        _settings[id(producer)] = settings
+    def remember(self: KafkaTransport, partition: int) -> Producer:
+        producer = make(self, partition)
+        _transports[id(producer)] = self
         return producer
 
-    ownership.partition_producer = remember
+    KafkaTransport.producer = remember  # type: ignore[method-assign]
     ownership.Committer = kind  # type: ignore[misc]
 
 

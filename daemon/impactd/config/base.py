@@ -11,7 +11,7 @@ from decimal import Decimal
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypeVar, get_args, get_origin, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, create_model, model_validator
 
 from impactd.config.hours import parse_clock, parse_date, zone
 from impactd.core.base.registry import Registry
@@ -31,6 +31,18 @@ def _form(pattern: str, description: str) -> Callable[[str], str]:
         return text
 
     return check
+
+
+def _not_blank(secret: SecretStr) -> SecretStr:
+    if not secret.get_secret_value().strip():
+        raise ValueError("is empty or blank, and would be no secret; give it a value, or leave the setting out")
+    return secret
+
+
+def _in_header(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
+        raise ValueError("needs printable ASCII without spaces: it is sent in a header of HTTP")
+    return secret
 
 
 def _zone(name: str) -> str:
@@ -81,6 +93,9 @@ Start = Annotated[str | int, AfterValidator(_start)]
 Zone = Annotated[str, AfterValidator(_zone)]
 ClockTime = Annotated[str, AfterValidator(_clock)]
 LocalDate = Annotated[str, AfterValidator(_date)]
+
+Secret = Annotated[SecretStr, AfterValidator(_not_blank)]
+HeaderSecret = Annotated[SecretStr, AfterValidator(_not_blank), AfterValidator(_in_header)]
 
 Milliseconds = Annotated[int, Field(ge=1, le=3_600_000)]
 Bytes = Annotated[int, Field(ge=1_000, le=1_000_000_000)]

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 
-from impactd.config.base import DAY_S, Brokers, Bytes, Milliseconds, Name, Prefix, Section, Start
+from impactd.config.base import DAY_S, Brokers, Bytes, Milliseconds, Name, Prefix, Secret, Section, Start
 from impactd.core.base.settings import WireSettings
 from impactd.core.base.topics import Topic
 
@@ -23,9 +23,9 @@ class SecuritySection(Section):
     """Security protocol of the broker's listener."""
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "PLAIN"
     """SASL mechanism; used with a SASL protocol only."""
-    username: str | None = None
+    username: Annotated[str, Field(pattern=r"\S")] | None = None
     """SASL user."""
-    password: SecretStr | None = None
+    password: Secret | None = None
     """SASL password; from the environment or password_file only."""
     password_file: str | None = None
     """File that holds the SASL password."""
@@ -37,7 +37,7 @@ class SecuritySection(Section):
     """PEM file of this client's certificate."""
     key_file: str | None = None
     """PEM file of this client's private key."""
-    key_password: SecretStr | None = None
+    key_password: Secret | None = None
     """Password of the private key; from the environment or key_password_file only."""
     key_password_file: str | None = None
     """File that holds the password of the private key."""
@@ -55,6 +55,11 @@ class SecuritySection(Section):
         if (self.cert_file is None) != (self.key_file is None):
             raise ValueError("cert_file and key_file belong together: give both or neither")
         return self
+
+
+def _escaped(name: str) -> str:
+    """Return a name without dots, such that different names stay different."""
+    return name.replace("%", "%25").replace(".", "%2E")
 
 
 class KafkaSection(Section):
@@ -78,16 +83,22 @@ class KafkaSection(Section):
     """Least distance of commits for orders, executions, control and closed minutes."""
     transaction_timeout_ms: Milliseconds = 10_000
     """After this the broker aborts an open transaction."""
-    session_timeout_ms: Milliseconds = 10_000
-    """Silence after which the group gives this process's partitions to others."""
-    heartbeat_interval_ms: Milliseconds = 3_000
-    """Pace of heartbeats; at most a third of session_timeout_ms."""
+    session_timeout_ms: Milliseconds = 6_000
+    """Silence after which the group gives this process's partitions to others; a broker allows 6 s or more."""
+    heartbeat_interval_ms: Milliseconds = 300
+    """Pace of heartbeats: how soon others notice that a process has left; at most a third of session_timeout_ms."""
     request_timeout_ms: Milliseconds = 10_000
     """Deadline of one request to a broker."""
     max_poll_records: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
     """Tick records decoded together, at most."""
-    max_backlog_rows: Annotated[int, Field(ge=1, le=100_000_000)] = 100_000
-    """Rows that wait to be applied before fetching pauses."""
+    max_backlog_records: Annotated[int, Field(ge=1, le=100_000_000)] = 100_000
+    """Records of an input that wait to be applied before its fetching pauses."""
+    max_backlog_bytes: Bytes = 64_000_000
+    """Bytes of an input that wait to be applied before its fetching pauses."""
+    max_commit_records: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
+    """Records of an input in one commit; less after commits that came near kafka.transaction_timeout_ms."""
+    max_commit_bytes: Bytes = 16_000_000
+    """Bytes of an input in one commit; less after commits that came near kafka.transaction_timeout_ms."""
     max_state_bytes: Bytes = 256 * 1024
     """Largest value of a state key."""
     max_dead_letter_bytes: Bytes = WireSettings().max_dead_letter_bytes
@@ -111,8 +122,8 @@ class KafkaSection(Section):
     """Where retention deleted a position: halt the topic there, or skip to what is left. Orders halt in any case."""
 
     def transactional_id(self, partition: int) -> str:
-        """Return the id that fences earlier owners of `partition`."""
-        return f"{self.environment}.{self.group}.{partition}"
+        """Return the id that fences earlier owners of `partition`; no other environment, group or number has it."""
+        return f"{_escaped(self.environment)}.{_escaped(self.group)}.{partition}"
 
     @model_validator(mode="after")
     def _paced(self) -> Self:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, model_validator
 
-from impactd.config.base import DAY_S, Section
+from impactd.config.base import DAY_S, HeaderSecret, Section
 
 Limit = Annotated[float, Field(gt=0, le=DAY_S)]
 
@@ -22,12 +22,24 @@ class HttpSection(Section):
     """Port to listen on; 0 takes any free one, and the log says which."""
     page: bool = True
     """Whether the live page and its API are served too."""
-    token: SecretStr | None = None
+    token: HeaderSecret | None = None
     """What the live page's API asks for; none: nothing. From the environment or token_file only."""
     token_file: str | None = None
     """File that holds the token."""
     max_readers: Annotated[int, Field(ge=1, le=1_000)] = 50
     """Live pages that may be open at once."""
+    max_connections: Annotated[int, Field(ge=8, le=10_000)] = 256
+    """Connections that may be open at once; never more than a quarter of the file descriptors of the process."""
+    header_s: Annotated[float, Field(gt=0, le=300)] = 10.0
+    """Longest that the headers of a request may take."""
+    idle_s: Annotated[float, Field(gt=0, le=3_600)] = 75.0
+    """Longest that an open connection may wait for its next request."""
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        if self.max_readers > self.max_connections // 2:
+            raise ValueError("max_readers may take half of max_connections at most: health checks need some too")
+        return self
 
 
 class HealthSection(Section):
@@ -35,6 +47,8 @@ class HealthSection(Section):
 
     max_lag: Annotated[int, Field(ge=0)] = 100_000
     """Records of a partition that may wait to be applied, all inputs together."""
+    max_commit_age_s: Annotated[float, Field(gt=0, le=DAY_S)] = 5.0
+    """Longest time without a commit of a partition whose inputs hold records that could be read."""
     max_tick_age_s: Annotated[float, Field(ge=0, le=366 * DAY_S)] = 60.0
     """Longest time without a tick in an open session, in a partition that has had ticks; 0: as long as it likes."""
     stuck_after_s: Annotated[float, Field(ge=10, le=DAY_S)] = 120.0

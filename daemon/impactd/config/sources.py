@@ -259,7 +259,7 @@ def _is_section(annotation: Any) -> bool:
 
 
 def _is_secret(keys: Keys) -> bool:
-    return bool(_annotation(keys) == SecretStr | None)
+    return any(getattr(kind, "__origin__", kind) is SecretStr for kind in get_args(_annotation(keys)))
 
 
 def _secret_remedy(keys: Keys) -> str:

@@ -24,7 +24,7 @@ from impactd.config.cluster import TopicNames
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Topic
 from impactd.shell.broker.broker import Broker
-from impactd.shell.kafka.client import manual_consumer
+from impactd.shell.kafka.client import close_within, manual_consumer
 from impactd.shell.kafka.consume import read_topics, tail
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.kafka.publish import publish
@@ -223,7 +223,7 @@ async def _applied(settings: Settings) -> None:
         places = [TopicPartition(settings.topics.name(Topic.TICKS), partition) for partition in range(count)]
         left = {place.partition: end for place, end in (await consumer.end_offsets(places)).items() if end}
     finally:
-        await consumer.stop()
+        await close_within(consumer.stop())
     loop = asyncio.get_running_loop()
     try:
         async with (

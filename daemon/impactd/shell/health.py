@@ -32,6 +32,7 @@ Kind = Literal[
     "failing",
     "position_lost",
     "lag",
+    "not_committing",
     "stale_input",
     "invalid_ratio",
 ]
@@ -48,6 +49,7 @@ KINDS: Final[dict[Kind, str]] = {
     "failing": "The last commit or restore failed and is tried again; the detail says why.",
     "position_lost": "Retention deleted records that were not read; orders are halted until somebody resumes them.",
     "lag": "More records wait to be applied than `health.max_lag`.",
+    "not_committing": "No commit for longer than `health.max_commit_age_s`, although records could be read.",
     "stale_input": "No tick for longer than `health.max_tick_age_s`, although the session is open.",
     "invalid_ratio": "More of the input is invalid than the limit allows; see the dead letters.",
 }
@@ -133,6 +135,8 @@ def _of_partition(
         yield Reason("position_lost", f"{topic.value} has no offset {position} any more", number)
     if status.total_lag > limits.max_lag:
         yield Reason("lag", f"{status.total_lag} records wait, more than {limits.max_lag}", number)
+    if status.phase is Phase.RUNNING and status.waited_s > limits.max_commit_age_s:
+        yield Reason("not_committing", f"no commit for {status.waited_s:.0f} s, although records wait", number)
     if status.too_many_invalid:
         yield Reason("invalid_ratio", "more of the input is invalid than the limit allows", number)
     age = status.tick_age(now)

@@ -18,13 +18,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 import structlog
 from aiohttp import web
 
 from impactd.config import Settings
+from impactd.config.operation import HttpSection
+from impactd.shell.door import Door, connections_allowed
 from impactd.shell.exposition import CONTENT_TYPE, exposition
 from impactd.shell.health import Reason
 from impactd.shell.kafka.errors import FatalError
@@ -81,23 +83,47 @@ async def serve_http(settings: Settings, views: Views) -> AsyncIterator[tuple[st
         follower = Follower(settings, health)
         token = None if http.token is None else http.token.get_secret_value()
         add_pages(app, follower, health, token=token, max_readers=http.max_readers, host=http.host)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_S, handle_signals=False)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, http.host, http.port)
+    async with listening(app, http) as address:
         try:
-            await site.start()
+            yield address
+        finally:
+            if follower is not None:
+                await follower.close()
+
+
+@asynccontextmanager
+async def listening(app: web.Application, http: HttpSection) -> AsyncIterator[tuple[str, int]]:
+    """Serve an application behind the door for the length of a block; yield host and port.
+
+    Raises
+    ------
+    FatalError
+        If the address cannot be listened on.
+    """
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=_CLOSE_S, handle_signals=False, keepalive_timeout=http.idle_s
+    )
+    most = connections_allowed(http.max_connections)
+    door = Door(most, http.header_s, http.idle_s)
+    app.middlewares.insert(0, door.middleware)
+    await runner.setup()
+    listener: asyncio.Server | None = None
+    try:
+        loop = asyncio.get_running_loop()
+        try:
+            protocol = door.before(cast(web.Server, runner.server))
+            listener = await loop.create_server(protocol, http.host, http.port, backlog=min(128, most))
         except OSError as error:
             raise FatalError(
                 f"http: {http.host}:{http.port} cannot be listened on ({error.strerror or error}); set "
                 "http.port to a free one (0 takes any), or http.enabled=false"
             ) from error
-        host, port = runner.addresses[0][:2]
-        _log.info("http listens", host=host, port=port)
+        host, port = listener.sockets[0].getsockname()[:2]
+        _log.info("http listens", host=host, port=port, connections=most)
         yield host, port
     finally:
-        if follower is not None:
-            await follower.close()
+        if listener is not None:
+            listener.close()
         await runner.cleanup()
 
 

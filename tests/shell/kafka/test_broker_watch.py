@@ -37,5 +37,5 @@ def test_check_partitions_as_at_the_start_or_not_yet_known_passes() -> None:
 
 @pytest.mark.parametrize("topic", INPUT_TOPICS)
 def test_check_partitions_added_to_any_input_stop_the_service(topic: Topic) -> None:
-    with pytest.raises(FatalError, match=f"{topic.value} had 2 partitions and now has 3.*new environment"):
+    with pytest.raises(FatalError, match=f"{topic.value} had 2 partitions and now has 3.*topics.names.state"):
         check(**{topic.value: 3})

@@ -6,9 +6,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from impactd.config import Settings
-from impactd.config.cluster import SecuritySection
+from impactd.config.cluster import KafkaSection, SecuritySection
 from impactd.core.base.topics import Topic
 from impactd.shell.kafka.client import client_options
 from impactd.shell.kafka.errors import FatalError
@@ -25,6 +27,21 @@ def test_topic_is_named_by_setting_or_by_prefix_and_role() -> None:
 
 def test_transactional_id_names_environment_group_and_partition() -> None:
     assert Settings(kafka={"environment": "prod", "group": "desk"}).kafka.transactional_id(3) == "prod.desk.3"
+
+
+names = st.text("ab.-_2E5", min_size=1, max_size=6)
+
+
+@example(("a.b", "c", 1), ("a", "b.c", 1))
+@given(st.tuples(names, names, st.integers(0, 12)), st.tuples(names, names, st.integers(0, 12)))
+def test_transactional_id_is_of_one_environment_group_and_partition_alone(
+    one: tuple[str, str, int], other: tuple[str, str, int]
+) -> None:
+    ids = [KafkaSection(environment=e, group=g).transactional_id(n) for e, g, n in (one, other)]
+    assert (ids[0] == ids[1]) == (one == other)
+    # Nor does the prefix that ACLs are given for let another environment or group in.
+    prefixes = [made[: made.rindex(".") + 1] for made in ids]
+    assert ids[1].startswith(prefixes[0]) == (one[:2] == other[:2])
 
 
 def test_client_options_carry_scram_and_hide_the_password() -> None:

@@ -71,7 +71,7 @@ def test_strimzi_user_has_the_rights_that_acls_lists_and_no_others() -> None:
             acl.resource,
             acl.name.removesuffix("*"),
             "prefix" if acl.name.endswith("*") else "literal",
-            tuple(operation.title() for operation in acl.operations),
+            tuple(operation.title().replace("_", "") for operation in acl.operations),
         )
         for acl in required_acls(SETTINGS)
     }

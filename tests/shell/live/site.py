@@ -10,8 +10,10 @@ import aiohttp
 from aiohttp import web
 
 from impactd.config import Settings
+from impactd.config.operation import HttpSection
 from impactd.core.base.topics import Topic
 from impactd.shell.health import Reason
+from impactd.shell.http import listening
 from impactd.shell.live.condition import condition
 from impactd.shell.live.follow import Follower
 from impactd.shell.live.pages import add_pages
@@ -59,13 +61,10 @@ async def served(token: str | None = None, readers: int = 5) -> AsyncIterator[Si
         follower.board.take(topic, value)
     app = web.Application()
     add_pages(app, follower, health, token=token, max_readers=readers, host="127.0.0.1")
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with listening(app, HttpSection(port=0)) as (host, port):
+        base = f"http://{host}:{port}"
         async with aiohttp.ClientSession(base, cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
-            yield Site(follower, session, base)
-    finally:
-        await follower.close()
-        await runner.cleanup()
+            try:
+                yield Site(follower, session, base)
+            finally:
+                await follower.close()

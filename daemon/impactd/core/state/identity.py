@@ -149,7 +149,8 @@ class Identity:
         if (meta["partition"], meta["partitions"]) != (self.partition, self.partitions):
             raise StateMismatchError(
                 f"the state is that of partition {meta['partition']} of {meta['partitions']}, this is {self.partition} "
-                f"of {self.partitions}: symbols have moved between partitions; {RESTART}"
+                f"of {self.partitions}: symbols have moved between partitions; set topics.partitions to the new "
+                f"number, and {RESTART}"
             )
         if meta["config"] != self.config:
             self._check_change(meta, orjson.loads(now[SETTINGS]), accept=accept_settings)

@@ -23,7 +23,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.audit.capture import CAPTURE_SCHEMA, MANIFEST, RecordList, capture_file, read_partitions
-from impactd.shell.kafka.client import manual_consumer
+from impactd.shell.kafka.client import close_within, manual_consumer
 from impactd.shell.kafka.consume import ConsumedRecord, consumed, read_bounds
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.kafka.topics import partition_counts
@@ -171,7 +171,7 @@ class _BrokerSource:
 
     async def release(self, consumer: AIOKafkaConsumer) -> None:
         self._consumers.remove(consumer)
-        await consumer.stop()
+        await close_within(consumer.stop())
 
     async def close(self) -> None:
         for consumer in self._consumers.copy():

@@ -12,31 +12,34 @@ were added, symbols have moved, and going on would split them.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from impactd.core.base.topics import INPUT_TOPICS, Topic
+from impactd.core.state.schema import RESTART
 from impactd.shell.kafka.errors import FatalError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aiokafka import AIOKafkaConsumer
-
     from impactd.config import Settings
     from impactd.shell.kafka.status import PartitionStatus, Status
+    from impactd.shell.kafka.transport import ManualConsumer
+
+#: From one look to the next, seconds.
+_LOOK_S: Final = 1.0
 
 
 async def watch_brokers(
-    settings: Settings, consumer: AIOKafkaConsumer, status: Status, partitions: Mapping[Topic, int]
+    settings: Settings, consumer: ManualConsumer, status: Status, partitions: Mapping[Topic, int]
 ) -> None:
-    """Ask for every partition at the pace of heartbeats, until cancelled.
+    """Ask for every partition again and again, until cancelled.
 
     Parameters
     ----------
-    consumer : AIOKafkaConsumer
+    consumer : ManualConsumer
         Any that is started and reads committed records.
     status : Status
         Its partitions are written.
@@ -59,10 +62,10 @@ async def watch_brokers(
                 partition.stable_offsets[topic] = end
                 partition.high_watermarks[topic] = max(partition.high_watermarks.get(topic, 0), end)
         check_partitions(settings, consumer, partitions)
-        await asyncio.sleep(settings.kafka.heartbeat_interval_ms / 1000)
+        await asyncio.sleep(_LOOK_S)
 
 
-def check_partitions(settings: Settings, consumer: AIOKafkaConsumer, partitions: Mapping[Topic, int]) -> None:
+def check_partitions(settings: Settings, consumer: ManualConsumer, partitions: Mapping[Topic, int]) -> None:
     """Compare the client's metadata with the number of partitions that there were.
 
     Raises
@@ -76,7 +79,7 @@ def check_partitions(settings: Settings, consumer: AIOKafkaConsumer, partitions:
         if known and len(known) != expected:
             raise FatalError(
                 f"{name} had {expected} partitions and now has {len(known)}: symbols have moved between partitions; "
-                "begin again in a new environment with the new number"
+                f"set topics.partitions to the new number, and {RESTART}"
             )
 
 
@@ -84,7 +87,7 @@ def _numbers(owned: list[PartitionStatus]) -> list[int]:
     return [status.partition for status in owned] or [0]
 
 
-async def _ends(settings: Settings, consumer: AIOKafkaConsumer, partition: int) -> Mapping[Topic, int] | None:
+async def _ends(settings: Settings, consumer: ManualConsumer, partition: int) -> Mapping[Topic, int] | None:
     """Return the last stable offset of each input, or None where its leaders do not answer."""
     where = {topic: TopicPartition(settings.topics.name(topic), partition) for topic in INPUT_TOPICS}
     try:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Coroutine
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -38,6 +39,10 @@ FETCH_BYTES: Final = 4 * 1024 * 1024
 #: Batches of produced records. Below the broker's usual limit of 1 MB for one batch; a larger record goes alone.
 BATCH_BYTES: Final = 512 * 1024
 
+#: So long may a client take to close. Over TLS a close waits until the peer has answered, by default for half a minute,
+#: and a broker that is gone, or busy with a request of that connection, does not answer.
+CLOSE_S: Final = 2.0
+
 #: aiokafka leaves the group when nothing is consumed for so long. What may take long here, a restore, is no reason to.
 MAX_POLL_INTERVAL_MS: Final = 24 * 3_600_000
 
@@ -58,13 +63,13 @@ def client_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _consumer(settings: Settings, **options: Any) -> AIOKafkaConsumer:
+def _consumer(settings: Settings, fetch_bytes: int | None = None, **options: Any) -> AIOKafkaConsumer:
     return AIOKafkaConsumer(
         isolation_level="read_committed",
         auto_offset_reset="none",
         enable_auto_commit=False,
         check_crcs=settings.kafka.check_crcs,
-        max_partition_fetch_bytes=max(FETCH_BYTES, settings.wire.max_message_bytes),
+        max_partition_fetch_bytes=fetch_bytes or max(FETCH_BYTES, settings.wire.max_message_bytes),
         **client_options(settings),
         **options,
     )
@@ -85,9 +90,12 @@ def ticks_consumer(settings: Settings) -> AIOKafkaConsumer:
     )
 
 
-def manual_consumer(settings: Settings) -> AIOKafkaConsumer:
-    """Return a consumer without a group, to be assigned by hand: for events, state, and tools. Not started."""
-    return _consumer(settings, group_id=None, fetch_max_wait_ms=FETCH_WAIT_MS)
+def manual_consumer(settings: Settings, fetch_bytes: int | None = None) -> AIOKafkaConsumer:
+    """Return a consumer without a group, to be assigned by hand: for events, state, and tools. Not started.
+
+    `fetch_bytes` bounds one fetch of one partition; a single batch may be larger.
+    """
+    return _consumer(settings, fetch_bytes, group_id=None, fetch_max_wait_ms=FETCH_WAIT_MS)
 
 
 def partition_producer(settings: Settings, partition: int) -> AIOKafkaProducer:
@@ -114,6 +122,15 @@ def _producer_options(settings: Settings) -> dict[str, Any]:
     }
 
 
+async def close_within(closing: Coroutine[Any, Any, None], within_s: float = CLOSE_S) -> bool:
+    """Run a client's ``stop`` or ``close`` for a bounded time; return whether it ended in order."""
+    with contextlib.suppress(KafkaError, OSError, TimeoutError, AssertionError):
+        async with asyncio.timeout(within_s):
+            await closing
+            return True
+    return False
+
+
 async def close_producer(producer: AIOKafkaProducer, within_s: float) -> bool:
     """Close `producer` whatever state it is in; return whether it closed in order.
 
@@ -123,10 +140,8 @@ async def close_producer(producer: AIOKafkaProducer, within_s: float) -> bool:
     Nothing can be committed by then: this is called either with no commit
     requested, or with one whose outcome the next owner's start will settle.
     """
-    with contextlib.suppress(KafkaError, OSError, TimeoutError, AssertionError):
-        async with asyncio.timeout(within_s / 2):
-            await producer.stop()
-            return True
+    if await close_within(producer.stop(), within_s / 2):
+        return True
     await _abandon(producer, within_s / 2)
     return False
 
@@ -134,9 +149,7 @@ async def close_producer(producer: AIOKafkaProducer, within_s: float) -> bool:
 async def _abandon(producer: AIOKafkaProducer, within_s: float) -> None:
     """End a producer that does not end by itself; aiokafka has no public way."""
     task = producer._sender.sender_task  # noqa: SLF001
-    with contextlib.suppress(KafkaError, OSError, TimeoutError):
-        async with asyncio.timeout(within_s / 2):
-            await producer.client.close()
+    await close_within(producer.client.close(), within_s / 2)
     # The first cancellation makes the sender wait for its requests, the second ends it.
     for _ in range(2):
         if task is not None and not task.done():
@@ -144,6 +157,10 @@ async def _abandon(producer: AIOKafkaProducer, within_s: float) -> None:
             await asyncio.wait([task], timeout=within_s / 4)
     # Whatever still waits for a delivery is told that there will be none; a waiter that nobody asks is asked here.
     accumulator = producer._message_accumulator  # noqa: SLF001
+    for batches in accumulator._batches.values():  # noqa: SLF001
+        # A batch that waits to be sent again is not among the pending ones, and its callback raises a KeyError when it
+        # wants to leave them.
+        accumulator._pending_batches.update(batches)  # noqa: SLF001
     accumulator.fail_all(KafkaError("the producer was abandoned"))
     for batches in accumulator._batches.values():  # noqa: SLF001
         for batch in batches:

@@ -33,13 +33,11 @@ from aiokafka.errors import (
     TransactionalIdAuthorizationFailed,
 )
 
-from impactd.shell.kafka.client import close_producer
 from impactd.shell.kafka.encoder import Record
-from impactd.shell.kafka.errors import CommitRefusedError, CommitUnknownError, FencedError
+from impactd.shell.kafka.errors import CommitLateError, CommitRefusedError, CommitUnknownError, FencedError
 
 if TYPE_CHECKING:
-    from aiokafka import AIOKafkaProducer
-
+    from impactd.shell.kafka.transport import Producer
 
 #: What the broker will refuse again, however often the same commit is sent.
 REFUSALS: Final = (
@@ -60,13 +58,13 @@ class Committer:
 
     Parameters
     ----------
-    producer : AIOKafkaProducer
+    producer : Producer
         Started, transactional.
     deadline_s : float
         After this a commit's outcome counts as unknown.
     """
 
-    def __init__(self, producer: AIOKafkaProducer, deadline_s: float) -> None:
+    def __init__(self, producer: Producer, deadline_s: float) -> None:
         self._producer = producer
         self._deadline_s = deadline_s
         self._open = False
@@ -87,18 +85,19 @@ class Committer:
             async with asyncio.timeout(self._deadline_s):
                 await self._transact(records)
         except TimeoutError as error:
-            raise self._translated(error, f"no answer to a commit within {self._deadline_s:.1f} s") from error
+            late = CommitLateError(f"no answer to a commit within {self._deadline_s:.1f} s")
+            raise self._translated(error, late) from error
         except (KafkaError, OSError, AssertionError) as error:
-            raise self._translated(error, f"a commit failed: {error!r}") from error
+            raise self._translated(error, CommitUnknownError(f"a commit failed: {error!r}")) from error
 
-    def _translated(self, error: Exception, otherwise: str) -> CommitUnknownError:
+    def _translated(self, error: Exception, otherwise: CommitUnknownError) -> CommitUnknownError:
         """Return what has gone wrong by what has to be done about it."""
-        for cause in (_transaction_error(self._producer), error):
+        for cause in (self._producer.transaction_error(), error):
             if isinstance(cause, ProducerFenced | InvalidProducerEpoch):
                 return FencedError(f"fenced: {cause!r}")
             if isinstance(cause, REFUSALS):
                 return CommitRefusedError(f"the broker refuses the commit: {cause!r}")
-        return CommitUnknownError(otherwise)
+        return otherwise
 
     async def _transact(self, records: Sequence[Record]) -> None:
         producer = self._producer
@@ -135,16 +134,7 @@ class Committer:
             with contextlib.suppress(KafkaError, OSError, AssertionError, TimeoutError):
                 async with asyncio.timeout(within_s / 3):
                     await self._producer.abort_transaction()
-        return await close_producer(self._producer, within_s * 2 / 3)
-
-
-def _transaction_error(producer: AIOKafkaProducer) -> BaseException | None:
-    """Return what the producer's transaction itself has failed of; aiokafka has no public way to ask."""
-    ended = producer._txn_manager.wait_for_transaction_end()  # noqa: SLF001
-    if ended is None or not ended.done() or ended.cancelled():
-        return None
-    failed: BaseException | None = ended.exception()
-    return failed
+        return await self._producer.close(within_s * 2 / 3)
 
 
 def _retrieve(sent: asyncio.Future[Any]) -> None:

@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from impactd.config import Settings
-from impactd.shell.kafka.client import manual_consumer
+from impactd.shell.kafka.client import close_within, manual_consumer
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.kafka.topics import admin_client
 
@@ -64,7 +64,7 @@ async def _reader(
     except (KafkaError, OSError, TimeoutError) as error:
         raise FatalError(f"{', '.join(topics)} cannot be read: {error!r}") from error
     finally:
-        await consumer.stop()
+        await close_within(consumer.stop())
 
 
 async def read_topics(settings: Settings, *topics: str, hidden: bool = False) -> AsyncGenerator[ConsumedRecord, None]:

@@ -23,6 +23,10 @@ class CommitUnknownError(KafkaShellError):
     """
 
 
+class CommitLateError(CommitUnknownError):
+    """A commit had no answer by its deadline; a smaller one may."""
+
+
 class UnsupportedError(FatalError):
     """The broker does not know a request at all: it is older than what is supported, or a mock."""
 
@@ -37,6 +41,13 @@ class FencedError(CommitUnknownError):
 
 class RestoreError(KafkaShellError):
     """A partition's state could not be read now; it is worth trying again."""
+
+
+class BehindError(RestoreError):
+    """A topic ends before what was committed to it.
+
+    After a change of leader that may be so for a moment; where it stays so, the topic is not the one that was written.
+    """
 
 
 class PositionLostError(KafkaShellError):

@@ -12,14 +12,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from aiokafka import AIOKafkaConsumer, TopicPartition
+    from aiokafka import TopicPartition
+
+    from impactd.shell.kafka.transport import ManualConsumer
 
 #: Records made at a time: some 2 ms.
 FETCH_RECORDS: Final = 250
 
 
 async def getmany_in_turns(
-    consumer: AIOKafkaConsumer, places: Sequence[TopicPartition], timeout_ms: int, limit: int
+    consumer: ManualConsumer, places: Sequence[TopicPartition], timeout_ms: int, limit: int
 ) -> dict[TopicPartition, list[Any]]:
     """Return what is there, at most `limit` records, letting the event loop have its turn between them.
 

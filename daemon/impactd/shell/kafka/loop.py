@@ -7,9 +7,13 @@ Three tasks share one inbox:
   catching up never delay an order;
 - *commits* takes what has arrived, applies it, and publishes the result.
 
-Decoding and applying run in a worker thread, but for a few events.  A lock keeps the inbox to one
-thread at a time; the engine is only touched by the third task.  While a
-commit is under way the next fetches are decoded.
+Decoding and applying run in a worker thread, but for a few events.  A lock
+keeps the inbox to one thread at a time, and is held until that thread has
+ended, also where nobody waits for it any more; the engine is only touched by
+the third task.  While a commit is under way the next fetches are decoded.
+
+What waits is bounded for each input, in records and bytes, and so is what one
+commit takes in; see `commit_size`.
 
 Commits keep a pace: one each `commit_interval_ms`, or `urgent_interval_ms`
 after the last one when an order, execution or control waits or a minute is
@@ -21,9 +25,9 @@ taken in, and fetching is not paused.  Only then may the watermark move by
 the time since the last tick, less any time without a broker; the engine says
 how far, and whether it matters.
 
-When events apply in event time, ticks wait until the event topics have been
-read as far as they reached when the ticks arrived: an order that was
-published before a tick is then always there before it.
+When events apply in event time, the inbox is told with each fetch of ticks
+how far the event topics reached when the ticks arrived: an order that was
+published before a tick is then always applied before it.
 """
 
 from __future__ import annotations
@@ -48,15 +52,15 @@ from impactd.shell.kafka.fair_fetch import FETCH_RECORDS, getmany_in_turns
 from impactd.shell.kafka.tasks import run_together
 
 if TYPE_CHECKING:
-    from aiokafka import AIOKafkaConsumer
-
     from impactd.core.base.settings import CoreSettings
     from impactd.core.engine import Commit, Engine
     from impactd.shell.kafka.commit import Committer
+    from impactd.shell.kafka.commit_size import CommitSize
     from impactd.shell.kafka.decode import Decoder
     from impactd.shell.kafka.encoder import Encoder, Record
     from impactd.shell.kafka.meter import Meter
     from impactd.shell.kafka.status import PartitionStatus
+    from impactd.shell.kafka.transport import ManualConsumer
     from impactd.shell.kill_switch import KillSwitch
 
 T = TypeVar("T")
@@ -78,7 +82,7 @@ class PartitionLoop:
     ----------
     engine : Engine
         Restored; belongs to the loop from here on.
-    ticks, events : AIOKafkaConsumer
+    ticks, events : ManualConsumer
         Seeked to the engine's positions.
     """
 
@@ -88,8 +92,8 @@ class PartitionLoop:
         core: CoreSettings,
         *,
         engine: Engine,
-        ticks: AIOKafkaConsumer,
-        events: AIOKafkaConsumer,
+        ticks: ManualConsumer,
+        events: ManualConsumer,
         decoder: Decoder,
         encoder: Encoder,
         committer: Committer,
@@ -97,6 +101,8 @@ class PartitionLoop:
         status: PartitionStatus,
         meter: Meter,
         kill_switch: KillSwitch,
+        size: CommitSize,
+        wall_ns: Callable[[], int],
     ) -> None:
         self._settings = settings
         self._in_event_time = core.apply == "in_event_time"
@@ -111,6 +117,8 @@ class PartitionLoop:
         self._status = status
         self._meter = meter
         self._kill_switch = kill_switch
+        self._size = size
+        self._wall_ns = wall_ns
         partition = status.partition
         self._where = {topic: TopicPartition(settings.topics.name(topic), partition) for topic in INPUT_TOPICS}
         self._log = structlog.get_logger(__name__).bind(partition=partition, token=status.token)
@@ -119,9 +127,8 @@ class PartitionLoop:
         self._lock = asyncio.Lock()
         self._leaving = asyncio.Event()
         self._arrived = asyncio.Event()
-        self._events_moved = asyncio.Event()
+        #: Set whenever a commit has taken something in, for the fetches that wait for room.
         self._room = asyncio.Event()
-        self._room.set()
         self._waiting = False
         self._urgent = False
         #: Since when nothing has come although fetches succeeded: time without a broker is no silence of the feed.
@@ -183,29 +190,45 @@ class PartitionLoop:
     async def _fetch_ticks(self) -> None:
         where = self._where[Topic.TICKS]
         while True:
-            await self._room.wait()
-            records, end = await self._fetch(self._ticks, (Topic.TICKS,), self._settings.kafka.max_poll_records)
-            if end[Topic.TICKS] == self._taken_in[Topic.TICKS]:
-                continue
-            if self._in_event_time:
-                await self._events_read_to_their_end()
-            if records[Topic.TICKS]:
-                self._silent_since = asyncio.get_running_loop().time()
-                self._status.last_tick = time.monotonic()
-            await self._put_ticks(records[Topic.TICKS], end[Topic.TICKS])
-            if self._inbox.rows > self._settings.kafka.max_backlog_rows:
+            if self._is_full(Topic.TICKS):
                 # What is buffered stays, because nobody asks for it before the partition is resumed.
                 self._ticks.pause(where)
                 self._status.paused = True
-                self._room.clear()
+                await self._until_room(Topic.TICKS)
+                self._ticks.resume(where)
+                self._status.paused = False
+            records, end = await self._fetch(self._ticks, (Topic.TICKS,), self._settings.kafka.max_poll_records)
+            if end[Topic.TICKS] == self._taken_in[Topic.TICKS]:
+                continue
+            needs = await self._event_ends() if self._in_event_time else {}
+            if records[Topic.TICKS]:
+                self._silent_since = asyncio.get_running_loop().time()
+                self._status.last_tick = time.monotonic()
+            await self._put_ticks(records[Topic.TICKS], end[Topic.TICKS], needs)
 
-    async def _put_ticks(self, records: list[Any], end: int) -> None:
+    def _is_full(self, topic: Topic, share: float = 1.0) -> bool:
+        """Say whether more of an input waits than that share of its bounds."""
+        records, n_bytes = self._inbox.waiting(topic)
+        if topic is Topic.TICKS:
+            records = max(records, self._inbox.rows)
+        settings = self._settings
+        return (
+            records >= share * settings.kafka.max_backlog_records or n_bytes >= share * settings.kafka.max_backlog_bytes
+        )
+
+    async def _until_room(self, *topics: Topic) -> None:
+        """Return once half the bounds of one of these inputs are free."""
+        while all(self._is_full(topic, 0.5) for topic in topics):
+            self._room.clear()
+            await self._room.wait()
+
+    async def _put_ticks(self, records: list[Any], end: int, needs: Mapping[Topic, int]) -> None:
         started = time.monotonic()
         decoded = await self._in_thread(self._decoder.ticks, records)
         self._meter.decoded(Topic.TICKS, time.monotonic() - started, decoded.refused, decoded.skipped_unknown)
 
         def put() -> bool:
-            self._inbox.put_ticks(decoded.batch, decoded.refused, end, records)
+            self._inbox.put_ticks(decoded.batch, decoded.refused, end, records, needs)
             return self._inbox.urgent()
 
         await self._put(put)
@@ -213,12 +236,15 @@ class PartitionLoop:
 
     async def _fetch_events(self) -> None:
         while True:
-            fetched, ends = await self._fetch(self._events, EVENT_TOPICS, FETCH_RECORDS)
-            for topic in EVENT_TOPICS:
-                if ends[topic] == self._taken_in[topic]:
-                    continue
-                await self._put_events(topic, fetched[topic], ends[topic])
-            self._events_moved.set()
+            there = tuple(topic for topic in EVENT_TOPICS if topic not in self._status.lost)
+            topics = tuple(topic for topic in there if not self._is_full(topic))
+            if there and not topics:
+                await self._until_room(*there)
+                continue
+            fetched, ends = await self._fetch(self._events, topics, FETCH_RECORDS)
+            for topic in topics:
+                if ends[topic] != self._taken_in[topic]:
+                    await self._put_events(topic, fetched[topic], ends[topic])
 
     async def _put_events(self, topic: Topic, records: list[Any], end: int) -> None:
         started = time.monotonic()
@@ -235,13 +261,36 @@ class PartitionLoop:
         self._taken_in[topic] = end
 
     async def _put(self, put: Callable[[], bool], *, here: bool = False) -> None:
-        async with self._lock:
-            self._urgent = put() if here else await self._in_thread(put)
+        def put_and_mark() -> None:
+            self._urgent = put()
             self._waiting = True
+
+        await self._alone(put_and_mark, here=here)
         self._arrived.set()
 
+    async def _alone(self, function: Callable[..., T], *args: Any, here: bool = False) -> T:
+        """Run `function` with the inbox to itself, in a worker thread unless `here`.
+
+        A thread cannot be cancelled.  Where this task is, the lock stays with the thread until that has ended.
+        """
+        await self._lock.acquire()
+        if here:
+            try:
+                return function(*args)
+            finally:
+                self._lock.release()
+        running = asyncio.ensure_future(self._in_thread(function, *args))
+        running.add_done_callback(self._unlock)
+        return await asyncio.shield(running)
+
+    def _unlock(self, ended: asyncio.Future[Any]) -> None:
+        self._lock.release()
+        if not ended.cancelled():
+            # Where nobody waits any more, nobody asks for its exception.
+            ended.exception()
+
     async def _fetch(
-        self, consumer: AIOKafkaConsumer, topics: tuple[Topic, ...], limit: int
+        self, consumer: ManualConsumer, topics: tuple[Topic, ...], limit: int
     ) -> tuple[Mapping[Topic, list[Any]], Mapping[Topic, int]]:
         """Return the next records of `topics`, and the offsets that follow them."""
         places = [self._where[topic] for topic in topics if topic not in self._status.lost]
@@ -264,7 +313,7 @@ class PartitionLoop:
             self._observe(consumer, topic, where)
         return {topic: fetched.get(self._where[topic], []) for topic in topics}, ends
 
-    def _observe(self, consumer: AIOKafkaConsumer, topic: Topic, where: TopicPartition) -> None:
+    def _observe(self, consumer: ManualConsumer, topic: Topic, where: TopicPartition) -> None:
         high, stable = consumer.highwater(where), consumer.last_stable_offset(where)
         if high is not None:
             self._status.high_watermarks[topic] = high
@@ -279,13 +328,11 @@ class PartitionLoop:
                     self._silent_since = now
                 self._polled = (polled, now)
 
-    async def _events_read_to_their_end(self) -> None:
-        """Return once the event topics are read as far as they reach now."""
+    async def _event_ends(self) -> dict[Topic, int]:
+        """Return how far the event topics reach now."""
         topics = [topic for topic in EVENT_TOPICS if topic not in self._status.lost]
         ends = await self._events.end_offsets([self._where[topic] for topic in topics])
-        while any(self._taken_in[topic] < ends[self._where[topic]] for topic in topics):
-            self._events_moved.clear()
-            await self._events_moved.wait()
+        return {topic: ends[self._where[topic]] for topic in topics}
 
     # Committing
 
@@ -294,26 +341,42 @@ class PartitionLoop:
         last = 0.0
         while not self._leaving.is_set():
             self._status.doing = "waiting for input"
-            idle_to = await self._due(last)
+            idle_to, needs = await self._due(last)
             if self._leaving.is_set():
                 return
             self._status.doing = "applying input"
-            async with self._lock:
-                started = loop.time()
-                made = await self._in_thread(self._apply, idle_to)
-            self._make_room()
+            started = loop.time()
+            made = await self._alone(self._apply, idle_to, needs)
+            self._room.set()
             if made is None:
                 continue
-            commit, records, (read, rows) = made
+            commit, records, (read, rows), taken = made
             last = loop.time()
             self._meter.applied(last - started)
             self._status.doing = f"publishing commit {self._engine.commit_seq} of {len(records)} records"
-            await self._committer.publish(records)
+            await self._publish(records, taken)
             self._meter.committed(commit, read, rows, loop.time() - last, idle=idle_to is not None)
             self._log.debug("committed", seq=self._engine.commit_seq, rows=rows, seconds=round(loop.time() - last, 4))
 
-    async def _due(self, last: float) -> int | None:
-        """Wait until a commit is due; return the watermark to move to if it is an idle move."""
+    async def _publish(self, records: list[Record], taken: tuple[int, int]) -> None:
+        """Publish, and let what it took decide how much the next commit takes in."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        try:
+            await self._committer.publish(records)
+        finally:
+            seconds = loop.time() - started
+            if self._size.took(seconds, *taken):
+                self._log.warning(
+                    "commit near its deadline",
+                    seconds=round(seconds, 3),
+                    records=len(records),
+                    next_records=self._size.records,
+                    next_bytes=self._size.bytes,
+                )
+
+    async def _due(self, last: float) -> tuple[int | None, Mapping[Topic, int]]:
+        """Wait until a commit is due; return the watermark of an idle move, if it is one, and what it needs."""
         loop = asyncio.get_running_loop()
         while not self._leaving.is_set():
             turned = bool(self._turned())
@@ -321,7 +384,7 @@ class PartitionLoop:
             pace = self._settings.kafka.urgent_interval_ms if urgent else self._settings.kafka.commit_interval_ms
             wait = last + pace / 1000 - loop.time()
             if waiting and wait <= 0:
-                return None
+                break
             if not waiting:
                 wait = self._settings.kafka.idle_after_ms / 1000
             self._arrived.clear()
@@ -330,45 +393,56 @@ class PartitionLoop:
                     await self._arrived.wait()
             except TimeoutError:
                 if not self._waiting:
-                    idle_to = await self._idle_target()
+                    idle_to, needs = await self._idle_target()
                     if idle_to is not None:
-                        return idle_to
-        return None
+                        return idle_to, needs
+        return None, {}
 
-    def _apply(self, idle_to: int | None) -> tuple[Commit, list[Record], tuple[int, int]] | None:
-        """Take what has arrived, apply it and encode the result. Runs in the worker thread."""
-        inputs = self._inbox.take(idle_to=idle_to, controls=self._turned())
-        self._waiting = inputs is not None and self._inbox.rows > 0
+    def _apply(
+        self, idle_to: int | None, needs: Mapping[Topic, int]
+    ) -> tuple[Commit, list[Record], tuple[int, int], tuple[int, int]] | None:
+        """Take what has arrived, apply it and encode the result. Runs in the worker thread.
+
+        Returns the commit, its records, the input's records and rows, and of the input that gave most its records and
+        bytes.
+        """
+        before = [self._inbox.waiting(topic) for topic in INPUT_TOPICS]
+        inputs = self._inbox.take(
+            idle_to=idle_to,
+            needs=needs,
+            max_rows=self._size.records,
+            max_records=self._size.records,
+            max_bytes=self._size.bytes,
+            controls=self._turned(),
+        )
+        self._waiting = inputs is not None and self._inbox.behind
         self._urgent = self._inbox.urgent()
         if inputs is None:
             return None
+        after = [self._inbox.waiting(topic) for topic in INPUT_TOPICS]
+        taken = tuple(max(b[part] - a[part] for b, a in zip(before, after, strict=True)) for part in range(2))
         commit = self._engine.apply(inputs)
         read = sum(to - start for start, to in inputs.spans.values())
-        return commit, self._encoder.records(commit, self._engine.commit_seq), (read, len(inputs.ticks))
+        records = self._encoder.records(commit, self._engine.commit_seq)
+        return commit, records, (read, len(inputs.ticks)), (taken[0], taken[1])
 
     def _turned(self) -> tuple[LocalControl, ...]:
         """Return what the kill switch says and the engine does not know yet."""
         return self._kill_switch.turned(self._engine.halts.kill_switch)
 
-    def _make_room(self) -> None:
-        if self._status.paused and self._inbox.rows < self._settings.kafka.max_backlog_rows // 2:
-            self._ticks.resume(self._where[Topic.TICKS])
-            self._status.paused = False
-            self._room.set()
+    async def _idle_target(self) -> tuple[int | None, Mapping[Topic, int]]:
+        """Return the watermark that this partition may move to because it is idle, if it is and that matters.
 
-    async def _idle_target(self) -> int | None:
-        """Return the watermark that this partition may move to because it is idle, if it is and that matters."""
+        Also how far event topics must be read for it.
+        """
         now = asyncio.get_running_loop().time()
         high = self._status.high_watermarks.get(Topic.TICKS)
         caught_up = high is not None and self._taken_in[Topic.TICKS] == high
         if not caught_up or self._status.paused or now - self._polled[1] > _LATELY_S:
-            return None
-        if self._in_event_time:
-            await self._events_read_to_their_end()
-            if self._waiting:
-                return None
+            return None, {}
+        needs = await self._event_ends() if self._in_event_time else {}
         elapsed_ns = int((now - self._silent_since) * 1e9)
-        return self._engine.idle_target(elapsed_ns, time.time_ns())
+        return self._engine.idle_target(elapsed_ns, self._wall_ns()), needs
 
     async def _in_thread(self, function: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)

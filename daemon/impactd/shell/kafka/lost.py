@@ -18,12 +18,13 @@ from aiokafka.errors import KafkaError
 
 from impactd.config import Settings
 from impactd.core.base.topics import Topic
+from impactd.core.state.schema import RESTART
 from impactd.shell.kafka.commit import Committer
 from impactd.shell.kafka.encoder import Record
 from impactd.shell.kafka.errors import FatalError, PositionLostError, RestoreError
 
 if TYPE_CHECKING:
-    from aiokafka import AIOKafkaConsumer
+    from impactd.shell.kafka.transport import ManualConsumer
 
 
 async def announce_loss(
@@ -51,7 +52,7 @@ def may_skip(settings: Settings, topic: Topic) -> bool:
     return settings.kafka.lost_position == "skip" or topic is Topic.CONTROL
 
 
-async def first_after_loss(consumer: AIOKafkaConsumer, where: TopicPartition, position: int) -> int:
+async def first_after_loss(consumer: ManualConsumer, where: TopicPartition, position: int) -> int:
     """Return the earliest offset that is left.
 
     Raises
@@ -66,6 +67,6 @@ async def first_after_loss(consumer: AIOKafkaConsumer, where: TopicPartition, po
     if first < position:
         raise FatalError(
             f"{where.topic}/{where.partition} ends before offset {position}, which was applied already: the topic was "
-            "deleted and recreated; start in a new environment (kafka.environment)"
+            f"deleted and created again; {RESTART}"
         )
     return first

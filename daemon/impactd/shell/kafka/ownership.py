@@ -33,7 +33,7 @@ from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 from aiokafka import TopicPartition
@@ -43,12 +43,13 @@ from impactd.config import Settings
 from impactd.core.base.settings import SECOND_NS
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.engine import Engine
-from impactd.core.state.schema import StateMismatchError
-from impactd.shell.kafka.client import partition_producer
+from impactd.core.state.schema import RESTART, StateMismatchError
 from impactd.shell.kafka.commit import REFUSALS, Committer
+from impactd.shell.kafka.commit_size import CommitSize
 from impactd.shell.kafka.decode import Decoder
 from impactd.shell.kafka.encoder import Encoder, Record
 from impactd.shell.kafka.errors import (
+    BehindError,
     CommitRefusedError,
     CommitUnknownError,
     FatalError,
@@ -60,15 +61,18 @@ from impactd.shell.kafka.formats import with_formats
 from impactd.shell.kafka.loop import PartitionLoop
 from impactd.shell.kafka.lost import announce_loss, first_after_loss, may_skip
 from impactd.shell.kafka.meter import Meter, Stopwatch
-from impactd.shell.kafka.restore import genesis_positions, read_state
+from impactd.shell.kafka.restore import check_topics_against, genesis_positions, read_state
 from impactd.shell.kafka.status import PartitionStatus, Phase, Status
 
 if TYPE_CHECKING:
-    from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+    from collections.abc import Callable
 
     from impactd.core.base.settings import CoreSettings
+    from impactd.shell.kafka.transport import GroupConsumer, ManualConsumer, Producer, Transport
     from impactd.shell.kill_switch import KillSwitch
     from impactd.wire.codec import Limits
+
+T = TypeVar("T")
 
 #: Backoff after a failure: doubled each time, from the first to the last.
 _FIRST_BACKOFF_S: Final = 0.1
@@ -76,6 +80,9 @@ _LAST_BACKOFF_S: Final = 5.0
 
 #: Fenced so often within a minute means that another process claims the same transactional id.
 _FENCED_AT_MOST: Final = 5
+
+#: A topic ends before what was committed to it so often before the process gives up: a new leader soon knows all.
+_BEHIND_AT_MOST: Final = 4
 
 #: The broker refuses the same commit so often before the process gives up: permissions may be on their way.
 _REFUSED_AT_MOST: Final = 5
@@ -88,11 +95,13 @@ class Clients:
     settings: Settings
     core: CoreSettings
     limits: Limits
-    ticks: AIOKafkaConsumer
-    events: AIOKafkaConsumer
+    transport: Transport
+    ticks: GroupConsumer
+    events: ManualConsumer
     partitions: Mapping[Topic, int]
     executor: Executor
     kill_switch: KillSwitch
+    wall_ns: Callable[[], int] = time.time_ns
 
 
 class Ownership:
@@ -122,7 +131,13 @@ class Ownership:
         self._loop: PartitionLoop | None = None
         self._fenced: deque[float] = deque(maxlen=_FENCED_AT_MOST)
         self._refused = 0
+        self._behind = 0
         self._failures = 0
+        self._size = CommitSize(
+            self._settings.kafka.transaction_timeout_ms / 1000,
+            self._settings.kafka.max_commit_records,
+            self._settings.kafka.max_commit_bytes,
+        )
         self._commits_before = 0
         self._unannounced: PositionLostError | None = None
         self._clock = 0
@@ -173,7 +188,7 @@ class Ownership:
             await self._announce(committer)
             self._phase(Phase.RESTORING, "reading the state")
             stall_s = settings.kafka.transaction_timeout_ms / 1000 * 2
-            items = await read_state(settings, self.partition, stall_s, self._restored_to)
+            items = await read_state(clients.transport, settings, self.partition, stall_s, self._restored_to)
             stopwatch = Stopwatch()
             engine = Engine(
                 with_formats(clients.core, settings),
@@ -185,9 +200,11 @@ class Ownership:
             encoder = Encoder(settings, self.partition, clients.partitions)
             self._phase(Phase.RESTORING, "loading the state" if items else "committing the first state")
             if items:
-                await self._load(engine, items, committer, encoder)
+                await self._load(engine, items)
+                await check_topics_against(clients.transport, settings, engine, stall_s)
+                await self._hand_over(engine, committer, encoder)
             else:
-                positions = await genesis_positions(settings, clients.events, self.partition)
+                positions = await genesis_positions(clients.transport, settings, clients.events, self.partition)
                 await committer.publish(encoder.records(engine.genesis(positions), engine.commit_seq))
             if self._leaving.is_set():
                 return
@@ -204,6 +221,8 @@ class Ownership:
                 status=self._status,
                 meter=Meter(self._process, self._status, engine, stopwatch),
                 kill_switch=clients.kill_switch,
+                size=self._size,
+                wall_ns=clients.wall_ns,
             )
             self._clock = engine.clocks[Topic.TICKS]
             self._seek(engine.positions)
@@ -229,20 +248,28 @@ class Ownership:
             self._pause()
             await committer.close(settings.kafka.revoke_timeout_ms / 1000)
 
-    async def _load(self, engine: Engine, items: Mapping[str, bytes], committer: Committer, encoder: Encoder) -> None:
-        """Load the state, and commit what it goes on under where that has changed."""
-
-        def load() -> tuple[Mapping[str, object], list[Record]] | None:
+    async def _load(self, engine: Engine, items: Mapping[str, bytes]) -> None:
+        def load() -> None:
             engine.load(items, accept_settings=self._settings.journal.accept_settings)
+
+        await self._in_thread(load)
+
+    async def _hand_over(self, engine: Engine, committer: Committer, encoder: Encoder) -> None:
+        """Commit under what the state continues where settings, release or schema have changed."""
+
+        def hand_over() -> tuple[Mapping[str, object], list[Record]] | None:
             commit = engine.handover()
             return None if commit is None else (commit.journal, encoder.records(commit, engine.commit_seq))
 
-        made = await asyncio.get_running_loop().run_in_executor(self._clients.executor, load)
+        made = await self._in_thread(hand_over)
         if made is not None:
             journal, records = made
             await committer.publish(records)
             names = ("previous", "config", "release")
             self._log.warning("state handed over", seq=engine.commit_seq, **{name: journal[name] for name in names})
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._clients.executor, function)
 
     def _phase(self, phase: Phase, doing: str) -> None:
         # Whoever was told to leave stays leaving, whatever it still finishes.
@@ -256,7 +283,7 @@ class Ownership:
     async def _acquire(self) -> Committer:
         """Start the partition's producer, which fences the one before and settles its transaction."""
         deadline_s = self._settings.kafka.transaction_timeout_ms / 1000
-        producer = partition_producer(self._settings, self.partition)
+        producer = self._clients.transport.producer(self.partition)
         committer = Committer(producer, deadline_s)
         try:
             # The broker may have to wait out the previous owner's transaction.
@@ -272,13 +299,13 @@ class Ownership:
             raise
         return committer
 
-    async def _check_partitions(self, producer: AIOKafkaProducer) -> None:
+    async def _check_partitions(self, producer: Producer) -> None:
         for topic, expected in self._clients.partitions.items():
             found = len(await producer.partitions_for(self._settings.topics.name(topic)))
             if found != expected:
                 raise FatalError(
                     f"{self._settings.topics.name(topic)} had {expected} partitions and now has {found}: symbols have "
-                    "moved between partitions; start in a new environment with the new number"
+                    f"moved between partitions; set topics.partitions to the new number, and {RESTART}"
                 )
 
     def _seek(self, positions: Mapping[Topic, int]) -> None:
@@ -298,7 +325,7 @@ class Ownership:
                 self._consumer(topic).pause(where)
         self._status.paused = False
 
-    def _consumer(self, topic: Topic) -> AIOKafkaConsumer:
+    def _consumer(self, topic: Topic) -> ManualConsumer:
         return self._clients.ticks if topic is Topic.TICKS else self._clients.events
 
     # What follows a failure
@@ -333,6 +360,9 @@ class Ownership:
                     f"transactional id {self._settings.kafka.transactional_id(self.partition)}; give each deployment "
                     "its own kafka.environment or kafka.group"
                 ) from error
+        self._behind = self._behind + 1 if isinstance(error, BehindError) else 0
+        if self._behind >= _BEHIND_AT_MOST:
+            raise FatalError(str(error)) from error
         self._refused += isinstance(error, CommitRefusedError)
         if self._refused >= _REFUSED_AT_MOST:
             raise FatalError(
@@ -383,7 +413,7 @@ class Ownership:
     async def _announce(self, committer: Committer) -> None:
         if self._unannounced is not None:
             # A recorded day has a time of its own; a halt stamped now would wait for ever.
-            ts_event = self._clock if self._clients.core.apply == "in_event_time" else time.time_ns()
+            ts_event = self._clock if self._clients.core.apply == "in_event_time" else self._clients.wall_ns()
             await announce_loss(self._settings, committer, self.partition, self._unannounced, ts_event)
             self._unannounced = None
 

@@ -27,22 +27,23 @@ from impactd.config import Settings
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Topic
 from impactd.shell.kafka.broker_watch import watch_brokers
-from impactd.shell.kafka.client import manual_consumer, ticks_consumer
-from impactd.shell.kafka.errors import FatalError
+from impactd.shell.kafka.client import CLOSE_S, close_within
+from impactd.shell.kafka.errors import FatalError, UnsupportedError
 from impactd.shell.kafka.listener import Assignments
 from impactd.shell.kafka.ownership import Clients
 from impactd.shell.kafka.status import Status
 from impactd.shell.kafka.stuck import LOOK_S, StuckDetector
 from impactd.shell.kafka.tasks import end
 from impactd.shell.kafka.topic_watch import watch_topics
-from impactd.shell.kafka.topics import partition_counts
+from impactd.shell.kafka.topics import check_policies, partition_counts
+from impactd.shell.kafka.transport import KafkaTransport
 from impactd.shell.kafka.warm import compiled
 from impactd.shell.kill_switch import KillSwitch
 from impactd.shell.stacks import task_stacks, thread_stacks
 from impactd.wire.codec import Limits
 
 if TYPE_CHECKING:
-    from aiokafka import AIOKafkaConsumer
+    from impactd.shell.kafka.transport import GroupConsumer, ManualConsumer, Transport
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -143,12 +144,19 @@ class Service:
     async def _run(self) -> None:
         settings = self._settings
         counts = await partition_counts(settings)
+        try:
+            await check_policies(settings)
+        except UnsupportedError as error:
+            _log.warning("cleanup policies not checked", reason=str(error))
         # Compiling starves heartbeats, so it is done before the group is joined.
         await compiled(self._core, self._stop)
         workers = min(counts[Topic.TICKS], (os.cpu_count() or 1) + 1)
         executor = ThreadPoolExecutor(workers, thread_name_prefix="impactd")
-        ticks, events = ticks_consumer(settings), manual_consumer(settings)
-        clients = Clients(settings, self._core, self._limits, ticks, events, counts, executor, self._kill_switch)
+        transport = KafkaTransport(settings)
+        ticks, events = transport.group_consumer(), transport.consumer()
+        clients = Clients(
+            settings, self._core, self._limits, transport, ticks, events, counts, executor, self._kill_switch
+        )
         assignments = Assignments(clients, self._status, self._fail)
         helpers: list[asyncio.Task[None]] = []
         try:
@@ -173,10 +181,10 @@ class Service:
             ]
             await self._stop.wait()
         finally:
-            await self._drain(assignments, helpers, ticks, events)
+            await self._drain(assignments, helpers, transport, ticks, events)
             executor.shutdown(wait=False, cancel_futures=True)
 
-    async def _start(self, *consumers: AIOKafkaConsumer) -> None:
+    async def _start(self, *consumers: ManualConsumer) -> None:
         try:
             async with asyncio.timeout(self._settings.kafka.request_timeout_ms / 1000):
                 for consumer in consumers:
@@ -188,8 +196,9 @@ class Service:
         self,
         assignments: Assignments,
         helpers: list[asyncio.Task[None]],
-        ticks: AIOKafkaConsumer,
-        events: AIOKafkaConsumer,
+        transport: Transport,
+        ticks: GroupConsumer,
+        events: ManualConsumer,
     ) -> None:
         self._status.draining = True
         within_s = self.drain_s
@@ -198,12 +207,12 @@ class Service:
         if not await assignments.drain(within_s * 0.85):
             _log.warning("some partitions did not end in order; their transactions are settled by the next owner")
         await end(*helpers)
-        for consumer in (ticks, events):
-            try:
-                async with asyncio.timeout(max(0.5, deadline - time.monotonic())):
-                    await consumer.stop()
-            except (KafkaError, OSError, TimeoutError) as error:
-                _log.warning("a consumer did not close in order", reason=repr(error))
+        # Together, for each may have to wait for a peer that says nothing.
+        bound_s = max(0.5, min(CLOSE_S, deadline - time.monotonic()))
+        closed = await asyncio.gather(*(close_within(consumer.stop(), bound_s) for consumer in (ticks, events)))
+        await transport.close()
+        if not all(closed):
+            _log.warning("a consumer did not close in time", seconds=bound_s)
 
     # Helpers
 
@@ -225,7 +234,7 @@ class Service:
             _log.critical("service fails", reason=self._status.error, exc_info=None if known else error)
         self._stop.set()
 
-    async def _watch_group(self, ticks: AIOKafkaConsumer) -> None:
+    async def _watch_group(self, ticks: GroupConsumer) -> None:
         """Raise what the group's coordinator has to say even while no partition is owned or all are restoring."""
         nowhere = TopicPartition(self._settings.topics.name(Topic.TICKS), _NO_PARTITION)
         while True:
@@ -262,7 +271,7 @@ class Service:
                 )
             await asyncio.sleep(LOOK_S)
 
-    async def _commit_group_offsets(self, ticks: AIOKafkaConsumer, assignments: Assignments) -> None:
+    async def _commit_group_offsets(self, ticks: GroupConsumer, assignments: Assignments) -> None:
         """Commit group offsets now and then, for lag tools; they are never read back."""
         topic = self._settings.topics.name(Topic.TICKS)
         while True:

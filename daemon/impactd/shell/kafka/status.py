@@ -168,6 +168,9 @@ class PartitionStatus:
         The share of input that had to be refused is above its limit.
     lost : dict of Topic to int
         Positions that no longer existed.
+    waited_s : float
+        Seconds since the last commit or step of a restore for which records could be read, or the partition was not
+        restored yet; see `impactd.shell.kafka.stuck`.
     """
 
     partition: int
@@ -203,6 +206,7 @@ class PartitionStatus:
     paused: bool = False
     too_many_invalid: bool = False
     lost: dict[Topic, int] = field(default_factory=dict)
+    waited_s: float = 0.0
 
     def lag(self, topic: Topic) -> int:
         """Return the records of an input that are not in a commit yet: high watermark less position."""

@@ -79,7 +79,7 @@ def _acl(acl: Acl) -> dict[str, Any]:
         "name": acl.name.removesuffix("*"),
         "patternType": "prefix" if prefixed else "literal",
     }
-    return {"resource": resource, "operations": [operation.capitalize() for operation in acl.operations]}
+    return {"resource": resource, "operations": [operation.title().replace("_", "") for operation in acl.operations]}
 
 
 def object_name(topic: str) -> str:

@@ -61,7 +61,7 @@ class StuckDetector:
             reached = _reached(status)
             before, waited = self._watched.get(number, (None, 0.0))
             waits = before == reached and self._could_move(status)
-            waited = waited + passed if waits else 0.0
+            waited = status.waited_s = waited + passed if waits else 0.0
             self._watched[number] = (reached, waited)
             if waited >= self._after_s:
                 return status

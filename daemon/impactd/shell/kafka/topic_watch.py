@@ -19,21 +19,20 @@ from impactd.core.base.topics import Topic
 from impactd.shell.kafka.errors import FatalError
 
 if TYPE_CHECKING:
-    from aiokafka import AIOKafkaConsumer
-
     from impactd.config import Settings
+    from impactd.shell.kafka.transport import ManualConsumer
 
-#: Heartbeats from one look to the next, and to the one that makes sure.
-_BEATS: Final = 10
-_BEATS_TO_BE_SURE: Final = 2
+#: Seconds from one look to the next, and to the one that makes sure.
+_LOOK_S: Final = 5.0
+_MAKE_SURE_S: Final = 1.0
 
 
-async def watch_topics(settings: Settings, consumer: AIOKafkaConsumer) -> None:
+async def watch_topics(settings: Settings, consumer: ManualConsumer) -> None:
     """Ask for the topics until cancelled.
 
     Parameters
     ----------
-    consumer : AIOKafkaConsumer
+    consumer : ManualConsumer
         Any that is started.
 
     Raises
@@ -44,8 +43,7 @@ async def watch_topics(settings: Settings, consumer: AIOKafkaConsumer) -> None:
     wanted = {settings.topics.name(topic) for topic in Topic}
     missing: frozenset[str] = frozenset()
     while True:
-        beats = _BEATS_TO_BE_SURE if missing else _BEATS
-        await asyncio.sleep(beats * settings.kafka.heartbeat_interval_ms / 1000)
+        await asyncio.sleep(_MAKE_SURE_S if missing else _LOOK_S)
         now = await _missing(settings, consumer, wanted)
         if gone := missing & now:
             raise FatalError(
@@ -56,7 +54,7 @@ async def watch_topics(settings: Settings, consumer: AIOKafkaConsumer) -> None:
         missing = now
 
 
-async def _missing(settings: Settings, consumer: AIOKafkaConsumer, wanted: set[str]) -> frozenset[str]:
+async def _missing(settings: Settings, consumer: ManualConsumer, wanted: set[str]) -> frozenset[str]:
     """Return the topics that an answer leaves out; none where there is no answer, or an empty one."""
     try:
         async with asyncio.timeout(settings.kafka.request_timeout_ms / 1000):

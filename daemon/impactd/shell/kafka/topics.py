@@ -15,11 +15,17 @@ from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    IncompatibleBrokerVersion,
+    KafkaError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 
 from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
-from impactd.shell.kafka.client import client_options
+from impactd.shell.kafka.client import client_options, close_within
 from impactd.shell.kafka.errors import FatalError, UnsupportedError
 from impactd.shell.kafka.security import CONNECT_ERRORS, why_unreachable
 
@@ -134,7 +140,7 @@ async def admin_client(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]
         async with asyncio.timeout(within_s):
             await admin.start()
     except CONNECT_ERRORS as error:
-        await admin.close()
+        await close_within(admin.close())
         raise FatalError(await why_unreachable(settings.kafka.bootstrap, options, within_s, error)) from error
     try:
         yield admin
@@ -146,7 +152,7 @@ async def admin_client(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]
         # A bearer token is refused only here: aiokafka takes the connection as made once the token is sent.
         raise FatalError(await why_unreachable(settings.kafka.bootstrap, options, within_s, error)) from error
     finally:
-        await admin.close()
+        await close_within(admin.close())
 
 
 async def create_topics(settings: Settings) -> tuple[str, ...]:
@@ -229,6 +235,29 @@ async def partition_counts(settings: Settings) -> dict[Topic, int]:
     return counts
 
 
+async def check_policies(settings: Settings) -> None:
+    """Compare the cleanup policies that restores and derivations rest on.
+
+    Raises
+    ------
+    FatalError
+        If the state topic also deletes by time or size, or an input or the journal is compacted: records that are
+        needed would vanish.
+    UnsupportedError
+        If the broker does not tell.
+    """
+    wanted = {settings.topics.name(role): "delete" for role in (*INPUT_TOPICS, Topic.JOURNAL)}
+    wanted[settings.topics.name(Topic.STATE)] = "compact"
+    found = await topic_configs(settings, list(wanted))
+    for name, policy in wanted.items():
+        policies = found[name].get("cleanup.policy")
+        if policies != policy:
+            raise FatalError(
+                f"{name} has cleanup.policy={policies}, not {policy}: records that a restore needs would vanish; "
+                f"kafka-configs --alter --topic {name} --add-config cleanup.policy={policy}"
+            )
+
+
 async def check_topics(settings: Settings) -> list[Difference]:
     """Return every difference between the topics on the broker and `topics_spec`."""
     specs = topics_spec(settings)
@@ -279,6 +308,10 @@ async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str
     configs: dict[str, dict[str, str]] = {}
     for answer in await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names]):
         for code, text, _kind, name, entries in answer.resources:
+            if for_code(code) is TopicAuthorizationFailedError:
+                raise FatalError(
+                    f"not allowed to read the settings of {name}: grant DESCRIBE_CONFIGS on it (impactd topics acls)"
+                )
             if code:
                 raise FatalError(f"the settings of {name} cannot be read: {for_code(code).__name__}: {text}")
             configs[name] = {entry[0]: entry[1] for entry in entries}
@@ -298,11 +331,12 @@ def required_acls(settings: Settings) -> tuple[Acl, ...]:
         name = settings.topics.name(role)
         if role is Topic.CONTROL:
             why = "input; a lost position halts orders through it"
-            acls.append(Acl("topic", name, ("READ", "DESCRIBE", "WRITE"), why))
+            acls.append(Acl("topic", name, ("READ", "DESCRIBE", "DESCRIBE_CONFIGS", "WRITE"), why))
         elif role in INPUT_TOPICS:
-            acls.append(Acl("topic", name, ("READ", "DESCRIBE"), "input"))
-        elif role is Topic.STATE:
-            acls.append(Acl("topic", name, ("READ", "WRITE", "DESCRIBE"), "written at each commit, read at a restore"))
+            acls.append(Acl("topic", name, ("READ", "DESCRIBE", "DESCRIBE_CONFIGS"), "input"))
+        elif role in {Topic.STATE, Topic.JOURNAL}:
+            why = "written at each commit, read at a restore"
+            acls.append(Acl("topic", name, ("READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS"), why))
         else:
             shown = role in SHOWN
             rights = ("READ", "WRITE", "DESCRIBE") if shown else ("WRITE", "DESCRIBE")

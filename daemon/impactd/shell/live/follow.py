@@ -23,7 +23,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizatio
 
 from impactd.config import Settings
 from impactd.core.base.topics import Topic
-from impactd.shell.kafka.client import manual_consumer
+from impactd.shell.kafka.client import close_within, manual_consumer
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.kafka.tasks import end
 from impactd.shell.kafka.topics import partition_counts
@@ -167,7 +167,7 @@ class Follower:
         except OffsetOutOfRangeError as error:
             raise FatalError("records were deleted before they were shown") from error
         finally:
-            await consumer.stop()
+            await close_within(consumer.stop())
 
     def _places(self, topic: Topic, count: int) -> list[TopicPartition]:
         return [TopicPartition(self._settings.topics.name(topic), partition) for partition in range(count)]

@@ -12,6 +12,7 @@ function, holds after a restart, and is compared in constant time.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
@@ -45,8 +46,9 @@ _KINDS: Final = {
     ".svg": "image/svg+xml",
     ".json": "application/json",
 }
-#: A stream says something at least so often, so that a connection that is gone is noticed.
+#: The token in a request's body: bytes that are read, and seconds that it may take.
 _MAX_BODY: Final = 4_096
+_BODY_S: Final = 5.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -109,6 +111,8 @@ class _Pages:
         self._token = token
         self._max_readers = max_readers
         self._loopback = loopback
+        #: Streams that are open, or about to be.
+        self._streams = 0
         #: Path to (version of the board, body): ten readers of the same page have it made once.
         self._made: dict[str, tuple[int, bytes]] = {}
 
@@ -146,7 +150,11 @@ class _Pages:
         """Set the cookie for a caller that has the token."""
         if self._token is None:
             return _json(b"{}")
-        given = (await request.content.read(_MAX_BODY)).strip()
+        try:
+            async with asyncio.timeout(_BODY_S):
+                given = (await request.content.read(_MAX_BODY)).strip()
+        except TimeoutError:
+            return _problem(408, "the token did not come")
         if not hmac.compare_digest(given, self._token.encode()):
             return _problem(401, "this is not the token")
         answer = _json(b"{}")
@@ -209,14 +217,23 @@ class _Pages:
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Stream events until the reader leaves, is too slow, or the service ends."""
-        stream = self._follower.stream
-        if len(stream.readers) >= self._max_readers:
+        # The place is taken before anything is waited for: any number may ask at the same moment.
+        if self._streams >= self._max_readers:
             return _problem(503, "too many readers: http.max_readers")
-        if not await self._follower.wanted():
+        self._streams += 1
+        try:
+            return await self._stream(request)
+        finally:
+            self._streams -= 1
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        stream, transport = self._follower.stream, request.transport
+        if not await self._follower.wanted() or transport is None:
             return self._unavailable()
         answer = web.StreamResponse(headers=HEADERS | {"Content-Type": "text/event-stream"})
         await answer.prepare(request)
-        reader = stream.open(request.headers.get("Last-Event-ID") or request.query.get("after"))
+        # What a slow reader has not read must hold up neither its place nor the server's end.
+        reader = stream.open(request.headers.get("Last-Event-ID") or request.query.get("after"), transport.abort)
         reader.put(b"retry: 1000\nevent: health\ndata: " + self._health() + b"\n\n")
         try:
             while (frame := await reader.frames()) is not None:
@@ -225,9 +242,6 @@ class _Pages:
             pass
         finally:
             stream.readers.discard(reader)
-        if reader.dropped and request.transport is not None:
-            # What a slow reader has not read must not hold the server's end up.
-            request.transport.abort()
         return answer
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 Place = tuple[str, int]
@@ -31,9 +31,16 @@ RESET: Final = b"event: reset\ndata: {}\n\n"
 
 
 class Reader:
-    """One open stream."""
+    """One open stream.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    on_drop : callable, optional
+        Told when the reader is dropped; what it writes at that moment may never end by itself.
+    """
+
+    def __init__(self, on_drop: Callable[[], None] = lambda: None) -> None:
+        self._on_drop = on_drop
         self._frames: deque[bytes] = deque()
         self._bytes = 0
         self._moved = asyncio.Event()
@@ -54,6 +61,7 @@ class Reader:
         self.dropped = True
         self._frames.clear()
         self._moved.set()
+        self._on_drop()
 
     async def frames(self) -> bytes | None:
         """Return all that waits, as soon as something does; None once dropped."""
@@ -112,9 +120,9 @@ class Stream:
         """The id of the last event."""
         return ",".join(f"{topic}.{partition}.{offset}" for (topic, partition), offset in sorted(self._at.items()))
 
-    def open(self, after: str | None) -> Reader:
-        """Return a new reader that begins after an id."""
-        reader = Reader()
+    def open(self, after: str | None, on_drop: Callable[[], None] = lambda: None) -> Reader:
+        """Return a new reader that begins after an id; see `Reader`."""
+        reader = Reader(on_drop)
         if after is not None and after != self.position:
             missed = self._since(after)
             reader.put(RESET if missed is None else self._with_id(missed))
@@ -142,3 +150,4 @@ class Stream:
     def _send(self, frame: bytes) -> None:
         for reader in self.readers:
             reader.put(frame)
+        self.readers = {reader for reader in self.readers if not reader.dropped}
