@@ -65,7 +65,7 @@ class Head(NamedTuple):
     @property
     def text(self) -> bytes:
         """The beginning as UTF-8 without a byte order mark, whatever Unicode encoding the file has."""
-        return b"".join(_as_utf8(iter([self.data])))
+        return b"".join(_as_utf8(iter([self.data]), "replace"))
 
     @property
     def line(self) -> str:
@@ -156,17 +156,18 @@ class Content:
             yield last._replace(is_last_open=True)
 
 
-def _as_utf8(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Take a byte order mark off, and transcode what has one of UTF-16 or UTF-32."""
+def _as_utf8(pieces: Iterator[bytes], errors: str = "strict") -> Iterator[bytes]:
+    """Take a byte order mark off, and transcode what has one."""
     first = next(pieces, b"")
     encoding = next((name for mark, name in _MARKS if first.startswith(mark)), None)
     if encoding is None:
         yield first
         yield from pieces
         return
-    decoder = codecs.getincrementaldecoder(encoding)()
+    decoder = codecs.getincrementaldecoder(encoding)(errors)
     for piece in chain([first], pieces):
         yield decoder.decode(piece).encode()
+    yield decoder.decode(b"", final=True).encode()
 
 
 def _line(number: int, text: bytes, max_bytes: int, *, is_cut: bool) -> Line | None:
