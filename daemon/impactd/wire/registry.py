@@ -21,6 +21,7 @@ CODECS: Final[Registry[type[TickCodec]]] = Registry(
     "codec",
     "impactd.codecs",
     {
+        "capture-json": "impactd.wire.ticks.captures.codec:CaptureCodec",
         "json": "impactd.wire.ticks.json.codec:JsonTickCodec",
         "databento-mbp10-csv": "impactd.wire.ticks.databento.codec:DatabentoCodec",
         "dbn": "impactd.wire.ticks.dbn.codec:DbnCodec",
