@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -42,11 +42,13 @@ class Cluster:
     proxy: Proxy
     direct: Settings
     proxied: Settings
+    restarting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def restart(self, *, kill: bool) -> None:
-        """End the broker, in order or by ``SIGKILL``, and start it again."""
-        await asyncio.to_thread(self.server.kill if kill else self.server.stop)
-        await asyncio.to_thread(self.server.start)
+        """End the broker, in order or by ``SIGKILL``, and start it again; two faults of a round take their turns."""
+        async with self.restarting:
+            await asyncio.to_thread(self.server.kill if kill else self.server.stop)
+            await asyncio.to_thread(self.server.start)
 
     async def alter(self, topic: Topic, config: Mapping[str, str]) -> None:
         """Set properties of a topic."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from pathlib import Path
@@ -14,6 +15,7 @@ from impactd.shell.audit.coverage import coverage
 from impactd.shell.broker.broker import Broker
 from impactd.shell.broker.release import BrokerUnavailable
 from tests.chaos import rounds
+from tests.chaos.cluster import Cluster
 from tests.chaos.judge import Published, begins, compare, compare_last, compare_state, order
 
 #: What is always done, and how many rounds more are drawn.
@@ -39,6 +41,29 @@ async def test_service_of_three_processes_in_chaos_publishes_everything_once(
         logging.getLogger("aiokafka").setLevel(logging.NOTSET)
     assert report.ok, "\n".join([*told, *report.lines()])
     assert report.rounds == len(_FIXED) + _DRAWN
+
+
+async def test_two_restarts_of_a_round_take_their_turns() -> None:
+    """Seed 291126 drew two for the same moment: the second began to start what the first had not ended yet."""
+
+    class Server:
+        runs = True
+        starts = 0
+
+        def stop(self) -> None:
+            assert self.runs
+            self.runs = False
+
+        kill = stop
+
+        def start(self) -> None:
+            assert not self.runs, "the server runs already"
+            self.runs = True
+            self.starts += 1
+
+    place = Cluster(server := Server(), None, None, None)  # type: ignore[arg-type]  # only the server is used
+    await asyncio.gather(*(place.restart(kill=n % 2 == 0) for n in range(6)))
+    assert server.starts == 6
 
 
 def _record(n: int, seq: int, value: bytes = b"v", owner: int = 0) -> Published:

@@ -382,6 +382,8 @@ async def test_run_at_debug_level_never_tells_a_secret(case: str, fortress: Fort
             "--set",
             "log.level=debug",
             "--set",
+            "log.libraries=debug",
+            "--set",
             "kafka.drain_timeout_ms=30000",
         ),
         env=environment,

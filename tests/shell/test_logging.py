@@ -52,9 +52,19 @@ def test_stdlib_loggers_take_the_same_way() -> None:
     assert (line["logger"], line["level"], line["event"]) == ("aiokafka", "warning", "lost broker-1")
 
 
-def test_level_debug_lets_everything_through() -> None:
+def test_level_debug_is_not_that_of_the_libraries() -> None:
     stream = io.StringIO()
     setup("debug", "json", stream)
+    for name in NOISY:
+        logging.getLogger(name).debug("detail")
+        logging.getLogger(f"{name}.core").info("detail")
+    structlog.get_logger("x").debug("detail")
+    assert [line["logger"] for line in lines(stream)] == ["x"]
+
+
+def test_level_debug_of_the_libraries_too_lets_everything_through() -> None:
+    stream = io.StringIO()
+    setup("debug", "json", stream, libraries="debug")
     logging.getLogger("aiokafka").debug("detail")
     structlog.get_logger("x").debug("detail")
     assert [line["logger"] for line in lines(stream)] == ["aiokafka", "x"]

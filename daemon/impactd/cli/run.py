@@ -37,7 +37,9 @@ def command(*, accept_settings: bool, config: Path | None, sets: tuple[str, ...]
     from impactd.shell.notify import Notifier
     from impactd.shell.operate import operate
 
-    log_limit = setup(settings.log.level, settings.log.format, per_minute=settings.log.per_minute)
+    log_limit = setup(
+        settings.log.level, settings.log.format, per_minute=settings.log.per_minute, libraries=settings.log.libraries
+    )
     changed = {path: value for path, value in loaded.shown().items() if loaded.origins[path] != "default"}
     structlog.get_logger("impactd").info("settings", file=str(loaded.file or ""), changed=changed)
 

@@ -149,6 +149,8 @@ class LogSection(Section):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     """Least level that is written."""
+    libraries: Literal["debug", "info", "warning", "error"] = "warning"
+    """Least level of aiokafka, asyncio and numba; at debug numba alone writes megabytes while it compiles."""
     format: Literal["auto", "json", "console"] = "auto"
     """auto: for people on a terminal, JSON otherwise."""
     per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 60

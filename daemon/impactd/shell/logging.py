@@ -2,11 +2,11 @@
 
 JSON for machines, colours for a person at a terminal.  Times are ISO 8601 in
 UTC.  What aiokafka and others say through the standard library takes the same
-way, so that there is one stream with one form; below `debug` only their
-warnings do, since what they report as info is ours to say.
+way, so that there is one stream with one form; their level is a setting of
+its own, since at `debug` numba alone writes megabytes.
 
 Tracebacks carry no local variables: those may hold secrets.  For the same
-reason aiokafka's connections never speak at `debug`.
+reason aiokafka's connections never log at `debug`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from structlog.typing import Processor
 from impactd.shell.log_limit import RateLimit
 from impactd.shell.printable import printable
 
-#: Libraries whose info is of no use to operators.
+#: Libraries with a level of their own.
 NOISY: Final = ("aiokafka", "asyncio", "kafka", "numba", "urllib3")
 
 #: Loggers whose debug lines hold each request's bytes, and with them the password or token of an authentication.
@@ -38,6 +38,7 @@ def setup(
     form: Literal["auto", "json", "console"] = "auto",
     stream: TextIO | None = None,
     per_minute: int = 0,
+    libraries: Literal["debug", "info", "warning", "error"] = "warning",
 ) -> RateLimit:
     """Send structlog and the standard library's loggers to one stream.
 
@@ -51,6 +52,8 @@ def setup(
         Default: standard error.
     per_minute : int
         Lines of one kind a minute, see `impactd.shell.log_limit`; 0 holds nothing back.
+    libraries : {"debug", "info", "warning", "error"}
+        Least level of the libraries in `NOISY`; never less than `level`.
 
     Returns
     -------
@@ -93,7 +96,7 @@ def setup(
     root.addHandler(handler)
     root.setLevel(_LEVELS[level])
     for name in NOISY:
-        logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else max(_LEVELS[level], logging.WARNING))
+        logging.getLogger(name).setLevel(max(_LEVELS[level], _LEVELS[libraries]))
     for name in TELLS_SECRETS:
         logging.getLogger(name).setLevel(max(logging.getLogger("aiokafka").level, logging.INFO))
     return limit
