@@ -170,7 +170,7 @@ BAD = [
     (orjson.dumps(book()).replace(b"31.19", b"031.19"), "json"),
     (orjson.dumps(book()).replace(b"31.19", b"31."), "json"),
     (orjson.dumps(book()) + b"\0", "json"),
-    (orjson.dumps(book()).replace(b"31.19", b"NaN"), "not_finite"),
+    (orjson.dumps(book()).replace(b"31.19", b"NaN"), "missing_field"),
     (orjson.dumps(book()).replace(b"31.19", b"Infinity"), "not_finite"),
     (orjson.dumps(book()).replace(b"31.19", b"-Infinity"), "not_finite"),
     (orjson.dumps(book()).replace(b"31.19", b"1e999"), "not_finite"),
@@ -203,7 +203,8 @@ BAD = [
     (orjson.dumps(book(bids=[[31.2, 1, 1]])), "type"),
     (orjson.dumps(book(bids=[31.2, 1])), "type"),
     (orjson.dumps(book(bids=[[True, 1]])), "type"),
-    (orjson.dumps(book(bids=[[None, 1]])), "type"),
+    (orjson.dumps(book(bids=[[None, 1]])), "missing_field"),
+    (orjson.dumps(book(bids=[[None, False]])), "missing_field"),
     (orjson.dumps(book(bids=[["0x1F", 1]])), "type"),
     (orjson.dumps(book(bids=[[" 1", 1]])), "type"),
     (orjson.dumps(book(bids=[["1_0", 1]])), "type"),
@@ -222,6 +223,16 @@ BAD = [
     (orjson.dumps([book(), trade(qty=-1)]), "value"),
     (b"[" * 2000, "json"),
 ]
+
+
+@pytest.mark.parametrize("blank", [b"null", b"NaN"])
+def test_blank_levels_and_optional_fields_are_absent(blank: bytes) -> None:
+    padded = b"[[31.2,300],[31.19,500],[%b,%b],[%b,0]]" % (blank, blank, blank)
+    value = orjson.dumps(book()).replace(b"[[31.2,300],[31.19,500]]", padded).replace(b"null", blank)
+    decoded = one(value)
+    assert not decoded.refused
+    assert_same_batch(decoded.batch, one(book()).batch)
+    assert one(orjson.dumps(trade(aggressor=None)).replace(b"null", blank)).batch.aggressor.tolist() == [0]
 
 
 @pytest.mark.parametrize(("value", "reason"), BAD, ids=[f"{i}-{reason}" for i, (_, reason) in enumerate(BAD)])

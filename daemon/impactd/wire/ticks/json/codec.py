@@ -148,7 +148,7 @@ def _levels(value: object, field: str, max_levels: int) -> tuple[list[float], li
             raise FieldError("type", f"{field}: {shown(level)} is not a level; send [price, size]")
         if is_blank(level[0]) or is_blank(level[1]):
             # Feeds that pad their books to a fixed depth do so with nothing.
-            if all(is_blank(value) or value == 0 for value in level):
+            if all(is_blank(item) or (item == 0 and type(item) is not bool) for item in level):
                 continue
             raise FieldError(
                 "missing_field", f"{field}: a level has a price or a size alone; send both, or leave the level out"
