@@ -12,11 +12,20 @@ from typing import Any, Final, NoReturn
 
 import pytest
 import structlog
+from hypothesis import settings
 
 from impactd.shell.broker.broker import HOW_TO_HAVE_ONE, Broker, BrokerUnavailable, find_broker
 from impactd.shell.broker.server import KafkaServer
 from tests import paths
 from tests.integration import chromium
+
+#: How many times as many examples property tests draw; for runs beside the default one, with a seed of the day:
+#: ``IMPACTD_EXAMPLES=20 pytest --hypothesis-seed=$(date +%Y%m%d) tests/core tests/wire``.
+EXAMPLES: Final = "IMPACTD_EXAMPLES"
+
+# How long an example takes says nothing on a busy machine.
+settings.register_profile("impactd", deadline=None)
+settings.load_profile("impactd")
 
 #: Set where a missing broker is a failure, as in continuous integration.
 REQUIRE_BROKER: Final = "IMPACTD_REQUIRE_BROKER"
@@ -47,6 +56,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("broker")
         if "data_dir" in fixtures:
             item.add_marker("data")
+    factor = int(os.environ.get(EXAMPLES, "1"))
+    for item in items if factor > 1 else ():
+        test = getattr(item, "obj", None)
+        stated = getattr(test, "_hypothesis_internal_use_settings", None)
+        if stated is not None:
+            test._hypothesis_internal_use_settings = settings(stated, max_examples=factor * stated.max_examples)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
