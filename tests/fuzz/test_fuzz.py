@@ -21,6 +21,6 @@ def test_mutated_messages_are_all_answered_and_the_good_ones_unharmed(kind: str)
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_values_of_any_magnitude_are_all_answered_and_the_good_ones_unharmed(kind: str) -> None:
-    report = run(kind, 500, seed=20250403, values=True)
-    assert report.fates.total() == 500
-    assert report.fates["accepted"] > 100
+    report = run(kind, 200, seed=20250403, values=True)
+    assert report.fates.total() == 200
+    assert report.fates["accepted"] > 40

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import doctest
 import gzip
 import importlib
@@ -72,8 +73,11 @@ def test_recorded_csv_keeps_each_nanosecond_and_each_ticker(tmp_path: Path) -> N
         ("a.json", b"{", "give .csv, .jsonl or .json"),
         ("a.json", b'{"status": "ERROR"}', "no array of records"),
         ("a.jsonl", b"[1]", "no array of records"),
-        ("a.json.gz", b"x", "readable file"),
-        ("a.csv", b"\xff\xfe", "give .csv"),
+        ("a.json.gz", b"\x1f\x8bx", "compressed stream"),
+        ("a.json.gz", b"x", "no book"),
+        ("a.csv", b"\xff\xfe", "no book"),
+        ("a.csv", b"a\xff,b", "give .csv"),
+        ("a.bin", bytes(50), "binary file"),
     ],
 )
 def test_file_that_holds_no_records_is_named(name: str, content: bytes | None, said: str, tmp_path: Path) -> None:
@@ -82,6 +86,23 @@ def test_file_that_holds_no_records_is_named(name: str, content: bytes | None, s
         path.write_bytes(content)
     with pytest.raises(ValidationError, match=said):
         read_source("polygon", path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps(WEBSOCKET[1]).encode() + b"\n" + json.dumps(WEBSOCKET[1]).encode()[:40],
+        json.dumps(WEBSOCKET[1]).encode() + b"\nnot json\n",
+        b"[" + json.dumps(WEBSOCKET[1]).encode() + b"," + json.dumps(WEBSOCKET[1]).encode()[:40],
+        bz2.compress(json.dumps([WEBSOCKET[1], "noise"]).encode()),
+    ],
+    ids=["cut lines", "bad line", "cut array", "compressed"],
+)
+def test_half_a_record_refuses_itself_alone(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "quotes"
+    path.write_bytes(content)
+    table = read_source("polygon", path)
+    assert (len(table), table.attrs["refused"]) == (2, {"malformed": 1})
 
 
 # -- sources of others ------------------------------------------------------------------------------------------------

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
-import lzma
+import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import pandas as pd
@@ -16,6 +15,12 @@ import pandas as pd
 from impactd.research.errors import MALFORMED, ValidationError
 from impactd.research.sources.base import source
 from impactd.research.sources.fields import Record
+from impactd.shell.lines import InputFileError, open_content, unreadable
+
+#: A line of a stream may hold a whole book.
+_MAX_LINE_BYTES: Final = 1 << 30
+#: Characters of a bad record that are kept.
+_SHOWN: Final = 200
 
 
 def read_source(name: str, records: str | Path | Iterable[Record], *, symbol: str | None = None) -> pd.DataFrame:
@@ -28,7 +33,7 @@ def read_source(name: str, records: str | Path | Iterable[Record], *, symbol: st
     records : path or iterable of mapping
         Recorded ones: JSON (an array, or an object whose ``results`` is one),
         JSON lines (of records, or of arrays as a WebSocket sends them) or CSV,
-        perhaps compressed (.gz, .xz); or the records.
+        perhaps compressed; or the records.
     symbol : str, optional
         Of several, the one to keep.
 
@@ -99,34 +104,77 @@ def _utc(what: str, value: Any) -> pd.Timestamp:
     raise ValidationError(MALFORMED, f"{what}: {value!r} is no time", "give one such as 2025-04-03T13:30Z")
 
 
-def read_records(path: Path) -> list[Record]:
-    """Return the records of a file.
+def read_records(path: Path) -> list[Any]:
+    """Return the records of a file: JSON, JSON lines or CSV, perhaps compressed.
+
+    A line or element that cannot be read is returned as its text, which every source refuses by itself.
 
     Raises
     ------
     ValidationError
-        1001 if it cannot be read, or holds none.
+        1001 if the file cannot be read, or holds no records.
     """
-    unpack = {".gz": gzip.decompress, ".xz": lzma.decompress}
     try:
-        content = path.read_bytes()
-        if path.suffix in unpack:
-            content = unpack[path.suffix](content)
-    except (OSError, EOFError, lzma.LZMAError) as error:
-        raise ValidationError(MALFORMED, f"{path}: {error}", "name a readable file") from error
-    suffix = (path.with_suffix("") if path.suffix in unpack else path).suffix
-    rows: Any
+        content = open_content(path)
+    except InputFileError as error:
+        raise ValidationError(MALFORMED, str(error), "name a readable file") from error
+    if (what := unreadable(content.head)) is not None:
+        raise ValidationError(MALFORMED, f"{path}: {what}", "give .json, .jsonl or .csv")
+    lines = list(content.lines(_MAX_LINE_BYTES))
+    text = b"\n".join(line.text for line in lines)
+    if content.head.text.lstrip()[:1] not in (b"{", b"["):
+        if content.damage is not None and not text:
+            raise ValidationError(MALFORMED, f"{path}: {content.damage.detail}", "name a readable file")
+        return _csv_records(path, text, is_cut=bool(lines) and (lines[-1].is_last_open or content.damage is not None))
     try:
-        if suffix == ".csv":
-            return list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
-        if suffix == ".jsonl":
-            lines = [orjson.loads(line) for line in content.splitlines() if line.strip()]
-            rows = [row for line in lines for row in (line if isinstance(line, list) else [line])]
-        else:
-            found = orjson.loads(content)
-            rows = found.get("results") if isinstance(found, dict) else found
-    except (ValueError, csv.Error) as error:
-        raise ValidationError(MALFORMED, f"{path}: {error}", "give .csv, .jsonl or .json as its content is") from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return _lines_or_part(path, text)
+    if isinstance(found, dict) and "results" in found:
+        found = found["results"]
+    rows = found if isinstance(found, list) else [found]
+    if not any(isinstance(row, dict) for row in rows) or (isinstance(found, dict) and "status" in found):
         raise ValidationError(MALFORMED, f"{path}: holds no array of records", "give an array, or one in results")
     return rows
+
+
+def _csv_records(path: Path, text: bytes, *, is_cut: bool) -> list[Any]:
+    try:
+        rows: list[Any] = list(csv.DictReader(io.StringIO(text.decode())))
+    except (ValueError, csv.Error) as error:
+        raise ValidationError(MALFORMED, f"{path}: {error}", "give .csv, .jsonl or .json as its content is") from error
+    if is_cut and rows:
+        # Nothing tells whether its last number is whole.
+        rows[-1] = str(rows[-1])
+    return rows
+
+
+def _lines_or_part(path: Path, text: bytes) -> list[Any]:
+    """Return the records of JSON lines, or those before the damage of one document."""
+    rows: list[Any] = []
+    for line in text.splitlines():
+        try:
+            found = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            rows.append(line.decode(errors="replace"))
+        else:
+            rows += found if isinstance(found, list) else [found]
+    if any(isinstance(row, dict) for row in rows):
+        return rows
+    # One array that ends early, or has a bad element: what precedes it is kept.
+    decoder, rest = json.JSONDecoder(), text.decode(errors="replace")
+    at, part = rest.find("[") + 1, list[Any]()
+    while 0 < at < len(rest):
+        at = len(rest) - len(rest[at:].lstrip(", \n\r\t"))
+        try:
+            record, at = decoder.raw_decode(rest, at)
+        except (ValueError, RecursionError):
+            return [*part, rest[at : at + _SHOWN]] if part else _none(path)
+        part.append(record)
+    return part or _none(path)
+
+
+def _none(path: Path) -> list[Any]:
+    raise ValidationError(
+        MALFORMED, f"{path}: holds no array of records", "give .csv, .jsonl or .json as its content is"
+    )
