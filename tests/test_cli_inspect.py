@@ -72,3 +72,34 @@ def test_file_of_an_unknown_format_is_wrong_input(tmp_path: Path, capsys: pytest
     path.write_text("x,y\n1,2\n")
     assert main(["inspect", str(path)]) == 2
     assert str(path) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("pattern", "codec", "symbol", "books", "refused"),
+    [
+        ("FROG_2025-04-03_mbp10.csv.gz", "databento-mbp10-csv", "FROG", 33_286, 0),
+        ("ARL_2025-07-17_mbp10.csv.gz", "databento-mbp10-csv", "ARL", 3_928, 0),
+        ("ashare/SYM0_2019-01-02_mbp5.csv.xz", "databento-mbp10-csv", "SYM0", 3_998, 0),
+        ("nse/CINEMAX_2013-10-29_20lvl_long.csv.xz", "long-csv", "CINEMAX", 476, 0),
+        ("binance_spot_ethusdt_2024-08-08_ws.jsonl.gz", "capture-json", "ETHUSDT", 24_077, 3_435),
+    ],
+)
+def test_recorded_file_takes_one_inspect_and_one_replay(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    data_dir: Path,
+    pattern: str,
+    codec: str,
+    symbol: str,
+    books: int,
+    refused: int,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, (facts,) = inspect(capsys, data_dir.resolve() / pattern)
+    assert (code, facts["codec"], list(facts["symbols"]), facts["books"]) == (0, codec, [symbol], books)
+    assert sum(facts["refused"].values()) == refused
+    assert main([*shlex.split(facts["next"])[1:], "--json"]) == 0
+    replayed = orjson.loads(capsys.readouterr().out)
+    assert (replayed["books"], replayed["hours"], replayed["rejected"]) == (books, facts["hours"], facts["rejected"])
+    assert replayed["minutes"] > 0
