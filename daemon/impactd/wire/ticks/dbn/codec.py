@@ -141,12 +141,15 @@ class DbnCodec(TickCodec):
         symbols = Symbology()
         errors: dict[int, FieldError] = {}
         bodies, index, group, default, variant = [], [], [], [], []
+        codes: dict[bytes | None, int] = {}
         for i, value in enumerate(values):
             key = keys[i] if keys is not None else None
             try:
                 self._check_size(value)
                 metadata, body = _split(value)
-                name = parse_symbol(key.decode(errors="replace")) if key is not None else self._symbol
+                if key not in codes:
+                    name = parse_symbol(key.decode(errors="replace")) if key is not None else self._symbol
+                    codes[key] = -1 if name is None else symbols.code(name)
             except FieldError as error:
                 errors[i] = error
                 continue
@@ -154,7 +157,7 @@ class DbnCodec(TickCodec):
             index.append(i)
             # Each head is a symbology of its own.
             group.append(i if metadata is not None else len(values))
-            default.append(-1 if name is None else symbols.code(name))
+            default.append(codes[key])
             variant.append(_variant(metadata))
             if metadata is not None:
                 symbols.add(metadata.mappings, i)
