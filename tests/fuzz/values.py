@@ -7,6 +7,7 @@ the logarithm from far below to far beyond what a market has. Everything is draw
 from __future__ import annotations
 
 import random
+import struct
 from typing import Any
 
 import orjson
@@ -43,7 +44,7 @@ class Values:
                         return corpus.control(self._rng.choice(("halt", "resume")), self._symbol(), self._time())
                     case _:
                         return self._tick()
-            except (FieldError, OverflowError, TypeError, ValueError):
+            except (FieldError, OverflowError, TypeError, ValueError, struct.error):
                 # A value that the encoding itself has no room for.
                 continue
 

@@ -136,8 +136,8 @@ def data_options(text: str = "Recorded days.", *, required: bool = False, day: b
         click.option("--data", type=EXISTING, multiple=True, required=required, metavar="FILE...", help=text),
         click.argument("more", type=EXISTING, nargs=-1, metavar=""),
         *(files if day else ()),
-        click.option("--symbol", help="Symbol of data that names none; else the file's name up to the first _ or dot."),
-        click.option("--codec", help="Format of the data; told from the file by default."),
+        click.option("--symbol", help="Symbol of data that names none: NAME, or ID=NAME,... by the ids in the data."),
+        click.option("--codec", help="Format of the data; recognised from each file by default."),
     )
 
 
