@@ -14,8 +14,9 @@ from impactd.wire.content import Content, Head
 from impactd.wire.decoder import join
 from impactd.wire.tick_codec import FileFormatError, FileOptions
 from impactd.wire.ticks.dbn.codec import DbnCodec
+from tests.checks.codec_checks import bad_records
 from tests.wire.helpers import T0, decode_in_batches, reasons
-from tests.wire.ticks.dbn.samples import IDS, head, record
+from tests.wire.ticks.dbn.samples import IDS, SAMPLES, head, record
 
 FROG, ARL = IDS["FROG"], IDS["ARL"]
 BIDS = [(31.2, 300.0), (31.19, 500.0)]
@@ -156,6 +157,18 @@ def test_instruments_of_a_parent_keep_their_own_books() -> None:
     assert read(data).batch.symbols == (f"ES.FUT#{FROG}", f"ES.FUT#{ARL}")
 
 
+@pytest.mark.parametrize("number", [-1, 2**32, 10**20])
+def test_instrument_id_of_a_head_that_no_record_can_have_is_refused(number: int) -> None:
+    value = head(ids={"FROG": number}) + record(FROG, T0, BIDS)
+    assert reasons(message(value)) == ["value"]
+    assert reasons(read(value)) == ["value"]
+
+
+def test_dates_beyond_64_bits_are_for_ever() -> None:
+    decoded = read(_head_of_intervals([("FROG", FROG, 10101, 99991231)]) + record(FROG, T0, BIDS))
+    assert (decoded.batch.symbols, decoded.refused) == (("FROG",), [])
+
+
 def test_symbol_follows_the_day() -> None:
     day = 86_400_000_000_000
     noon = 20_000 * day + day // 2  # 2024-10-04
@@ -218,6 +231,14 @@ def test_damaged_files_are_answered_the_same_in_any_pieces() -> None:
         assert {letter.reason for letter in parts[0].refused} <= set(REASONS)
         assert parts[0].refused == parts[1].refused
         np.testing.assert_array_equal(parts[0].batch.bid_px, parts[1].batch.bid_px)
+
+
+def test_every_damaged_message_is_answered() -> None:
+    values = bad_records(SAMPLES, 20_000)
+    decoded = decode_in_batches(DbnCodec(), values, 1_000)
+    answered = {letter.offset for letter in decoded.refused} | set(decoded.batch.offset.tolist())
+    for i in set(range(len(values))) - answered:
+        assert decode_in_batches(DbnCodec(), [values[i]], 1).skipped_unknown
 
 
 def _some(rng: random.Random) -> bytes:

@@ -289,6 +289,8 @@ def _split(value: bytes) -> tuple[Metadata | None, bytes]:
         except DbnError as error:
             raise FieldError("value", str(error)) from error
         value = value[metadata.size :]
+        if not value:
+            raise FieldError("empty", "the message has a head and no records; send at least one")
     if len(value) % 8:
         raise FieldError("truncated", "does not end with a whole DBN record; send whole records")
     return metadata, value

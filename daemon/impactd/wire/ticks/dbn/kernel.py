@@ -213,7 +213,7 @@ def classify(  # noqa: PLR0912, PLR0915  # one decision after another, in the or
         fault[i] = GOOD
         n_rows[i] = 0
         if layout == OTHER:
-            others += rtype != SYMBOL_MAPPING
+            others += not (is_file and rtype == SYMBOL_MAPPING)
             continue
         if (head & 0xFF) // 2 < 6 + 4 * n_levels[rtype]:
             fault[i] = SHORT
@@ -263,6 +263,8 @@ def classify(  # noqa: PLR0912, PLR0915  # one decision after another, in the or
             n_rows[i] = 1 if layout == TRADE_ONLY else 2
         elif layout != TRADE_ONLY:
             n_rows[i] = 1
+        else:
+            others += 1
     return others
 
 

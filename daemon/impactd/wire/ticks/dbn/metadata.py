@@ -20,6 +20,7 @@ MAGIC: Final = b"DBN"
 PRELUDE: Final = 8
 
 _DAY_NS: Final = 86_400_000_000_000
+_LAST_NS: Final = 2**63 - 1
 _FIXED: Final = 100
 _SYMBOL_WIDTH_1: Final = 22
 _INSTRUMENT_ID: Final = 0
@@ -150,7 +151,7 @@ def _parse(body: bytes, version: int, size: int) -> Metadata:
             number, name = (symbol, raw) if stype_out == _INSTRUMENT_ID else (raw, symbol)
             if _INSTRUMENT_ID not in (stype_in, stype_out):
                 continue  # neither side numbers the instrument
-            mappings.append(Mapping(int(number), _date_ns(start), _date_ns(end), name))
+            mappings.append(Mapping(_instrument_id(number), _date_ns(start), _date_ns(end), name))
     return Metadata(
         version=version,
         size=size,
@@ -166,7 +167,14 @@ def _text(field: bytes) -> str:
     return field.partition(b"\0")[0].decode()
 
 
+def _instrument_id(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 1 << 32:
+        raise ValueError(f"instrument id {text[:20]} is not of 32 bits")
+    return number
+
+
 def _date_ns(date: int) -> int:
-    """Return midnight UTC of a date written as YYYYMMDD, ns."""
+    """Return midnight UTC of a date written as YYYYMMDD, ns, within 1970 and what 64 bits hold."""
     day = datetime(date // 10_000, date // 100 % 100, date % 100, tzinfo=UTC)
-    return int(day.timestamp()) // 86_400 * _DAY_NS
+    return min(max(int(day.timestamp()) // 86_400 * _DAY_NS, 0), _LAST_NS)
