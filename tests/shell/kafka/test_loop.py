@@ -6,11 +6,14 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
 from impactd.shell.kafka.commit_size import CommitSize
+from impactd.shell.kafka.listener import Assignments
 from impactd.shell.kafka.loop import PartitionLoop
+from impactd.shell.kafka.status import Status
 
 
 async def test_inbox_stays_with_a_thread_whose_fetch_was_cancelled() -> None:
@@ -59,3 +62,13 @@ def test_commit_size_falls_below_what_was_slow_and_stays_within_its_bounds(
     for _ in range(24):
         size.took(0.01, 1, 1)
     assert (size.records, size.bytes) == (50_000, 16_000_000)
+
+
+def test_partitions_assigned_to_a_process_that_leaves_are_left_alone() -> None:
+    failed: list[BaseException] = []
+    status = Status(draining=True)
+    assignments = Assignments(None, status, failed.append)  # type: ignore[arg-type]  # no client is to be touched
+    assignments.on_partitions_assigned([TopicPartition("ticks", 0)])
+    assert not failed
+    assert assignments.owned == {}
+    assert status.rebalances == 0

@@ -58,6 +58,9 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Pause what was assigned, and start the tasks that acquire it."""
+        if self._status.draining:
+            # A join that was under way ends while the group is left: nobody would end what begins now.
+            return
         try:
             self._assign(sorted(place.partition for place in assigned))
         except Exception as error:  # noqa: BLE001  (aiokafka would swallow it; this stops the process)
