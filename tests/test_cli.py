@@ -318,7 +318,7 @@ def test_interrupt_ends_with_130(tmp_path: Path) -> None:
         # Opening the other end waits until the command has opened its own.
         with pipe.open("wb"):
             child.send_signal(signal.SIGINT)
-            _, err = child.communicate(timeout=60)
+            _, err = child.communicate(timeout=600)
     finally:
         child.kill()
     assert (child.returncode, err.strip()) == (130, "impactd: interrupted")

@@ -109,7 +109,7 @@ def workplace(tmp_path: Path) -> Path:
 
 
 def run(words: list[str], cwd: Path, env: dict[str, str]) -> None:
-    done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=110)
+    done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
 
 
@@ -306,11 +306,11 @@ def test_commands_of_a_page_work_without_a_broker(page: Path, table: tuple[Path,
 async def first_plan(broker: Broker, prefix: str) -> None:
     """Return once the service has published a plan: it may have to compile first."""
     settings = Settings(kafka={"bootstrap": broker.bootstrap}, topics={"prefix": prefix})
-    async with asyncio.timeout(200), aclosing(tail(settings, settings.topics.name(Topic.PLANS))) as records:
+    async with asyncio.timeout(600), aclosing(tail(settings, settings.topics.name(Topic.PLANS))) as records:
         await anext(records)
 
 
-@pytest.mark.timeout(400)  # a dozen processes, one after another
+@pytest.mark.timeout(1200)  # a dozen processes, one after another
 @pytest.mark.parametrize("name", ON_BROKER)
 def test_commands_of_a_page_work_on_a_broker(name: str, broker: Broker, workplace: Path) -> None:
     page = ROOT / name

@@ -142,7 +142,7 @@ print(root)
 
 
 @pytest.mark.slow  # downloads or unpacks everything that the service needs
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_wheel_installs_from_the_index_into_an_empty_environment(built: Built, tmp_path: Path) -> None:
     environment = tmp_path / "env"
     _run([sys.executable, "-m", "venv", environment], tmp_path)

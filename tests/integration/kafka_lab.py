@@ -37,7 +37,7 @@ SYMBOLS = ("FROG", "AAPL")
 #: What a recorded day is applied with.
 DAY = CoreSettings(apply="in_event_time")
 
-_DEADLINE_S = 60.0
+_DEADLINE_S = 300.0
 _names = itertools.count()
 
 

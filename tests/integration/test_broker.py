@@ -25,7 +25,7 @@ from impactd.shell.broker.server import KafkaServer
 
 KafkaFactory = Callable[..., KafkaServer]
 
-_DEADLINE_S: Final = 30.0
+_DEADLINE_S: Final = 300.0
 _SCRAM_MODULE: Final = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 
 

@@ -65,10 +65,10 @@ def test_demo_through_the_mock_stays_for_its_page_and_then_equals_the_replay(tmp
         assert child.stderr is not None
         said = list(iter_until(child.stderr, "the day has ended"))
         address = next(line.rpartition(" ")[2].strip() for line in said if line.startswith("live page: "))
-        with urllib.request.urlopen(f"{address}api/plans/A1", timeout=60) as answer:  # noqa: S310  # the child's own
+        with urllib.request.urlopen(f"{address}api/plans/A1", timeout=600) as answer:  # noqa: S310  # the child's own
             shown = answer.read()
         child.send_signal(signal.SIGINT)
-        out, err = child.communicate(timeout=120)
+        out, err = child.communicate(timeout=600)
     finally:
         child.kill()
     assert child.returncode == 0, err
@@ -92,7 +92,7 @@ def test_demo_interrupted_ends_with_130(tmp_path: Path) -> None:
         assert child.stdout is not None
         assert "a day 1 times as fast as it was" in child.stdout.readline()
         child.send_signal(signal.SIGINT)
-        _, err = child.communicate(timeout=60)
+        _, err = child.communicate(timeout=600)
     finally:
         child.kill()
     assert child.returncode == 130, err

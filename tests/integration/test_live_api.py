@@ -26,7 +26,7 @@ from tests.integration.kafka_lab import (
 )
 from tests.integration.live_service import served
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(1200)]
 
 
 async def get(session: aiohttp.ClientSession, path: str) -> bytes:
@@ -38,7 +38,7 @@ async def get(session: aiohttp.ClientSession, path: str) -> bytes:
 async def events(session: aiohttp.ClientSession, after: str, wanted: int) -> dict[str, list[bytes]]:
     """Return the data of the events of the topics that come after an id, by name, in their order."""
     found: dict[str, list[bytes]] = defaultdict(list)
-    async with asyncio.timeout(60), session.get("/api/events", headers={"Last-Event-ID": after}) as answer:
+    async with asyncio.timeout(600), session.get("/api/events", headers={"Last-Event-ID": after}) as answer:
         name = ""
         async for line in answer.content:
             kind, _, text = line.rstrip(b"\n").partition(b": ")

@@ -65,7 +65,7 @@ async def test_service_whose_topic_is_deleted_stops_and_names_it(broker: Broker,
     await _delete(settings, topic)
     if topic is Topic.PLANS:
         await _order(settings)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(600):
         assert await run.task == 1
     assert settings.topics.name(topic) in str(run.service.error)
     assert "impactd topics create" in str(run.service.error)
@@ -88,7 +88,7 @@ async def test_service_whose_state_was_deleted_does_not_publish_everything_again
         made = await create_topics(settings)
     before = await values_by_partition(settings, Topic.JOURNAL)
     again = start(settings, live())
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(600):
         assert await again.task == 1
     assert "a second time" in str(again.service.error)
     assert await values_by_partition(settings, Topic.JOURNAL) == before
@@ -116,7 +116,7 @@ async def test_service_whose_dead_letter_is_refused_keeps_its_position(broker: B
     # What does not compress: the limit is on the batch as it is sent.
     await send(settings, Topic.TICKS, [(_SYMBOL, random.Random(1).randbytes(1_000), OPEN_NS)])
     refused = start(settings, live())
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(600):
         assert await refused.task == 1
     assert "Nothing was published and no position has moved" in str(refused.service.error)
     async with admin_client(settings) as admin:

@@ -57,7 +57,7 @@ _BEARER: Final = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginM
 _UNSECURED: Final = (
     "org.apache.kafka.common.security.oauthbearer.internals.unsecured.OAuthBearerUnsecuredValidatorCallbackHandler"
 )
-_DEADLINE_S: Final = 60.0
+_DEADLINE_S: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)

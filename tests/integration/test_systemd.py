@@ -35,7 +35,7 @@ async def test_run_under_a_manager_tells_ready_alive_and_stopping(broker: Broker
             command = [sys.executable, "-m", "impactd", "run"]
             service = await asyncio.create_subprocess_exec(*command, env=environ, stderr=log)
         try:
-            async with asyncio.timeout(100):
+            async with asyncio.timeout(600):
                 await until("READY=1", "STATUS=ready; partitions 0, 1")
                 before = heard.index("READY=1")
                 assert any(line.startswith("EXTEND_TIMEOUT_USEC=") for line in heard[:before])

@@ -18,7 +18,7 @@ def _run(name: str, monkeypatch: pytest.MonkeyPatch, data: Path) -> str:
     """Run a notebook with recorded days in `data` and return all that it printed."""
     monkeypatch.setenv("IMPACTD_DATA_DIR", str(data))
     notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
-    client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(ROOT / "notebooks")}})
+    client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(ROOT / "notebooks")}})
     client.execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     assert not [output for output in outputs if output.output_type == "error"]

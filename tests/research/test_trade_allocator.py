@@ -409,7 +409,7 @@ def run_program(tmp_path: Path, *arguments: str) -> list[str]:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM, "utf-8")
     done = subprocess.run(
-        [sys.executable, program, *arguments], capture_output=True, check=False, timeout=60, text=True
+        [sys.executable, program, *arguments], capture_output=True, check=False, timeout=600, text=True
     )
     return done.stdout.splitlines()
 

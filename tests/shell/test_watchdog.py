@@ -55,7 +55,7 @@ asyncio.run(main())
 
 def _run(how: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", _BLOCKED.format(how=how)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", _BLOCKED.format(how=how)], capture_output=True, text=True, timeout=600, check=False
     )
 
 
