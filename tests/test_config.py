@@ -70,10 +70,6 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         kind = "quadratic"
         intercept = false
         mean_half_life_minutes = 1.5
-        gain = 0.125
-        reversion_half_life_minutes = 2.5
-        huber = 3.5
-        adaptive = false
         guard = false
         learn_profile = false
         fill_bias_limit = 0.0625
@@ -154,7 +150,11 @@ def test_core_trained_file_reaches_the_core_by_its_hash(tmp_path: Path) -> None:
     [
         (None, {}, "cannot be read: No such file"),
         (b"{}", {}, "does not say format"),
-        (blank_content(CoreSettings()), {"GAIN": "0.5"}, "trained beside a forecast of other [model] settings"),
+        (
+            blank_content(CoreSettings()),
+            {"MEAN_HALF_LIFE_MINUTES": "30"},
+            "trained beside a forecast of other [model] settings",
+        ),
     ],
     ids=["missing", "no-model", "other-settings"],
 )

@@ -18,7 +18,7 @@ from impactd.core.base.settings import MINUTE_NS, CoreSettings, PlanSettings, Se
 from impactd.core.base.topics import Side
 from impactd.core.desk import Desk
 from impactd.core.inputs.events import Event, Fill, NewOrder, Received
-from impactd.core.market.bands import CostBands
+from impactd.core.market.bands import CostBands, Known
 from impactd.core.market.symbol import SideView
 from impactd.core.model.curves import Curves
 from impactd.core.orders.ledger import Ledger
@@ -44,7 +44,7 @@ class Unchanging:
         bands = CostBands(0, Session(SessionRule()), MINUTE_NS, 0.8)
         return SideView(
             kind=self.kind, curves=self._curves, volume=self._volume, sigma2=self.sigma2, fitted_to=None, mid=100.0,
-            depth=None, bands=bands.of,
+            depth=None, bands=lambda n: bands.of(n, Known(1e9, 1e9)),
         )  # fmt: skip
 
     def _curves(self, starts: Int, _rate: float = 0.0) -> Curves:

@@ -1,4 +1,4 @@
-"""What a schedule is worth that will be planned anew: closed forms, limits and a simulation."""
+"""What a schedule is worth that will be planned again: closed forms, limits and a simulation."""
 
 from __future__ import annotations
 
@@ -13,19 +13,15 @@ from impactd.core.allocator.optionality import LEAST_CHANCE, anticipate, chances
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.separable import solve_separable
 from impactd.core.model.curves import Curves
-from impactd.core.model.series.outlook import worth
 
 Float = npt.NDArray[np.float64]
 FREE = np.full(30, np.inf)
 
 
-def curves(spread_swing: Float | None, excess_swing: Float | None = None, spread: float = 0.02) -> Curves:
-    n = 30 if spread_swing is None else len(spread_swing)
-    zero = None if spread_swing is None else np.zeros(n) if excess_swing is None else excess_swing
+def curves(swing: Float | None, spread: float = 0.02) -> Curves:
+    n = 30 if swing is None else len(swing)
     s, beta = np.full(n, spread), np.full(n, 1e-4)
-    return Curves(
-        s, beta, None, None, 1.0, prior=False, scaled=True, as_of=0, spread_swing=spread_swing, excess_swing=zero
-    )
+    return Curves(s, beta, None, None, 1.0, prior=False, scaled=True, as_of=0, spread_swing=swing)
 
 
 def solved(problem: Problem, qty: float) -> tuple[Float, float]:
@@ -42,7 +38,7 @@ def growing(total: float, n: int = 30) -> Float:
 def test_chances_are_those_of_a_lognormal_spread() -> None:
     price, spread, swing = 0.025, np.array([0.02, 0.02, 0.05]), np.array([0.09, 0.0, 0.04])
     chance, mean = chances(price, spread, swing)
-    draws = 0.02 * np.exp(0.3 * np.random.default_rng(1).standard_normal(400_000))
+    draws = 0.02 * np.exp(0.3 * np.random.default_rng(1).standard_normal(400_000) - 0.045)
     assert chance[0] == pytest.approx(float(np.mean(draws < price)), abs=0.003)
     assert mean[0] == pytest.approx(float(np.mean(draws[draws < price])), rel=0.003)
     assert (chance[1], mean[1]) == (1.0, 0.02)
@@ -62,15 +58,14 @@ def test_caps_that_leave_no_choice_leave_what_is_expected() -> None:
 
 
 def test_fixed_point_trades_the_mean_of_what_each_price_would_buy() -> None:
-    given = curves(growing(0.16), growing(0.09))
+    given = curves(growing(0.16))
     x, price = solved(anticipate(given, 2_000.0, FREE), 2_000.0)
     assert given.spread_swing is not None
-    assert given.excess_swing is not None
     assert given.beta is not None
     sd = np.sqrt(given.spread_swing[1:])
-    d = np.log(price / given.half_spread[1:]) / sd
-    gain = price * ndtr(d) - given.half_spread[1:] * np.exp(0.5 * sd * sd) * ndtr(d - sd)
-    bought = gain * np.exp(0.5 * given.excess_swing[1:]) / (2.0 * given.beta[1:])
+    d = np.log(price / given.half_spread[1:]) / sd + 0.5 * sd
+    gain = price * ndtr(d) - given.half_spread[1:] * ndtr(d - sd)
+    bought = gain / (2.0 * given.beta[1:])
     assert x[1:] == pytest.approx(bought, rel=2e-3)
 
 
@@ -93,11 +88,11 @@ def realised(qty: float, *, wait: bool, n: int = 120, seeds: int = 20) -> float:
         left = qty
         for t in range(n):
             ahead = np.arange(n - t)
-            spread = 0.02 * np.exp(phi**ahead * level[t])
-            swing = sd * sd * (1.0 - phi ** (2 * ahead)) * worth((n - t) * (1.0 - phi) / (1.0 + phi))
+            swing = sd * sd * (1.0 - phi ** (2 * ahead))
+            spread = 0.02 * np.exp(phi**ahead * level[t] + 0.5 * swing)
             given = Curves(
                 spread, np.full(n - t, 1e-4), None, None, 1.0, prior=False, scaled=True, as_of=0,
-                spread_swing=swing, excess_swing=np.zeros(n - t),
+                spread_swing=swing,
             )  # fmt: skip
             problem = anticipate(given, left, np.full(n - t, np.inf)) if wait else plain(given)
             now = min(solved(problem, left)[0][0], left) if t < n - 1 else left
@@ -109,5 +104,5 @@ def realised(qty: float, *, wait: bool, n: int = 120, seeds: int = 20) -> float:
 
 
 @pytest.mark.parametrize("qty", [120.0, 1_200.0])
-def test_orders_planned_anew_cost_less_if_they_know_that_they_will_be(qty: float) -> None:
+def test_orders_planned_again_cost_less_if_they_know_that_they_will_be(qty: float) -> None:
     assert realised(qty, wait=True) < 0.985 * realised(qty, wait=False)

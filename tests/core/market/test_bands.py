@@ -12,11 +12,13 @@ import pytest
 from impactd.core.base.session import Session
 from impactd.core.base.settings import MINUTE_NS, SessionRule
 from impactd.core.books.minute import MinuteStats
-from impactd.core.market.bands import HORIZONS, PRIOR_SD, CostBands, LogBands, t_quantile
+from impactd.core.market.bands import HORIZONS, NIGHT_SD, PRIOR_SD, CostBands, Known, LogBands, t_quantile
 from impactd.core.model.curves import Curves, Int
 from tests.core.model.minutes import NEW_YORK, SIZES, minute
 
 ALWAYS = Session(SessionRule())
+#: Of a level that is well known.
+WARM = Known(1e9, 1e9)
 #: Of Student's t with four degrees of freedom.
 T80, T95 = 1.5332063, 2.7764451
 
@@ -51,9 +53,16 @@ def bands(session: Session = ALWAYS, level: float = 0.8) -> CostBands:
 
 def test_bands_before_any_shadow_are_the_prior() -> None:
     for n in (1, 5, 60, 10_000):
-        assert bands().of(n).widths == pytest.approx((PRIOR_SD * T80, PRIOR_SD * T95), rel=0.02)
-        assert bands().of(n).middle == 0.0
+        assert bands().of(n, WARM).widths == pytest.approx((PRIOR_SD * T80, PRIOR_SD * T95), rel=0.02)
+        assert bands().of(n, WARM).middle == 0.0
     assert bands().record() == ()
+
+
+def test_bands_before_any_shadow_are_wider_the_fewer_minutes_a_level_rests_on() -> None:
+    widths = [bands().of(60, Known(minutes, 1e9)).widths[1] / T95 for minutes in (0.0, 3.0, 30.0, 90.0, 1e9)]
+    assert widths == pytest.approx([0.85, 0.55, 0.358, 0.313, PRIOR_SD], rel=0.02)
+    night = [bands().of(60, Known(1e9, today)).widths[0] / T80 for today in (0.0, 15.0, 60.0)]
+    assert night == pytest.approx([math.hypot(PRIOR_SD, NIGHT_SD / k) for k in (1.0, 2.0, 13.0**0.5)], rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -72,16 +81,16 @@ def test_log_bands_always_hold_what_was_expected() -> None:
 
 def test_shadow_ends_after_its_length_and_is_scored_once() -> None:
     mine, model = bands(), Constant()
-    scored = [mine.update(stats(minute(i)), model) for i in range(11)]
+    scored = [mine.update(stats(minute(i)), model, WARM) for i in range(11)]
     assert [found for found in scored if found] == [[(5, (True, True))]]
 
 
 def test_update_with_exact_forecasts_narrows_the_bands() -> None:
     mine, model = bands(), Constant()
     for i in range(600):
-        mine.update(stats(minute(i)), model)
-    assert mine.of(60).widths[0] < 0.5 * PRIOR_SD * T80
-    assert mine.of(60).middle == pytest.approx(0.0, abs=1e-9)
+        mine.update(stats(minute(i)), model, WARM)
+    assert mine.of(60, WARM).widths[0] < 0.5 * PRIOR_SD * T80
+    assert mine.of(60, WARM).middle == pytest.approx(0.0, abs=1e-9)
     [hour] = [record for record in mine.record() if record.intervals == 60]
     assert hour.coverage == (1.0, 1.0)
     assert 5 < hour.n_eff < 10
@@ -90,20 +99,20 @@ def test_update_with_exact_forecasts_narrows_the_bands() -> None:
 def test_update_with_a_persistent_error_moves_the_middle() -> None:
     mine, model = bands(), Constant()
     for i in range(900):
-        mine.update(stats(minute(i), level=1.3), model)
-    assert mine.of(5).middle == pytest.approx(math.log(1.3), abs=0.03)
+        mine.update(stats(minute(i), level=1.3), model, WARM)
+    assert mine.of(5, WARM).middle == pytest.approx(math.log(1.3), abs=0.03)
 
 
 def test_update_of_thin_minutes_scores_nothing() -> None:
     mine, model = bands(), Constant()
     for i in range(100):
-        assert mine.update(stats(minute(i), covered_ns=MINUTE_NS // 3), model) == []
+        assert mine.update(stats(minute(i), covered_ns=MINUTE_NS // 3), model, WARM) == []
 
 
 def test_shadows_begin_and_end_within_a_session() -> None:
     mine, model = bands(NEW_YORK), Constant()
     for i in range(380, 400):
-        mine.update(stats(minute(i)), model)
+        mine.update(stats(minute(i)), model, WARM)
     assert model.asked == [5]  # the one that ends with the session
 
 
@@ -114,7 +123,7 @@ def test_coverage_of_autocorrelated_errors_is_nominal() -> None:
     held: dict[int, list[tuple[bool, ...]]] = {n: [] for n in HORIZONS}
     for i in range(12_000):
         level = 0.98 * level + 0.1 * rng.standard_t(4)
-        for n, holds in mine.update(stats(minute(i), math.exp(level)), model):
+        for n, holds in mine.update(stats(minute(i), math.exp(level)), model, WARM):
             held[n].append(holds)
     for n in (5, 15, 60):
         low, wide = np.mean(held[n], axis=0)
@@ -127,18 +136,20 @@ def test_saved_bands_go_on_bit_for_bit() -> None:
     rng = np.random.default_rng(1)
     levels = np.exp(rng.normal(0, 0.3, 400))
     for i in range(200):
-        one.update(stats(minute(i), levels[i]), model)
+        one.update(stats(minute(i), levels[i]), model, WARM)
     other = bands()
     other.load(orjson.loads(orjson.dumps(one.save())))
     for i in range(200, 400):
-        assert one.update(stats(minute(i), levels[i]), model) == other.update(stats(minute(i), levels[i]), model)
+        assert one.update(stats(minute(i), levels[i]), model, WARM) == other.update(
+            stats(minute(i), levels[i]), model, WARM
+        )
     assert one.save() == other.save()
 
 
 def test_load_of_other_levels_begins_anew() -> None:
     one, model = bands(), Constant()
     for i in range(100):
-        one.update(stats(minute(i), 1.5), model)
+        one.update(stats(minute(i), 1.5), model, WARM)
     other = bands(level=0.9)
     other.load(one.save())
     assert other.record() == ()
@@ -147,5 +158,5 @@ def test_load_of_other_levels_begins_anew() -> None:
 def test_state_stays_bounded() -> None:
     mine, model = bands(), Constant()
     for i in range(1_000):
-        mine.update(stats(minute(i), math.exp(math.sin(i))), model)
+        mine.update(stats(minute(i), math.exp(math.sin(i))), model, WARM)
     assert len(orjson.dumps(mine.save())) < 5_000

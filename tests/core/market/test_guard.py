@@ -33,8 +33,9 @@ def flat(i: int) -> float:
     return 1.0 + 0.0 * i
 
 
-def expecting(level: Level) -> Callable[[Int], Curves]:
-    def forecast(starts_ns: Int) -> Curves:
+def expecting(level: Level) -> Callable[[Int, float], Curves]:
+    def forecast(starts_ns: Int, rate: float = 1.0) -> Curves:
+        assert rate > 0.0
         levels = np.array([level(int(start) // MINUTE_NS) for start in starts_ns])
         return Curves(0.02 * levels, 1e-5 * levels, None, None, 1.0, prior=False, scaled=True, as_of=None)
 

@@ -39,6 +39,13 @@ class Books:
         return np.stack([self.curve, self.curve])
 
     @property
+    def lower_bound(self) -> Float:
+        """The curve; where no book held a size, what the largest size before it costs."""
+        known = np.where(np.isfinite(self.curve), self.curve, 0.0)
+        bound = np.maximum.accumulate(known)
+        return np.stack([bound, bound])
+
+    @property
     def coverage(self) -> Float:
         """Held all the time unless said otherwise."""
         held = np.ones(self.sizes.size) if self.held is None else self.held

@@ -15,8 +15,9 @@ from impactd.core.base.session import Session
 from impactd.core.base.settings import MINUTE_NS, ModelSettings, SessionRule
 from impactd.core.base.topics import Side
 from impactd.core.model.curves import BookCurve
-from impactd.core.model.forecaster import SideModel
+from impactd.core.model.forecaster import REACH, SideModel
 from impactd.core.model.kinds.registry import MODEL_KINDS
+from impactd.core.model.profile.days import ShapedProfile
 from impactd.core.model.profile.profile import Profile
 from tests.core.model.minutes import NEW_YORK, SIZES, Books, linear, minute
 
@@ -48,14 +49,16 @@ def test_equal_minutes_flat_profile_forecast_is_constant_and_exact(kind: str) ->
     assert g[0] == pytest.approx(0.02 + 1e-5 * 150, rel=1e-9)
 
 
-def test_equal_minutes_generic_profile_forecast_follows_the_profile() -> None:
-    model = make(profile=Profile.generic(NEW_YORK))
-    for i in range(5):
-        model.update(minute(0) + i * MINUTE_NS, linear())
-    curves = model.forecast(starts(5, 385))
-    assert curves.beta is not None
-    assert np.all(np.diff(curves.half_spread) <= 0)
-    assert np.all(np.diff(curves.beta) < 0)
+def test_generic_prior_shapes_a_forecast_as_far_as_minutes_bear_it_out() -> None:
+    generic = Profile.generic(NEW_YORK)
+    levels = ShapedProfile(generic, NEW_YORK, MINUTE_NS, learn=False)
+    like, flat = make(profile=generic), make(profile=generic)
+    for i in range(30):
+        spread, excess = levels.at(minute(i) + MINUTE_NS // 2)
+        like.update(minute(i), linear(0.02 * math.exp(spread), 1e-5 * math.exp(excess)))
+        flat.update(minute(i), linear())
+    falls = [float(np.ptp(np.log(model.forecast(starts(30, 360)).half_spread))) for model in (like, flat)]
+    assert falls[0] > 2.5 * falls[1]
 
 
 def test_forecast_far_ahead_returns_to_the_mean() -> None:
@@ -68,11 +71,10 @@ def test_forecast_far_ahead_returns_to_the_mean() -> None:
     for level, before, after in ((curves.half_spread, 0.02, 0.024), (curves.beta, 1e-5, 1.2e-5)):
         assert 0.98 * before < level[-1] < level[0] < after
         assert np.all(np.diff(level) <= 0)
+        # Most of it within minutes, the rest with a half-life of half an hour.
         logs = np.log(level / level[-1])
-        # The deviation halves in fifteen minutes, what a later choice is worth in half of that.
-        halves, quarters = logs[15], logs[30]
-        deviation = (halves - logs[0] / 4) * 4
-        assert quarters == pytest.approx(deviation / 4 + (logs[0] - deviation) / 16, rel=1e-5)
+        assert logs[5] < 0.5 * logs[0]
+        assert logs[40] / logs[10] == pytest.approx(0.5, rel=0.02)
 
 
 @pytest.mark.parametrize("kind", MODEL_KINDS.names())
@@ -116,7 +118,7 @@ def test_update_censored_cells_are_ignored() -> None:
     assert (b.half_spread, b.beta) == pytest.approx((a.half_spread, a.beta), rel=1e-9)
     assert b.fitted_range == (20.0, 190.0)
     assert censored.fitted_to == 190.0
-    assert b.n_eff == pytest.approx(5 / 8)
+    assert b.n_eff == 1.0
 
 
 @pytest.mark.parametrize("kind", MODEL_KINDS.names())
@@ -248,7 +250,7 @@ def test_cold_with_book_passes_through_the_book(kind: str) -> None:
     model = make(kind)
     g = linear().curve.copy()
     g[-2:] = np.nan
-    curves = model.forecast(starts(0, 5), book(minute(0), g))
+    curves = model.forecast(starts(0, 5), 0.0, book(minute(0), g))
     assert curves.scaled
     assert curves.prior
     for q in (20.0, 110.0, 340.0):
@@ -256,8 +258,9 @@ def test_cold_with_book_passes_through_the_book(kind: str) -> None:
 
 
 def test_cold_with_book_that_holds_nothing_uses_the_lower_bound() -> None:
-    curves = make().forecast(starts(0, 2), book(minute(0), np.full(8, np.nan)))
-    assert curves.impact(np.full(2, 20.0))[0] == pytest.approx(0.05)
+    curves = make().forecast(starts(0, 2), 64.0, book(minute(0), np.full(8, np.nan)))
+    assert curves.size == 320.0
+    assert curves.impact(np.full(2, 320.0))[0] == pytest.approx(0.05)
 
 
 STEP = st.tuples(
@@ -310,7 +313,7 @@ def test_load_of_another_kind_is_refused_with_remedy() -> None:
 
 @pytest.mark.parametrize(
     ("change", "field"),
-    [({"gain": 1.0}, "model.gain"), ({"huber": 0.0}, "model.huber"), ({"mean_half_life_minutes": 0.0}, "model.mean")],
+    [({"mean_half_life_minutes": 0.0}, "model.mean")],
 )
 def test_settings_out_of_range_are_named(change: dict[str, float], field: str) -> None:
     settings_ = dataclasses.replace(ModelSettings(), **change)  # type: ignore[arg-type]
@@ -318,59 +321,50 @@ def test_settings_out_of_range_are_named(change: dict[str, float], field: str) -
         SideModel("X", Side.SELL, settings_, Session(SessionRule()), Profile.flat())
 
 
-def learned_books(*, telling: bool) -> SideModel:
-    """Return a model whose levels move, where each minute's last book tells of the next or not."""
-    rng = np.random.default_rng(3)
-    model = make()
-    logs, other = 0.4 * rng.standard_normal((2, 200))
-    for i, log in enumerate(logs[:-1]):
-        model.update(minute(i), linear(0.02 * math.exp(log), 1e-5 * math.exp(log)))
-        said = logs[i + 1] if telling else other[i]
-        model.see(book(minute(i + 1), 0.02 * math.exp(said) + 1e-5 * math.exp(said) * SIZES))
-    return model
-
-
-def nearest(model: SideModel, factor: float) -> float:
-    """Return log of the nearest half-spread with a standing book of `factor` times the usual, over that without."""
-    at = starts(199, 60)
-    seen = model.forecast(at, book(minute(199), factor * (0.02 + 1e-5 * SIZES))).half_spread
-    usual = model.forecast(at).half_spread
-    assert math.log(seen[15] / usual[15]) == pytest.approx(math.log(seen[0] / usual[0]) / 2, rel=0.1)
-    return math.log(seen[0] / usual[0])
-
-
-def test_standing_book_moves_the_nearest_interval_by_what_books_were_worth() -> None:
-    telling, noise = learned_books(telling=True), learned_books(telling=False)
-    assert nearest(telling, 1.5) > 0.6 * math.log(1.5)
-    assert abs(nearest(noise, 1.5)) < 0.3 * math.log(1.5)
-    assert nearest(telling, 1.5) < math.log(1.5)  # never believed whole
-
-
 def test_standing_book_equal_to_the_forecast_changes_nothing() -> None:
     model = make()
     for i in range(30):
         model.update(minute(i), linear())
         model.see(book(minute(i + 1), linear().curve))
-    with_book = model.forecast(starts(30, 60), book(minute(30), linear().curve))
+    with_book = model.forecast(starts(30, 60), 0.0, book(minute(30), linear().curve))
     assert with_book.half_spread.tolist() == model.forecast(starts(30, 60)).half_spread.tolist()
 
 
-def test_forecast_of_noise_sees_no_swing_and_one_of_a_persistent_level_sees_most_of_it() -> None:
-    rng = np.random.default_rng(4)
-    noise, persistent = 0.4 * rng.standard_normal(300), np.zeros(300)
-    for i in range(1, 300):
-        persistent[i] = 0.95 * persistent[i - 1] + 0.4 * math.sqrt(1 - 0.95**2) * rng.standard_normal()
-    swings = []
-    for logs in (noise, persistent):
-        model = make()
-        for i, log in enumerate(logs):
-            model.update(minute(i), linear(0.02 * math.exp(log), 1e-5 * math.exp(log)))
-        curves = model.forecast(starts(300, 120))
-        assert curves.spread_swing is not None
-        assert curves.spread_swing[0] == 0.0
-        assert np.all(np.diff(curves.spread_swing) >= 0.0)
-        swings.append(float(curves.spread_swing[-1]))
-    assert swings[0] < 0.1 * 0.4**2 < 0.2 * 0.4**2 < swings[1]
+def deep(size: float, level: float, n: int = 16) -> Books:
+    """Return a minute of books whose ten levels hold `level` shares each, a cent apart, on a grid up to `size`."""
+    sizes = size * np.geomspace(1 / 32, 1.0, n)
+    k = np.minimum(sizes // level, 9.0)
+    walked = (level * 0.01 * k * (k - 1) / 2 + (sizes - level * k) * 0.01 * k) / sizes
+    held = np.where(sizes <= 10 * level, 1.0, 0.0)
+    g = 0.01 + walked
+    return Books(g, sizes, held, half_spread=0.01, mid=100.0)
+
+
+@pytest.mark.parametrize("kind", MODEL_KINDS.names())
+@pytest.mark.parametrize("thin", [1.0, 10.0, 100.0, 1_000.0, 1e6])
+def test_thin_or_deep_first_minute_leaves_no_mark(kind: str, thin: float) -> None:
+    """Its grid, its depth and its curve are another market's; the next minute's grid is that of the usual depth."""
+    plain, marked = make(kind), make(kind)
+    for i in range(90):
+        usual = deep(75_000.0, 10_000.0)
+        plain.update(minute(i), usual)
+        marked.update(minute(i), deep(7.5 * thin, thin) if i == 0 else usual)
+    ours, theirs = marked.forecast(starts(90, 60)), plain.forecast(starts(90, 60))
+    for q in (5_000.0, 30_000.0, 100_000.0):
+        assert ours.impact(np.full(60, q)) == pytest.approx(theirs.impact(np.full(60, q)), rel=0.01)
+    for rate in (3_000.0, 30_000.0):
+        one, two = (model.forecast(starts(90, 60), rate) for model in (marked, plain))
+        assert one.impact(np.full(60, rate)) == pytest.approx(two.impact(np.full(60, rate)), rel=0.01)
+
+
+def test_plans_of_a_rate_are_priced_where_they_trade() -> None:
+    """A curve that bends: what `REACH` times the rate costs is met, at any rate and on any grid."""
+    model = make()
+    for i in range(20):
+        model.update(minute(i), Books(0.02 + 2e-8 * SIZES**2))
+    for rate in (15.0, 60.0, 200.0):
+        at = model.forecast(starts(20, 5), rate).impact(np.full(5, REACH * rate))
+        assert at == pytest.approx(np.full(5, 0.02 + 2e-8 * (REACH * rate) ** 2), rel=0.05)
 
 
 def test_lasting_shift_is_counted_as_a_change_of_regime_and_noise_is_not() -> None:

@@ -1,32 +1,31 @@
-r"""The value of replanning a schedule later.
+r"""What it is worth that a schedule will be planned again each minute.
 
-Each minute the rest of an order is planned again, at the levels seen then.  An
-interval ahead so is not traded at what is expected of it, but at what it will
-show: much where it turns out cheap, nothing where it turns out dear.  With half-spread
-s and the terms above it scaled by L, both lognormal about their forecasts with the variances that will have
-been seen by then (`impactd.core.model.curves.Curves`), a marginal price p buys on average
+The rest of an order is planned again each minute, at the levels seen then.  An
+interval ahead is therefore not traded at what is expected of it, but at what it will
+show: much where it turns out cheap, nothing where it turns out dear.  With a half-spread s whose forecast is its
+mean and whose log will have been seen to depart from it by the variance V (`impactd.core.model.curves.Curves`), a
+marginal price p buys on average
 
 .. math::
 
-   x(p) = E\left[ m^{-1}\!\left( \frac{(p - s)^+}{L} \right) \right]
+   x(p) = E\left[ m^{-1}\left( (p - s)^+ \right) \right]
 
 of the interval, m the marginal price of the terms above the spread.  For m linear, and to
 first order for others, this is what an interval gives that is there with probability P only,
-at the spread that it has then:
+at the mean spread that it has then:
 
 .. math::
 
-   P = \Pr(s < p) = \Phi(d), \quad E[s \mid s < p] = \hat s e^{V/2} \frac{\Phi(d - \sqrt V)}{\Phi(d)},
-   \quad d = \frac{\log(p / \hat s)}{\sqrt V}, \quad L = e^{-V_L / 2} .
+   P = \Pr(s < p) = \Phi(d), \quad E[s \mid s < p] = \hat s \, \frac{\Phi(d - \sqrt V)}{\Phi(d)},
+   \quad d = \frac{\log(p / \hat s) + V / 2}{\sqrt V} .
 
-So the problem is solved for the forecast's medians, its price p gives each interval its
-P, s and L, and that is solved again, until the price stays: the fixed point has the x(p) above,
-and is an ordinary `Problem` with an ordinary certificate.  A plan by medians alone trades too
-early, as one does who thinks that today's price is the last good one; most of all a small order,
-which pays little but the spread, and may wait for a narrow one.
+So the problem is solved for the forecast's means, its price p gives each interval its
+P and s, and that is solved again, until the price stays: the fixed point has the x(p) above,
+and is an ordinary `Problem` with an ordinary certificate.  A plan by means alone trades too
+early; most of all a small order, which pays little but the spread, and may wait for a narrow one.
 
-That holds the price still, as if there were endless intervals to choose from; the variances are those of
-`impactd.core.model.series.series`, which count less where there are few.
+Only the spread is waited for.  The excess swings as much, but what its swings are worth was less than what was lost by
+acting on them, on A-shares (ADR 22).
 
 The price of a problem that is not separable differs by interval; it is taken
 from its separable part, once.
@@ -76,7 +75,7 @@ def chances(price: float, spread: Float, swing: Float) -> tuple[Float, Float]:
     price : float
         Marginal price per share over mid.
     spread, swing : ndarray of float64, shape (N,)
-        Median and variance of the log.
+        Mean, price; and variance of the log.
 
     Returns
     -------
@@ -88,24 +87,15 @@ def chances(price: float, spread: Float, swing: Float) -> tuple[Float, Float]:
         if swing[t] < NO_SWING or spread[t] <= 0.0 or price <= 0.0:
             continue
         sd = math.sqrt(swing[t])
-        d = math.log(price / spread[t]) / sd
+        d = (math.log(price / spread[t]) + 0.5 * swing[t]) / sd
         below = normal(d)
         if below < LEAST_CHANCE:
             # So far out that the mean below the price is the price, as nearly as matters.
             chance[t], mean[t] = LEAST_CHANCE, price
         else:
             chance[t] = below
-            mean[t] = min(spread[t] * math.exp(0.5 * swing[t]) * normal(d - sd) / below, price)
+            mean[t] = min(spread[t] * normal(d - sd) / below, price)
     return chance, mean
-
-
-@kernel
-def weights(swing: Float) -> Float:
-    """Return e^(-V/2); compiled, since NumPy's exp differs between processors."""
-    out = np.empty(swing.shape[0])
-    for t in range(swing.shape[0]):
-        out[t] = math.exp(-0.5 * swing[t])
-    return out
 
 
 def plain(curves: Curves, *, fraction: Float | None = None, child_slices: int = 1) -> Problem:
@@ -124,7 +114,7 @@ def plain(curves: Curves, *, fraction: Float | None = None, child_slices: int = 
 def anticipate(
     curves: Curves, qty: float, cap: Float, *, fraction: Float | None = None, child_slices: int = 1
 ) -> Problem:
-    """Return the problem to solve for a schedule that will be replanned.
+    """Return the problem to solve for a schedule that will be planned again.
 
     Parameters
     ----------
@@ -140,16 +130,12 @@ def anticipate(
     Returns
     -------
     Problem
-        Without caps and risk.  That of what is expected, where nothing swings or the caps leave no choice.
+        Without caps and risk.  That of what is expected, where no spread swings or the caps leave no choice.
     """
     base = plain(curves, fraction=fraction, child_slices=child_slices)
-    spread_swing, excess_swing = curves.spread_swing, curves.excess_swing
-    if spread_swing is None or excess_swing is None or not 0.0 < qty < np.sum(cap):
+    swing = curves.spread_swing
+    if swing is None or float(np.max(swing, initial=0.0)) < NO_SWING or not 0.0 < qty < np.sum(cap):
         return base
-    if max(float(np.max(spread_swing)), float(np.max(excess_swing))) < NO_SWING:
-        return base
-    lighter = weights(excess_swing)
-    beta, alpha, eta = (None if term is None else term * lighter for term in (curves.beta, curves.alpha, curves.eta))
     part = base.fraction
     x, problem, price = np.empty(len(base)), base, 0.0
     for _ in range(MAX_SOLVES):
@@ -157,10 +143,16 @@ def anticipate(
         if not math.isfinite(found) or abs(found - price) <= SETTLED * found:
             break
         price = found
-        chance, mean = chances(price, curves.half_spread, spread_swing)
+        chance, mean = chances(price, curves.half_spread, swing)
         problem = dataclasses.replace(
             Problem.from_impact(
-                mean, beta, alpha, eta, curves.delta, fraction=part * chance, child_slices=child_slices
+                mean,
+                curves.beta,
+                curves.alpha,
+                curves.eta,
+                curves.delta,
+                fraction=part * chance,
+                child_slices=child_slices,
             ),
             fraction=part,
         )

@@ -115,6 +115,12 @@ class Session:
         """Length of a session in minutes."""
         return self._length_ns / MINUTE_NS
 
+    @property
+    def hours_s(self) -> tuple[int, int]:
+        """Local open and close, seconds after midnight of the open's date."""
+        opens = self._open_ns // SECOND_NS
+        return opens, opens + self._length_ns // SECOND_NS
+
     def since_open_ns(self, ts: int) -> int:
         """Return local nanoseconds from the last open to `ts`, in [0, one day)."""
         return int(since_open(ts, self._begins, self._offsets, self._open_ns))

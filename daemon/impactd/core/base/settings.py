@@ -132,27 +132,16 @@ class BookSettings:
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """The impact model and its forecast.
-
-    The half-lives and the gain are round numbers, fixed before they meet a new
-    day.  A gain near 1 would believe each minute, and after an expensive open
-    everything looks cheap.
-    """
+    """The impact model and its forecast."""
 
     kind: str = setting("linear", "Shape of the impact curve.", fixed="the fitted coefficients are of that kind")
     intercept: bool = setting(
         True,
-        "Whether the half-spread is fitted; off for curves through the origin.",
+        "Whether curves begin at the half-spread; off for curves through the origin.",
         fixed="the fitted coefficients are of that form",
     )
-    mean_half_life_minutes: float = setting(60.0, "Half-life of the filtered mean.", gt=0)
-    gain: float = setting(0.1, "Weight of the latest deviation in a forecast.", ge=0, lt=1)
-    reversion_half_life_minutes: float = setting(15.0, "Half-life with which a deviation decays.", gt=0)
-    adaptive: bool = setting(
-        True, "Whether gain and reversion half-life adapt to each symbol, starting from these; off: these for all."
-    )
+    mean_half_life_minutes: float = setting(60.0, "Half-life of the mean that forecasts return to.", gt=0)
     guard: bool = setting(True, "Shrink forecasts while shadow plans lose to TWAP.")
-    huber: float = setting(2.5, "Residual beyond which a minute loses weight.", unit="standard deviations", gt=0)
     fill_bias_limit: float = setting(
         0.25,
         "How far a persistent bias of taker fills may correct expected costs: 0.25 is up to a quarter; 0: never.",
@@ -161,7 +150,7 @@ class ModelSettings:
     )
     prior_profile: bool = setting(
         True,
-        "Whether a cold start assumes the generic intraday profile.",
+        "Whether a cold start assumes the generic intraday profile, where the session has the hours of an exchange.",
         fixed="deviations are from that profile",
     )
     learn_profile: bool = setting(
@@ -172,7 +161,7 @@ class ModelSettings:
     deltas: tuple[float, ...] = setting(
         (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5),
         "Exponents that the power model chooses from.",
-        fixed="each exponent has a filter of its own",
+        fixed="each exponent has a loss of its own",
         each={"gt": 0, "le": 1.5},
         min_length=1,
         max_length=64,

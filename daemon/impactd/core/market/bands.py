@@ -66,8 +66,15 @@ _KNOTS: Final = tuple(math.log(horizon) for horizon in HORIZONS)
 SPACING: Final = (5, 5, 15, 60)
 #: Sizes of shadows in turn, as multiples of what plans ask of an interval.
 SIZES: Final = (1.0, 0.5, 2.0)
-#: Standard deviation of log(realised / expected) before any shadow has ended.
+#: Standard deviation of log(realised / expected) before any shadow has ended, where the level is well known.
 PRIOR_SD: Final = 0.25
+#: What not knowing the level adds to that: divided by the root of one and the minutes behind it.  On recorded days
+#: costs at a level from one book were wrong by 0.5 to 2.3, from ten minutes by 0.2 to 1.4.
+COLD_SD: Final = 0.6
+#: What a night adds, whatever shadows found, since they begin later: on A-shares an hour's cost from the
+#: open on was wrong by 0.20 to 0.30, later by 0.15 to 0.20.  It fades as the minutes of the session go by.
+NIGHT_SD: Final = 0.2
+NIGHT_MINUTES: Final = 5.0
 #: It counts as much as so many disjoint shadows.
 PRIOR_COUNT: Final = 4.0
 #: Memory of middle and scale, disjoint shadows: about a week of hours.
@@ -80,6 +87,31 @@ HUBER: Final = 3.0
 LOG_LIMIT: Final = 3.0
 #: Nominal coverage of the second band that a plan publishes, beside that of the setting.
 WIDE_LEVEL: Final = 0.95
+
+
+class Known(NamedTuple):
+    """How well a level is known.
+
+    Attributes
+    ----------
+    minutes : float
+        Of evidence behind it.
+    today : float
+        Minutes of this session that it has seen.
+    """
+
+    minutes: float
+    today: float
+
+    @property
+    def prior_sd(self) -> float:
+        """Standard deviation of log(realised / expected) before any shadow."""
+        return PRIOR_SD + COLD_SD / math.sqrt(1.0 + self.minutes)
+
+    @property
+    def night_sd(self) -> float:
+        """What is added to that of shadows."""
+        return NIGHT_SD / math.sqrt(1.0 + self.today / NIGHT_MINUTES)
 
 
 class LogBands(NamedTuple):
@@ -102,6 +134,10 @@ class LogBands(NamedTuple):
         return expected_cost * math.exp(low), expected_cost * math.exp(high)
 
 
+#: As which bands are published.
+WELL_KNOWN: Final = Known(math.inf, math.inf)
+
+
 class _Horizon:
     """What shadows of one length have shown."""
 
@@ -114,20 +150,23 @@ class _Horizon:
         self.log_c = [0.0] * len(levels)
         self.covered = [0.0] * len(levels)
 
-    def bands(self, levels: tuple[float, ...]) -> LogBands:
-        middle, scale = self._moments()
+    def bands(self, levels: tuple[float, ...], known: Known) -> LogBands:
+        middle, scale = self._moments(known.prior_sd)
         freedom = PRIOR_COUNT + self.info
-        widths = (scale * math.exp(c) * t_quantile(level, freedom) for c, level in zip(self.log_c, levels, strict=True))
+        widths = (
+            math.hypot(scale * math.exp(c), known.night_sd) * t_quantile(level, freedom)
+            for c, level in zip(self.log_c, levels, strict=True)
+        )
         return LogBands(middle, tuple(widths))
 
-    def _moments(self) -> tuple[float, float]:
+    def _moments(self, prior_sd: float) -> tuple[float, float]:
         middle = self.total / (PRIOR_COUNT + self.info)
         # sum w (e - m)^2, from the sums of w, w e and w e^2.
         about = self.squares - 2.0 * middle * self.total + middle * middle * self.info
-        return middle, math.sqrt((PRIOR_COUNT * PRIOR_SD**2 + max(about, 0.0)) / (PRIOR_COUNT + self.info))
+        return middle, math.sqrt((PRIOR_COUNT * prior_sd**2 + max(about, 0.0)) / (PRIOR_COUNT + self.info))
 
     def score(self, error: float, weight: float, held: tuple[bool, ...], levels: tuple[float, ...]) -> None:
-        middle, scale = self._moments()
+        middle, scale = self._moments(PRIOR_SD)
         bounded = min(max(error, middle - HUBER * scale), middle + HUBER * scale)
         forget = 2.0 ** (-weight / HALF_LIFE)
         self.info = forget * self.info + weight
@@ -165,16 +204,16 @@ class CostBands:
         self._horizons = [_Horizon(self.levels) for _ in HORIZONS]
         self._shadows: list[list[Shadow]] = [[] for _ in HORIZONS]
 
-    def of(self, n: int) -> LogBands:
+    def of(self, n: int, known: Known) -> LogBands:
         """Return the bands of a plan over `n` intervals."""
         at = math.log(min(max(n, HORIZONS[0]), HORIZONS[-1]))
-        known = [horizon.bands(self.levels) for horizon in self._horizons]
-        middle = float(np.interp(at, _KNOTS, [bands.middle for bands in known]))
-        widths = zip(*(bands.widths for bands in known), strict=True)
+        found = [horizon.bands(self.levels, known) for horizon in self._horizons]
+        middle = float(np.interp(at, _KNOTS, [bands.middle for bands in found]))
+        widths = zip(*(bands.widths for bands in found), strict=True)
         return LogBands(middle, tuple(float(np.interp(at, _KNOTS, width)) for width in widths))
 
     def update(
-        self, stats: MinuteStats, forecast: Callable[[Int, float], Curves]
+        self, stats: MinuteStats, forecast: Callable[[Int, float], Curves], known: Known
     ) -> list[tuple[int, tuple[bool, ...]]]:
         """Charge a closed minute to the shadows under way, judge those that it ends, and begin new ones.
 
@@ -184,6 +223,8 @@ class CostBands:
             Later than all before, and known to the forecast.
         forecast : callable
             Starts of intervals (int64 ns) and shares an interval to the forecast `Curves`.
+        known : Known
+            How well the level is known at its end.
 
         Returns
         -------
@@ -202,7 +243,7 @@ class CostBands:
                     held = LogBands(charged.issued[0], charged.issued[1:]).holds(error)
                     self._horizons[k].score(error, SPACING[k] / n, held, self.levels)
                     scored.append((n, held))
-            begun = self._begun(k, end, stats, forecast)
+            begun = self._begun(k, end, stats, forecast, known)
             self._shadows[k] = under_way if begun is None else [*under_way, begun]
         return scored
 
@@ -212,7 +253,9 @@ class CostBands:
             return shadow
         return shadow.charge(interval, stats.sizes, stats.lower_bound[self._row], self._slices)
 
-    def _begun(self, k: int, start: int, stats: MinuteStats, forecast: Callable[[Int, float], Curves]) -> Shadow | None:
+    def _begun(
+        self, k: int, start: int, stats: MinuteStats, forecast: Callable[[Int, float], Curves], known: Known
+    ) -> Shadow | None:
         """Return the shadow of the `k`-th horizon that begins at `start`, if one is due."""
         n, session = HORIZONS[k], self._session
         turn, due = divmod(session.since_open_ns(start) // self._interval_ns, SPACING[k])
@@ -220,7 +263,7 @@ class CostBands:
             return None
         qty = SIZES[turn % len(SIZES)] * PLAN_REACH * float(stats.sizes[0]) * n
         curves = forecast(start + np.arange(n, dtype=np.int64) * self._interval_ns, qty / n)
-        bands = self._horizons[k].bands(self.levels)
+        bands = self._horizons[k].bands(self.levels, known)
         return Shadow.plan(start, qty, curves, (bands.middle, *bands.widths), self._slices)
 
     def record(self) -> tuple[BandRecord, ...]:
@@ -230,8 +273,8 @@ class CostBands:
                 intervals=n,
                 n_eff=horizon.info,
                 level=self.levels,
-                log_middle=horizon.bands(self.levels).middle,
-                log_width=horizon.bands(self.levels).widths,
+                log_middle=horizon.bands(self.levels, WELL_KNOWN).middle,
+                log_width=horizon.bands(self.levels, WELL_KNOWN).widths,
                 coverage=tuple(covered / horizon.info for covered in horizon.covered),
             )
             for n, horizon in zip(HORIZONS, self._horizons, strict=True)

@@ -145,7 +145,7 @@ class Guard:
         return float(self._saved[MIDDLE]) / possible if possible > 0.0 else None
 
     def update(
-        self, stats: MinuteStats, fitted: tuple[float, float] | None, forecast: Callable[[Int], Curves]
+        self, stats: MinuteStats, fitted: tuple[float, float] | None, forecast: Callable[[Int, float], Curves]
     ) -> list[TrialResult]:
         """Charge a closed minute to the trials under way, learn from those that it ends, and begin another.
 
@@ -156,7 +156,7 @@ class Guard:
         fitted : tuple of float, or None
             Half-spread and slope of the minute's own fit; None where it had none.
         forecast : callable
-            Starts of intervals (int64 ns) to the forecast `Curves`.
+            Starts of intervals (int64 ns) and shares an interval to the forecast `Curves`.
 
         Returns
         -------
@@ -215,19 +215,22 @@ class Guard:
         self._possible = forget * self._possible + weight * possible
         return TrialResult(float(saved[MIDDLE]), float(possible[MIDDLE]))
 
-    def _begun(self, start: int, stats: MinuteStats, forecast: Callable[[Int], Curves]) -> _Trial | None:
+    def _begun(self, start: int, stats: MinuteStats, forecast: Callable[[Int, float], Curves]) -> _Trial | None:
         """Return the trial that begins at `start`, if one is due."""
         due = self._session.since_open_ns(start) // self._interval_ns % SPACING == 0
         if not (due and len(stats.sizes) and stats.covered_ns):
             return None
         if not self._session.holds(start, HORIZON, self._interval_ns):
             return None
-        curves = forecast(start + np.arange(HORIZON, dtype=np.int64) * self._interval_ns)
-        if not curves.scaled:
-            return None
         self._ask = PLAN_REACH * float(stats.sizes[0])
-        problem = plain(curves, child_slices=self._slices)
-        plans = np.stack([cheapest(problem, multiple * self._ask * HORIZON)[0] for multiple in RATES])
+        starts = start + np.arange(HORIZON, dtype=np.int64) * self._interval_ns
+        plans = np.empty((len(RATES), HORIZON))
+        for k, multiple in enumerate(RATES):
+            rate = multiple * self._ask
+            curves = forecast(starts, rate)
+            if not curves.scaled:
+                return None
+            plans[k] = cheapest(plain(curves, child_slices=self._slices), rate * HORIZON)[0]
         unit = np.max(plans, axis=1) / WHOLE
         units = np.rint(plans / unit[:, None]).astype(np.uint8)
         paid, shares, even = np.zeros((3, len(RATES)))

@@ -21,10 +21,10 @@ from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import SIDES, Side
 from impactd.core.books.aggregator import MinuteAggregator
 from impactd.core.books.minute import MinuteStats
-from impactd.core.market.bands import CostBands, LogBands
+from impactd.core.market.bands import CostBands, Known, LogBands
 from impactd.core.market.guard import Guard
 from impactd.core.model.curves import BookCurve, Curves
-from impactd.core.model.forecaster import SideModel
+from impactd.core.model.forecaster import REACH, SideModel
 from impactd.core.model.learned.forecaster import LearnedSide, around
 from impactd.core.model.profile.profile import Profile
 from impactd.core.model.volatility import Volatility
@@ -114,13 +114,13 @@ class SymbolMarket:
             )
             for row, side in enumerate(SIDES)
         }
+        self._interval = interval
+        self._slices = settings.plans.child_slices
         self._bands = {
-            side: CostBands(row, session, interval, settings.plans.band_level, settings.plans.child_slices)
+            side: CostBands(row, session, interval, settings.plans.band_level, self._slices)
             for row, side in enumerate(SIDES)
         }
-        self._guards = {
-            side: Guard(row, session, interval, settings.plans.child_slices) for row, side in enumerate(SIDES)
-        }
+        self._guards = {side: Guard(row, session, interval, self._slices) for row, side in enumerate(SIDES)}
         self._guarded = settings.model.guard
         #: Whether models are published and bands updated. No planned quantity depends on either, so a study of what is
         #: traded may turn both off.
@@ -184,15 +184,25 @@ class SymbolMarket:
     def _score(self, side: Side, stats: MinuteStats, counts: Counts) -> None:
         """Update the side's bands with the minute, and count the shadow plans that ended in it."""
         bands = self._bands[side]
-        for n, held in bands.update(stats, lambda starts, rate: self._curves(side, starts, rate)):
+        for n, held in bands.update(
+            stats,
+            lambda starts, rate: self._curves(side, starts, rate),
+            self._known(side, stats.minute + self._interval),
+        ):
             counts.shadows[n] += 1
             for level, holds in zip(bands.levels, held, strict=True):
                 counts.shadows_held[n, level] += holds
 
+    def _known(self, side: Side, at: int) -> Known:
+        """Return how well the level of `side` is known at event time `at` (ns)."""
+        return Known(self._sides[side].minutes, self._sides[side].seen_today(at))
+
     def _judge(self, side: Side, stats: MinuteStats, counts: Counts) -> None:
         """Update the side's guard with the minute, and count the results of its trials, bps of TWAP's cost."""
         model = self._sides[side]
-        for result in self._guards[side].update(stats, model.fitted, model.forecast):
+        for result in self._guards[side].update(
+            stats, model.fitted, lambda starts, rate: model.forecast(starts, rate / self._slices)
+        ):
             counts.trials += 1
             counts.trials_saved_bps += round(max(result.saved, 0.0) * 1e4)
             counts.trials_lost_bps += round(max(-result.saved, 0.0) * 1e4)
@@ -201,11 +211,11 @@ class SymbolMarket:
     def _curves(self, side: Side, starts: Int, rate: float, book: BookCurve | None = None) -> Curves:
         """Return the forecast of `side`, shrunk by its guard for plans at `rate` (shares an interval)."""
         part = self._guards[side].follow(rate) if self._guarded else 1.0
-        return self._sides[side].forecast(starts, book).drawn(part)
+        return self._sides[side].forecast(starts, rate / self._slices, book).drawn(part)
 
     def forecast(self, side: Side, at: int, starts: Int) -> Curves:
         """Return the forecast of `side` at event time `at` (ns), before its guard and the bias of fills."""
-        return self._sides[side].forecast(starts, self.prevailing(side, at))
+        return self._sides[side].forecast(starts, 0.0, self.prevailing(side, at))
 
     def forecaster(self, side: Side) -> SideModel | LearnedSide:
         """Return the live model of a side, for a study to read."""
@@ -245,7 +255,8 @@ class SymbolMarket:
         float or None
             Currency; None before the first book.
         """
-        curves = self.view(side, at).curves(np.array([interval], dtype=np.int64), 0.0)
+        # Through the cost of the size itself, which a line drawn for a larger one would miss.
+        curves = self.view(side, at).curves(np.array([interval], dtype=np.int64), (before + qty) / REACH)
         p = plain(curves, child_slices=child_slices)
         if not curves.scaled:
             return None
@@ -262,7 +273,7 @@ class SymbolMarket:
             fitted_to=self._sides[side].fitted_to,
             mid=book.mid if self._mid is None and book is not None else self._mid,
             depth=None if book is None else book.depth,
-            bands=self._bands[side].of,
+            bands=lambda n: self._bands[side].of(n, self._known(side, at)),
         )
 
     def save(self) -> dict[str, Any]:

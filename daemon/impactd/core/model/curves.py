@@ -1,10 +1,8 @@
 r"""What is known of the impact in the intervals that are still to come.
 
-A `Forecaster` is asked for two things: to take in a closed minute, and to say
-the coefficients of the intervals ahead.  `impactd.core.model.forecaster` holds the
-default: two damped log series over a session profile.
-`impactd.core.model.learned.forecaster` stands around it with what trees have learned
-of its errors.
+A `Forecaster` adds closed minutes, and returns the coefficients of the intervals ahead.
+`impactd.core.model.forecaster` is the default: a nowcast of the coming minute, which returns to a mean and a
+session profile.  `impactd.core.model.learned.forecaster` wraps it with what trees have learned of its errors.
 """
 
 from __future__ import annotations
@@ -44,6 +42,11 @@ class MinuteBooks(Protocol):
     @property
     def coverage(self) -> Float:
         """Share of `covered_ns` in which books held the size, shape (2, K)."""
+        ...
+
+    @property
+    def lower_bound(self) -> Float:
+        """Price per share with what books did not hold at their last level, shape (2, K)."""
         ...
 
     @property
@@ -121,9 +124,11 @@ class Curves:
         anything then, and no cost may be published.
     as_of : int or None
         Close of the last minute taken in, UTC ns.
-    spread_swing, excess_swing : ndarray of float64, shape (N,), or None
-        Variance of the logs of half-spread and of the terms above it that will have been
-        seen by when an interval begins, beyond what is expected now; None for none.
+    size : float
+        Shares of an interval at which the terms above the half-spread were measured.
+    spread_swing : ndarray of float64, shape (N,), or None
+        Variance of the log half-spread that will have been seen by when an interval begins,
+        beyond what is expected now; None for none.
     """
 
     half_spread: Float
@@ -134,8 +139,8 @@ class Curves:
     prior: bool
     scaled: bool
     as_of: int | None
+    size: float = 1.0
     spread_swing: Float | None = None
-    excess_swing: Float | None = None
 
     def corrected(self, ratio: float) -> Curves:
         """Return the curves with every cost multiplied by `ratio`."""
@@ -160,7 +165,6 @@ class Curves:
             alpha=alpha,
             eta=eta,
             spread_swing=None if self.spread_swing is None else self.spread_swing * part * part,
-            excess_swing=None if self.excess_swing is None else self.excess_swing * part * part,
         )
 
     def impact(self, qty: Float) -> Float:
@@ -192,20 +196,20 @@ class Forecaster(Protocol):
     """The live model of one (symbol, side)."""
 
     def update(self, minute_ns: int, books: MinuteBooks) -> bool:
-        """Take in a closed minute, later than all before; return whether it changed the model."""
+        """Add a closed minute, later than all before; return whether it changed the model."""
         ...
 
-    def forecast(self, starts_ns: Int, book: BookCurve | None = None) -> Curves:
-        """Return the curves of the intervals that begin at `starts_ns`."""
+    def forecast(self, starts_ns: Int, rate: float = 0.0, book: BookCurve | None = None) -> Curves:
+        """Return the curves, for plans that ask `rate` shares of an interval, of those that begin at `starts_ns`."""
         ...
 
     @property
     def fitted(self) -> tuple[float, float] | None:
-        """Half-spread and slope of the last minute's own fit, price and price per share; None where it had none."""
+        """Half-spread and slope of the last minute, price and price per share; None where it had none."""
         ...
 
     def record(self, as_of: int) -> Model | None:
-        """Return the summary to publish; None before any minute was taken in."""
+        """Return the summary to publish; None before any minute was added."""
         ...
 
     def save(self) -> dict[str, object]:

@@ -2,35 +2,36 @@ r"""The live impact model of one symbol and side.
 
 Each closed minute
 ------------------
-1. Cells held at least `min_coverage` of the time are fitted by the kind's
-   constrained least squares, weighted by coverage (`impactd.core.model.measure`).
-2. log s and log E go into two `DampedSeries`, less the session profile.  s is
-   the **fitted** intercept: a plan pays the curve, and the line through a
-   minute's cells meets the axis where the plan's sizes, not the first share,
-   put it.
-3. The shape follows by a discounted mean or loss (`impactd.core.model.shape`);
-   each exponent of the power model has series of its own, so that a change of
-   the leading exponent rewrites no history.
+1. Its half-spread and the excess of its walks over it are measured at each size
+   of the grid (`impactd.core.model.measure`).
+2. Their logs, less the session profile, go into two `LevelSeries`: one level of
+   the spread, one of the excess for each size.
+3. The kind's constrained least squares gives the shape of the excess over
+   sizes (`impactd.core.model.shape`), and how well the kind explains the minute.
 
-A minute's weight is the share of the interval that books stood, times the
-share of the grid that entered the fit.  A minute without usable cells changes
-nothing: time itself ages what is known, when the next minute or forecast
-asks.  Minutes outside of the session are left out, since pre-market books say
-little about the day's.  The mean ages in minutes of open market, so that it
-lasts over a night; the deviation in clock time, so that it does not.
+Forecasts
+---------
+A plan that asks r shares of an interval has its curve drawn through the half-spread and
+through the excess at `REACH` times r, a size that it may well ask of a cheap interval: with the levels
+:math:`\hat s_h` and :math:`\hat E_h` that the series expect (`impactd.core.model.series.series`),
 
-A minute costs the same whatever the history: one fit, and a few operations
-for each candidate.
+.. math:: g_h(q) = \hat s_h + \max(\hat E_h - 0.1 \hat s_h, f \hat s_h) \, \frac{h(q)}{h(5 r)}
 
-Forecasts are medians of log levels, moved by the standing book, with the
-variance of what will be seen until then (`impactd.core.model.series.series`).  `record` publishes the coefficients of
-the interval that begins at `as_of`; their standard errors are the filters'
-one-interval-ahead residuals, by the delta method.
+where h is the shape of the kind, and f is `LEAST_EXCESS`.  Both levels are means, not medians.
+
+The grid may change with depth or with what plans ask.  Levels are then read off at the new sizes, and evidence for
+sizes far beyond the old ones is dropped: a thin first minute leaves nothing behind.
+
+A minute's weight is the share of the interval that books stood.  A minute without usable cells changes nothing.
+Minutes outside of the session are left out, since pre-market books say little about the day's.  The mean ages in
+minutes of open market, so that it lasts over a night; short means age in clock time, so that they do not.
+
+`record` publishes the coefficients of the interval that begins at `as_of`, for a plan of the size that the symbol's
+grid is made for; their standard errors are the nowcast's (delta method).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any, Final
@@ -40,25 +41,41 @@ import numpy as np
 from impactd.core.base.session import Session
 from impactd.core.base.settings import MINUTE_NS, ModelSettings
 from impactd.core.base.topics import Side
+from impactd.core.books.grid import PLAN_REACH
 from impactd.core.model.curves import BookCurve, Curves, Float, Int, MinuteBooks
 from impactd.core.model.kinds.registry import impact_model
-from impactd.core.model.measure import Cells, measure
+from impactd.core.model.measure import OFFSET, Levels, of_book, of_minute
 from impactd.core.model.profile.days import ShapedProfile
 from impactd.core.model.profile.profile import Profile
-from impactd.core.model.series.outlook import Ahead
-from impactd.core.model.series.readout import levels_at
-from impactd.core.model.series.series import DampedSeries
+from impactd.core.model.series.columns import FAST, MEAN, SLOW
+from impactd.core.model.series.readout import levels_at, swings_at
+from impactd.core.model.series.series import (
+    EXCESS_WEIGHTS,
+    SPREAD_WEIGHTS,
+    LevelSeries,
+    Outlook,
+    level_at,
+    rebased,
+)
 from impactd.core.model.shape import ShapeState, nearest_to_linear
 from impactd.core.outputs.messages import ForecastRecord, Model
 
 UNIT: Final = "price_per_share"
-LAYOUT: Final = 3
+LAYOUT: Final = 1
+
+#: A curve meets the books at so many times the quantity that a plan asks of an interval.  On recorded days 4 and 5
+#: captured the same, smaller and larger ones less; days with a strong profile, where plans concentrate most, prefer 5.
+REACH: Final = 5.0
 
 #: Intervals ahead whose coefficients are published with a model, as far as the session has them.
 AHEAD: Final = (5, 15, 30, 60, 120, 180, 240, 360)
 
-#: Until so many minutes were taken in, a forecast is marked as a prior.
+#: Until so many minutes were seen, a forecast is marked as a prior.
 PRIOR_MINUTES: Final = 3
+
+#: At the reference size the excess of a curve is no smaller than this part of the half-spread, where its books show
+#: none; at smaller sizes in proportion.
+LEAST_EXCESS: Final = 0.1
 
 
 class SideModel:
@@ -66,18 +83,12 @@ class SideModel:
 
     Parameters
     ----------
-    symbol, side
-        Whose model it is.
-    settings : ModelSettings
-        Kind, half-lives, gain, Huber point.
-    session : Session
-        Trading hours.
     profile : Profile
         Shape of the day; a prior or learned.
     interval_ns : int
         Length of an execution interval.
     min_coverage : float
-        Share of covered time from which a cell enters a fit.
+        Share of covered time from which a cell counts as measured.
 
     Raises
     ------
@@ -96,11 +107,8 @@ class SideModel:
         *,
         min_coverage: float = 0.95,
     ) -> None:
-        for name in ("mean_half_life_minutes", "reversion_half_life_minutes", "huber"):
-            if not getattr(settings, name) > 0:
-                raise ValueError(f"model.{name}: must be positive")
-        if not 0 <= settings.gain < 1:
-            raise ValueError("model.gain: must lie in [0, 1); at 1 a plan would believe every minute")
+        if not settings.mean_half_life_minutes > 0:
+            raise ValueError("model.mean_half_life_minutes: must be positive")
         self.symbol = symbol
         self.side = side
         self._profile = ShapedProfile(profile, session, interval_ns, learn=settings.learn_profile)
@@ -110,21 +118,24 @@ class SideModel:
         self._min_coverage = min_coverage
         self._row = 0 if side is Side.BUY else 1
         self._mean_half_life = settings.mean_half_life_minutes
-        candidates = self._model.candidates
-        self._spread = DampedSeries(len(candidates), settings, interval_ns)
-        self._excess = DampedSeries(len(candidates), settings, interval_ns)
-        self._shape = ShapeState(candidates)
+        self._spread = LevelSeries(SPREAD_WEIGHTS, interval_ns)
+        self._excess = LevelSeries(EXCESS_WEIGHTS, interval_ns)
+        self._shape = ShapeState(self._model.candidates)
         self._minutes = 0
         self._last: int | None = None
-        self._q_ref: float | None = None
+        #: Sizes of the excess series, shares.
+        self._sizes = np.zeros(0)
+        #: What changes of sizes have added to the log excess at the reference size, so that days can be compared.
+        self._datum = 0.0
         self._range: tuple[float, float] | None = None
         self._r2: float | None = None
         self._fitted: tuple[float, float] | None = None
+        self._levels: tuple[float, float] | None = None
 
-    # Taking in a minute.
+    # Adding a minute.
 
     def update(self, minute_ns: int, books: MinuteBooks) -> bool:
-        """Take in the minute that began at `minute_ns`.
+        """Add the minute that began at `minute_ns`.
 
         Returns
         -------
@@ -135,172 +146,244 @@ class SideModel:
         Raises
         ------
         ValueError
-            If the minute is not later than the last one taken in.
+            If the minute is not later than the last one added.
         """
         if self._last is not None and minute_ns <= self._last:
-            raise ValueError(f"minute {minute_ns}: not later than {self._last}; each is taken in once, in order")
-        self._fitted = None
-        cells = Cells.of_minute(books, self._row, self._min_coverage)
-        if cells is None or not self._session.is_open(minute_ns):
+            raise ValueError(f"minute {minute_ns}: not later than {self._last}; each is added once, in order")
+        self._fitted = self._levels = None
+        seen = of_minute(books, self._row, self._min_coverage, intercept=self._model.intercept)
+        if seen is None or not self._session.is_open(minute_ns):
             return False
-        if self._q_ref is None:
-            self._q_ref = cells.reference_size()
-        levels = measure(self._model, cells, self._q_ref, self._shape.shapes)
-        spread, excess = self._profile.reach(minute_ns, self._last)
-        self._spread.shift(spread)
-        self._excess.shift(excess)
+        self._rebase(seen.sizes)
+        ref, q_ref = self._reference()
+        for series, by in zip((self._spread, self._excess), self._profile.reach(minute_ns, self._last), strict=True):
+            series.shift(by)
 
-        covered = min(books.covered_ns / self._interval_ns, 1.0)
-        weight = covered * len(cells.sizes) / len(books.sizes)
-        forget = self._forget(minute_ns)
+        weight = min(books.covered_ns / self._interval_ns, 1.0)
         missed, open_minutes = 0.0, 0.0
         if self._last is not None:
-            missed = max(minute_ns - self._last - self._interval_ns, 0) / self._interval_ns
+            missed = max(minute_ns - self._last - self._interval_ns, 0) / MINUTE_NS
             open_minutes = self._session.open_minutes_between(self._last, minute_ns)
-        spread, excess = self._profile.at(minute_ns + self._interval_ns // 2)
-        self._spread.update(levels.half_spread, spread, weight, forget, missed, open_minutes)
-        self._excess.update(levels.excess, excess, weight, forget, missed, open_minutes)
-        if levels.fits:
-            self._shape.update(levels.fits, weight, forget)
-            self._range = (float(cells.sizes[0]), float(cells.sizes[-1]))
-        leader = self._shape.leader()
-        self._profile.learn(minute_ns, levels.half_spread[leader], levels.excess[leader], weight)
-        self._r2 = levels.fits[leader].r2 if levels.fits else None
-        self._fitted = (float(levels.half_spread[leader]), float(levels.excess[leader]) / self._q_ref)
+        forget = float(2.0 ** (-open_minutes / self._mean_half_life))
+        spread_at, excess_at = self._profile.at(minute_ns + self._interval_ns // 2)
+        ageing = (weight, forget, missed, open_minutes)
+        self._spread.update(np.array([seen.half_spread]), spread_at, 0, *ageing)
+        self._excess.update(seen.excess, excess_at, ref, *ageing)
+        self._fit(books, seen, q_ref, weight, forget)
+        log_spread, log_excess = math.log(seen.half_spread), math.log(float(seen.excess[ref])) - self._datum
+        moved = self._profile.learn(minute_ns, log_spread, log_excess, weight)
+        for series, by in zip((self._spread, self._excess), moved, strict=True):
+            series.shift(by)
+        self._levels = log_spread, log_excess
+        self._fitted = seen.half_spread, max(seen.at(q_ref) - OFFSET * seen.half_spread, 0.0) / q_ref
         self._minutes += 1
         self._last = minute_ns
         return True
 
-    def see(self, book: BookCurve) -> None:
-        """Take in the book that stands at the end of the minute just taken in, to learn what books are worth."""
-        if self._q_ref is not None and len(book.sizes):
-            levels = measure(self._model, Cells.of_book(book), self._q_ref, self._shape.shapes)
-            self._spread.see(levels.half_spread)
-            self._excess.see(levels.excess)
+    def _rebase(self, sizes: Float) -> None:
+        """Go on with the levels at other sizes, where the grid has changed."""
+        if np.array_equal(sizes, self._sizes):
+            return
+        if len(self._sizes):
+            before, old = self._reference()
+            self._excess.levels = rebased(self._sizes, self._excess.levels, sizes)
+            at, self._sizes = float(self._sizes[before]), sizes.copy()
+            ref, q_ref = self._reference()
+            grown = level_at(self._sizes, self._excess.levels, float(self._sizes[ref]))[0]
+            self._datum += grown - level_at(self._sizes, self._excess.levels, at)[0]
+            self._shape.rescale(self._model, q_ref / old)
+        self._sizes = sizes.copy()
 
-    def _forget(self, ts: int) -> float:
-        """Return what information is multiplied by from the last minute taken in to `ts`."""
-        if self._last is None:
-            return 1.0
-        return float(2.0 ** (-self._session.open_minutes_between(self._last, ts) / self._mean_half_life))
+    def _reference(self) -> tuple[int, float]:
+        """Return the reference size: what a plan may ask of a cheap interval; its index, and in shares."""
+        return _reference(self._sizes)
+
+    def _fit(self, books: MinuteBooks, seen: Levels, q_ref: float, weight: float, forget: float) -> None:
+        """Fit the kind to the minute's own cells, for its shape."""
+        g, coverage = books.slippage[self._row], books.coverage[self._row]
+        held = (coverage >= self._min_coverage) & np.isfinite(g)
+        self._r2 = None
+        self._range = (float(seen.sizes[0]), float(seen.sizes[max(seen.held, 1) - 1]))
+        if int(held.sum()) < self._model.n_terms:
+            return
+        fits = self._model.fit(seen.sizes[held], g[held], coverage[held], q_ref)
+        self._shape.update(fits, weight, forget)
+        self._r2 = fits[self._shape.leader()].r2
+
+    def see(self, book: BookCurve) -> None:
+        """Note the book that prevails at the end of the minute just added, to learn what books are worth."""
+        if self._last is None or not len(book.sizes):
+            return
+        ref, _ = self._reference()
+        seen = of_book(book, intercept=self._model.intercept)
+        spread_at, excess_at = self._profile.at(self._last + self._interval_ns + self._interval_ns // 2)
+        self._spread.see(seen.half_spread, spread_at, 0)
+        self._excess.see(seen.at(float(self._sizes[ref])), excess_at, ref)
 
     # Looking ahead.
 
     @property
     def prior(self) -> bool:
         """Whether a forecast rests on a prior: few minutes seen, or the day's shape not learned from this symbol."""
-        return self._minutes < PRIOR_MINUTES or self._profile.now.is_prior
+        return self._minutes < PRIOR_MINUTES or self._profile.is_prior
+
+    @property
+    def minutes(self) -> float:
+        """Minutes of evidence behind the level."""
+        return self._spread.information(0) if self._last is not None else 0.0
+
+    def seen_today(self, at: int) -> float:
+        """Return the minutes of the session of `at` (ns) from its open to the last minute added; 0 before any."""
+        if self._last is None:
+            return 0.0
+        if self._session.always_open:
+            return self.minutes
+        return max(self._session.since_open_ns(at) - (at - self._last - self._interval_ns), 0) / MINUTE_NS
 
     @property
     def fitted_to(self) -> float | None:
-        """Largest size of the latest fit, shares; a plan that asks for more of an interval extrapolates."""
+        """Largest size that the latest minute has measured, shares; a plan that asks for more extrapolates."""
         return None if self._range is None else self._range[1]
 
     @property
     def fitted(self) -> tuple[float, float] | None:
-        """Half-spread and slope of the last minute's own fit, price and price per share; None where it had none.
+        """Half-spread and slope of the last minute, price and price per share; None where it had none.
 
         Known only until the next `update`: it is no part of the state.
         """
         return self._fitted
 
     @property
+    def levels(self) -> tuple[float, float] | None:
+        """Log half-spread and log excess at the reference size of the last minute; None where it had none.
+
+        Changes of the reference size are taken out.  Known only until the next `update`.
+        """
+        return self._levels
+
+    def logs(self, curves: Curves) -> Float:
+        """Return log half-spread and log excess of curves at the reference size as `levels` has them, shape (N, 2)."""
+        s = curves.half_spread
+        excess = curves.impact(np.full(len(s), curves.size)) - s + OFFSET * s
+        return np.stack([np.log(s), np.log(excess) - self._datum], axis=1)
+
+    @property
     def changes(self) -> int:
         """How many changes of regime its series have had."""
-        i = self._shape.leader()
-        return self._spread.changes(i) + self._excess.changes(i)
+        return self._spread.changes + self._excess.changes
 
-    def forecast(self, starts_ns: Int, book: BookCurve | None = None) -> Curves:
+    def forecast(self, starts_ns: Int, rate: float = 0.0, book: BookCurve | None = None) -> Curves:
         """Return the curves of the intervals that begin at `starts_ns`.
 
         Parameters
         ----------
         starts_ns : ndarray of int64, shape (N,)
             UTC ns.
+        rate : float
+            Shares that a plan asks of an interval; 0 for what the symbol's grid is made for.
         book : BookCurve, optional
-            The standing book: it sets the level while no minute has closed, and
-            moves the nearest intervals by what it has been worth since.
+            The prevailing book: it sets the level while no minute has closed, and
+            moves the nearest interval since.
             Without it, before the first minute, the curves are of unit scale (`Curves.scaled` is False)
             and have the prior's shape.
         """
-        if self._last is None or self._q_ref is None:
-            return self._cold(starts_ns, book)
-        i = self._shape.leader()
+        if self._last is None:
+            return self._cold(starts_ns, rate, book)
+        _, q_ref = self._reference()
+        size = REACH * rate if rate > 0.0 else q_ref
+        from_ns = self._last + self._interval_ns
         half_spread = excess = None
-        news_ns = self._last + self._interval_ns
         if book is not None and len(book.sizes):
-            stands = measure(self._model, Cells.of_book(book), self._q_ref, self._shape.shapes)
-            half_spread, excess = float(stands.half_spread[i]), float(stands.excess[i])
-            news_ns = max(news_ns, book.ts_event // self._interval_ns * self._interval_ns)
-        spread_at, excess_at = self._profile.at(news_ns + self._interval_ns // 2)
-        gap_ns = news_ns - self._last - self._interval_ns
-        spread, of_excess = (
-            self._spread.ahead(i, half_spread, spread_at, gap_ns),
-            self._excess.ahead(i, excess, excess_at, gap_ns),
-        )
-        levels = self._levels(starts_ns, spread, of_excess, news_ns)
-        curves = self._curves(*levels, self._shape.shapes[i], self._q_ref)
-        seen = (starts_ns, self._last + self._interval_ns, self._interval_ns)
-        return dataclasses.replace(
-            curves,
-            spread_swing=spread.swings(*seen) if self._model.intercept else np.zeros(len(starts_ns)),
-            excess_swing=of_excess.swings(*seen),
-        )
+            seen = of_book(book, intercept=self._model.intercept)
+            half_spread, excess = seen.half_spread, seen.at(size)
+            from_ns = max(from_ns, book.ts_event // self._interval_ns * self._interval_ns)
+        missed = (from_ns - self._last - self._interval_ns) / MINUTE_NS
+        spread_at, excess_at = self._profile.at(from_ns + self._interval_ns // 2)
+        mean, fast, slow = self._spread.levels[0, [MEAN, FAST, SLOW]].tolist()
+        spread = self._spread.outlook((mean, fast - mean, slow - mean), half_spread, spread_at, missed)
+        at_size = level_at(self._sizes, self._excess.levels, size)
+        of_excess = self._excess.outlook(at_size, excess, excess_at, missed)
+        levels = self._read(starts_ns, spread, of_excess, from_ns, min(size / q_ref, 1.0))
+        swing = swings_at(starts_ns, from_ns, spread.swing) if self._model.intercept else None
+        i = self._shape.leader()
+        return self._curves(*levels, self._shape.shapes[i], q_ref, size, swing)
 
-    def _cold(self, starts_ns: Int, book: BookCurve | None) -> Curves:
-        """Return the prior's curves, at the level of the standing book where there is one."""
+    def _cold(self, starts_ns: Int, rate: float, book: BookCurve | None) -> Curves:
+        """Return the prior's curves, at the level of the prevailing book where there is one."""
         shapes = self._shape.shapes
         if book is None or len(book.sizes) == 0:
-            half_spread, excess = self._levels(starts_ns, Ahead(0.0), Ahead(0.0))
-            i = nearest_to_linear([0.0] * len(shapes), shapes)
-            return self._curves(half_spread, excess, shapes[i], 1.0, scaled=False)
-        cells = Cells.of_book(book)
-        q_ref = cells.reference_size()
-        levels = measure(self._model, cells, q_ref, shapes)
-        fitted = [fit.shape for fit in levels.fits] or shapes
-        i = nearest_to_linear([fit.loss for fit in levels.fits] or [0.0] * len(shapes), fitted)
-        spread, excess_at = self._profile.at(book.ts_event)
-        half_spread, excess = self._levels(
+            half_spread, excess = self._read(starts_ns, Outlook(0.0), Outlook(0.0), 0, 1.0)
+            shape = shapes[nearest_to_linear([0.0] * len(shapes), shapes)]
+            return self._curves(half_spread, excess, shape, 1.0, 1.0, None, scaled=False)
+        seen = of_book(book, intercept=self._model.intercept)
+        _, q_ref = _reference(book.sizes)
+        size = REACH * rate if rate > 0.0 else q_ref
+        held = np.isfinite(book.g)
+        shape = shapes[nearest_to_linear([0.0] * len(shapes), shapes)]
+        if int(held.sum()) >= self._model.n_terms:
+            fits = self._model.fit(book.sizes[held], book.g[held], np.ones(int(held.sum())), q_ref)
+            shape = fits[nearest_to_linear([fit.loss for fit in fits], [fit.shape for fit in fits])].shape
+        spread_at, excess_at = self._profile.at(book.ts_event)
+        half_spread, excess = self._read(
             starts_ns,
-            Ahead(math.log(levels.half_spread[i]) - spread),
-            Ahead(math.log(levels.excess[i]) - excess_at),
+            Outlook(math.log(seen.half_spread) - spread_at),
+            Outlook(math.log(seen.at(size)) - excess_at),
+            0,
+            min(size / q_ref, 1.0),
         )
-        return self._curves(half_spread, excess, fitted[i], q_ref)
+        return self._curves(half_spread, excess, shape, q_ref, size, None)
 
-    def _levels(self, starts_ns: Int, spread: Ahead, excess: Ahead, news_ns: int = 0) -> tuple[Float, Float]:
-        """Return s and E by interval from what each series expects."""
+    def _read(self, starts_ns: Int, spread: Outlook, excess: Outlook, from_ns: int, part: float) -> tuple[Float, Float]:
+        """Return half-spread and excess, its offset taken off, by interval; at `part` of the reference size."""
         positions = self._session.positions(starts_ns, self._interval_ns // 2)
-        next_ns = 0 if self._last is None else self._last + self._interval_ns
-        profile = self._profile.now
+        profile = self._profile
+        s = levels_at(starts_ns, positions, from_ns, profile.knots, profile.spread, spread)
+        level = levels_at(starts_ns, positions, from_ns, profile.knots, profile.excess, excess)
+        return s, np.maximum(level - OFFSET * s, LEAST_EXCESS * part * s)
 
-        def read(values: Float, of: Ahead) -> Float:
-            at = (starts_ns, positions, next_ns, of.half_life_ns, profile.knots, values)
-            return levels_at(*at, of.mean, of.deviation, of.news, news_ns)
-
-        if not self._model.intercept:
-            return np.zeros(len(starts_ns)), read(profile.excess, excess)
-        return read(profile.spread, spread), read(profile.excess, excess)
-
-    def _curves(self, half_spread: Float, excess: Float, shape: float, q_ref: float, *, scaled: bool = True) -> Curves:
-        terms = self._model.coefficients(excess, shape, q_ref)
+    def _curves(
+        self,
+        half_spread: Float,
+        excess: Float,
+        shape: float,
+        q_ref: float,
+        size: float,
+        swing: Float | None,
+        *,
+        scaled: bool = True,
+    ) -> Curves:
+        """Return the curves of the kind through `half_spread`, and `excess` above it at `size`."""
+        at_size = float(self._model.excess_shape(np.array([size / q_ref]), shape)[0])
+        terms = self._model.coefficients(excess / at_size, shape, q_ref)
         as_of = None if self._last is None else self._last + self._interval_ns
-        delta = 1.0 if terms.delta is None else terms.delta
-        return Curves(half_spread, terms.beta, terms.alpha, terms.eta, delta, self.prior, scaled, as_of)
+        return Curves(
+            half_spread if self._model.intercept else np.zeros(len(half_spread)),
+            terms.beta,
+            terms.alpha,
+            terms.eta,
+            1.0 if terms.delta is None else terms.delta,
+            self.prior,
+            scaled,
+            as_of,
+            size,
+            swing,
+        )
 
     def record(self, as_of: int) -> Model | None:
         """Return the summary to publish: the coefficients of the interval that begins at `as_of`.
 
-        None before any minute was taken in: there is nothing to publish then.
+        None before any minute was added: there is nothing to publish then.
         """
-        if self._last is None or self._q_ref is None:
+        if self._last is None:
             return None
-        i = self._shape.leader()
         steps = self._session.steps_open(as_of, AHEAD, self._interval_ns)
         curves = self.forecast(np.array([as_of, *(as_of + k * self._interval_ns for k in steps)], dtype=np.int64))
         terms = (curves.beta, curves.alpha, curves.eta)
         beta, alpha, eta = (None if term is None else float(term[0]) for term in terms)
         half_spread, *later = curves.half_spread.tolist()
         terms_later = (None if term is None else tuple(term[1:].tolist()) for term in terms)
+        ref, _ = self._reference()
+        since = self._session.open_minutes_between(self._last, max(as_of - self._interval_ns, self._last))
         return Model(
             symbol=self.symbol,
             side=self.side,
@@ -313,8 +396,8 @@ class SideModel:
             alpha=alpha,
             eta=eta,
             delta=None if eta is None else curves.delta,
-            se=self._standard_errors(i, half_spread, beta, alpha, eta),
-            n_eff=self._excess.information(i) * self._forget(max(as_of - self._interval_ns, self._last)),
+            se=self._standard_errors(half_spread, beta, alpha, eta),
+            n_eff=self._excess.information(ref) * float(2.0 ** (-since / self._mean_half_life)),
             r2=self._r2,
             prior=self.prior,
             regime=self.changes,
@@ -323,12 +406,12 @@ class SideModel:
         )
 
     def _standard_errors(
-        self, i: int, half_spread: float, beta: float | None, alpha: float | None, eta: float | None
+        self, half_spread: float, beta: float | None, alpha: float | None, eta: float | None
     ) -> dict[str, float]:
         """Return the standard error of each coefficient, by its name."""
-        se = {"half_spread": half_spread * self._spread.sd_ahead(i)} if self._model.intercept else {}
-        sd = self._excess.sd_ahead(i)
-        q_ref = self._q_ref or 1.0
+        se = {"half_spread": half_spread * self._spread.sd_ahead} if self._model.intercept else {}
+        sd = self._excess.sd_ahead
+        _, q_ref = self._reference()
         if beta is not None and alpha is not None:
             # The error of the share of curvature moves excess from one term to the other.
             moved = (beta * q_ref + alpha * q_ref**2) * math.sqrt(self._shape.variance)
@@ -346,7 +429,8 @@ class SideModel:
         """Return the state as JSON-ready values (no NaN); `load` continues from it bit for bit."""
         return {
             "made": [LAYOUT, self._model.kind, self._model.intercept],
-            "q_ref": self._q_ref,
+            "sizes": self._sizes.tolist(),
+            "datum": self._datum,
             "last": self._last,
             "minutes": self._minutes,
             "spread": self._spread.save(),
@@ -374,7 +458,14 @@ class SideModel:
         self._spread.load(saved["spread"])
         self._excess.load(saved["excess"])
         self._shape.load(saved["shape"])
-        self._q_ref, self._last, self._minutes = saved["q_ref"], saved["last"], saved["minutes"]
+        self._sizes = np.array(saved["sizes"], dtype=np.float64)
+        self._datum, self._last, self._minutes = saved["datum"], saved["last"], saved["minutes"]
         self._range = None if saved["range"] is None else (saved["range"][0], saved["range"][1])
         self._r2 = saved["r2"]
         self._profile.load(saved["days"])
+
+
+def _reference(sizes: Float) -> tuple[int, float]:
+    """Return index and value of the size nearest to `REACH` times what plans ask, which is four times the first."""
+    index = int(np.argmin(np.abs(sizes - REACH * PLAN_REACH * sizes[0])))
+    return index, float(sizes[index])

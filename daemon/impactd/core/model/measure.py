@@ -1,105 +1,127 @@
-"""From the cells of one curve to the levels s and E that a series follows.
+r"""From a minute's or a book's walks to the levels that the series follow.
 
-A fit may say zero (all sizes inside the first level; a strongly convex
-curve), which has no logarithm: it counts as `FLOOR` of the measured
-half-spread, less than a book can show.  Where there are fewer cells than the
-model has terms, the measured half-spread stands for s, and the cells' own
-excess is brought to q_ref by the shape known so far.
+The half-spread s is the measured one.  The **excess** at a size q is what a
+walk costs above it, and a tenth of it:
+
+.. math:: E(q) = g(q) - s + s / 10
+
+A book whose first level holds q has no excess, and its logarithm would be
+minus infinity; with the tenth, which is taken off again when coefficients are
+read out, its level is one among others.
+
+Cells that were not held for `min_coverage` of the time are replaced by the
+line through the last two that were, and by no less than their lower bound: a
+thin book costs more at these sizes, and leaving the cells out would say that
+it costs what thick ones do.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
-from impactd.core.model.curves import BookCurve, MinuteBooks
-from impactd.core.model.kinds.base import Float, ImpactModel, MinuteFit
+from impactd.core.base.jit import kernel
+from impactd.core.model.curves import BookCurve, Float, MinuteBooks
 
-#: What a fitted zero counts as, in measured half-spreads.
-FLOOR: Final = 0.01
-#: The same in mids, where the half-spread is zero too (a locked book): a thousandth of a basis point.
+#: The part of the half-spread that every excess has beside what was measured.
+OFFSET: Final = 0.1
+#: A half-spread is taken as no smaller than this part of the mid: a locked book has a level too.
 FLOOR_MID: Final = 1e-7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Cells:
-    """The usable cells of one side's curve.
-
-    Attributes
-    ----------
-    sizes, g, weight : ndarray of float64, shape (K,)
-        Shares, ascending; price per share; weights > 0.  K >= 1.
-    half_spread, mid : float
-        Measured, price.
-    """
-
-    sizes: Float
-    g: Float
-    weight: Float
-    half_spread: float
-    mid: float
-
-    @classmethod
-    def of_minute(cls, books: MinuteBooks, row: int, min_coverage: float) -> Cells | None:
-        """Return the cells of side `row` that were held long enough; None if there are none."""
-        if books.covered_ns <= 0 or books.half_spread is None or books.mid is None:
-            return None
-        g, coverage = books.slippage[row], books.coverage[row]
-        held = (coverage >= min_coverage) & np.isfinite(g)
-        if not held.any():
-            return None
-        return cls(books.sizes[held], g[held], coverage[held], books.half_spread, books.mid)
-
-    @classmethod
-    def of_book(cls, book: BookCurve) -> Cells:
-        """Return the cells that one standing book holds; its smallest one's lower bound if it holds none."""
-        held = np.isfinite(book.g)
-        if held.any():
-            return cls(book.sizes[held], book.g[held], np.ones(int(held.sum())), book.half_spread, book.mid)
-        return cls(book.sizes[:1], book.lower_bound[:1], np.ones(1), book.half_spread, book.mid)
-
-    def reference_size(self) -> float:
-        """Return the geometric mean of the sizes, shares."""
-        return math.exp(math.fsum(math.log(q) for q in self.sizes.tolist()) / len(self.sizes))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Levels:
-    """Levels of one curve by candidate, positive.
+    """Levels of one curve, positive.
 
     Attributes
     ----------
-    half_spread, excess : ndarray of float64, shape (M,)
-        s and E, price.
-    fits : tuple of MinuteFit
-        Empty where there were fewer cells than terms.
+    half_spread : float
+        s, price.
+    excess : ndarray of float64, shape (K,)
+        E at `sizes`, price.
+    sizes : ndarray of float64, shape (K,)
+        Shares, ascending.
+    held : int
+        How many of the sizes were held long enough.
     """
 
-    half_spread: Float
+    half_spread: float
     excess: Float
-    fits: tuple[MinuteFit, ...]
+    sizes: Float
+    held: int
+
+    def at(self, size: float) -> float:
+        """Return E at `size` shares: linear between sizes, and on by the last slope."""
+        return float(value_at(self.sizes, self.excess, size))
 
 
-def measure(model: ImpactModel, cells: Cells, q_ref: float, shapes: list[float]) -> Levels:
-    """Return the levels of one curve.
+def of_minute(books: MinuteBooks, row: int, min_coverage: float, *, intercept: bool) -> Levels | None:
+    """Return the levels of a closed minute, or None if no size was held long enough."""
+    if books.covered_ns <= 0 or books.half_spread is None or books.mid is None or not len(books.sizes):
+        return None
+    held = (books.coverage[row] >= min_coverage) & np.isfinite(books.slippage[row])
+    if not held.any():
+        return None
+    bound = np.where(np.isfinite(books.lower_bound[row]), books.lower_bound[row], 0.0)
+    return _levels(books.sizes, books.slippage[row], bound, held, books.half_spread, books.mid, intercept=intercept)
 
-    Parameters
-    ----------
-    q_ref : float
-        Reference size, shares.
-    shapes : list of float
-        Shape parameter of each candidate, for curves too thin to be fitted.
-    """
-    floor = max(FLOOR * cells.half_spread, FLOOR_MID * cells.mid)
-    if len(cells.sizes) >= model.n_terms:
-        fits = model.fit(cells.sizes, cells.g, cells.weight, q_ref)
-        half_spread = np.array([max(fit.half_spread, floor) for fit in fits])
-        return Levels(half_spread, np.array([max(fit.excess, floor) for fit in fits]), fits)
-    over = np.maximum(cells.g - (cells.half_spread if model.intercept else 0.0), 0.0) * cells.weight
-    total = float(cells.weight.sum())
-    at_ref = [float((over / model.excess_shape(cells.sizes / q_ref, shape)).sum()) / total for shape in shapes]
-    half_spread = np.full(len(shapes), max(cells.half_spread, floor))
-    return Levels(half_spread, np.array([max(excess, floor) for excess in at_ref]), ())
+
+def of_book(book: BookCurve, *, intercept: bool) -> Levels:
+    """Return the levels of one prevailing book."""
+    held = np.isfinite(book.g)
+    return _levels(book.sizes, book.g, book.lower_bound, held, book.half_spread, book.mid, intercept=intercept)
+
+
+def _levels(
+    sizes: Float,
+    g: Float,
+    bound: Float,
+    held: npt.NDArray[np.bool_],
+    half_spread: float,
+    mid: float,
+    *,
+    intercept: bool,
+) -> Levels:
+    spread = max(half_spread, FLOOR_MID * mid)
+    n = int(np.argmin(held)) if not held.all() else len(held)
+    walks = np.ascontiguousarray(g)
+    excess = excesses(sizes, walks, np.ascontiguousarray(bound), n, spread if intercept else 0.0, OFFSET * spread)
+    return Levels(spread, excess, sizes, n)
+
+
+@kernel
+def excesses(sizes: Float, g: Float, bound: Float, held: int, half_spread: float, offset: float) -> Float:
+    """Return ``g - half_spread + offset`` at sizes of which the first `held` are measured, shape (K,)."""
+    n = sizes.shape[0]
+    out = np.empty(n)
+    for k in range(n):
+        value = bound[k]
+        if k < held:
+            value = g[k]
+        elif held > 1:
+            slope = max((g[held - 1] - g[held - 2]) / (sizes[held - 1] - sizes[held - 2]), 0.0)
+            value = max(value, g[held - 1] + slope * (sizes[k] - sizes[held - 1]))
+        elif held == 1:
+            value = max(value, g[0])
+        out[k] = max(value - half_spread, 0.0) + offset
+    return out
+
+
+@kernel
+def value_at(sizes: Float, values: Float, size: float) -> float:
+    """Return the value at a size: linear between sizes, on by the last slope, in proportion below the first."""
+    n = sizes.shape[0]
+    if n == 1:
+        return float(values[0])
+    k = 1
+    while k < n - 1 and sizes[k] < size:
+        k += 1
+    value = values[k - 1] + (size - sizes[k - 1]) / (sizes[k] - sizes[k - 1]) * (values[k] - values[k - 1])
+    if size < sizes[0]:
+        return float(max(value, values[0] * size / sizes[0]))
+    if size > sizes[n - 1]:
+        return float(max(value, values[n - 1]))
+    return float(value)

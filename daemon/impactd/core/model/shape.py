@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from impactd.core.model.kinds.base import MinuteFit
+from impactd.core.model.kinds.base import ImpactModel, MinuteFit
 
 #: Losses this near to each other, in shares of the variation explained, differ by rounding only.
 _TIE: Final = 1e-12
@@ -53,6 +53,10 @@ class ShapeState:
         change = fits[0].shape - self.shapes[0]
         self.variance = 0.0 if first else (1.0 - share) * (self.variance + share * change * change)
         self.shapes = [shape + share * (fit.shape - shape) for shape, fit in zip(self.shapes, fits, strict=True)]
+
+    def rescale(self, model: ImpactModel, ratio: float) -> None:
+        """Go on with shapes at a reference size that is `ratio` times the one so far."""
+        self.shapes = [model.rescaled(shape, ratio) for shape in self.shapes]
 
     def leader(self) -> int:
         """Return the index of the candidate that forecasts are made with."""

@@ -92,9 +92,8 @@ class _Watch:
                 levels[t - 1] = forecaster.features.levels
                 starts = forecaster.starts()
                 curves = market.forecast(side, now, starts)
-                excess = curves.impact(np.full(len(starts), forecaster.features.q_ref)) - curves.half_spread
-                default = np.log(np.stack([curves.half_spread, excess], axis=1))
-                self.seen.setdefault((d, row), []).append((t, forecaster.features.of(starts), default))
+                seen = (t, forecaster.features.of(starts), forecaster.logs(curves))
+                self.seen.setdefault((d, row), []).append(seen)
 
 
 def samples_of(tape: SymbolTape, settings: CoreSettings) -> list[Samples]:

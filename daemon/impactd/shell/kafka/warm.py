@@ -26,13 +26,15 @@ import orjson
 import structlog
 
 from impactd.config import Settings
-from impactd.core.allocator.optionality import chances, weights
+from impactd.core.allocator.optionality import chances
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Topic
 from impactd.core.engine import Engine
 from impactd.core.inputs.inbox import Inbox
 from impactd.core.market.guard import SPACING
 from impactd.core.model.curves import drawing
+from impactd.core.model.series.columns import N_LEVEL
+from impactd.core.model.series.series import rebased
 from impactd.shell.kafka.decode import Decoder
 from impactd.wire.codec import Limits
 
@@ -122,11 +124,11 @@ def warm_up(core: CoreSettings) -> float:
     if inputs := inbox.take(idle_to=idle_to):
         engine.apply(inputs)
     Engine(core).load(engine.dump())
-    # What only a longer day would call: levels that swing, a forecast that is not followed whole.
+    # What only a longer day would call: spreads that swing, a forecast not followed whole, another grid.
     some = np.full(2, 0.02)
     chances(0.03, some, some)
-    weights(some)
     drawing(some, 0.5)
+    rebased(some, np.zeros((2, N_LEVEL)), some)
     return time.monotonic() - started
 
 

@@ -130,7 +130,7 @@ def test_settings_of_a_journal_know_the_hash_alone_and_are_refused() -> None:
         (CoreSettings(books=BookSettings(interval_ns=30_000_000_000)), "intervals of 60 s, not 30 s"),
         (CoreSettings(session=SessionRule(34_200, 57_600)), r"sessions from 00:00 to 24:00; set \[session\]"),
         (CoreSettings(model=ModelSettings(intercept=False)), "needs model.intercept"),
-        (CoreSettings(model=ModelSettings(gain=0.5)), "train it again under these"),
+        (CoreSettings(model=ModelSettings(mean_half_life_minutes=30.0)), "train it again under these"),
     ],
 )
 def test_file_of_other_settings_is_refused(core: CoreSettings, says: str) -> None:

@@ -152,6 +152,10 @@ class ImpactModel(Protocol):
         """Return h(u)."""
         ...
 
+    def rescaled(self, shape: float, ratio: float) -> float:
+        """Return the shape parameter of the same curve at a reference size that is `ratio` times as large."""
+        ...
+
     def coefficients(self, excess: Float, shape: float, q_ref: float) -> Coefficients:
         """Return the coefficients that the levels `excess` at `q_ref` stand for."""
         ...

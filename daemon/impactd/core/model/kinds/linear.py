@@ -60,6 +60,10 @@ class Linear:
         """Return h(u)."""
         return u
 
+    def rescaled(self, shape: float, ratio: float) -> float:  # noqa: ARG002  (it is the same at every size)
+        """Return the shape parameter at a reference size that is `ratio` times as large."""
+        return shape
+
     def coefficients(self, excess: Float, shape: float, q_ref: float) -> Coefficients:  # noqa: ARG002  (as above)
         """Return the coefficients that the levels `excess` at `q_ref` stand for."""
         return Coefficients(excess / q_ref, None, None, None)

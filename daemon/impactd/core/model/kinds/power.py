@@ -81,6 +81,10 @@ class Power:
         """Return h(u)."""
         return np.asarray(u**shape)
 
+    def rescaled(self, shape: float, ratio: float) -> float:  # noqa: ARG002  (it is the same at every size)
+        """Return the shape parameter at a reference size that is `ratio` times as large."""
+        return shape
+
     def coefficients(self, excess: Float, shape: float, q_ref: float) -> Coefficients:
         """Return the coefficients that the levels `excess` at `q_ref` stand for."""
         return Coefficients(None, None, excess / q_ref**shape, shape)

@@ -66,6 +66,10 @@ class Quadratic:
         """Return h(u)."""
         return (1.0 - shape) * u + shape * u * u
 
+    def rescaled(self, shape: float, ratio: float) -> float:
+        """Return the shape parameter at a reference size that is `ratio` times as large."""
+        return shape * ratio / (1.0 - shape + shape * ratio)
+
     def coefficients(self, excess: Float, shape: float, q_ref: float) -> Coefficients:
         """Return the coefficients that the levels `excess` at `q_ref` stand for."""
         return Coefficients((1.0 - shape) / q_ref * excess, shape / (q_ref * q_ref) * excess, None, None)

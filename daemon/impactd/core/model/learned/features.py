@@ -3,8 +3,8 @@ r"""What a learned forecaster sees: where spread, depth and volatility stand aga
 All of it is relative to the symbol's own averages, so that what was learned
 from one symbol can be said of another.  With :math:`\bar x` the discounted
 average over `SLOW_MINUTES` of open market, :math:`\tilde x` that over
-`FAST_MINUTES` of clock time, s the fitted half-spread and E the excess at a
-size fixed at the first minute:
+`FAST_MINUTES` of clock time, s the half-spread and E the excess at the symbol's
+reference size (`impactd.core.model.forecaster`):
 
 ===================  =====================================================
 ``spread_last``      log s less its slow average
@@ -34,8 +34,6 @@ import numpy as np
 from impactd.core.base.session import Session
 from impactd.core.base.settings import MINUTE_NS
 from impactd.core.model.curves import Float, Int, MinuteBooks
-from impactd.core.model.kinds.linear import Linear
-from impactd.core.model.measure import Cells, measure
 
 FEATURES: Final = (
     "spread_last",
@@ -69,50 +67,32 @@ class FeatureState:
     ----------
     row : int
         Of the side in a minute's arrays: 0 to buy, 1 to sell.
-    min_coverage : float
-        Share of covered time from which a cell counts.
     """
 
-    def __init__(self, row: int, session: Session, interval_ns: int, min_coverage: float) -> None:
+    def __init__(self, row: int, session: Session, interval_ns: int) -> None:
         self._row = row
         self._session = session
         self._interval_ns = interval_ns
-        self._min_coverage = min_coverage
-        self._line = Linear(intercept=True)
         self._mid: float | None = None
         #: Totals and weights, slow and fast, of each series; and its latest value.
         self._slow = [[0.0, 0.0] for _ in range(_N_SERIES)]
         self._fast = [[0.0, 0.0] for _ in range(_N_SERIES)]
         self._last = [math.nan] * _N_SERIES
-        #: Size at which the excess is measured, shares; None before the first minute.
-        self.q_ref: float | None = None
         #: Start of the latest minute taken in, UTC ns.
         self.minute: int | None = None
 
     @property
     def levels(self) -> tuple[float, float]:
-        """Log half-spread and log excess at `q_ref` of the latest minute; NaN before any."""
+        """Log half-spread and log excess of the latest minute; NaN before any."""
         return self._last[_SPREAD], self._last[_EXCESS]
 
-    def update(self, minute_ns: int, books: MinuteBooks) -> None:
-        """Take in a closed minute, later than all before; one without usable cells changes nothing."""
-        cells = Cells.of_minute(books, self._row, self._min_coverage)
-        if cells is None:
-            return
-        if self.q_ref is None:
-            self.q_ref = cells.reference_size()
-        found = measure(self._line, cells, self.q_ref, [1.0])
+    def update(self, minute_ns: int, levels: tuple[float, float], books: MinuteBooks) -> None:
+        """Add the log half-spread and log excess of a closed minute, later than all before, and its books."""
         own, other = (math.log(size) if size > 0.0 else math.nan for size in self._depths(books))
         mid, moved = books.mid, math.nan
         if mid is not None and self._mid is not None and self._follows(minute_ns):
             moved = math.log(mid / self._mid)
-        self._last = [
-            math.log(float(found.half_spread[0])),
-            math.log(float(found.excess[0])),
-            own,
-            own - other,
-            moved * moved,
-        ]
+        self._last = [*levels, own, own - other, moved * moved]
         slow, fast = self._forget(minute_ns)
         for k, value in enumerate(self._last):
             for averages, forget in ((self._slow, slow), (self._fast, fast)):
@@ -175,13 +155,13 @@ class FeatureState:
     def save(self) -> list[Any]:
         """Return the state as JSON-ready values; `load` continues from it bit for bit."""
         last = [None if math.isnan(value) else value for value in self._last]
-        return [LAYOUT, self.minute, self.q_ref, self._mid, last, self._slow, self._fast]
+        return [LAYOUT, self.minute, self._mid, last, self._slow, self._fast]
 
     def load(self, saved: Sequence[Any] | None) -> None:
         """Continue from what `save` returned; from nothing, or another layout, start empty."""
         if saved is None or saved[0] != LAYOUT:
             return
-        _, self.minute, self.q_ref, self._mid, last, slow, fast = saved
+        _, self.minute, self._mid, last, slow, fast = saved
         self._last = [math.nan if value is None else value for value in last]
         self._slow, self._fast = [list(sums) for sums in slow], [list(sums) for sums in fast]
 

@@ -3,8 +3,8 @@ r"""A forecaster that has learned what the default one leaves.
 It stands around a `impactd.core.model.forecaster.SideModel` and moves what that one
 forecasts.  With q the quantiles that the trees say (in logs, at
 `impactd.core.model.learned.trees.HORIZONS` intervals ahead, interpolated between),
-the level of the interval h ahead and the variance of what will be seen of it
-by when it begins are
+the level of the interval h ahead, and the variance of what will be seen of its spread
+by when it begins, are
 
 .. math:: \hat y_h e^{q_{50,h}}, \qquad V_h = (v_h - v_1)^+, \quad
    v = \left( \frac{q_{90} - q_{10}}{2 z_{90}} \right)^2 .
@@ -49,21 +49,21 @@ _AHEAD: Final = np.array(HORIZONS, dtype=np.float64)
 
 @kernel
 def interpolated(ahead: Float, knots: Float, said: Float) -> Float:
-    """Return what is said at `knots`, shape (K, 4), at `ahead`, shape (N,); constant beyond its ends.
+    """Return what is said at `knots`, shape (K, 3), at `ahead`, shape (N,); constant beyond its ends.
 
     Returns
     -------
-    ndarray of float64, shape (N, 4)
-        Factors of spread and excess, of which `said` has the logs; and the two variances as they are.
+    ndarray of float64, shape (N, 3)
+        Factors of spread and excess, of which `said` has the logs; and the variance as it is.
     """
-    out = np.empty((ahead.shape[0], 4))
+    out = np.empty((ahead.shape[0], 3))
     last = knots.shape[0] - 1
     for i in range(ahead.shape[0]):
         k = 0
         while k < last - 1 and knots[k + 1] < ahead[i]:
             k += 1
         share = min(max((ahead[i] - knots[k]) / (knots[k + 1] - knots[k]), 0.0), 1.0)
-        for j in range(4):
+        for j in range(3):
             value = said[k, j] + share * (said[k + 1, j] - said[k, j])
             out[i, j] = np.exp(value) if j < 2 else value
     return out
@@ -86,7 +86,7 @@ def around(base: SideModel, row: int, settings: CoreSettings, session: Session) 
     if learned is None:
         return base
     interval_ns = settings.books.interval_ns
-    features = FeatureState(row, session, interval_ns, settings.books.min_coverage)
+    features = FeatureState(row, session, interval_ns)
     return LearnedSide(base, learned, features, interval_ns)
 
 
@@ -103,27 +103,38 @@ class LearnedSide:
         self._base = base
         self._learned = learned
         self._interval_ns = interval_ns
-        #: What the trees say until a minute closes, shape (K, 4).
+        #: Output of the trees until a minute closes, shape (K, 3).
         self._said: Float | None = None
         #: What is seen, for a study to read.
         self.features = features
 
     def update(self, minute_ns: int, books: MinuteBooks) -> bool:
-        """Take in a closed minute; see `SideModel.update`."""
+        """Add a closed minute; see `SideModel.update`."""
         if not self._base.update(minute_ns, books):
             return False
-        self.features.update(minute_ns, books)
+        levels = self._base.levels
+        if levels is not None:
+            self.features.update(minute_ns, levels, books)
         self._said = None
         return True
 
     def see(self, book: BookCurve) -> None:
-        """Take in the book that stands at the end of the minute just taken in."""
+        """Note the book that prevails at the end of the minute just added."""
         self._base.see(book)
 
     @property
     def prior(self) -> bool:
         """Whether a forecast rests on a prior."""
         return self._base.prior
+
+    @property
+    def minutes(self) -> float:
+        """Minutes of evidence behind the level."""
+        return self._base.minutes
+
+    def seen_today(self, at: int) -> float:
+        """Return the minutes of the session of `at` (ns) that were seen."""
+        return self._base.seen_today(at)
 
     @property
     def fitted_to(self) -> float | None:
@@ -135,25 +146,24 @@ class LearnedSide:
         at: Int = (self.features.minute or 0) + np.array(HORIZONS, np.int64) * self._interval_ns
         return at
 
-    def forecast(self, starts_ns: Int, book: BookCurve | None = None) -> Curves:
+    def forecast(self, starts_ns: Int, rate: float = 0.0, book: BookCurve | None = None) -> Curves:
         """Return the curves of the intervals that begin at `starts_ns`; see `SideModel.forecast`."""
-        curves = self._base.forecast(starts_ns, book)
+        curves = self._base.forecast(starts_ns, rate, book)
         if self.features.minute is None or not curves.scaled:
             return curves
-        spread, excess, *swings = self._moves(starts_ns)
+        spread, excess, swing = self._moves(starts_ns)
         return dataclasses.replace(
             curves,
             half_spread=curves.half_spread * spread,
-            spread_swing=swings[0],
-            excess_swing=swings[1],
+            spread_swing=swing,
             **{name: term * excess for name in TERMS if (term := getattr(curves, name)) is not None},
         )
 
     def _moves(self, starts_ns: Int) -> Float:
-        """Return the factors of spread and excess, and the variances of both, by interval, shape (4, N)."""
+        """Return the factors of spread and excess, and the variance of the spread, by interval, shape (3, N)."""
         if self._said is None:
             quantiles = self._learned.quantiles(self.features.of(self.starts()))
-            variance = ((quantiles[:, :, 2] - quantiles[:, :, 0]) / _DECILES) ** 2
+            variance = ((quantiles[:, :1, 2] - quantiles[:, :1, 0]) / _DECILES) ** 2
             later = np.maximum(variance - variance[:1], 0.0)
             self._said = np.concatenate([np.clip(quantiles[:, :, 1], -MOST, MOST), np.minimum(later, MOST)], axis=1)
         ahead = (starts_ns - (self.features.minute or 0)) / self._interval_ns
@@ -178,8 +188,12 @@ class LearnedSide:
 
     @property
     def fitted(self) -> tuple[float, float] | None:
-        """Half-spread and slope of the last minute's own fit; the default's."""
+        """Half-spread and slope of the last minute; the default's."""
         return self._base.fitted
+
+    def logs(self, curves: Curves) -> Float:
+        """Return log half-spread and log excess of curves as the features have them, shape (N, 2)."""
+        return self._base.logs(curves)
 
     @property
     def changes(self) -> int:

@@ -1,19 +1,32 @@
-r"""The shape of the session as a symbol has shown it, over days.
+r"""The shape of the session as a symbol has shown it: how far a given prior holds, and what days add to it.
 
-A session is cut into `BINS`.  Of each day and bin the mean of a log level is taken, less the profile
-that the settings name, and from these the day's own mean: what is left is how the day's shape departed
-from the profile's.  Over days
+The log levels of a side's spread and excess, less the day's own level, are
+
+.. math:: p(u) = \theta \, g(u) + c(u)
+
+at position u of the session, with g the profile that the settings give.
+
+**How far the prior holds.** A generic g is other symbols' day.  :math:`\theta` is the regression of the levels
+on g within each session, this one included, shrunk to `PRIOR_THETA` with the weight `PRIOR_WEIGHT` of a session's sum
+of squares of g; it forgets by days.  A symbol whose day is flat says so within the first hour, and one whose open is
+steeper than others' too.  A g that was learned, or given by hand, is taken as it is: :math:`\theta` is 1.
+
+**What days add.** A session is cut into parts of `PART_MINUTES`.  With d the mean of each part on a day, less g
+and less the day's own mean, over days
 
 .. math::
 
    n_k \leftarrow \lambda n_k + v_k, \qquad c_k \leftarrow c_k + (v_k / n_k)(d_k - c_k)
 
-with v the part of the bin that books stood in and :math:`\lambda` halving a day over `HALF_LIFE_DAYS`.  The
-correction in force is :math:`c_k n_k / (n_k + n_0)`, smoothed over neighbours: shrinkage to the profile of the
-settings, which may be pooled over symbols or generic, by a day's worth of evidence (`PRIOR_DAYS`; Efron and Morris
-[1]_): on one day a bin departs by about as much as symbols do from each other.
+where v is the part that books stood in and :math:`\lambda` halves a day over `HALF_LIFE_DAYS`.  In force is
 
-It changes only when a session is over, so that a day is planned by one shape.
+.. math:: c_k \frac{n_k}{n_k + n_0}, \qquad n_0 = \sigma^2 / \tau^2
+
+with :math:`\sigma^2` the variance of a day's part about what the days before have shown and :math:`\tau^2` that of the
+parts themselves: James and Stein's shrinkage [1]_ by the symbol's own noise and signal, which are shrunk in turn to
+`PRIOR_DAYS`, that of the recorded days.  What lies along a generic g is :math:`\theta`'s.
+
+c changes only when a session is over.
 
 References
 ----------
@@ -23,7 +36,6 @@ References
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -36,20 +48,72 @@ from impactd.core.model.profile.profile import Profile, interpolate_all
 
 Float = npt.NDArray[np.float64]
 
-#: Parts of a session; a quarter of an hour of a United States equity's.
-BINS: Final = 26
+#: Length of the parts of a session that days are compared by.
+PART_MINUTES: Final = 10.0
 #: Days after which one counts half.
 HALF_LIFE_DAYS: Final = 20.0
-#: The profile of the settings counts as much as so many days.
-PRIOR_DAYS: Final = 1.0
+#: Days of noise that equal a symbol's signal, before it has shown its own; that counts as much as so many days.
+PRIOR_DAYS: Final = 16.0
+PRIOR_DAYS_WEIGHT: Final = 3.0
+#: The symbol's own figure stays within these.
+LEAST_DAYS: Final = 0.2
+MOST_DAYS: Final = 60.0
 #: A day teaches its shape if so much of it was seen.
 LEAST_SEEN: Final = 0.6
+#: Theta before a minute was seen, and the sum of squares of g that it counts as.
+PRIOR_THETA: Final = 0.8
+PRIOR_WEIGHT: Final = 0.25
+MOST_THETA: Final = 2.0
 
-_CENTRES: Final = (np.arange(BINS) + 0.5) / BINS
+_SPREAD, _EXCESS, _SERIES = 0, 1, 2
+
+
+class Theta:
+    """How far a given shape holds: sums over this session and, discounted, over those before, by series.
+
+    Parameters
+    ----------
+    fixed : bool
+        Whether the shape is taken as it is.
+    """
+
+    def __init__(self, *, fixed: bool) -> None:
+        self._fixed = fixed
+        #: Of the session under way, by series: weight, and sums of g, g^2, y and g y.
+        self._today = np.zeros((_SERIES, 5))
+        #: Of the sessions before: sums of squares and products about their means.
+        self._before = np.zeros((_SERIES, 2))
+        self.values = np.ones(_SERIES) if fixed else np.full(_SERIES, PRIOR_THETA)
+
+    def take(self, weight: float, g: Float, y: Float) -> None:
+        """Add a minute's g and log levels y, shape (2,)."""
+        if self._fixed:
+            return
+        self._today += weight * np.stack([np.ones(_SERIES), g, g * g, y, g * y], axis=1)
+        squares, products = (self._before + self._about_mean()).T
+        self.values = np.clip((products + PRIOR_THETA * PRIOR_WEIGHT) / (squares + PRIOR_WEIGHT), 0.0, MOST_THETA)
+
+    def _about_mean(self) -> Float:
+        n, g, gg, y, gy = self._today.T
+        n = np.maximum(n, 1e-12)
+        return np.stack([np.maximum(gg - g * g / n, 0.0), gy - g * y / n], axis=1)
+
+    def end(self) -> None:
+        """Close the session under way."""
+        self._before = (self._before + self._about_mean()) * 2.0 ** (-1.0 / HALF_LIFE_DAYS)
+        self._today[:] = 0.0
+
+    def save(self) -> list[Any]:
+        """Return the state as JSON-ready values."""
+        return [self._today.tolist(), self._before.tolist(), self.values.tolist()]
+
+    def load(self, saved: list[Any]) -> None:
+        """Continue from what `save` returned."""
+        self._today, self._before, self.values = (np.array(values, np.float64) for values in saved)
 
 
 class DayShape:
-    """What days have shown of one side's spread and excess.
+    """What days have shown of one side's spread and excess, less the given profile.
 
     Parameters
     ----------
@@ -60,67 +124,82 @@ class DayShape:
     """
 
     def __init__(self, given: Profile, session: Session, minutes: float) -> None:
-        self._given = given
+        n = max(round(session.length_minutes / PART_MINUTES), 1)
         self._session = session
-        self._a_bin = session.length_minutes / minutes / BINS
-        #: Open of the session under way, ns; sums of its log levels (2, BINS), and their weights.
+        self._a_part = session.length_minutes / minutes / n
+        self.centres = (np.arange(n) + 0.5) / n
+        #: Directions that theta answers for, shape (2, n), of length 1; 0 where it does not.
+        self._along = np.zeros((_SERIES, n))
+        if given.is_prior:
+            shape = np.stack([interpolate_all(given.knots, v, self.centres) for v in (given.spread, given.excess)])
+            shape -= shape.mean(axis=1, keepdims=True)
+            length = np.sqrt(np.sum(shape * shape, axis=1, keepdims=True))
+            self._along = np.divide(shape, length, out=np.zeros_like(shape), where=length > 0.0)
+        #: Open of the session under way, ns; sums of its log levels (2, n), and their weights.
         self._day: int | None = None
-        self._sums = np.zeros((2, BINS))
-        self._weights = np.zeros(BINS)
-        #: Corrections (2, BINS), and the days behind them.
-        self._learned = np.zeros((2, BINS))
-        self._days = np.zeros(BINS)
+        self._sums = np.zeros((_SERIES, n))
+        self._weights = np.zeros(n)
+        #: Corrections (2, n), and the days behind them.
+        self._learned = np.zeros((_SERIES, n))
+        self._days = np.zeros(n)
+        #: Discounted sum of a day's variance about what was known, by series, and its weight.
+        self._noise = np.zeros(_SERIES)
+        self._noise_days = 0.0
 
     def begins(self, minute: int) -> bool:
         """Return whether `minute` (ns) begins a session other than the one under way."""
         return self._day is not None and self._open_of(minute) != self._day
 
-    def take(self, minute: int, position: float, spread: float, excess: float, weight: float) -> None:
-        """Take in log levels at a position in the session, less the profile that was given, with a weight in [0, 1]."""
+    def take(self, minute: int, position: float, levels: Float, weight: float) -> None:
+        """Add log levels, shape (2,), at a position in the session, less the given profile; weight in [0, 1]."""
         self._day = self._open_of(minute)
-        k = min(int(position * BINS), BINS - 1)
-        self._sums[0, k] += weight * spread
-        self._sums[1, k] += weight * excess
+        k = min(int(position * len(self.centres)), len(self.centres) - 1)
+        self._sums[:, k] += weight * levels
         self._weights[k] += weight
 
-    def end(self) -> Profile:
-        """Take in the session that is over, and return the profile in force from now on."""
-        seen = np.minimum(self._weights / self._a_bin, 1.0)
+    def end(self) -> None:
+        """Close the session under way."""
+        seen = np.minimum(self._weights / self._a_part, 1.0)
         there = self._weights > 0.0
-        if float(np.sum(seen)) >= LEAST_SEEN * BINS:
-            levels = np.zeros((2, BINS))
+        if float(np.sum(seen)) >= LEAST_SEEN * len(seen):
+            levels = np.zeros(self._sums.shape)
             levels[:, there] = self._sums[:, there] / self._weights[there]
-            departed = levels - (levels @ seen / np.sum(seen))[:, None]
-            self._days *= 2.0 ** (-1.0 / HALF_LIFE_DAYS)
-            self._days += seen
-            step = np.zeros(BINS)
+            departed = levels - (np.sum(levels * seen, axis=1) / np.sum(seen))[:, None]
+            forget = 2.0 ** (-1.0 / HALF_LIFE_DAYS)
+            before = self._days * forget
+            self._days = before + seen
+            # A day differs from the mean of n others by (1 + 1/n) of its own variance.
+            known = there & (before >= 0.5)
+            if np.any(known):
+                apart = (departed - self._learned)[:, known] ** 2 * (before[known] / (before[known] + 1.0))
+                self._noise = forget * self._noise + np.mean(apart, axis=1)
+                self._noise_days = forget * self._noise_days + 1.0
+            step = np.zeros(len(seen))
             step[there] = seen[there] / self._days[there]
             self._learned += step * (departed - self._learned)
         self._day = None
         self._sums[:] = 0.0
         self._weights[:] = 0.0
-        return self.profile()
 
-    def profile(self) -> Profile:
-        """Return the profile in force."""
+    def in_force(self) -> Float | None:
+        """Return the corrections in force at `centres`, shape (2, n); None before any day."""
         if not np.any(self._days > 0.0):
-            return self._given
-        given = self._given
-        shrunk = self._learned * (self._days / (self._days + PRIOR_DAYS))
-        padded = np.concatenate([shrunk[:, :1], shrunk, shrunk[:, -1:]], axis=1)
-        smooth = 0.25 * padded[:, :-2] + 0.5 * padded[:, 1:-1] + 0.25 * padded[:, 2:]
-        knots = np.unique(np.concatenate([given.knots, _CENTRES]))
-        spread, excess, volume, weight = (
-            interpolate_all(given.knots, values, knots)
-            for values in (given.spread, given.excess, given.volume, given.weight)
-        )
-        return Profile(
-            knots,
-            spread + interpolate_all(_CENTRES, smooth[0], knots),
-            excess + interpolate_all(_CENTRES, smooth[1], knots),
-            volume,
-            weight + interpolate_all(_CENTRES, self._days, knots),
-        )
+            return None
+        learned = self._learned - np.sum(self._learned * self._along, axis=1, keepdims=True) * self._along
+        days = float(np.mean(self._days))
+        equal = np.full(_SERIES, PRIOR_DAYS)
+        if self._noise_days > 0.0:
+            noise = self._noise / self._noise_days
+            signal = np.maximum(np.mean(learned**2, axis=1) - noise / days, noise / MOST_DAYS)
+            own = np.divide(noise, signal, out=np.full(_SERIES, LEAST_DAYS), where=signal > 0.0)
+            equal = (self._noise_days * own + PRIOR_DAYS_WEIGHT * PRIOR_DAYS) / (self._noise_days + PRIOR_DAYS_WEIGHT)
+            equal = np.clip(equal, LEAST_DAYS, MOST_DAYS)
+        return np.asarray(learned * (self._days / (self._days + equal[:, None])))
+
+    @property
+    def days(self) -> Float:
+        """Days behind each part, shape (n,)."""
+        return self._days
 
     def _open_of(self, minute: int) -> int:
         return minute - self._session.since_open_ns(minute)
@@ -130,42 +209,79 @@ class DayShape:
         if self._day is None and not np.any(self._days > 0.0):
             return None
         arrays = np.concatenate([self._sums.ravel(), self._weights, self._learned.ravel(), self._days])
-        return {"day": self._day, "bins": base64.b64encode(arrays.tobytes()).decode("ascii")}
+        return {
+            "day": self._day,
+            "parts": base64.b64encode(arrays.tobytes()).decode("ascii"),
+            "noise": [*self._noise.tolist(), self._noise_days],
+        }
 
     def load(self, saved: Mapping[str, Any] | None) -> None:
         """Continue from what `save` returned."""
         if saved is None:
             return
-        rows = np.frombuffer(base64.b64decode(saved["bins"]), np.float64).reshape(6, BINS).copy()
+        rows = np.frombuffer(base64.b64decode(saved["parts"]), np.float64).reshape(6, -1).copy()
         self._day = saved["day"]
         self._sums, self._weights, self._learned, self._days = rows[0:2], rows[2], rows[3:5], rows[5]
+        *noise, self._noise_days = saved["noise"]
+        self._noise = np.array(noise, np.float64)
 
 
 class ShapedProfile:
-    """The profile in force for one side: as it was given, and as days have shown it since, if they are asked.
+    """The profile in force for one side: as it was given, and as minutes and days have shown it since.
 
     Parameters
     ----------
     interval_ns : int
         Length of an interval.
     learn : bool
-        Whether days are asked.
+        Whether days are learned from.
     """
 
     def __init__(self, given: Profile, session: Session, interval_ns: int, *, learn: bool) -> None:
-        self._given = self.now = given
+        self._given = given
         self._session = session
         self._half_ns = interval_ns // 2
+        self._theta = Theta(fixed=not (learn and given.is_prior))
         self._days = DayShape(given, session, interval_ns / MINUTE_NS) if learn else None
+        #: The given shape and the corrections in force at `knots`, (2, K) each.
+        self.knots = given.knots
+        self._shape = np.stack([given.spread, given.excess])
+        self._added = np.zeros_like(self._shape)
+        self._values = self._shape
+        self._redraw()
+
+    def _redraw(self) -> None:
+        """Lay the corrections in force on the knots."""
+        added = None if self._days is None else self._days.in_force()
+        if self._days is not None and added is not None:
+            given = self._given
+            self.knots = np.unique(np.concatenate([given.knots, self._days.centres]))
+            self._shape = np.stack([interpolate_all(given.knots, v, self.knots) for v in (given.spread, given.excess)])
+            self._added = np.stack([interpolate_all(self._days.centres, v, self.knots) for v in added])
+        self._values = self._theta.values[:, None] * self._shape + self._added
+
+    @property
+    def spread(self) -> Float:
+        """Log levels of the half-spread at `knots`."""
+        return np.asarray(self._values[_SPREAD])
+
+    @property
+    def excess(self) -> Float:
+        """Log levels of the excess at `knots`."""
+        return np.asarray(self._values[_EXCESS])
+
+    @property
+    def is_prior(self) -> bool:
+        """Whether it shapes a forecast without a day of this symbol behind it."""
+        return self._given.is_prior and (self._days is None or not np.any(self._days.days > 0.0))
 
     def at(self, ts: int) -> tuple[float, float]:
         """Return the log levels of spread and excess at `ts`, ns."""
-        return self._of(self.now, self._session.positions(np.array([ts], dtype=np.int64)))
+        spread, excess = _of(self.knots, self._values, self._position(ts))
+        return spread, excess
 
-    @staticmethod
-    def _of(profile: Profile, position: Float) -> tuple[float, float]:
-        spread = float(interpolate_all(profile.knots, profile.spread, position)[0])
-        return spread, float(interpolate_all(profile.knots, profile.excess, position)[0])
+    def _position(self, ts: int) -> Float:
+        return self._session.positions(np.array([ts], dtype=np.int64))
 
     def reach(self, minute: int, last: int | None) -> tuple[float, float]:
         """Go on by the shape that days have shown, if `minute` is the first of a session.
@@ -178,26 +294,47 @@ class ShapedProfile:
         if self._days is None or last is None or not self._days.begins(minute):
             return 0.0, 0.0
         before = self.at(last + self._half_ns)
-        self.now = self._days.end()
+        self._days.end()
+        self._theta.end()
+        self._redraw()
         now = self.at(last + self._half_ns)
         return before[0] - now[0], before[1] - now[1]
 
-    def learn(self, minute: int, half_spread: float, excess: float, weight: float) -> None:
-        """Have the session's shape learn from the positive levels of a minute."""
+    def learn(self, minute: int, half_spread: float, excess: float, weight: float) -> tuple[float, float]:
+        """Learn from the log levels of a minute.
+
+        Returns
+        -------
+        spread, excess : float
+            By how much means that are less the profile move, so that the level of this minute stays.
+        """
         if self._days is None:
-            return
-        position = self._session.positions(np.array([minute + self._half_ns], dtype=np.int64))
-        spread_at, excess_at = self._of(self._given, position)
-        self._days.take(
-            minute, float(position[0]), math.log(half_spread) - spread_at, math.log(excess) - excess_at, weight
-        )
+            return 0.0, 0.0
+        position = self._position(minute + self._half_ns)
+        levels = np.array([half_spread, excess])
+        shape, added = (np.array(_of(self.knots, values, position)) for values in (self._shape, self._added))
+        self._days.take(minute, float(position[0]), levels - shape, weight)
+        before = self._theta.values
+        self._theta.take(weight, shape, levels - added)
+        moved = before - self._theta.values
+        if not np.any(moved):
+            return 0.0, 0.0
+        self._values = self._theta.values[:, None] * self._shape + self._added
+        spread, excess = (moved * shape).tolist()
+        return spread, excess
 
     def save(self) -> dict[str, Any] | None:
         """Return the state as JSON-ready values."""
-        return None if self._days is None else self._days.save()
+        return None if self._days is None else {"days": self._days.save(), "theta": self._theta.save()}
 
     def load(self, saved: Mapping[str, Any] | None) -> None:
         """Continue from what `save` returned."""
-        if self._days is not None:
-            self._days.load(saved)
-            self.now = self._days.profile()
+        if self._days is not None and saved is not None:
+            self._days.load(saved["days"])
+            self._theta.load(saved["theta"])
+            self._redraw()
+
+
+def _of(knots: Float, values: Float, position: Float) -> tuple[float, float]:
+    """Return both series' values at one position."""
+    return float(interpolate_all(knots, values[0], position)[0]), float(interpolate_all(knots, values[1], position)[0])

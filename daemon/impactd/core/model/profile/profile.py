@@ -64,6 +64,36 @@ VOLUME_DECAY_MIN: Final = 30.0
 #: Knots of the generic prior, minutes after the open and before the close: dense where it bends.
 _KNOT_MINUTES: Final = (0.0, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 80.0, 100.0, 120.0)
 
+#: Continuous trading of equities on exchanges, local seconds after midnight: whole sessions, the halves of those with a
+#: break, and US half days.  A session of other hours begins or ends somewhere within a day, and has no open or close.
+EXCHANGE_HOURS: Final = frozenset(
+    (3600 * h + 60 * m, 3600 * to_h + 60 * to_m)
+    for h, m, to_h, to_m in (
+        (9, 30, 16, 0),  # New York, Toronto, Hong Kong
+        (9, 30, 13, 0),  # New York, half days
+        (9, 30, 15, 0),  # Shanghai, Shenzhen, and their mornings and afternoons
+        (9, 30, 11, 30),
+        (13, 0, 15, 0),
+        (9, 30, 12, 0),  # Hong Kong
+        (13, 0, 16, 0),
+        (8, 0, 16, 30),  # London
+        (9, 0, 17, 30),  # Euronext, Xetra, Zurich
+        (9, 0, 17, 25),  # Stockholm, Helsinki
+        (9, 0, 16, 20),  # Oslo
+        (9, 0, 17, 0),  # Warsaw, Johannesburg, Singapore, Copenhagen
+        (9, 0, 15, 0),  # Tokyo until 2024
+        (9, 0, 15, 30),  # Tokyo, Seoul
+        (9, 0, 11, 30),
+        (12, 30, 15, 30),
+        (9, 0, 13, 30),  # Taipei
+        (9, 15, 15, 30),  # Mumbai
+        (10, 0, 16, 0),  # Sydney
+        (10, 0, 17, 0),  # Sao Paulo
+        (8, 30, 15, 0),  # Mexico, Chicago
+        (10, 0, 18, 0),  # Istanbul
+    )
+)
+
 LAYOUT: Final = 1
 SERIES: Final = ("spread", "excess", "volume")
 COLUMNS: Final = ("knots", *SERIES, "weight")
@@ -169,10 +199,11 @@ class Profile:
 
     @classmethod
     def of(cls, settings: ModelSettings, session: Session) -> Profile:
-        """Return the profile that the settings name: their own, the generic prior, or none."""
+        """Return the profile of the settings: their own, or the generic prior where the session is an exchange's."""
         if settings.profile:
             return from_columns(settings.profile)
-        return cls.generic(session) if settings.prior_profile else cls.flat()
+        own = session.hours_s in EXCHANGE_HOURS
+        return cls.generic(session) if settings.prior_profile and own else cls.flat()
 
     def columns(self) -> tuple[tuple[float, ...], ...]:
         """Return the columns as `ModelSettings.profile` holds them; `of` gives the profile back bit for bit."""

@@ -1,4 +1,4 @@
-"""Filtered log series of spread and excess: update, regime test, readout, outlook.
+"""One liquidity level as a log series: mean, nowcast, and what it expects of the intervals ahead.
 
-Enters here: time-series filters over closed minutes, in log levels.
+Enters here: `series.LevelSeries` and its arithmetic.  Nothing here knows of books or kinds of model.
 """

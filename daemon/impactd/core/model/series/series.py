@@ -1,373 +1,434 @@
-r"""One damped log series: a mean that forgets, and a deviation that reverts.
+r"""A liquidity level by minute: its mean, a nowcast of the minute to come, and the way back to the mean.
 
-The logarithm of a liquidity level, less its session profile, is modelled as
-
-.. math::
-
-   y_t = m_t + d_t + \text{noise}
-
-with a slow mean m and a deviation d that reverts to 0.  Each minute, with
-weight w (a thin minute counts for less) and Huber weight h:
+y is the logarithm of a level less its session profile.  A series has one or several levels that see the
+same minutes (the excess at each size of a grid); one of them, the reference, is what its trust, its errors and
+its changes are measured by.
 
 .. math::
 
-   \nu &= y - m - a                          && \text{one-minute-ahead residual} \\
-   h   &= \min(1, k / |\nu / \text{scale}|)  && \text{Huber} \\
-   I   &\leftarrow \lambda I + w h           && \text{information} \\
-   m   &\leftarrow m + (w h / I)(y - m)      && \text{recursive least squares} \\
-   a   &\leftarrow \phi a + \gamma w h (y - m - a)
+   m   &: \text{mean, with a half-life of 60 minutes of open market}              \\
+   M_3, M_{10} &: \text{exponentially weighted means of 3 and 10 minutes}          \\
+   b   &: \text{the book that prevails at the decision}                            \\
+   x   &= a (e^{b - m} - 1) + c (e^{M_3 - m} - 1) - d (e^{M_{10} - m} - 1)           \\
+   \text{now} &= m + \log(1 + \kappa x)                                             \\
+   \text{slow} &= \tfrac13 \kappa (M_{10} - m), \qquad \text{fast} = \text{now} - m - \text{slow} \\
+   \hat y_h &= m + \text{slow} \, 2^{-h/30} + \text{fast} \, 2^{-h} + \tfrac12 \sigma^2
 
-where :math:`\lambda` halves the weight of a minute over the mean's half-life,
-:math:`\phi` is the speed with which a deviation dies out, and a is the deviation
-expected of the next minute.  h steps ahead the forecast is
-:math:`m + \phi^{h-1} a`: after a single surprise :math:`\gamma` times the
-surprise, and the mean in the long run.  This is the steady-state Kalman
-filter of an AR(1) deviation in predictor form ([1]_, 3.3-3.4); the gain
-stays well below 1, because a plan that believes each minute trades too much on
-noise.
+h is in minutes, 0 for the interval at hand.  The weights (a, c, d) are pooled over symbols (`Weights`); they and the
+two half-lives were fitted on recorded days (ADR 22).  Means are kept in logs, so that one broken minute leaves little
+behind; the signals are relative levels, since a book that is thin at the top says more about the minute than one
+that is deep.  :math:`\sigma^2`, the mean squared error of the nowcast, makes a mean of a median: a plan pays means.
 
-The mean is kept in innovation form (m, I), which is information-form least
-squares for one regressor and has an exact fixed point: equal observations
-leave m as it is, to the last bit.
+**Trust.** :math:`\kappa` is the regression of what a minute brought on x, over this series' own past and
+shrunk to `PRIOR_TRUST`, which counts as much as `PRIOR_TRUST_MINUTES` of usual signals.  Where minutes
+are independent draws it falls to 0, and plans stay even.
 
-The scale is an exponentially weighted mean of squared residuals, each bounded
-at the Huber point, so that one broken minute widens it little.
+**What will be seen.** V, the mean square of :math:`\log(1 + \kappa x)`, is by how much nowcasts differ from the
+mean: an interval h minutes ahead will be seen to depart from its forecast by a variance of
+:math:`V (1 - 4^{-h})` before it begins.  What that is worth is for `impactd.core.allocator.optionality` to say.
+It begins at 0, so that equal minutes get equal plans.
 
-Speed and gain follow what the series shows, and a lasting change of its level is looked for
-(`impactd.core.model.series.regime`).
+**Changes.** A lasting change of the reference level is looked for by `impactd.core.model.series.regime`.
 
-The standing book
------------------
-The book that stands at a minute's end says more of the next minute than the
-minute's average does, and less than it seems to.  With its log level b and
-the forecast f of the next minute, the news n = b - f moves the forecast by
-w n, where w is the regression of what the next minute then brought,
-
-.. math:: w = \frac{\sum \lambda^{n-i} n_i (y_i - f_i)}{\sum \lambda^{n-i} n_i^2},
-
-over this series' own past, begun at `START_BELIEF` and kept within
-[0, `MOST_BELIEF`].
-
-What will be seen
------------------
-A schedule is replanned each minute, at what is expected *then*.  How far that will
-be from what is expected now is V (`SWING`), the discounted mean of what was expected
-of a minute, at its beginning, times what it then brought, both from the mean: the part of the level's
-variance that is seen in time.  What is noise to the forecast is no part of it.  What the deviation
-told grows to :math:`V (1 - \phi^{2(h-1)})` h intervals ahead; what standing books told (`TOLD`) is there from
-the second on.  What that is worth is for `impactd.core.allocator.optionality` to say.  Both start at 0, so
-that equal minutes get equal plans.
-
-All numbers of several candidates (one an exponent of the power model) stand
-in one array and are stepped together, in a fixed order.
-
-References
-----------
-.. [1] Harvey (1989), Forecasting, Structural Time Series Models and the Kalman Filter.
+The mean is kept in innovation form (m, evidence), which has an exact fixed point: equal observations leave it as
+it is, to the last bit.
 """
 
 from __future__ import annotations
 
+import base64
 import math
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from impactd.core.base.jit import inner_kernel, kernel
-from impactd.core.base.settings import MINUTE_NS, ModelSettings
+from impactd.core.base.settings import MINUTE_NS
 from impactd.core.model.series.columns import (
+    BOOK,
     CHANGES,
-    DEVIATION,
-    HAS_SEEN,
+    FAST,
+    HAS_BOOK,
     INFO,
-    LAST,
     MEAN,
-    N_FIELDS,
-    NEWS_XX,
-    NEWS_XY,
-    PAST,
-    SEEN,
-    SUM_LAST,
-    SUM_PAST,
-    SUM_SQUARE,
-    SUM_WEIGHT,
-    SWING,
-    TOLD,
-    VAR_AHEAD,
-    VAR_INFO,
-    VAR_LEVEL,
+    N_LEVEL,
+    N_SERIES,
+    SLOW,
+    SQ_ERROR,
+    SQ_LEVEL,
+    SQ_NOWCAST,
+    TRUST_XX,
+    TRUST_XY,
+    WEIGHT,
 )
-from impactd.core.model.series.outlook import Ahead
-from impactd.core.model.series.regime import (
-    PAST_MINUTES,
-    PRIOR_MINUTES,
-    SPEED_HALF_LIFE,
-    clipped,
-    signal_of,
-    speed,
-    speed_of,
-    watch,
-)
+from impactd.core.model.series.regime import EVIDENCE_LEFT, watch
 
 Float = npt.NDArray[np.float64]
 
-#: Before anything is known a level is taken to move by half its size from minute to minute ...
+#: Time constants of the two short means, minutes.
+FAST_MINUTES: Final = 3.0
+SLOW_MINUTES: Final = 10.0
+#: Part of the ten-minute deviation that goes slowly, and the half-lives of both parts, minutes.
+SLOW_PART: Final = 1.0 / 3.0
+SLOW_HALF_LIFE: Final = 30.0
+FAST_HALF_LIFE: Final = 1.0
+#: Signals: a book counts as at most so much above the mean, relative to it; and their sum stays within these.
+MOST_BOOK: Final = 4.0
+LEAST_SIGNAL: Final = -0.8
+MOST_SIGNAL: Final = 2.0
+#: Trust before a series has shown what its signals are worth; it counts as so many minutes of signals with this mean
+#: square.
+PRIOR_TRUST: Final = 0.3
+PRIOR_TRUST_MINUTES: Final = 40.0
+USUAL_SIGNAL: Final = 0.03
+MOST_TRUST: Final = 1.25
+#: Trust and variances forget with this half-life, minutes of open market: five United States sessions.
+MEMORY_MINUTES: Final = 1_950.0
+#: Before anything is known a level moves by half its size from minute to minute, which counts as so many minutes.
 START_SD: Final = 0.5
-#: ... and that counts as much as so many minutes.
 START_MINUTES: Final = 5.0
-#: The scale is not taken below this: a still market must not make its first move an outlier for ever.
-MIN_SD: Final = 0.1
-#: Before a series has shown what its books are worth, their news counts for so much ...
-START_BELIEF: Final = 0.3
-#: ... and never for more than this: one snapshot is not the minute that it begins.
-MOST_BELIEF: Final = 0.8
-#: News of which that first belief is worth `START_MINUTES`.
-START_NEWS_SD: Final = 0.3
-#: News below this is rounding: equal books make equal plans.
-NO_NEWS: Final = 1e-9
+#: Standard deviations are taken as no smaller than this where they judge a distance, and distances count as at most so
+#: many of them: a still market must not make its first move an outlier for ever.
+LEAST_SD: Final = 0.1
+HUBER: Final = 3.0
+#: Evidence below this is none: a level that was only extrapolated to begins with the next minute.
+LEAST_INFO: Final = 1.0 / 16.0
+#: A book within this of the mean, relative to it, is the mean: equal books make equal plans.
+ROUNDING: Final = 1e-9
+
+
+class Weights(NamedTuple):
+    """Weights of the prevailing book, the three-minute and the ten-minute mean."""
+
+    book: float
+    fast: float
+    slow: float
+
+
+#: Pooled over A-share days 1 to 40 of three symbols, in round numbers (ADR 22).
+SPREAD_WEIGHTS: Final = Weights(0.2, 0.5, 0.1)
+EXCESS_WEIGHTS: Final = Weights(0.4, 0.4, 0.1)
+
+
+class Outlook(NamedTuple):
+    """What a series expects, in logs; see the module's formulas.
+
+    Attributes
+    ----------
+    mean : float
+        m, less the profile.
+    slow, fast : float
+        Parts of the nowcast's distance from it.
+    correction : float
+        From a median to a mean.
+    swing : float
+        V.
+    """
+
+    mean: float
+    slow: float = 0.0
+    fast: float = 0.0
+    correction: float = 0.0
+    swing: float = 0.0
 
 
 @inner_kernel
-def believed_news(state: Float, i: int, seen: float, forecast: float, huber: float) -> float:
-    """Return by how much a book of log level `seen` moves the log forecast of series `i`."""
-    bound = huber * np.sqrt(max(state[i, VAR_LEVEL], MIN_SD * MIN_SD))
-    news = clipped(seen - forecast, bound)
-    if abs(news) < NO_NEWS:
-        return 0.0
-    return float(min(max(state[i, NEWS_XY] / state[i, NEWS_XX], 0.0), MOST_BELIEF) * news)
+def _relative(distance: float) -> float:
+    """Return ``e^distance - 1``, 0 where that is rounding."""
+    value = math.expm1(min(distance, 50.0))
+    return 0.0 if abs(value) < ROUNDING else value
+
+
+@inner_kernel
+def _signal(fast: float, slow: float, book: float, weights: tuple[float, float, float]) -> float:
+    """Return x from the two means' distances from the mean, in logs, and the book's, relative."""
+    x = weights[0] * book + weights[1] * _relative(fast) - weights[2] * _relative(slow)
+    return min(max(x, LEAST_SIGNAL), MOST_SIGNAL)
+
+
+@inner_kernel
+def _trust(shared: Float) -> float:
+    prior = PRIOR_TRUST_MINUTES * USUAL_SIGNAL
+    kappa = (shared[TRUST_XY] + PRIOR_TRUST * prior) / (shared[TRUST_XX] + prior)
+    return float(min(max(kappa, 0.0), MOST_TRUST))
+
+
+@inner_kernel
+def _sd(shared: Float, column: int) -> float:
+    """Return the standard deviation behind a sum of squares, with its start."""
+    square = (shared[column] + START_MINUTES * START_SD * START_SD) / (shared[WEIGHT] + START_MINUTES)
+    return math.sqrt(max(square, LEAST_SD * LEAST_SD))
+
+
+@inner_kernel
+def _bounded_square(distance: float, sd: float) -> float:
+    return min(abs(distance), HUBER * sd) ** 2
 
 
 @kernel
-def step_series(  # noqa: PLR0915  (one filter, told in order in one compiled function)
-    state: Float,
+def step_series(
+    levels: Float,
+    shared: Float,
     level: Float,
     offset: float,
+    ref: int,
     weight: float,
     forget: float,
+    memory: float,
     missed: float,
     minutes: float,
-    open_minutes: float,
-    prior: tuple[float, float, float, float],
-    huber: float,
+    weights: tuple[float, float, float],
 ) -> None:
-    """Take one minute's values into the state.
+    """Add one minute to the state.
 
     Parameters
     ----------
-    state : ndarray of float64, shape (M, N_FIELDS)
+    levels : ndarray of float64, shape (M, N_LEVEL)
+        Changed in place.
+    shared : ndarray of float64, shape (N_SERIES,)
         Changed in place.
     level : ndarray of float64, shape (M,)
         Positive; its logarithm is taken here, since NumPy's differs between processors.
     offset : float
         The profile's log level, which is subtracted.
+    ref : int
+        The level that trust, errors and changes are measured by.
     weight : float
         Of the minute, in (0, 1].
-    forget : float
-        What information is multiplied by since the last minute taken in.
+    forget, memory : float
+        What evidence behind means, and behind trust and variances, is multiplied by since the last minute.
     missed : float
-        Intervals that were missing since the last one taken in.
-    minutes, open_minutes : float
-        Length of an interval; minutes of open market since the last one taken in.
-    prior : tuple of float
-        As `speed_of` takes it.
-    huber : float
-        Huber point in standard deviations.
+        Minutes between the last minute's end and this one's begin.
+    minutes : float
+        Length of an interval.
+    weights : tuple of float
+        See `Weights`.
     """
-    kappa = 2.0 ** (-minutes / PAST_MINUTES)
-    forget_speed = 2.0 ** (-open_minutes / SPEED_HALF_LIFE)
-    for i in range(state.shape[0]):
+    _age(levels, missed)
+    shifted = False
+    for column in (TRUST_XY, TRUST_XX, SQ_NOWCAST, SQ_ERROR, SQ_LEVEL, WEIGHT):
+        shared[column] *= memory
+    if levels[ref, INFO] >= LEAST_INFO:
+        mean = levels[ref, MEAN]
+        book = shared[BOOK] if shared[HAS_BOOK] > 0.0 and missed == 0.0 else 0.0
+        x = _signal(levels[ref, FAST] - mean, levels[ref, SLOW] - mean, book, weights)
+        step = math.log1p(_trust(shared) * x)
+        distance = np.log(level[ref]) - offset - mean
+        sd = _sd(shared, SQ_LEVEL)
+        shared[TRUST_XY] += weight * x * min(_relative(distance), MOST_SIGNAL)
+        shared[TRUST_XX] += weight * x * x
+        shared[SQ_NOWCAST] += weight * step * step
+        shared[SQ_ERROR] += weight * _bounded_square(distance - step, _sd(shared, SQ_ERROR))
+        shared[SQ_LEVEL] += weight * _bounded_square(distance, sd)
+        shared[WEIGHT] += weight
+        shifted = watch(shared, distance / sd)
+    shared[HAS_BOOK] = 0.0
+    fast, slow = -math.expm1(-weight * minutes / FAST_MINUTES), -math.expm1(-weight * minutes / SLOW_MINUTES)
+    for i in range(levels.shape[0]):
         y = np.log(level[i]) - offset
-        phi, gain = speed_of(state, i, minutes, prior)
-        info = forget * state[i, INFO]
-        deviation = phi**missed * state[i, DEVIATION]
-        if info > 0.0:
-            level_error = y - state[i, MEAN]
-            ahead = level_error - deviation
-            # The residual also carries the error of the mean itself, 1/info of a minute's.
-            spread = 1.0 + 1.0 / info
-            variance = max(state[i, VAR_AHEAD], MIN_SD * MIN_SD)
-            bound = huber * np.sqrt(variance * spread)
-            trust = 1.0 if abs(ahead) <= bound else bound / abs(ahead)
-            var_info = forget * state[i, VAR_INFO] + weight
-            share = weight / var_info
-            square = min(abs(ahead), bound) ** 2 / spread
-            state[i, VAR_AHEAD] += share * (square - state[i, VAR_AHEAD])
-            level_bound = huber * np.sqrt(max(state[i, VAR_LEVEL], MIN_SD * MIN_SD) * spread)
-            square = min(abs(level_error), level_bound) ** 2 / spread
-            state[i, VAR_LEVEL] += share * (square - state[i, VAR_LEVEL])
-            brought = clipped(level_error, level_bound) / spread
-            state[i, SWING] += share * (clipped(deviation, level_bound) * brought - state[i, SWING])
-            told = 0.0
-            if state[i, HAS_SEEN] > 0.0 and missed == 0.0:
-                told = believed_news(state, i, state[i, SEEN] - offset, state[i, MEAN] + deviation, huber)
-            state[i, TOLD] += share * (told * brought - state[i, TOLD])
-            state[i, VAR_INFO] = var_info
-            state[i, NEWS_XY] *= forget
-            state[i, NEWS_XX] *= forget
-            for field in (SUM_SQUARE, SUM_LAST, SUM_PAST, SUM_WEIGHT):
-                state[i, field] *= forget_speed
-            residual = clipped(level_error, level_bound)
-            state[i, PAST] *= kappa**missed
-            if missed == 0.0:
-                state[i, SUM_SQUARE] += weight * residual * residual
-                state[i, SUM_LAST] += weight * residual * state[i, LAST]
-                state[i, SUM_PAST] += weight * residual * state[i, PAST]
-                state[i, SUM_WEIGHT] += weight
-            state[i, LAST] = residual
-            state[i, PAST] = kappa * state[i, PAST] + (1.0 - kappa) * residual
-            state[i, INFO] = info
-            watch(state, i, ahead / np.sqrt(variance * spread))
-            info = state[i, INFO]
-            if state[i, HAS_SEEN] > 0.0 and missed == 0.0:
-                news = clipped(state[i, SEEN] - offset - state[i, MEAN] - deviation, level_bound)
-                if abs(news) >= NO_NEWS:
-                    state[i, NEWS_XY] += weight * news * clipped(ahead, level_bound)
-                    state[i, NEWS_XX] += weight * news * news
-        else:
-            trust = 1.0
-            deviation = 0.0
-            state[i, MEAN] = y
-        state[i, HAS_SEEN] = 0.0
-        info += weight * trust
-        state[i, INFO] = info
-        state[i, MEAN] += weight * trust / info * (y - state[i, MEAN])
-        state[i, DEVIATION] = phi * deviation + gain * weight * trust * (y - state[i, MEAN] - deviation)
+        if levels[i, INFO] < LEAST_INFO:
+            levels[i, MEAN] = levels[i, FAST] = levels[i, SLOW] = y
+            levels[i, INFO] = 0.0
+        info = forget * levels[i, INFO]
+        if shifted:
+            info = min(info, EVIDENCE_LEFT)
+        info += weight
+        levels[i, INFO] = info
+        levels[i, MEAN] += weight / info * (y - levels[i, MEAN])
+        levels[i, FAST] += fast * (y - levels[i, FAST])
+        levels[i, SLOW] += slow * (y - levels[i, SLOW])
+
+
+@inner_kernel
+def _age(levels: Float, missed: float) -> None:
+    """Let the short means return to the mean over `missed` minutes."""
+    if missed <= 0.0:
+        return
+    fast, slow = math.exp(-missed / FAST_MINUTES), math.exp(-missed / SLOW_MINUTES)
+    for i in range(levels.shape[0]):
+        levels[i, FAST] = levels[i, MEAN] + fast * (levels[i, FAST] - levels[i, MEAN])
+        levels[i, SLOW] = levels[i, MEAN] + slow * (levels[i, SLOW] - levels[i, MEAN])
 
 
 @kernel
-def see_book(state: Float, level: Float) -> None:
-    """Note the book's positive levels, shape (M,), for the minute to come."""
-    for i in range(state.shape[0]):
-        state[i, SEEN] = np.log(level[i])
-        state[i, HAS_SEEN] = 1.0
+def book_signal(level: float, offset: float, mean: float) -> float:
+    """Return how far a book of positive `level` lies above the mean, relative to it."""
+    return float(min(_relative(np.log(level) - offset - mean), MOST_BOOK))
 
 
 @kernel
-def news_of(state: Float, i: int, level: float, forecast: float, huber: float) -> float:
-    """Return `believed_news` of a positive level."""
-    return float(believed_news(state, i, np.log(level), forecast, huber))
-
-
-class DampedSeries:
-    """The live state of `count` series that see the same minutes.
+def nowcast(
+    fast: float, slow: float, book: float, shared: Float, weights: tuple[float, float, float]
+) -> tuple[float, float]:
+    """Return the slow and the fast part of the nowcast's distance from the mean, logs.
 
     Parameters
     ----------
-    count : int
-        Number of candidates.
-    settings : ModelSettings
-        Half-life, gain, Huber point, and whether to adapt the former two.
+    fast, slow : float
+        Distances of the two short means from the mean, logs.
+    book : float
+        That of the book, relative; 0 where there is none.
+    """
+    kappa = _trust(shared)
+    step = math.log1p(kappa * _signal(fast, slow, book, weights))
+    lasting = SLOW_PART * kappa * slow
+    return lasting, step - lasting
+
+
+@kernel
+def level_at(sizes: Float, levels: Float, size: float) -> tuple[float, float, float]:
+    """Return the log mean at a size, and how far the fast and the slow mean are from it there, in logs.
+
+    Between sizes the level is linear, so that a linear curve is met exactly; beyond them it goes on by its last slope.
+    """
+    n = sizes.shape[0]
+    if n == 1:
+        return levels[0, MEAN], levels[0, FAST] - levels[0, MEAN], levels[0, SLOW] - levels[0, MEAN]
+    k = 1
+    while k < n - 1 and sizes[k] < size:
+        k += 1
+    share = (size - sizes[k - 1]) / (sizes[k] - sizes[k - 1])
+    low, high = math.exp(levels[k - 1, MEAN]), math.exp(levels[k, MEAN])
+    value = low + share * (high - low)
+    if size < sizes[0]:
+        value = max(value, low * size / sizes[0])
+    elif size > sizes[n - 1]:
+        value = max(value, high)
+    within = min(max(share, 0.0), 1.0)
+    fast = (1.0 - within) * (levels[k - 1, FAST] - levels[k - 1, MEAN]) + within * (levels[k, FAST] - levels[k, MEAN])
+    slow = (1.0 - within) * (levels[k - 1, SLOW] - levels[k - 1, MEAN]) + within * (levels[k, SLOW] - levels[k, MEAN])
+    return math.log(value), fast, slow
+
+
+@kernel
+def rebased(sizes: Float, levels: Float, to: Float) -> Float:
+    """Return the levels at other sizes.
+
+    A level outside of the sizes that were seen is known less, the farther it lies: its evidence falls with the
+    square of the ratio, and below `LEAST_INFO` the next minute begins it again.
+    """
+    n = sizes.shape[0]
+    out = np.empty((to.shape[0], levels.shape[1]))
+    for i in range(to.shape[0]):
+        mean, fast, slow = level_at(sizes, levels, to[i])
+        k = 0
+        while k < n - 1 and sizes[k] < to[i]:
+            k += 1
+        beyond = max(sizes[0] / to[i], to[i] / sizes[n - 1], 1.0)
+        out[i, MEAN], out[i, INFO] = mean, levels[k, INFO] / (beyond * beyond)
+        out[i, FAST], out[i, SLOW] = mean + fast, mean + slow
+    return out
+
+
+class LevelSeries:
+    """The live state of the levels that see the same minutes.
+
+    Parameters
+    ----------
+    weights : Weights
+        Of the signals.
     interval_ns : int
         Length of an interval.
     """
 
-    __slots__ = ("_huber", "_minutes", "_prior", "state")
+    __slots__ = ("_minutes", "_weights", "levels", "shared")
 
-    def __init__(self, count: int, settings: ModelSettings, interval_ns: int = MINUTE_NS) -> None:
-        self._huber = settings.huber
+    def __init__(self, weights: Weights, interval_ns: int = MINUTE_NS) -> None:
+        self._weights = weights
         self._minutes = interval_ns / MINUTE_NS
-        half_life, gain = settings.reversion_half_life_minutes, settings.gain
-        signal = signal_of(2.0 ** (-self._minutes / half_life), gain)
-        self._prior = (half_life, gain, signal, PRIOR_MINUTES if settings.adaptive else math.inf)
-        self.state = np.zeros((count, N_FIELDS))
-        self.state[:, VAR_AHEAD] = START_SD * START_SD
-        self.state[:, VAR_LEVEL] = START_SD * START_SD
-        self.state[:, VAR_INFO] = START_MINUTES
-        self.state[:, NEWS_XX] = START_MINUTES * START_NEWS_SD * START_NEWS_SD
-        self.state[:, NEWS_XY] = START_BELIEF * self.state[:, NEWS_XX]
+        #: Shape (M, N_LEVEL), M known with the first minute; and (N_SERIES,).
+        self.levels = np.zeros((0, N_LEVEL))
+        self.shared = np.zeros(N_SERIES)
 
     def update(
-        self, level: Float, offset: float, weight: float, forget: float, missed: float, open_minutes: float
+        self,
+        level: Float,
+        offset: float,
+        ref: int,
+        weight: float,
+        forget: float,
+        missed_minutes: float,
+        open_minutes: float,
     ) -> None:
-        """Take one minute in; see `step_series`."""
-        step_series(
-            self.state,
-            level,
-            offset,
-            weight,
-            forget,
-            missed,
-            self._minutes,
-            open_minutes,
-            self._prior,
-            self._huber,
-        )
+        """Add one minute; see `step_series`. `open_minutes` have passed since the last one."""
+        if not len(self.levels):
+            self.levels = np.zeros((len(level), N_LEVEL))
+        memory = float(2.0 ** (-open_minutes / MEMORY_MINUTES))
+        args = (ref, weight, forget, memory, missed_minutes, self._minutes, self._weights)
+        step_series(self.levels, self.shared, level, offset, *args)
 
     def shift(self, by: float) -> None:
         """Move the means, as the profile that they are less moves the other way."""
-        self.state[:, MEAN] += by
+        if by != 0.0:
+            self.levels[:, [MEAN, FAST, SLOW]] += by
 
-    def see(self, level: Float) -> None:
-        """Take in the levels, shape (M,), of the book that stands at the end of the minute just taken in."""
-        see_book(self.state, level)
+    def see(self, level: float, offset: float, ref: int) -> None:
+        """Note the reference level of the book that prevails at the end of the minute just added."""
+        self.shared[BOOK] = book_signal(level, offset, self.levels[ref, MEAN])
+        self.shared[HAS_BOOK] = 1.0
 
-    def ahead(self, index: int, seen: float | None, offset: float, gap_ns: int) -> Ahead:
-        """Return what the series expects of the intervals ahead.
+    def outlook(
+        self, at: tuple[float, float, float], book: float | None, offset: float, missed_minutes: float
+    ) -> Outlook:
+        """Return what the series expects from an interval on.
 
         Parameters
         ----------
-        index : int
-            Candidate.
-        seen : float or None
-            Level of the standing book, positive.
+        at : tuple of float
+            The log mean, and how far the fast and the slow mean are from it (`level_at`).
+        book : float or None
+            Level of the prevailing book, positive.
         offset : float
-            The profile's log level in the interval in which it stands.
-        gap_ns : int
-            From the next interval until that one.
+            The profile's log level in that interval.
+        missed_minutes : float
+            From the last minute's end until it begins.
         """
-        mean, deviation = self.level(index)
-        half_life_ns = self.speed(index)[0] * MINUTE_NS
-        news = 0.0
-        if seen is not None:
-            fade = float(2.0 ** (-gap_ns / half_life_ns))
-            news = float(news_of(self.state, index, seen, offset + mean + fade * deviation, self._huber))
-        return Ahead(
+        mean, fast, slow = at
+        fast *= math.exp(-missed_minutes / FAST_MINUTES)
+        slow *= math.exp(-missed_minutes / SLOW_MINUTES)
+        signal = 0.0 if book is None else book_signal(book, offset, mean)
+        lasting, passing = nowcast(fast, slow, signal, self.shared, self._weights)
+        weight = float(self.shared[WEIGHT]) + START_MINUTES
+        return Outlook(
             mean,
-            deviation,
-            max(float(self.state[index, SWING]), 0.0),
-            news,
-            max(float(self.state[index, TOLD]), 0.0),
-            half_life_ns,
+            lasting,
+            passing,
+            0.5 * float(self.shared[SQ_ERROR]) / weight,
+            float(self.shared[SQ_NOWCAST]) / weight,
         )
 
-    def speed(self, index: int) -> tuple[float, float]:
-        """Return the half-life of a deviation, minutes, and the gain."""
-        phi, gain = speed(self.state, index, self._minutes, self._prior)
-        return -self._minutes / math.log2(phi), float(gain)
+    @property
+    def trust(self) -> float:
+        """How far nowcasts follow their signals: kappa."""
+        prior = PRIOR_TRUST_MINUTES * USUAL_SIGNAL
+        kappa = (self.shared[TRUST_XY] + PRIOR_TRUST * prior) / (self.shared[TRUST_XX] + prior)
+        return float(min(max(kappa, 0.0), MOST_TRUST))
 
-    def level(self, index: int) -> tuple[float, float]:
-        """Return the mean and the deviation expected of the next minute."""
-        return float(self.state[index, MEAN]), float(self.state[index, DEVIATION])
-
-    def changes(self, index: int) -> int:
-        """Return how many changes of regime there have been."""
-        return int(self.state[index, CHANGES])
+    @property
+    def changes(self) -> int:
+        """How many lasting changes there have been."""
+        return int(self.shared[CHANGES])
 
     def information(self, index: int) -> float:
-        """Return the discounted sum of weights behind the mean, in minutes."""
-        return float(self.state[index, INFO])
+        """Return the minutes of evidence behind a mean."""
+        return float(self.levels[index, INFO])
 
-    def sd_ahead(self, index: int) -> float:
-        """Return the standard deviation of a forecast one minute ahead, in logs."""
-        return math.sqrt(max(float(self.state[index, VAR_AHEAD]), 0.0))
+    @property
+    def sd_ahead(self) -> float:
+        """Standard deviation of a nowcast's error, in logs."""
+        start = START_MINUTES * START_SD * START_SD
+        return math.sqrt((float(self.shared[SQ_ERROR]) + start) / (float(self.shared[WEIGHT]) + START_MINUTES))
 
-    def save(self) -> list[list[float]]:
-        """Return the state as JSON-ready numbers."""
-        rows: list[list[float]] = self.state.tolist()
-        return rows
+    def save(self) -> dict[str, Any]:
+        """Return the state as JSON-ready values; `load` continues from it bit for bit."""
+        return {
+            "levels": base64.b64encode(np.ascontiguousarray(self.levels).tobytes()).decode("ascii"),
+            "series": self.shared.tolist(),
+        }
 
-    def load(self, rows: list[list[float]]) -> None:
-        """Continue from what `save` returned.
-
-        Raises
-        ------
-        ValueError
-            If the shape is another.
-        """
-        state = np.array(rows, dtype=np.float64)
-        if state.shape != self.state.shape:
-            raise ValueError(
-                f"model state: series {state.shape}, not {self.state.shape}; it was made with other settings"
-            )
-        self.state = state
+    def load(self, saved: dict[str, Any]) -> None:
+        """Continue from what `save` returned."""
+        rows = np.frombuffer(base64.b64decode(saved["levels"]), np.float64)
+        self.levels = rows.reshape(-1, N_LEVEL).copy()
+        self.shared = np.array(saved["series"], dtype=np.float64)
