@@ -174,7 +174,8 @@ class _Source:
         return True
 
     def _clamped(self) -> Int:
-        ts = self._decoded.batch.ts_event
+        rows = self._decoded.batch
+        ts = np.minimum(rows.ts_event, rows.ts_record + 999_999)  # a row from the future moves no other
         first = np.zeros(len(self._offsets), np.int64)
         record, row = np.unique(self._row_record, return_index=True)
         first[record] = ts[row]

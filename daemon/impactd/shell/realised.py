@@ -16,7 +16,7 @@ from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import BookSettings
 from impactd.core.base.topics import SIDES, Side
 from impactd.core.books.interval_cost import Intervals, Prevailing
-from impactd.core.inputs.ticks import TickBatch
+from impactd.core.inputs.ticks import TickBatch, by_record_time
 
 Path = Mapping[int, int]
 
@@ -104,6 +104,7 @@ class _Tape:
         """Take rows in, and price the intervals that they have closed."""
         if not (self._wanted and len(batch)):
             return
+        batch = by_record_time(batch, self._settings.max_clock_skew_ns)
         self._rows.append(batch)
         timely = batch.ts_event <= batch.ts_record + self._settings.max_clock_skew_ns
         if timely.any():

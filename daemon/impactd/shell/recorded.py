@@ -20,6 +20,7 @@ import numpy as np
 from impactd.core.base.registry import UnknownNameError
 from impactd.core.base.topics import Topic
 from impactd.shell.lines import InputFileError, open_content, read_lines, unreadable
+from impactd.shell.stray import with_record_times
 from impactd.wire import json_orders
 from impactd.wire.codec import FROM_DATA, Decoded, Limits
 from impactd.wire.content import Content
@@ -84,7 +85,7 @@ def read_batches(
     if found.named_by_file and options.symbols.guessed:
         _state_guess(path, options.symbols.name)
     try:
-        yield from found.batches(content, batch_rows)
+        yield from with_record_times(found.batches(content, batch_rows))
     except FileFormatError as error:
         raise InputFileError(f"{path}: {error}") from error
 

@@ -17,8 +17,8 @@ event that was published before it has arrived.  Until an event topic is read
 as far as it reached when the tick arrived, ticks stop short of the topic's
 clock.
 
-A record stamped further ahead than the allowed clock skew advances no clock:
-one bad clock must not carry everybody's minutes away.
+A tick counts no later than its record (`impactd.core.inputs.ticks.by_record_time`), and a record stamped further
+ahead than the allowed clock skew advances no clock: one bad clock must not carry everybody's minutes away.
 
 A cut never divides a record, and spans at most one interval of event time
 unless a single record does.  It is bounded in records and bytes of each
@@ -39,7 +39,7 @@ from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.inputs.anchors import Anchor, SourceRecord, Trail
 from impactd.core.inputs.events import Received
-from impactd.core.inputs.ticks import Refused, TickBatch
+from impactd.core.inputs.ticks import Refused, TickBatch, by_record_time
 
 RANK: Final = {topic: rank for rank, topic in enumerate(INPUT_TOPICS)}
 EVENT_TOPICS: Final = (Topic.CONTROL, Topic.ORDERS, Topic.EXECUTIONS)
@@ -209,6 +209,7 @@ class Inbox:
         needs : mapping of Topic to int, optional
             Where the event topics ended when the ticks arrived; only looked at in event time.
         """
+        batch = by_record_time(batch, self._skew)
         before = self._clocks[Topic.TICKS]
         timely = np.where(batch.ts_event <= batch.ts_record + self._skew, batch.ts_event, before)
         keys = np.maximum(np.maximum.accumulate(timely), before) if len(batch) else timely

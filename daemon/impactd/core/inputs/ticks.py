@@ -13,7 +13,7 @@ prices, levels out of order, a clock that runs back) is the core's business
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -195,3 +195,21 @@ class TickBatch:
 
 _ROW_FIELDS: Final = tuple(f for f in TickBatch.__dataclass_fields__ if f != "symbols")
 _LEVEL_FIELDS: Final = frozenset({"bid_px", "bid_sz", "ask_px", "ask_sz"})
+
+
+#: Records are timed to the millisecond; an event within it is not ahead of its record.
+_MILLISECOND_NS: Final = 1_000_000
+
+
+def by_record_time(batch: TickBatch, skew_ns: int) -> TickBatch:
+    """Return the batch with no row later than its record.
+
+    What is stamped ahead of its record by no more than `skew_ns` counts at the end of its record's millisecond: one
+    tick from the future then neither closes a minute nor makes others late.  What is stamped further ahead stays as
+    it is, and is refused by `impactd.core.books.clock`.
+    """
+    ahead = batch.ts_event - batch.ts_record
+    early = (ahead >= _MILLISECOND_NS) & (ahead <= skew_ns)
+    if not early.any():
+        return batch
+    return replace(batch, ts_event=np.where(early, batch.ts_record + _MILLISECOND_NS - 1, batch.ts_event))

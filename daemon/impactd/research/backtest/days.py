@@ -17,7 +17,7 @@ import numpy as np
 from impactd.core.base.session import Session
 from impactd.core.base.settings import SECOND_NS, CoreSettings
 from impactd.core.books.interval_cost import Intervals, Prevailing
-from impactd.core.inputs.ticks import AUCTION, BOOK, TRADE, Float, Int, TickBatch
+from impactd.core.inputs.ticks import AUCTION, BOOK, TRADE, Float, Int, TickBatch, by_record_time
 from impactd.research.errors import MALFORMED, NothingUsableError, ValidationError
 from impactd.shell.files import merge_files
 from impactd.shell.lines import InputFileError
@@ -75,8 +75,8 @@ class SymbolTape:
     @classmethod
     def of(cls, symbol: str, batch: TickBatch, settings: CoreSettings) -> SymbolTape:
         """Return the tape of one symbol's rows."""
-        batch = replace(batch, offset=np.arange(len(batch), dtype=np.int64))
         skew = settings.books.max_clock_skew_ns
+        batch = replace(by_record_time(batch, skew), offset=np.arange(len(batch), dtype=np.int64))
         timely = np.where(batch.ts_event <= batch.ts_record + skew, batch.ts_event, 0)
         keys = np.maximum.accumulate(timely) if len(batch) else timely
         prevailing = Prevailing.of(batch, settings.books)
