@@ -67,7 +67,8 @@ def test_new_order_for_a_symbol_without_ticks_gets_the_priors_shape_without_cost
     assert plan.model.prior
     for k in range(1, 4):
         harness.commit(idle_to=at(k))
-    assert [alert.text for alert in harness.alerts("missing_ticks")] == ["no tick yet"]
+    assert [alert.as_of for alert in harness.alerts("missing_ticks")] == [T0]
+    assert plan.blind
 
 
 def test_new_order_with_its_window_in_the_past_is_rejected_by_a_plan_and_an_alert() -> None:
@@ -208,7 +209,8 @@ def test_fill_after_the_end_still_counts_with_an_alert() -> None:
 def test_event_for_another_symbol_than_its_orders_is_a_dead_letter() -> None:
     harness = with_order()
     event = fill(at(2.5), "E1", 10, symbol="ARL")
-    assert [output.topic for output in harness.send(event)] == [Topic.DLQ]
+    assert [output.topic for output in harness.send(event)] == [Topic.DLQ, Topic.ALERTS]
+    assert [alert.cl_ord_id for alert in harness.alerts("execution_refused")] == ["A"]
     assert (harness.dead()[0].reason, harness.dead()[0].raw, harness.dead()[0].key) == (
         "symbol_mismatch",
         raw_of(event),

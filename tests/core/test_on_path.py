@@ -21,6 +21,7 @@ from impactd.core.inputs.events import Event, Fill, NewOrder, Received
 from impactd.core.market.bands import CostBands, Known
 from impactd.core.market.symbol import SideView
 from impactd.core.model.curves import Curves
+from impactd.core.orders.halts import Halts
 from impactd.core.orders.ledger import Ledger
 from impactd.core.outputs.messages import Plan
 from impactd.core.outputs.outbox import Outbox
@@ -39,6 +40,7 @@ class Unchanging:
     curve: Float
     sigma2: float
     bias: dict[Side, float] = field(default_factory=lambda: dict.fromkeys(Side, 1.0))
+    blind: bool = False
 
     def view(self, _side: Side, _at: int) -> SideView:
         bands = CostBands(0, Session(SessionRule()), MINUTE_NS, 0.8)
@@ -73,9 +75,9 @@ class Floor:
     def __init__(self, market: Unchanging, **plans: Any) -> None:
         core = CoreSettings(plans=PlanSettings(solvers=plans.pop("solvers", ("exact",)), **plans))
         self.outbox = Outbox()
-        books: Any = SimpleNamespace(open=lambda _symbol, _at: True)
+        books: Any = SimpleNamespace(open=lambda _symbol, _at: True, last_ts=lambda _symbol: T0)
         markets: Any = SimpleNamespace(of=lambda _symbol: market, mark=lambda _symbol: None)
-        self.desk = Desk(core, Ledger(), books, markets, self.outbox)
+        self.desk = Desk(core, Ledger(), Halts(), books, markets, self.outbox)
 
     @property
     def said(self) -> list[Plan]:

@@ -60,7 +60,9 @@ KAFKA: Final = Settings(wire={"max_message_bytes": 1_000_000})
 _GOOD_NAMES: Final = frozenset({"*", *GOOD_SYMBOLS, *GOOD_ORDERS})
 _OUTCOMES: Final = (EventOutcome.APPLIED, EventOutcome.DUPLICATE, EventOutcome.REJECTED, EventOutcome.IGNORED)
 #: Reasons that the core gives beside the wire's.
-_CORE_REASONS: Final = frozenset({"future", "held_full", "misplaced", "orphan", "symbol_mismatch", "too_large"})
+_CORE_REASONS: Final = frozenset(
+    {"future", "held_full", "id_mismatch", "misplaced", "orphan", "symbol_mismatch", "too_large"}
+)
 
 
 @dataclass(slots=True)

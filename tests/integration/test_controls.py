@@ -136,7 +136,12 @@ async def test_halt_reaches_every_process_and_resume_lifts_it(broker: Broker, tm
         await send_orders(settings, "B")
         await plans_until(settings, B_FROG="halted", B_AAPL="halted")
 
-        await control("halt", "FROG")
+        done = await asyncio.to_thread(impactd, environ, "halt", "--symbol", "FORG", "--reason", "drill")
+        assert (done.returncode, done.stdout.count("written to")) == (3, 2)
+        done = await asyncio.to_thread(impactd, environ, "resume", "--order", "nobody")
+        assert (done.returncode, done.stdout.count("written to")) == (3, 2)
+        await succeeded(environ, "resume", "--symbol", "FORG")
+        await succeeded(environ, "halt", "--symbol", "FROG", "--reason", "mine")
         await control("resume", "*")
         await plans_until(settings, A_FROG="halted", A_AAPL="active", B_FROG="halted", B_AAPL="active")
         await control("resume", "FROG")

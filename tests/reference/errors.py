@@ -18,6 +18,7 @@ LATER_REASONS: Final = {
     "misplaced": "the key belongs to another partition: the producer does not partition by murmur2",
     "orphan": "its order or execution did not arrive within `plans.hold_s`",
     "symbol_mismatch": "its symbol differs from its order's",
+    "id_mismatch": "its cl_ord_id is an id of another order than its orig_cl_ord_id",
     "too_large": "a fill that makes an order larger than the largest quantity",
 }
 
@@ -26,10 +27,13 @@ ALERTS: Final = {
     "regime_change": "impact level shift: spread or depth of one side changed level for more than a few minutes",
     "crossed_feed": "all books of a minute were rejected, at least one because it was crossed",
     "halt": "an operator or the service halted plans; the text states scope and reason",
+    "order_refused": "a record on orders went to the dead letters; the text states the reason",
+    "execution_refused": "a record on executions went to the dead letters; the text states the reason",
+    "control_refused": "a record on control went to the dead letters; the text states the reason",
     "invalid_ratio": "the share of refused input is above `invalid.max_ratio`",
     "late_fill": "a fill arrived after its order had ended; it counts",
     "max_symbols": "rows were dropped because the partition has `books.max_symbols` symbols",
-    "missing_ticks": "a working order's symbol has had no tick for `plans.missing_ticks_s`",
+    "missing_ticks": "an order's symbol has had no tick yet, or none for `plans.missing_ticks_s` while the order works",
     "opposite_side": "orders work both sides of a symbol; they are not netted",
     "order_rejected": "an order or replace was refused; the text states the reason",
     "overfill": "more was filled than ordered; nothing is left to trade",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import MISSING, fields
 from typing import Any, Final
 
 from impactd.core.base.topics import Topic
+from impactd.core.inputs.terms import Terms
+from impactd.core.outputs.units import Unit
 from impactd.wire.fields import MAX_ID, MAX_SYMBOL
 from impactd.wire.json_orders import MAX_BLACKOUTS, MAX_REASON
+from impactd.wire.message_types import field_type, message_fields
 from impactd.wire.times import MAX_NS, MIN_NS
 
 Schema = dict[str, Any]
@@ -64,9 +68,9 @@ def _said(name: str, meaning: str) -> Schema:
 
 _TS: Final = _said("time_in", "Time of the event at the venue or the sender.")
 _SYMBOL: Final = _said("symbol_in", "The instrument; also the record's key.")
-_PARENT: Final = _said("id_in", "The parent order, for life.")
+_PARENT: Final = _said("id_in", "An id of the order; that of its `new` names it for life.")
 _ORIG: Final = _or_null(
-    _ref("id_in"), "The parent's id, if `cl_ord_id` is the id of this request alone (a FIX chain of ids)."
+    _ref("id_in"), "The id before `cl_ord_id` in a FIX chain (tag 41); both are the order's from then on."
 )
 _LEVELS: Final[Schema] = {
     "type": "array",
@@ -76,44 +80,46 @@ _LEVELS: Final[Schema] = {
 }
 _FLAG: Final[Schema] = {"type": ["boolean", "null"]}
 
-_TERMS: Final[dict[str, Schema]] = {
-    "order_qty": _said("quantity_in", "Quantity of the parent."),
-    "start": _said("time_in", "Start of the execution window."),
-    "end": _said("time_in", "End of the window, exclusive; after `start`."),
-    "participation_rate": _or_null(
-        {
-            "oneOf": [
-                {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
-                {"type": "string", "pattern": _DECIMAL, "maxLength": 40},
-            ]
-        },
-        "Largest share of an interval's volume.",
-    ),
-    "max_interval_qty": _or_null(_ref("quantity_in"), "Most that one interval may trade."),
-    "blackouts": _or_null(
-        {
-            "type": "array",
-            "maxItems": MAX_BLACKOUTS,
-            "items": {"type": "array", "items": _ref("time_in"), "minItems": 2, "maxItems": 2},
-        },
-        "`[start, end)` windows without trading.",
-    ),
-    "lot_size": _said("quantity_in", "Planned quantities are multiples of it, except for one odd remainder."),
-    "risk_aversion": _or_null(
-        {"oneOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _DECIMAL, "maxLength": 40}]},
-        "Weight of the inventory's variance, 1/currency.",
-    ),
-    "min_clip_qty": _or_null(
-        _ref("quantity_in"),
-        "Least that an interval trades if it trades at all; a smaller remainder of the order may trade.",
-    ),
-    "must_complete": {
-        **_FLAG,
-        "description": "Whether to lift the limit of `participation_rate`, as late as possible, "
-        "if it would leave a shortfall; `max_interval_qty` and blackouts always hold.",
-    },
+_POSITIVE_SHARE: Final[Schema] = {
+    "oneOf": [
+        {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+        {"type": "string", "pattern": _DECIMAL, "maxLength": 40},
+    ]
 }
-_OPTIONAL_TERMS: Final = {**_TERMS, "lot_size": _or_null(_ref("quantity_in"), _TERMS["lot_size"]["description"])}
+_NON_NEGATIVE: Final[Schema] = {
+    "oneOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _DECIMAL, "maxLength": 40}]
+}
+_WINDOWS: Final[Schema] = {
+    "type": "array",
+    "maxItems": MAX_BLACKOUTS,
+    "items": {"type": "array", "items": _ref("time_in"), "minItems": 2, "maxItems": 2},
+}
+
+#: The form of a term, by the unit that `Terms` gives it.
+_BY_UNIT: Final[dict[Unit | None, Schema]] = {
+    Unit.QUANTA: _ref("quantity_in"),
+    Unit.TIME: _ref("time_in"),
+    Unit.SHARE: _POSITIVE_SHARE,
+    Unit.PER_CURRENCY: _NON_NEGATIVE,
+    Unit.WINDOWS: _WINDOWS,
+    Unit.FLAG: {"type": "boolean"},
+}
+
+
+def _term(name: str, *, nullable: bool) -> Schema:
+    found = field_type(message_fields(Terms)[name])
+    form, meaning = _BY_UNIT[found.unit], found.meaning
+    if found.unit is Unit.PER_CURRENCY:
+        meaning = f"{meaning.rstrip('.')}, {found.unit}."
+    if nullable:
+        return _or_null(form, meaning)
+    return {"allOf": [form], "description": meaning} if "$ref" in form else _with(form, meaning)
+
+
+_DEFAULTS: Final = {field.name: field.default for field in fields(Terms)}
+#: Terms of a replace: null clears those that may be absent. Of a new order: null stands for the default.
+_TERMS: Final = {name: _term(name, nullable=not default) for name, default in _DEFAULTS.items()}
+_NEW_TERMS: Final = {name: _term(name, nullable=default is not MISSING) for name, default in _DEFAULTS.items()}
 
 
 def _object(kinds: str | list[str], required: list[str], properties: dict[str, Schema], **more: Any) -> Schema:
@@ -122,11 +128,12 @@ def _object(kinds: str | list[str], required: list[str], properties: dict[str, S
         "type": "object",
         "required": ["type", *required],
         "properties": {"type": kind, **properties},
+        **({} if kinds in ("book", "trade") else {"additionalProperties": False}),
         **more,
     }
 
 
-#: Name: schema. A field that is not here is ignored.
+#: Name: schema. A field that is not here is ignored in ticks, and refused by name in all others.
 INPUTS: Final[dict[str, Schema]] = {
     "book": _object(
         "book",
@@ -168,7 +175,7 @@ INPUTS: Final[dict[str, Schema]] = {
             "symbol": _SYMBOL,
             "side": {"enum": ["buy", "sell"], "description": "A buy walks the asks."},
             "ts_event": _TS,
-            **_OPTIONAL_TERMS,
+            **_NEW_TERMS,
         },
         anyOf=[{"required": ["cl_ord_id"]}, {"required": ["orig_cl_ord_id"]}],
     ),
@@ -190,10 +197,11 @@ INPUTS: Final[dict[str, Schema]] = {
     ),
     "fill": _object(
         "fill",
-        ["exec_id", "cl_ord_id", "symbol", "last_qty", "last_px", "ts_event"],
+        ["exec_id", "symbol", "last_qty", "last_px", "ts_event"],
         {
             "exec_id": _said("id_in", "Id of the execution: a second record with the same id does not count again."),
             "cl_ord_id": _PARENT,
+            "orig_cl_ord_id": _ORIG,
             "symbol": _SYMBOL,
             "last_qty": _said("quantity_in", "Filled quantity."),
             "last_px": _said("number_in", "Price of the fill, above 0."),
@@ -203,36 +211,44 @@ INPUTS: Final[dict[str, Schema]] = {
             },
             "ts_event": _TS,
         },
+        anyOf=[{"required": ["cl_ord_id"]}, {"required": ["orig_cl_ord_id"]}],
     ),
     "correct": _object(
         "correct",
-        ["exec_id", "exec_ref_id", "cl_ord_id", "symbol", "last_qty", "last_px", "ts_event"],
+        ["exec_id", "exec_ref_id", "symbol", "last_qty", "last_px", "ts_event"],
         {
             "exec_id": _said("id_in", "Id of the execution."),
-            "exec_ref_id": _said("id_in", "The fill that it corrects."),
+            "exec_ref_id": _said("id_in", "The fill that it corrects, or the latest correction of it."),
             "cl_ord_id": _PARENT,
+            "orig_cl_ord_id": _ORIG,
             "symbol": _SYMBOL,
             "last_qty": _said("quantity_in", "Quantity as it should have been."),
             "last_px": _said("number_in", "Price as it should have been, above 0."),
             "ts_event": _TS,
         },
+        anyOf=[{"required": ["cl_ord_id"]}, {"required": ["orig_cl_ord_id"]}],
     ),
     "bust": _object(
         "bust",
-        ["exec_id", "exec_ref_id", "cl_ord_id", "symbol", "ts_event"],
+        ["exec_id", "exec_ref_id", "symbol", "ts_event"],
         {
             "exec_id": _said("id_in", "Id of the execution."),
-            "exec_ref_id": _said("id_in", "The fill that it cancels."),
+            "exec_ref_id": _said("id_in", "The fill that it cancels, or the latest correction of it."),
             "cl_ord_id": _PARENT,
+            "orig_cl_ord_id": _ORIG,
             "symbol": _SYMBOL,
             "ts_event": _TS,
         },
+        anyOf=[{"required": ["cl_ord_id"]}, {"required": ["orig_cl_ord_id"]}],
     ),
     "control": _object(
         ["halt", "resume"],
         ["scope", "ts_event"],
         {
-            "scope": _said("id_in", "`*` for everything, a symbol, or a `cl_ord_id`."),
+            "scope": _said(
+                "id_in",
+                "`*` for everything, a symbol (then its books are not used either), or an id of an order.",
+            ),
             "reason": {
                 "type": ["string", "null"],
                 "maxLength": MAX_REASON,

@@ -20,8 +20,9 @@ against it. Topics have their default names here (`topics.prefix`, `topics.names
 since the epoch, UTC, beyond 2^53: a client without such integers may send strings, and receives strings with
 `wire.timestamps = "string"`. Quantities are exact to nine decimal places. A positive cost is money lost, for buys and
 sells alike. Later releases may add fields; existing ones keep their meaning, or the schema's version rises: see
-[compatibility](../compatibility.md). Fields that are not known are ignored; records of an unknown `type` are counted
-and skipped.
+[compatibility](../compatibility.md). In ticks, fields
+that are not known are ignored and records of an unknown `type` are counted and skipped; in orders, executions and
+control both are refused by name, since an instruction that is ignored loses money.
 
 Records that cannot be used become dead letters, whole and with a reason: see [errors](errors.md#dead-letters). Two more
 topics are private to impactd: `impactd.journal` has one record per commit, which `impactd audit` and `impactd replay

@@ -22,7 +22,7 @@ EXIT_CODES: Final = {
     0: "success",
     1: "failure: what was asked could not be done, or is not so; standard error says why",
     2: "wrong usage, or input or settings that cannot be used; one line says what to change",
-    3: "`impactd audit`: not all of it can be derived, or read",
+    3: "`impactd audit`: not all of it can be derived, or read; `halt`, `resume`: written, for an unknown scope",
     4: "nothing of an input could be used; standard error names it with the first reason, other inputs were used",
     130: "interrupted",
 }

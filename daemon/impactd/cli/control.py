@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from impactd.cli.common import Failure, InputError, example, load_settings, settings_options
+
+if TYPE_CHECKING:
+    from impactd.config import Settings
+    from impactd.core.inputs.events import Control
 
 
 def _scope_options(function: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option("--all", "everything", is_flag=True, help="All orders; the default."),
         click.option("--symbol", metavar="S", help="Only orders of this symbol."),
-        click.option("--order", metavar="ID", help="Only the order with this cl_ord_id."),
+        click.option("--order", metavar="ID", help="Only the order that has this id in its chain."),
         click.option("--at", metavar="TIME", help="Event time, ISO with zone or UTC ns; now by default."),
     )
     for option in reversed(options):
@@ -31,8 +35,10 @@ def halt(**options: Any) -> None:
     """Stop the plans of all orders, a symbol or one order.
 
     Writes the halt into every partition of the control topic; success means
-    that each has acknowledged it. Plans then say halted, while consumption
-    and estimation go on, until the same scope is resumed.
+    that each has acknowledged it. Plans are then halted, while consumption
+    and estimation continue, until the same scope is resumed. The books of a
+    halted symbol are not used. Exits with 3 if the scope matches no symbol
+    or order that the service knows.
     """
     _give("halt", **options)
 
@@ -44,8 +50,9 @@ def halt(**options: Any) -> None:
 def resume(**options: Any) -> None:
     """Lift a halt of the same scope; its orders are replanned.
 
-    Other scopes stay halted: to resume everything does not resume a symbol
+    Other scopes stay halted: resuming everything does not resume a symbol
     that was halted by itself, and nothing here lifts a kill-switch file.
+    Exits with 3 if the scope matches nothing that the service knows.
     """
     _give("resume", **options)
 
@@ -79,6 +86,8 @@ def _give(
         raise InputError(f"--at {at}: lies ahead; a control applies at once, or at a time that has passed")
     why = _text(reason, "--reason", "reason") if reason or kind == "halt" else ""
     control = Control(kind, _scope(symbol, order), why, ts_event)
+    # A halt does not wait until its scope is looked up; a resume does, since it changes what is found.
+    known = _is_known(settings, control) if kind == "resume" else None
     try:
         given = asyncio.run(give(settings, control))
     except FatalError as error:
@@ -98,6 +107,37 @@ def _give(
             "give --at for a recorded day",
             err=True,
         )
+    if known is None and kind == "halt":
+        known = _is_known(settings, control)
+    if known is False:
+        raise Unmatched(
+            f"warning: {kind} of {what} is written, but the service knows no symbol or order of that name; "
+            "check its spelling (it applies to one that comes later)"
+        )
+
+
+class Unmatched(click.ClickException):
+    """The control was written, and its scope matches nothing that is known."""
+
+    exit_code = 3
+
+
+def _is_known(settings: Settings, control: Control) -> bool | None:
+    """Return whether the service knows what the scope refers to; None, with a note, if its state cannot be read."""
+    import asyncio
+
+    from impactd.core.orders.halts import EVERYTHING
+    from impactd.shell.kafka.control import scopes_of
+    from impactd.shell.kafka.errors import FatalError
+
+    if control.scope == EVERYTHING:
+        return True
+    try:
+        names, halted = asyncio.run(scopes_of(settings))
+    except FatalError as error:
+        click.echo(f"note: whether {control.scope} is known could not be checked: {error}", err=True)
+        return None
+    return control.scope in (names if control.type == "halt" else names | halted)
 
 
 def _scope(symbol: str | None, order: str | None) -> str:

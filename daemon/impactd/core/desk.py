@@ -16,6 +16,8 @@ assumption as far as it goes, and never adds to it.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -26,14 +28,16 @@ from impactd.core.base.timing import Probe, unwatched
 from impactd.core.base.topics import Side
 from impactd.core.books.aggregator import MinuteAggregator
 from impactd.core.books.minute import MinuteStats
-from impactd.core.inputs.events import Bust, Control, Correct, Fill, NewOrder, Received
+from impactd.core.inputs.events import CancelOrder, Control, NewOrder, Received, ReplaceOrder, order_ids
 from impactd.core.inputs.inbox import LocalControl
 from impactd.core.market.markets import Markets
 from impactd.core.orders.alerts import UNCOUNTED, OrderAlerts
+from impactd.core.orders.codec import Held
 from impactd.core.orders.early import HeldEvents
+from impactd.core.orders.halts import KEY as HALTS_KEY
 from impactd.core.orders.halts import Halts
 from impactd.core.orders.ledger import Ledger
-from impactd.core.orders.order import ApplyContext, Order, Status, apply_event, refusal, same_order
+from impactd.core.orders.order import MAX_IDS, ApplyContext, Order, Outcome, Status, apply_event, refusal, same_order
 from impactd.core.outputs.counts import EventOutcome
 from impactd.core.outputs.outbox import Outbox
 from impactd.core.planning.gate import Gate
@@ -48,6 +52,7 @@ class Desk:
     ----------
     settings : CoreSettings
     orders : Ledger
+    halts : Halts
     books : MinuteAggregator
         Minutes of an order's symbol close from its arrival on.
     markets : Markets
@@ -60,6 +65,7 @@ class Desk:
         self,
         settings: CoreSettings,
         orders: Ledger,
+        halts: Halts,
         books: MinuteAggregator,
         markets: Markets,
         outbox: Outbox,
@@ -71,17 +77,17 @@ class Desk:
         self._books = books
         self._outbox = outbox
         self._alerts = OrderAlerts(settings.plans, outbox)
-        self.halts = Halts()
+        self._halts = halts
         self.held = HeldEvents(settings.plans.hold_ns, settings.plans.max_held)
         self._feedback = Feedback(settings, orders, markets, outbox)
         gate = Gate(settings.gate)
-        self._plans = Planner(settings, orders, self.halts, gate, markets, self._feedback, self._alerts, outbox, probe)
+        self._plans = Planner(settings, orders, halts, gate, markets, self._feedback, self._alerts, outbox, probe)
         #: The parts of the desk with state keys of their own.
         self.stateful = (
             orders,
             self.held,
             self._feedback,
-            SingleKey("halts", self.halts.dump, self.halts.load),
+            SingleKey(HALTS_KEY, halts.dump, halts.load),
             SingleKey("gate", gate.dump, gate.load),
         )
 
@@ -91,43 +97,39 @@ class Desk:
         """Apply an order, execution or control event at event time `now`."""
         event = received.event
         if isinstance(event, Control):
-            changed = self._halted(event, now)
-            self._outbox.counts.events[EventOutcome.APPLIED if changed else EventOutcome.DUPLICATE] += 1
-            return
-        order = self._orders.get(event.cl_ord_id)
-        if order is not None and self._is_past(order, now):
-            self._orders.forget(order)
-            order = None
-        if isinstance(event, NewOrder):
-            self._new(event, order, now)
-        elif order is None:
-            self._hold(received, now, now)
+            self._count(EventOutcome.APPLIED if self._control(event, now) else EventOutcome.DUPLICATE)
+        elif isinstance(event, NewOrder):
+            self._new(event, now)
         else:
-            self._apply(order, received, now, now)
+            self._work([Held(now, received, ())], now)
 
-    def _new(self, event: NewOrder, known: Order | None, now: int) -> None:
+    def _new(self, event: NewOrder, now: int) -> None:
+        known = self._find((event.cl_ord_id,), now)
+        if known is not None and known.cl_ord_id == event.cl_ord_id and same_order(known.new, event):
+            self._count(EventOutcome.DUPLICATE)
+            return
         if known is not None:
-            if same_order(known.new, event):
-                self._outbox.counts.events[EventOutcome.DUPLICATE] += 1
-                return
-            self._outbox.counts.events[EventOutcome.REJECTED] += 1
+            self._count(EventOutcome.REJECTED)
             text = "a second new with other content; send a replace to amend the order"
+            if known.cl_ord_id != event.cl_ord_id:
+                text = f"the id is one of order {known.cl_ord_id}; send a new one"
             self._alerts.alert("order_rejected", event.symbol, event.cl_ord_id, now, text)
             return
         order = Order.open(event, now)
         why = self._refusal(order, now)
         if why is not None:
-            self._outbox.counts.events[EventOutcome.REJECTED] += 1
+            self._count(EventOutcome.REJECTED)
             order.finish(Status.REJECTED, now, why)
             self._plans.publish(order, "new", None)
             self._alerts.alert("order_rejected", order.symbol, order.cl_ord_id, now, why)
             return
-        self._outbox.counts.events[EventOutcome.APPLIED] += 1
+        self._count(EventOutcome.APPLIED)
         self._orders.add(order)
         self._feedback.arrived(order, now)
-        self._alerts.opposite(order, self._orders.of(order.symbol), now)
+        self._alerts.opposite(order, self._orders.active_of(order.symbol), now)
+        self._alerts.missing(order, self._books.last_ts(order.symbol), now)
         self._plans.plan(order, now, "new", forced=True)
-        self._release(order, now)
+        self._work(self.held.release(order.cl_ord_id), now)
 
     def _refusal(self, order: Order, now: int) -> str | None:
         """Return why a new order cannot be taken, or None."""
@@ -138,63 +140,108 @@ class Desk:
             why = f"{order.symbol} would be one symbol more than max_symbols allows in this partition"
         return why
 
-    def _apply(self, order: Order, received: Received[Any], now: int, since: int) -> None:
-        """Apply an event to its order, or hold it with the time `since` which it waits."""
-        event = received.event
+    def _work(self, items: Iterable[Held], now: int) -> None:
+        """Apply events in order, each followed by those that waited for it."""
+        waiting = deque(items)
+        while waiting:
+            item = waiting.popleft()
+            if self.held.is_too_old(item, now):
+                self._alerts.orphan(item.received, now)
+            else:
+                waiting.extendleft(reversed(self._apply(item, now)))
+
+    def _apply(self, item: Held, now: int) -> list[Held]:
+        """Apply an event to its order, or hold it; return the events that waited for it."""
+        received, event = item.received, item.received.event
+        order = self._find(order_ids(event), now)
+        if order is None:
+            self._hold(item._replace(awaits=order_ids(event)[:1]), now)
+            return []
         if event.symbol != order.symbol:
             detail = f"symbol: the order {order.cl_ord_id} is for {order.symbol}, not {event.symbol}"
-            self._alerts.dead(received, "symbol_mismatch", detail)
-            return
-        before = order.executions.get(event.exec_ref_id) if isinstance(event, Correct | Bust) else None
-        outcome = apply_event(order, event, self._at(max(now, order.clock)))
+            self._alerts.dead(received, "symbol_mismatch", detail, now)
+            return []
+        other = self._orders.get(event.cl_ord_id)
+        if other is not None and other is not order:
+            detail = f"cl_ord_id: {event.cl_ord_id} is not an id of the order that orig_cl_ord_id names"
+            self._alerts.dead(received, "id_mismatch", detail, now)
+            return []
+        at = self._at(max(now, order.clock))
+        outcome = apply_event(order, event, at)
         if outcome.kind is EventOutcome.HELD:
-            self._hold(received, now, since)
-            return
-        self._outbox.counts.events[outcome.kind] += 1
+            self._hold(item._replace(awaits=(order.cl_ord_id, event.exec_ref_id)), now)
+            return []
+        self._count(outcome.kind)
         if outcome.kind in UNCOUNTED:
-            self._alerts.uncounted(received, order, outcome.kind)
+            self._alerts.uncounted(received, order, outcome.kind, now)
             if outcome.kind is EventOutcome.EXECUTIONS_FULL and order.active:
-                self._halted(Control("halt", order.cl_ord_id, "plans.max_executions is reached", now), now)
-            return
-        if outcome.kind is EventOutcome.APPLIED:
-            self._orders.mark(order)
-            if isinstance(event, Fill | Correct | Bust):
-                self._orders.mark_execution(order, event)
-                self._feedback.executed(order, event, before, max(now, order.clock))
+                self._control(Control("halt", order.cl_ord_id, "plans.max_executions is reached", now), now)
+            return []
+        released = self._note(order, event, outcome, at.now)
         if outcome.alert is not None:
             self._alerts.alert(outcome.alert[0], order.symbol, order.cl_ord_id, now, outcome.alert[1])
         if outcome.replan is not None:
             self._plans.plan(order, now, outcome.replan, forced=True)
-        if isinstance(event, Fill) and self.held.awaits(order.cl_ord_id, event.exec_id):
-            self._release(order, now)
+        return released
 
-    def _release(self, order: Order, now: int) -> None:
-        """Apply the events held for `order`."""
-        for item in self.held.release(order.cl_ord_id):
-            if self.held.is_too_old(item, now):
-                self._alerts.orphan(item.received)
-            else:
-                self._apply(order, item.received, now, item.since)
+    def _note(self, order: Order, event: Any, outcome: Outcome, now: int) -> list[Held]:
+        """Note what an event has changed; return the events that waited for it."""
+        if outcome.kind in {EventOutcome.APPLIED, EventOutcome.REJECTED}:
+            self._orders.mark(order)
+        if isinstance(event, ReplaceOrder | CancelOrder):
+            # Also the id of a request that was rejected: what follows may name it.
+            if event.cl_ord_id in order.ids or len(order.later_ids) >= MAX_IDS:
+                return []
+            self._orders.add_id(order, event.cl_ord_id)
+            return self.held.release(event.cl_ord_id)
+        if outcome.kind is not EventOutcome.APPLIED:
+            return []
+        self._orders.mark_execution(order, event.exec_id)
+        if outcome.change is not None:
+            self._orders.mark_execution(order, outcome.change.exec_id)
+            self._feedback.executed(order, event, outcome.change, now)
+        return self.held.release(order.cl_ord_id, event.exec_id)
 
-    def _hold(self, received: Received[Any], now: int, since: int) -> None:
+    def _find(self, ids: Iterable[str], now: int) -> Order | None:
+        """Return the order that has one of these ids, unless its keep time is over at `now`."""
+        for cl_ord_id in ids:
+            order = self._orders.get(cl_ord_id)
+            if order is not None and self._is_past(order, now):
+                self._orders.forget(order)
+                order = None
+            if order is not None:
+                return order
+        return None
+
+    def _hold(self, item: Held, now: int) -> None:
         self.expire_held(now)
-        why = self.held.hold(received, since)
+        why = self.held.hold(item.received, item.since, item.awaits)
         if why is None:
-            self._outbox.counts.events[EventOutcome.HELD] += 1
+            self._count(EventOutcome.HELD)
         else:
-            self._alerts.dead(received, "held_full", f"cl_ord_id: no such order or execution yet, and {why}")
+            detail = f"cl_ord_id: no such order or execution yet, and {why}"
+            self._alerts.dead(item.received, "held_full", detail, now)
 
-    def _halted(self, event: Control, now: int) -> bool:
-        changed = self.halts.apply(event)
-        if changed is not None:
-            # A scope without an order may be misspelt or refer to a later order: the count lets the sender tell.
-            self._alerts.alert(event.type, None, None, now, f"{changed} ({len(self._turned())} active orders here)")
-            self._replan_halted(now)
-        return changed is not None
+    def _control(self, event: Control, now: int) -> bool:
+        """Apply a halt or resume and return whether it changes anything."""
+        changed = self._halts.apply(event)
+        if changed is None:
+            return False
+        if event.type == "halt":
+            self._books.halt(event.scope, self._halts.since.get(event.scope, event.ts_event))
+        else:
+            self._books.resume(event.scope, event.ts_event)
+        # A scope may be misspelt or refer to a later order: the count lets the sender tell.
+        self._alerts.alert(event.type, None, None, now, f"{changed} ({len(self._turned())} active orders here)")
+        self._replan_halted(now)
+        return True
+
+    def _count(self, outcome: EventOutcome) -> None:
+        self._outbox.counts.events[outcome] += 1
 
     def switch(self, control: LocalControl, now: int) -> None:
         """Turn the kill switch on or off at event time `now`."""
-        if self.halts.switch(control.reason if control.type == "halt" else None):
+        if self._halts.switch(control.reason if control.type == "halt" else None):
             self._alerts.alert(control.type, None, None, now, control.reason)
             self._replan_halted(now)
 
@@ -204,9 +251,7 @@ class Desk:
 
     def _turned(self) -> list[Order]:
         """Return the active orders whose halt has begun or ended."""
-        return [
-            order for order in self._orders if order.active and (self._plans.halt_of(order) is not None) != order.halted
-        ]
+        return [o for o in self._orders.all_active() if (self._plans.halt_of(o) is not None) != o.halted]
 
     # --- time -------------------------------------------------------------
 
@@ -229,14 +274,13 @@ class Desk:
         volume, vwap = stats.volume_continuous or 0.0, stats.vwap
         self._feedback.minute(symbol, stats.minute, vwap, volume)
         self._feedback.reach(symbol, minute_end)
-        orders = [order for order in self._orders.of(symbol) if order.active]
+        orders = self._orders.active_of(symbol)
         for order in orders:
-            unfilled = order.schedule.advance(minute_end)
-            if self._settings.fills == "scheduled":
-                taken = min(unfilled, order.leaves_qty)
-                order.cum_qty += taken
-                order.displace(taken, self._at(minute_end - 1))
-                self._feedback.assumed(order, taken, minute_end - 1)
+            for start, unfilled in order.schedule.advance(minute_end):
+                if self._settings.fills == "scheduled":
+                    taken = min(max(unfilled, 0), order.leaves_qty)
+                    order.assume(start, taken, self._at(minute_end - 1))
+                    self._feedback.assumed(order, taken, minute_end - 1)
             worked = min(max(minute_end - order.works_from, 0), self._interval)
             order.market_volume += volume * (worked / self._interval)
             if vwap is not None:
@@ -269,13 +313,13 @@ class Desk:
         group = self._plans.group(order)
         if len(group) < 2 or order not in group:
             self._alerts.missing(order, last_tick, now)
-            reason = _why(order, shifted)
+            reason = _why(order, shifted, last_tick)
             self._plans.plan(order, now, reason, forced=reason != "minute")
             return [order.cl_ord_id]
         reasons = {}
         for member in group:
             self._alerts.missing(member, last_tick, now)
-            reasons[member.cl_ord_id] = _why(member, shifted)
+            reasons[member.cl_ord_id] = _why(member, shifted, last_tick)
         self._plans.plan_group(group, now, reasons, forced=set(reasons.values()) != {"minute"})
         return list(reasons)
 
@@ -289,7 +333,7 @@ class Desk:
     def expire_held(self, now: int) -> None:
         """Send events that have been held for longer than the setting allows to the dead letters."""
         for item in self.held.expire(now):
-            self._alerts.orphan(item.received)
+            self._alerts.orphan(item.received, now)
 
     # --- bookkeeping ------------------------------------------------------
 
@@ -302,10 +346,12 @@ class Desk:
         return order.ended_at is not None and now - order.ended_at > self._settings.keep_ended_ns
 
 
-def _why(order: Order, shifted: AbstractSet[Side]) -> str:
+def _why(order: Order, shifted: AbstractSet[Side], last_tick: int | None) -> str:
     """Return the reason of an order's plan at a minute's close; every reason but ``minute`` forces it."""
     if order.halted:
         return "minute"
     if order.off_plan:
         return "fill"
+    if order.blind and last_tick is not None:
+        return "first_tick"
     return "regime" if order.side in shifted else "minute"

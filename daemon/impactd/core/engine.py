@@ -42,6 +42,7 @@ from impactd.core.inputs.ticks import Refused, TickBatch
 from impactd.core.market.markets import Markets
 from impactd.core.market.symbol import SymbolMarket
 from impactd.core.model.learned.trees import learned_of
+from impactd.core.orders.halts import Halts
 from impactd.core.orders.ledger import Ledger
 from impactd.core.outputs.messages import DeadLetter
 from impactd.core.outputs.outbox import Outbox
@@ -112,12 +113,13 @@ class Engine:
         learned_of(settings)  # refuses a bad file before the first event, not at the first symbol
         self._probe = probe
         self._outbox = Outbox()
-        self._books = MinuteAggregator(settings.books, settings.max_symbols)
+        self.halts = Halts()
+        self._books = MinuteAggregator(settings.books, settings.max_symbols, self.halts.since)
         self._markets = Markets(settings, self._books)
         self.orders = Ledger()
-        self._desk = Desk(settings, self.orders, self._books, self._markets, self._outbox, probe)
+        self._desk = Desk(settings, self.orders, self.halts, self._books, self._markets, self._outbox, probe)
         self._alerts = FeedAlerts(settings, self._outbox)
-        self.halts, self.invalid = self._desk.halts, self._alerts.invalid
+        self.invalid = self._alerts.invalid
         self._stateful: tuple[Stateful, ...] = (
             self._books,
             self._markets,
@@ -223,7 +225,7 @@ class Engine:
             self._outbox.counts.refused += 1
             letter = DeadLetter(pending.topic, item.offset, item.reason, item.detail, item.codec, item.raw, item.key)
             self._outbox.publish(Topic.DLQ, None, letter)
-            self._alerts.refused(pending.key)
+            self._alerts.refused(pending.topic, item, pending.key, now)
         else:
             self.invalid.used(pending.key)
             self._desk.receive(item, now)

@@ -293,12 +293,11 @@ def _put_events(
     for topic, path in files.items():
         decoded = read_events(path, topic, limits)
         received, refused = decoded.events, decoded.refused
-        reading.skipped += decoded.skipped_unknown
         reading.refused.update(item.reason for item in refused)
         report = FileReport(path)
-        report.add(len(received), refused, decoded.skipped_unknown)
+        report.add(len(received), refused, 0)
         # No fill and no halt may be all that there was of them; no order is not.
-        if (why := report.unusable()) is not None and (refused or decoded.skipped_unknown or topic is Topic.ORDERS):
+        if (why := report.unusable()) is not None and (refused or topic is Topic.ORDERS):
             reading.unusable.append(why)
         end = max([0, *(item.offset + 1 for item in received), *(item.offset + 1 for item in refused)])
         for part in parts:

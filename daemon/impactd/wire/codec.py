@@ -25,6 +25,8 @@ REASONS: Final = {
     "truncated": "the record ends early",
     "type": "a field has the wrong type",
     "unknown_codec": "the codec that the record's header names does not exist",
+    "unknown_field": "an order, execution or control has a field that is not known",
+    "unknown_type": "an order, execution or control has a type that is not known",
     "unmapped": "a row of an instrument or publisher that `--symbol` does not name",
     "value": "a field has a value that is not allowed",
 }

@@ -2,11 +2,13 @@
 
 Each record is one object.  Every field is checked here, by itself and against
 the record's other fields; what needs the order's state (a replace below
-cum_qty, an unknown order, a second `new`) is the core's to judge.
+cum_qty, an unknown order, a second `new`) is the core's to judge.  A `type` or a
+field that is not known is refused by name: an instruction that is ignored loses
+money.
 
-`cl_ord_id` names the parent for life.  FIX gives each request an id of its own
-and names the order's by `orig_cl_ord_id`; where a record has that field, it is
-the parent's id, and `cl_ord_id` only the request's.
+`cl_ord_id` of a `new` names the order for life.  As in FIX, a replace or cancel
+may have an id of its own in `cl_ord_id`, and the id before it in
+`orig_cl_ord_id`; both are then ids of the order, and any record may use any of them.
 
 The terms of an order are parsed by the units of `impactd.core.inputs.terms.Terms`.
 A replace changes the terms that it names; null clears an optional one.  Symbol
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any, Final, NamedTuple
 
 from impactd.core.base.topics import Topic
@@ -37,6 +40,7 @@ from impactd.core.outputs.units import Unit
 from impactd.wire.codec import FROM_DATA, FieldError, Limits, floor_ms, shown
 from impactd.wire.fields import (
     MAX_ID,
+    MAX_SYMBOL,
     parse_json,
     parse_number,
     parse_object,
@@ -62,11 +66,10 @@ Parser = Callable[[Object], Event]
 
 @dataclass(frozen=True, slots=True)
 class DecodedEvents:
-    """What became of a batch of order, execution or control records, in their order."""
+    """The decoded records of a batch, and those that were refused, each in their order."""
 
     events: list[Received[Any]] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
-    skipped_unknown: int = 0
 
 
 def decode_events(
@@ -90,40 +93,65 @@ def decode_events(
     Returns
     -------
     DecodedEvents
-        Each record is an event, refused, or skipped for its unknown `type`.
+        Each record is an event or refused.
     """
-    parsers = _PARSERS[topic]
     limits = limits or Limits()
     out = DecodedEvents()
-    skipped = 0
     for i, value in enumerate(values):
         offset, ts_record = int(offsets[i]), int(ts_records[i])
+        key = keys[i] if keys is not None else None
         try:
-            event = _event(value, parsers, limits)
+            event = _event(value, topic, limits)
         except FieldError as error:
-            key = keys[i] if keys is not None else None
-            out.refused.append(Refused(offset, error.reason, error.detail, value, key, NAME, ts_record))
+            names = names_in(value, limits)
+            out.refused.append(Refused(offset, error.reason, error.detail, value, key, NAME, ts_record, *names))
             continue
-        if event is None:
-            skipped += 1
-        else:
-            at = floor_ms(event.ts_event) if ts_record == FROM_DATA else ts_record
-            out.events.append(Received(event, offset, at, value, keys[i] if keys is not None else None))
-    return DecodedEvents(out.events, out.refused, skipped)
+        at = floor_ms(event.ts_event) if ts_record == FROM_DATA else ts_record
+        out.events.append(Received(event, offset, at, value, key))
+    return out
 
 
-def _event(value: bytes, parsers: dict[str, Parser], limits: Limits) -> Event | None:
+def names_in(value: bytes, limits: Limits) -> tuple[str | None, str | None]:
+    """Return symbol and cl_ord_id of a record that was refused, as far as they can be read."""
+    if len(value) > limits.max_message_bytes:
+        return None, None
+    try:
+        obj = parse_object(parse_json(value))
+    except FieldError:
+        return None, None
+    names: list[str | None] = []
+    for name, limit in (("symbol", MAX_SYMBOL), ("cl_ord_id", MAX_ID)):
+        try:
+            names.append(parse_text(obj.get(name), name, limit))
+        except FieldError:
+            names.append(None)
+    return names[0], names[1]
+
+
+def _event(value: bytes, topic: Topic, limits: Limits) -> Event:
     if len(value) > limits.max_message_bytes:
         limit = limits.max_message_bytes
         raise FieldError("too_large", f"{len(value)} bytes; send at most {limit} (setting wire.max_message_bytes)")
     obj = parse_object(parse_json(value))
+    kind = require(obj, "type")
+    forms = _FORMS[topic]
+    if type(kind) is not str:
+        raise FieldError("type", f"type: {shown(kind)} is not a string; send one of {', '.join(forms)}")
+    if kind not in forms:
+        raise FieldError("unknown_type", f"type: {shown(kind)} is not known on {topic}; send one of {', '.join(forms)}")
+    form = forms[kind]
+    unknown = sorted(obj.keys() - form.fields)
+    if unknown:
+        raise FieldError("unknown_field", _unknown_field(unknown[0], kind, form))
     if limits.time_unit != "ns":
         obj = _in_ns(obj, limits.time_unit)
-    kind = require(obj, "type")
-    if type(kind) is not str:
-        raise FieldError("type", f"type: {shown(kind)} is not a string; send one of {', '.join(parsers)}")
-    parser = parsers.get(kind)
-    return parser(obj) if parser is not None else None
+    return form.parse(obj)
+
+
+def _unknown_field(name: str, kind: str, form: _Form) -> str:
+    near = get_close_matches(name, sorted(form.fields), 1, cutoff=0.75)
+    what = f"send {near[0]}" if near else f"it has {', '.join(sorted(form.fields))}"
+    return f"{shown(name)[1:-1]}: not a field of {kind}; leave it out, or {what}"
 
 
 def _in_ns(obj: Object, unit: str) -> Object:
@@ -135,11 +163,16 @@ def _in_ns(obj: Object, unit: str) -> Object:
     return obj | {name: converted(obj[name], name) for name in _TIMES if obj.get(name) is not None}
 
 
-def _order_id(obj: Object) -> str:
-    """Return the parent's id: `orig_cl_ord_id` where a request has an id of its own."""
-    if obj.get("orig_cl_ord_id") is not None:
-        return parse_text(obj["orig_cl_ord_id"], "orig_cl_ord_id", MAX_ID)
-    return parse_text(require(obj, "cl_ord_id"), "cl_ord_id", MAX_ID)
+def _ids(obj: Object) -> tuple[str, str | None]:
+    """Return cl_ord_id and, if another id comes before it, orig_cl_ord_id."""
+    before = obj.get("orig_cl_ord_id")
+    if before is None:
+        return parse_text(require(obj, "cl_ord_id"), "cl_ord_id", MAX_ID), None
+    before = parse_text(before, "orig_cl_ord_id", MAX_ID)
+    if obj.get("cl_ord_id") is None:
+        return before, None
+    own = parse_text(obj["cl_ord_id"], "cl_ord_id", MAX_ID)
+    return own, None if own == before else before
 
 
 def _head(obj: Object) -> tuple[str, int]:
@@ -236,7 +269,8 @@ def _check_window(start: int, end: int) -> None:
 
 
 def _new(obj: Object) -> NewOrder:
-    if None not in (obj.get("orig_cl_ord_id"), obj.get("cl_ord_id")) and obj["orig_cl_ord_id"] != obj["cl_ord_id"]:
+    cl_ord_id, before = _ids(obj)
+    if before is not None:
         raise FieldError("value", "orig_cl_ord_id: differs from cl_ord_id in a new order; send cl_ord_id alone")
     symbol, ts_event = _head(obj)
     values: Object = {}
@@ -247,7 +281,7 @@ def _new(obj: Object) -> NewOrder:
         values[name] = term.default if value is None else term.parse(value, name)
     terms = Terms(**values)
     _check_window(terms.start, terms.end)
-    return NewOrder(_order_id(obj), symbol, parse_side(require(obj, "side")), ts_event, terms)
+    return NewOrder(cl_ord_id, symbol, parse_side(require(obj, "side")), ts_event, terms)
 
 
 def _replace(obj: Object) -> ReplaceOrder:
@@ -268,11 +302,13 @@ def _replace(obj: Object) -> ReplaceOrder:
     if "start" in changes and "end" in changes:
         _check_window(changes["start"], changes["end"])
     symbol, ts_event = _head(obj)
-    return ReplaceOrder(_order_id(obj), symbol, ts_event, tuple(changes.items()))
+    cl_ord_id, before = _ids(obj)
+    return ReplaceOrder(cl_ord_id, symbol, ts_event, tuple(changes.items()), before)
 
 
 def _cancel(obj: Object) -> CancelOrder:
-    return CancelOrder(_order_id(obj), *_head(obj))
+    cl_ord_id, before = _ids(obj)
+    return CancelOrder(cl_ord_id, *_head(obj), before)
 
 
 def _exec_id(obj: Object, name: str) -> str:
@@ -292,7 +328,8 @@ def _fill(obj: Object) -> Fill:
         raise FieldError("value", f'last_liquidity_ind: {shown(liquidity)}; send "taker", "maker" or null')
     symbol, ts_event = _head(obj)
     qty, px = _last(obj)
-    return Fill(_exec_id(obj, "exec_id"), _order_id(obj), symbol, qty, px, ts_event, liquidity)
+    cl_ord_id, before = _ids(obj)
+    return Fill(_exec_id(obj, "exec_id"), cl_ord_id, symbol, qty, px, ts_event, liquidity, before)
 
 
 def _reference(obj: Object) -> tuple[str, str]:
@@ -304,11 +341,13 @@ def _reference(obj: Object) -> tuple[str, str]:
 
 def _correct(obj: Object) -> Correct:
     symbol, ts_event = _head(obj)
-    return Correct(*_reference(obj), _order_id(obj), symbol, *_last(obj), ts_event)
+    cl_ord_id, before = _ids(obj)
+    return Correct(*_reference(obj), cl_ord_id, symbol, *_last(obj), ts_event, before)
 
 
 def _bust(obj: Object) -> Bust:
-    return Bust(*_reference(obj), _order_id(obj), *_head(obj))
+    cl_ord_id, before = _ids(obj)
+    return Bust(*_reference(obj), cl_ord_id, *_head(obj), before)
 
 
 def _control(obj: Object) -> Control:
@@ -321,8 +360,30 @@ def _control(obj: Object) -> Control:
     )
 
 
-_PARSERS: Final[dict[Topic, dict[str, Parser]]] = {
-    Topic.ORDERS: {"new": _new, "replace": _replace, "cancel": _cancel},
-    Topic.EXECUTIONS: {"fill": _fill, "correct": _correct, "bust": _bust},
-    Topic.CONTROL: {"halt": _control, "resume": _control},
+class _Form(NamedTuple):
+    """The fields of one type of record, and the function that reads them."""
+
+    parse: Parser
+    fields: frozenset[str]
+
+    @classmethod
+    def of(cls, parse: Parser, *fields: str) -> _Form:
+        return cls(parse, frozenset({"type", "ts_event", *fields}))
+
+
+_ORDER: Final = ("cl_ord_id", "orig_cl_ord_id", "symbol")
+_LAST: Final = ("exec_id", "last_qty", "last_px")
+
+_FORMS: Final[dict[Topic, dict[str, _Form]]] = {
+    Topic.ORDERS: {
+        "new": _Form.of(_new, *_ORDER, "side", *_TERMS),
+        "replace": _Form.of(_replace, *_ORDER, "side", *_TERMS),
+        "cancel": _Form.of(_cancel, *_ORDER),
+    },
+    Topic.EXECUTIONS: {
+        "fill": _Form.of(_fill, *_ORDER, *_LAST, "last_liquidity_ind"),
+        "correct": _Form.of(_correct, *_ORDER, *_LAST, "exec_ref_id"),
+        "bust": _Form.of(_bust, *_ORDER, "exec_id", "exec_ref_id"),
+    },
+    Topic.CONTROL: {kind: _Form.of(_control, "scope", "reason") for kind in ("halt", "resume")},
 }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from impactd.core.inputs.events import Control
+from impactd.core.base.quantity import QUANTA
+from impactd.core.inputs.events import Control, ReplaceOrder
 from impactd.core.inputs.inbox import LocalControl
-from impactd.core.orders.halts import MAX_HALTS_BYTES, Halts
-from tests.core.builders import T0, EngineHarness, at, fill, halt, minutes, new, resume, with_order
+from impactd.core.orders.halts import MAX_HALTS_BYTES, Halts, known_scopes
+from tests.core.builders import T0, EngineHarness, M, at, fill, halt, minutes, new, resume, with_order
 
 ON, OFF = LocalControl("halt", "kill switch: /run/stop"), LocalControl("resume", "kill switch: /run/stop is gone")
 
@@ -89,3 +90,13 @@ def test_halts_restored_are_the_same() -> None:
     halts.switch("stop")
     again.load(halts.dump())
     assert again == halts
+
+
+def test_known_scopes_are_symbols_every_id_of_an_order_and_what_is_halted() -> None:
+    harness = EngineHarness()
+    harness.run(minutes(1))
+    harness.send(new("A1", ts=at(1), length=10 * M), halt(at(1), "ARL"))
+    harness.send(ReplaceOrder("A2", "FROG", at(1), (("order_qty", 5 * QUANTA),), "A1"))
+    found = [known_scopes(key, value) for key, value in harness.state.items()]
+    assert set().union(*(names for names, _ in found)) == {"FROG", "A1", "A2"}
+    assert set().union(*(halted for _, halted in found)) == {"ARL"}

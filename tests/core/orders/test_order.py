@@ -16,6 +16,8 @@ from impactd.core.inputs.terms import Terms
 from impactd.core.orders.order import (
     TRANSITIONS,
     ApplyContext,
+    Change,
+    Execution,
     Order,
     Outcome,
     Status,
@@ -24,6 +26,7 @@ from impactd.core.orders.order import (
     same_order,
 )
 from impactd.core.orders.schedule import Schedule
+from impactd.core.outputs.counts import EventOutcome
 
 HOUR = 60 * MINUTE_NS
 
@@ -34,12 +37,24 @@ def new(qty: int = 1_000, start: int = 0, end: int = HOUR, **terms: Any) -> NewO
 
 def opened(qty: int = 1_000) -> Order:
     order = Order.open(new(qty), 0)
-    order.schedule = Schedule([0, MINUTE_NS], [MINUTE_NS, HOUR], [100 * QUANTA, (qty - 100) * QUANTA])
+    order.schedule = Schedule.of([0, MINUTE_NS], [MINUTE_NS, HOUR], [100 * QUANTA, (qty - 100) * QUANTA])
     return order
 
 
-def fill(exec_id: str, qty: int, px: float = 10.0) -> Fill:
-    return Fill(exec_id, "P1", "FROG", qty * QUANTA, px, 0)
+def fill(exec_id: str, qty: int, px: float = 10.0, ts: int = 0) -> Fill:
+    return Fill(exec_id, "P1", "FROG", qty * QUANTA, px, ts)
+
+
+def bust(exec_id: str, ref: str, ts: int = 0) -> Bust:
+    return Bust(exec_id, ref, "P1", "FROG", ts)
+
+
+def correct(exec_id: str, ref: str, qty: int, ts: int = 0, px: float = 10.0) -> Correct:
+    return Correct(exec_id, ref, "P1", "FROG", qty * QUANTA, px, ts)
+
+
+def replace_qty(qty: int, ts: int = 0) -> ReplaceOrder:
+    return ReplaceOrder("P1", "FROG", ts, (("order_qty", qty * QUANTA),))
 
 
 def apply(order: Order, event: Any, now: int = 1, max_executions: int = 1_000) -> Outcome:
@@ -54,14 +69,14 @@ def test_new_order_leaves_all() -> None:
 
 def test_fill_on_plan_asks_for_no_plan() -> None:
     order = opened()
-    assert apply(order, fill("E1", 60)) == Outcome("applied")
+    assert apply(order, fill("E1", 60)).replan is None
     assert order.leaves_qty == 940 * QUANTA
-    assert apply(order, fill("E2", 40)) == Outcome("applied")
+    assert apply(order, fill("E2", 40)).replan is None
 
 
 def test_fill_beyond_the_interval_asks_for_a_plan() -> None:
     order = opened()
-    assert apply(order, fill("E1", 101)) == Outcome("applied", "fill")
+    assert apply(order, fill("E1", 101)).replan == "fill"
 
 
 def test_fill_twice_counts_once() -> None:
@@ -73,7 +88,7 @@ def test_fill_twice_counts_once() -> None:
 
 def test_last_fill_ends_the_order() -> None:
     order = opened()
-    assert apply(order, fill("E1", 1_000)) == Outcome("applied", "fill")
+    assert apply(order, fill("E1", 1_000)).replan == "fill"
     assert (order.status, order.leaves_qty) == (Status.DONE, 0)
 
 
@@ -125,12 +140,69 @@ def test_fill_beyond_any_order_is_too_large() -> None:
     assert "E2" not in order.executions
 
 
-def test_bust_frees_nothing_of_the_interval_under_way() -> None:
+def test_fill_counts_in_the_interval_of_its_own_time_wherever_it_arrives() -> None:
+    order = opened()
+    order.clock = MINUTE_NS
+    order.schedule.advance(MINUTE_NS)
+    assert apply(order, fill("E1", 60, ts=MINUTE_NS - 1), MINUTE_NS + 5).replan == "fill"
+    assert order.filled_in == {}
+    order.schedule = Schedule.of([MINUTE_NS], [HOUR], [940 * QUANTA])
+    assert apply(order, fill("E2", 30, ts=MINUTE_NS), MINUTE_NS + 6).replan is None
+    assert order.filled_in == {MINUTE_NS: 30 * QUANTA}
+    assert apply(order, bust("E3", "E1", ts=MINUTE_NS + 7), MINUTE_NS + 7).replan == "bust"
+    assert (order.cum_qty, order.filled_in) == (30 * QUANTA, {MINUTE_NS: 30 * QUANTA})
+    assert apply(order, correct("E4", "E2", 20, ts=MINUTE_NS + 8), MINUTE_NS + 8).replan == "correct"
+    assert order.filled_in == {MINUTE_NS: 20 * QUANTA}
+
+
+def test_fill_before_its_minute_has_closed_counts_against_the_interval_that_planned_it() -> None:
+    order = opened()
+    assert apply(order, fill("E1", 500, ts=MINUTE_NS), MINUTE_NS).replan is None
+    assert order.schedule.filled == [0, 500 * QUANTA]
+
+
+def test_bust_in_its_own_interval_is_planned_although_it_nets_to_nothing() -> None:
     order = opened()
     apply(order, fill("E1", 60))
-    apply(order, fill("E2", 30), MINUTE_NS)
-    apply(order, Bust("E3", "E1", "P1", "FROG", 0), MINUTE_NS + 1)
-    assert (order.cum_qty, order.interval_qty) == (30 * QUANTA, 30 * QUANTA)
+    assert apply(order, bust("E2", "E1")).replan == "bust"
+
+
+def test_correction_of_the_price_alone_asks_for_no_plan() -> None:
+    order = opened()
+    apply(order, fill("E1", 60))
+    outcome = apply(order, correct("C1", "E1", 60, px=11.0))
+    assert (outcome.replan, outcome.change) == (None, Change("E1", Execution(0, 60 * QUANTA, 10.0, 0)))
+
+
+@pytest.mark.parametrize("refs", [("E1", "C1", "C2"), ("E1", "E1", "E1"), ("E1", "C1", "E1"), ("E1", "E1", "C1")])
+def test_amendments_form_a_chain_back_to_their_fill(refs: tuple[str, str, str]) -> None:
+    order = opened()
+    apply(order, fill("E1", 100))
+    found = []
+    for event in (correct("C1", refs[0], 90, 1), correct("C2", refs[1], 80, 2), bust("B1", refs[2], 3)):
+        outcome = apply(order, event)
+        assert outcome.change is not None
+        assert outcome.change.exec_id == "E1"
+        found.append(order.cum_qty // QUANTA)
+    assert found == [90, 80, 0]
+
+
+def test_amendment_delivered_after_a_later_one_changes_nothing() -> None:
+    order = opened()
+    apply(order, fill("E1", 100))
+    apply(order, correct("C2", "E1", 80, 5))
+    assert apply(order, correct("C1", "E1", 90, 4)) == Outcome(EventOutcome.APPLIED)
+    assert order.cum_qty == 80 * QUANTA
+    apply(order, bust("B1", "C1", 6))
+    assert order.cum_qty == 0
+
+
+def test_amendment_that_names_the_latest_one_follows_it_whatever_the_clocks_say() -> None:
+    order = opened()
+    apply(order, fill("E1", 100))
+    apply(order, correct("C1", "E1", 90, 5))
+    apply(order, correct("C2", "C1", 80, 4))
+    assert order.cum_qty == 80 * QUANTA
 
 
 def test_correct_changes_quantity_and_price() -> None:
@@ -165,6 +237,50 @@ def test_replace_below_cum_qty_ends_the_order_as_filled() -> None:
     apply(order, fill("E1", 60))
     apply(order, ReplaceOrder("P1", "FROG", 0, (("order_qty", 50 * QUANTA),)))
     assert (order.status, order.order_qty, order.leaves_qty) == (Status.DONE, 60 * QUANTA, 0)
+
+
+def test_replace_below_cum_qty_is_worked_up_to_when_busts_bring_cum_qty_below_it() -> None:
+    order = opened()
+    apply(order, fill("E1", 60))
+    apply(order, fill("E2", 40))
+    apply(order, replace_qty(50))
+    assert (order.status, order.order_qty) == (Status.DONE, 100 * QUANTA)
+    outcome = apply(order, bust("B1", "E2"))
+    assert (order.status, order.order_qty, order.leaves_qty, outcome.alert) == (Status.DONE, 60 * QUANTA, 0, None)
+    apply(order, bust("B2", "E1"))
+    assert (order.status, order.order_qty, order.leaves_qty) == (Status.ACTIVE, 50 * QUANTA, 50 * QUANTA)
+
+
+def test_fill_after_a_replace_below_cum_qty_is_an_overfill() -> None:
+    order = opened()
+    apply(order, fill("E1", 60))
+    apply(order, replace_qty(50))
+    assert apply(order, fill("E2", 5)).alert == ("overfill", "filled 5 more than ordered")
+    assert (order.status, order.order_qty) == (Status.DONE, 65 * QUANTA)
+
+
+def test_replace_delivered_again_changes_nothing() -> None:
+    order = opened()
+    first = replace_qty(500, 1)
+    apply(order, first)
+    apply(order, replace_qty(700, 2))
+    assert apply(order, first).kind == "duplicate"
+    assert order.order_qty == 700 * QUANTA
+
+
+def test_report_replaces_what_was_assumed_and_never_adds_to_it() -> None:
+    order, at = opened(), ApplyContext(MINUTE_NS, MINUTE_NS, 600, 1_000)
+    order.assume(0, 100 * QUANTA, at)
+    for event, cum in (
+        (fill("E1", 60), 100),
+        (fill("E2", 60), 120),
+        (bust("B1", "E1"), 60),
+        (fill("E3", 10), 70),
+        (correct("C1", "E2", 50), 60),
+    ):
+        apply(order, event, MINUTE_NS)
+        assert order.cum_qty == cum * QUANTA
+    assert order.assumed == {}
 
 
 @pytest.mark.parametrize("changes", [(("end", 0),), (("start", HOUR),), (("end", 601 * MINUTE_NS),)])
@@ -226,7 +342,7 @@ _events = st.lists(
             st.integers(0, 5),
             st.integers(1, 700),
         ),
-        st.builds(lambda qty: ReplaceOrder("P1", "FROG", 0, (("order_qty", qty * QUANTA),)), st.integers(1, 2_000)),
+        st.builds(replace_qty, st.integers(1, 2_000), st.integers(0, 3)),
         st.just(CancelOrder("P1", "FROG", 0)),
     ),
     max_size=25,
@@ -243,7 +359,8 @@ def test_quantities_always_add_up(events: list[Any]) -> None:
             assert order.leaves_qty > 0
         else:
             assert order.leaves_qty == 0
-        assert order.cum_qty == sum(execution.qty for execution in order.executions.values())
+        assert order.cum_qty == sum(e.qty for e in order.executions.values())
+        assert order.order_qty == max(order.terms.order_qty, order.cum_qty if order.reduced else 0)
 
 
 @given(events=_events, again=st.integers(0, 24))

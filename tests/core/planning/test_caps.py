@@ -85,11 +85,11 @@ def test_must_complete_trades_what_volume_allows_first() -> None:
 def test_clips_of_the_interval_under_way_are_what_its_fills_leave() -> None:
     order = Order.open(new(min_clip_qty=50 * QUANTA), T0)
     intervals = Intervals.of(T0 + M // 2, T0 + 3 * M, M)
-    order.interval_start, order.interval_qty = T0, 30 * QUANTA
+    order.filled_in = {T0: 30 * QUANTA}
     found = clips(order, intervals, M)
     assert found is not None
     assert shares(found) == [20.0, 50.0, 50.0]
-    order.interval_qty = 80 * QUANTA
+    order.filled_in = {T0: 80 * QUANTA}
     found = clips(order, intervals, M)
     assert found is not None
     assert found[0] == 1

@@ -62,9 +62,7 @@ def test_pieces_cover_the_window_and_end_at_the_ends_of_intervals(start: int, le
 
 
 def capped(**terms: Any) -> Order:
-    order = Order.open(new(**terms), T0)
-    order.interval_start = T0
-    return order
+    return Order.open(new(**terms), T0)
 
 
 def cap_of(order: Order, volume: float | None, now: int = T0, n: int = 3) -> list[float]:
@@ -91,7 +89,7 @@ def test_caps_of_participation_in_a_huge_market_stay_integers() -> None:
 
 def test_caps_of_participation_allow_the_interval_under_way_its_whole_less_its_fills() -> None:
     order = capped(participation_rate=0.1)
-    order.cum_qty = order.interval_qty = 20 * QUANTA
+    order.cum_qty, order.filled_in = 20 * QUANTA, {T0: 20 * QUANTA}
     assert cap_of(order, 500.0, T0 + M // 2) == [30.0, 50.0, 50.0]
 
 
@@ -102,13 +100,13 @@ def test_caps_of_participation_begin_when_the_order_works() -> None:
 
 def test_caps_of_participation_carry_a_deficit_forward() -> None:
     order = capped(participation_rate=0.1)
-    order.cum_qty, order.market_volume, order.interval_start = 180 * QUANTA, 1_000.0, T0 - M
+    order.cum_qty, order.market_volume = 180 * QUANTA, 1_000.0
     assert cap_of(order, 500.0) == [0.0, 20.0, 50.0]
 
 
 def test_caps_of_max_interval_qty_count_what_the_interval_has_filled() -> None:
     order = capped(max_interval_qty=50 * QUANTA)
-    order.interval_qty = 30 * QUANTA
+    order.filled_in = {T0: 30 * QUANTA}
     assert cap_of(order, None, T0 + 1) == [20.0, 50.0, 50.0]
 
 

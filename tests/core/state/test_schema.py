@@ -18,6 +18,7 @@ from impactd.core.inputs.events import Bust, CancelOrder, Correct, Fill, NewOrde
 from impactd.core.inputs.terms import Terms
 from impactd.core.orders.codec import (
     EXECUTIONS_A_KEY,
+    Held,
     dump_executions,
     dump_held,
     dump_order,
@@ -30,7 +31,7 @@ from impactd.core.orders.order import Execution, Order, Status
 from impactd.core.orders.schedule import Schedule
 from impactd.core.state.schema import SCHEMA_VERSION, StateBrokenError, StateMismatchError, settings_from, settings_hash
 from impactd.core.state.whole import WholeState
-from tests.core.builders import T0, EngineHarness, fill, halt, minutes, new, settings
+from tests.core.builders import T0, EngineHarness, M, fill, halt, minutes, new, settings
 from tests.core.days import drive, random_day, random_settings
 
 ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
@@ -63,7 +64,7 @@ changes = st.lists(
     max_size=3,
 ).map(tuple)
 held = st.one_of(
-    st.builds(ReplaceOrder, ids, ids, times, changes),
+    st.builds(ReplaceOrder, ids, ids, times, changes, st.none() | ids),
     st.builds(CancelOrder, ids, ids, times),
     st.builds(Fill, ids, ids, ids, quanta, prices, times, st.sampled_from([None, "taker", "maker"])),
     st.builds(Correct, ids, ids, ids, ids, quanta, prices, times),
@@ -75,8 +76,10 @@ held = st.one_of(
 def test_order_is_read_back_as_it_was(terms: NewOrder, status: Status, qty: list[int], alerted: set[str]) -> None:
     order = Order.open(terms, terms.ts_event)
     order.status, order.alerted, order.market_volume = status, alerted, 0.1 + 0.2
-    order.schedule = Schedule(list(qty), list(qty), list(qty), 5, 3)
-    order.executions = {"E1": Execution(1, 2.5)}
+    order.schedule = Schedule(list(qty), list(qty), list(qty), list(qty), 5, 3)
+    order.executions = {"E1": Execution(0, 1, 2.5, T0)}
+    order.later_ids, order.replaces, order.reduced = ["A2"], ["digest"], True
+    order.filled_in, order.assumed = {T0: 5}, {T0 - M: 7}
     again, n_executions = load_order(dump_order(order))
     assert n_executions == 1
     again.executions = order.executions
@@ -94,9 +97,15 @@ marks = st.builds(
 )
 
 
-@given(executions=st.dictionaries(ids, st.builds(Execution, quanta, prices, st.none() | marks), max_size=20))
+entries = st.builds(
+    Execution, st.just(0), quanta, prices, times, st.none() | ids, st.none() | ids, times, st.none() | marks
+)
+
+
+@given(executions=st.dictionaries(ids, entries, max_size=20))
 def test_executions_are_read_back_in_their_order(executions: dict[str, Execution]) -> None:
     order = Order.open(new(), T0)
+    executions = {exec_id: entry._replace(n=n) for n, (exec_id, entry) in enumerate(executions.items())}
     order.executions = executions
     again = load_executions(dump_executions(order, 0))
     assert list(again.items()) == list(executions.items())
@@ -104,14 +113,14 @@ def test_executions_are_read_back_in_their_order(executions: dict[str, Execution
 
 def test_executions_are_cut_into_keys() -> None:
     order = Order.open(new(), T0)
-    order.executions = {f"E{k}": Execution(k, 1.0) for k in range(EXECUTIONS_A_KEY + 2)}
+    order.executions = {f"E{k}": Execution(k, k, 1.0, T0) for k in range(EXECUTIONS_A_KEY + 2)}
     sizes = [len(load_executions(dump_executions(order, chunk))) for chunk in range(3)]
     assert sizes == [EXECUTIONS_A_KEY, 2, 0]
 
 
 @given(event=held, since=times, raw=st.binary(max_size=50), key=st.none() | st.binary(max_size=9))
 def test_held_event_is_read_back_as_it_was(event: Any, since: int, raw: bytes, key: bytes | None) -> None:
-    item = (since, Received(event, 7, since, raw, key))
+    item = Held(since, Received(event, 7, since, raw, key), ("A", "E1"))
     assert load_held(dump_held(item)) == item
 
 

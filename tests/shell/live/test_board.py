@@ -73,6 +73,15 @@ def test_board_order_known_by_its_latest_plan_first_learns_its_beginning_later()
     assert board.orders["A1"].latest == plan(3, 2, 250)
 
 
+def test_board_finds_an_order_by_every_id_of_its_chain() -> None:
+    board = Board()
+    first = orjson.loads(plan(1, 0, 0))
+    board.take(Topic.PLANS, orjson.dumps(first))
+    board.take(Topic.PLANS, orjson.dumps(first | {"plan_version": 2, "cl_ord_ids": ["A1", "A2"]}))
+    assert board.find("A2") is board.find("A1") is not None
+    assert board.order("A3") is None
+
+
 def test_board_holds_no_more_than_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_ORDERS", 3)
     monkeypatch.setattr(module, "MAX_SYMBOLS", 2)

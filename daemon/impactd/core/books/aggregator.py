@@ -2,7 +2,7 @@
 
 A book prevails from its ``ts_event`` until the symbol's next accepted book,
 across the ends of minutes, but no longer than ``max_book_age`` (if set) and
-``max_silence``.  A rejected book leaves the one before it in place; one with an
+``max_silence``, and not into a halt of the symbol.  A rejected book leaves the one before it in place; one with an
 empty side ends it.  When a row must wait for a minute's close is stated in
 `impactd.core.books.clock`.
 
@@ -25,6 +25,7 @@ import math
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import partial
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -47,7 +48,7 @@ from impactd.core.books.kernel import (
     time_gate,
 )
 from impactd.core.books.minute import MinuteStats, by_reason, minute_stats
-from impactd.core.books.store import MINUTE_FIELDS, NEVER, SymbolTable
+from impactd.core.books.store import FOREVER, MINUTE_FIELDS, NEVER, SymbolTable
 from impactd.core.inputs.ticks import Int, TickBatch
 
 _KEY: Final = "books/"
@@ -71,6 +72,8 @@ class MinuteAggregator:
     settings : BookSettings
     max_symbols : int
         Rows of further symbols are dropped and counted (`unknown_rows`).
+    halted : mapping of str to int
+        When the halt of a symbol began, ns, for symbols that may come while it lasts.
 
     Raises
     ------
@@ -78,8 +81,11 @@ class MinuteAggregator:
         If a setting is out of range.
     """
 
-    def __init__(self, settings: BookSettings, max_symbols: int = 5_000) -> None:
+    def __init__(
+        self, settings: BookSettings, max_symbols: int = 5_000, halted: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
         _check(settings)
+        self._halted = halted
         self._settings = settings
         ages = [settings.max_silence_ns, _LONGEST_NS]
         if settings.max_book_age_ns is not None:
@@ -194,6 +200,25 @@ class MinuteAggregator:
             self._touch(slot)
         return True
 
+    def halt(self, symbol: str, at: int) -> None:
+        """Note that a symbol has halted at `at` (ns): its book prevails no longer, and further ones are rejected."""
+        self._set_halt(symbol, at, FOREVER)
+
+    def resume(self, symbol: str, at: int) -> None:
+        """Note that a halted symbol trades again from `at` on, ns; a book prevails once one has come since then."""
+        slot = self._table.find(symbol)
+        if slot is not None:
+            row = self._table.store.symbol[slot]
+            # What came before a symbol's first row leaves no trace, whether or not it has a row in the table already.
+            self._set_halt(symbol, int(row["halt_ns"]) if row["known"] else FOREVER, at if row["known"] else FOREVER)
+
+    def _set_halt(self, symbol: str, halt_ns: int, resume_ns: int) -> None:
+        slot = self._table.find(symbol)
+        if slot is not None:
+            row = self._table.store.symbol[slot]
+            row["halt_ns"], row["resume_ns"] = halt_ns, resume_ns
+            self._table.store.touched[slot] |= row["known"]
+
     # -- minutes ------------------------------------------------------------------------------------------------------
 
     def close_minute(self, symbol: str) -> MinuteStats:
@@ -220,7 +245,7 @@ class MinuteAggregator:
             self._limits.stand_ns,
             self._table.scratch,
         )
-        stats = minute_stats(store, slot, symbol, prevails=self._prevails(slot, end))
+        stats = minute_stats(store, slot, symbol, end, prevails=self._prevails(slot, end))
         for name in MINUTE_FIELDS:
             row[name] = 0
         store.rejected[slot, 1] += store.rejected[slot, 0]
@@ -419,6 +444,7 @@ class MinuteAggregator:
         slot = self._table.add(symbol)
         if len(self._table) > known:
             self._batch = None
+            self._table.store.symbol[slot]["halt_ns"] = self._halted.get(symbol, FOREVER)
         return slot
 
     def _rows_of(self, batch: TickBatch) -> Rows:
@@ -432,9 +458,11 @@ class MinuteAggregator:
         return self._rows
 
     def _prevails(self, slot: int, at: int) -> bool:
-        """Return whether the book of a row is two-sided and not too old at `at`."""
+        """Return whether the book of a row is two-sided, not too old at `at`, and not from before a halt."""
         row = self._table.store.symbol[slot]
-        return bool(row["n_bid"] and row["n_ask"] and at <= row["book_ns"] + self._limits.stand_ns)
+        fresh = at <= row["book_ns"] + self._limits.stand_ns
+        halted = row["book_ns"] < row["halt_ns"] <= at
+        return bool(row["n_bid"] and row["n_ask"] and fresh and not halted)
 
     def _in_order(self, slots: set[int]) -> list[str]:
         minutes, name = self._minutes, self._table.name

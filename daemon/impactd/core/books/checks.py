@@ -36,7 +36,7 @@ from impactd.core.inputs.ticks import MID_EVENT, UNDECODABLE_BOOK, Float
 
 
 class Reject(StrEnum):
-    """Why a row was rejected, in the order in which the reasons are looked for."""
+    """Why a row was rejected; reasons of content are checked in this order."""
 
     FUTURE = "future"
     CLOCK_BACK = "clock_back"
@@ -50,6 +50,7 @@ class Reject(StrEnum):
     UNSORTED = "unsorted"
     CROSSED = "crossed"
     LOCKED = "locked"
+    HALTED = "halted"
 
 
 #: Why a tick is rejected; such rows are counted by symbol and minute and are not dead letters.
@@ -65,6 +66,7 @@ MEANINGS: Final = {
     Reject.SIZE: "a size below 0, or above it and below 1e-9",
     Reject.UNSORTED: "levels out of order",
     Reject.CROSSED: "the best bid is above the best ask",
+    Reject.HALTED: "a book of a symbol that is halted",
     Reject.LOCKED: "the best bid equals the best ask, and `books.allow_locked` is off",
 }
 
@@ -87,6 +89,7 @@ _SIZE: Final = REASONS.index(Reject.SIZE)
 _UNSORTED: Final = REASONS.index(Reject.UNSORTED)
 _CROSSED: Final = REASONS.index(Reject.CROSSED)
 _LOCKED: Final = REASONS.index(Reject.LOCKED)
+HALTED: Final = REASONS.index(Reject.HALTED)
 
 #: No price is as large as the smallest of the price sentinels, INT64_MAX in units of 1e-9.
 LARGEST_PX: Final = 9_223_372_036.0

@@ -31,14 +31,11 @@ import numpy as np
 
 from impactd.core.base.stateful import SingleKey
 from impactd.core.books.kernel import CLOCK, LAST_NS, N_KNOWN, N_PARTITION, N_UNKNOWN_ROWS, NEXT_DUE, Limits
-from impactd.core.books.store import NEVER
+from impactd.core.books.store import FOREVER, NEVER
 from impactd.core.inputs.ticks import Int
 
 _STATE: Final = struct.Struct("<4sqq")
 _MAGIC: Final = b"clk1"
-
-#: No minute is due.
-FOREVER: Final = 2**63 - 1
 
 
 class PartitionClock:

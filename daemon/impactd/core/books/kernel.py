@@ -1,9 +1,9 @@
-"""The compiled way of one row into the accumulators of its symbol.
+"""Compiled kernels: one row into the accumulators of its symbol.
 
 `run_rows` takes rows in order and stops before one that has to wait until a
-minute has closed; `impactd.core.books.aggregator` tells the rules.  Books are walked
-lazily: a standing book is settled, that is walked and weighted with the time
-it stood, when the next one takes its place or when its minute closes.  That
+minute has closed; `impactd.core.books.clock` states the rules.  Books are walked
+lazily: a book is settled, that is walked and weighted with the time for which it
+prevailed, when the next one replaces it or when its minute closes.  That
 happens at the same rows however they are batched, so sums are the same to
 the last bit.
 """
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.base.jit import inner_kernel, kernel
-from impactd.core.books.checks import CLOCK_BACK, FUTURE, USABLE, check_book, check_trade, compact_side
+from impactd.core.books.checks import CLOCK_BACK, FUTURE, HALTED, USABLE, check_book, check_trade, compact_side
 from impactd.core.books.store import NEVER, Store
 from impactd.core.books.walk import ASKS, BIDS, BUY, walk_side
 from impactd.core.inputs.ticks import AUCTION, BOOK, TRADE, Byte, Float, Int, Int32, TickBatch
@@ -131,7 +131,7 @@ def settle(
     stand_ns: int,
     scratch: Float,
 ) -> None:
-    """Account for the standing book of symbol `s` up to `until`.
+    """Account for the prevailing book of symbol `s` up to `until`.
 
     Parameters
     ----------
@@ -140,11 +140,13 @@ def settle(
     until : int
         ns, not before what is settled already.
     stand_ns : int
-        The book stands no longer than this after its ts_event.
+        The book prevails no longer than this after its ts_event, nor into a halt.
     scratch : ndarray of float64, shape (K,)
     """
     row = symbol[s]
     end = min(until, row.book_ns + stand_ns)
+    if row.book_ns < row.halt_ns:
+        end = min(end, row.halt_ns)
     begin = row.settled_ns
     row.settled_ns = until
     if row.n_bid == 0 or row.n_ask == 0 or end <= begin:
@@ -182,7 +184,7 @@ def time_gate(
     ts_event: int,
     ts_record: int,
 ) -> int:
-    """Say what the clocks make of a row; changes nothing."""
+    """Return how the clocks judge a row; changes nothing."""
     if ts_event > LAST_NS or (ts_event > ts_record and ts_event - ts_record > limits.skew_ns):
         return REFUSE_FUTURE
     row = symbol[s]
@@ -266,7 +268,9 @@ def run_rows(  # noqa: PLR0912  (one loop: parts that took the tuples of arrays 
             reason, bids, asks = check_book(
                 bid_px, bid_sz, ask_px, ask_sz, i, n_bid, n_ask, flag, limits.max_levels, limits.allow_locked
             )
-            if bids > 0 and asks > 0 and row.n_sizes == 0:
+            if reason == USABLE and row.halt_ns <= ts_event < row.resume_ns:
+                reason = HALTED
+            elif bids > 0 and asks > 0 and row.n_sizes == 0:
                 return i, NEEDS_GRID
         elif gate == PASS:
             reason = check_trade(px[i], qty[i])

@@ -53,6 +53,8 @@ class MinuteStats:
         Shares; None if the symbol has never had a trade.
     turnover_continuous : float
         Price times shares of the continuous volume, currency.
+    halted : bool
+        Whether the symbol was halted in a part of the minute.
     sizes : ndarray of float64, shape (n_sizes,)
         Shares, ascending; empty before the symbol's first two-sided book.
     slippage : ndarray of float64, shape (2, n_sizes)
@@ -85,6 +87,7 @@ class MinuteStats:
     coverage: Float
     lower_bound: Float
     depth: Float
+    halted: bool = False
 
     @property
     def covered_s(self) -> float:
@@ -127,13 +130,15 @@ class MinuteStats:
         )
 
 
-def minute_stats(store: Store, s: int, symbol: str, *, prevails: bool) -> MinuteStats:
+def minute_stats(store: Store, s: int, symbol: str, end: int, *, prevails: bool) -> MinuteStats:
     """Return the sums of a settled minute as averages.
 
     Parameters
     ----------
     s : int
         Row of the symbol.
+    end : int
+        The minute's end, ns.
     prevails : bool
         Whether a two-sided book prevails at the minute's end.
     """
@@ -168,6 +173,7 @@ def minute_stats(store: Store, s: int, symbol: str, *, prevails: bool) -> Minute
         coverage=held / covered if covered else np.zeros(held.shape),
         lower_bound=bound,
         depth=depth,
+        halted=bool(row["halt_ns"] < end and row["resume_ns"] > row["minute"]),
     )
 
 

@@ -18,8 +18,11 @@ from impactd.core.books.checks import N_REASONS
 from impactd.core.books.grid import check_sizes
 from impactd.core.inputs.ticks import Byte, Float, Int
 
-#: No time: of clocks that have not begun.
+#: Before any time: of clocks that have not begun.
 NEVER: Final = -(2**63)
+
+#: After any time.
+FOREVER: Final = 2**63 - 1
 
 SYMBOL: Final = np.dtype(
     [
@@ -43,6 +46,8 @@ SYMBOL: Final = np.dtype(
         ("ask_depth_ns", "<f8"),
         ("bid_depth_ns", "<f8"),
         ("turnover_continuous", "<f8"),  # price x shares
+        ("halt_ns", "<i8"),  # the symbol's latest halt began here; FOREVER before any
+        ("resume_ns", "<i8"),  # and ended here; FOREVER while it lasts
     ]
 )
 
@@ -98,6 +103,7 @@ def blank_store(rows: int, n_levels: int, n_sizes: int) -> Store:
     symbol = np.zeros(rows, SYMBOL)
     for clock in ("minute", "last_ns", "book_ns", "settled_ns"):
         symbol[clock] = NEVER
+    symbol["halt_ns"] = symbol["resume_ns"] = FOREVER
     return Store(
         symbol=symbol,
         rejected=np.zeros((rows, 2, N_REASONS), np.int64),

@@ -8,7 +8,9 @@ import orjson
 
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Side, Topic
+from impactd.core.inputs.events import REFUSED
 from impactd.core.inputs.reject_rate import InvalidShare
+from impactd.core.inputs.ticks import Refused
 from impactd.core.outputs.messages import Alert
 from impactd.core.outputs.outbox import Outbox
 
@@ -31,8 +33,15 @@ class FeedAlerts:
         self.told = (0, 0)
         self.invalid = InvalidShare(settings.invalid, self._interval)
 
-    def refused(self, key: int) -> None:
-        """Count a refused record at its key (ns), and alert when the share of refused ones is too high."""
+    def refused(self, topic: Topic, record: Refused, key: int, now: int) -> None:
+        """Count a refused record at its key (ns), and alert if the share of refused ones is too high.
+
+        Every refused order, execution or control is an alert as well: its sender
+        relies on it.
+        """
+        if topic is not Topic.TICKS:
+            alert = Alert(REFUSED[topic], record.symbol, record.cl_ord_id, now, f"{record.reason}: {record.detail}")
+            self._outbox.publish(Topic.ALERTS, record.symbol, alert)
         text = self.invalid.refused(key)
         if text is not None:
             self._outbox.publish(Topic.ALERTS, None, Alert("invalid_ratio", None, None, key, text))

@@ -1,15 +1,20 @@
-"""Events about parent orders and controls: what reaches the core beside ticks.
+"""Events about parent orders and controls: all inputs of the core but ticks.
 
 Field names follow FIX in snake_case.  Every event is immutable, and its
 quantities are exact (quanta, see `impactd.core.base.quantity`).
+
+An order has one id or a chain of them.  `cl_ord_id` of a `NewOrder` names the
+order for life.  As in FIX, a replace or cancel may carry an id of its own in
+`cl_ord_id` and the id before it in `orig_cl_ord_id` (tag 41): from then on both
+are the order's.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
-from impactd.core.base.topics import Side
+from impactd.core.base.topics import Side, Topic
 from impactd.core.inputs.terms import Terms
 
 
@@ -36,6 +41,7 @@ class ReplaceOrder:
     symbol: str
     ts_event: int
     changes: tuple[tuple[str, object], ...]
+    orig_cl_ord_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,7 @@ class CancelOrder:
     cl_ord_id: str
     symbol: str
     ts_event: int
+    orig_cl_ord_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +65,15 @@ class Fill:
     last_px: float
     ts_event: int
     last_liquidity_ind: str | None = None
+    orig_cl_ord_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Correct:
-    """A correction of an earlier fill: quantity and price as they should have been."""
+    """A correction: the quantity and price that a fill should have had.
+
+    `exec_ref_id` names the fill, or any correction or bust of it.
+    """
 
     exec_id: str
     exec_ref_id: str
@@ -71,17 +82,19 @@ class Correct:
     last_qty: int
     last_px: float
     ts_event: int
+    orig_cl_ord_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Bust:
-    """The annulment of an earlier fill."""
+    """The annulment of a fill; `exec_ref_id` as in `Correct`."""
 
     exec_id: str
     exec_ref_id: str
     cl_ord_id: str
     symbol: str
     ts_event: int
+    orig_cl_ord_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +111,19 @@ OrderEvent = NewOrder | ReplaceOrder | CancelOrder
 ExecutionEvent = Fill | Correct | Bust
 Event = OrderEvent | ExecutionEvent | Control
 
+
+def order_ids(event: ReplaceOrder | CancelOrder | ExecutionEvent) -> tuple[str, ...]:
+    """Return the ids by which an event names its order, the older one first."""
+    return (event.cl_ord_id,) if event.orig_cl_ord_id is None else (event.orig_cl_ord_id, event.cl_ord_id)
+
+
+#: Kinds of the alerts about records that are refused.
+REFUSED: Final = {
+    Topic.ORDERS: "order_refused",
+    Topic.EXECUTIONS: "execution_refused",
+    Topic.CONTROL: "control_refused",
+}
+
 E = TypeVar("E", OrderEvent, ExecutionEvent, Control)
 
 
@@ -105,9 +131,9 @@ E = TypeVar("E", OrderEvent, ExecutionEvent, Control)
 class Received(Generic[E]):
     """An event with its position in its topic and its record's timestamp (ns).
 
-    The record's own bytes come along, because an event that turns out to be
-    unusable later (a fill whose order never came) still has to reach the
-    dead-letter topic as it was sent.
+    The record's bytes are kept, because an event that turns out to be unusable
+    later (a fill whose order never came) goes to the dead-letter topic as it
+    was sent.
     """
 
     event: E

@@ -260,7 +260,8 @@ class Inbox:
             f"ts_event is {ahead / 1e9:.3f} s ahead of the record's timestamp, more than "
             f"books.max_clock_skew_s allows; check the sender's clock"
         )
-        return Refused(item.offset, "future", detail, item.raw, item.key, "json", item.ts_record)
+        symbol, cl_ord_id = getattr(item.event, "symbol", None), getattr(item.event, "cl_ord_id", None)
+        return Refused(item.offset, "future", detail, item.raw, item.key, "json", item.ts_record, symbol, cl_ord_id)
 
     def urgent(self) -> bool:
         """Return whether something waits that should not wait for the next regular commit.

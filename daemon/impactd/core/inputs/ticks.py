@@ -64,6 +64,8 @@ class Refused:
         Name of the codec that refused it.
     ts_record : int
         Timestamp of the record, ns; places the refusal in event order.
+    symbol, cl_ord_id : str or None
+        Of an order, execution or control, where they can be read.
     """
 
     offset: int
@@ -73,6 +75,8 @@ class Refused:
     key: bytes | None
     codec: str
     ts_record: int
+    symbol: str | None = None
+    cl_ord_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,8 @@ class SymbolMarket:
         if stats.mid_close is not None:
             self._mid = stats.mid_close
         self._volatility.update(stats.minute, stats.mid_close)
-        self._volume.update(stats.minute, stats.volume_continuous)
+        if not stats.halted:
+            self._volume.update(stats.minute, stats.volume_continuous)
         models = []
         self.shifted = set()
         for side in SIDES:
@@ -220,6 +221,11 @@ class SymbolMarket:
     def forecaster(self, side: Side) -> SideModel | LearnedSide:
         """Return the live model of a side, for a study to read."""
         return self._sides[side]
+
+    @property
+    def blind(self) -> bool:
+        """Whether the symbol has had no tick yet."""
+        return self._books.last_ts(self.symbol) is None
 
     def prevailing(self, side: Side, at: int) -> BookCurve | None:
         """Return the cost curve of the book that prevails at event time `at` (ns); None without one."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 from impactd.core.base.quantity import format_qty
 from impactd.core.base.settings import SECOND_NS, PlanSettings
 from impactd.core.base.topics import Topic
-from impactd.core.inputs.events import Received
+from impactd.core.inputs.events import REFUSED, Received
 from impactd.core.orders.early import topic_of
 from impactd.core.orders.order import Order
 from impactd.core.outputs.counts import EventOutcome
@@ -50,24 +50,33 @@ class OrderAlerts:
                 self.warn(order, now, "opposite_side", text)
 
     def missing(self, order: Order, last_tick: int | None, now: int) -> None:
-        """Alert that an order works without ticks; `last_tick` is the ts_event of the latest one, ns."""
-        silent = now - last_tick if last_tick is not None else None
+        """Alert that the symbol of an order has had no tick, or none lately while the order works.
+
+        Parameters
+        ----------
+        last_tick : int or None
+            ts_event of the latest tick, ns.
+        """
         text = None
-        if order.terms.start <= now and (silent is None or silent > self._settings.missing_ticks_ns):
-            text = "no tick yet" if silent is None else f"no tick for {silent // SECOND_NS} s"
+        if last_tick is None:
+            text = f"no tick of {order.symbol} yet: the order is planned without a price or a volume"
+        elif order.terms.start <= now and now - last_tick > self._settings.missing_ticks_ns:
+            text = f"no tick for {(now - last_tick) // SECOND_NS} s"
         self.warn(order, now, "missing_ticks", text)
 
-    def uncounted(self, received: Received[Any], order: Order, outcome: EventOutcome) -> None:
+    def uncounted(self, received: Received[Any], order: Order, outcome: EventOutcome, now: int) -> None:
         """Send an execution that cannot be counted to the dead letters, for an outcome of `UNCOUNTED`."""
-        self.dead(received, outcome.value, UNCOUNTED[outcome].format(filled=format_qty(order.cum_qty)))
+        self.dead(received, outcome.value, UNCOUNTED[outcome].format(filled=format_qty(order.cum_qty)), now)
 
-    def orphan(self, received: Received[Any]) -> None:
+    def orphan(self, received: Received[Any], now: int) -> None:
         """Send a held event whose order or execution never came to the dead letters."""
         waited = self._settings.hold_ns // SECOND_NS
         detail = f"cl_ord_id: no such order or execution within {waited} s; redrive it once that is there"
-        self.dead(received, "orphan", detail)
+        self.dead(received, "orphan", detail, now)
 
-    def dead(self, received: Received[Any], reason: str, detail: str) -> None:
-        """Send an event to the dead letters with its original bytes."""
-        letter = DeadLetter(topic_of(received), received.offset, reason, detail, "json", received.raw, received.key)
+    def dead(self, received: Received[Any], reason: str, detail: str, now: int) -> None:
+        """Send an event to the dead letters with its original bytes, and alert."""
+        topic, event = topic_of(received), received.event
+        letter = DeadLetter(topic, received.offset, reason, detail, "json", received.raw, received.key)
         self._outbox.publish(Topic.DLQ, None, letter)
+        self.alert(REFUSED[topic], event.symbol, event.cl_ord_id, now, f"{reason}: {detail}")

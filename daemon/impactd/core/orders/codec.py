@@ -10,7 +10,7 @@ import base64
 import dataclasses
 from collections.abc import Mapping
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -23,6 +23,24 @@ from impactd.core.orders.schedule import Schedule
 
 EXECUTIONS_A_KEY: Final = 500
 
+
+class Held(NamedTuple):
+    """An event that arrived before what it refers to.
+
+    Attributes
+    ----------
+    since : int
+        Event time since which it is held, ns.
+    received : Received
+    awaits : tuple of str
+        The id of an unknown order, or the first id of an order and the exec_id of an unknown execution.
+    """
+
+    since: int
+    received: Received[Any]
+    awaits: tuple[str, ...]
+
+
 _EVENT_TYPES: Final = {cls.__name__: cls for cls in (NewOrder, ReplaceOrder, CancelOrder, Fill, Correct, Bust)}
 
 _ORDER_FIELDS: Final = tuple(f.name for f in dataclasses.fields(Order) if f.name != "executions")
@@ -34,6 +52,8 @@ def dump_order(order: Order) -> bytes:
     fields["alerted"] = sorted(order.alerted)
     fields["costs"] = order.costs.save()
     fields["closed"] = None if order.closed is None else [order.closed[0], str(order.closed[1])]
+    fields["filled_in"] = list(order.filled_in.items())
+    fields["assumed"] = list(order.assumed.items())
     fields["n_executions"] = len(order.executions)
     return orjson.dumps(fields)
 
@@ -47,6 +67,7 @@ def load_order(value: bytes) -> tuple[Order, int]:
     fields["status"] = Status(fields["status"])
     fields["terms"] = terms_from(fields["terms"])
     fields["alerted"] = set(fields["alerted"])
+    fields["filled_in"], fields["assumed"] = dict(fields["filled_in"]), dict(fields["assumed"])
     fields["costs"] = Costs.load(fields["costs"])
     fields["closed"] = None if fields["closed"] is None else (fields["closed"][0], int(fields["closed"][1]))
     return Order(**fields), n_executions
@@ -55,22 +76,24 @@ def load_order(value: bytes) -> tuple[Order, int]:
 def dump_executions(order: Order, chunk: int) -> bytes:
     """Return the state value of the `chunk`-th group of an order's executions."""
     items = islice(order.executions.items(), chunk * EXECUTIONS_A_KEY, (chunk + 1) * EXECUTIONS_A_KEY)
-    return orjson.dumps([[exec_id, *execution[:2], *(execution.mark or ())] for exec_id, execution in items])
+    return orjson.dumps([[exec_id, *execution[1:-1], *(execution.mark or ())] for exec_id, execution in items])
 
 
-def load_executions(value: bytes) -> dict[str, Execution]:
-    """Return the executions in a state value, in the order of their arrival."""
+def load_executions(value: bytes, first: int = 0) -> dict[str, Execution]:
+    """Return the executions in a state value, in order of arrival; `first` is the position of the first one."""
     return {
-        exec_id: Execution(qty, px, Mark(*mark) if mark else None) for exec_id, qty, px, *mark in orjson.loads(value)
+        exec_id: Execution(n, qty, px, ts_event, fill_id, latest, amended_at, Mark(*mark) if mark else None)
+        for n, (exec_id, qty, px, ts_event, fill_id, latest, amended_at, *mark) in enumerate(orjson.loads(value), first)
     }
 
 
-def dump_held(held: tuple[int, Received[Any]]) -> bytes:
-    """Return the state value of an event that waits for its order: (held since, event)."""
-    since, item = held
+def dump_held(held: Held) -> bytes:
+    """Return the state value of a held event."""
+    item = held.received
     return orjson.dumps(
         {
-            "since": since,
+            "since": held.since,
+            "awaits": held.awaits,
             "type": type(item.event).__name__,
             "event": item.event,
             "offset": item.offset,
@@ -81,8 +104,8 @@ def dump_held(held: tuple[int, Received[Any]]) -> bytes:
     )
 
 
-def load_held(value: bytes) -> tuple[int, Received[Any]]:
-    """Return the event time since which the event in a state value is held, ns, and the event."""
+def load_held(value: bytes) -> Held:
+    """Return the held event in a state value."""
     entry: dict[str, Any] = orjson.loads(value)
     received = Received(
         _event(entry["type"], entry["event"]),
@@ -91,7 +114,7 @@ def load_held(value: bytes) -> tuple[int, Received[Any]]:
         base64.b64decode(entry["raw"]),
         None if entry["key"] is None else base64.b64decode(entry["key"]),
     )
-    return entry["since"], received
+    return Held(entry["since"], received, tuple(entry["awaits"]))
 
 
 def _new_order(fields: Mapping[str, Any]) -> NewOrder:

@@ -13,14 +13,13 @@ the largest in use: the order of arrival, and a function of the state alone.
 from __future__ import annotations
 
 import heapq
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from impactd.core.base.stateful import Changes
 from impactd.core.base.topics import Topic
 from impactd.core.inputs.events import CancelOrder, Received, ReplaceOrder
-from impactd.core.orders.codec import dump_held, load_held
+from impactd.core.orders.codec import Held, dump_held, load_held
 
 #: A record longer than this, with its key, is not held: its state value, in Base64, must stay below 256 kB.
 MAX_HELD_BYTES: Final = 150_000
@@ -32,13 +31,6 @@ _KEY: Final = "held/"
 
 #: The expiry heap is rebuilt when it has this many entries more than twice the held events.
 _SLACK: Final = 64
-
-
-class Held(NamedTuple):
-    """A held event, and the event time since which it is held, ns."""
-
-    since: int
-    received: Received[Any]
 
 
 def topic_of(received: Received[Any]) -> Topic:
@@ -64,10 +56,8 @@ class HeldEvents:
         self._max = max_held
         #: By number, ascending.
         self._items: dict[int, Held] = {}
-        #: Numbers by cl_ord_id, in order of arrival.
-        self._by_order: dict[str, dict[int, None]] = {}
-        #: Held corrections and busts by (cl_ord_id, exec_ref_id).
-        self._references: Counter[tuple[str, str]] = Counter()
+        #: Numbers by what they await, in order of arrival.
+        self._waiting: dict[tuple[str, ...], dict[int, None]] = {}
         #: (since, number), smallest first; entries of events that are no longer held are skipped.
         self._expiry: list[tuple[int, int]] = []
         self._bytes = 0
@@ -76,8 +66,14 @@ class HeldEvents:
     def __len__(self) -> int:
         return len(self._items)
 
-    def hold(self, received: Received[Any], since: int) -> str | None:
-        """Hold an event that waits since event time `since`; return why it cannot be held, or None."""
+    def hold(self, received: Received[Any], since: int, awaits: tuple[str, ...]) -> str | None:
+        """Hold an event that waits since event time `since`; return why it cannot be held, or None.
+
+        Parameters
+        ----------
+        awaits : tuple of str
+            See `Held`.
+        """
         if len(self._items) >= self._max:
             return f"{len(self._items)} events are held already (plans.max_held)"
         size = _size(received)
@@ -85,19 +81,15 @@ class HeldEvents:
             return f"a record of {size} bytes is too long to be held"
         if self._bytes + size > MAX_HELD_TOTAL:
             return f"{self._bytes} bytes of records are held already, of {MAX_HELD_TOTAL} at most"
-        item = Held(since, received)
+        item = Held(since, received, awaits)
         number = next(reversed(self._items), -1) + 1
         self._put(number, item)
         self._changes.mark(_KEY + str(number), lambda: dump_held(item))
         return None
 
-    def release(self, cl_ord_id: str) -> list[Held]:
-        """Return the events held for an order, in order of arrival; they are no longer held."""
-        return self._drop(list(self._by_order.get(cl_ord_id, ())))
-
-    def awaits(self, cl_ord_id: str, exec_id: str) -> bool:
-        """Return whether a correction or bust of `exec_id` is held."""
-        return (cl_ord_id, exec_id) in self._references
+    def release(self, *awaits: str) -> list[Held]:
+        """Return the events that await an order, or an execution of one, in order of arrival; they are let go."""
+        return self._drop(list(self._waiting.get(awaits, ())))
 
     def is_too_old(self, item: Held, now: int) -> bool:
         """Return whether an event has been held for too long at event time `now`."""
@@ -109,7 +101,7 @@ class HeldEvents:
         return bool(self._expiry) and now - self._expiry[0][0] > self._hold_ns
 
     def expire(self, now: int) -> list[Held]:
-        """Return the events that are too old at event time `now`, in order of arrival; they are no longer held."""
+        """Return the events that are too old at event time `now`, in order of arrival; they are let go."""
         expired = set()
         while self.expires_by(now):
             expired.add(heapq.heappop(self._expiry)[1])
@@ -127,13 +119,12 @@ class HeldEvents:
         """Restore the held events in a whole state."""
         numbers = sorted(int(key.removeprefix(_KEY)) for key in items if key.startswith(_KEY))
         for number in numbers:
-            self._put(number, Held(*load_held(items[_KEY + str(number)])))
+            self._put(number, load_held(items[_KEY + str(number)]))
 
     def _put(self, number: int, item: Held) -> None:
         self._items[number] = item
         self._bytes += _size(item.received)
-        self._by_order.setdefault(item.received.event.cl_ord_id, {})[number] = None
-        self._references.update(_reference(item))
+        self._waiting.setdefault(item.awaits, {})[number] = None
         if len(self._expiry) > 2 * len(self._items) + _SLACK:
             self._expiry = [(held.since, n) for n, held in self._items.items()]
             heapq.heapify(self._expiry)
@@ -145,14 +136,9 @@ class HeldEvents:
         for number in numbers:
             item = self._items.pop(number)
             self._bytes -= _size(item.received)
-            cl_ord_id = item.received.event.cl_ord_id
-            del self._by_order[cl_ord_id][number]
-            if not self._by_order[cl_ord_id]:
-                del self._by_order[cl_ord_id]
-            for reference in _reference(item):
-                self._references[reference] -= 1
-                if not self._references[reference]:
-                    del self._references[reference]
+            del self._waiting[item.awaits][number]
+            if not self._waiting[item.awaits]:
+                del self._waiting[item.awaits]
             self._changes.delete(_KEY + str(number))
             dropped.append(item)
         return dropped
@@ -165,12 +151,6 @@ class HeldEvents:
             if item is not None and item.since == since:
                 return
             heapq.heappop(self._expiry)
-
-
-def _reference(item: Held) -> list[tuple[str, str]]:
-    event = item.received.event
-    exec_ref_id = getattr(event, "exec_ref_id", None)
-    return [] if exec_ref_id is None else [(event.cl_ord_id, exec_ref_id)]
 
 
 def _size(received: Received[Any]) -> int:

@@ -1,7 +1,9 @@
 """Halts: what is halted, and why.
 
 There are two kinds.  A control record halts a scope (everything, a symbol or
-an order) until another record resumes the same scope.  The kill switch belongs
+an order) until another record resumes the same scope.  A halt of a symbol also
+says that its market has halted: its books neither prevail nor train a model until
+it resumes.  A halt of everything is about our trading alone.  The kill switch belongs
 to the operator of the process: it halts everything, and no record lifts it.
 
 Scopes and reasons come from outside and are kept until they are resumed, so
@@ -11,6 +13,7 @@ instead: refusing it would trade what somebody wanted stopped.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,6 +26,9 @@ MAX_HALTS_BYTES: Final = 64_000
 
 EVERYTHING: Final = "*"
 
+#: State key of the halts.
+KEY: Final = "halts"
+
 
 @dataclass(slots=True)
 class Halts:
@@ -32,29 +38,36 @@ class Halts:
     ----------
     scopes : dict of str to str
         Scope to reason.
+    since : dict of str to int
+        Scope to the ts_event of its halt, ns.
     kill_switch : str or None
         Reason of the kill switch, while it is on.
     """
 
     scopes: dict[str, str] = field(default_factory=dict)
+    since: dict[str, int] = field(default_factory=dict)
     kill_switch: str | None = None
 
     def apply(self, event: Control) -> str | None:
         """Apply a control; return a description of the change, or None if it changes nothing."""
         if event.type != "halt":
             reason = self.scopes.pop(event.scope, None)
+            self.since.pop(event.scope, None)
             return None if reason is None else f"{event.scope}: {event.reason}"
         if self.scopes.get(event.scope) == event.reason:
             return None
         others = (_size(scope, reason) for scope, reason in self.scopes.items() if scope != event.scope)
         if event.scope == EVERYTHING or sum(others) + _size(event.scope, event.reason) <= MAX_HALTS_BYTES:
-            self.scopes[event.scope] = event.reason
-            return f"{event.scope}: {event.reason}"
+            return self._halt(event.scope, event.reason, event.ts_event)
         reason = f"there is no room for a halt of {event.scope}; resume scopes that are halted, then everything"
         if self.scopes.get(EVERYTHING) == reason:
             return None
-        self.scopes[EVERYTHING] = reason
-        return f"{EVERYTHING}: {reason}"
+        return self._halt(EVERYTHING, reason, event.ts_event)
+
+    def _halt(self, scope: str, reason: str, ts_event: int) -> str:
+        self.scopes[scope] = reason
+        self.since.setdefault(scope, ts_event)
+        return f"{scope}: {reason}"
 
     def switch(self, reason: str | None) -> bool:
         """Turn the kill switch on with a reason, or off with None; return whether that changes anything."""
@@ -62,20 +75,32 @@ class Halts:
         self.kill_switch = reason
         return changed
 
-    def of(self, symbol: str, cl_ord_id: str) -> str | None:
-        """Return why an order is halted, or None."""
+    def of(self, symbol: str, ids: Iterable[str]) -> str | None:
+        """Return why an order with these ids is halted, or None."""
         if self.kill_switch is not None:
             return self.kill_switch
-        return next((self.scopes[s] for s in (EVERYTHING, symbol, cl_ord_id) if s in self.scopes), None)
+        return next((self.scopes[s] for s in (EVERYTHING, symbol, *ids) if s in self.scopes), None)
 
     def dump(self) -> bytes:
         """Return the state value."""
-        return orjson.dumps({"scopes": self.scopes, "kill_switch": self.kill_switch})
+        return orjson.dumps({"scopes": self.scopes, "since": self.since, "kill_switch": self.kill_switch})
 
     def load(self, value: bytes) -> None:
         """Restore from the state value."""
         saved = orjson.loads(value)
         self.scopes, self.kill_switch = saved["scopes"], saved["kill_switch"]
+        self.since.clear()  # it is shared
+        self.since.update(saved["since"])
+
+
+def known_scopes(key: str, value: bytes) -> tuple[set[str], set[str]]:
+    """Return what a state key tells of scopes: symbols and ids of orders that are known, and scopes that are halted."""
+    kind, _, name = key.partition("/")
+    if kind in {"books", "market"}:
+        return {name}, set()
+    if kind == "order":
+        return {name, *orjson.loads(value)["later_ids"]}, set()
+    return set(), set(orjson.loads(value)["scopes"]) if key == KEY else set()
 
 
 def _size(scope: str, reason: str) -> int:

@@ -7,13 +7,14 @@ came before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
 
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.stateful import Changes
-from impactd.core.books.clock import FOREVER
 from impactd.core.books.grid import PLAN_REACH
-from impactd.core.inputs.events import Bust, Correct, ExecutionEvent
+from impactd.core.books.store import FOREVER
 from impactd.core.orders.codec import (
     EXECUTIONS_A_KEY,
     dump_executions,
@@ -25,61 +26,75 @@ from impactd.core.orders.order import Order
 
 
 class Ledger:
-    """Orders by cl_ord_id and by symbol; iteration is always by cl_ord_id."""
+    """Orders by id and by symbol; iteration is always by cl_ord_id."""
 
     def __init__(self) -> None:
         self._orders: dict[str, Order] = {}
-        self._by_symbol: dict[str, set[str]] = {}
+        #: Every id of every chain to the first one of it.
+        self._ids: dict[str, str] = {}
+        #: First ids by symbol, ascending: of all orders, and of the active ones.
+        self._by_symbol: dict[str, list[str]] = {}
+        self._active: dict[str, list[str]] = {}
         self._changes = Changes()
 
     def __len__(self) -> int:
         return len(self._orders)
 
     def __iter__(self) -> Iterator[Order]:
-        return iter(self._sorted(self._orders))
+        return (self._orders[cl_ord_id] for cl_ord_id in sorted(self._orders))
 
     def get(self, cl_ord_id: str) -> Order | None:
-        """Return the order of that id, or None."""
-        return self._orders.get(cl_ord_id)
+        """Return the order that has this id in its chain, or None."""
+        first = self._ids.get(cl_ord_id)
+        return None if first is None else self._orders[first]
 
     def of(self, symbol: str) -> list[Order]:
         """Return the symbol's orders, ended ones included."""
-        return self._sorted(self._by_symbol.get(symbol, ()))
+        return [self._orders[cl_ord_id] for cl_ord_id in self._by_symbol.get(symbol, ())]
+
+    def active_of(self, symbol: str) -> list[Order]:
+        """Return the symbol's active orders."""
+        return [self._orders[cl_ord_id] for cl_ord_id in self._active.get(symbol, ())]
+
+    def all_active(self) -> list[Order]:
+        """Return all active orders."""
+        return [self._orders[cl_ord_id] for cl_ord_id in sorted(itertools.chain(*self._active.values()))]
 
     def add(self, order: Order) -> None:
         """Add a new order."""
         self._put(order)
         self.mark(order)
 
+    def add_id(self, order: Order, cl_ord_id: str) -> None:
+        """Add an id to the chain of an order."""
+        order.later_ids.append(cl_ord_id)
+        self._ids[cl_ord_id] = order.cl_ord_id
+        self.mark(order)
+
     def forget(self, order: Order) -> None:
         """Drop an order and delete its keys."""
         del self._orders[order.cl_ord_id]
-        of_symbol = self._by_symbol[order.symbol]
-        of_symbol.discard(order.cl_ord_id)
-        if not of_symbol:
-            del self._by_symbol[order.symbol]
+        for cl_ord_id in order.ids:
+            del self._ids[cl_ord_id]
+        _take_out(self._by_symbol, order)
+        _take_out(self._active, order)
         self._changes.delete(f"order/{order.cl_ord_id}")
         for chunk in range(_n_chunks(order)):
             self._changes.delete(f"execs/{order.cl_ord_id}/{chunk}")
 
     def mark(self, order: Order) -> None:
         """Note that an order has changed."""
+        (_put_in if order.active else _take_out)(self._active, order)
         self._changes.mark(f"order/{order.cl_ord_id}", lambda: dump_order(order))
 
-    def mark_execution(self, order: Order, event: ExecutionEvent) -> None:
-        """Note that `event` has changed an order's executions."""
-        chunks = {_n_chunks(order) - 1}
-        if isinstance(event, Correct | Bust):
-            chunks.add(list(order.executions).index(event.exec_ref_id) // EXECUTIONS_A_KEY)
-        for chunk in sorted(chunks):
-            self._mark_chunk(order, chunk)
-
-    def _mark_chunk(self, order: Order, chunk: int) -> None:
+    def mark_execution(self, order: Order, exec_id: str) -> None:
+        """Note that an execution of an order has changed."""
+        chunk = order.executions[exec_id].n // EXECUTIONS_A_KEY
         self._changes.mark(f"execs/{order.cl_ord_id}/{chunk}", lambda: dump_executions(order, chunk))
 
     def begins(self, symbol: str) -> int:
         """Return the earliest start of the symbol's active orders, ns; `FOREVER` without any."""
-        return min((order.terms.start for order in self.of(symbol) if order.active), default=FOREVER)
+        return min((order.terms.start for order in self.active_of(symbol)), default=FOREVER)
 
     def demand_range(self, symbol: str, interval_ns: int) -> tuple[float, float] | None:
         """Return the smallest and largest quantity that active orders trade in an interval, shares.
@@ -90,20 +105,19 @@ class Ledger:
         the next plan needs.
         """
         least, most = [], []
-        for order in self.of(symbol):
-            if order.active:
-                rate = order.order_qty / QUANTA / max((order.terms.end - order.terms.start) / interval_ns, 1.0)
-                least.append(rate)
-                most.append(max(rate, max(order.schedule.qty, default=0) / QUANTA / PLAN_REACH))
+        for order in self.active_of(symbol):
+            rate = order.order_qty / QUANTA / max((order.terms.end - order.terms.start) / interval_ns, 1.0)
+            least.append(rate)
+            most.append(max(rate, max(order.schedule.qty, default=0) / QUANTA / PLAN_REACH))
         return (min(least), max(most)) if least else None
 
     def lot(self, symbol: str) -> int | None:
         """Return the smallest lot of the symbol's active orders, quanta; None without any."""
-        return min((order.terms.lot_size for order in self.of(symbol) if order.active), default=None)
+        return min((order.terms.lot_size for order in self.active_of(symbol)), default=None)
 
     def active(self) -> tuple[int, int]:
         """Return how many orders are active, and how many of them are halted."""
-        halted = [order.halted for order in self if order.active]
+        halted = [order.halted for order in self.all_active()]
         return len(halted), sum(halted)
 
     def changes(self) -> dict[str, bytes | None]:
@@ -126,15 +140,34 @@ class Ledger:
             if kind == "order":
                 order, n_executions = load_order(value)
                 for chunk in range(-(-n_executions // EXECUTIONS_A_KEY)):
-                    order.executions.update(load_executions(items[f"execs/{name}/{chunk}"]))
+                    first = chunk * EXECUTIONS_A_KEY
+                    order.executions.update(load_executions(items[f"execs/{name}/{chunk}"], first))
                 self._put(order)
 
     def _put(self, order: Order) -> None:
         self._orders[order.cl_ord_id] = order
-        self._by_symbol.setdefault(order.symbol, set()).add(order.cl_ord_id)
+        self._ids |= dict.fromkeys(order.ids, order.cl_ord_id)
+        _put_in(self._by_symbol, order)
+        if order.active:
+            _put_in(self._active, order)
 
-    def _sorted(self, ids: Iterable[str]) -> list[Order]:
-        return [self._orders[cl_ord_id] for cl_ord_id in sorted(ids)]
+
+def _put_in(index: dict[str, list[str]], order: Order) -> None:
+    """Add an order to an index by symbol, if it is not there."""
+    ids = index.setdefault(order.symbol, [])
+    at = bisect_left(ids, order.cl_ord_id)
+    if at == len(ids) or ids[at] != order.cl_ord_id:
+        ids.insert(at, order.cl_ord_id)
+
+
+def _take_out(index: dict[str, list[str]], order: Order) -> None:
+    """Remove an order from an index by symbol, if it is there."""
+    ids = index.get(order.symbol, [])
+    at = bisect_left(ids, order.cl_ord_id)
+    if at < len(ids) and ids[at] == order.cl_ord_id:
+        del ids[at]
+        if not ids:
+            del index[order.symbol]
 
 
 def _n_chunks(order: Order) -> int:

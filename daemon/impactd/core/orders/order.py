@@ -1,22 +1,31 @@
 """Parent orders: new, replace, cancel, fill, correct, bust, done.
 
 The life of an order is a table, `TRANSITIONS`: from its status and the type
-of the event to the function that applies it.  What is not in the table is
-counted as ignored and changes nothing.
+of the event to the function that applies it.  An event that is not in the table
+is counted as ignored and changes nothing.
 
 Rules that hold after every event:
 
 - while an order is active, ``order_qty = cum_qty + leaves_qty`` exactly;
-- an execution counts once, whatever the number of its deliveries;
+- an execution counts once, however often it is delivered.  The quantity of a
+  fill is that of its latest amendment: a correction or bust that names the
+  latest one before it, or whose ts_event is not older, whatever the order of
+  delivery;
+- a fill counts in the interval of its own ts_event, and so does every amendment
+  of it, wherever they arrive;
 - executions apply to an ended order too, since the venue has already traded;
-- an order that ended by its window or by a cancel never becomes active again;
-  one that ended as filled does, if a bust reopens it inside its window, and
-  after its window counts as expired with what the bust took back.
+- an order that ended by its window or by a cancel never becomes active again.
+  One that ended as filled does if a bust reopens it inside its window; after its
+  window it counts as expired with the quantity that the bust took back;
+- a replace to no more than is filled ends the order as filled, and its
+  `order_qty` is then `cum_qty` (FIX).  The quantity that was asked for is kept:
+  if busts bring `cum_qty` below it, the order is worked up to it and no further.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -51,11 +60,42 @@ class Status(StrEnum):
 
 
 class Execution(NamedTuple):
-    """What an exec_id contributes now: 0 quanta once busted, or for a bust's own id; and where the market stood."""
+    """An execution as it counts now.
 
+    Attributes
+    ----------
+    n : int
+        Position among the order's executions, in order of arrival.
+    qty : int
+        Quanta; of a fill, as its latest amendment has it; 0 for the amendments themselves.
+    px : float
+    ts_event : int
+        Its own event time, ns.
+    fill_id : str or None
+        The fill that it amends; None for a fill.
+    latest : str or None
+        exec_id of a fill's latest amendment; None if it has none.
+    amended_at : int
+        ts_event of that amendment, ns; 0 if there is none.
+    mark : Mark or None
+        The market at the arrival of a fill.
+    """
+
+    n: int
     qty: int
     px: float
+    ts_event: int
+    fill_id: str | None = None
+    latest: str | None = None
+    amended_at: int = 0
     mark: Mark | None = None
+
+
+class Change(NamedTuple):
+    """A fill that an event has added or amended, and what it was before."""
+
+    exec_id: str
+    before: Execution | None
 
 
 class Outcome(NamedTuple):
@@ -68,16 +108,29 @@ class Outcome(NamedTuple):
         Reason of the plan that is due now; None if none is.
     alert : tuple of (str, str) or None
         Kind and text of an alert.
+    change : Change or None
+        The fill that has changed.
     """
 
     kind: EventOutcome
     replan: str | None = None
     alert: tuple[str, str] | None = None
+    change: Change | None = None
+
+
+#: Bounds that keep an order's state value below 256 kB: ids of the chain after the first, replaces that are
+#: remembered, and intervals whose quantity was assumed.
+MAX_IDS: Final = 256
+MAX_REPLACES: Final = 256
+MAX_ASSUMED: Final = 2_000
+
+#: Intervals from that of `Order.clock` on whose fills are kept; more than one where ticks lag.
+_MAX_OPEN: Final = 64
 
 
 @dataclass(slots=True)
 class Order:
-    """One parent order and all that is known of it. Quantities in quanta, times in ns."""
+    """One parent order with its state. Quantities in quanta, times in ns."""
 
     new: NewOrder
     terms: Terms
@@ -88,31 +141,39 @@ class Order:
     #: The latest event time that the order has been planned or amended at.
     clock: int = 0
     schedule: Schedule = field(default_factory=Schedule)
-    #: Start of the interval that the latest fills fell into, and their sum, whatever was busted since.
-    interval_start: int = 0
-    interval_qty: int = 0
+    #: Ids of the chain after the first, oldest first.
+    later_ids: list[str] = field(default_factory=list)
+    #: Digests of the latest replaces, to recognise one that is delivered again.
+    replaces: list[str] = field(default_factory=list)
+    #: Whether a replace has asked for less than was filled.
+    reduced: bool = False
+    #: Net fills by start of the interval of their ts_event, from the interval of `clock` on.
+    filled_in: dict[int, int] = field(default_factory=dict)
+    #: With ``fills = "scheduled"``: the quantity that counts as filled without a report, by start of its interval.
+    assumed: dict[int, int] = field(default_factory=dict)
     #: Continuous volume of the market in closed minutes since `works_from`, shares.
     market_volume: float = 0.0
-    #: Conditions that have been alerted and still hold, so that each is said once.
+    #: Conditions that have been alerted and still hold, so that each is alerted once.
     alerted: set[str] = field(default_factory=set)
     executions: dict[str, Execution] = field(default_factory=dict)
-    #: Whether the last published plan was a halted one.
+    #: Whether the last published plan was a halted one, and whether its schedule was made without a tick.
     halted: bool = False
+    blind: bool = False
     ended_at: int | None = None
-    #: The mid when it began to work and when it ended, prices (`impactd.core.orders.costs`).
+    #: Mid when it began to work and when it ended, prices (`impactd.core.orders.costs`).
     arrival_px: float | None = None
     end_px: float | None = None
-    #: Turnover (currency) and continuous volume of the market while it worked, of minutes whose average is known.
+    #: Turnover (currency) and continuous volume of the market while it worked, over minutes with a VWAP.
     vwap_turnover: float = 0.0
     vwap_volume: float = 0.0
-    #: What its fills have cost.
+    #: Cost of its fills.
     costs: Costs = field(default_factory=Costs)
-    #: When it ended, ns, and what not trading the rest has cost (`impactd.core.orders.costs`); None while it works.
+    #: When it ended, ns, and its opportunity cost (`impactd.core.orders.costs`); None while it works.
     closed: tuple[int, int] | None = None
     #: Whether the latter is unknown, for want of a mid on arrival or at the end; it counts as 0 then.
     unpriced: bool = False
-    #: What is left at `displaced_at` (ns) of the displacement by its own fills, and what a share adds to it now, both
-    #: with the square root of depth (`impactd.core.planning.transient`); 0 where no impact lasts.
+    #: Displacement by its own fills that is left at `displaced_at` (ns), and what a share adds to it now, both times
+    #: the square root of depth (`impactd.core.planning.transient`); 0 without transient impact.
     displacement: float = 0.0
     displaced_at: int = 0
     depth_root: float = 0.0
@@ -124,13 +185,18 @@ class Order:
 
     @property
     def order_qty(self) -> int:
-        """Quantity of the order."""
-        return self.terms.order_qty
+        """Quantity of the order; what is filled if a replace has asked for less."""
+        return max(self.terms.order_qty, self.cum_qty) if self.reduced else self.terms.order_qty
 
     @property
     def cl_ord_id(self) -> str:
-        """Name of the parent order, for life."""
+        """First id of the chain: names the order for life."""
         return self.new.cl_ord_id
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Every id of the order's chain, oldest first."""
+        return (self.cl_ord_id, *self.later_ids)
 
     @property
     def symbol(self) -> str:
@@ -149,7 +215,7 @@ class Order:
 
     @property
     def leaves_qty(self) -> int:
-        """What is still to trade: nothing once the order has ended."""
+        """What is left to trade; 0 once the order has ended."""
         return max(self.order_qty - self.cum_qty, 0) if self.active else 0
 
     @property
@@ -159,19 +225,51 @@ class Order:
 
     @property
     def off_plan(self) -> bool:
-        """Whether fills have left the path of the schedule in force."""
-        under_way = self.schedule.qty[0] if self.schedule.qty else 0
-        left = sum(self.schedule.qty) - self.schedule.filled_qty + self.schedule.shortfall_qty
-        return not 0 <= self.schedule.filled_qty <= under_way or left != self.leaves_qty
+        """Whether executions deviate from the current schedule."""
+        return not self.schedule.on_path or self.schedule.left_qty != self.leaves_qty
 
-    def displace(self, qty: int, at: ApplyContext) -> None:
-        """Have `qty` quanta of the interval under way displace the market; dated at its start, as plans charge it."""
+    def fill(self, ts_event: int, qty: int, at: ApplyContext) -> None:
+        """Add a change of the filled quantity at the interval of `ts_event`.
+
+        A report for an interval whose quantity was assumed replaces the
+        assumption as far as it goes.
+        """
+        interval = ts_event // at.interval_ns * at.interval_ns
+        replaced = min(self.assumed.get(interval, 0), max(qty, 0))
+        if replaced:
+            self.assumed[interval] -= replaced
+            if not self.assumed[interval]:
+                del self.assumed[interval]
+        self.cum_qty += qty - replaced
+        self._note_filled(interval, qty, at.interval_ns)
+        self.displace(ts_event, qty - replaced, at)
+        self.schedule.fill(ts_event, qty, at.interval_ns)
+
+    def assume(self, ts: int, qty: int, at: ApplyContext) -> None:
+        """Count the unfilled quantity of the closed interval that holds `ts` as filled."""
+        interval = ts // at.interval_ns * at.interval_ns
+        self.assumed[interval] = self.assumed.get(interval, 0) + qty
+        if len(self.assumed) > MAX_ASSUMED:
+            del self.assumed[min(self.assumed)]
+        self.cum_qty += qty
+        self.displace(ts, qty, at)
+
+    def displace(self, ts_event: int, qty: int, at: ApplyContext) -> None:
+        """Add the displacement of `qty` quanta filled at `ts_event`, dated at the start of its interval as in plans."""
         if at.half_life_ns is None or qty <= 0:
             return
-        since = max(at.now // at.interval_ns * at.interval_ns, self.works_from, self.displaced_at)
+        since = max(ts_event // at.interval_ns * at.interval_ns, self.works_from, self.displaced_at)
         self.displacement *= 0.5 ** ((since - self.displaced_at) / at.half_life_ns)
         self.displacement += self.depth_root * qty / QUANTA
         self.displaced_at = since
+
+    def _note_filled(self, interval: int, qty: int, interval_ns: int) -> None:
+        """Add to the net fills of an interval; those before the interval of `clock` are no longer planned."""
+        first = self.clock // interval_ns * interval_ns
+        kept = {start: filled for start, filled in self.filled_in.items() if start >= first}
+        if interval >= first:
+            kept[interval] = kept.get(interval, 0) + qty
+        self.filled_in = dict(sorted(kept.items())[-_MAX_OPEN:])
 
     def finish(self, status: Status, now: int, text: str | None = None) -> None:
         """End the order at event time `now`."""
@@ -181,20 +279,20 @@ class Order:
         self.schedule = Schedule()
 
 
-#: A time beyond this (the year 2116) is no time: sums with it would leave int64.
+#: Times beyond this (the year 2116) are refused: sums with them would leave int64.
 LAST_NS: Final = 2**62
 
-#: Far beyond any use (Almgren and Chriss 2000 have 1e-6), and every risk term stays a finite number.
+#: Far above any use (Almgren and Chriss 2000 have 1e-6); keeps every risk term finite.
 MAX_RISK_AVERSION: Final = 1e9
 
 
 def same_order(known: NewOrder, again: NewOrder) -> bool:
-    """Return whether a second `new` repeats the first, whenever it was sent."""
+    """Return whether a second `new` has the content of the first; ts_event may differ."""
     return dataclasses.replace(again, ts_event=known.ts_event) == known
 
 
 class ApplyContext(NamedTuple):
-    """When an event applies, and the limits that it applies under.
+    """The event time at which an event applies, and the limits.
 
     Attributes
     ----------
@@ -207,7 +305,7 @@ class ApplyContext(NamedTuple):
     max_executions : int
         Most executions that an order remembers.
     half_life_ns : int or None
-        Of impact that lasts; None where none does.
+        Of transient impact; None without it.
     """
 
     now: int
@@ -237,23 +335,41 @@ def refusal(terms: Terms, at: ApplyContext) -> str | None:
     return None
 
 
+def _repeats(order: Order, event: ReplaceOrder) -> bool:
+    """Return whether a replace was delivered before, and remember it; one that was rejected stays rejected."""
+    digest = hashlib.blake2b(repr(event).encode(), digest_size=8).hexdigest()
+    if digest in order.replaces:
+        return True
+    order.replaces = [*order.replaces[1 - MAX_REPLACES :], digest]
+    return False
+
+
 def _replace(order: Order, event: ReplaceOrder, at: ApplyContext) -> Outcome:
+    if _repeats(order, event):
+        return Outcome(EventOutcome.DUPLICATE)
+    if event.orig_cl_ord_id is not None and event.cl_ord_id in order.later_ids:
+        return _rejected(f"{event.cl_ord_id} is the id of an earlier request; send a new one")
+    if event.orig_cl_ord_id is not None and len(order.later_ids) >= MAX_IDS:
+        return _rejected(f"the order has {MAX_IDS} ids; cancel it and send a new order")
     terms = order.terms.changed(dict(event.changes))
     if terms.order_qty <= order.cum_qty:
-        # FIX: an OrderQty below CumQty is taken as CumQty, and the order is filled.
-        order.terms = terms.changed({"order_qty": order.cum_qty})
+        order.terms = terms
+        order.reduced = True
         order.finish(Status.DONE, at.now, "replaced to no more than was filled")
         return Outcome(EventOutcome.APPLIED, "replace")
     why = refusal(terms, at)
     if why is not None:
-        return Outcome(EventOutcome.REJECTED, None, ("order_rejected", f"replace rejected: {why}"))
+        return _rejected(why)
     order.terms = terms
     return Outcome(EventOutcome.APPLIED, "replace")
 
 
-def _replace_ended(order: Order, _event: ReplaceOrder, _at: ApplyContext) -> Outcome:
-    text = f"replace rejected: the order is {order.status}"
-    return Outcome(EventOutcome.REJECTED, None, ("order_rejected", text))
+def _replace_ended(order: Order, event: ReplaceOrder, _at: ApplyContext) -> Outcome:
+    return Outcome(EventOutcome.DUPLICATE) if _repeats(order, event) else _rejected(f"the order is {order.status}")
+
+
+def _rejected(why: str) -> Outcome:
+    return Outcome(EventOutcome.REJECTED, None, ("order_rejected", f"replace rejected: {why}"))
 
 
 def _cancel(order: Order, _event: CancelOrder, at: ApplyContext) -> Outcome:
@@ -268,56 +384,59 @@ def _fill(order: Order, event: Fill, at: ApplyContext) -> Outcome:
         return Outcome(EventOutcome.EXECUTIONS_FULL)
     if order.cum_qty + event.last_qty > MAX_QUANTA:
         return Outcome(EventOutcome.TOO_LARGE)
-    order.executions[event.exec_id] = Execution(event.last_qty, event.last_px)
-    return _trade(order, event.last_qty, "fill", at)
+    order.executions[event.exec_id] = Execution(len(order.executions), event.last_qty, event.last_px, event.ts_event)
+    return _trade(order, event.ts_event, event.last_qty, "fill", at)._replace(change=Change(event.exec_id, None))
 
 
 def _amend_fill(order: Order, event: Correct | Bust, at: ApplyContext) -> Outcome:
     if event.exec_id in order.executions:
         return Outcome(EventOutcome.DUPLICATE)
-    known = order.executions.get(event.exec_ref_id)
-    if known is None:
+    named = order.executions.get(event.exec_ref_id)
+    if named is None:
         return Outcome(EventOutcome.HELD)
     if len(order.executions) >= at.max_executions:
         return Outcome(EventOutcome.EXECUTIONS_FULL)
+    fill_id = named.fill_id or event.exec_ref_id
+    known = order.executions[fill_id]
     qty, px = (event.last_qty, event.last_px) if isinstance(event, Correct) else (0, known.px)
-    corrected = known._replace(qty=qty, px=px)
-    if order.cum_qty + corrected.qty - known.qty > MAX_QUANTA:
+    if order.cum_qty + qty - known.qty > MAX_QUANTA:
         return Outcome(EventOutcome.TOO_LARGE)
-    order.executions[event.exec_ref_id] = corrected
-    order.executions[event.exec_id] = Execution(0, corrected.px)
+    order.executions[event.exec_id] = Execution(len(order.executions), 0, px, event.ts_event, fill_id)
+    if event.exec_ref_id != (known.latest or fill_id) and event.ts_event < known.amended_at:
+        return Outcome(EventOutcome.APPLIED)  # delivered after a later amendment
+    order.executions[fill_id] = known._replace(qty=qty, px=px, latest=event.exec_id, amended_at=event.ts_event)
     reason = "correct" if isinstance(event, Correct) else "bust"
-    return _trade(order, corrected.qty - known.qty, reason, at)
+    outcome = _trade(order, known.ts_event, qty - known.qty, reason, at)
+    return outcome._replace(change=Change(fill_id, known))
 
 
-def _trade(order: Order, qty: int, reason: str, at: ApplyContext) -> Outcome:
-    """Apply a change of the filled quantity and say what follows from it."""
-    order.cum_qty += qty
-    interval = at.now // at.interval_ns * at.interval_ns
-    if interval != order.interval_start:
-        order.interval_start, order.interval_qty = interval, 0
-    order.interval_qty += max(qty, 0)
-    order.displace(qty, at)
-    over = order.cum_qty - order.order_qty
+def _trade(order: Order, ts_event: int, qty: int, reason: str, at: ApplyContext) -> Outcome:
+    """Apply a change of the filled quantity in the interval of `ts_event` and return what follows from it."""
+    before, ordered = order.cum_qty, order.order_qty
+    order.fill(ts_event, qty, at)
+    added = order.cum_qty - before
+    over = order.cum_qty - ordered
     alert = None
-    if over > 0 and qty > 0:
-        text = f"filled {format_qty(over)} more than ordered"
-        alert = ("overfill", text)
+    if over > 0 and added > 0:
+        alert = ("overfill", f"filled {format_qty(over)} more than ordered")
     if order.active:
-        order.schedule.filled_qty += qty
         if over >= 0:
             order.finish(Status.DONE, at.now)
             return Outcome(EventOutcome.APPLIED, reason, alert)
-        return Outcome(EventOutcome.APPLIED, reason if order.off_plan else None, alert)
-    if order.status is Status.DONE and over < 0:
+        # An amendment that changes the quantity is never part of a plan; a fill is while it stays on its path.
+        replan = order.off_plan or (reason != "fill" and qty != 0)
+        return Outcome(EventOutcome.APPLIED, reason if replan else None, alert)
+    short = order.terms.order_qty - order.cum_qty
+    if order.status is Status.DONE and short > 0:
+        order.reduced = False
         if at.now < order.terms.end:
             order.status, order.text, order.ended_at = Status.ACTIVE, None, None
             return Outcome(EventOutcome.APPLIED, reason)
         order.finish(Status.EXPIRED, at.now)
-        text = f"the window has ended, and {format_qty(-over)} of it were taken back"
+        text = f"the window has ended, and {format_qty(short)} of it were taken back"
         return Outcome(EventOutcome.APPLIED, reason, ("shortfall", text))
-    if alert is None and qty > 0:
-        alert = ("late_fill", f"a fill of {format_qty(qty)} came after the order was {order.status}")
+    if alert is None and added > 0:
+        alert = ("late_fill", f"a fill of {format_qty(added)} came after the order was {order.status}")
     return Outcome(EventOutcome.APPLIED, reason, alert)
 
 
@@ -346,7 +465,7 @@ TRANSITIONS: Final[dict[tuple[Status, type], _Apply]] = {
 
 
 def apply_event(order: Order, event: OrderEvent | ExecutionEvent, at: ApplyContext) -> Outcome:
-    """Apply `event` to `order` and return what follows.
+    """Apply `event` to `order` and return the outcome.
 
     Parameters
     ----------

@@ -1,49 +1,66 @@
-"""The schedule in force of a parent order."""
+"""The current schedule of a parent order."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
 class Schedule:
-    """The plan in force: what is to trade from each start on. Quantities in quanta.
+    """The planned quantities from each start on. Quantities in quanta.
 
     Attributes
     ----------
     start : list of int
-        Start of each interval, ns, ascending.
+        Start of each interval, ns, ascending; the first may lie within an interval of the grid.
     end : list of int
         End of each interval, ns.
     qty : list of int
-        What the plan trades in each interval.
+        Planned quantity of each interval.
+    filled : list of int
+        Net fills of each interval since the plan was made; part of its `qty`.
     shortfall_qty : int
-        What the caps leave over.
-    filled_qty : int
-        Fills so far within the interval under way, which are part of its `qty`.
+        Quantity that the caps leave unplanned.
     gap : float
-        What it may have cost above the best schedule when it was made, currency; 0 where it was the best.
+        Bound on its cost above the best schedule when it was made, currency; 0 if it was the best.
     """
 
     start: list[int] = field(default_factory=list)
     end: list[int] = field(default_factory=list)
     qty: list[int] = field(default_factory=list)
+    filled: list[int] = field(default_factory=list)
     shortfall_qty: int = 0
-    filled_qty: int = 0
     gap: float = 0.0
 
-    def remaining(self) -> list[int]:
-        """Return what each interval still trades: what was planned less the fills of the interval under way."""
-        return [self.qty[0] - self.filled_qty, *self.qty[1:]] if self.qty else []
+    @classmethod
+    def of(cls, start: list[int], end: list[int], qty: list[int], shortfall_qty: int = 0, gap: float = 0.0) -> Schedule:
+        """Return a schedule without fills."""
+        return cls(start, end, qty, [0] * len(qty), shortfall_qty, gap)
 
-    def advance(self, now: int) -> int:
-        """Drop the intervals that end by `now`; return what they had planned and was not filled."""
-        n = 0
-        while n < len(self.end) and self.end[n] <= now:
-            n += 1
-        if n == 0:
-            return 0
-        unfilled = sum(self.qty[:n]) - self.filled_qty
-        del self.start[:n], self.end[:n], self.qty[:n]
-        self.filled_qty = 0
-        return unfilled
+    @property
+    def on_path(self) -> bool:
+        """Whether no interval was filled beyond its planned quantity, or below nothing."""
+        return all(0 <= filled <= qty for filled, qty in zip(self.filled, self.qty, strict=True))
+
+    @property
+    def left_qty(self) -> int:
+        """What the schedule still accounts for: what it plans, less fills, and its shortfall."""
+        return sum(self.qty) - sum(self.filled) + self.shortfall_qty
+
+    def remaining(self) -> list[int]:
+        """Return what each interval still trades."""
+        return [qty - filled for qty, filled in zip(self.qty, self.filled, strict=True)]
+
+    def fill(self, ts_event: int, qty: int, interval_ns: int) -> None:
+        """Add a change of the filled quantity to the interval that holds `ts_event`, if the schedule has it."""
+        k = bisect_right(self.end, ts_event)
+        if k < len(self.end) and ts_event >= self.start[k] // interval_ns * interval_ns:
+            self.filled[k] += qty
+
+    def advance(self, now: int) -> list[tuple[int, int]]:
+        """Drop the intervals that end by `now`; return the start and the unfilled quantity of each."""
+        n = bisect_right(self.end, now)
+        dropped = list(zip(self.start[:n], self.remaining()[:n], strict=True))
+        del self.start[:n], self.end[:n], self.qty[:n], self.filled[:n]
+        return dropped

@@ -223,6 +223,8 @@ class Plan:
     lifted_qty: Annotated[
         Quanta, "Part of the plan above what `participation_rate` allows, planned because of `must_complete`."
     ] = 0
+    blind: Annotated[bool, "True: the symbol has had no tick, so neither price nor volume is known."] = False
+    cl_ord_ids: Annotated[tuple[str, ...], "Every id of the order's chain, oldest first."] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ def clips(order: Order, intervals: Intervals, interval_ns: int) -> Int | None:
 def _filled(order: Order, intervals: Intervals, interval_ns: int) -> int:
     """Return what was filled in the interval under way, quanta."""
     interval = int(intervals.start[0]) // interval_ns * interval_ns
-    return order.interval_qty if order.interval_start == interval else 0
+    return order.filled_in.get(interval, 0)
 
 
 def _carry(cap: Int, deficit: int) -> Int:

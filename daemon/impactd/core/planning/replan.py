@@ -13,6 +13,7 @@ of all, the threshold applies to what all of them save, and their plans share a
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Final
 
@@ -99,9 +100,8 @@ class Planner:
             return [order]
         group = [
             other
-            for other in self._orders.of(order.symbol)
-            if other.active
-            and other.side is order.side
+            for other in self._orders.active_of(order.symbol)
+            if other.side is order.side
             and other.leaves_qty > 0
             and self._joins(other)
             and other.terms.end > order.clock
@@ -171,12 +171,12 @@ class Planner:
             return
         order.halted = False
         order.text = None
-        order.schedule = Schedule(
-            start=proposal.intervals.start.tolist(),
-            end=proposal.intervals.end.tolist(),
-            qty=proposal.qty.tolist(),
-            shortfall_qty=proposal.shortfall_qty,
-            gap=proposal.certificate.gap or 0.0,
+        order.schedule = Schedule.of(
+            proposal.intervals.start.tolist(),
+            proposal.intervals.end.tolist(),
+            proposal.qty.tolist(),
+            proposal.shortfall_qty,
+            proposal.certificate.gap or 0.0,
         )
         short = f"the caps leave {format_qty(proposal.shortfall_qty)} of {format_qty(order.leaves_qty)} not planned"
         if not proposal.volume_known and order.terms.participation_rate is not None:
@@ -225,14 +225,19 @@ class Planner:
         """Publish `proposal`, or an empty schedule if it is None."""
         if order.status is not Status.REJECTED:
             order.plan_version += 1
-        plan = plan_message(order, reason, proposal, self._settings, self._interval, group_id)
+        order.blind = proposal is not None and self._markets.of(order.symbol).blind
+        plan = dataclasses.replace(
+            plan_message(order, reason, proposal, self._settings, self._interval, group_id),
+            blind=order.blind,
+            cl_ord_ids=order.ids,
+        )
         self._outbox.publish(Topic.PLANS, order.symbol, plan)
         self._outbox.publish(Topic.PLANS_LATEST, order.cl_ord_id, plan)
         self._feedback.planned(order, reason)
 
     def halt_of(self, order: Order) -> str | None:
         """Return why an order is halted, or None."""
-        return self._halts.of(order.symbol, order.cl_ord_id)
+        return self._halts.of(order.symbol, order.ids)
 
 
 def _as_near(stated: float, above: float, cost: float) -> bool:

@@ -30,7 +30,7 @@ from impactd.core.inputs.events import Bust, Correct, Fill
 from impactd.core.market.markets import Markets
 from impactd.core.orders.costs import COST_QUANTA, Costs, Mark, Shortfall, average_px, bps, fill_costs, opportunity
 from impactd.core.orders.ledger import Ledger
-from impactd.core.orders.order import Execution, Order, Status
+from impactd.core.orders.order import Change, Execution, Order, Status
 from impactd.core.outputs.messages import DayCost
 from impactd.core.outputs.outbox import Outbox
 from impactd.core.tca.fill_bias import FillBias
@@ -133,20 +133,19 @@ class Feedback:
         if order.works_from <= now:
             self._arrive(order, now)
 
-    def executed(self, order: Order, event: Fill | Correct | Bust, before: Execution | None, now: int) -> None:
+    def executed(self, order: Order, event: Fill | Correct | Bust, change: Change, now: int) -> None:
         """Measure the change that an execution event has made.
 
         Parameters
         ----------
         order : Order
             After the event.
-        event : Fill, Correct or Bust
-        before : Execution or None
-            The fill before it was corrected or busted.
+        change : Change
+            The fill that was added or amended.
         now : int
             Event time, ns.
         """
-        exec_id = event.exec_id if isinstance(event, Fill) else event.exec_ref_id
+        exec_id, before = change
         known = order.executions[exec_id]
         its = self._of(order.symbol)
         mark = known.mark or self._mark(order, event, known, now)
@@ -155,16 +154,16 @@ class Feedback:
             arrival = order.arrival_px = known.px if mark.mid is None else mark.mid
         order.executions[exec_id] = known._replace(mark=mark)
         sign = order.side.sign
-        change = fill_costs(sign, known.qty, known.px, mark, arrival)
+        added = fill_costs(sign, known.qty, known.px, mark, arrival)
         if before is not None and before.mark is not None:
-            change.add(fill_costs(sign, before.qty, before.px, before.mark, arrival), -1)
-        order.costs.add(change)
+            added.add(fill_costs(sign, before.qty, before.px, before.mark, arrival), -1)
+        order.costs.add(added)
         day = self._day(its, mark.at, order.side)
-        day.costs.add(change)
+        day.costs.add(added)
         if mark.liquidity == "taker":
-            paid, expected = change.slippage / COST_QUANTA, change.predicted / COST_QUANTA / mark.bias
+            paid, expected = added.slippage / COST_QUANTA, added.predicted / COST_QUANTA / mark.bias
             interval = mark.at // self._interval * self._interval
-            its.bias[order.side].take(interval, change.predicted_qty / QUANTA, paid, expected)
+            its.bias[order.side].take(interval, added.predicted_qty / QUANTA, paid, expected)
         waits = (order.cl_ord_id, exec_id) in its.waiting
         reason = _REASONS[type(event)]
         if isinstance(event, Fill) and len(its.waiting) < MAX_WAITING:
@@ -328,17 +327,18 @@ class Feedback:
             self._orders.mark(order)
 
     def _mark(self, order: Order, event: Fill | Correct | Bust, known: Execution, now: int) -> Mark:
-        """Return the market at the arrival of a fill."""
+        """Return the market at the arrival of a fill, which counts in the interval of its own ts_event."""
         market = self._markets.of(order.symbol)
         quote = market.quote(now)
-        interval = now // self._interval * self._interval
+        interval = known.ts_event // self._interval * self._interval
         before = self._of(order.symbol).bias[order.side].filled_in(interval)
         shares = known.qty / QUANTA
-        cost = market.expected_cost(order.side, now, interval, before, shares, self._slices) if shares else None
+        under_way = now // self._interval * self._interval
+        cost = market.expected_cost(order.side, now, under_way, before, shares, self._slices) if shares else None
         liquidity = event.last_liquidity_ind if isinstance(event, Fill) else None
         mid, half_spread = (None, None) if quote is None else quote
         predicted_px = None if cost is None else cost / shares
-        return Mark(now, mid, half_spread, predicted_px, market.bias[order.side], liquidity)
+        return Mark(known.ts_event, mid, half_spread, predicted_px, market.bias[order.side], liquidity)
 
     def _day(self, its: _Symbol, at: int, side: Side) -> Day:
         """Return the session of `at`; a forgotten one is returned empty and not kept."""

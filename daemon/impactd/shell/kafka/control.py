@@ -1,13 +1,14 @@
 """Halt and resume: one control record in each partition of the control topic.
 
-Every partition number has an owner of its own, and an order lives in one of
-them; a control that reached only some would leave the others trading.  So it
-counts as given only when every partition has acknowledged it.  To repeat it
-is harmless: an engine that knows a halt already ignores the second.
+Every partition has its own owner, and an order lives in one partition; a control
+that reached only some would leave the others trading.  So it counts as given
+only when every partition has acknowledged it.  Repeating it is harmless: an
+engine ignores a halt that it already has.
 """
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import orjson
@@ -15,6 +16,8 @@ import orjson
 from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.core.inputs.events import Control
+from impactd.core.orders.halts import known_scopes
+from impactd.shell.kafka.consume import read_topics
 from impactd.shell.kafka.deliver import delivery
 from impactd.shell.kafka.encoder import Record
 from impactd.shell.kafka.errors import FatalError
@@ -23,16 +26,16 @@ from impactd.shell.kafka.topics import admin_client
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What became of a control record.
+    """Where a control record was acknowledged.
 
     Attributes
     ----------
     topic : str
         Name on the broker.
     offsets : dict of int to int
-        Partition to offset, where it is acknowledged.
+        Partition to offset.
     failed : dict of int to str
-        Partition to the reason, where it is not known to stand.
+        Partition to the reason, where it was not acknowledged.
     """
 
     topic: str
@@ -45,6 +48,30 @@ def control_value(control: Control) -> bytes:
     return orjson.dumps(
         {"type": control.type, "scope": control.scope, "reason": control.reason, "ts_event": control.ts_event}
     )
+
+
+async def scopes_of(settings: Settings) -> tuple[set[str], set[str]]:
+    """Return the symbols and ids of orders that the service's state knows, and the scopes that are halted in it.
+
+    Raises
+    ------
+    FatalError
+        If the state cannot be read.
+    """
+    items: dict[tuple[int, str], bytes] = {}
+    async with aclosing(read_topics(settings, settings.topics.name(Topic.STATE))) as records:
+        async for record in records:
+            key = (record.partition, (record.key or b"").decode(errors="replace"))
+            if record.value is None:
+                items.pop(key, None)
+            else:
+                items[key] = record.value
+    names, halted = set[str](), set[str]()
+    for (_, name), value in items.items():
+        found = known_scopes(name, value)
+        names |= found[0]
+        halted |= found[1]
+    return names, halted
 
 
 async def give(settings: Settings, control: Control) -> Given:

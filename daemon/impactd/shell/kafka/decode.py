@@ -9,6 +9,7 @@ applied anywhere.  A record without a key, or with one that is no symbol's, is i
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -20,7 +21,7 @@ from impactd.core.inputs.ticks import Refused, TickBatch
 from impactd.wire.codec import Decoded, Limits, bounded
 from impactd.wire.decoder import TickDecoder
 from impactd.wire.fields import MAX_SYMBOL
-from impactd.wire.json_orders import DecodedEvents, decode_events
+from impactd.wire.json_orders import DecodedEvents, decode_events, names_in
 from impactd.wire.murmur2 import murmur2
 from impactd.wire.rows import by_first_appearance
 
@@ -105,9 +106,15 @@ class Decoder:
                     events.append(item)
                 else:
                     refused.append(self._misplaced(by_offset[item.offset], item.event.symbol))
-        refused = [*decoded.refused, *refused]
+        values = {record.offset: record.value or b"" for record in consumed}
+        strangers = [
+            dataclasses.replace(item, symbol=symbol, cl_ord_id=cl_ord_id)
+            for item in refused
+            for symbol, cl_ord_id in [names_in(values[item.offset], self._limits)]
+        ]
+        refused = [*decoded.refused, *strangers]
         refused.sort(key=lambda item: item.offset)
-        return DecodedEvents(events, refused, decoded.skipped_unknown)
+        return DecodedEvents(events, refused)
 
     def _is_placed(self, key: bytes) -> bool:
         if len(key) > _LONGEST_KEY:

@@ -251,7 +251,7 @@ class PartitionLoop:
         few = len(records) <= _FEW_EVENTS and sum(len(record.value or b"") for record in records) <= _FEW_BYTES
         decoder = self._decoder.events
         decoded = decoder(topic, records) if few else await self._in_thread(decoder, topic, records)
-        self._meter.decoded(topic, time.monotonic() - started, decoded.refused, decoded.skipped_unknown)
+        self._meter.decoded(topic, time.monotonic() - started, decoded.refused, 0)
 
         def put() -> bool:
             self._inbox.put_events(topic, decoded.events, decoded.refused, end, records)

@@ -100,6 +100,8 @@ class Board:
         self.sides: dict[tuple[str, str], SideBoard] = {}
         self.orders: dict[str, OrderBoard] = {}
         self.costs: dict[str, CostBoard] = {}
+        #: Every id of an order's chain to its first.
+        self._ids: dict[str, str] = {}
         self.alerts: deque[bytes] = deque(maxlen=ALERTS)
         self.version = 0
 
@@ -162,7 +164,9 @@ class Board:
         known = self.orders.get(name)
         if known is None:
             if len(self.orders) >= MAX_ORDERS:
-                del self.orders[next(iter(self.orders))]
+                gone = self.orders.pop(next(iter(self.orders)))
+                for cl_ord_id in _ids_of(gone.plan):
+                    self._ids.pop(cl_ord_id, None)
             known = self.orders[name] = OrderBoard(value, message, message)
         elif message["plan_version"] < known.plan["plan_version"]:
             if message["start"] and (not known.first["start"] or message["plan_version"] < known.first["plan_version"]):
@@ -171,6 +175,7 @@ class Board:
             known.path.append(_point(message))
             return
         known.latest, known.plan = value, message
+        self._ids |= dict.fromkeys(_ids_of(message), str(name))
         if not known.first["start"]:
             known.first = message
         known.path.append(_point(message))
@@ -210,11 +215,16 @@ class Board:
         """Return each order's latest plan, as it was published."""
         return [orjson.Fragment(order.latest) for _, order in sorted(self.orders.items())]
 
-    def order(self, name: str) -> dict[str, Any] | None:
-        """Return an order's first and latest plan, its path, and its saving so far; None where it is not known."""
-        order = self.orders.get(name)
+    def find(self, cl_ord_id: str) -> OrderBoard | None:
+        """Return the order that has this id in its chain, or None."""
+        return self.orders.get(self._ids.get(cl_ord_id, cl_ord_id))
+
+    def order(self, cl_ord_id: str) -> dict[str, Any] | None:
+        """Return an order's first and latest plan, its path and its saving so far; None if no order has the id."""
+        order = self.find(cl_ord_id)
         if order is None:
             return None
+        name = order.plan["cl_ord_id"]
         path = sorted(set(order.path))
         return {
             "cl_ord_id": name,
@@ -250,6 +260,11 @@ def slope(held: Sequence[tuple[float, float, float]]) -> float | None:
     mean_g = math.fsum(w * g for _, g, w in held) / total
     over = math.fsum(w * (q - mean_q) * (g - mean_g) for q, g, w in held)
     return over / math.fsum(w * (q - mean_q) ** 2 for q, _, w in held)
+
+
+def _ids_of(plan: Message) -> Sequence[str]:
+    """Return every id of an order's chain."""
+    return plan.get("cl_ord_ids") or (plan["cl_ord_id"],)
 
 
 def _paid(fill: Message) -> FillPaid:

@@ -195,7 +195,7 @@ class _Pages:
         """Answer with an order's latest plan, byte for byte as it was published."""
         if not await self._follower.wanted():
             return self._unavailable()
-        found = self._follower.board.orders.get(request.match_info["cl_ord_id"])
+        found = self._follower.board.find(request.match_info["cl_ord_id"])
         return _problem(404, "no such order is known") if found is None else _json(found.latest)
 
     async def _shown(self, request: web.Request, make: Callable[[], dict[str, Any] | None]) -> web.StreamResponse:

@@ -319,7 +319,8 @@ function orderIs(found) {
   const p = found.plan;
   const s = found.saving;
   $("order").hidden = false;
-  $("order-name").textContent = `${p.cl_ord_id} ${p.side} ${figure(p.order_qty)} ${p.symbol} — ${p.status}${p.text ? `: ${p.text}` : ""}`;
+  const later = p.cl_ord_ids.length > 1 ? ` (${p.cl_ord_ids.slice(1).join(", ")})` : "";
+  $("order-name").textContent = `${p.cl_ord_id}${later} ${p.side} ${figure(p.order_qty)} ${p.symbol} — ${p.status}${p.text ? `: ${p.text}` : ""}`;
   const binds = p.qty.map((q, i) => p.cap[i] !== null && p.cap[i] > 0 && q >= p.cap[i]);
   const range = (band) => (band ? ` (${figure(band[0])} to ${figure(band[1])})` : "");
   const rest = p.expected_cost === null ? null : p.twap_cost - p.expected_cost;
