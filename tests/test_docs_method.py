@@ -13,8 +13,9 @@ import orjson
 import pytest
 
 from impactd.cli import main
-from impactd.core.allocator.allocate import NO_CAP, allocate
+from impactd.core.allocator.allocate import allocate
 from impactd.core.allocator.baseline import twap
+from impactd.core.allocator.bounds import NO_CAP
 from impactd.core.allocator.cost import gradient, schedule_cost
 from impactd.core.allocator.problem import Problem
 from impactd.core.base.quantity import QUANTA

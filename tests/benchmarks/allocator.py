@@ -11,9 +11,10 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from impactd.core.allocator.allocate import NO_CAP, Allocation, allocate
-from impactd.core.allocator.joint.problem import GroupOrder
-from impactd.core.allocator.joint.turns import allocate_jointly
+from impactd.core.allocator.allocate import Allocation, allocate
+from impactd.core.allocator.bounds import NO_CAP
+from impactd.core.allocator.joint.allocate import allocate_jointly
+from impactd.core.allocator.joint.problem import Group
 from impactd.core.allocator.problem import Float, Problem
 from impactd.core.allocator.solvers.base import Solution, SolveFailure
 from impactd.core.allocator.solvers.exact import ExactSolver
@@ -30,7 +31,7 @@ KINDS: Final = ("linear", "quadratic", "power")
 DAY: Final = 390
 
 #: How many orders are planned together.
-TOGETHER: Final = (2, 5, 20)
+TOGETHER: Final = (2, 20, 200)
 
 #: Up to where each of CVXPY's solvers answers: beyond, a solve takes minutes, or Clarabel ends in an error on its
 #: power cones.
@@ -205,15 +206,17 @@ def _of_other_terms(n: int, rounds: int) -> list[Figure]:
 def _together(problem: Problem, qty: int, orders: int) -> Callable[[], object]:
     """Return the planning of orders whose windows end one after the other, a third of them capped."""
     n = len(problem)
-    members = []
+    size = qty // orders
+    cap = np.empty((orders, n), np.int64)
     for i in range(orders):
-        size = qty // orders
-        cap = np.full(n, NO_CAP if i % 3 else 4 * size // n * QUANTA)
-        cap[n - i * n // (2 * orders) :] = 0
-        members.append(GroupOrder(size * QUANTA, QUANTA, cap, 0.0, np.zeros(n, np.int64)))
+        cap[i] = NO_CAP if i % 3 else 4 * size // n * QUANTA
+        cap[i, n - i * n // (2 * orders) :] = 0
+    lots = np.full(orders, QUANTA)
+    free, none = np.full((orders, n), NO_CAP), np.zeros((orders, n), np.int64)
+    group = Group(size * lots, lots, cap, none, free, np.zeros(orders), none)
 
     def call() -> object:
-        found = allocate_jointly(problem, members)
+        found = allocate_jointly(problem, group)
         if isinstance(found, SolveFailure):
             raise TypeError(f"no answer: {found.text}")
         return found

@@ -107,6 +107,25 @@ def check_certificate_is_honest(solver: Solver) -> None:
             assert _cost(problem, 1000.0, other) >= mine * (1.0 - 100 * CERTIFICATE_TOLERANCE)
 
 
+def check_running_sum(solver: Solver) -> None:
+    """Bounds of the running sum hold, or the solver refuses them as unsupported."""
+    low, high = np.array([0.0, 100.0, 300.0, 600.0, 0.0]), np.array([150.0, 250.0, 600.0, 900.0, np.inf])
+    found = _solve(solver, _problem(low=low, high=high), 1000.0)
+    done = np.cumsum(found.qty)
+    assert np.all(done >= low - 1e-9)
+    assert np.all(done <= high + 1e-9)
+    assert abs(done[-1] - 1000.0) <= 1e-9
+    assert 0.0 <= found.kkt_residual <= 100 * CERTIFICATE_TOLERANCE
+
+
+def check_running_sum_shortfall(solver: Solver) -> None:
+    """State as shortfall what an upper bound of the running sum cannot hold."""
+    problem = _problem(low=np.zeros(5), high=np.array([100.0, 200.0, 300.0, 400.0, 450.0]))
+    found = _solve(solver, problem, 1000.0)
+    assert abs(found.shortfall - 550.0) <= 1e-9
+    assert np.all(np.cumsum(found.qty) <= problem.high + 1e-9)
+
+
 def check_permutation(solver: Solver) -> None:
     """Without risk the order of the intervals does not matter."""
     problem, order = _problem(), np.array([3, 0, 4, 2, 1])
@@ -163,6 +182,8 @@ CHECKS: tuple[Callable[[Solver], None], ...] = (
     check_nothing_to_trade,
     check_closed_interval,
     check_certificate_is_honest,
+    check_running_sum,
+    check_running_sum_shortfall,
     check_permutation,
     check_scaling,
     check_wider_cap_costs_no_more,

@@ -12,6 +12,8 @@ from hypothesis import given, reject
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from impactd.core.allocator.bounds import Int
+from impactd.core.allocator.curve import Float
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.session import Session
 from impactd.core.base.settings import MINUTE_NS, CoreSettings, PlanSettings, SessionRule
@@ -25,7 +27,6 @@ from impactd.core.orders.halts import Halts
 from impactd.core.orders.ledger import Ledger
 from impactd.core.outputs.messages import Plan
 from impactd.core.outputs.outbox import Outbox
-from impactd.core.planning.intervals import Float, Int
 from tests.core.builders import T0, M, at, new, plans
 
 N: Final = 24
@@ -47,6 +48,7 @@ class Unchanging:
         return SideView(
             kind=self.kind, curves=self._curves, volume=self._volume, sigma2=self.sigma2, fitted_to=None, mid=100.0,
             depth=None, bands=lambda n: bands.of(n, Known(1e9, 1e9)),
+            is_open=lambda starts: np.ones(len(starts), np.bool_),
         )  # fmt: skip
 
     def _curves(self, starts: Int, _rate: float = 0.0) -> Curves:

@@ -38,6 +38,8 @@ ALERTS: Final = {
     "order_rejected": "an order or replace was refused; the text states the reason",
     "overfill": "more was filled than ordered; nothing is left to trade",
     "resume": "a halt was lifted",
+    "joint_fallback": "orders on one book could not be planned as one problem: each is planned by itself and charged "
+    "for the others' plans",
     "lifted": "`must_complete` needs more than `participation_rate` allows; the plan states how much",
     "shortfall": "a quantity of the plan or the ended order could not be, or was not, traded",
     "solver_failed": "no solver's schedule passed its certificate",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from impactd.core.allocator.problem import Problem
@@ -31,3 +33,20 @@ def random_problem(
         risk=weight,
     )
     return problem, float(qty)
+
+
+def bounded(rng: np.random.Generator, problem: Problem, qty: float) -> Problem:
+    """Return the problem with bounds of its running sum, as of a participation limit and a least rate."""
+    n = len(problem)
+    x = rng.exponential(1, n)
+    x = np.sort(x) if rng.random() < 0.3 else x
+    path = np.cumsum(x) / np.sum(x) * qty
+    high, low = np.full(n, np.inf), np.zeros(n)
+    if rng.random() < 0.8:
+        high = path * rng.uniform(0.8, 1.5) + (qty * 0.05 if rng.random() < 0.5 else 0.0)
+    if rng.random() < 0.5:
+        low = path * rng.uniform(0.3, 0.99)
+    if rng.random() < 0.2:  # bounds that meet
+        low, k = np.minimum(low, high), rng.integers(n)
+        low[k] = high[k] = min(path[k], high[k])
+    return replace(problem, low=low, high=high)

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from impactd.core.allocator.allocate import NO_CAP
 from impactd.core.allocator.baseline import twap
+from impactd.core.allocator.bounds import NO_CAP
 from impactd.core.allocator.waterfill import share
 from impactd.core.base.quantity import MAX_QUANTA
 

@@ -1,4 +1,4 @@
-"""What must_complete lifts, and the smallest clip of an order's intervals."""
+"""Caps, participation in the running sum, what must_complete lifts, and the smallest clip."""
 
 from __future__ import annotations
 
@@ -7,55 +7,152 @@ from typing import Any
 import numpy as np
 import pytest
 
-from impactd.core.allocator.allocate import NO_CAP
+from impactd.core.allocator.bounds import NO_CAP
 from impactd.core.base.quantity import QUANTA
 from impactd.core.orders.order import Order
-from impactd.core.planning.caps import Caps, caps, clips
+from impactd.core.planning.caps import Limits, clips, complete_in_clips, limits
 from impactd.core.planning.intervals import Intervals
 from tests.core.builders import T0, EngineHarness, M, Row, at, fill, minutes, new, settings, with_order
 
 
-def caps_of(volume: float | None, n: int = 4, **terms: Any) -> Caps:
-    order = Order.open(new(**terms), T0)
-    intervals = Intervals.of(T0, T0 + n * M, M)
-    return caps(order, intervals, None if volume is None else np.full(n, volume), M)
+def limits_of(
+    order: Order, volume: float | None = None, now: int = T0, n: int = 4, *, shut: tuple[int, ...] = ()
+) -> Limits:
+    """Return an order's limits over `n` minutes from T0 on, of which those in `shut` are closed."""
+    grid = Intervals.over(np.array([T0]), np.array([T0 + n * M]), M)
+    open_ = np.array([k not in shut for k in range(n)])
+    return limits([order], grid, None if volume is None else np.full(n, volume), open_, now, M)
+
+
+def order_of(**terms: Any) -> Order:
+    return Order.open(new(**terms), T0)
 
 
 def shares(quanta: np.ndarray) -> list[float]:
-    return [q / QUANTA for q in quanta.tolist()]
+    return [q / QUANTA for q in quanta.ravel().tolist()]
+
+
+# --- caps ------------------------------------------------------------------------------
+
+
+def test_caps_without_limits_are_none() -> None:
+    found = limits_of(order_of(), 100.0)
+    assert set(found.cap[0].tolist()) == set(found.high[0].tolist()) == {NO_CAP}
+    assert not found.low.any()
+
+
+def test_caps_of_max_interval_qty_count_what_the_interval_has_filled() -> None:
+    order = order_of(max_interval_qty=50 * QUANTA)
+    order.filled_in = {T0: 30 * QUANTA}
+    assert shares(limits_of(order, now=T0 + 1).cap) == [20.0, 50.0, 50.0, 50.0]
+
+
+def test_caps_in_a_blackout_are_zero_for_every_interval_it_touches() -> None:
+    found = limits_of(order_of(blackouts=((T0 + M - 1, T0 + M + 1),)))
+    assert (found.cap[0] == 0).tolist() == [True, True, False, False]
+    found = limits_of(order_of(blackouts=((T0 + M, T0 + 2 * M),)))
+    assert (found.cap[0] == 0).tolist() == [False, True, False, False]
+
+
+def test_caps_outside_the_window_and_the_session_are_zero() -> None:
+    found = limits_of(order_of(start=T0 + M, length=2 * M), n=5, shut=(2,))
+    assert (found.cap[0] == 0).tolist() == [True, False, True, True, True]
+
+
+def test_caps_of_several_orders_are_those_of_each() -> None:
+    one = order_of(max_interval_qty=50 * QUANTA, participation_rate=0.1)
+    two = order_of(start=T0 + M, length=2 * M, blackouts=((T0 + 2 * M, T0 + 3 * M),))
+    grid = Intervals.over(np.array([T0]), np.array([T0 + 4 * M]), M)
+    both = limits([one, two], grid, np.full(4, 500.0), np.ones(4, np.bool_), T0, M)
+    for i, order in enumerate((one, two)):
+        alone = limits_of(order, 500.0)
+        assert [row.tolist() for row in (both.cap[i], both.high[i])] == [alone.cap[0].tolist(), alone.high[0].tolist()]
+
+
+# --- participation ------------------------------------------------------------------------
+
+
+def test_participation_bounds_the_running_sum_by_its_share_of_the_forecast() -> None:
+    # The last interval has none after it that could pay back what its forecast overstates.
+    assert shares(limits_of(order_of(participation_rate=0.1), 500.0).high) == [50.0, 100.0, 150.0, 150.0]
+
+
+def test_participation_of_an_order_of_one_interval_follows_the_forecast() -> None:
+    assert shares(limits_of(order_of(participation_rate=0.1, length=M), 500.0).high)[0] == 50.0
+
+
+def test_participation_in_the_last_interval_counts_known_volume_only() -> None:
+    order = order_of(participation_rate=0.1, length=4 * M)
+    order.market_volume, order.cum_qty = 1_000.0, 70 * QUANTA
+    found = limits_of(order, 500.0, T0 + 3 * M)
+    assert shares(found.high)[-1] == 30.0
+
+
+def test_participation_without_a_volume_forecast_allows_nothing() -> None:
+    assert shares(limits_of(order_of(participation_rate=0.1)).high) == [0.0] * 4
+
+
+def test_participation_in_a_huge_market_stays_an_integer() -> None:
+    assert shares(limits_of(order_of(participation_rate=1.0), 1e300).high) == [9e9] * 4
+
+
+def test_participation_allows_the_interval_under_way_its_whole_less_its_fills() -> None:
+    order = order_of(participation_rate=0.1)
+    order.cum_qty, order.filled_in = 20 * QUANTA, {T0: 20 * QUANTA}
+    assert shares(limits_of(order, 500.0, T0 + M // 2).high) == [30.0, 80.0, 130.0, 130.0]
+
+
+def test_participation_begins_when_the_order_works() -> None:
+    order = order_of(participation_rate=0.1, ts=T0 + M // 2, start=T0)
+    assert shares(limits_of(order, 500.0, T0 + M // 2).high) == [25.0, 75.0, 125.0, 125.0]
+
+
+def test_participation_pays_an_overshoot_back_and_carries_an_allowance_forward() -> None:
+    order = order_of(participation_rate=0.1)
+    order.cum_qty, order.market_volume = 180 * QUANTA, 1_000.0
+    assert shares(limits_of(order, 500.0).high) == [0.0, 20.0, 70.0, 70.0]
+    order.cum_qty = 40 * QUANTA
+    assert shares(limits_of(order, 500.0).high) == [110.0, 160.0, 210.0, 210.0]
+
+
+def test_room_of_an_interval_is_what_the_ones_before_it_leave() -> None:
+    found = limits_of(order_of(participation_rate=0.1, max_interval_qty=90 * QUANTA), 500.0)
+    assert shares(found.room(np.array([10, 20, 0, 0]) * QUANTA)) == [50.0, 90.0, 90.0, 90.0]
+    assert not found.broken_by(np.array([[10, 90, 50, 0]]) * QUANTA)[0]
+    assert found.broken_by(np.array([[10, 90, 51, 0]]) * QUANTA)[0]
+    assert found.broken_by(np.array([[10, 91, 0, 0]]) * QUANTA)[0]
 
 
 # --- must_complete --------------------------------------------------------------------
 
 
-def test_must_complete_lifts_the_last_caps_by_what_is_missing() -> None:
-    found = caps_of(500.0, qty=260, participation_rate=0.1, must_complete=True)
-    assert shares(found.cap) == [50.0, 50.0, 50.0, 110.0]
-    assert shares(found.allowed) == [50.0] * 4
-    assert found.lifted(found.cap) == 60 * QUANTA
+def test_must_complete_lifts_the_end_by_what_is_missing() -> None:
+    found = limits_of(order_of(qty=260, participation_rate=0.1, must_complete=True), 500.0)
+    assert shares(found.allowed) == [50.0, 100.0, 150.0, 150.0]
+    assert shares(found.high) == [50.0, 100.0, 150.0, 260.0]
+    assert found.lifted(np.array([50, 50, 50, 110]) * QUANTA) == 110 * QUANTA
 
 
 def test_must_complete_never_lifts_above_max_interval_qty_or_into_a_blackout() -> None:
-    found = caps_of(
-        500.0, qty=260, participation_rate=0.1, max_interval_qty=80 * QUANTA, must_complete=True,
+    order = order_of(
+        qty=260, participation_rate=0.1, max_interval_qty=80 * QUANTA, must_complete=True,
         blackouts=((T0 + 2 * M, T0 + 3 * M),),
     )  # fmt: skip
+    found = limits_of(order, 500.0)
     assert shares(found.cap) == [80.0, 80.0, 0.0, 80.0]
+    assert shares(found.high) == [100.0, 180.0, 180.0, 260.0]
 
 
 def test_must_complete_with_room_lifts_nothing() -> None:
-    found = caps_of(500.0, qty=200, participation_rate=0.1, must_complete=True)
-    assert found.lifted(found.cap) == 0
-
-
-def test_may_leave_is_the_default_and_keeps_the_cap() -> None:
-    assert shares(caps_of(500.0, qty=260, participation_rate=0.1).cap) == [50.0] * 4
+    found = limits_of(order_of(qty=150, participation_rate=0.1, must_complete=True), 500.0)
+    assert found.high.tolist() == found.allowed.tolist()
 
 
 def test_must_complete_holds_whole_lots_and_the_odd_end() -> None:
-    found = caps_of(550.0, qty=1_230, participation_rate=0.1, lot_size=100 * QUANTA, must_complete=True)
-    assert sum(cap // (100 * QUANTA) for cap in found.cap.tolist()) == 12
-    assert found.cap[-1] == 1_230 * QUANTA
+    order = order_of(qty=1_230, participation_rate=0.1, lot_size=100 * QUANTA, max_interval_qty=550 * QUANTA,
+                     must_complete=True)  # fmt: skip
+    found = limits_of(order, 550.0)
+    assert shares(found.high) == [55.0, 200.0, 700.0, 1_230.0]
 
 
 def test_must_complete_without_volume_plans_all_for_the_end_and_says_so() -> None:
@@ -72,32 +169,57 @@ def test_must_complete_trades_what_volume_allows_first() -> None:
     harness.run([*rows, *minutes(1, start=at(3))[:1]])
     harness.send(new(ts=at(3), qty=2_000, length=5 * M, participation_rate=0.1, must_complete=True))
     plan = harness.last()
-    caps_ = [cap for cap in plan.cap if cap is not None]
     assert plan.shortfall_qty == 0
-    assert 0 < plan.lifted_qty < 2_000 * QUANTA
-    assert list(plan.qty) == caps_
-    assert max(plan.qty[:-1]) < plan.qty[-1]
+    assert shares(np.array(plan.qty)) == [100.0] * 4 + [1_600.0]
+    assert plan.lifted_qty == 1_600 * QUANTA
 
 
 # --- smallest clip ------------------------------------------------------------------------
 
 
 def test_clips_of_the_interval_under_way_are_what_its_fills_leave() -> None:
-    order = Order.open(new(min_clip_qty=50 * QUANTA), T0)
-    intervals = Intervals.of(T0 + M // 2, T0 + 3 * M, M)
+    order = order_of(min_clip_qty=50 * QUANTA)
+    grid = Intervals.over(np.array([T0 + M // 2]), np.array([T0 + 3 * M]), M)
     order.filled_in = {T0: 30 * QUANTA}
-    found = clips(order, intervals, M)
+    found = clips(order, grid)
     assert found is not None
     assert shares(found) == [20.0, 50.0, 50.0]
     order.filled_in = {T0: 80 * QUANTA}
-    found = clips(order, intervals, M)
+    found = clips(order, grid)
     assert found is not None
     assert found[0] == 1
 
 
 def test_clips_without_the_term_are_none() -> None:
-    assert clips(Order.open(new(), T0), Intervals.of(T0, T0 + M, M), M) is None
-    assert caps_of(None).cap.tolist() == [NO_CAP] * 4
+    assert clips(order_of(), Intervals.over(np.array([T0]), np.array([T0 + M]), M)) is None
+
+
+def test_must_complete_in_clips_completes_whenever_it_can() -> None:
+    order = order_of(
+        qty=1_000, participation_rate=0.1, max_interval_qty=400 * QUANTA, min_clip_qty=300 * QUANTA, must_complete=True
+    )
+    bounds, least = limits_of(order, 500.0), np.full(4, 300 * QUANTA)
+    found = complete_in_clips(order, bounds, least)
+    # Without clips 200, 400 and 400 at the end would do; three clips have to fit.
+    assert shares(bounds.high) == [50.0, 200.0, 600.0, 1_000.0]
+    assert found.high[0].tolist()[:1] == bounds.high[0].tolist()[:1]
+    assert set(found.high[0].tolist()[1:]) == {NO_CAP}
+    plan = with_order(
+        qty=1_000, length=4 * M, participation_rate=0.1, max_interval_qty=400 * QUANTA, min_clip_qty=300 * QUANTA,
+        must_complete=True,
+    ).last()  # fmt: skip
+    assert (sum(plan.qty), plan.shortfall_qty) == (1_000 * QUANTA, 0)
+    assert all(qty == 0 or 300 * QUANTA <= qty <= 400 * QUANTA for qty in plan.qty)
+
+
+def test_must_complete_in_clips_lets_the_last_trade_be_what_is_left() -> None:
+    plan = with_order(
+        qty=1_230, length=4 * M, max_interval_qty=600 * QUANTA, min_clip_qty=500 * QUANTA, must_complete=True
+    ).last()
+    assert plan.shortfall_qty == 0
+    trades = [qty / QUANTA for qty in plan.qty if qty]
+    assert len(trades) == 3
+    assert min(trades[:-1]) >= 500.0 > trades[-1] > 0.0
 
 
 @pytest.mark.parametrize("terms", [{}, {"risk_aversion": 1e-4}, {"max_interval_qty": 250 * QUANTA}])

@@ -16,7 +16,7 @@ from impactd.core.base.settings import CoreSettings, GateSettings, PlanSettings
 from impactd.core.orders.order import Order
 from impactd.core.outputs.messages import Plan
 from impactd.core.planning.gate import PACE, Gate, MarketSnapshot
-from impactd.core.planning.propose import Proposal, propose
+from impactd.core.planning.propose import Proposal, Proposals, propose
 from tests.core.builders import (
     T0,
     EngineHarness,
@@ -44,9 +44,10 @@ def order_and_proposal() -> tuple[Order, Proposal]:
     """Return an order of 1,200 and a plan of 100 in each of 12 minutes."""
     harness = with_order()
     order = Order.open(new(), T0)
-    proposal = propose(order, T0, harness.engine._markets.of("FROG").view(order.side, T0), PlanSettings(), M)
-    assert isinstance(proposal, Proposal)
-    return order, proposal
+    view = harness.engine._markets.of("FROG").view(order.side, T0)
+    proposals = propose([order], T0, view, PlanSettings(), M, lambda _: None)
+    assert isinstance(proposals, Proposals)
+    return order, proposals.of(0)
 
 
 def withheld(around: MarketSnapshot = AROUND, **limits: Any) -> str | None:
@@ -86,7 +87,8 @@ def test_gate_plan_that_contradicts_itself_is_withheld() -> None:
     broken = [
         replace(proposal, qty=proposal.qty + 1),
         replace(proposal, qty=proposal.qty * np.array([-1] + [1] * 11), shortfall_qty=200 * QUANTA),
-        replace(proposal, cap=proposal.cap * 0),
+        replace(proposal, limits=replace(proposal.limits, cap=proposal.limits.cap * 0)),
+        replace(proposal, limits=replace(proposal.limits, high=proposal.limits.high // 2**60)),
         replace(proposal, expected_cost=math.nan),
         replace(proposal, twap_cost=math.inf),
     ]

@@ -10,10 +10,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from impactd.core.allocator.allocate import NO_CAP
 from impactd.core.base.quantity import QUANTA
-from impactd.core.orders.order import Order
-from impactd.core.planning.propose import Intervals, caps
+from impactd.core.planning.intervals import Intervals
 from tests.core.builders import (
     T0,
     EngineHarness,
@@ -49,72 +47,27 @@ def with_trades(n: int, per_minute: float, start: int = T0) -> list[Any]:
 
 
 @given(start=st.integers(0, 10 * M), length=st.integers(-M, 10 * M))
-def test_pieces_cover_the_window_and_end_at_the_ends_of_intervals(start: int, length: int) -> None:
-    intervals = Intervals.of(start, start + length, M)
+def test_intervals_cover_the_window_and_end_at_the_ends_of_the_grid(start: int, length: int) -> None:
+    window = np.array([start]), np.array([start + length])
+    grid = Intervals.over(*window, M)
+    intervals = grid.cut(start, start + length)
     assert int(np.sum(intervals.end - intervals.start)) == max(length, 0)
     assert np.all(intervals.end > intervals.start)
     assert np.all(intervals.start[1:] == intervals.end[:-1])
     assert np.all(intervals.start[1:] % M == 0)
-    assert np.allclose(intervals.fraction * M, intervals.end - intervals.start)
+    assert np.allclose(grid.covered(*window) * M, intervals.end - intervals.start)
 
 
-# --- caps ---------------------------------------------------------------------
-
-
-def capped(**terms: Any) -> Order:
-    return Order.open(new(**terms), T0)
-
-
-def cap_of(order: Order, volume: float | None, now: int = T0, n: int = 3) -> list[float]:
-    intervals = Intervals.of(now, T0 + n * M, M)
-    forecast = None if volume is None else np.full(len(intervals.start), volume)
-    return shares(caps(order, intervals, forecast, M).cap.tolist())
-
-
-def test_caps_without_limits_are_none() -> None:
-    assert cap_of(capped(), 100.0) == [NO_CAP / QUANTA] * 3
-
-
-def test_caps_of_participation_are_its_share_of_the_forecast() -> None:
-    assert cap_of(capped(participation_rate=0.1), 500.0) == [50.0, 50.0, 50.0]
-
-
-def test_caps_of_participation_without_a_volume_forecast_are_zero() -> None:
-    assert cap_of(capped(participation_rate=0.1), None) == [0.0, 0.0, 0.0]
-
-
-def test_caps_of_participation_in_a_huge_market_stay_integers() -> None:
-    assert min(cap_of(capped(participation_rate=1.0), 1e300)) == 9e9
-
-
-def test_caps_of_participation_allow_the_interval_under_way_its_whole_less_its_fills() -> None:
-    order = capped(participation_rate=0.1)
-    order.cum_qty, order.filled_in = 20 * QUANTA, {T0: 20 * QUANTA}
-    assert cap_of(order, 500.0, T0 + M // 2) == [30.0, 50.0, 50.0]
-
-
-def test_caps_of_participation_begin_when_the_order_works() -> None:
-    order = capped(participation_rate=0.1, ts=T0 + M // 2, start=T0)
-    assert cap_of(order, 500.0, T0 + M // 2) == [25.0, 50.0, 50.0]
-
-
-def test_caps_of_participation_carry_a_deficit_forward() -> None:
-    order = capped(participation_rate=0.1)
-    order.cum_qty, order.market_volume = 180 * QUANTA, 1_000.0
-    assert cap_of(order, 500.0) == [0.0, 20.0, 50.0]
-
-
-def test_caps_of_max_interval_qty_count_what_the_interval_has_filled() -> None:
-    order = capped(max_interval_qty=50 * QUANTA)
-    order.filled_in = {T0: 30 * QUANTA}
-    assert cap_of(order, None, T0 + 1) == [20.0, 50.0, 50.0]
-
-
-def test_caps_in_a_blackout_are_zero_for_every_piece_it_touches() -> None:
-    order = capped(blackouts=((T0 + M - 1, T0 + M + 1),))
-    assert cap_of(order, None)[:2] == [0.0, 0.0]
-    assert cap_of(capped(blackouts=((T0 + M, T0 + 2 * M),)), None)[1] == 0.0
-    assert cap_of(capped(blackouts=((T0 + M, T0 + 2 * M),)), None)[2] > 0.0
+@given(windows=st.lists(st.tuples(st.integers(0, 30 * M), st.integers(1, 5 * M)), min_size=1, max_size=6))
+def test_intervals_of_several_windows_are_those_of_each(windows: list[tuple[int, int]]) -> None:
+    begin, end = np.array([a for a, _ in windows]), np.array([a + n for a, n in windows])
+    grid = Intervals.over(begin, end, M)
+    touched = sorted({k for a, b in zip(begin.tolist(), end.tolist(), strict=True) for k in range(a // M, -(-b // M))})
+    assert (grid.start // M).tolist() == touched
+    covered = grid.covered(begin, end)
+    assert np.all((covered > 0.0) & (covered <= 1.0))
+    for a, b in zip(begin.tolist(), end.tolist(), strict=True):
+        assert grid.start[grid.rows(a, b)].tolist() == [k * M for k in range(a // M, -(-b // M))]
 
 
 # --- plans under caps ------------------------------------------------------------
@@ -130,8 +83,9 @@ def test_participation_plans_once_volume_was_seen_and_states_what_is_left_over()
     harness = EngineHarness()
     harness.run(with_trades(3, 500.0))
     harness.send(new(ts=at(3), participation_rate=0.1))
-    assert shares(harness.last().qty) == [50.0] * 12
-    assert harness.last().shortfall_qty == 600 * QUANTA
+    # Of the last minute only the volume that is known counts; the cheapest split is even.
+    assert set(shares(harness.last().qty)) == {45.0, 46.0}
+    assert harness.last().shortfall_qty == 650 * QUANTA
 
 
 def test_participation_on_the_planned_path_is_not_planned_again() -> None:
@@ -140,7 +94,7 @@ def test_participation_on_the_planned_path_is_not_planned_again() -> None:
     harness.send(new(ts=at(3), participation_rate=0.1))
     before = len(harness.plans())
     for k in range(3, 7):
-        harness.send(fill(at(k + 0.4), f"E{k}", 50))
+        harness.send(fill(at(k + 0.4), f"E{k}", harness.last().qty[k - 3] / QUANTA))
         harness.run(with_trades(1, 500.0, at(k))[1:])
     assert len(harness.plans()) == before
 

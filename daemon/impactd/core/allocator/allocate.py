@@ -1,12 +1,12 @@
 """One order's schedule in whole lots: solver chain, rounding, certificate.
 
-The way: caps down to whole lots -> continuous optimum (`solve_chain`) -> whole
-lots (`integer`) -> odd remainder -> certificate.  Quantities in and out are
-int64 quanta.
+The way: bounds down to whole lots -> continuous optimum (`solve_chain`) -> whole
+lots (`impactd.core.allocator.lots`) -> odd remainder -> certificate.  Quantities
+in and out are int64 quanta.
 
 An interval may have a smallest clip: it then trades nothing, or at least that.
-Where the search of `integer_search` had to be made, for clips or because impact
-lasts, the schedule states how much it may cost above the best one.
+Where `impactd.core.allocator.lots.search` had to search, for clips or because
+impact lasts, the schedule states how much it may cost above the best one.
 
 The remainder (the part of the order that is no whole lot) may use the part of
 a cap that is no whole lot, so an odd end of 50 shares still trades under a cap
@@ -21,22 +21,21 @@ from typing import Final
 
 import numpy as np
 
+from impactd.core.allocator.bounds import NO_CAP, Int, never_bind, tighten
 from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
 from impactd.core.allocator.cost import gradient, objective
 from impactd.core.allocator.curve import Float
-from impactd.core.allocator.lots.path import round_lots, round_path
-from impactd.core.allocator.lots.search import clipped_path, clipped_separable, descend, most_with_clips
-from impactd.core.allocator.lots.separable import Int, place_remainder, round_separable
+from impactd.core.allocator.lots.path import round_path, round_running_sum
+from impactd.core.allocator.lots.search import clipped_path, clipped_separable, descend
+from impactd.core.allocator.lots.separable import place_remainder, round_separable
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure
 from impactd.core.allocator.solvers.chain import chain_exhausted, solve_chain
+from impactd.core.allocator.solvers.decomposition import decompose_one
 from impactd.core.base.quantity import MAX_QUANTA, QUANTA
 
 #: Keeps a market without any cost from dividing by zero.
 _SMALLEST_PRICE: Final = 2.0**-1000
-
-#: A cap that does not bind.
-NO_CAP: Final = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +86,14 @@ def caps_in_quanta(problem: Problem) -> Int:
     return quanta
 
 
-def _bad_input(problem: Problem, qty_quanta: int, lot_quanta: int, cap_quanta: Int) -> SolveFailure | None:
-    text = None
+def _bad_input(problem: Problem, qty_quanta: int, lot_quanta: int, bounds: Sequence[Int]) -> SolveFailure | None:
+    text, n = None, len(problem)
     if not 0 <= qty_quanta <= MAX_QUANTA:
         text = f"qty_quanta: {qty_quanta} must lie in 0..{MAX_QUANTA}"
     elif lot_quanta < 1:
         text = f"lot_quanta: {lot_quanta} must be positive"
-    elif cap_quanta.shape != (len(problem),) or bool(np.any(cap_quanta < 0)):
-        text = f"cap_quanta: needs {len(problem)} non-negative values ({NO_CAP} for no cap)"
+    elif any(bound.shape != (n,) or bool(np.any(bound < 0)) for bound in bounds):
+        text = f"cap_quanta, low_quanta, high_quanta: need {n} non-negative values ({NO_CAP} for no limit)"
     return None if text is None else SolveFailure("allocate", Failure.BAD_INPUT, text)
 
 
@@ -104,7 +103,10 @@ def allocate(
     lot_quanta: int,
     cap_quanta: Int | None = None,
     *,
+    low_quanta: Int | None = None,
+    high_quanta: Int | None = None,
     least_quanta: Int | None = None,
+    completes: bool = False,
     solvers: Sequence[str] = ("exact",),
     tolerance: float = CERTIFICATE_TOLERANCE,
 ) -> Allocation | SolveFailure:
@@ -113,16 +115,22 @@ def allocate(
     Parameters
     ----------
     problem : Problem
-        N intervals.  Its `cap` counts only where `cap_quanta` is None.
+        N intervals.  Its `cap` counts only where `cap_quanta` is None; its `low` and `high` do not.
     qty_quanta : int
         The order's leaves, quanta.
     lot_quanta : int
         Quanta in one lot.
     cap_quanta : ndarray of int64, shape (N,), optional
         Exact caps in quanta; `NO_CAP` for none.
+    low_quanta, high_quanta : ndarray of int64, shape (N,), optional
+        Least and most of the running sum after each interval, in whole lots of the sum; the odd remainder may use
+        the part of `high_quanta` that is no whole lot.  A lower bound that caps and upper bounds do not allow gives
+        way.
     least_quanta : ndarray of int64, shape (N,), optional
         Smallest clip of each interval, which trades nothing or at least this, in whole lots.  What is left of an
         order below its smallest clip may trade as one.
+    completes : bool
+        Whether the last trade may be smaller than its clip where no clips make up the whole order.
     solvers : sequence of str
         Chain for the continuous optimum; one whose schedule in whole lots does not pass makes way for the next.
     tolerance : float
@@ -133,11 +141,14 @@ def allocate(
     Allocation or SolveFailure
         The exact optimum in whole lots, or one with its `gap`; an odd remainder is placed by its impact alone.
     """
+    n = len(problem)
     caps = caps_in_quanta(problem) if cap_quanta is None else cap_quanta
-    failure = _bad_input(problem, qty_quanta, lot_quanta, caps)
+    low = np.zeros(n, np.int64) if low_quanta is None else low_quanta
+    high = np.full(n, NO_CAP) if high_quanta is None else high_quanta
+    failure = _bad_input(problem, qty_quanta, lot_quanta, (caps, low, high))
     if failure is not None:
         return failure
-    rounding = _Rounding(problem, qty_quanta, lot_quanta, caps, least_quanta)
+    rounding = _Rounding(problem, qty_quanta, lot_quanta, caps, low, high, least_quanta, completes=completes)
     failures: tuple[SolveFailure, ...] = ()
     while True:  # a failure is added each time, so the chain gets shorter
         solution = _relaxed(rounding, solvers[len(failures) :], tolerance)
@@ -161,23 +172,50 @@ def allocate(
     )
 
 
-class _Rounding:
-    """An order in lots: its clips, its caps, and how many of its lots they hold."""
+def placeable(qty_quanta: int, lot_quanta: int, cap: Int, low: Int, high: Int, least: Int) -> int:
+    """Return how many lots of an order that must complete can trade in clips; the terms are those of `allocate`."""
+    n = cap.shape[0]
+    problem = Problem.from_impact(np.zeros(n))
+    return _Rounding(problem, qty_quanta, lot_quanta, cap, low, high, least, completes=True).placed
 
-    def __init__(self, problem: Problem, qty_quanta: int, lot_quanta: int, caps: Int, least_quanta: Int | None) -> None:
-        self.problem, self.qty_quanta, self.lot_quanta, self.caps = problem, qty_quanta, lot_quanta, caps
+
+class _Rounding:
+    """An order in lots: its clips and its bounds, tight, and how many of its lots they hold."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        qty_quanta: int,
+        lot_quanta: int,
+        caps: Int,
+        low: Int,
+        high: Int,
+        least: Int | None,
+        *,
+        completes: bool,
+    ) -> None:
+        self.problem, self.qty_quanta, self.lot_quanta = problem, qty_quanta, lot_quanta
+        self.caps, self.high_quanta = caps, high
         self.lots = qty_quanta // lot_quanta
-        self.cap_lots = np.minimum(caps // lot_quanta, self.lots)
+        self.cap = np.minimum(caps // lot_quanta, self.lots)
+        self.low, self.high = np.minimum(-(-low // lot_quanta), self.lots), np.minimum(high // lot_quanta, self.lots)
         self.least: Int | None = None
-        if least_quanta is not None and self.lots > 0 and bool(np.any(least_quanta > lot_quanta)):
-            self.least = np.clip(-(-least_quanta // lot_quanta), 1, self.lots)
-            self.cap_lots = np.where(self.cap_lots < self.least, 0, self.cap_lots)
-        # Small lots without caps: their sum may leave int64.
-        many = float(np.sum(self.cap_lots, dtype=np.float64)) >= 2.0**62
-        self.room = sum(self.cap_lots.tolist()) if many else int(np.sum(self.cap_lots))
-        self.placed = min(self.lots, self.room)
+        self.clips_fit, self.completes = True, completes
+        if least is not None and self.lots > 0 and bool(np.any(least > lot_quanta)):
+            self.least = np.clip(-(-least // lot_quanta), 1, self.lots)
+            self.completes &= tighten(self.lots, self.cap.copy(), self.low.copy(), self.high.copy()) == self.lots
+            if not self.completes:  # else the last trade may be less
+                self.cap = np.where(self.cap < self.least, 0, self.cap)
+        asked = self.low.copy()
+        self.placed = int(tighten(self.lots, self.cap, self.low, self.high))
         if self.least is not None:
-            self.placed = min(self.placed, most_with_clips(self.lots, self.least, self.cap_lots))
+            # what clips can place is not known yet, so no running sum is owed for it
+            none, count, last = np.empty(0), np.empty_like(self.cap), int(self.completes)
+            self.placed = clipped_path(self.placed, 1.0, none, self.least, self.cap, asked, self.high, last, count)
+            self.clips_fit = not bool(np.any((count > 0) & (count < self.least)))
+            self.low = asked
+            tighten(self.placed, self.cap, self.low, self.high)
+        self.nested = not never_bind(self.placed, self.cap, self.low, self.high)
 
     def whole_lots(self, solution: Solution) -> tuple[Int, float, float | None]:
         """Return the continuous optimum in whole lots with the odd remainder, quanta; its residual; and its gap."""
@@ -199,43 +237,43 @@ class _Rounding:
 
         The bound (currency, see `_above`) is None where the schedule is the best one.
         """
-        p, lot = self.problem, self.lot_quanta / QUANTA
-        if self.placed == self.room:  # nothing to choose
-            return self.cap_lots.copy(), 0.0, None
-        count = np.zeros(len(p), dtype=np.int64)
-        left_over = 0.0
-        if p.separable:
+        p, lot, least = self.problem, self.lot_quanta / QUANTA, self.least
+        if np.sum(self.cap, dtype=np.float64) <= self.placed:  # nothing to choose
+            return self.cap.copy(), 0.0, None
+        count, left_over = np.zeros(len(p), dtype=np.int64), 0.0
+        if p.separable and not self.nested:
             left_over = round_separable(
-                self.placed, lot, solution.multiplier, p.curve, solution.qty, self.cap_lots, count
-            )
-        elif not p.transient:
-            start = self.qty_quanta / QUANTA
-            left_over = round_path(self.placed, lot, start, p.curve, p.risk, solution.qty, self.cap_lots, count)
-        least = self.least
-        if least is None and not p.transient:
-            return count, left_over, self._bound(solution) if self._odd_with_risk() else None
-        if least is not None and not p.transient and not bool(np.any((count > 0) & (count < least))):
-            return count, left_over, self._bound(solution) if self._odd_with_risk() else None  # no clip binds
-        return self._searched(solution, np.ones(len(p), np.int64) if least is None else least)
-
-    def _searched(self, solution: Solution, least: Int) -> tuple[Int, float, float]:
-        p, lot, placed = self.problem, self.lot_quanta / QUANTA, self.placed
-        count = np.zeros(len(p), dtype=np.int64)
-        if p.separable:
-            bound = clipped_separable(placed, lot, p.curve, least, self.cap_lots, count)
+                self.placed, lot, solution.multiplier, p.curve, solution.qty, self.cap, count
+            )  # fmt: skip
         else:
-            bound = self._bound(solution)
-            if self.least is None:
-                round_lots(placed, lot, solution.qty, self.cap_lots, count)
-            else:
-                clipped_path(placed, lot, solution.qty, least, self.cap_lots, count)
-        descend(
-            lot, placed * lot, p.curve, p.risk, p.root, p.keep, least, self.cap_lots, count
-        )  # fmt: skip
+            round_running_sum(solution.qty, lot, self.cap, self.low, self.high, count)
+        if p.separable and self.nested:
+            left_over = decompose_one(p.curve, p.fraction, lot, self.cap, self.low, self.high, count)
+        elif not p.separable and not p.transient:
+            start = self.qty_quanta / QUANTA
+            left_over = round_path(lot, start, p.curve, p.risk, self.cap, self.low, self.high, count)
+        clipped = least is not None and bool(np.any((count > 0) & (count < least)))
+        if not p.transient and not clipped:
+            return count, left_over, self._bound(solution) if self._odd_with_risk() else None
+        return self._searched(solution, count)
+
+    def _searched(self, solution: Solution, count: Int) -> tuple[Int, float, float]:
+        p, lot, placed, cap = self.problem, self.lot_quanta / QUANTA, self.placed, self.cap
+        least, bound = self.least, self._bound(solution)
+        if least is None:
+            least = np.ones(len(p), np.int64)
+        elif p.separable and not self.nested and self.clips_fit:
+            bound = clipped_separable(placed, lot, p.curve, least, cap, count)
+        else:
+            clipped_path(placed, lot, solution.qty, least, cap, self.low, self.high, int(self.completes), count)
+        last = int(np.max(np.flatnonzero(count), initial=0))
+        if count[last] < least[last]:  # the last trade, of less than its clip, stays the last
+            cap = np.where(np.arange(len(p)) > last, 0, cap)
+        descend(lot, placed * lot, p.curve, p.risk, p.root, p.keep, least, cap, self.low, self.high, count)
         return count, 0.0, bound
 
     def _odd_with_risk(self) -> bool:
-        """Return whether there is an odd remainder, which is placed by its impact, and risk beside it."""
+        """Return whether there is an odd remainder, which is placed by its impact, and risk with it."""
         return self.problem.risk > 0.0 and self.qty_quanta % self.lot_quanta > 0
 
     def _bound(self, solution: Solution) -> float:
@@ -245,7 +283,7 @@ class _Rounding:
     def _above(self) -> Problem:
         """Return the problem without what all lots pay alike, which would hide a gap in its rounding."""
         p = self.problem
-        base = float(np.min(p.curve.s[self.cap_lots > 0], initial=np.inf))
+        base = float(np.min(p.curve.s[self.cap > 0], initial=np.inf))
         return replace(p, curve=p.curve.above(base if np.isfinite(base) else 0.0))
 
     def _remainder(self, count: Int) -> int:
@@ -253,10 +291,14 @@ class _Rounding:
         p, rest = self.problem, self.qty_quanta % self.lot_quanta
         if rest == 0 or len(p) == 0:
             return -1
-        if self.least is None and not p.transient:
-            return place_remainder(rest, self.lot_quanta, 1.0 / QUANTA, p.curve, self.cap_lots, self.caps, count)
+        if self.least is None and not p.transient and not self.nested:
+            return place_remainder(
+                rest, self.lot_quanta, 1.0 / QUANTA, p.curve, self.cap, self.caps, count
+            )  # fmt: skip
         fits = (self.caps - rest) // self.lot_quanta >= count
         fits &= self.caps >= rest
+        room = self.high_quanta - np.cumsum(count) * self.lot_quanta >= rest  # of the running sum, from here to the end
+        fits &= np.flip(np.logical_and.accumulate(np.flip(room)))
         if self.least is not None and bool(np.any(fits & (count > 0))):
             fits &= count > 0  # beside a clip, where there is one with room
         if not bool(np.any(fits)):
@@ -267,12 +309,14 @@ class _Rounding:
 
 
 def _relaxed(rounding: _Rounding, solvers: Sequence[str], tolerance: float) -> Solution | SolveFailure:
-    """Return the continuous optimum under caps of whole lots."""
+    """Return the continuous optimum under bounds of whole lots."""
     problem = rounding.problem
     if len(problem) == 0:
         return Solution(np.empty(0), 0.0, 0.0, 0.0, "none", 0)
     lot = rounding.lot_quanta / QUANTA
-    cap = np.where(rounding.cap_lots < rounding.lots, rounding.cap_lots * lot, np.inf)
-    if not np.array_equal(cap, problem.cap):
-        problem = replace(problem, cap=cap)
-    return solve_chain(problem, rounding.placed * lot, solvers, tolerance=tolerance)
+    cap = np.where(rounding.cap < rounding.placed, rounding.cap * lot, np.inf)
+    none = np.empty(0)
+    low, high = (rounding.low * lot, rounding.high * lot) if rounding.nested else (none, none)
+    return solve_chain(
+        replace(problem, cap=cap, low=low, high=high), rounding.placed * lot, solvers, tolerance=tolerance
+    )  # fmt: skip

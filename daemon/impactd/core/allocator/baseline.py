@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from impactd.core.allocator.bounds import NO_CAP, Int, keep_within, tighten
 from impactd.core.allocator.curve import Float
-from impactd.core.allocator.lots.separable import Int
 from impactd.core.allocator.waterfill import share
 from impactd.core.base.jit import kernel
 
@@ -39,19 +39,62 @@ def twap(qty_quanta: int, fraction: Float, cap_quanta: Int, lot_quanta: int = 1)
         lot) in the first interval whose cap still holds it.  The sum is
         `qty_quanta`, or less where the caps hold less.
     """
-    lots, rest = divmod(qty_quanta, lot_quanta)
-    cap = np.minimum(cap_quanta // lot_quanta, lots)
-    target = np.zeros(fraction.shape[0])
-    share(float(lots), fraction, cap.astype(np.float64), target)
-    count = _paced(target, cap)
-    left = _missing(lots, cap, count)
-    if left > 0:
-        _hand_out(left, np.argsort(count - target, kind="stable"), cap, count)
-    quanta = count * lot_quanta
-    if rest > 0:
-        open_ = np.flatnonzero(quanta <= cap_quanta - rest)
-        if open_.size:
-            quanta[open_[0]] += rest
+    low, high = np.zeros((1, len(cap_quanta)), np.int64), np.full((1, len(cap_quanta)), NO_CAP)
+    qty, lot = np.array([qty_quanta], np.int64), np.array([lot_quanta], np.int64)
+    quanta: Int = twap_of(qty, lot, fraction, np.reshape(cap_quanta, (1, -1)), low, high)[0]
+    return quanta
+
+
+@kernel
+def twap_of(qty: Int, lot: Int, fraction: Float, cap: Int, low: Int, high: Int) -> Int:
+    """Return the time-weighted schedules of several orders under caps and bounds of their running sums.
+
+    Parameters
+    ----------
+    qty, lot : ndarray of int64, shape (I,)
+        Quanta.
+    fraction : ndarray of float64, shape (N,)
+        Part of an interval that each one lasts.
+    cap, low, high : ndarray of int64, shape (I, N)
+        Quanta; see `impactd.core.allocator.bounds`.
+    """
+    orders, size = cap.shape
+    quanta = np.empty((orders, size), np.int64)
+    most, least, limit = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
+    target, room = np.empty(size), np.empty(size)
+    for i in range(orders):
+        lots, rest = qty[i] // lot[i], qty[i] % lot[i]
+        for t in range(size):
+            most[t] = min(cap[i, t] // lot[i], lots)
+            room[t] = float(most[t])
+            target[t] = 0.0
+        share(float(lots), fraction, room, target)
+        count = _paced(target, most)
+        left = _missing(lots, most, count)
+        if left > 0:
+            _hand_out(left, np.argsort(count - target, kind="mergesort"), most, count)
+        bounded = False
+        for t in range(size):
+            bounded |= low[i, t] > 0 or high[i, t] < qty[i]
+        if bounded:
+            for t in range(size):
+                least[t] = min((low[i, t] + lot[i] - 1) // lot[i] if low[i, t] < qty[i] else lots, lots)
+                limit[t] = min(high[i, t] // lot[i], lots)
+            tighten(lots, most, least, limit)
+            keep_within(np.cumsum(count), most, least, limit, count)
+        done = 0
+        for t in range(size):
+            quanta[i, t] = count[t] * lot[i]
+            done += quanta[i, t]
+        where, fits = -1, rest > 0
+        for k in range(size):  # the odd remainder goes where it first fits, from where the running sum has room for it
+            t = size - 1 - k
+            fits &= high[i, t] - rest >= done
+            if fits and quanta[i, t] <= cap[i, t] - rest:
+                where = t
+            done -= quanta[i, t]
+        if where >= 0:
+            quanta[i, where] += rest
     return quanta
 
 

@@ -3,11 +3,13 @@ r"""The allocation problem, in one shape for every kind of impact model.
 .. math::
 
    \min_x \sum_t C_t(x_t) + \rho \sum_t y_t^2
-   \quad\text{s.t.}\quad \sum_t x_t = R,\; 0 \le x_t \le cap_t
+   \quad\text{s.t.}\quad \sum_t x_t = R,\; 0 \le x_t \le u_t,\;
+   \ell_t \le x_0 + \dots + x_t \le h_t
 
-where :math:`y_t = R - x_0 - \dots - x_t` is the inventory after interval *t*
-and C is a `impactd.core.allocator.curve.Curve`: x times the per-share impact g
-of a linear (b), quadratic (b, a) or power (e, delta) model.  A fraction f of an
+with caps u, and bounds of the running sum where an order has them.
+:math:`y_t = R - x_0 - \dots - x_t` is the inventory after interval *t*, and C is a
+`impactd.core.allocator.curve.Curve`: x times the per-share impact g of a linear
+(b), quadratic (b, a) or power (e, delta) model.  A fraction f of an
 interval, and k child slices with full resilience between them, cost
 ``x g(x / (f k))``; `from_impact` folds them into the coefficients, so that no
 solver needs to know of either.
@@ -90,8 +92,11 @@ class Problem:
     root : ndarray of float64, shape (N,) or (0,)
         r_t, (price per share)^(1/2); empty where no impact lasts.
     keep : ndarray of float64, shape (N,) or (0,)
-        What is left in an interval of the displacement that stood in the one
-        before, in [0, 1); the first is not used.
+        Part of the displacement of the interval before that is left in this
+        one, in [0, 1); the first is not used.
+    low, high : ndarray of float64, shape (N,) or (0,)
+        Least and most that may have traded by the end of each interval, shares
+        (`impactd.core.allocator.bounds`); inf in `high` where there is no bound, empty where there is none at all.
     """
 
     curve: Curve
@@ -100,6 +105,8 @@ class Problem:
     risk: float = 0.0
     root: Float = field(default_factory=_none)
     keep: Float = field(default_factory=_none)
+    low: Float = field(default_factory=_none)
+    high: Float = field(default_factory=_none)
 
     def __post_init__(self) -> None:
         n = len(self)
@@ -119,6 +126,10 @@ class Problem:
             np.all(np.isfinite(self.root)) and np.all((self.root >= 0) & (self.keep >= 0) & (self.keep < 1))
         ):
             raise ValueError("root: needs finite, non-negative values; keep: values in [0, 1)")
+        if self.low.shape not in {(0,), (n,)} or self.high.shape != self.low.shape:
+            raise ValueError(f"low, high: need {n} values each, or none")
+        if self.low.size and not (np.all(np.isfinite(self.low)) and np.all(self.low >= 0) and np.all(self.high >= 0)):
+            raise ValueError("low: needs finite, non-negative values; high: non-negative ones (inf for none)")
 
     def __len__(self) -> int:
         return int(self.curve.s.shape[0])
@@ -132,6 +143,11 @@ class Problem:
     def transient(self) -> bool:
         """Whether a part of the impact lasts beyond its interval."""
         return bool(np.any(self.root > 0.0))
+
+    @property
+    def nested(self) -> bool:
+        """Whether the running sum is bounded."""
+        return self.low.size > 0
 
     @classmethod
     def from_impact(

@@ -63,14 +63,14 @@ def add_pressure(x: Float, root: Float, keep: Float, out: Float) -> None:
 
 
 @kernel
-def _factor(h: Float, stiffness: float, root: Float, keep: Float, pay: Float, gain: Float) -> None:
+def _factor(h: Float, stiffness: Float, root: Float, keep: Float, pay: Float, gain: Float) -> None:
     """Fill `pay` (1 / k) and `gain` (S B) by interval: the recursion that does not depend on the gradient."""
     n = h.shape[0]
     p11, p12, p22 = 0.0, 0.0, 0.0
     for j in range(n):
         t = n - 1 - j
         later = keep[t + 1] if t + 1 < n else 0.0
-        s11, s12 = p11 + stiffness, p12
+        s11, s12 = p11 + stiffness[t], p12
         s22 = p22 + (1.0 - later * later)
         r, theta = root[t], keep[t]
         sb1, sb2 = s11 + r * s12, s12 + r * s22  # S B, with B = (1, r)
@@ -111,11 +111,11 @@ def _respond(push: Float, root: Float, keep: Float, pay: Float, gain: Float, dx:
 
 @kernel
 def transient_step(
-    grad: Float, q: Float, stiffness: float, missing: float, dx: Float, root: Float, keep: Float
+    grad: Float, q: Float, stiffness: Float, missing: float, dx: Float, root: Float, keep: Float
 ) -> None:
     """Fill `dx` with the Newton step: its sum is `missing`, and it is 0 where q is 0.
 
-    Minimises ``grad dx + sum dx^2 / (2 q) + stiffness sum Y^2 / 2 + dx' K dx / 2`` with Y the running sum of dx.
+    Minimises ``grad dx + sum dx^2 / (2 q) + sum stiffness Y^2 / 2 + dx' K dx / 2`` with Y the running sum of dx.
     """
     n = grad.shape[0]
     h, pay, one, gain = np.empty(n), np.empty(n), np.empty(n), np.empty((n, 2))

@@ -31,6 +31,7 @@ from impactd.core.base.settings import MINUTE_NS, SECOND_NS, SessionRule
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 DAY_S: Final = 86_400
 DAY_NS: Final = DAY_S * SECOND_NS
@@ -68,6 +69,22 @@ def positions_at(starts: Int, shift_ns: int, begins: Int, offsets: Int, open_ns:
             out[i] = since / length_ns
         else:
             out[i] = 1.0 if 2 * (since - length_ns) < DAY_NS - length_ns else 0.0
+    return out
+
+
+@kernel
+def open_through(
+    starts: Int, span_ns: int, begins: Int, offsets: Int, open_ns: int, length_ns: int, days: Bools, holidays: Int
+) -> Bools:
+    """Return where [start, start + span_ns) lies within one session; `days` by weekday, `holidays` ascending."""
+    out = np.zeros(starts.shape[0], np.bool_)
+    for i in range(starts.shape[0]):
+        since = since_first_open(starts[i], begins, offsets, open_ns)
+        day = since // DAY_NS
+        if not days[(day + _WEEKDAY_OF_DAY_0) % 7] or since - day * DAY_NS + span_ns > length_ns:
+            continue
+        k = np.searchsorted(holidays, day)
+        out[i] = k == holidays.shape[0] or holidays[k] != day
     return out
 
 
@@ -130,6 +147,24 @@ class Session:
         day, since = divmod(int(since_first_open(ts, self._begins, self._offsets, self._open_ns)), DAY_NS)
         opens = (day + _WEEKDAY_OF_DAY_0) % 7 in self._days and day not in self._holidays
         return opens and since < self._length_ns
+
+    def open_at(self, starts: Int, length_ns: int) -> Bools:
+        """Return where the market trades all through [start, start + length_ns), shape (N,).
+
+        Parameters
+        ----------
+        starts : ndarray of int64, shape (N,)
+            UTC ns.
+        length_ns : int
+            Less than a day.
+        """
+        if self.always_open:
+            return np.ones(starts.size, np.bool_)
+        days = np.array([day in self._days for day in range(7)])
+        holidays = np.array(sorted(self._holidays), np.int64)
+        return open_through(
+            starts, length_ns, self._begins, self._offsets, self._open_ns, self._length_ns, days, holidays
+        )
 
     def steps_open(self, ts: int, steps: Sequence[int], interval_ns: int) -> tuple[int, ...]:
         """Return those of the ascending `steps` of intervals from `ts` on that its session still has."""

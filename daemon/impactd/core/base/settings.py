@@ -191,13 +191,14 @@ class PlanSettings:
         0.8, "Nominal coverage of a plan's cost_band: 0.8 is a band that four of five plans should end in.", gt=0, lt=1
     )
     max_group: int = setting(
-        20,
-        "Orders on one symbol and side planned together at most; with more, and at 1, each is planned by itself.",
+        10_000,
+        "A safety limit: more orders on one symbol and side, and all at 1, are planned one by one, each charged for "
+        "the others' plans, instead of as one problem.",
         ge=1,
-        le=100,
+        le=100_000,
     )
     group_risk: bool = setting(
-        False, "Whether orders with risk aversion are planned with the others, which takes up to a second."
+        False, "Whether orders with risk aversion are planned with the others, which takes up to some seconds."
     )
     transient_share: float = setting(
         0.0,

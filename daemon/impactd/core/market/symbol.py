@@ -34,6 +34,7 @@ from impactd.core.outputs.messages import Model
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class SideView:
     volume : callable
         From starts of intervals to the forecast continuous volume of whole
         intervals, shares, shape (N,); None before the first trade.
+    is_open : callable
+        From starts of intervals to whether the market trades all through each.
     sigma2 : float
         Variance of the mid's change over one interval, currency^2 / share^2.
     fitted_to : float or None
@@ -66,6 +69,7 @@ class SideView:
     kind: str
     curves: Callable[[Int, float], Curves]
     volume: Callable[[Int], Float | None]
+    is_open: Callable[[Int], Bools]
     sigma2: float
     fitted_to: float | None
     mid: float | None
@@ -97,6 +101,7 @@ class SymbolMarket:
         self._kind = settings.model.kind
         self._books = books
         interval = settings.books.interval_ns
+        self._session, self._interval_ns = session, interval
         self._sides: dict[Side, SideModel | LearnedSide] = {
             side: around(
                 SideModel(
@@ -275,6 +280,7 @@ class SymbolMarket:
             kind=self._kind,
             curves=lambda starts, rate: self._curves(side, starts, rate, book).corrected(self.bias[side]),
             volume=self._volume.forecast,
+            is_open=lambda starts: self._session.open_at(starts, self._interval_ns),
             sigma2=self._volatility.sigma2,
             fitted_to=self._sides[side].fitted_to,
             mid=book.mid if self._mid is None and book is not None else self._mid,

@@ -24,6 +24,8 @@ class Schedule:
         Quantity that the caps leave unplanned.
     gap : float
         Bound on its cost above the best schedule when it was made, currency; 0 if it was the best.
+    price : float
+        Expected cost of a share when it was made, price.
     """
 
     start: list[int] = field(default_factory=list)
@@ -32,11 +34,20 @@ class Schedule:
     filled: list[int] = field(default_factory=list)
     shortfall_qty: int = 0
     gap: float = 0.0
+    price: float = 0.0
 
     @classmethod
-    def of(cls, start: list[int], end: list[int], qty: list[int], shortfall_qty: int = 0, gap: float = 0.0) -> Schedule:
+    def of(
+        cls,
+        start: list[int],
+        end: list[int],
+        qty: list[int],
+        shortfall_qty: int = 0,
+        gap: float = 0.0,
+        price: float = 0.0,
+    ) -> Schedule:
         """Return a schedule without fills."""
-        return cls(start, end, qty, [0] * len(qty), shortfall_qty, gap)
+        return cls(start, end, qty, [0] * len(qty), shortfall_qty, gap, price)
 
     @property
     def on_path(self) -> bool:

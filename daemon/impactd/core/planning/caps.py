@@ -1,21 +1,33 @@
-"""What bounds each interval of a plan: caps and the smallest clip, in quanta.
+r"""What bounds the plan of an order: caps, bounds of its running sum, and its smallest clip.
 
-Caps are the least of
+*Caps*, for each interval by itself:
 
-- participation_rate times the forecast continuous volume of the interval, less
-  what earlier fills exceed of participation_rate times the realised volume (a
-  deficit is carried to the intervals that follow).  The interval under way is
-  allowed its whole, from when the order works, less what was filled in it:
-  its own volume is known only when it has closed;
 - max_interval_qty, less the fills of the interval under way;
-- 0 for an interval that overlaps a blackout window.
+- 0 where an interval overlaps a blackout window, lies outside the order's own
+  window, or is not wholly inside an open session.
 
-Without a forecast of volume a participation cap is 0: nothing may trade until
-volume has been seen, and the plan says so by its shortfall.
+*Participation* bounds the running sum.  At no time may more have traded than
+participation_rate times the continuous volume since the order began to work:
 
-An order that must complete trades beyond its participation cap where that would
-leave a rest: the last intervals are lifted first, so that volume that comes after
-all is used, and never above max_interval_qty or into a blackout.
+.. math::
+
+   \text{cum\_qty} + x_0 + \dots + x_t \le \text{rate} \cdot
+      \bigl(V + \hat v_0 + \dots + \hat v_t\bigr)
+
+with V the volume of closed minutes (`Order.market_volume`) and :math:`\hat v` the
+forecast; of the interval under way its whole, from when the order works, since its
+own volume is known only when it has closed.  What a quiet minute did not allow, or
+was less than a lot, is carried forward, and what was traded on too high a forecast
+is paid back by the intervals that follow.  None follow the last one: there only the
+volume that is known counts, unless the order has no other interval, so that over
+its window an order stays within its rate.
+
+Without a forecast of volume nothing may trade until volume has been seen, and the
+plan says so by its shortfall.
+
+An order that must complete exceeds its participation where that would leave a
+shortfall: as late as possible, so that volume that comes after all is used, by no
+more than is missing, and never above a cap.
 
 A clip is the least that an interval trades if it trades at all.  The interval
 under way needs only what its fills leave of it.
@@ -23,109 +35,212 @@ under way needs only what its fills leave of it.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
-from impactd.core.allocator.allocate import NO_CAP
-from impactd.core.base.quantity import MAX_QUANTA, QUANTA
+from impactd.core.allocator.allocate import placeable
+from impactd.core.allocator.bounds import NO_CAP, Int
+from impactd.core.allocator.curve import Float
+from impactd.core.base.jit import kernel
+from impactd.core.base.quantity import MAX_QUANTA
 from impactd.core.orders.order import Order
-from impactd.core.planning.intervals import Float, Int, Intervals
+from impactd.core.planning.intervals import Intervals
+
+Bools = npt.NDArray[np.bool_]
+
+_MAX_QUANTA: Final = float(MAX_QUANTA)
 
 
-class Caps(NamedTuple):
-    """Caps by interval, quanta.
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the plans of I orders over N common intervals, quanta.
 
     Attributes
     ----------
-    cap : ndarray of int64, shape (N,)
+    cap : ndarray of int64, shape (I, N)
         `NO_CAP` where there is none.
-    allowed : ndarray of int64, shape (N,)
-        The same without what `must_complete` has lifted.
+    low, high : ndarray of int64, shape (I, N)
+        Bounds of each running sum; `NO_CAP` where there is no upper one.
+    allowed : ndarray of int64, shape (I, N)
+        `high` without what `must_complete` has lifted.
     """
 
     cap: Int
+    low: Int
+    high: Int
     allowed: Int
 
+    def broken_by(self, qty: Int) -> Bools:
+        """Return which of the schedules `qty` (I, N) break a cap or an upper bound of their running sum."""
+        return np.asarray(np.any((qty > self.cap) | (np.cumsum(qty, axis=1) > self.high), axis=1))
+
+    def of(self, i: int, rows: slice) -> Limits:
+        """Return the limits of one order in some of the intervals."""
+        return Limits(*(bound[i : i + 1, rows] for bound in (self.cap, self.low, self.high, self.allowed)))
+
     def lifted(self, qty: Int) -> int:
-        """Return how much of the schedule `qty` only `must_complete` allows, quanta."""
-        return int(np.sum(np.maximum(qty - self.allowed, 0)))
+        """Return how much of the only order's schedule (N,) `must_complete` alone allows, quanta."""
+        return int(np.max(np.cumsum(qty) - self.allowed[0], initial=0))
+
+    def room(self, qty: Int) -> Int:
+        """Return what each interval may trade at most if those before it trade the only order's `qty` (N,), quanta."""
+        before = np.cumsum(qty) - qty
+        room = np.minimum(self.cap[0], self.high[0] - before)
+        return np.asarray(np.where(self.high[0] == NO_CAP, self.cap[0], room), np.int64)
 
 
-def caps(order: Order, intervals: Intervals, volume: Float | None, interval_ns: int) -> Caps:
-    """Return the caps of each interval.
+def limits(
+    orders: Sequence[Order], grid: Intervals, volume: Float | None, open_: Bools, now: int, interval_ns: int
+) -> Limits:
+    """Return the limits of orders over the whole intervals of `grid`.
 
     Parameters
     ----------
+    orders : sequence of Order
+        Active.
+    grid : Intervals
+        Whole intervals, which hold all windows from `now` (ns) on.
     volume : ndarray of float64, shape (N,), or None
-        Forecast continuous volume of whole intervals, shares.
+        Forecast continuous volume, shares.
+    open_ : ndarray of bool, shape (N,)
+        Whether the market is open.
     """
-    hard = np.full(intervals.start.shape, NO_CAP, np.int64)
-    if not hard.size:
-        return Caps(hard, hard)
-    filled = _filled(order, intervals, interval_ns)
-    if order.terms.max_interval_qty is not None:
-        hard[:] = order.terms.max_interval_qty
-        hard[0] = max(order.terms.max_interval_qty - filled, 0)
-    for start, end in order.terms.blackouts:
-        hard[(intervals.start < end) & (intervals.end > start)] = 0
-    if order.terms.participation_rate is None:
-        return Caps(hard, hard)
-    interval = int(intervals.start[0]) // interval_ns * interval_ns
-    lasts = intervals.fraction.copy()
-    lasts[0] = (int(intervals.end[0]) - max(order.works_from, interval)) / interval_ns
-    forecast = np.zeros(hard.size) if volume is None else volume * lasts
-    # No order is larger than MAX_QUANTA, and a larger float would not be an int64.
-    shares = np.minimum(order.terms.participation_rate * forecast, MAX_QUANTA / QUANTA)
-    realised = int(order.terms.participation_rate * order.market_volume * QUANTA)
-    deficit = max(order.cum_qty - filled - realised, 0)
-    allowed = np.minimum(_carry(np.floor(shares * QUANTA).astype(np.int64), deficit + filled), hard)
-    return Caps(_lifted(order, allowed, hard) if order.terms.must_complete else allowed, allowed)
+    terms = [order.terms for order in orders]
+    forecast = np.zeros(grid.start.size) if volume is None else volume
+    shape = (len(orders), grid.start.size)
+    found = Limits(*(np.empty(shape, np.int64) for _ in range(4)))
+    first = int(grid.start[0]) if grid.start.size else 0
+    windows = [(i, start, end) for i, term in enumerate(terms) for start, end in term.blackouts]
+    _fill(
+        grid.start,
+        interval_ns,
+        forecast,
+        open_,
+        np.array([max(now, term.start) for term in terms], np.int64),
+        np.array([term.end for term in terms], np.int64),
+        np.array([order.works_from for order in orders], np.int64),
+        np.array([-1.0 if term.participation_rate is None else term.participation_rate for term in terms]),
+        np.array([NO_CAP if term.max_interval_qty is None else term.max_interval_qty for term in terms], np.int64),
+        np.array([term.lot_size for term in terms], np.int64),
+        np.array([order.leaves_qty for order in orders], np.int64),
+        np.array([order.cum_qty for order in orders], np.int64),
+        np.array([order.filled_in.get(first, 0) for order in orders], np.int64),
+        np.array([order.market_volume for order in orders]),
+        np.array([term.must_complete for term in terms]),
+        np.array(windows, np.int64).reshape(-1, 3),
+        found.cap,
+        found.low,
+        found.high,
+        found.allowed,
+    )
+    return found
 
 
-def clips(order: Order, intervals: Intervals, interval_ns: int) -> Int | None:
+@kernel
+def _fill(  # noqa: PLR0912  # one rule after the other, for every order and interval
+    starts: Int,
+    interval_ns: int,
+    volume: Float,
+    open_: Bools,
+    begin: Int,
+    end: Int,
+    works_from: Int,
+    rate: Float,
+    most: Int,
+    lot: Int,
+    leaves: Int,
+    done: Int,
+    filled: Int,
+    traded: Float,
+    completes: Bools,
+    blackouts: Int,
+    cap: Int,
+    low: Int,
+    high: Int,
+    allowed: Int,
+) -> None:
+    """Fill the limits; see `limits`."""
+    size = starts.shape[0]
+    for i in range(begin.shape[0]):
+        first, last = -1, -1
+        for t in range(size):
+            from_, to = max(starts[t], begin[i]), min(starts[t] + interval_ns, end[i])
+            cap[i, t] = most[i] if to > from_ and open_[t] else 0
+            if to > from_ and first < 0:
+                first = t
+                if most[i] != NO_CAP and open_[t]:
+                    cap[i, t] = max(most[i] - filled[i], 0)
+            low[i, t] = 0
+        for k in range(blackouts.shape[0]):
+            if blackouts[k, 0] == i:
+                for t in range(size):
+                    from_, to = max(starts[t], begin[i]), min(starts[t] + interval_ns, end[i])
+                    if from_ < blackouts[k, 2] and to > blackouts[k, 1]:
+                        cap[i, t] = 0
+        tradable = 0
+        for t in range(size):
+            if cap[i, t] > 0:
+                last = t
+                tradable += 1
+        if rate[i] < 0.0:
+            allowed[i, :] = NO_CAP
+            high[i, :] = NO_CAP
+            continue
+        market = traded[i]
+        for t in range(size):
+            from_, to = max(starts[t], begin[i]), min(starts[t] + interval_ns, end[i])
+            counts = t != last or (tradable == 1 and traded[i] == 0.0)
+            if to > from_ and counts:
+                since = max(works_from[i], starts[t]) if t == first else from_
+                market += volume[t] * ((to - since) / interval_ns)
+            # no order is larger than MAX_QUANTA, and a larger float would not be an int64
+            share = min(rate[i] * market * 1e9, _MAX_QUANTA)
+            allowed[i, t] = max(np.int64(share) - done[i], 0)
+            high[i, t] = allowed[i, t]
+        if completes[i]:
+            lots, later = leaves[i] // lot[i], 0
+            for k in range(size):
+                t = size - 1 - k
+                must = (lots - later) * lot[i] + (leaves[i] % lot[i] if later == 0 else 0)
+                high[i, t] = max(high[i, t], must)
+                later += min(cap[i, t] // lot[i], lots - later)
+
+
+def clips(order: Order, grid: Intervals) -> Int | None:
     """Return the smallest clip of each interval, quanta, shape (N,); None where the order has none."""
-    if order.terms.min_clip_qty is None:
+    clip = order.terms.min_clip_qty
+    if clip is None:
         return None
-    least = np.full(intervals.start.shape, order.terms.min_clip_qty, np.int64)
+    least = np.full(grid.start.shape, clip, np.int64)
     if least.size:
-        least[0] = max(order.terms.min_clip_qty - _filled(order, intervals, interval_ns), 1)
+        least[0] = max(clip - order.filled_in.get(int(grid.start[0]), 0), 1)
     return least
 
 
-def _filled(order: Order, intervals: Intervals, interval_ns: int) -> int:
-    """Return what was filled in the interval under way, quanta."""
-    interval = int(intervals.start[0]) // interval_ns * interval_ns
-    return order.filled_in.get(interval, 0)
+def complete_in_clips(order: Order, bounds: Limits, least: Int) -> Limits:
+    """Return limits that let an order complete in clips of `least`, lifted as late as possible; the same if they do.
 
+    Lots that complete an order need not be clips that do.
+    """
 
-def _carry(cap: Int, deficit: int) -> Int:
-    """Take `deficit` quanta off the caps, earliest first."""
-    left = cap.copy()
-    for t in range(left.size):
-        if deficit <= 0:
-            break
-        taken = min(int(left[t]), deficit)
-        left[t] -= taken
-        deficit -= taken
-    return left
+    def completes(high: Int) -> bool:
+        leaves, lot = order.leaves_qty, order.terms.lot_size
+        return placeable(leaves, lot, bounds.cap[0], bounds.low[0], high, least) >= leaves // lot
 
+    def lifted(first: int) -> Int:
+        high: Int = bounds.high[0].copy()
+        high[first:] = NO_CAP
+        return high
 
-def _lifted(order: Order, allowed: Int, hard: Int) -> Int:
-    """Raise caps, latest first, until whole lots (and the odd rest) of all that is left find room."""
-    lot = order.terms.lot_size
-    base = allowed // lot * lot
-    left = order.leaves_qty - sum(np.minimum(base, order.leaves_qty).tolist())
-    cap = allowed.copy()
-    for t in range(cap.size - 1, -1, -1):
-        if left <= 0:
-            break
-        up = min(int(hard[t]) - int(base[t]), left)
-        if up < left:
-            up = up // lot * lot
-        if up > 0:
-            cap[t] = base[t] + up
-            if order.terms.min_clip_qty is not None:  # less than a clip would not trade
-                cap[t] = max(int(cap[t]), min(order.terms.min_clip_qty, int(hard[t])))
-            left -= int(cap[t]) - int(base[t])
-    return cap
+    if completes(bounds.high[0]) or not completes(lifted(0)):
+        return bounds
+    first, beyond = 0, bounds.high.shape[1]
+    while beyond - first > 1:
+        middle = (first + beyond) // 2
+        first, beyond = (middle, beyond) if completes(lifted(middle)) else (first, middle)
+    return dataclasses.replace(bounds, high=lifted(first)[None])

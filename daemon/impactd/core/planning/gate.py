@@ -100,7 +100,7 @@ class Gate:
     def _inconsistent(order: Order, proposal: Proposal) -> Withheld | None:
         """Return what no solver and no rounding may do."""
         whole = sum(proposal.qty.tolist()) == order.leaves_qty - proposal.shortfall_qty
-        within = bool(np.all((proposal.qty >= 0) & (proposal.qty <= proposal.cap)))
+        within = bool(np.all(proposal.qty >= 0)) and not np.any(proposal.limits.broken_by(proposal.qty[None]))
         cost = not proposal.priced or bool(np.isfinite([proposal.expected_cost, proposal.twap_cost]).all())
         if whole and within and cost:
             return None

@@ -1,50 +1,76 @@
-"""From an order and a forecast to a schedule.
+r"""From orders and a forecast to their schedules.
 
-`propose` cuts the remaining window into intervals, gives each its cost and its
-cap (`impactd.core.planning.caps`), and calls the allocator to split the
-remaining quantity.  When a plan is published is decided in
-`impactd.core.planning.replan`.
+`propose` lays what is left of the orders' windows over common intervals, gives each
+interval its cost and each order its bounds (`impactd.core.planning.caps`), and calls
+the allocator: for one order `impactd.core.allocator.allocate`, for several on one
+symbol and side `impactd.core.allocator.joint`.  Whether a plan is published is
+decided in `impactd.core.planning.replan`.
+
+All that trades into one book is charged for its sum: each order pays its part of
+it, :math:`x_{it} \, g_t(X_t)`, with X the sum of the orders that are planned here
+and of the plans of other orders on that side (`impactd.core.planning.book`).
+
+Where an order works in a part of an interval only (its window begins or ends
+there, or it came while the interval was under way), the sum is charged for the
+part in which any of them works.  An order that shares such an interval with one
+that works in all of it is charged a little less than it will pay.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.allocator.allocate import NO_CAP, allocate
-from impactd.core.allocator.baseline import twap
+from impactd.core.allocator.allocate import allocate
+from impactd.core.allocator.baseline import twap_of
+from impactd.core.allocator.bounds import NO_CAP, Int
 from impactd.core.allocator.cost import objective, schedule_cost
+from impactd.core.allocator.curve import Float
+from impactd.core.allocator.joint.allocate import allocate_jointly
+from impactd.core.allocator.joint.problem import Group, given_others, in_shares, joint_objective, row_costs
 from impactd.core.allocator.optionality import anticipate, plain
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.base import SolveFailure
+from impactd.core.allocator.transient import energy
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import SECOND_NS, PlanSettings
 from impactd.core.market.bands import LogBands
 from impactd.core.market.symbol import SideView
 from impactd.core.orders.order import Order, Status
-from impactd.core.orders.schedule import Schedule
 from impactd.core.outputs.messages import Certificate, ModelRef, Plan
-from impactd.core.planning.caps import caps, clips
+from impactd.core.planning.caps import Limits, clips, complete_in_clips, limits
 from impactd.core.planning.intervals import Intervals
 from impactd.core.planning.transient import said, with_transient
 
-Float = npt.NDArray[np.float64]
-Int = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+#: A plan of a group is published again where its cost has changed by more than this part, though its schedule has not.
+RESTATED: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A schedule with all that a plan says of it. Quantities in quanta."""
+    """One order's schedule with all that a plan says of it. Quantities in quanta.
+
+    Attributes
+    ----------
+    cap : ndarray of int64, shape (N,)
+        What each interval may trade at most if those before it trade as planned.
+    limits : Limits
+        Of this order alone.
+    """
 
     intervals: Intervals
     qty: Int
     cap: Int
+    limits: Limits
     shortfall_qty: int
-    problem: Problem
-    risk_qty: float
+    lifted_qty: int
     expected_cost: float
     twap_cost: float
     extrapolated_qty: int
@@ -54,84 +80,253 @@ class Proposal:
     volume_known: bool
     priced: bool
     bands: LogBands
-    lifted_qty: int = 0
 
-    def improvement_on(self, current: list[int]) -> float:
-        """Return what this schedule saves against `current` (N quantities in quanta), currency.
+    @property
+    def price(self) -> float:
+        """Expected cost of a share."""
+        return _price(self.expected_cost, self.qty)
 
-        The risk term counts, since it is what the schedule minimises.
+
+@dataclass(frozen=True, slots=True)
+class Proposals:
+    """The schedules of one or more orders, planned as one problem.
+
+    Attributes
+    ----------
+    grid : Intervals
+        The common intervals, of which each order has those of its window.
+    begin, end : ndarray of int64, shape (I,)
+        Where each order's remaining window begins and ends, ns.
+    qty, current : ndarray of int64, shape (I, N)
+        What is proposed, and what the current schedules still trade, quanta.
+    shortfall : tuple of int
+        Quanta.
+    problem : Problem
+        What was minimised, but for risk.
+    risk, shares : ndarray of float64, shape (I,)
+        Weight of each order's squared inventory, and its leaves.
+    cost, twap_cost : ndarray of float64, shape (I,)
+        Currency.
+    beyond : ndarray of bool, shape (N,)
+        Where more trades than the model has been fitted to.
+    gap : float
+        What all may cost above the best schedules in whole lots, currency.
+    """
+
+    orders: tuple[Order, ...]
+    grid: Intervals
+    begin: Int
+    end: Int
+    qty: Int
+    current: Int
+    limits: Limits
+    shortfall: tuple[int, ...]
+    problem: Problem
+    risk: Float
+    shares: Float
+    cost: Float
+    twap_cost: Float
+    beyond: Bools
+    certificates: tuple[Certificate, ...]
+    gap: float
+    model: ModelRef
+    market: SideView
+    volume_known: bool
+    priced: bool
+
+    @property
+    def expected_cost(self) -> float:
+        """Of all orders, currency."""
+        return float(np.sum(self.cost))
+
+    def improvement(self) -> float:
+        """Return what these schedules save against the current ones, currency.
+
+        The risk term counts, since it is what the schedules minimise.
         """
-        mine = objective(self.problem, self.risk_qty, self.qty / QUANTA)
-        return objective(self.problem, self.risk_qty, np.array(current, np.int64) / QUANTA) - mine
+        now, then = in_shares(self.current), in_shares(self.qty)
+        if len(self.orders) > 1:
+            before, after = (joint_objective(self.problem, self.risk, self.shares, x) for x in (now, then))
+            return before - after
+        problem, qty = dataclasses.replace(self.problem, risk=float(self.risk[0])), float(self.shares[0])
+        return objective(problem, qty, now[0]) - objective(problem, qty, then[0])
+
+    def outdated(self) -> bool:
+        """Return whether a current schedule cannot go on: its window or shortfall has changed, or a limit binds."""
+        if np.any(self.limits.broken_by(self.current)):
+            return True
+        windows = zip(self.orders, self.begin.tolist(), self.end.tolist(), self.shortfall, strict=True)
+        for order, begin, end, short in windows:
+            now = order.schedule
+            if now.shortfall_qty != short or not now.start or now.start[0] != begin or now.end[-1] != end:
+                return True
+        return False
+
+    def changed(self) -> set[str]:
+        """Return the orders whose schedule is not the current one."""
+        rows = np.flatnonzero(np.any(self.qty != self.current, axis=1))
+        return {self.orders[i].cl_ord_id for i in rows}
+
+    def restates(self, i: int) -> bool:
+        """Return whether a share of the i-th order's unchanged schedule costs another price than its plan states."""
+        stated, price = self.orders[i].schedule.price, _price(float(self.cost[i]), self.qty[i])
+        return abs(price - stated) > RESTATED * max(abs(price), abs(stated))
+
+    def of(self, i: int) -> Proposal:
+        """Return the proposal of the i-th order."""
+        begin, end = int(self.begin[i]), int(self.end[i])
+        rows = self.grid.rows(begin, end)
+        qty, bounds = self.qty[i, rows], self.limits.of(i, rows)
+        return Proposal(
+            intervals=self.grid.cut(begin, end),
+            qty=qty,
+            cap=bounds.room(qty),
+            limits=bounds,
+            shortfall_qty=self.shortfall[i],
+            lifted_qty=bounds.lifted(qty),
+            expected_cost=float(self.cost[i]),
+            twap_cost=float(self.twap_cost[i]),
+            extrapolated_qty=int(np.sum(qty[self.beyond[rows]])),
+            model=self.model,
+            certificate=self.certificates[i],
+            mid=self.market.mid,
+            volume_known=self.volume_known,
+            priced=self.priced,
+            bands=self.market.bands(qty.size),
+        )
 
 
 def propose(
-    order: Order, now: int, market: SideView, settings: PlanSettings, interval_ns: int
-) -> Proposal | SolveFailure:
-    """Return the cheapest schedule of what is left of `order` from `now` on.
+    orders: Sequence[Order],
+    now: int,
+    market: SideView,
+    settings: PlanSettings,
+    interval_ns: int,
+    others: Callable[[Int], Float | None],
+) -> Proposals | SolveFailure:
+    """Return the cheapest schedules of what is left of `orders` from `now` on.
 
     Parameters
     ----------
-    order : Order
-        Active, with something left to trade.
+    orders : sequence of Order
+        Of one symbol and side, active, each with something left and some of its window to come; ties are broken in
+        their order.
     now : int
-        Event time, ns; the first interval starts here, or at the order's start.
+        Event time, ns.
+    others : callable
+        From starts of intervals (int64 ns, shape (N,)) to what the plans of other orders trade there, shares, or None.
 
     Returns
     -------
-    Proposal or SolveFailure
+    Proposals or SolveFailure
         A failure where no solver's answer passed its certificate; it names
         each solver and why.
     """
-    intervals = Intervals.of(max(now, order.terms.start), order.terms.end, interval_ns)
-    starts = intervals.start // interval_ns * interval_ns
+    begin = np.array([max(now, order.terms.start) for order in orders], np.int64)
+    end = np.array([order.terms.end for order in orders], np.int64)
+    grid = Intervals.over(begin, end, interval_ns)
+    starts, fraction = grid.start, grid.covered(begin, end)
+    leaves = np.array([order.leaves_qty for order in orders], np.int64)
+    shares = in_shares(leaves)
+    whole = float(np.sum(shares))
+    curves = market.curves(starts, whole / max(float(np.sum(fraction)), 1.0))
     volume = market.volume(starts)
-    bounds = caps(order, intervals, volume, interval_ns)
-    cap = bounds.cap
-    leaves = order.leaves_qty
-    curves = market.curves(starts, leaves / QUANTA / max(float(np.sum(intervals.fraction)), 1.0))
-    expected = with_transient(
-        plain(curves, fraction=intervals.fraction, child_slices=settings.child_slices), order, intervals.start, settings
-    )
-    limit = np.where(cap == NO_CAP, np.inf, cap / QUANTA)
-    problem = dataclasses.replace(
-        anticipate(curves, leaves / QUANTA, limit, fraction=intervals.fraction, child_slices=settings.child_slices),
-        risk=order.terms.risk_aversion * market.sigma2,
-    )
-    problem = with_transient(problem, order, intervals.start, settings)
-    least = clips(order, intervals, interval_ns)
-    solved = allocate(problem, leaves, order.terms.lot_size, cap, least_quanta=least, solvers=settings.solvers)
-    if isinstance(solved, SolveFailure):
-        return solved
-    shares = solved.qty()
-    even = twap(leaves, intervals.fraction, cap, order.terms.lot_size)
+    bounds = limits(orders, grid, volume, market.is_open(starts), now, interval_ns)
+    beside = others(starts)
+    paced = np.minimum(bounds.cap, np.diff(bounds.high, axis=1, prepend=0))
+    room = np.sum(np.where(paced >= NO_CAP, np.inf, in_shares(paced)), axis=0)
+    slices = settings.child_slices
+    expected = plain(curves, fraction=fraction, child_slices=slices)
+    problem = anticipate(curves, whole, room, fraction=fraction, child_slices=slices)
+    current = _current(orders, grid)
+    if beside is not None:
+        problem = given_others(problem, beside, np.sum(in_shares(current), axis=0))
+    risk = np.array([order.terms.risk_aversion * market.sigma2 for order in orders])
+    lot = np.array([order.terms.lot_size for order in orders], np.int64)
+    shortfall: tuple[int, ...]
+    certificates: tuple[Certificate, ...]
+    if len(orders) == 1:
+        order = orders[0]
+        expected = with_transient(expected, order, np.maximum(starts, begin[0]), settings)
+        problem = with_transient(problem, order, np.maximum(starts, begin[0]), settings)
+        least = clips(order, grid)
+        if least is not None and order.terms.must_complete:
+            bounds = complete_in_clips(order, bounds, least)
+        alone = allocate(
+            dataclasses.replace(problem, risk=float(risk[0])),
+            order.leaves_qty,
+            order.terms.lot_size,
+            bounds.cap[0],
+            low_quanta=bounds.low[0],
+            high_quanta=bounds.high[0],
+            least_quanta=least,
+            completes=order.terms.must_complete,
+            solvers=settings.solvers,
+        )
+        if isinstance(alone, SolveFailure):
+            return alone
+        qty, shortfall, gap = alone.quanta[None], (alone.shortfall_quanta,), alone.gap
+        certificates = (Certificate(alone.solver, alone.multiplier, alone.kkt_residual, alone.gap),)
+    else:
+        group = Group(leaves, lot, bounds.cap, bounds.low, bounds.high, risk, current)
+        joint = allocate_jointly(problem, group)
+        if isinstance(joint, SolveFailure):
+            return joint
+        qty, shortfall, gap = joint.quanta, joint.shortfall_quanta, joint.gap
+        certificates = tuple(Certificate(joint.solver, m, joint.kkt_residual, gap) for m in joint.multipliers)
+    even = twap_of(leaves, lot, fraction, bounds.cap, bounds.low, bounds.high)
+    total = np.sum(in_shares(qty), axis=0)
     fitted = np.inf if market.fitted_to is None else market.fitted_to
-    beyond = shares - fitted * intervals.fraction * settings.child_slices
-    return Proposal(
-        intervals=intervals,
-        qty=solved.quanta,
-        cap=cap,
-        shortfall_qty=solved.shortfall_quanta,
+    return Proposals(
+        orders=tuple(orders),
+        grid=grid,
+        begin=begin,
+        end=end,
+        qty=qty,
+        current=current,
+        limits=bounds,
+        shortfall=shortfall,
         problem=problem,
-        risk_qty=leaves / QUANTA,
-        expected_cost=schedule_cost(expected, shares),
-        twap_cost=schedule_cost(expected, even / QUANTA),
-        extrapolated_qty=int(np.sum(solved.quanta[beyond > 0])),
+        risk=risk,
+        shares=shares,
+        cost=_charged(expected, in_shares(qty), beside),
+        twap_cost=_charged(expected, in_shares(even), beside),
+        beyond=total > fitted * fraction * slices,
+        certificates=certificates,
+        gap=gap or 0.0,
         model=ModelRef(market.kind, "price_per_share", curves.as_of, curves.prior, *said(settings)),
-        certificate=Certificate(solved.solver, solved.multiplier, solved.kkt_residual, solved.gap),
-        mid=market.mid,
+        market=market,
         volume_known=volume is not None,
         priced=curves.scaled,
-        bands=market.bands(len(intervals.start)),
-        lifted_qty=bounds.lifted(solved.quanta),
     )
 
 
-def outdated(schedule: Schedule, proposal: Proposal) -> bool:
-    """Return whether `schedule` can no longer go on: its intervals or shortfall are others now, or a cap binds."""
-    if schedule.start != proposal.intervals.start.tolist() or schedule.shortfall_qty != proposal.shortfall_qty:
-        return True
-    return any(qty > cap for qty, cap in zip(schedule.remaining(), proposal.cap.tolist(), strict=True))
+def _price(cost: float, qty: Int) -> float:
+    """Return the cost of a share of a schedule, price; 0 where it trades nothing."""
+    shares = float(np.sum(in_shares(qty)))
+    return cost / shares if shares > 0.0 else 0.0
+
+
+def _current(orders: Sequence[Order], grid: Intervals) -> Int:
+    """Return what the current schedules still trade in each interval, quanta, shape (I, N)."""
+    planned = np.zeros((len(orders), grid.start.size), np.int64)
+    for row, order in zip(planned, orders, strict=True):
+        if order.schedule.start:
+            rows = grid.rows(order.schedule.start[0], order.schedule.end[-1])
+            still = order.schedule.remaining()
+            row[rows] = still[: rows.stop - rows.start]
+    return np.maximum(planned, 0)
+
+
+def _charged(problem: Problem, x: Float, beside: Float | None) -> Float:
+    """Return each order's part of the cost of all, currency, shape (I,); `x` (I, N) and `beside` (N,) in shares."""
+    if len(x) == 1 and beside is None:
+        return np.array([schedule_cost(problem, x[0])])
+    total = np.sum(x, axis=0) + (0.0 if beside is None else beside)
+    price = problem.curve.s.copy()  # of the first share where nothing trades
+    np.divide(problem.curve.cost(total), total, out=price, where=total > 0.0)
+    cost = row_costs(x, price)
+    return cost + energy(x[0], problem.root, problem.keep) if len(x) == 1 else cost
 
 
 def plan_message(

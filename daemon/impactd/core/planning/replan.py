@@ -4,11 +4,14 @@ A plan is published when an event forces it (a new or amended order, a fill off
 the plan, a control, an end) and, at a minute's close, when replacing the
 current schedule saves more than `PlanSettings.replan_threshold_bps`.
 
-Orders on one symbol and side trade into the same book and are planned together,
-up to `PlanSettings.max_group` of them, those with risk aversion only where
-`PlanSettings.group_risk` is set.  Whatever forces the plan of one forces those
-of all, the threshold applies to what all of them save, and their plans share a
-``group_id``.
+Orders on one symbol and side trade into the same book and are planned as one
+problem, however many they are, those with risk aversion only where
+`PlanSettings.group_risk` is set.  Whatever forces the plan of one plans all of them,
+the threshold applies to what all of them save, and the plans that are published
+share a ``group_id``: those that an event forces, those whose schedule changes, and
+those whose cost is now another than stated (`impactd.core.planning.propose.RESTATED`).
+An order that is planned by itself is charged for the others' plans; so is each one
+of a group whose joint problem could not be solved, which an alert states.
 """
 
 from __future__ import annotations
@@ -30,10 +33,12 @@ from impactd.core.orders.ledger import Ledger
 from impactd.core.orders.order import Order, Status
 from impactd.core.orders.schedule import Schedule
 from impactd.core.outputs.outbox import Outbox
+from impactd.core.planning.book import Book
 from impactd.core.planning.gate import PACE, Gate, MarketSnapshot
-from impactd.core.planning.propose import Proposal, outdated, plan_message, propose
-from impactd.core.planning.propose_group import GroupProposal, propose_group
+from impactd.core.planning.propose import Proposal, Proposals, plan_message, propose
 from impactd.core.tca.feedback import Feedback
+
+_FALLBACK: Final = "planned by itself with the others' plans in the book, not as one problem with them: {}"
 
 #: A saving smaller than this part of the cost is rounding, not a better plan.
 _ROUNDING: Final = 1e-9
@@ -64,6 +69,7 @@ class Planner:
         self._alerts = alerts
         self._outbox = outbox
         self._probe = probe
+        self._book = Book(orders, self._interval)
 
     def plan(self, order: Order, now: int, reason: str, *, forced: bool) -> None:
         """Plan `order` with its group; publish if `forced`, or if the plan is worth replacing the current one."""
@@ -81,15 +87,27 @@ class Planner:
             self._plan_alone(order, now, reason, forced=forced)
 
     def _plan_alone(self, order: Order, now: int, reason: str, *, forced: bool) -> None:
+        """Plan one order, charged for the current plans of all others in its book."""
         view = self._markets.of(order.symbol).view(order.side, order.clock)
+        proposals = self._proposed([order], order.clock, view)
+        if self._unsolved(order, now, reason, proposals, forced=forced) or isinstance(proposals, SolveFailure):
+            return
+        root = proposals.problem.root
+        order.depth_root = float(root[0]) if root.size else 0.0
+        if forced or order.halted or self._worth_it(proposals):
+            self._accept(order, now, reason, proposals.of(0), view, forced=forced)
+
+    def _proposed(self, orders: list[Order], clock: int, view: SideView) -> Proposals | SolveFailure:
+        symbol, side = orders[0].symbol, orders[0].side
         with self._probe("solve"):
-            proposal = propose(order, order.clock, view, self._settings, self._interval)
-        if self._unsolved(order, now, reason, proposal, forced=forced) or isinstance(proposal, SolveFailure):
-            return
-        order.depth_root = float(proposal.problem.root[0]) if proposal.problem.root.size else 0.0
-        if not (forced or order.halted or self._worth_it(order, proposal)):
-            return
-        self._accept(order, now, reason, proposal, view, forced=forced)
+            return propose(
+                orders,
+                clock,
+                view,
+                self._settings,
+                self._interval,
+                lambda starts: self._book.others(orders, symbol, side, starts),
+            )
 
     def group(self, order: Order) -> list[Order]:
         """Return the orders that are planned with `order`, itself included, by cl_ord_id.
@@ -114,14 +132,24 @@ class Planner:
         return order.terms.min_clip_qty is None and (order.terms.risk_aversion == 0.0 or self._settings.group_risk)
 
     def plan_group(self, group: list[Order], now: int, reasons: Mapping[str, str], *, forced: bool) -> None:
-        """Plan orders together: all are published, or none; each by itself if no joint plan is certified."""
+        """Plan orders as one problem, and publish the plans that change.
+
+        Parameters
+        ----------
+        reasons : mapping of str
+            Reason of each order's plan; ``group`` where it has none.
+        forced : bool
+            Whether to publish whatever it saves: then those with a reason of their own are published in any case.
+        """
         clock = max(now, *(order.clock for order in group))
         for order in group:
             order.clock = clock
             self._orders.mark(order)
         view = self._markets.of(group[0].symbol).view(group[0].side, clock)
-        with self._probe("solve"):
-            together = propose_group(group, clock, view, self._settings, self._interval)
+        together = self._proposed(group, clock, view)
+        failure = str(together) if isinstance(together, SolveFailure) else None
+        for order in group:
+            self._alerts.warn(order, now, "joint_fallback", _FALLBACK.format(failure) if failure else None)
         if isinstance(together, SolveFailure):
             self._outbox.counts.unsolved += 1
             for order in group:
@@ -129,15 +157,22 @@ class Planner:
             return
         for order in group:
             self._alerts.warn(order, now, "solver_failed", None)
-        if not (forced or any(order.halted for order in group) or self._group_worth_it(group, together)):
+        if not (forced or any(order.halted for order in group) or self._worth_it(together)):
             return
         group_id = f"{group[0].symbol}/{group[0].side}/{clock}"
-        for order, proposal in zip(group, together.proposals, strict=True):
+        changed = together.changed()
+        for i, order in enumerate(group):
             reason = reasons.get(order.cl_ord_id, "group")
-            self._accept(order, now, reason, proposal, view, forced=forced, group_id=group_id)
+            if (
+                (forced and reason not in {"group", "minute"})
+                or order.halted
+                or order.cl_ord_id in changed
+                or together.restates(i)
+            ):
+                self._accept(order, now, reason, together.of(i), view, forced=forced, group_id=group_id)
 
     def _unsolved(
-        self, order: Order, now: int, reason: str, proposal: Proposal | SolveFailure, *, forced: bool
+        self, order: Order, now: int, reason: str, proposal: Proposals | SolveFailure, *, forced: bool
     ) -> bool:
         """Alert and return True if no solver found a certified schedule."""
         failure = proposal if isinstance(proposal, SolveFailure) else None
@@ -177,7 +212,9 @@ class Planner:
             proposal.qty.tolist(),
             proposal.shortfall_qty,
             proposal.certificate.gap or 0.0,
+            proposal.price,
         )
+        self._book.note(order)
         short = f"the caps leave {format_qty(proposal.shortfall_qty)} of {format_qty(order.leaves_qty)} not planned"
         if not proposal.volume_known and order.terms.participation_rate is not None:
             short += "; no trade has been seen yet, so participation_rate allows nothing"
@@ -187,25 +224,16 @@ class Planner:
         self._alerts.warn(order, now, "lifted", text)
         self.publish(order, reason, proposal, group_id)
 
-    def _worth_it(self, order: Order, proposal: Proposal) -> bool:
-        """Return whether `proposal` should replace the current schedule."""
-        if outdated(order.schedule, proposal):
-            return True
-        saving = proposal.improvement_on(order.schedule.remaining())
-        if _as_near(order.schedule.gap, saving + (proposal.certificate.gap or 0.0), proposal.expected_cost):
-            return False
-        return self._saves(saving, proposal.expected_cost, order.leaves_qty, proposal.mid)
-
-    def _group_worth_it(self, group: list[Order], together: GroupProposal) -> bool:
+    def _worth_it(self, proposals: Proposals) -> bool:
         """Return whether the proposals should replace the current schedules, all at once."""
-        if any(outdated(order.schedule, proposal) for order, proposal in zip(group, together.proposals, strict=True)):
+        if proposals.outdated():
             return True
-        saving = together.improvement_on([order.schedule.remaining() for order in group])
-        gap = min(order.schedule.gap for order in group)
-        if _as_near(gap, saving + together.gap, together.expected_cost):
+        saving, cost = proposals.improvement(), proposals.expected_cost
+        gap = min(order.schedule.gap for order in proposals.orders)
+        if _as_near(gap, saving + proposals.gap, cost):
             return False
-        leaves = sum(order.leaves_qty for order in group)
-        return self._saves(saving, together.expected_cost, leaves, together.proposals[0].mid)
+        leaves = sum(order.leaves_qty for order in proposals.orders)
+        return self._saves(saving, cost, leaves, proposals.market.mid)
 
     def _saves(self, saving: float, cost: float, leaves_qty: int, mid: float | None) -> bool:
         """Return whether `saving` (currency) is more than rounding and more than the threshold."""
@@ -218,6 +246,7 @@ class Planner:
         """Publish an empty schedule: the order has ended, or is halted for the reason in `halt`."""
         order.halted = order.active
         order.schedule = Schedule(shortfall_qty=order.leaves_qty)
+        self._book.note(order)
         order.text = halt if order.active else order.text
         self.publish(order, reason, None)
 

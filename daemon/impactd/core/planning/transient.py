@@ -20,10 +20,10 @@ import dataclasses
 
 import numpy as np
 
+from impactd.core.allocator.bounds import Int
 from impactd.core.allocator.problem import Problem
 from impactd.core.base.settings import SECOND_NS, PlanSettings
 from impactd.core.orders.order import Order
-from impactd.core.planning.intervals import Int
 
 
 def with_transient(problem: Problem, order: Order, start: Int, settings: PlanSettings) -> Problem:

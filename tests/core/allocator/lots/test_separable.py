@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from impactd.core.allocator.allocate import NO_CAP, Allocation, allocate, caps_in_quanta
+from impactd.core.allocator.allocate import Allocation, allocate, caps_in_quanta
+from impactd.core.allocator.bounds import NO_CAP
 from impactd.core.allocator.cost import objective, schedule_cost
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure

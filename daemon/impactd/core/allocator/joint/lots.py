@@ -1,15 +1,21 @@
-r"""Several orders that share their intervals: whole lots of them.
+r"""Whole lots of several orders: their bounds in lots, where to start from, the odd remainders, and the proof.
 
-Only the sum per interval bears on cost (risk aside), so the split is free.
+The orders of a group may have lots of different sizes.  All of them are counted
+in units of the greatest common divisor; an order's lots are then a number of
+units, and its bounds multiples of it.
 
-*Whole lots.*  A lot can leave interval t for u if some order holds one in t and
-has room in u, or over a third interval by way of two orders, and so on.  What
-such a chain costs depends on its ends alone, since totals in between do not
-move.  A schedule is optimal if no chain gains: an exchange that costs less and
-cannot be made by single chains would be a cycle of the residual graph, and
-cycles are sums of chains (Ahuja, Magnanti and Orlin 1993, *Network Flows*,
-sec. 9.3 and 14.4: convex separable cost flows).  So chains are looked for by
-breadth-first search, the dearest lot first, until none gains.
+*Start.*  An order with a plan starts from it, made to fit its bounds; one without
+starts from its share of the sum that would cost least if no order had bounds.
+The optimum moves lots only where it must (`impactd.core.allocator.solvers.decomposition`),
+so what it returns is near to the plans in force.
+
+*Proof.*  Let :math:`\lambda_t` lie between the price of the last lot of the sum in
+interval t and that of one more.  Then for every other whole-lot schedule of the
+orders the sum costs at least :math:`\sum_t \lambda_t (z_t - n_t)` more, so if at
+these prices no order gains by moving one of its lots, the schedules are optimal;
+and if order i gains g_i at most, they cost at most :math:`\sum_i g_i R_i` more than
+the optimum, since the way from one schedule of an order to another consists of
+single exchanges that are feasible one by one (Murota 2003, sec. 4.2).
 """
 
 from __future__ import annotations
@@ -19,167 +25,178 @@ from typing import Final
 
 import numpy as np
 
-from impactd.core.allocator.curve import Curve, Float, added_cost, less
-from impactd.core.allocator.lots.separable import Int
+from impactd.core.allocator.bounds import Int, keep_within, never_bind, tighten
+from impactd.core.allocator.curve import Curve, Float, added_cost, less, lot_price
+from impactd.core.allocator.lots.separable import best_exchange
+from impactd.core.allocator.solvers.decomposition import Bools, cheapest_sum
 from impactd.core.base.jit import kernel
 
-#: Steps of a search for a level: as many bisections as a double has bits, and some.
-_LEVEL_STEPS: Final = 120
+#: Keeps a market without any cost from dividing by zero.
+_SMALLEST_PRICE: Final = 2.0**-1000
 
-#: Gains below this part of a price are rounding.
-_NOISE: Final = 1e-12
+#: Floor of the price scale, as a part of the price.
+_PRICE_FLOOR: Final = 2.0**-20
 
-
-@kernel
-def _level(c: Float, u: Float, q: float) -> float:
-    """Return theta with ``sum clip(c + theta, 0, u) = q``; 0 <= q <= sum of u."""
-    n = c.shape[0]
-    lo, hi = math.inf, -math.inf
-    for k in range(n):
-        if u[k] > 0.0:
-            lo, hi = min(lo, -c[k]), max(hi, u[k] - c[k])
-    if not lo < hi:
-        return 0.0
-    theta = min(max(0.0, lo), hi)
-    for _ in range(_LEVEL_STEPS):
-        total, inside = 0.0, 0
-        for k in range(n):
-            value = c[k] + theta
-            total += min(max(value, 0.0), u[k])
-            inside += 1 if 0.0 < value < u[k] else 0
-        gap = q - total
-        if abs(gap) <= 1e-15 * q:
-            break
-        if gap > 0.0:
-            lo = theta
-        else:
-            hi = theta
-        after = theta + gap / inside if inside > 0 else lo + 0.5 * (hi - lo)
-        if not lo < after < hi:
-            after = lo + 0.5 * (hi - lo)
-            if not lo < after < hi:
-                break
-        theta = after
-    return theta
+#: Fractions of a lot at which the orders round, in turn: spread as evenly as can be, so that the sum is near its aim.
+_GOLDEN: Final = 0.6180339887498949
 
 
 @kernel
-def nearest_feasible(p: Float, cap: Float, qty: float, x: Float) -> None:
-    """Fill `x` with what is nearest to `p`, sums to `qty` and keeps ``0 <= x <= cap``."""
-    theta = _level(p, cap, qty)
-    for t in range(p.shape[0]):
-        x[t] = min(max(p[t] + theta, 0.0), cap[t])
+def count_in_units(
+    qty: Int, lot: Int, unit: int, cap_q: Int, low_q: Int, high_q: Int, cap: Int, low: Int, high: Int, nested: Bools
+) -> None:
+    """Fill `cap`, `low` and `high` (I, N) with tight bounds in units, whole lots each; `nested` where sums are bounded.
 
-
-@kernel
-def round_split(lots: Int, lot: Float, cap: Int, x: Float, carried: Float, n: Int) -> None:
-    """Fill `n` with whole lots near `x`, each order's sum exact; `carried` (N,) takes on what rounding left, shares.
-
-    The error of the orders before is handed to the next, so that the totals stay within about a lot.
+    `qty`, `lot`, `unit` and `cap_q`, `low_q`, `high_q` are in quanta; a lot is a number of units.
     """
-    n_orders, size = x.shape
-    rest = np.empty(size)
-    for i in range(n_orders):
-        done = 0
-        for t in range(size):
-            want = min(max((x[i, t] + carried[t]) / lot[i], 0.0), float(cap[i, t]))
-            n[i, t] = min(np.int64(math.floor(want)), cap[i, t])
-            rest[t] = want - n[i, t]
-            done += n[i, t]
-        order = np.argsort(-rest, kind="mergesort")
-        while done < lots[i]:
-            before = done
-            for t in order:
-                if done < lots[i] and n[i, t] < cap[i, t]:
-                    n[i, t] += 1
-                    done += 1
-            if done == before:
-                break
-        while done > lots[i]:
-            for k in range(size):
-                t = order[size - 1 - k]
-                if done > lots[i] and n[i, t] > 0:
-                    n[i, t] -= 1
-                    done -= 1
-        for t in range(size):
-            carried[t] += x[i, t] - n[i, t] * lot[i]
+    for i in range(qty.shape[0]):
+        lots, units = qty[i] // lot[i], lot[i] // unit
+        for t in range(cap.shape[1]):
+            cap[i, t] = min(cap_q[i, t] // lot[i], lots)
+            low[i, t] = min((low_q[i, t] + lot[i] - 1) // lot[i] if low_q[i, t] < lots * lot[i] else lots, lots)
+            high[i, t] = min(high_q[i, t] // lot[i], lots)
+        placed = tighten(lots, cap[i], low[i], high[i])
+        nested[i] = not never_bind(placed, cap[i], low[i], high[i])
+        for t in range(cap.shape[1]):
+            cap[i, t] *= units
+            low[i, t] *= units
+            high[i, t] *= units
 
 
 @kernel
-def exchange(  # noqa: PLR0912  # one search, told in order in one compiled function
-    lot: float, given: Curve, cap: Int, n: Int, total: Float, most: int
-) -> float:
-    """Move lots of orders with the same lot size along chains until none gains, or `most` have moved.
+def start_from(
+    current: Int, lot: Int, unit: int, c: Curve, fraction: Float, before: Float, cap: Int, low: Int, high: Int, n: Int
+) -> None:
+    """Fill `n` (I, N) with units within all bounds: near `current` (quanta), or to each order its share of the sum.
+
+    `before` is what others trade, in units; the other terms are those of `count_in_units`.
+    """
+    orders, size = n.shape
+    path, aim = np.empty(size, np.int64), np.empty(size)
+    whole, most, ideal = 0, np.zeros(size, np.int64), np.zeros(size, np.int64)
+    planned = np.zeros(orders, np.int64)
+    for i in range(orders):
+        whole += high[i, size - 1]
+        for t in range(size):
+            most[t] += cap[i, t]
+            planned[i] += current[i, t] // lot[i] * (lot[i] // unit)
+    if np.any(planned == 0):
+        cheapest_sum(whole, unit / 1e9, c, fraction, before, most, ideal)
+    for i in range(orders):
+        units, total = lot[i] // unit, high[i, size - 1]
+        if planned[i] == total:
+            done_units = 0
+            for t in range(size):
+                done_units += current[i, t] // lot[i] * units
+                path[t] = done_units
+            keep_within(path, cap[i], low[i], high[i], n[i])
+            continue
+        done = 0.0
+        for attempt in range(2):  # where the sum has nothing in its window: evenly over it
+            for t in range(size):
+                if planned[i] > 0:
+                    done += current[i, t] // lot[i]
+                elif cap[i, t] > 0:
+                    done += ideal[t] if attempt == 0 else fraction[t]
+                aim[t] = done
+            if done > 0.0:
+                break
+        scale = total // units / done if done > 0.0 else 0.0
+        offset = 0.5 if planned[i] > 0 else (i * _GOLDEN) % 1.0
+        for t in range(size):
+            path[t] = min(np.int64(math.floor(aim[t] * scale + offset)) * units, total)
+        keep_within(path, cap[i], low[i], high[i], n[i])
+
+
+@kernel
+def round_to_lots(units: int, cap: Int, low: Int, high: Int, n: Int) -> None:
+    """Round the running sum of one order's `n` to lots of `units` units, within its bounds."""
+    path = np.empty(n.shape[0], np.int64)
+    done = 0
+    for t in range(n.shape[0]):
+        done += n[t]
+        path[t] = (done + units // 2) // units * units
+    keep_within(path, cap, low, high, n)
+
+
+@kernel
+def prove(
+    given: Curve, before: Float, unit: float, cap: Int, low: Int, high: Int, level: Float, n: Int, price: Float
+) -> tuple[float, float]:
+    """Fill `price` (N,) with prices that prove the optimum, and return the residual and the gap that they leave.
 
     Parameters
     ----------
-    lot : float
-        Shares.
     given : Curve
-    cap, n : ndarray of int64, shape (I, N)
-        Lots by order; `n` is changed in place.
-    total : ndarray of float64, shape (N,)
-        Shares of all orders, these and others; changed in place.
-    most : int
-        Moves.
+    before : ndarray of float64, shape (N,)
+        What others trade, units.
+    unit : float
+        Shares.
+    cap, low, high, n : ndarray of int64, shape (I, N)
+        Units.
+    level : ndarray of float64, shape (N,)
+        The price at which each interval trades.
 
     Returns
     -------
-    float
-        What the last chain that was found saves a share, price; 0 at the optimum.
+    residual : float
+        The gap in parts of quantity times the price scale, as in `impactd.core.allocator.certificate`.
+    gap : float
+        Currency.
     """
-    n_orders, size = n.shape
-    c = less(given, np.min(given.s) if size > 0 else 0.0)
-    stays = np.zeros(size, np.bool_)
-    source, way = np.empty(size, np.int64), np.empty(size, np.int64)
-    queue, used = np.empty(size, np.int64), np.empty(n_orders, np.bool_)
-    moves = 0
-    while True:
-        giver, dearest = -1, -math.inf
-        for t in range(size):
-            if not stays[t]:
-                holds = False
-                for i in range(n_orders):
-                    holds |= n[i, t] > 0
-                if not holds:
-                    continue
-                price = added_cost(max(total[t] - lot, 0.0), lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta) / lot
-                if price > dearest:
-                    giver, dearest = t, price
-        if giver < 0:
-            return 0.0
-        source[:] = -1
-        used[:] = False
-        source[giver] = giver
-        queue[0], first, last = giver, 0, 1
-        taker, cheapest = -1, math.inf
-        while first < last:
-            t = queue[first]
-            first += 1
-            for i in range(n_orders):
-                if used[i] or n[i, t] == 0:
-                    continue
-                used[i] = True
-                for u in range(size):
-                    if source[u] < 0 and n[i, u] < cap[i, u]:
-                        source[u], way[u] = t, i
-                        queue[last] = u
-                        last += 1
-                        price = added_cost(total[u], lot, c.s[u], c.b[u], c.a[u], c.e[u], c.delta) / lot
-                        if price < cheapest:
-                            taker, cheapest = u, price
-        if taker < 0 or dearest - cheapest <= _NOISE * (abs(dearest) + abs(cheapest)):
-            stays[giver] = True
+    orders, size = n.shape
+    base, highest = math.inf, -math.inf
+    for t in range(size):
+        held, open_ = 0, False
+        for i in range(orders):
+            held += n[i, t]
+            open_ |= cap[i, t] > 0
+        s, b, a, e = given.s[t], given.b[t], given.a[t], given.e[t]
+        price[t] = max(level[t], 0.0)
+        last = lot_price(held + before[t], unit, s, b, a, e, given.delta) if held > 0 else -math.inf
+        price[t] = max(min(price[t], lot_price(held + 1 + before[t], unit, s, b, a, e, given.delta)), last)
+        if open_:
+            base = min(base, s)
+        if held > 0:
+            highest = max(highest, last)
+    gap, whole = 0.0, 0.0
+    for i in range(orders):
+        total = high[i, size - 1] * unit if size > 0 else 0.0
+        whole += total
+        if total > 0.0:
+            gap += max(best_exchange(n[i], cap[i], low[i], high[i], price, price), 0.0) * total
+    if whole == 0.0 or gap == 0.0:
+        return 0.0, gap
+    scale = max(highest - base, _PRICE_FLOOR * abs(highest), _SMALLEST_PRICE)
+    return gap / (scale * whole), gap
+
+
+@kernel
+def place_remainders(given: Curve, qty: Int, lot: Int, cap: Int, high: Int, quanta: Int, total: Float) -> None:
+    """Add to `quanta` (I, N) the part of each order that is no whole lot, where it costs least.
+
+    `cap` and `high` are in quanta, `total` (N,) what all trade, shares; both results are changed in place.
+    """
+    size = total.shape[0]
+    if size == 0:
+        return
+    c = less(given, np.min(given.s))
+    for i in range(qty.shape[0]):
+        rest = qty[i] % lot[i]
+        if rest == 0:
             continue
-        if moves >= most:
-            return dearest - cheapest
-        moves += 1
-        u = taker
-        while u != giver:
-            t = source[u]
-            n[way[u], t] -= 1
-            n[way[u], u] += 1
-            u = t
-        total[giver] -= lot
-        total[taker] += lot
-        stays[:] = False
+        done, where, least = 0, -1, math.inf
+        for t in range(size):
+            done += quanta[i, t]
+        fits = True
+        for k in range(size):
+            t = size - 1 - k
+            fits &= high[i, t] - rest >= done
+            done -= quanta[i, t]
+            if fits and cap[i, t] - rest >= quanta[i, t]:
+                cost = added_cost(total[t], rest / 1e9, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
+                if cost <= least:
+                    where, least = t, cost
+        if where >= 0:
+            quanta[i, where] += rest
+            total[where] += rest / 1e9

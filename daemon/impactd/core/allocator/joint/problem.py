@@ -1,17 +1,18 @@
-"""What several orders on one symbol and side are to the solvers: their terms, their cost, and one beside the others."""
+"""Several orders on one symbol and side: their terms, what they cost together, and one of them given the others."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
+from impactd.core.allocator.bounds import Int
 from impactd.core.allocator.cost import schedule_cost
 from impactd.core.allocator.curve import Float
-from impactd.core.allocator.lots.separable import Int
 from impactd.core.allocator.problem import Problem
+from impactd.core.base.jit import kernel
+from impactd.core.base.quantity import QUANTA
 
 #: Least quantity that a power term is expanded about, as a part of the mean.
 _LEAST_PART: Final = 1e-9
@@ -20,28 +21,33 @@ _SMALLEST_PRICE: Final = 2.0**-1000
 
 
 @dataclass(frozen=True, slots=True)
-class GroupOrder:
-    """One of several orders.
+class Group:
+    """The terms of I orders over N common intervals.  Ties are broken in their order.
 
     Attributes
     ----------
-    qty_quanta : int
-        Its leaves.
-    lot_quanta : int
-        Quanta in one lot.
-    cap_quanta : ndarray of int64, shape (N,)
-        `NO_CAP` for none; 0 outside its window.
-    risk : float
-        Weight of its squared inventory, currency per share^2.
-    current_quanta : ndarray of int64, shape (N,)
-        Its current plan; zeros where it has none.
+    qty, lot : ndarray of int64, shape (I,)
+        Leaves and lot size of each, quanta.
+    cap : ndarray of int64, shape (I, N)
+        Quanta; `NO_CAP` for none, 0 outside an order's window.
+    low, high : ndarray of int64, shape (I, N)
+        Least and most of each running sum, quanta (`impactd.core.allocator.bounds`).
+    risk : ndarray of float64, shape (I,)
+        Weight of squared inventory, currency per share^2.
+    current : ndarray of int64, shape (I, N)
+        Current plans, quanta; zeros where an order has none.
     """
 
-    qty_quanta: int
-    lot_quanta: int
-    cap_quanta: Int
-    risk: float
-    current_quanta: Int
+    qty: Int
+    lot: Int
+    cap: Int
+    low: Int
+    high: Int
+    risk: Float
+    current: Int
+
+    def __len__(self) -> int:
+        return int(self.qty.shape[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +59,14 @@ class JointAllocation:
     quanta : ndarray of int64, shape (I, N)
         By order and interval.
     shortfall_quanta : tuple of int
-        What each order's caps could not hold.
+        What each order's bounds could not hold.
     multipliers : tuple of float
-        Price of one more share of each order.
+        Price of the dearest share of each order.
     kkt_residual : float
         Of all together.
-    rounds : int
-        In which every order had its turn, or steps of the interior point.
+    solver : str
+    iterations : int
+        Prices looked at, or steps of the interior point.
     gap : float or None
         Currency: all schedules together cost at most this more than the best ones in whole lots; None where they
         are the best ones.
@@ -70,35 +77,50 @@ class JointAllocation:
     multipliers: tuple[float, ...]
     kkt_residual: float
     solver: str
-    rounds: int
+    iterations: int
     gap: float | None = None
 
 
-def joint_objective(problem: Problem, risk: Sequence[float], qty: Sequence[float], x: Float) -> float:
+def joint_objective(problem: Problem, risk: Float, qty: Float, x: Float) -> float:
     """Return the cost of the sum plus each order's price of risk, currency.
 
     Parameters
     ----------
-    risk, qty : sequence of float
-        By order: weight of squared inventory, and shares to trade.
+    problem : Problem
+    risk, qty : ndarray of float64, shape (I,)
+        Weight of squared inventory, and shares to trade.
     x : ndarray of float64, shape (I, N)
+        Shares.
     """
     cost = schedule_cost(problem, np.sum(x, axis=0))
-    for rho, total, row in zip(risk, qty, x, strict=True):
-        if rho > 0.0:
-            left = total - np.cumsum(row)
-            cost += rho * float(left @ left)
+    for i in np.flatnonzero(risk):
+        left = qty[i] - np.cumsum(x[i])
+        cost += risk[i] * float(left @ left)
+    return float(cost)
+
+
+def in_shares(quanta: Int) -> Float:
+    """Return shares; sums of many orders are made in shares, since sums of quanta may leave int64."""
+    return np.asarray(quanta / QUANTA, np.float64)
+
+
+@kernel
+def row_costs(x: Float, price: Float) -> Float:
+    """Return what each row of `x` (I, N; shares) pays at `price` (N,), currency; added up from left to right."""
+    cost = np.zeros(x.shape[0])
+    for i in range(x.shape[0]):
+        for t in range(x.shape[1]):
+            cost[i] += x[i, t] * price[t]
     return cost
 
 
-def shifted(problem: Problem, others: Float, own: Float, cap: Float, risk: float) -> Problem:
-    """Return the problem of one order beside `others` (shares, shape (N,)), about its own `own`.
+def given_others(problem: Problem, others: Float, own: Float) -> Problem:
+    """Return the problem of one order where `others` trade too (shares, shape (N,)), about its own `own`.
 
     Exact for linear and quadratic impact, of second order about ``others + own``
-    for a power term.  What all intervals have in common is left out of s.
+    for a power term.
     """
-    p = problem
-    c = p.curve
+    c = problem.curve
     s = c.s + others * (2.0 * c.b + 3.0 * others * c.a)
     b = c.b + 3.0 * others * c.a
     if np.any(c.e > 0.0):
@@ -107,4 +129,5 @@ def shifted(problem: Problem, others: Float, own: Float, cap: Float, risk: float
         slope = c.e * (1.0 + c.delta) * at**c.delta
         bend = 0.5 * c.delta * slope / at
         s, b = s + slope - 2.0 * bend * own, b + bend
-    return replace(p, curve=c._replace(s=s - np.min(s, initial=np.inf), b=b, e=np.zeros(len(p))), cap=cap, risk=risk)
+        s = s - min(float(np.min(s)), 0.0)  # what all intervals have in common decides nothing
+    return replace(problem, curve=c._replace(s=s, b=b, e=np.zeros(len(problem))))

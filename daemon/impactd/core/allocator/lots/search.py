@@ -1,6 +1,6 @@
 r"""Whole lots where no exact method is at hand: impact that lasts, and a smallest clip.
 
-Two things break the structure that `integer` and `integer_path` use.  With
+Two things break the structure that the exact methods use.  With
 impact that lasts, K couples all intervals, and the integer problem is not
 discretely convex (for i < j < k a quadratic would need
 :math:`K_{ik} \ge \min(K_{ij}, K_{jk})`; Hirai and Murota 2004).  With a smallest
@@ -10,8 +10,11 @@ all.  So here is a search, and a bound that says how much it may have missed:
 1. *Start.*  Independent intervals: the Lagrangian in the multiplier of the sum
    opens interval t once the price passes :math:`C_t(m_t) / m_t`, its cheapest
    average; sets are prefixes of that order, and those around the best
-   multiplier are solved in whole lots and compared.  Coupled ones: the
-   continuous path, traded whenever half a clip is due.
+   multiplier are solved in whole lots and compared.  Coupled ones, and bounds of
+   the running sum: of the schedules that clips allow, one near the continuous
+   path.  They are found by the running sums that can be reached after each
+   interval, which are a few ranges of lots, so that an order completes whenever
+   clips and caps let it.
 2. *Descent.*  Blocks of one lot, one clip, or all of an interval move to where
    that lowers the objective most, among near neighbours and the cheapest
    interval of all, until a sweep finds nothing.
@@ -22,7 +25,7 @@ all.  So here is a search, and a bound that says how much it may have missed:
    (Shapley and Folkman; Bertsekas 1999, *Nonlinear Programming*, sec. 5.6).
 
 Where no interval trades less than its clip at the continuous optimum, the
-schedule of `integer` is optimal with the clip too, and no search is made.
+optimum in whole lots is optimal with the clip too, and no search is made.
 """
 
 from __future__ import annotations
@@ -32,8 +35,9 @@ from typing import Final
 
 import numpy as np
 
+from impactd.core.allocator.bounds import Int
 from impactd.core.allocator.curve import Curve, Float, added_cost, less
-from impactd.core.allocator.lots.separable import Int, move_lots
+from impactd.core.allocator.lots.separable import move_lots
 from impactd.core.allocator.supply import invert_marginal, model_kind
 from impactd.core.allocator.transient import add_pressure
 from impactd.core.base.jit import kernel
@@ -50,23 +54,134 @@ _NOISE: Final = 1e-12
 #: Sets of open intervals tried on each side of the best multiplier's.
 _SETS: Final = 3
 
+#: Ranges of running sums kept for each interval.
+_MAX_RANGES: Final = 4096
+
+_FAR: Final = 2**62
+
 #: Bisections of a multiplier: as many as a double has bits, and some.
 _BISECTIONS: Final = 80
 
 
 @kernel
-def most_with_clips(lots: int, least: Int, cap: Int) -> int:
-    """Return how many of `lots` can be placed where an interval takes nothing or `least` to `cap`.
+def reach(total: int, least: Int, cap: Int, low: Int, high: Int, begins: Int, ends: Int, count: Int) -> int:
+    """Return how many of `total` lots can trade where an interval takes nothing or `least` to `cap`.
 
-    Exact where all clips are equal: as many intervals as clips fit, those with the most room.
+    The running sums that can be reached after each interval are a set of ranges,
+    exact as long as there are no more than `begins` has room for.  A lower bound
+    that no clip can meet gives way.
+
+    Parameters
+    ----------
+    total : int
+        Lots.
+    least, cap, low, high : ndarray of int64, shape (N,)
+        Lots; see `impactd.core.allocator.bounds`.
+    begins, ends : ndarray of int64, shape (N + 1, K)
+        Filled with the ranges, ascending.
+    count : ndarray of int64, shape (N + 1,)
+        Filled with their number.
     """
-    order = np.argsort(-cap)
-    clips, room = 0, 0
-    for t in order:
-        if 0 < least[t] <= cap[t] and clips + least[t] <= lots:
-            clips += least[t]
-            room = min(room + cap[t], lots)
-    return room
+    size, most = cap.shape[0], begins.shape[1]
+    begins[0, 0], ends[0, 0], count[0] = 0, 0, 1
+    from_, to = np.empty(2 * most, np.int64), np.empty(2 * most, np.int64)
+    for t in range(size):
+        n = count[t]
+        a, b, k = 0, 0 if cap[t] >= least[t] and cap[t] > 0 else n, 0
+        while a < n or b < n:  # merges what stays and what trades, by where ranges begin
+            if b < n and least[t] > high[t] - begins[t, b]:
+                b = n
+                continue
+            if b == n or (a < n and begins[t, a] - begins[t, b] <= least[t]):
+                lo, hi = begins[t, a], ends[t, a]
+                a += 1
+            else:
+                lo, hi = begins[t, b] + least[t], ends[t, b] + min(cap[t], high[t] - ends[t, b])
+                b += 1
+            if k > 0 and lo <= to[k - 1] + 1:
+                to[k - 1] = max(to[k - 1], hi)
+            else:
+                from_[k], to[k] = lo, hi
+                k += 1
+        first = 0
+        while first < k and to[first] < low[t]:
+            first += 1
+        if first == k:
+            first = 0
+        else:
+            from_[first] = max(from_[first], low[t])
+        first = max(first, k - most)
+        count[t + 1] = k - first
+        for u in range(first, k):
+            begins[t + 1, u - first], ends[t + 1, u - first] = from_[u], to[u]
+    return min(int(ends[size, count[size] - 1]), total)
+
+
+@kernel
+def _nearest(point: int, begins: Int, ends: Int, count: int, lo: int, hi: int) -> int:
+    """Return the sum in the ranges and in [lo, hi] that is nearest to `point`, or -1."""
+    best, away = -1, _FAR
+    for k in range(count):
+        a, b = max(begins[k], lo), min(ends[k], hi)
+        if a <= b:
+            at = min(max(point, a), b)
+            if abs(at - point) < away:
+                best, away = at, abs(at - point)
+    return best
+
+
+@kernel
+def _last_trade(total: int, cap: Int, high: Int, begins: Int, ends: Int, count: Int) -> tuple[int, int]:
+    """Return the last interval that can trade all that is left, and the sum before it; (-1, -1) for none."""
+    for k in range(cap.shape[0]):
+        t = cap.shape[0] - 1 - k
+        if high[t] >= total and cap[t] > 0:
+            before = _nearest(total, begins[t], ends[t], count[t], total - cap[t], total - 1)
+            if before >= 0:
+                return t, before
+    return -1, -1
+
+
+@kernel
+def clipped_path(
+    lots: int, lot: float, x: Float, least: Int, cap: Int, low: Int, high: Int, completes: int, n: Int
+) -> int:
+    """Fill `n` with lots near the path `x`, each interval's none or `least` to `cap`; return how many can trade.
+
+    `x` (shares) may be empty: then only the number counts.  Where no clips make up
+    all lots, and `completes` is not 0, the last trade may be smaller than its clip:
+    by then no more is left of the order.
+    """
+    size = cap.shape[0]
+    ranges = min(2 * size + 2, _MAX_RANGES)
+    begins, ends = np.empty((size + 1, ranges), np.int64), np.empty((size + 1, ranges), np.int64)
+    count, path = np.empty(size + 1, np.int64), np.zeros(size + 1, np.int64)
+    placed = reach(lots, least, cap, low, high, begins, ends, count)
+    last = size
+    at = placed
+    n[:] = 0
+    if placed < lots and completes:
+        last, before = _last_trade(lots, cap, high, begins, ends, count)
+        if last < 0:
+            last = size
+        else:
+            placed, at = lots, before
+            n[last] = lots - before
+    done = 0.0
+    for t in range(x.shape[0]):
+        done += x[t]
+        path[t + 1] = np.int64(math.floor(done / lot + 0.5))
+    for k in range(last):
+        t = last - 1 - k
+        stay = _nearest(at, begins[t], ends[t], count[t], at, at)
+        came = -1
+        if cap[t] >= least[t] and cap[t] > 0:
+            came = _nearest(path[t], begins[t], ends[t], count[t], at - cap[t], at - least[t])
+        if came < 0 or (stay >= 0 and abs(stay - path[t]) <= abs(came - path[t])):
+            came = stay
+        n[t] = at - came
+        at = came
+    return placed
 
 
 @kernel
@@ -115,7 +230,7 @@ def _spread(  # noqa: PLR0912  # one search, told in order in one compiled funct
             n[t] = min(max(np.int64(math.floor(x / lot)), least[t]), cap[t])
             placed += n[t]
     if placed != lots:
-        move_lots(lots - placed, lot, c, least, limit, n)
+        move_lots(lots - placed, lot, c, np.zeros(size), least, limit, n)
     cost = 0.0
     for t in range(size):
         cost += added_cost(0.0, n[t] * lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
@@ -192,44 +307,6 @@ def clipped_separable(  # noqa: PLR0912, PLR0915  # one search, told in order in
 
 
 @kernel
-def clipped_path(lots: int, lot: float, x: Float, least: Int, cap: Int, n: Int) -> None:
-    """Fill `n` with lots along the path `x`, each interval's none or `least` to `cap`: a trade once half of one is due.
-
-    `lots` are no more than `most_with_clips` says; where the path leaves some over they go where there is room.
-    """
-    size = x.shape[0]
-    done, path = 0, 0.0
-    for t in range(size):
-        path += x[t] / lot
-        n[t] = 0
-        due = path - done
-        left = lots - done
-        if cap[t] >= least[t] and left >= least[t] and due >= 0.5 * least[t]:
-            n[t] = min(max(np.int64(math.floor(due + 0.5)), least[t]), cap[t], left)
-            done += n[t]
-    for widen in range(2):
-        for t in range(size):
-            if done < lots and (n[t] > 0 or (widen == 1 and least[t] <= min(cap[t], lots - done))):
-                extra = min(lots - done, cap[t] - n[t])
-                n[t] += extra
-                done += extra
-    if done == lots:
-        return
-    n[:] = 0  # too many small clips: those with the most room hold it
-    done = 0
-    order = np.argsort(-cap, kind="mergesort")
-    for t in order:
-        if 0 < least[t] <= cap[t] and done + least[t] <= lots:
-            n[t] = least[t]
-            done += n[t]
-    for t in order:
-        if n[t] > 0:
-            extra = min(lots - done, cap[t] - n[t])
-            n[t] += extra
-            done += extra
-
-
-@kernel
 def _pressures(start: float, lot: float, risk: float, root: Float, keep: Float, n: Int, x: Float, out: Float) -> None:
     """Fill `out` with the derivative of what couples intervals, price, at `n` lots; `x` is scratch."""
     size = n.shape[0]
@@ -247,6 +324,17 @@ def _pressures(start: float, lot: float, risk: float, root: Float, keep: Float, 
 
 
 @kernel
+def _allowed(i: int, j: int, d: int, n: Int, low: Int, high: Int) -> bool:
+    """Return whether the running sum stays within its bounds if `d` lots move from interval i to j."""
+    done = 0
+    for t in range(max(i, j)):
+        done += n[t]
+        if (i <= t and done - d < low[t]) or (j <= t and done + d > high[t]):
+            return False
+    return True
+
+
+@kernel
 def descend(  # noqa: PLR0912  # one search, told in order in one compiled function
     lot: float,
     start: float,
@@ -256,6 +344,8 @@ def descend(  # noqa: PLR0912  # one search, told in order in one compiled funct
     keep: Float,
     least: Int,
     cap: Int,
+    low: Int,
+    high: Int,
     n: Int,
 ) -> int:
     """Move blocks of lots in `n` until no move looked at lowers the objective; return the moves made.
@@ -268,8 +358,8 @@ def descend(  # noqa: PLR0912  # one search, told in order in one compiled funct
         Inventory before the first interval, shares.
     given, risk, root, keep
         Terms of `Problem`.
-    least, cap, n : ndarray of int64, shape (N,)
-        Lots: the smallest clip and the cap of each interval, and the schedule.
+    least, cap, low, high, n : ndarray of int64, shape (N,)
+        Lots: the smallest clip and the cap of each interval, the bounds of the running sum, and the schedule.
     """
     size = n.shape[0]
     base = math.inf
@@ -312,7 +402,8 @@ def descend(  # noqa: PLR0912  # one search, told in order in one compiled funct
                             shared *= keep[u]
                         bend += root[i] * root[i] + root[j] * root[j] - 2.0 * root[i] * root[j] * shared
                     gain = own - cost - 0.5 * q * q * bend
-                    if gain > best and gain > _NOISE * (abs(own) + abs(cost)):
+                    noise = _NOISE * (abs(own) + abs(cost))
+                    if gain > best and gain > noise and _allowed(i, j, d, n, low, high):
                         best, to, size_of = gain, j, d
             if to >= 0:
                 n[i] -= size_of

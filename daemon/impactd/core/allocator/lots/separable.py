@@ -42,12 +42,10 @@ import math
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from impactd.core.allocator.bounds import Int
 from impactd.core.allocator.curve import Curve, Float, added_cost, less, lot_price
 from impactd.core.base.jit import kernel
-
-Int = npt.NDArray[np.int64]
 
 #: Exchanges that undo rounding in the prices themselves.
 _MAX_REPAIRS: Final = 1000
@@ -81,10 +79,11 @@ def _sink(heap: Int, size: int, at: int, price: Float, moved: Int) -> None:
 
 
 @kernel
-def move_lots(count: int, lot: float, c: Curve, least: Int, cap: Int, n: Int) -> None:
+def move_lots(count: int, lot: float, c: Curve, before: Float, least: Int, cap: Int, n: Int) -> None:
     """Add the `count` cheapest lots to `n`, or remove the ``-count`` dearest ones; none below `least` or above `cap`.
 
-    Removal runs on negated prices over reversed indices, so that what was last in goes first.
+    `before` is what others trade, in lots.  Removal runs on negated prices over
+    reversed indices, so that what was last in goes first.
     """
     size_all = n.shape[0]
     adding = count > 0
@@ -94,9 +93,9 @@ def move_lots(count: int, lot: float, c: Curve, least: Int, cap: Int, n: Int) ->
     for i in range(size_all):
         t = i if adding else size_all - 1 - i
         if adding and n[t] < cap[t]:
-            price[i] = lot_price(float(n[t] + 1), lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
+            price[i] = lot_price(n[t] + 1 + before[t], lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
         elif not adding and n[t] > least[t]:
-            price[i] = -lot_price(float(n[t]), lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
+            price[i] = -lot_price(n[t] + before[t], lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
         else:
             continue
         heap[size] = i
@@ -111,9 +110,9 @@ def move_lots(count: int, lot: float, c: Curve, least: Int, cap: Int, n: Int) ->
         n[t] += 1 if adding else -1
         moved[i] += 1
         if adding and n[t] < cap[t]:
-            price[i] = lot_price(float(n[t] + 1), lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
+            price[i] = lot_price(n[t] + 1 + before[t], lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
         elif not adding and n[t] > least[t]:
-            price[i] = -lot_price(float(n[t]), lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
+            price[i] = -lot_price(n[t] + before[t], lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
         else:
             size -= 1
             heap[0] = heap[size]
@@ -162,6 +161,7 @@ def round_separable(
             base = min(base, given.s[t])
     c = less(given, base)
     level = mu - base
+    before, least = np.zeros(size), np.zeros(size, np.int64)
     total = 0
     for t in range(size):
         count = min(np.int64(math.floor(x[t] / lot)), cap[t])
@@ -171,17 +171,24 @@ def round_separable(
         n[t] = count
         total += count
     if total != lots:
-        move_lots(lots - total, lot, c, np.zeros(size, np.int64), cap, n)
+        move_lots(lots - total, lot, c, before, least, cap, n)
+    return repair(lot, c, before, least, cap, n)
+
+
+@kernel
+def repair(lot: float, c: Curve, before: Float, least: Int, cap: Int, n: Int) -> float:
+    """Exchange single lots misplaced by rounding in prices; return what one more exchange would save, price."""
+    size = n.shape[0]
     worst = 0.0
     for _ in range(_MAX_REPAIRS):
         dearest, cheapest, giver, taker = -math.inf, math.inf, -1, -1
         for t in range(size):
-            if n[t] > 0:
-                price = lot_price(float(n[t]), lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
+            if n[t] > least[t]:
+                price = lot_price(n[t] + before[t], lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
                 if price > dearest:
                     dearest, giver = price, t
             if n[t] < cap[t]:
-                price = lot_price(float(n[t] + 1), lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
+                price = lot_price(n[t] + 1 + before[t], lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta)
                 if price < cheapest:
                     cheapest, taker = price, t
         worst = max(dearest - cheapest, 0.0)
@@ -244,3 +251,32 @@ def place_remainder(
         n[where] -= 1
         n[to] += 1
     return where
+
+
+@kernel
+def best_exchange(n: Int, cap: Int, low: Int, high: Int, last: Float, first: Float) -> float:
+    """Return the most that moving one lot to another interval saves, price; negative where none would save.
+
+    Parameters
+    ----------
+    n, cap, low, high : ndarray of int64, shape (N,)
+        Lots; see `impactd.core.allocator.bounds`.
+    last, first : ndarray of float64, shape (N,)
+        Price of the last lot that each interval holds, and of one more.
+    """
+    size = n.shape[0]
+    saves = -math.inf
+    done, dearest, cheapest = 0, -math.inf, math.inf
+    for t in range(size):  # `dearest` may still move to here, and a lot from here to `cheapest`
+        if n[t] < cap[t]:
+            saves = max(saves, dearest - first[t])
+            cheapest = min(cheapest, first[t])
+        if n[t] > 0:
+            saves = max(saves, last[t] - cheapest)
+            dearest = max(dearest, last[t])
+        done += n[t]
+        if done <= low[t]:
+            dearest = -math.inf
+        if done >= high[t]:
+            cheapest = math.inf
+    return saves

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from impactd.core.allocator.certificate import best_multiplier, kkt_residual
 from impactd.core.allocator.problem import Problem
-from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure, check_input
+from impactd.core.allocator.solvers.base import Failure, Found, Solution, SolveFailure, solve_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +30,14 @@ class AnalyticalSolver:
 
     def solve(self, problem: Problem, qty: float) -> Solution | SolveFailure:
         """Return the optimum for `qty` shares; see `impactd.core.allocator.solvers.base.Solver`."""
-        failure = check_input(self.name, problem, qty)
-        if failure is not None:
-            return failure
-        p = problem
-        c = p.curve
-        linear = not (c.a.any() or c.e.any()) and bool((c.b > 0.0).all()) and bool((c.s == c.s[0]).all())
-        if not linear or not p.separable or bool((p.cap < qty).any()):
-            text = (
-                "the closed form needs linear impact, one half-spread, no caps, no risk and none that lasts; use exact"
-            )
-            return SolveFailure(self.name, Failure.UNSUPPORTED, text)
-        share = 1.0 / c.b
-        x = qty * (share / float(np.sum(share)))
-        mu = best_multiplier(p, qty, x)
-        return Solution(x, mu, kkt_residual(p, qty, x, mu), 0.0, self.name, 0)
+        return solve_by(self.name, problem, qty, _closed_form, exact=True)
+
+
+def _closed_form(p: Problem, qty: float) -> Found | SolveFailure:
+    c = p.curve
+    linear = not (c.a.any() or c.e.any()) and bool((c.b > 0.0).all()) and bool((c.s == c.s[0]).all())
+    if not linear or not p.separable or p.nested or bool((p.cap < qty).any()):
+        text = "the closed form needs linear impact, one half-spread, no bounds, no risk and none that lasts; use exact"
+        return SolveFailure("analytical", Failure.UNSUPPORTED, text)
+    share = 1.0 / c.b
+    return qty * (share / float(np.sum(share))), 0, None

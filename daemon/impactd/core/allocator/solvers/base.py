@@ -17,20 +17,21 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
-from impactd.core.allocator.certificate import (
-    best_multiplier,
-    capacity,
-    kkt_residual,
-)
+from impactd.core.allocator.bounds import keep_within, never_bind, tighten
+from impactd.core.allocator.certificate import best_multiplier, capacity, kkt_residual
 from impactd.core.allocator.curve import Float
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.waterfill import share
+
+#: Rounding of a sum, as a part of it, for each term.
+_ROUNDING: Final = 2.0**-52
 
 
 class Failure(Enum):
@@ -113,43 +114,74 @@ class Solver(Protocol):
         """Return the optimum for `qty` shares, or why there is none."""
 
 
-def check_input(name: str, problem: Problem, qty: float) -> SolveFailure | None:
-    """Return a failure if no solver could take this input."""
+#: What a method finds: shares per interval, its iterations, and the price of one more share where it knows it.
+Found = tuple[Float, int, float | None]
+
+
+def solve_by(
+    name: str,
+    problem: Problem,
+    qty: float,
+    method: Callable[[Problem, float], Found | SolveFailure],
+    *,
+    exact: bool = False,
+) -> Solution | SolveFailure:
+    """Return what `method` finds, with its certificate.
+
+    Parameters
+    ----------
+    name : str
+        The solver's.
+    problem : Problem
+    qty : float
+        Shares.
+    method : callable
+        Takes a problem whose bounds are tight and the shares that they hold, which leave a choice.
+    exact : bool
+        Whether the method keeps bounds and sum to rounding; else what it finds is made feasible first.  The
+        certificate is computed afterwards, so it judges what is returned.
+    """
     if not (np.isfinite(qty) and qty >= 0.0):
         return SolveFailure(name, Failure.BAD_INPUT, f"qty: {qty} must be finite and non-negative")
     if len(problem) == 0 and qty > 0.0:
         return SolveFailure(name, Failure.BAD_INPUT, "problem: has no interval; extend the window")
-    return None
+    problem, placed = tightened(problem, qty)
+    room = float(np.sum(np.minimum(problem.cap, placed)))
+    x, steps, mu = np.zeros(len(problem)), 0, None
+    if placed > 0.0 and room <= placed + len(problem) * _ROUNDING * placed:
+        x = np.minimum(problem.cap, qty)
+    elif placed > 0.0:
+        found = method(problem, placed)
+        if isinstance(found, SolveFailure):
+            return found
+        x, steps, mu = found
+        x = x if exact else _feasible(problem, placed, x)
+    mu = best_multiplier(problem, placed, x) if mu is None else mu
+    return Solution(x, mu, kkt_residual(problem, placed, x, mu), qty - placed, name, steps)
 
 
-def trivial(name: str, problem: Problem, qty: float) -> Solution | None:
-    """Return the solution where there is nothing to choose: no quantity, or every cap filled."""
-    if qty > 0.0 and capacity(problem, qty) < qty:
-        x = problem.cap.copy()
-    elif qty == 0.0:
-        x = np.zeros(len(problem))
-    elif float(np.sum(problem.cap)) == qty:
-        x = problem.cap.copy()
-    else:
-        return None
-    mu = best_multiplier(problem, qty, x)
-    return Solution(
-        qty=x,
-        multiplier=mu,
-        kkt_residual=kkt_residual(problem, qty, x, mu),
-        shortfall=max(qty - float(np.sum(x)), 0.0),
-        solver=name,
-        iterations=0,
-    )
+def tightened(problem: Problem, qty: float) -> tuple[Problem, float]:
+    """Return the problem with attainable bounds, and the part of `qty` that they hold.
+
+    Bounds of the running sum that cannot bind are dropped.
+    """
+    if not problem.nested:
+        room = capacity(problem, qty)
+        return problem, qty if room >= qty * (1.0 - len(problem) * _ROUNDING) else room
+    cap, low, high = problem.cap.copy(), problem.low.copy(), problem.high.copy()
+    placed = float(tighten(qty, cap, low, high))
+    if placed >= qty * (1.0 - len(problem) * _ROUNDING):
+        placed = qty
+    if never_bind(placed, cap, low, high):
+        low = high = np.empty(0)
+    return replace(problem, cap=cap, low=low, high=high), placed
 
 
-def finish(name: str, problem: Problem, qty: float, raw: Float, iterations: int) -> Solution:
-    """Return a general-purpose solver's answer made feasible, with its own certificate.
+def _feasible(problem: Problem, qty: float, raw: Float) -> Float:
+    """Return a general-purpose solver's answer, which meets bounds and sum to its tolerance only, made feasible.
 
-    Such a solver meets bounds and sum only to its tolerance.  Values are
-    clipped to their bounds and the small remainder of the sum is spread over
-    what each interval holds (or has room for); the certificate is computed
-    afterwards, so it judges what is returned.
+    Values are clipped to their bounds, and the small remainder of the sum is
+    spread over what each interval holds (or has room for).
     """
     x = np.clip(raw, 0.0, np.minimum(problem.cap, qty))
     gap = qty - float(np.sum(x))
@@ -160,12 +192,6 @@ def finish(name: str, problem: Problem, qty: float, raw: Float, iterations: int)
         taken = np.zeros_like(x)
         share(-gap, x, x.copy(), taken)
         x = np.maximum(x - taken, 0.0)
-    mu = best_multiplier(problem, qty, x)
-    return Solution(
-        qty=x,
-        multiplier=mu,
-        kkt_residual=kkt_residual(problem, qty, x, mu),
-        shortfall=0.0,
-        solver=name,
-        iterations=iterations,
-    )
+    if problem.nested:
+        keep_within(np.cumsum(x), problem.cap, problem.low, problem.high, x)
+    return x

@@ -27,7 +27,7 @@ from typing import Any, Final
 import numpy as np
 
 from impactd.core.allocator.problem import Problem
-from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure, check_input, finish, trivial
+from impactd.core.allocator.solvers.base import Failure, Found, Solution, SolveFailure, solve_by
 
 #: CVXPY lays out a dense array of the square of this: more intervals would take gigabytes and minutes.
 MAX_INTERVALS: Final = 10_000
@@ -78,12 +78,9 @@ class CvxpySolver:
 
     def solve(self, problem: Problem, qty: float) -> Solution | SolveFailure:
         """Return the optimum for `qty` shares; see `impactd.core.allocator.solvers.base.Solver`."""
-        failure = check_input(self.name, problem, qty)
-        if failure is not None:
-            return failure
-        found = trivial(self.name, problem, qty)
-        if found is not None:
-            return found
+        return solve_by(self.name, problem, qty, self._minimised)
+
+    def _minimised(self, problem: Problem, qty: float) -> Found | SolveFailure:
         cubic, power = bool(np.any(problem.curve.a > 0)), bool(np.any(problem.curve.e > 0))
         if self.linear_only and (cubic or power):
             text = "takes linear impact only; use clarabel or scs for quadratic and power models"
@@ -100,11 +97,18 @@ class CvxpySolver:
         if self.name.upper() not in installed():
             text = f"{self.name} is not installed; install it, or name another solver"
             return SolveFailure(self.name, Failure.NOT_INSTALLED, text)
-        key = (len(problem), cubic, problem.curve.delta if power else None, problem.risk > 0.0, problem.transient)
+        key = (
+            len(problem),
+            cubic,
+            problem.curve.delta if power else None,
+            problem.risk > 0.0,
+            problem.transient,
+            problem.nested,
+        )
         # taken out while in use: two worker threads never share one
         compiled = self._compiled.pop(key, None)
         if compiled is None:
-            terms = {"cubic": cubic, "risk": problem.risk > 0, "lasts": problem.transient}
+            terms = {"cubic": cubic, "risk": problem.risk > 0, "lasts": problem.transient, "nested": problem.nested}
             compiled = _compile(cp, len(problem), problem.curve.delta if power else None, **terms)
         _set_parameters(compiled, problem, qty)
         try:
@@ -118,7 +122,7 @@ class CvxpySolver:
         while len(self._compiled) >= _KEPT:
             self._compiled.pop(next(iter(tuple(self._compiled))), None)
         self._compiled[key] = compiled
-        return finish(self.name, problem, qty, value * qty, steps)
+        return value * qty, steps, None
 
     def _run(self, cp: Any, compiled: _Compiled) -> tuple[str, Any, int]:
         """Return status, u (None without an answer) and iterations of the first settings that are met, or the last.
@@ -166,7 +170,7 @@ def scs(effort: float = 1.0) -> CvxpySolver:
     return CvxpySolver("scs", ({"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 200_000},), effort=effort)
 
 
-def _compile(cp: Any, n: int, delta: float | None, *, cubic: bool, risk: bool, lasts: bool) -> _Compiled:
+def _compile(cp: Any, n: int, delta: float | None, *, cubic: bool, risk: bool, lasts: bool, nested: bool) -> _Compiled:
     u = cp.Variable(n)
     parameters = {
         "cap": cp.Parameter(n, nonneg=True),
@@ -193,6 +197,11 @@ def _compile(cp: Any, n: int, delta: float | None, *, cubic: bool, risk: bool, l
         constraints += [y[0] == 1 - u[0]]
         if n > 1:
             constraints += [y[1:] == y[:-1] - u[1:]]
+    if nested and n > 1:
+        for name in ("low", "high"):
+            parameters[name] = cp.Parameter(n - 1, nonneg=True)
+        done = cp.cumsum(u)[:-1]
+        constraints += [done >= parameters["low"], done <= parameters["high"]]
     if lasts:
         for name in ("root", "keep", "weight"):
             parameters[name] = cp.Parameter(n, nonneg=True)
@@ -227,6 +236,8 @@ def _set_parameters(compiled: _Compiled, problem: Problem, qty: float) -> None:
         "risk": np.sqrt(problem.risk * qty / unit),
         "root": problem.root * np.sqrt(qty / unit),
         "keep": problem.keep,
+        "low": problem.low[:-1] / qty,
+        "high": np.minimum(problem.high[:-1] / qty, 1.0),
         "weight": np.sqrt(0.5 * (1.0 - np.append(problem.keep[1:], 0.0) ** 2)) if problem.transient else problem.keep,
     }
     for name, parameter in compiled.parameters.items():

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from impactd.core.allocator.certificate import best_multiplier, kkt_residual
 from impactd.core.allocator.curve import Float
 from impactd.core.allocator.problem import Problem
-from impactd.core.allocator.solvers.base import Solution, SolveFailure, check_input, trivial
+from impactd.core.allocator.solvers.base import Found, Solution, SolveFailure, solve_by
 from impactd.core.allocator.solvers.interior import solve_risk
+from impactd.core.allocator.solvers.nested import solve_nested
 from impactd.core.allocator.solvers.separable import solve_separable
 
 
@@ -28,41 +28,19 @@ class ExactSolver:
     bounded: bool = True
 
     def solve(self, problem: Problem, qty: float) -> Solution | SolveFailure:
-        """Return the optimum for `qty` shares.
+        """Return the optimum for `qty` shares: a failure only for input that no solver takes."""
+        return solve_by(self.name, problem, qty, _optimum, exact=True)
 
-        Parameters
-        ----------
-        problem : Problem
-            N intervals, any kind, with or without risk.
-        qty : float
-            Shares, finite and non-negative.
 
-        Returns
-        -------
-        Solution or SolveFailure
-            A failure only for input that no solver takes.
-        """
-        failure = check_input(self.name, problem, qty)
-        if failure is not None:
-            return failure
-        found = trivial(self.name, problem, qty)
-        if found is not None:
-            return found
-        p = problem
-        x = np.empty(len(p))
-        if p.separable:
-            mu, steps = solve_separable(qty, p.curve, p.cap, p.fraction, x)
-        else:
-            steps = solve_risk(qty, p.curve, p.cap, p.risk, p.root, p.keep, x)
-            mu = best_multiplier(p, qty, x)
-        return Solution(
-            qty=x,
-            multiplier=mu,
-            kkt_residual=kkt_residual(p, qty, x, mu),
-            shortfall=0.0,
-            solver=self.name,
-            iterations=steps,
-        )
+def _optimum(p: Problem, qty: float) -> Found:
+    x = np.empty(len(p))
+    if not p.separable:
+        steps = solve_risk(qty, p.curve, p.cap, p.risk, p.root, p.keep, p.low, p.high, x)
+        return x, steps, None
+    if p.nested:
+        return x, solve_nested(qty, p.curve, p.fraction, p.cap, p.low, p.high, x), None
+    mu, steps = solve_separable(qty, p.curve, p.cap, p.fraction, x)
+    return x, steps, mu
 
 
 def cheapest(problem: Problem, qty: float) -> tuple[Float, float]:

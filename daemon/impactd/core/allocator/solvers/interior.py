@@ -1,4 +1,4 @@
-r"""The problem with risk: interior point in inventory coordinates, O(N) a step.
+r"""The problem with risk, lasting impact or several orders: interior point, O(N) a step for one order.
 
 With :math:`y_t = R - x_0 - \dots - x_t` the objective
 
@@ -6,18 +6,20 @@ With :math:`y_t = R - x_0 - \dots - x_t` the objective
 
    \sum_t C_t(y_{t-1} - y_t) + \rho \sum_t y_t^2
 
-couples neighbours only: the Hessian in y is tridiagonal, and a Newton step is
-O(N) (`impactd.core.allocator.solvers.newton`).  On it run
+couples neighbours only, and bounds of the running sum are bounds on y: the
+Hessian in y is tridiagonal, and a Newton step is O(N)
+(`impactd.core.allocator.solvers.newton`).  Where impact lasts
+(`impactd.core.allocator.transient`) the state has a second part and the step is
+that module's.  Several orders, each with its own risk and bounds, share the cost
+of their sum; their step has a matrix of N rows in the middle.
 
-1. a primal-dual interior-point method with Mehrotra's predictor and corrector
-   (Mehrotra 1992; Nocedal and Wright 2006, ch. 14 and 19) that starts and
-   stays feasible.  Caps that cannot bind have no barrier.
-2. an active-set Newton polish: what the interior point left at a bound is put
-   on it exactly, the rest is solved with ``q = 1 / C''``, one bound after the
-   other where a guess was wrong (Nocedal and Wright 2006, sec. 16.5).
+On it runs a primal-dual interior-point method with Mehrotra's predictor and
+corrector (Mehrotra 1992; Nocedal and Wright 2006, ch. 14 and 19).  Every bound
+that can bind has a slack of its own, which is positive from the start, while the
+bound itself may be broken until the method has converged.
 
-Where impact lasts (`impactd.core.allocator.transient`) the state has a second
-part and the step is that module's; all else is the same.
+One order without bounds of its running sum is then polished
+(`impactd.core.allocator.solvers.polish`).
 
 Where impact is linear and no bound binds, this is the discrete problem of
 Almgren and Chriss (2000), J. Risk 3(2), eq. (18)-(20).  In their terms a trade
@@ -31,234 +33,282 @@ import math
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
-from impactd.core.allocator.curve import Curve, Float, less, mean_marginal
-from impactd.core.allocator.solvers.newton import chain_step, slopes
-from impactd.core.allocator.supply import invert_marginal, model_kind
-from impactd.core.allocator.transient import transient_step
+from impactd.core.allocator.bounds import keep_within
+from impactd.core.allocator.curve import Curve, Float, less, mean_marginal, slope_and_curvature
+from impactd.core.allocator.solvers.newton import chain_step, group_step
+from impactd.core.allocator.solvers.polish import polish
+from impactd.core.allocator.transient import add_pressure, transient_step
 from impactd.core.base.jit import kernel
 
-#: Complementarity and dual residual (cost in units of a typical cost) that end the interior point.
+Bools = npt.NDArray[np.bool_]
+
+#: Complementarity, dual and primal residual (cost in units of a typical cost) that end the interior point.
 _GAP_TOLERANCE: Final = 1e-11
-#: ... or, once rounding stops both from falling, this for complementarity alone.
-_STALE_TOLERANCE: Final = 1e-7
+#: ... or, once rounding stops them from falling, this.
+_STALE_TOLERANCE: Final = 1e-8
 _MAX_STEPS: Final = 200
-#: Steps of the polish, and as many again as there are bounds: each step may meet one.
-_POLISH_STEPS: Final = 20
+
+#: Who trades what of several orders' sum costs nothing: a step is kept short in that direction by this part of the
+#: curvature.
+_NEARNESS: Final = 1e-9
+
+#: The gap is closed no further while prices differ by more than this many times of it.
+_LAG: Final = 10.0
 
 #: Part of the way to the nearest bound that a step may go (Mehrotra 1992).
 _TO_BOUNDARY: Final = 0.995
 
-#: An interval that takes less than this part of the order counts as closed.
+#: Room that is less than this part of all orders counts as none.
 _CLOSED: Final = 1e-14
 
-#: The polish ends at steps, and ignores gains, below this.
-_STILL: Final = 1e-14
+#: A running sum is put on its bound where it is this much nearer, in parts, than its multiplier is high.
+_PRESSED: Final = 1e-6
 
-#: ... or below this where impact lasts, which leaves the Newton system less well conditioned.
-_STILL_LASTING: Final = 1e-12
+#: Stiffness, in units of a typical price, that holds a running sum whose bounds meet.
+_PINNED: Final = 1e12
 
-#: Least curvature that the polish assumes, as a part of the risk weight: without any, its step is proximal.
-_PROXIMAL: Final = 1e-6
-
-
-@kernel
-def _longest(x: Float, dx: Float, z: Float, dz: Float, step: float) -> float:
-    """Return the longest part of the step that keeps x and z non-negative where a barrier is (z > 0)."""
-    for t in range(x.shape[0]):
-        if z[t] > 0.0:
-            if dx[t] < 0.0:
-                step = min(step, -x[t] / dx[t])
-            if dz[t] < 0.0:
-                step = min(step, -z[t] / dz[t])
-    return step
+#: The scale of a schedule that costs nothing, in units of a typical cost.
+_LEAST_SCALE: Final = 1e-9
 
 
 @kernel
-def _interior_point(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in one compiled function
+def _room(k: int, x: float, done: float, cap: float, low: float, high: float) -> float:
+    """Return the room to bound k: x >= 0, x <= cap, running sum >= low, running sum <= high."""
+    if k == 0:
+        return x
+    if k == 1:
+        return cap - x
+    return done - low if k == 2 else high - done
+
+
+@kernel
+def interior_point(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in one compiled function
     c: Curve,
+    offset: Float,
+    qty: Float,
     cap: Float,
-    risk: float,
+    low: Float,
+    high: Float,
+    nested: Bools,
+    risk: Float,
     root: Float,
     keep: Float,
     x: Float,
-    z: Float,
-    v: Float,
+    mult: Float,
 ) -> int:
-    """Move the interior `x` (parts of 1) to the optimum; z, v: multipliers of 0 <= x, x <= cap."""
-    n = x.shape[0]
-    lasts = root.shape[0] > 0
-    grad, bend, q, dx = np.empty(n), np.empty(n), np.zeros(n), np.empty(n)
-    push, pull, comp = np.empty(n), np.empty(n), np.empty(n)
-    dz, dv, room, back = np.zeros(n), np.zeros(n), np.empty(n), np.empty(n)
-    zz, vv = np.zeros(n), np.zeros(n)
+    """Move `x` to the optimum; return the steps taken.
+
+    Parameters
+    ----------
+    c : Curve
+        Prices in units of a typical one.
+    offset : ndarray of float64, shape (N,)
+        What others trade.  All quantities are parts of one that all orders make up.
+    qty, risk : ndarray of float64, shape (I,)
+    cap, low, high : ndarray of float64, shape (I, N)
+        Attainable bounds; the last two count where `nested`.
+    nested : ndarray of bool, shape (I,)
+    root, keep : ndarray of float64, shape (N,) or (0,)
+        See `Problem`; only for one order.
+    x : ndarray of float64, shape (I, N)
+        A schedule within all bounds, changed in place.
+    mult : ndarray of float64, shape (4, I, N)
+        Filled with the multipliers of the bounds; 0 where one cannot bind.
+    """
+    orders, n = x.shape
+    transient = root.shape[0] > 0
+    slack, off = np.ones((4, orders, n)), np.zeros((4, orders, n))
+    ds, dz, target = np.zeros((4, orders, n)), np.zeros((4, orders, n)), np.zeros((4, orders, n))
+    moves = np.zeros((orders, n), np.bool_)
+    base_stiffness = np.zeros((orders, n))
     count = 0
-    for t in range(n):
-        room[t] = cap[t] - x[t]
-        if x[t] > 0.0:
-            z[t] = 0.1 / (n * x[t])
-            count += 1
-            if cap[t] < 1.0:
-                v[t] = 0.1 / (n * room[t])
-                count += 1
-    least, stale = math.inf, 0
-    for step_count in range(_MAX_STEPS):
-        scale, missing = slopes(x, c, risk, root, keep, grad, bend)
-        gap, high, low = 0.0, -math.inf, math.inf
+    mult[:] = 0.0
+    for i in range(orders):
+        done, low_before, high_before = 0.0, 0.0, 0.0
         for t in range(n):
-            gap += z[t] * x[t] + (v[t] * room[t] if v[t] > 0.0 else 0.0)
-            if x[t] > 0.0:
-                dual = grad[t] - z[t] + v[t]
-                high = max(high, dual)
-                low = min(low, dual)
-                q[t] = 1.0 / (bend[t] + z[t] / x[t] + (v[t] / room[t] if v[t] > 0.0 else 0.0))
-        error = max(gap, high - low)
-        stale = 0 if error < 0.7 * least else stale + 1
-        least = min(least, error)
-        if error <= _GAP_TOLERANCE * scale or (stale > 2 and gap <= _STALE_TOLERANCE * scale):
-            return step_count
+            done += x[i, t]
+            least, most = 0.0, min(cap[i, t], qty[i])
+            base_stiffness[i, t] = 2.0 * risk[i]
+            if nested[i]:
+                least, most = low[i, t] - high_before, min(most, high[i, t] - low_before)
+                low_before, high_before = low[i, t], high[i, t]
+                if t < n - 1:
+                    if high[i, t] - low[i, t] <= _CLOSED:
+                        base_stiffness[i, t] = _PINNED
+                    else:
+                        mult[2, i, t] = 1.0 if low[i, t] > 0.0 else 0.0
+                        mult[3, i, t] = 1.0 if high[i, t] < qty[i] else 0.0
+            moves[i, t] = most - max(least, 0.0) > _CLOSED
+            mult[0, i, t] = 1.0 if moves[i, t] else 0.0
+            mult[1, i, t] = 1.0 if moves[i, t] and cap[i, t] < qty[i] else 0.0
+            for k in range(4):
+                if mult[k, i, t] > 0.0:
+                    room = _room(k, x[i, t], done, cap[i, t], low[i, t], high[i, t])
+                    width = most - max(least, 0.0) if k < 2 else high[i, t] - low[i, t]
+                    slack[k, i, t] = max(room, 1e-3 * min(width, qty[i] / n))
+                    mult[k, i, t] = 0.1 / (n * orders * slack[k, i, t])
+                    count += 1
+    grad, bend, total = np.empty((orders, n)), np.empty(n), np.empty(n)
+    push, q, stiffness = np.empty((orders, n)), np.zeros((orders, n)), np.empty((orders, n))
+    dx, missing, pull, comp = np.zeros((orders, n)), np.empty(orders), np.empty(n), np.empty(n)
+    least_error, stale = math.inf, 0
+    best, best_mult = x.copy(), mult.copy()
+    nearness = 0.0
+    step_count = 0
+    while step_count < _MAX_STEPS:
+        step_count += 1
+        # derivatives
+        scale, gap, broken, spread = 0.0, 0.0, 0.0, 0.0
+        for t in range(n):
+            total[t] = 0.0
+            for i in range(orders):
+                total[t] += x[i, t]
+            slope, bend[t] = slope_and_curvature(
+                max(total[t] + offset[t], 0.0), c.s[t], c.b[t], c.a[t], c.e[t], c.delta
+            )
+            scale += total[t] * slope
+            trades = False
+            for i in range(orders):
+                grad[i, t] = slope
+                trades |= moves[i, t]
+            if not trades:
+                bend[t] = 0.0
+        for i in range(orders):
+            left, holding = qty[i], 0.0
+            for t in range(n):
+                left -= x[i, t]
+                push[i, t] = left
+            missing[i] = left
+            for j in range(n):
+                t = n - 1 - j
+                holding += push[i, t]
+                grad[i, t] -= 2.0 * risk[i] * holding
+            scale += 2.0 * risk[i] * abs(holding)
+        if transient:
+            before = 0.0
+            for t in range(n):
+                before += x[0, t] * grad[0, t]
+            add_pressure(x[0], root, keep, grad[0])
+            for t in range(n):
+                scale += x[0, t] * grad[0, t]
+            scale -= before
+        scale = max(scale, _LEAST_SCALE)
+        nearness = _NEARNESS * max(float(np.mean(bend)), 1.0)
+        # how far the conditions are from being met
+        for i in range(orders):
+            done = 0.0
+            for t in range(n):
+                done += x[i, t]
+                for k in range(4):
+                    if mult[k, i, t] > 0.0:
+                        room = _room(k, x[i, t], done, cap[i, t], low[i, t], high[i, t])
+                        off[k, i, t] = room - slack[k, i, t]
+                        gap += slack[k, i, t] * mult[k, i, t]
+                        broken = max(broken, abs(off[k, i, t]))
+            upper, lower, later = -math.inf, math.inf, 0.0
+            for j in range(n):
+                t = n - 1 - j
+                later += mult[2, i, t] - mult[3, i, t]
+                stiffness[i, t] = base_stiffness[i, t]
+                if base_stiffness[i, t] == _PINNED:  # what is before and after has prices of its own
+                    spread = max(spread, (upper - lower) * qty[i])
+                    upper, lower = -math.inf, math.inf
+                for k in range(2, 4):
+                    stiffness[i, t] += mult[k, i, t] / slack[k, i, t]
+                if moves[i, t]:
+                    dual = grad[i, t] - mult[0, i, t] + mult[1, i, t] - later
+                    upper, lower = max(upper, dual), min(lower, dual)
+                    hessian = mult[0, i, t] / slack[0, i, t] + mult[1, i, t] / slack[1, i, t]
+                    q[i, t] = 1.0 / (hessian + (bend[t] if orders == 1 else nearness))
+            spread = max(spread, (upper - lower) * qty[i])
+        error = max(gap, spread, broken * scale) / scale
+        stale = 0 if error < 0.7 * least_error else stale + 1
+        if error < least_error:
+            least_error = error
+            best[:], best_mult[:] = x, mult
+        if least_error <= _GAP_TOLERANCE or (stale > 2 and least_error <= _STALE_TOLERANCE) or stale > 20:
+            break
         barrier = 0.0
         for corrector in range(2):
-            for t in range(n):
-                push[t] = grad[t]
-                if x[t] > 0.0:
-                    zz[t] = barrier - (dx[t] * dz[t] if corrector == 1 else 0.0)
-                    push[t] -= zz[t] / x[t]
-                    if v[t] > 0.0:
-                        vv[t] = barrier + (dx[t] * dv[t] if corrector == 1 else 0.0)
-                        push[t] += vv[t] / room[t]
-            if lasts:
-                transient_step(push, q, 2.0 * risk, missing, dx, root, keep)
+            for i in range(orders):
+                force = 0.0
+                for j in range(n):
+                    t = n - 1 - j
+                    for k in range(4):
+                        if mult[k, i, t] > 0.0:
+                            aim = barrier - (ds[k, i, t] * dz[k, i, t] if corrector == 1 else 0.0)
+                            target[k, i, t] = aim - mult[k, i, t] * off[k, i, t]
+                    for k in range(2, 4):
+                        if mult[k, i, t] > 0.0:
+                            force += (-1.0 if k == 2 else 1.0) * target[k, i, t] / slack[k, i, t]
+                    push[i, t] = grad[i, t] + force
+                    if moves[i, t]:
+                        for k in range(2):
+                            if mult[k, i, t] > 0.0:
+                                push[i, t] += (-1.0 if k == 0 else 1.0) * target[k, i, t] / slack[k, i, t]
+            if orders > 1:
+                group_step(push, q, stiffness, bend, missing, dx)
+            elif transient:
+                transient_step(push[0], q[0], stiffness[0], missing[0], dx[0], root, keep)
             else:
-                chain_step(push, q, 2.0 * risk, missing, dx, pull, comp)
-            for t in range(n):
-                if x[t] > 0.0:
-                    dz[t] = (zz[t] - z[t] * dx[t]) / x[t] - z[t]
-                    if v[t] > 0.0:
-                        dv[t] = (vv[t] + v[t] * dx[t]) / room[t] - v[t]
-                back[t] = -dx[t]
-            length = _longest(x, dx, z, dz, 1.0 / _TO_BOUNDARY)
-            length = _longest(room, back, v, dv, length)
+                chain_step(push[0], q[0], stiffness[0], missing[0], dx[0], pull, comp)
+            length = 1.0 / _TO_BOUNDARY
+            for i in range(orders):
+                moved = 0.0
+                for t in range(n):
+                    moved += dx[i, t]
+                    for k in range(4):
+                        z = mult[k, i, t]
+                        if z > 0.0:
+                            s = slack[k, i, t]
+                            along = dx[i, t] if k < 2 else moved
+                            along = -along if k in (1, 3) else along
+                            ds[k, i, t] = along + off[k, i, t]
+                            dz[k, i, t] = (target[k, i, t] - z * along) / s - z
+                            if ds[k, i, t] < 0.0:
+                                length = min(length, -s / ds[k, i, t])
+                            if dz[k, i, t] < 0.0:
+                                length = min(length, -z / dz[k, i, t])
             if corrector == 0:
                 length = min(length, 1.0)
                 after = 0.0
-                for t in range(n):
-                    after += (x[t] + length * dx[t]) * (z[t] + length * dz[t])
-                    if v[t] > 0.0:
-                        after += (room[t] - length * dx[t]) * (v[t] + length * dv[t])
+                for k in range(4):
+                    for i in range(orders):
+                        for t in range(n):
+                            if mult[k, i, t] > 0.0:
+                                after += (slack[k, i, t] + length * ds[k, i, t]) * (
+                                    mult[k, i, t] + length * dz[k, i, t]
+                                )
                 ratio = max(after, 0.0) / gap if gap > 0.0 else 0.0
-                barrier = ratio * ratio * ratio * gap / count
+                # prices must not lag behind
+                barrier = (ratio * ratio * ratio if spread <= _LAG * gap else 1.0) * gap / max(count, 1)
         length = min(1.0, _TO_BOUNDARY * length)
-        for t in range(n):
-            if x[t] > 0.0:
-                x[t] += length * dx[t]
-                z[t] += length * dz[t]
-                if v[t] > 0.0:
-                    room[t] -= length * dx[t]
-                    v[t] += length * dv[t]
-    return _MAX_STEPS
-
-
-@kernel
-def _to_bound(x: float, dx: float, cap: float) -> float:
-    """Return the part of the step `dx` at which `x` meets a bound."""
-    if dx == 0.0:
-        return math.inf
-    return (x if dx < 0.0 else cap - x) / abs(dx)
-
-
-@kernel
-def _polish(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in one compiled function
-    c: Curve,
-    cap: Float,
-    risk: float,
-    root: Float,
-    keep: Float,
-    x: Float,
-    z: Float,
-    v: Float,
-) -> tuple[int, bool]:
-    """Put on its bound what is there within the interior point's accuracy, and solve for the rest.
-
-    A step ends at the first bound it meets.  Were it cut off at every bound for itself, a few caps of
-    very different size could leave every interval on a bound and the sum unmet.
-
-    Returns the steps taken, and whether the optimum was reached.
-    """
-    n = x.shape[0]
-    lasts = root.shape[0] > 0
-    grad, bend, q, dx = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
-    pull, comp, free = np.empty(n), np.empty(n), np.empty(n, np.bool_)
-    stiffer = Curve(c.s, c.b + risk, c.a, c.e, c.delta)
-    kind = model_kind(stiffer)
-    for t in range(n):
-        free[t] = cap[t] > 0.0
-        if x[t] <= z[t]:
-            free[t] = False
-            x[t] = 0.0
-        elif cap[t] - x[t] <= v[t]:
-            free[t] = False
-            x[t] = cap[t]
-    for step_count in range(_POLISH_STEPS + 2 * n):
-        scale, missing = slopes(x, c, risk, root, keep, grad, bend)
-        price, total = 0.0, 0.0
-        for t in range(n):
-            still = risk + (root[t] * root[t] if lasts else 0.0)
-            q[t] = 1.0 / max(bend[t], _PROXIMAL * still) if free[t] else 0.0
-            price += q[t] * grad[t]
-            total += q[t]
-        giver, taker = -1, -1
-        if total > 0.0:
-            price /= total
-        else:  # a corner: the dearest quantity sets the price
+        for i in range(orders):
             for t in range(n):
-                if x[t] < cap[t] and (taker < 0 or grad[t] < grad[taker]):
-                    taker = t
-                if x[t] > 0.0 and (giver < 0 or grad[t] > grad[giver]):
-                    giver = t
-            if abs(missing) > n * _STILL:  # one bound too many: the sum is corrected where that costs least
-                at = taker if missing > 0.0 else giver
-                x[at] = min(max(x[at] + missing, 0.0), cap[at])
-                free[at] = 0.0 < x[at] < cap[at]
-                continue
-            price = grad[giver]
-        if lasts:
-            transient_step(grad, q, 2.0 * risk, missing, dx, root, keep)
-        else:
-            chain_step(grad, q, 2.0 * risk, missing, dx, pull, comp)
-        size, length = 0.0, 1.0
-        for t in range(n):
-            if free[t]:
-                size = max(size, abs(dx[t]))
-                length = min(length, _to_bound(x[t], dx[t], cap[t]))
-        for t in range(n):
-            if free[t]:
-                meets = _to_bound(x[t], dx[t], cap[t]) <= length
-                x[t] += length * dx[t]
-                if meets or (x[t] >= cap[t] if dx[t] > 0.0 else x[t] <= 0.0):
-                    free[t] = False
-                    x[t] = cap[t] if dx[t] > 0.0 else 0.0
-        if length < 1.0 or size > (_STILL_LASTING if lasts else _STILL):
-            continue
-        wrong = False  # a bound holds only what would rather be beyond it
-        for t in range(n):
-            if not free[t] and cap[t] > 0.0:
-                gain = price - grad[t] if x[t] == 0.0 else grad[t] - price
-                if gain <= _STILL * max(scale, abs(price), 2.0 * risk):  # rounding: of prices, or of the inventory
-                    continue
-                if x[t] == 0.0 and bend[t] == math.inf:  # no Newton step would leave it; risk bends by 2 rho at least
-                    x[t], _ = invert_marginal(
-                        gain, kind, stiffer.b[t], stiffer.a[t], stiffer.e[t], stiffer.delta, cap[t]
-                    )
-                    if x[t] <= 0.0:
-                        continue
-                free[t] = True
-                wrong = True
-        if not wrong:
-            return step_count, True
-        if giver >= 0:
-            free[giver] = True
-    return _POLISH_STEPS + 2 * n, False
+                x[i, t] += length * dx[i, t]
+                for k in range(4):
+                    if mult[k, i, t] > 0.0:
+                        slack[k, i, t] += length * ds[k, i, t]
+                        mult[k, i, t] += length * dz[k, i, t]
+    x[:], mult[:] = best, best_mult
+    return step_count
+
+
+@kernel
+def settle(cap: Float, low: Float, high: Float, mult: Float, x: Float) -> None:
+    """Put on its bound what its multiplier (4, N) presses there, and keep `x` within bounds of its running sum."""
+    path = np.empty(x.shape[0])
+    done = 0.0
+    for t in range(x.shape[0]):
+        done += x[t]
+        path[t] = done
+        if done - low[t] < _PRESSED * mult[2, t]:
+            path[t] = low[t]
+        elif high[t] - done < _PRESSED * mult[3, t]:
+            path[t] = high[t]
+    keep_within(path, cap, low, high, x)
 
 
 @kernel
@@ -269,60 +319,132 @@ def _scaled(c: Curve, qty: float, price: float) -> Curve:
 
 
 @kernel
-def solve_risk(
-    qty: float,
-    given: Curve,
-    cap_in: Float,
-    risk_in: float,
-    root_in: Float,
-    keep: Float,
-    x: Float,
-) -> int:
-    """Fill `x` with the optimum; 0 < qty < sum of caps, which the caller has seen to.
-
-    Returns
-    -------
-    int
-        Newton steps of both stages.
-    """
-    n = x.shape[0]
-    cap = np.empty(n)
-    base, room = math.inf, 0.0
-    for t in range(n):
+def _unit(qty: float, given: Curve, cap_in: Float, risk: float, root: Float, cap: Float) -> tuple[float, float]:
+    """Fill `cap` with caps in parts of `qty`; return the cheapest spread, and a typical price above it with risk."""
+    base = math.inf
+    for t in range(cap.shape[0]):
         cap[t] = min(cap_in[t] / qty, 1.0)
         if cap[t] < _CLOSED:
             cap[t] = 0.0
-        room += cap[t]
         if cap[t] > 0.0:
             base = min(base, given.s[t])
+    unit = mean_marginal(qty, less(given, base), cap) + 2.0 * risk * qty
+    if root.shape[0] > 0:
+        unit += qty * float(np.mean(root)) ** 2 / np.count_nonzero(cap)
+    return base, unit
+
+
+@kernel
+def _under_caps(qty: float, given: Curve, cap_in: Float, risk: float, root: Float, keep: Float, x: Float) -> int:
+    """Fill `x` with one order's optimum under caps alone; return the Newton steps of both stages."""
+    n = x.shape[0]
+    cap, part, mult = np.empty((1, n)), np.empty((1, n)), np.empty((4, 1, n))
+    if qty <= 0.0:
+        x[:] = 0.0
+        return 0
+    base, unit = _unit(qty, given, cap_in, risk, root, cap[0])
+    room = np.sum(cap)
     if room <= 1.0 + n * _CLOSED:  # the caps hold it only just
         for t in range(n):
-            x[t] = cap[t] / room * qty if cap[t] > 0.0 else 0.0
+            x[t] = cap[0, t] / room * qty if cap[0, t] > 0.0 else 0.0
         return 0
-    # unit of price: an equal split's marginal over the spread, plus one interval's risk
-    c = less(given, base)
-    unit = mean_marginal(qty, c, cap) + 2.0 * risk_in * qty
-    if root_in.shape[0] > 0:
-        unit += qty * float(np.mean(root_in)) ** 2 / np.count_nonzero(cap)
-    root = root_in * math.sqrt(qty / unit)
-    c = _scaled(c, qty, unit)
-    risk = risk_in * qty / unit
-    part, z, v = np.empty(n), np.zeros(n), np.zeros(n)
-    for t in range(n):
-        part[t] = cap[t] / room
-    steps = _interior_point(c, cap, risk, root, keep, part, z, v)
-    polished = part.copy()
-    more, reached = _polish(c, cap, risk, root, keep, polished, z, v)
+    c, part[0] = _scaled(less(given, base), qty, unit), cap[0] / room
+    root, risk = root * math.sqrt(qty / unit), risk * qty / unit
+    free, none, some_risk = np.zeros(1, np.bool_), np.zeros((1, n)), np.array([risk])
+    steps = interior_point(c, none[0], np.ones(1), cap, none, none, free, some_risk, root, keep, part, mult)
+    polished = part[0].copy()
+    more, reached = polish(c, cap[0], risk, root, keep, polished, mult[0, 0], mult[1, 0])
     if reached:
-        part = polished
-    total = 0.0
+        part[0] = polished
+    total, best = 0.0, -1
     for t in range(n):
-        x[t] = min(part[t] * qty, cap_in[t])
+        x[t] = min(part[0, t] * qty, cap_in[t])
         total += x[t]
-    best = -1  # the last rounding error of the sum goes where it fits in whole
-    for t in range(n):
+    for t in range(n):  # the last rounding error of the sum goes where it fits in whole
         if 0.0 <= x[t] + (qty - total) <= cap_in[t] and (best < 0 or x[t] > x[best]):
             best = t
     if best >= 0:
         x[best] += qty - total
     return steps + more
+
+
+@kernel
+def solve_risk(
+    qty: float,
+    given: Curve,
+    cap_in: Float,
+    risk: float,
+    root: Float,
+    keep: Float,
+    low_in: Float,
+    high_in: Float,
+    x: Float,
+) -> int:
+    r"""Fill `x` with one order's optimum; 0 < qty < sum of caps, and bounds of the running sum are attainable.
+
+    Between two running sums that are on a bound the order is one with caps alone,
+    whose inventory does not end at 0: with y left over at the end of the piece, a
+    share of interval t is held for :math:`2 \rho y` less an interval.  So each
+    such piece is solved by itself, as exactly as one without bounds; where impact
+    lasts the pieces are not independent, and the interior point's answer stands.
+
+    Returns
+    -------
+    int
+        Newton steps.
+    """
+    n = x.shape[0]
+    if low_in.shape[0] == 0:
+        return _under_caps(qty, given, cap_in, risk, root, keep, x)
+    cap, low, high = np.empty((1, n)), np.empty((1, n)), np.empty((1, n))
+    part, mult = np.empty((1, n)), np.empty((4, 1, n))
+    base, unit = _unit(qty, given, cap_in, risk, root, cap[0])
+    for t in range(n):
+        low[0, t], high[0, t] = low_in[t] / qty, min(high_in[t] / qty, 1.0)
+    inside(cap[0], low[0], high[0], part[0])
+    c, nested, some_risk = _scaled(less(given, base), qty, unit), np.ones(1, np.bool_), np.array([risk * qty / unit])
+    scaled_root = root * math.sqrt(qty / unit)
+    steps = interior_point(
+        c, np.zeros(n), np.ones(1), cap, low, high, nested, some_risk, scaled_root, keep, part, mult
+    )  # fmt: skip
+    if root.shape[0] > 0:
+        settle(cap[0], low[0], high[0], mult[:, 0], part[0])
+        for t in range(n):
+            x[t] = part[0, t] * qty
+        keep_within(np.cumsum(x), cap_in, low_in, high_in, x)
+        return steps
+    done, before, first = 0.0, 0.0, 0
+    for t in range(n):
+        done += part[0, t]
+        if t == n - 1:
+            upto = qty
+        elif high[0, t] - done <= max(mult[3, 0, t], _CLOSED):
+            upto = high_in[t]
+        elif done - low[0, t] <= max(mult[2, 0, t], _CLOSED):
+            upto = low_in[t]
+        else:
+            continue
+        s = given.s[first : t + 1].copy()
+        for u in range(first, t + 1):
+            s[u - first] -= 2.0 * risk * (qty - upto) * (t + 1 - u)
+        piece = Curve(s, given.b[first : t + 1], given.a[first : t + 1], given.e[first : t + 1], given.delta)
+        steps += _under_caps(upto - before, piece, cap_in[first : t + 1], risk, root, keep, x[first : t + 1])
+        before, first = upto, t + 1
+    keep_within(np.cumsum(x), cap_in, low_in, high_in, x)
+    return steps
+
+
+@kernel
+def inside(cap: Float, low: Float, high: Float, x: Float) -> None:
+    """Fill `x` with a schedule well inside its bounds: between the earliest, the latest, and that of the caps."""
+    n = x.shape[0]
+    path, early, late, even = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    room, done = np.sum(cap), 0.0
+    for t in range(n):
+        done += cap[t] / room if room > 0.0 else 0.0
+        path[t] = done * high[n - 1]
+    keep_within(path, cap, low, high, even)
+    keep_within(high, cap, low, high, early)
+    keep_within(low, cap, low, high, late)
+    for t in range(n):
+        x[t] = (early[t] + late[t] + even[t]) / 3.0

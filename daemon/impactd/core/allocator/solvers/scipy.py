@@ -18,15 +18,19 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from impactd.core.allocator.bounds import keep_within
 from impactd.core.allocator.cost import gradient, objective
 from impactd.core.allocator.curve import Float
 from impactd.core.allocator.problem import Problem
-from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure, check_input, finish, trivial
+from impactd.core.allocator.solvers.base import Failure, Found, Solution, SolveFailure, solve_by
 from impactd.core.allocator.transient import add_pressure
 from impactd.core.allocator.waterfill import share
 
 #: More intervals than this would take minutes or gigabytes of dense matrices.
 MAX_INTERVALS: Final = 500
+
+#: Bounds of the running sum that are nearer than this, as a part of the quantity, leave no interior.
+_NO_ROOM: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +60,9 @@ class ScipySolver:
 
     def solve(self, problem: Problem, qty: float) -> Solution | SolveFailure:
         """Return the optimum for `qty` shares; see `impactd.core.allocator.solvers.base.Solver`."""
-        failure = check_input(self.name, problem, qty)
-        if failure is not None:
-            return failure
-        found = trivial(self.name, problem, qty)
-        if found is not None:
-            return found
+        return solve_by(self.name, problem, qty, self._minimised)
+
+    def _minimised(self, problem: Problem, qty: float) -> Found | SolveFailure:
         n = len(problem)
         if n > MAX_INTERVALS:
             text = f"{n} intervals are more than {MAX_INTERVALS}; use exact or clarabel"
@@ -80,6 +81,16 @@ class ScipySolver:
             x[open_] = np.maximum(u, 0.0)
             return x
 
+        constraints = [LinearConstraint(np.ones((1, len(open_))), 1.0, 1.0)]
+        if problem.nested:
+            x = np.empty(n)
+            keep_within(np.cumsum(laid(start)), unit.cap, unit.low, unit.high, x)
+            start = x[open_]
+            low, high = unit.low[:-1], unit.high[:-1]
+            if np.any(high - low <= _NO_ROOM):
+                text = "a running sum whose bounds meet makes its constraints singular; use exact or clarabel"
+                return SolveFailure(self.name, Failure.UNSUPPORTED, text)
+            constraints.append(LinearConstraint(np.tri(n)[:-1, open_], low, high))
         hessian: dict[str, Any] = {}
         if self.exact_hessian:
             hessian["hess"] = lambda u: _hessian(unit, laid(u))[np.ix_(open_, open_)]
@@ -89,14 +100,14 @@ class ScipySolver:
             jac=lambda u: gradient(unit, 1.0, laid(u))[open_],
             method=self.method,
             bounds=Bounds(np.zeros(len(open_)), upper),
-            constraints=[LinearConstraint(np.ones((1, len(open_))), 1.0, 1.0)],
+            constraints=constraints,
             options=self.options,
             **hessian,
         )
         if not np.all(np.isfinite(result.x)):
             text = f"ended with {result.message!r}; use exact or clarabel"
             return SolveFailure(self.name, Failure.NOT_CONVERGED, text)
-        return finish(self.name, problem, qty, laid(np.asarray(result.x, dtype=np.float64)) * qty, int(result.nit))
+        return laid(np.asarray(result.x, dtype=np.float64)) * qty, int(result.nit), None
 
 
 def slsqp(effort: float = 1.0) -> ScipySolver:
@@ -135,6 +146,8 @@ def _in_parts(problem: Problem, qty: float) -> Problem:
         cap=np.minimum(problem.cap / qty, 1.0),
         risk=problem.risk * qty,
         root=problem.root * np.sqrt(qty),
+        low=problem.low / qty,
+        high=np.minimum(problem.high / qty, 1.0),
     )
     even: Float = np.where(open_, 1.0 / np.count_nonzero(open_), 0.0)
     unit = objective(scaled, 1.0, even)

@@ -1,0 +1,91 @@
+r"""Bounds of the running sum: what a schedule may have traded by the end of each interval.
+
+A participation limit is a bound on what has traded in total, and so is a least
+rate: with X the running sum of a schedule x,
+
+.. math::
+
+   \ell_t \le X_t = x_0 + \dots + x_t \le h_t, \qquad 0 \le x_t \le u_t, \qquad X_{N-1} = R .
+
+`tighten` makes every bound attainable: whatever running sum between the
+tightened bounds is reached after t, the rest of the schedule can be completed
+from there.  It keeps this order of precedence: caps and upper bounds are never
+broken; then R is as large as they allow; a lower bound gives way to both.
+
+The kernels take int64 lots and float64 shares alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from impactd.core.allocator.curve import Float
+from impactd.core.base.jit import kernel
+
+Int = npt.NDArray[np.int64]
+Number = TypeVar("Number", Int, Float)
+
+#: A cap, or an upper bound of the running sum, that does not bind.
+NO_CAP: Final = np.iinfo(np.int64).max
+
+
+@kernel
+def tighten(total: Any, cap: Number, low: Number, high: Number) -> Any:
+    """Tighten `cap`, `low` and `high` in place and return how much of `total` they can hold.
+
+    `total` and what is returned are of the type of the arrays' numbers; no sum leaves its range, however large the
+    caps are.
+    """
+    n = cap.shape[0]
+    if n == 0:
+        return total - total
+    least = total
+    for k in range(n):  # what has traded by t has traded by all later ones
+        t = n - 1 - k
+        least = min(least, high[t])
+        high[t] = max(least, total - total)
+    reached = total - total
+    for t in range(n):
+        cap[t] = min(cap[t], high[t])
+        reached += min(cap[t], high[t] - reached)
+        high[t] = reached
+    owed = total - total
+    for t in range(n):
+        owed = max(owed, min(low[t], high[t]))
+        low[t] = owed
+    owed = reached
+    for k in range(n):
+        t = n - 1 - k
+        low[t] = max(low[t], owed)
+        owed = max(low[t] - cap[t], total - total)
+    return reached
+
+
+@kernel
+def never_bind(total: Any, cap: Number, low: Number, high: Number) -> bool:
+    """Return whether caps and `total` alone imply the tightened bounds."""
+    n = cap.shape[0]
+    room = total - total
+    for t in range(n):
+        room += min(cap[t], total - room)
+        if high[t] < room:
+            return False
+    for k in range(n):
+        t = n - 1 - k
+        if low[t] > room:
+            return False
+        room -= min(cap[t], room)
+    return True
+
+
+@kernel
+def keep_within(path: Number, cap: Number, low: Number, high: Number, x: Number) -> None:
+    """Fill `x` with the schedule whose running sum is nearest to `path` from the left, within tightened bounds."""
+    done = path[0] - path[0]
+    for t in range(path.shape[0]):
+        after = min(max(path[t], low[t], done), high[t])
+        x[t] = min(after - done, cap[t])
+        done += x[t]

@@ -1,0 +1,229 @@
+r"""Several orders on one symbol and side, scheduled together.
+
+They trade into the same book, so the cost of an interval is that of their sum:
+
+.. math::
+
+   \min_x \sum_t C_t\Bigl(\sum_i x_{it}\Bigr) + \sum_i \rho_i \sum_t y_{it}^2
+
+with each order's own window (its caps are 0 outside), caps, bounds of its running
+sum, lots and risk.
+
+- *Without risk* the optimum of the sum is found exactly, in whole lots, whatever
+  the number of orders (`impactd.core.allocator.solvers.decomposition`), and its
+  split is near to the plans in force.
+- *With risk* an interior point finds the continuous optimum of all
+  (`impactd.core.allocator.joint.risk`); the orders with risk are rounded along their
+  paths, one after the other, and the rest is then solved exactly around them.
+- *Lots of several sizes* are first taken as multiples of their common divisor, which
+  bounds the cost from below; then the orders are rounded and solved again, those
+  with the largest lots first.  What that may cost is stated.
+- *Current plans* that cost no more than all this are kept as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from impactd.core.allocator.bounds import Int
+from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
+from impactd.core.allocator.curve import Float
+from impactd.core.allocator.joint.lots import count_in_units, place_remainders, prove, round_to_lots, start_from
+from impactd.core.allocator.joint.problem import Group, JointAllocation, given_others, in_shares, joint_objective
+from impactd.core.allocator.joint.risk import certificate, solve_with_risk
+from impactd.core.allocator.lots.path import round_path, round_running_sum
+from impactd.core.allocator.problem import Problem
+from impactd.core.allocator.solvers.base import Failure, SolveFailure
+from impactd.core.allocator.solvers.decomposition import decompose
+from impactd.core.allocator.solvers.interior import solve_risk
+from impactd.core.base.quantity import QUANTA
+
+#: All lots together stay below this, so that no sum leaves int64.
+_MOST_UNITS: Final = 2**61
+
+#: Current plans are kept where they cost no more than this part above the best ones.
+_SAME_COST: Final = 1e-12
+
+_SMALLEST_PRICE: Final = 2.0**-1000
+
+
+def allocate_jointly(
+    problem: Problem, group: Group, *, tolerance: float = CERTIFICATE_TOLERANCE
+) -> JointAllocation | SolveFailure:
+    """Return the schedules that cost least together, in whole lots.
+
+    Parameters
+    ----------
+    problem : Problem
+        N intervals that all orders share; its bounds and risk do not count.
+    group : Group
+    tolerance : float
+        Largest residual that passes.
+    """
+    if len(problem) == 0:
+        quanta = np.zeros((len(group), 0), np.int64)
+        return JointAllocation(quanta, tuple(group.qty.tolist()), (0.0,) * len(group), 0.0, "joint", 0)
+    n = len(problem)
+    none = np.empty(0)
+    problem = replace(problem, cap=np.full(n, np.inf), risk=0.0, root=none, keep=none, low=none, high=none)
+    solving = _Solving(problem, group)
+    averse = bool(np.any(group.risk > 0.0))
+    residual, multipliers, steps = solving.with_risk(tolerance) if averse else solving.exactly()
+    if not residual <= tolerance:
+        text = f"joint residual {residual:.3g} is above {tolerance:.3g}"
+        return SolveFailure("joint", Failure.BAD_CERTIFICATE, text)
+    quanta = solving.quanta()
+    gap = solving.gap
+    quanta = _kept(problem, group, quanta)
+    shortfall = tuple(int(qty) - int(np.sum(row)) for qty, row in zip(group.qty.tolist(), quanta, strict=True))
+    return JointAllocation(quanta, shortfall, multipliers, residual, "joint", steps, gap)
+
+
+class _Solving:
+    """The orders in units of their lots' common divisor, and what they trade."""
+
+    def __init__(self, problem: Problem, group: Group) -> None:
+        self.problem, self.group = problem, group
+        unit = math.gcd(*group.lot.tolist())
+        while sum(group.qty.tolist()) // unit >= _MOST_UNITS:  # lots of next to nothing are taken by the dozen
+            unit *= 2
+        #: Lots, each a multiple of the unit.
+        self.lot = group.lot * (-(-unit // group.lot)) if unit > int(np.min(group.lot)) else group.lot
+        unit = math.gcd(*self.lot.tolist())
+        self.unit, self.shares = unit, unit / QUANTA
+        shape = group.cap.shape
+        self.cap, self.low, self.high = np.empty(shape, np.int64), np.empty(shape, np.int64), np.empty(shape, np.int64)
+        self.nested = np.empty(len(group), np.bool_)
+        count_in_units(
+            group.qty, self.lot, unit, group.cap, group.low, group.high, self.cap, self.low, self.high, self.nested
+        )
+        self.units = self.lot // unit
+        self.total = self.high[:, -1]
+        self.n = np.empty(shape, np.int64)
+        self.gap: float | None = None
+
+    def _decompose(self, rows: Int, before: Float) -> tuple[Float, int]:
+        """Move the units of some orders to their optimum where `before` units trade too; return prices and steps."""
+        p = self.problem
+        n, level = self.n[rows], np.empty(len(p))
+        steps = decompose(
+            p.curve, p.fraction, before, self.shares, self.cap[rows], self.low[rows], self.high[rows],
+            self.nested[rows], n, level,
+        )  # fmt: skip
+        self.n[rows] = n
+        return level, steps
+
+    def exactly(self) -> tuple[float, tuple[float, ...], int]:
+        """Solve orders without risk; return residual, multipliers and steps."""
+        p, every, none = self.problem, np.arange(len(self.group)), np.zeros(len(self.problem))
+        start_from(
+            self.group.current, self.lot, self.unit, p.curve, p.fraction, none, self.cap, self.low, self.high, self.n
+        )
+        level, steps = self._decompose(every, none)
+        price = np.empty(len(p))
+        residual, money = prove(p.curve, none, self.shares, self.cap, self.low, self.high, level, self.n, price)
+        multipliers = np.max(np.where(self.n > 0, price, 0.0), axis=1, initial=0.0)
+        if np.any(self.units > 1):
+            bound = self._cost(self.in_shares(self.n)) - money
+            self._round_by_size(every, none)
+            self.gap = max(self._cost(self.in_shares(self.n)) - bound, 0.0)
+        return residual, tuple(multipliers.tolist()), steps
+
+    def _round_by_size(self, rows: Int, before: Float) -> None:
+        """Round orders to their own lots, and solve those of each size again where the others trade too."""
+        p = self.problem
+        for i in rows[self.units[rows] > 1]:
+            round_to_lots(int(self.units[i]), self.cap[i], self.low[i], self.high[i], self.n[i])
+        for size in sorted(set(self.units[rows].tolist()), reverse=True):
+            same, rest = rows[self.units[rows] == size], rows[self.units[rows] != size]
+            others = before + np.sum(self.n[rest], axis=0, dtype=np.float64)
+            n = self.n[same] // size
+            decompose(
+                p.curve, p.fraction, others / size, self.shares * size, self.cap[same] // size, self.low[same] // size,
+                self.high[same] // size, self.nested[same], n, np.empty(len(p)),
+            )  # fmt: skip
+            self.n[same] = n * size
+
+    def with_risk(self, tolerance: float) -> tuple[float, tuple[float, ...], int]:
+        """Solve orders of which some have risk; return residual, multipliers and steps."""
+        p, risk = self.problem, self.group.risk
+        qty = self.in_shares(self.total)
+        bounds = (self.in_shares(self.cap), self.in_shares(self.low), self.in_shares(self.high))
+        x, steps = solve_with_risk(p, qty, *bounds, self.nested, risk)
+        multipliers, residual, money = certificate(p, qty, self.cap, self.low, self.high, self.shares, risk, x)
+        if not residual <= tolerance:
+            return residual, multipliers, steps
+        left_over = self._round_averse(x, qty)
+        free = np.flatnonzero(risk == 0.0)
+        trade: Float = np.sum(self.n[risk > 0.0], axis=0, dtype=np.float64)
+        for i in free:
+            round_running_sum(x[i], self.shares, self.cap[i], self.low[i], self.high[i], self.n[i])
+        if free.size:
+            self._decompose(free, trade)
+            if np.any(self.units[free] > 1):
+                self._round_by_size(free, trade)
+        residual = max(residual, left_over / max(*(abs(m) for m in multipliers), _SMALLEST_PRICE))
+        self.gap = max(self._cost(self.in_shares(self.n)) - (self._cost(x) - money), 0.0)
+        return residual, multipliers, steps
+
+    def _round_averse(self, x: Float, qty: Float) -> float:
+        """Round the orders with risk along their paths, each where the others trade too; return the saving left."""
+        others, left_over = np.sum(x, axis=0), 0.0
+        for i in np.flatnonzero(self.group.risk).tolist():
+            others = np.maximum(others - x[i], 0.0)
+            curve = given_others(self.problem, others, x[i]).curve
+            size = int(self.units[i])
+            lot, bounds = size * self.shares, (self.cap[i] // size, self.low[i] // size, self.high[i] // size)
+            n, own = np.empty(len(self.problem), np.int64), np.empty(len(self.problem))
+            # to the last digit: lots may be many, and rounding starts from here
+            solve_risk(float(qty[i]), curve, *self._own(i), own)
+            round_running_sum(own, lot, *bounds, n)
+            left_over = max(left_over, round_path(lot, float(qty[i]), curve, float(self.group.risk[i]), *bounds, n))
+            self.n[i] = n * size
+            others += n * lot
+        return left_over
+
+    def _own(self, i: int) -> tuple[Float, float, Float, Float, Float, Float]:
+        """Return cap, risk and bounds of order i as `solve_risk` takes them."""
+        none = np.empty(0)
+        low, high = (self.in_shares(self.low[i]), self.in_shares(self.high[i])) if self.nested[i] else (none, none)
+        return self.in_shares(self.cap[i]), float(self.group.risk[i]), none, none, low, high
+
+    def in_shares(self, units: Int) -> Float:
+        """Return shares."""
+        return np.asarray(units * self.shares, np.float64)
+
+    def _cost(self, x: Float) -> float:
+        """Return what schedules cost without what all lots pay alike, which would hide a gap in its rounding."""
+        c = self.problem.curve
+        above = replace(self.problem, curve=c.above(float(np.min(c.s, initial=np.inf))))
+        return joint_objective(above, self.group.risk, self.in_shares(self.total), x)
+
+    def quanta(self) -> Int:
+        """Return quanta by order and interval, odd remainders included."""
+        group, quanta = self.group, np.asarray(self.n * self.unit, np.int64)
+        if np.any(group.qty % self.lot):
+            total = np.sum(in_shares(quanta), axis=0)
+            place_remainders(self.problem.curve, group.qty, self.lot, group.cap, group.high, quanta, total)
+        return quanta
+
+
+def _kept(problem: Problem, group: Group, quanta: Int) -> Int:
+    """Return the current plans where they can go on and cost no more, else `quanta`."""
+    now = group.current
+    odd = np.count_nonzero(now % group.lot[:, None], axis=1)
+    path = np.cumsum(now, axis=1)
+    if (
+        np.any(np.sum(now, axis=1) != np.sum(quanta, axis=1))
+        or np.any((now < 0) | (now > group.cap) | (path > group.high))
+        or np.any(path < np.minimum(group.low, np.cumsum(quanta, axis=1)))
+        or np.any(odd > (group.qty % group.lot > 0))
+    ):
+        return quanta
+    qty = in_shares(group.qty)
+    mine, theirs = (joint_objective(problem, group.risk, qty, in_shares(plan)) for plan in (quanta, now))
+    return now.copy() if theirs <= mine + _SAME_COST * abs(mine) else quanta
