@@ -23,7 +23,7 @@ from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.kafka.encoder import Record
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.kafka.status import PartitionStatus
-from impactd.shell.kafka.topics import admin_client, create_topics, touch_topics
+from impactd.shell.kafka.topics import admin_client, create_topics, topic_configs, touch_topics
 from impactd.wire.murmur2 import partition_for
 from tests.integration.kafka_lab import (
     OPEN_NS,
@@ -52,6 +52,10 @@ async def alter(settings: Settings, topic: Topic, config: Mapping[str, str]) -> 
         resource = ConfigResource(ConfigResourceType.TOPIC, settings.topics.name(topic), dict(config))
         answers = await admin.alter_configs([resource])
     assert all(found[0] == 0 for answer in answers for found in answer.resources)
+    # The broker confirms a change before it is in force everywhere.
+    name = settings.topics.name(topic)
+    while not config.items() <= (await topic_configs(settings, [name]))[name].items():  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
 
 
 async def recreate(settings: Settings, topic: Topic) -> None:
