@@ -220,10 +220,11 @@ class Inbox:
             pending.append(Pending(key, RANK[Topic.TICKS], item.offset, Topic.TICKS, item))
         offsets, item_keys = batch.offset, keys
         if pending:
-            offsets = np.concatenate([offsets, np.array([p.offset for p in pending], np.int64)])
+            # What is refused has the key of the row before its offset: it comes first, so that keys ascend.
+            offsets = np.concatenate([np.array([p.offset for p in pending], np.int64), offsets])
             order = np.argsort(offsets, kind="stable")
             offsets = offsets[order]
-            item_keys = np.concatenate([keys, np.array([p.key for p in pending], np.int64)])[order]
+            item_keys = np.concatenate([np.array([p.key for p in pending], np.int64), keys])[order]
         needs = needs if self._wait else _NO_ENDS
         self._fetches.append(_Fetch(batch, keys, pending, offsets, item_keys, end, needs))
         self._trails[Topic.TICKS].add(records)
