@@ -26,10 +26,8 @@ _CALLED = {
     "share",
     "charge",
     "chances",
-    "weights",
     "drawing",
     "swings_at",
-    "speed",
 }
 
 
