@@ -23,7 +23,6 @@ _CALLED = {
     "round_separable",
     "round_path",
     "place_remainder",
-    "share",
     "charge",
     "chances",
     "drawing",
