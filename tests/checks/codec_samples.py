@@ -34,7 +34,7 @@ class CodecSamples:
     file_name : str
         What such a file is called.
     fixed_unit : bool
-        Whether the encoding fixes its times to nanoseconds, whatever the setting.
+        Whether the encoding fixes the unit of its times, whatever the setting.
     more : callable
         (symbol, ts_event) to further good records, of other forms.
     join : callable

@@ -113,6 +113,8 @@ TICKS: list[tuple[Any, Any]] = [
 EVENTS: list[tuple[Topic, Any, Any]] = [
     (Topic.ORDERS, NEW | {"note": "x" * 5_000}, NEW),
     (Topic.ORDERS, NEW | {"type": 5}, NEW),
+    (Topic.ORDERS, NEW | {"type": "order"}, NEW),
+    (Topic.ORDERS, NEW | {"prty": 1}, NEW),
     (Topic.ORDERS, NEW | {"participation_rate": 10}, NEW | {"participation_rate": 0.1}),
     (Topic.ORDERS, NEW | {"must_complete": "yes"}, NEW | {"must_complete": True}),
     (Topic.ORDERS, NEW | {"blackouts": "noon"}, NEW | {"blackouts": [[T0, T0 + 1]]}),

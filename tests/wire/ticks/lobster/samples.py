@@ -40,4 +40,6 @@ def more(symbol: str, ts_event: int) -> list[bytes]:
     return [f"{message(ts_event, kind, direction=-1)},{sides}".encode() for kind in (2, 3, 5, 6, 7)]
 
 
-SAMPLES = CodecSamples(book, trade, file_name=NAME.text(PAIR), more=more, whole_sizes=True, one_symbol=True)
+SAMPLES = CodecSamples(
+    book, trade, file_name=NAME.text(PAIR), fixed_unit=True, more=more, whole_sizes=True, one_symbol=True
+)

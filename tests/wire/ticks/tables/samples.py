@@ -9,7 +9,9 @@ from tests.checks.codec_samples import CodecSamples, Side
 N_LEVELS = 10
 
 
-def samples(time: Callable[[int], str], head: str, levels: Callable[[int], str]) -> CodecSamples:
+def samples(
+    time: Callable[[int], str], head: str, levels: Callable[[int], str], *, fixed_unit: bool = False
+) -> CodecSamples:
     """Return samples of a table whose rows begin as `head`, with the time's and the symbol's places."""
     header = ",".join([head.format(time="timestamp", symbol="symbol"), *(levels(i) for i in range(N_LEVELS))])
 
@@ -19,7 +21,7 @@ def samples(time: Callable[[int], str], head: str, levels: Callable[[int], str])
             fields += [f"{side[i][0]},{side[i][1]}" if i < len(side) else "," for side in (asks, bids)]
         return ",".join(fields).encode()
 
-    return CodecSamples(book, header=header.encode() + b"\n")
+    return CodecSamples(book, header=header.encode() + b"\n", fixed_unit=fixed_unit)
 
 
 SAMPLES = {
@@ -30,5 +32,6 @@ SAMPLES = {
         lambda ns: f"{ns // 1_000}.{ns % 1_000:03}",
         "exchange,{symbol},{time},local_timestamp",
         lambda i: f"asks[{i}].price,asks[{i}].amount,bids[{i}].price,bids[{i}].amount",
+        fixed_unit=True,
     ),
 }

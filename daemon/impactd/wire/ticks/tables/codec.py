@@ -98,10 +98,9 @@ class TableCodec(CsvCodec):
         """Decode one line."""
         fields = [field.strip() for field in split_line(value, self._n_columns)]
         columns = self._columns
-        unit = self.time_unit or self.limits.time_unit
-        ts_event = parse_text_time(fields[columns.ts_event], "time", unit)
+        ts_event = self._time(fields[columns.ts_event], "time")
         received = fields[columns.ts_recv] if columns.ts_recv >= 0 else ""
-        ts_recv = 0 if _is_absent(received) else parse_text_time(received, "received time", unit)
+        ts_recv = 0 if _is_absent(received) else self._time(received, "received time")
         symbol = parse_symbol((fields[columns.symbol] if columns.symbol >= 0 else "") or self._symbol or "")
         if columns.levels:
             bids, asks = self._book(fields)
@@ -114,6 +113,17 @@ class TableCodec(CsvCodec):
             raise FieldError("value", f"size: {qty} is negative; send the traded quantity, and the side in its column")
         builder.add_trade(record, symbol, 0, ts_event, ts_recv, px, qty, self._aggressor(fields))
         return 0
+
+    def _time(self, text: str, name: str) -> int:
+        try:
+            return parse_text_time(text, name, self.time_unit or self.limits.time_unit)
+        except FieldError as error:
+            if self.time_unit is None or error.reason != "time_unit":
+                raise
+            # The setting has no part in it: the advice to change it would not help.
+            raise FieldError(
+                "value", f"{name}: {shown(text)} is not in {self.time_unit}; convert it to {self.time_unit}"
+            ) from None
 
     def _book(self, fields: list[str]) -> tuple[Side, Side]:
         if len(self._columns.levels) > self.limits.max_levels:
