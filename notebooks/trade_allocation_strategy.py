@@ -56,7 +56,7 @@ linear = impactd.ImpactModel("linear")
 linear.fit_model(slippage)
 allocator = impactd.TradeAllocator(linear, total, n_intervals=50)
 result = allocator.optimize(impactd.SolverType.ANALYTICAL)
-beta = allocator.problem.b
+beta = allocator.problem.curve.b
 closed = 1.0 - 1.0 / (np.mean(1.0 / beta) * np.mean(beta))
 print(f"saving {result['improvement_pct']:.4f}%, closed form {100 * closed:.4f}%, basis: {result['improvement_basis']}")
 assert np.isclose(result["improvement_pct"], 100 * closed, rtol=1e-9)

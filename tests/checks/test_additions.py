@@ -21,7 +21,7 @@ from impactd.cli import cli
 from impactd.config import load
 from impactd.core.allocator.cost import gradient
 from impactd.core.allocator.problem import Problem
-from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure, check_input, finish, trivial
+from impactd.core.allocator.solvers.base import Failure, Found, Solution, SolveFailure, solve_by
 from impactd.core.allocator.solvers.registry import SOLVERS, get_solver
 from impactd.core.base.registry import Registry
 from impactd.core.base.settings import ModelSettings, PlanSettings
@@ -206,17 +206,16 @@ class Bisection:
     bounded: bool = True
 
     def solve(self, problem: Problem, qty: float) -> Solution | SolveFailure:
-        failure = check_input(self.name, problem, qty)
-        found = trivial(self.name, problem, qty) if failure is None else failure
-        if found is not None:
-            return found
-        if not problem.separable:
+        return solve_by(self.name, problem, qty, self._bisect)
+
+    def _bisect(self, problem: Problem, qty: float) -> Found | SolveFailure:
+        if not problem.separable or problem.nested:
             return SolveFailure(self.name, Failure.UNSUPPORTED, "needs intervals that are independent")
         low, high = 0.0, float(np.max(gradient(problem, qty, np.full(len(problem), qty))))
         for _ in range(60):
             price = 0.5 * (low + high)
             low, high = (low, price) if self._at(problem, qty, price).sum() > qty else (price, high)
-        return finish(self.name, problem, qty, self._at(problem, qty, high), 60)
+        return self._at(problem, qty, high), 60, None
 
     @staticmethod
     def _at(problem: Problem, qty: float, price: float) -> Float:

@@ -310,7 +310,9 @@ async def test_kill_switch_gate_and_invalid_input_are_seen_and_derived_again(bro
     alerts = [
         orjson.loads(r.value or b"")["kind"] for r in await read_topic(settings, settings.topics.name(Topic.ALERTS))
     ]
-    assert sorted(alerts) == ["halt"] * 4 + ["invalid_ratio"] + ["resume"] * 4 + ["withheld"]
+    # An order may be read before the book that was sent first: it is of another topic.
+    told = sorted(kind for kind in alerts if kind != "missing_ticks")
+    assert told == ["halt"] * 4 + ["invalid_ratio"] + ["resume"] * 4 + ["withheld"]
 
     await capture(settings, tmp_path / "captured")
     found: dict[Topic, list[list[bytes]]] = {topic: [[], []] for topic in COMPARED}

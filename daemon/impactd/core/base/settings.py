@@ -124,10 +124,10 @@ class BookSettings:
     min_coverage: float = setting(0.95, "Share of the covered time from which a size enters a fit.", gt=0, le=1)
 
     def __post_init__(self) -> None:
-        if _DAY_NS % self.interval_ns:
-            raise ValueError("interval_s must divide a day of 86,400 s")
+        if self.interval_ns < 1 or _DAY_NS % self.interval_ns:
+            raise ValueError("interval_s must divide a day of 86,400 s; give 60, 300 or another divisor")
         if any(b <= a for a, b in zip(self.sizes, self.sizes[1:], strict=False)):
-            raise ValueError("sizes must ascend")
+            raise ValueError("sizes must ascend; give each of them once, the smallest first")
 
 
 @dataclass(frozen=True, slots=True)
