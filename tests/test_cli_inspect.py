@@ -74,12 +74,45 @@ def test_file_of_an_unknown_format_is_wrong_input(tmp_path: Path, capsys: pytest
     assert str(path) in capsys.readouterr().err
 
 
+def test_folder_or_pattern_of_days_is_read_as_one_stream(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    days = tmp_path / "days"
+    days.mkdir()
+    for i in range(3):
+        book = {"type": "book", "symbol": "FROG", "bids": [[31.2, 3]], "asks": [[31.3, 3]], "ts_event": T0 + i * 10**9}
+        (days / f"{i}.jsonl").write_bytes(orjson.dumps(book) + b"\n")
+    (days / "README.md").write_text("not a day\n")
+    (days / ".hidden.jsonl").write_text("{}")
+    for name in ("days", "days/*.jsonl", "days/**/*.jsonl"):
+        code, facts = inspect(capsys, name)
+        assert (code, [Path(one["path"]).name for one in facts]) == (0, ["0.jsonl", "1.jsonl", "2.jsonl"])
+        assert main(["replay", "--data", name, "--out", "out", "--json"]) == 0
+        assert orjson.loads(capsys.readouterr().out)["books"] == 3
+    assert main(["inspect", "days"]) == 0
+    assert "impactd replay --data days --out" in capsys.readouterr().out.splitlines()[-2]
+    for name in ("day", "days/*.csv"):
+        assert main(["replay", "--data", name, "--out", "out"]) == 2
+        assert name in capsys.readouterr().err
+
+
+def test_pair_of_files_in_a_folder_is_read_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fields = SAMPLES.book("FROG", T0, BIDS, ASKS).split(b",")
+    (tmp_path / NAME.text("message")).write_bytes(b",".join(fields[:6]) + b"\n")
+    (tmp_path / NAME.text("orderbook")).write_bytes(b",".join(fields[6:]) + b"\n")
+    for args in ([tmp_path], sorted(tmp_path.iterdir())):
+        _, facts = inspect(capsys, *args)
+        assert [(one["codec"], one["books"]) for one in facts] == [("lobster", 1)]
+
+
 @pytest.mark.parametrize(
     ("pattern", "codec", "symbol", "books", "refused"),
     [
         ("FROG_2025-04-03_mbp10.csv.gz", "databento-mbp10-csv", "FROG", 33_286, 0),
         ("ARL_2025-07-17_mbp10.csv.gz", "databento-mbp10-csv", "ARL", 3_928, 0),
         ("ashare/SYM0_2019-01-02_mbp5.csv.xz", "databento-mbp10-csv", "SYM0", 3_998, 0),
+        ("lobster/AMZN_2012-06-21_5.zip", "lobster", "AMZN", 153_490, 0),
         ("nse/CINEMAX_2013-10-29_20lvl_long.csv.xz", "long-csv", "CINEMAX", 476, 0),
         ("binance_spot_ethusdt_2024-08-08_ws.jsonl.gz", "capture-json", "ETHUSDT", 24_077, 3_435),
     ],

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 
@@ -40,6 +40,31 @@ class NothingUsableError(click.ClickException):
     """An input of which nothing could be used; the text names it with the first reason."""
 
     exit_code = 4
+
+
+class Named(NamedTuple):
+    """What was given, and the files that it stands for."""
+
+    text: str
+    paths: tuple[Path, ...]
+
+
+class Days(click.ParamType[Named]):
+    """A file that must be there, a folder of files, or a pattern such as ``days/*.csv.gz``."""
+
+    name = "path"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Named:
+        """Return the files."""
+        if isinstance(value, Named):
+            return value
+        from impactd.shell.days import days_of
+        from impactd.shell.lines import InputFileError
+
+        try:
+            return Named(str(value), days_of(str(value)))
+        except InputFileError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Speed(click.ParamType[float | None]):
@@ -100,7 +125,11 @@ class Data:
     @property
     def paths(self) -> tuple[Path, ...]:
         """All files."""
-        return self.data + self.more
+        if not self.data + self.more:
+            return ()
+        from impactd.shell.days import once
+
+        return once(self.data + self.more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +152,18 @@ class Day(Data):
         return Sources(self.paths, self.orders, self.executions, self.control, self.codec, self.symbol)
 
 
-def data_options(text: str = "Recorded days.", *, required: bool = False, day: bool = False) -> Callable[[F], F]:
+_DATA_HELP: Final = (
+    "files in any format that impactd inspect recognises, plain or compressed, a folder of them, or a quoted pattern "
+    "such as 'days/*.csv.gz'."
+)
+
+
+def _paths(ctx: click.Context, param: click.Parameter, named: tuple[Named, ...]) -> tuple[Path, ...]:
+    del ctx, param
+    return tuple(path for one in named for path in one.paths)
+
+
+def data_options(text: str = "Recorded days", *, required: bool = False, day: bool = False) -> Callable[[F], F]:
     """Return a decorator that adds recorded days, as a `Data` called ``data``; `day`: as a `Day`, with its orders."""
     files = (
         click.option("--orders", type=EXISTING, help="Parent orders, JSON lines."),
@@ -133,8 +173,16 @@ def data_options(text: str = "Recorded days.", *, required: bool = False, day: b
     return grouped(
         "data",
         Day if day else Data,
-        click.option("--data", type=EXISTING, multiple=True, required=required, metavar="FILE...", help=text),
-        click.argument("more", type=EXISTING, nargs=-1, metavar=""),
+        click.option(
+            "--data",
+            type=Days(),
+            callback=_paths,
+            multiple=True,
+            required=required,
+            metavar="FILE...",
+            help=f"{text}: {_DATA_HELP}",
+        ),
+        click.argument("more", type=Days(), callback=_paths, nargs=-1, metavar=""),
         *(files if day else ()),
         click.option("--symbol", help="Symbol of data that names none: NAME, or ID=NAME,... by the ids in the data."),
         click.option("--codec", help="Format of the data; recognised from each file by default."),

@@ -52,7 +52,7 @@ _BROKERS: Final = {
         "impactd demo --data FROG_2025-04-03_mbp10.csv.gz --orders orders.jsonl --speed max",
     ),
 )
-@data_options("Ticks; a generated day by default.", day=True)
+@data_options("Ticks (a generated day by default)", day=True)
 @click.option("--speed", type=Speed(), default=str(SPEED), show_default=True, help="Event time over wall time, or max.")
 @directory_option("Directory of the results; a new one by default.")
 @click.option("--plain", is_flag=True, help="Lines of text instead of the live view.")

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from impactd.cli.common import EXISTING, Data, InputError, NothingUsableError, example, load_settings, settings_options
+from impactd.cli.common import (
+    Data,
+    Days,
+    InputError,
+    Named,
+    NothingUsableError,
+    example,
+    load_settings,
+    settings_options,
+)
 from impactd.cli.hours import hours, session_options
 
 if TYPE_CHECKING:
@@ -22,7 +31,7 @@ if TYPE_CHECKING:
         "impactd inspect monday.dbn.zst tuesday.dbn.zst --json",
     ),
 )
-@click.argument("files", type=EXISTING, nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", type=Days(), nargs=-1, required=True, metavar="FILE...")
 @click.option("--codec", help="Codec of the files, if not to be told from each.")
 @click.option("--symbol", help="Symbol of data that names none.")
 @click.option("--json", "as_json", is_flag=True, help="Write what was found as JSON.")
@@ -30,7 +39,7 @@ if TYPE_CHECKING:
 @settings_options
 def command(
     *,
-    files: tuple[Path, ...],
+    files: tuple[Named, ...],
     codec: str | None,
     symbol: str | None,
     as_json: bool,
@@ -54,7 +63,8 @@ def command(
     from impactd.shell.lines import InputFileError
 
     found, unusable = [], []
-    for path in files:
+    paths = Data(tuple(path for one in files for path in one.paths), (), symbol, codec).paths
+    for path in paths:
         try:
             facts = inspect_file(path, codec, symbol, loaded.settings.core().books, limits(loaded.settings))
         except InputFileError as error:
@@ -62,7 +72,8 @@ def command(
         traded = hours(loaded, tz, session, Data((path,), (), symbol, codec))
         given = [("--codec", codec), ("--symbol", symbol), ("--session", session), ("--tz", tz), ("-c", config)]
         options = [(flag, str(value)) for flag, value in given if value is not None]
-        following = _next(facts, [*options, *(("--set", value) for value in sets)])
+        options += [("--set", value) for value in sets]
+        following = _next(facts, [str(path)], options)
         if not facts.usable:
             unusable.append(f"{path}: nothing can be used; {facts.first_refused or 'it holds no book and no trade'}")
         if as_json:
@@ -71,6 +82,8 @@ def command(
         for name, value in _lines(facts, traded.text):
             click.echo(f"{name:<10} {value}")
         click.echo(f"{'next':<10} {following}\n" if facts.usable else "")
+        if facts.usable and len(paths) > 1 and path == paths[-1]:
+            click.echo(f"{'all':<10} {_next(facts, [one.text for one in files], options)}\n")
     if as_json:
         click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
     if unusable:
@@ -107,9 +120,9 @@ def _lines(facts: FileFacts, hours_text: str) -> list[tuple[str, str]]:
     return lines
 
 
-def _next(facts: FileFacts, options: list[tuple[str, Any]]) -> str:
-    """Return the command that replays the file as it was read here."""
-    words = ["impactd", "replay", "--data", str(facts.path)]
+def _next(facts: FileFacts, names: list[str], options: list[tuple[str, Any]]) -> str:
+    """Return the command that replays files as one was read here."""
+    words = ["impactd", "replay", "--data", *names]
     for flag, value in options:
         words += [flag, value]
     if facts.time_unit != "ns" and not any("wire.time_unit" in value for _, value in options):

@@ -27,7 +27,7 @@ from impactd.cli.common import (
         "impactd publish --orders orders.jsonl",
     ),
 )
-@data_options("Ticks; several are merged.", day=True)
+@data_options("Ticks, merged by time", day=True)
 @click.option("--speed", type=Speed(), default="max", show_default=True, help="Event time over wall time.")
 @click.option("--shift", is_flag=True, help="Move all times so that the first event happens now.")
 @settings_options

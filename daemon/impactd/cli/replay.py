@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         "impactd replay --data monday.csv.gz tuesday.csv.gz --symbol FROG --out two-days",
     ),
 )
-@data_options("Ticks: .jsonl or .csv, plain or compressed. Several are merged by time.", day=True)
+@data_options("Recorded days, merged by time", day=True)
 @click.option(
     "--journal", type=EXISTING, help="Journal of a live run, captured with its inputs: derive that run again."
 )

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from impactd.core.books.walk import walk_curves
+from impactd.shell.recorded import read_ticks
 from impactd.wire.codec import Decoded, Limits
 from impactd.wire.content import Content, Line
+from impactd.wire.decoder import join
 from impactd.wire.tick_codec import FileFormatError
 from impactd.wire.ticks.long_csv.codec import LongCsvCodec
+from impactd.wire.times import parse_text_time
 from tests.wire.helpers import decode_in_batches, reasons
 
 T0 = 1_743_687_000_000_000_000
@@ -112,3 +119,17 @@ def test_snapshot_over_the_limits_is_refused() -> None:
 def test_header_without_needed_columns_names_them() -> None:
     with pytest.raises(FileFormatError, match="no column size in the header"):
         LongCsvCodec(header="time,side,price,level")
+
+
+def test_impact_costs_equal_those_of_an_independent_package(data_dir: Path) -> None:
+    """600 shares of CINEMAX, in percent of the mid: nulls and values."""
+    batch = join(list(read_ticks(data_dir / "nse/CINEMAX_2013-10-29_20lvl_long.csv.xz", symbol="CINEMAX"))).batch
+    curves = walk_curves(batch.bid_px, batch.bid_sz, batch.ask_px, batch.ask_sz, np.array([600.0]))
+    with (data_dir / "nse/expected_impact_cost_pct_Q600.csv").open() as file:
+        expected = list(csv.DictReader(file))
+    assert [parse_text_time(row["time"], "time") for row in expected] == batch.ts_event.tolist()
+    for side, sign, name in ((0, 1.0, "ic_buy_pct_full"), (1, -1.0, "ic_sell_pct_full")):
+        found = sign * 100.0 * curves.g[:, side, 0] / curves.mid
+        wanted = np.array([float(row[name] or "nan") for row in expected])
+        np.testing.assert_allclose(found, wanted, rtol=0.0, atol=1e-12, equal_nan=True)
+        assert 0 < np.isnan(wanted).sum() < len(wanted)
