@@ -160,7 +160,7 @@ def _in_ns(obj: Object, unit: str) -> Object:
     def converted(value: Any, name: str) -> Any:
         return [converted(item, name) for item in value] if type(value) is list else parse_time(value, name, unit)
 
-    return obj | {name: converted(obj[name], name) for name in _TIMES if obj.get(name) is not None}
+    return obj | {name: converted(obj[name], name) for name in TIME_FIELDS if obj.get(name) is not None}
 
 
 def _ids(obj: Object) -> tuple[str, str | None]:
@@ -256,8 +256,8 @@ _HINTS: Final = message_fields(Terms)
 _TERMS: Final = {field.name: _term(field, _HINTS[field.name]) for field in fields(Terms)}
 
 
-#: Fields that hold times.
-_TIMES: Final = (
+#: Fields of orders, fills and control that hold times, or lists of them.
+TIME_FIELDS: Final = (
     "ts_event",
     *(name for name, hint in _HINTS.items() if field_type(hint).unit in {Unit.TIME, Unit.WINDOWS}),
 )

@@ -34,6 +34,7 @@ from impactd.shell.kafka.errors import FatalError, UnsupportedError
 from impactd.shell.kafka.topics import partition_counts, topic_configs
 from impactd.shell.lines import read_lines
 from impactd.wire.codec import FieldError, Limits, floor_ms
+from impactd.wire.json_orders import TIME_FIELDS
 from impactd.wire.murmur2 import partition_for
 from impactd.wire.tick_records import encode_ticks
 from impactd.wire.times import parse_time
@@ -49,9 +50,6 @@ _IN_FLIGHT: Final = 5_000
 
 #: A broker that takes nothing for so long is given up.
 _DELIVERY_S: Final = 60.0
-
-#: Fields of orders that are times and move with the day.
-_TIMES: Final = ("ts_event", "start", "end")
 
 #: Called now and then: records sent so far, event time reached (ns).
 Progress = Callable[[int, int], None]
@@ -325,24 +323,28 @@ def _in_order(events: Sequence[_Item]) -> list[_Item]:
 
 
 def _shifted(item: _Item, shift_ns: int, unit: str) -> _Item:
-    if not shift_ns:
-        return item
-    moved = item._replace(key_ns=item.key_ns + shift_ns, timestamp_ms=item.timestamp_ms + shift_ns // 1_000_000)
+    return item._replace(
+        key_ns=item.key_ns + shift_ns,
+        timestamp_ms=item.timestamp_ms + shift_ns // 1_000_000,
+        value=shifted(item.value, shift_ns, unit) if shift_ns else item.value,
+    )
+
+
+def shifted(value: bytes, shift_ns: int, unit: str) -> bytes:
+    """Return a record with all its times moved by `shift_ns`, in ns; bytes that are no JSON object stay as they are."""
     try:
-        event = orjson.loads(item.value)
+        event = orjson.loads(value)
     except orjson.JSONDecodeError:
-        return moved
+        return value
     if not isinstance(event, dict):
-        return moved
-    for name in _TIMES:
-        if name in event:
-            event[name] = _later(event[name], shift_ns, unit)
-    if isinstance(event.get("blackouts"), list):
-        event["blackouts"] = [[_later(t, shift_ns, unit) for t in window] for window in event["blackouts"]]
-    return moved._replace(value=orjson.dumps(event))
+        return value
+    times = {name: _later(event[name], shift_ns, unit) for name in TIME_FIELDS if name in event}
+    return orjson.dumps(event | times)
 
 
 def _later(value: Any, shift_ns: int, unit: str) -> Any:
-    """Return a time moved by `shift_ns`, in ns; what is no time is left as it is."""
+    """Return a time, or each of a list, moved by `shift_ns`, in ns; what is no time is left as it is."""
+    if isinstance(value, list):
+        return [_later(item, shift_ns, unit) for item in value]
     ns = _time_ns(value, unit)
     return value if ns is None else ns + shift_ns
