@@ -54,6 +54,12 @@ def test_caps_in_a_blackout_are_zero_for_every_interval_it_touches() -> None:
     assert (found.cap[0] == 0).tolist() == [False, True, False, False]
 
 
+def test_caps_of_intervals_that_end_after_the_last_trade_are_zero() -> None:
+    for last, trades in ((T0 + 4 * M, 4), (T0 + 3 * M, 3), (T0 + 3 * M - 1, 2), (T0, 0), (T0 + 9 * M, 4)):
+        found = limits_of(order_of(last_trade=last))
+        assert (found.cap[0] != 0).tolist() == [k < trades for k in range(4)]
+
+
 def test_caps_outside_the_window_and_the_session_are_zero() -> None:
     found = limits_of(order_of(start=T0 + M, length=2 * M), n=5, shut=(2,))
     assert (found.cap[0] == 0).tolist() == [True, False, True, True, True]

@@ -37,6 +37,10 @@ class Terms:
         "Whether to lift the limit of `participation_rate`, as late as possible, if it would leave a shortfall; "
         "`max_interval_qty` and blackouts always hold.",
     ] = False
+    last_trade: Annotated[
+        Time | None,
+        "No interval that ends after it trades; the window, which costs are measured over, still ends at `end`.",
+    ] = None
 
     def changed(self, changes: Mapping[str, Any]) -> Terms:
         """Return the terms with some of them replaced."""

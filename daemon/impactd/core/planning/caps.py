@@ -116,6 +116,7 @@ def limits(
     found = Limits(*(np.empty(shape, np.int64) for _ in range(4)))
     first = int(grid.start[0]) if grid.start.size else 0
     windows = [(i, start, end) for i, term in enumerate(terms) for start, end in term.blackouts]
+    windows += [(i, term.last_trade, term.end) for i, term in enumerate(terms) if term.last_trade is not None]
     _fill(
         grid.start,
         interval_ns,
