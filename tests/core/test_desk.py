@@ -57,12 +57,19 @@ def test_new_again_with_other_content_is_rejected_and_the_order_goes_on() -> Non
     assert len(harness.plans()) == 1
 
 
+def test_plan_states_the_mid_that_its_costs_in_bps_are_of() -> None:
+    plan = with_order().last()
+    assert plan.mid == pytest.approx(100.0)
+    assert plan.expected_cost is not None
+    assert plan.expected_cost_bps == pytest.approx(plan.expected_cost / (1_200 * plan.mid) * 1e4)
+
+
 def test_new_order_for_a_symbol_without_ticks_gets_the_priors_shape_without_costs() -> None:
     harness = EngineHarness()
     harness.send(new())
     plan = harness.last()
     assert (plan.status, sum(plan.qty)) == ("active", 1_200 * QUANTA)
-    assert (plan.expected_cost, plan.expected_cost_bps, plan.cost_band) == (None, None, None)
+    assert (plan.mid, plan.expected_cost, plan.expected_cost_bps, plan.cost_band) == (None, None, None, None)
     assert plan.model is not None
     assert plan.model.prior
     for k in range(1, 4):

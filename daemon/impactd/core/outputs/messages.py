@@ -225,6 +225,7 @@ class Plan:
     ] = 0
     blind: Annotated[bool, "True: the symbol has had no tick, so neither price nor volume is known."] = False
     cl_ord_ids: Annotated[tuple[str, ...], "Every id of the order's chain, oldest first."] = ()
+    mid: Annotated[Price | None, "Mid that the costs are above; null if unknown, or without a schedule."] = None
 
 
 @dataclass(frozen=True, slots=True)

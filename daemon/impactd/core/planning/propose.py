@@ -385,6 +385,7 @@ def plan_message(
         model=proposal.model,
         certificate=proposal.certificate,
         lifted_qty=proposal.lifted_qty,
+        mid=proposal.mid,
     )
     notional = (leaves - proposal.shortfall_qty) / QUANTA * (proposal.mid or 0.0)
     if not proposal.priced or notional <= 0.0:
