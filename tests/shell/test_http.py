@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,6 +83,14 @@ async def test_server_listens_on_loopback_unless_told_otherwise() -> None:
     async with serve_http(ANY_PORT, Process().views) as address:
         assert address is not None
         assert address[0] == "127.0.0.1"
+
+
+async def test_server_lets_as_many_connections_wait_as_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting: list[int] = []
+    listen = socket.socket.listen
+    monkeypatch.setattr(socket.socket, "listen", lambda self, n: (waiting.append(n), listen(self, n)))
+    async with serve_http(Settings(http={"port": 0, "page": False, "backlog": 7}), Process().views):
+        assert waiting == [7]
 
 
 async def test_server_that_is_off_listens_nowhere() -> None:

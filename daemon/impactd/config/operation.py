@@ -30,6 +30,8 @@ class HttpSection(Section):
     """Live pages that may be open at once."""
     max_connections: Annotated[int, Field(ge=8, le=10_000)] = 256
     """Connections that may be open at once; never more than a quarter of the file descriptors of the process."""
+    backlog: Annotated[int, Field(ge=1, le=65_535)] = 128
+    """Connections that may wait to be accepted; the operating system may allow fewer."""
     header_s: Annotated[float, Field(gt=0, le=300)] = 10.0
     """Longest that the headers of a request may take."""
     idle_s: Annotated[float, Field(gt=0, le=3_600)] = 75.0

@@ -112,7 +112,7 @@ async def listening(app: web.Application, http: HttpSection) -> AsyncIterator[tu
         loop = asyncio.get_running_loop()
         try:
             protocol = door.before(cast(web.Server, runner.server))
-            listener = await loop.create_server(protocol, http.host, http.port, backlog=min(128, most))
+            listener = await loop.create_server(protocol, http.host, http.port, backlog=min(http.backlog, most))
         except OSError as error:
             raise FatalError(
                 f"http: {http.host}:{http.port} cannot be listened on ({error.strerror or error}); set "
