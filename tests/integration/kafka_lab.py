@@ -33,6 +33,7 @@ MINUTE_NS = 60 * SECOND_NS
 
 #: Two symbols that live on different numbers of two partitions.
 SYMBOLS = ("FROG", "AAPL")
+PARTITIONS = 2
 
 #: What a recorded day is applied with.
 DAY = CoreSettings(apply="in_event_time")
@@ -229,12 +230,18 @@ COMPARED = (Topic.ESTIMATES, Topic.MODELS, Topic.PLANS, Topic.ALERTS, Topic.TCA)
 
 def from_files(sources: Sources, out: Path, core: CoreSettings = DAY) -> dict[Topic, list[list[bytes]]]:
     """Return what a file replay writes, by topic and partition."""
-    replay(sources, core, out, partitions=2)
+    replay(sources, core, out, partitions=PARTITIONS)
+    return values_by_topic(out)
+
+
+def values_by_topic(out: Path) -> dict[Topic, list[list[bytes]]]:
+    """Return what a file replay has written to `out`, by topic and partition."""
     found: dict[Topic, list[list[bytes]]] = {}
     for topic in COMPARED:
-        values: list[list[bytes]] = [[], []]
+        values: list[list[bytes]] = [[] for _ in range(PARTITIONS)]
         for line in (out / FILES[topic]).read_bytes().splitlines():
-            values[partition_for(orjson.loads(line)["symbol"], 2)].append(line)
+            symbol = orjson.loads(line)["symbol"]
+            values[0 if symbol is None else partition_for(symbol, PARTITIONS)].append(line)
         found[topic] = values
     return found
 
