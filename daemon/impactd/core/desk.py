@@ -41,6 +41,7 @@ from impactd.core.orders.order import MAX_IDS, ApplyContext, Order, Outcome, Sta
 from impactd.core.outputs.counts import EventOutcome
 from impactd.core.outputs.outbox import Outbox
 from impactd.core.planning.gate import Gate
+from impactd.core.planning.pace import Pace
 from impactd.core.planning.replan import Planner
 from impactd.core.tca.feedback import Feedback
 
@@ -81,7 +82,10 @@ class Desk:
         self.held = HeldEvents(settings.plans.hold_ns, settings.plans.max_held)
         self._feedback = Feedback(settings, orders, markets, outbox)
         gate = Gate(settings.gate)
-        self._plans = Planner(settings, orders, halts, gate, markets, self._feedback, self._alerts, outbox, probe)
+        self.pace = Pace(orders, self._interval)
+        self._plans = Planner(
+            settings, orders, halts, gate, markets, self._feedback, self._alerts, self.pace, outbox, probe
+        )
         #: The parts of the desk with state keys of their own.
         self.stateful = (
             orders,
@@ -322,6 +326,16 @@ class Desk:
             reasons[member.cl_ord_id] = _why(member, shifted, last_tick)
         self._plans.plan_group(group, now, reasons, forced=set(reasons.values()) != {"minute"})
         return list(reasons)
+
+    def reach(self, time: int) -> None:
+        """Plan by their volume the orders whose last interval is under way, at each time that is due by `time`, ns."""
+        while self.pace.next <= time:
+            at, orders = self.pace.take()
+            for order in orders:
+                if not self.pace.is_due(order, at):  # it was planned with its group, or by an event
+                    self.pace.note(order)
+                elif self._plans.halt_of(order) is None:
+                    self._plans.plan(order, at, "minute", forced=False)
 
     def forget(self, symbol: str, now: int) -> None:
         """Publish what is due at `now`, and drop the symbol's orders whose keep time is over."""

@@ -33,6 +33,7 @@ from impactd.core.base.stateful import SingleKey, Stateful
 from impactd.core.base.timing import Probe, unwatched
 from impactd.core.base.topics import INPUT_TOPICS, SIDES, Side, Topic
 from impactd.core.books.aggregator import MinuteAggregator
+from impactd.core.books.store import FOREVER
 from impactd.core.desk import Desk
 from impactd.core.inputs.alerts import FeedAlerts
 from impactd.core.inputs.anchors import Anchor
@@ -189,6 +190,7 @@ class Engine:
             if self._in_event_time and pending.topic is not Topic.TICKS:
                 self._reach(pending.key)
                 self._close_until(pending.key // self._interval * self._interval)
+                self._reach_pace(pending.key)
             self._receive(pending, max(pending.key, outbox.clock))
         self._run(inputs, row, len(inputs.ticks))
         if inputs.idle_to is not None:
@@ -206,8 +208,14 @@ class Engine:
         batch, keys = inputs.ticks, inputs.tick_keys
         self.invalid.used_rows(keys[row:stop])
         while row < stop:
-            row = self._books.run(batch, row, stop)
-            if row < stop:
+            mark = self._desk.pace.next
+            if int(keys[row]) >= mark:
+                self._outbox.trigger = (Topic.TICKS, int(batch.offset[row]))
+                self._reach_pace(int(keys[row]))
+                continue
+            until = stop if mark == FOREVER else row + int(np.searchsorted(keys[row:stop], mark))
+            row = self._books.run(batch, row, until)
+            if row < until:
                 self._outbox.trigger = (Topic.TICKS, int(batch.offset[row]))
                 self._reach(int(keys[row]))
                 self._close_before(batch, row)
@@ -218,6 +226,12 @@ class Engine:
 
     def _reach(self, time: int) -> None:
         self._outbox.clock = max(self._outbox.clock, time)
+
+    def _reach_pace(self, time: int) -> None:
+        """Plan by their volume the orders whose last interval is under way, as far as is due by `time`, ns."""
+        if self._desk.pace.next <= time:
+            self._reach(time)
+            self._desk.reach(time)
 
     def _receive(self, pending: Pending, now: int) -> None:
         item = pending.item
@@ -235,6 +249,7 @@ class Engine:
         self._reach(watermark)
         self._books.idle(watermark)
         self._close_until(watermark)
+        self._reach_pace(watermark)
         self._desk.expire_held(watermark)
 
     # --- minutes ----------------------------------------------------------
@@ -261,6 +276,7 @@ class Engine:
 
     def _close(self, symbol: str, minute: int, time: int) -> None:
         """Close a minute, or skip minutes without a prevailing book or a working order."""
+        self._desk.reach(minute + self._interval - 1)
         idle = self._books.is_idle(symbol)
         if idle:
             until = self.orders.begins(symbol) // self._interval * self._interval
@@ -384,3 +400,4 @@ class Engine:
         self._outbox.clock = meta["time"]
         for part in self._stateful:
             part.load(opened.items)
+        self._desk.pace.load()

@@ -221,3 +221,18 @@ def test_lots_of_a_thin_market_trade_whenever_the_sum_allows_one() -> None:
     assert isinstance(found, Allocation)
     assert int(np.sum(found.quanta)) == 600 * QUANTA
     assert np.all(np.cumsum(found.quanta) <= high)
+
+
+@given(seed=st.integers(0, 2**32 - 1), risk=st.sampled_from([0.0, 1e-6]))
+@settings(max_examples=300, deadline=None)
+def test_schedule_with_its_odd_remainder_keeps_every_bound_to_the_quantum(seed: int, risk: float) -> None:
+    rng = np.random.default_rng(seed)
+    n, lot = int(rng.integers(1, 8)), int(rng.integers(1, 9)) * QUANTA
+    problem = replace(random_problem(rng, n, "linear")[0], risk=risk)
+    cap, _, high = (bound * QUANTA for bound in random_bounds(rng, n))
+    high += rng.integers(0, QUANTA, n)
+    high = np.maximum.accumulate(high)
+    found = allocate(problem, int(rng.integers(0, 30)) * QUANTA, lot, cap, high_quanta=high)
+    assert isinstance(found, Allocation)
+    assert np.all((found.quanta >= 0) & (found.quanta <= cap))
+    assert np.all(np.cumsum(found.quanta) <= high)

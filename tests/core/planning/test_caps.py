@@ -16,12 +16,13 @@ from tests.core.builders import T0, EngineHarness, M, Row, at, fill, minutes, ne
 
 
 def limits_of(
-    order: Order, volume: float | None = None, now: int = T0, n: int = 4, *, shut: tuple[int, ...] = ()
-) -> Limits:
+    order: Order, volume: float | None = None, now: int = T0, n: int = 4, *, shut: tuple[int, ...] = (),
+    so_far: float = 0.0,
+) -> Limits:  # fmt: skip
     """Return an order's limits over `n` minutes from T0 on, of which those in `shut` are closed."""
     grid = Intervals.over(np.array([T0]), np.array([T0 + n * M]), M)
     open_ = np.array([k not in shut for k in range(n)])
-    return limits([order], grid, None if volume is None else np.full(n, volume), open_, now, M)
+    return limits([order], grid, None if volume is None else np.full(n, volume), open_, so_far, now, M)
 
 
 def order_of(**terms: Any) -> Order:
@@ -69,7 +70,7 @@ def test_caps_of_several_orders_are_those_of_each() -> None:
     one = order_of(max_interval_qty=50 * QUANTA, participation_rate=0.1)
     two = order_of(start=T0 + M, length=2 * M, blackouts=((T0 + 2 * M, T0 + 3 * M),))
     grid = Intervals.over(np.array([T0]), np.array([T0 + 4 * M]), M)
-    both = limits([one, two], grid, np.full(4, 500.0), np.ones(4, np.bool_), T0, M)
+    both = limits([one, two], grid, np.full(4, 500.0), np.ones(4, np.bool_), 0.0, T0, M)
     for i, order in enumerate((one, two)):
         alone = limits_of(order, 500.0)
         assert [row.tolist() for row in (both.cap[i], both.high[i])] == [alone.cap[0].tolist(), alone.high[0].tolist()]
@@ -83,15 +84,25 @@ def test_participation_bounds_the_running_sum_by_its_share_of_the_forecast() -> 
     assert shares(limits_of(order_of(participation_rate=0.1), 500.0).high) == [50.0, 100.0, 150.0, 150.0]
 
 
-def test_participation_of_an_order_of_one_interval_follows_the_forecast() -> None:
-    assert shares(limits_of(order_of(participation_rate=0.1, length=M), 500.0).high)[0] == 50.0
-
-
 def test_participation_in_the_last_interval_counts_known_volume_only() -> None:
     order = order_of(participation_rate=0.1, length=4 * M)
     order.market_volume, order.cum_qty = 1_000.0, 70 * QUANTA
-    found = limits_of(order, 500.0, T0 + 3 * M)
-    assert shares(found.high)[-1] == 30.0
+    assert shares(limits_of(order, 500.0, T0 + 3 * M).high)[-1] == 30.0
+    assert shares(limits_of(order, 500.0, T0 + 3 * M + M // 2, so_far=200.0).high)[-1] == 50.0
+    assert shares(limits_of(order, 500.0, T0 + 2 * M, so_far=200.0).high)[-2:] == [80.0, 80.0]
+
+
+def test_participation_of_an_order_that_came_in_its_last_interval_has_its_part_of_the_volume() -> None:
+    order = order_of(participation_rate=0.1, length=M, ts=T0 + M // 4, start=T0)
+    assert shares(limits_of(order, 500.0, T0 + M // 2, so_far=200.0).high)[0] == 10.0
+
+
+def test_last_interval_is_the_last_that_may_trade() -> None:
+    order = order_of(participation_rate=0.1, length=4 * M, blackouts=((T0 + 3 * M, T0 + 4 * M),))
+    order.market_volume = 1_000.0
+    found = limits_of(order, 500.0, T0 + M + M // 2, shut=(2,), so_far=200.0)
+    assert found.last.tolist() == [T0 + M]
+    assert shares(found.high)[1] == 120.0
 
 
 def test_participation_without_a_volume_forecast_allows_nothing() -> None:

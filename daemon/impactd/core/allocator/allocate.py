@@ -250,8 +250,7 @@ class _Rounding:
         if p.separable and self.nested:
             left_over = decompose_one(p.curve, p.fraction, lot, self.cap, self.low, self.high, count)
         elif not p.separable and not p.transient:
-            start = self.qty_quanta / QUANTA
-            left_over = round_path(lot, start, p.curve, p.risk, self.cap, self.low, self.high, count)
+            left_over = round_path(lot, self.placed * lot, p.curve, p.risk, self.cap, self.low, self.high, count)
         clipped = least is not None and bool(np.any((count > 0) & (count < least)))
         if not p.transient and not clipped:
             return count, left_over, self._bound(solution) if self._odd_with_risk() else None
@@ -291,7 +290,8 @@ class _Rounding:
         p, rest = self.problem, self.qty_quanta % self.lot_quanta
         if rest == 0 or len(p) == 0:
             return -1
-        if self.least is None and not p.transient and not self.nested:
+        free = never_bind(self.qty_quanta, self.caps, np.zeros_like(self.caps), self.high_quanta)  # with the remainder
+        if self.least is None and not p.transient and not self.nested and free:
             return place_remainder(
                 rest, self.lot_quanta, 1.0 / QUANTA, p.curve, self.cap, self.caps, count
             )  # fmt: skip

@@ -375,6 +375,13 @@ class MinuteAggregator:
         """Return the start of the open minute, ns, or None."""
         return self._table.time(symbol, "minute")
 
+    def volume_since(self, symbol: str, minute: int) -> float:
+        """Return the continuous volume of the open minute so far, shares; 0 where `minute` (ns) is not the open one."""
+        slot = self._table.find(symbol)
+        if slot is None or self._table.store.symbol[slot]["minute"] != minute:
+            return 0.0
+        return float(self._table.store.symbol[slot]["volume_continuous"])
+
     def last_ts(self, symbol: str) -> int | None:
         """Return the symbol's clock, ns, or None before its first row."""
         return self._table.time(symbol, "last_ns")

@@ -24,7 +24,10 @@ class Terms:
     order_qty: Annotated[Quanta, "Quantity of the parent."]
     start: Annotated[Time, "Start of the execution window."]
     end: Annotated[Time, "End of the window, exclusive; after `start`."]
-    participation_rate: Annotated[Share | None, "Largest share of an interval's volume."] = None
+    participation_rate: Annotated[
+        Share | None,
+        "Largest share of the continuous volume since the order began, at any time; in whole lots of the sum.",
+    ] = None
     max_interval_qty: Annotated[Quanta | None, "Most that one interval may trade."] = None
     blackouts: Annotated[Windows, "`[start, end)` windows without trading."] = ()
     lot_size: Annotated[Quanta, "Planned quantities are multiples of it, except for one odd remainder."] = QUANTA

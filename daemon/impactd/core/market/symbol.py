@@ -51,6 +51,8 @@ class SideView:
     volume : callable
         From starts of intervals to the forecast continuous volume of whole
         intervals, shares, shape (N,); None before the first trade.
+    so_far : callable
+        From the start of an interval to its continuous volume until now, shares; 0 where it is not under way.
     is_open : callable
         From starts of intervals to whether the market trades all through each.
     sigma2 : float
@@ -69,6 +71,7 @@ class SideView:
     kind: str
     curves: Callable[[Int, float], Curves]
     volume: Callable[[Int], Float | None]
+    so_far: Callable[[int], float]
     is_open: Callable[[Int], Bools]
     sigma2: float
     fitted_to: float | None
@@ -280,6 +283,7 @@ class SymbolMarket:
             kind=self._kind,
             curves=lambda starts, rate: self._curves(side, starts, rate, book).corrected(self.bias[side]),
             volume=self._volume.forecast,
+            so_far=lambda start: self._books.volume_since(self.symbol, start),
             is_open=lambda starts: self._session.open_at(starts, self._interval_ns),
             sigma2=self._volatility.sigma2,
             fitted_to=self._sides[side].fitted_to,

@@ -153,6 +153,8 @@ class Order:
     assumed: dict[int, int] = field(default_factory=dict)
     #: Continuous volume of the market in closed minutes since `works_from`, shares.
     market_volume: float = 0.0
+    #: Start of the last interval in which it may trade, ns, as it was last planned; 0 where it may not.
+    last_start: int = 0
     #: Conditions that have been alerted and still hold, so that each is alerted once.
     alerted: set[str] = field(default_factory=set)
     executions: dict[str, Execution] = field(default_factory=dict)

@@ -209,7 +209,10 @@ class Plan:
     extrapolated_qty: Annotated[Quanta, "Quantity planned beyond the sizes that the model was fitted on."]
     start: Annotated[tuple[Time, ...], "Start of each interval."]
     qty: Annotated[tuple[Quanta, ...], "What to trade in each interval."]
-    cap: Annotated[tuple[Quanta | None, ...], "Most that each interval may trade; null: no cap."]
+    cap: Annotated[
+        tuple[Quanta | None, ...],
+        "Most that each interval may trade if those before it trade as planned; null: no limit.",
+    ]
     expected_cost: Annotated[Currency | None, "Expected cost of the schedule above mid."]
     expected_cost_bps: Annotated[Bps | None, "`expected_cost` relative to mid."]
     twap_cost: Annotated[Currency | None, "Expected cost of equal quantities by the same model."]

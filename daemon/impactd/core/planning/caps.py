@@ -18,9 +18,11 @@ with V the volume of closed minutes (`Order.market_volume`) and :math:`\hat v` t
 forecast; of the interval under way its whole, from when the order works, since its
 own volume is known only when it has closed.  What a quiet minute did not allow, or
 was less than a lot, is carried forward, and what was traded on too high a forecast
-is paid back by the intervals that follow.  None follow the last one: there only the
-volume that is known counts, unless the order has no other interval, so that over
-its window an order stays within its rate.
+is paid back by the intervals that follow.  None follow the last one: there only
+volume that is known counts, and it grows while the interval is under way
+(`impactd.core.planning.pace` plans it again then).  So over its window an
+order stays within its rate, unless from some minute to the end the market trades
+less than was expected of that minute alone.
 
 Without a forecast of volume nothing may trade until volume has been seen, and the
 plan says so by its shortfall.
@@ -68,12 +70,15 @@ class Limits:
         Bounds of each running sum; `NO_CAP` where there is no upper one.
     allowed : ndarray of int64, shape (I, N)
         `high` without what `must_complete` has lifted.
+    last : ndarray of int64, shape (I,)
+        Start of the last interval in which each order may trade, ns; 0 where it may not trade at all.
     """
 
     cap: Int
     low: Int
     high: Int
     allowed: Int
+    last: Int
 
     def broken_by(self, qty: Int) -> Bools:
         """Return which of the schedules `qty` (I, N) break a cap or an upper bound of their running sum."""
@@ -81,7 +86,8 @@ class Limits:
 
     def of(self, i: int, rows: slice) -> Limits:
         """Return the limits of one order in some of the intervals."""
-        return Limits(*(bound[i : i + 1, rows] for bound in (self.cap, self.low, self.high, self.allowed)))
+        cap, low, high, allowed = (b[i : i + 1, rows] for b in (self.cap, self.low, self.high, self.allowed))
+        return Limits(cap, low, high, allowed, self.last[i : i + 1])
 
     def lifted(self, qty: Int) -> int:
         """Return how much of the only order's schedule (N,) `must_complete` alone allows, quanta."""
@@ -95,7 +101,13 @@ class Limits:
 
 
 def limits(
-    orders: Sequence[Order], grid: Intervals, volume: Float | None, open_: Bools, now: int, interval_ns: int
+    orders: Sequence[Order],
+    grid: Intervals,
+    volume: Float | None,
+    open_: Bools,
+    so_far: float,
+    now: int,
+    interval_ns: int,
 ) -> Limits:
     """Return the limits of orders over the whole intervals of `grid`.
 
@@ -109,11 +121,14 @@ def limits(
         Forecast continuous volume, shares.
     open_ : ndarray of bool, shape (N,)
         Whether the market is open.
+    so_far : float
+        Continuous volume of the interval under way until now, shares.
     """
     terms = [order.terms for order in orders]
     forecast = np.zeros(grid.start.size) if volume is None else volume
     shape = (len(orders), grid.start.size)
-    found = Limits(*(np.empty(shape, np.int64) for _ in range(4)))
+    cap, low, high, allowed = (np.empty(shape, np.int64) for _ in range(4))
+    found = Limits(cap, low, high, allowed, np.zeros(len(orders), np.int64))
     first = int(grid.start[0]) if grid.start.size else 0
     windows = [(i, start, end) for i, term in enumerate(terms) for start, end in term.blackouts]
     windows += [(i, term.last_trade, term.end) for i, term in enumerate(terms) if term.last_trade is not None]
@@ -122,6 +137,8 @@ def limits(
         interval_ns,
         forecast,
         open_,
+        so_far,
+        now,
         np.array([max(now, term.start) for term in terms], np.int64),
         np.array([term.end for term in terms], np.int64),
         np.array([order.works_from for order in orders], np.int64),
@@ -138,6 +155,7 @@ def limits(
         found.low,
         found.high,
         found.allowed,
+        found.last,
     )
     return found
 
@@ -148,6 +166,8 @@ def _fill(  # noqa: PLR0912  # one rule after the other, for every order and int
     interval_ns: int,
     volume: Float,
     open_: Bools,
+    so_far: float,
+    now: int,
     begin: Int,
     end: Int,
     works_from: Int,
@@ -164,6 +184,7 @@ def _fill(  # noqa: PLR0912  # one rule after the other, for every order and int
     low: Int,
     high: Int,
     allowed: Int,
+    last_start: Int,
 ) -> None:
     """Fill the limits; see `limits`."""
     size = starts.shape[0]
@@ -183,11 +204,9 @@ def _fill(  # noqa: PLR0912  # one rule after the other, for every order and int
                     from_, to = max(starts[t], begin[i]), min(starts[t] + interval_ns, end[i])
                     if from_ < blackouts[k, 2] and to > blackouts[k, 1]:
                         cap[i, t] = 0
-        tradable = 0
         for t in range(size):
             if cap[i, t] > 0:
-                last = t
-                tradable += 1
+                last, last_start[i] = t, starts[t]
         if rate[i] < 0.0:
             allowed[i, :] = NO_CAP
             high[i, :] = NO_CAP
@@ -195,10 +214,12 @@ def _fill(  # noqa: PLR0912  # one rule after the other, for every order and int
         market = traded[i]
         for t in range(size):
             from_, to = max(starts[t], begin[i]), min(starts[t] + interval_ns, end[i])
-            counts = t != last or (tradable == 1 and traded[i] == 0.0)
-            if to > from_ and counts:
+            if to > from_:
                 since = max(works_from[i], starts[t]) if t == first else from_
-                market += volume[t] * ((to - since) / interval_ns)
+                if t != last:
+                    market += volume[t] * ((to - since) / interval_ns)
+                elif now > starts[t]:  # what a forecast overstates could not be paid back any more
+                    market += so_far * (max(now - since, 0) / (now - starts[t]))
             # no order is larger than MAX_QUANTA, and a larger float would not be an int64
             share = min(rate[i] * market * 1e9, _MAX_QUANTA)
             allowed[i, t] = max(np.int64(share) - done[i], 0)

@@ -148,7 +148,8 @@ class Proposals:
         if len(self.orders) > 1:
             before, after = (joint_objective(self.problem, self.risk, self.shares, x) for x in (now, then))
             return before - after
-        problem, qty = dataclasses.replace(self.problem, risk=float(self.risk[0])), float(self.shares[0])
+        problem = dataclasses.replace(self.problem, risk=float(self.risk[0]))
+        qty = float(self.shares[0]) - self.shortfall[0] / QUANTA  # of what can trade, as it was minimised
         return objective(problem, qty, now[0]) - objective(problem, qty, then[0])
 
     def outdated(self) -> bool:
@@ -231,7 +232,15 @@ def propose(
     whole = float(np.sum(shares))
     curves = market.curves(starts, whole / max(float(np.sum(fraction)), 1.0))
     volume = market.volume(starts)
-    bounds = limits(orders, grid, volume, market.is_open(starts), now, interval_ns)
+    bounds = limits(
+        orders,
+        grid,
+        volume,
+        market.is_open(starts),
+        market.so_far(int(starts[0]) if starts.size else now),
+        now,
+        interval_ns,
+    )
     beside = others(starts)
     paced = np.minimum(bounds.cap, np.diff(bounds.high, axis=1, prepend=0))
     room = np.sum(np.where(paced >= NO_CAP, np.inf, in_shares(paced)), axis=0)

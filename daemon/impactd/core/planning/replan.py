@@ -35,6 +35,7 @@ from impactd.core.orders.schedule import Schedule
 from impactd.core.outputs.outbox import Outbox
 from impactd.core.planning.book import Book
 from impactd.core.planning.gate import PACE, Gate, MarketSnapshot
+from impactd.core.planning.pace import Pace
 from impactd.core.planning.propose import Proposal, Proposals, plan_message, propose
 from impactd.core.tca.feedback import Feedback
 
@@ -56,6 +57,7 @@ class Planner:
         markets: Markets,
         feedback: Feedback,
         alerts: OrderAlerts,
+        pace: Pace,
         outbox: Outbox,
         probe: Probe,
     ) -> None:
@@ -67,6 +69,7 @@ class Planner:
         self._markets = markets
         self._feedback = feedback
         self._alerts = alerts
+        self._pace = pace
         self._outbox = outbox
         self._probe = probe
         self._book = Book(orders, self._interval)
@@ -100,7 +103,7 @@ class Planner:
     def _proposed(self, orders: list[Order], clock: int, view: SideView) -> Proposals | SolveFailure:
         symbol, side = orders[0].symbol, orders[0].side
         with self._probe("solve"):
-            return propose(
+            proposals = propose(
                 orders,
                 clock,
                 view,
@@ -108,6 +111,12 @@ class Planner:
                 self._interval,
                 lambda starts: self._book.others(orders, symbol, side, starts),
             )
+        if isinstance(proposals, Proposals):
+            for order, last_start in zip(orders, proposals.limits.last.tolist(), strict=True):
+                order.last_start = last_start
+        for order in orders:
+            self._pace.note(order)
+        return proposals
 
     def group(self, order: Order) -> list[Order]:
         """Return the orders that are planned with `order`, itself included, by cl_ord_id.

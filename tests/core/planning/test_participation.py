@@ -1,0 +1,170 @@
+"""Participation is cumulative: over its window an order has its share of the volume, and never more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from impactd.core.base.quantity import QUANTA
+from impactd.core.base.settings import CoreSettings, PlanSettings, SessionRule
+from impactd.core.base.topics import Side, Topic
+from impactd.core.books.store import FOREVER
+from impactd.core.outputs.messages import Estimate, Output, Plan
+from impactd.core.planning.pace import PARTS
+from impactd.shell.files import merge_files
+from tests.core.builders import EngineHarness, M, Row, S, at, encoded, fill, minutes, new, settings
+from tests.core.rows import trade
+
+RATE = 0.1
+
+
+def traded(volumes: Sequence[Sequence[int]]) -> list[Row]:
+    """Return books and trades: each minute's volume in as many trades, evenly over it."""
+    rows = []
+    for k, sizes in enumerate(volumes):
+        rows += minutes(1, start=at(k))[:-1]
+        rows += [trade(at(k) + (2 * i + 1) * M // (2 * len(sizes)), float(v)) for i, v in enumerate(sizes) if v]
+    return sorted([*rows, *minutes(1, start=at(len(volumes)))[:1]], key=lambda row: row.ts)
+
+
+def by_minute(outputs: Sequence[Output]) -> tuple[dict[int, float], dict[int, Plan]]:
+    """Return the continuous volume of each closed minute, and the last plan at each minute's end."""
+    volume, plans = {}, {}
+    for output in outputs:
+        if isinstance(output.message, Estimate) and output.message.side is Side.BUY:
+            volume[output.message.minute] = output.message.volume_continuous or 0.0
+        if isinstance(output.message, Plan) and output.topic is Topic.PLANS:
+            plans[output.message.as_of] = output.message
+    return volume, plans
+
+
+def judge(outputs: Sequence[Output], start: int, end: int, lot: int) -> tuple[float, float]:
+    """Return what was filled and the order's share of the volume, shares, having judged each minute's end."""
+    volume, plans = by_minute(outputs)
+    total = 0.0
+    for minute in range(start, end, M):
+        begun, ended = plans.get(minute), plans.get(minute + M)
+        if begun is not None and begun.start and begun.cap[0] is not None and ended is not None:
+            # Above the rate by no more than the minute's volume fell short of its forecast, plus a lot.
+            forecast = max((begun.cap[0] + begun.cum_qty) / QUANTA / RATE - total, 0.0)
+            over = ended.cum_qty / QUANTA - RATE * (total + volume.get(minute, 0.0))
+            assert over <= RATE * max(forecast - volume.get(minute, 0.0), 0.0) + lot + 1e-6
+        total += volume.get(minute, 0.0)
+    return plans[max(plans)].cum_qty / QUANTA, RATE * total
+
+
+@given(
+    volumes=st.lists(
+        st.lists(st.one_of(st.just(0), st.integers(0, 400), st.integers(0, 4_000)), min_size=1, max_size=12),
+        min_size=8, max_size=20,
+    ),
+    lot=st.sampled_from([1, 10, 100]),
+    qty=st.integers(100, 20_000),
+)  # fmt: skip
+@hypothesis_settings(max_examples=40, deadline=None)
+def test_participation_over_an_order_is_not_above_its_rate(volumes: list[list[int]], lot: int, qty: int) -> None:
+    harness = EngineHarness(settings(fills="scheduled"))
+    harness.run(traded([[300, 300]])[:-1])
+    n = len(volumes)
+    harness.send(new(ts=at(1), qty=qty, length=n * M, participation_rate=RATE, lot_size=lot * QUANTA))
+    harness.run([row for row in traded([[300, 300], *volumes]) if row.ts >= at(1)])
+    filled, share = judge(harness.outputs, at(1), at(n + 1), lot)
+    # But for a market that from some minute on, to the end, trades less than was expected of that minute alone.
+    volume, plans = by_minute(harness.outputs)
+    after = np.cumsum([volume.get(at(k), 0.0) for k in range(n, 0, -1)])[::-1]
+    short = [
+        (plan.cap[0] + plan.cum_qty) / QUANTA / RATE - float(after[0] - after[k - 1]) - float(after[k - 1])
+        for k in range(1, n)
+        if (plan := plans.get(at(k))) is not None and plan.qty and plan.qty[0] and plan.cap[0] is not None
+    ]
+    assert filled <= share + RATE * max([*short, 0.0]) + 1e-6
+
+
+@pytest.mark.parametrize("lot", [1, 100])
+def test_participation_of_steady_volume_fills_its_share_to_a_lot_and_the_last_part_of_its_window(lot: int) -> None:
+    harness = EngineHarness(settings(fills="scheduled"))
+    harness.run(traded([[60] * 10])[:-1])
+    harness.send(new(ts=at(1), qty=20_000, length=60 * M, participation_rate=RATE, lot_size=lot * QUANTA))
+    harness.run([row for row in traded([[60] * 10] * 61) if row.ts >= at(1)])
+    filled, share = judge(harness.outputs, at(1), at(61), lot)
+    assert share - RATE * 120 - lot <= filled <= share  # two trades come after the last part begins
+
+
+def test_participation_in_the_last_minute_follows_the_volume_as_it_trades() -> None:
+    harness = EngineHarness(settings(fills="scheduled"))
+    harness.run(traded([[100] * 6])[:-1])
+    harness.send(new(ts=at(1), qty=5_000, length=3 * M, participation_rate=RATE))
+    harness.run([row for row in traded([[100] * 6, [100] * 6, [100] * 6, [1_000] * 12]) if row.ts >= at(1)])
+    last = [plan for plan in harness.plans() if plan.start and at(3) <= plan.start[0] < at(4)]
+    # Nothing of it is known when it begins, so the plan before it still holds.
+    assert [plan.start[0] for plan in last] == [at(3) + k * 10 * S for k in range(1, PARTS)]
+    room = [plan.cum_qty + plan.qty[0] for plan in last]
+    assert room[1:] == sorted(set(room[1:]))
+    assert harness.last().cum_qty == room[-1] > room[0] + 600 * QUANTA
+
+
+def test_participation_in_the_last_minute_is_the_same_after_a_restart_and_for_any_batch() -> None:
+    rows = [row for row in traded([[100] * 6, [100] * 6, [100] * 6, [1_000] * 12]) if row.ts >= at(1)]
+
+    def run(*cuts: int) -> list[bytes]:
+        harness = EngineHarness(settings(fills="scheduled"))
+        harness.run(traded([[100] * 6])[:-1])
+        harness.send(new(ts=at(1), qty=5_000, length=3 * M, participation_rate=RATE))
+        for low, high in zip((0, *cuts), (*cuts, len(rows)), strict=True):
+            harness.run(rows[low:high])
+            harness.reload()
+        return encoded(harness.outputs)
+
+    whole = run()
+    assert run(*range(1, len(rows))) == whole
+    assert run(len(rows) - 5) == whole
+
+
+def test_idle_plans_the_last_minute_by_its_volume_without_a_tick() -> None:
+    harness = EngineHarness(settings(fills="scheduled"))
+    harness.run(traded([[100] * 6])[:-1])
+    harness.send(new(ts=at(1), qty=5_000, length=2 * M, participation_rate=RATE))
+    harness.run([row for row in traded([[100] * 6, [100] * 6, [2_000] * 6]) if at(1) <= row.ts < at(2.5)])
+    before = len(harness.plans())
+    assert harness.engine._desk.pace.next == at(2.5)
+    harness.commit(idle_to=at(2.6))
+    assert len(harness.plans()) == before + 1
+    assert harness.last().as_of == at(2.5)
+    harness.commit(idle_to=at(4))
+    assert harness.last().status == "expired"
+    assert harness.engine._desk.pace.next == FOREVER
+
+
+def test_participation_counts_fills_of_the_last_minute() -> None:
+    harness = EngineHarness()
+    harness.run(traded([[100] * 6])[:-1])
+    harness.send(new(ts=at(1), qty=5_000, length=2 * M, participation_rate=RATE))
+    harness.run([row for row in traded([[100] * 6, [100] * 6, [2_000] * 6]) if at(1) <= row.ts < at(2.5)])
+    room = harness.last().qty[0]
+    harness.send(fill(at(2.5) + 1, "E1", 100))
+    assert harness.last().cum_qty + harness.last().qty[0] == pytest.approx(room, abs=QUANTA)
+
+
+@pytest.mark.parametrize("lot", [1, 10, 50, 100])
+@pytest.mark.slow
+def test_documented_order_fills_between_97_and_100_percent_of_what_its_limit_allows(data_dir: Path, lot: int) -> None:
+    start = 1_743_687_000 * S
+    core = CoreSettings(
+        session=SessionRule(34_200, 57_600, ((0, -4 * 3600),)), apply="in_event_time",
+        plans=PlanSettings(fills="scheduled"),
+    )  # fmt: skip
+    harness = EngineHarness(core)
+    harness.put(new(qty=20_000, ts=start, length=390 * M, participation_rate=RATE, lot_size=lot * QUANTA))
+    for decoded in merge_files([data_dir / "FROG_2025-04-03_mbp10.csv.gz"], batch_rows=5_000):
+        harness.inbox.put_ticks(decoded.batch, decoded.refused, int(decoded.batch.offset[-1]) + 1)
+        harness.commit()
+    harness.commit(idle_to=start + 391 * M)
+    filled, share = judge(harness.outputs, start, start + 390 * M, lot)
+    assert 0.97 * min(share, 20_000) <= filled <= share
+    assert np.all([plan.lifted_qty == 0 for plan in harness.plans()])
