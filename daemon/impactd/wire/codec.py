@@ -15,6 +15,7 @@ REASONS: Final = {
     "corrupt": "the compressed stream is damaged",
     "empty": "the record has no value",
     "encoding": "not UTF-8",
+    "gap": "changes of a book are missing before this one, or its snapshot is; the book has ended",
     "json": "not JSON",
     "missing_field": "a field that is needed is absent",
     "not_finite": "NaN, an infinity, or a number beyond float64",
@@ -75,6 +76,13 @@ class FieldError(Exception):
         super().__init__(detail)
         self.reason = reason
         self.detail = bounded(detail)
+
+
+class GapError(FieldError):
+    """Changes of a book are missing before a record: it is refused, and the row that ends the book is kept."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("gap", detail)
 
 
 def bounded(detail: str) -> str:

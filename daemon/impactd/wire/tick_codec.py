@@ -29,7 +29,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from impactd.core.inputs.ticks import Int, Refused
-from impactd.wire.codec import FROM_DATA, Decoded, FieldError, Limits
+from impactd.wire.codec import FROM_DATA, Decoded, FieldError, GapError, Limits
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.rows import RowBuilder, Rows, interleave, stamped
 from impactd.wire.symbols import FileSymbols
@@ -127,7 +127,7 @@ class TickCodec(ABC):
         Raises
         ------
         FieldError
-            If the record cannot be used; rows that were added already are dropped.
+            If the record cannot be used; rows that were added already are dropped, except with a `GapError`.
         """
         raise NotImplementedError
 
@@ -177,7 +177,8 @@ class TickCodec(ABC):
                 self._check_size(values[i])
                 skipped += self.decode_record(values[i], i, builder)
             except FieldError as error:
-                builder.truncate(n_rows)
+                if not isinstance(error, GapError):
+                    builder.truncate(n_rows)
                 key = keys[i] if keys is not None else None
                 offset, ts_record = int(offsets[i]), int(ts_records[i])
                 refused.append(Refused(offset, error.reason, error.detail, values[i], key, self.name, ts_record))

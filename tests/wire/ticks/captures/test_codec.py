@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
 import re
+import zlib
+from bisect import bisect_right
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
 from impactd.core.inputs.ticks import BOOK, TRADE
 from impactd.shell.recorded import read_ticks
 from impactd.wire.codec import Decoded, Limits
+from impactd.wire.content import Content
 from impactd.wire.decoder import join
 from impactd.wire.ticks.captures.codec import CaptureCodec
-from tests.wire.helpers import T0, decode_in_batches, reasons
+from impactd.wire.ticks.captures.venues import okx_checksum
+from tests.wire.helpers import T0, assert_same_batch, decode_in_batches, reasons
 
 MS = T0 // 10**6
 ISO = "2025-04-03T13:30:00.125Z"
@@ -54,7 +60,7 @@ CHANGES: list[dict[str, Any]] = [
     },
     {"topic": "orderbook.50.FROG", "type": "delta", "ts": MS, "data": {"s": "FROG", "b": [], "a": []}},
     {"arg": {"channel": "books", "instId": "FROG"}, "action": "update", "data": [{"ts": str(MS)}]},
-    {"channel": "book", "type": "update", "data": [{"symbol": "FROG", "bids": [], "asks": []}]},
+    {"channel": "book", "type": "update", "data": [{"symbol": "FROG", "timestamp": ISO}]},
     {"type": "l2update", "product_id": "FROG", "time": ISO, "changes": []},
 ]
 
@@ -83,10 +89,179 @@ def test_trade_of_a_venue_is_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("message", CHANGES, ids=lambda message: re.sub(r"\W+", "-", str(message)[:30]))
-def test_changes_of_books_are_refused_with_what_to_capture(message: dict[str, Any]) -> None:
+def test_changes_of_books_are_refused_where_messages_stand_alone(message: dict[str, Any]) -> None:
     decoded = decode(message)
     assert reasons(decoded) == ["value"]
-    assert "capture" in decoded.refused[0].detail
+    assert "snapshots" in decoded.refused[0].detail
+
+
+def capture(*messages: object, prefix: bytes = b"") -> Decoded:
+    """Decode messages as a file, in whatever batches."""
+    lines = [prefix + (one if isinstance(one, bytes) else orjson.dumps(one)) + b"\n" for one in messages]
+    codec = CaptureCodec()
+    whole, single = (
+        join([one.decoded for one in codec.batches(Content("c.jsonl", iter([b"".join(lines)])), size)])
+        for size in (4_096, 1)
+    )
+    assert_same_batch(whole.batch, single.batch)
+    assert (whole.refused, whole.skipped_unknown) == (single.refused, single.skipped_unknown)
+    return whole
+
+
+def depth(first: int, last: int, bids: list[list[str]], asks: list[list[str]], **more: int) -> dict[str, Any]:
+    return {"e": "depthUpdate", "E": MS + last, "s": "FROG", "U": first, "u": last, "b": bids, "a": asks} | more
+
+
+def okx(action: str, seq: int, before: int, bids: list[list[str]], asks: list[list[str]]) -> dict[str, Any]:
+    data = {"bids": bids, "asks": asks, "ts": str(MS + seq), "seqId": seq, "prevSeqId": before}
+    return {"arg": {"channel": "books", "instId": "FROG"}, "action": action, "data": [data]}
+
+
+def bybit(kind: str, number: int, bids: list[list[str]], asks: list[list[str]]) -> dict[str, Any]:
+    data = {"s": "FROG", "b": bids, "a": asks, "u": number, "seq": 1}
+    return {"topic": "orderbook.50.FROG", "type": kind, "ts": 1, "cts": MS + number, "data": data}
+
+
+def kraken(kind: str, bids: list[str], asks: list[str], crc: int | None = None) -> bytes:
+    sides = (",".join(side) for side in (bids, asks))
+    sides = ("[%s]" % side for side in sides)  # noqa: UP031  # braces are JSON's
+    text = '{"channel":"book","type":"%s","data":[{"symbol":"FROG","timestamp":"%s","bids":%s,"asks":%s%s}]}'
+    return (text % (kind, ISO, *sides, f',"checksum":{crc}' if crc is not None else "")).encode()
+
+
+def coinbase(*changes: list[str]) -> dict[str, Any]:
+    return {"type": "l2update", "product_id": "FROG", "time": ISO, "changes": list(changes)}
+
+
+def streams(n: int) -> dict[str, list[Any]]:
+    """Return 31.2 x 3 against 31.25 x 2; the bid to 4 and the ask to 31.3 x 1; the bid to 5: numbered from `n`."""
+    return {
+        "binance": [
+            depth(n + 1, n + 5, [["31.0", "1"]], []),
+            {"lastUpdateId": n + 7, "E": MS, **SIDES},
+            depth(n + 6, n + 8, [["31.2", "4"]], [["31.25", "0.000"], ["31.30", "1"]]),
+            depth(n + 9, n + 9, [["31.2", "5"]], []),
+        ],
+        "binance-futures": [
+            {"lastUpdateId": n + 7, "E": MS, **SIDES, "s": "FROG"},
+            depth(n + 6, n + 8, [["31.2", "4"]], [["31.25", "0"], ["31.3", "1"]], pu=n + 5),
+            depth(n + 12, n + 13, [["31.2", "5"]], [], pu=n + 8),
+        ],
+        "bybit": [
+            bybit("snapshot", n + 7, BIDS, ASKS),
+            bybit("delta", n + 8, [["31.2", "4"]], [["31.25", "0"], ["31.3", "1"]]),
+            bybit("delta", n + 9, [["31.2", "5"]], []),
+        ],
+        "okx": [
+            okx("snapshot", n + 7, -1, BIDS, ASKS),
+            okx("update", n + 9, n + 7, [["31.2", "4", "0", "1"]], [["31.25", "0", "0", "0"], ["31.3", "1", "0", "1"]]),
+            okx("update", n + 12, n + 9, [["31.2", "5", "0", "1"]], []),
+        ],
+        "coinbase": [
+            {"type": "snapshot", "product_id": "FROG", "time": ISO, "bids": BIDS, "asks": ASKS},
+            coinbase(["buy", "31.2", "4"], ["sell", "31.25", "0"], ["sell", "31.3", "1"]),
+            coinbase(["buy", "31.2", "5"]),
+        ],
+        "kraken": [
+            kraken("snapshot", ['{"price":31.2,"qty":3}'], ['{"price":31.25,"qty":2}']),
+            kraken("update", ['{"price":31.2,"qty":4}'], ['{"price":31.25,"qty":0}', '{"price":31.3,"qty":1}']),
+            kraken("update", ['{"price":31.2,"qty":5}'], []),
+        ],
+    }
+
+
+STREAMS = streams(0)
+
+
+def last_book(decoded: Decoded) -> list[Any]:
+    batch = decoded.batch
+    return [column[-1][: max(1, n)].tolist() for column, n in (
+        (batch.bid_px, batch.n_bid[-1]), (batch.bid_sz, batch.n_bid[-1]),
+        (batch.ask_px, batch.n_ask[-1]), (batch.ask_sz, batch.n_ask[-1]),
+    )]  # fmt: skip
+
+
+@pytest.mark.parametrize("venue", STREAMS)
+def test_changes_of_a_file_give_books(venue: str) -> None:
+    decoded = capture(*STREAMS[venue])
+    assert not decoded.refused
+    assert decoded.batch.symbols == ("FROG",)
+    assert len(decoded.batch) == 3
+    assert last_book(decoded) == [[31.2], [5.0], [31.3], [1.0]]
+    assert last_book(capture(*STREAMS[venue][:-1])) == [[31.2], [4.0], [31.3], [1.0]]
+
+
+@pytest.mark.parametrize("venue", [venue for venue in STREAMS if venue not in ("coinbase", "kraken")])
+def test_missing_change_is_a_gap_that_ends_the_book(venue: str) -> None:
+    *begin, _, last = STREAMS[venue]
+    decoded = capture(*begin, last, last, *streams(100)[venue])
+    assert reasons(decoded) == ["gap"]
+    empty = [i for i in range(len(decoded.batch)) if not decoded.batch.n_bid[i]]
+    assert decoded.batch.offset[empty].tolist() == [decoded.refused[0].offset]
+    assert last_book(decoded) == [[31.2], [5.0], [31.3], [1.0]]
+
+
+@pytest.mark.parametrize("venue", ["coinbase", "kraken"])
+def test_unreadable_message_ends_a_book_whose_changes_have_no_numbers(venue: str) -> None:
+    snapshot, change, last = STREAMS[venue]
+    for broken, reason in ((b"{", "truncated"), (b"{" + b" " * 1_000_001, "too_large")):
+        decoded = capture(snapshot, broken, change, last)
+        assert reasons(decoded) == [reason, "gap"]
+        assert decoded.batch.n_bid.tolist() == [1, 0]
+    assert reasons(capture(STREAMS["okx"][0], b"{", *STREAMS["okx"][1:])) == ["truncated"]
+
+
+def test_fewer_levels_of_a_book_that_stands_are_skipped() -> None:
+    best = BOOKS["binance-futures"]
+    decoded = capture(best, *STREAMS["binance"], best, BOOKS["binance-depth20"])
+    assert (len(decoded.batch), decoded.skipped_unknown) == (4, 3)
+
+
+def test_books_of_okx_have_their_checksum() -> None:
+    """The example of OKX's documentation."""
+    bids = [["3366.1", "7"], ["3366", "6"]]
+    asks = [["3366.8", "9"], ["3368", "8"]]
+    assert okx_checksum([tuple(one) for one in bids], [tuple(one) for one in asks]) == -1881014294
+    for crc, found in ((-1881014294, []), (5, ["gap"])):
+        message = okx("snapshot", 7, -1, bids, asks)
+        message["data"][0]["checksum"] = crc
+        assert reasons(capture(message)) == found
+
+
+def test_books_of_kraken_have_their_checksum() -> None:
+    """Digits without point and leading zeros, asks before bids."""
+    text = "531" + "2500" + "52" + "100"
+    crc = zlib.crc32(text.encode())
+    bids, asks = ['{"price":0.052,"qty":1.00}'], ['{"price":0.0531,"qty":25.00}']
+    assert reasons(capture(kraken("snapshot", bids, asks, crc))) == []
+    assert reasons(capture(kraken("snapshot", bids, asks, crc + 1))) == ["gap"]
+
+
+def test_built_book_of_a_recorded_day_equals_the_best_prices_of_its_venue(data_dir: Path) -> None:
+    """Binance numbers best prices with the changes: after each change, both tell the same best price and size."""
+    path = data_dir / "binance_spot_ethusdt_2024-08-08_ws.jsonl.gz"
+    best: dict[int, tuple[str, ...]] = {}
+    last: dict[int, int] = {}
+    with gzip.open(path, "rb") as file:
+        lines = file.readlines()
+    for number, line in enumerate(lines, 1):
+        data = orjson.loads(line.partition(b" ")[2]).get("data", {})
+        if "B" in data:
+            best[data["u"]] = tuple(data[name] for name in "bBaA")
+        elif data.get("e") == "depthUpdate":
+            last[number] = data["u"]
+    ids = sorted(best)
+    decoded = join(list(read_ticks(path)))
+    assert not decoded.refused
+    batch = decoded.batch
+    n_checked = 0
+    for row in np.flatnonzero(np.isin(batch.offset, list(last))):
+        at = bisect_right(ids, last[int(batch.offset[row])])
+        if at and at < len(ids):
+            found = [column[row, 0] for column in (batch.bid_px, batch.bid_sz, batch.ask_px, batch.ask_sz)]
+            assert found == [float(text) for text in best[ids[at - 1]]]
+            n_checked += 1
+    assert n_checked > 3_000
 
 
 @pytest.mark.parametrize("name", BOOKS)
@@ -115,6 +290,8 @@ def test_deeper_book_than_the_limit_is_refused() -> None:
 
 def test_capture_is_recognised_among_other_json(tmp_path: Path) -> None:
     path = tmp_path / "frog_ws.jsonl"
-    path.write_bytes(b"".join(orjson.dumps(message) + b"\n" for message in [{"result": None}, *BOOKS.values()]))
+    path.write_bytes(
+        b"".join(orjson.dumps(message) + b"\n" for message in [{"result": None}, BOOKS["ccxt"], BOOKS["okx"]])
+    )
     decoded = join(list(read_ticks(path)))
-    assert (len(decoded.batch), decoded.skipped_unknown) == (len(BOOKS), 1)
+    assert (len(decoded.batch), decoded.skipped_unknown) == (2, 1)

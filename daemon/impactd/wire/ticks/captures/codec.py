@@ -2,25 +2,39 @@
 
 Venues' clocks and that of the capture differ, and not all messages carry the venue's time. So where a line begins with
 the capture's time (a whole number of `wire.time_unit` and a blank), that is the time of its rows; otherwise it is the
-venue's. Messages that hold neither books nor trades are counted and skipped; changes of books are refused, with what to
-capture in their place.
+venue's. Messages that hold neither books nor trades are counted and skipped.
+
+In a file, snapshots and changes of a book make a book each, of its best `books.max_levels` levels
+(`impactd.wire.ticks.building.builder`). While such a book stands, messages with fewer levels of it (best prices,
+partial books) are skipped. A snapshot that names no symbol, as Binance's answer to a request, is of the one symbol
+that the file has named before. Messages from Kafka stand each alone: snapshots are books, and changes are refused.
 """
 
 from __future__ import annotations
 
+import copy
+import json
 import re
-from typing import Final, Self
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Self
 
-from impactd.wire.codec import FieldError, Limits
-from impactd.wire.content import Head
-from impactd.wire.fields import parse_json, parse_number, parse_object, parse_symbol, require
+from impactd.core.inputs.ticks import Int
+from impactd.wire.codec import Decoded, FieldError, GapError, Limits, shown
+from impactd.wire.content import Content, Head, Line
+from impactd.wire.fields import is_blank, parse_json, parse_number, parse_object, parse_symbol, require
 from impactd.wire.rows import RowBuilder
-from impactd.wire.tick_codec import FileOptions, TickCodec
-from impactd.wire.ticks.captures.venues import Book, Trade, find, levels
+from impactd.wire.tick_codec import FileBatch, FileOptions, TickCodec
+from impactd.wire.ticks.building.builder import Builder, Change, Checksum, Texts
+from impactd.wire.ticks.building.ladder import Levels
+from impactd.wire.ticks.captures.venues import Book, Delta, Trade, find, numbers, pairs
 from impactd.wire.times import parse_time
 
 _LINE: Final = re.compile(rb"(?:(\d{1,19})[ \t,]+)?(\{.*)", re.DOTALL)
+_INTEGER: Final = re.compile(r"-?\d{1,19}", re.ASCII)
 _HEAD_LINES: Final = 20
+#: Levels of a side of a snapshot or of changes, at most.
+_MAX_LEVELS: Final = 50_000
 
 
 class CaptureCodec(TickCodec):
@@ -38,6 +52,11 @@ class CaptureCodec(TickCodec):
     def __init__(self, limits: Limits | None = None, symbol: str | None = None) -> None:
         super().__init__(limits)
         self._symbol = symbol
+        #: Books, symbols that were named and lines that could not be read, of the file at hand.
+        self._books: Builder | None = None
+        self._named: set[str] = set()
+        self._faulty: deque[int] = deque()
+        self._offsets: Sequence[int] | Int = ()
 
     @classmethod
     def detects(cls, head: Head) -> bool:
@@ -50,42 +69,158 @@ class CaptureCodec(TickCodec):
         del head
         return cls(options.limits, None if options.symbols.guessed else options.symbols.name)
 
-    def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
-        """Decode one line."""
+    def _decode(self, value: bytes, record: int, builder: RowBuilder) -> int:
         if not value:
             raise FieldError("empty", "the record has no value; send a message")
         match = _LINE.fullmatch(value)
         if match is None:
             raise FieldError("json", "not a JSON object, with the time of its capture before it or without; send one")
         received = parse_time(match[1].decode(), "time of capture", self.limits.time_unit) if match[1] else 0
-        found = find(parse_object(parse_json(match[2])))
-        if not found:
-            return 1
-        for item in found:
-            if isinstance(item, Book):
-                bids = levels(item.bids, "bids", self.limits.max_levels)
-                asks = levels(item.asks, "asks", self.limits.max_levels)
-                builder.add_book(record, self._name(item), 0, self._time(item, received), received, bids, asks)
-                continue
-            px, qty = (parse_number(require({n: v}, n), n) for n, v in (("price", item.px), ("quantity", item.qty)))
-            if qty < 0.0:
-                raise FieldError("value", f"quantity: {qty} is negative; send the traded quantity and its side")
+        found = find(parse_object(_parse(match[2])))
+        n_skipped = 0
+        for item in found or ():
+            symbol = self._name(item)
             ts_event = self._time(item, received)
-            builder.add_trade(record, self._name(item), 0, ts_event, received, px, qty, item.aggressor)
-        return 0
-
-    def _name(self, item: Book | Trade) -> str:
-        if item.symbol is None and self._symbol is None:
-            raise FieldError("missing_field", "the message names no symbol; give it: --symbol NAME")
-        return parse_symbol(self._symbol if item.symbol is None else item.symbol)
+            if isinstance(item, Trade):
+                px, qty = (parse_number(require({n: v}, n), n) for n, v in (("price", item.px), ("quantity", item.qty)))
+                if qty < 0.0:
+                    raise FieldError("value", f"quantity: {qty} is negative; send the traded quantity and its side")
+                builder.add_trade(record, symbol, 0, ts_event, received, px, qty, item.aggressor)
+            elif isinstance(item, Delta):
+                n_skipped += self._follow(item, symbol, record, ts_event, received, builder)
+            elif self._books is not None and self._books.stands(symbol):
+                n_skipped += 1
+            else:
+                sides = (self._levels(getattr(item, side), side, self.limits.max_levels) for side in ("bids", "asks"))
+                builder.add_book(record, symbol, 0, ts_event, received, *sides)
+        return n_skipped if found else 1
 
     @staticmethod
-    def _time(item: Book | Trade, received: int) -> int:
+    def _levels(value: object, field: str, max_levels: int) -> Levels:
+        return numbers(pairs(value, field, max_levels), field)
+
+    def _follow(self, item: Delta, symbol: str, record: int, ts_event: int, ts_recv: int, builder: RowBuilder) -> int:
+        """Add the book that a snapshot or changes give; return 1 where they give none."""
+        if self._books is None:
+            if not item.is_snapshot:
+                raise FieldError("value", f"{item.stream}: holds changes of a book, not a book; send snapshots")
+            sides = (self._levels(getattr(item, side), side, self.limits.max_levels) for side in ("bids", "asks"))
+            builder.add_book(record, symbol, 0, ts_event, ts_recv, *sides)
+            return 0
+        try:
+            book = self._books.follow(symbol, _change(item))
+        except GapError:
+            builder.add_book(record, symbol, 0, ts_event, ts_recv, ([], []), ([], []))
+            raise
+        if book is None:
+            return 1
+        builder.add_book(record, symbol, 0, ts_event, ts_recv, *book)
+        return 0
+
+    # --- files ------------------------------------------------------------
+
+    def batches(self, content: Content, batch_rows: int) -> Iterator[FileBatch]:
+        """Yield a file's records in batches; its books are built from one to the next."""
+        file = copy.copy(self)
+        file._books, file._named, file._faulty = Builder(self.limits.max_levels), set(), deque()  # noqa: SLF001  # a copy
+        return super(CaptureCodec, file).batches(content, batch_rows)
+
+    def records(self, content: Content) -> Iterator[Line]:
+        """Yield the lines; those that cannot be read are noted, since they may have been changes."""
+        for line in super().records(content):
+            if line.fault is not None:
+                self._faulty.append(line.number)
+            yield line
+
+    def decode_columns(
+        self,
+        values: Sequence[bytes],
+        offsets: Sequence[int] | Int,
+        ts_records: Sequence[int] | Int,
+        keys: Sequence[bytes | None] | None = None,
+    ) -> Decoded:
+        """Decode lines; see `TickCodec.decode_columns`."""
+        self._offsets = offsets
+        return super().decode_columns(values, offsets, ts_records, keys)
+
+    def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
+        """Decode one line."""
+        if self._books is None:
+            return self._decode(value, record, builder)
+        while self._faulty and self._faulty[0] < self._offsets[record]:
+            self._faulty.popleft()
+            self._books.lose()
+        try:
+            return self._decode(value, record, builder)
+        except GapError:
+            raise
+        except FieldError:
+            self._books.lose()
+            raise
+
+    def _name(self, item: Book | Trade | Delta) -> str:
+        if item.symbol is not None:
+            symbol = parse_symbol(item.symbol)
+            if self._books is not None:
+                self._named.add(symbol)
+            return symbol
+        if self._symbol is not None:
+            return parse_symbol(self._symbol)
+        if len(self._named) == 1:
+            return next(iter(self._named))
+        raise FieldError("missing_field", "the message names no symbol; give it: --symbol NAME")
+
+    @staticmethod
+    def _time(item: Book | Trade | Delta, received: int) -> int:
         if received:
             return received
         if item.time is None:
             raise FieldError("missing_field", "the message has no time; write the time of its capture before it")
         return parse_time(item.time, "time", "ms")
+
+
+def _parse(text: bytes) -> Any:
+    """Return a JSON document; where it has a checksum, with numbers as they were written, which it is made of."""
+    parsed = parse_json(text)
+    return json.loads(text, parse_float=str) if b'"checksum"' in text else parsed
+
+
+def _change(item: Delta) -> Change:
+    """Return a snapshot or changes with their levels and numbers read."""
+    levels = [
+        [] if value is None and not item.is_snapshot else pairs(value, side, _MAX_LEVELS)
+        for side, value in (("bids", item.bids), ("asks", item.asks))
+    ]
+    checksum = None
+    texts: list[Texts] = [[], []]
+    if item.checksum is not None and not is_blank(item.checksum[0]):
+        value, of, n_levels = item.checksum
+        checksum = Checksum(_number(value, "checksum") or 0, of, n_levels)
+        texts = [[(str(px), str(sz)) for px, sz in side] for side in levels]
+    longest = max(map(len, levels))
+    return Change(
+        item.stream,
+        numbers(levels[0], "bids"),
+        numbers(levels[1], "asks"),
+        item.is_snapshot,
+        first=_number(item.first, "first number"),
+        last=_number(item.last, "last number"),
+        prev=_number(item.prev, "number before"),
+        waits=item.waits,
+        depth=next((depth for depth in item.depths if depth >= longest), None) if item.is_snapshot else None,
+        checksum=checksum,
+        texts=(texts[0], texts[1]),
+    )
+
+
+def _number(value: object, field: str) -> int | None:
+    if is_blank(value):
+        return None
+    if type(value) is int:
+        return value
+    if isinstance(value, str) and _INTEGER.fullmatch(value):
+        return int(value)
+    raise FieldError("type", f"{field}: {shown(value)} is not a whole number; send the venue's own messages")
 
 
 def _is_known(line: bytes) -> bool:
@@ -96,5 +231,4 @@ def _is_known(line: bytes) -> bool:
         message = parse_object(parse_json(match[2]))
         return bool(find(message)) and "ts_event" not in message
     except FieldError:
-        # Changes of books alone make a capture too, whose lines then say what to do.
-        return b"depthUpdate" in line or b"orderbook." in line or b"l2update" in line
+        return False

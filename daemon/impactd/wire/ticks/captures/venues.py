@@ -1,4 +1,4 @@
-"""What the messages of each venue are: books, trades, changes of books that are not read, or nothing.
+"""What the messages of each venue are: books, trades, changes of books, or nothing.
 
 Each function takes a message and returns what it holds, or None where it is not of that venue. Times of venues are
 milliseconds or ISO 8601 text.
@@ -6,11 +6,15 @@ milliseconds or ISO 8601 text.
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from impactd.wire.codec import FieldError, shown
 from impactd.wire.fields import is_blank, parse_number, require
+from impactd.wire.ticks.building.builder import Texts
 
 Levels = tuple[list[float], list[float]]
 
@@ -34,15 +38,32 @@ class Trade(NamedTuple):
     aggressor: int
 
 
+class Delta(NamedTuple):
+    """A snapshot that changes follow, or changes; see `impactd.wire.ticks.building.builder.Change`."""
+
+    symbol: Any
+    time: Any
+    bids: Any
+    asks: Any
+    stream: str
+    is_snapshot: bool
+    first: Any = None
+    last: Any = None
+    prev: Any = None
+    waits: bool = False
+    depths: tuple[int, ...] = ()
+    checksum: tuple[Any, Callable[[Texts, Texts], int], int] | None = None
+
+
 #: What a message holds, in order; empty for those that have neither books nor trades.
-Found = list[Book | Trade]
+Found = list[Book | Trade | Delta]
 Message = dict[str, Any]
 
 _SIDES: Final = {"buy": 1, "sell": -1}
-
-
-def _changes(what: str, remedy: str) -> FieldError:
-    return FieldError("value", f"{what}: holds changes of a book, which are not read; capture {remedy}")
+#: Streams of Binance that have whole books of a few levels.
+_PARTIAL: Final = re.compile(r"@depth(5|10|20)\b")
+#: Levels that a book of Kraken's is subscribed to with.
+_KRAKEN_DEPTHS: Final = (10, 25, 100, 500, 1_000)
 
 
 def _sign(side: object) -> int:
@@ -58,37 +79,57 @@ def _objects(value: object, field: str) -> list[dict[str, Any]]:
 
 
 def binance(message: Message) -> Found | None:
-    """Binance, spot and futures: bookTicker, partial depth, trade and aggTrade, alone or in a combined stream."""
+    """Binance, spot and futures: depth, bookTicker, trade and aggTrade, alone or in a combined stream."""
     stream, data = "", message
     if isinstance(message.get("stream"), str) and isinstance(message.get("data"), dict):
         stream, data = message["stream"], message["data"]
     symbol = data.get("s") or stream.partition("@")[0].upper() or None
     kind = data.get("e")
-    if kind == "depthUpdate" and "depth5" not in stream and "depth10" not in stream and "depth20" not in stream:
-        raise _changes("depthUpdate", "the streams bookTicker or depth20")
+    time = data.get("T") or data.get("E")
+    if kind == "depthUpdate" and not _PARTIAL.search(stream):
+        return [
+            Delta(
+                symbol,
+                time,
+                data.get("b"),
+                data.get("a"),
+                "depth",
+                is_snapshot=False,
+                first=require(data, "U"),
+                last=require(data, "u"),
+                prev=data.get("pu"),
+                waits=True,
+            )
+        ]
     if kind in ("trade", "aggTrade"):
-        time = data.get("T") or data.get("E")
         return [Trade(symbol, time, require(data, "p"), require(data, "q"), -1 if data.get("m") else 1)]
     if {"b", "B", "a", "A"} <= data.keys():
-        return [Book(symbol, data.get("T") or data.get("E"), [[data["b"], data["B"]]], [[data["a"], data["A"]]])]
+        return [Book(symbol, time, [[data["b"], data["B"]]], [[data["a"], data["A"]]])]
+    if "lastUpdateId" in data and stream:
+        return [Book(symbol, time, data.get("bids"), data.get("asks"))]
     if "lastUpdateId" in data:
-        return [Book(symbol, data.get("T") or data.get("E"), data.get("bids"), data.get("asks"))]
+        # The answer to a request for a snapshot.
+        sides = data.get("bids"), data.get("asks")
+        return [Delta(symbol, time, *sides, "depth", is_snapshot=True, last=data["lastUpdateId"], waits=True)]
     if kind == "depthUpdate":
-        return [Book(symbol, data.get("T") or data.get("E"), data.get("b"), data.get("a"))]
+        return [Book(symbol, time, data.get("b"), data.get("a"))]
     return [] if stream or ("e" in data and "E" in data) else None
 
 
 def bybit(message: Message) -> Found | None:
-    """Bybit: orderbook snapshots and publicTrade."""
+    """Bybit: orderbook and publicTrade."""
     topic = message.get("topic")
     if not isinstance(topic, str):
         return None
     if topic.startswith("orderbook."):
-        if message.get("type") != "snapshot":
-            raise _changes(topic, "orderbook.1, which has snapshots alone")
         data = require(message, "data")
         (book,) = _objects(data, "data")[:1] or [{}]
-        return [Book(book.get("s"), message.get("cts") or message.get("ts"), book.get("b"), book.get("a"))]
+        read = book.get("s"), message.get("cts") or message.get("ts"), book.get("b"), book.get("a")
+        is_snapshot = message.get("type") == "snapshot"
+        if is_snapshot and topic.startswith("orderbook.1."):
+            return [Book(*read)]
+        number = book.get("u")
+        return [Delta(*read, topic, is_snapshot=is_snapshot, first=None if is_snapshot else number, last=number)]
     if topic.startswith("publicTrade."):
         trades = _objects(require(message, "data"), "data")
         return [Trade(one.get("s"), one.get("T"), one.get("p"), one.get("v"), _sign(one.get("S"))) for one in trades]
@@ -96,7 +137,7 @@ def bybit(message: Message) -> Found | None:
 
 
 def okx(message: Message) -> Found | None:
-    """OKX: books5, bbo-tbt, snapshots of books, and trades."""
+    """OKX: books of every depth, bbo-tbt, and trades."""
     arg = message.get("arg")
     if not isinstance(arg, dict) or "channel" not in arg:
         return None
@@ -105,9 +146,23 @@ def okx(message: Message) -> Found | None:
         return []
     data = _objects(message["data"], "data")
     if channel.startswith(("books", "bbo")):
-        if message.get("action") == "update":
-            raise _changes(channel, "books5 or bbo-tbt")
-        return [Book(arg.get("instId"), one.get("ts"), one.get("bids"), one.get("asks")) for one in data]
+        if "action" not in message:
+            return [Book(arg.get("instId"), one.get("ts"), one.get("bids"), one.get("asks")) for one in data]
+        is_snapshot = message["action"] == "snapshot"
+        return [
+            Delta(
+                arg.get("instId"),
+                one.get("ts"),
+                one.get("bids"),
+                one.get("asks"),
+                channel,
+                is_snapshot=is_snapshot,
+                last=one.get("seqId"),
+                prev=None if is_snapshot else one.get("prevSeqId"),
+                checksum=(one["checksum"], okx_checksum, 25) if one.get("checksum") else None,
+            )
+            for one in data
+        ]
     if channel.startswith("trades"):
         return [
             Trade(one.get("instId"), one.get("ts"), one.get("px"), one.get("sz"), _sign(one.get("side")))
@@ -117,7 +172,7 @@ def okx(message: Message) -> Found | None:
 
 
 def kraken(message: Message) -> Found | None:
-    """Kraken, version 2: snapshots of book, ticker and trade."""
+    """Kraken, version 2: book, ticker and trade."""
     channel = message.get("channel")
     if not isinstance(channel, str) or "arg" in message:
         return None
@@ -125,9 +180,19 @@ def kraken(message: Message) -> Found | None:
         return []
     data = _objects(message["data"], "data")
     if channel == "book":
-        if message.get("type") != "snapshot":
-            raise _changes("book", "the channel ticker with event_trigger bbo")
-        return [Book(one.get("symbol"), one.get("timestamp"), one.get("bids"), one.get("asks")) for one in data]
+        return [
+            Delta(
+                one.get("symbol"),
+                one.get("timestamp"),
+                one.get("bids"),
+                one.get("asks"),
+                channel,
+                is_snapshot=message.get("type") == "snapshot",
+                depths=_KRAKEN_DEPTHS,
+                checksum=(one["checksum"], kraken_checksum, 10) if "checksum" in one else None,
+            )
+            for one in data
+        ]
     if channel == "ticker":
         return [
             Book(
@@ -147,14 +212,19 @@ def kraken(message: Message) -> Found | None:
 
 
 def coinbase(message: Message) -> Found | None:
-    """Coinbase Exchange: level2 snapshots, ticker and matches, whose side is the maker's."""
+    """Coinbase Exchange: level2, ticker and matches, whose side is the maker's."""
     product, kind = message.get("product_id"), message.get("type")
     if product is None:
         return [] if kind in ("subscriptions", "heartbeat") else None
     if kind == "l2update":
-        raise _changes("l2update", "the channel ticker")
+        changes = message.get("changes")
+        if not isinstance(changes, list) or not all(isinstance(one, list) and len(one) == 3 for one in changes):
+            raise FieldError("type", f"changes: {shown(changes)} is not a list of [side, price, size]; send one")
+        sides = [[one[1:] for one in changes if one[0] == side] for side in ("buy", "sell")]
+        return [Delta(product, message.get("time"), sides[0], sides[1], "level2", is_snapshot=False)]
     if kind == "snapshot":
-        return [Book(product, message.get("time"), message.get("bids"), message.get("asks"))]
+        read = product, message.get("time"), message.get("bids"), message.get("asks")
+        return [Delta(*read, "level2", is_snapshot=True)]
     if kind == "ticker":
         bid = [[message.get("best_bid"), message.get("best_bid_size")]]
         return [Book(product, message.get("time"), bid, [[message.get("best_ask"), message.get("best_ask_size")]])]
@@ -180,8 +250,8 @@ def find(message: Message) -> Found | None:
     return next((found for venue in VENUES if (found := venue(message)) is not None), None)
 
 
-def levels(value: object, field: str, max_levels: int) -> Levels:
-    """Return prices and sizes of levels that are pairs, longer lists, or objects, as numbers or text.
+def pairs(value: object, field: str, max_levels: int) -> list[tuple[Any, Any]]:
+    """Return price and size of levels that are pairs, longer lists, or objects, as they were written.
 
     A level without a price and a size is none.
     """
@@ -191,15 +261,14 @@ def levels(value: object, field: str, max_levels: int) -> Levels:
         raise FieldError("type", f"{field}: {shown(value)} is not a list of levels; send one")
     if len(value) > max_levels:
         raise FieldError("too_deep", f"{field}: {len(value)} levels; at most {max_levels} are read (books.max_levels)")
-    px: list[float] = []
-    sz: list[float] = []
-    for level in value:
-        price, size = _level(level, field)
-        if is_blank(price) and (is_blank(size) or size == 0):
-            continue
-        px.append(parse_number(require({field: price}, field), field))
-        sz.append(parse_number(require({field: size}, field), field))
-    return px, sz
+    found = (_level(level, field) for level in value)
+    return [(price, size) for price, size in found if not (is_blank(price) and (is_blank(size) or size == 0))]
+
+
+def numbers(levels: list[tuple[Any, Any]], field: str) -> Levels:
+    """Return prices and sizes of levels that are numbers or text."""
+    px = [parse_number(require({field: price}, field), field) for price, _ in levels]
+    return px, [parse_number(require({field: size}, field), field) for _, size in levels]
 
 
 def _level(level: object, field: str) -> tuple[Any, Any]:
@@ -210,3 +279,24 @@ def _level(level: object, field: str) -> tuple[Any, Any]:
         names = ("size", "qty", "amount", "quantity", "sz", "volume", "q", "s")
         return price, next((level[name] for name in names if name in level), None)
     raise FieldError("type", f"{field}: {shown(level)} is not a level; send [price, size]")
+
+
+def okx_checksum(bids: Texts, asks: Texts) -> int:
+    """Return OKX's checksum: a signed CRC-32 of the levels of both sides in turn."""
+    parts: list[str] = []
+    for i in range(max(len(bids), len(asks))):
+        for side in (bids, asks):
+            parts += side[i] if i < len(side) else ()
+    crc = zlib.crc32(":".join(parts).encode())
+    return crc - 2**32 if crc >= 2**31 else crc
+
+
+def kraken_checksum(bids: Texts, asks: Texts) -> int:
+    """Return Kraken's checksum: a CRC-32 of the digits of asks and bids, without leading zeros."""
+    digits = "".join(_digits(text) for level in (*asks, *bids) for text in level)
+    return zlib.crc32(digits.encode())
+
+
+def _digits(text: str) -> str:
+    plain = format(Decimal(text), "f") if "e" in text.lower() else text
+    return plain.replace(".", "").lstrip("0")
