@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -155,6 +156,16 @@ def test_caps_are_kept_and_equal_parts_obey_them_too(linear: ImpactModel) -> Non
     assert (result["optimal_allocation"] <= caps + 1e-9).all()
     assert (allocator.equal_allocation() <= caps + 1e-9).all()
     assert result["improvement_pct"] > 0.0
+
+
+@pytest.mark.parametrize("name", ["exact", "clarabel", "slsqp"])
+@pytest.mark.parametrize(("total", "n"), [(1_000.0, 6), (300.0, 7), (1.0, 10), (20_000.0, 49)])
+def test_caps_of_an_equal_part_give_the_equal_split(linear: ImpactModel, total: float, n: int, name: str) -> None:
+    allocator = TradeAllocator(linear, total, n, max_interval_qty=total / n, config=EXACT)
+    found = allocator.solve_with(name)
+    np.testing.assert_allclose(found["optimal_allocation"], total / n, rtol=1e-9)
+    assert math.fsum(found["optimal_allocation"]) == total
+    np.testing.assert_allclose(allocator.equal_allocation(), total / n, rtol=1e-9)
 
 
 def test_caps_too_small_is_3002_and_named(linear: ImpactModel) -> None:

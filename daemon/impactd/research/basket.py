@@ -27,7 +27,7 @@ import pandas as pd
 
 from impactd.core.inputs.ticks import Float
 from impactd.research.errors import INFEASIBLE, MALFORMED, NOT_CONVERGED, OptimizationError, ValidationError
-from impactd.research.options import check_number
+from impactd.research.options import check_number, without_rounding
 
 
 def optimize_basket(
@@ -87,6 +87,7 @@ def optimize_basket(
         raise ValidationError(MALFORMED, f"legs: {error}", "give every leg the same number of intervals") from error
     sign, qty = (np.array([leg[k] for leg in table]) for k in (1, 2))
     sigma = _covariance(covariance, len(table))
+    cap = np.stack([without_rounding(*leg) for leg in zip(cap, qty.tolist(), strict=True)])
     room = np.sum(np.minimum(cap, qty[:, None]), axis=1)
     if np.any(room < qty):
         worst = int(np.argmax(qty - room))

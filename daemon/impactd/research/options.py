@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 import numpy as np
 
+from impactd.core.inputs.ticks import Float
 from impactd.research.errors import MALFORMED, ValidationError
+
+#: Caps whose sum is this near to the quantity, as a part of it, hold it: the difference is the rounding of their division.
+_ROUNDING: Final = 1e-12
 
 
 class SolverType(Enum):
@@ -33,6 +38,20 @@ def check_number(name: str, value: object, low: float, *, above: bool = False) -
     if not math.isfinite(number) or (number <= low if above else number < low):
         least = f"above {low:g}" if above else f"of at least {low:g}"
         raise ValidationError(MALFORMED, f"{name}: {value!r} cannot be used", f"give a finite number {least}")
+
+
+def without_rounding(cap: Float, qty: float) -> Float:
+    """Return `cap`, raised by the rounding of its sum where only that keeps it from holding `qty`.
+
+    Examples
+    --------
+    >>> float(np.sum(np.full(6, 1000 / 6))) < 1000 < math.fsum(without_rounding(np.full(6, 1000 / 6), 1000.0))
+    True
+    """
+    room = math.fsum(np.minimum(cap, qty).tolist())
+    if abs(room - qty) > _ROUNDING * qty:
+        return cap
+    return np.asarray(cap * (qty / room * (1.0 + _ROUNDING)))
 
 
 def check_count(name: str, value: object, low: int, high: int | None = None) -> None:

@@ -39,7 +39,7 @@ from impactd.research.errors import (
     ValidationError,
 )
 from impactd.research.impact_model import ImpactModel
-from impactd.research.options import OptimizerConfig, SolverType, check_count, check_number, solver_type
+from impactd.research.options import OptimizerConfig, SolverType, check_count, check_number, solver_type, without_rounding
 from impactd.research.solver_process import TimedOut
 
 logger = logging.getLogger("impactd.research")
@@ -222,7 +222,7 @@ class TradeAllocator:
         curves = impact_model.fitted.side(side)
         self._n_fitted = len(curves)
         s, beta, alpha, eta = mapped(curves.terms(), self.n_intervals)
-        cap = _caps(max_interval_qty, self.n_intervals)
+        self._cap = _caps(max_interval_qty, self.n_intervals)
         if transient_share > 1.0 or (transient_share > 0.0 and beta is None):
             text = f"transient_share: {transient_share!r} cannot be used"
             raise ValidationError(MALFORMED, text, "give a part in [0, 1], and 0 with a power model, which has no line")
@@ -233,7 +233,7 @@ class TradeAllocator:
             alpha,
             eta,
             curves.delta,
-            cap=cap,
+            cap=None if self._cap is None else without_rounding(self._cap, self.total_shares),
             risk=float(risk),
             transient_share=float(transient_share),
             keep=keep,
@@ -309,7 +309,9 @@ class TradeAllocator:
         begin = time.monotonic()
         trial = _Trial(self.config)
         solution = trial.run(chain, self.problem, self.total_shares)
-        x = _exact_sum(solution.qty, self.total_shares, self.problem.cap)
+        # Below the caps as given, not as raised by their rounding.
+        qty = solution.qty if self._cap is None else np.minimum(solution.qty, self._cap)
+        x = _exact_sum(qty, self.total_shares, self.problem.cap)
         cost = schedule_cost(self.problem, x)
         equal = schedule_cost(self.problem, self.equal_allocation())
         largest = self.impact_model.fitted.fitted_range[1]
