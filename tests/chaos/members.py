@@ -197,6 +197,12 @@ class Members:
             if member.process is not None and not member.expected and member.look():
                 await member.start()
 
+    async def say_where(self) -> None:
+        """Have every process write to its log where its tasks and threads are."""
+        for member in self.present:
+            member.send(signal.SIGUSR2)
+        await asyncio.sleep(2.0)
+
     async def close(self) -> None:
         """End everything that still runs."""
         for member in self.all:

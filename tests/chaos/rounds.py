@@ -32,7 +32,7 @@ PROCESSES: Final = 3
 _FEWEST, _MOST = 2, 4
 
 #: Far beyond what a round, the last drain and a process's leave take, even on a machine that does other work.
-PROGRESS_S: Final = 120.0
+PROGRESS_S: Final = 300.0
 _DRAIN_S: Final = 240.0
 _LEAVE_S: Final = 30.0
 
@@ -169,6 +169,7 @@ class Run:
             await asyncio.wait([progress], timeout=0.5)
         still = await progress
         if still:
+            await self._members.say_where()
             self.report.stuck.append(f"{when}: partitions {still} made no commit within {PROGRESS_S:.0f} s")
 
     async def _do(self, fault: str, draw: random.Random) -> str:
