@@ -250,8 +250,19 @@ class Desk:
             self._replan_halted(now)
 
     def _replan_halted(self, now: int) -> None:
-        for order in self._turned():
-            self._plans.plan(order, now, "control", forced=True)
+        """Plan the orders whose halt has begun or ended: those of one book once, together."""
+        turned = {order.cl_ord_id: order for order in self._turned()}
+        while turned:
+            order = next(iter(turned.values()))
+            order.clock = max(order.clock, now)
+            group = self._plans.group(order) if self._plans.halt_of(order) is None else [order]
+            reasons = {member.cl_ord_id: "control" for member in group if member.cl_ord_id in turned}
+            if len(group) > 1 and order in group:
+                self._plans.plan_group(group, now, reasons, forced=True)
+            else:
+                self._plans.plan(order, now, "control", forced=True)
+            for cl_ord_id in (order.cl_ord_id, *reasons):
+                turned.pop(cl_ord_id, None)
 
     def _turned(self) -> list[Order]:
         """Return the active orders whose halt has begun or ended."""

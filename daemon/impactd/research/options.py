@@ -12,7 +12,7 @@ import numpy as np
 from impactd.core.inputs.ticks import Float
 from impactd.research.errors import MALFORMED, ValidationError
 
-#: Caps whose sum is this near to the quantity, as a part of it, hold it: the difference is the rounding of their division.
+#: Caps whose sum is this near to the quantity, as a part of it, hold it: their division has rounded.
 _ROUNDING: Final = 1e-12
 
 

@@ -39,7 +39,14 @@ from impactd.research.errors import (
     ValidationError,
 )
 from impactd.research.impact_model import ImpactModel
-from impactd.research.options import OptimizerConfig, SolverType, check_count, check_number, solver_type, without_rounding
+from impactd.research.options import (
+    OptimizerConfig,
+    SolverType,
+    check_count,
+    check_number,
+    solver_type,
+    without_rounding,
+)
 from impactd.research.solver_process import TimedOut
 
 logger = logging.getLogger("impactd.research")

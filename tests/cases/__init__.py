@@ -1,0 +1,1 @@
+"""Inputs that once gave a wrong answer, each with the right one."""
