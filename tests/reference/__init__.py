@@ -6,17 +6,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from tests import write_reference
 from tests.paths import ROOT
-from tests.reference import asyncapi, commands, decisions, errors, messages, openapi, settings
+from tests.reference import asyncapi, client_types, commands, decisions, errors, messages, openapi, schemas, settings
 
 REFERENCE: Final = ROOT / "docs" / "reference"
 
 #: File in docs/reference: what writes it.
 PAGES: Final[dict[str, Callable[[], str]]] = {
+    "../../daemon/impactd/client/messages.py": client_types.text,
     "../../daemon/impactd/shell/page/openapi.json": openapi.page,
     "../adr/index.md": decisions.page,
     "asyncapi.yaml": asyncapi.text,
@@ -25,6 +27,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "messages.md": messages.page,
     "metrics.md": write_reference.page,
     "settings.md": settings.page,
+    **{f"schemas/{name}.json": partial(schemas.text, name) for name in schemas.names()},
 }
 
 

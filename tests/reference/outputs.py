@@ -71,11 +71,11 @@ def schema_of(message: type, name: str = "") -> Schema:
     for field, hint in message_fields(message).items():
         words = _WORDS.get((kind or name, field))
         schema = {"enum": words} if words else _form(hint, kind or name)
-        properties[field] = {**_described(schema), "description": _description(hint)}
+        properties[field] = {**_described(schema), "description": meaning_of(hint)}
     return {"type": "object", "required": list(properties), "properties": properties}
 
 
-def _description(hint: Any) -> str:
+def meaning_of(hint: Any) -> str:
     """Return a field's meaning with its unit, which may be that of its entries."""
     base, unit, meaning, _ = field_type(hint)
     if unit is None and get_origin(base) is tuple:

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import orjson
 
+from impactd.core.base.limits import LARGEST_PX, SMALLEST_PX
 from impactd.core.base.quantity import QuantityError, parse_qty
 from impactd.core.base.topics import Side
-from impactd.core.books.checks import LARGEST_PX, SMALLEST_PX
 from impactd.wire.codec import FieldError, shown
 
 MAX_SYMBOL: Final = 32

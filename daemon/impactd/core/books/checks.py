@@ -32,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.base.jit import inner_kernel, kernel
+from impactd.core.base.limits import LARGEST_PX, SMALLEST_PX, SMALLEST_SIZE
 from impactd.core.inputs.ticks import MID_EVENT, UNDECODABLE_BOOK, Float
 
 
@@ -91,11 +92,6 @@ _CROSSED: Final = REASONS.index(Reject.CROSSED)
 _LOCKED: Final = REASONS.index(Reject.LOCKED)
 HALTED: Final = REASONS.index(Reject.HALTED)
 
-#: No price is as large as the smallest of the price sentinels, INT64_MAX in units of 1e-9.
-LARGEST_PX: Final = 9_223_372_036.0
-#: No instrument is as cheap, and no size as small: bounds that keep products and squares of both within float64.
-SMALLEST_PX: Final = 1e-12
-SMALLEST_SIZE: Final = 1e-9
 _INT64_MAX: Final = 9_223_372_036_854_775_807.0
 #: INT64_MAX and UINT32_MAX as sizes, whole or in units of 1e-9 and 1e-8.
 _SIZE_SENTINELS: Final = (4_294_967_295.0, 9_999_999_999.0, 9_223_372_036.854_775_807, 92_233_720_368.547_758_07)

@@ -1,0 +1,455 @@
+# Made by python -m tests.write_reference.
+"""Messages as the client's types: what orders may say, and what the service publishes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal, Required, TypedDict
+
+#: A number, or a decimal string where it has to be exact.
+Quantity = int | float | str
+
+#: ns since the epoch, UTC, or a datetime with a zone.
+Time = int | datetime
+
+
+class Terms(TypedDict, total=False):
+    """Terms of a new order."""
+
+    #: Quantity of the parent.
+    order_qty: Required[Quantity]
+    #: Start of the execution window.
+    start: Required[Time]
+    #: End of the window, exclusive; after `start`.
+    end: Required[Time]
+    #: Largest share of the continuous volume since the order began, at any time; in whole lots of the sum.
+    participation_rate: float | None
+    #: Most that one interval may trade.
+    max_interval_qty: Quantity | None
+    #: `[start, end)` windows without trading ([start, end) pairs of ns since the epoch, UTC).
+    blackouts: Sequence[tuple[Time, Time]] | None
+    #: Planned quantities are multiples of it, except for one odd remainder.
+    lot_size: Quantity | None
+    #: Weight of the inventory's variance (1/currency).
+    risk_aversion: float | None
+    #: Least that an interval trades if it trades at all; a smaller remainder of the order may trade.
+    min_clip_qty: Quantity | None
+    #: Whether to lift the limit of `participation_rate`, as late as possible, if it would leave a shortfall;
+    #: `max_interval_qty` and blackouts always hold (true or false).
+    must_complete: bool | None
+    #: No interval that ends after it trades; the window, which costs are measured over, still ends at `end`.
+    last_trade: Time | None
+
+
+class Amendments(TypedDict, total=False):
+    """Terms that a replace changes; None clears an optional one."""
+
+    #: Quantity of the parent.
+    order_qty: Quantity
+    #: Start of the execution window.
+    start: Time
+    #: End of the window, exclusive; after `start`.
+    end: Time
+    #: Largest share of the continuous volume since the order began, at any time; in whole lots of the sum.
+    participation_rate: float | None
+    #: Most that one interval may trade.
+    max_interval_qty: Quantity | None
+    #: `[start, end)` windows without trading ([start, end) pairs of ns since the epoch, UTC).
+    blackouts: Sequence[tuple[Time, Time]] | None
+    #: Planned quantities are multiples of it, except for one odd remainder.
+    lot_size: Quantity | None
+    #: Weight of the inventory's variance (1/currency).
+    risk_aversion: float | None
+    #: Least that an interval trades if it trades at all; a smaller remainder of the order may trade.
+    min_clip_qty: Quantity | None
+    #: Whether to lift the limit of `participation_rate`, as late as possible, if it would leave a shortfall;
+    #: `max_interval_qty` and blackouts always hold (true or false).
+    must_complete: bool | None
+    #: No interval that ends after it trades; the window, which costs are measured over, still ends at `end`.
+    last_trade: Time | None
+
+
+class ModelRef(TypedDict):
+    """The model that a plan was made with."""
+
+    #: Shape of the impact curve.
+    kind: str
+    #: Unit of the curve.
+    unit: str
+    #: End of the minute that the model rests on.
+    as_of: int | None
+    #: Whether the model rests on the generic session profile.
+    prior: bool
+    #: Part of the measured linear impact that outlasts its interval and decays.
+    transient_share: float
+    #: Half-life of that part; null where there is none.
+    resilience_half_life_s: float | None
+
+
+class Certificate(TypedDict):
+    """Proof of optimality that comes with a plan."""
+
+    #: Solver of the schedule.
+    solver: str
+    #: Marginal cost at the optimum (price per share).
+    multiplier: float | None
+    #: Relative residual of the optimality conditions.
+    kkt_residual: float | None
+    #: Upper bound of the plan's cost above the best one in whole lots; null where it is the best one (currency).
+    gap: float | None
+
+
+class Plan(TypedDict):
+    """The schedule of what is left of one parent order."""
+
+    type: Literal["plan"]
+    #: The parent order.
+    cl_ord_id: str
+    #: The instrument.
+    symbol: str
+    #: `buy` or `sell`.
+    side: Literal["buy", "sell"]
+    #: Counts the plans of an order from 1.
+    plan_version: int
+    #: Event time of the decision.
+    as_of: int
+    #: What caused the plan: `new`, `replace`, `cancel`, `fill`, `correct`, `bust`, `minute`, `control`, `group`,
+    #: `done` or `expired`.
+    reason: str
+    #: Status of the order.
+    status: str
+    #: Why it is halted, rejected or ended; null otherwise.
+    text: str | None
+    #: Names the orders that were planned together; null for one planned by itself.
+    group_id: str | None
+    #: Quantity of the parent.
+    order_qty: float
+    #: Quantity filled so far.
+    cum_qty: float
+    #: Quantity left: `order_qty - cum_qty`.
+    leaves_qty: float
+    #: Part of `leaves_qty` that caps and window cannot hold.
+    shortfall_qty: float
+    #: Length of an interval.
+    interval_s: int
+    #: Slices that an interval is priced in, full resilience between them assumed.
+    child_slices: int
+    #: Quantity planned beyond the sizes that the model was fitted on.
+    extrapolated_qty: float
+    #: Start of each interval.
+    start: list[int]
+    #: What to trade in each interval.
+    qty: list[float]
+    #: Most that each interval may trade if those before it trade as planned; null: no limit.
+    cap: list[float | None]
+    #: Expected cost of the schedule above mid (currency).
+    expected_cost: float | None
+    #: `expected_cost` relative to mid (basis points).
+    expected_cost_bps: float | None
+    #: Expected cost of equal quantities by the same model (currency).
+    twap_cost: float | None
+    #: `twap_cost - expected_cost` relative to mid (basis points).
+    saving_bps: float | None
+    #: Lowest and highest cost of the whole plan, at `plans.band_level` (currency).
+    cost_band: list[float] | None
+    #: The model that the plan was made with; null without a schedule.
+    model: ModelRef | None
+    #: Proof of optimality; null without a schedule.
+    certificate: Certificate | None
+    #: The same at 0.95 (currency).
+    cost_band_95: list[float] | None
+    #: Part of the plan above what `participation_rate` allows, planned because of `must_complete`.
+    lifted_qty: float
+    #: True: the symbol has had no tick, so neither price nor volume is known.
+    blind: bool
+    #: Every id of the order's chain, oldest first.
+    cl_ord_ids: list[str]
+    #: Mid that the costs are above; null if unknown, or without a schedule.
+    mid: float | None
+
+
+class Alert(TypedDict):
+    """Something that a person should see."""
+
+    type: Literal["alert"]
+    #: See [errors](errors.md#alerts).
+    kind: str
+    #: The instrument, or null where the alert concerns none or many.
+    symbol: str | None
+    #: The order, or null.
+    cl_ord_id: str | None
+    #: Event time of the decision.
+    as_of: int
+    #: For people.
+    text: str
+
+
+class FillCost(TypedDict):
+    """Cost of one fill against the market and the model (`impactd.core.orders.costs`)."""
+
+    type: Literal["fill_cost"]
+    #: The parent order.
+    cl_ord_id: str
+    #: The fill.
+    exec_id: str
+    #: The instrument.
+    symbol: str
+    #: `buy` or `sell`.
+    side: Literal["buy", "sell"]
+    #: Event time of the decision.
+    as_of: int
+    #: `fill`, `correct` or `bust`.
+    reason: str
+    #: Time of the fill.
+    ts_event: int
+    #: Quantity filled; 0 once busted.
+    qty: float
+    #: Price of the fill.
+    px: float
+    #: `taker`, `maker`, or null where the fill did not say.
+    liquidity: str | None
+    #: Mid at the fill.
+    mid: float | None
+    #: Half-spread at the fill (price per share).
+    half_spread: float | None
+    #: Mid when the order began to work.
+    arrival_px: float | None
+    #: VWAP of the market's continuous volume in the fill's interval.
+    interval_vwap: float | None
+    #: Price against mid (basis points).
+    slippage_bps: float | None
+    #: Cost that the model predicted (basis points).
+    predicted_bps: float | None
+    #: Price against the order's arrival price; positive is money lost (basis points).
+    arrival_bps: float | None
+    #: Price against `interval_vwap` (basis points).
+    vwap_bps: float | None
+    #: Cost of the half-spread (currency).
+    spread_cost: float | None
+    #: Cost of walking the book beyond the half-spread (currency).
+    impact_cost: float | None
+    #: Cost of the mid's move since the arrival (currency).
+    timing_cost: float | None
+    #: `spread_cost + impact_cost + timing_cost` (currency).
+    cost: float | None
+
+
+class OrderCost(TypedDict):
+    """Implementation shortfall of an order that has ended, and its parts."""
+
+    type: Literal["order_cost"]
+    #: The parent order.
+    cl_ord_id: str
+    #: The instrument.
+    symbol: str
+    #: `buy` or `sell`.
+    side: Literal["buy", "sell"]
+    #: Event time of the decision.
+    as_of: int
+    #: What caused the record: the end of the order, or a revision.
+    reason: str
+    #: How the order ended.
+    status: str
+    #: Quantity of the parent.
+    order_qty: float
+    #: Quantity filled.
+    cum_qty: float
+    #: Number of fills.
+    fills: int
+    #: Average price of the fills.
+    avg_px: float | None
+    #: Mid when the order began to work.
+    arrival_px: float | None
+    #: VWAP of the market's continuous volume while the order worked.
+    market_vwap: float | None
+    #: Mid when the order ended.
+    end_px: float | None
+    #: Average price against mid (basis points).
+    slippage_bps: float | None
+    #: Cost that the model predicted (basis points).
+    predicted_bps: float | None
+    #: Average price against the arrival price; positive is money lost (basis points).
+    arrival_bps: float | None
+    #: Average price against the market's VWAP (basis points).
+    vwap_bps: float | None
+    #: Cost of the half-spread (currency).
+    spread_cost: float | None
+    #: Cost of walking the book beyond the half-spread (currency).
+    impact_cost: float | None
+    #: Cost of the mid's move since the arrival (currency).
+    timing_cost: float | None
+    #: Cost of what was not traded (currency).
+    opportunity_cost: float | None
+    #: Implementation shortfall: the sum of its four parts (currency).
+    shortfall: float | None
+    #: `shortfall` relative to the arrival price (basis points).
+    shortfall_bps: float | None
+
+
+class DayCost(TypedDict):
+    """Cost of one side of a symbol in one session, over all orders."""
+
+    type: Literal["day_cost"]
+    #: The instrument.
+    symbol: str
+    #: `buy` or `sell`.
+    side: Literal["buy", "sell"]
+    #: When the session opened.
+    day: int
+    #: Event time of the decision.
+    as_of: int
+    #: What caused the record: the session's close, or a revision.
+    reason: str
+    #: Orders that ended in the session.
+    orders: int
+    #: Number of fills.
+    fills: int
+    #: Quantity of the session's reported fills.
+    qty: float
+    #: Average price of the fills.
+    avg_px: float | None
+    #: VWAP of the market's continuous volume while the order worked.
+    market_vwap: float | None
+    #: Average price against mid (basis points).
+    slippage_bps: float | None
+    #: Cost that the model predicted (basis points).
+    predicted_bps: float | None
+    #: Average price against the arrival price; positive is money lost (basis points).
+    arrival_bps: float | None
+    #: Average price against the market's VWAP (basis points).
+    vwap_bps: float | None
+    #: Cost of the half-spread (currency).
+    spread_cost: float | None
+    #: Cost of walking the book beyond the half-spread (currency).
+    impact_cost: float | None
+    #: Cost of the mid's move since the arrival (currency).
+    timing_cost: float | None
+    #: Cost of what was not traded (currency).
+    opportunity_cost: float | None
+    #: Implementation shortfall: the sum of its four parts (currency).
+    shortfall: float | None
+    #: Ratio by which expected costs are corrected from here on.
+    bias: float
+
+
+class Estimate(TypedDict):
+    """Slippage of one symbol and side over one closed minute."""
+
+    type: Literal["estimate"]
+    #: The instrument.
+    symbol: str
+    #: `buy` or `sell`.
+    side: Literal["buy", "sell"]
+    #: Start of the minute.
+    minute: int
+    #: Length of an interval.
+    interval_s: int
+    #: Usable books.
+    n_books: int
+    #: Rejected ticks; see [errors](errors.md#rejected-rows).
+    n_rejected: int
+    #: Ticks that came after their minute had closed.
+    n_late: int
+    #: Time in the minute during which a usable book was in force.
+    covered_s: float
+    #: Time-weighted mid.
+    mid: float | None
+    #: Time-weighted half-spread (price per share).
+    half_spread: float | None
+    #: Continuous volume; null where no trade was seen.
+    volume_continuous: float | None
+    #: Auction volume; null where no trade was seen.
+    volume_auction: float | None
+    #: The grid of sizes.
+    sizes: list[float]
+    #: Average fill price of each size against mid over the time that the book held it; positive is adverse, null
+    #: if the book never held it (price per share).
+    slippage: list[float | None]
+    #: Share of `covered_s` for which the book held each size.
+    coverage: list[float]
+    #: Average over all of `covered_s`; what the visible depth does not hold is priced at the last visible level
+    #: (price per share).
+    lower_bound: list[float | None]
+
+
+class BandRecord(TypedDict):
+    """Recent coverage of plan cost bands for one number of intervals (`impactd.core.market.bands`)."""
+
+    #: Number of intervals that the band is for.
+    intervals: int
+    #: Disjoint shadow plans, discounted.
+    n_eff: float
+    #: Nominal coverage of each band.
+    level: list[float]
+    #: Centre of log(realised / expected) for the next plan.
+    log_middle: float
+    #: Half-width of log(realised / expected) about the centre, one a band.
+    log_width: list[float]
+    #: Discounted share of shadow plans whose cost each band held.
+    coverage: list[float]
+
+
+class ForecastRecord(TypedDict):
+    """Coefficients of the intervals that begin ``intervals[k]`` intervals after a model's `as_of`."""
+
+    #: How many intervals ahead.
+    intervals: list[int]
+    #: Half-spread (price per share).
+    half_spread: list[float]
+    #: Slope: rise of the curve per share.
+    beta: list[float] | None
+    #: Coefficient of q squared.
+    alpha: list[float] | None
+    #: Coefficient of q to the power of `delta`.
+    eta: list[float] | None
+
+
+class Model(TypedDict):
+    """Summary of one (symbol, side) model after a closed minute; g in price per share."""
+
+    type: Literal["model"]
+    #: The instrument.
+    symbol: str
+    #: `buy` or `sell`.
+    side: Literal["buy", "sell"]
+    #: Event time of the decision.
+    as_of: int
+    #: Shape of the impact curve.
+    kind: str
+    #: Unit of the curve.
+    unit: str
+    #: Whether the half-spread was fitted.
+    intercept: bool
+    #: Half-spread of the curve (price per share).
+    half_spread: float
+    #: Slope: rise of the curve per share.
+    beta: float | None
+    #: Coefficient of q squared.
+    alpha: float | None
+    #: Coefficient of q to the power of `delta`.
+    eta: float | None
+    #: Exponent of the power model.
+    delta: float | None
+    #: Standard errors of the coefficients, by name.
+    se: dict[str, float]
+    #: Observations, discounted.
+    n_eff: float
+    #: R2 of the minute's fit.
+    r2: float | None
+    #: Whether the model rests on the generic session profile.
+    prior: bool
+    #: Changes of regime so far.
+    regime: int
+    #: Smallest and largest size that the model was fitted on.
+    fitted_range: list[float] | None
+    #: Recent coverage of plan cost bands, by number of intervals.
+    bands: list[BandRecord]
+    #: Ratio by which expected costs are corrected for a persistent bias of taker fills; 1: no correction.
+    bias: float
+    #: Forecast coefficients of the coming intervals; null where there is no forecast.
+    forecast: ForecastRecord | None
+    #: How far plans follow the forecast: 0 = TWAP, 1 = unchanged.
+    followed: float
+    #: Share of the possible saving that recent trials of the forecast captured; null before any ended.
+    capture: float | None

@@ -1,0 +1,11 @@
+"""Bounds of the prices and sizes that are accepted."""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: No price is as large as the smallest of the price sentinels, INT64_MAX in units of 1e-9.
+LARGEST_PX: Final = 9_223_372_036.0
+#: No instrument is as cheap, and no size as small: bounds that keep products and squares of both within float64.
+SMALLEST_PX: Final = 1e-12
+SMALLEST_SIZE: Final = 1e-9

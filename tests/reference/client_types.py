@@ -1,0 +1,113 @@
+"""The messages as types of the client, read from the core's messages and terms."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, Final, get_args, get_origin
+
+from impactd.core.base.topics import Side
+from impactd.core.inputs.terms import Terms
+from impactd.core.outputs.messages import (
+    Alert,
+    BandRecord,
+    Certificate,
+    DayCost,
+    Estimate,
+    FillCost,
+    ForecastRecord,
+    Model,
+    ModelRef,
+    OrderCost,
+    Plan,
+)
+from impactd.core.outputs.units import Unit
+from impactd.wire.message_types import field_type, message_fields, message_type
+from tests.reference.outputs import meaning_of
+
+_HEAD: Final = '''\
+# Made by python -m tests.write_reference.
+"""Messages as the client's types: what orders may say, and what the service publishes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal, Required, TypedDict
+
+#: A number, or a decimal string where it has to be exact.
+Quantity = int | float | str
+
+#: ns since the epoch, UTC, or a datetime with a zone.
+Time = int | datetime
+'''
+
+#: Messages and their parts, each after those that it has.
+_PUBLISHED: Final = (
+    ModelRef, Certificate, Plan, Alert, FillCost, OrderCost, DayCost, Estimate, BandRecord, ForecastRecord, Model,
+)  # fmt: skip
+
+_PLAIN: Final[dict[Any, str]] = {
+    int: "int",
+    float: "float",
+    str: "str",
+    bool: "bool",
+    Side: 'Literal["buy", "sell"]',
+}
+
+_GIVEN: Final[dict[Unit | None, str]] = {
+    Unit.QUANTA: "Quantity",
+    Unit.TIME: "Time",
+    Unit.SHARE: "float",
+    Unit.PER_CURRENCY: "float",
+    Unit.WINDOWS: "Sequence[tuple[Time, Time]]",
+    Unit.FLAG: "bool",
+}
+
+
+def text() -> str:
+    """Return the module."""
+    parts = [_HEAD, _terms("Terms", "Terms of a new order.", new=True)]
+    parts.append(_terms("Amendments", "Terms that a replace changes; None clears an optional one.", new=False))
+    parts += [_published(cls) for cls in _PUBLISHED]
+    return "\n\n".join(parts).rstrip("\n") + "\n"
+
+
+def _terms(name: str, doc: str, *, new: bool) -> str:
+    hints = message_fields(Terms)
+    lines = [f"class {name}(TypedDict, total=False):", f'    """{doc}"""', ""]
+    for field in fields(Terms):
+        unit = field_type(hints[field.name]).unit
+        form = _GIVEN[unit] if unit in _GIVEN else _form(hints[field.name])
+        needed = field.default is MISSING
+        form = form if needed else f"{form} | None"
+        lines += _field(field.name, f"Required[{form}]" if needed and new else form, meaning_of(hints[field.name]))
+    return "\n".join(lines) + "\n"
+
+
+def _published(cls: Any) -> str:
+    kind = message_type(cls)
+    lines = [f"class {cls.__name__}(TypedDict):", f'    """{cls.__doc__.splitlines()[0]}"""', ""]
+    if kind is not None:
+        lines.append(f'    type: Literal["{kind}"]')
+    for name, hint in message_fields(cls).items():
+        lines += _field(name, _form(hint), meaning_of(hint))
+    return "\n".join(lines) + "\n"
+
+
+def _field(name: str, form: str, meaning: str) -> list[str]:
+    return [*textwrap.wrap(meaning, 114, initial_indent="    #: ", subsequent_indent="    #: "), f"    {name}: {form}"]
+
+
+def _form(hint: Any) -> str:
+    base, unit, _, optional = field_type(hint)
+    if get_origin(base) is tuple:
+        of = get_args(base)
+        form = f"list[{_form(of[0])}]"
+    elif get_origin(base) is dict:
+        form = "dict[str, float]"
+    elif is_dataclass(base):
+        form = base.__name__  # type: ignore[union-attr]  # a class here, never an instance
+    else:
+        form = "float" if unit in {Unit.QUANTA, Unit.SIZE} else _PLAIN[base]
+    return f"{form} | None" if optional else form
