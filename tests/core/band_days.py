@@ -1,7 +1,7 @@
 """Whether published bands of plan cost hold what they say, over hourly plans of whole days.
 
-An order of an hour is sent every few minutes on both sides, and filled as planned.
-Its first plan is charged at the estimates of the minutes that followed, by
+An order of an hour is sent every few minutes on both sides, and cancelled at once, so that no
+plan allows for another one.  Its plan is charged at the estimates of the minutes that followed, by
 nothing but what was published.  To be run by hand too, on recorded or generated days::
 
     python -m tests.core.band_days FILE... [--generated N]
@@ -29,17 +29,17 @@ from impactd.core.market.shadow import price_at
 from impactd.core.outputs.messages import Estimate, Output, Plan
 from impactd.research.generator import GeneratorSpec, generate
 from impactd.shell.files import merge_files
-from tests.core.builders import new, raw_of, topic_for
+from tests.core.builders import cancel, new, raw_of, topic_for
 
 HOUR: Final = 60
 NEW_YORK: Final = CoreSettings(
     session=SessionRule(34_200, 57_600, ((0, -4 * 3600),)),
     apply="in_event_time",
-    # each by itself: orders that overlap would share the book, and their walks here do not know of each other
-    plans=PlanSettings(fills="scheduled", keep_ended_ns=60 * SECOND_NS, max_group=1),
+    plans=PlanSettings(keep_ended_ns=60 * SECOND_NS),
 )
+#: Recorded from 09:40 to 11:20 and from 13:10 to 14:50.
+SHANGHAI: Final = replace(NEW_YORK, session=SessionRule(34_800, 53_400, ((0, 8 * 3600),)))
 DAY_NS: Final = 86_400 * SECOND_NS
-OPEN_NS: Final = 13 * 3600 * SECOND_NS + 1_800 * SECOND_NS
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Held:
     band_95: bool
 
 
-def recorded(path: Path) -> Iterator[TickBatch]:
-    """Yield a recorded day."""
-    for decoded in merge_files([path], batch_rows=5_000):
+def recorded(paths: Sequence[Path]) -> Iterator[TickBatch]:
+    """Yield recorded days."""
+    for decoded in merge_files(paths, batch_rows=5_000):
         yield decoded.batch
 
 
@@ -67,18 +67,22 @@ def generated(spec: GeneratorSpec) -> Iterator[TickBatch]:
 
 
 def orders(symbol: str, days: Sequence[int], qty: float, every: int) -> list[Event]:
-    """Return orders of an hour, the first `every` minutes after the open; `days` are openings, ns."""
+    """Return orders of an hour and their cancels, the first `every` minutes after the open; `days` are openings, ns."""
     return [
-        new(f"{at}/{side}", qty, at, HOUR * MINUTE_NS, symbol=symbol, side=side)
+        event
         for opened in days
         for at in range(opened + every * MINUTE_NS, opened + (391 - HOUR) * MINUTE_NS, every * MINUTE_NS)
         for side in Side
+        for event in (
+            new(f"{at}/{side}", qty, at, HOUR * MINUTE_NS, symbol=symbol, side=side),
+            cancel(at, f"{at}/{side}", symbol),
+        )
     ]
 
 
-def outputs(batches: Iterator[TickBatch], events: Sequence[Event]) -> list[Output]:
-    """Return what an engine publishes of a day with those orders."""
-    engine, inbox = Engine(NEW_YORK), Inbox(NEW_YORK, {}, {})
+def outputs(batches: Iterator[TickBatch], events: Sequence[Event], settings: CoreSettings = NEW_YORK) -> list[Output]:
+    """Return what an engine publishes of days with those orders."""
+    engine, inbox = Engine(settings), Inbox(settings, {}, {})
     received = [Received(event, k, event.ts_event, raw_of(event), b"key") for k, event in enumerate(events)]
     assert all(topic_for(event) is Topic.ORDERS for event in events)
     inbox.put_events(Topic.ORDERS, received, [], len(received))
@@ -127,17 +131,19 @@ def coverage(found: Sequence[Held]) -> tuple[float, float]:
     return float(np.mean([held.band for held in found])), float(np.mean([held.band_95 for held in found]))
 
 
-def of_file(path: Path, qty: float, every: int = 5) -> list[Held]:
-    """Return the hourly plans of a recorded day, named SYMBOL_YYYY-MM-DD_..., in New York's summer."""
-    symbol, day = path.name.split("_")[:2]
-    opened = int(np.datetime64(day, "ns").astype(np.int64)) + OPEN_NS
-    return judged(outputs(recorded(path), orders(symbol, [opened], qty, every)))
+def of_files(paths: Sequence[Path], qty: float, every: int = 5, settings: CoreSettings = NEW_YORK) -> list[Held]:
+    """Return the hourly plans of a symbol's recorded days, named SYMBOL_YYYY-MM-DD_..."""
+    days = [int(np.datetime64(path.name.split("_")[1], "ns").astype(np.int64)) for path in paths]
+    symbol, offset_s = paths[0].name.split("_")[0], settings.session.offsets[0][1]
+    opened = [day + (settings.session.open_s - offset_s) * SECOND_NS for day in days]
+    return judged(outputs(recorded(paths), orders(symbol, opened, qty, every), settings))
 
 
 def of_generated(spec: GeneratorSpec, qty: float, every: int = 5) -> list[Held]:
     """Return the hourly plans of generated days, those of the first day left out: it is what is learned from."""
     first = int(np.datetime64(spec.first_day.isoformat(), "ns").astype(np.int64))
-    days = [first + k * DAY_NS + OPEN_NS for k in range(spec.days * 2)]
+    opened = first + (34_200 + 4 * 3600) * SECOND_NS
+    days = [opened + k * DAY_NS for k in range(spec.days * 2)]
     found = judged(outputs(generated(spec), orders("DEMO1", days, qty, every)))
     return [held for held in found if held.start >= first + DAY_NS]
 
@@ -151,7 +157,7 @@ def main() -> None:
     asked = parser.parse_args()
     every: list[Held] = []
     for k, path in enumerate(asked.files):
-        every += _said(path.name, of_file(path, asked.qty[k] if k < len(asked.qty) else 3_000.0))
+        every += _said(path.name, of_files([path], asked.qty[k] if k < len(asked.qty) else 3_000.0))
     if len(asked.files) > 1:
         _said("recorded days together", every)
     for name, profile in (("flat", 0.0), ("with a profile", 1.0)) if asked.generated else ():

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from impactd.research.generator import GeneratorSpec
-from tests.core.band_days import coverage, of_file, of_generated
+from tests.core.band_days import coverage, of_files, of_generated
 
 #: Of an hour: what these symbols' books hold in most minutes.
 FILES = {"FROG_2025-04-03_mbp10.csv.gz": 6_000.0, "ARL_2025-07-17_mbp10.csv.gz": 1_200.0}
 
 
 def test_recorded_hours_are_covered_within_five_points(data_dir: Path) -> None:
-    found = [held for name, qty in FILES.items() for held in of_file(data_dir / name, qty)]
+    found = [held for name, qty in FILES.items() for held in of_files([data_dir / name], qty)]
     assert len(found) > 200
     band, band_95 = coverage(found)
     assert band == pytest.approx(0.80, abs=0.05)
