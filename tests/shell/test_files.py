@@ -110,13 +110,11 @@ def test_lines_may_end_in_carriage_returns_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"PAR1" + bytes(200), "Parquet.*to_csv"),
-        (b"ARROW1" + bytes(200), "Arrow.*to_csv"),
+        (b"\x89HDF" + bytes(200), "HDF5.*to_csv"),
         (bytes(257) + b"ustar", "tar archive; unpack"),
         (bytes(100), "binary file"),
-        (gzip.compress(b"PAR1" + bytes(200), mtime=0), "Parquet"),
     ],
-    ids=["parquet", "arrow", "tar", "unknown", "parquet.gz"],
+    ids=["hdf5", "tar", "unknown"],
 )
 def test_binary_file_is_named_with_the_remedy(tmp_path: Path, data: bytes, said: str) -> None:
     for name in ("day.dbn", "day.json"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import contextlib
 import gzip
+import io
 import lzma
 import zipfile
 import zlib
@@ -13,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from impactd.shell import columnar
 from impactd.shell.pairs import joined, other_half, pair_among
 from impactd.wire.codec import FieldError
 from impactd.wire.content import Content, Head, Line
@@ -25,8 +27,6 @@ _ENDINGS: Final = (".gz", ".gzip", ".xz", ".lzma", ".bz2", ".zst", ".zstd")
 
 #: Beginnings of files that no codec reads: what they are, and how to make one of them that is read.
 _KNOWN: Final = (
-    (b"PAR1", "Parquet", "write it as CSV: pandas.read_parquet(FILE).to_csv('day.csv', index=False)"),
-    (b"ARROW1", "Arrow", "write it as CSV: pandas.read_feather(FILE).to_csv('day.csv', index=False)"),
     (b"\x89HDF", "HDF5", "write it as CSV: pandas.read_hdf(FILE).to_csv('day.csv', index=False)"),
     (b"SQLite format 3", "an SQLite database", "write its table as CSV"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it and name the file in it"),
@@ -39,7 +39,7 @@ class InputFileError(Exception):
 
 
 def open_content(path: Path) -> Content:
-    """Open a file for reading; gzip, xz, zstd, bzip2 and zip (of one file) are decompressed.
+    """Open a file for reading; gzip, xz, zstd, bzip2 and zip (of one file) are decompressed, tables made text.
 
     LOBSTER's message and orderbook files are joined, in a zip archive or side by side, whichever of them is named.
 
@@ -140,6 +140,21 @@ def _zip(path: Path, file: Any, name: str) -> tuple[Any, str]:
         raise InputFileError(f"{path}: {error}; unpack it and name the file in it") from error
 
 
+def _parquet(path: Path, file: Any, name: str) -> tuple[Any, str]:
+    return _table(path, file, columnar.PARQUET), _without(name, ".parquet", ".pq")
+
+
+def _arrow(path: Path, file: Any, name: str) -> tuple[Any, str]:
+    return _table(path, file, columnar.ARROW), _without(name, ".arrow", ".feather", ".ipc")
+
+
+def _table(path: Path, file: Any, magic: bytes) -> io.BufferedReader:
+    try:
+        return columnar.opened(file, magic)
+    except columnar.NoReaderError:
+        raise InputFileError(f"{path}: is Parquet or Arrow; pip install 'impactd[arrow]' to read it") from None
+
+
 _OPENERS: Final[tuple[tuple[bytes, Callable[[Path, Any, str], tuple[Any, str]]], ...]] = (
     (b"\x1f\x8b", _gzip),
     (b"\xfd7zXZ\0", _xz),
@@ -147,6 +162,8 @@ _OPENERS: Final[tuple[tuple[bytes, Callable[[Path, Any, str], tuple[Any, str]]],
     (b"\x28\xb5\x2f\xfd", _zstd),
     (b"PK\x03\x04", _zip),
     (b"PK\x05\x06", _zip),
+    (columnar.PARQUET, _parquet),
+    (columnar.ARROW, _arrow),
 )
 
 
@@ -166,6 +183,7 @@ _DAMAGED: Final[tuple[type[Exception], ...]] = (
     zlib.error,
     lzma.LZMAError,
     zipfile.BadZipFile,
+    columnar.TableError,
     *(() if _ZSTD is None else (_ZSTD.ZstdError,)),
 )
 
@@ -180,6 +198,8 @@ def _damage(path: Path, error: Exception) -> FieldError:
         raise InputFileError(f"{path}: {error.strerror or error}; name a file that can be read") from error
     if isinstance(error, EOFError):
         return FieldError("truncated", "the compressed stream ends early; fetch the file again")
+    if isinstance(error, columnar.TableError):
+        return FieldError("corrupt", f"the table cannot be read: {error}; write it again")
     return FieldError("corrupt", f"the compressed stream is damaged: {error}; fetch the file again")
 
 
