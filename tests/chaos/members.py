@@ -153,7 +153,8 @@ class Member:
     def _last(self) -> str:
         lines = (self.directory / f"{self.name}.log").read_bytes().splitlines()
         said = [line.decode("utf-8", "replace") for line in lines[-60:] if b"critical" in line or b"Error" in line]
-        return said[-1][:600] if said else "(it said nothing)"
+        # The end of a traceback says where; the log has it whole.
+        return f"{said[-1][:300]} ... {said[-1][300:][-600:]}" if said else "(it said nothing)"
 
     def close(self) -> None:
         """Close its log."""
