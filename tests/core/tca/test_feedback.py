@@ -194,6 +194,27 @@ def test_costs_of_reported_fills_within_an_assumed_schedule_are_unknown_together
     assert [getattr(order, name) for name in COSTS] == [None] * len(COSTS)
 
 
+def test_late_reports_replace_what_was_assumed_in_the_costs_too() -> None:
+    """Costs are unknown while a fill is assumed, and those of the reports once all are reported."""
+    core = CoreSettings(session=OPEN_10, plans=PlanSettings(fills="scheduled", solvers=("exact",)))
+    harness = with_order(EngineHarness(core), qty=600, length=3 * M)
+    harness.run([ladder(at(minute) + 2 * S) for minute in (3, 4, 5, 6, 10, 11)])
+    order = harness.engine.orders.get("A")
+    assert order is not None
+    for number, (start, qty) in enumerate(sorted(order.assumed.items())):
+        assert said(harness, DayCost)[-1].shortfall is None
+        # In two parts, the second of which is more than what is left of the assumption.
+        harness.send(taker(start + 30 * S, f"E{number}", 40, 100.03))
+        harness.send(taker(start + 40 * S, f"F{number}", qty // QUANTA - 30, 100.03))
+        harness.reload()
+    day, cost = said(harness, DayCost)[-1], said(harness, OrderCost)[-1]
+    assert (day.qty, day.fills, cost.cum_qty) == (630 * QUANTA, 6, 630 * QUANTA)
+    for found in (day, cost):
+        assert found.shortfall == pytest.approx(630 * 0.03)
+    harness.send(bust(at(11), "B1", "F0"))
+    assert said(harness, DayCost)[-1].shortfall is not None
+
+
 OPEN_10 = SessionRule(36_000, 36_000 + 600)  # ten minutes from T0 on
 
 

@@ -92,10 +92,11 @@ class Execution(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A fill that an event has added or amended, and what it was before."""
+    """A fill that an event has added or amended, what it was before, and the assumed quanta that it has replaced."""
 
     exec_id: str
     before: Execution | None
+    replaced: int
 
 
 class Outcome(NamedTuple):
@@ -230,8 +231,8 @@ class Order:
         """Whether executions deviate from the current schedule."""
         return not self.schedule.on_path or self.schedule.left_qty != self.leaves_qty
 
-    def fill(self, ts_event: int, qty: int, at: ApplyContext) -> None:
-        """Add a change of the filled quantity at the interval of `ts_event`.
+    def fill(self, ts_event: int, qty: int, at: ApplyContext) -> int:
+        """Add a change of the filled quantity at the interval of `ts_event`; return the quanta that it replaces.
 
         A report for an interval whose quantity was assumed replaces the
         assumption as far as it goes.
@@ -246,6 +247,7 @@ class Order:
         self._note_filled(interval, qty, at.interval_ns)
         self.displace(ts_event, qty - replaced, at)
         self.schedule.fill(ts_event, qty, at.interval_ns)
+        return replaced
 
     def assume(self, ts: int, qty: int, at: ApplyContext) -> None:
         """Count the unfilled quantity of the closed interval that holds `ts` as filled."""
@@ -387,7 +389,7 @@ def _fill(order: Order, event: Fill, at: ApplyContext) -> Outcome:
     if order.cum_qty + event.last_qty > MAX_QUANTA:
         return Outcome(EventOutcome.TOO_LARGE)
     order.executions[event.exec_id] = Execution(len(order.executions), event.last_qty, event.last_px, event.ts_event)
-    return _trade(order, event.ts_event, event.last_qty, "fill", at)._replace(change=Change(event.exec_id, None))
+    return _trade(order, event.ts_event, event.exec_id, None, event.last_qty, "fill", at)
 
 
 def _amend_fill(order: Order, event: Correct | Bust, at: ApplyContext) -> Outcome:
@@ -408,16 +410,20 @@ def _amend_fill(order: Order, event: Correct | Bust, at: ApplyContext) -> Outcom
         return Outcome(EventOutcome.APPLIED)  # delivered after a later amendment
     order.executions[fill_id] = known._replace(qty=qty, px=px, latest=event.exec_id, amended_at=event.ts_event)
     reason = "correct" if isinstance(event, Correct) else "bust"
-    outcome = _trade(order, known.ts_event, qty - known.qty, reason, at)
-    return outcome._replace(change=Change(fill_id, known))
+    return _trade(order, known.ts_event, fill_id, known, qty - known.qty, reason, at)
 
 
-def _trade(order: Order, ts_event: int, qty: int, reason: str, at: ApplyContext) -> Outcome:
+def _trade(
+    order: Order, ts_event: int, fill_id: str, known: Execution | None, qty: int, reason: str, at: ApplyContext
+) -> Outcome:
     """Apply a change of the filled quantity in the interval of `ts_event` and return what follows from it."""
     before, ordered = order.cum_qty, order.order_qty
-    order.fill(ts_event, qty, at)
-    added = order.cum_qty - before
-    over = order.cum_qty - ordered
+    change = Change(fill_id, known, order.fill(ts_event, qty, at))
+    return _traded(order, qty, order.cum_qty - before, order.cum_qty - ordered, reason, at)._replace(change=change)
+
+
+def _traded(order: Order, qty: int, added: int, over: int, reason: str, at: ApplyContext) -> Outcome:
+    """Return what follows from a change by `qty`: `added` to what is filled, `over` more than was ordered."""
     alert = None
     if over > 0 and added > 0:
         alert = ("overfill", f"filled {format_qty(over)} more than ordered")

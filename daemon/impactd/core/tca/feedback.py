@@ -145,7 +145,7 @@ class Feedback:
         now : int
             Event time, ns.
         """
-        exec_id, before = change
+        exec_id, before, replaced = change
         known = order.executions[exec_id]
         its = self._of(order.symbol)
         mark = known.mark or self._mark(order, event, known, now)
@@ -160,6 +160,9 @@ class Feedback:
         order.costs.add(added)
         day = self._day(its, mark.at, order.side)
         day.costs.add(added)
+        if replaced:
+            end = known.ts_event // self._interval * self._interval + self._interval
+            self._day(its, end - 1, order.side).assumed -= replaced
         if mark.liquidity == "taker":
             paid, expected = added.slippage / COST_QUANTA, added.predicted / COST_QUANTA / mark.bias
             interval = mark.at // self._interval * self._interval
