@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.topics import Side
+from impactd.core.inputs.events import Event
 from impactd.core.outputs.messages import Plan
+from impactd.core.planning import replan
 from tests.core.builders import (
     EngineHarness,
     M,
@@ -20,6 +23,7 @@ from tests.core.builders import (
     halt,
     minutes,
     new,
+    plans,
     resume,
     settings,
 )
@@ -168,3 +172,44 @@ def test_group_larger_than_the_setting_is_planned_one_by_one() -> None:
     assert three.last("A").group_id is not None
     three.send(new("C", ts=at(2.5)))
     assert three.last("C").group_id is None
+
+
+def arrivals(n: int, **how: Any) -> tuple[EngineHarness, list[Event]]:
+    harness = EngineHarness(settings(**how))
+    harness.run(minutes(2))
+    return harness, [
+        new(
+            f"O{i:03}", qty=300 + 7 * i, ts=at(2) + i, start=at(2), length=(4 + i % 4) * M, max_interval_qty=90 * QUANTA
+        )
+        for i in range(n)
+    ]
+
+
+def test_arrivals_of_many_orders_solve_all_of_them_less_often_the_more_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replan, "BATCH", 4)
+    harness, events = arrivals(40)
+    harness.send(*events)
+    together = {plan.group_id for plan in plans(harness.outputs) if plan.group_id is not None}
+    assert 8 <= len(together) <= 4 + 4 * math.log(40 / 4) + 4
+    assert {plan.cl_ord_id for plan in plans(harness.outputs)} == {event.cl_ord_id for event in events}
+    assert not harness.alerts("joint_fallback")
+    harness.run(minutes(1, start=at(2)))
+    assert not any(order.single for order in harness.engine.orders)
+
+
+def test_arrivals_of_many_orders_are_the_same_for_any_batch_and_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replan, "BATCH", 4)
+
+    def run(step: int) -> list[bytes]:
+        harness, events = arrivals(20, fills="scheduled")
+        events += [cancel(at(2) + 50, f"O{i:03}") for i in (3, 7)]
+        events += [fill(at(2) + 60 + i, f"E{i}", 9, f"O{i:03}") for i in range(8, 14)]
+        for k in range(0, len(events), step):
+            harness.send(*events[k : k + step])
+            harness.reload()
+        harness.run(minutes(3, start=at(2)))
+        return encoded(harness.outputs)
+
+    assert run(1) == run(7) == run(100)

@@ -33,7 +33,7 @@ References
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, NamedTuple, Self
 
@@ -98,7 +98,7 @@ class Costs:
 
     def save(self) -> list[str]:
         """Return the state as JSON-ready values; sums leave 64 bits."""
-        return [str(value) for value in astuple(self)]
+        return [str(getattr(self, name)) for name in self.__slots__]
 
     @classmethod
     def load(cls, saved: list[str]) -> Self:

@@ -56,6 +56,10 @@ class Ledger:
         """Return the symbol's active orders."""
         return [self._orders[cl_ord_id] for cl_ord_id in self._active.get(symbol, ())]
 
+    def n_active(self, symbol: str) -> int:
+        """Return how many active orders the symbol has."""
+        return len(self._active.get(symbol, ()))
+
     def all_active(self) -> list[Order]:
         """Return all active orders."""
         return [self._orders[cl_ord_id] for cl_ord_id in sorted(itertools.chain(*self._active.values()))]

@@ -159,6 +159,8 @@ class Order:
     #: Conditions that have been alerted and still hold, so that each is alerted once.
     alerted: set[str] = field(default_factory=set)
     executions: dict[str, Execution] = field(default_factory=dict)
+    #: Whether it was last planned by itself, to be planned with its group later.
+    single: bool = False
     #: Whether the last published plan was a halted one, and whether its schedule was made without a tick.
     halted: bool = False
     blind: bool = False

@@ -59,6 +59,10 @@ class Pace:
         """Return whether `time` (ns) is the next at which an order is due: no event has planned it since."""
         return self._of(order) == time
 
+    def holds(self, order: Order) -> bool:
+        """Return whether an order's last interval is under way, so that its clock decides when it is due."""
+        return self._of(order) is not None
+
     def _of(self, order: Order) -> int | None:
         last = order.last_start
         if order.terms.participation_rate is None or not order.active or order.leaves_qty == 0:

@@ -12,6 +12,11 @@ share a ``group_id``: those that an event forces, those whose schedule changes, 
 those whose cost is now another than stated (`impactd.core.planning.propose.RESTATED`).
 An order that is planned by itself is charged for the others' plans; so is each one
 of a group whose joint problem could not be solved, which an alert states.
+
+An event of one order among many plans that order by itself at once, and all of them
+together with every `BATCH`-th part of their number, and as the minute closes.  So a
+thousand arrivals cost some thousand plans, not the square of that; up to `BATCH` orders
+are planned together at each event.
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ from impactd.core.allocator.solvers.base import SolveFailure
 from impactd.core.base.quantity import QUANTA, format_qty
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.timing import Probe
-from impactd.core.base.topics import Topic
+from impactd.core.base.topics import Side, Topic
 from impactd.core.market.markets import Markets
 from impactd.core.market.symbol import SideView
 from impactd.core.orders.alerts import OrderAlerts
@@ -40,6 +45,9 @@ from impactd.core.planning.propose import Proposal, Proposals, plan_message, pro
 from impactd.core.tca.feedback import Feedback
 
 _FALLBACK: Final = "planned by itself with the others' plans in the book, not as one problem with them: {}"
+
+#: Of this many orders one is planned by itself at an event before the next plans all of them.
+BATCH: Final = 64
 
 #: A saving smaller than this part of the cost is rounding, not a better plan.
 _ROUNDING: Final = 1e-9
@@ -73,21 +81,49 @@ class Planner:
         self._outbox = outbox
         self._probe = probe
         self._book = Book(orders, self._interval)
+        #: Orders that were planned by themselves since their group was; from their state after a restart.
+        self._single: dict[tuple[str, Side], set[str]] = {}
 
     def plan(self, order: Order, now: int, reason: str, *, forced: bool) -> None:
         """Plan `order` with its group; publish if `forced`, or if the plan is worth replacing the current one."""
-        order.clock = max(order.clock, now)
-        self._orders.mark(order)
+        self._set_clock(order, now)
         halt = self.halt_of(order)
         if not order.active or halt is not None:
+            self._set_single(order, single=False)
             if forced or not order.halted:
                 self._publish_none(order, reason, halt)
+            return
+        if forced and self._waits(order):
+            self._set_single(order, single=True)
+            self._plan_alone(order, now, reason, forced=forced)
             return
         group = self.group(order)
         if len(group) > 1 and order in group:
             self.plan_group(group, now, {order.cl_ord_id: reason}, forced=forced)
         else:
             self._plan_alone(order, now, reason, forced=forced)
+
+    def _waits(self, order: Order) -> bool:
+        """Return whether an order is planned by itself now, and with its group later."""
+        if self._settings.transient_share > 0.0 or not self._joins(order):
+            return False
+        return (len(self._singles(order)) + 1) * BATCH < self._orders.n_active(order.symbol)
+
+    def _singles(self, order: Order) -> set[str]:
+        """Return the orders on an order's symbol and side that were planned by themselves since their group was."""
+        key = (order.symbol, order.side)
+        if key not in self._single:
+            self._single[key] = {
+                o.cl_ord_id for o in self._orders.of(order.symbol) if o.single and o.side is order.side
+            }
+        return self._single[key]
+
+    def _set_single(self, order: Order, *, single: bool) -> None:
+        if order.single is not single:
+            singles = self._singles(order)
+            (singles.add if single else singles.discard)(order.cl_ord_id)
+            order.single = single
+            self._orders.mark(order)
 
     def _plan_alone(self, order: Order, now: int, reason: str, *, forced: bool) -> None:
         """Plan one order, charged for the current plans of all others in its book."""
@@ -113,7 +149,9 @@ class Planner:
             )
         if isinstance(proposals, Proposals):
             for order, last_start in zip(orders, proposals.limits.last.tolist(), strict=True):
-                order.last_start = last_start
+                if order.last_start != last_start:
+                    order.last_start = last_start
+                    self._orders.mark(order)
         for order in orders:
             self._pace.note(order)
         return proposals
@@ -152,20 +190,23 @@ class Planner:
         """
         clock = max(now, *(order.clock for order in group))
         for order in group:
-            order.clock = clock
-            self._orders.mark(order)
+            # Only what changes is written to the state: one event among a thousand orders is not a thousand changes.
+            if order.cl_ord_id in reasons or self._pace.holds(order):
+                self._set_clock(order, clock)
         view = self._markets.of(group[0].symbol).view(group[0].side, clock)
         together = self._proposed(group, clock, view)
         failure = str(together) if isinstance(together, SolveFailure) else None
         for order in group:
-            self._alerts.warn(order, now, "joint_fallback", _FALLBACK.format(failure) if failure else None)
+            self._warn(order, now, "joint_fallback", _FALLBACK.format(failure) if failure else None)
         if isinstance(together, SolveFailure):
             self._outbox.counts.unsolved += 1
             for order in group:
+                self._set_clock(order, clock)
                 self._plan_alone(order, now, reasons.get(order.cl_ord_id, "group"), forced=forced)
             return
         for order in group:
-            self._alerts.warn(order, now, "solver_failed", None)
+            self._set_single(order, single=False)
+            self._warn(order, now, "solver_failed", None)
         if not (forced or any(order.halted for order in group) or self._worth_it(together)):
             return
         group_id = f"{group[0].symbol}/{group[0].side}/{clock}"
@@ -178,7 +219,18 @@ class Planner:
                 or order.cl_ord_id in changed
                 or together.restates(i)
             ):
+                self._set_clock(order, clock)
                 self._accept(order, now, reason, together.of(i), view, forced=forced, group_id=group_id)
+
+    def _set_clock(self, order: Order, clock: int) -> None:
+        order.clock = max(order.clock, clock)
+        self._orders.mark(order)
+
+    def _warn(self, order: Order, now: int, kind: str, text: str | None) -> None:
+        """Alert as `OrderAlerts.warn` does, and note that the order has changed if that is so."""
+        if (text is None) is (kind in order.alerted):
+            self._alerts.warn(order, now, kind, text)
+            self._orders.mark(order)
 
     def _unsolved(
         self, order: Order, now: int, reason: str, proposal: Proposals | SolveFailure, *, forced: bool
