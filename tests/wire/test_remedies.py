@@ -145,7 +145,7 @@ FILES: list[tuple[str, bytes, bytes, str]] = [
     ("long-csv", long(f'{T0},"bid,1,1,0'), long(f'{T0},"bid",1,1,0'), "A"),
     ("long-csv", long(f"{T0},bid,1"), long(LAST), "A"),
     ("long-csv", long(f"{LAST},5"), long(LAST), "A"),
-    ("long-csv", long(f"{T0},buy,1,1,0"), long(LAST), "A"),
+    ("long-csv", long(f"{T0},left,1,1,0"), long(LAST), "A"),
     ("long-csv", long(f"{T0},bid,1,1,best"), long(LAST), "A"),
     ("long-csv", long(f"{T0},bid,,1,0"), long(LAST), "A"),
     ("long-csv", long(LAST, LAST), long(LAST, LAST.replace("235,", "236,")), "A"),

@@ -26,6 +26,7 @@ CODECS: Final[Registry[type[TickCodec]]] = Registry(
         "databento-mbp10-csv": "impactd.wire.ticks.databento.codec:DatabentoCodec",
         "dbn": "impactd.wire.ticks.dbn.codec:DbnCodec",
         "lobster": "impactd.wire.ticks.lobster.codec:LobsterCodec",
+        "tardis-incremental-csv": "impactd.wire.ticks.tables.incremental:IncrementalCodec",
         "tardis-csv": "impactd.wire.ticks.tables.tardis:TardisCodec",
         "wide-csv": "impactd.wire.ticks.tables.codec:TableCodec",
         "long-csv": "impactd.wire.ticks.long_csv.codec:LongCsvCodec",

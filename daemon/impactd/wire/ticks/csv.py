@@ -30,6 +30,12 @@ def _closed(line: Line) -> Line:
     return line
 
 
+def joined_lines(lines: list[Line]) -> Line:
+    """Return lines that are one record as one, with the number of the first and the first fault."""
+    fault = next((line.fault for line in lines if line.fault is not None), None)
+    return Line(lines[0].number, b"\n".join(line.text for line in lines), fault)
+
+
 def split_header(line: str) -> list[str]:
     """Return the names of the columns, without quotes and blanks."""
     return [name.strip() for name in next(csv.reader([line.rstrip("\r\n")]), [])]

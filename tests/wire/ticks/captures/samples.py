@@ -23,10 +23,10 @@ def trade(symbol: str, ts_event: int, px: float, qty: float) -> bytes:
 
 
 def more(symbol: str, ts_event: int) -> list[bytes]:
-    data = {"symbol": symbol, "bids": [{"price": 31.0, "qty": 5}], "asks": []}
+    data = {"symbol": symbol, "bid": 31.0, "bid_qty": 5, "ask": 31.1, "ask_qty": 3}
     return [
         line(ts_event, {"u": 1, "s": symbol, "b": "31.0", "B": "2", "a": "31.1", "A": "3"}),
-        line(ts_event, {"channel": "book", "type": "snapshot", "data": [data]}),
+        line(ts_event, {"channel": "ticker", "type": "snapshot", "data": [data]}),
     ]
 
 

@@ -11,9 +11,11 @@ import pytest
 from impactd.core.books.walk import walk_curves
 from impactd.shell.recorded import read_ticks
 from impactd.wire.codec import Decoded, Limits
-from impactd.wire.content import Content, Line
+from impactd.wire.content import Content, Head, Line
 from impactd.wire.decoder import join
-from impactd.wire.tick_codec import FileFormatError
+from impactd.wire.registry import detect
+from impactd.wire.symbols import FileSymbols
+from impactd.wire.tick_codec import FileFormatError, FileOptions
 from impactd.wire.ticks.long_csv.codec import LongCsvCodec
 from impactd.wire.times import parse_text_time
 from tests.wire.helpers import decode_in_batches, reasons
@@ -89,7 +91,7 @@ def test_empty_level_is_dropped() -> None:
     [
         (b"%d,bid,31.20,300" % T0, "truncated"),
         (b"%d,bid,31.20,300,0,9" % T0, "value"),
-        (b"%d,buy,31.20,300,3" % T0, "value"),
+        (b"%d,left,31.20,300,3" % T0, "value"),
         (b"%d,bid,x,300,3" % T0, "type"),
         (b"%d,bid,,300,3" % T0, "missing_field"),
         (b"%d,bid,31.2,x,3" % T0, "type"),
@@ -133,3 +135,30 @@ def test_impact_costs_equal_those_of_an_independent_package(data_dir: Path) -> N
         wanted = np.array([float(row[name] or "nan") for row in expected])
         np.testing.assert_allclose(found, wanted, rtol=0.0, atol=1e-12, equal_nan=True)
         assert 0 < np.isnan(wanted).sum() < len(wanted)
+
+
+@pytest.mark.parametrize(
+    ("header", "lines"),
+    [
+        ("level,size,price,side,time", ["0,300,31.2,bid,{t}", "0,200,31.25,ask,{t}", "1,500,31.19,bid,{t}"]),
+        ("timestamp,symbol,Side,px,qty,lvl,count", ["{t},FROG,B,31.2,300,1,7", "{t},FROG,A,31.25,200,1,7",
+                                                    "{t},FROG,B,31.19,500,2,7"]),
+        ("ts_event,price,quantity,side", ["{t},31.19,500,bids", "{t},31.2,300,bids", "{t},31.25,200,asks"]),
+        ("time,side,price,size", ["{t},ask,31.25,200", "{t},bid,31.2,300", "{t},bid,31.19,500"]),
+    ],
+)  # fmt: skip
+def test_columns_may_be_in_any_order_with_other_names_and_without_levels(header: str, lines: list[str]) -> None:
+    data = "\n".join([header, *(line.format(t=T0) for line in lines), ""]).encode()
+    content = Content("FROG.csv", iter([data]))
+    codec = detect(content.head)
+    assert codec is LongCsvCodec
+    (batch,) = codec.from_header(content.head, FileOptions(FileSymbols("FROG"))).batches(content, 100)
+    rows = batch.decoded.batch
+    assert (batch.decoded.refused, rows.symbols) == ([], ("FROG",))
+    assert (rows.bid_px.tolist(), rows.bid_sz.tolist()) == ([[31.2, 31.19]], [[300.0, 500.0]])
+    assert (rows.ask_px[0, 0], rows.n_ask.tolist()) == (31.25, [1])
+
+
+def test_sides_of_trades_without_levels_are_trades() -> None:
+    head = Head("FROG.csv", b"time,side,price,size\n%d,buy,31.2,5\n" % T0)
+    assert getattr(detect(head), "name", None) == "wide-csv"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from impactd.wire.ticks.tables.incremental import HEADER
 from tests.checks.codec_samples import CodecSamples, Side
 
 N_LEVELS = 10
@@ -24,7 +25,16 @@ def samples(
     return CodecSamples(book, header=header.encode() + b"\n", fixed_unit=fixed_unit)
 
 
+def message(symbol: str, ts_event: int, bids: Side, asks: Side) -> bytes:
+    """Return a snapshot of incremental_book_L2; one without levels has a line of no size."""
+    time = f"{ts_event // 1_000}.{ts_event % 1_000:03}"
+    lines = [f"x,{symbol},{time},{time},true,{side},{px},{sz}" for side, levels in (("ask", asks), ("bid", bids))
+             for px, sz in levels]  # fmt: skip
+    return "\n".join(lines or [f"x,{symbol},{time},{time},true,bid,1.0,0"]).encode()
+
+
 SAMPLES = {
+    "tardis-incremental-csv": CodecSamples(message, header=HEADER.encode() + b"\n", fixed_unit=True),
     "wide-csv": samples(
         str, "{time},{symbol}", lambda i: f"ask_price_{i + 1},ask_size_{i + 1},bid_price_{i + 1},bid_size_{i + 1}"
     ),

@@ -133,9 +133,7 @@ def test_odd_row_is_refused_by_reason(tmp_path: Path, row: str, reason: str) -> 
 
 def test_changes_of_books_are_refused_with_what_to_export(tmp_path: Path) -> None:
     with pytest.raises(InputFileError, match="book_snapshot_25"):
-        read(
-            tmp_path, "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount", "x,F,1,1,true,bid,1,1"
-        )
+        read(tmp_path, "timestamp,symbol,first_update_id,side,price,amount", "1,F,1,b,1,1")
 
 
 def test_prices_in_whole_numbers_are_prices(tmp_path: Path) -> None:

@@ -12,20 +12,17 @@ that the file has named before. Messages from Kafka stand each alone: snapshots 
 
 from __future__ import annotations
 
-import copy
 import json
 import re
-from collections import deque
-from collections.abc import Iterator, Sequence
 from typing import Any, Final, Self
 
-from impactd.core.inputs.ticks import Int
-from impactd.wire.codec import Decoded, FieldError, GapError, Limits, shown
-from impactd.wire.content import Content, Head, Line
+from impactd.wire.codec import FieldError, Limits, shown
+from impactd.wire.content import Head
 from impactd.wire.fields import is_blank, parse_json, parse_number, parse_object, parse_symbol, require
 from impactd.wire.rows import RowBuilder
-from impactd.wire.tick_codec import FileBatch, FileOptions, TickCodec
-from impactd.wire.ticks.building.builder import Builder, Change, Checksum, Texts
+from impactd.wire.tick_codec import FileOptions
+from impactd.wire.ticks.building.builder import Change, Checksum, Texts
+from impactd.wire.ticks.building.codec import BuildingCodec
 from impactd.wire.ticks.building.ladder import Levels
 from impactd.wire.ticks.captures.venues import Book, Delta, Trade, find, numbers, pairs
 from impactd.wire.times import parse_time
@@ -37,7 +34,7 @@ _HEAD_LINES: Final = 20
 _MAX_LEVELS: Final = 50_000
 
 
-class CaptureCodec(TickCodec):
+class CaptureCodec(BuildingCodec):
     """Decodes captured messages of venues.
 
     Parameters
@@ -52,11 +49,14 @@ class CaptureCodec(TickCodec):
     def __init__(self, limits: Limits | None = None, symbol: str | None = None) -> None:
         super().__init__(limits)
         self._symbol = symbol
-        #: Books, symbols that were named and lines that could not be read, of the file at hand.
-        self._books: Builder | None = None
+        #: Symbols that the file at hand has named.
         self._named: set[str] = set()
-        self._faulty: deque[int] = deque()
-        self._offsets: Sequence[int] | Int = ()
+
+    def for_file(self) -> Self:
+        """Return the codec with books and symbols of its own."""
+        file = super().for_file()
+        file._named = set()  # noqa: SLF001  # of the same class
+        return file
 
     @classmethod
     def detects(cls, head: Head) -> bool:
@@ -69,7 +69,8 @@ class CaptureCodec(TickCodec):
         del head
         return cls(options.limits, None if options.symbols.guessed else options.symbols.name)
 
-    def _decode(self, value: bytes, record: int, builder: RowBuilder) -> int:
+    def read_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
+        """Decode one line."""
         if not value:
             raise FieldError("empty", "the record has no value; send a message")
         match = _LINE.fullmatch(value)
@@ -87,8 +88,8 @@ class CaptureCodec(TickCodec):
                     raise FieldError("value", f"quantity: {qty} is negative; send the traded quantity and its side")
                 builder.add_trade(record, symbol, 0, ts_event, received, px, qty, item.aggressor)
             elif isinstance(item, Delta):
-                n_skipped += self._follow(item, symbol, record, ts_event, received, builder)
-            elif self._books is not None and self._books.stands(symbol):
+                n_skipped += self.add_change(_change(item), symbol, record, ts_event, received, builder)
+            elif self.books is not None and self.books.stands(symbol):
                 n_skipped += 1
             else:
                 sides = (self._levels(getattr(item, side), side, self.limits.max_levels) for side in ("bids", "asks"))
@@ -99,69 +100,10 @@ class CaptureCodec(TickCodec):
     def _levels(value: object, field: str, max_levels: int) -> Levels:
         return numbers(pairs(value, field, max_levels), field)
 
-    def _follow(self, item: Delta, symbol: str, record: int, ts_event: int, ts_recv: int, builder: RowBuilder) -> int:
-        """Add the book that a snapshot or changes give; return 1 where they give none."""
-        if self._books is None:
-            if not item.is_snapshot:
-                raise FieldError("value", f"{item.stream}: holds changes of a book, not a book; send snapshots")
-            sides = (self._levels(getattr(item, side), side, self.limits.max_levels) for side in ("bids", "asks"))
-            builder.add_book(record, symbol, 0, ts_event, ts_recv, *sides)
-            return 0
-        try:
-            book = self._books.follow(symbol, _change(item))
-        except GapError:
-            builder.add_book(record, symbol, 0, ts_event, ts_recv, ([], []), ([], []))
-            raise
-        if book is None:
-            return 1
-        builder.add_book(record, symbol, 0, ts_event, ts_recv, *book)
-        return 0
-
-    # --- files ------------------------------------------------------------
-
-    def batches(self, content: Content, batch_rows: int) -> Iterator[FileBatch]:
-        """Yield a file's records in batches; its books are built from one to the next."""
-        file = copy.copy(self)
-        file._books, file._named, file._faulty = Builder(self.limits.max_levels), set(), deque()  # noqa: SLF001  # a copy
-        return super(CaptureCodec, file).batches(content, batch_rows)
-
-    def records(self, content: Content) -> Iterator[Line]:
-        """Yield the lines; those that cannot be read are noted, since they may have been changes."""
-        for line in super().records(content):
-            if line.fault is not None:
-                self._faulty.append(line.number)
-            yield line
-
-    def decode_columns(
-        self,
-        values: Sequence[bytes],
-        offsets: Sequence[int] | Int,
-        ts_records: Sequence[int] | Int,
-        keys: Sequence[bytes | None] | None = None,
-    ) -> Decoded:
-        """Decode lines; see `TickCodec.decode_columns`."""
-        self._offsets = offsets
-        return super().decode_columns(values, offsets, ts_records, keys)
-
-    def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
-        """Decode one line."""
-        if self._books is None:
-            return self._decode(value, record, builder)
-        while self._faulty and self._faulty[0] < self._offsets[record]:
-            self._faulty.popleft()
-            self._books.lose()
-        try:
-            return self._decode(value, record, builder)
-        except GapError:
-            raise
-        except FieldError:
-            self._books.lose()
-            raise
-
     def _name(self, item: Book | Trade | Delta) -> str:
         if item.symbol is not None:
             symbol = parse_symbol(item.symbol)
-            if self._books is not None:
+            if self.books is not None:
                 self._named.add(symbol)
             return symbol
         if self._symbol is not None:

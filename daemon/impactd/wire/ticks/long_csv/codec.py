@@ -2,8 +2,12 @@
 
 Consecutive lines of one time are a snapshot, or one of each symbol where there
 is a ``symbol`` column, in whatever order its lines are; a snapshot is one record.
-`side` is ``bid`` or ``ask``; levels may be in any order and count from 0 or 1.
-A level of size 0 without a price is an empty one.  The format holds no trades.
+Columns may be in any order and have the usual other names (``timestamp``, ``px``,
+``qty``); other columns are passed over.  `side` is a word for bid or ask; levels
+may be in any order and count from 0 or 1, and where there is no column of them
+they are ordered by price.  A level of size 0 without a price is an empty one.
+The format holds no trades: where sides are ``buy`` and ``sell`` and there is no
+column of levels, a file is one of trades.
 """
 
 from __future__ import annotations
@@ -16,13 +20,28 @@ from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder
 from impactd.wire.tick_codec import FileFormatError, FileOptions
-from impactd.wire.ticks.csv import CsvCodec, split_header, split_line
+from impactd.wire.ticks.csv import CsvCodec, joined_lines, split_header, split_line
+from impactd.wire.ticks.tables.header import EVENT, SYMBOL, TRADE_PRICE, TRADE_SIZE, column_of
 from impactd.wire.times import parse_text_time
 
 HEADER: Final = "time,side,price,size,level"
 
-_NEEDED: Final = ("time", "side", "price", "size", "level")
-_SIDES: Final = ("bid", "ask")
+#: Other names of the columns, compared without case, blanks and underscores.
+_NAMES: Final = {
+    "time": EVENT,
+    "side": ("side", "bidask", "bookside"),
+    "price": TRADE_PRICE,
+    "size": TRADE_SIZE,
+    "level": ("level", "lvl", "position", "rank"),
+    "symbol": SYMBOL,
+}
+_NEEDED: Final = ("time", "side", "price", "size")
+_SIDES: Final = {
+    **dict.fromkeys(("bid", "bids", "b", "buy"), "bid"),
+    **dict.fromkeys(("ask", "asks", "a", "sell", "s", "offer", "o"), "ask"),
+}
+#: Sides of books alone, which tell a file without levels from one of trades.
+_OF_BOOKS: Final = frozenset({"bid", "bids", "ask", "asks", "a", "offer", "o"})
 
 
 #: Bytes of lines of one time that are held, at most.
@@ -32,11 +51,6 @@ _MAX_RUN_BYTES: Final = 1 << 26
 def _field(line: bytes, column: int) -> bytes:
     fields = line.split(b",", column + 1)
     return fields[column] if column < len(fields) else b""
-
-
-def _joined(lines: list[Line]) -> Line:
-    fault = next((line.fault for line in lines if line.fault is not None), None)
-    return Line(lines[0].number, b"\n".join(line.text for line in lines), fault)
 
 
 class LongCsvCodec(CsvCodec):
@@ -61,18 +75,25 @@ class LongCsvCodec(CsvCodec):
     def __init__(self, limits: Limits | None = None, header: str | None = None, symbol: str | None = None) -> None:
         super().__init__(limits)
         names = split_header(header if header is not None else HEADER)
-        missing = [name for name in _NEEDED if name not in names]
+        self._column: dict[str, int] = _columns(names)
+        missing = [name for name in _NEEDED if name not in self._column]
         if missing:
             raise FileFormatError(f"no column {', '.join(missing)} in the header; the long CSV has {HEADER}")
         self._n_columns = len(names)
-        self._column: dict[str, int] = {name: names.index(name) for name in (*_NEEDED, "symbol") if name in names}
         self._symbol = symbol
         self.named_by_file = "symbol" not in self._column
 
     @classmethod
     def detects(cls, head: Head) -> bool:
-        """Return whether the header has all columns."""
-        return set(_NEEDED) <= set(split_header(head.line))
+        """Return whether the header has all columns; without levels, whether the first line is of a book."""
+        if not head.is_text:
+            return False
+        column = _columns(split_header(head.line))
+        if not set(_NEEDED) <= column.keys() or "level" in column:
+            return set(_NEEDED) <= column.keys()
+        lines = (line for line in head.text.splitlines()[1:] if line.strip())
+        side = _field(next(lines, b""), column["side"]).strip(b' "').lower()
+        return side.decode(errors="replace") in _OF_BOOKS
 
     @classmethod
     def from_header(cls, head: Head, options: FileOptions) -> Self:
@@ -91,16 +112,16 @@ class LongCsvCodec(CsvCodec):
         for line in super().records(content):
             time, symbol, *_ = *(_field(line.text, column) for column in columns), b""
             if groups and (time != run or size > _MAX_RUN_BYTES):
-                yield from map(_joined, groups.values())
+                yield from map(joined_lines, groups.values())
                 groups, size = {}, 0
             run = time
             groups.setdefault(symbol, []).append(line)
             size += len(line.text)
-        yield from map(_joined, groups.values())
+        yield from map(joined_lines, groups.values())
 
     def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
         """Decode one snapshot."""
-        sides: dict[str, dict[int, tuple[float, float]]] = {side: {} for side in _SIDES}
+        sides: dict[str, dict[float, tuple[float, float]]] = {"bid": {}, "ask": {}}
         heads = set()
         for number, line in enumerate(value.split(b"\n")):
             try:
@@ -117,28 +138,35 @@ class LongCsvCodec(CsvCodec):
         name = parse_symbol(symbol or self._symbol or "")
         bids, asks = (
             ([px for px, _ in levels], [sz for _, sz in levels])
-            for levels in ([sides[side][level] for level in sorted(sides[side])] for side in _SIDES)
+            for levels in ([levels[at] for at in sorted(levels)] for levels in sides.values())
         )
         builder.add_book(record, name, 0, ts_event, 0, bids, asks)
         return 0
 
-    def _add_level(self, field: dict[str, str], sides: dict[str, dict[int, tuple[float, float]]]) -> None:
-        side = field["side"].lower()
-        if side not in sides:
+    def _add_level(self, field: dict[str, str], sides: dict[str, dict[float, tuple[float, float]]]) -> None:
+        side = _SIDES.get(field["side"].lower())
+        if side is None:
             raise FieldError("value", f"side: {shown(field['side'])} is no side; send bid or ask")
-        level = field["level"]
-        if not (level.isascii() and level.isdigit() and len(level) <= 6):
+        level = field.get("level")
+        if level is not None and not (level.isascii() and level.isdigit() and len(level) <= 6):
             raise FieldError("type", f"level: {shown(level)} is not a whole number; number levels from the best on")
         size = parse_number(field["size"] or "0", "size")
         if field["price"].lower() in ("", "nan"):
             if size == 0.0:
                 return
             raise FieldError("missing_field", "price is missing where there is a size; send both")
+        price = parse_number(field["price"], "price")
+        at = float(level) if level is not None else (-price if side == "bid" else price)
         levels = sides[side]
-        if int(level) in levels:
-            raise FieldError(
-                "value", f"level: {side} {level} is in one snapshot twice; give each snapshot its own time"
-            )
+        if at in levels:
+            what = level if level is not None else f"at {price}"
+            raise FieldError("value", f"level: {side} {what} is in one snapshot twice; give each snapshot its own time")
         if len(levels) >= self.limits.max_levels:
             raise FieldError("too_deep", f"more than {self.limits.max_levels} levels; send fewer (books.max_levels)")
-        levels[int(level)] = (parse_number(field["price"], "price"), size)
+        levels[at] = (price, size)
+
+
+def _columns(names: list[str]) -> dict[str, int]:
+    """Return the columns that are there, by what they are."""
+    found = {what: column_of(names, others) for what, others in _NAMES.items()}
+    return {what: column for what, column in found.items() if column >= 0}

@@ -22,7 +22,7 @@ _WHATS: Final = {
 _FILLERS: Final = frozenset({"best", "top", "level", "levels", "l", "lvl", "book", "depth"})
 
 #: Names of the other columns, the first that is there; compared without case, blanks and underscores.
-_EVENT: Final = (
+EVENT: Final = (
     "tsevent",
     "transactiontime",
     "exchangetimestamp",
@@ -36,11 +36,11 @@ _EVENT: Final = (
     "ts",
     "t",
 )
-_RECEIVED: Final = ("tsrecv", "localtimestamp", "localtime", "receivetime", "receivedtime", "recvtime")
-_SYMBOL: Final = ("symbol", "ticker", "sym", "instrument", "security", "code", "ric")
-_TRADE_PRICE: Final = ("price", "px", "tradeprice", "p")
-_TRADE_SIZE: Final = ("size", "qty", "quantity", "amount", "volume", "tradesize", "tradeqty", "q")
-_TRADE_SIDE: Final = ("side", "aggressor", "takerside", "direction")
+RECEIVED: Final = ("tsrecv", "localtimestamp", "localtime", "receivetime", "receivedtime", "recvtime")
+SYMBOL: Final = ("symbol", "ticker", "sym", "instrument", "security", "code", "ric")
+TRADE_PRICE: Final = ("price", "px", "tradeprice", "p")
+TRADE_SIZE: Final = ("size", "qty", "quantity", "amount", "volume", "tradesize", "tradeqty", "q")
+TRADE_SIDE: Final = ("side", "aggressor", "takerside", "direction")
 _MAKER: Final = ("isbuyermaker", "m")
 
 
@@ -80,22 +80,27 @@ class Columns:
         return self.ts_event >= 0 and (bool(self.levels) or (self.price >= 0 and self.size >= 0))
 
 
+def column_of(names: Sequence[str], wanted: Sequence[str]) -> int:
+    """Return the first of the wanted columns that is there, by its plain name; -1 where none is."""
+    plain = [re.sub(r"[\s_\-.]", "", name).lower() for name in names]
+    return next((plain.index(name) for name in wanted if name in plain), -1)
+
+
 def read_header(names: Sequence[str]) -> Columns:
     """Return what the columns of a header are."""
-    plain = [re.sub(r"[\s_\-.]", "", name).lower() for name in names]
 
     def find(wanted: Sequence[str]) -> int:
-        return next((plain.index(name) for name in wanted if name in plain), -1)
+        return column_of(names, wanted)
 
     levels = _levels(names)
     return Columns(
-        ts_event=find(_EVENT),
-        ts_recv=find(_RECEIVED),
-        symbol=find(_SYMBOL),
+        ts_event=find(EVENT),
+        ts_recv=find(RECEIVED),
+        symbol=find(SYMBOL),
         levels=levels,
-        price=-1 if levels else find(_TRADE_PRICE),
-        size=-1 if levels else find(_TRADE_SIZE),
-        side=-1 if levels else find(_TRADE_SIDE),
+        price=-1 if levels else find(TRADE_PRICE),
+        size=-1 if levels else find(TRADE_SIZE),
+        side=-1 if levels else find(TRADE_SIDE),
         maker=-1 if levels else find(_MAKER),
     )
 
