@@ -114,13 +114,19 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         close = "16:00"
         days = ["fri", "mon"]
         holidays = ["1970-01-03", "2026-12-25"]
+        breaks = ["12:30-13:00"]
+        special = ["2025-11-28 09:30-13:00"]
+        [[session.by_symbol]]
+        symbols = ["BTC*", "ETH*"]
+        calendar = "24/7"
         """,
     )
     core, default = load(file, environ={}).settings.core(), CoreSettings()
     for part in (core.books, core.model, core.plans, core.session, core.gate, core.invalid, core.wire, core):
         before = type(part)()
         same = [item.name for item in fields(part) if getattr(part, item.name) == getattr(before, item.name)]
-        same = [name for name in same if name != "learned"]  # a file that exists, for these very settings: see below
+        # A file that exists, for these very settings: see below; what a calendar gives: see test_calendars.py.
+        same = [name for name in same if name not in {"learned", "through", "calendar"}]
         assert same == [], f"{type(part).__name__}: nothing sets {same}"
     assert core.apply != default.apply
     assert (core.books.interval_ns, core.books.grace_ns) == (30_000_000_000, 250_000_000)
@@ -135,6 +141,8 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         "ticks": "x.ticks",
     }
     assert (core.session.days, core.session.holidays) == ((0, 4), (2, 20_812))
+    assert (core.session.breaks, core.session.special) == (((45_000, 46_800),), ((20_420, 20_420, 34_200, 46_800),))
+    assert [(pattern, rule.calendar) for pattern, rule in core.sessions] == [("BTC*", "24/7"), ("ETH*", "24/7")]
 
 
 def test_core_trained_file_reaches_the_core_by_its_hash(tmp_path: Path) -> None:
@@ -232,6 +240,15 @@ def test_load_file_in_the_working_directory_is_read(tmp_path: Path, monkeypatch:
         ("[session]\ntimezone = 'Mars/Olympus'", "such as 'America/New_York', not 'Mars/Olympus'"),
         ("[session]\nopen = '9.30'", "needs a local time such as '09:30', not '9.30'"),
         ("[session]\ndays = ['monday']", "needs 'mon', 'tue'"),
+        ("[session]\nbreaks = ['11:30']", "needs two local times such as '09:30-13:00', not '11:30'"),
+        ("[session]\nspecial = ['09:30-13:00']", "needs a day and its hours such as '2025-11-28 09:30-13:00'"),
+        ("[session]\nspecial = ['2025-11-28 09:30-12:00', '2025-11-27..2025-11-29 9:00-10:00']", "are of 2025-11-28"),
+        ("[session]\nspecial = ['2025-12-25 09:30-12:00']\nholidays = ['2025-12-25']", "2025-12-25 is one of holidays"),
+        ("[session]\ncalendar = 'NYSE'", "no calendar 'NYSE' is packaged; there are 24/7, ARCX"),
+        ("[session]\ncalendar = 'missing.json'", "missing.json cannot be read"),
+        ("[session]\ncalendar = 'XNYS'\ntimezone = 'UTC'", "timezone: the calendar has its own"),
+        ("[session]\nopen = '09:30'\nclose = '16:00'\nbreaks = ['09:00-17:00']", "leave nothing of the session"),
+        ("[[session.by_symbol]]\nsymbols = []\ncalendar = 'XNYS'", "session.by_symbol"),
         ("[session]\nholidays = ['25.12.2026']", "needs a local date such as '2026-12-25', not '25.12.2026'"),
         ("[kafka]\nbootstrap = 'localhost'", "needs host:port"),
         ("[kafka]\nstart = 'soon'", "needs 'earliest', 'latest' or a time with its zone"),

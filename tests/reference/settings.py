@@ -57,6 +57,7 @@ _NAMED: Final = {
     "apply": ("plans.apply",),
     "session.open_s": ("session.open",),
     "session.close_s": ("session.close",),
+    "sessions": tuple(f"session.by_symbol.{name}" for name in ("open", "close", "breaks")),
     "wire.inputs": ("topics.prefix", *(f"topics.names.{topic}" for topic in INPUT_TOPICS)),
 }
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from impactd.config.operation import HealthSection
-from impactd.core.base.settings import SessionRule
+from impactd.core.base.settings import CoreSettings, SessionRule
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.shell.health import KINDS, open_for, unready
 from impactd.shell.kafka.status import PartitionStatus, Phase, Status
@@ -17,7 +17,7 @@ NOW = 1_000.0
 NOON_NS = 1_743_681_600_000_000_000  # 2025-04-03 12:00 UTC
 HOUR_NS = 3_600_000_000_000
 LIMITS = HealthSection(max_lag=100, max_tick_age_s=60.0)
-ALWAYS = open_for(SessionRule(), in_event_time=False)
+ALWAYS = open_for(CoreSettings())
 
 
 def running() -> PartitionStatus:
@@ -108,7 +108,7 @@ def test_unready_within_its_limits_has_no_reason(changes: dict[str, object]) -> 
 def test_unready_stale_input_counts_open_sessions_only() -> None:
     found = status()
     found.partitions[1] = replace(running(), last_tick=NOW - 400.0)
-    office = open_for(SessionRule(open_s=9 * 3_600, close_s=17 * 3_600), in_event_time=False)
+    office = open_for(CoreSettings(session=SessionRule(open_s=9 * 3_600, close_s=17 * 3_600)))
     assert kinds(found, office, NOON_NS) == ["stale_input"]
     assert kinds(found, office, NOON_NS + 6 * HOUR_NS) == []
     # Half a minute after the open nobody has been silent for a whole one yet.
@@ -120,7 +120,7 @@ def test_unready_stale_input_counts_the_days_of_a_market_that_is_open_around_the
     found = status()
     found.partitions[1] = replace(running(), last_tick=NOW - 400.0)
     monday_ns = 4 * 24 * HOUR_NS
-    week = open_for(SessionRule(days=(0, 1, 2, 3, 4)), in_event_time=False)
+    week = open_for(CoreSettings(session=SessionRule(days=(0, 1, 2, 3, 4))))
     assert kinds(found, week, monday_ns - HOUR_NS) == []
     assert kinds(found, week, monday_ns + 30_000_000_000) == []
     assert kinds(found, week, monday_ns + 90_000_000_000) == ["stale_input"]
@@ -131,7 +131,7 @@ def test_unready_stale_input_counts_the_days_of_a_market_that_is_open_around_the
 def test_unready_stale_input_of_a_recorded_day_is_none() -> None:
     found = status()
     found.partitions[1] = replace(running(), last_tick=NOW - 400.0)
-    assert kinds(found, open_for(SessionRule(), in_event_time=True)) == []
+    assert kinds(found, open_for(CoreSettings(apply="in_event_time"))) == []
 
 
 def test_unready_several_reasons_are_all_named() -> None:

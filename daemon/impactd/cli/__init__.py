@@ -41,6 +41,7 @@ COMMANDS: Final = {
     "dlq": ("impactd.cli.dlq", "List, show and send again what could not be used."),
     "health": ("impactd.cli.health", "Ask the service on this host whether it is alive, or ready."),
     "check-config": ("impactd.cli.check_config", "Show the settings in force and where each came from."),
+    "calendar": ("impactd.cli.calendar", "Show an exchange's hours, or write them as plain times."),
     "topics": ("impactd.cli.topics", "Make or check the topics, or list the rights needed."),
     "publish": ("impactd.cli.publish", "Send a recorded day to Kafka."),
     "compile": ("impactd.cli.compile", "Compile the kernels, so that the first start finds them."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,10 @@ def command(config: Path | None, sets: tuple[str, ...], *, as_json: bool, change
     """
     loaded = load_settings(config, sets)
     shown = {path: value for path, value in loaded.shown().items() if not changed or loaded.origins[path] != "default"}
+    from impactd.config.calendars import ending
+
+    for warning in ending(loaded.settings.core(), datetime.now(UTC).date()):
+        click.echo(f"warning: {warning}", err=True)
     if as_json:
         _write_json(loaded, shown)
     else:

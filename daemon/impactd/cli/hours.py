@@ -2,7 +2,7 @@
 
 In this order:
 
-1. ``--session`` and ``--tz``;
+1. ``--session`` (hours, or a calendar) and ``--tz``;
 2. ``[session]`` of the settings;
 3. where settings come from a file or the environment and name no session, the service's default, a market that never
    closes: a replay under a service's settings gives what the service gives;
@@ -51,6 +51,9 @@ _AROUND_THE_CLOCK: Final = re.compile(
 #: Settings that say how to reach brokers or to write logs are no settings of the service's plans.
 _NOT_OF_PLANS: Final = frozenset({"kafka", "http", "log", "health"})
 
+#: Hours, where anything else names a calendar.
+_CLOCKS: Final = re.compile(r"\d\d?[:.]|\d\d?-|\d+$")
+
 _REMEDY: Final = "--session and --tz name others"
 
 
@@ -64,10 +67,20 @@ class Hours:
         For the core.
     text : str
         The hours, their zone and the reason, for people.
+    zone : str
+        By its IANA name.
+    sessions : tuple
+        Hours by symbol; see `CoreSettings.sessions`.
     """
 
     rule: SessionRule
     text: str
+    zone: str
+    sessions: tuple[tuple[str, SessionRule], ...] = ()
+
+    def applied(self, core: CoreSettings) -> CoreSettings:
+        """Return settings with these hours."""
+        return dataclasses.replace(core, session=self.rule, sessions=self.sessions)
 
 
 def hours_options(function: F) -> F:
@@ -86,9 +99,9 @@ def session_options(function: F) -> F:
     options = (
         click.option(
             "--session",
-            metavar="OPEN-CLOSE",
-            help=f"Local hours of trading.  [default: the settings' session, else {_SESSION}, or around the clock "
-            "where the data say so]",
+            metavar="OPEN-CLOSE|CALENDAR",
+            help="Local hours of trading, or a calendar such as XNYS.  [default: the settings' session, else "
+            f"{_SESSION}, or around the clock where the data say so]",
         ),
         click.option("--tz", help=f"Zone of local times.  [default: that of the session, else {_ZONE}]"),
     )
@@ -132,7 +145,7 @@ def session_settings(
     """
     loaded = load_settings(config, sets)
     found = hours(loaded, tz, session, data)
-    return dataclasses.replace(loaded.settings.core(), session=found.rule), found
+    return found.applied(loaded.settings.core()), found
 
 
 def hours(
@@ -157,34 +170,52 @@ def hours(
     InputError
         If zone or hours cannot be used.
     """
-    from impactd.config.hours import WEEKDAYS, session_rule
+    from impactd.config.sections import HoursSection
 
     own = None if loaded is None else loaded.settings.session
     set_by = {} if loaded is None else {path: by for path, by in loaded.origins.items() if by != "default"}
     from_service = loaded is not None and loaded.file is not None
     from_service = from_service or any(_of_plans(path, by) for path, by in set_by.items())
+    chosen: dict[str, Any] = {}
     if own is not None and any(path.startswith("session.") for path in set_by):
-        zone, local, reason = own.timezone, f"{own.open}-{own.close}", "the settings' session"
+        chosen = {name: getattr(own, name) for name in own.model_fields_set if name in HoursSection.model_fields}
+        reason = "the settings' session"
     elif own is not None and from_service:
-        zone, local = own.timezone, f"{own.open}-{own.close}"
         reason = f"the settings name no session, and the service's default never closes; {_REMEDY}"
     elif session is None and data is not None and _trades_around_the_clock(data):
-        zone, local = "UTC", "00:00-24:00"
         reason = f"assumed: no session is set, and the data are not of US hours; {_REMEDY}"
     else:
-        zone, local, reason = _ZONE, _SESSION, f"assumed: no session is set; {_REMEDY}"
+        opens, _, closes = _SESSION.partition("-")
+        chosen, reason = {"timezone": _ZONE, "open": opens, "close": closes}, f"assumed: no session is set; {_REMEDY}"
     if session is not None or tz is not None:
         reason = "as asked"
-    zone, local = tz or zone, session or local
-    opens, dash, closes = local.partition("-")
-    if not dash:
-        raise InputError(f"--session: {local!r} is not of the form OPEN-CLOSE, such as {_SESSION}")
+    if session is not None and not _CLOCKS.match(session):
+        chosen = {"calendar": session}
+    elif session is not None:
+        opens, dash, closes = session.partition("-")
+        if not dash:
+            raise InputError(f"--session: {session!r} is neither OPEN-CLOSE, such as {_SESSION}, nor a calendar")
+        chosen |= {"open": opens, "close": closes}
+    if tz is not None:
+        chosen["timezone"] = tz
     try:
-        days, holidays = (WEEKDAYS, ()) if own is None else (own.days, own.holidays)
-        rule = session_rule(zone, opens, closes, days, holidays)
+        section = HoursSection(**chosen)
+        rule = section.rule()
     except ValueError as error:
-        raise InputError(f"--session, --tz: {error}") from error
-    return Hours(rule, f"{local} {zone} ({reason})")
+        raise InputError(f"--session, --tz: {_first_line(error)}") from error
+    core = None if loaded is None or session is not None or tz is not None else loaded.settings.core()
+    own_text = f"calendar {section.calendar}" if section.calendar else f"{section.open}-{section.close}"
+    return Hours(rule, f"{own_text} {section.zone} ({reason})", section.zone, () if core is None else core.sessions)
+
+
+def _first_line(error: ValueError) -> str:
+    """Return what a validation has found, without pydantic's frame."""
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        found = error.errors(include_url=False)[0]
+        return str(found.get("ctx", {}).get("error", found["msg"]))
+    return str(error)
 
 
 def _of_plans(path: str, origin: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from impactd.cli.common import (
     settings_options,
     translated,
 )
-from impactd.cli.hours import hours, session_options
+from impactd.cli.hours import Hours, hours, session_options
 
 if TYPE_CHECKING:
     from impactd.config import Settings
@@ -91,7 +90,7 @@ def command(
         else:
             traded = hours(loaded, tz, session, data)
             rule, text = traded.rule, traded.text
-            summary = _replay(data.sources(), settings, rule, out, progress)
+            summary = _replay(data.sources(), settings, traded, out, progress)
 
     if profile_out is not None:
         _write_profile(settings, rule, profile_out)
@@ -103,15 +102,13 @@ def command(
         raise NothingUsableError("\n".join(summary.unusable))
 
 
-def _replay(
-    sources: Sources, settings: Settings, session: SessionRule, out: Path, progress: Progress | None
-) -> ReplaySummary:
+def _replay(sources: Sources, settings: Settings, traded: Hours, out: Path, progress: Progress | None) -> ReplaySummary:
     from impactd.cli.compose import limits, replay_settings
     from impactd.shell.replay import replay
 
     return replay(
         sources,
-        dataclasses.replace(replay_settings(settings, has_executions=sources.executions is not None), session=session),
+        traded.applied(replay_settings(settings, has_executions=sources.executions is not None)),
         out,
         partitions=settings.replay.partitions,
         batch_rows=settings.replay.batch_rows,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -32,6 +33,7 @@ def command(*, accept_settings: bool, config: Path | None, sets: tuple[str, ...]
     import structlog
     import uvloop
 
+    from impactd.config.calendars import ending
     from impactd.shell.kafka.service import Service
     from impactd.shell.logging import setup
     from impactd.shell.notify import Notifier
@@ -40,8 +42,11 @@ def command(*, accept_settings: bool, config: Path | None, sets: tuple[str, ...]
     log_limit = setup(
         settings.log.level, settings.log.format, per_minute=settings.log.per_minute, libraries=settings.log.libraries
     )
+    log = structlog.get_logger("impactd")
+    for warning in ending(settings.core(), datetime.now(UTC).date()):
+        log.warning("calendar", text=warning)
     changed = {path: value for path, value in loaded.shown().items() if loaded.origins[path] != "default"}
-    structlog.get_logger("impactd").info("settings", file=str(loaded.file or ""), changed=changed)
+    log.info("settings", file=str(loaded.file or ""), changed=changed)
 
     async def serve() -> int:
         core = settings.core()

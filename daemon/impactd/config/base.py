@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, create_model, model_validator
 
-from impactd.config.hours import parse_clock, parse_date, zone
+from impactd.config.hours import parse_clock, parse_date, parse_span, parse_special, zone
 from impactd.core.base.registry import Registry
 from impactd.core.base.settings import SECOND_NS
 
@@ -59,6 +59,16 @@ def _date(text: str) -> str:
     return text
 
 
+def _span(text: str) -> str:
+    parse_span(text)
+    return text
+
+
+def _special(text: str) -> str:
+    parse_special(text)
+    return text
+
+
 def _start(value: str | int) -> str | int:
     """Return ``earliest``, ``latest`` or UTC ns."""
     if value in {"earliest", "latest"}:
@@ -92,7 +102,9 @@ Brokers = Annotated[str, AfterValidator(_form(r"[^\s,]+:\d+(,[^\s,]+:\d+)*", "ho
 Start = Annotated[str | int, AfterValidator(_start)]
 Zone = Annotated[str, AfterValidator(_zone)]
 ClockTime = Annotated[str, AfterValidator(_clock)]
+ClockSpan = Annotated[str, AfterValidator(_span)]
 LocalDate = Annotated[str, AfterValidator(_date)]
+SpecialDay = Annotated[str, AfterValidator(_special)]
 
 Secret = Annotated[SecretStr, AfterValidator(_not_blank)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_not_blank), AfterValidator(_in_header)]
@@ -121,7 +133,8 @@ class Section(BaseModel):
             section = getattr(self, name)
             if isinstance(section, Section) and isinstance(value, Mapping):
                 values[name] = section.replace(**value)
-        return type(self)(**{**dict(self), **values})
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return type(self)(**{**given, **values})
 
 
 class CoreSection(Section):

@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -27,6 +28,8 @@ _DAY_S: Final = 86_400
 _EPOCH: Final = date(1970, 1, 1)
 #: Weekdays as settings name them, Monday first as the core counts them.
 WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+#: First and last local day since 1970-01-01, open and close in local seconds.
+SpecialDays = tuple[int, int, int, int]
 _CLOCK: Final = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?")
 
 
@@ -107,8 +110,83 @@ def utc_offsets(name: str) -> tuple[tuple[int, int], ...]:
     return tuple(offsets)
 
 
+def parse_span(text: str) -> tuple[int, int]:
+    """Return local seconds after midnight of ``OPEN-CLOSE``; a close at or before the open is on the next day.
+
+    Raises
+    ------
+    ValueError
+        If `text` is not two times of day with a dash between them.
+    """
+    opens, dash, closes = text.partition("-")
+    if not dash:
+        raise ValueError(f"needs two local times such as '09:30-13:00', not {text!r}")
+    open_s, close_s = parse_clock(opens), parse_clock(closes)
+    return open_s, close_s if close_s > open_s else close_s + _DAY_S
+
+
+def parse_days(text: str) -> tuple[int, int]:
+    """Return first and last day since 1970-01-01 of ``YYYY-MM-DD`` or ``YYYY-MM-DD..YYYY-MM-DD``.
+
+    Raises
+    ------
+    ValueError
+        If `text` is neither, or the days are not in order.
+    """
+    first, _, last = text.partition("..")
+    days = parse_date(first), parse_date(last or first)
+    if days[1] < days[0]:
+        raise ValueError(f"needs its first day before its last, not {text!r}")
+    return days
+
+
+def parse_special(text: str) -> SpecialDays:
+    """Return days with other hours: ``DAYS HOURS``, as `parse_days` and `parse_span` read them.
+
+    Raises
+    ------
+    ValueError
+        If `text` is not of that form.
+    """
+    days, space, hours = text.partition(" ")
+    if not space:
+        raise ValueError(f"needs a day and its hours such as '2025-11-28 09:30-13:00', not {text!r}")
+    return *parse_days(days), *parse_span(hours)
+
+
+def special_days(special: Sequence[str], under: Sequence[SpecialDays] = ()) -> tuple[SpecialDays, ...]:
+    """Return days with other hours, ascending; those of `under` make way for them.
+
+    Parameters
+    ----------
+    special : sequence of str
+        As `parse_special` reads them.
+    under : sequence, optional
+        Other special days, ascending.
+
+    Raises
+    ------
+    ValueError
+        If a day or its hours are none, or days overlap.
+    """
+    found = sorted(map(parse_special, special))
+    for earlier, later in pairwise(found):
+        if later[0] <= earlier[1]:
+            raise ValueError(f"two entries are of {_EPOCH + timedelta(later[0])}: keep one")
+    for first, last, _, _ in found:
+        left = [(a, min(b, first - 1), *hours) for a, b, *hours in under if a < first]
+        under = [*left, *((max(a, last + 1), b, *hours) for a, b, *hours in under if b > last)]  # type: ignore[list-item]  # mypy widens a tuple that is unpacked
+    return tuple(sorted([*found, *under]))
+
+
 def session_rule(
-    timezone: str, opens: str, closes: str, days: Sequence[str] = WEEKDAYS, holidays: Sequence[str] = ()
+    timezone: str,
+    opens: str,
+    closes: str,
+    days: Sequence[str] = WEEKDAYS,
+    holidays: Sequence[str] = (),
+    breaks: Sequence[str] = (),
+    special: Sequence[str] = (),
 ) -> SessionRule:
     """Return trading hours as data.
 
@@ -123,19 +201,23 @@ def session_rule(
         Of `WEEKDAYS`, those on which it opens.
     holidays : sequence of str, optional
         Local dates, ``YYYY-MM-DD``, on which it does not.
+    breaks : sequence of str, optional
+        Of every session, ``HH:MM-HH:MM``.
+    special : sequence of str, optional
+        Days with other hours; see `parse_special`.
 
     Raises
     ------
     ValueError
         If the zone is unknown, or a time, day or date is none.
     """
-    open_s, close_s = parse_clock(opens), parse_clock(closes)
-    if close_s <= open_s:
-        close_s += _DAY_S
+    open_s, close_s = parse_span(f"{opens}-{closes}")
     return SessionRule(
         open_s,
         close_s,
         utc_offsets(timezone),
         tuple(sorted({WEEKDAYS.index(day) for day in days})),
         tuple(sorted({parse_date(day) for day in holidays})),
+        tuple(sorted(parse_span(span) for span in breaks)),
+        special_days(special),
     )

@@ -7,15 +7,27 @@ there; `Settings.core` turns their values into the core's.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from impactd.config.base import ClockTime, CoreSection, LocalDate, Section, Zone, core_values, derived
+from impactd.config.base import (
+    ClockSpan,
+    ClockTime,
+    CoreSection,
+    LocalDate,
+    Section,
+    SpecialDay,
+    Zone,
+    core_values,
+    derived,
+)
+from impactd.config.calendars import calendar
 from impactd.config.cluster import JournalSection, KafkaSection, TopicsSection
 from impactd.config.controls import ControlsSection
-from impactd.config.hours import WEEKDAYS, session_rule
+from impactd.config.hours import WEEKDAYS, parse_date, session_rule, special_days
 from impactd.config.operation import HealthSection, HttpSection, SelftestSection
 from impactd.core.allocator.solvers.registry import SOLVERS
 from impactd.core.base.settings import (
@@ -25,6 +37,7 @@ from impactd.core.base.settings import (
     InvalidSettings,
     ModelSettings,
     PlanSettings,
+    SessionRule,
     WireSettings,
 )
 from impactd.core.base.topics import INPUT_TOPICS
@@ -116,11 +129,14 @@ class InvalidSection(CoreSection):
     """How much of the input may be unusable before an alert is raised and the process is not ready."""
 
 
-class SessionSection(Section):
-    """Trading hours; the default is a market that never closes."""
+class HoursSection(Section):
+    """Trading hours: an exchange's calendar, or set by hand; the default is a market that never closes."""
 
+    calendar: str = ""
+    """Calendar of an exchange by its MIC, such as XNYS, or a file that `impactd calendar` made; empty: none. Settings
+    beside it are by hand: open, close, days and breaks replace the calendar's, holidays and special add to it."""
     timezone: Zone = "UTC"
-    """Time zone of open and close, by its IANA name."""
+    """Time zone of open and close, by its IANA name; a calendar has its own."""
     open: ClockTime = "00:00"
     """Local time at which the session opens."""
     close: ClockTime = "24:00"
@@ -131,6 +147,69 @@ class SessionSection(Section):
     """Days of the week on which it opens, by the local date of the open."""
     holidays: Annotated[tuple[LocalDate, ...], Field(strict=False, max_length=10_000)] = ()
     """Local dates on which it does not open, such as 2026-12-25."""
+    breaks: Annotated[tuple[ClockSpan, ...], Field(strict=False, max_length=10)] = ()
+    """Breaks of every session in local time, such as "11:30-12:30"."""
+    special: Annotated[tuple[SpecialDay, ...], Field(strict=False, max_length=10_000)] = ()
+    """Days with other hours, such as "2025-11-28 09:30-13:00"; several are FIRST..LAST."""
+
+    @model_validator(mode="after")
+    def _is_usable(self) -> Self:
+        self.rule()
+        return self
+
+    @property
+    def zone(self) -> str:
+        """Time zone of the hours, by its IANA name."""
+        return calendar(self.calendar).timezone if self.calendar else self.timezone
+
+    def rule(self) -> SessionRule:
+        """Return the hours as data.
+
+        Raises
+        ------
+        ValueError
+            If the calendar cannot be used, or settings contradict each other.
+        """
+        given = self.model_fields_set
+        if not self.calendar:
+            rule = session_rule(
+                self.timezone, self.open, self.close, self.days, self.holidays, self.breaks, self.special
+            )
+        else:
+            base = calendar(self.calendar).rule
+            if "timezone" in given:
+                raise ValueError("timezone: the calendar has its own; leave one of them out")
+            by_hand = session_rule("UTC", self.open, self.close, self.days, (), self.breaks)
+            special = special_days(self.special, base.special)
+            reopened = {day for first, last, _, _ in special_days(self.special) for day in range(first, last + 1)}
+            rule = replace(
+                base,
+                open_s=by_hand.open_s if "open" in given else base.open_s,
+                close_s=by_hand.close_s if {"open", "close"} & given else base.close_s,
+                days=by_hand.days if "days" in given else base.days,
+                breaks=by_hand.breaks if "breaks" in given else base.breaks,
+                special=special,
+                holidays=tuple(sorted({*base.holidays, *map(parse_date, self.holidays)} - reopened)),
+            )
+        both = [day for day in self.holidays if any(day == text.split(" ")[0] for text in self.special)]
+        if both:
+            raise ValueError(f"special: {both[0]} is one of holidays too; keep one of them")
+        rule.check()
+        return rule
+
+
+class SymbolHours(HoursSection):
+    """Hours of the symbols that a pattern names."""
+
+    symbols: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False, min_length=1)]
+    """Symbols, or patterns of them such as BTC* (* any text, ? one character); the first entry that fits decides."""
+
+
+class SessionSection(HoursSection):
+    """Trading hours: an exchange's calendar, or set by hand; the default is a market that never closes."""
+
+    by_symbol: Annotated[tuple[SymbolHours, ...], Field(strict=False, max_length=1_000)] = ()
+    """Hours of some symbols: tables [[session.by_symbol]] with symbols and the keys of [session]."""
 
 
 class ReplaySection(Section):
@@ -214,7 +293,8 @@ class Settings(Section):
                 learned=self.model.trained(),
             ),
             plans=core_values(self.plans, PlanSettings),
-            session=session_rule(hours.timezone, hours.open, hours.close, hours.days, hours.holidays),
+            session=hours.rule(),
+            sessions=tuple((pattern, its.rule()) for its in hours.by_symbol for pattern in its.symbols),
             apply=self.plans.apply,
             max_symbols=self.books.max_symbols,
             gate=core_values(self.gate, GateSettings),

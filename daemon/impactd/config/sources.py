@@ -238,7 +238,9 @@ def _values(section: BaseModel, above: Keys = ()) -> Iterator[tuple[Keys, object
 def _masked(value: object) -> object:
     if isinstance(value, SecretStr):
         return MASK
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_unset=True)
+    return [_masked(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _annotation(keys: Keys) -> Any:

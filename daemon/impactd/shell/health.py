@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from impactd.config.operation import HealthSection
-from impactd.core.base.session import Session
-from impactd.core.base.settings import SessionRule
+from impactd.core.base.session import Session, Sessions
+from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Topic
 from impactd.shell.kafka.status import PartitionStatus, Phase, Status
 
@@ -64,21 +64,26 @@ class Reason:
     partition: int | None = None
 
 
-def open_for(rule: SessionRule, *, in_event_time: bool) -> Callable[[int], float | None]:
-    """Return what says, of a wall-clock time in ns, for how many seconds ticks have been expected.
+def open_for(settings: CoreSettings) -> Callable[[int], float | None]:
+    """Return a function from a wall-clock time (ns) to the seconds for which ticks have been expected.
 
-    None where they are not, and they never are where events apply in event time: a recorded day keeps a
-    time of its own.
+    It gives the longest of all sessions that are open, None where none is. None at all times where events apply in
+    event time: a recorded day keeps a time of its own.
     """
-    session = Session(rule)
+    sessions = Sessions(settings).all()
+
+    def of_one(session: Session, wall_ns: int) -> float | None:
+        if not session.is_open(wall_ns):
+            return None
+        begin = wall_ns - session.since_resumed_ns(wall_ns)
+        # Where sessions follow each other without a gap, one goes on where another has ended.
+        return math.inf if session.is_open(begin - 1) else (wall_ns - begin) / 1e9
 
     def seconds(wall_ns: int) -> float | None:
-        if in_event_time or not session.is_open(wall_ns):
+        if settings.apply == "in_event_time":
             return None
-        since_ns = session.since_open_ns(wall_ns)
-        # Where the hours are the whole day, a session may go on where another has ended.
-        goes_on = session.always_open and session.is_open(wall_ns - since_ns - 1)
-        return math.inf if goes_on else since_ns / 1e9
+        found = [of_one(session, wall_ns) for session in sessions]
+        return max((one for one in found if one is not None), default=None)
 
     return seconds
 

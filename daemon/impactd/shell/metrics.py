@@ -42,6 +42,8 @@ class Reading:
         Log lines that the rate limit has held back.
     started : float
         Start of the process, seconds since the epoch.
+    calendar_ends : float or None
+        End of the calendar that ends first, seconds since the epoch; None where none ends.
     """
 
     status: Status
@@ -52,6 +54,7 @@ class Reading:
     longest_loop_delay_s: float
     suppressed_logs: int
     started: float
+    calendar_ends: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,6 +385,13 @@ METRICS: Final[tuple[Row, ...]] = (
         (),
         "Start of the process, seconds since the epoch.",
         _one(lambda r: r.started),
+    ),
+    Row(
+        "impactd_calendar_end_timestamp_seconds",
+        "gauge",
+        (),
+        "Last day whose holidays the session's calendars know, seconds since the epoch; absent where none ends.",
+        lambda r: (((), r.calendar_ends),) if r.calendar_ends is not None else (),
     ),
 )
 

@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 
+from impactd.core.base.session import Sessions
 from impactd.core.base.settings import CoreSettings
 from impactd.shell.health import Reason, open_for, unready
 from impactd.shell.http import Views, serve_http
@@ -39,7 +40,9 @@ class Observer:
     def __init__(self, service: Service, core: CoreSettings, log_limit: RateLimit | None = None) -> None:
         self._service = service
         self._limits = service.settings.health
-        self._session = open_for(core.session, in_event_time=core.apply == "in_event_time")
+        self._session = open_for(core)
+        ends = [session.rule.through for session in Sessions(core).all()]
+        self._calendar_ends = min((float(day * 86_400) for day in ends if day is not None), default=None)
         self._log_limit = log_limit
         self._started = time.time()
         self.loop_delay = LoopDelay()
@@ -70,6 +73,7 @@ class Observer:
             longest_loop_delay_s=self.loop_delay.longest,
             suppressed_logs=0 if self._log_limit is None else self._log_limit.suppressed,
             started=self._started,
+            calendar_ends=self._calendar_ends,
         )
 
 

@@ -28,6 +28,7 @@ from impactd.core.engine import Engine
 from impactd.core.inputs.events import Control, NewOrder, Received
 from impactd.core.inputs.inbox import EVENT_TOPICS, Inbox
 from impactd.core.inputs.ticks import BOOK, TickBatch
+from impactd.shell.calendar_check import CalendarCheck
 from impactd.shell.files import FileReport, merge_files
 from impactd.shell.outputs import OutputFiles
 from impactd.shell.realised import price
@@ -218,7 +219,7 @@ def replay(
         raise ValueError("plans.apply: files are replayed in_event_time; on_arrival needs a journal")
     started = time.monotonic()
     limits = limits or Limits(max_levels=settings.books.max_levels)
-    tally, reading = Tally(settings.plans.fills), Reading()
+    tally, reading, calendars = Tally(settings.plans.fills), Reading(), CalendarCheck(settings)
     zero = dict.fromkeys((*EVENT_TOPICS, Topic.TICKS), 0)
     parts = [
         Partition(number, Engine(settings, partition=number, partitions=partitions), Inbox(settings, zero, {}))
@@ -230,6 +231,7 @@ def replay(
             while (inputs := part.inbox.take(idle_to=idle_to)) is not None:
                 outputs = part.engine.apply(inputs).outputs
                 tally.count(outputs)
+                calendars.count(outputs)
                 files.write(part.number, outputs)
                 if inputs.idle_to is not None:
                     break
@@ -258,7 +260,8 @@ def replay(
     again = merge_files(sources.data, sources.codec, sources.symbol, batch_rows, limits)
     answers = price(tally.questions(lot_sizes), (decoded.batch for decoded in again), settings.books)
     orders = tally.orders(answers)
-    return summarise(tally, orders, reading, engines, written, out, time.monotonic() - started, waiting)
+    summary = summarise(tally, orders, reading, engines, written, out, time.monotonic() - started, waiting)
+    return replace(summary, warnings=(*summary.warnings, *calendars.warnings()))
 
 
 def _split(batch: TickBatch, partitions: int) -> Iterator[TickBatch]:

@@ -144,6 +144,11 @@ def variants() -> list[tuple[str, CoreSettings]]:
     found = []
     for field in dataclasses.fields(core):
         section = getattr(core, field.name)
+        if field.name == "sessions":
+            found.append(
+                (field.name, dataclasses.replace(core, sessions=(("BTC*", SessionRule(breaks=((60, 120),))),)))
+            )
+            continue
         if not dataclasses.is_dataclass(section):
             found.append((field.name, dataclasses.replace(core, **{field.name: changed(section)})))
             continue

@@ -119,6 +119,8 @@ REFUSED: Final = {
     "plans.fills": replace(CoreSettings(), plans=PlanSettings(fills="scheduled")),
     "session.open_s": replace(CoreSettings(), session=SessionRule(open_s=3_600)),
     "session.close_s": replace(CoreSettings(), session=SessionRule(close_s=82_800)),
+    "session.breaks": replace(CoreSettings(), session=SessionRule(breaks=((3_600, 7_200),))),
+    "sessions": replace(CoreSettings(), sessions=(("BTC*", SessionRule(open_s=3_600)),)),
     "wire.inputs": replace(CoreSettings(), wire=WireSettings(inputs=(("ticks", "elsewhere"),))),
 }
 

@@ -1,90 +1,150 @@
 r"""Where in a trading session an instant lies.
 
 Liquidity depends on the time since the open and to the close, in local time.
-The core has no time zone database, so `impactd.core.base.settings.SessionRule`
-gives hours in local seconds and the UTC offsets in force as data; a change to
+The core has no time zone database and no calendar, so
+`impactd.core.base.settings.SessionRule` gives hours in local seconds, the UTC
+offsets in force, holidays and days with other hours as data; a change to
 summer time is one more row of it.
 
 Rules
 -----
-- A session is [open, close) in local time and may pass midnight.  The gap
-  until the next open belongs to the nearer end: its first half has position
-  1 (just closed), its second half position 0 (about to open).
-- A session belongs to the local date of its open: on that date's weekday, and
-  whether it is a holiday, it depends whether there is one.
+- A session is [open, close) in local time, less its breaks, and may pass
+  midnight.  It belongs to the local date of its open: that date decides its
+  hours, and whether there is a session at all.
+- A *position* is 0 at the open and 1 at the close, in open time: a break adds
+  nothing.  A session shorter than the regular one leaves out the middle, since
+  the open and the close are what liquidity follows; a longer one repeats it.
+- The gap until the next open belongs to the nearer end: its first half has
+  position 1 (just closed), its second half position 0 (about to open).
 - An instant before the first offset's own time uses the first offset.
-- Model age is counted in minutes of open market: a night or a weekend adds
-  none, because nobody trades then.
+- Model age is counted in minutes of open market: a break, a night or a weekend
+  adds none, because nobody trades then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import Final
+from fnmatch import fnmatchcase
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from impactd.core.base.jit import kernel
-from impactd.core.base.settings import MINUTE_NS, SECOND_NS, SessionRule
+from impactd.core.base.settings import MINUTE_NS, SECOND_NS, CoreSettings, SessionRule
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-DAY_S: Final = 86_400
-DAY_NS: Final = DAY_S * SECOND_NS
+DAY_NS: Final = 86_400 * SECOND_NS
 
 #: 1970-01-01, day 0, was a Thursday, and Monday is weekday 0.
 _WEEKDAY_OF_DAY_0: Final = 3
 
 
+class Table(NamedTuple):
+    """A `SessionRule` as arrays, for the kernels; times of day in ns."""
+
+    begins: Int
+    offsets: Int
+    open_ns: int
+    close_ns: int
+    days: Bools
+    holidays: Int
+    #: Breaks, shape (B,).
+    break_from: Int
+    break_to: Int
+    #: Days with other hours, shape (S,): first and last day, open and close.
+    first: Int
+    last: Int
+    opens: Int
+    closes: Int
+    #: Open time of a regular session.
+    length_ns: int
+
+
 @kernel
-def since_first_open(ts: int, begins: Int, offsets: Int, open_ns: int) -> int:
-    """Return local nanoseconds since the open of 1970-01-01."""
-    low, high = 0, begins.shape[0]
+def hours_on(table: Table, day: int) -> tuple[int, int]:
+    """Return open and close of the session of a local day, ns after its midnight, whether or not it opens."""
+    k = np.searchsorted(table.last, day)
+    if k < table.last.shape[0] and table.first[k] <= day:
+        return int(table.opens[k]), int(table.closes[k])
+    return table.open_ns, table.close_ns
+
+
+@kernel
+def opens_on(table: Table, day: int) -> bool:
+    """Return whether there is a session on a local day."""
+    if not table.days[(day + _WEEKDAY_OF_DAY_0) % 7]:
+        return False
+    k = np.searchsorted(table.holidays, day)
+    return bool(k == table.holidays.shape[0] or table.holidays[k] != day)
+
+
+@kernel
+def locate(table: Table, ts: int) -> tuple[int, int, int, int]:
+    """Return the local day of the last open before or at `ts`, ns since then, and that session's open and close."""
+    low, high = 0, table.begins.shape[0]
     while high - low > 1:
         middle = (low + high) // 2
-        if begins[middle] <= ts:
+        if table.begins[middle] <= ts:
             low = middle
         else:
             high = middle
-    return int(ts + offsets[low] - open_ns)
+    local = int(ts + table.offsets[low])
+    day = local // DAY_NS
+    opens, closes = hours_on(table, day)
+    if local - day * DAY_NS < opens:
+        day -= 1
+        opens, closes = hours_on(table, day)
+    return day, local - day * DAY_NS - opens, opens, closes
 
 
 @kernel
-def since_open(ts: int, begins: Int, offsets: Int, open_ns: int) -> int:
-    """Return local nanoseconds since the last open, in [0, one day)."""
-    return int(since_first_open(ts, begins, offsets, open_ns) % DAY_NS)
+def open_time(table: Table, opens: int, since: int) -> int:
+    """Return how much of the first `since` ns after a session's open (ns after midnight) lies outside of breaks."""
+    left = since
+    for k in range(table.break_from.shape[0]):
+        begin, end = max(table.break_from[k], opens), min(table.break_to[k], opens + since)
+        if end > begin:
+            left -= end - begin
+    return int(left)
 
 
 @kernel
-def positions_at(starts: Int, shift_ns: int, begins: Int, offsets: Int, open_ns: int, length_ns: int) -> Float:
+def positions_at(table: Table, starts: Int, shift_ns: int) -> Float:
     """Return the position in the session, 0 to 1, of each start plus `shift_ns`."""
     out = np.empty(starts.shape[0])
     for i in range(starts.shape[0]):
-        since = since_open(starts[i] + shift_ns, begins, offsets, open_ns)
-        if since < length_ns:
-            out[i] = since / length_ns
+        _, since, opens, closes = locate(table, starts[i] + shift_ns)
+        span = closes - opens
+        if since >= span:
+            out[i] = 1.0 if 2 * (since - span) < DAY_NS - span else 0.0
+            continue
+        seen, length = open_time(table, opens, since), open_time(table, opens, span)
+        early, late = seen / table.length_ns, 1.0 - (length - seen) / table.length_ns
+        if length == table.length_ns:
+            out[i] = early
+        elif length < table.length_ns:
+            out[i] = early if 2 * seen < length else late
         else:
-            out[i] = 1.0 if 2 * (since - length_ns) < DAY_NS - length_ns else 0.0
+            out[i] = early if early < 0.5 else max(late, 0.5)
     return out
 
 
 @kernel
-def open_through(
-    starts: Int, span_ns: int, begins: Int, offsets: Int, open_ns: int, length_ns: int, days: Bools, holidays: Int
-) -> Bools:
-    """Return where [start, start + span_ns) lies within one session; `days` by weekday, `holidays` ascending."""
+def open_through(table: Table, starts: Int, span_ns: int) -> Bools:
+    """Return where [start, start + span_ns) lies within one session and no break."""
     out = np.zeros(starts.shape[0], np.bool_)
     for i in range(starts.shape[0]):
-        since = since_first_open(starts[i], begins, offsets, open_ns)
-        day = since // DAY_NS
-        if not days[(day + _WEEKDAY_OF_DAY_0) % 7] or since - day * DAY_NS + span_ns > length_ns:
+        day, since, opens, closes = locate(table, starts[i])
+        if since + span_ns > closes - opens or not opens_on(table, day):
             continue
-        k = np.searchsorted(holidays, day)
-        out[i] = k == holidays.shape[0] or holidays[k] != day
+        out[i] = True
+        for k in range(table.break_from.shape[0]):
+            if table.break_from[k] < opens + since + span_ns and opens + since < table.break_to[k]:
+                out[i] = False
     return out
 
 
@@ -99,54 +159,97 @@ class Session:
     Raises
     ------
     ValueError
-        If the hours are empty or longer than a day, the offsets are
-        missing or not ascending, or no weekday is one.
+        If the hours cannot be used; see `SessionRule.check`.
     """
 
-    __slots__ = ("_begins", "_days", "_holidays", "_length_ns", "_offsets", "_open_ns")
+    __slots__ = ("_table", "always_open", "rule")
 
     def __init__(self, rule: SessionRule) -> None:
-        length_s = rule.close_s - rule.open_s
-        if not 0 < length_s <= DAY_S:
-            raise ValueError(f"session.close_s: must lie within a day after open_s, not {length_s} s after it")
-        if not rule.offsets:
-            raise ValueError("session.offsets: needs at least one (from UTC ns, offset in seconds)")
-        begins = [begin for begin, _ in rule.offsets]
-        if any(later <= earlier for earlier, later in pairwise(begins)):
-            raise ValueError("session.offsets: their times must ascend")
-        if not rule.days or not all(0 <= day < 7 for day in rule.days):
-            raise ValueError(f"session.days: needs weekdays from 0, Monday, to 6, not {rule.days}")
-        self._days, self._holidays = frozenset(rule.days), frozenset(rule.holidays)
-        self._open_ns = rule.open_s * SECOND_NS
-        self._length_ns = length_s * SECOND_NS
-        self._begins = np.array(begins, dtype=np.int64)
-        self._offsets = np.array([offset * SECOND_NS for _, offset in rule.offsets], dtype=np.int64)
-
-    @property
-    def always_open(self) -> bool:
-        """Whether its hours are the whole day."""
-        return self._length_ns == DAY_NS
+        rule.check()
+        self.rule = rule
+        columns = np.array(rule.special, np.int64).reshape(-1, 4)
+        breaks = np.array(rule.breaks, np.int64).reshape(-1, 2) * SECOND_NS
+        table = Table(
+            begins=np.array([begin for begin, _ in rule.offsets], np.int64),
+            offsets=np.array([offset * SECOND_NS for _, offset in rule.offsets], np.int64),
+            open_ns=rule.open_s * SECOND_NS,
+            close_ns=rule.close_s * SECOND_NS,
+            days=np.array([day in rule.days for day in range(7)]),
+            holidays=np.array(sorted(rule.holidays), np.int64),
+            break_from=breaks[:, 0].copy(),
+            break_to=breaks[:, 1].copy(),
+            first=columns[:, 0].copy(),
+            last=columns[:, 1].copy(),
+            opens=columns[:, 2] * SECOND_NS,
+            closes=columns[:, 3] * SECOND_NS,
+            length_ns=0,
+        )
+        self._table = table._replace(length_ns=open_time(table, table.open_ns, table.close_ns - table.open_ns))
+        #: Whether it never closes.
+        self.always_open = (
+            self._table.length_ns == DAY_NS and len(set(rule.days)) == 7 and not rule.holidays and not rule.special
+        )
 
     @property
     def length_minutes(self) -> float:
-        """Length of a session in minutes."""
-        return self._length_ns / MINUTE_NS
+        """Open time of a regular session in minutes."""
+        return self._table.length_ns / MINUTE_NS
 
     @property
     def hours_s(self) -> tuple[int, int]:
-        """Local open and close, seconds after midnight of the open's date."""
-        opens = self._open_ns // SECOND_NS
-        return opens, opens + self._length_ns // SECOND_NS
+        """Regular local open and close, seconds after midnight of the open's date."""
+        return self.rule.open_s, self.rule.close_s
+
+    def hours_on(self, day: int) -> tuple[int, int] | None:
+        """Return local open and close of a day since 1970-01-01, ns after midnight; None where it does not open."""
+        if not opens_on(self._table, day):
+            return None
+        opens, closes = hours_on(self._table, day)
+        return opens, closes
+
+    def segments_on(self, day: int) -> tuple[tuple[int, int], ...]:
+        """Return [from, to) of a local day's trading, UTC ns, split by its breaks; empty where it does not open."""
+        hours = self.hours_on(day)
+        if hours is None:
+            return ()
+        begin, close = hours
+        edges = []
+        for break_from, break_to in self.rule.breaks:
+            if break_to * SECOND_NS > begin and break_from * SECOND_NS < close:
+                edges.append((begin, break_from * SECOND_NS))
+                begin = break_to * SECOND_NS
+        edges.append((begin, close))
+        utc = [(self.utc_of(day * DAY_NS + a), self.utc_of(day * DAY_NS + b)) for a, b in edges if a < b]
+        return tuple(utc)
+
+    def utc_of(self, local_ns: int) -> int:
+        """Return the UTC ns of local ns since 1970-01-01; of a time that a change of offset leaves out, a later one."""
+        table = self._table
+        ts = local_ns - int(table.offsets[max(int(np.searchsorted(table.begins, local_ns, "right")) - 1, 0)])
+        return local_ns - int(table.offsets[max(int(np.searchsorted(table.begins, ts, "right")) - 1, 0)])
+
+    def day_of(self, ts: int) -> int:
+        """Return the local day, since 1970-01-01, of the last open before or at `ts` (UTC ns)."""
+        return int(locate(self._table, ts)[0])
 
     def since_open_ns(self, ts: int) -> int:
-        """Return local nanoseconds from the last open to `ts`, in [0, one day)."""
-        return int(since_open(ts, self._begins, self._offsets, self._open_ns))
+        """Return local nanoseconds from the last open to `ts`, breaks included; a day without a session has one too."""
+        return int(locate(self._table, ts)[1])
+
+    def since_resumed_ns(self, ts: int) -> int:
+        """Return nanoseconds from the last open, or the end of the last break after it, to `ts`."""
+        _, since, opens, _ = locate(self._table, ts)
+        ends = (end * SECOND_NS - opens for _, end in self.rule.breaks)
+        return since - max((end for end in ends if 0 <= end <= since), default=0)
+
+    def close_after(self, ts: int) -> int:
+        """Return the close (UTC ns) of the session whose open is the last before or at `ts`."""
+        _, since, opens, closes = locate(self._table, ts)
+        return ts - since + closes - opens
 
     def is_open(self, ts: int) -> bool:
         """Return whether the market trades at `ts`."""
-        day, since = divmod(int(since_first_open(ts, self._begins, self._offsets, self._open_ns)), DAY_NS)
-        opens = (day + _WEEKDAY_OF_DAY_0) % 7 in self._days and day not in self._holidays
-        return opens and since < self._length_ns
+        return self.always_open or bool(open_through(self._table, np.array([ts], np.int64), 1)[0])
 
     def open_at(self, starts: Int, length_ns: int) -> Bools:
         """Return where the market trades all through [start, start + length_ns), shape (N,).
@@ -160,22 +263,26 @@ class Session:
         """
         if self.always_open:
             return np.ones(starts.size, np.bool_)
-        days = np.array([day in self._days for day in range(7)])
-        holidays = np.array(sorted(self._holidays), np.int64)
-        return open_through(
-            starts, length_ns, self._begins, self._offsets, self._open_ns, self._length_ns, days, holidays
-        )
+        return open_through(self._table, starts, length_ns)
 
     def steps_open(self, ts: int, steps: Sequence[int], interval_ns: int) -> tuple[int, ...]:
-        """Return those of the ascending `steps` of intervals from `ts` on that its session still has."""
-        left = self._length_ns - self.since_open_ns(ts)
-        return tuple(step for step in steps if step * interval_ns < left)
+        """Return those of the ascending `steps` of intervals from `ts` on that are open in its session."""
+        _, since, opens, closes = locate(self._table, ts)
+        left = closes - opens - since
+        inside = tuple(step for step in steps if step * interval_ns < left)
+        if not self.rule.breaks:
+            return inside
+        return tuple(step for step in inside if self.is_open(ts + step * interval_ns))
 
     def holds(self, start: int, intervals: int, interval_ns: int) -> bool:
-        """Return whether so many intervals from `start` (ns) on all begin within one session."""
+        """Return whether so many intervals from `start` (ns) on all begin within one session, without a break."""
         last = start + (intervals - 1) * interval_ns
-        whole = self.always_open or self.since_open_ns(last) - self.since_open_ns(start) == last - start
-        return whole and self.is_open(start) and self.is_open(last)
+        if self.always_open:
+            return True
+        whole = self.since_open_ns(last) - self.since_open_ns(start) == last - start
+        if not (whole and self.is_open(start) and self.is_open(last)):
+            return False
+        return not self.rule.breaks or self._elapsed(last) - self._elapsed(start) == last - start
 
     def positions(self, starts_ns: Int, shift_ns: int = 0) -> Float:
         """Return positions in the session.
@@ -192,7 +299,11 @@ class Session:
         ndarray of float64, shape (N,)
             0 at the open, 1 at the close and in the half of the gap after it.
         """
-        return positions_at(starts_ns, shift_ns, self._begins, self._offsets, self._open_ns, self._length_ns)
+        return positions_at(self._table, starts_ns, shift_ns)
+
+    def elapsed_minutes(self, ts: int) -> float:
+        """Return minutes of open market from the last open to `ts`, at most the whole session."""
+        return self._elapsed(ts) / MINUTE_NS
 
     def open_minutes_between(self, earlier: int, later: int) -> float:
         """Return minutes of open market from `earlier` to `later`.
@@ -207,10 +318,44 @@ class Session:
         """
         if self.always_open:
             return (later - earlier) / MINUTE_NS
-        first = min(self.since_open_ns(earlier), self._length_ns)
-        second = min(self.since_open_ns(later), self._length_ns)
+        first, second = self._elapsed(earlier), self._elapsed(later)
         # The same session, where no open lies between: local time since the open then runs with the clock, but for
         # a change of offset, which takes place outside of the hours of every market that closes.
         if second >= first and later - earlier < DAY_NS:
             return (second - first) / MINUTE_NS
-        return (self._length_ns - first + second) / MINUTE_NS
+        _, _, opens, closes = locate(self._table, earlier)
+        return (open_time(self._table, opens, closes - opens) - first + second) / MINUTE_NS
+
+    def _elapsed(self, ts: int) -> int:
+        _, since, opens, closes = locate(self._table, ts)
+        return int(open_time(self._table, opens, min(since, closes - opens)))
+
+
+class Sessions:
+    """The session of each symbol.
+
+    Parameters
+    ----------
+    settings : CoreSettings
+        `session` is the default; the first pattern of `sessions` that fits a symbol decides.
+
+    Raises
+    ------
+    ValueError
+        If hours cannot be used; see `Session`.
+    """
+
+    def __init__(self, settings: CoreSettings) -> None:
+        self.default = Session(settings.session)
+        self._patterns = [(pattern, Session(rule)) for pattern, rule in settings.sessions]
+
+    def of(self, symbol: str) -> Session:
+        """Return the session of a symbol; symbols of one rule share it."""
+        for pattern, session in self._patterns:
+            if fnmatchcase(symbol, pattern):
+                return session
+        return self.default
+
+    def all(self) -> tuple[Session, ...]:
+        """Return every session, the default first."""
+        return self.default, *(session for _, session in self._patterns)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final, Literal, TypeVar
 
 from impactd.core.base.topics import INPUT_TOPICS
@@ -23,7 +24,8 @@ from impactd.core.base.topics import INPUT_TOPICS
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
 
-_DAY_NS: Final = 86_400 * SECOND_NS
+_DAY_S: Final = 86_400
+_DAY_NS: Final = _DAY_S * SECOND_NS
 _YEAR_NS: Final = 366 * _DAY_NS
 
 T = TypeVar("T")
@@ -58,12 +60,15 @@ def setting(
 
 @dataclass(frozen=True, slots=True)
 class SessionRule:
-    """Trading hours as data, so that the core needs no time zone database."""
+    """Trading hours as data, so that the core needs no time zone database and no calendar.
+
+    Local days are days since 1970-01-01, local times seconds after midnight of the date on which the session opens.
+    """
 
     open_s: int = setting(0, "Local seconds after midnight.", fixed="deviations are from that session's profile")
     close_s: int = setting(
         86_400,
-        "Local seconds after midnight; a close 86,400 s after the open is a market that never closes.",
+        "Local seconds after midnight; a close 86,400 s after the open leaves no gap between two sessions.",
         fixed="deviations are from that session's profile",
     )
     offsets: tuple[tuple[int, int], ...] = setting(
@@ -73,7 +78,51 @@ class SessionRule:
     days: tuple[int, ...] = setting(
         (0, 1, 2, 3, 4, 5, 6), "Weekdays on which it opens, 0 for Monday, by the local date of the open."
     )
-    holidays: tuple[int, ...] = setting((), "Local dates on which it does not open, in days since 1970-01-01.")
+    holidays: tuple[int, ...] = setting((), "Local days on which it does not open.")
+    breaks: tuple[tuple[int, int], ...] = setting(
+        (),
+        "Breaks of every session: (from, to) in local seconds, ascending; a lunch break.",
+        fixed="deviations are from that session's profile",
+    )
+    special: tuple[tuple[int, int, int, int], ...] = setting(
+        (),
+        "Days with other hours: (first, last local day, open, close in local seconds), ascending; an early close, or "
+        "the hours of former years.",
+    )
+    through: int | None = setting(None, "Last local day whose holidays are known; None: no end.")
+    calendar: str = setting("", "Name of the calendar that the hours are from; empty for hours set by hand.")
+
+    def check(self) -> None:
+        """Refuse hours that cannot be used.
+
+        Raises
+        ------
+        ValueError
+            If hours are empty or longer than a day, offsets, breaks or
+            special days do not ascend or overlap, no weekday is one, or
+            breaks leave nothing of a session.
+        """
+        if not self.offsets:
+            raise ValueError("session.offsets: needs at least one (from UTC ns, offset in seconds)")
+        if any(later[0] <= earlier[0] for earlier, later in pairwise(self.offsets)):
+            raise ValueError("session.offsets: their times must ascend")
+        if not self.days or not all(0 <= day < 7 for day in self.days):
+            raise ValueError(f"session.days: needs weekdays from 0, Monday, to 6, not {self.days}")
+        if any(later <= earlier for earlier, later in pairwise(edge for pair in self.breaks for edge in pair)):
+            raise ValueError("session.breaks: must ascend and not overlap")
+        if any(first > last for first, last, _, _ in self.special) or any(
+            later[0] <= earlier[1] for earlier, later in pairwise(self.special)
+        ):
+            raise ValueError("session.special: the days must ascend and not overlap")
+        regular = "close_s", self.open_s, self.close_s
+        for name, opens, closes in (regular, *(("special", *item[2:]) for item in self.special)):
+            if not 0 < closes - opens <= _DAY_S:
+                raise ValueError(f"session.{name}: must lie within a day after open_s, not {closes - opens} s after it")
+            if not 0 <= opens < _DAY_S:
+                raise ValueError(f"session.{name}: needs an open from 0 s to 86,399 s after midnight, not {opens}")
+            closed = sum(max(min(end, closes) - max(begin, opens), 0) for begin, end in self.breaks)
+            if closed >= closes - opens:
+                raise ValueError(f"session.breaks: leave nothing of the session from {opens} s to {closes} s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,3 +345,7 @@ class CoreSettings:
     gate: GateSettings = field(default_factory=GateSettings)
     invalid: InvalidSettings = field(default_factory=InvalidSettings)
     wire: WireSettings = field(default_factory=WireSettings)
+    #: Hours of some symbols: a pattern such as BTC* and its hours. The first pattern that fits a symbol decides.
+    sessions: tuple[tuple[str, SessionRule], ...] = field(
+        default=(), metadata={"fixed": "deviations are from those sessions' profiles"}
+    )

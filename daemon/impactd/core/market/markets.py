@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import orjson
 
-from impactd.core.base.session import Session
+from impactd.core.base.session import Session, Sessions
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.stateful import Changes
 from impactd.core.books.aggregator import MinuteAggregator
@@ -29,10 +29,14 @@ class Markets:
     def __init__(self, settings: CoreSettings, books: MinuteAggregator) -> None:
         self._settings = settings
         self._books = books
-        self._session = Session(settings.session)
-        self._profile = Profile.of(settings.model, self._session)
+        self._sessions = Sessions(settings)
+        self._profiles = {session: Profile.of(settings.model, session) for session in self._sessions.all()}
         self._markets: dict[str, SymbolMarket] = {}
         self._changes = Changes()
+
+    def session(self, symbol: str) -> Session:
+        """Return a symbol's trading hours."""
+        return self._sessions.of(symbol)
 
     def get(self, symbol: str) -> SymbolMarket | None:
         """Return a symbol's market; None before its first closed minute or order."""
@@ -42,7 +46,8 @@ class Markets:
         """Return a symbol's market, a new one at its first closed minute or order."""
         market = self._markets.get(symbol)
         if market is None:
-            market = SymbolMarket(symbol, self._settings, self._session, self._profile, self._books)
+            session = self._sessions.of(symbol)
+            market = SymbolMarket(symbol, self._settings, session, self._profiles[session], self._books)
             self._markets[symbol] = market
             self.mark(symbol)
         return market

@@ -238,7 +238,9 @@ class SideModel:
             return 0.0
         if self._session.always_open:
             return self.minutes
-        return max(self._session.since_open_ns(at) - (at - self._last - self._interval_ns), 0) / MINUTE_NS
+        end = self._last + self._interval_ns
+        opened = at - self._session.since_open_ns(at)
+        return self._session.elapsed_minutes(end) if end > opened else 0.0
 
     @property
     def fitted_to(self) -> float | None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from impactd.core.base.settings import CoreSettings
+from impactd.core.base.settings import CoreSettings, SessionRule
 
 
 def _fixed(of: Any, above: str = "") -> Iterator[tuple[str, str]]:
@@ -49,9 +49,18 @@ def changes(old: Mapping[str, Any], new: CoreSettings) -> dict[str, tuple[Any, A
 def obstacles(old: Mapping[str, Any], new: CoreSettings) -> list[str]:
     """Return why a state made under `old` cannot continue under `new`; empty if it can."""
     changed = changes(old, new)
-    return [
-        f"{path} was {changed[path][0]} and is {changed[path][1]}: {FIXED[path]}" for path in FIXED if path in changed
-    ]
+    found = {path: changed[path] for path in FIXED if path in changed}
+    if "sessions" in found:
+        before, after = (_hours_by_symbol(pairs) for pairs in found.pop("sessions"))
+        if before != after:
+            found["sessions"] = before, after
+    return [f"{path} was {before} and is {after}: {FIXED[path]}" for path, (before, after) in found.items()]
+
+
+def _hours_by_symbol(pairs: Any) -> list[tuple[str, list[Any]]]:
+    """Return of `CoreSettings.sessions` what the saved profiles depend on; other holidays change none of them."""
+    fixed = [item.name for item in dataclasses.fields(SessionRule) if item.metadata.get("fixed")]
+    return [(pattern, [rule[name] for name in fixed]) for pattern, rule in pairs]
 
 
 def plain(settings: CoreSettings) -> dict[str, Any]:

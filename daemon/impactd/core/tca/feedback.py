@@ -22,7 +22,6 @@ from typing import Any, Final
 import orjson
 
 from impactd.core.base.quantity import QUANTA
-from impactd.core.base.session import Session
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.stateful import Changes
 from impactd.core.base.topics import SIDES, Side, Topic
@@ -115,7 +114,6 @@ class Feedback:
     """Measures the fills of one partition."""
 
     def __init__(self, settings: CoreSettings, orders: Ledger, markets: Markets, outbox: Outbox) -> None:
-        self._session = Session(settings.session)
         self._interval = settings.books.interval_ns
         self._slices = settings.plans.child_slices
         self._limit = settings.model.fill_bias_limit
@@ -158,7 +156,7 @@ class Feedback:
         if before is not None and before.mark is not None:
             added.add(fill_costs(sign, before.qty, before.px, before.mark, arrival), -1)
         order.costs.add(added)
-        day = self._day(its, mark.at, order.side)
+        day = self._day(order.symbol, mark.at, order.side)
         day.costs.add(added)
         if replaced:
             end = known.ts_event // self._interval * self._interval + self._interval
@@ -181,7 +179,7 @@ class Feedback:
         if order.status is Status.REJECTED or (order.active and order.closed is None):
             return
         at, before = order.closed or (order.clock, None)
-        day = self._day(self._of(order.symbol), at, order.side)
+        day = self._day(order.symbol, at, order.side)
         if before is not None:
             day.orders -= 1
             day.opportunity -= before
@@ -207,7 +205,7 @@ class Feedback:
     def assumed(self, order: Order, qty: int, at: int) -> None:
         """Note `qty` quanta that count as executed at event time `at`, ns, without a reported fill."""
         if qty:
-            self._day(self._of(order.symbol), at, order.side).assumed += qty
+            self._day(order.symbol, at, order.side).assumed += qty
 
     # --- time -------------------------------------------------------------
 
@@ -230,7 +228,7 @@ class Feedback:
         for old in list(its.vwaps)[:-VWAPS_KEPT]:
             del its.vwaps[old]
         if vwap is not None:
-            day = minute - self._session.since_open_ns(minute)
+            day = self._open_of(symbol, minute)
             before = its.traded.get(day, (0.0, 0.0))
             its.traded[day] = (before[0] + vwap * volume, before[1] + volume)
             for old in sorted(its.traded)[:-DAYS_KEPT]:
@@ -258,9 +256,8 @@ class Feedback:
             elif mark is not None:
                 its.waiting[cl_ord_id, exec_id] = None
         changed = len(waiting) != len(its.waiting)
-        length_ns = round(self._session.length_minutes * 60) * 1_000_000_000
         for (day, side), found in its.days.items():
-            if not found.published and day + length_ns <= now:
+            if not found.published and self._markets.session(symbol).close_after(day) <= now:
                 found.published = changed = True
                 self._publish_day(symbol, day, side, now, "close")
         for side, bias in its.bias.items():
@@ -281,7 +278,7 @@ class Feedback:
 
     def _publish_day(self, symbol: str, at: int, side: Side, now: int, reason: str) -> None:
         its = self._symbols[symbol]
-        day = at - self._session.since_open_ns(at)
+        day = self._open_of(symbol, at)
         found, (turnover, volume) = its.days[day, side], its.traded.get(day, (0.0, 0.0))
         costs, vwap = found.costs, turnover / volume if volume > 0.0 else None
         average = average_px(costs.notional, costs.qty)
@@ -318,6 +315,9 @@ class Feedback:
 
     # --- inner ------------------------------------------------------------
 
+    def _open_of(self, symbol: str, at: int) -> int:
+        return at - self._markets.session(symbol).since_open_ns(at)
+
     def _of(self, symbol: str) -> _Symbol:
         its = self._symbols.setdefault(symbol, _Symbol())
         self._mark_changed(symbol)
@@ -343,9 +343,9 @@ class Feedback:
         predicted_px = None if cost is None else cost / shares
         return Mark(known.ts_event, mid, half_spread, predicted_px, market.bias[order.side], liquidity)
 
-    def _day(self, its: _Symbol, at: int, side: Side) -> Day:
+    def _day(self, symbol: str, at: int, side: Side) -> Day:
         """Return the session of `at`; a forgotten one is returned empty and not kept."""
-        key = (at - self._session.since_open_ns(at), side)
+        its, key = self._of(symbol), (self._open_of(symbol, at), side)
         if key in its.days:
             return its.days[key]
         kept = sorted({day for day, _ in its.days} | {key[0]})[-DAYS_KEPT:]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from impactd.core.base.session import Session
+from impactd.core.base.session import Sessions
 from impactd.core.base.settings import SECOND_NS, CoreSettings
 from impactd.core.books.interval_cost import Intervals, Prevailing
 from impactd.core.inputs.ticks import AUCTION, BOOK, TRADE, Float, Int, TickBatch, by_record_time
@@ -89,20 +89,25 @@ class SymbolTape:
 
 def _days(symbol: str, batch: TickBatch, prevailing: Prevailing, settings: CoreSettings) -> list[Day]:
     """Return the sessions in which a book stood."""
-    rule, interval = settings.session, settings.books.interval_ns
+    session, interval = Sessions(settings).of(symbol), settings.books.interval_ns
+    rule = session.rule
     begins = np.array([begin for begin, _ in rule.offsets])
     offsets = np.array([offset * SECOND_NS for _, offset in rule.offsets])
 
-    def midnight_of(ts: Int) -> Int:
-        offset = offsets[np.maximum(np.searchsorted(begins, ts, "right") - 1, 0)]
-        local = ts + offset
-        return np.asarray(local - local % DAY_NS - offset, np.int64)
+    def offset_at(ts: Int) -> Int:
+        return np.asarray(offsets[np.maximum(np.searchsorted(begins, ts, "right") - 1, 0)])
 
-    session = Session(rule)
+    def midnight_of(ts: Int) -> Int:
+        local = ts + offset_at(ts)
+        return np.asarray(ts - local % DAY_NS, np.int64)
+
     days = []
     for midnight in np.unique(midnight_of(prevailing.start)).tolist():
-        opens, closes = midnight + rule.open_s * SECOND_NS, midnight + rule.close_s * SECOND_NS
-        if not session.is_open(opens) or not np.any((prevailing.start < closes) & (prevailing.end > opens)):
+        hours = session.hours_on(int(midnight + offset_at(np.array(midnight + DAY_NS // 2))) // DAY_NS)
+        if hours is None:
+            continue
+        opens, closes = midnight + hours[0], midnight + hours[1]
+        if not np.any((prevailing.start < closes) & (prevailing.end > opens)):
             continue
         n = -(-(closes - opens) // interval)
         name = str(np.datetime64(midnight + DAY_NS // 2, "ns").astype("datetime64[D]"))

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from impactd.core.base.session import Session
+from impactd.core.base.session import Sessions
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import SIDES
 from impactd.core.engine import Engine
@@ -65,7 +65,7 @@ class DayStudy:
         """Return a study without anything seen yet."""
         n = len(day.intervals)
         reference = REFERENCE_DEPTH * float(np.nanmean(day.intervals.depth))
-        session = Session(settings.session)
+        session = Sessions(settings).of(day.symbol)
         starts = day.open + np.arange(n, dtype=np.int64) * settings.books.interval_ns
         at = session.positions(starts, settings.books.interval_ns // 2)
         generic = Profile.generic(session)

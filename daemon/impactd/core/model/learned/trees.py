@@ -190,11 +190,12 @@ def learned_of(settings: CoreSettings) -> Learned | None:
         raise ValueError(
             f"model.learned: was trained on intervals of {learned.interval_s} s, not {interval_s} s; train it again"
         )
-    if learned.session_s != (settings.session.open_s, settings.session.close_s):
+    rules = (settings.session, *(rule for _, rule in settings.sessions))
+    if any(learned.session_s != (rule.open_s, rule.close_s) for rule in rules):
         opens, closes = (f"{second // 3600:02}:{second // 60 % 60:02}" for second in learned.session_s)
         raise ValueError(
-            f"model.learned: was trained on sessions from {opens} to {closes}; set [session] to these hours, or train "
-            "it again"
+            f"model.learned: was trained on sessions from {opens} to {closes}; set [session] to these hours, for every "
+            "symbol, or train it again"
         )
     if learned.base != base_hash(settings.model):
         raise ValueError(

@@ -91,6 +91,7 @@ EXCHANGE_HOURS: Final = frozenset(
         (10, 0, 17, 0),  # Sao Paulo
         (8, 30, 15, 0),  # Mexico, Chicago
         (10, 0, 18, 0),  # Istanbul
+        (10, 0, 18, 30),  # Helsinki, in its own time
     )
 )
 
