@@ -220,7 +220,7 @@ def books(path: Path, day: date, minutes: range, zone: str, *, traded: bool) -> 
         (date(2025, 11, 28), range(570, 900), "after the early close of XNYS"),
         (date(2025, 11, 28), range(570, 700), "an early close that the calendar does not know"),
         (date(2025, 11, 28), range(570, 790), ""),
-        (date(2029, 3, 1), range(570, 960), "calendar XNYS ends on 2028-12-31"),
+        (date(2029, 3, 1), range(570, 960), "calendar XNYS ends on 2028-12-29"),
     ],
 )
 def test_file_of_a_day_whose_calendar_differs_is_warned_of(
