@@ -160,7 +160,7 @@ class Feedback:
         day.costs.add(added)
         if replaced:
             end = known.ts_event // self._interval * self._interval + self._interval
-            self._day(its, end - 1, order.side).assumed -= replaced
+            self._day(order.symbol, end - 1, order.side).assumed -= replaced
         if mark.liquidity == "taker":
             paid, expected = added.slippage / COST_QUANTA, added.predicted / COST_QUANTA / mark.bias
             interval = mark.at // self._interval * self._interval
