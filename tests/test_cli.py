@@ -179,7 +179,7 @@ def test_module_is_the_command() -> None:
     [
         (("fly",), "No such command 'fly'"),
         (("replay", "--wings"), "No such option '--wings'"),
-        (("replay", "--data", "none.csv", "--out", "x"), "'none.csv' does not exist"),
+        (("replay", "--data", "none.csv", "--out", "x"), "none.csv: no such file"),
         (("replay", "--out", "x"), "Missing option '--data'"),
         (("replay", "--data", "day.jsonl"), "Missing option '--out'"),
         (("replay", "--journal", "day.jsonl", "--out", "x"), "is not the journal.jsonl of a directory"),

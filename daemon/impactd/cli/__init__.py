@@ -56,6 +56,7 @@ COMMANDS: Final = {
     "train": ("impactd.cli.train", "Train trees on what the forecast leaves, and judge them on days not seen."),
     "compare": ("impactd.cli.compare", "Compare strategies and models on recorded days and on a generated one."),
     "report": ("impactd.cli.report", "Write what the data bear: modelling and strategy, as HTML and as Markdown."),
+    "tca": ("impactd.cli.tca", "Write what orders and fills cost after the trade."),
     "selftest": ("impactd.cli.selftest", "Check a generated day, recorded days, a live sample, and speed."),
     "sensitivity": ("impactd.cli.sensitivity", "Show how cost and saving depend on the order."),
     "completion": ("impactd.cli.completion", "Write what completes commands and options in a shell."),

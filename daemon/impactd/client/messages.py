@@ -285,6 +285,8 @@ class OrderCost(TypedDict):
     shortfall: float | None
     #: `shortfall` relative to the arrival price (basis points).
     shortfall_bps: float | None
+    #: Continuous volume that `market_vwap` is of.
+    market_volume: float
 
 
 class DayCost(TypedDict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -51,16 +52,21 @@ def read_tca(path: str | Path) -> Costs:
     path = Path(path)
     rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _NAMES}
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
-            for line in lines:
-                record = orjson.loads(line)
-                # A capture has the published bytes in an envelope.
-                record = orjson.loads(record["value"]) if "value" in record else record
-                rows[record["type"]].append(record)
+        for record in published(path):
+            rows[record["type"]].append(record)
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
         what = f"path: {path} is no file of costs ({error})"
         raise ValidationError(MALFORMED, what, "give the tca.jsonl of a replay or a capture") from error
     return Costs(*(_table(found, _NAMES[kind]) for kind, found in rows.items()))
+
+
+def published(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the messages of a file of a replay or a capture, plain or ``.gz``."""
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
+        for line in lines:
+            record = orjson.loads(line)
+            # A capture has the published bytes in an envelope.
+            yield orjson.loads(record["value"]) if "value" in record else record
 
 
 def _table(rows: list[dict[str, Any]], names: list[str]) -> pd.DataFrame:

@@ -159,6 +159,7 @@ def order_cost(**fields: Any) -> bytes:
         opportunity_cost=0.0,
         shortfall=7.0,
         shortfall_bps=5.8,
+        market_volume=0.0,
     )
     return encoded(message, **fields)
 

@@ -38,6 +38,7 @@ CostReason = Annotated[str, "`fill`, `correct` or `bust`."]
 Arrival = Annotated[Price | None, "Mid when the order began to work."]
 AvgPx = Annotated[Price | None, "Average price of the fills."]
 Fills = Annotated[Count, "Number of fills."]
+MarketVolume = Annotated[Size, "Continuous volume that `market_vwap` is of."]
 MarketVwap = Annotated[Price | None, "VWAP of the market's continuous volume while the order worked."]
 SlippageBps = Annotated[Bps | None, "Average price against mid."]
 PredictedBps = Annotated[Bps | None, "Cost that the model predicted."]
@@ -302,6 +303,7 @@ class OrderCost:
     opportunity_cost: OpportunityCost
     shortfall: Shortfall
     shortfall_bps: Annotated[Bps | None, "`shortfall` relative to the arrival price."]
+    market_volume: MarketVolume
 
 
 @dataclass(frozen=True, slots=True)

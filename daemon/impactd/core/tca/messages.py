@@ -87,4 +87,5 @@ def order_cost(order: Order, reason: str, missed: int | None) -> OrderCost:
         opportunity_cost=parts.opportunity,
         shortfall=parts.total,
         shortfall_bps=None if total is None else bps(total, order.order_qty, order.arrival_px),
+        market_volume=order.vwap_volume,
     )

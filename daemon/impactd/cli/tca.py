@@ -1,0 +1,82 @@
+"""``impactd tca``: what orders and fills cost after the trade, as tables and a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from impactd.cli.common import EXISTING, directory_option, example, write_json
+from impactd.cli.study import records, study
+
+
+@click.command(
+    "tca",
+    epilog=example(
+        "impactd tca --results result --by symbol,side --out costs",
+        "impactd tca --results captured --since 1d --by symbol,hour --fees fees.toml --out costs",
+    ),
+)
+@click.option(
+    "--results",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    required=True,
+    help="Of a replay, or of a capture with --outputs.",
+)
+@click.option("--since", metavar="TIME", help="Only orders that ended, and fills that traded, since: ISO, or 2h, 1d.")
+@click.option("--by", metavar="A,B,...", default="symbol,side", show_default=True, help="Columns, hour or date.")
+@click.option("--fees", type=EXISTING, help="TOML: a table for each pattern of symbols, with taker, maker, bps.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.1,
+    show_default=True,
+    help="Of the participation-weighted price.",
+)
+@click.option("--format", "form", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Write JSON for machines.")
+@directory_option("Directory of the tables and tca.html.", required=True)
+def command(
+    *,
+    results: Path,
+    since: str | None,
+    by: str,
+    fees: Path | None,
+    rate: float,
+    form: Literal["csv", "parquet"],
+    as_json: bool,
+    out: Path,
+) -> None:
+    """Write what orders and fills cost after the trade.
+
+    Delay, spread, impact, timing, opportunity and fees of each order, against arrival, VWAP and participation-weighted
+    price; markouts, spread capture and outliers of fills. Writes fills, orders and a summary by the columns of --by
+    as tables, and tca.html.
+    """
+    import time
+
+    from impactd.cli.times import parse_when
+
+    with study():
+        import pandas as pd
+
+        from impactd.research.cost_analysis import Analysis, analyse, read_fees, read_results
+        from impactd.research.cost_report import answer, write_costs
+
+        read = read_results(results)
+        found = analyse(read.costs, read.minutes, read.plans, fees=None if fees is None else read_fees(fees), rate=rate)
+        if since is not None:
+            after = pd.Timestamp(parse_when(since, "--since", time.time_ns()), unit="ns", tz="UTC")
+            recent = [
+                table[table[column] >= after].reset_index(drop=True) if len(table) else table
+                for table, column in zip(found, ("ts_event", "as_of"), strict=True)
+            ]
+            found = Analysis(*recent)
+        written = write_costs(found, [key.strip() for key in by.split(",") if key.strip()], out, form)
+    if as_json:
+        write_json({"answer": answer(found), "orders": records(found.orders), "files": [str(path) for path in written]})
+        return
+    click.echo(answer(found))
+    click.echo(f"wrote {', '.join(path.name for path in written)} to {out}")

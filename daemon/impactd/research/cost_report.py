@@ -1,0 +1,140 @@
+"""Costs after the trade as tables in files and one page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import pandas as pd
+
+from impactd.research.cost_analysis import MARKOUTS, PARTS, Analysis, summary
+from impactd.research.errors import MALFORMED, ValidationError
+from impactd.research.report import page_environment
+
+Format = Literal["csv", "parquet"]
+
+_MARKOUTS: Final = tuple(f"markout_{ahead}m_bps" for ahead in MARKOUTS)
+
+#: Tables of the page: what it shows of each.
+_ORDERS: Final = (
+    "cl_ord_id",
+    "symbol",
+    "side",
+    "status",
+    "order_qty",
+    "cum_qty",
+    "decision_px",
+    "arrival_px",
+    "avg_px",
+)
+_BENCHMARKS: Final = ("arrival_bps", "vwap_bps", "vwap_without_own_bps", "pwp_bps")
+_FILLS: Final = (
+    "exec_id",
+    "cl_ord_id",
+    "symbol",
+    "side",
+    "ts_event",
+    "qty",
+    "px",
+    "liquidity",
+    "arrival_bps",
+    "modified_z",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A table of the page."""
+
+    title: str
+    note: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def answer(found: Analysis) -> str:
+    """Return what all orders cost, in a sentence."""
+    orders = found.orders
+    if orders.empty:
+        return f"{len(found.fills)} fills; no order has ended."
+    known = orders[orders["total"].notna()]
+    total, value = known["total"].sum(), (known["decision_px"] * known["order_qty"]).sum()
+    unknown = len(orders) - len(known)
+    rest = f"; the cost of {unknown} is unknown" if unknown else ""
+    if known.empty:
+        return f"{len(orders)} orders ended{rest}."
+    return f"{len(known)} orders cost {total:,.2f}, {1e4 * total / value:.2f} bps of their value at the decision{rest}."
+
+
+def write_costs(found: Analysis, by: Sequence[str], out: Path, form: Format = "csv") -> list[Path]:
+    """Write fills, orders, the summary by `by`, and ``tca.html``; return the files.
+
+    Raises
+    ------
+    ValidationError
+        1001 if they cannot be written; 1002 for a key that is no column.
+    """
+    of = found.fills if found.orders.empty else found.orders
+    tables = {"fills": found.fills, "orders": found.orders, "summary": summary(of, by) if len(of) else pd.DataFrame()}
+    if len(found.fills):
+        keys = [key for key in by if key in {*found.fills.columns, "hour", "date"}]
+        tables["fills_summary"] = summary(found.fills, keys or ["symbol"])
+    page = page_environment().get_template("tca.html.j2").render(answer=answer(found), tables=_shown(found, tables))
+    paths = []
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, table in tables.items():
+            path = out / f"{name}.{form}"
+            if form == "csv":
+                table.to_csv(path, index=False)
+            else:
+                table.to_parquet(path, index=False)
+            paths.append(path)
+        paths.append(out / "tca.html")
+        paths[-1].write_text(page, encoding="utf-8")
+    except ImportError as error:
+        raise ValidationError(
+            MALFORMED, "format: parquet needs pyarrow", "pip install pyarrow, or write csv"
+        ) from error
+    except OSError as error:
+        raise ValidationError(MALFORMED, f"{out}: {error.strerror}", "name a directory that can be written") from error
+    return paths
+
+
+def _shown(found: Analysis, tables: dict[str, pd.DataFrame]) -> list[Shown]:
+    shown = []
+    if len(tables["summary"]):
+        shown.append(_show("Summary", "Sums in currency; averages weighted by value.", tables["summary"]))
+    if len(found.orders):
+        parts = [*_ORDERS[:1], *PARTS, "total", "total_bps"]
+        shown.append(_show("What each order cost", "In currency; the parts sum to the total.", found.orders[parts]))
+        prices = found.orders[[*_ORDERS, *_BENCHMARKS]]
+        shown.append(_show("Orders against prices", "Basis points; positive is money lost.", prices))
+    if "fills_summary" in tables:
+        fills = tables["fills_summary"]
+        columns = [name for name in fills if name not in {"slippage_bps", "predicted_bps"}]
+        note = f"Markouts after {', '.join(map(str, MARKOUTS))} minutes and at the close: positive is the fill's way."
+        shown.append(_show("Fills", note, fills[columns]))
+        outliers = found.fills[found.fills["outlier"]]
+        note = "Fills whose cost against arrival has a modified z-score beyond 3.5." if len(outliers) else "None."
+        shown.append(_show("Outliers", note, outliers[list(_FILLS)]))
+    return shown
+
+
+def _show(title: str, note: str, table: pd.DataFrame) -> Shown:
+    rows = tuple(tuple(_cell(value) for value in row) for row in table.itertuples(index=False))
+    return Shown(title, note, tuple(str(name).replace("_", " ") for name in table), rows)
+
+
+def _cell(value: object) -> str:
+    if value is None or value is pd.NaT or (isinstance(value, float) and pd.isna(value)):
+        return "-"
+    if isinstance(value, pd.Timestamp):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.2f}" if value != round(value) else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

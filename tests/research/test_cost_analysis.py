@@ -1,0 +1,196 @@
+"""Costs after the trade, against cases computed by hand and a day with fills, a bust and a correction."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from impactd.cli import cli
+from impactd.research.cost_analysis import PARTS, Fees, analyse, read_fees, summary
+from impactd.research.errors import ValidationError
+from impactd.research.tca import Costs
+from tests.paths import ROOT
+
+OPEN = pd.Timestamp("2026-03-02T14:30:00Z")
+
+
+def minute(k: float) -> pd.Timestamp:
+    return OPEN + pd.Timedelta(minutes=k)
+
+
+#: Mids 100, 101, 102, ... and 1,000 shares a minute.
+MINUTES = pd.DataFrame(
+    {"symbol": "X", "minute": [minute(k) for k in range(60)], "mid": 100.0 + np.arange(60), "volume_continuous": 1e3}
+)
+DAYS = pd.DataFrame({"symbol": ["X"], "side": ["buy"], "day": [OPEN]})
+PLANS = pd.DataFrame({"cl_ord_id": ["A"], "as_of": [minute(1)], "mid": [99.5], "start": [minute(2)]})
+
+
+def fills(**changes: Any) -> pd.DataFrame:
+    """Return a buy of 10 at 100.5 in minute 2, by default at the far touch."""
+    row: dict[str, Any] = {
+        "cl_ord_id": "A", "exec_id": "E1", "symbol": "X", "side": "buy", "ts_event": minute(2.5), "as_of": minute(3),
+        "qty": 10, "px": 100.5, "liquidity": "taker", "mid": 100.0, "half_spread": 0.5, "arrival_bps": 50.0,
+        "slippage_bps": 50.0, "predicted_bps": 40.0, "vwap_bps": None,
+        "spread_cost": 5.0, "impact_cost": 0.0, "timing_cost": 0.0, "cost": 5.0,
+    }  # fmt: skip
+    return pd.DataFrame([row | changes])
+
+
+def orders(**changes: Any) -> pd.DataFrame:
+    row: dict[str, Any] = {
+        "cl_ord_id": "A", "symbol": "X", "side": "buy", "status": "canceled", "as_of": minute(30), "order_qty": 20,
+        "cum_qty": 10, "avg_px": 100.5, "arrival_px": 100.0, "market_vwap": 101.0, "market_volume": 110.0,
+        "arrival_bps": 50.0, "vwap_bps": -49.5, "slippage_bps": 50.0, "predicted_bps": 40.0, "shortfall_bps": 30.0,
+        "spread_cost": 5.0, "impact_cost": 1.0, "timing_cost": -2.0, "opportunity_cost": 3.0, "shortfall": 7.0,
+    }  # fmt: skip
+    return pd.DataFrame([row | changes])
+
+
+@pytest.mark.parametrize("side", ["buy", "sell"])
+def test_each_measure_is_the_one_computed_by_hand(side: str) -> None:
+    sign = 1.0 if side == "buy" else -1.0
+    costs = Costs(fills(side=side, px=100.0 + sign * 0.5), orders(side=side), DAYS)
+    schedule = {"X": Fees(taker=0.01, maker=-0.02, bps=1.0), "*": Fees(taker=9.0)}
+    found = analyse(costs, MINUTES, PLANS, fees=schedule, rate=0.01)
+    (fill,), (order,) = found.fills.to_dict("records"), found.orders.to_dict("records")
+    px = 100.0 + sign * 0.5
+    assert fill["markout_1m_bps"] == pytest.approx(sign * (103.0 - px) / px * 1e4)
+    assert fill["markout_5m_bps"] == pytest.approx(sign * (107.0 - px) / px * 1e4)
+    assert fill["markout_30m_bps"] == pytest.approx(sign * (132.0 - px) / px * 1e4)
+    assert fill["markout_close_bps"] == pytest.approx(sign * (159.0 - px) / px * 1e4)
+    assert fill["spread_capture"] == pytest.approx(-1.0)
+    assert fill["fee"] == pytest.approx(10 * 0.01 + 1e-4 * 10 * px)
+    assert order["decision_px"] == 99.5
+    assert order["delay_cost"] == pytest.approx(sign * (100.0 - 99.5) * 20)
+    assert order["fees"] == fill["fee"]
+    assert order["total"] == order["delay_cost"] + 5.0 + 1.0 - 2.0 + 3.0 + order["fees"]
+    assert order["total_bps"] == pytest.approx(1e4 * order["total"] / (99.5 * 20))
+    assert order["vwap_without_own"] == pytest.approx((101.0 * 110 - 100.5 * 10) / 100)
+    # 10 shares at a hundredth are a thousand of the market's: those of minute 2.
+    assert order["pwp"] == pytest.approx(102.0)
+
+
+def test_price_of_participation_takes_part_of_the_last_minute() -> None:
+    (order,) = analyse(Costs(fills(), orders(), DAYS), MINUTES, PLANS, rate=10 / 2_500).orders.to_dict("records")
+    assert order["pwp"] == pytest.approx((102.0 * 1_000 + 103.0 * 1_000 + 104.0 * 500) / 2_500)
+
+
+def test_what_is_unknown_is_a_gap() -> None:
+    """No later minute, no plan with a price, no volume beyond one's own, no mid of a fill, no costs of an order."""
+    costs = Costs(
+        fills(ts_event=minute(58), mid=None, half_spread=None),
+        orders(market_volume=10.0, spread_cost=None, opportunity_cost=None),
+        DAYS.iloc[:0],
+    )
+    plans = PLANS.assign(mid=math.nan)
+    found = analyse(costs, MINUTES, plans, rate=1e-6)
+    (fill,), (order,) = found.fills.to_dict("records"), found.orders.to_dict("records")
+    gaps = [fill[name] for name in ("markout_5m_bps", "markout_30m_bps", "markout_close_bps", "spread_capture")]
+    gaps += [order[name] for name in ("delay_cost", "total", "total_bps", "vwap_without_own", "pwp")]
+    assert all(math.isnan(value) for value in gaps)
+    assert fill["fee"] == 0.0
+    assert math.isnan(summary(found.orders, ["symbol"])["total"].iloc[0])
+
+
+def test_fill_that_does_not_say_what_it_was_pays_the_larger_fee() -> None:
+    found = analyse(Costs(fills(liquidity=None), orders(), DAYS), MINUTES, PLANS, fees={"*": Fees(0.01, -0.02)})
+    assert found.fills["fee"].tolist() == pytest.approx([0.1])
+
+
+def test_busted_fill_does_not_count() -> None:
+    both = pd.concat([fills(), fills(exec_id="E2", qty=0)], ignore_index=True)
+    assert analyse(Costs(both, orders(), DAYS), MINUTES, PLANS).fills["exec_id"].tolist() == ["E1"]
+
+
+def test_outlier_is_beyond_three_and_a_half_modified_deviations() -> None:
+    """Costs 1..9 have median 5 and MAD 2: of the next, 0.6745 * (x - 5) / 2 is beyond 3.5 from x = 15.4 on."""
+    for last, is_outlier in ((15.3, False), (15.5, True)):
+        many = [fills(exec_id=str(k), arrival_bps=float(k)) for k in (1, 2, 3, 4, 5, 5, 6, 7, 8, 9)]
+        table = pd.concat([*many, fills(exec_id="last", arrival_bps=last)], ignore_index=True)
+        found = analyse(Costs(table, orders(), DAYS), MINUTES, PLANS).fills
+        assert found["outlier"].tolist() == [False] * 10 + [is_outlier]
+
+
+def test_summary_weighs_by_value_and_adds_money() -> None:
+    table = pd.concat([fills(), fills(exec_id="E2", qty=30, arrival_bps=10.0, side="sell")], ignore_index=True)
+    found = analyse(Costs(table, orders(), DAYS), MINUTES, PLANS).fills
+    (whole,) = summary(found, ["symbol"]).to_dict("records")
+    assert whole["count"] == 2
+    assert whole["cost"] == 10.0
+    assert whole["arrival_bps"] == pytest.approx((50.0 * 10 + 10.0 * 30) / 40)
+    assert summary(found, ["side", "hour"])["count"].tolist() == [1, 1]
+    with pytest.raises(ValidationError, match="urgency is no column"):
+        summary(found, ["urgency"])
+
+
+def test_a_day_is_analysed_by_one_command(tmp_path: Path) -> None:
+    """The demo's day with fills of its buy, one corrected and one busted: parts sum, files agree, the page is whole."""
+    executions = []
+    orders_file = ROOT / "replay_data" / "orders.jsonl"
+    order = orjson.loads(orders_file.read_bytes().splitlines()[0])
+    name, symbol, start = order["cl_ord_id"], order["symbol"], order["start"]
+    for k in range(40):
+        at = start + (600 + 60 * k) * 1_000_000_000 + 1
+        head = {"cl_ord_id": name, "symbol": symbol, "ts_event": at}
+        executions.append({"type": "fill", "exec_id": f"E{k}", "last_qty": 100, "last_px": 30 + 0.01 * k, **head})
+    head["ts_event"] += 1
+    executions.append({"type": "bust", "exec_id": "B", "exec_ref_id": "E3", **head})
+    executions.append({"type": "correct", "exec_id": "C", "exec_ref_id": "E4", "last_qty": 50, "last_px": 31, **head})
+    (tmp_path / "executions.jsonl").write_bytes(b"\n".join(map(orjson.dumps, executions)) + b"\n")
+    data = [
+        f"--{name}={ROOT / 'replay_data' / file}"
+        for name, file in (("data", "day.jsonl.gz"), ("config", "impactd.toml"))
+    ]
+    run = CliRunner()
+    replayed = run.invoke(
+        cli,
+        ["replay", *data, f"--orders={orders_file}", f"--executions={tmp_path / 'executions.jsonl'}",
+         f"--out={tmp_path / 'result'}", "--set=plans.fills=reported"],
+    )  # fmt: skip
+    assert replayed.exit_code == 0, replayed.output
+    (tmp_path / "fees.toml").write_text('["*"]\ntaker = 0.003\n', encoding="utf-8")
+    out = tmp_path / "costs"
+    done = run.invoke(
+        cli,
+        [
+            "tca",
+            f"--results={tmp_path / 'result'}",
+            f"--fees={tmp_path / 'fees.toml'}",
+            "--by=symbol,status",
+            f"--out={out}",
+        ],
+    )
+    assert done.exit_code == 0, done.output
+    found = pd.read_csv(out / "fills.csv")
+    assert len(found) == 39
+    assert found.set_index("exec_id").loc["E4", "qty"] == 50
+    assert found["fee"].sum() == pytest.approx(0.003 * found["qty"].sum())
+    ended = pd.read_csv(out / "orders.csv").set_index("cl_ord_id").loc[name]
+    assert ended["cum_qty"] == found["qty"].sum()
+    assert ended["total"] == sum(ended[part] for part in PARTS)
+    page = (out / "tca.html").read_text(encoding="utf-8")
+    assert done.output.splitlines()[0] in page
+    assert name in page
+
+
+@pytest.mark.parametrize("text", ["[X]\nfee = 1", "X = 1", '["*"]\ntaker = "much"', "["])
+def test_schedule_of_fees_that_is_none_says_what_to_give(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "fees.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValidationError, match="bps, maker, taker"):
+        read_fees(path)
+
+
+def test_results_without_plans_say_what_to_give(tmp_path: Path) -> None:
+    (tmp_path / "tca.jsonl").touch()
+    done = CliRunner().invoke(cli, ["tca", f"--results={tmp_path}", f"--out={tmp_path / 'out'}"])
+    assert done.exit_code == 2
+    assert "estimates.jsonl" in done.output
