@@ -20,7 +20,7 @@ from tests.reference import PAGES, REFERENCE, errors, settings
 
 #: Calls whose argument of this place is a reason of dead letters, or a kind of alert.
 _REASONS = {"FieldError": 0, "Refused": 1, "dead": 1}
-_KINDS = {"Alert": 0, "alert": 0, "warn": 2}
+_KINDS = {"Alert": 0, "alert": 0, "warn": 2, "_warn": 2}
 
 
 def _calls(names: dict[str, int], where: str) -> Iterator[str]:
