@@ -14,7 +14,7 @@
 # What does it cost to take *q* shares at once? Walking the visible book answers exactly, as long as the book holds *q*. This
 # notebook goes from books to curves, fits them, and asks what such a model can tell about intervals that it has not seen.
 #
-# Costs are per share over mid; positive is money lost, for buys and sells alike.
+# Costs are per share over mid; positive is a loss, for buys and sells alike.
 
 # %%
 from __future__ import annotations

@@ -157,7 +157,7 @@ def test_core_trained_file_reaches_the_core_by_its_hash(tmp_path: Path) -> None:
     ("content", "also", "says"),
     [
         (None, {}, "cannot be read: No such file"),
-        (b"{}", {}, "does not say format"),
+        (b"{}", {}, "is not of format"),
         (
             blank_content(CoreSettings()),
             {"MEAN_HALF_LIFE_MINUTES": "30"},

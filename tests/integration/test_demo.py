@@ -90,7 +90,7 @@ def test_demo_interrupted_ends_with_130(tmp_path: Path) -> None:
     )
     try:
         assert child.stdout is not None
-        assert "a day 1 times as fast as it was" in child.stdout.readline()
+        assert "a day 1 times its own speed" in child.stdout.readline()
         child.send_signal(signal.SIGINT)
         _, err = child.communicate(timeout=600)
     finally:

@@ -252,9 +252,9 @@ def test_topics_not_to_be_seen_are_missing_and_not_to_be_made_are_refused_in_one
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ({"password": "wrong-one"}, "refuses user 'desk' by SCRAM-SHA-256"),
-        ({"username": "nobody"}, "refuses user 'nobody' by SCRAM-SHA-256"),
-        ({"mechanism": "PLAIN", "password": "wrong-one"}, "refuses user 'desk' by PLAIN"),
+        ({"password": "wrong-one"}, "refused user 'desk' with SCRAM-SHA-256"),
+        ({"username": "nobody"}, "refused user 'nobody' with SCRAM-SHA-256"),
+        ({"mechanism": "PLAIN", "password": "wrong-one"}, "refused user 'desk' with PLAIN"),
         ({"ca_file": "stranger"}, "is not trusted: unable to get local issuer certificate"),
         ({"ca_file": None}, "is not trusted"),
         ({"bootstrap": "localhost"}, "is not for this name: Hostname mismatch"),
@@ -347,7 +347,7 @@ def test_client_certificate_with_an_encrypted_key_is_let_in(
     for wrong in ({}, {"key_password": "wrong-one"}):
         code, _, err = commanded("topics", "check", **how, **wrong)
         assert (code, err.count("\n")) == (1, 1)
-        assert "encrypted, and key_password opens it not" in err
+        assert "encrypted, and key_password does not open it" in err
         assert_silent(err.encode(), KEY_PASSWORD, "wrong-one")
 
 
@@ -409,7 +409,7 @@ async def test_run_at_debug_level_never_tells_a_secret(case: str, fortress: Fort
     assert_silent(said, *secrets)
     if case == "refused":
         assert orjson.loads(said.splitlines()[-1])["event"] == "service fails"
-        assert b"refuses user 'desk' by SCRAM-SHA-256" in said.splitlines()[-1]
+        assert b"refused user 'desk' with SCRAM-SHA-256" in said.splitlines()[-1]
         return
     for topic in (Topic.JOURNAL, Topic.STATE):
         for record in await read_topic(plain, plain.topics.name(topic)):

@@ -164,7 +164,7 @@ def test_estimate_missing_column_is_1002_and_named(column: str) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
-        ("price", "n/a", "price: 'n/a' in row 3 is no number"),
+        ("price", "n/a", "price: 'n/a' in row 3 is not a number"),
         ("size", "many", "size: 'many' in row 3"),
         ("side", "middle", "side: 'middle'"),
         ("level", 0.5, "level: 0.5 in row 3"),

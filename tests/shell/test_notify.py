@@ -63,7 +63,7 @@ def test_notifier_says_ready_once_and_status_as_it_changes(path: str) -> None:
         notifier.look(4.0, [LAG], [0, 3])
         assert heard(listening) == ["STATUS=not ready: lag: 7 records wait"]
         notifier.look(5.0, [], [])
-        assert heard(listening) == ["STATUS=ready; stands by without a partition"]
+        assert heard(listening) == ["STATUS=ready; no partition assigned"]
         notifier.stopping("draining")
         notifier.stopping("draining")
         notifier.look(6.0, [RESTORING], [])
@@ -114,7 +114,7 @@ def test_notifier_says_again_what_could_not_be_sent_and_logs_it_once(path: str) 
     with capture_logs() as logged:
         notifier.look(0.0, [], [1])
         notifier.look(1.0, [], [1])
-    assert [entry["event"] for entry in logged] == ["service manager not told"]
+    assert [entry["event"] for entry in logged] == ["service manager not notified"]
     with manager(path) as listening:
         notifier.look(2.0, [], [1])
         assert heard(listening) == ["READY=1", "STATUS=ready; partitions 1"]

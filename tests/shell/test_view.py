@@ -69,7 +69,7 @@ def test_scene_of_everything_is_drawn() -> None:
     scene.take(Topic.ESTIMATES, estimate())
     scene.take(Topic.MODELS, model())
     scene.take(Topic.PLANS, plan())
-    scene.take(Topic.ALERTS, {"kind": "shortfall", "text": "the caps leave 3 not planned"})
+    scene.take(Topic.ALERTS, {"kind": "shortfall", "text": "limits leave 3 unplanned"})
     text = drawn(scene)
     for words in (
         "2025-04-03 09:31",
@@ -81,7 +81,7 @@ def test_scene_of_everything_is_drawn() -> None:
         "750",
     ):
         assert words in text
-    for words in ("82", "94", "0.80 bp", "! shortfall: the caps leave 3 not planned"):
+    for words in ("82", "94", "0.80 bp", "! shortfall: limits leave 3 unplanned"):
         assert words in text
 
 

@@ -71,7 +71,7 @@ def test_watchdog_of_a_thread_that_never_returns_ends_the_process_with_the_code_
         "watchdog.leave_within(1.0, 0); threading.Thread(target=threading.Event().wait).start()",
     )
     assert ended.returncode == 0
-    assert "left by force" in ended.stdout + ended.stderr
+    assert "forced exit" in ended.stdout + ended.stderr
 
 
 async def test_task_stacks_follow_what_is_awaited() -> None:

@@ -85,7 +85,7 @@ def test_any_rows_through_json_are_the_same_arrays(records: list[list[tuple[obje
 
 def test_rows_that_json_cannot_hold_are_an_error() -> None:
     batch = replace(TickBatch.empty(1, 1, ("A",)), n_bid=np.ones(1, np.int32))
-    with pytest.raises(ValueError, match="no finite number"):
+    with pytest.raises(ValueError, match="not a finite number"):
         list(encode_ticks(batch))
     with pytest.raises(ValueError, match="UNDECODABLE_BOOK"):
         list(encode_ticks(replace(batch, flags=np.full(1, UNDECODABLE_BOOK, np.uint8))))

@@ -58,7 +58,7 @@ def command(
     config: Path | None,
     sets: tuple[str, ...],
 ) -> int:
-    """Derive what was published again and compare the bytes.
+    """Recompute what was published and compare the bytes.
 
     Each partition is followed from its latest snapshot, or its genesis,
     through the commits that its journal names. Exits with 0 if all agrees, 1

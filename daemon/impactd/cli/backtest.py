@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     "--participation",
     type=click.FloatRange(0, 1, min_open=True),
     multiple=True,
-    help="Instead: share of the session's continuous volume; may be repeated.  [default: 0.05 and 0.1]",
+    help="Share of the session's continuous volume, instead of --qty; may be repeated.  [default: 0.05 and 0.1]",
 )
 @click.option(
     "--horizon",
@@ -40,7 +40,12 @@ if TYPE_CHECKING:
     metavar="MIN",
     help="Only windows of this length.  [default: hours, the whole of --from to --to, and the session]",
 )
-@click.option("--every", type=click.IntRange(1, 1_440), metavar="MIN", help="From start to start.  [default: disjoint]")
+@click.option(
+    "--every",
+    type=click.IntRange(1, 1_440),
+    metavar="MIN",
+    help="Minutes from the start of one window to the next.  [default: disjoint]",
+)
 @hours_options
 @click.option(
     "--strategies", metavar="A,B,...", default="", help="engine, twap, vwap, ...; see the report.  [default: all]"
@@ -53,7 +58,7 @@ if TYPE_CHECKING:
     help="Most that any policy trades in an interval, in visible depths.",
 )
 @click.option("--lot", default="1", show_default=True, help="Lot size.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed of the bootstrap.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes; changes no figure.  [default: all cores]")
 @directory_option("Directory of the report.", required=True)
 @settings_options

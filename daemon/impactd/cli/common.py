@@ -81,7 +81,7 @@ class Speed(click.ParamType[float | None]):
         except ValueError:
             speed = 0.0
         if not 0 < speed <= 1e9:
-            self.fail(f"{value!r} is no speed: give a number above 0, such as 1 or 60, or max", param, ctx)
+            self.fail(f"{value!r} is not a speed: give a number above 0, such as 1 or 60, or max", param, ctx)
         return speed
 
 

@@ -57,7 +57,9 @@ def command(
         click.echo(f"Least error out of sample: {result.chosen[day.name]}\n")
     if len(result.differences):
         show_table("Recorded less generated, improvement over equal parts", result.differences)
-    click.echo("What sets costs by a model (total_impact) apart from those of a replay; walked_cost is at the books:")
+    click.echo(
+        "Why costs by a model (total_impact) differ from those of a replay (walked_cost is priced at the books):"
+    )
     for name, text in apart.items():
         click.echo(f"  {name}: {text}")
     click.echo()

@@ -12,7 +12,7 @@ from impactd.cli.common import example, load_settings, settings_options
 @click.command("compile", epilog=example("NUMBA_CACHE_DIR=/var/cache/impactd impactd compile -c impactd.toml"))
 @settings_options
 def command(*, config: Path | None, sets: tuple[str, ...]) -> None:
-    """Compile the kernels, so that the first start finds them.
+    """Compile the kernels ahead of the first start.
 
     The service compiles what is missing before it joins its group, which
     takes about a minute; an image or a host that has run this starts at once.

@@ -23,7 +23,7 @@ VARIABLE: Final = "_IMPACTD_COMPLETE"
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
-    """Write what completes commands and options in a shell.
+    """Write a shell's completion script.
 
     To have it in the shell at hand only: source <(impactd completion bash).
     bash needs version 4.4 or later; zsh a directory of fpath.

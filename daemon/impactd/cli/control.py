@@ -29,7 +29,7 @@ def _scope_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command("halt", epilog=example('impactd halt --symbol FROG --reason "exchange halt"'))
 @_scope_options
-@click.option("--reason", required=True, metavar="TEXT", help="Stands in the plans and alerts that follow.")
+@click.option("--reason", required=True, metavar="TEXT", help="Reason, shown in the plans and alerts that follow.")
 @settings_options
 def halt(**options: Any) -> None:
     """Stop the plans of all orders, a symbol or one order.
@@ -45,7 +45,7 @@ def halt(**options: Any) -> None:
 
 @click.command("resume", epilog=example('impactd resume --symbol FROG --reason "trading again"'))
 @_scope_options
-@click.option("--reason", default="", metavar="TEXT", help="Stands in the alert that follows.")
+@click.option("--reason", default="", metavar="TEXT", help="Reason, shown in the alert that follows.")
 @settings_options
 def resume(**options: Any) -> None:
     """Lift a halt of the same scope; its orders are replanned.
@@ -83,7 +83,7 @@ def _give(
     now = time.time_ns()
     ts_event = now if at is None else parse_when(at, "--at", now)
     if ts_event > now:
-        raise InputError(f"--at {at}: lies ahead; a control applies at once, or at a time that has passed")
+        raise InputError(f"--at {at}: is in the future; a control applies at once, or at a time that has passed")
     why = _text(reason, "--reason", "reason") if reason or kind == "halt" else ""
     control = Control(kind, _scope(symbol, order), why, ts_event)
     # A halt does not wait until its scope is looked up; a resume does, since it changes what is found.
@@ -98,7 +98,7 @@ def _give(
     if given.failed:
         failed = "; ".join(f"partition {partition}: {why}" for partition, why in given.failed.items())
         raise Failure(
-            f"{kind} of {what} is not known to stand in {len(given.failed)} of "
+            f"{kind} of {what} is not confirmed in {len(given.failed)} of "
             f"{len(given.failed) + len(given.offsets)} partitions; repeat it, that is harmless ({failed})"
         )
     if settings.plans.apply == "in_event_time" and at is None:

@@ -38,7 +38,7 @@ def command(
     out: Path | None,
     listed: bool,
 ) -> None:
-    """Turn a vendor's quotes or books into a file that every command reads."""
+    """Convert a vendor's quotes or books into a file that every command reads."""
     with study():
         from impactd.research.books_io import write_books
         from impactd.research.sources import fetch_source, read_source, source_names

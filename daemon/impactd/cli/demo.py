@@ -41,7 +41,7 @@ _BROKERS: Final = {
     "address": "the broker at IMPACTD_BOOTSTRAP",
     "docker": "Apache Kafka in Docker",
     "maven": "Apache Kafka on this machine's Java",
-    "mock": "librdkafka's in-process mock, which shows and proves nothing about Kafka",
+    "mock": "librdkafka's in-process mock broker (not a proof of Kafka behaviour)",
 }
 
 
@@ -139,7 +139,7 @@ def _run(
     from impactd.shell.view import Scene
 
     scene = Scene()
-    pace = "as fast as possible" if speed is None else f"{speed:g} times as fast as it was"
+    pace = "as fast as possible" if speed is None else f"{speed:g} times its own speed"
     name = f"impactd-demo-{secrets.token_hex(3)}"
     with (out / "demo.log").open("w", encoding="utf-8") as log:
         setup(settings.log.level, "json", log)
@@ -166,7 +166,7 @@ def _run(
 
 
 def _staying() -> None:
-    click.echo("the day has ended; the live page stays until Ctrl-C, and then comes the comparison", err=True)
+    click.echo("the day has ended; the live page stays open until Ctrl-C, then the comparison follows", err=True)
 
 
 @contextmanager
@@ -214,6 +214,6 @@ def _report(result: DemoResult, broker: Broker, out: Path) -> None:
         console.print(f"{topic.value:<10} {item.published:>7,} published, {verdict}")
     if not result.equal:
         console.print(
-            "[bold]The broker's way and the files' way differ: please report this with the two directories.[/bold]"
+            "[bold]The results of broker and files differ: please report this with the two directories.[/bold]"
         )
     console.print(f"written to {out}: live/ from the broker, replay/ from the files, demo.log")

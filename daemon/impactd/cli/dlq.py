@@ -26,7 +26,7 @@ _HEX_COLUMNS: Final = 16
 
 @click.group("dlq", epilog=example("impactd dlq list --since 1h", "impactd dlq redrive --reason misplaced --all"))
 def command() -> None:
-    """List, show and send again what could not be used."""
+    """List, show and resend records that could not be used."""
 
 
 def _filters(function: F) -> F:
@@ -42,7 +42,7 @@ def _filters(function: F) -> F:
 
 @command.command("list", epilog=example("impactd dlq list --reason json --topic orders --since 2h"))
 @_filters
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="The latest so many.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Show at most so many.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON lines for machines, without the limit's default.")
 @settings_options
 @click.pass_context
@@ -144,7 +144,7 @@ def show(*, place: str, as_hex: bool, raw: bool, config: Path | None, sets: tupl
     with translated():
         found = asyncio.run(dead_letter(settings, at))
     if found is None:
-        raise Failure(f"no dead letter stands at {place}; impactd dlq list shows where they are")
+        raise Failure(f"no dead letter at {place}; impactd dlq list shows where they are")
     letter, record = found
     if raw:
         sys.stdout.buffer.write(letter.value)
@@ -186,9 +186,9 @@ def _hex_dump(value: bytes) -> str:
     "redrive", epilog=example("impactd dlq redrive 0:17", "impactd dlq redrive --all --topic orders --since 1h --yes")
 )
 @click.argument("places", metavar="[PARTITION:OFFSET]...", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="All that the filters leave.")
+@click.option("--all", "everything", is_flag=True, help="All letters that match the filters.")
 @_filters
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @settings_options
 def redrive(
     *,
@@ -238,7 +238,7 @@ def redrive(
     click.echo(f"{done.sent.total():>9,}  sent again")
     if done.failed:
         (partition, offset), why = done.failed[0]
-        raise Failure(f"{len(done.failed)} letters are not known to stand, the first {partition}:{offset}: {why}")
+        raise Failure(f"{len(done.failed)} letters are not confirmed as sent, the first {partition}:{offset}: {why}")
 
 
 def _chosen(reason: str | None, topic: str | None, since: str | None, places: tuple[str, ...] = ()) -> Chosen:
@@ -254,7 +254,7 @@ def _chosen(reason: str | None, topic: str | None, since: str | None, places: tu
 def _place(text: str) -> tuple[int, int]:
     found = _PLACE.fullmatch(text)
     if found is None:
-        raise InputError(f"{text}: is no place of a dead letter; give PARTITION:OFFSET such as 0:17")
+        raise InputError(f"{text}: is not the place of a dead letter; give PARTITION:OFFSET such as 0:17")
     return int(found[1]), int(found[2])
 
 

@@ -30,7 +30,7 @@ from impactd.cli.common import InputError, example, progress_line
 @click.option("--first-day", type=click.DateTime(["%Y-%m-%d"]), default="2025-06-02", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same day.")
 def command(*, out: Path, snapshots: int, levels: int, symbols: int, days: int, first_day: datetime, seed: int) -> None:
-    """Make order books for demos and load.
+    """Generate order books for demos and load tests.
 
     Books with an intraday profile, random updates and depth that refills
     after trades, over United States trading hours. They look like a market

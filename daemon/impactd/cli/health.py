@@ -10,10 +10,10 @@ from impactd.cli.common import Failure, InputError, example, load_settings, sett
 
 
 @click.command("health", epilog=example("impactd health", "impactd health --ready -c impactd.toml"))
-@click.option("--ready", is_flag=True, help="Ask whether what it publishes is of now, not only whether it lives.")
+@click.option("--ready", is_flag=True, help="Check readiness (its output is current), not only liveness.")
 @settings_options
 def command(*, ready: bool, config: Path | None, sets: tuple[str, ...]) -> None:
-    """Ask the service on this host whether it is alive, or ready.
+    """Check whether the service on this host is alive, or ready.
 
     Asks /livez, or /readyz, at http.host and http.port, by the same settings
     as the service. The exit status says yes or no: for health checks that are

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("files", type=Days(), nargs=-1, required=True, metavar="FILE...")
-@click.option("--codec", help="Codec of the files, if not to be told from each.")
+@click.option("--codec", help="Codec of the files; recognised from each by default.")
 @click.option("--symbol", help="Symbol of data that names none.")
 @click.option("--json", "as_json", is_flag=True, help="Write what was found as JSON.")
 @session_options
@@ -48,7 +48,7 @@ def command(
     config: Path | None,
     sets: tuple[str, ...],
 ) -> None:
-    """Say what recorded files are, what would be rejected and why, and what to run next.
+    """Identify recorded files: format, symbols, what would be rejected and why, and what to run next.
 
     The whole file is read, with the checks of the service. Exit status 4 if nothing in a file can be used.
     """

@@ -34,7 +34,7 @@ def command(
     tz: str | None,
     out: Path,
 ) -> None:
-    """Write what the data bear: modelling and strategy, as HTML and as Markdown.
+    """Write a report on models and strategies, as HTML and Markdown.
 
     Recorded days stand first, a generated one beside them. The same inputs
     give the same bytes.

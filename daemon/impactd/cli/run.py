@@ -14,7 +14,7 @@ from impactd.cli.common import example, load_settings, settings_options
 @click.option(
     "--accept-settings",
     is_flag=True,
-    help="Go on from a state that was made under other settings, where it can.  [setting: journal.accept_settings]",
+    help="Continue from a state made under other settings, where possible.  [setting: journal.accept_settings]",
 )
 @settings_options
 def command(*, accept_settings: bool, config: Path | None, sets: tuple[str, ...]) -> int:

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     ),
 )
 @data_options()
-@click.option("--bootstrap", help="Broker to take a live sample from; without it there is none.")
-@directory_option("Where the dated reports go.", default=Path("selftest"), show_default=True)
+@click.option("--bootstrap", help="Broker to take a live sample from; without it, no live sample is checked.")
+@directory_option("Directory of the dated reports.", default=Path("selftest"), show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Write the report to standard output as well.")
 @settings_options
 def command(

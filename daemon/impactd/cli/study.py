@@ -25,7 +25,9 @@ def study_options(function: F) -> F:
     """Add the data, the order and the form of the result."""
     options = (
         data_options(),
-        click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the generated day."),
+        click.option(
+            "--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed of the generated day."
+        ),
         click.option("--side", type=click.Choice(["buy", "sell"]), default="buy", show_default=True),
         click.option(
             "--intervals", type=click.IntRange(1), default=50, show_default=True, help="Intervals of a schedule."
@@ -42,7 +44,9 @@ def schedule_options(function: F) -> F:
     above_0 = click.FloatRange(0, min_open=True)
     options = (
         click.option("--shares", type=above_0, default=100_000.0, show_default=True),
-        click.option("--timeout", type=above_0, default=30.0, show_default=True, help="Seconds for a solver."),
+        click.option(
+            "--timeout", type=above_0, default=30.0, show_default=True, help="Time limit of a solver, seconds."
+        ),
     )
     for option in reversed(options):
         function = option(function)

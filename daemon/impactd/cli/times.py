@@ -32,7 +32,7 @@ def parse_when(text: str, option: str, now_ns: int) -> int:
         at = None
     if at is None or at.tzinfo is None:
         raise InputError(
-            f"{option} {text}: is no time; give one with its zone such as 2025-04-03T13:30:00Z, nanoseconds, or 15m "
+            f"{option} {text}: is not a time; give one with its zone such as 2025-04-03T13:30:00Z, nanoseconds, or 15m "
             "for so long ago"
         )
     since = at - _EPOCH

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.group("topics", epilog=example("impactd topics create -c impactd.toml", "impactd topics check"))
 def command() -> None:
-    """Make or check the topics, or list the rights needed."""
+    """Create or check the topics, or list the permissions needed."""
 
 
 @command.command("create", epilog=example("impactd topics create --set topics.partitions=8"))

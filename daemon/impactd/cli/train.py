@@ -57,7 +57,7 @@ def command(
     config: Path | None,
     sets: tuple[str, ...],
 ) -> None:
-    """Train trees on what the forecast leaves, and judge them on days not seen.
+    """Train trees on the forecast's residuals, and test them on held-out days.
 
     Writes a file for model.learned, trained on all days given. What is shown
     is of others, trained alike without the day that each is judged by.

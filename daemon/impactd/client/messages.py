@@ -207,7 +207,7 @@ class FillCost(TypedDict):
     qty: float
     #: Price of the fill.
     px: float
-    #: `taker`, `maker`, or null where the fill did not say.
+    #: `taker`, `maker`, or null if the fill does not state it.
     liquidity: str | None
     #: Mid at the fill.
     mid: float | None
@@ -221,7 +221,7 @@ class FillCost(TypedDict):
     slippage_bps: float | None
     #: Cost that the model predicted (basis points).
     predicted_bps: float | None
-    #: Price against the order's arrival price; positive is money lost (basis points).
+    #: Price against the order's arrival price; positive is a loss (basis points).
     arrival_bps: float | None
     #: Price against `interval_vwap` (basis points).
     vwap_bps: float | None
@@ -269,7 +269,7 @@ class OrderCost(TypedDict):
     slippage_bps: float | None
     #: Cost that the model predicted (basis points).
     predicted_bps: float | None
-    #: Average price against the arrival price; positive is money lost (basis points).
+    #: Average price against the arrival price; positive is a loss (basis points).
     arrival_bps: float | None
     #: Average price against the market's VWAP (basis points).
     vwap_bps: float | None
@@ -317,7 +317,7 @@ class DayCost(TypedDict):
     slippage_bps: float | None
     #: Cost that the model predicted (basis points).
     predicted_bps: float | None
-    #: Average price against the arrival price; positive is money lost (basis points).
+    #: Average price against the arrival price; positive is a loss (basis points).
     arrival_bps: float | None
     #: Average price against the market's VWAP (basis points).
     vwap_bps: float | None

@@ -78,9 +78,9 @@ class KafkaSection(Section):
     start: Start = "earliest"
     """Where ticks begin when a partition has no state: earliest, latest, or a time (ISO with zone, or UTC ns)."""
     commit_interval_ms: Milliseconds = 100
-    """Pace of commits."""
+    """Time between commits."""
     urgent_interval_ms: Milliseconds = 15
-    """Least distance of commits for orders, executions, control and closed minutes."""
+    """Shortest time between commits of orders, executions, control and closed minutes."""
     transaction_timeout_ms: Milliseconds = 10_000
     """After this the broker aborts an open transaction."""
     session_timeout_ms: Milliseconds = 6_000
@@ -102,15 +102,15 @@ class KafkaSection(Section):
     max_state_bytes: Bytes = 256 * 1024
     """Largest value of a state key."""
     max_dead_letter_bytes: Bytes = WireSettings().max_dead_letter_bytes
-    """Dead letters keep that much of the original bytes, and the hash of the whole."""
+    """Bytes of the original that a dead letter keeps, with a hash of the whole."""
     compression: Literal["none", "gzip", "lz4", "snappy", "zstd"] = "lz4"
     """Compression of what is published."""
     revoke_timeout_ms: Milliseconds = 3_000
     """How long a commit under way may take to finish when its partition is taken away."""
     drain_timeout_ms: Milliseconds = 8_000
-    """How long the process may take to leave after SIGTERM."""
+    """How long the process may take to end after SIGTERM."""
     group_commit_interval_ms: Milliseconds = 5_000
-    """Pace of group offsets, which only lag tools read."""
+    """Time between commits of group offsets, which only lag tools read."""
     idle_after_ms: Milliseconds = 500
     """A partition without a tick for so long is asked whether it is idle."""
 
@@ -135,16 +135,16 @@ class KafkaSection(Section):
 
 
 class JournalSection(Section):
-    """What the journal holds beside its commits, and how a state that was made under other settings goes on."""
+    """Snapshots in the journal, and whether a state made under other settings may continue."""
 
     snapshot_s: Annotated[int, Field(ge=0, le=31 * DAY_S)] = 3_600
     """Event time from one snapshot of the whole state to the next: where an audit can begin; 0: none."""
     accept_settings: bool = False
-    """Whether a state of other settings goes on under these, where it can; the journal says so."""
+    """Whether a state made under other settings continues under these, where possible; the journal records it."""
 
 
 class TopicNames(Section):
-    """Names of single topics, where the prefix and the role will not do."""
+    """Names of single topics, instead of prefix and role."""
 
     ticks: Name | None = None
     """Input: books and trades."""
@@ -163,9 +163,9 @@ class TopicNames(Section):
     plans_latest: Name | None = None
     """Output: the latest schedule of each order, compacted."""
     alerts: Name | None = None
-    """Output: what a person should see."""
+    """Output: alerts."""
     tca: Name | None = None
-    """Output: what fills, orders and sessions have cost."""
+    """Output: costs of fills, orders and sessions."""
     dlq: Name | None = None
     """Output: records that could not be used."""
     journal: Name | None = None
@@ -179,24 +179,24 @@ def _field(role: str) -> str:
 
 
 class TopicsSection(Section):
-    """Names of the topics, and what `impactd topics create` asks of the broker."""
+    """Names of the topics, and the properties that `impactd topics create` gives them."""
 
     prefix: Prefix = "impactd."
     """Name of a topic: this and its role, such as impactd.plans."""
     names: TopicNames = TopicNames()
-    """Names of single topics, where the prefix and the role will not do."""
+    """Names of single topics, instead of prefix and role."""
     partitions: Annotated[int, Field(ge=1, le=100_000)] = 4
     """Partitions of every topic: the most processes that can share the work."""
     replication_factor: Annotated[int, Field(ge=1, le=32)] = 1
-    """Copies of each partition; three in production."""
+    """Replicas of each partition; three in production."""
     min_insync_replicas: Annotated[int, Field(ge=1, le=32)] = 1
-    """Copies that must confirm a write; two in production."""
+    """Replicas that must confirm a write; two in production."""
     input_retention_ms: Annotated[int, Field(ge=-1)] = 7 * DAY_S * 1_000
-    """How long inputs and the journal are kept; -1 for ever."""
+    """How long inputs and the journal are kept; -1: forever."""
     output_retention_ms: Annotated[int, Field(ge=-1)] = 7 * DAY_S * 1_000
-    """How long outputs are kept; -1 for ever."""
+    """How long outputs are kept; -1: forever."""
     dlq_retention_ms: Annotated[int, Field(ge=-1)] = 14 * DAY_S * 1_000
-    """How long dead letters are kept; -1 for ever."""
+    """How long dead letters are kept; -1: forever."""
     compacted_segment_bytes: Bytes = 16 * 1024 * 1024
     """Segment size of compacted topics: a restore reads whatever the cleaner has not reached."""
     compacted_segment_ms: Annotated[int, Field(ge=1_000)] = 600_000

@@ -10,7 +10,7 @@ from impactd.config.base import Section
 
 
 class ControlsSection(Section):
-    """What stops plans from outside."""
+    """Ways to stop plans from outside."""
 
     kill_switch_file: Annotated[str, Field(min_length=1, max_length=4_000)] | None = None
     """While a file of this name exists, this process publishes no active plan; checked each second."""

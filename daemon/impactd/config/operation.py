@@ -15,15 +15,15 @@ class HttpSection(Section):
     """Where /livez, /readyz, /metrics and the live page are served."""
 
     enabled: bool = True
-    """Whether they are."""
+    """Whether HTTP is served."""
     host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
-    """Address to listen on: loopback, because only the live page asks for a token; 0.0.0.0 for all of the machine's."""
+    """Address to listen on: loopback, because only the live page asks for a token; 0.0.0.0: all interfaces."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 9464
     """Port to listen on; 0 takes any free one, and the log says which."""
     page: bool = True
     """Whether the live page and its API are served too."""
     token: HeaderSecret | None = None
-    """What the live page's API asks for; none: nothing. From the environment or token_file only."""
+    """Token that the live page's API requires; unset: none. From the environment or token_file only."""
     token_file: str | None = None
     """File that holds the token."""
     max_readers: Annotated[int, Field(ge=1, le=1_000)] = 50
@@ -45,38 +45,38 @@ class HttpSection(Section):
 
 
 class HealthSection(Section):
-    """When the process is not ready, and when it gives itself up."""
+    """When the process counts as not ready, and when it ends itself."""
 
     max_lag: Annotated[int, Field(ge=0)] = 100_000
     """Records of a partition that may wait to be applied, all inputs together."""
     max_commit_age_s: Annotated[float, Field(gt=0, le=DAY_S)] = 5.0
     """Longest time without a commit of a partition whose inputs hold records that could be read."""
     max_tick_age_s: Annotated[float, Field(ge=0, le=366 * DAY_S)] = 60.0
-    """Longest time without a tick in an open session, in a partition that has had ticks; 0: as long as it likes."""
+    """Longest time without a tick in an open session, in a partition that has had ticks; 0: no limit."""
     stuck_after_s: Annotated[float, Field(ge=10, le=DAY_S)] = 120.0
-    """A partition that could move and does not for so long, or an event loop that does not turn, ends the process."""
+    """The process ends if a partition or the event loop makes no progress for so long."""
 
 
 class SelftestSection(Section):
-    """What the daily check calls healthy."""
+    """Limits of the daily self-test."""
 
     max_generate_s: Limit = 5.0
-    """Longest for generating 390 books of 20 levels."""
+    """Longest time to generate 390 books of 20 levels."""
     max_estimate_s: Limit = 1.0
-    """Longest for their slippage."""
+    """Longest time to estimate their slippage."""
     max_fit_s: Limit = 2.0
-    """Longest for fitting it."""
+    """Longest time to fit it."""
     max_optimize_s: Limit = 1.0
-    """Longest for a schedule over 390 intervals by the default solver."""
+    """Longest time for a schedule over 390 intervals by the default solver."""
     max_solve_s: Limit = 0.01
-    """Longest for the same by the exact one."""
+    """Longest time for the same by the exact solver."""
     min_test_r2: Annotated[float, Field(ge=0, le=1)] = 0.8
-    """Least R2 on a generated day, sizes left out."""
+    """Smallest R2 on a generated day, at held-out sizes."""
     max_fit_error_pct: Annotated[float, Field(gt=0, le=1_000)] = 10.0
-    """Most that fitted curves miss a recorded day's cells by, on average."""
+    """Largest mean error of fitted curves on a recorded day's cells."""
     max_invalid_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Largest share of the live sample that cannot be used."""
     max_tick_age_s: Annotated[float, Field(ge=0, le=366 * DAY_S)] = 0.0
-    """Oldest that the live sample's newest tick may be; 0: as old as it likes, for hours without trading."""
+    """Largest age of the live sample's newest tick; 0: no limit, for hours without trading."""
     sample_records: Annotated[int, Field(ge=1, le=10_000_000)] = 5_000
     """Records of the live sample."""

@@ -224,12 +224,12 @@ class ReplaySection(Section):
 
 
 class LogSection(Section):
-    """What the process says about itself, on standard error."""
+    """Logging, to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least level that is written."""
+    """Lowest level that is written."""
     libraries: Literal["debug", "info", "warning", "error"] = "warning"
-    """Least level of aiokafka, asyncio and numba; at debug numba alone writes megabytes while it compiles."""
+    """Lowest level of aiokafka, asyncio and numba; at debug numba alone writes megabytes while it compiles."""
     format: Literal["auto", "json", "console"] = "auto"
     """auto: for people on a terminal, JSON otherwise."""
     per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 60
@@ -237,7 +237,7 @@ class LogSection(Section):
 
 
 class Settings(Section):
-    """Everything that can be set."""
+    """All settings."""
 
     kafka: KafkaSection = KafkaSection()
     """The cluster, and how this service behaves on it."""
@@ -248,7 +248,7 @@ class Settings(Section):
     wire: WireSection = WireSection()
     """Formats of records."""
     books: BooksSection = BooksSection()
-    """Which books are usable and how long they stand."""
+    """Which books are usable, and for how long they prevail."""
     model: ModelSection = ModelSection()
     """The impact model and its forecast."""
     plans: PlansSection = PlansSection()
@@ -258,7 +258,7 @@ class Settings(Section):
     invalid: InvalidSection = InvalidSection()
     """How much of the input may be unusable."""
     controls: ControlsSection = ControlsSection()
-    """What stops plans from outside."""
+    """Ways to stop plans from outside."""
     session: SessionSection = SessionSection()
     """Trading hours."""
     replay: ReplaySection = ReplaySection()
@@ -266,11 +266,11 @@ class Settings(Section):
     http: HttpSection = HttpSection()
     """Where /livez, /readyz and /metrics are served."""
     health: HealthSection = HealthSection()
-    """When the process is not ready, and when it gives itself up."""
+    """When the process counts as not ready, and when it ends itself."""
     selftest: SelftestSection = SelftestSection()
-    """What the daily check calls healthy."""
+    """Limits of the daily self-test."""
     log: LogSection = LogSection()
-    """What the process says about itself."""
+    """Logging."""
 
     @model_validator(mode="after")
     def _transient_is_linear(self) -> Self:

@@ -218,7 +218,9 @@ def _nested(given: Mapping[Keys, tuple[object, str]]) -> dict[str, Any]:
         for key in keys[:-1]:
             inner = table.setdefault(key, {})
             if not isinstance(inner, dict):
-                raise SettingsError([f"{origin}: {'.'.join(keys)}: {key} is given a value elsewhere, and is no table"])
+                raise SettingsError(
+                    [f"{origin}: {'.'.join(keys)}: {key} is given a value elsewhere, and is not a table"]
+                )
             table = inner
         if isinstance(table.get(keys[-1]), dict):
             raise SettingsError([f"{origin}: {'.'.join(keys)}: is a section, not a setting; name one of its settings"])

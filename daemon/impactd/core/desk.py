@@ -114,9 +114,9 @@ class Desk:
             return
         if known is not None:
             self._count(EventOutcome.REJECTED)
-            text = "a second new with other content; send a replace to amend the order"
+            text = "another order has this cl_ord_id; send a replace to amend it"
             if known.cl_ord_id != event.cl_ord_id:
-                text = f"the id is one of order {known.cl_ord_id}; send a new one"
+                text = f"the id belongs to order {known.cl_ord_id}; send another id"
             self._alerts.alert("order_rejected", event.symbol, event.cl_ord_id, now, text)
             return
         order = Order.open(event, now)
@@ -139,9 +139,9 @@ class Desk:
         """Return why a new order cannot be taken, or None."""
         why = refusal(order.terms, self._at(now))
         if why is None and len(self._orders) >= self._settings.max_orders:
-            why = f"{len(self._orders)} orders are known already, as many as plans.max_orders allows"
+            why = f"{len(self._orders)} orders already, the limit plans.max_orders"
         if why is None and not self._books.open(order.symbol, now):
-            why = f"{order.symbol} would be one symbol more than max_symbols allows in this partition"
+            why = f"{order.symbol} would exceed books.max_symbols in this partition"
         return why
 
     def _work(self, items: Iterable[Held], now: int) -> None:

@@ -141,7 +141,7 @@ def write_books(table: pd.DataFrame, path: str | Path, *, symbol: str | None = N
         batches = (as_batch(books, 0, name) for books in iter_books(table, _PART_BYTES))
         value = b"".join(record.value + b"\n" for batch in batches for record in encode_ticks(batch))
     else:
-        raise ValidationError(MALFORMED, f"{path}: no format has this ending", "let it end in .csv or .jsonl")
+        raise ValidationError(MALFORMED, f"{path}: unknown file ending", "let it end in .csv or .jsonl")
     if path.suffix == ".gz":
         value = gzip.compress(value, mtime=0)
     elif path.suffix == ".xz":

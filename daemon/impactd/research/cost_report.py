@@ -111,7 +111,7 @@ def _shown(found: Analysis, tables: dict[str, pd.DataFrame]) -> list[Shown]:
         parts = [*_ORDERS[:1], *PARTS, "total", "total_bps"]
         shown.append(_show("What each order cost", "In currency; the parts sum to the total.", found.orders[parts]))
         prices = found.orders[[*_ORDERS, *_BENCHMARKS]]
-        shown.append(_show("Orders against prices", "Basis points; positive is money lost.", prices))
+        shown.append(_show("Orders against prices", "Basis points; positive is a loss.", prices))
     if "fills_summary" in tables:
         fills = tables["fills_summary"]
         columns = [name for name in fills if name not in {"slippage_bps", "predicted_bps"}]

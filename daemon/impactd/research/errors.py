@@ -36,9 +36,9 @@ class ResearchError(Exception):
 
     Examples
     --------
-    >>> error = ResearchError(1001, "price: 'abc' is no number", "send numbers")
+    >>> error = ResearchError(1001, "price: 'abc' is not a number", "send numbers")
     >>> error.code, str(error)
-    (1001, "[1001] price: 'abc' is no number; send numbers")
+    (1001, "[1001] price: 'abc' is not a number; send numbers")
     """
 
     def __init__(self, code: int, what: str, remedy: str) -> None:

@@ -83,7 +83,7 @@ def require_columns(table: object, columns: tuple[str, ...], what: str) -> pd.Da
         1001 if it is no frame or has no rows, 1002 if columns are missing.
     """
     if not isinstance(table, pd.DataFrame):
-        raise ValidationError(MALFORMED, f"{what}: a {type(table).__name__} is no table", "give a pandas DataFrame")
+        raise ValidationError(MALFORMED, f"{what}: a {type(table).__name__} is not a table", "give a pandas DataFrame")
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise ValidationError(
@@ -107,7 +107,7 @@ def numbers(column: pd.Series[Any], what: str) -> Float:
         bad = np.flatnonzero(np.asarray(parsed.isna() & column.notna()))
         if bad.size:
             row, value = column.index[bad[0]], column.iloc[bad[0]]
-            raise ValidationError(MALFORMED, f"{what}: {value!r} in row {row!r} is no number", "give numbers only")
+            raise ValidationError(MALFORMED, f"{what}: {value!r} in row {row!r} is not a number", "give numbers only")
         column = parsed
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
@@ -233,7 +233,7 @@ def _side_codes(column: pd.Series[Any]) -> npt.NDArray[np.int64]:
     known = [_SIDES.get(str(name).lower(), -1) for name in names]
     if -1 in known or (codes < 0).any():
         value = names[known.index(-1)] if -1 in known else None
-        raise ValidationError(MALFORMED, f"side: {value!r} is no side", "give 'bid' or 'ask'")
+        raise ValidationError(MALFORMED, f"side: {value!r} is not a side", "give 'bid' or 'ask'")
     return np.array(known, np.int64)[codes]
 
 
@@ -244,7 +244,7 @@ def _levels(column: pd.Series[Any]) -> npt.NDArray[np.int64]:
         bad = int(np.argmin(whole))
         raise ValidationError(
             MALFORMED,
-            f"level: {column.iloc[bad]!r} in row {column.index[bad]!r} is no whole number",
+            f"level: {column.iloc[bad]!r} in row {column.index[bad]!r} is not a whole number",
             "number levels from the best on, from 0 or 1",
         )
     levels = values.astype(np.int64)
@@ -271,7 +271,7 @@ def _usable(part: pd.DataFrame, ts: Int, starts: npt.NDArray[np.int64]) -> Books
         name = part.index[int(np.argmax(row_of))]
         raise ValidationError(
             MALFORMED,
-            f"level: row {name!r} stands twice in its snapshot",
+            f"level: row {name!r} appears twice in its snapshot",
             "give each (time, side, level) one row, and each symbol its own table",
         )
     shape = (n, 2, width)

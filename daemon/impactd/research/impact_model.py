@@ -93,7 +93,7 @@ class ImpactModel:
     def __init__(self, model_type: str = DEFAULT_TYPE, config: ModelConfig | None = None) -> None:
         if model_type not in model_types():
             raise ValidationError(
-                MALFORMED, f"model_type: {model_type!r} is no model", f"give one of {', '.join(model_types())}"
+                MALFORMED, f"model_type: {model_type!r} is not a model", f"give one of {', '.join(model_types())}"
             )
         if config is not None and not isinstance(config, ModelConfig):
             raise ValidationError(MALFORMED, f"config: {config!r} cannot be used", "give a ModelConfig")
@@ -268,7 +268,7 @@ class ImpactModel:
             interval_ns = pd.Timedelta(interval).value
         except (ValueError, TypeError) as error:
             raise ValidationError(
-                MALFORMED, f"interval: {interval!r} is no duration", 'give one such as "1min"'
+                MALFORMED, f"interval: {interval!r} is not a duration", 'give one such as "1min"'
             ) from error
         settings = replace(books or BookSettings(), interval_ns=interval_ns, max_levels=MAX_LEVELS)
         if sizes is not None:

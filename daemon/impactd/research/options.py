@@ -184,4 +184,4 @@ def solver_type(value: object, name: str = "solver") -> SolverType:
         return SolverType(value)
     except ValueError:
         kinds = ", ".join(f"SolverType.{kind.name}" for kind in SolverType)
-        raise ValidationError(MALFORMED, f"{name}: {value!r} is no solver", f"give one of {kinds}") from None
+        raise ValidationError(MALFORMED, f"{name}: {value!r} is not a solver", f"give one of {kinds}") from None

@@ -81,7 +81,7 @@ def solve(
                 # Interrupted: the next solve must not wait for this one.
                 _kill()
                 raise
-    text = "its process was killed, perhaps for want of memory; try a smaller problem or another solver"
+    text = "its process was killed, perhaps for lack of memory; try a smaller problem or another solver"
     return SolveFailure(name, Failure.NOT_CONVERGED, text)
 
 

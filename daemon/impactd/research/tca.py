@@ -55,7 +55,7 @@ def read_tca(path: str | Path) -> Costs:
         for record in published(path):
             rows[record["type"]].append(record)
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
-        what = f"path: {path} is no file of costs ({error})"
+        what = f"path: {path} is not a file of costs ({error})"
         raise ValidationError(MALFORMED, what, "give the tca.jsonl of a replay or a capture") from error
     return Costs(*(_table(found, _NAMES[kind]) for kind, found in rows.items()))
 

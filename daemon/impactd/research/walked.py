@@ -46,7 +46,7 @@ class Walks:
         try:
             interval_ns = pd.Timedelta(interval).value
         except (ValueError, TypeError) as error:
-            text = f"interval: {interval!r} is no duration"
+            text = f"interval: {interval!r} is not a duration"
             raise ValidationError(MALFORMED, text, 'give one such as "1min"') from error
         settings = replace(books or BookSettings(), interval_ns=interval_ns, max_levels=MAX_LEVELS)
         parts: list[TickBatch] = []

@@ -44,9 +44,9 @@ def ask(host: str, port: int, *, ready: bool, timeout_s: float = ASK_TIMEOUT_S) 
         said = json.loads(response.read())
         return Answer(response.status == http.client.OK, _text(said, ready=ready))
     except (OSError, http.client.HTTPException) as error:
-        return Answer(well=False, text=f"nobody answers at {where}:{port}{path}: {error}")
+        return Answer(well=False, text=f"no answer from {where}:{port}{path}: {error}")
     except (ValueError, TypeError, KeyError):
-        return Answer(well=False, text=f"what answers at {where}:{port}{path} is no impactd")
+        return Answer(well=False, text=f"the server at {where}:{port}{path} is not impactd")
     finally:
         connection.close()
 

@@ -32,7 +32,7 @@ def days_of(text: str) -> tuple[Path, ...]:
             raise InputFileError(f"{text}: none of its {len(files)} files is of a known format; name one with --codec")
         left_out = [file.name for file in files if file not in days]
         if left_out:
-            logger.warning("%s: of no known format, left out: %s", text, ", ".join(left_out))
+            logger.warning("%s: unknown format, skipped: %s", text, ", ".join(left_out))
         return once(days)
     if path.exists():
         return (path,)

@@ -40,15 +40,15 @@ Kind = Literal[
 #: What each reason means and what to do, for the reference.
 KINDS: Final[dict[Kind, str]] = {
     "starting": "The group has not given this process its partitions yet.",
-    "draining": "The process was told to stop and finishes what is under way.",
-    "failed": "Something went wrong for good; the process is about to exit, and has logged why.",
+    "draining": "The process is stopping and finishes its open commits.",
+    "failed": "The process has failed and is about to exit; the log says why.",
     "broker_away": "The brokers that lead the inputs do not answer.",
-    "acquiring": "The partition's producer is being started, which fences the owner before.",
+    "acquiring": "The partition's producer is being started, which fences the previous owner.",
     "restoring": "The partition's state is being read, or its inputs have not been fetched since.",
-    "leaving": "The partition was taken away; the commit under way is finished.",
+    "leaving": "The partition was revoked; its open commit is finished.",
     "failing": "The last commit or restore failed and is tried again; the detail says why.",
-    "position_lost": "Retention deleted records that were not read; orders are halted until somebody resumes them.",
-    "lag": "More records wait to be applied than `health.max_lag`.",
+    "position_lost": "Retention deleted records that were not read; orders are halted until they are resumed.",
+    "lag": "More records than `health.max_lag` wait to be applied.",
     "not_committing": "No commit for longer than `health.max_commit_age_s`, although records could be read.",
     "stale_input": "No tick for longer than `health.max_tick_age_s`, although the session is open.",
     "invalid_ratio": "More of the input is invalid than the limit allows; see the dead letters.",
@@ -132,7 +132,7 @@ def _of_partition(
     if status.phase in phases:
         yield Reason(phases[status.phase], status.doing, number)
     elif not status.knows_lag:
-        yield Reason("restoring", "how much there is to read is not known yet", number)
+        yield Reason("restoring", "the amount left to read is not known yet", number)
     if status.failing is not None and (status.phase is not Phase.RUNNING or status.stable_lag_total):
         # A partition that has nothing to do has recovered, although no commit has shown it yet.
         yield Reason("failing", status.failing, number)

@@ -92,7 +92,7 @@ class KillSwitch:
             self._asking = None
         else:
             # The same look goes on: one thread may hang in it, but not one more each second.
-            reason = f"kill switch: to look at {self._name} does not return"
+            reason = f"kill switch: checking {self._name} does not return"
         if reason == self.reason:
             return
         self.reason = reason
@@ -109,5 +109,5 @@ class KillSwitch:
         except FileNotFoundError:
             return None if path.parent.is_dir() else f"kill switch: the directory of {self._name} is gone"
         except (OSError, ValueError) as error:
-            return f"kill switch: {self._name} cannot be looked at: {getattr(error, 'strerror', None) or error}"
+            return f"kill switch: {self._name} cannot be checked: {getattr(error, 'strerror', None) or error}"
         return f"kill switch: {self._name} exists"

@@ -45,7 +45,7 @@ def setup(
     Parameters
     ----------
     level : {"debug", "info", "warning", "error"}
-        Least level that is written.
+        Lowest level that is written.
     form : {"auto", "json", "console"}
         ``auto`` writes for people where `stream` is a terminal, else JSON.
     stream : text file, optional

@@ -39,7 +39,7 @@ class Reading:
     longest_loop_delay_s : float
         Of the last minute.
     suppressed_logs : int
-        Log lines that the rate limit has held back.
+        Log lines suppressed by the rate limit.
     started : float
         Start of the process, seconds since the epoch.
     calendar_ends : float or None
@@ -155,7 +155,7 @@ _STAGE_MEANING: Final = {
 METRICS: Final[tuple[Row, ...]] = (
     Row("impactd_build_info", "gauge", ("version", "python"), "Always 1.", _build),
     Row("impactd_ready", "gauge", (), "1 while /readyz answers 200.", _one(lambda r: float(r.ready))),
-    Row("impactd_draining", "gauge", (), "1 once told to stop.", _one(lambda r: float(r.status.draining))),
+    Row("impactd_draining", "gauge", (), "1 while the process is stopping.", _one(lambda r: float(r.status.draining))),
     Row(
         "impactd_broker_answers",
         "gauge",
@@ -164,7 +164,7 @@ METRICS: Final[tuple[Row, ...]] = (
         _one(lambda r: float(r.status.broker_answers)),
     ),
     Row("impactd_partitions_owned", "gauge", (), "Partitions owned.", _one(lambda r: len(r.status.partitions))),
-    Row("impactd_partition_phase", "gauge", ("partition", "phase"), "1 for the phase that it is in.", _phases),
+    Row("impactd_partition_phase", "gauge", ("partition", "phase"), "1 for the current phase.", _phases),
     Row(
         "impactd_lag_records",
         "gauge",
@@ -176,7 +176,7 @@ METRICS: Final[tuple[Row, ...]] = (
         "impactd_stable_lag_records",
         "gauge",
         _PT,
-        "The same up to the last stable offset: what no producer's open transaction hides.",
+        "The same up to the last stable offset: records of open transactions left out.",
         _by_input(lambda p: {topic.value: p.stable_lag(topic) for topic in INPUT_TOPICS if topic in p.stable_offsets}),
     ),
     Row(
@@ -301,7 +301,7 @@ METRICS: Final[tuple[Row, ...]] = (
         "impactd_plans_withheld_total",
         "counter",
         _P,
-        "Plans that the gate has withheld; each time, also where it was alerted already.",
+        "Plans withheld by the gate, repeats included.",
         _total(lambda t: t.withheld),
     ),
     Row(
@@ -348,14 +348,20 @@ METRICS: Final[tuple[Row, ...]] = (
         "Times that memory was dropped and the partition acquired again.",
         _total(lambda t: t.failures),
     ),
-    Row("impactd_fenced_total", "counter", _P, "Those because another producer took over.", _total(lambda t: t.fenced)),
+    Row(
+        "impactd_fenced_total",
+        "counter",
+        _P,
+        "Of these, the ones caused by another producer.",
+        _total(lambda t: t.fenced),
+    ),
     Row("impactd_rebalances_total", "counter", (), "Assignments by the group.", _one(lambda r: r.status.rebalances)),
     *(Row(f"impactd_{stage}_seconds", "histogram", (), _STAGE_MEANING[stage], _stage(stage)) for stage in STAGES),
     Row(
         "impactd_event_loop_delay_seconds",
         "histogram",
         (),
-        "How late the event loop wakes a task, looked at a hundred times a second.",
+        "How late the event loop wakes a task, sampled a hundred times a second.",
         _one(lambda r: r.loop_delays),
     ),
     Row(
@@ -369,7 +375,7 @@ METRICS: Final[tuple[Row, ...]] = (
         "impactd_log_lines_suppressed_total",
         "counter",
         (),
-        "Log lines that the rate limit has held back.",
+        "Log lines suppressed by the rate limit.",
         _one(lambda r: r.suppressed_logs),
     ),
     Row(

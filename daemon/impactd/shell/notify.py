@@ -72,7 +72,9 @@ class Notifier:
         if not address:
             return None
         if address[0] not in "/@":
-            _log.warning("service manager not told", reason=f"NOTIFY_SOCKET={address} is neither a path nor abstract")
+            _log.warning(
+                "service manager not notified", reason=f"NOTIFY_SOCKET={address} is neither a path nor abstract"
+            )
             return None
         given, meant = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
         watched = given.isdecimal() and int(given) > 0 and meant in {"", str(pid)}
@@ -142,7 +144,7 @@ class Notifier:
         except OSError as error:
             if not self._failed:
                 self._failed = True
-                _log.warning("service manager not told", reason=str(error))
+                _log.warning("service manager not notified", reason=str(error))
             return False
         return True
 
@@ -150,7 +152,7 @@ class Notifier:
 def _status(reasons: Sequence[Reason], partitions: Sequence[int]) -> str:
     if not reasons:
         owned = ", ".join(map(str, partitions))
-        return f"ready; partitions {owned}" if owned else "ready; stands by without a partition"
+        return f"ready; partitions {owned}" if owned else "ready; no partition assigned"
     first, *others = reasons
     where = "" if first.partition is None else f" (partition {first.partition})"
     more = f"; and {len(others)} more" if others else ""

@@ -133,4 +133,4 @@ def _codec(path: Path, name: str | None, content: Content, options: FileOptions)
     if (what := unreadable(content.head)) is not None:
         raise InputFileError(f"{path}: {what}")
     names = ", ".join(CODECS.names())
-    raise InputFileError(f"{path}: its first line is no header of a known format; name the codec: {names}")
+    raise InputFileError(f"{path}: its first line is not the header of a known format; name the codec: {names}")

@@ -69,7 +69,7 @@ class Watchdog:
         if self._left_s is not None:
             self._left_s -= passed_s
             if self._left_s <= 0:
-                _log.error("left by force: the process did not end in time", threads=thread_stacks())
+                _log.error("forced exit: the process did not end in time", threads=thread_stacks())
                 self._leave(self._code)
                 return True
         if self._silent_s >= self._stuck_after_s:

@@ -46,7 +46,7 @@ def parse_json(value: bytes) -> Any:
         if rest.startswith("NaN"):
             return _with_nan(value, error)
         if rest.startswith(("Infinity", "-Infinity")) or error.msg.startswith("number is infinity"):
-            raise FieldError("not_finite", f"{shown(rest)} at {error.pos} is no finite number; send one") from None
+            raise FieldError("not_finite", f"{shown(rest)} at {error.pos} is not a finite number; send one") from None
         raise FieldError("json", f"not JSON: {error.msg} at {error.pos}; send one JSON document in UTF-8") from None
 
 
@@ -82,7 +82,7 @@ def parse_number(value: object, field: str) -> float:
     """Return a finite float from a JSON number or a decimal string; never a negative zero."""
     if type(value) is float or type(value) is int:
         if value - value != 0.0:
-            raise FieldError("not_finite", f"{field}: {shown(value)} is no finite number; send one, or leave it out")
+            raise FieldError("not_finite", f"{field}: {shown(value)} is not a finite number; send one, or leave it out")
         return value + 0.0
     if type(value) is str and len(value) <= _MAX_DECIMAL and _DECIMAL.fullmatch(value):
         number = float(value)
@@ -99,7 +99,7 @@ def parse_price(value: object, field: str) -> float:
         raise FieldError("value", f"{field}: {shown(value)} is not positive; send the price")
     if not SMALLEST_PX <= px < LARGEST_PX:
         raise FieldError(
-            "value", f"{field}: {shown(value)} is no price; send one from {SMALLEST_PX:g} to {LARGEST_PX:g}"
+            "value", f"{field}: {shown(value)} is not a price; send one from {SMALLEST_PX:g} to {LARGEST_PX:g}"
         )
     return px
 
@@ -126,7 +126,7 @@ def parse_side(value: object) -> Side:
         return Side.BUY
     if value == "sell":
         return Side.SELL
-    raise FieldError("value", f'side: {shown(value)} is no side; send "buy" or "sell"')
+    raise FieldError("value", f'side: {shown(value)} is not a side; send "buy" or "sell"')
 
 
 def parse_positive_qty(value: object, field: str) -> int:

@@ -84,7 +84,7 @@ def _levels(px: Float, sz: Float, count: list[int]) -> list[list[tuple[float, fl
     """Return [(price, size), ...] a row, sizes as integers where whole."""
     used = np.arange(px.shape[1]) < np.array(count, np.int64)[:, None]
     if not (np.isfinite(px[used]).all() and np.isfinite(sz[used]).all()):
-        raise ValueError("a level that is no finite number has no JSON; drop such rows first")
+        raise ValueError("a level that is not a finite number has no JSON; drop such rows first")
     prices = px.tolist()
     sizes: list[list[float | int]]
     if (np.abs(sz[used]) < 2**53).all() and (sz[used] == np.floor(sz[used])).all():

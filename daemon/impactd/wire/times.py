@@ -94,7 +94,7 @@ def _plausible(ns: int, value: Any, field: str, unit: str) -> int:
     seems = next((name for name, factor in UNITS.items() if MIN_NS <= given * factor <= MAX_NS), None)
     if seems is None:
         raise FieldError(
-            "value", f"{field}: {shown(value)} is no time from 1973 to 2255; send {_NAMES[unit]} since the epoch"
+            "value", f"{field}: {shown(value)} is not a time from 1973 to 2255; send {_NAMES[unit]} since the epoch"
         )
     power = len(str(max(UNITS[seems], UNITS[unit]) // min(UNITS[seems], UNITS[unit]))) - 1
     advice = "multiply" if UNITS[seems] > UNITS[unit] else "divide"
@@ -111,7 +111,7 @@ def _of_iso(match: re.Match[str], text: str, field: str) -> int:
     try:
         days = (date(year, month, day) - _EPOCH) // timedelta(days=1)
     except ValueError:
-        raise FieldError("value", f"{field}: {shown(text)} is no date; send one") from None
+        raise FieldError("value", f"{field}: {shown(text)} is not a date; send one") from None
     if hour > 23 or minute > 59 or second > 59 or int(off_hour or 0) > 23:
         raise FieldError(
             "value", f"{field}: {shown(text)} is out of range; send hours to 23, minutes and seconds to 59"

@@ -130,7 +130,7 @@ def test_bust_after_the_window_makes_a_filled_order_expired() -> None:
     apply(order, fill("E1", 1_000))
     outcome = apply(order, Bust("E2", "E1", "P1", "FROG", 0), HOUR)
     assert (order.status, order.cum_qty, order.leaves_qty) == (Status.EXPIRED, 0, 0)
-    assert outcome.alert == ("shortfall", "the window has ended, and 1000 of it were taken back")
+    assert outcome.alert == ("shortfall", "fills of 1000 were reversed after the window had ended")
 
 
 def test_fill_beyond_any_order_is_too_large() -> None:

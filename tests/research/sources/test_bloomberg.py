@@ -203,7 +203,7 @@ def test_securities_have_books_of_their_own() -> None:
         ([PAINT | {"fragmentType": "MIDDLE"}], 1001, "fragmentType: 'MIDDLE'"),
         ([_paint(None, BID_ROWS, ASK_ROWS)], 1002, "MBL_TIME_RT"),
         ([TICKS[0] | {"time": None}], 1002, "time"),
-        ([TICKS[0] | {"value": "x"}], 1001, "value: 'x' is no number"),
+        ([TICKS[0] | {"value": "x"}], 1001, "value: 'x' is not a number"),
         ([TICKS[2]], 1001, "no book"),
     ],
 )

@@ -254,9 +254,9 @@ def test_fetch_of_bloomberg_without_a_login_says_so(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("start", "end", "said"),
     [
-        ("yesterday-ish", END, "start: 'yesterday-ish' is no time"),
-        (None, END, "start: None is no time"),
-        (START, "9999-01-01", "end: '9999-01-01' is no time"),
+        ("yesterday-ish", END, "start: 'yesterday-ish' is not a time"),
+        (None, END, "start: None is not a time"),
+        (START, "9999-01-01", "end: '9999-01-01' is not a time"),
         (END, START, "is not after"),
     ],
 )

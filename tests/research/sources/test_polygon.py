@@ -59,12 +59,12 @@ def test_timestamp_as_integer_or_text_keeps_each_nanosecond(stamp: object) -> No
     ("stamp", "said"),
     [
         (1743687000125395235.0, "lost digits"),
-        ("1.743687e18", "no whole number"),
-        (True, "no whole number"),
-        (None, "no whole number"),
-        (1743687000125.5, "no whole number"),
-        (-1, "no time"),
-        (2**63, "no time"),
+        ("1.743687e18", "not a whole number"),
+        (True, "not a whole number"),
+        (None, "not a whole number"),
+        (1743687000125.5, "not a whole number"),
+        (-1, "not a time"),
+        (2**63, "not a time"),
     ],
 )
 def test_timestamp_that_is_not_exact_is_refused(stamp: object, said: str) -> None:
@@ -109,10 +109,10 @@ def test_several_tickers_are_told_apart_at_the_same_time() -> None:
     [
         ([{"bid_price": 1.0}], 1002, "sip_timestamp"),
         ([_quote(), {name: value for name, value in _quote().items() if name != "sym"}], 1002, "sym: missing in some"),
-        ([{"ev": "XL2", "t": 1, "b": None, "a": []}], 1001, "no list of levels"),
-        ([{"ev": "XL2", "t": 1, "b": [["x", 1]], "a": []}], 1001, "no list of levels"),
-        ([{"ev": "XL2", "t": 1, "b": [[1]], "a": []}], 1001, "no list of levels"),
-        ([_quote(bp="x")], 1001, "bp: 'x' is no number"),
+        ([{"ev": "XL2", "t": 1, "b": None, "a": []}], 1001, "not a list of levels"),
+        ([{"ev": "XL2", "t": 1, "b": [["x", 1]], "a": []}], 1001, "not a list of levels"),
+        ([{"ev": "XL2", "t": 1, "b": [[1]], "a": []}], 1001, "not a list of levels"),
+        ([_quote(bp="x")], 1001, "bp: 'x' is not a number"),
         ([], 1001, "no book"),
         ([{"ev": "T", "sym": "FROG"}], 1001, "no book"),
     ],

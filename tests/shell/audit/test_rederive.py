@@ -112,10 +112,10 @@ def test_rederive_run_with_a_trained_file_needs_the_file_and_gives_its_bytes(tmp
     live = LiveRun(tmp_path / "captured", dataclasses.replace(ON_ARRIVAL, model=ModelSettings(learned=file)))
     plain = LiveRun(tmp_path / "plain")
     assert live.lines(Topic.PLANS) != plain.lines(Topic.PLANS)
-    with pytest.raises(InputFileError, match=rf"commit 0: model\.learned: .* {file}, which is not at hand"):
+    with pytest.raises(InputFileError, match=rf"commit 0: model\.learned: .* {file}, which is not loaded"):
         rederive(tmp_path / "captured", KAFKA, tmp_path / "out")
     other = TrainedFile.of(blank_content(ON_ARRIVAL))
-    with pytest.raises(InputFileError, match="not at hand"):
+    with pytest.raises(InputFileError, match="not loaded"):
         rederive(tmp_path / "captured", KAFKA, tmp_path / "out", learned=other)
     rederive(tmp_path / "captured", KAFKA, tmp_path / "out", learned=file)
     for topic, name in FILES.items():

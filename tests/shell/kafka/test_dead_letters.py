@@ -53,12 +53,12 @@ def test_letter_of_a_stranger_has_no_place_to_go() -> None:
     record = ConsumedRecord("impactd.dlq", 0, 0, 0, None, None, (("source_partition", b"-1"), ("reason", b"\xff")))
     found = letter_of(record)
     assert (found.source_topic, found.source_partition, found.value) == ("", None, b"")
-    assert why_kept(found, ROLES, COUNTS) == "source is no input topic"
+    assert why_kept(found, ROLES, COUNTS) == "source is not an input topic"
 
 
 @pytest.mark.parametrize("name", ["payments", "impactd.plans", "impactd.state"])
 def test_letter_that_names_another_topic_is_not_written_there(name: str) -> None:
-    assert why_kept(letter(name=name), ROLES, COUNTS) == "source is no input topic"
+    assert why_kept(letter(name=name), ROLES, COUNTS) == "source is not an input topic"
 
 
 @pytest.mark.parametrize("partition", [None, 2])

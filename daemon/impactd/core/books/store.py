@@ -211,7 +211,7 @@ def _widths(data: bytes) -> tuple[int, int, int]:
         raise ValueError(f"books state of layout {layout} ({magic!r}) is not layout {_LAYOUT}; {remedy}")
     length = _HEADER.size + record + 8 * (2 * reasons + 2 * n_bid + 2 * n_ask + 7 * n_sizes)
     if len(data) != length:
-        raise ValueError(f"tape state has {len(data)} bytes and not {length}; {remedy}")
+        raise ValueError(f"books state has {len(data)} bytes and not {length}; {remedy}")
     return n_bid, n_ask, n_sizes
 
 

@@ -59,8 +59,8 @@ class FeedAlerts:
         before, until = self.told
         if rows > before and now >= until:
             text = (
-                f"{rows - before} rows were dropped: this partition has {self._max_symbols} symbols already, as many "
-                "as max_symbols allows"
+                f"{rows - before} rows dropped: this partition has reached books.max_symbols ({self._max_symbols}); "
+                "raise it, or send fewer symbols"
             )
             self.told = (rows, now + self._interval)
             self._outbox.publish(Topic.ALERTS, None, Alert("max_symbols", None, None, now, text))

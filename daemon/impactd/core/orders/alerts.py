@@ -17,9 +17,9 @@ from impactd.core.outputs.outbox import Outbox
 
 #: Outcomes of an execution that cannot be counted, with the detail of its dead letter.
 UNCOUNTED: Final = {
-    EventOutcome.TOO_LARGE: "last_qty: with {filled} filled before it is more than any order can have",
-    EventOutcome.EXECUTIONS_FULL: "exec_id: the order has as many executions as plans.max_executions allows; its fills "
-    "are not all known any more, so it is halted if it is active: raise the bound, redrive, then resume it",
+    EventOutcome.TOO_LARGE: "last_qty: {filled} filled before it, and the sum is larger than any order",
+    EventOutcome.EXECUTIONS_FULL: "exec_id: the order has reached plans.max_executions; this fill is not counted, so "
+    "an active order is halted: raise the limit, redrive, then resume it",
 }
 
 
@@ -71,7 +71,7 @@ class OrderAlerts:
     def orphan(self, received: Received[Any], now: int) -> None:
         """Send a held event whose order or execution never came to the dead letters."""
         waited = self._settings.hold_ns // SECOND_NS
-        detail = f"cl_ord_id: no such order or execution within {waited} s; redrive it once that is there"
+        detail = f"cl_ord_id: no such order or execution within {waited} s; redrive it once it exists"
         self.dead(received, "orphan", detail, now)
 
     def dead(self, received: Received[Any], reason: str, detail: str, now: int) -> None:

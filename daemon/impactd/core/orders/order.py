@@ -330,10 +330,10 @@ def refusal(terms: Terms, at: ApplyContext) -> str | None:
     if terms.end <= terms.start:
         return f"end {terms.end} is not after start {terms.start}"
     if terms.end <= at.now:
-        return f"the window ended at {terms.end}, and it is {at.now}"
+        return f"the window ended at {terms.end}; event time is {at.now}"
     clip, limit = terms.min_clip_qty, terms.max_interval_qty
     if clip is not None and limit is not None and clip > limit:
-        return "min_clip_qty is above max_interval_qty, so that no interval may trade; lower it, or raise the other"
+        return "min_clip_qty is above max_interval_qty, so no interval may trade; lower it, or raise max_interval_qty"
     if terms.end - max(terms.start, at.now) > at.max_intervals * at.interval_ns:
         return (
             f"the window spans more than {at.max_intervals} intervals; shorten it or raise plans.max_horizon_intervals"
@@ -361,7 +361,7 @@ def _replace(order: Order, event: ReplaceOrder, at: ApplyContext) -> Outcome:
     if terms.order_qty <= order.cum_qty:
         order.terms = terms
         order.reduced = True
-        order.finish(Status.DONE, at.now, "replaced to no more than was filled")
+        order.finish(Status.DONE, at.now, "replaced to at most the filled quantity")
         return Outcome(EventOutcome.APPLIED, "replace")
     why = refusal(terms, at)
     if why is not None:
@@ -443,7 +443,7 @@ def _traded(order: Order, qty: int, added: int, over: int, reason: str, at: Appl
             order.status, order.text, order.ended_at = Status.ACTIVE, None, None
             return Outcome(EventOutcome.APPLIED, reason)
         order.finish(Status.EXPIRED, at.now)
-        text = f"the window has ended, and {format_qty(short)} of it were taken back"
+        text = f"fills of {format_qty(short)} were reversed after the window had ended"
         return Outcome(EventOutcome.APPLIED, reason, ("shortfall", text))
     if alert is None and added > 0:
         alert = ("late_fill", f"a fill of {format_qty(added)} came after the order was {order.status}")

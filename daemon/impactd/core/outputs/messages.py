@@ -42,7 +42,7 @@ MarketVolume = Annotated[Size, "Continuous volume that `market_vwap` is of."]
 MarketVwap = Annotated[Price | None, "VWAP of the market's continuous volume while the order worked."]
 SlippageBps = Annotated[Bps | None, "Average price against mid."]
 PredictedBps = Annotated[Bps | None, "Cost that the model predicted."]
-ArrivalBps = Annotated[Bps | None, "Average price against the arrival price; positive is money lost."]
+ArrivalBps = Annotated[Bps | None, "Average price against the arrival price; positive is a loss."]
 VwapBps = Annotated[Bps | None, "Average price against the market's VWAP."]
 SpreadCost = Annotated[Currency | None, "Cost of the half-spread."]
 ImpactCost = Annotated[Currency | None, "Cost of walking the book beyond the half-spread."]
@@ -253,14 +253,14 @@ class FillCost:
     ts_event: Annotated[Time, "Time of the fill."]
     qty: Annotated[Quanta, "Quantity filled; 0 once busted."]
     px: Annotated[Price, "Price of the fill."]
-    liquidity: Annotated[str | None, "`taker`, `maker`, or null where the fill did not say."]
+    liquidity: Annotated[str | None, "`taker`, `maker`, or null if the fill does not state it."]
     mid: Annotated[Price | None, "Mid at the fill."]
     half_spread: Annotated[PerShare | None, "Half-spread at the fill."]
     arrival_px: Arrival
     interval_vwap: Annotated[Price | None, "VWAP of the market's continuous volume in the fill's interval."]
     slippage_bps: Annotated[Bps | None, "Price against mid."]
     predicted_bps: PredictedBps
-    arrival_bps: Annotated[Bps | None, "Price against the order's arrival price; positive is money lost."]
+    arrival_bps: Annotated[Bps | None, "Price against the order's arrival price; positive is a loss."]
     vwap_bps: Annotated[Bps | None, "Price against `interval_vwap`."]
     spread_cost: SpreadCost
     impact_cost: ImpactCost

@@ -105,7 +105,11 @@ class Gate:
         if whole and within and cost:
             return None
         what = (
-            "its quantities do not sum" if not whole else "a cap is broken" if not within else "its cost is no number"
+            "its quantities do not sum"
+            if not whole
+            else "a cap is broken"
+            if not within
+            else "its cost is not a number"
         )
         return Withheld("gate", f"withheld: {what}")
 
@@ -123,9 +127,7 @@ class Gate:
         if limit is None:
             return None
         if market.mid is None:
-            return Withheld(
-                "gate.max_order_notional", "withheld: no mid is known to compare with gate.max_order_notional"
-            )
+            return Withheld("gate.max_order_notional", "withheld: no mid to compare with gate.max_order_notional")
         notional = order.order_qty / QUANTA * market.mid
         # Not `notional > limit`: a value that is no number has to be withheld too.
         if 0.0 <= notional <= limit:
@@ -141,9 +143,7 @@ class Gate:
             return None
         most = max(proposal.qty.tolist(), default=0)
         if market.depth is None:
-            return Withheld(
-                "gate.max_interval_depth", "withheld: no book stands to compare with gate.max_interval_depth"
-            )
+            return Withheld("gate.max_interval_depth", "withheld: no book to compare with gate.max_interval_depth")
         if most / QUANTA <= limit * market.depth:
             return None
         return Withheld(

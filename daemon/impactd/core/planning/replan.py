@@ -44,7 +44,7 @@ from impactd.core.planning.pace import Pace
 from impactd.core.planning.propose import Proposal, Proposals, plan_message, propose
 from impactd.core.tca.feedback import Feedback
 
-_FALLBACK: Final = "planned by itself with the others' plans in the book, not as one problem with them: {}"
+_FALLBACK: Final = "planned separately and charged for the others' plans, not jointly with them: {}"
 
 #: Of this many orders one is planned by itself at an event before the next plans all of them.
 BATCH: Final = 64
@@ -276,7 +276,7 @@ class Planner:
             proposal.price,
         )
         self._book.note(order)
-        short = f"the caps leave {format_qty(proposal.shortfall_qty)} of {format_qty(order.leaves_qty)} not planned"
+        short = f"limits leave {format_qty(proposal.shortfall_qty)} of {format_qty(order.leaves_qty)} unplanned"
         if not proposal.volume_known and order.terms.participation_rate is not None:
             short += "; no trade has been seen yet, so participation_rate allows nothing"
         self._alerts.warn(order, now, "shortfall", short if proposal.shortfall_qty else None)

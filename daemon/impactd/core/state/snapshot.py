@@ -85,9 +85,9 @@ def snapshot_items(records: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
     try:
         whole = b"".join(base64.b64decode(record["data"], validate=True) for record in records)
     except ValueError as error:
-        raise SnapshotError(f"a snapshot's data is no Base64: {error}") from error
+        raise SnapshotError(f"a snapshot's data is not Base64: {error}") from error
     if hashlib.sha256(whole).hexdigest() != records[0]["sha256"]:
-        raise SnapshotError("a snapshot's bytes are not those that its sha256 was taken of")
+        raise SnapshotError("a snapshot's bytes do not match its sha256")
     items, at = {}, 0
     while at < len(whole):
         n_key, n_value = _LENGTHS.unpack_from(whole, at)

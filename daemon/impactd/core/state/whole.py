@@ -52,7 +52,7 @@ class WholeState:
         if found == wanted:
             return None
         if wanted is None:
-            return "its meta does not say how many keys it has"
+            return "its meta lacks the number of keys"
         if wanted["keys"] != found["keys"]:
             return f"it has {found['keys']} keys, not {wanted['keys']}"
         return f"its {found['keys']} keys do not hold what was written (hash {found['digest']}, not {wanted['digest']})"

@@ -39,11 +39,11 @@ POLICIES: Final = {
     "engine_learned": "the same with the trained forecast named by `model.learned`",
     "twap": "equal quantities over time; savings are measured against it",
     "vwap": "in proportion to the service's volume forecast, updated each interval",
-    "vwap_hindsight": "in proportion to the realised volume, which nobody knows in advance",
+    "vwap_hindsight": "in proportion to the realised volume, which is not known in advance",
     "persistence": "replanned on the latest interval's curve, carried along the generic session profile",
     "expanding_mean": "replanned on the latest interval against the day's mean so far",
-    "profile_hindsight": "replanned on the mean curve of each half hour of the same day, which nobody knows in advance",
-    "hindsight": "least cost on the tape, which nobody knows in advance: the upper bound of savings",
+    "profile_hindsight": "replanned on the mean curve of each half hour of the same day, which is not known in advance",
+    "hindsight": "least cost on the tape, which is not known in advance: the upper bound of savings",
 }
 
 

@@ -69,7 +69,7 @@ def chosen(strategies: Sequence[str]) -> tuple[str, ...]:
     unknown = [name for name in strategies if name not in STRATEGIES]
     if unknown:
         raise ValidationError(
-            MALFORMED, f"strategies: {', '.join(unknown)} is not known", f"choose of {', '.join(STRATEGIES)}"
+            MALFORMED, f"strategies: {', '.join(unknown)} is not known", f"choose from {', '.join(STRATEGIES)}"
         )
     wanted = {*(strategies or STRATEGIES), *ALWAYS}
     return tuple(name for name in STRATEGIES if name in wanted)
@@ -143,7 +143,7 @@ def run(
     n = sum(len(mine) for _, mine in found)
     if n == 0:
         reasons = "; ".join(dict.fromkeys(skipped)) or "no window of that horizon fits"
-        raise ValidationError(MALFORMED, f"windows: there is none to try ({reasons})", "check --from, --to, --horizon")
+        raise ValidationError(MALFORMED, f"windows: none to try ({reasons})", "check --from, --to, --horizon")
     if LEARNED in strategies and not settings.model.learned:
         raise ValidationError(
             MALFORMED, f"strategies: {LEARNED} needs a trained file", "name one with --set model.learned=FILE"

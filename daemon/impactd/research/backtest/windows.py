@@ -139,7 +139,7 @@ def trials(question: Question, day: Day) -> Iterator[Trial | str]:
         first, last = day.intervals.index(start), day.intervals.index(end)
         if not day.intervals.covered_ns[first:last].all():
             dark = int((day.intervals.covered_ns[first:last] == 0).sum())
-            yield f"{day.symbol} {day.name}: no book stands in {dark} of {last - first} intervals of a window"
+            yield f"{day.symbol} {day.name}: no book in {dark} of {last - first} intervals of a window"
             continue
         for shares, is_total in sizes:
             total = shares if is_total else shares * (last - first) / n_session

@@ -71,7 +71,7 @@ def work(
                 done[tasks[task]] = task.result()
                 tell(1)
         except BrokenExecutor as error:
-            raise RuntimeError("a process of the backtest was killed, perhaps for want of memory; use fewer") from error
+            raise RuntimeError("a process of the backtest was killed, perhaps for lack of memory; use fewer") from error
         finally:
             pool.shutdown(kill_workers=True)
     return [done[i] for i in range(len(jobs))]

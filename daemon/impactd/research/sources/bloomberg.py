@@ -227,7 +227,7 @@ def _moment(value: Any) -> pd.Timestamp:
     try:
         at = pd.Timestamp(value)
     except (ValueError, TypeError) as error:
-        raise ValidationError(MALFORMED, f"MBL_TIME_RT: {value!r} is no time", "give date and time") from error
+        raise ValidationError(MALFORMED, f"MBL_TIME_RT: {value!r} is not a time", "give date and time") from error
     return at.tz_localize("UTC") if at.tzinfo is None else at
 
 

@@ -43,7 +43,7 @@ def credential(variable: str, vendor: str) -> str:
         try:
             value = Path(path).read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as error:
-            said = error.strerror if isinstance(error, OSError) else "is no UTF-8 text"
+            said = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
             raise ValidationError(MALFORMED, f"{variable}_FILE: {said}", "name a readable file") from None
     if not value:
         raise ValidationError(

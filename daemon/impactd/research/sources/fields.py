@@ -54,7 +54,7 @@ def number(record: Record, name: str) -> float:
     try:
         return float(value)
     except (TypeError, ValueError) as error:
-        raise ValidationError(MALFORMED, f"{name}: {value!r} is no number", "give numbers only") from error
+        raise ValidationError(MALFORMED, f"{name}: {value!r} is not a number", "give numbers only") from error
 
 
 def whole(record: Record, name: str) -> int:
@@ -63,7 +63,7 @@ def whole(record: Record, name: str) -> int:
     Raises
     ------
     ValidationError
-        1001 if it is no whole number, or a float too large to be exact; 1002
+        1001 if it is not a whole number, or a float too large to be exact; 1002
         if it is missing.
     """
     value = field(record, name)
@@ -78,7 +78,7 @@ def whole(record: Record, name: str) -> int:
             return int(value) if isinstance(value, str) else operator.index(value)
     except (TypeError, ValueError):
         pass  # told below
-    raise ValidationError(MALFORMED, f"{name}: {value!r} is no whole number", "give integers")
+    raise ValidationError(MALFORMED, f"{name}: {value!r} is not a whole number", "give integers")
 
 
 def whole_ns(record: Record, name: str, unit_ns: int = 1) -> int:
@@ -92,11 +92,13 @@ def whole_ns(record: Record, name: str, unit_ns: int = 1) -> int:
     Raises
     ------
     ValidationError
-        1001 if it is no whole number or beyond 1970 to 2262, 1002 if it is missing.
+        1001 if it is not a whole number or beyond 1970 to 2262, 1002 if it is missing.
     """
     ns = whole(record, name) * unit_ns
     if not 0 <= ns < _MAX_NS:
-        raise ValidationError(MALFORMED, f"{name}: {record[name]!r} is no time", "give it since the epoch, in its unit")
+        raise ValidationError(
+            MALFORMED, f"{name}: {record[name]!r} is not a time", "give it since the epoch, in its unit"
+        )
     return ns
 
 

@@ -170,7 +170,7 @@ def _change(stream: _Stream, entry: Record) -> None:
     if index is None:
         raise ValidationError(
             MALFORMED if "ORDER_SIDE" in point else MISSING_COLUMNS,
-            f"ORDER_SIDE: {point.get('ORDER_SIDE')!r} is no side",
+            f"ORDER_SIDE: {point.get('ORDER_SIDE')!r} is not a side",
             "give BID or ASK",
         )
     for pair in level(number(point, "ORDER_PRC"), number(point, "ACC_SIZE")):
@@ -199,7 +199,9 @@ def _iso_ns(text: str) -> int:
         at = pd.Timestamp(text)
         return int((at.tz_localize("UTC") if at.tzinfo is None else at).as_unit("ns").value)
     except (ValueError, TypeError, AttributeError) as error:
-        raise ValidationError(MALFORMED, f"Date-Time, LV_DATE, ACTIV_DATE: {text!r} is no time", "give ISO") from error
+        raise ValidationError(
+            MALFORMED, f"Date-Time, LV_DATE, ACTIV_DATE: {text!r} is not a time", "give ISO"
+        ) from error
 
 
 def _of_day_ns(fields: Record, name: str) -> int:
@@ -209,9 +211,9 @@ def _of_day_ns(fields: Record, name: str) -> int:
         try:
             ns = pd.Timedelta(value).as_unit("ns").value
         except ValueError as error:
-            raise ValidationError(MALFORMED, f"{name}: {value!r} is no time of day", "give HH:MM:SS") from error
+            raise ValidationError(MALFORMED, f"{name}: {value!r} is not a time of day", "give HH:MM:SS") from error
     else:
         ns = whole(fields, name) * 1_000_000
     if not 0 <= ns <= _DAY_NS:
-        raise ValidationError(MALFORMED, f"{name}: {value!r} is no time of day", "give ms since midnight, GMT")
+        raise ValidationError(MALFORMED, f"{name}: {value!r} is not a time of day", "give ms since midnight, GMT")
     return int(ns)

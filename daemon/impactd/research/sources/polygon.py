@@ -119,4 +119,4 @@ def _levels(record: Record, side: str) -> Side:
             return [pair for price, size, *_ in found for pair in level(float(price), float(size))]
         except (TypeError, ValueError):
             pass  # told below
-    raise ValidationError(MALFORMED, f"{side}: {found!r} is no list of levels", "give [[price, size], ...]")
+    raise ValidationError(MALFORMED, f"{side}: {found!r} is not a list of levels", "give [[price, size], ...]")

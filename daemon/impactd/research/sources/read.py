@@ -101,7 +101,7 @@ def _utc(what: str, value: Any) -> pd.Timestamp:
             return (at.tz_localize("UTC") if at.tzinfo is None else at.tz_convert("UTC")).as_unit("ns")
     except (ValueError, TypeError, OverflowError):
         pass  # told below
-    raise ValidationError(MALFORMED, f"{what}: {value!r} is no time", "give one such as 2025-04-03T13:30Z")
+    raise ValidationError(MALFORMED, f"{what}: {value!r} is not a time", "give one such as 2025-04-03T13:30Z")
 
 
 def read_records(path: Path) -> list[Any]:

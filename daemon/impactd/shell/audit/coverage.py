@@ -45,7 +45,7 @@ class Coverage:
         if self._seq is not None and seq != self._seq + 1:
             yield f"partition {self.partition}: commit {seq} follows {self._seq}"
         if entry["type"] == "genesis" and (self.commits or seq):
-            yield f"partition {self.partition}: commit {seq} is a genesis, which only the first commit is, as number 0"
+            yield f"partition {self.partition}: commit {seq} is a genesis, but only commit 0 may be one"
         if entry["type"] == "genesis":
             self.reached |= {topic: int(entry["positions"][topic.value]) for topic in INPUT_TOPICS}
         self._seq = seq

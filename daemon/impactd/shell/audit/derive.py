@@ -85,7 +85,7 @@ class Rederivation:
     def engine(self) -> Engine:
         """The engine, once begun."""
         if self._engine is None:
-            raise DerivationError(f"partition {self.partition}: nothing to begin with, neither genesis nor snapshot")
+            raise DerivationError(f"partition {self.partition}: no genesis and no snapshot to start from")
         return self._engine
 
     @property

@@ -82,7 +82,7 @@ async def cover(source: Source) -> tuple[list[str], int]:
         followed = Coverage(partition)
         async for mark, entry in read_marks(source, partition):
             if mark.kind == UNREADABLE:
-                faults.append(f"journal/{partition}: the record at offset {mark.offset} is no journal record")
+                faults.append(f"journal/{partition}: the record at offset {mark.offset} is not a journal record")
             else:
                 faults += followed.add(entry)
         commits += followed.commits

@@ -7,7 +7,7 @@ the wrong partition comes to the right one; a record without a key, and a
 control, which is one of several, go back to where they stood.
 
 What is never sent again: a letter that was cut, since its bytes are not those
-that came; and one whose source is no input topic of these settings, since a
+that came; and one whose source is not an input topic of these settings, since a
 header is no reason to write anywhere else.
 
 Nothing remembers what was sent again.  The service counts a repeated order or
@@ -284,7 +284,7 @@ def why_kept(letter: Letter, roles: Mapping[str, Topic], counts: Mapping[Topic, 
         return "truncated"
     role = roles.get(letter.source_topic)
     if role is None:
-        return "source is no input topic"
+        return "source is not an input topic"
     stood = letter.source_partition
     if (letter.key is None or role is Topic.CONTROL) and (stood is None or stood >= counts[role]):
         return "source partition unknown"

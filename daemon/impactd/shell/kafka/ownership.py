@@ -181,7 +181,7 @@ class Ownership:
     async def _own(self) -> None:
         """Acquire, restore and run once."""
         settings, clients = self._settings, self._clients
-        self._phase(Phase.ACQUIRING, "starting the producer, which fences the owner before")
+        self._phase(Phase.ACQUIRING, "starting the producer, which fences the previous owner")
         started = time.monotonic()
         committer = await self._acquire()
         try:
@@ -316,7 +316,7 @@ class Ownership:
                 if topic not in self._status.lost:
                     consumer.resume(where)
         except IllegalStateError as error:
-            raise CommitUnknownError("the partition was taken away while it was restored") from error
+            raise CommitUnknownError("the partition was revoked while it was restored") from error
 
     def _pause(self) -> None:
         for topic, where in self._where.items():

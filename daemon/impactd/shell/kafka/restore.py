@@ -206,7 +206,7 @@ async def _check_journal(
         raise BehindError(
             f"the state is of commit {commit_seq}, and its journal {place.topic}/{place.partition} ends with commit "
             f"{found}: one of the two topics was restored from a backup, or is not theirs. Nothing was published. "
-            f"Bring the former topic back, or {RESTART}"
+            f"Restore the original topic, or {RESTART}"
         )
 
 

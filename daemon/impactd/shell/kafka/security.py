@@ -113,7 +113,7 @@ def _ssl_context(security: SecuritySection) -> ssl.SSLContext:
             context.load_cert_chain(security.cert_file, security.key_file, lambda: _text(security.key_password) or "")
         except (OSError, ValueError) as error:
             names = f"{security.cert_file} and {security.key_file}"
-            reason = "encrypted, and key_password opens it not" if _is_locked(security) else _reason(error)
+            reason = "encrypted, and key_password does not open it" if _is_locked(security) else _reason(error)
             raise FatalError(f"kafka.security.cert_file, key_file: {names} cannot be used: {reason}") from error
     return context
 
@@ -162,13 +162,13 @@ async def why_unreachable(bootstrap: str, options: Mapping[str, Any], within_s: 
         reasons.append((False, f"no broker answers at {bootstrap} within {within_s:.0f} s"))
     # One broker that speaks and refuses tells more than another that is away.
     reason = next((text for telling, text in reasons if telling), reasons[0][1])
-    return reason or f"the brokers at {bootstrap} do not answer as they should: {_sentence(error)}; try again"
+    return reason or f"the brokers at {bootstrap} gave an unexpected answer: {_sentence(error)}; try again"
 
 
 async def _try(host: str, port: int, options: Mapping[str, Any]) -> tuple[bool, str | None]:
     """Return whether a broker was there, and why the connection failed, None if it did not."""
     at, protocol, mechanism = f"{host}:{port}", options["security_protocol"], options.get("sasl_mechanism")
-    bad_token = f"{at} takes the connection but not the token in kafka.security.oauth_token_file; renew it"
+    bad_token = f"{at} accepts the connection but rejects the token in kafka.security.oauth_token_file; renew it"
     try:
         answer = await _ask(AIOKafkaConnection(host, port, **options))
         if mechanism == "OAUTHBEARER" and not answer.brokers:
@@ -192,14 +192,17 @@ async def _try(host: str, port: int, options: Mapping[str, Any]) -> tuple[bool, 
     except TokenError as error:
         return True, f"kafka.security.oauth_token_file: {error}"
     except UnsupportedSaslMechanismError as error:
-        return True, f"{at} does not take {mechanism}: {_sentence(error)}; correct kafka.security.mechanism"
+        return True, f"{at} does not support {mechanism}: {_sentence(error)}; correct kafka.security.mechanism"
     except (AuthenticationFailedError, SaslAuthenticationFailed) as error:
         who = f"user {options.get('sasl_plain_username')!r}"
         return True, (
-            f"{at} refuses {who} by {mechanism}: {_sentence(error)}; check kafka.security.username and the password"
+            f"{at} refused {who} with {mechanism}: {_sentence(error)}; check kafka.security.username and the password"
         )
     except ValueError as error:
-        return True, f"{at} fails to prove that it knows the password: {_sentence(error)}; is it your broker?"
+        return (
+            True,
+            f"{at} could not prove that it knows the password: {_sentence(error)}; check that it is your broker",
+        )
     except (KafkaError, ConnectionResetError) as error:
         if mechanism == "OAUTHBEARER" and isinstance(error, KafkaError):
             return True, bad_token

@@ -205,7 +205,7 @@ class Service:
         deadline = time.monotonic() + within_s
         # A commit under way may take the deadline of a revocation, and as long again to be abandoned.
         if not await assignments.drain(within_s * 0.85):
-            _log.warning("some partitions did not end in order; their transactions are settled by the next owner")
+            _log.warning("some partitions did not close cleanly; their transactions are settled by the next owner")
         await end(*helpers)
         # Together, for each may have to wait for a peer that says nothing.
         bound_s = max(0.5, min(CLOSE_S, deadline - time.monotonic()))
@@ -292,7 +292,7 @@ class Service:
 
         def handle(received: signal.Signals) -> None:
             if self._stop.is_set():
-                _log.warning("left at once by a second signal", signal=received.name)
+                _log.warning("exit at once: second signal", signal=received.name)
                 os._exit(EXIT_HURRIED)
             _log.info("draining", signal=received.name)
             self.stop()

@@ -48,8 +48,8 @@ async def watch_topics(settings: Settings, consumer: ManualConsumer) -> None:
         if gone := missing & now:
             raise FatalError(
                 f"topics are gone: {', '.join(sorted(gone))}; they were deleted, or this principal may no longer "
-                "describe them (impactd topics acls). Outputs may be made again with impactd topics create; without "
-                "the state, the journal or an input begin again under other names (topics.prefix, topics.names)"
+                "describe them (impactd topics acls). Outputs can be recreated with impactd topics create; without "
+                "the state, the journal or an input start again under other names (topics.prefix, topics.names)"
             )
         missing = now
 

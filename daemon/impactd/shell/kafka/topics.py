@@ -227,7 +227,7 @@ async def partition_counts(settings: Settings) -> dict[Topic, int]:
     names = {role: settings.topics.name(role) for role in Topic}
     missing = [name for name in names.values() if name not in described]
     if missing:
-        raise FatalError(f"missing topics: {', '.join(missing)}; make them with impactd topics create")
+        raise FatalError(f"missing topics: {', '.join(missing)}; create them with impactd topics create")
     counts = {role: described[name] for role, name in names.items()}
     if len({counts[role] for role in OWNED_TOPICS}) > 1:
         found = ", ".join(f"{names[role]} {counts[role]}" for role in OWNED_TOPICS)

@@ -154,9 +154,9 @@ class _Pages:
             async with asyncio.timeout(_BODY_S):
                 given = (await request.content.read(_MAX_BODY)).strip()
         except TimeoutError:
-            return _problem(408, "the token did not come")
+            return _problem(408, "no token was sent")
         if not hmac.compare_digest(given, self._token.encode()):
-            return _problem(401, "this is not the token")
+            return _problem(401, "wrong token")
         answer = _json(b"{}")
         answer.set_cookie(COOKIE, session_of(self._token), httponly=True, samesite="Strict", path="/api")
         return answer
@@ -196,7 +196,7 @@ class _Pages:
         if not await self._follower.wanted():
             return self._unavailable()
         found = self._follower.board.find(request.match_info["cl_ord_id"])
-        return _problem(404, "no such order is known") if found is None else _json(found.latest)
+        return _problem(404, "unknown order") if found is None else _json(found.latest)
 
     async def _shown(self, request: web.Request, make: Callable[[], dict[str, Any] | None]) -> web.StreamResponse:
         if not await self._follower.wanted():
@@ -206,7 +206,7 @@ class _Pages:
         if made is None or made[0] != version:
             found = make()
             if found is None:
-                return _problem(404, f"nothing is known of {path.rpartition('/')[2]}")
+                return _problem(404, f"unknown symbol {path.rpartition('/')[2]}")
             if len(self._made) > self._max_readers:
                 self._made.clear()
             made = self._made[path] = version, orjson.dumps(found)

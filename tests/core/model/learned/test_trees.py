@@ -79,16 +79,16 @@ def damaged(change: dict[str, Any], tree: dict[str, Any] | None = None) -> bytes
 @pytest.mark.parametrize(
     ("file", "says"),
     [
-        (b"", "is no JSON"),
-        (b"[]", "does not say format"),
-        (damaged({"format": "impactd.learned/0"}), "does not say format"),
+        (b"", "is not JSON"),
+        (b"[]", "is not of format"),
+        (damaged({"format": "impactd.learned/0"}), "is not of format"),
         (damaged({"features": ["spread_last"]}), "features: are not those of this release"),
         (damaged({"horizons": [1]}), "horizons: are not those of this release"),
         (damaged({"series": {"spread": NONE}}), "is damaged (KeyError"),
         (damaged({"series": {"spread": NONE, "excess": NONE[:2]}}), "needs 3 forests"),
-        (damaged({}, {"left": [0, 0, 0]}), "no tree of these features"),
-        (damaged({}, {"right": [3, 0, 0]}), "no tree of these features"),
-        (damaged({}, {"feature": [len(FEATURES), -1, -1]}), "no tree of these features"),
+        (damaged({}, {"left": [0, 0, 0]}), "does not use these features"),
+        (damaged({}, {"right": [3, 0, 0]}), "does not use these features"),
+        (damaged({}, {"feature": [len(FEATURES), -1, -1]}), "does not use these features"),
         (damaged({}, {"feature": [0, -1]}), "is damaged"),
         (damaged({}, {"value": [0.0, None, 0.0]}), "not finite"),
         (
@@ -120,7 +120,7 @@ def test_settings_that_are_copied_or_sent_keep_their_trees(again: Any) -> None:
 
 def test_settings_of_a_journal_know_the_hash_alone_and_are_refused() -> None:
     core = settings_from(plain(with_file(blank_file(CORE))))
-    with pytest.raises(ValueError, match=r"sha256:.* not at hand; name that file in model\.learned"):
+    with pytest.raises(ValueError, match=r"sha256:.* not loaded; name that file in model\.learned"):
         Engine(core)
 
 

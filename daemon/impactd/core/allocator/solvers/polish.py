@@ -130,7 +130,7 @@ def polish(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in one com
                     taker = t
                 if x[t] > 0.0 and (giver < 0 or grad[t] > grad[giver]):
                     giver = t
-            if abs(missing) > n * _STILL:  # one bound too many: the sum is mended where that costs least
+            if abs(missing) > n * _STILL:  # one bound too many: the sum is corrected where that costs least
                 at = taker if missing > 0.0 else giver
                 x[at] = min(max(x[at] + missing, 0.0), cap[at])
                 free[at] = 0.0 < x[at] < cap[at]

@@ -172,20 +172,20 @@ def learned_of(settings: CoreSettings) -> Learned | None:
     Raises
     ------
     ValueError
-        If they are not at hand, or not for these settings.
+        If they are not loaded, or not for these settings.
     """
     named = settings.model.learned
     if not named:
         return None
     if not isinstance(named, TrainedFile):
-        raise ValueError(  # noqa: TRY004  (a text that names trees which are not at hand)
-            f"model.learned: forecasts were made with the trained file {named}, which is not at hand; "
+        raise ValueError(  # noqa: TRY004  (a text that names trees which are not loaded)
+            f"model.learned: forecasts were made with the trained file {named}, which is not loaded; "
             "name that file in model.learned"
         )
     learned = named.learned
     interval_s = settings.books.interval_ns // SECOND_NS
     if not settings.model.intercept:
-        raise ValueError("model.learned: trees are of spread and excess apart, which needs model.intercept")
+        raise ValueError("model.learned: its trees model spread and excess separately, which needs model.intercept")
     if learned.interval_s != interval_s:
         raise ValueError(
             f"model.learned: was trained on intervals of {learned.interval_s} s, not {interval_s} s; train it again"
@@ -249,9 +249,9 @@ def _parse(content: bytes) -> Learned:
     try:
         found = orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        raise LearnedFileError(f"is no JSON ({error}); {again}") from error
+        raise LearnedFileError(f"is not JSON ({error}); {again}") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise LearnedFileError(f"does not say format {FORMAT!r}; {again}")
+        raise LearnedFileError(f"is not of format {FORMAT!r}; {again}")
     for name, value in (("features", FEATURES), ("horizons", HORIZONS), ("quantiles", QUANTILES)):
         if found.get(name) != list(value):
             raise LearnedFileError(f"{name}: are not those of this release; {again}")
@@ -291,5 +291,5 @@ def _table(tree: Mapping[str, Any]) -> Float:
     sound = (children > at[:, None]) & (children < len(table)) & (children == np.floor(children))
     known = table[inner, 0]
     if not len(table) or not sound[inner].all() or np.any(known >= len(FEATURES)) or np.isnan(table[:, 1]).any():
-        raise ValueError("a tree is no tree of these features")
+        raise ValueError("a tree does not use these features")
     return table

@@ -114,7 +114,7 @@ def _row(obj: dict[str, Any], limits: Limits) -> Row | None:
         if aggressor is not None and type(aggressor) is not str:
             raise FieldError("type", f'aggressor: {shown(aggressor)} is not a string; send "buy", "sell" or null')
         if aggressor not in _AGGRESSORS:
-            raise FieldError("value", f'aggressor: {shown(aggressor)} is no side; send "buy", "sell" or null')
+            raise FieldError("value", f'aggressor: {shown(aggressor)} is not a side; send "buy", "sell" or null')
         return (*_head(obj, flags, limits.time_unit), px, qty, _AGGRESSORS[aggressor])
     return None
 

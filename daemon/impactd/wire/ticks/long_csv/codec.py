@@ -146,7 +146,7 @@ class LongCsvCodec(CsvCodec):
     def _add_level(self, field: dict[str, str], sides: dict[str, dict[float, tuple[float, float]]]) -> None:
         side = _SIDES.get(field["side"].lower())
         if side is None:
-            raise FieldError("value", f"side: {shown(field['side'])} is no side; send bid or ask")
+            raise FieldError("value", f"side: {shown(field['side'])} is not a side; send bid or ask")
         level = field.get("level")
         if level is not None and not (level.isascii() and level.isdigit() and len(level) <= 6):
             raise FieldError("type", f"level: {shown(level)} is not a whole number; number levels from the best on")

@@ -158,7 +158,7 @@ class TableCodec(CsvCodec):
         if at < 0 or _is_absent(fields[at]):
             return 0
         if fields[at].lower() not in signs:
-            raise FieldError("value", f"side: {shown(fields[at])} is no side of a trade; send buy or sell")
+            raise FieldError("value", f"side: {shown(fields[at])} is not a side of a trade; send buy or sell")
         return signs[fields[at].lower()]
 
 

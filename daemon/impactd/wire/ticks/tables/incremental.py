@@ -90,7 +90,7 @@ class IncrementalCodec(BuildingCodec, CsvCodec):
             heads.add((field["symbol"], field["local_timestamp"], field["is_snapshot"].lower()))
             time = field["timestamp"]
             if field["side"] not in _SIDES:
-                raise FieldError("value", f"side: {shown(field['side'])} is no side; send bid or ask")
+                raise FieldError("value", f"side: {shown(field['side'])} is not a side; send bid or ask")
             px, sz = sides[_SIDES[field["side"]]]
             px.append(parse_number(field["price"], "price"))
             sz.append(parse_number(field["amount"], "amount"))
