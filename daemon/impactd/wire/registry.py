@@ -22,6 +22,7 @@ CODECS: Final[Registry[type[TickCodec]]] = Registry(
     "impactd.codecs",
     {
         "capture-json": "impactd.wire.ticks.captures.codec:CaptureCodec",
+        "databento-json": "impactd.wire.ticks.databento.json:DatabentoJsonCodec",
         "json": "impactd.wire.ticks.json.codec:JsonTickCodec",
         "databento-mbp10-csv": "impactd.wire.ticks.databento.codec:DatabentoCodec",
         "dbn": "impactd.wire.ticks.dbn.codec:DbnCodec",

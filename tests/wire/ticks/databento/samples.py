@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
+
+import orjson
+
 from impactd.wire.ticks.databento.columns import MBP10_HEADER
 from tests.checks.codec_samples import CodecSamples, Side
 
@@ -23,4 +27,27 @@ def trade(symbol: str, ts_event: int, px: float, qty: float) -> bytes:
     return _row(symbol, ts_event, [(px - 0.01, 300)], [(px + 0.01, 300)], action="T", price=px, size=qty)
 
 
-SAMPLES = CodecSamples(book, trade, MBP10_HEADER.encode() + b"\n")
+def json_record(symbol: str, ts_event: int, bids: Side, asks: Side, **fields: object) -> bytes:
+    """Return a record of MBP-10 as JSON, as Databento's library writes it."""
+    levels = []
+    for i in range(10):
+        level: dict[str, object] = {}
+        for name, side in (("bid", bids), ("ask", asks)):
+            px, sz = side[i] if i < len(side) else (None, 0)
+            level |= {f"{name}_px": None if px is None else f"{px:.9f}", f"{name}_sz": sz, f"{name}_ct": 1}
+        levels.append(level)
+    head = {"ts_event": str(ts_event), "rtype": 10, "publisher_id": 2, "instrument_id": zlib.crc32(symbol.encode())}
+    record = {"ts_recv": str(ts_event + 1_000), "hd": head, "action": "A", "side": "B", "depth": 0, "flags": 128}
+    record |= {"price": None, "size": 100, "ts_in_delta": 0, "sequence": 0, "levels": levels, "symbol": symbol}
+    return orjson.dumps(record | fields)
+
+
+def json_trade(symbol: str, ts_event: int, px: float, qty: float) -> bytes:
+    sides = ([(px - 0.01, 300)], [(px + 0.01, 300)])
+    return json_record(symbol, ts_event, *sides, action="T", price=f"{px:.9f}", size=qty)
+
+
+SAMPLES = {
+    "databento-mbp10-csv": CodecSamples(book, trade, MBP10_HEADER.encode() + b"\n"),
+    "databento-json": CodecSamples(json_record, json_trade, file_name="day.json"),
+}

@@ -12,7 +12,9 @@ import pytest
 
 from impactd.core.inputs.ticks import AUCTION, BOOK, MID_EVENT, TRADE, TickBatch
 from impactd.wire.codec import FROM_DATA, REASONS, Decoded, Limits
-from impactd.wire.tick_codec import FileFormatError
+from impactd.wire.content import Content
+from impactd.wire.symbols import FileSymbols
+from impactd.wire.tick_codec import FileFormatError, FileOptions
 from impactd.wire.ticks.databento.codec import DatabentoCodec
 from impactd.wire.ticks.databento.columns import MBP10_HEADER
 from tests.wire.helpers import assert_same_batch, decode_in_batches, reasons
@@ -360,3 +362,16 @@ def test_mutated_rows_are_all_answered_alike_and_leave_the_good_ones_alone() -> 
     assert fast.refused == slow.refused
     assert len(np.unique(fast.batch.offset[fast.batch.offset % 2 == 1])) == 10_000
     assert {refused.reason for refused in fast.refused} <= REASONS.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "actions"), [("day.csv", "TT"), ("xnas-itch-20250403.tbbo.csv", "T"), ("a.csv", "TA")]
+)
+def test_book_before_a_trade_comes_first_and_stands(name: str, actions: str) -> None:
+    lines = [b"1," + row(action=action, side="B", size=40, flags=0) for action in actions]
+    content = Content(name, iter([b"\n".join([b"rtype," + HEADER.encode(), *lines, b""])]))
+    (batch,) = DatabentoCodec.from_header(content.head, FileOptions(FileSymbols("FROG"))).batches(content, 10)
+    rows = batch.decoded.batch
+    before = [BOOK, TRADE] * len(actions)
+    assert rows.kind.tolist() == ([TRADE, BOOK, BOOK] if actions == "TA" else before)
+    assert rows.flags.tolist() == ([0, MID_EVENT, MID_EVENT] if actions == "TA" else [0, 0] * len(actions))

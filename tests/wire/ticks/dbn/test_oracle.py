@@ -187,18 +187,26 @@ def test_compressed_file_is_recognised_and_read(tmp_path: Path) -> None:
     assert rows_of(join(list(read_ticks(path)))) == rows_of(ours(data))
 
 
+@pytest.mark.parametrize("schema", SCHEMAS)
+@pytest.mark.parametrize("encoding", ["CSV", "JSON"])
 @pytest.mark.parametrize("pretty", [(True, True), (False, False), (True, False), (False, True)])
-def test_csv_of_the_library_gives_the_same_rows(pretty: tuple[bool, bool]) -> None:
-    data = make("mbp-10", 3)
+def test_text_of_the_library_gives_the_same_rows(schema: str, encoding: str, pretty: tuple[bool, bool]) -> None:
+    data = make(schema, 3)
     out = io.BytesIO()
     transcoder = dbn.Transcoder(
-        out, dbn.Encoding.CSV, dbn.Compression.NONE, pretty_px=pretty[0], pretty_ts=pretty[1], map_symbols=True
+        out,
+        dbn.Encoding.from_str(encoding.lower()),
+        dbn.Compression.NONE,
+        pretty_px=pretty[0],
+        pretty_ts=pretty[1],
+        map_symbols=True,
     )
     transcoder.write(data)
     transcoder.flush()
-    content = Content("day.csv", iter([out.getvalue()]))
+    content = Content("day.txt", iter([out.getvalue()]))
     codec = detect(content.head)
     assert codec is not None
+    assert codec.name.startswith("databento")
     found = join([b.decoded for b in codec.from_header(content.head, FileOptions()).batches(content, 50)])
     assert not found.refused
     pairs = zip(rows_of(found), rows_of(ours(data)), strict=True)

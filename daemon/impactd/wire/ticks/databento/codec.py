@@ -1,4 +1,4 @@
-"""Databento's schemas of books as CSV: MBP-10, and those with fewer columns.
+"""Databento's schemas of books and trades as CSV: MBP-10, and those with fewer columns.
 
 What a row becomes (field meanings: Databento, "Market by price (MBP-10)"):
 
@@ -24,12 +24,16 @@ What a row becomes (field meanings: Databento, "Market by price (MBP-10)"):
   price with a size is passed on as INT64_MAX for the core to count.
 - Sampled books (BBO, CBBO) have no action: each row is the book at the end of its
   interval, which is `ts_recv`; its `ts_event`, price and size are of the last trade.
+- In TBBO and TCBBO a row is a trade with the book before it: the book's row comes first, and it stands whatever its
+  flags. A file is one of these by its name, by its rtype, or where all of its first rows are trades.
+- The schema of trades has no book: the prevailing one stands, and no auction print can be told.
 - Timestamps are integer ns or ISO text.  Where the header has `ts_event` twice
   and no `ts_recv`, the first is `ts_recv`, as in Databento's order of columns.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Final, Self
 
@@ -45,7 +49,14 @@ from impactd.wire.symbols import FileSymbols
 from impactd.wire.tick_codec import FileOptions
 from impactd.wire.ticks.csv import CsvCodec, split_header
 from impactd.wire.ticks.databento import kernel as k
-from impactd.wire.ticks.databento.columns import MBP10_HEADER, Columns, databento_columns
+from impactd.wire.ticks.databento.columns import (
+    BOOK_AFTER,
+    BOOK_BEFORE,
+    MBP10_HEADER,
+    TRADE_ONLY,
+    Columns,
+    databento_columns,
+)
 from impactd.wire.ticks.databento.identity import Identity
 from impactd.wire.ticks.scanning.symbols import SymbolCache
 from impactd.wire.times import UNITS, parse_text_time
@@ -62,6 +73,9 @@ _IS_SIDE: Final = np.isin(np.arange(256), [ord(c) for c in _SIDES])
 _UNDEFINED: Final = frozenset({"", "nan", "NaN", "9223372036854775807"})
 _UNDEFINED_TIME: Final = frozenset({"", "18446744073709551615"})
 
+#: Databento's names of files have their schema between points.
+TBBO_NAME: Final = re.compile(r"\bt(?:c)?bbo\b", re.IGNORECASE)
+
 Side = tuple[list[float], list[float]]
 
 
@@ -77,6 +91,8 @@ class DatabentoCodec(CsvCodec):
         For rows that name none.
     symbols : FileSymbols, optional
         Names by id, for the rows of a file.
+    is_tbbo : bool
+        Whether rows are trades with the book before each.
 
     Raises
     ------
@@ -92,11 +108,13 @@ class DatabentoCodec(CsvCodec):
         header: str | None = None,
         symbol: str | None = None,
         symbols: FileSymbols | None = None,
+        *,
+        is_tbbo: bool = False,
     ) -> None:
         super().__init__(limits)
         names = split_header(header if header is not None else MBP10_HEADER)
         self._identity = Identity(names, symbols or FileSymbols(), self._check)
-        self._columns = databento_columns(names, is_mapped=self._identity.is_mapped)
+        self._columns = databento_columns(names, is_mapped=self._identity.is_mapped, is_tbbo=is_tbbo)
         self._symbol = symbol
         self.named_by_file = not self._columns.has_symbol
         self._cache = SymbolCache()
@@ -110,7 +128,8 @@ class DatabentoCodec(CsvCodec):
     @classmethod
     def from_header(cls, head: Head, options: FileOptions) -> Self:
         """Return the codec for a file with this header line."""
-        return cls(options.limits, head.line, options.symbols.name, options.symbols)
+        is_tbbo = _is_tbbo(head)
+        return cls(options.limits, head.line, options.symbols.name, options.symbols, is_tbbo=is_tbbo)
 
     def records(self, content: Content) -> Iterator[Line]:
         """Yield the rows, which must be told apart by their symbols; see `Identity`."""
@@ -121,13 +140,13 @@ class DatabentoCodec(CsvCodec):
 
     def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
         """Decode one line field by field."""
-        _decode_line(value, record, self._columns, self._symbol, self.limits.time_unit, builder)
-        return 0
+        field = self._columns.split(value)
+        return decode_fields(field, record, self._columns, self._symbol, self.limits.time_unit, builder)
 
     def scan(self, values: Sequence[bytes]) -> tuple[Rows | None, Sequence[int]]:
         """Decode the lines in which every column holds its plain form."""
         # Without a symbol column the scanner's symbol number is 0, that of the only one there is.
-        if not self._columns.has_symbol and self._symbol is None:
+        if (not self._columns.has_symbol and self._symbol is None) or self._columns.layout != BOOK_AFTER:
             return None, range(len(values))
         return self._scan(values)
 
@@ -217,9 +236,36 @@ def _to_rows(ints: Int, levels: Float, prints: Float, names: tuple[str, ...], li
     return Rows(by_first_appearance(batch), lines[source], ints[:, k.TS_RECV].copy())
 
 
-def _decode_line(line: bytes, index: int, columns: Columns, symbol: str | None, unit: str, builder: RowBuilder) -> None:
-    """Decode one line field by field: the reference."""
-    field = columns.split(line)
+def _is_tbbo(head: Head) -> bool:
+    """Return whether a file holds trades with the book before each."""
+    if TBBO_NAME.search(head.name):
+        return True
+    names = split_header(head.line)
+    if "rtype" not in names or "action" not in names:
+        return False
+    rtype, action = names.index("rtype"), names.index("action")
+    lines = [line.split(b",") for line in head.text.splitlines()[1:]]
+    rows = [line for line in lines if len(line) == len(names)]
+    return len(rows) > 1 and all(row[action] == b"T" and row[rtype] in (b"1", b"194") for row in rows)
+
+
+def decode_fields(
+    field: dict[int, str], index: int, columns: Columns, symbol: str | None, unit: str, builder: RowBuilder
+) -> int:
+    """Add the rows of a record that is given by its fields; return 1 where it is none that is read.
+
+    Parameters
+    ----------
+    field : dict of int to str
+        Texts by role.
+    symbol : str or None
+        For a record that names none.
+
+    Raises
+    ------
+    FieldError
+        If the record cannot be used.
+    """
     action = field.get(k.ACTION, "A")
     if action not in _ACTIONS:
         raise FieldError("value", f"action: {shown(action)} is none of A, C, M, R, T, F, N; send one")
@@ -235,10 +281,14 @@ def _decode_line(line: bytes, index: int, columns: Columns, symbol: str | None, 
     name = parse_symbol(field.get(k.SYMBOL) or symbol or "")
     size = parse_number(field.get(k.SIZE, "0"), "size")
     px, bids, asks = _prices(field, columns)
+    if columns.layout == TRADE_ONLY and action != "T":
+        return 1
     if action == "R":
         builder.add_book(index, name, 0, ts_event, ts_recv, ([], []), ([], []))
-        return
-    mid_event = int(flags) & F_LAST == 0
+        return 0
+    mid_event = columns.layout == BOOK_AFTER and int(flags) & F_LAST == 0
+    if columns.layout == BOOK_BEFORE:
+        builder.add_book(index, name, 0, ts_event, ts_recv, bids, asks)
     if action == "T":
         if px is None:
             raise FieldError("missing_field", "price is missing; a print has one")
@@ -248,7 +298,9 @@ def _decode_line(line: bytes, index: int, columns: Columns, symbol: str | None, 
             raise FieldError("sentinel", f"size: {size} stands for undefined; leave such a print out")
         auction = mid_event and side == "N" and size > sum(bids[1]) + sum(asks[1])
         builder.add_trade(index, name, AUCTION if auction else 0, ts_event, ts_recv, px, size, _SIDES[side])
-    builder.add_book(index, name, MID_EVENT if mid_event else 0, ts_event, ts_recv, bids, asks)
+    if columns.layout == BOOK_AFTER:
+        builder.add_book(index, name, MID_EVENT if mid_event else 0, ts_event, ts_recv, bids, asks)
+    return 0
 
 
 def _prices(field: dict[int, str], columns: Columns) -> tuple[float | None, Side, Side]:

@@ -24,6 +24,9 @@ _ROLES: Final = {
     "symbol": k.SYMBOL,
 }
 _NEEDED: Final = ("ts_event", "action", "side", "price", "size", "flags")
+#: What a row holds: the book after its event, the book before its trade, or a trade alone.
+BOOK_AFTER, BOOK_BEFORE, TRADE_ONLY = range(3)
+
 #: Schemas of books that are read.
 SCHEMAS: Final = ("mbp-10", "mbp-1", "tbbo", "cmbp-1", "tcbbo", "bbo-1s", "bbo-1m", "cbbo-1s", "cbbo-1m")
 _PLANES: Final = ("bid_px", "bid_sz", "ask_px", "ask_sz")
@@ -48,12 +51,15 @@ class Columns:
         See `impactd.wire.ticks.databento.kernel`.
     names : mapping of int to str
         The column's name by its role.
+    layout : int
+        `BOOK_AFTER` an event, `BOOK_BEFORE` a trade, or `TRADE_ONLY`.
     """
 
     roles: Int
     names: Mapping[int, str]
     n_levels: int
     has_symbol: bool
+    layout: int = BOOK_AFTER
 
     def split(self, line: bytes) -> dict[int, str]:
         """Return the fields that have a role."""
@@ -61,7 +67,7 @@ class Columns:
         return {int(role): text for role, text in zip(self.roles, fields, strict=True) if role != k.SKIP}
 
 
-def databento_columns(names: list[str], *, is_mapped: bool = False) -> Columns:
+def databento_columns(names: list[str], *, is_mapped: bool = False, is_tbbo: bool = False) -> Columns:
     """Return the roles of columns.
 
     Parameters
@@ -70,6 +76,8 @@ def databento_columns(names: list[str], *, is_mapped: bool = False) -> Columns:
         The header's.
     is_mapped : bool
         Whether each row has one more column at its end, its symbol, in place of the header's.
+    is_tbbo : bool
+        Whether rows are trades with the book before each.
 
     Raises
     ------
@@ -84,9 +92,11 @@ def databento_columns(names: list[str], *, is_mapped: bool = False) -> Columns:
     while all(f"{plane}_{n_levels:02}" in names for plane in _PLANES):
         n_levels += 1
     is_sampled = "action" not in names and n_levels > 0
+    # The schema of trades has no books; where there are parts of some, columns were left out.
+    is_trades = "rtype" in names and not any(name.startswith(_PLANES) for name in names) and "order_id" not in names
     needed = ("ts_recv",) if is_sampled else _NEEDED
     missing = [name for name in needed if name not in names]
-    missing += [f"{plane}_00" for plane in _PLANES if f"{plane}_00" not in names]
+    missing += [] if is_trades else [f"{plane}_00" for plane in _PLANES if f"{plane}_00" not in names]
     if missing:
         raise FileFormatError(
             f"no column {', '.join(missing)} in the header; export a schema with books ({', '.join(SCHEMAS)}), as CSV "
@@ -101,4 +111,5 @@ def databento_columns(names: list[str], *, is_mapped: bool = False) -> Columns:
     if len(np.unique(used)) != len(used):
         twice = sorted({name for name in names if name in role_of and names.count(name) > 1})
         raise FileFormatError(f"column {', '.join(twice)} is in the header twice; leave one")
-    return Columns(roles, {role: name for name, role in role_of.items()}, n_levels, "symbol" in names)
+    layout = TRADE_ONLY if is_trades else (BOOK_BEFORE if is_tbbo else BOOK_AFTER)
+    return Columns(roles, {role: name for name, role in role_of.items()}, n_levels, "symbol" in names, layout)

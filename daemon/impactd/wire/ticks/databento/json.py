@@ -1,0 +1,191 @@
+"""Databento's JSON lines: the schemas of books and trades, with the fields of its CSV.
+
+A record has a head (`hd`: time, record type, publisher, instrument) and, in schemas of books, `levels`. What its fields
+mean is said in `impactd.wire.ticks.databento.codec`. Records of other types are counted and skipped.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Final, Self
+
+import numpy as np
+import orjson
+
+from impactd.wire.codec import FieldError, Limits, shown
+from impactd.wire.content import Content, Head, Line
+from impactd.wire.fields import is_blank, parse_json, parse_object, require
+from impactd.wire.rows import RowBuilder
+from impactd.wire.symbols import FileSymbols
+from impactd.wire.tick_codec import FileOptions, TickCodec
+from impactd.wire.ticks.databento import kernel as k
+from impactd.wire.ticks.databento.codec import TBBO_NAME, decode_fields
+from impactd.wire.ticks.databento.columns import BOOK_AFTER, BOOK_BEFORE, TRADE_ONLY, Columns
+from impactd.wire.ticks.databento.identity import Identity
+
+#: Layouts by record type; sampled books have that of a book after its event.
+_LAYOUTS: Final = {
+    0: TRADE_ONLY,
+    1: BOOK_AFTER,
+    10: BOOK_AFTER,
+    177: BOOK_AFTER,
+    192: BOOK_AFTER,
+    193: BOOK_AFTER,
+    194: BOOK_BEFORE,
+    195: BOOK_AFTER,
+    196: BOOK_AFTER,
+}
+_SAMPLED: Final = frozenset({192, 193, 195, 196})
+_MBP_1: Final = 1
+_FIELDS: Final = (("action", k.ACTION), ("side", k.SIDE), ("flags", k.FLAGS), ("price", k.PRICE), ("size", k.SIZE))
+_PLANES: Final = ("bid_px", "bid_sz", "ask_px", "ask_sz")
+_ID_COLUMNS: Final = ["publisher_id", "instrument_id", "symbol"]
+_HEAD_LINES: Final = 500
+
+
+class DatabentoJsonCodec(TickCodec):
+    """Decodes records of Databento's JSON, one line a record.
+
+    Parameters
+    ----------
+    limits : Limits, optional
+    symbols : FileSymbols, optional
+        For records that name no symbol.
+    is_tbbo : bool
+        Whether records are trades with the book before each.
+    """
+
+    name = "databento-json"
+
+    def __init__(
+        self, limits: Limits | None = None, symbols: FileSymbols | None = None, *, is_tbbo: bool = False
+    ) -> None:
+        super().__init__(limits)
+        self._symbols = symbols or FileSymbols()
+        self._is_tbbo = is_tbbo
+        self.named_by_file = False
+
+    @classmethod
+    def detects(cls, head: Head) -> bool:
+        """Return whether the first line is a record with a head."""
+        return '"hd"' in head.line and _head_of(head.line.encode()) is not None
+
+    @classmethod
+    def from_header(cls, head: Head, options: FileOptions) -> Self:
+        """Return the codec for a file that begins so."""
+        is_tbbo = TBBO_NAME.search(head.name) is not None
+        if not is_tbbo:
+            records = [parsed for line in head.text.splitlines()[:_HEAD_LINES] if (parsed := _object(line))]
+            is_tbbo = len(records) > 1 and all(
+                record.get("action") == "T" and _rtype(record) == _MBP_1 for record in records
+            )
+        codec = cls(options.limits, options.symbols, is_tbbo=is_tbbo)
+        first = _object(head.line.encode())
+        codec.named_by_file = first is not None and not first.get("symbol")
+        return codec
+
+    def records(self, content: Content) -> Iterator[Line]:
+        """Yield the records, which must be told apart by their symbols; see `Identity`."""
+        identity = Identity(_ID_COLUMNS, self._symbols, _check)
+        held: deque[Line] = deque()
+
+        def ids() -> Iterator[Line]:
+            for line in content.lines(self.limits.max_message_bytes):
+                held.append(line)
+                yield line if line.fault is not None else line._replace(text=_ids_of(line.text))
+
+        for named in identity.follow(ids()):
+            line = held.popleft()
+            if named.fault is not None:
+                line = line._replace(fault=named.fault)
+            elif identity.is_mapped and named.text.count(b",") == len(_ID_COLUMNS):
+                name = named.text.rpartition(b",")[2].decode()
+                line = line._replace(text=line.text.rstrip()[:-1] + b',"symbol":' + orjson.dumps(name) + b"}")
+            yield line
+
+    def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
+        """Decode one record."""
+        obj = parse_object(parse_json(value))
+        head = require(obj, "hd")
+        rtype = _rtype(obj)
+        if not isinstance(head, dict) or rtype is None:
+            raise FieldError("type", f"hd: {shown(head)} is no head with rtype; send Databento's records")
+        layout = _LAYOUTS.get(rtype)
+        if layout is None:
+            return 1
+        if self._is_tbbo and rtype == _MBP_1:
+            layout = BOOK_BEFORE
+        levels = obj.get("levels") if layout != TRADE_ONLY else []
+        if not isinstance(levels, list) or not all(isinstance(level, dict) for level in levels):
+            raise FieldError("missing_field", "levels are missing, or no list of objects; send Databento's records")
+        if len(levels) > self.limits.max_levels:
+            raise FieldError("too_deep", f"more than {self.limits.max_levels} levels; send fewer (books.max_levels)")
+        received = _text(obj.get("ts_recv"), "ts_recv")
+        field = {role: _text(obj[name], name) for name, role in _FIELDS if name in obj}
+        if rtype in _SAMPLED:
+            field = {k.TS_EVENT: received}
+        else:
+            missing = [name for name, role in _FIELDS if role not in field]
+            if missing:
+                raise FieldError("missing_field", f"{missing[0]} is missing; send it")
+            field |= {k.TS_EVENT: _text(head.get("ts_event"), "ts_event"), k.TS_RECV: received}
+        field[k.SYMBOL] = _text(obj.get("symbol"), "symbol")
+        for i, level in enumerate(levels):
+            for plane, name in enumerate(_PLANES):
+                field[k.LEVEL + 4 * i + plane] = _text(level.get(name), name)
+        columns = _columns(len(levels), layout)
+        return decode_fields(field, record, columns, self._symbols.name, self.limits.time_unit, builder)
+
+
+@cache
+def _columns(n_levels: int, layout: int) -> Columns:
+    names = {role: name for name, role in _FIELDS}
+    names |= {k.LEVEL + 4 * i + plane: f"{name}_{i:02}" for i in range(n_levels) for plane, name in enumerate(_PLANES)}
+    return Columns(np.empty(0, np.int64), names, n_levels, has_symbol=True, layout=layout)
+
+
+def _text(value: object, field: str) -> str:
+    """Return a value as it would be in a CSV; blank where it stands for nothing."""
+    if is_blank(value):
+        return ""
+    if isinstance(value, str):
+        return value
+    if type(value) is int or type(value) is float:
+        return repr(value)
+    raise FieldError("type", f"{field}: {shown(value)} is neither a number nor text; send Databento's records")
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        return parse_object(parse_json(line))
+    except FieldError:
+        return None
+
+
+def _head_of(line: bytes) -> dict[str, Any] | None:
+    obj = _object(line)
+    head = None if obj is None else obj.get("hd")
+    return head if isinstance(head, dict) and "rtype" in head else None
+
+
+def _rtype(obj: dict[str, Any]) -> int | None:
+    head = obj.get("hd")
+    rtype = head.get("rtype") if isinstance(head, dict) else None
+    return rtype if type(rtype) is int else None
+
+
+def _ids_of(line: bytes) -> bytes:
+    """Return publisher, instrument and symbol of a record; empty for what is none."""
+    obj = _object(line)
+    head = None if obj is None else obj.get("hd")
+    if obj is None or not isinstance(head, dict) or _rtype(obj) not in _LAYOUTS:
+        return b""
+    values = (head.get("publisher_id"), head.get("instrument_id"), obj.get("symbol"))
+    return ",".join("" if value is None else str(value).replace(",", " ") for value in values).encode()
+
+
+def _check(line: bytes) -> None:
+    if not line:
+        raise FieldError("json", "not a record of Databento's; send one")
