@@ -1,0 +1,198 @@
+"""``impactd order``: what a person types becomes a record that the service decodes, or a schedule on recorded days."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
+
+import orjson
+import pytest
+from click.testing import CliRunner
+
+from impactd.cli import cli
+from impactd.core.base.topics import Topic
+from impactd.core.inputs.events import NewOrder
+from impactd.core.inputs.terms import TERMS
+from impactd.wire.codec import FROM_DATA
+from impactd.wire.json_orders import decode_events
+
+NEW_YORK = ZoneInfo("America/New_York")
+NEW = ["order", "new", "--symbol", "FROG", "--side", "buy", "--qty", "20,000", "--session", "XNYS"]
+ON_DAY = ["--date", "2025-11-28", "--dry-run"]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("IMPACTD_CONFIG", "IMPACTD__HTTP__TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def ns(text: str) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=NEW_YORK).timestamp()) * 10**9
+
+
+def record(*args: str) -> dict[str, Any]:
+    ran = CliRunner().invoke(cli, [*args])
+    assert ran.exit_code == 0, ran.output
+    return dict(orjson.loads(ran.stdout))
+
+
+def test_human_values_become_the_record_that_the_service_decodes() -> None:
+    found = record(
+        *NEW, *ON_DAY, "--from", "10:00", "--to", "close", "--participation", "10%", "--lot", "100",
+        "--blackouts", "11:00-11:15,12:00-12:05", "--must-complete", "yes", "--id", "O1", "--risk-aversion", "1e-6",
+    )  # fmt: skip
+    assert found["start"] == ns("2025-11-28T10:00")
+    assert found["end"] == ns("2025-11-28T13:00")  # the early close
+    decoded = decode_events(Topic.ORDERS, [orjson.dumps(found)], [0], [FROM_DATA])
+    (received,) = decoded.events
+    assert isinstance(received.event, NewOrder)
+    terms = received.event.terms
+    assert (terms.participation_rate, terms.must_complete, terms.risk_aversion) == (0.1, True, 1e-6)
+    assert terms.blackouts == tuple(
+        (ns(f"2025-11-28T{a}"), ns(f"2025-11-28T{b}")) for a, b in (("11:00", "11:15"), ("12:00", "12:05"))
+    )
+
+
+def test_every_term_has_an_option() -> None:
+    text = CliRunner().invoke(cli, ["order", "new", "--help"]).output
+    short = {"order_qty": "qty", "start": "from", "end": "to", "participation_rate": "participation", "lot_size": "lot"}
+    for name in TERMS:
+        assert f"--{short.get(name, name.replace('_', '-'))}" in text
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--participation", "150%"], "participation_rate"),
+        (["--participation", "much"], "participation_rate"),
+        (["--from", "12:00", "--to", "11:00"], "is not after start"),
+        (["--from", "noon"], "--from noon"),
+        (["--must-complete", "maybe"], "needs yes or no"),
+        (["--date", "2025-11-27"], "there is no session on 2025-11-27"),
+        (["--date", "28.11.2025"], "--date"),
+        (["--qty", "-5"], "order_qty"),
+    ],
+)
+def test_what_the_service_would_refuse_is_refused_by_name_and_not_sent(args: list[str], words: str) -> None:
+    ran = CliRunner().invoke(cli, [*NEW, *ON_DAY, *args])
+    assert ran.exit_code == 2
+    assert words in ran.output
+
+
+def test_amendments_are_appended_to_a_file_and_none_clears_a_limit(tmp_path: Path) -> None:
+    file = tmp_path / "orders.jsonl"
+    change = ["--symbol", "FROG", "--file", str(file)]
+    for args in (["replace", "O1", "--qty", "26000", "--participation", "none", *change], ["cancel", "O1", *change]):
+        ran = CliRunner().invoke(cli, ["order", *args])
+        assert ran.exit_code == 0, ran.output
+    first, second = (orjson.loads(line) for line in file.read_bytes().splitlines())
+    assert (first["type"], first["order_qty"], first["participation_rate"]) == ("replace", 26000, None)
+    assert (second["type"], second["cl_ord_id"]) == ("cancel", "O1")
+    ran = CliRunner().invoke(cli, ["order", "replace", "O1", *change])
+    assert ran.exit_code == 2
+    assert "nothing to change" in ran.output
+
+
+def test_times_are_written_in_the_unit_that_the_settings_name() -> None:
+    found = record(*NEW, *ON_DAY, "--from", "10:00", "--blackouts", "11:00-11:15", "--set", "wire.time_unit=ms")
+    assert found["start"] == ns("2025-11-28T10:00") // 10**6
+    assert found["blackouts"][0][0] == ns("2025-11-28T11:00") // 10**6
+
+
+def test_order_on_recorded_data_is_a_schedule_with_one_command(tmp_path: Path) -> None:
+    """A day of one book a minute: the whole order is scheduled, in the window that local times name."""
+    rows = []
+    for minute in range(60):
+        at = ns("2025-04-03T09:30") + minute * 60 * 10**9
+        rows.append({"type": "book", "symbol": "A", "ts_event": at, "bids": [[9.9, 900]], "asks": [[10.1, 900]]})
+    data = tmp_path / "a.jsonl"
+    data.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    out = tmp_path / "result"
+    args = ["order", "new", "--side", "sell", "--qty", "3000", "--from", "09:45", "--to", "10:15"]
+    ran = CliRunner().invoke(cli, [*args, "--data", str(data), "--out", str(out)])
+    assert ran.exit_code == 0, ran.output
+    lines = [line.split(",") for line in (out / "schedule.csv").read_text(encoding="utf-8").splitlines()[1:]]
+    assert sum(float(qty) for _, _, qty, _ in lines) == 3000
+    starts = [int(start) for start, *_ in lines]
+    assert ns("2025-04-03T09:45") <= starts[0] <= starts[-1] < ns("2025-04-03T10:15")
+    assert lines[0][1].endswith("-0400")
+
+
+PLAN = {"type": "plan", "cl_ord_id": "O1", "symbol": "FROG", "side": "buy", "plan_version": 1, "status": "active"}
+PLAN |= {"order_qty": 500, "cum_qty": 0, "leaves_qty": 500, "shortfall_qty": 0, "expected_cost": 1.5}
+PLAN |= {"expected_cost_bps": 2.5, "as_of": ns("2025-11-28T10:00"), "start": [ns("2025-11-28T10:00")], "qty": [500]}
+
+
+class Service(BaseHTTPRequestHandler):
+    """Answers as the service's API does."""
+
+    token: ClassVar[str | None] = None
+
+    def do_GET(self) -> None:  # the base class names it
+        """Answer one request."""
+        if self.token is not None and self.headers.get("Authorization") != f"Bearer {self.token}":
+            self._answer(401, {"error": "a token is needed"})
+        elif self.path == "/api/orders":
+            self._answer(200, {"orders": [PLAN]})
+        elif self.path == "/api/orders/O1":
+            self._answer(200, {"cl_ord_id": "O1", "plan": PLAN})
+        elif self.path == "/api/events":
+            other = PLAN | {"cl_ord_id": "O2", "plan_version": 9}
+            later = [PLAN, other, PLAN | {"plan_version": 2}, PLAN | {"plan_version": 3, "status": "done"}]
+            body = b"".join(b"event: plan\ndata: " + orjson.dumps(plan) + b"\n\n" for plan in later)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'event: health\ndata: {"ready": true}\n\n' + body)
+        else:
+            self._answer(404, {"error": "no such order is known"})
+
+    def _answer(self, status: int, body: dict[str, Any]) -> None:
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(orjson.dumps(body))
+
+    def log_message(self, *_args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            Service.token = None
+            server.shutdown()
+            thread.join()
+
+
+def test_orders_of_a_service_are_listed_shown_and_followed_to_their_end(url: str) -> None:
+    run = CliRunner().invoke
+    assert "O1 buy 500 FROG active" in run(cli, ["order", "list", "--url", url]).output
+    shown = run(cli, ["order", "show", "O1", "--url", url, "--tz", "America/New_York"]).output
+    assert "11-28 10:00" in shown
+    watched = run(cli, ["order", "watch", "O1", "--url", url])
+    assert watched.exit_code == 0, watched.output
+    assert [line.split("plan ")[1].split()[0] for line in watched.output.splitlines()] == ["1", "2", "3"]
+
+
+def test_service_that_refuses_or_is_not_there_is_one_line(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = CliRunner().invoke
+    missing = run(cli, ["order", "show", "O9", "--url", url])
+    assert (missing.exit_code, "no such order" in missing.output) == (1, True)
+    Service.token = "secret"  # noqa: S105  # the test's own
+    assert run(cli, ["order", "list", "--url", url]).exit_code == 1
+    monkeypatch.setenv("IMPACTD__HTTP__TOKEN", "secret")
+    assert run(cli, ["order", "list", "--url", url]).exit_code == 0
+    away = run(cli, ["order", "list", "--url", "http://127.0.0.1:1"])
+    assert (away.exit_code, "does not answer" in away.output) == (1, True)
+    assert run(cli, ["order", "list", "--url", "ftp://x"]).exit_code == 2
