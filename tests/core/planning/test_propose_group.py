@@ -188,11 +188,11 @@ def arrivals(n: int, **how: Any) -> tuple[EngineHarness, list[Event]]:
 def test_arrivals_of_many_orders_solve_all_of_them_less_often_the_more_there_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(replan, "BATCH", 4)
+    monkeypatch.setattr(replan, "AT_ONCE", 4)
     harness, events = arrivals(40)
     harness.send(*events)
     together = {plan.group_id for plan in plans(harness.outputs) if plan.group_id is not None}
-    assert 8 <= len(together) <= 4 + 4 * math.log(40 / 4) + 4
+    assert 8 <= len(together) <= 4 + replan.PART * math.log((40 - 4) / replan.PART) + replan.PART
     assert {plan.cl_ord_id for plan in plans(harness.outputs)} == {event.cl_ord_id for event in events}
     assert not harness.alerts("joint_fallback")
     harness.run(minutes(1, start=at(2)))
@@ -200,7 +200,7 @@ def test_arrivals_of_many_orders_solve_all_of_them_less_often_the_more_there_are
 
 
 def test_arrivals_of_many_orders_are_the_same_for_any_batch_and_restart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replan, "BATCH", 4)
+    monkeypatch.setattr(replan, "AT_ONCE", 4)
 
     def run(step: int) -> list[bytes]:
         harness, events = arrivals(20, fills="scheduled")

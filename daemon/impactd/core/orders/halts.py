@@ -79,6 +79,8 @@ class Halts:
         """Return why an order with these ids is halted, or None."""
         if self.kill_switch is not None:
             return self.kill_switch
+        if not self.scopes:
+            return None
         return next((self.scopes[s] for s in (EVERYTHING, symbol, *ids) if s in self.scopes), None)
 
     def dump(self) -> bytes:

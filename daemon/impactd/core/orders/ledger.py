@@ -35,6 +35,7 @@ class Ledger:
         #: First ids by symbol, ascending: of all orders, and of the active ones.
         self._by_symbol: dict[str, list[str]] = {}
         self._active: dict[str, list[str]] = {}
+        self._is_active: set[str] = set()
         self._changes = Changes()
 
     def __len__(self) -> int:
@@ -82,13 +83,15 @@ class Ledger:
             del self._ids[cl_ord_id]
         _take_out(self._by_symbol, order)
         _take_out(self._active, order)
+        self._is_active.discard(order.cl_ord_id)
         self._changes.delete(f"order/{order.cl_ord_id}")
         for chunk in range(_n_chunks(order)):
             self._changes.delete(f"execs/{order.cl_ord_id}/{chunk}")
 
     def mark(self, order: Order) -> None:
         """Note that an order has changed."""
-        (_put_in if order.active else _take_out)(self._active, order)
+        if order.active is not (order.cl_ord_id in self._is_active):
+            self._index_active(order)
         self._changes.mark(f"order/{order.cl_ord_id}", lambda: dump_order(order))
 
     def mark_execution(self, order: Order, exec_id: str) -> None:
@@ -153,7 +156,12 @@ class Ledger:
         self._ids |= dict.fromkeys(order.ids, order.cl_ord_id)
         _put_in(self._by_symbol, order)
         if order.active:
-            _put_in(self._active, order)
+            self._index_active(order)
+
+    def _index_active(self, order: Order) -> None:
+        """Put an order into the index of active orders, or take it out."""
+        (self._is_active.add if order.active else self._is_active.discard)(order.cl_ord_id)
+        (_put_in if order.active else _take_out)(self._active, order)
 
 
 def _put_in(index: dict[str, list[str]], order: Order) -> None:

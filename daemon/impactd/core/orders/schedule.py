@@ -52,6 +52,8 @@ class Schedule:
     @property
     def on_path(self) -> bool:
         """Whether no interval was filled beyond its planned quantity, or below nothing."""
+        if not any(self.filled):
+            return True
         return all(0 <= filled <= qty for filled, qty in zip(self.filled, self.qty, strict=True))
 
     @property
@@ -61,6 +63,8 @@ class Schedule:
 
     def remaining(self) -> list[int]:
         """Return what each interval still trades."""
+        if not any(self.filled):  # as most plans are, and a desk may have a thousand of them
+            return self.qty.copy()
         return [qty - filled for qty, filled in zip(self.qty, self.filled, strict=True)]
 
     def fill(self, ts_event: int, qty: int, interval_ns: int) -> None:
@@ -72,6 +76,6 @@ class Schedule:
     def advance(self, now: int) -> list[tuple[int, int]]:
         """Drop the intervals that end by `now`; return the start and the unfilled quantity of each."""
         n = bisect_right(self.end, now)
-        dropped = list(zip(self.start[:n], self.remaining()[:n], strict=True))
+        dropped = [(self.start[k], self.qty[k] - self.filled[k]) for k in range(n)]
         del self.start[:n], self.end[:n], self.qty[:n], self.filled[:n]
         return dropped

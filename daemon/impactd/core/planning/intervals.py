@@ -8,6 +8,7 @@ import numpy as np
 
 from impactd.core.allocator.bounds import Int
 from impactd.core.allocator.curve import Float
+from impactd.core.base.jit import kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,17 @@ class Intervals:
 
     def covered(self, begin: Int, end: Int) -> Float:
         """Return the part of each interval in which any of the windows [begin, end) is open, shape (N,)."""
-        part = np.zeros(self.start.size)
-        if not self.start.size:
-            return part
-        first, last = np.full(self.start.size, np.iinfo(np.int64).max), np.zeros(self.start.size, np.int64)
-        for low, high in set(zip(begin.tolist(), end.tolist(), strict=True)):
-            rows = self.rows(low, high)
-            first[rows] = np.minimum(first[rows], np.maximum(self.start[rows], low))
-            last[rows] = np.maximum(last[rows], np.minimum(self.end[rows], high))
-        return np.asarray((last - first) / (self.end - self.start), np.float64)
+        lasts = np.zeros(self.start.size, np.int64)
+        _cover(self.start, self.end, begin, end, lasts)
+        return np.asarray(lasts / (self.end - self.start), np.float64)
+
+
+@kernel
+def _cover(start: Int, end: Int, begin: Int, beyond: Int, lasts: Int) -> None:
+    """Fill `lasts` (N,) with the time from the first opening to the last close of windows in each interval, ns."""
+    for t in range(start.shape[0]):
+        first, last = end[t], start[t]
+        for i in range(begin.shape[0]):
+            if begin[i] < end[t] and beyond[i] > start[t]:
+                first, last = min(first, max(begin[i], start[t])), max(last, min(beyond[i], end[t]))
+        lasts[t] = max(last - first, 0)

@@ -163,15 +163,13 @@ class Proposals:
                 return True
         return False
 
-    def changed(self) -> set[str]:
-        """Return the orders whose schedule is not the current one."""
-        rows = np.flatnonzero(np.any(self.qty != self.current, axis=1))
-        return {self.orders[i].cl_ord_id for i in rows}
-
-    def restates(self, i: int) -> bool:
-        """Return whether a share of the i-th order's unchanged schedule costs another price than its plan states."""
-        stated, price = self.orders[i].schedule.price, _price(float(self.cost[i]), self.qty[i])
-        return abs(price - stated) > RESTATED * max(abs(price), abs(stated))
+    def changed(self) -> Bools:
+        """Return which orders' schedule is not the current one, or costs another price than their plan states."""
+        stated = np.array([order.schedule.price for order in self.orders])
+        shares = np.sum(in_shares(self.qty), axis=1)
+        price = np.divide(self.cost, shares, out=np.zeros_like(shares), where=shares > 0.0)
+        restated = np.abs(price - stated) > RESTATED * np.maximum(np.abs(price), np.abs(stated))
+        return np.asarray(np.any(self.qty != self.current, axis=1) | restated, np.bool_)
 
     def of(self, i: int) -> Proposal:
         """Return the proposal of the i-th order."""
@@ -319,12 +317,13 @@ def _price(cost: float, qty: Int) -> float:
 def _current(orders: Sequence[Order], grid: Intervals) -> Int:
     """Return what the current schedules still trade in each interval, quanta, shape (I, N)."""
     planned = np.zeros((len(orders), grid.start.size), np.int64)
-    for row, order in zip(planned, orders, strict=True):
+    begins = np.array([order.schedule.start[0] if order.schedule.start else 0 for order in orders], np.int64)
+    first = np.searchsorted(grid.end, begins, side="right").tolist()
+    for row, order, at in zip(planned, orders, first, strict=True):
         if order.schedule.start:
-            rows = grid.rows(order.schedule.start[0], order.schedule.end[-1])
             still = order.schedule.remaining()
-            row[rows] = still[: rows.stop - rows.start]
-    return np.maximum(planned, 0)
+            row[at : at + len(still)] = still[: row.size - at]
+    return np.asarray(np.maximum(planned, 0), np.int64)
 
 
 def _charged(problem: Problem, x: Float, beside: Float | None) -> Float:

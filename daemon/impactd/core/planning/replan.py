@@ -13,10 +13,10 @@ those whose cost is now another than stated (`impactd.core.planning.propose.REST
 An order that is planned by itself is charged for the others' plans; so is each one
 of a group whose joint problem could not be solved, which an alert states.
 
-An event of one order among many plans that order by itself at once, and all of them
-together with every `BATCH`-th part of their number, and as the minute closes.  So a
-thousand arrivals cost some thousand plans, not the square of that; up to `BATCH` orders
-are planned together at each event.
+Up to `AT_ONCE` orders are planned together at each event of one of them.  Of more, an
+event plans its order by itself, and all of them together once as many have been as
+an eighth of the number above `AT_ONCE`, and as the minute closes.  So a thousand
+arrivals are a hundred joint problems.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ from impactd.core.tca.feedback import Feedback
 
 _FALLBACK: Final = "planned separately and charged for the others' plans, not jointly with them: {}"
 
-#: Of this many orders one is planned by itself at an event before the next plans all of them.
-BATCH: Final = 64
+#: So many orders are planned together at each event of one of them; of those above, one part in `PART` waits.
+AT_ONCE: Final = 64
+PART: Final = 8
 
 #: A saving smaller than this part of the cost is rounding, not a better plan.
 _ROUNDING: Final = 1e-9
@@ -107,7 +108,7 @@ class Planner:
         """Return whether an order is planned by itself now, and with its group later."""
         if self._settings.transient_share > 0.0 or not self._joins(order):
             return False
-        return (len(self._singles(order)) + 1) * BATCH < self._orders.n_active(order.symbol)
+        return len(self._singles(order)) * PART < self._orders.n_active(order.symbol) - AT_ONCE
 
     def _singles(self, order: Order) -> set[str]:
         """Return the orders on an order's symbol and side that were planned by themselves since their group was."""
@@ -210,15 +211,10 @@ class Planner:
         if not (forced or any(order.halted for order in group) or self._worth_it(together)):
             return
         group_id = f"{group[0].symbol}/{group[0].side}/{clock}"
-        changed = together.changed()
+        changed = together.changed().tolist()
         for i, order in enumerate(group):
             reason = reasons.get(order.cl_ord_id, "group")
-            if (
-                (forced and reason not in {"group", "minute"})
-                or order.halted
-                or order.cl_ord_id in changed
-                or together.restates(i)
-            ):
+            if changed[i] or order.halted or (forced and reason not in {"group", "minute"}):
                 self._set_clock(order, clock)
                 self._accept(order, now, reason, together.of(i), view, forced=forced, group_id=group_id)
 
