@@ -247,8 +247,7 @@ METRICS: Final[tuple[Row, ...]] = (
         "impactd_open_cost",
         "gauge",
         ("partition", "of"),
-        "What plans in force were expected to cost (currency), and TWAP in their place; of plans that this process "
-        "has published.",
+        "Expected cost (currency) of the plans in force that this process published, and of TWAP instead.",
         _costs,
     ),
     Row(
@@ -315,7 +314,7 @@ METRICS: Final[tuple[Row, ...]] = (
         "impactd_shadow_plans_held_total",
         "counter",
         ("partition", "intervals", "level"),
-        "Those whose cost ended within the band that stood when they began; over all it should come to the level.",
+        "Of these, the ones whose cost ended within the band given at their start; their share should equal the level.",
         _totals(lambda t: t.shadows_held),
     ),
     Row(

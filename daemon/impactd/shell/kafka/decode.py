@@ -17,6 +17,7 @@ import numpy as np
 
 from impactd.config import Settings
 from impactd.core.base.topics import Topic
+from impactd.core.inputs.anchors import SourceRecord
 from impactd.core.inputs.ticks import Refused, TickBatch
 from impactd.wire.codec import Decoded, Limits, bounded
 from impactd.wire.decoder import TickDecoder
@@ -37,24 +38,8 @@ _LAST_MS: Final = 2**62 // 1_000_000
 CODEC_HEADER: Final = "codec"
 
 
-class RecordLike(Protocol):
+class RecordLike(SourceRecord, Protocol):
     """What a consumer returns, and a captured file."""
-
-    @property
-    def offset(self) -> int:
-        """Offset in its partition."""
-
-    @property
-    def timestamp(self) -> int:
-        """Timestamp, ms."""
-
-    @property
-    def key(self) -> bytes | None:
-        """Key."""
-
-    @property
-    def value(self) -> bytes | None:
-        """Value."""
 
     @property
     def headers(self) -> Sequence[tuple[str, bytes | None]]:

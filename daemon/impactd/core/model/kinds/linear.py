@@ -8,7 +8,7 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -23,22 +23,15 @@ _ONE = np.ones(1)
 class Linear:
     """``h(u) = u``."""
 
+    kind: ClassVar = "linear"
+    has_linear_term: ClassVar = True
+
     intercept: bool = True
 
     @classmethod
     def of(cls, settings: ModelSettings) -> Self:
         """Return the model that `settings` ask for."""
         return cls(settings.intercept)
-
-    @property
-    def kind(self) -> str:
-        """Name in messages."""
-        return "linear"
-
-    @property
-    def has_linear_term(self) -> bool:
-        """Whether part of the impact is linear in size."""
-        return True
 
     @property
     def candidates(self) -> tuple[float, ...]:

@@ -14,7 +14,7 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -33,6 +33,9 @@ class Power:
         If the grid is empty, has doubles, or leaves (0, 1.5].
     """
 
+    kind: ClassVar = "power"
+    has_linear_term: ClassVar = False
+
     intercept: bool = True
     deltas: tuple[float, ...] = (1.0,)
     _grid: Float = field(init=False, repr=False, compare=False)
@@ -46,16 +49,6 @@ class Power:
     def of(cls, settings: ModelSettings) -> Self:
         """Return the model that `settings` ask for."""
         return cls(settings.intercept, settings.deltas)
-
-    @property
-    def kind(self) -> str:
-        """Name in messages."""
-        return "power"
-
-    @property
-    def has_linear_term(self) -> bool:
-        """Whether part of the impact is linear in size."""
-        return False
 
     @property
     def candidates(self) -> tuple[float, ...]:

@@ -7,7 +7,7 @@ With ``E = beta q_ref + alpha q_ref^2`` the shape parameter is the share
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -20,22 +20,15 @@ from impactd.core.model.kinds.nonneg import fit_nonneg, weighted_variation
 class Quadratic:
     """``h(u) = (1 - v) u + v u^2``."""
 
+    kind: ClassVar = "quadratic"
+    has_linear_term: ClassVar = True
+
     intercept: bool = True
 
     @classmethod
     def of(cls, settings: ModelSettings) -> Self:
         """Return the model that `settings` ask for."""
         return cls(settings.intercept)
-
-    @property
-    def kind(self) -> str:
-        """Name in messages."""
-        return "quadratic"
-
-    @property
-    def has_linear_term(self) -> bool:
-        """Whether part of the impact is linear in size."""
-        return True
 
     @property
     def candidates(self) -> tuple[float, ...]:
