@@ -1,4 +1,4 @@
-"""Minute estimates of a history, by the service's own tape.
+"""Minute estimates of a history, by the service's own aggregator.
 
 The same rows through the same `impactd.core.books.aggregator.MinuteAggregator` as the service uses, so
 that a study and the service see the same figures to the last bit: each book
@@ -36,27 +36,27 @@ def closed_minutes(parts: Iterable[Books], settings: BookSettings) -> list[Minut
     list of MinuteStats
         In order.  The last book stands to the end of its minute.
     """
-    tape = MinuteAggregator(settings, max_symbols=1)
+    aggregator = MinuteAggregator(settings, max_symbols=1)
     stats: list[MinuteStats] = []
     n_rows = 0
     for books in parts:
         batch = as_batch(books, n_rows)
         n_rows += len(batch)
         at = 0
-        while (at := tape.run(batch, at, len(batch))) < len(batch):
-            if tape.is_idle(_SYMBOL):
+        while (at := aggregator.run(batch, at, len(batch))) < len(batch):
+            if aggregator.is_idle(_SYMBOL):
                 ts = int(batch.ts_event[at])
-                tape.skip_to(_SYMBOL, ts - ts % settings.interval_ns)
+                aggregator.skip_to(_SYMBOL, ts - ts % settings.interval_ns)
             else:
-                stats.append(_close(tape))
+                stats.append(_close(aggregator))
     if n_rows:
-        stats.append(_close(tape))
+        stats.append(_close(aggregator))
     return [closed for closed in stats if closed.covered_ns]
 
 
-def _close(tape: MinuteAggregator) -> MinuteStats:
-    closed = tape.close_minute(_SYMBOL)
-    tape.regrid(_SYMBOL, closed)
+def _close(aggregator: MinuteAggregator) -> MinuteStats:
+    closed = aggregator.close_minute(_SYMBOL)
+    aggregator.regrid(_SYMBOL, closed)
     return closed
 
 

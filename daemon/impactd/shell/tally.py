@@ -1,12 +1,12 @@
-"""What a run amounted to, counted from what it published.
+"""Summary of a run, counted from what it published.
 
 Each order has two prices:
 
-- what its first plan expected, of the plan and of TWAP by the same model over the same window;
-- what its executed quantity cost, and the same quantity at an even pace, at the books of each interval
-  (`impactd.core.books.interval_cost`), or by its fills where these were reported.
+- expected: the cost of its first priced plan, and of TWAP by the same model over the same window;
+- realised: the cost of its executed quantity, and of the same quantity at an even pace, priced at the books of
+  each interval (`impactd.core.books.interval_cost`), or by its fills if reported.
 
-Costs of later plans are not added up: they hold what the market did in between.  Nothing is called saved where fills
+Costs of later plans are not added up: they include the market's move in between.  No saving is stated where fills
 are assumed.
 """
 

@@ -1,9 +1,9 @@
-"""Anchors: the last record applied of each input, by which the input is recognised after a restart.
+"""Anchors: the last record applied of each input, which identifies the input after a restart.
 
-A position alone is a number.  After a topic was deleted and created again, restored from a backup, or read from another
-cluster, the same number points at another record, and everything between would be skipped without a word.  So the
-state also holds, for each input, offset, timestamp and hash of the last record before its position; the process that
-restores the state compares them with the record that is there now.
+A position is only a number.  After a topic was deleted and created again, restored from a backup, or read from another
+cluster, the same number points at another record, and records would be skipped silently.  So the state also holds, for
+each input, offset, timestamp and hash of the last record before its position; a restore compares them with the record
+that is there now.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, Protocol
 
 _DIGEST_BYTES: Final = 16
 
-#: Length of an absent key or value in the hash; none that is there has it.
+#: Length of an absent key or value in the hash; no real one has it.
 _ABSENT: Final = 2**64 - 1
 
 

@@ -1,4 +1,4 @@
-"""How far silence may move the event time of an idle partition."""
+"""Bound on the event time of an idle partition."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
-"""The merge rule: what has arrived for one partition and is not applied yet.
+"""The merge rule: inputs of one partition that have arrived and are not applied yet.
 
-Kafka fixes no order between topics, so this module does.  The events of one
+Kafka defines no order between topics, so this module does.  The events of one
 commit are merged by (key, rank, offset), where *key* is the ts_event clamped
 to its topic's running maximum and *rank* is control < orders < executions <
 ticks.  Within a topic the order is always that of the offsets.
 
 Two ways of applying orders, executions and control:
 
-- ``on_arrival``: all that has arrived goes into the next commit;
+- ``on_arrival``: everything that has arrived goes into the next commit;
 - ``in_event_time``: each waits until the partition's ticks, or an idle move,
-  have reached its key.  Where commits are cut then makes no difference: what a
-  commit takes in is always the head of the merged sequence.
+  have reached its key.  The result does not depend on where commits are cut: a
+  commit always takes the head of the merged sequence.
 
 In event time a tick also waits for events: it is handed out only when every
 event that was published before it has arrived.  Until an event topic is read
@@ -18,11 +18,11 @@ as far as it reached when the tick arrived, ticks stop short of the topic's
 clock.
 
 A tick counts no later than its record (`impactd.core.inputs.ticks.by_record_time`), and a record stamped further
-ahead than the allowed clock skew advances no clock: one bad clock must not carry everybody's minutes away.
+ahead than the allowed clock skew advances no clock: one bad clock must not close the minutes of other symbols.
 
 A cut never divides a record, and spans at most one interval of event time
 unless a single record does.  It is bounded in records and bytes of each
-input, whatever became of them: rows, refusals and events alike.
+input: rows, refusals and events alike.
 """
 
 from __future__ import annotations

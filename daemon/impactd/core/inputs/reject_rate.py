@@ -1,16 +1,14 @@
 """The share of input that could not be used.
 
-One message in a thousand that cannot be decoded is a sender's slip; one in
-ten is a feed that has changed its format, and those who rely on the plans have
-to know.  Every refused record still goes to the dead letters, whatever the
-share: nothing that was accepted from Kafka is lost.
+One undecodable message in a thousand is a sender's slip; one in ten is a feed
+that has changed its format, and the desk must be told.  Every refused record
+still goes to the dead letters, whatever the share: nothing is lost.
 
 A message is a refused record, a tick row, or an order, execution or control.
 They are counted by the minutes of their keys (`impactd.core.inputs.inbox`), in the
-order of the merge, so that where commits are cut makes no difference.  The
-window is the latest of these minutes.  The share is looked at when a message
-is refused, since only then can it rise, and when a minute leaves the window:
-a feed of which nothing is usable moves no clock, and must be noticed too.
+order of the merge, so the result does not depend on where commits are cut.  The
+window is the latest of these minutes.  The share is checked when a message is
+refused, since only then can it rise, and when a minute leaves the window.
 """
 
 from __future__ import annotations

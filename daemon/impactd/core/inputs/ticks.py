@@ -1,13 +1,13 @@
 """Ticks as arrays: what a codec hands to the core.
 
 A codec turns a batch of raw records into one `TickBatch`, a struct of arrays
-with one row a book or trade, and a list of `Refused` records.  Rows stand in
-the order in which their records arrived; one record may give several rows (a
-feed handler's array, or a trade that carries the book it left behind).
+with one row per book or trade, and a list of `Refused` records.  Rows keep the
+order of their records; one record may give several rows (a feed handler's array,
+or a trade with the book that followed it).
 
 A row is only *decoded* here.  Whether a book is usable (crossed, sentinel
-prices, levels out of order, a clock that runs back) is the core's business
-(`impactd.core.books.checks`), because that has to be counted by symbol and minute.
+prices, levels out of order, a clock that runs back) is decided in the core
+(`impactd.core.books.checks`), which counts rejections by symbol and minute.
 """
 
 from __future__ import annotations

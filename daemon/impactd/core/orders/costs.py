@@ -1,9 +1,9 @@
-r"""What fills have cost, against where the market stood: transaction cost analysis.
+r"""Transaction cost analysis: the cost of fills against the market.
 
-The implementation shortfall of an order ([1]_) is what it cost to trade instead of
-having all of it at the price of its arrival.  With s = +1 to buy and -1 to sell,
-fills of q_i at p_i, the mid m_i and half-spread h_i that stood then, the arrival
-price a, the price z at the order's end, and X ordered:
+The implementation shortfall of an order ([1]_) is its cost against trading all of it
+at the arrival price.  With s = +1 to buy and -1 to sell, fills of q_i at p_i, the mid
+m_i and half-spread h_i at the fill, the arrival price a, the price z at the order's
+end, and X ordered:
 
 .. math::
 
@@ -13,18 +13,17 @@ price a, the price z at the order's end, and X ordered:
    + \underbrace{\sum_i s q_i (m_i - a)}_{\text{timing}}
    + \underbrace{s (X - \sum_i q_i)(z - a)}_{\text{opportunity}}
 
-A taker pays the half-spread, a maker earns it; a fill that does not say is taken
-as a taker's.  Timing holds whatever moved the mid, our own trading included.
+A taker pays the half-spread, a maker earns it; a fill without a liquidity flag counts
+as a taker's.  Timing contains every move of the mid, own impact included.
 
 Rules:
 
-- prices are taken to the nearest 1e-9, quantities are whole quanta, and costs are
-  whole products of the two: the parts sum exactly, and a correction takes back
-  exactly what the fill before it had added, whatever came in between;
-- the arrival price is the mid when the order begins to work; where no book stood
-  then it is the first mid that is seen, and where none is seen before the first
-  fill, that fill's own price;
-- a fill without a mid counts as timing, whole.
+- prices are rounded to 1e-9, quantities are whole quanta, and costs are whole products
+  of the two: the parts sum exactly, and a correction reverses exactly what the
+  corrected fill had added, regardless of the fills in between;
+- the arrival price is the mid when the order begins to work; without a book it is
+  the first mid after that, and without one before the first fill, that fill's price;
+- the whole cost of a fill without a mid counts as timing.
 
 References
 ----------
@@ -45,19 +44,19 @@ PX_QUANTA: Final = 1_000_000_000
 #: Parts of a unit of currency: of a quantum times a part of a unit of price.
 COST_QUANTA: Final = QUANTA * PX_QUANTA
 
-#: A cost of more bits than this is no float.
+#: A cost of more bits than this does not fit a float.
 _MAX_BITS: Final = 1_000
 
 
 class Mark(NamedTuple):
-    """Where the market stood at a fill.
+    """The market at a fill.
 
     Attributes
     ----------
     at : int
         Event time of the fill, ns.
     mid, half_spread : float or None
-        Of the book that stood; None where none did.
+        Of the prevailing book; None without one.
     predicted_px : float or None
         What the model expected of it, per share over mid, corrected by `bias`; None where it knew no price.
     bias : float

@@ -2,10 +2,10 @@
 
 Rules:
 
-- one key for each thing that changes by itself: ``meta``, ``settings``,
-  ``tape/SYMBOL``, ``market/SYMBOL``, ``tca/SYMBOL``, ``order/ID``,
-  ``execs/ID/N``, ``held/N``; a commit writes only what it changed, and no value grows
-  without bound;
+- one key for each part that changes independently: ``meta``, ``settings``,
+  ``books/SYMBOL``, ``market/SYMBOL``, ``tca/SYMBOL``, ``order/ID``,
+  ``execs/ID/N``, ``held/N``; a commit writes only what it changed, and the size of each
+  value is bounded;
 - floats are written by their shortest exact decimal and read back bit for
   bit; arrays are written as bytes;
 - positions are part of ``meta``, so state and position cannot disagree.
@@ -40,7 +40,7 @@ _SECTIONS: Final[dict[str, type[Any]]] = {
 }
 
 
-#: What always helps where a state cannot be continued.
+#: The remedy for every state that cannot be continued.
 RESTART: Final = (
     "start again from the inputs with an empty state: new names for the state and journal topics "
     "(topics.names.state, topics.names.journal; impactd topics create)"

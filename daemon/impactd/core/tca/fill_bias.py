@@ -1,9 +1,9 @@
 r"""Persistent bias of taker fills against the model, as a bounded ratio.
 
-In each interval with taker fills the ratio of what they paid over mid to what the
-model, uncorrected, expected of them is one observation, bounded to
-[1/`WIDEST`, `WIDEST`].  Their discounted mean is shrunk to 1, moved toward 1 by its
-own standard error, so that noise corrects nothing, and bounded by the setting:
+Each interval with taker fills gives one observation: what they paid over mid, divided
+by the uncorrected model's expected cost, bounded to [1/`WIDEST`, `WIDEST`].  The
+discounted mean is shrunk to 1, moved toward 1 by its own standard error, so noise
+corrects nothing, and bounded by the setting:
 
 .. math::
 
@@ -12,11 +12,11 @@ own standard error, so that noise corrects nothing, and bounded by the setting:
    B &= 1 + \operatorname{sign}(\bar b - 1) \max(|\bar b - 1| - e, 0), \qquad
    \tfrac{1}{1 + L} \le B \le 1 + L .
 
-It is one ratio for the whole curve: fills of a desk's own sizes cannot tell the
-spread's bias from the depth's.  What is expected of a fill is the cost of going on
-from what was filled in the interval before it, so that several fills of one
-interval are one walk, as the plan has it.  Corrections of fills change an
-interval's observation until the interval is over.
+One ratio scales the whole curve: fills of a desk's own sizes cannot separate the
+spread's bias from the depth's.  The expected cost of a fill is the cost of walking on
+from the quantity filled before it in the interval, so several fills of one interval
+are one walk, as planned.  Corrections of fills change an interval's observation until
+the interval ends.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""Derives what was published again, and says whether the bytes agree.
+"""Recomputes what was published and compares the bytes.
 
-A partition's journal is followed from its genesis or from the latest snapshot
-before what is asked for.  Each commit takes in what its journal record names,
-from the input topics, and what it gives is compared with what stands in the
-output topics under its number, and with the journal itself; a snapshot on the
-way is compared with the state that was derived.
+The audit follows a partition's journal from its genesis, or from the latest
+snapshot before the commits in question.  Each commit applies the inputs that its
+journal record names; its outputs are compared with those in the output topics
+under its number and with the journal itself, and each snapshot on the way with
+the derived state.
 
-Three things can come of it.  All agrees.  Something differs: then it is said
-which commit, topic, record and byte.  Or a stretch cannot be derived, because
-inputs are gone, another release wrote it, or the journal has a gap: then that
-is said, and the derivation goes on from the next snapshot.  A difference
-behind a loss of inputs is a consequence, not evidence.
+There are three results.  Everything agrees.  Something differs: the report names
+commit, topic, record and byte.  Or a range cannot be derived because inputs are
+gone, another release wrote it, or the journal has a gap: the report says so, and
+the derivation continues from the next snapshot.  A difference after lost inputs
+is a consequence of the loss, not evidence.
 """
 
 from __future__ import annotations
