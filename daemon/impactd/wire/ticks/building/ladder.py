@@ -5,9 +5,10 @@ Levels lie worst first, so that a change near the best, as most are, moves few o
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from impactd.core.base.jit import kernel
 from impactd.core.inputs.ticks import Float
@@ -17,12 +18,14 @@ ASK: Final = 1
 
 _CAPACITY: Final = 64
 
+Numbers = npt.NDArray[Any]
+
 #: Prices and sizes.
 Levels = tuple[list[float], list[float]]
 
 
 @kernel
-def place(keys: Float, n: int, key: float) -> int:
+def place(keys: Numbers, n: int, key: float) -> int:
     """Return the first place whose key is not less than `key`; `n` where none is."""
     low, high = 0, n
     while low < high:
@@ -35,17 +38,17 @@ def place(keys: Float, n: int, key: float) -> int:
 
 
 @kernel
-def set_level(keys: Float, sizes: Float, n: int, key: float, size: float) -> int:
+def set_level(keys: Numbers, sizes: Numbers, n: int, key: float, size: float) -> int:
     """Set the size at a key, 0 to remove the level; return how many levels there are then.
 
     Parameters
     ----------
-    keys : ndarray of float64
+    keys : ndarray of float64 or int64
         Ascending to the best: prices of bids, negative prices of asks. One more than `n` long at least.
     """
     at = place(keys, n, key)
     is_there = at < n and keys[at] == key
-    if size == 0.0:
+    if size == 0:
         if not is_there:
             return n
         for i in range(at, n - 1):

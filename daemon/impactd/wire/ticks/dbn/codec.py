@@ -1,6 +1,7 @@
 """Databento's binary encoding: books, quotes and trades in files, and in Kafka messages.
 
-What is read: MBP-1, MBP-10, TBBO, BBO, CMBP-1, CBBO, TCBBO and trades. Their fields mean what they mean in
+What is read: MBP-1, MBP-10, TBBO, BBO, CMBP-1, CBBO, TCBBO and trades, and in files MBO
+(`impactd.wire.ticks.dbn.orders`). Their fields mean what they mean in
 Databento's CSV (`impactd.wire.ticks.databento.codec`), with these additions:
 
 - A sampled book (BBO, CBBO) is that of the end of its interval, `ts_recv`; its `ts_event` is that of the last trade.
@@ -27,7 +28,7 @@ from impactd.core.inputs.ticks import Byte, Int, Int32, Refused, TickBatch
 from impactd.wire.codec import FROM_DATA, Decoded, FieldError, Limits
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_symbol
-from impactd.wire.rows import Rows, stamped
+from impactd.wire.rows import Rows, interleave, stamped
 from impactd.wire.tick_codec import FileBatch, FileFormatError, FileOptions, TickCodec, dated, with_faults
 from impactd.wire.ticks.dbn import kernel as k
 from impactd.wire.ticks.dbn.metadata import (
@@ -41,6 +42,7 @@ from impactd.wire.ticks.dbn.metadata import (
     parse_metadata,
     schema_in,
 )
+from impactd.wire.ticks.dbn.orders import GAP, NO_START, OrderBooks
 from impactd.wire.ticks.dbn.symbols import FOREVER, Symbology
 
 _MBP_1: Final = 1
@@ -56,13 +58,14 @@ _BOOKS: Final = {
     194: (1, k.BOOK_BEFORE),
     195: (1, k.BOOK_SAMPLE),
     196: (1, k.BOOK_SAMPLE),
+    160: (0, k.MBO),
 }
 _LEVELS: Final = np.array([_BOOKS.get(rtype, (0, 0))[0] for rtype in range(256)], np.uint8)
 #: By variant: schemas other than TBBO, and TBBO, whose records have the type of MBP-1's.
 _LAYOUTS: Final = np.array([[_BOOKS.get(rtype, (0, k.OTHER))[1] for rtype in range(256)]] * 2, np.uint8)
 _LAYOUTS[1, _MBP_1] = k.BOOK_BEFORE
 
-_FAULTS: Final = {
+_FAULTS: Final[dict[int, tuple[str, str]]] = {
     k.SHORT: ("truncated", "length: shorter than its record type; convert the file with Databento's dbn tool"),
     k.NO_SYMBOL: (
         "missing_field",
@@ -75,6 +78,8 @@ _FAULTS: Final = {
     k.NO_PRICE: ("missing_field", "price is undefined; a print has one"),
     k.NO_SIZE: ("sentinel", "size: 4294967295 stands for undefined; leave such a print out"),
     k.PUBLISHER: ("value", "publisher_id: {} is another venue than the symbol's books before; keep one per file"),
+    GAP: ("gap", "orders of instrument {} are missing before this one; its book ends until the next clear"),
+    NO_START: ("gap", "orders of instrument {} come without a clear before; fetch the day from its beginning"),
 }
 _NONE: Final = np.empty(0, np.int64)
 
@@ -89,10 +94,13 @@ class _Read:
     ----------
     fault : ndarray of uint8
         By record.
+    code : ndarray of int64
+        Symbol of each record of a type that is read.
     """
 
     rows: Rows
     fault: Byte
+    code: Int
     n_others: int
 
 
@@ -203,6 +211,7 @@ class DbnCodec(TickCodec):
     def batches(self, content: Content, batch_rows: int) -> Iterator[FileBatch]:
         """Yield a file's records in batches; a record's offset is its number in the file, from 1 on."""
         symbols = Symbology()
+        orders = OrderBooks(self.limits.max_levels)
         owners = publishers = np.empty(0, np.int64)
         first, ts_last = 1, 0
         for words, start, variant, fault in self._runs(content, batch_rows, symbols):
@@ -223,7 +232,10 @@ class DbnCodec(TickCodec):
                 publishers,
             )
             numbers = np.arange(first, first + n, dtype=np.int64)
-            batch = stamped(read.rows, numbers, np.full(n, FROM_DATA, np.int64))
+            rows = read.rows
+            if (_LAYOUTS[0][(words[start] >> 8) & 0xFF] == k.MBO).any():
+                rows = interleave(rows, orders.read(words, start, read.code, _LAYOUTS[0], symbols.names, read.fault))
+            batch = stamped(rows, numbers, np.full(n, FROM_DATA, np.int64))
             faults = [
                 Line(first + j, _bytes_of(words, int(start[j])), _error(int(read.fault[j]), words, int(start[j])))
                 for j in np.flatnonzero(read.fault).tolist()
@@ -404,7 +416,7 @@ def _read(
         qty=out.qty,
         aggressor=out.aggressor,
     )
-    return _Read(Rows(batch, out.record, out.ts_recv), fault, n_others)
+    return _Read(Rows(batch, out.record, out.ts_recv), fault, code, n_others)
 
 
 def _narrow(levels: npt.NDArray[np.float64], used: int) -> npt.NDArray[np.float64]:

@@ -30,6 +30,8 @@ TRADE_ONLY: Final = 1
 BOOK_AFTER: Final = 2
 BOOK_BEFORE: Final = 3
 BOOK_SAMPLE: Final = 4
+#: A single order, which `impactd.wire.ticks.dbn.orders` follows in files.
+MBO: Final = 5
 
 #: Why framing stops: at the end of the data, in the middle of a record, or at a length that no record has.
 WHOLE: Final = 0
@@ -151,7 +153,8 @@ def _interval(symbols: Symbols, instrument: int, ts: int) -> int:
 
 
 @kernel
-def _price(raw: int) -> float:
+def price(raw: int) -> float:
+    """Return a price in 1e-9 units in units of currency; NaN where it is undefined."""
     if raw == _UNDEF_PRICE:
         return np.nan
     if -_EXACT <= raw <= _EXACT:
@@ -212,7 +215,7 @@ def classify(  # noqa: PLR0912, PLR0915  # one decision after another, in the or
         layout = layouts[variant[message[i]], rtype]
         fault[i] = GOOD
         n_rows[i] = 0
-        if layout == OTHER:
+        if layout == OTHER or (layout == MBO and not is_file):
             others += not (is_file and rtype == SYMBOL_MAPPING)
             continue
         if (head & 0xFF) // 2 < 6 + 4 * n_levels[rtype]:
@@ -221,7 +224,7 @@ def classify(  # noqa: PLR0912, PLR0915  # one decision after another, in the or
         instrument = (head >> 32) & 0xFFFFFFFF
         what = words[at + 3]
         ts = words[at + 4] if layout == BOOK_SAMPLE else words[at + 1]
-        ts_recv = words[at + 4]
+        ts_recv = words[at + 5] if layout == MBO else words[at + 4]
         if not MIN_NS <= ts <= MAX_NS or ts_recv > MAX_NS:
             fault[i] = TIME
             continue
@@ -250,6 +253,8 @@ def classify(  # noqa: PLR0912, PLR0915  # one decision after another, in the or
             elif publishers[code[i]] != publisher:
                 fault[i] = PUBLISHER
                 continue
+        if layout == MBO:
+            continue
         if layout == BOOK_SAMPLE:
             n_rows[i] = 1
             continue
@@ -278,13 +283,13 @@ def _book(words: Int, at: int, depth: int, row: int, out: Columns) -> float:
         bid, ask = words[word], words[word + 1]
         sz = sizes & 0xFFFFFFFF
         if bid != _UNDEF_PRICE or sz:
-            out.bid_px[row, n_bid] = UNDEFINED_PX if bid == _UNDEF_PRICE else _price(bid)
+            out.bid_px[row, n_bid] = UNDEFINED_PX if bid == _UNDEF_PRICE else price(bid)
             out.bid_sz[row, n_bid] = sz
             total += sz
             n_bid += 1
         sz = (sizes >> 32) & 0xFFFFFFFF
         if ask != _UNDEF_PRICE or sz:
-            out.ask_px[row, n_ask] = UNDEFINED_PX if ask == _UNDEF_PRICE else _price(ask)
+            out.ask_px[row, n_ask] = UNDEFINED_PX if ask == _UNDEF_PRICE else price(ask)
             out.ask_sz[row, n_ask] = sz
             total += sz
             n_ask += 1
@@ -367,7 +372,7 @@ def fill(
             qty = float(what & 0xFFFFFFFF)
             out.kind[trade_row] = TRADE
             out.flags[trade_row] = AUCTION if mid_event and side == _N and qty > depth else 0
-            out.px[trade_row] = _price(words[at + 2])
+            out.px[trade_row] = price(words[at + 2])
             out.qty[trade_row] = qty
             out.aggressor[trade_row] = 1 if side == _B else (-1 if side == _A else 0)
             out.n_bid[trade_row] = 0

@@ -1,0 +1,410 @@
+"""Books out of single orders (MBO): each order is added, changed and cancelled by its id, and levels are their sums.
+
+Field meanings: Databento, "Market by order (MBO)". ``A`` adds an order, ``M`` changes it (one that is not known is
+added), ``C`` cancels some or all of its size, ``R`` clears the book; ``T`` is a print, ``F`` and ``N`` change
+nothing. An event ends with `F_LAST`: the book after it is the row, and so is the empty one after a clear that no
+snapshot follows. An order with `F_TOB` replaces its side. The book of a snapshot has the snapshot's time, `ts_recv`.
+
+A book begins with a clear, as every day and every snapshot of Databento's does. It ends where the feed says that it
+lost something (`F_MAYBE_BAD_BOOK`), or where an order is cancelled that is not there or is smaller: nothing is guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from impactd.core.base.jit import kernel
+from impactd.core.inputs.ticks import BOOK, TRADE, Byte, Int, TickBatch
+from impactd.wire.rows import Rows, by_first_appearance
+from impactd.wire.ticks.building.ladder import place, set_level
+from impactd.wire.ticks.dbn.kernel import ACTION, GOOD, MBO, NO_PRICE, NO_SIZE, SHORT, SIDE, TIME, Columns, price
+
+#: Why a record gives no rows: the book has ended, or has not begun.
+GAP: Final = 100
+NO_START: Final = 101
+
+_NONE, _STANDS, _ENDED, _LOST = range(4)
+_EMPTY, _LIVE, _DEAD = range(3)
+_F_LAST, _F_TOB, _F_SNAPSHOT, _F_BAD = 128, 64, 32, 4
+_UNDEF_PRICE: Final = 2**63 - 1
+_UNDEF_SIZE: Final = 2**32 - 1
+_A, _B, _C, _F, _M, _N, _R, _T = (ord(c) for c in "ABCFMNRT")
+_SLOTS: Final = 1 << 10
+#: An odd number whose product spreads ids over the table.
+_SPREAD: Final = 0x9E3779B97F4A7C15 - 2**64
+
+Numbers = npt.NDArray[Any]
+
+
+class Orders(NamedTuple):
+    """Live orders by id and symbol: a table with open addressing, a power of two long."""
+
+    state: Byte
+    order: Int
+    symbol: Int
+    side: Int
+    key: Int
+    """Price of a bid, negative price of an ask, as the feed has it."""
+    size: Int
+
+
+class Levels(NamedTuple):
+    """Levels of each symbol and side, worst first, in one pool."""
+
+    key: Int
+    size: Int
+    begin: Int
+    """Shape (n_symbols, 2): where a side's part of the pool begins."""
+    room: Int
+    n: Int
+
+
+@kernel
+def _slot(orders: Orders, order: int, symbol: int) -> int:
+    """Return the place of an order, or of the first empty slot where it is not there."""
+    mask = orders.state.shape[0] - 1
+    mixed = (order ^ (symbol << 40)) * _SPREAD
+    at = (mixed ^ (mixed >> 29)) & mask
+    while orders.state[at] != _EMPTY:
+        if orders.state[at] == _LIVE and orders.order[at] == order and orders.symbol[at] == symbol:
+            break
+        at = (at + 1) & mask
+    return int(at)
+
+
+@kernel
+def _move(old: Orders, new: Orders) -> int:
+    """Put the live orders into a new table; return how many they are."""
+    n = 0
+    for i in range(old.state.shape[0]):
+        if old.state[i] == _LIVE:
+            at = _slot(new, old.order[i], old.symbol[i])
+            new.state[at] = _LIVE
+            new.order[at] = old.order[i]
+            new.symbol[at] = old.symbol[i]
+            new.side[at] = old.side[i]
+            new.key[at] = old.key[i]
+            new.size[at] = old.size[i]
+            n += 1
+    return n
+
+
+@kernel
+def _drop_orders(orders: Orders, symbol: int, side: int) -> None:
+    """Remove a symbol's orders; `side` -1: of both sides."""
+    for i in range(orders.state.shape[0]):
+        if orders.state[i] == _LIVE and orders.symbol[i] == symbol and side in (-1, orders.side[i]):
+            orders.state[i] = _DEAD
+
+
+@kernel
+def _add_size(levels: Levels, symbol: int, side: int, key: int, size: int) -> None:
+    begin = levels.begin[symbol, side]
+    end = begin + levels.room[symbol, side]
+    keys, sizes = levels.key[begin:end], levels.size[begin:end]
+    n = levels.n[symbol, side]
+    at = place(keys, n, key)
+    before = sizes[at] if at < n and keys[at] == key else 0
+    levels.n[symbol, side] = set_level(keys, sizes, n, key, before + size)
+
+
+@kernel
+def _clear(orders: Orders, levels: Levels, symbol: int) -> None:
+    if levels.n[symbol, 0] or levels.n[symbol, 1]:
+        _drop_orders(orders, symbol, -1)
+    levels.n[symbol, 0] = 0
+    levels.n[symbol, 1] = 0
+
+
+@kernel
+def _write_book(levels: Levels, symbol: int, depth: int, row: int, out: Columns) -> None:
+    for side in range(2):
+        n = min(depth, levels.n[symbol, side])
+        last = levels.begin[symbol, side] + levels.n[symbol, side] - 1
+        for i in range(depth):
+            px, sz = np.nan, np.nan
+            if i < n:
+                key = levels.key[last - i]
+                px = price(key if side == 0 else -key)
+                sz = float(levels.size[last - i])
+            if side == 0:
+                out.bid_px[row, i] = px
+                out.bid_sz[row, i] = sz
+            else:
+                out.ask_px[row, i] = px
+                out.ask_sz[row, i] = sz
+        if side == 0:
+            out.n_bid[row] = n
+        else:
+            out.n_ask[row] = n
+
+
+@kernel
+def _change(
+    orders: Orders, levels: Levels, used: Int, symbol: int, action: int, side: int, order: int, raw: int, size: int
+) -> bool:
+    """Apply an order's record; return False where it does not fit the book."""
+    at = _slot(orders, order, symbol)
+    is_there = orders.state[at] == _LIVE
+    if action == _C:
+        if not is_there or orders.size[at] < size:
+            return False
+        _add_size(levels, symbol, orders.side[at], orders.key[at], -size)
+        orders.size[at] -= size
+        if orders.size[at] == 0:
+            orders.state[at] = _DEAD
+        return True
+    if is_there:
+        if action == _A:
+            return False
+        _add_size(levels, symbol, orders.side[at], orders.key[at], -orders.size[at])
+    else:
+        used[0] += 1
+    key = raw if side == 0 else -raw
+    orders.state[at] = _LIVE if size else _DEAD
+    orders.order[at] = order
+    orders.symbol[at] = symbol
+    orders.side[at] = side
+    orders.key[at] = key
+    orders.size[at] = size
+    if size:
+        _add_size(levels, symbol, side, key, size)
+    return True
+
+
+@kernel
+def build(  # noqa: PLR0912, PLR0915  # one action after another
+    words: Int,
+    start: Int,
+    code: Int,
+    layout: Byte,
+    depth: int,
+    orders: Orders,
+    levels: Levels,
+    used: Int,
+    status: Byte,
+    changed: Byte,
+    fault: Byte,
+    out: Columns,
+) -> int:
+    """Follow the MBO records among `start`; return how many rows were written.
+
+    Parameters
+    ----------
+    words, start : ndarray of int64
+        Records, and the word at which each begins.
+    code : ndarray of int64, shape (n,)
+        Symbol of each record.
+    layout : ndarray of uint8, shape (256,)
+        By record type.
+    used : ndarray of int64, shape (1,)
+        Slots of `orders` that are not empty.
+    status, changed : ndarray of uint8, shape (n_symbols,)
+        Whether the book stands, and has changed since its last row.
+    fault : ndarray of uint8, shape (n,)
+        Filled where a record is refused; those that are already are passed over.
+    out : Columns
+        Room for two rows a record.
+    """
+    row = 0
+    for i in range(start.shape[0]):
+        at = start[i]
+        if layout[(words[at] >> 8) & 0xFF] != MBO:
+            continue
+        if fault[i] == SHORT or fault[i] == TIME:
+            # Whose it was is not known.
+            for other in range(status.shape[0]):
+                status[other] = _LOST if status[other] == _STANDS else status[other]
+        if fault[i] != GOOD:
+            continue
+        symbol = code[i]
+        what = words[at + 4]
+        size, flags = what & 0xFFFFFFFF, (what >> 32) & 0xFF
+        action, letter = (what >> 48) & 0xFF, (what >> 56) & 0xFF
+        raw = words[at + 3]
+        side = 0 if letter == _B else 1
+        if action not in (_A, _C, _M, _R, _T, _F, _N):
+            fault[i] = ACTION
+        elif letter not in (_A, _B, _N) or (letter == _N and action in (_A, _M)):
+            fault[i] = SIDE
+        elif action in (_A, _M, _C, _T) and size == _UNDEF_SIZE:
+            fault[i] = NO_SIZE
+        elif raw == _UNDEF_PRICE and (action == _T or (action in (_A, _M) and not flags & _F_TOB)):
+            fault[i] = NO_PRICE
+        is_gap = (fault[i] != GOOD and status[symbol] == _STANDS and action != _T) or status[symbol] == _LOST
+        first_row = row
+        if fault[i] == GOOD and action == _T:
+            out.kind[row] = TRADE
+            out.px[row] = price(raw)
+            out.qty[row] = size
+            out.aggressor[row] = 1 if letter == _B else (-1 if letter == _A else 0)
+            out.n_bid[row] = 0
+            out.n_ask[row] = 0
+            out.bid_px[row, :] = np.nan
+            out.bid_sz[row, :] = np.nan
+            out.ask_px[row, :] = np.nan
+            out.ask_sz[row, :] = np.nan
+            row += 1
+        elif fault[i] == GOOD and action == _R:
+            _clear(orders, levels, symbol)
+            status[symbol] = _STANDS
+            changed[symbol] = 1
+            is_gap = False
+        elif fault[i] == GOOD and action in (_A, _M, _C):
+            if status[symbol] != _STANDS:
+                # One refusal says so; the others are passed over.
+                if status[symbol] == _NONE:
+                    status[symbol] = _ENDED
+                    fault[i] = NO_START
+            elif flags & _F_TOB:
+                _drop_orders(orders, symbol, side)
+                levels.n[symbol, side] = 0
+                if raw != _UNDEF_PRICE and size:
+                    _add_size(levels, symbol, side, raw if side == 0 else -raw, size)
+                changed[symbol] = 1
+            elif _change(orders, levels, used, symbol, action, side, words[at + 2], raw, size):
+                changed[symbol] = 1
+            else:
+                is_gap = True
+        if flags & _F_BAD and status[symbol] == _STANDS:
+            is_gap = True
+        if is_gap:
+            _clear(orders, levels, symbol)
+            status[symbol] = _ENDED
+            fault[i] = GAP if fault[i] == GOOD else fault[i]
+            changed[symbol] = 1
+        is_clear = action == _R and not flags & _F_SNAPSHOT
+        if changed[symbol] and (flags & _F_LAST or is_gap or is_clear):
+            changed[symbol] = 0
+            out.kind[row] = BOOK
+            out.px[row] = np.nan
+            out.qty[row] = np.nan
+            out.aggressor[row] = 0
+            _write_book(levels, symbol, depth, row, out)
+            row += 1
+        for r in range(first_row, row):
+            out.record[r] = i
+            out.symbol[r] = symbol
+            out.flags[r] = 0
+            out.ts_recv[r] = max(0, words[at + 5])
+            out.ts_event[r] = words[at + 5] if flags & _F_SNAPSHOT and words[at + 5] > 0 else words[at + 1]
+    return row
+
+
+class OrderBooks:
+    """The books of one file's orders.
+
+    Parameters
+    ----------
+    depth : int
+        Levels of a side that are handed on, at most.
+    """
+
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
+        self._orders = _table(_SLOTS)
+        self._used = np.zeros(1, np.int64)
+        self._status = np.zeros(0, np.uint8)
+        self._changed = np.zeros(0, np.uint8)
+        self._levels = Levels(
+            np.empty(0, np.int64),
+            np.empty(0, np.int64),
+            np.zeros((0, 2), np.int64),
+            np.zeros((0, 2), np.int64),
+            np.zeros((0, 2), np.int64),
+        )
+
+    def read(self, words: Int, start: Int, code: Int, layout: Byte, names: Sequence[str], fault: Byte) -> Rows:
+        """Follow the MBO records of a run; `fault` is filled."""
+        n = len(start)
+        self._make_room(code, n, len(names))
+        shape = (2 * n, self._depth)
+        out = Columns(
+            record=np.empty(2 * n, np.int64),
+            symbol=np.empty(2 * n, np.int32),
+            kind=np.empty(2 * n, np.uint8),
+            flags=np.empty(2 * n, np.uint8),
+            ts_event=np.empty(2 * n, np.int64),
+            ts_recv=np.empty(2 * n, np.int64),
+            bid_px=np.empty(shape),
+            bid_sz=np.empty(shape),
+            ask_px=np.empty(shape),
+            ask_sz=np.empty(shape),
+            n_bid=np.empty(2 * n, np.int32),
+            n_ask=np.empty(2 * n, np.int32),
+            px=np.empty(2 * n),
+            qty=np.empty(2 * n),
+            aggressor=np.empty(2 * n, np.int8),
+        )
+        rows = build(
+            words,
+            start,
+            code,
+            layout,
+            self._depth,
+            self._orders,
+            self._levels,
+            self._used,
+            self._status,
+            self._changed,
+            fault,
+            out,
+        )
+        width = int(max(out.n_bid[:rows].max(initial=0), out.n_ask[:rows].max(initial=0)))
+        batch = TickBatch(
+            symbols=tuple(names),
+            symbol=out.symbol[:rows],
+            kind=out.kind[:rows],
+            flags=out.flags[:rows],
+            ts_event=out.ts_event[:rows],
+            ts_record=np.zeros(rows, np.int64),
+            offset=np.zeros(rows, np.int64),
+            bid_px=np.ascontiguousarray(out.bid_px[:rows, :width]),
+            bid_sz=np.ascontiguousarray(out.bid_sz[:rows, :width]),
+            ask_px=np.ascontiguousarray(out.ask_px[:rows, :width]),
+            ask_sz=np.ascontiguousarray(out.ask_sz[:rows, :width]),
+            n_bid=out.n_bid[:rows],
+            n_ask=out.n_ask[:rows],
+            px=out.px[:rows],
+            qty=out.qty[:rows],
+            aggressor=out.aggressor[:rows],
+        )
+        return Rows(by_first_appearance(batch), out.record[:rows], out.ts_recv[:rows])
+
+    def _make_room(self, code: Int, n: int, n_symbols: int) -> None:
+        """Make room for a run in which every record may add an order and a level."""
+        new = n_symbols - len(self._status)
+        if new > 0:
+            self._status = np.concatenate([self._status, np.zeros(new, np.uint8)])
+            self._changed = np.concatenate([self._changed, np.zeros(new, np.uint8)])
+            more = np.zeros((new, 2), np.int64)
+            key, size, begin, room, count = self._levels
+            self._levels = Levels(
+                key, size, np.vstack([begin, more]), np.vstack([room, more]), np.vstack([count, more])
+            )
+        if 2 * (int(self._used[0]) + n) > len(self._orders.state):
+            n_live = int(np.count_nonzero(self._orders.state == _LIVE))
+            table = _table(1 << (4 * (n_live + n) - 1).bit_length())
+            self._used[0] = _move(self._orders, table)
+            self._orders = table
+        key, size, begin, room, count = self._levels
+        wanted = count + np.bincount(code, minlength=len(self._status))[: len(self._status), None]
+        if (wanted > room).any():
+            # Each side that is short gets twice what it wants; the pool is laid out again.
+            roomy = np.where(wanted > room, 2 * wanted + 8, room)
+            ends = np.cumsum(roomy.ravel())
+            fresh = (ends - roomy.ravel()).reshape(roomy.shape)
+            pool = Levels(np.empty(int(ends[-1]), np.int64), np.empty(int(ends[-1]), np.int64), fresh, roomy, count)
+            for symbol, side in zip(*np.nonzero(count), strict=True):
+                a, b, k = begin[symbol, side], fresh[symbol, side], count[symbol, side]
+                pool.key[b : b + k] = key[a : a + k]
+                pool.size[b : b + k] = size[a : a + k]
+            self._levels = pool
+
+
+def _table(n_slots: int) -> Orders:
+    return Orders(np.zeros(n_slots, np.uint8), *(np.zeros(n_slots, np.int64) for _ in range(5)))
