@@ -161,7 +161,7 @@ def test_core_trained_file_reaches_the_core_by_its_hash(tmp_path: Path) -> None:
         (
             blank_content(CoreSettings()),
             {"MEAN_HALF_LIFE_MINUTES": "30"},
-            "trained beside a forecast of other [model] settings",
+            "trained with a forecast of other [model] settings",
         ),
     ],
     ids=["missing", "no-model", "other-settings"],

@@ -36,7 +36,7 @@ def command(
 ) -> None:
     """Write a report on models and strategies, as HTML and Markdown.
 
-    Recorded days stand first, a generated one beside them. The same inputs
+    Recorded days come first, then a generated one. The same inputs
     give the same bytes.
     """
     with study():

@@ -92,7 +92,7 @@ def command(
 
 def _show(trained: Training) -> None:
     if not trained.days:
-        click.echo("No day could be judged: there are none before or beside it. Give at least two days.")
+        click.echo("No day could be tested: testing needs other days. Give at least two days.")
         return
     click.echo(f"On days not trained on ({', '.join(trained.days)}), all horizons:")
     click.echo(f"  {'':28}{'log error':>10}{'pinball':>10}{'rank corr.':>12}{'inside 80%':>12}")

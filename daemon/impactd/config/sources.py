@@ -1,6 +1,6 @@
 """Reads settings from a file, the environment and flags, and keeps where each came from.
 
-Every refusal is one line: where the value stands, which setting, what is
+Every refusal is one line: the place of the value, which setting, what is
 wrong with it and what would be right.
 """
 

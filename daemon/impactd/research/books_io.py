@@ -1,7 +1,7 @@
 """Recorded and live books, into the long form and back.
 
 In the long form a book that came right after another at the same ``ts_event``
-has replaced it: the first stood for no time and no estimate knows of it.  Rows
+has replaced it: the first prevailed for no time and no estimate knows of it.  Rows
 in the middle of a venue's event, prints, and records that cannot be read are
 left out and counted in ``.attrs``.
 """
@@ -51,7 +51,7 @@ def read_books(path: str | Path, *, codec: str | None = None, symbol: str | None
         time (UTC), side, price, size, level (0 is the best), and ``symbol``
         where the file has several.  A book without any level is one row of
         size 0.  ``.attrs``: ``symbols``, ``refused`` (records that could not be
-        read, by reason), ``mid_event`` and ``replaced`` (books that stood for no time).
+        read, by reason), ``mid_event`` and ``replaced`` (books that prevailed for no time).
 
     Raises
     ------
@@ -171,7 +171,7 @@ def convert_live_data_to_system_format(df: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         time, side, price, size, level 0; two rows a quote, in the order of
-        time.  Where quotes share a timestamp, the last one stands.
+        time.  Where quotes share a timestamp, the last one counts.
 
     Raises
     ------

@@ -140,7 +140,7 @@ def generate(spec: GeneratorSpec) -> Iterator[TickBatch]:
     Yields
     ------
     TickBatch
-        Books and prints; a print stands before the book that it left.  Offsets count rows
+        Books and prints; a print precedes the book that it left.  Offsets count rows
         from 0 on.
     """
     offset = 0
@@ -174,12 +174,12 @@ def regular_snapshots(spec: GeneratorSpec) -> tuple[Int, TickBatch]:
     ts : ndarray of int64, shape (snapshots,)
         Ends of equal parts of the session, ns.
     books : TickBatch
-        The book that stood at each, `ts` as its time.
+        The book that prevailed at each, `ts` as its time.
     """
     busy = replace(spec, snapshots=max(2_000, 50 * spec.snapshots), symbols=1, days=1)
     open_ns = session_open_ns(trading_days(spec.first_day, 1)[0])
     ts = open_ns + np.arange(1, spec.snapshots + 1) * (SESSION_S * 1_000_000_000) // spec.snapshots
-    # One part of the day at a time, with the book that stood at its beginning: the day itself is fifty times as large.
+    # One part of the day at a time, with the book that prevailed at its start: the whole day is fifty times as large.
     standing, chosen, done = TickBatch.empty(), [], 0
     for batch in generate(busy):
         books = TickBatch.concat([standing, batch.take(batch.kind == BOOK)])

@@ -24,7 +24,7 @@ _MILLISECOND_NS = 1_000_000
 
 
 def closed_minutes(parts: Iterable[Books], settings: BookSettings) -> list[MinuteStats]:
-    """Return every minute in which a book stood.
+    """Return every minute in which a book prevailed.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def closed_minutes(parts: Iterable[Books], settings: BookSettings) -> list[Minut
     Returns
     -------
     list of MinuteStats
-        In order.  The last book stands to the end of its minute.
+        In order.  The last book prevails to the end of its minute.
     """
     aggregator = MinuteAggregator(settings, max_symbols=1)
     stats: list[MinuteStats] = []
@@ -66,7 +66,7 @@ def as_batch(books: Books, n_before: int, symbol: str = _SYMBOL) -> TickBatch:
     Parameters
     ----------
     n_before : int
-        Rows before these; offsets go on from there.
+        Rows before these; offsets continue from there.
     """
     n, width = books.bid_px.shape
     return replace(

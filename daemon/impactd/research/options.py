@@ -82,7 +82,7 @@ class ModelConfig:
         How much generated sizes vary from one update to the next: 0 not at all, 1 as on real days, more than
         that for wilder ones.
     memory_limit_mb : float
-        What one call may hold beside its arguments.  Books are worked through
+        What one call may hold besides its arguments.  Books are worked through
         in parts that fit; a result that cannot fit is refused before the work.
     progress_logging : bool
         Show a progress bar and write log lines (logger ``impactd.research``).

@@ -1,7 +1,7 @@
 """A study as a report: what the data are, which model they bear, what schedules it gives, and what failed.
 
 The same inputs and seed give the same bytes: no time of day and no duration
-stands in a report (`impactd compare` shows what solvers take).
+is in a report (`impactd compare` shows what solvers take).
 """
 
 from __future__ import annotations

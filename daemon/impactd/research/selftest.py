@@ -1,7 +1,7 @@
 """The daily check of all that research and the service stand on: is it right, and fast enough.
 
 Each check is a function of its inputs and of `SelftestSection`; one that raises
-has failed and says why, and the others go on.  What operations took and how
+has failed and says why, and the others continue.  What operations took and how
 far predictions missed goes through `ProductionMonitor`, whose verdict is a
 check like the others.
 """
@@ -107,7 +107,7 @@ def run_selftest(
 def _guarded(name: str, check: Callable[[], Check]) -> Check:
     try:
         return check()
-    except Exception as error:  # noqa: BLE001  # whatever it is, it is this check's finding, and the others go on
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is this check's finding, and the others continue
         said = str(error) if isinstance(error, ResearchError) else repr(error)
         return Check(name, healthy=False, text=f"failed: {said}")
 

@@ -41,7 +41,7 @@ _lock = threading.Lock()
 
 
 def start() -> None:
-    """Start the process if there is none; it imports CVXPY while the caller goes on."""
+    """Start the process if there is none; it imports CVXPY while the caller continues."""
     with _lock, contextlib.suppress(BrokenExecutor):
         if os.getpid() not in _executors:
             _running().submit(_import_cvxpy)

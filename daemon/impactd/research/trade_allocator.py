@@ -4,7 +4,7 @@ The schedule is the best one for a history that is already known, so what it
 saves is a hindsight figure, biased up by the noise in each interval's curve,
 and labelled so.  What a forecast earns is the backtest's business.
 
-Every solver that was tried stands in the result, with what it came to.
+Every solver that was tried is in the result, with its outcome.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class TradeAllocator:
     """Schedules of least impact over a fitted history.
 
     Where the default solver is one that runs in a process of its own (SciPy,
-    CVXPY), that process is started here, and makes ready while you go on.
+    CVXPY), that process is started here, and makes ready while you continue.
 
     Parameters
     ----------
@@ -418,7 +418,7 @@ def _exact_sum(x: Float, total: float, cap: Float) -> Float:
 
 
 def schedule_table(allocator: TradeAllocator, result: dict[str, Any]) -> pd.DataFrame:
-    """Return a schedule beside equal parts, a row an interval: interval, qty, equal_qty, cap."""
+    """Return a schedule next to equal parts, a row an interval: interval, qty, equal_qty, cap."""
     return pd.DataFrame(
         {
             "interval": np.arange(allocator.n_intervals),

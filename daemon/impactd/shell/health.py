@@ -5,7 +5,7 @@ partition that it owns is restored, reads what arrives, and commits it.  A
 process that owns nothing, because there are more processes than partitions,
 is ready: it stands by.
 
-A halt that somebody ordered is no reason: the service does what it was told.
+A halt that someone ordered is no reason: the service does what it was told.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def open_for(settings: CoreSettings) -> Callable[[int], float | None]:
         if not session.is_open(wall_ns):
             return None
         begin = wall_ns - session.since_resumed_ns(wall_ns)
-        # Where sessions follow each other without a gap, one goes on where another has ended.
+        # Where sessions follow each other without a gap, one continues where another has ended.
         return math.inf if session.is_open(begin - 1) else (wall_ns - begin) / 1e9
 
     def seconds(wall_ns: int) -> float | None:

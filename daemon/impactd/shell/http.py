@@ -1,15 +1,14 @@
-"""What the process says about itself over HTTP: /livez, /readyz and /metrics.
+"""Health and metrics over HTTP: /livez, /readyz and /metrics.
 
 - ``/livez`` answers 200 while the process is worth keeping: the event loop
-  turns, since otherwise nobody would answer, and nothing has failed for good.
-  What to do about a 503 is a restart.
-- ``/readyz`` answers 200 while what the process publishes is of now, and else
-  503 with every reason.  A restart mostly does not help.
+  runs (otherwise there is no answer) and nothing has failed permanently.  The
+  remedy for a 503 is a restart.
+- ``/readyz`` answers 200 while the output is current, and otherwise 503
+  with every reason.  A restart mostly does not help.
 - ``/metrics`` is Prometheus' text.
 
-It listens on loopback unless told otherwise.  There is nothing to change
-through it.  These three ask nobody who they are; the live page, which shows
-orders, stands beside them (`impactd.shell.live`) and may ask for a token.
+It listens on loopback by default and is read-only.  These three need no token; the live page, which shows
+orders, is served with them (`impactd.shell.live`) and may require a token.
 """
 
 from __future__ import annotations
@@ -139,7 +138,7 @@ def application(views: Views) -> web.Application:
         return _json({"ready": not reasons, "reasons": [asdict(reason) for reason in reasons]}, ok=not reasons)
 
     async def metrics(_request: web.Request) -> web.Response:
-        # The reading is a copy, so that it can be written out beside the event loop.
+        # The reading is a copy, so it can be written outside the event loop.
         text = await asyncio.to_thread(exposition, views.reading())
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 

@@ -1,6 +1,6 @@
 """Where compiled kernels are kept between starts, and that no other release's are taken.
 
-Without `NUMBA_CACHE_DIR` machine code lies beside the sources, as numba has
+Without `NUMBA_CACHE_DIR` machine code is kept next to the sources, as numba has
 it; that needs a package directory that can be written to.  With it, as in an
 image or under a service manager:
 

@@ -10,7 +10,7 @@ look that does not return all count as the file being there.  Its contents do
 not matter, and a dangling link is a file too.
 
 It speaks for this process alone.  A partition that moves to a process without
-the file goes on there: `impactd halt` is what stops all of them.
+the file continues there: `impactd halt` is what stops all of them.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class KillSwitch:
             reason = self._asking.result()
             self._asking = None
         else:
-            # The same look goes on: one thread may hang in it, but not one more each second.
+            # The same look continues: one thread may hang in it, but not one more each second.
             reason = f"kill switch: checking {self._name} does not return"
         if reason == self.reason:
             return

@@ -2,7 +2,7 @@
 
 - ``READY=1`` once, when /readyz would first say yes: what is ordered after
   the service finds it working.  Until then ``EXTEND_TIMEOUT_USEC`` says that
-  the start goes on: a state that is restored, or a day that is caught up with,
+  the start continues: a state that is restored, or a day that is caught up with,
   takes what it takes, but an event loop that is stuck asks for no more time.
 - ``STATUS=`` whenever it changes: what ``systemctl status`` shows, the reasons
   of /readyz among it.  Being unready later is told there, and is no failure.
@@ -26,7 +26,7 @@ import structlog
 
 from impactd.shell.health import Reason
 
-#: By how much the start may go on from each word of it; kernels that are compiled hold the event loop up for seconds.
+#: Extension of the start by each notice; compiling kernels blocks the event loop for seconds.
 EXTEND_S: Final = 60.0
 
 #: Pace at which readiness is looked at.

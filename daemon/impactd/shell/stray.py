@@ -2,7 +2,7 @@
 
 A file's rows have no record of their own time, so what they say of it is all
 that there is.  A row is from the future if it jumps ahead of all rows before it
-by more than `AHEAD_NS`, and the row and most of the `FOLLOWING` rows after it go on from where those were.  Its
+by more than `AHEAD_NS`, and the row and most of the `FOLLOWING` rows after it continue from where those were.  Its
 record then has the time of the row after it, as if a broker had stamped it, and
 `impactd.core.inputs.ticks.by_record_time` has it count at that time, or refuses it.
 

@@ -37,7 +37,7 @@ from impactd.wire.symbols import FileSymbols
 
 @dataclass(frozen=True, slots=True)
 class FileOptions:
-    """What is known of a file beside its content.
+    """Facts about a file besides its content.
 
     Attributes
     ----------

@@ -32,7 +32,7 @@ from impactd.config.hours import parse_date, session_rule
 from impactd.core.base.settings import CoreSettings, SessionRule
 
 _SUFFIX: Final = ".json"
-#: How long before a calendar ends it is said.
+#: How long before a calendar ends it is stated.
 NOTICE_DAYS: Final = 90
 #: Other names of packaged calendars: they trade on the same days at the same times.
 ALIASES: Final = {"XNAS": "XNYS", "ARCX": "XNYS", "BATS": "XNYS", "XSHE": "XSHG", "24-7": "24/7"}

@@ -5,7 +5,7 @@ latency depend on them:
 
 - ``fastmath`` stays off: re-associated sums would make the result depend on
   how many ticks were decoded together;
-- ``nogil`` lets a worker thread walk books while the event loop goes on;
+- ``nogil`` lets a worker thread walk books while the event loop continues;
 - ``cache`` keeps the machine code, so that only the first start compiles;
 - ``error_model="numpy"`` makes a division by zero a value, not an exception.
 """

@@ -11,7 +11,7 @@ Rules
 - A level of size zero is no level: its price is not looked at, and neither
   its place in the side nor the walk knows of it.
 - A side without levels is empty.  A book with an empty side is valid: it
-  ends the book before it, and nothing has a mid while it stands.
+  ends the book before it, and nothing has a mid while it prevails.
 - Bids fall strictly and asks rise strictly from the best price.
 - A locked book (best bid = best ask) is usable unless the settings forbid
   it: its half-spread is 0.
@@ -100,7 +100,7 @@ _SMALLEST_SIZE_SENTINEL: Final = _SIZE_SENTINELS[0]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Book:
-    """A two-sided book that stands.
+    """A two-sided book that prevails.
 
     Attributes
     ----------

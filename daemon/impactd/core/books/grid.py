@@ -4,7 +4,7 @@ Rules
 -----
 - Sizes given in the settings hold for every symbol.
 - Where open plans ask between ``lo`` and ``hi`` of an interval, the grid
-  runs from ``0.25 lo`` to ``4 hi`` at least.  It goes on to the upper end
+  runs from ``0.25 lo`` to ``4 hi`` at least.  It continues to the upper end
   that the default would have: a plan that asks for less than the best level
   holds would see no slope otherwise, and what it asks of a cheap interval is
   more than what it asks of most.  Its lower end is at most an eighth of that,

@@ -28,7 +28,7 @@ OWN_CLOCK: Final = 1
 PARTITION_CLOCK: Final = 2
 NEEDS_GRID: Final = 3
 
-#: What `time_gate` answers beside `OWN_CLOCK` and `PARTITION_CLOCK`.
+#: What `time_gate` returns besides `OWN_CLOCK` and `PARTITION_CLOCK`.
 PASS: Final = 10
 LATE: Final = 11
 REFUSE_FUTURE: Final = 12

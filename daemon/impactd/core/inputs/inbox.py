@@ -322,7 +322,7 @@ class Inbox:
         return self.take_exact(to, idle, controls)
 
     def take_exact(self, to: Mapping[Topic, int], idle_to: int | None, controls: Sequence[LocalControl] = ()) -> Inputs:
-        """Return all that stands before the offsets `to`, as a journal record has them."""
+        """Return all that precedes the offsets `to`, as a journal record has them."""
         pending: list[Pending] = []
         batch, keys = self._pop_ticks(to.get(Topic.TICKS, self._positions[Topic.TICKS]), pending)
         for topic in EVENT_TOPICS:

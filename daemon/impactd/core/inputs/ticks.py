@@ -25,7 +25,7 @@ TRADE: Final = 1
 
 #: `TickBatch.flags`, a bit field.
 MID_EVENT: Final = 1
-"""The row is in the middle of a venue event: a book that never stood."""
+"""The row is in the middle of a venue event: a book that never prevailed."""
 AUCTION: Final = 2
 """The trade is an auction print (an opening, closing or halt cross)."""
 UNDECODABLE_BOOK: Final = 4

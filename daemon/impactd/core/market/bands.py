@@ -25,7 +25,7 @@ normal quantiles than they say.  The third line is the online quantile tracker o
 eq. 2, on the quantile itself as in [2]_, section 2.2): whatever the errors are,
 the share of shadows outside of their bands tends to :math:`\alpha`, since
 :math:`\log c` would leave every bound otherwise.  The first two get there sooner.
-Each shadow is judged by the band that stood when it began.
+Each shadow is judged by the band in force when it began.
 
 Before any shadow has ended m is 0, r is `PRIOR_SD` and c is 1: a
 quarter up or down is about what spread and depth depart from a forecast of the
@@ -85,7 +85,7 @@ STEP: Final = 1.0
 HUBER: Final = 3.0
 #: log c stays within this, so that no market can lead it out of the finite numbers.
 LOG_LIMIT: Final = 3.0
-#: Nominal coverage of the second band that a plan publishes, beside that of the setting.
+#: Nominal coverage of the second band that a plan publishes, besides that of the setting.
 WIDE_LEVEL: Final = 0.95
 
 

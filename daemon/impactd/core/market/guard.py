@@ -56,7 +56,7 @@ HALF_LIFE: Final = 12.0
 #: What forecasts are taken to capture before any trial, and of how much, as a share of one trial's TWAP.
 PRIOR_CAPTURE: Final = 0.3
 PRIOR_POSSIBLE: Final = 0.1
-#: A trial counts if books stood in so much of its intervals.
+#: A trial counts if books prevailed in this share of its intervals.
 LEAST_COVERED: Final = 0.8
 
 

@@ -44,7 +44,7 @@ class Shadow:
     units : ndarray of uint8, shape (n,)
         What each interval trades.
     issued : tuple of float
-        Middle and half-widths, in logs, of the bands that stood when it began.
+        Middle and half-widths, in logs, of the bands in force when it began.
     expected_px : float
         Expected cost per share over mid, by the forecast at `start`.
     realised_cost : float

@@ -56,7 +56,7 @@ class MinuteBooks(Protocol):
 
     @property
     def covered_ns(self) -> int:
-        """How long a two-sided book stood."""
+        """How long a two-sided book prevailed."""
         ...
 
     @property
@@ -77,7 +77,7 @@ class BookCurve:
     Attributes
     ----------
     ts_event : int
-        When it stands, UTC ns.
+        Its time, UTC ns.
     sizes, g, lower_bound : ndarray of float64, shape (K,)
         Shares; price per share, NaN where the book does not hold the size; and
         the price with what is missing at the last visible level.

@@ -22,7 +22,7 @@ where h is the shape of the kind, and f is `LEAST_EXCESS`.  Both levels are mean
 The grid may change with depth or with what plans ask.  Levels are then read off at the new sizes, and evidence for
 sizes far beyond the old ones is dropped: a thin first minute leaves nothing behind.
 
-A minute's weight is the share of the interval that books stood.  A minute without usable cells changes nothing.
+A minute's weight is the share of the interval with a prevailing book.  A minute without usable cells changes nothing.
 Minutes outside of the session are left out, since pre-market books say little about the day's.  The mean ages in
 minutes of open market, so that it lasts over a night; short means age in clock time, so that they do not.
 

@@ -46,7 +46,7 @@ class Volatility:
         return self._squares / self._info if self._info > 0.0 else 0.0
 
     def update(self, minute_ns: int, mid_close: float | None) -> None:
-        """Take in the mid that stood at the end of a closed minute; None where none stood."""
+        """Take in the mid that prevailed at the end of a closed minute; None where none prevailed."""
         if mid_close is None:
             return
         if self._mid is not None and self._last is not None and minute_ns - self._last <= self._longest:

@@ -8,7 +8,7 @@ to the operator of the process: it halts everything, and no record lifts it.
 
 Scopes and reasons come from outside and are kept until they are resumed, so
 their total size is bounded.  A halt that exceeds the bound halts everything
-instead: refusing it would trade what somebody wanted stopped.
+instead: refusing it would trade what someone wanted stopped.
 """
 
 from __future__ import annotations

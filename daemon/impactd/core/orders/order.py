@@ -50,7 +50,7 @@ from impactd.core.outputs.counts import EventOutcome
 
 
 class Status(StrEnum):
-    """Where an order stands; ``halted`` is a plan's status only, over an active order."""
+    """Status of an order; ``halted`` is a plan's status only, over an active order."""
 
     ACTIVE = "active"
     DONE = "done"
@@ -175,7 +175,7 @@ class Order:
     costs: Costs = field(default_factory=Costs)
     #: When it ended, ns, and its opportunity cost (`impactd.core.orders.costs`); None while it works.
     closed: tuple[int, int] | None = None
-    #: Whether the latter is unknown, for want of a mid on arrival or at the end; it counts as 0 then.
+    #: Whether the latter is unknown, for lack of a mid on arrival or at the end; it counts as 0 then.
     unpriced: bool = False
     #: Displacement by its own fills that is left at `displaced_at` (ns), and what a share adds to it now, both times
     #: the square root of depth (`impactd.core.planning.transient`); 0 without transient impact.

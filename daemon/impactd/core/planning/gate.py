@@ -6,7 +6,7 @@ what is not a number, and what goes wrong in here all withhold the plan.
 
 A plan that is withheld does not leave the one before it in force.  That one
 was made for a state of the market and of the order that no longer holds, and
-a desk that goes on trading it would trade past the very limit; so a halted
+a desk that continues trading it would trade past the very limit; so a halted
 plan is published in its place, whose text names the limit.  The order is
 replanned as each minute closes, and whenever something forces it, and goes
 on by itself once a plan passes.

@@ -153,7 +153,7 @@ class Proposals:
         return objective(problem, qty, now[0]) - objective(problem, qty, then[0])
 
     def outdated(self) -> bool:
-        """Return whether a current schedule cannot go on: its window or shortfall has changed, or a limit binds."""
+        """Return whether a current schedule cannot continue: its window or shortfall has changed, or a limit binds."""
         if np.any(self.limits.broken_by(self.current)):
             return True
         windows = zip(self.orders, self.begin.tolist(), self.end.tolist(), self.shortfall, strict=True)

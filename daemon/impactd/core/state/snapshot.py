@@ -1,6 +1,6 @@
 """The whole state of a partition in its journal, so that a derivation need not begin at the genesis.
 
-A snapshot stands behind the journal record of its commit, in the same
+A snapshot follows the journal record of its commit, in the same
 transaction, and holds what the state topic holds after that commit.  It is
 cut into records of `CHUNK_BYTES` of state each, so that none comes near the
 largest message, however large the state is::

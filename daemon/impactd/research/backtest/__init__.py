@@ -1,6 +1,6 @@
 """The backtest: schedules priced on recorded books, walking forward.
 
-- `impactd.core.books.interval_cost`: which book stood when, and what a walk of any size cost in each interval;
+- `impactd.core.books.interval_cost`: which book prevailed when, and what a walk of any size cost in each interval;
 - `impactd.research.backtest.days`: recorded files as one tape a symbol;
 - `impactd.research.backtest.windows`: the orders that are tried;
 - `impactd.research.backtest.live`: the service's own engine, forked at each order's start;

@@ -88,7 +88,7 @@ class SymbolTape:
 
 
 def _days(symbol: str, batch: TickBatch, prevailing: Prevailing, settings: CoreSettings) -> list[Day]:
-    """Return the sessions in which a book stood."""
+    """Return the sessions in which a book prevailed."""
     session, interval = Sessions(settings).of(symbol), settings.books.interval_ns
     rule = session.rule
     begins = np.array([begin for begin, _ in rule.offsets])

@@ -4,7 +4,7 @@ One pass over the tape without orders keeps the engine's state at every start
 that is asked for.  From such a state a new engine is loaded, the order is
 sent into it, and the rows of its window follow, with fills as scheduled.
 What it trades is what `impactd replay` gives for that order alone: the same
-inputs reach the same state machine, and a saved state goes on to the last bit.
+inputs reach the same state machine, and a saved state continues to the last bit.
 No order knows of another, and none sees a row before its time.
 """
 
@@ -133,7 +133,7 @@ def states_at(
 def execute(tape: SymbolTape, settings: CoreSettings, state: State, order: ParentOrder) -> Run:
     """Run one order from the saved state at its start, fills as scheduled.
 
-    Models are not published and bands do not go on learning: no quantity depends on either, and the plan that is
+    Models are not published and bands do not continue learning: no quantity depends on either, and the plan that is
     judged by its band is the first one.
 
     Raises

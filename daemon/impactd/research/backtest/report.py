@@ -1,7 +1,7 @@
 """What a backtest found, as one JSON object.
 
 The same inputs, settings and seed give the same bytes: nothing of the clock,
-the machine or the number of processes stands in it.
+the machine or the number of processes is in it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@ r"""How good the forecasts were, by horizon, and whether the bands of cost held.
 
 Forecasts are of the per-share impact g at one size, a tenth of the day's mean
 visible depth.  h intervals ahead, made when interval t began, they are
-compared with what the books of interval t + h - 1 showed, beside two naive
+compared with what the books of interval t + h - 1 showed, next to two naive
 ones made at the same time:
 
 - *persistence*: what interval t - 1 showed;

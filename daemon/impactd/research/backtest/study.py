@@ -40,7 +40,7 @@ class DayStudy:
     impact : ndarray of float64, shape (2, n, n)
         The same of the per-share impact at `reference`, price.
     realised : ndarray of float64, shape (2, n)
-        Per-share impact at `reference`, price; NaN where no book stood.
+        Per-share impact at `reference`, price; NaN where no book prevailed.
     reference : float
         Shares.
     profile : ndarray of float64, shape (2, n)

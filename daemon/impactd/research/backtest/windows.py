@@ -132,7 +132,7 @@ def spans(question: Question, day: Day) -> dict[tuple[int, int], list[str]]:
 
 
 def trials(question: Question, day: Day) -> Iterator[Trial | str]:
-    """Yield the orders of a day; for a window in which no book stands, why it is left out."""
+    """Yield the orders of a day; for a window in which no book prevails, why it is left out."""
     sizes = _sizes(question, day)
     n_session = len(day.intervals)
     for (start, end), kinds in sorted(spans(question, day).items()):

@@ -2,7 +2,7 @@
 
 Days are walked by the service's own engine, so that what is trained on is what
 a live forecaster sees (`samples`).  scikit-learn grows the trees and they are
-written as arrays (`fit`).  Other days judge them, beside the default forecast
+written as arrays (`fit`).  Other days test them against the default forecast
 and persistence (`assess`), and by what their schedules save (`run`).
 """
 

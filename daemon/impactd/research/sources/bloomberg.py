@@ -31,7 +31,7 @@ CLEARALL, DELALL, DELSIDE  empty the side
 
 A command for a position that a lost message has left unknown is not applied;
 ``.attrs["refused"]`` counts them as ``gap``.  The first fragment of a paint
-empties both sides.  Without a fragment type, a paint goes on with the one that
+empties both sides.  Without a fragment type, a paint continues with the one that
 it directly follows, unless it names a position again.
 
 .. [1] Bloomberg, BLPAPI Core Developer Guide, Intraday Tick Requests
@@ -72,7 +72,7 @@ Level = tuple[float, float]
 
 @dataclass(slots=True)
 class _Book:
-    """What stands of one instrument."""
+    """Book state of one instrument."""
 
     sides: tuple[list[Level], list[Level]] = field(default_factory=lambda: ([], []))
     #: Sides that have been named; a book counts from when both have been.

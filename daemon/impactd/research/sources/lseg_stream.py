@@ -10,12 +10,12 @@
   update names those that have changed.
 - ``Key.Name`` is the instrument.  Updates may lack it: their ``ID`` is then
   the one that its refresh had.
-- Messages have no time of their own.  A book stands from ``Date-Time``, if
+- Messages have no time of their own.  A book prevails from ``Date-Time``, if
   the recorder of the message has added it; otherwise from the newest of the
   levels' times and the Summary's (``ACTIV_DATE`` with ``TIMACT_MS`` or
   ``TIMACT_NS``), which a mere deletion has not: it counts from the last time
   known.  Books never run back.
-- A ``Status`` is passed over: what stood goes on standing until the next refresh.
+- A ``Status`` is passed over: what prevailed continues until the next refresh.
 
 .. [1] LSEG, WebSocket API developer guide and RDM usage guide, Market By Price
 """
@@ -50,7 +50,7 @@ class PriceBook:
 
 @dataclass(slots=True)
 class _Stream:
-    """What stands of one instrument."""
+    """Book state of one instrument."""
 
     points: dict[str, dict[str, Any]] = field(default_factory=dict)
     #: (price, size) of the points with a price and a size, by side and key.

@@ -39,13 +39,13 @@ class Difference:
     topic : str
         Role of its topic.
     offset : int or None
-        Where the published record stands; None if there is none.
+        Place of the published record; None if there is none.
     what : str
         ``value``, ``key``, ``headers``, ``lost`` (derived but not published) or ``extra`` (published but not derived).
     byte : int or None
         Where `what` first differs.
     published, derived : bytes or None
-        What stands around there.
+        Its surroundings.
     """
 
     partition: int

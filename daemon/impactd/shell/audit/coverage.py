@@ -2,7 +2,7 @@
 
 This looks at the journal alone, needs no derivation, and is what exactly-once
 means on the side of the inputs.  `Coverage` is fed the records of one
-partition in their order and keeps nothing but where it stands.
+partition in their order and keeps only its position.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 
-#: Journal records that stand beside a commit's own, under its number.
+#: Journal records that accompany a commit's own, under its number.
 BESIDE: Final = frozenset({"snapshot"})
 
 

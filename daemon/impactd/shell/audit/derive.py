@@ -5,7 +5,7 @@ clock decided; with it, the same inputs give the same bytes.  Decoding goes
 through the service's own decoder, so that what was misplaced or unknown to it
 is so here.
 
-A derivation begins at the genesis or behind any snapshot, and goes on through
+A derivation begins at the genesis or behind any snapshot, and continues through
 changes of settings, which the journal holds in full.
 """
 
@@ -90,7 +90,7 @@ class Rederivation:
 
     @property
     def begun(self) -> bool:
-        """Whether there is a state to go on from."""
+        """Whether there is a state to continue from."""
         return self._engine is not None
 
     def begin(self, genesis: Entry) -> Derived:

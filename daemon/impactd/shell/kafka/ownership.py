@@ -17,7 +17,7 @@ won at the broker, by steps:
    process that was asleep does not fence its successor.
 4. Whatever was fetched under an older token is dropped: it belongs to a loop
    that has ended before its successor seeks.
-5. Fenced five times in a minute, the process gives up: somebody else runs
+5. Fenced five times in a minute, the process gives up: someone else runs
    with the same environment and group.
 
 On revocation the commit under way may finish within a deadline; then the
@@ -331,7 +331,7 @@ class Ownership:
     # What follows a failure
 
     async def _recover(self, error: CommitUnknownError | RestoreError) -> None:
-        """Back off, and return when the group has confirmed this member; count what must not go on for ever."""
+        """Back off, and return when the group has confirmed this member; count what must not continue for ever."""
         self._failed(error)
         if self._status.commits > self._commits_before:
             self._commits_before = self._status.commits

@@ -3,7 +3,7 @@
 The state topic's partition is read from its first record to the high
 watermark as it stands after the previous owner was fenced: by then its last
 transaction is committed or aborted, and nobody else may write.  It is read
-by a consumer of its own, in a task of its own, so that heartbeats go on
+by a consumer of its own, in a task of its own, so that heartbeats continue
 however long it takes.
 
 Before anything is published the state is compared with what it was made from

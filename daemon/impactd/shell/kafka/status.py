@@ -7,7 +7,7 @@ broker's.  Durations are in seconds of the monotonic clock.
 
 A `PartitionStatus` is of one assignment and goes with it; `Totals` are of a
 partition number for as long as the process lives, as a counter must be that
-somebody takes rates of.
+someone takes rates of.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Totals:
     shadows : Counter of str
         Shadow plans that ended, by their length in intervals.
     shadows_held : Counter of (str, str)
-        Those whose cost ended within the band that stood when they began, by length and nominal coverage.
+        Those whose cost ended within the band in force when they began, by length and nominal coverage.
     trials : Counter of str
         Trials of the forecast: ``ended``, and by ``saved``, ``lost`` and ``possible`` bps of what TWAP cost.
     fenced : int

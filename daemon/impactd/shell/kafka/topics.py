@@ -32,7 +32,7 @@ from impactd.shell.kafka.security import CONNECT_ERRORS, why_unreachable
 #: Topics whose partition number is the unit of ownership: inputs, and what is written per owner.
 OWNED_TOPICS: Final = (*INPUT_TOPICS, Topic.STATE, Topic.JOURNAL)
 
-#: Outputs that the live page reads while somebody looks.
+#: Outputs that the live page reads while someone looks.
 SHOWN: Final = (Topic.ESTIMATES, Topic.MODELS, Topic.PLANS, Topic.PLANS_LATEST, Topic.ALERTS, Topic.TCA)
 
 _COMPACTED: Final = frozenset({Topic.STATE, Topic.PLANS_LATEST})

@@ -1,4 +1,4 @@
-"""Follows what the service publishes, while somebody looks.
+"""Follows what the service publishes, while someone looks.
 
 The output topics are read by a consumer of its own, committed records only:
 what is shown is what stands there, whichever process has published it, and a
@@ -58,7 +58,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Follower:
-    """Keeps a board and a stream for as long as somebody looks.
+    """Keeps a board and a stream for as long as someone looks.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class Follower:
         return self._task is not None and not self._task.done()
 
     async def wanted(self, within_s: float = 10.0) -> bool:
-        """Note that somebody looks; return whether the board is complete, after a wait for that."""
+        """Note that someone looks; return whether the board is complete, after a wait for that."""
         self._wanted_at = time.monotonic()
         if not self.following:
             self._caught_up.clear()

@@ -213,7 +213,7 @@ class _Solving:
 
 
 def _kept(problem: Problem, group: Group, quanta: Int) -> Int:
-    """Return the current plans where they can go on and cost no more, else `quanta`."""
+    """Return the current plans where they can continue and cost no more, else `quanta`."""
     now = group.current
     odd = np.count_nonzero(now % group.lot[:, None], axis=1)
     path = np.cumsum(now, axis=1)

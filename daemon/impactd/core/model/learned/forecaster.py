@@ -1,6 +1,6 @@
 r"""A forecaster that has learned what the default one leaves.
 
-It stands around a `impactd.core.model.forecaster.SideModel` and moves what that one
+It wraps a `impactd.core.model.forecaster.SideModel` and moves what that one
 forecasts.  With q the quantiles that the trees say (in logs, at
 `impactd.core.model.learned.trees.HORIZONS` intervals ahead, interpolated between),
 the level of the interval h ahead, and the variance of what will be seen of its spread

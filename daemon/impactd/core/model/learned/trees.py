@@ -8,11 +8,11 @@ trees for each of `QUANTILES` of what the default forecast leaves:
 
 It is JSON, and its name in settings, state and journal is its hash: settings
 stay small, and two that say the same have the same trees.  So a file is what
-it is: nothing in here learns, and what stands in it was decided when it was
+it is: nothing in here learns, and what is in it was decided when it was
 made.  Where it came from is in its ``trained``, which is only for people.
 
 A tree is walked from its first node: to the left where the feature is at most
-the threshold, or is missing and the node says so.  A child stands behind its
+the threshold, or is missing and the node says so.  A child follows its
 parent, so every walk ends.
 """
 
@@ -92,7 +92,7 @@ class Learned:
     session_s : tuple of int
         Open and close, local seconds after midnight.
     base : str
-        Hash of the default forecast's settings that they were trained beside.
+        Hash of the default forecast's settings that they were trained with.
     start : ndarray of float64, shape (6,)
     roots, forest : ndarray of int64, shape (n_trees,)
     nodes : ndarray of int64, shape (n_nodes, 4)
@@ -199,7 +199,7 @@ def learned_of(settings: CoreSettings) -> Learned | None:
         )
     if learned.base != base_hash(settings.model):
         raise ValueError(
-            "model.learned: was trained beside a forecast of other [model] settings or of another release; "
+            "model.learned: was trained with a forecast of other [model] settings or of another release; "
             "train it again under these"
         )
     return learned

@@ -18,7 +18,7 @@ and less the day's own mean, over days
 
    n_k \leftarrow \lambda n_k + v_k, \qquad c_k \leftarrow c_k + (v_k / n_k)(d_k - c_k)
 
-where v is the part that books stood in and :math:`\lambda` halves a day over `HALF_LIFE_DAYS`.  In force is
+where v is the share of time with a prevailing book and :math:`\lambda` halves a day over `HALF_LIFE_DAYS`.  In force is
 
 .. math:: c_k \frac{n_k}{n_k + n_0}, \qquad n_0 = \sigma^2 / \tau^2
 

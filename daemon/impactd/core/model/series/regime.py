@@ -6,7 +6,7 @@ deviations of that distance and bounded at `BOUND`, look for a lasting rise or f
 follows within minutes, and the change is counted.
 
 Distances from the mean are watched, not errors of the nowcast: the nowcast
-follows a shift within three minutes, and its errors then show nothing, while plans go on
+follows a shift within three minutes, and its errors then show nothing, while plans continue
 waiting for the old mean.
 
 References

@@ -280,7 +280,7 @@ def nowcast(
 def level_at(sizes: Float, levels: Float, size: float) -> tuple[float, float, float]:
     """Return the log mean at a size, and how far the fast and the slow mean are from it there, in logs.
 
-    Between sizes the level is linear, so that a linear curve is met exactly; beyond them it goes on by its last slope.
+    Between sizes the level is linear, so a linear curve is met exactly; beyond them it continues by its last slope.
     """
     n = sizes.shape[0]
     if n == 1:

@@ -4,7 +4,7 @@ What a row becomes (field meanings: Databento, "Market by price (MBP-10)"):
 
 - The ``*_px_NN`` and ``*_sz_NN`` columns *are* the book after the event; they
   are taken as they stand, and never rebuilt from action, price and size.
-- Without ``F_LAST`` (128) in `flags` the venue's event goes on with the next
+- Without ``F_LAST`` (128) in `flags` the venue's event continues with the next
   row: its book never stood, and is marked `MID_EVENT`.
 - Action ``R`` clears the book: an empty book, which ends the standing one.  It
   is no part of an event, whatever its flags.

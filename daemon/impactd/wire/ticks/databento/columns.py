@@ -86,7 +86,7 @@ def databento_columns(names: list[str], *, is_mapped: bool = False, is_tbbo: boo
     """
     names = ["" if is_mapped and name == "symbol" else name for name in names] + (["symbol"] if is_mapped else [])
     if "ts_recv" not in names and names.count("ts_event") == 2:
-        # Databento's order is ts_recv, ts_event: somebody renamed the first.
+        # Databento's order is ts_recv, ts_event: someone renamed the first.
         names[names.index("ts_event")] = "ts_recv"
     n_levels = 0
     while all(f"{plane}_{n_levels:02}" in names for plane in _PLANES):

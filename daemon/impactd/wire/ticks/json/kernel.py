@@ -8,7 +8,7 @@ reads (`impactd.wire.ticks.scanning.numbers`), printable ASCII symbols without e
 space but blanks.  Whatever else a record holds, it is left to the reference.
 
 The pass stops when it needs something only Python can give (a new symbol, more
-rows, more levels); `impactd.wire.ticks.json.scan` gives it and goes on at the same
+rows, more levels); `impactd.wire.ticks.json.scan` gives it and continues at the same
 record.
 """
 

@@ -8,7 +8,7 @@ time (seconds after midnight in New York), type, order id, size, price and direc
 - 4: a visible order is executed: a trade and the book after it. Direction 1 is a bid that was hit: a sale.
 - 5: a hidden order is executed: a trade alone, since no book changes.
 - 6: a cross: an auction print alone.
-- 7: a trading indicator. A halt (price -1) ends the standing book; after a resumption (0, 1) the book stands again.
+- 7: a trading indicator. A halt (price -1) ends the prevailing book; after a resumption (0, 1) it prevails again.
 
 The orderbook file alone has no times: line i is taken as i times 100 ms after the beginning that its name states,
 and trades are unknown.
@@ -75,7 +75,7 @@ class LobsterCodec(TickCodec):
         if name is None:
             raise FileFormatError("the name gives no day; call it AMZN_2012-06-21_34200000_57600000_orderbook_5.csv")
         if name.kind == MESSAGE:
-            raise FileFormatError(f"holds messages without books; put {name.text(ORDERBOOK)} beside it")
+            raise FileFormatError(f"holds messages without books; put {name.text(ORDERBOOK)} next to it")
         return cls(options.limits, name)
 
     def records(self, content: Content) -> Iterator[Line]:
