@@ -7,6 +7,7 @@ import faulthandler
 import sys
 
 from tests.fuzz.corpus import KINDS
+from tests.fuzz.files import kinds, run_files
 from tests.fuzz.harness import run
 
 #: A round takes seconds; one that takes this long hangs, and shows where.
@@ -20,7 +21,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kind", choices=KINDS, action="append", help="only these")
     parser.add_argument("--values", action="store_true", help="values of any magnitude in well-formed records alone")
+    parser.add_argument("--files", action="store_true", help="damaged files of every codec in place of messages")
     given = parser.parse_args()
+    if given.files:
+        for kind in kinds():
+            if not given.kind or kind.partition(",")[0] in given.kind:
+                print(run_files(kind, given.n, given.seed).line(), flush=True)  # noqa: T201  (its output)
+        return 0
     for kind in given.kind or KINDS:
         faulthandler.dump_traceback_later(_HANGS_AFTER_S, exit=True)
         print(run(kind, given.n, given.seed, values=given.values).line(), flush=True)  # noqa: T201  (its output)

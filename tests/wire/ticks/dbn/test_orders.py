@@ -15,6 +15,7 @@ from impactd.core.inputs.ticks import BOOK, TRADE
 from impactd.wire.codec import Decoded, Limits
 from impactd.wire.content import Content
 from impactd.wire.decoder import join
+from impactd.wire.tick_codec import FileOptions
 from impactd.wire.ticks.dbn.codec import DbnCodec
 from tests.wire.helpers import T0, assert_same_batch, reasons
 from tests.wire.ticks.dbn.samples import IDS, UNDEF_PX, head
@@ -33,8 +34,8 @@ def mbo(action: str, side: str = "N", px: int | None = None, size: int = 0, orde
 
 
 def read(*records: bytes, size: int = 4_096, n_levels: int = 100) -> Decoded:
-    codec = DbnCodec(Limits(max_levels=n_levels))
     content = Content("day.dbn", iter([head(schema=0) + b"".join(records)]))
+    codec = DbnCodec.from_header(content.head, FileOptions(limits=Limits(max_levels=n_levels)))
     return join([batch.decoded for batch in codec.batches(content, size)])
 
 

@@ -25,7 +25,6 @@ _FIXED: Final = 100
 _SYMBOL_WIDTH_1: Final = 22
 _INSTRUMENT_ID: Final = 0
 _NULL_SCHEMA: Final = 0xFFFF
-_MBO: Final = 0
 #: Schemas with neither books nor trades.
 _NO_TICKS: Final = {
     **dict.fromkeys((5, 6, 7, 8, 13), "bars"),
@@ -102,8 +101,6 @@ def check_schema(schema: int | None) -> None:
     ------
     DbnError
     """
-    if schema == _MBO:
-        raise DbnError("holds single orders (schema mbo), which are not read; download the schema mbp-10")
     if schema in _NO_TICKS:
         raise DbnError(f"holds {_NO_TICKS[schema]}, no books or trades; download mbp-10, mbp-1, bbo or trades")
 
