@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Final, NamedTuple
@@ -121,6 +122,11 @@ class Consumed(NamedTuple):
     timestamp: int
     key: bytes | None
     value: bytes | None
+
+
+def numbers(alert: Alert) -> list[int]:
+    """Return the whole numbers in an alert's text; its wording is in `tests.core.test_alert_texts`."""
+    return [int(found) for found in re.findall(r"\b\d+\b", alert.text)]
 
 
 class EngineHarness:

@@ -8,7 +8,7 @@ import pytest
 
 from impactd.core.base.settings import BookSettings
 from impactd.core.base.topics import Topic
-from tests.core.builders import T0, EngineHarness, M, S, at, fill, ladder, minutes, new, settings
+from tests.core.builders import T0, EngineHarness, M, S, at, fill, ladder, minutes, new, numbers, settings
 from tests.core.rows import Row
 
 HOUR = 60 * M
@@ -209,7 +209,7 @@ def test_rows_of_too_many_symbols_are_alerted_once_a_minute() -> None:
     for k in range(3):
         harness.run([ladder(at(k) + 20 * S, "ARL"), ladder(at(k) + 30 * S, "ARL"), ladder(at(k + 1))])
         harness.reload()
-    assert [alert.text.split()[0] for alert in harness.alerts("max_symbols")] == ["2", "2", "2"]
+    assert [numbers(alert)[0] for alert in harness.alerts("max_symbols")] == [2, 2, 2]
     assert harness.estimates("ARL") == []
 
 

@@ -236,7 +236,7 @@ def test_files_that_cannot_be_used_are_named_with_the_remedy(tmp_path: Path) -> 
         read(tmp_path)
     odd = tmp_path / "odd.csv"
     odd.write_bytes(b"a,b,c\n1,2,3\n")
-    with pytest.raises(InputFileError, match="no header of a known format; name the codec: "):
+    with pytest.raises(InputFileError, match="name the codec: "):
         read(odd)
     with pytest.raises(InputFileError, match="no column ts_event"):
         read(odd, codec="databento-mbp10-csv")
