@@ -14,6 +14,7 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
+import impactd
 from impactd.cli import cli
 from impactd.core.base.topics import Topic
 from impactd.core.inputs.events import NewOrder
@@ -123,6 +124,56 @@ def test_order_on_recorded_data_is_a_schedule_with_one_command(tmp_path: Path) -
     starts = [int(start) for start, *_ in lines]
     assert ns("2025-04-03T09:45") <= starts[0] <= starts[-1] < ns("2025-04-03T10:15")
     assert lines[0][1].endswith("-0400")
+
+
+def day(path: Path, minutes: int = 60) -> Path:
+    """Write a book a minute from 09:30 on, and a trade in each."""
+    rows: list[dict[str, Any]] = []
+    for minute in range(minutes):
+        at = ns("2025-04-03T09:30") + minute * 60 * 10**9
+        px = 10 + 0.01 * (minute % 3)
+        rows.append(
+            {"type": "book", "symbol": "A", "ts_event": at, "bids": [[px - 0.1, 900]], "asks": [[px + 0.1, 900]]}
+        )
+        rows.append({"type": "trade", "symbol": "A", "ts_event": at + 10**9, "px": px, "qty": 500})
+    path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    return path
+
+
+def test_estimate_on_recorded_days_is_the_first_plan_of_that_order_and_the_function_s(tmp_path: Path) -> None:
+    data = day(tmp_path / "a.jsonl")
+    times = ["--side", "buy", "--qty", "2000", "--from", "10:00", "--to", "10:20", "--session", "09:30-16:00"]
+    asked = ["estimate", *times, "--data", str(data), "--json", "--max-cost", "200"]
+    found = record(*asked)
+    own = found["schedules"][0]
+    ran = CliRunner().invoke(cli, ["order", "new", *times, "--data", str(data), "--out", str(tmp_path / "out")])
+    assert ran.exit_code == 0, ran.output
+    plans = [orjson.loads(line) for line in (tmp_path / "out" / "plans.jsonl").read_bytes().splitlines()]
+    first = plans[0]
+    assert first["as_of"] == ns("2025-04-03T10:00")
+    assert own["cost"] == pytest.approx(first["expected_cost"], rel=1e-9)
+    assert own["qty"] == 2000
+    window = {"start": "2025-04-03T10:00-04:00", "end": ns("2025-04-03T10:20")}
+    same = impactd.estimate(data, symbol="A", side="buy", qty=2000, session="XNYS", max_cost_bps=200, **window)
+    assert same["schedules"][0]["cost"] == pytest.approx(own["cost"], rel=1e-9)
+    assert same["largest_qty"] == found["largest_qty"]
+    with pytest.raises(impactd.ValidationError, match="sideways"):
+        impactd.estimate(data, symbol="A", side="sideways", qty=2000, **window)
+    with pytest.raises(impactd.ValidationError, match="zone"):
+        impactd.estimate(data, symbol="A", side="buy", qty=2000, start="2025-04-03T10:00", end=window["end"])
+
+
+def test_estimate_is_written_for_people_with_its_doubts_and_by_a_dry_run(tmp_path: Path) -> None:
+    data = str(day(tmp_path / "a.jsonl"))
+    times = ["--side", "buy", "--qty", "2000", "--from", "10:00", "--to", "10:20", "--data", data]
+    shown = CliRunner().invoke(cli, ["estimate", *times])
+    assert shown.exit_code == 0, shown.output
+    for words in ("impactd", "twap", "vwap", "pov 10%", "urgency 0.1", "of the window's forecast volume", "less sure"):
+        assert words in shown.output
+    dry = CliRunner().invoke(cli, ["order", "new", *times, "--dry-run"])
+    assert orjson.loads(dry.output.splitlines()[1])["order_qty"] == 2000
+    assert "pov 10%" in dry.output
+    assert CliRunner().invoke(cli, ["estimate", *times, "--url", "http://x"]).exit_code == 2
 
 
 PLAN = {"type": "plan", "cl_ord_id": "O1", "symbol": "FROG", "side": "buy", "plan_version": 1, "status": "active"}

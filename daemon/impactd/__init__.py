@@ -14,6 +14,7 @@ from impactd.__about__ import __version__
 if TYPE_CHECKING:
     from impactd.research.basket import optimize_basket
     from impactd.research.books_io import convert_live_data_to_system_format, read_books, write_books
+    from impactd.research.cost_estimate import estimate
     from impactd.research.errors import ModelFittingError, OptimizationError, ValidationError
     from impactd.research.impact_model import ImpactModel
     from impactd.research.monitor import ProductionMonitor
@@ -35,6 +36,7 @@ __all__ = [
     "ValidationError",
     "__version__",
     "convert_live_data_to_system_format",
+    "estimate",
     "fetch_source",
     "optimize_basket",
     "read_books",
@@ -55,6 +57,7 @@ _MODULES: Final = {
     "TradeAllocator": "trade_allocator",
     "ValidationError": "errors",
     "convert_live_data_to_system_format": "books_io",
+    "estimate": "cost_estimate",
     "fetch_source": "sources.read",
     "optimize_basket": "basket",
     "read_books": "books_io",

@@ -36,6 +36,7 @@ COMMANDS: Final = {
         "Identify recorded files: format, symbols, what would be rejected and why, and what to run next.",
     ),
     "run": ("impactd.cli.run", "Run the service."),
+    "estimate": ("impactd.cli.estimate", "Say what an order would cost, before it exists."),
     "order": ("impactd.cli.order", "Enter, change, cancel and follow parent orders by hand."),
     "halt": ("impactd.cli.halt", "Stop the plans of all orders, a symbol or one order."),
     "resume": ("impactd.cli.resume", "Lift a halt of the same scope; its orders are replanned."),

@@ -63,6 +63,9 @@ class Ticket:
         return cls(**{item.name: options.pop(item.name) for item in dataclasses.fields(cls)})
 
 
+_TICKET: Final = frozenset(item.name for item in dataclasses.fields(Ticket))
+
+
 def _ticket(function: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option(
@@ -152,26 +155,71 @@ def new(
     ticket = Ticket.of(given)
     loaded = load_settings(ticket.config, ticket.sets)
     data = Data(paths, (), None, codec) if paths else None
-    traded = hours(loaded, ticket.tz, ticket.session, data)
-    symbol, first_ns = _of_data(data, ticket.symbol)
-    now = _now() if first_ns is None else first_ns
-    session = _session_of(traded, loaded, symbol)
-    clock = _Clock(session, ticket.tz or _zone_of(traded, loaded, symbol), ticket.day, now)
-    segments = session.segments_on(clock.day)
-    if given["start"] is None and paths:
-        given["start"] = "open"
-    given["end"] = given["end"] or "close"
-    values = _values(given, clock)
-    start = values.setdefault("start", now)
-    name = cl_ord_id or f"{symbol}-{secrets.token_hex(4)}"
-    entered = start if paths else now
-    record = {"type": "new", "cl_ord_id": name, "symbol": symbol, "side": side, "ts_event": entered, **values}
-    _check(record, loaded.settings)
-    click.echo(_shown(record, clock, f"{len(segments)} trading segments" if len(segments) > 1 else ""), err=True)
-    if data is not None and not ticket.dry_run and ticket.file is None:
-        _replay(record, data, loaded, traded, out or Path(name), clock)
+    record, clock, traded, segments = _order(side, cl_ord_id, ticket, loaded, data, given)
+    if cl_ord_id is None:
+        record["cl_ord_id"] = f"{record['symbol']}-{secrets.token_hex(4)}"
+    click.echo(_shown(record, clock, f"{segments} trading segments" if segments > 1 else ""), err=True)
+    if ticket.dry_run:
+        _send(record, ticket, loaded.settings)
+        try:
+            _write_estimate(_estimated(record, None, data, loaded, traded, None), clock.zone)
+        except click.ClickException as error:
+            click.echo(f"no estimate: {error.format_message()}", err=True)
+        return
+    if data is not None and ticket.file is None:
+        _replay(record, data, loaded, traded, out or Path(record["cl_ord_id"]), clock)
         return
     _send(record, ticket, loaded.settings)
+
+
+@click.command(
+    "estimate",
+    epilog=example(
+        "impactd estimate --symbol FROG --side buy --qty 20000 --from 10:00 --to 16:00 --data FROG.csv.gz",
+        "impactd estimate --symbol FROG --side buy --qty 20000 --to close --url http://impactd:8080 --max-cost 5",
+    ),
+)
+@click.option("--symbol", help="Symbol.  [default: the data's, where they have one]")
+@click.option("--side", type=click.Choice(["buy", "sell"]), required=True)
+@_terms(new=True)
+@click.option("--data", "paths", type=EXISTING, multiple=True, metavar="FILE", help="Recorded days, used up to --from.")
+@click.option("--codec", help="Format of the data; recognised from each file by default.")
+@click.option("--url", metavar="URL", help="Of the service.  [default: http.host and http.port of the settings]")
+@click.option("--max-cost", type=float, metavar="BPS", help="Also find the largest quantity within this cost.")
+@click.option("--date", "day", metavar="YYYY-MM-DD", help="Day of the times.  [default: today, or the data's]")
+@click.option("--tz", metavar="ZONE", help="Zone of local times.  [default: that of the symbol's session]")
+@click.option("--session", metavar="OPEN-CLOSE|CALENDAR", help="Hours that open and close mean.")
+@click.option("--json", "as_json", is_flag=True, help="Write the estimate as JSON.")
+@settings_options
+def estimate(
+    *,
+    side: str,
+    paths: tuple[Path, ...],
+    codec: str | None,
+    url: str | None,
+    max_cost: float | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Say what an order would cost, before it exists.
+
+    Prices impactd's plan, TWAP, VWAP and POV with the forecast that plans are made with: of the running service, or on
+    recorded days as known when the order begins. Nothing is published.
+    """
+    if paths and url is not None:
+        raise InputError("--data, --url: exclude each other; give one")
+    ticket = Ticket.of(given | {"file": None, "dry_run": True})
+    given = {name: value for name, value in given.items() if name not in _TICKET}
+    loaded = load_settings(ticket.config, ticket.sets)
+    data = Data(paths, (), None, codec) if paths else None
+    record, clock, traded, _ = _order(side, "estimate", ticket, loaded, data, given)
+    found = _estimated(record, url, data, loaded, traded, max_cost)
+    if as_json:
+        from impactd.cli.common import write_json
+
+        write_json(found)
+        return
+    _write_estimate(found, clock.zone)
 
 
 @command.command("replace", epilog=example("impactd order replace O1 --symbol FROG --to 15:30 --participation none"))
@@ -191,6 +239,27 @@ def replace(*, cl_ord_id: str, **given: Any) -> None:
 def cancel(*, cl_ord_id: str, **given: Any) -> None:
     """Cancel what is left of an order."""
     _amend("cancel", cl_ord_id, given)
+
+
+def _order(
+    side: str, cl_ord_id: str | None, ticket: Ticket, loaded: Loaded, data: Data | None, given: dict[str, Any]
+) -> tuple[dict[str, Any], _Clock, Hours, int]:
+    """Return the record of a new order, its clock, the hours, and in how many segments its day trades."""
+    traded = hours(loaded, ticket.tz, ticket.session, data)
+    symbol, first_ns = _of_data(data, ticket.symbol)
+    now = _now() if first_ns is None else first_ns
+    session = _session_of(traded, loaded, symbol)
+    clock = _Clock(session, ticket.tz or _zone_of(traded, loaded, symbol), ticket.day, now)
+    if given["start"] is None and data is not None:
+        given["start"] = "open"
+    given["end"] = given["end"] or "close"
+    values = _values(given, clock)
+    start = values.setdefault("start", now)
+    entered = now if data is None else start
+    head = {"type": "new", "cl_ord_id": cl_ord_id or "new", "symbol": symbol, "side": side, "ts_event": entered}
+    record = head | values
+    _check(record, loaded.settings)
+    return record, clock, traded, len(session.segments_on(clock.day))
 
 
 def _amend(kind: str, cl_ord_id: str, given: dict[str, Any]) -> None:
@@ -580,6 +649,91 @@ def _line(plan: dict[str, Any]) -> str:
         f"{plan['cum_qty']:,} filled, {plan['leaves_qty']:,} left, shortfall {plan['shortfall_qty']:,}, "
         f"expected {number(plan['expected_cost'])} ({bps}), {made}"
     )
+
+
+# --- estimates --------------------------------------------------------------------
+
+
+def _estimated(
+    record: dict[str, Any],
+    url: str | None,
+    data: Data | None,
+    loaded: Loaded,
+    traded: Hours,
+    max_cost_bps: float | None,
+) -> dict[str, Any]:
+    """Return the estimate of an order: of the service, or on recorded days as known when it begins."""
+    import orjson
+
+    asked = {name: value for name, value in record.items() if name not in {"type", "cl_ord_id", "ts_event"}}
+    if max_cost_bps is not None:
+        asked["max_cost_bps"] = max_cost_bps
+    body = orjson.dumps(asked)
+    if data is None:
+        return dict(_ask(loaded.settings, "/api/estimates", url, body))
+
+    from impactd.cli.compose import limits, replay_settings
+    from impactd.core.planning.estimate import NoEstimateError
+    from impactd.shell.estimate import QuestionError, engine_at, question
+
+    core = traded.applied(replay_settings(loaded.settings, has_executions=False))
+    with translated():
+        engine = engine_at(data.paths, core, record["start"], codec=data.codec, symbol=data.symbol)
+    try:
+        return engine.estimate(*question(body, record["start"], limits(loaded.settings))).as_fields()
+    except (NoEstimateError, QuestionError) as error:
+        raise InputError(str(error)) from error
+
+
+#: What makes an estimate less sure, in words.
+_DOUBTS: Final = {
+    "unpriced": "no book has been seen: there is no cost",
+    "prior": "the model rests on the generic prior: few minutes, or no whole day, of this symbol",
+    "no_volume": "no trade has been seen: VWAP, POV and limits by volume are unknown",
+    "extrapolated": "intervals ask for more than the model has been fitted to",
+    "shortfall": "window and limits do not hold the whole quantity",
+}
+
+
+#: Money of a schedule in an estimate, and the digits that it is shown with.
+_MONEY: Final = (("cost", 1), ("cost_bps", 2), ("spread_cost", 1), ("impact_cost", 1))
+
+
+def _write_estimate(found: dict[str, Any], zone: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from impactd.cli.summary import WIDE
+    from impactd.shell.view import number
+
+    table = Table(box=None, pad_edge=False)
+    heads = ("schedule", "quantity", "cost", "bps", "spread", "impact", "80% band", "95% band")
+    for head in (*heads, "timing risk", "bps", "done by"):
+        table.add_column(head, justify="left" if head == "schedule" else "right", no_wrap=True)
+
+    def band(pair: Any) -> str:
+        return "-" if pair is None else f"{number(pair[0])} to {number(pair[1])}"
+
+    def add(name: str, one: dict[str, Any]) -> None:
+        money = [number(one[name], digits) for name, digits in _MONEY]
+        risk = (number(one["timing_risk"]), number(one["timing_risk_bps"], 1))
+        done = "-" if one["done_by"] is None else f"{_local(one['done_by'], zone):%H:%M}"
+        table.add_row(name, f"{one['qty']:,.8g}", *money, band(one["band_80"]), band(one["band_95"]), *risk, done)
+
+    for one in found["schedules"]:
+        add(one["policy"] if one["rate"] is None else f"pov {one['rate']:.0%}", one)
+    for one in found["frontier"]:
+        add(f"urgency {one['urgency']:g}", one)
+    Console(highlight=False, width=None if os.isatty(1) else WIDE).print(table)
+    share = found["volume_share"]
+    facts = [f"mid {number(found['mid'])}", f"as of {_local(found['as_of'], zone):%Y-%m-%d %H:%M:%S} {zone}"]
+    if share is not None:
+        facts.append(f"{share:.1%} of the window's forecast volume")
+    if found["largest_qty"] is not None:
+        facts.append(f"largest quantity within the cost limit {found['largest_qty']:,.10g}")
+    click.echo("; ".join(facts))
+    for doubt in found["doubts"]:
+        click.echo(f"less sure: {_DOUBTS[doubt]}")
 
 
 # --- the service's API ------------------------------------------------------------

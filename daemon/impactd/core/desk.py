@@ -21,6 +21,8 @@ from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from impactd.core.allocator.bounds import Int
+from impactd.core.allocator.curve import Float
 from impactd.core.base.quantity import format_qty
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.stateful import SingleKey
@@ -94,6 +96,10 @@ class Desk:
             SingleKey(HALTS_KEY, halts.dump, halts.load),
             SingleKey("gate", gate.dump, gate.load),
         )
+
+    def planned(self, symbol: str, side: Side, starts: Int) -> Float | None:
+        """Return what the current schedules of all orders trade in intervals, shares; None for nothing."""
+        return self._plans.planned(symbol, side, starts)
 
     # --- events -----------------------------------------------------------
 

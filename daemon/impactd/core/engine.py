@@ -21,6 +21,7 @@ counts only after its commit.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import cast
 
@@ -37,6 +38,7 @@ from impactd.core.books.store import FOREVER
 from impactd.core.desk import Desk
 from impactd.core.inputs.alerts import FeedAlerts
 from impactd.core.inputs.anchors import Anchor
+from impactd.core.inputs.events import NewOrder
 from impactd.core.inputs.idle import idle_boundary
 from impactd.core.inputs.inbox import Inputs, Pending
 from impactd.core.inputs.ticks import Refused, TickBatch
@@ -45,8 +47,10 @@ from impactd.core.market.symbol import SymbolMarket
 from impactd.core.model.learned.trees import learned_of
 from impactd.core.orders.halts import Halts
 from impactd.core.orders.ledger import Ledger
+from impactd.core.orders.order import Order
 from impactd.core.outputs.messages import DeadLetter
 from impactd.core.outputs.outbox import Outbox
+from impactd.core.planning.estimate import CostEstimate, NoEstimateError, estimate
 from impactd.core.state.commit import Commit, inputs_record
 from impactd.core.state.identity import Identity, Opened
 from impactd.core.state.schema import META, SETTINGS
@@ -200,6 +204,36 @@ class Engine:
         outputs, counts = outbox.take()
         due = is_due(self._snapshot_ns, before_ns, outbox.clock)
         return Commit(outputs, self._with_meta(self._changed()), journal, self.snapshot() if due else (), counts)
+
+    def estimate(self, new: NewOrder, max_cost_bps: float | None = None) -> CostEstimate:
+        """Return what an order would cost from now on; no state changes.
+
+        Parameters
+        ----------
+        new : NewOrder
+            Which need not be of this partition's orders; a window that has begun begins now.
+        max_cost_bps : float, optional
+            Cost limit for the largest size.
+
+        Raises
+        ------
+        NoEstimateError
+            If nothing is known of the symbol, or the window is over.
+        """
+        market = self._markets.get(new.symbol)
+        if market is None:
+            raise NoEstimateError(f"symbol: nothing is known of {new.symbol}; check its spelling, or wait for ticks")
+        now = self._outbox.clock or new.ts_event
+        order = Order.open(dataclasses.replace(new, ts_event=now), now)
+        return estimate(
+            order,
+            now,
+            market.view(new.side, now),
+            self.settings.plans,
+            self._interval,
+            lambda starts: self._desk.planned(new.symbol, new.side, starts),
+            max_cost_bps,
+        )
 
     # --- inputs -----------------------------------------------------------
 

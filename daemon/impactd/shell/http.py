@@ -31,7 +31,7 @@ from impactd.shell.health import Reason
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.live.condition import condition
 from impactd.shell.live.follow import Follower
-from impactd.shell.live.pages import add_pages
+from impactd.shell.live.pages import Estimate, add_pages
 from impactd.shell.metrics import Reading
 
 #: A request waits at most so long for the rest of it when the server closes.
@@ -52,11 +52,14 @@ class Views:
         Returns why it is not ready.
     reading : callable
         Returns what metrics are made from.
+    estimate : callable or None
+        From a question to what its order would cost; see `impactd.shell.estimate`.
     """
 
     failure: Callable[[], str | None]
     reasons: Callable[[], list[Reason]]
     reading: Callable[[], Reading]
+    estimate: Estimate | None = None
 
 
 @asynccontextmanager
@@ -81,7 +84,7 @@ async def serve_http(settings: Settings, views: Views) -> AsyncIterator[tuple[st
 
         follower = Follower(settings, health)
         token = None if http.token is None else http.token.get_secret_value()
-        add_pages(app, follower, health, token=token, max_readers=http.max_readers, host=http.host)
+        add_pages(app, follower, health, views.estimate, token=token, max_readers=http.max_readers, host=http.host)
     async with listening(app, http) as address:
         try:
             yield address

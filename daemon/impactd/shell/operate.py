@@ -50,7 +50,7 @@ class Observer:
     @property
     def views(self) -> Views:
         """What the pages are made from."""
-        return Views(self.failure, self.reasons, self.reading)
+        return Views(self.failure, self.reasons, self.reading, self._service.estimate)
 
     def failure(self) -> str | None:
         """Return why the process is not worth keeping, or None."""

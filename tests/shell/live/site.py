@@ -16,7 +16,7 @@ from impactd.shell.health import Reason
 from impactd.shell.http import listening
 from impactd.shell.live.condition import condition
 from impactd.shell.live.follow import Follower
-from impactd.shell.live.pages import add_pages
+from impactd.shell.live.pages import Estimate, add_pages
 from tests.shell.live.messages import ALERT, T0, estimate, fill_cost, model, order_cost, plan
 from tests.shell.test_metrics import reading
 
@@ -45,7 +45,7 @@ class Site:
 
 
 @asynccontextmanager
-async def served(token: str | None = None, readers: int = 5) -> AsyncIterator[Site]:
+async def served(token: str | None = None, readers: int = 5, asked: Estimate | None = None) -> AsyncIterator[Site]:
     """Serve an order, its minutes, its costs and an alert for the length of a block."""
     follower = Still(Settings(), health)
     follower.stream.begin({("plan", 0): 0})
@@ -60,7 +60,7 @@ async def served(token: str | None = None, readers: int = 5) -> AsyncIterator[Si
     ):
         follower.board.take(topic, value)
     app = web.Application()
-    add_pages(app, follower, health, token=token, max_readers=readers, host="127.0.0.1")
+    add_pages(app, follower, health, asked, token=token, max_readers=readers, host="127.0.0.1")
     async with listening(app, HttpSection(port=0)) as (host, port):
         base = f"http://{host}:{port}"
         async with aiohttp.ClientSession(base, cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:

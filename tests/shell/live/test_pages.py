@@ -13,7 +13,13 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from impactd.config import Settings
-from impactd.shell.live.pages import add_pages
+from impactd.core.base.settings import MINUTE_NS as M
+from impactd.core.planning.estimate import CostEstimate
+from impactd.shell.estimate import QuestionError, question
+from impactd.shell.live.pages import ESTIMATES_PER_S, add_pages
+from impactd.wire.codec import Limits
+from tests.core.builders import T0
+from tests.core.planning.test_estimate import market
 from tests.shell.live.messages import plan
 from tests.shell.live.site import TOKEN, Still, health, served
 
@@ -29,7 +35,7 @@ async def test_openapi_document_is_valid_and_names_every_route() -> None:
         found = await document(site.session)
     validate(found)
     app = web.Application()
-    add_pages(app, Still(Settings(), health), health, token=None, max_readers=1, host="127.0.0.1")
+    add_pages(app, Still(Settings(), health), health, answered, token=None, max_readers=1, host="127.0.0.1")
     routes = {route.resource.canonical for route in app.router.routes() if route.resource is not None}
     assert {path for path in routes if path.startswith("/api/")} == {*found["paths"], "/api/openapi.json"}
 
@@ -39,13 +45,69 @@ async def test_answers_are_as_the_document_describes_them(symbol: str) -> None:
     async with served() as site:
         found = await document(site.session)
         for path, methods in found["paths"].items():
-            if path in {"/api/events", "/api/session"}:
+            if path in {"/api/events", "/api/session", "/api/estimates"}:
                 continue
             async with site.session.get(path.format(symbol=symbol, cl_ord_id="A1")) as answer:
                 assert answer.status == 200, path
                 body = orjson.loads(await answer.read())
             schema = methods["get"]["responses"]["200"]["content"]["application/json"]["schema"]
             Draft202012Validator(schema | {"components": found["components"]}).validate(body)
+
+
+async def answered(value: bytes) -> CostEstimate:
+    """Return the estimate of an engine that has seen half an hour."""
+    new, max_cost_bps = question(value, T0, Limits())
+    return market().engine.estimate(new, max_cost_bps)
+
+
+ASKED = {"symbol": "FROG", "side": "buy", "order_qty": 1_200, "start": T0 + 31 * M, "end": T0 + 43 * M}
+
+
+async def test_estimate_is_as_the_document_describes_it() -> None:
+    async with served(asked=answered) as site:
+        found = await document(site.session)
+        async with site.session.post("/api/estimates", data=orjson.dumps(ASKED | {"max_cost_bps": 5})) as answer:
+            assert answer.status == 200
+            body = orjson.loads(await answer.read())
+    schema = found["paths"]["/api/estimates"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+    Draft202012Validator(schema | {"components": found["components"]}).validate(body)
+    assert [one["policy"] for one in body["schedules"]][:3] == ["impactd", "twap", "vwap"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "words"),
+    [
+        ({"order_qty": -1}, 400, "order_qty"),
+        ({"urgent": True}, 400, "urgent"),
+        ({"max_cost_bps": 0}, 400, "max_cost_bps"),
+        ({"type": "cancel"}, 400, "cancel"),
+        ({"symbol": "TOAD"}, 404, "TOAD"),
+        ({"end": T0 + M, "start": T0}, 404, "window is over"),
+        ({"symbol": "X" * 20_000}, 413, "bytes"),
+    ],
+)
+async def test_question_that_cannot_be_answered_is_refused_by_name(
+    fields: dict[str, object], status: int, words: str
+) -> None:
+    body = orjson.dumps(ASKED | fields)
+    async with served(asked=answered) as site, site.session.post("/api/estimates", data=body) as answer:
+        assert answer.status == status
+        assert words in orjson.loads(await answer.read())["error"]
+
+
+async def test_questions_are_bounded_in_rate_and_need_the_token() -> None:
+    async def at_once(value: bytes) -> CostEstimate:
+        raise QuestionError(value.decode())
+
+    async with served(asked=at_once) as site:
+        found = []
+        for _ in range(ESTIMATES_PER_S + 1):
+            async with site.session.post("/api/estimates", data=b"?") as answer:
+                found.append(answer.status)
+    assert found[:-1] == [400] * ESTIMATES_PER_S
+    assert found[-1] == 429
+    async with served(TOKEN, asked=at_once) as site, site.session.post("/api/estimates", data=b"?") as answer:
+        assert answer.status == 401
 
 
 async def test_plan_is_the_bytes_of_its_topic() -> None:

@@ -101,8 +101,14 @@ class Proposals:
         What is proposed, and what the current schedules still trade, quanta.
     shortfall : tuple of int
         Quanta.
-    problem : Problem
-        What was minimised, but for risk.
+    problem, expected : Problem
+        What was minimised, but for risk, and what a schedule is expected to cost.
+    fraction : ndarray of float64, shape (N,)
+        Part of each interval in which any of the orders works.
+    volume : ndarray of float64, shape (N,), or None
+        Forecast continuous volume of whole intervals, shares.
+    beside : ndarray of float64, shape (N,), or None
+        What the plans of other orders trade, shares.
     risk, shares : ndarray of float64, shape (I,)
         Weight of each order's squared inventory, and its leaves.
     cost, twap_cost : ndarray of float64, shape (I,)
@@ -122,6 +128,10 @@ class Proposals:
     limits: Limits
     shortfall: tuple[int, ...]
     problem: Problem
+    expected: Problem
+    fraction: Float
+    volume: Float | None
+    beside: Float | None
     risk: Float
     shares: Float
     cost: Float
@@ -138,6 +148,10 @@ class Proposals:
     def expected_cost(self) -> float:
         """Of all orders, currency."""
         return float(np.sum(self.cost))
+
+    def charge(self, x: Float) -> float:
+        """Return what a schedule of the only order is expected to cost, currency; `x` in shares, shape (N,)."""
+        return float(_charged(self.expected, x[None], self.beside)[0])
 
     def improvement(self) -> float:
         """Return what these schedules save against the current ones, currency.
@@ -294,6 +308,10 @@ def propose(
         limits=bounds,
         shortfall=shortfall,
         problem=problem,
+        expected=expected,
+        fraction=fraction,
+        volume=volume,
+        beside=beside,
         risk=risk,
         shares=shares,
         cost=_charged(expected, in_shares(qty), beside),

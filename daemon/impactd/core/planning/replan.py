@@ -25,6 +25,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Final
 
+from impactd.core.allocator.bounds import Int
+from impactd.core.allocator.curve import Float
 from impactd.core.allocator.solvers.base import SolveFailure
 from impactd.core.base.quantity import QUANTA, format_qty
 from impactd.core.base.settings import CoreSettings
@@ -136,6 +138,10 @@ class Planner:
         order.depth_root = float(root[0]) if root.size else 0.0
         if forced or order.halted or self._worth_it(proposals):
             self._accept(order, now, reason, proposals.of(0), view, forced=forced)
+
+    def planned(self, symbol: str, side: Side, starts: Int) -> Float | None:
+        """Return what the current schedules of all orders trade in intervals, shares; None for nothing."""
+        return self._book.others((), symbol, side, starts)
 
     def _proposed(self, orders: list[Order], clock: int, view: SideView) -> Proposals | SolveFailure:
         symbol, side = orders[0].symbol, orders[0].side

@@ -33,6 +33,7 @@ published before a tick is then always applied before it.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Executor
@@ -54,6 +55,8 @@ from impactd.shell.kafka.tasks import run_together
 if TYPE_CHECKING:
     from impactd.core.base.settings import CoreSettings
     from impactd.core.engine import Commit, Engine
+    from impactd.core.inputs.events import NewOrder
+    from impactd.core.planning.estimate import CostEstimate
     from impactd.shell.kafka.commit import Committer
     from impactd.shell.kafka.commit_size import CommitSize
     from impactd.shell.kafka.decode import Decoder
@@ -107,6 +110,8 @@ class PartitionLoop:
         self._settings = settings
         self._in_event_time = core.apply == "in_event_time"
         self._engine = engine
+        #: Held while the engine applies a commit, or answers a question: each in a worker thread.
+        self._engine_lock = threading.Lock()
         self._inbox = Inbox(core, engine.positions, engine.clocks)
         self._ticks = ticks
         self._events = events
@@ -421,10 +426,20 @@ class PartitionLoop:
             return None
         after = [self._inbox.waiting(topic) for topic in INPUT_TOPICS]
         taken = tuple(max(b[part] - a[part] for b, a in zip(before, after, strict=True)) for part in range(2))
-        commit = self._engine.apply(inputs)
+        with self._engine_lock:
+            commit = self._engine.apply(inputs)
         read = sum(to - start for start, to in inputs.spans.values())
         records = self._encoder.records(commit, self._engine.commit_seq)
         return commit, records, (read, len(inputs.ticks)), (taken[0], taken[1])
+
+    async def estimate(self, new: NewOrder, max_cost_bps: float | None) -> CostEstimate:
+        """Return what an order would cost now; see `Engine.estimate`."""
+
+        def answer() -> CostEstimate:
+            with self._engine_lock:
+                return self._engine.estimate(new, max_cost_bps)
+
+        return await self._in_thread(answer)
 
     def _turned(self) -> tuple[LocalControl, ...]:
         """Return what the kill switch says and the engine does not know yet."""

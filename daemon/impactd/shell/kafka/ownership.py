@@ -147,6 +147,11 @@ class Ownership:
         """What observers see."""
         return self._status
 
+    @property
+    def loop(self) -> PartitionLoop | None:
+        """Its loop while it runs; None while it is acquired, restored or released."""
+        return self._loop
+
     def leave(self) -> None:
         """Let the commit under way finish, then end."""
         self._status.phase = Phase.LEAVING

@@ -26,6 +26,8 @@ from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 from impactd.config import Settings
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Topic
+from impactd.core.planning.estimate import CostEstimate, NoEstimateError
+from impactd.shell.estimate import question
 from impactd.shell.kafka.broker_watch import watch_brokers
 from impactd.shell.kafka.client import CLOSE_S, close_within
 from impactd.shell.kafka.errors import FatalError, UnsupportedError
@@ -41,6 +43,7 @@ from impactd.shell.kafka.warm import compiled
 from impactd.shell.kill_switch import KillSwitch
 from impactd.shell.stacks import task_stacks, thread_stacks
 from impactd.wire.codec import Limits
+from impactd.wire.murmur2 import partition_for
 
 if TYPE_CHECKING:
     from impactd.shell.kafka.transport import GroupConsumer, ManualConsumer, Transport
@@ -81,6 +84,9 @@ class Service:
         self._kill_switch = KillSwitch(None if switch is None else Path(switch))
         self._stop = asyncio.Event()
         self._error: BaseException | None = None
+        #: Set while it runs.
+        self._assignments: Assignments | None = None
+        self._partitions: int | None = None
 
     @property
     def status(self) -> Status:
@@ -157,7 +163,8 @@ class Service:
         clients = Clients(
             settings, self._core, self._limits, transport, ticks, events, counts, executor, self._kill_switch
         )
-        assignments = Assignments(clients, self._status, self._fail)
+        assignments = self._assignments = Assignments(clients, self._status, self._fail)
+        self._partitions = counts[Topic.TICKS]
         helpers: list[asyncio.Task[None]] = []
         try:
             # Known before the first commit, or that one would publish what must not be.
@@ -213,6 +220,24 @@ class Service:
         await transport.close()
         if not all(closed):
             _log.warning("a consumer did not close in time", seconds=bound_s)
+
+    async def estimate(self, value: bytes) -> CostEstimate:
+        """Return what the order in a question would cost now; see `impactd.shell.estimate.question`.
+
+        Raises
+        ------
+        QuestionError, NoEstimateError
+            If the question cannot be used, or this process does not know its symbol.
+        """
+        new, max_cost_bps = question(value, time.time_ns(), self._limits)
+        assignments = self._assignments
+        owned = {} if assignments is None else assignments.owned
+        partition = None if self._partitions is None else partition_for(new.symbol, self._partitions)
+        loop = owned[partition].loop if partition in owned else None
+        if loop is None:
+            where = f"partition {partition} is not this process's, or not ready"
+            raise NoEstimateError(f"{new.symbol}: {where}; ask the process that owns it")
+        return await loop.estimate(new, max_cost_bps)
 
     # Helpers
 

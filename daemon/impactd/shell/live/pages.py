@@ -1,8 +1,9 @@
 """The routes of the live page and its API: who may read, and what they get.
 
-Everything is read-only.  A browser is told to run nothing but this page's own
-files and to ask nobody else (Content-Security-Policy), other sites get no
-answer that they could read (no CORS), and on loopback only requests for a
+Everything is read-only: a question about the cost of an order changes nothing.
+A browser is told to run nothing but this page's own files and to ask nobody
+else (Content-Security-Policy), other sites get no answer that they could read
+(no CORS), and on loopback only requests for a
 loopback name are answered, so that no foreign name can be pointed here.
 
 With a token, the API asks for ``Authorization: Bearer`` or for the cookie that
@@ -16,6 +17,7 @@ import asyncio
 import hashlib
 import hmac
 import ipaddress
+from collections import deque
 from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import Any, Final
@@ -24,6 +26,8 @@ import orjson
 from aiohttp import web
 
 from impactd.__about__ import __version__
+from impactd.core.planning.estimate import CostEstimate, NoEstimateError
+from impactd.shell.estimate import MAX_BYTES, QuestionError
 from impactd.shell.live.follow import Follower
 
 COOKIE: Final = "impactd"
@@ -50,6 +54,10 @@ _KINDS: Final = {
 _MAX_BODY: Final = 4_096
 _BODY_S: Final = 5.0
 
+#: Questions a second about the cost of orders: each holds up its partition for some milliseconds.
+ESTIMATES_PER_S: Final = 20
+
+Estimate = Callable[[bytes], Awaitable[CostEstimate]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -62,6 +70,7 @@ def add_pages(
     app: web.Application,
     follower: Follower,
     health: Callable[[], bytes],
+    estimate: Estimate | None = None,
     *,
     token: str | None,
     max_readers: int,
@@ -73,6 +82,8 @@ def add_pages(
     ----------
     health : callable
         Returns the body of ``/api/health``.
+    estimate : callable, optional
+        From a question to what its order would cost; without it, ``/api/estimates`` is not served.
     token : str or None
         What the API asks for, if anything.
     max_readers : int
@@ -92,6 +103,8 @@ def add_pages(
         ("/api/events", pages.events),
     ]
     app.add_routes([web.get(path, pages.guarded(handler)) for path, handler in routes])
+    if estimate is not None:
+        app.add_routes([web.post("/api/estimates", pages.guarded(_Estimates(estimate).answer))])
     app.add_routes(
         [
             web.get("/", pages.open(_index)),
@@ -100,6 +113,40 @@ def add_pages(
             web.post("/api/session", pages.open(pages.session)),
         ]
     )
+
+
+class _Estimates:
+    """Answers what orders would cost: one question at a time, and so many a second, so that commits do not wait."""
+
+    def __init__(self, estimate: Estimate) -> None:
+        self._estimate = estimate
+        self._turn = asyncio.Lock()
+        #: Loop times of the questions of the last second.
+        self._lately: deque[float] = deque()
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Answer one question."""
+        now = asyncio.get_running_loop().time()
+        while self._lately and self._lately[0] <= now - 1.0:
+            self._lately.popleft()
+        if len(self._lately) >= ESTIMATES_PER_S:
+            return _problem(429, f"more than {ESTIMATES_PER_S} questions a second; ask again in a second")
+        self._lately.append(now)
+        try:
+            async with asyncio.timeout(_BODY_S):
+                value = await request.content.read(MAX_BYTES + 1)
+        except TimeoutError:
+            return _problem(408, "the question did not come")
+        if len(value) > MAX_BYTES:
+            return _problem(413, f"a question has at most {MAX_BYTES} bytes")
+        try:
+            async with self._turn:
+                found = await self._estimate(value)
+        except QuestionError as error:
+            return _problem(400, str(error))
+        except NoEstimateError as error:
+            return _problem(404, str(error))
+        return _json(orjson.dumps(found.as_fields()))
 
 
 class _Pages:

@@ -1,0 +1,7 @@
+"""``impactd estimate``."""
+
+from __future__ import annotations
+
+from impactd.cli.order import estimate as command
+
+__all__ = ["command"]

@@ -1,0 +1,296 @@
+r"""What an order would cost, before it exists.
+
+The same forecast, limits, solvers and costs as plans have
+(`impactd.core.planning.propose`); nothing is published and no state changes.  Beside
+the plan, the schedules of other policies are priced by the same curves:
+
+- TWAP and VWAP: in proportion to time and to the forecast volume, under the order's
+  limits, in whole lots of the running sum;
+- POV: a fixed share of the forecast volume from the start on, until the quantity is
+  done; what the window's volume does not hold is its shortfall.
+
+A cost splits into spread, :math:`\sum_t s_t x_t`, and impact, the rest.  Timing risk
+is the standard deviation of what the price may do while quantity is left, with drift 0:
+
+.. math::
+
+   \text{timing risk} = \sigma \sqrt{\sum_t \tau_t\, y_t^2}
+
+with y what is left after interval t, :math:`\tau_t` its part of an interval and
+:math:`\sigma` the deviation of the mid over one interval.  It is not part of the expected
+cost, and the bands of the cost do not hold it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from impactd.core.allocator.baseline import twap_of
+from impactd.core.allocator.bounds import Int
+from impactd.core.allocator.curve import Float
+from impactd.core.allocator.joint.problem import in_shares
+from impactd.core.allocator.solvers.base import SolveFailure
+from impactd.core.base.quantity import QUANTA
+from impactd.core.base.settings import PlanSettings
+from impactd.core.market.symbol import SideView
+from impactd.core.orders.order import Order
+from impactd.core.planning.propose import Proposals, propose
+
+#: Shares of volume of the POV schedules.
+POV_RATES: Final = (0.05, 0.1, 0.2, 0.3)
+
+#: Points of the frontier beside the order's own: the weight of risk is so many standard deviations of the whole order's
+#: value over its window (see `frontier`).
+FRONTIER: Final = (0.0, 0.02, 0.1, 0.5, 2.5)
+
+#: Steps of the search for the largest size: a part in about a thousand.
+_SIZE_STEPS: Final = 12
+_MAX_GROWTH: Final = 1024.0
+
+#: Extrapolated share of the quantity from which an estimate counts as unsure.
+_MUCH: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """One schedule and its cost; quantities in shares, money in currency.
+
+    Attributes
+    ----------
+    policy : str
+        ``impactd``, ``twap``, ``vwap`` or ``pov``.
+    rate : float or None
+        Of a POV schedule.
+    shortfall_qty : float
+        What the window and the limits do not hold.
+    cost, cost_bps : float or None
+        Expected, above mid; None without a price.
+    band_80, band_95 : tuple of float or None
+        Of the cost; the first is at the settings' ``plans.band_level``.
+    done_by : int or None
+        End of the last interval that trades, UTC ns.
+    """
+
+    policy: str
+    rate: float | None
+    qty: float
+    shortfall_qty: float
+    cost: float | None
+    cost_bps: float | None
+    spread_cost: float | None
+    impact_cost: float | None
+    timing_risk: float | None
+    timing_risk_bps: float | None
+    band_80: tuple[float, float] | None
+    band_95: tuple[float, float] | None
+    done_by: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CostEstimate:
+    """The answer; `as_fields` gives it as JSON-ready values.
+
+    Attributes
+    ----------
+    frontier : tuple
+        (urgency, schedule) from the cheapest to the fastest: `Priced.done_by` is the horizon that costs least at that
+        urgency.
+    volume_share : float or None
+        Quantity over the forecast continuous volume of the window.
+    largest_qty : float or None
+        Largest quantity that the plan trades within the cost limit, shares; None without a limit.
+    extrapolated_share : float
+        Part of the plan beyond what the model has been fitted to.
+    doubts : tuple of str
+        What makes the estimate less sure: ``unpriced``, ``prior``, ``no_volume``, ``extrapolated``, ``shortfall``.
+    """
+
+    symbol: str
+    side: str
+    as_of: int
+    mid: float | None
+    order_qty: float
+    start: int
+    end: int
+    schedules: tuple[Priced, ...]
+    frontier: tuple[tuple[float, Priced], ...]
+    volume_share: float | None
+    largest_qty: float | None
+    extrapolated_share: float
+    doubts: tuple[str, ...]
+
+    def as_fields(self) -> dict[str, Any]:
+        """Return the estimate as JSON-ready values."""
+        fields = dataclasses.asdict(self)
+        fields["frontier"] = [{"urgency": urgency, **dataclasses.asdict(priced)} for urgency, priced in self.frontier]
+        return {"type": "cost_estimate", **fields}
+
+
+class NoEstimateError(ValueError):
+    """There is no estimate; the text says why, and what to change."""
+
+
+def estimate(
+    order: Order,
+    now: int,
+    market: SideView,
+    settings: PlanSettings,
+    interval_ns: int,
+    others: Callable[[Int], Float | None],
+    max_cost_bps: float | None = None,
+) -> CostEstimate:
+    """Return what an order would cost from `now` on.
+
+    Parameters
+    ----------
+    order : Order
+        Active, unfilled; part of no ledger.
+    now : int
+        Event time, ns.
+    others : callable
+        As `propose` takes it: what the plans of other orders trade.
+    max_cost_bps : float, optional
+        Cost limit for `CostEstimate.largest_qty`.
+
+    Raises
+    ------
+    NoEstimateError
+        If the window is over, or no solver's answer passed its certificate.
+    """
+    if order.terms.end <= now:
+        raise NoEstimateError("end: the window is over; give a later one")
+
+    def plan(of: Order) -> Proposals:
+        found = propose([of], now, market, settings, interval_ns, others)
+        if isinstance(found, SolveFailure):
+            raise NoEstimateError(f"no schedule could be solved: {found}")
+        return found
+
+    plans = plan(order)
+    own = _Pricer(plans)
+    qty = in_shares(plans.qty)[0]
+    leaves, lot = np.array([order.leaves_qty], np.int64), np.array([order.terms.lot_size], np.int64)
+    bounds = plans.limits
+
+    def even(weights: Float) -> Float:
+        return np.asarray(in_shares(twap_of(leaves, lot, weights, bounds.cap, bounds.low, bounds.high))[0])
+
+    schedules = [own.price("impactd", qty), own.price("twap", even(plans.fraction))]
+    volume = None if plans.volume is None else plans.volume * plans.fraction * (bounds.cap[0] > 0)
+    if volume is not None and np.any(volume > 0.0):
+        schedules.append(own.price("vwap", even(np.maximum(volume, 1e-9 * float(np.max(volume))))))
+        for rate in POV_RATES:
+            done = np.minimum(np.cumsum(rate * volume), own.qty)
+            schedules.append(own.price("pov", np.diff(done, prepend=0.0), rate))
+    share = None if volume is None or not np.sum(volume) > 0.0 else own.qty / float(np.sum(volume))
+    beyond = float(np.sum(qty[plans.beyond])) / own.qty
+    doubts = [
+        name
+        for name, doubt in (
+            ("unpriced", not plans.priced),
+            ("prior", plans.model.prior),
+            ("no_volume", volume is None),
+            ("extrapolated", beyond > _MUCH),
+            ("shortfall", plans.shortfall[0] > 0),
+        )
+        if doubt
+    ]
+    return CostEstimate(
+        symbol=order.symbol,
+        side=str(order.side),
+        as_of=now,
+        mid=market.mid,
+        order_qty=own.qty,
+        start=order.terms.start,
+        end=order.terms.end,
+        schedules=tuple(schedules),
+        frontier=tuple(_frontier(order, plan, own, market, interval_ns)),
+        volume_share=share,
+        largest_qty=None if max_cost_bps is None else _largest(order, plan, max_cost_bps),
+        extrapolated_share=beyond,
+        doubts=tuple(doubts),
+    )
+
+
+class _Pricer:
+    """Prices schedules by the curves that a plan was made with."""
+
+    def __init__(self, plans: Proposals) -> None:
+        self._plans = plans
+        self.qty = float(plans.shares[0])
+        self._mid = plans.market.mid
+        self._bands = plans.market.bands(plans.grid.start.size)
+
+    def price(self, policy: str, x: Float, rate: float | None = None) -> Priced:
+        """Return the cost of a schedule, shares by interval."""
+        plans = self._plans
+        traded = float(np.sum(x))
+        rows = np.flatnonzero(x > 0.0)
+        last = int(plans.grid.end[rows[-1]]) if rows.size else None
+        short = max(self.qty - traded, 0.0)
+        done_by = None if last is None else min(last, int(plans.end[0]))
+        if not plans.priced or not traded > 0.0 or self._mid is None:
+            return Priced(policy, rate, traded, short, *(None,) * 6, None, None, done_by)
+        cost = plans.charge(x)
+        spread = min(float(plans.expected.curve.s @ x), cost)
+        left = self.qty - np.cumsum(x)
+        risk = math.sqrt(plans.market.sigma2 * float(plans.fraction @ (left * left)))
+        bps = 1e4 / (traded * self._mid)
+        return Priced(
+            policy, rate, traded, short, cost, cost * bps, spread, cost - spread, risk,
+            risk * 1e4 / (self.qty * self._mid), self._bands.cost(cost, 0), self._bands.cost(cost, 1), done_by,
+        )  # fmt: skip
+
+
+def _frontier(
+    order: Order, plan: Callable[[Order], Proposals], own: _Pricer, market: SideView, interval_ns: int
+) -> Iterable[tuple[float, Priced]]:
+    """Yield the cheapest schedules by urgency u, at the risk aversion u / (sigma Q sqrt(N)).
+
+    So weighed, the variance of the whole order's value over its N intervals costs u of its standard deviations.
+    """
+    whole = whole_risk(order, market.sigma2, interval_ns)
+    for urgency in FRONTIER:
+        aversion = urgency / whole if whole > 0.0 else 0.0
+        terms = dataclasses.replace(order.terms, risk_aversion=aversion)
+        yield urgency, own.price("impactd", in_shares(plan(_like(order, terms)).qty)[0])
+
+
+def whole_risk(order: Order, sigma2: float, interval_ns: int) -> float:
+    """Return the standard deviation of the whole order's value over its window, currency; see `_frontier`."""
+    intervals = (order.terms.end - order.terms.start) / interval_ns
+    return math.sqrt(sigma2 * intervals) * order.terms.order_qty / QUANTA
+
+
+def _largest(order: Order, plan: Callable[[Order], Proposals], max_cost_bps: float) -> float:
+    """Return the largest quantity whose plan, without a shortfall, costs at most `max_cost_bps`, shares."""
+    lot = order.terms.lot_size
+
+    def holds(lots: int) -> bool:
+        plans = plan(_like(order, dataclasses.replace(order.terms, order_qty=lots * lot)))
+        mid = plans.market.mid
+        if plans.shortfall[0] or not plans.priced or mid is None:
+            return False
+        return plans.expected_cost <= max_cost_bps / 1e4 * mid * lots * lot / QUANTA
+
+    low, high = 0, max(order.terms.order_qty // lot, 1)
+    for _ in range(int(math.log2(_MAX_GROWTH))):
+        if not holds(high):
+            break
+        low, high = high, 2 * high
+    for _ in range(_SIZE_STEPS):
+        if high - low <= max(low // 1000, 1):
+            break
+        middle = (low + high) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low * lot / QUANTA
+
+
+def _like(order: Order, terms: Any) -> Order:
+    return Order.open(dataclasses.replace(order.new, terms=terms), order.clock)

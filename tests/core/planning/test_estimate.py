@@ -1,0 +1,134 @@
+"""Estimates before the order: one definition of cost with plans, closed forms, and nothing that changes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from impactd.core.base.quantity import QUANTA
+from impactd.core.inputs.events import NewOrder
+from impactd.core.orders.order import Order
+from impactd.core.planning.estimate import POV_RATES, CostEstimate, NoEstimateError, Priced, whole_risk
+from tests.core.builders import T0, EngineHarness, M, at, ladder, minutes, new, plans
+from tests.core.rows import Row, trade
+
+QTY = 1_200
+
+
+def market(n: int = 30) -> EngineHarness:
+    """Return an engine that has seen `n` minutes of a moving mid, with 1,000 shares traded in each."""
+    harness = EngineHarness()
+    rows: list[Row] = [ladder(T0 + k * M // 3, mid=100.0 + 0.02 * ((7 * k) % 5 - 2)) for k in range(3 * n + 1)]
+    rows += [trade(T0 + k * M + 30 * 10**9, px=100.0 + 0.01 * (k % 3), qty=1_000.0) for k in range(n)]
+    harness.run(sorted(rows, key=lambda row: row.ts))
+    return harness
+
+
+def asked(
+    harness: EngineHarness, qty: float = QTY, minute: float = 31, length: int = 12 * M, **terms: Any
+) -> CostEstimate:
+    return harness.engine.estimate(question(qty, minute, length, **terms))
+
+
+def question(qty: float = QTY, minute: float = 31, length: int = 12 * M, **terms: Any) -> NewOrder:
+    return new("estimate", qty, at(minute), length, **terms)
+
+
+def by(found: CostEstimate, policy: str, rate: float | None = None) -> Priced:
+    return next(one for one in found.schedules if (one.policy, one.rate) == (policy, rate))
+
+
+@pytest.mark.parametrize(
+    "terms", [{}, {"participation_rate": 0.1}, {"risk_aversion": 1e-3}, {"lot_size": 100 * QUANTA}]
+)
+def test_estimate_is_what_the_plan_of_that_order_states(terms: dict[str, Any]) -> None:
+    harness = market()
+    found = asked(harness, **terms)
+    (plan,) = plans(harness.send(question(**terms)))
+    own, even = by(found, "impactd"), by(found, "twap")
+    assert plan.expected_cost == pytest.approx(own.cost, rel=1e-12)
+    assert plan.twap_cost == pytest.approx(even.cost, rel=1e-12)
+    assert plan.cost_band == pytest.approx(own.band_80)
+    assert plan.shortfall_qty / QUANTA == own.shortfall_qty
+
+
+def test_other_orders_are_charged_for_as_plans_are() -> None:
+    harness = market()
+    before = by(asked(harness), "impactd").cost or 0.0
+    harness.send(new("A", 6_000, at(31)))
+    assert (by(asked(harness), "impactd").cost or 0.0) > before > 0.0
+
+
+def test_nothing_changes_by_being_asked() -> None:
+    harness = market()
+    before = harness.engine.dump()
+    for _ in range(3):
+        harness.engine.estimate(question(participation_rate=0.1), 30.0)
+    assert harness.engine.dump() == before
+    assert harness.engine.orders.of("FROG") == []
+
+
+def test_costs_split_and_risk_is_that_of_what_is_left() -> None:
+    harness = market()
+    found = asked(harness)
+    sigma2 = harness.engine._markets.of("FROG").view(question().side, at(31)).sigma2  # no public way in
+    for one in found.schedules:
+        cost, parts = one.cost or 0.0, ((one.spread_cost or 0.0), (one.impact_cost or 0.0))
+        assert min(parts) >= 0.0
+        assert sum(parts) == pytest.approx(cost)
+        assert one.cost_bps == pytest.approx(1e4 * cost / (one.qty * (found.mid or 0.0)))
+    # Twelve equal parts: 11/12, ..., 0 of the order is left after each interval.
+    left = sum((QTY * (1 - k / 12)) ** 2 for k in range(1, 13))
+    assert by(found, "twap").timing_risk == pytest.approx(math.sqrt(sigma2 * left))
+    order = Order.open(question(), at(31))
+    assert whole_risk(order, sigma2, M) == pytest.approx(math.sqrt(sigma2 * 12) * QTY)
+
+
+def test_pov_trades_its_share_of_the_forecast_volume_and_states_the_rest() -> None:
+    found = asked(market(), qty=3_000)
+    assert found.volume_share is not None
+    volume = 3_000 / found.volume_share
+    for rate in POV_RATES:
+        one = by(found, "pov", rate)
+        assert one.qty == pytest.approx(min(rate * volume, 3_000))
+        assert one.qty + one.shortfall_qty == pytest.approx(3_000)
+    assert (by(found, "pov", 0.3).done_by or 0) < (by(found, "pov", 0.05).done_by or 0) == found.end
+
+
+def test_frontier_costs_more_and_risks_less_as_urgency_grows() -> None:
+    points = [one for _, one in asked(market(), qty=6_000).frontier]
+    costs, risks = [one.cost or 0.0 for one in points], [one.timing_risk or 0.0 for one in points]
+    assert costs == sorted(costs)
+    assert risks == sorted(risks, reverse=True)
+    assert costs[0] < costs[-1]
+    assert risks[0] > risks[-1]
+    assert 0 < (points[-1].done_by or 0) <= (points[0].done_by or 0)
+
+
+@pytest.mark.parametrize("limit_bps", [2.0, 8.0, 40.0])
+def test_largest_quantity_costs_no_more_and_a_larger_one_does(limit_bps: float) -> None:
+    harness = market()
+    lot = 100 * QUANTA
+    largest = harness.engine.estimate(question(lot_size=lot), limit_bps).largest_qty
+    assert largest is not None
+    cost = by(asked(harness, max(largest, 100.0), lot_size=lot), "impactd").cost_bps
+    more = by(asked(harness, 1.05 * largest // 100 * 100 + 200, lot_size=lot), "impactd").cost_bps
+    assert more is None or more > limit_bps
+    assert largest == 0 or (cost is not None and cost <= limit_bps)
+
+
+def test_estimate_says_what_makes_it_unsure() -> None:
+    empty = EngineHarness()
+    with pytest.raises(NoEstimateError, match="nothing is known of FROG"):
+        empty.engine.estimate(question())
+    harness = EngineHarness()
+    harness.run(minutes(3))
+    few = asked(harness, minute=4, participation_rate=0.1)
+    assert {"no_volume", "shortfall"} <= set(few.doubts)
+    assert by(few, "impactd").cost is None
+    assert "extrapolated" in asked(harness, qty=1e6, minute=4).doubts
+    with pytest.raises(NoEstimateError, match="window is over"):
+        harness.engine.estimate(replace(question(), terms=question(minute=0, length=M).terms))
