@@ -112,7 +112,7 @@ def test_version_names_the_release_and_every_format(capsys: pytest.CaptureFixtur
     assert first == f"impactd {__version__}"
     said = dict(line.split(maxsplit=1) for line in formats)
     assert said["state"] == f"writes schema {STATE}, reads {min(MIGRATIONS, default=STATE)} to {STATE}"
-    assert "impactd.plan/1 " in said["messages"]
+    assert "impactd.plan/1" in said["messages"]
     assert said["ticks"] == f"reads {', '.join(CODECS.names())}"
     assert said["journal"].endswith("impactd.journal/1")
     assert said["capture"].endswith("impactd.capture/1")

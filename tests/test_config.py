@@ -83,6 +83,9 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         weight = [3, 3]
         [plans]
         apply = "in_event_time"
+        act = "slices"
+        slice_interval_s = 10
+        slice_latency_s = 5
         child_slices = 29
         replan_threshold_bps = 0.75
         fills = "scheduled"

@@ -29,7 +29,7 @@ from impactd.shell.kafka.encoder import Encoder
 from impactd.shell.lines import InputFileError
 
 #: Compared record by record.
-LOGS: Final = (Topic.ESTIMATES, Topic.MODELS, Topic.PLANS, Topic.ALERTS, Topic.TCA, Topic.DLQ)
+LOGS: Final = (Topic.ESTIMATES, Topic.MODELS, Topic.PLANS, Topic.SLICES, Topic.ALERTS, Topic.TCA, Topic.DLQ)
 
 #: Compared by the last value of each key, since the cleaner may have been there.
 TABLES: Final = (Topic.PLANS_LATEST, Topic.STATE)

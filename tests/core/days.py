@@ -124,6 +124,7 @@ def random_settings(seed: int, apply: str) -> CoreSettings:
     return CoreSettings(
         books=BookSettings(max_silence_ns=int(rng.choice([40 * S, 3_600 * S]))),
         plans=PlanSettings(
+            act=str(np.random.default_rng([seed, 1]).choice(["minute", "slices"])),
             child_slices=int(rng.integers(1, 3)),
             fills=str(rng.choice(["reported", "scheduled"])),
             hold_ns=50 * S,

@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from impactd.core.base.topics import Topic
-from impactd.core.outputs.messages import Output, Plan
+from impactd.core.outputs.messages import Output, Plan, Slice
 from tests.core.builders import EngineHarness, S, encoded
 from tests.core.days import Day, drive, finish, random_day, random_settings
 
@@ -109,10 +109,10 @@ def without_future(day: Day) -> Day:
 
 
 def by_key(outputs: list[Output]) -> dict[tuple[Topic, str | None], list[bytes]]:
-    """Return the encoded plans, estimates and models of each key in their order."""
+    """Return the encoded plans, slices, estimates and models of each key in their order."""
     said: dict[tuple[Topic, str | None], list[bytes]] = defaultdict(list)
     for output in outputs:
-        if output.topic in {Topic.PLANS, Topic.ESTIMATES, Topic.MODELS}:
-            key = output.message.cl_ord_id if isinstance(output.message, Plan) else output.key
+        if output.topic in {Topic.PLANS, Topic.SLICES, Topic.ESTIMATES, Topic.MODELS}:
+            key = output.message.cl_ord_id if isinstance(output.message, Plan | Slice) else output.key
             said[output.topic, key] += encoded([output])
     return said

@@ -26,6 +26,7 @@ CHANNELS: Final = {
     Topic.MODELS: ("The impact model of one symbol and side after a closed minute.", "symbol"),
     Topic.PLANS: ("Schedules of parent orders.", "symbol"),
     Topic.PLANS_LATEST: ("The latest schedule of each order; compacted.", "cl_ord_id"),
+    Topic.SLICES: ("What orders take of the prevailing book now; empty unless `plans.act` is `slices`.", "symbol"),
     Topic.ALERTS: ("Alerts for people.", "symbol, or none"),
     Topic.TCA: ("Costs of fills, orders and sessions.", "symbol"),
     Topic.DLQ: (

@@ -8,7 +8,7 @@ from typing import Any, Final, get_args, get_origin
 from impactd.core.base.topics import Side, Topic
 from impactd.core.model.kinds.registry import MODEL_KINDS
 from impactd.core.orders.order import Status
-from impactd.core.outputs.messages import Alert, DayCost, Estimate, FillCost, Model, OrderCost, Plan
+from impactd.core.outputs.messages import Alert, DayCost, Estimate, FillCost, Model, OrderCost, Plan, Slice
 from impactd.core.outputs.units import Unit
 from impactd.wire.message_types import field_type, message_fields, message_type
 from tests.reference.errors import ALERTS
@@ -21,6 +21,7 @@ BY_TOPIC: Final = {
     Topic.MODELS: (Model,),
     Topic.PLANS: (Plan,),
     Topic.PLANS_LATEST: (Plan,),
+    Topic.SLICES: (Slice,),
     Topic.ALERTS: (Alert,),
     Topic.TCA: (FillCost, OrderCost, DayCost),
 }

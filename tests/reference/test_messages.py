@@ -70,6 +70,7 @@ open = "13:30"
 close = "14:10"
 [plans]
 apply = "in_event_time"
+act = "slices"
 """
 
 

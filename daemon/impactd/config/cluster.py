@@ -162,6 +162,8 @@ class TopicNames(Section):
     """Output: schedules."""
     plans_latest: Name | None = None
     """Output: the latest schedule of each order, compacted."""
+    slices: Name | None = None
+    """Output: what orders take now, with plans.act = "slices"."""
     alerts: Name | None = None
     """Output: alerts."""
     tca: Name | None = None

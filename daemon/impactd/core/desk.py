@@ -45,6 +45,7 @@ from impactd.core.outputs.outbox import Outbox
 from impactd.core.planning.gate import Gate
 from impactd.core.planning.pace import Pace
 from impactd.core.planning.replan import Planner
+from impactd.core.slices.watch import Slicer
 from impactd.core.tca.feedback import Feedback
 
 
@@ -88,9 +89,11 @@ class Desk:
         self._plans = Planner(
             settings, orders, halts, gate, markets, self._feedback, self._alerts, self.pace, outbox, probe
         )
+        self.slices = Slicer(settings, orders, self._plans.halt_of, books, outbox)
         #: The parts of the desk with state keys of their own.
         self.stateful = (
             orders,
+            self.slices,
             self.held,
             self._feedback,
             SingleKey(HALTS_KEY, halts.dump, halts.load),
@@ -298,7 +301,7 @@ class Desk:
         orders = self._orders.active_of(symbol)
         for order in orders:
             for start, unfilled in order.schedule.advance(minute_end):
-                if self._settings.fills == "scheduled":
+                if self._settings.fills == "scheduled" and not self.slices.on:
                     taken = min(max(unfilled, 0), order.leaves_qty)
                     order.assume(start, taken, self._at(minute_end - 1))
                     self._feedback.assumed(order, taken, minute_end - 1)
@@ -344,15 +347,32 @@ class Desk:
         self._plans.plan_group(group, now, reasons, forced=set(reasons.values()) != {"minute"})
         return list(reasons)
 
+    @property
+    def next(self) -> int:
+        """When the next plan by volume or decision on slices is due, ns; `FOREVER` without any."""
+        return min(self.pace.next, self.slices.next)
+
     def reach(self, time: int) -> None:
-        """Plan by their volume the orders whose last interval is under way, at each time that is due by `time`, ns."""
-        while self.pace.next <= time:
+        """Plan by volume and decide on slices, at each time that is due by `time`, ns."""
+        while self.next <= time:
+            if self.slices.next < self.pace.next:
+                self._slice()
+                continue
             at, orders = self.pace.take()
             for order in orders:
                 if not self.pace.is_due(order, at):  # it was planned with its group, or by an event
                     self.pace.note(order)
                 elif self._plans.halt_of(order) is None:
                     self._plans.plan(order, at, "minute", forced=False)
+
+    def _slice(self) -> None:
+        """Decide on slices; end the orders that count as filled with them."""
+        for order, qty, at in self.slices.decide(self._at):
+            self._feedback.assumed(order, qty, at)
+            self._orders.mark(order)
+            if order.active and order.leaves_qty == 0:
+                order.finish(Status.DONE, at)
+                self._plans.plan(order, at, "done", forced=True)
 
     def forget(self, symbol: str, now: int) -> None:
         """Publish what is due at `now`, and drop the symbol's orders whose keep time is over."""

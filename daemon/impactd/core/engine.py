@@ -242,7 +242,8 @@ class Engine:
         batch, keys = inputs.ticks, inputs.tick_keys
         self.invalid.used_rows(keys[row:stop])
         while row < stop:
-            mark = self._desk.pace.next
+            self._desk.slices.wake(int(keys[row]))
+            mark = self._desk.next
             if int(keys[row]) >= mark:
                 self._outbox.trigger = (Topic.TICKS, int(batch.offset[row]))
                 self._reach_pace(int(keys[row]))
@@ -262,8 +263,8 @@ class Engine:
         self._outbox.clock = max(self._outbox.clock, time)
 
     def _reach_pace(self, time: int) -> None:
-        """Plan by their volume the orders whose last interval is under way, as far as is due by `time`, ns."""
-        if self._desk.pace.next <= time:
+        """Plan by volume and decide on slices, as far as is due by `time`, ns."""
+        if self._desk.next <= time:
             self._reach(time)
             self._desk.reach(time)
 
@@ -310,7 +311,7 @@ class Engine:
 
     def _close(self, symbol: str, minute: int, time: int) -> None:
         """Close a minute, or skip minutes without a prevailing book or a working order."""
-        self._desk.reach(minute + self._interval - 1)
+        self._desk.reach(minute + self._interval)
         idle = self._books.is_idle(symbol)
         if idle:
             until = self.orders.begins(symbol) // self._interval * self._interval

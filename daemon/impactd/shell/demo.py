@@ -40,7 +40,7 @@ from impactd.wire.codec import Limits
 from impactd.wire.message_types import Timestamps
 
 #: What is compared; dead letters have another form on the topic than in the file.
-COMPARED: Final = (Topic.ESTIMATES, Topic.MODELS, Topic.PLANS, Topic.ALERTS, Topic.TCA)
+COMPARED: Final = (Topic.ESTIMATES, Topic.MODELS, Topic.PLANS, Topic.SLICES, Topic.ALERTS, Topic.TCA)
 
 #: A service that commits nothing for so long, with records to apply, is stuck.
 _STALL_S: Final = 60.0

@@ -28,6 +28,7 @@ FILES: Final = {
     Topic.ESTIMATES: "estimates.jsonl",
     Topic.MODELS: "models.jsonl",
     Topic.PLANS: "plans.jsonl",
+    Topic.SLICES: "slices.jsonl",
     Topic.ALERTS: "alerts.jsonl",
     Topic.TCA: "tca.jsonl",
     Topic.DLQ: "dlq.jsonl",

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from impactd.core.base.quantity import QUANTA, format_qty
 from impactd.core.base.topics import Side, Topic
-from impactd.core.outputs.messages import Alert, DeadLetter, Estimate, FillCost, Model, Output, Plan
+from impactd.core.outputs.messages import Alert, DeadLetter, Estimate, FillCost, Model, Output, Plan, Slice
 from impactd.core.tca.executed import Executed
 from impactd.shell.realised import Answer, Question
 
@@ -86,6 +86,8 @@ class _Order:
     priced: Plan | None = None
     plans: int = 0
     executed: Executed = field(default_factory=Executed)
+    #: Whether it acts within the minute: what it executed is not what its plans have by the interval.
+    sliced: bool = False
 
     def take(self, plan: Plan) -> None:
         self.latest = plan
@@ -97,6 +99,8 @@ class _Order:
     def question(self, fills: str, lot_size: int) -> Question | None:
         """Return what is to be priced: the executed quantity, where it was scheduled, and at an even pace."""
         path = self.executed
+        if self.sliced and fills == "scheduled":
+            return None
         known = path.scheduled_qty if fills == "scheduled" else path.filled_qty
         if path.begin is None or not self.latest.cum_qty or known != self.latest.cum_qty:
             return None
@@ -186,6 +190,8 @@ class Tally:
                     self.models += 1
                 case Plan() as plan if output.topic is Topic.PLANS:
                     self._plan(plan)
+                case Slice() as taken if taken.cl_ord_id in self._orders:
+                    self._orders[taken.cl_ord_id].sliced = True
                 case FillCost() as cost if cost.cl_ord_id in self._orders:
                     self._orders[cost.cl_ord_id].executed.fill(cost)
                 case Alert() as alert:

@@ -233,6 +233,17 @@ class PlanSettings:
         "reported for it.",
         fixed="filled quantities are counted by that rule",
     )
+    act: Literal["minute", "slices"] = setting(
+        "minute",
+        "minute: plans by the minute only. slices: also what to take now, whenever the book is cheap against the plan.",
+        fixed="slices that are out are counted by that rule",
+    )
+    slice_interval_ns: int = setting(
+        15 * SECOND_NS, "Time between decisions on slices; divides books.interval_s.", ge=SECOND_NS
+    )
+    slice_latency_ns: int = setting(
+        3 * SECOND_NS, "How long after a slice's end its fills may still be reported.", ge=0, le=_DAY_NS
+    )
     solvers: tuple[str, ...] = setting(
         ("exact", "clarabel", "slsqp"), "Solvers in the order in which they are tried.", min_length=1
     )
@@ -330,7 +341,13 @@ class WireSettings:
 
 @dataclass(frozen=True, slots=True)
 class CoreSettings:
-    """All that the core is told at its start."""
+    """All that the core is told at its start.
+
+    Raises
+    ------
+    ValueError
+        If orders act by slices whose time does not divide an interval.
+    """
 
     books: BookSettings = field(default_factory=BookSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -349,3 +366,7 @@ class CoreSettings:
     sessions: tuple[tuple[str, SessionRule], ...] = field(
         default=(), metadata={"fixed": "deviations are from those sessions' profiles"}
     )
+
+    def __post_init__(self) -> None:
+        if self.plans.act == "slices" and self.books.interval_ns % self.plans.slice_interval_ns:
+            raise ValueError("plans.slice_interval_s must divide books.interval_s; give 15 s where that is a minute")

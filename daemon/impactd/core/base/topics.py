@@ -16,6 +16,7 @@ class Topic(StrEnum):
     MODELS = "models"
     PLANS = "plans"
     PLANS_LATEST = "plans.latest"
+    SLICES = "slices"
     ALERTS = "alerts"
     TCA = "tca"
     DLQ = "dlq"

@@ -246,9 +246,9 @@ class Order:
             if not self.assumed[interval]:
                 del self.assumed[interval]
         self.cum_qty += qty - replaced
-        self._note_filled(interval, qty, at.interval_ns)
+        self._note_filled(interval, qty - replaced, at.interval_ns)
         self.displace(ts_event, qty - replaced, at)
-        self.schedule.fill(ts_event, qty, at.interval_ns)
+        self.schedule.fill(ts_event, qty - replaced, at.interval_ns)
         return replaced
 
     def assume(self, ts: int, qty: int, at: ApplyContext) -> None:
@@ -259,6 +259,12 @@ class Order:
             del self.assumed[min(self.assumed)]
         self.cum_qty += qty
         self.displace(ts, qty, at)
+
+    def take(self, ts: int, qty: int, at: ApplyContext) -> None:
+        """Count a slice that was published at `ts` as filled: a part of its interval's plan, as a fill is."""
+        self.assume(ts, qty, at)
+        self._note_filled(ts // at.interval_ns * at.interval_ns, qty, at.interval_ns)
+        self.schedule.fill(ts, qty, at.interval_ns)
 
     def displace(self, ts_event: int, qty: int, at: ApplyContext) -> None:
         """Add the displacement of `qty` quanta filled at `ts_event`, dated at the start of its interval as in plans."""

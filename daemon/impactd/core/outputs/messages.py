@@ -233,6 +233,34 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Slice:
+    """What an order takes of the prevailing book now (`impactd.core.slices.watch`)."""
+
+    SCHEMA: ClassVar = "impactd.slice/1"
+
+    cl_ord_id: ClOrdId
+    symbol: Symbol
+    side: BuyOrSell
+    slice: Annotated[Count, "Counts the slices of an order from 1."]
+    plan_version: Annotated[Count, "The plan that is in force."]
+    as_of: AsOf
+    valid_until: Annotated[Time, "What is not filled by then is not to be taken any more; the next slice replaces it."]
+    reason: Annotated[
+        str,
+        "`cheap`: the book is below the reservation price. `schedule`: a part of the plan's interval. `catch_up`: more "
+        "is left than minutes have offered. `deadline`: a part of what is left at the window's end.",
+    ]
+    qty: Annotated[Quanta, "What to take."]
+    limit_px: Annotated[Price, "Price to pay at worst."]
+    reservation: Annotated[
+        PerShare | None,
+        "Marginal cost over mid, net of the expected move, up to which the order takes; null under another reason.",
+    ]
+    expected_move: Annotated[PerShare, "Move of the mid within a minute that the microprice tells; positive is up."]
+    mid: Annotated[Price, "Mid of the decision's book."]
+
+
+@dataclass(frozen=True, slots=True)
 class FillCost:
     """Cost of one fill against the market and the model (`impactd.core.orders.costs`).
 
@@ -370,7 +398,7 @@ class DeadLetter:
 
 
 #: Messages that are published as JSON.
-Encoded = Estimate | Model | Plan | FillCost | OrderCost | DayCost | Alert
+Encoded = Estimate | Model | Plan | Slice | FillCost | OrderCost | DayCost | Alert
 
 #: All messages.
 Message = Encoded | DeadLetter

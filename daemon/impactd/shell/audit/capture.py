@@ -43,6 +43,7 @@ OUTPUT_TOPICS: Final = (
     Topic.MODELS,
     Topic.PLANS,
     Topic.PLANS_LATEST,
+    Topic.SLICES,
     Topic.ALERTS,
     Topic.TCA,
     Topic.DLQ,

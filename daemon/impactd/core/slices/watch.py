@@ -1,0 +1,399 @@
+r"""What each active order takes now, at decisions on a grid of event time.
+
+With ``plans.act = "slices"`` a decision is due at every multiple of `PlanSettings.slice_interval_ns`, before the first
+tick at or after that time.  At each one, for every symbol with a prevailing book:
+
+1. the book goes into what its sides have offered (`impactd.core.slices.supply`), into the regression of the mid on the
+   microprice, and into the trial that says whether slices pay;
+2. the orders of a side get one reservation price P: what a minute offers at P is what they ask of one, together;
+3. what the book offers at P or better, net of the expected move and of what was taken since the interval began, is
+   taken, each order in proportion to what it asks.
+
+A slice is never more than what is left of its order after fills and slices that are out, and obeys `max_interval_qty`,
+participation in volume that has traded, blackouts, `last_trade`, clips, lots, halts, and the gate's depth.  Where
+slices do not pay, or before a side is known, and for orders with risk aversion, the plan's quantity of the interval is
+taken in equal parts (``schedule``).  What the window's last decisions find undone is spread over them (``deadline``).
+
+A slice is out until `PlanSettings.slice_latency_ns` after its end, while fills may still be reported.  With
+``fills = "scheduled"`` it counts as filled when it is published.
+
+Nothing is decided while no book prevails anywhere; the next tick wakes the watch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import orjson
+
+from impactd.core.base.quantity import QUANTA
+from impactd.core.base.settings import SECOND_NS, CoreSettings
+from impactd.core.base.stateful import Changes
+from impactd.core.base.topics import SIDES, Side, Topic
+from impactd.core.books.aggregator import MinuteAggregator
+from impactd.core.books.checks import Book
+from impactd.core.books.grid import PLAN_REACH
+from impactd.core.books.store import FOREVER
+from impactd.core.inputs.ticks import Float
+from impactd.core.orders.ledger import Ledger
+from impactd.core.orders.order import ApplyContext, Order
+from impactd.core.outputs.messages import Slice
+from impactd.core.outputs.outbox import Outbox
+from impactd.core.slices.microprice import Microprice, distance
+from impactd.core.slices.supply import Supply, deepest, reach
+from impactd.core.slices.worth import Worth, walked
+
+#: No decision on a book older than this: markets pause, and what stood before says nothing about now.
+STALE_NS: Final = 300 * SECOND_NS
+
+_KEY: Final = "slices/"
+_CLOCK: Final = "slices"
+
+
+@dataclass(slots=True)
+class _Out:
+    """An order's slices.
+
+    Attributes
+    ----------
+    minute, taken : int
+        Start of the interval, ns, and quanta published in it.
+    count : int
+        Slices of the order so far.
+    base : int
+        `Order.cum_qty` when the oldest slice that is out was published, quanta.
+    out : list of [int, int]
+        Until when each counts as out, ns, and its quanta, oldest first.
+    """
+
+    minute: int = 0
+    taken: int = 0
+    count: int = 0
+    base: int = 0
+    out: list[list[int]] = field(default_factory=list)
+
+    def unfilled(self, at: int, cum_qty: int) -> int:
+        """Return what is out at event time `at` and not filled, quanta."""
+        while self.out and self.out[0][0] <= at:
+            _, qty = self.out.pop(0)
+            self.base += min(max(cum_qty - self.base, 0), qty)
+        if not self.out:
+            self.base = cum_qty
+        return max(sum(qty for _, qty in self.out) - max(cum_qty - self.base, 0), 0)
+
+
+@dataclass(slots=True)
+class _Side:
+    """One side of a symbol; `taken` shares since the interval at `minute` began."""
+
+    supply: Supply = field(default_factory=Supply)
+    worth: Worth = field(default_factory=Worth)
+    minute: int = 0
+    taken: float = 0.0
+
+
+@dataclass(slots=True)
+class _Symbol:
+    micro: Microprice = field(default_factory=Microprice)
+    sides: dict[Side, _Side] = field(default_factory=lambda: {side: _Side() for side in SIDES})
+    orders: dict[str, _Out] = field(default_factory=dict)
+
+    def save(self) -> bytes:
+        sides = [[s.supply.save(), s.worth.save(), s.minute, s.taken] for s in (self.sides[side] for side in SIDES)]
+        orders = {name: [o.minute, o.taken, o.count, o.base, o.out] for name, o in self.orders.items()}
+        return orjson.dumps({"micro": self.micro.save(), "sides": sides, "orders": orders})
+
+    @classmethod
+    def load(cls, value: bytes) -> _Symbol:
+        saved = orjson.loads(value)
+        sides = {
+            side: _Side(Supply.load(supply), Worth.load(worth), minute, taken)
+            for side, (supply, worth, minute, taken) in zip(SIDES, saved["sides"], strict=True)
+        }
+        orders = {name: _Out(*values) for name, values in saved["orders"].items()}
+        return cls(Microprice.load(saved["micro"]), sides, orders)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One side of the book of a decision; `move` is what waiting is expected to cost a share, price."""
+
+    at: int
+    minute: int
+    side: Side
+    px: Float
+    sz: Float
+    mid: float
+    move: float
+
+
+@dataclass(slots=True)
+class _Ask:
+    """What an order may take now; quanta, but for `each`, the shares that it asks of an interval."""
+
+    order: Order
+    its: _Out
+    left: int
+    room: int
+    each: float
+    decisions: int
+
+
+class Slicer:
+    """Publishes slices of a partition's active orders.
+
+    Attributes
+    ----------
+    next : int
+        When the next decision is due, ns; `FOREVER` while none is.
+    """
+
+    def __init__(
+        self,
+        settings: CoreSettings,
+        orders: Ledger,
+        halt_of: Callable[[Order], str | None],
+        books: MinuteAggregator,
+        outbox: Outbox,
+    ) -> None:
+        plans = settings.plans
+        self._on = plans.act == "slices"
+        self._interval = settings.books.interval_ns
+        self._every = plans.slice_interval_ns
+        self._late = plans.slice_latency_ns
+        self._assumes = plans.fills == "scheduled"
+        self._depth = settings.gate.max_interval_depth
+        self._orders = orders
+        self._halt_of = halt_of
+        self._books = books
+        self._outbox = outbox
+        self._symbols: dict[str, _Symbol] = {}
+        self._changes = Changes()
+        self.next = FOREVER
+
+    @property
+    def on(self) -> bool:
+        """Whether orders act by slices."""
+        return self._on
+
+    def wake(self, time: int) -> None:
+        """Note a tick at event time `time`, ns."""
+        if self._on and self.next == FOREVER:
+            self.next = (time // self._every + 1) * self._every
+            self._mark_clock()
+
+    def decide(self, at_order: Callable[[int], ApplyContext]) -> list[tuple[Order, int, int]]:
+        """Decide at `next`; return the orders whose slice counts as filled, with its quanta and the time, ns."""
+        at = self.next
+        minute = at // self._interval * self._interval
+        filled: list[tuple[Order, int, int]] = []
+        awake = False
+        for symbol in self._books.symbols:
+            book = self._books.prevailing(symbol, at)
+            if book is None or book.ts_event + STALE_NS < at:
+                continue
+            awake = True
+            its = self._symbols.setdefault(symbol, _Symbol())
+            self._see(symbol, its, at, minute, book)
+            for side in SIDES:
+                seen = _seen(its, at, minute, side, book)
+                filled += self._side(symbol, its, seen, at_order)
+            for name in [name for name in its.orders if (o := self._orders.get(name)) is None or not o.active]:
+                del its.orders[name]
+            self._changes.mark(_KEY + symbol, its.save)
+        self.next = at + self._every if awake else FOREVER
+        self._mark_clock()
+        return filled
+
+    def _see(self, symbol: str, its: _Symbol, at: int, minute: int, book: Book) -> None:
+        """Learn from the book of a decision."""
+        its.micro.see(at, book)
+        sizes = self._books.sizes(symbol)
+        for side in SIDES:
+            s, seen = its.sides[side], _seen(its, at, minute, side, book)
+            s.worth.see(at, seen.mid, side.sign)
+            s.supply.see(minute, seen.px, seen.sz, seen.mid, side.sign, seen.move)
+            if s.minute != minute:
+                s.minute, s.taken = minute, 0.0
+            if not sizes:
+                continue
+            ask = PLAN_REACH * sizes[0]
+            left, price = s.worth.left(minute, ask), s.supply.price(ask, 1.0, float("inf"))
+            if price is None or price == float("inf"):
+                continue
+            offer = reach(seen.px, seen.sz, seen.mid, float(side.sign), seen.move, price)
+            take = min(max(offer - s.worth.taken, 0.0), left)
+            even = ask * self._every / self._interval
+            begin = (at - minute) / self._every * even
+            walk = (seen.px, seen.sz, seen.mid, float(side.sign))
+            s.worth.take(at, seen.mid, (take, walked(*walk, s.worth.taken, take)), (even, walked(*walk, begin, even)))
+
+    # --- orders -----------------------------------------------------------
+
+    def _side(
+        self, symbol: str, its: _Symbol, seen: _Seen, at_order: Callable[[int], ApplyContext]
+    ) -> list[tuple[Order, int, int]]:
+        """Publish the slices of one side's orders."""
+        asks = [
+            ask
+            for order in self._orders.active_of(symbol)
+            if order.side is seen.side and (ask := self._ask(its, order, seen)) is not None
+        ]
+        if not asks:
+            return []
+        s = its.sides[seen.side]
+        price = s.supply.price(sum(ask.each for ask in asks), 1.0, float("inf")) if s.worth.on else None
+        known = price is not None and price < float("inf")
+        offer = 0.0
+        if price is not None and known:
+            offer = max(reach(seen.px, seen.sz, seen.mid, float(seen.side.sign), seen.move, price) - s.taken, 0.0)
+        whole = sum(ask.each for ask in asks if ask.order.terms.risk_aversion == 0.0)
+        filled = []
+        for ask in asks:
+            follows = not known or ask.order.terms.risk_aversion > 0.0
+            cheap = self._scheduled(ask, seen) if follows else offer * ask.each / whole
+            reason = "schedule" if follows else "cheap"
+            if price is not None and not known:
+                # A minute has never offered as much: an even pace.
+                cheap, reason = max(cheap, ask.each * self._every / self._interval), "catch_up"
+            qty = _in_lots(min(cheap * QUANTA, float(ask.left)), ask)
+            if ask.decisions * self._every <= self._interval and -(-ask.left // ask.decisions) > qty:
+                even = -(-ask.left // ask.decisions)
+                qty, reason = min(-(-even // ask.order.terms.lot_size) * ask.order.terms.lot_size, ask.left), "deadline"
+            qty = self._bounded(min(qty, ask.room), ask, s, seen)
+            if qty > 0:
+                self._publish(symbol, ask, seen, s, qty, price if reason == "cheap" else None, reason)
+                if self._assumes:
+                    ask.order.take(seen.at, qty, at_order(seen.at))
+                    filled.append((ask.order, qty, seen.at))
+        return filled
+
+    def _ask(self, its: _Symbol, order: Order, seen: _Seen) -> _Ask | None:
+        """Return what an order may take now; None if it may not trade."""
+        terms, at, minute = order.terms, seen.at, seen.minute
+        end = terms.end if terms.last_trade is None else min(terms.end, terms.last_trade)
+        if order.halted or order.blind or not terms.start <= at < end or self._halt_of(order) is not None:
+            return None
+        if terms.last_trade is not None and minute + self._interval > terms.last_trade:
+            return None
+        if any(begin < minute + self._interval and to > at for begin, to in terms.blackouts):
+            return None
+        out = its.orders.setdefault(order.cl_ord_id, _Out())
+        if out.minute != minute:
+            out.minute, out.taken = minute, 0
+        left = order.leaves_qty - (0 if self._assumes else out.unfilled(at, order.cum_qty))
+        if left <= 0:
+            return None
+        dark = sum(max(min(to, end) - max(begin, at), 0) for begin, to in terms.blackouts)
+        intervals = max(end - max(minute, terms.start) - dark, self._every) / self._interval
+        each = (left + out.taken) / QUANTA / intervals
+        return _Ask(order, out, left, self._room(order, out, left, seen), each, -(-(end - at) // self._every))
+
+    def _room(self, order: Order, out: _Out, left: int, seen: _Seen) -> int:
+        """Return what the order's limits allow in this interval, quanta."""
+        terms, room = order.terms, left
+        if terms.max_interval_qty is not None:
+            room = min(room, terms.max_interval_qty - out.taken)
+        if terms.participation_rate is not None:
+            since = max(seen.minute, order.works_from)
+            worked = (seen.at - since) / (seen.at - seen.minute) if seen.at > seen.minute else 0.0
+            traded = order.market_volume + self._books.volume_since(order.symbol, seen.minute) * max(worked, 0.0)
+            allowed = int(terms.participation_rate * traded * QUANTA) - order.cum_qty - (order.leaves_qty - left)
+            if terms.must_complete:
+                allowed = max(allowed, _planned(order, seen.at) - out.taken)
+            room = min(room, allowed // terms.lot_size * terms.lot_size if allowed < left else left)
+        return max(room, 0)
+
+    def _bounded(self, qty: int, ask: _Ask, s: _Side, seen: _Seen) -> int:
+        """Return the quantity that the gate's depth and the order's clip leave, quanta."""
+        if self._depth is not None:
+            most = int((self._depth * float(seen.sz.sum()) - s.taken) * QUANTA)
+            qty = min(qty, max(most, 0) // ask.order.terms.lot_size * ask.order.terms.lot_size)
+        clip = ask.order.terms.min_clip_qty
+        return 0 if clip is not None and qty < min(clip, ask.left) else qty
+
+    def _scheduled(self, ask: _Ask, seen: _Seen) -> float:
+        """Return what the plan's equal parts of this interval have due by now, shares."""
+        begin = max(seen.minute, ask.order.works_from)
+        parts = -(-(min(seen.minute + self._interval, ask.order.terms.end) - begin) // self._every)
+        due = (seen.at - begin) // self._every + 1
+        return max(_planned(ask.order, seen.at) * min(due / parts, 1.0) - ask.its.taken, 0.0) / QUANTA
+
+    def _publish(
+        self, symbol: str, ask: _Ask, seen: _Seen, s: _Side, qty: int, price: float | None, reason: str
+    ) -> None:
+        order, its = ask.order, ask.its
+        its.taken += qty
+        its.count += 1
+        s.taken += qty / QUANTA
+        until = min(seen.at + self._every, order.terms.end)
+        if not self._assumes:
+            its.out.append([until + self._late, qty])
+        self._outbox.publish(
+            Topic.SLICES,
+            symbol,
+            Slice(
+                cl_ord_id=order.cl_ord_id,
+                symbol=symbol,
+                side=order.side,
+                slice=its.count,
+                plan_version=order.plan_version,
+                as_of=seen.at,
+                valid_until=until,
+                reason=reason,
+                qty=qty,
+                limit_px=deepest(seen.px, seen.sz, s.taken),
+                reservation=None if price is None else price * seen.mid,
+                expected_move=-order.side.sign * seen.move,
+                mid=seen.mid,
+            ),
+        )
+
+    # --- state ------------------------------------------------------------
+
+    def _mark_clock(self) -> None:
+        self._changes.mark(_CLOCK, lambda: orjson.dumps(self.next))
+
+    def changes(self) -> dict[str, bytes | None]:
+        """Return the keys that have changed since the last call."""
+        return self._changes.take()
+
+    def dump(self) -> dict[str, bytes]:
+        """Return every key with its value; none before the first decision."""
+        if self.next == FOREVER and not self._symbols:
+            return {}
+        symbols = {_KEY + symbol: its.save() for symbol, its in sorted(self._symbols.items())}
+        return symbols | {_CLOCK: orjson.dumps(self.next)}
+
+    def load(self, items: Mapping[str, bytes]) -> None:
+        """Restore the symbols and the time of the next decision, where a state has them."""
+        for key, value in items.items():
+            if key.startswith(_KEY):
+                self._symbols[key.removeprefix(_KEY)] = _Symbol.load(value)
+        if _CLOCK in items and self._on:
+            self.next = orjson.loads(items[_CLOCK])
+        self._changes.clear()
+
+
+def _seen(its: _Symbol, at: int, minute: int, side: Side, book: Book) -> _Seen:
+    px, sz = (book.ask_px, book.ask_sz) if side is Side.BUY else (book.bid_px, book.bid_sz)
+    return _Seen(at, minute, side, px, sz, book.mid, side.sign * its.micro.kappa * distance(book))
+
+
+def _planned(order: Order, at: int) -> int:
+    """Return what the plan trades in the interval of `at` (ns) in all, quanta."""
+    schedule = order.schedule
+    for end, qty in zip(schedule.end, schedule.qty, strict=True):
+        if at < end:
+            return qty
+    return 0
+
+
+def _in_lots(quanta: float, ask: _Ask) -> int:
+    """Return the whole lots in `quanta`; all that is left where it is no more than that."""
+    if quanta >= ask.left:
+        return ask.left
+    lot = ask.order.terms.lot_size
+    return int(quanta) // lot * lot

@@ -1,0 +1,103 @@
+r"""Whether slices pay on one side of a symbol: a trial that always runs, judged by the mid that comes after.
+
+The trial asks each minute for what plans ask of one, at its reservation price, and pays the prices of the book of the
+decision over the mid `impactd.core.slices.microprice.AHEAD_NS` later.  An even slice is priced at every decision too.
+With e the even slices' discounted average cost of a share, a take of q shares for c saves :math:`q e - c`.  Slices are
+off while the discounted sum of savings is below 0 by more than two standard errors (`OFF_AT`), and on again once it is
+not negative.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+from impactd.core.base.jit import kernel
+from impactd.core.inputs.ticks import Float
+from impactd.core.slices.microprice import AHEAD_NS, LATE_NS
+
+#: Off below so many standard errors of the sum, once it has so many decisions: an hour of them.
+OFF_AT: Final = -2.0
+LEAST: Final = 240
+#: Memory, in decisions: a United States session at four a minute.
+HALF_LIFE: Final = 1_560.0
+_FORGET: Final = 0.5 ** (1.0 / HALF_LIFE)
+#: A minute of the trial takes at most so many times what it asks for.
+MOST: Final = 4.0
+
+
+@kernel
+def walked(px: Float, sz: Float, mid: float, sign: float, begin: float, shares: float) -> float:
+    """Return what `shares` after the first `begin` cost over `mid`, currency; beyond the book at its last price."""
+    cost, skip, left = 0.0, begin, shares
+    for level in range(px.shape[0]):
+        here = max(sz[level] - skip, 0.0)
+        skip = max(skip - sz[level], 0.0)
+        taken = min(here, left)
+        cost += taken * sign * (px[level] - mid)
+        left -= taken
+    return float(cost + left * sign * (px[px.shape[0] - 1] - mid))
+
+
+class Worth:
+    """The trial of one (symbol, side)."""
+
+    __slots__ = ("_minute", "_n", "_saved", "_squares", "_taken", "_waiting", "even_cost", "even_shares", "on")
+
+    def __init__(self) -> None:
+        self.on = True
+        self.even_shares = self.even_cost = 0.0
+        self._saved = self._squares = 0.0
+        self._minute, self._taken = 0, 0.0
+        self._n = 0
+        #: Decisions whose later mid is to come: time, mid, shares and cost over mid of the take, and of the even slice.
+        self._waiting: list[tuple[int, float, float, float, float, float]] = []
+
+    def left(self, minute: int, ask: float) -> float:
+        """Return what the trial may still take in a minute (start in ns) of which `ask` shares are asked."""
+        if minute != self._minute:
+            self._minute, self._taken = minute, 0.0
+        return max(MOST * ask - self._taken, 0.0)
+
+    @property
+    def taken(self) -> float:
+        """Shares taken in the minute under way."""
+        return self._taken
+
+    def take(self, at: int, mid: float, take: tuple[float, float], even: tuple[float, float]) -> None:
+        """Note what a decision took, and the even slice beside it: shares and cost over mid."""
+        self._taken += take[0]
+        self._waiting.append((at, mid, *take, *even))
+
+    def see(self, at: int, mid: float, sign: int) -> None:
+        """Judge the decisions whose later mid is this one."""
+        while self._waiting and self._waiting[0][0] + AHEAD_NS <= at:
+            then, was, shares, cost, even_shares, even_cost = self._waiting.pop(0)
+            if at > then + AHEAD_NS + LATE_NS:
+                continue
+            moved = sign * (was - mid)
+            self.even_shares = _FORGET * self.even_shares + even_shares
+            self.even_cost = _FORGET * self.even_cost + even_cost + moved * even_shares
+            saved = shares * self.even_cost / self.even_shares - (cost + moved * shares)
+            self._saved = _FORGET * self._saved + saved
+            self._squares = _FORGET * _FORGET * self._squares + saved * saved
+            self._n += 1
+            if self.on:
+                self.on = self._n < LEAST or self._saved >= OFF_AT * math.sqrt(self._squares)
+            else:
+                self.on = self._saved >= 0.0
+
+    def save(self) -> list[Any]:
+        """Return the state as JSON-ready values; `load` continues from it bit for bit."""
+        numbers = [self.even_shares, self.even_cost, self._saved, self._squares, self._minute, self._taken]
+        return [self.on, *numbers, self._n, [list(item) for item in self._waiting]]
+
+    @classmethod
+    def load(cls, saved: list[Any]) -> Worth:
+        """Return the trial that `save` has given."""
+        found = cls()
+        found.on, found.even_shares, found.even_cost, found._saved, found._squares = saved[:5]
+        found._minute, found._taken = saved[5:7]
+        found._n = saved[7]
+        found._waiting = [(i[0], i[1], i[2], i[3], i[4], i[5]) for i in saved[8]]
+        return found
