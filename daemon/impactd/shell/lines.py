@@ -10,7 +10,6 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from impactd.shell import columnar
 from impactd.shell.pairs import joined, other_half, pair_among
 from impactd.wire.codec import FieldError
 from impactd.wire.content import Content, Head, Line
+from impactd.wire.zstd import ZSTD
 
 _PIECE: Final = 1 << 20
 
@@ -115,9 +115,9 @@ def _bzip2(path: Path, file: Any, name: str) -> tuple[Any, str]:
 
 
 def _zstd(path: Path, file: Any, name: str) -> tuple[Any, str]:
-    if _ZSTD is None:
+    if ZSTD is None:
         raise InputFileError(f"{path}: is compressed with zstd; pip install backports-zstd, or decompress it: zstd -d")
-    return _ZSTD.ZstdFile(file), _without(name, ".zst", ".zstd")
+    return ZSTD.ZstdFile(file), _without(name, ".zst", ".zstd")
 
 
 def _zip(path: Path, file: Any, name: str) -> tuple[Any, str]:
@@ -167,15 +167,6 @@ _OPENERS: Final[tuple[tuple[bytes, Callable[[Path, Any, str], tuple[Any, str]]],
 )
 
 
-def _zstd_module() -> Any:
-    """Return Python's own module, which 3.14 has, or its backport; None without either."""
-    for name in ("compression.zstd", "backports.zstd"):
-        with contextlib.suppress(ImportError):
-            return import_module(name)
-    return None
-
-
-_ZSTD: Final = _zstd_module()
 #: What files and decompressors raise, on a stream that is cut or damaged among others.
 _DAMAGED: Final[tuple[type[Exception], ...]] = (
     OSError,
@@ -184,7 +175,7 @@ _DAMAGED: Final[tuple[type[Exception], ...]] = (
     lzma.LZMAError,
     zipfile.BadZipFile,
     columnar.TableError,
-    *(() if _ZSTD is None else (_ZSTD.ZstdError,)),
+    *(() if ZSTD is None else (ZSTD.ZstdError,)),
 )
 
 

@@ -26,6 +26,7 @@ CODECS: Final[Registry[type[TickCodec]]] = Registry(
         "json": "impactd.wire.ticks.json.codec:JsonTickCodec",
         "databento-mbp10-csv": "impactd.wire.ticks.databento.codec:DatabentoCodec",
         "dbn": "impactd.wire.ticks.dbn.codec:DbnCodec",
+        "impactd.books/1": "impactd.wire.ticks.compact.codec:CompactCodec",
         "lobster": "impactd.wire.ticks.lobster.codec:LobsterCodec",
         "tardis-incremental-csv": "impactd.wire.ticks.tables.incremental:IncrementalCodec",
         "tardis-csv": "impactd.wire.ticks.tables.tardis:TardisCodec",
