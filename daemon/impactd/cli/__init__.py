@@ -43,7 +43,10 @@ COMMANDS: Final = {
     "dlq": ("impactd.cli.dlq", "List, show and resend records that could not be used."),
     "health": ("impactd.cli.health", "Check whether the service on this host is alive, or ready."),
     "check-config": ("impactd.cli.check_config", "Show the settings in force and where each came from."),
-    "calendar": ("impactd.cli.calendar", "Show an exchange's hours, or write them as plain times."),
+    "calendar": (
+        "impactd.cli.calendar",
+        "List the packaged calendars, show a session, or write a calendar's plain times.",
+    ),
     "topics": ("impactd.cli.topics", "Create or check the topics, or list the permissions needed."),
     "publish": ("impactd.cli.publish", "Send a recorded day to Kafka."),
     "compile": ("impactd.cli.compile", "Compile the kernels ahead of the first start."),
@@ -137,7 +140,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _say("interrupted", 130)
     except BrokenPipeError:
-        # Whoever read our output has left: what is buffered has no reader, and its last flush must not fail again.
+        # The reader of the output has gone: the last flush of the buffer must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:

@@ -61,7 +61,8 @@ def command(
     """Recompute what was published and compare the bytes.
 
     Each partition is followed from its latest snapshot, or its genesis,
-    through the commits that its journal names. Exits with 0 if all agrees, 1
+    through the commits that its journal names. Exits with 0 if all
+    agrees, 1
     if something differs, 2 if the command cannot be understood, and 3 if
     something cannot be derived: inputs are gone, or another release wrote it.
     """

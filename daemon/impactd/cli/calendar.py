@@ -28,8 +28,8 @@ from impactd.cli.study import study
 def command(*, name: str | None, days: tuple[str, ...], years: str | None, out: Path | None) -> None:
     """List the packaged calendars, show a session, or write a calendar's plain times.
 
-    NAME is a MIC such as XNYS, or a file that this command wrote. A written file is for session.calendar; it
-    may be edited. To write one needs the extra research; nothing else does.
+    NAME is a MIC such as XNYS, or a file that this command wrote. Use a written file as
+    session.calendar; it may be edited. Writing one needs impactd[research]; nothing else does.
     """
     if name is None:
         _list()

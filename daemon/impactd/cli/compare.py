@@ -30,8 +30,8 @@ def command(
 ) -> None:
     """Compare strategies and models on recorded days and on a generated one.
 
-    Savings are hindsight figures. A solver that fails, runs out of time or is
-    not installed has its row, with what it said.
+    Savings are hindsight figures. A solver that fails, times out or is not
+    installed is listed with its message.
     """
     with study():
         from impactd.research.compare import answer, compare_days

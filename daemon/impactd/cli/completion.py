@@ -25,7 +25,7 @@ VARIABLE: Final = "_IMPACTD_COMPLETE"
 def command(ctx: click.Context, shell: str) -> None:
     """Write a shell's completion script.
 
-    To have it in the shell at hand only: source <(impactd completion bash).
+    For the current shell only: source <(impactd completion bash).
     bash needs version 4.4 or later; zsh a directory of fpath.
     """
     from click.shell_completion import get_completion_class

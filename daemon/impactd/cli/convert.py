@@ -22,9 +22,11 @@ from impactd.cli.study import study
 @click.option("--fetch", "symbol", metavar="SYMBOL", help="Fetch them instead, by the vendor's own client.")
 @click.option("--from", "start", metavar="TIME", help="With --fetch: first time (UTC without a zone).")
 @click.option("--to", "end", metavar="TIME", help="With --fetch: time to end before.")
-@click.option("--symbol", "kept", metavar="NAME", help="With --data that holds several: the one to keep.")
+@click.option("--symbol", "kept", metavar="NAME", help="Symbol to keep, if --data holds several.")
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Ends in .csv or .jsonl, perhaps .gz, .xz."
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write: .csv or .jsonl; compressed with .gz or .xz.",
 )
 @click.option("--list", "listed", is_flag=True, help="List the sources that are installed.")
 def command(

@@ -72,7 +72,7 @@ def command(
 
     Takes the broker at IMPACTD_BOOTSTRAP, or else starts one (Docker, Java
     with Maven, or a mock inside this process), publishes the day, runs the
-    service on it and shows what it says. At the end the day is replayed from
+    service on it and shows its output. At the end the day is replayed from
     its files, and both results are compared byte for byte.
     """
     if not data.paths:

@@ -59,7 +59,7 @@ def list_letters(
 ) -> None:
     """List dead letters, and count them by reason.
 
-    The first column is the place by which show and redrive know a letter.
+    The first column is the letter's place, PARTITION:OFFSET, for show and redrive.
     """
     settings = load_settings(config, sets).settings
     chosen = _chosen(reason, topic, since)
@@ -204,9 +204,9 @@ def redrive(
     """Send dead letters again to the topics that they came from.
 
     The original bytes go out with their key and codec, and a header
-    redriven_from. What was cut is never sent. Mend the cause first: what
-    still cannot be used becomes a dead letter again. Letters stay where they
-    are, so to redrive twice sends twice.
+    redriven_from. A cut letter is never sent.
+    Remove the cause first: a record that still cannot be used becomes a dead
+    letter again. Letters stay where they are: redriving twice sends twice.
     """
     if bool(places) == everything:
         raise InputError("give either PARTITION:OFFSET of each letter, or --all with filters")

@@ -33,8 +33,8 @@ def command(*, out: Path, snapshots: int, levels: int, symbols: int, days: int, 
     """Generate order books for demos and load tests.
 
     Books with an intraday profile, random updates and depth that refills
-    after trades, over United States trading hours. They look like a market
-    and are none: they prove nothing about accuracy.
+    after trades, over United States trading hours. They resemble a
+    market, but are no evidence of accuracy.
     """
     from impactd.research.generate import generate_file
     from impactd.research.generator import GeneratorSpec

@@ -16,8 +16,8 @@ def command(*, ready: bool, config: Path | None, sets: tuple[str, ...]) -> None:
     """Check whether the service on this host is alive, or ready.
 
     Asks /livez, or /readyz, at http.host and http.port, by the same settings
-    as the service. The exit status says yes or no: for health checks that are
-    commands, where there is no curl.
+    as the service. The exit status is the answer: for health checks
+    that run a command where there is no curl.
     """
     settings = load_settings(config, sets).settings.http
     if not settings.enabled:

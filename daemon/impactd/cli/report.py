@@ -20,7 +20,7 @@ from impactd.cli.study import days_of, schedule_options, study, study_options
 @study_options
 @session_options
 @schedule_options
-@directory_option("Where to write.", required=True)
+@directory_option("Directory of the report.", required=True)
 def command(
     *,
     data: Data,

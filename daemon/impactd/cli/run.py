@@ -22,8 +22,8 @@ def command(*, accept_settings: bool, config: Path | None, sets: tuple[str, ...]
 
     Reads ticks, orders, executions and control from Kafka and publishes
     estimates, models and plans, each commit exactly once. SIGTERM or Ctrl-C
-    drains and leaves; a second one leaves at once. A service manager that
-    asks for it (systemd's Type=notify and WatchdogSec=) is told.
+    drains and exits; a second one exits at once. Notifies a service manager
+    that asks for it (systemd's Type=notify and WatchdogSec=).
     """
     loaded = load_settings(config, sets, (("journal.accept_settings", accept_settings or None, "--accept-settings"),))
     settings = loaded.settings

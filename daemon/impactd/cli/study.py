@@ -28,7 +28,9 @@ def study_options(function: F) -> F:
         click.option(
             "--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed of the generated day."
         ),
-        click.option("--side", type=click.Choice(["buy", "sell"]), default="buy", show_default=True),
+        click.option(
+            "--side", type=click.Choice(["buy", "sell"]), default="buy", show_default=True, help="Side of the order."
+        ),
         click.option(
             "--intervals", type=click.IntRange(1), default=50, show_default=True, help="Intervals of a schedule."
         ),
@@ -43,7 +45,7 @@ def schedule_options(function: F) -> F:
     """Add the size of an order and the time that solvers have."""
     above_0 = click.FloatRange(0, min_open=True)
     options = (
-        click.option("--shares", type=above_0, default=100_000.0, show_default=True),
+        click.option("--shares", type=above_0, default=100_000.0, show_default=True, help="Shares of the order."),
         click.option(
             "--timeout", type=above_0, default=30.0, show_default=True, help="Time limit of a solver, seconds."
         ),

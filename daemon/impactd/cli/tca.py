@@ -23,7 +23,7 @@ from impactd.cli.study import records, study
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="DIR",
     required=True,
-    help="Of a replay, or of a capture with --outputs.",
+    help="Directory of a replay, or of a capture with --outputs.",
 )
 @click.option("--since", metavar="TIME", help="Only orders that ended, and fills that traded, since: ISO, or 2h, 1d.")
 @click.option("--by", metavar="A,B,...", default="symbol,side", show_default=True, help="Columns, hour or date.")
@@ -33,7 +33,7 @@ from impactd.cli.study import records, study
     type=click.FloatRange(0, 1, min_open=True),
     default=0.1,
     show_default=True,
-    help="Of the participation-weighted price.",
+    help="Participation rate of the participation-weighted price.",
 )
 @click.option("--format", "form", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Write JSON for machines.")

@@ -21,7 +21,7 @@ def command() -> None:
 @command.command("create", epilog=example("impactd topics create --set topics.partitions=8"))
 @settings_options
 def create(config: Path | None, sets: tuple[str, ...]) -> None:
-    """Make the topics that are missing; those that exist stay as they are."""
+    """Create missing topics; existing ones are not changed."""
     settings = load_settings(config, sets).settings
 
     import asyncio
@@ -56,7 +56,7 @@ def check(config: Path | None, sets: tuple[str, ...]) -> None:
 @command.command("acls", epilog=example("impactd topics acls -c impactd.toml"))
 @settings_options
 def acls(config: Path | None, sets: tuple[str, ...]) -> None:
-    """List what the service's principal must be allowed, and why."""
+    """List the permissions that the service's principal needs, and why."""
     settings = load_settings(config, sets).settings
 
     from impactd.shell.kafka.topics import required_acls

@@ -32,11 +32,13 @@ if TYPE_CHECKING:
     type=click.Choice(["forward", "each"]),
     default="forward",
     show_default=True,
-    help="Judge each day by what the days before it taught, or by what all others did.",
+    help="Test each day with a model trained on the days before it, or on all other days.",
 )
 @hours_options
-@click.option("--no-backtest", is_flag=True, help="Judge forecasts only, not what schedules save by them.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the trees and the bootstrap.")
+@click.option("--no-backtest", is_flag=True, help="Test forecasts only, not the savings of schedules.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed of the trees and the bootstrap."
+)
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes; changes no figure.  [default: all cores]")
 @click.option("--json", "as_json", is_flag=True, help="Write the figures as JSON.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The trained file.")
@@ -59,8 +61,8 @@ def command(
 ) -> None:
     """Train trees on the forecast's residuals, and test them on held-out days.
 
-    Writes a file for model.learned, trained on all days given. What is shown
-    is of others, trained alike without the day that each is judged by.
+    Writes a file for model.learned, trained on all days given. The figures
+    shown are of models trained alike without the day that each is tested on.
     """
     with study():
         from impactd.research.backtest.days import read_tapes

@@ -33,7 +33,7 @@ class Answer:
 def ask(host: str, port: int, *, ready: bool, timeout_s: float = ASK_TIMEOUT_S) -> Answer:
     """Ask the service that listens at `host` and `port` whether it is alive, or ready.
 
-    Whoever does not answer, or answers what it cannot have been, is not well: that is an answer, not an error.
+    A missing or impossible answer means not healthy: that is a result, not an error.
     """
     path = "/readyz" if ready else "/livez"
     where = _HERE.get(host, host)

@@ -96,7 +96,7 @@ def _fill(directory: Path, compiled: str | None) -> None:
         try:
             made.rename(directory)
         except OSError:
-            # Whoever was first has made the same.
+            # Another process made the same directory first.
             if not directory.is_dir():
                 raise
     finally:

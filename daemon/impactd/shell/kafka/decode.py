@@ -142,7 +142,7 @@ class Decoder:
             f"{what:.80} belongs to another partition than {self._partition} of {self._partitions}; "
             "partition by Kafka's murmur2 of the symbol"
         )
-        # Whoever sends it again needs the codec that it came with; a name from outside is bounded.
+        # Redriving needs the codec that it came with; a name from outside is bounded.
         named = _codec_header(record)
         return Refused(
             record.offset,
