@@ -49,7 +49,7 @@ from impactd.core.inputs.ticks import AUCTION, BOOK, MID_EVENT, TRADE, Float, In
 from impactd.wire.codec import FieldError
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_symbol
-from impactd.wire.rows import RowBuilder, Rows, by_first_appearance
+from impactd.wire.rows import RowBuilder, Rows, by_first_appearance, interleave
 from impactd.wire.tick_codec import TickCodec
 from impactd.wire.times import MAX_NS, MIN_NS
 from impactd.wire.zstd import ZSTD
@@ -65,9 +65,23 @@ _UNSIGNED: Final[dict[int, np.dtype[Any]]] = {4: np.dtype("<u4"), 8: np.dtype("<
 
 
 class _Message(NamedTuple):
-    """A message's rows, checked."""
+    """A message with its head read and its body decompressed."""
 
     symbol: str
+    n: int
+    n_levels: int
+    width: int
+    base_ts: int
+    base_px: int
+    px_units: int
+    sz_units: int
+    body: bytes
+
+
+class _Rows(NamedTuple):
+    """The rows of messages of one width and depth, one message after another."""
+
+    message: Int
     ts_event: Int
     ts_recv: Int
     kind: npt.NDArray[np.uint8]
@@ -78,6 +92,8 @@ class _Message(NamedTuple):
     px: Float
     qty: Float
     sides: tuple[Float, Float, Float, Float]
+    #: Rows that cannot be used, and why.
+    faults: list[tuple[npt.NDArray[np.bool_], FieldError]]
 
 
 class CompactCodec(TickCodec):
@@ -119,22 +135,24 @@ class CompactCodec(TickCodec):
     def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
         """Decode one message, row by row."""
         message = _parse(value, self.limits.max_levels)
-        bid_px, bid_sz, ask_px, ask_sz = (side.tolist() for side in message.sides)
-        for i in range(len(message.kind)):
-            head = (record, message.symbol, int(message.flags[i]), int(message.ts_event[i]), int(message.ts_recv[i]))
-            if message.kind[i] == TRADE:
-                builder.add_trade(*head, float(message.px[i]), float(message.qty[i]), int(message.aggressor[i]))
+        rows = _columns([message])
+        for rows_at_fault, error in rows.faults:
+            if rows_at_fault.any():
+                raise error
+        bid_px, bid_sz, ask_px, ask_sz = (side.tolist() for side in rows.sides)
+        for i in range(message.n):
+            head = (record, message.symbol, int(rows.flags[i]), int(rows.ts_event[i]), int(rows.ts_recv[i]))
+            if rows.kind[i] == TRADE:
+                builder.add_trade(*head, float(rows.px[i]), float(rows.qty[i]), int(rows.aggressor[i]))
                 continue
-            n_bid, n_ask = int(message.n_bid[i]), int(message.n_ask[i])
+            n_bid, n_ask = int(rows.n_bid[i]), int(rows.n_ask[i])
             bids, asks = (bid_px[i][:n_bid], bid_sz[i][:n_bid]), (ask_px[i][:n_ask], ask_sz[i][:n_ask])
             builder.add_book(*head, bids, asks)
         return 0
 
     def scan(self, values: Sequence[bytes]) -> tuple[Rows | None, Sequence[int]]:
-        """Decode the messages that are good, column by column."""
-        parts: list[TickBatch] = []
-        records: list[Int] = []
-        received: list[Int] = []
+        """Decode the messages that are good, those of one width and depth together."""
+        groups: dict[tuple[int, int], list[tuple[int, _Message]]] = {}
         left: list[int] = []
         for i, value in enumerate(values):
             try:
@@ -142,19 +160,59 @@ class CompactCodec(TickCodec):
                 message = _parse(value, self.limits.max_levels)
             except FieldError:
                 left.append(i)
-                continue
-            if len(message.kind):
-                parts.append(_batch(message))
-                records.append(np.full(len(message.kind), i, np.int64))
-                received.append(message.ts_recv)
-        if not parts:
-            return None, range(len(values)) if len(left) == len(values) else left
-        batch = by_first_appearance(TickBatch.concat(parts))
-        return Rows(batch, np.concatenate(records), np.concatenate(received)), left
+            else:
+                groups.setdefault((message.width, message.n_levels), []).append((i, message))
+        found: Rows | None = None
+        for group in groups.values():
+            rows, bad = _of_group(group)
+            left += bad
+            found = rows if found is None else interleave(found, rows)
+        return found, sorted(left)
 
 
-def _parse(value: bytes, max_levels: int) -> _Message:
-    """Return a message's rows.
+def _of_group(group: Sequence[tuple[int, _Message]]) -> tuple[Rows, list[int]]:
+    """Return the rows of the good messages, and the records of the others."""
+    origin = np.array([i for i, _ in group], np.int64)
+    messages = [message for _, message in group]
+    rows = _columns(messages)
+    is_bad = np.zeros(len(messages), np.bool_)
+    for at_fault, _ in rows.faults:
+        is_bad[rows.message[at_fault]] = True
+    keep = ~is_bad[rows.message]
+    codes: dict[str, int] = {}
+    code = np.array([codes.setdefault(message.symbol, len(codes)) for message in messages], np.int32)
+    n_bid, n_ask = rows.n_bid[keep], rows.n_ask[keep]
+    width = int(max(n_bid.max(initial=0), n_ask.max(initial=0)))
+    sides = [
+        np.where(np.arange(width) < count[:, None], side[keep, :width], np.nan)
+        for side, count in zip(rows.sides, (n_bid, n_bid, n_ask, n_ask), strict=True)
+    ]
+    is_trade = rows.kind[keep] == TRADE
+    n = int(np.count_nonzero(keep))
+    batch = TickBatch(
+        symbols=tuple(codes),
+        symbol=code[rows.message[keep]],
+        kind=rows.kind[keep],
+        flags=rows.flags[keep],
+        ts_event=rows.ts_event[keep],
+        ts_record=np.zeros(n, np.int64),
+        offset=np.zeros(n, np.int64),
+        bid_px=sides[0],
+        bid_sz=sides[1],
+        ask_px=sides[2],
+        ask_sz=sides[3],
+        n_bid=n_bid,
+        n_ask=n_ask,
+        px=np.where(is_trade, rows.px[keep], np.nan),
+        qty=np.where(is_trade, rows.qty[keep], np.nan),
+        aggressor=rows.aggressor[keep],
+    )
+    found = Rows(by_first_appearance(batch), origin[rows.message[keep]], rows.ts_recv[keep])
+    return found, origin[is_bad].tolist()
+
+
+def _parse(value: bytes, max_levels: int) -> _Message:  # noqa: PLR0912  # one check after another
+    """Return a message with its head read and its body decompressed.
 
     Raises
     ------
@@ -178,6 +236,8 @@ def _parse(value: bytes, max_levels: int) -> _Message:
         )
     if px_units <= 0 or sz_units <= 0:
         raise FieldError("value", "units of price or size are not positive; send how many are in 1")
+    if not MIN_NS <= base_ts <= MAX_NS:
+        raise FieldError("value", "base time is not in 1973..2255; send nanoseconds since the epoch, UTC")
     if n_levels > max_levels:
         raise FieldError("too_deep", f"{n_levels} levels; send at most {max_levels} (books.max_levels)")
     n_body = n * (21 + 2 * width + 4 * width * n_levels)
@@ -194,7 +254,7 @@ def _parse(value: bytes, max_levels: int) -> _Message:
         body = _decompressed(body, n_body)
     if len(body) != n_body:
         raise FieldError("truncated", f"a body of {len(body)} bytes where {n_body} belong; send all columns")
-    return _columns(body, n, n_levels, width, symbol, (base_ts, base_px, px_units, sz_units))
+    return _Message(symbol, n, n_levels, width, base_ts, base_px, px_units, sz_units, body)
 
 
 def _decompressed(body: bytes, n_bytes: int) -> bytes:
@@ -211,37 +271,56 @@ def _decompressed(body: bytes, n_bytes: int) -> bytes:
     return found
 
 
-def _columns(body: bytes, n: int, n_levels: int, width: int, symbol: str, units: tuple[int, int, int, int]) -> _Message:
-    at = 0
+def _columns(messages: Sequence[_Message]) -> _Rows:
+    """Return the rows of messages of one width and depth."""
+    n_levels, width = messages[0].n_levels, messages[0].width
+    signed, unsigned, byte = _SIGNED[width], _UNSIGNED[width], np.dtype(np.uint8)
+    begin = 0
 
     def column(dtype: np.dtype[Any], per_row: int = 1) -> npt.NDArray[Any]:
-        nonlocal at
-        found = np.frombuffer(body, dtype, n * per_row, at)
-        at += n * per_row * dtype.itemsize
-        return found
+        nonlocal begin
+        end = begin + per_row * dtype.itemsize
+        data = b"".join([message.body[message.n * begin : message.n * end] for message in messages])
+        begin = end
+        return np.frombuffer(data, dtype)
 
-    base_ts, base_px, px_units, sz_units = units
+    counts = np.array([message.n for message in messages], np.int64)
+
+    def of_rows(values: Sequence[int]) -> Int:
+        return np.repeat(np.array(values, np.int64), counts)
+
     behind, ts_recv = (column(np.dtype("<i8")).astype(np.int64) for _ in range(2))
-    raw = [column(_SIGNED[width]), column(_UNSIGNED[width])]
-    raw += [column(dtype[width], n_levels) for _ in range(2) for dtype in (_SIGNED, _UNSIGNED)]
-    kind, code = (column(np.dtype(np.uint8)).astype(np.uint8) for _ in range(2))
-    aggressor = column(np.dtype(np.int8)).astype(np.int8)
-    n_bid, n_ask = (column(np.dtype(np.uint8)).astype(np.int32) for _ in range(2))
+    raw = [column(signed), column(unsigned)]
+    raw += [column(dtype, n_levels) for _ in range(2) for dtype in (signed, unsigned)]
+    kind, code = column(byte), column(byte)
+    aggressor = column(np.dtype(np.int8))
+    n_bid, n_ask = column(byte).astype(np.int32), column(byte).astype(np.int32)
+    base_ts = of_rows([message.base_ts for message in messages])
+    base_px = of_rows([message.base_px for message in messages])
+    px_units = of_rows([message.px_units for message in messages]).astype(np.float64)
+    sz_units = of_rows([message.sz_units for message in messages]).astype(np.float64)
     is_trade = kind == 1
-    if (kind > 1).any() or (code > 2).any() or (np.abs(aggressor.astype(np.int32)) > 1).any():
-        raise FieldError("value", "kind, flags or aggressor is none of the values that there are; send one of those")
-    if ((n_bid > n_levels) | (n_ask > n_levels)).any():
-        raise FieldError("value", f"n_bid or n_ask is beyond the {n_levels} levels of the head; send room for all")
-    good = (behind >= MIN_NS - base_ts) & (behind <= MAX_NS - base_ts) if MIN_NS <= base_ts <= MAX_NS else None
-    if good is None or not good.all() or ((ts_recv != 0) & ((ts_recv < MIN_NS) | (ts_recv > MAX_NS))).any():
-        raise FieldError("value", "a time is not in 1973..2255; send nanoseconds since the epoch, UTC")
-    flags = np.zeros(n, np.uint8)
+    is_odd = (kind > 1) | (code > 2) | (np.abs(aggressor.astype(np.int32)) > 1)
+    bad_time = (behind < MIN_NS - base_ts) | (behind > MAX_NS - base_ts)
+    bad_time |= (ts_recv != 0) & ((ts_recv < MIN_NS) | (ts_recv > MAX_NS))
+    faults = [
+        (is_odd, FieldError("value", "kind, flags or aggressor has a value that is not there; send one of the page's")),
+        (
+            (n_bid > n_levels) | (n_ask > n_levels),
+            FieldError("value", f"n_bid or n_ask is beyond the {n_levels} levels of the head; send room for all"),
+        ),
+        (bad_time, FieldError("value", "a time is not in 1973..2255; send nanoseconds since the epoch, UTC")),
+        (
+            (is_trade & (code == 1)) | (~is_trade & (code == 2)),
+            FieldError("value", "flags: a trade is never in the middle of an event, a book no auction; send 0"),
+        ),
+    ]
+    flags = np.zeros(len(kind), np.uint8)
     for number, flag in _FLAGS.items():
         flags[code == number] = flag
-    if (is_trade & (code == 1)).any() or (~is_trade & (code == 2)).any():
-        raise FieldError("value", "flags: a trade is never in the middle of an event, a book no auction; send 0")
-    return _Message(
-        symbol=symbol,
+    shape = (len(kind), n_levels)
+    return _Rows(
+        message=np.repeat(np.arange(len(messages)), counts),
         ts_event=base_ts + behind,
         ts_recv=ts_recv,
         kind=np.where(is_trade, TRADE, BOOK).astype(np.uint8),
@@ -249,47 +328,21 @@ def _columns(body: bytes, n: int, n_levels: int, width: int, symbol: str, units:
         aggressor=np.where(is_trade, aggressor, 0).astype(np.int8),
         n_bid=np.where(is_trade, 0, n_bid).astype(np.int32),
         n_ask=np.where(is_trade, 0, n_ask).astype(np.int32),
-        px=_price(raw[0], base_px, px_units),
-        qty=raw[1] / np.float64(sz_units),
+        px=_prices(raw[0], base_px, px_units),
+        qty=raw[1] / sz_units,
         sides=(
-            _price(raw[2], base_px, px_units).reshape(n, n_levels),
-            (raw[3] / np.float64(sz_units)).reshape(n, n_levels),
-            _price(raw[4], base_px, px_units).reshape(n, n_levels),
-            (raw[5] / np.float64(sz_units)).reshape(n, n_levels),
+            _prices(raw[2].reshape(shape), base_px[:, None], px_units[:, None]),
+            raw[3].reshape(shape) / sz_units[:, None],
+            _prices(raw[4].reshape(shape), base_px[:, None], px_units[:, None]),
+            raw[5].reshape(shape) / sz_units[:, None],
         ),
+        faults=faults,
     )
 
 
-def _price(raw: npt.NDArray[Any], base_px: int, px_units: int) -> Float:
+def _prices(raw: npt.NDArray[Any], base_px: Int, px_units: Float) -> Float:
     over = raw.astype(np.int64)
-    total = over + np.int64(base_px)
+    total = over + base_px
     # A sum beyond 64 bits has the wrong sign: it becomes what the core rejects as undefined.
-    wrapped = ((over ^ total) & (np.int64(base_px) ^ total)) < 0
-    return np.where(wrapped, float(2**63 - 1), total / np.float64(px_units)) + 0.0
-
-
-def _batch(message: _Message) -> TickBatch:
-    n = len(message.kind)
-    is_trade = message.kind == TRADE
-    width = int(max(message.n_bid.max(initial=0), message.n_ask.max(initial=0)))
-    sides = []
-    for side, count in zip(message.sides, (message.n_bid,) * 2 + (message.n_ask,) * 2, strict=True):
-        sides.append(np.where(np.arange(width) < count[:, None], side[:, :width], np.nan))
-    return TickBatch(
-        symbols=(message.symbol,),
-        symbol=np.zeros(n, np.int32),
-        kind=message.kind,
-        flags=message.flags,
-        ts_event=message.ts_event,
-        ts_record=np.zeros(n, np.int64),
-        offset=np.zeros(n, np.int64),
-        bid_px=sides[0],
-        bid_sz=sides[1],
-        ask_px=sides[2],
-        ask_sz=sides[3],
-        n_bid=message.n_bid,
-        n_ask=message.n_ask,
-        px=np.where(is_trade, message.px, np.nan),
-        qty=np.where(is_trade, message.qty, np.nan),
-        aggressor=message.aggressor,
-    )
+    wrapped = ((over ^ total) & (base_px ^ total)) < 0
+    return np.where(wrapped, float(2**63 - 1), total / px_units) + 0.0
