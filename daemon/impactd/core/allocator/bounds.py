@@ -84,8 +84,9 @@ def never_bind(total: Any, cap: Number, low: Number, high: Number) -> bool:
 @kernel
 def keep_within(path: Number, cap: Number, low: Number, high: Number, x: Number) -> None:
     """Fill `x` with the schedule whose running sum is nearest to `path` from the left, within tightened bounds."""
-    done = path[0] - path[0]
+    zero = path[0] - path[0]
+    done = zero
     for t in range(path.shape[0]):
         after = min(max(path[t], low[t], done), high[t])
-        x[t] = min(after - done, cap[t])
+        x[t] = max(min(after - done, cap[t]), zero)  # in floats the sum may be a rounding error above its bound
         done += x[t]

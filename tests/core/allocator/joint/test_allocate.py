@@ -44,6 +44,10 @@ def cost(problem: Problem, group: Group, x: Float) -> float:
 
 @given(seed=st.integers(0, 2**32 - 1), risky=st.booleans())
 @example(seed=4098522760, risky=True)
+@example(seed=169963, risky=True)  # the interior point went round in circles
+@example(seed=172828, risky=True)
+@example(seed=161690, risky=True)  # a quantity was below 0 by a rounding error, and its cost no number
+@example(seed=177716, risky=True)
 @settings(max_examples=30, deadline=None)
 def test_joint_schedules_cost_what_clarabel_finds(*, seed: int, risky: bool) -> None:
     problem, group = two_or_three(seed, risky=risky)

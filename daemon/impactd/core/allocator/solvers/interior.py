@@ -57,6 +57,11 @@ _NEARNESS: Final = 1e-9
 #: The gap is closed no further while prices differ by more than this many times of it.
 _LAG: Final = 10.0
 
+#: Mehrotra's corrector can go round in circles.  After so many steps without progress it is left out, the gap is aimed
+#: at no less than this part of it, cubed, and no step goes beyond its least.
+_CYCLE: Final = 5
+_CENTRED: Final = 0.6
+
 #: Part of the way to the nearest bound that a step may go (Mehrotra 1992).
 _TO_BOUNDARY: Final = 0.995
 
@@ -153,7 +158,7 @@ def interior_point(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in
     grad, bend, total = np.empty((orders, n)), np.empty(n), np.empty(n)
     push, q, stiffness = np.empty((orders, n)), np.zeros((orders, n)), np.empty((orders, n))
     dx, missing, pull, comp = np.zeros((orders, n)), np.empty(orders), np.empty(n), np.empty(n)
-    least_error, stale = math.inf, 0
+    least_error, stale, careful = math.inf, 0, False
     best, best_mult = x.copy(), mult.copy()
     nearness = 0.0
     step_count = 0
@@ -228,9 +233,11 @@ def interior_point(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in
         if error < least_error:
             least_error = error
             best[:], best_mult[:] = x, mult
+        if stale > _CYCLE and not careful:
+            careful, stale = True, 0
         if least_error <= _GAP_TOLERANCE or (stale > 2 and least_error <= _STALE_TOLERANCE) or stale > 20:
             break
-        barrier = 0.0
+        barrier, falls, bends = 0.0, 0.0, 0.0
         for corrector in range(2):
             for i in range(orders):
                 force = 0.0
@@ -238,7 +245,7 @@ def interior_point(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in
                     t = n - 1 - j
                     for k in range(4):
                         if mult[k, i, t] > 0.0:
-                            aim = barrier - (ds[k, i, t] * dz[k, i, t] if corrector == 1 else 0.0)
+                            aim = barrier - (ds[k, i, t] * dz[k, i, t] if corrector == 1 and not careful else 0.0)
                             target[k, i, t] = aim - mult[k, i, t] * off[k, i, t]
                     for k in range(2, 4):
                         if mult[k, i, t] > 0.0:
@@ -254,7 +261,7 @@ def interior_point(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in
                 transient_step(push[0], q[0], stiffness[0], missing[0], dx[0], root, keep)
             else:
                 chain_step(push[0], q[0], stiffness[0], missing[0], dx[0], pull, comp)
-            length = 1.0 / _TO_BOUNDARY
+            length, falls, bends = 1.0 / _TO_BOUNDARY, 0.0, 0.0  # the gap along the step: gap + l falls + l^2 bends
             for i in range(orders):
                 moved = 0.0
                 for t in range(n):
@@ -267,24 +274,23 @@ def interior_point(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in
                             along = -along if k in (1, 3) else along
                             ds[k, i, t] = along + off[k, i, t]
                             dz[k, i, t] = (target[k, i, t] - z * along) / s - z
+                            falls += s * dz[k, i, t] + z * ds[k, i, t]
+                            bends += ds[k, i, t] * dz[k, i, t]
                             if ds[k, i, t] < 0.0:
                                 length = min(length, -s / ds[k, i, t])
                             if dz[k, i, t] < 0.0:
                                 length = min(length, -z / dz[k, i, t])
             if corrector == 0:
                 length = min(length, 1.0)
-                after = 0.0
-                for k in range(4):
-                    for i in range(orders):
-                        for t in range(n):
-                            if mult[k, i, t] > 0.0:
-                                after += (slack[k, i, t] + length * ds[k, i, t]) * (
-                                    mult[k, i, t] + length * dz[k, i, t]
-                                )
+                after = gap + length * (falls + length * bends)
                 ratio = max(after, 0.0) / gap if gap > 0.0 else 0.0
+                if careful:
+                    ratio = max(ratio, _CENTRED)
                 # prices must not lag behind
                 barrier = (ratio * ratio * ratio if spread <= _LAG * gap else 1.0) * gap / max(count, 1)
         length = min(1.0, _TO_BOUNDARY * length)
+        if careful and falls < 0.0 < bends:
+            length = min(length, -0.5 * falls / bends)  # beyond it the gap would grow
         for i in range(orders):
             for t in range(n):
                 x[i, t] += length * dx[i, t]
