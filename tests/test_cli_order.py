@@ -202,7 +202,7 @@ class Service(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(b'event: health\ndata: {"ready": true}\n\n' + body)
         else:
-            self._answer(404, {"error": "no such order is known"})
+            self._answer(404, {"error": "unknown order"})
 
     def _answer(self, status: int, body: dict[str, Any]) -> None:
         self.send_response(status)

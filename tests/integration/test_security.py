@@ -318,8 +318,8 @@ def test_bearer_token_is_read_from_its_file_and_a_bad_one_is_told(
     code, _, err = commanded("topics", "check", **how)
     assert (code, err) == (1, f"impactd: {len(Topic)} differences between the topics and the settings\n")
     for text, words in (
-        (bearer(lifetime_s=-60), "not the token in kafka.security.oauth_token_file"),
-        ("no-token", "not the token in kafka.security.oauth_token_file"),
+        (bearer(lifetime_s=-60), "rejects the token in kafka.security.oauth_token_file"),
+        ("no-token", "rejects the token in kafka.security.oauth_token_file"),
         ("", "holds no bearer token"),
         ("two\x01fields", "holds no bearer token"),
     ):

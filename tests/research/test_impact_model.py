@@ -197,7 +197,7 @@ def test_estimate_bad_trade_sizes_are_1001(sizes: list[float]) -> None:
 
 def test_estimate_level_twice_is_1001() -> None:
     books = history(2, 2)
-    with pytest.raises(ValidationError, match="stands twice") as error:
+    with pytest.raises(ValidationError, match="appears twice") as error:
         ImpactModel().estimate_slippage(pd.concat([books, books.iloc[[3]]]))
     assert error.value.code == 1001
 
