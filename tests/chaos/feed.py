@@ -131,7 +131,7 @@ class Desk:
             "end": start + draw.randrange(5, 45) * _SECOND_NS,
             "participation_rate": draw.choice([None, None, 0.3]),
             "max_interval_qty": draw.choice([None, None, 400]),
-            "risk_aversion": draw.choice([0, 0, 0, 1e-6]),
+            **draw.choice([{}, {}, {"risk_aversion": 1e-6}, {"urgency": "normal"}, {"min_participation_rate": 0.05}]),
         }
         if draw.random() < 0.1:
             # The venue is faster than the desk: a fill before its order.

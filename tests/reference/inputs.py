@@ -6,7 +6,7 @@ from dataclasses import MISSING, fields
 from typing import Any, Final
 
 from impactd.core.base.topics import Topic
-from impactd.core.inputs.terms import Terms
+from impactd.core.inputs.terms import MAX_URGENCY, URGENCIES, Terms
 from impactd.core.outputs.units import Unit
 from impactd.wire.fields import MAX_ID, MAX_SYMBOL
 from impactd.wire.json_orders import MAX_BLACKOUTS, MAX_REASON
@@ -101,6 +101,7 @@ _BY_UNIT: Final[dict[Unit | None, Schema]] = {
     Unit.TIME: _ref("time_in"),
     Unit.SHARE: _POSITIVE_SHARE,
     Unit.PER_CURRENCY: _NON_NEGATIVE,
+    Unit.URGENCY: {"oneOf": [{"type": "number", "minimum": 0, "maximum": MAX_URGENCY}, {"enum": list(URGENCIES)}]},
     Unit.WINDOWS: _WINDOWS,
     Unit.FLAG: {"type": "boolean"},
 }

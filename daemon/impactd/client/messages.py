@@ -40,6 +40,14 @@ class Terms(TypedDict, total=False):
     must_complete: bool | None
     #: No interval that ends after it trades; the window, which costs are measured over, still ends at `end`.
     last_trade: Time | None
+    #: Least share of the continuous volume since the order began, at any time, as far as the other limits allow.
+    min_participation_rate: float | None
+    #: The share of volume to keep to: the running sum is never less, and never more either, to a lot, unless
+    #: `participation_rate` allows it.
+    target_participation_rate: float | None
+    #: How much cost is worth less risk, whatever the symbol and the size; `low` is 0.02, `normal` 0.1, `high`
+    #: 0.5, `get_done` 2.5. Not with `risk_aversion` (low, normal, high, get_done, or a number from 0 to 10).
+    urgency: float | Literal["low", "normal", "high", "get_done"] | None
 
 
 class Amendments(TypedDict, total=False):
@@ -68,6 +76,14 @@ class Amendments(TypedDict, total=False):
     must_complete: bool | None
     #: No interval that ends after it trades; the window, which costs are measured over, still ends at `end`.
     last_trade: Time | None
+    #: Least share of the continuous volume since the order began, at any time, as far as the other limits allow.
+    min_participation_rate: float | None
+    #: The share of volume to keep to: the running sum is never less, and never more either, to a lot, unless
+    #: `participation_rate` allows it.
+    target_participation_rate: float | None
+    #: How much cost is worth less risk, whatever the symbol and the size; `low` is 0.02, `normal` 0.1, `high`
+    #: 0.5, `get_done` 2.5. Not with `risk_aversion` (low, normal, high, get_done, or a number from 0 to 10).
+    urgency: float | Literal["low", "normal", "high", "get_done"] | None
 
 
 class ModelRef(TypedDict):

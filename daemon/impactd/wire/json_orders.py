@@ -34,7 +34,7 @@ from impactd.core.inputs.events import (
     Received,
     ReplaceOrder,
 )
-from impactd.core.inputs.terms import Terms
+from impactd.core.inputs.terms import MAX_URGENCY, URGENCIES, Terms
 from impactd.core.inputs.ticks import Int, Refused
 from impactd.core.outputs.units import Unit
 from impactd.wire.codec import FROM_DATA, FieldError, Limits, floor_ms, shown
@@ -218,12 +218,24 @@ def _non_negative(value: object, name: str) -> float:
     return number
 
 
+def _urgency(value: object, name: str) -> float:
+    if type(value) is str and value in URGENCIES:
+        return URGENCIES[value]
+    if type(value) is str:
+        raise FieldError("value", f"{name}: {shown(value)} is not known; send {', '.join(URGENCIES)} or a number")
+    number = parse_number(value, name)
+    if not 0.0 <= number <= MAX_URGENCY:
+        raise FieldError("value", f"{name}: {shown(value)} is not in [0, {MAX_URGENCY:g}]; send normal, say, or null")
+    return number
+
+
 #: How the value of a term is parsed, by its unit.
 _BY_UNIT: Final[dict[Unit | None, Callable[[Any, str], Any]]] = {
     Unit.QUANTA: parse_positive_qty,
     Unit.TIME: parse_time,
     Unit.SHARE: _rate,
     Unit.PER_CURRENCY: _non_negative,
+    Unit.URGENCY: _urgency,
     Unit.WINDOWS: _windows,
     Unit.FLAG: _flag,
 }

@@ -10,8 +10,7 @@ import pytest
 
 from impactd.core.base.quantity import QUANTA
 from impactd.core.inputs.events import NewOrder
-from impactd.core.orders.order import Order
-from impactd.core.planning.estimate import POV_RATES, CostEstimate, NoEstimateError, Priced, whole_risk
+from impactd.core.planning.estimate import POV_RATES, CostEstimate, NoEstimateError, Priced
 from tests.core.builders import T0, EngineHarness, M, at, ladder, minutes, new, plans
 from tests.core.rows import Row, trade
 
@@ -83,8 +82,6 @@ def test_costs_split_and_risk_is_that_of_what_is_left() -> None:
     # Twelve equal parts: 11/12, ..., 0 of the order is left after each interval.
     left = sum((QTY * (1 - k / 12)) ** 2 for k in range(1, 13))
     assert by(found, "twap").timing_risk == pytest.approx(math.sqrt(sigma2 * left))
-    order = Order.open(question(), at(31))
-    assert whole_risk(order, sigma2, M) == pytest.approx(math.sqrt(sigma2 * 12) * QTY)
 
 
 def test_pov_trades_its_share_of_the_forecast_volume_and_states_the_rest() -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from impactd.core.base.quantity import QUANTA
-from impactd.core.outputs.units import Flag, PerCurrency, Quanta, Share, Time, Windows
+from impactd.core.outputs.units import Flag, PerCurrency, Quanta, Share, Time, Urgency, Windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,59 @@ class Terms:
         "No interval that ends after it trades; the window, which costs are measured over, still ends at `end`.",
     ] = None
 
+    min_participation_rate: Annotated[
+        Share | None,
+        "Least share of the continuous volume since the order began, at any time, as far as the other limits allow.",
+    ] = None
+    target_participation_rate: Annotated[
+        Share | None,
+        "The share of volume to keep to: the running sum is never less, and never more either, to a lot, unless "
+        "`participation_rate` allows it.",
+    ] = None
+    urgency: Annotated[
+        Urgency,
+        "How much cost is worth less risk, whatever the symbol and the size; `low` is 0.02, `normal` 0.1, `high` 0.5, "
+        "`get_done` 2.5. Not with `risk_aversion`.",
+    ] = 0.0
+
+    @property
+    def least_rate(self) -> float | None:
+        """Lower bound of the running sum, a share of volume; None without one."""
+        return self.min_participation_rate if self.target_participation_rate is None else self.target_participation_rate
+
+    @property
+    def most_rate(self) -> float | None:
+        """Upper bound of the running sum, a share of volume; None without one."""
+        return self.target_participation_rate if self.participation_rate is None else self.participation_rate
+
+    @property
+    def averse(self) -> bool:
+        """Whether inventory costs: a plan then trades earlier than it would cost least."""
+        return self.risk_aversion > 0.0 or self.urgency > 0.0
+
+    def contradiction(self) -> str | None:
+        """Return which instructions cannot be obeyed together, or None."""
+        least, target, most = self.min_participation_rate, self.target_participation_rate, self.participation_rate
+        if least is not None and target is not None and least > target:
+            return "min_participation_rate is above target_participation_rate; lower it, or leave one out"
+        if least is not None and most is not None and least > most:
+            return "min_participation_rate is above participation_rate; lower it, or raise participation_rate"
+        if target is not None and most is not None and target > most:
+            return "target_participation_rate is above participation_rate; lower it, or raise participation_rate"
+        if self.min_clip_qty is not None and self.least_rate is not None:
+            return "min_clip_qty with a least or target rate: clips may break it; leave one of them out"
+        if self.urgency > 0.0 and self.risk_aversion > 0.0:
+            return "urgency with risk_aversion: both weigh risk; send one"
+        return None
+
     def changed(self, changes: Mapping[str, Any]) -> Terms:
         """Return the terms with some of them replaced."""
         return dataclasses.replace(self, **changes)
 
+
+#: Urgency by name: so many standard deviations of the whole order's value are worth its variance.
+URGENCIES: Final = {"low": 0.02, "normal": 0.1, "high": 0.5, "get_done": 2.5}
+MAX_URGENCY: Final = 10.0
 
 #: Names of the terms, in order.
 TERMS: Final = tuple(field.name for field in dataclasses.fields(Terms))

@@ -327,7 +327,7 @@ class ApplyContext(NamedTuple):
     half_life_ns: int | None = None
 
 
-def refusal(terms: Terms, at: ApplyContext) -> str | None:
+def refusal(terms: Terms, at: ApplyContext) -> str | None:  # one reason after the other
     """Return why an order with these terms cannot be worked, or None."""
     if terms.end > LAST_NS:
         return f"end {terms.end} lies after the year 2116; send nanoseconds since the epoch"
@@ -340,6 +340,8 @@ def refusal(terms: Terms, at: ApplyContext) -> str | None:
     clip, limit = terms.min_clip_qty, terms.max_interval_qty
     if clip is not None and limit is not None and clip > limit:
         return "min_clip_qty is above max_interval_qty, so no interval may trade; lower it, or raise max_interval_qty"
+    if (why := terms.contradiction()) is not None:
+        return why
     if terms.end - max(terms.start, at.now) > at.max_intervals * at.interval_ns:
         return (
             f"the window spans more than {at.max_intervals} intervals; shorten it or raise plans.max_horizon_intervals"

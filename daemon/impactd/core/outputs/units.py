@@ -26,6 +26,7 @@ class Unit(StrEnum):
     SECONDS = "s"
     SHARE = "share of 1"
     PER_CURRENCY = "1/currency"
+    URGENCY = "low, normal, high, get_done, or a number from 0 to 10"
     WINDOWS = "[start, end) pairs of ns since the epoch, UTC"
     FLAG = "true or false"
     COUNT = "count"
@@ -42,6 +43,7 @@ Seconds = Annotated[float, Unit.SECONDS]
 WholeSeconds = Annotated[int, Unit.SECONDS]
 Share = Annotated[float, Unit.SHARE]
 Count = Annotated[int, Unit.COUNT]
+Urgency = Annotated[float, Unit.URGENCY]
 PerCurrency = Annotated[float, Unit.PER_CURRENCY]
 Windows = Annotated[tuple[tuple[int, int], ...], Unit.WINDOWS]
 Flag = Annotated[bool, Unit.FLAG]

@@ -24,6 +24,11 @@ volume that is known counts, and it grows while the interval is under way
 order stays within its rate, unless from some minute to the end the market trades
 less than was expected of that minute alone.
 
+A least or a target rate bounds the running sum from below in the same way, in whole
+lots, rounded down; it gives way to caps, upper bounds and the order's own quantity, and
+what it could not trade it makes up for later.  A target is the upper bound too, unless
+participation_rate is given.
+
 Without a forecast of volume nothing may trade until volume has been seen, and the
 plan says so by its shortfall.
 
@@ -81,8 +86,9 @@ class Limits:
     last: Int
 
     def broken_by(self, qty: Int) -> Bools:
-        """Return which of the schedules `qty` (I, N) break a cap or an upper bound of their running sum."""
-        return np.asarray(np.any((qty > self.cap) | (np.cumsum(qty, axis=1) > self.high), axis=1))
+        """Return which of the schedules `qty` (I, N) break a cap or a bound of their running sum."""
+        done = np.cumsum(qty, axis=1)
+        return np.asarray(np.any((qty > self.cap) | (done > self.high) | (done < self.low), axis=1))
 
     def of(self, i: int, rows: slice) -> Limits:
         """Return the limits of one order in some of the intervals."""
@@ -142,7 +148,8 @@ def limits(
         np.array([max(now, term.start) for term in terms], np.int64),
         np.array([term.end for term in terms], np.int64),
         np.array([order.works_from for order in orders], np.int64),
-        np.array([-1.0 if term.participation_rate is None else term.participation_rate for term in terms]),
+        np.array([-1.0 if term.most_rate is None else term.most_rate for term in terms]),
+        np.array([-1.0 if term.least_rate is None else term.least_rate for term in terms]),
         np.array([NO_CAP if term.max_interval_qty is None else term.max_interval_qty for term in terms], np.int64),
         np.array([term.lot_size for term in terms], np.int64),
         np.array([order.leaves_qty for order in orders], np.int64),
@@ -172,6 +179,7 @@ def _fill(  # noqa: PLR0912  # one rule after the other, for every order and int
     end: Int,
     works_from: Int,
     rate: Float,
+    least: Float,
     most: Int,
     lot: Int,
     leaves: Int,
@@ -207,9 +215,9 @@ def _fill(  # noqa: PLR0912  # one rule after the other, for every order and int
         for t in range(size):
             if cap[i, t] > 0:
                 last, last_start[i] = t, starts[t]
-        if rate[i] < 0.0:
-            allowed[i, :] = NO_CAP
-            high[i, :] = NO_CAP
+        allowed[i, :] = NO_CAP
+        high[i, :] = NO_CAP
+        if rate[i] < 0.0 and least[i] < 0.0:
             continue
         market = traded[i]
         for t in range(size):
@@ -221,16 +229,27 @@ def _fill(  # noqa: PLR0912  # one rule after the other, for every order and int
                 elif now > starts[t]:  # what a forecast overstates could not be paid back any more
                     market += so_far * (max(now - since, 0) / (now - starts[t]))
             # no order is larger than MAX_QUANTA, and a larger float would not be an int64
-            share = min(rate[i] * market * 1e9, _MAX_QUANTA)
-            allowed[i, t] = max(np.int64(share) - done[i], 0)
-            high[i, t] = allowed[i, t]
-        if completes[i]:
+            if rate[i] >= 0.0:
+                share = min(rate[i] * market * 1e9, _MAX_QUANTA)
+                allowed[i, t] = max(np.int64(share) - done[i], 0)
+                high[i, t] = allowed[i, t]
+            if least[i] >= 0.0:
+                share = min(least[i] * market * 1e9, _MAX_QUANTA)
+                low[i, t] = max(np.int64(share) - done[i], 0) // lot[i] * lot[i]
+        if completes[i] and rate[i] >= 0.0:
             lots, later = leaves[i] // lot[i], 0
             for k in range(size):
                 t = size - 1 - k
                 must = (lots - later) * lot[i] + (leaves[i] % lot[i] if later == 0 else 0)
                 high[i, t] = max(high[i, t], must)
                 later += min(cap[i, t] // lot[i], lots - later)
+        # A least rate gives way to caps, upper bounds and the order's end.
+        reach = np.int64(0)
+        for t in range(size):
+            room = min(high[i, t], leaves[i]) // lot[i] * lot[i]
+            more = min(cap[i, t], leaves[i]) // lot[i] * lot[i]
+            reach = max(min(reach + more, room), reach)
+            low[i, t] = min(low[i, t], reach)
 
 
 def clips(order: Order, grid: Intervals) -> Int | None:

@@ -38,6 +38,7 @@ from impactd.core.allocator.joint.problem import in_shares
 from impactd.core.allocator.solvers.base import SolveFailure
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import PlanSettings
+from impactd.core.inputs.terms import URGENCIES
 from impactd.core.market.symbol import SideView
 from impactd.core.orders.order import Order
 from impactd.core.planning.propose import Proposals, propose
@@ -45,9 +46,8 @@ from impactd.core.planning.propose import Proposals, propose
 #: Shares of volume of the POV schedules.
 POV_RATES: Final = (0.05, 0.1, 0.2, 0.3)
 
-#: Points of the frontier beside the order's own: the weight of risk is so many standard deviations of the whole order's
-#: value over its window (see `frontier`).
-FRONTIER: Final = (0.0, 0.02, 0.1, 0.5, 2.5)
+#: Urgencies of the frontier's points.
+FRONTIER: Final = (0.0, *URGENCIES.values())
 
 #: Steps of the search for the largest size: a part in about a thousand.
 _SIZE_STEPS: Final = 12
@@ -210,7 +210,7 @@ def estimate(
         start=order.terms.start,
         end=order.terms.end,
         schedules=tuple(schedules),
-        frontier=tuple(_frontier(order, plan, own, market, interval_ns)),
+        frontier=tuple(_frontier(order, plan, own)),
         volume_share=share,
         largest_qty=None if max_cost_bps is None else _largest(order, plan, max_cost_bps),
         extrapolated_share=beyond,
@@ -248,24 +248,11 @@ class _Pricer:
         )  # fmt: skip
 
 
-def _frontier(
-    order: Order, plan: Callable[[Order], Proposals], own: _Pricer, market: SideView, interval_ns: int
-) -> Iterable[tuple[float, Priced]]:
-    """Yield the cheapest schedules by urgency u, at the risk aversion u / (sigma Q sqrt(N)).
-
-    So weighed, the variance of the whole order's value over its N intervals costs u of its standard deviations.
-    """
-    whole = whole_risk(order, market.sigma2, interval_ns)
+def _frontier(order: Order, plan: Callable[[Order], Proposals], own: _Pricer) -> Iterable[tuple[float, Priced]]:
+    """Yield the cheapest schedules by urgency; see `impactd.core.planning.propose.risk_weight`."""
     for urgency in FRONTIER:
-        aversion = urgency / whole if whole > 0.0 else 0.0
-        terms = dataclasses.replace(order.terms, risk_aversion=aversion)
+        terms = dataclasses.replace(order.terms, risk_aversion=0.0, urgency=urgency)
         yield urgency, own.price("impactd", in_shares(plan(_like(order, terms)).qty)[0])
-
-
-def whole_risk(order: Order, sigma2: float, interval_ns: int) -> float:
-    """Return the standard deviation of the whole order's value over its window, currency; see `_frontier`."""
-    intervals = (order.terms.end - order.terms.start) / interval_ns
-    return math.sqrt(sigma2 * intervals) * order.terms.order_qty / QUANTA
 
 
 def _largest(order: Order, plan: Callable[[Order], Proposals], max_cost_bps: float) -> float:

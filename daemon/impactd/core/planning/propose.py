@@ -19,6 +19,7 @@ that works in all of it is charged a little less than it will pay.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -262,7 +263,7 @@ def propose(
     current = _current(orders, grid)
     if beside is not None:
         problem = given_others(problem, beside, np.sum(in_shares(current), axis=0))
-    risk = np.array([order.terms.risk_aversion * market.sigma2 for order in orders])
+    risk = np.array([risk_weight(order, market.sigma2, interval_ns) for order in orders])
     lot = np.array([order.terms.lot_size for order in orders], np.int64)
     shortfall: tuple[int, ...]
     certificates: tuple[Certificate, ...]
@@ -324,6 +325,23 @@ def propose(
         volume_known=volume is not None,
         priced=curves.scaled,
     )
+
+
+def risk_weight(order: Order, sigma2: float, interval_ns: int) -> float:
+    r"""Return the weight of an order's squared inventory after each interval, currency per share^2.
+
+    :math:`\lambda \sigma^2` for a risk aversion :math:`\lambda`.  An urgency u has
+
+    .. math:: \lambda = \frac{u}{\sigma\, Q \sqrt{N}}
+
+    with Q the order's quantity and N the intervals of its whole window: the variance of the order's value over its
+    window then weighs as much as u of its standard deviations, whatever the symbol, the size and the window.
+    """
+    terms = order.terms
+    if terms.urgency == 0.0:
+        return terms.risk_aversion * sigma2
+    intervals = (terms.end - terms.start) / interval_ns
+    return terms.urgency * math.sqrt(sigma2 / intervals) * QUANTA / terms.order_qty
 
 
 def _price(cost: float, qty: Int) -> float:

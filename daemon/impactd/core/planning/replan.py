@@ -183,7 +183,7 @@ class Planner:
 
     def _joins(self, order: Order) -> bool:
         """Return whether an order may be planned with others: no minimum clip, and no risk unless `group_risk`."""
-        return order.terms.min_clip_qty is None and (order.terms.risk_aversion == 0.0 or self._settings.group_risk)
+        return order.terms.min_clip_qty is None and (not order.terms.averse or self._settings.group_risk)
 
     def plan_group(self, group: list[Order], now: int, reasons: Mapping[str, str], *, forced: bool) -> None:
         """Plan orders as one problem, and publish the plans that change.
