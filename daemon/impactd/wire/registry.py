@@ -28,6 +28,8 @@ CODECS: Final[Registry[type[TickCodec]]] = Registry(
         "dbn": "impactd.wire.ticks.dbn.codec:DbnCodec",
         "impactd.books/1": "impactd.wire.ticks.compact.codec:CompactCodec",
         "lobster": "impactd.wire.ticks.lobster.codec:LobsterCodec",
+        "polygon-quotes-csv": "impactd.wire.ticks.tables.sip:PolygonCodec",
+        "alpaca-quotes-csv": "impactd.wire.ticks.tables.sip:AlpacaCodec",
         "tardis-incremental-csv": "impactd.wire.ticks.tables.incremental:IncrementalCodec",
         "tardis-csv": "impactd.wire.ticks.tables.tardis:TardisCodec",
         "wide-csv": "impactd.wire.ticks.tables.codec:TableCodec",

@@ -32,12 +32,9 @@ from impactd.research.errors import MALFORMED, MISSING_COLUMNS, ValidationError
 from impactd.research.sources.clients import client, client_failed, credential
 from impactd.research.sources.fields import Record, Side, level, name_of, number, whole_ns
 from impactd.research.sources.snapshots import Snapshots
+from impactd.wire.ticks.round_lots import lot_of
 
 _MS: Final = 1_000_000
-
-#: Midnight in New York before the first session whose sizes count shares: 2025-11-03T05:00Z.
-_SHARES_SINCE_NS: Final = 1_762_146_000_000_000_000
-_ROUND_LOT: Final = 100.0
 
 
 class PolygonSource:
@@ -76,11 +73,9 @@ class PolygonSource:
         snapshots.add(ts, bids, asks, symbol)
 
     def _quote(self, record: Record, ts: int, symbol: str | None, *names: tuple[str, str]) -> list[Side]:
-        lot = self.round_lot
-        if symbol is not None and ":" in symbol:
-            lot = 1.0
-        elif lot is None:
-            lot = _ROUND_LOT if ts < _SHARES_SINCE_NS else 1.0
+        lot = lot_of(symbol, ts)
+        if self.round_lot is not None and (symbol is None or ":" not in symbol):
+            lot = self.round_lot
         if not any(name in record for pair in names for name in pair):
             raise ValidationError(
                 MISSING_COLUMNS,

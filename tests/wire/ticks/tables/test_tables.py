@@ -11,6 +11,7 @@ from impactd.shell.lines import InputFileError
 from impactd.shell.recorded import read_ticks
 from impactd.wire.codec import Decoded
 from impactd.wire.decoder import join
+from impactd.wire.ticks.round_lots import SHARES_SINCE_NS
 from impactd.wire.ticks.tables.header import place_of, read_header
 from tests.wire.helpers import T0, reasons
 
@@ -140,3 +141,27 @@ def test_prices_in_whole_numbers_are_prices(tmp_path: Path) -> None:
     row = f"{T0},95000000,0.5,95001000,0.25"
     batch = read(tmp_path, "time,bid_price_1,bid_size_1,ask_price_1,ask_size_1", row).batch
     assert (batch.bid_px.tolist(), batch.bid_sz.tolist()) == ([[95_000_000.0]], [[0.5]])
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        (
+            (
+                "ticker,ask_exchange,ask_price,ask_size,bid_exchange,bid_price,bid_size,conditions,indicators,"
+                "participant_timestamp,sequence_number,sip_timestamp,tape,trf_timestamp"
+            ),
+            '{symbol},12,31.25,2,11,31.2,3,"1,81",604,{time},100,{time},3,0',
+        ),
+        (
+            "symbol,timestamp,bid_exchange,bid_price,bid_size,ask_exchange,ask_price,ask_size,conditions,tape",
+            "{symbol},{time},V,31.2,3.0,V,31.25,2.0,\"['R', 'A']\",C",
+        ),
+    ],
+)
+def test_sizes_of_quotes_of_the_us_tapes_are_shares(tmp_path: Path, header: str, row: str) -> None:
+    since = SHARES_SINCE_NS
+    for symbol, time, lot in (("FROG", since - 1, 100.0), ("FROG", since, 1.0), ("X:BTCUSD", since - 1, 1.0)):
+        batch = read(tmp_path, header, row.format(symbol=symbol, time=time)).batch
+        assert (batch.ts_event.tolist(), batch.symbols) == ([time], (symbol,))
+        assert (batch.bid_sz.tolist(), batch.ask_sz.tolist()) == ([[3.0 * lot]], [[2.0 * lot]])

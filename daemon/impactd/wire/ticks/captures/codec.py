@@ -24,11 +24,13 @@ from impactd.wire.tick_codec import FileOptions
 from impactd.wire.ticks.building.builder import Change, Checksum, Texts
 from impactd.wire.ticks.building.codec import BuildingCodec
 from impactd.wire.ticks.building.ladder import Levels
-from impactd.wire.ticks.captures.venues import Book, Delta, Trade, find, numbers, pairs
+from impactd.wire.ticks.captures.venues import Book, Delta, Found, Trade, find, numbers, pairs
+from impactd.wire.ticks.round_lots import lot_of
 from impactd.wire.times import parse_time
 
-_LINE: Final = re.compile(rb"(?:(\d{1,19})[ \t,]+)?(\{.*)", re.DOTALL)
+_LINE: Final = re.compile(rb"(?:(\d{1,19})[ \t,]+)?([{\[].*)", re.DOTALL)
 _INTEGER: Final = re.compile(r"-?\d{1,19}", re.ASCII)
+_SEQUENCE: Final = re.compile(rb'"sequence_num"\s*:\s*(\d{1,18})\b')
 _HEAD_LINES: Final = 20
 #: Levels of a side of a snapshot or of changes, at most.
 _MAX_LEVELS: Final = 50_000
@@ -51,6 +53,7 @@ class CaptureCodec(BuildingCodec):
         self._symbol = symbol
         #: Symbols that the file at hand has named.
         self._named: set[str] = set()
+        self._sequence: int | None = None
 
     def for_file(self) -> Self:
         """Return the codec with books and symbols of its own."""
@@ -77,7 +80,8 @@ class CaptureCodec(BuildingCodec):
         if match is None:
             raise FieldError("json", "not a JSON object, with the time of its capture before it or without; send one")
         received = parse_time(match[1].decode(), "time of capture", self.limits.time_unit) if match[1] else 0
-        found = find(parse_object(_parse(match[2])))
+        self._follow_sequence(match[2])
+        found = _found(match[2])
         n_skipped = 0
         for item in found or ():
             symbol = self._name(item)
@@ -92,13 +96,24 @@ class CaptureCodec(BuildingCodec):
             elif self.books is not None and self.books.stands(symbol):
                 n_skipped += 1
             else:
-                sides = (self._levels(getattr(item, side), side, self.limits.max_levels) for side in ("bids", "asks"))
+                sides = [self._levels(getattr(item, side), side, self.limits.max_levels) for side in ("bids", "asks")]
+                if item.is_quote:
+                    lot = lot_of(symbol, ts_event)
+                    sides = [(px, [lot * size for size in sz]) for px, sz in sides]
                 builder.add_book(record, symbol, 0, ts_event, received, *sides)
         return n_skipped if found else 1
 
     @staticmethod
     def _levels(value: object, field: str, max_levels: int) -> Levels:
         return numbers(pairs(value, field, max_levels), field)
+
+    def _follow_sequence(self, text: bytes) -> None:
+        """Follow the numbers that Coinbase gives all messages of a connection: one that is missing was a change."""
+        if self.books is None or (match := _SEQUENCE.search(text)) is None:
+            return
+        before, self._sequence = self._sequence, int(match[1])
+        if before is not None and self._sequence not in (0, before + 1):
+            self.books.lose()
 
     def _name(self, item: Book | Trade | Delta) -> str:
         if item.symbol is not None:
@@ -119,6 +134,15 @@ class CaptureCodec(BuildingCodec):
         if item.time is None:
             raise FieldError("missing_field", "the message has no time; write the time of its capture before it")
         return parse_time(item.time, "time", "ms")
+
+
+def _found(text: bytes) -> Found | None:
+    """Return what a message holds, or the messages of an array; None where none is of a known venue."""
+    parsed = _parse(text)
+    if not isinstance(parsed, list):
+        return find(parse_object(parsed))
+    each = [find(parse_object(one)) for one in parsed]
+    return None if all(one is None for one in each) else [item for one in each for item in one or ()]
 
 
 def _parse(text: bytes) -> Any:
@@ -170,7 +194,6 @@ def _is_known(line: bytes) -> bool:
     if match is None:
         return False
     try:
-        message = parse_object(parse_json(match[2]))
-        return bool(find(message)) and "ts_event" not in message
+        return bool(_found(match[2])) and b'"ts_event"' not in line
     except FieldError:
         return False

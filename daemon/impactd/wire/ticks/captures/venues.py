@@ -20,12 +20,19 @@ Levels = tuple[list[float], list[float]]
 
 
 class Book(NamedTuple):
-    """A book; `time` as the venue writes it, None where it does not."""
+    """A book; `time` as the venue writes it, None where it does not.
+
+    Attributes
+    ----------
+    is_quote : bool
+        Whether it is a quote of the US tapes, whose sizes count round lots (`impactd.wire.ticks.round_lots`).
+    """
 
     symbol: Any
     time: Any
     bids: Any
     asks: Any
+    is_quote: bool = False
 
 
 class Trade(NamedTuple):
@@ -234,6 +241,38 @@ def coinbase(message: Message) -> Found | None:
     return []
 
 
+def coinbase_advanced(message: Message) -> Found | None:
+    """Coinbase Advanced Trade: level2, ticker and market_trades, whose side is the maker's."""
+    channel = message.get("channel")
+    if not isinstance(channel, str) or "events" not in message:
+        return None
+    time = message.get("timestamp")
+    found: Found = []
+    for event in _objects(message["events"], "events"):
+        if channel == "l2_data":
+            levels = _objects(event.get("updates"), "updates")
+            sides = [
+                [[one.get("price_level"), one.get("new_quantity")] for one in levels if one.get("side") in names]
+                for names in (("bid",), ("offer", "ask"))
+            ]
+            is_snapshot = event.get("type") == "snapshot"
+            if is_snapshot:
+                sides = [_best_first(side, sign) for side, sign in zip(sides, (-1.0, 1.0), strict=True)]
+            found.append(Delta(event.get("product_id"), time, sides[0], sides[1], "l2_data", is_snapshot=is_snapshot))
+        elif channel == "market_trades" and event.get("type") != "snapshot":
+            found += [
+                Trade(
+                    one.get("product_id"), one.get("time"), one.get("price"), one.get("size"), -_sign(one.get("side"))
+                )
+                for one in _objects(event.get("trades"), "trades")
+            ]
+    return found
+
+
+def _best_first(levels: list[list[Any]], sign: float) -> list[list[Any]]:
+    return sorted(levels, key=lambda level: sign * parse_number(level[0], "price_level"))
+
+
 def ccxt(message: Message) -> Found | None:
     """Books of ccxt, from any exchange."""
     if "type" in message or not {"bids", "asks", "nonce"} <= message.keys():
@@ -241,8 +280,49 @@ def ccxt(message: Message) -> Found | None:
     return [Book(message.get("symbol"), message.get("timestamp"), message["bids"], message["asks"])]
 
 
+def alpaca(message: Message) -> Found | None:
+    """Alpaca: quotes, trades and books of coins."""
+    kind, symbol, time = message.get("T"), message.get("S"), message.get("t")
+    if not isinstance(kind, str) or "ev" in message or "e" in message:
+        return None
+    if kind == "q":
+        sides = [[message.get("bp"), message.get("bs")]], [[message.get("ap"), message.get("as")]]
+        return [Book(symbol, time, *sides, is_quote=True)]
+    if kind == "t":
+        sign = {"B": 1, "S": -1}.get(str(message.get("tks")), 0)
+        return [Trade(symbol, time, message.get("p"), message.get("s"), sign)]
+    if kind == "o":
+        read = symbol, time, message.get("b"), message.get("a")
+        return [Delta(*read, "orderbooks", is_snapshot=message.get("r") is True)]
+    return []
+
+
+def polygon(message: Message) -> Found | None:
+    """Polygon: quotes and trades of stocks, options and coins."""
+    event = message.get("ev")
+    if not isinstance(event, str):
+        return None
+    symbol, time = message.get("sym") or message.get("pair"), message.get("t")
+    if event in ("Q", "XQ"):
+        sides = [[message.get("bp"), message.get("bs")]], [[message.get("ap"), message.get("as")]]
+        return [Book(symbol, time, *sides, is_quote=event == "Q")]
+    if event in ("T", "XT"):
+        return [Trade(symbol, time, message.get("p"), message.get("s"), 0)]
+    return []
+
+
 #: The first that knows a message reads it.
-VENUES: Final[tuple[Callable[[Message], Found | None], ...]] = (ccxt, bybit, okx, kraken, coinbase, binance)
+VENUES: Final[tuple[Callable[[Message], Found | None], ...]] = (
+    alpaca,
+    polygon,
+    coinbase_advanced,
+    ccxt,
+    bybit,
+    okx,
+    kraken,
+    coinbase,
+    binance,
+)
 
 
 def find(message: Message) -> Found | None:
