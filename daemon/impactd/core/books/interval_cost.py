@@ -167,6 +167,15 @@ def _book_cost(distance: Float, size: Float, half_spread: float, depth: float, x
     return cost
 
 
+@kernel
+def walk_on(distance: Float, size: Float, half_spread: float, depth: float, begin: float, x: float) -> float:
+    """Return what `x` shares cost over mid on one side of one book after `begin` shares were taken, currency."""
+    return float(
+        _book_cost(distance, size, half_spread, depth, begin + x)
+        - _book_cost(distance, size, half_spread, depth, begin)
+    )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Intervals:
     """The books of successive intervals, and what walks through them cost.

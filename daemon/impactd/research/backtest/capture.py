@@ -23,7 +23,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -52,6 +52,8 @@ class Priced:
         Shares priced beyond the visible depth, by policy.
     left : dict of str to float
         Shares that were left for the last interval over its cap, by policy.
+    later : dict of str to sequence of float
+        By policy, currency over the mid `impactd.research.backtest.within.LATER_S` after each trade.
     """
 
     symbol: str
@@ -66,6 +68,7 @@ class Priced:
     cost: Mapping[str, float]
     beyond: Mapping[str, float]
     left: Mapping[str, float]
+    later: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 def draws(orders: Sequence[Priced], seed: int, n: int = DRAWS) -> Float:
@@ -94,7 +97,9 @@ def pooled(orders: Sequence[Priced], policies: Sequence[str], seed: int, n_draws
     dict
         By policy: ``cost`` (currency), ``cost_bps`` (of the notional at arrival),
         ``capture`` (None where hindsight saves nothing) and ``capture_ci90`` (None
-        also where no symbol has more than one block to draw from),
+        also where no symbol has more than one block to draw from), ``capture_later``,
+        ``capture_later_ci90`` and ``saved_later_bps`` (the same over the mids that come after, one a horizon, by the
+        same hindsight saving), ``saved_bps`` (of the notional at arrival),
         ``beat_twap`` (share of orders that cost less than TWAP), ``windows``
         (orders), ``beyond_depth`` (share of the quantity priced beyond the
         visible depth) and ``left_over`` (share left for the last interval).
@@ -120,12 +125,34 @@ def pooled(orders: Sequence[Priced], policies: Sequence[str], seed: int, n_draws
             "cost_bps": float(cost.sum() / notional * 1e4) if notional > 0.0 else None,
             "capture": captured,
             "capture_ci90": interval,
+            **_later(orders, policy, possible, weights, total),
+            "saved_bps": float(saved.sum() / notional * 1e4) if notional > 0.0 else None,
             "beat_twap": float(np.mean(saved > 0.0)) if len(orders) else None,
             "windows": len(orders),
             "beyond_depth": sum(order.beyond[policy] for order in orders) / qty if qty > 0.0 else None,
             "left_over": sum(order.left[policy] for order in orders) / qty if qty > 0.0 else None,
         }
     return figures
+
+
+def _later(
+    orders: Sequence[Priced], policy: str, possible: Float, weights: Float, total: Float
+) -> dict[str, list[Any] | None]:
+    """Return captures and savings over the mids that come after, one a horizon; None where no order has them."""
+    names = ("capture_later", "capture_later_ci90", "saved_later_bps")
+    if not orders or any(policy not in order.later or "twap" not in order.later for order in orders):
+        return dict.fromkeys(names)
+    saved = np.array([np.subtract(order.later["twap"], order.later[policy]) for order in orders])
+    notional = sum(order.notional for order in orders)
+    captures: list[Any] | None = None
+    intervals: list[Any] | None = None
+    if possible.sum() > 0.0:
+        captures = [float(one) for one in saved.sum(axis=0) / possible.sum()]
+        if _varies(orders):
+            ratio = (weights @ saved)[total > 0.0] / total[total > 0.0, None]
+            intervals = [[float(q) for q in ends] for ends in np.quantile(ratio, (0.05, 0.95), axis=0).T]
+    bps = [float(one) for one in saved.sum(axis=0) / notional * 1e4] if notional > 0.0 else None
+    return dict(zip(names, (captures, intervals, bps), strict=True))
 
 
 def _varies(orders: Sequence[Priced]) -> bool:

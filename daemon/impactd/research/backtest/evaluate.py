@@ -18,22 +18,26 @@ import numpy as np
 
 from impactd.core.base.jit import kernel
 from impactd.core.base.quantity import QUANTA
-from impactd.core.base.settings import MINUTE_NS, CoreSettings
+from impactd.core.base.settings import MINUTE_NS, CoreSettings, PlanSettings
 from impactd.core.base.topics import SIDES
 from impactd.core.books.interval_cost import Intervals
 from impactd.core.inputs.ticks import Float, Int
 from impactd.core.outputs.messages import Plan
-from impactd.research.backtest import policies
+from impactd.research.backtest import policies, within
 from impactd.research.backtest.capture import Priced
 from impactd.research.backtest.days import SymbolTape
 from impactd.research.backtest.live import Run, State, execute
 from impactd.research.backtest.policies import MAX_STEPS, Task
 from impactd.research.backtest.study import DayStudy
 from impactd.research.backtest.windows import Trial
+from impactd.research.backtest.within import Takes
 
 ENGINE: Final = "engine"
 #: Only where the settings name a trained file.
 LEARNED: Final = "engine_learned"
+#: Acting within the minute, and TWAP at its decisions.
+SLICES: Final = "engine_slices"
+TWAP_SLICES: Final = "twap_slices"
 
 #: Share of what was taken in an interval that is still missing in the next: the sensitivity.
 PERSISTENCE: Final = (0.1, 0.25, 0.5)
@@ -46,11 +50,18 @@ def _model(settings: CoreSettings, **changed: Any) -> CoreSettings:
     return dataclasses.replace(settings, model=dataclasses.replace(settings.model, **changed))
 
 
+def _minutes(settings: CoreSettings) -> CoreSettings:
+    return dataclasses.replace(settings, plans=dataclasses.replace(settings.plans, act="minute"))
+
+
 #: The service's engine with its default forecast, without one of its parts, and with the trained file of the settings.
 ENGINES: Final[Mapping[str, Callable[[CoreSettings], CoreSettings]]] = {
-    ENGINE: lambda settings: _model(settings, learned=""),
-    "engine_no_prior": lambda settings: _model(settings, learned="", prior_profile=False),
-    LEARNED: lambda settings: settings,
+    ENGINE: lambda settings: _minutes(_model(settings, learned="")),
+    "engine_no_prior": lambda settings: _minutes(_model(settings, learned="", prior_profile=False)),
+    LEARNED: _minutes,
+    SLICES: lambda settings: dataclasses.replace(
+        _model(settings, learned=""), plans=dataclasses.replace(settings.plans, act="slices")
+    ),
 }
 
 #: Each runs every order once more.
@@ -62,6 +73,7 @@ ALWAYS: Final = ("twap", "hindsight")
 STRATEGIES: Final = (
     *ENGINES,
     "twap",
+    TWAP_SLICES,
     "vwap",
     "vwap_hindsight",
     "persistence",
@@ -81,11 +93,14 @@ class Bench:
         By day.
     settings : dict of str to CoreSettings
         By engine.
+    plans : PlanSettings
+        Time between slices, and their latency.
     """
 
     tape: SymbolTape
     studies: Mapping[str, DayStudy]
     settings: Mapping[str, CoreSettings]
+    plans: PlanSettings = field(default_factory=PlanSettings)
     _tables: dict[tuple[str, int, int], Float] = field(default_factory=dict)
 
     def table(self, study: DayStudy, row: int, step: int, n_steps: int) -> Float:
@@ -154,10 +169,19 @@ def evaluate(bench: Bench, trial: Trial, strategies: Sequence[str], states: Mapp
     }
     paths: dict[str, Float] = {}
     left: dict[str, float] = {}
+    takes: dict[str, Takes] = {}
     live: Run | None = None
     for name in strategies:
         left[name] = 0.0
-        if name in ENGINES:
+        if name == TWAP_SLICES:
+            takes[name] = Takes.even(task.shares, order.start, order.end, bench.plans.slice_interval_ns)
+            path = takes[name].by_interval(order.start, n, intervals.interval_ns)
+        elif name == SLICES:
+            done = execute(bench.tape, bench.settings[name], states[name], order)
+            left[name] = done.left
+            takes[name] = Takes.of(done.slices, done.left, order.end - bench.plans.slice_interval_ns)
+            path = takes[name].by_interval(order.start, n, intervals.interval_ns)
+        elif name in ENGINES:
             done = execute(bench.tape, bench.settings[name], states[name], order)
             path = done.qty.copy()
             # What the window's end finds untraded still has to be bought: it goes into the last interval.
@@ -167,11 +191,19 @@ def evaluate(bench: Bench, trial: Trial, strategies: Sequence[str], states: Mapp
         else:
             path = known[name]()
         paths[name] = path
-    cost, beyond = {}, {}
+    cost, beyond, later = {}, {}, {}
+    moved = within.moves(intervals.prevailing, order.start, n, intervals.interval_ns)
     for name, path in paths.items():
+        if name in takes:
+            priced = within.price(
+                intervals.prevailing, row, takes[name], intervals.interval_ns, bench.plans.slice_latency_ns
+            )
+            cost[name], later[name], beyond[name] = priced
+            continue
         by_interval, over = intervals.costs(row, at, path)
         cost[name], beyond[name] = float(by_interval.sum()), float(over.sum())
-    priced = Priced(
+        later[name] = within.later(cost[name], row, path, moved)
+    whole_order = Priced(
         symbol=order.symbol,
         side=str(order.side),
         day=trial.day,
@@ -184,6 +216,7 @@ def evaluate(bench: Bench, trial: Trial, strategies: Sequence[str], states: Mapp
         cost=cost,
         beyond=beyond,
         left=left,
+        later=later,
     )
     persistent = {
         share: {
@@ -200,7 +233,7 @@ def evaluate(bench: Bench, trial: Trial, strategies: Sequence[str], states: Mapp
             whole[intervals.index(start) - first] = qty / QUANTA
         planned = float(intervals.costs(row, at, whole)[0].sum())
     first_plan, expected = (None, None) if live is None else (live.first, live.expected)
-    return Outcome(priced, paths, persistent, first_plan, expected, planned)
+    return Outcome(whole_order, paths, persistent, first_plan, expected, planned)
 
 
 def _hindsight(bench: Bench, study: DayStudy, task: Task, row: int, first: int) -> Float:

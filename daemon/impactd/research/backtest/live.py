@@ -10,6 +10,7 @@ No order knows of another, and none sees a row before its time.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ from impactd.core.inputs.events import NewOrder, Received
 from impactd.core.inputs.inbox import RANK, Inputs, Pending
 from impactd.core.inputs.terms import Terms
 from impactd.core.inputs.ticks import Float
-from impactd.core.outputs.messages import Output, Plan
+from impactd.core.outputs.messages import Output, Plan, Slice
 from impactd.core.tca.executed import Executed
 from impactd.research.backtest.days import SymbolTape
 
@@ -90,6 +91,8 @@ class Run:
         The first plan that had a price: at the start, unless no book prevailed yet.
     left : float
         Shares that were not traded when the window ended.
+    slices : tuple of Slice
+        What was taken within the minute, where the settings act so.
     """
 
     qty: Float
@@ -97,6 +100,7 @@ class Run:
     expected: Plan | None
     left: float
     n_plans: int
+    slices: tuple[Slice, ...] = ()
 
 
 def states_at(
@@ -151,7 +155,12 @@ def execute(tape: SymbolTape, settings: CoreSettings, state: State, order: Paren
     rows = tape.row_before(order.start), tape.row_before(order.end)
     commit = engine.apply(_inputs(tape, *rows, (pending,), order.end))
     plans = [output.message for output in commit.outputs if output.topic is Topic.PLANS]
-    return executed(order, [plan for plan in plans if isinstance(plan, Plan)], settings.books.interval_ns)
+    run = executed(order, [plan for plan in plans if isinstance(plan, Plan)], settings.books.interval_ns)
+    if settings.plans.act != "slices":
+        return run
+    slices = tuple(output.message for output in commit.outputs if isinstance(output.message, Slice))
+    left = order.qty - sum(one.qty for one in slices)
+    return dataclasses.replace(run, left=left / QUANTA, slices=slices)
 
 
 def executed(order: ParentOrder, plans: list[Plan], interval_ns: int) -> Run:

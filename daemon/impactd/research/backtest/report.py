@@ -21,11 +21,15 @@ from impactd.research.backtest.evaluate import ENGINE, PERSISTENCE, PERSISTENT, 
 from impactd.research.backtest.run import Backtest
 from impactd.research.backtest.skill import LEVELS, calibration, skill
 from impactd.research.backtest.windows import FIRST_MIN, KINDS, LAST_MIN, TRIMMED
+from impactd.research.backtest.within import LATER_S
 
 #: Orders whose answers are written out.
 MAX_ANSWERS: Final = 12
 
 SCHEMA: Final = "impactd.backtest/1"
+
+#: Captures over the mids that come after.
+_LATER: Final = tuple(f"mid {seconds // 60} min later" for seconds in LATER_S)
 
 _ASSUMPTIONS: Final = """
     Books are static: own orders move no later book. These are savings of temporary impact on this tape, not
@@ -33,6 +37,12 @@ _ASSUMPTIONS: Final = """
 
     An interval's quantity walks the books that prevailed in it, each weighted by its time, once per
     interval. All of it is taken from the book: there is no passive fill, queue, fee, delay or hidden quantity.
+
+    Slices are executed at the book that prevails `plans.slice_latency_s` after their decision, and each walks on from
+    the one before it within an interval: nothing refills.
+
+    A saving over the mid of the moment may only follow the mid. What is left of it over the mid one and five minutes
+    after each trade, TWAP's trades too, is stated next to it.
 
     Fills are as planned. A schedule made at the start of an interval knows all rows before it, and none after.
 
@@ -233,7 +243,9 @@ def table(report: dict[str, Any]) -> list[tuple[str, list[list[str]]]]:
     """Return a title and rows of text for each kind of window: what a person wants to see first."""
     shown = []
     for kind, found in report["pooled"]["by_window"].items():
-        rows = [["strategy", "cost", "bps", "capture", "90% interval", "beats TWAP", "orders"]]
+        rows = [
+            ["strategy", "cost", "bps", "saved, bps", "capture", "90% interval", *_LATER, "beats TWAP", "orders"],
+        ]
         for name, value in found["strategies"].items():
             interval = value["capture_ci90"]
             rows.append(
@@ -241,8 +253,10 @@ def table(report: dict[str, Any]) -> list[tuple[str, list[list[str]]]]:
                     name,
                     f"{value['cost']:,.0f}",
                     "-" if value["cost_bps"] is None else f"{value['cost_bps']:.2f}",
+                    "-" if value["saved_bps"] is None else f"{value['saved_bps']:.2f}",
                     percent(value["capture"]),
                     "-" if interval is None else f"{percent(interval[0])} to {percent(interval[1])}",
+                    *(percent(one) for one in value["capture_later"] or [None] * len(_LATER)),
                     f"{value['beat_twap']:.0%}",
                     str(value["windows"]),
                 ]

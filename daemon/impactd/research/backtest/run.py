@@ -160,7 +160,7 @@ def run(
     for tape, mine in found:
         days, states = walked[tape.symbol] if walked is not None else study_days(tape, default)
         studies += days
-        benches[tape.symbol] = Bench(tape, {study.day.name: study for study in days}, engines)
+        benches[tape.symbol] = Bench(tape, {study.day.name: study for study in days}, engines, settings.plans)
         starts = sorted({trial.order.start for trial in mine})
         by_engine = {name: states if own == default else states_at(tape, own, starts) for name, own in engines.items()}
         jobs += [Job(trial, {name: by_engine[name][trial.order.start] for name in engines}) for trial in mine]
