@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from impactd.wire.codec import FieldError
 from impactd.wire.content import Content, Line
-from impactd.wire.tick_codec import TickCodec
+from impactd.wire.tick_codec import FileFormatError, TickCodec
 
 
 class CsvCodec(TickCodec):
@@ -36,12 +36,28 @@ def joined_lines(lines: list[Line]) -> Line:
     return Line(lines[0].number, b"\n".join(line.text for line in lines), fault)
 
 
+def delimiter_of(header: str) -> str:
+    """Return what separates the columns: a tab, a semicolon or a bar where there is no comma."""
+    return next((mark for mark in "\t;|" if mark in header and "," not in header), ",")
+
+
+def only_commas(header: str) -> None:
+    """Refuse a header whose columns something else separates.
+
+    Raises
+    ------
+    FileFormatError
+    """
+    if delimiter_of(header) != ",":
+        raise FileFormatError("its columns are not separated by commas; write it with commas, as the vendor has it")
+
+
 def split_header(line: str) -> list[str]:
     """Return the names of the columns, without quotes and blanks."""
-    return [name.strip() for name in next(csv.reader([line.rstrip("\r\n")]), [])]
+    return [name.strip() for name in next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter_of(line)), [])]
 
 
-def split_line(line: bytes, n_columns: int) -> list[str]:
+def split_line(line: bytes, n_columns: int, delimiter: str = ",") -> list[str]:
     """Return the fields of a line.
 
     Raises
@@ -54,11 +70,15 @@ def split_line(line: bytes, n_columns: int) -> list[str]:
     except UnicodeDecodeError:
         raise FieldError("encoding", "the line is not UTF-8; send UTF-8") from None
     try:
-        fields = next(csv.reader([text], strict=True), []) if '"' in text else text.split(",")
+        fields = (
+            next(csv.reader([text], delimiter=delimiter, strict=True), []) if '"' in text else text.split(delimiter)
+        )
     except csv.Error as error:
         raise FieldError("value", f"not a line of CSV: {error}; close the quotes") from None
     if len(fields) < n_columns:
         raise FieldError("truncated", f"{len(fields)} columns where the header has {n_columns}; send all of them")
     if len(fields) > n_columns:
-        raise FieldError("value", f"{len(fields)} columns where the header has {n_columns}; quote what holds commas")
+        raise FieldError(
+            "value", f"{len(fields)} columns where the header has {n_columns}; quote what holds {delimiter!r}"
+        )
     return fields

@@ -11,6 +11,7 @@ from impactd.shell.lines import InputFileError
 from impactd.shell.recorded import read_ticks
 from impactd.wire.codec import Decoded
 from impactd.wire.decoder import join
+from impactd.wire.ticks.databento.columns import MBP10_HEADER
 from impactd.wire.ticks.round_lots import SHARES_SINCE_NS
 from impactd.wire.ticks.tables.header import place_of, read_header
 from tests.wire.helpers import T0, reasons
@@ -165,3 +166,17 @@ def test_sizes_of_quotes_of_the_us_tapes_are_shares(tmp_path: Path, header: str,
         batch = read(tmp_path, header, row.format(symbol=symbol, time=time)).batch
         assert (batch.ts_event.tolist(), batch.symbols) == ([time], (symbol,))
         assert (batch.bid_sz.tolist(), batch.ask_sz.tolist()) == ([[3.0 * lot]], [[2.0 * lot]])
+
+
+@pytest.mark.parametrize("mark", ["\t", ";", "|"])
+def test_columns_may_be_separated_by_tabs_semicolons_or_bars(tmp_path: Path, mark: str) -> None:
+    header = "time,symbol,bid_price_1,bid_size_1,ask_price_1,ask_size_1".replace(",", mark)
+    batch = read(tmp_path, header, f"{T0},FROG,31.2,300,31.3,200".replace(",", mark)).batch
+    assert (batch.symbols, batch.bid_px.tolist(), batch.ask_sz.tolist()) == (("FROG",), [[31.2]], [[200.0]])
+    lines = [f"{T0},bid,31.2,300,0", f"{T0},ask,31.3,200,0"]
+    batch = read(
+        tmp_path, "time,side,price,size,level".replace(",", mark), *(x.replace(",", mark) for x in lines)
+    ).batch
+    assert (batch.n_bid.tolist(), batch.ask_px.tolist()) == ([1], [[31.3]])
+    with pytest.raises(InputFileError, match="commas"):
+        read(tmp_path, MBP10_HEADER.replace(",", mark), "1")

@@ -47,7 +47,7 @@ from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder, Rows, by_first_appearance
 from impactd.wire.symbols import FileSymbols
 from impactd.wire.tick_codec import FileOptions
-from impactd.wire.ticks.csv import CsvCodec, split_header
+from impactd.wire.ticks.csv import CsvCodec, only_commas, split_header
 from impactd.wire.ticks.databento import kernel as k
 from impactd.wire.ticks.databento.columns import (
     BOOK_AFTER,
@@ -128,6 +128,7 @@ class DatabentoCodec(CsvCodec):
     @classmethod
     def from_header(cls, head: Head, options: FileOptions) -> Self:
         """Return the codec for a file with this header line."""
+        only_commas(head.line)
         is_tbbo = _is_tbbo(head)
         return cls(options.limits, head.line, options.symbols.name, options.symbols, is_tbbo=is_tbbo)
 

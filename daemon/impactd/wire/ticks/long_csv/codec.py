@@ -20,7 +20,7 @@ from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder
 from impactd.wire.tick_codec import FileFormatError, FileOptions
-from impactd.wire.ticks.csv import CsvCodec, joined_lines, split_header, split_line
+from impactd.wire.ticks.csv import CsvCodec, delimiter_of, joined_lines, split_header, split_line
 from impactd.wire.ticks.tables.header import EVENT, SYMBOL, TRADE_PRICE, TRADE_SIZE, column_of
 from impactd.wire.times import parse_text_time
 
@@ -48,8 +48,8 @@ _OF_BOOKS: Final = frozenset({"bid", "bids", "ask", "asks", "a", "offer", "o"})
 _MAX_RUN_BYTES: Final = 1 << 26
 
 
-def _field(line: bytes, column: int) -> bytes:
-    fields = line.split(b",", column + 1)
+def _field(line: bytes, column: int, delimiter: bytes) -> bytes:
+    fields = line.split(delimiter, column + 1)
     return fields[column] if column < len(fields) else b""
 
 
@@ -74,7 +74,9 @@ class LongCsvCodec(CsvCodec):
 
     def __init__(self, limits: Limits | None = None, header: str | None = None, symbol: str | None = None) -> None:
         super().__init__(limits)
-        names = split_header(header if header is not None else HEADER)
+        header = header if header is not None else HEADER
+        names = split_header(header)
+        self._delimiter = delimiter_of(header)
         self._column: dict[str, int] = _columns(names)
         missing = [name for name in _NEEDED if name not in self._column]
         if missing:
@@ -92,7 +94,7 @@ class LongCsvCodec(CsvCodec):
         if not set(_NEEDED) <= column.keys() or "level" in column:
             return set(_NEEDED) <= column.keys()
         lines = (line for line in head.text.splitlines()[1:] if line.strip())
-        side = _field(next(lines, b""), column["side"]).strip(b' "').lower()
+        side = _field(next(lines, b""), column["side"], delimiter_of(head.line).encode()).strip(b' "').lower()
         return side.decode(errors="replace") in _OF_BOOKS
 
     @classmethod
@@ -107,10 +109,11 @@ class LongCsvCodec(CsvCodec):
         as text, so that no line has to be decoded to be grouped.
         """
         columns = [self._column[name] for name in ("time", "symbol") if name in self._column]
+        mark = self._delimiter.encode()
         groups: dict[bytes, list[Line]] = {}
         run, size = b"", 0
         for line in super().records(content):
-            time, symbol, *_ = *(_field(line.text, column) for column in columns), b""
+            time, symbol, *_ = *(_field(line.text, column, mark) for column in columns), b""
             if groups and (time != run or size > _MAX_RUN_BYTES):
                 yield from map(joined_lines, groups.values())
                 groups, size = {}, 0
@@ -125,7 +128,7 @@ class LongCsvCodec(CsvCodec):
         heads = set()
         for number, line in enumerate(value.split(b"\n")):
             try:
-                fields = split_line(line, self._n_columns)
+                fields = split_line(line, self._n_columns, self._delimiter)
                 field: dict[str, str] = {name: fields[column].strip() for name, column in self._column.items()}
                 heads.add((field["time"], field.get("symbol", "")))
                 self._add_level(field, sides)

@@ -15,7 +15,7 @@ from impactd.wire.content import Head
 from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder
 from impactd.wire.tick_codec import FileFormatError, FileOptions
-from impactd.wire.ticks.csv import CsvCodec, split_header, split_line
+from impactd.wire.ticks.csv import CsvCodec, delimiter_of, split_header, split_line
 from impactd.wire.ticks.tables.header import Columns, read_header
 from impactd.wire.times import parse_text_time
 
@@ -66,7 +66,9 @@ class TableCodec(CsvCodec):
 
     def __init__(self, limits: Limits | None = None, header: str | None = None, symbol: str | None = None) -> None:
         super().__init__(limits)
-        names = split_header(header if header is not None else HEADER)
+        header = header if header is not None else HEADER
+        names = split_header(header)
+        self._delimiter = delimiter_of(header)
         if self.changes & {name.lower() for name in names}:
             raise FileFormatError("holds changes of books, not books; export snapshots, such as book_snapshot_25")
         self._n_columns = len(names)
@@ -96,7 +98,7 @@ class TableCodec(CsvCodec):
 
     def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
         """Decode one line."""
-        fields = [field.strip() for field in split_line(value, self._n_columns)]
+        fields = [field.strip() for field in split_line(value, self._n_columns, self._delimiter)]
         columns = self._columns
         ts_event = self._time(fields[columns.ts_event], "time")
         received = fields[columns.ts_recv] if columns.ts_recv >= 0 else ""

@@ -18,7 +18,7 @@ from impactd.wire.tick_codec import FileFormatError, FileOptions
 from impactd.wire.ticks.building.builder import Change
 from impactd.wire.ticks.building.codec import BuildingCodec
 from impactd.wire.ticks.building.ladder import Levels
-from impactd.wire.ticks.csv import CsvCodec, joined_lines, split_header, split_line
+from impactd.wire.ticks.csv import CsvCodec, joined_lines, only_commas, split_header, split_line
 from impactd.wire.times import parse_text_time
 
 HEADER: Final = "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount"
@@ -64,6 +64,7 @@ class IncrementalCodec(BuildingCodec, CsvCodec):
     @classmethod
     def from_header(cls, head: Head, options: FileOptions) -> Self:
         """Return the codec for a file with this header line."""
+        only_commas(head.line)
         return cls(options.limits, head.line)
 
     def records(self, content: Content) -> Iterator[Line]:
