@@ -22,6 +22,7 @@ Nothing is decided while no book prevails anywhere; the next tick wakes the watc
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -47,6 +48,10 @@ from impactd.core.slices.worth import Worth, walked
 
 #: No decision on a book older than this: markets pause, and what stood before says nothing about now.
 STALE_NS: Final = 300 * SECOND_NS
+
+#: An order asks of an interval what its plan has for so many of them on average: the plan knows the shape of the day.
+LOOK_AHEAD: Final = 10
+LEAST_PACE: Final = 0.1
 
 _KEY: Final = "slices/"
 _CLOCK: Final = "slices"
@@ -288,7 +293,7 @@ class Slicer:
             return None
         dark = sum(max(min(to, end) - max(begin, at), 0) for begin, to in terms.blackouts)
         intervals = max(end - max(minute, terms.start) - dark, self._every) / self._interval
-        each = (left + out.taken) / QUANTA / intervals
+        each = (left + out.taken) / QUANTA / intervals * _pace(order, at)
         return _Ask(order, out, left, self._room(order, out, left, seen), each, -(-(end - at) // self._every))
 
     def _room(self, order: Order, out: _Out, left: int, seen: _Seen) -> int:
@@ -380,6 +385,16 @@ class Slicer:
 def _seen(its: _Symbol, at: int, minute: int, side: Side, book: Book) -> _Seen:
     px, sz = (book.ask_px, book.ask_sz) if side is Side.BUY else (book.bid_px, book.bid_sz)
     return _Seen(at, minute, side, px, sz, book.mid, side.sign * its.micro.kappa * distance(book))
+
+
+def _pace(order: Order, at: int) -> float:
+    """Return what the plan trades in an interval of the next `LOOK_AHEAD`, relative to one of all that are left."""
+    qty = order.schedule.qty[bisect_right(order.schedule.end, at) :]
+    whole = sum(qty)
+    if whole <= 0:
+        return 1.0
+    near = qty[:LOOK_AHEAD]
+    return max(sum(near) * len(qty) / (len(near) * whole), LEAST_PACE)
 
 
 def _planned(order: Order, at: int) -> int:
