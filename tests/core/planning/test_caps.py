@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
+from impactd.core.allocator.allocate import Allocation, allocate
 from impactd.core.allocator.bounds import NO_CAP
+from impactd.core.allocator.problem import Problem
 from impactd.core.base.quantity import QUANTA
 from impactd.core.orders.order import Order
 from impactd.core.planning.caps import Limits, clips, complete_in_clips, limits
@@ -227,6 +233,40 @@ def test_must_complete_in_clips_completes_whenever_it_can() -> None:
     ).last()  # fmt: skip
     assert (sum(plan.qty), plan.shortfall_qty) == (1_000 * QUANTA, 0)
     assert all(qty == 0 or 300 * QUANTA <= qty <= 400 * QUANTA for qty in plan.qty)
+
+
+@given(
+    qty=st.integers(1, 12),
+    clip=st.integers(1, 5),
+    most=st.integers(1, 6),
+    open_=st.lists(st.booleans(), min_size=1, max_size=5),
+    volume=st.sampled_from([0.0, 10.0, 40.0]),
+)
+@hypothesis_settings(max_examples=150, deadline=None)
+def test_must_complete_in_clips_against_every_schedule(
+    qty: int, clip: int, most: int, open_: list[bool], volume: float
+) -> None:
+    n, caps = len(open_), [most if now else 0 for now in open_]
+    order = order_of(qty=qty, length=n * M, participation_rate=0.1, max_interval_qty=most * QUANTA,
+                     min_clip_qty=clip * QUANTA, must_complete=True)  # fmt: skip
+    least = np.full(n, clip * QUANTA)
+    shut = tuple(k for k in range(n) if not open_[k])
+    bounds = complete_in_clips(order, limits_of(order, volume, n=n, shut=shut), least)
+    plan = allocate(
+        Problem.from_impact(np.zeros(n), np.full(n, 1e-3)), qty * QUANTA, QUANTA, bounds.cap[0],
+        high_quanta=bounds.high[0], least_quanta=least, completes=True,
+    )  # fmt: skip
+    assert isinstance(plan, Allocation)
+    traded = [int(q) // QUANTA for q in plan.quanta if q]
+    every = [z for z in itertools.product(*(range(cap + 1) for cap in caps)) if sum(z) == qty]
+    pieces = [[size for size in z if size] for z in every]
+    if any(min(sizes) >= min(clip, qty) for sizes in pieces):
+        assert sum(traded) == qty
+        assert min(traded) >= min(clip, qty)
+    elif any(min(sizes[:-1], default=clip) >= clip for sizes in pieces):  # the last trade alone may be smaller
+        assert sum(traded) == qty
+        assert min(traded[:-1], default=clip) >= clip
+    assert sum(traded) <= qty
 
 
 def test_must_complete_in_clips_lets_the_last_trade_be_what_is_left() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,9 @@ from impactd.core.base.settings import CoreSettings, PlanSettings, SessionRule
 from impactd.core.base.topics import Side, Topic
 from impactd.core.books.store import FOREVER
 from impactd.core.outputs.messages import Estimate, Output, Plan
+from impactd.core.planning import propose
+from impactd.core.planning.caps import Limits
+from impactd.core.planning.intervals import Intervals
 from impactd.core.planning.pace import PARTS
 from impactd.shell.files import merge_files
 from tests.core.builders import EngineHarness, M, Row, S, at, encoded, fill, minutes, new, settings
@@ -168,3 +172,92 @@ def test_documented_order_fills_between_97_and_100_percent_of_what_its_limit_all
     filled, share = judge(harness.outputs, start, start + 390 * M, lot)
     assert 0.97 * min(share, 20_000) <= filled <= share
     assert np.all([plan.lifted_qty == 0 for plan in harness.plans()])
+
+
+def orders_of(minutes_: int) -> st.SearchStrategy[dict[str, Any]]:
+    """Terms of an order within so many minutes from at(1) on; the times are in tenths of a minute."""
+    return st.fixed_dictionaries(
+        {
+            "rate": st.sampled_from([0.01, 0.1, 0.35, 1.0]),
+            "lot": st.sampled_from([1, 7, 100]),
+            "qty": st.integers(1, 3_000),
+            "sent": st.integers(0, 10 * minutes_ // 2),
+            "start": st.integers(0, 10 * minutes_ - 5),
+            "length": st.integers(5, 10 * minutes_),
+        },
+        optional={
+            "min_clip_qty": st.sampled_from([20, 300]).map(lambda qty: qty * QUANTA),
+            "max_interval_qty": st.sampled_from([15, 200]).map(lambda qty: qty * QUANTA),
+            "blackouts": st.sampled_from([((at(3), at(4.5)),), ((at(minutes_ - 1), at(minutes_ + 2)),)]),
+            "risk_aversion": st.just(1e-5),
+        },
+    )
+
+
+@given(
+    volumes=st.lists(
+        st.lists(st.one_of(st.just(0), st.integers(0, 300), st.integers(0, 5_000)), min_size=1, max_size=8),
+        min_size=3, max_size=9,
+    ),
+    terms=st.data(),
+    joint=st.booleans(),
+)  # fmt: skip
+@hypothesis_settings(max_examples=40, deadline=None)
+def test_running_sum_is_above_its_rate_by_no_more_than_a_minute_fell_short_of_its_forecast(
+    volumes: list[list[int]], terms: st.DataObject, *, joint: bool
+) -> None:
+    n = len(volumes)
+    harness = EngineHarness(settings(fills="scheduled", group_risk=joint))
+    rows = traded([[200, 300], *volumes, [0]])
+    harness.run([row for row in rows if row.ts < at(1)])
+    sent = []
+    for i in range(terms.draw(st.integers(1, 3))):
+        drawn = dict(terms.draw(orders_of(n)))
+        qty, rate, lot = drawn.pop("qty"), drawn.pop("rate"), drawn.pop("lot")
+        ts, start = at(1 + drawn.pop("sent") / 10), at(1 + drawn.pop("start") / 10)
+        end = max(min(start + drawn.pop("length") * M // 10, at(n + 1)), ts + M // 10, start + M // 10)
+        sent.append(
+            new(f"O{i}", qty=qty, ts=ts, start=start, length=end - start, participation_rate=rate,
+                lot_size=lot * QUANTA, **drawn)
+        )  # fmt: skip
+    forecasts: dict[int, float] = {}
+    true_limits = propose.limits
+
+    def seen(orders: Any, grid: Intervals, volume: Any, open_: Any, so_far: float, now: int, interval: int) -> Limits:
+        if grid.start.size and volume is not None:
+            first = int(grid.start[0])
+            forecasts[first] = max(forecasts.get(first, 0.0), float(volume[0]))
+        return true_limits(orders, grid, volume, open_, so_far, now, interval)
+
+    over: dict[str, float] = {}
+    share: dict[str, float] = {}
+    try:
+        propose.limits = seen
+        for k in range(1, n + 1):
+            late = [row for row in rows if at(k) <= row.ts < at(k + 1)]
+            for order in sorted(sent, key=lambda order: order.ts_event):
+                if at(k) <= order.ts_event < at(k + 1):
+                    harness.run([row for row in late if row.ts < order.ts_event])
+                    harness.send(order)
+                    late = [row for row in late if row.ts >= order.ts_event]
+            harness.run(late)
+            harness.run([row for row in rows if at(k + 1) <= row.ts][:1])
+            rows = [row for row in rows if row.ts > at(k + 1)]
+            for order in sent:
+                state = harness.engine.orders.get(order.cl_ord_id)
+                if state is None:
+                    continue
+                works = max(order.terms.start, order.ts_event)
+                volume = sum(volumes[k - 1]) * min(max(at(k + 1) - works, 0), M) / M
+                rate = order.terms.participation_rate or 0.0
+                share[order.cl_ord_id] = share.get(order.cl_ord_id, 0.0) + rate * volume
+                known = state.last_start <= at(k)  # the last interval may use what has traded only
+                missed = 0.0 if known else rate * max(forecasts.get(at(k), 0.0) - volume, 0.0)
+                above = state.cum_qty / QUANTA - share[order.cl_ord_id]
+                paid_back = over.get(order.cl_ord_id, 0.0) - rate * volume
+                assert above <= max(paid_back, missed, 0.0) + 1e-6
+                over[order.cl_ord_id] = above
+    finally:
+        propose.limits = true_limits
+    assert not harness.alerts("withheld")
+    assert not harness.alerts("solver_failed")

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from impactd.core.allocator.solvers.base import Failure, SolveFailure
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.topics import Side
 from impactd.core.inputs.events import Event
 from impactd.core.outputs.messages import Plan
-from impactd.core.planning import replan
+from impactd.core.planning import propose, replan
 from tests.core.builders import (
     EngineHarness,
     M,
@@ -213,3 +214,39 @@ def test_arrivals_of_many_orders_are_the_same_for_any_batch_and_restart(monkeypa
         return encoded(harness.outputs)
 
     assert run(1) == run(7) == run(100)
+
+
+def test_orders_whose_joint_problem_fails_are_charged_for_each_other_and_alerted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    together = two(qty=1_200)
+    failure = SolveFailure("joint", Failure.BAD_CERTIFICATE, "made to fail")
+    monkeypatch.setattr(propose, "allocate_jointly", lambda *_args, **_named: failure)
+    apart = two(qty=1_200)
+    assert [alert.cl_ord_id for alert in apart.alerts("joint_fallback")] == ["A", "B"]
+    assert all("made to fail" in alert.text for alert in apart.alerts("joint_fallback"))
+    assert apart.counts.unsolved > 0
+    assert (apart.last("B").group_id, apart.last("B").status) == (None, "active")
+    # Both plan nearly what they would together, in a market that is flat; each is charged for the sum.
+    joint, alone = together.last("B").expected_cost, one_cost()
+    cost = apart.last("B").expected_cost
+    assert joint is not None
+    assert cost is not None
+    assert cost == pytest.approx(joint, rel=0.05)
+    assert cost > 1.1 * alone
+    # Each minute tries again; what holds is alerted once, and once solved it no longer holds.
+    apart.run(minutes(1, start=at(2)))
+    assert len(apart.alerts("joint_fallback")) == 2
+    monkeypatch.undo()
+    apart.run(minutes(1, start=at(3)))
+    assert not any("joint_fallback" in order.alerted for order in apart.engine.orders)
+
+
+def one_cost() -> float:
+    """Return what a plan of 1,200 costs where no other order is."""
+    harness = _lab()
+    harness.run(minutes(2))
+    harness.send(new(ts=at(2)))
+    cost = harness.last().expected_cost
+    assert cost is not None
+    return cost
