@@ -114,6 +114,8 @@ EVENTS: list[tuple[Topic, Any, Any]] = [
     (Topic.ORDERS, NEW | {"note": "x" * 5_000}, NEW),
     (Topic.ORDERS, NEW | {"type": 5}, NEW),
     (Topic.ORDERS, NEW | {"type": "order"}, NEW),
+    (Topic.ORDERS, NEW | {"urgency": "asap"}, NEW | {"urgency": "normal"}),
+    (Topic.ORDERS, NEW | {"urgency": -1}, NEW | {"urgency": None}),
     (Topic.ORDERS, NEW | {"prty": 1}, NEW),
     (Topic.ORDERS, NEW | {"participation_rate": 10}, NEW | {"participation_rate": 0.1}),
     (Topic.ORDERS, NEW | {"must_complete": "yes"}, NEW | {"must_complete": True}),

@@ -113,7 +113,7 @@ class Content:
             yield piece
             piece = b"" if self.damage is not None else self._next()
 
-    def _text(self) -> Iterator[bytes]:
+    def text(self) -> Iterator[bytes]:
         """Yield the content as UTF-8."""
         try:
             yield from _as_utf8(self.pieces())
@@ -134,7 +134,7 @@ class Content:
         end = b"\r" if b"\r" in start and b"\n" not in start else b"\n"
         # Of a line that is too long only the beginning is kept.
         is_cut = False
-        for piece in self._text():
+        for piece in self.text():
             *whole, rest = piece.split(end)
             for i, part in enumerate(whole):
                 text = part if i else pending + part

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any, Final, Self
 
 from impactd.wire.codec import FieldError, Limits, shown
-from impactd.wire.content import Head
+from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import is_blank, parse_json, parse_number, parse_object, parse_symbol, require
+from impactd.wire.json_values import first_values, json_records
 from impactd.wire.rows import RowBuilder
 from impactd.wire.tick_codec import FileOptions
 from impactd.wire.ticks.building.builder import Change, Checksum, Texts
@@ -31,7 +33,6 @@ from impactd.wire.times import parse_time
 _LINE: Final = re.compile(rb"(?:(\d{1,19})[ \t,]+)?([{\[].*)", re.DOTALL)
 _INTEGER: Final = re.compile(r"-?\d{1,19}", re.ASCII)
 _SEQUENCE: Final = re.compile(rb'"sequence_num"\s*:\s*(\d{1,18})\b')
-_HEAD_LINES: Final = 20
 #: Levels of a side of a snapshot or of changes, at most.
 _MAX_LEVELS: Final = 50_000
 
@@ -64,7 +65,7 @@ class CaptureCodec(BuildingCodec):
     @classmethod
     def detects(cls, head: Head) -> bool:
         """Return whether one of the first lines is a message of a known venue."""
-        return head.is_text and any(_is_known(line) for line in head.text.split(b"\n")[:_HEAD_LINES])
+        return head.is_text and any(_is_known(line) for line in first_values(head))
 
     @classmethod
     def from_header(cls, head: Head, options: FileOptions) -> Self:
@@ -114,6 +115,10 @@ class CaptureCodec(BuildingCodec):
         before, self._sequence = self._sequence, int(match[1])
         if before is not None and self._sequence not in (0, before + 1):
             self.books.lose()
+
+    def records(self, content: Content) -> Iterator[Line]:
+        """Yield the messages: lines, or the elements of one array."""
+        return self.noted(json_records(content, self.limits.max_message_bytes))
 
     def _name(self, item: Book | Trade | Delta) -> str:
         if item.symbol is not None:

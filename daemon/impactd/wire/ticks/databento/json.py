@@ -17,6 +17,7 @@ import orjson
 from impactd.wire.codec import FieldError, Limits, shown
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import is_blank, parse_json, parse_object, require
+from impactd.wire.json_values import first_values, json_records
 from impactd.wire.rows import RowBuilder
 from impactd.wire.symbols import FileSymbols
 from impactd.wire.tick_codec import FileOptions, TickCodec
@@ -42,7 +43,6 @@ _MBP_1: Final = 1
 _FIELDS: Final = (("action", k.ACTION), ("side", k.SIDE), ("flags", k.FLAGS), ("price", k.PRICE), ("size", k.SIZE))
 _PLANES: Final = ("bid_px", "bid_sz", "ask_px", "ask_sz")
 _ID_COLUMNS: Final = ["publisher_id", "instrument_id", "symbol"]
-_HEAD_LINES: Final = 500
 
 
 class DatabentoJsonCodec(TickCodec):
@@ -70,19 +70,19 @@ class DatabentoJsonCodec(TickCodec):
     @classmethod
     def detects(cls, head: Head) -> bool:
         """Return whether the first line is a record with a head."""
-        return '"hd"' in head.line and _head_of(head.line.encode()) is not None
+        return b'"hd"' in head.text and any(_head_of(value) is not None for value in first_values(head)[:1])
 
     @classmethod
     def from_header(cls, head: Head, options: FileOptions) -> Self:
         """Return the codec for a file that begins so."""
         is_tbbo = TBBO_NAME.search(head.name) is not None
         if not is_tbbo:
-            records = [parsed for line in head.text.splitlines()[:_HEAD_LINES] if (parsed := _object(line))]
+            records = [parsed for line in first_values(head) if (parsed := _object(line))]
             is_tbbo = len(records) > 1 and all(
                 record.get("action") == "T" and _rtype(record) == _MBP_1 for record in records
             )
         codec = cls(options.limits, options.symbols, is_tbbo=is_tbbo)
-        first = _object(head.line.encode())
+        first = next(map(_object, first_values(head)), None)
         codec.named_by_file = first is not None and not first.get("symbol")
         return codec
 
@@ -92,7 +92,7 @@ class DatabentoJsonCodec(TickCodec):
         held: deque[Line] = deque()
 
         def ids() -> Iterator[Line]:
-            for line in content.lines(self.limits.max_message_bytes):
+            for line in json_records(content, self.limits.max_message_bytes):
                 held.append(line)
                 yield line if line.fault is not None else line._replace(text=_ids_of(line.text))
 

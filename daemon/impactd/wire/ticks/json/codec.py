@@ -16,7 +16,7 @@ format says about a row when it travels as JSON.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from impactd.core.inputs.ticks import (
@@ -27,8 +27,9 @@ from impactd.core.inputs.ticks import (
     MID_EVENT,
 )
 from impactd.wire.codec import FieldError, Limits, bounded, shown
-from impactd.wire.content import Head
+from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import is_blank, parse_json, parse_number, parse_object, parse_symbol, require
+from impactd.wire.json_values import json_records
 from impactd.wire.rows import RowBuilder, Rows
 from impactd.wire.tick_codec import TickCodec
 from impactd.wire.ticks.json.scan import Scanner
@@ -57,6 +58,10 @@ class JsonTickCodec(TickCodec):
     def detects(cls, head: Head) -> bool:
         """Return whether the file is JSON lines by its name or its first byte."""
         return head.is_text and (head.name.endswith(_ENDINGS) or head.text.lstrip()[:1] in (b"{", b"["))
+
+    def records(self, content: Content) -> Iterator[Line]:
+        """Yield the records: lines, or the elements of one array."""
+        return json_records(content, self.limits.max_message_bytes)
 
     def scan(self, values: Sequence[bytes]) -> tuple[Rows | None, Sequence[int]]:
         """Decode the records of a plain shape."""
