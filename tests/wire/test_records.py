@@ -114,7 +114,7 @@ def test_model_is_the_published_object_byte_for_byte() -> None:
         b'"bands":[{"intervals":60,"n_eff":5.5,"level":[0.8,0.95],"log_middle":-0.125,"log_width":[0.25,0.5],'
         b'"coverage":[0.75,1.0]}],"bias":1.25,'
         b'"forecast":{"intervals":[5,60],"half_spread":[0.021,0.022],"beta":[0.00001,0.00002],"alpha":null,"eta":null},'
-        b'"followed":1.0,"capture":null}'
+        b'"trust":1.0,"capture":null}'
     )
 
 

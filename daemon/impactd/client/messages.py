@@ -468,6 +468,6 @@ class Model(TypedDict):
     #: Forecast coefficients of the coming intervals; null where there is no forecast.
     forecast: ForecastRecord | None
     #: How far plans follow the forecast: 0 = TWAP, 1 = unchanged.
-    followed: float
+    trust: float
     #: Share of the possible saving that recent trials of the forecast captured; null before any ended.
     capture: float | None

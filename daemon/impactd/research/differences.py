@@ -13,7 +13,7 @@ DIFFERENCES: Final = {
     "intercept": "curves pass through the origin, without the half-spread",
     "interval grid": "one walk an interval, and intervals of other lengths than the data's",
     "whole lots": "fractions of shares; replay and backtest trade whole lots",
-    "size grid": "priced on the sizes of each minute's published estimate, linear between them, for want of the books",
+    "size grid": "priced on the sizes of each minute's published estimate, linear between them, for lack of the books",
     "depth cap": "backtest lets no interval trade more than --depth-cap visible depths",
     "session": "other hours",
     "fills": "replay without executions takes each plan as filled; by fills the cost is what they paid over mid",

@@ -18,10 +18,10 @@ Float = npt.NDArray[np.float64]
 FREE = np.full(30, np.inf)
 
 
-def curves(swing: Float | None, spread: float = 0.02) -> Curves:
-    n = 30 if swing is None else len(swing)
+def curves(variance: Float | None, spread: float = 0.02) -> Curves:
+    n = 30 if variance is None else len(variance)
     s, beta = np.full(n, spread), np.full(n, 1e-4)
-    return Curves(s, beta, None, None, 1.0, prior=False, scaled=True, as_of=0, spread_swing=swing)
+    return Curves(s, beta, None, None, 1.0, prior=False, scaled=True, as_of=0, spread_variance=variance)
 
 
 def solved(problem: Problem, qty: float) -> tuple[Float, float]:
@@ -36,8 +36,8 @@ def growing(total: float, n: int = 30) -> Float:
 
 
 def test_chances_are_those_of_a_lognormal_spread() -> None:
-    price, spread, swing = 0.025, np.array([0.02, 0.02, 0.05]), np.array([0.09, 0.0, 0.04])
-    chance, mean = chances(price, spread, swing)
+    price, spread, variance = 0.025, np.array([0.02, 0.02, 0.05]), np.array([0.09, 0.0, 0.04])
+    chance, mean = chances(price, spread, variance)
     draws = 0.02 * np.exp(0.3 * np.random.default_rng(1).standard_normal(400_000) - 0.045)
     assert chance[0] == pytest.approx(float(np.mean(draws < price)), abs=0.003)
     assert mean[0] == pytest.approx(float(np.mean(draws[draws < price])), rel=0.003)
@@ -45,9 +45,9 @@ def test_chances_are_those_of_a_lognormal_spread() -> None:
     assert (chance[2], mean[2]) == (LEAST_CHANCE, price)
 
 
-@pytest.mark.parametrize("swing", [None, np.zeros(30)])
-def test_without_swing_it_is_the_problem_of_what_is_expected(swing: Float | None) -> None:
-    given = curves(swing)
+@pytest.mark.parametrize("variance", [None, np.zeros(30)])
+def test_without_variance_it_is_the_problem_of_what_is_expected(variance: Float | None) -> None:
+    given = curves(variance)
     assert anticipate(given, 100.0, FREE).curve.b.tolist() == plain(given).curve.b.tolist()
     assert anticipate(given, 100.0, FREE).curve.s.tolist() == plain(given).curve.s.tolist()
 
@@ -60,9 +60,9 @@ def test_caps_that_leave_no_choice_leave_what_is_expected() -> None:
 def test_fixed_point_trades_the_mean_of_what_each_price_would_buy() -> None:
     given = curves(growing(0.16))
     x, price = solved(anticipate(given, 2_000.0, FREE), 2_000.0)
-    assert given.spread_swing is not None
+    assert given.spread_variance is not None
     assert given.beta is not None
-    sd = np.sqrt(given.spread_swing[1:])
+    sd = np.sqrt(given.spread_variance[1:])
     d = np.log(price / given.half_spread[1:]) / sd + 0.5 * sd
     gain = price * ndtr(d) - given.half_spread[1:] * ndtr(d - sd)
     bought = gain / (2.0 * given.beta[1:])
@@ -88,11 +88,11 @@ def realised(qty: float, *, wait: bool, n: int = 120, seeds: int = 20) -> float:
         left = qty
         for t in range(n):
             ahead = np.arange(n - t)
-            swing = sd * sd * (1.0 - phi ** (2 * ahead))
-            spread = 0.02 * np.exp(phi**ahead * level[t] + 0.5 * swing)
+            variance = sd * sd * (1.0 - phi ** (2 * ahead))
+            spread = 0.02 * np.exp(phi**ahead * level[t] + 0.5 * variance)
             given = Curves(
                 spread, np.full(n - t, 1e-4), None, None, 1.0, prior=False, scaled=True, as_of=0,
-                spread_swing=swing,
+                spread_variance=variance,
             )  # fmt: skip
             problem = anticipate(given, left, np.full(n - t, np.inf)) if wait else plain(given)
             now = min(solved(problem, left)[0][0], left) if t < n - 1 else left

@@ -55,31 +55,31 @@ def run(
 
 def test_forecast_that_is_right_is_followed_and_captures_all() -> None:
     mine, results = run(waves, waves)
-    assert mine.follow(4 * SIZES[0]) == 1.0
+    assert mine.trust(4 * SIZES[0]) == 1.0
     assert mine.capture == pytest.approx(1.0, abs=0.01)
     assert len(results) == (700 - HORIZON) // SPACING
 
 
 def test_forecast_of_what_is_not_there_ends_as_twap() -> None:
     mine, results = run(flat, waves, n=1_000)
-    assert mine.follow(4 * SIZES[0]) < 0.1
+    assert mine.trust(4 * SIZES[0]) < 0.1
     assert all(found.saved < 0.0 for found in results)
-    drawn = expecting(waves)(np.arange(60) * MINUTE_NS).drawn(0.0)
-    assert np.ptp(drawn.half_spread) == pytest.approx(0.0, abs=1e-12)
+    shrunk = expecting(waves)(np.arange(60) * MINUTE_NS).shrunk(0.0)
+    assert np.ptp(shrunk.half_spread) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_forecast_the_wrong_way_round_is_left_and_followed_again_once_it_is_right() -> None:
     mine, _ = run(waves, lambda i: waves(i + 10), n=300)
-    assert mine.follow(4 * SIZES[0]) < 0.5
+    assert mine.trust(4 * SIZES[0]) < 0.5
     assert mine.capture is not None
     assert mine.capture < 0.0
     mine, _ = run(waves, waves, n=1_400, guard=mine, first=300)
-    assert mine.follow(4 * SIZES[0]) > 0.9
+    assert mine.trust(4 * SIZES[0]) > 0.9
 
 
 def test_before_any_trial_has_ended_forecasts_are_followed() -> None:
     mine, results = run(flat, waves, n=HORIZON)
-    assert mine.follow(1.0) == 1.0
+    assert mine.trust(1.0) == 1.0
     assert mine.capture is None
     assert results == []
 
@@ -87,9 +87,9 @@ def test_before_any_trial_has_ended_forecasts_are_followed() -> None:
 def test_follow_lies_between_trials_by_rate() -> None:
     mine, _ = run(flat, waves, n=200)
     ask = 4 * SIZES[0]
-    ends = sorted([mine.follow(ask / 4), mine.follow(2 * ask)])
-    assert ends[0] - 1e-12 <= mine.follow(0.7 * ask) <= ends[1] + 1e-12
-    assert mine.follow(ask / 1_000) == mine.follow(ask / 4)
+    ends = sorted([mine.trust(ask / 4), mine.trust(2 * ask)])
+    assert ends[0] - 1e-12 <= mine.trust(0.7 * ask) <= ends[1] + 1e-12
+    assert mine.trust(ask / 1_000) == mine.trust(ask / 4)
 
 
 def test_thin_minutes_and_trials_teach_nothing() -> None:
@@ -97,7 +97,7 @@ def test_thin_minutes_and_trials_teach_nothing() -> None:
     for i in range(200):
         thin: MinuteStats = stats(minute(i), waves(i), covered_ns=MINUTE_NS // 3)
         assert mine.update(thin, None, expecting(lambda i: waves(i + 10))) == []
-    assert mine.follow(1.0) == 1.0
+    assert mine.trust(1.0) == 1.0
 
 
 def test_saved_guard_goes_on_bit_for_bit() -> None:
@@ -113,7 +113,7 @@ def test_saved_guard_goes_on_bit_for_bit() -> None:
 @pytest.mark.parametrize("part", [0.0, 0.3, 1.0])
 def test_drawn_curves_keep_their_mean_log_and_part_of_their_spread(part: float) -> None:
     given = expecting(waves)(np.arange(60) * MINUTE_NS)
-    drawn = given.drawn(part)
-    logs, before = np.log(drawn.half_spread), np.log(given.half_spread)
+    shrunk = given.shrunk(part)
+    logs, before = np.log(shrunk.half_spread), np.log(given.half_spread)
     assert logs.mean() == pytest.approx(before.mean())
     assert np.ptp(logs) == pytest.approx(part * np.ptp(before), abs=1e-12)

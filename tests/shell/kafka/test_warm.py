@@ -25,8 +25,8 @@ _CALLED = {
     "place_remainder",
     "charge",
     "chances",
-    "drawing",
-    "swings_at",
+    "shrinkage",
+    "variance_at",
 }
 
 

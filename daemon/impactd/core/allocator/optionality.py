@@ -57,7 +57,7 @@ MAX_SOLVES: Final = 12
 #: An interval is never taken as there with less than this probability.
 LEAST_CHANCE: Final = 0.01
 #: A variance below this is none.
-NO_SWING: Final = 1e-12
+NO_VARIANCE: Final = 1e-12
 
 
 @inner_kernel
@@ -67,27 +67,27 @@ def normal(z: float) -> float:
 
 
 @kernel
-def chances(price: float, spread: Float, swing: Float) -> tuple[Float, Float]:
+def chances(price: float, spread: Float, variance: Float) -> tuple[Float, Float]:
     """Return with which probability each interval's spread is below `price`, and its mean where it is.
 
     Parameters
     ----------
     price : float
         Marginal price per share over mid.
-    spread, swing : ndarray of float64, shape (N,)
+    spread, variance : ndarray of float64, shape (N,)
         Mean, price; and variance of the log.
 
     Returns
     -------
     chance, mean : ndarray of float64, shape (N,)
-        Intervals without swing have the chance 1.
+        Intervals without variance have the chance 1.
     """
     chance, mean = np.ones(spread.shape[0]), spread.copy()
     for t in range(spread.shape[0]):
-        if swing[t] < NO_SWING or spread[t] <= 0.0 or price <= 0.0:
+        if variance[t] < NO_VARIANCE or spread[t] <= 0.0 or price <= 0.0:
             continue
-        sd = math.sqrt(swing[t])
-        d = (math.log(price / spread[t]) + 0.5 * swing[t]) / sd
+        sd = math.sqrt(variance[t])
+        d = (math.log(price / spread[t]) + 0.5 * variance[t]) / sd
         below = normal(d)
         if below < LEAST_CHANCE:
             # So far out that the mean below the price is the price, as nearly as matters.
@@ -133,8 +133,8 @@ def anticipate(
         Without caps and risk.  That of what is expected, where no spread swings or the caps leave no choice.
     """
     base = plain(curves, fraction=fraction, child_slices=child_slices)
-    swing = curves.spread_swing
-    if swing is None or float(np.max(swing, initial=0.0)) < NO_SWING or not 0.0 < qty < np.sum(cap):
+    variance = curves.spread_variance
+    if variance is None or float(np.max(variance, initial=0.0)) < NO_VARIANCE or not 0.0 < qty < np.sum(cap):
         return base
     part = base.fraction
     x, problem, price = np.empty(len(base)), base, 0.0
@@ -143,7 +143,7 @@ def anticipate(
         if not math.isfinite(found) or abs(found - price) <= SETTLED * found:
             break
         price = found
-        chance, mean = chances(price, curves.half_spread, swing)
+        chance, mean = chances(price, curves.half_spread, variance)
         problem = dataclasses.replace(
             Problem.from_impact(
                 mean,

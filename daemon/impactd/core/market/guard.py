@@ -1,4 +1,4 @@
-r"""How far a forecast is to be followed: less, once its plans have cost more than TWAP.
+r"""Shrink forecasts while trial plans cost more than TWAP.
 
 Every few intervals a trial is planned for the hour ahead, at a few rates, by what is expected
 and nothing else; TWAP is the other way.  When the hour is over both are charged at the minutes'
@@ -8,12 +8,12 @@ minutes' fitted curves,
 .. math:: c = \frac{\sum w\, l + c_0 p_0}{\sum w\, p + p_0}, \qquad \kappa = \min(\max(1 + c, 0), 1)
 
 is what they have captured, with discounted weights w and a prior (`PRIOR_CAPTURE`, `PRIOR_POSSIBLE`).  While it is
-not negative forecasts are followed whole: trials are not replanned on their way, as orders are, and so
+not negative, forecasts are used unchanged: trials are not replanned on their way, as orders are, and so
 earn less.  Where the possible was lost as often as not, or nothing was possible and activity only cost, what is left
 is TWAP.
 
-Forecasts are followed so far by drawing log levels to their mean over the plan's
-intervals (`Curves.drawn`), so that what comes out is an optimum of its own and
+Trust :math:`\kappa` shrinks log levels to their mean over the plan's
+intervals (`Curves.shrunk`), so that what comes out is an optimum of its own and
 has its certificate.  The rate of a plan lies between those of the trials, in
 logs: with the same forecast a small order, which pays the spread, may gain where a large
 one, which pays for depth, loses.
@@ -101,7 +101,7 @@ class _Trial:
 
 
 class Guard:
-    """How far the forecasts of one (symbol, side) are followed.
+    """Trust in the forecasts of one (symbol, side).
 
     Parameters
     ----------
@@ -129,8 +129,8 @@ class Guard:
         self._seen = np.full((HORIZON, 2), np.nan)
         self._seen_to: int | None = None
 
-    def follow(self, rate: float) -> float:
-        """Return how far forecasts are followed by plans that ask `rate` shares of an interval, in [0, 1]."""
+    def trust(self, rate: float) -> float:
+        """Return the trust in forecasts for plans that ask `rate` shares of an interval, in [0, 1]."""
         captures = (self._saved + PRIOR_CAPTURE * PRIOR_POSSIBLE) / (self._possible + PRIOR_POSSIBLE)
         parts = np.clip(1.0 + captures, 0.0, 1.0)
         if self._ask is None or not rate > 0.0:

@@ -173,7 +173,7 @@ class SymbolMarket:
         record = dataclasses.replace(
             record,
             bands=self._bands[record.side].record(),
-            followed=guard.follow(0.0) if self._guarded else 1.0,
+            trust=guard.trust(0.0) if self._guarded else 1.0,
             capture=guard.capture,
         )
         if ratio == 1.0:
@@ -219,8 +219,8 @@ class SymbolMarket:
 
     def _curves(self, side: Side, starts: Int, rate: float, book: BookCurve | None = None) -> Curves:
         """Return the forecast of `side`, shrunk by its guard for plans at `rate` (shares an interval)."""
-        part = self._guards[side].follow(rate) if self._guarded else 1.0
-        return self._sides[side].forecast(starts, rate / self._slices, book).drawn(part)
+        part = self._guards[side].trust(rate) if self._guarded else 1.0
+        return self._sides[side].forecast(starts, rate / self._slices, book).shrunk(part)
 
     def forecast(self, side: Side, at: int, starts: Int) -> Curves:
         """Return the forecast of `side` at event time `at` (ns), before its guard and the bias of fills."""

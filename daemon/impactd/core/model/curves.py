@@ -126,7 +126,7 @@ class Curves:
         Close of the last minute taken in, UTC ns.
     size : float
         Shares of an interval at which the terms above the half-spread were measured.
-    spread_swing : ndarray of float64, shape (N,), or None
+    spread_variance : ndarray of float64, shape (N,), or None
         Variance of the log half-spread that will have been seen by when an interval begins,
         beyond what is expected now; None for none.
     """
@@ -140,7 +140,7 @@ class Curves:
     scaled: bool
     as_of: int | None
     size: float = 1.0
-    spread_swing: Float | None = None
+    spread_variance: Float | None = None
 
     def corrected(self, ratio: float) -> Curves:
         """Return the curves with every cost multiplied by `ratio`."""
@@ -149,22 +149,22 @@ class Curves:
         beta, alpha, eta = (None if term is None else term * ratio for term in (self.beta, self.alpha, self.eta))
         return dataclasses.replace(self, half_spread=self.half_spread * ratio, beta=beta, alpha=alpha, eta=eta)
 
-    def drawn(self, part: float) -> Curves:
-        """Return the curves with their logs drawn to the mean over the intervals: all the way by 0, not at all by 1."""
+    def shrunk(self, part: float) -> Curves:
+        """Return the curves with their logs shrunk to the mean over the intervals: 0 = mean only, 1 = unchanged."""
         if part >= 1.0:
             return self
         terms = (self.beta, self.alpha, self.eta)
         level = next((term for term in terms if term is not None and np.all(term > 0.0)), None)
-        scale = np.ones(len(self.half_spread)) if level is None else drawing(level, part)
+        scale = np.ones(len(self.half_spread)) if level is None else shrinkage(level, part)
         beta, alpha, eta = (None if term is None else term * scale for term in terms)
         spread = self.half_spread
         return dataclasses.replace(
             self,
-            half_spread=spread * drawing(spread, part) if np.all(spread > 0.0) else spread,
+            half_spread=spread * shrinkage(spread, part) if np.all(spread > 0.0) else spread,
             beta=beta,
             alpha=alpha,
             eta=eta,
-            spread_swing=None if self.spread_swing is None else self.spread_swing * part * part,
+            spread_variance=None if self.spread_variance is None else self.spread_variance * part * part,
         )
 
     def impact(self, qty: Float) -> Float:
@@ -180,7 +180,7 @@ class Curves:
 
 
 @kernel
-def drawing(level: Float, part: float) -> Float:
+def shrinkage(level: Float, part: float) -> Float:
     """Return what positive levels are multiplied by to leave `part` of their logs' distance from the mean log."""
     n = level.shape[0]
     logs, mean = np.empty(n), 0.0

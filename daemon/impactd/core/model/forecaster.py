@@ -48,7 +48,7 @@ from impactd.core.model.measure import OFFSET, Levels, of_book, of_minute
 from impactd.core.model.profile.days import ShapedProfile
 from impactd.core.model.profile.profile import Profile
 from impactd.core.model.series.columns import FAST, MEAN, SLOW
-from impactd.core.model.series.readout import levels_at, swings_at
+from impactd.core.model.series.readout import levels_at, variance_at
 from impactd.core.model.series.series import (
     EXCESS_WEIGHTS,
     SPREAD_WEIGHTS,
@@ -306,9 +306,9 @@ class SideModel:
         at_size = level_at(self._sizes, self._excess.levels, size)
         of_excess = self._excess.outlook(at_size, excess, excess_at, missed)
         levels = self._read(starts_ns, spread, of_excess, from_ns, min(size / q_ref, 1.0))
-        swing = swings_at(starts_ns, from_ns, spread.swing) if self._model.intercept else None
+        variance = variance_at(starts_ns, from_ns, spread.anticipated_variance) if self._model.intercept else None
         i = self._shape.leader()
-        return self._curves(*levels, self._shape.shapes[i], q_ref, size, swing)
+        return self._curves(*levels, self._shape.shapes[i], q_ref, size, variance)
 
     def _cold(self, starts_ns: Int, rate: float, book: BookCurve | None) -> Curves:
         """Return the prior's curves, at the level of the prevailing book where there is one."""
@@ -350,7 +350,7 @@ class SideModel:
         shape: float,
         q_ref: float,
         size: float,
-        swing: Float | None,
+        variance: Float | None,
         *,
         scaled: bool = True,
     ) -> Curves:
@@ -368,7 +368,7 @@ class SideModel:
             scaled,
             as_of,
             size,
-            swing,
+            variance,
         )
 
     def record(self, as_of: int) -> Model | None:

@@ -151,7 +151,7 @@ class Model:
     forecast: Annotated[
         ForecastRecord | None, "Forecast coefficients of the coming intervals; null where there is no forecast."
     ] = None
-    followed: Annotated[Share, "How far plans follow the forecast: 0 = TWAP, 1 = unchanged."] = 1.0
+    trust: Annotated[Share, "How far plans follow the forecast: 0 = TWAP, 1 = unchanged."] = 1.0
     capture: Annotated[
         float | None, "Share of the possible saving that recent trials of the forecast captured; null before any ended."
     ] = None

@@ -5,9 +5,9 @@
 2. Docker, through the extra ``docker``.
 3. Java 17 and Maven: Apache Kafka from its published jars (`impactd.shell.broker.server`).
 4. Only where the caller allows it, librdkafka's in-process mock, by the extra ``mock``. It takes transactions and
-   groups of one member without Java or Docker, and shows what the service does. It proves nothing: it fences no
-   producer, knows no coordinator's failure, and a fetch returns one batch. It makes a topic of four partitions when
-   one is first named, and knows no request to make one.
+   groups of one member without Java or Docker. It is not a proof of Kafka behaviour: it fences no producer, has no
+   coordinator failures, and a fetch returns one batch. It creates a topic of four partitions when one is first
+   named, and has no request to create one.
 
 `BrokerUnavailable` lists why each candidate was not available.
 """

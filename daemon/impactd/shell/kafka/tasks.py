@@ -1,4 +1,4 @@
-"""Tasks that stand and fall together."""
+"""Run until the first task ends, then cancel the rest."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from impactd.core.base.topics import Topic
 from impactd.core.engine import Engine
 from impactd.core.inputs.inbox import Inbox
 from impactd.core.market.guard import SPACING
-from impactd.core.model.curves import drawing
+from impactd.core.model.curves import shrinkage
 from impactd.core.model.series.columns import N_LEVEL
 from impactd.core.model.series.series import rebased
 from impactd.shell.kafka.decode import Decoder
@@ -124,10 +124,10 @@ def warm_up(core: CoreSettings) -> float:
     if inputs := inbox.take(idle_to=idle_to):
         engine.apply(inputs)
     Engine(core).load(engine.dump())
-    # What only a longer day would call: spreads that swing, a forecast not followed whole, another grid.
+    # What only a longer day would call: spreads of a high variance, a shrunk forecast, another grid.
     some = np.full(2, 0.02)
     chances(0.03, some, some)
-    drawing(some, 0.5)
+    shrinkage(some, 0.5)
     rebased(some, np.zeros((2, N_LEVEL)), some)
     return time.monotonic() - started
 

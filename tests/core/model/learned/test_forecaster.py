@@ -98,9 +98,9 @@ def test_swing_is_what_a_later_choice_can_still_see() -> None:
     _, learned = pair(file=content(core, wide, [constant(s) for s in (-0.4, 0.0, 0.4)]))
     learned.update(minute(0), linear())
     curves = learned.forecast(starts(1, 60))
-    assert curves.spread_swing is not None
-    assert curves.spread_swing[0] == 0.0
-    assert curves.spread_swing[-1] == pytest.approx(((1.6 / 2.5631) ** 2) - ((0.4 / 2.5631) ** 2), rel=1e-3)
+    assert curves.spread_variance is not None
+    assert curves.spread_variance[0] == 0.0
+    assert curves.spread_variance[-1] == pytest.approx(((1.6 / 2.5631) ** 2) - ((0.4 / 2.5631) ** 2), rel=1e-3)
 
 
 def test_before_any_minute_the_default_speaks() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from impactd.core.base.settings import MINUTE_NS
 from impactd.core.model.series.columns import FAST, INFO, MEAN, SLOW
-from impactd.core.model.series.readout import levels_at, swings_at
+from impactd.core.model.series.readout import levels_at, variance_at
 from impactd.core.model.series.series import (
     LEAST_INFO,
     MOST_TRUST,
@@ -76,10 +76,10 @@ def test_forecast_returns_to_the_mean_in_two_parts() -> None:
     assert logs[0] == pytest.approx(0.5)
     assert logs[1] == pytest.approx(0.2 + 0.1 * 2 ** (-1 / 30))
     assert logs[60] == pytest.approx(0.025, rel=1e-6)
-    swings = swings_at(starts, 0, 0.2)
-    assert swings[:2] == pytest.approx([0.0, 0.15])
-    assert np.all(np.diff(swings) >= 0.0)
-    assert swings[-1] == pytest.approx(0.2)
+    found = variance_at(starts, 0, 0.2)
+    assert found[:2] == pytest.approx([0.0, 0.15])
+    assert np.all(np.diff(found) >= 0.0)
+    assert found[-1] == pytest.approx(0.2)
 
 
 def persistent(n: int, phi: float, sd: float, seed: int) -> np.ndarray:  # type: ignore[type-arg]
@@ -99,8 +99,8 @@ def test_trust_is_earned_by_levels_that_last_and_lost_by_noise() -> None:
     assert noise.trust < 0.1
     assert 0.8 < lasting.trust <= MOST_TRUST
     # And what will be seen of a level is what nowcasts have moved.
-    assert look(noise).swing < 0.01 * 0.3**2
-    assert look(lasting).swing > 0.05 * 0.3**2
+    assert look(noise).anticipated_variance < 0.01 * 0.3**2
+    assert look(lasting).anticipated_variance > 0.05 * 0.3**2
 
 
 @pytest.mark.parametrize("telling", [True, False])
@@ -136,7 +136,7 @@ def test_broken_minute_leaves_little_behind() -> None:
     after = look(s)
     assert after.mean == pytest.approx(before.mean, abs=0.2)
     assert after.correction < 2 * before.correction
-    assert after.swing < 2 * before.swing + 0.02
+    assert after.anticipated_variance < 2 * before.anticipated_variance + 0.02
 
 
 def test_missing_minutes_let_short_means_return() -> None:

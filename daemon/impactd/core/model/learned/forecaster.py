@@ -151,11 +151,11 @@ class LearnedSide:
         curves = self._base.forecast(starts_ns, rate, book)
         if self.features.minute is None or not curves.scaled:
             return curves
-        spread, excess, swing = self._moves(starts_ns)
+        spread, excess, variance = self._moves(starts_ns)
         return dataclasses.replace(
             curves,
             half_spread=curves.half_spread * spread,
-            spread_swing=swing,
+            spread_variance=variance,
             **{name: term * excess for name in TERMS if (term := getattr(curves, name)) is not None},
         )
 

@@ -51,10 +51,10 @@ def levels_at(
 
 
 @kernel
-def swings_at(starts: Int, from_ns: int, swing: float) -> Float:
+def variance_at(starts: Int, from_ns: int, variance: float) -> Float:
     """Return the variance of what will be seen of log levels by when intervals begin: ``V (1 - 4^-h)``."""
     out = np.empty(starts.shape[0])
     for i in range(starts.shape[0]):
         minutes = max(float(starts[i] - from_ns), 0.0) / _MINUTE_NS
-        out[i] = swing * (1.0 - 2.0 ** (-2.0 * minutes / FAST_HALF_LIFE))
+        out[i] = variance * (1.0 - 2.0 ** (-2.0 * minutes / FAST_HALF_LIFE))
     return out

@@ -122,7 +122,7 @@ class Outlook(NamedTuple):
         Parts of the nowcast's distance from it.
     correction : float
         From a median to a mean.
-    swing : float
+    anticipated_variance : float
         V.
     """
 
@@ -130,7 +130,7 @@ class Outlook(NamedTuple):
     slow: float = 0.0
     fast: float = 0.0
     correction: float = 0.0
-    swing: float = 0.0
+    anticipated_variance: float = 0.0
 
 
 @inner_kernel
