@@ -59,10 +59,10 @@ def us_settings() -> CoreSettings:
     return for_backtest(session_settings(None, (), "America/New_York", "09:30-16:00")[0])
 
 
-def replayed(case: Case, settings: CoreSettings, directory: Path, side: str) -> OrderSummary:
-    close = case.open_ns + 390 * MINUTE_NS
+def replayed(case: Case, settings: CoreSettings, directory: Path, side: str, *, wait_minutes: int = 0) -> OrderSummary:
+    start, close = case.open_ns + wait_minutes * MINUTE_NS, case.open_ns + 390 * MINUTE_NS
     order = {"type": "new", "cl_ord_id": "A1", "symbol": case.symbol, "side": side, "order_qty": case.qty}
-    times = {"ts_event": case.open_ns, "start": case.open_ns, "end": close, "lot_size": case.lot}
+    times = {"ts_event": start, "start": start, "end": close, "lot_size": case.lot}
     orders = directory / "orders.jsonl"
     orders.write_bytes(orjson.dumps(order | times) + b"\n")
     (summary,) = replay(Sources([case.path], orders), settings, directory / "out").orders

@@ -13,6 +13,12 @@ from impactd.shell.replay import Sources, replay
 from tests import paths
 from tests.research.one_cost import Case, backtested, documented, figure, frog, path_of, replayed, rows, us_settings
 
+#: File, symbol, open (ns) and an order of what its minutes hold.
+COLD = [
+    ("FROG_2025-04-03_mbp10.csv.gz", "FROG", 1_743_687_000_000_000_000, 20_000),
+    ("ARL_2025-07-17_mbp10.csv.gz", "ARL", 1_752_759_000_000_000_000, 1_200),
+]
+
 
 def demo() -> Case:
     return Case(paths.ROOT / "replay_data" / "day.jsonl.gz", "DEMO1", 1_748_871_000_000_000_000, 20_000, 10)
@@ -84,3 +90,16 @@ def test_cost_table_of_the_docs_is_what_every_surface_gives(data_dir: Path) -> N
         for cell, value in ((cells[1], row.expected), (cells[3], row.realised)):
             assert (cell == "") == (value is None), stale
             assert value is None or float(cell.replace(",", "")) == pytest.approx(value, rel=0.25), stale
+
+
+@pytest.mark.parametrize("wait", [0, 15], ids=["at the open", "a quarter of an hour later"])
+@pytest.mark.parametrize(("name", "symbol", "day_open", "qty"), COLD)
+def test_cost_of_a_first_plan_on_a_cold_start_is_inside_its_95_percent_band(
+    name: str, symbol: str, day_open: int, qty: int, wait: int, data_dir: Path, tmp_path: Path
+) -> None:
+    """The first priced plan knows a few minutes of one day, whose opening is dearer than what follows."""
+    case = Case(data_dir / name, symbol, day_open, qty, 1)
+    done = replayed(case, us_settings(), tmp_path, "buy", wait_minutes=wait)
+    assert done.band_95 is not None
+    assert done.cost is not None
+    assert done.band_95[0] <= done.cost <= done.band_95[1]

@@ -71,6 +71,9 @@ PRIOR_SD: Final = 0.25
 #: What not knowing the level adds to that: divided by the root of one and the minutes behind it.  On recorded days
 #: costs at a level from one book were wrong by 0.5 to 2.3, from ten minutes by 0.2 to 1.4.
 COLD_SD: Final = 0.6
+#: Minutes of evidence count in full for plans of up to so many intervals, and less in proportion for longer ones, which
+#: reach further past what was seen.  FROG began its day at six times what the rest of it cost.
+SEEN_REACH: Final = 30
 #: What a night adds, whatever shadows found, since they begin later.  It fades as the minutes of the session go by.
 #: With 0.1 the bands of A-share plans from the open on held 95% and 99% of days that they were fixed on.
 NIGHT_SD: Final = 0.1
@@ -103,10 +106,9 @@ class Known(NamedTuple):
     minutes: float
     today: float
 
-    @property
-    def prior_sd(self) -> float:
-        """Standard deviation of log(realised / expected) before any shadow."""
-        return PRIOR_SD + COLD_SD / math.sqrt(1.0 + self.minutes)
+    def prior_sd(self, n: int) -> float:
+        """Return the standard deviation of log(realised / expected) of `n` intervals before any shadow."""
+        return PRIOR_SD + COLD_SD / math.sqrt(1.0 + self.minutes * min(SEEN_REACH / n, 1.0))
 
     @property
     def night_sd(self) -> float:
@@ -150,8 +152,9 @@ class _Horizon:
         self.log_c = [0.0] * len(levels)
         self.covered = [0.0] * len(levels)
 
-    def bands(self, levels: tuple[float, ...], known: Known) -> LogBands:
-        middle, scale = self._moments(known.prior_sd)
+    def bands(self, levels: tuple[float, ...], known: Known, n: int) -> LogBands:
+        """Return the bands of a plan of `n` intervals by what shadows of this length have shown."""
+        middle, scale = self._moments(known.prior_sd(n))
         freedom = PRIOR_COUNT + self.info
         widths = (
             math.hypot(scale * math.exp(c), known.night_sd) * t_quantile(level, freedom)
@@ -207,7 +210,7 @@ class CostBands:
     def of(self, n: int, known: Known) -> LogBands:
         """Return the bands of a plan over `n` intervals."""
         at = math.log(min(max(n, HORIZONS[0]), HORIZONS[-1]))
-        found = [horizon.bands(self.levels, known) for horizon in self._horizons]
+        found = [horizon.bands(self.levels, known, n) for horizon in self._horizons]
         middle = float(np.interp(at, _KNOTS, [bands.middle for bands in found]))
         widths = zip(*(bands.widths for bands in found), strict=True)
         return LogBands(middle, tuple(float(np.interp(at, _KNOTS, width)) for width in widths))
@@ -263,7 +266,7 @@ class CostBands:
             return None
         qty = SIZES[turn % len(SIZES)] * PLAN_REACH * float(stats.sizes[0]) * n
         curves = forecast(start + np.arange(n, dtype=np.int64) * self._interval_ns, qty / n)
-        bands = self._horizons[k].bands(self.levels, known)
+        bands = self._horizons[k].bands(self.levels, known, n)
         return Shadow.plan(start, qty, curves, (bands.middle, *bands.widths), self._slices)
 
     def record(self) -> tuple[BandRecord, ...]:
@@ -273,8 +276,8 @@ class CostBands:
                 intervals=n,
                 n_eff=horizon.info,
                 level=self.levels,
-                log_middle=horizon.bands(self.levels, WELL_KNOWN).middle,
-                log_width=horizon.bands(self.levels, WELL_KNOWN).widths,
+                log_middle=horizon.bands(self.levels, WELL_KNOWN, n).middle,
+                log_width=horizon.bands(self.levels, WELL_KNOWN, n).widths,
                 coverage=tuple(covered / horizon.info for covered in horizon.covered),
             )
             for n, horizon in zip(HORIZONS, self._horizons, strict=True)
