@@ -21,6 +21,15 @@ def data_dir() -> Path | None:
     Path or None
         `IMPACTD_DATA_DIR` if it is set, else ``../shared/data`` beside the repository.
     """
-    named = os.environ.get("IMPACTD_DATA_DIR")
-    directory = Path(named) if named else ROOT.parent / "shared" / "data"
+    return _beside("data", "IMPACTD_DATA_DIR")
+
+
+def cases_dir() -> Path | None:
+    """Return the directory of recorded cases: `IMPACTD_CASES_DIR`, else ``../shared/cases``; None if there is none."""
+    return _beside("cases", "IMPACTD_CASES_DIR")
+
+
+def _beside(name: str, variable: str) -> Path | None:
+    named = os.environ.get(variable)
+    directory = Path(named) if named else ROOT.parent / "shared" / name
     return directory if directory.is_dir() else None

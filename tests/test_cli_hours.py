@@ -12,8 +12,10 @@ from impactd.cli import cli
 from impactd.cli.common import Data, InputError, load_settings
 from impactd.cli.hours import Hours, hours
 from impactd.config.hours import session_rule
+from impactd.config.sections import HoursSection
 
 US = session_rule("America/New_York", "09:30", "16:00")
+XNYS = HoursSection(calendar="XNYS").rule()
 NEVER_CLOSES = session_rule("UTC", "00:00", "24:00")
 
 #: Monday 2025-06-02, 10:00 in New York.
@@ -39,9 +41,10 @@ def found(*paths: Path, config: Path | None = None, sets: tuple[str, ...] = (), 
 
 
 def test_hours_without_a_session_are_those_of_us_equities(tmp_path: Path) -> None:
-    assert found().rule == US
+    assert (XNYS.open_s, XNYS.close_s, XNYS.offsets) == (US.open_s, US.close_s, US.offsets)
+    assert found().rule == XNYS
     assumed = found(data(tmp_path / "a.jsonl"))
-    assert assumed.rule == US
+    assert assumed.rule == XNYS
     assert "assumed" in assumed.text
     assert "09:30-16:00 America/New_York" in assumed.text
 
@@ -65,7 +68,7 @@ def test_hours_of_data_that_are_not_of_us_hours_never_close(tmp_path: Path, at: 
 
 @pytest.mark.parametrize("symbol", ["GBTC", "ETH", "USDU", "BRK.B"])
 def test_hours_of_a_share_that_sounds_like_a_coin_are_those_of_shares(tmp_path: Path, symbol: str) -> None:
-    assert found(data(tmp_path / "a.jsonl", symbol=symbol)).rule == US
+    assert found(data(tmp_path / "a.jsonl", symbol=symbol)).rule == XNYS
 
 
 def test_hours_of_a_session_in_the_settings_hold(tmp_path: Path) -> None:
@@ -87,7 +90,7 @@ def test_hours_of_a_service_without_a_session_are_the_service_s(
     assert found(day, config=file).rule == NEVER_CLOSES
     assert "never closes" in found(day, config=file).text
     monkeypatch.setenv("IMPACTD__KAFKA__BOOTSTRAP", "localhost:9092")
-    assert found(day).rule == US
+    assert found(day).rule == XNYS
     monkeypatch.setenv("IMPACTD__MODEL__KIND", "linear")
     assert found(day).rule == NEVER_CLOSES
 

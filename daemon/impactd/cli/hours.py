@@ -7,7 +7,7 @@ In this order:
 3. where settings come from a file or the environment and name no session, the service's default, a market that never
    closes: a replay under a service's settings gives what the service gives;
 4. otherwise the data decide: a symbol such as BTCUSDT, or a file that begins outside of 04:00 to 20:00 on a New York
-   weekday, trades around the clock; all else has the hours of US equities.
+   weekday, trades around the clock; all else has the hours of US equities, with the holidays and early closes of XNYS.
 
 All commands follow the same order, and say which hours they took and why.
 """
@@ -38,6 +38,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: Hours of US equities, and those around them in which feeds of theirs have rows.
 _SESSION: Final = "09:30-16:00"
 _ZONE: Final = "America/New_York"
+_CALENDAR: Final = "XNYS"
 _FEED_HOURS: Final = range(4, 20)
 _WEEKEND: Final = 5
 _HOUR_S: Final = 3_600
@@ -184,9 +185,11 @@ def hours(
         reason = f"the settings name no session, and the service's default never closes; {_REMEDY}"
     elif session is None and data is not None and _trades_around_the_clock(data):
         reason = f"assumed: no session is set, and the data are not of US hours; {_REMEDY}"
+    elif session is None and tz is None:
+        chosen, reason = {"calendar": _CALENDAR}, f"assumed: no session is set; {_REMEDY}"
     else:
         opens, _, closes = _SESSION.partition("-")
-        chosen, reason = {"timezone": _ZONE, "open": opens, "close": closes}, f"assumed: no session is set; {_REMEDY}"
+        chosen, reason = {"timezone": _ZONE, "open": opens, "close": closes}, "as asked"
     if session is not None or tz is not None:
         reason = "as asked"
     if session is not None and not _CLOCKS.match(session):
@@ -205,7 +208,10 @@ def hours(
         raise InputError(f"--session, --tz: {_first_line(error)}") from error
     core = None if loaded is None or session is not None or tz is not None else loaded.settings.core()
     own_text = f"calendar {section.calendar}" if section.calendar else f"{section.open}-{section.close}"
-    return Hours(rule, f"{own_text} {section.zone} ({reason})", section.zone, () if core is None else core.sessions)
+    text = f"{own_text} {section.zone}"
+    if section.calendar == _CALENDAR:
+        text = f"{_SESSION} {section.zone}, holidays and early closes of {_CALENDAR}"
+    return Hours(rule, f"{text} ({reason})", section.zone, () if core is None else core.sessions)
 
 
 def _first_line(error: ValueError) -> str:
