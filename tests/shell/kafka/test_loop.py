@@ -6,6 +6,7 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import structlog
 from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,3 +73,18 @@ def test_partitions_assigned_to_a_process_that_leaves_are_left_alone() -> None:
     assert not failed
     assert assignments.owned == {}
     assert status.rebalances == 0
+
+
+async def test_commit_that_is_slow_to_apply_makes_the_next_smaller() -> None:
+    class AtOnce:
+        async def publish(self, records: list[object]) -> None:
+            pass
+
+    loop = PartitionLoop.__new__(PartitionLoop)
+    loop._committer = AtOnce()  # type: ignore[assignment]  # all that it is asked for
+    loop._size = CommitSize(10.0, 100, 1_000)
+    loop._log = structlog.get_logger("test")
+    await loop._publish([], (100, 1_000), 1.0)
+    assert (loop._size.records, loop._size.bytes) == (100, 1_000)
+    await loop._publish([], (100, 1_000), 6.0)
+    assert (loop._size.records, loop._size.bytes) == (50, 500)

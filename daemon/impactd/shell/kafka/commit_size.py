@@ -15,7 +15,7 @@ _QUICK: Final = 0.1
 
 
 class CommitSize:
-    """Bounds on one commit, by how long the ones before it took.
+    """Bounds on one commit, by how long the ones before it took to apply and to publish.
 
     Parameters
     ----------

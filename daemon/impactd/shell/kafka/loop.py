@@ -359,18 +359,21 @@ class PartitionLoop:
             last = loop.time()
             self._meter.applied(last - started)
             self._status.doing = f"publishing commit {self._engine.commit_seq} of {len(records)} records"
-            await self._publish(records, taken)
+            await self._publish(records, taken, last - started)
             self._meter.committed(commit, read, rows, loop.time() - last, idle=idle_to is not None)
             self._log.debug("committed", seq=self._engine.commit_seq, rows=rows, seconds=round(loop.time() - last, 4))
 
-    async def _publish(self, records: list[Record], taken: tuple[int, int]) -> None:
-        """Publish, and let what it took decide how much the next commit takes in."""
+    async def _publish(self, records: list[Record], taken: tuple[int, int], applied_s: float) -> None:
+        """Publish, and let what it took decide how much the next commit takes in.
+
+        The time of applying counts too: a partition that is lost meanwhile keeps its thread until it is done.
+        """
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
             await self._committer.publish(records)
         finally:
-            seconds = loop.time() - started
+            seconds = applied_s + loop.time() - started
             if self._size.took(seconds, *taken):
                 self._log.warning(
                     "commit near its deadline",
