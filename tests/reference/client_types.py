@@ -60,6 +60,8 @@ _GIVEN: Final[dict[Unit | None, str]] = {
     Unit.TIME: "Time",
     Unit.SHARE: "float",
     Unit.PER_CURRENCY: "float",
+    Unit.PRICE: "float",
+    Unit.BPS: "float",
     Unit.URGENCY: 'float | Literal["low", "normal", "high", "get_done"]',
     Unit.WINDOWS: "Sequence[tuple[Time, Time]]",
     Unit.FLAG: "bool",

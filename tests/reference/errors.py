@@ -40,6 +40,7 @@ ALERTS: Final = {
     "resume": "a halt was lifted",
     "joint_fallback": "orders on one book could not be planned as one problem: each is planned by itself and charged "
     "for the others' plans",
+    "limit_blocks": "the prevailing book has nothing within the order's limit price: this interval trades nothing",
     "lifted": "`must_complete` needs more than `participation_rate` allows; the plan states how much",
     "shortfall": "a quantity of the plan or the ended order could not be, or was not, traded",
     "solver_failed": "no solver's schedule passed its certificate",

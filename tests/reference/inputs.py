@@ -9,7 +9,7 @@ from impactd.core.base.topics import Topic
 from impactd.core.inputs.terms import MAX_URGENCY, URGENCIES, Terms
 from impactd.core.outputs.units import Unit
 from impactd.wire.fields import MAX_ID, MAX_SYMBOL
-from impactd.wire.json_orders import MAX_BLACKOUTS, MAX_REASON
+from impactd.wire.json_orders import MAX_BLACKOUTS, MAX_OFFSET_BPS, MAX_REASON
 from impactd.wire.message_types import field_type, message_fields
 from impactd.wire.times import MAX_NS, MIN_NS
 
@@ -101,6 +101,8 @@ _BY_UNIT: Final[dict[Unit | None, Schema]] = {
     Unit.TIME: _ref("time_in"),
     Unit.SHARE: _POSITIVE_SHARE,
     Unit.PER_CURRENCY: _NON_NEGATIVE,
+    Unit.PRICE: {"type": "number", "exclusiveMinimum": 0},
+    Unit.BPS: {"type": "number", "minimum": -MAX_OFFSET_BPS, "maximum": MAX_OFFSET_BPS},
     Unit.URGENCY: {"oneOf": [{"type": "number", "minimum": 0, "maximum": MAX_URGENCY}, {"enum": list(URGENCIES)}]},
     Unit.WINDOWS: _WINDOWS,
     Unit.FLAG: {"type": "boolean"},

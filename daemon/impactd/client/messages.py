@@ -48,6 +48,11 @@ class Terms(TypedDict, total=False):
     #: How much cost is worth less risk, whatever the symbol and the size; `low` is 0.02, `normal` 0.1, `high`
     #: 0.5, `get_done` 2.5. Not with `risk_aversion` (low, normal, high, get_done, or a number from 0 to 10).
     urgency: float | Literal["low", "normal", "high", "get_done"] | None
+    #: Never trade at a worse price: a buy not above it, a sell not below it. Not with `limit_offset_bps`.
+    limit_px: float | None
+    #: The same, so far from the arrival price: 20 lets a buy pay 20 bps more than the mid when the order began;
+    #: negative demands a better price (basis points).
+    limit_offset_bps: float | None
 
 
 class Amendments(TypedDict, total=False):
@@ -84,6 +89,11 @@ class Amendments(TypedDict, total=False):
     #: How much cost is worth less risk, whatever the symbol and the size; `low` is 0.02, `normal` 0.1, `high`
     #: 0.5, `get_done` 2.5. Not with `risk_aversion` (low, normal, high, get_done, or a number from 0 to 10).
     urgency: float | Literal["low", "normal", "high", "get_done"] | None
+    #: Never trade at a worse price: a buy not above it, a sell not below it. Not with `limit_offset_bps`.
+    limit_px: float | None
+    #: The same, so far from the arrival price: 20 lets a buy pay 20 bps more than the mid when the order began;
+    #: negative demands a better price (basis points).
+    limit_offset_bps: float | None
 
 
 class ModelRef(TypedDict):
@@ -183,6 +193,10 @@ class Plan(TypedDict):
     cl_ord_ids: list[str]
     #: Mid that the costs are above; null if unknown, or without a schedule.
     mid: float | None
+    #: Limit of the order: trade at no worse price, whatever the schedule has; null without one.
+    limit_px: float | None
+    #: What a limit price can be expected to leave of the order, `shortfall_qty` included; null without one.
+    expected_shortfall_qty: float | None
 
 
 class Alert(TypedDict):

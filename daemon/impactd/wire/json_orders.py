@@ -57,6 +57,8 @@ from impactd.wire.times import parse_time
 NAME: Final = "json"
 MAX_BLACKOUTS: Final = 64
 MAX_REASON: Final = 500
+#: Half the price.
+MAX_OFFSET_BPS: Final = 5_000.0
 #: 1/currency: beyond it every plan trades all at once, and products with it would leave float64.
 MAX_RISK_AVERSION: Final = 1e9
 
@@ -218,6 +220,15 @@ def _non_negative(value: object, name: str) -> float:
     return number
 
 
+def _offset(value: object, name: str) -> float:
+    number = parse_number(value, name)
+    if not -MAX_OFFSET_BPS <= number <= MAX_OFFSET_BPS:
+        raise FieldError(
+            "value", f"{name}: {shown(value)} is beyond {MAX_OFFSET_BPS:g} basis points; send fewer, or null"
+        )
+    return number
+
+
 def _urgency(value: object, name: str) -> float:
     if type(value) is str and value in URGENCIES:
         return URGENCIES[value]
@@ -236,6 +247,8 @@ _BY_UNIT: Final[dict[Unit | None, Callable[[Any, str], Any]]] = {
     Unit.SHARE: _rate,
     Unit.PER_CURRENCY: _non_negative,
     Unit.URGENCY: _urgency,
+    Unit.PRICE: parse_price,
+    Unit.BPS: _offset,
     Unit.WINDOWS: _windows,
     Unit.FLAG: _flag,
 }

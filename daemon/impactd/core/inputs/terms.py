@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from impactd.core.base.quantity import QUANTA
-from impactd.core.outputs.units import Flag, PerCurrency, Quanta, Share, Time, Urgency, Windows
+from impactd.core.outputs.units import Bps, Flag, PerCurrency, Price, Quanta, Share, Time, Urgency, Windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,21 @@ class Terms:
         "`get_done` 2.5. Not with `risk_aversion`.",
     ] = 0.0
 
+    limit_px: Annotated[
+        Price | None,
+        "Never trade at a worse price: a buy not above it, a sell not below it. Not with `limit_offset_bps`.",
+    ] = None
+    limit_offset_bps: Annotated[
+        Bps | None,
+        "The same, so far from the arrival price: 20 lets a buy pay 20 bps more than the mid when the order began; "
+        "negative demands a better price.",
+    ] = None
+
+    @property
+    def has_limit(self) -> bool:
+        """Whether a limit price binds."""
+        return self.limit_px is not None or self.limit_offset_bps is not None
+
     @property
     def least_rate(self) -> float | None:
         """Lower bound of the running sum, a share of volume; None without one."""
@@ -88,6 +103,8 @@ class Terms:
             return "min_clip_qty with a least or target rate: clips may break it; leave one of them out"
         if self.urgency > 0.0 and self.risk_aversion > 0.0:
             return "urgency with risk_aversion: both weigh risk; send one"
+        if self.limit_px is not None and self.limit_offset_bps is not None:
+            return "limit_px with limit_offset_bps: both set the limit; send one"
         return None
 
     def changed(self, changes: Mapping[str, Any]) -> Terms:

@@ -66,6 +66,9 @@ class SideView:
         Visible depth of the prevailing book on this side, shares; None without one.
     bands : callable
         From a plan's number of intervals to the bands of its cost.
+    within : callable
+        From a price to the mid of the prevailing book and what it shows at that price or a better one, shares; None
+        without a book.
     """
 
     kind: str
@@ -78,6 +81,7 @@ class SideView:
     mid: float | None
     depth: float | None
     bands: Callable[[int], LogBands]
+    within: Callable[[float], tuple[float, float] | None] = lambda _price: None
 
 
 class SymbolMarket:
@@ -235,6 +239,13 @@ class SymbolMarket:
         """Whether the symbol has had no tick yet."""
         return self._books.last_ts(self.symbol) is None
 
+    def _within(self, side: Side, at: int, price: float) -> tuple[float, float] | None:
+        book = self._books.prevailing(self.symbol, at)
+        if book is None:
+            return None
+        px, sz = (book.ask_px, book.ask_sz) if side is Side.BUY else (book.bid_px, book.bid_sz)
+        return book.mid, float(np.sum(sz[side.sign * (px - price) <= 0.0]))
+
     def prevailing(self, side: Side, at: int) -> BookCurve | None:
         """Return the cost curve of the book that prevails at event time `at` (ns); None without one."""
         book = self._books.prevailing(self.symbol, at)
@@ -290,6 +301,7 @@ class SymbolMarket:
             mid=book.mid if self._mid is None and book is not None else self._mid,
             depth=None if book is None else book.depth,
             bands=lambda n: self._bands[side].of(n, self._known(side, at)),
+            within=lambda price: self._within(side, at, price),
         )
 
     def save(self) -> dict[str, Any]:

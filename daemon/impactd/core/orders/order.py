@@ -223,6 +223,17 @@ class Order:
         """What is left to trade; 0 once the order has ended."""
         return max(self.order_qty - self.cum_qty, 0) if self.active else 0
 
+    def limit(self, mid: float | None) -> float | None:
+        """Return the limit price; None without one, or where a relative one has nothing to be relative to.
+
+        Until the order has its arrival price, a relative limit is about `mid`, the mid now.
+        """
+        terms = self.terms
+        if terms.limit_offset_bps is None:
+            return terms.limit_px
+        base = mid if self.arrival_px is None else self.arrival_px
+        return None if base is None else base * (1.0 + self.side.sign * terms.limit_offset_bps / 1e4)
+
     @property
     def works_from(self) -> int:
         """When it begins to work: at its window's start, or when it was sent into a window that had begun, ns."""

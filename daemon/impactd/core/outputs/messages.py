@@ -230,6 +230,13 @@ class Plan:
     blind: Annotated[bool, "True: the symbol has had no tick, so neither price nor volume is known."] = False
     cl_ord_ids: Annotated[tuple[str, ...], "Every id of the order's chain, oldest first."] = ()
     mid: Annotated[Price | None, "Mid that the costs are above; null if unknown, or without a schedule."] = None
+    limit_px: Annotated[
+        Price | None, "Limit of the order: trade at no worse price, whatever the schedule has; null without one."
+    ] = None
+    expected_shortfall_qty: Annotated[
+        Quanta | None,
+        "What a limit price can be expected to leave of the order, `shortfall_qty` included; null without one.",
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@ r"""What bounds the plan of an order: caps, bounds of its running sum, and its s
 *Caps*, for each interval by itself:
 
 - max_interval_qty, less the fills of the interval under way;
+- what a limit price leaves of it (`impactd.core.planning.price_limit`);
 - 0 where an interval overlaps a blackout window, lies outside the order's own
   window, or is not wholly inside an open session.
 
@@ -43,8 +44,9 @@ under way needs only what its fills leave of it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -114,6 +116,7 @@ def limits(
     so_far: float,
     now: int,
     interval_ns: int,
+    price_caps: Mapping[int, Int] = MappingProxyType({}),
 ) -> Limits:
     """Return the limits of orders over the whole intervals of `grid`.
 
@@ -129,6 +132,8 @@ def limits(
         Whether the market is open.
     so_far : float
         Continuous volume of the interval under way until now, shares.
+    price_caps : mapping of int to ndarray of int64, shape (N,)
+        What a limit price leaves of each interval, quanta, by the order's number.
     """
     terms = [order.terms for order in orders]
     forecast = np.zeros(grid.start.size) if volume is None else volume
@@ -138,6 +143,9 @@ def limits(
     first = int(grid.start[0]) if grid.start.size else 0
     windows = [(i, start, end) for i, term in enumerate(terms) for start, end in term.blackouts]
     windows += [(i, term.last_trade, term.end) for i, term in enumerate(terms) if term.last_trade is not None]
+    priced = np.full(shape, NO_CAP)
+    for i, caps in price_caps.items():
+        priced[i] = caps
     _fill(
         grid.start,
         interval_ns,
@@ -158,6 +166,7 @@ def limits(
         np.array([order.market_volume for order in orders]),
         np.array([term.must_complete for term in terms]),
         np.array(windows, np.int64).reshape(-1, 3),
+        priced,
         found.cap,
         found.low,
         found.high,
@@ -188,6 +197,7 @@ def _fill(  # noqa: PLR0912  # one rule after the other, for every order and int
     traded: Float,
     completes: Bools,
     blackouts: Int,
+    priced: Int,
     cap: Int,
     low: Int,
     high: Int,
@@ -205,6 +215,7 @@ def _fill(  # noqa: PLR0912  # one rule after the other, for every order and int
                 first = t
                 if most[i] != NO_CAP and open_[t]:
                     cap[i, t] = max(most[i] - filled[i], 0)
+            cap[i, t] = min(cap[i, t], priced[i, t])
             low[i, t] = 0
         for k in range(blackouts.shape[0]):
             if blackouts[k, 0] == i:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,6 +46,7 @@ from impactd.core.orders.order import Order, Status
 from impactd.core.outputs.messages import Certificate, ModelRef, Plan
 from impactd.core.planning.caps import Limits, clips, complete_in_clips, limits
 from impactd.core.planning.intervals import Intervals
+from impactd.core.planning.price_limit import PriceLimit
 from impactd.core.planning.transient import said, with_transient
 
 Bools = npt.NDArray[np.bool_]
@@ -77,6 +78,9 @@ class Proposal:
     extrapolated_qty: int
     model: ModelRef
     certificate: Certificate
+    limit_px: float | None
+    expected_shortfall_qty: int | None
+    limit_blocks: bool
     mid: float | None
     volume_known: bool
     priced: bool
@@ -118,6 +122,8 @@ class Proposals:
         Where more trades than the model has been fitted to.
     gap : float
         What all may cost above the best schedules in whole lots, currency.
+    priced_limits : mapping of int to PriceLimit
+        Limit prices by the order's number.
     """
 
     orders: tuple[Order, ...]
@@ -144,11 +150,20 @@ class Proposals:
     market: SideView
     volume_known: bool
     priced: bool
+    priced_limits: Mapping[int, PriceLimit]
 
     @property
     def expected_cost(self) -> float:
         """Of all orders, currency."""
         return float(np.sum(self.cost))
+
+    def _expected_shortfall(self, i: int) -> int | None:
+        """Return what an order with a limit price can be expected to leave, quanta."""
+        if i not in self.priced_limits:
+            return None
+        x = in_shares(self.qty[i])
+        missed = max(float(np.sum(x - self.priced_limits[i].executable(x))), 0.0)
+        return self.shortfall[i] + min(int(missed * QUANTA), int(np.sum(self.qty[i])))
 
     def charge(self, x: Float) -> float:
         """Return what a schedule of the only order is expected to cost, currency; `x` in shares, shape (N,)."""
@@ -203,6 +218,9 @@ class Proposals:
             extrapolated_qty=int(np.sum(qty[self.beyond[rows]])),
             model=self.model,
             certificate=self.certificates[i],
+            limit_px=self.orders[i].limit(self.market.mid),
+            expected_shortfall_qty=self._expected_shortfall(i),
+            limit_blocks=i in self.priced_limits and self.priced_limits[i].blocks,
             mid=self.market.mid,
             volume_known=self.volume_known,
             priced=self.priced,
@@ -245,6 +263,16 @@ def propose(
     whole = float(np.sum(shares))
     curves = market.curves(starts, whole / max(float(np.sum(fraction)), 1.0))
     volume = market.volume(starts)
+    slices = settings.child_slices
+    expected = plain(curves, fraction=fraction, child_slices=slices)
+    beside = others(starts)
+    priced: dict[int, PriceLimit] = {}
+    for i, order in enumerate(orders):
+        limit = order.limit(market.mid)
+        if limit is not None and curves.scaled:
+            found = PriceLimit(order, limit, now, starts, market, expected.curve, interval_ns, slices)
+            if found.known:
+                priced[i] = found
     bounds = limits(
         orders,
         grid,
@@ -253,12 +281,10 @@ def propose(
         market.so_far(int(starts[0]) if starts.size else now),
         now,
         interval_ns,
+        {i: found.caps(beside) for i, found in priced.items()},
     )
-    beside = others(starts)
     paced = np.minimum(bounds.cap, np.diff(bounds.high, axis=1, prepend=0))
     room = np.sum(np.where(paced >= NO_CAP, np.inf, in_shares(paced)), axis=0)
-    slices = settings.child_slices
-    expected = plain(curves, fraction=fraction, child_slices=slices)
     problem = anticipate(curves, whole, room, fraction=fraction, child_slices=slices)
     current = _current(orders, grid)
     if beside is not None:
@@ -324,6 +350,7 @@ def propose(
         market=market,
         volume_known=volume is not None,
         priced=curves.scaled,
+        priced_limits=priced,
     )
 
 
@@ -430,6 +457,8 @@ def plan_message(
         certificate=proposal.certificate,
         lifted_qty=proposal.lifted_qty,
         mid=proposal.mid,
+        limit_px=proposal.limit_px,
+        expected_shortfall_qty=proposal.expected_shortfall_qty,
     )
     notional = (leaves - proposal.shortfall_qty) / QUANTA * (proposal.mid or 0.0)
     if not proposal.priced or notional <= 0.0:

@@ -183,7 +183,11 @@ class Planner:
 
     def _joins(self, order: Order) -> bool:
         """Return whether an order may be planned with others: no minimum clip, and no risk unless `group_risk`."""
-        return order.terms.min_clip_qty is None and (not order.terms.averse or self._settings.group_risk)
+        return (
+            order.terms.min_clip_qty is None
+            and not order.terms.has_limit
+            and (not order.terms.averse or self._settings.group_risk)
+        )
 
     def plan_group(self, group: list[Order], now: int, reasons: Mapping[str, str], *, forced: bool) -> None:
         """Plan orders as one problem, and publish the plans that change.
@@ -282,6 +286,10 @@ class Planner:
         if not proposal.volume_known and order.terms.participation_rate is not None:
             short += "; no trade has been seen yet, so participation_rate allows nothing"
         self._alerts.warn(order, now, "shortfall", short if proposal.shortfall_qty else None)
+        blocks = None
+        if proposal.limit_blocks:
+            blocks = f"the book has nothing within the limit {proposal.limit_px}: nothing trades until it has"
+        self._alerts.warn(order, now, "limit_blocks", blocks)
         lifted = f"{format_qty(proposal.lifted_qty)} of {format_qty(order.leaves_qty)} only because it must complete"
         text = f"the plan exceeds participation_rate by {lifted}" if proposal.lifted_qty else None
         self._alerts.warn(order, now, "lifted", text)

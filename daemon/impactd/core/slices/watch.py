@@ -254,10 +254,10 @@ class Slicer:
         offer = 0.0
         if price is not None and known:
             offer = max(reach(seen.px, seen.sz, seen.mid, float(seen.side.sign), seen.move, price) - s.taken, 0.0)
-        whole = sum(ask.each for ask in asks if ask.order.terms.risk_aversion == 0.0)
+        whole = sum(ask.each for ask in asks if _is_free(ask.order))
         filled = []
         for ask in asks:
-            follows = not known or ask.order.terms.risk_aversion > 0.0
+            follows = not known or not _is_free(ask.order)
             cheap = self._scheduled(ask, seen) if follows else offer * ask.each / whole
             reason = "schedule" if follows else "cheap"
             if price is not None and not known:
@@ -301,11 +301,11 @@ class Slicer:
         terms, room = order.terms, left
         if terms.max_interval_qty is not None:
             room = min(room, terms.max_interval_qty - out.taken)
-        if terms.participation_rate is not None:
+        if terms.most_rate is not None:
             since = max(seen.minute, order.works_from)
             worked = (seen.at - since) / (seen.at - seen.minute) if seen.at > seen.minute else 0.0
             traded = order.market_volume + self._books.volume_since(order.symbol, seen.minute) * max(worked, 0.0)
-            allowed = int(terms.participation_rate * traded * QUANTA) - order.cum_qty - (order.leaves_qty - left)
+            allowed = int(terms.most_rate * traded * QUANTA) - order.cum_qty - (order.leaves_qty - left)
             if terms.must_complete:
                 allowed = max(allowed, _planned(order, seen.at) - out.taken)
             room = min(room, allowed // terms.lot_size * terms.lot_size if allowed < left else left)
@@ -316,6 +316,11 @@ class Slicer:
         if self._depth is not None:
             most = int((self._depth * float(seen.sz.sum()) - s.taken) * QUANTA)
             qty = min(qty, max(most, 0) // ask.order.terms.lot_size * ask.order.terms.lot_size)
+        limit = ask.order.limit(seen.mid)
+        if limit is not None:
+            shown = float(seen.sz[seen.side.sign * (seen.px - limit) <= 0.0].sum())
+            most = max(int((shown - s.taken) * QUANTA), 0)
+            qty = min(qty, most // ask.order.terms.lot_size * ask.order.terms.lot_size if most < ask.left else qty)
         clip = ask.order.terms.min_clip_qty
         return 0 if clip is not None and qty < min(clip, ask.left) else qty
 
@@ -404,6 +409,11 @@ def _planned(order: Order, at: int) -> int:
         if at < end:
             return qty
     return 0
+
+
+def _is_free(order: Order) -> bool:
+    """Return whether an order may wait for a cheap book; risk and a least rate have a pace of their own."""
+    return not order.terms.averse and order.terms.least_rate is None
 
 
 def _in_lots(quanta: float, ask: _Ask) -> int:

@@ -165,6 +165,7 @@ def _orders(n: int, start_ns: int, core: CoreSettings) -> Iterator[dict[str, Any
         {"lot_size": 100, "side": "sell", "risk_aversion": 1e-6, "max_interval_qty": 400},
         {"min_clip_qty": 200},
         {"min_clip_qty": 200, "risk_aversion": 1e-6},
+        {"limit_px": 100.03, "min_participation_rate": 0.05, "urgency": "normal"},
     )
     yield {
         "type": "new",
