@@ -100,6 +100,14 @@ def test_trade_of_a_venue_is_read(name: str) -> None:
     assert (batch.px.tolist(), batch.qty.tolist(), batch.aggressor.tolist()) == ([31.2], [3.0], [aggressor])
 
 
+@pytest.mark.parametrize(
+    "time", [{"time": ISO}, {"ts": MS}, {"datetime": ISO, "timestamp": None}, {"timestamp": MS * 10**6}]
+)
+def test_whole_book_of_any_source_is_read(time: dict[str, Any]) -> None:
+    batch = decode({"symbol": "FROG", **SIDES, "exchange": "x"} | time).batch
+    assert (batch.ts_event.tolist(), batch.bid_px.tolist()) == ([MS * 10**6], [[31.2]])
+
+
 @pytest.mark.parametrize("message", CHANGES, ids=lambda message: re.sub(r"\W+", "-", str(message)[:30]))
 def test_changes_of_books_are_refused_where_messages_stand_alone(message: dict[str, Any]) -> None:
     decoded = decode(message)

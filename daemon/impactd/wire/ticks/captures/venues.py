@@ -69,6 +69,8 @@ Message = dict[str, Any]
 _SIDES: Final = {"buy": 1, "sell": -1}
 #: Streams of Binance that have whole books of a few levels.
 _PARTIAL: Final = re.compile(r"@depth(5|10|20)\b")
+#: Fields of messages with bids and asks that are no books of ccxt's.
+_OF_OTHERS: Final = frozenset({"type", "lastUpdateId", "arg", "topic", "channel", "e", "ts_event"})
 #: Levels that a book of Kraken's is subscribed to with.
 _KRAKEN_DEPTHS: Final = (10, 25, 100, 500, 1_000)
 
@@ -274,10 +276,11 @@ def _best_first(levels: list[list[Any]], sign: float) -> list[list[Any]]:
 
 
 def ccxt(message: Message) -> Found | None:
-    """Books of ccxt, from any exchange."""
-    if "type" in message or not {"bids", "asks", "nonce"} <= message.keys():
+    """Books of ccxt, from any exchange, and other whole books: an object with bids, asks and a time."""
+    if not {"bids", "asks"} <= message.keys() or not _OF_OTHERS.isdisjoint(message):
         return None
-    return [Book(message.get("symbol"), message.get("timestamp"), message["bids"], message["asks"])]
+    time = next((message[name] for name in ("timestamp", "time", "ts", "datetime") if message.get(name)), None)
+    return [Book(message.get("symbol"), time, message["bids"], message["asks"])]
 
 
 def alpaca(message: Message) -> Found | None:
