@@ -63,38 +63,14 @@ def judge(outputs: Sequence[Output], start: int, end: int, lot: int) -> tuple[fl
     return plans[max(plans)].cum_qty / QUANTA, RATE * total
 
 
-@given(
-    volumes=st.lists(
-        st.lists(st.one_of(st.just(0), st.integers(0, 400), st.integers(0, 4_000)), min_size=1, max_size=12),
-        min_size=8, max_size=20,
-    ),
-    lot=st.sampled_from([1, 10, 100]),
-    qty=st.integers(100, 20_000),
-)  # fmt: skip
-@hypothesis_settings(max_examples=40, deadline=None)
-def test_participation_over_an_order_is_not_above_its_rate(volumes: list[list[int]], lot: int, qty: int) -> None:
-    harness = EngineHarness(settings(fills="scheduled"))
-    harness.run(traded([[300, 300]])[:-1])
-    n = len(volumes)
-    harness.send(new(ts=at(1), qty=qty, length=n * M, participation_rate=RATE, lot_size=lot * QUANTA))
-    harness.run([row for row in traded([[300, 300], *volumes]) if row.ts >= at(1)])
-    filled, share = judge(harness.outputs, at(1), at(n + 1), lot)
-    # But for a market that from some minute on, to the end, trades less than was expected of that minute alone.
-    volume, plans = by_minute(harness.outputs)
-    after = np.cumsum([volume.get(at(k), 0.0) for k in range(n, 0, -1)])[::-1]
-    short = [
-        (plan.cap[0] + plan.cum_qty) / QUANTA / RATE - float(after[0] - after[k - 1]) - float(after[k - 1])
-        for k in range(1, n)
-        if (plan := plans.get(at(k))) is not None and plan.qty and plan.qty[0] and plan.cap[0] is not None
-    ]
-    assert filled <= share + RATE * max([*short, 0.0]) + 1e-6
-
-
+@pytest.mark.parametrize("term", ["participation_rate", "target_participation_rate"])
 @pytest.mark.parametrize("lot", [1, 100])
-def test_participation_of_steady_volume_fills_its_share_to_a_lot_and_the_last_part_of_its_window(lot: int) -> None:
+def test_participation_of_steady_volume_fills_its_share_to_a_lot_and_the_last_part_of_its_window(
+    lot: int, term: str
+) -> None:
     harness = EngineHarness(settings(fills="scheduled"))
     harness.run(traded([[60] * 10])[:-1])
-    harness.send(new(ts=at(1), qty=20_000, length=60 * M, participation_rate=RATE, lot_size=lot * QUANTA))
+    harness.send(new(ts=at(1), qty=20_000, length=60 * M, lot_size=lot * QUANTA, **{term: RATE}))
     harness.run([row for row in traded([[60] * 10] * 61) if row.ts >= at(1)])
     filled, share = judge(harness.outputs, at(1), at(61), lot)
     assert share - RATE * 120 - lot <= filled <= share  # two trades come after the last part begins
@@ -178,6 +154,7 @@ def orders_of(minutes_: int) -> st.SearchStrategy[dict[str, Any]]:
     """Terms of an order within so many minutes from at(1) on; the times are in tenths of a minute."""
     return st.fixed_dictionaries(
         {
+            "term": st.sampled_from(["participation_rate", "target_participation_rate"]),
             "rate": st.sampled_from([0.01, 0.1, 0.35, 1.0]),
             "lot": st.sampled_from([1, 7, 100]),
             "qty": st.integers(1, 3_000),
@@ -213,21 +190,22 @@ def test_running_sum_is_above_its_rate_by_no_more_than_a_minute_fell_short_of_it
     sent = []
     for i in range(terms.draw(st.integers(1, 3))):
         drawn = dict(terms.draw(orders_of(n)))
-        qty, rate, lot = drawn.pop("qty"), drawn.pop("rate"), drawn.pop("lot")
+        qty, lot = drawn.pop("qty"), drawn.pop("lot")
+        drawn[drawn.pop("term")] = drawn.pop("rate")
         ts, start = at(1 + drawn.pop("sent") / 10), at(1 + drawn.pop("start") / 10)
         end = max(min(start + drawn.pop("length") * M // 10, at(n + 1)), ts + M // 10, start + M // 10)
         sent.append(
-            new(f"O{i}", qty=qty, ts=ts, start=start, length=end - start, participation_rate=rate,
+            new(f"O{i}", qty=qty, ts=ts, start=start, length=end - start,
                 lot_size=lot * QUANTA, **drawn)
         )  # fmt: skip
     forecasts: dict[int, float] = {}
     true_limits = propose.limits
 
-    def seen(orders: Any, grid: Intervals, volume: Any, open_: Any, so_far: float, now: int, interval: int) -> Limits:
+    def seen(orders: Any, grid: Intervals, volume: Any, *rest: Any) -> Limits:
         if grid.start.size and volume is not None:
             first = int(grid.start[0])
             forecasts[first] = max(forecasts.get(first, 0.0), float(volume[0]))
-        return true_limits(orders, grid, volume, open_, so_far, now, interval)
+        return true_limits(orders, grid, volume, *rest)
 
     over: dict[str, float] = {}
     share: dict[str, float] = {}
@@ -249,7 +227,7 @@ def test_running_sum_is_above_its_rate_by_no_more_than_a_minute_fell_short_of_it
                     continue
                 works = max(order.terms.start, order.ts_event)
                 volume = sum(volumes[k - 1]) * min(max(at(k + 1) - works, 0), M) / M
-                rate = order.terms.participation_rate or 0.0
+                rate = order.terms.most_rate or 0.0
                 share[order.cl_ord_id] = share.get(order.cl_ord_id, 0.0) + rate * volume
                 known = state.last_start <= at(k)  # the last interval may use what has traded only
                 missed = 0.0 if known else rate * max(forecasts.get(at(k), 0.0) - volume, 0.0)

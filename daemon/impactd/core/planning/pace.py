@@ -1,6 +1,6 @@
 """When an order in its last interval is planned again by the volume that is known.
 
-In the last interval in which an order may trade, its participation counts only
+In the last interval in which an order may trade, a share of volume counts only
 volume that has traded (`impactd.core.planning.caps`).  That grows while the interval
 lasts, so the order is planned again at each of `PARTS` equal parts of it: before the
 first tick at or after that time, or before the minute closes if no tick comes.
@@ -65,7 +65,8 @@ class Pace:
 
     def _of(self, order: Order) -> int | None:
         last = order.last_start
-        if order.terms.participation_rate is None or not order.active or order.leaves_qty == 0:
+        terms = order.terms
+        if (terms.most_rate is None and terms.least_rate is None) or not order.active or order.leaves_qty == 0:
             return None
         if not 0 < last <= order.clock:
             return None

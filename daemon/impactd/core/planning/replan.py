@@ -283,7 +283,7 @@ class Planner:
         )
         self._book.note(order)
         short = f"limits leave {format_qty(proposal.shortfall_qty)} of {format_qty(order.leaves_qty)} unplanned"
-        if not proposal.volume_known and order.terms.participation_rate is not None:
+        if not proposal.volume_known and order.terms.most_rate is not None:
             short += "; no trade has been seen yet, so participation_rate allows nothing"
         self._alerts.warn(order, now, "shortfall", short if proposal.shortfall_qty else None)
         blocks = None
