@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "run": ("impactd.cli.run", "Run the service."),
     "estimate": ("impactd.cli.estimate", "Say what an order would cost, before it exists."),
     "order": ("impactd.cli.order", "Enter, change, cancel and follow parent orders by hand."),
+    "paper": ("impactd.cli.paper", "Trade plans on paper, and report the fills."),
     "halt": ("impactd.cli.halt", "Stop the plans of all orders, a symbol or one order."),
     "resume": ("impactd.cli.resume", "Lift a halt of the same scope; its orders are replanned."),
     "dlq": ("impactd.cli.dlq", "List, show and resend records that could not be used."),

@@ -451,6 +451,7 @@ def plan_message(
         shortfall_qty=proposal.shortfall_qty,
         extrapolated_qty=proposal.extrapolated_qty,
         start=tuple(proposal.intervals.start.tolist()),
+        end=int(proposal.intervals.end[-1]) if len(proposal.intervals.end) else None,
         qty=tuple(proposal.qty.tolist()),
         cap=tuple([None if cap >= NO_CAP else cap for cap in proposal.cap.tolist()]),
         model=proposal.model,
