@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -15,7 +16,8 @@ from impactd.config.hours import session_rule
 from impactd.config.sections import HoursSection
 
 US = session_rule("America/New_York", "09:30", "16:00")
-XNYS = HoursSection(calendar="XNYS").rule()
+#: As assumed: nobody has named the calendar.
+XNYS = replace(HoursSection(calendar="XNYS").rule(), calendar="")
 NEVER_CLOSES = session_rule("UTC", "00:00", "24:00")
 
 #: Monday 2025-06-02, 10:00 in New York.
@@ -55,6 +57,7 @@ def test_hours_without_a_session_are_those_of_us_equities(tmp_path: Path) -> Non
         (TEN + 11 * HOUR_NS, "FROG"),
         (TEN - 7 * HOUR_NS, "FROG"),
         (TEN - 24 * HOUR_NS, "FROG"),
+        (TEN + 32 * 24 * HOUR_NS, "FROG"),
         (TEN, "BTCUSDT"),
         (TEN, "ETH-USD"),
         (TEN, "sol/usd-perp"),

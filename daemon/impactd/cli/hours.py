@@ -6,8 +6,9 @@ In this order:
 2. ``[session]`` of the settings;
 3. where settings come from a file or the environment and name no session, the service's default, a market that never
    closes: a replay under a service's settings gives what the service gives;
-4. otherwise the data decide: a symbol such as BTCUSDT, or a file that begins outside of 04:00 to 20:00 on a New York
-   weekday, trades around the clock; all else has the hours of US equities, with the holidays and early closes of XNYS.
+4. otherwise the data decide: a symbol such as BTCUSDT, or a file that begins outside of 04:00 to 20:00 on a day of
+   the New York Stock Exchange, trades around the clock; all else has the hours of US equities, with the holidays and
+   early closes of XNYS.
 
 All commands follow the same order, and say which hours they took and why.
 """
@@ -40,7 +41,6 @@ _SESSION: Final = "09:30-16:00"
 _ZONE: Final = "America/New_York"
 _CALENDAR: Final = "XNYS"
 _FEED_HOURS: Final = range(4, 20)
-_WEEKEND: Final = 5
 _HOUR_S: Final = 3_600
 _HOUR_NS: Final = _HOUR_S * 1_000_000_000
 
@@ -178,6 +178,7 @@ def hours(
     from_service = loaded is not None and loaded.file is not None
     from_service = from_service or any(_of_plans(path, by) for path, by in set_by.items())
     chosen: dict[str, Any] = {}
+    assumed = False
     if own is not None and any(path.startswith("session.") for path in set_by):
         chosen = {name: getattr(own, name) for name in own.model_fields_set if name in HoursSection.model_fields}
         reason = "the settings' session"
@@ -186,7 +187,7 @@ def hours(
     elif session is None and data is not None and _trades_around_the_clock(data):
         reason = f"assumed: no session is set, and the data are not of US hours; {_REMEDY}"
     elif session is None and tz is None:
-        chosen, reason = {"calendar": _CALENDAR}, f"assumed: no session is set; {_REMEDY}"
+        assumed, chosen, reason = True, {"calendar": _CALENDAR}, f"assumed: no session is set; {_REMEDY}"
     else:
         opens, _, closes = _SESSION.partition("-")
         chosen, reason = {"timezone": _ZONE, "open": opens, "close": closes}, "as asked"
@@ -209,8 +210,10 @@ def hours(
     core = None if loaded is None or session is not None or tz is not None else loaded.settings.core()
     own_text = f"calendar {section.calendar}" if section.calendar else f"{section.open}-{section.close}"
     text = f"{own_text} {section.zone}"
-    if section.calendar == _CALENDAR:
+    if assumed:
         text = f"{_SESSION} {section.zone}, holidays and early closes of {_CALENDAR}"
+        # Days that differ from a calendar that nobody has named are no reason for a warning.
+        rule = dataclasses.replace(rule, calendar="")
     return Hours(rule, f"{text} ({reason})", section.zone, () if core is None else core.sessions)
 
 
@@ -232,10 +235,12 @@ def _trades_around_the_clock(data: Data) -> bool:
     """Say whether a symbol's name or the first rows of a file speak against the hours of US equities."""
     import numpy as np
 
+    from impactd.config.sections import HoursSection
+    from impactd.core.base.session import Session
     from impactd.shell.files import InputFileError
     from impactd.shell.recorded import read_ticks
 
-    market = ZoneInfo(_ZONE)
+    market, shares = ZoneInfo(_ZONE), Session(HoursSection(calendar=_CALENDAR).rule())
     for path in data.paths:
         try:
             ticks = read_ticks(path, data.codec, data.symbol)
@@ -248,7 +253,8 @@ def _trades_around_the_clock(data: Data) -> bool:
             return True
         for second in np.unique(first.ts_event // _HOUR_NS * _HOUR_S).tolist():
             at = datetime.fromtimestamp(second, market)
-            if at.weekday() >= _WEEKEND or at.hour not in _FEED_HOURS:
+            closed = shares.hours_on(shares.day_of(second * 1_000_000_000)) is None
+            if closed or at.hour not in _FEED_HOURS:
                 return True
     return False
 
