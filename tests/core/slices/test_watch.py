@@ -60,6 +60,15 @@ def test_an_order_completes_by_slices_alone() -> None:
     assert harness.last().status == "done"
 
 
+def test_an_order_completes_where_its_interval_cap_leaves_no_choice() -> None:
+    harness = acting()
+    harness.put(new(qty=6_000, ts=at(10), length=20 * M, max_interval_qty=310 * QUANTA))
+    harness.run([*wavy(32), ladder(at(34))])
+    said = slices(harness)
+    assert sum(one.qty for one in said) == 6_000 * QUANTA
+    assert max(by_minute(said).values()) <= 310 * QUANTA
+
+
 def test_cheap_slices_stay_below_their_reservation() -> None:
     harness = acting()
     harness.put(new(qty=6_000, ts=at(10), length=20 * M))

@@ -255,7 +255,7 @@ class Slice:
     reason: Annotated[
         str,
         "`cheap`: the book is below the reservation price. `schedule`: a part of the plan's interval. `catch_up`: more "
-        "is left than minutes have offered. `deadline`: a part of what is left at the window's end.",
+        "is left than minutes have offered. `deadline`: a part of what later intervals cannot hold.",
     ]
     qty: Annotated[Quanta, "What to take."]
     limit_px: Annotated[Price, "Price to pay at worst."]

@@ -12,7 +12,8 @@ tick at or after that time.  At each one, for every symbol with a prevailing boo
 A slice is never more than what is left of its order after fills and slices that are out, and obeys `max_interval_qty`,
 participation in volume that has traded, blackouts, `last_trade`, clips, lots, halts, and the gate's depth.  Where
 slices do not pay, or before a side is known, and for orders with risk aversion, the plan's quantity of the interval is
-taken in equal parts (``schedule``).  What the window's last decisions find undone is spread over them (``deadline``).
+taken in equal parts (``schedule``).  What later intervals cannot hold is spread over the decisions of this one
+(``deadline``).
 
 A slice is out until `PlanSettings.slice_latency_ns` after its end, while fills may still be reported.  With
 ``fills = "scheduled"`` it counts as filled when it is published.
@@ -136,13 +137,17 @@ class _Seen:
 
 @dataclass(slots=True)
 class _Ask:
-    """What an order may take now; quanta, but for `each`, the shares that it asks of an interval."""
+    """What an order may take now; quanta, but for `each`, the shares that it asks of an interval.
+
+    `must` is what the intervals after this one cannot hold, over the `decisions` that are left in this one.
+    """
 
     order: Order
     its: _Out
     left: int
     room: int
     each: float
+    must: int
     decisions: int
 
 
@@ -264,8 +269,8 @@ class Slicer:
                 # A minute has never offered as much: an even pace.
                 cheap, reason = max(cheap, ask.each * self._every / self._interval), "catch_up"
             qty = _in_lots(min(cheap * QUANTA, float(ask.left)), ask)
-            if ask.decisions * self._every <= self._interval and -(-ask.left // ask.decisions) > qty:
-                even = -(-ask.left // ask.decisions)
+            even = -(-ask.must // ask.decisions)
+            if even > qty:
                 qty, reason = min(-(-even // ask.order.terms.lot_size) * ask.order.terms.lot_size, ask.left), "deadline"
             qty = self._bounded(min(qty, ask.room), ask, s, seen)
             if qty > 0:
@@ -294,7 +299,11 @@ class Slicer:
         dark = sum(max(min(to, end) - max(begin, at), 0) for begin, to in terms.blackouts)
         intervals = max(end - max(minute, terms.start) - dark, self._every) / self._interval
         each = (left + out.taken) / QUANTA / intervals * _pace(order, at)
-        return _Ask(order, out, left, self._room(order, out, left, seen), each, -(-(end - at) // self._every))
+        after = max(end - minute - self._interval - dark, 0)
+        most = left if terms.max_interval_qty is None else int(terms.max_interval_qty * (after / self._interval))
+        must = left if after == 0 else max(left - most, 0)
+        decisions = -(-(min(end, minute + self._interval) - at) // self._every)
+        return _Ask(order, out, left, self._room(order, out, left, seen), each, must, decisions)
 
     def _room(self, order: Order, out: _Out, left: int, seen: _Seen) -> int:
         """Return what the order's limits allow in this interval, quanta."""
