@@ -291,7 +291,11 @@ class Client:
             await consumer.start()
             yield consumer
         finally:
-            await asyncio.shield(consumer.stop())
+            # Waited for, not awaited: stopped while a fetch waits for its next try, it raises that fetch's cancellation.
+            stopping = asyncio.ensure_future(consumer.stop())
+            await asyncio.wait({stopping})
+            if not stopping.cancelled():
+                stopping.result()
 
     def _open(self) -> AIOKafkaProducer:
         if self._producer is None:

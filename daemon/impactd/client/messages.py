@@ -197,6 +197,8 @@ class Plan(TypedDict):
     limit_px: float | None
     #: What a limit price can be expected to leave of the order, `shortfall_qty` included; null without one.
     expected_shortfall_qty: float | None
+    #: When the last interval ends; null without a schedule.
+    end: int | None
 
 
 class Alert(TypedDict):

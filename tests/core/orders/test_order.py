@@ -171,7 +171,7 @@ def test_correction_of_the_price_alone_asks_for_no_plan() -> None:
     order = opened()
     apply(order, fill("E1", 60))
     outcome = apply(order, correct("C1", "E1", 60, px=11.0))
-    assert (outcome.replan, outcome.change) == (None, Change("E1", Execution(0, 60 * QUANTA, 10.0, 0)))
+    assert (outcome.replan, outcome.change) == (None, Change("E1", Execution(0, 60 * QUANTA, 10.0, 0), 0))
 
 
 @pytest.mark.parametrize("refs", [("E1", "C1", "C2"), ("E1", "E1", "E1"), ("E1", "C1", "E1"), ("E1", "E1", "C1")])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from impactd.config import Settings
 from impactd.config.cluster import KafkaSection, SecuritySection
 from impactd.core.base.topics import Topic
-from impactd.shell.kafka.client import client_options
+from impactd.shell.kafka.client import client_options, close_within
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.kafka.status import PartitionStatus, Phase, Status
 from impactd.shell.kafka.tasks import run_together
@@ -123,3 +123,47 @@ async def test_run_together_raises_the_first_failure_and_ends_the_rest() -> None
     with pytest.raises(ValueError, match="this one"):
         await run_together(waits(), fails())
     assert ended.is_set()
+
+
+async def test_close_that_raises_the_cancellation_of_its_own_fetch_does_not_cancel_the_caller() -> None:
+    async def fetch() -> None:
+        await asyncio.Event().wait()
+
+    async def stop() -> None:
+        """As aiokafka's fetcher closes: it cancels its task, and awaits it."""
+        task = asyncio.create_task(fetch())
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    assert not await close_within(stop())
+
+
+async def test_close_of_a_caller_that_is_cancelled_is_cancelled_too() -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def stop() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    task = asyncio.create_task(close_within(stop(), 300))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
+
+
+async def test_close_that_does_not_end_is_given_up() -> None:
+    assert not await close_within(asyncio.sleep(300), 0.01)
+
+
+async def test_close_with_an_error_of_another_kind_raises_it() -> None:
+    async def stop() -> None:
+        raise ValueError("not the broker's")
+
+    with pytest.raises(ValueError, match="not the broker's"):
+        await close_within(stop())

@@ -237,6 +237,7 @@ class Plan:
         Quanta | None,
         "What a limit price can be expected to leave of the order, `shortfall_qty` included; null without one.",
     ] = None
+    end: Annotated[Time | None, "When the last interval ends; null without a schedule."] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from aiokafka.errors import KafkaError
 
 from impactd.config import Settings
 from impactd.shell.kafka.security import security_options
+from impactd.shell.kafka.tasks import end
 
 #: The longest that a fetch waits for data. A partition that is resumed waits for the fetch under way, so it is short.
 FETCH_WAIT_MS: Final = 100
@@ -124,10 +125,19 @@ def _producer_options(settings: Settings) -> dict[str, Any]:
 
 async def close_within(closing: Coroutine[Any, Any, None], within_s: float = CLOSE_S) -> bool:
     """Run a client's ``stop`` or ``close`` for a bounded time; return whether it ended in order."""
+    # In a task of its own: aiokafka's consumer, closed while a fetch waits to be tried again, raises the cancellation
+    # of that fetch, which here would look like one of the caller.
+    task = asyncio.ensure_future(closing)
+    try:
+        await asyncio.wait({task}, timeout=within_s)
+    finally:
+        if not task.done():
+            await end(task)
+    if task.cancelled():
+        return False
     with contextlib.suppress(KafkaError, OSError, TimeoutError, AssertionError):
-        async with asyncio.timeout(within_s):
-            await closing
-            return True
+        task.result()
+        return True
     return False
 
 
