@@ -291,7 +291,7 @@ class Client:
             await consumer.start()
             yield consumer
         finally:
-            # Waited for, not awaited: stopped while a fetch waits for its next try, it raises that fetch's cancellation.
+            # Waited for, not awaited: it raises the cancellation of a fetch that waits for its next try.
             stopping = asyncio.ensure_future(consumer.stop())
             await asyncio.wait({stopping})
             if not stopping.cancelled():
