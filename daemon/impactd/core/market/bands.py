@@ -108,7 +108,7 @@ class Known(NamedTuple):
 
     def prior_sd(self, n: int) -> float:
         """Return the standard deviation of log(realised / expected) of `n` intervals before any shadow."""
-        return PRIOR_SD + COLD_SD / math.sqrt(1.0 + self.minutes * min(SEEN_REACH / n, 1.0))
+        return PRIOR_SD + COLD_SD / math.sqrt(1.0 + self.minutes * min(SEEN_REACH / max(n, 1), 1.0))
 
     @property
     def night_sd(self) -> float:
