@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 from aiokafka.errors import (
+    IllegalOperation,
     InvalidProducerEpoch,
     KafkaError,
     MessageSizeTooLargeError,
@@ -92,6 +93,7 @@ async def test_publish_all_delivered_commits_once() -> None:
         (InvalidProducerEpoch(), FencedError),
         (KafkaError("zombie"), CommitUnknownError),
         (OSError("reset"), CommitUnknownError),
+        (IllegalOperation("Can't send messages while not in transaction"), CommitUnknownError),
     ],
 )
 async def test_publish_with_a_failed_send_never_commits(error: Exception, meaning: type[Exception]) -> None:
@@ -123,6 +125,7 @@ async def test_publish_with_a_send_that_never_ends_is_unknown_at_its_deadline() 
         lambda: FakeProducer(begin_error=AssertionError("Invalid state transition")),
         lambda: FakeProducer(commit_error=AssertionError("Invalid state transition")),
         lambda: FakeProducer(commit_error=KafkaError("unexpected")),
+        lambda: FakeProducer(commit_error=IllegalOperation("Not in the middle of a transaction")),
     ],
 )
 async def test_publish_with_a_dead_producer_is_unknown(make: Callable[[], FakeProducer]) -> None:

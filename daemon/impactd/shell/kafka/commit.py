@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
+    IllegalOperation,
     InvalidProducerEpoch,
     InvalidTopicError,
     KafkaError,
@@ -48,6 +49,9 @@ REFUSALS: Final = (
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
 )
+
+#: What a producer raises; where its transaction has failed meanwhile that is no error of Kafka's to aiokafka.
+FAILURES: Final = (KafkaError, IllegalOperation, OSError, AssertionError)
 
 #: Sends after which the event loop gets its turn: one takes some 30 us, and none waits for anything by itself.
 _SENDS_AT_ONCE: Final = 50
@@ -87,7 +91,7 @@ class Committer:
         except TimeoutError as error:
             late = CommitLateError(f"no answer to a commit within {self._deadline_s:.1f} s")
             raise self._translated(error, late) from error
-        except (KafkaError, OSError, AssertionError) as error:
+        except FAILURES as error:
             raise self._translated(error, CommitUnknownError(f"a commit failed: {error!r}")) from error
 
     def _translated(self, error: Exception, otherwise: CommitUnknownError) -> CommitUnknownError:
@@ -131,7 +135,7 @@ class Committer:
         it.
         """
         if self._open:
-            with contextlib.suppress(KafkaError, OSError, AssertionError, TimeoutError):
+            with contextlib.suppress(*FAILURES, TimeoutError):
                 async with asyncio.timeout(within_s / 3):
                     await self._producer.abort_transaction()
         return await self._producer.close(within_s * 2 / 3)
