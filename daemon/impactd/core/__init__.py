@@ -8,6 +8,7 @@ The rooms, each above all that it uses (import-linter enforces the order)::
 
     engine      one partition's state machine
     desk        orders, executions and controls, and when to plan
+    slices      what an active order takes of the book within the minute of its plan
     planning    from an order and a market to a published plan
     tca         cost of fills and orders, and what fills teach the model
     market      per-symbol state: models, volume, volatility, bands, guard
