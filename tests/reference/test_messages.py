@@ -180,7 +180,7 @@ def _is_beyond(name: str, field: str, value: Any) -> bool:
         case "order_qty" | "max_interval_qty" | "min_clip_qty" | "lot_size" | "last_qty":
             # As a number the form is the same; as a string its sign and size are not.
             return isinstance(value, str) and not 0 < float(value) <= 9e9
-        case "participation_rate":
+        case "participation_rate" | "min_participation_rate" | "target_participation_rate":
             return isinstance(value, str) and not 0 < float(value) <= 1
         case "qty":
             return isinstance(value, str) and float(value) < 0
