@@ -126,11 +126,10 @@ def test_sampled_books_stand_from_the_end_of_their_interval() -> None:
 @pytest.mark.parametrize(
     ("header", "missing"),
     [
-        ("ts_recv,ts_event,rtype,publisher_id,instrument_id,action,side,price,size,order_id,flags,symbol", "bid_px_00"),
         ("ts_event,rtype,publisher_id,instrument_id,open,high,low,close,volume,symbol", "action"),
         (HEAD.replace("flags,", ""), "flags"),
     ],
-    ids=["mbo", "ohlcv", "mbp without flags"],
+    ids=["ohlcv", "mbp without flags"],
 )
 def test_a_schema_without_books_says_what_is_missing(header: str, missing: str) -> None:
     with pytest.raises(FileFormatError, match=rf"no column .*{missing}.*; export a schema with books"):

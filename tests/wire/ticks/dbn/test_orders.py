@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import random
 import struct
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,9 @@ from impactd.core.inputs.ticks import BOOK, TRADE
 from impactd.wire.codec import Decoded, Limits
 from impactd.wire.content import Content
 from impactd.wire.decoder import join
+from impactd.wire.registry import detect
 from impactd.wire.tick_codec import FileOptions
+from impactd.wire.ticks.databento.mbo import DatabentoMboCodec
 from impactd.wire.ticks.dbn.codec import DbnCodec
 from tests.wire.helpers import T0, assert_same_batch, reasons
 from tests.wire.ticks.dbn.samples import IDS, UNDEF_PX, head
@@ -237,3 +241,49 @@ def test_batching_changes_nothing() -> None:
         found = read(*records, size=size)
         assert_same_batch(found.batch, whole.batch)
         assert found.refused == whole.refused
+
+
+def text_of(data: bytes, pretty: tuple[bool, bool]) -> bytes:
+    dbn = pytest.importorskip("databento_dbn")
+    out = io.BytesIO()
+    transcoder = dbn.Transcoder(
+        out, dbn.Encoding.CSV, dbn.Compression.NONE, pretty_px=pretty[0], pretty_ts=pretty[1], map_symbols=True
+    )
+    transcoder.write(data)
+    transcoder.flush()
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("pretty", [(True, True), (False, False), (True, False), (False, True)])
+@pytest.mark.parametrize("size", [1, 50])
+def test_csv_of_the_library_gives_the_same_books(pretty: tuple[bool, bool], size: int) -> None:
+    rng = random.Random(5)
+    records = [mbo("R"), mbo("R", symbol="ARL", flags=SNAPSHOT)]
+    records += [
+        mbo(
+            rng.choice("AAAAMCTR" if i % 50 == 0 else "AAAMT"), rng.choice("AB"), rng.randrange(90, 110) * 10**3,
+            rng.randrange(1, 9), rng.randrange(1, 10**6), rng.choice((LAST, 0, LAST | SNAPSHOT)), i,
+            rng.choice(("FROG", "ARL")),
+        )
+        for i in range(300)
+    ]  # fmt: skip
+    expected = read(*records)
+    content = Content("day.csv", iter([text_of(head(schema=0) + b"".join(records), pretty)]))
+    codec = detect(content.head)
+    assert codec is DatabentoMboCodec
+    found = join([b.decoded for b in codec.from_header(content.head, FileOptions()).batches(content, size)])
+    assert [letter.offset - 1 for letter in found.refused] == [letter.offset for letter in expected.refused]
+    assert reasons(found) == reasons(expected)
+    assert_same_batch(replace(found.batch, offset=found.batch.offset - 1), expected.batch)
+
+
+def test_line_of_csv_that_cannot_be_read_ends_the_books() -> None:
+    lines = text_of(head(schema=0) + mbo("R") + mbo("A", "B", 100, 5, 1) + mbo("A", "B", 99, 5, 2), (True, True)).split(
+        b"\n"
+    )
+    lines[2] = lines[2].replace(b",5,", b",five,", 1)
+    content = Content("day.csv", iter([b"\n".join(lines)]))
+    codec = DatabentoMboCodec.from_header(content.head, FileOptions())
+    (batch,) = codec.batches(content, 10)
+    assert [(letter.offset, letter.reason) for letter in batch.decoded.refused] == [(3, "type"), (4, "gap")]
+    assert batch.decoded.batch.n_bid.tolist() == [0, 0]

@@ -190,7 +190,7 @@ class DbnCodec(TickCodec):
             _NONE,
         )
         for j in np.flatnonzero(read.fault)[::-1].tolist():
-            errors[index[message[j]]] = _error(int(read.fault[j]), words, int(start[j]))
+            errors[index[message[j]]] = error_of(int(read.fault[j]), words, int(start[j]))
         refused = [
             Refused(
                 int(offsets[i]),
@@ -237,7 +237,7 @@ class DbnCodec(TickCodec):
                 rows = interleave(rows, orders.read(words, start, read.code, _LAYOUTS[0], symbols.names, read.fault))
             batch = stamped(rows, numbers, np.full(n, FROM_DATA, np.int64))
             faults = [
-                Line(first + j, _bytes_of(words, int(start[j])), _error(int(read.fault[j]), words, int(start[j])))
+                Line(first + j, _bytes_of(words, int(start[j])), error_of(int(read.fault[j]), words, int(start[j])))
                 for j in np.flatnonzero(read.fault).tolist()
             ]
             if fault is not None:
@@ -332,7 +332,8 @@ def _bytes_of(words: Words, at: int) -> bytes:
     return words[at : at + int(words[at] & 0xFF) // 2].tobytes()
 
 
-def _error(fault: int, words: Words, at: int) -> FieldError:
+def error_of(fault: int, words: Words, at: int) -> FieldError:
+    """Return why a record is refused."""
     reason, text = _FAULTS[fault]
     head = int(words[at])
     return FieldError(reason, text.format((head >> 16) & 0xFFFF if fault == k.PUBLISHER else (head >> 32) & 0xFFFFFFFF))
