@@ -111,6 +111,7 @@ def changed(at: int, form: str, number: int) -> bytes:
         (changed(8, "<I", 5), "truncated"),
         (changed(12, "<I", 2), "truncated"),
         (changed(12, "<I", 2**31), "too_large"),
+        (changed(12, "<I", 2**16 + 1), "too_large"),
         (changed(16, "B", 2), "value"),
         (changed(16, "B", 1), "corrupt"),
         (changed(18, "B", 2), "value"),

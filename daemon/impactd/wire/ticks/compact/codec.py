@@ -59,6 +59,8 @@ MAGIC: Final = b"IMPBOOK1"
 _HEAD: Final = struct.Struct("<8sIIBBBBIqqqq")
 _ZSTD_FRAME: Final = 1
 _MAX_BODY: Final = 1 << 26
+#: Rows of a message, so that no small one makes millions.
+_MAX_ROWS: Final = 1 << 16
 _FLAGS: Final = {1: MID_EVENT, 2: AUCTION}
 _SIGNED: Final[dict[int, np.dtype[Any]]] = {4: np.dtype("<i4"), 8: np.dtype("<i8")}
 _UNSIGNED: Final[dict[int, np.dtype[Any]]] = {4: np.dtype("<u4"), 8: np.dtype("<u8")}
@@ -241,8 +243,8 @@ def _parse(value: bytes, max_levels: int) -> _Message:  # noqa: PLR0912  # one c
     if n_levels > max_levels:
         raise FieldError("too_deep", f"{n_levels} levels; send at most {max_levels} (books.max_levels)")
     n_body = n * (21 + 2 * width + 4 * width * n_levels)
-    if n_body > _MAX_BODY:
-        raise FieldError("too_large", f"a body of {n_body} bytes; send at most {_MAX_BODY}")
+    if n > _MAX_ROWS or n_body > _MAX_BODY:
+        raise FieldError("too_large", f"{n} rows in {n_body} bytes; send at most {_MAX_ROWS} rows in {_MAX_BODY} bytes")
     if len(value) < _HEAD.size + n_symbol:
         raise FieldError("truncated", "ends within the symbol; send it whole")
     try:
