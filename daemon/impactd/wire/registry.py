@@ -24,7 +24,7 @@ CODECS: Final[Registry[type[TickCodec]]] = Registry(
         "capture-json": "impactd.wire.ticks.captures.codec:CaptureCodec",
         "databento-json": "impactd.wire.ticks.databento.json:DatabentoJsonCodec",
         "json": "impactd.wire.ticks.json.codec:JsonTickCodec",
-        "databento-mbo-csv": "impactd.wire.ticks.databento.mbo:DatabentoMboCodec",
+        "databento-mbo-csv": "impactd.wire.ticks.dbn.mbo_csv:DatabentoMboCodec",
         "databento-mbp10-csv": "impactd.wire.ticks.databento.codec:DatabentoCodec",
         "dbn": "impactd.wire.ticks.dbn.codec:DbnCodec",
         "impactd.books/1": "impactd.wire.ticks.compact.codec:CompactCodec",

@@ -7,7 +7,6 @@ import zlib
 import orjson
 
 from impactd.wire.ticks.databento.columns import MBP10_HEADER
-from impactd.wire.ticks.databento.mbo import HEADER as MBO_HEADER
 from tests.checks.codec_samples import CodecSamples, Side
 
 
@@ -48,25 +47,7 @@ def json_trade(symbol: str, ts_event: int, px: float, qty: float) -> bytes:
     return json_record(symbol, ts_event, *sides, action="T", price=f"{px:.9f}", size=qty)
 
 
-def orders(symbol: str, ts_event: int, bids: Side, asks: Side) -> bytes:
-    """Return a book as lines of MBO: a clear, and an order a level."""
-    number = zlib.crc32(symbol.encode())
-    levels = [("B", *level) for level in bids] + [("A", *level) for level in asks]
-    rows = [("R", "N", "", 0, 32 if levels else 128)]
-    rows += [("A", side, f"{px:.9f}", int(sz), 128 * (i == len(levels))) for i, (side, px, sz) in enumerate(levels, 1)]
-    return "\n".join(
-        f"{ts_event + 1_000},{ts_event},160,2,{number},{action},{side},{px},{sz},0,{i},{flags},0,0,{symbol}"
-        for i, (action, side, px, sz, flags) in enumerate(rows, 1)
-    ).encode()
-
-
-def order_trade(symbol: str, ts_event: int, px: float, qty: float) -> bytes:
-    number = zlib.crc32(symbol.encode())
-    return f"{ts_event + 1_000},{ts_event},160,2,{number},T,B,{px:.9f},{int(qty)},0,0,128,0,0,{symbol}".encode()
-
-
 SAMPLES = {
-    "databento-mbo-csv": CodecSamples(orders, order_trade, MBO_HEADER.encode() + b"\n", whole_sizes=True),
     "databento-mbp10-csv": CodecSamples(book, trade, MBP10_HEADER.encode() + b"\n"),
     "databento-json": CodecSamples(json_record, json_trade, file_name="day.json"),
 }

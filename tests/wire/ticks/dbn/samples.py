@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Final
 
+from impactd.wire.ticks.dbn.mbo_csv import HEADER
 from tests.checks.codec_samples import CodecSamples, Side
 
 IDS: Final = {"FROG": 6292, "ARL": 1108, "BTC-USDT": 77}
@@ -101,4 +102,24 @@ def join(records: Sequence[bytes]) -> bytes:
     return head(schema=0xFFFF) + b"".join(record[len(head()) :] for record in records)
 
 
-SAMPLES = CodecSamples(book, trade, file_name="day.dbn", more=more, join=join, whole_sizes=True, fixed_unit=True)
+def orders(symbol: str, ts_event: int, bids: Side, asks: Side) -> bytes:
+    """Return a book as lines of MBO: a clear, and an order a level."""
+    number = zlib.crc32(symbol.encode())
+    levels = [("B", *level) for level in bids] + [("A", *level) for level in asks]
+    rows = [("R", "N", "", 0, 32 if levels else 128)]
+    rows += [("A", side, f"{px:.9f}", int(sz), 128 * (i == len(levels))) for i, (side, px, sz) in enumerate(levels, 1)]
+    return "\n".join(
+        f"{ts_event + 1_000},{ts_event},160,2,{number},{action},{side},{px},{sz},0,{i},{flags},0,0,{symbol}"
+        for i, (action, side, px, sz, flags) in enumerate(rows, 1)
+    ).encode()
+
+
+def order_trade(symbol: str, ts_event: int, px: float, qty: float) -> bytes:
+    number = zlib.crc32(symbol.encode())
+    return f"{ts_event + 1_000},{ts_event},160,2,{number},T,B,{px:.9f},{int(qty)},0,0,128,0,0,{symbol}".encode()
+
+
+SAMPLES = {
+    "dbn": CodecSamples(book, trade, file_name="day.dbn", more=more, join=join, whole_sizes=True, fixed_unit=True),
+    "databento-mbo-csv": CodecSamples(orders, order_trade, HEADER.encode() + b"\n", whole_sizes=True),
+}

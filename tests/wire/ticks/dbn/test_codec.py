@@ -234,7 +234,7 @@ def test_damaged_files_are_answered_the_same_in_any_pieces() -> None:
 
 
 def test_every_damaged_message_is_answered() -> None:
-    values = bad_records(SAMPLES, 20_000)
+    values = bad_records(SAMPLES["dbn"], 20_000)
     decoded = decode_in_batches(DbnCodec(), values, 1_000)
     answered = {letter.offset for letter in decoded.refused} | set(decoded.batch.offset.tolist())
     for i in set(range(len(values))) - answered:

@@ -19,8 +19,8 @@ from impactd.wire.content import Content
 from impactd.wire.decoder import join
 from impactd.wire.registry import detect
 from impactd.wire.tick_codec import FileOptions
-from impactd.wire.ticks.databento.mbo import DatabentoMboCodec
 from impactd.wire.ticks.dbn.codec import DbnCodec
+from impactd.wire.ticks.dbn.mbo_csv import DatabentoMboCodec
 from tests.wire.helpers import T0, assert_same_batch, reasons
 from tests.wire.ticks.dbn.samples import IDS, UNDEF_PX, head
 
