@@ -122,6 +122,8 @@ def targets() -> set[str]:
 
 def needs_broker(words: list[str]) -> bool:
     if words[0] == "impactd":
+        if words[1] == "order":
+            return not {"--data", "--dry-run", "--file"} & set(words)
         return words[1] in NEEDS_BROKER or "captured/journal.jsonl" in words
     return words[0] == "python" or any(word.startswith(_THEIRS) for word in words)
 
