@@ -42,6 +42,11 @@ def found(*paths: Path, config: Path | None = None, sets: tuple[str, ...] = (), 
     return hours(load_settings(config, sets), asked.get("tz"), asked.get("session"), Data(tuple(paths), (), None, None))
 
 
+def test_monday_before_its_open_is_of_us_hours(tmp_path: Path) -> None:
+    """The hour of a file's first row begins before the open, when the last open was Friday's."""
+    assert found(data(tmp_path / "a.jsonl", TEN - HOUR_NS // 2 + 10**9)).rule == XNYS
+
+
 def test_hours_without_a_session_are_those_of_us_equities(tmp_path: Path) -> None:
     assert (XNYS.open_s, XNYS.close_s, XNYS.offsets) == (US.open_s, US.close_s, US.offsets)
     assert found().rule == XNYS

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from zoneinfo import ZoneInfo
@@ -42,6 +42,7 @@ _ZONE: Final = "America/New_York"
 _CALENDAR: Final = "XNYS"
 _FEED_HOURS: Final = range(4, 20)
 _HOUR_S: Final = 3_600
+_EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 _HOUR_NS: Final = _HOUR_S * 1_000_000_000
 
 #: Pairs of a coin and what it is quoted in.
@@ -253,7 +254,7 @@ def _trades_around_the_clock(data: Data) -> bool:
             return True
         for second in np.unique(first.ts_event // _HOUR_NS * _HOUR_S).tolist():
             at = datetime.fromtimestamp(second, market)
-            closed = shares.hours_on(shares.day_of(second * 1_000_000_000)) is None
+            closed = shares.hours_on(at.date().toordinal() - _EPOCH_ORDINAL) is None
             if closed or at.hour not in _FEED_HOURS:
                 return True
     return False
