@@ -80,15 +80,14 @@ _LEVELS: Final[Schema] = {
 }
 _FLAG: Final[Schema] = {"type": ["boolean", "null"]}
 
+_DECIMAL_TEXT: Final[Schema] = {"type": "string", "pattern": _DECIMAL, "maxLength": 40}
 _POSITIVE_SHARE: Final[Schema] = {
     "oneOf": [
         {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
-        {"type": "string", "pattern": _DECIMAL, "maxLength": 40},
+        _DECIMAL_TEXT,
     ]
 }
-_NON_NEGATIVE: Final[Schema] = {
-    "oneOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _DECIMAL, "maxLength": 40}]
-}
+_NON_NEGATIVE: Final[Schema] = {"oneOf": [{"type": "number", "minimum": 0}, _DECIMAL_TEXT]}
 _WINDOWS: Final[Schema] = {
     "type": "array",
     "maxItems": MAX_BLACKOUTS,
@@ -101,8 +100,8 @@ _BY_UNIT: Final[dict[Unit | None, Schema]] = {
     Unit.TIME: _ref("time_in"),
     Unit.SHARE: _POSITIVE_SHARE,
     Unit.PER_CURRENCY: _NON_NEGATIVE,
-    Unit.PRICE: {"type": "number", "exclusiveMinimum": 0},
-    Unit.BPS: {"type": "number", "minimum": -MAX_OFFSET_BPS, "maximum": MAX_OFFSET_BPS},
+    Unit.PRICE: {"oneOf": [{"type": "number", "exclusiveMinimum": 0}, _DECIMAL_TEXT]},
+    Unit.BPS: {"oneOf": [{"type": "number", "minimum": -MAX_OFFSET_BPS, "maximum": MAX_OFFSET_BPS}, _DECIMAL_TEXT]},
     Unit.URGENCY: {"oneOf": [{"type": "number", "minimum": 0, "maximum": MAX_URGENCY}, {"enum": list(URGENCIES)}]},
     Unit.WINDOWS: _WINDOWS,
     Unit.FLAG: {"type": "boolean"},
@@ -161,7 +160,7 @@ INPUTS: Final[dict[str, Schema]] = {
             "qty": {
                 "oneOf": [
                     {"type": "number", "minimum": 0, "exclusiveMaximum": 9_999_999_999},
-                    {"type": "string", "pattern": _DECIMAL, "maxLength": 40},
+                    _DECIMAL_TEXT,
                 ],
                 "description": "Traded quantity.",
             },

@@ -175,7 +175,9 @@ def _is_beyond(name: str, field: str, value: Any) -> bool:
         case "start":
             # The window would end before it starts.
             return int(value) >= inputs.EXAMPLES["new"]["end"]
-        case "last_px":
+        case "limit_offset_bps":
+            return not -inputs.MAX_OFFSET_BPS <= float(value) <= inputs.MAX_OFFSET_BPS
+        case "last_px" | "limit_px":
             return not 1e-12 <= float(value) < 9e9
         case "order_qty" | "max_interval_qty" | "min_clip_qty" | "lot_size" | "last_qty":
             # As a number the form is the same; as a string its sign and size are not.
