@@ -298,12 +298,12 @@ class Desk:
         volume, vwap = stats.volume_continuous or 0.0, stats.vwap
         self._feedback.minute(symbol, stats.minute, vwap, volume)
         self._feedback.reach(symbol, minute_end)
-        orders = self._orders.active_of(symbol)
+        orders, before = self._orders.active_of(symbol), self._at(minute_end - 1)
         for order in orders:
             for start, unfilled in order.schedule.advance(minute_end):
                 if self._settings.fills == "scheduled" and not self.slices.on:
                     taken = min(max(unfilled, 0), order.leaves_qty)
-                    order.assume(start, taken, self._at(minute_end - 1))
+                    order.assume(start, taken, before)
                     self._feedback.assumed(order, taken, minute_end - 1)
             worked = min(max(minute_end - order.works_from, 0), self._interval)
             order.market_volume += volume * (worked / self._interval)

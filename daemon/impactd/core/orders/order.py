@@ -221,7 +221,8 @@ class Order:
     @property
     def leaves_qty(self) -> int:
         """What is left to trade; 0 once the order has ended."""
-        return max(self.order_qty - self.cum_qty, 0) if self.active else 0
+        left = self.terms.order_qty - self.cum_qty if self.active else 0
+        return max(left, 0)
 
     def limit(self, mid: float | None) -> float | None:
         """Return the limit price; None without one, or where a relative one has nothing to be relative to.

@@ -79,7 +79,7 @@ def allocate_jointly(
     quanta = solving.quanta()
     gap = solving.gap
     quanta = _kept(problem, group, quanta)
-    shortfall = tuple(int(qty) - int(np.sum(row)) for qty, row in zip(group.qty.tolist(), quanta, strict=True))
+    shortfall = tuple((group.qty - np.sum(quanta, axis=1)).tolist())
     return JointAllocation(quanta, shortfall, multipliers, residual, "joint", steps, gap)
 
 
