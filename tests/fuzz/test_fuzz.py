@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import fields
+
 import pytest
 
+from impactd.core.base.topics import Topic
+from impactd.core.inputs.terms import Terms
 from impactd.wire.codec import REASONS
 from tests.fuzz.corpus import KINDS
 from tests.fuzz.harness import ROUND, run
+from tests.fuzz.values import Values
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -24,3 +30,7 @@ def test_values_of_any_magnitude_are_all_answered_and_the_good_ones_unharmed(kin
     report = run(kind, 200, seed=20250403, values=True)
     assert report.fates.total() == 200
     assert report.fates["accepted"] > 40
+
+
+def test_values_of_orders_have_every_term() -> None:
+    assert set(Values(random.Random(1), Topic.ORDERS, 3).terms()) == {field.name for field in fields(Terms)}

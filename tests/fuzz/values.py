@@ -41,7 +41,7 @@ class Values:
                     case Topic.EXECUTIONS:
                         return orjson.dumps(self._execution())
                     case Topic.CONTROL:
-                        return corpus.control(self._rng.choice(("halt", "resume")), self._symbol(), self._time())
+                        return orjson.dumps(self._control())
                     case _:
                         return self._tick()
             except (FieldError, OverflowError, TypeError, ValueError, struct.error):
@@ -81,26 +81,65 @@ class Values:
         value = min(self._magnitude(-9, 9.9), 9e9)
         return f"{value:.9f}" if self._rng.random() < 0.5 else round(value, 9)
 
-    def _order(self) -> Record:
+    def _rate(self) -> float | None:
+        return self._rng.choice((None, None, min(1.0, self._magnitude(-12, 0))))
+
+    def terms(self) -> Record:
+        """Return every term of an order; each may be at any magnitude."""
         rng = self._rng
         start = self._now + int(rng.choice((0, -1, 1)) * self._magnitude(9, 17))
-        terms: Record = {
+        end = start + int(self._magnitude(9, 15))
+        inside = sorted(rng.randrange(start, end + 1) for _ in range(2 * rng.choice((0, 0, 1, 2))))
+        px = self._magnitude(-13, 11)
+        return {
             "order_qty": self._qty(),
             "start": start,
-            "end": start + int(self._magnitude(9, 15)),
-            "participation_rate": rng.choice((None, min(1.0, self._magnitude(-12, 0)))),
+            "end": end,
+            "participation_rate": self._rate(),
+            "min_participation_rate": self._rate(),
+            "target_participation_rate": self._rate(),
             "max_interval_qty": rng.choice((None, self._qty())),
             "lot_size": rng.choice((1, self._qty())),
             "risk_aversion": rng.choice((0, self._magnitude(-30, 30))),
             "min_clip_qty": rng.choice((None, None, self._qty())),
             "must_complete": rng.random() < 0.3,
+            "blackouts": [list(pair) for pair in zip(inside[::2], inside[1::2], strict=True)],
+            "last_trade": rng.choice((None, None, rng.randrange(start, end + 1))),
+            "urgency": rng.choice((None, None, min(1.0, self._magnitude(-12, 0)))),
+            "limit_px": rng.choice((None, None, px)),
+            "limit_offset_bps": rng.choice((None, None, rng.choice((-1, 1)) * self._magnitude(-12, 5))),
         }
+
+    def _order(self) -> Record:
+        rng = self._rng
+        about: Record = {"symbol": self._symbol(), "ts_event": self._time()}
+        drawn = self.terms()
+        # Some terms exclude each other, and most orders have few.
+        some = {"order_qty", "start", "end", *rng.sample(sorted(drawn), rng.randrange(6))}
+        terms = {name: drawn[name] for name in drawn if name in some}
+        kind = rng.random()
+        if kind > 0.4:
+            head: Record = {"type": "new", "cl_ord_id": f"V{rng.randrange(400)}", "side": rng.choice(("buy", "sell"))}
+            return head | about | terms
+        named = rng.choice(("M1", "M2", f"V{rng.randrange(400)}"))
+        head = {"type": "replace", "cl_ord_id": named}
         if rng.random() < 0.3:
-            changed = rng.sample(sorted(terms), rng.randrange(1, 5))
-            head = {"type": "replace", "cl_ord_id": rng.choice(("M1", "M2", "V1", "V2"))}
-            return head | {"symbol": self._symbol(), "ts_event": self._time()} | {name: terms[name] for name in changed}
-        head = {"type": "new", "cl_ord_id": f"V{rng.randrange(400)}", "side": rng.choice(("buy", "sell"))}
-        return head | {"symbol": self._symbol(), "ts_event": self._time()} | terms
+            head |= {"cl_ord_id": f"V{self._step}-{self._n}", "orig_cl_ord_id": named}
+        if kind < 0.05:
+            return head | about | {"type": "cancel"}
+        changed = rng.sample(sorted(terms), rng.randrange(1, len(terms) + 1))
+        return head | about | {name: terms[name] for name in changed}
+
+    def _control(self) -> Record:
+        rng = self._rng
+        scope = rng.choice((self._symbol(), "M1", "M2", f"V{rng.randrange(400)}", "nobody"))
+        at = rng.choice((self._time(), self._time(), int(self._magnitude(9, 18.9))))
+        return {
+            "type": rng.choice(("halt", "resume")),
+            "scope": scope,
+            "reason": "r" * rng.randrange(60),
+            "ts_event": at,
+        }
 
     def _execution(self) -> Record:
         rng = self._rng

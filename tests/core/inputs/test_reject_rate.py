@@ -52,6 +52,9 @@ def test_share_is_seen_though_nothing_at_all_is_usable() -> None:
     assert not one.engine.invalid.over
     send_refused(one, 1)
     assert one.engine.invalid.over
+    # What is wrong with a feed of which nothing is usable is in the alert.
+    (alert,) = one.alerts("invalid_ratio")
+    assert "json: no JSON" in alert.text
 
 
 def test_share_falls_as_minutes_leave_the_window_and_may_rise_again() -> None:
@@ -83,7 +86,7 @@ def test_used_rows_count_as_one_by_one(data: st.DataObject) -> None:
     whole, single = InvalidShare(settings, M), InvalidShare(settings, M)
     for share in (whole, single):
         share.used(T0)
-        share.refused(T0 + 10 * S)
+        share.refused(T0 + 10 * S, "json")
     at = 0
     while at < len(keys):
         n = data.draw(st.integers(1, 10))

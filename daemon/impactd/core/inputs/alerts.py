@@ -42,7 +42,7 @@ class FeedAlerts:
         if topic is not Topic.TICKS:
             alert = Alert(REFUSED[topic], record.symbol, record.cl_ord_id, now, f"{record.reason}: {record.detail}")
             self._outbox.publish(Topic.ALERTS, record.symbol, alert)
-        text = self.invalid.refused(key)
+        text = self.invalid.refused(key, f"{record.reason}: {record.detail}")
         if text is not None:
             self._outbox.publish(Topic.ALERTS, None, Alert("invalid_ratio", None, None, key, text))
 

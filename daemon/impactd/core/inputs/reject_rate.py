@@ -52,8 +52,8 @@ class InvalidShare:
             minute[1] += end - at
             at = end
 
-    def refused(self, key: int) -> str | None:
-        """Count a refused message; return the text of an alert if the share has just risen above the limit."""
+    def refused(self, key: int, why: str) -> str | None:
+        """Count a message refused for `why`; return an alert's text if the share has just risen above the limit."""
         minute = self._at(key)
         minute[1] += 1
         minute[2] += 1
@@ -61,6 +61,8 @@ class InvalidShare:
         if was or not self.over:
             return None
         total, refused = self._sums()
+        if refused == total:
+            return f"none of the latest {total} messages could be used; the last: {why} (impactd dlq list)"
         return (
             f"{refused} of the latest {total} messages could not be used, more than a share of "
             f"{self._settings.max_ratio:g}; see the dead letters (impactd dlq list)"
