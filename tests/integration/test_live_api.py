@@ -11,15 +11,19 @@ import aiohttp
 import orjson
 import pytest
 
+from impactd.core.base.settings import MINUTE_NS
 from impactd.core.base.topics import Topic
 from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka.publish import publish
 from impactd.shell.live.follow import EVENTS
 from tests.integration.kafka_lab import (
+    OPEN_NS,
     SYMBOLS,
+    assert_same,
     from_files,
     from_topics,
     lab,
+    order,
     published_all,
     values_by_partition,
     write_day,
@@ -106,3 +110,37 @@ async def test_api_and_events_are_the_bytes_of_the_topics(broker: Broker, tmp_pa
             for values in topics[topic]:
                 # Each partition's in its order; between partitions there is none.
                 assert [value for value in streamed[event] if value in set(values)] == values
+
+
+async def test_estimates_of_the_running_service_and_orders_with_every_instruction(
+    broker: Broker, tmp_path: Path
+) -> None:
+    """Orders with limits, bands and urgency through Kafka are the file's bytes; questions are answered meanwhile."""
+    settings, sources = await lab(broker.bootstrap), write_day(tmp_path / "day", 12)
+    assert sources.orders is not None
+    begin = OPEN_NS + 2 * MINUTE_NS
+    instructions: dict[str, dict[str, Any]] = {
+        "L1": {"limit_px": 31.5, "urgency": "normal"},
+        "L2": {"limit_offset_bps": -2.0, "min_participation_rate": 0.01, "participation_rate": 0.5},
+        "L3": {"target_participation_rate": 0.1},
+    }
+    with sources.orders.open("ab") as file:
+        for name, terms in instructions.items():
+            file.write(orjson.dumps(order(name, "FROG", "buy", begin, 8, **terms)) + b"\n")
+    async with served(settings) as base, aiohttp.ClientSession(base) as session:
+        await publish(settings, sources, speed=None)
+        expected = from_files(sources, tmp_path / "out")
+        await published_all(settings, expected)
+        assert_same(await from_topics(settings), expected)
+        plans = [orjson.loads(plan) for values in expected[Topic.PLANS] for plan in values]
+        assert {plan["limit_px"] for plan in plans if plan["cl_ord_id"] == "L1"} >= {31.5}
+
+        asked = {"symbol": "FROG", "side": "buy", "order_qty": 500, "start": OPEN_NS + 12 * MINUTE_NS}
+        asked |= {"end": OPEN_NS + 30 * MINUTE_NS, "max_cost_bps": 50}
+        async with session.post("/api/estimates", data=orjson.dumps(asked)) as answer:
+            assert answer.status == 200
+            found = orjson.loads(await answer.read())
+        assert found["schedules"][0]["qty"] == 500
+        assert found["schedules"][0]["cost"] > 0
+        async with session.post("/api/estimates", data=orjson.dumps(asked | {"symbol": "TOAD"})) as answer:
+            assert answer.status == 404
