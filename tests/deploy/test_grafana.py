@@ -23,6 +23,7 @@ BUILT_IN: Final = {"$__rate_interval": "5m"}
 
 #: Metrics that no panel shows, and why.
 NOT_SHOWN: Final = {
+    "impactd_calendar_end_timestamp_seconds": "a date years ahead; the log warns 90 days before",
     "impactd_draining": "seconds long, and in the phases",
     "impactd_outputs_total": "plans, alerts and dead letters are shown by their contents",
     "impactd_position": "grows",
