@@ -52,7 +52,7 @@ def bands(session: Session = ALWAYS, level: float = 0.8) -> CostBands:
 
 
 def test_bands_before_any_shadow_are_the_prior() -> None:
-    for n in (1, 5, 60, 10_000):
+    for n in (0, 1, 5, 60, 10_000):
         assert bands().of(n, WARM).widths == pytest.approx((PRIOR_SD * T80, PRIOR_SD * T95), rel=0.02)
         assert bands().of(n, WARM).middle == 0.0
     assert bands().record() == ()
