@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from impactd.core.inputs.ticks import BOOK, TRADE
 from impactd.wire.codec import Decoded, Limits
-from impactd.wire.content import Content
+from impactd.wire.content import Content, Head
 from impactd.wire.decoder import join
 from impactd.wire.registry import detect
 from impactd.wire.tick_codec import FileOptions
@@ -287,3 +287,9 @@ def test_line_of_csv_that_cannot_be_read_ends_the_books() -> None:
     (batch,) = codec.batches(content, 10)
     assert [(letter.offset, letter.reason) for letter in batch.decoded.refused] == [(3, "type"), (4, "gap")]
     assert batch.decoded.batch.n_bid.tolist() == [0, 0]
+
+
+def test_books_with_a_column_of_order_ids_are_books() -> None:
+    header = "ts_event,action,side,price,size,order_id,flags,bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,symbol"
+    found = detect(Head("ARL.csv", header.encode() + b"\n"))
+    assert getattr(found, "name", None) == "databento-mbp10-csv"

@@ -79,8 +79,9 @@ class DatabentoMboCodec(CsvCodec):
 
     @classmethod
     def detects(cls, head: Head) -> bool:
-        """Return whether the header has the columns of single orders."""
-        return set(_NEEDED) <= set(split_header(head.line))
+        """Return whether the header has the columns of single orders, and none of books."""
+        names = split_header(head.line)
+        return set(_NEEDED) <= set(names) and not any(name.startswith(("bid_", "ask_")) for name in names)
 
     @classmethod
     def from_header(cls, head: Head, options: FileOptions) -> Self:
