@@ -114,6 +114,7 @@ EVENTS: list[tuple[Topic, Any, Any]] = [
     (Topic.ORDERS, NEW | {"note": "x" * 5_000}, NEW),
     (Topic.ORDERS, NEW | {"type": 5}, NEW),
     (Topic.ORDERS, NEW | {"type": "order"}, NEW),
+    (Topic.ORDERS, NEW | {"limit_offset_bps": 1e9}, NEW | {"limit_offset_bps": 5}),
     (Topic.ORDERS, NEW | {"urgency": "asap"}, NEW | {"urgency": "normal"}),
     (Topic.ORDERS, NEW | {"urgency": -1}, NEW | {"urgency": None}),
     (Topic.ORDERS, NEW | {"prty": 1}, NEW),
