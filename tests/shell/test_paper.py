@@ -78,6 +78,17 @@ def test_what_the_book_does_not_hold_stays_untraded() -> None:
     assert fill.qty == 300 * QUANTA
 
 
+def test_nothing_trades_beyond_the_limit_price_of_the_latest_plan() -> None:
+    for side, limit, worse in (("buy", 100.03, 100.0), ("sell", 99.97, 100.0)):
+        desk = PaperDesk()
+        desk.plan(plan(qty=(1_000.0, 1_000.0, 10.0), side=side, limit_px=limit))
+        (first,) = played(desk, 0, 1)
+        # Two levels of a hundred shares lie within the limit.
+        assert first.qty == 200 * QUANTA
+        desk.plan(plan(2, start=at(1), qty=(50.0,), cum=200.0, side=side, limit_px=worse))
+        assert played(desk, 2, 3) == []
+
+
 def test_orders_take_from_one_book_what_is_left_of_it() -> None:
     desk = PaperDesk()
     desk.plan(plan(qty=(150.0,)))

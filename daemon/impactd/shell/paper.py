@@ -2,8 +2,8 @@
 
 A plan's quantity of an interval is taken at one moment of it, drawn uniformly by a
 hash of the seed, the order and the interval.  At that moment the order walks the book
-that prevails; what its visible levels do not hold stays untraded, and the next plan has
-it again.  Shares that were taken from a book are gone from it until the next book
+that prevails, up to its limit price; what those levels do not hold stays untraded, and
+the next plan has it again.  Shares that were taken from a book are gone from it until the next book
 comes.  So the average cost of an interval's quantity is that of its books, weighted by
 the time for which each prevailed: the cost by which plans are judged
 (`impactd.core.books.interval_cost`).
@@ -90,6 +90,8 @@ class _Working:
     sent: int = 0
     #: Fills reported so far.
     count: int = 0
+    #: Limit price of the latest plan.
+    limit: float | None = None
     #: Still to trade, the last moment first.
     children: list[_Child] = field(default_factory=list)
 
@@ -135,7 +137,7 @@ class PaperDesk:
             self._of.setdefault(symbol, []).append(order)
         if plan["plan_version"] <= order.version:
             return
-        order.version = plan["plan_version"]
+        order.version, order.limit = plan["plan_version"], plan.get("limit_px")
         cum = parse_qty(plan["cum_qty"], "cum_qty")
         order.sent = max(order.sent, cum)
         order.children.clear()
@@ -186,7 +188,7 @@ class PaperDesk:
                 moment = max(child.moment, book.ts_event)
                 if moment - book.ts_event >= self._stands_ns:
                     continue
-                levels = book.asks if order.side == "buy" else book.bids
+                levels = _within(book.asks if order.side == "buy" else book.bids, order)
                 qty, px = _walk(levels, taken[order.side], child.qty)
                 if qty > 0:
                     taken[order.side] += qty
@@ -205,6 +207,14 @@ class PaperDesk:
                         )
                     )
         return fills
+
+
+def _within(levels: tuple[tuple[float, int], ...], order: _Working) -> Iterable[tuple[float, int]]:
+    """Return the levels that an order's limit price allows."""
+    limit = order.limit
+    if limit is None:
+        return levels
+    return [level for level in levels if (level[0] <= limit if order.side == "buy" else level[0] >= limit)]
 
 
 def usable(batch: TickBatch, allow_locked: bool = True) -> Iterator[tuple[str, Book]]:  # noqa: FBT001, FBT002  # as the setting
