@@ -67,7 +67,7 @@ def command(
 ) -> None:
     """Derive estimates, models and plans from recorded files.
 
-    Writes estimates.jsonl, models.jsonl, plans.jsonl, alerts.jsonl, tca.jsonl and
+    Writes estimates.jsonl, models.jsonl, plans.jsonl, slices.jsonl, alerts.jsonl, tca.jsonl and
     dlq.jsonl, byte for byte what the service publishes for the same day
     applied in event time.
     """
