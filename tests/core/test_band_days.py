@@ -21,6 +21,7 @@ def test_recorded_hours_are_covered_within_five_points(data_dir: Path) -> None:
     assert band_95 == pytest.approx(0.95, abs=0.05)
 
 
+@pytest.mark.slow
 def test_generated_hours_are_covered_within_three_points() -> None:
     specs = [GeneratorSpec(snapshots=3_000, days=4, profile=profile, seed=11) for profile in (0.0, 1.0)]
     sizes = (1_500.0, 6_000.0, 20_000.0)

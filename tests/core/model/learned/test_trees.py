@@ -50,6 +50,7 @@ def test_quantiles_that_cross_give_way_to_the_median() -> None:
     assert model.quantiles(rows()).tolist() == [[[0.1, 0.1, 0.1], [0.0, 0.0, 0.0]]]
 
 
+@pytest.mark.slow
 def test_trees_say_what_scikit_learn_says_to_the_last_bit() -> None:
     fit = pytest.importorskip("impactd.research.learned.fit")
     rng = np.random.default_rng(5)
