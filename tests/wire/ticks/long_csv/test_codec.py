@@ -162,3 +162,17 @@ def test_columns_may_be_in_any_order_with_other_names_and_without_levels(header:
 def test_sides_of_trades_without_levels_are_trades() -> None:
     head = Head("FROG.csv", b"time,side,price,size\n%d,buy,31.2,5\n" % T0)
     assert getattr(detect(head), "name", None) == "wide-csv"
+
+
+def test_sides_that_are_apart_are_refused_and_read_once_the_rows_are_sorted() -> None:
+    rows = [b"%d,%s,31.%d,300,0" % (T0 + k, side, px) for side, px in ((b"bid", 20), (b"ask", 25)) for k in range(4)]
+    with pytest.raises(FileFormatError, match="sort the rows by time"):
+        decode(*rows)
+    batch = decode(*sorted(rows)).batch
+    assert batch.n_bid.tolist() == batch.n_ask.tolist() == [1] * 4
+
+
+def test_book_of_one_side_is_no_sign_that_sides_are_apart() -> None:
+    one_sided = [b"%d,bid,31.20,300,0" % (T0 + k) for k in range(3)]
+    later = [line.replace(b"%d" % T0, b"%d" % (T0 + 9)) for line in SNAPSHOT]
+    assert decode(*one_sided, *later).batch.n_ask.tolist() == [0, 0, 0, 1]

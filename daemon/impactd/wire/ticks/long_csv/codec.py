@@ -107,20 +107,47 @@ class LongCsvCodec(CsvCodec):
 
         Consecutive lines of one time belong together, by symbol.  Time and symbol are compared
         as text, so that no line has to be decoded to be grouped.
+
+        Raises
+        ------
+        FileFormatError
+            If bids and asks of a symbol's first snapshot are apart: neither would be a book.
         """
         columns = [self._column[name] for name in ("time", "symbol") if name in self._column]
         mark = self._delimiter.encode()
         groups: dict[bytes, list[Line]] = {}
+        one_sided: dict[bytes, tuple[bytes, str] | None] = {}
         run, size = b"", 0
         for line in super().records(content):
             time, symbol, *_ = *(_field(line.text, column, mark) for column in columns), b""
             if groups and (time != run or size > _MAX_RUN_BYTES):
+                self._check_sides(run, groups, one_sided)
                 yield from map(joined_lines, groups.values())
                 groups, size = {}, 0
             run = time
             groups.setdefault(symbol, []).append(line)
             size += len(line.text)
+        self._check_sides(run, groups, one_sided)
         yield from map(joined_lines, groups.values())
+
+    def _check_sides(
+        self, time: bytes, groups: dict[bytes, list[Line]], one_sided: dict[bytes, tuple[bytes, str] | None]
+    ) -> None:
+        """Note which side a symbol's first snapshot has, unless both; raise where the other one comes apart from it."""
+        mark = self._delimiter.encode()
+        for symbol, lines in groups.items():
+            before = one_sided.get(symbol, (b"", ""))
+            if before is None:
+                continue
+            words = {_field(line.text, self._column["side"], mark).strip().lower().decode("latin-1") for line in lines}
+            sides = {_SIDES.get(word, "") for word in words}
+            if len(sides) != 1:
+                one_sided[symbol] = None
+            elif before == (b"", ""):
+                one_sided[symbol] = time, sides.pop()
+            elif before[0] == time and before[1] not in sides:
+                at, name = bounded(time.decode("latin-1")), symbol.decode("latin-1") or "the file"
+                raise FileFormatError(f"bids and asks of {name} at {at} are apart; sort the rows by time")
 
     def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
         """Decode one snapshot."""
