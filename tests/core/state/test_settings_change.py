@@ -116,6 +116,7 @@ REFUSED: Final = {
     "model.deltas": replace(CoreSettings(), model=ModelSettings(deltas=(1.0,))),
     "model.prior_profile": replace(CoreSettings(), model=ModelSettings(prior_profile=False)),
     "model.profile": replace(CoreSettings(), model=ModelSettings(profile=((0.5,), (0.0,), (0.0,), (0.0,), (1.0,)))),
+    "plans.act": replace(CoreSettings(), plans=PlanSettings(act="slices")),
     "plans.fills": replace(CoreSettings(), plans=PlanSettings(fills="scheduled")),
     "session.open_s": replace(CoreSettings(), session=SessionRule(open_s=3_600)),
     "session.close_s": replace(CoreSettings(), session=SessionRule(close_s=82_800)),
