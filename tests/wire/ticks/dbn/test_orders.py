@@ -21,8 +21,8 @@ from impactd.wire.registry import detect
 from impactd.wire.tick_codec import FileOptions
 from impactd.wire.ticks.dbn.codec import DbnCodec
 from impactd.wire.ticks.dbn.mbo_csv import DatabentoMboCodec
-from tests.wire.helpers import T0, assert_same_batch, reasons
-from tests.wire.ticks.dbn.samples import IDS, UNDEF_PX, head
+from tests.wire.helpers import T0, assert_same_batch, decode_in_batches, reasons
+from tests.wire.ticks.dbn.samples import IDS, UNDEF_PX, head, orders
 
 LAST, TOB, SNAPSHOT, BAD = 128, 64, 32, 4
 PX = 1_000_000_000
@@ -293,3 +293,11 @@ def test_books_with_a_column_of_order_ids_are_books() -> None:
     header = "ts_event,action,side,price,size,order_id,flags,bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,symbol"
     found = detect(Head("ARL.csv", header.encode() + b"\n"))
     assert getattr(found, "name", None) == "databento-mbp10-csv"
+
+
+def test_message_that_ends_in_the_middle_of_an_event_is_refused() -> None:
+    lines = orders("FROG", T0, [(31.2, 5), (31.1, 5)], []).split(b"\n")
+    for n, found in ((3, []), (2, ["truncated"]), (1, ["truncated"])):
+        assert reasons(decode_in_batches(DatabentoMboCodec(), [b"\n".join(lines[:n])], 1)) == found
+    nothing = lines[0].replace(b",R,", b",N,")
+    assert reasons(decode_in_batches(DatabentoMboCodec(), [nothing], 1)) == ["truncated"]

@@ -36,6 +36,9 @@ HEADER: Final = (
 _NEEDED: Final = ("ts_event", "action", "side", "price", "size", "order_id", "flags")
 _MBO: Final = 160
 _WORDS: Final = 7
+_WHAT: Final = 4
+_F_LAST: Final = 128
+_CHANGES: Final = frozenset(b"AMC")
 _LAYOUT: Final = np.zeros(256, np.uint8)
 _LAYOUT[_MBO] = MBO
 _UNDEF_PRICE: Final = 2**63 - 1
@@ -110,6 +113,10 @@ class DatabentoMboCodec(CsvCodec):
             words = np.array(orders[bad[0]][1], np.int64)
             raise error_of(int(fault[bad[0]]), words, 0)
         batch = rows.batch
+        what = orders[-1][1][_WHAT]
+        is_open = (what >> 48) & 0xFF in _CHANGES and not (what >> 32) & _F_LAST
+        if not len(batch) or is_open:
+            raise FieldError("truncated", "the last event has no end (flag 128), or changes nothing; send whole events")
         if max(batch.n_bid.max(initial=0), batch.n_ask.max(initial=0)) > self.limits.max_levels:
             raise FieldError("too_deep", f"more than {self.limits.max_levels} levels; send fewer (books.max_levels)")
         for i in range(len(batch)):
