@@ -96,7 +96,7 @@ def test_windows_without_a_book_are_left_out_and_said() -> None:
     settings = dataclasses.replace(SETTINGS, books=dataclasses.replace(SETTINGS.books, max_book_age_ns=30_000_000_000))
     (day,) = tape_of(rows, settings).days
     said = [found for found in trials(QUESTION, day) if isinstance(found, str)]
-    assert said == ["FROG 2025-04-03: no book stands in 2 of 20 intervals of a window"]
+    assert said == ["FROG 2025-04-03: no book in 2 of 20 intervals of a window"]
 
 
 def test_sizes_by_participation_and_by_depth() -> None:
