@@ -33,7 +33,7 @@ _FEWEST, _MOST = 2, 4
 
 #: Far beyond what a round, the last drain and a process's leave take, even on a machine that does other work.
 PROGRESS_S: Final = 300.0
-_DRAIN_S: Final = 240.0
+_DRAIN_S: Final = 600.0
 _LEAVE_S: Final = 30.0
 
 #: A broken service may have lost what would end its drain.

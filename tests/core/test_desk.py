@@ -94,6 +94,18 @@ def test_new_order_beyond_max_orders_is_rejected() -> None:
     assert "plans.max_orders" in (harness.last("B").text or "")
 
 
+def test_ended_orders_make_room_for_new_ones() -> None:
+    harness = with_order(EngineHarness(settings(max_orders=3)))
+    harness.send(fill(at(2), "E1", 10), cancel(at(2)))
+    for name in "BCDEF":
+        harness.send(new(name, ts=at(2)), cancel(at(2), name))
+    assert harness.alerts("order_rejected") == []
+    assert [order.cl_ord_id for order in harness.engine.orders] == ["A", "E", "F"]
+    harness.reload()
+    harness.send(new("G", ts=at(2)), new("H", ts=at(2)), new("I", ts=at(2)), new("J", ts=at(2)))
+    assert [alert.cl_ord_id for alert in harness.alerts("order_rejected")] == ["J"]
+
+
 @pytest.mark.parametrize("terms", [{"risk_aversion": 1e300}, {"start": 2**62, "length": M}])
 def test_new_order_with_terms_beyond_reason_is_rejected(terms: dict[str, float]) -> None:
     harness = EngineHarness()

@@ -147,11 +147,19 @@ class Desk:
     def _refusal(self, order: Order, now: int) -> str | None:
         """Return why a new order cannot be taken, or None."""
         why = refusal(order.terms, self._at(now))
-        if why is None and len(self._orders) >= self._settings.max_orders:
+        if why is None and len(self._orders) >= self._settings.max_orders and not self._made_room():
             why = f"{len(self._orders)} orders already, the limit plans.max_orders"
         if why is None and not self._books.open(order.symbol, now):
             why = f"{order.symbol} would exceed books.max_symbols in this partition"
         return why
+
+    def _made_room(self) -> bool:
+        """Forget the order that ended first, those without an execution before the others; return whether one had."""
+        ended = [(bool(o.executions), o.ended_at, o.cl_ord_id) for o in self._orders if o.ended_at is not None]
+        found = self._orders.get(min(ended)[2]) if ended else None
+        if found is not None:
+            self._orders.forget(found)
+        return found is not None
 
     def _work(self, items: Iterable[Held], now: int) -> None:
         """Apply events in order, each followed by those that waited for it."""
