@@ -128,7 +128,8 @@ def test_plan_is_the_published_object_byte_for_byte() -> None:
         b'"model":{"kind":"linear","unit":"price_per_share","as_of":1743687000000000000,"prior":false,'
         b'"transient_share":0.0,"resilience_half_life_s":null},'
         b'"certificate":{"solver":"exact","multiplier":0.031,"kkt_residual":3e-12,"gap":null},'
-        b'"cost_band_95":[600.0,1101.25],"lifted_qty":0,"blind":false,"cl_ord_ids":[],"mid":null,"limit_px":null,"expected_shortfall_qty":null}'
+        b'"cost_band_95":[600.0,1101.25],"lifted_qty":0,"blind":false,"cl_ord_ids":[],'
+        b'"mid":null,"limit_px":null,"expected_shortfall_qty":null,"end":null}'
     )
 
 
