@@ -7,7 +7,7 @@ whole books: each begins with a clear, ``R``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from itertools import islice
 from typing import Final, Self
 
@@ -16,7 +16,7 @@ import numpy as np
 from impactd.core.inputs.ticks import BOOK
 from impactd.wire.codec import FROM_DATA, Decoded, FieldError, Limits, shown
 from impactd.wire.content import Content, Head, Line
-from impactd.wire.fields import parse_symbol
+from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder, Rows, stamped
 from impactd.wire.symbols import FileSymbols
 from impactd.wire.tick_codec import FileBatch, FileFormatError, FileOptions, dated, with_faults
@@ -211,12 +211,9 @@ def _price(text: str) -> int:
     """Return a price in 1e-9 units: of a decimal, or of an integer that is in them already."""
     if text in _UNDEFINED:
         return _UNDEF_PRICE
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        raise FieldError("type", f"price: {shown(text)} is not a number; send a number") from None
-    if not value.is_finite() or abs(value) >= 2**63:
+    if abs(parse_number(text, "price")) >= 2**63:
         raise FieldError("value", f"price: {shown(text)} is beyond 64 bits; send the price")
+    value = Decimal(text)
     if "." not in text and abs(value) >= FIXED_POINT_FROM:
         return int(value)
     raw = int(value * 10**9)
