@@ -64,8 +64,8 @@ async def test_commands_from_topics_to_replays_agree(broker: Broker, tmp_path: P
     sources = write_day(tmp_path / "day", 8)
     expected = from_files(sources, tmp_path / "expected")
     missing = await asyncio.to_thread(impactd, environ, "topics", "check")
-    assert (missing.returncode, missing.stdout.count("is missing")) == (1, 13)
-    assert (await succeeded(environ, "topics", "create")).count("made") == 13
+    assert (missing.returncode, missing.stdout.count("is missing")) == (1, len(Topic))
+    assert (await succeeded(environ, "topics", "create")).count("made") == len(Topic)
     assert "as the settings say" in await succeeded(environ, "topics", "check")
 
     files = [str(path) for path in (sources.data[0], sources.orders, sources.executions)]

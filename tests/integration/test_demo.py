@@ -44,7 +44,7 @@ def test_demo_through_a_real_broker_equals_the_replay(
     code = main(["demo", "--data", str(data), "--orders", str(orders), "--speed", "max", "--out", "out"])
     out, err = capsys.readouterr()
     assert code == 0, err
-    assert out.count("byte for byte the replay's") == 5
+    assert out.count("byte for byte the replay's") == 6
     assert (tmp_path / "out" / "live" / "plans.jsonl").stat().st_size > 0
     assert "A1 buy FROG" in out
 
@@ -73,7 +73,7 @@ def test_demo_through_the_mock_stays_for_its_page_and_then_equals_the_replay(tmp
         child.kill()
     assert child.returncode == 0, err
     assert any("taking librdkafka's in-process mock" in line for line in said)
-    assert out.count("byte for byte the replay's") == 5
+    assert out.count("byte for byte the replay's") == 6
     assert shown in (tmp_path / "out" / "live" / "plans.jsonl").read_bytes().splitlines()
 
 

@@ -373,18 +373,19 @@ class Slicer:
     # --- state ------------------------------------------------------------
 
     def _mark_clock(self) -> None:
-        self._changes.mark(_CLOCK, lambda: orjson.dumps(self.next))
+        if self.next == FOREVER:
+            self._changes.delete(_CLOCK)
+        else:
+            self._changes.mark(_CLOCK, lambda: orjson.dumps(self.next))
 
     def changes(self) -> dict[str, bytes | None]:
         """Return the keys that have changed since the last call."""
         return self._changes.take()
 
     def dump(self) -> dict[str, bytes]:
-        """Return every key with its value; none before the first decision."""
-        if self.next == FOREVER and not self._symbols:
-            return {}
+        """Return every key with its value; no time while no decision is due."""
         symbols = {_KEY + symbol: its.save() for symbol, its in sorted(self._symbols.items())}
-        return symbols | {_CLOCK: orjson.dumps(self.next)}
+        return symbols if self.next == FOREVER else symbols | {_CLOCK: orjson.dumps(self.next)}
 
     def load(self, items: Mapping[str, bytes]) -> None:
         """Restore the symbols and the time of the next decision, where a state has them."""
