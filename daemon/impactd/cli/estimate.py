@@ -1,7 +1,148 @@
-"""``impactd estimate``."""
+"""``impactd estimate``: what an order would cost, before it exists."""
 
 from __future__ import annotations
 
-from impactd.cli.order import estimate as command
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-__all__ = ["command"]
+import click
+
+from impactd.cli.api import ask_service, url_option
+from impactd.cli.common import EXISTING, Data, InputError, example, load_settings, settings_options, translated
+from impactd.cli.hours import Hours
+from impactd.cli.ticket import TICKET, Ticket, local_time, new_order, term_options, time_options
+
+if TYPE_CHECKING:
+    from impactd.config import Loaded
+
+
+@click.command(
+    "estimate",
+    epilog=example(
+        "impactd estimate --symbol FROG --side buy --qty 20000 --from 10:00 --to 16:00 --data FROG.csv.gz",
+        "impactd estimate --symbol FROG --side buy --qty 20000 --to close --url http://impactd:8080 --max-cost 5",
+    ),
+)
+@click.option("--symbol", help="Symbol.  [default: the data's, where they have one]")
+@click.option("--side", type=click.Choice(["buy", "sell"]), required=True)
+@term_options(new=True)
+@click.option("--data", "paths", type=EXISTING, multiple=True, metavar="FILE", help="Recorded days, used up to --from.")
+@click.option("--codec", help="Format of the data; recognised from each file by default.")
+@url_option
+@click.option("--max-cost", type=float, metavar="BPS", help="Also find the largest quantity within this cost.")
+@time_options
+@click.option("--json", "as_json", is_flag=True, help="Write the estimate as JSON.")
+@settings_options
+def command(
+    *,
+    side: str,
+    paths: tuple[Path, ...],
+    codec: str | None,
+    url: str | None,
+    max_cost: float | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Say what an order would cost, before it exists.
+
+    Prices impactd's plan, TWAP, VWAP and POV with the forecast that plans are made with: of the running service, or on
+    recorded days as known when the order begins. Nothing is published.
+    """
+    if paths and url is not None:
+        raise InputError("--data, --url: exclude each other; give one")
+    ticket = Ticket.of(given | {"file": None, "dry_run": True})
+    given = {name: value for name, value in given.items() if name not in TICKET}
+    loaded = load_settings(ticket.config, ticket.sets)
+    data = Data(paths, (), None, codec) if paths else None
+    record, clock, traded, _ = new_order(side, "estimate", ticket, loaded, data, given)
+    found = estimated(record, url, data, loaded, traded, max_cost)
+    if as_json:
+        from impactd.cli.common import write_json
+
+        write_json(found)
+        return
+    write_estimate(found, clock.zone)
+
+
+def estimated(
+    record: dict[str, Any],
+    url: str | None,
+    data: Data | None,
+    loaded: Loaded,
+    traded: Hours,
+    max_cost_bps: float | None,
+) -> dict[str, Any]:
+    """Return the estimate of an order: of the service, or on recorded days as known when it begins."""
+    import orjson
+
+    asked = {name: value for name, value in record.items() if name not in {"type", "cl_ord_id", "ts_event"}}
+    if max_cost_bps is not None:
+        asked["max_cost_bps"] = max_cost_bps
+    body = orjson.dumps(asked)
+    if data is None:
+        return dict(ask_service(loaded.settings, "/api/estimates", url, body))
+
+    from impactd.cli.compose import limits, replay_settings
+    from impactd.core.planning.estimate import NoEstimateError
+    from impactd.shell.estimate import QuestionError, engine_at, question
+
+    core = traded.applied(replay_settings(loaded.settings, has_executions=False))
+    with translated():
+        engine = engine_at(data.paths, core, record["start"], codec=data.codec, symbol=data.symbol)
+    try:
+        return engine.estimate(*question(body, record["start"], limits(loaded.settings))).as_fields()
+    except (NoEstimateError, QuestionError) as error:
+        raise InputError(str(error)) from error
+
+
+#: What makes an estimate less sure, in words.
+_DOUBTS: Final = {
+    "unpriced": "no book has been seen: there is no cost",
+    "prior": "the model rests on the generic prior: few minutes, or no whole day, of this symbol",
+    "no_volume": "no trade has been seen: VWAP, POV and limits by volume are unknown",
+    "extrapolated": "intervals ask for more than the model has been fitted to",
+    "shortfall": "window and limits do not hold the whole quantity",
+}
+
+
+#: Money of a schedule in an estimate, and the digits that it is shown with.
+_MONEY: Final = (("cost", 1), ("cost_bps", 2), ("spread_cost", 1), ("impact_cost", 1))
+
+
+def write_estimate(found: dict[str, Any], zone: str) -> None:
+    """Write an estimate for people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from impactd.cli.summary import WIDE
+    from impactd.shell.view import number
+
+    table = Table(box=None, pad_edge=False)
+    heads = ("schedule", "quantity", "cost", "bps", "spread", "impact", "80% band", "95% band")
+    for head in (*heads, "timing risk", "bps", "done by"):
+        table.add_column(head, justify="left" if head == "schedule" else "right", no_wrap=True)
+
+    def band(pair: Any) -> str:
+        return "-" if pair is None else f"{number(pair[0])} to {number(pair[1])}"
+
+    def add(name: str, one: dict[str, Any]) -> None:
+        money = [number(one[name], digits) for name, digits in _MONEY]
+        risk = (number(one["timing_risk"]), number(one["timing_risk_bps"], 1))
+        done = "-" if one["done_by"] is None else f"{local_time(one['done_by'], zone):%H:%M}"
+        table.add_row(name, f"{one['qty']:,.8g}", *money, band(one["band_80"]), band(one["band_95"]), *risk, done)
+
+    for one in found["schedules"]:
+        add(one["policy"] if one["rate"] is None else f"pov {one['rate']:.0%}", one)
+    for one in found["frontier"]:
+        add(f"urgency {one['urgency']:g}", one)
+    Console(highlight=False, width=None if os.isatty(1) else WIDE).print(table)
+    share = found["volume_share"]
+    facts = [f"mid {number(found['mid'])}", f"as of {local_time(found['as_of'], zone):%Y-%m-%d %H:%M:%S} {zone}"]
+    if share is not None:
+        facts.append(f"{share:.1%} of the window's forecast volume")
+    if found["largest_qty"] is not None:
+        facts.append(f"largest quantity within the cost limit {found['largest_qty']:,.10g}")
+    click.echo("; ".join(facts))
+    for doubt in found["doubts"]:
+        click.echo(f"less sure: {_DOUBTS[doubt]}")

@@ -30,13 +30,18 @@ class Answer:
     text: str
 
 
+def asked_at(host: str) -> str:
+    """Return where a server is asked that listens at `host`."""
+    return _HERE.get(host, host)
+
+
 def ask(host: str, port: int, *, ready: bool, timeout_s: float = ASK_TIMEOUT_S) -> Answer:
     """Ask the service that listens at `host` and `port` whether it is alive, or ready.
 
     A missing or impossible answer means not healthy: that is a result, not an error.
     """
     path = "/readyz" if ready else "/livez"
-    where = _HERE.get(host, host)
+    where = asked_at(host)
     connection = http.client.HTTPConnection(where, port, timeout=timeout_s)
     try:
         connection.request("GET", path)
