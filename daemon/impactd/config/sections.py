@@ -133,8 +133,8 @@ class HoursSection(Section):
     """Trading hours: an exchange's calendar, or set by hand; the default is a market that never closes."""
 
     calendar: str = ""
-    """Calendar of an exchange by its MIC, such as XNYS, or a file that `impactd calendar` made; empty: none. Settings
-    beside it are by hand: open, close, days and breaks replace the calendar's, holidays and special add to it."""
+    """Calendar of an exchange by its MIC, such as XNYS, or a file that `impactd calendar` made; empty: none. Given
+    with it, open, close, days and breaks replace the calendar's, and holidays and special add to them."""
     timezone: Zone = "UTC"
     """Time zone of open and close, by its IANA name; a calendar has its own."""
     open: ClockTime = "00:00"

@@ -25,11 +25,9 @@ import numpy as np
 
 from impactd.client.messages import Plan
 from impactd.core.base.quantity import QUANTA, format_qty, parse_qty
-from impactd.core.base.settings import BookSettings
+from impactd.core.base.settings import SECOND_NS, BookSettings
 from impactd.core.books.checks import USABLE, check_books
 from impactd.core.inputs.ticks import BOOK, MID_EVENT, UNDECODABLE_BOOK, TickBatch
-
-_SECOND_NS: Final = 1_000_000_000
 
 #: How the exec_id of every fill begins.
 _PREFIX: Final = "paper-"
@@ -147,7 +145,7 @@ class PaperDesk:
                 del self._orders[name]
             return
         ahead = order.sent - cum
-        interval_ns, last = plan["interval_s"] * _SECOND_NS, plan["end"] or 0
+        interval_ns, last = plan["interval_s"] * SECOND_NS, plan["end"] or 0
         for start, quantity in zip(plan["start"], plan["qty"], strict=True):
             qty = parse_qty(quantity, "qty")
             crossed = min(ahead, qty)

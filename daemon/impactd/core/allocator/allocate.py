@@ -17,14 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 import numpy as np
 
 from impactd.core.allocator.bounds import NO_CAP, Int, never_bind, tighten
 from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
 from impactd.core.allocator.cost import gradient, objective
-from impactd.core.allocator.curve import Float
+from impactd.core.allocator.curve import SMALLEST_PRICE, Float
 from impactd.core.allocator.lots.path import round_path, round_running_sum
 from impactd.core.allocator.lots.search import clipped_path, clipped_separable, descend
 from impactd.core.allocator.lots.separable import place_remainder, round_separable
@@ -33,9 +32,6 @@ from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure
 from impactd.core.allocator.solvers.chain import chain_exhausted, solve_chain
 from impactd.core.allocator.solvers.decomposition import decompose_one
 from impactd.core.base.quantity import MAX_QUANTA, QUANTA
-
-#: Keeps a market without any cost from dividing by zero.
-_SMALLEST_PRICE: Final = 2.0**-1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +218,7 @@ class _Rounding:
         count, left_over, bound = self._lots(solution)
         residual = solution.kkt_residual
         if left_over > 0.0:
-            residual = max(residual, left_over / max(abs(solution.multiplier), _SMALLEST_PRICE))
+            residual = max(residual, left_over / max(abs(solution.multiplier), SMALLEST_PRICE))
         where = self._remainder(count)
         quanta = count * self.lot_quanta
         if where >= 0:

@@ -50,7 +50,7 @@ from typing import Final
 import numpy as np
 
 from impactd.core.allocator.cost import gradient
-from impactd.core.allocator.curve import Curve, Float, marginal
+from impactd.core.allocator.curve import PRICE_FLOOR, SMALLEST_PRICE, Curve, Float, marginal
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.supply import invert_marginal, model_kind
 from impactd.core.allocator.transient import add_pressure
@@ -61,14 +61,9 @@ from impactd.core.base.jit import kernel
 #: The exact solvers stay below 1e-12; general-purpose ones reach 1e-8.
 CERTIFICATE_TOLERANCE: Final = 1e-6
 
-#: Floor of the price scale, as a part of the multiplier.
-_PRICE_FLOOR: Final = 2.0**-20
 
 #: A running sum this near to a bound, as a part of the quantity, is taken to be on it.
 _ON_BOUND: Final = 1e-6
-
-#: Keeps a market without any cost from dividing by zero.
-_SMALLEST_PRICE: Final = 2.0**-1000
 
 
 def capacity(problem: Problem, qty: float) -> float:
@@ -246,7 +241,7 @@ def _residual(
     if gap > 0.0:
         highest = max(highest, mu) if highest == -math.inf else highest
         scale = max(highest - cheapest, 0.0) + 2.0 * risk * held_sum + lasting
-        scale = max(scale, _PRICE_FLOOR * max(abs(mu), abs(highest)), _SMALLEST_PRICE)
+        scale = max(scale, PRICE_FLOOR * max(abs(mu), abs(highest)), SMALLEST_PRICE)
         residual = max(residual, gap / (scale * unit))
     return residual
 

@@ -18,7 +18,7 @@ Rules:
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,12 @@ import numpy.typing as npt
 from impactd.core.base.jit import kernel
 
 Float = npt.NDArray[np.float64]
+
+#: Floor of a scale of prices, as a part of the highest one or of the multiplier.
+PRICE_FLOOR: Final = 2.0**-20
+
+#: Floor of a scale of prices: keeps a market without any cost from dividing by zero.
+SMALLEST_PRICE: Final = 2.0**-1000
 
 
 class Curve(NamedTuple):

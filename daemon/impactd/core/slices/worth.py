@@ -65,7 +65,7 @@ class Worth:
         return self._taken
 
     def take(self, at: int, mid: float, take: tuple[float, float], even: tuple[float, float]) -> None:
-        """Note what a decision took, and the even slice beside it: shares and cost over mid."""
+        """Note what a decision took and what an even slice would have taken: shares and cost over mid."""
         self._taken += take[0]
         self._waiting.append((at, mid, *take, *even))
 

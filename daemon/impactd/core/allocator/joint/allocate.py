@@ -31,7 +31,7 @@ import numpy as np
 
 from impactd.core.allocator.bounds import Int
 from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
-from impactd.core.allocator.curve import Float
+from impactd.core.allocator.curve import SMALLEST_PRICE, Float
 from impactd.core.allocator.joint.lots import count_in_units, place_remainders, prove, round_to_lots, start_from
 from impactd.core.allocator.joint.problem import Group, JointAllocation, given_others, in_shares, joint_objective
 from impactd.core.allocator.joint.risk import certificate, solve_with_risk
@@ -47,8 +47,6 @@ _MOST_UNITS: Final = 2**61
 
 #: Current plans are kept where they cost no more than this part above the best ones.
 _SAME_COST: Final = 1e-12
-
-_SMALLEST_PRICE: Final = 2.0**-1000
 
 
 def allocate_jointly(
@@ -166,7 +164,7 @@ class _Solving:
             self._decompose(free, trade)
             if np.any(self.units[free] > 1):
                 self._round_by_size(free, trade)
-        residual = max(residual, left_over / max(*(abs(m) for m in multipliers), _SMALLEST_PRICE))
+        residual = max(residual, left_over / max(*(abs(m) for m in multipliers), SMALLEST_PRICE))
         self.gap = max(self._cost(self.in_shares(self.n)) - (self._cost(x) - money), 0.0)
         return residual, multipliers, steps
 

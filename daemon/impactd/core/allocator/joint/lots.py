@@ -26,16 +26,10 @@ from typing import Final
 import numpy as np
 
 from impactd.core.allocator.bounds import Int, keep_within, never_bind, tighten
-from impactd.core.allocator.curve import Curve, Float, added_cost, less, lot_price
+from impactd.core.allocator.curve import PRICE_FLOOR, SMALLEST_PRICE, Curve, Float, added_cost, less, lot_price
 from impactd.core.allocator.lots.separable import best_exchange
 from impactd.core.allocator.solvers.decomposition import Bools, cheapest_sum
 from impactd.core.base.jit import kernel
-
-#: Keeps a market without any cost from dividing by zero.
-_SMALLEST_PRICE: Final = 2.0**-1000
-
-#: Floor of the price scale, as a part of the price.
-_PRICE_FLOOR: Final = 2.0**-20
 
 #: Fractions of a lot at which the orders round, in turn: spread as evenly as can be, so that the sum is near its aim.
 _GOLDEN: Final = 0.6180339887498949
@@ -167,7 +161,7 @@ def prove(
             gap += max(best_exchange(n[i], cap[i], low[i], high[i], price, price), 0.0) * total
     if whole == 0.0 or gap == 0.0:
         return 0.0, gap
-    scale = max(highest - base, _PRICE_FLOOR * abs(highest), _SMALLEST_PRICE)
+    scale = max(highest - base, PRICE_FLOOR * abs(highest), SMALLEST_PRICE)
     return gap / (scale * whole), gap
 
 

@@ -9,15 +9,13 @@ import numpy as np
 
 from impactd.core.allocator.bounds import Int
 from impactd.core.allocator.cost import schedule_cost
-from impactd.core.allocator.curve import Float
+from impactd.core.allocator.curve import SMALLEST_PRICE, Float
 from impactd.core.allocator.problem import Problem
 from impactd.core.base.jit import kernel
 from impactd.core.base.quantity import QUANTA
 
 #: Least quantity that a power term is expanded about, as a part of the mean.
 _LEAST_PART: Final = 1e-9
-
-_SMALLEST_PRICE: Final = 2.0**-1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +123,7 @@ def given_others(problem: Problem, others: Float, own: Float) -> Problem:
     b = c.b + 3.0 * others * c.a
     if np.any(c.e > 0.0):
         at = others + own
-        at = np.maximum(at, _LEAST_PART * max(float(np.mean(at)), _SMALLEST_PRICE))
+        at = np.maximum(at, _LEAST_PART * max(float(np.mean(at)), SMALLEST_PRICE))
         slope = c.e * (1.0 + c.delta) * at**c.delta
         bend = 0.5 * c.delta * slope / at
         s, b = s + slope - 2.0 * bend * own, b + bend

@@ -15,19 +15,13 @@ problem of `impactd.core.allocator.solvers.decomposition` with constant prices.
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
 from impactd.core.allocator.bounds import Int
-from impactd.core.allocator.curve import Curve, Float, mean_marginal
+from impactd.core.allocator.curve import PRICE_FLOOR, SMALLEST_PRICE, Curve, Float, mean_marginal
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.decomposition import Bools, decompose
 from impactd.core.allocator.solvers.interior import inside, interior_point, settle
-
-#: Floor of the price scale, as a part of the highest price, and of a market without any cost.
-_PRICE_FLOOR: Final = 2.0**-20
-_SMALLEST_PRICE: Final = 2.0**-1000
 
 
 def solve_with_risk(
@@ -104,7 +98,7 @@ def certificate(
         highest = float(np.max(impact[row > 0.0], initial=-np.inf))
         cheapest = float(np.min(p.curve.s[cap[i] > 0], initial=np.inf))
         scale = highest - cheapest + 2.0 * risk[i] * float(np.sum(np.abs(left)))
-        scale_qty += qty[i] * max(scale, _PRICE_FLOOR * abs(highest), _SMALLEST_PRICE)
+        scale_qty += qty[i] * max(scale, PRICE_FLOOR * abs(highest), SMALLEST_PRICE)
         path = np.cumsum(row)
         bad = max(
             abs(float(path[-1]) - qty[i]), float(np.max(row - cap[i] * unit)), float(np.max(-row)),
