@@ -261,6 +261,7 @@ def test_joint_odd_remainders_go_where_they_fit() -> None:
     assert sorted((in_shares(found.quanta) % 100).ravel().tolist()) == [0.0] * 4 + [30.0, 50.0]
 
 
+@example(seed=2462, risky=True)  # begins with nothing where a power is steepest
 @given(seed=st.integers(0, 2**31), risky=st.booleans())
 @settings(max_examples=20, deadline=None)
 def test_joint_lots_of_several_sizes_stay_within_their_gap(*, seed: int, risky: bool) -> None:

@@ -36,7 +36,7 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.allocator.bounds import keep_within
-from impactd.core.allocator.curve import Curve, Float, less, mean_marginal, slope_and_curvature
+from impactd.core.allocator.curve import Curve, Float, curvature, less, mean_marginal, slope_and_curvature
 from impactd.core.allocator.solvers.newton import chain_step, group_step
 from impactd.core.allocator.solvers.polish import polish
 from impactd.core.allocator.transient import add_pressure, transient_step
@@ -173,6 +173,8 @@ def interior_point(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in
             slope, bend[t] = slope_and_curvature(
                 max(total[t] + offset[t], 0.0), c.s[t], c.b[t], c.a[t], c.e[t], c.delta
             )
+            if bend[t] == math.inf:  # a power below one is steepest at nothing; steps need a number
+                bend[t] = curvature(_CLOSED, c.b[t], c.a[t], c.e[t], c.delta)
             scale += total[t] * slope
             trades = False
             for i in range(orders):
