@@ -22,6 +22,7 @@ class PlainOrder:
     ids: list[str]
     status: str = "active"
     reduced: bool = False
+    cancel_asked: bool = False
     executions: dict[str, Any] = field(default_factory=dict)
     replaces: list[ReplaceOrder] = field(default_factory=list)
     assumed: dict[int, int] = field(default_factory=dict)
@@ -121,6 +122,8 @@ class PlainLedger:
         if isinstance(event, ReplaceOrder | CancelOrder):
             if isinstance(event, CancelOrder) and order.status == "active":
                 order.status = "canceled"
+            elif isinstance(event, CancelOrder) and order.status == "done":
+                order.cancel_asked = True
             elif isinstance(event, ReplaceOrder) and event not in order.replaces:
                 order.replaces.append(event)
                 if order.status != "active":
@@ -154,6 +157,8 @@ class PlainLedger:
         elif order.status == "done" and order.cum_qty < order.wish:
             order.reduced = False
             order.status = "active" if self.now < order.end else "expired"
+            if order.cancel_asked:
+                order.status = "canceled"
 
     def close(self, minute: int, unfilled: dict[str, int]) -> None:
         """End a minute; `unfilled` is what counts as filled in it without a report, by order."""

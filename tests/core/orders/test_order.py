@@ -298,10 +298,22 @@ def test_replace_of_an_ended_order_is_rejected() -> None:
     assert apply(order, ReplaceOrder("P1", "FROG", 0, (("order_qty", 1),))).kind == "rejected"
 
 
-def test_cancel_of_an_ended_order_is_ignored() -> None:
+def test_cancel_of_an_order_that_will_not_work_again_is_ignored() -> None:
     order = opened()
     apply(order, CancelOrder("P1", "FROG", 0))
-    assert apply(order, CancelOrder("P1", "FROG", 0)) == Outcome("ignored")
+    assert apply(order, CancelOrder("P1", "FROG", 1)) == Outcome(EventOutcome.IGNORED)
+
+
+def test_cancel_of_a_filled_order_is_kept_for_a_bust_that_would_put_it_back_to_work() -> None:
+    order = opened()
+    apply(order, fill("E1", 1_000))
+    cancel = CancelOrder("P1", "FROG", 0)
+    assert [apply(order, cancel).kind for _ in range(2)] == [EventOutcome.APPLIED, EventOutcome.DUPLICATE]
+    assert order.status is Status.DONE
+    outcome = apply(order, bust("E2", "E1"))
+    assert (outcome.kind, outcome.replan) == (EventOutcome.APPLIED, "bust")
+    assert (order.status, order.leaves_qty) == (Status.CANCELED, 0)
+    assert apply(order, cancel) == Outcome(EventOutcome.IGNORED)
 
 
 def test_window_in_the_past_is_refused() -> None:

@@ -148,6 +148,8 @@ class Order:
     replaces: list[str] = field(default_factory=list)
     #: Whether a replace has asked for less than was filled.
     reduced: bool = False
+    #: Whether it was canceled once it was done: what a bust takes back is then not worked again.
+    cancel_asked: bool = False
     #: Net fills by start of the interval of their ts_event, from the interval of `clock` on.
     filled_in: dict[int, int] = field(default_factory=dict)
     #: With ``fills = "scheduled"``: the quantity that counts as filled without a report, by start of its interval.
@@ -403,6 +405,13 @@ def _cancel(order: Order, _event: CancelOrder, at: ApplyContext) -> Outcome:
     return Outcome(EventOutcome.APPLIED, "cancel")
 
 
+def _cancel_done(order: Order, _event: CancelOrder, _at: ApplyContext) -> Outcome:
+    if order.cancel_asked:
+        return Outcome(EventOutcome.DUPLICATE)
+    order.cancel_asked = True
+    return Outcome(EventOutcome.APPLIED)
+
+
 def _fill(order: Order, event: Fill, at: ApplyContext) -> Outcome:
     if event.exec_id in order.executions:
         return Outcome(EventOutcome.DUPLICATE)
@@ -459,6 +468,9 @@ def _traded(order: Order, qty: int, added: int, over: int, reason: str, at: Appl
     short = order.terms.order_qty - order.cum_qty
     if order.status is Status.DONE and short > 0:
         order.reduced = False
+        if order.cancel_asked:
+            order.finish(Status.CANCELED, at.now, "canceled once it was done; fills were reversed after that")
+            return Outcome(EventOutcome.APPLIED, reason)
         if at.now < order.terms.end:
             order.status, order.text, order.ended_at = Status.ACTIVE, None, None
             return Outcome(EventOutcome.APPLIED, reason)
@@ -479,6 +491,7 @@ TRANSITIONS: Final[dict[tuple[Status, type], _Apply]] = {
     (Status.EXPIRED, ReplaceOrder): _replace_ended,
     (Status.CANCELED, ReplaceOrder): _replace_ended,
     (Status.ACTIVE, CancelOrder): _cancel,
+    (Status.DONE, CancelOrder): _cancel_done,
     (Status.ACTIVE, Fill): _fill,
     (Status.DONE, Fill): _fill,
     (Status.EXPIRED, Fill): _fill,
