@@ -168,7 +168,7 @@ def test_estimate_is_written_for_people_with_its_doubts_and_by_a_dry_run(tmp_pat
     times = ["--side", "buy", "--qty", "2000", "--from", "10:00", "--to", "10:20", "--data", data]
     shown = CliRunner().invoke(cli, ["estimate", *times])
     assert shown.exit_code == 0, shown.output
-    for words in ("impactd", "twap", "vwap", "pov 10%", "urgency 0.1", "of the window's forecast volume", "less sure"):
+    for words in ("impactd", "twap", "vwap", "pov 10%", "urgency 2", "of the window's forecast volume", "less sure"):
         assert words in shown.output
     dry = CliRunner().invoke(cli, ["order", "new", *times, "--dry-run"])
     assert orjson.loads(dry.output.splitlines()[1])["order_qty"] == 2000

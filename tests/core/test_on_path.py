@@ -131,7 +131,7 @@ terms = st.fixed_dictionaries(
     {},
     optional={
         "risk_aversion": st.sampled_from([1e-9, 1e-6, 1e-4, 1e-2]),
-        "urgency": st.sampled_from([0.02, 0.5, 2.5]),
+        "urgency": st.sampled_from([1.0, 2.0, 8.0]),
         "min_participation_rate": st.just(0.05),
         "max_interval_qty": st.sampled_from([90, 150, 400]).map(lambda qty: qty * QUANTA),
         "participation_rate": st.sampled_from([0.08, 0.3]),

@@ -82,7 +82,7 @@ class Values:
         return f"{value:.9f}" if self._rng.random() < 0.5 else round(value, 9)
 
     def _rate(self) -> float | None:
-        return self._rng.choice((None, None, min(1.0, self._magnitude(-12, 0))))
+        return self._rng.choice((None, None, min(10.0, self._magnitude(-12, 1))))
 
     def terms(self) -> Record:
         """Return every term of an order; each may be at any magnitude."""
@@ -105,7 +105,7 @@ class Values:
             "must_complete": rng.random() < 0.3,
             "blackouts": [list(pair) for pair in zip(inside[::2], inside[1::2], strict=True)],
             "last_trade": rng.choice((None, None, rng.randrange(start, end + 1))),
-            "urgency": rng.choice((None, None, min(1.0, self._magnitude(-12, 0)))),
+            "urgency": rng.choice((None, None, min(10.0, self._magnitude(-12, 1)))),
             "limit_px": rng.choice((None, None, px)),
             "limit_offset_bps": rng.choice((None, None, rng.choice((-1, 1)) * self._magnitude(-12, 5))),
         }

@@ -45,8 +45,9 @@ class Terms(TypedDict, total=False):
     #: The share of volume to keep to: the running sum is never less, and never more either, to a lot, unless
     #: `participation_rate` allows it.
     target_participation_rate: float | None
-    #: How much cost is worth less risk, whatever the symbol and the size; `low` is 0.02, `normal` 0.1, `high`
-    #: 0.5, `get_done` 2.5. Not with `risk_aversion` (low, normal, high, get_done, or a number from 0 to 10).
+    #: How early to trade, at a higher cost and a lower risk, the same for every symbol and size; `low` is 1,
+    #: `normal` 2, `high` 4, `get_done` 8. Not with `risk_aversion` (low, normal, high, get_done, or a number from
+    #: 0 to 10).
     urgency: float | Literal["low", "normal", "high", "get_done"] | None
     #: Never trade at a worse price: a buy not above it, a sell not below it. Not with `limit_offset_bps`.
     limit_px: float | None
@@ -86,8 +87,9 @@ class Amendments(TypedDict, total=False):
     #: The share of volume to keep to: the running sum is never less, and never more either, to a lot, unless
     #: `participation_rate` allows it.
     target_participation_rate: float | None
-    #: How much cost is worth less risk, whatever the symbol and the size; `low` is 0.02, `normal` 0.1, `high`
-    #: 0.5, `get_done` 2.5. Not with `risk_aversion` (low, normal, high, get_done, or a number from 0 to 10).
+    #: How early to trade, at a higher cost and a lower risk, the same for every symbol and size; `low` is 1,
+    #: `normal` 2, `high` 4, `get_done` 8. Not with `risk_aversion` (low, normal, high, get_done, or a number from
+    #: 0 to 10).
     urgency: float | Literal["low", "normal", "high", "get_done"] | None
     #: Never trade at a worse price: a buy not above it, a sell not below it. Not with `limit_offset_bps`.
     limit_px: float | None

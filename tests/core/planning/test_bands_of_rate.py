@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
+from impactd.core.allocator.problem import Problem
+from impactd.core.allocator.solvers.base import Solution
+from impactd.core.allocator.solvers.registry import get_solver
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import PlanSettings
 from impactd.core.inputs.terms import URGENCIES
 from impactd.core.orders.order import Order, Status
-from impactd.core.planning.propose import Proposals, propose, risk_weight
+from impactd.core.planning.propose import Proposals, propose
+from impactd.core.planning.urgency import risk_weight
 from tests.core.builders import EngineHarness, M, at, change, new, plans
 from tests.core.planning.test_estimate import market
 
@@ -94,18 +100,49 @@ def test_least_rate_gives_way_to_caps_and_is_made_up_for() -> None:
 
 
 @pytest.mark.parametrize("word", URGENCIES)
-def test_urgency_is_a_risk_aversion_that_does_not_depend_on_symbol_and_size(word: str) -> None:
-    harness = market()
-    urgency = URGENCIES[word]
-    urgent = order(qty=6_000, length=12 * M, urgency=urgency)
-    sigma2 = proposed(harness, urgent).market.sigma2
-    aversion = urgency / (math.sqrt(sigma2 * 12) * 6_000)
-    averse = order(qty=6_000, length=12 * M, risk_aversion=aversion)
-    assert risk_weight(urgent, sigma2, M) == pytest.approx(risk_weight(averse, sigma2, M))
-    assert np.array_equal(proposed(harness, urgent).qty, proposed(harness, averse).qty)
-    # The whole order held over its window: variance at that weight costs u standard deviations.
-    whole = risk_weight(urgent, sigma2, M) * 12 * 6_000**2
-    assert whole == pytest.approx(urgency * math.sqrt(sigma2 * 12) * 6_000)
+@pytest.mark.parametrize(("qty", "slope", "sigma2"), [(6_000.0, 1e-4, 1e-6), (50.0, 3.0, 0.25)])
+def test_urgency_gives_the_closed_form_whatever_symbol_and_size(
+    word: str, qty: float, slope: float, sigma2: float
+) -> None:
+    """Almgren and Chriss (2000): y_k = Q sinh(k' (N - k)) / sinh(k' N), with 2 (cosh k' - 1) = (u / N)^2."""
+    n, urgency = 240, URGENCIES[word]
+    urgent = order(qty=qty, length=n * M, urgency=urgency)
+    problem = Problem.from_impact(np.full(n, 0.02), np.full(n, slope))
+    weight, _ = weighed(urgent, sigma2, problem, np.ones(n, np.bool_))
+    assert weight == pytest.approx(slope * (urgency / n) ** 2)
+    # u^2 I / V, weighed by the variance of an interval
+    assert weight / sigma2 == pytest.approx(urgency**2 * slope * qty**2 / n / (sigma2 * qty**2 * n))
+    solved = get_solver("exact").solve(replace(problem, risk=weight), qty)
+    assert isinstance(solved, Solution)
+    k = math.acosh(1.0 + 0.5 * (urgency / n) ** 2)
+    left = qty * np.sinh(k * np.arange(n - 1, -1, -1)) / math.sinh(k * n)
+    assert qty - np.cumsum(solved.qty) == pytest.approx(left, abs=1e-6 * qty)
+    cost = slope * float(solved.qty @ solved.qty) / (slope * qty**2 / n)
+    risk = math.sqrt(float(left @ left) / (qty**2 * n / 3))
+    stated = {"low": (1.02, 0.94), "normal": (1.19, 0.81), "high": (2.0, 0.61), "get_done": (4.0, 0.43)}[word]
+    assert (cost, risk) == pytest.approx(stated, rel=0.02)
+
+
+def weighed(urgent: Order, sigma2: float, problem: Problem, open_: npt.NDArray[np.bool_]) -> tuple[float, list[float]]:
+    """Return the risk weight over the intervals from the order's start on, and the next impact scale."""
+    first = (urgent.terms.end - len(problem) * M) // M
+    starts = (first + np.arange(len(problem), dtype=np.int64)) * M
+    return risk_weight(urgent, sigma2, M, problem.curve, problem.fraction, starts, open_)
+
+
+def test_urgency_counts_open_intervals_and_follows_the_market_but_not_the_way_through_the_day() -> None:
+    urgent = order(qty=6_000, length=12 * M, urgency=2.0)
+    slope = np.where(np.arange(12) < 4, 1e9, 1e-4 * (1 + np.arange(12)))
+    problem, open_ = Problem.from_impact(np.full(12, 0.02), slope), slope < 1.0
+    weight, urgent.impact_scale = weighed(urgent, 1.0, problem, open_)
+    assert weight == pytest.approx(np.mean(slope[4:]) * (2.0 / 12) ** 2)
+    assert weighed(urgent, 1.0, problem, np.zeros(12, np.bool_))[0] == weight
+    for k in range(1, 11):
+        left = Problem.from_impact(np.full(12 - k, 0.02), slope[k:])
+        again, urgent.impact_scale = weighed(urgent, 1.0, left, open_[k:])
+        assert again == weight
+        dear = Problem.from_impact(np.full(12 - k, 0.02), 3.0 * slope[k:])
+        assert weighed(urgent, 1.0, dear, open_[k:])[0] == pytest.approx(3.0 * weight)
 
 
 def test_more_urgency_trades_earlier() -> None:

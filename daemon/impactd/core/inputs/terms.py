@@ -56,8 +56,8 @@ class Terms:
     ] = None
     urgency: Annotated[
         Urgency,
-        "How much cost is worth less risk, whatever the symbol and the size; `low` is 0.02, `normal` 0.1, `high` 0.5, "
-        "`get_done` 2.5. Not with `risk_aversion`.",
+        "How early to trade, at a higher cost and a lower risk, the same for every symbol and size; `low` is 1, "
+        "`normal` 2, `high` 4, `get_done` 8. Not with `risk_aversion`.",
     ] = 0.0
 
     limit_px: Annotated[
@@ -112,8 +112,9 @@ class Terms:
         return dataclasses.replace(self, **changes)
 
 
-#: Urgency by name: so many standard deviations of the whole order's value are worth its variance.
-URGENCIES: Final = {"low": 0.02, "normal": 0.1, "high": 0.5, "get_done": 2.5}
+#: Urgency by name: the window in units of the time in which the position falls to 1/e
+#: (`impactd.core.planning.urgency.risk_weight`).
+URGENCIES: Final = {"low": 1.0, "normal": 2.0, "high": 4.0, "get_done": 8.0}
 MAX_URGENCY: Final = 10.0
 
 #: Names of the terms, in order.

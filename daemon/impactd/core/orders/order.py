@@ -158,6 +158,9 @@ class Order:
     market_volume: float = 0.0
     #: Start of the last interval in which it may trade, ns, as it was last planned; 0 where it may not.
     last_start: int = 0
+    #: With an urgency: impact of an interval at an even pace over the squared pace, price per share, the number of the
+    #: interval after the one it was last planned in, and the same from there on (`impactd.core.planning.urgency`).
+    impact_scale: list[float] = field(default_factory=list)
     #: Conditions that have been alerted and still hold, so that each is alerted once.
     alerted: set[str] = field(default_factory=set)
     executions: dict[str, Execution] = field(default_factory=dict)
@@ -389,6 +392,7 @@ def _replace(order: Order, event: ReplaceOrder, at: ApplyContext) -> Outcome:
     if why is not None:
         return _rejected(why)
     order.terms = terms
+    order.impact_scale = []  # of the quantity and window before
     return Outcome(EventOutcome.APPLIED, "replace")
 
 

@@ -249,7 +249,7 @@ class _Pricer:
 
 
 def _frontier(order: Order, plan: Callable[[Order], Proposals], own: _Pricer) -> Iterable[tuple[float, Priced]]:
-    """Yield the cheapest schedules by urgency; see `impactd.core.planning.propose.risk_weight`."""
+    """Yield the cheapest schedules by urgency; see `impactd.core.planning.urgency.risk_weight`."""
     for urgency in FRONTIER:
         terms = dataclasses.replace(order.terms, risk_aversion=0.0, urgency=urgency)
         yield urgency, own.price("impactd", in_shares(plan(_like(order, terms)).qty)[0])

@@ -19,7 +19,6 @@ that works in all of it is charged a little less than it will pay.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -48,6 +47,7 @@ from impactd.core.planning.caps import Limits, clips, complete_in_clips, limits
 from impactd.core.planning.intervals import Intervals
 from impactd.core.planning.price_limit import PriceLimit
 from impactd.core.planning.transient import said, with_transient
+from impactd.core.planning.urgency import risk_weight
 
 Bools = npt.NDArray[np.bool_]
 
@@ -124,6 +124,8 @@ class Proposals:
         What all may cost above the best schedules in whole lots, currency.
     priced_limits : mapping of int to PriceLimit
         Limit prices by the order's number.
+    impact_scales : tuple of list of float
+        The orders' next `Order.impact_scale`.
     """
 
     orders: tuple[Order, ...]
@@ -151,6 +153,7 @@ class Proposals:
     volume_known: bool
     priced: bool
     priced_limits: Mapping[int, PriceLimit]
+    impact_scales: tuple[list[float], ...]
 
     @property
     def expected_cost(self) -> float:
@@ -262,7 +265,7 @@ def propose(
     shares = in_shares(leaves)
     whole = float(np.sum(shares))
     curves = market.curves(starts, whole / max(float(np.sum(fraction)), 1.0))
-    volume = market.volume(starts)
+    volume, open_ = market.volume(starts), market.is_open(starts)
     slices = settings.child_slices
     expected = plain(curves, fraction=fraction, child_slices=slices)
     beside = others(starts)
@@ -277,7 +280,7 @@ def propose(
         orders,
         grid,
         volume,
-        market.is_open(starts),
+        open_,
         market.so_far(int(starts[0]) if starts.size else now),
         now,
         interval_ns,
@@ -289,7 +292,11 @@ def propose(
     current = _current(orders, grid)
     if beside is not None:
         problem = given_others(problem, beside, np.sum(in_shares(current), axis=0))
-    risk = np.array([risk_weight(order, market.sigma2, interval_ns) for order in orders])
+    weights = [
+        risk_weight(order, market.sigma2, interval_ns, expected.curve, expected.fraction, starts, open_)
+        for order in orders
+    ]
+    risk = np.array([weight for weight, _ in weights])
     lot = np.array([order.terms.lot_size for order in orders], np.int64)
     shortfall: tuple[int, ...]
     certificates: tuple[Certificate, ...]
@@ -323,7 +330,6 @@ def propose(
         qty, shortfall, gap = joint.quanta, joint.shortfall_quanta, joint.gap
         certificates = tuple(Certificate(joint.solver, m, joint.kkt_residual, gap) for m in joint.multipliers)
     even = twap_of(leaves, lot, fraction, bounds.cap, bounds.low, bounds.high)
-    total = np.sum(in_shares(qty), axis=0)
     fitted = np.inf if market.fitted_to is None else market.fitted_to
     return Proposals(
         orders=tuple(orders),
@@ -343,7 +349,7 @@ def propose(
         shares=shares,
         cost=_charged(expected, in_shares(qty), beside),
         twap_cost=_charged(expected, in_shares(even), beside),
-        beyond=total > fitted * fraction * slices,
+        beyond=np.sum(in_shares(qty), axis=0) > fitted * fraction * slices,
         certificates=certificates,
         gap=gap or 0.0,
         model=ModelRef(market.kind, "price_per_share", curves.as_of, curves.prior, *said(settings)),
@@ -351,24 +357,8 @@ def propose(
         volume_known=volume is not None,
         priced=curves.scaled,
         priced_limits=priced,
+        impact_scales=tuple(scale for _, scale in weights),
     )
-
-
-def risk_weight(order: Order, sigma2: float, interval_ns: int) -> float:
-    r"""Return the weight of an order's squared inventory after each interval, currency per share^2.
-
-    :math:`\lambda \sigma^2` for a risk aversion :math:`\lambda`.  An urgency u has
-
-    .. math:: \lambda = \frac{u}{\sigma\, Q \sqrt{N}}
-
-    with Q the order's quantity and N the intervals of its whole window: the variance of the order's value over its
-    window then weighs as much as u of its standard deviations, whatever the symbol, the size and the window.
-    """
-    terms = order.terms
-    if terms.urgency == 0.0:
-        return terms.risk_aversion * sigma2
-    intervals = (terms.end - terms.start) / interval_ns
-    return terms.urgency * math.sqrt(sigma2 / intervals) * QUANTA / terms.order_qty
 
 
 def _price(cost: float, qty: Int) -> float:

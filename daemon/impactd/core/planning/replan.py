@@ -155,9 +155,10 @@ class Planner:
                 lambda starts: self._book.others(orders, symbol, side, starts),
             )
         if isinstance(proposals, Proposals):
-            for order, last_start in zip(orders, proposals.limits.last.tolist(), strict=True):
-                if order.last_start != last_start:
-                    order.last_start = last_start
+            found = zip(orders, proposals.limits.last.tolist(), proposals.impact_scales, strict=True)
+            for order, last_start, scale in found:
+                if order.last_start != last_start or order.impact_scale != scale:
+                    order.last_start, order.impact_scale = last_start, scale
                     self._orders.mark(order)
         for order in orders:
             self._pace.note(order)
