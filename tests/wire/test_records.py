@@ -129,7 +129,8 @@ def test_plan_is_the_published_object_byte_for_byte() -> None:
         b'"transient_share":0.0,"resilience_half_life_s":null},'
         b'"certificate":{"solver":"exact","multiplier":0.031,"kkt_residual":3e-12,"gap":null},'
         b'"cost_band_95":[600.0,1101.25],"lifted_qty":0,"blind":false,"cl_ord_ids":[],'
-        b'"mid":null,"limit_px":null,"expected_shortfall_qty":null,"end":null}'
+        b'"mid":null,"limit_px":null,"expected_shortfall_qty":null,"end":null,"window":null,'
+        b'"participation_rate":null,"min_participation_rate":null,"min_clip_qty":null,"urgency":0.0}'
     )
 
 

@@ -201,6 +201,16 @@ class Plan(TypedDict):
     expected_shortfall_qty: float | None
     #: When the last interval ends; null without a schedule.
     end: int | None
+    #: When the order may trade: from its start, or from its arrival if that is later, to its end.
+    window: list[int] | None
+    #: Largest share of the continuous volume in force, the target included; null without one.
+    participation_rate: float | None
+    #: Least share of the continuous volume in force, the target included; null without one.
+    min_participation_rate: float | None
+    #: Least that an interval trades if it trades; null without one.
+    min_clip_qty: float | None
+    #: How much cost is worth less risk; 0: none (low, normal, high, get_done, or a number from 0 to 10).
+    urgency: float
 
 
 class Alert(TypedDict):

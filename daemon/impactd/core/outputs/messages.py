@@ -24,6 +24,7 @@ from impactd.core.outputs.units import (
     Share,
     Size,
     Time,
+    Urgency,
     WholeSeconds,
 )
 
@@ -238,6 +239,18 @@ class Plan:
         "What a limit price can be expected to leave of the order, `shortfall_qty` included; null without one.",
     ] = None
     end: Annotated[Time | None, "When the last interval ends; null without a schedule."] = None
+    window: Annotated[
+        tuple[Time, Time] | None,
+        "When the order may trade: from its start, or from its arrival if that is later, to its end.",
+    ] = None
+    participation_rate: Annotated[
+        Share | None, "Largest share of the continuous volume in force, the target included; null without one."
+    ] = None
+    min_participation_rate: Annotated[
+        Share | None, "Least share of the continuous volume in force, the target included; null without one."
+    ] = None
+    min_clip_qty: Annotated[Quanta | None, "Least that an interval trades if it trades; null without one."] = None
+    urgency: Annotated[Urgency, "How much cost is worth less risk; 0: none."] = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -433,6 +433,11 @@ def plan_message(
         cost_band=None,
         model=None,
         certificate=None,
+        window=(order.works_from, order.terms.end),
+        participation_rate=order.terms.most_rate,
+        min_participation_rate=order.terms.least_rate,
+        min_clip_qty=order.terms.min_clip_qty,
+        urgency=order.terms.urgency,
     )
     if proposal is None:
         return plan
