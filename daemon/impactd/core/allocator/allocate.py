@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from impactd.core.allocator.bounds import NO_CAP, Int, never_bind, tighten
+from impactd.core.allocator.bounds import MOST_LOTS, NO_CAP, Int, never_bind, tighten
 from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
 from impactd.core.allocator.cost import gradient, objective
 from impactd.core.allocator.curve import SMALLEST_PRICE, Float
@@ -115,7 +115,7 @@ def allocate(
     qty_quanta : int
         The order's leaves, quanta.
     lot_quanta : int
-        Quanta in one lot.
+        Quanta in one lot.  Where the order has more than `MOST_LOTS` lots, several are placed as one.
     cap_quanta : ndarray of int64, shape (N,), optional
         Exact caps in quanta; `NO_CAP` for none.
     low_quanta, high_quanta : ndarray of int64, shape (N,), optional
@@ -144,6 +144,7 @@ def allocate(
     failure = _bad_input(problem, qty_quanta, lot_quanta, (caps, low, high))
     if failure is not None:
         return failure
+    lot_quanta *= -(-(qty_quanta // lot_quanta) // MOST_LOTS) or 1
     rounding = _Rounding(problem, qty_quanta, lot_quanta, caps, low, high, least_quanta, completes=completes)
     failures: tuple[SolveFailure, ...] = ()
     while True:  # a failure is added each time, so the chain gets shorter

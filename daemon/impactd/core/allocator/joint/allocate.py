@@ -29,7 +29,7 @@ from typing import Final
 
 import numpy as np
 
-from impactd.core.allocator.bounds import Int
+from impactd.core.allocator.bounds import MOST_LOTS, NO_CAP, Int
 from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
 from impactd.core.allocator.curve import SMALLEST_PRICE, Float
 from impactd.core.allocator.joint.lots import count_in_units, place_remainders, prove, round_to_lots, start_from
@@ -41,9 +41,6 @@ from impactd.core.allocator.solvers.base import Failure, SolveFailure
 from impactd.core.allocator.solvers.decomposition import decompose
 from impactd.core.allocator.solvers.interior import solve_risk
 from impactd.core.base.quantity import QUANTA
-
-#: All lots together stay below this, so that no sum leaves int64.
-_MOST_UNITS: Final = 2**61
 
 #: Current plans are kept where they cost no more than this part above the best ones.
 _SAME_COST: Final = 1e-12
@@ -69,6 +66,8 @@ def allocate_jointly(
     none = np.empty(0)
     problem = replace(problem, cap=np.full(n, np.inf), risk=0.0, root=none, keep=none, low=none, high=none)
     solving = _Solving(problem, group)
+    if np.any((solving.lot > group.qty) & (group.qty >= group.lot)):
+        return SolveFailure("joint", Failure.UNSUPPORTED, "the lots of the orders have no measure in common")
     averse = bool(np.any(group.risk > 0.0))
     residual, multipliers, steps = solving.with_risk(tolerance) if averse else solving.exactly()
     if not residual <= tolerance:
@@ -81,17 +80,29 @@ def allocate_jointly(
     return JointAllocation(quanta, shortfall, multipliers, residual, "joint", steps, gap)
 
 
+def common_lots(qty: list[int], lot: list[int]) -> tuple[int, Int]:
+    """Return the unit in which the lots of all are counted, at most `MOST_LOTS` of them, and each order's lot, quanta.
+
+    Where lots are too fine for that, several are taken as one.  An order of less than a lot has no part in the unit.
+    """
+    whole = [size for size, ordered in zip(lot, qty, strict=True) if ordered >= size]
+    unit = math.gcd(*whole) or 1
+    total = sum(ordered for size, ordered in zip(lot, qty, strict=True) if ordered >= size)
+    while total // unit > MOST_LOTS:
+        unit *= 2
+    taken = [
+        min(math.lcm(size, unit), NO_CAP) if ordered >= size else unit * (ordered // unit + 1)
+        for size, ordered in zip(lot, qty, strict=True)
+    ]
+    return unit, np.array(taken, np.int64)
+
+
 class _Solving:
     """The orders in units of their lots' common divisor, and what they trade."""
 
     def __init__(self, problem: Problem, group: Group) -> None:
         self.problem, self.group = problem, group
-        unit = math.gcd(*group.lot.tolist())
-        while sum(group.qty.tolist()) // unit >= _MOST_UNITS:  # lots of next to nothing are taken by the dozen
-            unit *= 2
-        #: Lots, each a multiple of the unit.
-        self.lot = group.lot * (-(-unit // group.lot)) if unit > int(np.min(group.lot)) else group.lot
-        unit = math.gcd(*self.lot.tolist())
+        unit, self.lot = common_lots(group.qty.tolist(), group.lot.tolist())
         self.unit, self.shares = unit, unit / QUANTA
         shape = group.cap.shape
         self.cap, self.low, self.high = np.empty(shape, np.int64), np.empty(shape, np.int64), np.empty(shape, np.int64)

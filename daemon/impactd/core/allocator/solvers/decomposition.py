@@ -72,7 +72,7 @@ def _wanted(mu: float, kind: int, c: Curve, before: Float, lot: float, least: In
         o = before[t] * lot
         top = o + most[t] * lot
         x, rate = invert_marginal(mu - c.s[t], kind, c.b[t], c.a[t], c.e[t], c.delta, top)
-        count = min(np.int64(math.floor(max(x - o, 0.0) / lot)), most[t])
+        count = most[t] if x >= top else min(np.int64(math.floor(max(x - o, 0.0) / lot)), most[t])
         if count < most[t]:
             next_lot = count + 1 + before[t]
             if lot_price(next_lot, lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta) <= mu:
@@ -424,7 +424,7 @@ def decompose(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in one 
     nested : ndarray of bool, shape (I,)
         Whether an order has bounds on its running sum.
     n : ndarray of int64, shape (I, N)
-        Lots within all bounds, changed in place.  All together are fewer than 2**62.
+        Lots within all bounds, changed in place.  All together are at most `MOST_LOTS`.
     level : ndarray of float64, shape (N,)
         Filled with the price at which each interval trades.
 
