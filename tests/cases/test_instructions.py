@@ -85,3 +85,16 @@ def test_urgency_costs_a_little_more_and_is_done_earlier(data_dir: Path, tmp_pat
     assert all(cheap <= dear for cheap, dear in itertools.pairwise(expected))
     assert found[2].cost_bps < 1.1 * found[0].cost_bps
     assert found[1].cost_bps < 1.05 * found[0].cost_bps
+
+
+@EVERY_DAY
+def test_view_that_the_price_rises_trades_earlier_and_one_that_it_falls_later(
+    data_dir: Path, tmp_path: Path, day: Day
+) -> None:
+    found = [
+        worked(data_dir, tmp_path, day, **({"alpha_bps": alpha, "alpha_half_life_s": 1_800} if alpha else {}))
+        for alpha in (20, 0, -20)
+    ]
+    assert all(one.order.cum_qty == QTY for one in found)
+    when = [sum(k * qty for k, qty in enumerate(one.plans[0]["qty"])) for one in found]
+    assert when[0] < when[1] < when[2]

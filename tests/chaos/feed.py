@@ -132,6 +132,7 @@ class Desk:
             "participation_rate": draw.choice([None, None, 0.3]),
             "max_interval_qty": draw.choice([None, None, 400]),
             **draw.choice([{}, {}, {"risk_aversion": 1e-6}, {"urgency": "normal"}, {"min_participation_rate": 0.05}]),
+            **draw.choice([{}, {}, {"alpha_bps": draw.choice([-20, 15]), "alpha_half_life_s": 600}]),
         }
         if draw.random() < 0.1:
             # The venue is faster than the desk: a fill before its order.

@@ -127,19 +127,24 @@ def follow(floor: Floor, orders: list[NewOrder]) -> None:
     assert len(after) == len({plan.cl_ord_id for plan in after}) == len(orders)
 
 
-terms = st.fixed_dictionaries(
-    {},
-    optional={
-        "risk_aversion": st.sampled_from([1e-9, 1e-6, 1e-4, 1e-2]),
-        "urgency": st.sampled_from([1.0, 2.0, 8.0]),
-        "min_participation_rate": st.just(0.05),
-        "max_interval_qty": st.sampled_from([90, 150, 400]).map(lambda qty: qty * QUANTA),
-        "participation_rate": st.sampled_from([0.08, 0.3]),
-        "must_complete": st.booleans(),
-        "blackouts": st.just(((at(5), at(8)),)),
-        "lot_size": st.sampled_from([1, 7, 50]).map(lambda lot: lot * QUANTA),
-    },
-).filter(lambda named: not {"risk_aversion", "urgency"} <= named.keys())
+terms = (
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "risk_aversion": st.sampled_from([1e-9, 1e-6, 1e-4, 1e-2]),
+            "urgency": st.sampled_from([1.0, 2.0, 8.0]),
+            "alpha_bps": st.sampled_from([-40.0, 5.0]),
+            "min_participation_rate": st.just(0.05),
+            "max_interval_qty": st.sampled_from([90, 150, 400]).map(lambda qty: qty * QUANTA),
+            "participation_rate": st.sampled_from([0.08, 0.3]),
+            "must_complete": st.booleans(),
+            "blackouts": st.just(((at(5), at(8)),)),
+            "lot_size": st.sampled_from([1, 7, 50]).map(lambda lot: lot * QUANTA),
+        },
+    )
+    .filter(lambda named: not {"risk_aversion", "urgency"} <= named.keys())
+    .map(lambda named: named | {"alpha_half_life_s": 200.0} if "alpha_bps" in named else named)
+)
 
 
 @given(

@@ -62,6 +62,7 @@ _GIVEN: Final[dict[Unit | None, str]] = {
     Unit.PER_CURRENCY: "float",
     Unit.PRICE: "float",
     Unit.BPS: "float",
+    Unit.SECONDS: "float",
     Unit.URGENCY: 'float | Literal["low", "normal", "high", "get_done"]',
     Unit.WINDOWS: "Sequence[tuple[Time, Time]]",
     Unit.FLAG: "bool",

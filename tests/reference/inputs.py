@@ -6,7 +6,7 @@ from dataclasses import MISSING, fields
 from typing import Any, Final
 
 from impactd.core.base.topics import Topic
-from impactd.core.inputs.terms import MAX_URGENCY, URGENCIES, Terms
+from impactd.core.inputs.terms import MAX_HALF_LIFE_S, MAX_URGENCY, URGENCIES, Terms
 from impactd.core.outputs.units import Unit
 from impactd.wire.fields import MAX_ID, MAX_SYMBOL
 from impactd.wire.json_orders import MAX_BLACKOUTS, MAX_OFFSET_BPS, MAX_REASON
@@ -102,6 +102,7 @@ _BY_UNIT: Final[dict[Unit | None, Schema]] = {
     Unit.PER_CURRENCY: _NON_NEGATIVE,
     Unit.PRICE: {"oneOf": [{"type": "number", "exclusiveMinimum": 0}, _DECIMAL_TEXT]},
     Unit.BPS: {"oneOf": [{"type": "number", "minimum": -MAX_OFFSET_BPS, "maximum": MAX_OFFSET_BPS}, _DECIMAL_TEXT]},
+    Unit.SECONDS: {"oneOf": [{"type": "number", "minimum": 1, "maximum": MAX_HALF_LIFE_S}, _DECIMAL_TEXT]},
     Unit.URGENCY: {"oneOf": [{"type": "number", "minimum": 0, "maximum": MAX_URGENCY}, {"enum": list(URGENCIES)}]},
     Unit.WINDOWS: _WINDOWS,
     Unit.FLAG: {"type": "boolean"},

@@ -175,7 +175,9 @@ def _is_beyond(name: str, field: str, value: Any) -> bool:
         case "start":
             # The window would end before it starts.
             return int(value) >= inputs.EXAMPLES["new"]["end"]
-        case "limit_offset_bps":
+        case "alpha_half_life_s":
+            return not 1 <= float(value) <= inputs.MAX_HALF_LIFE_S
+        case "limit_offset_bps" | "alpha_bps":
             return not -inputs.MAX_OFFSET_BPS <= float(value) <= inputs.MAX_OFFSET_BPS
         case "last_px" | "limit_px":
             return not 1e-12 <= float(value) < 9e9

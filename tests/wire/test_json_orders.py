@@ -301,6 +301,7 @@ SAMPLES = {
     Unit.PER_CURRENCY: (1e-6, 1e-6),
     Unit.PRICE: (31.2, 31.2),
     Unit.BPS: (-12.5, -12.5),
+    Unit.SECONDS: (600, 600.0),
     Unit.URGENCY: ("normal", 2.0),
     Unit.WINDOWS: ([[T0, T0 + 1]], ((T0, T0 + 1),)),
     Unit.FLAG: (True, True),

@@ -54,6 +54,11 @@ class Terms(TypedDict, total=False):
     #: The same, so far from the arrival price: 20 lets a buy pay 20 bps more than the mid when the order began;
     #: negative demands a better price (basis points).
     limit_offset_bps: float | None
+    #: By how much the mid is expected to rise in all; negative where it is to fall. With `alpha_half_life_s`
+    #: (basis points).
+    alpha_bps: float | None
+    #: In which half of `alpha_bps` is expected to have happened.
+    alpha_half_life_s: float | None
 
 
 class Amendments(TypedDict, total=False):
@@ -96,6 +101,11 @@ class Amendments(TypedDict, total=False):
     #: The same, so far from the arrival price: 20 lets a buy pay 20 bps more than the mid when the order began;
     #: negative demands a better price (basis points).
     limit_offset_bps: float | None
+    #: By how much the mid is expected to rise in all; negative where it is to fall. With `alpha_half_life_s`
+    #: (basis points).
+    alpha_bps: float | None
+    #: In which half of `alpha_bps` is expected to have happened.
+    alpha_half_life_s: float | None
 
 
 class ModelRef(TypedDict):

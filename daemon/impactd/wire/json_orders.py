@@ -34,7 +34,7 @@ from impactd.core.inputs.events import (
     Received,
     ReplaceOrder,
 )
-from impactd.core.inputs.terms import MAX_URGENCY, URGENCIES, Terms
+from impactd.core.inputs.terms import MAX_HALF_LIFE_S, MAX_URGENCY, URGENCIES, Terms
 from impactd.core.inputs.ticks import Int, Refused
 from impactd.core.outputs.units import Unit
 from impactd.wire.codec import FROM_DATA, FieldError, Limits, floor_ms, shown
@@ -229,6 +229,15 @@ def _offset(value: object, name: str) -> float:
     return number
 
 
+def _half_life(value: object, name: str) -> float:
+    number = parse_number(value, name)
+    if not 1.0 <= number <= MAX_HALF_LIFE_S:
+        raise FieldError(
+            "value", f"{name}: {shown(value)} is not in [1, {MAX_HALF_LIFE_S:g}] seconds; send 600, say, or null"
+        )
+    return number
+
+
 def _urgency(value: object, name: str) -> float:
     if type(value) is str and value in URGENCIES:
         return URGENCIES[value]
@@ -249,6 +258,7 @@ _BY_UNIT: Final[dict[Unit | None, Callable[[Any, str], Any]]] = {
     Unit.URGENCY: _urgency,
     Unit.PRICE: parse_price,
     Unit.BPS: _offset,
+    Unit.SECONDS: _half_life,
     Unit.WINDOWS: _windows,
     Unit.FLAG: _flag,
 }

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from impactd.core.base.quantity import QUANTA
-from impactd.core.outputs.units import Bps, Flag, PerCurrency, Price, Quanta, Share, Time, Urgency, Windows
+from impactd.core.outputs.units import Bps, Flag, PerCurrency, Price, Quanta, Seconds, Share, Time, Urgency, Windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,21 @@ class Terms:
         "negative demands a better price.",
     ] = None
 
+    alpha_bps: Annotated[
+        Bps | None,
+        "By how much the mid is expected to rise in all; negative where it is to fall. With `alpha_half_life_s`.",
+    ] = None
+    alpha_half_life_s: Annotated[Seconds | None, "In which half of `alpha_bps` is expected to have happened."] = None
+
+    @property
+    def trades_until(self) -> int:
+        """End of the last time in which it may trade: no interval that ends after `last_trade` trades; ns."""
+        return self.end if self.last_trade is None else min(self.end, self.last_trade)
+
+    def closed(self) -> tuple[tuple[int, int], ...]:
+        """Return the windows [start, end) of its own window in which no interval may trade, ns."""
+        return self.blackouts if self.trades_until == self.end else (*self.blackouts, (self.trades_until, self.end))
+
     @property
     def has_limit(self) -> bool:
         """Whether a limit price binds."""
@@ -84,6 +99,11 @@ class Terms:
     def most_rate(self) -> float | None:
         """Upper bound of the running sum, a share of volume; None without one."""
         return self.target_participation_rate if self.participation_rate is None else self.participation_rate
+
+    @property
+    def paced(self) -> bool:
+        """Whether it has a pace of its own, and may not wait for a cheap book."""
+        return self.averse or self.least_rate is not None or self.alpha_bps is not None
 
     @property
     def averse(self) -> bool:
@@ -105,6 +125,8 @@ class Terms:
             return "urgency with risk_aversion: both weigh risk; send one"
         if self.limit_px is not None and self.limit_offset_bps is not None:
             return "limit_px with limit_offset_bps: both set the limit; send one"
+        if (self.alpha_bps is None) is not (self.alpha_half_life_s is None):
+            return "alpha_bps needs alpha_half_life_s, and that needs alpha_bps; send both, or neither"
         return None
 
     def changed(self, changes: Mapping[str, Any]) -> Terms:
@@ -116,6 +138,9 @@ class Terms:
 #: (`impactd.core.planning.urgency.risk_weight`).
 URGENCIES: Final = {"low": 1.0, "normal": 2.0, "high": 4.0, "get_done": 8.0}
 MAX_URGENCY: Final = 10.0
+
+#: Longest half-life of a drift view, s: a year.
+MAX_HALF_LIFE_S: Final = 366 * 86_400.0
 
 #: Names of the terms, in order.
 TERMS: Final = tuple(field.name for field in dataclasses.fields(Terms))

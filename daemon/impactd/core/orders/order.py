@@ -158,6 +158,8 @@ class Order:
     market_volume: float = 0.0
     #: Start of the last interval in which it may trade, ns, as it was last planned; 0 where it may not.
     last_start: int = 0
+    #: When its drift view was sent, ns (`impactd.core.planning.alpha`).
+    view_from: int = 0
     #: With an urgency: impact of an interval at an even pace over the squared pace, price per share, the number of the
     #: interval after the one it was last planned in, and the same from there on (`impactd.core.planning.urgency`).
     impact_scale: list[float] = field(default_factory=list)
@@ -191,7 +193,7 @@ class Order:
     @classmethod
     def open(cls, new: NewOrder, now: int) -> Order:
         """Return the order that `new` describes, active, at event time `now`."""
-        return cls(new=new, terms=new.terms, clock=now)
+        return cls(new=new, terms=new.terms, clock=now, view_from=new.ts_event)
 
     @property
     def order_qty(self) -> int:
@@ -391,6 +393,8 @@ def _replace(order: Order, event: ReplaceOrder, at: ApplyContext) -> Outcome:
     why = refusal(terms, at)
     if why is not None:
         return _rejected(why)
+    if {"alpha_bps", "alpha_half_life_s"} & dict(event.changes).keys():
+        order.view_from = event.ts_event
     order.terms = terms
     order.impact_scale = []  # of the quantity and window before
     return Outcome(EventOutcome.APPLIED, "replace")

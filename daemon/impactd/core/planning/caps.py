@@ -141,8 +141,7 @@ def limits(
     cap, low, high, allowed = (np.empty(shape, np.int64) for _ in range(4))
     found = Limits(cap, low, high, allowed, np.zeros(len(orders), np.int64))
     first = int(grid.start[0]) if grid.start.size else 0
-    windows = [(i, start, end) for i, term in enumerate(terms) for start, end in term.blackouts]
-    windows += [(i, term.last_trade, term.end) for i, term in enumerate(terms) if term.last_trade is not None]
+    windows = [(i, start, end) for i, term in enumerate(terms) for start, end in term.closed()]
     priced = np.full(shape, NO_CAP)
     for i, caps in price_caps.items():
         priced[i] = caps

@@ -43,6 +43,7 @@ from impactd.core.market.bands import LogBands
 from impactd.core.market.symbol import SideView
 from impactd.core.orders.order import Order, Status
 from impactd.core.outputs.messages import Certificate, ModelRef, Plan
+from impactd.core.planning.alpha import with_alpha
 from impactd.core.planning.caps import Limits, clips, complete_in_clips, limits
 from impactd.core.planning.intervals import Intervals
 from impactd.core.planning.price_limit import PriceLimit
@@ -266,14 +267,13 @@ def propose(
     whole = float(np.sum(shares))
     curves = market.curves(starts, whole / max(float(np.sum(fraction)), 1.0))
     volume, open_ = market.volume(starts), market.is_open(starts)
-    slices = settings.child_slices
-    expected = plain(curves, fraction=fraction, child_slices=slices)
+    expected = plain(curves, fraction=fraction, child_slices=settings.child_slices)
     beside = others(starts)
     priced: dict[int, PriceLimit] = {}
     for i, order in enumerate(orders):
         limit = order.limit(market.mid)
         if limit is not None and curves.scaled:
-            found = PriceLimit(order, limit, now, starts, market, expected.curve, interval_ns, slices)
+            found = PriceLimit(order, limit, now, starts, market, expected.curve, interval_ns, settings.child_slices)
             if found.known:
                 priced[i] = found
     bounds = limits(
@@ -288,7 +288,7 @@ def propose(
     )
     paced = np.minimum(bounds.cap, np.diff(bounds.high, axis=1, prepend=0))
     room = np.sum(np.where(paced >= NO_CAP, np.inf, in_shares(paced)), axis=0)
-    problem = anticipate(curves, whole, room, fraction=fraction, child_slices=slices)
+    problem = anticipate(curves, whole, room, fraction=fraction, child_slices=settings.child_slices)
     current = _current(orders, grid)
     if beside is not None:
         problem = given_others(problem, beside, np.sum(in_shares(current), axis=0))
@@ -302,8 +302,9 @@ def propose(
     certificates: tuple[Certificate, ...]
     if len(orders) == 1:
         order = orders[0]
-        expected = with_transient(expected, order, np.maximum(starts, begin[0]), settings)
-        problem = with_transient(problem, order, np.maximum(starts, begin[0]), settings)
+        own = grid.cut(int(begin[0]), int(end[0]))
+        expected = with_transient(expected, order, own.start, settings)
+        problem = with_alpha(with_transient(problem, order, own.start, settings), order, market.mid, own)
         least = clips(order, grid)
         if least is not None and order.terms.must_complete:
             bounds = complete_in_clips(order, bounds, least)
@@ -349,7 +350,7 @@ def propose(
         shares=shares,
         cost=_charged(expected, in_shares(qty), beside),
         twap_cost=_charged(expected, in_shares(even), beside),
-        beyond=np.sum(in_shares(qty), axis=0) > fitted * fraction * slices,
+        beyond=np.sum(in_shares(qty), axis=0) > fitted * fraction * settings.child_slices,
         certificates=certificates,
         gap=gap or 0.0,
         model=ModelRef(market.kind, "price_per_share", curves.as_of, curves.prior, *said(settings)),

@@ -183,10 +183,11 @@ class Planner:
         return group if len(group) <= self._settings.max_group else [order]
 
     def _joins(self, order: Order) -> bool:
-        """Return whether an order may be planned with others: no minimum clip, and no risk unless `group_risk`."""
+        """Return whether an order may be planned with others: nothing that only its own problem can hold."""
         return (
             order.terms.min_clip_qty is None
             and not order.terms.has_limit
+            and order.terms.alpha_bps is None
             and (not order.terms.averse or self._settings.group_risk)
         )
 

@@ -150,6 +150,10 @@ class _Ask:
     must: int
     decisions: int
 
+    def lots(self, quanta: int) -> int:
+        """Return what of `quanta` it may take in whole lots."""
+        return in_lots(quanta, self.left, self.order.terms.lot_size)
+
 
 class Slicer:
     """Publishes slices of a partition's active orders.
@@ -268,10 +272,10 @@ class Slicer:
             if price is not None and not known:
                 # A minute has never offered as much: an even pace.
                 cheap, reason = max(cheap, ask.each * self._every / self._interval), "catch_up"
-            qty = _in_lots(min(cheap * QUANTA, float(ask.left)), ask)
+            qty = ask.lots(min(int(min(cheap * QUANTA, float(ask.left))), ask.left))
             even = -(-ask.must // ask.decisions)
             if even > qty:
-                qty, reason = min(-(-even // ask.order.terms.lot_size) * ask.order.terms.lot_size, ask.left), "deadline"
+                qty, reason = min(ask.lots(even + ask.order.terms.lot_size - 1), ask.left), "deadline"
             qty = self._bounded(min(qty, ask.room), ask, s, seen)
             if qty > 0:
                 self._publish(symbol, ask, seen, s, qty, price if reason == "cheap" else None, reason)
@@ -283,12 +287,10 @@ class Slicer:
     def _ask(self, its: _Symbol, order: Order, seen: _Seen) -> _Ask | None:
         """Return what an order may take now; None if it may not trade."""
         terms, at, minute = order.terms, seen.at, seen.minute
-        end = terms.end if terms.last_trade is None else min(terms.end, terms.last_trade)
+        end = terms.trades_until
         if order.halted or order.blind or not terms.start <= at < end or self._halt_of(order) is not None:
             return None
-        if terms.last_trade is not None and minute + self._interval > terms.last_trade:
-            return None
-        if any(begin < minute + self._interval and to > at for begin, to in terms.blackouts):
+        if any(begin < minute + self._interval and to > at for begin, to in terms.closed()):
             return None
         out = its.orders.setdefault(order.cl_ord_id, _Out())
         if out.minute != minute:
@@ -317,19 +319,18 @@ class Slicer:
             allowed = int(terms.most_rate * traded * QUANTA) - order.cum_qty - (order.leaves_qty - left)
             if terms.must_complete:
                 allowed = max(allowed, _planned(order, seen.at) - out.taken)
-            room = min(room, allowed // terms.lot_size * terms.lot_size if allowed < left else left)
+            room = min(room, in_lots(allowed, left, terms.lot_size))
         return max(room, 0)
 
     def _bounded(self, qty: int, ask: _Ask, s: _Side, seen: _Seen) -> int:
         """Return the quantity that the gate's depth and the order's clip leave, quanta."""
         if self._depth is not None:
             most = int((self._depth * float(seen.sz.sum()) - s.taken) * QUANTA)
-            qty = min(qty, max(most, 0) // ask.order.terms.lot_size * ask.order.terms.lot_size)
+            qty = min(qty, ask.lots(max(most, 0)))
         limit = ask.order.limit(seen.mid)
         if limit is not None:
             shown = float(seen.sz[seen.side.sign * (seen.px - limit) <= 0.0].sum())
-            most = max(int((shown - s.taken) * QUANTA), 0)
-            qty = min(qty, most // ask.order.terms.lot_size * ask.order.terms.lot_size if most < ask.left else qty)
+            qty = min(qty, ask.lots(max(int((shown - s.taken) * QUANTA), 0)))
         clip = ask.order.terms.min_clip_qty
         return 0 if clip is not None and qty < min(clip, ask.left) else qty
 
@@ -422,13 +423,10 @@ def _planned(order: Order, at: int) -> int:
 
 
 def _is_free(order: Order) -> bool:
-    """Return whether an order may wait for a cheap book; risk and a least rate have a pace of their own."""
-    return not order.terms.averse and order.terms.least_rate is None
+    """Return whether an order may wait for a cheap book."""
+    return not order.terms.paced
 
 
-def _in_lots(quanta: float, ask: _Ask) -> int:
+def in_lots(quanta: int, left: int, lot: int) -> int:
     """Return the whole lots in `quanta`; all that is left where it is no more than that."""
-    if quanta >= ask.left:
-        return ask.left
-    lot = ask.order.terms.lot_size
-    return int(quanta) // lot * lot
+    return left if quanta >= left else quanta // lot * lot

@@ -1,0 +1,51 @@
+r"""A drift view in an order's plan.
+
+An order may say that the mid will rise by `alpha_bps` in all, half of it in the first `alpha_half_life_s`.  So at a
+time t after the view was sent, at a mid m, the mid has risen by
+
+.. math:: m \, \frac{\alpha}{10^4} \left( 1 - 2^{-t / h} \right),
+
+and what an interval trades pays the mean of it while the interval lasts (a sell receives it): a term that is linear in
+the schedule (Almgren and Chriss 2000, section 4.1, with a drift that decays).  It moves the plan, and is in none of its
+costs, which are over the mid of their own time.
+
+The solvers take costs that are not negative.  What all intervals gain or pay alike moves no plan, so the least of the
+term is taken off.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from impactd.core.allocator.curve import Float
+from impactd.core.allocator.problem import Problem
+from impactd.core.base.settings import SECOND_NS
+from impactd.core.orders.order import Order
+from impactd.core.planning.intervals import Intervals
+
+
+def drift(alpha: float, half_life: float, begin: Float, end: Float) -> Float:
+    """Return the mean of ``alpha (1 - 2^(-t / half_life))`` over each [begin, end), in alpha's unit."""
+    rate = math.log(2.0) / half_life
+    lasts = np.maximum(end - begin, 1e-9)
+    return np.asarray(alpha * (1.0 + np.exp(-rate * begin) * np.expm1(-rate * lasts) / (rate * lasts)), np.float64)
+
+
+def with_alpha(problem: Problem, order: Order, mid: float | None, own: Intervals) -> Problem:
+    """Return `problem` with the order's view; the same without a view or a mid.
+
+    Parameters
+    ----------
+    own : Intervals
+        The order's N.
+    """
+    terms = order.terms
+    if terms.alpha_bps is None or terms.alpha_half_life_s is None or mid is None or len(problem) == 0:
+        return problem
+    since = [np.maximum(at - order.view_from, 0) / SECOND_NS for at in (own.start, own.end)]
+    term = drift(order.side.sign * mid * terms.alpha_bps / 1e4, terms.alpha_half_life_s, *since)
+    curve = problem.curve._replace(s=problem.curve.s + (term - np.min(term)))
+    return dataclasses.replace(problem, curve=curve)
