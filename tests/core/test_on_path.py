@@ -47,7 +47,7 @@ class Unchanging:
         bands = CostBands(0, Session(SessionRule()), MINUTE_NS, 0.8)
         return SideView(
             kind=self.kind, curves=self._curves, volume=self._volume, sigma2=self.sigma2, fitted_to=None, mid=100.0,
-            depth=None, bands=lambda n: bands.of(n, Known(1e9, 1e9)),
+            depth=None, bands=lambda n, rate: bands.of(n, rate, Known(1e9, 1e9)),
             is_open=lambda starts: np.ones(len(starts), np.bool_), so_far=lambda _start: 0.0,
         )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 
@@ -11,8 +12,9 @@ import pytest
 
 from impactd.core.base.session import Session
 from impactd.core.base.settings import MINUTE_NS, SessionRule
+from impactd.core.books.grid import PLAN_REACH
 from impactd.core.books.minute import MinuteStats
-from impactd.core.market.bands import HORIZONS, NIGHT_SD, PRIOR_SD, CostBands, Known, LogBands, t_quantile
+from impactd.core.market.bands import HORIZONS, MULTIPLES, NIGHT_SD, PRIOR_SD, CostBands, Known, LogBands, t_quantile
 from impactd.core.model.curves import Curves, Int
 from tests.core.model.minutes import NEW_YORK, SIZES, minute
 
@@ -53,18 +55,18 @@ def bands(session: Session = ALWAYS, level: float = 0.8) -> CostBands:
 
 def test_bands_before_any_shadow_are_the_prior() -> None:
     for n in (0, 1, 5, 60, 10_000):
-        assert bands().of(n, WARM).widths == pytest.approx((PRIOR_SD * T80, PRIOR_SD * T95), rel=0.02)
-        assert bands().of(n, WARM).middle == 0.0
+        assert bands().of(n, 0.0, WARM).widths == pytest.approx((PRIOR_SD * T80, PRIOR_SD * T95), rel=0.02)
+        assert bands().of(n, 0.0, WARM).middle == 0.0
     assert bands().record() == ()
 
 
 def test_bands_before_any_shadow_are_wider_the_fewer_minutes_a_level_rests_on() -> None:
-    widths = [bands().of(30, Known(minutes, 1e9)).widths[1] / T95 for minutes in (0.0, 3.0, 30.0, 90.0, 1e9)]
+    widths = [bands().of(30, 0.0, Known(minutes, 1e9)).widths[1] / T95 for minutes in (0.0, 3.0, 30.0, 90.0, 1e9)]
     assert widths == pytest.approx([0.85, 0.55, 0.358, 0.313, PRIOR_SD], rel=0.02)
     # A longer plan reaches further past what was seen.
-    longer = [bands().of(n, Known(15.0, 1e9)).widths[1] / T95 for n in (5, 30, 60, 375)]
+    longer = [bands().of(n, 0.0, Known(15.0, 1e9)).widths[1] / T95 for n in (5, 30, 60, 375)]
     assert longer == pytest.approx([0.4, 0.4, 0.456, 0.655], rel=0.02)
-    night = [bands().of(60, Known(1e9, today)).widths[0] / T80 for today in (0.0, 15.0, 60.0)]
+    night = [bands().of(60, 0.0, Known(1e9, today)).widths[0] / T80 for today in (0.0, 15.0, 60.0)]
     assert night == pytest.approx([math.hypot(PRIOR_SD, NIGHT_SD / k) for k in (1.0, 2.0, 13.0**0.5)], rel=0.02)
 
 
@@ -85,15 +87,15 @@ def test_log_bands_always_hold_what_was_expected() -> None:
 def test_shadow_ends_after_its_length_and_is_scored_once() -> None:
     mine, model = bands(), Constant()
     scored = [mine.update(stats(minute(i)), model, WARM) for i in range(11)]
-    assert [found for found in scored if found] == [[(5, (True, True))]]
+    assert [found for found in scored if found] == [[(5, (True, True))] * len(MULTIPLES)]
 
 
 def test_update_with_exact_forecasts_narrows_the_bands() -> None:
     mine, model = bands(), Constant()
     for i in range(600):
         mine.update(stats(minute(i)), model, WARM)
-    assert mine.of(60, WARM).widths[0] < 0.5 * PRIOR_SD * T80
-    assert mine.of(60, WARM).middle == pytest.approx(0.0, abs=1e-9)
+    assert mine.of(60, 0.0, WARM).widths[0] < 0.5 * PRIOR_SD * T80
+    assert mine.of(60, 0.0, WARM).middle == pytest.approx(0.0, abs=1e-9)
     [hour] = [record for record in mine.record() if record.intervals == 60]
     assert hour.coverage == (1.0, 1.0)
     assert 5 < hour.n_eff < 10
@@ -103,7 +105,7 @@ def test_update_with_a_persistent_error_moves_the_middle() -> None:
     mine, model = bands(), Constant()
     for i in range(900):
         mine.update(stats(minute(i), level=1.3), model, WARM)
-    assert mine.of(5, WARM).middle == pytest.approx(math.log(1.3), abs=0.03)
+    assert mine.of(5, 0.0, WARM).middle == pytest.approx(math.log(1.3), abs=0.03)
 
 
 def test_update_of_thin_minutes_scores_nothing() -> None:
@@ -116,7 +118,7 @@ def test_shadows_begin_and_end_within_a_session() -> None:
     mine, model = bands(NEW_YORK), Constant()
     for i in range(380, 400):
         mine.update(stats(minute(i)), model, WARM)
-    assert model.asked == [5]  # the one that ends with the session
+    assert model.asked == [5] * len(MULTIPLES)  # those that end with the session
 
 
 def test_coverage_of_autocorrelated_errors_is_nominal() -> None:
@@ -132,6 +134,24 @@ def test_coverage_of_autocorrelated_errors_is_nominal() -> None:
         low, wide = np.mean(held[n], axis=0)
         assert low == pytest.approx(0.80, abs=0.02)
         assert wide == pytest.approx(0.95, abs=0.02)
+
+
+def test_bands_of_a_large_plan_are_wider_where_depth_wanders_and_the_spread_does_not() -> None:
+    rng = np.random.default_rng(7)
+    mine, model, level = bands(), Constant(), 0.0
+    for i in range(3_000):
+        level = 0.98 * level + 0.2 * rng.normal()
+        quiet = stats(minute(i))
+        walks = np.stack([0.02 + math.exp(level) * 1e-5 * SIZES] * 2)
+        mine.update(dataclasses.replace(quiet, slippage=walks, lower_bound=walks), model, WARM)
+    usual = PLAN_REACH * SIZES[0]
+    small, middle, large = (mine.of(60, multiple * usual, WARM).widths for multiple in MULTIPLES)
+    assert small[0] < middle[0] < large[0]
+    assert small[1] < middle[1] < large[1]
+    between = mine.of(60, 2.0 * usual, WARM).widths[0]
+    assert between == pytest.approx((middle[0] + large[0]) / 2)  # half way in logs
+    assert mine.of(60, 1e9, WARM).widths == large
+    assert mine.of(60, 1e-9, WARM).widths == small
 
 
 def test_saved_bands_go_on_bit_for_bit() -> None:
@@ -162,4 +182,4 @@ def test_state_stays_bounded() -> None:
     mine, model = bands(), Constant()
     for i in range(1_000):
         mine.update(stats(minute(i), math.exp(math.sin(i))), model, WARM)
-    assert len(orjson.dumps(mine.save())) < 5_000
+    assert len(orjson.dumps(mine.save())) < 8_000

@@ -3,13 +3,13 @@ r"""Bands of a whole plan's cost, calibrated on what such plans came to.
 One-minute errors are not summed: they share the day's level, so a sum as if
 independent would give an hour a band several times too narrow.  The error of a
 whole plan is measured instead.  Live plans are few, so the engine keeps shadow
-plans of its own (`impactd.core.market.shadow`): for each of `HORIZONS` one every few
-intervals, of half, once and twice what plans ask of an interval (the symbol's grid
+plans of its own (`impactd.core.market.shadow`): for each of `HORIZONS` every few
+intervals one of each of `MULTIPLES` of what plans ask of an interval (the symbol's grid
 begins at a quarter of it), with
 
 .. math:: e = \log \frac{\text{charged at the minutes' own walks}}{\text{expected at its start}} .
 
-For each horizon, with weight w = spacing / n for a shadow of n intervals, since
+For each horizon and multiple, with weight w = spacing / n for a shadow of n intervals, since
 overlapping ones say less than disjoint ones:
 
 .. math::
@@ -27,7 +27,11 @@ the share of shadows outside of their bands tends to :math:`\alpha`, since
 :math:`\log c` would leave every bound otherwise.  The first two get there sooner.
 Each shadow is judged by the band in force when it began.
 
-Before any shadow has ended m is 0, r is `PRIOR_SD` and c is 1: a
+What a small plan costs is the spread, and what a large one costs is mostly depth: on A-shares
+an hour's plan of 4 times the usual size has twice the scale and twice the middle of one of a
+quarter.  A plan's band lies between those of the two multiples next to its own, in log size.
+
+Before any shadow has ended, m is 0, r is `PRIOR_SD` and c is 1: a
 quarter up or down is about what spread and depth depart from a forecast of the
 hours ahead.  It is a prior, fixed before it met a day, and gives way after a few
 disjoint shadows.
@@ -46,6 +50,7 @@ from __future__ import annotations
 
 import functools
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from statistics import NormalDist
 from typing import Any, Final, NamedTuple
@@ -62,10 +67,13 @@ from impactd.core.outputs.messages import BandRecord
 #: Lengths of shadow plans, intervals; other lengths lie between them in log n.
 HORIZONS: Final = (5, 15, 60, 240)
 _KNOTS: Final = tuple(math.log(horizon) for horizon in HORIZONS)
-#: Intervals from the start of one shadow to the next, by horizon.
-SPACING: Final = (5, 5, 15, 60)
-#: Sizes of shadows in turn, as multiples of what plans ask of an interval.
-SIZES: Final = (1.0, 0.5, 2.0)
+#: Intervals from the start of one shadow to the next of its size, by horizon.
+SPACING: Final = (5, 5, 15, 180)
+#: Whether sizes take turns.  The longest shadows are most of a state, and a day holds few that are apart anyway.
+TURNS: Final = (False, False, False, True)
+#: Sizes of shadows, as multiples of what plans ask of an interval; other sizes lie between them in the log of the size.
+MULTIPLES: Final = (0.25, 1.0, 4.0)
+_SIZE_KNOTS: Final = tuple(math.log(multiple) for multiple in MULTIPLES)
 #: Standard deviation of log(realised / expected) before any shadow has ended, where the level is well known.
 PRIOR_SD: Final = 0.25
 #: What not knowing the level adds to that: divided by the root of one and the minutes behind it.  On recorded days
@@ -140,8 +148,8 @@ class LogBands(NamedTuple):
 WELL_KNOWN: Final = Known(math.inf, math.inf)
 
 
-class _Horizon:
-    """What shadows of one length have shown."""
+class _Cell:
+    """What shadows of one length and size have shown."""
 
     __slots__ = ("covered", "info", "log_c", "squares", "total")
 
@@ -153,7 +161,7 @@ class _Horizon:
         self.covered = [0.0] * len(levels)
 
     def bands(self, levels: tuple[float, ...], known: Known, n: int) -> LogBands:
-        """Return the bands of a plan of `n` intervals by what shadows of this length have shown."""
+        """Return the bands of a plan of `n` intervals by what shadows of this length and size have shown."""
         middle, scale = self._moments(known.prior_sd(n))
         freedom = PRIOR_COUNT + self.info
         widths = (
@@ -204,16 +212,23 @@ class CostBands:
         self._session = session
         self._interval_ns = interval_ns
         self._slices = child_slices
-        self._horizons = [_Horizon(self.levels) for _ in HORIZONS]
-        self._shadows: list[list[Shadow]] = [[] for _ in HORIZONS]
+        self._cells = [[_Cell(self.levels) for _ in MULTIPLES] for _ in HORIZONS]
+        self._shadows: list[list[list[Shadow]]] = [[[] for _ in MULTIPLES] for _ in HORIZONS]
+        #: What plans ask of an interval, shares: 0 before a minute has closed.
+        self._usual = 0.0
 
-    def of(self, n: int, known: Known) -> LogBands:
-        """Return the bands of a plan over `n` intervals."""
-        at = math.log(min(max(n, HORIZONS[0]), HORIZONS[-1]))
-        found = [horizon.bands(self.levels, known, n) for horizon in self._horizons]
-        middle = float(np.interp(at, _KNOTS, [bands.middle for bands in found]))
-        widths = zip(*(bands.widths for bands in found), strict=True)
-        return LogBands(middle, tuple(float(np.interp(at, _KNOTS, width)) for width in widths))
+    def of(self, n: int, rate: float, known: Known) -> LogBands:
+        """Return the bands of a plan over `n` intervals that asks `rate` shares of each on average."""
+        length = _between(_KNOTS, math.log(min(max(n, HORIZONS[0]), HORIZONS[-1])))
+        multiple = rate / self._usual if self._usual > 0.0 and rate > 0.0 else 1.0
+        size = _between(_SIZE_KNOTS, math.log(min(max(multiple, MULTIPLES[0]), MULTIPLES[-1])))
+        found = [
+            (share * part, self._cells[k][j].bands(self.levels, known, n)) for k, share in length for j, part in size
+        ]
+        return LogBands(
+            sum(part * bands.middle for part, bands in found),
+            tuple(sum(part * bands.widths[i] for part, bands in found) for i in range(len(self.levels))),
+        )
 
     def update(
         self, stats: MinuteStats, forecast: Callable[[Int, float], Curves], known: Known
@@ -235,19 +250,23 @@ class CostBands:
             For each shadow that ended: its length in intervals, and whether each of its bands held.
         """
         end = stats.minute + self._interval_ns
+        if len(stats.sizes):
+            self._usual = PLAN_REACH * float(stats.sizes[0])
         scored: list[tuple[int, tuple[bool, ...]]] = []
         for k, n in enumerate(HORIZONS):
-            under_way = []
-            for shadow in self._shadows[k]:
-                charged = self._charged(shadow, stats)
-                if end < charged.start + n * self._interval_ns:
-                    under_way.append(charged)
-                elif (error := charged.error()) is not None:
-                    held = LogBands(charged.issued[0], charged.issued[1:]).holds(error)
-                    self._horizons[k].score(error, SPACING[k] / n, held, self.levels)
-                    scored.append((n, held))
-            begun = self._begun(k, end, stats, forecast, known)
-            self._shadows[k] = under_way if begun is None else [*under_way, begun]
+            begins = self._begins(k, end, stats)
+            for j in range(len(MULTIPLES)):
+                under_way = []
+                for shadow in self._shadows[k][j]:
+                    charged = self._charged(shadow, stats)
+                    if end < charged.start + n * self._interval_ns:
+                        under_way.append(charged)
+                    elif (error := charged.error()) is not None:
+                        held = LogBands(charged.issued[0], charged.issued[1:]).holds(error)
+                        self._cells[k][j].score(error, SPACING[k] / n, held, self.levels)
+                        scored.append((n, held))
+                begun = self._begun(k, j, end, forecast, known) if j in begins else None
+                self._shadows[k][j] = under_way if begun is None else [*under_way, begun]
         return scored
 
     def _charged(self, shadow: Shadow, stats: MinuteStats) -> Shadow:
@@ -256,53 +275,75 @@ class CostBands:
             return shadow
         return shadow.charge(interval, stats.sizes, stats.lower_bound[self._row], self._slices)
 
+    def _begins(self, k: int, start: int, stats: MinuteStats) -> range:
+        """Return the multiples of which shadows of the `k`-th horizon begin at `start`."""
+        m = len(MULTIPLES)
+        turn, due = divmod(
+            self._session.since_open_ns(start) // self._interval_ns, SPACING[k] // m if TURNS[k] else SPACING[k]
+        )
+        known = len(stats.sizes) > 0 and stats.covered_ns > 0
+        if due or not (known and self._session.holds(start, HORIZONS[k], self._interval_ns)):
+            return range(0)
+        return range(turn % m, turn % m + 1) if TURNS[k] else range(m)
+
     def _begun(
-        self, k: int, start: int, stats: MinuteStats, forecast: Callable[[Int, float], Curves], known: Known
+        self, k: int, j: int, start: int, forecast: Callable[[Int, float], Curves], known: Known
     ) -> Shadow | None:
-        """Return the shadow of the `k`-th horizon that begins at `start`, if one is due."""
-        n, session = HORIZONS[k], self._session
-        turn, due = divmod(session.since_open_ns(start) // self._interval_ns, SPACING[k])
-        if due or not (len(stats.sizes) and stats.covered_ns and session.holds(start, n, self._interval_ns)):
-            return None
-        qty = SIZES[turn % len(SIZES)] * PLAN_REACH * float(stats.sizes[0]) * n
+        """Return the shadow of the `k`-th horizon and `j`-th multiple that begins at `start`, if it has a price."""
+        n = HORIZONS[k]
+        qty = MULTIPLES[j] * self._usual * n
         curves = forecast(start + np.arange(n, dtype=np.int64) * self._interval_ns, qty / n)
-        bands = self._horizons[k].bands(self.levels, known, n)
+        bands = self._cells[k][j].bands(self.levels, known, n)
         return Shadow.plan(start, qty, curves, (bands.middle, *bands.widths), self._slices)
 
     def record(self) -> tuple[BandRecord, ...]:
-        """Return, by horizon, what the shadows have shown lately; empty before any has ended."""
+        """Return, by horizon, what shadows of the usual size have shown lately; empty before any has ended."""
+        usual = MULTIPLES.index(1.0)
         return tuple(
             BandRecord(
                 intervals=n,
-                n_eff=horizon.info,
+                n_eff=cells[usual].info,
                 level=self.levels,
-                log_middle=horizon.bands(self.levels, WELL_KNOWN, n).middle,
-                log_width=horizon.bands(self.levels, WELL_KNOWN, n).widths,
-                coverage=tuple(covered / horizon.info for covered in horizon.covered),
+                log_middle=cells[usual].bands(self.levels, WELL_KNOWN, n).middle,
+                log_width=cells[usual].bands(self.levels, WELL_KNOWN, n).widths,
+                coverage=tuple(covered / cells[usual].info for covered in cells[usual].covered),
             )
-            for n, horizon in zip(HORIZONS, self._horizons, strict=True)
-            if horizon.info > 0.0
+            for n, cells in zip(HORIZONS, self._cells, strict=True)
+            if cells[usual].info > 0.0
         )
 
     def save(self) -> dict[str, Any] | None:
-        """Return the state as JSON-ready values, None before any shadow; `load` continues from it bit for bit."""
-        if not (any(self._shadows) or self.record()):
+        """Return the state as JSON-ready values, None before any minute; `load` continues from it bit for bit."""
+        cells = [cell for of_length in self._cells for cell in of_length]
+        shadows = [under_way for of_length in self._shadows for under_way in of_length]
+        if not (self._usual or any(shadows) or any(cell.info > 0.0 for cell in cells)):
             return None
         return {
             "levels": list(self.levels),
-            "horizons": [[h.info, h.total, h.squares, *h.log_c, *h.covered] for h in self._horizons],
-            "shadows": [[shadow.save() for shadow in shadows] for shadows in self._shadows],
+            "usual": self._usual,
+            "cells": [[c.info, c.total, c.squares, *c.log_c, *c.covered] for c in cells],
+            "shadows": [[shadow.save() for shadow in under_way] for under_way in shadows],
         }
 
     def load(self, saved: Mapping[str, Any] | None) -> None:
-        """Continue from what `save` returned; bands of other levels or horizons start empty."""
-        if saved is None or tuple(saved["levels"]) != self.levels or len(saved["horizons"]) != len(HORIZONS):
+        """Continue from what `save` returned; bands of other levels, lengths or sizes start empty."""
+        cells = [cell for of_length in self._cells for cell in of_length]
+        if saved is None or tuple(saved["levels"]) != self.levels or len(saved["cells"]) != len(cells):
             return
-        k = len(self.levels)
-        for horizon, values in zip(self._horizons, saved["horizons"], strict=True):
-            horizon.info, horizon.total, horizon.squares = values[:3]
-            horizon.log_c, horizon.covered = list(values[3 : 3 + k]), list(values[3 + k :])
-        self._shadows = [[Shadow.load(shadow) for shadow in shadows] for shadows in saved["shadows"]]
+        k, m = len(self.levels), len(MULTIPLES)
+        for cell, values in zip(cells, saved["cells"], strict=True):
+            cell.info, cell.total, cell.squares = values[:3]
+            cell.log_c, cell.covered = list(values[3 : 3 + k]), list(values[3 + k :])
+        shadows = [[Shadow.load(shadow) for shadow in under_way] for under_way in saved["shadows"]]
+        self._shadows = [shadows[i : i + m] for i in range(0, len(shadows), m)]
+        self._usual = saved["usual"]
+
+
+def _between(knots: tuple[float, ...], at: float) -> tuple[tuple[int, float], ...]:
+    """Return the knots next to `at`, within them, and the share of each."""
+    above = max(bisect_left(knots, at), 1)
+    part = (at - knots[above - 1]) / (knots[above] - knots[above - 1])
+    return (above - 1, 1.0 - part), (above, part)
 
 
 @functools.lru_cache(maxsize=64)

@@ -65,7 +65,7 @@ class SideView:
     depth : float or None
         Visible depth of the prevailing book on this side, shares; None without one.
     bands : callable
-        From a plan's number of intervals to the bands of its cost.
+        From a plan's number of intervals, and the shares that it asks of each on average, to the bands of its cost.
     within : callable
         From a price to the mid of the prevailing book and what it shows at that price or a better one, shares; None
         without a book.
@@ -80,7 +80,7 @@ class SideView:
     fitted_to: float | None
     mid: float | None
     depth: float | None
-    bands: Callable[[int], LogBands]
+    bands: Callable[[int, float], LogBands]
     within: Callable[[float], tuple[float, float] | None] = lambda _price: None
 
 
@@ -300,7 +300,7 @@ class SymbolMarket:
             fitted_to=self._sides[side].fitted_to,
             mid=book.mid if self._mid is None and book is not None else self._mid,
             depth=None if book is None else book.depth,
-            bands=lambda n: self._bands[side].of(n, self._known(side, at)),
+            bands=lambda n, rate: self._bands[side].of(n, rate, self._known(side, at)),
             within=lambda price: self._within(side, at, price),
         )
 

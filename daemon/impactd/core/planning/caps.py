@@ -97,6 +97,11 @@ class Limits:
         cap, low, high, allowed = (b[i : i + 1, rows] for b in (self.cap, self.low, self.high, self.allowed))
         return Limits(cap, low, high, allowed, self.last[i : i + 1])
 
+    @property
+    def n_open(self) -> int:
+        """In how many intervals the only order may trade, at least 1."""
+        return max(int(np.count_nonzero(self.cap[0] > 0)), 1)
+
     def lifted(self, qty: Int) -> int:
         """Return how much of the only order's schedule (N,) `must_complete` alone allows, quanta."""
         return int(np.max(np.cumsum(qty) - self.allowed[0], initial=0))

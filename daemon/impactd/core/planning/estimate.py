@@ -225,7 +225,6 @@ class _Pricer:
         self._plans = plans
         self.qty = float(plans.shares[0])
         self._mid = plans.market.mid
-        self._bands = plans.market.bands(plans.grid.start.size)
 
     def price(self, policy: str, x: Float, rate: float | None = None) -> Priced:
         """Return the cost of a schedule, shares by interval."""
@@ -242,9 +241,11 @@ class _Pricer:
         left = self.qty - np.cumsum(x)
         risk = math.sqrt(plans.market.sigma2 * float(plans.fraction @ (left * left)))
         bps = 1e4 / (traded * self._mid)
+        n = plans.limits.n_open
+        bands = plans.market.bands(n, traded / n)
         return Priced(
             policy, rate, traded, short, cost, cost * bps, spread, cost - spread, risk,
-            risk * 1e4 / (self.qty * self._mid), self._bands.cost(cost, 0), self._bands.cost(cost, 1), done_by,
+            risk * 1e4 / (self.qty * self._mid), bands.cost(cost, 0), bands.cost(cost, 1), done_by,
         )  # fmt: skip
 
 

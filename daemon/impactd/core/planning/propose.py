@@ -210,6 +210,7 @@ class Proposals:
         begin, end = int(self.begin[i]), int(self.end[i])
         rows = self.grid.rows(begin, end)
         qty, bounds = self.qty[i, rows], self.limits.of(i, rows)
+        n = bounds.n_open
         return Proposal(
             intervals=self.grid.cut(begin, end),
             qty=qty,
@@ -228,7 +229,7 @@ class Proposals:
             mid=self.market.mid,
             volume_known=self.volume_known,
             priced=self.priced,
-            bands=self.market.bands(qty.size),
+            bands=self.market.bands(n, float(np.sum(in_shares(qty))) / n),
         )
 
 
