@@ -37,8 +37,6 @@ NEW_YORK: Final = CoreSettings(
     apply="in_event_time",
     plans=PlanSettings(keep_ended_ns=60 * SECOND_NS),
 )
-#: Recorded from 09:40 to 11:20 and from 13:10 to 14:50.
-SHANGHAI: Final = replace(NEW_YORK, session=SessionRule(34_800, 53_400, ((0, 8 * 3600),)))
 DAY_NS: Final = 86_400 * SECOND_NS
 
 

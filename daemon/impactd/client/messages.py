@@ -181,7 +181,8 @@ class Plan(TypedDict):
     qty: list[float]
     #: Most that each interval may trade if those before it trade as planned; null: no limit.
     cap: list[float | None]
-    #: Expected cost of the schedule above mid (currency).
+    #: Expected cost of the schedule above mid; where slices act, times what they have paid lately over equal ones
+    #: (currency).
     expected_cost: float | None
     #: `expected_cost` relative to mid (basis points).
     expected_cost_bps: float | None

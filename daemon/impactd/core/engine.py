@@ -335,7 +335,7 @@ class Engine:
             for side in SIDES:
                 self._outbox.publish(Topic.ESTIMATES, symbol, stats.estimate(side, self._interval // 1_000_000_000))
             with self._probe("refit"):
-                models = market.close(stats, self._interval, counts)
+                models = market.close(stats, self._interval, counts, self._desk.slices.paid(symbol))
             shifted = market.shifted
             self._alerts.shifted(symbol, shifted, end)
             for model in models:

@@ -154,6 +154,24 @@ def test_bands_of_a_large_plan_are_wider_where_depth_wanders_and_the_spread_does
     assert mine.of(60, 1e-9, WARM).widths == small
 
 
+def test_bands_where_orders_act_within_the_minute_are_about_what_slices_pay() -> None:
+    """Slices pay 0.7 of what equal ones do, more or less by the hour; what is expected follows."""
+    rng = np.random.default_rng(3)
+    mine, model = CostBands(0, ALWAYS, MINUTE_NS, 0.8, acts=True), Constant()
+    assert mine.of(60, 0.0, WARM).factor == 1.0
+    paid, ratio = (0.0, 0.0, 0.0, 0.0), 0.0
+    held: list[tuple[bool, ...]] = []
+    for i in range(6_000):
+        ratio = 0.95 * ratio + 0.06 * rng.normal()
+        mine_cost = 0.7 * math.exp(ratio)
+        paid = paid[0] + 2.0, paid[1] + 2.0 * mine_cost, paid[2] + 1.0, paid[3] + 1.0
+        held += [holds for n, holds in mine.update(stats(minute(i)), model, WARM, paid) if n == 15]
+    bands = mine.of(15, 0.0, WARM)
+    assert bands.factor == pytest.approx(0.7, rel=0.1)
+    assert bands.middle == 0.0
+    assert np.mean(held, axis=0) == pytest.approx([0.80, 0.95], abs=0.02)
+
+
 def test_saved_bands_go_on_bit_for_bit() -> None:
     one, model = bands(), Constant()
     rng = np.random.default_rng(1)

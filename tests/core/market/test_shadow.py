@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -21,6 +22,19 @@ def planned(n: int = 4, **terms: bool) -> Shadow:
     shadow = Shadow.plan(minute(0), 400.0, curves(n, **terms), (0.0, 0.2, 0.4), 1)
     assert shadow is not None
     return shadow
+
+
+def test_shadow_by_slices_is_charged_in_proportion_to_what_they_paid() -> None:
+    shadow = planned()
+    for i in range(4):
+        shadow = shadow.charge(i, np.array([100.0, 200.0]), np.array([0.03, 0.03]), 1)
+    shadow = dataclasses.replace(shadow, paid=(10.0, 1.0, 20.0, 4.0))
+    error = shadow.error()
+    assert error is not None
+    # Since then 30 shares for 6, equal ones 20 for 8: half as much a share.
+    assert shadow.error_by_slices((40.0, 7.0, 40.0, 12.0)) == pytest.approx(error + math.log(0.5))
+    assert shadow.error_by_slices((10.0, 1.0, 40.0, 12.0)) is None
+    assert Shadow.load(orjson.loads(orjson.dumps(shadow.save()))).paid == shadow.paid
 
 
 def test_plan_on_equal_curves_is_even() -> None:

@@ -125,10 +125,17 @@ class Known(NamedTuple):
 
 
 class LogBands(NamedTuple):
-    """Bands of log(realised / expected): a middle, and half-widths by level, ascending."""
+    """Bands of log(realised / expected): a middle, and half-widths by level, ascending.
+
+    Attributes
+    ----------
+    factor : float
+        What a plan's cost by the minute is multiplied by to be what is expected.
+    """
 
     middle: float
     widths: tuple[float, ...]
+    factor: float = 1.0
 
     def holds(self, error: float) -> tuple[bool, ...]:
         """Return whether each band holds `error`; both always hold 0, which is what was expected."""
@@ -204,14 +211,20 @@ class CostBands:
         Nominal coverage of the first band, in (0, 1); the second is `WIDE_LEVEL`.
     child_slices : int
         Slices an interval that plans are made with.
+    acts : bool
+        Whether orders act within the minute.  Then what is expected is the plan's cost by the minute times
+        exp(middle), and bands are about that.
     """
 
-    def __init__(self, row: int, session: Session, interval_ns: int, level: float, child_slices: int = 1) -> None:
+    def __init__(
+        self, row: int, session: Session, interval_ns: int, level: float, child_slices: int = 1, *, acts: bool = False
+    ) -> None:
         self.levels = (level, WIDE_LEVEL)
         self._row = row
         self._session = session
         self._interval_ns = interval_ns
         self._slices = child_slices
+        self._acts = acts
         self._cells = [[_Cell(self.levels) for _ in MULTIPLES] for _ in HORIZONS]
         self._shadows: list[list[list[Shadow]]] = [[[] for _ in MULTIPLES] for _ in HORIZONS]
         #: What plans ask of an interval, shares: 0 before a minute has closed.
@@ -225,13 +238,16 @@ class CostBands:
         found = [
             (share * part, self._cells[k][j].bands(self.levels, known, n)) for k, share in length for j, part in size
         ]
-        return LogBands(
-            sum(part * bands.middle for part, bands in found),
-            tuple(sum(part * bands.widths[i] for part, bands in found) for i in range(len(self.levels))),
-        )
+        middle = sum(part * bands.middle for part, bands in found)
+        widths = tuple(sum(part * bands.widths[i] for part, bands in found) for i in range(len(self.levels)))
+        return LogBands(0.0, widths, math.exp(middle)) if self._acts else LogBands(middle, widths)
 
     def update(
-        self, stats: MinuteStats, forecast: Callable[[Int, float], Curves], known: Known
+        self,
+        stats: MinuteStats,
+        forecast: Callable[[Int, float], Curves],
+        known: Known,
+        paid: tuple[float, ...] | None = None,
     ) -> list[tuple[int, tuple[bool, ...]]]:
         """Charge a closed minute to the shadows under way, judge those that it ends, and begin new ones.
 
@@ -243,6 +259,8 @@ class CostBands:
             Starts of intervals (int64 ns) and shares an interval to the forecast `Curves`.
         known : Known
             How well the level is known at its end.
+        paid : tuple of float, optional
+            What slices have paid, where orders act so.
 
         Returns
         -------
@@ -261,11 +279,13 @@ class CostBands:
                     charged = self._charged(shadow, stats)
                     if end < charged.start + n * self._interval_ns:
                         under_way.append(charged)
-                    elif (error := charged.error()) is not None:
-                        held = LogBands(charged.issued[0], charged.issued[1:]).holds(error)
+                    elif (error := self._error(charged, paid)) is not None:
+                        middle, *widths = charged.issued
+                        about = middle if self._acts else 0.0
+                        held = LogBands(middle - about, tuple(widths)).holds(error - about)
                         self._cells[k][j].score(error, SPACING[k] / n, held, self.levels)
                         scored.append((n, held))
-                begun = self._begun(k, j, end, forecast, known) if j in begins else None
+                begun = self._begun(k, j, end, forecast, known, paid or ()) if j in begins else None
                 self._shadows[k][j] = under_way if begun is None else [*under_way, begun]
         return scored
 
@@ -274,6 +294,11 @@ class CostBands:
         if not 0 <= interval < len(shadow.units) or 2 * stats.covered_ns < self._interval_ns or not len(stats.sizes):
             return shadow
         return shadow.charge(interval, stats.sizes, stats.lower_bound[self._row], self._slices)
+
+    def _error(self, shadow: Shadow, paid: tuple[float, ...] | None) -> float | None:
+        if not self._acts:
+            return shadow.error()
+        return shadow.error_by_slices(paid) if paid is not None and shadow.paid else None
 
     def _begins(self, k: int, start: int, stats: MinuteStats) -> range:
         """Return the multiples of which shadows of the `k`-th horizon begin at `start`."""
@@ -287,14 +312,20 @@ class CostBands:
         return range(turn % m, turn % m + 1) if TURNS[k] else range(m)
 
     def _begun(
-        self, k: int, j: int, start: int, forecast: Callable[[Int, float], Curves], known: Known
+        self,
+        k: int,
+        j: int,
+        start: int,
+        forecast: Callable[[Int, float], Curves],
+        known: Known,
+        paid: tuple[float, ...],
     ) -> Shadow | None:
         """Return the shadow of the `k`-th horizon and `j`-th multiple that begins at `start`, if it has a price."""
         n = HORIZONS[k]
         qty = MULTIPLES[j] * self._usual * n
         curves = forecast(start + np.arange(n, dtype=np.int64) * self._interval_ns, qty / n)
         bands = self._cells[k][j].bands(self.levels, known, n)
-        return Shadow.plan(start, qty, curves, (bands.middle, *bands.widths), self._slices)
+        return Shadow.plan(start, qty, curves, (bands.middle, *bands.widths), self._slices, paid)
 
     def record(self) -> tuple[BandRecord, ...]:
         """Return, by horizon, what shadows of the usual size have shown lately; empty before any has ended."""

@@ -51,6 +51,8 @@ class Shadow:
         What its intervals so far were charged, currency.
     charged : int
         Units that were charged: those of intervals without a book are not.
+    paid : tuple of float
+        What slices had paid when it began, where orders act so (`impactd.core.slices.worth.Worth.paid`); else empty.
     """
 
     start: int
@@ -60,9 +62,18 @@ class Shadow:
     expected_px: float
     realised_cost: float = 0.0
     charged: int = 0
+    paid: tuple[float, ...] = ()
 
     @classmethod
-    def plan(cls, start: int, qty: float, curves: Curves, issued: tuple[float, ...], child_slices: int) -> Self | None:
+    def plan(
+        cls,
+        start: int,
+        qty: float,
+        curves: Curves,
+        issued: tuple[float, ...],
+        child_slices: int,
+        paid: tuple[float, ...] = (),
+    ) -> Self | None:
         """Return the plan of `qty` shares by `curves`, or None where they have no price."""
         free = np.full(len(curves.half_spread), np.inf)
         x, _ = cheapest(anticipate(curves, qty, free, child_slices=child_slices), qty)
@@ -72,7 +83,7 @@ class Shadow:
         units = np.rint(x / unit).astype(np.uint8)
         sizes = np.asarray(units * unit, np.float64)
         expected_px = schedule_cost(plain(curves, child_slices=child_slices), sizes) / float(np.sum(sizes))
-        return cls(start, unit, units, issued, expected_px) if expected_px > 0.0 else None
+        return cls(start, unit, units, issued, expected_px, paid=paid) if expected_px > 0.0 else None
 
     def charge(self, interval: int, sizes: Float, g: Float, child_slices: int) -> Self:
         """Return the shadow after its `interval`-th interval, whose walks cost `g` per share at `sizes`."""
@@ -90,16 +101,29 @@ class Shadow:
             return None
         return float(np.log(self.realised_cost / (self.charged * self.unit) / self.expected_px))
 
+    def error_by_slices(self, paid: tuple[float, ...]) -> float | None:
+        """Return `error` for who acts within the minute; None where slices took nothing.
+
+        The minutes' walks are multiplied by what slices `paid` a share since the start over what equal ones did.
+        """
+        error = self.error()
+        shares, cost, even_shares, even_cost = (now - then for now, then in zip(paid, self.paid, strict=True))
+        if error is None or not (shares > 0.0 and even_shares > 0.0 and cost > 0.0 and even_cost > 0.0):
+            return None
+        return error + float(np.log(cost / shares * even_shares / even_cost))
+
     def save(self) -> list[Any]:
         """Return the state as JSON-ready values."""
         units = base64.b64encode(self.units.tobytes()).decode("ascii")
-        return [self.start, self.unit, units, list(self.issued), self.expected_px, self.realised_cost, self.charged]
+        charged = [self.expected_px, self.realised_cost, self.charged]
+        return [self.start, self.unit, units, list(self.issued), *charged, list(self.paid)]
 
     @classmethod
     def load(cls, saved: list[Any]) -> Self:
         """Return the shadow that `save` has given."""
-        start, unit, units, issued, *rest = saved
-        return cls(start, unit, np.frombuffer(base64.b64decode(units), np.uint8), tuple(issued), *rest)
+        start, unit, units, issued, expected_px, cost, charged, paid = saved
+        asked = np.frombuffer(base64.b64decode(units), np.uint8)
+        return cls(start, unit, asked, tuple(issued), expected_px, cost, charged, tuple(paid))
 
 
 @kernel

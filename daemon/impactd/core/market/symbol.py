@@ -129,7 +129,9 @@ class SymbolMarket:
         self._interval = interval
         self._slices = settings.plans.child_slices
         self._bands = {
-            side: CostBands(row, session, interval, settings.plans.band_level, self._slices)
+            side: CostBands(
+                row, session, interval, settings.plans.band_level, self._slices, acts=settings.plans.act == "slices"
+            )
             for row, side in enumerate(SIDES)
         }
         self._guards = {side: Guard(row, session, interval, self._slices) for row, side in enumerate(SIDES)}
@@ -144,8 +146,17 @@ class SymbolMarket:
         self._volume = VolumeForecast(settings.model, session, profile, interval)
         self._volatility = Volatility(settings.model, interval)
 
-    def close(self, stats: MinuteStats, interval_ns: int, counts: Counts) -> list[Model]:
-        """Update with a closed minute and return the models that it has refitted."""
+    def close(
+        self,
+        stats: MinuteStats,
+        interval_ns: int,
+        counts: Counts,
+        paid: Mapping[Side, tuple[float, ...]] | None = None,
+    ) -> list[Model]:
+        """Update with a closed minute and return the models that it has refitted.
+
+        `paid` is what slices have paid, by side, where orders act so (`impactd.core.slices.worth.Worth.paid`).
+        """
         if stats.mid_close is not None:
             self._mid = stats.mid_close
         self._volatility.update(stats.minute, stats.mid_close)
@@ -166,7 +177,7 @@ class SymbolMarket:
             if not self.publishes:
                 continue
             record = self._sides[side].record(end) if refitted else None
-            self._score(side, stats, counts)
+            self._score(side, stats, counts, None if paid is None else paid[side])
             if record is not None:
                 models.append(self._published(record))
         return models
@@ -194,13 +205,14 @@ class SymbolMarket:
             forecast=None if record.forecast is None else record.forecast.corrected(ratio),
         )
 
-    def _score(self, side: Side, stats: MinuteStats, counts: Counts) -> None:
+    def _score(self, side: Side, stats: MinuteStats, counts: Counts, paid: tuple[float, ...] | None = None) -> None:
         """Update the side's bands with the minute, and count the shadow plans that ended in it."""
         bands = self._bands[side]
         for n, held in bands.update(
             stats,
             lambda starts, rate: self._curves(side, starts, rate),
             self._known(side, stats.minute + self._interval),
+            paid,
         ):
             counts.shadows[n] += 1
             for level, holds in zip(bands.levels, held, strict=True):

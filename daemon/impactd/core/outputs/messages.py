@@ -215,7 +215,10 @@ class Plan:
         tuple[Quanta | None, ...],
         "Most that each interval may trade if those before it trade as planned; null: no limit.",
     ]
-    expected_cost: Annotated[Currency | None, "Expected cost of the schedule above mid."]
+    expected_cost: Annotated[
+        Currency | None,
+        "Expected cost of the schedule above mid; where slices act, times what they have paid lately over equal ones.",
+    ]
     expected_cost_bps: Annotated[Bps | None, "`expected_cost` relative to mid."]
     twap_cost: Annotated[Currency | None, "Expected cost of equal quantities by the same model."]
     saving_bps: Annotated[Bps | None, "`twap_cost - expected_cost` relative to mid."]

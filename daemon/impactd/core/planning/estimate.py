@@ -236,13 +236,15 @@ class _Pricer:
         done_by = None if last is None else min(last, int(plans.end[0]))
         if not plans.priced or not traded > 0.0 or self._mid is None:
             return Priced(policy, rate, traded, short, *(None,) * 6, None, None, done_by)
-        cost = plans.charge(x)
-        spread = min(float(plans.expected.curve.s @ x), cost)
+        n = plans.limits.n_open
+        bands = plans.market.bands(n, traded / n)
+        # Others' schedules are worked by the minute.
+        factor = bands.factor if policy == "impactd" else 1.0
+        cost = plans.charge(x) * factor
+        spread = min(float(plans.expected.curve.s @ x) * factor, cost)
         left = self.qty - np.cumsum(x)
         risk = math.sqrt(plans.market.sigma2 * float(plans.fraction @ (left * left)))
         bps = 1e4 / (traded * self._mid)
-        n = plans.limits.n_open
-        bands = plans.market.bands(n, traded / n)
         return Priced(
             policy, rate, traded, short, cost, cost * bps, spread, cost - spread, risk,
             risk * 1e4 / (self.qty * self._mid), bands.cost(cost, 0), bands.cost(cost, 1), done_by,

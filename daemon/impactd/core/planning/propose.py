@@ -461,12 +461,13 @@ def plan_message(
     notional = (leaves - proposal.shortfall_qty) / QUANTA * (proposal.mid or 0.0)
     if not proposal.priced or notional <= 0.0:
         return plan
+    expected = proposal.expected_cost * proposal.bands.factor
     return dataclasses.replace(
         plan,
-        expected_cost=proposal.expected_cost,
-        expected_cost_bps=proposal.expected_cost / notional * 1e4,
+        expected_cost=expected,
+        expected_cost_bps=expected / notional * 1e4,
         twap_cost=proposal.twap_cost,
-        saving_bps=(proposal.twap_cost - proposal.expected_cost) / notional * 1e4,
-        cost_band=proposal.bands.cost(proposal.expected_cost, 0),
-        cost_band_95=proposal.bands.cost(proposal.expected_cost, 1),
+        saving_bps=(proposal.twap_cost - expected) / notional * 1e4,
+        cost_band=proposal.bands.cost(expected, 0),
+        cost_band_95=proposal.bands.cost(expected, 1),
     )

@@ -192,6 +192,13 @@ class Slicer:
         """Whether orders act by slices."""
         return self._on
 
+    def paid(self, symbol: str) -> dict[Side, tuple[float, ...]] | None:
+        """Return what the trials of a symbol's sides have paid (`Worth.paid`); None where orders do not act so."""
+        if not self._on:
+            return None
+        its = self._symbols.get(symbol)
+        return {side: (0.0,) * 4 if its is None else its.sides[side].worth.paid for side in SIDES}
+
     def wake(self, time: int) -> None:
         """Note a tick at event time `time`, ns."""
         if self._on and self.next == FOREVER:

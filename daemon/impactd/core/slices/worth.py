@@ -42,7 +42,7 @@ def walked(px: Float, sz: Float, mid: float, sign: float, begin: float, shares: 
 class Worth:
     """The trial of one (symbol, side)."""
 
-    __slots__ = ("_minute", "_n", "_saved", "_squares", "_taken", "_waiting", "even_cost", "even_shares", "on")
+    __slots__ = ("_minute", "_n", "_saved", "_squares", "_taken", "_waiting", "even_cost", "even_shares", "on", "paid")
 
     def __init__(self) -> None:
         self.on = True
@@ -50,6 +50,8 @@ class Worth:
         self._saved = self._squares = 0.0
         self._minute, self._taken = 0, 0.0
         self._n = 0
+        #: Since the beginning: shares and cost over mid of the takes, and of the even slices.
+        self.paid = (0.0, 0.0, 0.0, 0.0)
         #: Decisions whose later mid is to come: time, mid, shares and cost over mid of the take, and of the even slice.
         self._waiting: list[tuple[int, float, float, float, float, float]] = []
 
@@ -67,6 +69,8 @@ class Worth:
     def take(self, at: int, mid: float, take: tuple[float, float], even: tuple[float, float]) -> None:
         """Note what a decision took and what an even slice would have taken: shares and cost over mid."""
         self._taken += take[0]
+        shares, cost, even_shares, even_cost = self.paid
+        self.paid = shares + take[0], cost + take[1], even_shares + even[0], even_cost + even[1]
         self._waiting.append((at, mid, *take, *even))
 
     def see(self, at: int, mid: float, sign: int) -> None:
@@ -90,7 +94,7 @@ class Worth:
     def save(self) -> list[Any]:
         """Return the state as JSON-ready values; `load` continues from it bit for bit."""
         numbers = [self.even_shares, self.even_cost, self._saved, self._squares, self._minute, self._taken]
-        return [self.on, *numbers, self._n, [list(item) for item in self._waiting]]
+        return [self.on, *numbers, self._n, [list(item) for item in self._waiting], list(self.paid)]
 
     @classmethod
     def load(cls, saved: list[Any]) -> Worth:
@@ -100,4 +104,5 @@ class Worth:
         found._minute, found._taken = saved[5:7]
         found._n = saved[7]
         found._waiting = [(i[0], i[1], i[2], i[3], i[4], i[5]) for i in saved[8]]
+        found.paid = (saved[9][0], saved[9][1], saved[9][2], saved[9][3])
         return found
