@@ -15,6 +15,13 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final, NamedTuple, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
+from impactd.core.inputs.columns import RecordColumns
+
+_Ints = npt.NDArray[np.int64]
+
 _DIGEST_BYTES: Final = 16
 
 #: Length of an absent key or value in the hash; no real one has it.
@@ -70,7 +77,7 @@ class Trail:
     """The records of one input that have arrived and are not applied: their number, their bytes, and the anchor."""
 
     def __init__(self) -> None:
-        self._parts: deque[tuple[Sequence[SourceRecord], list[int]]] = deque()
+        self._parts: deque[tuple[Sequence[SourceRecord], Sequence[int] | _Ints]] = deque()
         #: Records of the first part that are applied already.
         self._done = 0
         #: Records and bytes (keys and values) that wait.
@@ -80,10 +87,14 @@ class Trail:
     def add(self, records: Sequence[SourceRecord]) -> None:
         """Add the records of one fetch, in their order."""
         if records:
-            sizes = list(accumulate(map(_size, records), initial=0))
+            sizes: Sequence[int] | _Ints
+            if isinstance(records, RecordColumns):
+                sizes = records.sizes()
+            else:
+                sizes = list(accumulate(map(_size, records), initial=0))
             self._parts.append((records, sizes))
             self.records += len(records)
-            self.bytes += sizes[-1]
+            self.bytes += int(sizes[-1])
 
     def bound(self, max_records: int, max_bytes: int) -> int | None:
         """Return the offset of the first record beyond the bounds; None where all are within. One always is."""
@@ -93,7 +104,7 @@ class Trail:
             stop = max(min(fits, start + max_records - records), start + first)
             if stop < len(part):
                 return part[stop].offset
-            records, size, first, start = records + len(part) - start, size + sizes[-1] - sizes[start], False, 0
+            records, size, first, start = records + len(part) - start, size + int(sizes[-1] - sizes[start]), False, 0
         return None
 
     def pass_to(self, offset: int) -> Anchor | None:
@@ -105,7 +116,7 @@ class Trail:
             if stop > self._done:
                 last = part[stop - 1]
                 self.records -= stop - self._done
-                self.bytes -= sizes[stop] - sizes[self._done]
+                self.bytes -= int(sizes[stop] - sizes[self._done])
             if stop < len(part):
                 self._done = stop
                 break

@@ -18,11 +18,12 @@ import contextlib
 from collections.abc import Coroutine
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
 
 from impactd.config import Settings
+from impactd.shell.kafka.raw_consumer import RawConsumer
 from impactd.shell.kafka.security import security_options
 from impactd.shell.kafka.tasks import end
 
@@ -64,9 +65,8 @@ def client_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _consumer(settings: Settings, fetch_bytes: int | None = None, **options: Any) -> AIOKafkaConsumer:
-    return AIOKafkaConsumer(
-        isolation_level="read_committed",
+def _consumer(settings: Settings, fetch_bytes: int | None = None, **options: Any) -> RawConsumer:
+    return RawConsumer(
         auto_offset_reset="none",
         enable_auto_commit=False,
         check_crcs=settings.kafka.check_crcs,
@@ -76,7 +76,7 @@ def _consumer(settings: Settings, fetch_bytes: int | None = None, **options: Any
     )
 
 
-def ticks_consumer(settings: Settings) -> AIOKafkaConsumer:
+def ticks_consumer(settings: Settings) -> RawConsumer:
     """Return the consumer whose group decides who owns a partition number. Not started, not subscribed."""
     return _consumer(
         settings,
@@ -91,7 +91,7 @@ def ticks_consumer(settings: Settings) -> AIOKafkaConsumer:
     )
 
 
-def manual_consumer(settings: Settings, fetch_bytes: int | None = None) -> AIOKafkaConsumer:
+def manual_consumer(settings: Settings, fetch_bytes: int | None = None) -> RawConsumer:
     """Return a consumer without a group, to be assigned by hand: for events, state, and tools. Not started.
 
     `fetch_bytes` bounds one fetch of one partition; a single batch may be larger.

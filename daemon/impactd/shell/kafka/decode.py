@@ -18,7 +18,8 @@ import numpy as np
 from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.core.inputs.anchors import SourceRecord
-from impactd.core.inputs.ticks import Refused, TickBatch
+from impactd.core.inputs.columns import RecordColumns
+from impactd.core.inputs.ticks import Int, Refused, TickBatch
 from impactd.wire.codec import Decoded, Limits, bounded
 from impactd.wire.decoder import TickDecoder
 from impactd.wire.fields import MAX_SYMBOL
@@ -66,10 +67,7 @@ class Decoder:
     def ticks(self, consumed: Sequence[RecordLike]) -> Decoded:
         """Return the rows of tick records, and what was refused of them."""
         good, refused = self._in_place(consumed)
-        decoded = self._codecs.decode_columns(
-            *_columns(good),
-            [_codec_header(record) for record in good] if any(record.headers for record in good) else None,
-        )
+        decoded = self._codecs.decode_columns(*_columns(good), _codecs(good))
         batch, strangers = self._without_strangers(decoded.batch, good)
         refused = [*decoded.refused, *refused, *strangers]
         refused.sort(key=lambda item: item.offset)
@@ -80,7 +78,7 @@ class Decoder:
 
         Control records stand in every partition, so only the others can be misplaced.
         """
-        good, refused = (list(consumed), []) if topic is Topic.CONTROL else self._in_place(consumed)
+        good, refused = (consumed, []) if topic is Topic.CONTROL else self._in_place(consumed)
         decoded = decode_events(topic, *_columns(good), self._limits)
         events = decoded.events
         if topic is not Topic.CONTROL:
@@ -112,12 +110,12 @@ class Decoder:
             placed = self._placed[key] = (murmur2(key) & 0x7FFFFFFF) % self._partitions == self._partition
         return placed
 
-    def _in_place(self, consumed: Sequence[RecordLike]) -> tuple[list[RecordLike], list[Refused]]:
+    def _in_place(self, consumed: Sequence[RecordLike]) -> tuple[Sequence[RecordLike], list[Refused]]:
         good: list[RecordLike] = []
         refused: list[Refused] = []
-        keys = {record.key for record in consumed}
+        keys = consumed.different_keys() if isinstance(consumed, RecordColumns) else {record.key for record in consumed}
         if all(key is None or self._is_placed(key) for key in keys):
-            return list(consumed), refused
+            return consumed, refused
         for record in consumed:
             if record.key is None or self._is_placed(record.key):
                 good.append(record)
@@ -155,8 +153,13 @@ class Decoder:
         )
 
 
-def _columns(consumed: Sequence[RecordLike]) -> tuple[list[bytes], list[int], list[int], list[bytes | None]]:
+def _columns(
+    consumed: Sequence[RecordLike],
+) -> tuple[Sequence[bytes], Sequence[int] | Int, Sequence[int] | Int, Sequence[bytes | None]]:
     """Return values, offsets, timestamps (ns) and keys; an absent value is an empty one."""
+    if isinstance(consumed, RecordColumns):
+        timestamps = np.clip(consumed.timestamps, 0, _LAST_MS) * 1_000_000
+        return consumed.values, consumed.offsets, timestamps, consumed.keys
     return (
         [record.value or b"" for record in consumed],
         [record.offset for record in consumed],
@@ -168,6 +171,16 @@ def _columns(consumed: Sequence[RecordLike]) -> tuple[list[bytes], list[int], li
 def _timestamp_ns(record: RecordLike) -> int:
     """Return the record's timestamp, ns; one that int64 cannot hold in ns, or none at all (-1), becomes the nearest."""
     return min(max(record.timestamp, 0), _LAST_MS) * 1_000_000
+
+
+def _codecs(consumed: Sequence[RecordLike]) -> list[str | None] | None:
+    """Return the codec that each record names, None for those that name none; None if no record does."""
+    if isinstance(consumed, RecordColumns):
+        named = consumed.codecs()
+        if named is None:
+            return None
+        return [name if name is None else name.decode("ascii", "replace") for name in named]
+    return [_codec_header(record) for record in consumed] if any(record.headers for record in consumed) else None
 
 
 def _codec_header(record: RecordLike) -> str | None:

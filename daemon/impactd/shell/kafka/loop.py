@@ -33,9 +33,10 @@ published before a tick is then always applied before it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -76,6 +77,18 @@ _POLL_MS: Final = 2 * FETCH_WAIT_MS
 #: So many events are decoded in less time than a worker thread takes to begin.
 _FEW_EVENTS: Final = 16
 _FEW_BYTES: Final = 16_384
+
+
+@contextlib.contextmanager
+def _fetch_errors() -> Iterator[None]:
+    """Turn what a fetch raises into what ownership knows."""
+    try:
+        yield
+    except OffsetOutOfRangeError as error:
+        where, position = next(iter(error.args[0].items()))
+        raise PositionLostError(where.topic, where.partition, position) from error
+    except TopicAuthorizationFailedError as error:
+        raise FatalError(f"not allowed to read {error}: grant READ to this principal (impactd topics acls)") from error
 
 
 class PartitionLoop:
@@ -202,14 +215,21 @@ class PartitionLoop:
                 await self._until_room(Topic.TICKS)
                 self._ticks.resume(where)
                 self._status.paused = False
-            records, end = await self._fetch(self._ticks, (Topic.TICKS,), self._settings.kafka.max_poll_records)
-            if end[Topic.TICKS] == self._taken_in[Topic.TICKS]:
+            with _fetch_errors():
+                fetched = await self._ticks.fetch(where, _POLL_MS)
+            self._observe(self._ticks, Topic.TICKS, where)
+            if fetched is None or fetched.end == self._taken_in[Topic.TICKS]:
                 continue
             needs = await self._event_ends() if self._in_event_time else {}
-            if records[Topic.TICKS]:
+            records = await self._in_thread(fetched.records)
+            if records:
                 self._silent_since = asyncio.get_running_loop().time()
                 self._status.last_tick = time.monotonic()
-            await self._put_ticks(records[Topic.TICKS], end[Topic.TICKS], needs)
+            at_once = self._settings.kafka.max_poll_records
+            for first in range(0, max(len(records), 1), at_once):
+                rest = records[first + at_once : first + at_once + 1]
+                end = rest[0].offset if rest else fetched.end
+                await self._put_ticks(records[first : first + at_once], end, needs)
 
     def _is_full(self, topic: Topic, share: float = 1.0) -> bool:
         """Say whether more of an input waits than that share of its bounds."""
@@ -227,7 +247,7 @@ class PartitionLoop:
             self._room.clear()
             await self._room.wait()
 
-    async def _put_ticks(self, records: list[Any], end: int, needs: Mapping[Topic, int]) -> None:
+    async def _put_ticks(self, records: Sequence[Any], end: int, needs: Mapping[Topic, int]) -> None:
         started = time.monotonic()
         decoded = await self._in_thread(self._decoder.ticks, records)
         self._meter.decoded(Topic.TICKS, time.monotonic() - started, decoded.refused, decoded.skipped_unknown)
@@ -301,15 +321,8 @@ class PartitionLoop:
         places = [self._where[topic] for topic in topics if topic not in self._status.lost]
         if not places:
             await self._wait(asyncio.Event())
-        try:
+        with _fetch_errors():
             fetched = await getmany_in_turns(consumer, places, _POLL_MS, limit)
-        except OffsetOutOfRangeError as error:
-            where, position = next(iter(error.args[0].items()))
-            raise PositionLostError(where.topic, where.partition, position) from error
-        except TopicAuthorizationFailedError as error:
-            raise FatalError(
-                f"not allowed to read {error}: grant READ to this principal (impactd topics acls)"
-            ) from error
         ends = {}
         for topic in topics:
             where = self._where[topic]

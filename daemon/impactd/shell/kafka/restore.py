@@ -14,7 +14,7 @@ applied last, and the journal must end with the state's own commit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,13 +25,13 @@ from aiokafka.errors import KafkaError
 from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.inputs.anchors import Anchor, anchor_of
+from impactd.core.inputs.columns import RecordColumns
 from impactd.core.state.schema import RESTART
 from impactd.shell.kafka.errors import BehindError, FatalError, RestoreError
-from impactd.shell.kafka.fair_fetch import FETCH_RECORDS
 
 if TYPE_CHECKING:
     from impactd.core.engine import Engine
-    from impactd.shell.kafka.transport import ManualConsumer, Transport
+    from impactd.shell.kafka.transport import Fetched, ManualConsumer, Transport
 
 _POLL_MS: Final = 500
 
@@ -97,13 +97,9 @@ async def _drain(
     end: int | None = None
     position, moved = -1, loop.time()
     while end is None or position < end:
-        fetched = await consumer.getmany(where, timeout_ms=_POLL_MS, max_records=FETCH_RECORDS)
-        for record in fetched.get(where, ()):
-            key = record.key.decode()
-            if record.value is None:
-                items.pop(key, None)
-            else:
-                items[key] = record.value
+        fetched = await consumer.fetch(where, _POLL_MS)
+        if fetched is not None:
+            await loop.run_in_executor(None, _enter, fetched, items)
         if end is None:
             # The high watermark, not the last stable offset: what an open transaction hides must not be missed.
             end = consumer.highwater(where)
@@ -116,9 +112,23 @@ async def _drain(
                 f"{where.topic}/{where.partition} stops at offset {position} of {end}: somebody else has an open "
                 "transaction there"
             )
-        # Buffered records come without a pause; the heartbeat needs one.
-        await asyncio.sleep(0)
     return items
+
+
+def _enter(fetched: Fetched, items: dict[str, bytes]) -> None:
+    """Enter the records of one fetch."""
+    records = fetched.records()
+    pairs: Iterable[tuple[bytes | None, bytes | None]]
+    if isinstance(records, RecordColumns):
+        pairs = records.pairs()
+    else:
+        pairs = ((record.key, record.value) for record in records)
+    for key, value in pairs:
+        name = (key or b"").decode()
+        if value is None:
+            items.pop(name, None)
+        else:
+            items[name] = value
 
 
 async def check_topics_against(transport: Transport, settings: Settings, engine: Engine, stall_s: float) -> None:

@@ -29,6 +29,17 @@ if TYPE_CHECKING:
 Headers = Sequence[tuple[str, bytes]]
 
 
+class Fetched(Protocol):
+    """What one fetch of a partition has brought."""
+
+    @property
+    def end(self) -> int:
+        """Offset behind it."""
+
+    def records(self) -> Sequence[Any]:
+        """Return its committed records; decompresses and checks, so not on the event loop."""
+
+
 class ManualConsumer(Protocol):
     """Reads partitions that are assigned by hand; committed records only, and it never jumps."""
 
@@ -54,6 +65,9 @@ class ManualConsumer(Protocol):
         self, *places: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
     ) -> dict[TopicPartition, list[Any]]:
         """Return what is there, or comes within `timeout_ms`."""
+
+    async def fetch(self, place: TopicPartition, timeout_ms: int) -> Fetched | None:
+        """Return what was fetched of one partition, or comes within `timeout_ms`, and go on behind it."""
 
     async def position(self, place: TopicPartition) -> int:
         """Return the offset that is fetched next."""

@@ -1,7 +1,7 @@
 """The compiled scanner of our JSON ticks: sure, or silent.
 
-All records of a batch are joined with a NUL behind each, a byte which no JSON
-can hold, and scanned in one compiled pass that releases the GIL.  A record is
+The records of a batch are in one buffer with a NUL behind each, a byte which no JSON
+can hold, and are scanned in one compiled pass that releases the GIL.  A record is
 taken if it is an object, or an array of them, of published fields in any
 order, each at most once, with plain values: numbers that Clinger's fast path
 reads (`impactd.wire.ticks.scanning.numbers`), printable ASCII symbols without escapes, no white
@@ -301,6 +301,7 @@ def _object(  # noqa: PLR0912, PLR0915  # a table of fields; numba has none
 def scan(  # noqa: PLR0912  # one way in for each thing the pass stops for
     buf: Bytes,
     start: Int,
+    stop: Int,
     max_bytes: int,
     unit: int,
     i_record: int,
@@ -315,14 +316,14 @@ def scan(  # noqa: PLR0912  # one way in for each thing the pass stops for
     """Scan records from `i_record` on; return (status, record, rows, symbols of the batch, position)."""
     capacity = ints.shape[0]
     slots, text, lengths, local, order = table
-    for record in range(i_record, start.shape[0] - 1):
+    for record in range(i_record, start.shape[0]):
         first_row = row
         i = _blank(buf, start[record])
         array = buf[i] == 91
         if array:
             i = _blank(buf, i + 1)
         status = UNSURE
-        if start[record + 1] - start[record] - 1 <= max_bytes:
+        if stop[record] - start[record] <= max_bytes:
             while True:
                 if row >= capacity:
                     return MORE_ROWS, record, first_row, n_local, i
@@ -340,7 +341,7 @@ def scan(  # noqa: PLR0912  # one way in for each thing the pass stops for
                 i = _blank(buf, i + 1)
             if status in (NEW_SYMBOL, MORE_LEVELS):
                 return status, record, first_row, n_local, i
-            if status == DONE and i != start[record + 1] - 1:
+            if status == DONE and i != stop[record]:
                 status = UNSURE
         if status != DONE:
             unsure[record] = True

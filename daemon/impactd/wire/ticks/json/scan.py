@@ -1,6 +1,6 @@
 """The compiled scanner of our JSON ticks, seen from Python.
 
-It joins a batch into one buffer, runs the pass of `impactd.wire.ticks.json.kernel`
+It joins a batch into one buffer, unless it is one, runs the pass of `impactd.wire.ticks.json.kernel`
 over it, gives the pass what it stops for, and hands back the rows with the
 records that were left over.
 
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from impactd.core.inputs.columns import Values
 from impactd.core.inputs.ticks import Float, Int, TickBatch
 from impactd.wire.codec import Limits
 from impactd.wire.rows import Rows
@@ -68,9 +69,8 @@ class Scanner:
         n = len(values)
         if self._cache.is_full:
             self._cache.forget()
-        data = b"\0".join([*values, b""])
-        start = np.zeros(n + 1, np.int64)
-        np.cumsum(np.fromiter(map(len, values), np.int64, n) + 1, out=start[1:])
+        joined = values if isinstance(values, Values) else _joined(values)
+        data = joined.data
         buf = np.frombuffer(data, np.uint8)
         unsure = np.zeros(n, np.bool_)
         ints, levels, prints = _blank(n, self._width)
@@ -78,7 +78,8 @@ class Scanner:
         while True:
             status, record, rows, n_local, at = scan(
                 buf,
-                start,
+                joined.start,
+                joined.stop,
                 self._limits.max_message_bytes,
                 UNITS[self._limits.time_unit],
                 record,
@@ -136,6 +137,13 @@ class Scanner:
             aggressor=ints[:, AGGRESSOR].astype(np.int8),
         )
         return Rows(batch, ints[:, RECORD].copy(), ints[:, TS_RECV].copy())
+
+
+def _joined(values: Sequence[bytes]) -> Values:
+    n = len(values)
+    start = np.zeros(n + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, values), np.int64, n) + 1, out=start[1:])
+    return Values(b"\0".join([*values, b""]), start[:-1], start[1:] - 1)
 
 
 def _blank(n: int, width: int) -> tuple[Int, Float, Float]:
