@@ -56,6 +56,10 @@ bench: env $(BENCH_VENV)/.stamp  ## Measure this machine's ratios; print a table
 chaos: env  ## Kill, freeze and cut off a running service, and check that it published everything once (ROUNDS=10 SEED= VARIANT=).
 	$(BIN)/python -m tests.chaos --rounds $(or $(ROUNDS),10) $(if $(SEED),--seed $(SEED)) $(if $(VARIANT),--variant $(VARIANT)) $(ARGS)
 
+.PHONY: simulate
+simulate: env  ## Bad days of several processes and a cluster in virtual time, from seeds (SEEDS=1000 FIRST=0 VARIANT=).
+	$(BIN)/python -m tests.simulate --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0) $(if $(VARIANT),--variant $(VARIANT)) $(ARGS)
+
 .PHONY: notebooks
 notebooks: env  ## Generate the notebooks' .ipynb from their text.
 	$(BIN)/jupytext --quiet --to ipynb notebooks/*.py

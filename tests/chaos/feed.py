@@ -44,14 +44,14 @@ class Message(NamedTuple):
     partition: int | None = None
 
 
-def symbols() -> list[str]:
+def symbols(partitions: int = PARTITIONS, each: int = _SYMBOLS) -> list[str]:
     """Return as many symbols for each partition."""
-    found: dict[int, list[str]] = {partition: [] for partition in range(PARTITIONS)}
+    found: dict[int, list[str]] = {partition: [] for partition in range(partitions)}
     for number in itertools.count():
-        if all(len(names) == _SYMBOLS for names in found.values()):
+        if all(len(names) == each for names in found.values()):
             return [name for names in found.values() for name in names]
-        home = found[partition_for(f"S{number}", PARTITIONS)]
-        if len(home) < _SYMBOLS:
+        home = found[partition_for(f"S{number}", partitions)]
+        if len(home) < each:
             home.append(f"S{number}")
     raise AssertionError
 
@@ -62,11 +62,14 @@ class Desk:
     Parameters
     ----------
     seed : str
+    partitions, each : int, optional
+        Partitions of each input topic, and symbols in each.
     """
 
-    def __init__(self, seed: str) -> None:
+    def __init__(self, seed: str, partitions: int = PARTITIONS, each: int = _SYMBOLS) -> None:
         self._random = random.Random(seed)
-        self._symbols = symbols()
+        self._partitions = partitions
+        self._symbols = symbols(partitions, each)
         self._mid = {symbol: 3_000 + 100 * n for n, symbol in enumerate(self._symbols)}
         self._orders: list[tuple[str, str]] = []
         self._fills: list[tuple[str, str, str]] = []
@@ -179,15 +182,15 @@ class Desk:
             kind, scope = "halt", draw.choice([*self._symbols, "*"])
             self._halted.append(scope)
         value = orjson.dumps({"type": kind, "scope": scope, "reason": "drill", "ts_event": now})
-        for partition in range(PARTITIONS):
+        for partition in range(self._partitions):
             yield Message(Topic.CONTROL, scope, value, partition)
 
     def _poison(self, now: int) -> Message:
         draw = self._random
         symbol = draw.choice(self._symbols)
         if draw.random() < 0.3:
-            home = partition_for(symbol, PARTITIONS)
-            return self._tick(now)._replace(key=symbol, partition=(home + 1) % PARTITIONS)
+            home = partition_for(symbol, self._partitions)
+            return self._tick(now)._replace(key=symbol, partition=(home + 1) % self._partitions)
         topic = draw.choice([Topic.TICKS, Topic.TICKS, Topic.ORDERS, Topic.EXECUTIONS])
         return Message(topic, symbol, draw.choice([b'{"type":"book"', b"[1,2]", b"\xff\xfe\x00", b'{"type":"new"}']))
 

@@ -22,7 +22,7 @@ from impactd.core.engine import Engine
 from impactd.shell.audit.audit import audit_all, audit_plans
 from impactd.shell.audit.compare import topic_records
 from impactd.shell.audit.coverage import coverage
-from impactd.shell.audit.derive import derive
+from impactd.shell.audit.derive import Derived
 from impactd.shell.audit.source import capture_source
 from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.kafka.encoder import Encoder
@@ -92,7 +92,7 @@ def judge(
     journal: Sequence[ConsumedRecord],
     ends: Mapping[Place, int],
     published: Log,
-    directory: Path,
+    derived: Iterable[Derived],
     settings: Settings,
     partitions: int,
 ) -> Verdict:
@@ -106,8 +106,8 @@ def judge(
         Where the input topics end.
     published : mapping of (Topic, partition) to sequence of Published
         Committed records of the topics in `PUBLISHED`.
-    directory : Path
-        The captured run.
+    derived : iterable of Derived
+        The run, derived again.
     settings : Settings
     partitions : int
     """
@@ -124,7 +124,7 @@ def judge(
     for topic in LOGS:
         verdict.counts[topic.value] = sum(len(found) for place, found in published.items() if place[0] is topic)
     try:
-        expected, state = expectation(directory, settings, partitions)
+        expected, state = expectation(derived, settings, partitions)
     except (InputFileError, ValueError, KeyError) as error:
         # A journal that contradicts itself or its inputs cannot be followed.
         verdict.add("derivation", [f"the run cannot be derived again: {error!r}"])
@@ -178,15 +178,15 @@ def order(published: Log) -> Iterator[str]:
 
 
 def expectation(
-    directory: Path, settings: Settings, partitions: int
+    run: Iterable[Derived], settings: Settings, partitions: int
 ) -> tuple[dict[Place, list[Published]], dict[int, dict[bytes, bytes]]]:
-    """Return what the captured run should have published by topic and partition, and the state of each partition."""
+    """Return what a run should have published by topic and partition, and the state of each partition."""
     counts = dict.fromkeys(Topic, partitions)
     topics = {settings.topics.name(topic): topic for topic in Topic}
     encoders = [Encoder(settings, n, counts) for n in range(partitions)]
     expected: dict[Place, list[Published]] = {(topic, n): [] for topic in Topic for n in range(partitions)}
     engines: dict[int, Engine] = {}
-    for derived in derive(directory, settings):
+    for derived in run:
         engines[derived.partition] = derived.engine
         for made in encoders[derived.partition].records(derived.commit, derived.seq):
             topic = topics[made.topic]

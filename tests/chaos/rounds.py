@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from impactd.shell.audit.capture import capture
+from impactd.shell.audit.derive import derive
 from tests.chaos import judge
 from tests.chaos.cluster import PARTITIONS, SESSION_TIMEOUT_S, Cluster, cluster
 from tests.chaos.feed import Feed
@@ -311,7 +312,8 @@ class Run:
                 made = judge.Published(record.key, record.value, record.headers)
                 published.setdefault((topic, record.partition), []).append(made)
         journal = await read_topic(settings, settings.topics.name(judge.Topic.JOURNAL))
-        verdict = await asyncio.to_thread(judge.judge, journal, ends, published, captured, settings, PARTITIONS)
+        derived = derive(captured, settings)
+        verdict = await asyncio.to_thread(judge.judge, journal, ends, published, derived, settings, PARTITIONS)
         verdict.add("audit", await judge.audit(captured, settings, verdict.counts))
         return verdict
 

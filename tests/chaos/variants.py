@@ -48,23 +48,26 @@ class Variant:
     topic_configs: Mapping[Topic, Mapping[str, str]] = field(default_factory=dict)
 
 
+class Apart(Committer):
+    """Writes the positions after the transaction instead of in it."""
+
+    async def publish(self, records: Sequence[Record]) -> None:
+        await super().publish([record for record in records if record.key != _META])
+        await self._outside([record for record in records if record.key == _META])
+
+    async def _outside(self, records: Sequence[Record]) -> None:
+        producer = plain_producer(_transport_of(self)._settings)
+        await producer.start()
+        try:
+            for record in records:
+                await producer.send_and_wait(
+                    record.topic, record.value, record.key, partition=record.partition, headers=list(record.headers)
+                )
+        finally:
+            await close_producer(producer, 1.0)
+
+
 def _positions_outside() -> None:
-    """Write the positions after the transaction instead of in it."""
-
-    class Apart(Committer):
-        async def publish(self, records: Sequence[Record]) -> None:
-            await super().publish([record for record in records if record.key != _META])
-            after = [record for record in records if record.key == _META]
-            producer = plain_producer(_transport_of(self)._settings)
-            await producer.start()
-            try:
-                for record in after:
-                    await producer.send_and_wait(
-                        record.topic, record.value, record.key, partition=record.partition, headers=list(record.headers)
-                    )
-            finally:
-                await close_producer(producer, 1.0)
-
     _replace_committer(Apart)
 
 
@@ -77,47 +80,52 @@ def _id_of_process() -> None:
     KafkaSection.transactional_id = transactional_id  # type: ignore[method-assign]
 
 
+class Hasty(Committer):
+    """Commits without looking at what became of the sends."""
+
+    async def _transact(self, records: Sequence[Record]) -> None:
+        producer = self._producer
+        await producer.begin_transaction()
+        for record in records:
+            sent = await producer.send(
+                record.topic, record.value, record.key, partition=record.partition, headers=list(record.headers)
+            )
+            sent.add_done_callback(commit._retrieve)
+        await producer.commit_transaction()
+
+
 def _sends_not_awaited() -> None:
-    """Commit without looking at what became of the sends."""
-
-    class Hasty(Committer):
-        async def _transact(self, records: Sequence[Record]) -> None:
-            producer = self._producer
-            await producer.begin_transaction()
-            for record in records:
-                sent = await producer.send(
-                    record.topic, record.value, record.key, partition=record.partition, headers=list(record.headers)
-                )
-                sent.add_done_callback(commit._retrieve)
-            await producer.commit_transaction()
-
     _replace_committer(Hasty)
 
 
-def _memory_kept() -> None:
-    """Go on with the memory that a failed commit has changed, with a new producer."""
+class Stubborn(Committer):
+    """Goes on with the memory that a failed commit has changed, with a new producer."""
 
-    class Stubborn(Committer):
-        async def publish(self, records: Sequence[Record]) -> None:
+    async def publish(self, records: Sequence[Record]) -> None:
+        try:
+            await super().publish(records)
+        except FencedError:
+            raise
+        except CommitUnknownError:
+            self._open = False
+            await self._again(self._maker(), records[-1].partition)
+
+    def _maker(self) -> Callable[[int], Producer]:
+        return _transport_of(self).producer
+
+    async def _again(self, made: Callable[[int], Producer], partition: int) -> None:
+        while True:
+            await self._producer.close(1.0)
+            self._producer = made(partition)
             try:
-                await super().publish(records)
-            except FencedError:
-                raise
-            except CommitUnknownError:
-                self._open = False
-                await self._again(_transport_of(self), records[-1].partition)
+                async with asyncio.timeout(self._deadline_s):
+                    await self._producer.start()
+                    return
+            except (TimeoutError, OSError, KafkaError):
+                await asyncio.sleep(0.2)
 
-        async def _again(self, through: KafkaTransport, partition: int) -> None:
-            while True:
-                await self._producer.close(1.0)
-                self._producer = through.producer(partition)
-                try:
-                    async with asyncio.timeout(self._deadline_s):
-                        await self._producer.start()
-                        return
-                except (TimeoutError, OSError, KafkaError):
-                    await asyncio.sleep(0.2)
 
+def _memory_kept() -> None:
     _replace_committer(Stubborn)
 
 

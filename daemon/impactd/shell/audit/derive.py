@@ -222,18 +222,42 @@ def derive(
         release.
     """
     journals = read_partitions(directory, Topic.JOURNAL)
+    name = str(capture_file(directory, Topic.JOURNAL))
     if not journals:
-        raise InputFileError(f"{capture_file(directory, Topic.JOURNAL)}: no journal; capture the run again")
+        raise InputFileError(f"{name}: no journal; capture the run again")
     inputs = {topic: read_partitions(directory, topic) for topic in INPUT_TOPICS}
+    yield from derive_records(journals, inputs, settings, limits, learned=learned, name=name)
+
+
+def derive_records(
+    journals: Mapping[int, Sequence[ConsumedRecord]],
+    inputs: Mapping[Topic, Mapping[int, Sequence[ConsumedRecord]]],
+    settings: Settings,
+    limits: Limits | None = None,
+    *,
+    learned: str = "",
+    name: str = "journal",
+) -> Iterator[Derived]:
+    """Yield every commit of a run whose records are at hand; see `derive`.
+
+    Parameters
+    ----------
+    journals : mapping of int to sequence of ConsumedRecord
+        By partition.
+    inputs : mapping of Topic to mapping of int to sequence of ConsumedRecord
+        By topic and partition.
+    name : str, optional
+        What errors call the journal.
+    """
     for partition, journal in sorted(journals.items()):
-        where = f"{capture_file(directory, Topic.JOURNAL)}: partition {partition}"
+        where = f"{name}: partition {partition}"
         run = Rederivation(settings, partition, limits, learned=learned)
         feeds = {topic: RecordList(inputs[topic].get(partition, [])) for topic in INPUT_TOPICS}
         for record in journal:
             entry = orjson.loads(record.value or b"")
             try:
                 if entry["type"] == "commit" and run.begun:
-                    consumed = {Topic(name): feeds[Topic(name)].until(int(end)) for name, end in entry["to"].items()}
+                    consumed = {Topic(topic): feeds[Topic(topic)].until(int(end)) for topic, end in entry["to"].items()}
                     yield run.apply(entry, consumed)
                 elif entry["type"] == "settings" and run.begun:
                     yield run.hand_over(entry)
