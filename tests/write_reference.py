@@ -33,7 +33,7 @@ Each has `kind`, `detail` and, if it concerns one partition, `partition`:
     {"ready":false,"reasons":[{"kind":"restoring","detail":"reading the state","partition":2}]}
 
 A halt by an operator is not a reason. A process without partitions, because there are more processes than partitions,
-is ready: it stands by.
+is ready: it is a standby.
 
 | kind | meaning |
 |---|---|

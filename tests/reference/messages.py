@@ -17,7 +17,7 @@ _HEAD: Final = """\
 
 JSON in UTF-8, also as an [AsyncAPI 3.0 document](asyncapi.yaml); tests check what the service reads and publishes
 against it. Topics have their default names here (`topics.prefix`, `topics.names`). Times are integer nanoseconds
-since the epoch, UTC, beyond 2^53: a client without such integers may send strings, and receives strings with
+since the epoch, UTC. They exceed 2^53: a client without 64-bit integers may send strings, and receives strings with
 `wire.timestamps = "string"`. Quantities are exact to nine decimal places. A positive cost is money lost, for buys and
 sells alike. Later releases may add fields; existing ones keep their meaning, or the schema's version rises: see
 [compatibility](../compatibility.md). In ticks, fields

@@ -20,23 +20,23 @@ from impactd.cli.common import InputError, example
 #: What a command's exit code says.
 EXIT_CODES: Final = {
     0: "success",
-    1: "failure: the command could not be carried out, or a check did not hold; standard error says why",
-    2: "wrong usage, or input or settings that cannot be used; one line says what to change",
-    3: "`impactd audit`: not all of it can be derived, or read; `halt`, `resume`: written, for an unknown scope",
+    1: "failure: the command could not be carried out, or a check failed; standard error states why",
+    2: "wrong usage, or input or settings that cannot be used; one line states what to change",
+    3: "`impactd audit`: part of it cannot be derived or read; `halt`, `resume`: written, but the scope is unknown",
     4: "nothing of an input could be used; standard error names it with the first reason, other inputs were used",
     130: "interrupted",
 }
 
 #: Command: module that defines it as `command`, and its line in the list of commands.
 COMMANDS: Final = {
-    "demo": ("impactd.cli.demo", "Watch a day of order books become schedules."),
+    "demo": ("impactd.cli.demo", "Run the service on a day of order books, and watch its schedules."),
     "replay": ("impactd.cli.replay", "Derive estimates, models and plans from recorded files."),
     "inspect": (
         "impactd.cli.inspect",
         "Identify recorded files: format, symbols, what would be rejected and why, and what to run next.",
     ),
     "run": ("impactd.cli.run", "Run the service."),
-    "estimate": ("impactd.cli.estimate", "Say what an order would cost, before it exists."),
+    "estimate": ("impactd.cli.estimate", "Estimate what an order would cost."),
     "order": ("impactd.cli.order", "Enter, change, cancel and follow parent orders by hand."),
     "paper": ("impactd.cli.paper", "Trade plans on paper, and report the fills."),
     "halt": ("impactd.cli.halt", "Stop the plans of all orders, a symbol or one order."),
@@ -62,7 +62,7 @@ COMMANDS: Final = {
     "train": ("impactd.cli.train", "Train trees on the forecast's residuals, and test them on held-out days."),
     "compare": ("impactd.cli.compare", "Compare strategies and models on recorded days and on a generated one."),
     "report": ("impactd.cli.report", "Write a report on models and strategies, as HTML and Markdown."),
-    "tca": ("impactd.cli.tca", "Write what orders and fills cost after the trade."),
+    "tca": ("impactd.cli.tca", "Report what orders and fills cost, after the trade."),
     "selftest": ("impactd.cli.selftest", "Check a generated day, recorded days, a live sample, and speed."),
     "sensitivity": ("impactd.cli.sensitivity", "Show how cost and saving depend on the order."),
     "completion": ("impactd.cli.completion", "Write a shell's completion script."),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from impactd.config import Settings
 
 url_option = click.option(
-    "--url", metavar="URL", help="Of the service.  [default: http.host and http.port of the settings]"
+    "--url", metavar="URL", help="Address of the service.  [default: http.host and http.port of the settings]"
 )
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 )
 @settings_options
 @click.option("--json", "as_json", is_flag=True, help="Write JSON for machines.")
-@click.option("--changed", is_flag=True, help="Leave out what has its default.")
+@click.option("--changed", is_flag=True, help="Leave out settings at their default.")
 def command(config: Path | None, sets: tuple[str, ...], *, as_json: bool, changed: bool) -> None:
     """Show the settings in force and where each came from.
 

@@ -16,7 +16,7 @@ def command(*, config: Path | None, sets: tuple[str, ...]) -> None:
 
     The service compiles what is missing before it joins its group, which
     takes about a minute; an image or a host that has run this starts at once.
-    Machine code is kept where NUMBA_CACHE_DIR says, apart for each release.
+    Machine code is kept in NUMBA_CACHE_DIR, separately for each release.
     """
     settings = load_settings(config, sets).settings
 

@@ -51,7 +51,7 @@ def resume(**options: Any) -> None:
     """Lift a halt of the same scope; its orders are replanned.
 
     Other scopes stay halted: resuming everything does not resume a symbol
-    that was halted by itself, and nothing here lifts a kill-switch file.
+    that was halted by itself, and a kill switch is lifted by removing its file.
     Exits with 3 if the scope matches nothing that the service knows.
     """
     _give("resume", **options)

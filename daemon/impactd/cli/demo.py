@@ -68,9 +68,9 @@ def command(
     config: Path | None,
     sets: tuple[str, ...],
 ) -> int:
-    """Watch a day of order books become schedules.
+    """Run the service on a day of order books, and watch its schedules.
 
-    Takes the broker at IMPACTD_BOOTSTRAP, or else starts one (Docker, Java
+    Uses the broker at IMPACTD_BOOTSTRAP, or else starts one (Docker, Java
     with Maven, or a mock inside this process), publishes the day, runs the
     service on it and shows its output. At the end the day is replayed from
     its files, and both results are compared byte for byte.

@@ -33,7 +33,7 @@ def _filters(function: F) -> F:
     options = (
         click.option("--reason", metavar="WORD", help="Only of this reason, such as json or misplaced."),
         click.option("--topic", metavar="TOPIC", help="Only from this topic: ticks, orders, executions, control."),
-        click.option("--since", metavar="TIME", help="Only written then or later: ISO with zone, or 15m, 2h, 1d ago."),
+        click.option("--since", metavar="TIME", help="Only letters written since: ISO with zone, or 15m, 2h, 1d ago."),
     )
     for option in reversed(options):
         function = option(function)
@@ -42,7 +42,7 @@ def _filters(function: F) -> F:
 
 @command.command("list", epilog=example("impactd dlq list --reason json --topic orders --since 2h"))
 @_filters
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Show at most so many.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Largest number to show.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON lines for machines, without the limit's default.")
 @settings_options
 @click.pass_context
@@ -130,7 +130,7 @@ def _json(letter: Letter) -> str:
 @command.command("show", epilog=example("impactd dlq show 0:17", "impactd dlq show 0:17 --raw > record"))
 @click.argument("place", metavar="PARTITION:OFFSET")
 @click.option("--hex", "as_hex", is_flag=True, help="Write the bytes as a hex dump even where they are text.")
-@click.option("--raw", is_flag=True, help="Write the original bytes alone, as they are.")
+@click.option("--raw", is_flag=True, help="Write only the original bytes.")
 @settings_options
 def show(*, place: str, as_hex: bool, raw: bool, config: Path | None, sets: tuple[str, ...]) -> None:
     """Show one dead letter: its headers and its original bytes."""
@@ -206,7 +206,7 @@ def redrive(
     The original bytes go out with their key and codec, and a header
     redriven_from. A cut letter is never sent.
     Remove the cause first: a record that still cannot be used becomes a dead
-    letter again. Letters stay where they are: redriving twice sends twice.
+    letter again. Letters stay in the topic: redriving twice sends twice.
     """
     if bool(places) == everything:
         raise InputError("give either PARTITION:OFFSET of each letter, or --all with filters")

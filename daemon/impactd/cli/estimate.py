@@ -44,10 +44,10 @@ def command(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Say what an order would cost, before it exists.
+    """Estimate what an order would cost.
 
-    Prices impactd's plan, TWAP, VWAP and POV with the forecast that plans are made with: of the running service, or on
-    recorded days as known when the order begins. Nothing is published.
+    Prices impactd's plan, TWAP, VWAP and POV with the forecast that plans use: that of the running service, or of the
+    recorded days up to the start of the order. Nothing is published.
     """
     if paths and url is not None:
         raise InputError("--data, --url: exclude each other; give one")

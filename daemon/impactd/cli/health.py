@@ -15,9 +15,9 @@ from impactd.cli.common import Failure, InputError, example, load_settings, sett
 def command(*, ready: bool, config: Path | None, sets: tuple[str, ...]) -> None:
     """Check whether the service on this host is alive, or ready.
 
-    Asks /livez, or /readyz, at http.host and http.port, by the same settings
-    as the service. The exit status is the answer: for health checks
-    that run a command where there is no curl.
+    Queries /livez, or /readyz, at http.host and http.port of the service's
+    settings. The exit status is the result, for health checks on hosts
+    without curl.
     """
     settings = load_settings(config, sets).settings.http
     if not settings.enabled:

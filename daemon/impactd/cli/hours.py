@@ -103,7 +103,7 @@ def session_options(function: F) -> F:
             "--session",
             metavar="OPEN-CLOSE|CALENDAR",
             help="Local hours of trading, or a calendar such as XNYS.  [default: the settings' session, else "
-            f"{_SESSION}, or around the clock where the data say so]",
+            f"{_SESSION}, or around the clock if the data require it]",
         ),
         click.option("--tz", help=f"Zone of local times.  [default: that of the session, else {_ZONE}]"),
     )

@@ -61,14 +61,17 @@ def command() -> None:
 )
 @click.option("--symbol", help="Symbol.  [default: the data's, where they have one]")
 @click.option("--side", type=click.Choice(["buy", "sell"]), required=True)
-@click.option("--id", "cl_ord_id", metavar="ID", help="cl_ord_id.  [default: made up, unique]")
+@click.option("--id", "cl_ord_id", metavar="ID", help="cl_ord_id.  [default: a new unique one]")
 @term_options(new=True)
 @click.option(
-    "--data", "paths", type=EXISTING, multiple=True, metavar="FILE", help="Work it on recorded days; repeatable."
+    "--data", "paths", type=EXISTING, multiple=True, metavar="FILE", help="Plan it on recorded days; may be repeated."
 )
 @click.option("--codec", help="Format of the data; recognised from each file by default.")
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Of a replay.  [default: ./ID]"
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Directory of a replay's results.  [default: ./ID]",
 )
 @ticket_options
 def new(
@@ -107,7 +110,7 @@ def new(
 @term_options(new=False)
 @ticket_options
 def replace(*, cl_ord_id: str, **given: Any) -> None:
-    """Change an order: only what is named changes; none clears a limit."""
+    """Change the given terms of an order; none clears a limit."""
     _amend("replace", cl_ord_id, given)
 
 
@@ -116,7 +119,7 @@ def replace(*, cl_ord_id: str, **given: Any) -> None:
 @click.option("--symbol", help="Symbol.  [default: asked of the service]")
 @ticket_options
 def cancel(*, cl_ord_id: str, **given: Any) -> None:
-    """Cancel what is left of an order."""
+    """Cancel the rest of an order."""
     _amend("cancel", cl_ord_id, given)
 
 
@@ -155,14 +158,14 @@ def list_(*, as_json: bool, url: str | None, config: Path | None, sets: tuple[st
 
 @command.command("show", epilog=example("impactd order show O1"))
 @click.argument("cl_ord_id", metavar="ID")
-@click.option("--json", "as_json", is_flag=True, help="Write all that the service answers as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Write the service's whole answer as JSON.")
 @click.option("--tz", metavar="ZONE", help="Zone of the times shown.  [default: that of the settings' session]")
 @url_option
 @settings_options
 def show(
     *, cl_ord_id: str, as_json: bool, tz: str | None, url: str | None, config: Path | None, sets: tuple[str, ...]
 ) -> None:
-    """Show an order and the schedule that it has now."""
+    """Show an order and its current schedule."""
     settings = load_settings(config, sets).settings
     found = ask_service(settings, f"/api/orders/{cl_ord_id}", url)
     if as_json:

@@ -11,15 +11,17 @@ from impactd.cli.common import Failure, example, load_settings, settings_options
 
 @click.command("paper", epilog=example("impactd paper -c impactd.toml --orders 'DEMO-*'"))
 @click.option("--orders", metavar="PATTERN", required=True, help="cl_ord_id of the orders to trade, such as 'DEMO-*'.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the moments of trading.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed of the times of trading."
+)
 @settings_options
 def command(*, orders: str, seed: int, config: Path | None, sets: tuple[str, ...]) -> None:
     """Trade plans on paper, and report the fills.
 
-    Takes each interval's quantity at a random moment of it from the book that
-    prevails, and reports a fill to the executions topic whose exec_id begins
-    with paper-. The service counts such fills as any other: name only orders
-    that no one trades. Ctrl-C ends it.
+    Takes each interval's quantity from the prevailing book at a random moment
+    of the interval, and reports a fill to the executions topic with an exec_id
+    that begins with paper-. The service counts such fills like any other: name
+    only orders that nobody trades. Ctrl-C ends it.
     """
     settings = load_settings(config, sets).settings
 

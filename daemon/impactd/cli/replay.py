@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 @click.option(
     "--profile-out",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the session profile that the forecasts rested on, as settings to begin with.",
+    help="Write the session profile that the forecasts used, as settings for another run.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write the summary as JSON.")
 @session_options

@@ -50,10 +50,10 @@ def command(
 ) -> None:
     """Show how cost and saving depend on the order.
 
-    First by model and total, in hindsight: linear through the origin, the
-    saving is the same for every total; other curves say more. Then, on
-    recorded days, what the service's own schedules save by size, horizon, risk
-    aversion and participation, walking forward.
+    First by model and total, in hindsight. With a line through the origin the
+    relative saving is the same for every total; with other curves it is not.
+    Then, on recorded days, the saving of the service's own schedules by size,
+    horizon, risk aversion and participation, walking forward.
     """
     with study():
         from impactd.research.compare import TOTALS, sensitivity

@@ -49,7 +49,7 @@ def command(
     as_json: bool,
     out: Path,
 ) -> None:
-    """Write what orders and fills cost after the trade.
+    """Report what orders and fills cost, after the trade.
 
     Delay, spread, impact, timing, opportunity and fees of each order, against arrival, VWAP and participation-weighted
     price; markouts, spread capture and outliers of fills. Writes fills, orders and a summary by the columns of --by

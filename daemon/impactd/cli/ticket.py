@@ -69,7 +69,7 @@ def time_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--date", "day", metavar="YYYY-MM-DD", help="Local day of the times.  [default: today, or the data's]"
         ),
         click.option("--tz", metavar="ZONE", help="Zone of local times.  [default: that of the symbol's session]"),
-        click.option("--session", metavar="OPEN-CLOSE|CALENDAR", help="Hours that open and close mean."),
+        click.option("--session", metavar="OPEN-CLOSE|CALENDAR", help="Trading hours that open and close refer to."),
     )
 
 

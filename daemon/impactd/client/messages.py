@@ -42,8 +42,8 @@ class Terms(TypedDict, total=False):
     last_trade: Time | None
     #: Least share of the continuous volume since the order began, at any time, as far as the other limits allow.
     min_participation_rate: float | None
-    #: The share of volume to keep to: the running sum is never less, and never more either, to a lot, unless
-    #: `participation_rate` allows it.
+    #: Share of volume to follow: the running sum is less than a lot behind it, and ahead of it only as far as
+    #: `participation_rate` allows.
     target_participation_rate: float | None
     #: How early to trade, at a higher cost and a lower risk, the same for every symbol and size; `low` is 1,
     #: `normal` 2, `high` 4, `get_done` 8. Not with `risk_aversion` (low, normal, high, get_done, or a number from
@@ -51,13 +51,13 @@ class Terms(TypedDict, total=False):
     urgency: float | Literal["low", "normal", "high", "get_done"] | None
     #: Never trade at a worse price: a buy not above it, a sell not below it. Not with `limit_offset_bps`.
     limit_px: float | None
-    #: The same, so far from the arrival price: 20 lets a buy pay 20 bps more than the mid when the order began;
-    #: negative demands a better price (basis points).
+    #: The same limit in basis points from the arrival price: 20 lets a buy pay 20 bps more than the mid when the
+    #: order began; negative demands a better price (basis points).
     limit_offset_bps: float | None
-    #: By how much the mid is expected to rise in all; negative where it is to fall. With `alpha_half_life_s`
-    #: (basis points).
+    #: Expected total rise of the mid, in basis points; negative: a fall. Needs `alpha_half_life_s` (basis
+    #: points).
     alpha_bps: float | None
-    #: In which half of `alpha_bps` is expected to have happened.
+    #: Time in which half of `alpha_bps` is expected to happen.
     alpha_half_life_s: float | None
 
 
@@ -89,8 +89,8 @@ class Amendments(TypedDict, total=False):
     last_trade: Time | None
     #: Least share of the continuous volume since the order began, at any time, as far as the other limits allow.
     min_participation_rate: float | None
-    #: The share of volume to keep to: the running sum is never less, and never more either, to a lot, unless
-    #: `participation_rate` allows it.
+    #: Share of volume to follow: the running sum is less than a lot behind it, and ahead of it only as far as
+    #: `participation_rate` allows.
     target_participation_rate: float | None
     #: How early to trade, at a higher cost and a lower risk, the same for every symbol and size; `low` is 1,
     #: `normal` 2, `high` 4, `get_done` 8. Not with `risk_aversion` (low, normal, high, get_done, or a number from
@@ -98,13 +98,13 @@ class Amendments(TypedDict, total=False):
     urgency: float | Literal["low", "normal", "high", "get_done"] | None
     #: Never trade at a worse price: a buy not above it, a sell not below it. Not with `limit_offset_bps`.
     limit_px: float | None
-    #: The same, so far from the arrival price: 20 lets a buy pay 20 bps more than the mid when the order began;
-    #: negative demands a better price (basis points).
+    #: The same limit in basis points from the arrival price: 20 lets a buy pay 20 bps more than the mid when the
+    #: order began; negative demands a better price (basis points).
     limit_offset_bps: float | None
-    #: By how much the mid is expected to rise in all; negative where it is to fall. With `alpha_half_life_s`
-    #: (basis points).
+    #: Expected total rise of the mid, in basis points; negative: a fall. Needs `alpha_half_life_s` (basis
+    #: points).
     alpha_bps: float | None
-    #: In which half of `alpha_bps` is expected to have happened.
+    #: Time in which half of `alpha_bps` is expected to happen.
     alpha_half_life_s: float | None
 
 
@@ -206,9 +206,10 @@ class Plan(TypedDict):
     cl_ord_ids: list[str]
     #: Mid that the costs are above; null if unknown, or without a schedule.
     mid: float | None
-    #: Limit of the order: trade at no worse price, whatever the schedule has; null without one.
+    #: Limit price of the order: trade at no worse price; null without one.
     limit_px: float | None
-    #: What a limit price can be expected to leave of the order, `shortfall_qty` included; null without one.
+    #: Quantity that the limit price is expected to leave untraded, `shortfall_qty` included; null without a limit
+    #: price.
     expected_shortfall_qty: float | None
     #: When the last interval ends; null without a schedule.
     end: int | None
@@ -406,7 +407,7 @@ class Estimate(TypedDict):
     n_books: int
     #: Rejected ticks; see [errors](errors.md#rejected-rows).
     n_rejected: int
-    #: Ticks that came after their minute had closed.
+    #: Ticks that arrived after their minute had closed.
     n_late: int
     #: Time in the minute during which a usable book was in force.
     covered_s: float

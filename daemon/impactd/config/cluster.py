@@ -66,7 +66,7 @@ class KafkaSection(Section):
     """The cluster, and how this service behaves on it."""
 
     bootstrap: Brokers = "127.0.0.1:9092"
-    """Brokers to ask first: host:port, separated by commas."""
+    """Bootstrap brokers: host:port, separated by commas."""
     environment: Name = "dev"
     """Part of every transactional id: two environments on one cluster never fence each other."""
     group: Name = "impactd"
@@ -86,7 +86,7 @@ class KafkaSection(Section):
     session_timeout_ms: Milliseconds = 6_000
     """Silence after which the group gives this process's partitions to others; a broker allows 6 s or more."""
     heartbeat_interval_ms: Milliseconds = 300
-    """Pace of heartbeats: how soon others notice that a process has left; at most a third of session_timeout_ms."""
+    """Interval of heartbeats: how soon others notice that a process has left; at most a third of session_timeout_ms."""
     request_timeout_ms: Milliseconds = 10_000
     """Deadline of one request to a broker."""
     max_poll_records: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
@@ -106,20 +106,21 @@ class KafkaSection(Section):
     compression: Literal["none", "gzip", "lz4", "snappy", "zstd"] = "lz4"
     """Compression of what is published."""
     revoke_timeout_ms: Milliseconds = 3_000
-    """How long a commit under way may take to finish when its partition is taken away."""
+    """How long a commit in progress may take to finish when its partition is revoked."""
     drain_timeout_ms: Milliseconds = 8_000
     """How long the process may take to end after SIGTERM."""
     group_commit_interval_ms: Milliseconds = 5_000
     """Time between commits of group offsets, which only lag tools read."""
     idle_after_ms: Milliseconds = 500
-    """A partition without a tick for so long is asked whether it is idle."""
+    """Time without a tick after which the service checks whether a partition is idle."""
 
     linger_ms: Annotated[int, Field(ge=0, le=10_000)] = 5
     """How long `impactd publish` gathers records into one batch."""
     check_crcs: bool = True
     """Whether the checksums of fetched batches are verified."""
     lost_position: Literal["halt", "skip"] = "halt"
-    """Where retention deleted a position: halt the topic there, or skip to what is left. Orders halt in any case."""
+    """If retention deleted a position: halt the topic there, or skip to the earliest record left. Orders halt in either
+    case."""
 
     def transactional_id(self, partition: int) -> str:
         """Return the id that fences earlier owners of `partition`; no other environment, group or number has it."""

@@ -17,9 +17,9 @@ class HttpSection(Section):
     enabled: bool = True
     """Whether HTTP is served."""
     host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
-    """Address to listen on: loopback, because only the live page asks for a token; 0.0.0.0: all interfaces."""
+    """Address to listen on: loopback, because only the live page requires a token; 0.0.0.0: all interfaces."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 9464
-    """Port to listen on; 0 takes any free one, and the log says which."""
+    """Port to listen on; 0 takes any free one, and the log names it."""
     page: bool = True
     """Whether the live page and its API are served too."""
     token: HeaderSecret | None = None
@@ -33,9 +33,9 @@ class HttpSection(Section):
     backlog: Annotated[int, Field(ge=1, le=65_535)] = 128
     """Connections that may wait to be accepted; the operating system may allow fewer."""
     header_s: Annotated[float, Field(gt=0, le=300)] = 10.0
-    """Longest that the headers of a request may take."""
+    """Longest time that the headers of a request may take."""
     idle_s: Annotated[float, Field(gt=0, le=3_600)] = 75.0
-    """Longest that an open connection may wait for its next request."""
+    """Longest time that an open connection may wait for its next request."""
 
     @model_validator(mode="after")
     def _room(self) -> Self:

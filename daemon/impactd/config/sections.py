@@ -91,7 +91,7 @@ class ModelSection(CoreSection):
     profile: ProfileSection | None = None
     """Profile of the session to start from, as `impactd replay --profile-out` writes it; none: see prior_profile."""
     learned: str = ""
-    """Trained file, as `impactd train` writes it, that corrects the forecast; empty: none does."""
+    """File written by `impactd train` that corrects the forecast; empty: none."""
 
     def trained(self) -> str:
         """Return the hash of the trained file with its trees beside it; empty where none is named.
@@ -133,8 +133,8 @@ class HoursSection(Section):
     """Trading hours: an exchange's calendar, or set by hand; the default is a market that never closes."""
 
     calendar: str = ""
-    """Calendar of an exchange by its MIC, such as XNYS, or a file that `impactd calendar` made; empty: none. Given
-    with it, open, close, days and breaks replace the calendar's, and holidays and special add to them."""
+    """Calendar of an exchange by its MIC, such as XNYS, or a file that `impactd calendar` made; empty: none. Set
+    together with it, open, close, days and breaks replace the calendar's, and holidays and special add to them."""
     timezone: Zone = "UTC"
     """Time zone of open and close, by its IANA name; a calendar has its own."""
     open: ClockTime = "00:00"
@@ -202,7 +202,7 @@ class SymbolHours(HoursSection):
     """Hours of the symbols that a pattern names."""
 
     symbols: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False, min_length=1)]
-    """Symbols, or patterns of them such as BTC* (* any text, ? one character); the first entry that fits decides."""
+    """Symbols, or patterns of them such as BTC* (* any text, ? one character); the first entry that matches applies."""
 
 
 class SessionSection(HoursSection):

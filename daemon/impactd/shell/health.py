@@ -3,7 +3,7 @@
 *Ready* means that what it publishes is of now: it is in its group, every
 partition that it owns is restored, reads what arrives, and commits it.  A
 process that owns nothing, because there are more processes than partitions,
-is ready: it stands by.
+is ready: it is a standby.
 
 A halt that someone ordered is no reason: the service does what it was told.
 """

@@ -278,7 +278,7 @@ METRICS: Final[tuple[Row, ...]] = (
         "impactd_refused_records_total",
         "counter",
         ("partition", "topic", "reason"),
-        "Fetched records that cannot be decoded or do not belong into the partition; counted again when fetched again.",
+        "Fetched records that cannot be decoded or belong to another partition; counted again when fetched again.",
         _totals(lambda t: t.refused),
     ),
     Row(
@@ -321,8 +321,8 @@ METRICS: Final[tuple[Row, ...]] = (
         "impactd_trial_savings_bps_total",
         "counter",
         ("partition", "of"),
-        "Hours planned by the forecast alone (of: ended, their number), and of TWAP's cost what they saved, lost, and "
-        "might have saved (possible) in basis points: (saved - lost) / possible is the capture.",
+        "Trial plans of an hour, by `of`: ended is their number; saved, lost and possible (what could have been "
+        "saved) are in basis points of TWAP's cost. (saved - lost) / possible is the capture.",
         _totals(lambda t: t.trials),
     ),
     Row("impactd_alerts_total", "counter", ("partition", "kind"), "Alerts published.", _totals(lambda t: t.alerts)),
@@ -381,7 +381,7 @@ METRICS: Final[tuple[Row, ...]] = (
         "impactd_resident_memory_bytes",
         "gauge",
         (),
-        "Resident memory; absent where the system does not say.",
+        "Resident memory; absent if the system does not report it.",
         lambda _: (((), rss),) if (rss := resident_bytes()) is not None else (),
     ),
     Row(
@@ -395,7 +395,7 @@ METRICS: Final[tuple[Row, ...]] = (
         "impactd_calendar_end_timestamp_seconds",
         "gauge",
         (),
-        "Last day whose holidays the session's calendars know, seconds since the epoch; absent where none ends.",
+        "Last day whose holidays the session's calendars know, seconds since the epoch; absent if none ends.",
         lambda r: (((), r.calendar_ends),) if r.calendar_ends is not None else (),
     ),
 )

@@ -19,7 +19,7 @@ REASONS: Final = {
     "json": "not JSON",
     "missing_field": "a field that is needed is absent",
     "not_finite": "NaN, an infinity, or a number beyond float64",
-    "sentinel": "a traded quantity that stands for 'undefined'",
+    "sentinel": "a traded quantity that means 'undefined'",
     "time_unit": "a time whose magnitude fits another unit than `wire.time_unit`",
     "too_deep": "more levels than the limit",
     "too_large": "more bytes than the limit",

@@ -235,7 +235,7 @@ class PlanSettings:
     )
     act: Literal["minute", "slices"] = setting(
         "minute",
-        "minute: plans by the minute only. slices: also what to take now, whenever the book is cheap against the plan.",
+        "minute: plans only. slices: also what to take now, when the book is cheap compared with the plan.",
         fixed="slices that are out are counted by that rule",
     )
     slice_interval_ns: int = setting(
@@ -252,13 +252,13 @@ class PlanSettings:
     )
     max_group: int = setting(
         10_000,
-        "A safety limit: more orders on one symbol and side, and all at 1, are planned one by one, each charged for "
-        "the others' plans, instead of as one problem.",
+        "Safety limit: more orders than this on one symbol and side (1: any) are planned one by one, each charged "
+        "for the others' plans, instead of as one problem.",
         ge=1,
         le=100_000,
     )
     group_risk: bool = setting(
-        False, "Whether orders with risk aversion are planned with the others, which takes up to some seconds."
+        False, "Whether orders with risk aversion are planned with the others, which can take some seconds."
     )
     transient_share: float = setting(
         0.0,
@@ -267,13 +267,13 @@ class PlanSettings:
         le=1,
     )
     resilience_half_life_ns: int = setting(300 * SECOND_NS, "Half-life of that part.", gt=0, le=30 * _DAY_NS)
-    max_orders: int = setting(10_000, "Orders per partition at most.", ge=1)
+    max_orders: int = setting(10_000, "Largest number of orders per partition.", ge=1)
     max_executions: int = setting(
-        50_000, "Executions per order at most; one more goes to the dead letters, and halts it.", ge=1
+        50_000, "Largest number of executions per order; the next one becomes a dead letter and halts the order.", ge=1
     )
     max_horizon_intervals: int = setting(3_000, "Longest execution window, in intervals.", ge=1, le=1_000_000)
     hold_ns: int = setting(300 * SECOND_NS, "How long a fill or amendment waits for its order.", ge=0, le=_YEAR_NS)
-    max_held: int = setting(10_000, "How many of them wait at most, per partition.", ge=0)
+    max_held: int = setting(10_000, "Largest number of such waiting events per partition.", ge=0)
     keep_ended_ns: int = setting(
         24 * 3600 * SECOND_NS,
         "How long an ended order is remembered, for late executions and repeated orders.",
@@ -281,7 +281,7 @@ class PlanSettings:
         le=_YEAR_NS,
     )
     missing_ticks_ns: int = setting(
-        120 * SECOND_NS, "Alert when a symbol with an open order has had no tick for so long.", ge=0, le=_YEAR_NS
+        120 * SECOND_NS, "Alert when a symbol with an open order has had no tick for this long.", ge=0, le=_YEAR_NS
     )
 
 
@@ -296,8 +296,8 @@ class GateSettings:
     )
     max_plans_per_second: int | None = setting(
         None,
-        "Active plans per second of event time in a partition; above the number of its orders, since all of a symbol "
-        "are planned at one time, the close of a minute.",
+        "Largest number of active plans per second of event time in a partition. Set it above the number of "
+        "orders: all orders of a symbol are planned at once, as a minute closes.",
         ge=1,
         le=1_000_000_000,
     )
@@ -358,7 +358,7 @@ class CoreSettings:
         "When orders, executions and control apply: at once, or when ticks have passed their time (recorded days).",
         fixed="held events and applied events could not be told apart",
     )
-    max_symbols: int = setting(5_000, "Symbols per partition at most.", ge=1, le=1_000_000)
+    max_symbols: int = setting(5_000, "Largest number of symbols per partition.", ge=1, le=1_000_000)
     gate: GateSettings = field(default_factory=GateSettings)
     invalid: InvalidSettings = field(default_factory=InvalidSettings)
     wire: WireSettings = field(default_factory=WireSettings)

@@ -51,8 +51,8 @@ class Terms:
     ] = None
     target_participation_rate: Annotated[
         Share | None,
-        "The share of volume to keep to: the running sum is never less, and never more either, to a lot, unless "
-        "`participation_rate` allows it.",
+        "Share of volume to follow: the running sum is less than a lot behind it, and ahead of it only as far as "
+        "`participation_rate` allows.",
     ] = None
     urgency: Annotated[
         Urgency,
@@ -66,15 +66,15 @@ class Terms:
     ] = None
     limit_offset_bps: Annotated[
         Bps | None,
-        "The same, so far from the arrival price: 20 lets a buy pay 20 bps more than the mid when the order began; "
-        "negative demands a better price.",
+        "The same limit in basis points from the arrival price: 20 lets a buy pay 20 bps more than the mid when "
+        "the order began; negative demands a better price.",
     ] = None
 
     alpha_bps: Annotated[
         Bps | None,
-        "By how much the mid is expected to rise in all; negative where it is to fall. With `alpha_half_life_s`.",
+        "Expected total rise of the mid, in basis points; negative: a fall. Needs `alpha_half_life_s`.",
     ] = None
-    alpha_half_life_s: Annotated[Seconds | None, "In which half of `alpha_bps` is expected to have happened."] = None
+    alpha_half_life_s: Annotated[Seconds | None, "Time in which half of `alpha_bps` is expected to happen."] = None
 
     @property
     def trades_until(self) -> int:

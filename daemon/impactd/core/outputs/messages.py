@@ -67,7 +67,7 @@ class Estimate:
     interval_s: Interval
     n_books: Annotated[Count, "Usable books."]
     n_rejected: Annotated[Count, "Rejected ticks; see [errors](errors.md#rejected-rows)."]
-    n_late: Annotated[Count, "Ticks that came after their minute had closed."]
+    n_late: Annotated[Count, "Ticks that arrived after their minute had closed."]
     covered_s: Annotated[Seconds, "Time in the minute during which a usable book was in force."]
     mid: Annotated[Price | None, "Time-weighted mid."]
     half_spread: Annotated[PerShare | None, "Time-weighted half-spread."]
@@ -234,12 +234,11 @@ class Plan:
     blind: Annotated[bool, "True: the symbol has had no tick, so neither price nor volume is known."] = False
     cl_ord_ids: Annotated[tuple[str, ...], "Every id of the order's chain, oldest first."] = ()
     mid: Annotated[Price | None, "Mid that the costs are above; null if unknown, or without a schedule."] = None
-    limit_px: Annotated[
-        Price | None, "Limit of the order: trade at no worse price, whatever the schedule has; null without one."
-    ] = None
+    limit_px: Annotated[Price | None, "Limit price of the order: trade at no worse price; null without one."] = None
     expected_shortfall_qty: Annotated[
         Quanta | None,
-        "What a limit price can be expected to leave of the order, `shortfall_qty` included; null without one.",
+        "Quantity that the limit price is expected to leave untraded, `shortfall_qty` included; null without a "
+        "limit price.",
     ] = None
     end: Annotated[Time | None, "When the last interval ends; null without a schedule."] = None
     window: Annotated[
@@ -268,19 +267,21 @@ class Slice:
     slice: Annotated[Count, "Counts the slices of an order from 1."]
     plan_version: Annotated[Count, "The plan that is in force."]
     as_of: AsOf
-    valid_until: Annotated[Time, "What is not filled by then is not to be taken any more; the next slice replaces it."]
+    valid_until: Annotated[Time, "Take nothing after this time; the next slice replaces this one."]
     reason: Annotated[
         str,
         "`cheap`: the book is below the reservation price. `schedule`: a part of the plan's interval. `catch_up`: more "
         "is left than minutes have offered. `deadline`: a part of what later intervals cannot hold.",
     ]
     qty: Annotated[Quanta, "What to take."]
-    limit_px: Annotated[Price, "Price to pay at worst."]
+    limit_px: Annotated[Price, "Worst price to accept."]
     reservation: Annotated[
         PerShare | None,
         "Marginal cost over mid, net of the expected move, up to which the order takes; null under another reason.",
     ]
-    expected_move: Annotated[PerShare, "Move of the mid within a minute that the microprice tells; positive is up."]
+    expected_move: Annotated[
+        PerShare, "Move of the mid over the next minute that the microprice predicts; positive is up."
+    ]
     mid: Annotated[Price, "Mid of the decision's book."]
 
 
