@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import IO
 
+import orjson
 import pytest
 
 from impactd.cli import main
@@ -47,6 +50,33 @@ def test_demo_through_a_real_broker_equals_the_replay(
     assert out.count("byte for byte the replay's") == 6
     assert (tmp_path / "out" / "live" / "plans.jsonl").stat().st_size > 0
     assert "A1 buy FROG" in out
+    closed_loop(tmp_path / "out", out)
+
+
+def closed_loop(directory: Path, said: str) -> None:
+    """Check that what the plans asked for was traded, and that the costs on the page add up to the last digit."""
+    fills = [orjson.loads(line) for line in (directory / "executions.jsonl").read_bytes().splitlines()]
+    ended = [
+        record
+        for line in (directory / "live" / "tca.jsonl").read_bytes().splitlines()
+        if (record := orjson.loads(line))["type"] == "order_cost"
+    ]
+    assert ended
+    assert {order["cl_ord_id"] for order in ended} == {fill["cl_ord_id"] for fill in fills}
+    for order in ended:
+        filled = sum(fill["last_qty"] for fill in fills if fill["cl_ord_id"] == order["cl_ord_id"])
+        assert order["cum_qty"] == filled > 0
+    page = (directory / "costs" / "tca.html").read_text(encoding="utf-8")
+    table = page[page.index("What each order cost") :]
+    rows = re.findall(r"<tr>((?:<td>[^<]*</td>)+)</tr>", table[: table.index("</table>")])
+    assert len(rows) == len(ended)
+    for row in rows:
+        name, *figures = re.findall(r"<td>([^<]*)</td>", row)
+        *parts, total = (Decimal(figure.replace(",", "")) for figure in figures[:-1])
+        assert sum(parts) == total, name
+    lines = said.splitlines()
+    assert any(line.startswith(("Saved ", "Lost ")) and " of " in line for line in lines[-8:])
+    assert max(map(len, lines[-8:])) <= 80 or any(str(directory) in line for line in lines[-8:])
 
 
 def test_demo_through_the_mock_stays_for_its_page_and_then_equals_the_replay(tmp_path: Path) -> None:
@@ -74,6 +104,7 @@ def test_demo_through_the_mock_stays_for_its_page_and_then_equals_the_replay(tmp
     assert child.returncode == 0, err
     assert any("taking librdkafka's in-process mock" in line for line in said)
     assert out.count("byte for byte the replay's") == 6
+    closed_loop(tmp_path / "out", out)
     assert shown in (tmp_path / "out" / "live" / "plans.jsonl").read_bytes().splitlines()
 
 

@@ -11,9 +11,13 @@ import orjson
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from impactd.cli import cli
 from impactd.research.cost_analysis import PARTS, Fees, analyse, read_fees, summary
+from impactd.research.cost_report import adding_up
 from impactd.research.errors import ValidationError
 from impactd.research.tca import Costs
 from tests.paths import ROOT
@@ -179,6 +183,26 @@ def test_a_day_is_analysed_by_one_command(tmp_path: Path) -> None:
     page = (out / "tca.html").read_text(encoding="utf-8")
     assert done.output.splitlines()[0] in page
     assert name in page
+
+
+@given(
+    hnp.arrays(float, (5, len(PARTS)), elements=st.floats(-1e9, 1e9)),
+)
+def test_parts_as_shown_sum_to_the_total_as_shown(parts: np.ndarray[Any, Any]) -> None:
+    table = pd.DataFrame(parts, columns=list(PARTS)).assign(total=parts.sum(axis=1))
+    shown = adding_up(table)
+    cents = (shown[[*PARTS, "total"]] * 100).round().astype("int64")
+    assert (cents[list(PARTS)].sum(axis=1) == cents["total"]).all()
+    np.testing.assert_allclose(shown[[*PARTS]], table[[*PARTS]], rtol=1e-15, atol=0.01 + 1e-6)
+    np.testing.assert_allclose(shown["total"], table["total"], rtol=1e-15, atol=0.005 + 1e-6)
+
+
+def test_unknown_part_leaves_its_order_as_it_is() -> None:
+    table = pd.DataFrame([[1.005] * len(PARTS)] * 2, columns=list(PARTS)).assign(total=6.03)
+    table.loc[0, "delay_cost"] = math.nan
+    shown = adding_up(table)
+    assert shown.loc[0, "fees"] == 1.005
+    assert shown.loc[1, list(PARTS)].sum() == pytest.approx(6.03)
 
 
 @pytest.mark.parametrize("text", ["[X]\nfee = 1", "X = 1", '["*"]\ntaker = "much"', "["])

@@ -58,9 +58,9 @@ def plan(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def drawn(scene: Scene) -> str:
+def drawn(scene: Scene, width: int = 160) -> str:
     stream = io.StringIO()
-    Console(file=stream, width=160).print(render(scene, "demo", "America/New_York"))
+    Console(file=stream, width=width).print(render(scene, "demo", "America/New_York"))
     return stream.getvalue()
 
 
@@ -70,18 +70,30 @@ def test_scene_of_everything_is_drawn() -> None:
     scene.take(Topic.MODELS, model())
     scene.take(Topic.PLANS, plan())
     scene.take(Topic.ALERTS, {"kind": "shortfall", "text": "limits leave 3 unplanned"})
+    scene.take(Topic.TCA, {"type": "fill_cost"})
+    scene.waits_for = "the last ticks"
     text = drawn(scene)
-    for words in (
-        "2025-04-03 09:31",
-        "10.0 bp",
-        "200: 20.0 bp",
-        "0.0200 + 1.00e-04 q (prior)",
-        "A1 FROG",
-        "25%",
-        "750",
-    ):
+    for words in ("2025-04-03 09:31", "10.0 bp", "200: 20.0 bp", "prior", "A1 FROG", "25%", "750", "fills 1"):
         assert words in text
-    for words in ("82", "94", "0.80 bp", "! shortfall: limits leave 3 unplanned"):
+    for words in ("82", "94", "! shortfall: limits leave 3 unplanned", "waiting for the last ticks"):
+        assert words in text
+
+
+def test_large_figures_fit_80_columns() -> None:
+    scene = Scene()
+    for symbol in ("LONGNAME", "DEMO1"):
+        for side in ("buy", "sell"):
+            scene.take(
+                Topic.ESTIMATES,
+                estimate(symbol=symbol, side=side, mid=12_345.678, sizes=[100_000] * 24, slippage=[4_000.0] * 24),
+            )
+            scene.take(Topic.MODELS, model(symbol=symbol, side=side, prior=False))
+    scene.take(Topic.PLANS, plan(qty=[12_345] * 50, leaves_qty=1_234_567, expected_cost=123_456.0, twap_cost=123_456.0))
+    scene.take(Topic.ALERTS, {"kind": "shortfall", "text": "a long text, " * 20})
+    text = drawn(scene, 80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    for words in ("12,345.678", "100,000: 3240.0 bp", "1,234,567", "123,456", "LONGNAME", "0.97"):
         assert words in text
 
 

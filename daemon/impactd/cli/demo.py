@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from impactd.shell.broker.broker import Broker
     from impactd.shell.demo import DemoResult
     from impactd.shell.replay import Sources
+    from impactd.shell.tally import OrderSummary
     from impactd.shell.view import Scene
 
 #: A session of six and a half hours in a minute.
@@ -72,8 +73,10 @@ def command(
 
     Uses the broker at IMPACTD_BOOTSTRAP, or else starts one (Docker, Java
     with Maven, or a mock inside this process), publishes the day, runs the
-    service on it and shows its output. At the end the day is replayed from
-    its files, and both results are compared byte for byte.
+    service on it, trades its plans on paper and shows its output. At the end
+    the day is replayed from its files and fills, both results are compared
+    byte for byte, and what the orders cost is written as tables and a page.
+    With --executions, or with replay.fills = "scheduled", nothing is traded.
     """
     if not data.paths:
         if not data.is_empty:
@@ -81,7 +84,7 @@ def command(
         day = _replay_data()
         data = dataclasses.replace(data, data=(day / "day.jsonl.gz",), orders=day / "orders.jsonl")
         config = config or day / "impactd.toml"
-    settings = load_settings(config, sets).settings
+    settings = _with_free_port(load_settings(config, sets).settings)
 
     import tempfile
 
@@ -92,7 +95,8 @@ def command(
     from impactd.shell.lines import InputFileError
 
     sources = data.sources()
-    core = replay_settings(settings, has_executions=data.executions is not None)
+    # What the day has no executions for, is traded on paper.
+    core = replay_settings(settings, has_executions=True)
     out = out or Path(tempfile.mkdtemp(prefix="impactd-demo-"))
     out.mkdir(parents=True, exist_ok=True)
     click.echo("looking for a broker ...", err=True)
@@ -108,6 +112,18 @@ def command(
         raise InputError(str(error)) from error
     _report(result, broker, out)
     return 0 if result.equal else 1
+
+
+def _with_free_port(settings: Settings) -> Settings:
+    """Return settings whose page has the port that they name, or any free one where that is taken."""
+    import socket
+
+    http = settings.http
+    try:
+        with socket.create_server((http.host, http.port)):
+            return settings
+    except OSError:
+        return settings.replace(http=http.replace(port=0))
 
 
 def _replay_data() -> Path:
@@ -145,7 +161,7 @@ def _run(
         setup(settings.log.level, "json", log)
         with _view(scene, f"impactd: a day {pace}", settings.session.timezone, plain=plain) as updated:
             day = run_demo(
-                demo_settings(settings, broker, name),
+                demo_settings(settings, broker, name, traded=core.plans.fills == "reported" and not sources.executions),
                 core,
                 sources,
                 out,
@@ -194,26 +210,61 @@ def _view(scene: Scene, title: str, zone: str, *, plain: bool) -> Iterator[Calla
 
 
 def _report(result: DemoResult, broker: Broker, out: Path) -> None:
-    from rich.console import Console
+    """Write what became of the day; the last lines are what was saved, of how much, and where to look next."""
+    from impactd.cli.summary import MAX_ANSWERS, answer
 
-    from impactd.cli.summary import WIDE, show_orders
-
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
     sent = ", ".join(f"{count:,} {topic}" for topic, count in result.published.items() if count)
     commits = sum(partition.commits for partition in result.status.partitions.values())
-    console.print(f"\n[bold]published[/bold]  {sent} in {result.seconds:.1f} s through {_BROKERS[broker.kind]}")
-    console.print(f"[bold]service[/bold]    {commits:,} transactions, {result.replayed.minutes:,} minutes closed")
-    if result.replayed.orders:
-        show_orders(console, result.replayed.orders)
+    click.echo(f"\npublished {sent} in {result.seconds:.1f} s through {_BROKERS[broker.kind]}")
+    click.echo(f"service: {commits:,} transactions, {result.replayed.minutes:,} minutes closed")
     for topic, item in result.compared.items():
         verdict = (
-            "byte for byte the replay's"
-            if item.different == 0
-            else f"[bold]{item.different:,} differ[/bold] from the replay's"
+            "byte for byte the replay's" if item.different == 0 else f"{item.different:,} DIFFER from the replay's"
         )
-        console.print(f"{topic.value:<10} {item.published:>7,} published, {verdict}")
+        click.echo(f"{topic.value:<10} {item.published:>7,} published, {verdict}")
     if not result.equal:
-        console.print(
-            "[bold]The results of broker and files differ: please report this with the two directories.[/bold]"
-        )
-    console.print(f"written to {out}: live/ from the broker, replay/ from the files, demo.log")
+        click.echo("The results of broker and files differ: please report this with the two directories.")
+    for order in result.replayed.orders[:MAX_ANSWERS]:
+        click.echo("\n" + "\n".join(map(_folded, answer(order))))
+    click.echo(f"\n{_folded(_saved(result.replayed.orders))}")
+    executions = "executions.jsonl with the fills on paper, " if (out / "executions.jsonl").exists() else ""
+    click.echo(
+        _folded(f"written to {out}: live/ from the broker, replay/ from the files, {executions}{_costs(out)}demo.log")
+    )
+    click.echo("next: docs/tutorial.md, the same with topics of your own")
+
+
+def _saved(orders: Sequence[OrderSummary]) -> str:
+    """Return what the orders have saved against TWAP, in a sentence."""
+    priced = [(o.cost, o.twap_cost) for o in orders if o.cost is not None and o.twap_cost is not None]
+    if not priced or orders[0].fills != "reported":
+        return "No order has a cost by its fills, so what was saved is unknown."
+    cost, twap = (sum(values) for values in zip(*priced, strict=True))
+    saved = twap - cost
+    rest = f"; {len(orders) - len(priced)} more have no cost" if len(priced) < len(orders) else ""
+    return (
+        f"{'Saved' if saved >= 0 else 'Lost'} {abs(saved):,.2f} of {twap:,.2f}: {len(priced)} orders cost {cost:,.2f} "
+        f"over mid by their fills, and TWAP of the same quantities {twap:,.2f}{rest}."
+    )
+
+
+def _costs(out: Path) -> str:
+    """Write the costs after the trade where the batch tools are installed; return what to say of them."""
+    try:
+        from impactd.research.cost_analysis import analyse, read_results
+        from impactd.research.cost_report import write_costs
+    except ImportError:
+        return ""
+    read = read_results(out / "live")
+    write_costs(analyse(read.costs, read.minutes, read.plans), ["symbol", "side"], out / "costs")
+    return "costs/tca.html with what each order cost (impactd tca makes it), "
+
+
+def _folded(text: str) -> str:
+    """Return text in lines of 80 columns; a path is never broken."""
+    import textwrap
+
+    indent = "  " if text.startswith("  ") else ""
+    return textwrap.fill(
+        text, 80, subsequent_indent=indent + "  " * bool(indent), break_long_words=False, break_on_hyphens=False
+    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+import numpy as np
 import pandas as pd
 
 from impactd.research.cost_analysis import MARKOUTS, PARTS, Analysis, summary
@@ -14,6 +15,9 @@ from impactd.research.errors import MALFORMED, ValidationError
 from impactd.research.report import page_environment
 
 Format = Literal["csv", "parquet"]
+
+#: Cents below which a float still tells tenths of them apart.
+_EXACT_BELOW: Final = 1e14
 
 _MARKOUTS: Final = tuple(f"markout_{ahead}m_bps" for ahead in MARKOUTS)
 
@@ -108,8 +112,8 @@ def _shown(found: Analysis, tables: dict[str, pd.DataFrame]) -> list[Shown]:
     if len(tables["summary"]):
         shown.append(_show("Summary", "Sums in currency; averages weighted by value.", tables["summary"]))
     if len(found.orders):
-        parts = [*_ORDERS[:1], *PARTS, "total", "total_bps"]
-        shown.append(_show("What each order cost", "In currency; the parts sum to the total.", found.orders[parts]))
+        parts = adding_up(found.orders[[*_ORDERS[:1], *PARTS, "total", "total_bps"]])
+        shown.append(_show("What each order cost", "In currency; the parts as shown sum to the total.", parts))
         prices = found.orders[[*_ORDERS, *_BENCHMARKS]]
         shown.append(_show("Orders against prices", "Basis points; positive is a loss.", prices))
     if "fills_summary" in tables:
@@ -121,6 +125,27 @@ def _shown(found: Analysis, tables: dict[str, pd.DataFrame]) -> list[Shown]:
         note = "Fills whose cost against arrival has a modified z-score beyond 3.5." if len(outliers) else "None."
         shown.append(_show("Outliers", note, outliers[list(_FILLS)]))
     return shown
+
+
+def adding_up(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose parts, rounded to cents, sum to the rounded total: each is less than a cent off.
+
+    The cents that rounding down leaves go to the parts that lost most (largest remainders). Totals that are unknown,
+    or too large for cents to be exact, leave their row as it is.
+    """
+    names = list(PARTS)
+    cents = table[names].to_numpy(dtype=float) * 100
+    exact = (np.abs(cents) < _EXACT_BELOW).all(axis=1)
+    cents = cents[exact]
+    whole = np.floor(cents)
+    total = np.round(cents.sum(axis=1))
+    # Place of each part by its remainder, the largest first.
+    place = np.argsort(np.argsort(whole - cents, axis=1, kind="stable"), axis=1)
+    whole += place < (total - whole.sum(axis=1))[:, None]
+    table = table.astype(dict.fromkeys([*names, "total"], float))
+    table.loc[exact, names] = whole / 100
+    table.loc[exact, "total"] = total / 100
+    return table
 
 
 def _show(title: str, note: str, table: pd.DataFrame) -> Shown:

@@ -1,9 +1,9 @@
 """A recorded day through a broker, live, and then again from its files, to see that both are the same.
 
-One process publishes the day at a pace, runs the service on it and follows
-what the service publishes.  When all is applied, the published records are
-written to files and compared, byte for byte, with a replay of the day's files
-under the same settings.
+One process publishes the day at a pace, runs the service on it, trades its
+plans on paper and follows what the service publishes.  When all is applied, the
+published records are written to files and compared, byte for byte, with a replay
+of the day's files and the fills under the same settings.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
-from dataclasses import dataclass
+from contextlib import aclosing, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka.client import close_within, manual_consumer
 from impactd.shell.kafka.consume import read_topics, tail
 from impactd.shell.kafka.errors import FatalError
+from impactd.shell.kafka.paper_day import paper_day
 from impactd.shell.kafka.publish import publish
 from impactd.shell.kafka.service import Service
 from impactd.shell.kafka.status import Status
@@ -45,7 +46,12 @@ COMPARED: Final = (Topic.ESTIMATES, Topic.MODELS, Topic.PLANS, Topic.SLICES, Top
 #: A service that commits nothing for so long, with records to apply, is stuck.
 _STALL_S: Final = 60.0
 
+#: The mock gives one batch a fetch; a trader waits for every batch.
 _MOCK_LINGER_MS: Final = 250
+_MOCK_TRADED_LINGER_MS: Final = 20
+
+#: Where the fills on paper are written.
+EXECUTIONS: Final = "executions.jsonl"
 
 #: Lines of one topic by symbol, in their order.
 Lines = dict[str | None, list[bytes]]
@@ -71,7 +77,7 @@ class DemoResult:
     status : Status
         The service's, before it ended.
     published : mapping of str to int
-        Input records by topic.
+        Input records by topic; fills on paper are among the executions.
     seconds : float
         From the first to the last record published.
     """
@@ -110,11 +116,11 @@ async def run_demo(
     settings : Settings
         With topics, group and environment that nobody else uses.
     core : CoreSettings
-        Applied in event time.
+        Applied in event time. Where fills are reported and `sources` has none, plans are traded on paper.
     out : Path
-        Gets ``live/`` and ``replay/``.
+        Gets ``live/`` and ``replay/``, and the fills on paper.
     scene : Scene
-        Takes in what the service publishes, as it comes.
+        Takes in what the service publishes, as it comes, and what is awaited.
     speed : float or None
         Seconds of event time in a second; None: as fast as possible.
     can_create : bool
@@ -135,21 +141,26 @@ async def run_demo(
         If a file cannot be read.
     """
     # The day's minute is for watching: it begins when nothing is left to compile, whatever the machine.
+    scene.waits_for = "the kernels, which compile for about a minute the first time"
     await compiled(core, asyncio.Event())
     await (create_topics(settings) if can_create else touch_topics(settings))
+    scene.waits_for = "the service to take its topics and close the first minute"
     service = Service(settings, core)
+    on_paper = core.plans.fills == "reported" and sources.executions is None
     running = asyncio.create_task(service.run())
     following = asyncio.create_task(_follow(settings, scene, updated or (lambda: None)))
     try:
         async with observed(service, core) as address:
             if address is not None and listening is not None:
                 listening(f"http://{address[0]}:{address[1]}/")
-            summary = await _unless_ended(
-                publish(settings, sources, speed=speed, limits=limits), running, following, service=service
-            )
+            async with paper_day(settings, core.books) if on_paper else nullcontext() as trader:
+                work = publish(settings, sources, speed=speed, limits=limits, trader=trader)
+                summary = await _unless_ended(work, running, following, service=service)
+            scene.waits_for = "the service to apply the last ticks"
             await _unless_ended(_applied(settings), running, following, service=service)
             status = service.status
             if stay is not None:
+                scene.waits_for = "Ctrl-C; the live page stays open until then"
                 stay()
                 await _interrupted(running, following, service=service)
     finally:
@@ -159,8 +170,12 @@ async def run_demo(
         await asyncio.shield(asyncio.wait([running, following]))
     if service.error is not None:
         raise FatalError(str(service.error)) from service.error
+    scene.waits_for = "the replay of the day's files, to compare"
     live = await _published(settings)
     await asyncio.to_thread(_write, live, out / "live")
+    if trader is not None:
+        sources = replace(sources, executions=out / EXECUTIONS)
+        (out / EXECUTIONS).write_bytes(b"".join(orjson.dumps(fill) + b"\n" for fill in trader.executions))
     replayed = await asyncio.to_thread(
         replay,
         sources,
@@ -285,14 +300,17 @@ def _compare(live: Lines, replayed: Lines) -> Compared:
     return Compared(sum(map(len, live.values())), sum(map(len, replayed.values())), different)
 
 
-def demo_settings(settings: Settings, broker: Broker, name: str) -> Settings:
+def demo_settings(settings: Settings, broker: Broker, name: str, *, traded: bool) -> Settings:
     """Return settings under which a demo disturbs nobody on its broker.
 
     Parameters
     ----------
     name : str
         Names environment, group and topics.
+    traded : bool
+        Whether plans are traded while the day is published.
     """
+    mock_linger_ms = _MOCK_TRADED_LINGER_MS if traded else _MOCK_LINGER_MS
     kafka = settings.kafka
     return settings.replace(
         kafka=kafka.replace(
@@ -302,7 +320,7 @@ def demo_settings(settings: Settings, broker: Broker, name: str) -> Settings:
             start="earliest",
             # The mock writes the marks of transactions without a checksum, and a fetch from it returns one batch.
             check_crcs=kafka.check_crcs and broker.is_real,
-            linger_ms=kafka.linger_ms if broker.is_real else _MOCK_LINGER_MS,
+            linger_ms=kafka.linger_ms if broker.is_real else mock_linger_ms,
         ),
         topics={
             "prefix": f"{name}.",

@@ -116,6 +116,8 @@ class PaperDesk:
         self._of: dict[str, list[_Working]] = {}
         #: By symbol the book that prevails, and what has been taken from its sides, quanta.
         self._books: dict[str, tuple[Book, dict[str, int]]] = {}
+        #: Up to which time `until` has traded, ns.
+        self._clock = -1
 
     def reported(self, record: Mapping[str, Any]) -> None:
         """Take note of a fill that an earlier run reported, before the first plan."""
@@ -177,13 +179,25 @@ class PaperDesk:
         self._books[symbol] = (book, {"buy": 0, "sell": 0})
         return fills
 
+    def until(self, clock: int) -> list[PaperFill]:
+        """Return what trades up to a time at the books that prevail, in the order of time.
+
+        No fill is earlier than a time of an earlier call: a plan that comes after the moment of its interval
+        trades as soon as it is there.
+        """
+        traded = [self._trade(symbol, *known, clock + 1) for symbol, known in self._books.items()]
+        self._clock = max(self._clock, clock)
+        return sorted((fill for fills in traded for fill in fills), key=lambda fill: fill.ts_event)
+
     def _trade(self, symbol: str, book: Book, taken: dict[str, int], before: int) -> list[PaperFill]:
         """Return the fills whose moments came before a time, at the book that prevailed."""
         fills = []
         for order in self._of.get(symbol, ()):
-            while order.children and order.children[-1].moment < before:
+            while order.children:
+                moment = max(order.children[-1].moment, book.ts_event, self._clock + 1)
+                if moment >= before:
+                    break
                 child = order.children.pop()
-                moment = max(child.moment, book.ts_event)
                 if moment - book.ts_event >= self._stands_ns:
                     continue
                 levels = _within(book.asks if order.side == "buy" else book.bids, order)
@@ -217,12 +231,17 @@ def _within(levels: tuple[tuple[float, int], ...], order: _Working) -> Iterable[
 
 def usable(batch: TickBatch, allow_locked: bool = True) -> Iterator[tuple[str, Book]]:  # noqa: FBT001, FBT002  # as the setting
     """Yield the books of a batch that can prevail, each with its symbol."""
+    return ((symbol, book) for _, symbol, book in usable_rows(batch, allow_locked))
+
+
+def usable_rows(batch: TickBatch, allow_locked: bool) -> Iterator[tuple[int, str, Book]]:  # noqa: FBT001  # as the setting
+    """Yield the books of a batch that can prevail, each with its row and symbol."""
     good = (batch.kind == BOOK) & ((batch.flags & (MID_EVENT | UNDECODABLE_BOOK)) == 0)
     good &= check_books(batch.bid_px, batch.bid_sz, batch.ask_px, batch.ask_sz, allow_locked) == USABLE
     for i in np.flatnonzero(good).tolist():
         bids, asks = _levels(batch.bid_px[i], batch.bid_sz[i]), _levels(batch.ask_px[i], batch.ask_sz[i])
         if bids and asks:
-            yield batch.symbols[batch.symbol[i]], Book(int(batch.ts_event[i]), bids, asks)
+            yield i, batch.symbols[batch.symbol[i]], Book(int(batch.ts_event[i]), bids, asks)
 
 
 def _levels(px: np.ndarray[Any, Any], sz: np.ndarray[Any, Any]) -> tuple[tuple[float, int], ...]:

@@ -31,7 +31,9 @@ Message = Mapping[str, Any]
 BARS: Final = " ▁▂▃▄▅▆▇█"
 _COLOUR: Final = {"buy": "bright_blue", "sell": "orange3"}
 _ENDED: Final = frozenset({"done", "expired", "canceled", "rejected"})
-_PROFILE_WIDTH: Final = 32
+_PROFILE_WIDTH: Final = 12
+_FILLED_WIDTH: Final = 6
+_CURVE_WIDTH: Final = 10
 
 
 @dataclass(slots=True)
@@ -61,10 +63,14 @@ class Scene:
     estimates: dict[tuple[str, str], Message] = field(default_factory=dict)
     models: dict[tuple[str, str], Message] = field(default_factory=dict)
     orders: dict[str, OrderScene] = field(default_factory=dict)
-    alerts: deque[Message] = field(default_factory=lambda: deque(maxlen=4))
+    alerts: deque[Message] = field(default_factory=lambda: deque(maxlen=2))
     counts: Counter[Topic] = field(default_factory=Counter)
+    #: Fills whose cost was published; a revised one counts again.
+    fills: int = 0
     #: End of the last closed minute, ns.
     clock: int = 0
+    #: What has to come before anything further is to be seen.
+    waits_for: str | None = None
 
     def take(self, topic: Topic, message: Message) -> None:
         """Fold one published message in."""
@@ -80,6 +86,8 @@ class Scene:
                 self._take_plan(message)
             case Topic.ALERTS:
                 self.alerts.append(message)
+            case Topic.TCA:
+                self.fills += message["type"] == "fill_cost"
             case _:
                 pass
 
@@ -137,45 +145,43 @@ def clock_text(ns: int, zone: str = "UTC") -> str:
     return datetime.fromtimestamp(ns // 1_000_000_000, UTC).astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M")
 
 
-def curve_text(model: Message) -> str:
-    """Return the model's formula with its coefficients."""
-    terms = [f"{model['half_spread']:.4f}"]
-    for name, power in (("beta", " q"), ("alpha", " q²"), ("eta", " q^δ")):
-        if model.get(name):
-            terms.append(f"{model[name]:.2e}{power}")
-    delta = f", δ {model['delta']:g}" if model.get("delta") is not None else ""
-    return " + ".join(terms) + delta
-
-
 def render(scene: Scene, title: str, zone: str = "UTC") -> RenderableType:
-    """Return the whole view.
+    """Return the whole view; it fits 80 columns.
 
     Parameters
     ----------
     title : str
-        What stands on top, such as the broker and the speed.
+        The heading, such as the broker and the speed.
     zone : str
         Time zone of the clock.
     """
     head = Text.assemble(
         (clock_text(scene.clock, zone), "bold"),
-        f" {zone}   minutes {scene.counts[Topic.ESTIMATES]:,}   models {scene.counts[Topic.MODELS]:,}   "
-        f"plans {scene.counts[Topic.PLANS]:,}   alerts {scene.counts[Topic.ALERTS]:,}",
+        f" {zone}   minutes {scene.counts[Topic.ESTIMATES]:,}   plans {scene.counts[Topic.PLANS]:,}   "
+        f"fills {scene.fills:,}",
     )
     parts: list[RenderableType] = [head, _market(scene), _orders(scene)]
-    parts += [
-        Text(f"! {alert['kind']}: {alert['text']}", style="orange3", overflow="ellipsis", no_wrap=True)
-        for alert in scene.alerts
-    ]
+    parts += [Text(f"! {alert['kind']}: {alert['text']}", style="orange3") for alert in scene.alerts]
+    if scene.waits_for is not None:
+        parts.append(Text(f"waiting for {scene.waits_for}", style="bold"))
     return Panel(Group(*parts), title=title, title_align="left")
 
 
+def _table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, title=title, expand=True)
+    for name in left:
+        table.add_column(name, no_wrap=True)
+    for name in right:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
 def _market(scene: Scene) -> Table:
-    table = Table(box=None, pad_edge=False, title="last closed minute: what a market order pays over mid", expand=True)
-    for name in ("symbol", "side", "mid", "half-spread", "slippage by size", "largest", "fit g(q)", "R²"):
-        table.add_column(
-            name, justify="left" if name in {"symbol", "side", "slippage by size", "fit g(q)"} else "right"
-        )
+    table = _table(
+        "last closed minute: what a market order pays over mid",
+        ("symbol", "side", "by size"),
+        ("mid", "half-spread", "largest", "R²"),
+    )
     for (symbol, side), estimate in sorted(scene.estimates.items()):
         mid, sizes = estimate["mid"], estimate["sizes"]
         curve = [in_bps(value, mid) for value in estimate["slippage"]]
@@ -184,35 +190,33 @@ def _market(scene: Scene) -> Table:
         table.add_row(
             symbol,
             Text(side, style=_COLOUR[side]),
+            Text(bars(curve[:: max(1, -(-len(curve) // _CURVE_WIDTH))]), style=_COLOUR[side]),
             number(mid, 3),
             number(in_bps(estimate["half_spread"], mid), 1, " bp"),
-            Text(bars(curve), style=_COLOUR[side]),
             f"{seen[-1][0]:,.0f}: {seen[-1][1]:.1f} bp" if seen else "-",
-            "-" if model is None else curve_text(model) + (" (prior)" if model["prior"] else ""),
-            "-" if model is None else number(model["r2"], 2),
+            "-" if model is None else "prior" if model["prior"] else number(model["r2"], 2),
         )
     return table
 
 
 def _orders(scene: Scene) -> Table:
-    table = Table(box=None, pad_edge=False, title="orders: the plan for what is left", expand=True)
-    for name in ("order", "side", "status", "filled", "left", "plan", "next", "expected", "TWAP", "saving", "v"):
-        table.add_column(name, justify="left" if name in {"order", "side", "status", "filled", "plan"} else "right")
+    table = _table(
+        "orders: the plan for what is left, and what it costs over mid",
+        ("order", "side", "filled", "plan"),
+        ("left", "next", "expected", "TWAP"),
+    )
     for name, order in sorted(scene.orders.items()):
         plan, side = order.latest, order.latest["side"]
-        full = round(10 * order.done_share)
+        full = round(_FILLED_WIDTH * order.done_share)
         table.add_row(
             f"{name} {plan['symbol']}",
             Text(side, style=_COLOUR[side]),
-            plan["status"],
-            "█" * full + "░" * (10 - full) + f" {order.done_share:4.0%}",
+            "█" * full + "░" * (_FILLED_WIDTH - full) + f" {order.done_share:4.0%}",
+            Text(profile(plan) if plan["qty"] else plan["status"], style=_COLOUR[side]),
             number(float(plan["leaves_qty"]), 0),
-            Text(profile(plan), style=_COLOUR[side]),
             number(float(plan["qty"][0]), 0) if plan["qty"] else "-",
             number(plan["expected_cost"], 0),
             number(plan["twap_cost"], 0),
-            saving_text(plan),
-            str(plan["plan_version"]),
         )
     return table
 

@@ -17,9 +17,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import orjson
@@ -82,6 +82,22 @@ class PublishSummary:
     seconds: float
 
 
+class Trader(Protocol):
+    """Trades a day while it is published; times as published."""
+
+    def load(self, ticks: TickBatch) -> None:
+        """Take the ticks that are sent next."""
+
+    def until(self, clock: int) -> Sequence[Mapping[str, Any]]:
+        """Return the executions up to a time, ns: they are sent before the tick of that time."""
+
+    async def sent(self, rows: int, partition: int, clock: int, delivery: asyncio.Future[Any]) -> None:
+        """Take note that the first `rows` of the loaded ticks are sent; publishing goes on when it returns."""
+
+    def instructed(self) -> None:
+        """Take note that orders or controls were sent."""
+
+
 class _Item(NamedTuple):
     """A record at its place in time."""
 
@@ -90,6 +106,8 @@ class _Item(NamedTuple):
     symbol: str | None
     value: bytes
     timestamp_ms: int
+    #: Of a tick record: where its rows end in their batch.
+    rows: int = 0
 
 
 async def publish(
@@ -100,6 +118,7 @@ async def publish(
     shift: bool = False,
     limits: Limits | None = None,
     progress: Progress | None = None,
+    trader: Trader | None = None,
 ) -> PublishSummary:
     """Publish the files of `sources` and return when every record is delivered.
 
@@ -110,6 +129,8 @@ async def publish(
     shift : bool, optional
         Move all times so that the first event happens now.
     progress : callable, optional
+    trader : Trader, optional
+        Its executions are published among the ticks.
 
     Raises
     ------
@@ -118,7 +139,7 @@ async def publish(
     InputFileError
         If a file cannot be read.
     """
-    return await _Publisher(settings, sources, speed, limits or Limits(), progress).run(shift=shift)
+    return await _Publisher(settings, sources, speed, limits or Limits(), progress, trader).run(shift=shift)
 
 
 class _Publisher:
@@ -129,7 +150,9 @@ class _Publisher:
         speed: float | None,
         limits: Limits,
         progress: Progress | None,
+        trader: Trader | None,
     ) -> None:
+        self._trader = trader
         self._settings = settings
         self._sources = sources
         self._speed = speed
@@ -222,7 +245,10 @@ class _Publisher:
         at, clock = 0, 0
         batch = head
         while batch is not None:
-            for item in await asyncio.to_thread(_ticks, batch, shift_ns):
+            moved, items = await asyncio.to_thread(_ticks, batch, shift_ns)
+            if self._trader is not None:
+                self._trader.load(moved)
+            for item in items:
                 clock = max(clock, item.key_ns)
                 due = at
                 while due < len(events) and events[due].key_ns <= clock:
@@ -230,8 +256,15 @@ class _Publisher:
                 if due > at:
                     await self._send_events(producer, events[at:due], start_ns)
                     at = due
+                    if self._trader is not None:
+                        self._trader.instructed()
+                if self._trader is not None and (traded := self._trader.until(clock)):
+                    await self._send_events(producer, [_execution(record) for record in traded], start_ns)
                 await self._until(clock, start_ns)
-                await self._send(producer, item, partition_for(item.symbol or "", self._counts[Topic.TICKS]))
+                partition = partition_for(item.symbol or "", self._counts[Topic.TICKS])
+                sent = await self._send(producer, item, partition)
+                if self._trader is not None:
+                    await self._trader.sent(item.rows, partition, clock, sent)
                 self._first = item.key_ns if self._first is None else self._first
                 self._last = clock
             if self._progress is not None:
@@ -260,8 +293,8 @@ class _Publisher:
         if wait > 0.001:
             await asyncio.sleep(wait)
 
-    async def _send(self, producer: AIOKafkaProducer, item: _Item, partition: int) -> None:
-        sent = await producer.send(
+    async def _send(self, producer: AIOKafkaProducer, item: _Item, partition: int) -> asyncio.Future[Any]:
+        sent: asyncio.Future[Any] = await producer.send(
             self._names[item.topic],
             item.value,
             None if item.symbol is None else item.symbol.encode(),
@@ -272,6 +305,7 @@ class _Publisher:
         self._flying.append(sent)
         if len(self._flying) >= _IN_FLIGHT:
             await self._deliver()
+        return sent
 
     async def _deliver(self) -> None:
         flying, self._flying = self._flying, []
@@ -280,14 +314,26 @@ class _Publisher:
                 await asyncio.gather(*flying)
 
 
-def _ticks(batch: TickBatch, shift_ns: int) -> list[_Item]:
-    """Return the records of a batch, each with the largest time among its rows."""
+def _ticks(batch: TickBatch, shift_ns: int) -> tuple[TickBatch, list[_Item]]:
+    """Return a batch as it is published, and its records, each with the largest time among its rows."""
     moved = replace(batch, ts_event=batch.ts_event + shift_ns, ts_record=batch.ts_record + shift_ns)
     clock = np.maximum.accumulate(moved.ts_event)
-    return [
-        _Item(int(clock[record.rows.stop - 1]), Topic.TICKS, record.symbol, record.value, record.ts_record // 1_000_000)
+    return moved, [
+        _Item(
+            int(clock[record.rows.stop - 1]),
+            Topic.TICKS,
+            record.symbol,
+            record.value,
+            record.ts_record // 1_000_000,
+            record.rows.stop,
+        )
         for record in encode_ticks(moved)
     ]
+
+
+def _execution(record: Mapping[str, Any]) -> _Item:
+    at = record["ts_event"]
+    return _Item(at, Topic.EXECUTIONS, record["symbol"], orjson.dumps(record), at // 1_000_000)
 
 
 def _events(topic: Topic, path: Any, limits: Limits) -> Iterator[_Item]:
