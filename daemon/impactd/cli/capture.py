@@ -20,7 +20,7 @@ def command(*, out: Path, outputs: bool, config: Path | None, sets: tuple[str, .
     """Write a run's inputs and journal to files.
 
     What is committed when the command starts is written, one JSON line a
-    record, one file a topic; impactd replay --journal derives the run again.
+    record, one file per topic; impactd replay --journal derives the run again.
     """
     settings = load_settings(config, sets).settings
 

@@ -233,7 +233,7 @@ def _of_plans(path: str, origin: str) -> bool:
 
 
 def _trades_around_the_clock(data: Data) -> bool:
-    """Say whether a symbol's name or the first rows of a file speak against the hours of US equities."""
+    """Return whether a symbol's name or the first rows of a file speak against the hours of US equities."""
     import numpy as np
 
     from impactd.config.sections import HoursSection

@@ -85,7 +85,7 @@ def show_orders(console: Console, orders: tuple[OrderSummary, ...]) -> None:
 
 
 def orders_table(orders: tuple[OrderSummary, ...]) -> Table:
-    """Return one row an order."""
+    """Return one row per order."""
     table = Table(box=None, pad_edge=False)
     columns = (
         *((name, "left") for name in ("order", "side", "status")),

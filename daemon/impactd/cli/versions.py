@@ -8,7 +8,7 @@ from impactd.__about__ import __version__
 
 
 def text() -> str:
-    """Return the release on the first line, and each format with its versions on a line of its own."""
+    """Return the release on the first line, and each format with its versions on its own line."""
     from impactd.core.outputs.messages import Message
     from impactd.core.state.identity import MIGRATIONS
     from impactd.core.state.schema import SCHEMA_VERSION as STATE

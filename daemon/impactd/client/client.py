@@ -108,7 +108,7 @@ class Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Deliver what is under way, and close."""
+        """Deliver what is in progress, and close."""
         producer, self._producer = self._producer, None
         if producer is not None:
             await producer.stop()

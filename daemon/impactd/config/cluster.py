@@ -172,7 +172,7 @@ class TopicNames(Section):
     dlq: Name | None = None
     """Output: records that could not be used."""
     journal: Name | None = None
-    """Output: one record a commit."""
+    """Output: one record per commit."""
     state: Name | None = None
     """The service's own state, compacted."""
 

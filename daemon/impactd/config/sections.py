@@ -94,7 +94,7 @@ class ModelSection(CoreSection):
     """File written by `impactd train` that corrects the forecast; empty: none."""
 
     def trained(self) -> str:
-        """Return the hash of the trained file with its trees beside it; empty where none is named.
+        """Return the hash of the trained file with its trees next to it; empty where none is named.
 
         Raises
         ------

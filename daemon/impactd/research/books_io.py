@@ -170,7 +170,7 @@ def convert_live_data_to_system_format(df: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        time, side, price, size, level 0; two rows a quote, in the order of
+        time, side, price, size, level 0; two rows per quote, in the order of
         time.  Where quotes share a timestamp, the last one counts.
 
     Raises

@@ -2,7 +2,7 @@
 
 All savings are hindsight figures: each schedule knows the day that it is
 priced on.  A solver that fails, runs out of time or is not installed has its
-row all the same, with what it said.
+row anyway, with what it said.
 """
 
 from __future__ import annotations

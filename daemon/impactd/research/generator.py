@@ -1,4 +1,4 @@
-"""Made-up order books: for demos and load, never for a claim of accuracy.
+"""Generated order books: for demos and load, never for a claim of accuracy.
 
 One symbol is a queue of levels a side that events change one at a time:
 
@@ -195,7 +195,7 @@ def regular_snapshots(spec: GeneratorSpec) -> tuple[Int, TickBatch]:
 
 
 class _Symbol:
-    """One symbol's day under way."""
+    """One symbol's day in progress."""
 
     def __init__(self, spec: GeneratorSpec, index: int, day: int) -> None:
         self._spec = spec

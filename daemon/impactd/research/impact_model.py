@@ -16,7 +16,7 @@ Two scores, which answer two questions:
   unexplained is not a wrong form but the change of spread and depth over the
   day, to which a single curve is blind: about 0.2 on generated books, where
   most of what cells differ by is their time, and below 0 where the left out
-  minutes are dearer or cheaper than the others by more than sizes differ
+  minutes are more expensive or cheaper than the others by more than sizes differ
   among themselves.  A low value is a reason to forecast by the time of day
   (`impactd.core.model.curves`), not to choose another kind of curve.
 """

@@ -1,7 +1,7 @@
 """What a picture shows, and the two ways of drawing it: Matplotlib for paper, Plotly for the browser.
 
 Colours are Okabe and Ito's, which colour-blind readers tell apart; every line
-has a dash of its own besides, so that a grey print can be read as well.
+has its own dash besides, so that a grey print can be read as well.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ class _Trial:
 class TradeAllocator:
     """Schedules of least impact over a fitted history.
 
-    Where the default solver is one that runs in a process of its own (SciPy,
+    Where the default solver is one that runs in its own process (SciPy,
     CVXPY), that process is started here, and makes ready while you continue.
 
     Parameters

@@ -1,4 +1,4 @@
-"""What a service on this host answers: /livez and /readyz asked from outside, for probes that are commands."""
+"""Queries /livez and /readyz of a service on this host, for health checks that are commands."""
 
 from __future__ import annotations
 

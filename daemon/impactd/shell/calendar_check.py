@@ -3,7 +3,7 @@
 A wrong calendar is costly and silent: on a holiday that it does not know, the
 service plans a whole day; past an early close that it does not know, it leaves
 quantity for hours in which nobody trades.  Only hours from a calendar are
-checked, since hours set by hand may leave out what they like.
+checked, since hours set by hand may omit any time on purpose.
 """
 
 from __future__ import annotations

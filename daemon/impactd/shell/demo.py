@@ -1,4 +1,4 @@
-"""A recorded day through a broker, live, and then again from its files, to see that both are the same.
+"""Runs a recorded day live through a broker and again from its files, and compares the results.
 
 One process publishes the day at a pace, runs the service on it, trades its
 plans on paper and follows what the service publishes.  When all is applied, the

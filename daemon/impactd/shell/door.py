@@ -1,11 +1,11 @@
-"""Who gets into the HTTP server, and how long they may take: bounds on connections that aiohttp has not.
+"""Limits on HTTP connections that aiohttp lacks: how many, and for how long.
 
 - At most so many connections are open, and never more than this server's share of the process's file descriptors: the
   others belong to the brokers' connections and the logs.
-- A connection on which no request is under way has a limited time: for the rest of a request that has begun, and for
+- A connection on which no request is in progress has a limited time: for the rest of a request that has begun, and for
   the next one.
-- Where all are taken, a new connection replaces the one that has been waiting longest without a request under way, so
-  that connections that only sit there do not keep a health check out.
+- Where all are taken, a new connection replaces the one that has been waiting longest without a request in progress, so
+that idle connections do not keep a health check out.
 - A request whose headers hold bytes that no header may hold, or whose host or path cannot be read, is answered 400.
 """
 
@@ -61,7 +61,7 @@ class Door:
         self._most = most
         self.header_s = header_s
         self.idle_s = idle_s
-        #: Open connections; those without a request under way stand in the order in which they began to wait.
+        #: Open connections; those without a request in progress stand in the order in which they began to wait.
         self._waiting: dict[_Guarded, None] = {}
         self._busy: set[_Guarded] = set()
 
@@ -112,7 +112,7 @@ class Door:
 
 
 def _is_readable(request: web.Request) -> bool:
-    """Say whether headers are printable ASCII, and host and path can be taken apart."""
+    """Return whether headers are printable ASCII, and host and path can be taken apart."""
     for name, value in request.raw_headers:
         if not (name + value).isascii() or any(byte in _CONTROLS for byte in name + value):
             return False
@@ -135,7 +135,7 @@ class _Guarded(asyncio.Protocol):
         self._begun = False
 
     def expect(self, seconds: float | None) -> None:
-        """Close the connection unless a request has come whole within `seconds`; None: a request is under way."""
+        """Close the connection unless a request has come whole within `seconds`; None: a request is in progress."""
         if self._timer is not None:
             self._timer.cancel()
         self._begun = False

@@ -1,7 +1,7 @@
 """Durations counted into fixed buckets, as Prometheus has its histograms.
 
-A plain value without a client library in it, so that what writes it need not
-know who reads it.  One thread writes (the event loop's); a copy stands still.
+A plain value without a client library, so that its writer is independent of its reader.  One thread writes (the event
+loop's); a copy does not change.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Durations:
         return BOUNDS_S[place] if place < len(BOUNDS_S) else float("inf")
 
     def copy(self) -> Durations:
-        """Return a copy that stands still."""
+        """Return a copy that does not change."""
         made = Durations()
         made.counts = list(self.counts)
         made.total_s = self.total_s

@@ -1,4 +1,4 @@
-"""Questions about the cost of an order: how they are read, and what is known on recorded days when it would begin."""
+"""Requests for the cost of an order: parsing, and the state of recorded days at the order's start."""
 
 from __future__ import annotations
 

@@ -7,8 +7,7 @@ skipped record has the time of the record before it.  The order depends on the
 files alone, not on how many records are read at a time, and no more than a
 batch a file is held.
 
-Offsets are renumbered, from 0 on, one for each record of any file: they are
-what the offsets would be had the files been published into one partition.
+Offsets are renumbered from 0, one for each record of any file, as if the files had been published into one partition.
 """
 
 from __future__ import annotations
@@ -186,7 +185,7 @@ class _Source:
         return np.maximum(shown[:-1], first)
 
     def take(self, key: int, *, inclusive: bool) -> _Part:
-        """Take the records at hand up to `key`."""
+        """Take the current records up to `key`."""
         start = self._taken
         stop = max(start, int(np.searchsorted(self._keys, key, side="right" if inclusive else "left")))
         self._taken = stop

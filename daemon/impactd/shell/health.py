@@ -1,11 +1,11 @@
-"""Whether the process may be relied on, and if not, every reason for it.
+"""Whether the process is ready, and if not, every reason.
 
-*Ready* means that what it publishes is of now: it is in its group, every
+*Ready* means that its output is current: it is in its group, every
 partition that it owns is restored, reads what arrives, and commits it.  A
 process that owns nothing, because there are more processes than partitions,
 is ready: it is a standby.
 
-A halt that someone ordered is no reason: the service does what it was told.
+A halt by an operator is not a reason: the service does what it was told.
 """
 
 from __future__ import annotations

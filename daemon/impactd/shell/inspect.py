@@ -1,4 +1,4 @@
-"""What a recorded file is, and what would become of its rows: the checks of the service, without its models."""
+"""Identifies a recorded file and the fate of its rows: the checks of the service, without its models."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Where compiled kernels are kept between starts, and that no other release's are taken.
+"""Where compiled kernels are kept between starts, separately for each release.
 
 Without `NUMBA_CACHE_DIR` machine code is kept next to the sources, as numba has
 it; that needs a package directory that can be written to.  With it, as in an
 image or under a service manager:
 
-- each state of the sources has a directory of its own below it.  numba knows
-  a kernel by the file that it stands in, not by the files whose kernels it
+- each state of the sources has its own directory below it.  numba knows
+  a kernel by the file that defines it, not by the files whose kernels it
   calls, so that a directory that outlives an upgrade would otherwise give old
   code to new sources;
 - what was compiled beforehand (`IMPACTD_KERNELS`, ``impactd compile``) is

@@ -1,15 +1,15 @@
-"""A file that stops the plans of this process, for an operator who can reach the machine and nothing else.
+"""The kill-switch file stops the plans of this process, for an operator who can reach only the machine.
 
 It works where Kafka's control topic cannot be written, and needs no client.
-The file is looked at each second, in a thread, since even to look at a file
-may take for ever.  What it says goes into the next commit of every partition
-as an input, so that the journal derives the halts that it brought.
+The file is examined each second, in a thread, since even to look at a file
+may take forever.  Its presence goes into the next commit of every partition
+as an input, so that the journal derives the halts that it caused.
 
 Fail-closed: a file that cannot be looked at, a directory that is gone and a
 look that does not return all count as the file being there.  Its contents do
 not matter, and a dangling link is a file too.
 
-It speaks for this process alone.  A partition that moves to a process without
+It affects this process alone.  A partition that moves to a process without
 the file continues there: `impactd halt` is what stops all of them.
 """
 

@@ -1,9 +1,9 @@
-"""At most so many log lines a minute of one kind, and a count of the others.
+"""Limits log lines of one kind per minute, and counts the others.
 
 Lines are of one kind when logger, event and partition are the same (for the
 standard library's: logger and message before its arguments).  The first line
-after some were held back says how many (``suppressed``); `report` says it
-where no further line comes.  Critical lines always pass.
+after some were suppressed states how many (``suppressed``); `report` states it
+if no further line comes.  Critical lines always pass.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What the process says about itself: one line an event, on standard error.
+"""Logging: one line per event, on standard error.
 
 JSON for machines, colours for a person at a terminal.  Times are ISO 8601 in
-UTC.  What aiokafka and others say through the standard library takes the same
-way, so that there is one stream with one form; their level is a setting of
+UTC.  Lines of aiokafka and others through the standard library take the same
+path, so that there is one stream with one form; their level is a setting of
 its own, since at `debug` numba alone writes megabytes.
 
 Tracebacks carry no local variables: those may hold secrets.  For the same

@@ -1,6 +1,6 @@
 """Every metric: its name, what it means, and how it is read from the service's status.
 
-What is exported and what the reference lists are made from the same rows.  A
+The exported metrics and the reference are generated from the same rows.  A
 counter's name ends with ``_total``, units are seconds, bytes and records.  No
 measured duration ever enters a message: these numbers are the only place
 where they show.
@@ -31,7 +31,7 @@ class Reading:
     Attributes
     ----------
     status : Status
-        A copy that stands still.
+        A copy that does not change.
     now : float
         Monotonic time, seconds.
     wall_ns : int

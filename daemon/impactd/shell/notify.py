@@ -1,18 +1,18 @@
-"""What a service manager is told, in systemd's words (sd_notify(3)).
+"""Notifications to a service manager by systemd's protocol (sd_notify(3)).
 
-- ``READY=1`` once, when /readyz would first say yes: what is ordered after
-  the service finds it working.  Until then ``EXTEND_TIMEOUT_USEC`` says that
+- ``READY=1`` once, when /readyz would first answer 200: units ordered after
+  the service find it working.  Until then ``EXTEND_TIMEOUT_USEC`` says that
   the start continues: a state that is restored, or a day that is caught up with,
-  takes what it takes, but an event loop that is stuck asks for no more time.
+  takes its time, but a stuck event loop requests no extension.
 - ``STATUS=`` whenever it changes: what ``systemctl status`` shows, the reasons
-  of /readyz among it.  Being unready later is told there, and is no failure.
+  of /readyz among it.  Later unreadiness is reported there, and is no failure.
 - ``WATCHDOG=1`` from the event loop, where the manager asks for it by
   ``WATCHDOG_USEC``: four times in that interval.
 - ``STOPPING=1`` as the drain begins.
 
 A manager that does not listen costs nothing and stops nothing: datagrams are
 sent without waiting, the first failure is logged, and what was not sent is
-sent with the next word.
+sent with the next notification.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from impactd.shell.health import Reason
 #: Extension of the start by each notice; compiling kernels blocks the event loop for seconds.
 EXTEND_S: Final = 60.0
 
-#: Pace at which readiness is looked at.
+#: Pace at which readiness is examined.
 LOOK_S: Final = 0.5
 
 #: A status is one line that a terminal shows.

@@ -1,4 +1,4 @@
-"""The service with all that shows how it does: HTTP, metrics, a watch over loop and process, words to its manager."""
+"""The service with its monitoring: HTTP, metrics, watchdog, and notifications to its manager."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Outputs as files: one JSON line a message, the bytes as they are on the topics.
+"""Outputs as files: one JSON line per message, the bytes as they are on the topics.
 
-Several partitions are merged by the event time at which each message was said,
-then by partition; within a partition the order is its own.  Each partition is
-spooled to a file of its own and merged at the end, so that neither memory nor
+Several partitions are merged by the event time of each message, then by partition; within a partition the order is its
+own.  Each partition is
+spooled to its own file and merged at the end, so that neither memory nor
 the result depends on how fast one partition runs ahead of another.
 
 A file takes its name only when all are complete: what was there before stays

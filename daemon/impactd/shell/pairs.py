@@ -36,7 +36,7 @@ def pair_among(names: list[str]) -> Pair | None:
 
 
 def other_half(path: Path) -> Pair | None:
-    """Return the pair that a file is half of, as paths, if the other half is beside it."""
+    """Return the pair that a file is half of, as paths, if the other half is next to it."""
     base, dot, ending = path.name.partition(".csv")
     parsed = LobsterName.parse(base + dot)
     if parsed is None or parsed.kind == PAIR:

@@ -10,7 +10,7 @@ from typing import Any
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Return `text` with all that is not printable as escapes, but for the characters in `keep`."""
+    """Return `text` with all that is not printable as escapes, except for the characters in `keep`."""
     if text.isprintable():
         return text
     return "".join(

@@ -1,7 +1,7 @@
-"""Prices what the orders of a replayed day executed, and the same quantity at an even pace, at the books of the day.
+"""Prices the executed quantity of a replayed day's orders, and the same quantity at an even pace, at its books.
 
 The files are read a second time, since what an even pace trades in an interval is known only when the order has ended.
-No more is held than a batch of rows and the interval under way.
+No more is held than a batch of rows and the current interval.
 """
 
 from __future__ import annotations

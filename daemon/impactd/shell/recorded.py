@@ -1,6 +1,6 @@
 """Recorded days and event files: paths in, decoded batches out.
 
-The codec is the one that is asked for, or else recognised from the file's name
+The codec is the one given, or else recognised from the file's name
 and beginning (`impactd.wire.registry.detect`).  A record's offset is the number
 of its (first) line, its timestamp is ``ts_recv or ts_event`` floored to the
 millisecond.

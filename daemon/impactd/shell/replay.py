@@ -1,13 +1,12 @@
 """Derives a recorded day again from files, with the same core as the live service.
 
 The day runs in event time: orders, executions and control wait until the
-ticks have passed their time, so that what comes out depends on the files and
-the settings alone, not on how many rows are decoded together nor on the pace.
+ticks have passed their time, so that the result depends on the files and
+the settings alone, not on batch size or pace.
 The same day through Kafka, applied in event time, gives the same bytes.
 
-At the end of the data the minute under way is closed by an idle move, as it
-is live when a feed falls silent.  What would apply only later stays
-unapplied, and the summary says so.
+At the end of the data the current minute is closed by an idle move, as it
+is live when a feed falls silent.  Events that would apply only later stay unapplied, and the summary lists them.
 """
 
 from __future__ import annotations
@@ -204,7 +203,7 @@ def replay(
     timestamps : {"int", "string"}
         How times are written.
     close_last : bool or collection of int
-        Whether, or in which partitions, the minute under way at the end of the data is closed.
+        Whether, or in which partitions, the current minute at the end of the data is closed.
     progress : callable, optional
         Called after each batch with the rows so far and the event time.
 

@@ -1,4 +1,4 @@
-"""A look at the ticks that are on the brokers now: what there is, how much of it can be used, how old it is."""
+"""Samples the ticks on the brokers now: how many, how much of them can be used, how old they are."""
 
 from __future__ import annotations
 

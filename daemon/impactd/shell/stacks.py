@@ -1,4 +1,4 @@
-"""Where tasks and threads stand, for a log line about what is stuck.
+"""Stack positions of tasks and threads, for the log line of a stuck process.
 
 File, line and function only: local variables may hold secrets.
 """

@@ -1,10 +1,10 @@
-"""Rows of a file that are from the future, by their neighbours.
+"""Finds rows of a file that are from the future, by their neighbours.
 
-A file's rows have no record of their own time, so what they say of it is all
-that there is.  A row is from the future if it jumps ahead of all rows before it
+A file's rows have no record time, so their own timestamps are all that there is.  A row is from the future if it jumps
+ahead of all rows before it
 by more than `AHEAD_NS`, and the row and most of the `FOLLOWING` rows after it continue from where those were.  Its
 record then has the time of the row after it, as if a broker had stamped it, and
-`impactd.core.inputs.ticks.by_record_time` has it count at that time, or refuses it.
+`impactd.core.inputs.ticks.by_record_time` counts it at that time, or refuses it.
 
 A gap is no jump, since the rows after it stay on its far side; and a file of one symbol after another runs
 back further than to where it was.

@@ -1,11 +1,11 @@
 """A live view of what the service publishes, for a person at a terminal.
 
-`Scene` folds published messages (as they stand on the topics) into what there
-is to see; `render` draws it with rich, `plain_lines` says it in text where
-there is no terminal.  Nothing here knows where messages come from.
+`Scene` folds published messages (as on the topics) into what the view
+shows; `render` draws it with rich, `plain_lines` writes it as text where
+there is no terminal.  Nothing here depends on where messages come from.
 
-Colours are blue and orange, which most colour-blind people tell apart, and
-no meaning rests on colour alone.
+Colours are blue and orange, which most colour-blind people distinguish, and
+no meaning depends on colour alone.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Scene:
 
 
 def bars(values: Sequence[float | None], top: float | None = None) -> str:
-    """Return one bar a value, scaled to the largest or to `top`; a dot where there is no value."""
+    """Return one bar per value, scaled to the largest or to `top`; a dot where there is no value."""
     limit = max((v for v in values if v is not None), default=0.0) if top is None else top
     if limit <= 0:
         return "".join("·" if v is None else BARS[1] for v in values)
@@ -222,7 +222,7 @@ def _orders(scene: Scene) -> Table:
 
 
 def plain_lines(scene: Scene, zone: str = "UTC") -> list[str]:
-    """Return one line an order, and one for the market where there is no order."""
+    """Return one line per order, and one for the market where there is no order."""
     at = clock_text(scene.clock, zone)
     lines = []
     for name, order in sorted(scene.orders.items()):

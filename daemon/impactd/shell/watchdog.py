@@ -1,10 +1,9 @@
-"""Ends the process where it cannot end itself any more.
+"""Ends the process when it can no longer end itself.
 
-Everything orderly happens on the event loop.  A thread watches it from
+Orderly shutdown happens on the event loop.  A thread watches it from
 outside: an event loop that has not turned for too long cannot notice that it
 is stuck, and a process that was told to leave must be gone in time even if a
-worker thread never returns.  In both cases what was open is settled by the
-next owner of each partition.
+worker thread never returns.  In both cases the next owner of each partition settles open transactions.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Bytes to events and messages to bytes: one codec a file, all pure."""
+"""Bytes to events and messages to bytes: one codec per file, all pure."""

@@ -1,4 +1,4 @@
-"""Files of JSON: one value a line, or one array, or values over several lines."""
+"""Files of JSON: one value per line, or one array, or values over several lines."""
 
 from __future__ import annotations
 

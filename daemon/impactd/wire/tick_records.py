@@ -1,4 +1,4 @@
-"""Ticks as our JSON: for a recorded day on its way into Kafka, and for generated ones.
+"""Ticks as our JSON: for a recorded day to be sent to Kafka, and for generated ones.
 
 `decode` of what is encoded here gives the same arrays bit for bit: floats are
 written in the shortest form that reads back as the same float, and what only

@@ -1,5 +1,5 @@
-"""What every room needs: settings, session, exact quantities, kernels, topics.
+"""Shared by all rooms: settings, session, exact quantities, kernels, topics.
 
-Enters here: a type or a rule that knows nothing of books, orders or models.
+Belongs here: types and rules that do not depend on books, orders or models.
 Nothing in this room imports another room.
 """

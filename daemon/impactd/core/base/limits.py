@@ -1,4 +1,4 @@
-"""Bounds of the prices and sizes that are accepted."""
+"""Accepted ranges of prices and sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""Where in a trading session an instant lies.
+r"""Position of an instant in a trading session.
 
 Liquidity depends on the time since the open and to the close, in local time.
 The core has no time zone database and no calendar, so
@@ -319,7 +319,7 @@ class Session:
         if self.always_open:
             return (later - earlier) / MINUTE_NS
         first, second = self._elapsed(earlier), self._elapsed(later)
-        # The same session, where no open lies between: local time since the open then runs with the clock, but for
+        # The same session, where no open lies between: local time since the open then runs with the clock, except for
         # a change of offset, which takes place outside of the hours of every market that closes.
         if second >= first and later - earlier < DAY_NS:
             return (second - first) / MINUTE_NS

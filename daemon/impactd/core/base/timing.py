@@ -1,7 +1,6 @@
-"""How the core lets a shell time it without reading a clock itself.
+"""Timing probes: the shell times the core, which reads no clock.
 
-The engine opens a probe around what is worth timing and names the stage; what
-a probe does, and what it measures, never comes back into the core.
+The engine opens a probe around each stage and names it.  What a probe does and measures never comes back into the core.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Order books of a partition's symbols: checks, walks, minute accumulators.
 
-The way of a row: `checks` accepts or rejects the book, `walk` prices the size
+The path of a row: `checks` accepts or rejects the book, `walk` prices the size
 grid, `aggregator` adds it to the open minute, `minute` closes the minute.
-Enters here: what reads book levels.  Nothing here knows of models or orders.
+Belongs here: what reads book levels.  Nothing here knows of models or orders.
 """

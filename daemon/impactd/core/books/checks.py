@@ -1,15 +1,15 @@
 """Which books are usable: the checks of one order book, in a fixed order.
 
-A row of a `TickBatch` says what a venue sent.  Whether that is a book which
-can stand is decided here, and every row that cannot has exactly one reason:
+A row of a `TickBatch` is what a venue sent.  This module decides whether it is a usable book, and gives every row that
+is not exactly one reason:
 the first that applies in the order of `Reject`.  The checks of time
 (``future``, ``clock_back``) come first and are made where the clocks are
 known, in `impactd.core.books.kernel`; those of content are made here.
 
 Rules
 -----
-- A level of size zero is no level: its price is not looked at, and neither
-  its place in the side nor the walk knows of it.
+- A level of size zero is no level: its price is not checked, and neither the
+  order of its side nor the walk counts it.
 - A side without levels is empty.  A book with an empty side is valid: it
   ends the book before it, and nothing has a mid while it prevails.
 - Bids fall strictly and asks rise strictly from the best price.

@@ -17,7 +17,7 @@ Rows are taken in the order in which they arrived.  Time is checked first:
    waits until that minute has closed.
 6. Otherwise the row moves the clocks, and opens a minute for a symbol without
    one.  Only then is its content checked (`impactd.core.books.checks`), so a
-   row that is rejected for its content moves the clocks all the same.
+   row that is rejected for its content still moves the clocks.
 
 `impactd.core.books.kernel.time_gate` implements rules 1 to 5.
 """

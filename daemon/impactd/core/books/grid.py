@@ -3,13 +3,12 @@
 Rules
 -----
 - Sizes given in the settings hold for every symbol.
-- Where open plans ask between ``lo`` and ``hi`` of an interval, the grid
+- Where open plans need between ``lo`` and ``hi`` of an interval, the grid
   runs from ``0.25 lo`` to ``4 hi`` at least.  It continues to the upper end
-  that the default would have: a plan that asks for less than the best level
-  holds would see no slope otherwise, and what it asks of a cheap interval is
-  more than what it asks of most.  Its lower end is at most an eighth of that,
-  so that a plan which asks for more than the book shows still leaves sizes
-  that a fit can use.
+  that the default would have: a plan that needs less than the best level
+  holds would see no slope otherwise, and it trades more in a cheap interval
+  than in most.  Its lower end is at most an eighth of that, so that a plan
+  which needs more than the book shows still leaves sizes that a fit can use.
 - By default it runs from 1/32 of its upper end to 3/4 of `depth`, the
   time-weighted visible depth of the thinner side in the minute before (or
   the depth of the first two-sided book).  On FROG's and ARL's recorded days
@@ -143,13 +142,13 @@ def whole_lot(*sizes: Float) -> int | None:
 
 
 def needs_new_grid(current: tuple[float, ...], wanted: tuple[float, ...]) -> bool:
-    """Say whether `wanted` differs enough from `current` to replace it.
+    """Return whether `wanted` differs enough from `current` to replace it.
 
     Parameters
     ----------
     current, wanted : tuple of float
         Ascending sizes; `current` may be empty, `wanted` not.  Only their
-        ends are looked at.
+        ends are examined.
 
     Returns
     -------

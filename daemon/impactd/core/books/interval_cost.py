@@ -1,4 +1,4 @@
-r"""The cost of an executed quantity: what walking the books that prevailed costs over mid, by interval.
+r"""The cost of an executed quantity: that of walking the prevailing books, over mid, by interval.
 
 This is the one definition of a realised cost.  Replays, backtests, comparisons and the batch API
 evaluate it on the books themselves; the live page, which has no books, on the sizes of each minute's estimate.
@@ -20,8 +20,8 @@ from the last level's distance :math:`e` with the book's own slope
     c_i(x) = h_i x + E_i + (x - V) e + \tfrac{1}{2} \frac{e}{V} (x - V)^2, \qquad x > V,
 
 with :math:`E_i` the cost of all levels beyond the best.  A book of one level
-shows no slope; there the half-spread stands in for e.  The quantity priced
-beyond the depth is counted, so that it never looks like depth that was there.
+shows no slope; there the half-spread replaces e.  The quantity priced
+beyond the depth is counted separately, so that it never looks like visible depth.
 
 Part of an order's own depletion may persist: a walk that begins at d shares
 already taken costs :math:`C_t(d + x) - C_t(d)`.

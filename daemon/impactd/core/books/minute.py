@@ -7,8 +7,8 @@ Everything is weighted by time, never by the number of ticks: with
 - ``mid``, ``half_spread`` and ``depth`` are averages over it;
 - ``slippage[k]`` averages over the books that held ``sizes[k]`` only, and
   ``coverage[k]`` is their share of the covered time;
-- ``lower_bound[k]`` averages over all of it, with what a book did not hold
-  at its last visible level.
+- ``lower_bound[k]`` averages over all of it, with the quantity beyond the depth
+  priced at the last visible level.
 """
 
 from __future__ import annotations

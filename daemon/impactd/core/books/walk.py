@@ -1,4 +1,4 @@
-r"""Slippage: what it costs to walk a book, per share and over mid.
+r"""Slippage: the cost of walking a book, per share and over mid.
 
 Theory
 ------
@@ -110,7 +110,7 @@ def walk_side(
     filled = 0.0
     excess = 0.0
     distance = 0.0
-    # The level at hand; one of any size at the last price follows the last, which gives the lower bound.
+    # The current level; one of any size at the last price follows the last, which gives the lower bound.
     size = levels[i, side + 1, 0]
     j = 0
     held = 0

@@ -11,7 +11,7 @@ def idle_boundary(settings: CoreSettings, last_ns: int, elapsed_ns: int, now_ns:
     The watermark follows the silence at the pace of the wall clock, never
     past (now - grace).  Where events apply in event time the day may be a
     recorded one, whose next tick can come later by the wall clock than by
-    its own: there it never passes the end of the minute under way.
+    its own: there it never passes the end of the current minute.
 
     Parameters
     ----------

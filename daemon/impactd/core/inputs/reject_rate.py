@@ -1,8 +1,8 @@
 """The share of input that could not be used.
 
-One undecodable message in a thousand is a sender's slip; one in ten is a feed
-that has changed its format, and the desk must be told.  Every refused record
-still goes to the dead letters, whatever the share: nothing is lost.
+One undecodable message in a thousand is a sender's error; one in ten is a feed
+that has changed its format, and the desk must know.  Every refused record still goes to the dead letters, at any share:
+nothing is lost.
 
 A message is a refused record, a tick row, or an order, execution or control.
 They are counted by the minutes of their keys (`impactd.core.inputs.inbox`), in the

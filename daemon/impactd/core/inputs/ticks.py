@@ -1,4 +1,4 @@
-"""Ticks as arrays: what a codec hands to the core.
+"""Ticks as arrays, the output of every codec.
 
 A codec turns a batch of raw records into one `TickBatch`, a struct of arrays
 with one row per book or trade, and a list of `Refused` records.  Rows keep the

@@ -1,16 +1,16 @@
-r"""Bands of a whole plan's cost, calibrated on what such plans came to.
+r"""Bands of a whole plan's cost, calibrated on the realised cost of such plans.
 
 One-minute errors are not summed: they share the day's level, so a sum as if
 independent would give an hour a band several times too narrow.  The error of a
 whole plan is measured instead.  Live plans are few, so the engine keeps shadow
 plans of its own (`impactd.core.market.shadow`): for each of `HORIZONS` every few
-intervals one of each of `MULTIPLES` of what plans ask of an interval (the symbol's grid
-begins at a quarter of it), with
+intervals one of each of `MULTIPLES` of the quantity that plans need of an interval (the symbol's grid begins at a
+quarter of it), with
 
 .. math:: e = \log \frac{\text{charged at the minutes' own walks}}{\text{expected at its start}} .
 
 For each horizon and multiple, with weight w = spacing / n for a shadow of n intervals, since
-overlapping ones say less than disjoint ones:
+overlapping shadows carry less information than disjoint ones:
 
 .. math::
 
@@ -20,8 +20,8 @@ overlapping ones say less than disjoint ones:
    \text{band} &= \text{expected} \cdot e^{m \pm r c_\alpha t_\alpha}, \text{ widened to hold what is expected}
 
 with t the quantile of Student's distribution of :math:`n_0 + \sum w` degrees of
-freedom: a scale that is known from few shadows leaves more outside of its
-normal quantiles than they say.  The third line is the online quantile tracker of adaptive conformal inference ([1]_,
+freedom: with a scale estimated from few shadows, more than the nominal share falls outside of normal quantiles.  The
+third line is the online quantile tracker of adaptive conformal inference ([1]_,
 eq. 2, on the quantile itself as in [2]_, section 2.2): whatever the errors are,
 the share of shadows outside of their bands tends to :math:`\alpha`, since
 :math:`\log c` would leave every bound otherwise.  The first two get there sooner.
@@ -249,7 +249,7 @@ class CostBands:
         known: Known,
         paid: tuple[float, ...] | None = None,
     ) -> list[tuple[int, tuple[bool, ...]]]:
-        """Charge a closed minute to the shadows under way, judge those that it ends, and begin new ones.
+        """Charge a closed minute to the shadows in progress, judge those that it ends, and begin new ones.
 
         Parameters
         ----------

@@ -1,20 +1,19 @@
 r"""Shrink forecasts while trial plans cost more than TWAP.
 
-Every few intervals a trial is planned for the hour ahead, at a few rates, by what is expected
-and nothing else; TWAP is the other way.  When the hour is over both are charged at the minutes'
-own walks.  Of plans that have saved the share l of TWAP's cost, where p was possible by the
-minutes' fitted curves,
+Every few intervals a trial is planned for the next hour, at a few rates, by the forecast alone, and compared with TWAP.
+When the
+hour is over both are priced at the walks of its minutes.  With l the share of TWAP's cost that trials saved and p
+the share that was possible by the minutes' fitted curves,
 
 .. math:: c = \frac{\sum w\, l + c_0 p_0}{\sum w\, p + p_0}, \qquad \kappa = \min(\max(1 + c, 0), 1)
 
-is what they have captured, with discounted weights w and a prior (`PRIOR_CAPTURE`, `PRIOR_POSSIBLE`).  While it is
-not negative, forecasts are used unchanged: trials are not replanned on their way, as orders are, and so
-earn less.  Where the possible was lost as often as not, or nothing was possible and activity only cost, what is left
-is TWAP.
+is what they have captured, with discounted weights w and a prior (`PRIOR_CAPTURE`, `PRIOR_POSSIBLE`).  While c is
+not negative, forecasts are used unchanged: trials are not replanned before they end, as orders are, and so earn less.
+At c = -1 the plan is TWAP.
 
 Trust :math:`\kappa` shrinks log levels to their mean over the plan's
-intervals (`Curves.shrunk`), so that what comes out is an optimum of its own and
-has its certificate.  The rate of a plan lies between those of the trials, in
+intervals (`Curves.shrunk`), so that the result is again an optimum with a certificate.  The rate of a plan lies between
+those of the trials, in
 logs: with the same forecast a small order, which pays the spread, may gain where a large
 one, which pays for depth, loses.
 
@@ -147,7 +146,7 @@ class Guard:
     def update(
         self, stats: MinuteStats, fitted: tuple[float, float] | None, forecast: Callable[[Int, float], Curves]
     ) -> list[TrialResult]:
-        """Charge a closed minute to the trials under way, learn from those that it ends, and begin another.
+        """Charge a closed minute to the trials in progress, learn from those that it ends, and begin another.
 
         Parameters
         ----------

@@ -1,14 +1,13 @@
-"""Shadow plans: schedules that nobody trades, made and charged as the service's own would be.
+"""Shadow plans: schedules that nobody trades, planned and priced like orders.
 
 A shadow is planned at its start as an order of its length would be: by the
-forecast's curves and the exact allocator, without caps and without risk.  As its
-minutes close it is charged at their own walks.  It is not planned again on the way.
+forecast's curves and the exact allocator, without caps and without risk.  As its minutes close it is priced at their
+walks.  It is not replanned before it ends.
 
-What is planned for an interval is kept as a byte, a share of the largest: what is
-expected and what is charged both go by these shares, so that the rounding costs
-resolution and no accuracy, and a shadow of four hours takes 240 bytes of state.
+The quantity of an interval is kept as a byte, a share of the largest.  Expected and realised cost both use these
+shares, so the rounding costs resolution but no accuracy, and a shadow of four hours takes 240 bytes of state.
 A size beyond the minute's grid is charged the last lower bound and its last slope,
-as if the depth went on as it ended.
+as if the book continued with its last slope.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ WHOLE: Final = 255
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shadow:
-    """A schedule under way that nobody trades.
+    """A schedule in progress that nobody trades.
 
     Attributes
     ----------

@@ -52,7 +52,7 @@ class SideView:
         From starts of intervals to the forecast continuous volume of whole
         intervals, shares, shape (N,); None before the first trade.
     so_far : callable
-        From the start of an interval to its continuous volume until now, shares; 0 where it is not under way.
+        From the start of an interval to its continuous volume until now, shares; 0 where it is not in progress.
     is_open : callable
         From starts of intervals to whether the market trades all through each.
     sigma2 : float

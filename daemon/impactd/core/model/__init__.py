@@ -1,7 +1,7 @@
 """The impact model of one symbol and side: measure, fit, filter, forecast.
 
-The way of a minute: `measure` reads levels from the closed minute, `kinds` fit
+The path of a minute: `measure` reads levels from the closed minute, `kinds` fit
 the curve, `series` filter its levels over the `profile`, `forecaster` returns
 the coefficients of the intervals ahead as `curves`.
-Enters here: estimation and forecast.  Nothing here knows of orders.
+Belongs here: estimation and forecast.  Nothing here knows of orders.
 """

@@ -1,8 +1,8 @@
-r"""What is known of the impact in the intervals that are still to come.
+r"""Forecast impact curves of the intervals ahead.
 
 A `Forecaster` adds closed minutes, and returns the coefficients of the intervals ahead.
 `impactd.core.model.forecaster` is the default: a nowcast of the coming minute, which returns to a mean and a
-session profile.  `impactd.core.model.learned.forecaster` wraps it with what trees have learned of its errors.
+session profile.  `impactd.core.model.learned.forecaster` wraps it with trees trained on its errors.
 """
 
 from __future__ import annotations

@@ -6,13 +6,11 @@ walk costs above it, and a tenth of it:
 .. math:: E(q) = g(q) - s + s / 10
 
 A book whose first level holds q has no excess, and its logarithm would be
-minus infinity; with the tenth, which is taken off again when coefficients are
-read out, its level is one among others.
+minus infinity.  The tenth makes its level an ordinary one; it is subtracted again when coefficients are read out.
 
 Cells that were not held for `min_coverage` of the time are replaced by the
 line through the last two that were, and by no less than their lower bound: a
-thin book costs more at these sizes, and leaving the cells out would say that
-it costs what thick ones do.
+thin book costs more at these sizes, and leaving the cells out would price it like a deep one.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ to arrives, bounded in time, number and bytes.  An event beyond the bounds goes
 to the dead-letter topic with its original bytes, so nothing that was accepted
 is lost.
 
-Each event has a state key of its own, ``held/N``, where N is one more than
+Each event has its own state key, ``held/N``, where N is one more than
 the largest in use: the order of arrival, and a function of the state alone.
 """
 

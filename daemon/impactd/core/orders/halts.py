@@ -2,7 +2,7 @@
 
 There are two kinds.  A control record halts a scope (everything, a symbol or
 an order) until another record resumes the same scope.  A halt of a symbol also
-says that its market has halted: its books neither prevail nor train a model until
+means that its market has halted: its books neither prevail nor train a model until
 it resumes.  A halt of everything is about our trading alone.  The kill switch belongs
 to the operator of the process: it halts everything, and no record lifts it.
 

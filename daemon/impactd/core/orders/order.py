@@ -9,10 +9,9 @@ Rules that hold after every event:
 - while an order is active, ``order_qty = cum_qty + leaves_qty`` exactly;
 - an execution counts once, however often it is delivered.  The quantity of a
   fill is that of its latest amendment: a correction or bust that names the
-  latest one before it, or whose ts_event is not older, whatever the order of
-  delivery;
+  latest one before it, or whose ts_event is not older, in any order of delivery;
 - a fill counts in the interval of its own ts_event, and so does every amendment
-  of it, wherever they arrive;
+  of it, whenever they arrive;
 - executions apply to an ended order too, since the venue has already traded;
 - an order that ended by its window or by a cancel never becomes active again.
   One that ended as filled does if a bust reopens it inside its window; after its

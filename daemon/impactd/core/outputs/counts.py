@@ -1,4 +1,4 @@
-"""What one commit has counted; metrics and summaries add these up."""
+"""Counts of one commit; metrics and summaries add them up."""
 
 from __future__ import annotations
 

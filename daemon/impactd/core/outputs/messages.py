@@ -1,4 +1,4 @@
-"""What the core publishes: one frozen dataclass a message.
+"""Published messages of the core: one frozen dataclass per message.
 
 Fields are in the order in which they are published.  A field's type gives its
 form and unit (`impactd.core.outputs.units`), the text its meaning; the encoder
@@ -90,7 +90,7 @@ class Estimate:
 class BandRecord:
     """Recent coverage of plan cost bands for one number of intervals (`impactd.core.market.bands`).
 
-    ``level``, ``log_width`` and ``coverage`` have one entry a band.
+    ``level``, ``log_width`` and ``coverage`` have one entry per band.
     """
 
     intervals: Annotated[Count, "Number of intervals that the band is for."]

@@ -8,7 +8,7 @@ from impactd.core.outputs.messages import Message, Output
 
 
 class Outbox:
-    """Messages and counts of the commit under way.
+    """Messages and counts of the current commit.
 
     Attributes
     ----------

@@ -1,7 +1,6 @@
 """Units of fields: a field's type names its unit; codecs and the reference read it.
 
-``Annotated[Currency | None, "What the half-spread cost."]`` is all that there is to
-say of a field: form, unit and meaning.
+``Annotated[Currency | None, "What the half-spread cost."]`` states all of a field: form, unit and meaning.
 """
 
 from __future__ import annotations

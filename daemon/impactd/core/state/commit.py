@@ -1,4 +1,4 @@
-"""What one commit publishes, and how the journal records its inputs."""
+"""The published contents of one commit, and how the journal records its inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a saved state was made under, and whether this process may continue it.
+"""Settings and release of a saved state, and whether this process may continue it.
 
 Every journal record and the state's ``meta`` name the settings hash and the
 release.  The full settings are stored in the state under `SETTINGS`; when they

@@ -33,7 +33,7 @@ class SnapshotError(ValueError):
 
 
 def is_due(every_ns: int, before_ns: int, after_ns: int) -> bool:
-    """Say whether event time passes a multiple of `every_ns` between two times (ns).
+    """Return whether event time passes a multiple of `every_ns` between two times (ns).
 
     Never where `every_ns` is 0, nor at a state's first event, when there is
     nothing yet to be spared.

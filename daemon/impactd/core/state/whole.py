@@ -1,12 +1,12 @@
 """Whether a saved state is whole: the number of its keys and a hash of them, kept with each commit.
 
-Both stand in ``meta``, which is written in the same transaction as the keys that have changed.  A state topic that was
-truncated, cleaned by time, restored in part, or written by someone else does not match them any more, and is refused:
-loaded as it is, it would drop orders without a word.
+Both are in ``meta``, which is written in the same transaction as the keys that have changed.  A state topic that was
+truncated, cleaned by time, restored in part, or written by another program no longer matches and is refused.  If it
+were loaded, orders would be lost silently.
 
 The hash is the sum modulo 2**128 of a 128-bit hash of each key and its value.  It does not depend on any order, and a
-change costs one hash, however many keys there are.  It detects loss and mixture; it is no protection against someone
-who forges a state.
+change costs one hash, however many keys there are.  It detects loss and mixture, but does not protect against a forged
+state.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
 """Transaction cost analysis: cost of fills and orders, and the bias that fills show.
 
-Enters here: comparison of what was paid with what was expected.
+Belongs here: comparison of realised with expected cost.
 """

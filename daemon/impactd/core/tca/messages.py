@@ -1,4 +1,4 @@
-"""What is published of a fill's and an order's costs."""
+"""Published cost messages of fills and orders."""
 
 from __future__ import annotations
 

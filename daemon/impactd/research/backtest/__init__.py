@@ -1,7 +1,7 @@
 """The backtest: schedules priced on recorded books, walking forward.
 
 - `impactd.core.books.interval_cost`: which book prevailed when, and what a walk of any size cost in each interval;
-- `impactd.research.backtest.days`: recorded files as one tape a symbol;
+- `impactd.research.backtest.days`: recorded files as one tape per symbol;
 - `impactd.research.backtest.windows`: the orders that are tried;
 - `impactd.research.backtest.live`: the service's own engine, forked at each order's start;
 - `impactd.research.backtest.policies`: what the engine is measured against, and the hindsight optimum;

@@ -1,6 +1,6 @@
 """Recorded files as one stream of rows a symbol, and the trading days in it.
 
-Each symbol is a partition of its own here: what it learns on one day it takes
+Each symbol is its own partition here: what it learns on one day it takes
 into the next, as the service does, and no other symbol's clock closes its
 minutes.
 """

@@ -88,7 +88,7 @@ class Lines:
     beta: Float
 
     def filled(self) -> Lines:
-        """Return them with the last one known in place of those missing; NaN only before the first."""
+        """Return them with the last one known instead of those missing; NaN only before the first."""
         known = np.where(np.isfinite(self.s), np.arange(self.s.shape[0]), -1)
         at = np.maximum.accumulate(known)
         s, beta = self.s[at], self.beta[at]

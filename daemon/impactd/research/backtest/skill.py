@@ -10,7 +10,7 @@ ones made at the same time:
 
 The log error is :math:`\log(\hat g / g)`: its mean is the bias, its mean size
 the error.  The rank correlation (Spearman) is taken within a day and side and
-then averaged: whether dear intervals were told from cheap ones.
+then averaged: whether expensive intervals were told from cheap ones.
 
 A band of a plan's cost is judged by what came: how often the plan made at an
 order's start, left as it was, cost what its band said; and the same of what
@@ -35,7 +35,7 @@ HORIZONS: Final = (1, 5, 15, 30, 60)
 
 FORECASTS: Final = ("engine", "persistence", "expanding_mean")
 
-#: Levels at which a band's shape is looked at, for the picture.
+#: Levels at which a band's shape is examined, for the picture.
 LEVELS: Final = tuple(k / 20 for k in range(1, 20))
 
 _Z80: Final = float(norm.ppf(0.9))

@@ -24,10 +24,10 @@ from impactd.core.books.interval_cost import Prevailing, walk_on
 from impactd.core.inputs.ticks import Float, Int
 from impactd.core.outputs.messages import Slice
 
-#: How long after a trade the mid is looked at, seconds.
+#: How long after a trade the mid is examined, seconds.
 LATER_S: Final = (60, 300)
 
-#: Moments of an interval at which its mid is looked at.
+#: Moments of an interval at which its mid is examined.
 POINTS: Final = 12
 
 

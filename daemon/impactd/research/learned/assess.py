@@ -7,7 +7,7 @@ more, and with a trend in them says too much.  From what is learned on, rows
 within `EMBARGO` of the judged days are left out, whose targets or averages
 could reach into them.
 
-Judged beside it are the default forecast, and persistence (the latest
+Judged next to it are the default forecast, and persistence (the latest
 minute's level).  They have no quantiles of their own; those of their errors on
 the same training days, by horizon, stand in.  With r what came and f the
 median forecast, both in logs:

@@ -3,7 +3,7 @@
 Shapes, by what a record has:
 
 - ``type`` and ``value``: an element of ``tickData`` [1]_; ``time``, ``type``
-  (BID, ASK, BEST_BID, BEST_ASK; TRADE and others are passed over), ``value``,
+  (BID, ASK, BEST_BID, BEST_ASK; TRADE and others are skipped), ``value``,
   ``size``.  Each says one side, and the other stands.
 - ``MKTDEPTH_EVENT_TYPE`` "MARKET_BY_LEVEL": market depth [2]_.  A paint
   (``MKTDEPTH_EVENT_SUBTYPE`` "TABLE_INITPAINT") has ``MBL_WINDOW_SIZE``,
@@ -78,7 +78,7 @@ class _Book:
     #: Sides that have been named; a book counts from when both have been.
     named: set[int] = field(default_factory=set)
     window: int = MAX_LEVELS
-    #: (side, position) of the paint under way.
+    #: (side, position) of the paint in progress.
     painted: set[tuple[int, int]] = field(default_factory=set)
     complete: bool = True
     gaps: int = 0

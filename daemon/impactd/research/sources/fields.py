@@ -21,7 +21,7 @@ _MAX_NS: Final = 2**63
 
 
 def is_missing(value: object) -> bool:
-    """Say whether a field is there and empty: null, blank, NaN, pandas' NA or NaT."""
+    """Return whether a field is there and empty: null, blank, NaN, pandas' NA or NaT."""
     if value is None or value is pd.NA or value is pd.NaT:
         return True
     return not value.strip() if isinstance(value, str) else isinstance(value, float) and value != value  # noqa: PLR0124  (NaN)

@@ -15,7 +15,7 @@ Shapes, by what a record has:
 Instruments are told apart by ``#RIC``, or ``RIC``.  Times are in ``Date-Time``,
 ISO with nanoseconds, in UTC or with an offset.  A quote names only what has
 changed: an empty field keeps the instrument's last value.  Rows of
-quotes whose ``Type`` is another one than Quote are passed over.
+quotes whose ``Type`` is another one than Quote are skipped.
 
 .. [1] LSEG, Tick History user guide, report templates
 .. [2] https://developers.lseg.com/en/api-catalog/lseg-data-platform/lseg-data-library-for-python

@@ -15,7 +15,7 @@
   levels' times and the Summary's (``ACTIV_DATE`` with ``TIMACT_MS`` or
   ``TIMACT_NS``), which a mere deletion has not: it counts from the last time
   known.  Books never run back.
-- A ``Status`` is passed over: what prevailed continues until the next refresh.
+- A ``Status`` is skipped: what prevailed continues until the next refresh.
 
 .. [1] LSEG, WebSocket API developer guide and RDM usage guide, Market By Price
 """
@@ -64,7 +64,7 @@ class _Stream:
 
 
 def is_message(record: Record) -> bool:
-    """Say whether a record is a message of the WebSocket API, of whatever kind."""
+    """Return whether a record is a message of the WebSocket API, of whatever kind."""
     if record.get("Domain") in {"MarketByPrice", "Login"} or "Map" in record:
         return True
     return record.get("Type") in {"Refresh", "Update", "Status", "Ping", "Pong", "Error"}

@@ -50,7 +50,7 @@ class PolygonSource:
         self.round_lot = round_lot
 
     def books(self, records: Iterable[Record]) -> pd.DataFrame:
-        """Return quotes or level-2 books in the long form; other events are passed over."""
+        """Return quotes or level-2 books in the long form; other events are skipped."""
         snapshots = Snapshots("sip_timestamp", "sym")
         for record in records:
             with snapshots.one(record):

@@ -1,4 +1,4 @@
 """Plans derived again from the journal and its inputs, and compared with what was published.
 
-Enters here: readers of journals and captures, and the derivation.
+Belongs here: readers of journals and captures, and the derivation.
 """

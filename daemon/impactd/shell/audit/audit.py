@@ -113,7 +113,7 @@ async def audit_all(
     limits : Limits, optional
         Bounds on input records, as the run had them.
     learned : str, optional
-        The trained file at hand, where the run's forecasts were made with one.
+        The trained file, where the run's forecasts were made with one.
     """
     wanted = {}
     for partition in range(source.partitions[Topic.JOURNAL]):
@@ -247,7 +247,7 @@ class _Walk:
             self._check(record, seq, self._run.apply(entry, consumed).commit)
 
     def _can_follow(self, entry: Mapping[str, Any]) -> bool:
-        """Say whether the state before a handover is this release's; if not, the snapshot behind it is begun with."""
+        """Return whether this release wrote the state before a handover; if not, derivation needs the next snapshot."""
         previous = entry["previous"]
         if self._run.begun and (previous["release"], previous["schema"]) != (__version__, SCHEMA_VERSION):
             self._restart()

@@ -1,18 +1,18 @@
 """A run as files: its inputs and its journal, to be derived again elsewhere.
 
-One JSON line a record, one file a topic, named by the topic's role::
+One JSON line per record, one file per topic, named by the topic's role::
 
     {"topic": "ticks", "partition": 0, "offset": 17, "timestamp": 1743687000125,
      "key": "FROG", "value": "{...}", "headers": {"codec": "json"}}
 
-Key and value are text where they are UTF-8; what is not, is Base64 under
-``key_base64`` or ``value_base64``.  Lines of one partition stand in the order
+Key and value are text if they are UTF-8, otherwise Base64 under
+``key_base64`` or ``value_base64``.  Lines of one partition are in the order
 of their offsets.  Only what was committed is captured, up to the end that
 each topic has when its capture begins; the journal is captured first, so that
 the inputs of every captured commit are there.  What was published can be
 captured too, to be compared with what is derived.
 
-``capture.json`` says what else is needed to judge the files: the topics' names
+``capture.json`` states what else is needed to judge the files: the topics' names
 on the brokers, the formats of the run, and of each topic how many records were
 written and which offsets were there.
 """

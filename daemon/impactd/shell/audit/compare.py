@@ -1,4 +1,4 @@
-"""What a commit has published, against what it derives to: the first byte at which they differ.
+"""Compares the published records of a commit with the derived ones, down to the first byte that differs.
 
 A record is what a reader sees of it: topic, partition, key, headers and
 value.  Topics that are compacted may have lost what a later record of the
@@ -74,7 +74,7 @@ class Difference:
 
 @dataclass(slots=True)
 class Published:
-    """What was published by the commits that are looked at, by (partition, commit) and place.
+    """What was published by the commits that are examined, by (partition, commit) and place.
 
     Attributes
     ----------
@@ -105,7 +105,7 @@ class Published:
             self.by_commit.setdefault(mark, defaultdict(list))[place].append(record)
 
     def kept(self, place: Place, owner: int, seq: int) -> bool | None:
-        """Say whether what a commit has published there is still there: True, False, or None for a part of it."""
+        """Return whether what a commit has published there is still there: True, False, or None for a part of it."""
         if self.first.get(place, 0) == 0:
             return True
         earliest = self.earliest.get((place, owner))

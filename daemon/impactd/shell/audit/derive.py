@@ -1,9 +1,8 @@
-"""Derives a run again: its journal says where commits were cut, its inputs what was in them.
+"""Derives a run again from its journal, which records where commits ended, and its inputs.
 
 Under `on_arrival` the cut of the commits is the one thing that Kafka and the
-clock decided; with it, the same inputs give the same bytes.  Decoding goes
-through the service's own decoder, so that what was misplaced or unknown to it
-is so here.
+clock decided; with it, the same inputs give the same bytes.  Decoding uses the service's own decoder, so that the same
+records are misplaced or unknown.
 
 A derivation begins at the genesis or behind any snapshot, and continues through
 changes of settings, which the journal holds in full.
@@ -66,7 +65,7 @@ class Rederivation:
     limits : Limits, optional
         Bounds on input records; those that the journal has are the journal's.
     learned : str, optional
-        The trained file at hand (`impactd.core.model.learned.trees.TrainedFile`), of which a journal has but the hash.
+        The trained file (`impactd.core.model.learned.trees.TrainedFile`), of which a journal has but the hash.
 
     Attributes
     ----------
@@ -238,7 +237,7 @@ def derive_records(
     learned: str = "",
     name: str = "journal",
 ) -> Iterator[Derived]:
-    """Yield every commit of a run whose records are at hand; see `derive`.
+    """Yield every commit of a run whose records are available; see `derive`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A run's journal, read from its source: the way to a commit, and what accounts for the inputs."""
+"""A run's journal, read from its source: the records up to a commit, and those that account for the inputs."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def start_before(source: Source, partition: int, first: int) -> Mark | Non
 
 
 def _begins(mark: Mark, before: Mark) -> bool:
-    """Say whether a derivation can begin at a record, and not already at `before` of the same commit."""
+    """Return whether a derivation can begin at a record, and not already at `before` of the same commit."""
     if mark.kind == "snapshot":
         return mark.seq != before.seq or before.kind == "commit"
     return mark.kind in {"genesis", "settings"}

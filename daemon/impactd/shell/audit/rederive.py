@@ -1,4 +1,4 @@
-"""Derives a live run again from its captured inputs and its journal, and writes what comes of it.
+"""Derives a live run again from its captured inputs and its journal, and writes the outputs.
 
 The settings are the journal's, formats included, and each commit takes in
 exactly what its record names, so that the same release gives the bytes that
@@ -47,7 +47,7 @@ def rederive(
     limits : Limits, optional
         Bounds on input records; those that the journal has are the journal's.
     learned : str, optional
-        The trained file at hand, where the run's forecasts were made with one.
+        The trained file, where the run's forecasts were made with one.
     progress : callable, optional
         Called after each commit with the rows so far and the event time.
 

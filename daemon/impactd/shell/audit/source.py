@@ -1,8 +1,8 @@
-"""Where a run's records are read from to be looked at again: the brokers, or a captured directory.
+"""Sources of a run's records: the brokers, or a captured directory.
 
 Both give the same: how many partitions a topic has, from which offset on and
 up to which one its records are there, and the records themselves in the order
-of their offsets.  What an open transaction hides is waited for: a record that
+of their offsets.  Records that an open transaction hides are waited for: a record that
 the journal vouches for may become readable a moment later than the journal's.
 """
 
@@ -145,7 +145,7 @@ class _BrokerFeed:
 
 
 class _BrokerSource:
-    """Topics on brokers; every feed has a consumer of its own."""
+    """Topics on brokers; every feed has its own consumer."""
 
     def __init__(self, settings: Settings, partitions: Mapping[Topic, int]) -> None:
         self.settings = settings

@@ -1,7 +1,7 @@
 """Find a Kafka broker for a test or a demo, in a fixed order, and start one where none runs.
 
-1. An address in the environment, `IMPACTD_BOOTSTRAP` (``host:port``, plain text). It is meant: when nothing answers
-   there, that is an error, and nothing else is tried.
+1. An address in the environment, `IMPACTD_BOOTSTRAP` (``host:port``, plain text). It is explicit: if nothing answers
+there, that is an error, and nothing else is tried.
 2. Docker, through the extra ``docker``.
 3. Java 17 and Maven: Apache Kafka from its published jars (`impactd.shell.broker.server`).
 4. Only where the caller allows it, librdkafka's in-process mock, by the extra ``mock``. It takes transactions and

@@ -48,7 +48,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def answers(bootstrap: str, *, within_s: float = 0.0) -> bool:
-    """Say whether a broker answers a metadata request and has a node that takes work.
+    """Return whether a broker answers a metadata request and has a node that takes work.
 
     Works with or without a running event loop in the calling thread.
 

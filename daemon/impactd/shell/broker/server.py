@@ -2,9 +2,9 @@
 
 One process holds both KRaft roles (controller and broker). Its listeners are on loopback, its ports and its data
 directory are its own and stay the same over a restart, so that a test can kill it in the middle of a transaction and
-look what it kept.
+check what it kept.
 
-The process must not outlive its parent, however that ends. So a small shell script stands between them and holds a
+The process must not outlive its parent, however the parent ends. So a small shell script runs between them and holds a
 pipe from the parent: when the parent is gone, even by ``kill -9``, the pipe closes and the script kills the server. The
 kernel's own parent-death signal is no substitute: it fires when the *thread* that started the child ends.
 """

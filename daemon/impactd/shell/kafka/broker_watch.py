@@ -1,6 +1,6 @@
-"""Asks the brokers, now and then, how far the inputs of each partition reach.
+"""Periodically queries the brokers for the end of each partition's inputs.
 
-It says two things that fetching alone cannot: whether the brokers that lead
+This shows two things that fetching alone cannot: whether the brokers that lead
 a partition's inputs answer at all, and how much there is to read of one whose
 fetching is paused, stuck or failing.
 
@@ -53,7 +53,7 @@ async def watch_brokers(
     """
     while True:
         owned = list(status.partitions.values())
-        # Without a partition of its own the process asks about the first.
+        # Without its own partition the process asks about the first.
         answers = await asyncio.gather(*(_ends(settings, consumer, number) for number in _numbers(owned)))
         status.broker_answers = all(ends is not None for ends in answers)
         for partition, ends in zip(owned, answers, strict=False):

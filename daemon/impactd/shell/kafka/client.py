@@ -1,7 +1,7 @@
 """The Kafka clients.
 
-Every aiokafka client of this package is made here, so that what
-exactly-once rests on is said once:
+Every aiokafka client of this package is created here, so that the settings on which exactly-once depends are in one
+place:
 
 - consumers read committed records only, never commit offsets by themselves,
   and never jump when a position is gone (``auto_offset_reset="none"``);
@@ -27,7 +27,7 @@ from impactd.shell.kafka.raw_consumer import RawConsumer
 from impactd.shell.kafka.security import security_options
 from impactd.shell.kafka.tasks import end
 
-#: The longest that a fetch waits for data. A partition that is resumed waits for the fetch under way, so it is short.
+#: The longest that a fetch waits for data. A partition that is resumed waits for the fetch in progress, so it is short.
 FETCH_WAIT_MS: Final = 100
 
 #: Ticks are fetched by so many bytes, or after so long. A fetch for each record would cost two turns of a worker thread
@@ -125,7 +125,7 @@ def _producer_options(settings: Settings) -> dict[str, Any]:
 
 async def close_within(closing: Coroutine[Any, Any, None], within_s: float = CLOSE_S) -> bool:
     """Run a client's ``stop`` or ``close`` for a bounded time; return whether it ended in order."""
-    # In a task of its own: aiokafka's consumer, closed while a fetch waits to be tried again, raises the cancellation
+    # In its own task: aiokafka's consumer, closed while a fetch waits to be tried again, raises the cancellation
     # of that fetch, which here would look like one of the caller.
     task = asyncio.ensure_future(closing)
     try:
@@ -145,7 +145,7 @@ async def close_producer(producer: AIOKafkaProducer, within_s: float) -> bool:
     """Close `producer` whatever state it is in; return whether it closed in order.
 
     ``stop`` waits for every batch to be delivered, and transactional batches
-    never expire, so with a broker away it would wait for ever. After half of
+    never expire, so with a broker away it would wait forever. After half of
     `within_s` the connections are closed under it and its task is cancelled.
     Nothing can be committed by then: this is called either with no commit
     requested, or with one whose outcome the next owner's start will settle.

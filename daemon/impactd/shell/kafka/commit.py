@@ -1,17 +1,17 @@
 """One application of the core as one transaction.
 
-Rules, each of which answers something that a real broker has done:
+Rules, each of which answers an observed behaviour of a real broker:
 
 - Begin, send all, await *every send's own future*, commit. aiokafka commits a
   transaction of which a send has failed, so commit is asked for only when all
   have succeeded.
-- Transactional sends never expire, so the whole has a deadline of its own.
+- Transactional sends never expire, so the whole has its own deadline.
 - Any failure means `CommitUnknownError`, also a failed assertion of aiokafka's
   transaction states. Nothing is aborted or retried here: the process that starts the
   next producer of this partition, be it this process, settles the transaction.
-- What a send failed of is not always why. Where one topic of a transaction is
-  refused, sends to the others fail too, of a state that follows from it; the
-  reason is what the transaction itself failed of.
+- The error of a send is not always the cause. Where one topic of a transaction is
+  refused, sends to the others fail too, from a state that follows from it; the
+  cause is the transaction's own error.
 """
 
 from __future__ import annotations

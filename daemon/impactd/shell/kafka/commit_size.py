@@ -1,7 +1,7 @@
 """How much input one commit may take in.
 
 A transaction has a deadline, and what it publishes grows with what it takes in: a rush of orders, or of records that
-are refused, would make one that cannot end in time, and the same one again after each restart of the partition.  So
+are refused, would make one that cannot end in time, again after each restart of the partition.  So
 after a commit that comes near its deadline, or misses it, the next takes in half as much; quick commits let it grow.
 """
 

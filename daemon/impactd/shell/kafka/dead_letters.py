@@ -1,16 +1,14 @@
 """Dead letters: read, chosen, and sent again to where they came from.
 
-A letter is sent again as it was: its bytes, its key, the codec that it was
-read with, and a header `redriven_from` that names its place among the dead
-letters.  Only the partition is chosen again, by the key, so that what stood in
-the wrong partition comes to the right one; a record without a key, and a
-control, which is one of several, go back to where they stood.
+A letter is sent again as it was: its bytes, its key, the codec that it was read with, and a header `redriven_from`
+that names its place among the dead letters.  Only the partition is chosen again, by the key, so that a record from
+the wrong partition reaches the right one.  A record without a key, and a control, which is one of several, return to
+their own partition.
 
-What is never sent again: a letter that was cut, since its bytes are not those
-that came; and one whose source is not an input topic of these settings, since a
-header is no reason to write anywhere else.
+Never sent again are a letter that was cut, since its bytes are not the original ones, and one whose source is not an
+input topic of these settings, since a header must not decide where to write.
 
-Nothing remembers what was sent again.  The service counts a repeated order or
+What was sent again is not recorded.  The service counts a repeated order or
 execution once, but a repeated trade adds to its volume, if it is not late.
 """
 

@@ -1,8 +1,7 @@
-"""Records from outside the service, each with what became of it: for tools that act on a broker.
+"""Sends records for operator tools, and reports the fate of each.
 
-An idempotent producer without transactions: a record that is acknowledged
-stands, at the offset that is returned, once.  What is not acknowledged within
-the deadline may stand all the same, and is said to be unknown.
+An idempotent producer without transactions: an acknowledged record is written once, at the returned offset.  One that
+is not acknowledged within the deadline may have been written; it is reported as unknown.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What can go wrong between this process and Kafka, by what has to be done about it.
+"""Kafka errors, by the action that they require.
 
 aiokafka's exceptions are translated into these at the boundary, so that the
 rest of the shell decides by meaning: go back and acquire again, or stop.

@@ -1,4 +1,4 @@
-"""Fetching without holding the event loop up.
+"""Fetching without blocking the event loop.
 
 aiokafka turns what was fetched into records when it is asked for them, on the
 event loop: measured 6 us a record, more than 100 ms for a whole fetch, in

@@ -1,7 +1,7 @@
-"""What stands between bytes and events, and has to be known to make the same bytes again.
+"""Formats of records: what is needed to derive the same bytes again.
 
 The service takes it from its settings and journals it with the core's; a run is derived again under the journal's,
-whatever is set today.
+whatever the settings are now.
 """
 
 from __future__ import annotations

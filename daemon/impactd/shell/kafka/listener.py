@@ -1,4 +1,4 @@
-"""The rebalance listener: it marks, and nothing else.
+"""The rebalance listener: it only marks partitions.
 
 aiokafka calls it between two generations of the group and sends no heartbeat
 while it runs, so it starts and stops tasks and never waits.  aiokafka also
@@ -50,7 +50,7 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._unfinished: set[asyncio.Task[None]] = set()
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Let each partition finish the commit under way, within a deadline."""
+        """Let each partition finish the current commit, within a deadline."""
         try:
             self.release([place.partition for place in revoked])
         except Exception as error:  # noqa: BLE001  (aiokafka would swallow it; this stops the process)
@@ -59,7 +59,7 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Pause what was assigned, and start the tasks that acquire it."""
         if self._status.draining:
-            # A join that was under way ends while the group is left: nobody would end what begins now.
+            # A join that was in progress ends while the group is left: nobody would end what begins now.
             return
         try:
             self._assign(sorted(place.partition for place in assigned))
@@ -110,7 +110,7 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         return dict(self._owned)
 
     async def drain(self, within_s: float) -> bool:
-        """End all ownership, finishing commits under way; return whether all ended in order."""
+        """End all ownership, finishing commits in progress; return whether all ended in order."""
         self.release(list(self._owned))
         tasks = list(self._unfinished)
         if not tasks:

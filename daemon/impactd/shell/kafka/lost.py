@@ -1,10 +1,10 @@
 """A position that retention has deleted: never a silent jump.
 
-The loss is said where it will be acted on and remembered: a halt of all
-orders goes into the partition's own control topic, through the partition's
+The loss is recorded where it takes effect and survives: a halt of all orders goes into the partition's own control
+topic, through the partition's
 own producer.  It is an input like any other, so it is journalled, publishes
 an alert, and is lifted by a resume.  The topic then stays where it is, or
-continues from its earliest record, as `kafka.lost_position` says; the gap shows
+continues from its earliest record, as set by `kafka.lost_position`; the gap shows
 in the journal as a span without records.
 """
 
@@ -48,7 +48,7 @@ async def announce_loss(
 
 
 def may_skip(settings: Settings, topic: Topic) -> bool:
-    """Say whether a topic continues behind the gap; control always does, or the halt would never be read."""
+    """Return whether a topic continues behind the gap; control always does, or the halt would never be read."""
     return settings.kafka.lost_position == "skip" or topic is Topic.CONTROL
 
 

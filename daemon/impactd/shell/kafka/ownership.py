@@ -1,8 +1,7 @@
-"""Who may speak for a partition, and what it must do first.
+"""Who may publish for a partition, and what it must do first.
 
 The group assigns partition numbers, but aiokafka does not fence by group
-generation, so an assignment alone gives no right to publish.  Ownership is
-won at the broker, by steps:
+generation, so an assignment alone gives no right to publish.  Ownership is acquired at the broker, in steps:
 
 0. The rebalance listener only marks: it pauses the partition, takes a new
    token, and starts a task.  While a listener runs no heartbeat is sent, so
@@ -20,7 +19,7 @@ won at the broker, by steps:
 5. Fenced five times in a minute, the process gives up: someone else runs
    with the same environment and group.
 
-On revocation the commit under way may finish within a deadline; then the
+On revocation the current commit may finish within a deadline; then the
 loop is cancelled and the producer closed.
 """
 
@@ -153,7 +152,7 @@ class Ownership:
         return self._loop
 
     def leave(self) -> None:
-        """Let the commit under way finish, then end."""
+        """Let the current commit finish, then end."""
         self._status.phase = Phase.LEAVING
         self._leaving.set()
         if self._loop is not None:
@@ -336,7 +335,7 @@ class Ownership:
     # What follows a failure
 
     async def _recover(self, error: CommitUnknownError | RestoreError) -> None:
-        """Back off, and return when the group has confirmed this member; count what must not continue for ever."""
+        """Back off, and return when the group has confirmed this member; count what must not continue forever."""
         self._failed(error)
         if self._status.commits > self._commits_before:
             self._commits_before = self._status.commits
@@ -417,7 +416,7 @@ class Ownership:
 
     async def _announce(self, committer: Committer) -> None:
         if self._unannounced is not None:
-            # A recorded day has a time of its own; a halt stamped now would wait for ever.
+            # A recorded day has a time of its own; a halt stamped now would wait forever.
             ts_event = self._clock if self._clients.core.apply == "in_event_time" else self._clients.wall_ns()
             await announce_loss(self._settings, committer, self.partition, self._unannounced, ts_event)
             self._unannounced = None

@@ -6,7 +6,7 @@ publishes what the file replay writes.  For that an order must be there before
 any tick that follows it: its delivery is awaited before later ticks are sent.
 
 With original times, topics need a retention that keeps records of that age;
-this is checked first, because a broker deletes them without a word.  Shifted,
+this is checked first, because a broker deletes older records silently.  Shifted,
 the first event happens now, and windows and blackouts of orders move along.
 
 The pace is that of event time divided by the speed, on the monotonic clock.
@@ -51,7 +51,7 @@ _IN_FLIGHT: Final = 5_000
 #: A broker that takes nothing for so long is given up.
 _DELIVERY_S: Final = 60.0
 
-#: Called now and then: records sent so far, event time reached (ns).
+#: Called periodically: records sent so far, event time reached (ns).
 Progress = Callable[[int, int], None]
 
 
@@ -337,7 +337,7 @@ def _execution(record: Mapping[str, Any]) -> _Item:
 
 
 def _events(topic: Topic, path: Any, limits: Limits) -> Iterator[_Item]:
-    """Yield the lines of an event file as they are; one that is no event of ours goes out all the same."""
+    """Yield the lines of an event file as they are; one that is no event of ours goes out anyway."""
     clock = 0
     for line in read_lines(path, limits.max_message_bytes):
         ts_event, symbol = _time_and_symbol(line.text, limits.time_unit)

@@ -1,10 +1,10 @@
-"""Who we are to the brokers, who they are to us, and why a connection did not come about.
+"""Authentication of both sides of a broker connection, and why a connection failed.
 
 - TLS is verified: TLS 1.2 or later, the chain against `ca_file` or the system's authorities, and the name against the
   host that was dialled. Only the last can be switched off.
-- A private key that is encrypted and comes without its password is an error, not a prompt on a terminal nobody watches.
-- aiokafka says of any failed connection that it could not bootstrap. `why_unreachable` tries once more by itself and
-  says which of the many reasons it was, in one line with the remedy.
+- An encrypted private key without its password is an error, not a prompt on a terminal that nobody watches.
+- aiokafka reports any failed connection as "unable to bootstrap". `why_unreachable` tries again by itself and
+  names the actual cause, in one line with the remedy.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def _ssl_context(security: SecuritySection) -> ssl.SSLContext:
 
 
 def _is_locked(security: SecuritySection) -> bool:
-    """Say whether the private key is encrypted."""
+    """Return whether the private key is encrypted."""
     try:
         return "ENCRYPTED" in Path(security.key_file or "").read_text("utf-8")
     except (OSError, UnicodeDecodeError):

@@ -1,10 +1,8 @@
 """The service as one process: clients, assignments, signals, and its end.
 
-It ends in one of three ways: told to (it drains: commits under way finish,
-producers close, the group is left), by a second signal (at once: the broker
-settles what was open), or because a task failed.  No exception of a task is
-swallowed: the first one is logged, the process drains, and the exit code
-says so.
+It ends in one of three ways: by a signal (it drains: commits in progress finish, producers close, the group is left),
+by a second signal (at once: the broker settles open transactions), or because a task failed.  No exception of a task
+is swallowed: the first one is logged, the process drains, and the exit code shows it.
 """
 
 from __future__ import annotations
@@ -90,7 +88,7 @@ class Service:
 
     @property
     def status(self) -> Status:
-        """What the service is doing now, as a copy that stands still."""
+        """What the service is doing now, as a copy that does not change."""
         return self._status.snapshot()
 
     @property
@@ -210,7 +208,7 @@ class Service:
         self._status.draining = True
         within_s = self.drain_s
         deadline = time.monotonic() + within_s
-        # A commit under way may take the deadline of a revocation, and as long again to be abandoned.
+        # A commit in progress may take the deadline of a revocation, and as long again to be abandoned.
         if not await assignments.drain(within_s * 0.85):
             _log.warning("some partitions did not close cleanly; their transactions are settled by the next owner")
         await end(*helpers)
@@ -297,7 +295,7 @@ class Service:
             await asyncio.sleep(LOOK_S)
 
     async def _commit_group_offsets(self, ticks: GroupConsumer, assignments: Assignments) -> None:
-        """Commit group offsets now and then, for lag tools; they are never read back."""
+        """Commit group offsets periodically, for lag tools; they are never read back."""
         topic = self._settings.topics.name(Topic.TICKS)
         while True:
             await asyncio.sleep(self._settings.kafka.group_commit_interval_ms / 1000)

@@ -1,13 +1,12 @@
-"""What the service is doing, in numbers, in one place for every observer.
+"""Status of the service in numbers, in one place for every observer.
 
 The loops write here, on the event loop's thread, and decide nothing by it, so
 that an observer (a log line, metrics, a health check, a test) can change
 nothing.  The one exception is the high watermark, which is a reading of the
 broker's.  Durations are in seconds of the monotonic clock.
 
-A `PartitionStatus` is of one assignment and goes with it; `Totals` are of a
-partition number for as long as the process lives, as a counter must be that
-someone takes rates of.
+A `PartitionStatus` belongs to one assignment and ends with it; `Totals` belong to a partition number for the life of
+the process, as counters must for rates to be right.
 """
 
 from __future__ import annotations
@@ -238,7 +237,7 @@ class PartitionStatus:
         return now - max(self.owned_since, self.last_tick or 0.0)
 
     def copy(self) -> PartitionStatus:
-        """Return a copy that stands still."""
+        """Return a copy that does not change."""
         return _copy(self)
 
 
@@ -288,7 +287,7 @@ class Status:
         )
 
     def snapshot(self) -> Status:
-        """Return a copy that stands still."""
+        """Return a copy that does not change."""
         return replace(
             self,
             partitions={n: _copy(p) for n, p in self.partitions.items()},

@@ -1,6 +1,6 @@
-"""Tells a partition that is stuck from one that only waits.
+"""Distinguishes a stuck partition from one that only waits.
 
-Stuck is a partition that could move and does not: the brokers answer when
+A partition is stuck if it could move and does not: the brokers answer when
 they are asked about its inputs, there are records that could be read (up to
 the last stable offset: what a producer's open transaction hides cannot), and
 for `after_s` neither its positions nor its restore have come further.
@@ -11,12 +11,12 @@ brokers are away, which is not ready but would gain nothing from a restart; a
 topic that stands at a lost position; events that wait for ticks to pass their
 time.
 
-An attempt that failed and was begun again is no progress, whatever the
-reason: in another process, or on another machine, it may succeed.
+An attempt that failed and was begun again is no progress, for any reason: in another process, or on another machine, it
+may succeed.
 
-Time is counted in looks.  A process that was stopped, or a machine that
-slept, has lost time in which nobody could make progress, so a long gap
-between two looks counts as a short one.
+Time is counted in checks.  A process that was stopped, or a machine that
+slept, has lost time in which no progress was possible, so a long gap between
+two checks counts as a short one.
 """
 
 from __future__ import annotations

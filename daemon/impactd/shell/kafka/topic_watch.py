@@ -1,9 +1,9 @@
-"""Notices that a topic has gone away.
+"""Detects that a topic has been deleted.
 
 aiokafka takes a topic that is no longer there for one that is not there yet,
-and asks for it again for ever: fetches return nothing, commits run into their
-deadline, and nobody is told why.  So the brokers are asked for their topics
-now and then.  A topic counts as gone only when two answers, some seconds
+and requests it again forever: fetches return nothing, commits run into their
+deadline, and nothing reports why.  So the brokers' topics are listed
+periodically.  A topic counts as gone only when two answers, some seconds
 apart, know other topics but not this one: a broker that has just started may
 not know them all.
 """

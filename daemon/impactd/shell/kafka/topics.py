@@ -1,6 +1,6 @@
 """The topics that the service needs, made and compared by aiokafka's admin client.
 
-What `topics_spec` says is the whole truth: `create_topics` makes what is
+`topics_spec` is the complete specification: `create_topics` makes what is
 missing and changes nothing that exists, `check_topics` lists every difference
 with its remedy, and `required_acls` lists what the principal must be allowed.
 """

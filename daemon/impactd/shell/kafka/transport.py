@@ -1,4 +1,4 @@
-"""What ownership needs of Kafka, as a protocol, and aiokafka behind it.
+"""The Kafka operations that ownership needs, as a protocol, and their implementation by aiokafka.
 
 `ownership`, `loop`, `commit` and `restore` reach a broker through `Transport` alone, so that they can run unchanged
 against another one, such as a simulation in virtual time.  The protocols list only what those modules call, with

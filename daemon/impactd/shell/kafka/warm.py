@@ -1,4 +1,4 @@
-"""Compiling before it matters: a short made-up day through decoder, inbox and engine.
+"""Compiling before it matters: a short generated day through decoder, inbox and engine.
 
 Kernels are compiled when they are first called, which takes about a minute
 on a machine that has never run this release; from then on their machine code
@@ -7,7 +7,7 @@ heartbeat is sent meanwhile, and a process that compiled as a member of the
 group would lose its partitions to others that compile as well.  So it is
 done before the group is joined.
 
-Nothing of the made-up day is kept: it has an engine of its own.
+Nothing of the generated day is kept: it has an engine of its own.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ async def compiled(core: CoreSettings, stop: asyncio.Event) -> None:
     Raises
     ------
     Exception
-        Whatever the made-up day raises: a day of the market would raise it too.
+        Whatever the generated day raises: a day of the market would raise it too.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[float] = loop.create_future()

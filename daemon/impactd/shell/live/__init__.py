@@ -1,3 +1,3 @@
-"""The live page and the API behind it: what was published, folded for people to look at, and only while they do."""
+"""The live page and its API: published messages, folded for readers, and only while there is a reader."""
 
 from __future__ import annotations

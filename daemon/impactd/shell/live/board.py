@@ -1,4 +1,4 @@
-"""What there is to see, folded from published messages.
+"""The live page's content, folded from published messages.
 
 Rules:
 
@@ -9,7 +9,7 @@ Rules:
 - messages may come again (a backfill overlaps with what follows it): folding
   one twice changes nothing.
 
-What is in no message: the saving so far (`impactd.shell.live.saving`), the sums
+Computed here, and in no message: the saving so far (`impactd.shell.live.saving`), the sums
 over an order's fills, and the slope of a minute's measured curve.
 """
 

@@ -1,4 +1,4 @@
-"""How the service does, as the live page shows it: the same readings as /readyz and /metrics."""
+"""The service's condition as the live page shows it: the same readings as /readyz and /metrics."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""Follows what the service publishes, while someone looks.
+"""Follows the published topics while there is a reader.
 
-The output topics are read by a consumer of its own, committed records only:
-what is shown is what stands there, whichever process has published it, and a
-restart of the service changes nothing about it.  The consumer starts with the
-first reader and ends a while after the last, with all that it had folded; a
-service that nobody looks at has none.
+The output topics are read by its own consumer, committed records only:
+the page shows the topics' content, from any process, and a
+restart of the service does not change it.  The consumer starts with the
+first reader and ends a while after the last, with all that it had folded; a service without readers has none.
 
 `plans.latest` is read from its beginning, so that every order is there, and
 from the other topics the last `BACKFILL` records of each partition.

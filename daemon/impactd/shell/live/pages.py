@@ -1,10 +1,9 @@
-"""The routes of the live page and its API: who may read, and what they get.
+"""The routes of the live page and its API, and who may read them.
 
 Everything is read-only: a question about the cost of an order changes nothing.
-A browser is told to run nothing but this page's own files and to ask nobody
-else (Content-Security-Policy), other sites get no answer that they could read
-(no CORS), and on loopback only requests for a
-loopback name are answered, so that no foreign name can be pointed here.
+A browser may run only this page's own files and
+send no request elsewhere (Content-Security-Policy), other sites get no answer that they could read
+(no CORS), and on loopback only requests for a loopback name are answered, which prevents DNS rebinding.
 
 With a token, the API asks for ``Authorization: Bearer`` or for the cookie that
 ``POST /api/session`` sets; the cookie is made from the token by a one-way

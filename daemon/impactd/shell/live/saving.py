@@ -6,8 +6,8 @@ Where the order's fills account for all that it executed in a minute, what they
 paid over mid counts instead.  Sizes between two of the grid are interpolated, sizes
 beyond it cost the last one's price: this sets these costs apart from a replay's, which has the books ("size grid").
 
-Nothing is saved where nothing was executed, nor where no fill was reported: what is assumed to be executed as scheduled
-has a cost, and saves nothing that anybody has.
+No saving is stated where nothing was executed or no fill was reported: quantity that is only assumed to be executed
+has a cost, but no realised saving.
 
 The band
 --------

@@ -1,4 +1,4 @@
-"""Server-sent events to many readers: encoded once, resumable, and never waited for.
+"""Server-sent events to many readers: encoded once, resumable, and never blocked by a reader.
 
 An event's id names for every partition of the topics that are followed the
 offset of the last record that was sent.  It therefore means the same after a

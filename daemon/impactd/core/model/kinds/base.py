@@ -1,4 +1,4 @@
-r"""What a kind of impact model is.
+r"""The protocol of an impact model kind.
 
 Every kind writes the per-share impact as a half-spread plus an excess that is
 held at one fixed reference size and shaped over the others:
@@ -7,8 +7,8 @@ held at one fixed reference size and shaped over the others:
 
    g(q) = s + E \, h(q / q_{ref}), \qquad h(0) = 0,\; h(1) = 1.
 
-The level E at q_ref is what a forecast follows through the day, and it stays
-comparable when the grid of sizes or the exponent changes; the shape h moves
+Forecasts follow the level E at q_ref through the day; it stays comparable when the grid of sizes or the exponent
+changes; the shape h moves
 slowly.  The published coefficients follow from (s, E, h):
 
 ========== ======================== ======================= ===================

@@ -10,7 +10,7 @@ of a positive one is zero).  With p <= 3 terms there are at most seven
 supports; each is solved by Gram-Schmidt (orthogonalised twice, so that no
 squared condition number enters), and among those with positive coefficients
 the least sum of squares wins.  A coefficient is never clipped: clipping one
-leaves the others where they were fitted beside it.
+leaves the others where they were fitted next to it.
 
 A larger support must lower the sum of squares by more than rounding, so that
 an exact line stays a line under a quadratic fit.

@@ -1,7 +1,7 @@
-r"""What a learned forecaster sees: where spread, depth and volatility stand against their own past.
+r"""Features of a learned forecaster: spread, depth and volatility relative to their own past.
 
-All of it is relative to the symbol's own averages, so that what was learned
-from one symbol can be said of another.  With :math:`\bar x` the discounted
+All of it is relative to the symbol's own averages, so that what was learned from one symbol applies to another.  With
+:math:`\bar x` the discounted
 average over `SLOW_MINUTES` of open market, :math:`\tilde x` that over
 `FAST_MINUTES` of clock time, s the half-spread and E the excess at the symbol's
 reference size (`impactd.core.model.forecaster`):
@@ -20,7 +20,7 @@ reference size (`impactd.core.model.forecaster`):
 ``ahead``            intervals ahead; 1 is the one after the latest minute
 ===================  =====================================================
 
-What is not known is NaN.  State is a few numbers, whatever the history.
+Unknown is NaN.  The state is a few numbers, independent of the length of the history.
 """
 
 from __future__ import annotations

@@ -1,20 +1,18 @@
-r"""A forecaster that has learned what the default one leaves.
+r"""A forecaster that corrects the default one by its learned errors.
 
 It wraps a `impactd.core.model.forecaster.SideModel` and moves what that one
-forecasts.  With q the quantiles that the trees say (in logs, at
+forecasts.  With q the quantiles of the trees (in logs, at
 `impactd.core.model.learned.trees.HORIZONS` intervals ahead, interpolated between),
-the level of the interval h ahead, and the variance of what will be seen of its spread
-by when it begins, are
+the level of the interval h ahead, and the part of the variance of its spread that becomes known before it begins, are
 
 .. math:: \hat y_h e^{q_{50,h}}, \qquad V_h = (v_h - v_1)^+, \quad
    v = \left( \frac{q_{90} - q_{10}}{2 z_{90}} \right)^2 .
 
-What an interval still has of uncertainty when it is the next one, no later
-choice can avoid: that is why v_1 does not count (`impactd.core.allocator.optionality` has
-what V is for).
+The uncertainty that remains when an interval is the next one cannot be avoided by a later choice, so v_1 does not
+count (`impactd.core.allocator.optionality` explains the use of V).
 
-Everything else is the default's: the levels that it has seen, its news of the
-standing book, its errors.  Without a closed minute it says what that one says.
+Everything else is the default's: the levels that it has seen, the innovation of the prevailing book, its errors.
+Without a closed minute it returns the default's forecast.
 """
 
 from __future__ import annotations
@@ -201,7 +199,7 @@ class LearnedSide:
         return self._base.changes
 
     def save(self) -> dict[str, Any]:
-        """Return the state as JSON-ready values: the default's, and the features beside it."""
+        """Return the state as JSON-ready values: the default's, and the features next to it."""
         return self._base.save() | {"features": self.features.save()}
 
     def load(self, saved: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-r"""Trees that were trained elsewhere, as arrays: read from a file, checked, and evaluated.
+r"""Trees from a trained file, as arrays: read, checked, and evaluated.
 
 A file holds, for the log half-spread and the log excess, a sum of regression
 trees for each of `QUANTILES` of what the default forecast leaves:
@@ -6,14 +6,12 @@ trees for each of `QUANTILES` of what the default forecast leaves:
 .. math:: \log y - \log \hat y_{\text{default}} , \qquad
    q_p(x) = c_p + \sum_m v_{p,m}(\text{leaf of } x) .
 
-It is JSON, and its name in settings, state and journal is its hash: settings
-stay small, and two that say the same have the same trees.  So a file is what
-it is: nothing in here learns, and what is in it was decided when it was
-made.  Where it came from is in its ``trained``, which is only for people.
+It is JSON, and its name in settings, state and journal is its hash: settings stay small, and equal settings have equal
+trees.  Nothing in this module learns.  ``trained`` in the file
+states its origin, for people only.
 
 A tree is walked from its first node: to the left where the feature is at most
-the threshold, or is missing and the node says so.  A child follows its
-parent, so every walk ends.
+the threshold, or is missing and the node sends missing values left.  A child follows its parent, so every walk ends.
 """
 
 from __future__ import annotations
@@ -130,7 +128,7 @@ class Learned:
 
 
 class TrainedFile(str):
-    """The hash of a trained file, with its trees beside it.
+    """The hash of a trained file, with its trees next to it.
 
     Settings are compared, hashed and journalled by what they say, and this one
     says ``sha256:...`` like any text; the trees only ride along.

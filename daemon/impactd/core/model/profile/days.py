@@ -1,4 +1,4 @@
-r"""The shape of the session as a symbol has shown it: how far a given prior holds, and what days add to it.
+r"""The learned shape of a symbol's session: how far a given prior holds, and what days add to it.
 
 The log levels of a side's spread and excess, less the day's own level, are
 
@@ -8,8 +8,8 @@ at position u of the session, with g the profile that the settings give.
 
 **How far the prior holds.** A generic g is other symbols' day.  :math:`\theta` is the regression of the levels
 on g within each session, this one included, shrunk to `PRIOR_THETA` with the weight `PRIOR_WEIGHT` of a session's sum
-of squares of g; it forgets by days.  A symbol whose day is flat says so within the first hour, and one whose open is
-steeper than others' too.  A g that was learned, or given by hand, is taken as it is: :math:`\theta` is 1.
+of squares of g; it forgets by days.  A symbol whose day is flat shows it within the first hour, and so does one with a
+steeper open than others.  A g that was learned, or given by hand, is taken as it is: :math:`\theta` is 1.
 
 **What days add.** A session is cut into parts of `PART_MINUTES`.  With d the mean of each part on a day, less g
 and less the day's own mean, over days
@@ -24,7 +24,7 @@ where v is the share of time with a prevailing book and :math:`\lambda` halves a
 
 with :math:`\sigma^2` the variance of a day's part about what the days before have shown and :math:`\tau^2` that of the
 parts themselves: James and Stein's shrinkage [1]_ by the symbol's own noise and signal, which are shrunk in turn to
-`PRIOR_DAYS`, that of the recorded days.  What lies along a generic g is :math:`\theta`'s.
+`PRIOR_DAYS`, that of the recorded days.  The part along a generic g belongs to :math:`\theta`.
 
 c changes only when a session is over.
 
@@ -79,7 +79,7 @@ class Theta:
 
     def __init__(self, *, fixed: bool) -> None:
         self._fixed = fixed
-        #: Of the session under way, by series: weight, and sums of g, g^2, y and g y.
+        #: Of the session in progress, by series: weight, and sums of g, g^2, y and g y.
         self._today = np.zeros((_SERIES, 5))
         #: Of the sessions before: sums of squares and products about their means.
         self._before = np.zeros((_SERIES, 2))
@@ -99,7 +99,7 @@ class Theta:
         return np.stack([np.maximum(gg - g * g / n, 0.0), gy - g * y / n], axis=1)
 
     def end(self) -> None:
-        """Close the session under way."""
+        """Close the session in progress."""
         self._before = (self._before + self._about_mean()) * 2.0 ** (-1.0 / HALF_LIFE_DAYS)
         self._today[:] = 0.0
 
@@ -135,7 +135,7 @@ class DayShape:
             shape -= shape.mean(axis=1, keepdims=True)
             length = np.sqrt(np.sum(shape * shape, axis=1, keepdims=True))
             self._along = np.divide(shape, length, out=np.zeros_like(shape), where=length > 0.0)
-        #: Open of the session under way, ns; sums of its log levels (2, n), and their weights.
+        #: Open of the session in progress, ns; sums of its log levels (2, n), and their weights.
         self._day: int | None = None
         self._sums = np.zeros((_SERIES, n))
         self._weights = np.zeros(n)
@@ -147,7 +147,7 @@ class DayShape:
         self._noise_days = 0.0
 
     def begins(self, minute: int) -> bool:
-        """Return whether `minute` (ns) begins a session other than the one under way."""
+        """Return whether `minute` (ns) begins a session other than the one in progress."""
         return self._day is not None and self._open_of(minute) != self._day
 
     def take(self, minute: int, position: float, levels: Float, weight: float) -> None:
@@ -158,7 +158,7 @@ class DayShape:
         self._weights[k] += weight
 
     def end(self) -> None:
-        """Close the session under way."""
+        """Close the session in progress."""
         seen = np.minimum(self._weights / self._a_part, 1.0)
         there = self._weights > 0.0
         if float(np.sum(seen)) >= LEAST_SEEN * len(seen):

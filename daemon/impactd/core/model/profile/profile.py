@@ -19,8 +19,8 @@ A symbol without a history starts with shapes that hold for equities at large:
   [5]_ explain why trading concentrates).
 
 The papers give the shapes.  The magnitudes below are round numbers set before
-any recorded day was looked at: what is wrong with them for one symbol is left
-to the live level and to a learned profile.  They are minutes from the open and to the
+any recorded day was examined: the live level and a learned profile correct them for a symbol.  They are minutes from
+the open and to the
 close, so they do not stretch with the session, and a market that never closes
 has neither: its prior is flat.
 

@@ -1,4 +1,4 @@
-"""One liquidity level as a log series: mean, nowcast, and what it expects of the intervals ahead.
+"""One liquidity level as a log series: mean, nowcast, and outlook.
 
-Enters here: `series.LevelSeries` and its arithmetic.  Nothing here knows of books or kinds of model.
+Belongs here: `series.LevelSeries` and its arithmetic.  Nothing here knows of books or kinds of model.
 """

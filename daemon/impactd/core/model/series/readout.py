@@ -30,11 +30,11 @@ def levels_at(
     Parameters
     ----------
     starts : ndarray of int64, shape (N,)
-        UTC ns; one before `from_ns` is under way and counts as the first.
+        UTC ns; one before `from_ns` is in progress and counts as the first.
     positions : ndarray of float64, shape (N,)
         Of their midpoints in the session.
     from_ns : int
-        Begin of the interval at hand.
+        Begin of the current interval.
     knots, values : ndarray of float64, shape (K,)
         The profile.
     outlook : tuple of float

@@ -1,4 +1,4 @@
-r"""Whether a level has shifted for good.
+r"""Detects a lasting shift of a level.
 
 Two cumulative sums (Page [1]_) of the level's distance from its mean, in standard
 deviations of that distance and bounded at `BOUND`, look for a lasting rise or fall.  At

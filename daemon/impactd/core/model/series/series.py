@@ -1,4 +1,4 @@
-r"""A liquidity level by minute: its mean, a nowcast of the minute to come, and the way back to the mean.
+r"""A liquidity level by minute: its mean, a nowcast of the coming minute, and its decay to the mean.
 
 y is the logarithm of a level less its session profile.  A series has one or several levels that see the
 same minutes (the excess at each size of a grid); one of them, the reference, is what its trust, its errors and
@@ -14,7 +14,7 @@ its changes are measured by.
    \text{slow} &= \tfrac13 \kappa (M_{10} - m), \qquad \text{fast} = \text{now} - m - \text{slow} \\
    \hat y_h &= m + \text{slow} \, 2^{-h/30} + \text{fast} \, 2^{-h} + \tfrac12 \sigma^2
 
-h is in minutes, 0 for the interval at hand.  The weights (a, c, d) are pooled over symbols (`Weights`); they and the
+h is in minutes, 0 for the current interval.  The weights (a, c, d) are pooled over symbols (`Weights`); they and the
 two half-lives were fitted on recorded days (ADR 22).  Means are kept in logs, so that one broken minute leaves little
 behind; the signals are relative levels, since a book that is thin at the top says more about the minute than one
 that is deep.  :math:`\sigma^2`, the mean squared error of the nowcast, makes a mean of a median: a plan pays means.
@@ -25,7 +25,7 @@ are independent draws it falls to 0, and plans stay even.
 
 **What will be seen.** V, the mean square of :math:`\log(1 + \kappa x)`, is by how much nowcasts differ from the
 mean: an interval h minutes ahead will be seen to depart from its forecast by a variance of
-:math:`V (1 - 4^{-h})` before it begins.  What that is worth is for `impactd.core.allocator.optionality` to say.
+:math:`V (1 - 4^{-h})` before it begins.  `impactd.core.allocator.optionality` computes what that is worth.
 It begins at 0, so that equal minutes get equal plans.
 
 **Changes.** A lasting change of the reference level is looked for by `impactd.core.model.series.regime`.
@@ -89,7 +89,7 @@ MEMORY_MINUTES: Final = 1_950.0
 START_SD: Final = 0.5
 START_MINUTES: Final = 5.0
 #: Standard deviations are taken as no smaller than this where they judge a distance, and distances count as at most so
-#: many of them: a still market must not make its first move an outlier for ever.
+#: many of them: a still market must not make its first move an outlier forever.
 LEAST_SD: Final = 0.1
 HUBER: Final = 3.0
 #: Evidence below this is none: a level that was only extrapolated to begins with the next minute.

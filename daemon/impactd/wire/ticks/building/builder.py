@@ -6,7 +6,7 @@ A change is applied where it follows on what was applied before:
 - otherwise, where it is numbered (`first` to `last`: Binance, Bybit), it begins behind the last number;
 - otherwise every change counts (Coinbase, Kraken, Tardis), and one that cannot be read ends the book.
 
-A numbered change that ends at or before the last number is known already, and is passed over. After a snapshot the
+A numbered change that ends at or before the last number is known already, and is skipped. After a snapshot the
 first change may begin within what the snapshot holds. Where a venue gives snapshots on request (`waits`), changes that
 come before the answer are kept, and applied behind it. Where a message has a checksum, the book must have it.
 

@@ -28,13 +28,13 @@ class BuildingCodec(TickCodec):
     Attributes
     ----------
     books : Builder or None
-        Books of the file at hand; None where records stand alone.
+        Books of the current file; None where records stand alone.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
         super().__init__(limits)
         self.books: Builder | None = None
-        #: Numbers of lines that could not be read and are still to be noted, and of the records at hand.
+        #: Numbers of lines that could not be read and are still to be noted, and of the current records.
         self._faulty: deque[int] = deque()
         self._offsets: Sequence[int] | Int = ()
 

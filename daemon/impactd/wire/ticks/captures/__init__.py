@@ -1,4 +1,4 @@
-"""Messages of venues and vendors as they were captured, one JSON object a line.
+"""Messages of venues and vendors as they were captured, one JSON object per line.
 
 A further venue is one function in `impactd.wire.ticks.captures.venues`, and its place in the tuple there.
 """

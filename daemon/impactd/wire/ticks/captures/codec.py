@@ -52,7 +52,7 @@ class CaptureCodec(BuildingCodec):
     def __init__(self, limits: Limits | None = None, symbol: str | None = None) -> None:
         super().__init__(limits)
         self._symbol = symbol
-        #: Symbols that the file at hand has named.
+        #: Symbols that the current file has named.
         self._named: set[str] = set()
         self._sequence: int | None = None
 

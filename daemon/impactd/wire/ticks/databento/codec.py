@@ -3,7 +3,7 @@
 What a row becomes (field meanings: Databento, "Market by price (MBP-10)"):
 
 - The ``*_px_NN`` and ``*_sz_NN`` columns *are* the book after the event; they
-  are taken as they stand, and never rebuilt from action, price and size.
+  are taken as they are, and never rebuilt from action, price and size.
 - Without ``F_LAST`` (128) in `flags` the venue's event continues with the next
   row: its book never stood, and is marked `MID_EVENT`.
 - Action ``R`` clears the book: an empty book, which ends the standing one.  It
@@ -80,7 +80,7 @@ Side = tuple[list[float], list[float]]
 
 
 class DatabentoCodec(CsvCodec):
-    """Decodes rows of an MBP-10 CSV file, one line a record.
+    """Decodes rows of an MBP-10 CSV file, one line per record.
 
     Parameters
     ----------

@@ -75,7 +75,7 @@ def databento_columns(names: list[str], *, is_mapped: bool = False, is_tbbo: boo
     names : list of str
         The header's.
     is_mapped : bool
-        Whether each row has one more column at its end, its symbol, in place of the header's.
+        Whether each row has one more column at its end, its symbol, instead of the header's.
     is_tbbo : bool
         Whether rows are trades with the book before each.
 

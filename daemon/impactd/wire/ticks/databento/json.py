@@ -46,7 +46,7 @@ _ID_COLUMNS: Final = ["publisher_id", "instrument_id", "symbol"]
 
 
 class DatabentoJsonCodec(TickCodec):
-    """Decodes records of Databento's JSON, one line a record.
+    """Decodes records of Databento's JSON, one line per record.
 
     Parameters
     ----------

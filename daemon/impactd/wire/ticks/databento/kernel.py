@@ -1,7 +1,7 @@
-"""The compiled scanner of Databento's MBP-10 rows: sure, or silent.
+"""The compiled scanner of Databento's MBP-10 rows: certain, or it declines.
 
 Lines are joined with a line end behind each.  Every column has a role, given
-by the header; columns without one are passed over.  A line is taken if every
+by the header; columns without one are skipped.  A line is taken if every
 column that has a role holds its plain form; any other line (a quote, an
 exponent, a price of more than 15 digits, a column too few) is left to the
 reference in `impactd.wire.ticks.databento.codec`.

@@ -206,9 +206,9 @@ def build(  # noqa: PLR0912, PLR0915  # one action after another
     status, changed : ndarray of uint8, shape (n_symbols,)
         Whether the book stands, and has changed since its last row.
     fault : ndarray of uint8, shape (n,)
-        Filled where a record is refused; those that are already are passed over.
+        Filled where a record is refused; those that are already are skipped.
     out : Columns
-        Room for two rows a record.
+        Room for two rows per record.
     """
     row = 0
     for i in range(start.shape[0]):
@@ -256,7 +256,7 @@ def build(  # noqa: PLR0912, PLR0915  # one action after another
             is_gap = False
         elif fault[i] == GOOD and action in (_A, _M, _C):
             if status[symbol] != _STANDS:
-                # One refusal says so; the others are passed over.
+                # One refusal says so; the others are skipped.
                 if status[symbol] == _NONE:
                     status[symbol] = _ENDED
                     fault[i] = NO_START

@@ -1,4 +1,4 @@
-"""Our JSON of ticks: books and trades, one object a record or an array of them.
+"""Our JSON of ticks: books and trades, one object per record or an array of them.
 
 Two ways lead from bytes to rows, and give the same rows:
 
@@ -84,7 +84,7 @@ Row = tuple[Any, ...]
 
 
 def _rows(value: bytes, limits: Limits) -> list[Row | None]:
-    """Return one row an object of the record: arguments for the builder, or None where the type is unknown."""
+    """Return one row per object of the record: arguments for the builder, or None where the type is unknown."""
     document = parse_json(value)
     if type(document) is not list:
         return [_row(parse_object(document), limits)]

@@ -1,4 +1,4 @@
-"""The compiled scanner of our JSON ticks: sure, or silent.
+"""The compiled scanner of our JSON ticks: certain, or it declines.
 
 The records of a batch are in one buffer with a NUL behind each, a byte which no JSON
 can hold, and are scanned in one compiled pass that releases the GIL.  A record is

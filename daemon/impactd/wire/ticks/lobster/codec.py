@@ -79,7 +79,7 @@ class LobsterCodec(TickCodec):
         return cls(options.limits, name)
 
     def records(self, content: Content) -> Iterator[Line]:
-        """Yield the lines; those of an orderbook file with their number in place of a message."""
+        """Yield the lines; those of an orderbook file with their number instead of a message."""
         lines = content.lines(self.limits.max_message_bytes)
         for line in lines:
             if line.is_last_open and line.fault is None:

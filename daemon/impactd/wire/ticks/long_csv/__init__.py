@@ -1,1 +1,1 @@
-"""The long CSV of books, one level a line."""
+"""The long CSV of books, one level per line."""

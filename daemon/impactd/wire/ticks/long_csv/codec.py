@@ -1,9 +1,9 @@
-"""The long CSV of books: ``time,side,price,size,level``, one level a line.
+"""The long CSV of books: ``time,side,price,size,level``, one level per line.
 
 Consecutive lines of one time are a snapshot, or one of each symbol where there
 is a ``symbol`` column, in whatever order its lines are; a snapshot is one record.
 Columns may be in any order and have the usual other names (``timestamp``, ``px``,
-``qty``); other columns are passed over.  `side` is a word for bid or ask; levels
+``qty``); other columns are skipped.  `side` is a word for bid or ask; levels
 may be in any order and count from 0 or 1, and where there is no column of them
 they are ordered by price.  A level of size 0 without a price is an empty one.
 The format holds no trades: where sides are ``buy`` and ``sell`` and there is no
@@ -54,7 +54,7 @@ def _field(line: bytes, column: int, delimiter: bytes) -> bytes:
 
 
 class LongCsvCodec(CsvCodec):
-    """Decodes snapshots of the long CSV, all lines of one snapshot a record.
+    """Decodes snapshots of the long CSV, all lines of one snapshot per record.
 
     Parameters
     ----------

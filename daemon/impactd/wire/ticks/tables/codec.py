@@ -1,9 +1,9 @@
 """Tables as CSV: each row is a book, or each row is a trade.
 
 Columns are known by their names (`impactd.wire.ticks.tables.header`), in any order; those that are not known are
-passed over. Empty fields, NaN and null are absent: a level without price and size is no level. Times are whole
+skipped. Empty fields, NaN and null are absent: a level without price and size is no level. Times are whole
 numbers of `wire.time_unit`, or ISO 8601 text, which is UTC where it has no zone. In a table of books the columns of a
-last trade are passed over, since they repeat from row to row.
+last trade are skipped, since they repeat from row to row.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Side = tuple[list[float], list[float]]
 
 
 class TableCodec(CsvCodec):
-    """Decodes rows of a table, one line a record.
+    """Decodes rows of a table, one line per record.
 
     A dialect derives from it, and sets or replaces what differs.
 

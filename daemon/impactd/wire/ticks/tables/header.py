@@ -2,7 +2,7 @@
 
 A name is split into words: ``bid_price_1``, ``bids[0].price``, ``BidPrice1``, ``bid_px_00`` and ``bp1`` are all a
 side, a price and a level. Numbers count levels from 0 or from 1; a name without one is the best level. The word for
-price may be missing (``bid``, ``ask1``). Names that fit nothing are passed over.
+price may be missing (``bid``, ``ask1``). Names that fit nothing are skipped.
 """
 
 from __future__ import annotations

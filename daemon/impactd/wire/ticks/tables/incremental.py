@@ -31,7 +31,7 @@ _MAX_LINES: Final = 100_000
 
 
 class IncrementalCodec(BuildingCodec, CsvCodec):
-    """Decodes messages of changes, all lines of one message a record.
+    """Decodes messages of changes, all lines of one message per record.
 
     Parameters
     ----------
