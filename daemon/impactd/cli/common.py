@@ -25,7 +25,7 @@ EXISTING: Final = click.Path(exists=True, dir_okay=False, readable=True, path_ty
 
 
 class InputError(click.ClickException):
-    """What was given cannot be used; the text says what to change."""
+    """What was given cannot be used; the text states what to change."""
 
     exit_code = 2
 
@@ -43,7 +43,7 @@ class NothingUsableError(click.ClickException):
 
 
 class Named(NamedTuple):
-    """What was given, and the files that it stands for."""
+    """The argument as given, and the files that it refers to."""
 
     text: str
     paths: tuple[Path, ...]
@@ -253,7 +253,7 @@ def load_settings(
     sets : sequence of str
         Values of ``--set``.
     flags : sequence of (path, value, flag)
-        Further flags that stand for a setting; None where one is not given.
+        Further flags that set a setting; None where one is not given.
 
     Raises
     ------

@@ -10,7 +10,7 @@ In this order:
    the New York Stock Exchange, trades around the clock; all else has the hours of US equities, with the holidays and
    early closes of XNYS.
 
-All commands follow the same order, and say which hours they took and why.
+All commands follow the same order, and state which hours they took and why.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _AROUND_THE_CLOCK: Final = re.compile(
     r"[A-Z0-9]{2,}(-?(USDT|USDC|BUSD|FDUSD)|[-/](USD|EUR|BTC|ETH))(-PERP)?", re.IGNORECASE
 )
 
-#: Settings that say how to reach brokers or to write logs are no settings of the service's plans.
+#: Settings that state how to reach brokers or to write logs are no settings of the service's plans.
 _NOT_OF_PLANS: Final = frozenset({"kafka", "http", "log", "health"})
 
 #: Hours, where anything else names a calendar.
@@ -247,7 +247,7 @@ def _trades_around_the_clock(data: Data) -> bool:
             ticks = read_ticks(path, data.codec, data.symbol)
             first = next((decoded.batch for decoded in ticks if len(decoded.batch)), None)
         except InputFileError:
-            continue  # the command that reads it says why
+            continue  # the command that reads it states why
         if first is None:
             continue
         if any(_AROUND_THE_CLOCK.fullmatch(name) for name in first.symbols):
@@ -262,7 +262,7 @@ def _trades_around_the_clock(data: Data) -> bool:
 
 @contextmanager
 def orders_bar() -> Iterator[Callable[[int], Callable[[int], None]] | None]:
-    """Yield what begins a progress bar of so many orders on a terminal, or None where there is none."""
+    """Yield what begins a progress bar of this many orders on a terminal, or None where there is none."""
     if not sys.stderr.isatty():
         yield None
         return

@@ -264,7 +264,7 @@ class Client:
                 yield cast("Alert", value)
 
     async def costs(self) -> AsyncGenerator[FillCost | OrderCost | DayCost]:
-        """Yield each cost of a fill, an order or a session from the opening of the client on; `type` says which."""
+        """Yield each cost of a fill, an order or a session from the opening of the client on; `type` states which."""
         async with aclosing(self._follow(Topic.TCA)) as values:
             async for value in values:
                 yield cast("FillCost | OrderCost | DayCost", value)

@@ -54,7 +54,7 @@ class HealthSection(Section):
     max_tick_age_s: Annotated[float, Field(ge=0, le=366 * DAY_S)] = 60.0
     """Longest time without a tick in an open session, in a partition that has had ticks; 0: no limit."""
     stuck_after_s: Annotated[float, Field(ge=10, le=DAY_S)] = 120.0
-    """The process ends if a partition or the event loop makes no progress for so long."""
+    """The process ends if a partition or the event loop makes no progress for this long."""
 
 
 class SelftestSection(Section):

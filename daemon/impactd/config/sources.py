@@ -273,7 +273,7 @@ def _secret_remedy(keys: Keys) -> str:
 def _convert(keys: Keys, text: str) -> object:
     """Return `text` as the setting's type: itself, a TOML value, or a list separated by commas.
 
-    Where none fits, what it most looks like: validation then says what is wrong.
+    Where none fits, what it most looks like: validation then states what is wrong.
     """
     annotation = _annotation(keys)
     if annotation is None or _is_section(annotation):

@@ -218,7 +218,7 @@ class Engine:
         Raises
         ------
         NoEstimateError
-            If nothing is known of the symbol, or the window is over.
+            If there is no data on the symbol, or the window is over.
         """
         market = self._markets.get(new.symbol)
         if market is None:

@@ -9,7 +9,7 @@ with :math:`y_{kt}` the signed inventory of symbol k after interval t (positive
 where it is still to be bought) and :math:`\Sigma` the covariance of the mids'
 changes over one interval: Almgren and Chriss (2000), J. Risk 3(2), appendix A,
 with caps and without cross impact.  A buy hedges the sell of a symbol that
-moves with it, so a basket may be in less of a hurry than its parts.
+moves with it, so a basket may trade more slowly than its parts.
 
 The price of risk is split among the symbols by Euler's rule,
 :math:`\lambda \sum_t y_{kt} (\Sigma y_t)_k`: the parts sum to the whole, and a

@@ -1,7 +1,7 @@
 """Recorded and live books, into the long form and back.
 
 In the long form a book that came right after another at the same ``ts_event``
-has replaced it: the first prevailed for no time and no estimate knows of it.  Rows
+has replaced it: the first prevailed for no time and enters no estimate.  Rows
 in the middle of a venue's event, prints, and records that cannot be read are
 left out and counted in ``.attrs``.
 """

@@ -1,8 +1,7 @@
 """Strategies, sizes and models side by side, on recorded and on generated days.
 
 All savings are hindsight figures: each schedule knows the day that it is
-priced on.  A solver that fails, runs out of time or is not installed has its
-row anyway, with what it said.
+priced on.  A solver that fails, runs out of time or is not installed still has a row, with its message.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""Costs after the trade: what is computed from published costs, minutes and plans of fills and orders.
+r"""Costs after the trade, computed from published costs, minutes and plans of fills and orders.
 
 Signs are those of the service: a positive cost is money lost.  A markout is the
 reverse: positive where the price went the fill's way.

@@ -9,7 +9,7 @@ The long form has a row a level: ``time``, ``side`` ('bid' or 'ask'), ``price``,
   of nanoseconds.  What comes out has the times that went in.
 - A level of size 0, whatever its price, is an empty one; a snapshot may have
   fewer levels than others, or an empty side.
-- What is no number is an error that names its row.  Numbers that make no
+- A value that is not a number is an error that names its row.  Numbers that make no
   usable book (crossed, negative, unsorted; `impactd.core.books.checks`) cost their
   snapshot only, which is left out and counted by reason.
 """

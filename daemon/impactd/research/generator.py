@@ -1,4 +1,4 @@
-"""Generated order books: for demos and load, never for a claim of accuracy.
+"""Generated order books: for demos and load tests, never as evidence of accuracy.
 
 One symbol is a queue of levels a side that events change one at a time:
 

@@ -8,13 +8,13 @@ and `TradeAllocator` read off these.  Walks and minutes are the service's own
 Two scores, which answer two questions:
 
 - ``test_r2``: sizes that a fit has not seen, in the intervals that it has.  It
-  says whether the form of the curve is right, which is what a hindsight
-  schedule rests on.
+  shows whether the form of the curve is right, on which a hindsight
+  schedule depends.
 - ``test_r2_unseen_times``: intervals that a fit has not seen, a fifth at a
-  time, from the one curve through all others, by side.  It says how much of
-  another minute a curve without any notion of time knows.  What it leaves
-  unexplained is not a wrong form but the change of spread and depth over the
-  day, to which a single curve is blind: about 0.2 on generated books, where
+  time, from the one curve through all others, by side.  It shows how much of another minute a curve without time of
+  day explains.  The
+  rest is not a wrong form but the change of spread and depth over the day, which a single curve ignores: about 0.2 on
+  generated books, where
   most of what cells differ by is their time, and below 0 where the left out
   minutes are more expensive or cheaper than the others by more than sizes differ
   among themselves.  A low value is a reason to forecast by the time of day
@@ -69,7 +69,7 @@ class ImpactModel:
         (`ModelConfig.intercept`).  Where none is named, `fit_model` takes the line
         through the origin if it fits the sizes left out of it, as on generated
         books, and else what does best there of a line, 'quadratic' and 'power',
-        each with a half-spread; the result says which, and why.
+        each with a half-spread; the result states which, and why.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""How a model has done lately: times of operations, and predictions against what came.
+"""Recent performance of a model: times of operations, and predictions against outcomes.
 
 Healthy means that operations take less than `MAX_MEAN_SECONDS` on average and
-predictions miss by less than `MAX_MEAN_ERROR_PCT` of what came.  Too few
-measurements are neither, and the report says what is missing.
+predictions miss by less than `MAX_MEAN_ERROR_PCT` of the outcome.  With too few
+measurements it is neither, and the report states what is missing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the batch API can be told: frozen, checked when made."""
+"""Options of the batch API: frozen, checked when created."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a picture shows, and the two ways of drawing it: Matplotlib for paper, Plotly for the browser.
+"""A chart's content, and its two backends: Matplotlib for paper, Plotly for the browser.
 
-Colours are Okabe and Ito's, which colour-blind readers tell apart; every line
-has its own dash besides, so that a grey print can be read as well.
+Colours are Okabe and Ito's, which colour-blind readers can distinguish; every line also has its own dash, so that it
+can be read in grey.
 """
 
 from __future__ import annotations

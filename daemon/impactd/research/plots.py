@@ -1,4 +1,4 @@
-"""The pictures of a study; each function returns its figure.
+"""The charts of a study; each function returns its figure.
 
 `backend` is 'matplotlib' for paper or 'plotly' for the browser.
 """
@@ -202,7 +202,7 @@ def plot_cost_frontier(
 def plot_convergence(
     allocator: TradeAllocator, *, solvers: Sequence[str] = _ITERATIVE, backend: Backend = "matplotlib"
 ) -> Any:
-    """Draw how far from the least cost each solver is after so many of its iterations.
+    """Draw how far from the least cost each solver is after this many of its iterations.
 
     An iteration of one solver is not the work of another's.
 

@@ -1,4 +1,4 @@
-"""Worker processes that can be killed: loky's, as joblib ships it.
+"""Worker processes that can be killed, by loky as shipped with joblib.
 
 A thread that is inside a solver's machine code cannot be stopped; a process can.  loky starts workers as programs of
 their own: the caller's main module does not run again, and threads do no harm.  What it leaves to us: a worker ends

@@ -1,4 +1,4 @@
-"""A study as a report: what the data are, which model they bear, what schedules it gives, and what failed.
+"""A study as a report: the data, the model that fits them, its schedules, and what failed.
 
 The same inputs and seed give the same bytes: no time of day and no duration
 is in a report (`impactd compare` shows what solvers take).

@@ -1,9 +1,8 @@
-"""The daily check of all that research and the service stand on: is it right, and fast enough.
+"""The daily self-test of research and service: are the results right, and fast enough.
 
 Each check is a function of its inputs and of `SelftestSection`; one that raises
-has failed and says why, and the others continue.  What operations took and how
-far predictions missed goes through `ProductionMonitor`, whose verdict is a
-check like the others.
+has failed with its reason, and the others continue.  Times of operations and errors of predictions go through
+`ProductionMonitor`, whose verdict is a check like the others.
 """
 
 from __future__ import annotations

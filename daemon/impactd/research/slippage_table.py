@@ -1,4 +1,4 @@
-"""Tables of slippage, and the books that they are made of."""
+"""Tables of slippage, and the books behind them."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def read_tca(path: str | Path) -> Costs:
     -------
     Costs
         Three frames; times are UTC, `day` is when the session opened.  What
-        was revised stands there as it was said last.
+        was revised is there as last published.
 
     Raises
     ------

@@ -15,7 +15,7 @@ logger = logging.getLogger("impactd.files")
 
 
 def days_of(text: str) -> tuple[Path, ...]:
-    """Return the files that a name stands for, in the order of their names.
+    """Return the files that a name refers to, in the order of their names.
 
     Of a folder these are its own files that a codec recognises; what is left out is logged.
 

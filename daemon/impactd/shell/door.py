@@ -1,6 +1,6 @@
 """Limits on HTTP connections that aiohttp lacks: how many, and for how long.
 
-- At most so many connections are open, and never more than this server's share of the process's file descriptors: the
+- At most this many connections are open, and never more than this server's share of the process's file descriptors: the
   others belong to the brokers' connections and the logs.
 - A connection on which no request is in progress has a limited time: for the rest of a request that has begun, and for
   the next one.
@@ -61,7 +61,7 @@ class Door:
         self._most = most
         self.header_s = header_s
         self.idle_s = idle_s
-        #: Open connections; those without a request in progress stand in the order in which they began to wait.
+        #: Open connections; those without a request in progress are in the order in which they began to wait.
         self._waiting: dict[_Guarded, None] = {}
         self._busy: set[_Guarded] = set()
 

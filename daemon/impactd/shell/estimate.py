@@ -51,7 +51,7 @@ def question(value: bytes, now_ns: int, limits: Limits) -> tuple[NewOrder, float
     except FieldError as error:
         raise QuestionError(error.detail) from error
     record = {"type": "new", "cl_ord_id": "estimate"} | fields
-    # The time is this process's own, in ns, whatever the unit of the feeds.
+    # The time is this process's own, in ns, for any unit of the feeds.
     ns = dataclasses.replace(limits, time_unit="ns")
     decoded = decode_events(Topic.ORDERS, [orjson.dumps(record | {"ts_event": now_ns})], [0], [FROM_DATA], None, ns)
     if decoded.refused:

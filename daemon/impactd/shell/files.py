@@ -212,7 +212,7 @@ def _merge(parts: Sequence[_Part], n_before: int) -> tuple[Decoded, int]:
     if len(parts) == 1:
         return _renumbered(parts[0], n_before), len(parts[0].keys)
     base = np.cumsum([0, *(len(part.keys) for part in parts)])
-    # Parts stand in the order of the files, so that a stable sort by time settles equal times.
+    # Parts are in the order of the files, so that a stable sort by time settles equal times.
     order = np.argsort(np.concatenate([part.keys for part in parts]), kind="stable")
     number = np.empty(len(order), np.int64)
     number[order] = np.arange(n_before, n_before + len(order))

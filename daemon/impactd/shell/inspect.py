@@ -53,7 +53,7 @@ class FileFacts:
     rejected : dict of str to int
         Rows that the core's checks reject, by reason.
     refused : dict of str to int
-        Records that the codec refuses, by reason; `first_refused` says why the first is.
+        Records that the codec refuses, by reason; `first_refused` states why the first is.
     skipped : int
         Records of a type that gives no rows.
     usable : int

@@ -34,11 +34,11 @@ _PACKAGE: Final = Path(__file__).resolve().parent.parent
 
 
 class KernelCacheError(Exception):
-    """Machine code can be kept nowhere; the text says what to set."""
+    """Machine code can be kept nowhere; the text states what to set."""
 
 
 def release_key(package: Path = _PACKAGE) -> str:
-    """Return what names this state of the sources: the same for the same files, whenever and wherever installed."""
+    """Return the name of this state of the sources: the same for the same files in any installation."""
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         source = path.read_bytes()

@@ -41,7 +41,7 @@ class InputFileError(Exception):
 def open_content(path: Path) -> Content:
     """Open a file for reading; gzip, xz, zstd, bzip2 and zip (of one file) are decompressed, tables made text.
 
-    LOBSTER's message and orderbook files are joined, in a zip archive or side by side, whichever of them is named.
+    LOBSTER's message and orderbook files are joined, in a zip archive or side by side, whichever of the two is named.
 
     Raises
     ------

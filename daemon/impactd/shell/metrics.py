@@ -31,7 +31,7 @@ class Reading:
     Attributes
     ----------
     status : Status
-        A copy that does not change.
+        An unchanging copy.
     now : float
         Monotonic time, seconds.
     wall_ns : int

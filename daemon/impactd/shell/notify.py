@@ -46,7 +46,7 @@ class Notifier:
     address : str
         Datagram socket: a path, or a name in the abstract namespace after ``@``.
     watchdog_s : float or None, optional
-        The manager ends a process that is silent for so long; None where it does not.
+        The manager ends a process that is silent for this long; None where it does not.
     """
 
     def __init__(self, address: str, watchdog_s: float | None = None) -> None:

@@ -21,7 +21,7 @@ def task_stacks() -> dict[str, list[str]]:
 
 
 def thread_stacks() -> dict[str, list[str]]:
-    """Return for each other thread where it stands, outermost first."""
+    """Return the stack of each other thread, outermost frame first."""
     frames = sys._current_frames()  # noqa: SLF001  (the documented way to see other threads)
     here = threading.get_ident()
     found = {}

@@ -97,7 +97,7 @@ class _Order:
             self.priced = plan
 
     def question(self, fills: str, lot_size: int) -> Question | None:
-        """Return what is to be priced: the executed quantity, where it was scheduled, and at an even pace."""
+        """Return the quantities to price: the executed quantity, where it was scheduled, and at an even pace."""
         path = self.executed
         if self.sliced and fills == "scheduled":
             return None
@@ -210,7 +210,7 @@ class Tally:
         return {order.latest.symbol for order in self._orders.values()}
 
     def questions(self, lot_sizes: Mapping[str, int]) -> dict[str, Question]:
-        """Return what is to be priced, by order.
+        """Return the quantities to price, by order.
 
         Parameters
         ----------

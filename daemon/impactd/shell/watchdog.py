@@ -31,7 +31,7 @@ class Watchdog:
     Parameters
     ----------
     stuck_after_s : float
-        The event loop may be silent for so long.
+        The event loop may be silent for this long.
     leave : callable, optional
         Ends the process with a code; replaced by tests.
     """

@@ -1,4 +1,4 @@
-"""What all codecs share: limits on a record, reasons to refuse one, and what a batch decodes to."""
+"""Shared by all codecs: limits on a record, reasons to refuse one, and the result of a batch."""
 
 from __future__ import annotations
 

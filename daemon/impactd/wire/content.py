@@ -64,7 +64,7 @@ class Head(NamedTuple):
 
     @property
     def text(self) -> bytes:
-        """The beginning as UTF-8 without a byte order mark, whatever Unicode encoding the file has."""
+        """The beginning as UTF-8 without a byte order mark, for any Unicode encoding of the file."""
         return b"".join(_as_utf8(iter([self.data]), "replace"))
 
     @property

@@ -59,7 +59,7 @@ def _with_nan(value: bytes, error: orjson.JSONDecodeError) -> Any:
 
 
 def is_blank(value: object) -> bool:
-    """Return whether a value stands for nothing: null or NaN."""
+    """Return whether a value means nothing: null or NaN."""
     return value is None or (type(value) is float and value != value)  # noqa: PLR0124  (NaN)
 
 

@@ -1,7 +1,7 @@
 """The records of a Kafka record batch (message format 2), read by a compiled kernel.
 
-The kernel is sure or silent: a batch whose bytes are not exactly as the format has them is left to aiokafka's own
-reader, which also knows how to fail.  https://kafka.apache.org/documentation/#recordbatch
+The kernel is sure or silent: a batch whose bytes do not match the format exactly is left to aiokafka's own reader,
+which raises the right errors.  https://kafka.apache.org/documentation/#recordbatch
 """
 
 from __future__ import annotations

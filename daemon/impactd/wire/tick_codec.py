@@ -1,4 +1,4 @@
-"""What a codec of ticks is: bytes in, arrays and refusals out.
+"""The protocol of a tick codec: bytes in, arrays and refusals out.
 
 A new codec is one module with a class derived from `TickCodec`, and one line in
 `impactd.wire.registry`; one of another package registers itself, or is found by

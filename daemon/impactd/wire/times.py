@@ -48,7 +48,7 @@ def parse_time(value: object, field: str, unit: str = "ns") -> int:
         ``type`` where it is no time, ``value`` where it is not plausible in this unit.
     """
     if type(value) is int:
-        # Nanoseconds are known by their magnitude, whatever the unit: no other unit's times are as large.
+        # Nanoseconds are recognised by their magnitude: no other unit's times are as large.
         return value if MIN_NS <= value <= MAX_NS else _plausible(value * UNITS[unit], value, field, unit)
     if type(value) is float:
         return _of_float(value, field, unit)

@@ -275,7 +275,7 @@ class Session:
         return tuple(step for step in inside if self.is_open(ts + step * interval_ns))
 
     def holds(self, start: int, intervals: int, interval_ns: int) -> bool:
-        """Return whether so many intervals from `start` (ns) on all begin within one session, without a break."""
+        """Return whether this many intervals from `start` (ns) on all begin within one session, without a break."""
         last = start + (intervals - 1) * interval_ns
         if self.always_open:
             return True

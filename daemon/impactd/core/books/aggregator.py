@@ -114,7 +114,7 @@ class MinuteAggregator:
         -------
         int
             The first row that was not applied because a minute must close
-            before it (`closing` says which), or `stop`.
+            before it (`closing` states which), or `stop`.
 
         Raises
         ------

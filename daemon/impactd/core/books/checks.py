@@ -216,7 +216,7 @@ def check_book(
     max_levels : int
         A side with more levels than this is rejected unseen.
     allow_locked : bool
-        Whether a book whose best prices meet may stand.
+        Whether a locked book is usable.
 
     Returns
     -------
@@ -295,7 +295,7 @@ def check_books(
         Levels best first; levels that a book does not have are NaN in price
         and NaN or 0 in size.
     allow_locked : bool
-        Whether a book whose best prices meet may stand.
+        Whether a locked book is usable.
 
     Returns
     -------

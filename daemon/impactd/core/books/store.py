@@ -30,9 +30,9 @@ SYMBOL: Final = np.dtype(
         ("minute", "<i8"),  # start of the open minute, or NEVER
         ("last_ns", "<i8"),  # the symbol's clock: largest ts_event that was not refused, or NEVER
         ("book_ns", "<i8"),  # ts_event of the last accepted book, or NEVER
-        ("settled_ns", "<i8"),  # the standing book is accounted for up to here
+        ("settled_ns", "<i8"),  # the prevailing book is accounted for up to here
         ("covered_ns", "<i8"),
-        ("n_bid", "<i8"),  # levels of the standing book
+        ("n_bid", "<i8"),  # levels of the prevailing book
         ("n_ask", "<i8"),
         ("n_sizes", "<i8"),
         ("n_books", "<i8"),
@@ -78,7 +78,7 @@ class Store(NamedTuple):
     touched : ndarray of uint8, shape (S,)
         1 where something has changed since it was last cleared; not saved.
     levels : ndarray of float64, shape (S, 4, L)
-        The standing book: bid_px, bid_sz, ask_px, ask_sz.
+        The prevailing book: bid_px, bid_sz, ask_px, ask_sz.
     sizes : ndarray of float64, shape (S, K)
     slippage_ns : ndarray of float64, shape (S, 2, K)
         Sum over time of what the walks that were held cost, price per share x ns.
@@ -307,7 +307,7 @@ class SymbolTable:
         self.store.touched[slot] = 1
 
     def grow(self, n_levels: int = 0, n_sizes: int = 0) -> None:
-        """Make room for every symbol, and for so many levels and sizes."""
+        """Make room for every symbol, and for this many levels and sizes."""
         self.store = grown(self.store, len(self._names), n_levels, n_sizes)
         if self.scratch.shape[0] < self.store.sizes.shape[1]:
             self.scratch = np.empty(self.store.sizes.shape[1])

@@ -24,7 +24,7 @@ _Ints = npt.NDArray[np.int64]
 
 _DIGEST_BYTES: Final = 16
 
-#: Length of an absent key or value in the hash; no real one has it.
+#: Length of an absent key or value in the hash; no real length equals it.
 _ABSENT: Final = 2**64 - 1
 
 

@@ -79,20 +79,21 @@ PRIOR_SD: Final = 0.25
 #: What not knowing the level adds to that: divided by the root of one and the minutes behind it.  On recorded days
 #: costs at a level from one book were wrong by 0.5 to 2.3, from ten minutes by 0.2 to 1.4.
 COLD_SD: Final = 0.6
-#: Minutes of evidence count in full for plans of up to so many intervals, and less in proportion for longer ones, which
+#: Minutes of evidence count in full for plans of up to this many intervals, and less in proportion for longer ones,
+# which
 #: reach further past what was seen.  FROG began its day at six times what the rest of it cost.
 SEEN_REACH: Final = 30
 #: What a night adds, whatever shadows found, since they begin later.  It fades as the minutes of the session go by.
 #: With 0.1 the bands of A-share plans from the open on held 95% and 99% of days that they were fixed on.
 NIGHT_SD: Final = 0.1
 NIGHT_MINUTES: Final = 5.0
-#: It counts as much as so many disjoint shadows.
+#: It counts as much as this many disjoint shadows.
 PRIOR_COUNT: Final = 4.0
 #: Memory of middle and scale, disjoint shadows: about a week of hours.
 HALF_LIFE: Final = 30.0
 #: Step of log c for a disjoint shadow: on days whose errors are small, half of it left bands too wide for a week.
 STEP: Final = 1.0
-#: An error counts in middle and scale as no further from the middle than so many scales.
+#: An error counts in middle and scale as no further from the middle than this many scales.
 HUBER: Final = 3.0
 #: log c stays within this, so that no market can lead it out of the finite numbers.
 LOG_LIMIT: Final = 3.0

@@ -72,7 +72,7 @@ class MinuteBooks(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BookCurve:
-    """The walks of one standing book, for a plan before any minute has closed.
+    """The walks of one prevailing book, for a plan before any minute has closed.
 
     Attributes
     ----------

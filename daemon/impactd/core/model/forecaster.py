@@ -63,14 +63,14 @@ from impactd.core.outputs.messages import ForecastRecord, Model
 UNIT: Final = "price_per_share"
 LAYOUT: Final = 1
 
-#: A curve meets the books at so many times the quantity that a plan asks of an interval.  On recorded days 4 and 5
+#: A curve meets the books at this many times the quantity that a plan asks of an interval.  On recorded days 4 and 5
 #: captured the same, smaller and larger ones less; days with a strong profile, where plans concentrate most, prefer 5.
 REACH: Final = 5.0
 
 #: Intervals ahead whose coefficients are published with a model, as far as the session has them.
 AHEAD: Final = (5, 15, 30, 60, 120, 180, 240, 360)
 
-#: Until so many minutes were seen, a forecast is marked as a prior.
+#: Until this many minutes were seen, a forecast is marked as a prior.
 PRIOR_MINUTES: Final = 3
 
 #: At the reference size the excess of a curve is no smaller than this part of the half-spread, where its books show

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from impactd.core.base.jit import kernel
 from impactd.core.model.curves import BookCurve, Float, MinuteBooks
 
-#: The part of the half-spread that every excess has beside what was measured.
+#: The part of the half-spread that is added to every measured excess.
 OFFSET: Final = 0.1
 #: A half-spread is taken as no smaller than this part of the mid: a locked book has a level too.
 FLOOR_MID: Final = 1e-7

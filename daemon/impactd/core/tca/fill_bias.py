@@ -27,7 +27,7 @@ from typing import Any, Final
 
 #: Bounds of one interval's ratio, this and its inverse.
 WIDEST: Final = 4.0
-#: The ratio of 1 counts as much as so many intervals with fills, ...
+#: The ratio of 1 counts as much as this many intervals with fills, ...
 PRIOR_COUNT: Final = 20.0
 #: ... each of this standard deviation.
 PRIOR_SD: Final = 0.5

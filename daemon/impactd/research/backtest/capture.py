@@ -1,4 +1,4 @@
-r"""What share of the possible saving a policy captures, and how sure that is.
+r"""The share of the possible saving that a policy captures, with its interval.
 
 .. math::
 
@@ -8,12 +8,11 @@ pooled over orders: a ratio of sums, so that windows in which nothing could be
 saved weigh nothing.  It is negative where the policy costs more than TWAP.
 
 The interval is a block bootstrap.  Orders of one window trade on the same
-books, whatever their side and size, so a window's orders stay together, and so
+books, for any side and size, so a window's orders stay together, and so
 do those of overlapping windows that start within one horizon: the
 blocks of each symbol are drawn with replacement, days first where there
 are several, then windows within a day (a two-stage cluster bootstrap [1]_).
-With one day a symbol the interval speaks of the windows of that day and says
-nothing about other days.
+With one day a symbol the interval covers the windows of that day and not other days.
 
 References
 ----------

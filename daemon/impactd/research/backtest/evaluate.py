@@ -1,8 +1,8 @@
 """One order under every policy, priced on the same tape.
 
 Costs are what walking the recorded books would have cost at the executed
-quantities.  The books stand as they were recorded: an order does not move
-those that come later, except in the sensitivity, where a share of what an
+quantities.  The books stay as recorded: an order does not move later ones, except in the sensitivity, where a share of
+what an
 order has taken in one interval is still missing from the books of the next.
 """
 
@@ -64,7 +64,7 @@ ENGINES: Final[Mapping[str, Callable[[CoreSettings], CoreSettings]]] = {
     ),
 }
 
-#: Each runs every order once more.
+#: Each runs every order again.
 VARIANTS: Final = tuple(name for name in ENGINES if name != ENGINE)
 
 #: Needed for every figure.

@@ -1,4 +1,4 @@
-"""The pictures of a backtest, drawn for paper; a browser shows the same.
+"""The charts of a backtest, for paper and browser.
 
 Colours are those of `impactd.research.picture`; each line has a dash or marker of its own besides.
 """

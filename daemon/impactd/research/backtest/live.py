@@ -5,7 +5,7 @@ that is asked for.  From such a state a new engine is loaded, the order is
 sent into it, and the rows of its window follow, with fills as scheduled.
 What it trades is what `impactd replay` gives for that order alone: the same
 inputs reach the same state machine, and a saved state continues to the last bit.
-No order knows of another, and none sees a row before its time.
+Orders do not affect each other, and none sees a row before its time.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def states_at(
     row = 0
     for start in sorted(set(starts)):
         stop = tape.row_before(start)
-        # An idle move closes what an order's own event would close: nothing that comes later can tell them apart.
+        # An idle move closes what an order's own event would close: nothing that comes later can distinguish them.
         commit = engine.apply(_inputs(tape, row, stop, (), start))
         row = stop
         states[start] = engine.dump()

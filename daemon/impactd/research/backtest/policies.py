@@ -1,7 +1,7 @@
-r"""What the engine is measured against, and the least that was possible.
+r"""The policies that the engine is compared with, and the hindsight optimum.
 
-Every policy obeys the same cap an interval.  Whole lots; what is left when a
-window ends trades in its last interval.
+Every policy obeys the same cap per interval.  Quantities are whole lots; what is left when a window
+ends trades in its last interval.
 
 - ``twap``: even over time.
 - ``vwap``: in proportion to the service's forecast of volume, updated each
@@ -11,7 +11,7 @@ window ends trades in its last interval.
   session profile to all later intervals (without the profile all intervals
   would be equal, and the policy TWAP).
 - ``expanding_mean``: the latest minute's curve for the next interval, the mean
-  of the day so far for all later ones, believed as they stand.
+  of the day so far for all later ones, used without shrinkage.
 - ``profile_hindsight``: the mean curve of each half hour of the same day, which
   nobody knows in advance: what a perfect profile of half hours is worth.
 - ``hindsight``: the least cost on this tape.
@@ -240,7 +240,7 @@ def hindsight(task: Task, table: Float, step: int) -> Float:
     Returns
     -------
     ndarray of float64, shape (n,)
-        Shares; what is no whole step stands in the interval where it costs least.
+        Shares; the remainder below one step is in the interval where it costs least.
     """
     steps, rest = divmod(task.qty, step)
     most = min(task.cap // step, table.shape[1] - 1)

@@ -1,4 +1,4 @@
-"""What a backtest found, as one JSON object.
+"""The result of a backtest as one JSON object.
 
 The same inputs, settings and seed give the same bytes: nothing of the clock,
 the machine or the number of processes is in it.
@@ -123,7 +123,7 @@ def of_kind(orders: Sequence[Priced], kind: str) -> list[Priced]:
 
 
 def _pooled(test: Backtest, orders: Sequence[Priced], kinds: Sequence[str], seed: int) -> dict[str, Any]:
-    """Return the figures over all symbols, sides and sizes; those of the first kind stand at the top."""
+    """Return the figures over all symbols, sides and sizes; those of the first kind come first."""
     by_window = {}
     for kind in kinds:
         for name in (kind, kind + TRIMMED):

@@ -1,7 +1,7 @@
 """A backtest from files to figures, on all cores.
 
 Each order is worked by itself from a state that was saved before its start,
-so orders may run anywhere and in any sequence: what comes out is sorted and
+so orders may run in any process and sequence: the result is sorted and
 does not depend on the number of processes.
 """
 
@@ -31,7 +31,7 @@ from impactd.research.backtest.windows import Question, Trial, trials
 from impactd.research.backtest.workers import Job, work
 from impactd.research.errors import MALFORMED, ValidationError
 
-#: By default the engine's variants run for so many orders at most: each costs as much as the engine.
+#: By default the engine's variants run for this many orders at most: each costs as much as the engine.
 MAX_FOR_VARIANTS: Final = 300
 
 #: Called with what is done since the last call, in orders.

@@ -10,11 +10,10 @@ ones made at the same time:
 
 The log error is :math:`\log(\hat g / g)`: its mean is the bias, its mean size
 the error.  The rank correlation (Spearman) is taken within a day and side and
-then averaged: whether expensive intervals were told from cheap ones.
+then averaged: whether expensive intervals were distinguished from cheap ones.
 
-A band of a plan's cost is judged by what came: how often the plan made at an
-order's start, left as it was, cost what its band said; and the same of what
-was traded in the end, replanned each interval.
+A band of a plan's cost is judged by its coverage: how often it held the cost of the plan made at an order's start,
+kept unchanged; and how often it held the cost of what was traded in the end, replanned each interval.
 """
 
 from __future__ import annotations

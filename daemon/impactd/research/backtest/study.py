@@ -1,4 +1,4 @@
-"""What one day shows of itself as it goes: forecasts by minute, fitted lines, realised curves.
+"""Observations of one day in order: forecasts by minute, fitted lines, realised curves.
 
 Everything here is read from the engine that walks through the tape without
 orders, at the beginning of each interval of a session.

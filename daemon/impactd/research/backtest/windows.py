@@ -1,4 +1,4 @@
-"""The orders that are tried: windows, sizes and both sides.
+"""The orders of a backtest: windows, sizes and both sides.
 
 Windows are local times of the session's zone.  Four kinds:
 
@@ -10,8 +10,7 @@ Windows are local times of the session's zone.  Four kinds:
 
 Sizes are in shares, or a share of the continuous volume that traded in the
 session, spread evenly over it; without either, shares of the visible depth for
-each interval.  They belong to the question that is asked, so they may
-know the day; the policies do not.
+each interval.  They are part of the question, so they may depend on the day; the policies may not.
 
 One rule caps every policy, hindsight included: an interval trades at most
 `depth_cap` times the depth that the side showed on average in the half hour
@@ -94,7 +93,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One order with what it stands for.
+    """One order with its origin.
 
     Attributes
     ----------

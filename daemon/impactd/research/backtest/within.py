@@ -1,10 +1,10 @@
-r"""What is traded within the minute, and every policy's costs over the mid that comes after.
+r"""Trades within the minute, and every policy's costs over the later mid.
 
 A slice that is decided at t is executed at the book that prevails the latency later.  Nothing refills within an
 interval: a slice after d shares of it walks on from there.
 
-A narrow spread or a deep side tells where the mid goes: who buys only when the mid is about to rise pays little over
-the mid of the moment, and gains nothing.  Against the mid `LATER_S` seconds after each trade, with m the mid,
+A narrow spread or a deep side predicts the mid: an order that buys only when the mid is about to rise pays little
+over the current mid, and gains nothing.  Against the mid `LATER_S` seconds after each trade, with m the mid,
 
 .. math:: \text{later}_h = \text{cost} - \text{sign} \sum_t x_t \, (m_{t + h} - m_t),
 

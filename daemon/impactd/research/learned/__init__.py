@@ -1,4 +1,4 @@
-"""Trains the trees of `impactd.core.model.learned.trees` on recorded days, and says whether they are worth it.
+"""Trains the trees of `impactd.core.model.learned.trees` on recorded days, and reports whether they are worth it.
 
 Days are walked by the service's own engine, so that what is trained on is what
 a live forecaster sees (`samples`).  scikit-learn grows the trees and they are

@@ -2,14 +2,14 @@ r"""How good the trained trees are on days that they have not seen.
 
 Days are folds, over all symbols at once, since two symbols share their day.
 Going ``forward``, each day is judged by what was learned on the days before
-it; with ``each`` it is judged by all other days, which with few days says
-more, and with a trend in them says too much.  From what is learned on, rows
+it; with ``each`` it is judged by all other days, which tells more with few days, and too much if they have a trend.
+From the training data, rows
 within `EMBARGO` of the judged days are left out, whose targets or averages
 could reach into them.
 
 Judged next to it are the default forecast, and persistence (the latest
 minute's level).  They have no quantiles of their own; those of their errors on
-the same training days, by horizon, stand in.  With r what came and f the
+the same training days, by horizon, are used instead.  With r what came and f the
 median forecast, both in logs:
 
 - the log error is the mean of :math:`|f - r|`;

@@ -5,9 +5,9 @@ minimises the pinball loss [1]_ [2]_ of what the default forecast leaves,
 
 .. math:: \sum_i \rho_p(r_i - q_p(x_i)), \qquad \rho_p(u) = u \, (p - 1[u < 0]),
 
-over shallow trees in histograms [3]_.  How much is grown was set before it met
-a recorded day: few, small, slow trees, since neighbouring rows say the same
-and a day is one draw of a day.
+over shallow trees in histograms [3]_.  The size of the model was set before any recorded day was used: few, small, slow
+trees, since neighbouring rows carry
+the same information and a day is one observation.
 
 It runs in one thread: sums over rows then have one order, and the same rows
 and seed give the same bytes.

@@ -1,4 +1,4 @@
-"""From recorded days to a trained file, and to what it is worth on days that it has not seen."""
+"""Trains a file on recorded days, and tests it on days that it has not seen."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What a forecaster saw, what it said, and what came: a row a minute, side and horizon.
+"""Features, forecasts and outcomes: one row per minute, side and horizon.
 
 The engine walks through a tape without orders, with a learned forecaster
-whose trees say nothing: its features and the default forecast are then read
-at the end of every minute, as a live one would have them.  What came is the
-level that the same features measured when the target's minute had closed.
+whose trees are neutral: its features and the default forecast are read
+at the end of every minute, as a live one would have them.  The outcome is the level that the same features measured
+when the target's minute had closed.
 """
 
 from __future__ import annotations

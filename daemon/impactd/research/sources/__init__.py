@@ -12,9 +12,9 @@ Shapes are recorded ones with the vendors' documented field names; no vendor's
 client is needed to read them, and none is imported before `Source.fetch`.
 Rules for all:
 
-- A book is in force until the instrument's next record, whatever comes for others
-  in between; several instruments have a ``symbol`` column.
-- A side that has become empty is an empty side: an old book never stays in force
+- A book is in force until the instrument's next record, regardless of records of others
+  in between; data of several instruments have a ``symbol`` column.
+- A side that becomes empty is empty: an old book does not stay in force
   because its successor has no bids or no asks.
 - Times are exact to the nanosecond where the vendor gives nanoseconds.
 """

@@ -1,4 +1,4 @@
-"""What a source is, and the registry of sources: the one place that lists them."""
+"""The protocol of a source, and the registry of sources: the one place that lists them."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ Shapes, by what a record has:
 
 - ``type`` and ``value``: an element of ``tickData`` [1]_; ``time``, ``type``
   (BID, ASK, BEST_BID, BEST_ASK; TRADE and others are skipped), ``value``,
-  ``size``.  Each says one side, and the other stands.
+  ``size``.  Each states one side, and the other stays as it was.
 - ``MKTDEPTH_EVENT_TYPE`` "MARKET_BY_LEVEL": market depth [2]_.  A paint
   (``MKTDEPTH_EVENT_SUBTYPE`` "TABLE_INITPAINT") has ``MBL_WINDOW_SIZE``,
   ``MBL_TABLE_BID`` and ``MBL_TABLE_ASK``; an update has the side as its subtype

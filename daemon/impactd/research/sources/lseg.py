@@ -12,7 +12,7 @@ Shapes, by what a record has:
 - ``Domain`` "MarketByPrice": messages of the WebSocket API; see
   `impactd.research.sources.lseg_stream`.
 
-Instruments are told apart by ``#RIC``, or ``RIC``.  Times are in ``Date-Time``,
+Instruments are distinguished by ``#RIC``, or ``RIC``.  Times are in ``Date-Time``,
 ISO with nanoseconds, in UTC or with an offset.  A quote names only what has
 changed: an empty field keeps the instrument's last value.  Rows of
 quotes whose ``Type`` is another one than Quote are skipped.

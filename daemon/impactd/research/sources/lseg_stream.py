@@ -1,7 +1,7 @@
 """LSEG's books by price as a stream: ``MarketByPrice`` messages of the WebSocket API [1]_.
 
 - A ``Refresh`` gives the whole book, perhaps in parts: all but the last have
-  ``Complete`` false.  Its first part empties what stood (``ClearCache``, true
+  ``Complete`` false.  Its first part clears the old book (``ClearCache``, true
   if absent).  An ``Update`` gives changes; those that come between the parts
   of a refresh count.  Before the first refresh is complete there is no book.
 - ``Map.Entries`` are the price points.  ``Action`` is Add, Update or Delete,

@@ -55,7 +55,7 @@ class Snapshots:
 
     @contextmanager
     def one(self, record: object) -> Iterator[None]:
-        """Read one record: an error in it refuses the record, with whatever it has added."""
+        """Read one record: an error in it refuses the record and undoes what it added."""
         n = len(self._times)
         try:
             yield

@@ -36,7 +36,7 @@ Entry = Mapping[str, Any]
 
 
 class DerivationError(Exception):
-    """A journal that cannot be followed from here on; the text says why."""
+    """A journal that cannot be followed from here on; the text states why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Derived:
     """One commit of the run, derived again.
 
     `inputs` is what it took in, None where it took in nothing; `engine` its
-    partition's as it stands after it; `settings` have the formats of the run.
+    partition's after it; `settings` have the formats of the run.
     """
 
     partition: int

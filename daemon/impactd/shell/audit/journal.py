@@ -54,7 +54,7 @@ async def start_before(source: Source, partition: int, first: int) -> Mark | Non
         if mark.kind == UNREADABLE:
             continue
         if mark.seq > first or (mark.seq == first and mark.kind != "genesis"):
-            # A snapshot of that very commit stands behind what it has published.
+            # A snapshot of the same commit follows its outputs.
             return start or mark
         if start is None or _begins(mark, start):
             start = mark

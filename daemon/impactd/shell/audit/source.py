@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _POLL_MS: Final = 200
 
-#: A reader that gets nothing for so long, short of the end, gives up: twice a transaction's usual timeout.
+#: A reader that gets nothing for this long, short of the end, gives up: twice a transaction's usual timeout.
 _STALL_S: Final = 30.0
 
 

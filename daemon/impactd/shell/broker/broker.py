@@ -77,7 +77,7 @@ class Broker:
 def find_broker(
     *, allow_mock: bool = False, kafka_version: str = KAFKA_VERSION, properties: Mapping[str, str] | None = None
 ) -> Iterator[Broker]:
-    """Yield the first broker that is to be had, and stop it at the end if it was started here.
+    """Yield the first broker that is available, and stop it at the end if it was started here.
 
     Parameters
     ----------

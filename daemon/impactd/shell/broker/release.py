@@ -19,7 +19,7 @@ _JAVA_TIMEOUT_S: Final = 60.0
 
 
 class BrokerUnavailable(RuntimeError):  # noqa: N818  (it reports a state of the machine, as `ConnectionRefused` does)
-    """There is no broker to be had here; the text says what to install or to set."""
+    """There is no broker available here; the text states what to install or to set."""
 
 
 def cache_dir() -> Path:
@@ -36,7 +36,7 @@ def kafka_jars(version: str) -> Path:
     Raises
     ------
     BrokerUnavailable
-        If Maven is missing or fails; the text says what to do.
+        If Maven is missing or fails; the text states what to do.
     """
     jars = cache_dir() / f"kafka-{version}"
     if jars.is_dir():

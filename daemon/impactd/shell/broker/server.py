@@ -299,5 +299,5 @@ class KafkaServer:
             leash.wait(timeout=_STOP_TIMEOUT_S)
         for pipe in (leash.stdin, leash.stdout):
             if pipe is not None:
-                pipe.close()  # letting go of the leash kills whatever did not end by itself
+                pipe.close()  # closing the leash kills a process that did not end by itself
         leash.wait()

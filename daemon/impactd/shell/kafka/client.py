@@ -30,7 +30,8 @@ from impactd.shell.kafka.tasks import end
 #: The longest that a fetch waits for data. A partition that is resumed waits for the fetch in progress, so it is short.
 FETCH_WAIT_MS: Final = 100
 
-#: Ticks are fetched by so many bytes, or after so long. A fetch for each record would cost two turns of a worker thread
+#: Ticks are fetched by this many bytes, or after so long. A fetch for each record would cost two turns of a worker
+# thread
 #: and the event loop's time, which orders wait for.
 TICKS_FETCH_BYTES: Final = 64 * 1024
 TICKS_FETCH_WAIT_MS: Final = 20
@@ -45,7 +46,8 @@ BATCH_BYTES: Final = 512 * 1024
 #: and a broker that is gone, or busy with a request of that connection, does not answer.
 CLOSE_S: Final = 2.0
 
-#: aiokafka leaves the group when nothing is consumed for so long. What may take long here, a restore, is no reason to.
+#: aiokafka leaves the group when nothing is consumed for this long. What may take long here, a restore, is no reason
+# to.
 MAX_POLL_INTERVAL_MS: Final = 24 * 3_600_000
 
 
@@ -142,7 +144,7 @@ async def close_within(closing: Coroutine[Any, Any, None], within_s: float = CLO
 
 
 async def close_producer(producer: AIOKafkaProducer, within_s: float) -> bool:
-    """Close `producer` whatever state it is in; return whether it closed in order.
+    """Close `producer` in any state; return whether it closed in order.
 
     ``stop`` waits for every batch to be delivered, and transactional batches
     never expire, so with a broker away it would wait forever. After half of

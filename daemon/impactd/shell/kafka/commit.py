@@ -83,7 +83,7 @@ class Committer:
         CommitRefusedError
             If the broker will not take one of them.
         CommitUnknownError
-            If anything else went wrong; whether they stand is unknown.
+            If anything else went wrong; whether they were written is unknown.
         """
         try:
             async with asyncio.timeout(self._deadline_s):

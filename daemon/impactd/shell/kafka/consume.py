@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 _POLL_MS: Final = 200
 
-#: A reader that gets nothing for so long, short of the end, gives up.
+#: A reader that gets nothing for this long, short of the end, gives up.
 _STALL_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumedRecord:
-    """A record as it stands on the broker; `timestamp` in ms."""
+    """A record on the broker; `timestamp` in ms."""
 
     topic: str
     partition: int

@@ -143,7 +143,7 @@ class Redriven:
     sent : Counter of str
         By source topic.
     failed : list of (place, str)
-        Letters that are not known to stand, and why.
+        Letters that are not known to have been written, and why.
     """
 
     sent: Counter[str] = field(default_factory=Counter)
@@ -209,7 +209,7 @@ async def dead_letter(settings: Settings, place: Place) -> tuple[Letter, Consume
 
 
 async def survey(settings: Settings, chosen: Chosen) -> Survey:
-    """Say what there is to be sent again.
+    """Say what can be sent again.
 
     Raises
     ------

@@ -76,7 +76,7 @@ class Decoder:
     def events(self, topic: Topic, consumed: Sequence[RecordLike]) -> DecodedEvents:
         """Return the events of order, execution or control records, and what was refused of them.
 
-        Control records stand in every partition, so only the others can be misplaced.
+        Control records are in every partition, so only the others can be misplaced.
         """
         good, refused = (consumed, []) if topic is Topic.CONTROL else self._in_place(consumed)
         decoded = decode_events(topic, *_columns(good), self._limits)

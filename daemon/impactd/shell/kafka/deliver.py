@@ -37,7 +37,7 @@ Send = Callable[[Sequence[Record]], Awaitable[list[int | str]]]
 
 @asynccontextmanager
 async def delivery(settings: Settings) -> AsyncIterator[Send]:
-    """Yield what sends records and returns for each its offset, or why it is not known to stand.
+    """Yield a function that sends records and returns for each its offset, or why it is not known to have been written.
 
     Raises
     ------

@@ -12,14 +12,14 @@ class KafkaShellError(Exception):
 
 
 class FatalError(KafkaShellError):
-    """The process must stop; the text says why, and what to do about it."""
+    """The process must stop; the text states why, and what to do about it."""
 
 
 class CommitUnknownError(KafkaShellError):
     """A commit failed, or nobody knows whether it did.
 
     Memory and producer are worthless now: the partition is acquired again,
-    and the broker says what was committed.
+    and the broker states what was committed.
     """
 
 

@@ -35,7 +35,7 @@ async def announce_loss(
     Raises
     ------
     CommitUnknownError
-        If it is not known to stand.
+        If it is not known to have been written.
     """
     halt = {
         "type": "halt",

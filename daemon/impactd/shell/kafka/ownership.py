@@ -276,7 +276,7 @@ class Ownership:
         return await asyncio.get_running_loop().run_in_executor(self._clients.executor, function)
 
     def _phase(self, phase: Phase, doing: str) -> None:
-        # A partition that is leaving stays so, whatever it still finishes.
+        # A partition that is leaving stays so while it finishes.
         if not self._leaving.is_set():
             self._status.phase = phase
         self._status.doing = doing

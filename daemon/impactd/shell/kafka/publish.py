@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 #: Records in flight before their delivery is awaited.
 _IN_FLIGHT: Final = 5_000
 
-#: A broker that takes nothing for so long is given up.
+#: A broker that takes nothing for this long is given up.
 _DELIVERY_S: Final = 60.0
 
 #: Called periodically: records sent so far, event time reached (ns).

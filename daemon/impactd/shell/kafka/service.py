@@ -88,7 +88,7 @@ class Service:
 
     @property
     def status(self) -> Status:
-        """What the service is doing now, as a copy that does not change."""
+        """What the service is doing now, as an unchanging copy."""
         return self._status.snapshot()
 
     @property

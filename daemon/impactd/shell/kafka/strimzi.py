@@ -25,7 +25,7 @@ CLUSTER_LABEL: Final = "strimzi.io/cluster"
 #: Names of Kubernetes' objects (RFC 1123 subdomains).
 _OBJECT_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
-#: What YAML reads as text without quotes, whatever its version.
+#: Text that every version of YAML reads as text without quotes.
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9./_-]*")
 _NO_TEXT: Final = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
 
@@ -46,7 +46,7 @@ def strimzi_topics(settings: Settings, cluster: str) -> list[dict[str, Any]]:
 def strimzi_user(settings: Settings, cluster: str, user: str) -> dict[str, Any]:
     """Return the ``KafkaUser`` of the service with exactly the rights that it needs.
 
-    It has a client certificate, or a SCRAM password where the settings say SASL.
+    It has a client certificate, or a SCRAM password if the settings say SASL.
     """
     kind = "scram-sha-512" if settings.kafka.security.protocol.startswith("SASL") else "tls"
     acls = [_acl(acl) for acl in required_acls(settings)]

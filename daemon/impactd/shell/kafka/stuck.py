@@ -41,7 +41,7 @@ class StuckDetector:
     Parameters
     ----------
     after_s : float
-        Without progress for so long a partition is stuck.
+        Without progress for this long a partition is stuck.
     in_event_time : bool
         Whether orders, executions and control wait for ticks: what was fetched of them is then no lag.
     """

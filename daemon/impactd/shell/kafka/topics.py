@@ -131,7 +131,7 @@ async def admin_client(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]
     Raises
     ------
     FatalError
-        If no broker answers, they refuse the connection, or one fails later; the text says which, and the remedy.
+        If no broker answers, they refuse the connection, or one fails later; the text states which, and the remedy.
     """
     options = client_options(settings)
     within_s = settings.kafka.request_timeout_ms / 1000
@@ -161,7 +161,7 @@ async def create_topics(settings: Settings) -> tuple[str, ...]:
     Raises
     ------
     FatalError
-        If the broker will not make one; the text says which and why.
+        If the broker will not make one; the text states which and why.
     """
     async with admin_client(settings) as admin:
         there = set(await admin.list_topics())

@@ -43,7 +43,7 @@ EVENTS: Final = {
 
 BACKFILL: Final = 20_000
 
-#: The consumer stays for so long without a reader.
+#: The consumer stays for this long without a reader.
 LINGER_S: Final = 30.0
 
 _POLL_MS: Final = 200

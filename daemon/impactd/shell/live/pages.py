@@ -61,7 +61,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def session_of(token: str) -> str:
-    """Return the cookie that stands for a token."""
+    """Return the cookie that is derived from a token."""
     return hmac.new(token.encode(), b"impactd live page", hashlib.sha256).hexdigest()
 
 
@@ -115,7 +115,7 @@ def add_pages(
 
 
 class _Estimates:
-    """Answers what orders would cost: one question at a time, and so many a second, so that commits do not wait."""
+    """Answers what orders would cost: one question at a time, and this many a second, so that commits do not wait."""
 
     def __init__(self, estimate: Estimate) -> None:
         self._estimate = estimate

@@ -40,7 +40,7 @@ SECOND_NS: Final = 1_000_000_000
 #: Half-width of a band of 95%, in standard errors.
 _Z95: Final = 1.959964
 
-#: Minutes that it takes to say how much they differ.
+#: Minutes that it takes to state how much they differ.
 _LEAST_MINUTES: Final = 3
 
 #: Sizes and price per share, as measured in one minute.

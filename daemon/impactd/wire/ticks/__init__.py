@@ -1,4 +1,4 @@
-"""Codecs of ticks: one package per format, and the compiled readers that they share.
+"""Tick codecs: one package per format, and the compiled readers that they share.
 
 Belongs here: what turns the bytes of books and trades into a `TickBatch`.
 """

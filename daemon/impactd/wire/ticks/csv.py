@@ -1,6 +1,6 @@
-"""CSV files: headers, lines, and what all codecs of CSV share.
+"""CSV files: headers, lines, and code shared by all CSV codecs.
 
-Nothing in a CSV line tells whether it is whole (``...,290`` may have been
+Nothing in a CSV line shows whether it is whole (``...,290`` may have been
 ``...,2900``), so a file's last line without a line end is refused.
 """
 

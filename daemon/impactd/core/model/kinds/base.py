@@ -157,7 +157,7 @@ class ImpactModel(Protocol):
         ...
 
     def coefficients(self, excess: Float, shape: float, q_ref: float) -> Coefficients:
-        """Return the coefficients that the levels `excess` at `q_ref` stand for."""
+        """Return the coefficients of the levels `excess` at `q_ref`."""
         ...
 
 

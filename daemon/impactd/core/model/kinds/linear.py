@@ -58,5 +58,5 @@ class Linear:
         return shape
 
     def coefficients(self, excess: Float, shape: float, q_ref: float) -> Coefficients:  # noqa: ARG002  (as above)
-        """Return the coefficients that the levels `excess` at `q_ref` stand for."""
+        """Return the coefficients of the levels `excess` at `q_ref`."""
         return Coefficients(excess / q_ref, None, None, None)

@@ -79,5 +79,5 @@ class Power:
         return shape
 
     def coefficients(self, excess: Float, shape: float, q_ref: float) -> Coefficients:
-        """Return the coefficients that the levels `excess` at `q_ref` stand for."""
+        """Return the coefficients of the levels `excess` at `q_ref`."""
         return Coefficients(None, None, excess / q_ref**shape, shape)

@@ -64,5 +64,5 @@ class Quadratic:
         return shape * ratio / (1.0 - shape + shape * ratio)
 
     def coefficients(self, excess: Float, shape: float, q_ref: float) -> Coefficients:
-        """Return the coefficients that the levels `excess` at `q_ref` stand for."""
+        """Return the coefficients of the levels `excess` at `q_ref`."""
         return Coefficients((1.0 - shape) / q_ref * excess, shape / (q_ref * q_ref) * excess, None, None)

@@ -47,7 +47,7 @@ _COLUMNS: Final = ("feature", "threshold", "left", "right", "missing_left", "val
 
 
 class LearnedFileError(ValueError):
-    """A file that holds no trees that can be used; the text says why and what to do."""
+    """A file that holds no trees that can be used; the text states why and what to do."""
 
 
 @kernel
@@ -280,7 +280,7 @@ def _parse(content: bytes) -> Learned:
 
 
 def _table(tree: Mapping[str, Any]) -> Float:
-    """Return a tree's columns, checked: children stand behind their parents and within the tree."""
+    """Return a tree's columns, checked: children come after their parents and within the tree."""
     columns = [tree[name] for name in _COLUMNS]
     columns[1] = [np.inf if value is None else value for value in columns[1]]
     table = np.array(columns, np.float64).T

@@ -52,7 +52,7 @@ Float = npt.NDArray[np.float64]
 PART_MINUTES: Final = 10.0
 #: Days after which one counts half.
 HALF_LIFE_DAYS: Final = 20.0
-#: Days of noise that equal a symbol's signal, before it has shown its own; that counts as much as so many days.
+#: Days of noise that equal a symbol's signal, before it has shown its own; that counts as much as this many days.
 PRIOR_DAYS: Final = 16.0
 PRIOR_DAYS_WEIGHT: Final = 3.0
 #: The symbol's own figure stays within these.

@@ -11,7 +11,7 @@ from impactd.core.model.curves import Float, Int
 from impactd.core.model.profile.profile import interpolate
 from impactd.core.model.series.series import FAST_HALF_LIFE, SLOW_HALF_LIFE
 
-#: A log level is kept within this, so that every coefficient is positive and finite whatever was fed in.
+#: A log level is kept within this, so that every coefficient is positive and finite for any input.
 LOG_LIMIT: Final = 80.0
 _MINUTE_NS: Final = 60e9
 

@@ -77,7 +77,7 @@ FAST_HALF_LIFE: Final = 1.0
 MOST_BOOK: Final = 4.0
 LEAST_SIGNAL: Final = -0.8
 MOST_SIGNAL: Final = 2.0
-#: Trust before a series has shown what its signals are worth; it counts as so many minutes of signals with this mean
+#: Trust before a series has shown what its signals are worth; it counts as this many minutes of signals with this mean
 #: square.
 PRIOR_TRUST: Final = 0.3
 PRIOR_TRUST_MINUTES: Final = 40.0
@@ -85,7 +85,7 @@ USUAL_SIGNAL: Final = 0.03
 MOST_TRUST: Final = 1.25
 #: Trust and variances forget with this half-life, minutes of open market: five United States sessions.
 MEMORY_MINUTES: Final = 1_950.0
-#: Before anything is known a level moves by half its size from minute to minute, which counts as so many minutes.
+#: Before anything is known a level moves by half its size from minute to minute, which counts as this many minutes.
 START_SD: Final = 0.5
 START_MINUTES: Final = 5.0
 #: Standard deviations are taken as no smaller than this where they judge a distance, and distances count as at most so

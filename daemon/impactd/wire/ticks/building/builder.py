@@ -1,6 +1,6 @@
-"""Snapshots and changes of levels to books, with the sequence rules of the venues.
+"""Builds books from snapshots and changes of levels, with the sequence rules of the venues.
 
-A change is applied where it follows on what was applied before:
+A change is applied if it follows the last one applied:
 
 - where it names the one before it (`prev`: Binance's futures, OKX), that is the last one;
 - otherwise, where it is numbered (`first` to `last`: Binance, Bybit), it begins behind the last number;
@@ -10,7 +10,7 @@ A numbered change that ends at or before the last number is known already, and i
 first change may begin within what the snapshot holds. Where a venue gives snapshots on request (`waits`), changes that
 come before the answer are kept, and applied behind it. Where a message has a checksum, the book must have it.
 
-What does not follow is a gap: the book ends, and begins again with the next snapshot.
+A change that does not follow is a gap: the book ends, and begins again with the next snapshot.
 """
 
 from __future__ import annotations

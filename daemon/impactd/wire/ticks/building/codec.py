@@ -1,7 +1,7 @@
-"""What codecs share that build books from the records of a file.
+"""Shared by codecs that build books from the records of a file.
 
-A record stands alone in Kafka: there snapshots are books, and changes are refused. In a file each is followed on what
-came before.
+In Kafka a record is decoded by itself: snapshots are books, and changes are refused. In a file each change is applied
+to the book before it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class BuildingCodec(TickCodec):
     Attributes
     ----------
     books : Builder or None
-        Books of the current file; None where records stand alone.
+        Books of the current file; None where records are decoded one by one.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:

@@ -7,7 +7,8 @@ venue's. Messages that hold neither books nor trades are counted and skipped.
 In a file, snapshots and changes of a book make a book each, of its best `books.max_levels` levels
 (`impactd.wire.ticks.building.builder`). While such a book prevails, messages with fewer levels of it (best prices,
 partial books) are skipped. A snapshot that names no symbol, as Binance's answer to a request, is of the one symbol
-that the file has named before. Messages from Kafka stand each alone: snapshots are books, and changes are refused.
+that the file has named before. Messages from Kafka are decoded one by one: snapshots are books, and changes are
+refused.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the messages of each venue are: books, trades, changes of books, or nothing.
+"""Recognises the messages of each venue: books, trades, changes of books, or none of these.
 
 Each function takes a message and returns what it holds, or None where it is not of that venue. Times of venues are
 milliseconds or ISO 8601 text.

@@ -1,16 +1,16 @@
 """Databento's schemas of books and trades as CSV: MBP-10, and those with fewer columns.
 
-What a row becomes (field meanings: Databento, "Market by price (MBP-10)"):
+Rules for a row (field meanings: Databento, "Market by price (MBP-10)"):
 
 - The ``*_px_NN`` and ``*_sz_NN`` columns *are* the book after the event; they
   are taken as they are, and never rebuilt from action, price and size.
 - Without ``F_LAST`` (128) in `flags` the venue's event continues with the next
-  row: its book never stood, and is marked `MID_EVENT`.
-- Action ``R`` clears the book: an empty book, which ends the standing one.  It
-  is no part of an event, whatever its flags.
+  row: its book was never final, and is marked `MID_EVENT`.
+- Action ``R`` clears the book: an empty book, which ends the prevailing one.  It
+  is not part of an event, for any flags.
 - Action ``T`` is a print: a trade row and then the row's book, both of the same
   record.  `side` is the aggressor's: ``B`` bought, ``A`` sold, ``N`` is not
-  known.  ``F`` tells of the resting order in the same print and is none of its own.
+  known.  ``F`` reports the resting order of the same print and is not a print itself.
 - A print is marked `AUCTION` by a rule, since the schema has no field for it: side
   ``N``, in the middle of an event, and larger than all visible depth of its row,
   both sides together.  A cross names no aggressor, trades more than any book
@@ -24,9 +24,10 @@ What a row becomes (field meanings: Databento, "Market by price (MBP-10)"):
   price with a size is passed on as INT64_MAX for the core to count.
 - Sampled books (BBO, CBBO) have no action: each row is the book at the end of its
   interval, which is `ts_recv`; its `ts_event`, price and size are of the last trade.
-- In TBBO and TCBBO a row is a trade with the book before it: the book's row comes first, and it stands whatever its
+- In TBBO and TCBBO a row is a trade with the book before it: the book's row comes first, and it is used for any value
+of its
   flags. A file is one of these by its name, by its rtype, or where all of its first rows are trades.
-- The schema of trades has no book: the prevailing one stands, and no auction print can be told.
+- The schema of trades has no book: the prevailing one stays in force, and auction prints cannot be recognised.
 - Timestamps are integer ns or ISO text.  Where the header has `ts_event` twice
   and no `ts_recv`, the first is `ts_recv`, as in Databento's order of columns.
 """
@@ -133,7 +134,7 @@ class DatabentoCodec(CsvCodec):
         return cls(options.limits, head.line, options.symbols.name, options.symbols, is_tbbo=is_tbbo)
 
     def records(self, content: Content) -> Iterator[Line]:
-        """Yield the rows, which must be told apart by their symbols; see `Identity`."""
+        """Yield the rows, which must be distinguished by their symbols; see `Identity`."""
         return self._identity.follow(super().records(content))
 
     def _check(self, line: bytes) -> None:

@@ -1,9 +1,9 @@
-"""Whose rows they are: instruments and publishers of a Databento file.
+"""Instruments and publishers of a Databento file's rows.
 
 Each row has an `instrument_id`, and the `publisher_id` of its venue.  Rows of
 several of them under one symbol are several books; read as one, its prices jump
 between theirs.  A file of such rows is refused, with both ids and the map that
-tells them apart.
+distinguishes them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Databento's JSON lines: the schemas of books and trades, with the fields of its CSV.
 
-A record has a head (`hd`: time, record type, publisher, instrument) and, in schemas of books, `levels`. What its fields
-mean is said in `impactd.wire.ticks.databento.codec`. Records of other types are counted and skipped.
+A record has a head (`hd`: time, record type, publisher, instrument) and, in schemas of books, `levels`.
+`impactd.wire.ticks.databento.codec` defines its fields. Records of other types are counted and skipped.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class DatabentoJsonCodec(TickCodec):
         return codec
 
     def records(self, content: Content) -> Iterator[Line]:
-        """Yield the records, which must be told apart by their symbols; see `Identity`."""
+        """Yield the records, which must be distinguished by their symbols; see `Identity`."""
         identity = Identity(_ID_COLUMNS, self._symbols, _check)
         held: deque[Line] = deque()
 
@@ -147,7 +147,7 @@ def _columns(n_levels: int, layout: int) -> Columns:
 
 
 def _text(value: object, field: str) -> str:
-    """Return a value as it would be in a CSV; blank where it stands for nothing."""
+    """Return a value as it would be in a CSV; blank where it means nothing."""
     if is_blank(value):
         return ""
     if isinstance(value, str):

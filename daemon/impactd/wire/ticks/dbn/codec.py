@@ -5,9 +5,11 @@ What is read: MBP-1, MBP-10, TBBO, BBO, CMBP-1, CBBO, TCBBO and trades, and in f
 Databento's CSV (`impactd.wire.ticks.databento.codec`), with these additions:
 
 - A sampled book (BBO, CBBO) is that of the end of its interval, `ts_recv`; its `ts_event` is that of the last trade.
-- TBBO and TCBBO show the book before the trade: the book's row comes first, and it stands whatever its flags. A
+- TBBO and TCBBO show the book before the trade: the book's row comes first, and it is used for any value of its flags.
+A
   message without a head does not name its schema: there a record of MBP-1's type is one of MBP-1.
-- A record of the trades schema has no book: the prevailing book stays in force, and no auction print can be told.
+- A record of the trades schema has no book: the prevailing book stays in force, and auction prints cannot be
+recognised.
 - Records of other types (definitions, status, system messages) are counted and skipped.
 
 Symbols: a file's head maps instrument ids to raw symbols by day, a capture of the live feed by symbol mapping

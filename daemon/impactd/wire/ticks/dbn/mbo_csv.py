@@ -93,7 +93,7 @@ class DatabentoMboCodec(CsvCodec):
         return cls(options.limits, head.line, options.symbols)
 
     def records(self, content: Content) -> Iterator[Line]:
-        """Yield the rows, which must be told apart by their symbols; see `Identity`."""
+        """Yield the rows, which must be distinguished by their symbols; see `Identity`."""
         names = [name for name in self._column if name != "symbol" or not self._symbols.by_key]
         ids = ["" for _ in range(self._n_columns - bool(self._symbols.by_key))]
         for name in names:

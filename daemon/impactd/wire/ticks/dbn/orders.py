@@ -5,8 +5,9 @@ added), ``C`` cancels some or all of its size, ``R`` clears the book; ``T`` is a
 nothing. An event ends with `F_LAST`: the book after it is the row, and so is the empty one after a clear that no
 snapshot follows. An order with `F_TOB` replaces its side. The book of a snapshot has the snapshot's time, `ts_recv`.
 
-A book begins with a clear, as every day and every snapshot of Databento's does. It ends where the feed says that it
-lost something (`F_MAYBE_BAD_BOOK`), or where an order is cancelled that is not there or is smaller: nothing is guessed.
+A book begins with a clear, as every day and every snapshot of Databento's does. It ends where the feed reports a
+possible loss (`F_MAYBE_BAD_BOOK`), or where the order to cancel does not exist or is
+smaller: nothing is guessed.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ FOREVER: Final = 2**63 - 1
 
 
 class Symbology:
-    """The symbols of one stream, or of several that are told apart by their group."""
+    """The symbols of one stream, or of several that are distinguished by their group."""
 
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
