@@ -71,7 +71,7 @@ def test_help_every_command_has_an_example(names: tuple[str, ...], capsys: pytes
     assert f"impactd {names[0]}" in out.split("Example:")[1]
 
 
-def test_help_list_says_what_each_command_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_list_repeats_the_help_of_each_command(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = output(capsys, "--help")
     assert code == 0
     for name, (module, line) in COMMANDS.items():
@@ -287,7 +287,7 @@ def test_check_config_table_has_every_setting_once(capsys: pytest.CaptureFixture
     assert paths == list(load(environ={}).shown())
 
 
-def test_check_config_changed_says_where_from(
+def test_check_config_changed_states_where_from(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IMPACTD__BOOKS__GRACE_S", "2")

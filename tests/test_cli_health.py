@@ -54,7 +54,7 @@ def answering(status: int, body: bytes) -> Iterator[tuple[int, list[str]]]:
         (("--ready",), 503, LAGS, 1, "impactd: lag (partition 3): 7 records wait; broker_away: no answer"),
     ],
 )
-def test_health_says_what_the_service_says(
+def test_health_repeats_the_answer_of_the_service(
     args: tuple[str, ...],
     status: int,
     body: bytes,
@@ -90,7 +90,7 @@ def test_ask_where_nobody_listens_is_not_well() -> None:
 
 
 @pytest.mark.parametrize(("setting", "word"), [("http.enabled=false", "cannot be asked"), ("http.port=0", "http.port")])
-def test_health_of_a_service_that_cannot_be_found_says_what_to_set(
+def test_health_of_a_service_that_cannot_be_found_states_what_to_set(
     setting: str, word: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

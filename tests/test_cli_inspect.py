@@ -43,7 +43,7 @@ def test_next_command_replays_the_same_rows(
         assert replayed[name] == facts[name], name
 
 
-def test_file_in_another_unit_is_read_in_it_and_the_next_command_says_so(
+def test_file_in_another_unit_is_read_in_it_and_the_next_command_reports_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

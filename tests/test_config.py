@@ -283,7 +283,7 @@ def test_load_unknown_variable_is_refused_by_its_name() -> None:
     assert message == "env IMPACTD__KAFKA__BOTSTRAP: kafka.botstrap: no such setting; did you mean kafka.bootstrap?"
 
 
-def test_load_several_problems_say_how_many_more() -> None:
+def test_load_several_problems_state_how_many_more() -> None:
     message = refusal(environ={"IMPACTD__LOG__LEVEL": "loud", "IMPACTD__LOG__FORMAT": "pink"})
     assert message.endswith("(and 1 more)")
 

@@ -80,7 +80,7 @@ def test_nothing_is_planned_outside_the_session(
 
 
 @pytest.mark.parametrize("hours", [1, 40])
-def test_window_outside_the_session_plans_nothing_and_says_so(hours: int) -> None:
+def test_window_outside_the_session_plans_nothing_and_reports_it(hours: int) -> None:
     harness = harness_at(START)
     begin = CLOSE + 10 * M + (hours - 1) * 2 * M
     harness.send(new("A", qty=500, ts=START, start=begin, length=H))

@@ -35,12 +35,12 @@ COVERED: Final[dict[str, tuple[str, ...]]] = {
     "core/t1.": (ORDERS + "bust_of_an_earlier_fill_is_planned_at_once_though_the_interval_nets_out",),
     "core/t3.": (DESK + "huge_orders_together_do_not_overflow",),
     "core/t4.": (
-        ORDERS + "late_fill_does_not_use_up_the_cap_of_the_interval_under_way",
+        ORDERS + "late_fill_does_not_use_up_the_cap_of_the_interval_in_progress",
         ORDERS + "late_report_replaces_the_scheduled_quantity_and_never_adds_to_it",
         "tests/core/tca/test_feedback.py::test_late_reports_replace_what_was_assumed_in_the_costs_too",
     ),
     "core/t5.": (
-        ORDERS + "events_cost_the_same_however_many_there_were",
+        ORDERS + "events_cost_the_same_for_any_number",
         DESK + "resume_and_minute_of_many_orders_grow_like_their_number",
     ),
     "core/t6.": (
@@ -48,7 +48,7 @@ COVERED: Final[dict[str, tuple[str, ...]]] = {
         DESK + "events_that_wait_are_held_in_constant_time",
     ),
     "core/t7.": (
-        ORDERS + "books_of_a_halted_symbol_neither_stand_nor_train",
+        ORDERS + "books_of_a_halted_symbol_neither_prevail_nor_train",
         "tests/core/planning/test_caps.py::test_caps_outside_the_window_and_the_session_are_zero",
     ),
     "core/t9.": (
@@ -63,7 +63,7 @@ COVERED: Final[dict[str, tuple[str, ...]]] = {
     "core/t13.": (
         ORDERS + "corrections_and_busts_form_a_chain",
         ORDERS + "replace_below_the_filled_quantity_keeps_what_was_asked_for",
-        ORDERS + "bust_of_an_earlier_interval_does_not_free_the_cap_of_the_one_under_way",
+        ORDERS + "bust_of_an_earlier_interval_does_not_free_the_cap_of_the_one_in_progress",
         "tests/core/planning/test_caps.py::test_must_complete_in_clips_completes_whenever_it_can",
     ),
     "core/t15.": ("tests/fuzz/test_fuzz.py::test_values_of_any_magnitude_are_all_answered_and_the_good_ones_unharmed",),

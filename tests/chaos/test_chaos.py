@@ -89,7 +89,7 @@ def test_compare_of_the_same_records_finds_nothing() -> None:
     ],
     ids=["lost", "twice", "one-byte", "swapped", "nothing"],
 )
-def test_compare_of_a_run_gone_wrong_says_how(found: list[Published], said: str) -> None:
+def test_compare_of_a_run_gone_wrong_states_how(found: list[Published], said: str) -> None:
     assert said in "\n".join(compare(_PLANS, found, _GOOD))
 
 

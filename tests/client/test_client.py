@@ -55,7 +55,7 @@ def test_record_that_the_service_would_refuse_is_not_sent(record: dict[str, Any]
     assert refused.value.reason == reason
 
 
-async def test_client_that_is_not_open_says_so() -> None:
+async def test_client_that_is_not_open_reports_it() -> None:
     with pytest.raises(RuntimeError, match="async with"):
         await Client("localhost:1").cancel("A1", "FROG")
 

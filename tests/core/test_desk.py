@@ -51,7 +51,7 @@ def test_new_again_with_the_same_content_is_ignored() -> None:
     assert harness.counts.events[EventOutcome.DUPLICATE] == 2
 
 
-def test_new_again_with_other_content_is_rejected_and_the_order_goes_on() -> None:
+def test_new_again_with_other_content_is_rejected_and_the_order_continues() -> None:
     harness = with_order()
     harness.send(new(qty=7, ts=at(2)))
     assert [alert.cl_ord_id for alert in harness.alerts("order_rejected")] == ["A"]
@@ -184,7 +184,7 @@ def test_overfill_ends_the_order_with_an_alert() -> None:
     assert [numbers(alert) for alert in harness.alerts("overfill")] == [[50]]
 
 
-def test_fills_beyond_any_quantity_are_dead_letters_and_the_partition_goes_on() -> None:
+def test_fills_beyond_any_quantity_are_dead_letters_and_the_partition_continues() -> None:
     harness = with_order()
     most = MAX_QUANTA / QUANTA
     harness.send(fill(at(2.5), "E1", most), fill(at(2.5), "E2", most), fill(at(2.6), "E3", most))
@@ -406,7 +406,7 @@ def unsolvable(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
         yield patch
 
 
-def test_new_order_that_cannot_be_solved_says_so_and_is_planned_when_it_can(
+def test_new_order_that_cannot_be_solved_reports_it_and_is_planned_when_it_can(
     unsolvable: pytest.MonkeyPatch,
 ) -> None:
     harness = with_order()

@@ -42,7 +42,7 @@ def test_resume_of_one_scope_leaves_the_other_halted() -> None:
 
 
 @pytest.mark.parametrize(("scope", "orders"), [("*", 2), ("FROG", 2), ("B", 1), ("FORG", 0), ("C", 0)])
-def test_halt_says_how_many_orders_it_stops_and_waits_for_those_to_come(scope: str, orders: int) -> None:
+def test_halt_states_how_many_orders_it_stops_and_waits_for_those_to_come(scope: str, orders: int) -> None:
     harness = with_order()
     harness.send(new("B", ts=at(2)))
     harness.send(halt(at(2.5), scope, "exchange"))
@@ -55,7 +55,7 @@ def test_resume_of_what_is_not_halted_is_silent() -> None:
     assert with_order().send(resume(at(2.5))) == []
 
 
-def test_halted_order_takes_fills_and_says_so() -> None:
+def test_halted_order_takes_fills_and_reports_it() -> None:
     harness = with_order()
     harness.send(halt(at(2.5)), fill(at(2.6), "E1", 100))
     assert (harness.last().status, harness.last().cum_qty, harness.last().leaves_qty) == (

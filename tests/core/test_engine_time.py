@@ -39,7 +39,7 @@ def test_minute_of_a_quiet_symbol_closes_on_the_partitions_clock_after_grace() -
     assert closed(harness, "QUIET") == [0]
 
 
-def test_minutes_of_a_quiet_symbol_go_on_as_long_as_its_book_stands() -> None:
+def test_minutes_of_a_quiet_symbol_continue_as_long_as_its_book_prevails() -> None:
     harness = EngineHarness()
     harness.run([ladder(T0, "QUIET"), *minutes(5)])
     harness.run([ladder(at(6))])
@@ -126,7 +126,7 @@ def quiet_books() -> EngineHarness:
     return EngineHarness(replace(settings(), books=BookSettings(max_silence_ns=2 * M)))
 
 
-def test_empty_stretch_is_skipped_without_records_however_long_it_is() -> None:
+def test_empty_stretch_of_any_length_is_skipped_without_records() -> None:
     harness = quiet_books()
     # Thirty years of empty minutes would take a quarter of an hour one by one.
     harness.run([ladder(T0), ladder(T0 + 30 * 365 * 24 * HOUR)])

@@ -67,7 +67,7 @@ def test_bust_of_an_earlier_fill_is_planned_at_once_though_the_interval_nets_out
     assert (ended.status, ended.cum_qty, ended.shortfall_qty) == ("expired", 140 * QUANTA, 60 * QUANTA)
 
 
-def test_late_fill_does_not_use_up_the_cap_of_the_interval_under_way() -> None:
+def test_late_fill_does_not_use_up_the_cap_of_the_interval_in_progress() -> None:
     harness = running()
     harness.send(new(qty=300, ts=now_of(0, 1), start=now_of(0), length=3 * M, max_interval_qty=100 * QUANTA))
     for minute in (1, 2):
@@ -79,7 +79,7 @@ def test_late_fill_does_not_use_up_the_cap_of_the_interval_under_way() -> None:
     assert (harness.last().status, harness.last().cum_qty) == ("done", 300 * QUANTA)
 
 
-def test_bust_of_an_earlier_interval_does_not_free_the_cap_of_the_one_under_way() -> None:
+def test_bust_of_an_earlier_interval_does_not_free_the_cap_of_the_one_in_progress() -> None:
     harness = running()
     harness.send(new(qty=300, ts=now_of(0, 1), start=now_of(0), length=3 * M, max_interval_qty=100 * QUANTA))
     harness.send(fill(now_of(0, 2), "e1", 100))
@@ -214,7 +214,7 @@ def test_request_id_that_is_used_again_is_rejected() -> None:
     assert len(harness.alerts("order_rejected")) == 1
 
 
-def test_books_of_a_halted_symbol_neither_stand_nor_train() -> None:
+def test_books_of_a_halted_symbol_neither_prevail_nor_train() -> None:
     harness = running(missing_ticks_ns=10**18)
     harness.send(new(ts=now_of(0), length=30 * M), halt(now_of(0, 30), "FROG", "LULD"))
     rows = [ladder(now_of(k), "FROG") for k in range(1, 5)] + [ladder(now_of(k), "ARL") for k in range(1, 8)]
@@ -239,7 +239,7 @@ def test_halt_of_a_symbol_before_its_first_tick_holds_for_its_books(steps: str) 
     assert [estimate.covered_s for estimate in harness.estimates()] == [0.0] * 4
 
 
-def test_order_on_a_symbol_without_a_tick_says_so_at_once() -> None:
+def test_order_on_a_symbol_without_a_tick_reports_it_at_once() -> None:
     harness = EngineHarness()
     harness.send(new(ts=T0, start=at(5), length=10 * M))
     assert [(alert.cl_ord_id, alert.as_of) for alert in harness.alerts("missing_ticks")] == [("A", T0)]
@@ -255,7 +255,7 @@ def cost_s(work: Callable[[], object]) -> float:
 
 
 @pytest.mark.parametrize("case", ["held", "busts", "fills", "ended"])
-def test_events_cost_the_same_however_many_there_were(case: str) -> None:
+def test_events_cost_the_same_for_any_number(case: str) -> None:
     """Eight times as many cost less than thirty times as much: O(n^2) would be sixty-four."""
 
     def work(n: int) -> float:

@@ -66,7 +66,7 @@ def test_query_uses_only_variables_that_there_are(query: str) -> None:
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
-def test_panel_says_what_it_shows_and_where_from(panel: dict[str, Any]) -> None:
+def test_panel_states_what_it_shows_and_where_from(panel: dict[str, Any]) -> None:
     assert panel["title"]
     assert panel["description"].endswith(".")
     assert panel["fieldConfig"]["defaults"]["unit"]

@@ -124,7 +124,7 @@ def test_image_is_small_above_its_base(image: str, base: str) -> None:
     assert 0 < above < MOST_BYTES
 
 
-def test_image_says_what_it_is(image: str) -> None:
+def test_image_states_what_it_is(image: str) -> None:
     config = inspect(image)["Config"]
     labels = {key.removeprefix("org.opencontainers.image."): value for key, value in config["Labels"].items()}
     assert labels["title"] == "impactd"
@@ -163,7 +163,7 @@ def test_image_compiles_nothing_that_was_compiled_beforehand(image: str) -> None
     assert re.fullmatch("[0-9a-f]{16}", key)
 
 
-def test_image_without_a_place_to_write_to_says_so(image: str) -> None:
+def test_image_without_a_place_to_write_to_reports_it(image: str) -> None:
     done = run(image, "--user", "4242", "--", "check-config", check=False)
     assert done.returncode == 2
     assert "NUMBA_CACHE_DIR" in done.stderr

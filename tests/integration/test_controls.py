@@ -152,7 +152,7 @@ async def test_halt_reaches_every_process_and_resume_lifts_it(broker: Broker, tm
     assert [a["text"] for a in alerts if a["kind"] == "halt"].count("*: drill (1 active orders here)") == 2
 
 
-async def test_halt_that_a_partition_does_not_take_fails_and_says_which(broker: Broker) -> None:
+async def test_halt_that_a_partition_does_not_take_fails_and_states_which(broker: Broker) -> None:
     settings = await lab(broker.bootstrap, topics={"partitions": 2})
     # The broker takes no record of this size, so that none of them stands.
     small = settings.replace(wire={"max_message_bytes": 1_000})
@@ -323,7 +323,7 @@ async def test_kill_switch_gate_and_invalid_input_are_seen_and_derived_again(bro
     assert_same(found, await from_topics(settings))
 
 
-async def test_partition_taken_over_without_the_file_goes_on(broker: Broker, tmp_path: Path) -> None:
+async def test_partition_taken_over_without_the_file_continues(broker: Broker, tmp_path: Path) -> None:
     settings = await lab(broker.bootstrap)
     stop = tmp_path / "stop"
     stop.touch()

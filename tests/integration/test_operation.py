@@ -160,7 +160,7 @@ async def test_pages_follow_a_service_from_start_to_end(broker: Broker) -> None:
         assert "draining" in kinds
 
 
-async def test_readyz_of_a_service_that_failed_says_so_and_livez_too(broker: Broker) -> None:
+async def test_readyz_of_a_service_that_failed_reports_it_and_livez_too(broker: Broker) -> None:
     settings = await lab(broker.bootstrap)
     service = Service(settings, DAY)
     async with pages(service, DAY) as client:
@@ -193,7 +193,7 @@ async def test_readyz_names_input_that_is_stale(broker: Broker) -> None:
         await client.until_ready()
 
 
-async def test_lag_hidden_by_an_open_transaction_is_told_from_what_can_be_read(broker: Broker) -> None:
+async def test_lag_hidden_by_an_open_transaction_is_distinguished_from_what_can_be_read(broker: Broker) -> None:
     settings = await lab(broker.bootstrap)
     home = partition_for(SYMBOLS[0], 2)
     now = time.time_ns()

@@ -16,7 +16,7 @@ from tests.integration.kafka_lab import SYMBOLS, book, lab, send
 pytestmark = pytest.mark.broker
 
 
-async def test_sample_of_live_ticks_counts_what_can_be_used_and_says_how_old_it_is(broker: Broker) -> None:
+async def test_sample_of_live_ticks_counts_what_can_be_used_and_states_how_old_it_is(broker: Broker) -> None:
     settings = await lab(broker.bootstrap)
     empty = await sample_ticks(settings, Limits(), 100)
     assert (empty.records, empty.rows, empty.age_s) == (0, 0, None)
@@ -34,7 +34,7 @@ async def test_sample_of_live_ticks_counts_what_can_be_used_and_says_how_old_it_
     assert few.records == found.partitions
 
 
-async def test_sample_where_topics_are_missing_says_how_to_make_them(broker: Broker) -> None:
+async def test_sample_where_topics_are_missing_states_how_to_make_them(broker: Broker) -> None:
     settings = await lab(broker.bootstrap)
     strange = settings.replace(topics={"prefix": "nobody."})
     with pytest.raises(FatalError, match="impactd topics create"):

@@ -268,7 +268,7 @@ def test_topics_not_to_be_seen_are_missing_and_not_to_be_made_are_refused_in_one
     ],
     ids=lambda value: "-".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else "",
 )
-def test_topics_check_refused_connection_says_why_in_one_line(
+def test_topics_check_refused_connection_states_why_in_one_line(
     how: dict[str, Any], words: str, fortress: Fortress, commanded: Callable[..., tuple[int, str, str]]
 ) -> None:
     port = fortress.server.address("SECURE").rpartition(":")[2]
@@ -309,7 +309,7 @@ def test_topics_acls_by_password_file_and_by_plain_is_let_in(
         assert err == f"impactd: {len(Topic)} differences between the topics and the settings\n"
 
 
-def test_bearer_token_is_read_from_its_file_and_a_bad_one_is_told(
+def test_bearer_token_is_read_from_its_file_and_a_bad_one_is_refused(
     fortress: Fortress, commanded: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     path = tmp_path / "token"

@@ -101,7 +101,7 @@ async def test_service_joined_and_left_by_another_publishes_each_plan_once(broke
     assert_same(await from_topics(settings), expected)
 
 
-async def test_service_fenced_by_a_stranger_goes_on_without_loss_or_duplicate(broker: Broker, tmp_path: Path) -> None:
+async def test_service_fenced_by_a_stranger_continues_without_loss_or_duplicate(broker: Broker, tmp_path: Path) -> None:
     sources = write_day(tmp_path, 30)
     expected = from_files(sources, tmp_path / "out")
     settings = await lab(broker.bootstrap)

@@ -218,7 +218,7 @@ async def test_service_without_topics_names_them_and_the_command(broker: Broker)
     assert "impactd topics create" in str(missing.service.error)
 
 
-async def test_service_without_a_broker_says_so() -> None:
+async def test_service_without_a_broker_reports_it() -> None:
     away = start(lab_settings("127.0.0.1:1", kafka={"request_timeout_ms": 2_000}))
     assert await away.task == 1
     assert "kafka.bootstrap" in str(away.service.error)

@@ -109,7 +109,7 @@ def test_errors_carry_their_code_and_a_remedy() -> None:
         assert "; " in str(error.value)
 
 
-def test_monitor_says_healthy_attention_or_too_little() -> None:
+def test_monitor_states_healthy_attention_or_too_little() -> None:
     monitor = ProductionMonitor()
     assert monitor.generate_monitoring_report()["status"] not in {"HEALTHY", "NEEDS ATTENTION"}
     for _ in range(5):

@@ -104,7 +104,7 @@ def test_what_is_unknown_is_a_gap() -> None:
     assert math.isnan(summary(found.orders, ["symbol"])["total"].iloc[0])
 
 
-def test_fill_that_does_not_say_what_it_was_pays_the_larger_fee() -> None:
+def test_fill_that_does_not_state_what_it_was_pays_the_larger_fee() -> None:
     found = analyse(Costs(fills(liquidity=None), orders(), DAYS), MINUTES, PLANS, fees={"*": Fees(0.01, -0.02)})
     assert found.fills["fee"].tolist() == pytest.approx([0.1])
 
@@ -206,14 +206,14 @@ def test_unknown_part_leaves_its_order_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("text", ["[X]\nfee = 1", "X = 1", '["*"]\ntaker = "much"', "["])
-def test_schedule_of_fees_that_is_none_says_what_to_give(tmp_path: Path, text: str) -> None:
+def test_schedule_of_fees_that_is_none_states_what_to_give(tmp_path: Path, text: str) -> None:
     path = tmp_path / "fees.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ValidationError, match="bps, maker, taker"):
         read_fees(path)
 
 
-def test_results_without_plans_say_what_to_give(tmp_path: Path) -> None:
+def test_results_without_plans_state_what_to_give(tmp_path: Path) -> None:
     (tmp_path / "tca.jsonl").touch()
     done = CliRunner().invoke(cli, ["tca", f"--results={tmp_path}", f"--out={tmp_path / 'out'}"])
     assert done.exit_code == 2

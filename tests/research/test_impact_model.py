@@ -245,7 +245,7 @@ def resident(field: str) -> float:
     return next(1024.0 * int(line.split()[1]) for line in status.splitlines() if line.startswith(f"{field}:"))
 
 
-def test_estimate_ten_million_rows_stays_within_the_limit_or_says_so() -> None:
+def test_estimate_ten_million_rows_stays_within_the_limit_or_reports_it() -> None:
     books = ten_million_rows()
     model = ImpactModel(config=ModelConfig(memory_limit_mb=200))
     with pytest.raises(ValidationError, match="memory_limit_mb: 200") as error:

@@ -26,13 +26,13 @@ def test_report_fast_and_accurate_is_healthy() -> None:
 @pytest.mark.parametrize(
     ("seconds", "predicted", "said"), [(2.0, 100.0, "operations take 2 s"), (0.1, 110.0, "predictions miss by 10%")]
 )
-def test_report_slow_or_wrong_needs_attention_and_says_why(seconds: float, predicted: float, said: str) -> None:
+def test_report_slow_or_wrong_needs_attention_and_states_why(seconds: float, predicted: float, said: str) -> None:
     report = monitored(seconds, predicted)
     assert report["status"] == "NEEDS ATTENTION"
     assert any(said in reason for reason in report["reasons"])  # type: ignore[attr-defined]  # a list
 
 
-def test_report_with_too_little_says_what_is_missing() -> None:
+def test_report_with_too_little_states_what_is_missing() -> None:
     report = monitored(0.1, 100.0, n=2)
     assert report["status"] == "NOT ENOUGH DATA"
     assert any("log_accuracy" in reason for reason in report["reasons"])  # type: ignore[attr-defined]  # a list

@@ -34,14 +34,14 @@ def test_notebook_forms_hold_the_same_cells_and_no_outputs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_notebook_runs_on_generated_data_and_says_so(
+def test_notebook_runs_on_generated_data_and_reports_it(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert "GENERATED data" in _run(name, monkeypatch, tmp_path)
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_notebook_runs_on_a_recorded_day_and_says_so(
+def test_notebook_runs_on_a_recorded_day_and_reports_it(
     name: str, monkeypatch: pytest.MonkeyPatch, data_dir: Path
 ) -> None:
     assert "RECORDED data: FROG" in _run(name, monkeypatch, data_dir)

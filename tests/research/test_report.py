@@ -102,7 +102,7 @@ def test_report_into_a_file_is_1001(report: Report, tmp_path: Path) -> None:
         write_report(report, tmp_path / "taken")
 
 
-def test_report_command_writes_and_says_what(tmp_path: Path) -> None:
+def test_report_command_writes_and_states_what(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["report", "--intervals", "10", "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     assert "generated (seed 0)" in result.output

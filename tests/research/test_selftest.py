@@ -86,7 +86,7 @@ def test_selftest_live_sample_that_is_empty_broken_or_old_is_not_healthy(sample:
     assert said in found.text
 
 
-def test_selftest_check_that_raises_has_failed_and_the_others_go_on() -> None:
+def test_selftest_check_that_raises_has_failed_and_the_others_continue() -> None:
     def unreadable() -> Day:
         raise ValidationError(1001, "day.csv: no book in it", "name another file")
 

@@ -47,13 +47,13 @@ def test_read_tca_of_a_capture_reads_the_envelope(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"{", b"[1]\n", b'{"type":"plan"}\n'])
-def test_read_tca_of_another_file_says_what_to_give(tmp_path: Path, content: bytes) -> None:
+def test_read_tca_of_another_file_states_what_to_give(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "other.jsonl"
     path.write_bytes(content)
     with pytest.raises(impactd.ValidationError, match=r"\[1001\] path: .* tca.jsonl"):
         impactd.read_tca(path)
 
 
-def test_read_tca_of_no_file_says_so(tmp_path: Path) -> None:
+def test_read_tca_of_no_file_reports_it(tmp_path: Path) -> None:
     with pytest.raises(impactd.ValidationError, match="No such file"):
         impactd.read_tca(tmp_path / "none.jsonl")

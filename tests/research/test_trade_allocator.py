@@ -190,7 +190,7 @@ def test_mapped_intervals_keep_the_mean(n_intervals: int) -> None:
     np.testing.assert_allclose(mapped(terms, n_intervals).mean(axis=1), terms.mean(axis=1), rtol=1e-12)
 
 
-def test_plan_beyond_the_fitted_range_says_so(linear: ImpactModel) -> None:
+def test_plan_beyond_the_fitted_range_reports_it(linear: ImpactModel) -> None:
     assert TradeAllocator(linear, 1_000, config=EXACT).optimize()["extrapolated_qty"] == 0.0
     assert TradeAllocator(linear, 1e7, config=EXACT).optimize()["extrapolated_qty"] > 9e6
 
@@ -278,7 +278,7 @@ def test_slsqp_a_day_of_minutes_is_certified(linear: ImpactModel) -> None:
     assert result["optimal_cost"] == pytest.approx(allocator.optimize("exact")["optimal_cost"], rel=1e-6)
 
 
-def test_impact_that_lasts_costs_more_whatever_the_solver(linear: ImpactModel) -> None:
+def test_impact_that_lasts_costs_more_for_any_solver(linear: ImpactModel) -> None:
     allocator = TradeAllocator(linear, 10_000, 20, transient_share=1.0, half_life_intervals=8.0)
     result = allocator.optimize("exact")
     check_schedule(result, 10_000)
@@ -439,7 +439,7 @@ def test_process_a_fork_has_one_of_its_own(tmp_path: Path) -> None:
     assert forked != f"fork {own}"
 
 
-def test_solver_that_is_not_installed_says_so() -> None:
+def test_solver_that_is_not_installed_reports_it() -> None:
     pytest.importorskip("cvxpy")
     import cvxpy  # noqa: PLC0415  # heavy
 

@@ -83,7 +83,7 @@ def test_json_lines_file_in_any_wrapping_gives_its_rows(tmp_path: Path, ending: 
 
 
 @pytest.mark.parametrize("ending", PACKERS)
-def test_compression_is_told_by_the_content_whatever_the_name(tmp_path: Path, ending: str) -> None:
+def test_compression_is_recognised_by_the_content_for_any_name(tmp_path: Path, ending: str) -> None:
     for name in ("day.jsonl", "day.jsonl.gz", "day.xz", "DAY"):
         path = tmp_path / name
         path.write_bytes(PACKERS[ending](tick(T0) + b"\n"))
@@ -134,7 +134,7 @@ def test_zip_archive_of_no_or_several_files_is_named(tmp_path: Path, names: tupl
 
 
 @pytest.mark.parametrize("ending", PACKERS)
-def test_databento_file_is_told_by_its_header(tmp_path: Path, ending: str) -> None:
+def test_databento_file_is_recognised_by_its_header(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"day.csv{ending}"
     path.write_bytes(PACKERS[ending](text(HEADER.encode(), row(), row(action="T", size=1))))
     decoded = read(path)
@@ -142,7 +142,7 @@ def test_databento_file_is_told_by_its_header(tmp_path: Path, ending: str) -> No
     assert decoded.batch.offset.tolist() == [2, 3, 3]
 
 
-def test_long_csv_file_is_told_by_its_header_and_symbol_by_the_files_name(tmp_path: Path) -> None:
+def test_long_csv_file_is_recognised_by_its_header_and_symbol_by_the_files_name(tmp_path: Path) -> None:
     path = tmp_path / "ETHUSDT_2024.csv"
     lines = [b"time,side,price,size,level"]
     for ts in (T0, T0 + 1):
@@ -213,7 +213,7 @@ def test_compressed_file_cut_in_the_middle_keeps_what_precedes_the_cut(tmp_path:
 
 
 @pytest.mark.parametrize("ending", STREAMS)
-def test_compressed_file_that_is_damaged_says_so(tmp_path: Path, ending: str) -> None:
+def test_compressed_file_that_is_damaged_reports_it(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"day.jsonl{ending}"
     data = bytearray(PACKERS[ending](text(*(tick(T0 + i) for i in range(5_000)))))
     data[len(data) // 2 : len(data) // 2 + 40] = bytes(40)
@@ -244,7 +244,7 @@ def test_files_that_cannot_be_used_are_named_with_the_remedy(tmp_path: Path) -> 
         read(odd, codec="avro")
 
 
-def test_file_with_an_unknown_name_is_told_by_its_first_byte(tmp_path: Path) -> None:
+def test_file_with_an_unknown_name_is_recognised_by_its_first_byte(tmp_path: Path) -> None:
     path = tmp_path / "ticks.log"
     path.write_bytes(text(tick(T0)))
     assert len(read(path).batch) == 1

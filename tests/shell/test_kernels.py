@@ -41,7 +41,7 @@ def test_prepare_kernels_without_a_directory_leaves_it_to_numba() -> None:
     assert environ == {}
 
 
-def test_prepare_kernels_keeps_a_release_apart_and_says_so_once(tmp_path: Path) -> None:
+def test_prepare_kernels_keeps_a_release_apart_and_reports_it_once(tmp_path: Path) -> None:
     environ = {CACHE_VARIABLE: str(tmp_path / "cache")}
     directory = prepare_kernels(environ)
     assert directory == tmp_path / "cache" / release_key()
@@ -90,7 +90,7 @@ def test_command_has_numba_keep_its_code_in_the_releases_directory(tmp_path: Pat
     assert done.stdout.splitlines()[-1] == str(tmp_path / release_key())
 
 
-def test_command_without_a_place_for_kernels_says_so_in_one_line(tmp_path: Path) -> None:
+def test_command_without_a_place_for_kernels_reports_it_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     environ = os.environ | {CACHE_VARIABLE: str(tmp_path / "file")}
     command = [sys.executable, "-m", "impactd", "check-config"]

@@ -12,7 +12,7 @@ from impactd.core.inputs.inbox import LocalControl
 from impactd.shell.kill_switch import KillSwitch
 
 
-async def test_kill_switch_follows_its_file_and_says_each_turn_once(tmp_path: Path) -> None:
+async def test_kill_switch_follows_its_file_and_states_each_turn_once(tmp_path: Path) -> None:
     path, turns = tmp_path / "stop", []
     switch = KillSwitch(path)
     with switch.heard_by(lambda: turns.append(switch.reason)):

@@ -58,7 +58,7 @@ def test_lines_beyond_the_limit_are_held_back_and_counted(stream: io.StringIO) -
     assert limit().suppressed == 7
 
 
-def test_first_line_of_the_next_minute_says_how_many_were_held_back(stream: io.StringIO, clock: Clock) -> None:
+def test_first_line_of_the_next_minute_states_how_many_were_held_back(stream: io.StringIO, clock: Clock) -> None:
     for _ in range(10):
         structlog.get_logger("impactd.x").warning("dropped", partition=1)
     clock.now = WINDOW_S
@@ -76,7 +76,7 @@ def test_partitions_events_and_loggers_are_counted_apart(stream: io.StringIO) ->
     assert len(lines(stream)) == 12
 
 
-def test_foreign_lines_are_of_one_kind_whatever_their_arguments(stream: io.StringIO, clock: Clock) -> None:
+def test_foreign_lines_are_of_one_kind_for_any_arguments(stream: io.StringIO, clock: Clock) -> None:
     for port in range(9):
         logging.getLogger("aiokafka").error("unable to connect to %s", port)
     clock.now = WINDOW_S

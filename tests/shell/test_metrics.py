@@ -160,7 +160,7 @@ def test_durations_quantile_is_the_bound_of_its_bucket() -> None:
     assert len(timed.cumulative()) == len(BOUNDS_S) + 1
 
 
-def test_resident_bytes_where_the_system_does_not_say_is_none(tmp_path: Path) -> None:
+def test_resident_bytes_where_the_system_does_not_state_is_none(tmp_path: Path) -> None:
     assert resident_bytes(tmp_path / "none") is None
     (tmp_path / "statm").write_text("100 25 3\n")
     found = resident_bytes(tmp_path / "statm")

@@ -45,7 +45,7 @@ def path(tmp_path: Path) -> str:
     return str(tmp_path / "notify")
 
 
-def test_notifier_says_ready_once_and_status_as_it_changes(path: str) -> None:
+def test_notifier_states_ready_once_and_status_as_it_changes(path: str) -> None:
     with manager(path) as listening:
         notifier = Notifier(path)
         notifier.look(0.0, [RESTORING, LAG], [])
@@ -109,7 +109,7 @@ def test_notifier_finds_an_abstract_socket() -> None:
         notifier.close()
 
 
-def test_notifier_says_again_what_could_not_be_sent_and_logs_it_once(path: str) -> None:
+def test_notifier_states_again_what_could_not_be_sent_and_logs_it_once(path: str) -> None:
     notifier = Notifier(path)
     with capture_logs() as logged:
         notifier.look(0.0, [], [1])
@@ -160,7 +160,7 @@ def test_notifier_from_environment_without_a_manager_is_none() -> None:
     assert "vsock:2:1234" in logged[0]["reason"]
 
 
-async def test_operate_that_fails_at_once_tells_why(path: str) -> None:
+async def test_operate_that_fails_at_once_states_why(path: str) -> None:
     core = CoreSettings()
     kafka = {"bootstrap": "127.0.0.1:1", "request_timeout_ms": 1_000}
     service = Service(Settings(kafka=kafka, http={"port": 0}), core)
@@ -172,7 +172,7 @@ async def test_operate_that_fails_at_once_tells_why(path: str) -> None:
     assert "READY=1" not in said
 
 
-async def test_operate_that_cannot_listen_tells_why(path: str) -> None:
+async def test_operate_that_cannot_listen_states_why(path: str) -> None:
     core = CoreSettings()
     with socket.create_server(("127.0.0.1", 0)) as taken, manager(path) as listening, capture_logs():
         service = Service(Settings(http={"port": taken.getsockname()[1]}), core)

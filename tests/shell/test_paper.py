@@ -37,7 +37,7 @@ def played(desk: PaperDesk, *minutes: float, **book: Any) -> list[PaperFill]:
     return desk.ticks(batch_of([ladder(at(minute), **book) for minute in minutes]))
 
 
-def test_each_interval_trades_once_at_a_moment_of_its_own() -> None:
+def test_each_interval_trades_once_at_its_own_moment() -> None:
     desk = PaperDesk()
     desk.plan(plan(qty=(100.0, 0.0, 250.0)))
     fills = played(desk, 0, 1, 2, 3, 4)

@@ -106,7 +106,7 @@ def test_replay_warns_of_an_order_whose_symbol_has_no_tick(tmp_path: Path, capsy
 
 
 @pytest.mark.parametrize("name", [name for name in UNUSABLE if name not in {"worst_first.jsonl", "crossed.jsonl"}])
-def test_merged_files_say_why_nothing_of_one_can_be_used(name: str, tmp_path: Path) -> None:
+def test_merged_files_state_why_nothing_of_one_can_be_used(name: str, tmp_path: Path) -> None:
     if name == "one_sided.jsonl":
         return
     (tmp_path / name).write_bytes(UNUSABLE[name][0])

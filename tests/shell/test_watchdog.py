@@ -59,7 +59,7 @@ def _run(how: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_watchdog_of_a_blocked_event_loop_ends_the_process_and_says_where_it_stood() -> None:
+def test_watchdog_of_a_blocked_event_loop_ends_the_process_and_states_where_it_stood() -> None:
     ended = _run("threading.Event().wait()")
     assert ended.returncode == EXIT_STUCK
     assert "event loop stuck" in ended.stdout + ended.stderr

@@ -69,7 +69,7 @@ VALUE = st.recursive(
 
 
 @given(st.lists(st.dictionaries(st.text(max_size=5), VALUE, max_size=4), min_size=1, max_size=5), st.integers(0, 5))
-def test_elements_of_an_indented_array_are_found_whatever_they_hold(objects: list[Any], seed: int) -> None:
+def test_elements_of_an_indented_array_are_found_with_any_content(objects: list[Any], seed: int) -> None:
     rng = random.Random(seed)
     data = json.dumps(objects, indent=rng.randrange(3), ensure_ascii=bool(seed % 2)).encode()
     if data.startswith(b"[\n"):

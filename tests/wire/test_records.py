@@ -154,7 +154,7 @@ def test_output_record_has_key_and_schema() -> None:
     assert record.headers == (("schema", b"impactd.plan/1"),)
 
 
-def test_dead_letter_keeps_bytes_and_key_and_says_why_in_headers() -> None:
+def test_dead_letter_keeps_bytes_and_key_and_states_why_in_headers() -> None:
     record = encode_output(Output(Topic.DLQ, None, LETTER, T0, None), source_partition=3)
     assert (record.topic, record.key, record.value) == (Topic.DLQ, b"FROG", b'{"type":')
     headers = dict(record.headers)

@@ -39,7 +39,7 @@ def test_a_time_in_the_unit_is_read_as_number_and_as_text(unit: str, ns: int) ->
 
 
 @given(ns=TIMES, unit=st.sampled_from(sorted(UNITS)), other=st.sampled_from(sorted(UNITS)))
-def test_a_time_in_another_unit_is_refused_with_a_factor_that_mends_it(ns: int, unit: str, other: str) -> None:
+def test_a_time_in_another_unit_is_refused_with_the_factor(ns: int, unit: str, other: str) -> None:
     value = ns // UNITS[other]
     if other in {unit, "ns"} or value * UNITS[other] < MIN_NS:
         return

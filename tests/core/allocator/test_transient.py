@@ -193,7 +193,7 @@ def test_transient_whole_lots_of_a_day_lose_little_to_the_continuous_optimum() -
     assert found.gap <= 2e-4 * continuous
 
 
-def test_transient_odd_remainder_stands_in_one_interval() -> None:
+def test_transient_odd_remainder_is_in_one_interval() -> None:
     problem = Problem.from_impact(np.full(6, 0.01), np.full(6, 1e-5), transient_share=0.5, keep=np.full(6, 0.8))
     found = allocate(problem, 1_250 * QUANTA, 100 * QUANTA)
     assert isinstance(found, Allocation)

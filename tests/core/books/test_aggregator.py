@@ -141,7 +141,7 @@ def test_tape_in_batches_of_any_size_gives_the_same_bits(rules: BookSettings, ro
 @pytest.mark.parametrize("rules", [SMALL, replace(SMALL, sizes=())])
 @settings(max_examples=60, deadline=None)
 @given(rows=_rows(), data=st.data())
-def test_tape_saved_and_loaded_at_any_row_goes_on_to_the_same_bits(
+def test_tape_saved_and_loaded_at_any_row_continues_to_the_same_bits(
     rules: BookSettings, rows: list[Row], data: st.DataObject
 ) -> None:
     whole = MinuteAggregator(rules)
@@ -157,7 +157,7 @@ def test_tape_saved_and_loaded_at_any_row_goes_on_to_the_same_bits(
     assert state(second) == state(whole)
 
 
-def test_book_that_stands_at_the_end_opens_the_next_minute() -> None:
+def test_book_that_prevails_at_the_end_opens_the_next_minute() -> None:
     tape = MinuteAggregator(SMALL)
     closed = play_rows(tape, [book(400), book(2_200)])
     assert [(s.minute, s.n_books, s.covered_ns) for s in closed] == [(0, 1, 600), (1_000, 0, 1_000)]
@@ -328,7 +328,7 @@ def test_rejections_add_up_over_minutes_and_survive_a_save() -> None:
     assert other.rejected_total("FROG") == {"mid_event": 2, "crossed": 1}
 
 
-def test_book_rejected_for_its_content_opens_a_minute_in_which_nothing_stands() -> None:
+def test_book_rejected_for_its_content_opens_a_minute_without_a_book() -> None:
     tape = MinuteAggregator(SMALL)
     play_rows(tape, [book(1_234, 101.0, 99.0)])
     assert (tape.minute("FROG"), tape.last_ts("FROG"), tape.prevailing("FROG", 1_500)) == (1_000, 1_234, None)
@@ -428,7 +428,7 @@ def test_grid_of_settings_never_changes() -> None:
     assert tape.sizes("FROG") == SMALL.sizes
 
 
-def test_coin_sizes_stay_fractions_when_nothing_stands() -> None:
+def test_coin_sizes_stay_fractions_without_a_book() -> None:
     tape = MinuteAggregator(replace(SMALL, sizes=(), n_sizes=4))
     closed = play_rows(tape, [book(0, size=0.5), Row(900), book(1_000, size=0.5)])
     tape.regrid("FROG", replace(closed[0], depth=closed[0].depth * 16))

@@ -107,7 +107,7 @@ def test_book_with_several_faults_is_rejected_for_the_first_in_order() -> None:
     assert _reason(Row(0, GOOD, worst, flags=UNDECODABLE_BOOK | MID_EVENT), max_levels=3) == "mid_event"
 
 
-def test_check_books_of_padded_rows_says_what_each_row_says() -> None:
+def test_check_books_of_padded_rows_states_what_each_row_says() -> None:
     rows = [
         Row(0, GOOD, ((100.0, 1.0),)),
         Row(0, GOOD, ((98.0, 1.0), (101.0, 1.0))),

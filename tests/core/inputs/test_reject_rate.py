@@ -71,7 +71,7 @@ def test_share_falls_as_minutes_leave_the_window_and_may_rise_again() -> None:
 
 
 @pytest.mark.parametrize("limits", [{"max_ratio": None}, {"max_ratio": 1.0}])
-def test_share_without_a_limit_says_nothing(limits: dict[str, float | None]) -> None:
+def test_share_without_a_limit_states_nothing(limits: dict[str, float | None]) -> None:
     one = harness(**limits)
     send_refused(one, 50)
     assert one.alerts("invalid_ratio") == []

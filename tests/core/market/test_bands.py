@@ -172,7 +172,7 @@ def test_bands_where_orders_act_within_the_minute_are_about_what_slices_pay() ->
     assert np.mean(held, axis=0) == pytest.approx([0.80, 0.95], abs=0.02)
 
 
-def test_saved_bands_go_on_bit_for_bit() -> None:
+def test_saved_bands_continue_bit_for_bit() -> None:
     one, model = bands(), Constant()
     rng = np.random.default_rng(1)
     levels = np.exp(rng.normal(0, 0.3, 400))
@@ -187,7 +187,7 @@ def test_saved_bands_go_on_bit_for_bit() -> None:
     assert one.save() == other.save()
 
 
-def test_load_of_other_levels_begins_anew() -> None:
+def test_load_of_other_levels_begins_again() -> None:
     one, model = bands(), Constant()
     for i in range(100):
         one.update(stats(minute(i), 1.5), model, WARM)

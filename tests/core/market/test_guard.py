@@ -84,7 +84,7 @@ def test_before_any_trial_has_ended_forecasts_are_followed() -> None:
     assert results == []
 
 
-def test_follow_lies_between_trials_by_rate() -> None:
+def test_trust_is_between_trials_by_rate() -> None:
     mine, _ = run(flat, waves, n=200)
     ask = 4 * SIZES[0]
     ends = sorted([mine.trust(ask / 4), mine.trust(2 * ask)])
@@ -100,7 +100,7 @@ def test_thin_minutes_and_trials_teach_nothing() -> None:
     assert mine.trust(1.0) == 1.0
 
 
-def test_saved_guard_goes_on_bit_for_bit() -> None:
+def test_saved_guard_continues_bit_for_bit() -> None:
     one, _ = run(waves, lambda i: waves(i + 5), n=150)
     other = Guard(0, Session(SessionRule()), MINUTE_NS)
     other.load(orjson.loads(orjson.dumps(one.save())))

@@ -61,7 +61,7 @@ def test_error_when_charged_as_expected_is_zero() -> None:
     assert shadow.error() == pytest.approx(0.0, abs=1e-12)
 
 
-def test_error_when_twice_as_dear_is_log_two() -> None:
+def test_error_when_twice_as_expensive_is_log_two() -> None:
     shadow = planned()
     for t in (0, 2, 3):  # the second interval had no book
         shadow = shadow.charge(t, SIZES, 2 * (0.02 + 1e-4 * SIZES), 1)
@@ -87,7 +87,7 @@ def test_saved_shadow_loads_bit_for_bit() -> None:
 
 
 @pytest.mark.parametrize(("qty", "px"), [(5.0, 0.1), (15.0, 0.15), (40.0, 0.4), (60.0, 0.6)])
-def test_price_at_goes_on_by_the_last_slope(qty: float, px: float) -> None:
+def test_price_at_continues_by_the_last_slope(qty: float, px: float) -> None:
     assert price_at(qty, np.array([10.0, 20.0, 40.0]), np.array([0.1, 0.2, 0.4])) == pytest.approx(px)
 
 

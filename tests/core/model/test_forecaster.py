@@ -96,7 +96,7 @@ def test_record_forecast_is_that_of_the_intervals_it_names(kind: str) -> None:
         assert ours == (None if theirs is None else tuple(theirs))
 
 
-def test_forecast_interval_under_way_counts_as_the_next() -> None:
+def test_forecast_current_interval_counts_as_the_next() -> None:
     model = make()
     for i, s in enumerate((0.02, 0.02, 0.03)):
         model.update(minute(i), linear(s))
@@ -211,7 +211,7 @@ def test_quadratic_coefficients_are_recovered() -> None:
     assert record.r2 == pytest.approx(1.0)
 
 
-def test_record_says_prior_until_three_minutes_and_while_the_profile_is_generic() -> None:
+def test_record_states_prior_until_three_minutes_and_while_the_profile_is_generic() -> None:
     flat, generic = make(), make(profile=Profile.generic(NEW_YORK))
     flags = []
     for i in range(4):

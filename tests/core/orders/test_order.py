@@ -140,7 +140,7 @@ def test_fill_beyond_any_order_is_too_large() -> None:
     assert "E2" not in order.executions
 
 
-def test_fill_counts_in_the_interval_of_its_own_time_wherever_it_arrives() -> None:
+def test_fill_counts_in_the_interval_of_its_own_time_whenever_it_arrives() -> None:
     order = opened()
     order.clock = MINUTE_NS
     order.schedule.advance(MINUTE_NS)
@@ -197,7 +197,7 @@ def test_amendment_delivered_after_a_later_one_changes_nothing() -> None:
     assert order.cum_qty == 0
 
 
-def test_amendment_that_names_the_latest_one_follows_it_whatever_the_clocks_say() -> None:
+def test_amendment_that_names_the_latest_one_follows_it_for_any_clocks() -> None:
     order = opened()
     apply(order, fill("E1", 100))
     apply(order, correct("C1", "E1", 90, 5))

@@ -119,7 +119,7 @@ def test_participation_in_a_huge_market_stays_an_integer() -> None:
     assert shares(limits_of(order_of(participation_rate=1.0), 1e300).high) == [9e9] * 4
 
 
-def test_participation_allows_the_interval_under_way_its_whole_less_its_fills() -> None:
+def test_participation_allows_the_current_interval_its_whole_less_its_fills() -> None:
     order = order_of(participation_rate=0.1)
     order.cum_qty, order.filled_in = 20 * QUANTA, {T0: 20 * QUANTA}
     assert shares(limits_of(order, 500.0, T0 + M // 2).high) == [30.0, 80.0, 130.0, 130.0]
@@ -178,7 +178,7 @@ def test_must_complete_holds_whole_lots_and_the_odd_end() -> None:
     assert shares(found.high) == [55.0, 200.0, 700.0, 1_230.0]
 
 
-def test_must_complete_without_volume_plans_all_for_the_end_and_says_so() -> None:
+def test_must_complete_without_volume_plans_all_for_the_end_and_reports_it() -> None:
     harness = with_order(participation_rate=0.1, must_complete=True, qty=500)
     plan = harness.last()
     assert (plan.shortfall_qty, plan.lifted_qty, plan.qty[-1]) == (0, 500 * QUANTA, 500 * QUANTA)
@@ -200,7 +200,7 @@ def test_must_complete_trades_what_volume_allows_first() -> None:
 # --- smallest clip ------------------------------------------------------------------------
 
 
-def test_clips_of_the_interval_under_way_are_what_its_fills_leave() -> None:
+def test_clips_of_the_current_interval_are_what_its_fills_leave() -> None:
     order = order_of(min_clip_qty=50 * QUANTA)
     grid = Intervals.over(np.array([T0 + M // 2]), np.array([T0 + 3 * M]), M)
     order.filled_in = {T0: 30 * QUANTA}
@@ -290,7 +290,7 @@ def test_plan_with_a_clip_trades_nothing_or_at_least_it(terms: dict[str, Any]) -
     assert plan.certificate.gap >= 0.0
 
 
-def test_plan_with_a_clip_after_a_small_fill_goes_on_in_clips() -> None:
+def test_plan_with_a_clip_after_a_small_fill_continues_in_clips() -> None:
     harness = with_order(min_clip_qty=200 * QUANTA)
     harness.send(fill(at(2.5), "E1", 230))
     assert sum(harness.last().qty) == 970 * QUANTA
@@ -306,7 +306,7 @@ def test_clip_above_the_largest_interval_is_refused() -> None:
 # --- impact that lasts -------------------------------------------------------------------------
 
 
-def test_plan_says_which_impact_it_was_made_with() -> None:
+def test_plan_states_which_impact_it_was_made_with() -> None:
     temporary, lasting = (with_order(EngineHarness(settings(transient_share=share))).last() for share in (0.0, 0.5))
     assert temporary.model is not None
     assert lasting.model is not None

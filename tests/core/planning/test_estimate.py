@@ -117,7 +117,7 @@ def test_largest_quantity_costs_no_more_and_a_larger_one_does(limit_bps: float) 
     assert largest == 0 or (cost is not None and cost <= limit_bps)
 
 
-def test_estimate_says_what_makes_it_unsure() -> None:
+def test_estimate_states_what_makes_it_unsure() -> None:
     empty = EngineHarness()
     with pytest.raises(NoEstimateError, match="nothing is known of FROG"):
         empty.engine.estimate(question())

@@ -98,7 +98,7 @@ def test_gate_plan_that_contradicts_itself_is_withheld() -> None:
         assert found.limit == "gate"
 
 
-def test_gate_that_fails_withholds_and_says_so() -> None:
+def test_gate_that_fails_withholds_and_reports_it() -> None:
     order, proposal = order_and_proposal()
     found = Gate(GateSettings(max_order_qty="many")).withholds(order, proposal, AROUND)  # type: ignore[arg-type]
     assert found is not None
@@ -131,7 +131,7 @@ def said(plan: Plan) -> tuple[str, str, int]:
     return plan.status, plan.reason, plan.shortfall_qty // QUANTA
 
 
-def test_new_order_over_a_limit_is_halted_and_goes_on_once_it_is_amended() -> None:
+def test_new_order_over_a_limit_is_halted_and_continues_once_it_is_amended() -> None:
     harness = with_order(gated(max_order_qty=1_000))
     assert said(harness.last()) == ("halted", "new", 1_200)
     assert "gate.max_order_qty" in (harness.last().text or "")
@@ -179,7 +179,7 @@ def test_resume_does_not_open_the_gate() -> None:
     assert "gate.max_order_qty" in (harness.last().text or "")
 
 
-def test_pace_withholds_what_comes_too_fast_and_says_it_once() -> None:
+def test_pace_withholds_what_comes_too_fast_and_states_it_once() -> None:
     harness = with_order(gated(max_plans_per_second=2))
     for k in range(4):
         harness.send(change(at(2) + k, order_qty=1_300 + k))

@@ -78,7 +78,7 @@ def proposed(harness: EngineHarness, order: Order, minute: float = 31) -> Propos
 
 
 @pytest.mark.parametrize("side", list(Side))
-def test_interval_under_way_trades_no_more_than_the_book_shows_within_the_limit(side: Side) -> None:
+def test_current_interval_trades_no_more_than_the_book_shows_within_the_limit(side: Side) -> None:
     harness = market()
     harness.run([ladder(at(31), mid=100.0)])
     for ticks, shown in ((0, 0.0), (1, 100.0), (3, 300.0)):
@@ -161,7 +161,7 @@ def test_two_limits_are_refused_by_name(terms: dict[str, Any]) -> None:
     rate=st.sampled_from([None, 0.1]),
 )
 @settings(max_examples=60, deadline=None)
-def test_no_plan_has_more_in_the_interval_under_way_than_the_book_shows_within_the_limit(
+def test_no_plan_has_more_in_the_current_interval_than_the_book_shows_within_the_limit(
     side: Side, offset: float, seed: int, rate: float | None
 ) -> None:
     rng = np.random.default_rng(seed)

@@ -73,7 +73,7 @@ def test_intervals_of_several_windows_are_those_of_each(windows: list[tuple[int,
 # --- plans under caps ------------------------------------------------------------
 
 
-def test_participation_before_any_trade_plans_nothing_and_says_why() -> None:
+def test_participation_before_any_trade_plans_nothing_and_states_why() -> None:
     harness = with_order(participation_rate=0.1)
     assert (harness.last().shortfall_qty, set(harness.last().qty)) == (1_200 * QUANTA, {0})
     assert "participation_rate" in harness.alerts("shortfall")[0].text
@@ -169,7 +169,7 @@ def test_coins_sum_exactly_in_lots_of_a_ten_thousandth() -> None:
     assert harness.last().leaves_qty == 30_337 * lot
 
 
-def test_odd_remainder_stands_in_one_interval() -> None:
+def test_odd_remainder_is_in_one_interval() -> None:
     harness = with_order(qty=1_250, lot_size=100 * QUANTA)
     assert sorted(qty % (100 * QUANTA) for qty in harness.last().qty)[-2:] == [0, 50 * QUANTA]
 

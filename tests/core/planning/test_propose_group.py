@@ -110,7 +110,7 @@ def test_forced_replanning_of_a_group_on_path_gives_the_same_plans() -> None:
         assert sum(abs(x - y) for x, y in zip(after, qty, strict=True)) <= 2 * QUANTA
 
 
-def test_fill_off_plan_of_one_plans_all_anew() -> None:
+def test_fill_off_plan_of_one_plans_all_again() -> None:
     harness = two()
     harness.send(fill(at(2.5), "E1", 900))
     assert (harness.last("A").reason, harness.last("B").reason) == ("fill", "group")
@@ -140,7 +140,7 @@ def test_group_with_scheduled_fills_runs_to_its_end() -> None:
     assert [harness.last(cl_ord_id).cum_qty for cl_ord_id in "AB"] == [1_200 * QUANTA] * 2
 
 
-def test_group_after_a_restart_says_the_same_bytes() -> None:
+def test_group_after_a_restart_publishes_the_same_bytes() -> None:
     def run(*, restarted: bool) -> list[bytes]:
         harness = two(risk_aversion=1e-4)
         if restarted:

@@ -103,7 +103,7 @@ def test_slices_beat_equal_ones_where_depth_comes_and_goes() -> None:
     seed=seeds, named=st.sampled_from(["max_interval_qty", "lot_size", "blackouts", "participation", "clip", "none"])
 )
 @hypothesis_settings(max_examples=30, deadline=None)
-def test_limits_hold_whatever_comes(seed: int, named: str) -> None:
+def test_limits_hold_for_any_input(seed: int, named: str) -> None:
     rng = np.random.default_rng(seed)
     terms: dict[str, Any] = {
         "max_interval_qty": {"max_interval_qty": 400 * QUANTA},

@@ -245,7 +245,7 @@ def test_load_of_a_state_that_is_not_whole_is_refused(harm: str, *, accept_setti
         assert ("--accept-settings" in str(caught.value)) == accept_settings
 
 
-def test_mark_of_a_state_is_that_of_its_keys_whatever_their_order() -> None:
+def test_mark_of_a_state_is_that_of_its_keys_for_any_order() -> None:
     items = {key: value for key, value in busy().state.items() if key != "meta"}
     marks = []
     for keys in (sorted(items), sorted(items, reverse=True)):

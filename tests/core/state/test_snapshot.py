@@ -55,7 +55,7 @@ def test_is_due_only_where_time_passes_a_multiple() -> None:
     assert not is_due(10, 0, 31)
 
 
-def test_engine_snapshot_stands_in_the_commits_that_pass_a_multiple_of_its_interval() -> None:
+def test_engine_snapshot_is_in_the_commits_that_pass_a_multiple_of_its_interval() -> None:
     harness = EngineHarness(snapshot_ns=5 * M)
     rows = minutes(12)
     for at in range(0, len(rows), 2):
@@ -76,7 +76,7 @@ def test_engine_without_an_interval_takes_no_snapshot() -> None:
 
 @given(seed=st.integers(0, 2**32 - 1), apply=st.sampled_from(["on_arrival", "in_event_time"]))
 @hypothesis_settings(max_examples=8, deadline=None)
-def test_engine_from_any_snapshot_goes_on_with_the_same_bytes(seed: int, apply: str) -> None:
+def test_engine_from_any_snapshot_continues_with_the_same_bytes(seed: int, apply: str) -> None:
     day, core = random_day(seed), random_settings(seed, apply)
     harness = EngineHarness(core, snapshot_ns=M)
     day.put_events(harness.inbox, harness.engine.positions)

@@ -106,7 +106,7 @@ def test_correction_within_the_interval_is_published_once() -> None:
     assert (cost.qty, cost.px) == (50 * QUANTA, 100.0)
 
 
-def test_order_that_ends_says_its_shortfall_and_its_parts() -> None:
+def test_order_that_ends_states_its_shortfall_and_its_parts() -> None:
     harness = traded_minute()
     harness.send(taker(at(3.5), "E2", 100, 100.13), cancel(at(3.6)))
     [cost] = said(harness, OrderCost)
@@ -313,7 +313,7 @@ def through_a_correction(every: Callable[[EngineHarness], None]) -> EngineHarnes
     return harness
 
 
-def test_feedback_goes_on_after_a_reload_as_if_there_had_been_none() -> None:
+def test_feedback_continues_after_a_reload_as_if_there_had_been_none() -> None:
     reloaded, plain = through_a_correction(EngineHarness.reload), through_a_correction(lambda _: None)
     assert encoded(reloaded.outputs) == encoded(plain.outputs)
     assert reloaded.state == plain.state

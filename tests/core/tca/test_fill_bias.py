@@ -74,7 +74,7 @@ def test_correction_of_an_interval_that_is_over_changes_nothing() -> None:
     assert bias.save() == before
 
 
-def test_saved_bias_goes_on_bit_for_bit() -> None:
+def test_saved_bias_continues_bit_for_bit() -> None:
     bias, other = fed([1.3, 0.7, 1.1]), FillBias()
     other.load(orjson.loads(orjson.dumps(bias.save())))
     for one in (bias, other):

@@ -29,7 +29,7 @@ def minutes(tape: SymbolTape, qty: float = 100.0) -> list[np.ndarray[tuple[int],
     return found
 
 
-def test_flat_day_minute_says_nothing_about_the_next(settings: CoreSettings) -> None:
+def test_flat_day_minute_predicts_nothing_of_the_next(settings: CoreSettings) -> None:
     tape = SymbolTape.of("MADE", made(FLAT, 2, 5), settings)
     assert [len(day.intervals) for day in tape.days] == [390, 390]
     for cost in minutes(tape):

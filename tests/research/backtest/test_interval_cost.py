@@ -38,7 +38,7 @@ def test_cost_within_the_depth_is_the_walk_by_hand() -> None:
     assert cost(intervals, 250.0, SELL) == pytest.approx(cost(intervals, 250.0))
 
 
-def test_cost_beyond_the_depth_goes_on_with_the_slope_of_the_book() -> None:
+def test_cost_beyond_the_depth_continues_with_the_slope_of_the_book() -> None:
     intervals = intervals_of([ladder(T0, 0.02, 0.01, 100.0, levels=3)])
     shown = 0.02 * 300 + 0.01 * 100 + 0.02 * 100
     found, beyond = intervals.costs(BUY, np.array([0]), np.array([450.0]))
@@ -56,7 +56,7 @@ def test_books_count_by_the_time_they_stood() -> None:
     assert cost(intervals, 100.0) == pytest.approx(100 * (0.75 * 0.02 + 0.25 * 0.06))
 
 
-def test_book_goes_on_into_the_next_interval_and_an_empty_side_ends_it() -> None:
+def test_book_continues_into_the_next_interval_and_an_empty_side_ends_it() -> None:
     intervals = intervals_of([ladder(T0 + 30 * S), Row(T0 + 90 * S, ((99.0, 5.0),))], 3)
     assert intervals.covered_ns.tolist() == [30 * S, 30 * S, 0]
     assert np.isnan(cost(intervals, 1.0, at=2))

@@ -110,7 +110,7 @@ def test_sizes_by_participation_and_by_depth() -> None:
     assert {quanta(8 * 20), quanta(32 * 20)} <= sizes(hours)
 
 
-def test_same_inputs_give_the_same_bytes_however_many_work(tmp_path: Path) -> None:
+def test_same_inputs_give_the_same_bytes_for_any_number_of_workers(tmp_path: Path) -> None:
     rows = noisy_rows(6)
     question = dataclasses.replace(QUESTION, every_min=2)
     files = [written(tmp_path / "day.jsonl", rows)]
@@ -193,6 +193,6 @@ def test_command_what_cannot_be_used_is_said(tmp_path: Path, words: list[str], s
     assert says in result.output
 
 
-def test_run_without_a_window_says_so() -> None:
+def test_run_without_a_window_reports_it() -> None:
     with pytest.raises(ValidationError, match="none to try"):
         worked(noisy_rows(8), dataclasses.replace(QUESTION, horizon_min=90))

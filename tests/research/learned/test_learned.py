@@ -68,7 +68,7 @@ def trained(planted: SymbolTape) -> Training:
     return train([planted], SETTINGS, SEED, split="each", question=None)
 
 
-def test_samples_say_what_was_known_and_what_came(seen: list[Samples]) -> None:
+def test_samples_have_features_and_outcomes(seen: list[Samples]) -> None:
     assert [(part.day, part.side) for part in seen[:2]] == [("2025-04-03", "buy"), ("2025-04-03", "sell")]
     part = seen[0]
     assert set(part.horizon.tolist()) == {h for h in HORIZONS if h <= 59}
@@ -160,7 +160,7 @@ def test_folds_of_days_that_touch_leave_an_embargo(seen: list[Samples]) -> None:
     assert list(folds(shifted, "forward", M)) == []
 
 
-def test_backtest_has_the_learned_engine_beside_the_default(planted: SymbolTape, trained: Training) -> None:
+def test_backtest_has_the_learned_engine_next_to_the_default(planted: SymbolTape, trained: Training) -> None:
     core = with_learned(SETTINGS, TrainedFile.of(trained.content))
     names = ("engine", "engine_learned", "twap", "hindsight")
     last = dataclasses.replace(planted, days=planted.days[-1:])

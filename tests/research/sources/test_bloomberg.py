@@ -89,7 +89,7 @@ def test_tick_without_size_ends_its_side() -> None:
         (_update("01", "BID", "DELSIDE"), []),
     ],
 )
-def test_table_command_does_what_it_says_to_its_side_alone(update: dict[str, Any], bids: Side) -> None:
+def test_table_command_affects_its_side_alone(update: dict[str, Any], bids: Side) -> None:
     table = read_source("bloomberg", [PAINT, update])
     assert sides_of(table) == [(BIDS, ASKS), (bids, ASKS)]
     assert table.attrs["refused"] == {}
@@ -123,7 +123,7 @@ def test_levels_added_beyond_the_window_are_dropped() -> None:
 
 
 @pytest.mark.parametrize("command", ["CLEARALL", "DELALL", "DELSIDE"])
-def test_book_that_was_cleared_stands_empty_until_it_is_filled(command: str, tmp_path: Any) -> None:
+def test_book_that_was_cleared_is_empty_until_it_is_filled(command: str, tmp_path: Any) -> None:
     updates = [
         _update("01", "BID", command),
         _update("02", "ASK", command),
@@ -163,7 +163,7 @@ def test_second_paint_replaces_what_stood(fragment: dict[str, str]) -> None:
         assert sides_of(read_source("bloomberg", records))[-1] == ([(31.0, 10.0)], [(31.4, 20.0)])
 
 
-def test_whole_paint_of_one_side_says_that_the_other_is_empty() -> None:
+def test_whole_paint_of_one_side_states_that_the_other_is_empty() -> None:
     assert sides_of(read_source("bloomberg", [_paint("00", BID_ROWS, [], fragmentType="NONE")])) == [(BIDS, [])]
 
 

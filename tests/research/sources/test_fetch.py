@@ -29,7 +29,7 @@ def _install(monkeypatch: pytest.MonkeyPatch, name: str, **contents: object) -> 
 
 
 @pytest.mark.parametrize(("name", "module"), [("polygon", "massive"), ("lseg", "lseg.data"), ("bloomberg", "blpapi")])
-def test_fetch_without_the_client_says_how_to_get_it(name: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_without_the_client_states_how_to_get_it(name: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     remedy = "Bloomberg's package index" if name == "bloomberg" else rf"impactd\[{name}\]"
     with pytest.raises(ValidationError, match=remedy):
@@ -106,7 +106,7 @@ class Refusing:
     ("made", "said"),
     [(Refusing, "bad key"), (type("Second", (Massive,), {"fails_after": 1}), "page refused")],
 )
-def test_fetch_that_fails_tells_why_and_no_secret(made: type, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_that_fails_states_why_and_no_secret(made: type, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     _install(monkeypatch, "massive", RESTClient=made)
     monkeypatch.setenv("POLYGON_API_KEY", "hu/sh")
     with pytest.raises(ValidationError, match=rf"polygon: RuntimeError: {said}.*\*\*\*") as error:
@@ -233,7 +233,7 @@ def test_fetch_of_bloomberg_reads_each_partial_response(monkeypatch: pytest.Monk
         (Event(Event.RESPONSE, {"responseError": {"message": "Unknown security"}}), "Unknown security"),
     ],
 )
-def test_fetch_of_bloomberg_that_fails_says_why_and_ends_the_session(
+def test_fetch_of_bloomberg_that_fails_states_why_and_ends_the_session(
     event: Event, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = _blpapi(monkeypatch, event)
@@ -242,7 +242,7 @@ def test_fetch_of_bloomberg_that_fails_says_why_and_ends_the_session(
     assert session.stopped == 1
 
 
-def test_fetch_of_bloomberg_without_a_login_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_of_bloomberg_without_a_login_reports_it(monkeypatch: pytest.MonkeyPatch) -> None:
     _blpapi(monkeypatch, starts=False)
     with pytest.raises(ValidationError, match="log in"):
         fetch_source("bloomberg", "FROG US Equity", START, END)
@@ -265,7 +265,7 @@ def test_fetch_with_times_that_are_none_is_named(start: object, end: object, sai
         fetch_source("polygon", "FROG", start, end)
 
 
-def test_fetch_without_any_book_in_its_time_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_without_any_book_in_its_time_reports_it(monkeypatch: pytest.MonkeyPatch) -> None:
     _install(monkeypatch, "massive", RESTClient=Massive)
     monkeypatch.setenv("POLYGON_API_KEY", "hush")
     with pytest.raises(ValidationError, match="no book from 2025-04-05"):

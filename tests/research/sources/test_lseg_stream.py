@@ -104,7 +104,7 @@ def test_deep_book_keeps_its_best_levels() -> None:
     assert sides_of(LsegSource(n_levels=1).books([PART, LAST])) == [(BIDS[:1], ASKS[:1])]
 
 
-def test_messages_that_are_no_book_are_passed_over() -> None:
+def test_messages_that_are_no_book_are_skipped() -> None:
     others: list[dict[str, Any]] = [
         {"ID": 1, "Type": "Refresh", "Domain": "Login", "Key": {"Name": "user"}},
         {"Type": "Ping"},

@@ -122,7 +122,7 @@ async def test_audit_outputs_that_retention_has_taken_are_counted_and_no_differe
     assert (audit.outcome, audit.unkept) == ("agrees", 3)
 
 
-async def test_audit_inputs_deleted_are_named_and_the_next_snapshot_goes_on(run: CapturedRun) -> None:
+async def test_audit_inputs_deleted_are_named_and_the_next_snapshot_continues(run: CapturedRun) -> None:
     run.drop(Topic.TICKS, 0, 40)
     audit = await audited(run)
     assert audit.outcome == "underived"
@@ -155,7 +155,7 @@ async def test_audit_of_a_journal_without_its_beginning_starts_at_the_first_snap
     assert "neither its genesis nor a snapshot" in audit.underived[0].why
 
 
-async def test_audit_of_another_release_names_it_and_goes_on_at_the_snapshot_of_this_one(run: CapturedRun) -> None:
+async def test_audit_of_another_release_names_it_and_continues_at_the_snapshot_of_this_one(run: CapturedRun) -> None:
     handed = next(entry["commit_seq"] for entry in entries(run) if entry["type"] == "settings")
 
     def older(entry: dict[str, Any]) -> dict[str, Any]:
@@ -172,7 +172,7 @@ async def test_audit_of_another_release_names_it_and_goes_on_at_the_snapshot_of_
     assert audit.n_differences == 0
 
 
-async def test_audit_journal_with_a_gap_or_altered_says_so(run: CapturedRun) -> None:
+async def test_audit_journal_with_a_gap_or_altered_reports_it(run: CapturedRun) -> None:
     whole = list(run.records[Topic.JOURNAL])
     run.records[Topic.JOURNAL] = [*whole[:3], *whole[4:]]
     run.write()
@@ -204,7 +204,7 @@ async def test_audit_snapshot_that_is_not_the_state_is_found(run: CapturedRun, t
     assert "meta" in {found.key for found in audit.differences}
 
 
-async def test_audit_since_leaves_out_what_lies_before_the_last_snapshot(run: CapturedRun) -> None:
+async def test_audit_since_omits_what_is_before_the_last_snapshot(run: CapturedRun) -> None:
     whole = await audited(run)
     stamps = [r.timestamp for r in run.records[Topic.JOURNAL] if r.partition == 0]
     late = await audited(run, stamps[-1])
@@ -213,7 +213,7 @@ async def test_audit_since_leaves_out_what_lies_before_the_last_snapshot(run: Ca
     assert (await audited(run, 2**50)).commits == 0
 
 
-async def test_cover_says_which_offsets_were_taken_in_twice_or_not_at_all(run: CapturedRun) -> None:
+async def test_cover_states_which_offsets_were_taken_in_twice_or_not_at_all(run: CapturedRun) -> None:
     faults, commits = await cover(capture_source(run.directory, KAFKA))
     assert (faults, commits) == ([], sum(entry["type"] != "snapshot" for n in range(2) for entry in entries(run, n)))
 

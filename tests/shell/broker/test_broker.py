@@ -24,7 +24,7 @@ def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monk
     return monkeypatch
 
 
-def test_find_broker_bare_machine_says_what_to_install(bare_machine: pytest.MonkeyPatch) -> None:
+def test_find_broker_bare_machine_states_what_to_install(bare_machine: pytest.MonkeyPatch) -> None:
     with pytest.raises(BrokerUnavailable) as caught, find_broker():
         pytest.fail("there is none")
     text = str(caught.value)
@@ -64,7 +64,7 @@ def test_java_command_old_or_strange_is_refused(bare_machine: pytest.MonkeyPatch
         kafka_release.java_command()
 
 
-def test_kafka_jars_maven_fails_says_why_and_leaves_nothing(bare_machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_kafka_jars_maven_fails_states_why_and_leaves_nothing(bare_machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
     maven = tmp_path / "mvn"
     maven.write_text("#!/bin/sh\necho 'the network is down'; exit 1\n", encoding="utf-8")
     maven.chmod(0o755)

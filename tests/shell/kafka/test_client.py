@@ -53,7 +53,7 @@ def test_client_options_carry_scram_and_hide_the_password() -> None:
     assert "ssl_context" not in options
 
 
-def test_client_options_read_the_token_anew_each_time(tmp_path: Path) -> None:
+def test_client_options_read_the_token_again_each_time(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("one\n")
     security = SecuritySection(protocol="SASL_PLAINTEXT", mechanism="OAUTHBEARER", oauth_token_file=str(path))

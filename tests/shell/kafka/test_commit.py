@@ -104,7 +104,7 @@ async def test_publish_with_a_failed_send_never_commits(error: Exception, meanin
     assert "commit" not in producer.calls
 
 
-async def test_publish_says_what_the_transaction_failed_of_and_not_what_followed() -> None:
+async def test_publish_states_what_the_transaction_failed_of_and_not_what_followed() -> None:
     denied = TopicAuthorizationFailedError("plans")
     producer = FakeProducer(send_error=KafkaError("an operation in another state"), transaction_error=denied)
     with pytest.raises(CommitRefusedError, match="plans"):

@@ -37,7 +37,7 @@ def letter(
     return letter_of(ConsumedRecord("impactd.dlq", 1, 5, 1_000, made.key, made.value, headers))
 
 
-def test_letter_says_what_the_service_wrote() -> None:
+def test_letter_states_what_the_service_wrote() -> None:
     found = letter()
     assert (found.place, found.reason, found.codec, found.key) == ((1, 5), "truncated", "json", b"FROG")
     assert (found.source, found.value, found.truncated) == ("impactd.ticks/1/17", b"{", False)

@@ -86,7 +86,7 @@ def test_strimzi_user_authenticates_as_the_settings_say(protocol: str, kind: str
     assert user["spec"]["authentication"] == {"type": kind}
 
 
-def test_object_name_topic_that_kubernetes_would_refuse_gets_one_of_its_own() -> None:
+def test_object_name_topic_that_kubernetes_would_refuse_gets_its_own() -> None:
     assert object_name("impactd.plans.latest") == "impactd.plans.latest"
     names = {object_name(topic) for topic in ("Feed_Books", "feed_books", "feed-books", "_", "FEED_BOOKS")}
     assert len(names) == 5

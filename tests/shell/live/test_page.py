@@ -104,7 +104,7 @@ async def test_page_halt_covers_it_and_stands_while_a_partition_is_restored(them
         assert watched.faults == []
 
 
-async def test_page_without_a_word_for_seconds_says_so_and_begins_anew() -> None:
+async def test_page_without_a_word_for_seconds_reports_it_and_begins_again() -> None:
     async with visited() as (_, watched):
         page = watched.page
         await page.clock.install()

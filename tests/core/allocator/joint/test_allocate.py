@@ -145,7 +145,7 @@ def a_day(orders: int, *, seed: int = 1) -> tuple[Problem, Group]:
 
 
 @pytest.mark.parametrize("orders", [2, 21, 1_000])
-def test_joint_orders_of_a_day_are_one_problem_however_many(orders: int) -> None:
+def test_joint_orders_of_a_day_are_one_problem_for_any_number(orders: int) -> None:
     found = solved(*a_day(orders))
     assert found.gap is None
     assert found.kkt_residual <= 1e-9
@@ -295,7 +295,7 @@ def test_joint_lots_of_several_sizes_stay_within_their_gap(*, seed: int, risky: 
 )
 @example(terms=[(10**18, 10**9), (10**13, 10**9), (10, 7_265_637)], fine=False)
 @example(terms=[(10**18, 1), (10**18, 7_265_637)], fine=False)
-def test_joint_orders_are_counted_in_numbers_that_arithmetic_tells_apart(
+def test_joint_orders_are_counted_in_numbers_that_arithmetic_distinguishes(
     *, terms: list[tuple[int, int]], fine: bool
 ) -> None:
     qty = [ordered for ordered, _ in terms]

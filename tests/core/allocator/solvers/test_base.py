@@ -57,7 +57,7 @@ def test_exact_other_independent_solvers_agree(name: str) -> None:
         assert objective(problem, qty, mine.qty) == pytest.approx(objective(problem, qty, other.qty), rel=1e-6)
 
 
-def test_chain_first_solver_unsupported_falls_through_and_says_so() -> None:
+def test_chain_first_solver_unsupported_falls_through_and_reports_it() -> None:
     found = solve_chain(CURVE, 3.0, ("osqp", "exact"))
     assert isinstance(found, Solution)
     assert found.solver == "exact"
@@ -84,7 +84,7 @@ def test_chain_no_solver_named_is_a_failure() -> None:
     assert isinstance(solve_chain(LINE, 7.0, ()), SolveFailure)
 
 
-def test_cvxpy_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cvxpy_not_installed_states_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cvxpy", None)
     found = solve_chain(LINE, 7.0, ("clarabel", "slsqp"))
     assert isinstance(found, Solution)

@@ -62,7 +62,7 @@ def test_exact_power_without_spread_follows_its_closed_form(eta: list[float], de
     assert np.allclose(found.qty, qty * weight / weight.sum(), rtol=1e-9, atol=1e-14 * qty)
 
 
-def test_exact_spread_keeps_a_dear_interval_out() -> None:
+def test_exact_spread_keeps_an_expensive_interval_out() -> None:
     # marginals s + 2 b x: all of 10 shares fit in the first below the second's spread
     found = solve(Problem.from_impact(np.array([0.0, 21.0]), np.ones(2)), 10.0)
     assert found.qty.tolist() == [10.0, 0.0]

@@ -98,7 +98,7 @@ def test_overnight_the_fast_average_is_forgotten_and_the_slow_one_is_not() -> No
     assert found["spread_last"] < -0.5
 
 
-def test_saved_state_goes_on_to_the_last_bit() -> None:
+def test_saved_state_continues_to_the_last_bit() -> None:
     rng = np.random.default_rng(3)
     one = make()
     for i in range(40):
@@ -113,7 +113,7 @@ def test_saved_state_goes_on_to_the_last_bit() -> None:
 
 
 @pytest.mark.parametrize("saved", [None, [0, "of another layout"]], ids=["none", "other-layout"])
-def test_load_of_nothing_usable_begins_anew(saved: list[object] | None) -> None:
+def test_load_of_nothing_usable_begins_again(saved: list[object] | None) -> None:
     state = make()
     state.load(saved)
     assert state.minute is None

@@ -55,7 +55,7 @@ def test_without_a_file_the_default_stands_alone() -> None:
 
 
 @pytest.mark.parametrize("kind", MODEL_KINDS.names())
-def test_trees_that_say_nothing_leave_levels_and_record(kind: str) -> None:
+def test_neutral_trees_leave_levels_and_record(kind: str) -> None:
     base, learned = pair(kind)
     for i in range(20):
         for model in (base, learned):
@@ -111,7 +111,7 @@ def test_before_any_minute_the_default_speaks() -> None:
     assert learned.record(minute(0)) is None
 
 
-def test_forecast_is_moved_within_bounds_whatever_the_trees_say() -> None:
+def test_forecast_is_moved_within_bounds_for_any_trees() -> None:
     far = [constant(s) for s in (90.0, 100.0, 200.0)]
     base, learned = pair(file=content(CoreSettings(), far, far))
     for model in (base, learned):
@@ -129,7 +129,7 @@ def test_minutes_later_the_trees_are_asked_of_what_is_ahead_now() -> None:
     assert learned.starts().tolist() == [minute(25 + h) for h in HORIZONS]
 
 
-def test_saved_state_goes_on_to_the_last_bit_and_from_the_default_s_too() -> None:
+def test_saved_state_continues_to_the_last_bit_and_from_the_default_s_too() -> None:
     base, one = pair(file=later())
     for i in range(20):
         for model in (base, one):

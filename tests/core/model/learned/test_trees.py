@@ -51,7 +51,7 @@ def test_quantiles_that_cross_give_way_to_the_median() -> None:
 
 
 @pytest.mark.slow
-def test_trees_say_what_scikit_learn_says_to_the_last_bit() -> None:
+def test_trees_equal_scikit_learn_to_the_last_bit() -> None:
     fit = pytest.importorskip("impactd.research.learned.fit")
     rng = np.random.default_rng(5)
     x = rng.standard_normal((4_000, len(FEATURES)))

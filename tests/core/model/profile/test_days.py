@@ -52,7 +52,7 @@ def between(shape: ShapedProfile, u: float, v: float) -> float:
     return at[1] - at[0]
 
 
-def test_days_of_one_shape_lead_to_it_whatever_their_level() -> None:
+def test_days_of_one_shape_lead_to_it_for_any_level() -> None:
     for level in (0.0, 5.0):
         shape = taught(30, level)
         assert not shape.is_prior
@@ -126,7 +126,7 @@ def test_level_of_the_minute_stays_where_theta_moves() -> None:
             assert now + by == pytest.approx(was, abs=1e-12)
 
 
-def test_saved_shape_goes_on_bit_for_bit() -> None:
+def test_saved_shape_continues_bit_for_bit() -> None:
     one = taught(3, noise=0.3, given=GENERIC)
     other = ShapedProfile(GENERIC, Session(RULE), MINUTE_NS, learn=True)
     other.load(orjson.loads(orjson.dumps(one.save())))

@@ -36,7 +36,7 @@ def test_generic_volume_first_and_last_half_hour_shares_are_plausible() -> None:
     assert 0.11 < level[-30:].sum() / level.sum() < 0.20
 
 
-def test_generic_open_decays_in_minutes_whatever_the_session_length() -> None:
+def test_generic_open_decays_in_minutes_for_any_session_length() -> None:
     for minutes in ([0.0, 10.0, 30.0, 50.0],):
         day, half = (
             at(Profile.generic(DAY), "spread", minutes),

@@ -201,7 +201,7 @@ def test_rebased_levels_keep_their_curve_and_know_less_the_farther_they_lie() ->
     assert s.levels[1, MEAN] < math.log(0.1)
 
 
-def test_saved_series_goes_on_bit_for_bit() -> None:
+def test_saved_series_continues_bit_for_bit() -> None:
     one, two = LevelSeries(SPREAD_WEIGHTS), LevelSeries(SPREAD_WEIGHTS)
     for y in persistent(50, 0.9, 0.3, 6):
         feed(one, y, y + 0.1)

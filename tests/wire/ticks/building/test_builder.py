@@ -86,7 +86,7 @@ STEP = st.one_of(
 
 @settings(max_examples=300)
 @given(st.sampled_from(["ranges", "one", "before"]), st.lists(STEP, max_size=40))
-def test_book_is_the_venue_s_or_none_whatever_is_lost_repeated_or_late(kind: str, steps: list[Any]) -> None:
+def test_book_is_the_venue_s_or_none_under_loss_repeats_and_delay(kind: str, steps: list[Any]) -> None:
     venue, builder = Venue(kind), Builder(1_000)
     states = {}
     follow(builder, venue.snapshot(), states, venue)
@@ -212,7 +212,7 @@ def test_levels_behind_the_stream_s_depth_are_dropped() -> None:
     assert book == (([3.0], [1.0]), EMPTY)
 
 
-def test_second_stream_of_a_symbol_is_passed_over() -> None:
+def test_second_stream_of_a_symbol_is_skipped() -> None:
     builder = Builder(10)
     builder.follow("A", Change("s", ([3.0], [1.0]), EMPTY, is_snapshot=True))
     assert builder.follow("A", Change("t", ([9.0], [1.0]), EMPTY, is_snapshot=True)) is None

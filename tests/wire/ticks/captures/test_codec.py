@@ -255,7 +255,7 @@ def test_unreadable_message_ends_a_book_whose_changes_have_no_numbers(venue: str
     assert reasons(capture(STREAMS["okx"][0], b"{", *STREAMS["okx"][1:])) == ["truncated"]
 
 
-def test_fewer_levels_of_a_book_that_stands_are_skipped() -> None:
+def test_fewer_levels_of_a_prevailing_book_are_skipped() -> None:
     best = BOOKS["binance-futures"]
     decoded = capture(best, *STREAMS["binance"], best, BOOKS["binance-depth20"])
     assert (len(decoded.batch), decoded.skipped_unknown) == (4, 3)

@@ -142,7 +142,7 @@ def test_what_is_no_message_is_refused(value: bytes, reason: str) -> None:
         assert reasons(decoded) == [reason]
 
 
-def test_frame_that_makes_more_than_its_head_says_is_refused() -> None:
+def test_frame_that_makes_more_than_its_head_states_is_refused() -> None:
     large = message("FROG", [T0] * 5_000, [(BIDS, ASKS)] * 5_000, compressed=True)
     value = bytearray(large)
     struct.pack_into("<I", value, 12, 1)

@@ -230,7 +230,7 @@ def test_row_without_f_last_is_mid_event() -> None:
 
 
 @pytest.mark.parametrize("flags", [8, 128])
-def test_clear_row_is_an_empty_book_that_stands(flags: int) -> None:
+def test_clear_row_is_an_empty_book_that_prevails(flags: int) -> None:
     batch = both([row(action="R", side="N", price="", size=0, flags=flags)]).batch
     assert (batch.kind[0], batch.flags[0], batch.n_bid[0], batch.n_ask[0]) == (BOOK, 0, 0, 0)
 
@@ -255,7 +255,7 @@ def test_auction_rule(side: str, size: int, flags: int, auction: bool) -> None: 
     assert not batch.flags[1] & AUCTION
 
 
-def test_fill_row_is_no_print_of_its_own() -> None:
+def test_fill_row_is_no_print_itself() -> None:
     assert both([row(action="F")]).batch.kind.tolist() == [BOOK]
 
 
@@ -367,7 +367,7 @@ def test_mutated_rows_are_all_answered_alike_and_leave_the_good_ones_alone() -> 
 @pytest.mark.parametrize(
     ("name", "actions"), [("day.csv", "TT"), ("xnas-itch-20250403.tbbo.csv", "T"), ("a.csv", "TA")]
 )
-def test_book_before_a_trade_comes_first_and_stands(name: str, actions: str) -> None:
+def test_book_before_a_trade_comes_first_and_prevails(name: str, actions: str) -> None:
     lines = [b"1," + row(action=action, side="B", size=40, flags=0) for action in actions]
     content = Content(name, iter([b"\n".join([b"rtype," + HEADER.encode(), *lines, b""])]))
     (batch,) = DatabentoCodec.from_header(content.head, FileOptions(FileSymbols("FROG"))).batches(content, 10)

@@ -131,6 +131,6 @@ def test_sampled_books_stand_from_the_end_of_their_interval() -> None:
     ],
     ids=["ohlcv", "mbp without flags"],
 )
-def test_a_schema_without_books_says_what_is_missing(header: str, missing: str) -> None:
+def test_a_schema_without_books_states_what_is_missing(header: str, missing: str) -> None:
     with pytest.raises(FileFormatError, match=rf"no column .*{missing}.*; export a schema with books"):
         read("1", head=header)

@@ -65,7 +65,7 @@ def test_print_gives_the_trade_and_then_its_book() -> None:
 
 
 @pytest.mark.parametrize(("schema", "rtype"), [(3, 1), (17, 194)])
-def test_book_before_its_trade_comes_first_and_stands(schema: int, rtype: int) -> None:
+def test_book_before_its_trade_comes_first_and_prevails(schema: int, rtype: int) -> None:
     data = record(FROG, T0, BIDS, ASKS, action="T", px=31.25, rtype=rtype, n_levels=1, flags=0)
     batch = read(head(schema=schema) + data).batch
     assert (batch.kind.tolist(), batch.flags.tolist()) == ([BOOK, TRADE], [0, 0])

@@ -72,7 +72,7 @@ def test_unknown_type_is_refused(change: bytes) -> None:
     assert reasons(decode_in_batches(SAMPLES.codec("lobster"), [b",".join(line)], 1, T0)) == ["value"]
 
 
-def test_pair_is_read_from_a_zip_and_from_beside_each_other(tmp_path: Path) -> None:
+def test_pair_is_read_from_a_zip_and_from_next_to_each_other(tmp_path: Path) -> None:
     halves = write_pair(tmp_path)
     archive = tmp_path / "sample.zip"
     with zipfile.ZipFile(archive, "w") as made:

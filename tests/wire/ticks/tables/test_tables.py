@@ -68,7 +68,7 @@ def test_columns_of_a_level_are_known_by_their_names(names: tuple[str, ...], lev
         "bids[1][2]",
     ],
 )
-def test_other_columns_are_passed_over(name: str) -> None:
+def test_other_columns_are_skipped(name: str) -> None:
     assert place_of(name) is None
 
 
