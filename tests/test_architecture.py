@@ -161,9 +161,9 @@ def test_purity_check_impure_source_is_found(source: str) -> None:
 
 
 @pytest.mark.parametrize("path", ROOMS, ids=_name)
-def test_room_states_what_it_is_for_and_what_may_enter(path: Path) -> None:
+def test_room_states_what_it_is_for_and_what_belongs_in_it(path: Path) -> None:
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    assert "enters here:" in text.lower() or path == PACKAGE / "core" / "__init__.py"
+    assert "belongs here:" in text.lower() or path == PACKAGE / "core" / "__init__.py"
     assert 2 <= len(text.splitlines()) <= 30, "a room is introduced in a few lines"
 
 

@@ -2,6 +2,6 @@
 
 The way of a solve: `problem` states it, `solvers` find the real-valued optimum,
 `certificate` proves it, `lots` round it exactly; `joint` does so for several
-orders on one book.  Enters here: optimisation over intervals, in shares and
+orders on one book.  Belongs here: optimisation over intervals, in shares and
 currency.  Nothing here knows of parent orders, events or messages.
 """

@@ -2,5 +2,5 @@
 
 The way of a plan: `intervals` and `caps` state what may trade when, `propose`
 (or `propose_group`) solves, `gate` limits, `replan` decides and publishes.
-Enters here: what turns order terms into bounds of the optimisation.
+Belongs here: what turns order terms into bounds of the optimisation.
 """

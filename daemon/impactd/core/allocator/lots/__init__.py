@@ -1,4 +1,4 @@
 """From real-valued optima to whole lots: exact integer optima and searched ones.
 
-Enters here: integer steps after a solve; each states the gap it may leave.
+Belongs here: integer steps after a solve; each states the gap it may leave.
 """
