@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from impactd.config import Override, Section, Settings, SettingsError, load
 from impactd.config.hours import session_rule, utc_offsets
 from impactd.config.sources import toml_lines
+from impactd.core.base.instrument import Instrument
 from impactd.core.base.settings import BookSettings, CoreSettings, ModelSettings, PlanSettings, SessionRule
 from impactd.core.model.learned.trees import TrainedFile
 from tests.core.model.trees import blank_content, blank_file
@@ -122,6 +123,10 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         [[session.by_symbol]]
         symbols = ["BTC*", "ETH*"]
         calendar = "24/7"
+        [[instruments]]
+        symbols = ["ES*"]
+        multiplier = 50
+        calendar = "CMES"
         """,
     )
     core, default = load(file, environ={}).settings.core(), CoreSettings()
@@ -132,12 +137,16 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         same = [name for name in same if name not in {"learned", "through", "calendar"}]
         assert same == [], f"{type(part).__name__}: nothing sets {same}"
     assert core.apply != default.apply
+    assert core.instruments == (("ES*", Instrument(multiplier=50.0, calendar="CMES")),)
+    assert core.sessions[-1][1].calendar == "CMES"
     assert (core.books.interval_ns, core.books.grace_ns) == (30_000_000_000, 250_000_000)
     assert core.books.max_book_age_ns == 11_500_000_000
     assert core.books.sizes == (1.0, 2.5)
     assert (core.plans.hold_ns, core.plans.missing_ticks_ns) == (41_000_000_000, 47_000_000_000)
     assert (core.session.open_s, core.session.close_s) == (34_200, 57_600)
     assert dict(core.wire.inputs) == {
+        "instruments": "x.instruments",
+        "status": "x.status",
         "control": "x.control",
         "orders": "parents",
         "executions": "x.executions",
@@ -145,7 +154,11 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
     }
     assert (core.session.days, core.session.holidays) == ((0, 4), (2, 20_812))
     assert (core.session.breaks, core.session.special) == (((45_000, 46_800),), ((20_420, 20_420, 34_200, 46_800),))
-    assert [(pattern, rule.calendar) for pattern, rule in core.sessions] == [("BTC*", "24/7"), ("ETH*", "24/7")]
+    assert [(pattern, rule.calendar) for pattern, rule in core.sessions] == [
+        ("BTC*", "24/7"),
+        ("ETH*", "24/7"),
+        ("ES*", "CMES"),
+    ]
 
 
 def test_core_trained_file_reaches_the_core_by_its_hash(tmp_path: Path) -> None:

@@ -21,11 +21,13 @@ from impactd.core.inputs.events import (
     CancelOrder,
     Control,
     Correct,
+    Definition,
     Event,
     Fill,
     NewOrder,
     Received,
     ReplaceOrder,
+    TradingStatus,
 )
 from impactd.core.inputs.inbox import Inbox, Inputs
 from impactd.core.inputs.terms import Terms
@@ -61,6 +63,7 @@ def minutes(n: int, symbol: str = "FROG", start: int = T0, every_s: int = 20, **
 
 def new(cl_ord_id: str = "A", qty: float = 1_200, ts: int = T0, length: int = 12 * M, **terms: Any) -> NewOrder:
     start = terms.pop("start", ts)
+    terms.setdefault("lot_size", QUANTA)
     symbol, side = terms.pop("symbol", "FROG"), terms.pop("side", Side.BUY)
     return NewOrder(
         cl_ord_id, symbol, side, ts, Terms(round(qty * QUANTA), start, terms.pop("end", start + length), **terms)
@@ -100,6 +103,10 @@ def resume(ts: int, scope: str = "*") -> Control:
 def topic_for(event: Event) -> Topic:
     if isinstance(event, Control):
         return Topic.CONTROL
+    if isinstance(event, Definition):
+        return Topic.INSTRUMENTS
+    if isinstance(event, TradingStatus):
+        return Topic.STATUS
     return Topic.ORDERS if isinstance(event, NewOrder | ReplaceOrder | CancelOrder) else Topic.EXECUTIONS
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from impactd.core.base.instrument import Instrument
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import BookSettings, CoreSettings, PlanSettings
 from impactd.core.base.topics import Side, Topic
-from impactd.core.inputs.events import Event, Received
+from impactd.core.inputs.events import Definition, Event, Received, TradingStatus
 from impactd.core.inputs.inbox import EVENT_TOPICS, Inbox
 from impactd.core.inputs.ticks import Refused, TickBatch
 from impactd.wire.rows import by_first_appearance
@@ -89,6 +90,7 @@ def random_event(rng: np.random.Generator) -> Event:
     ts = T0 + int(rng.integers(0, MINUTES * M))
     fills = tuple(f"E{k}" for k in range(4))
     ref = fills[int(rng.integers(4))]
+    k = int(rng.integers(12))
     makers: list[Callable[[], Event]] = [
         lambda: new(
             cl_ord_id,
@@ -113,8 +115,10 @@ def random_event(rng: np.random.Generator) -> Event:
         lambda: correct(ts, "C" + ref, ref, int(rng.integers(1, 300)), cl_ord_id, symbol),
         lambda: halt(ts, ("*", symbol, cl_ord_id)[int(rng.integers(3))]),
         lambda: resume(ts, ("*", symbol, cl_ord_id)[int(rng.integers(3))]),
+        lambda: TradingStatus(symbol, ts, ("halt", "closed", "trading", None)[k % 4], "", (None, True, False)[k % 3]),
+        lambda: Definition(symbol, ts, Instrument(tick_size=0.01, lot_size=1.0 + k % 3, multiplier=1.0 + k % 5 // 4)),
     ]
-    weights = np.array([8, 2, 2, 1, 5, 0.5, 2, 2, 0.7, 1.5])
+    weights = np.array([8, 2, 2, 1, 5, 0.5, 2, 2, 0.7, 1.5, 1, 1])
     return makers[int(rng.choice(len(makers), p=weights / weights.sum()))]()
 
 

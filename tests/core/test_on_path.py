@@ -20,6 +20,7 @@ from impactd.core.base.settings import MINUTE_NS, CoreSettings, PlanSettings, Se
 from impactd.core.base.topics import Side
 from impactd.core.desk import Desk
 from impactd.core.inputs.events import Event, Fill, NewOrder, Received
+from impactd.core.inputs.instruments import Instruments
 from impactd.core.market.bands import CostBands, Known
 from impactd.core.market.symbol import SideView
 from impactd.core.model.curves import Curves
@@ -82,7 +83,7 @@ class Floor:
         markets: Any = SimpleNamespace(
             of=lambda _symbol: market, mark=lambda _symbol: None, session=lambda _symbol: session
         )
-        self.desk = Desk(core, Ledger(), Halts(), books, markets, self.outbox)
+        self.desk = Desk(core, Ledger(), Halts(), Instruments(core), books, markets, self.outbox)
 
     @property
     def said(self) -> list[Plan]:

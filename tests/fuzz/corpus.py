@@ -31,7 +31,7 @@ GOOD_ORDERS: Final = ("G1", "G2", "G3")
 OTHER_SYMBOLS: Final = ("MUT1", "MUT2")
 
 TICK_KINDS: Final = tuple(name for name in CODECS.names() if not samples_of(name).one_symbol)
-EVENT_KINDS: Final = (Topic.ORDERS, Topic.EXECUTIONS, Topic.CONTROL)
+EVENT_KINDS: Final = (Topic.ORDERS, Topic.EXECUTIONS, Topic.CONTROL, Topic.INSTRUMENTS, Topic.STATUS)
 KINDS: Final = (*TICK_KINDS, *(topic.value for topic in EVENT_KINDS))
 
 
@@ -158,4 +158,14 @@ def seeds(kind: str, step: int) -> list[bytes]:
             + b',"last_px":31.3}',
             orjson.dumps({"type": "bust", "exec_id": f"MB{step}", "exec_ref_id": f"MF{step}"} | about),
         ]
+    head = {"symbol": "MUT1", "ts_event": now}
+    if kind == Topic.INSTRUMENTS:
+        stated = {"tick_size": 0.01, "lot_size": "0.5", "min_qty": 1, "max_qty": 1e6, "asset_class": "equity"}
+        return [
+            orjson.dumps({"type": "definition"} | head | stated | more)
+            for more in ({}, {"multiplier": 50, "currency": "USD"}, {"negative_px": True, "calendar": "XNYS"})
+        ]
+    if kind == Topic.STATUS:
+        said = ({"status": "halt", "reason": "LUDP"}, {"status": "trading"}, {"short_restricted": True})
+        return [orjson.dumps({"type": "status"} | head | more) for more in said]
     return [control(kind, scope, now) for kind in ("halt", "resume") for scope in ("MUT1", "M2")]

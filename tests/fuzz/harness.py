@@ -121,7 +121,7 @@ class Day:
         good[Topic.TICKS] = list(corpus.ticks(self.codec, step))
         for topic, value in corpus.events(step):
             good[topic].append(value)
-        for topic in (Topic.CONTROL, Topic.ORDERS, Topic.EXECUTIONS, Topic.TICKS):
+        for topic in INPUT_TOPICS:
             self._send(topic, step, good[topic], mutants if topic is self._topic else (), rng)
         while (inputs := self._inbox.take()) is not None:
             self._publish(self.engine.apply(inputs))

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from impactd.core.base.topics import Topic
+from impactd.core.inputs.events import STATUSES
 from impactd.wire.codec import FieldError
 from tests.checks.codec_samples import samples_of
 from tests.fuzz import corpus
@@ -42,6 +43,10 @@ class Values:
                         return orjson.dumps(self._execution())
                     case Topic.CONTROL:
                         return orjson.dumps(self._control())
+                    case Topic.INSTRUMENTS:
+                        return orjson.dumps(self._definition())
+                    case Topic.STATUS:
+                        return orjson.dumps(self._status())
                     case _:
                         return self._tick()
             except (FieldError, OverflowError, TypeError, ValueError, struct.error):
@@ -143,6 +148,29 @@ class Values:
             "reason": "r" * rng.randrange(60),
             "ts_event": at,
         }
+
+    def _definition(self) -> Record:
+        rng = self._rng
+        stated: Record = {name: self._magnitude(-12, 12) for name in ("tick_size", "multiplier", "min_qty", "max_qty")}
+        stated |= {
+            "lot_size": self._qty(),
+            "currency": rng.choice(("USD", "USDT", "usd", "")),
+            "calendar": rng.choice(("", "XNYS", "24/7")),
+            "asset_class": "future",
+            "negative_px": rng.random() < 0.5,
+        }
+        some = rng.sample(sorted(stated), rng.randrange(len(stated) + 1))
+        about = {"type": "definition", "symbol": self._symbol(), "ts_event": self._time()}
+        return about | {name: stated[name] for name in some}
+
+    def _status(self) -> Record:
+        rng = self._rng
+        said: Record = {"type": "status", "symbol": self._symbol(), "ts_event": self._time()}
+        if rng.random() < 0.8:
+            said["status"] = rng.choice((*STATUSES, "open", None))
+        if rng.random() < 0.4:
+            said["short_restricted"] = rng.choice((True, False, None))
+        return said | {"reason": "r" * rng.randrange(60)}
 
     def _execution(self) -> Record:
         rng = self._rng

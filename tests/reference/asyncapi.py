@@ -22,6 +22,8 @@ CHANNELS: Final = {
     Topic.ORDERS: ("Parent orders.", "symbol"),
     Topic.EXECUTIONS: ("Fills, corrections and busts.", "symbol"),
     Topic.CONTROL: ("Halts and resumes, one record in each partition.", None),
+    Topic.INSTRUMENTS: ("Definitions of instruments.", "symbol"),
+    Topic.STATUS: ("Trading status of markets.", "symbol"),
     Topic.ESTIMATES: ("Slippage of one symbol and side over one closed minute.", "symbol"),
     Topic.MODELS: ("The impact model of one symbol and side after a closed minute.", "symbol"),
     Topic.PLANS: ("Schedules of parent orders.", "symbol"),
@@ -78,7 +80,7 @@ def document() -> Object:
             "version": __version__,
             "description": (
                 "Live order books in, least-impact execution schedules out. Topics are named by default;\n"
-                "`topics.prefix` and `topics.names` rename them. Ticks, orders, executions and control have the\n"
+                "`topics.prefix` and `topics.names` rename them. Inputs have the\n"
                 "same number of partitions, and records are placed by Kafka's murmur2 of the symbol. Fields may be\n"
                 "added; these keep their meaning.\n"
             ),

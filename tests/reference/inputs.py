@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 from typing import Any, Final
 
+from impactd.core.base.instrument import MAX_MULTIPLIER, MIN_MULTIPLIER, Instrument
 from impactd.core.base.topics import Topic
+from impactd.core.inputs.events import STATUSES
 from impactd.core.inputs.terms import MAX_HALF_LIFE_S, MAX_URGENCY, URGENCIES, Terms
 from impactd.core.outputs.units import Unit
 from impactd.wire.fields import MAX_ID, MAX_SYMBOL
@@ -79,6 +81,7 @@ _LEVELS: Final[Schema] = {
     "description": "`[price, size]`, best first; at most `books.max_levels`.",
 }
 _FLAG: Final[Schema] = {"type": ["boolean", "null"]}
+_MEANINGS: Final = {field.name: field.metadata["meaning"] for field in fields(Instrument)}
 
 _DECIMAL_TEXT: Final[Schema] = {"type": "string", "pattern": _DECIMAL, "maxLength": 40}
 _POSITIVE_SHARE: Final[Schema] = {
@@ -100,7 +103,7 @@ _BY_UNIT: Final[dict[Unit | None, Schema]] = {
     Unit.TIME: _ref("time_in"),
     Unit.SHARE: _POSITIVE_SHARE,
     Unit.PER_CURRENCY: _NON_NEGATIVE,
-    Unit.PRICE: {"oneOf": [{"type": "number", "exclusiveMinimum": 0}, _DECIMAL_TEXT]},
+    Unit.PRICE: {"oneOf": [{"type": "number"}, _DECIMAL_TEXT]},
     Unit.BPS: {"oneOf": [{"type": "number", "minimum": -MAX_OFFSET_BPS, "maximum": MAX_OFFSET_BPS}, _DECIMAL_TEXT]},
     Unit.SECONDS: {"oneOf": [{"type": "number", "minimum": 1, "maximum": MAX_HALF_LIFE_S}, _DECIMAL_TEXT]},
     Unit.URGENCY: {"oneOf": [{"type": "number", "minimum": 0, "maximum": MAX_URGENCY}, {"enum": list(URGENCIES)}]},
@@ -207,7 +210,7 @@ INPUTS: Final[dict[str, Schema]] = {
             "orig_cl_ord_id": _ORIG,
             "symbol": _SYMBOL,
             "last_qty": _said("quantity_in", "Filled quantity."),
-            "last_px": _said("number_in", "Price of the fill, above 0."),
+            "last_px": _said("number_in", "Price of the fill."),
             "last_liquidity_ind": {
                 "enum": ["taker", "maker", None],
                 "description": "Only taker fills correct the model.",
@@ -226,7 +229,7 @@ INPUTS: Final[dict[str, Schema]] = {
             "orig_cl_ord_id": _ORIG,
             "symbol": _SYMBOL,
             "last_qty": _said("quantity_in", "Quantity as it should have been."),
-            "last_px": _said("number_in", "Price as it should have been, above 0."),
+            "last_px": _said("number_in", "Price as it should have been."),
             "ts_event": _TS,
         },
         anyOf=[{"required": ["cl_ord_id"]}, {"required": ["orig_cl_ord_id"]}],
@@ -262,12 +265,57 @@ INPUTS: Final[dict[str, Schema]] = {
     ),
 }
 
+
+def _stated(name: str) -> Schema:
+    """Return the form of a field of a definition; null stands for not stated."""
+    number = {"oneOf": [{"type": "number", "exclusiveMinimum": 0}, _DECIMAL_TEXT]}
+    points = {"oneOf": [{"type": "number", "minimum": MIN_MULTIPLIER, "maximum": MAX_MULTIPLIER}, _DECIMAL_TEXT]}
+    code = {"type": "string", "pattern": r"^[A-Z][A-Z0-9]{1,9}$"}
+    named = {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,31}$"}
+    forms = {"tick_size": number, "multiplier": points, "currency": code, "calendar": named, "asset_class": named}
+    return _or_null((forms | {"negative_px": {"type": "boolean"}}).get(name, _ref("quantity_in")), _MEANINGS[name])
+
+
+INPUTS.update(
+    {
+        "definition": _object(
+            "definition",
+            ["symbol", "ts_event"],
+            {"symbol": _SYMBOL, "ts_event": _TS, **{name: _stated(name) for name in _MEANINGS}},
+        ),
+        "status": _object(
+            "status",
+            ["symbol", "ts_event"],
+            {
+                "symbol": _SYMBOL,
+                "ts_event": _TS,
+                "status": _or_null(
+                    {"enum": list(STATUSES)},
+                    "Orders wait and books are not used unless it is `trading`; null leaves what was said before.",
+                ),
+                "short_restricted": _or_null(
+                    {"type": "boolean"},
+                    "Whether short sales are restricted: sells wait; null leaves what was said before.",
+                ),
+                "reason": {
+                    "type": ["string", "null"],
+                    "maxLength": MAX_REASON,
+                    "description": "Shown in plans and alerts.",
+                },
+            },
+            anyOf=[{"required": ["status"]}, {"required": ["short_restricted"]}],
+        ),
+    }
+)
+
 #: Topic: the records that it takes.
 BY_TOPIC: Final = {
     Topic.TICKS: ("book", "trade"),
     Topic.ORDERS: ("new", "replace", "cancel"),
     Topic.EXECUTIONS: ("fill", "correct", "bust"),
     Topic.CONTROL: ("control",),
+    Topic.INSTRUMENTS: ("definition",),
+    Topic.STATUS: ("status",),
 }
 
 #: Name: a record as it may be sent.
@@ -336,4 +384,20 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "ts_event": 1743687120000000000,
     },
     "control": {"type": "halt", "scope": "FROG", "reason": "news", "ts_event": 1743687120000000000},
+    "definition": {
+        "type": "definition",
+        "symbol": "ESM5",
+        "ts_event": 1743687000000000000,
+        "tick_size": 0.25,
+        "multiplier": 50,
+        "currency": "USD",
+        "asset_class": "future",
+    },
+    "status": {
+        "type": "status",
+        "symbol": "FROG",
+        "ts_event": 1743687120000000000,
+        "status": "halt",
+        "reason": "LUDP",
+    },
 }

@@ -170,8 +170,6 @@ def test_schema_of_an_input_takes_what_the_decoder_takes(topic: Topic, name: str
 def _is_beyond(name: str, field: str, value: Any) -> bool:
     """Say whether a schema of JSON has no words for what is wrong with a value."""
     match field:
-        case "exec_id" | "exec_ref_id":
-            return False
         case "start":
             # The window would end before it starts.
             return int(value) >= inputs.EXAMPLES["new"]["end"]
@@ -180,10 +178,14 @@ def _is_beyond(name: str, field: str, value: Any) -> bool:
         case "limit_offset_bps" | "alpha_bps":
             return not -inputs.MAX_OFFSET_BPS <= float(value) <= inputs.MAX_OFFSET_BPS
         case "last_px" | "limit_px":
-            return not 1e-12 <= float(value) < 9e9
-        case "order_qty" | "max_interval_qty" | "min_clip_qty" | "lot_size" | "last_qty":
+            return float(value) != 0 and not 1e-12 <= abs(float(value)) < 9e9
+        case "order_qty" | "max_interval_qty" | "min_clip_qty" | "lot_size" | "last_qty" | "min_qty" | "max_qty":
             # As a number the form is the same; as a string its sign and size are not.
             return isinstance(value, str) and not 0 < float(value) <= 9e9
+        case "tick_size" | "multiplier":
+            return not 1e-9 <= float(value) <= 1e9
+        case "status":
+            return value is None
         case "participation_rate" | "min_participation_rate" | "target_participation_rate":
             return isinstance(value, str) and not 0 < float(value) <= 1
         case "qty":

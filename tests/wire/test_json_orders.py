@@ -49,7 +49,7 @@ FILL = {"type": "fill", "exec_id": "E1", **HEAD, "last_qty": 200, "last_px": 31.
 CORRECT = {"type": "correct", "exec_id": "E2", "exec_ref_id": "E1", **HEAD, "last_qty": 100, "last_px": 31.25}
 BUST = {"type": "bust", "exec_id": "E2", "exec_ref_id": "E1", **HEAD}
 HALT = {"type": "halt", "scope": "*", "reason": "drill", "ts_event": T0}
-ORDER = NewOrder("A1", "FROG", Side.BUY, T0, Terms(50_000 * QUANTA, T0 + 1, T0 + 2))
+ORDER = NewOrder("A1", "FROG", Side.BUY, T0, Terms(50_000 * QUANTA, T0 + 1, T0 + 2, lot_size=QUANTA))
 
 
 def decode(topic: Topic, *values: bytes) -> DecodedEvents:
@@ -87,8 +87,9 @@ def test_new_order_with_needed_fields_only_has_the_defaults() -> None:
         *("participation_rate", "max_interval_qty", "blackouts", "lot_size", "risk_aversion"),
         *("min_clip_qty", "must_complete"),
     )
-    assert parse({k: v for k, v in NEW.items() if k not in optional}) == ORDER
-    assert parse(NEW | dict.fromkeys(optional)) == ORDER
+    terms = replace(ORDER.terms, lot_size=0)  # the instrument's
+    assert parse({k: v for k, v in NEW.items() if k not in optional}) == replace(ORDER, terms=terms)
+    assert parse(NEW | dict.fromkeys(optional)) == replace(ORDER, terms=terms)
 
 
 def test_new_order_limits_are_exact() -> None:
@@ -220,11 +221,10 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     (NEW | {"blackouts": [[T0, T0 + 1]] * 65}, "value", "blackouts"),
     (REPLACE | {"side": "buy"}, "value", "side"),
     (REPLACE | {"order_qty": None}, "value", "order_qty"),
-    (REPLACE | {"lot_size": None}, "value", "lot_size"),
     (REPLACE | {"start": T0 + 5, "end": T0 + 5}, "value", "end"),
     (FILL | {"last_qty": 0}, "value", "last_qty"),
-    (FILL | {"last_px": 0}, "value", "last_px"),
-    (FILL | {"last_px": -1.5}, "value", "last_px"),
+    (FILL | {"last_px": 1e-13}, "value", "last_px"),
+    (FILL | {"last_px": -1e10}, "value", "last_px"),
     (FILL | {"last_liquidity_ind": "both"}, "value", "last_liquidity_ind"),
     (FILL | {"last_liquidity_ind": []}, "value", "last_liquidity_ind"),
     (BUST | {"exec_ref_id": "E2"}, "value", "exec_ref_id"),

@@ -139,17 +139,29 @@ class Day(Data):
     orders: Path | None
     executions: Path | None
     control: Path | None
+    instruments: Path | None
+    status: Path | None
 
     @property
     def is_empty(self) -> bool:
         """Whether no file is named."""
-        return not (self.paths or self.orders or self.executions or self.control)
+        sent = (self.orders, self.executions, self.control, self.instruments, self.status)
+        return not (self.paths or any(sent))
 
     def sources(self) -> Sources:
         """Return the files as a replay takes them."""
         from impactd.shell.replay import Sources
 
-        return Sources(self.paths, self.orders, self.executions, self.control, self.codec, self.symbol)
+        return Sources(
+            self.paths,
+            self.orders,
+            self.executions,
+            self.control,
+            self.codec,
+            self.symbol,
+            self.instruments,
+            self.status,
+        )
 
 
 _DATA_HELP: Final = (
@@ -169,6 +181,8 @@ def data_options(text: str = "Recorded days", *, required: bool = False, day: bo
         click.option("--orders", type=EXISTING, help="Parent orders, JSON lines."),
         click.option("--executions", type=EXISTING, help="Fills, JSON lines; a replay without them fills as planned."),
         click.option("--control", type=EXISTING, help="Halts and resumes, JSON lines."),
+        click.option("--instruments", type=EXISTING, help="Definitions of instruments, JSON lines."),
+        click.option("--status", type=EXISTING, help="Trading status of markets, JSON lines."),
     )
     return grouped(
         "data",

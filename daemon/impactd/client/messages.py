@@ -29,7 +29,7 @@ class Terms(TypedDict, total=False):
     max_interval_qty: Quantity | None
     #: `[start, end)` windows without trading ([start, end) pairs of ns since the epoch, UTC).
     blackouts: Sequence[tuple[Time, Time]] | None
-    #: Planned quantities are multiples of it, except for one odd remainder.
+    #: Planned quantities are multiples of it, except for one odd remainder; the instrument's where none is given.
     lot_size: Quantity | None
     #: Weight of the inventory's variance (1/currency).
     risk_aversion: float | None
@@ -76,7 +76,7 @@ class Amendments(TypedDict, total=False):
     max_interval_qty: Quantity | None
     #: `[start, end)` windows without trading ([start, end) pairs of ns since the epoch, UTC).
     blackouts: Sequence[tuple[Time, Time]] | None
-    #: Planned quantities are multiples of it, except for one odd remainder.
+    #: Planned quantities are multiples of it, except for one odd remainder; the instrument's where none is given.
     lot_size: Quantity | None
     #: Weight of the inventory's variance (1/currency).
     risk_aversion: float | None
@@ -223,6 +223,10 @@ class Plan(TypedDict):
     min_clip_qty: float | None
     #: How much cost is worth less risk; 0: none (low, normal, high, get_done, or a number from 0 to 10).
     urgency: float
+    #: Currency of the costs, of the instrument's definition; null without one.
+    currency: str | None
+    #: `expected_cost` of a unit of quantity, in ticks; null where the tick size is not known.
+    expected_cost_ticks: float | None
 
 
 class Alert(TypedDict):
@@ -289,6 +293,10 @@ class FillCost(TypedDict):
     timing_cost: float | None
     #: `spread_cost + impact_cost + timing_cost` (currency).
     cost: float | None
+    #: Currency of the costs, of the instrument's definition; null without one.
+    currency: str | None
+    #: Price against mid, in ticks; null where the tick size is not known.
+    slippage_ticks: float | None
 
 
 class OrderCost(TypedDict):
@@ -343,6 +351,12 @@ class OrderCost(TypedDict):
     shortfall_bps: float | None
     #: Continuous volume that `market_vwap` is of.
     market_volume: float
+    #: Currency of the costs, of the instrument's definition; null without one.
+    currency: str | None
+    #: Average price against mid, in ticks; null where the tick size is not known.
+    slippage_ticks: float | None
+    #: `shortfall` of a unit of `order_qty`, in ticks; null where the tick size is not known.
+    shortfall_ticks: float | None
 
 
 class DayCost(TypedDict):
@@ -389,6 +403,10 @@ class DayCost(TypedDict):
     shortfall: float | None
     #: Ratio by which expected costs are corrected from here on.
     bias: float
+    #: Currency of the costs, of the instrument's definition; null without one.
+    currency: str | None
+    #: Average price against mid, in ticks; null where the tick size is not known.
+    slippage_ticks: float | None
 
 
 class Estimate(TypedDict):

@@ -155,6 +155,10 @@ class TopicNames(Section):
     """Input: fills, corrections and busts."""
     control: Name | None = None
     """Input: halt and resume."""
+    instruments: Name | None = None
+    """Input: definitions of instruments."""
+    status: Name | None = None
+    """Input: trading status of markets."""
     estimates: Name | None = None
     """Output: slippage of each closed minute."""
     models: Name | None = None

@@ -30,6 +30,7 @@ from impactd.config.controls import ControlsSection
 from impactd.config.hours import WEEKDAYS, parse_date, session_rule, special_days
 from impactd.config.operation import HealthSection, HttpSection, SelftestSection
 from impactd.core.allocator.solvers.registry import SOLVERS
+from impactd.core.base.instrument import Instrument
 from impactd.core.base.settings import (
     BookSettings,
     CoreSettings,
@@ -212,6 +213,14 @@ class SessionSection(HoursSection):
     """Hours of some symbols: tables [[session.by_symbol]] with symbols and the keys of [session]."""
 
 
+@derived(Instrument)
+class InstrumentSection(CoreSection):
+    """Definition of the symbols that a pattern names; what it does not state is taken from the topic or the feed."""
+
+    symbols: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False, min_length=1)]
+    """Symbols, or patterns of them such as ES* (* any text, ? one character); the first entry that fits decides."""
+
+
 class ReplaySection(Section):
     """How `impactd replay` works through files."""
 
@@ -261,6 +270,8 @@ class Settings(Section):
     """Ways to stop plans from outside."""
     session: SessionSection = SessionSection()
     """Trading hours."""
+    instruments: Annotated[tuple[InstrumentSection, ...], Field(strict=False, max_length=10_000)] = ()
+    """Definitions of instruments: tables [[instruments]] with symbols, tick, lot, multiplier and the like."""
     replay: ReplaySection = ReplaySection()
     """How files are replayed."""
     http: HttpSection = HttpSection()
@@ -294,7 +305,18 @@ class Settings(Section):
             ),
             plans=core_values(self.plans, PlanSettings),
             session=hours.rule(),
-            sessions=tuple((pattern, its.rule()) for its in hours.by_symbol for pattern in its.symbols),
+            sessions=(
+                *((pattern, its.rule()) for its in hours.by_symbol for pattern in its.symbols),
+                *(
+                    (pattern, HoursSection(calendar=its.calendar).rule())
+                    for its in self.instruments
+                    if its.calendar is not None
+                    for pattern in its.symbols
+                ),
+            ),
+            instruments=tuple(
+                (pattern, core_values(its, Instrument)) for its in self.instruments for pattern in its.symbols
+            ),
             apply=self.plans.apply,
             max_symbols=self.books.max_symbols,
             gate=core_values(self.gate, GateSettings),

@@ -27,11 +27,23 @@ from impactd.core.base.quantity import format_qty
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.stateful import SingleKey
 from impactd.core.base.timing import Probe, unwatched
-from impactd.core.base.topics import Side
+from impactd.core.base.topics import Side, Topic
 from impactd.core.books.aggregator import MinuteAggregator
 from impactd.core.books.minute import MinuteStats
-from impactd.core.inputs.events import CancelOrder, Control, NewOrder, Received, ReplaceOrder, order_ids
+from impactd.core.inputs.events import (
+    CancelOrder,
+    Control,
+    Correct,
+    Definition,
+    Fill,
+    NewOrder,
+    Received,
+    ReplaceOrder,
+    TradingStatus,
+    order_ids,
+)
 from impactd.core.inputs.inbox import LocalControl
+from impactd.core.inputs.instruments import Instruments
 from impactd.core.market.markets import Markets
 from impactd.core.orders.alerts import UNCOUNTED, OrderAlerts
 from impactd.core.orders.codec import Held
@@ -46,6 +58,7 @@ from impactd.core.planning.gate import Gate
 from impactd.core.planning.pace import Pace
 from impactd.core.planning.replan import Planner
 from impactd.core.slices.watch import Slicer
+from impactd.core.state.schema import RESTART, StateMismatchError
 from impactd.core.tca.feedback import Feedback
 
 
@@ -57,6 +70,7 @@ class Desk:
     settings : CoreSettings
     orders : Ledger
     halts : Halts
+    instruments : Instruments
     books : MinuteAggregator
         Minutes of an order's symbol close from its arrival on.
     markets : Markets
@@ -70,6 +84,7 @@ class Desk:
         settings: CoreSettings,
         orders: Ledger,
         halts: Halts,
+        instruments: Instruments,
         books: MinuteAggregator,
         markets: Markets,
         outbox: Outbox,
@@ -80,8 +95,10 @@ class Desk:
         self._orders = orders
         self._books = books
         self._outbox = outbox
+        self._markets = markets
         self._alerts = OrderAlerts(settings.plans, outbox)
         self._halts = halts
+        self._instruments = instruments
         self.held = HeldEvents(settings.plans.hold_ns, settings.plans.max_held)
         self._feedback = Feedback(settings, orders, markets, outbox)
         gate = Gate(settings.gate)
@@ -106,15 +123,27 @@ class Desk:
 
     # --- events -----------------------------------------------------------
 
-    def receive(self, received: Received[Any], now: int) -> None:
-        """Apply an order, execution or control event at event time `now`."""
+    def receive(self, received: Received[Any], now: int, topic: Topic | None = None) -> None:
+        """Apply an event at event time `now`; `topic`: that it came by, where that is not its own."""
         event = received.event
         if isinstance(event, Control):
             self._count(EventOutcome.APPLIED if self._control(event, now) else EventOutcome.DUPLICATE)
+        elif isinstance(event, Definition | TradingStatus):
+            self._market_event(received, now, topic)
         elif isinstance(event, NewOrder):
             self._new(event, now)
         else:
             self._work([Held(now, received, ())], now)
+
+    def _market_event(self, received: Received[Any], now: int, topic: Topic | None) -> None:
+        event = received.event
+        try:
+            changes = self._define(event) if isinstance(event, Definition) else self._status(event, now)
+        except ValueError as error:
+            self._count(EventOutcome.REJECTED)
+            self._alerts.dead(received, "market", str(error), now, topic)
+        else:
+            self._count(EventOutcome.APPLIED if changes else EventOutcome.DUPLICATE)
 
     def _new(self, event: NewOrder, now: int) -> None:
         known = self._find((event.cl_ord_id,), now)
@@ -128,7 +157,7 @@ class Desk:
                 text = f"the id belongs to order {known.cl_ord_id}; send another id"
             self._alerts.alert("order_rejected", event.symbol, event.cl_ord_id, now, text)
             return
-        order = Order.open(event, now)
+        order = Order.open(event, now, self._instruments.of(event.symbol))
         why = self._refusal(order, now)
         if why is not None:
             self._count(EventOutcome.REJECTED)
@@ -146,7 +175,9 @@ class Desk:
 
     def _refusal(self, order: Order, now: int) -> str | None:
         """Return why a new order cannot be taken, or None."""
-        why = refusal(order.terms, self._at(now))
+        why = refusal(order.terms, self._at(now), order.instrument)
+        if why is None and self.slices.on and order.instrument.negative_px:
+            why = f"prices of {order.symbol} may be at or below zero: it is not worked in slices; set plans.act"
         if why is None and len(self._orders) >= self._settings.max_orders and not self._made_room():
             why = f"{len(self._orders)} orders already, the limit plans.max_orders"
         if why is None and not self._books.open(order.symbol, now):
@@ -186,6 +217,10 @@ class Desk:
         if other is not None and other is not order:
             detail = f"cl_ord_id: {event.cl_ord_id} is not an id of the order that orig_cl_ord_id names"
             self._alerts.dead(received, "id_mismatch", detail, now)
+            return []
+        if isinstance(event, Fill | Correct) and event.last_px <= 0.0 and not order.instrument.negative_px:
+            detail = f"last_px: {event.last_px:g} is not positive; send the price, or set negative_px of the instrument"
+            self._alerts.dead(received, "value", detail, now)
             return []
         at = self._at(max(now, order.clock))
         outcome = apply_event(order, event, at)
@@ -248,12 +283,30 @@ class Desk:
         changed = self._halts.apply(event)
         if changed is None:
             return False
-        if event.type == "halt":
-            self._books.halt(event.scope, self._halts.since.get(event.scope, event.ts_event))
-        else:
-            self._books.resume(event.scope, event.ts_event)
+        self._mark_halt(event.scope, event.ts_event)
         # A scope may be misspelt or refer to a later order: the count lets the sender tell.
         self._alerts.alert(event.type, None, None, now, f"{changed} ({len(self._turned())} active orders here)")
+        self._replan_halted(now)
+        return True
+
+    def _mark_halt(self, scope: str, at: int) -> None:
+        """Tell the books of a symbol since when it is halted, or that it trades from `at` on, ns."""
+        since = self._halts.halted_since(scope)
+        if since is None:
+            self._books.resume(scope, at)
+        else:
+            self._books.halt(scope, since)
+
+    def _status(self, event: TradingStatus, now: int) -> bool:
+        """Apply a market's status and return whether it changes anything."""
+        was = self._halts.halted_since(event.symbol)
+        changed = self._halts.markets.apply(event)
+        if changed is None:
+            return False
+        if self._halts.halted_since(event.symbol) != was:
+            self._mark_halt(event.symbol, event.ts_event)
+        text = f"{changed.text} ({len(self._turned())} active orders here)"
+        self._alerts.alert("market_status", event.symbol, None, now, text)
         self._replan_halted(now)
         return True
 
@@ -393,6 +446,53 @@ class Desk:
         """Send events that have been held for longer than the setting allows to the dead letters."""
         for item in self.held.expire(now):
             self._alerts.orphan(item.received, now)
+
+    # --- instruments ------------------------------------------------------
+
+    def _define(self, event: Definition) -> bool:
+        """Take in a definition and return whether it changes anything.
+
+        Raises
+        ------
+        ValueError
+            If it cannot be used; the text names the field and the remedy.
+        """
+        symbol = event.symbol
+        its = self._instruments.with_record(symbol, event.instrument)
+        of_orders = [order.instrument for order in self._orders.of(symbol)]
+        for used in (*of_orders, *self._feedback.instruments(symbol)):
+            if used.unit != its.unit:
+                raise ValueError(
+                    f"multiplier, currency: costs of {symbol} are counted with {used.points:g} and {used.currency}; "
+                    "define it before its first order, or use another symbol"
+                )
+        hours = self._markets.session(symbol).rule.calendar
+        if its.calendar is not None and its.calendar != hours:
+            raise ValueError(
+                f"calendar: {symbol} has the hours of {hours or 'no calendar'}; name {its.calendar} in "
+                "[[session.by_symbol]]"
+            )
+        if not self._instruments.define(symbol, event.instrument):
+            return False
+        self._books.define(symbol, negative_px=bool(its.negative_px))
+        return True
+
+    def check_units(self) -> None:
+        """Refuse a loaded state whose costs are counted in another unit than the definitions say.
+
+        Raises
+        ------
+        StateMismatchError
+            If the multiplier or the currency of a symbol with orders has changed.
+        """
+        for order in self._orders:
+            its = self._instruments.of(order.symbol)
+            if its.unit != order.instrument.unit:
+                raise StateMismatchError(
+                    f"instruments: {order.symbol} has orders with multiplier {order.instrument.points:g} and currency "
+                    f"{order.instrument.currency}, not {its.points:g} and {its.currency}; restore the definition, or "
+                    f"{RESTART}"
+                )
 
     # --- bookkeeping ------------------------------------------------------
 

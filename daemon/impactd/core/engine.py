@@ -41,12 +41,14 @@ from impactd.core.inputs.anchors import Anchor
 from impactd.core.inputs.events import NewOrder
 from impactd.core.inputs.idle import idle_boundary
 from impactd.core.inputs.inbox import Inputs, Pending
+from impactd.core.inputs.instruments import Instruments
 from impactd.core.inputs.ticks import Refused, TickBatch
 from impactd.core.market.markets import Markets
 from impactd.core.market.symbol import SymbolMarket
 from impactd.core.model.learned.trees import learned_of
 from impactd.core.orders.halts import Halts
 from impactd.core.orders.ledger import Ledger
+from impactd.core.orders.market_status import MarketStatus
 from impactd.core.orders.order import Order
 from impactd.core.outputs.messages import DeadLetter
 from impactd.core.outputs.outbox import Outbox
@@ -87,6 +89,7 @@ class Engine:
     commit_seq : int
     orders : Ledger
     halts : Halts
+    instruments : Instruments
     invalid : InvalidShare
         Share of refused messages.
     """
@@ -118,14 +121,19 @@ class Engine:
         learned_of(settings)  # refuses a bad file before the first event, not at the first symbol
         self._probe = probe
         self._outbox = Outbox()
-        self.halts = Halts()
-        self._books = MinuteAggregator(settings.books, settings.max_symbols, self.halts.since)
+        self.halts = Halts(markets=MarketStatus(settings.max_symbols))
+        self.instruments = Instruments(settings)
+        self._books = MinuteAggregator(settings.books, settings.max_symbols, self.halts.halted_since, self.instruments)
         self._markets = Markets(settings, self._books)
         self.orders = Ledger()
-        self._desk = Desk(settings, self.orders, self.halts, self._books, self._markets, self._outbox, probe)
+        self._desk = Desk(
+            settings, self.orders, self.halts, self.instruments, self._books, self._markets, self._outbox, probe
+        )
         self._alerts = FeedAlerts(settings, self._outbox)
         self.invalid = self._alerts.invalid
         self._stateful: tuple[Stateful, ...] = (
+            self.instruments,
+            self.halts.markets,
             self._books,
             self._markets,
             *self._desk.stateful,
@@ -224,7 +232,7 @@ class Engine:
         if market is None:
             raise NoEstimateError(f"symbol: nothing is known of {new.symbol}; check its spelling, or wait for ticks")
         now = self._outbox.clock or new.ts_event
-        order = Order.open(dataclasses.replace(new, ts_event=now), now)
+        order = Order.open(dataclasses.replace(new, ts_event=now), now, self.instruments.of(new.symbol))
         return estimate(
             order,
             now,
@@ -277,7 +285,7 @@ class Engine:
             self._alerts.refused(pending.topic, item, pending.key, now)
         else:
             self.invalid.used(pending.key)
-            self._desk.receive(item, now)
+            self._desk.receive(item, now, pending.topic)
 
     def _idle(self, watermark: int) -> None:
         self._outbox.trigger = None
@@ -436,3 +444,4 @@ class Engine:
         for part in self._stateful:
             part.load(opened.items)
         self._desk.pace.load()
+        self._desk.check_units()

@@ -91,9 +91,11 @@ def engine_at(
     for decoded in merge_files(paths, codec, symbol):
         batch = decoded.batch
         seen = batch.take(batch.ts_event < at_ns)
-        if len(seen):
-            records = max(records, int(seen.offset[-1]) + 1)
-            inbox.put_ticks(seen, [], records)
+        if len(seen) or decoded.events:
+            records = max(records, int(seen.offset[-1]) + 1) if len(seen) else records
+            events = [event for event in decoded.events if event.event.ts_event < at_ns]
+            records = max([records, *(event.offset + 1 for event in events)])
+            inbox.put_ticks(seen, [], records, events=events)
         while (inputs := inbox.take()) is not None:
             engine.apply(inputs)
         if len(seen) < len(batch):

@@ -15,9 +15,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from impactd.core.inputs.events import Received
 from impactd.core.inputs.ticks import Int, Refused, TickBatch
 from impactd.shell.lines import InputFileError
 from impactd.shell.recorded import BATCH_ROWS, read_batches, read_events, read_ticks
@@ -140,6 +142,8 @@ class _Part:
     refused: list[Refused]
     refused_record: Int
     skipped_unknown: int
+    events: list[Received[Any]]
+    events_record: Int
 
 
 class _Source:
@@ -167,7 +171,8 @@ class _Source:
             if batch is None:
                 return False
             self._decoded, self._offsets, self._taken = batch.decoded, batch.offsets, 0
-            self._report.add(len(batch.decoded.batch), batch.decoded.refused, batch.decoded.skipped_unknown)
+            found = batch.decoded
+            self._report.add(len(found.batch) + len(found.events), found.refused, found.skipped_unknown)
             self._row_record = np.searchsorted(self._offsets, self._decoded.batch.offset)
             self._keys = self._clamped()
         return True
@@ -178,8 +183,12 @@ class _Source:
         first = np.zeros(len(self._offsets), np.int64)
         record, row = np.unique(self._row_record, return_index=True)
         first[record] = ts[row]
+        of_events = np.searchsorted(self._offsets, [event.offset for event in self._decoded.events])
+        at = np.array([event.event.ts_event for event in self._decoded.events], np.int64)
+        first[of_events] = at
         latest = np.zeros(len(self._offsets), np.int64)
         np.maximum.at(latest, self._row_record, ts)
+        np.maximum.at(latest, of_events.astype(np.int64), at)
         shown = np.maximum.accumulate(np.concatenate([[self._running_max], latest]))
         self._running_max = int(shown[-1])
         return np.maximum(shown[:-1], first)
@@ -196,6 +205,8 @@ class _Source:
             replace(letter, detail=bounded(f"{self._name}:{letter.offset}: {letter.detail}"))
             for letter in (self._decoded.refused[i] for i in chosen)
         ]
+        of_events = np.searchsorted(self._offsets, [event.offset for event in self._decoded.events]).astype(np.int64)
+        mine = np.flatnonzero((of_events >= start) & (of_events < stop))
         skipped = self._decoded.skipped_unknown if start == 0 and stop > 0 else 0
         return _Part(
             keys=self._keys[start:stop],
@@ -204,6 +215,8 @@ class _Source:
             refused=refused,
             refused_record=at[chosen] - start,
             skipped_unknown=skipped,
+            events=[self._decoded.events[i] for i in mine],
+            events_record=of_events[mine] - start,
         )
 
 
@@ -226,8 +239,14 @@ def _merge(parts: Sequence[_Part], n_before: int) -> tuple[Decoded, int]:
         for letter, record in zip(part.refused, part.refused_record, strict=True)
     ]
     refused.sort(key=lambda letter: letter.offset)
+    events = [
+        replace(event, offset=int(number[record + b]))
+        for part, b in zip(parts, base, strict=False)
+        for event, record in zip(part.events, part.events_record, strict=True)
+    ]
+    events.sort(key=lambda event: event.offset)
     skipped = sum(part.skipped_unknown for part in parts)
-    return Decoded(by_first_appearance(batch), refused, skipped), len(order)
+    return Decoded(by_first_appearance(batch), refused, skipped, events), len(order)
 
 
 def _renumbered(part: _Part, n_before: int) -> Decoded:
@@ -236,4 +255,8 @@ def _renumbered(part: _Part, n_before: int) -> Decoded:
         for letter, record in zip(part.refused, part.refused_record, strict=True)
     ]
     batch = replace(part.batch, offset=part.row_record + n_before)
-    return Decoded(by_first_appearance(batch), refused, part.skipped_unknown)
+    events = [
+        replace(event, offset=n_before + int(record))
+        for event, record in zip(part.events, part.events_record, strict=True)
+    ]
+    return Decoded(by_first_appearance(batch), refused, part.skipped_unknown, events)

@@ -53,7 +53,7 @@ class Sources:
     ----------
     data : sequence of Path
         Ticks; several files are merged by time.
-    orders, executions, control : Path or None
+    orders, executions, control, instruments, status : Path or None
         JSON lines.
     codec : str or None
         Codec of `data`; None: told from each file.
@@ -67,10 +67,18 @@ class Sources:
     control: Path | None = None
     codec: str | None = None
     symbol: str | None = None
+    instruments: Path | None = None
+    status: Path | None = None
 
     def events(self) -> Mapping[Topic, Path]:
-        """Return the files of orders, executions and control that are given."""
-        files = {Topic.CONTROL: self.control, Topic.ORDERS: self.orders, Topic.EXECUTIONS: self.executions}
+        """Return the files of all inputs but ticks that are given."""
+        files = {
+            Topic.CONTROL: self.control,
+            Topic.INSTRUMENTS: self.instruments,
+            Topic.STATUS: self.status,
+            Topic.ORDERS: self.orders,
+            Topic.EXECUTIONS: self.executions,
+        }
         return {topic: path for topic, path in files.items() if path is not None}
 
 
@@ -257,7 +265,7 @@ def replay(
     waiting = sum((part.waiting() for part in parts), Counter[str]())
     engines = [part.engine for part in parts]
     again = merge_files(sources.data, sources.codec, sources.symbol, batch_rows, limits)
-    answers = price(tally.questions(lot_sizes), (decoded.batch for decoded in again), settings.books)
+    answers = price(tally.questions(_in_lots(lot_sizes, parts)), (decoded.batch for decoded in again), settings.books)
     orders = tally.orders(answers)
     summary = summarise(tally, orders, reading, engines, written, out, time.monotonic() - started, waiting)
     return replace(summary, warnings=(*summary.warnings, *calendars.warnings()))
@@ -281,17 +289,20 @@ def _put_ticks(decoded: Decoded, parts: Sequence[Partition], reading: Reading) -
     batch = decoded.batch
     ends = [int(batch.offset[-1]) + 1] if len(batch) else []
     ends += [item.offset + 1 for item in decoded.refused]
+    ends += [item.offset + 1 for item in decoded.events]
     reading.records = max([reading.records, *ends])
     for part, rows in zip(parts, _split(batch, len(parts)), strict=True):
         # A record that cannot be decoded has no symbol: the first partition reports it.
-        part.inbox.put_ticks(rows, decoded.refused if part.number == 0 else [], reading.records)
+        events = [item for item in decoded.events if _is_home(item, part.number, len(parts))]
+        refused = decoded.refused if part.number == 0 else []
+        part.inbox.put_ticks(rows, refused, reading.records, events=events)
 
 
 def _put_events(
     files: Mapping[Topic, Path], parts: Sequence[Partition], limits: Limits, reading: Reading
-) -> dict[str, int]:
-    """Put the events of files into their partitions' inboxes; return the lot size of each order, quanta."""
-    lot_sizes: dict[str, int] = {}
+) -> dict[str, tuple[str, int]]:
+    """Put the events of files into their partitions' inboxes; return each order's symbol and lot, quanta or 0."""
+    lot_sizes: dict[str, tuple[str, int]] = {}
     for topic, path in files.items():
         decoded = read_events(path, topic, limits)
         received, refused = decoded.events, decoded.refused
@@ -307,8 +318,16 @@ def _put_events(
             part.offsets[topic] = [item.offset for item in mine]
             part.inbox.put_events(topic, mine, refused if part.number == 0 else [], end)
         orders = [item.event for item in received if isinstance(item.event, NewOrder)]
-        lot_sizes |= {order.cl_ord_id: order.terms.lot_size for order in orders}
+        lot_sizes |= {order.cl_ord_id: (order.symbol, order.terms.lot_size) for order in orders}
     return lot_sizes
+
+
+def _in_lots(lot_sizes: Mapping[str, tuple[str, int]], parts: Sequence[Partition]) -> dict[str, int]:
+    """Return the lot of each order, quanta: the instrument's where the order states none."""
+    return {
+        cl_ord_id: lot or parts[partition_for(symbol, len(parts))].engine.instruments.of(symbol).lot
+        for cl_ord_id, (symbol, lot) in lot_sizes.items()
+    }
 
 
 def _is_home(item: Received[Any], number: int, partitions: int) -> bool:

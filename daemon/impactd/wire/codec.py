@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
+from impactd.core.inputs.events import Received
 from impactd.core.inputs.ticks import Refused, TickBatch
 
 #: In place of a record's timestamp: take it from the data, ``ts_recv or ts_event`` floored to the millisecond.
@@ -62,11 +63,14 @@ class Decoded:
         The bad ones, in the same order.
     skipped_unknown : int
         Messages whose `type` this release does not know.
+    events : list of Received
+        Definitions and trading statuses among them, in the same order.
     """
 
     batch: TickBatch
     refused: list[Refused] = field(default_factory=list)
     skipped_unknown: int = 0
+    events: list[Received[Any]] = field(default_factory=list)
 
 
 class FieldError(Exception):

@@ -116,4 +116,5 @@ def join(parts: Sequence[Decoded]) -> Decoded:
         TickBatch.concat([part.batch for part in parts]),
         [refused for part in parts for refused in part.refused],
         int(np.sum([part.skipped_unknown for part in parts], dtype=np.int64)),
+        [event for part in parts for event in part.events],
     )

@@ -93,15 +93,20 @@ def parse_number(value: object, field: str) -> float:
 
 
 def parse_price(value: object, field: str) -> float:
-    """Return a price above 0, within the bounds that the core's arithmetic has."""
+    """Return a price within the bounds that the core's arithmetic has; the instrument says if it may be 0 or less."""
     px = parse_number(value, field)
-    if px <= 0.0:
-        raise FieldError("value", f"{field}: {shown(value)} is not positive; send the price")
-    if not SMALLEST_PX <= px < LARGEST_PX:
+    if px != 0.0 and not SMALLEST_PX <= abs(px) < LARGEST_PX:
         raise FieldError(
             "value", f"{field}: {shown(value)} is not a price; send one from {SMALLEST_PX:g} to {LARGEST_PX:g}"
         )
     return px
+
+
+def parse_flag(value: object, field: str) -> bool:
+    """Return a boolean."""
+    if type(value) is bool:
+        return value
+    raise FieldError("type", f"{field}: {shown(value)} is not a boolean; send true, false or null")
 
 
 def parse_text(value: object, field: str, limit: int) -> str:

@@ -1,4 +1,4 @@
-"""Our JSON of orders, executions and control: bytes to events of the core.
+"""Our JSON of orders, executions, control, definitions and statuses: bytes to events of the core.
 
 Each record is one object.  Every field is checked here, by itself and against
 the record's other fields; what needs the order's state (a replace below
@@ -22,6 +22,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, Final, NamedTuple
 
+from impactd.core.base.instrument import FIELDS
 from impactd.core.base.topics import Topic
 from impactd.core.inputs.events import (
     Bust,
@@ -41,6 +42,7 @@ from impactd.wire.codec import FROM_DATA, FieldError, Limits, floor_ms, shown
 from impactd.wire.fields import (
     MAX_ID,
     MAX_SYMBOL,
+    parse_flag,
     parse_json,
     parse_number,
     parse_object,
@@ -51,6 +53,7 @@ from impactd.wire.fields import (
     parse_text,
     require,
 )
+from impactd.wire.json_instruments import parse_definition, parse_status
 from impactd.wire.message_types import field_type, message_fields
 from impactd.wire.times import parse_time
 
@@ -82,12 +85,12 @@ def decode_events(
     keys: Sequence[bytes | None] | None = None,
     limits: Limits | None = None,
 ) -> DecodedEvents:
-    """Decode records of the orders, executions or control topic.
+    """Decode records of an input topic other than ticks.
 
     Parameters
     ----------
     topic : Topic
-        `Topic.ORDERS`, `Topic.EXECUTIONS` or `Topic.CONTROL`.
+        Any input but `Topic.TICKS`.
     values, offsets, ts_records, keys
         Columns of the records; a timestamp may be `FROM_DATA`, which is then `ts_event`
         floored to the millisecond.
@@ -188,12 +191,6 @@ def _rate(value: object, name: str) -> float:
     return rate
 
 
-def _flag(value: object, name: str) -> bool:
-    if type(value) is bool:
-        return value
-    raise FieldError("type", f"{name}: {shown(value)} is not a boolean; send true, false or null")
-
-
 def _windows(value: object, name: str) -> tuple[tuple[int, int], ...]:
     """Return windows in ascending order, so an order is the same however its windows were listed."""
     if type(value) is not list:
@@ -260,7 +257,7 @@ _BY_UNIT: Final[dict[Unit | None, Callable[[Any, str], Any]]] = {
     Unit.BPS: _offset,
     Unit.SECONDS: _half_life,
     Unit.WINDOWS: _windows,
-    Unit.FLAG: _flag,
+    Unit.FLAG: parse_flag,
 }
 
 
@@ -421,4 +418,6 @@ _FORMS: Final[dict[Topic, dict[str, _Form]]] = {
         "bust": _Form.of(_bust, *_ORDER, "exec_id", "exec_ref_id"),
     },
     Topic.CONTROL: {kind: _Form.of(_control, "scope", "reason") for kind in ("halt", "resume")},
+    Topic.INSTRUMENTS: {"definition": _Form.of(parse_definition, "symbol", *FIELDS)},
+    Topic.STATUS: {"status": _Form.of(parse_status, "symbol", "status", "reason", "short_restricted")},
 }

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from impactd.core.base.limits import SMALLEST_PX
 from impactd.core.books.checks import REASONS, USABLE, Reject, check_book, check_books, check_trade
 from impactd.core.inputs.ticks import MID_EVENT, UNDECODABLE_BOOK
 from tests.core.rows import Level, Row, batch_of
@@ -28,6 +29,7 @@ def _reason(row: Row, *, max_levels: int = 5, allow_locked: bool = True) -> str 
         row.flags,
         max_levels,
         allow_locked,
+        SMALLEST_PX,
     )
     return None if found == USABLE else REASONS[found].value
 
@@ -127,4 +129,4 @@ def test_reasons_are_looked_for_in_the_order_of_the_enumeration() -> None:
 
 
 def test_trade_of_size_zero_is_usable() -> None:
-    assert check_trade(1.0, 0.0) == USABLE
+    assert check_trade(1.0, 0.0, SMALLEST_PX) == USABLE

@@ -368,7 +368,7 @@ def test_bounds_and_backlogs_change_nothing_in_event_time_and_stop_nothing(
     at, said, done = 0, [], False
     while not done:
         moved = False
-        for topic in turns.sample(EVENT_TOPICS, 3):
+        for topic in turns.sample(EVENT_TOPICS, len(EVENT_TOPICS)):
             # A fetch waits while the backlog is full, and nothing else ever does.
             if read[topic] < needs[topic] and inbox.waiting(topic)[0] < backlog:
                 span = range(read[topic], min(read[topic] + event_fetch, needs[topic]))

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from impactd.core.base.instrument import Instrument
 from impactd.core.base.settings import BookSettings, CoreSettings, ModelSettings, PlanSettings, SessionRule
 from impactd.core.base.topics import Side
 from impactd.core.engine import Engine
@@ -148,6 +149,9 @@ def variants() -> list[tuple[str, CoreSettings]]:
             found.append(
                 (field.name, dataclasses.replace(core, sessions=(("BTC*", SessionRule(breaks=((60, 120),))),)))
             )
+            continue
+        if field.name == "instruments":
+            found.append((field.name, dataclasses.replace(core, instruments=(("ES*", Instrument(multiplier=50.0)),))))
             continue
         if not dataclasses.is_dataclass(section):
             found.append((field.name, dataclasses.replace(core, **{field.name: changed(section)})))

@@ -8,4 +8,6 @@ from typing import Final
 LARGEST_PX: Final = 9_223_372_036.0
 #: No instrument is as cheap, and no size as small: bounds that keep products and squares of both within float64.
 SMALLEST_PX: Final = 1e-12
+#: Below every price of an instrument whose prices may be at or below zero.
+ANY_PX: Final = -LARGEST_PX
 SMALLEST_SIZE: Final = 1e-9

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, Literal, TypeVar
 
+from impactd.core.base.instrument import Instrument
 from impactd.core.base.topics import INPUT_TOPICS
 
 SECOND_NS = 1_000_000_000
@@ -290,7 +291,9 @@ class GateSettings:
     """Limits for published plans; a plan that cannot be compared with them is withheld. Unset: no limit."""
 
     max_order_qty: float | None = setting(None, "Largest order_qty.", unit="shares", gt=0)
-    max_order_notional: float | None = setting(None, "Largest order_qty times mid.", unit="currency", gt=0)
+    max_order_notional: float | None = setting(
+        None, "Largest order_qty times mid and multiplier.", unit="currency", gt=0
+    )
     max_interval_depth: float | None = setting(
         None, "Most that one interval trades, as a multiple of the visible depth.", gt=0
     )
@@ -366,6 +369,8 @@ class CoreSettings:
     sessions: tuple[tuple[str, SessionRule], ...] = field(
         default=(), metadata={"fixed": "deviations are from those sessions' profiles"}
     )
+    #: Definitions of some symbols: a pattern such as ES* and its definition. The first pattern that fits decides.
+    instruments: tuple[tuple[str, Instrument], ...] = ()
 
     def __post_init__(self) -> None:
         if self.plans.act == "slices" and self.books.interval_ns % self.plans.slice_interval_ns:

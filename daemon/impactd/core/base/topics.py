@@ -12,6 +12,8 @@ class Topic(StrEnum):
     ORDERS = "orders"
     EXECUTIONS = "executions"
     CONTROL = "control"
+    INSTRUMENTS = "instruments"
+    STATUS = "status"
     ESTIMATES = "estimates"
     MODELS = "models"
     PLANS = "plans"
@@ -25,7 +27,7 @@ class Topic(StrEnum):
 
 
 #: Rank of the input topics in the merge of one commit (design: control first, ticks last).
-INPUT_TOPICS = (Topic.CONTROL, Topic.ORDERS, Topic.EXECUTIONS, Topic.TICKS)
+INPUT_TOPICS = (Topic.CONTROL, Topic.INSTRUMENTS, Topic.STATUS, Topic.ORDERS, Topic.EXECUTIONS, Topic.TICKS)
 
 
 class Side(StrEnum):

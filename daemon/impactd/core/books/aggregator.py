@@ -22,10 +22,9 @@ no bit of the result.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import partial
-from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -49,6 +48,7 @@ from impactd.core.books.kernel import (
 )
 from impactd.core.books.minute import MinuteStats, by_reason, minute_stats
 from impactd.core.books.store import FOREVER, MINUTE_FIELDS, NEVER, SymbolTable
+from impactd.core.inputs.instruments import Instruments
 from impactd.core.inputs.ticks import Int, TickBatch
 
 _KEY: Final = "books/"
@@ -72,8 +72,10 @@ class MinuteAggregator:
     settings : BookSettings
     max_symbols : int
         Rows of further symbols are dropped and counted (`unknown_rows`).
-    halted : mapping of str to int
-        When the halt of a symbol began, ns, for symbols that may come while it lasts.
+    halted_since : callable, optional
+        From a symbol that may come while it is halted to when that began, ns, or None.
+    instruments : Instruments, optional
+        Which symbols may have prices at or below zero; none without it.
 
     Raises
     ------
@@ -82,10 +84,15 @@ class MinuteAggregator:
     """
 
     def __init__(
-        self, settings: BookSettings, max_symbols: int = 5_000, halted: Mapping[str, int] = MappingProxyType({})
+        self,
+        settings: BookSettings,
+        max_symbols: int = 5_000,
+        halted_since: Callable[[str], int | None] = lambda _symbol: None,
+        instruments: Instruments | None = None,
     ) -> None:
         _check(settings)
-        self._halted = halted
+        self._instruments = instruments
+        self._halted_since = halted_since
         self._settings = settings
         ages = [settings.max_silence_ns, _LONGEST_NS]
         if settings.max_book_age_ns is not None:
@@ -211,6 +218,13 @@ class MinuteAggregator:
             row = self._table.store.symbol[slot]
             # What came before a symbol's first row leaves no trace, whether or not it has a row in the table already.
             self._set_halt(symbol, int(row["halt_ns"]) if row["known"] else FOREVER, at if row["known"] else FOREVER)
+
+    def define(self, symbol: str, *, negative_px: bool) -> None:
+        """Note whether a symbol's prices may be at or below zero."""
+        slot = self._table.find(symbol)
+        if slot is not None and self._table.store.symbol[slot]["negative_px"] != negative_px:
+            self._table.store.symbol[slot]["negative_px"] = negative_px
+            self._table.store.touched[slot] |= self._table.store.symbol[slot]["known"]
 
     def _set_halt(self, symbol: str, halt_ns: int, resume_ns: int) -> None:
         slot = self._table.find(symbol)
@@ -429,7 +443,10 @@ class MinuteAggregator:
         self._clock.key.load(items)
         for key in sorted(items):
             if key.startswith(_KEY):
-                self._clock.count_known(self._table.load(key.removeprefix(_KEY), items[key]))
+                symbol = key.removeprefix(_KEY)
+                self._clock.count_known(self._table.load(symbol, items[key]))
+                if self._instruments is not None:  # the settings may be others than the state's
+                    self.define(symbol, negative_px=bool(self._instruments.of(symbol).negative_px))
         self._clock.minutes_moved()
         self._batch = None
 
@@ -451,7 +468,10 @@ class MinuteAggregator:
         slot = self._table.add(symbol)
         if len(self._table) > known:
             self._batch = None
-            self._table.store.symbol[slot]["halt_ns"] = self._halted.get(symbol, FOREVER)
+            since = self._halted_since(symbol)
+            self._table.store.symbol[slot]["halt_ns"] = FOREVER if since is None else since
+            if self._instruments is not None:
+                self._table.store.symbol[slot]["negative_px"] = bool(self._instruments.of(symbol).negative_px)
         return slot
 
     def _rows_of(self, batch: TickBatch) -> Rows:

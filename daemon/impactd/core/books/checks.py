@@ -63,7 +63,7 @@ MEANINGS: Final = {
     Reject.TOO_DEEP: "more levels than `books.max_levels`",
     Reject.NOT_FINITE: "a price or size that is not finite",
     Reject.SENTINEL: "a price or size that means 'undefined'",
-    Reject.PRICE: "a price at or below 0, or below 1e-12",
+    Reject.PRICE: "a price at or below 0, unless the instrument has `negative_px`, or below 1e-12",
     Reject.SIZE: "a size below 0, or above it and below 1e-9",
     Reject.UNSORTED: "levels out of order",
     Reject.CROSSED: "the best bid is above the best ask",
@@ -130,7 +130,7 @@ class Book:
 
 
 @kernel
-def _value_faults(px: float, sz: float) -> int:
+def _value_faults(px: float, sz: float, least_px: float) -> int:
     """Return the faults of one price and size as a bit field by reason."""
     if not (np.isfinite(px) and np.isfinite(sz)):
         return 1 << _NOT_FINITE
@@ -138,7 +138,7 @@ def _value_faults(px: float, sz: float) -> int:
     if abs(px) >= LARGEST_PX or size >= _INT64_MAX or size in _SIZE_SENTINELS:
         return 1 << _SENTINEL
     faults = 0
-    if px < SMALLEST_PX:
+    if px < least_px:
         faults |= 1 << _PRICE
     if sz < 0.0 or 0.0 < sz < SMALLEST_SIZE:
         faults |= 1 << _SIZE
@@ -146,7 +146,7 @@ def _value_faults(px: float, sz: float) -> int:
 
 
 @inner_kernel
-def _side_faults(px: Float, sz: Float, i: int, n: int, sign: float) -> tuple[int, float, int]:
+def _side_faults(px: Float, sz: Float, i: int, n: int, sign: float, least_px: float) -> tuple[int, float, int]:
     """Return faults of one side of book `i`, its best price and its number of levels.
 
     `sign` is +1 for asks (prices rise from the best) and -1 for bids.
@@ -160,8 +160,8 @@ def _side_faults(px: Float, sz: Float, i: int, n: int, sign: float) -> tuple[int
         level_sz = sz[i, j]
         if level_sz == 0.0:
             continue
-        if not (SMALLEST_PX <= level_px < LARGEST_PX and SMALLEST_SIZE <= level_sz < _SMALLEST_SIZE_SENTINEL):
-            faults |= _value_faults(level_px, level_sz)
+        if not (least_px <= level_px < LARGEST_PX and SMALLEST_SIZE <= level_sz < _SMALLEST_SIZE_SENTINEL):
+            faults |= _value_faults(level_px, level_sz, least_px)
         if count == 0:
             best = level_px
         elif not sign * (level_px - last) > 0.0:
@@ -181,9 +181,9 @@ def _first(faults: int) -> int:
 
 
 @kernel
-def check_trade(px: float, qty: float) -> int:
+def check_trade(px: float, qty: float, least_px: float) -> int:
     """Return the reason to reject a trade, or `USABLE`."""
-    reason: int = _first(_value_faults(px, qty))
+    reason: int = _first(_value_faults(px, qty, least_px))
     return reason
 
 
@@ -199,6 +199,7 @@ def check_book(
     flags: int,
     max_levels: int,
     allow_locked: bool,  # noqa: FBT001  (numba has no keyword-only arguments)
+    least_px: float,
 ) -> tuple[int, int, int]:
     """Check one decoded book.
 
@@ -217,6 +218,8 @@ def check_book(
         A side with more levels than this is rejected unseen.
     allow_locked : bool
         Whether a locked book is usable.
+    least_px : float
+        Smallest price that is valid: `SMALLEST_PX`, or `ANY_PX`.
 
     Returns
     -------
@@ -231,8 +234,8 @@ def check_book(
         return _UNDECODABLE, 0, 0
     if n_bid > max_levels or n_ask > max_levels:
         return _TOO_DEEP, 0, 0
-    bid_faults, bid, bids = _side_faults(bid_px, bid_sz, i, n_bid, -1.0)
-    ask_faults, ask, asks = _side_faults(ask_px, ask_sz, i, n_ask, 1.0)
+    bid_faults, bid, bids = _side_faults(bid_px, bid_sz, i, n_bid, -1.0, least_px)
+    ask_faults, ask, asks = _side_faults(ask_px, ask_sz, i, n_ask, 1.0, least_px)
     faults = bid_faults | ask_faults
     if faults == 0 and bids > 0 and asks > 0:
         if bid > ask:
@@ -307,5 +310,7 @@ def check_books(
     for i in range(n):
         n_bid = _levels_in_use(bid_px, bid_sz, i)
         n_ask = _levels_in_use(ask_px, ask_sz, i)
-        reasons[i], _, _ = check_book(bid_px, bid_sz, ask_px, ask_sz, i, n_bid, n_ask, 0, width, allow_locked)
+        reasons[i], _, _ = check_book(
+            bid_px, bid_sz, ask_px, ask_sz, i, n_bid, n_ask, 0, width, allow_locked, SMALLEST_PX
+        )
     return reasons

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.base.jit import inner_kernel, kernel
+from impactd.core.base.limits import ANY_PX, SMALLEST_PX
 from impactd.core.books.checks import CLOCK_BACK, FUTURE, HALTED, USABLE, check_book, check_trade, compact_side
 from impactd.core.books.store import NEVER, Store
 from impactd.core.books.walk import ASKS, BIDS, BUY, walk_side
@@ -259,6 +260,7 @@ def run_rows(  # noqa: PLR0912  (one loop: parts that took the tuples of arrays 
             return i, gate
         row = symbol[s]
         reason = USABLE
+        least_px = ANY_PX if row.negative_px else SMALLEST_PX
         if gate == REFUSE_FUTURE:
             reason = FUTURE
         elif gate == REFUSE_BACK:
@@ -266,14 +268,14 @@ def run_rows(  # noqa: PLR0912  (one loop: parts that took the tuples of arrays 
         elif gate == PASS and kind == BOOK:
             n_bid, n_ask, flag = n_bids[i], n_asks[i], flags[i]
             reason, bids, asks = check_book(
-                bid_px, bid_sz, ask_px, ask_sz, i, n_bid, n_ask, flag, limits.max_levels, limits.allow_locked
+                bid_px, bid_sz, ask_px, ask_sz, i, n_bid, n_ask, flag, limits.max_levels, limits.allow_locked, least_px
             )
             if reason == USABLE and row.halt_ns <= ts_event < row.resume_ns:
                 reason = HALTED
             elif bids > 0 and asks > 0 and row.n_sizes == 0:
                 return i, NEEDS_GRID
         elif gate == PASS:
-            reason = check_trade(px[i], qty[i])
+            reason = check_trade(px[i], qty[i], least_px)
         touched[s] = 1
         if row.known == 0:
             row.known = 1

@@ -48,6 +48,7 @@ SYMBOL: Final = np.dtype(
         ("turnover_continuous", "<f8"),  # price x shares
         ("halt_ns", "<i8"),  # the symbol's latest halt began here; FOREVER before any
         ("resume_ns", "<i8"),  # and ended here; FOREVER while it lasts
+        ("negative_px", "<i8"),  # 1 where prices at or below zero are valid
     ]
 )
 

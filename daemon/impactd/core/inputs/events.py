@@ -1,4 +1,4 @@
-"""Events about parent orders and controls: all inputs of the core but ticks.
+"""Events about parent orders, markets and controls: all inputs of the core but ticks.
 
 Field names follow FIX in snake_case.  Every event is immutable, and its
 quantities are exact (quanta, see `impactd.core.base.quantity`).
@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from impactd.core.base.instrument import Instrument
 from impactd.core.base.topics import Side, Topic
 from impactd.core.inputs.terms import Terms
 
@@ -107,9 +108,35 @@ class Control:
     ts_event: int
 
 
+#: The market of a symbol trades; every other status holds its orders and its books.
+TRADING: Final = "trading"
+STATUSES: Final = (TRADING, "halt", "auction", "closed", "limit_up", "limit_down")
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What the prices and quantities of a symbol mean."""
+
+    symbol: str
+    ts_event: int
+    instrument: Instrument
+
+
+@dataclass(frozen=True, slots=True)
+class TradingStatus:
+    """Whether the market of a symbol trades; None leaves what was said before."""
+
+    symbol: str
+    ts_event: int
+    status: str | None
+    reason: str = ""
+    short_restricted: bool | None = None
+
+
 OrderEvent = NewOrder | ReplaceOrder | CancelOrder
 ExecutionEvent = Fill | Correct | Bust
-Event = OrderEvent | ExecutionEvent | Control
+MarketEvent = Definition | TradingStatus
+Event = OrderEvent | ExecutionEvent | Control | MarketEvent
 
 
 def order_ids(event: ReplaceOrder | CancelOrder | ExecutionEvent) -> tuple[str, ...]:
@@ -122,9 +149,12 @@ REFUSED: Final = {
     Topic.ORDERS: "order_refused",
     Topic.EXECUTIONS: "execution_refused",
     Topic.CONTROL: "control_refused",
+    Topic.INSTRUMENTS: "instrument_refused",
+    Topic.STATUS: "status_refused",
+    Topic.TICKS: "status_refused",
 }
 
-E = TypeVar("E", OrderEvent, ExecutionEvent, Control)
+E = TypeVar("E", OrderEvent, ExecutionEvent, Control, MarketEvent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +163,7 @@ class Received(Generic[E]):
 
     The record's bytes are kept, because an event that turns out to be unusable
     later (a fill whose order never came) goes to the dead-letter topic as it
-    was sent.
+    was sent, with the name of its codec.
     """
 
     event: E
@@ -141,3 +171,4 @@ class Received(Generic[E]):
     ts_record: int
     raw: bytes = b""
     key: bytes | None = None
+    codec: str = "json"

@@ -2,10 +2,10 @@
 
 Kafka defines no order between topics, so this module does.  The events of one
 commit are merged by (key, rank, offset), where *key* is the ts_event clamped
-to its topic's running maximum and *rank* is control < orders < executions <
-ticks.  Within a topic the order is always that of the offsets.
+to its topic's running maximum and *rank* is control < instruments < status <
+orders < executions < ticks.  Within a topic the order is always that of the offsets.
 
-Two ways of applying orders, executions and control:
+Two ways of applying all inputs but ticks:
 
 - ``on_arrival``: everything that has arrived goes into the next commit;
 - ``in_event_time``: each waits until the partition's ticks, or an idle move,
@@ -42,7 +42,7 @@ from impactd.core.inputs.events import Received
 from impactd.core.inputs.ticks import Refused, TickBatch, by_record_time
 
 RANK: Final = {topic: rank for rank, topic in enumerate(INPUT_TOPICS)}
-EVENT_TOPICS: Final = (Topic.CONTROL, Topic.ORDERS, Topic.EXECUTIONS)
+EVENT_TOPICS: Final[tuple[Topic, ...]] = tuple(topic for topic in INPUT_TOPICS if topic is not Topic.TICKS)
 
 #: Later than any event time, ns.
 _FOR_EVER: Final = 2**63 - 1
@@ -113,6 +113,7 @@ class _Fetch:
     batch, keys
         Rows, of which those before `start` are taken.
     refused : list of Pending
+        What is refused, and events among the ticks.
     offsets, item_keys
         Of rows and refused records together, in the order of their offsets.
     end : int
@@ -197,6 +198,7 @@ class Inbox:
         end: int,
         records: Sequence[SourceRecord] = (),
         needs: Mapping[Topic, int] = _NO_ENDS,
+        events: Sequence[Received[Any]] = (),
     ) -> None:
         """Add the decoded ticks of one fetch.
 
@@ -208,13 +210,15 @@ class Inbox:
             What was fetched, for bounds and anchors.
         needs : mapping of Topic to int, optional
             Where the event topics ended when the ticks arrived; only looked at in event time.
+        events : sequence of Received, optional
+            Definitions and trading statuses among the ticks: each applies after the rows before its record.
         """
         batch = by_record_time(batch, self._skew)
         before = self._clocks[Topic.TICKS]
         timely = np.where(batch.ts_event <= batch.ts_record + self._skew, batch.ts_event, before)
         keys = np.maximum(np.maximum.accumulate(timely), before) if len(batch) else timely
         pending = []
-        for item in refused:
+        for item in sorted([*refused, *map(self._timely, events)], key=lambda found: found.offset):
             row = int(np.searchsorted(batch.offset, item.offset))
             key = int(keys[row - 1]) if row else before
             pending.append(Pending(key, RANK[Topic.TICKS], item.offset, Topic.TICKS, item))
@@ -262,7 +266,7 @@ class Inbox:
             f"books.max_clock_skew_s allows; check the sender's clock"
         )
         symbol, cl_ord_id = getattr(item.event, "symbol", None), getattr(item.event, "cl_ord_id", None)
-        return Refused(item.offset, "future", detail, item.raw, item.key, "json", item.ts_record, symbol, cl_ord_id)
+        return Refused(item.offset, "future", detail, item.raw, item.key, item.codec, item.ts_record, symbol, cl_ord_id)
 
     def urgent(self) -> bool:
         """Return whether something waits that should not wait for the next regular commit.

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from impactd.core.base.quantity import QUANTA
 from impactd.core.outputs.units import Bps, Flag, PerCurrency, Price, Quanta, Seconds, Share, Time, Urgency, Windows
 
 
@@ -30,7 +29,10 @@ class Terms:
     ] = None
     max_interval_qty: Annotated[Quanta | None, "Most that one interval may trade."] = None
     blackouts: Annotated[Windows, "`[start, end)` windows without trading."] = ()
-    lot_size: Annotated[Quanta, "Planned quantities are multiples of it, except for one odd remainder."] = QUANTA
+    lot_size: Annotated[
+        Quanta,
+        "Planned quantities are multiples of it, except for one odd remainder; the instrument's where none is given.",
+    ] = 0
     risk_aversion: Annotated[PerCurrency, "Weight of the inventory's variance."] = 0.0
     min_clip_qty: Annotated[
         Quanta | None, "Least that an interval trades if it trades at all; a smaller remainder of the order may trade."

@@ -83,7 +83,7 @@ def _levels(
     *,
     intercept: bool,
 ) -> Levels:
-    spread = max(half_spread, FLOOR_MID * mid)
+    spread = max(half_spread, FLOOR_MID * (abs(mid) or 1.0))
     n = int(np.argmin(held)) if not held.all() else len(held)
     walks = np.ascontiguousarray(g)
     excess = excesses(sizes, walks, np.ascontiguousarray(bound), n, spread if intercept else 0.0, OFFSET * spread)

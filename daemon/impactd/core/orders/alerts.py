@@ -74,9 +74,9 @@ class OrderAlerts:
         detail = f"cl_ord_id: no such order or execution within {waited} s; redrive it once it exists"
         self.dead(received, "orphan", detail, now)
 
-    def dead(self, received: Received[Any], reason: str, detail: str, now: int) -> None:
-        """Send an event to the dead letters with its original bytes, and alert."""
-        topic, event = topic_of(received), received.event
-        letter = DeadLetter(topic, received.offset, reason, detail, "json", received.raw, received.key)
+    def dead(self, received: Received[Any], reason: str, detail: str, now: int, topic: Topic | None = None) -> None:
+        """Send an event to the dead letters with its original bytes, and alert; `topic`: where it is not its own."""
+        topic, event = topic or topic_of(received), received.event
+        letter = DeadLetter(topic, received.offset, reason, detail, received.codec, received.raw, received.key)
         self._outbox.publish(Topic.DLQ, None, letter)
-        self.alert(REFUSED[topic], event.symbol, event.cl_ord_id, now, f"{reason}: {detail}")
+        self.alert(REFUSED[topic], event.symbol, getattr(event, "cl_ord_id", None), now, f"{reason}: {detail}")

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from impactd.core.base.instrument import Instrument
 from impactd.core.base.topics import Side
 from impactd.core.inputs.events import Bust, CancelOrder, Correct, Fill, NewOrder, Received, ReplaceOrder
 from impactd.core.inputs.terms import plain_term, terms_from
@@ -55,6 +56,7 @@ def dump_order(order: Order) -> bytes:
     fields["filled_in"] = list(order.filled_in.items())
     fields["assumed"] = list(order.assumed.items())
     fields["n_executions"] = len(order.executions)
+    fields["instrument"] = dataclasses.asdict(order.instrument)
     return orjson.dumps(fields)
 
 
@@ -66,6 +68,7 @@ def load_order(value: bytes) -> tuple[Order, int]:
     fields["schedule"] = Schedule(**fields["schedule"])
     fields["status"] = Status(fields["status"])
     fields["terms"] = terms_from(fields["terms"])
+    fields["instrument"] = Instrument(**fields["instrument"])
     fields["alerted"] = set(fields["alerted"])
     fields["filled_in"], fields["assumed"] = dict(fields["filled_in"]), dict(fields["assumed"])
     fields["costs"] = Costs.load(fields["costs"])

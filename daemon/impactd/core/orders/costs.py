@@ -23,7 +23,8 @@ Rules:
   corrected fill had added, regardless of the fills in between;
 - the arrival price is the mid when the order begins to work; without a book it is
   the first mid after that, and without one before the first fill, that fill's price;
-- the whole cost of a fill without a mid counts as timing.
+- the whole cost of a fill without a mid counts as timing;
+- sums are of price times quantity; the instrument's multiplier turns them into currency when they are published.
 
 References
 ----------
@@ -41,11 +42,13 @@ from impactd.core.base.quantity import QUANTA
 #: Parts of a unit of price.
 PX_QUANTA: Final = 1_000_000_000
 
-#: Parts of a unit of currency: of a quantum times a part of a unit of price.
+#: Parts of price times quantity: of a quantum times a part of a unit of price.
 COST_QUANTA: Final = QUANTA * PX_QUANTA
 
 #: A cost of more bits than this does not fit a float.
 _MAX_BITS: Final = 1_000
+
+_ONE: Final = Fraction(1)
 
 
 class Mark(NamedTuple):
@@ -75,7 +78,7 @@ class Mark(NamedTuple):
 
 @dataclass(slots=True)
 class Costs:
-    """Exact sums over fills; costs in 1 / `COST_QUANTA` of a currency unit, quantities in quanta."""
+    """Exact sums over fills; costs in 1 / `COST_QUANTA` of price times quantity, quantities in quanta."""
 
     fills: int = 0
     qty: int = 0
@@ -153,9 +156,10 @@ def opportunity(sign: int, unfilled_qty: int, end_px: float | None, arrival_px: 
     return sign * unfilled_qty * (px_quanta(end_px) - px_quanta(arrival_px))
 
 
-def currency(cost: int) -> float | None:
-    """Return an exact cost as the nearest float; None beyond all floats."""
-    return cost / COST_QUANTA if cost.bit_length() < _MAX_BITS else None
+def currency(cost: int, scale: Fraction = _ONE) -> float | None:
+    """Return an exact cost times a multiplier as the nearest float; None beyond all floats."""
+    scaled = cost * scale.numerator
+    return scaled / (COST_QUANTA * scale.denominator) if scaled.bit_length() < _MAX_BITS else None
 
 
 def average_px(notional: int, qty: int) -> float | None:
@@ -187,15 +191,19 @@ class Shortfall(NamedTuple):
     total: float | None
 
     @classmethod
-    def of(cls, costs: Costs, unfilled: int | None = 0, *, measured: bool = True) -> Self:
-        """Return the parts of `costs`, with what not trading has cost; `measured`: fills account for all executed."""
-        missed = None if unfilled is None else currency(unfilled)
+    def of(cls, costs: Costs, unfilled: int | None = 0, scale: Fraction = _ONE, *, measured: bool = True) -> Self:
+        """Return the parts of `costs` times a multiplier, with what not trading has cost.
+
+        `measured`: fills account for all that was executed.
+        """
+        missed = None if unfilled is None else currency(unfilled, scale)
         if not measured:
             return cls(None, None, None, missed, None)
         if costs.unmarked:
-            total = None if unfilled is None else currency(costs.spread + costs.impact + costs.timing + unfilled)
+            whole = costs.spread + costs.impact + costs.timing
+            total = None if unfilled is None else currency(whole + unfilled, scale)
             return cls(None, None, None, missed, total)
-        spread, impact, timing = currency(costs.spread), currency(costs.impact), currency(costs.timing)
+        spread, impact, timing = (currency(part, scale) for part in (costs.spread, costs.impact, costs.timing))
         if spread is None or impact is None or timing is None or missed is None:
             return cls(spread, impact, timing, missed, None)
         return cls(spread, impact, timing, missed, spread + impact + timing + missed)

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from impactd.core.base.stateful import Changes
 from impactd.core.base.topics import Topic
-from impactd.core.inputs.events import CancelOrder, Received, ReplaceOrder
+from impactd.core.inputs.events import CancelOrder, Definition, Received, ReplaceOrder, TradingStatus
 from impactd.core.orders.codec import Held, dump_held, load_held
 
 #: A record longer than this, with its key, is not held: its state value, in Base64, must stay below 256 kB.
@@ -34,8 +34,16 @@ _SLACK: Final = 64
 
 
 def topic_of(received: Received[Any]) -> Topic:
-    """Return the input topic of an order event or an execution."""
-    return Topic.ORDERS if isinstance(received.event, ReplaceOrder | CancelOrder) else Topic.EXECUTIONS
+    """Return the input topic of an event about an order, an execution or a market."""
+    match received.event:
+        case ReplaceOrder() | CancelOrder():
+            return Topic.ORDERS
+        case Definition():
+            return Topic.INSTRUMENTS
+        case TradingStatus():
+            return Topic.STATUS
+        case _:
+            return Topic.EXECUTIONS
 
 
 class HeldEvents:

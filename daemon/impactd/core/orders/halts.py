@@ -1,6 +1,7 @@
 """Halts: what is halted, and why.
 
-There are two kinds.  A control record halts a scope (everything, a symbol or
+There are three kinds.  A market that does not trade (`impactd.core.orders.market_status`) holds the
+orders of its symbol.  A control record halts a scope (everything, a symbol or
 an order) until another record resumes the same scope.  A halt of a symbol also
 means that its market has halted: its books neither prevail nor train a model until
 it resumes.  A halt of everything is about our trading alone.  The kill switch belongs
@@ -19,7 +20,9 @@ from typing import Final
 
 import orjson
 
+from impactd.core.base.topics import Side
 from impactd.core.inputs.events import Control
+from impactd.core.orders.market_status import MarketStatus
 
 #: Scopes and reasons together: with their quotes escaped they stay far below 256 kB.
 MAX_HALTS_BYTES: Final = 64_000
@@ -42,11 +45,18 @@ class Halts:
         Scope to the ts_event of its halt, ns.
     kill_switch : str or None
         Reason of the kill switch, while it is on.
+    markets : MarketStatus
     """
 
     scopes: dict[str, str] = field(default_factory=dict)
     since: dict[str, int] = field(default_factory=dict)
     kill_switch: str | None = None
+    markets: MarketStatus = field(default_factory=MarketStatus, compare=False)
+
+    def halted_since(self, scope: str) -> int | None:
+        """Return since when a scope is halted, or the market of a symbol does not trade, ns; None while neither."""
+        times = [at for at in (self.since.get(scope), self.markets.since(scope)) if at is not None]
+        return min(times, default=None)
 
     def apply(self, event: Control) -> str | None:
         """Apply a control; return a description of the change, or None if it changes nothing."""
@@ -75,13 +85,15 @@ class Halts:
         self.kill_switch = reason
         return changed
 
-    def of(self, symbol: str, ids: Iterable[str]) -> str | None:
+    def of(self, symbol: str, ids: Iterable[str], side: Side = Side.BUY) -> str | None:
         """Return why an order with these ids is halted, or None."""
         if self.kill_switch is not None:
             return self.kill_switch
-        if not self.scopes:
-            return None
-        return next((self.scopes[s] for s in (EVERYTHING, symbol, *ids) if s in self.scopes), None)
+        if self.scopes:
+            found = next((self.scopes[s] for s in (EVERYTHING, symbol, *ids) if s in self.scopes), None)
+            if found is not None:
+                return found
+        return self.markets.holds(symbol, side)
 
     def dump(self) -> bytes:
         """Return the state value."""
@@ -91,8 +103,7 @@ class Halts:
         """Restore from the state value."""
         saved = orjson.loads(value)
         self.scopes, self.kill_switch = saved["scopes"], saved["kill_switch"]
-        self.since.clear()  # it is shared
-        self.since.update(saved["since"])
+        self.since = saved["since"]
 
 
 def known_scopes(key: str, value: bytes) -> tuple[set[str], set[str]]:

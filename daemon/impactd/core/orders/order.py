@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
+from impactd.core.base.instrument import UNDEFINED, Instrument
 from impactd.core.base.quantity import MAX_QUANTA, QUANTA, format_qty
 from impactd.core.base.topics import Side
 from impactd.core.inputs.events import (
@@ -188,11 +189,14 @@ class Order:
     displacement: float = 0.0
     displaced_at: int = 0
     depth_root: float = 0.0
+    #: The definition under which it was taken.
+    instrument: Instrument = UNDEFINED
 
     @classmethod
-    def open(cls, new: NewOrder, now: int) -> Order:
+    def open(cls, new: NewOrder, now: int, instrument: Instrument = UNDEFINED) -> Order:
         """Return the order that `new` describes, active, at event time `now`."""
-        return cls(new=new, terms=new.terms, clock=now, view_from=new.ts_event)
+        terms = _in_lots(new.terms, instrument)
+        return cls(new=new, terms=terms, clock=now, view_from=new.ts_event, instrument=instrument)
 
     @property
     def order_qty(self) -> int:
@@ -345,8 +349,21 @@ class ApplyContext(NamedTuple):
     half_life_ns: int | None = None
 
 
-def refusal(terms: Terms, at: ApplyContext) -> str | None:  # one reason after the other
+def _in_lots(terms: Terms, instrument: Instrument) -> Terms:
+    """Return the terms with the instrument's lot where they state none."""
+    return terms if terms.lot_size else terms.changed({"lot_size": instrument.lot})
+
+
+def refusal(terms: Terms, at: ApplyContext, instrument: Instrument) -> str | None:  # one reason after the other
     """Return why an order with these terms cannot be worked, or None."""
+    if (why := instrument.refuses(terms.order_qty)) is not None:
+        return why
+    if terms.limit_px is not None and terms.limit_px <= 0.0 and not instrument.negative_px:
+        return f"limit_px {terms.limit_px:g} is not positive; send the price, or set negative_px of the instrument"
+    if terms.limit_offset_bps is not None and instrument.negative_px:
+        return "limit_offset_bps: prices of the instrument may be at or below zero; send limit_px"
+    if terms.alpha_bps and instrument.negative_px:
+        return "alpha_bps: prices of the instrument may be at or below zero, so basis points say nothing; leave it out"
     if terms.end > LAST_NS:
         return f"end {terms.end} lies after the year 2116; send nanoseconds since the epoch"
     if terms.risk_aversion > MAX_RISK_AVERSION:
@@ -383,13 +400,13 @@ def _replace(order: Order, event: ReplaceOrder, at: ApplyContext) -> Outcome:
         return _rejected(f"{event.cl_ord_id} is the id of an earlier request; send a new one")
     if event.orig_cl_ord_id is not None and len(order.later_ids) >= MAX_IDS:
         return _rejected(f"the order has {MAX_IDS} ids; cancel it and send a new order")
-    terms = order.terms.changed(dict(event.changes))
+    terms = _in_lots(order.terms.changed(dict(event.changes)), order.instrument)
     if terms.order_qty <= order.cum_qty:
         order.terms = terms
         order.reduced = True
         order.finish(Status.DONE, at.now, "replaced to at most the filled quantity")
         return Outcome(EventOutcome.APPLIED, "replace")
-    why = refusal(terms, at)
+    why = refusal(terms, at, order.instrument)
     if why is not None:
         return _rejected(why)
     if {"alpha_bps", "alpha_half_life_s"} & dict(event.changes).keys():

@@ -50,6 +50,8 @@ ImpactCost = Annotated[Currency | None, "Cost of walking the book beyond the hal
 TimingCost = Annotated[Currency | None, "Cost of the mid's move since the arrival."]
 OpportunityCost = Annotated[Currency | None, "Cost of what was not traded."]
 Shortfall = Annotated[Currency | None, "Implementation shortfall: the sum of its four parts."]
+CostCurrency = Annotated[str | None, "Currency of the costs, of the instrument's definition; null without one."]
+SlippageTicks = Annotated[float | None, "Average price against mid, in ticks; null where the tick size is not known."]
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +255,10 @@ class Plan:
     ] = None
     min_clip_qty: Annotated[Quanta | None, "Least that an interval trades if it trades; null without one."] = None
     urgency: Annotated[Urgency, "How much cost is worth less risk; 0: none."] = 0.0
+    currency: CostCurrency = None
+    expected_cost_ticks: Annotated[
+        float | None, "`expected_cost` of a unit of quantity, in ticks; null where the tick size is not known."
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +325,10 @@ class FillCost:
     impact_cost: ImpactCost
     timing_cost: TimingCost
     cost: Annotated[Currency | None, "`spread_cost + impact_cost + timing_cost`."]
+    currency: CostCurrency = None
+    slippage_ticks: Annotated[float | None, "Price against mid, in ticks; null where the tick size is not known."] = (
+        None
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,6 +367,11 @@ class OrderCost:
     shortfall: Shortfall
     shortfall_bps: Annotated[Bps | None, "`shortfall` relative to the arrival price."]
     market_volume: MarketVolume
+    currency: CostCurrency = None
+    slippage_ticks: SlippageTicks = None
+    shortfall_ticks: Annotated[
+        float | None, "`shortfall` of a unit of `order_qty`, in ticks; null where the tick size is not known."
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,6 +404,8 @@ class DayCost:
     opportunity_cost: OpportunityCost
     shortfall: Shortfall
     bias: Annotated[float, "Ratio by which expected costs are corrected from here on."]
+    currency: CostCurrency = None
+    slippage_ticks: SlippageTicks = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,6 +225,7 @@ class _Pricer:
         self._plans = plans
         self.qty = float(plans.shares[0])
         self._mid = plans.market.mid
+        self._points = plans.orders[0].instrument.points
 
     def price(self, policy: str, x: Float, rate: float | None = None) -> Priced:
         """Return the cost of a schedule, shares by interval."""
@@ -244,10 +245,13 @@ class _Pricer:
         spread = min(float(plans.expected.curve.s @ x) * factor, cost)
         left = self.qty - np.cumsum(x)
         risk = math.sqrt(plans.market.sigma2 * float(plans.fraction @ (left * left)))
-        bps = 1e4 / (traded * self._mid)
+        cost_bps = risk_bps = None
+        if self._mid > 0.0:
+            cost_bps, risk_bps = cost * (1e4 / (traded * self._mid)), risk * 1e4 / (self.qty * self._mid)
+        cost, spread, risk = cost * self._points, spread * self._points, risk * self._points
         return Priced(
-            policy, rate, traded, short, cost, cost * bps, spread, cost - spread, risk,
-            risk * 1e4 / (self.qty * self._mid), bands.cost(cost, 0), bands.cost(cost, 1), done_by,
+            policy, rate, traded, short, cost, cost_bps, spread, cost - spread, risk,
+            risk_bps, bands.cost(cost, 0), bands.cost(cost, 1), done_by,
         )  # fmt: skip
 
 
@@ -265,7 +269,7 @@ def _largest(order: Order, plan: Callable[[Order], Proposals], max_cost_bps: flo
     def holds(lots: int) -> bool:
         plans = plan(_like(order, dataclasses.replace(order.terms, order_qty=lots * lot)))
         mid = plans.market.mid
-        if plans.shortfall[0] or not plans.priced or mid is None:
+        if plans.shortfall[0] or not plans.priced or mid is None or mid <= 0.0:
             return False
         return plans.expected_cost <= max_cost_bps / 1e4 * mid * lots * lot / QUANTA
 
@@ -283,4 +287,4 @@ def _largest(order: Order, plan: Callable[[Order], Proposals], max_cost_bps: flo
 
 
 def _like(order: Order, terms: Any) -> Order:
-    return Order.open(dataclasses.replace(order.new, terms=terms), order.clock)
+    return Order.open(dataclasses.replace(order.new, terms=terms), order.clock, order.instrument)

@@ -128,7 +128,8 @@ class Gate:
             return None
         if market.mid is None:
             return Withheld("gate.max_order_notional", "withheld: no mid to compare with gate.max_order_notional")
-        notional = order.order_qty / QUANTA * market.mid
+        mid = abs(market.mid) if order.instrument.negative_px else market.mid
+        notional = order.order_qty / QUANTA * mid * order.instrument.points
         # Not `notional > limit`: a value that is no number has to be withheld too.
         if 0.0 <= notional <= limit:
             return None

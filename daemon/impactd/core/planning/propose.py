@@ -58,7 +58,7 @@ RESTATED: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """One order's schedule with all that a plan says of it. Quantities in quanta.
+    """One order's schedule with all that a plan says of it. Quantities in quanta, costs before the multiplier.
 
     Attributes
     ----------
@@ -408,6 +408,7 @@ def plan_message(
     """
     unfilled = max(order.order_qty - order.cum_qty, 0)
     leaves = unfilled if order.status in {Status.ACTIVE, Status.EXPIRED} else 0
+    its = order.instrument
     plan = Plan(
         cl_ord_id=order.cl_ord_id,
         symbol=order.symbol,
@@ -440,6 +441,7 @@ def plan_message(
         min_participation_rate=order.terms.least_rate,
         min_clip_qty=order.terms.min_clip_qty,
         urgency=order.terms.urgency,
+        currency=its.currency,
     )
     if proposal is None:
         return plan
@@ -452,22 +454,30 @@ def plan_message(
         qty=tuple(proposal.qty.tolist()),
         cap=tuple([None if cap >= NO_CAP else cap for cap in proposal.cap.tolist()]),
         model=proposal.model,
-        certificate=proposal.certificate,
+        certificate=_in_currency(proposal.certificate, its.points),
         lifted_qty=proposal.lifted_qty,
         mid=proposal.mid,
         limit_px=proposal.limit_px,
         expected_shortfall_qty=proposal.expected_shortfall_qty,
     )
-    notional = (leaves - proposal.shortfall_qty) / QUANTA * (proposal.mid or 0.0)
-    if not proposal.priced or notional <= 0.0:
+    shares = (leaves - proposal.shortfall_qty) / QUANTA
+    if not proposal.priced or shares <= 0.0 or proposal.mid is None:
         return plan
-    expected = proposal.expected_cost * proposal.bands.factor
+    notional = shares * proposal.mid
+    cost, even = proposal.expected_cost * proposal.bands.factor, proposal.twap_cost
     return dataclasses.replace(
         plan,
-        expected_cost=expected,
-        expected_cost_bps=expected / notional * 1e4,
-        twap_cost=proposal.twap_cost,
-        saving_bps=(proposal.twap_cost - expected) / notional * 1e4,
-        cost_band=proposal.bands.cost(expected, 0),
-        cost_band_95=proposal.bands.cost(expected, 1),
+        expected_cost=cost * its.points,
+        expected_cost_bps=cost / notional * 1e4 if notional > 0.0 else None,
+        twap_cost=even * its.points,
+        saving_bps=(even - cost) / notional * 1e4 if notional > 0.0 else None,
+        cost_band=proposal.bands.cost(cost * its.points, 0),
+        cost_band_95=proposal.bands.cost(cost * its.points, 1),
+        expected_cost_ticks=its.in_ticks(cost / shares),
     )
+
+
+def _in_currency(certificate: Certificate, points: float) -> Certificate:
+    """Return a certificate with its gap, which is of price times quantity, in currency."""
+    gap = certificate.gap
+    return certificate if gap is None else dataclasses.replace(certificate, gap=gap * points)

@@ -313,7 +313,7 @@ class Planner:
         if saving <= _ROUNDING * abs(cost):
             return False
         notional = leaves_qty / QUANTA * (mid or 0.0)
-        return notional == 0.0 or saving / notional * 1e4 > self._settings.replan_threshold_bps
+        return notional <= 0.0 or saving / notional * 1e4 > self._settings.replan_threshold_bps
 
     def _publish_none(self, order: Order, reason: str, halt: str | None) -> None:
         """Publish an empty schedule: the order has ended, or is halted for the reason in `halt`."""
@@ -339,7 +339,7 @@ class Planner:
 
     def halt_of(self, order: Order) -> str | None:
         """Return why an order is halted, or None."""
-        return self._halts.of(order.symbol, order.ids)
+        return self._halts.of(order.symbol, order.ids, order.side)
 
 
 def _as_near(stated: float, above: float, cost: float) -> bool:

@@ -52,7 +52,8 @@ def risk_weight(
     """
     terms = order.terms
     if terms.urgency == 0.0:
-        return terms.risk_aversion * sigma2, []
+        # The cost is minimised before the multiplier M, and the variance grows with its square: M^2 / M.
+        return terms.risk_aversion * sigma2 * order.instrument.points, []
     intervals = (terms.end - order.works_from) / interval_ns
     pace = terms.order_qty / QUANTA / intervals
     x = pace * fraction

@@ -213,7 +213,7 @@ class Slicer:
         awake = False
         for symbol in self._books.symbols:
             book = self._books.prevailing(symbol, at)
-            if book is None or book.ts_event + STALE_NS < at:
+            if book is None or book.ts_event + STALE_NS < at or book.mid <= 0.0:
                 continue
             awake = True
             its = self._symbols.setdefault(symbol, _Symbol())

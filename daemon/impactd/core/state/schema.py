@@ -22,6 +22,7 @@ from typing import Any, Final, get_type_hints
 
 import orjson
 
+from impactd.core.base.instrument import Instrument
 from impactd.core.base.settings import CoreSettings, SessionRule
 
 #: Version of all keys and values; a state of another version is migrated (`impactd.core.state.identity`) or refused.
@@ -79,7 +80,8 @@ def settings_from(fields: Mapping[str, Any]) -> CoreSettings:
             raise TypeError(f"settings.{section}: is not a section; read the record with the release that wrote it")
     sections = {name: _section(cls, named.pop(name)) for name, cls in _SECTIONS.items()}
     sessions = tuple((pattern, _section(SessionRule, rule)) for pattern, rule in named.pop("sessions", ()))
-    return CoreSettings(**sections, sessions=sessions, **named)
+    instruments = tuple((pattern, _section(Instrument, found)) for pattern, found in named.pop("instruments", ()))
+    return CoreSettings(**sections, sessions=sessions, instruments=instruments, **named)
 
 
 def _section(cls: type[Any], fields: Mapping[str, Any]) -> Any:

@@ -15,12 +15,14 @@ subtracts exactly what the fill had added.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
+from impactd.core.base.instrument import UNDEFINED, Instrument
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.stateful import Changes
@@ -65,11 +67,13 @@ class Day:
     published: bool = False
     assumed: int = 0
     unpriced: int = 0
+    #: Definition of its latest order, whose unit its sums have.
+    instrument: Instrument = UNDEFINED
 
     def save(self) -> list[Any]:
         """Return the state as JSON-ready values."""
         sums = [self.costs.save(), str(self.opportunity), self.orders, self.published]
-        return [*sums, str(self.assumed), self.unpriced]
+        return [*sums, str(self.assumed), self.unpriced, dataclasses.asdict(self.instrument)]
 
 
 @dataclass(slots=True)
@@ -102,8 +106,8 @@ class _Symbol:
         saved: dict[str, Any] = orjson.loads(value)
         its = cls(dict.fromkeys((cl_ord_id, exec_id) for cl_ord_id, exec_id in saved["waiting"]), dict(saved["vwaps"]))
         its.traded = {day: (turnover, volume) for day, turnover, volume in saved["traded"]}
-        for day, side, costs, missed, orders, published, assumed, unpriced in saved["days"]:
-            sums = Costs.load(costs), int(missed), orders, published, int(assumed), unpriced
+        for day, side, costs, missed, orders, published, assumed, unpriced, instrument in saved["days"]:
+            sums = Costs.load(costs), int(missed), orders, published, int(assumed), unpriced, Instrument(**instrument)
             its.days[day, Side(side)] = Day(*sums)
         for side, bias in its.bias.items():
             bias.load(saved["bias"][str(side)])
@@ -158,6 +162,7 @@ class Feedback:
         order.costs.add(added)
         day = self._day(order.symbol, mark.at, order.side)
         day.costs.add(added)
+        day.instrument = order.instrument
         if replaced:
             end = known.ts_event // self._interval * self._interval + self._interval
             self._day(order.symbol, end - 1, order.side).assumed -= replaced
@@ -194,6 +199,7 @@ class Feedback:
             missed = opportunity(order.side.sign, unfilled, order.end_px, order.arrival_px)
             day.orders += 1
             day.opportunity += missed or 0
+            day.instrument = order.instrument
             order.unpriced = missed is None
             day.unpriced += order.unpriced
             order.closed = (at, missed or 0)
@@ -206,6 +212,11 @@ class Feedback:
         """Note `qty` quanta that count as executed at event time `at`, ns, without a reported fill."""
         if qty:
             self._day(order.symbol, at, order.side).assumed += qty
+
+    def instruments(self, symbol: str) -> list[Instrument]:
+        """Return the definitions whose units the remembered sessions of a symbol have."""
+        its = self._symbols.get(symbol)
+        return [] if its is None else [day.instrument for day in its.days.values() if day.orders or day.costs.fills]
 
     # --- time -------------------------------------------------------------
 
@@ -283,7 +294,8 @@ class Feedback:
         costs, vwap = found.costs, turnover / volume if volume > 0.0 else None
         average = average_px(costs.notional, costs.qty)
         missed = None if found.unpriced else found.opportunity
-        parts = Shortfall.of(costs, missed, measured=found.assumed == 0)
+        defined = found.instrument
+        parts = Shortfall.of(costs, missed, defined.scale, measured=found.assumed == 0)
         against_arrival = costs.spread + costs.impact + costs.timing
         bought_at = average_px(costs.notional - side.sign * against_arrival, costs.qty)
         self._outbox.publish(
@@ -310,6 +322,8 @@ class Feedback:
                 opportunity_cost=parts.opportunity,
                 shortfall=parts.total,
                 bias=self._markets.of(symbol).bias[side],
+                currency=defined.currency,
+                slippage_ticks=defined.in_ticks(average_px(costs.slippage, costs.predicted_qty)),
             ),
         )
 

@@ -8,8 +8,11 @@ from impactd.core.outputs.messages import FillCost, OrderCost
 
 
 def over(sign: int, px: float | None, benchmark_px: float | None) -> float | None:
-    """Return what `px` lost against a benchmark price, basis points of the latter; None where one is missing."""
-    if px is None or not benchmark_px:
+    """Return what `px` lost against a benchmark price, basis points of the latter.
+
+    None unless both are known and the benchmark is above 0.
+    """
+    if px is None or benchmark_px is None or benchmark_px <= 0.0:
         return None
     return sign * (px - benchmark_px) / benchmark_px * 1e4
 
@@ -21,7 +24,8 @@ def fill_cost(order: Order, exec_id: str, reason: str, interval_vwap: float | No
     costs = Costs()
     if mark is not None and arrival is not None:
         costs = fill_costs(order.side.sign, execution.qty, execution.px, mark, arrival)
-    parts, mid = Shortfall.of(costs), None if mark is None else mark.mid
+    its = order.instrument
+    parts, mid = Shortfall.of(costs, scale=its.scale), None if mark is None else mark.mid
     sign, traded = order.side.sign, execution.qty > 0
     return FillCost(
         cl_ord_id=order.cl_ord_id,
@@ -46,6 +50,8 @@ def fill_cost(order: Order, exec_id: str, reason: str, interval_vwap: float | No
         impact_cost=parts.impact,
         timing_cost=parts.timing,
         cost=parts.total,
+        currency=its.currency,
+        slippage_ticks=its.in_ticks(sign * (execution.px - mid)) if traded and mid is not None else None,
     )
 
 
@@ -55,13 +61,14 @@ def order_cost(order: Order, reason: str, missed: int | None) -> OrderCost:
     Parameters
     ----------
     missed : int or None
-        What not trading the rest has cost, in 1 / `COST_QUANTA` of a currency unit; None where that is unknown.
+        What not trading the rest has cost, as `Costs` count; None where that is unknown.
     """
     costs, sign = order.costs, order.side.sign
     average = average_px(costs.notional, costs.qty)
     vwap = order.vwap_turnover / order.vwap_volume if order.vwap_volume > 0.0 else None
     measured = costs.qty == order.cum_qty
-    parts = Shortfall.of(costs, missed, measured=measured)
+    its = order.instrument
+    parts = Shortfall.of(costs, missed, its.scale, measured=measured)
     total = None if missed is None or not measured else costs.spread + costs.impact + costs.timing + missed
     return OrderCost(
         cl_ord_id=order.cl_ord_id,
@@ -88,4 +95,7 @@ def order_cost(order: Order, reason: str, missed: int | None) -> OrderCost:
         shortfall=parts.total,
         shortfall_bps=None if total is None else bps(total, order.order_qty, order.arrival_px),
         market_volume=order.vwap_volume,
+        currency=its.currency,
+        slippage_ticks=its.in_ticks(average_px(costs.slippage, costs.predicted_qty)),
+        shortfall_ticks=None if total is None else its.in_ticks(average_px(total, order.order_qty)),
     )

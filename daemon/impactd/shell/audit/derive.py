@@ -152,7 +152,7 @@ class Rederivation:
         for topic, end in to.items():
             if topic is Topic.TICKS:
                 ticks = self._decoder.ticks(consumed[topic])
-                self._inbox.put_ticks(ticks.batch, ticks.refused, end, consumed[topic])
+                self._inbox.put_ticks(ticks.batch, ticks.refused, end, consumed[topic], events=ticks.events)
             else:
                 events = self._decoder.events(topic, consumed[topic])
                 self._inbox.put_events(topic, events.events, events.refused, end, consumed[topic])

@@ -70,8 +70,14 @@ class Decoder:
         decoded = self._codecs.decode_columns(*_columns(good), _codecs(good))
         batch, strangers = self._without_strangers(decoded.batch, good)
         refused = [*decoded.refused, *refused, *strangers]
+        events = [item for item in decoded.events if self._is_placed(item.event.symbol.encode())]
+        if len(events) < len(decoded.events):
+            answered = {item.offset for item in events} | {item.offset for item in refused}
+            records = {record.offset: record for record in good}
+            lost = {item.offset: item.event.symbol for item in decoded.events if item.offset not in answered}
+            refused += [self._misplaced(records[offset], symbol) for offset, symbol in lost.items()]
         refused.sort(key=lambda item: item.offset)
-        return Decoded(batch, refused, decoded.skipped_unknown)
+        return Decoded(batch, refused, decoded.skipped_unknown, events)
 
     def events(self, topic: Topic, consumed: Sequence[RecordLike]) -> DecodedEvents:
         """Return the events of order, execution or control records, and what was refused of them.

@@ -253,7 +253,7 @@ class PartitionLoop:
         self._meter.decoded(Topic.TICKS, time.monotonic() - started, decoded.refused, decoded.skipped_unknown)
 
         def put() -> bool:
-            self._inbox.put_ticks(decoded.batch, decoded.refused, end, records, needs)
+            self._inbox.put_ticks(decoded.batch, decoded.refused, end, records, needs, decoded.events)
             return self._inbox.urgent()
 
         await self._put(put)

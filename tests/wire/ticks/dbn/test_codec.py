@@ -52,7 +52,7 @@ def test_version_that_is_not_known_is_refused_by_name() -> None:
         DbnCodec.from_header(Head("day.dbn", b"DBN\x09" + bytes(200)), FileOptions())
 
 
-@pytest.mark.parametrize("schema", [5, 9, 10, 11, 12])
+@pytest.mark.parametrize("schema", [5, 10, 12])
 def test_schema_without_books_and_trades_is_refused(schema: int) -> None:
     with pytest.raises(FileFormatError, match="mbp-10"):
         DbnCodec.from_header(Head("day.dbn", head(schema=schema)), FileOptions())
@@ -200,7 +200,7 @@ def test_mapping_in_the_stream_holds_from_there_on(version: int) -> None:
 
 
 def test_other_records_are_counted_and_skipped() -> None:
-    status = record(FROG, T0, rtype=18, n_levels=0)
+    status = record(FROG, T0, rtype=24, n_levels=0)
     decoded = read(head() + status + record(FROG, T0, BIDS) + status)
     assert (len(decoded.batch), decoded.skipped_unknown, decoded.batch.offset.tolist()) == (1, 2, [2])
 

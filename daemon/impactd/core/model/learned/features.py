@@ -90,7 +90,7 @@ class FeatureState:
         """Add the log half-spread and log excess of a closed minute, later than all before, and its books."""
         own, other = (math.log(size) if size > 0.0 else math.nan for size in self._depths(books))
         mid, moved = books.mid, math.nan
-        if mid is not None and self._mid is not None and self._follows(minute_ns):
+        if mid is not None and self._mid is not None and min(mid, self._mid) > 0.0 and self._follows(minute_ns):
             moved = math.log(mid / self._mid)
         self._last = [*levels, own, own - other, moved * moved]
         slow, fast = self._forget(minute_ns)

@@ -9,8 +9,9 @@ Databento's CSV (`impactd.wire.ticks.databento.codec`), with these additions:
 A
   message without a head does not name its schema: there a record of MBP-1's type is one of MBP-1.
 - A record of the trades schema has no book: the prevailing book stays in force, and auction prints cannot be
-recognised.
-- Records of other types (definitions, status, system messages) are counted and skipped.
+  recognised.
+- Definitions and statuses are events of the core (`impactd.wire.ticks.dbn.notices`).
+- Records of other types (statistics, imbalances, system messages) are counted and skipped.
 
 Symbols: a file's head maps instrument ids to raw symbols by day, a capture of the live feed by symbol mapping
 records. A Kafka message holds one or many records; its key is the symbol, and they are of one instrument. A message
@@ -21,13 +22,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from impactd.core.inputs.events import Received
 from impactd.core.inputs.ticks import Byte, Int, Int32, Refused, TickBatch
-from impactd.wire.codec import FROM_DATA, Decoded, FieldError, Limits
+from impactd.wire.codec import FROM_DATA, Decoded, FieldError, Limits, floor_ms
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_symbol
 from impactd.wire.rows import Rows, interleave, stamped
@@ -44,6 +46,7 @@ from impactd.wire.ticks.dbn.metadata import (
     parse_metadata,
     schema_in,
 )
+from impactd.wire.ticks.dbn.notices import market_events
 from impactd.wire.ticks.dbn.orders import GAP, NO_START, OrderBooks
 from impactd.wire.ticks.dbn.symbols import FOREVER, Symbology
 
@@ -206,7 +209,20 @@ class DbnCodec(TickCodec):
             for i, error in sorted(errors.items())
         ]
         rows = Rows(read.rows.batch, origin[read.rows.record], read.rows.ts_recv)
-        return Decoded(stamped(rows, offsets, ts_records), refused, read.n_others)
+
+        def name_of(j: int, instrument_id: int, at: int) -> str | None:
+            own = symbols.find(instrument_id, at, group[message[j]])
+            return own or (symbols.names[default[message[j]]] if default[message[j]] >= 0 else None)
+
+        events = []
+        for number, event in market_events(words, start, name_of):
+            i = index[message[number]]
+            if i not in errors:
+                key = keys[i] if keys is not None else None
+                stamp = int(ts_records[i])
+                when = floor_ms(event.ts_event) if stamp == FROM_DATA else stamp
+                events.append(Received(event, int(offsets[i]), when, values[i], key, self.name))
+        return Decoded(stamped(rows, offsets, ts_records), refused, read.n_others - len(events), events)
 
     # --- files ------------------------------------------------------------
 
@@ -247,8 +263,26 @@ class DbnCodec(TickCodec):
                 numbers = np.append(numbers, first + n)
             refused = dated(with_faults([], faults, self.name), batch.offset, batch.ts_record, ts_last)
             ts_last = int(batch.ts_record[-1]) if len(batch) else ts_last
+            events = self._events(words, start, first, symbols, self._symbol if has_default else None)
             first += len(numbers)
-            yield FileBatch(Decoded(batch, refused, read.n_others), numbers)
+            yield FileBatch(Decoded(batch, refused, read.n_others - len(events), events), numbers)
+
+    def _events(
+        self, words: Words, start: Int, first: int, symbols: Symbology, default: str | None
+    ) -> list[Received[Any]]:
+        """Return the definitions and statuses of a run of a file, whose first record has the number `first`."""
+        found = market_events(words, start, lambda _, number, at: symbols.find(number, at) or default)
+        return [
+            Received(
+                event,
+                first + j,
+                floor_ms(event.ts_event),
+                _bytes_of(words, int(start[j])),
+                event.symbol.encode(),
+                self.name,
+            )
+            for j, event in found
+        ]
 
     def _runs(
         self, content: Content, batch_rows: int, symbols: Symbology

@@ -28,9 +28,7 @@ _NULL_SCHEMA: Final = 0xFFFF
 #: Schemas with neither books nor trades.
 _NO_TICKS: Final = {
     **dict.fromkeys((5, 6, 7, 8, 13), "bars"),
-    9: "definitions",
     10: "statistics",
-    11: "status",
     12: "imbalances",
 }
 

@@ -66,6 +66,13 @@ class Symbology:
             self._intervals.pop(mapping.instrument_id, None)
         self._table = None
 
+    def find(self, instrument_id: int, at: int, group: int = 0) -> str | None:
+        """Return the symbol of an instrument at a time, ns; None where no mapping names one."""
+        for begin, end, code in self._intervals.get(group << 32 | instrument_id, ()):
+            if begin <= at < end:
+                return self.names[code]
+        return None
+
     def is_mapped(self, symbol: str) -> bool:
         """Return whether a mapping names this symbol."""
         return symbol in self._mapped

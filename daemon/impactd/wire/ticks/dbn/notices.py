@@ -1,0 +1,150 @@
+"""Definitions and trading statuses in DBN (record types 19 and 18), as events of the core.
+
+A definition gives tick, lot, multiplier, currency, least and largest quantity, and asset class.  The multiplier
+is the value of a tick over the tick where the venue states both, or else the contract's multiplier.  Prices at or
+below zero are valid where the instrument is a spread, or its lower price limit is not above zero.
+
+A status gives whether the market trades and whether short sales are restricted.  A record that says neither is
+passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from impactd.core.base.instrument import Instrument
+from impactd.core.inputs.events import TRADING, Definition, TradingStatus
+from impactd.core.inputs.ticks import Int
+from impactd.wire.times import MAX_NS, MIN_NS
+
+STATUS: Final = 18
+DEFINITION: Final = 19
+
+_NO_PX: Final = 2**63 - 1
+_NO_INT: Final = 2**31 - 1
+_NO_UINT: Final = 2**32 - 1
+_PX: Final = 1_000_000_000
+
+
+def _layout(**fields: tuple[str, int]) -> np.dtype[Any]:
+    formats, offsets = [form for form, _ in fields.values()], [at for _, at in fields.values()]
+    return np.dtype({"names": list(fields), "formats": formats, "offsets": offsets})
+
+
+#: By length in bytes: that of versions 1, 2 and 3 (Databento, InstrumentDefMsg).
+_DEFINITIONS: Final = {
+    360: _layout(
+        tick=("<i8", 24), low=("<i8", 64), tick_value=("<i8", 96), most=("<u4", 136), lot=("<i4", 140),
+        least=("<u4", 152), multiplier=("<i4", 160), currency=("S4", 186), kind=("S1", 325), update=("S1", 349),
+    ),
+    400: _layout(
+        tick=("<i8", 24), low=("<i8", 64), tick_value=("<i8", 96), most=("<u4", 144), lot=("<i4", 148),
+        least=("<u4", 160), multiplier=("<i4", 164), currency=("S4", 186), kind=("S1", 374), update=("S1", 382),
+    ),
+    520: _layout(
+        tick=("<i8", 24), low=("<i8", 64), tick_value=("<i8", 88), most=("<u4", 156), lot=("<i4", 160),
+        least=("<u4", 172), multiplier=("<i4", 176), currency=("S4", 224), kind=("S1", 487), update=("S1", 493),
+    ),
+}  # fmt: skip
+
+_STATUS: Final = _layout(action=("<u2", 24), reason=("<u2", 26), trades=("S1", 30), short=("S1", 32))
+_STATUS_BYTES: Final = 40
+
+#: Asset class by Databento's InstrumentClass.
+_CLASSES: Final = {
+    b"B": "bond", b"C": "option", b"F": "future", b"I": "index", b"K": "equity", b"M": "spread", b"P": "option",
+    b"S": "spread", b"T": "spread", b"X": "fx", b"Y": "commodity",
+}  # fmt: skip
+
+#: Status by Databento's StatusAction; the others follow from whether the instrument trades.
+_ACTIONS: Final = {
+    1: "auction", 2: "auction", 3: "auction", 4: "auction", 5: "auction", 6: "auction", 7: TRADING,
+    8: "halt", 9: "halt", 10: "halt", 12: "closed", 15: "closed",
+}  # fmt: skip
+#: Before and after the close, where trading may go on.
+_CLOSING: Final = (11, 13)
+#: Nothing but a change of the short-sale restriction.
+_SSR_CHANGE: Final = 14
+
+_FLAGS: Final = {b"Y": True, b"N": False}
+
+
+def market_events(
+    words: npt.NDArray[np.int64], start: Int, name_of: Callable[[int, int, int], str | None]
+) -> Iterator[tuple[int, Definition | TradingStatus]]:
+    """Yield the definitions and statuses among records, each with the index of its record.
+
+    Parameters
+    ----------
+    words : ndarray of int64
+        The records.
+    start : ndarray of int64, shape (n,)
+        First word of each.
+    name_of : callable
+        From index, instrument id and ts_event (ns) of a record to its symbol, or None.
+    """
+    rtype = (words[start] >> 8) & 0xFF
+    for j in np.flatnonzero((rtype == STATUS) | (rtype == DEFINITION)).tolist():
+        at = int(start[j])
+        size = int(words[at] & 0xFF) * 4
+        raw = words[at : at + (size + 7) // 8].tobytes()[:size]
+        ts_event = int.from_bytes(raw[8:16], "little")
+        if not MIN_NS <= ts_event <= MAX_NS:
+            continue
+        symbol = name_of(j, int.from_bytes(raw[4:8], "little"), ts_event)
+        event = None if symbol is None else (_status if rtype[j] == STATUS else _definition)(raw, symbol, ts_event)
+        if event is not None:
+            yield j, event
+
+
+def _definition(raw: bytes, symbol: str, ts_event: int) -> Definition | None:
+    layout = _DEFINITIONS.get(len(raw), _DEFINITIONS.get(len(raw) - 8))  # some have ts_out behind them
+    if layout is None:
+        return None
+    row = np.frombuffer(raw[: layout.itemsize], layout, 1)[0]
+    if row["update"] == b"D":
+        return None
+    tick, value, low = int(row["tick"]), int(row["tick_value"]), int(row["low"])
+    multiplier = int(row["multiplier"])
+    points: float | None = None
+    if 0 < tick < _NO_PX and 0 < value < _NO_PX:
+        points = float(Fraction(value, tick))
+    elif 0 < multiplier < _NO_INT:
+        points = float(multiplier)
+    kind = _CLASSES.get(bytes(row["kind"]))
+    least, most = int(row["least"]), int(row["most"])
+    currency = bytes(row["currency"]).decode("ascii", "replace")
+    try:
+        its = Instrument(
+            tick_size=tick / _PX if 0 < tick < _NO_PX else None,
+            lot_size=float(row["lot"]) if 0 < int(row["lot"]) < _NO_INT else None,
+            multiplier=points,
+            currency=currency or None,
+            min_qty=float(least) if 0 < least < _NO_UINT else None,
+            max_qty=float(most) if least <= most and 0 < most < _NO_UINT else None,
+            asset_class=kind,
+            negative_px=True if kind == "spread" or low <= 0 else None,
+        )
+    except ValueError:
+        return None
+    return Definition(symbol, ts_event, its)
+
+
+def _status(raw: bytes, symbol: str, ts_event: int) -> TradingStatus | None:
+    if len(raw) < _STATUS_BYTES:
+        return None
+    row = np.frombuffer(raw[: _STATUS.itemsize], _STATUS, 1)[0]
+    action, trades = int(row["action"]), _FLAGS.get(bytes(row["trades"]))
+    status = _ACTIONS.get(action)
+    if status is None and action != _SSR_CHANGE and trades is not None:
+        status = TRADING if trades else "closed" if action in _CLOSING else "halt"
+    short = _FLAGS.get(bytes(row["short"]))
+    if status is None and short is None:
+        return None
+    reason = int(row["reason"])
+    return TradingStatus(symbol, ts_event, status, f"Databento reason {reason}" if reason else "", short)
