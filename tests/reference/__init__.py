@@ -12,7 +12,18 @@ from typing import Final
 
 from tests import write_reference
 from tests.paths import ROOT
-from tests.reference import asyncapi, client_types, commands, decisions, errors, messages, openapi, schemas, settings
+from tests.reference import (
+    asyncapi,
+    client_types,
+    commands,
+    decisions,
+    errors,
+    messages,
+    openapi,
+    recorded,
+    schemas,
+    settings,
+)
 
 REFERENCE: Final = ROOT / "docs" / "reference"
 
@@ -32,6 +43,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
 
 
 def write(directory: Path = REFERENCE) -> None:
-    """Write every page."""
+    """Write every page, with the examples of what is published made again."""
+    recorded.write_examples()
     for name, made in PAGES.items():
         (directory / name).write_text(made(), encoding="utf-8")

@@ -11,7 +11,7 @@ from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.outputs.messages import DeadLetter
 from impactd.wire.registry import CODECS
-from tests.reference import inputs, outputs
+from tests.reference import inputs, outputs, recorded
 from tests.reference.errors import reasons
 
 Object = dict[str, Any]
@@ -174,6 +174,8 @@ def _output_messages() -> dict[str, Object]:
                 "properties": {**_HEADERS, "schema": schema},
             },
             "payload": {"$ref": f"#/components/schemas/{name}"},
+            # One that is new has none until the pages are written.
+            "examples": [{"name": name, "payload": shown} for shown in [recorded.examples().get(name)] if shown],
         }
     return made
 
@@ -205,4 +207,12 @@ def _dead_letter() -> Object:
             "properties": {"schema": schema, "commit": _HEADERS["commit"], "input": _HEADERS["input"], **own},
         },
         "payload": {"description": "The original bytes, whatever they are."},
+        "examples": [{"name": "dead_letter", "headers": _headers_of(recorded.examples().get("dlq", {}))}],
     }
+
+
+def _headers_of(letter: Object) -> Object:
+    """Return the headers of a dead letter, which a file has as fields."""
+    known = {name: str(value) for name, value in letter.items() if name not in {"type", "key", "value"}}
+    # A file has one partition, and no commits.
+    return {"schema": DeadLetter.SCHEMA, "commit": "0:1", "source_partition": "0"} | known

@@ -66,7 +66,9 @@ def _message(name: str, whole: Object) -> str:
         parts.append("\n" + table(("header", "form", "", "meaning"), rows))
     if schema is not None:
         parts.append("\n" + table(("field", "form", "", "meaning"), _rows(schema)))
-    examples = (orjson.dumps(example["payload"]).decode() for example in message.get("examples", ()))
+    examples = (
+        orjson.dumps(example.get("payload", example.get("headers"))).decode() for example in message.get("examples", ())
+    )
     parts += [f"\n```json\n{example}\n```\n" for example in examples]
     return "".join(parts)
 
