@@ -48,18 +48,18 @@ def test_chances_are_those_of_a_lognormal_spread() -> None:
 @pytest.mark.parametrize("variance", [None, np.zeros(30)])
 def test_without_variance_it_is_the_problem_of_what_is_expected(variance: Float | None) -> None:
     given = curves(variance)
-    assert anticipate(given, 100.0, FREE).curve.b.tolist() == plain(given).curve.b.tolist()
-    assert anticipate(given, 100.0, FREE).curve.s.tolist() == plain(given).curve.s.tolist()
+    assert anticipate(given, plain(given), 100.0, FREE).curve.b.tolist() == plain(given).curve.b.tolist()
+    assert anticipate(given, plain(given), 100.0, FREE).curve.s.tolist() == plain(given).curve.s.tolist()
 
 
 def test_caps_that_leave_no_choice_leave_what_is_expected() -> None:
     given = curves(growing(0.2))
-    assert anticipate(given, 300.0, np.full(30, 10.0)).curve.s.tolist() == plain(given).curve.s.tolist()
+    assert anticipate(given, plain(given), 300.0, np.full(30, 10.0)).curve.s.tolist() == plain(given).curve.s.tolist()
 
 
 def test_fixed_point_trades_the_mean_of_what_each_price_would_buy() -> None:
     given = curves(growing(0.16))
-    x, price = solved(anticipate(given, 2_000.0, FREE), 2_000.0)
+    x, price = solved(anticipate(given, plain(given), 2_000.0, FREE), 2_000.0)
     assert given.spread_variance is not None
     assert given.beta is not None
     sd = np.sqrt(given.spread_variance[1:])
@@ -71,7 +71,7 @@ def test_fixed_point_trades_the_mean_of_what_each_price_would_buy() -> None:
 
 def test_waiting_is_worth_most_to_a_small_order() -> None:
     given = curves(growing(0.16))
-    first = [solved(anticipate(given, qty, FREE), qty)[0][0] / qty * 30 for qty in (30.0, 3_000.0)]
+    first = [solved(anticipate(given, plain(given), qty, FREE), qty)[0][0] / qty * 30 for qty in (30.0, 3_000.0)]
     assert first[0] < 0.1
     assert first[1] > 0.9
 
@@ -94,7 +94,7 @@ def realised(qty: float, *, wait: bool, n: int = 120, seeds: int = 20) -> float:
                 spread, np.full(n - t, 1e-4), None, None, 1.0, prior=False, scaled=True, as_of=0,
                 spread_variance=variance,
             )  # fmt: skip
-            problem = anticipate(given, left, np.full(n - t, np.inf)) if wait else plain(given)
+            problem = anticipate(given, plain(given), left, np.full(n - t, np.inf)) if wait else plain(given)
             now = min(solved(problem, left)[0][0], left) if t < n - 1 else left
             total += now * (spread[0] + 1e-4 * now)
             left -= now

@@ -37,14 +37,13 @@ by one, though a dear hour is dear in all its minutes.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.allocator.problem import Problem
+from impactd.core.allocator.problem import Problem, curve_of
 from impactd.core.allocator.solvers.separable import solve_separable
 from impactd.core.base.jit import inner_kernel, kernel
 from impactd.core.model.curves import Curves
@@ -111,49 +110,35 @@ def plain(curves: Curves, *, fraction: Float | None = None, child_slices: int = 
     )
 
 
-def anticipate(
-    curves: Curves, qty: float, cap: Float, *, fraction: Float | None = None, child_slices: int = 1
-) -> Problem:
+def anticipate(curves: Curves, base: Problem, qty: float, cap: Float, *, child_slices: int = 1) -> Problem:
     """Return the problem to solve for a schedule that will be planned again.
 
     Parameters
     ----------
     curves : Curves
         Over N intervals.
+    base : Problem
+        What is expected of them (`plain`).
     qty : float
         Shares.
     cap : ndarray of float64, shape (N,)
         Shares; inf for none.
-    fraction : ndarray of float64, shape (N,), optional
-        Part of an interval that each lasts; default whole ones.
 
     Returns
     -------
     Problem
-        Without caps and risk.  That of what is expected, where no spread swings or the caps leave no choice.
+        Without caps and risk.  `base`, where no spread swings or the caps leave no choice.
     """
-    base = plain(curves, fraction=fraction, child_slices=child_slices)
     variance = curves.spread_variance
     if variance is None or float(np.max(variance, initial=0.0)) < NO_VARIANCE or not 0.0 < qty < np.sum(cap):
         return base
     part = base.fraction
-    x, problem, price = np.empty(len(base)), base, 0.0
+    x, curve, price = np.empty(len(base)), base.curve, 0.0
     for _ in range(MAX_SOLVES):
-        found, _ = solve_separable(qty, problem.curve, cap, part, x)
+        found, _ = solve_separable(qty, curve, cap, part, x)
         if not math.isfinite(found) or abs(found - price) <= SETTLED * found:
             break
         price = found
         chance, mean = chances(price, curves.half_spread, variance)
-        problem = dataclasses.replace(
-            Problem.from_impact(
-                mean,
-                curves.beta,
-                curves.alpha,
-                curves.eta,
-                curves.delta,
-                fraction=part * chance,
-                child_slices=child_slices,
-            ),
-            fraction=part,
-        )
-    return problem
+        curve = curve_of(mean, curves.beta, curves.alpha, curves.eta, curves.delta, part * chance, child_slices)
+    return base if curve is base.curve else Problem(curve, base.cap, part)

@@ -191,24 +191,38 @@ class Problem:
             If an array has another shape or a value out of its range.
         """
         n = half_spread.shape[0]
-        zero = np.zeros(n)
         part = np.ones(n) if fraction is None else fraction
-        scale = 1.0 / (part * child_slices)
+        curve = curve_of(half_spread, beta, alpha, eta, delta, part, child_slices)
+        line = curve.b
         if not 0.0 <= transient_share <= 1.0:
             raise ValueError("transient_share: must lie in [0, 1]")
-        line = zero if beta is None else beta * scale
         some = transient_share > 0.0 and keep is not None
         return cls(
-            Curve(
-                s=half_spread,
-                b=(1.0 - transient_share) * line if some else line,
-                a=zero if alpha is None else alpha * scale * scale,
-                e=zero if eta is None else eta * scale**delta,
-                delta=delta,
-            ),
+            curve._replace(b=(1.0 - transient_share) * line) if some else curve,
             cap=np.full(n, np.inf) if cap is None else cap,
             fraction=part,
             risk=risk,
             root=np.sqrt(2.0 * transient_share * line) if some else _none(),
             keep=keep if some and keep is not None else _none(),
         )
+
+
+def curve_of(
+    half_spread: Float,
+    beta: Float | None,
+    alpha: Float | None,
+    eta: Float | None,
+    delta: float,
+    fraction: Float,
+    child_slices: int,
+) -> Curve:
+    """Return the costs of `Problem.from_impact`, nothing of which lasts; values are not checked."""
+    zero = np.zeros(half_spread.shape[0])
+    scale = 1.0 / (fraction * child_slices)
+    return Curve(
+        s=half_spread,
+        b=zero if beta is None else beta * scale,
+        a=zero if alpha is None else alpha * scale * scale,
+        e=zero if eta is None else eta * scale**delta,
+        delta=delta,
+    )

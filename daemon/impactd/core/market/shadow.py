@@ -13,7 +13,6 @@ as if the book continued with its last slope.
 from __future__ import annotations
 
 import base64
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -75,23 +74,34 @@ class Shadow:
     ) -> Self | None:
         """Return the plan of `qty` shares by `curves`, or None where they have no price."""
         free = np.full(len(curves.half_spread), np.inf)
-        x, _ = cheapest(anticipate(curves, qty, free, child_slices=child_slices), qty)
+        expected = plain(curves, child_slices=child_slices)
+        x, _ = cheapest(anticipate(curves, expected, qty, free, child_slices=child_slices), qty)
         unit = float(np.max(x)) / WHOLE
         if not (curves.scaled and unit > 0.0):
             return None
         units = np.rint(x / unit).astype(np.uint8)
         sizes = np.asarray(units * unit, np.float64)
-        expected_px = schedule_cost(plain(curves, child_slices=child_slices), sizes) / float(np.sum(sizes))
+        expected_px = schedule_cost(expected, sizes) / float(np.sum(sizes))
         return cls(start, unit, units, issued, expected_px, paid=paid) if expected_px > 0.0 else None
 
-    def charge(self, interval: int, sizes: Float, g: Float, child_slices: int) -> Self:
+    def charge(self, interval: int, sizes: Float, g: Float, child_slices: int) -> Shadow:
         """Return the shadow after its `interval`-th interval, whose walks cost `g` per share at `sizes`."""
         units = int(self.units[interval])
         if units == 0:
             return self
         shares = units * self.unit
         cost = shares * price_at(shares / child_slices, sizes, g)
-        return dataclasses.replace(self, realised_cost=self.realised_cost + cost, charged=self.charged + units)
+        # Thousands a minute: `dataclasses.replace` takes three times as long.
+        return Shadow(
+            self.start,
+            self.unit,
+            self.units,
+            self.issued,
+            self.expected_px,
+            self.realised_cost + cost,
+            self.charged + units,
+            self.paid,
+        )
 
     def error(self) -> float | None:
         """Return log(realised / expected cost); None where less than half of it was charged."""

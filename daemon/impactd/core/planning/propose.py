@@ -289,7 +289,7 @@ def propose(
     )
     paced = np.minimum(bounds.cap, np.diff(bounds.high, axis=1, prepend=0))
     room = np.sum(np.where(paced >= NO_CAP, np.inf, in_shares(paced)), axis=0)
-    problem = anticipate(curves, whole, room, fraction=fraction, child_slices=settings.child_slices)
+    problem = anticipate(curves, expected, whole, room, child_slices=settings.child_slices)
     current = _current(orders, grid)
     if beside is not None:
         problem = given_others(problem, beside, np.sum(in_shares(current), axis=0))

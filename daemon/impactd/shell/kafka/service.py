@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,10 @@ from impactd.wire.murmur2 import partition_for
 
 if TYPE_CHECKING:
     from impactd.shell.kafka.transport import GroupConsumer, ManualConsumer, Transport
+
+#: The longest that the event loop waits for a thread which computes in Python, s. It wakes some ten times before an
+#: order's plan is committed, and Python's own 5 ms would be waited each time.
+_SWITCH_S: Final = 0.0005
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -136,6 +141,8 @@ class Service:
         with contextlib.ExitStack() as stack:
             if signals:
                 stack.callback(self._handle_signals())
+            stack.callback(sys.setswitchinterval, sys.getswitchinterval())
+            sys.setswitchinterval(_SWITCH_S)
             try:
                 await self._run()
             except FatalError as error:

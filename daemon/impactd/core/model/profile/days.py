@@ -241,7 +241,9 @@ class ShapedProfile:
         self._given = given
         self._session = session
         self._half_ns = interval_ns // 2
-        self._theta = Theta(fixed=not (learn and given.is_prior))
+        #: Asked for with each forecast.
+        self._given_is_prior = given.is_prior
+        self._theta = Theta(fixed=not (learn and self._given_is_prior))
         self._days = DayShape(given, session, interval_ns / MINUTE_NS) if learn else None
         #: The given shape and the corrections in force at `knots`, (2, K) each.
         self.knots = given.knots
@@ -273,7 +275,7 @@ class ShapedProfile:
     @property
     def is_prior(self) -> bool:
         """Whether it shapes a forecast without a day of this symbol behind it."""
-        return self._given.is_prior and (self._days is None or not np.any(self._days.days > 0.0))
+        return self._given_is_prior and (self._days is None or not np.any(self._days.days > 0.0))
 
     def at(self, ts: int) -> tuple[float, float]:
         """Return the log levels of spread and excess at `ts`, ns."""
