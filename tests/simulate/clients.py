@@ -33,6 +33,7 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndTimestamp
 
 from impactd.config import Settings
+from impactd.shell.kafka.raw_consumer import Made
 from impactd.shell.kafka.tasks import end
 from tests.simulate.clock import OUTSIDE, Loop, Process
 from tests.simulate.cluster import Cluster, Fetched, Parked, Place, Sent
@@ -148,11 +149,12 @@ class Link:
             try:
                 return await self.call(request, point)
             except KafkaError as error:
-                if not getattr(error, "retriable", False) or not self.up():
+                concurrent = isinstance(error, ConcurrentTransactions)
+                if not (concurrent or getattr(error, "retriable", False)) or not self.up():
                     raise
                 if deadline is not None and self._loop.time() > deadline:
                     raise KafkaTimeoutError from error
-                wait = _CONCURRENT_S if isinstance(error, ConcurrentTransactions) else _BACKOFF_S
+                wait = _CONCURRENT_S if concurrent else _BACKOFF_S
             await asyncio.sleep(wait)
 
 
@@ -249,6 +251,25 @@ class Consumer:
                 await self._fetch(wanted, left)
             else:
                 await asyncio.wait([self._changed], timeout=left)
+
+    async def fetch(self, place: TopicPartition, timeout_ms: int) -> Made | None:
+        """Return what is there of one partition, or comes in time, and go on behind it."""
+        deadline = self._loop.time() + timeout_ms / 1000
+        before = self._spots[place].position if place in self._spots else None
+        while True:
+            records = (await self.getmany(place, timeout_ms=0, max_records=_FETCH)).get(place, [])
+            spot = self._spots.get(place)
+            at = None if spot is None else spot.position
+            if records or (at != before and at is not None and before is not None):
+                return Made(records, at or 0)
+            left = deadline - self._loop.time()
+            if left <= 1e-9:
+                return None
+            before = at
+            if spot is None or spot.paused or at is None:
+                await asyncio.wait([self._changed], timeout=left)
+            else:
+                await self._fetch({place: spot}, left)
 
     def _drain(self, places: Sequence[TopicPartition], room: int) -> dict[TopicPartition, list[Any]]:
         found: dict[TopicPartition, list[Any]] = {}

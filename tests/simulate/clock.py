@@ -218,6 +218,8 @@ class Loop(asyncio.BaseEventLoop):
         if future.cancelled() or (process is not None and not process.alive):
             return
         job = Job(self._now, self._now + self._random.uniform(*_JOB_S))
+        if self._random.random() < 0.03:
+            job.end_s += self._random.uniform(0.01, 0.15)
         self._running, self._spent_s = job, 0.0
         error = result = None
         try:

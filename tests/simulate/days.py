@@ -130,11 +130,11 @@ _KINDS: Final[dict[str, tuple[int, Callable[[random.Random], tuple[Any, ...]]]]]
     "down": (1, lambda d: (_seconds(d, 0.05, 4.0),)),
     "lead": (2, lambda d: (d.randrange(1000), _seconds(d, 0.0, 2.0), _seconds(d, 0.0, 0.3), d.randrange(1, 30))),
     "forget": (1, lambda _: ()),
-    "sluggish": (1, lambda d: (d.choice([_seconds(d, 1.0, 4.0), _ALWAYS_S]), d.choice([0.002, 0.01, 0.02]))),
+    "sluggish": (2, lambda d: (d.choice([_seconds(d, 1.0, 4.0), _ALWAYS_S]), d.choice([0.005, 0.02, 0.03]))),
     "refuse": (1, lambda d: (_seconds(d, 0.5, 3.0),)),
     "clean": (2, lambda _: ()),
     "retain": (1, lambda _: ()),
-    "rush": (2, lambda d: (d.choice(["poison", "early", "ticks"]), d.choice([20, 60, 300]))),
+    "rush": (2, lambda d: (d.choice(["poison", "early", "ticks"]), d.choice([60, 300]))),
     "lull": (1, lambda d: (_seconds(d, 0.5, 3.0),)),
 }
 

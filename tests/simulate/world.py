@@ -42,7 +42,7 @@ SETTINGS: Final = Settings(
     },
     topics={"partitions": PARTITIONS},
     journal={"snapshot_s": 4},
-    books={"interval_s": 2, "grace_s": 0.2},
+    books={"interval_s": 3, "grace_s": 0.2},
     plans={"hold_s": 30, "keep_ended_s": 5, "max_held": 500},
     health={"stuck_after_s": 30},
     http={"port": 0},
