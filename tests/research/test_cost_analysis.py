@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from impactd.cli import cli
-from impactd.research.cost_analysis import PARTS, Fees, analyse, read_fees, summary
+from impactd.research.cost_analysis import PARTS, Fees, analyse, read_fees, read_results, summary
 from impactd.research.cost_report import adding_up
 from impactd.research.errors import ValidationError
 from impactd.research.tca import Costs
@@ -131,8 +131,29 @@ def test_summary_weighs_by_value_and_adds_money() -> None:
     assert whole["cost"] == 10.0
     assert whole["arrival_bps"] == pytest.approx((50.0 * 10 + 10.0 * 30) / 40)
     assert summary(found, ["side", "hour"])["count"].tolist() == [1, 1]
-    with pytest.raises(ValidationError, match="urgency is no column"):
-        summary(found, ["urgency"])
+    with pytest.raises(ValidationError, match="mood is no column"):
+        summary(found, ["mood"])
+
+
+def test_urgency_of_the_latest_plan_is_a_key_of_fills_and_orders(tmp_path: Path) -> None:
+    """Of three orders one has changed its mind, and one is of a release that did not say."""
+    names, said = ("A", "A", "B", "C"), (0.0, 4.0, 1.0, None)
+    plans = [
+        {"cl_ord_id": name, "as_of": OPEN.value + k, "mid": 99.5, "start": [OPEN.value]}
+        | ({} if urgency is None else {"urgency": urgency})
+        for k, (name, urgency) in enumerate(zip(names, said, strict=True))
+    ]
+    (tmp_path / "plans.jsonl").write_bytes(b"\n".join(map(orjson.dumps, plans)))
+    (tmp_path / "tca.jsonl").touch()
+    (tmp_path / "estimates.jsonl").touch()
+    read = read_results(tmp_path)
+    assert read.plans["as_of"].astype("int64").tolist() == [OPEN.value, OPEN.value + 2, OPEN.value + 3]
+    costs = Costs(*(pd.concat([of(cl_ord_id=name) for name in "ABC"]) for of in (fills, orders)), DAYS)
+    found = analyse(costs, MINUTES, read.plans)
+    for table in found:
+        by = summary(table, ["urgency", "symbol"])
+        np.testing.assert_equal(by["urgency"].tolist(), [1.0, 4.0, math.nan])
+        assert by["count"].tolist() == [1, 1, 1]
 
 
 def test_a_day_is_analysed_by_one_command(tmp_path: Path) -> None:
@@ -168,7 +189,7 @@ def test_a_day_is_analysed_by_one_command(tmp_path: Path) -> None:
             "tca",
             f"--results={tmp_path / 'result'}",
             f"--fees={tmp_path / 'fees.toml'}",
-            "--by=symbol,status",
+            "--by=symbol,status,urgency,hour",
             f"--out={out}",
         ],
     )

@@ -26,7 +26,9 @@ from impactd.cli.study import records, study
     help="Directory of a replay, or of a capture with --outputs.",
 )
 @click.option("--since", metavar="TIME", help="Only orders that ended, and fills that traded, since: ISO, or 2h, 1d.")
-@click.option("--by", metavar="A,B,...", default="symbol,side", show_default=True, help="Columns, hour or date.")
+@click.option(
+    "--by", metavar="A,B,...", default="symbol,side", show_default=True, help="Columns, such as urgency, hour or date."
+)
 @click.option("--fees", type=EXISTING, help="TOML: a table for each pattern of symbols, with taker, maker, bps.")
 @click.option(
     "--rate",

@@ -49,6 +49,9 @@ OUTLIER: Final = 3.5
 #: Parts of an order's cost, which sum to its total.
 PARTS: Final = ("delay_cost", "spread_cost", "impact_cost", "timing_cost", "opportunity_cost", "fees")
 
+#: Keys of a summary that are no text.
+_KEYS: Final = ("hour", "urgency")
+
 _TIME: Final = "datetime64[ns, UTC]"
 _MINUTE: Final = pd.Timedelta(minutes=1)
 
@@ -118,13 +121,16 @@ def analyse(
         `symbol`, `minute` (UTC), `mid`, `volume_continuous` of each closed minute, sorted by minute.
     plans : DataFrame
         `cl_ord_id`, `as_of`, `mid`, `start` of each order's first plan; `start` is when the order may work.
+        `urgency`, optional, is that of its latest plan.
     fees : mapping, optional
         Patterns of symbols and their fees.
     rate : float
         Participation of the participation-weighted price.
     """
     fills = _fills(costs, minutes, fees or {})
-    return Analysis(fills, _orders(costs.orders, fills, minutes, plans, rate))
+    orders = _orders(costs.orders, fills, minutes, plans, rate)
+    known = plans.set_index("cl_ord_id").get("urgency", pd.Series(dtype=float))
+    return Analysis(*(table.assign(urgency=table["cl_ord_id"].map(known).astype(float)) for table in (fills, orders)))
 
 
 class Results(NamedTuple):
@@ -146,6 +152,7 @@ def read_results(directory: Path) -> Results:
     paths = {name: _found(directory, name) for name in ("tca", "estimates", "plans")}
     costs = read_tca(paths["tca"])
     plans: dict[str, tuple[Any, ...]] = {}
+    urgencies: dict[str, float | None] = {}
     try:
         minutes = [
             (record["symbol"], record["minute"], record["mid"], record["volume_continuous"])
@@ -154,13 +161,16 @@ def read_results(directory: Path) -> Results:
         ]
         for record in published(paths["plans"]):
             start = record["start"][0] if record["start"] else None
-            plans.setdefault(record["cl_ord_id"], (record["cl_ord_id"], record["as_of"], record["mid"], start))
+            name = record["cl_ord_id"]
+            plans.setdefault(name, (name, record["as_of"], record["mid"], start))
+            urgencies[name] = record.get("urgency")
     except (OSError, ValueError, KeyError, TypeError) as error:
         remedy = "give the directory of a replay, or of a capture with --outputs"
         raise ValidationError(MALFORMED, f"results: {directory}: {error!r}", remedy) from error
     made = pd.DataFrame(minutes, columns=["symbol", "minute", "mid", "volume_continuous"])
     made["minute"] = pd.to_datetime(pd.to_numeric(made["minute"]), unit="ns", utc=True)
     first = pd.DataFrame(list(plans.values()), columns=["cl_ord_id", "as_of", "mid", "start"])
+    first["urgency"] = first["cl_ord_id"].map(urgencies).astype(float)
     for name in ("as_of", "start"):
         first[name] = pd.to_datetime(pd.to_numeric(first[name]).astype("Int64"), unit="ns", utc=True)
     return Results(costs, made.astype({"mid": float, "volume_continuous": float}).sort_values("minute"), first)
@@ -189,7 +199,7 @@ def summary(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     table = table.assign(hour=at.dt.hour, date=at.dt.date.astype(str))
     for key in by:
         if key not in table:
-            known = ", ".join(sorted(str(name) for name in table if table[name].dtype == object or name == "hour"))
+            known = ", ".join(sorted(str(name) for name in table if table[name].dtype == object or name in _KEYS))
             raise ValidationError(MISSING_COLUMNS, f"by: {key} is no column", f"give one of {known}")
     sums = (*PARTS, "total") if is_orders else ("spread_cost", "impact_cost", "timing_cost", "cost", "fee")
     rates = [name for name in map(str, table) if name.endswith("_bps") or name == "spread_capture"]
