@@ -34,6 +34,9 @@ class Still(Follower):
     async def wanted(self, within_s: float = 0.0) -> bool:  # noqa: ARG002  # the follower's signature
         return self.problem is None
 
+    async def _record(self, partition: int, offset: int) -> bytes | None:  # noqa: ARG002  # the follower's signature
+        return plan(offset, offset - 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -49,9 +52,9 @@ async def served(token: str | None = None, readers: int = 5, asked: Estimate | N
     """Serve an order, its minutes, its costs and an alert for the length of a block."""
     follower = Still(Settings(), health)
     follower.stream.begin({("plan", 0): 0})
+    for version, value in ((1, plan(1, 0)), (2, plan(2, 1, 100))):
+        follower.board.take(Topic.PLANS, value, (0, version))
     for topic, value in (
-        (Topic.PLANS, plan(1, 0)),
-        (Topic.PLANS, plan(2, 1, 100)),
         (Topic.ESTIMATES, estimate(0)),
         (Topic.MODELS, model(0)),
         (Topic.ALERTS, ALERT),

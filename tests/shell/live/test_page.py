@@ -9,12 +9,14 @@ from typing import Any
 import orjson
 import pytest
 
+from impactd.core.base.topics import Topic
 from tests.integration import chromium
+from tests.shell.live.messages import estimate, plan
 from tests.shell.live.site import TOKEN, Site, health, served
 
 pytestmark = pytest.mark.usefixtures("chromium_here")
 
-_WITHIN_MS = 20_000
+_WITHIN_MS = 120_000
 
 
 def said(phase: str, *halts: str) -> bytes:
@@ -75,11 +77,11 @@ async def test_page_shows_the_figures_of_an_order_and_its_costs() -> None:
     async with visited() as (_, watched):
         await watched.page.wait_for_selector("#c-plan canvas", timeout=_WITHIN_MS)
         found = await figures(watched.page)
-        assert found["executed"] == "100"
-        assert found["expected cost of leaves (95%)"] == "8 (6 to 11)"
-        assert found["implementation shortfall"] == "7 (5.8 bp)"
+        assert found["done"] == "100 (25%)"
+        assert found["implementation shortfall"] == "5.8 bps; 7"
         assert found["spread, impact, timing, opportunity"] == "4, 2, 1, 0"
-        assert await watched.page.inner_text("#slope-name") == "Slope, bp per 1,000 shares"
+        assert await watched.page.inner_text("#slope-name") == "Slope: each 1,000 shares add"
+        await watched.page.keyboard.press("h")
         assert "partition 2: lag, 7 wait" in await watched.page.inner_text("#reasons")
         assert watched.faults == []
 
@@ -96,11 +98,77 @@ async def test_page_halt_covers_it_and_stands_while_a_partition_is_restored(them
         # Restored, the same partition says nothing of halts until it has read its state; then it says.
         stream.say("health", orjson.dumps(orjson.loads(said("running")) | {"partitions": [], "dead_letters": 77}))
         stream.say("health", orjson.dumps(orjson.loads(said("restoring")) | {"dead_letters": 78}))
-        await page.wait_for_selector("#health dd:has-text('78')", timeout=_WITHIN_MS)
+        await page.wait_for_selector("#health dd:has-text('78')", state="attached", timeout=_WITHIN_MS)
         assert await page.inner_text("#halt") == "■ HALTED — everything: drill"
         stream.say("health", said("running"))
         await page.wait_for_selector("#halt", state="hidden", timeout=_WITHIN_MS)
-        assert await page.title() == "impactd"
+        # The service is behind too, and says so once nothing worse holds.
+        assert await page.title() == "▲ NOT READY — impactd"
+        assert watched.faults == []
+
+
+def well() -> bytes:
+    """Return a health without a fault."""
+    return orjson.dumps(orjson.loads(said("running")) | {"ready": True, "reasons": [], "broker_answers": True})
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({}, "ALL WELL"),
+        ({"shortfall_qty": 50}, "WILL NOT COMPLETE"),
+        ({"blind": True}, "BLIND"),
+        ({"status": "done"}, "READY"),
+    ],
+)
+async def test_page_says_in_one_line_whether_all_is_well(fields: dict[str, Any], word: str) -> None:
+    async with visited() as (site, watched):
+        page, stream = watched.page, site.follower.stream
+        await chromium.holds(page, "document.querySelector('#link').innerText === 'live'")
+        stream.say("health", well())
+        stream.records([(("plan", 0), 9, "plan", plan(3, 1, 100, **fields))])
+        await page.wait_for_selector(f"#verdict b:has-text('{word}')", timeout=_WITHIN_MS)
+        assert await chromium.axe(page) == []
+        assert watched.faults == []
+
+
+async def test_page_searches_sorts_and_filters_a_thousand_orders_and_draws_those_in_sight() -> None:
+    async with served() as site, chromium.browser() as browser:
+        board = site.follower.board
+        for i in range(1_000):
+            status = "done" if i % 2 else "active"
+            board.take(Topic.PLANS, plan(1, 0, cl_ord_id=f"P{i}", cl_ord_ids=[f"P{i}"], leaves_qty=i, status=status))
+        for i in range(500):
+            board.take(Topic.ESTIMATES, estimate(0, symbol=f"S{i}"))
+        async with chromium.opened(browser, site.base) as watched:
+            page = watched.page
+            await page.wait_for_selector("#n-orders:has-text('1001')", timeout=_WITHIN_MS)
+            assert await page.evaluate("document.querySelectorAll('tbody tr').length") < 200
+            await page.click("#orders th[data-sort=leaves] button")
+            await page.wait_for_selector("#orders tbody tr[data-name=P999]", timeout=_WITHIN_MS)
+            await page.select_option("#which", "working")
+            await page.wait_for_selector("#n-orders:has-text('501 of 1001')", timeout=_WITHIN_MS)
+            await page.keyboard.press("Escape")
+            await page.fill("#find", "p77")
+            await page.wait_for_selector("#n-orders:has-text('5 of 1001')", timeout=_WITHIN_MS)
+            assert await chromium.axe(page) == []
+            await page.fill("#find", "")
+            await page.keyboard.press("Tab")
+            await page.evaluate("document.querySelector('#orders').closest('.scroll').scrollTop = 1e6")
+            await page.wait_for_selector("#orders tbody tr[data-name=P0]", timeout=_WITHIN_MS)
+            assert watched.faults == []
+
+
+async def test_page_steps_through_the_plans_of_an_order() -> None:
+    async with visited() as (_, watched):
+        page = watched.page
+        await page.wait_for_selector("#version:has-text('plan 2 of 2')", timeout=_WITHIN_MS)
+        assert "Next 30 minutes" in await page.inner_text("#change")
+        await page.keyboard.press("[")
+        await page.wait_for_selector("#version:has-text('plan 1 of 2')", timeout=_WITHIN_MS)
+        assert await page.is_disabled("#older")
+        await page.click("#latest")
+        await page.wait_for_selector("#version:has-text('plan 2 of 2')", timeout=_WITHIN_MS)
         assert watched.faults == []
 
 

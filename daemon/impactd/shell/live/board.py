@@ -5,7 +5,8 @@ Rules:
 - the values are those of the topics: an estimate, model or plan is kept as the
   bytes that were published and shown as they are;
 - everything is bounded: minutes and orders beyond a limit are forgotten, the
-  oldest first;
+  oldest first; what a day keeps for each minute is in arrays, so that 500
+  symbols and 1,000 orders stay below 500 MB;
 - messages may come again (a backfill overlaps with what follows it): folding
   one twice changes nothing.
 
@@ -16,10 +17,13 @@ over an order's fills, and the slope of a minute's measured curve.
 from __future__ import annotations
 
 import math
+import struct
+from array import array
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -50,37 +54,188 @@ HELD: Final = 0.95
 PARTS: Final = ("spread_cost", "impact_cost", "timing_cost", "cost")
 
 
+#: Fields of a plan that its list of orders does not need: a thousand schedules would be ten megabytes.
+SCHEDULE: Final = ("start", "qty", "cap", "certificate", "model")
+
+
+class Columns:
+    """Columns of numbers over time, at most `CURVES` rows; None is kept as NaN.
+
+    Parameters
+    ----------
+    time : str
+        Name of the first column: times, ns.
+    names : sequence of str
+        Names of the others.
+    """
+
+    def __init__(self, time: str, names: Sequence[str]) -> None:
+        self.times = array("q")
+        self._time = time
+        self._columns = {name: array("d") for name in names}
+
+    def add(self, at: int, values: Iterable[float | None]) -> bool:
+        """Add a row that is later than the last one; return whether it is."""
+        if self.times and at <= self.times[-1]:
+            return False
+        self.times.append(at)
+        for column, value in zip(self._columns.values(), values, strict=True):
+            column.append(math.nan if value is None else value)
+        if len(self.times) > CURVES:
+            del self.times[0]
+            for column in self._columns.values():
+                del column[0]
+        return True
+
+    def shown(self) -> dict[str, Any]:
+        """Return each column by its name; JSON has null for NaN."""
+        return {self._time: self.times.tolist(), **{name: c.tolist() for name, c in self._columns.items()}}
+
+
 @dataclass(slots=True)
 class SideBoard:
     """One symbol and side."""
 
     estimate: bytes | None = None
     model: bytes | None = None
-    #: Minute to what was measured in it: sizes and price per share.
-    curves: dict[int, Curve] = field(default_factory=dict)
+    #: The last estimate in short: minute, interval_s, mid, half-spread, largest size that was held.
+    last: Mapping[str, Any] | None = None
+    #: Minute to the price per share of each size, NaN for None; sizes with the first minute that has them.
+    curves: dict[int, array[float]] = field(default_factory=dict)
+    sizes: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)
     recent: deque[bytes] = field(default_factory=lambda: deque(maxlen=RECENT))
-    #: minute, mid, half-spread, largest size that was held, continuous volume, slope of the curve.
-    measured: deque[tuple[Any, ...]] = field(default_factory=lambda: deque(maxlen=CURVES))
-    #: as_of, half-spread, beta, alpha, eta, delta and the standard errors of the half-spread and of the slope.
-    fitted: deque[tuple[Any, ...]] = field(default_factory=lambda: deque(maxlen=CURVES))
+    measured: Columns = field(
+        default_factory=lambda: Columns("minute", ("mid", "half_spread", "held_qty", "volume", "slope"))
+    )
+    fitted: Columns = field(
+        default_factory=lambda: Columns(
+            "as_of", ("half_spread", "beta", "alpha", "eta", "delta", "se_half_spread", "se_slope")
+        )
+    )
+
+    def curves_from(self, ts: int) -> dict[int, Curve]:
+        """Return the measured curves of the minutes from `ts` (ns) on."""
+        found: dict[int, Curve] = {}
+        since = [minute for minute, _ in self.sizes]
+        for minute, prices in self.curves.items():
+            if minute >= ts:
+                sizes = self.sizes[bisect_left(since, minute + 1) - 1][1]
+                found[minute] = (sizes, [None if math.isnan(g) else g for g in prices])
+        return found
+
+
+class Plans:
+    """The plans of an order, ascending by version, at most `PATH`: when, why, what was executed, and its record."""
+
+    def __init__(self) -> None:
+        self.versions = array("q")
+        self._as_of = array("q")
+        self._end = array("q")
+        self._offset = array("q")
+        #: -1 where it cannot be read again.
+        self._partition = array("i")
+        self._why = array("H")
+        self._qty = (array("d"), array("d"), array("d"))
+
+    def put(self, version: int, point: Point, why: tuple[str, str], place: tuple[int, int] | None) -> None:
+        """Add a plan, or the place of one that is known; `why` has its reason and its status."""
+        partition, offset = place or (-1, -1)
+        at = bisect_left(self.versions, version)
+        if at < len(self.versions) and self.versions[at] == version:
+            if place is not None:
+                self._partition[at], self._offset[at] = partition, offset
+            return
+        self.versions.insert(at, version)
+        self._as_of.insert(at, point.as_of)
+        self._end.insert(at, point.end)
+        self._offset.insert(at, offset)
+        self._partition.insert(at, partition)
+        self._why.insert(at, _WHYS.setdefault(why, len(_WHYS)))
+        for column, value in zip(self._qty, point[1:4], strict=True):
+            column.insert(at, value)
+        if len(self.versions) > PATH:
+            for whole in (self.versions, self._as_of, self._end, self._offset, self._partition, self._why):
+                del whole[0]
+            for column in self._qty:
+                del column[0]
+
+    def path(self) -> list[Point]:
+        """Return what was executed when each plan was made, ascending by time."""
+        return sorted(map(Point, self._as_of, *self._qty, self._end))
+
+    def place(self, version: int) -> tuple[int, int] | None:
+        """Return partition and offset of a plan; None where it is not known."""
+        at = bisect_left(self.versions, version)
+        known = at < len(self.versions) and self.versions[at] == version and self._partition[at] >= 0
+        return (self._partition[at], self._offset[at]) if known else None
+
+    def shown(self) -> list[list[Any]]:
+        """Return version, as_of (ns), reason and status of each."""
+        whys = list(_WHYS)
+        rows = zip(self.versions, self._as_of, self._why, strict=True)
+        return [[version, as_of, *whys[why]] for version, as_of, why in rows]
+
+
+#: Reason and status of plans, each pair kept once.
+_WHYS: Final[dict[tuple[str, str], int]] = {}
 
 
 @dataclass(slots=True)
 class OrderBoard:
-    """One parent order: its first plan with a schedule, its latest, and the path of what was executed."""
+    """One parent order: its first plan with a schedule, its latest two, and the path of what was executed."""
 
     latest: bytes
-    plan: Message
-    first: Message
-    path: deque[Point] = field(default_factory=lambda: deque(maxlen=PATH))
+    version: int
+    head: Message
+    first: bytes
+    first_version: int
+    #: Whether the first plan has a schedule.
+    scheduled: bool
+    previous: bytes | None = None
+    plans: Plans = field(default_factory=Plans)
+
+
+class FillRow(NamedTuple):
+    """What is kept of a fill's costs; None where it is unknown."""
+
+    ts_event: int
+    qty: float
+    px: float
+    mid: float | None
+    arrival_px: float | None
+    spread_cost: float | None
+    impact_cost: float | None
+    timing_cost: float | None
+    cost: float | None
+
+    def pack(self) -> bytes:
+        """Return the row in a third of the memory."""
+        return _ROW.pack(self.ts_event, *(math.nan if value is None else value for value in self[1:]))
+
+    @classmethod
+    def unpack(cls, row: bytes) -> FillRow:
+        """Return a packed row."""
+        ts_event, qty, px, *rest = _ROW.unpack(row)
+        return cls(ts_event, qty, px, *(None if math.isnan(value) else value for value in rest))
+
+
+_ROW: Final = struct.Struct("<q8d")
 
 
 @dataclass(slots=True)
 class CostBoard:
-    """What one order's fills have cost, the latest of each, and what is said of it since it has ended."""
+    """What one order's fills have cost, the latest of each, and what was published at its end."""
 
-    fills: dict[str, Message] = field(default_factory=dict)
+    #: By exec_id, packed.
+    packed: dict[str, bytes] = field(default_factory=dict)
     ended: bytes | None = None
+    #: Cost against the arrival price, bps; NaN until it is computed again.
+    bps: float | None = None
+
+    @property
+    def fills(self) -> list[FillRow]:
+        """The latest record of each fill."""
+        return list(map(FillRow.unpack, self.packed.values()))
 
 
 class Board:
@@ -105,8 +260,14 @@ class Board:
         self.alerts: deque[bytes] = deque(maxlen=ALERTS)
         self.version = 0
 
-    def take(self, topic: Topic, value: bytes) -> None:
-        """Fold one published record in; what is no message of ours is left alone."""
+    def take(self, topic: Topic, value: bytes, place: tuple[int, int] | None = None) -> None:
+        """Fold one published record in; what is no message of ours is left alone.
+
+        Parameters
+        ----------
+        place : tuple of int, optional
+            Partition and offset of the record.
+        """
         try:
             message = orjson.loads(value)
         except orjson.JSONDecodeError:
@@ -120,7 +281,7 @@ class Board:
             case Topic.MODELS:
                 self._model(value, message)
             case Topic.PLANS | Topic.PLANS_LATEST:
-                self._plan(value, message)
+                self._plan(value, message, place if topic is Topic.PLANS else None)
             case Topic.TCA:
                 self._cost(value, message)
             case Topic.ALERTS:
@@ -137,48 +298,54 @@ class Board:
 
     def _estimate(self, value: bytes, message: Message) -> None:
         side, minute = self._side(message), int(message["minute"])
-        if side.measured and minute <= side.measured[-1][0]:
-            return
-        side.estimate = value
-        side.recent.append(value)
-        side.curves[minute] = (message["sizes"], message["slippage"])
-        if len(side.curves) > CURVES:
-            del side.curves[next(iter(side.curves))]
         cells = zip(message["sizes"], message["slippage"], message["coverage"], strict=True)
         held = [(q, g, share) for q, g, share in cells if g is not None and share >= HELD]
         most = held[-1][0] if held else None
-        volume = message["volume_continuous"]
-        side.measured.append((minute, message["mid"], message["half_spread"], most, volume, slope(held)))
+        row = (message["mid"], message["half_spread"], most, message["volume_continuous"], slope(held))
+        if not side.measured.add(minute, row):
+            return
+        side.estimate = value
+        short = {name: message[name] for name in ("minute", "interval_s", "mid", "half_spread")}
+        side.last = short | {"held_qty": most}
+        side.recent.append(value)
+        sizes = tuple(message["sizes"])
+        if not side.sizes or side.sizes[-1][1] != sizes:
+            side.sizes.append((minute, sizes))
+        side.curves[minute] = array("d", [math.nan if g is None else g for g in message["slippage"]])
+        if len(side.curves) > CURVES:
+            oldest = next(iter(side.curves))
+            del side.curves[oldest]
+            if len(side.sizes) > 1 and side.sizes[1][0] <= oldest:
+                del side.sizes[0]
 
     def _model(self, value: bytes, message: Message) -> None:
-        side, as_of = self._side(message), int(message["as_of"])
-        if side.fitted and as_of <= side.fitted[-1][0]:
-            return
-        side.model = value
+        side = self._side(message)
         terms = [message.get(name) for name in ("half_spread", "beta", "alpha", "eta", "delta")]
         se = message.get("se") or {}
-        side.fitted.append((as_of, *terms, se.get("half_spread"), se.get("beta", se.get("eta"))))
+        row = (*terms, se.get("half_spread"), se.get("beta", se.get("eta")))
+        if side.fitted.add(int(message["as_of"]), row):
+            side.model = value
 
-    def _plan(self, value: bytes, message: Message) -> None:
-        name = message["cl_ord_id"]
-        known = self.orders.get(name)
+    def _plan(self, value: bytes, message: Message, place: tuple[int, int] | None) -> None:
+        name, version = str(message["cl_ord_id"]), int(message["plan_version"])
+        known, head = self.orders.get(name), _head(message)
         if known is None:
             if len(self.orders) >= MAX_ORDERS:
                 gone = self.orders.pop(next(iter(self.orders)))
-                for cl_ord_id in _ids_of(gone.plan):
+                for cl_ord_id in _ids_of(gone.head):
                     self._ids.pop(cl_ord_id, None)
-            known = self.orders[name] = OrderBoard(value, message, message)
-        elif message["plan_version"] < known.plan["plan_version"]:
-            if message["start"] and (not known.first["start"] or message["plan_version"] < known.first["plan_version"]):
-                # Read after a later one: plans.latest comes before the history.
-                known.first = message
-            known.path.append(_point(message))
-            return
-        known.latest, known.plan = value, message
-        self._ids |= dict.fromkeys(_ids_of(message), str(name))
-        if not known.first["start"]:
-            known.first = message
-        known.path.append(_point(message))
+            known = self.orders[name] = OrderBoard(value, version, head, value, version, bool(message["start"]))
+        elif version > known.version:
+            known.previous = known.latest
+        if version >= known.version:
+            known.latest, known.version, known.head = value, version, head
+            self._ids |= dict.fromkeys(_ids_of(message), name)
+        elif version == known.version - 1:
+            # Read after a later one: plans.latest comes before the history.
+            known.previous = value
+        if message["start"] and (not known.scheduled or version < known.first_version):
+            known.first, known.first_version, known.scheduled = value, version, True
+        known.plans.put(version, _point(message), (message["reason"], message["status"]), place)
 
     def _cost(self, value: bytes, message: Message) -> None:
         if message["type"] == "day_cost":
@@ -190,11 +357,26 @@ class Board:
         if message["type"] == "order_cost":
             known.ended = value
             return
-        known.fills[message["exec_id"]] = message
-        if len(known.fills) > FILLS:
-            del known.fills[next(iter(known.fills))]
+        known.bps = math.nan
+        known.packed[message["exec_id"]] = FillRow(*(message[field] for field in FillRow._fields)).pack()
+        if len(known.packed) > FILLS:
+            del known.packed[next(iter(known.packed))]
 
     # What is shown
+
+    def heads(self) -> dict[str, Any]:
+        """Return what the lists show: each symbol's last minute in short, each order's plan without its schedule."""
+        symbols: dict[str, dict[str, Any]] = {}
+        for (symbol, side), board in sorted(self.sides.items()):
+            symbols.setdefault(symbol, {"symbol": symbol, "buy": None, "sell": None})[side] = board.last
+        orders = [self._head_of(name, order) for name, order in sorted(self.orders.items())]
+        return {"symbols": list(symbols.values()), "orders": orders}
+
+    def _head_of(self, name: str, order: OrderBoard) -> Message:
+        costs = self.costs.get(name)
+        if costs is not None and costs.bps is not None and math.isnan(costs.bps):
+            costs.bps = _arrival_bps(costs.fills, order.head)
+        return {**order.head, "cost_bps": None if costs is None else costs.bps}
 
     def symbols(self) -> list[dict[str, Any]]:
         """Return each symbol's last estimate and model, by side, as they were published."""
@@ -220,33 +402,39 @@ class Board:
         return self.orders.get(self._ids.get(cl_ord_id, cl_ord_id))
 
     def order(self, cl_ord_id: str) -> dict[str, Any] | None:
-        """Return an order's first and latest plan, its path and its saving so far; None if no order has the id."""
+        """Return an order's first plan and latest two, its path and its saving so far; None if no order has the id."""
         order = self.find(cl_ord_id)
         if order is None:
             return None
-        name = order.plan["cl_ord_id"]
-        path = sorted(set(order.path))
+        name, first = order.head["cl_ord_id"], orjson.loads(order.first)
+        path = order.plans.path()
+        costs = self.costs.get(name)
         return {
             "cl_ord_id": name,
             "plan": orjson.Fragment(order.latest),
-            "first": order.first,
+            "previous": _fragment(order.previous),
+            "first": first,
             "path": [list(point) for point in path],
-            "saving": self._saving(order, path),
-            "costs": _costs(self.costs.get(name)),
+            "plans": order.plans.shown(),
+            "saving": self._saving(order, first, path),
+            "costs": _costs(costs, order.head),
+            "fills": [] if costs is None else _fills_by_minute(costs.fills, _interval(order.head)),
+            "arrival_px": None if costs is None else _arrival(costs.fills),
         }
 
-    def _saving(self, order: OrderBoard, path: Sequence[Point]) -> dict[str, Any]:
-        side = self.sides.get((order.plan["symbol"], order.plan["side"]))
-        costs = self.costs.get(order.plan["cl_ord_id"])
-        twap = twap_path(order.first, path)
+    def _saving(self, order: OrderBoard, first: Message, path: Sequence[Point]) -> dict[str, Any]:
+        side = self.sides.get((order.head["symbol"], order.head["side"]))
+        costs = self.costs.get(order.head["cl_ord_id"])
+        twap = twap_path(first, path)
+        interval = _interval(order.head)
         found = saving(
             twap,
             path,
-            {} if side is None else side.curves,
-            () if costs is None else map(_paid, costs.fills.values()),
-            _interval(order.plan),
+            {} if side is None or not twap else side.curves_from(twap[0][0] - interval),
+            () if costs is None else map(_paid, costs.fills),
+            interval,
         )
-        arrival = None if costs is None else next((fill["arrival_px"] for fill in costs.fills.values()), None)
+        arrival = None if costs is None else _arrival(costs.fills)
         in_bps = None if found.saved is None or not arrival else 1e4 * found.saved / (found.qty * arrival)
         return asdict(found) | {"saved_bps": in_bps, "twap": twap}
 
@@ -262,44 +450,77 @@ def slope(held: Sequence[tuple[float, float, float]]) -> float | None:
     return over / math.fsum(w * (q - mean_q) ** 2 for q, _, w in held)
 
 
+def _head(plan: Message) -> Message:
+    """Return a plan without its schedule, with the number of its intervals and of those at their cap."""
+    caps = zip(plan["qty"], plan["cap"], strict=True)
+    capped = sum(cap is not None and 0 < cap <= qty for qty, cap in caps)
+    rest = {name: value for name, value in plan.items() if name not in SCHEDULE}
+    return rest | {"intervals": len(plan["start"]), "capped": capped}
+
+
 def _ids_of(plan: Message) -> Sequence[str]:
     """Return every id of an order's chain."""
     return plan.get("cl_ord_ids") or (plan["cl_ord_id"],)
 
 
-def _paid(fill: Message) -> FillPaid:
-    known = fill["mid"] is not None and fill["spread_cost"] is not None and fill["impact_cost"] is not None
-    over_mid = fill["spread_cost"] + fill["impact_cost"] if known else None
-    return FillPaid(int(fill["ts_event"]), float(fill["qty"]), over_mid)
+def _paid(fill: FillRow) -> FillPaid:
+    known = fill.mid is not None and fill.spread_cost is not None and fill.impact_cost is not None
+    over_mid = fill.spread_cost + fill.impact_cost if known else None  # type: ignore[operator]  # known says so
+    return FillPaid(fill.ts_event, fill.qty, over_mid)
 
 
-def _costs(costs: CostBoard | None) -> dict[str, Any] | None:
-    """Return the sums over an order's fills, and what was said at its end."""
+def _arrival(fills: Iterable[FillRow]) -> float | None:
+    return next((fill.arrival_px for fill in fills), None)
+
+
+def _arrival_bps(fills: Iterable[FillRow], head: Message) -> float | None:
+    """Return the fills' cost against the arrival price in bps of what was filled; None where it is unknown."""
+    kept = [fill for fill in fills if fill.qty]
+    arrival = _arrival(kept)
+    if not arrival:
+        return None
+    sign = 1.0 if head["side"] == "buy" else -1.0
+    qty = math.fsum(fill.qty for fill in kept)
+    return 1e4 * sign * (math.fsum(fill.qty * fill.px for fill in kept) / (qty * arrival) - 1.0)
+
+
+def _fills_by_minute(fills: Iterable[FillRow], interval_ns: int) -> list[list[float]]:
+    """Return the average price and the quantity of an order's fills by minute: [minute (ns), price, shares]."""
+    found: dict[int, tuple[float, float]] = {}
+    for fill in fills:
+        minute = fill.ts_event // interval_ns * interval_ns
+        value, qty = found.get(minute, (0.0, 0.0))
+        found[minute] = value + fill.qty * fill.px, qty + fill.qty
+    return [[minute, value / qty, qty] for minute, (value, qty) in sorted(found.items()) if qty]
+
+
+def _costs(costs: CostBoard | None, head: Message) -> dict[str, Any] | None:
+    """Return the sums over an order's fills, and what was published at its end."""
     if costs is None:
         return None
-    fills = [fill for fill in costs.fills.values() if fill["qty"]]
-    # A sum with an unknown part is unknown.
-    known = {part: all(fill[part] is not None for fill in fills) for part in PARTS}
-    sums = {part: math.fsum(fill[part] for fill in fills) if known[part] else None for part in PARTS}
+    fills = [fill for fill in costs.fills if fill.qty]
+    sums = {part: _sum(getattr(fill, part) for fill in fills) for part in PARTS}
     ended = _fragment(costs.ended)
-    return {"fills": len(fills), "qty": math.fsum(fill["qty"] for fill in fills)} | sums | {"ended": ended}
+    found = {"fills": len(fills), "qty": math.fsum(fill.qty for fill in fills)} | sums
+    return found | {"arrival_bps": _arrival_bps(fills, head), "ended": ended}
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    """Return a sum; one with an unknown part is unknown."""
+    known: list[float] = []
+    for value in values:
+        if value is None:
+            return None
+        known.append(value)
+    return math.fsum(known)
 
 
 def _history(board: SideBoard) -> dict[str, Any]:
-    measured, fitted = list(zip(*board.measured, strict=True)), list(zip(*board.fitted, strict=True))
     return {
         "estimates": [orjson.Fragment(value) for value in board.recent],
         "model": _fragment(board.model),
-        "measured": dict(
-            zip(("minute", "mid", "half_spread", "held_qty", "volume", "slope"), measured or [()] * 6, strict=True)
-        ),
-        "fitted": dict(
-            zip(
-                ("as_of", "half_spread", "beta", "alpha", "eta", "delta", "se_half_spread", "se_slope"),
-                fitted or [()] * 8,
-                strict=True,
-            )
-        ),
+        "measured": board.measured.shown(),
+        "fitted": board.fitted.shown(),
     }
 
 

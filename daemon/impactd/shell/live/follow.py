@@ -103,6 +103,30 @@ class Follower:
         if self._task is not None:
             await end(self._task)
 
+    async def plan(self, cl_ord_id: str, version: int) -> bytes | None:
+        """Return a plan of an order as it was published, read again from its topic; None where it is not kept."""
+        order = self.board.find(cl_ord_id)
+        if order is None or version == order.version:
+            return None if order is None else order.latest
+        place = order.plans.place(version)
+        return None if place is None else await self._record(*place)
+
+    async def _record(self, partition: int, offset: int) -> bytes | None:
+        """Read one record of the plans again; None if it was deleted."""
+        place = TopicPartition(self._settings.topics.name(Topic.PLANS), partition)
+        consumer = manual_consumer(self._settings)
+        try:
+            async with asyncio.timeout(self._settings.kafka.request_timeout_ms / 1000):
+                await consumer.start()
+                consumer.assign([place])
+                consumer.seek(place, offset)
+                record = await consumer.getone(place)
+        except OffsetOutOfRangeError:
+            return None
+        finally:
+            await close_within(consumer.stop())
+        return record.value if record.offset == offset else None
+
     def _is_wanted(self) -> bool:
         if self.stream.readers:
             self._wanted_at = time.monotonic()
@@ -187,7 +211,7 @@ class Follower:
             for record in records:
                 if record.value is None:
                     continue
-                self.board.take(topic, record.value)
+                self.board.take(topic, record.value, (place.partition, record.offset))
                 if topic in EVENTS:
                     items.append(((EVENTS[topic], place.partition), record.offset, EVENTS[topic], record.value))
         self.stream.records(items)

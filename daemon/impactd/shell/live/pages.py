@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import orjson
 from aiohttp import web
+from aiokafka.errors import KafkaError
 
 from impactd.__about__ import __version__
 from impactd.core.planning.estimate import CostEstimate, NoEstimateError
@@ -99,6 +100,7 @@ def add_pages(
         ("/api/orders", pages.orders),
         ("/api/orders/{cl_ord_id}", pages.order),
         ("/api/plans/{cl_ord_id}", pages.plan),
+        ("/api/plans/{cl_ord_id}/{version:[0-9]{1,9}}", pages.plan_of),
         ("/api/events", pages.events),
     ]
     app.add_routes([web.get(path, pages.guarded(handler)) for path, handler in routes])
@@ -218,8 +220,7 @@ class _Pages:
             return {
                 "position": self._follower.stream.position,
                 "health": orjson.Fragment(self._health()),
-                "symbols": board.symbols(),
-                "orders": board.plans(),
+                **board.heads(),
                 "alerts": [orjson.Fragment(value) for value in board.alerts],
             }
 
@@ -243,6 +244,17 @@ class _Pages:
             return self._unavailable()
         found = self._follower.board.find(request.match_info["cl_ord_id"])
         return _problem(404, "unknown order") if found is None else _json(found.latest)
+
+    async def plan_of(self, request: web.Request) -> web.StreamResponse:
+        """Answer with one plan of an order, byte for byte as it was published."""
+        if not await self._follower.wanted():
+            return self._unavailable()
+        name, version = request.match_info["cl_ord_id"], int(request.match_info["version"])
+        try:
+            found = await self._follower.plan(name, version)
+        except (KafkaError, OSError, TimeoutError) as error:
+            return _problem(503, f"the plan cannot be read: {error!r}")
+        return _problem(404, "no such plan, or it is no longer on its topic") if found is None else _json(found)
 
     async def _shown(self, request: web.Request, make: Callable[[], dict[str, Any] | None]) -> web.StreamResponse:
         if not await self._follower.wanted():

@@ -5,8 +5,13 @@ export const seconds = (ns) => Number(ns) / 1e9;
 
 export function figure(value, digits = 0) {
   if (value === null || value === undefined || !Number.isFinite(Number(value))) return "–";
-  return Number(value).toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  const text = Number(value).toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return /^-[0.,]*$/.test(text) ? text.slice(1) : text;
 }
+
+// Prices keep as many digits as they need, between two and six.
+export const price = (value) => (value === null || value === undefined ? "–" : Number(value).toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: Math.abs(value) < 1 ? 6 : 4 }));
+export const percent = (share, digits = 1) => (share === null || share === undefined || !Number.isFinite(share) ? "–" : `${figure(100 * share, digits)}%`);
 
 export function clock(ns, zone) {
   if (!ns) return "–";
@@ -28,4 +33,11 @@ export function impact(m, q) {
 export function impactError(m, q) {
   const se = m.se ?? {};
   return Math.hypot(se.half_spread ?? 0, (se.beta ?? 0) * q, (se.alpha ?? 0) * q * q, (se.eta ?? 0) * q ** (m.delta ?? 1));
+}
+
+export function median(values) {
+  const sorted = values.filter((v) => v !== null && Number.isFinite(v)).sort((a, b) => a - b);
+  if (!sorted.length) return null;
+  const half = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
 }

@@ -1,13 +1,21 @@
 // The live page: one snapshot, then events; the details on screen are fetched again when they change.
-import { bps, clock, day, figure, impact, impactError, seconds } from "/page/format.js";
-import { curveChart, depthChart, pathChart, planChart, seriesChart } from "/page/charts.js";
+import { bps, clock, day, figure, price } from "/page/format.js";
+import { term } from "/page/glossary.js";
+import { cells, fill, names, reveal, table } from "/page/lists.js";
+import { showMarket } from "/page/market.js";
+import { figures, showOrder } from "/page/order.js";
+import { troubled, verdict } from "/page/verdict.js";
 
 const $ = (id) => document.getElementById(id);
-const state = { symbols: new Map(), orders: new Map(), alerts: [], halts: new Map(), symbol: null, order: null, side: "buy", list: "symbols", zone: "UTC", clock: 0 };
+const state = {
+  symbols: new Map(), orders: new Map(), alerts: [], halts: new Map(), health: null, away: false,
+  symbol: null, order: null, version: null, side: "buy", list: "orders", zone: "UTC", clock: 0,
+};
 let events = null;
 let pending = { lists: false, detail: false };
 // Health arrives every second: after a longer silence the page may be out of date.
 const SILENCE_MS = 6000;
+const ALERTS = 60;
 let heard = 0;
 let turn = 0;
 
@@ -42,8 +50,8 @@ async function begin() {
   if (mine !== turn) return;
   state.symbols = new Map(found.symbols.map((s) => [s.symbol, s]));
   state.orders = new Map(found.orders.map((p) => [p.cl_ord_id, p]));
-  state.alerts = found.alerts.slice(-60).reverse();
-  for (const s of found.symbols) for (const side of ["buy", "sell"]) tick(s[side]?.estimate);
+  state.alerts = found.alerts.slice(-ALERTS).reverse();
+  for (const s of found.symbols) for (const side of ["buy", "sell"]) tick(s[side]);
   healthIs(found.health);
   choose();
   changed(true);
@@ -53,30 +61,34 @@ async function begin() {
   source.onopen = () => { heard = performance.now(); link("live", false); changed(true); };
   source.onerror = () => { link("reconnecting", true); heard = performance.now(); if (source.readyState === EventSource.CLOSED) again(); };
   const on = (name, take) => source.addEventListener(name, (e) => { heard = performance.now(); take(JSON.parse(e.data)); });
-  on("estimate", (m) => { of(m).estimate = m; tick(m); changed(m.symbol === state.symbol); });
-  on("model", (m) => { of(m).model = m; changed(m.symbol === state.symbol); });
-  on("plan", (m) => {
-    const known = state.orders.get(m.cl_ord_id);
-    if (!known || known.plan_version <= m.plan_version) state.orders.set(m.cl_ord_id, m);
-    choose();
-    changed(m.cl_ord_id === state.order);
-  });
-  on("alert", (m) => { state.alerts.unshift(m); state.alerts.length = Math.min(state.alerts.length, 60); changed(false); });
+  on("estimate", (m) => { take(m); changed(m.symbol === state.symbol); });
+  on("model", (m) => changed(m.symbol === state.symbol));
+  on("plan", (m) => { planIs(m); choose(); changed(m.cl_ord_id === state.order); });
+  on("alert", (m) => { state.alerts.unshift(m); state.alerts.length = Math.min(state.alerts.length, ALERTS); changed(false); });
   on("cost", (m) => changed(m.cl_ord_id === state.order));
   on("health", healthIs);
   on("reset", begin);
 }
 
-function of(m) {
+// As in the snapshot: a minute in short, a plan without its schedule.
+function take(m) {
   if (!state.symbols.has(m.symbol)) state.symbols.set(m.symbol, { symbol: m.symbol, buy: null, sell: null });
-  const entry = state.symbols.get(m.symbol);
-  entry[m.side] ??= { estimate: null, model: null };
+  let held = null;
+  m.sizes.forEach((size, i) => { if (m.slippage[i] !== null && m.coverage[i] >= 0.95) held = size; });
+  state.symbols.get(m.symbol)[m.side] = { minute: m.minute, interval_s: m.interval_s, mid: m.mid, half_spread: m.half_spread, held_qty: held };
+  tick(m);
   choose();
-  return entry[m.side];
 }
 
-function tick(estimate) {
-  if (estimate) state.clock = Math.max(state.clock, Number(estimate.minute) + estimate.interval_s * 1e9);
+function planIs(m) {
+  const known = state.orders.get(m.cl_ord_id);
+  if (known && known.plan_version > m.plan_version) return;
+  const { start, qty, cap, certificate, model, ...head } = m;
+  state.orders.set(m.cl_ord_id, { ...head, cost_bps: known?.cost_bps ?? null });
+}
+
+function tick(minute) {
+  if (minute) state.clock = Math.max(state.clock, Number(minute.minute) + minute.interval_s * 1e9);
 }
 
 setInterval(() => {
@@ -86,6 +98,8 @@ setInterval(() => {
 function link(text, bad) {
   $("link").textContent = text;
   $("link").classList.toggle("bad", bad);
+  state.away = bad;
+  judged();
 }
 
 function choose() {
@@ -96,6 +110,7 @@ function choose() {
 function pickOrder(name) {
   const plan = state.orders.get(name);
   state.order = name;
+  state.version = null;
   state.symbol = plan.symbol;
   state.side = plan.side;
 }
@@ -139,59 +154,47 @@ async function show() {
 
 // Lists
 
-function rows(id, items) {
-  const body = $(id).tBodies[0];
-  const focused = document.activeElement?.closest?.("tr")?.dataset.name;
-  body.replaceChildren(...items.map(({ name, cells, selected, pick }) => {
-    const row = document.createElement("tr");
-    for (const cell of cells) {
-      const td = row.insertCell();
-      td.textContent = cell?.text ?? cell;
-      if (cell?.stop) td.className = "stop";
-    }
-    if (pick) {
-      row.dataset.name = name;
-      row.tabIndex = 0;
-      row.setAttribute("aria-selected", selected);
-      row.onclick = pick;
-      row.onkeydown = (e) => { if (e.key === "Enter" || e.key === " ") { e.preventDefault(); pick(); } };
-    }
-    return row;
-  }));
-  if (focused) body.querySelector(`tr[data-name="${CSS.escape(focused)}"]`)?.focus();
-}
-
-function held(e) {
-  if (!e) return null;
-  let found = null;
-  e.sizes.forEach((size, i) => { if (e.coverage[i] >= 0.95) found = size; });
-  return found;
-}
+const minuteOf = (s) => s[state.side] ?? s.buy ?? s.sell;
+table("orders", { fallback: "name", columns: { name: (i) => i.name, status: (i) => i.plan.status, done: (i) => i.plan.cum_qty / i.plan.order_qty, leaves: (i) => i.plan.leaves_qty, cost: (i) => i.plan.cost_bps } });
+table("symbols", { fallback: "name", columns: { name: (i) => i.name, mid: (i) => i.minute?.mid ?? null, spread: (i) => bps(i.minute?.half_spread, i.minute?.mid), depth: (i) => i.minute?.held_qty ?? null } });
+const KEPT = { all: () => true, working: (p) => p.status === "active" || p.status === "halted", trouble: troubled, ended: (p) => p.status !== "active" && p.status !== "halted" };
 
 function lists() {
-  const sorted = (map) => [...map.entries()].sort(([a], [b]) => (a < b ? -1 : 1));
-  rows("symbols", sorted(state.symbols).map(([name, s]) => {
-    const e = (s[state.side] ?? s.buy ?? s.sell)?.estimate;
-    return { name, selected: name === state.symbol, pick: () => { state.symbol = name; state.list = "symbols"; picked(); },
-      cells: [name, figure(e?.mid, 3), figure(bps(e?.half_spread, e?.mid), 2), figure(held(e))] };
-  }));
-  rows("orders", sorted(state.orders).map(([name, p]) => ({
-    name, selected: name === state.order, pick: () => { pickOrder(name); state.list = "orders"; picked(); },
-    cells: [`${name} ${p.side} ${p.symbol}`, p.status === "halted" ? { text: "HALTED", stop: true } : p.status, `${figure((100 * p.cum_qty) / p.order_qty)}%`, figure(p.leaves_qty)],
+  const sought = $("find").value.trim().toLowerCase();
+  const meets = (...texts) => !sought || texts.some((text) => text.toLowerCase().includes(sought));
+  const orders = [...state.orders.values()].filter((p) => KEPT[$("which").value](p) && meets(p.cl_ord_id, p.symbol, ...p.cl_ord_ids));
+  const symbols = [...state.symbols.values()].filter((s) => meets(s.symbol));
+  fill("orders", orders.map((p) => ({
+    name: p.cl_ord_id, plan: p, selected: p.cl_ord_id === state.order,
+    pick: () => { pickOrder(p.cl_ord_id); state.list = "orders"; picked(); },
+    cells: () => [{ text: `${p.cl_ord_id} ${p.side} ${p.symbol}`, title: p.cl_ord_ids.join(", ") }, status(p), `${figure((100 * p.cum_qty) / p.order_qty)}%`, figure(p.leaves_qty), figure(p.cost_bps, 1)],
   })));
+  fill("symbols", symbols.map((s) => {
+    const minute = minuteOf(s);
+    return { name: s.symbol, minute, selected: s.symbol === state.symbol, pick: () => { state.symbol = s.symbol; state.list = "symbols"; picked(); },
+      cells: () => [s.symbol, price(minute?.mid), figure(bps(minute?.half_spread, minute?.mid), 2), figure(minute?.held_qty)] };
+  }));
+  $("n-orders").textContent = `${orders.length === state.orders.size ? "" : `${orders.length} of `}${state.orders.size}`;
+  $("n-symbols").textContent = `${symbols.length === state.symbols.size ? "" : `${symbols.length} of `}${state.symbols.size}`;
   $("clock").textContent = state.clock ? `${day(state.clock, state.zone)} ${clock(state.clock, state.zone)} ${state.zone}` : "";
   $("empty").hidden = state.symbols.size + state.orders.size > 0;
   $("no-alerts").hidden = state.alerts.length > 0;
   $("alerts").replaceChildren(...state.alerts.map((a) => {
     const item = document.createElement("li");
-    for (const text of [clock(a.as_of, state.zone), a.kind, [a.cl_ord_id ?? a.symbol, a.text].filter(Boolean).join(": ")]) {
+    for (const text of [clock(a.as_of, state.zone), a.kind.replaceAll("_", " "), [a.cl_ord_id ?? a.symbol, a.text].filter(Boolean).join(": ")]) {
       const span = document.createElement("span");
       span.textContent = text;
       item.append(span);
     }
     return item;
   }));
-  halted();
+  judged();
+}
+
+function status(p) {
+  if (p.status === "halted") return { text: "HALTED", className: "stop" };
+  if (troubled(p)) return { text: `${p.status} ▲`, className: "look", title: p.blind ? "no book yet" : p.text ?? `${figure(p.shortfall_qty)} will be left over` };
+  return p.status;
 }
 
 // A partition that is being restored does not know its halts yet: until it does, keep the last ones.
@@ -202,7 +205,7 @@ function haltsAre(partitions) {
   for (const p of partitions) if (p.phase === "running") state.halts.set(p.partition, p.halts);
 }
 
-function halted() {
+function judged() {
   const scopes = [...new Set([...state.halts.values()].flat().map((h) => `${h.scope === "*" ? "everything" : h.scope}: ${h.reason}`))];
   const plans = [...state.orders.values()].filter((p) => p.status === "halted");
   const texts = scopes.length ? scopes : [...new Set(plans.map((p) => `${p.cl_ord_id}: ${p.text ?? ""}`))];
@@ -210,149 +213,98 @@ function halted() {
   const text = texts.length ? `■ HALTED — ${texts.join(" · ")}` : "";
   if ($("halt").textContent !== text) $("halt").textContent = text;
   document.body.classList.toggle("halted", texts.length > 0);
-  document.title = texts.length ? "■ HALTED — impactd" : "impactd";
-}
-
-function terms(id, items) {
-  $(id).replaceChildren(...items.map(([name, value, bad]) => {
-    const div = document.createElement("div");
-    const dt = document.createElement("dt");
-    const dd = document.createElement("dd");
-    dt.textContent = name;
-    dd.textContent = value;
-    if (bad) dd.className = "bad";
-    div.append(dt, dd);
-    return div;
-  }));
+  const [level, word, remedy] = texts.length ? ["bad", "HALTED", "No plan trades. impactd control resume ends it."] : verdict(state);
+  document.title = texts.length ? "■ HALTED — impactd" : level === "bad" || level === "warn" ? `▲ ${word} — impactd` : "impactd";
+  const bar = $("verdict");
+  bar.dataset.level = level;
+  const [told, rest] = [bar.firstElementChild, bar.lastElementChild];
+  if (told.textContent !== word) told.textContent = word;
+  if (rest.textContent !== remedy) rest.textContent = remedy;
 }
 
 // More than a day behind is not a delay but a recorded day.
 const behind = (minutes) => (minutes > 1440 ? "recorded" : figure(minutes, 1));
 
 function healthIs(h) {
+  state.health = h;
   state.zone = h.zone;
   haltsAre(h.partitions);
   $("ready").textContent = h.ready ? "ready" : `not ready: ${[...new Set(h.reasons.map((r) => r.kind))].join(", ")}`;
   $("ready").classList.toggle("bad", !h.ready);
   const most = (name) => h.partitions.reduce((a, p) => (p[name] === null ? a : Math.max(a ?? -Infinity, p[name])), null);
-  terms("health", [
-    ["lag, records", figure(h.partitions.reduce((a, p) => a + p.lag, 0))],
-    ["oldest tick, s", figure(most("tick_age_s"), 1)],
+  const inMs = (s) => (s === null ? "–" : `${figure(1e3 * s, 1)} ms`);
+  const inS = (s) => (s === null ? "–" : `${figure(s, 1)} s`);
+  figures("health", [
+    ["lag", `${figure(h.partitions.reduce((a, p) => a + p.lag, 0))} records`],
+    ["oldest tick", inS(most("tick_age_s"))],
     ["minutes behind", behind(most("minutes_behind"))],
-    ["commit p50, ms", figure(h.commit_p50_s === null ? null : 1e3 * h.commit_p50_s, 1)],
-    ["commit p99, ms", figure(h.commit_p99_s === null ? null : 1e3 * h.commit_p99_s, 1)],
+    ["commit, median", inMs(h.commit_p50_s)],
+    ["commit, slowest 1%", inMs(h.commit_p99_s)],
     ["restores", figure(h.restores)],
     ["dead letters", figure(h.dead_letters), h.dead_letters > 0],
     ["brokers", h.broker_answers ? "answer" : "AWAY", !h.broker_answers],
   ]);
-  rows("partitions", h.partitions.map((p) => ({ cells: [p.partition, p.phase, figure(p.lag), figure(p.tick_age_s, 1), behind(p.minutes_behind), figure(p.commits), figure(p.restore_s, 2), p.orders, p.halted ? { text: p.halted, stop: true } : 0] })));
+  $("partitions").tBodies[0].replaceChildren(...h.partitions.map((p) => cells(document.createElement("tr"), [p.partition, p.phase, figure(p.lag), figure(p.tick_age_s, 1), behind(p.minutes_behind), figure(p.commits), figure(p.restore_s, 2), p.orders, p.halted ? { text: p.halted, className: "stop" } : 0])));
   $("reasons").replaceChildren(...h.reasons.map((r) => {
     const item = document.createElement("li");
     item.textContent = `${r.partition === null ? "" : `partition ${r.partition}: `}${r.kind}, ${r.detail}`;
     return item;
   }));
-  halted();
+  judged();
 }
 
 // Details
 
 async function details() {
-  const { symbol, order } = state;
+  const { symbol, order, version } = state;
   // An order may name a symbol without a closed minute.
-  if (state.symbols.has(symbol)) market(await ask(`/api/symbols/${encodeURIComponent(symbol)}`));
+  const market = state.symbols.has(symbol) ? await ask(`/api/symbols/${encodeURIComponent(symbol)}`) : null;
+  if (market) showMarket(market, state);
   else $("market").hidden = true;
-  if (order && state.orders.get(order)?.symbol === symbol) orderIs(await ask(`/api/orders/${encodeURIComponent(order)}`));
-  else $("order").hidden = true;
+  if (!order || state.orders.get(order)?.symbol !== symbol) {
+    $("order").hidden = true;
+    return;
+  }
+  const found = await ask(`/api/orders/${encodeURIComponent(order)}`);
+  const known = state.orders.get(order);
+  if (known && found.costs) known.cost_bps = found.costs.arrival_bps;
+  const [shown, before] = version === null ? [found.plan, found.previous] : await past(found, version);
+  if (order !== state.order) return;
+  showOrder(found, shown, before, market?.[found.plan.side] ?? null, state);
 }
 
-function market(found) {
-  const s = found[state.side] ?? found.buy ?? found.sell;
-  if (!s) return;
-  $("market").hidden = false;
-  $("market-name").textContent = `${found.symbol} ${state.side}`;
-  $("side").textContent = state.side === "buy" ? "show sell" : "show buy";
-  const key = `${found.symbol}${state.side}`;
-  curve(key, s);
-  const { measured, fitted, model } = s;
-  const mid = measured.mid.findLast((m) => m !== null) ?? null;
-  const at = measured.minute.map(seconds);
-  const ahead = model?.forecast?.intervals.map((k) => seconds(model.as_of) + k * s.estimates.at(-1).interval_s) ?? [];
-  const told = fitted.as_of.map(seconds);
-  const from = told.length - 1;
-  const times = [...new Set([...at, ...told, ...ahead])].sort((a, b) => a - b);
-  const on = (moments, value) => { const map = new Map(moments.map((t, i) => [t, value(i)])); return times.map((t) => map.get(t) ?? null); };
-  // Each minute as measured, as forecast, and the forecast of the minutes ahead.
-  const over = (id, form, read) => {
-    seriesChart(id, key + form, state.zone, [times, on(at, read.measured), on(told, read.fitted), on([...told.slice(-1), ...ahead], (i) => (i ? read.ahead(i - 1) : read.fitted(from)))], ["measured", "forecast", "ahead"]);
+// A plan of the history, and the one before it, as far as they are still on their topic.
+const kept = { order: null, plans: new Map() };
+async function past(found, version) {
+  const order = found.cl_ord_id;
+  if (kept.order !== order) { kept.order = order; kept.plans.clear(); }
+  const versions = found.plans.map(([v]) => v);
+  const wanted = [version, versions[versions.indexOf(version) - 1]];
+  const read = async (v) => {
+    if (v === undefined) return null;
+    if (!kept.plans.has(v)) {
+      const answer = await fetch(`/api/plans/${encodeURIComponent(order)}/${v}`, { signal: AbortSignal.timeout(SILENCE_MS) }).catch(() => null);
+      if (!answer?.ok) return null;
+      kept.plans.set(v, await answer.json());
+    }
+    return kept.plans.get(v);
   };
-  over("c-spread", "", {
-    measured: (i) => bps(measured.half_spread[i], measured.mid[i]),
-    fitted: (i) => bps(fitted.half_spread[i], mid),
-    ahead: (i) => bps(model.forecast.half_spread[i], mid),
-  });
-  const term = (m, i, q) => bps((m.beta?.[i] ?? 0) * q + (m.alpha?.[i] ?? 0) * q * q + (m.eta?.[i] ? m.eta[i] * q ** ((m.delta?.[i] ?? model.delta) ?? 1) : 0), mid);
-  // A line has one slope at every size; for the other kinds show the impact of one size.
-  const linear = model?.kind === "linear";
-  const size = linear ? 1000 : measured.held_qty.findLast((q) => q !== null) ?? 1000;
-  $("slope-name").textContent = linear ? "Slope, bp per 1,000 shares" : `Impact of ${figure(size)} shares above the half-spread, bp`;
-  over("c-slope", `${linear}${size}`, {
-    measured: (i) => (linear && model.intercept ? bps(measured.slope[i] === null ? null : measured.slope[i] * size, measured.mid[i]) : null),
-    fitted: (i) => term(fitted, i, size),
-    ahead: (i) => term(model.forecast, i, size),
-  });
-  depthChart("c-depth", key, state.zone, [times, on(at, (i) => measured.held_qty[i])]);
+  const [shown, before] = await Promise.all(wanted.map(read));
+  $("step-note").textContent = shown ? "" : `Plan ${version} is no longer on its topic.`;
+  if (!shown) { state.version = null; return [found.plan, found.previous]; }
+  return [shown, before];
 }
 
-function curve(key, s) {
-  const estimates = s.estimates.slice(-5);
-  const last = estimates.at(-1);
-  if (!last?.mid) return;
-  const sizes = [...new Set(estimates.flatMap((e) => e.sizes))].sort((a, b) => a - b);
-  const model = s.model;
-  const fit = sizes.map((q) => (model ? bps(impact(model, q), last.mid) : null));
-  const error = sizes.map((q) => (model ? 1.96 * bps(impactError(model, q), last.mid) : null));
-  const lines = estimates.map((e) => { const by = new Map(e.sizes.map((q, i) => [q, bps(e.slippage[i], e.mid)])); return sizes.map((q) => by.get(q) ?? null); });
-  curveChart("c-curve", key, [sizes, fit.map((v, i) => (v === null ? null : v - error[i])), fit.map((v, i) => (v === null ? null : v + error[i])), fit, ...lines], lines.length);
-}
-
-function orderIs(found) {
-  const p = found.plan;
-  const s = found.saving;
-  $("order").hidden = false;
-  const later = p.cl_ord_ids.length > 1 ? ` (${p.cl_ord_ids.slice(1).join(", ")})` : "";
-  $("order-name").textContent = `${p.cl_ord_id}${later} ${p.side} ${figure(p.order_qty)} ${p.symbol} — ${p.status}${p.text ? `: ${p.text}` : ""}`;
-  const binds = p.qty.map((q, i) => p.cap[i] !== null && p.cap[i] > 0 && q >= p.cap[i]);
-  const range = (band) => (band ? ` (${figure(band[0])} to ${figure(band[1])})` : "");
-  const rest = p.expected_cost === null ? null : p.twap_cost - p.expected_cost;
-  const costs = found.costs;
-  const ended = costs?.ended;
-  const parts = costs ? ["spread", "impact", "timing", ...(ended ? ["opportunity"] : [])].map((name) => figure((ended ?? costs)[`${name}_cost`])) : [];
-  $("order-name").classList.toggle("stop", p.status === "halted");
-  terms("figures", [
-    ["executed", figure(p.cum_qty)],
-    ["leaves", figure(p.leaves_qty)],
-    ["shortfall", figure(p.shortfall_qty), p.shortfall_qty > 0],
-    ["intervals at cap", `${binds.filter(Boolean).length} of ${p.qty.length}`],
-    ["saved against TWAP of the same quantity (95%)", s.saved === null ? "–" : `${figure(s.saved)} (${figure(s.saved_bps, 2)} bp)${range(s.band)}`],
-    ["expected saving on leaves", rest === null ? "–" : `${figure(rest)} (${figure(p.saving_bps, 2)} bp)`],
-    ["expected cost of leaves (95%)", figure(p.expected_cost) + range(p.cost_band_95)],
-    ["TWAP cost of leaves", figure(p.twap_cost)],
-    ...(costs ? [
-      [ended ? "implementation shortfall" : "cost against arrival", ended ? `${figure(ended.shortfall)} (${figure(ended.shortfall_bps, 1)} bp)` : figure(costs.cost)],
-      [`${ended ? "spread, impact, timing, opportunity" : "spread, impact, timing"}`, parts.join(", ")],
-    ] : []),
-    ["plan version, reason", `${p.plan_version}, ${p.reason}`],
-  ]);
-  const executed = found.path.map(([t, , cum]) => [seconds(t), cum]);
-  const future = [];
-  let total = p.cum_qty;
-  p.start.forEach((t, i) => { future.push([seconds(t), total]); total += p.qty[i]; });
-  if (p.start.length) future.push([seconds(p.start.at(-1)) + p.interval_s, total]);
-  const twap = s.twap.map(([t, q]) => [seconds(t), q]);
-  const times = [...new Set([...executed, ...future, ...twap].map(([t]) => t))].sort((a, b) => a - b);
-  const on = (points) => { const map = new Map(points); return times.map((t) => map.get(t)); };
-  pathChart("c-path", found.cl_ord_id, state.zone, [times, on(executed), on(future), on(twap)]);
-  planChart("c-plan", found.cl_ord_id, state.zone, [p.start.map(seconds), p.qty, p.cap, p.qty.map((q, i) => (binds[i] ? q : null))]);
+async function stepPlan(by) {
+  if (!state.order || $("order").hidden) return;
+  const found = await ask(`/api/orders/${encodeURIComponent(state.order)}`).catch(() => null);
+  if (!found) return;
+  const versions = found.plans.map(([v]) => v);
+  const at = versions.indexOf(state.version ?? found.plan.plan_version);
+  const next = versions[Math.min(Math.max(at + by, 0), versions.length - 1)];
+  state.version = next === found.plan.plan_version ? null : next;
+  $("step-note").textContent = "";
+  picked();
 }
 
 // Controls
@@ -363,31 +315,56 @@ function theme(next) {
 }
 
 function step(by) {
-  const names = [...state[state.list].keys()].sort();
+  const shown = names(state.list);
   const now = state.list === "orders" ? state.order : state.symbol;
-  const next = names[Math.min(Math.max(names.indexOf(now) + by, 0), names.length - 1)];
+  const next = shown[Math.min(Math.max(shown.indexOf(now) + by, 0), shown.length - 1)];
   if (next === undefined) return;
   if (state.list === "orders") pickOrder(next);
   else state.symbol = next;
+  reveal(state.list, next);
+  picked();
+}
+
+function view(name) {
+  const trading = name === "trade";
+  $("trade").hidden = !trading;
+  $("service").hidden = trading;
+  for (const [tab, on] of [["tab-trade", trading], ["tab-health", !trading]]) {
+    $(tab).setAttribute("aria-selected", String(on));
+    $(tab).tabIndex = on ? 0 : -1;
+  }
   picked();
 }
 
 const flip = () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
 const other = () => { state.side = state.side === "buy" ? "sell" : "buy"; picked(); };
-const keys = { j: () => step(1), k: () => step(-1), o: () => { state.list = "orders"; step(0); }, s: () => { state.list = "symbols"; step(0); }, b: other, t: flip };
+const keys = {
+  j: () => step(1), k: () => step(-1), o: () => { state.list = "orders"; step(0); }, s: () => { state.list = "symbols"; step(0); }, b: other, t: flip,
+  "[": () => stepPlan(-1), "]": () => stepPlan(1), h: () => view($("trade").hidden ? "trade" : "service"), "/": () => $("find").focus(),
+};
 
 document.addEventListener("keydown", (e) => {
-  if (e.ctrlKey || e.metaKey || e.altKey || e.target.tagName === "INPUT") return;
-  keys[e.key]?.();
+  if (e.target === $("find") && e.key === "Escape") { $("find").value = ""; $("find").blur(); changed(false); return; }
+  if (e.ctrlKey || e.metaKey || e.altKey || e.target.tagName === "INPUT" || e.target.tagName === "SELECT") return;
+  if (e.target.getAttribute?.("role") === "tab" && (e.key === "ArrowLeft" || e.key === "ArrowRight")) { keys.h(); $($("trade").hidden ? "tab-health" : "tab-trade").focus(); return; }
+  if (keys[e.key]) { e.preventDefault(); keys[e.key](); }
 });
 $("theme").onclick = flip;
 $("side").onclick = other;
+$("find").oninput = () => changed(false);
+$("which").onchange = () => changed(false);
+$("tab-trade").onclick = () => view("trade");
+$("tab-health").onclick = () => view("service");
+$("older").onclick = () => stepPlan(-1);
+$("newer").onclick = () => stepPlan(1);
+$("latest").onclick = () => { state.version = null; picked(); };
 $("login").onsubmit = async (e) => {
   e.preventDefault();
   const answer = await fetch("/api/session", { method: "POST", body: $("token").value }).catch(() => null);
   $("refused").textContent = answer?.ok ? "" : answer ? "Wrong token." : "No answer.";
   if (answer?.ok) begin();
 };
+for (const element of document.querySelectorAll("[data-term]")) term(element, element.dataset.term);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 dark.addEventListener("change", () => theme(dark.matches ? "dark" : "light"));
 document.documentElement.dataset.theme = dark.matches ? "dark" : "light";
