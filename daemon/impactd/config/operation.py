@@ -21,7 +21,7 @@ class HttpSection(Section):
     port: Annotated[int, Field(ge=0, le=65_535)] = 9464
     """Port to listen on; 0 takes any free one, and the log names it."""
     page: bool = True
-    """Whether the live page and its API are served too."""
+    """Whether the live page and its API are served too; false where `impactd page` serves them."""
     token: HeaderSecret | None = None
     """Token that the live page's API requires; unset: none. From the environment or token_file only."""
     token_file: str | None = None

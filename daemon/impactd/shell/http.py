@@ -8,13 +8,14 @@
 - ``/metrics`` is Prometheus' text.
 
 It listens on loopback by default and is read-only.  These three need no token; the live page, which shows
-orders, is served with them (`impactd.shell.live`) and may require a token.
+orders, is served with them (`impactd.shell.live`) unless it is a process of its own (``impactd page``), and may
+require a token, as does what a service answers itself: its health and what an order would cost.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Final, cast
@@ -32,6 +33,7 @@ from impactd.shell.kafka.errors import FatalError
 from impactd.shell.live.condition import condition
 from impactd.shell.live.follow import Follower
 from impactd.shell.live.pages import Estimate, add_pages
+from impactd.shell.live.services import Services
 from impactd.shell.metrics import Reading
 
 #: A request waits at most so long for the rest of it when the server closes.
@@ -76,21 +78,47 @@ async def serve_http(settings: Settings, views: Views) -> AsyncIterator[tuple[st
         yield None
         return
     app = application(views)
-    follower: Follower | None = None
-    if http.page:
 
-        def health() -> bytes:
-            return condition(views.reading(), views.reasons(), settings.session.timezone)
+    def health() -> bytes:
+        return condition(views.reading(), views.reasons(), settings.session.timezone)
 
-        follower = Follower(settings, health)
-        token = None if http.token is None else http.token.get_secret_value()
-        add_pages(app, follower, health, views.estimate, token=token, max_readers=http.max_readers, host=http.host)
+    follower = Follower(settings, health) if http.page else None
+    add_pages(app, follower, health, views.estimate, token=_token(http), max_readers=http.max_readers, host=http.host)
     async with listening(app, http) as address:
         try:
             yield address
         finally:
             if follower is not None:
                 await follower.close()
+
+
+@asynccontextmanager
+async def serve_page(settings: Settings, services: Sequence[str]) -> AsyncIterator[tuple[str, int]]:
+    """Serve the live page alone for the length of a block; yield host and port.
+
+    Parameters
+    ----------
+    services : sequence of str
+        Addresses of the services whose health is shown.
+
+    Raises
+    ------
+    FatalError
+        If the address cannot be listened on.
+    """
+    http = settings.http
+    asked = Services(services, _token(http), settings.session.timezone)
+    follower, app = Follower(settings, asked.health), web.Application()
+    add_pages(app, follower, asked.health, token=_token(http), max_readers=http.max_readers, host=http.host)
+    async with asked.asked(), listening(app, http) as address:
+        try:
+            yield address
+        finally:
+            await follower.close()
+
+
+def _token(http: HttpSection) -> str | None:
+    return None if http.token is None else http.token.get_secret_value()
 
 
 @asynccontextmanager

@@ -68,7 +68,7 @@ def session_of(token: str) -> str:
 
 def add_pages(
     app: web.Application,
-    follower: Follower,
+    follower: Follower | None,
     health: Callable[[], bytes],
     estimate: Estimate | None = None,
     *,
@@ -80,6 +80,8 @@ def add_pages(
 
     Parameters
     ----------
+    follower : Follower or None
+        What the page shows; without it, only what a service answers itself is served: its health and estimates.
     health : callable
         Returns the body of ``/api/health``.
     estimate : callable, optional
@@ -91,29 +93,41 @@ def add_pages(
     host : str
         Address that is listened on.
     """
-    pages = _Pages(follower, health, token, max_readers, loopback=_is_loopback(host))
-    routes: list[tuple[str, Handler]] = [
-        ("/api/health", pages.health),
-        ("/api/state", pages.state),
-        ("/api/symbols", pages.symbols),
-        ("/api/symbols/{symbol}", pages.symbol),
-        ("/api/orders", pages.orders),
-        ("/api/orders/{cl_ord_id}", pages.order),
-        ("/api/plans/{cl_ord_id}", pages.plan),
-        ("/api/plans/{cl_ord_id}/{version:[0-9]{1,9}}", pages.plan_of),
-        ("/api/events", pages.events),
-    ]
-    app.add_routes([web.get(path, pages.guarded(handler)) for path, handler in routes])
-    if estimate is not None:
-        app.add_routes([web.post("/api/estimates", pages.guarded(_Estimates(estimate).answer))])
-    app.add_routes(
-        [
-            web.get("/", pages.open(_index)),
-            web.get("/page/{name:[A-Za-z0-9_./-]+}", pages.open(_static)),
-            web.get("/api/openapi.json", pages.open(_openapi)),
-            web.post("/api/session", pages.open(pages.session)),
+    gate = _Gate(token, loopback=_is_loopback(host))
+    routes: list[tuple[str, Handler]] = [("/api/health", _Health(health).answer)]
+    if follower is not None:
+        pages = _Pages(follower, health, max_readers)
+        routes += [
+            ("/api/state", pages.state),
+            ("/api/symbols", pages.symbols),
+            ("/api/symbols/{symbol}", pages.symbol),
+            ("/api/orders", pages.orders),
+            ("/api/orders/{cl_ord_id}", pages.order),
+            ("/api/plans/{cl_ord_id}", pages.plan),
+            ("/api/plans/{cl_ord_id}/{version:[0-9]{1,9}}", pages.plan_of),
+            ("/api/events", pages.events),
         ]
-    )
+        app.add_routes(
+            [
+                web.get("/", gate.open(_index)),
+                web.get("/page/{name:[A-Za-z0-9_./-]+}", gate.open(_static)),
+                web.get("/api/openapi.json", gate.open(_openapi)),
+                web.post("/api/session", gate.open(gate.session)),
+            ]
+        )
+    app.add_routes([web.get(path, gate.guarded(handler)) for path, handler in routes])
+    if estimate is not None:
+        app.add_routes([web.post("/api/estimates", gate.guarded(_Estimates(estimate).answer))])
+
+
+class _Health:
+    """Answers with the body of ``/api/health``."""
+
+    def __init__(self, health: Callable[[], bytes]) -> None:
+        self._health = health
+
+    async def answer(self, _request: web.Request) -> web.StreamResponse:
+        return _json(self._health())
 
 
 class _Estimates:
@@ -150,21 +164,12 @@ class _Estimates:
         return _json(orjson.dumps(found.as_fields()))
 
 
-class _Pages:
-    def __init__(
-        self, follower: Follower, health: Callable[[], bytes], token: str | None, max_readers: int, *, loopback: bool
-    ) -> None:
-        self._follower = follower
-        self._health = health
-        self._token = token
-        self._max_readers = max_readers
-        self._loopback = loopback
-        #: Streams that are open, or about to be.
-        self._streams = 0
-        #: Path to (version of the board, body): ten readers of the same page have it made once.
-        self._made: dict[str, tuple[int, bytes]] = {}
+class _Gate:
+    """Who may read."""
 
-    # Who may read
+    def __init__(self, token: str | None, *, loopback: bool) -> None:
+        self._token = token
+        self._loopback = loopback
 
     def open(self, handler: Handler) -> Handler:
         """Return a handler that asks for no token."""
@@ -209,10 +214,18 @@ class _Pages:
         answer.set_cookie(COOKIE, session_of(self._token), httponly=True, samesite="Strict", path="/api")
         return answer
 
-    # What they get
 
-    async def health(self, _request: web.Request) -> web.StreamResponse:
-        return _json(self._health())
+class _Pages:
+    """What readers get."""
+
+    def __init__(self, follower: Follower, health: Callable[[], bytes], max_readers: int) -> None:
+        self._follower = follower
+        self._health = health
+        self._max_readers = max_readers
+        #: Streams that are open, or about to be.
+        self._streams = 0
+        #: Path to (version of the board, body): ten readers of the same page have it made once.
+        self._made: dict[str, tuple[int, bytes]] = {}
 
     async def state(self, request: web.Request) -> web.StreamResponse:
         def make() -> dict[str, Any]:
