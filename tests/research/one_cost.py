@@ -32,13 +32,14 @@ INTERVALS: Final = 50
 
 
 class Case(NamedTuple):
-    """A recorded day, its symbol, and the session's open."""
+    """A recorded day, its symbol, the session's open and an order of it."""
 
     path: Path
     symbol: str
     open_ns: int
     qty: int
     lot: int
+    minutes: int = 390
 
 
 class Row(NamedTuple):
@@ -59,8 +60,13 @@ def us_settings() -> CoreSettings:
     return for_backtest(session_settings(None, (), "America/New_York", "09:30-16:00")[0])
 
 
+def shanghai_settings() -> CoreSettings:
+    """Return the hours in which the Chinese days were recorded."""
+    return for_backtest(session_settings(None, (), "Asia/Shanghai", "09:40-14:50")[0])
+
+
 def replayed(case: Case, settings: CoreSettings, directory: Path, side: str, *, wait_minutes: int = 0) -> OrderSummary:
-    start, close = case.open_ns + wait_minutes * MINUTE_NS, case.open_ns + 390 * MINUTE_NS
+    start, close = case.open_ns + wait_minutes * MINUTE_NS, case.open_ns + case.minutes * MINUTE_NS
     order = {"type": "new", "cl_ord_id": "A1", "symbol": case.symbol, "side": side, "order_qty": case.qty}
     times = {"ts_event": start, "start": start, "end": close, "lot_size": case.lot}
     orders = directory / "orders.jsonl"

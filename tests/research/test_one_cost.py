@@ -5,13 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from impactd import read_books, realised_cost
 from impactd.research.differences import DIFFERENCES
 from impactd.shell.replay import Sources, replay
 from tests import paths
-from tests.research.one_cost import Case, backtested, documented, figure, frog, path_of, replayed, rows, us_settings
+from tests.research.one_cost import (
+    Case,
+    backtested,
+    documented,
+    figure,
+    frog,
+    path_of,
+    replayed,
+    rows,
+    shanghai_settings,
+    us_settings,
+)
 
 #: File, symbol, open (ns) and an order of what its minutes hold.
 COLD = [
@@ -103,3 +115,21 @@ def test_cost_of_a_first_plan_on_a_cold_start_is_inside_its_95_percent_band(
     assert done.band_95 is not None
     assert done.cost is not None
     assert done.band_95[0] <= done.cost <= done.band_95[1]
+
+
+@pytest.mark.parametrize("day", ["SYM0_2019-02-28", "SYM2_2019-02-28", "SYM5_2019-02-12"])
+def test_cost_of_a_first_plan_at_a_narrow_book_is_near_and_its_band_narrow(
+    day: str, data_dir: Path, tmp_path: Path
+) -> None:
+    """Days that constants may be chosen on; half-spreads of 2 to 9 bps."""
+    symbol, date = day.split("_")
+    opened = int(np.datetime64(f"{date}T01:40", "ns").astype(np.int64))
+    case = Case(data_dir / "ashare" / f"{day}_mbp5.csv.xz", symbol, opened, 10_000, 100, minutes=310)
+    done = replayed(case, shanghai_settings(), tmp_path, "buy")
+    assert done.band_95 is not None
+    assert done.cost is not None
+    assert done.expected_cost is not None
+    low, high = done.band_95
+    assert low <= done.cost <= high
+    assert 1 / 1.5 <= done.cost / done.expected_cost <= 1.5
+    assert high / low <= 4.5**2

@@ -263,6 +263,20 @@ def test_cold_with_book_that_holds_nothing_uses_the_lower_bound() -> None:
     assert curves.impact(np.full(2, 320.0))[0] == pytest.approx(0.05)
 
 
+def test_book_of_before_the_session_prices_nothing() -> None:
+    """ARL's last book before an open was five times as wide as those inside the session."""
+    model = make()
+    early = book(minute(0) - 1, linear().curve)
+    assert not model.forecast(starts(0, 5), 0.0, early).scaled
+    assert model.forecast(starts(0, 5), 0.0, dataclasses.replace(early, ts_event=minute(0))).scaled
+    model.update(minute(0), linear())
+    wide = dataclasses.replace(early, g=10.0 * early.g, half_spread=10.0 * early.half_spread)
+    at = starts(1_440, 5)
+    plain = model.forecast(at)
+    overnight = model.forecast(at, 0.0, dataclasses.replace(wide, ts_event=minute(1_440) - 1))
+    assert overnight.half_spread.tolist() == plain.half_spread.tolist()
+
+
 STEP = st.tuples(
     st.integers(1, 4),  # minutes on
     st.floats(-2, 2),  # log half-spread

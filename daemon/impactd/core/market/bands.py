@@ -76,12 +76,16 @@ MULTIPLES: Final = (0.25, 1.0, 4.0)
 _SIZE_KNOTS: Final = tuple(math.log(multiple) for multiple in MULTIPLES)
 #: Standard deviation of log(realised / expected) before any shadow has ended, where the level is well known.
 PRIOR_SD: Final = 0.25
-#: What not knowing the level adds to that: divided by the root of one and the minutes behind it.  On recorded days
-#: costs at a level from one book were wrong by 0.5 to 2.3, from ten minutes by 0.2 to 1.4.
-COLD_SD: Final = 0.6
+#: What not knowing the level adds to that, divided by the root of one and the minutes behind it: so much, and more the
+#: wider the book is. On the recorded days that may be tuned on, first plans of half-spreads of 2 to 9 bps were wrong by
+#: a factor of 1.5 at most, those of 77 to 95 bps (FROG, ARL) by 2.2 to 6, to either side.
+COLD_SD: Final = 0.1
+WIDE_SD: Final = 0.18
+WIDE_BPS: Final = 5.0
+#: Half-spread that counts where no book is there, bps.
+NO_BOOK_BPS: Final = 100.0
 #: Minutes of evidence count in full for plans of up to this many intervals, and less in proportion for longer ones,
-# which
-#: reach further past what was seen.  FROG began its day at six times what the rest of it cost.
+#: which reach further past what was seen.  FROG began its day at six times what the rest of it cost.
 SEEN_REACH: Final = 30
 #: What a night adds, whatever shadows found, since they begin later.  It fades as the minutes of the session go by.
 #: With 0.1 the bands of A-share plans from the open on held 95% and 99% of days that they were fixed on.
@@ -110,14 +114,18 @@ class Known(NamedTuple):
         Of evidence behind it.
     today : float
         Minutes of this session that it has seen.
+    spread_bps : float
+        Half-spread of the prevailing book over its mid, bps.
     """
 
     minutes: float
     today: float
+    spread_bps: float = NO_BOOK_BPS
 
     def prior_sd(self, n: int) -> float:
         """Return the standard deviation of log(realised / expected) of `n` intervals before any shadow."""
-        return PRIOR_SD + COLD_SD / math.sqrt(1.0 + self.minutes * min(SEEN_REACH / max(n, 1), 1.0))
+        cold = COLD_SD + WIDE_SD * math.log1p(self.spread_bps / WIDE_BPS)
+        return PRIOR_SD + cold / math.sqrt(1.0 + self.minutes * min(SEEN_REACH / max(n, 1), 1.0))
 
     @property
     def night_sd(self) -> float:

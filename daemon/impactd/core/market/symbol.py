@@ -21,7 +21,7 @@ from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import SIDES, Side
 from impactd.core.books.aggregator import MinuteAggregator
 from impactd.core.books.minute import MinuteStats
-from impactd.core.market.bands import CostBands, Known, LogBands
+from impactd.core.market.bands import NO_BOOK_BPS, CostBands, Known, LogBands
 from impactd.core.market.guard import Guard
 from impactd.core.model.curves import BookCurve, Curves
 from impactd.core.model.forecaster import REACH, SideModel
@@ -220,7 +220,9 @@ class SymbolMarket:
 
     def _known(self, side: Side, at: int) -> Known:
         """Return how well the level of `side` is known at event time `at` (ns)."""
-        return Known(self._sides[side].minutes, self._sides[side].seen_today(at))
+        book = self._books.prevailing(self.symbol, at)
+        spread_bps = NO_BOOK_BPS if book is None else 1e4 * book.half_spread / book.mid
+        return Known(self._sides[side].minutes, self._sides[side].seen_today(at), spread_bps)
 
     def _judge(self, side: Side, stats: MinuteStats, counts: Counts) -> None:
         """Update the side's guard with the minute, and count the results of its trials, bps of TWAP's cost."""

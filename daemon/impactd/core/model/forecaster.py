@@ -285,10 +285,12 @@ class SideModel:
             Shares that a plan asks of an interval; 0 for what the symbol's grid is made for.
         book : BookCurve, optional
             The prevailing book: it sets the level while no minute has closed, and
-            moves the nearest interval since.
+            moves the nearest interval since.  One from outside of the session is left out.
             Without it, before the first minute, the curves are of unit scale (`Curves.scaled` is False)
             and have the prior's shape.
         """
+        if book is not None and not self._session.is_open(book.ts_event):
+            book = None  # as a minute outside of the session it says little about those inside
         if self._last is None:
             return self._cold(starts_ns, rate, book)
         _, q_ref = self._reference()
