@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
 from impactd.core.base.quantity import QUANTA
+from impactd.core.inputs.events import NewOrder
 from impactd.core.outputs.messages import Plan
 from tests.core.builders import EngineHarness, M, S, at, fill, halt, ladder, new, resume, settings
 from tests.core.rows import Row, trade
@@ -94,6 +96,25 @@ def test_two_ordinary_orders_are_planned_together(a: int, b: int, lengths: tuple
     for cl_ord_id, qty, length in zip("AB", (a, b), lengths, strict=True):
         harness.send(new(cl_ord_id, qty=qty, ts=at(4) + S, start=at(4), length=length * M))
     planned_together(harness, ["A", "B"])
+
+
+@pytest.mark.parametrize("lengths", [(30, 60), (60, 30), (45, 50), (5, 120)])
+@pytest.mark.parametrize(("a", "b"), [(10_000, 5_000), (5_000, 10_000), (100, 20_000), (3_000, 3_000)])
+def test_two_orders_together_cost_no_less_than_each_alone(a: int, b: int, lengths: tuple[int, int]) -> None:
+    """They share a book.  Where windows differ by 24 times the one curve of both is 2% off (docs/method.md)."""
+    rows = [*(ladder(at(k) + S, mid=100 + 0.01 * k, size=1_000, levels=10) for k in range(4)), ladder(at(4))]
+    orders = [
+        new(name, qty=qty, ts=at(4) + S, start=at(4), length=n * M)
+        for name, qty, n in zip("AB", (a, b), lengths, strict=True)
+    ]
+
+    def cost(*sent: NewOrder) -> float:
+        harness = harness_of(rows)
+        harness.send(*sent)
+        return math.fsum(harness.last(order.cl_ord_id).expected_cost or math.nan for order in sent)
+
+    alone = cost(orders[0]) + cost(orders[1])
+    assert cost(*orders) >= alone * (0.98 if lengths == (5, 120) else 1 - 1e-9)
 
 
 @pytest.mark.parametrize("seed", range(25))

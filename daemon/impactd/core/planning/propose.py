@@ -266,7 +266,7 @@ def propose(
     leaves = np.array([order.leaves_qty for order in orders], np.int64)
     shares = in_shares(leaves)
     whole = float(np.sum(shares))
-    curves = market.curves(starts, whole / max(float(np.sum(fraction)), 1.0))
+    curves = market.curves(starts, _pace(shares, fraction, begin, end, interval_ns))
     volume, open_ = market.volume(starts), market.is_open(starts)
     expected = plain(curves, fraction=fraction, child_slices=settings.child_slices)
     beside = others(starts)
@@ -361,6 +361,24 @@ def propose(
         priced_limits=priced,
         impact_scales=tuple(scale for _, scale in weights),
     )
+
+
+def _pace(shares: Float, fraction: Float, begin: Int, end: Int, interval_ns: int) -> float:
+    """Return the shares an interval that orders ask for together, as the mean over their shares.
+
+    A mean over time would count the quiet end of a group whose windows differ, and price the sum below its parts: a
+    curve that is drawn for smaller sizes is flatter.
+    """
+    even = float(np.sum(shares)) / max(float(np.sum(fraction)), 1.0)
+    if len(shares) == 1:
+        return even
+    lasts = np.maximum(end - begin, interval_ns)
+    pace = shares / (lasts / interval_ns)
+    at, change = np.concatenate([begin, begin + lasts]), np.concatenate([pace, -pace])
+    in_turn = np.argsort(at, kind="stable")
+    together, time = np.maximum(np.cumsum(change[in_turn])[:-1], 0.0), np.diff(at[in_turn]) / interval_ns
+    traded = float(np.sum(together * time))
+    return max(float(np.sum(together * together * time)) / traded, even) if traded > 0.0 else even
 
 
 def _price(cost: float, qty: Int) -> float:
