@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from impactd.shell.log_limit import _KINDS, WINDOW_S, RateLimit
-from impactd.shell.logging import NOISY, TELLS_SECRETS, setup
+from impactd.shell.logging import OURS, TELLS_SECRETS, setup
 
 
 class Clock:
@@ -31,7 +31,7 @@ def stream(clock: Clock) -> Iterator[io.StringIO]:
     """Yield where logs go, three a minute of a kind, with the loggers put back as they were."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
-    levels = {name: logging.getLogger(name).level for name in (*NOISY, *TELLS_SECRETS)}
+    levels = {name: logging.getLogger(name).level for name in (OURS, *TELLS_SECRETS)}
     written = io.StringIO()
     setup("info", "json", written, per_minute=3)._clock = clock
     yield written
@@ -69,10 +69,10 @@ def test_first_line_of_the_next_minute_states_how_many_were_held_back(stream: io
 
 def test_partitions_events_and_loggers_are_counted_apart(stream: io.StringIO) -> None:
     for _ in range(4):
-        structlog.get_logger("a").info("one", partition=1)
-        structlog.get_logger("a").info("one", partition=2)
-        structlog.get_logger("a").info("two", partition=1)
-        structlog.get_logger("b").info("one", partition=1)
+        structlog.get_logger("impactd.a").info("one", partition=1)
+        structlog.get_logger("impactd.a").info("one", partition=2)
+        structlog.get_logger("impactd.a").info("two", partition=1)
+        structlog.get_logger("impactd.b").info("one", partition=1)
     assert len(lines(stream)) == 12
 
 
@@ -88,13 +88,13 @@ def test_foreign_lines_are_of_one_kind_for_any_arguments(stream: io.StringIO, cl
 
 def test_critical_lines_always_pass(stream: io.StringIO) -> None:
     for _ in range(9):
-        structlog.get_logger("a").critical("failed")
+        structlog.get_logger("impactd.a").critical("failed")
     assert len(lines(stream)) == 9
 
 
 def test_report_tells_of_what_no_further_line_tells(stream: io.StringIO, clock: Clock) -> None:
     for _ in range(5):
-        structlog.get_logger("a").warning("dropped", partition=4)
+        structlog.get_logger("impactd.a").warning("dropped", partition=4)
     limit().report()
     assert len(lines(stream)) == 3
     clock.now = WINDOW_S
@@ -108,7 +108,7 @@ def test_report_tells_of_what_no_further_line_tells(stream: io.StringIO, clock: 
 
 def test_kinds_without_end_do_not_fill_the_memory(stream: io.StringIO) -> None:
     for number in range(_KINDS + 500):
-        structlog.get_logger("a").info(f"event {number}")
+        structlog.get_logger("impactd.a").info(f"event {number}")
     assert len(limit()._windows) == _KINDS
 
 

@@ -238,7 +238,7 @@ class LogSection(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level that is written."""
     libraries: Literal["debug", "info", "warning", "error"] = "warning"
-    """Lowest level of aiokafka, asyncio and numba; at debug numba alone writes megabytes while it compiles."""
+    """Lowest level of other libraries; at debug numba alone writes megabytes while it compiles."""
     format: Literal["auto", "json", "console"] = "auto"
     """auto: for people on a terminal, JSON otherwise."""
     per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 60

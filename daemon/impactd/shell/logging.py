@@ -23,8 +23,8 @@ from structlog.typing import Processor
 from impactd.shell.log_limit import RateLimit
 from impactd.shell.printable import printable
 
-#: Libraries with a level of their own.
-NOISY: Final = ("aiokafka", "asyncio", "kafka", "numba", "urllib3")
+#: The loggers of this package; those of all libraries have a level of their own.
+OURS: Final = "impactd"
 
 #: Loggers whose debug lines hold each request's bytes, and with them the password or token of an authentication.
 TELLS_SECRETS: Final = ("aiokafka.conn",)
@@ -53,7 +53,7 @@ def setup(
     per_minute : int
         Lines of one kind a minute, see `impactd.shell.log_limit`; 0 holds nothing back.
     libraries : {"debug", "info", "warning", "error"}
-        Least level of the libraries in `NOISY`; never less than `level`.
+        Least level of what is not of this package; never less than `level`.
 
     Returns
     -------
@@ -94,11 +94,10 @@ def setup(
     for old in [known for known in root.handlers if known.get_name() == _HANDLER]:
         root.removeHandler(old)
     root.addHandler(handler)
-    root.setLevel(_LEVELS[level])
-    for name in NOISY:
-        logging.getLogger(name).setLevel(max(_LEVELS[level], _LEVELS[libraries]))
+    root.setLevel(max(_LEVELS[level], _LEVELS[libraries]))
+    logging.getLogger(OURS).setLevel(_LEVELS[level])
     for name in TELLS_SECRETS:
-        logging.getLogger(name).setLevel(max(logging.getLogger("aiokafka").level, logging.INFO))
+        logging.getLogger(name).setLevel(max(root.level, logging.INFO))
     return limit
 
 
