@@ -9,6 +9,8 @@ import gzip
 import importlib
 import io
 import lzma
+import pickle
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -61,12 +63,15 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
     ".gz": gzip.compress,
     ".xz": lzma.compress,
+    ".lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE),
     ".bz2": bz2.compress,
     ".zip": zipped,
     ".gz.zip": lambda data: zipped(gzip.compress(data)),
 }
 with contextlib.suppress(ImportError):
     PACKERS[".zst"] = importlib.import_module("backports.zstd").compress
+    # What pzstd begins with: a frame to skip, of four bytes.
+    PACKERS[".zstd"] = lambda data: b"\x50\x2a\x4d\x18" + struct.pack("<II", 4, 7) + PACKERS[".zst"](data)
 STREAMS = [ending for ending in PACKERS if ending not in {"", ".zip", ".gz.zip"}]
 
 
@@ -112,9 +117,15 @@ def test_lines_may_end_in_carriage_returns_alone(tmp_path: Path) -> None:
     [
         (b"\x89HDF" + bytes(200), "HDF5.*to_csv"),
         (bytes(257) + b"ustar", "tar archive; unpack"),
+        (b"\x04\x22\x4d\x18" + bytes(20), "LZ4.*lz4 -d"),
+        (b"\xff\x06\0\0sNaPpY" + bytes(20), "Snappy.*gzip"),
+        (b"Obj\x01" + bytes(20), "Avro.*JSON lines"),
+        (b"ORC" + bytes(20), "ORC.*Parquet"),
+        (pickle.dumps([1, 2]), "pickle.*read_pickle"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(20), "Excel.*CSV"),
         (bytes(100), "binary file"),
     ],
-    ids=["hdf5", "tar", "unknown"],
+    ids=["hdf5", "tar", "lz4", "snappy", "avro", "orc", "pickle", "xls", "unknown"],
 )
 def test_binary_file_is_named_with_the_remedy(tmp_path: Path, data: bytes, said: str) -> None:
     for name in ("day.dbn", "day.json"):
@@ -130,6 +141,15 @@ def test_zip_archive_of_no_or_several_files_is_named(tmp_path: Path, names: tupl
         for name in names:
             archive.writestr(name, b"x")
     with pytest.raises(InputFileError, match=f"holds {len(names)} files.*unpack it"):
+        read(path)
+
+
+def test_workbook_is_named_though_it_is_a_zip_archive(tmp_path: Path) -> None:
+    path = tmp_path / "books.csv"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("[Content_Types].xml", "xl/workbook.xml", "xl/worksheets/sheet1.xml"):
+            archive.writestr(name, b"<x/>")
+    with pytest.raises(InputFileError, match=r"Excel workbook.*CSV"):
         read(path)
 
 

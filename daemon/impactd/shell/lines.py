@@ -31,6 +31,17 @@ _KNOWN: Final = (
     (b"SQLite format 3", "an SQLite database", "write its table as CSV"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it and name the file in it"),
     (b"Rar!", "a RAR archive", "unpack it and name the file in it"),
+    (b"\x04\x22\x4d\x18", "compressed with LZ4", "decompress it: lz4 -d FILE"),
+    (b"\x02\x21\x4c\x18", "compressed with LZ4", "decompress it: lz4 -d FILE"),
+    (b"\xff\x06\0\0sNaPpY", "compressed with Snappy", "decompress it, or compress it with gzip, xz, zstd or bzip2"),
+    (b"\x1f\x9d", "compressed with compress", "decompress it: gzip -d FILE"),
+    (b"Obj\x01", "Avro", "write it as JSON lines: java -jar avro-tools.jar tojson FILE"),
+    (b"ORC", "ORC", "write it as Parquet"),
+    (b"FEA1", "Feather of version 1", "write it again as Parquet, or with pyarrow.feather.write_feather"),
+    (b"\x93NUMPY", "an array of NumPy", "write it as CSV with a header"),
+    (b"\x80\x04\x95", "a pickle", "write it as CSV: pandas.read_pickle(FILE).to_csv('day.csv', index=False)"),
+    (b"\x80\x05\x95", "a pickle", "write it as CSV: pandas.read_pickle(FILE).to_csv('day.csv', index=False)"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook", "save its sheet as CSV"),
 )
 
 
@@ -129,6 +140,8 @@ def _zip(path: Path, file: Any, name: str) -> tuple[Any, str]:
             return joined(archive.open(pair.message), archive.open(pair.orderbook)), pair.name
     except (RuntimeError, NotImplementedError) as error:
         raise InputFileError(f"{path}: {error}; unpack it and name the file in it") from error
+    if any(info.filename == "xl/workbook.xml" for info in members):
+        raise InputFileError(f"{path}: is an Excel workbook, which is not read; save its sheet as CSV")
     if len(members) != 1:
         names = ", ".join(info.filename for info in members[:5]) or "none"
         raise InputFileError(
@@ -159,7 +172,9 @@ _OPENERS: Final[tuple[tuple[bytes, Callable[[Path, Any, str], tuple[Any, str]]],
     (b"\x1f\x8b", _gzip),
     (b"\xfd7zXZ\0", _xz),
     (b"BZh", _bzip2),
+    (b"\x5d\0\0", _xz),  # LZMA alone
     (b"\x28\xb5\x2f\xfd", _zstd),
+    (b"\x50\x2a\x4d\x18", _zstd),  # begins with a frame to skip, as pzstd writes it
     (b"PK\x03\x04", _zip),
     (b"PK\x05\x06", _zip),
     (columnar.PARQUET, _parquet),
