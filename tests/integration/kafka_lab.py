@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from impactd.config import Settings
-from impactd.core.base.settings import BookSettings, CoreSettings
+from impactd.core.base.settings import BookSettings, CoreSettings, PlanSettings
 from impactd.core.base.topics import Topic
 from impactd.shell.kafka.client import close_producer, plain_producer
 from impactd.shell.kafka.consume import ConsumedRecord, tail
@@ -35,8 +35,8 @@ MINUTE_NS = 60 * SECOND_NS
 SYMBOLS = ("FROG", "AAPL")
 PARTITIONS = 2
 
-#: What a recorded day is applied with.
-DAY = CoreSettings(apply="in_event_time")
+#: What a recorded day is applied with: whatever holds by slices holds by the minute.
+DAY = CoreSettings(apply="in_event_time", plans=PlanSettings(act="slices"))
 
 _DEADLINE_S = 300.0
 _names = itertools.count()
@@ -225,7 +225,7 @@ def write_day(directory: Path, minutes: int) -> Sources:
     return Sources((directory / "ticks.jsonl",), directory / "orders.jsonl", directory / "executions.jsonl")
 
 
-COMPARED = (Topic.ESTIMATES, Topic.MODELS, Topic.PLANS, Topic.ALERTS, Topic.TCA)
+COMPARED = (Topic.ESTIMATES, Topic.MODELS, Topic.PLANS, Topic.SLICES, Topic.ALERTS, Topic.TCA)
 
 
 def from_files(sources: Sources, out: Path, core: CoreSettings = DAY) -> dict[Topic, list[list[bytes]]]:

@@ -17,13 +17,14 @@ import pytest
 
 from impactd.client import Client, Plan, RefusedError
 from impactd.config import Settings
+from impactd.core.base.settings import MINUTE_NS
 from impactd.core.base.topics import Topic
 from impactd.shell.broker.broker import Broker
 from impactd.shell.broker.release import BrokerUnavailable, kafka_jars
 from impactd.shell.broker.server import KAFKA_VERSION
 from impactd.wire.json_orders import decode_events
 from impactd.wire.murmur2 import partition_for
-from tests.integration.kafka_lab import SYMBOLS, book, lab, live, running, send
+from tests.integration.kafka_lab import OPEN_NS, SYMBOLS, book, day, lab, live, order, running, send
 from tests.paths import ROOT
 from tests.records import read_topic
 
@@ -103,6 +104,19 @@ async def test_client_follows_alerts_costs_and_latest_plans(broker: Broker) -> N
             break
         async for cost in desk.costs():
             assert cost["type"] in {"fill_cost", "order_cost"}
+            break
+
+
+async def test_client_follows_slices(broker: Broker) -> None:
+    settings = await lab(broker.bootstrap)
+    symbol, at = SYMBOLS[0], OPEN_NS + MINUTE_NS
+    async with running(settings), Client(settings.kafka.bootstrap, prefix=settings.topics.prefix) as desk:
+        value = orjson.dumps(order("B1", symbol, "buy", at, 10))
+        await send(settings, Topic.ORDERS, [(symbol, value, at)])
+        await send(settings, Topic.TICKS, [(name, value, ts_event) for name, ts_event, value in day(6)])
+        async for one in desk.slices("B1"):
+            assert (one["type"], one["cl_ord_id"], one["slice"]) == ("slice", "B1", 1)
+            assert one["valid_until"] > one["as_of"]
             break
 
 

@@ -20,6 +20,7 @@ from impactd.core.outputs.messages import (
     ModelRef,
     OrderCost,
     Plan,
+    Slice,
 )
 from impactd.core.outputs.units import Unit
 from impactd.wire.message_types import field_type, message_fields, message_type
@@ -44,7 +45,8 @@ Time = int | datetime
 
 #: Messages and their parts, each after those that it has.
 _PUBLISHED: Final = (
-    ModelRef, Certificate, Plan, Alert, FillCost, OrderCost, DayCost, Estimate, BandRecord, ForecastRecord, Model,
+    ModelRef, Certificate, Plan, Slice, Alert, FillCost, OrderCost, DayCost, Estimate, BandRecord, ForecastRecord,
+    Model,
 )  # fmt: skip
 
 _PLAIN: Final[dict[Any, str]] = {

@@ -12,7 +12,7 @@ It needs aiokafka, orjson and NumPy, and none of what the service computes with:
 from __future__ import annotations
 
 from impactd.client.client import Client, RefusedError, Sent
-from impactd.client.messages import Alert, Amendments, DayCost, FillCost, OrderCost, Plan, Terms
+from impactd.client.messages import Alert, Amendments, DayCost, FillCost, OrderCost, Plan, Slice, Terms
 
 __all__ = [
     "Alert",
@@ -24,5 +24,6 @@ __all__ = [
     "Plan",
     "RefusedError",
     "Sent",
+    "Slice",
     "Terms",
 ]

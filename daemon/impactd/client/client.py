@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, NamedTuple, Self, Unpack, cast
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from impactd.client.messages import Alert, Amendments, DayCost, FillCost, OrderCost, Plan, Quantity, Terms, Time
+from impactd.client.messages import Alert, Amendments, DayCost, FillCost, OrderCost, Plan, Quantity, Slice, Terms, Time
 from impactd.core.base.topics import Topic
 from impactd.wire.json_orders import decode_events
 from impactd.wire.murmur2 import partition_for
@@ -33,7 +33,7 @@ _TOPIC: Final = dict.fromkeys(("new", "replace", "cancel"), Topic.ORDERS) | dict
 )
 
 #: Topics that can be followed.
-_FOLLOWED: Final = (Topic.PLANS, Topic.ALERTS, Topic.TCA)
+_FOLLOWED: Final = (Topic.PLANS, Topic.SLICES, Topic.ALERTS, Topic.TCA)
 
 
 class RefusedError(ValueError):
@@ -256,6 +256,18 @@ class Client:
                         if record.value is not None:
                             latest[key] = orjson.loads(record.value)
         return latest
+
+    async def slices(self, cl_ord_id: str | None = None) -> AsyncGenerator[Slice]:
+        """Yield each slice from the opening of the client on, of one order or of all.
+
+        What is not filled by its `valid_until` is not to be taken any more.  There are none unless `plans.act` is
+        ``slices``.
+        """
+        async with aclosing(self._follow(Topic.SLICES)) as values:
+            async for value in values:
+                taken = cast("Slice", value)
+                if cl_ord_id is None or cl_ord_id == taken["cl_ord_id"]:
+                    yield taken
 
     async def alerts(self) -> AsyncGenerator[Alert]:
         """Yield each alert from the opening of the client on."""

@@ -229,6 +229,40 @@ class Plan(TypedDict):
     expected_cost_ticks: float | None
 
 
+class Slice(TypedDict):
+    """What an order takes of the prevailing book now (`impactd.core.slices.watch`)."""
+
+    type: Literal["slice"]
+    #: The parent order.
+    cl_ord_id: str
+    #: The instrument.
+    symbol: str
+    #: `buy` or `sell`.
+    side: Literal["buy", "sell"]
+    #: Counts the slices of an order from 1.
+    slice: int
+    #: The plan that is in force.
+    plan_version: int
+    #: Event time of the decision.
+    as_of: int
+    #: What is not filled by then is not to be taken any more; the next slice replaces it.
+    valid_until: int
+    #: `cheap`: the book is below the reservation price. `schedule`: a part of the plan's interval. `catch_up`:
+    #: more is left than minutes have offered. `deadline`: a part of what later intervals cannot hold.
+    reason: str
+    #: What to take.
+    qty: float
+    #: Price to pay at worst.
+    limit_px: float
+    #: Marginal cost over mid, net of the expected move, up to which the order takes; null under another reason
+    #: (price per share).
+    reservation: float | None
+    #: Move of the mid within a minute that the microprice tells; positive is up (price per share).
+    expected_move: float
+    #: Mid of the decision's book.
+    mid: float
+
+
 class Alert(TypedDict):
     """Something that a person should see."""
 

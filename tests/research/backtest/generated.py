@@ -35,19 +35,20 @@ import numpy as np
 
 from impactd.cli.hours import session_settings
 from impactd.core.base.quantity import QUANTA
-from impactd.core.base.settings import MINUTE_NS, CoreSettings
+from impactd.core.base.settings import MINUTE_NS, CoreSettings, SessionRule
 from impactd.core.base.topics import SIDES
 from impactd.core.inputs.ticks import BOOK, TRADE, Float, TickBatch
 from impactd.core.model.profile.profile import Profile
 from impactd.research.backtest import policies
 from impactd.research.backtest.capture import Priced, pooled
 from impactd.research.backtest.days import Day, SymbolTape
-from impactd.research.backtest.evaluate import Outcome
+from impactd.research.backtest.evaluate import ENGINE, SLICES, TWAP_SLICES, Outcome
 from impactd.research.backtest.policies import Task
 from impactd.research.backtest.run import for_backtest, run
 from impactd.research.backtest.skill import calibration
 from impactd.research.backtest.windows import KINDS, Question, Trial, trials
 from impactd.research.generator import SESSION_S, GeneratorSpec, session_open_ns, trading_days
+from tests.research.backtest.recorded import NEW_YORK, settings_of, work
 
 _SYMBOL: Final = "MADE"
 _MINUTES: Final = SESSION_S // 60
@@ -200,16 +201,35 @@ def _with_oracle(outcome: Outcome, trial: Trial, own: Day, known: Sequence[Day])
     return dataclasses.replace(outcome, priced=known)
 
 
-def difference(orders: Sequence[Priced], seed: int = 0, draws: int = 2_000) -> tuple[float, float, float]:
+def difference(
+    orders: Sequence[Priced], seed: int = 0, draws: int = 2_000, names: tuple[str, str] = (ENGINE, "twap")
+) -> tuple[float, float, float]:
     """Return the engine's cost over TWAP's less 1, and its 90% interval: stretches of time drawn again, days apart."""
     blocks: dict[tuple[str, int], list[Priced]] = {}
     for order in orders:
         blocks.setdefault((order.day, order.block), []).append(order)
-    sums = np.array([[sum(o.cost[name] for o in block) for name in ("engine", "twap")] for block in blocks.values()])
+    sums = np.array([[sum(o.cost[name] for o in block) for name in names] for block in blocks.values()])
     times = np.random.default_rng(seed).multinomial(len(sums), np.full(len(sums), 1.0 / len(sums)), size=draws) @ sums
     low, high = np.quantile(times[:, 0] / times[:, 1] - 1.0, (0.05, 0.95))
     engine, twap = sums.sum(axis=0)
     return float(engine / twap - 1.0), float(low), float(high)
+
+
+def first_days(world: World, session: SessionRule, acts: str, seeds: Sequence[int]) -> list[Priced]:
+    """Return hours from the open of symbols' first days, one a seed, worked by the minute or by slices."""
+    settings = settings_of(session, acts)
+    question = Question(
+        depth_shares=(0.02, 0.1), kinds=("windows",), horizon_min=60, from_s=session.open_s, trimmed=False
+    )
+    found: list[Priced] = []
+    for seed in seeds:
+        tape = SymbolTape.of(_SYMBOL, made(world, 1, seed), settings)
+        for size in (0, 1):
+            tried = [trial for trial in trials(question, tape.days[0]) if isinstance(trial, Trial)]
+            orders = sorted({trial.order.qty for trial in tried})
+            mine = [trial for trial in tried if trial.order.qty == orders[size]]
+            found += [dataclasses.replace(one.priced, day=str(seed)) for one in work(tape, settings, mine)]
+    return found
 
 
 def by_kind(found: Found) -> Mapping[str, list[Outcome]]:
@@ -228,7 +248,16 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.NAME=VALUE")
     parser.add_argument("--only", choices=("flat", "profile", "given"))
+    parser.add_argument(
+        "--first-days", type=int, default=0, metavar="N", help="Only flat first days of so many symbols."
+    )
     asked = parser.parse_args()
+    if asked.first_days:
+        for acts, names in (("minute", (ENGINE, "twap")), ("slices", (SLICES, TWAP_SLICES))):
+            orders = first_days(FLAT, NEW_YORK, acts, range(asked.first_days))
+            over, low, high = difference(orders, names=names)
+            print(f"{acts}: {len(orders)} orders, cost over TWAP's {over:+.2%} ({low:+.2%} to {high:+.2%})")  # noqa: T201
+        return
     settings = for_backtest(session_settings(None, tuple(asked.set), None, None)[0])
     given = dataclasses.replace(settings, model=dataclasses.replace(settings.model, profile=truth(SHAPED)))
     cases = {

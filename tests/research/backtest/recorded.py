@@ -8,6 +8,8 @@ The recordings are not part of the project::
     python -m tests.research.backtest.recorded ../shared/data bands     # A-share days up to 40
     python -m tests.research.backtest.recorded ../shared/data worth     # A-share days from 41 on, AMZN, FROG, ARL
 
+`tests.research.backtest.generated --first-days N` works orders the same way on days on which nothing can be foreseen.
+
 `--days FIRST:LAST` judges other A-share days, `--symbols` fewer symbols.
 """
 
@@ -91,11 +93,21 @@ class Worked:
 
 def worked(source: Source, acts: str, skip: int) -> list[Worked]:
     """Return the orders of a source's days but the first `skip`, worked by the minute or by slices."""
-    plans = PlanSettings(fills="scheduled", act=acts, keep_ended_ns=60 * SECOND_NS)
-    settings = CoreSettings(session=source.session, apply="in_event_time", plans=plans)
+    settings = settings_of(source.session, acts)
     [tape] = [tape for tape in read_tapes(source.files, settings) if len(tape.days)]
-    bench = Bench(tape, {day.name: _study(day) for day in tape.days}, {}, plans)
-    tried = {f"{i}": trial for i, trial in enumerate(_tried(source, tape.days[skip:]))}
+    return work(tape, settings, list(_tried(source, tape.days[skip:])))
+
+
+def settings_of(session: SessionRule, acts: str) -> CoreSettings:
+    """Return the settings that days are worked under."""
+    plans = PlanSettings(fills="scheduled", act=acts, keep_ended_ns=60 * SECOND_NS)
+    return CoreSettings(session=session, apply="in_event_time", plans=plans)
+
+
+def work(tape: SymbolTape, settings: CoreSettings, orders: Sequence[Trial]) -> list[Worked]:
+    """Return orders, worked by one engine that goes over the whole tape."""
+    bench = Bench(tape, {day.name: _study(day) for day in tape.days}, {}, settings.plans)
+    tried = {f"{i}": trial for i, trial in enumerate(orders)}
     events = [dataclasses.replace(trial.order.event(), cl_ord_id=name) for name, trial in tried.items()]
     events.sort(key=lambda event: event.ts_event)
     by_plan: dict[str, list[Plan]] = {}
@@ -106,6 +118,7 @@ def worked(source: Source, acts: str, skip: int) -> list[Worked]:
             by_plan.setdefault(message.cl_ord_id, []).append(message)
         elif isinstance(message, Slice):
             by_slice.setdefault(message.cl_ord_id, []).append(message)
+    acts = settings.plans.act
     return [_judged(bench, trial, by_plan[name], by_slice.get(name, []), acts) for name, trial in tried.items()]
 
 

@@ -240,13 +240,19 @@ class Slicer:
                 s.minute, s.taken = minute, 0.0
             if not sizes:
                 continue
-            ask = PLAN_REACH * sizes[0]
-            left, price = s.worth.left(minute, ask), s.supply.price(ask, 1.0, float("inf"))
-            if price is None or price == float("inf"):
+            usual = PLAN_REACH * sizes[0]
+            ask, last = s.worth.asks(minute, self._interval, usual)
+            price = s.supply.price(ask, 1.0, float("inf"))
+            if price is None and not last:
                 continue
-            offer = reach(seen.px, seen.sz, seen.mid, float(side.sign), seen.move, price)
-            take = min(max(offer - s.worth.taken, 0.0), left)
-            even = ask * self._every / self._interval
+            take = ask * self._every / self._interval
+            if price is not None and price < float("inf"):
+                offer = reach(seen.px, seen.sz, seen.mid, float(side.sign), seen.move, price)
+                take = max(offer - s.worth.taken, 0.0)
+            if last:
+                take = max(take, s.worth.left / -(-(minute + self._interval - at) // self._every))
+            take = min(take, s.worth.left)
+            even = usual * self._every / self._interval
             begin = (at - minute) / self._every * even
             walk = (seen.px, seen.sz, seen.mid, float(side.sign))
             s.worth.take(at, seen.mid, (take, walked(*walk, s.worth.taken, take)), (even, walked(*walk, begin, even)))

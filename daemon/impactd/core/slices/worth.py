@@ -1,6 +1,7 @@
 r"""Whether slices pay on one side of a symbol: a trial that always runs, judged by the mid that comes after.
 
-The trial asks each minute for what plans ask of one, at its reservation price, and pays the prices of the book of the
+The trial is an order of what plans ask of `HORIZON` intervals, over as many, again and again.  It takes as orders do:
+at the reservation price of what is left, and in the last interval all of that.  It pays the prices of the book of the
 decision over the mid `impactd.core.slices.microprice.AHEAD_NS` later.  An even slice is priced at every decision too.
 With e the even slices' discounted average cost of a share, a take of q shares for c saves :math:`q e - c`.  Slices are
 off while the discounted sum of savings is below 0 by more than two standard errors (`OFF_AT`), and on again once it is
@@ -22,8 +23,8 @@ LEAST: Final = 240
 #: Memory, in decisions: a United States session at four a minute.
 HALF_LIFE: Final = 1_560.0
 _FORGET: Final = 0.5 ** (1.0 / HALF_LIFE)
-#: A minute of the trial takes at most so many times what it asks for.
-MOST: Final = 4.0
+#: Intervals of the trial's order.
+HORIZON: Final = 60
 
 
 @kernel
@@ -42,24 +43,48 @@ def walked(px: Float, sz: Float, mid: float, sign: float, begin: float, shares: 
 class Worth:
     """The trial of one (symbol, side)."""
 
-    __slots__ = ("_minute", "_n", "_saved", "_squares", "_taken", "_waiting", "even_cost", "even_shares", "on", "paid")
+    __slots__ = (
+        "_minute",
+        "_n",
+        "_saved",
+        "_squares",
+        "_taken",
+        "_turn",
+        "_waiting",
+        "even_cost",
+        "even_shares",
+        "left",
+        "on",
+        "paid",
+    )
 
     def __init__(self) -> None:
         self.on = True
         self.even_shares = self.even_cost = 0.0
         self._saved = self._squares = 0.0
         self._minute, self._taken = 0, 0.0
+        #: What is left of the trial's order, shares, and which of all orders it is.
+        self.left, self._turn = 0.0, 0
         self._n = 0
         #: Since the beginning: shares and cost over mid of the takes, and of the even slices.
         self.paid = (0.0, 0.0, 0.0, 0.0)
         #: Decisions whose later mid is to come: time, mid, shares and cost over mid of the take, and of the even slice.
         self._waiting: list[tuple[int, float, float, float, float, float]] = []
 
-    def left(self, minute: int, ask: float) -> float:
-        """Return what the trial may still take in a minute (start in ns) of which `ask` shares are asked."""
+    def asks(self, minute: int, interval_ns: int, usual: float) -> tuple[float, bool]:
+        """Return what the trial asks of the interval that begins at `minute`, ns, and whether it is its order's last.
+
+        Parameters
+        ----------
+        usual : float
+            What plans ask of an interval, shares.
+        """
         if minute != self._minute:
             self._minute, self._taken = minute, 0.0
-        return max(MOST * ask - self._taken, 0.0)
+        turn, at = divmod(minute // interval_ns, HORIZON)
+        if turn != self._turn:
+            self._turn, self.left = turn, (HORIZON - at) * usual
+        return (self.left + self._taken) / (HORIZON - at), at == HORIZON - 1
 
     @property
     def taken(self) -> float:
@@ -69,6 +94,7 @@ class Worth:
     def take(self, at: int, mid: float, take: tuple[float, float], even: tuple[float, float]) -> None:
         """Note what a decision took and what an even slice would have taken: shares and cost over mid."""
         self._taken += take[0]
+        self.left -= take[0]
         shares, cost, even_shares, even_cost = self.paid
         self.paid = shares + take[0], cost + take[1], even_shares + even[0], even_cost + even[1]
         self._waiting.append((at, mid, *take, *even))
@@ -94,7 +120,15 @@ class Worth:
     def save(self) -> list[Any]:
         """Return the state as JSON-ready values; `load` continues from it bit for bit."""
         numbers = [self.even_shares, self.even_cost, self._saved, self._squares, self._minute, self._taken]
-        return [self.on, *numbers, self._n, [list(item) for item in self._waiting], list(self.paid)]
+        return [
+            self.on,
+            *numbers,
+            self._n,
+            [list(item) for item in self._waiting],
+            list(self.paid),
+            self.left,
+            self._turn,
+        ]
 
     @classmethod
     def load(cls, saved: list[Any]) -> Worth:
@@ -105,4 +139,5 @@ class Worth:
         found._n = saved[7]
         found._waiting = [(i[0], i[1], i[2], i[3], i[4], i[5]) for i in saved[8]]
         found.paid = (saved[9][0], saved[9][1], saved[9][2], saved[9][3])
+        found.left, found._turn = saved[10:12]
         return found
