@@ -86,9 +86,20 @@ class Speed(click.ParamType[float | None]):
 
 
 def example(*lines: str) -> str:
-    """Return the epilog of a command's help: one command a line, kept as it is."""
+    """Return the epilog of a command's help: one command per line, kept as it is."""
     # The backspace tells click not to wrap the paragraph.
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def in_order(*options: Callable[[Any], Any]) -> Callable[[F], F]:
+    """Return a decorator that adds options, which the help lists in this order."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
 
 
 def grouped(name: str, of: type[Any], *options: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Any]:
@@ -100,9 +111,7 @@ def grouped(name: str, of: type[Any], *options: Callable[[Any], Any]) -> Callabl
             own = {field.name: values.pop(field.name) for field in dataclasses.fields(of)}
             return function(*args, **values, **{name: of(**own)})
 
-        for option in reversed(options):
-            gathered = option(gathered)
-        return gathered
+        return in_order(*options)(gathered)
 
     return decorate
 
@@ -237,22 +246,21 @@ def write_json(value: object) -> None:
     click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY).decode())
 
 
-def settings_options(function: F) -> F:
-    """Add ``-c FILE`` and ``--set``."""
-    config = click.option(
+settings_options = in_order(
+    click.option(
         "-c",
         "--config",
         type=EXISTING,
         help="Settings file; else IMPACTD_CONFIG, else ./impactd.toml if there is one.",
-    )
-    override = click.option(
+    ),
+    click.option(
         "--set",
         "sets",
         metavar="SECTION.FIELD=VALUE",
         multiple=True,
         help="Override one setting; may be repeated.",
-    )
-    return config(override(function))
+    ),
+)
 
 
 def load_settings(

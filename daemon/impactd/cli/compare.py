@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import click
 
-from impactd.cli.common import Data, example, write_json
-from impactd.cli.hours import hours, session_options
-from impactd.cli.study import days_of, records, schedule_options, show_table, study, study_options
+from impactd.cli.common import example, write_json
+from impactd.cli.hours import hours
+from impactd.cli.study import Asked, days_of, records, schedule_options, show_table, study
 
 
 @click.command(
     "compare",
     epilog=example("impactd compare", "impactd compare --data FROG_2025-04-03_mbp10.csv.gz --shares 50000 --json"),
 )
-@study_options
-@session_options
 @schedule_options
 def command(
     *,
-    data: Data,
-    seed: int,
-    side: str,
-    intervals: int,
-    as_json: bool,
-    shares: float,
-    timeout: float,
-    session: str | None,
-    tz: str | None,
+    asked: Asked,
 ) -> None:
     """Compare strategies and models on recorded days and on a generated one.
 
@@ -38,18 +28,18 @@ def command(
         from impactd.research.differences import of_schedule
         from impactd.research.options import OptimizerConfig
 
-        traded = hours(None, tz, session, data)
-        days = days_of(data, seed, traded)
-        config = OptimizerConfig(timeout_seconds=timeout)
-        result = compare_days(days, shares, intervals, side=side, config=config)
+        traded = hours(None, asked.tz, asked.session, asked.data)
+        days = days_of(asked.data, asked.seed, traded)
+        config = OptimizerConfig(timeout_seconds=asked.timeout)
+        result = compare_days(days, asked.shares, asked.intervals, side=asked.side, config=config)
         minutes = max(day.slippage["time"].nunique() for day in days)
-        apart = of_schedule(n_fitted=minutes, n_intervals=intervals, intercept=False)
-    if as_json:
+        apart = of_schedule(n_fitted=minutes, n_intervals=asked.intervals, intercept=False)
+    if asked.as_json:
         tables = {"strategies": result.strategies, "models": result.models, "differences": result.differences}
         found = {name: records(table) for name, table in tables.items()}
         write_json({"hours": traded.text, **found, "chosen": result.chosen, "differences_by_name": apart})
         return
-    if data.paths:
+    if asked.data.paths:
         click.echo(f"hours  {traded.text}\n")
     for day in days:
         for title, table in (("Strategies", result.strategies), ("Models", result.models)):
@@ -65,4 +55,4 @@ def command(
     click.echo()
     for day in days:
         table = result.strategies[result.strategies["day"] == day.name]
-        click.echo(f"{day.name}: {answer(table, shares, intervals, side)}")
+        click.echo(f"{day.name}: {answer(table, asked.shares, asked.intervals, asked.side)}")

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from impactd.cli.common import Failure, InputError, example, load_settings, settings_options
+from impactd.cli.common import Failure, InputError, example, in_order, load_settings, settings_options
 
 if TYPE_CHECKING:
     from impactd.config import Settings
     from impactd.core.inputs.events import Control
 
 
-def _scope_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    options = (
-        click.option("--all", "everything", is_flag=True, help="All orders; the default."),
-        click.option("--symbol", metavar="S", help="Only orders of this symbol."),
-        click.option("--order", metavar="ID", help="Only the order that has this id in its chain."),
-        click.option("--at", metavar="TIME", help="Event time, ISO with zone or UTC ns; now by default."),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+_scope_options = in_order(
+    click.option("--all", "everything", is_flag=True, help="All orders; the default."),
+    click.option("--symbol", metavar="S", help="Only orders of this symbol."),
+    click.option("--order", metavar="ID", help="Only the order that has this id in its chain."),
+    click.option("--at", metavar="TIME", help="Event time, ISO with zone or UTC ns; now by default."),
+)
 
 
 @click.command("halt", epilog=example('impactd halt --symbol FROG --reason "exchange halt"'))

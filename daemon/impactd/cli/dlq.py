@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from impactd.cli.common import Failure, InputError, example, load_settings, settings_options, translated
+from impactd.cli.common import Failure, InputError, example, in_order, load_settings, settings_options, translated
 from impactd.shell.printable import printable
 
 if TYPE_CHECKING:
     from impactd.config import Settings
     from impactd.shell.kafka.consume import ConsumedRecord
     from impactd.shell.kafka.dead_letters import Chosen, Letter
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 _PLACE: Final = re.compile(r"(\d{1,9}):(\d{1,18})", re.ASCII)
 _HEX_COLUMNS: Final = 16
@@ -29,15 +26,11 @@ def command() -> None:
     """List, show and resend records that could not be used."""
 
 
-def _filters(function: F) -> F:
-    options = (
-        click.option("--reason", metavar="WORD", help="Only of this reason, such as json or misplaced."),
-        click.option("--topic", metavar="TOPIC", help="Only from this topic: ticks, orders, executions, control."),
-        click.option("--since", metavar="TIME", help="Only letters written since: ISO with zone, or 15m, 2h, 1d ago."),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+_filters = in_order(
+    click.option("--reason", metavar="WORD", help="Only of this reason, such as json or misplaced."),
+    click.option("--topic", metavar="TOPIC", help="Only from this topic: ticks, orders, executions, control."),
+    click.option("--since", metavar="TIME", help="Only letters written since: ISO with zone, or 15m, 2h, 1d ago."),
+)
 
 
 @command.command("list", epilog=example("impactd dlq list --reason json --topic orders --since 2h"))

@@ -23,18 +23,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 import click
 
-from impactd.cli.common import Data, InputError, load_settings
+from impactd.cli.common import Data, InputError, in_order, load_settings
 
 if TYPE_CHECKING:
     from impactd.config import Loaded
     from impactd.core.base.settings import CoreSettings, SessionRule
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 #: Hours of US equities, and those around them in which feeds of theirs have rows.
 _SESSION: Final = "09:30-16:00"
@@ -85,31 +83,20 @@ class Hours:
         return dataclasses.replace(core, session=self.rule, sessions=self.sessions)
 
 
-def hours_options(function: F) -> F:
-    """Add the range of hours, their zone, and the session."""
-    options = (
-        click.option("--from", "begin", default="10:00", show_default=True, help="Local time at which windows begin."),
-        click.option("--to", "end", default="16:00", show_default=True, help="Local time at which they end."),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return session_options(function)
-
-
-def session_options(function: F) -> F:
-    """Add the session and its zone."""
-    options = (
-        click.option(
-            "--session",
-            metavar="OPEN-CLOSE|CALENDAR",
-            help="Local hours of trading, or a calendar such as XNYS.  [default: the settings' session, else "
-            f"{_SESSION}, or around the clock if the data require it]",
-        ),
-        click.option("--tz", help=f"Zone of local times.  [default: that of the session, else {_ZONE}]"),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+session_options = in_order(
+    click.option(
+        "--session",
+        metavar="OPEN-CLOSE|CALENDAR",
+        help="Local hours of trading, or a calendar such as XNYS.  [default: the settings' session, else "
+        f"{_SESSION}, or around the clock if the data require it]",
+    ),
+    click.option("--tz", help=f"Zone of local times.  [default: that of the session, else {_ZONE}]"),
+)
+hours_options = in_order(
+    session_options,
+    click.option("--from", "begin", default="10:00", show_default=True, help="Local time at which windows begin."),
+    click.option("--to", "end", default="16:00", show_default=True, help="Local time at which they end."),
+)
 
 
 def range_s(begin: str, end: str) -> tuple[int, int]:

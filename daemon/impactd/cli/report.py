@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from impactd.cli.common import Data, directory_option, example, write_json
-from impactd.cli.hours import hours, session_options
-from impactd.cli.study import days_of, schedule_options, study, study_options
+from impactd.cli.common import directory_option, example, write_json
+from impactd.cli.hours import hours
+from impactd.cli.study import Asked, days_of, schedule_options, study
 
 
 @click.command(
@@ -17,21 +17,11 @@ from impactd.cli.study import days_of, schedule_options, study, study_options
         "impactd report --out report", "impactd report --data FROG_2025-04-03_mbp10.csv.gz --shares 20000 --out report"
     ),
 )
-@study_options
-@session_options
 @schedule_options
 @directory_option("Directory of the report.", required=True)
 def command(
     *,
-    data: Data,
-    seed: int,
-    side: str,
-    intervals: int,
-    as_json: bool,
-    shares: float,
-    timeout: float,
-    session: str | None,
-    tz: str | None,
+    asked: Asked,
     out: Path,
 ) -> None:
     """Write a report on models and strategies, as HTML and Markdown.
@@ -43,18 +33,19 @@ def command(
         from impactd.research.options import OptimizerConfig
         from impactd.research.report import make_report, write_report
 
-        traded = hours(None, tz, session, data)
-        days = days_of(data, seed, traded)
-        report = make_report(days, shares, intervals, side=side, config=OptimizerConfig(timeout_seconds=timeout))
+        traded = hours(None, asked.tz, asked.session, asked.data)
+        days = days_of(asked.data, asked.seed, traded)
+        config = OptimizerConfig(timeout_seconds=asked.timeout)
+        report = make_report(days, asked.shares, asked.intervals, side=asked.side, config=config)
         written = write_report(report, out)
-    if as_json:
+    if asked.as_json:
         found = [
             {"day": day.name, "model": day.chosen, "answer": day.answer, "failed": list(day.failed)}
             for day in report.days
         ]
         write_json({"hours": traded.text, "days": found, "files": [str(path) for path in written]})
         return
-    if data.paths:
+    if asked.data.paths:
         click.echo(f"hours  {traded.text}")
     for day in report.days:
         click.echo(f"{day.name}: {day.answer}")

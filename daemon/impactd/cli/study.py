@@ -1,16 +1,18 @@
-"""What the research commands share: their options, days, tables and errors."""
+"""Shared by the research commands: options, days, tables and errors."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from impactd.cli.common import Data, Failure, InputError, data_options
+from impactd.cli.common import Data, Failure, InputError, data_options, grouped, in_order
 from impactd.cli.common import NothingUsableError as Unusable
+from impactd.cli.hours import session_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,41 +20,45 @@ if TYPE_CHECKING:
     from impactd.cli.hours import Hours
     from impactd.research.compare import Day
 
-F = TypeVar("F", bound=Callable[..., Any])
+
+_ABOVE_0: Final = click.FloatRange(0, min_open=True)
+
+study_options = in_order(
+    data_options(),
+    click.option(
+        "--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed of the generated day."
+    ),
+    click.option(
+        "--side", type=click.Choice(["buy", "sell"]), default="buy", show_default=True, help="Side of the order."
+    ),
+    click.option("--intervals", type=click.IntRange(1), default=50, show_default=True, help="Intervals of a schedule."),
+    click.option("--json", "as_json", is_flag=True, help="Write JSON for machines."),
+)
 
 
-def study_options(function: F) -> F:
-    """Add the data, the order and the form of the result."""
-    options = (
-        data_options(),
-        click.option(
-            "--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed of the generated day."
-        ),
-        click.option(
-            "--side", type=click.Choice(["buy", "sell"]), default="buy", show_default=True, help="Side of the order."
-        ),
-        click.option(
-            "--intervals", type=click.IntRange(1), default=50, show_default=True, help="Intervals of a schedule."
-        ),
-        click.option("--json", "as_json", is_flag=True, help="Write JSON for machines."),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Options of a study of one order's schedules; `timeout` in seconds."""
+
+    data: Data
+    seed: int
+    side: str
+    intervals: int
+    as_json: bool
+    shares: float
+    timeout: float
+    session: str | None
+    tz: str | None
 
 
-def schedule_options(function: F) -> F:
-    """Add the size of an order and the time that solvers have."""
-    above_0 = click.FloatRange(0, min_open=True)
-    options = (
-        click.option("--shares", type=above_0, default=100_000.0, show_default=True, help="Shares of the order."),
-        click.option(
-            "--timeout", type=above_0, default=30.0, show_default=True, help="Time limit of a solver, seconds."
-        ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+schedule_options = grouped(
+    "asked",
+    Asked,
+    study_options,
+    session_options,
+    click.option("--shares", type=_ABOVE_0, default=100_000.0, show_default=True, help="Shares of the order."),
+    click.option("--timeout", type=_ABOVE_0, default=30.0, show_default=True, help="Time limit of a solver, seconds."),
+)
 
 
 @contextmanager

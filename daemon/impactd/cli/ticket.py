@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from impactd.cli.common import Data, InputError, settings_options, translated
+from impactd.cli.common import Data, InputError, in_order, settings_options, translated
 from impactd.cli.hours import Hours, hours
 
 if TYPE_CHECKING:
@@ -55,35 +55,19 @@ class Ticket:
 TICKET: Final = frozenset(item.name for item in dataclasses.fields(Ticket))
 
 
-def _options(function: Callable[..., Any], *options: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(options):
-        function = option(function)
-    return function
-
-
-def time_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the day, the zone and the hours of local times."""
-    return _options(
-        function,
-        click.option(
-            "--date", "day", metavar="YYYY-MM-DD", help="Local day of the times.  [default: today, or the data's]"
-        ),
-        click.option("--tz", metavar="ZONE", help="Zone of local times.  [default: that of the symbol's session]"),
-        click.option("--session", metavar="OPEN-CLOSE|CALENDAR", help="Trading hours that open and close refer to."),
-    )
-
-
-def ticket_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of `Ticket` but the symbol."""
-    return _options(
-        function,
-        settings_options,
-        time_options,
-        click.option(
-            "--file", type=click.Path(dir_okay=False, path_type=Path), help="Append to this file; send nothing."
-        ),
-        click.option("--dry-run", is_flag=True, help="Show the record; send nothing."),
-    )
+time_options = in_order(
+    click.option(
+        "--date", "day", metavar="YYYY-MM-DD", help="Local day of the times.  [default: today, or the data's]"
+    ),
+    click.option("--tz", metavar="ZONE", help="Zone of local times.  [default: that of the symbol's session]"),
+    click.option("--session", metavar="OPEN-CLOSE|CALENDAR", help="Trading hours that open and close refer to."),
+)
+ticket_options = in_order(
+    settings_options,
+    time_options,
+    click.option("--file", type=click.Path(dir_okay=False, path_type=Path), help="Append to this file; send nothing."),
+    click.option("--dry-run", is_flag=True, help="Show the record; send nothing."),
+)
 
 
 def term_options(*, new: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
