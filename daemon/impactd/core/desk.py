@@ -67,14 +67,9 @@ class Desk:
 
     Parameters
     ----------
-    settings : CoreSettings
     orders : Ledger
-    halts : Halts
-    instruments : Instruments
     books : MinuteAggregator
         Minutes of an order's symbol close from its arrival on.
-    markets : Markets
-    outbox : Outbox
     probe : Probe, optional
         Times solves.
     """

@@ -67,7 +67,6 @@ class Engine:
 
     Parameters
     ----------
-    settings : CoreSettings
     partition, partitions : int
         Partition number and count.
     release : str
@@ -88,8 +87,6 @@ class Engine:
         Last record applied of each input, where the inbox was given records.
     commit_seq : int
     orders : Ledger
-    halts : Halts
-    instruments : Instruments
     invalid : InvalidShare
         Share of refused messages.
     """

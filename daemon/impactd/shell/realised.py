@@ -67,7 +67,6 @@ def price(questions: Mapping[str, Question], batches: Iterable[TickBatch], setti
         By order.
     batches : iterable of TickBatch
         The day's rows, in the order in which they arrived.
-    settings : BookSettings
     """
     by_symbol: dict[str, list[str]] = {}
     for name, question in questions.items():

@@ -53,7 +53,6 @@ def read_ticks(
         guess from the file's name, which is logged.
     batch_rows : int
         Records decoded together; no row depends on it.
-    limits : Limits, optional
 
     Yields
     ------

@@ -21,7 +21,6 @@ class TickDecoder:
     ----------
     default : str
         Codec of records whose header names none.
-    limits : Limits, optional
 
     Raises
     ------

@@ -43,7 +43,6 @@ class FileOptions:
     ----------
     symbols : FileSymbols
         For data that name no symbol, or not enough.
-    limits : Limits
     """
 
     symbols: FileSymbols = field(default_factory=FileSymbols)
@@ -67,10 +66,6 @@ class TickCodec(ABC):
 
     A codec decodes records one by one (`decode_record`), and may have a faster
     way for those that it is sure of (`scan`).
-
-    Parameters
-    ----------
-    limits : Limits, optional
 
     Attributes
     ----------
@@ -136,7 +131,6 @@ class TickCodec(ABC):
 
         Returns
         -------
-        rows : Rows or None
         left : sequence of int
             Indices of the records that are left to `decode_record`, ascending.
         """

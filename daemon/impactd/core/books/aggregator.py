@@ -69,7 +69,6 @@ class MinuteAggregator:
 
     Parameters
     ----------
-    settings : BookSettings
     max_symbols : int
         Rows of further symbols are dropped and counted (`unknown_rows`).
     halted_since : callable, optional

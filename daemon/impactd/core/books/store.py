@@ -231,7 +231,6 @@ class SymbolTable:
 
     Attributes
     ----------
-    store : Store
     scratch : ndarray of float64, shape (K,)
         Room for one walk.
     """

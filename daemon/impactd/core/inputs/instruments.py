@@ -25,12 +25,7 @@ _PER_SYMBOL: Final = 10
 
 
 class Instruments:
-    """Definitions by symbol.
-
-    Parameters
-    ----------
-    settings : CoreSettings
-    """
+    """Definitions by symbol."""
 
     def __init__(self, settings: CoreSettings) -> None:
         self._patterns = settings.instruments

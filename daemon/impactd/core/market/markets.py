@@ -21,7 +21,6 @@ class Markets:
 
     Parameters
     ----------
-    settings : CoreSettings
     books : MinuteAggregator
         Prevailing books.
     """

@@ -32,7 +32,6 @@ class Held(NamedTuple):
     ----------
     since : int
         Event time since which it is held, ns.
-    received : Received
     awaits : tuple of str
         The id of an unknown order, or the first id of an order and the exec_id of an unknown execution.
     """

@@ -45,7 +45,6 @@ class Halts:
         Scope to the ts_event of its halt, ns.
     kill_switch : str or None
         Reason of the kill switch, while it is on.
-    markets : MarketStatus
     """
 
     scopes: dict[str, str] = field(default_factory=dict)

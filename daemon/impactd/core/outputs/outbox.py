@@ -16,7 +16,6 @@ class Outbox:
         Event time of the partition, ns; stamped on each message.
     trigger : tuple of (Topic, int) or None
         Topic and offset of the input that is being applied; None during an idle move.
-    counts : Counts
     """
 
     def __init__(self) -> None:

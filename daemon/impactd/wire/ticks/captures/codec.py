@@ -43,7 +43,6 @@ class CaptureCodec(BuildingCodec):
 
     Parameters
     ----------
-    limits : Limits, optional
     symbol : str, optional
         For messages that name none.
     """

@@ -85,7 +85,6 @@ class DatabentoCodec(CsvCodec):
 
     Parameters
     ----------
-    limits : Limits, optional
     header : str, optional
         The file's header line; by default Databento's own order of columns.
     symbol : str, optional

@@ -28,7 +28,6 @@ class Identity:
     ----------
     names : sequence of str
         The header's columns.
-    symbols : FileSymbols
     check : callable
         Raises `FieldError` for a line that is no row: such a line tells nothing.
     """

@@ -50,7 +50,6 @@ class DatabentoJsonCodec(TickCodec):
 
     Parameters
     ----------
-    limits : Limits, optional
     symbols : FileSymbols, optional
         For records that name no symbol.
     is_tbbo : bool

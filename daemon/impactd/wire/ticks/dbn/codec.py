@@ -114,7 +114,6 @@ class DbnCodec(TickCodec):
 
     Parameters
     ----------
-    limits : Limits, optional
     symbol : str, optional
         Symbol of a file whose head names none for its one instrument.
     """

@@ -51,7 +51,6 @@ class DatabentoMboCodec(CsvCodec):
 
     Parameters
     ----------
-    limits : Limits, optional
     header : str, optional
         The file's header line; by default Databento's own order of columns.
     symbols : FileSymbols, optional

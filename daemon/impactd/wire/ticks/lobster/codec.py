@@ -51,7 +51,6 @@ class LobsterCodec(TickCodec):
 
     Parameters
     ----------
-    limits : Limits, optional
     name : LobsterName, optional
         Symbol, day and kind, which the lines themselves do not hold.
     """

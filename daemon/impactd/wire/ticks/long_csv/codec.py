@@ -58,7 +58,6 @@ class LongCsvCodec(CsvCodec):
 
     Parameters
     ----------
-    limits : Limits, optional
     header : str, optional
         The file's header line; `HEADER` by default.
     symbol : str, optional

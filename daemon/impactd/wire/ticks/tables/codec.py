@@ -40,7 +40,6 @@ class TableCodec(CsvCodec):
 
     Parameters
     ----------
-    limits : Limits, optional
     header : str, optional
         The file's header line; `HEADER` by default.
     symbol : str, optional

@@ -35,7 +35,6 @@ class IncrementalCodec(BuildingCodec, CsvCodec):
 
     Parameters
     ----------
-    limits : Limits, optional
     header : str, optional
         The file's header line; `HEADER` by default.
 
