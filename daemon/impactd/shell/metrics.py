@@ -13,7 +13,7 @@ import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from impactd.__about__ import __version__
 from impactd.core.base.topics import INPUT_TOPICS
@@ -143,6 +143,16 @@ def _stage(stage: str) -> Callable[[Reading], Iterator[tuple[Labels, float | Dur
 _P: Final = ("partition",)
 _PT: Final = ("partition", "topic")
 
+
+def _gauge(name: str, meaning: str, value: Callable[[PartitionStatus, Reading], float | None]) -> Row:
+    return Row(name, "gauge", _P, meaning, _by_partition(value))
+
+
+def _counter(name: str, meaning: str, value: Callable[[Totals], Any], *labels: str) -> Row:
+    """Return a counter by partition; with `labels`, `value` is a mapping by their values."""
+    return Row(name, "counter", (*_P, *labels), meaning, _totals(value) if labels else _total(value))
+
+
 _STAGE_MEANING: Final = {
     "decode": "Decoding one fetch in its worker thread, waiting for the thread included.",
     "apply": "Applying and encoding the input of one commit in its worker thread.",
@@ -186,19 +196,11 @@ METRICS: Final[tuple[Row, ...]] = (
         "Next offset of an input, as of the last commit.",
         _by_input(lambda p: {topic.value: at for topic, at in sorted(p.positions.items())}),
     ),
-    Row(
-        "impactd_positions_lost",
-        "gauge",
-        _P,
-        "Inputs whose position retention has deleted.",
-        _by_partition(lambda p, _: len(p.lost)),
-    ),
-    Row(
+    _gauge("impactd_positions_lost", "Inputs whose position retention has deleted.", lambda p, _: len(p.lost)),
+    _gauge(
         "impactd_tick_age_seconds",
-        "gauge",
-        _P,
         "Since a tick was fetched; absent in a partition that never had one.",
-        _by_partition(lambda p, r: p.tick_age(r.now)),
+        lambda p, r: p.tick_age(r.now),
     ),
     Row(
         "impactd_event_time_age_seconds",
@@ -207,41 +209,27 @@ METRICS: Final[tuple[Row, ...]] = (
         "Wall clock less the event time that the ticks have reached.",
         _by_partition(_event_time_age),
     ),
-    Row(
+    _gauge(
         "impactd_commit_age_seconds",
-        "gauge",
-        _P,
         "Since the last commit; absent before the first.",
-        _by_partition(lambda p, r: None if p.last_commit is None else r.now - p.last_commit),
+        lambda p, r: None if p.last_commit is None else r.now - p.last_commit,
     ),
-    Row(
+    _gauge(
         "impactd_fetch_paused",
-        "gauge",
-        _P,
         "1 while fetching waits until what was fetched is applied.",
-        _by_partition(lambda p, _: float(p.paused)),
+        lambda p, _: float(p.paused),
     ),
-    Row(
+    _gauge(
         "impactd_too_many_invalid",
-        "gauge",
-        _P,
         "1 while the share of invalid input is above its limit.",
-        _by_partition(lambda p, _: float(p.too_many_invalid)),
+        lambda p, _: float(p.too_many_invalid),
     ),
-    Row(
-        "impactd_orders_active",
-        "gauge",
-        _P,
-        "Active parent orders, halted ones included.",
-        _by_partition(lambda p, _: p.orders),
-    ),
-    Row("impactd_orders_halted", "gauge", _P, "Active orders that are halted.", _by_partition(lambda p, _: p.halted)),
-    Row(
+    _gauge("impactd_orders_active", "Active parent orders, halted ones included.", lambda p, _: p.orders),
+    _gauge("impactd_orders_halted", "Active orders that are halted.", lambda p, _: p.halted),
+    _gauge(
         "impactd_orders_short",
-        "gauge",
-        _P,
         "Active orders whose caps leave something untraded.",
-        _by_partition(lambda p, _: sum(plan.short for plan in p.plans.values())),
+        lambda p, _: sum(plan.short for plan in p.plans.values()),
     ),
     Row(
         "impactd_open_cost",
@@ -250,89 +238,52 @@ METRICS: Final[tuple[Row, ...]] = (
         "Expected cost (currency) of the plans in force that this process published, and of TWAP instead.",
         _costs,
     ),
-    Row(
-        "impactd_restored_keys",
-        "gauge",
-        _P,
-        "State keys at the last restore.",
-        _by_partition(lambda p, _: p.restored_keys),
-    ),
-    Row("impactd_commits_total", "counter", _P, "Commits.", _total(lambda t: t.commits)),
-    Row(
-        "impactd_idle_moves_total",
-        "counter",
-        _P,
-        "Commits that closed minutes without input.",
-        _total(lambda t: t.idle_moves),
-    ),
-    Row("impactd_records_total", "counter", _P, "Input records in commits.", _total(lambda t: t.records)),
-    Row("impactd_tick_rows_total", "counter", _P, "Ticks in commits, before any check.", _total(lambda t: t.rows)),
-    Row(
+    _gauge("impactd_restored_keys", "State keys at the last restore.", lambda p, _: p.restored_keys),
+    _counter("impactd_commits_total", "Commits.", lambda t: t.commits),
+    _counter("impactd_idle_moves_total", "Commits that closed minutes without input.", lambda t: t.idle_moves),
+    _counter("impactd_records_total", "Input records in commits.", lambda t: t.records),
+    _counter("impactd_tick_rows_total", "Ticks in commits, before any check.", lambda t: t.rows),
+    _counter(
         "impactd_ticks_total",
-        "counter",
-        ("partition", "result", "reason"),
         "Ticks of closed minutes: accepted (two-sided books and trades), late, or rejected for a reason.",
-        _totals(lambda t: t.ticks),
+        lambda t: t.ticks,
+        "result",
+        "reason",
     ),
-    Row(
+    _counter(
         "impactd_refused_records_total",
-        "counter",
-        ("partition", "topic", "reason"),
         "Fetched records that cannot be decoded or belong to another partition; counted again when fetched again.",
-        _totals(lambda t: t.refused),
+        lambda t: t.refused,
+        "topic",
+        "reason",
     ),
-    Row(
+    _counter(
         "impactd_unknown_messages_total",
-        "counter",
-        _P,
         "Messages of a type that this release does not know.",
-        _total(lambda t: t.skipped_unknown),
+        lambda t: t.skipped_unknown,
     ),
-    Row("impactd_minutes_closed_total", "counter", _P, "Minutes closed, of all symbols.", _total(lambda t: t.minutes)),
-    Row(
-        "impactd_plans_total",
-        "counter",
-        ("partition", "reason", "status"),
-        "Plans published.",
-        _totals(lambda t: t.plans),
+    _counter("impactd_minutes_closed_total", "Minutes closed, of all symbols.", lambda t: t.minutes),
+    _counter("impactd_plans_total", "Plans published.", lambda t: t.plans, "reason", "status"),
+    _counter("impactd_plans_withheld_total", "Plans withheld by the gate, repeats included.", lambda t: t.withheld),
+    _counter(
+        "impactd_shadow_plans_total", "Shadow plans that ended, by their length.", lambda t: t.shadows, "intervals"
     ),
-    Row(
-        "impactd_plans_withheld_total",
-        "counter",
-        _P,
-        "Plans withheld by the gate, repeats included.",
-        _total(lambda t: t.withheld),
-    ),
-    Row(
-        "impactd_shadow_plans_total",
-        "counter",
-        ("partition", "intervals"),
-        "Shadow plans that ended, by their length.",
-        _totals(lambda t: t.shadows),
-    ),
-    Row(
+    _counter(
         "impactd_shadow_plans_held_total",
-        "counter",
-        ("partition", "intervals", "level"),
         "Of these, the ones whose cost ended within the band given at their start; their share should equal the level.",
-        _totals(lambda t: t.shadows_held),
+        lambda t: t.shadows_held,
+        "intervals",
+        "level",
     ),
-    Row(
+    _counter(
         "impactd_trial_savings_bps_total",
-        "counter",
-        ("partition", "of"),
         "Trial plans of an hour, by `of`: ended is their number; saved, lost and possible (what could have been "
         "saved) are in basis points of TWAP's cost. (saved - lost) / possible is the capture.",
-        _totals(lambda t: t.trials),
+        lambda t: t.trials,
+        "of",
     ),
-    Row("impactd_alerts_total", "counter", ("partition", "kind"), "Alerts published.", _totals(lambda t: t.alerts)),
-    Row(
-        "impactd_dead_letters_total",
-        "counter",
-        ("partition", "reason"),
-        "Records sent to the dead letters.",
-        _totals(lambda t: t.dead),
-    ),
+    _counter("impactd_alerts_total", "Alerts published.", lambda t: t.alerts, "kind"),
+    _counter("impactd_dead_letters_total", "Records sent to the dead letters.", lambda t: t.dead, "reason"),
     Row(
         "impactd_outputs_total",
         "counter",
@@ -340,20 +291,12 @@ METRICS: Final[tuple[Row, ...]] = (
         "Records published, by topic; state and journal not included.",
         _totals(lambda t: t.outputs),
     ),
-    Row(
+    _counter(
         "impactd_reacquired_total",
-        "counter",
-        _P,
         "Times that memory was dropped and the partition acquired again.",
-        _total(lambda t: t.failures),
+        lambda t: t.failures,
     ),
-    Row(
-        "impactd_fenced_total",
-        "counter",
-        _P,
-        "Of these, the ones caused by another producer.",
-        _total(lambda t: t.fenced),
-    ),
+    _counter("impactd_fenced_total", "Of these, the ones caused by another producer.", lambda t: t.fenced),
     Row("impactd_rebalances_total", "counter", (), "Assignments by the group.", _one(lambda r: r.status.rebalances)),
     *(Row(f"impactd_{stage}_seconds", "histogram", (), _STAGE_MEANING[stage], _stage(stage)) for stage in STAGES),
     Row(
