@@ -1,7 +1,7 @@
 """The schedule of least cost: problem, cost, solvers, certificate, whole lots.
 
-The way of a solve: `problem` states it, `solvers` find the real-valued optimum,
+The path of a solve: `problem` states it, `solvers` find the real-valued optimum,
 `certificate` proves it, `lots` round it exactly; `joint` does so for several
 orders on one book.  Belongs here: optimisation over intervals, in shares and
-currency.  Nothing here knows of parent orders, events or messages.
+currency.  Nothing here depends on parent orders, events or messages.
 """

@@ -1,11 +1,11 @@
-"""The schedules that a plan is measured against.
+"""The baseline schedules of a plan: TWAP.
 
 TWAP trades in proportion to the time in each interval, as far as the caps
 allow; what a full interval cannot take is spread over the others in the same
 proportion (water-filling).  Whole lots follow the running sum, each as soon as
-half of it is due: the pace stays even however few lots there are (largest
-remainders would put those of an equal pace into its first intervals, which on a
-trading day are the dear ones).
+half of it is due: the pace stays even for any number of lots (largest
+remainders would put them into the first intervals, which are the expensive ones
+of a trading day).
 """
 
 from __future__ import annotations

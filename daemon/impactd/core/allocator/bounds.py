@@ -7,12 +7,12 @@ rate: with X the running sum of a schedule x,
 
    \ell_t \le X_t = x_0 + \dots + x_t \le h_t, \qquad 0 \le x_t \le u_t, \qquad X_{N-1} = R .
 
-`tighten` makes every bound attainable: whatever running sum between the
-tightened bounds is reached after t, the rest of the schedule can be completed
-from there.  It keeps this order of precedence: caps and upper bounds are never
+`tighten` makes every bound attainable: from any running sum between the
+tightened bounds after t, the rest of the schedule can be completed.  It keeps this order of precedence: caps and upper
+bounds are never
 broken; then R is as large as they allow; a lower bound gives way to both.
 
-The kernels take int64 lots and float64 shares alike.
+The kernels take int64 lots or float64 shares.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a schedule costs, and the gradient that solvers need, of a whole `Problem`."""
+"""The cost of a schedule of a whole `Problem`, and its gradient for solvers."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-r"""What it is worth that a schedule will be planned again each minute.
+r"""The value of planning a schedule again each minute.
 
 The rest of an order is planned again each minute, at the levels seen then.  An
-interval ahead is therefore not traded at what is expected of it, but at what it will
-show: much where it turns out cheap, nothing where it turns out dear.  With a half-spread s whose forecast is its
+interval ahead is therefore not traded at its expected level but at the level it will
+show: much if it turns out cheap, nothing if it turns out expensive.  With a half-spread s whose forecast is its
 mean and whose log will have been seen to depart from it by the variance V (`impactd.core.model.curves.Curves`), a
 marginal price p buys on average
 
@@ -24,8 +24,8 @@ P and s, and that is solved again, until the price stays: the fixed point has th
 and is an ordinary `Problem` with an ordinary certificate.  A plan by means alone trades too
 early; most of all a small order, which pays little but the spread, and may wait for a narrow one.
 
-Only the spread is waited for.  The excess swings as much, but what its swings are worth was less than what was lost by
-acting on them, on A-shares (ADR 22).
+Plans wait for the spread only.  The excess varies as much, but acting on its variation lost more than it gained on
+A-shares (ADR 22).
 
 The price of a problem that is not separable differs by interval; it is taken
 from its separable part, once.

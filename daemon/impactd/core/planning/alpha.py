@@ -5,12 +5,12 @@ time t after the view was sent, at a mid m, the mid has risen by
 
 .. math:: m \, \frac{\alpha}{10^4} \left( 1 - 2^{-t / h} \right),
 
-and what an interval trades pays the mean of it while the interval lasts (a sell receives it): a term that is linear in
-the schedule (Almgren and Chriss 2000, section 4.1, with a drift that decays).  It moves the plan, and is in none of its
-costs, which are over the mid of their own time.
+and the quantity of an interval pays the mean of it over the interval (a sell receives it): a term that is linear in
+the schedule (Almgren and Chriss 2000, section 4.1, with a drift that decays).  It shifts the plan but is not part of
+its costs, which are over the mid at the time of each trade.
 
-The solvers take costs that are not negative.  What all intervals gain or pay alike moves no plan, so the least of the
-term is taken off.
+The solvers need non-negative costs.  A constant over all intervals changes no plan, so the smallest value of the term
+is subtracted.
 """
 
 from __future__ import annotations

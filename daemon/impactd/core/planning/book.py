@@ -1,8 +1,8 @@
-"""What the current schedules of all orders trade together, by symbol and side.
+"""The sum of the current schedules of all orders, by symbol and side.
 
 An order that is planned by itself (it has a smallest clip, say) is charged for the
 others' plans too, never as if it were alone.  The sum of all schedules is kept as
-they change, so that one plan costs no look at every other order.  It follows from
+they change, so that planning one order does not visit all others.  It follows from
 the orders' schedules, and is rebuilt from them after a restart.
 """
 

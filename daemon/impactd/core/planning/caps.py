@@ -1,8 +1,8 @@
-r"""What bounds the plan of an order: caps, bounds of its running sum, and its smallest clip.
+r"""The bounds of an order's plan: caps, bounds of its running sum, and its smallest clip.
 
 *Caps*, for each interval by itself:
 
-- max_interval_qty, less the fills of the interval under way;
+- max_interval_qty, less the fills of the current interval;
 - what a limit price leaves of it (`impactd.core.planning.price_limit`);
 - 0 where an interval overlaps a blackout window, lies outside the order's own
   window, or is not wholly inside an open session.
@@ -16,11 +16,11 @@ participation_rate times the continuous volume since the order began to work:
       \bigl(V + \hat v_0 + \dots + \hat v_t\bigr)
 
 with V the volume of closed minutes (`Order.market_volume`) and :math:`\hat v` the
-forecast; of the interval under way its whole, from when the order works, since its
-own volume is known only when it has closed.  What a quiet minute did not allow, or
-was less than a lot, is carried forward, and what was traded on too high a forecast
-is paid back by the intervals that follow.  None follow the last one: there only
-volume that is known counts, and it grows while the interval is under way
+forecast; the current interval counts in full, from when the order works, since its
+own volume is known only when it has closed.  Allowance that a quiet minute did not
+give, or that was less than a lot, is carried forward, and an excess from too high a
+forecast is paid back by the intervals that follow.  None follow the last one: in it
+only known volume counts, and that grows during the interval
 (`impactd.core.planning.pace` plans it again then).  So over its window an
 order stays within its rate, unless from some minute to the end the market trades
 less than was expected of that minute alone.

@@ -1,7 +1,7 @@
-r"""What an order would cost, before it exists.
+r"""Estimates the cost of an order that does not exist yet.
 
-The same forecast, limits, solvers and costs as plans have
-(`impactd.core.planning.propose`); nothing is published and no state changes.  Beside
+It uses the same forecast, limits, solvers and costs as plans
+(`impactd.core.planning.propose`); nothing is published and no state changes.  Besides
 the plan, the schedules of other policies are priced by the same curves:
 
 - TWAP and VWAP: in proportion to time and to the forecast volume, under the order's
@@ -10,7 +10,7 @@ the plan, the schedules of other policies are priced by the same curves:
   done; what the window's volume does not hold is its shortfall.
 
 A cost splits into spread, :math:`\sum_t s_t x_t`, and impact, the rest.  Timing risk
-is the standard deviation of what the price may do while quantity is left, with drift 0:
+is the standard deviation of the price moves, at zero drift, on the quantity that is left:
 
 .. math::
 
@@ -18,7 +18,7 @@ is the standard deviation of what the price may do while quantity is left, with 
 
 with y what is left after interval t, :math:`\tau_t` its part of an interval and
 :math:`\sigma` the deviation of the mid over one interval.  It is not part of the expected
-cost, and the bands of the cost do not hold it.
+cost, and the bands of the cost do not include it.
 """
 
 from __future__ import annotations

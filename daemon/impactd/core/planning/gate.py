@@ -1,19 +1,19 @@
-"""The gate before publication: what a plan must not exceed, whatever made it.
+"""The gate before publication: limits on every plan, independent of how it was made.
 
 It is fail-closed.  A plan goes out only if every limit that is set has been
-compared with a number, and held: what is unknown (no mid, no standing book),
-what is not a number, and what goes wrong in here all withhold the plan.
+compared with a number and held.  Unknown values (no mid, no prevailing book),
+NaN, and errors in this module all withhold the plan.
 
 A plan that is withheld does not leave the one before it in force.  That one
 was made for a state of the market and of the order that no longer holds, and
-a desk that continues trading it would trade past the very limit; so a halted
+a desk that continues trading it would exceed the limit; so a halted
 plan is published in its place, whose text names the limit.  The order is
 replanned as each minute closes, and whenever something forces it, and goes
 on by itself once a plan passes.
 
 Plans are counted by seconds of event time, since the core knows no other.
 All orders of a symbol are replanned at the same event time, the close of a
-minute: a limit on plans a second has to be above the number of orders.
+minute: a limit on plans per second has to be above the number of orders.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""What a limit price leaves of an order's intervals.
+r"""What each interval can trade within an order's limit price.
 
 A buy with limit L trades, in an interval whose mid is m, only while the next share
 costs no more than L: with C the cost over mid, up to the x with :math:`C'(x) = L - m`,

@@ -1,19 +1,19 @@
 r"""From orders and a forecast to their schedules.
 
-`propose` lays what is left of the orders' windows over common intervals, gives each
+`propose` divides the rest of the orders' windows into common intervals, gives each
 interval its cost and each order its bounds (`impactd.core.planning.caps`), and calls
 the allocator: for one order `impactd.core.allocator.allocate`, for several on one
 symbol and side `impactd.core.allocator.joint`.  Whether a plan is published is
 decided in `impactd.core.planning.replan`.
 
-All that trades into one book is charged for its sum: each order pays its part of
+Orders that trade into one book are charged for their sum: each pays its part of
 it, :math:`x_{it} \, g_t(X_t)`, with X the sum of the orders that are planned here
 and of the plans of other orders on that side (`impactd.core.planning.book`).
 
 Where an order works in a part of an interval only (its window begins or ends
 there, or it came while the interval was under way), the sum is charged for the
 part in which any of them works.  An order that shares such an interval with one
-that works in all of it is charged a little less than it will pay.
+that works in all of it is charged slightly too little.
 """
 
 from __future__ import annotations

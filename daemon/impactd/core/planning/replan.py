@@ -1,4 +1,4 @@
-"""When an order's schedule is replaced, and what is published then.
+"""Decides when an order's schedule is replaced, and what is published.
 
 A plan is published when an event forces it (a new or amended order, a fill off
 the plan, a control, an end) and, at a minute's close, when replacing the
@@ -9,13 +9,13 @@ problem, however many they are, those with risk aversion only where
 `PlanSettings.group_risk` is set.  Whatever forces the plan of one plans all of them,
 the threshold applies to what all of them save, and the plans that are published
 share a ``group_id``: those that an event forces, those whose schedule changes, and
-those whose cost is now another than stated (`impactd.core.planning.propose.RESTATED`).
+those whose cost has changed from what they stated (`impactd.core.planning.propose.RESTATED`).
 An order that is planned by itself is charged for the others' plans; so is each one
 of a group whose joint problem could not be solved, which an alert states.
 
-Up to `AT_ONCE` orders are planned together at each event of one of them.  Of more, an
-event plans its order by itself, and all of them together once as many have been as
-an eighth of the number above `AT_ONCE`, and as the minute closes.  So a thousand
+Up to `AT_ONCE` orders are planned together at each event of one of them.  In a larger
+group an event plans its order by itself; all are planned together once an eighth of the
+number above `AT_ONCE` have been planned so, and as the minute closes.  So a thousand
 arrivals are a hundred joint problems.
 """
 

@@ -1,17 +1,17 @@
 r"""Impact that lasts beyond its interval, for one order's plan.
 
 The setting `plans.transient_share` w says which part of the measured linear
-impact is taken as transient: trading x leaves the book displaced, and the
+impact is treated as transient: trading x leaves the book displaced, and the
 displacement falls to a half in every `plans.resilience_half_life_s`
 (Obizhaeva and Wang 2013: w = 1, resilience rho = log 2 / half-life).  The rest
 is temporary: it is gone when the interval is over, as all of it is at w = 0.
-Recorded books alone cannot tell the two apart, since own orders do not move
+Recorded books alone cannot separate the two, since own orders do not move
 them: w and the half-life are assumptions, and a plan names them.
 
 What an order's earlier fills still displace is part of the price of its next
 intervals.  It is known as one number, :math:`E = \sum_i r_i x_i \theta_i`
 (`impactd.core.allocator.problem`), carried on as fills come; a bust leaves it as it
-is, since the book was walked.  Each order knows of its own fills only.
+is, since the book was walked.  Each order accounts for its own fills only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""How an order's risk is weighed.
+r"""The weight of an order's risk.
 
 A plan adds the weight :math:`\rho = \lambda \sigma^2` times the squared inventory after each interval, for a risk
 aversion :math:`\lambda` and the variance :math:`\sigma^2` of the mid over an interval.  An urgency u has

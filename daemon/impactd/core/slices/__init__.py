@@ -1,5 +1,5 @@
-"""Slices: what an active order takes of the book that prevails, within the minute of its plan.
+"""Slices: what an active order takes from the prevailing book, within the minute of its plan.
 
-Belongs here: `watch.Slicer`.  Prices come from what a side has offered lately (`supply`), net of the move that the
-microprice tells (`microprice`).
+Belongs here: `watch.Slicer`.  Prices come from what a side has offered recently (`supply`), net of the move that the
+microprice predicts (`microprice`).
 """

@@ -1,6 +1,6 @@
-r"""Which part of the microprice's distance from the mid the mid goes within a minute.
+r"""The part of the microprice's distance from the mid that the mid moves within a minute.
 
-A narrow spread or a deep side tells where the mid goes: what looks cheap now is partly what others know.  With
+A narrow spread or a deep side predicts the mid: what looks cheap now is partly what others know.  With
 
 .. math::
 
@@ -9,7 +9,8 @@ A narrow spread or a deep side tells where the mid goes: what looks cheap now is
 (best prices a, b with sizes v) the mid is expected to move by :math:`\kappa d`.  A buy is compared net of it: a mid
 that will rise makes now cheaper than later.  :math:`\kappa` is the regression, through the origin, of the mid's change
 over `AHEAD_NS` on d, both in half-spreads, over the symbol's own decisions.  It is shrunk to `PRIOR` as far as its own
-error is larger than what symbols differ by, `PRIOR_SD`: a day of a symbol tells little.  On A-share days 1 to 40 and
+error is larger than the differences among symbols, `PRIOR_SD`: one day of a symbol shows little.  On A-share days 1 to
+40 and
 FROG captures were the same from 1/4 to 1/2; without it (0) three of eight sessions lost over the mid a minute later,
 and with 1 ARL did.
 """

@@ -1,10 +1,10 @@
-r"""What one side of a book has offered lately, by price: from it an order's reservation price.
+r"""The recent supply of one side of a book by price, and the reservation price of an order from it.
 
-Prices here are marginal: of one share more, over mid and net of the move that is expected of the mid
+Prices here are marginal: of one more share, over mid and net of the expected move of the mid
 (`impactd.core.slices.microprice`), in parts of the mid, on the fixed grid `PRICES`.
 
-A minute offers at a price p the most that any of its decisions has found there: what is taken does not refill
-within a minute.  `Supply` keeps its mean over minutes, with a half-life of `HALF_LIFE_MINUTES`,
+A minute's supply at a price p is the largest quantity that any of its decisions found there: what is taken does not
+refill within a minute.  `Supply` keeps its mean over minutes, with a half-life of `HALF_LIFE_MINUTES`,
 
 .. math:: S(p) = \text{mean over minutes of } \max_j D_j(p),
 

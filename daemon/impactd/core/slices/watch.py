@@ -4,18 +4,18 @@ With ``plans.act = "slices"`` a decision is due at every multiple of `PlanSettin
 tick at or after that time.  At each one, for every symbol with a prevailing book:
 
 1. the book goes into what its sides have offered (`impactd.core.slices.supply`), into the regression of the mid on the
-   microprice, and into the trial that says whether slices pay;
-2. the orders of a side get one reservation price P: what a minute offers at P is what they ask of one, together;
-3. what the book offers at P or better, net of the expected move and of what was taken since the interval began, is
-   taken, each order in proportion to what it asks.
+   microprice, and into the trial that decides whether slices pay;
+2. the orders of a side get one reservation price P, at which a minute's supply equals their total demand on a minute;
+3. the orders take what the book offers at P or better, net of the expected move and of what was taken since the
+   interval began, each in proportion to its demand.
 
-A slice is never more than what is left of its order after fills and slices that are out, and obeys `max_interval_qty`,
+A slice never exceeds its order's leaves after fills and outstanding slices, and obeys `max_interval_qty`,
 participation in volume that has traded, blackouts, `last_trade`, clips, lots, halts, and the gate's depth.  Where
 slices do not pay, or before a side is known, and for orders with risk aversion, the plan's quantity of the interval is
 taken in equal parts (``schedule``).  What later intervals cannot hold is spread over the decisions of this one
 (``deadline``).
 
-A slice is out until `PlanSettings.slice_latency_ns` after its end, while fills may still be reported.  With
+A slice is outstanding until `PlanSettings.slice_latency_ns` after its end, while fills may still be reported.  With
 ``fills = "scheduled"`` it counts as filled when it is published.
 
 Nothing is decided while no book prevails anywhere; the next tick wakes the watch.

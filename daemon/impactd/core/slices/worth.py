@@ -1,6 +1,7 @@
-r"""Whether slices pay on one side of a symbol: a trial that always runs, judged by the mid that comes after.
+r"""Decides whether slices pay on one side of a symbol: a trial that always runs, judged by the later mid.
 
-The trial is an order of what plans ask of `HORIZON` intervals, over as many, again and again.  It takes as orders do:
+The trial is an order of the quantity that plans need of `HORIZON` intervals, over as many intervals, repeated.  It
+takes as orders do:
 at the reservation price of what is left, and in the last interval all of that.  It pays the prices of the book of the
 decision over the mid `impactd.core.slices.microprice.AHEAD_NS` later.  An even slice is priced at every decision too.
 With e the even slices' discounted average cost of a share, a take of q shares for c saves :math:`q e - c`.  Slices are

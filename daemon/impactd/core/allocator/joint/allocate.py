@@ -9,9 +9,9 @@ They trade into the same book, so the cost of an interval is that of their sum:
 with each order's own window (its caps are 0 outside), caps, bounds of its running
 sum, lots and risk.
 
-- *Without risk* the optimum of the sum is found exactly, in whole lots, whatever
-  the number of orders (`impactd.core.allocator.solvers.decomposition`), and its
-  split is near to the plans in force.
+- *Without risk* the optimum of the sum is found exactly, in whole lots, for any number of orders
+  (`impactd.core.allocator.solvers.decomposition`), and its split is close to the
+  current plans.
 - *With risk* an interior point finds the continuous optimum of all
   (`impactd.core.allocator.joint.risk`); the orders with risk are rounded along their
   paths, one after the other, and the rest is then solved exactly around them.

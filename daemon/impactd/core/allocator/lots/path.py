@@ -18,8 +18,8 @@ rounded continuous path that is small, but for orders of very many lots, which
 first move by strides of many lots, halved each time that nothing is left to gain.
 
 Moves of one lot between *neighbouring* intervals alone are not enough: over a
-long, flat stretch of about a lot an interval each gains next to nothing, and
-the lots that should spread over hours crawl.
+long, flat stretch of about a lot an interval each gains next to nothing, and lots that should spread over hours
+move too slowly.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-r"""Whole lots where no exact method is at hand: impact that lasts, and a smallest clip.
+r"""Whole lots where no exact method exists: impact that lasts, and a smallest clip.
 
 Two things break the structure that the exact methods use.  With
 impact that lasts, K couples all intervals, and the integer problem is not
 discretely convex (for i < j < k a quadratic would need
 :math:`K_{ik} \ge \min(K_{ij}, K_{jk})`; Hirai and Murota 2004).  With a smallest
 clip an interval trades nothing or at least :math:`m_t`, which is not convex at
-all.  So here is a search, and a bound that says how much it may have missed:
+all.  This module searches, and bounds how much the search may have missed:
 
 1. *Start.*  Independent intervals: the Lagrangian in the multiplier of the sum
    opens interval t once the price passes :math:`C_t(m_t) / m_t`, its cheapest

@@ -1,4 +1,4 @@
-"""What every solver is: one small protocol, and values for failures.
+"""The protocol of solvers, and values for failures.
 
 A solver takes a `Problem` and a quantity in shares and returns a `Solution`
 (real-valued shares per interval) or a `SolveFailure`; it does not raise.
@@ -10,7 +10,7 @@ Rules:
 - the caps are never broken; if they cannot hold the quantity every cap is
   filled and the rest is the solution's `shortfall`;
 - the residual in a solution is computed from its x by
-  `impactd.core.allocator.certificate`, never taken from the solver's own word;
+  `impactd.core.allocator.certificate`, never taken from the solver's own report;
 - `impactd.core.allocator.solvers.chain.solve_chain` returns only what passes
   its certificate.
 """

@@ -16,7 +16,7 @@ resource allocation problem; the search on the multiplier goes back to Gibbs,
 see Patriksson (2008), "A survey on the continuous nonlinear resource
 allocation problem", EJOR 185(1), sec. 2.
 
-How it is made fast and safe:
+Speed and robustness:
 
 - Spreads are measured from the cheapest one, so that a spread common to all
   intervals takes no digits from the impact.
