@@ -103,7 +103,7 @@ class KafkaSection(Section):
     """Largest value of a state key."""
     max_dead_letter_bytes: Bytes = WireSettings().max_dead_letter_bytes
     """Bytes of the original that a dead letter keeps, with a hash of the whole."""
-    compression: Literal["none", "gzip", "lz4", "snappy", "zstd"] = "lz4"
+    compression: Literal["none", "gzip", "lz4", "snappy", "zstd"] = "zstd"
     """Compression of what is published."""
     revoke_timeout_ms: Milliseconds = 3_000
     """How long a commit in progress may take to finish when its partition is revoked."""

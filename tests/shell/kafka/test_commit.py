@@ -201,3 +201,38 @@ def test_records_with_a_state_value_over_the_limit_are_refused_by_name() -> None
 def test_records_over_the_message_limit_are_refused_with_the_remedy() -> None:
     with pytest.raises(FatalError, match="max_message_bytes"):
         ENCODER.records(_commit(note="x" * 2_000), 1)
+
+
+async def test_commit_sends_partitions_side_by_side_each_in_its_order() -> None:
+    plans = [Record("plans", k % 2, b"%d" % k, b"1") for k in range(200)]
+    records = [*plans, Record("state", 0, b"b", b"2"), Record("state", 0, b"c", b"2"), Record("journal", 0, None, b"3")]
+    places = {(record.topic, record.partition) for record in records}
+    sent: list[tuple[str, int, bytes | None]] = []
+    woken, last = asyncio.Event(), asyncio.Event()
+    seen: list[set[tuple[str, int]]] = []
+
+    class Full(FakeProducer):
+        """A batch of plans is full after ten, and on its way only when the last partition has been heard of."""
+
+        async def send(self, topic: str, *values: Any, **named: Any) -> asyncio.Future[None]:
+            woken.set()
+            if topic == "plans" and sum(place[:2] == (topic, named["partition"]) for place in sent) >= 10:
+                await last.wait()
+            if topic == "journal":
+                last.set()
+            sent.append((topic, named["partition"], values[1]))
+            return await super().send(topic)
+
+    async def sender() -> None:
+        # As aiokafka's, it is woken by the first send, and names the partitions of the transaction that it sees then.
+        await woken.wait()
+        seen.append({place[:2] for place in sent})
+
+    running = asyncio.create_task(sender())
+    await asyncio.sleep(0)
+    await Committer(Full(), 600.0).publish(records)
+    await running
+    assert seen == [places]
+    for place in places:
+        expected = [record.key for record in records if (record.topic, record.partition) == place]
+        assert [key for *at, key in sent if tuple(at) == place] == expected

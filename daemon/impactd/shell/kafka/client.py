@@ -39,8 +39,9 @@ TICKS_FETCH_WAIT_MS: Final = 20
 #: Bytes of one partition in one fetch: about 10,000 books, decoded in some 30 ms.
 FETCH_BYTES: Final = 4 * 1024 * 1024
 
-#: Batches of produced records. Below the broker's usual limit of 1 MB for one batch; a larger record goes alone.
-BATCH_BYTES: Final = 512 * 1024
+#: Batches of produced records, before compression. Below the broker's usual limit of 1 MB for one batch; a larger
+#: record goes alone. A minute's state of many symbols takes several, and each is a way to the broker and back.
+BATCH_BYTES: Final = 960 * 1024
 
 #: So long may a client take to close. Over TLS a close waits until the peer has answered, by default for half a minute,
 #: and a broker that is gone, or busy with a request of that connection, does not answer.
@@ -119,7 +120,7 @@ def _producer_options(settings: Settings) -> dict[str, Any]:
     return {
         "acks": "all",
         "compression_type": None if settings.kafka.compression == "none" else settings.kafka.compression,
-        "max_batch_size": BATCH_BYTES,
+        "max_batch_size": min(BATCH_BYTES, settings.wire.max_message_bytes),
         "max_request_size": settings.wire.max_message_bytes,
         **client_options(settings),
     }

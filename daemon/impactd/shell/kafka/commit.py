@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,6 +37,7 @@ from aiokafka.errors import (
 
 from impactd.shell.kafka.encoder import Record
 from impactd.shell.kafka.errors import CommitLateError, CommitRefusedError, CommitUnknownError, FencedError
+from impactd.shell.kafka.tasks import end
 
 if TYPE_CHECKING:
     from impactd.shell.kafka.transport import Producer
@@ -107,9 +109,32 @@ class Committer:
         producer = self._producer
         await producer.begin_transaction()
         self._open = True
-        sends: list[asyncio.Future[Any]] = []
+        parts: defaultdict[tuple[str, int], list[Record]] = defaultdict(list)
         for record in records:
-            sent = await producer.send(
+            parts[record.topic, record.partition].append(record)
+        sends: list[asyncio.Future[Any]] = []
+        # A send whose batch is full waits until that batch is on its way. Partition after partition, each batch of a
+        # minute's plans and state would be a request of its own; side by side, one request takes one of each.
+        sending = [asyncio.create_task(self._send(part, sends)) for part in parts.values()]
+        try:
+            if sending:
+                await asyncio.wait(sending, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            await end(*sending)
+        for task in sending:
+            if not task.cancelled():
+                task.result()
+        if sends:
+            done, _ = await asyncio.wait(sends, return_when=asyncio.FIRST_EXCEPTION)
+            for sent in done:
+                sent.result()
+        await producer.commit_transaction()
+        self._open = False
+
+    async def _send(self, records: Sequence[Record], sends: list[asyncio.Future[Any]]) -> None:
+        """Send records of one partition in their order, and add the futures of their delivery to `sends`."""
+        for n, record in enumerate(records, 1):
+            sent = await self._producer.send(
                 record.topic,
                 record.value,
                 record.key,
@@ -119,14 +144,8 @@ class Committer:
             # A send that fails after the deadline has nobody left to ask for its exception.
             sent.add_done_callback(_retrieve)
             sends.append(sent)
-            if len(sends) % _SENDS_AT_ONCE == 0:
+            if n % _SENDS_AT_ONCE == 0:
                 await asyncio.sleep(0)
-        if sends:
-            done, _ = await asyncio.wait(sends, return_when=asyncio.FIRST_EXCEPTION)
-            for sent in done:
-                sent.result()
-        await producer.commit_transaction()
-        self._open = False
 
     async def close(self, within_s: float) -> bool:
         """Close the producer, after an attempt to abort what is open; return whether it closed in order.
