@@ -213,7 +213,7 @@ function judged() {
   const text = texts.length ? `■ HALTED — ${texts.join(" · ")}` : "";
   if ($("halt").textContent !== text) $("halt").textContent = text;
   document.body.classList.toggle("halted", texts.length > 0);
-  const [level, word, remedy] = texts.length ? ["bad", "HALTED", "No plan trades. impactd control resume ends it."] : verdict(state);
+  const [level, word, remedy] = texts.length ? ["bad", "HALTED", "Halted plans do not trade. Lift a halt with impactd resume, for the same scope."] : verdict(state);
   document.title = texts.length ? "■ HALTED — impactd" : level === "bad" || level === "warn" ? `▲ ${word} — impactd` : "impactd";
   const bar = $("verdict");
   bar.dataset.level = level;
