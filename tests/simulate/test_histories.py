@@ -54,6 +54,8 @@ class _Kafka:
         resource = ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": str(n_bytes)})
         async with admin_client(self.settings) as admin:
             await admin.alter_configs([resource])
+        # Brokers apply it a moment after they have answered.
+        await asyncio.sleep(2.0)
 
     async def delete_before(self, topic: Topic, offset: int) -> None:
         place = TopicPartition(self.settings.topics.name(topic), 0)
