@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
@@ -80,13 +81,19 @@ def _tell(day: Day, outcome: Outcome, variant: str = "") -> Day:
 def _check(seeds: range, processes: int) -> bool:
     started = time.monotonic()
     commits = failing = 0
+    left: Counter[str] = Counter()
     for seed, outcome in _outcomes(seeds, "", processes):
         commits += outcome.commits
+        if outcome.commits:
+            # Without those that refuse what was damaged, as they should.
+            left.update(why.split(": ", 1)[1][:160] for why in outcome.failures)
         if outcome.faults:
             failing += 1
             if failing <= _TOLD:
                 _tell(drawn(str(seed)), outcome)
     seconds = time.monotonic() - started
+    for why, count in left.most_common(_TOLD):
+        _say(f"left by itself, {count} times: {why}")
     _say(
         f"{len(seeds)} days from seed {seeds.start}, {commits} commits: {failing} failed; {seconds:.0f} s, "
         f"{len(seeds) / seconds:.1f} a second"

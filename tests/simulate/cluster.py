@@ -121,6 +121,8 @@ class Log:
         self.leaderless_until = 0.0
         self.behind: tuple[float, int] = (0.0, 0)
         self._open: dict[int, list[Entry]] = {}
+        #: First offset and mark of each transaction that has ended.
+        self._ended: list[tuple[int, int]] = []
         self._writers: dict[int, _Writer] = {}
         self.waiting: list[Callable[[], None]] = []
 
@@ -130,8 +132,10 @@ class Log:
         return min(self.end, behind) if now < until else self.end
 
     def stable(self, now: float) -> int:
-        """Return the last stable offset."""
-        return min([self.high(now), *(records[0].offset for records in self._open.values())])
+        """Return the last stable offset: before what is open, and before what ended above the high watermark."""
+        high = self.high(now)
+        unknown = [first for first, mark in self._ended if mark >= high] if high < self.end else []
+        return min([high, *unknown, *(records[0].offset for records in self._open.values())])
 
     def read(self, start: int, now: float, most: int) -> Fetched:
         """Return committed records from `start` on."""
@@ -179,8 +183,11 @@ class Log:
 
     def end_transaction(self, pid: int, epoch: int, *, commit: bool, timestamp: int) -> None:
         """Write the mark of a transaction's end."""
-        for entry in self._open.pop(pid, ()):
+        records = self._open.pop(pid, [])
+        for entry in records:
             entry.aborted = not commit
+        if records:
+            self._ended.append((records[0].offset, self.end))
         known = self._writers.get(pid)
         if known is None or known.epoch < epoch:
             self._writers[pid] = _Writer(epoch)
@@ -190,6 +197,8 @@ class Log:
     def _add(self, entry: Entry) -> None:
         self.entries.append(entry)
         self.end += 1
+        # What is acknowledged is replicated.
+        self.behind = (0.0, 0)
 
     def tell(self) -> None:
         """Let the fetches that wait look again."""

@@ -128,7 +128,15 @@ _KINDS: Final[dict[str, tuple[int, Callable[[random.Random], tuple[Any, ...]]]]]
     "stall": (2, lambda d: (_who(d), _seconds(d, 0.1, 2.0 * SESSION_S))),
     "slow": (1, lambda d: (_seconds(d, 0.5, 3.0), d.choice([5.0, 30.0, 100.0]))),
     "down": (1, lambda d: (_seconds(d, 0.05, 4.0),)),
-    "lead": (2, lambda d: (d.randrange(1000), _seconds(d, 0.0, 2.0), _seconds(d, 0.0, 0.3), d.randrange(1, 30))),
+    "lead": (
+        3,
+        lambda d: (
+            d.choice([-2, -1, d.randrange(1000)]),
+            _seconds(d, 0.0, 2.0),
+            _seconds(d, 0.0, 0.8),
+            d.choice([5, 1_000]),
+        ),
+    ),
     "forget": (1, lambda _: ()),
     "sluggish": (2, lambda d: (d.choice([_seconds(d, 1.0, 4.0), _ALWAYS_S]), d.choice([0.005, 0.02, 0.03]))),
     "refuse": (1, lambda d: (_seconds(d, 0.5, 3.0),)),
@@ -287,10 +295,11 @@ class _Run:
 
     def _do_lead(self, which: int, gone_s: float, behind_s: float, records: int) -> None:
         logs = list(self._world.cluster.logs.values())
-        log = logs[which % len(logs)]
-        log.leaderless_until = self._loop.time() + gone_s
-        log.behind = (log.leaderless_until + behind_s, max(log.start, log.end - records))
-        self._later(gone_s + behind_s + 0.001, log.tell)
+        # Negative: a broker that led every second partition has gone.
+        for log in logs[-which - 1 :: 2] if which < 0 else [logs[which % len(logs)]]:
+            log.leaderless_until = self._loop.time() + gone_s
+            log.behind = (log.leaderless_until + behind_s, max(log.start, log.end - records))
+            self._later(gone_s + behind_s + 0.001, log.tell)
 
     def _do_forget(self) -> None:
         self._world.cluster.forget_group()

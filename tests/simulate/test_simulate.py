@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
+from impactd.core.base.topics import Topic
 from tests.paths import ROOT
-from tests.simulate.days import Day, drawn, run, shrunk
+from tests.simulate.days import Day, Event, drawn, run, shrunk
+from tests.simulate.world import PARTITIONS
 
 #: Variants that the first days find. The others are found by ``make simulate VARIANT=all``.
 _SOON = ("positions-outside", "id-of-process", "sends-not-awaited", "memory-kept", "partial-state", "recreated-topic")
@@ -35,6 +37,19 @@ def test_shrunk_day_fails_and_runs_again_from_its_text() -> None:
     assert Day.of(small.text()) == small
     assert run(small, "partial-state").faults
     assert not run(small).faults
+
+
+def test_state_is_read_whole_from_a_leader_that_has_just_taken_over() -> None:
+    """Such a leader shows an empty topic for a moment: a restore waits, and the process does not end of it."""
+    takes_over = Event(2.2, "lead", (state_log(0), 0.0, 1.5, 1_000))
+    found = run(Day("x", 1, 12, (Event(1.0, "kill", (0, 0.3)), takes_over)))
+    assert not found.faults
+    assert not found.failures
+
+
+def state_log(partition: int) -> int:
+    """Return the number of a partition of the state topic, by which a change of leader names it."""
+    return list(Topic).index(Topic.STATE) * PARTITIONS + partition
 
 
 def test_day_repeats_exactly_in_another_process() -> None:

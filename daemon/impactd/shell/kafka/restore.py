@@ -65,6 +65,9 @@ async def read_state(
     """
     where = TopicPartition(settings.topics.name(Topic.STATE), partition)
     async with _reading(transport, transport.consumer(), [where], stall_s) as consumer:
+        # Until a new leader knows how far the partition is replicated, its fetches end too early, perhaps before the
+        # first record. Only this question waits for that (KIP-207).
+        await consumer.end_offsets([where])
         first = (await consumer.beginning_offsets([where]))[where]
         consumer.seek(where, first)
         return await _drain(consumer, where, stall_s, reached or (lambda _: None))
