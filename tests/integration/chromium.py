@@ -76,7 +76,7 @@ async def opened(
         await context.close()
 
 
-async def holds(page: Any, expression: str, within_s: float = 120.0) -> None:
+async def holds(page: Any, expression: str, within_s: float = 600.0) -> None:
     """Wait until an expression holds; Playwright's own wait evaluates text in the page, which the page forbids."""
     deadline = time.monotonic() + within_s
     while not await page.evaluate(expression):
