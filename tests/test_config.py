@@ -358,7 +358,7 @@ def secrets(section: type[Section] = Settings, above: str = "") -> Iterator[str]
 
 
 @pytest.mark.parametrize("path", list(secrets()))
-@pytest.mark.parametrize("text", ["", " ", "\t\n", "\u00a0 \u2003", "\r\n"])
+@pytest.mark.parametrize("text", ["", " ", "\t\n", "\u00a0 \u2003", "\r\n", "\u200b\ufeff"])
 def test_secret_that_is_empty_or_blank_is_refused_wherever_it_comes_from(path: str, text: str, tmp_path: Path) -> None:
     variable = f"IMPACTD__{path.replace('.', '__').upper()}"
     file = write(tmp_path / "secret", text)

@@ -34,7 +34,7 @@ def _form(pattern: str, description: str) -> Callable[[str], str]:
 
 
 def _not_blank(secret: SecretStr) -> SecretStr:
-    if not secret.get_secret_value().strip():
+    if not any(c.isprintable() and not c.isspace() for c in secret.get_secret_value()):
         raise ValueError("is empty or blank, and would be no secret; give it a value, or leave the setting out")
     return secret
 

@@ -12,16 +12,21 @@ from collections.abc import Iterator
 from impactd.wire.codec import FieldError
 from impactd.wire.content import Content, Line
 from impactd.wire.tick_codec import FileFormatError, TickCodec
+from impactd.wire.ticks.one_book import OneBook
 
 
 class CsvCodec(TickCodec):
     """A codec whose files begin with a header line."""
 
+    #: What tells whether a symbol's rows are of one book; None where they need not be.
+    one_book: OneBook | None = None
+
     def records(self, content: Content) -> Iterator[Line]:
         """Yield the lines behind the header."""
         lines = content.lines(self.limits.max_message_bytes)
         next(lines, None)
-        return map(_closed, lines)
+        closed = map(_closed, lines)
+        return closed if self.one_book is None else self.one_book.follow(closed)
 
 
 def _closed(line: Line) -> Line:

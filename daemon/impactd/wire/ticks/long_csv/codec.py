@@ -21,6 +21,7 @@ from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder
 from impactd.wire.tick_codec import FileFormatError, FileOptions
 from impactd.wire.ticks.csv import CsvCodec, delimiter_of, joined_lines, split_header, split_line
+from impactd.wire.ticks.one_book import OneBook
 from impactd.wire.ticks.tables.header import EVENT, SYMBOL, TRADE_PRICE, TRADE_SIZE, column_of
 from impactd.wire.times import parse_text_time
 
@@ -83,6 +84,7 @@ class LongCsvCodec(CsvCodec):
         self._n_columns = len(names)
         self._symbol = symbol
         self.named_by_file = "symbol" not in self._column
+        self.one_book = OneBook(names, self._column.get("symbol", -1), self._delimiter)
 
     @classmethod
     def detects(cls, head: Head) -> bool:

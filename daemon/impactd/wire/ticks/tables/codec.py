@@ -16,6 +16,7 @@ from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder
 from impactd.wire.tick_codec import FileFormatError, FileOptions
 from impactd.wire.ticks.csv import CsvCodec, delimiter_of, split_header, split_line
+from impactd.wire.ticks.one_book import OneBook
 from impactd.wire.ticks.tables.header import Columns, read_header
 from impactd.wire.times import parse_text_time
 
@@ -79,6 +80,8 @@ class TableCodec(CsvCodec):
             )
         self._symbol = symbol
         self.named_by_file = self._columns.symbol < 0
+        if self._columns.levels:
+            self.one_book = OneBook(names, self._columns.symbol, self._delimiter)
 
     @classmethod
     def columns(cls, names: list[str]) -> Columns:

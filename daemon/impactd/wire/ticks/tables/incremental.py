@@ -19,6 +19,7 @@ from impactd.wire.ticks.building.builder import Change
 from impactd.wire.ticks.building.codec import BuildingCodec
 from impactd.wire.ticks.building.ladder import Levels
 from impactd.wire.ticks.csv import CsvCodec, joined_lines, only_commas, split_header, split_line
+from impactd.wire.ticks.one_book import OneBook
 from impactd.wire.times import parse_text_time
 
 HEADER: Final = "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount"
@@ -54,6 +55,7 @@ class IncrementalCodec(BuildingCodec, CsvCodec):
             raise FileFormatError(f"no column {', '.join(missing)} in the header; incremental_book_L2 has {HEADER}")
         self._n_columns = len(names)
         self._column = {name: names.index(name) for name in _NEEDED}
+        self.one_book = OneBook(names, self._column["symbol"], ",")
 
     @classmethod
     def detects(cls, head: Head) -> bool:

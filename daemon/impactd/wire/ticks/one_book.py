@@ -1,0 +1,78 @@
+"""Rows of one book each: a symbol of several venues or instruments in one file is refused.
+
+Read as one book, its prices would jump between theirs.  A file names them in a column
+(`VENUES`, `INSTRUMENTS`) that is otherwise skipped.  An instrument's number may change, when a contract rolls, but not
+back; a symbol's venue never changes.  Databento's files have rules of their own
+(`impactd.wire.ticks.databento.identity`), and prints of several venues are one tape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from impactd.wire.codec import shown
+from impactd.wire.content import Line
+from impactd.wire.tick_codec import FileFormatError
+from impactd.wire.ticks.tables.header import column_of
+
+VENUES: Final = ("exchange", "exchangeid", "venue", "venueid", "mic", "publisher", "publisherid")
+INSTRUMENTS: Final = ("instrumentid", "securityid", "isin", "figi")
+
+
+class OneBook:
+    """Follows the venue and the instrument of each symbol's rows.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The header's columns.
+    symbol : int
+        Column of the symbol; -1 where there is none.
+    delimiter : str
+    """
+
+    def __init__(self, names: Sequence[str], symbol: int, delimiter: str) -> None:
+        ids = [column_of(names, known) for known in (VENUES, INSTRUMENTS)]
+        self._names, self._symbol_at, self._mark = names, symbol, delimiter.encode()
+        #: Columns, and whether a change that is not taken back passes.
+        self._ids = [(at, allowed) for at, allowed in zip(ids, (False, True), strict=True) if at >= 0 and at != symbol]
+        self._n_split = max([symbol, *ids]) + 1
+        self._last: dict[tuple[int, bytes], bytes] = {}
+        self._left: set[tuple[int, bytes, bytes]] = set()
+
+    def follow(self, lines: Iterator[Line]) -> Iterator[Line]:
+        """Yield the lines.
+
+        Raises
+        ------
+        FileFormatError
+            If rows of several venues or instruments have one symbol.
+        """
+        if not self._ids:
+            yield from lines
+            return
+        for line in lines:
+            if line.fault is None:
+                self._look(line.text)
+            yield line
+
+    def _look(self, text: bytes) -> None:
+        if text.count(self._mark) != len(self._names) - 1:
+            return  # damaged, or quoted: such a line shows nothing
+        fields = text.split(self._mark, self._n_split)
+        symbol = fields[self._symbol_at].strip(b' "\r') if self._symbol_at >= 0 else b""
+        for at, may_change in self._ids:
+            value = fields[at].strip(b' "\r')
+            before = self._last.get((at, symbol), value)
+            self._last[at, symbol] = value
+            if value == before or not value or not before:
+                continue
+            self._left.add((at, symbol, before))
+            if not may_change or not symbol or (at, symbol, value) in self._left:
+                of = f"the symbol {shown(symbol.decode(errors='replace'))}" if symbol else "no symbol"
+                first, second = (shown(each.decode(errors="replace")) for each in (before, value))
+                raise FileFormatError(
+                    f"{self._names[at]}: rows of {first} and {second} with {of} would be one book; "
+                    f"write a file for each {self._names[at]}, and read one at a time"
+                )
