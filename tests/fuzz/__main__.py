@@ -14,6 +14,10 @@ from tests.fuzz.harness import run
 _HANGS_AFTER_S = 1_800
 
 
+def _watch() -> None:
+    faulthandler.dump_traceback_later(_HANGS_AFTER_S, exit=True)
+
+
 def main() -> int:
     """Run the fuzzer; print one line a kind."""
     parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
@@ -29,8 +33,8 @@ def main() -> int:
                 print(run_files(kind, given.n, given.seed).line(), flush=True)  # noqa: T201  (its output)
         return 0
     for kind in given.kind or KINDS:
-        faulthandler.dump_traceback_later(_HANGS_AFTER_S, exit=True)
-        print(run(kind, given.n, given.seed, values=given.values).line(), flush=True)  # noqa: T201  (its output)
+        report = run(kind, given.n, given.seed, values=given.values, each_round=_watch)
+        print(report.line(), flush=True)  # noqa: T201  (its output)
         faulthandler.cancel_dump_traceback_later()
     return 0
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
@@ -296,12 +296,16 @@ def run_round(kind: str, n: int, seed: str, report: Report, *, values: bool = Fa
         raise
 
 
-def run(kind: str, n: int, seed: int, *, values: bool = False) -> Report:
-    """Run `n` mutants of a kind, of bytes or of values alone, and return what became of them."""
+def run(kind: str, n: int, seed: int, *, values: bool = False, each_round: Callable[[], None] = lambda: None) -> Report:
+    """Run `n` mutants of a kind, of bytes or of values alone, and return what became of them.
+
+    `each_round` is called as each round begins.
+    """
     assert kind in KINDS
     report = Report(kind)
     started = time.monotonic()
     for number in range(-(-n // ROUND)):
+        each_round()
         run_round(kind, min(ROUND, n - number * ROUND), f"{seed}/{kind}/{number}", report, values=values)
     report.seconds = time.monotonic() - started
     return report
