@@ -14,7 +14,7 @@ from typing import Final
 from impactd.wire.codec import shown
 from impactd.wire.content import Line
 from impactd.wire.tick_codec import FileFormatError
-from impactd.wire.ticks.tables.header import column_of
+from impactd.wire.ticks.column_names import column_of
 
 VENUES: Final = ("exchange", "exchangeid", "venue", "venueid", "mic", "publisher", "publisherid")
 INSTRUMENTS: Final = ("instrumentid", "securityid", "isin", "figi")

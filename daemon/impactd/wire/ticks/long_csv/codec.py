@@ -20,9 +20,10 @@ from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder
 from impactd.wire.tick_codec import FileFormatError, FileOptions
+from impactd.wire.ticks.column_names import column_of
 from impactd.wire.ticks.csv import CsvCodec, delimiter_of, joined_lines, split_header, split_line
 from impactd.wire.ticks.one_book import OneBook
-from impactd.wire.ticks.tables.header import EVENT, SYMBOL, TRADE_PRICE, TRADE_SIZE, column_of
+from impactd.wire.ticks.tables.header import EVENT, SYMBOL, TRADE_PRICE, TRADE_SIZE
 from impactd.wire.times import parse_text_time
 
 HEADER: Final = "time,side,price,size,level"

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from impactd.wire.ticks.column_names import column_of
+
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SIDES: Final = {"bid": 0, "bids": 0, "b": 0, "buy": 0, "ask": 1, "asks": 1, "a": 1, "offer": 1, "ofr": 1, "sell": 1}
 _PRICE, _SIZE = 0, 1
@@ -78,12 +80,6 @@ class Columns:
     def has_rows(self) -> bool:
         """Whether a row has a time, and is a book or a trade."""
         return self.ts_event >= 0 and (bool(self.levels) or (self.price >= 0 and self.size >= 0))
-
-
-def column_of(names: Sequence[str], wanted: Sequence[str]) -> int:
-    """Return the first of the wanted columns that is there, by its plain name; -1 where none is."""
-    plain = [re.sub(r"[\s_\-.]", "", name).lower() for name in names]
-    return next((plain.index(name) for name in wanted if name in plain), -1)
 
 
 def read_header(names: Sequence[str]) -> Columns:
