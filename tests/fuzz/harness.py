@@ -61,7 +61,7 @@ _GOOD_NAMES: Final = frozenset({"*", *GOOD_SYMBOLS, *GOOD_ORDERS})
 _OUTCOMES: Final = (EventOutcome.APPLIED, EventOutcome.DUPLICATE, EventOutcome.REJECTED, EventOutcome.IGNORED)
 #: Reasons that the core gives beside the wire's.
 _CORE_REASONS: Final = frozenset(
-    {"future", "held_full", "id_mismatch", "misplaced", "orphan", "symbol_mismatch", "too_large"}
+    {"future", "held_full", "id_mismatch", "market", "misplaced", "orphan", "symbol_mismatch", "too_large", "value"}
 )
 
 
@@ -252,7 +252,7 @@ class Day:
 
 def _aims_at_good(item: Received[Any]) -> bool:
     event = item.event
-    names = {event.scope} if isinstance(event, Control) else {event.symbol, event.cl_ord_id}
+    names = {event.scope} if isinstance(event, Control) else {event.symbol, getattr(event, "cl_ord_id", None)}
     return bool(names & _GOOD_NAMES)
 
 

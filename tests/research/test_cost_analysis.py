@@ -17,7 +17,8 @@ from hypothesis.extra import numpy as hnp
 
 from impactd.cli import cli
 from impactd.research.cost_analysis import PARTS, Fees, analyse, read_fees, read_results, summary
-from impactd.research.cost_report import adding_up
+from impactd.research.cost_report import adding_up, answer, write_costs
+from impactd.research.currencies import Rates, read_rates
 from impactd.research.errors import ValidationError
 from impactd.research.tca import Costs
 from tests.paths import ROOT
@@ -80,6 +81,60 @@ def test_each_measure_is_the_one_computed_by_hand(side: str) -> None:
     assert order["vwap_without_own"] == pytest.approx((101.0 * 110 - 100.5 * 10) / 100)
     # 10 shares at a hundredth are a thousand of the market's: those of minute 2.
     assert order["pwp"] == pytest.approx(102.0)
+
+
+def several() -> Costs:
+    """Return an order and a fill of two symbols: of a multiplier of 50 in dollars, and of 1 in euros."""
+    dollars = {"currency": "USD", "multiplier": 50.0}
+    euros = {"currency": "EUR", "multiplier": 1.0, "cl_ord_id": "B"}
+    return Costs(
+        pd.concat([fills(**dollars), fills(**euros, exec_id="E2")], ignore_index=True),
+        pd.concat([orders(**dollars), orders(**euros)], ignore_index=True),
+        DAYS,
+    )
+
+
+BOTH = pd.concat([PLANS, PLANS.assign(cl_ord_id="B")], ignore_index=True)
+
+
+def test_money_has_the_multiplier_and_prices_do_not() -> None:
+    found = analyse(several(), MINUTES, BOTH, rate=0.01)
+    future, share = found.orders.to_dict("records")
+    assert (future["delay_cost"], share["delay_cost"]) == (0.5 * 20 * 50, 0.5 * 20)
+    assert (future["notional"], share["notional"]) == (100.5 * 10 * 50, 100.5 * 10)
+    assert future["total_bps"] == pytest.approx(1e4 * future["total"] / (99.5 * 20 * 50))
+    assert future["vwap_without_own"] == share["vwap_without_own"]
+    assert found.fills["notional"].tolist() == [100.5 * 10 * 50, 100.5 * 10]
+
+
+def test_currencies_are_kept_apart_or_converted_by_rates(tmp_path: Path) -> None:
+    own = analyse(several(), MINUTES, BOTH)
+    assert "USD" in answer(own)
+    assert "EUR" in answer(own)
+    write_costs(own, ["symbol"], tmp_path / "own")
+    assert pd.read_csv(tmp_path / "own" / "summary.csv")["currency"].tolist() == ["EUR", "USD"]
+    (tmp_path / "rates.toml").write_text('currency = "USD"\n[rates]\nEUR = 1.25\n', encoding="utf-8")
+    found = analyse(several(), MINUTES, BOTH, rates=read_rates(tmp_path / "rates.toml"))
+    before, after = own.orders.set_index("cl_ord_id")["total"], found.orders.set_index("cl_ord_id")["total"]
+    assert (after["A"], after["B"]) == (before["A"], pytest.approx(1.25 * before["B"]))
+    assert set(found.orders["currency"]) == {"USD"}
+    assert found.fills["notional"].tolist() == pytest.approx([100.5 * 10 * 50, 1.25 * 100.5 * 10])
+    assert found.orders["total_bps"].tolist() == pytest.approx(own.orders["total_bps"].tolist())
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "currency = 1\n[rates]\n", 'currency = "USD"\n[rates]\nEUR = 0\n', 'currency = "USD"\nx = 1\n[rates]\n'],
+)
+def test_rates_that_are_none_state_what_to_give(text: str, tmp_path: Path) -> None:
+    (tmp_path / "rates.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(ValidationError, match="rates"):
+        read_rates(tmp_path / "rates.toml")
+
+
+def test_a_currency_without_a_rate_is_named() -> None:
+    with pytest.raises(ValidationError, match="EUR"):
+        analyse(several(), MINUTES, BOTH, rates=Rates("USD", {"USD": 1.0}))
 
 
 def test_price_of_participation_takes_part_of_the_last_minute() -> None:

@@ -72,6 +72,11 @@ def results(directory: Path, name: str, **where: Any) -> list[dict[str, Any]]:
 
 
 def run(case: Case, directory: Path, core: CoreSettings, **order: Any) -> Path:
+    replay(recorded(case, directory, **order), core, directory / "out")
+    return directory / "out"
+
+
+def recorded(case: Case, directory: Path, **order: Any) -> Sources:
     size = 1_000_000_000 if case.symbol == "EURUSD" else 1_000
     book = {"type": "book", "symbol": case.symbol, "bids": [[case.bid, size]], "asks": [[case.ask, size]]}
     ticks = lines(directory / "ticks.jsonl", [book | {"ts_event": T0 + 10 * S * k} for k in range(60)])
@@ -85,8 +90,7 @@ def run(case: Case, directory: Path, core: CoreSettings, **order: Any) -> Path:
     executions = lines(
         directory / "executions.jsonl", [{"type": "fill", "exec_id": "E1", **head, **last, "ts_event": T0 + 5 * M + S}]
     )
-    replay(Sources([ticks], orders, executions), core, directory / "out")
-    return directory / "out"
+    return Sources([ticks], orders, executions)
 
 
 def settings(case: Case) -> CoreSettings:
@@ -110,6 +114,7 @@ def test_costs_are_in_currency_bps_and_ticks(case: Case, tmp_path: Path) -> None
     assert fill["spread_cost"] == pytest.approx(case.cost, rel=1e-9)
     assert fill["slippage_ticks"] == pytest.approx(case.paid_ticks, rel=1e-9)
     assert (fill["slippage_bps"] is None) is (case.bps is None)
+    assert fill["multiplier"] == case.instrument.points
     [order] = [row for row in results(out, "tca", cl_ord_id="A") if "shortfall" in row]
     assert order["shortfall"] == pytest.approx(case.paid, rel=1e-9)
     assert order["shortfall_ticks"] == pytest.approx(case.paid_ticks, rel=1e-9)
@@ -142,3 +147,12 @@ def test_orders_that_the_instrument_does_not_allow_are_refused_by_name(
     [plan] = results(out, "plans", reason="new")
     assert plan["status"] == "rejected"
     assert field in plan["text"]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.symbol)
+def test_summary_of_a_replay_is_in_currency(case: Case, tmp_path: Path) -> None:
+    [order] = replay(recorded(case, tmp_path), settings(case), tmp_path / "out").orders
+    assert order.currency == case.instrument.currency
+    assert order.cost == pytest.approx(case.paid, rel=1e-9)
+    assert order.twap_cost == pytest.approx(case.cost, rel=1e-9)
+    assert (order.twap_bps is None) is (case.bps is None)

@@ -31,6 +31,11 @@ from impactd.cli.study import records, study
 )
 @click.option("--fees", type=EXISTING, help="TOML: a table for each pattern of symbols, with taker, maker, bps.")
 @click.option(
+    "--rates",
+    type=EXISTING,
+    help="TOML: currency of the report, and [rates] of the others in it.",
+)
+@click.option(
     "--rate",
     type=click.FloatRange(0, 1, min_open=True),
     default=0.1,
@@ -46,6 +51,7 @@ def command(
     since: str | None,
     by: str,
     fees: Path | None,
+    rates: Path | None,
     rate: float,
     form: Literal["csv", "parquet"],
     as_json: bool,
@@ -66,9 +72,17 @@ def command(
 
         from impactd.research.cost_analysis import Analysis, analyse, read_fees, read_results
         from impactd.research.cost_report import answer, write_costs
+        from impactd.research.currencies import read_rates
 
         read = read_results(results)
-        found = analyse(read.costs, read.minutes, read.plans, fees=None if fees is None else read_fees(fees), rate=rate)
+        found = analyse(
+            read.costs,
+            read.minutes,
+            read.plans,
+            fees=None if fees is None else read_fees(fees),
+            rate=rate,
+            rates=None if rates is None else read_rates(rates),
+        )
         if since is not None:
             after = pd.Timestamp(parse_when(since, "--since", time.time_ns()), unit="ns", tz="UTC")
             recent = [

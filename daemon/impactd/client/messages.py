@@ -225,6 +225,8 @@ class Plan(TypedDict):
     urgency: float
     #: Currency of the costs, of the instrument's definition; null without one.
     currency: str | None
+    #: Currency that one unit of quantity gains when the price rises by 1; costs are already multiplied by it.
+    multiplier: float
     #: `expected_cost` of a unit of quantity, in ticks; null where the tick size is not known.
     expected_cost_ticks: float | None
 
@@ -245,19 +247,19 @@ class Slice(TypedDict):
     plan_version: int
     #: Event time of the decision.
     as_of: int
-    #: What is not filled by then is not to be taken any more; the next slice replaces it.
+    #: Take nothing after this time; the next slice replaces this one.
     valid_until: int
     #: `cheap`: the book is below the reservation price. `schedule`: a part of the plan's interval. `catch_up`:
     #: more is left than minutes have offered. `deadline`: a part of what later intervals cannot hold.
     reason: str
     #: What to take.
     qty: float
-    #: Price to pay at worst.
+    #: Worst price to accept.
     limit_px: float
     #: Marginal cost over mid, net of the expected move, up to which the order takes; null under another reason
     #: (price per share).
     reservation: float | None
-    #: Move of the mid within a minute that the microprice tells; positive is up (price per share).
+    #: Move of the mid over the next minute that the microprice predicts; positive is up (price per share).
     expected_move: float
     #: Mid of the decision's book.
     mid: float
@@ -329,6 +331,8 @@ class FillCost(TypedDict):
     cost: float | None
     #: Currency of the costs, of the instrument's definition; null without one.
     currency: str | None
+    #: Currency that one unit of quantity gains when the price rises by 1; costs are already multiplied by it.
+    multiplier: float
     #: Price against mid, in ticks; null where the tick size is not known.
     slippage_ticks: float | None
 
@@ -387,6 +391,8 @@ class OrderCost(TypedDict):
     market_volume: float
     #: Currency of the costs, of the instrument's definition; null without one.
     currency: str | None
+    #: Currency that one unit of quantity gains when the price rises by 1; costs are already multiplied by it.
+    multiplier: float
     #: Average price against mid, in ticks; null where the tick size is not known.
     slippage_ticks: float | None
     #: `shortfall` of a unit of `order_qty`, in ticks; null where the tick size is not known.
@@ -439,6 +445,8 @@ class DayCost(TypedDict):
     bias: float
     #: Currency of the costs, of the instrument's definition; null without one.
     currency: str | None
+    #: Currency that one unit of quantity gains when the price rises by 1; costs are already multiplied by it.
+    multiplier: float
     #: Average price against mid, in ticks; null where the tick size is not known.
     slippage_ticks: float | None
 

@@ -135,7 +135,6 @@ class Desk:
         try:
             changes = self._define(event) if isinstance(event, Definition) else self._status(event, now)
         except ValueError as error:
-            self._count(EventOutcome.REJECTED)
             self._alerts.dead(received, "market", str(error), now, topic)
         else:
             self._count(EventOutcome.APPLIED if changes else EventOutcome.DUPLICATE)

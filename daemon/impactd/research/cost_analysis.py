@@ -37,6 +37,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
+from impactd.research.currencies import Rates, converted, multipliers
 from impactd.research.errors import MALFORMED, MISSING_COLUMNS, ValidationError
 from impactd.research.tca import Costs, published, read_tca
 
@@ -51,6 +52,8 @@ PARTS: Final = ("delay_cost", "spread_cost", "impact_cost", "timing_cost", "oppo
 
 #: Keys of a summary that are no text.
 _KEYS: Final = ("hour", "urgency")
+#: Columns of fills and orders that are money.
+_MONEY: Final = (*PARTS, "total", "cost", "fee", "notional", "decision_value", "shortfall")
 
 _TIME: Final = "datetime64[ns, UTC]"
 _MINUTE: Final = pd.Timedelta(minutes=1)
@@ -110,6 +113,7 @@ def analyse(
     *,
     fees: Schedule | None = None,
     rate: float = 0.1,
+    rates: Rates | None = None,
 ) -> Analysis:
     """Return all measures.
 
@@ -126,9 +130,18 @@ def analyse(
         Patterns of symbols and their fees.
     rate : float
         Participation of the participation-weighted price.
+    rates : Rates, optional
+        Converts all money to one currency.
+
+    Raises
+    ------
+    ValidationError
+        1001 for a currency without a rate.
     """
     fills = _fills(costs, minutes, fees or {})
     orders = _orders(costs.orders, fills, minutes, plans, rate)
+    if rates is not None:
+        fills, orders = converted(fills, _MONEY, rates), converted(orders, _MONEY, rates)
     known = plans.set_index("cl_ord_id").get("urgency", pd.Series(dtype=float))
     return Analysis(*(table.assign(urgency=table["cl_ord_id"].map(known).astype(float)) for table in (fills, orders)))
 
@@ -230,15 +243,16 @@ def _fills(costs: Costs, minutes: pd.DataFrame, fees: Schedule) -> pd.DataFrame:
         return fills.assign(fee=pd.Series(dtype=float), outlier=pd.Series(dtype=bool))
     sign = _sign(fills["side"])
     px = fills["px"].astype(float)
-    notional = px * fills["qty"]
+    notional = px.abs() * fills["qty"] * multipliers(fills)
+    positive = px.where(px > 0)
     own = fills["ts_event"].dt.floor("min")
     found: dict[str, pd.Series] = {"notional": notional}
     mids = minutes.set_index(["symbol", "minute"])["mid"]
     for ahead in MARKOUTS:
         at = pd.MultiIndex.from_arrays([fills["symbol"], own + ahead * _MINUTE])
         later = pd.Series(mids.reindex(at).to_numpy(dtype=float), index=fills.index)
-        found[f"markout_{ahead}m_bps"] = sign * (later - px) / px * 1e4
-    found["markout_close_bps"] = sign * (_closes(fills, minutes, costs.days) - px) / px * 1e4
+        found[f"markout_{ahead}m_bps"] = sign * (later - px) / positive * 1e4
+    found["markout_close_bps"] = sign * (_closes(fills, minutes, costs.days) - px) / positive * 1e4
     half = fills["half_spread"].astype(float)
     found["spread_capture"] = (sign * (fills["mid"].astype(float) - px) / half).where(half > 0)
     found["fee"] = _fee(fills, notional, fees)
@@ -289,29 +303,31 @@ def _orders(
     arrival = orders["arrival_px"].astype(float)
     decision = first["mid"].astype(float)
     own = fills.groupby("cl_ord_id")
-    notional = orders["avg_px"].astype(float) * orders["cum_qty"]
+    traded = orders["avg_px"].astype(float) * orders["cum_qty"]
+    points = multipliers(orders)
     found = {
-        "notional": notional.fillna(0.0),
+        "notional": traded.abs().fillna(0.0) * points,
         "decision_px": decision,
-        "delay_cost": sign * (arrival - decision) * orders["order_qty"],
+        "delay_cost": sign * (arrival - decision) * orders["order_qty"] * points,
+        "decision_value": decision * orders["order_qty"] * points,
         "fees": orders["cl_ord_id"].map(own["fee"].sum()).fillna(0.0),
     }
     orders = orders.assign(**found)
     orders["total"] = sum((orders[part].astype(float) for part in PARTS[1:]), orders[PARTS[0]].astype(float))
-    decided = decision * orders["order_qty"]
+    decided = orders["decision_value"]
     orders["total_bps"] = orders["total"] / decided.where(decided > 0) * 1e4
     # Results of before it was published have no volume.
     volume = orders.get("market_volume", pd.Series(np.nan, index=orders.index)).astype(float)
     vwap = orders["market_vwap"].astype(float)
     without = volume - orders["cum_qty"]
-    orders["vwap_without_own"] = ((vwap * volume - found["notional"]) / without).where(without > 0)
+    orders["vwap_without_own"] = ((vwap * volume - traded.fillna(0.0)) / without).where(without > 0)
     orders["pwp"] = [
         _pwp(minutes, symbol, start, filled / rate)
         for symbol, start, filled in zip(orders["symbol"], first["start"], orders["cum_qty"], strict=True)
     ]
     price = orders["avg_px"].astype(float)
-    orders["pwp_bps"] = sign * (price - orders["pwp"]) / orders["pwp"] * 1e4
-    orders["vwap_without_own_bps"] = sign * (price - orders["vwap_without_own"]) / orders["vwap_without_own"] * 1e4
+    for name in ("pwp", "vwap_without_own"):
+        orders[f"{name}_bps"] = sign * (price - orders[name]) / orders[name].where(orders[name] > 0) * 1e4
     return orders
 
 

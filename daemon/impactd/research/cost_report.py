@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from impactd.research.cost_analysis import MARKOUTS, PARTS, Analysis, summary
+from impactd.research.currencies import stated
 from impactd.research.errors import MALFORMED, ValidationError
 from impactd.research.report import page_environment
 
@@ -64,12 +65,18 @@ def answer(found: Analysis) -> str:
     if orders.empty:
         return f"{len(found.fills)} fills; no order has ended."
     known = orders[orders["total"].notna()]
-    total, value = known["total"].sum(), (known["decision_px"] * known["order_qty"]).sum()
     unknown = len(orders) - len(known)
     rest = f"; the cost of {unknown} is unknown" if unknown else ""
     if known.empty:
         return f"{len(orders)} orders ended{rest}."
-    return f"{len(known)} orders cost {total:,.2f}, {1e4 * total / value:.2f} bps of their value at the decision{rest}."
+    return "; ".join(_cost(currency, of) for currency, of in known.groupby(stated(known), sort=True)) + f"{rest}."
+
+
+def _cost(currency: object, orders: pd.DataFrame) -> str:
+    """Return what the orders of one currency cost, in words."""
+    total, value = orders["total"].sum(), orders["decision_value"].sum()
+    share = f", {1e4 * total / value:.2f} bps of their value at the decision" if value > 0 else ""
+    return f"{len(orders)} orders cost {total:,.2f}{f' {currency}' if currency else ''}{share}"
 
 
 def write_costs(found: Analysis, by: Sequence[str], out: Path, form: Format = "csv") -> list[Path]:
@@ -81,6 +88,8 @@ def write_costs(found: Analysis, by: Sequence[str], out: Path, form: Format = "c
         1001 if they cannot be written; 1002 for a key that is no column.
     """
     of = found.fills if found.orders.empty else found.orders
+    if stated(of).nunique() > 1 and "currency" not in by:
+        by = [*by, "currency"]  # no sum is of several
     tables = {"fills": found.fills, "orders": found.orders, "summary": summary(of, by) if len(of) else pd.DataFrame()}
     if len(found.fills):
         keys = [key for key in by if key in {*found.fills.columns, "hour", "date"}]
@@ -110,10 +119,22 @@ def write_costs(found: Analysis, by: Sequence[str], out: Path, form: Format = "c
 def _shown(found: Analysis, tables: dict[str, pd.DataFrame]) -> list[Shown]:
     shown = []
     if len(tables["summary"]):
-        shown.append(_show("Summary", "Sums in currency; averages weighted by value.", tables["summary"]))
+        shown.append(
+            _show(
+                "Summary",
+                "Sums in the instrument's currency, or the report's; averages weighted by value.",
+                tables["summary"],
+            )
+        )
     if len(found.orders):
         parts = adding_up(found.orders[[*_ORDERS[:1], *PARTS, "total", "total_bps"]])
-        shown.append(_show("What each order cost", "In currency; the parts as shown sum to the total.", parts))
+        shown.append(
+            _show(
+                "What each order cost",
+                "In the instrument's currency, or the report's; the parts as shown sum to the total.",
+                parts,
+            )
+        )
         prices = found.orders[[*_ORDERS, *_BENCHMARKS]]
         shown.append(_show("Orders against prices", "Basis points; positive is a loss.", prices))
     if "fills_summary" in tables:

@@ -31,12 +31,15 @@ class Question:
         When the order began to work, ns: its arrival price is the mid of then.
     paths : tuple of mapping of int to int
         Quanta by start of an interval, ns, for each path.
+    negative_px : bool
+        Whether prices at or below zero are valid.
     """
 
     symbol: str
     side: Side
     begin: int
     paths: tuple[Path, ...]
+    negative_px: bool = False
 
 
 @dataclass(slots=True)
@@ -48,7 +51,7 @@ class Answer:
     arrival_px : float or None
         Mid when the order began to work, or the first one after it.
     costs : list of float
-        Currency over mid, by path; NaN where an interval that trades has no book.
+        Price times quantity over mid, by path; NaN where an interval that trades has no book.
     beyond_qty : list of float
         Shares priced beyond the visible depth, averaged over time, by path.
     """
@@ -124,7 +127,8 @@ class _Tape:
         if n == 0 and len(self._rows) < 2:
             return
         rows = TickBatch.concat(self._rows) if self._rows else TickBatch.empty()
-        books = Prevailing.of(rows, self._settings)
+        negative_px = any(question.negative_px for question, _ in self._asked)
+        books = Prevailing.of(rows, self._settings, negative_px=negative_px)
         if n:
             done, self._wanted = self._wanted[:n], self._wanted[n:]
             self._price(books, np.array(done, np.int64))

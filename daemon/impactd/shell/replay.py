@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from impactd.core.base.instrument import Instrument
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Topic
 from impactd.core.books.checks import MEANINGS, Reject
@@ -265,7 +266,11 @@ def replay(
     waiting = sum((part.waiting() for part in parts), Counter[str]())
     engines = [part.engine for part in parts]
     again = merge_files(sources.data, sources.codec, sources.symbol, batch_rows, limits)
-    answers = price(tally.questions(_in_lots(lot_sizes, parts)), (decoded.batch for decoded in again), settings.books)
+    questions = {
+        name: replace(asked, negative_px=bool(_instrument(asked.symbol, parts).negative_px))
+        for name, asked in tally.questions(_in_lots(lot_sizes, parts)).items()
+    }
+    answers = price(questions, (decoded.batch for decoded in again), settings.books)
     orders = tally.orders(answers)
     summary = summarise(tally, orders, reading, engines, written, out, time.monotonic() - started, waiting)
     return replace(summary, warnings=(*summary.warnings, *calendars.warnings()))
@@ -322,12 +327,14 @@ def _put_events(
     return lot_sizes
 
 
+def _instrument(symbol: str, parts: Sequence[Partition]) -> Instrument:
+    """Return a symbol's definition, as it is known at the end."""
+    return parts[partition_for(symbol, len(parts))].engine.instruments.of(symbol)
+
+
 def _in_lots(lot_sizes: Mapping[str, tuple[str, int]], parts: Sequence[Partition]) -> dict[str, int]:
     """Return the lot of each order, quanta: the instrument's where the order states none."""
-    return {
-        cl_ord_id: lot or parts[partition_for(symbol, len(parts))].engine.instruments.of(symbol).lot
-        for cl_ord_id, (symbol, lot) in lot_sizes.items()
-    }
+    return {cl_ord_id: lot or _instrument(symbol, parts).lot for cl_ord_id, (symbol, lot) in lot_sizes.items()}
 
 
 def _is_home(item: Received[Any], number: int, partitions: int) -> bool:

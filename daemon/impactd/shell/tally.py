@@ -51,6 +51,8 @@ class OrderSummary:
         One less the other; None where nothing was executed or fills are assumed.
     beyond_depth_qty : float or None
         Shares of the executed quantity that no book showed, which are priced on its own slope; None by fills.
+    currency : str or None
+        Of the costs, of the instrument's definition.
     """
 
     cl_ord_id: str
@@ -78,6 +80,7 @@ class OrderSummary:
     saved: float | None
     saved_bps: float | None
     beyond_depth_qty: float | None
+    currency: str | None
 
 
 @dataclass(slots=True)
@@ -113,12 +116,13 @@ class _Order:
         cost, twap_cost, beyond, arrival_px = None, None, None, None
         if answer is not None:
             ours, even = answer.costs
-            cost, twap_cost = _known(ours) if fills == "scheduled" else None, _known(even)
+            cost = _known(ours * plan.multiplier) if fills == "scheduled" else None
+            twap_cost = _known(even * plan.multiplier)
             beyond, arrival_px = answer.beyond_qty[0] if fills == "scheduled" else None, answer.arrival_px
         if fills == "reported" and plan.cum_qty and self.executed.filled_qty == plan.cum_qty:
             cost = self.executed.paid_over_mid()
             arrival_px = next(iter(self.executed.fills.values())).arrival_px
-        value = None if arrival_px is None else plan.cum_qty / QUANTA * arrival_px
+        value = None if arrival_px is None else plan.cum_qty / QUANTA * arrival_px * plan.multiplier
         saved = None if fills == "scheduled" or cost is None or twap_cost is None else twap_cost - cost
         return OrderSummary(
             cl_ord_id=plan.cl_ord_id,
@@ -146,6 +150,7 @@ class _Order:
             saved=saved,
             saved_bps=_bps(saved, value),
             beyond_depth_qty=beyond,
+            currency=plan.currency,
         )
 
 
@@ -154,7 +159,7 @@ def _known(cost: float) -> float | None:
 
 
 def _bps(cost: float | None, value: float | None) -> float | None:
-    return None if cost is None or not value else 1e4 * cost / value
+    return None if cost is None or value is None or value <= 0.0 else 1e4 * cost / value
 
 
 @dataclass(slots=True)

@@ -135,7 +135,7 @@ def saving_text(plan: Message) -> str:
 
 def in_bps(value: float | None, mid: float | None) -> float | None:
     """Return a price difference in basis points of mid."""
-    return None if value is None or not mid else value / mid * 1e4
+    return None if value is None or mid is None or mid <= 0.0 else value / mid * 1e4
 
 
 def clock_text(ns: int, zone: str = "UTC") -> str:

@@ -289,6 +289,7 @@ def check_books(
     ask_px: Float,
     ask_sz: Float,
     allow_locked: bool,  # noqa: FBT001  (numba has no keyword-only arguments)
+    least_px: float = SMALLEST_PX,
 ) -> npt.NDArray[np.int8]:
     """Check the content of many books at once.
 
@@ -299,6 +300,8 @@ def check_books(
         and NaN or 0 in size.
     allow_locked : bool
         Whether a locked book is usable.
+    least_px : float, optional
+        As `check_book` takes it.
 
     Returns
     -------
@@ -310,7 +313,5 @@ def check_books(
     for i in range(n):
         n_bid = _levels_in_use(bid_px, bid_sz, i)
         n_ask = _levels_in_use(ask_px, ask_sz, i)
-        reasons[i], _, _ = check_book(
-            bid_px, bid_sz, ask_px, ask_sz, i, n_bid, n_ask, 0, width, allow_locked, SMALLEST_PX
-        )
+        reasons[i], _, _ = check_book(bid_px, bid_sz, ask_px, ask_sz, i, n_bid, n_ask, 0, width, allow_locked, least_px)
     return reasons

@@ -35,6 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.base.jit import inner_kernel, kernel
+from impactd.core.base.limits import ANY_PX, SMALLEST_PX
 from impactd.core.base.settings import BookSettings
 from impactd.core.books.checks import USABLE, check_books
 from impactd.core.books.walk import BUY, SELL
@@ -68,9 +69,9 @@ class Prevailing:
     depth: Float
 
     @classmethod
-    def of(cls, batch: TickBatch, settings: BookSettings) -> Prevailing:
+    def of(cls, batch: TickBatch, settings: BookSettings, *, negative_px: bool = False) -> Prevailing:
         """Return the books of one symbol's rows, in the order of their arrival."""
-        rows = batch.take(_accepted(batch, settings))
+        rows = batch.take(_accepted(batch, settings, ANY_PX if negative_px else SMALLEST_PX))
         stand = settings.max_silence_ns
         if settings.max_book_age_ns is not None:
             stand = min(stand, settings.max_book_age_ns)
@@ -104,13 +105,13 @@ class Prevailing:
         return float(self.mid[i]) if i < len(self.mid) else None
 
 
-def _accepted(batch: TickBatch, settings: BookSettings) -> npt.NDArray[np.bool_]:
+def _accepted(batch: TickBatch, settings: BookSettings, least_px: float) -> npt.NDArray[np.bool_]:
     """Say which rows are books that the tape of one symbol accepts; see `impactd.core.books.aggregator`."""
     timely = batch.ts_event <= batch.ts_record + settings.max_clock_skew_ns
     good = (batch.kind == BOOK) & ((batch.flags & (MID_EVENT | UNDECODABLE_BOOK)) == 0) & timely
     if settings.max_levels < batch.n_levels:
         good &= (batch.n_bid <= settings.max_levels) & (batch.n_ask <= settings.max_levels)
-    reasons = check_books(batch.bid_px, batch.bid_sz, batch.ask_px, batch.ask_sz, settings.allow_locked)
+    reasons = check_books(batch.bid_px, batch.bid_sz, batch.ask_px, batch.ask_sz, settings.allow_locked, least_px)
     good &= reasons == USABLE
     return _in_time(batch.ts_event, timely, good, settings.interval_ns)
 

@@ -51,6 +51,9 @@ TimingCost = Annotated[Currency | None, "Cost of the mid's move since the arriva
 OpportunityCost = Annotated[Currency | None, "Cost of what was not traded."]
 Shortfall = Annotated[Currency | None, "Implementation shortfall: the sum of its four parts."]
 CostCurrency = Annotated[str | None, "Currency of the costs, of the instrument's definition; null without one."]
+Multiplier = Annotated[
+    float, "Currency that one unit of quantity gains when the price rises by 1; costs are already multiplied by it."
+]
 SlippageTicks = Annotated[float | None, "Average price against mid, in ticks; null where the tick size is not known."]
 
 
@@ -256,6 +259,7 @@ class Plan:
     min_clip_qty: Annotated[Quanta | None, "Least that an interval trades if it trades; null without one."] = None
     urgency: Annotated[Urgency, "How much cost is worth less risk; 0: none."] = 0.0
     currency: CostCurrency = None
+    multiplier: Multiplier = 1.0
     expected_cost_ticks: Annotated[
         float | None, "`expected_cost` of a unit of quantity, in ticks; null where the tick size is not known."
     ] = None
@@ -326,6 +330,7 @@ class FillCost:
     timing_cost: TimingCost
     cost: Annotated[Currency | None, "`spread_cost + impact_cost + timing_cost`."]
     currency: CostCurrency = None
+    multiplier: Multiplier = 1.0
     slippage_ticks: Annotated[float | None, "Price against mid, in ticks; null where the tick size is not known."] = (
         None
     )
@@ -368,6 +373,7 @@ class OrderCost:
     shortfall_bps: Annotated[Bps | None, "`shortfall` relative to the arrival price."]
     market_volume: MarketVolume
     currency: CostCurrency = None
+    multiplier: Multiplier = 1.0
     slippage_ticks: SlippageTicks = None
     shortfall_ticks: Annotated[
         float | None, "`shortfall` of a unit of `order_qty`, in ticks; null where the tick size is not known."
@@ -405,6 +411,7 @@ class DayCost:
     shortfall: Shortfall
     bias: Annotated[float, "Ratio by which expected costs are corrected from here on."]
     currency: CostCurrency = None
+    multiplier: Multiplier = 1.0
     slippage_ticks: SlippageTicks = None
 
 

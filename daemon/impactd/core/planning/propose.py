@@ -460,6 +460,7 @@ def plan_message(
         min_clip_qty=order.terms.min_clip_qty,
         urgency=order.terms.urgency,
         currency=its.currency,
+        multiplier=its.points,
     )
     if proposal is None:
         return plan

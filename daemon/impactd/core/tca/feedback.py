@@ -323,6 +323,7 @@ class Feedback:
                 shortfall=parts.total,
                 bias=self._markets.of(symbol).bias[side],
                 currency=defined.currency,
+                multiplier=defined.points,
                 slippage_ticks=defined.in_ticks(average_px(costs.slippage, costs.predicted_qty)),
             ),
         )

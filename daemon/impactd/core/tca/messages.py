@@ -51,6 +51,7 @@ def fill_cost(order: Order, exec_id: str, reason: str, interval_vwap: float | No
         timing_cost=parts.timing,
         cost=parts.total,
         currency=its.currency,
+        multiplier=its.points,
         slippage_ticks=its.in_ticks(sign * (execution.px - mid)) if traded and mid is not None else None,
     )
 
@@ -96,6 +97,7 @@ def order_cost(order: Order, reason: str, missed: int | None) -> OrderCost:
         shortfall_bps=None if total is None else bps(total, order.order_qty, order.arrival_px),
         market_volume=order.vwap_volume,
         currency=its.currency,
+        multiplier=its.points,
         slippage_ticks=its.in_ticks(average_px(costs.slippage, costs.predicted_qty)),
         shortfall_ticks=None if total is None else its.in_ticks(average_px(total, order.order_qty)),
     )

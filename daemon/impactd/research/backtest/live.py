@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -103,6 +103,12 @@ class Run:
     slices: tuple[Slice, ...] = ()
 
 
+def _by_quantity(settings: CoreSettings) -> CoreSettings:
+    """Return the settings with costs in price times quantity, which is what recorded books are walked in."""
+    instruments = tuple((pattern, replace(its, multiplier=None)) for pattern, its in settings.instruments)
+    return replace(settings, instruments=instruments)
+
+
 def states_at(
     tape: SymbolTape,
     settings: CoreSettings,
@@ -119,7 +125,7 @@ def states_at(
     look : callable, optional
         Called with the engine, the time and what was published since the last, at each start; must change nothing.
     """
-    engine = Engine(settings)
+    engine = Engine(_by_quantity(settings))
     engine.genesis(dict.fromkeys(INPUT_TOPICS, 0))
     states: dict[int, State] = {}
     row = 0
@@ -145,7 +151,7 @@ def execute(tape: SymbolTape, settings: CoreSettings, state: State, order: Paren
     RuntimeError
         If the engine made no plan for it.
     """
-    engine = Engine(settings)
+    engine = Engine(_by_quantity(settings))
     engine.load(state)
     market = engine.market(order.symbol)
     if market is not None:

@@ -433,6 +433,7 @@ class Board:
             {} if side is None or not twap else side.curves_from(twap[0][0] - interval),
             () if costs is None else map(_paid, costs.fills),
             interval,
+            float(order.plan.get("multiplier", 1.0)),
         )
         arrival = None if costs is None else _arrival(costs.fills)
         in_bps = None if found.saved is None or not arrival else 1e4 * found.saved / (found.qty * arrival)

@@ -122,7 +122,12 @@ def price(curve: Curve, quantity: float) -> float | None:
 
 
 def saving(
-    twap: Knots, path: Sequence[Point], curves: Mapping[int, Curve], fills: Iterable[FillPaid], interval_ns: int
+    twap: Knots,
+    path: Sequence[Point],
+    curves: Mapping[int, Curve],
+    fills: Iterable[FillPaid],
+    interval_ns: int,
+    multiplier: float = 1.0,
 ) -> Saving:
     """Return what was saved over the minutes that have been measured since TWAP began.
 
@@ -136,6 +141,8 @@ def saving(
         By minute, ns.
     interval_ns : int
         Length of a minute.
+    multiplier : float
+        Of the instrument: curves are prices, and what fills paid is currency.
     """
     reported = list(fills)
     paid = _by_minute(reported, interval_ns)
@@ -159,14 +166,14 @@ def saving(
     loose: list[float] = []
     for minute, curve, ours, theirs in priced:
         same = theirs * qty / pace
-        paid_even = same * (price(curve, same) or 0.0)
+        paid_even = same * (price(curve, same) or 0.0) * multiplier
         filled, over_mid = paid.get(minute, (0.0, 0.0))
         if over_mid is not None and filled and math.isclose(filled, ours):
             by_fills += 1
             cost += over_mid
             loose.append(paid_even)
         else:
-            mine = ours * (price(curve, ours) or 0.0)
+            mine = ours * (price(curve, ours) or 0.0) * multiplier
             cost += mine
             loose += [mine, paid_even - mine]
         even += paid_even
