@@ -221,7 +221,9 @@ class SymbolMarket:
     def _known(self, side: Side, at: int) -> Known:
         """Return how well the level of `side` is known at event time `at` (ns)."""
         book = self._books.prevailing(self.symbol, at)
-        spread_bps = NO_BOOK_BPS if book is None else 1e4 * book.half_spread / book.mid
+        spread_bps = NO_BOOK_BPS
+        if book is not None and book.mid > 0.0:  # at or below zero a spread is no part of the price
+            spread_bps = 1e4 * book.half_spread / book.mid
         return Known(self._sides[side].minutes, self._sides[side].seen_today(at), spread_bps)
 
     def _judge(self, side: Side, stats: MinuteStats, counts: Counts) -> None:

@@ -426,17 +426,19 @@ class Board:
         side = self.sides.get((order.head["symbol"], order.head["side"]))
         costs = self.costs.get(order.head["cl_ord_id"])
         twap = twap_path(first, path)
-        interval = _interval(order.head)
+        interval, multiplier = _interval(order.head), float(first.get("multiplier", 1.0))
         found = saving(
             twap,
             path,
             {} if side is None or not twap else side.curves_from(twap[0][0] - interval),
             () if costs is None else map(_paid, costs.fills),
             interval,
-            float(order.plan.get("multiplier", 1.0)),
+            multiplier,
         )
         arrival = None if costs is None else _arrival(costs.fills)
-        in_bps = None if found.saved is None or not arrival else 1e4 * found.saved / (found.qty * arrival)
+        in_bps = None
+        if found.saved is not None and arrival is not None and arrival > 0.0:
+            in_bps = 1e4 * found.saved / (found.qty * arrival * multiplier)
         return asdict(found) | {"saved_bps": in_bps, "twap": twap}
 
 
