@@ -217,6 +217,8 @@ class PartitionLoop:
                 self._status.paused = False
             with _fetch_errors():
                 fetched = await self._ticks.fetch(where, _POLL_MS)
+            # Raises where the partition is this process's no longer.
+            await self._ticks.position(where)
             self._observe(self._ticks, Topic.TICKS, where)
             if fetched is None or fetched.end == self._taken_in[Topic.TICKS]:
                 continue

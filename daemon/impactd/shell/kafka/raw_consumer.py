@@ -91,6 +91,7 @@ class RawConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ships no 
         """
         self._wanted.add(place)
         deadline = asyncio.get_running_loop().time() + timeout_ms / 1_000
+        before = await self.position(place)
         while True:
             responded = self._responded
             fetched = await self._take(place)
@@ -98,8 +99,10 @@ class RawConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ships no 
                 return fetched
             # Raises what has failed, and tells the group that this consumer is alive.
             made = (await self.getmany(place, timeout_ms=0, max_records=_SLOW_RECORDS)).get(place)
-            if made:
-                return Made(made, await self.position(place))
+            at = await self.position(place)
+            if made or at != before:
+                # It moves without a record where aiokafka has passed over the end of a transaction.
+                return Made(made or [], at)
             try:
                 async with asyncio.timeout_at(deadline):
                     await responded.wait()
