@@ -352,3 +352,38 @@ def test_recorded_days_merge_whatever_is_read_at_a_time(data_dir: Path) -> None:
     assert whole.batch.offset[-1] == 33_286 + 3_928 - 1
     assert not whole.refused
     assert_same_batch(merged(*paths, batch_rows=1000).batch, whole.batch)
+
+
+# --- venues ------------------------------------------------------------------------------
+
+
+def of_databento(publisher: int, symbol: str) -> list[str]:
+    levels = "bid_px_00,ask_px_00,bid_sz_00,ask_sz_00"
+    head = f"ts_event,publisher_id,instrument_id,action,side,price,size,flags,{levels},symbol"
+    return [head, *(f"{T0 + i},{publisher},7,A,B,31.0,1,128,31.0,31.1,5,5,{symbol}" for i in range(3))]
+
+
+def of_tardis(exchange: int, symbol: str) -> list[str]:
+    head = "exchange,symbol,timestamp,local_timestamp,asks[0].price,asks[0].amount,bids[0].price,bids[0].amount"
+    return [head, *(f"{exchange},{symbol},{T0 // 1_000 + i},{T0 // 1_000 + i},31.1,5,31.0,5" for i in range(3))]
+
+
+def of_long(venue: int, symbol: str) -> list[str]:
+    lines = [
+        f"{T0 + i},{venue},{symbol},{side},{px},5" for i in range(3) for side, px in (("bid", 31.0), ("ask", 31.1))
+    ]
+    return ["time,venue,symbol,side,price,size", *lines]
+
+
+@pytest.mark.parametrize("make", [of_databento, of_tardis, of_long])
+def test_files_of_two_venues_are_no_one_book(make: Callable[[int, str], list[str]], tmp_path: Path) -> None:
+    def merged(*files: tuple[int, str]) -> list[str]:
+        paths = [tmp_path / f"{k}.csv" for k in range(len(files))]
+        for path, (venue, symbol) in zip(paths, files, strict=True):
+            path.write_text("\n".join(make(venue, symbol)) + "\n", encoding="utf-8")
+        batches = [decoded.batch for decoded in merge_files(paths)]
+        return sorted({batch.symbols[code] for batch in batches for code in batch.symbol})
+
+    assert merged((2, "X"), (2, "X"), (39, "Y")) == ["X", "Y"]
+    with pytest.raises(InputFileError, match=r"1\.csv: 'X' is of \w+ 39, and of \w+ 2 in .*0\.csv.*one at a time"):
+        merged((2, "X"), (39, "X"))

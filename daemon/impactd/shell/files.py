@@ -23,7 +23,7 @@ from impactd.core.inputs.events import Received
 from impactd.core.inputs.ticks import Int, Refused, TickBatch
 from impactd.shell.lines import InputFileError
 from impactd.shell.recorded import BATCH_ROWS, read_batches, read_events, read_ticks
-from impactd.wire.codec import Decoded, Limits, bounded
+from impactd.wire.codec import Decoded, Limits, bounded, shown
 from impactd.wire.rows import by_first_appearance
 from impactd.wire.tick_codec import FileBatch
 
@@ -91,6 +91,8 @@ class MergedFiles:
         limits: Limits | None = None,
     ) -> None:
         self.reports = [FileReport(path) for path in paths]
+        #: By symbol, the file and the venue that showed its first book.
+        self._venues: dict[str, tuple[Path, str]] = {}
         self._sources = [
             _Source(report, read_batches(report.path, codec, symbol, batch_rows, limits)) for report in self.reports
         ]
@@ -108,6 +110,7 @@ class MergedFiles:
             live = [source for source in self._sources if source.fill()]
             if not live:
                 return
+            self._check_venues(live)
             # Nothing that is still to be read can come before the least of the last keys that were.
             bound = min(range(len(live)), key=lambda i: (live[i].last_key, i))
             key = live[bound].last_key
@@ -115,6 +118,17 @@ class MergedFiles:
             decoded, n_records = _merge([part for part in parts if len(part.keys)], n_before)
             n_before += n_records
             yield decoded
+
+    def _check_venues(self, live: Sequence[_Source]) -> None:
+        """Refuse books of one symbol from several venues: read together, they would be one book."""
+        for source in live if len(self._sources) > 1 else ():
+            for symbol, venue in source.venues.items():
+                first, known = self._venues.setdefault(symbol, (source.path, venue))
+                if known != venue and known.split(" ")[0] == venue.split(" ")[0]:
+                    raise InputFileError(
+                        f"{source.path}: {shown(symbol)} is of {venue}, and of {known} in {first}; together they would "
+                        "be one book: read one at a time, or name each: --symbol"
+                    )
 
     def unusable(self) -> list[str]:
         """Return why nothing can be used, of each file of which nothing can."""
@@ -153,12 +167,17 @@ class _Source:
         self._report = report
         self._name = report.path.name
         self._batches = batches
+        self.venues: dict[str, str] = {}
         self._running_max = 0
         self._taken = 0
         self._keys = np.zeros(0, np.int64)
         self._offsets = np.zeros(0, np.int64)
         self._decoded = Decoded(TickBatch.empty())
         self._row_record = np.zeros(0, np.int64)
+
+    @property
+    def path(self) -> Path:
+        return self._report.path
 
     @property
     def last_key(self) -> int:
@@ -171,6 +190,7 @@ class _Source:
             if batch is None:
                 return False
             self._decoded, self._offsets, self._taken = batch.decoded, batch.offsets, 0
+            self.venues = batch.venues
             found = batch.decoded
             self._report.add(len(found.batch) + len(found.events), found.refused, found.skipped_unknown)
             self._row_record = np.searchsorted(self._offsets, self._decoded.batch.offset)

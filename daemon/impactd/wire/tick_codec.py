@@ -51,10 +51,17 @@ class FileOptions:
 
 @dataclass(frozen=True, slots=True)
 class FileBatch:
-    """A decoded batch of a file, with the offsets of all its records, refused and skipped ones included."""
+    """A decoded batch of a file, with the offsets of all its records, refused and skipped ones included.
+
+    Attributes
+    ----------
+    venues : dict of str to str
+        Venue that a symbol's books have shown so far, as column and value; none where the file has no such column.
+    """
 
     decoded: Decoded
     offsets: Int
+    venues: dict[str, str] = field(default_factory=dict)
 
 
 class FileFormatError(ValueError):
@@ -86,6 +93,8 @@ class TickCodec(ABC):
         self.limits = limits or Limits()
         self.named_by_file = False
         self.compiled = True
+        #: See `FileBatch`.
+        self.venues: dict[str, str] = {}
 
     @classmethod
     def detects(cls, head: Head) -> bool:
@@ -208,7 +217,7 @@ class TickCodec(ABC):
             refused = with_faults(decoded.refused, lines, self.name)
             decoded = replace(decoded, refused=dated(refused, rows.offset, rows.ts_record, ts_last))
             ts_last = int(rows.ts_record[-1]) if len(rows) else ts_last
-            yield FileBatch(decoded, np.array([line.number for line in lines], np.int64))
+            yield FileBatch(decoded, np.array([line.number for line in lines], np.int64), self.venues)
 
 
 def with_faults(refused: Sequence[Refused], lines: Sequence[Line], codec: str) -> list[Refused]:

@@ -30,9 +30,18 @@ class OneBook:
     symbol : int
         Column of the symbol; -1 where there is none.
     delimiter : str
+    name : str, optional
+        Symbol of rows that name none.
+
+    Attributes
+    ----------
+    venues : dict of str to str
+        Column and value of each symbol's venue.
     """
 
-    def __init__(self, names: Sequence[str], symbol: int, delimiter: str) -> None:
+    def __init__(self, names: Sequence[str], symbol: int, delimiter: str, name: str | None = None) -> None:
+        self._name = name or ""
+        self.venues: dict[str, str] = {}
         ids = [column_of(names, known) for known in (VENUES, INSTRUMENTS)]
         self._names, self._symbol_at, self._mark = names, symbol, delimiter.encode()
         #: Columns, and whether a change that is not taken back passes.
@@ -64,8 +73,13 @@ class OneBook:
         symbol = fields[self._symbol_at].strip(b' "\r') if self._symbol_at >= 0 else b""
         for at, may_change in self._ids:
             value = fields[at].strip(b' "\r')
-            before = self._last.get((at, symbol), value)
+            before = self._last.get((at, symbol), b"")
             self._last[at, symbol] = value
+            if not before and value and not may_change:
+                column = self._names[at]
+                self.venues[symbol.decode(errors="replace") or self._name] = (
+                    f"{column} {value.decode(errors='replace')}"
+                )
             if value == before or not value or not before:
                 continue
             self._left.add((at, symbol, before))

@@ -115,6 +115,8 @@ class DatabentoCodec(CsvCodec):
         names = split_header(header if header is not None else MBP10_HEADER)
         self._identity = Identity(names, symbols or FileSymbols(), self._check)
         self._columns = databento_columns(names, is_mapped=self._identity.is_mapped, is_tbbo=is_tbbo)
+        if self._columns.layout != TRADE_ONLY:
+            self.venues = self._identity.venues
         self._symbol = symbol
         self.named_by_file = not self._columns.has_symbol
         self._cache = SymbolCache()

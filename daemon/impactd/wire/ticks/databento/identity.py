@@ -41,6 +41,8 @@ class Identity:
         self._symbol_of: dict[Pair, str] = {}
         self._pair_of: dict[str, Pair] = {}
         self._left: dict[str, set[Pair]] = {}
+        #: Publisher of each symbol, for files that are read together.
+        self.venues: dict[str, str] = {}
 
     @property
     def is_mapped(self) -> bool:
@@ -91,6 +93,8 @@ class Identity:
         symbol = self._field(line.text.split(b","), self._symbol_at)
         before = self._pair_of.get(symbol)
         self._symbol_of[pair] = symbol
+        if pair[0]:
+            self.venues[symbol or self._symbols.name or ""] = f"publisher_id {pair[0]}"
         self._pair_of[symbol] = pair
         if before is None or before == pair:
             return

@@ -88,6 +88,7 @@ class DatabentoJsonCodec(TickCodec):
     def records(self, content: Content) -> Iterator[Line]:
         """Yield the records, which must be distinguished by their symbols; see `Identity`."""
         identity = Identity(_ID_COLUMNS, self._symbols, _check)
+        self.venues = identity.venues
         held: deque[Line] = deque()
 
         def ids() -> Iterator[Line]:

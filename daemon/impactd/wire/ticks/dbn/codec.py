@@ -264,7 +264,9 @@ class DbnCodec(TickCodec):
             ts_last = int(batch.ts_record[-1]) if len(batch) else ts_last
             events = self._events(words, start, first, symbols, self._symbol if has_default else None)
             first += len(numbers)
-            yield FileBatch(Decoded(batch, refused, read.n_others - len(events), events), numbers)
+            of = zip(symbols.names, publishers.tolist(), strict=False)
+            venues = {name: f"publisher_id {publisher}" for name, publisher in of if publisher >= 0}
+            yield FileBatch(Decoded(batch, refused, read.n_others - len(events), events), numbers, venues)
 
     def _events(
         self, words: Words, start: Int, first: int, symbols: Symbology, default: str | None

@@ -97,7 +97,9 @@ class DatabentoMboCodec(CsvCodec):
         ids = ["" for _ in range(self._n_columns - bool(self._symbols.by_key))]
         for name in names:
             ids[self._column[name]] = name
-        return Identity(ids, self._symbols, self._order).follow(super().records(content))
+        identity = Identity(ids, self._symbols, self._order)
+        self.venues = identity.venues
+        return identity.follow(super().records(content))
 
     def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
         """Decode the lines of whole books."""
@@ -161,7 +163,7 @@ class DatabentoMboCodec(CsvCodec):
             letters = [lines[i]._replace(fault=error) for i, error in sorted(faults.items())]
             refused = dated(with_faults([], letters, self.name), batch.offset, batch.ts_record, ts_last)
             ts_last = int(batch.ts_record[-1]) if len(batch) else ts_last
-            yield FileBatch(Decoded(batch, refused), numbers)
+            yield FileBatch(Decoded(batch, refused), numbers, self.venues)
 
     def _order(self, line: bytes) -> tuple[str, list[int]]:
         """Return the symbol of a line, and its order as the words of a DBN record."""

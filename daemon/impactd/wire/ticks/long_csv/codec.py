@@ -85,7 +85,8 @@ class LongCsvCodec(CsvCodec):
         self._n_columns = len(names)
         self._symbol = symbol
         self.named_by_file = "symbol" not in self._column
-        self.one_book = OneBook(names, self._column.get("symbol", -1), self._delimiter)
+        self.one_book = OneBook(names, self._column.get("symbol", -1), self._delimiter, symbol)
+        self.venues = self.one_book.venues
 
     @classmethod
     def detects(cls, head: Head) -> bool:

@@ -81,7 +81,8 @@ class TableCodec(CsvCodec):
         self._symbol = symbol
         self.named_by_file = self._columns.symbol < 0
         if self._columns.levels:
-            self.one_book = OneBook(names, self._columns.symbol, self._delimiter)
+            self.one_book = OneBook(names, self._columns.symbol, self._delimiter, symbol)
+            self.venues = self.one_book.venues
 
     @classmethod
     def columns(cls, names: list[str]) -> Columns:

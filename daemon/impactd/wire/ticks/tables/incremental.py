@@ -56,6 +56,7 @@ class IncrementalCodec(BuildingCodec, CsvCodec):
         self._n_columns = len(names)
         self._column = {name: names.index(name) for name in _NEEDED}
         self.one_book = OneBook(names, self._column["symbol"], ",")
+        self.venues = self.one_book.venues
 
     @classmethod
     def detects(cls, head: Head) -> bool:
