@@ -23,7 +23,7 @@ def command(*, ready: bool, config: Path | None, sets: tuple[str, ...]) -> None:
     if not settings.enabled:
         raise InputError("http.enabled is false: a service without HTTP cannot be asked")
     if settings.port == 0:
-        raise InputError("http.port is 0: only the service's log says which port it took; set one")
+        raise InputError("http.port is 0: only the service's log states the port; set one")
 
     from impactd.shell.ask import ask
 

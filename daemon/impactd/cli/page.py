@@ -1,4 +1,4 @@
-"""``impactd page``: the live page as a process of its own."""
+"""``impactd page``: the live page as its own process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from impactd.cli.common import Failure, InputError, example, load_settings, sett
 @click.option("--port", type=click.IntRange(0, 65_535), default=9470, show_default=True, help="Port to listen on.")
 @settings_options
 def command(*, services: tuple[str, ...], port: int, config: Path | None, sets: tuple[str, ...]) -> None:
-    """Serve the live page in a process of its own.
+    """Serve the live page in its own process.
 
     Reads what services publish from their topics, so that any number of readers
     costs the services nothing; start those with http.page=false. Estimates of

@@ -260,7 +260,7 @@ class Client:
     async def slices(self, cl_ord_id: str | None = None) -> AsyncGenerator[Slice]:
         """Yield each slice from the opening of the client on, of one order or of all.
 
-        What is not filled by its `valid_until` is not to be taken any more.  There are none unless `plans.act` is
+        Take nothing after its `valid_until`.  There are none unless `plans.act` is
         ``slices``.
         """
         async with aclosing(self._follow(Topic.SLICES)) as values:

@@ -76,7 +76,7 @@ def optimize_basket(
     check_number("risk_aversion", risk_aversion, 0.0)
     table = [_leg(leg) for leg in legs]
     if not table:
-        raise ValidationError(MALFORMED, "legs: there are none", "give one mapping a symbol")
+        raise ValidationError(MALFORMED, "legs: there are none", "give one mapping per symbol")
     names = [name for name, *_ in table]
     if len(set(names)) < len(names):
         raise ValidationError(MALFORMED, f"legs: {names} names a symbol twice", "join its legs")

@@ -136,7 +136,7 @@ def write_books(table: pd.DataFrame, path: str | Path, *, symbol: str | None = N
         value = _as_csv(table)
     elif plain.suffix == ".jsonl":
         if "symbol" in table.columns and table["symbol"].nunique() > 1:
-            raise ValidationError(MALFORMED, "symbol: the table holds several", "write one file a symbol, or a .csv")
+            raise ValidationError(MALFORMED, "symbol: the table holds several", "write one file per symbol, or a .csv")
         name = symbol or (str(table["symbol"].iloc[0]) if "symbol" in table.columns else plain.stem)
         batches = (as_batch(books, 0, name) for books in iter_books(table, _PART_BYTES))
         value = b"".join(record.value + b"\n" for batch in batches for record in encode_ticks(batch))

@@ -66,7 +66,7 @@ class Fees:
     Attributes
     ----------
     taker, maker : float
-        Per share. A fill that does not say which it was pays the larger one.
+        Per share. A fill that does not state which it was pays the larger one.
     bps : float
         Of the value.
     """
@@ -80,7 +80,7 @@ Schedule = dict[str, Fees]
 
 
 class Analysis(NamedTuple):
-    """Fills and orders with all measures; the fills' `outlier` says which of them are."""
+    """Fills and orders with all measures; the fills' `outlier` states which of them are."""
 
     fills: pd.DataFrame
     orders: pd.DataFrame

@@ -62,7 +62,7 @@ def estimate(
     Raises
     ------
     ValidationError
-        1001 if a file or a field cannot be used, or nothing is known of the symbol.
+        1001 if a file or a field cannot be used, or there is no data on the symbol.
     """
     begin, until = _ns(start, "start"), _ns(end, "end")
     fields = {"symbol": symbol, "side": side, "order_qty": qty, "start": begin, "end": until, **terms}

@@ -23,7 +23,7 @@ _TIMES: Final = ("as_of", "ts_event", "day")
 
 
 class Costs(NamedTuple):
-    """Costs as tables, one row a fill, order, or session and side; columns as in the published messages."""
+    """Costs as tables, one row per fill, order, or session and side; columns as in the published messages."""
 
     fills: pd.DataFrame
     orders: pd.DataFrame

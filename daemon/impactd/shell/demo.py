@@ -43,7 +43,7 @@ from impactd.wire.message_types import Timestamps
 #: What is compared; dead letters have another form on the topic than in the file.
 COMPARED: Final = (Topic.ESTIMATES, Topic.MODELS, Topic.PLANS, Topic.SLICES, Topic.ALERTS, Topic.TCA)
 
-#: A service that commits nothing for so long, with records to apply, is stuck.
+#: A service that commits nothing for this long, with records to apply, is stuck.
 _STALL_S: Final = 60.0
 
 #: The mock gives one batch a fetch; a trader waits for every batch.
@@ -221,7 +221,7 @@ async def _unless_ended(work: Any, *others: asyncio.Task[Any], service: Service)
 
 
 async def _follow(settings: Settings, scene: Scene, updated: Callable[[], None]) -> None:
-    """Fold everything that is published into `scene`, for ever."""
+    """Fold everything that is published into `scene`, forever."""
     roles = {settings.topics.name(topic): topic for topic in COMPARED}
     async with aclosing(tail(settings, *roles)) as records:
         async for record in records:

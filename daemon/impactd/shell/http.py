@@ -8,7 +8,7 @@
 - ``/metrics`` is Prometheus' text.
 
 It listens on loopback by default and is read-only.  These three need no token; the live page, which shows
-orders, is served with them (`impactd.shell.live`) unless it is a process of its own (``impactd page``), and may
+orders, is served with them (`impactd.shell.live`) unless it is its own process (``impactd page``), and may
 require a token, as does what a service answers itself: its health and what an order would cost.
 """
 

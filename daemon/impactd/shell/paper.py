@@ -11,7 +11,7 @@ the time for which each prevailed: the cost by which plans are judged
 Fills that no plan has counted yet are taken off a plan's first intervals, so a plan
 that crosses a fill on its way does not trade it twice; a restarted run reads what was
 reported before it.  Fills of an order are numbered: one that an earlier run still had
-under way has the number of the next, and only one of the two counts.
+in progress has the number of the next, and only one of the two counts.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class PaperFill(NamedTuple):
 
 
 class _Child(NamedTuple):
-    """What is to be traded at a moment, quanta."""
+    """The quantity to trade at a moment, quanta."""
 
     moment: int
     qty: int

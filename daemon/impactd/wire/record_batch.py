@@ -1,6 +1,6 @@
 """The records of a Kafka record batch (message format 2), read by a compiled kernel.
 
-The kernel is sure or silent: a batch whose bytes do not match the format exactly is left to aiokafka's own reader,
+The kernel is certain or declines: a batch whose bytes do not match the format exactly is left to aiokafka's own reader,
 which raises the right errors.  https://kafka.apache.org/documentation/#recordbatch
 """
 

@@ -31,7 +31,8 @@ Number = TypeVar("Number", Int, Float)
 #: A cap, or an upper bound of the running sum, that does not bind.
 NO_CAP: Final = np.iinfo(np.int64).max
 
-#: An order, or several together, are counted in at most so many lots: prices tell one lot from the next in float64, and
+#: An order, or several together, are counted in at most this many lots: prices tell one lot from the next in float64,
+# and
 #: sums over a million intervals stay in int64.  Finer lots are taken by the dozen.
 MOST_LOTS: Final = 2**43
 

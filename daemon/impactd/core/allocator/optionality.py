@@ -32,7 +32,7 @@ from its separable part, once.
 
 Limits: caps are taken as they are, though an interval that is there with
 probability P has room for that part of its cap; levels of different intervals are taken one
-by one, though a dear hour is dear in all its minutes.
+by one, though an expensive hour is expensive in all its minutes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from impactd.core.model.curves import Curves
 
 Float = npt.NDArray[np.float64]
 
-#: The price has settled when it moves by no more than this part of itself, or after so many solves.
+#: The price has settled when it moves by no more than this part of itself, or after this many solves.
 SETTLED: Final = 1e-4
 MAX_SOLVES: Final = 12
 #: An interval is never taken as there with less than this probability.

@@ -124,7 +124,7 @@ class Instrument:
         return None if px is None or self.tick_size is None else px / self.tick_size
 
     def refuses(self, order_qty: int) -> str | None:
-        """Return why an order of so many quanta cannot be taken, or None."""
+        """Return why an order of this many quanta cannot be taken, or None."""
         if self.min_qty is not None and order_qty < self._quanta("min_qty"):
             return f"order_qty {format_qty(order_qty)} is below the instrument's min_qty {self.min_qty:g}; send more"
         if self.max_qty is not None and order_qty > self._quanta("max_qty"):

@@ -36,7 +36,7 @@ class Book:
         self._sums: dict[tuple[str, Side], _Sum] = {}
 
     def note(self, order: Order) -> None:
-        """Take in an order's schedule in place of the one before."""
+        """Take in an order's schedule instead of the one before."""
         self._of(order.symbol, order.side).put(order, self._interval)
 
     def others(self, orders: Collection[Order], symbol: str, side: Side, starts: Int) -> Float | None:

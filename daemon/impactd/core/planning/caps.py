@@ -38,7 +38,7 @@ shortfall: as late as possible, so that volume that comes after all is used, by 
 more than is missing, and never above a cap.
 
 A clip is the least that an interval trades if it trades at all.  The interval
-under way needs only what its fills leave of it.
+in progress needs only what its fills leave of it.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def limits(
     open_ : ndarray of bool, shape (N,)
         Whether the market is open.
     so_far : float
-        Continuous volume of the interval under way until now, shares.
+        Continuous volume of the current interval until now, shares.
     price_caps : mapping of int to ndarray of int64, shape (N,)
         What a limit price leaves of each interval, quanta, by the order's number.
     """

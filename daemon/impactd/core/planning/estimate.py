@@ -133,7 +133,7 @@ class CostEstimate:
 
 
 class NoEstimateError(ValueError):
-    """There is no estimate; the text says why, and what to change."""
+    """There is no estimate; the text states why, and what to change."""
 
 
 def estimate(

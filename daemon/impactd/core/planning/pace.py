@@ -60,7 +60,7 @@ class Pace:
         return self._of(order) == time
 
     def holds(self, order: Order) -> bool:
-        """Return whether an order's last interval is under way, so that its clock decides when it is due."""
+        """Return whether an order's last interval is in progress, so that its clock decides when it is due."""
         return self._of(order) is not None
 
     def _of(self, order: Order) -> int | None:

@@ -4,7 +4,7 @@ A buy with limit L trades, in an interval whose mid is m, only while the next sh
 costs no more than L: with C the cost over mid, up to the x with :math:`C'(x) = L - m`,
 and nothing where the half-spread alone is beyond it.  (A sell mirrors it.)
 
-*The interval under way* has what the prevailing book shows within the limit, a walk to
+*The current interval* has what the prevailing book shows within the limit, a walk to
 the limit.
 
 *A later interval* has a mid that is not known yet.  With drift 0 and the forecast
@@ -42,7 +42,7 @@ from impactd.core.orders.order import Order
 _NODES: Final = 64
 _Z: Final = np.array([NormalDist().inv_cdf((k + 0.5) / _NODES) for k in range(_NODES)])
 
-#: Beyond so many shares a cap does not bind.
+#: Beyond this many shares a cap does not bind.
 _ENDLESS: Final = MAX_QUANTA / QUANTA
 
 

@@ -11,7 +11,7 @@ it, :math:`x_{it} \, g_t(X_t)`, with X the sum of the orders that are planned he
 and of the plans of other orders on that side (`impactd.core.planning.book`).
 
 Where an order works in a part of an interval only (its window begins or ends
-there, or it came while the interval was under way), the sum is charged for the
+there, or it came while the interval was in progress), the sum is charged for the
 part in which any of them works.  An order that shares such an interval with one
 that works in all of it is charged slightly too little.
 """
@@ -108,7 +108,7 @@ class Proposals:
     shortfall : tuple of int
         Quanta.
     problem, expected : Problem
-        What was minimised, but for risk, and what a schedule is expected to cost.
+        What was minimised, except for risk, and what a schedule is expected to cost.
     fraction : ndarray of float64, shape (N,)
         Part of each interval in which any of the orders works.
     volume : ndarray of float64, shape (N,), or None

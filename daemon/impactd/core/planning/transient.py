@@ -1,6 +1,6 @@
 r"""Impact that lasts beyond its interval, for one order's plan.
 
-The setting `plans.transient_share` w says which part of the measured linear
+The setting `plans.transient_share` w states which part of the measured linear
 impact is treated as transient: trading x leaves the book displaced, and the
 displacement falls to a half in every `plans.resilience_half_life_s`
 (Obizhaeva and Wang 2013: w = 1, resilience rho = log 2 / half-life).  The rest

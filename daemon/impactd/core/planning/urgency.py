@@ -12,7 +12,7 @@ what it costs and risks relative to an even pace, depend on u alone.
 
 I follows the forecast, but not the order's way through its day: where nothing changes, an order keeps its plan
 although the mean over what is left of its window is another one each minute.  `Order.impact_scale` holds I by interval
-and squared pace, and what the intervals after the one under way had then; it moves by as much as they have since.
+and squared pace, and what the intervals after the one in progress had then; it moves by as much as they have since.
 """
 
 from __future__ import annotations

@@ -29,13 +29,13 @@ LATE_NS: Final = 30 * SECOND_NS
 #: Before a symbol has shown it, and by how much symbols differ from it.
 PRIOR: Final = 0.5
 PRIOR_SD: Final = 0.15
-#: Mean square of a mid's change in a minute, in half-spreads, before any was seen; it counts as so many changes.
+#: Mean square of a mid's change in a minute, in half-spreads, before any was seen; it counts as this many changes.
 USUAL_SQUARE: Final = 10.0
 USUAL_COUNT: Final = 60.0
 #: Memory, in decisions: five sessions of a United States day at four a minute.
 HALF_LIFE: Final = 7_800.0
 _FORGET: Final = 0.5 ** (1.0 / HALF_LIFE)
-#: A change of the mid counts as at most so many half-spreads.
+#: A change of the mid counts as at most this many half-spreads.
 MOST_MOVE: Final = 10.0
 
 

@@ -50,7 +50,7 @@ from impactd.core.slices.worth import Worth, walked
 #: No decision on a book older than this: markets pause, and what stood before says nothing about now.
 STALE_NS: Final = 300 * SECOND_NS
 
-#: An order asks of an interval what its plan has for so many of them on average: the plan knows the shape of the day.
+#: An order asks of an interval what its plan has for this many of them on average: the plan knows the shape of the day.
 LOOK_AHEAD: Final = 10
 LEAST_PACE: Final = 0.1
 
@@ -137,7 +137,7 @@ class _Seen:
 
 @dataclass(slots=True)
 class _Ask:
-    """What an order may take now; quanta, but for `each`, the shares that it asks of an interval.
+    """What an order may take now; quanta, except for `each`, the shares that it asks of an interval.
 
     `must` is what the intervals after this one cannot hold, over the `decisions` that are left in this one.
     """

@@ -18,7 +18,7 @@ from impactd.core.base.jit import kernel
 from impactd.core.inputs.ticks import Float
 from impactd.core.slices.microprice import AHEAD_NS, LATE_NS
 
-#: Off below so many standard errors of the sum, once it has so many decisions: an hour of them.
+#: Off below this many standard errors of the sum, once it has this many decisions: an hour of them.
 OFF_AT: Final = -2.0
 LEAST: Final = 240
 #: Memory, in decisions: a United States session at four a minute.
@@ -89,7 +89,7 @@ class Worth:
 
     @property
     def taken(self) -> float:
-        """Shares taken in the minute under way."""
+        """Shares taken in the current minute."""
         return self._taken
 
     def take(self, at: int, mid: float, take: tuple[float, float], even: tuple[float, float]) -> None:

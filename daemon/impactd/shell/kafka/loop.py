@@ -7,10 +7,10 @@ Three tasks share one inbox:
   catching up never delay an order;
 - *commits* takes what has arrived, applies it, and publishes the result.
 
-Decoding and applying run in a worker thread, but for a few events.  A lock
+Decoding and applying run in a worker thread, except for a few events.  A lock
 keeps the inbox to one thread at a time, and is held until that thread has
 ended, also where nobody waits for it any more; the engine is only touched by
-the third task.  While a commit is under way the next fetches are decoded.
+the third task.  While a commit is in progress the next fetches are decoded.
 
 What waits is bounded for each input, in records and bytes, and so is what one
 commit takes in; see `commit_size`.
@@ -154,7 +154,7 @@ class PartitionLoop:
         self._polled: tuple[int | None, float] = (None, 0.0)
 
     def leave(self) -> None:
-        """Finish the commit under way, and end."""
+        """Finish the current commit, and end."""
         self._leaving.set()
         self._arrived.set()
 
@@ -234,7 +234,7 @@ class PartitionLoop:
                 await self._put_ticks(records[first : first + at_once], end, needs)
 
     def _is_full(self, topic: Topic, share: float = 1.0) -> bool:
-        """Say whether more of an input waits than that share of its bounds."""
+        """Return whether more of an input waits than that share of its bounds."""
         records, n_bytes = self._inbox.waiting(topic)
         if topic is Topic.TICKS:
             records = max(records, self._inbox.rows)

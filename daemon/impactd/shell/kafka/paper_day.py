@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from impactd.core.inputs.ticks import TickBatch
 
-#: A service that commits nothing for so long, with ticks to apply, is stuck.
+#: A service that commits nothing for this long, with ticks to apply, is stuck.
 _STALL_S: Final = 60.0
 
 _POLL_MS: Final = 200

@@ -3,7 +3,7 @@
 The state topic's partition is read from its first record to the high
 watermark as it stands after the previous owner was fenced: by then its last
 transaction is committed or aborted, and nobody else may write.  It is read
-by a consumer of its own, in a task of its own, so that heartbeats continue
+by its own consumer, in its own task, so that heartbeats continue
 however long it takes.
 
 Before anything is published the state is compared with what it was made from
@@ -54,7 +54,7 @@ async def read_state(
     Parameters
     ----------
     stall_s : float
-        Without progress for so long the attempt is given up.
+        Without progress for this long the attempt is given up.
     reached : callable, optional
         Told the offset after each step.
 
@@ -142,7 +142,7 @@ async def check_topics_against(transport: Transport, settings: Settings, engine:
     engine : Engine
         Restored; nothing was applied since.
     stall_s : float
-        Without an answer for so long the attempt is given up.
+        Without an answer for this long the attempt is given up.
 
     Raises
     ------

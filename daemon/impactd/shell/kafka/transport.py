@@ -202,7 +202,7 @@ class KafkaTransport:
         return _Producer(partition_producer(self._settings, partition))
 
     def release(self, consumer: ManualConsumer) -> None:
-        """Close a consumer in a task of its own."""
+        """Close a consumer in its own task."""
         task = asyncio.create_task(close_within(consumer.stop()), name="close")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

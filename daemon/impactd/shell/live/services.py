@@ -1,4 +1,4 @@
-"""The health of the services behind a page that is a process of its own: asked once a second, and merged.
+"""The health of the services behind a page that is its own process: asked once a second, and merged.
 
 A service that does not answer is a reason for not being ready; what it said before is not shown as if it were now.
 """

@@ -14,7 +14,7 @@ chain, so the best of all such moves, up for some and down for others, is found
 by dynamic programming over three states an interval, in O(N); and it is repeated
 until nothing is left to gain.  The number of steps is the distance in lots to
 the optimum (Murota and Shioura 2014, *Discrete Optimization* 14).  From the
-rounded continuous path that is small, but for orders of very many lots, which
+rounded continuous path that is small, except for orders of very many lots, which
 first move by strides of many lots, halved each time that nothing is left to gain.
 
 Moves of one lot between *neighbouring* intervals alone are not enough: over a

@@ -26,8 +26,8 @@ counterexample.
 Ties go to the interval that got the fewest extra lots, then to the earlier one.
 
 The odd remainder r < L goes where it costs least.  If it joins interval t, the
-lots of t become dearer, by less than one lot's place: lot n - 1 moved up by r
-is no dearer than lot n was.  So at most one lot leaves t for the cheapest
+lots of t become more expensive, by less than one lot's place: lot n - 1 moved up by r
+is no more expensive than lot n was.  So at most one lot leaves t for the cheapest
 other place, and both variants are compared for every t.
 
 With risk the lots interact: see `impactd.core.allocator.lots.path`.
@@ -151,7 +151,7 @@ def round_separable(
     Returns
     -------
     float
-        By how much the dearest lot taken is dearer than the cheapest not
+        By how much the dearest lot taken is more expensive than the cheapest not
         taken, price; 0 at the optimum.
     """
     size = n.shape[0]

@@ -20,7 +20,7 @@ for one order: Vidal, Gribel and Jaillet 2019, INFORMS J. Optimization 1):
    as far as the orders' bounds allow: a maximum flow, along shortest chains of
    orders (Dinic 1970).
 3. If all arrive, this is the optimum.  Else what is left over stays where it is:
-   the intervals that it can still reach all end dearer than mu, those that still
+   the intervals that it can still reach all end more expensive than mu, those that still
    want lots and all that could send them any end cheaper, and the rest has what
    it wants at mu.  No lot has to cross between these three, so each of the first
    two is solved by itself in the same way.
@@ -32,7 +32,7 @@ binds.
 
 Lots move only as far as the optimum asks, from the schedules that are handed in,
 along chains of as few orders as possible and first by the orders that come first:
-the optimum of the sum is unique (but for ties), its split is not, and the split is
+the optimum of the sum is unique (except for ties), its split is not, and the split is
 one near to where it started.
 """
 
@@ -66,7 +66,7 @@ _FREE: Final = 2**62
 
 @kernel
 def _wanted(mu: float, kind: int, c: Curve, before: Float, lot: float, least: Int, most: Int, n: Int) -> float:
-    """Fill `n` with the lots that are no dearer than `mu`, within `least` and `most`; return the slope of their sum."""
+    """Fill `n` with the lots that cost at most `mu`, within `least` and `most`; return the slope of their sum."""
     slope = 0.0
     for t in range(n.shape[0]):
         o = before[t] * lot

@@ -57,7 +57,8 @@ _NEARNESS: Final = 1e-9
 #: The gap is closed no further while prices differ by more than this many times of it.
 _LAG: Final = 10.0
 
-#: Mehrotra's corrector can go round in circles.  After so many steps without progress it is left out, the gap is aimed
+#: Mehrotra's corrector can go round in circles.  After this many steps without progress it is left out, the gap is
+# aimed
 #: at no less than this part of it, cubed, and no step goes beyond its least.
 _CYCLE: Final = 5
 _CENTRED: Final = 0.6

@@ -2,7 +2,7 @@ r"""The separable problem, solved exactly: a one-dimensional search on the multi
 
 At the optimum every interval that trades below its cap pays the same marginal
 price (KKT): :math:`C_t'(x_t) = \mu`, with :math:`x_t = 0` where the first
-share is dearer than :math:`\mu` and :math:`x_t = cap_t` where the last is
+share is more expensive than :math:`\mu` and :math:`x_t = cap_t` where the last is
 cheaper.  So x is a function of one number,
 
 .. math::

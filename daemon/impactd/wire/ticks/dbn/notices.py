@@ -5,7 +5,7 @@ is the value of a tick over the tick where the venue states both, or else the co
 below zero are valid where the instrument is a spread, or its lower price limit is not above zero.
 
 A status gives whether the market trades and whether short sales are restricted.  A record that says neither is
-passed over.
+skipped.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ class LongCsvCodec(CsvCodec):
             except FieldError as error:
                 raise FieldError(error.reason, bounded(f"line {number} of the snapshot: {error.detail}")) from None
         if len(heads) != 1:
-            raise FieldError("value", "times or symbols of one snapshot differ; send one snapshot a record")
+            raise FieldError("value", "times or symbols of one snapshot differ; send one snapshot per record")
         time, symbol = heads.pop()
         ts_event = parse_text_time(time, "time", self.limits.time_unit)
         name = parse_symbol(symbol or self._symbol or "")

@@ -98,7 +98,9 @@ class IncrementalCodec(BuildingCodec, CsvCodec):
             px.append(parse_number(field["price"], "price"))
             sz.append(parse_number(field["amount"], "amount"))
         if len(heads) != 1:
-            raise FieldError("value", "symbols, times or is_snapshot of one message differ; send one message a record")
+            raise FieldError(
+                "value", "symbols, times or is_snapshot of one message differ; send one message per record"
+            )
         symbol, received, flag = heads.pop()
         if flag not in _FLAGS:
             raise FieldError("value", f"is_snapshot: {shown(flag)} is neither true nor false; send one")
