@@ -93,7 +93,7 @@ def command(
         raise click.UsageError("--every: needs --horizon.")
     with study():
         from impactd.research.backtest.page import render
-        from impactd.research.backtest.report import answers, encode, figures, table
+        from impactd.research.backtest.report import answers, by_latency, encode, figures, table
         from impactd.research.backtest.run import backtest
 
         core, hours = session_settings(config, sets, tz, session, data)
@@ -119,6 +119,8 @@ def command(
             raise InputError(f"--out: {out}: cannot be written: {error.strerror}") from error
     for title, rows in table(report):
         _show(title, rows)
+    if len(late := by_latency(report)) > 1:
+        _show("acting within the minute, by latency", late)
     for line in answers(report):
         click.echo(line)
     click.echo(

@@ -75,6 +75,8 @@ def test_every_policy_trades_the_order_in_lots_under_the_cap(seed: int, lots: in
         policies.vwap_forecast(task, np.full((n, n), np.nan)),
         policies.persistence(task, lines, first, level, level),
         policies.expanding_mean(task, lines, first),
+        policies.standing_book(task, lines, first, Lines(lines.s[first:], lines.beta[first:])),
+        policies.known_ahead(task, lines, first, 3),
         policies.profile_hindsight(task, lines, first, 7),
     ):
         assert x.sum() == pytest.approx(task.shares, abs=1e-9)
@@ -121,5 +123,31 @@ def test_naive_policies_know_nothing_of_later_minutes(seed: int) -> None:
     for made in (
         lambda given: policies.persistence(task, given, first, level, level),
         lambda given: policies.expanding_mean(task, given, first),
+        lambda given: policies.standing_book(task, given, first, Lines(lines.s[first:], lines.beta[first:])),
     ):
         assert made(lines)[: at + 1].tolist() == made(later)[: at + 1].tolist()
+    # The ladder knows so many intervals and none after.
+    for ahead in (1, 5):
+        known = [policies.known_ahead(task, given, first, ahead)[: at - ahead + 1].tolist() for given in (lines, later)]
+        assert known[0] == known[1]
+
+
+def test_ladder_saves_more_the_more_is_known() -> None:
+    rng = np.random.default_rng(5)
+    task, cost = task_of(6_000, 600, 60), dict.fromkeys((0, 1, 5, 60), 0.0)
+    for _ in range(20):
+        lines = Lines(rng.uniform(0.01, 0.1, 120), rng.uniform(1e-5, 1e-3, 120))
+        s, beta = lines.s[60:], lines.beta[60:]
+        for ahead in cost:
+            x = policies.known_ahead(task, lines, 60, ahead)
+            cost[ahead] += float(np.sum(s * x + beta * x * x))
+    assert cost[60] < cost[5] < cost[1] < 0.9 * cost[0]
+
+
+def test_standing_book_trades_more_while_the_book_is_deep() -> None:
+    lines = Lines(np.full(20, 0.02), np.full(20, 1e-4))
+    deep = Lines(np.full(10, np.nan), np.full(10, np.nan))
+    deep.s[3], deep.beta[3] = 0.02, 1e-5
+    x = policies.standing_book(task_of(1_000, 1_000, 10), lines, 10, deep)
+    assert x[:3] == pytest.approx([100] * 3, abs=1)
+    assert x[3] > 300

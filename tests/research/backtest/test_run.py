@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from impactd.cli import cli
-from impactd.core.base.settings import CoreSettings
+from impactd.core.base.settings import SECOND_NS, CoreSettings, PlanSettings
 from impactd.research.backtest.evaluate import STRATEGIES
 from impactd.research.backtest.page import render
-from impactd.research.backtest.report import encode, figures
+from impactd.research.backtest.report import by_latency, encode, figures
 from impactd.research.backtest.run import Backtest, run
 from impactd.research.backtest.windows import Question, Trial, spans, trials
 from impactd.research.errors import ValidationError
@@ -137,7 +137,22 @@ def test_report_has_each_scenario_and_the_pool(tmp_path: Path) -> None:
     assert [e["windows"] for e in engine] == [3, 3]
     assert set(report["pooled"]["by_window"]) == {"windows", "windows_trimmed"}
     assert {row["share"] for row in report["persistence"]} == {0.1, 0.25, 0.5}
+    assert report["latency"] == []
     assert [row["window"] for row in report["calibration"]] == ["windows"]
+
+
+def test_latency_of_the_settings_is_one_of_those_that_are_tried() -> None:
+    test = run([tape_of(noisy_rows(8), SETTINGS)], SETTINGS, QUESTION, ("twap_slices",))
+    report = figures(test, [], 0)
+    [usual] = [row for row in report["latency"] if row["latency_s"] * SECOND_NS == PlanSettings().slice_latency_ns]
+    found = report["pooled"]["strategies"]["twap_slices"]
+    assert usual["capture"] == pytest.approx([found["capture"], *found["capture_later"]])
+    assert [row["latency_s"] for row in report["latency"]] == [0, 1, 3]
+    assert [row[1:3] for row in by_latency(report)[1:]] == [
+        ["twap_slices", "0"],
+        ["twap_slices", "1"],
+        ["twap_slices", "3"],
+    ]
 
 
 def test_depletion_that_persists_costs_more() -> None:

@@ -9,6 +9,7 @@ order has taken in one interval is still missing from the books of the next.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,16 +19,16 @@ import numpy as np
 
 from impactd.core.base.jit import kernel
 from impactd.core.base.quantity import QUANTA
-from impactd.core.base.settings import MINUTE_NS, CoreSettings, PlanSettings
+from impactd.core.base.settings import MINUTE_NS, SECOND_NS, CoreSettings, PlanSettings
 from impactd.core.base.topics import SIDES
-from impactd.core.books.interval_cost import Intervals
+from impactd.core.books.interval_cost import Intervals, walk_on
 from impactd.core.inputs.ticks import Float, Int
 from impactd.core.outputs.messages import Plan
 from impactd.research.backtest import policies, within
 from impactd.research.backtest.capture import Priced
 from impactd.research.backtest.days import SymbolTape
 from impactd.research.backtest.live import Run, State, execute
-from impactd.research.backtest.policies import MAX_STEPS, Task
+from impactd.research.backtest.policies import MAX_STEPS, Lines, Task
 from impactd.research.backtest.study import DayStudy
 from impactd.research.backtest.windows import Trial
 from impactd.research.backtest.within import Takes
@@ -41,6 +42,9 @@ TWAP_SLICES: Final = "twap_slices"
 
 #: Share of what was taken in an interval that is still missing in the next: the sensitivity.
 PERSISTENCE: Final = (0.1, 0.25, 0.5)
+
+#: From a slice's decision to its execution, seconds: the sensitivity.
+LATENCY_S: Final = (0, 1, 3)
 
 #: Policies that the sensitivity is for.
 PERSISTENT: Final = ("engine", "twap", "vwap", "hindsight")
@@ -67,6 +71,12 @@ ENGINES: Final[Mapping[str, Callable[[CoreSettings], CoreSettings]]] = {
 #: Each runs every order again.
 VARIANTS: Final = tuple(name for name in ENGINES if name != ENGINE)
 
+#: The ladder: how many intervals ahead are known exactly, by name.
+KNOWN: Final[Mapping[str, int]] = {"known_1": 1, "known_5": 5, "known_10": 10}
+
+#: The standing book's line is drawn through its cost at so many times what an interval trades on average.
+REACH: Final = 4.0
+
 #: Needed for every figure.
 ALWAYS: Final = ("twap", "hindsight")
 
@@ -78,6 +88,8 @@ STRATEGIES: Final = (
     "vwap_hindsight",
     "persistence",
     "expanding_mean",
+    "standing_book",
+    *KNOWN,
     "profile_hindsight",
     "hindsight",
 )
@@ -124,6 +136,8 @@ class Outcome:
         Shares by interval.
     persistent : dict of float to dict of str to float
         Cost by share of own depletion that persists, and policy.
+    late : dict of int to dict of str to tuple of float
+        By latency (seconds) and policy within the minute: cost over the mid of each trade, then over those that follow.
     first : Plan or None
         The engine's plan at the start.
     expected : Plan or None
@@ -135,6 +149,7 @@ class Outcome:
     priced: Priced
     paths: Mapping[str, Float]
     persistent: Mapping[float, Mapping[str, float]]
+    late: Mapping[int, Mapping[str, tuple[float, ...]]]
     first: Plan | None
     expected: Plan | None
     first_cost: float | None
@@ -164,6 +179,8 @@ def evaluate(bench: Bench, trial: Trial, strategies: Sequence[str], states: Mapp
         "vwap_hindsight": lambda: policies.vwap(task, study.day.volume[first : first + n]),
         "persistence": lambda: policies.persistence(task, lines, first, *study.profile),
         "expanding_mean": lambda: policies.expanding_mean(task, lines, first),
+        "standing_book": lambda: policies.standing_book(task, lines, first, _standing(intervals, row, first, task)),
+        **{name: functools.partial(policies.known_ahead, task, lines, first, ahead) for name, ahead in KNOWN.items()},
         "profile_hindsight": lambda: policies.profile_hindsight(task, lines, first),
         "hindsight": lambda: _hindsight(bench, study, task, row, first),
     }
@@ -226,6 +243,7 @@ def evaluate(bench: Bench, trial: Trial, strategies: Sequence[str], states: Mapp
         }
         for share in PERSISTENCE
     }
+    late = {seconds: _late(intervals, row, takes, seconds) for seconds in LATENCY_S}
     planned = None
     if live is not None and live.first.qty:
         whole = np.zeros(n)
@@ -233,7 +251,29 @@ def evaluate(bench: Bench, trial: Trial, strategies: Sequence[str], states: Mapp
             whole[intervals.index(start) - first] = qty / QUANTA
         planned = float(intervals.costs(row, at, whole)[0].sum())
     first_plan, expected = (None, None) if live is None else (live.first, live.expected)
-    return Outcome(whole_order, paths, persistent, first_plan, expected, planned)
+    return Outcome(whole_order, paths, persistent, late, first_plan, expected, planned)
+
+
+def _late(intervals: Intervals, row: int, takes: Mapping[str, Takes], seconds: int) -> dict[str, tuple[float, ...]]:
+    """Return what takes cost at a latency, over the mid of each trade and then over those that follow."""
+    found = {}
+    for name, taken in takes.items():
+        cost = within.price(intervals.prevailing, row, taken, intervals.interval_ns, seconds * SECOND_NS)
+        found[name] = cost.own, *cost.later
+    return found
+
+
+def _standing(intervals: Intervals, row: int, first: int, task: Task) -> Lines:
+    """Return the line of the book that stands as each interval begins: its half-spread, and its cost at `REACH`."""
+    books, shares = intervals.prevailing, REACH * task.shares / task.n
+    s, beta = np.full(task.n, np.nan), np.full(task.n, np.nan)
+    for t in range(task.n):
+        k = books.at(intervals.start + (first + t) * intervals.interval_ns - 1)
+        if k is not None:
+            s[t] = books.half_spread[k]
+            cost = walk_on(books.distance[k, row], books.size[k, row], s[t], float(books.depth[k, row]), 0.0, shares)
+            beta[t] = max(cost / shares - s[t], 0.0) / shares
+    return Lines(s, beta)
 
 
 def _hindsight(bench: Bench, study: DayStudy, task: Task, row: int, first: int) -> Float:

@@ -21,7 +21,7 @@ from impactd.research.backtest.figures import (
     plot_savings,
     plot_skill,
 )
-from impactd.research.backtest.report import percent, table
+from impactd.research.backtest.report import by_latency, percent, table
 from impactd.research.backtest.run import Backtest
 from impactd.research.report import page_environment
 
@@ -44,6 +44,10 @@ POLICIES: Final = {
     "vwap_hindsight": "in proportion to the realised volume, which is not known in advance",
     "persistence": "replanned on the latest interval's curve, carried along the generic session profile",
     "expanding_mean": "replanned on the latest interval against the day's mean so far",
+    "standing_book": "replanned on the book that stands as an interval begins, against the hour's mean",
+    "known_1": "knows the next interval exactly, and the hour's mean for later ones",
+    "known_5": "knows the next 5 intervals exactly, and the hour's mean for later ones",
+    "known_10": "knows the next 10 intervals exactly, and the hour's mean for later ones",
     "profile_hindsight": "replanned on the mean curve of each half hour of the same day, which is not known in advance",
     "hindsight": "least cost on the tape, which is not known in advance: the upper bound of savings",
 }
@@ -89,6 +93,7 @@ def render(test: Backtest, report: dict[str, Any]) -> str:
             skill=_skill(report),
             calibration=_calibration(report),
             persistence=_persistence(report),
+            latency=by_latency(report),
             scenarios=_scenarios(report),
             savings=[(text, _svg(figure, f"saving-{i}")) for i, (text, figure) in enumerate(drawn)],
             days=[(text, _svg(figure, f"day-{i}")) for i, (text, figure) in enumerate(days)],

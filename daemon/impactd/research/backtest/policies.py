@@ -12,11 +12,15 @@ ends trades in its last interval.
   would be equal, and the policy TWAP).
 - ``expanding_mean``: the latest minute's curve for the next interval, the mean
   of the day so far for all later ones, used without shrinkage.
+- ``standing_book``: the book that stands as an interval begins for that interval, the mean of the hour before for all
+  later ones.
+- ``known_1``, ``known_5``, ``known_10``: the ladder: the next 1, 5 or 10 intervals exactly, the
+  mean of the hour before for all later ones.  Nobody knows that.
 - ``profile_hindsight``: the mean curve of each half hour of the same day, which
   nobody knows in advance: what a perfect profile of half hours is worth.
 - ``hindsight``: the least cost on this tape.
 
-The three in the middle solve the same problem as the engine does, with lines
+Those in the middle, from ``persistence`` on, solve the same problem as the engine does, with lines
 fitted to each minute's own cells.
 
 The hindsight optimum is exact on a grid of quantities: :math:`C_t` is convex,
@@ -185,6 +189,41 @@ def expanding_mean(task: Task, lines: Lines, first: int) -> Float:
             s[t], beta[t] = np.nanmean(lines.s[:upto]), np.nanmean(lines.beta[:upto])
             s[t, t], beta[t, t] = known.s[upto - 1], known.beta[upto - 1]
     return _replan(task, s, beta)
+
+
+def standing_book(task: Task, lines: Lines, first: int, book: Lines) -> Float:
+    """Return the schedule that takes the standing book for the next interval, and the hour's mean for the rest.
+
+    Parameters
+    ----------
+    book : Lines
+        Of the book that stands as each interval of the window begins; NaN without one.
+    """
+    s, beta = _hour_means(task, lines, first)
+    at = np.flatnonzero(np.isfinite(book.s))
+    s[at, at], beta[at, at] = book.s[at], book.beta[at]
+    return _replan(task, s, beta)
+
+
+def known_ahead(task: Task, lines: Lines, first: int, ahead: int) -> Float:
+    """Return the schedule that knows the next `ahead` intervals exactly, and takes the hour's mean for the rest."""
+    s, beta = _hour_means(task, lines, first)
+    for t in range(task.n):
+        to = min(t + ahead, task.n)
+        known = np.isfinite(lines.s[first + t : first + to])
+        s[t, t:to] = np.where(known, lines.s[first + t : first + to], s[t, t:to])
+        beta[t, t:to] = np.where(known, lines.beta[first + t : first + to], beta[t, t:to])
+    return _replan(task, s, beta)
+
+
+def _hour_means(task: Task, lines: Lines, first: int, width: int = 60) -> tuple[Float, Float]:
+    """Return for each interval of the window the mean curve of the `width` before, shape (n, n) with equal columns."""
+    s, beta = np.ones((task.n, task.n)), np.ones((task.n, task.n))
+    for t in range(task.n):
+        before = slice(max(first + t - width, 0), first + t)
+        if np.isfinite(lines.s[before]).any():
+            s[t], beta[t] = np.nanmean(lines.s[before]), np.nanmean(lines.beta[before])
+    return s, beta
 
 
 def profile_hindsight(task: Task, lines: Lines, first: int, width: int = 30) -> Float:

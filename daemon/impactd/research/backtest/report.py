@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import orjson
 
 from impactd.__about__ import __version__
@@ -111,6 +112,7 @@ def figures(test: Backtest, paths: Sequence[Path], seed: int, hours: str = "") -
         "scenarios": _scenarios(test, orders, kinds, seed),
         "orders": [_order(outcome) for outcome in test.outcomes],
         "persistence": _persistence(test, kinds),
+        "latency": _latency(test, kinds),
         "skill": skill(test.studies),
         "calibration": calibration(test.outcomes, kinds),
         "levels": list(LEVELS),
@@ -234,6 +236,26 @@ def _persistence(test: Backtest, kinds: Sequence[str]) -> list[dict[str, Any]]:
     return rows
 
 
+def _latency(test: Backtest, kinds: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what acting within the minute captures by its latency, over the mid of each trade and those that follow.
+
+    All are relative to TWAP by the minute and to hindsight's saving over it.
+    """
+    rows = []
+    for kind in kinds:
+        mine = [outcome for outcome in test.outcomes if kind in outcome.priced.windows and outcome.late[0]]
+        if not mine:
+            continue
+        twap = np.sum([(o.priced.cost["twap"], *o.priced.later["twap"]) for o in mine], axis=0)
+        possible = twap[0] - sum(o.priced.cost["hindsight"] for o in mine)
+        for seconds in mine[0].late:
+            for name in mine[0].late[seconds]:
+                saved = twap - np.sum([o.late[seconds][name] for o in mine], axis=0)
+                capture = [float(one / possible) for one in saved] if possible > 0.0 else None
+                rows.append({"window": kind, "latency_s": seconds, "strategy": name, "capture": capture})
+    return rows
+
+
 def encode(report: dict[str, Any]) -> bytes:
     """Return the report as the bytes of its file."""
     return orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY) + b"\n"
@@ -263,6 +285,15 @@ def table(report: dict[str, Any]) -> list[tuple[str, list[list[str]]]]:
             )
         shown.append((kind, rows))
     return shown
+
+
+def by_latency(report: dict[str, Any]) -> list[list[str]]:
+    """Return rows of text: what acting within the minute captures by its latency, under a head."""
+    rows = [["windows", "strategy", "latency, s", "capture", *_LATER]]
+    for row in report["latency"]:
+        captures = row["capture"] or [None] * (1 + len(_LATER))
+        rows.append([row["window"], row["strategy"], str(row["latency_s"]), *map(percent, captures)])
+    return rows
 
 
 def percent(value: float | None) -> str:
