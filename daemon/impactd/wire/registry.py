@@ -25,6 +25,7 @@ CODECS: Final[Registry[type[TickCodec]]] = Registry(
         "databento-json": "impactd.wire.ticks.databento.json:DatabentoJsonCodec",
         "json": "impactd.wire.ticks.json.codec:JsonTickCodec",
         "databento-mbo-csv": "impactd.wire.ticks.dbn.mbo_csv:DatabentoMboCodec",
+        "databento-mbo-json": "impactd.wire.ticks.dbn.mbo_json:DatabentoMboJsonCodec",
         "databento-mbp10-csv": "impactd.wire.ticks.databento.codec:DatabentoCodec",
         "dbn": "impactd.wire.ticks.dbn.codec:DbnCodec",
         "impactd.books/1": "impactd.wire.ticks.compact.codec:CompactCodec",

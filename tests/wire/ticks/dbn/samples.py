@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Sequence
 from typing import Final
 
+import orjson
+
 from impactd.wire.ticks.dbn.mbo_csv import HEADER
 from tests.checks.codec_samples import CodecSamples, Side
 
@@ -114,6 +116,28 @@ def orders(symbol: str, ts_event: int, bids: Side, asks: Side) -> bytes:
     ).encode()
 
 
+def _as_json(lines: bytes) -> bytes:
+    """Return lines of MBO's CSV as JSON lines."""
+    names = HEADER.split(",")
+    return b"\n".join(_json_of(dict(zip(names, line.split(","), strict=True))) for line in lines.decode().split("\n"))
+
+
+def _json_of(row: dict[str, str]) -> bytes:
+    head = {"ts_event": row["ts_event"], "rtype": 160, "publisher_id": int(row["publisher_id"])}
+    head["instrument_id"] = int(row["instrument_id"])
+    numbers = {name: int(row[name]) for name in ("size", "channel_id", "flags", "ts_in_delta", "sequence")}
+    text = {name: row[name] for name in ("action", "side", "order_id", "ts_recv", "symbol")}
+    return orjson.dumps({"hd": head, **text, "price": row["price"] or None, **numbers})
+
+
+def json_orders(symbol: str, ts_event: int, bids: Side, asks: Side) -> bytes:
+    return _as_json(orders(symbol, ts_event, bids, asks))
+
+
+def json_order_trade(symbol: str, ts_event: int, px: float, qty: float) -> bytes:
+    return _as_json(order_trade(symbol, ts_event, px, qty))
+
+
 def order_trade(symbol: str, ts_event: int, px: float, qty: float) -> bytes:
     number = zlib.crc32(symbol.encode())
     return f"{ts_event + 1_000},{ts_event},160,2,{number},T,B,{px:.9f},{int(qty)},0,0,128,0,0,{symbol}".encode()
@@ -121,5 +145,6 @@ def order_trade(symbol: str, ts_event: int, px: float, qty: float) -> bytes:
 
 SAMPLES = {
     "dbn": CodecSamples(book, trade, file_name="day.dbn", more=more, join=join, whole_sizes=True, fixed_unit=True),
+    "databento-mbo-json": CodecSamples(json_orders, json_order_trade, whole_sizes=True),
     "databento-mbo-csv": CodecSamples(orders, order_trade, HEADER.encode() + b"\n", whole_sizes=True),
 }

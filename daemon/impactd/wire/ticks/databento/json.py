@@ -40,9 +40,11 @@ _LAYOUTS: Final = {
 }
 _SAMPLED: Final = frozenset({192, 193, 195, 196})
 _MBP_1: Final = 1
+#: Single orders, which `impactd.wire.ticks.dbn.mbo_json` reads.
+_MBO: Final = 160
 _FIELDS: Final = (("action", k.ACTION), ("side", k.SIDE), ("flags", k.FLAGS), ("price", k.PRICE), ("size", k.SIZE))
 _PLANES: Final = ("bid_px", "bid_sz", "ask_px", "ask_sz")
-_ID_COLUMNS: Final = ["publisher_id", "instrument_id", "symbol"]
+ID_COLUMNS: Final = ["publisher_id", "instrument_id", "symbol"]
 
 
 class DatabentoJsonCodec(TickCodec):
@@ -69,41 +71,27 @@ class DatabentoJsonCodec(TickCodec):
     @classmethod
     def detects(cls, head: Head) -> bool:
         """Return whether the first line is a record with a head."""
-        return b'"hd"' in head.text and any(_head_of(value) is not None for value in first_values(head)[:1])
+        return b'"hd"' in head.text and any(rtype_of(value) not in (None, _MBO) for value in first_values(head)[:1])
 
     @classmethod
     def from_header(cls, head: Head, options: FileOptions) -> Self:
         """Return the codec for a file that begins so."""
         is_tbbo = TBBO_NAME.search(head.name) is not None
         if not is_tbbo:
-            records = [parsed for line in first_values(head) if (parsed := _object(line))]
+            records = [parsed for line in first_values(head) if (parsed := object_of(line))]
             is_tbbo = len(records) > 1 and all(
                 record.get("action") == "T" and _rtype(record) == _MBP_1 for record in records
             )
         codec = cls(options.limits, options.symbols, is_tbbo=is_tbbo)
-        first = next(map(_object, first_values(head)), None)
+        first = next(map(object_of, first_values(head)), None)
         codec.named_by_file = first is not None and not first.get("symbol")
         return codec
 
     def records(self, content: Content) -> Iterator[Line]:
         """Yield the records, which must be distinguished by their symbols; see `Identity`."""
-        identity = Identity(_ID_COLUMNS, self._symbols, _check)
+        identity = Identity(ID_COLUMNS, self._symbols, check_ids)
         self.venues = identity.venues
-        held: deque[Line] = deque()
-
-        def ids() -> Iterator[Line]:
-            for line in json_records(content, self.limits.max_message_bytes):
-                held.append(line)
-                yield line if line.fault is not None else line._replace(text=_ids_of(line.text))
-
-        for named in identity.follow(ids()):
-            line = held.popleft()
-            if named.fault is not None:
-                line = line._replace(fault=named.fault)
-            elif identity.is_mapped and named.text.count(b",") == len(_ID_COLUMNS):
-                name = named.text.rpartition(b",")[2].decode()
-                line = line._replace(text=line.text.rstrip()[:-1] + b',"symbol":' + orjson.dumps(name) + b"}")
-            yield line
+        return identified(content, self.limits, identity, frozenset(_LAYOUTS))
 
     def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
         """Decode one record."""
@@ -122,21 +110,46 @@ class DatabentoJsonCodec(TickCodec):
             raise FieldError("missing_field", "levels are missing, or no list of objects; send Databento's records")
         if len(levels) > self.limits.max_levels:
             raise FieldError("too_deep", f"more than {self.limits.max_levels} levels; send fewer (books.max_levels)")
-        received = _text(obj.get("ts_recv"), "ts_recv")
-        field = {role: _text(obj[name], name) for name, role in _FIELDS if name in obj}
+        received = text_of(obj.get("ts_recv"), "ts_recv")
+        field = {role: text_of(obj[name], name) for name, role in _FIELDS if name in obj}
         if rtype in _SAMPLED:
             field = {k.TS_EVENT: received}
         else:
             missing = [name for name, role in _FIELDS if role not in field]
             if missing:
                 raise FieldError("missing_field", f"{missing[0]} is missing; send it")
-            field |= {k.TS_EVENT: _text(head.get("ts_event"), "ts_event"), k.TS_RECV: received}
-        field[k.SYMBOL] = _text(obj.get("symbol"), "symbol")
+            field |= {k.TS_EVENT: text_of(head.get("ts_event"), "ts_event"), k.TS_RECV: received}
+        field[k.SYMBOL] = text_of(obj.get("symbol"), "symbol")
         for i, level in enumerate(levels):
             for plane, name in enumerate(_PLANES):
-                field[k.LEVEL + 4 * i + plane] = _text(level.get(name), name)
+                field[k.LEVEL + 4 * i + plane] = text_of(level.get(name), name)
         columns = _columns(len(levels), layout)
         return decode_fields(field, record, columns, self._symbols.name, self.limits.time_unit, builder)
+
+
+def identified(content: Content, limits: Limits, identity: Identity, rtypes: frozenset[int]) -> Iterator[Line]:
+    """Yield the records of a file, which must be distinguished by their symbols; see `Identity`.
+
+    Parameters
+    ----------
+    rtypes : frozenset of int
+        Types of the records that have an instrument.
+    """
+    held: deque[Line] = deque()
+
+    def ids() -> Iterator[Line]:
+        for line in json_records(content, limits.max_message_bytes):
+            held.append(line)
+            yield line if line.fault is not None else line._replace(text=_ids_of(line.text, rtypes))
+
+    for named in identity.follow(ids()):
+        line = held.popleft()
+        if named.fault is not None:
+            line = line._replace(fault=named.fault)
+        elif identity.is_mapped and named.text.count(b",") == len(ID_COLUMNS):
+            name = named.text.rpartition(b",")[2].decode()
+            line = line._replace(text=line.text.rstrip()[:-1] + b',"symbol":' + orjson.dumps(name) + b"}")
+        yield line
 
 
 @cache
@@ -146,7 +159,7 @@ def _columns(n_levels: int, layout: int) -> Columns:
     return Columns(np.empty(0, np.int64), names, n_levels, has_symbol=True, layout=layout)
 
 
-def _text(value: object, field: str) -> str:
+def text_of(value: object, field: str) -> str:
     """Return a value as it would be in a CSV; blank where it means nothing."""
     if is_blank(value):
         return ""
@@ -157,17 +170,18 @@ def _text(value: object, field: str) -> str:
     raise FieldError("type", f"{field}: {shown(value)} is neither a number nor text; send Databento's records")
 
 
-def _object(line: bytes) -> dict[str, Any] | None:
+def object_of(line: bytes) -> dict[str, Any] | None:
+    """Return the object of a line; None for what is none."""
     try:
         return parse_object(parse_json(line))
     except FieldError:
         return None
 
 
-def _head_of(line: bytes) -> dict[str, Any] | None:
-    obj = _object(line)
-    head = None if obj is None else obj.get("hd")
-    return head if isinstance(head, dict) and "rtype" in head else None
+def rtype_of(line: bytes) -> int | None:
+    """Return the type of a record; None for what is no record."""
+    obj = object_of(line)
+    return None if obj is None else _rtype(obj)
 
 
 def _rtype(obj: dict[str, Any]) -> int | None:
@@ -176,16 +190,17 @@ def _rtype(obj: dict[str, Any]) -> int | None:
     return rtype if type(rtype) is int else None
 
 
-def _ids_of(line: bytes) -> bytes:
+def _ids_of(line: bytes, rtypes: frozenset[int]) -> bytes:
     """Return publisher, instrument and symbol of a record; empty for what is none."""
-    obj = _object(line)
+    obj = object_of(line)
     head = None if obj is None else obj.get("hd")
-    if obj is None or not isinstance(head, dict) or _rtype(obj) not in _LAYOUTS:
+    if obj is None or not isinstance(head, dict) or _rtype(obj) not in rtypes:
         return b""
     values = (head.get("publisher_id"), head.get("instrument_id"), obj.get("symbol"))
     return ",".join("" if value is None else str(value).replace(",", " ") for value in values).encode()
 
 
-def _check(line: bytes) -> None:
+def check_ids(line: bytes) -> None:
+    """Refuse a record without ids."""
     if not line:
         raise FieldError("json", "not a record of Databento's; send one")

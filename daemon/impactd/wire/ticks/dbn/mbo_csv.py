@@ -34,13 +34,14 @@ HEADER: Final = (
 )
 
 _NEEDED: Final = ("ts_event", "action", "side", "price", "size", "order_id", "flags")
-_MBO: Final = 160
+#: Databento's record type of single orders.
+MBO_RTYPE: Final = 160
 _WORDS: Final = 7
 _WHAT: Final = 4
 _F_LAST: Final = 128
 _CHANGES: Final = frozenset(b"AMC")
 _LAYOUT: Final = np.zeros(256, np.uint8)
-_LAYOUT[_MBO] = MBO
+_LAYOUT[MBO_RTYPE] = MBO
 _UNDEF_PRICE: Final = 2**63 - 1
 _UNDEFINED: Final = frozenset({"", "nan", "NaN", str(_UNDEF_PRICE)})
 _UNDEFINED_TIME: Final = frozenset({"", "18446744073709551615"})
@@ -147,7 +148,7 @@ class DatabentoMboCodec(CsvCodec):
                     names.setdefault(orders[-1][0], len(names))
                 except FieldError as error:
                     faults[i] = error
-                    orders.append(("", [_MBO << 8, *[0] * (_WORDS - 1)]))
+                    orders.append(("", [MBO_RTYPE << 8, *[0] * (_WORDS - 1)]))
             # A line of an instrument that is left out on purpose is no change that is lost.
             lost = [i in faults and faults[i].reason != "unmapped" for i in range(len(lines))]
             left_out = [i in faults and not lost[i] for i in range(len(lines))]
@@ -165,10 +166,14 @@ class DatabentoMboCodec(CsvCodec):
             ts_last = int(batch.ts_record[-1]) if len(batch) else ts_last
             yield FileBatch(Decoded(batch, refused), numbers, self.venues)
 
+    def _fields(self, line: bytes) -> dict[str, str]:
+        """Return the fields of a line by name, as text."""
+        fields = split_line(line, self._n_columns)
+        return {name: fields[column].strip() for name, column in self._column.items()}
+
     def _order(self, line: bytes) -> tuple[str, list[int]]:
         """Return the symbol of a line, and its order as the words of a DBN record."""
-        fields = split_line(line, self._n_columns)
-        field = {name: fields[column].strip() for name, column in self._column.items()}
+        field = self._fields(line)
         symbol = parse_symbol(field.get("symbol") or self._symbols.name or "")
         unit = self.limits.time_unit
         ts_event = parse_text_time(field["ts_event"], "ts_event", unit)
@@ -178,7 +183,7 @@ class DatabentoMboCodec(CsvCodec):
         size, flags = _whole(field["size"], "size", 32), _whole(field["flags"], "flags", 8)
         order = _whole(field["order_id"], "order_id", 64)
         instrument = _whole(field.get("instrument_id") or "0", "instrument_id", 32)
-        head = _MBO << 8 | instrument << 32
+        head = MBO_RTYPE << 8 | instrument << 32
         what = size | flags << 32 | action << 48 | side << 56
         words = [head, ts_event, order, _price(field["price"]), what, ts_recv, 0]
         return symbol, [word - 2**64 if word >= 2**63 else word for word in words]
