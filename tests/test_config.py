@@ -103,6 +103,13 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         max_held = 43
         keep_ended_s = 59
         missing_ticks_s = 47
+        price_check_s = 3
+        auction_open_cutoff_s = 61
+        auction_close_cutoff_s = 301
+        auction_report_s = 31
+        auction_open_share = 0.02
+        auction_close_share = 0.1
+        alert_drift_bps = 53
         [gate]
         max_order_qty = 61
         max_order_notional = 67.5

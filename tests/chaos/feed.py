@@ -136,6 +136,9 @@ class Desk:
             "max_interval_qty": draw.choice([None, None, 400]),
             **draw.choice([{}, {}, {"risk_aversion": 1e-6}, {"urgency": "normal"}, {"min_participation_rate": 0.05}]),
             **draw.choice([{}, {}, {"alpha_bps": draw.choice([-20, 15]), "alpha_half_life_s": 600}]),
+            **draw.choice([*[{}] * 7, {"auctions": draw.choice(["open", "close", "both"]), "auction_rate": 0.1}]),
+            **draw.choice([{}, {}, {"would_px": (self._mid[symbol] + draw.randrange(-3, 4)) / 100, "would_rate": 0.2}]),
+            **draw.choice([{}, {}, {"limit_px": (self._mid[symbol] + draw.randrange(-4, 5)) / 100}]),
         }
         if draw.random() < 0.1:
             # The venue is faster than the desk: a fill before its order.
@@ -159,7 +162,12 @@ class Desk:
             base |= {"cl_ord_id": cl_ord_id, "symbol": symbol, "exec_ref_id": ref}
             event = {"type": "bust", **base} if kind < 0.03 else {"type": "correct", **base, **traded}
         else:
-            event = {"type": "fill", **base, **traded, "last_liquidity_ind": draw.choice(["taker", "maker", None])}
+            event = {
+                "type": "fill",
+                **base,
+                **traded,
+                "last_liquidity_ind": draw.choice(["taker", "maker", "auction", None]),
+            }
             self._fills = [*self._fills[-_REMEMBERED:], (exec_id, cl_ord_id, symbol)]
         for _ in range(2 if draw.random() < 0.05 else 1):
             yield self._event(Topic.EXECUTIONS, event)

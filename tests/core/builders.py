@@ -268,7 +268,8 @@ def encoded(outputs: Iterable[Output]) -> list[bytes]:
 
 def check_plan(plan: Plan, versions: dict[str, int]) -> None:
     """Check what every published plan promises; `versions` remembers each order's last."""
-    assert sum(plan.qty) == plan.leaves_qty - plan.shortfall_qty
+    assert sum(plan.qty) + sum(entry.qty for entry in plan.auctions) == plan.leaves_qty - plan.shortfall_qty
+    assert all(entry.qty >= 0 and entry.cutoff <= entry.at for entry in plan.auctions)
     assert plan.shortfall_qty >= 0
     assert plan.leaves_qty >= 0
     if plan.status in {"active", "halted"}:

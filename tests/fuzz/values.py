@@ -113,6 +113,10 @@ class Values:
             "urgency": rng.choice((None, None, min(10.0, self._magnitude(-12, 1)))),
             "alpha_bps": rng.choice((None, rng.choice((-1, 1)) * self._magnitude(-12, 5))),
             "alpha_half_life_s": rng.choice((None, max(1.0, min(3e7, self._magnitude(0, 8))))),
+            "auctions": rng.choice((None, "none", "open", "close", "both")),
+            "auction_rate": self._rate(),
+            "would_px": rng.choice((None, px)),
+            "would_rate": self._rate(),
             "limit_px": rng.choice((None, None, px)),
             "limit_offset_bps": rng.choice((None, None, rng.choice((-1, 1)) * self._magnitude(-12, 5))),
         }
@@ -123,7 +127,8 @@ class Values:
         drawn = self.terms()
         # Some terms exclude each other, and most orders have few.
         some = {"order_qty", "start", "end", *rng.sample(sorted(drawn), rng.randrange(6))}
-        some |= {"alpha_bps", "alpha_half_life_s"} if "alpha_bps" in some else set()
+        for both in ({"alpha_bps", "alpha_half_life_s"}, {"would_px", "would_rate"}, {"auctions", "auction_rate"}):
+            some |= both if both & some else set()
         terms = {name: drawn[name] for name in drawn if name in some}
         kind = rng.random()
         if kind > 0.4:

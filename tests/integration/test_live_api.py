@@ -11,7 +11,7 @@ import aiohttp
 import orjson
 import pytest
 
-from impactd.core.base.settings import MINUTE_NS
+from impactd.core.base.settings import MINUTE_NS, CoreSettings, PlanSettings, SessionRule
 from impactd.core.base.topics import Topic
 from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka.publish import publish
@@ -115,7 +115,10 @@ async def test_api_and_events_are_the_bytes_of_the_topics(broker: Broker, tmp_pa
 async def test_estimates_of_the_running_service_and_orders_with_every_instruction(
     broker: Broker, tmp_path: Path
 ) -> None:
-    """Orders with limits, bands and urgency through Kafka are the file's bytes; questions are answered meanwhile."""
+    """Orders with every instruction through Kafka are the file's bytes; questions are answered meanwhile."""
+    hours = SessionRule(open_s=OPEN_NS // 10**9 % 86_400, close_s=OPEN_NS // 10**9 % 86_400 + 40 * 60)
+    auctions = PlanSettings(auction_close_share=0.5, auction_close_cutoff_ns=2 * MINUTE_NS)
+    core = CoreSettings(apply="in_event_time", session=hours, plans=auctions)
     settings, sources = await lab(broker.bootstrap), write_day(tmp_path / "day", 12)
     assert sources.orders is not None
     begin = OPEN_NS + 2 * MINUTE_NS
@@ -123,17 +126,25 @@ async def test_estimates_of_the_running_service_and_orders_with_every_instructio
         "L1": {"limit_px": 31.5, "urgency": "normal"},
         "L2": {"limit_offset_bps": -2.0, "min_participation_rate": 0.01, "participation_rate": 0.5},
         "L3": {"target_participation_rate": 0.1},
+        "L4": {"alpha_bps": 12.0, "alpha_half_life_s": 120, "must_complete": True},
+        "L5": {"would_px": 31.5, "would_rate": 0.05, "max_interval_qty": 400},
+        "L6": {"auctions": "close", "auction_rate": 0.25, "end": OPEN_NS + 40 * MINUTE_NS},
     }
     with sources.orders.open("ab") as file:
         for name, terms in instructions.items():
             file.write(orjson.dumps(order(name, "FROG", "buy", begin, 8, **terms)) + b"\n")
-    async with served(settings) as base, aiohttp.ClientSession(base) as session:
+    async with served(settings, core) as base, aiohttp.ClientSession(base) as session:
         await publish(settings, sources, speed=None)
-        expected = from_files(sources, tmp_path / "out")
+        expected = from_files(sources, tmp_path / "out", core)
         await published_all(settings, expected)
         assert_same(await from_topics(settings), expected)
         plans = [orjson.loads(plan) for values in expected[Topic.PLANS] for plan in values]
         assert {plan["limit_px"] for plan in plans if plan["cl_ord_id"] == "L1"} >= {31.5}
+        assert {plan["would_px"] for plan in plans if plan["cl_ord_id"] == "L5"} >= {31.5}
+        assert {plan["status"] for plan in plans} >= {"active"}
+        entries = [entry for plan in plans if plan["cl_ord_id"] == "L6" for entry in plan["auctions"]]
+        assert {entry["kind"] for entry in entries} == {"auction_close"}
+        assert max(entry["qty"] for entry in entries) > 0
 
         asked = {"symbol": "FROG", "side": "buy", "order_qty": 500, "start": OPEN_NS + 12 * MINUTE_NS}
         asked |= {"end": OPEN_NS + 30 * MINUTE_NS, "max_cost_bps": 50}

@@ -10,6 +10,7 @@ from impactd.core.base.topics import Side
 from impactd.core.inputs.terms import Terms
 from impactd.core.outputs.messages import (
     Alert,
+    AuctionEntry,
     BandRecord,
     Certificate,
     DayCost,
@@ -45,8 +46,8 @@ Time = int | datetime
 
 #: Messages and their parts, each after those that it has.
 _PUBLISHED: Final = (
-    ModelRef, Certificate, Plan, Slice, Alert, FillCost, OrderCost, DayCost, Estimate, BandRecord, ForecastRecord,
-    Model,
+    ModelRef, Certificate, AuctionEntry, Plan, Slice, Alert, FillCost, OrderCost, DayCost, Estimate, BandRecord,
+    ForecastRecord, Model,
 )  # fmt: skip
 
 _PLAIN: Final[dict[Any, str]] = {
@@ -65,6 +66,7 @@ _GIVEN: Final[dict[Unit | None, str]] = {
     Unit.PRICE: "float",
     Unit.BPS: "float",
     Unit.SECONDS: "float",
+    Unit.AUCTIONS: 'Literal["none", "open", "close", "both"]',
     Unit.URGENCY: 'float | Literal["low", "normal", "high", "get_done"]',
     Unit.WINDOWS: "Sequence[tuple[Time, Time]]",
     Unit.FLAG: "bool",

@@ -44,6 +44,11 @@ ALERTS: Final = {
     "resume": "a halt was lifted",
     "joint_fallback": "orders on one book could not be planned as one problem: each is planned by itself and charged "
     "for the others' plans",
+    "would_touched": "the market is at the order's would price or better: its share of the depth is taken at once",
+    "auction_unknown": "nothing is known of the volume of an auction that an order is to take part in: it has no entry",
+    "off_band": "an order has traded less than its least rate asks for, or more than its largest one allows",
+    "price_drift": "the mid is further from an order's arrival price than `plans.alert_drift_bps`",
+    "cost_off_band": "the fills of an order that is half done cost more, or less, than the 95% band of its first plan",
     "limit_blocks": "the prevailing book has nothing within the order's limit price: this interval trades nothing",
     "lifted": "`must_complete` needs more than `participation_rate` allows; the plan states how much",
     "shortfall": "a quantity of the plan or the ended order could not be, or was not, traded",

@@ -8,7 +8,7 @@ from typing import Any, Final
 from impactd.core.base.instrument import MAX_MULTIPLIER, MIN_MULTIPLIER, Instrument
 from impactd.core.base.topics import Topic
 from impactd.core.inputs.events import STATUSES
-from impactd.core.inputs.terms import MAX_HALF_LIFE_S, MAX_URGENCY, URGENCIES, Terms
+from impactd.core.inputs.terms import AUCTIONS, MAX_HALF_LIFE_S, MAX_URGENCY, URGENCIES, Terms
 from impactd.core.outputs.units import Unit
 from impactd.wire.fields import MAX_ID, MAX_SYMBOL
 from impactd.wire.json_orders import MAX_BLACKOUTS, MAX_OFFSET_BPS, MAX_REASON
@@ -105,6 +105,7 @@ _BY_UNIT: Final[dict[Unit | None, Schema]] = {
     Unit.PER_CURRENCY: _NON_NEGATIVE,
     Unit.PRICE: {"oneOf": [{"type": "number"}, _DECIMAL_TEXT]},
     Unit.BPS: {"oneOf": [{"type": "number", "minimum": -MAX_OFFSET_BPS, "maximum": MAX_OFFSET_BPS}, _DECIMAL_TEXT]},
+    Unit.AUCTIONS: {"enum": list(AUCTIONS)},
     Unit.SECONDS: {"oneOf": [{"type": "number", "minimum": 1, "maximum": MAX_HALF_LIFE_S}, _DECIMAL_TEXT]},
     Unit.URGENCY: {"oneOf": [{"type": "number", "minimum": 0, "maximum": MAX_URGENCY}, {"enum": list(URGENCIES)}]},
     Unit.WINDOWS: _WINDOWS,
@@ -212,7 +213,7 @@ INPUTS: Final[dict[str, Schema]] = {
             "last_qty": _said("quantity_in", "Filled quantity."),
             "last_px": _said("number_in", "Price of the fill."),
             "last_liquidity_ind": {
-                "enum": ["taker", "maker", None],
+                "enum": ["taker", "maker", "auction", None],
                 "description": "Only taker fills correct the model.",
             },
             "ts_event": _TS,

@@ -41,7 +41,7 @@ _WORDS: Final = {
     ("plan", "status"): [*map(str, Status), "halted"],
     ("order_cost", "status"): [str(status) for status in Status if status not in {Status.ACTIVE, Status.REJECTED}],
     ("alert", "kind"): sorted(ALERTS),
-    ("fill_cost", "liquidity"): ["taker", "maker", None],
+    ("fill_cost", "liquidity"): ["taker", "maker", "auction", None],
 }
 
 _PLAIN: Final[dict[type, Schema]] = {

@@ -164,7 +164,7 @@ def _is_beyond(name: str, field: str, value: Any) -> bool:
             return not 1 <= float(value) <= inputs.MAX_HALF_LIFE_S
         case "limit_offset_bps" | "alpha_bps":
             return not -inputs.MAX_OFFSET_BPS <= float(value) <= inputs.MAX_OFFSET_BPS
-        case "last_px" | "limit_px":
+        case "last_px" | "limit_px" | "would_px":
             return float(value) != 0 and not 1e-12 <= abs(float(value)) < 9e9
         case "order_qty" | "max_interval_qty" | "min_clip_qty" | "lot_size" | "last_qty" | "min_qty" | "max_qty":
             # As a number the form is the same; as a string its sign and size are not.
@@ -173,7 +173,13 @@ def _is_beyond(name: str, field: str, value: Any) -> bool:
             return not 1e-9 <= float(value) <= 1e9
         case "status":
             return value is None
-        case "participation_rate" | "min_participation_rate" | "target_participation_rate":
+        case (
+            "participation_rate"
+            | "min_participation_rate"
+            | "target_participation_rate"
+            | "would_rate"
+            | "auction_rate"
+        ):
             return isinstance(value, str) and not 0 < float(value) <= 1
         case "qty":
             return isinstance(value, str) and float(value) < 0

@@ -302,6 +302,7 @@ SAMPLES = {
     Unit.PRICE: (31.2, 31.2),
     Unit.BPS: (-12.5, -12.5),
     Unit.SECONDS: (600, 600.0),
+    Unit.AUCTIONS: ("both", "both"),
     Unit.URGENCY: ("normal", 2.0),
     Unit.WINDOWS: ([[T0, T0 + 1]], ((T0, T0 + 1),)),
     Unit.FLAG: (True, True),

@@ -115,6 +115,7 @@ EVENTS: list[tuple[Topic, Any, Any]] = [
     (Topic.ORDERS, NEW | {"type": 5}, NEW),
     (Topic.ORDERS, NEW | {"type": "order"}, NEW),
     (Topic.ORDERS, NEW | {"limit_offset_bps": 1e9}, NEW | {"limit_offset_bps": 5}),
+    (Topic.ORDERS, NEW | {"auctions": "midday"}, NEW | {"auctions": "none"}),
     (Topic.ORDERS, NEW | {"alpha_half_life_s": 0}, NEW | {"alpha_half_life_s": 600}),
     (Topic.ORDERS, NEW | {"urgency": "asap"}, NEW | {"urgency": "normal"}),
     (Topic.ORDERS, NEW | {"urgency": -1}, NEW | {"urgency": None}),

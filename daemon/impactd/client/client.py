@@ -156,7 +156,7 @@ class Client:
         last_qty: Quantity,
         last_px: Quantity,
         *,
-        last_liquidity_ind: Literal["taker", "maker"] | None = None,
+        last_liquidity_ind: Literal["taker", "maker", "auction"] | None = None,
         ts_event: Time | None = None,
     ) -> Sent:
         """Report a fill; `ts_event` is when it traded, by default now."""

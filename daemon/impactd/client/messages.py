@@ -59,6 +59,16 @@ class Terms(TypedDict, total=False):
     alpha_bps: float | None
     #: Time in which half of `alpha_bps` is expected to happen.
     alpha_half_life_s: float | None
+    #: At this price or a better one trade at once, up to `would_rate` of what the book shows there, even where
+    #: the plan would wait; other limits hold.
+    would_px: float | None
+    #: Share of the visible depth at `would_px` or better. With `would_px`.
+    would_rate: float | None
+    #: In which auctions of its window the order takes part: `open`, `close`, `both` or `none` (none, open, close
+    #: or both).
+    auctions: Literal["none", "open", "close", "both"] | None
+    #: Largest share of an auction's expected volume that the order enters. With `auctions`.
+    auction_rate: float | None
 
 
 class Amendments(TypedDict, total=False):
@@ -106,6 +116,16 @@ class Amendments(TypedDict, total=False):
     alpha_bps: float | None
     #: Time in which half of `alpha_bps` is expected to happen.
     alpha_half_life_s: float | None
+    #: At this price or a better one trade at once, up to `would_rate` of what the book shows there, even where
+    #: the plan would wait; other limits hold.
+    would_px: float | None
+    #: Share of the visible depth at `would_px` or better. With `would_px`.
+    would_rate: float | None
+    #: In which auctions of its window the order takes part: `open`, `close`, `both` or `none` (none, open, close
+    #: or both).
+    auctions: Literal["none", "open", "close", "both"] | None
+    #: Largest share of an auction's expected volume that the order enters. With `auctions`.
+    auction_rate: float | None
 
 
 class ModelRef(TypedDict):
@@ -138,6 +158,23 @@ class Certificate(TypedDict):
     gap: float | None
 
 
+class AuctionEntry(TypedDict):
+    """An order's part in one auction, beside its schedule."""
+
+    #: `auction_open` or `auction_close`.
+    kind: str
+    #: When the auction is held.
+    at: int
+    #: By when the entry must be there; from then on it stands.
+    cutoff: int
+    #: What to enter; of an auction under way, what it has not filled.
+    qty: float
+    #: Limit of the entry; null: at the auction's price.
+    limit_px: float | None
+    #: Expected volume of the auction; null if unknown.
+    expected_volume: float | None
+
+
 class Plan(TypedDict):
     """The schedule of what is left of one parent order."""
 
@@ -152,8 +189,8 @@ class Plan(TypedDict):
     plan_version: int
     #: Event time of the decision.
     as_of: int
-    #: What caused the plan: `new`, `replace`, `cancel`, `fill`, `correct`, `bust`, `minute`, `control`, `group`,
-    #: `done` or `expired`.
+    #: What caused the plan: `new`, `replace`, `cancel`, `fill`, `correct`, `bust`, `minute`, `price`, `control`,
+    #: `group`, `done` or `expired`.
     reason: str
     #: Status of the order.
     status: str
@@ -229,6 +266,13 @@ class Plan(TypedDict):
     multiplier: float
     #: `expected_cost` of a unit of quantity, in ticks; null where the tick size is not known.
     expected_cost_ticks: float | None
+    #: Entries in auctions, in order of time: `qty`, these and `shortfall_qty` sum to `leaves_qty`.
+    auctions: list[AuctionEntry]
+    #: Price at which the order trades at once, or a better one; null without a would price.
+    would_px: float | None
+    #: Part of the first interval that is to be taken at once, at `would_px` or better: what the order may take of
+    #: the book that prevails; null without a would price.
+    would_qty: float | None
 
 
 class Slice(TypedDict):
@@ -250,7 +294,8 @@ class Slice(TypedDict):
     #: Take nothing after this time; the next slice replaces this one.
     valid_until: int
     #: `cheap`: the book is below the reservation price. `schedule`: a part of the plan's interval. `catch_up`:
-    #: more is left than minutes have offered. `deadline`: a part of what later intervals cannot hold.
+    #: more is left than minutes have offered. `deadline`: a part of what later intervals cannot hold. `would`:
+    #: the book is at the order's would price or better.
     reason: str
     #: What to take.
     qty: float
@@ -303,7 +348,7 @@ class FillCost(TypedDict):
     qty: float
     #: Price of the fill.
     px: float
-    #: `taker`, `maker`, or null if the fill does not state it.
+    #: `taker`, `maker`, `auction`, or null if the fill does not state it.
     liquidity: str | None
     #: Mid at the fill.
     mid: float | None

@@ -54,8 +54,10 @@ from impactd.core.orders.ledger import Ledger
 from impactd.core.orders.order import MAX_IDS, ApplyContext, Order, Outcome, Status, apply_event, refusal, same_order
 from impactd.core.outputs.counts import EventOutcome
 from impactd.core.outputs.outbox import Outbox
+from impactd.core.planning.auctions import pending
 from impactd.core.planning.gate import Gate
 from impactd.core.planning.pace import Pace
+from impactd.core.planning.price_watch import PriceWatch
 from impactd.core.planning.replan import Planner
 from impactd.core.slices.watch import Slicer
 from impactd.core.state.schema import RESTART, StateMismatchError
@@ -98,14 +100,16 @@ class Desk:
         self._feedback = Feedback(settings, orders, markets, outbox)
         gate = Gate(settings.gate)
         self.pace = Pace(orders, self._interval)
+        self.prices = PriceWatch(settings, orders, books, markets)
         self._plans = Planner(
-            settings, orders, halts, gate, markets, self._feedback, self._alerts, self.pace, outbox, probe
+            settings, orders, halts, gate, markets, self._feedback, self._alerts, self.pace, self.prices, outbox, probe
         )
         self.slices = Slicer(settings, orders, self._plans.halt_of, books, outbox)
         #: The parts of the desk with state keys of their own.
         self.stateful = (
             orders,
             self.slices,
+            self.prices,
             self.held,
             self._feedback,
             SingleKey(HALTS_KEY, halts.dump, halts.load),
@@ -161,6 +165,7 @@ class Desk:
             return
         self._count(EventOutcome.APPLIED)
         self._orders.add(order)
+        self.prices.note(order)
         self._feedback.arrived(order, now)
         self._alerts.opposite(order, self._orders.active_of(order.symbol), now)
         self._alerts.missing(order, self._books.last_ts(order.symbol), now)
@@ -169,7 +174,9 @@ class Desk:
 
     def _refusal(self, order: Order, now: int) -> str | None:
         """Return why a new order cannot be taken, or None."""
-        why = refusal(order.terms, self._at(now), order.instrument)
+        why = refusal(
+            order.terms, order.side, self._at(now)._replace(auctions=self._has_auctions(order)), order.instrument
+        )
         if why is None and self.slices.on and order.instrument.negative_px:
             why = f"prices of {order.symbol} may be at or below zero: it is not worked in slices; set plans.act"
         if why is None and len(self._orders) >= self._settings.max_orders and not self._made_room():
@@ -177,6 +184,9 @@ class Desk:
         if why is None and not self._books.open(order.symbol, now):
             why = f"{order.symbol} would exceed books.max_symbols in this partition"
         return why
+
+    def _has_auctions(self, order: Order) -> bool:
+        return not self._markets.session(order.symbol).always_open
 
     def _made_room(self) -> bool:
         """Forget the order that ended first, those without an execution before the others; return whether one had."""
@@ -216,7 +226,7 @@ class Desk:
             detail = f"last_px: {event.last_px:g} is not positive; send the price, or set negative_px of the instrument"
             self._alerts.dead(received, "value", detail, now)
             return []
-        at = self._at(max(now, order.clock))
+        at = self._at(max(now, order.clock))._replace(auctions=self._has_auctions(order))
         outcome = apply_event(order, event, at)
         if outcome.kind is EventOutcome.HELD:
             self._hold(item._replace(awaits=(order.cl_ord_id, event.exec_ref_id)), now)
@@ -239,6 +249,7 @@ class Desk:
         if outcome.kind in {EventOutcome.APPLIED, EventOutcome.REJECTED}:
             self._orders.mark(order)
         if isinstance(event, ReplaceOrder | CancelOrder):
+            self.prices.note(order)
             # Also the id of a request that was rejected: what follows may name it.
             if event.cl_ord_id in order.ids or len(order.later_ids) >= MAX_IDS:
                 return []
@@ -360,18 +371,31 @@ class Desk:
                     taken = min(max(unfilled, 0), order.leaves_qty)
                     order.assume(start, taken, before)
                     self._feedback.assumed(order, taken, minute_end - 1)
+            if self._settings.fills == "scheduled":
+                self._assume_auctions(order, minute_end)
             worked = min(max(minute_end - order.works_from, 0), self._interval)
             order.market_volume += volume * (worked / self._interval)
             if vwap is not None:
                 order.vwap_volume += volume * (worked / self._interval)
                 order.vwap_turnover += vwap * volume * (worked / self._interval)
             self._feedback.begin(order, minute_end)
+            if order.works_from < minute_end:
+                self._alerts.progress(order, volume * (worked / self._interval), stats.mid_close, minute_end)
             self._orders.mark(order)
         planned: set[str] = set()
         for order in orders:
             if order.cl_ord_id not in planned:
                 planned.update(self._close_order(order, minute_end, last_tick, shifted))
         self.forget(symbol, minute_end)
+
+    def _assume_auctions(self, order: Order, minute_end: int) -> None:
+        """Count the entries of auctions held by `minute_end`, ns, as filled."""
+        for entry in order.auctions:
+            taken = min(entry.left, order.leaves_qty)
+            if entry.at <= minute_end and taken:
+                order.assume(entry.at, taken, self._at(minute_end))
+                order.enter(entry.at, taken)
+                self._feedback.assumed(order, taken, minute_end - 1)
 
     def _close_order(
         self, order: Order, minute_end: int, last_tick: int | None, shifted: AbstractSet[Side]
@@ -382,6 +406,8 @@ class Desk:
             order.finish(Status.DONE, now)
             self._plans.plan(order, now, "done", forced=True)
             return [order.cl_ord_id]
+        if minute_end >= order.terms.end and pending(order.auctions, minute_end, self._settings):
+            return [order.cl_ord_id]  # the close's fills are still to come
         if minute_end >= order.terms.end:
             left = format_qty(order.leaves_qty)
             order.finish(Status.EXPIRED, now)
@@ -404,12 +430,28 @@ class Desk:
 
     @property
     def next(self) -> int:
-        """When the next plan by volume or decision on slices is due, ns; `FOREVER` without any."""
-        return min(self.pace.next, self.slices.next)
+        """When the next plan by volume or price, or decision on slices, is due, ns; `FOREVER` without any."""
+        return min(self.pace.next, self.prices.next, self.slices.next)
+
+    def wake(self, time: int) -> None:
+        """Note a tick at event time `time`, ns."""
+        self.slices.wake(time)
+        self.prices.wake(time)
+
+    def loaded(self) -> None:
+        """Find what follows from the orders of a loaded state."""
+        self.pace.load()
+        self.prices.load_orders()
 
     def reach(self, time: int) -> None:
-        """Plan by volume and decide on slices, at each time that is due by `time`, ns."""
+        """Plan by price and by volume and decide on slices, at each time that is due by `time`, ns."""
         while self.next <= time:
+            if self.prices.next == self.next:
+                at, orders = self.prices.take()
+                for order in orders:
+                    if order.active and self._plans.halt_of(order) is None:
+                        self._plans.plan(order, at, "price", forced=True)
+                continue
             if self.slices.next < self.pace.next:
                 self._slice()
                 continue

@@ -247,7 +247,7 @@ class Engine:
         batch, keys = inputs.ticks, inputs.tick_keys
         self.invalid.used_rows(keys[row:stop])
         while row < stop:
-            self._desk.slices.wake(int(keys[row]))
+            self._desk.wake(int(keys[row]))
             mark = self._desk.next
             if int(keys[row]) >= mark:
                 self._outbox.trigger = (Topic.TICKS, int(batch.offset[row]))
@@ -268,7 +268,7 @@ class Engine:
         self._outbox.clock = max(self._outbox.clock, time)
 
     def _reach_pace(self, time: int) -> None:
-        """Plan by volume and decide on slices, as far as is due by `time`, ns."""
+        """Plan by price and by volume and decide on slices, as far as is due by `time`, ns."""
         if self._desk.next <= time:
             self._reach(time)
             self._desk.reach(time)
@@ -440,5 +440,5 @@ class Engine:
         self._outbox.clock = meta["time"]
         for part in self._stateful:
             part.load(opened.items)
-        self._desk.pace.load()
+        self._desk.loaded()
         self._desk.check_units()

@@ -35,7 +35,7 @@ from impactd.core.inputs.events import (
     Received,
     ReplaceOrder,
 )
-from impactd.core.inputs.terms import MAX_HALF_LIFE_S, MAX_URGENCY, URGENCIES, Terms
+from impactd.core.inputs.terms import AUCTIONS, MAX_HALF_LIFE_S, MAX_URGENCY, URGENCIES, Terms
 from impactd.core.inputs.ticks import Int, Refused
 from impactd.core.outputs.units import Unit
 from impactd.wire.codec import FROM_DATA, FieldError, Limits, floor_ms, shown
@@ -226,6 +226,12 @@ def _offset(value: object, name: str) -> float:
     return number
 
 
+def _auctions(value: object, name: str) -> str | None:
+    if value not in AUCTIONS:
+        raise FieldError("value", f"{name}: {shown(value)} is not known; send {', '.join(AUCTIONS)}, or null")
+    return None if value == "none" else str(value)
+
+
 def _half_life(value: object, name: str) -> float:
     number = parse_number(value, name)
     if not 1.0 <= number <= MAX_HALF_LIFE_S:
@@ -256,6 +262,7 @@ _BY_UNIT: Final[dict[Unit | None, Callable[[Any, str], Any]]] = {
     Unit.PRICE: parse_price,
     Unit.BPS: _offset,
     Unit.SECONDS: _half_life,
+    Unit.AUCTIONS: _auctions,
     Unit.WINDOWS: _windows,
     Unit.FLAG: parse_flag,
 }
@@ -356,8 +363,8 @@ def _last(obj: Object) -> tuple[int, float]:
 
 def _fill(obj: Object) -> Fill:
     liquidity = obj.get("last_liquidity_ind")
-    if liquidity not in (None, "taker", "maker"):
-        raise FieldError("value", f'last_liquidity_ind: {shown(liquidity)}; send "taker", "maker" or null')
+    if liquidity not in (None, "taker", "maker", "auction"):
+        raise FieldError("value", f'last_liquidity_ind: {shown(liquidity)}; send "taker", "maker", "auction" or null')
     symbol, ts_event = _head(obj)
     qty, px = _last(obj)
     cl_ord_id, before = _ids(obj)

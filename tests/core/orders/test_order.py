@@ -318,13 +318,13 @@ def test_cancel_of_a_filled_order_is_kept_for_a_bust_that_would_put_it_back_to_w
 
 
 def test_window_in_the_past_is_refused() -> None:
-    why = refusal(new().terms, ApplyContext(HOUR, MINUTE_NS, 600, 1_000), UNDEFINED)
+    why = refusal(new().terms, Side.BUY, ApplyContext(HOUR, MINUTE_NS, 600, 1_000), UNDEFINED)
     assert why is not None
     assert "window ended" in why
 
 
 def test_window_that_is_too_long_is_refused() -> None:
-    why = refusal(new(end=601 * MINUTE_NS).terms, ApplyContext(0, MINUTE_NS, 600, 1_000), UNDEFINED)
+    why = refusal(new(end=601 * MINUTE_NS).terms, Side.BUY, ApplyContext(0, MINUTE_NS, 600, 1_000), UNDEFINED)
     assert why is not None
     assert "max_horizon_intervals" in why
 

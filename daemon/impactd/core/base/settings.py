@@ -245,6 +245,33 @@ class PlanSettings:
     slice_latency_ns: int = setting(
         3 * SECOND_NS, "How long after a slice's end its fills may still be reported.", ge=0, le=_DAY_NS
     )
+    price_check_ns: int = setting(
+        2 * SECOND_NS,
+        "How often the market is compared with limit and would prices; an order is planned again when it has touched "
+        "or left one, at most so often.",
+        ge=SECOND_NS,
+        le=_DAY_NS,
+    )
+    auction_open_cutoff_ns: int = setting(
+        120 * SECOND_NS, "How long before the open an entry in its auction must be there.", ge=0, le=_DAY_NS
+    )
+    auction_close_cutoff_ns: int = setting(
+        600 * SECOND_NS, "How long before the close an entry in its auction must be there.", ge=0, le=_DAY_NS
+    )
+    auction_report_ns: int = setting(
+        60 * SECOND_NS,
+        "How long after an auction its fills may be reported; then what it has not filled returns to the plan.",
+        ge=0,
+        le=_DAY_NS,
+    )
+    auction_open_share: float | None = setting(
+        None,
+        "Expected volume of the opening auction as a part of the session's continuous volume, where the feed has never "
+        "flagged an auction print; unset: unknown.",
+        ge=0,
+        le=10,
+    )
+    auction_close_share: float | None = setting(None, "The same of the closing auction.", ge=0, le=10)
     solvers: tuple[str, ...] = setting(
         ("exact", "clarabel", "slsqp"), "Solvers in the order in which they are tried.", min_length=1
     )
@@ -283,6 +310,9 @@ class PlanSettings:
     )
     missing_ticks_ns: int = setting(
         120 * SECOND_NS, "Alert when a symbol with an open order has had no tick for this long.", ge=0, le=_YEAR_NS
+    )
+    alert_drift_bps: float | None = setting(
+        None, "Alert when the mid is so far from an order's arrival price, either way; unset: never.", gt=0
     )
 
 

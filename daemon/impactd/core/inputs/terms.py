@@ -13,7 +13,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from impactd.core.outputs.units import Bps, Flag, PerCurrency, Price, Quanta, Seconds, Share, Time, Urgency, Windows
+from impactd.core.base.topics import Side
+from impactd.core.outputs.units import (
+    Auctions,
+    Bps,
+    Flag,
+    PerCurrency,
+    Price,
+    Quanta,
+    Seconds,
+    Share,
+    Time,
+    Urgency,
+    Windows,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,20 @@ class Terms:
     ] = None
     alpha_half_life_s: Annotated[Seconds | None, "Time in which half of `alpha_bps` is expected to happen."] = None
 
+    would_px: Annotated[
+        Price | None,
+        "At this price or a better one trade at once, up to `would_rate` of what the book shows there, even where the "
+        "plan would wait; other limits hold.",
+    ] = None
+    would_rate: Annotated[Share | None, "Share of the visible depth at `would_px` or better. With `would_px`."] = None
+
+    auctions: Annotated[
+        Auctions | None, "In which auctions of its window the order takes part: `open`, `close`, `both` or `none`."
+    ] = None
+    auction_rate: Annotated[
+        Share | None, "Largest share of an auction's expected volume that the order enters. With `auctions`."
+    ] = None
+
     @property
     def trades_until(self) -> int:
         """End of the last time in which it may trade: no interval that ends after `last_trade` trades; ns."""
@@ -91,6 +118,11 @@ class Terms:
     def has_limit(self) -> bool:
         """Whether a limit price binds."""
         return self.limit_px is not None or self.limit_offset_bps is not None
+
+    @property
+    def has_price(self) -> bool:
+        """Whether a limit or a would price moves its plan."""
+        return self.has_limit or self.would_px is not None
 
     @property
     def least_rate(self) -> float | None:
@@ -112,8 +144,8 @@ class Terms:
         """Whether inventory costs: a plan then trades earlier than it would cost least."""
         return self.risk_aversion > 0.0 or self.urgency > 0.0
 
-    def contradiction(self) -> str | None:
-        """Return which instructions cannot be obeyed together, or None."""
+    def contradiction(self, side: Side) -> str | None:
+        """Return which instructions of an order on `side` cannot be obeyed together, or None."""
         least, target, most = self.min_participation_rate, self.target_participation_rate, self.participation_rate
         if least is not None and target is not None and least > target:
             return "min_participation_rate is above target_participation_rate; lower it, or leave one out"
@@ -127,6 +159,18 @@ class Terms:
             return "urgency with risk_aversion: both weigh risk; send one"
         if self.limit_px is not None and self.limit_offset_bps is not None:
             return "limit_px with limit_offset_bps: both set the limit; send one"
+        if (self.auctions is None) is not (self.auction_rate is None):
+            return "auctions needs auction_rate, and that needs auctions; send both, or neither"
+        if (self.would_px is None) is not (self.would_rate is None):
+            return "would_px needs would_rate, and that needs would_px; send both, or neither"
+        if self.would_px is not None and self.min_clip_qty is not None:
+            return "min_clip_qty with would_px: what the book shows there may be less than a clip; leave one out"
+        if (
+            self.would_px is not None
+            and self.limit_px is not None
+            and side.sign * (self.would_px - self.limit_px) > 0.0
+        ):
+            return "would_px is beyond limit_px, where nothing trades; send a better one, or move limit_px"
         if (self.alpha_bps is None) is not (self.alpha_half_life_s is None):
             return "alpha_bps needs alpha_half_life_s, and that needs alpha_bps; send both, or neither"
         return None
@@ -143,6 +187,9 @@ MAX_URGENCY: Final = 10.0
 
 #: Longest half-life of a drift view, s: a year.
 MAX_HALF_LIFE_S: Final = 366 * 86_400.0
+
+#: In which auctions an order may take part.
+AUCTIONS: Final = ("none", "open", "close", "both")
 
 #: Names of the terms, in order.
 TERMS: Final = tuple(field.name for field in dataclasses.fields(Terms))

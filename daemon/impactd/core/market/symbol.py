@@ -7,6 +7,7 @@ from it (`SymbolMarket.view`).
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from impactd.core.books.aggregator import MinuteAggregator
 from impactd.core.books.minute import MinuteStats
 from impactd.core.market.bands import NO_BOOK_BPS, CostBands, Known, LogBands
 from impactd.core.market.guard import Guard
+from impactd.core.model.auction import AuctionForecast
 from impactd.core.model.curves import BookCurve, Curves
 from impactd.core.model.forecaster import REACH, SideModel
 from impactd.core.model.learned.forecaster import LearnedSide, around
@@ -69,6 +71,9 @@ class SideView:
     within : callable
         From a price to the mid of the prevailing book and what it shows at that price or a better one, shares; None
         without a book.
+    auctions : callable
+        From a begin and an end, ns, to the auctions in [begin, end]: ``open`` or ``close``, when it is held (ns) and
+        its expected volume, shares, None if unknown.
     """
 
     kind: str
@@ -82,6 +87,7 @@ class SideView:
     depth: float | None
     bands: Callable[[int, float], LogBands]
     within: Callable[[float], tuple[float, float] | None] = lambda _price: None
+    auctions: Callable[[int, int], list[tuple[str, int, float | None]]] = lambda _begin, _end: []
 
 
 class SymbolMarket:
@@ -144,6 +150,7 @@ class SymbolMarket:
         #: Factor on the expected costs of each side that corrects a persistent bias of fills.
         self.bias: dict[Side, float] = dict.fromkeys(SIDES, 1.0)
         self._volume = VolumeForecast(settings.model, session, profile, interval)
+        self._auctions = AuctionForecast(settings.plans, session, self._volume, interval)
         self._volatility = Volatility(settings.model, interval)
 
     def close(
@@ -160,6 +167,7 @@ class SymbolMarket:
         if stats.mid_close is not None:
             self._mid = stats.mid_close
         self._volatility.update(stats.minute, stats.mid_close)
+        self._auctions.update(stats.minute, stats.volume_auction)
         if not stats.halted:
             self._volume.update(stats.minute, stats.volume_continuous)
         models = []
@@ -251,6 +259,11 @@ class SymbolMarket:
         return self._sides[side]
 
     @property
+    def sigma(self) -> float:
+        """Deviation of the mid over one interval, price."""
+        return math.sqrt(self._volatility.sigma2)
+
+    @property
     def blind(self) -> bool:
         """Whether the symbol has had no tick yet."""
         return self._books.last_ts(self.symbol) is None
@@ -317,6 +330,7 @@ class SymbolMarket:
             mid=book.mid if self._mid is None and book is not None else self._mid,
             depth=None if book is None else book.depth,
             bands=lambda n, rate: self._bands[side].of(n, rate, self._known(side, at)),
+            auctions=self._auctions.between,
             within=lambda price: self._within(side, at, price),
         )
 
@@ -325,6 +339,7 @@ class SymbolMarket:
         return {
             "mid": self._mid,
             "volume": self._volume.save(),
+            "auctions": self._auctions.save(),
             "volatility": self._volatility.save(),
             "sides": {str(side): self._sides[side].save() for side in SIDES},
             "bands": {str(side): self._bands[side].save() for side in SIDES},
@@ -336,6 +351,7 @@ class SymbolMarket:
         """Continue from what `save` returned."""
         self._mid = saved["mid"]
         self._volume.load(saved["volume"])
+        self._auctions.load(saved["auctions"])
         self._volatility.load(saved["volatility"])
         for side in SIDES:
             self._sides[side].load(saved["sides"][str(side)])

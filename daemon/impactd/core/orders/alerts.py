@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from impactd.core.base.quantity import format_qty
+from impactd.core.base.quantity import QUANTA, format_qty
 from impactd.core.base.settings import SECOND_NS, PlanSettings
 from impactd.core.base.topics import Topic
 from impactd.core.inputs.events import REFUSED, Received
+from impactd.core.orders.costs import COST_QUANTA
 from impactd.core.orders.early import topic_of
 from impactd.core.orders.order import Order
 from impactd.core.outputs.counts import EventOutcome
@@ -64,6 +65,25 @@ class OrderAlerts:
             text = f"no tick for {(now - last_tick) // SECOND_NS} s"
         self.warn(order, now, "missing_ticks", text)
 
+    def progress(self, order: Order, volume: float, mid: float | None, now: int) -> None:
+        """Alert what an order's closed minute shows of its band of participation, the price and its cost.
+
+        Parameters
+        ----------
+        volume : float
+            Continuous volume of the minute, shares.
+        mid : float or None
+            Price.
+        """
+        self.warn(order, now, "off_band", _off_band(order, volume))
+        drift = None
+        if self._settings.alert_drift_bps is not None and mid is not None and order.arrival_px:
+            drift = (mid - order.arrival_px) / abs(order.arrival_px) * 1e4
+        beyond = drift is not None and abs(drift) > (self._settings.alert_drift_bps or 0.0)
+        text = f"the mid is {drift:.1f} bps from the arrival price" if beyond else None
+        self.warn(order, now, "price_drift", text)
+        self.warn(order, now, "cost_off_band", _off_cost(order))
+
     def uncounted(self, received: Received[Any], order: Order, outcome: EventOutcome, now: int) -> None:
         """Send an execution that cannot be counted to the dead letters, for an outcome of `UNCOUNTED`."""
         self.dead(received, outcome.value, UNCOUNTED[outcome].format(filled=format_qty(order.cum_qty)), now)
@@ -80,3 +100,32 @@ class OrderAlerts:
         letter = DeadLetter(topic, received.offset, reason, detail, received.codec, received.raw, received.key)
         self._outbox.publish(Topic.DLQ, None, letter)
         self.alert(REFUSED[topic], event.symbol, getattr(event, "cl_ord_id", None), now, f"{reason}: {detail}")
+
+
+def _off_band(order: Order, volume: float) -> str | None:
+    """Return how far an order is behind its least rate or ahead of its largest one, or None.
+
+    A lot, and what the minute itself allowed, are within the band: its volume was not known while it was traded.
+    """
+    terms, done = order.terms, order.cum_qty - order.auction_qty
+    before, now = max(order.market_volume - volume, 0.0), order.market_volume
+    if terms.least_rate is not None and order.leaves_qty:
+        due = int(terms.least_rate * before * QUANTA) - terms.lot_size
+        if done < due:
+            return f"behind: {format_qty(done)} traded, {format_qty(due)} due at the least rate {terms.least_rate:g}"
+    if terms.most_rate is not None and not terms.must_complete:
+        most = int(terms.most_rate * (now + volume) * QUANTA) + terms.lot_size
+        if done > most:
+            return f"ahead: {format_qty(done)} traded, {format_qty(most)} allowed at the rate {terms.most_rate:g}"
+    return None
+
+
+def _off_cost(order: Order) -> str | None:
+    """Return how the fills of an order that is half done cost other than its first plan's band, or None."""
+    costs, band = order.costs, order.cost_band
+    if band is None or costs.unmarked or not costs.qty or 2 * costs.qty < order.order_qty:
+        return None
+    paid = (costs.spread + costs.impact) / costs.qty / (COST_QUANTA / QUANTA)
+    if band[0] <= paid <= band[1]:
+        return None
+    return f"fills cost {paid:.6g} a share over the mid, outside of the first plan's {band[0]:.6g} to {band[1]:.6g}"

@@ -18,6 +18,7 @@ from impactd.core.base.instrument import Instrument
 from impactd.core.base.topics import Side
 from impactd.core.inputs.events import Bust, CancelOrder, Correct, Fill, NewOrder, Received, ReplaceOrder
 from impactd.core.inputs.terms import plain_term, terms_from
+from impactd.core.orders.auction import Entry
 from impactd.core.orders.costs import Costs, Mark
 from impactd.core.orders.order import Execution, Order, Status
 from impactd.core.orders.schedule import Schedule
@@ -49,6 +50,7 @@ _ORDER_FIELDS: Final = tuple(f.name for f in dataclasses.fields(Order) if f.name
 def dump_order(order: Order) -> bytes:
     """Return the state value of an order, without its executions."""
     fields = {name: getattr(order, name) for name in _ORDER_FIELDS}
+    fields["auctions"] = [tuple(entry) for entry in order.auctions]
     fields["alerted"] = sorted(order.alerted)
     fields["costs"] = order.costs.save()
     fields["closed"] = None if order.closed is None else [order.closed[0], str(order.closed[1])]
@@ -68,6 +70,8 @@ def load_order(value: bytes) -> tuple[Order, int]:
     fields["status"] = Status(fields["status"])
     fields["terms"] = terms_from(fields["terms"])
     fields["instrument"] = Instrument(**fields["instrument"])
+    fields["cost_band"] = None if fields["cost_band"] is None else tuple(fields["cost_band"])
+    fields["auctions"] = tuple(Entry(*entry) for entry in fields["auctions"])
     fields["alerted"] = set(fields["alerted"])
     fields["filled_in"], fields["assumed"] = dict(fields["filled_in"]), dict(fields["assumed"])
     fields["costs"] = Costs.load(fields["costs"])
@@ -84,8 +88,10 @@ def dump_executions(order: Order, chunk: int) -> bytes:
 def load_executions(value: bytes, first: int = 0) -> dict[str, Execution]:
     """Return the executions in a state value, in order of arrival; `first` is the position of the first one."""
     return {
-        exec_id: Execution(n, qty, px, ts_event, fill_id, latest, amended_at, Mark(*mark) if mark else None)
-        for n, (exec_id, qty, px, ts_event, fill_id, latest, amended_at, *mark) in enumerate(orjson.loads(value), first)
+        exec_id: Execution(n, qty, px, ts_event, fill_id, latest, amended_at, auction, Mark(*mark) if mark else None)
+        for n, (exec_id, qty, px, ts_event, fill_id, latest, amended_at, auction, *mark) in enumerate(
+            orjson.loads(value), first
+        )
     }
 
 

@@ -13,7 +13,7 @@ end, and X ordered:
    + \underbrace{\sum_i s q_i (m_i - a)}_{\text{timing}}
    + \underbrace{s (X - \sum_i q_i)(z - a)}_{\text{opportunity}}
 
-A taker pays the half-spread, a maker earns it; a fill without a liquidity flag counts
+A taker pays the half-spread, a maker earns it, an auction has none; a fill without a liquidity flag counts
 as a taker's.  Timing contains every move of the mid, own impact included.
 
 Rules:
@@ -65,7 +65,7 @@ class Mark(NamedTuple):
     bias : float
         Ratio that corrected it.
     liquidity : str or None
-        ``taker``, ``maker``, or not said.
+        ``taker``, ``maker``, ``auction``, or not said.
     """
 
     at: int
@@ -130,7 +130,7 @@ def fill_costs(sign: int, qty: int, px: float, mark: Mark, arrival_px: float) ->
     paid, arrival = px_quanta(px), px_quanta(arrival_px)
     mid = paid if mark.mid is None else px_quanta(mark.mid)
     half = 0 if mark.half_spread is None else px_quanta(mark.half_spread)
-    spread = (-1 if mark.liquidity == "maker" else 1) * qty * half
+    spread = {"maker": -1, "auction": 0}.get(mark.liquidity or "", 1) * qty * half
     slippage = sign * qty * (paid - mid)
     priced = mark.predicted_px is not None and mark.mid is not None
     return Costs(

@@ -44,6 +44,7 @@ from impactd.core.inputs.events import (
     ReplaceOrder,
 )
 from impactd.core.inputs.terms import Terms
+from impactd.core.orders.auction import Entry
 from impactd.core.orders.costs import Costs, Mark
 from impactd.core.orders.schedule import Schedule
 from impactd.core.outputs.counts import EventOutcome
@@ -77,6 +78,8 @@ class Execution(NamedTuple):
         exec_id of a fill's latest amendment; None if it has none.
     amended_at : int
         ts_event of that amendment, ns; 0 if there is none.
+    auction : bool
+        Whether a fill is one of an auction.
     mark : Mark or None
         The market at the arrival of a fill.
     """
@@ -88,6 +91,7 @@ class Execution(NamedTuple):
     fill_id: str | None = None
     latest: str | None = None
     amended_at: int = 0
+    auction: bool = False
     mark: Mark | None = None
 
 
@@ -158,6 +162,13 @@ class Order:
     market_volume: float = 0.0
     #: Start of the last interval in which it may trade, ns, as it was last planned; 0 where it may not.
     last_start: int = 0
+    #: Its entries in auctions (`impactd.core.planning.auctions`), and what auctions have filled, quanta.
+    auctions: tuple[Entry, ...] = ()
+    auction_qty: int = 0
+    #: Lowest and highest cost of a share, price, by the band at 0.95 of the first plan that had one.
+    cost_band: tuple[float, float] | None = None
+    #: Where the market was about its limit and would price when it was planned (`impactd.core.planning.price_watch`).
+    zones: str = ""
     #: When its drift view was sent, ns (`impactd.core.planning.alpha`).
     view_from: int = 0
     #: With an urgency: impact of an interval at an even pace over the squared pace, price per share, the number of the
@@ -245,21 +256,38 @@ class Order:
         base = mid if self.arrival_px is None else self.arrival_px
         return None if base is None else base * (1.0 + self.side.sign * terms.limit_offset_bps / 1e4)
 
+    def would(self, mid: float | None) -> float | None:
+        """Return its would price, or its limit where that is the better one; None without a would price."""
+        would, limit = self.terms.would_px, self.limit(mid)
+        if would is None or limit is None:
+            return would
+        return min(would, limit) if self.side is Side.BUY else max(would, limit)
+
     @property
     def works_from(self) -> int:
         """When it begins to work: at its window's start, or when it was sent into a window that had begun, ns."""
         return max(self.terms.start, self.new.ts_event)
 
     @property
+    def entered_qty(self) -> int:
+        """What its entries in auctions may still fill, quanta."""
+        return sum(entry.left for entry in self.auctions)
+
+    @property
+    def continuous_qty(self) -> int:
+        """What is left to trade outside of auctions, quanta."""
+        return max(self.leaves_qty - self.entered_qty, 0)
+
+    @property
     def off_plan(self) -> bool:
         """Whether executions deviate from the current schedule."""
-        return not self.schedule.on_path or self.schedule.left_qty != self.leaves_qty
+        return not self.schedule.on_path or self.schedule.left_qty + self.entered_qty != self.leaves_qty
 
-    def fill(self, ts_event: int, qty: int, at: ApplyContext) -> int:
+    def fill(self, ts_event: int, qty: int, at: ApplyContext, *, auction: bool = False) -> int:
         """Add a change of the filled quantity at the interval of `ts_event`; return the quanta that it replaces.
 
-        A report for an interval whose quantity was assumed replaces the
-        assumption as far as it goes.
+        A fill of an auction counts towards the latest entry that was to be there by then.  A report for an interval
+        whose quantity was assumed replaces the assumption as far as it goes.
         """
         interval = ts_event // at.interval_ns * at.interval_ns
         replaced = min(self.assumed.get(interval, 0), max(qty, 0))
@@ -268,10 +296,22 @@ class Order:
             if not self.assumed[interval]:
                 del self.assumed[interval]
         self.cum_qty += qty - replaced
+        if auction:
+            self.enter(ts_event, qty - replaced)
+            return replaced
         self._note_filled(interval, qty - replaced, at.interval_ns)
         self.displace(ts_event, qty - replaced, at)
         self.schedule.fill(ts_event, qty - replaced, at.interval_ns)
         return replaced
+
+    def enter(self, ts_event: int, qty: int) -> None:
+        """Count `qty` quanta as filled by the latest auction whose cutoff was by `ts_event`, ns."""
+        self.auction_qty += qty
+        due = [k for k, entry in enumerate(self.auctions) if entry.cutoff <= ts_event]
+        if due:
+            entries = list(self.auctions)
+            entries[due[-1]] = entries[due[-1]]._replace(filled=entries[due[-1]].filled + qty)
+            self.auctions = tuple(entries)
 
     def assume(self, ts: int, qty: int, at: ApplyContext) -> None:
         """Count the unfilled quantity of the closed interval that holds `ts` as filled."""
@@ -340,6 +380,8 @@ class ApplyContext(NamedTuple):
         Most executions that an order remembers.
     half_life_ns : int or None
         Of transient impact; None without it.
+    auctions : bool
+        Whether the symbol's market opens and closes, so that it has auctions.
     """
 
     now: int
@@ -347,6 +389,7 @@ class ApplyContext(NamedTuple):
     max_intervals: int
     max_executions: int
     half_life_ns: int | None = None
+    auctions: bool = True
 
 
 def _in_lots(terms: Terms, instrument: Instrument) -> Terms:
@@ -354,16 +397,26 @@ def _in_lots(terms: Terms, instrument: Instrument) -> Terms:
     return terms if terms.lot_size else terms.changed({"lot_size": instrument.lot})
 
 
-def refusal(terms: Terms, at: ApplyContext, instrument: Instrument) -> str | None:  # one reason after the other
-    """Return why an order with these terms cannot be worked, or None."""
+def _unfit(terms: Terms, instrument: Instrument) -> str | None:
+    """Return why the terms cannot be those of an order on the instrument, or None."""
     if (why := instrument.refuses(terms.order_qty)) is not None:
         return why
-    if terms.limit_px is not None and terms.limit_px <= 0.0 and not instrument.negative_px:
-        return f"limit_px {terms.limit_px:g} is not positive; send the price, or set negative_px of the instrument"
+    for name, px in {"limit_px": terms.limit_px, "would_px": terms.would_px}.items():
+        if px is not None and px <= 0.0 and not instrument.negative_px:
+            return f"{name} {px:g} is not positive; send the price, or set negative_px of the instrument"
     if terms.limit_offset_bps is not None and instrument.negative_px:
         return "limit_offset_bps: prices of the instrument may be at or below zero; send limit_px"
     if terms.alpha_bps and instrument.negative_px:
         return "alpha_bps: prices of the instrument may be at or below zero, so basis points say nothing; leave it out"
+    return None
+
+
+def refusal(  # one reason after the other
+    terms: Terms, side: Side, at: ApplyContext, instrument: Instrument
+) -> str | None:
+    """Return why an order with these terms cannot be worked, or None."""
+    if (why := _unfit(terms, instrument)) is not None:
+        return why
     if terms.end > LAST_NS:
         return f"end {terms.end} lies after the year 2116; send nanoseconds since the epoch"
     if terms.risk_aversion > MAX_RISK_AVERSION:
@@ -375,7 +428,9 @@ def refusal(terms: Terms, at: ApplyContext, instrument: Instrument) -> str | Non
     clip, limit = terms.min_clip_qty, terms.max_interval_qty
     if clip is not None and limit is not None and clip > limit:
         return "min_clip_qty is above max_interval_qty, so no interval may trade; lower it, or raise max_interval_qty"
-    if (why := terms.contradiction()) is not None:
+    if terms.auctions is not None and not at.auctions:
+        return "auctions: the market of this symbol never closes, so it has none; leave it out, or set session.calendar"
+    if (why := terms.contradiction(side)) is not None:
         return why
     if terms.end - max(terms.start, at.now) > at.max_intervals * at.interval_ns:
         return (
@@ -406,7 +461,7 @@ def _replace(order: Order, event: ReplaceOrder, at: ApplyContext) -> Outcome:
         order.reduced = True
         order.finish(Status.DONE, at.now, "replaced to at most the filled quantity")
         return Outcome(EventOutcome.APPLIED, "replace")
-    why = refusal(terms, at, order.instrument)
+    why = refusal(terms, order.side, at, order.instrument)
     if why is not None:
         return _rejected(why)
     if {"alpha_bps", "alpha_half_life_s"} & dict(event.changes).keys():
@@ -443,8 +498,11 @@ def _fill(order: Order, event: Fill, at: ApplyContext) -> Outcome:
         return Outcome(EventOutcome.EXECUTIONS_FULL)
     if order.cum_qty + event.last_qty > MAX_QUANTA:
         return Outcome(EventOutcome.TOO_LARGE)
-    order.executions[event.exec_id] = Execution(len(order.executions), event.last_qty, event.last_px, event.ts_event)
-    return _trade(order, event.ts_event, event.exec_id, None, event.last_qty, "fill", at)
+    auction = event.last_liquidity_ind == "auction"
+    order.executions[event.exec_id] = Execution(
+        len(order.executions), event.last_qty, event.last_px, event.ts_event, auction=auction
+    )
+    return _trade(order, event.ts_event, event.exec_id, None, event.last_qty, "fill", at, auction=auction)
 
 
 def _amend_fill(order: Order, event: Correct | Bust, at: ApplyContext) -> Outcome:
@@ -465,15 +523,23 @@ def _amend_fill(order: Order, event: Correct | Bust, at: ApplyContext) -> Outcom
         return Outcome(EventOutcome.APPLIED)  # delivered after a later amendment
     order.executions[fill_id] = known._replace(qty=qty, px=px, latest=event.exec_id, amended_at=event.ts_event)
     reason = "correct" if isinstance(event, Correct) else "bust"
-    return _trade(order, known.ts_event, fill_id, known, qty - known.qty, reason, at)
+    return _trade(order, known.ts_event, fill_id, known, qty - known.qty, reason, at, auction=known.auction)
 
 
 def _trade(
-    order: Order, ts_event: int, fill_id: str, known: Execution | None, qty: int, reason: str, at: ApplyContext
+    order: Order,
+    ts_event: int,
+    fill_id: str,
+    known: Execution | None,
+    qty: int,
+    reason: str,
+    at: ApplyContext,
+    *,
+    auction: bool,
 ) -> Outcome:
     """Apply a change of the filled quantity in the interval of `ts_event` and return what follows from it."""
     before, ordered = order.cum_qty, order.order_qty
-    change = Change(fill_id, known, order.fill(ts_event, qty, at))
+    change = Change(fill_id, known, order.fill(ts_event, qty, at, auction=auction))
     return _traded(order, qty, order.cum_qty - before, order.cum_qty - ordered, reason, at)._replace(change=change)
 
 

@@ -189,6 +189,18 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True)
+class AuctionEntry:
+    """An order's part in one auction, beside its schedule."""
+
+    kind: Annotated[str, "`auction_open` or `auction_close`."]
+    at: Annotated[Time, "When the auction is held."]
+    cutoff: Annotated[Time, "By when the entry must be there; from then on it stands."]
+    qty: Annotated[Quanta, "What to enter; of an auction under way, what it has not filled."]
+    limit_px: Annotated[Price | None, "Limit of the entry; null: at the auction's price."]
+    expected_volume: Annotated[Size | None, "Expected volume of the auction; null if unknown."]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The schedule of what is left of one parent order."""
 
@@ -201,8 +213,8 @@ class Plan:
     as_of: AsOf
     reason: Annotated[
         str,
-        "What caused the plan: `new`, `replace`, `cancel`, `fill`, `correct`, `bust`, `minute`, `control`, `group`, "
-        "`done` or `expired`.",
+        "What caused the plan: `new`, `replace`, `cancel`, `fill`, `correct`, `bust`, `minute`, `price`, `control`, "
+        "`group`, `done` or `expired`.",
     ]
     status: Annotated[str, "Status of the order."]
     text: Annotated[str | None, "Why it is halted, rejected or ended; null otherwise."]
@@ -263,6 +275,18 @@ class Plan:
     expected_cost_ticks: Annotated[
         float | None, "`expected_cost` of a unit of quantity, in ticks; null where the tick size is not known."
     ] = None
+    auctions: Annotated[
+        tuple[AuctionEntry, ...],
+        "Entries in auctions, in order of time: `qty`, these and `shortfall_qty` sum to `leaves_qty`.",
+    ] = ()
+    would_px: Annotated[
+        Price | None, "Price at which the order trades at once, or a better one; null without a would price."
+    ] = None
+    would_qty: Annotated[
+        Quanta | None,
+        "Part of the first interval that is to be taken at once, at `would_px` or better: what the order may take of "
+        "the book that prevails; null without a would price.",
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +305,8 @@ class Slice:
     reason: Annotated[
         str,
         "`cheap`: the book is below the reservation price. `schedule`: a part of the plan's interval. `catch_up`: more "
-        "is left than minutes have offered. `deadline`: a part of what later intervals cannot hold.",
+        "is left than minutes have offered. `deadline`: a part of what later intervals cannot hold. `would`: the book "
+        "is at the order's would price or better.",
     ]
     qty: Annotated[Quanta, "What to take."]
     limit_px: Annotated[Price, "Worst price to accept."]
@@ -316,7 +341,7 @@ class FillCost:
     ts_event: Annotated[Time, "Time of the fill."]
     qty: Annotated[Quanta, "Quantity filled; 0 once busted."]
     px: Annotated[Price, "Price of the fill."]
-    liquidity: Annotated[str | None, "`taker`, `maker`, or null if the fill does not state it."]
+    liquidity: Annotated[str | None, "`taker`, `maker`, `auction`, or null if the fill does not state it."]
     mid: Annotated[Price | None, "Mid at the fill."]
     half_spread: Annotated[PerShare | None, "Half-spread at the fill."]
     arrival_px: Arrival

@@ -26,6 +26,7 @@ class Unit(StrEnum):
     SHARE = "share of 1"
     PER_CURRENCY = "1/currency"
     URGENCY = "low, normal, high, get_done, or a number from 0 to 10"
+    AUCTIONS = "none, open, close or both"
     WINDOWS = "[start, end) pairs of ns since the epoch, UTC"
     FLAG = "true or false"
     COUNT = "count"
@@ -45,4 +46,5 @@ Count = Annotated[int, Unit.COUNT]
 Urgency = Annotated[float, Unit.URGENCY]
 PerCurrency = Annotated[float, Unit.PER_CURRENCY]
 Windows = Annotated[tuple[tuple[int, int], ...], Unit.WINDOWS]
+Auctions = Annotated[str, Unit.AUCTIONS]
 Flag = Annotated[bool, Unit.FLAG]

@@ -28,7 +28,9 @@ less than was expected of that minute alone.
 A least or a target rate bounds the running sum from below in the same way, in whole
 lots, rounded down; it gives way to caps, upper bounds and the order's own quantity, and
 what it could not trade it makes up for later.  A target is the upper bound too, unless
-participation_rate is given.
+participation_rate is given.  While the market is at a would price or a better one, the
+interval under way trades at least the order's share of what the book shows there, in
+the same way.
 
 Without a forecast of volume nothing may trade until volume has been seen, and the
 plan says so by its shortfall.
@@ -122,6 +124,8 @@ def limits(
     now: int,
     interval_ns: int,
     price_caps: Mapping[int, Int] = MappingProxyType({}),
+    at_once: Mapping[int, int] = MappingProxyType({}),
+    leaves: Int | None = None,
 ) -> Limits:
     """Return the limits of orders over the whole intervals of `grid`.
 
@@ -139,6 +143,10 @@ def limits(
         Continuous volume of the current interval until now, shares.
     price_caps : mapping of int to ndarray of int64, shape (N,)
         What a limit price leaves of each interval, quanta, by the order's number.
+    at_once : mapping of int to int
+        What a would price takes of the interval under way, quanta, by the order's number.
+    leaves : ndarray of int64, shape (I,), optional
+        What is left of each order outside of auctions, quanta.
     """
     terms = [order.terms for order in orders]
     forecast = np.zeros(grid.start.size) if volume is None else volume
@@ -164,13 +172,14 @@ def limits(
         np.array([-1.0 if term.least_rate is None else term.least_rate for term in terms]),
         np.array([NO_CAP if term.max_interval_qty is None else term.max_interval_qty for term in terms], np.int64),
         np.array([term.lot_size for term in terms], np.int64),
-        np.array([order.leaves_qty for order in orders], np.int64),
-        np.array([order.cum_qty for order in orders], np.int64),
+        np.array([order.continuous_qty for order in orders], np.int64) if leaves is None else leaves,
+        np.array([order.cum_qty - order.auction_qty for order in orders], np.int64),
         np.array([order.filled_in.get(first, 0) for order in orders], np.int64),
         np.array([order.market_volume for order in orders]),
         np.array([term.must_complete for term in terms]),
         np.array(windows, np.int64).reshape(-1, 3),
         priced,
+        np.array([at_once.get(i, 0) for i in range(len(orders))], np.int64),
         found.cap,
         found.low,
         found.high,
@@ -202,6 +211,7 @@ def _fill(  # noqa: PLR0912  # one rule after the other, for every order and int
     completes: Bools,
     blackouts: Int,
     priced: Int,
+    at_once: Int,
     cap: Int,
     low: Int,
     high: Int,
@@ -232,7 +242,7 @@ def _fill(  # noqa: PLR0912  # one rule after the other, for every order and int
                 last, last_start[i] = t, starts[t]
         allowed[i, :] = NO_CAP
         high[i, :] = NO_CAP
-        if rate[i] < 0.0 and least[i] < 0.0:
+        if rate[i] < 0.0 and least[i] < 0.0 and at_once[i] == 0:
             continue
         market = traded[i]
         for t in range(size):
@@ -251,6 +261,7 @@ def _fill(  # noqa: PLR0912  # one rule after the other, for every order and int
             if least[i] >= 0.0:
                 share = min(least[i] * market * 1e9, _MAX_QUANTA)
                 low[i, t] = max(np.int64(share) - done[i], 0) // lot[i] * lot[i]
+            low[i, t] = max(low[i, t], at_once[i] // lot[i] * lot[i])
         if completes[i] and rate[i] >= 0.0:
             lots, later = leaves[i] // lot[i], 0
             for k in range(size):
@@ -258,7 +269,7 @@ def _fill(  # noqa: PLR0912  # one rule after the other, for every order and int
                 must = (lots - later) * lot[i] + (leaves[i] % lot[i] if later == 0 else 0)
                 high[i, t] = max(high[i, t], must)
                 later += min(cap[i, t] // lot[i], lots - later)
-        # A least rate gives way to caps, upper bounds and the order's end.
+        # What is due at least gives way to caps, upper bounds and the order's end.
         reach = np.int64(0)
         for t in range(size):
             room = min(high[i, t], leaves[i]) // lot[i] * lot[i]
@@ -278,14 +289,14 @@ def clips(order: Order, grid: Intervals) -> Int | None:
     return least
 
 
-def complete_in_clips(order: Order, bounds: Limits, least: Int) -> Limits:
+def complete_in_clips(order: Order, leaves: int, bounds: Limits, least: Int) -> Limits:
     """Return limits that let an order complete in clips of `least`, lifted as late as possible; the same if they do.
 
     Lots that complete an order need not be clips that do.
     """
 
     def completes(high: Int) -> bool:
-        leaves, lot = order.leaves_qty, order.terms.lot_size
+        lot = order.terms.lot_size
         return placeable(leaves, lot, bounds.cap[0], bounds.low[0], high, least) >= leaves // lot
 
     def lifted(first: int) -> Int:

@@ -175,7 +175,10 @@ def estimate(
     plans = plan(order)
     own = _Pricer(plans)
     qty = in_shares(plans.qty)[0]
-    leaves, lot = np.array([order.leaves_qty], np.int64), np.array([order.terms.lot_size], np.int64)
+    leaves, lot = (
+        np.array([int(np.sum(plans.qty)) + plans.shortfall[0]], np.int64),
+        np.array([order.terms.lot_size], np.int64),
+    )
     bounds = plans.limits
 
     def even(weights: Float) -> Float:

@@ -99,7 +99,8 @@ class Gate:
     @staticmethod
     def _inconsistent(order: Order, proposal: Proposal) -> Withheld | None:
         """Return what no solver and no rounding may do."""
-        whole = sum(proposal.qty.tolist()) == order.leaves_qty - proposal.shortfall_qty
+        entered = sum(entry.left for entry in proposal.auctions)
+        whole = sum(proposal.qty.tolist()) + entered == order.leaves_qty - proposal.shortfall_qty
         within = bool(np.all(proposal.qty >= 0)) and not np.any(proposal.limits.broken_by(proposal.qty[None]))
         cost = not proposal.priced or bool(np.isfinite([proposal.expected_cost, proposal.twap_cost]).all())
         if whole and within and cost:

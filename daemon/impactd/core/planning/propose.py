@@ -41,9 +41,11 @@ from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import SECOND_NS, PlanSettings
 from impactd.core.market.bands import LogBands
 from impactd.core.market.symbol import SideView
+from impactd.core.orders.auction import Entry
 from impactd.core.orders.order import Order, Status
-from impactd.core.outputs.messages import Certificate, ModelRef, Plan
+from impactd.core.outputs.messages import AuctionEntry, Certificate, ModelRef, Plan
 from impactd.core.planning.alpha import with_alpha
+from impactd.core.planning.auctions import auction_entries
 from impactd.core.planning.caps import Limits, clips, complete_in_clips, limits
 from impactd.core.planning.intervals import Intervals
 from impactd.core.planning.price_limit import PriceLimit
@@ -82,6 +84,9 @@ class Proposal:
     limit_px: float | None
     expected_shortfall_qty: int | None
     limit_blocks: bool
+    would_px: float | None
+    would_qty: int
+    auctions: tuple[Entry, ...]
     mid: float | None
     volume_known: bool
     priced: bool
@@ -127,6 +132,10 @@ class Proposals:
         Limit prices by the order's number.
     impact_scales : tuple of list of float
         The orders' next `Order.impact_scale`.
+    at_once : mapping of int to int
+        What would prices take of the interval under way, quanta, by the order's number.
+    auctions : tuple of tuple of Entry
+        The orders' entries in auctions.
     """
 
     orders: tuple[Order, ...]
@@ -155,6 +164,8 @@ class Proposals:
     priced: bool
     priced_limits: Mapping[int, PriceLimit]
     impact_scales: tuple[list[float], ...]
+    at_once: Mapping[int, int]
+    auctions: tuple[tuple[Entry, ...], ...]
 
     @property
     def expected_cost(self) -> float:
@@ -190,6 +201,9 @@ class Proposals:
         """Return whether a current schedule cannot continue: its window or shortfall has changed, or a limit binds."""
         if np.any(self.limits.broken_by(self.current)):
             return True
+        for order, entries in zip(self.orders, self.auctions, strict=True):
+            if [(e.at, e.left) for e in order.auctions] != [(e.at, e.left) for e in entries]:
+                return True
         windows = zip(self.orders, self.begin.tolist(), self.end.tolist(), self.shortfall, strict=True)
         for order, begin, end, short in windows:
             now = order.schedule
@@ -226,6 +240,9 @@ class Proposals:
             limit_px=self.orders[i].limit(self.market.mid),
             expected_shortfall_qty=self._expected_shortfall(i),
             limit_blocks=i in self.priced_limits and self.priced_limits[i].blocks,
+            would_px=self.orders[i].would(self.market.mid),
+            auctions=self.auctions[i],
+            would_qty=min(self.at_once.get(i, 0), int(qty[0])) if qty.size else 0,
             mid=self.market.mid,
             volume_known=self.volume_known,
             priced=self.priced,
@@ -263,7 +280,8 @@ def propose(
     end = np.array([order.terms.end for order in orders], np.int64)
     grid = Intervals.over(begin, end, interval_ns)
     starts, fraction = grid.start, grid.covered(begin, end)
-    leaves = np.array([order.leaves_qty for order in orders], np.int64)
+    entries = [auction_entries(order, now, market, settings) for order in orders]
+    leaves = np.array([max(o.leaves_qty - _entered(own), 0) for o, own in zip(orders, entries, strict=True)], np.int64)
     shares = in_shares(leaves)
     whole = float(np.sum(shares))
     curves = market.curves(starts, _pace(shares, fraction, begin, end, interval_ns))
@@ -271,12 +289,9 @@ def propose(
     expected = plain(curves, fraction=fraction, child_slices=settings.child_slices)
     beside = others(starts)
     priced: dict[int, PriceLimit] = {}
-    for i, order in enumerate(orders):
-        limit = order.limit(market.mid)
-        if limit is not None and curves.scaled:
-            found = PriceLimit(order, limit, now, starts, market, expected.curve, interval_ns, settings.child_slices)
-            if found.known:
-                priced[i] = found
+    if curves.scaled:
+        priced = _price_limits(orders, now, starts, market, expected, interval_ns, settings.child_slices)
+    at_once = {i: quanta for i, order in enumerate(orders) if (quanta := _at_once(order, now, market)) > 0}
     bounds = limits(
         orders,
         grid,
@@ -286,6 +301,8 @@ def propose(
         now,
         interval_ns,
         {i: found.caps(beside) for i, found in priced.items()},
+        at_once,
+        leaves,
     )
     paced = np.minimum(bounds.cap, np.diff(bounds.high, axis=1, prepend=0))
     room = np.sum(np.where(paced >= NO_CAP, np.inf, in_shares(paced)), axis=0)
@@ -308,10 +325,10 @@ def propose(
         problem = with_alpha(with_transient(problem, order, own.start, settings), order, market.mid, own)
         least = clips(order, grid)
         if least is not None and order.terms.must_complete:
-            bounds = complete_in_clips(order, bounds, least)
+            bounds = complete_in_clips(order, int(leaves[0]), bounds, least)
         alone = allocate(
             dataclasses.replace(problem, risk=float(risk[0])),
-            order.leaves_qty,
+            int(leaves[0]),
             order.terms.lot_size,
             bounds.cap[0],
             low_quanta=bounds.low[0],
@@ -360,6 +377,8 @@ def propose(
         priced=curves.scaled,
         priced_limits=priced,
         impact_scales=tuple(scale for _, scale in weights),
+        at_once=at_once,
+        auctions=tuple(entries),
     )
 
 
@@ -379,6 +398,32 @@ def _pace(shares: Float, fraction: Float, begin: Int, end: Int, interval_ns: int
     together, time = np.maximum(np.cumsum(change[in_turn])[:-1], 0.0), np.diff(at[in_turn]) / interval_ns
     traded = float(np.sum(together * time))
     return max(float(np.sum(together * together * time)) / traded, even) if traded > 0.0 else even
+
+
+def _entered(entries: Sequence[Entry]) -> int:
+    """Return what entries may still fill, quanta."""
+    return sum(entry.left for entry in entries)
+
+
+def _price_limits(
+    orders: Sequence[Order], now: int, starts: Int, market: SideView, expected: Problem, interval_ns: int, slices: int
+) -> dict[int, PriceLimit]:
+    """Return the limit prices that are known, by the order's number."""
+    limits = {i: limit for i, order in enumerate(orders) if (limit := order.limit(market.mid)) is not None}
+    found = {
+        i: PriceLimit(orders[i], limit, now, starts, market, expected.curve, interval_ns, slices)
+        for i, limit in limits.items()
+    }
+    return {i: one for i, one in found.items() if one.known}
+
+
+def _at_once(order: Order, now: int, market: SideView) -> int:
+    """Return what a would price takes of the prevailing book now, quanta."""
+    would = order.would(market.mid)
+    seen = None if would is None or order.terms.start > now else market.within(would)
+    if seen is None or order.terms.would_rate is None:
+        return 0
+    return min(int(order.terms.would_rate * seen[1] * QUANTA), order.leaves_qty)
 
 
 def _price(cost: float, qty: Int) -> float:
@@ -421,7 +466,8 @@ def plan_message(
     """Return the plan to publish: `proposal`, or an empty schedule where there is none.
 
     An empty schedule leaves all of an active (halted) or expired order
-    over, so that quantities always sum to ``leaves_qty - shortfall_qty``.
+    over, so that quantities always sum to ``leaves_qty - shortfall_qty``,
+    those in auctions included.
     Costs are given only where the market has a price.
     """
     unfilled = max(order.order_qty - order.cum_qty, 0)
@@ -477,9 +523,15 @@ def plan_message(
         lifted_qty=proposal.lifted_qty,
         mid=proposal.mid,
         limit_px=proposal.limit_px,
+        auctions=tuple(
+            AuctionEntry(f"auction_{e.kind}", e.at, e.cutoff, e.left, proposal.limit_px, e.volume)
+            for e in proposal.auctions
+        ),
+        would_px=proposal.would_px,
+        would_qty=None if proposal.would_px is None else proposal.would_qty,
         expected_shortfall_qty=proposal.expected_shortfall_qty,
     )
-    shares = (leaves - proposal.shortfall_qty) / QUANTA
+    shares = float(np.sum(in_shares(proposal.qty)))
     if not proposal.priced or shares <= 0.0 or proposal.mid is None:
         return plan
     notional = shares * proposal.mid

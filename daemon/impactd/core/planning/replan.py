@@ -40,9 +40,11 @@ from impactd.core.orders.ledger import Ledger
 from impactd.core.orders.order import Order, Status
 from impactd.core.orders.schedule import Schedule
 from impactd.core.outputs.outbox import Outbox
+from impactd.core.planning.auctions import pending
 from impactd.core.planning.book import Book
 from impactd.core.planning.gate import PACE, Gate, MarketSnapshot
 from impactd.core.planning.pace import Pace
+from impactd.core.planning.price_watch import PriceWatch
 from impactd.core.planning.propose import Proposal, Proposals, plan_message, propose
 from impactd.core.tca.feedback import Feedback
 
@@ -69,6 +71,7 @@ class Planner:
         feedback: Feedback,
         alerts: OrderAlerts,
         pace: Pace,
+        prices: PriceWatch,
         outbox: Outbox,
         probe: Probe,
     ) -> None:
@@ -81,6 +84,7 @@ class Planner:
         self._feedback = feedback
         self._alerts = alerts
         self._pace = pace
+        self._prices = prices
         self._outbox = outbox
         self._probe = probe
         self._book = Book(orders, self._interval)
@@ -162,6 +166,7 @@ class Planner:
                     self._orders.mark(order)
         for order in orders:
             self._pace.note(order)
+            self._prices.planned(order)
         return proposals
 
     def group(self, order: Order) -> list[Order]:
@@ -186,7 +191,9 @@ class Planner:
         """Return whether an order may be planned with others: nothing that only its own problem can hold."""
         return (
             order.terms.min_clip_qty is None
-            and not order.terms.has_limit
+            and not order.terms.has_price
+            and order.terms.auctions is None
+            and not order.auctions
             and order.terms.alpha_bps is None
             and (not order.terms.averse or self._settings.group_risk)
         )
@@ -275,6 +282,7 @@ class Planner:
             return
         order.halted = False
         order.text = None
+        order.auctions = proposal.auctions
         order.schedule = Schedule.of(
             proposal.intervals.start.tolist(),
             proposal.intervals.end.tolist(),
@@ -292,9 +300,20 @@ class Planner:
         if proposal.limit_blocks:
             blocks = f"the book has nothing within the limit {proposal.limit_px}: nothing trades until it has"
         self._alerts.warn(order, now, "limit_blocks", blocks)
+        would = None
+        if proposal.would_qty:
+            would = f"the market is at {proposal.would_px} or better: take {format_qty(proposal.would_qty)} at once"
+        self._alerts.warn(order, now, "would_touched", would)
         lifted = f"{format_qty(proposal.lifted_qty)} of {format_qty(order.leaves_qty)} only because it must complete"
         text = f"the plan exceeds participation_rate by {lifted}" if proposal.lifted_qty else None
         self._alerts.warn(order, now, "lifted", text)
+        planned = sum(proposal.qty.tolist())
+        if order.cost_band is None and proposal.priced and planned:
+            low, high = proposal.bands.cost(proposal.expected_cost * proposal.bands.factor, 1)
+            order.cost_band = (low * QUANTA / planned, high * QUANTA / planned)
+        unknown = next((entry.kind for entry in proposal.auctions if entry.volume is None), None)
+        text = f"nothing is known of the volume of the {unknown} auction: the order has no part in it"
+        self._alerts.warn(order, now, "auction_unknown", None if unknown is None else text)
         self.publish(order, reason, proposal, group_id)
 
     def _worth_it(self, proposals: Proposals) -> bool:
@@ -318,7 +337,9 @@ class Planner:
     def _publish_none(self, order: Order, reason: str, halt: str | None) -> None:
         """Publish an empty schedule: the order has ended, or is halted for the reason in `halt`."""
         order.halted = order.active
-        order.schedule = Schedule(shortfall_qty=order.leaves_qty)
+        # What is out in an auction stays there.
+        order.auctions = pending(order.auctions, order.clock, self._settings) if order.active else ()
+        order.schedule = Schedule(shortfall_qty=order.continuous_qty)
         self._book.note(order)
         order.text = halt if order.active else order.text
         self.publish(order, reason, None)

@@ -13,7 +13,7 @@ A slice never exceeds its order's leaves after fills and outstanding slices, and
 participation in volume that has traded, blackouts, `last_trade`, clips, lots, halts, and the gate's depth.  Where
 slices do not pay, or before a side is known, and for orders with risk aversion, the plan's quantity of the interval is
 taken in equal parts (``schedule``).  What later intervals cannot hold is spread over the decisions of this one
-(``deadline``).
+(``deadline``).  At an order's would price or better it takes its share of the depth there (``would``).
 
 A slice is outstanding until `PlanSettings.slice_latency_ns` after its end, while fills may still be reported.  With
 ``fills = "scheduled"`` it counts as filled when it is published.
@@ -289,6 +289,9 @@ class Slicer:
             even = -(-ask.must // ask.decisions)
             if even > qty:
                 qty, reason = min(ask.lots(even + ask.order.terms.lot_size - 1), ask.left), "deadline"
+            would = self._would(ask, s, seen)
+            if would > qty:
+                qty, reason = would, "would"
             qty = self._bounded(min(qty, ask.room), ask, s, seen)
             if qty > 0:
                 self._publish(symbol, ask, seen, s, qty, price if reason == "cheap" else None, reason)
@@ -308,7 +311,7 @@ class Slicer:
         out = its.orders.setdefault(order.cl_ord_id, _Out())
         if out.minute != minute:
             out.minute, out.taken = minute, 0
-        left = order.leaves_qty - (0 if self._assumes else out.unfilled(at, order.cum_qty))
+        left = order.continuous_qty - (0 if self._assumes else out.unfilled(at, order.cum_qty))
         if left <= 0:
             return None
         dark = sum(max(min(to, end) - max(begin, at), 0) for begin, to in terms.blackouts)
@@ -329,11 +332,21 @@ class Slicer:
             since = max(seen.minute, order.works_from)
             worked = (seen.at - since) / (seen.at - seen.minute) if seen.at > seen.minute else 0.0
             traded = order.market_volume + self._books.volume_since(order.symbol, seen.minute) * max(worked, 0.0)
-            allowed = int(terms.most_rate * traded * QUANTA) - order.cum_qty - (order.leaves_qty - left)
+            allowed = int(terms.most_rate * traded * QUANTA) - (order.cum_qty - order.auction_qty)
+            allowed -= order.continuous_qty - left
             if terms.must_complete:
                 allowed = max(allowed, _planned(order, seen.at) - out.taken)
             room = min(room, in_lots(allowed, left, terms.lot_size))
         return max(room, 0)
+
+    @staticmethod
+    def _would(ask: _Ask, s: _Side, seen: _Seen) -> int:
+        """Return what the order's would price takes of the book, quanta."""
+        would, rate = ask.order.would(seen.mid), ask.order.terms.would_rate
+        if would is None or rate is None:
+            return 0
+        shown = float(seen.sz[seen.side.sign * (seen.px - would) <= 0.0].sum())
+        return ask.lots(max(int(min(rate * shown, shown - s.taken) * QUANTA), 0))
 
     def _bounded(self, qty: int, ask: _Ask, s: _Side, seen: _Seen) -> int:
         """Return the quantity that the gate's depth and the order's clip leave, quanta."""

@@ -1,0 +1,127 @@
+"""When an order with a limit or a would price is planned again because of the price.
+
+Between the closes of minutes the market may touch such a price, leave it, or move so far away that later intervals can
+hardly be expected to trade.  Each of these forces a plan.  Prices are looked at on a grid of event time,
+`PlanSettings.price_check_ns`, before the first tick at or after each of its times, so that an order is planned at most
+so often.  The far zone is entered and left at different distances, so that an order on its edge is left alone.
+
+Nothing is looked at while no ticks come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import orjson
+
+from impactd.core.base.settings import CoreSettings
+from impactd.core.base.stateful import Changes
+from impactd.core.books.aggregator import MinuteAggregator
+from impactd.core.books.store import FOREVER
+from impactd.core.market.markets import Markets
+from impactd.core.orders.ledger import Ledger
+from impactd.core.orders.order import Order
+
+#: Distances from the price, in deviations of the mid over an interval, at which the far zone is entered and left.
+FAR: Final = 4.0
+NEAR: Final = 3.0
+
+_KEY: Final = "prices"
+
+
+class PriceWatch:
+    """Which orders a price moves, and when it is next looked at.
+
+    Attributes
+    ----------
+    next : int
+        ns; `FOREVER` while nothing is due.
+    """
+
+    def __init__(self, settings: CoreSettings, orders: Ledger, books: MinuteAggregator, markets: Markets) -> None:
+        self._every = settings.plans.price_check_ns
+        self._orders = orders
+        self._books = books
+        self._markets = markets
+        self._watched: set[str] = set()
+        self._changes = Changes()
+        self.next = FOREVER
+
+    def note(self, order: Order) -> None:
+        """Watch an order if it has a price, once it is new or amended."""
+        (self._watched.add if order.terms.has_price else self._watched.discard)(order.cl_ord_id)
+
+    def wake(self, time: int) -> None:
+        """Note a tick at event time `time`, ns."""
+        if self.next == FOREVER and self._watched and self._working():
+            self.next = (time // self._every + 1) * self._every
+            self._mark()
+
+    def planned(self, order: Order) -> None:
+        """Note the zones that an order has been planned in."""
+        if order.terms.has_price:
+            order.zones = self._zones(order, order.clock)
+
+    def take(self) -> tuple[int, list[Order]]:
+        """Return the time that is due, ns, and the orders whose zones have changed since they were planned, by id."""
+        at, self.next = self.next, FOREVER
+        self._mark()
+        moved = []
+        for order in self._working():
+            if not order.halted and order.terms.start <= at < order.terms.trades_until:
+                zones = self._zones(order, at)
+                if zones and zones != order.zones:
+                    moved.append(order)
+        return at, moved
+
+    def _working(self) -> list[Order]:
+        """Return the watched orders that are active, by id; those that have ended are forgotten."""
+        found = [order for name in sorted(self._watched) if (order := self._orders.get(name)) is not None]
+        found = [order for order in found if order.active]
+        self._watched = {order.cl_ord_id for order in found}
+        return found
+
+    def _zones(self, order: Order, at: int) -> str:
+        """Return where the best price that an order can take lies, about its limit and its would price."""
+        book = self._books.prevailing(order.symbol, at)
+        if book is None:
+            return order.zones
+        sign = order.side.sign
+        touch = float((book.ask_px if sign > 0 else book.bid_px)[0])
+        zones = ""
+        limit = order.limit(book.mid)
+        if limit is not None:
+            distance = sign * (touch - limit)
+            deviation = self._markets.of(order.symbol).sigma
+            edge = (NEAR if "f" in order.zones else FAR) * deviation
+            zones += "w" if distance <= 0.0 else "f" if distance > edge > 0.0 else "b"
+        if order.terms.would_px is not None:
+            zones += "t" if sign * (touch - order.terms.would_px) <= 0.0 else "a"
+        return zones
+
+    # --- state ------------------------------------------------------------
+
+    def _mark(self) -> None:
+        if self.next == FOREVER:
+            self._changes.delete(_KEY)
+        else:
+            self._changes.mark(_KEY, lambda: orjson.dumps(self.next))
+
+    def changes(self) -> dict[str, bytes | None]:
+        """Return the key, if it has changed since the last call."""
+        return self._changes.take()
+
+    def dump(self) -> dict[str, bytes]:
+        """Return the key with its value; none while nothing is due."""
+        return {} if self.next == FOREVER else {_KEY: orjson.dumps(self.next)}
+
+    def load(self, items: Mapping[str, bytes]) -> None:
+        """Restore when prices are next looked at."""
+        self.next = orjson.loads(items[_KEY]) if _KEY in items else FOREVER
+        self._changes.clear()
+
+    def load_orders(self) -> None:
+        """Watch the orders of a loaded state."""
+        for order in self._orders.all_active():
+            self.note(order)
