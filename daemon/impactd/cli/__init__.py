@@ -55,6 +55,7 @@ COMMANDS: Final = {
     "generate": ("impactd.cli.generate", "Generate order books for demos and load tests."),
     "audit": ("impactd.cli.audit", "Recompute what was published and compare the bytes."),
     "convert": ("impactd.cli.convert", "Convert a vendor's quotes or books into a file that every command reads."),
+    "export": ("impactd.cli.export", "Export plans, executions and costs from the topics, each record once."),
     "capture": ("impactd.cli.capture", "Write a run's inputs and journal to files."),
     "backtest": (
         "impactd.cli.backtest",

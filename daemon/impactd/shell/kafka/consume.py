@@ -67,18 +67,28 @@ async def _reader(
         await close_within(consumer.stop())
 
 
-async def read_topics(settings: Settings, *topics: str, hidden: bool = False) -> AsyncGenerator[ConsumedRecord, None]:
+async def read_topics(
+    settings: Settings,
+    *topics: str,
+    hidden: bool = False,
+    since: Mapping[int, int] | None = None,
+    gaps: list[str] | None = None,
+) -> AsyncGenerator[ConsumedRecord, None]:
     """Yield the committed records of `topics` up to their present end; a partition's come in order.
 
     Parameters
     ----------
     hidden : bool, optional
         Wait for the end of the transactions that are open now, and yield what they have committed.
+    since : mapping of int to int, optional
+        Offset to begin at, by partition of every topic; where it is missing, the beginning.
+    gaps : list of str, optional
+        Takes what of `since` on is not there any more, as text.
 
     Raises
     ------
     FatalError
-        If a topic is missing or cannot be read to its end.
+        If a topic is missing, cannot be read to its end, or ends before `since`.
     """
     async with _reader(settings, topics) as (consumer, places):
         # Before the last stable offset: what is committed now.
@@ -86,6 +96,16 @@ async def read_topics(settings: Settings, *topics: str, hidden: bool = False) ->
         if hidden:
             bounds = {topic: await read_bounds(settings, topic) for topic in topics}
             ends = {place: bounds[place.topic][place.partition][1] for place in places}
+        for place in places:
+            wanted, first = (since or {}).get(place.partition, 0), await consumer.position(place)
+            if wanted > ends[place]:
+                raise FatalError(
+                    f"{place.topic}/{place.partition} ends at {ends[place]}, before offset {wanted}: it was made again"
+                )
+            if wanted > first:
+                consumer.seek(place, wanted)
+            elif 0 < wanted < first and gaps is not None:
+                gaps.append(f"{place.topic}/{place.partition} offsets {wanted} to {first - 1}")
         left = {place for place in places if ends[place] > await consumer.position(place)}
         while left:
             async with asyncio.timeout(_STALL_S):
