@@ -182,7 +182,7 @@ def _entries(order: Order, path: Path, now: int, plan: Proposals) -> Iterator[st
             yield "auctions"
         if entry.qty > (terms.auction_rate or 0.0) * path.auction[entry.kind] * QUANTA:
             yield "auction_rate"
-        if entry.qty % terms.lot_size and entry.qty != order.leaves_qty:
+        if entry.qty % terms.lot_size and sum(one.left for one in plan.auctions[0]) != order.leaves_qty:
             yield "lot of an entry"
 
 
