@@ -36,7 +36,7 @@ COMMANDS: Final = {
         "Identify recorded files: format, symbols, what would be rejected and why, and what to run next.",
     ),
     "run": ("impactd.cli.run", "Run the service."),
-    "page": ("impactd.cli.page", "Serve the live page in a process of its own."),
+    "page": ("impactd.cli.page", "Serve the live page in its own process."),
     "estimate": ("impactd.cli.estimate", "Estimate what an order would cost."),
     "order": ("impactd.cli.order", "Enter, change, cancel and follow parent orders by hand."),
     "paper": ("impactd.cli.paper", "Trade plans on paper, and report the fills."),
