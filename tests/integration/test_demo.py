@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import IO
@@ -17,8 +17,14 @@ import orjson
 import pytest
 
 from impactd.cli import main
+from impactd.config import Settings
+from impactd.core.base.topics import Topic
+from impactd.shell import demo
 from impactd.shell.broker.broker import BOOTSTRAP_VARIABLE, Broker
+from impactd.shell.kafka.consume import ConsumedRecord
+from impactd.shell.view import Scene
 from tests.shell.test_replay import day, new, write
+from tests.shell.test_view import estimate, model
 
 
 def bare_environment(directory: Path) -> dict[str, str]:
@@ -34,6 +40,22 @@ def iter_until(lines: IO[str], last: str) -> Iterator[str]:
         if last in line:
             return
     raise AssertionError(f"never said: {last}")
+
+
+async def test_view_waits_for_the_first_minute_until_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it waits for changes with what is published, and only from the state that this ends."""
+
+    async def published(settings: Settings, *names: str) -> AsyncGenerator[ConsumedRecord, None]:
+        for topic, value in ((Topic.MODELS, model()), (Topic.ESTIMATES, estimate())):
+            yield ConsumedRecord(settings.topics.name(topic), 0, 0, 0, None, orjson.dumps(value))
+
+    monkeypatch.setattr(demo, "tail", published)
+    scene, said = Scene(waits_for=demo.FIRST_MINUTE), []
+    await demo._follow(Settings(), scene, lambda: said.append(scene.waits_for))
+    assert said == [demo.FIRST_MINUTE, demo.NEXT_MINUTE]
+    scene = Scene(waits_for="the last ticks")
+    await demo._follow(Settings(), scene, lambda: None)
+    assert scene.waits_for == "the last ticks"
 
 
 @pytest.mark.broker

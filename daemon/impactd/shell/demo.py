@@ -53,6 +53,10 @@ _MOCK_TRADED_LINGER_MS: Final = 20
 #: Where the fills on paper are written.
 EXECUTIONS: Final = "executions.jsonl"
 
+#: What the view says is awaited.
+FIRST_MINUTE: Final = "the service to take its topics and close the first minute"
+NEXT_MINUTE: Final = "the next minute of the day"
+
 #: Lines of one topic by symbol, in their order.
 Lines = dict[str | None, list[bytes]]
 
@@ -144,7 +148,7 @@ async def run_demo(
     scene.waits_for = "the kernels, which compile for about a minute the first time"
     await compiled(core, asyncio.Event())
     await (create_topics(settings) if can_create else touch_topics(settings))
-    scene.waits_for = "the service to take its topics and close the first minute"
+    scene.waits_for = FIRST_MINUTE
     service = Service(settings, core)
     on_paper = core.plans.fills == "reported" and sources.executions is None
     running = asyncio.create_task(service.run())
@@ -226,6 +230,8 @@ async def _follow(settings: Settings, scene: Scene, updated: Callable[[], None])
     async with aclosing(tail(settings, *roles)) as records:
         async for record in records:
             scene.take(roles[record.topic], orjson.loads(record.value or b"null"))
+            if scene.clock and scene.waits_for == FIRST_MINUTE:
+                scene.waits_for = NEXT_MINUTE
             updated()
 
 
