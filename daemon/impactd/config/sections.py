@@ -215,10 +215,10 @@ class SessionSection(HoursSection):
 
 @derived(Instrument)
 class InstrumentSection(CoreSection):
-    """Definition of the symbols that a pattern names; what it does not state is taken from the topic or the feed."""
+    """Definition of the symbols that match a pattern; fields that it does not set come from the topic or the feed."""
 
     symbols: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False, min_length=1)]
-    """Symbols, or patterns of them such as ES* (* any text, ? one character); the first entry that fits decides."""
+    """Symbols, or patterns of them such as ES* (* any text, ? one character); the first entry that matches applies."""
 
 
 class ReplaySection(Section):

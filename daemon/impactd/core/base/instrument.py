@@ -50,7 +50,7 @@ class Instrument:
     tick_size: float | None = stated("Smallest difference of two prices.", "price", gt=0)
     lot_size: float | None = stated("Lot of orders that state none.", "shares", gt=0)
     multiplier: float | None = stated(
-        "Currency that one unit of quantity gains when the price rises by 1; 1 where it is not stated.",
+        "Currency that one unit of quantity gains when the price rises by 1; 1 if unset.",
         "currency",
         ge=MIN_MULTIPLIER,
         le=MAX_MULTIPLIER,
