@@ -108,7 +108,8 @@ define make_venv
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "error: $(PYTHON) has no venv module: install it (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 2; }
 	$(PYTHON) -m venv --clear $(1)
-	$(1)/bin/python -m pip install $(PIP_FLAGS) --require-hashes --requirement $(2)
+	@echo "installing what $(2) names into $(1):"
+	$(1)/bin/python -m pip install $(filter-out --quiet,$(PIP_FLAGS)) --progress-bar off --require-hashes --requirement $(2)
 endef
 
 # In two steps: a change in pyproject.toml that leaves the lock alone does not fetch everything again.

@@ -170,6 +170,7 @@ def _run(
                 can_create=broker.is_real,
                 limits=limits(settings),
                 timestamps=settings.wire.timestamps,
+                compiling=lambda seconds: click.echo(f"compiling, {seconds:.0f} s so far ...", err=True),
                 updated=updated,
                 listening=lambda address: click.echo(f"live page: {address}", err=True),
                 stay=_staying if stay else None,

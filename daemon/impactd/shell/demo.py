@@ -109,6 +109,7 @@ async def run_demo(
     can_create: bool,
     limits: Limits | None = None,
     timestamps: Timestamps = "int",
+    compiling: Callable[[float], None] | None = None,
     updated: Callable[[], None] | None = None,
     listening: Callable[[str], None] | None = None,
     stay: Callable[[], None] | None = None,
@@ -130,6 +131,8 @@ async def run_demo(
     can_create : bool
         Whether the broker makes topics when asked to; the mock makes one when it is first named.
     timestamps : {"int", "string"}
+    compiling : callable, optional
+        Told every few seconds for how long the first start has compiled.
     updated : callable, optional
         Called whenever `scene` has changed.
     listening : callable, optional
@@ -146,7 +149,7 @@ async def run_demo(
     """
     # The day's minute is for watching: it begins when nothing is left to compile, whatever the machine.
     scene.waits_for = "the kernels, which compile for about a minute the first time"
-    await compiled(core, asyncio.Event())
+    await compiled(core, asyncio.Event(), compiling or (lambda _: None))
     await (create_topics(settings) if can_create else touch_topics(settings))
     scene.waits_for = FIRST_MINUTE
     service = Service(settings, core)

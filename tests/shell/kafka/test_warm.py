@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from numba.core.registry import CPUDispatcher
 
 from impactd.core.base.settings import CoreSettings, ModelSettings
 from impactd.shell.kafka import warm
-from impactd.shell.kafka.warm import compiled, warm_up
+from impactd.shell.kafka.warm import compile_risk, compiled, warm_up
 
 #: What Python calls, and what its arguments come from: each needs something else of the made-up day.
 _CALLED = {
@@ -70,3 +74,43 @@ async def test_compiled_of_what_fails_raises(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(warm, "warm_up", fails)
     with pytest.raises(ValueError, match="no such kernel"):
         await compiled(replace(CoreSettings(), max_symbols=7), asyncio.Event())
+
+
+async def test_compiled_is_told_of_while_it_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    told, release = asyncio.Event(), threading.Event()
+
+    def takes_long(core: CoreSettings) -> float:
+        release.wait()
+        return 0.0
+
+    monkeypatch.setattr(warm, "warm_up", takes_long)
+    monkeypatch.setattr(warm, "_PROGRESS_S", 0.001)
+    waiting = asyncio.create_task(compiled(CoreSettings(), asyncio.Event(), lambda _: told.set()))
+    await told.wait()
+    assert not waiting.done()
+    release.set()
+    await waiting
+
+
+@pytest.mark.parametrize("command", ["raise SystemExit(1)", "pass"])
+def test_warm_up_from_nothing_compiles_whatever_the_other_process_does(
+    monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    started: list[list[str]] = []
+    real = subprocess.Popen
+
+    def start(asked: list[str], **how: Any) -> Any:
+        started.append(asked)
+        return real([*asked[:2], command], **how)
+
+    monkeypatch.setattr(warm, "_is_cold", lambda: True)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(subprocess, "Popen", start)
+    warm_up.cache_clear()
+    assert warm_up(CoreSettings()) > 0.0
+    assert [asked[-1] for asked in started] == [f"from {warm.__name__} import compile_risk; compile_risk()"]
+
+
+def test_compile_risk_calls_the_solvers_of_risk() -> None:
+    compile_risk()
+    assert _loaded() >= {"solve_risk", "round_path"}

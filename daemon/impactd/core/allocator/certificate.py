@@ -122,7 +122,8 @@ def step_prices(
     least, most = np.empty(n), np.empty(n)  # by piece
     end, turn = np.empty(n, np.int64), np.empty(n, np.int64)
     open_below = np.empty(n, np.bool_)
-    pieces, first, done = 0, 0, 0.0
+    # A literal 0 would have numba compile what takes it twice.
+    pieces, first, done = 0, int(np.int64(0)), 0.0
     for t in range(n):
         done += x[t]
         up, down = done >= high[t] - slack, done <= low[t] + slack

@@ -13,11 +13,15 @@ Nothing of the generated day is kept: it has an engine of its own.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import functools
+import os
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
@@ -26,7 +30,13 @@ import orjson
 import structlog
 
 from impactd.config import Settings
+from impactd.core.allocator.allocate import allocate
+from impactd.core.allocator.bounds import NO_CAP
+from impactd.core.allocator.joint.allocate import allocate_jointly
+from impactd.core.allocator.joint.problem import Group
 from impactd.core.allocator.optionality import chances
+from impactd.core.allocator.problem import Problem
+from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Topic
 from impactd.core.engine import Engine
@@ -46,6 +56,9 @@ _SYMBOL: Final = "WARM"
 _INTERVALS: Final = SPACING + 2
 _LEVELS: Final = 10
 
+#: Time between reports of compiling, s.
+_PROGRESS_S: Final = 4.0
+
 _log = structlog.get_logger(__name__)
 
 
@@ -59,8 +72,17 @@ class _Made(NamedTuple):
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-async def compiled(core: CoreSettings, stop: asyncio.Event) -> None:
+def _log_progress(seconds: float) -> None:
+    _log.info("compiling, once for this release", seconds=round(seconds))
+
+
+async def compiled(core: CoreSettings, stop: asyncio.Event, progress: Callable[[float], None] = _log_progress) -> None:
     """Return when what these settings need is compiled, or at once when `stop` is set.
+
+    Parameters
+    ----------
+    progress : callable, optional
+        Told every few seconds for how long it has compiled; by default the log is.
 
     Raises
     ------
@@ -83,8 +105,12 @@ async def compiled(core: CoreSettings, stop: asyncio.Event) -> None:
     threading.Thread(target=work, name="impactd-compile", daemon=True).start()
     stopped = asyncio.create_task(stop.wait())
     waited: list[asyncio.Future[Any]] = [done, stopped]
+    began = loop.time()
     try:
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        while not any(future.done() for future in waited):
+            await asyncio.wait(waited, timeout=_PROGRESS_S, return_when=asyncio.FIRST_COMPLETED)
+            if not any(future.done() for future in waited):
+                progress(loop.time() - began)
     finally:
         stopped.cancel()
     if done.done():
@@ -102,6 +128,71 @@ def _settle(done: asyncio.Future[float], result: float | BaseException) -> None:
 def warm_up(core: CoreSettings) -> float:
     """Compile what a day with these settings calls, or read it from the cache; return the seconds that it took."""
     started = time.monotonic()
+    some = np.full(2, 0.02)
+    chances(0.03, some, some)
+    if _is_cold():
+        with _risk_elsewhere():
+            _day(core, risk=False)
+    _day(core, risk=True)
+    # What only a longer day would call: spreads of a high variance, a shrunk forecast, another grid.
+    shrinkage(some, 0.5)
+    rebased(some, np.zeros((2, N_LEVEL)), some)
+    return time.monotonic() - started
+
+
+def _is_cold() -> bool:
+    """Return whether `chances` was not in the cache: then nothing of this release is."""
+    return bool(chances.stats.cache_misses)  # type: ignore[attr-defined]  # numba's, behind `kernel`
+
+
+@contextlib.contextmanager
+def _risk_elsewhere() -> Iterator[None]:
+    """Compile the solvers with risk in another process meanwhile, where there is a core for it; they are nearly half.
+
+    Both processes keep machine code in the same place and look there before they compile.  Where the other one fails,
+    this one compiles them.
+    """
+    if (os.cpu_count() or 1) < 2:
+        yield
+        return
+    command = [sys.executable, "-c", f"from {__name__} import compile_risk; compile_risk()"]
+    null = subprocess.DEVNULL
+    other = subprocess.Popen(command, stdin=null, stdout=null, stderr=null)  # noqa: S603  # this interpreter
+    atexit.register(other.kill)
+    try:
+        yield
+        other.wait()
+    finally:
+        other.kill()
+        other.wait()
+        atexit.unregister(other.kill)
+
+
+def compile_risk() -> None:
+    """Compile what plans of orders that are averse to risk call of the allocator: caps, bounds, clips and company."""
+    n, lot = 8, 100 * QUANTA
+    rising = np.linspace(0.01, 0.03, n)
+    problem = Problem.from_impact(rising, 1e-4 * rising)
+    free, none = np.full(n, NO_CAP), np.zeros(n, np.int64)
+    cap, least = np.full(n, 4 * lot), np.full(n, 2 * lot)
+    one = replace(problem, risk=1e-6)
+    allocate(one, 10 * lot, lot, cap, low_quanta=none, high_quanta=free)
+    allocate(one, 10 * lot + 1, lot, cap, low_quanta=np.minimum(np.arange(n) * lot, 5 * lot), high_quanta=free)
+    allocate(one, 10 * lot, lot, free, low_quanta=none, high_quanta=free, least_quanta=least)
+    group = Group(
+        np.array([10 * lot, 6 * lot]),
+        np.array([lot, lot]),
+        np.stack([free, cap]),
+        np.zeros((2, n), np.int64),
+        np.full((2, n), NO_CAP),
+        np.full(2, 1e-6),
+        np.zeros((2, n), np.int64),
+    )
+    allocate_jointly(problem, group)
+
+
+def _day(core: CoreSettings, *, risk: bool) -> None:
+    """Run the made-up day, with or without the orders that are averse to risk."""
     # On arrival, so that each order is planned in the commit that it comes with.
     core = replace(core, apply="on_arrival")
     decoder = Decoder(Settings(), Limits(), 0, 1)
@@ -112,9 +203,10 @@ def warm_up(core: CoreSettings) -> float:
     at = dict.fromkeys(Topic, 0)
     for n in range(_INTERVALS):
         start_ns = _NOON_NS + n * interval_ns
-        events = decoder.events(
-            Topic.ORDERS, [_record(at, Topic.ORDERS, order) for order in _orders(n, start_ns, core)]
-        )
+        sent = [
+            order for order in _orders(n, start_ns, core) if risk or not {"risk_aversion", "urgency"} & order.keys()
+        ]
+        events = decoder.events(Topic.ORDERS, [_record(at, Topic.ORDERS, order) for order in sent])
         inbox.put_events(Topic.ORDERS, events.events, events.refused, at[Topic.ORDERS])
         ticks = decoder.ticks([_record(at, Topic.TICKS, tick) for tick in _ticks(start_ns, interval_ns)])
         inbox.put_ticks(ticks.batch, ticks.refused, at[Topic.TICKS])
@@ -124,12 +216,6 @@ def warm_up(core: CoreSettings) -> float:
     if inputs := inbox.take(idle_to=idle_to):
         engine.apply(inputs)
     Engine(core).load(engine.dump())
-    # What only a longer day would call: spreads of a high variance, a shrunk forecast, another grid.
-    some = np.full(2, 0.02)
-    chances(0.03, some, some)
-    shrinkage(some, 0.5)
-    rebased(some, np.zeros((2, N_LEVEL)), some)
-    return time.monotonic() - started
 
 
 def _record(at: dict[Topic, int], topic: Topic, message: dict[str, Any]) -> _Made:

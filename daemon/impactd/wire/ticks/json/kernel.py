@@ -183,14 +183,15 @@ def _object(  # noqa: PLR0912, PLR0915  # a table of fields; numba has none
         quoted = buf[i] == 34
         bit = 0
         if length == 4 and key in (_K_BIDS, _K_ASKS):
-            if key == _K_BIDS:
+            is_bid = key == _K_BIDS
+            # One call for both: numba compiles what is called with two literals twice.
+            n, i = _side(buf, i, levels, int(np.int64(BID_PX if is_bid else ASK_PX)), row)
+            if is_bid:
                 bit = _BIDS
-                n_bid, i = _side(buf, i, levels, BID_PX, row)
-                n = n_bid
+                n_bid = n
             else:
                 bit = _ASKS
-                n_ask, i = _side(buf, i, levels, ASK_PX, row)
-                n = n_ask
+                n_ask = n
             if n < 0:
                 return (UNSURE if n == -1 else MORE_LEVELS), i
         elif length == 4 and key == _K_TYPE:
