@@ -50,8 +50,9 @@ SETTINGS: Final = Settings(
 CORE: Final = SETTINGS.core()
 COUNTS: Final = dict.fromkeys(Topic, PARTITIONS)
 
-#: An ended process is started again after so long.
+#: A process that ended is started again after so long, which doubles with each that ends by itself, up to the last.
 _RESTART_S: Final = 0.4
+_LAST_RESTART_S: Final = 4.0
 
 
 class Member:
@@ -102,7 +103,8 @@ class Member:
         elif ended.error is not None:
             self.failures.append(f"{process.name}: {ended.error}")
         if self.wanted and process is self.process:
-            self._world.loop.call_later(_RESTART_S, self._restart, process)
+            after_s = min(_LAST_RESTART_S, _RESTART_S * 2 ** len(self.failures))
+            self._world.loop.call_later(after_s, self._restart, process)
 
     def _restart(self, process: Process) -> None:
         if self.wanted and process is self.process and not self._world.over:
