@@ -48,10 +48,41 @@ class Site:
 
 
 @asynccontextmanager
-async def served(token: str | None = None, readers: int = 5, asked: Estimate | None = None) -> AsyncIterator[Site]:
-    """Serve an order, its minutes, its costs and an alert for the length of a block."""
-    follower = Still(Settings(), health)
+async def served(
+    token: str | None = None,
+    readers: int = 5,
+    asked: Estimate | None = None,
+    *,
+    empty: bool = False,
+    said: bytes | None = None,
+) -> AsyncIterator[Site]:
+    """Serve an order, its minutes, its costs and an alert for the length of a block; nothing if `empty`.
+
+    Parameters
+    ----------
+    said : bytes, optional
+        The health, instead of one with a lag.
+    """
+
+    def condition_now() -> bytes:
+        return health() if said is None else said
+
+    follower = Still(Settings(), condition_now)
     follower.stream.begin({("plan", 0): 0})
+    if not empty:
+        _fill(follower)
+    app = web.Application()
+    add_pages(app, follower, condition_now, asked, token=token, max_readers=readers, host="127.0.0.1")
+    async with listening(app, HttpSection(port=0)) as (host, port):
+        base = f"http://{host}:{port}"
+        async with aiohttp.ClientSession(base, cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+            try:
+                yield Site(follower, session, base)
+            finally:
+                await follower.close()
+
+
+def _fill(follower: Still) -> None:
     for version, value in ((1, plan(1, 0)), (2, plan(2, 1, 100))):
         follower.board.take(Topic.PLANS, value, (0, version))
     for topic, value in (
@@ -62,12 +93,3 @@ async def served(token: str | None = None, readers: int = 5, asked: Estimate | N
         (Topic.TCA, order_cost()),
     ):
         follower.board.take(topic, value)
-    app = web.Application()
-    add_pages(app, follower, health, asked, token=token, max_readers=readers, host="127.0.0.1")
-    async with listening(app, HttpSection(port=0)) as (host, port):
-        base = f"http://{host}:{port}"
-        async with aiohttp.ClientSession(base, cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
-            try:
-                yield Site(follower, session, base)
-            finally:
-                await follower.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,7 +11,9 @@ import orjson
 import pytest
 
 from impactd.core.base.topics import Topic
+from impactd.shell.health import KINDS
 from tests.integration import chromium
+from tests.paths import PACKAGE
 from tests.shell.live.messages import estimate, plan
 from tests.shell.live.site import TOKEN, Site, health, served
 
@@ -103,7 +106,7 @@ async def test_page_halt_covers_it_and_stands_while_a_partition_is_restored(them
         stream.say("health", said("running"))
         await page.wait_for_selector("#halt", state="hidden", timeout=_WITHIN_MS)
         # The service is behind too, and says so once nothing worse holds.
-        assert await page.title() == "▲ NOT READY — impactd"
+        assert await page.title() == "▲ BEHIND THE FEED — impactd"
         assert watched.faults == []
 
 
@@ -130,6 +133,19 @@ async def test_page_says_in_one_line_whether_all_is_well(fields: dict[str, Any],
         await page.wait_for_selector(f"#verdict b:has-text('{word}')", timeout=_WITHIN_MS)
         assert await chromium.axe(page) == []
         assert watched.faults == []
+
+
+def test_verdict_has_a_word_for_every_reason_and_no_word_for_what_is_no_alert() -> None:
+    text = (PACKAGE / "shell" / "page" / "verdict.js").read_text(encoding="utf-8")
+    trouble, reasons = (
+        set(re.findall(r"^  (\w+): \[", text[text.index(f"const {name} =") :].split("};")[0], re.MULTILINE))
+        for name in ("TROUBLE", "REASONS")
+    )
+    assert reasons == {*KINDS, "service"}
+    schema = orjson.loads((PACKAGE / "schemas" / "alert.json").read_bytes())
+    alerts = set(schema["properties"]["kind"]["enum"])
+    # Named before the service has them.
+    assert trouble - alerts <= {"off_band", "price_drift", "cost_off_band"}
 
 
 async def test_page_searches_sorts_and_filters_a_thousand_orders_and_draws_those_in_sight() -> None:

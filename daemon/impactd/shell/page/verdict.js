@@ -1,36 +1,50 @@
 // One line that answers "am I all right?": the worst that holds now, and what to do about it.
 import { clock, figure } from "/page/format.js";
 
-// Alerts that stay true of an order for a while, and the remedy.
-const TROUBLE = {
-  limit_blocks: ["BLOCKED", "The limit price lets nothing trade. Wait, or replace the limit."],
-  band_behind: ["BEHIND", "The order trades less than its least share of volume. Check the executor."],
-  band_ahead: ["AHEAD", "The order trades more than its share of volume. Slow the executor down."],
-  drift: ["DRIFT", "The price has moved from arrival. Decide whether the order still stands."],
-  cost_outside: ["EXPENSIVE", "Fills cost more than their band. Check price and executor, or slow the order down."],
-  overfill: ["OVERFILLED", "More was filled than ordered. Stop the executor."],
-  solver_failed: ["FALLBACK", "The plan is a fallback. See the alerts."],
-  joint_fallback: ["FALLBACK", "The plan is a fallback. See the alerts."],
+// Alerts of an order that call for a look while they are recent: the word, and the remedy.
+export const TROUBLE = {
+  limit_blocks: ["BLOCKED", "The limit price lets nothing trade: wait, or replace the limit."],
+  off_band: ["OFF ITS BAND", "The order trades more or less than its share of volume allows: check the executor."],
+  price_drift: ["DRIFT", "The price has moved from arrival: decide whether the order still stands."],
+  cost_off_band: ["EXPENSIVE", "Its fills cost more than was to be expected: check price and executor, or slow the order down."],
+  overfill: ["OVERFILLED", "More was filled than ordered: stop the executor."],
+  late_fill: ["LATE FILL", "A fill came after the order's end: check the executor."],
+  execution_refused: ["FILL REFUSED", "A fill does not count: see the alerts, and send it again."],
+  order_rejected: ["AMENDMENT REFUSED", "The order is worked as before: see the alerts."],
+  solver_failed: ["FALLBACK", "Its plan is a fallback: see the alerts."],
+  joint_fallback: ["FALLBACK", "Its plan is a fallback: see the alerts."],
+  withheld: ["WITHHELD", "No plan of it is published: see the alerts."],
 };
 const RECENT_NS = 300e9;
 
-const REMEDY = {
-  lag: "The service reads slower than records come: see the Service tab.",
-  ticks: "Check the feed of the ticks topic.",
-  commit: "The broker may be slow: see the Service tab.",
-  partitions: "State is being restored; plans follow by themselves.",
-  broker: "Check the brokers.",
+// Reasons why the service is not ready: how bad, the word, and the remedy.
+export const REASONS = {
+  failed: ["bad", "FAILED", "The process ends and its supervisor starts it again; see its log."],
+  broker_away: ["bad", "BROKER AWAY", "Nothing new is published. Check the brokers."],
+  service: ["bad", "SERVICE AWAY", "Check that process: impactd health."],
+  failing: ["bad", "FAILING", "The partition is acquired again by itself; see the log if it stays."],
+  position_lost: ["bad", "POSITION LOST", "See the runbook, Recover."],
+  not_committing: ["bad", "NOT COMMITTING", "Nothing new is published. The broker may be slow: see the Service tab."],
+  stale_input: ["bad", "STALE", "Check the feed of the ticks topic."],
+  invalid_ratio: ["bad", "BAD INPUT", "See the dead letters: impactd dlq."],
+  lag: ["bad", "BEHIND THE FEED", "Records come faster than they are read: see the Service tab."],
+  starting: ["idle", "STARTING", "It follows by itself."],
+  acquiring: ["idle", "STARTING", "It follows by itself."],
+  restoring: ["idle", "STARTING", "State is being read; plans follow by themselves."],
+  leaving: ["idle", "MOVING", "Another process takes the partition over."],
+  draining: ["idle", "STOPPING", "Another process takes over, if there is one."],
 };
+
+const of = (reason) => REASONS[reason.kind] ?? ["bad", "NOT READY", "See the Service tab."];
 
 export function verdict(state) {
   const orders = [...state.orders.values()];
   const working = orders.filter((p) => p.status === "active" || p.status === "halted");
   if (state.away) return ["bad", "NO CONNECTION", `This page shows what it knew at ${clock(state.clock, state.zone)}. It reconnects by itself; check the service with impactd health.`];
-  if (state.health && !state.health.broker_answers) return ["bad", "BROKER AWAY", "Nothing new is published. Check the brokers."];
-  const reason = state.health?.reasons[0];
+  const reason = state.health?.reasons.toSorted((a, b) => (of(b)[0] === "bad") - (of(a)[0] === "bad"))[0];
   if (reason) {
-    const where = reason.partition === null ? "" : `partition ${reason.partition}: `;
-    return ["bad", reason.kind === "ticks" ? "STALE" : "NOT READY", `${where}${reason.detail}. ${REMEDY[reason.kind] ?? "See the Service tab."}`];
+    const [level, word, remedy] = of(reason);
+    return [level, word, `${reason.partition === null ? "" : `partition ${reason.partition}: `}${reason.detail}. ${remedy}`];
   }
   const blind = working.find((p) => p.blind);
   if (blind) return ["warn", "BLIND", `${blind.symbol} has had no book: ${blind.cl_ord_id} is planned without price or volume. Check its feed.`];
