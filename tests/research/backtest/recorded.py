@@ -91,11 +91,11 @@ class Worked:
     planned: float | None
 
 
-def worked(source: Source, acts: str, skip: int) -> list[Worked]:
+def worked(source: Source, acts: str, skip: int, rates: Sequence[float] = RATES) -> list[Worked]:
     """Return the orders of a source's days but the first `skip`, worked by the minute or by slices."""
     settings = settings_of(source.session, acts)
     [tape] = [tape for tape in read_tapes(source.files, settings) if len(tape.days)]
-    return work(tape, settings, list(_tried(source, tape.days[skip:])))
+    return work(tape, settings, list(_tried(source, tape.days[skip:], rates)))
 
 
 def settings_of(session: SessionRule, acts: str) -> CoreSettings:
@@ -133,10 +133,13 @@ def _study(day: Day) -> DayStudy:
     return DayStudy(day, (Lines(none, none), Lines(none, none)), none, none, none, 0.0, none, none, none)
 
 
-def _tried(source: Source, days: Sequence[Day]) -> Iterator[Trial]:
+def _tried(source: Source, days: Sequence[Day], rates: Sequence[float]) -> Iterator[Trial]:
+    dark = sum(to - since for since, to in source.session.breaks) // 60
     for i, day in enumerate(days):
+        # A window's share of the volume is by its share of the session, of which a break is no part.
+        rate = rates[i % len(rates)] * len(day.intervals) / (len(day.intervals) - dark)
         for begin, end in source.stretches:
-            question = Question((), (RATES[i % len(RATES)],), (), source.window_min, None, begin, end, trimmed=False)
+            question = Question((), (rate,), (), source.window_min, None, begin, end, trimmed=False)
             yield from (trial for trial in trials(question, day) if isinstance(trial, Trial))
 
 
@@ -237,6 +240,7 @@ def main() -> None:
     parser.add_argument("what", choices=("bands", "worth"))
     parser.add_argument("--days", default=None, metavar="FIRST:LAST")
     parser.add_argument("--symbols", nargs="*", default=[])
+    parser.add_argument("--rates", type=float, nargs="*", default=list(RATES), help="of the volume, in turn by day")
     parser.add_argument("--acts", nargs="*", choices=("minute", "slices"), default=["minute", "slices"])
     asked = parser.parse_args()
     default = "1:40" if asked.what == "bands" else "41:50"
@@ -249,7 +253,7 @@ def main() -> None:
         by_market: dict[str, list[Worked]] = {}
         for source in chosen:
             ashare = source.market == "A-shares"
-            found = worked(source, acts, min(first - 1, HISTORY) if ashare else 0)
+            found = worked(source, acts, min(first - 1, HISTORY) if ashare else 0, asked.rates)
             by_market.setdefault(source.market, []).extend(found)
             line = _line(source.symbol, found) if asked.what == "bands" else worth(source.symbol, found, policy)
             print(f"{acts:7} {line}", flush=True)  # noqa: T201  (a command)
