@@ -83,6 +83,8 @@ def term_options(*, new: bool) -> Callable[[Callable[..., Any]], Callable[..., A
         Unit.FLAG: "yes|no",
         Unit.WINDOWS: "HH:MM-HH:MM,...",
         Unit.QUANTA: "QTY",
+        Unit.AUCTIONS: "none|open|close|both",
+        Unit.URGENCY: "low|normal|high|get_done|NUMBER",
     }
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
