@@ -103,7 +103,7 @@ class Floor:
             qty = sum(q for start, q in planned.items() if at(k) <= start < at(k + 1))
             if qty:
                 self.send(Fill(f"{cl_ord_id}{k}", cl_ord_id, "FROG", qty, 100.0, at(k + 0.5)))
-        stats = SimpleNamespace(volume_continuous=1_000.0, vwap=100.0, minute=at(k))
+        stats = SimpleNamespace(volume_continuous=1_000.0, vwap=100.0, mid_close=100.0, minute=at(k))
         stood: Any = stats  # the fields that on_minute_close reads
         self.desk.on_minute_close("FROG", at(k + 1), at(k + 1), stood, frozenset())
 
