@@ -65,9 +65,6 @@ async def read_state(
     """
     where = TopicPartition(settings.topics.name(Topic.STATE), partition)
     async with _reading(transport, transport.consumer(), [where], stall_s) as consumer:
-        # Until a new leader knows how far the partition is replicated, its fetches end too early, perhaps before the
-        # first record. Only this question waits for that (KIP-207).
-        await consumer.end_offsets([where])
         first = (await consumer.beginning_offsets([where]))[where]
         consumer.seek(where, first)
         return await _drain(consumer, where, stall_s, reached or (lambda _: None))
@@ -105,7 +102,11 @@ async def _drain(
             await loop.run_in_executor(None, _enter, fetched, items)
         if end is None:
             # The high watermark, not the last stable offset: what an open transaction hides must not be missed.
-            end = consumer.highwater(where)
+            high = consumer.highwater(where)
+            if high is not None:
+                # Until a new leader knows how far the partition is replicated, its fetches end too early, even before
+                # the first record. Only this question waits for that (KIP-207).
+                end = max(high, (await consumer.end_offsets([where]))[where])
         at = await consumer.position(where)
         if at > position:
             position, moved = at, loop.time()
