@@ -63,7 +63,7 @@ def _outcomes(seeds: range, variant: str, processes: int) -> Iterator[tuple[int,
         yield from map(_one, asked)
         return
     # Compiled kernels are read once by each worker, so they live as long as the run.
-    with multiprocessing.get_context("forkserver").Pool(processes) as pool:
+    with multiprocessing.get_context("fork").Pool(processes) as pool:
         yield from pool.imap(_one, asked, _CHUNK if len(asked) > _CHUNK * processes else 1)
 
 
