@@ -55,7 +55,7 @@ ON_BROKER = ("README.md", "docs/tutorial.md", "docs/howto/connect-a-feed.md", "d
 EXAMPLES = {ROOT / "docs" / "reference" / "commands.md"}
 
 #: Commands that talk to a broker or to the service; the others must do without.
-NEEDS_BROKER = {"run", "publish", "capture", "audit", "topics", "halt", "resume", "dlq", "health"}
+NEEDS_BROKER = {"run", "page", "publish", "capture", "audit", "topics", "halt", "resume", "dlq", "health"}
 
 #: Exit status of a control whose scope matches nothing known.
 UNMATCHED = 3

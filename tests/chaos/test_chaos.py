@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from impactd.core.base.topics import Topic
+from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.shell.audit.coverage import coverage
 from impactd.shell.broker.broker import Broker
 from impactd.shell.broker.release import BrokerUnavailable
@@ -112,9 +112,9 @@ def _entry(seq: int, start: int, to: int) -> dict[str, Any]:
 _GENESIS = {
     "type": "genesis",
     "commit_seq": 0,
-    "positions": {"control": 0, "orders": 0, "executions": 0, "ticks": 0},
+    "positions": {topic.value: 0 for topic in INPUT_TOPICS},
 }
-_ENDS = dict.fromkeys((Topic.CONTROL, Topic.ORDERS, Topic.EXECUTIONS), 0) | {Topic.TICKS: 9}
+_ENDS = dict.fromkeys(INPUT_TOPICS, 0) | {Topic.TICKS: 9}
 
 
 def test_coverage_of_each_offset_once_finds_nothing() -> None:

@@ -251,13 +251,19 @@ async def from_topics(settings: Settings) -> dict[Topic, list[list[bytes]]]:
     return {topic: await values_by_partition(settings, topic) for topic in COMPARED}
 
 
+def _difference(one: bytes, other: bytes) -> dict[str, Any]:
+    """Return the fields in which two messages differ, with both values."""
+    left, right = orjson.loads(one), orjson.loads(other)
+    return {name: (left.get(name), right.get(name)) for name in left | right if left.get(name) != right.get(name)}
+
+
 def assert_same(found: dict[Topic, list[list[bytes]]], expected: dict[Topic, list[list[bytes]]]) -> None:
     """Fail at the first record that differs, rather than with all of them."""
     for topic in COMPARED:
         for partition in range(2):
             pairs = zip(found[topic][partition], expected[topic][partition], strict=False)
             for place, (one, other) in enumerate(pairs):
-                assert one == other, f"{topic}/{partition}, record {place}"
+                assert one == other, f"{topic}/{partition}, record {place}: {_difference(one, other)}"
             assert len(found[topic][partition]) == len(expected[topic][partition]), f"{topic}/{partition}"
 
 

@@ -13,8 +13,7 @@ import orjson
 import pytest
 
 from impactd.core.base.settings import BookSettings
-from impactd.core.base.topics import Topic
-from impactd.core.inputs.inbox import INPUT_TOPICS
+from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka.client import close_producer, partition_producer
 from impactd.shell.kafka.publish import publish
@@ -121,15 +120,14 @@ async def test_service_fenced_by_a_stranger_continues_without_loss_or_duplicate(
 
 _PROCESS = """
 import asyncio, json, sys
-from impactd.core.outputs.messages import Topic
-from impactd.core.base.settings import CoreSettings
 from impactd.config import Settings
 from impactd.shell.kafka.service import Service
+from tests.integration.kafka_lab import DAY
 
 settings = Settings.model_validate_json(sys.argv[1])
 
 async def serve():
-    return await Service(settings, CoreSettings(apply="in_event_time")).run(signals=True)
+    return await Service(settings, DAY).run(signals=True)
 
 sys.exit(asyncio.run(serve()))
 """
@@ -217,7 +215,7 @@ async def test_service_without_state_begins_where_it_is_told(broker: Broker) -> 
             found = await records_until(begun, Topic.JOURNAL, lambda found: len({r.partition for r in found}) == 2)
         genesis = {record.partition: orjson.loads(record.value or b"") for record in reversed(found)}
         assert genesis[home]["type"] == "genesis"
-        assert genesis[home]["positions"] == {"control": 0, "orders": 0, "executions": 0, "ticks": position}
+        assert genesis[home]["positions"] == {topic.value: 0 for topic in INPUT_TOPICS} | {"ticks": position}
         assert genesis[home]["partitions"] == 2
 
 

@@ -498,7 +498,14 @@ def run(day: Day, variant: str = "") -> Outcome:
 
 
 def shrunk(day: Day, variant: str = "") -> Day:
-    """Return a smaller day that fails too: fewer faults, then a shorter load, then fewer processes."""
+    """Return a day that fails too, and of which nothing more can be left out."""
+    while (smaller := _smaller(day, variant)) != day:
+        day = smaller
+    return day
+
+
+def _smaller(day: Day, variant: str) -> Day:
+    """Return a smaller day that fails too, if there is one: fewer faults, then a shorter load, then fewer processes."""
 
     def fails(smaller: Day) -> bool:
         return bool(run(smaller, variant).faults)

@@ -138,7 +138,6 @@ EVENTS: list[tuple[Topic, Any, Any]] = [
     (Topic.ORDERS, REPLACE | {"order_qty": None}, REPLACE | {"order_qty": 5}),
     (Topic.ORDERS, {k: v for k, v in REPLACE.items() if k != "order_qty"}, REPLACE),
     (Topic.EXECUTIONS, FILL | {"last_liquidity_ind": 1}, FILL | {"last_liquidity_ind": "maker"}),
-    (Topic.EXECUTIONS, FILL | {"last_px": 0}, FILL),
     (Topic.EXECUTIONS, FILL | {"last_px": 1e12}, FILL),
     (Topic.EXECUTIONS, BUST | {"exec_ref_id": "E2"}, BUST),
 ]

@@ -222,7 +222,7 @@ def test_must_complete_in_clips_completes_whenever_it_can() -> None:
         qty=1_000, participation_rate=0.1, max_interval_qty=400 * QUANTA, min_clip_qty=300 * QUANTA, must_complete=True
     )
     bounds, least = limits_of(order, 500.0), np.full(4, 300 * QUANTA)
-    found = complete_in_clips(order, bounds, least)
+    found = complete_in_clips(order, order.leaves_qty, bounds, least)
     # Without clips 200, 400 and 400 at the end would do; three clips have to fit.
     assert shares(bounds.high) == [50.0, 200.0, 600.0, 1_000.0]
     assert found.high[0].tolist()[:1] == bounds.high[0].tolist()[:1]
@@ -251,7 +251,7 @@ def test_must_complete_in_clips_against_every_schedule(
                      min_clip_qty=clip * QUANTA, must_complete=True)  # fmt: skip
     least = np.full(n, clip * QUANTA)
     shut = tuple(k for k in range(n) if not open_[k])
-    bounds = complete_in_clips(order, limits_of(order, volume, n=n, shut=shut), least)
+    bounds = complete_in_clips(order, order.leaves_qty, limits_of(order, volume, n=n, shut=shut), least)
     plan = allocate(
         Problem.from_impact(np.zeros(n), np.full(n, 1e-3)), qty * QUANTA, QUANTA, bounds.cap[0],
         high_quanta=bounds.high[0], least_quanta=least, completes=True,

@@ -99,7 +99,16 @@ marks = st.builds(
 
 
 entries = st.builds(
-    Execution, st.just(0), quanta, prices, times, st.none() | ids, st.none() | ids, times, st.none() | marks
+    Execution,
+    st.just(0),
+    quanta,
+    prices,
+    times,
+    st.none() | ids,
+    st.none() | ids,
+    times,
+    st.booleans(),
+    st.none() | marks,
 )
 
 
