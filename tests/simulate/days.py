@@ -147,6 +147,9 @@ _KINDS: Final[dict[str, tuple[int, Callable[[random.Random], tuple[Any, ...]]]]]
 }
 
 #: What is done to topics while nobody runs, and must be noticed.
+#: Seconds for which nobody runs around a damage.
+_AWAY_S: Final = 3.0
+
 _DAMAGES: Final = ("lose state", "recreate")
 
 
@@ -162,6 +165,7 @@ class _Run:
         self.outcome = Outcome()
         #: Partition that was damaged, and how many records its journal had.
         self._damaged: tuple[str, int, int] | None = None
+        self._nobody_until = 0.0
 
     @property
     def world(self) -> World:
@@ -240,7 +244,8 @@ class _Run:
         self._later(away_s, self._back, member)
 
     def _back(self, member: Member) -> None:
-        if not self._world.over and not member.running:
+        # Where all were stopped, all come back together: not one earlier that was killed before.
+        if not self._world.over and not member.running and self._loop.time() >= self._nobody_until:
             member.start()
 
     def _do_hit(self, who: int, point: str, how: str, before: int) -> None:
@@ -359,7 +364,7 @@ class _Run:
 
         self._stop_all()
         # What the killed had sent arrives first: a commit of it may hold the lost key again.
-        self._later(2.9, lose)
+        self._later(_AWAY_S - 0.1, lose)
 
     def _do_recreate(self, partition: int, which: int) -> None:
         topics = [topic for topic in INPUT_TOPICS if self._reached().get((topic, partition), 0) > 0]
@@ -377,9 +382,10 @@ class _Run:
             self._damage("recreate", partition)
 
     def _stop_all(self) -> None:
+        self._nobody_until = self._loop.time() + _AWAY_S
         for member in self._world.members:
             member.kill()
-            self._later(3.0, self._back, member)
+            self._later(_AWAY_S, self._back, member)
 
     def _damage(self, what: str, partition: int) -> None:
         # What the killed had sent arrives first.
@@ -387,7 +393,7 @@ class _Run:
             self._damaged = (what, partition, self._journal(partition))
 
         note()
-        self._later(2.9, note)
+        self._later(_AWAY_S - 0.1, note)
 
     def _journal(self, partition: int) -> int:
         return sum(not entry.mark and not entry.aborted for entry in self._logs(Topic.JOURNAL)[partition].entries)
