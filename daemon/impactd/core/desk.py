@@ -174,9 +174,7 @@ class Desk:
 
     def _refusal(self, order: Order, now: int) -> str | None:
         """Return why a new order cannot be taken, or None."""
-        why = refusal(
-            order.terms, order.side, self._at(now)._replace(auctions=self._has_auctions(order)), order.instrument
-        )
+        why = refusal(order.terms, order.side, self._for(order, now), order.instrument)
         if why is None and self.slices.on and order.instrument.negative_px:
             why = f"prices of {order.symbol} may be at or below zero: it is not worked in slices; set plans.act"
         if why is None and len(self._orders) >= self._settings.max_orders and not self._made_room():
@@ -184,9 +182,6 @@ class Desk:
         if why is None and not self._books.open(order.symbol, now):
             why = f"{order.symbol} would exceed books.max_symbols in this partition"
         return why
-
-    def _has_auctions(self, order: Order) -> bool:
-        return not self._markets.session(order.symbol).always_open
 
     def _made_room(self) -> bool:
         """Forget the order that ended first, those without an execution before the others; return whether one had."""
@@ -226,7 +221,7 @@ class Desk:
             detail = f"last_px: {event.last_px:g} is not positive; send the price, or set negative_px of the instrument"
             self._alerts.dead(received, "value", detail, now)
             return []
-        at = self._at(max(now, order.clock))._replace(auctions=self._has_auctions(order))
+        at = self._for(order, max(now, order.clock))
         outcome = apply_event(order, event, at)
         if outcome.kind is EventOutcome.HELD:
             self._hold(item._replace(awaits=(order.cl_ord_id, event.exec_ref_id)), now)
@@ -310,7 +305,7 @@ class Desk:
             return False
         if self._halts.halted_since(event.symbol) != was:
             self._mark_halt(event.symbol, event.ts_event)
-        text = f"{changed.text} ({len(self._turned())} active orders here)"
+        text = f"{changed} ({len(self._turned())} active orders here)"
         self._alerts.alert("market_status", event.symbol, None, now, text)
         self._replan_halted(now)
         return True
@@ -536,6 +531,10 @@ class Desk:
         plans = self._settings
         half_life = plans.resilience_half_life_ns if plans.transient_share > 0.0 else None
         return ApplyContext(now, self._interval, plans.max_horizon_intervals, plans.max_executions, half_life)
+
+    def _for(self, order: Order, now: int) -> ApplyContext:
+        """Return the context of an event about an order: its market has auctions if it ever closes."""
+        return self._at(now)._replace(auctions=not self._markets.session(order.symbol).always_open)
 
     def _is_past(self, order: Order, now: int) -> bool:
         return order.ended_at is not None and now - order.ended_at > self._settings.keep_ended_ns

@@ -120,7 +120,9 @@ class Engine:
         self._outbox = Outbox()
         self.halts = Halts(markets=MarketStatus(settings.max_symbols))
         self.instruments = Instruments(settings)
-        self._books = MinuteAggregator(settings.books, settings.max_symbols, self.halts.halted_since, self.instruments)
+        self._books = MinuteAggregator(
+            settings.books, settings.max_symbols, self.halts.halted_since, self.instruments.negative_px
+        )
         self._markets = Markets(settings, self._books)
         self.orders = Ledger()
         self._desk = Desk(

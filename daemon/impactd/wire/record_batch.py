@@ -23,6 +23,7 @@ from impactd.core.inputs.columns import (
     TIMESTAMP,
     VALUE,
     VALUE_LENGTH,
+    varint,
 )
 
 Bytes = npt.NDArray[np.uint8]
@@ -38,25 +39,10 @@ _CODEC_NAME: Final = int.from_bytes(b"codec", "big")
 
 
 @kernel
-def _varint(buf: Bytes, at: int, stop: int) -> tuple[int, int]:
-    """Return a zigzag varint and the position behind it; position -1 where it has no end or more than 63 bits."""
-    value = np.uint64(0)
-    shift = np.uint64(0)
-    while at < stop and shift < np.uint64(63):
-        byte = np.uint64(buf[at])
-        at += 1
-        value |= (byte & np.uint64(127)) << shift
-        if byte < np.uint64(128):
-            return int(np.int64(value >> np.uint64(1)) ^ -np.int64(value & np.uint64(1))), at
-        shift += np.uint64(7)
-    return 0, -1
-
-
-@kernel
 def _headers(buf: Bytes, at: int, end: int, count: int, rows: Ints, n: int) -> int:
     """Note the codec that the headers name, and return the position behind them, -1 where unsure."""
     for _ in range(count):
-        length, at = _varint(buf, at, end)
+        length, at = varint(buf, at, end)
         if at < 0 or not 0 <= length <= end - at:
             return -1
         name = 0
@@ -66,7 +52,7 @@ def _headers(buf: Bytes, at: int, end: int, count: int, rows: Ints, n: int) -> i
             name = (name << 8) | int(buf[k]) if k < at + 5 else 0
         at += length
         is_codec = length == 5 and name == _CODEC_NAME and rows[CODEC_LENGTH, n] == NO_CODEC
-        length, at = _varint(buf, at, end)
+        length, at = varint(buf, at, end)
         if at < 0 or not -1 <= length <= end - at:
             return -1
         if is_codec:
@@ -117,28 +103,28 @@ def read_records(
     if not (0 <= base_offset <= last_offset < _FAR and -1 <= first_ms < _FAR):
         return -1
     for _ in range(count):
-        length, at = _varint(buf, at, stop)
+        length, at = varint(buf, at, stop)
         # The bits of the attributes are unused.
         if at < 0 or not 0 < length <= stop - at or buf[at] != 0:
             return -1
         end = at + length
-        behind_ms, at = _varint(buf, at + 1, end)
+        behind_ms, at = varint(buf, at + 1, end)
         if at < 0 or not -_FAR < behind_ms < _FAR:
             return -1
-        behind, at = _varint(buf, at, end)
+        behind, at = varint(buf, at, end)
         if at < 0 or not 0 <= behind <= last_offset - base_offset:
             return -1
-        key_length, at = _varint(buf, at, end)
+        key_length, at = varint(buf, at, end)
         if at < 0 or not -1 <= key_length <= end - at:
             return -1
         key = at
-        value_length, at = _varint(buf, at + max(key_length, 0), end)
+        value_length, at = varint(buf, at + max(key_length, 0), end)
         if at < 0 or not -1 <= value_length <= end - at:
             return -1
         value = at
         at += max(value_length, 0)
         headers = at
-        n_headers, at = _varint(buf, at, end)
+        n_headers, at = varint(buf, at, end)
         if at < 0 or not 0 <= n_headers <= end - at:
             return -1
         rows[CODEC, n] = 0

@@ -7,10 +7,9 @@ rate: with X the running sum of a schedule x,
 
    \ell_t \le X_t = x_0 + \dots + x_t \le h_t, \qquad 0 \le x_t \le u_t, \qquad X_{N-1} = R .
 
-`tighten` makes every bound attainable: from any running sum between the
-tightened bounds after t, the rest of the schedule can be completed.  It keeps this order of precedence: caps and upper
-bounds are never
-broken; then R is as large as they allow; a lower bound gives way to both.
+`tighten` makes every bound attainable: from any running sum between the tightened
+bounds after t, the rest of the schedule can be completed.  It keeps this order of
+precedence: caps and upper bounds are never broken; then R is as large as they allow; a lower bound gives way to both.
 
 The kernels take int64 lots or float64 shares.
 """
@@ -32,8 +31,7 @@ Number = TypeVar("Number", Int, Float)
 NO_CAP: Final = np.iinfo(np.int64).max
 
 #: An order, or several together, are counted in at most this many lots: prices tell one lot from the next in float64,
-# and
-#: sums over a million intervals stay in int64.  Finer lots are taken by the dozen.
+#: and sums over a million intervals stay in int64.  Finer lots are taken by the dozen.
 MOST_LOTS: Final = 2**43
 
 

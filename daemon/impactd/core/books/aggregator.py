@@ -48,7 +48,6 @@ from impactd.core.books.kernel import (
 )
 from impactd.core.books.minute import MinuteStats, by_reason, minute_stats
 from impactd.core.books.store import FOREVER, MINUTE_FIELDS, NEVER, SymbolTable
-from impactd.core.inputs.instruments import Instruments
 from impactd.core.inputs.ticks import Int, TickBatch
 
 _KEY: Final = "books/"
@@ -73,8 +72,8 @@ class MinuteAggregator:
         Rows of further symbols are dropped and counted (`unknown_rows`).
     halted_since : callable, optional
         From a symbol that may come while it is halted to when that began, ns, or None.
-    instruments : Instruments, optional
-        Which symbols may have prices at or below zero; none without it.
+    negative_px : callable, optional
+        From a symbol to whether its prices may be at or below zero.
 
     Raises
     ------
@@ -87,10 +86,10 @@ class MinuteAggregator:
         settings: BookSettings,
         max_symbols: int = 5_000,
         halted_since: Callable[[str], int | None] = lambda _symbol: None,
-        instruments: Instruments | None = None,
+        negative_px: Callable[[str], bool] = lambda _symbol: False,
     ) -> None:
         _check(settings)
-        self._instruments = instruments
+        self._negative_px = negative_px
         self._halted_since = halted_since
         self._settings = settings
         ages = [settings.max_silence_ns, _LONGEST_NS]
@@ -444,8 +443,7 @@ class MinuteAggregator:
             if key.startswith(_KEY):
                 symbol = key.removeprefix(_KEY)
                 self._clock.count_known(self._table.load(symbol, items[key]))
-                if self._instruments is not None:  # the settings may be others than the state's
-                    self.define(symbol, negative_px=bool(self._instruments.of(symbol).negative_px))
+                self.define(symbol, negative_px=self._negative_px(symbol))  # settings may differ from the state's
         self._clock.minutes_moved()
         self._batch = None
 
@@ -469,8 +467,7 @@ class MinuteAggregator:
             self._batch = None
             since = self._halted_since(symbol)
             self._table.store.symbol[slot]["halt_ns"] = FOREVER if since is None else since
-            if self._instruments is not None:
-                self._table.store.symbol[slot]["negative_px"] = bool(self._instruments.of(symbol).negative_px)
+            self._table.store.symbol[slot]["negative_px"] = self._negative_px(symbol)
         return slot
 
     def _rows_of(self, batch: TickBatch) -> Rows:

@@ -26,6 +26,21 @@ NO_CODEC: Final = -2
 
 
 @kernel
+def varint(buf: _Bytes, at: int, stop: int) -> tuple[int, int]:
+    """Return a zigzag varint and the position behind it; position -1 where it has no end or more than 63 bits."""
+    value = np.uint64(0)
+    shift = np.uint64(0)
+    while at < stop and shift < np.uint64(63):
+        byte = np.uint64(buf[at])
+        at += 1
+        value |= (byte & np.uint64(127)) << shift
+        if byte < np.uint64(128):
+            return int(np.int64(value >> np.uint64(1)) ^ -np.int64(value & np.uint64(1))), at
+        shift += np.uint64(7)
+    return 0, -1
+
+
+@kernel
 def _first_of_each(buf: _Bytes, start: _Ints, length: _Ints, slots: npt.NDArray[np.int32], found: _Ints) -> int:
     """Write the rows at which the different spans of `buf` come first into `found`; return how many they are.
 
@@ -257,25 +272,14 @@ class RecordColumns(Sequence[Record]):
         return None if length < 0 else self.data[start : start + length]
 
     def _headers(self, at: int) -> tuple[tuple[str, bytes | None], ...]:
-        # Whoever made the columns has checked the lengths.
-        count, at = _varint(self.data, at)
+        # The lengths were checked when the columns were made.
+        buf, stop = np.frombuffer(self.data, np.uint8), len(self.data)
+        count, at = varint(buf, at, stop)
         headers = []
         for _ in range(count):
-            length, at = _varint(self.data, at)
+            length, at = varint(buf, at, stop)
             name = self.data[at : at + length].decode("ascii")
-            length, at = _varint(self.data, at + length)
+            length, at = varint(buf, at + length, stop)
             headers.append((name, self.part(at, length)))
             at += max(length, 0)
         return tuple(headers)
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return a zigzag varint and the position behind it."""
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return (value >> 1) ^ -(value & 1), at
-        shift += 7

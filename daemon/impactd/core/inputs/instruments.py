@@ -41,6 +41,10 @@ class Instruments:
             found = self._found[symbol] = self._merged(symbol, self._records.get(symbol, UNDEFINED))
         return found
 
+    def negative_px(self, symbol: str) -> bool:
+        """Return whether a symbol's prices may be at or below zero."""
+        return bool(self.of(symbol).negative_px)
+
     def with_record(self, symbol: str, record: Instrument) -> Instrument:
         """Return what a symbol's definition is once a record has defined it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -31,3 +32,8 @@ class Entry(NamedTuple):
     def left(self) -> int:
         """What the auction may still fill, quanta."""
         return max(self.qty - self.filled, 0)
+
+
+def entered(entries: Iterable[Entry]) -> int:
+    """Return what entries may still fill, quanta."""
+    return sum(entry.left for entry in entries)

@@ -12,7 +12,6 @@ once neither holds it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import orjson
@@ -43,14 +42,6 @@ class _Held(NamedTuple):
 _FREE: Final = _Held(TRADING, "", None, short_restricted=False)
 
 
-@dataclass(frozen=True, slots=True)
-class StatusChange:
-    """What a record has changed; `shut` is whether the market is not trading now."""
-
-    shut: bool
-    text: str
-
-
 class MarketStatus:
     """The statuses of one partition's symbols.
 
@@ -77,7 +68,7 @@ class MarketStatus:
             return f"market status {held.status}" + (f": {held.reason}" if held.reason else "")
         return "short sales are restricted: sells wait until that is lifted" if side is Side.SELL else None
 
-    def apply(self, event: TradingStatus) -> StatusChange | None:
+    def apply(self, event: TradingStatus) -> str | None:
         """Apply a record; return what it changes, or None if it changes nothing.
 
         Raises
@@ -104,7 +95,7 @@ class MarketStatus:
             self._held[event.symbol] = held
             self._changes.mark(_KEY + event.symbol, lambda: _dump(self._held[event.symbol]))
         text = f"{event.symbol}: {status}" + (f": {event.reason}" if event.reason else "")
-        return StatusChange(since is not None, text + ("; short sales are restricted" if short else ""))
+        return text + ("; short sales are restricted" if short else "")
 
     # --- state ------------------------------------------------------------
 

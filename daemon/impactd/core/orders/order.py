@@ -44,7 +44,7 @@ from impactd.core.inputs.events import (
     ReplaceOrder,
 )
 from impactd.core.inputs.terms import Terms
-from impactd.core.orders.auction import Entry
+from impactd.core.orders.auction import Entry, entered
 from impactd.core.orders.costs import Costs, Mark
 from impactd.core.orders.schedule import Schedule
 from impactd.core.outputs.counts import EventOutcome
@@ -271,7 +271,7 @@ class Order:
     @property
     def entered_qty(self) -> int:
         """What its entries in auctions may still fill, quanta."""
-        return sum(entry.left for entry in self.auctions)
+        return entered(self.auctions)
 
     @property
     def continuous_qty(self) -> int:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import PlanSettings
 from impactd.core.market.symbol import SideView
-from impactd.core.orders.auction import Entry
+from impactd.core.orders.auction import Entry, entered
 from impactd.core.orders.order import Order
 
 
@@ -26,7 +26,7 @@ def auction_entries(order: Order, now: int, market: SideView, settings: PlanSett
     """Return an order's entries at event time `now`, ns, in order of time."""
     terms, rate = order.terms, order.terms.auction_rate
     found = list(pending(order.auctions, now, settings))
-    left = order.leaves_qty - sum(entry.left for entry in found)
+    left = order.leaves_qty - entered(found)
     if terms.auctions is None or rate is None:
         return tuple(found)
     cutoffs = {"open": settings.auction_open_cutoff_ns, "close": settings.auction_close_cutoff_ns}

@@ -26,6 +26,7 @@ import orjson
 
 from impactd.core.base.quantity import QUANTA, format_qty
 from impactd.core.base.settings import SECOND_NS, GateSettings
+from impactd.core.orders.auction import entered
 from impactd.core.orders.order import Order
 from impactd.core.planning.propose import Proposal
 
@@ -99,8 +100,8 @@ class Gate:
     @staticmethod
     def _inconsistent(order: Order, proposal: Proposal) -> Withheld | None:
         """Return what no solver and no rounding may do."""
-        entered = sum(entry.left for entry in proposal.auctions)
-        whole = sum(proposal.qty.tolist()) + entered == order.leaves_qty - proposal.shortfall_qty
+        planned = sum(proposal.qty.tolist()) + entered(proposal.auctions)
+        whole = planned == order.leaves_qty - proposal.shortfall_qty
         within = bool(np.all(proposal.qty >= 0)) and not np.any(proposal.limits.broken_by(proposal.qty[None]))
         cost = not proposal.priced or bool(np.isfinite([proposal.expected_cost, proposal.twap_cost]).all())
         if whole and within and cost:

@@ -41,7 +41,7 @@ from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import SECOND_NS, PlanSettings
 from impactd.core.market.bands import LogBands
 from impactd.core.market.symbol import SideView
-from impactd.core.orders.auction import Entry
+from impactd.core.orders.auction import Entry, entered
 from impactd.core.orders.order import Order, Status
 from impactd.core.outputs.messages import AuctionEntry, Certificate, ModelRef, Plan
 from impactd.core.planning.alpha import with_alpha
@@ -281,7 +281,7 @@ def propose(
     grid = Intervals.over(begin, end, interval_ns)
     starts, fraction = grid.start, grid.covered(begin, end)
     entries = [auction_entries(order, now, market, settings) for order in orders]
-    leaves = np.array([max(o.leaves_qty - _entered(own), 0) for o, own in zip(orders, entries, strict=True)], np.int64)
+    leaves = np.array([max(o.leaves_qty - entered(own), 0) for o, own in zip(orders, entries, strict=True)], np.int64)
     shares = in_shares(leaves)
     whole = float(np.sum(shares))
     curves = market.curves(starts, _pace(shares, fraction, begin, end, interval_ns))
@@ -398,11 +398,6 @@ def _pace(shares: Float, fraction: Float, begin: Int, end: Int, interval_ns: int
     together, time = np.maximum(np.cumsum(change[in_turn])[:-1], 0.0), np.diff(at[in_turn]) / interval_ns
     traded = float(np.sum(together * time))
     return max(float(np.sum(together * together * time)) / traded, even) if traded > 0.0 else even
-
-
-def _entered(entries: Sequence[Entry]) -> int:
-    """Return what entries may still fill, quanta."""
-    return sum(entry.left for entry in entries)
 
 
 def _price_limits(

@@ -31,8 +31,7 @@ from impactd.shell.kafka.tasks import end
 FETCH_WAIT_MS: Final = 100
 
 #: Ticks are fetched by this many bytes, or after so long. A fetch for each record would cost two turns of a worker
-# thread
-#: and the event loop's time, which orders wait for.
+#: thread and the event loop's time, which orders wait for.
 TICKS_FETCH_BYTES: Final = 64 * 1024
 TICKS_FETCH_WAIT_MS: Final = 20
 
@@ -48,7 +47,7 @@ BATCH_BYTES: Final = 960 * 1024
 CLOSE_S: Final = 2.0
 
 #: aiokafka leaves the group when nothing is consumed for this long. What may take long here, a restore, is no reason
-# to.
+#: to.
 MAX_POLL_INTERVAL_MS: Final = 24 * 3_600_000
 
 

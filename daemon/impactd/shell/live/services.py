@@ -48,8 +48,7 @@ class Services:
             try:
                 yield
             finally:
-                for task in tasks:
-                    await end(task)
+                await end(*tasks)
 
     async def _ask(self, session: aiohttp.ClientSession, url: str) -> None:
         while True:

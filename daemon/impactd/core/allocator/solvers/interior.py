@@ -58,8 +58,7 @@ _NEARNESS: Final = 1e-9
 _LAG: Final = 10.0
 
 #: Mehrotra's corrector can go round in circles.  After this many steps without progress it is left out, the gap is
-# aimed
-#: at no less than this part of it, cubed, and no step goes beyond its least.
+#: aimed at no less than this part of it, cubed, and no step goes beyond its least.
 _CYCLE: Final = 5
 _CENTRED: Final = 0.6
 
