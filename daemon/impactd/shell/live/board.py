@@ -59,37 +59,50 @@ SCHEDULE: Final = ("start", "qty", "cap", "certificate", "model")
 
 
 class Columns:
-    """Columns of numbers over time, at most `CURVES` rows; None is kept as NaN.
+    """Columns of numbers, ascending by the first, at most so many rows; None is kept as NaN.
 
     Parameters
     ----------
-    time : str
-        Name of the first column: times, ns.
-    names : sequence of str
-        Names of the others.
+    codes : mapping of str to str
+        Name of each column to its type in `array`; the first orders the rows.
+    most : int
+        Rows; the first ones go.
     """
 
-    def __init__(self, time: str, names: Sequence[str]) -> None:
-        self.times = array("q")
-        self._time = time
-        self._columns = {name: array("d") for name in names}
+    def __init__(self, codes: Mapping[str, str], most: int) -> None:
+        self.columns: dict[str, array[Any]] = {name: array(code) for name, code in codes.items()}
+        self._key = next(iter(self.columns.values()))
+        self._most = most
 
-    def add(self, at: int, values: Iterable[float | None]) -> bool:
-        """Add a row that is later than the last one; return whether it is."""
-        if self.times and at <= self.times[-1]:
+    def add(self, *row: Any) -> bool:
+        """Add a row that is behind the last one; return whether it is."""
+        if self._key and row[0] <= self._key[-1]:
             return False
-        self.times.append(at)
-        for column, value in zip(self._columns.values(), values, strict=True):
-            column.append(math.nan if value is None else value)
-        if len(self.times) > CURVES:
-            del self.times[0]
-            for column in self._columns.values():
-                del column[0]
+        self.insert(*row)
         return True
+
+    def find(self, key: int) -> int | None:
+        """Return where the row of a key is, or None."""
+        at = bisect_left(self._key, key)
+        return at if at < len(self._key) and self._key[at] == key else None
+
+    def insert(self, *row: Any) -> None:
+        """Add a row, whose key is not there yet, at its place."""
+        at = bisect_left(self._key, row[0])
+        for column, value in zip(self.columns.values(), row, strict=True):
+            column.insert(at, math.nan if value is None else value)
+        if len(self._key) > self._most:
+            for column in self.columns.values():
+                del column[0]
 
     def shown(self) -> dict[str, Any]:
         """Return each column by its name; JSON has null for NaN."""
-        return {self._time: self.times.tolist(), **{name: c.tolist() for name, c in self._columns.items()}}
+        return {name: column.tolist() for name, column in self.columns.items()}
+
+
+def _over_time(time: str, *names: str) -> Columns:
+    """Return columns over times (ns), of a day at most."""
+    return Columns({time: "q", **dict.fromkeys(names, "d")}, CURVES)
 
 
 @dataclass(slots=True)
@@ -105,11 +118,11 @@ class SideBoard:
     sizes: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)
     recent: deque[bytes] = field(default_factory=lambda: deque(maxlen=RECENT))
     measured: Columns = field(
-        default_factory=lambda: Columns("minute", ("mid", "half_spread", "held_qty", "volume", "slope"))
+        default_factory=lambda: _over_time("minute", "mid", "half_spread", "held_qty", "volume", "slope")
     )
     fitted: Columns = field(
-        default_factory=lambda: Columns(
-            "as_of", ("half_spread", "beta", "alpha", "eta", "delta", "se_half_spread", "se_slope")
+        default_factory=lambda: _over_time(
+            "as_of", "half_spread", "beta", "alpha", "eta", "delta", "se_half_spread", "se_slope"
         )
     )
 
@@ -128,53 +141,41 @@ class Plans:
     """The plans of an order, ascending by version, at most `PATH`: when, why, what was executed, and its record."""
 
     def __init__(self) -> None:
-        self.versions = array("q")
-        self._as_of = array("q")
-        self._end = array("q")
-        self._offset = array("q")
-        #: -1 where it cannot be read again.
-        self._partition = array("i")
-        self._why = array("H")
-        self._qty = (array("d"), array("d"), array("d"))
+        self._rows = Columns(_PLAN, PATH)
 
     def put(self, version: int, point: Point, why: tuple[str, str], place: tuple[int, int] | None) -> None:
         """Add a plan, or the place of one that is known; `why` has its reason and its status."""
-        partition, offset = place or (-1, -1)
-        at = bisect_left(self.versions, version)
-        if at < len(self.versions) and self.versions[at] == version:
-            if place is not None:
-                self._partition[at], self._offset[at] = partition, offset
-            return
-        self.versions.insert(at, version)
-        self._as_of.insert(at, point.as_of)
-        self._end.insert(at, point.end)
-        self._offset.insert(at, offset)
-        self._partition.insert(at, partition)
-        self._why.insert(at, _WHYS.setdefault(why, len(_WHYS)))
-        for column, value in zip(self._qty, point[1:4], strict=True):
-            column.insert(at, value)
-        if len(self.versions) > PATH:
-            for whole in (self.versions, self._as_of, self._end, self._offset, self._partition, self._why):
-                del whole[0]
-            for column in self._qty:
-                del column[0]
+        at = self._rows.find(version)
+        if at is None:
+            # -1: it cannot be read again.
+            self._rows.insert(version, *point, _WHYS.setdefault(why, len(_WHYS)), *(place or (-1, -1)))
+        elif place is not None:
+            columns = self._rows.columns
+            columns["partition"][at], columns["offset"][at] = place
 
     def path(self) -> list[Point]:
         """Return what was executed when each plan was made, ascending by time."""
-        return sorted(map(Point, self._as_of, *self._qty, self._end))
+        return sorted(map(Point, *(self._rows.columns[name] for name in Point._fields)))
 
     def place(self, version: int) -> tuple[int, int] | None:
         """Return partition and offset of a plan; None where it is not known."""
-        at = bisect_left(self.versions, version)
-        known = at < len(self.versions) and self.versions[at] == version and self._partition[at] >= 0
-        return (self._partition[at], self._offset[at]) if known else None
+        at, columns = self._rows.find(version), self._rows.columns
+        if at is None or columns["partition"][at] < 0:
+            return None
+        return columns["partition"][at], columns["offset"][at]
 
     def shown(self) -> list[list[Any]]:
         """Return version, as_of (ns), reason and status of each."""
-        whys = list(_WHYS)
-        rows = zip(self.versions, self._as_of, self._why, strict=True)
+        whys, columns = list(_WHYS), self._rows.columns
+        rows = zip(columns["version"], columns["as_of"], columns["why"], strict=True)
         return [[version, as_of, *whys[why]] for version, as_of, why in rows]
 
+
+#: Columns of `Plans`: the version, a `Point`, why it was made (`_WHYS`), and its record.
+_PLAN: Final = {
+    "version": "q", "as_of": "q", "order_qty": "d", "cum_qty": "d", "shortfall_qty": "d", "end": "q",
+    "why": "H", "partition": "i", "offset": "q",
+}
 
 #: Reason and status of plans, each pair kept once.
 _WHYS: Final[dict[tuple[str, str], int]] = {}
@@ -185,7 +186,6 @@ class OrderBoard:
     """One parent order: its first plan with a schedule, its latest two, and the path of what was executed."""
 
     latest: bytes
-    version: int
     head: Message
     first: bytes
     first_version: int
@@ -193,6 +193,11 @@ class OrderBoard:
     scheduled: bool
     previous: bytes | None = None
     plans: Plans = field(default_factory=Plans)
+
+    @property
+    def version(self) -> int:
+        """`plan_version` of the latest plan."""
+        return int(self.head["plan_version"])
 
 
 class FillRow(NamedTuple):
@@ -302,7 +307,7 @@ class Board:
         held = [(q, g, share) for q, g, share in cells if g is not None and share >= HELD]
         most = held[-1][0] if held else None
         row = (message["mid"], message["half_spread"], most, message["volume_continuous"], slope(held))
-        if not side.measured.add(minute, row):
+        if not side.measured.add(minute, *row):
             return
         side.estimate = value
         short = {name: message[name] for name in ("minute", "interval_s", "mid", "half_spread")}
@@ -323,7 +328,7 @@ class Board:
         terms = [message.get(name) for name in ("half_spread", "beta", "alpha", "eta", "delta")]
         se = message.get("se") or {}
         row = (*terms, se.get("half_spread"), se.get("beta", se.get("eta")))
-        if side.fitted.add(int(message["as_of"]), row):
+        if side.fitted.add(int(message["as_of"]), *row):
             side.model = value
 
     def _plan(self, value: bytes, message: Message, place: tuple[int, int] | None) -> None:
@@ -334,11 +339,11 @@ class Board:
                 gone = self.orders.pop(next(iter(self.orders)))
                 for cl_ord_id in _ids_of(gone.head):
                     self._ids.pop(cl_ord_id, None)
-            known = self.orders[name] = OrderBoard(value, version, head, value, version, bool(message["start"]))
+            known = self.orders[name] = OrderBoard(value, head, value, version, bool(message["start"]))
         elif version > known.version:
             known.previous = known.latest
         if version >= known.version:
-            known.latest, known.version, known.head = value, version, head
+            known.latest, known.head = value, head
             self._ids |= dict.fromkeys(_ids_of(message), name)
         elif version == known.version - 1:
             # Read after a later one: plans.latest comes before the history.
@@ -409,6 +414,7 @@ class Board:
         name, first = order.head["cl_ord_id"], orjson.loads(order.first)
         path = order.plans.path()
         costs = self.costs.get(name)
+        fills = [] if costs is None else costs.fills
         return {
             "cl_ord_id": name,
             "plan": orjson.Fragment(order.latest),
@@ -416,27 +422,27 @@ class Board:
             "first": first,
             "path": [list(point) for point in path],
             "plans": order.plans.shown(),
-            "saving": self._saving(order, first, path),
-            "costs": _costs(costs, order.head),
-            "fills": [] if costs is None else _fills_by_minute(costs.fills, _interval(order.head)),
-            "arrival_px": None if costs is None else _arrival(costs.fills),
+            "saving": self._saving(order, first, path, fills),
+            "costs": None if costs is None else _costs(fills, order.head) | {"ended": _fragment(costs.ended)},
+            "fills": _fills_by_minute(fills, _interval(order.head)),
+            "arrival_px": _arrival(fills),
         }
 
-    def _saving(self, order: OrderBoard, first: Message, path: Sequence[Point]) -> dict[str, Any]:
+    def _saving(
+        self, order: OrderBoard, first: Message, path: Sequence[Point], fills: Sequence[FillRow]
+    ) -> dict[str, Any]:
         side = self.sides.get((order.head["symbol"], order.head["side"]))
-        costs = self.costs.get(order.head["cl_ord_id"])
         twap = twap_path(first, path)
         interval, multiplier = _interval(order.head), float(first.get("multiplier", 1.0))
         found = saving(
             twap,
             path,
             {} if side is None or not twap else side.curves_from(twap[0][0] - interval),
-            () if costs is None else map(_paid, costs.fills),
+            map(_paid, fills),
             interval,
             multiplier,
         )
-        arrival = None if costs is None else _arrival(costs.fills)
-        in_bps = None
+        arrival, in_bps = _arrival(fills), None
         if found.saved is not None and arrival is not None and arrival > 0.0:
             in_bps = 1e4 * found.saved / (found.qty * arrival * multiplier)
         return asdict(found) | {"saved_bps": in_bps, "twap": twap}
@@ -497,15 +503,12 @@ def _fills_by_minute(fills: Iterable[FillRow], interval_ns: int) -> list[list[fl
     return [[minute, value / qty, qty] for minute, (value, qty) in sorted(found.items()) if qty]
 
 
-def _costs(costs: CostBoard | None, head: Message) -> dict[str, Any] | None:
-    """Return the sums over an order's fills, and what was published at its end."""
-    if costs is None:
-        return None
-    fills = [fill for fill in costs.fills if fill.qty]
+def _costs(every: Sequence[FillRow], head: Message) -> dict[str, Any]:
+    """Return the sums over an order's fills."""
+    fills = [fill for fill in every if fill.qty]
     sums = {part: _sum(getattr(fill, part) for fill in fills) for part in PARTS}
-    ended = _fragment(costs.ended)
     found = {"fills": len(fills), "qty": math.fsum(fill.qty for fill in fills)} | sums
-    return found | {"arrival_bps": _arrival_bps(fills, head), "ended": ended}
+    return found | {"arrival_bps": _arrival_bps(fills, head)}
 
 
 def _sum(values: Iterable[float | None]) -> float | None:
