@@ -174,6 +174,8 @@ class _Source:
         self._offsets = np.zeros(0, np.int64)
         self._decoded = Decoded(TickBatch.empty())
         self._row_record = np.zeros(0, np.int64)
+        self._refused_record = np.zeros(0, np.int64)
+        self._event_record = np.zeros(0, np.int64)
 
     @property
     def path(self) -> Path:
@@ -193,9 +195,15 @@ class _Source:
             self.venues = batch.venues
             found = batch.decoded
             self._report.add(len(found.batch) + len(found.events), found.refused, found.skipped_unknown)
-            self._row_record = np.searchsorted(self._offsets, self._decoded.batch.offset)
+            self._row_record = np.searchsorted(self._offsets, found.batch.offset)
+            self._refused_record = self._records_of([letter.offset for letter in found.refused])
+            self._event_record = self._records_of([event.offset for event in found.events])
             self._keys = self._clamped()
         return True
+
+    def _records_of(self, offsets: Sequence[int]) -> Int:
+        """Return which record of the batch each offset is."""
+        return np.searchsorted(self._offsets, np.array(offsets, np.int64))
 
     def _clamped(self) -> Int:
         rows = self._decoded.batch
@@ -203,12 +211,11 @@ class _Source:
         first = np.zeros(len(self._offsets), np.int64)
         record, row = np.unique(self._row_record, return_index=True)
         first[record] = ts[row]
-        of_events = np.searchsorted(self._offsets, [event.offset for event in self._decoded.events])
         at = np.array([event.event.ts_event for event in self._decoded.events], np.int64)
-        first[of_events] = at
+        first[self._event_record] = at
         latest = np.zeros(len(self._offsets), np.int64)
         np.maximum.at(latest, self._row_record, ts)
-        np.maximum.at(latest, of_events.astype(np.int64), at)
+        np.maximum.at(latest, self._event_record, at)
         shown = np.maximum.accumulate(np.concatenate([[self._running_max], latest]))
         self._running_max = int(shown[-1])
         return np.maximum(shown[:-1], first)
@@ -219,13 +226,12 @@ class _Source:
         stop = max(start, int(np.searchsorted(self._keys, key, side="right" if inclusive else "left")))
         self._taken = stop
         rows = slice(*np.searchsorted(self._row_record, [start, stop]).tolist())
-        at = np.searchsorted(self._offsets, [letter.offset for letter in self._decoded.refused]).astype(np.int64)
+        at, of_events = self._refused_record, self._event_record
         chosen = np.flatnonzero((at >= start) & (at < stop))
         refused = [
             replace(letter, detail=bounded(f"{self._name}:{letter.offset}: {letter.detail}"))
             for letter in (self._decoded.refused[i] for i in chosen)
         ]
-        of_events = np.searchsorted(self._offsets, [event.offset for event in self._decoded.events]).astype(np.int64)
         mine = np.flatnonzero((of_events >= start) & (of_events < stop))
         skipped = self._decoded.skipped_unknown if start == 0 and stop > 0 else 0
         return _Part(

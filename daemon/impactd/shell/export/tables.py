@@ -113,9 +113,14 @@ TABLES: Final = (
 )
 
 
+def tables_of(topic: Topic) -> list[Table]:
+    """Return the tables that a topic's records are rows of."""
+    return [table for table in TABLES if table.topic is topic]
+
+
 def rows(topic: Topic, records: Sequence[ConsumedRecord]) -> Iterator[tuple[Table, list[Any]]]:
     """Yield the rows of records, each with its table; executions that the service refuses have none."""
-    tables = [table for table in TABLES if table.topic is topic]
+    tables = [(table, list(table.columns.items())[len(_PLACE) :]) for table in tables_of(topic)]
     if topic is Topic.EXECUTIONS:
         values, offsets = [record.value or b"" for record in records], [record.offset for record in records]
         decoded = decode_events(topic, values, offsets, [record.timestamp for record in records])
@@ -123,9 +128,8 @@ def rows(topic: Topic, records: Sequence[ConsumedRecord]) -> Iterator[tuple[Tabl
         records = [record for record in records if record.offset not in refused]
     for record in records:
         message = orjson.loads(record.value or b"null")
-        for table in tables:
+        for table, names in tables:
             if table.type in (None, message["type"]):
-                names = list(table.columns.items())[len(_PLACE) :]
                 yield table, [record.partition, record.offset, *(_CONVERT[k](message.get(n)) for n, k in names)]
 
 

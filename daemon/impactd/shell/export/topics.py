@@ -10,7 +10,7 @@ from typing import Final
 
 from impactd.config import Settings
 from impactd.core.base.topics import Topic
-from impactd.shell.export.tables import TABLES, Place, Sink, rows
+from impactd.shell.export.tables import TABLES, Place, Sink, rows, tables_of
 from impactd.shell.kafka.consume import ConsumedRecord, read_topics
 
 #: Records of a partition that are written together.
@@ -52,7 +52,7 @@ async def _export(
     settings: Settings, topic: Topic, sink: Sink, positions: dict[Place, int], done: Exported, chunk: int
 ) -> None:
     name = settings.topics.name(topic)
-    tables = [table for table in TABLES if table.topic is topic]
+    tables = tables_of(topic)
     waiting: dict[int, list[ConsumedRecord]] = {}
     since = {
         partition: min(positions.get(Place(table.name, name, partition), 0) for table in tables)
@@ -75,9 +75,7 @@ def _write(
 ) -> None:
     found = list(rows(topic, records))
     partition, end = records[0].partition, records[-1].offset + 1
-    for table in TABLES:
-        if table.topic is not topic:
-            continue
+    for table in tables_of(topic):
         place = Place(table.name, name, partition)
         # Tables of one topic may have come to different places when a run ended early.
         first = positions.get(place, 0)

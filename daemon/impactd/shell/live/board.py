@@ -173,8 +173,15 @@ class Plans:
 
 #: Columns of `Plans`: the version, a `Point`, why it was made (`_WHYS`), and its record.
 _PLAN: Final = {
-    "version": "q", "as_of": "q", "order_qty": "d", "cum_qty": "d", "shortfall_qty": "d", "end": "q",
-    "why": "H", "partition": "i", "offset": "q",
+    "version": "q",
+    "as_of": "q",
+    "order_qty": "d",
+    "cum_qty": "d",
+    "shortfall_qty": "d",
+    "end": "q",
+    "why": "H",
+    "partition": "i",
+    "offset": "q",
 }
 
 #: Reason and status of plans, each pair kept once.
