@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from impactd.cli import main
-from impactd.shell.ask import ask
+from impactd.shell.ask import ask, http_url
 
 READY = b'{"ready":true,"reasons":[]}'
 LAGS = (
@@ -96,3 +96,17 @@ def test_health_of_a_service_that_cannot_be_found_states_what_to_set(
     monkeypatch.chdir(tmp_path)
     assert main(["health", "--set", setting]) == 2
     assert word in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),  # noqa: S104  (nothing is bound)
+        ("::", "http://[::1]:80"),
+        ("fe80::1", "http://[fe80::1]:80"),
+        ("desk", "http://desk:80"),
+    ],
+)
+def test_a_server_s_address_can_be_opened(host: str, url: str) -> None:
+    assert http_url(host, 80) == url

@@ -16,17 +16,22 @@ url_option = click.option(
 )
 
 
+def service_url(settings: Settings, given: str | None, option: str) -> str:
+    """Return the address of the service: what `option` gave, or that of the settings."""
+    from impactd.shell.ask import http_url
+
+    base = given.rstrip("/") if given else http_url(settings.http.host, settings.http.port)
+    if not base.startswith(("http://", "https://")):
+        raise InputError(f"{option}: needs http:// or https://, not {base!r}")
+    return base
+
+
 def open_answer(settings: Settings, path: str, url: str | None = None, body: bytes | None = None) -> Any:
     """Return the open answer of the service at `path`."""
     import urllib.error
     import urllib.request
 
-    from impactd.shell.ask import asked_at
-
-    host = asked_at(settings.http.host)
-    base = (url or f"http://{f'[{host}]' if ':' in host else host}:{settings.http.port}").rstrip("/")
-    if not base.startswith(("http://", "https://")):
-        raise InputError(f"--url: needs http:// or https://, not {base!r}")
+    base = service_url(settings, url, "--url")
     token = settings.http.token.get_secret_value() if settings.http.token is not None else None
     headers = {"Content-Type": "application/json"} | ({} if token is None else {"Authorization": f"Bearer {token}"})
     request = urllib.request.Request(base + path, data=body, headers=headers)  # noqa: S310  # the scheme is checked

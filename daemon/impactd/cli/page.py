@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from impactd.cli.common import Failure, InputError, example, load_settings, settings_options, translated
+from impactd.cli.common import Failure, example, load_settings, settings_options, translated
 
 
 @click.command(
@@ -37,21 +37,18 @@ def command(*, services: tuple[str, ...], port: int, config: Path | None, sets: 
     import asyncio
     from contextlib import suppress
 
-    from impactd.shell.ask import asked_at
+    from impactd.cli.api import service_url
+    from impactd.shell.ask import http_url
     from impactd.shell.http import serve_page
     from impactd.shell.kafka.errors import FatalError
     from impactd.shell.logging import setup
 
-    for url in services:
-        if not url.startswith(("http://", "https://")):
-            raise InputError(f"--service: needs http:// or https://, not {url!r}")
+    urls = tuple(service_url(settings, url, "--service") for url in services or (None,))
     setup(settings.log.level, settings.log.format, libraries=settings.log.libraries)
-    host = asked_at(settings.http.host)
-    urls = services or (f"http://{f'[{host}]' if ':' in host else host}:{settings.http.port}",)
 
     async def serve() -> None:
         async with serve_page(settings.replace(http={"port": port}), urls) as (at, found):
-            click.echo(f"live page: http://{f'[{at}]' if ':' in at else at}:{found}/", err=True)
+            click.echo(f"live page: {http_url(at, found)}/", err=True)
             await asyncio.get_running_loop().create_future()
 
     with translated(), suppress(KeyboardInterrupt):

@@ -20,8 +20,6 @@ Format = Literal["csv", "parquet"]
 #: Cents below which a float still tells tenths of them apart.
 _EXACT_BELOW: Final = 1e14
 
-_MARKOUTS: Final = tuple(f"markout_{ahead}m_bps" for ahead in MARKOUTS)
-
 #: Tables of the page: what it shows of each.
 _ORDERS: Final = (
     "cl_ord_id",

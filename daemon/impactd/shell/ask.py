@@ -35,6 +35,12 @@ def asked_at(host: str) -> str:
     return _HERE.get(host, host)
 
 
+def http_url(host: str, port: int) -> str:
+    """Return the address, without a path, of a server that listens at `host` and `port`."""
+    where = asked_at(host)
+    return f"http://{f'[{where}]' if ':' in where else where}:{port}"
+
+
 def ask(host: str, port: int, *, ready: bool, timeout_s: float = ASK_TIMEOUT_S) -> Answer:
     """Ask the service that listens at `host` and `port` whether it is alive, or ready.
 

@@ -23,6 +23,7 @@ from impactd.config import Settings
 from impactd.config.cluster import TopicNames
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Topic
+from impactd.shell.ask import http_url
 from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka.client import close_within, manual_consumer
 from impactd.shell.kafka.consume import read_topics, tail
@@ -159,7 +160,7 @@ async def run_demo(
     try:
         async with observed(service, core) as address:
             if address is not None and listening is not None:
-                listening(f"http://{address[0]}:{address[1]}/")
+                listening(f"{http_url(*address)}/")
             async with paper_day(settings, core.books) if on_paper else nullcontext() as trader:
                 work = publish(settings, sources, speed=speed, limits=limits, trader=trader)
                 summary = await _unless_ended(work, running, following, service=service)
