@@ -34,6 +34,7 @@ from impactd.core.base.topics import Topic
 from impactd.research.currencies import read_rates
 from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka.consume import tail
+from impactd.shell.kafka.topics import required_acls
 from impactd.wire.json_orders import decode_events
 from impactd.wire.ticks.json.codec import JsonTickCodec
 from tests.paths import PACKAGE
@@ -248,6 +249,18 @@ def test_settings_in_the_text_of_a_page_exist(page: Path) -> None:
         found = re.fullmatch(r"(\w+(?:\.\w+)+)(?: ?= ?.*)?", span)
         if found and found[1].partition(".")[0] in Settings.model_fields and not _NO_SETTING.search(found[1]):
             assert is_setting(found[1]), f"{span} is no setting"
+
+
+def test_the_permissions_of_the_page_are_those_the_service_needs() -> None:
+    text = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    told = {
+        name: {*operations.split(", "), *re.findall(r"also ([A-Z]+)", more)}
+        for names, operations, more in re.findall(r"^\| (.+?) \| ([A-Z_]+(?:, [A-Z_]+)*)(.*) \|$", text, re.MULTILINE)
+        for name in names.split(", ")
+    }
+    acls = [acl for acl in required_acls(load(environ={}).settings) if acl.resource == "topic"]
+    needed = {acl.name.removeprefix("impactd."): set(acl.operations) for acl in acls}
+    assert {name: told.get(name) for name in needed} == needed
 
 
 @every_page
