@@ -24,6 +24,7 @@ from impactd.core.inputs.events import (
     Definition,
     Event,
     Fill,
+    Imbalance,
     NewOrder,
     Received,
     ReplaceOrder,
@@ -105,7 +106,7 @@ def topic_for(event: Event) -> Topic:
         return Topic.CONTROL
     if isinstance(event, Definition):
         return Topic.INSTRUMENTS
-    if isinstance(event, TradingStatus):
+    if isinstance(event, TradingStatus | Imbalance):
         return Topic.STATUS
     return Topic.ORDERS if isinstance(event, NewOrder | ReplaceOrder | CancelOrder) else Topic.EXECUTIONS
 

@@ -167,5 +167,9 @@ def seeds(kind: str, step: int) -> list[bytes]:
         ]
     if kind == Topic.STATUS:
         said = ({"status": "halt", "reason": "LUDP"}, {"status": "trading"}, {"short_restricted": True})
-        return [orjson.dumps({"type": "status"} | head | more) for more in said]
+        paired = ({"auction": "open", "paired_qty": 0}, {"auction": "close", "paired_qty": "1200.5"})
+        return [
+            *(orjson.dumps({"type": "status"} | head | more) for more in said),
+            *(orjson.dumps({"type": "imbalance"} | head | more) for more in paired),
+        ]
     return [control(kind, scope, now) for kind in ("halt", "resume") for scope in ("MUT1", "M2")]

@@ -170,6 +170,9 @@ class Values:
 
     def _status(self) -> Record:
         rng = self._rng
+        if rng.random() < 0.3:
+            about = {"type": "imbalance", "symbol": self._symbol(), "ts_event": self._time()}
+            return about | {"auction": rng.choice(("open", "close", "halt")), "paired_qty": self._magnitude(-12, 12)}
         said: Record = {"type": "status", "symbol": self._symbol(), "ts_event": self._time()}
         if rng.random() < 0.8:
             said["status"] = rng.choice((*STATUSES, "open", None))

@@ -23,7 +23,7 @@ CHANNELS: Final = {
     Topic.EXECUTIONS: ("Fills, corrections and busts.", "symbol"),
     Topic.CONTROL: ("Halts and resumes, one record in each partition.", None),
     Topic.INSTRUMENTS: ("Definitions of instruments.", "symbol"),
-    Topic.STATUS: ("Trading status of markets.", "symbol"),
+    Topic.STATUS: ("Trading status and imbalances of markets.", "symbol"),
     Topic.ESTIMATES: ("Slippage of one symbol and side over one closed minute.", "symbol"),
     Topic.MODELS: ("The impact model of one symbol and side after a closed minute.", "symbol"),
     Topic.PLANS: ("Schedules of parent orders.", "symbol"),

@@ -7,10 +7,11 @@ from typing import Any, Final
 
 from impactd.core.base.instrument import MAX_MULTIPLIER, MIN_MULTIPLIER, Instrument
 from impactd.core.base.topics import Topic
-from impactd.core.inputs.events import STATUSES
+from impactd.core.inputs.events import AUCTION_KINDS, STATUSES
 from impactd.core.inputs.terms import AUCTIONS, MAX_HALF_LIFE_S, MAX_URGENCY, URGENCIES, Terms
 from impactd.core.outputs.units import Unit
 from impactd.wire.fields import MAX_ID, MAX_SYMBOL
+from impactd.wire.json_instruments import MAX_PAIRED
 from impactd.wire.json_orders import MAX_BLACKOUTS, MAX_OFFSET_BPS, MAX_REASON
 from impactd.wire.message_types import field_type, message_fields
 from impactd.wire.times import MAX_NS, MIN_NS
@@ -306,6 +307,19 @@ INPUTS.update(
             },
             anyOf=[{"required": ["status"]}, {"required": ["short_restricted"]}],
         ),
+        "imbalance": _object(
+            "imbalance",
+            ["symbol", "ts_event", "auction", "paired_qty"],
+            {
+                "symbol": _SYMBOL,
+                "ts_event": _TS,
+                "auction": {"enum": list(AUCTION_KINDS), "description": "Which auction of the session."},
+                "paired_qty": {
+                    "oneOf": [{"type": "number", "minimum": 0, "maximum": MAX_PAIRED}, _DECIMAL_TEXT],
+                    "description": "Quantity that the venue has paired so far.",
+                },
+            },
+        ),
     }
 )
 
@@ -316,7 +330,7 @@ BY_TOPIC: Final = {
     Topic.EXECUTIONS: ("fill", "correct", "bust"),
     Topic.CONTROL: ("control",),
     Topic.INSTRUMENTS: ("definition",),
-    Topic.STATUS: ("status",),
+    Topic.STATUS: ("status", "imbalance"),
 }
 
 #: Name: a record as it may be sent.
@@ -400,5 +414,12 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "ts_event": 1743687120000000000,
         "status": "halt",
         "reason": "LUDP",
+    },
+    "imbalance": {
+        "type": "imbalance",
+        "symbol": "FROG",
+        "ts_event": 1743709500000000000,
+        "auction": "close",
+        "paired_qty": 84000,
     },
 }

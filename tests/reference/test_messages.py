@@ -181,7 +181,7 @@ def _is_beyond(name: str, field: str, value: Any) -> bool:
             | "auction_rate"
         ):
             return isinstance(value, str) and not 0 < float(value) <= 1
-        case "qty":
+        case "qty" | "paired_qty":
             return isinstance(value, str) and float(value) < 0
         case "risk_aversion":
             return not 0 <= float(value) <= 1e9

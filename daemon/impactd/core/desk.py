@@ -36,6 +36,7 @@ from impactd.core.inputs.events import (
     Correct,
     Definition,
     Fill,
+    Imbalance,
     NewOrder,
     Received,
     ReplaceOrder,
@@ -127,7 +128,7 @@ class Desk:
         event = received.event
         if isinstance(event, Control):
             self._count(EventOutcome.APPLIED if self._control(event, now) else EventOutcome.DUPLICATE)
-        elif isinstance(event, Definition | TradingStatus):
+        elif isinstance(event, Definition | TradingStatus | Imbalance):
             self._market_event(received, now, topic)
         elif isinstance(event, NewOrder):
             self._new(event, now)
@@ -137,7 +138,12 @@ class Desk:
     def _market_event(self, received: Received[Any], now: int, topic: Topic | None) -> None:
         event = received.event
         try:
-            changes = self._define(event) if isinstance(event, Definition) else self._status(event, now)
+            if isinstance(event, Definition):
+                changes = self._define(event)
+            elif isinstance(event, Imbalance):
+                changes = self._markets.see_imbalance(event)
+            else:
+                changes = self._status(event, now)
         except ValueError as error:
             self._alerts.dead(received, "market", str(error), now, topic)
         else:

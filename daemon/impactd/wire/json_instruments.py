@@ -1,4 +1,4 @@
-"""Our JSON of definitions and trading statuses: objects to events of the core.
+"""Our JSON of definitions, trading statuses and imbalances: objects to events of the core.
 
 A definition states all that it knows of a symbol: it replaces the definition
 record before it.  The fields are those of `impactd.core.base.instrument.Instrument`.
@@ -11,13 +11,16 @@ from typing import Any, Final
 
 from impactd.core.base.instrument import FIELDS, Instrument
 from impactd.core.base.quantity import QUANTA
-from impactd.core.inputs.events import STATUSES, Definition, TradingStatus
+from impactd.core.inputs.events import AUCTION_KINDS, STATUSES, Definition, Imbalance, TradingStatus
 from impactd.wire.codec import FieldError, shown
 from impactd.wire.fields import parse_flag, parse_number, parse_positive_qty, parse_symbol, parse_text, require
 from impactd.wire.times import parse_time
 
 MAX_REASON: Final = 500
 _MAX_NAME: Final = 32
+
+#: Largest quantity that a venue may have paired, shares.
+MAX_PAIRED: Final = 9e9
 
 
 def _qty(value: object, name: str) -> float:
@@ -66,3 +69,14 @@ def parse_status(obj: dict[str, Any]) -> TradingStatus:
         parse_text(reason, "reason", MAX_REASON) if reason not in (None, "") else "",
         None if short is None else parse_flag(short, "short_restricted"),
     )
+
+
+def parse_imbalance(obj: dict[str, Any]) -> Imbalance:
+    """Return what a venue has paired for an auction, in an object whose fields are known."""
+    symbol, ts_event = parse_symbol(require(obj, "symbol")), parse_time(require(obj, "ts_event"), "ts_event")
+    auction, paired = require(obj, "auction"), parse_number(require(obj, "paired_qty"), "paired_qty")
+    if auction not in AUCTION_KINDS:
+        raise FieldError("value", f"auction: {shown(auction)} is not known; send one of {', '.join(AUCTION_KINDS)}")
+    if not 0.0 <= paired <= MAX_PAIRED:
+        raise FieldError("value", f"paired_qty: {shown(paired)} is not in [0, {MAX_PAIRED:g}]; send shares")
+    return Imbalance(symbol, ts_event, auction, paired)

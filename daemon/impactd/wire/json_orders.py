@@ -53,7 +53,7 @@ from impactd.wire.fields import (
     parse_text,
     require,
 )
-from impactd.wire.json_instruments import parse_definition, parse_status
+from impactd.wire.json_instruments import parse_definition, parse_imbalance, parse_status
 from impactd.wire.message_types import field_type, message_fields
 from impactd.wire.times import parse_time
 
@@ -426,5 +426,8 @@ _FORMS: Final[dict[Topic, dict[str, _Form]]] = {
     },
     Topic.CONTROL: {kind: _Form.of(_control, "scope", "reason") for kind in ("halt", "resume")},
     Topic.INSTRUMENTS: {"definition": _Form.of(parse_definition, "symbol", *FIELDS)},
-    Topic.STATUS: {"status": _Form.of(parse_status, "symbol", "status", "reason", "short_restricted")},
+    Topic.STATUS: {
+        "status": _Form.of(parse_status, "symbol", "status", "reason", "short_restricted"),
+        "imbalance": _Form.of(parse_imbalance, "symbol", "auction", "paired_qty"),
+    },
 }

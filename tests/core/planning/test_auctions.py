@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.session import Session
 from impactd.core.base.settings import CoreSettings, ModelSettings, PlanSettings, SessionRule
+from impactd.core.inputs.events import Imbalance
 from impactd.core.inputs.ticks import AUCTION
 from impactd.core.model.auction import AuctionForecast
 from impactd.core.model.profile.profile import Profile
@@ -201,3 +203,78 @@ def test_flagged_prints_are_what_history_is_made_of() -> None:
     made.run([ladder(start + k * 20 * S) for k in range(4)])
     made.send(new("A", 9_000, start + M, 59 * M, auctions="close", auction_rate=0.25))
     assert [(entry.qty, entry.expected_volume) for entry in made.last().auctions] == [(1_000 * QUANTA, 4_000.0)]
+
+
+def auctions_of(settings: PlanSettings) -> tuple[AuctionForecast, VolumeForecast]:
+    session = Session(HOURS)
+    volume = VolumeForecast(ModelSettings(), session, Profile.of(ModelSettings(), session))
+    return AuctionForecast(settings, session, volume, M), volume
+
+
+DAY = 24 * 60 * M
+
+
+def test_paired_quantity_and_what_past_auctions_traded_beyond_it() -> None:
+    """Two days with prints of 5,000 and 6,000, of which 4,000 and 4,600 were paired in the last minutes."""
+    forecast, _ = auctions_of(PlanSettings())
+    expected = []
+    for k, (early, late, traded) in enumerate([(9_000.0, 4_000.0, 5_000.0), (1.0, 4_600.0, 6_000.0)]):
+        begin = T0 + k * DAY
+        forecast.update(begin, 0.0)
+        assert forecast.see("close", begin + 30 * M, early)
+        expected.append(forecast.between(begin + M, begin + 60 * M)[0][2])
+        assert forecast.see("close", begin + 45 * M, late)
+        expected.append(forecast.between(begin + M, begin + 60 * M)[0][2])
+        assert not forecast.see("close", begin + 44 * M, 1.0), "older than what is known"
+        assert not forecast.see("close", begin + 50 * M, 1.0), "after the cutoff"
+        forecast.update(begin + 60 * M, traded)
+    # No history on the first day; then its one print, which an early message cannot lower.
+    assert expected == [9_000.0, 4_000.0, 5_000.0, 5_600.0]
+    begin = T0 + 2 * DAY
+    forecast.update(begin, 0.0)
+    forget = 0.5**0.2
+    mean = (5_000 * forget + 6_000) / (1 + forget)
+    rest = (1_000 * forget + 1_400) / (1 + forget)
+    assert forecast.between(begin + M, begin + 60 * M)[0][2] == pytest.approx(mean)
+    assert forecast.see("close", begin + 45 * M, 0.0)
+    assert forecast.between(begin + M, begin + 60 * M)[0][2] == pytest.approx(rest)
+    again, _ = auctions_of(PlanSettings())
+    again.load(orjson.loads(orjson.dumps(forecast.save())))
+    again.load_paired(orjson.loads(orjson.dumps(forecast.save_paired())))
+    assert again.between(begin + M, begin + 60 * M) == forecast.between(begin + M, begin + 60 * M)
+    assert again.save_paired() == forecast.save_paired()
+
+
+def test_feed_that_flags_no_prints_learns_nothing_from_what_was_paired() -> None:
+    forecast, _ = auctions_of(PlanSettings())
+    for k in range(2):
+        forecast.update(T0 + k * DAY, 0.0)
+        assert forecast.see("close", T0 + k * DAY + 45 * M, 4_000.0)
+        forecast.update(T0 + k * DAY + 60 * M, 0.0)
+    assert forecast.between(T0 + DAY + M, T0 + DAY + 60 * M)[0][2] == 4_000.0
+
+
+def test_imbalance_moves_the_entry_at_the_next_plan_and_survives_a_restart() -> None:
+    made = harness()
+    made.send(new("A", 3_000, at(30), 30 * M, **CLOSE))
+    first = made.last().auctions[0]
+    made.send(Imbalance("FROG", at(30) + S, "close", 40_000.0))
+    made.reload()
+    made.run(day(30, 32))
+    (entry,) = made.last().auctions
+    assert entry.expected_volume == 40_000.0
+    assert entry.qty == 2_000 * QUANTA > first.qty
+    assert whole(made.last()) == made.last().leaves_qty
+    made.send(Imbalance("FROG", at(45), "close", 0.0))
+    made.run(day(32, 47))
+    assert made.last().auctions[0].expected_volume == first.expected_volume, "no mean of the rest yet: it only raises"
+
+
+def test_imbalance_without_a_use_changes_nothing() -> None:
+    """A symbol that is not followed, or whose market never closes: no state is kept for it."""
+    made = harness()
+    never = EngineHarness()
+    never.run([ladder(T0 + k * 20 * S) for k in range(8)])
+    for engine, symbol in ((made, "OTHER"), (never, "FROG")):
+        engine.send(Imbalance(symbol, at(5), "close", 40_000.0))
+        assert not [key for key in engine.state if key.startswith("imbalance/")]

@@ -133,9 +133,23 @@ class TradingStatus:
     short_restricted: bool | None = None
 
 
+#: The auctions of a session, in order of time.
+AUCTION_KINDS: Final = ("open", "close")
+
+
+@dataclass(frozen=True, slots=True)
+class Imbalance:
+    """What a venue has paired so far for one of its auctions; ``paired_qty`` in shares."""
+
+    symbol: str
+    ts_event: int
+    auction: str
+    paired_qty: float
+
+
 OrderEvent = NewOrder | ReplaceOrder | CancelOrder
 ExecutionEvent = Fill | Correct | Bust
-MarketEvent = Definition | TradingStatus
+MarketEvent = Definition | TradingStatus | Imbalance
 Event = OrderEvent | ExecutionEvent | Control | MarketEvent
 
 

@@ -10,10 +10,13 @@ from impactd.core.base.session import Session, Sessions
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.stateful import Changes
 from impactd.core.books.aggregator import MinuteAggregator
+from impactd.core.inputs.events import Imbalance
 from impactd.core.market.symbol import SymbolMarket
 from impactd.core.model.profile.profile import Profile
 
 _KEY = "market/"
+#: What venues have paired for auctions: as often as a message comes, so apart from the rest of a market.
+_PAIRED_KEY = "imbalance/"
 
 
 class Markets:
@@ -54,6 +57,22 @@ class Markets:
     def mark(self, symbol: str) -> None:
         """Note that a symbol's market has changed."""
         self._changes.mark(_KEY + symbol, lambda: orjson.dumps(self._markets[symbol].save()))
+        if self._markets[symbol].auctions.told:
+            self._mark_paired(symbol)
+
+    def see_imbalance(self, event: Imbalance) -> bool:
+        """Take in what a venue has paired for an auction, and return whether it changes anything.
+
+        A symbol without a closed minute or an order has no market that could use it.
+        """
+        market = self._markets.get(event.symbol)
+        if market is None or not market.auctions.see(event.auction, event.ts_event, event.paired_qty):
+            return False
+        self._mark_paired(event.symbol)
+        return True
+
+    def _mark_paired(self, symbol: str) -> None:
+        self._changes.mark(_PAIRED_KEY + symbol, lambda: orjson.dumps(self._markets[symbol].auctions.save_paired()))
 
     def changes(self) -> dict[str, bytes | None]:
         """Return the keys of the markets that have changed since the last call."""
@@ -61,11 +80,18 @@ class Markets:
 
     def dump(self) -> dict[str, bytes]:
         """Return every key with its value."""
-        return {_KEY + symbol: orjson.dumps(market.save()) for symbol, market in sorted(self._markets.items())}
+        found = sorted(self._markets.items())
+        return {_KEY + symbol: orjson.dumps(market.save()) for symbol, market in found} | {
+            _PAIRED_KEY + symbol: orjson.dumps(market.auctions.save_paired())
+            for symbol, market in found
+            if market.auctions.told
+        }
 
     def load(self, items: Mapping[str, bytes]) -> None:
         """Restore the markets in a whole state."""
         for key, value in items.items():
             if key.startswith(_KEY):
                 self.of(key.removeprefix(_KEY)).load(orjson.loads(value))
+            elif key.startswith(_PAIRED_KEY):
+                self.of(key.removeprefix(_PAIRED_KEY)).auctions.load_paired(orjson.loads(value))
         self._changes.clear()

@@ -150,7 +150,8 @@ class SymbolMarket:
         #: Factor on the expected costs of each side that corrects a persistent bias of fills.
         self.bias: dict[Side, float] = dict.fromkeys(SIDES, 1.0)
         self._volume = VolumeForecast(settings.model, session, profile, interval)
-        self._auctions = AuctionForecast(settings.plans, session, self._volume, interval)
+        #: Volume of its auctions.
+        self.auctions = AuctionForecast(settings.plans, session, self._volume, interval)
         self._volatility = Volatility(settings.model, interval)
 
     def close(
@@ -167,7 +168,7 @@ class SymbolMarket:
         if stats.mid_close is not None:
             self._mid = stats.mid_close
         self._volatility.update(stats.minute, stats.mid_close)
-        self._auctions.update(stats.minute, stats.volume_auction)
+        self.auctions.update(stats.minute, stats.volume_auction)
         if not stats.halted:
             self._volume.update(stats.minute, stats.volume_continuous)
         models = []
@@ -330,7 +331,7 @@ class SymbolMarket:
             mid=book.mid if self._mid is None and book is not None else self._mid,
             depth=None if book is None else book.depth,
             bands=lambda n, rate: self._bands[side].of(n, rate, self._known(side, at)),
-            auctions=self._auctions.between,
+            auctions=self.auctions.between,
             within=lambda price: self._within(side, at, price),
         )
 
@@ -339,7 +340,7 @@ class SymbolMarket:
         return {
             "mid": self._mid,
             "volume": self._volume.save(),
-            "auctions": self._auctions.save(),
+            "auctions": self.auctions.save(),
             "volatility": self._volatility.save(),
             "sides": {str(side): self._sides[side].save() for side in SIDES},
             "bands": {str(side): self._bands[side].save() for side in SIDES},
@@ -351,7 +352,7 @@ class SymbolMarket:
         """Continue from what `save` returned."""
         self._mid = saved["mid"]
         self._volume.load(saved["volume"])
-        self._auctions.load(saved["auctions"])
+        self.auctions.load(saved["auctions"])
         self._volatility.load(saved["volatility"])
         for side in SIDES:
             self._sides[side].load(saved["sides"][str(side)])

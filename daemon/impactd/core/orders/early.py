@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from impactd.core.base.stateful import Changes
 from impactd.core.base.topics import Topic
-from impactd.core.inputs.events import CancelOrder, Definition, Received, ReplaceOrder, TradingStatus
+from impactd.core.inputs.events import CancelOrder, Definition, Imbalance, Received, ReplaceOrder, TradingStatus
 from impactd.core.orders.codec import Held, dump_held, load_held
 
 #: A record longer than this, with its key, is not held: its state value, in Base64, must stay below 256 kB.
@@ -40,7 +40,7 @@ def topic_of(received: Received[Any]) -> Topic:
             return Topic.ORDERS
         case Definition():
             return Topic.INSTRUMENTS
-        case TradingStatus():
+        case TradingStatus() | Imbalance():
             return Topic.STATUS
         case _:
             return Topic.EXECUTIONS

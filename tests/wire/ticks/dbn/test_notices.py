@@ -9,7 +9,7 @@ import pytest
 
 from impactd.core.base.instrument import Instrument
 from impactd.core.base.settings import CoreSettings
-from impactd.core.inputs.events import Definition, TradingStatus
+from impactd.core.inputs.events import Definition, Imbalance, TradingStatus
 from impactd.core.inputs.ticks import Refused
 from impactd.shell.replay import Sources, replay
 from impactd.wire.codec import Decoded
@@ -126,6 +126,37 @@ def test_statuses(fields: dict[str, Any], expected: tuple[str | None, bool | Non
 
 def test_a_status_that_says_nothing_is_skipped() -> None:
     decoded = read(head() + status())
+    assert (decoded.events, decoded.skipped_unknown) == ([], 1)
+
+
+def imbalance(kind: str, paired: int | None, ts: int = T0) -> bytes:
+    """Return an imbalance of FROG as databento-dbn writes it."""
+    none = dict.fromkeys(_IMBALANCE_PRICES, UNDEF)
+    counts = {"total_imbalance_qty": 7, "market_imbalance_qty": 8, "unpaired_qty": 9, "num_extensions": 0}
+    codes = {"side": dbn.Side.BID, "auction_type": kind, "unpaired_side": dbn.Side.NONE, "significant_imbalance": "~"}
+    return bytes(
+        dbn.ImbalanceMsg(
+            publisher_id=2, instrument_id=FROG, ts_event=ts, ts_recv=ts, auction_time=UNDEF, auction_status=0,
+            freeze_status=0, paired_qty=2**32 - 1 if paired is None else paired, **none, **counts, **codes,
+        )
+    )  # fmt: skip
+
+
+_IMBALANCE_PRICES = (
+    "ref_price", "cont_book_clr_price", "auct_interest_clr_price", "ssr_filling_price", "ind_match_price",
+    "upper_collar", "lower_collar",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "auction"), [("O", "open"), ("M", "open"), ("C", "close")])
+def test_imbalances(kind: str, auction: str) -> None:
+    assert only(read(head(schema=10) + imbalance(kind, 84_000))) == Imbalance("FROG", T0, auction, 84_000.0)
+    assert only(read(head(schema=10) + imbalance(kind, 0))).paired_qty == 0.0
+
+
+@pytest.mark.parametrize(("kind", "paired"), [("H", 84_000), ("C", None)])
+def test_an_imbalance_of_no_auction_or_without_a_quantity_is_skipped(kind: str, paired: int | None) -> None:
+    decoded = read(head(schema=10) + imbalance(kind, paired))
     assert (decoded.events, decoded.skipped_unknown) == ([], 1)
 
 

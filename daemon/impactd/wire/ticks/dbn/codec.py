@@ -10,7 +10,7 @@ A
   message without a head does not name its schema: there a record of MBP-1's type is one of MBP-1.
 - A record of the trades schema has no book: the prevailing book stays in force, and auction prints cannot be
   recognised.
-- Definitions and statuses are events of the core (`impactd.wire.ticks.dbn.notices`).
+- Definitions, statuses and imbalances are events of the core (`impactd.wire.ticks.dbn.notices`).
 - Records of other types (statistics, imbalances, system messages) are counted and skipped.
 
 Symbols: a file's head maps instrument ids to raw symbols by day, a capture of the live feed by symbol mapping
@@ -271,7 +271,7 @@ class DbnCodec(TickCodec):
     def _events(
         self, words: Words, start: Int, first: int, symbols: Symbology, default: str | None
     ) -> list[Received[Any]]:
-        """Return the definitions and statuses of a run of a file, whose first record has the number `first`."""
+        """Return the events among the records of a run of a file, whose first record has the number `first`."""
         found = market_events(words, start, lambda _, number, at: symbols.find(number, at) or default)
         return [
             Received(

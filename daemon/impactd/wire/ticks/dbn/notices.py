@@ -1,4 +1,4 @@
-"""Definitions and trading statuses in DBN (record types 19 and 18), as events of the core.
+"""Definitions, trading statuses and imbalances in DBN (record types 19, 18 and 20), as events of the core.
 
 A definition gives tick, lot, multiplier, currency, least and largest quantity, and asset class.  The multiplier
 is the value of a tick over the tick where the venue states both, or else the contract's multiplier.  Prices at or
@@ -6,6 +6,9 @@ below zero are valid where the instrument is a spread, or its lower price limit 
 
 A status gives whether the market trades and whether short sales are restricted.  A record that says neither is
 skipped.
+
+An imbalance gives what is paired for the auction at the open (types O and M) or the close (C); others, such as that of
+a halt, are skipped.
 """
 
 from __future__ import annotations
@@ -18,12 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.base.instrument import Instrument
-from impactd.core.inputs.events import TRADING, Definition, TradingStatus
+from impactd.core.inputs.events import TRADING, Definition, Imbalance, MarketEvent, TradingStatus
 from impactd.core.inputs.ticks import Int
 from impactd.wire.times import MAX_NS, MIN_NS
 
 STATUS: Final = 18
 DEFINITION: Final = 19
+IMBALANCE: Final = 20
 
 _NO_PX: Final = 2**63 - 1
 _NO_INT: Final = 2**31 - 1
@@ -55,6 +59,11 @@ _DEFINITIONS: Final = {
 _STATUS: Final = _layout(action=("<u2", 24), reason=("<u2", 26), trades=("S1", 30), short=("S1", 32))
 _STATUS_BYTES: Final = 40
 
+_IMBALANCE: Final = _layout(paired=("<u4", 88), auction=("S1", 104))
+_IMBALANCE_BYTES: Final = 112
+#: By Databento's auction_type; some venues call the open of their core session M.
+_AUCTIONS: Final = {b"O": "open", b"M": "open", b"C": "close"}
+
 #: Asset class by Databento's InstrumentClass.
 _CLASSES: Final = {
     b"B": "bond", b"C": "option", b"F": "future", b"I": "index", b"K": "equity", b"M": "spread", b"P": "option",
@@ -76,8 +85,8 @@ _FLAGS: Final = {b"Y": True, b"N": False}
 
 def market_events(
     words: npt.NDArray[np.int64], start: Int, name_of: Callable[[int, int, int], str | None]
-) -> Iterator[tuple[int, Definition | TradingStatus]]:
-    """Yield the definitions and statuses among records, each with the index of its record.
+) -> Iterator[tuple[int, MarketEvent]]:
+    """Yield the definitions, statuses and imbalances among records, each with the index of its record.
 
     Parameters
     ----------
@@ -89,7 +98,7 @@ def market_events(
         From index, instrument id and ts_event (ns) of a record to its symbol, or None.
     """
     rtype = (words[start] >> 8) & 0xFF
-    for j in np.flatnonzero((rtype == STATUS) | (rtype == DEFINITION)).tolist():
+    for j in np.flatnonzero(np.isin(rtype, list(_READERS))).tolist():
         at = int(start[j])
         size = int(words[at] & 0xFF) * 4
         raw = words[at : at + (size + 7) // 8].tobytes()[:size]
@@ -97,7 +106,7 @@ def market_events(
         if not MIN_NS <= ts_event <= MAX_NS:
             continue
         symbol = name_of(j, int.from_bytes(raw[4:8], "little"), ts_event)
-        event = None if symbol is None else (_status if rtype[j] == STATUS else _definition)(raw, symbol, ts_event)
+        event = None if symbol is None else _READERS[int(rtype[j])](raw, symbol, ts_event)
         if event is not None:
             yield j, event
 
@@ -148,3 +157,18 @@ def _status(raw: bytes, symbol: str, ts_event: int) -> TradingStatus | None:
         return None
     reason = int(row["reason"])
     return TradingStatus(symbol, ts_event, status, f"Databento reason {reason}" if reason else "", short)
+
+
+def _imbalance(raw: bytes, symbol: str, ts_event: int) -> Imbalance | None:
+    if len(raw) < _IMBALANCE_BYTES:
+        return None
+    row = np.frombuffer(raw[: _IMBALANCE.itemsize], _IMBALANCE, 1)[0]
+    auction, paired = _AUCTIONS.get(bytes(row["auction"])), int(row["paired"])
+    return None if auction is None or paired == _NO_UINT else Imbalance(symbol, ts_event, auction, float(paired))
+
+
+_READERS: Final[dict[int, Callable[[bytes, str, int], MarketEvent | None]]] = {
+    STATUS: _status,
+    DEFINITION: _definition,
+    IMBALANCE: _imbalance,
+}
