@@ -66,6 +66,13 @@ def test_state_is_read_whole_from_a_leader_that_has_just_taken_over() -> None:
     assert not found.failures
 
 
+def test_process_that_lost_a_partition_while_it_restored_does_not_end_of_what_its_successor_wrote() -> None:
+    """It reads an empty state, sleeps, and finds commits in the journal: those of the owner after it."""
+    found = run(drawn("358"))
+    assert not found.faults
+    assert not found.failures
+
+
 def state_log(partition: int) -> int:
     """Return the number of a partition of the state topic, by which a change of leader names it."""
     return list(Topic).index(Topic.STATE) * PARTITIONS + partition

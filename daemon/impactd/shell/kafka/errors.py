@@ -43,10 +43,11 @@ class RestoreError(KafkaShellError):
     """A partition's state could not be read now; it is worth trying again."""
 
 
-class BehindError(RestoreError):
-    """A topic ends before what was committed to it.
+class MismatchError(RestoreError):
+    """State, journal and inputs do not belong together, as far as one reading of them shows.
 
-    After a change of leader that may be so for a moment; where it stays so, the topic is not the one that was written.
+    They are read one after the other.  If this process has lost the partition in between, or a topic has just changed
+    its leader, that passes; if it repeats, the topics are not those that were written.
     """
 
 

@@ -42,17 +42,17 @@ from impactd.config import Settings
 from impactd.core.base.settings import SECOND_NS
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.engine import Engine
-from impactd.core.state.schema import RESTART, StateMismatchError
+from impactd.core.state.schema import RESTART, StateBrokenError, StateMismatchError
 from impactd.shell.kafka.commit import REFUSALS, Committer
 from impactd.shell.kafka.commit_size import CommitSize
 from impactd.shell.kafka.decode import Decoder
 from impactd.shell.kafka.encoder import Encoder, Record
 from impactd.shell.kafka.errors import (
-    BehindError,
     CommitRefusedError,
     CommitUnknownError,
     FatalError,
     FencedError,
+    MismatchError,
     PositionLostError,
     RestoreError,
 )
@@ -80,8 +80,9 @@ _LAST_BACKOFF_S: Final = 5.0
 #: Fenced so often within a minute means that another process claims the same transactional id.
 _FENCED_AT_MOST: Final = 5
 
-#: A topic ends before what was committed to it so often before the process gives up: a new leader soon knows all.
-_BEHIND_AT_MOST: Final = 4
+#: Topics do not match the state so often before the process gives up. An owner that was replaced while it restored
+#: has the group's word by then, and a new leader knows how far its topic is replicated.
+_MISMATCHES_AT_MOST: Final = 4
 
 #: The broker refuses the same commit so often before the process gives up: permissions may be on their way.
 _REFUSED_AT_MOST: Final = 5
@@ -130,7 +131,7 @@ class Ownership:
         self._loop: PartitionLoop | None = None
         self._fenced: deque[float] = deque(maxlen=_FENCED_AT_MOST)
         self._refused = 0
-        self._behind = 0
+        self._mismatches = 0
         self._failures = 0
         self._size = CommitSize(
             self._settings.kafka.transaction_timeout_ms / 1000,
@@ -256,7 +257,11 @@ class Ownership:
         def load() -> None:
             engine.load(items, accept_settings=self._settings.journal.accept_settings)
 
-        await self._in_thread(load)
+        try:
+            await self._in_thread(load)
+        except StateBrokenError as error:
+            # A successor's commits and the cleaner may have removed records between two fetches.
+            raise MismatchError(str(error)) from error
 
     async def _hand_over(self, engine: Engine, committer: Committer, encoder: Encoder) -> None:
         """Commit under what the state continues where settings, release or schema have changed."""
@@ -364,8 +369,8 @@ class Ownership:
                     f"transactional id {self._settings.kafka.transactional_id(self.partition)}; give each deployment "
                     "its own kafka.environment or kafka.group"
                 ) from error
-        self._behind = self._behind + 1 if isinstance(error, BehindError) else 0
-        if self._behind >= _BEHIND_AT_MOST:
+        self._mismatches = self._mismatches + 1 if isinstance(error, MismatchError) else 0
+        if self._mismatches >= _MISMATCHES_AT_MOST:
             raise FatalError(str(error)) from error
         self._refused += isinstance(error, CommitRefusedError)
         if self._refused >= _REFUSED_AT_MOST:

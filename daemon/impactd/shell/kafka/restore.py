@@ -9,6 +9,11 @@ however long it takes.
 Before anything is published the state is compared with what it was made from
 and with: each input must hold, at the state's anchor, the record that was
 applied last, and the journal must end with the state's own commit.
+
+These topics are read one after the other, so a mismatch may also mean that
+this process has lost the partition in between, and that its successor has
+committed since (or that retention has deleted a record since).  A mismatch
+therefore stops the process only if it repeats after the partition is acquired again.
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.inputs.anchors import Anchor, anchor_of
 from impactd.core.inputs.columns import RecordColumns
 from impactd.core.state.schema import RESTART
-from impactd.shell.kafka.errors import BehindError, FatalError, RestoreError
+from impactd.shell.kafka.errors import MismatchError, RestoreError
 
 if TYPE_CHECKING:
     from impactd.core.engine import Engine
@@ -147,10 +152,9 @@ async def check_topics_against(transport: Transport, settings: Settings, engine:
 
     Raises
     ------
-    FatalError
-        If an input holds another record at its anchor than was applied: it is another topic.
-    BehindError
-        If an input ends before its position, or the journal with another commit than the state's.
+    MismatchError
+        If an input holds another record at its anchor than was applied or ends before its position, or if the journal
+        ends with another commit than the state's.
     RestoreError
         If a topic does not answer now.
     """
@@ -166,7 +170,7 @@ async def check_topics_against(transport: Transport, settings: Settings, engine:
             for topic in INPUT_TOPICS:
                 place, position, anchor = where[topic], engine.positions[topic], engine.anchors.get(topic)
                 if ends[place] < position:
-                    raise BehindError(_another(place, f"it ends at offset {ends[place]}, before {position}"))
+                    raise MismatchError(_another(place, f"it ends at offset {ends[place]}, before {position}"))
                 # Retention may have deleted the anchor, or the position too: the loop finds and names that.
                 if anchor is not None and anchor.offset >= first[place]:
                     wanted[place] = anchor
@@ -183,10 +187,10 @@ async def _check_anchors(consumer: ManualConsumer, wanted: dict[TopicPartition, 
             if records:
                 found = anchor_of(records[0])
                 if found != anchor:
-                    raise FatalError(_another(place, _difference(anchor, found)))
+                    raise MismatchError(_another(place, _difference(anchor, found)))
                 del wanted[place]
             elif await consumer.position(place) > anchor.offset:
-                raise FatalError(_another(place, f"it has no record at offset {anchor.offset}, which was applied"))
+                raise MismatchError(_another(place, f"it has no record at offset {anchor.offset}, which was applied"))
 
 
 def _difference(anchor: Anchor, found: Anchor) -> str:
@@ -217,7 +221,7 @@ async def _check_journal(
     last = await _last_record(consumer, place, first[place], ends[place])
     found = commit_seq if last is None else int(orjson.loads(last.value)["commit_seq"])
     if found != commit_seq:
-        raise BehindError(
+        raise MismatchError(
             f"the state is of commit {commit_seq}, and its journal {place.topic}/{place.partition} ends with commit "
             f"{found}: one of the two topics was restored from a backup, or is not theirs. Nothing was published. "
             f"Restore the original topic, or {RESTART}"
@@ -249,14 +253,14 @@ async def genesis_positions(
 
     Raises
     ------
-    FatalError
+    MismatchError
         If the journal holds commits: the state was lost, and beginning again would publish everything twice.
     RestoreError
         If a topic does not answer now; it is worth trying again.
     """
     stall_s = settings.kafka.transaction_timeout_ms / 1000 * 2
     if await _has_commits(transport, settings, partition, stall_s):
-        raise FatalError(
+        raise MismatchError(
             f"{settings.topics.name(Topic.STATE)}/{partition} is empty although "
             f"{settings.topics.name(Topic.JOURNAL)}/{partition} holds commits: the state topic was deleted or emptied, "
             "and to begin again would publish their plans a second time; bring the state topic back, or begin again "
