@@ -103,7 +103,20 @@ _DOUBTS: Final = {
     "no_volume": "no trade has been seen: VWAP, POV and limits by volume are unknown",
     "extrapolated": "intervals ask for more than the model has been fitted to",
     "shortfall": "window and limits do not hold the whole quantity",
+    "auction_unknown": "nothing is known of the volume of an auction: the order has no part in it",
 }
+
+
+def _entry(one: dict[str, Any], zone: str) -> str:
+    """Return what an entry in an auction is, in one line."""
+    from impactd.shell.view import number
+
+    at, cutoff = (f"{local_time(one[name], zone):%H:%M}" for name in ("at", "cutoff"))
+    if one["expected_volume"] is None:
+        return f"{one['kind']} at {at}: volume unknown, nothing entered"
+    share = "" if one["share"] is None else f", {one['share']:.1%} of its expected volume {one['expected_volume']:,.8g}"
+    cost = "unknown" if one["cost"] is None else f"{number(one['cost'], 1)} ({number(one['cost_bps'], 2)} bps)"
+    return f"{one['kind']} at {at}: enter {one['qty']:,.8g} by {cutoff}{share}, cost {cost}, beside the schedules"
 
 
 #: Money of a schedule in an estimate, and the digits that it is shown with.
@@ -137,6 +150,8 @@ def write_estimate(found: dict[str, Any], zone: str) -> None:
     for one in found["frontier"]:
         add(f"urgency {one['urgency']:g}", one)
     Console(highlight=False, width=None if os.isatty(1) else WIDE).print(table)
+    for one in found["auctions"]:
+        click.echo(_entry(one, zone))
     share = found["volume_share"]
     facts = [f"mid {number(found['mid'])}", f"as of {local_time(found['as_of'], zone):%Y-%m-%d %H:%M:%S} {zone}"]
     if share is not None:

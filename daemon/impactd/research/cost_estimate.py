@@ -56,8 +56,9 @@ def estimate(
     Returns
     -------
     dict
-        ``schedules`` (impactd's plan, TWAP, VWAP and POV with cost, bands, split and timing risk), ``frontier`` by
-        urgency, ``volume_share``, ``largest_qty``, ``doubts``; see `impactd.core.planning.estimate.CostEstimate`.
+        ``schedules`` (impactd's plan, TWAP, VWAP and POV with cost, bands, split and timing risk), ``auctions``,
+        ``frontier`` by urgency, ``volume_share``, ``largest_qty``, ``doubts``; see
+        `impactd.core.planning.estimate.CostEstimate`.
 
     Raises
     ------

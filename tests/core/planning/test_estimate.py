@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from impactd.core.base.quantity import QUANTA
-from impactd.core.inputs.events import NewOrder
+from impactd.core.base.settings import CoreSettings, SessionRule
+from impactd.core.inputs.events import Imbalance, NewOrder
 from impactd.core.planning.estimate import POV_RATES, CostEstimate, NoEstimateError, Priced
 from tests.core.builders import T0, EngineHarness, M, at, ladder, minutes, new, plans
 from tests.core.rows import Row, trade
@@ -129,3 +130,61 @@ def test_estimate_states_what_makes_it_unsure() -> None:
     assert "extrapolated" in asked(harness, qty=1e6, minute=4).doubts
     with pytest.raises(NoEstimateError, match="window is over"):
         harness.engine.estimate(replace(question(), terms=question(minute=0, length=M).terms))
+
+
+HOURS = SessionRule(open_s=10 * 3600, close_s=11 * 3600)
+
+
+def with_close(qty: float = 4_000, volume: float = 10_000.0, limit: float | None = None, **terms: Any) -> CostEstimate:
+    """Return an estimate over the last half of an hour's session, whose close has been paired at `volume`."""
+    harness = EngineHarness(CoreSettings(session=HOURS))
+    rows: list[Row] = [ladder(T0 + k * M // 3, mid=100.0 + 0.02 * ((7 * k) % 5 - 2)) for k in range(91)]
+    rows += [trade(T0 + k * M + 30 * 10**9, px=100.0, qty=1_000.0) for k in range(30)]
+    harness.run(sorted(rows, key=lambda row: row.ts))
+    harness.send(Imbalance("FROG", at(30), "close", volume))
+    terms = {"auctions": "close", "auction_rate": 0.1} | terms
+    return harness.engine.estimate(question(qty, 31, 29 * M, **terms), limit)
+
+
+def test_entry_in_an_auction_is_priced_beside_schedules_of_the_rest() -> None:
+    found = with_close()
+    (entry,) = found.auctions
+    assert found.order_qty == 4_000
+    assert (entry.kind, entry.at, entry.cutoff) == ("auction_close", at(60), at(50))
+    assert (entry.qty, entry.expected_volume, entry.share) == (1_000, 10_000, 0.1)
+    assert all(one.qty + one.shortfall_qty == pytest.approx(3_000) for one in found.schedules)
+    # A tenth of the volume costs what a tenth of continuous volume does, less the spread.
+    pov = by(found, "pov", 0.1)
+    assert entry.cost == pytest.approx((pov.impact_cost or 0.0) / pov.qty * 1_000)
+    assert entry.cost_bps == pytest.approx(1e4 * (entry.cost or 0.0) / (1_000 * (found.mid or 0.0)))
+
+
+def test_timing_risk_holds_an_entry_until_its_auction() -> None:
+    plain, beside = with_close(3_000, auctions=None, auction_rate=None), with_close()
+    assert (by(beside, "twap").timing_risk or 0.0) > (by(plain, "twap").timing_risk or 0.0)
+
+
+def test_auction_that_takes_all_leaves_nothing_to_schedule() -> None:
+    found = with_close(qty=500)
+    assert [entry.qty for entry in found.auctions] == [500]
+    assert by(found, "impactd").qty == 0.0
+    assert "shortfall" not in found.doubts
+
+
+def test_auction_of_unknown_volume_or_none_is_stated() -> None:
+    harness = EngineHarness(CoreSettings(session=HOURS))
+    harness.run([ladder(T0 + k * M // 3) for k in range(91)])
+    found = harness.engine.estimate(question(400, 31, 29 * M, auctions="close", auction_rate=0.1))
+    assert [(one.qty, one.share, one.cost) for one in found.auctions] == [(0.0, None, None)]
+    assert "auction_unknown" in found.doubts
+    assert [(one.qty, one.cost) for one in with_close(volume=0.0).auctions] == [(0.0, None)]
+
+
+def test_largest_quantity_counts_what_entries_cost() -> None:
+    lot = 100 * QUANTA
+    largest = with_close(limit=9.0, lot_size=lot).largest_qty
+    assert largest
+    for qty, holds in ((largest, True), (1.1 * largest // 100 * 100 + 200, False)):
+        found = with_close(qty, lot_size=lot)
+        cost = (by(found, "impactd").cost or 0.0) + sum(one.cost or 0.0 for one in found.auctions)
+        assert (cost <= 9e-4 * qty * (found.mid or 0.0)) is holds

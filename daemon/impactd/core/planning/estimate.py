@@ -19,6 +19,12 @@ is the standard deviation of the price moves, at zero drift, on the quantity tha
 with y what is left after interval t, :math:`\tau_t` its part of an interval and
 :math:`\sigma` the deviation of the mid over one interval.  It is not part of the expected
 cost, and the bands of the cost do not include it.
+
+Where the order takes part in auctions, the schedules trade what is left beside its entries.  An
+entry has no spread, and is charged the impact that the same share of volume has in the window's
+continuous trading: with q of an auction of A shares, and :math:`v_t` the volume of its intervals,
+
+.. math:: q \, \frac{\sum_t c_t(x_t) - s_t x_t}{\sum_t x_t}, \quad x_t = \frac{q}{A} v_t.
 """
 
 from __future__ import annotations
@@ -40,6 +46,7 @@ from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import PlanSettings
 from impactd.core.inputs.terms import URGENCIES
 from impactd.core.market.symbol import SideView
+from impactd.core.orders.auction import entered
 from impactd.core.orders.order import Order
 from impactd.core.planning.propose import Proposals, propose
 
@@ -93,11 +100,39 @@ class Priced:
 
 
 @dataclass(frozen=True, slots=True)
+class PricedAuction:
+    """The order's entry in one auction and what it costs; quantities in shares, money in currency.
+
+    Attributes
+    ----------
+    kind : str
+        ``auction_open`` or ``auction_close``.
+    at, cutoff : int
+        When the auction is held and by when the entry must be there, ns.
+    expected_volume, share : float or None
+        Of the auction, and the entry's share of it; None if unknown.
+    cost, cost_bps : float or None
+        Expected, above the price that the auction would have without the entry; None without a price or volume.
+    """
+
+    kind: str
+    at: int
+    cutoff: int
+    qty: float
+    expected_volume: float | None
+    share: float | None
+    cost: float | None
+    cost_bps: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class CostEstimate:
     """The answer; `as_fields` gives it as JSON-ready values.
 
     Attributes
     ----------
+    auctions : tuple of PricedAuction
+        The schedules are of what these leave.
     frontier : tuple
         (urgency, schedule) from the cheapest to the fastest: `Priced.done_by` is the horizon that costs least at that
         urgency.
@@ -108,7 +143,8 @@ class CostEstimate:
     extrapolated_share : float
         Part of the plan beyond what the model has been fitted to.
     doubts : tuple of str
-        What makes the estimate less sure: ``unpriced``, ``prior``, ``no_volume``, ``extrapolated``, ``shortfall``.
+        What makes the estimate less sure: ``unpriced``, ``prior``, ``no_volume``, ``extrapolated``, ``shortfall``,
+        ``auction_unknown``.
     """
 
     symbol: str
@@ -119,6 +155,7 @@ class CostEstimate:
     start: int
     end: int
     schedules: tuple[Priced, ...]
+    auctions: tuple[PricedAuction, ...]
     frontier: tuple[tuple[float, Priced], ...]
     volume_share: float | None
     largest_qty: float | None
@@ -192,7 +229,7 @@ def estimate(
             done = np.minimum(np.cumsum(rate * volume), own.qty)
             schedules.append(own.price("pov", np.diff(done, prepend=0.0), rate))
     share = None if volume is None or not np.sum(volume) > 0.0 else own.qty / float(np.sum(volume))
-    beyond = float(np.sum(qty[plans.beyond])) / own.qty
+    beyond = float(np.sum(qty[plans.beyond])) / own.qty if own.qty > 0.0 else 0.0
     doubts = [
         name
         for name, doubt in (
@@ -201,6 +238,7 @@ def estimate(
             ("no_volume", volume is None),
             ("extrapolated", beyond > _MUCH),
             ("shortfall", plans.shortfall[0] > 0),
+            ("auction_unknown", any(entry.volume is None for entry in plans.auctions[0])),
         )
         if doubt
     ]
@@ -209,10 +247,11 @@ def estimate(
         side=str(order.side),
         as_of=now,
         mid=market.mid,
-        order_qty=own.qty,
+        order_qty=order.order_qty / QUANTA,
         start=order.terms.start,
         end=order.terms.end,
         schedules=tuple(schedules),
+        auctions=tuple(own.auctions()),
         frontier=tuple(_frontier(order, plan, own)),
         volume_share=share,
         largest_qty=None if max_cost_bps is None else _largest(order, plan, max_cost_bps),
@@ -227,6 +266,8 @@ class _Pricer:
     def __init__(self, plans: Proposals) -> None:
         self._plans = plans
         self.qty = float(plans.shares[0])
+        self._entries = plans.auctions[0]
+        self._whole = self.qty + entered(self._entries) / QUANTA
         self._mid = plans.market.mid
         self._points = plans.orders[0].instrument.points
 
@@ -247,15 +288,42 @@ class _Pricer:
         cost = plans.charge(x) * factor
         spread = min(float(plans.expected.curve.s @ x) * factor, cost)
         left = self.qty - np.cumsum(x)
+        for entry in self._entries:
+            left = left + entry.left / QUANTA * (plans.grid.end < entry.at)
         risk = math.sqrt(plans.market.sigma2 * float(plans.fraction @ (left * left)))
         cost_bps = risk_bps = None
         if self._mid > 0.0:
-            cost_bps, risk_bps = cost * (1e4 / (traded * self._mid)), risk * 1e4 / (self.qty * self._mid)
+            cost_bps, risk_bps = cost * (1e4 / (traded * self._mid)), risk * 1e4 / (self._whole * self._mid)
         cost, spread, risk = cost * self._points, spread * self._points, risk * self._points
         return Priced(
             policy, rate, traded, short, cost, cost_bps, spread, cost - spread, risk,
             risk_bps, bands.cost(cost, 0), bands.cost(cost, 1), done_by,
         )  # fmt: skip
+
+    def auctions(self) -> Iterable[PricedAuction]:
+        """Yield the entries in auctions with their costs."""
+        for entry in self._entries:
+            qty, volume, mid = entry.left / QUANTA, entry.volume, self._mid
+            share = qty / volume if volume else None
+            price = None if share is None else self._impact(share)
+            cost = None if price is None else price * qty * self._points
+            yield PricedAuction(
+                f"auction_{entry.kind}", entry.at, entry.cutoff, qty, volume, share, cost,
+                None if price is None or mid is None or mid <= 0.0 else price / mid * 1e4,
+            )  # fmt: skip
+
+    def entries_cost(self) -> float:
+        """Return what the entries are expected to cost, before the multiplier; what has no price counts as nothing."""
+        return sum(one.cost or 0.0 for one in self.auctions()) / self._points
+
+    def _impact(self, share: float) -> float | None:
+        """Return the impact of a share that trades at this share of the window's continuous volume, price."""
+        plans = self._plans
+        volume = None if plans.volume is None else plans.volume * plans.fraction
+        if volume is None or not plans.priced or not float(np.sum(volume)) > 0.0:
+            return None
+        x = share * volume
+        return max(plans.charge(x) - float(plans.expected.curve.s @ x), 0.0) / float(np.sum(x)) if share > 0.0 else 0.0
 
 
 def _frontier(order: Order, plan: Callable[[Order], Proposals], own: _Pricer) -> Iterable[tuple[float, Priced]]:
@@ -274,7 +342,8 @@ def _largest(order: Order, plan: Callable[[Order], Proposals], max_cost_bps: flo
         mid = plans.market.mid
         if plans.shortfall[0] or not plans.priced or mid is None or mid <= 0.0:
             return False
-        return plans.expected_cost <= max_cost_bps / 1e4 * mid * lots * lot / QUANTA
+        cost = plans.expected_cost + _Pricer(plans).entries_cost()
+        return cost <= max_cost_bps / 1e4 * mid * lots * lot / QUANTA
 
     low, high = 0, max(order.terms.order_qty // lot, 1)
     for _ in range(int(math.log2(_MAX_GROWTH))):
