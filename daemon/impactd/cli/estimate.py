@@ -104,7 +104,28 @@ _DOUBTS: Final = {
     "extrapolated": "intervals ask for more than the model has been fitted to",
     "shortfall": "window and limits do not hold the whole quantity",
     "auction_unknown": "nothing is known of the volume of an auction: the order has no part in it",
+    "coverage": "its bands have held clearly more or fewer of the recent trial plans than they should",
+    "regime": "the impact level shifted in the last half hour",
 }
+
+
+def _shares(qty: float) -> str:
+    return f"{qty:,.0f}" if qty >= 1_000 or qty == int(qty) else f"{qty:,.6g}"
+
+
+def _basis(basis: dict[str, Any], zone: str) -> str:
+    """Return what an estimate rests on, in one line."""
+    text = f"rests on {basis['history_minutes']:,.0f} minutes of this symbol, older ones counting less"
+    if basis["coverage"] is None:
+        text += "; no trial plan has ended yet, so its bands are untried"
+    else:
+        held = " and ".join(
+            f"{share:.0%} in the {level:.0%} band"
+            for share, level in zip(basis["coverage"], basis["level"], strict=True)
+        )
+        text += f"; of the last trial plans of this length (about {basis['trial_plans']:,.0f}) {held}"
+    at = basis["regime_at"]
+    return text + ("" if at is None else f"; last shift of the impact level {local_time(at, zone):%Y-%m-%d %H:%M}")
 
 
 def _entry(one: dict[str, Any], zone: str) -> str:
@@ -114,9 +135,11 @@ def _entry(one: dict[str, Any], zone: str) -> str:
     at, cutoff = (f"{local_time(one[name], zone):%H:%M}" for name in ("at", "cutoff"))
     if one["expected_volume"] is None:
         return f"{one['kind']} at {at}: volume unknown, nothing entered"
-    share = "" if one["share"] is None else f", {one['share']:.1%} of its expected volume {one['expected_volume']:,.8g}"
+    share = (
+        "" if one["share"] is None else f", {one['share']:.1%} of its expected volume {_shares(one['expected_volume'])}"
+    )
     cost = "unknown" if one["cost"] is None else f"{number(one['cost'], 1)} ({number(one['cost_bps'], 2)} bps)"
-    return f"{one['kind']} at {at}: enter {one['qty']:,.8g} by {cutoff}{share}, cost {cost}, beside the schedules"
+    return f"{one['kind']} at {at}: enter {_shares(one['qty'])} by {cutoff}{share}, cost {cost}, beside the schedules"
 
 
 #: Money of a schedule in an estimate, and the digits that it is shown with.
@@ -143,12 +166,17 @@ def write_estimate(found: dict[str, Any], zone: str) -> None:
         money = [number(one[name], digits) for name, digits in _MONEY]
         risk = (number(one["timing_risk"]), number(one["timing_risk_bps"], 1))
         done = "-" if one["done_by"] is None else f"{local_time(one['done_by'], zone):%H:%M}"
-        table.add_row(name, f"{one['qty']:,.8g}", *money, band(one["band_80"]), band(one["band_95"]), *risk, done)
+        table.add_row(name, f"{_shares(one['qty'])}", *money, band(one["band_80"]), band(one["band_95"]), *risk, done)
 
     for one in found["schedules"]:
         add(one["policy"] if one["rate"] is None else f"pov {one['rate']:.0%}", one)
     for one in found["frontier"]:
         add(f"urgency {one['urgency']:g}", one)
+    begin, end = (local_time(found[name], zone) for name in ("start", "end"))
+    head = (
+        f"{found['side']} {_shares(found['order_qty'])} {found['symbol']}, {begin:%Y-%m-%d %H:%M} to {end:%H:%M} {zone}"
+    )
+    click.echo(f"{head}: expected cost over the mid, in currency")
     Console(highlight=False, width=None if os.isatty(1) else WIDE).print(table)
     for one in found["auctions"]:
         click.echo(_entry(one, zone))
@@ -157,7 +185,8 @@ def write_estimate(found: dict[str, Any], zone: str) -> None:
     if share is not None:
         facts.append(f"{share:.1%} of the window's forecast volume")
     if found["largest_qty"] is not None:
-        facts.append(f"largest quantity within the cost limit {found['largest_qty']:,.10g}")
+        facts.append(f"largest quantity within the cost limit {_shares(found['largest_qty'])}")
     click.echo("; ".join(facts))
+    click.echo(_basis(found["basis"], zone))
     for doubt in found["doubts"]:
         click.echo(f"less sure: {_DOUBTS[doubt]}")

@@ -188,3 +188,27 @@ def test_largest_quantity_counts_what_entries_cost() -> None:
         found = with_close(qty, lot_size=lot)
         cost = (by(found, "impactd").cost or 0.0) + sum(one.cost or 0.0 for one in found.auctions)
         assert (cost <= 9e-4 * qty * (found.mid or 0.0)) is holds
+
+
+def test_estimate_states_what_it_rests_on() -> None:
+    few, more = asked(market(10), minute=11).basis, asked(market(90), minute=91).basis
+    assert few is not None
+    assert more is not None
+    assert 0.0 < few.history_minutes < more.history_minutes
+    assert few.trial_plans < more.trial_plans
+    assert more.coverage is not None
+    assert len(more.coverage) == len(more.level) == 2
+    assert few.regime_at is None
+
+
+def test_recent_shift_of_the_level_is_a_doubt() -> None:
+    harness = market(30)
+    harness.run([ladder(T0 + k * M // 3, size=4.0) for k in range(91, 200)])
+    found = asked(harness, minute=67)
+    basis = found.basis
+    assert basis is not None
+    assert basis.regime_at is not None
+    assert ("regime" in found.doubts) is (at(67) - basis.regime_at < 30 * M)
+    assert at(30) <= basis.regime_at < at(67)
+    harness.reload()
+    assert asked(harness, minute=67) == found

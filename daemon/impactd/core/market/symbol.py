@@ -40,6 +40,29 @@ Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
+class Basis:
+    """What an expected cost rests on.
+
+    Attributes
+    ----------
+    history_minutes : float
+        Minutes of this symbol and side that the model has learned from, older ones counting less.
+    trial_plans : float
+        Trial plans of a similar length that have ended, older ones counting less.
+    level, coverage : tuple of float
+        Of each band: its nominal coverage, and the share of those plans whose cost it held; None before any.
+    regime_at : int or None
+        When the impact level shifted last, ns.
+    """
+
+    history_minutes: float
+    trial_plans: float
+    level: tuple[float, ...]
+    coverage: tuple[float, ...] | None
+    regime_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class SideView:
     """The market forecast that one side's plans are made with.
 
@@ -74,6 +97,8 @@ class SideView:
     auctions : callable
         From a begin and an end, ns, to the auctions in [begin, end]: ``open`` or ``close``, when it is held (ns) and
         its expected volume, shares, None if unknown.
+    basis : callable
+        From a plan's number of intervals to what its expected cost rests on.
     """
 
     kind: str
@@ -88,6 +113,7 @@ class SideView:
     bands: Callable[[int, float], LogBands]
     within: Callable[[float], tuple[float, float] | None] = lambda _price: None
     auctions: Callable[[int, int], list[tuple[str, int, float | None]]] = lambda _begin, _end: []
+    basis: Callable[[int], Basis | None] = lambda _n: None
 
 
 class SymbolMarket:
@@ -149,6 +175,8 @@ class SymbolMarket:
         self.shifted: set[Side] = set()
         #: Factor on the expected costs of each side that corrects a persistent bias of fills.
         self.bias: dict[Side, float] = dict.fromkeys(SIDES, 1.0)
+        #: Start of the minute in which the impact level of each side shifted last, ns.
+        self._shifted_at: dict[Side, int | None] = dict.fromkeys(SIDES)
         self._volume = VolumeForecast(settings.model, session, profile, interval)
         #: Volume of its auctions.
         self.auctions = AuctionForecast(settings.plans, session, self._volume, interval)
@@ -178,6 +206,7 @@ class SymbolMarket:
             refitted = self._sides[side].update(stats.minute, stats)
             if self._sides[side].changes > changes:
                 self.shifted.add(side)
+                self._shifted_at[side] = stats.minute
             end = stats.minute + interval_ns
             book = self.prevailing(side, end) if refitted else None
             if book is not None:
@@ -333,6 +362,19 @@ class SymbolMarket:
             bands=lambda n, rate: self._bands[side].of(n, rate, self._known(side, at)),
             auctions=self.auctions.between,
             within=lambda price: self._within(side, at, price),
+            basis=lambda n: self._basis(side, n),
+        )
+
+    def _basis(self, side: Side, n: int) -> Basis:
+        """Return what the expected cost of a plan of `n` intervals rests on."""
+        records = self._bands[side].record()
+        near = min(records, key=lambda one: abs(math.log(one.intervals / max(n, 1))), default=None)
+        return Basis(
+            history_minutes=self._sides[side].minutes,
+            trial_plans=0.0 if near is None else near.n_eff,
+            level=self._bands[side].levels,
+            coverage=None if near is None else near.coverage,
+            regime_at=self._shifted_at[side],
         )
 
     def save(self) -> dict[str, Any]:
@@ -345,6 +387,7 @@ class SymbolMarket:
             "sides": {str(side): self._sides[side].save() for side in SIDES},
             "bands": {str(side): self._bands[side].save() for side in SIDES},
             "bias": [self.bias[side] for side in SIDES],
+            "shifted_at": [self._shifted_at[side] for side in SIDES],
             "guards": {str(side): self._guards[side].save() for side in SIDES},
         }
 
@@ -359,3 +402,4 @@ class SymbolMarket:
             self._bands[side].load(saved["bands"][str(side)])
             self._guards[side].load(saved["guards"][str(side)])
         self.bias = dict(zip(SIDES, saved["bias"], strict=True))
+        self._shifted_at = dict(zip(SIDES, saved.get("shifted_at", (None, None)), strict=True))

@@ -43,9 +43,9 @@ from impactd.core.allocator.curve import Float
 from impactd.core.allocator.joint.problem import in_shares
 from impactd.core.allocator.solvers.base import SolveFailure
 from impactd.core.base.quantity import QUANTA
-from impactd.core.base.settings import PlanSettings
+from impactd.core.base.settings import SECOND_NS, PlanSettings
 from impactd.core.inputs.terms import URGENCIES
-from impactd.core.market.symbol import SideView
+from impactd.core.market.symbol import Basis, SideView
 from impactd.core.orders.auction import entered
 from impactd.core.orders.order import Order
 from impactd.core.planning.propose import Proposals, propose
@@ -59,6 +59,13 @@ FRONTIER: Final = (0.0, *URGENCIES.values())
 #: Steps of the search for the largest size: a part in about a thousand.
 _SIZE_STEPS: Final = 12
 _MAX_GROWTH: Final = 1024.0
+
+#: A change of regime counts as recent for so long.
+_FRESH_NS: Final = 1_800 * SECOND_NS
+
+#: Trial plans from which the coverage of bands is judged, and how far from its level it may lie.
+_TRIALS: Final = 20.0
+_MISS: Final = 0.1
 
 #: Extrapolated share of the quantity from which an estimate counts as unsure.
 _MUCH: Final = 0.1
@@ -142,9 +149,11 @@ class CostEstimate:
         Largest quantity that the plan trades within the cost limit, shares; None without a limit.
     extrapolated_share : float
         Part of the plan beyond what the model has been fitted to.
+    basis : Basis or None
+        What the expected cost rests on: history, coverage of the bands, last change of regime.
     doubts : tuple of str
         What makes the estimate less sure: ``unpriced``, ``prior``, ``no_volume``, ``extrapolated``, ``shortfall``,
-        ``auction_unknown``.
+        ``auction_unknown``, ``coverage``, ``regime``.
     """
 
     symbol: str
@@ -160,6 +169,7 @@ class CostEstimate:
     volume_share: float | None
     largest_qty: float | None
     extrapolated_share: float
+    basis: Basis | None
     doubts: tuple[str, ...]
 
     def as_fields(self) -> dict[str, Any]:
@@ -230,6 +240,7 @@ def estimate(
             schedules.append(own.price("pov", np.diff(done, prepend=0.0), rate))
     share = None if volume is None or not np.sum(volume) > 0.0 else own.qty / float(np.sum(volume))
     beyond = float(np.sum(qty[plans.beyond])) / own.qty if own.qty > 0.0 else 0.0
+    basis = market.basis(plans.limits.n_open)
     doubts = [
         name
         for name, doubt in (
@@ -239,6 +250,8 @@ def estimate(
             ("extrapolated", beyond > _MUCH),
             ("shortfall", plans.shortfall[0] > 0),
             ("auction_unknown", any(entry.volume is None for entry in plans.auctions[0])),
+            ("coverage", basis is not None and _misses(basis)),
+            ("regime", basis is not None and basis.regime_at is not None and now - basis.regime_at < _FRESH_NS),
         )
         if doubt
     ]
@@ -256,8 +269,15 @@ def estimate(
         volume_share=share,
         largest_qty=None if max_cost_bps is None else _largest(order, plan, max_cost_bps),
         extrapolated_share=beyond,
+        basis=basis,
         doubts=tuple(doubts),
     )
+
+
+def _misses(basis: Basis) -> bool:
+    """Return whether bands have held clearly more or fewer plans lately than they should."""
+    pairs = zip(basis.coverage or (), basis.level, strict=False)
+    return basis.trial_plans >= _TRIALS and any(abs(held - level) > _MISS for held, level in pairs)
 
 
 class _Pricer:
