@@ -140,6 +140,34 @@ def day(path: Path, minutes: int = 60) -> Path:
     return path
 
 
+@pytest.mark.parametrize("act", ["minute", "slices"])
+def test_the_schedule_shown_is_what_the_order_bought(tmp_path: Path, act: str) -> None:
+    """The last interval is planned several times over, and slices are not what plans have by the interval."""
+    data, out = day(tmp_path / "a.jsonl"), tmp_path / "result"
+    args = [
+        "order",
+        "new",
+        "--side",
+        "buy",
+        "--qty",
+        "3000",
+        "--from",
+        "09:45",
+        "--to",
+        "10:15",
+        "--participation",
+        "10%",
+    ]
+    ran = CliRunner().invoke(cli, [*args, "--data", str(data), "--out", str(out), "--set", f"plans.act={act}"])
+    assert ran.exit_code == 0, ran.output
+    last = orjson.loads((out / "plans.jsonl").read_bytes().splitlines()[-1])
+    lines = [line.split(",") for line in (out / "schedule.csv").read_text(encoding="utf-8").splitlines()[1:]]
+    assert last["cum_qty"] > 0
+    assert sum(float(qty) for _, _, qty, _ in lines) == float(lines[-1][-1]) == last["cum_qty"]
+    assert len({int(start) for start, *_ in lines}) == len(lines)
+    assert all(int(start) % (60 * 10**9) == 0 for start, *_ in lines)
+
+
 def test_estimate_on_recorded_days_is_the_first_plan_of_that_order_and_the_function_s(tmp_path: Path) -> None:
     data = day(tmp_path / "a.jsonl")
     times = ["--side", "buy", "--qty", "2000", "--from", "10:00", "--to", "10:20", "--session", "09:30-16:00"]

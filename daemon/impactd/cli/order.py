@@ -37,6 +37,8 @@ from impactd.cli.ticket import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from impactd.config import Loaded, Settings
 
 
@@ -263,28 +265,17 @@ def _replay(record: dict[str, Any], data: Data, loaded: Loaded, traded: Hours, o
             progress=progress,
         )
     write_summary(summary, traded.text, as_json=False)
-    worked = _worked(out / "plans.jsonl", record["cl_ord_id"])
+    order = next(iter(summary.orders), None)
+    worked = () if order is None else order.by_interval
     _table(worked, clock.zone)
+    in_auctions = 0 if order is None else order.cum_qty - sum(qty for _, qty in worked)
+    if in_auctions > 0:
+        click.echo(f"and {in_auctions:,.10g} in auctions")
     _write_schedule(out / "schedule.csv", worked, clock.zone)
     click.echo(f"schedule by minute: {out / 'schedule.csv'}")
 
 
-def _worked(plans: Path, cl_ord_id: str) -> list[tuple[int, float]]:
-    """Return what each interval traded, by the last plan made before it began: (start in UTC ns, quantity)."""
-    import orjson
-
-    found: dict[int, float] = {}
-    for line in plans.read_bytes().splitlines():
-        plan = orjson.loads(line)
-        if plan["cl_ord_id"] != cl_ord_id:
-            continue
-        as_of = int(plan["as_of"])
-        found = {start: qty for start, qty in found.items() if start < as_of}
-        found |= {int(start): qty for start, qty in zip(plan["start"], plan["qty"], strict=True)}
-    return sorted((start, qty) for start, qty in found.items() if qty)
-
-
-def _write_schedule(path: Path, worked: list[tuple[int, float]], zone: str) -> None:
+def _write_schedule(path: Path, worked: Sequence[tuple[int, float]], zone: str) -> None:
     total, lines = 0.0, ["start_ns,local_time,qty,cum_qty"]
     for start, qty in worked:
         total += qty
@@ -292,7 +283,7 @@ def _write_schedule(path: Path, worked: list[tuple[int, float]], zone: str) -> N
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _table(worked: list[tuple[int, float]], zone: str, rows: int = 24) -> None:
+def _table(worked: Sequence[tuple[int, float]], zone: str, rows: int = 24) -> None:
     """Write a schedule, in so few equal spans of time that it fits a screen."""
     if not worked:
         click.echo("nothing is scheduled")

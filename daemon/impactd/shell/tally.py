@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from impactd.core.base.quantity import QUANTA, format_qty
+from impactd.core.base.settings import SECOND_NS
 from impactd.core.base.topics import Side, Topic
 from impactd.core.outputs.messages import Alert, DeadLetter, Estimate, FillCost, Model, Output, Plan, Slice
 from impactd.core.tca.executed import Executed
@@ -53,6 +54,9 @@ class OrderSummary:
         Shares of the executed quantity that no book showed, which are priced on its own slope; None by fills.
     currency : str or None
         Of the costs, of the instrument's definition.
+    by_interval : tuple of tuple
+        Start of an interval, ns, and the quantity that counts as executed in it; empty by fills, and without those in
+        auctions.
     """
 
     cl_ord_id: str
@@ -81,6 +85,7 @@ class OrderSummary:
     saved_bps: float | None
     beyond_depth_qty: float | None
     currency: str | None
+    by_interval: tuple[tuple[int, int | float], ...]
 
 
 @dataclass(slots=True)
@@ -89,8 +94,8 @@ class _Order:
     priced: Plan | None = None
     plans: int = 0
     executed: Executed = field(default_factory=Executed)
-    #: Whether it acts within the minute: what it executed is not what its plans have by the interval.
-    sliced: bool = False
+    #: Quanta of its slices by the start of their interval, ns: then its plans' quantities are not what it executed.
+    slices: dict[int, int] = field(default_factory=dict)
 
     def take(self, plan: Plan) -> None:
         self.latest = plan
@@ -99,10 +104,15 @@ class _Order:
         if self.priced is None and plan.expected_cost is not None:
             self.priced = plan
 
+    def take_slice(self, taken: Slice) -> None:
+        interval_ns = self.latest.interval_s * SECOND_NS
+        start = taken.as_of // interval_ns * interval_ns
+        self.slices[start] = self.slices.get(start, 0) + taken.qty
+
     def question(self, fills: str, lot_size: int) -> Question | None:
         """Return the quantities to price: the executed quantity, where it was scheduled, and at an even pace."""
         path = self.executed
-        if self.sliced and fills == "scheduled":
+        if self.slices and fills == "scheduled":
             return None
         known = path.scheduled_qty if fills == "scheduled" else path.filled_qty
         if path.begin is None or not self.latest.cum_qty or known != self.latest.cum_qty:
@@ -151,6 +161,11 @@ class _Order:
             saved_bps=_bps(saved, value),
             beyond_depth_qty=beyond,
             currency=plan.currency,
+            by_interval=tuple(
+                (start, format_qty(qty))
+                for start, qty in sorted((self.slices or self.executed.scheduled).items())
+                if qty and fills == "scheduled"
+            ),
         )
 
 
@@ -196,7 +211,7 @@ class Tally:
                 case Plan() as plan if output.topic is Topic.PLANS:
                     self._plan(plan)
                 case Slice() as taken if taken.cl_ord_id in self._orders:
-                    self._orders[taken.cl_ord_id].sliced = True
+                    self._orders[taken.cl_ord_id].take_slice(taken)
                 case FillCost() as cost if cost.cl_ord_id in self._orders:
                     self._orders[cost.cl_ord_id].executed.fill(cost)
                 case Alert() as alert:
