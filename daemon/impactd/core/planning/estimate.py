@@ -235,8 +235,10 @@ def estimate(
     volume = None if plans.volume is None else plans.volume * plans.fraction * (bounds.cap[0] > 0)
     if volume is not None and np.any(volume > 0.0):
         schedules.append(own.price("vwap", even(np.maximum(volume, 1e-9 * float(np.max(volume))))))
+        lot_shares = order.terms.lot_size / QUANTA
         for rate in POV_RATES:
-            done = np.minimum(np.cumsum(rate * volume), own.qty)
+            # Whole lots of the running sum, as participation binds plans.
+            done = np.minimum(np.floor(np.cumsum(rate * volume) / lot_shares + 1e-9) * lot_shares, own.qty)
             schedules.append(own.price("pov", np.diff(done, prepend=0.0), rate))
     share = None if volume is None or not np.sum(volume) > 0.0 else own.qty / float(np.sum(volume))
     beyond = float(np.sum(qty[plans.beyond])) / own.qty if own.qty > 0.0 else 0.0
