@@ -459,8 +459,8 @@ class _Run:
 
     async def _judge(self) -> None:
         outcome, loop = self.outcome, self._loop
-        # The marks of the last transactions.
-        await asyncio.sleep(1.0)
+        # A killed process may leave a transaction open, which hides what others committed until it times out.
+        await asyncio.sleep(TRANSACTION_S + 1.0)
         outcome.faults += [
             f"two threads at once in {process}, at {at - START_S:.3f} s: {what}" for process, at, what in loop.races
         ]

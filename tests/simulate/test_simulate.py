@@ -43,6 +43,17 @@ def test_every_day_holds_what_it_must() -> None:
     assert not failing, "make simulate FIRST=SEED SEEDS=1 says more"
 
 
+def test_a_transaction_that_is_left_open_hides_nothing_from_the_judge() -> None:
+    """Seed 2890: the last process to be killed has a transaction open on a topic that both partitions write to."""
+    events = (
+        Event(0.905, "lead", (-1, 0.422, 0.103, 5)),
+        Event(1.975, "rush", ("early", 60)),
+        Event(2.529, "add"),
+        Event(3.079, "hit", (0, "produce", "kill", 1)),
+    )
+    assert not run(Day("2890", 1, 13, events)).faults
+
+
 @pytest.mark.parametrize("variant", _SMALL)
 def test_broken_service_is_found(variant: str) -> None:
     assert run(_SMALL[variant], variant).faults
