@@ -384,11 +384,12 @@ class GroupConsumer(Consumer):
     async def _coordinate(self) -> None:
         beat_s = self._settings.kafka.heartbeat_interval_ms / 1000
         session_s = self._settings.kafka.session_timeout_ms / 1000
+        owned: tuple[int, ...] = ()
         while True:
             self._joined.clear()
             if self._spots:
                 self._listener.on_partitions_revoked(list(self._spots))
-            member, generation, owned = await self._join(session_s)
+            member, generation, owned = await self._join(session_s, owned)
             self._member, self._generation = member, generation
             self.assign([Place(self._topic, partition) for partition in owned])
             self._listener.on_partitions_assigned(list(self._spots))
@@ -406,12 +407,12 @@ class GroupConsumer(Consumer):
                     # The connection was lost; the next heartbeat goes over another.
                     continue
 
-    async def _join(self, session_s: float) -> tuple[str, int, tuple[int, ...]]:
+    async def _join(self, session_s: float, claim: tuple[int, ...]) -> tuple[str, int, tuple[int, ...]]:
         while True:
             member = self._member
             try:
                 joined: tuple[str, int, tuple[int, ...]] = await self._link.call(
-                    lambda member=member: self._cluster.join(member, session_s)
+                    lambda member=member: self._cluster.join(member, session_s, claim, self._settings.kafka.own_at_most)
                 )
             except UnknownMemberIdError:
                 self._member = None

@@ -28,6 +28,7 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
+from impactd.shell.kafka.assignor import spread
 from tests.simulate.clock import OUTSIDE, Loop
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -239,6 +240,9 @@ class _Member:
 
     seen: float
     session_s: float
+    #: What it owned before, and owns at most while others have room; None: an equal share.
+    claim: tuple[int, ...] = ()
+    at_most: int | None = None
     #: Its join that waits for the others.
     joining: Parked | None = None
 
@@ -436,7 +440,9 @@ class Cluster:
 
     # The group
 
-    def join(self, member: str | None, session_s: float) -> Parked:
+    def join(
+        self, member: str | None, session_s: float, claim: tuple[int, ...] = (), at_most: int | None = None
+    ) -> Parked:
         """Join, or join again; the answer is the member's name, the generation and what is assigned."""
         now = self._loop.time()
         if member is None:
@@ -445,7 +451,7 @@ class Cluster:
         elif member not in self._members:
             raise UnknownMemberIdError
         known = self._members.setdefault(member, _Member(now, session_s))
-        known.joining, known.seen = Parked(), now
+        known.joining, known.seen, known.claim, known.at_most = Parked(), now, claim, at_most
         self._rebalance()
         self.later(0.0, self._complete, False)
         return known.joining
@@ -470,16 +476,21 @@ class Cluster:
         self._stable = True
         names = sorted(self._members)
         count = next(n for topic, n in self.partitions.items() if topic.endswith("ticks"))
-        for n, name in enumerate(names):
+        for name, owned in self._assigned(names, count).items():
             known = self._members[name]
-            share, more = divmod(count, len(names))
-            first = n * share + min(n, more)
-            owned = range(first, first + share + (n < more))
             known.seen = self._loop.time()
             joining, known.joining = known.joining, None
             assert joining is not None
             joining.resolve((name, self._generation, tuple(owned)))
             self.later(known.session_s, self._expire, name)
+
+    def _assigned(self, names: list[str], count: int) -> dict[str, list[int]]:
+        """Return what the leader of the group assigns."""
+        if names and (at_most := self._members[names[0]].at_most) is not None:
+            return spread(range(count), {name: self._members[name].claim for name in names}, at_most)
+        share, more = divmod(count, max(1, len(names)))
+        firsts = [n * share + min(n, more) for n in range(len(names) + 1)]
+        return {name: list(range(firsts[n], firsts[n + 1])) for n, name in enumerate(names)}
 
     def _expire(self, name: str) -> None:
         known = self._members.get(name)

@@ -20,7 +20,7 @@ from tests.simulate import verdict
 from tests.simulate.clock import START_S, Loop, NothingLeftError
 from tests.simulate.cluster import Log, Place, Sent
 from tests.simulate.variants import VARIANTS
-from tests.simulate.world import PARTITIONS, SESSION_S, SETTINGS, TRANSACTION_S, Member, World, quiet
+from tests.simulate.world import PARTITIONS, SESSION_S, SETTINGS, STANDBY, TRANSACTION_S, Member, World, quiet
 
 #: From one step of the load to the next.
 STEP_S: Final = 0.25
@@ -28,6 +28,9 @@ STEP_S: Final = 0.25
 #: Once all is well again, inputs must be committed within so long, and processes end.
 LIVELY_S: Final = 45.0
 _LEAVE_S: Final = 8.0
+
+#: From the start of a process to the next one's end, in a deploy.
+_DEPLOY_S: Final = 0.8
 
 #: What a day that was damaged is watched for.
 _WATCHED_S: Final = 6.0
@@ -106,7 +109,14 @@ def drawn(seed: str) -> Day:
         events.append(Event(at, kind, _KINDS[kind][1](draw)))
     if draw.random() < 0.1:
         events.append(Event(steps * STEP_S, draw.choice(_DAMAGES), (draw.randrange(PARTITIONS), draw.randrange(1000))))
+    elif draw.random() < 0.3:
+        events.append(Event(round(draw.uniform(0.3, steps * STEP_S), 3), "deploy", (_seconds(draw, 0.0, 1.0),)))
     return Day(seed, members, steps, tuple(sorted(events)))
+
+
+def stands_by(seed: str) -> bool:
+    """Return whether the processes of a seed's day stand by for each other."""
+    return random.Random(f"{seed}/standby").random() < 0.5
 
 
 def _who(draw: random.Random) -> int:
@@ -158,7 +168,7 @@ class _Run:
 
     def __init__(self, loop: Loop, day: Day) -> None:
         self._loop, self._day = loop, day
-        self._world = World(loop, day.seed)
+        self._world = World(loop, day.seed, STANDBY if stands_by(day.seed) else SETTINGS)
         self._desk = Desk(day.seed, PARTITIONS, 1)
         self._lull_until = 0.0
         self._counted = 0
@@ -276,6 +286,11 @@ class _Run:
             member.wanted = False
             member.service.stop()
             member.task.add_done_callback(lambda _: self._later(away_s, self._back, member))
+
+    def _do_deploy(self, away_s: float) -> None:
+        """Restart one process after the other, each when the one before is back."""
+        for n in range(len(self._world.members)):
+            self._later(n * (away_s + _DEPLOY_S), self._do_restart, n, away_s)
 
     def _do_add(self) -> None:
         if len(self._world.members) < 4:

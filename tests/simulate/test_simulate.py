@@ -77,9 +77,12 @@ def test_state_is_read_whole_from_a_leader_that_has_just_taken_over() -> None:
     assert not found.failures
 
 
+#: A process reads an empty state, sleeps, and wakes when its successor has committed.
+_OVERTAKEN = Day("358", 3, 15, (Event(0.678, "hit", (2, "produce", "kill", 1)), Event(2.035, "freeze", (1, 2.773))))
+
+
 def test_process_that_lost_a_partition_while_it_restored_does_not_end_of_what_its_successor_wrote() -> None:
-    """It reads an empty state, sleeps, and finds commits in the journal: those of the owner after it."""
-    found = run(drawn("358"))
+    found = run(_OVERTAKEN)
     assert not found.faults
     assert not found.failures
 

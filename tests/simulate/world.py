@@ -47,6 +47,8 @@ SETTINGS: Final = Settings(
     health={"stuck_after_s": 30},
     http={"port": 0},
 )
+#: The same where each process stands by for the others.
+STANDBY: Final = SETTINGS.replace(kafka={"standby": True, "own_at_most": 1})
 CORE: Final = SETTINGS.core()
 COUNTS: Final = dict.fromkeys(Topic, PARTITIONS)
 
@@ -90,7 +92,7 @@ class Member:
         self.starts += 1
         process = self.process = Process(f"m{self.number}.{self.starts}", self.skew_ns)
         self._world.links[process] = Link(self._world.network, process)
-        self.service = Service(SETTINGS, CORE)
+        self.service = Service(self._world.settings, CORE)
         self.task = self._world.loop.spawn(process, self.service.run())
         self.task.add_done_callback(functools.partial(self._ended, process, self.service))
 
@@ -122,10 +124,12 @@ class World:
     Parameters
     ----------
     seed : str
+    settings : Settings
+        Of the processes.
     """
 
-    def __init__(self, loop: Loop, seed: str) -> None:
-        self.loop = loop
+    def __init__(self, loop: Loop, seed: str, settings: Settings = SETTINGS) -> None:
+        self.loop, self.settings = loop, settings
         self.cluster = Cluster(loop, {SETTINGS.topics.name(topic): PARTITIONS for topic in Topic}, seed)
         self.network = Network(loop, self.cluster, seed)
         self.links: dict[Process, Link] = {}

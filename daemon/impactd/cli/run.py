@@ -16,8 +16,13 @@ from impactd.cli.common import example, load_settings, settings_options
     is_flag=True,
     help="Continue from a state made under other settings, where possible.  [setting: journal.accept_settings]",
 )
+@click.option(
+    "--standby",
+    is_flag=True,
+    help="Follow the state of every partition, to take one over without a full restore.  [setting: kafka.standby]",
+)
 @settings_options
-def command(*, accept_settings: bool, config: Path | None, sets: tuple[str, ...]) -> int:
+def command(*, accept_settings: bool, standby: bool, config: Path | None, sets: tuple[str, ...]) -> int:
     """Run the service.
 
     Reads ticks, orders, executions and control from Kafka and publishes
@@ -25,7 +30,11 @@ def command(*, accept_settings: bool, config: Path | None, sets: tuple[str, ...]
     drains and exits; a second one exits at once. Notifies a service manager
     that asks for it (systemd's Type=notify and WatchdogSec=).
     """
-    loaded = load_settings(config, sets, (("journal.accept_settings", accept_settings or None, "--accept-settings"),))
+    flags = (
+        ("journal.accept_settings", accept_settings or None, "--accept-settings"),
+        ("kafka.standby", standby or None, "--standby"),
+    )
+    loaded = load_settings(config, sets, flags)
     settings = loaded.settings
 
     import os

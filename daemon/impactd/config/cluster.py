@@ -111,6 +111,12 @@ class KafkaSection(Section):
     """How long the process may take to end after SIGTERM."""
     group_commit_interval_ms: Milliseconds = 5_000
     """Time between commits of group offsets, which only lag tools read."""
+    standby: bool = False
+    """Follow the state of every partition, to take one over without a full restore."""
+    standby_bytes: Annotated[int, Field(ge=1_000, le=1_000_000_000_000)] = 1_000_000_000
+    """Bytes of the states that a standby keeps, at most; a partition beyond that is restored in full."""
+    own_at_most: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Partitions that a process owns while others have room; it keeps those it has. Default: always an equal share."""
     idle_after_ms: Milliseconds = 500
     """Time without a tick after which the service checks whether a partition is idle."""
 

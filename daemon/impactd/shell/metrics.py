@@ -174,6 +174,14 @@ METRICS: Final[tuple[Row, ...]] = (
         _one(lambda r: float(r.status.broker_answers)),
     ),
     Row("impactd_partitions_owned", "gauge", (), "Partitions owned.", _one(lambda r: len(r.status.partitions))),
+    Row(
+        "impactd_standby_partitions",
+        "gauge",
+        (),
+        "Warm copies of states: partitions that this process takes over without a full restore.",
+        _one(lambda r: r.status.standby_partitions),
+    ),
+    Row("impactd_standby_bytes", "gauge", (), "Bytes of these copies.", _one(lambda r: r.status.standby_bytes)),
     Row("impactd_partition_phase", "gauge", ("partition", "phase"), "1 for the current phase.", _phases),
     Row(
         "impactd_lag_records",

@@ -5,7 +5,8 @@ place:
 
 - consumers read committed records only, never commit offsets by themselves,
   and never jump when a position is gone (``auto_offset_reset="none"``);
-- only the ticks topic is subscribed in the group, with the range assignor;
+- only the ticks topic is subscribed in the group, with the range assignor or, where processes stand by, with
+  one that leaves partitions where they are;
 - a producer belongs to one partition number, and its ``transactional_id``
   names environment, group and that number: starting it fences the
   previous owner of the partition.
@@ -19,10 +20,12 @@ from collections.abc import Coroutine
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
 
 from impactd.config import Settings
+from impactd.shell.kafka.assignor import standby_assignor
 from impactd.shell.kafka.raw_consumer import RawConsumer
 from impactd.shell.kafka.security import security_options
 from impactd.shell.kafka.tasks import end
@@ -85,12 +88,18 @@ def ticks_consumer(settings: Settings) -> RawConsumer:
         group_id=settings.kafka.group,
         fetch_min_bytes=TICKS_FETCH_BYTES,
         fetch_max_wait_ms=TICKS_FETCH_WAIT_MS,
-        partition_assignment_strategy=(RangePartitionAssignor,),
+        partition_assignment_strategy=_assignors(settings),
         session_timeout_ms=settings.kafka.session_timeout_ms,
         heartbeat_interval_ms=settings.kafka.heartbeat_interval_ms,
         rebalance_timeout_ms=settings.kafka.session_timeout_ms,
         max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
     )
+
+
+def _assignors(settings: Settings) -> tuple[type[AbstractPartitionAssignor], ...]:
+    at_most = settings.kafka.own_at_most
+    # Both where the setting is new: until the last process has it, the group agrees on the one that all know.
+    return (RangePartitionAssignor,) if at_most is None else (standby_assignor(at_most), RangePartitionAssignor)
 
 
 def manual_consumer(settings: Settings, fetch_bytes: int | None = None) -> RawConsumer:

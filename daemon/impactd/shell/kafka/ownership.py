@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from impactd.core.base.settings import CoreSettings
+    from impactd.shell.kafka.standby import Standby, Warm
     from impactd.shell.kafka.transport import GroupConsumer, ManualConsumer, Producer, Transport
     from impactd.shell.kill_switch import KillSwitch
     from impactd.wire.codec import Limits
@@ -102,6 +103,7 @@ class Clients:
     executor: Executor
     kill_switch: KillSwitch
     wall_ns: Callable[[], int] = time.time_ns
+    standby: Standby | None = None
 
 
 class Ownership:
@@ -130,6 +132,7 @@ class Ownership:
         self._leaving = asyncio.Event()
         self._loop: PartitionLoop | None = None
         self._fenced: deque[float] = deque(maxlen=_FENCED_AT_MOST)
+        self._distrusted = False
         self._refused = 0
         self._mismatches = 0
         self._failures = 0
@@ -176,6 +179,7 @@ class Ownership:
                 except PositionLostError as error:
                     self._lose(error)
                 except (CommitUnknownError, RestoreError) as error:
+                    self._distrusted |= isinstance(error, RestoreError)
                     await self._recover(error)
                 except StateMismatchError as error:
                     raise FatalError(str(error)) from error
@@ -193,7 +197,8 @@ class Ownership:
             await self._announce(committer)
             self._phase(Phase.RESTORING, "reading the state")
             stall_s = settings.kafka.transaction_timeout_ms / 1000 * 2
-            items = await read_state(clients.transport, settings, self.partition, stall_s, self._restored_to)
+            warm = self._warm()
+            items = await read_state(clients.transport, settings, self.partition, stall_s, self._restored_to, warm)
             stopwatch = Stopwatch()
             engine = Engine(
                 with_formats(clients.core, settings),
@@ -243,15 +248,24 @@ class Ownership:
                 "partition owned",
                 seconds=round(self._status.restore_seconds, 3),
                 keys=len(items),
+                warm=warm is not None,
                 seq=engine.commit_seq,
                 positions=self._positions(),
             )
+            self._distrusted = False
             self._loop = loop
             await loop.run()
         finally:
             self._loop = None
             self._pause()
             await committer.close(settings.kafka.revoke_timeout_ms / 1000)
+
+    def _warm(self) -> Warm | None:
+        """Return the standby's copy; where a restore has failed, the state is read from its beginning instead."""
+        standby = self._clients.standby
+        if standby is not None and self._distrusted:
+            standby.drop(self.partition)
+        return None if standby is None or self._distrusted else standby.take(self.partition)
 
     async def _load(self, engine: Engine, items: Mapping[str, bytes]) -> None:
         def load() -> None:

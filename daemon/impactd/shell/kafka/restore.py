@@ -36,6 +36,7 @@ from impactd.shell.kafka.errors import MismatchError, RestoreError
 
 if TYPE_CHECKING:
     from impactd.core.engine import Engine
+    from impactd.shell.kafka.standby import Warm
     from impactd.shell.kafka.transport import Fetched, ManualConsumer, Transport
 
 _POLL_MS: Final = 500
@@ -53,6 +54,7 @@ async def read_state(
     partition: int,
     stall_s: float,
     reached: Callable[[int], None] | None = None,
+    warm: Warm | None = None,
 ) -> dict[str, bytes]:
     """Return the last value of every live state key of `partition`.
 
@@ -62,6 +64,8 @@ async def read_state(
         Without progress for this long the attempt is given up.
     reached : callable, optional
         Told the offset after each step.
+    warm : Warm, optional
+        A copy to continue instead of reading from the beginning. The caller checks the result as any other.
 
     Raises
     ------
@@ -71,8 +75,13 @@ async def read_state(
     where = TopicPartition(settings.topics.name(Topic.STATE), partition)
     async with _reading(transport, transport.consumer(), [where], stall_s) as consumer:
         first = (await consumer.beginning_offsets([where]))[where]
+        items: dict[str, bytes] = {}
+        if warm is not None and warm.offset > first:
+            # From the last offset that it holds: a fetch at the very end waits for more.
+            items, first = warm.items, warm.offset - 1
         consumer.seek(where, first)
-        return await _drain(consumer, where, stall_s, reached or (lambda _: None))
+        await _drain(consumer, where, stall_s, reached or (lambda _: None), items)
+        return items
 
 
 @asynccontextmanager
@@ -95,10 +104,14 @@ async def _reading(
 
 
 async def _drain(
-    consumer: ManualConsumer, where: TopicPartition, stall_s: float, reached: Callable[[int], None]
-) -> dict[str, bytes]:
+    consumer: ManualConsumer,
+    where: TopicPartition,
+    stall_s: float,
+    reached: Callable[[int], None],
+    items: dict[str, bytes],
+) -> None:
+    """Enter what stands up to the end into `items`."""
     loop = asyncio.get_running_loop()
-    items: dict[str, bytes] = {}
     end: int | None = None
     position, moved = -1, loop.time()
     while end is None or position < end:
@@ -121,7 +134,6 @@ async def _drain(
                 f"{where.topic}/{where.partition} stops at offset {position} of {end}: somebody else has an open "
                 "transaction there"
             )
-    return items
 
 
 def _enter(fetched: Fetched, items: dict[str, bytes]) -> None:

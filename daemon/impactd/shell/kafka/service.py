@@ -32,6 +32,7 @@ from impactd.shell.kafka.client import CLOSE_S, close_within
 from impactd.shell.kafka.errors import FatalError, UnsupportedError
 from impactd.shell.kafka.listener import Assignments
 from impactd.shell.kafka.ownership import Clients
+from impactd.shell.kafka.standby import Standby
 from impactd.shell.kafka.status import Status
 from impactd.shell.kafka.stuck import LOOK_S, StuckDetector
 from impactd.shell.kafka.tasks import end
@@ -54,6 +55,9 @@ _SWITCH_S: Final = 0.0005
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_HURRIED: Final = 130
+
+#: A process joins the group once its warm copies are whole, or after so long.
+_CATCH_UP_S: Final = 60.0
 
 #: A partition number that no topic has: asking for it fetches nothing, and raises what the group has to say.
 _NO_PARTITION: Final = 2**31 - 1
@@ -165,8 +169,18 @@ class Service:
         executor = ThreadPoolExecutor(workers, thread_name_prefix="impactd")
         transport = KafkaTransport(settings)
         ticks, events = transport.group_consumer(), transport.consumer()
+        standby = Standby(transport, settings, counts[Topic.TICKS], self._status) if settings.kafka.standby else None
         clients = Clients(
-            settings, self._core, self._limits, transport, ticks, events, counts, executor, self._kill_switch
+            settings,
+            self._core,
+            self._limits,
+            transport,
+            ticks,
+            events,
+            counts,
+            executor,
+            self._kill_switch,
+            standby=standby,
         )
         assignments = self._assignments = Assignments(clients, self._status, self._fail)
         self._partitions = counts[Topic.TICKS]
@@ -175,6 +189,12 @@ class Service:
             # Known before the first commit, or that one would publish what must not be.
             await self._kill_switch.look()
             await self._start(ticks, events)
+            if standby is not None:
+                helpers.append(self._helper(standby.follow(), "standby"))
+                # What joins before its copies are whole would restore in full what another process just gave up.
+                await self._unless_stopped(standby.caught_up())
+                if self._stop.is_set():
+                    return
             # Subscribed only now: a start that is subscribed already would wait for the first assignment.
             ticks.subscribe([settings.topics.name(Topic.TICKS)], listener=assignments)
             _log.info(
@@ -183,7 +203,7 @@ class Service:
                 group=settings.kafka.group,
                 partitions=counts[Topic.TICKS],
             )
-            helpers = [
+            helpers += [
                 self._helper(self._watch_group(ticks), "group"),
                 self._helper(self._commit_group_offsets(ticks, assignments), "group-offsets"),
                 self._helper(watch_brokers(settings, events, self._status, counts), "brokers"),
@@ -195,6 +215,12 @@ class Service:
         finally:
             await self._drain(assignments, helpers, transport, ticks, events)
             executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for `work`, but not beyond the order to stop, nor longer than a standby may take to be of use."""
+        tasks = [asyncio.ensure_future(work), asyncio.ensure_future(self._stop.wait())]
+        await asyncio.wait(tasks, timeout=_CATCH_UP_S, return_when=asyncio.FIRST_COMPLETED)
+        await end(*tasks)
 
     async def _start(self, *consumers: ManualConsumer) -> None:
         try:

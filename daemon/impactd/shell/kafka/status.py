@@ -257,6 +257,8 @@ class Status:
         Assignments received.
     fenced : int
         Times that another producer took a partition's transactional id.
+    standby_partitions, standby_bytes : int
+        Warm copies of states that were read to their end, and bytes of all copies.
     broker_answers : bool
         Whether the brokers that lead the inputs have answered when they were last asked.
     error : str or None
@@ -268,6 +270,8 @@ class Status:
     durations: dict[str, Durations] = field(default_factory=lambda: {stage: Durations() for stage in STAGES})
     rebalances: int = 0
     fenced: int = 0
+    standby_partitions: int = 0
+    standby_bytes: int = 0
     broker_answers: bool = True
     draining: bool = False
     error: str | None = None
