@@ -33,7 +33,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -44,11 +44,13 @@ from impactd.core.allocator.joint.problem import in_shares
 from impactd.core.allocator.solvers.base import SolveFailure
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import SECOND_NS, PlanSettings
-from impactd.core.inputs.terms import URGENCIES
+from impactd.core.inputs.terms import URGENCIES, Terms
 from impactd.core.market.symbol import Basis, SideView
 from impactd.core.orders.auction import entered
 from impactd.core.orders.order import Order
 from impactd.core.planning.propose import Proposals, propose
+
+_T = TypeVar("_T")
 
 #: Shares of volume of the POV schedules.
 POV_RATES: Final = (0.05, 0.1, 0.2, 0.3)
@@ -213,11 +215,15 @@ def estimate(
     if order.terms.end <= now:
         raise NoEstimateError("end: the window is over; give a later one")
 
+    market, beside, made = _remembering(market), _once(others), dict[Terms, Proposals]()
+
     def plan(of: Order) -> Proposals:
-        found = propose([of], now, market, settings, interval_ns, others)
-        if isinstance(found, SolveFailure):
-            raise NoEstimateError(f"no schedule could be solved: {found}")
-        return found
+        if of.terms not in made:
+            found = propose([of], now, market, settings, interval_ns, beside)
+            if isinstance(found, SolveFailure):
+                raise NoEstimateError(f"no schedule could be solved: {found}")
+            made[of.terms] = found
+        return made[of.terms]
 
     plans = plan(order)
     own = _Pricer(plans)
@@ -273,6 +279,32 @@ def estimate(
         extrapolated_share=beyond,
         basis=basis,
         doubts=tuple(doubts),
+    )
+
+
+def _once(of: Callable[..., _T]) -> Callable[..., _T]:
+    """Return a function that asks `of` only once for the same arguments."""
+    known: dict[tuple[Any, ...], _T] = {}
+
+    def answer(*args: Any) -> _T:
+        key = tuple(arg.tobytes() if isinstance(arg, np.ndarray) else arg for arg in args)
+        if key not in known:
+            known[key] = of(*args)
+        return known[key]
+
+    return answer
+
+
+def _remembering(market: SideView) -> SideView:
+    """Return the view with what the schedules of one estimate share worked out once."""
+    return dataclasses.replace(
+        market,
+        curves=_once(market.curves),
+        volume=_once(market.volume),
+        so_far=_once(market.so_far),
+        is_open=_once(market.is_open),
+        bands=_once(market.bands),
+        auctions=_once(market.auctions),
     )
 
 
