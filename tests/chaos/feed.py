@@ -68,6 +68,8 @@ class Desk:
 
     def __init__(self, seed: str, partitions: int = PARTITIONS, each: int = _SYMBOLS) -> None:
         self._random = random.Random(seed)
+        #: Of what was added later: the days of a seed stay as they were.
+        self._more = random.Random(f"{seed}/more")
         self._partitions = partitions
         self._symbols = symbols(partitions, each)
         self._mid = {symbol: 3_000 + 100 * n for n, symbol in enumerate(self._symbols)}
@@ -91,6 +93,8 @@ class Desk:
             yield from self._control(now)
         if draw.random() < 0.03:
             yield self._poison(now)
+        if self._more.random() < 0.1:
+            yield self._imbalance(now)
 
     def _tick(self, now: int) -> Message:
         draw = self._random
@@ -123,7 +127,7 @@ class Desk:
         draw = self._random
         symbol, cl_ord_id = draw.choice(self._symbols), f"C{next(self._ids)}"
         start = now + draw.randrange(-1, 4) * _SECOND_NS
-        order = {
+        order: dict[str, Any] = {
             "type": "new",
             "cl_ord_id": cl_ord_id,
             "symbol": symbol,
@@ -140,6 +144,7 @@ class Desk:
             **draw.choice([{}, {}, {"would_px": (self._mid[symbol] + draw.randrange(-3, 4)) / 100, "would_rate": 0.2}]),
             **draw.choice([{}, {}, {"limit_px": (self._mid[symbol] + draw.randrange(-4, 5)) / 100}]),
         }
+        order |= self._rarer_terms(order)
         if draw.random() < 0.1:
             # The venue is faster than the desk: a fill before its order.
             self._orders.append((cl_ord_id, symbol))
@@ -147,6 +152,27 @@ class Desk:
         for _ in range(2 if draw.random() < 0.1 else 1):
             yield self._event(Topic.ORDERS, order)
         self._orders = [*self._orders[-_REMEMBERED:], (cl_ord_id, symbol)]
+
+    def _rarer_terms(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Return terms that few orders have; some contradict the order's others, and it is refused."""
+        draw, start, end = self._more, order["start"], order["end"]
+        blackout = start + draw.randrange(20) * _SECOND_NS
+        terms: list[dict[str, Any]] = [
+            {"limit_offset_bps": draw.choice([-3, 5, 20])},
+            {"target_participation_rate": draw.choice([0.05, 0.3])},
+            {"lot_size": draw.choice([10, 100])},
+            {"min_clip_qty": draw.choice([50, 200])},
+            {"must_complete": True},
+            {"blackouts": [[blackout, blackout + draw.randrange(1, 9) * _SECOND_NS]]},
+            {"last_trade": draw.randrange(start, end + 1)},
+            {"urgency": draw.choice(["low", "high", "get_done", 0.5])},
+        ]
+        return draw.choice(terms) if draw.random() < 0.4 else {}
+
+    def _imbalance(self, now: int) -> Message:
+        draw = self._more
+        about = {"symbol": draw.choice(self._symbols), "ts_event": now, "auction": draw.choice(["open", "close"])}
+        return self._event(Topic.STATUS, {"type": "imbalance"} | about | {"paired_qty": draw.randrange(0, 9_000)})
 
     def _fill(self, now: int, of: tuple[str, str] | None = None) -> Iterator[Message]:
         draw = self._random

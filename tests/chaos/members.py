@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Final
 
@@ -18,6 +19,19 @@ from tests.chaos import hooks
 from tests.chaos.cluster import SESSION_TIMEOUT_S
 from tests.paths import ROOT
 
+
+def _hours(symbols: list[str]) -> str:
+    """Return hours in which the markets of these symbols close two, four, six minutes from now, as a setting."""
+    now = datetime.now(UTC)
+    closes = [(now + timedelta(minutes=2 * k + 2)).strftime("%H:%M") for k in range(len(symbols))]
+    days = "days=[" + ",".join(f'"{day}"' for day in ("mon", "tue", "wed", "thu", "fri", "sat", "sun")) + "]"
+    opens = (now - timedelta(hours=2)).strftime("%H:%M")
+    tables = [
+        f'{{symbols=["{name}"],open="{opens}",close="{at}",{days}}}' for name, at in zip(symbols, closes, strict=True)
+    ]
+    return "[" + ",".join(tables) + "]"
+
+
 #: Further settings of every process: short minutes, and orders that are soon forgotten.
 CORE: Final = {
     "books.interval_s": "1",
@@ -25,6 +39,10 @@ CORE: Final = {
     "plans.hold_s": "3",
     "plans.keep_ended_s": "10",
     "plans.max_held": "50",
+    "plans.auction_close_cutoff_s": "20",
+    "plans.auction_report_s": "5",
+    "plans.auction_close_share": "0.5",
+    "session.by_symbol": _hours(["S2", "S4", "S7"]),
     "log.format": "json",
     "http.port": "0",
 }

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 
 #: Where the monotonic clock of every process begins, and what the wall shows then.
 START_S: Final = 1_000.0
-START_NS: Final = 1_743_687_000_000_000_000
+START_NS: Final = 1_743_686_985_000_000_000
 
 #: A thread takes so long for a task, at least and mostly at most.
 _JOB_S: Final = (0.0002, 0.003)

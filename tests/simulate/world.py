@@ -43,7 +43,16 @@ SETTINGS: Final = Settings(
     topics={"partitions": PARTITIONS},
     journal={"snapshot_s": 4},
     books={"interval_s": 3, "grace_s": 0.2},
-    plans={"hold_s": 30, "keep_ended_s": 5, "max_held": 500},
+    plans={
+        "hold_s": 30,
+        "keep_ended_s": 5,
+        "max_held": 500,
+        "auction_close_cutoff_s": 6,
+        "auction_report_s": 5,
+        "auction_close_share": 0.5,
+    },
+    # The market of one symbol closes within the day (`impactd.core.planning.auctions`).
+    session={"by_symbol": [{"symbols": ["S1"], "open": "09:00", "close": "13:30"}]},
     health={"stuck_after_s": 30},
     http={"port": 0},
 )
