@@ -320,3 +320,11 @@ def test_term_is_parsed_by_its_unit_in_new_and_replace(term: Field[Any]) -> None
     else:
         assert getattr(parse(NEW | {term.name: sent}).terms, term.name) == parsed
         assert getattr(parse(NEW | {term.name: None}).terms, term.name) == term.default
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), [("completion", "must_complete"), ("limit_price", "limit_px"), ("end_time", "end")]
+)
+def test_words_of_other_tickets_name_our_field(name: str, field: str) -> None:
+    (refused,) = decode(Topic.ORDERS, orjson.dumps(NEW | {name: 1})).refused
+    assert f"send {field}" in refused.detail

@@ -153,9 +153,31 @@ def _event(value: bytes, topic: Topic, limits: Limits) -> Event:
     return form.parse(obj)
 
 
+#: What tickets elsewhere call our fields.
+_MEANT: Final = {
+    "completion": "must_complete",
+    "price": "limit_px",
+    "limit": "limit_px",
+    "limit_price": "limit_px",
+    "would": "would_px",
+    "would_price": "would_px",
+    "max_participation": "participation_rate",
+    "max_pov": "participation_rate",
+    "pov": "target_participation_rate",
+    "min_participation": "min_participation_rate",
+    "min_pov": "min_participation_rate",
+    "start_time": "start",
+    "end_time": "end",
+    "qty": "order_qty",
+    "quantity": "order_qty",
+}
+_OF_FLAG: Final = {"completion": ": true where it must complete, false where it may leave"}
+
+
 def _unknown_field(name: str, kind: str, form: _Form) -> str:
-    near = get_close_matches(name, sorted(form.fields), 1, cutoff=0.75)
-    what = f"send {near[0]}" if near else f"it has {', '.join(sorted(form.fields))}"
+    meant = _MEANT.get(name)
+    near = [meant] if meant in form.fields else get_close_matches(name, sorted(form.fields), 1, cutoff=0.75)
+    what = f"send {near[0]}{_OF_FLAG.get(name, '')}" if near else f"it has {', '.join(sorted(form.fields))}"
     return f"{shown(name)[1:-1]}: not a field of {kind}; leave it out, or {what}"
 
 

@@ -164,11 +164,20 @@ def _caps(order: Order, path: Path, now: int, starts: list[int], qty: list[int])
 def _band(order: Order, path: Path, starts: list[int], ends: list[int], qty: list[int]) -> Iterator[str]:
     terms, volume, done = order.terms, order.market_volume, order.cum_qty - order.auction_qty
     rate = terms.participation_rate if terms.participation_rate is not None else terms.target_participation_rate
+    least, seen, whole = terms.least_rate, volume, done + sum(qty)
+    # What else holds quantity back, or has done so, comes first: then the least share is made up later.
+    others = (terms.max_interval_qty, terms.last_trade, terms.auctions, order.limit(path.mid), *terms.blackouts)
+    free = all(other is None for other in others) and done + terms.lot_size >= (least or 0.0) * seen * QUANTA
     for start, end, q in zip(starts, ends, qty, strict=True):
         done += q
-        volume += float(path.expected(np.array([start // M * M]))[0]) * ((end - max(start // M * M, terms.start)) / M)
+        minute, forecast = start // M * M, float(path.expected(np.array([start // M * M]))[0]) / M
+        volume += forecast * (end - max(minute, terms.start))
         if rate is not None and not terms.must_complete and q and done > rate * volume * QUANTA + 1:
             yield "participation"
+        if path.is_open(np.array([minute]))[0]:
+            seen += forecast * max(end - max(minute, order.works_from), 0)
+        if least is not None and free and done + terms.lot_size < min(least * seen * QUANTA, whole):
+            yield "least share"
 
 
 def _entries(order: Order, path: Path, now: int, plan: Proposals) -> Iterator[str]:

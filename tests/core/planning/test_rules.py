@@ -31,6 +31,7 @@ def test_random_orders_keep_their_instructions() -> None:
         ({"max_interval_qty": QUANTA}, "max_interval_qty"),
         ({"limit_px": 50.0}, "limit price"),
         ({"participation_rate": 1e-4}, "participation"),
+        ({"min_participation_rate": 0.9}, "least share"),
         ({"target_participation_rate": 1e-4}, "participation"),
         ({"min_clip_qty": 1_000 * QUANTA}, "min_clip_qty"),
         ({"order_qty": 999 * QUANTA}, "quantities do not sum"),

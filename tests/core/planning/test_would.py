@@ -15,7 +15,7 @@ from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import CoreSettings, PlanSettings
 from impactd.core.base.topics import Side
 from impactd.core.orders.order import Order, Status
-from tests.core.builders import EngineHarness, M, S, at, change, ladder, minutes, new, plans
+from tests.core.builders import T0, EngineHarness, M, S, at, change, ladder, minutes, new, plans
 from tests.core.planning.test_bands_of_rate import LOT, proposed
 from tests.core.planning.test_estimate import market
 from tests.core.slices.test_watch import acting, slices, wavy
@@ -90,6 +90,21 @@ def test_touching_and_leaving_are_plans_at_once_and_at_most_so_often() -> None:
     touched = [plan for plan in said if plan.would_qty]
     assert touched
     assert all(plan.qty[0] >= (plan.would_qty or 0) > 0 for plan in touched)
+
+
+@pytest.mark.parametrize("terms", [{"limit_px": 99.9}, WOULD | {"would_px": 99.9}])
+def test_touched_price_is_left_at_a_distance_and_touched_again_at_once(terms: dict[str, Any]) -> None:
+    """A minute's deviation is about 0.6: a cent beyond the price forces nothing, half a deviation does."""
+    harness = EngineHarness()
+    harness.run([ladder(T0 + k * 20 * S, mid=100.0 + 0.6 * (k // 3 % 2)) for k in range(31)])
+    harness.send(new("A", 6_000, at(10) + S, 30 * M, **terms))
+    ask = 99.9
+    moves = [(ask, True), (ask + 0.01, False), (ask, False), (ask + 0.4, True), (ask + 0.01, False), (ask, True)]
+    for k, (px, forced) in enumerate(moves):
+        before = len(harness.plans())
+        harness.run([ladder(at(10) + (3 + 4 * k + j) * S, mid=round(px - 0.02, 2)) for j in range(4)])
+        said = [plan.reason for plan in harness.plans()[before:]]
+        assert said == ["price"] * forced, (k, px, said)
 
 
 def test_price_that_stays_forces_nothing() -> None:

@@ -3,7 +3,8 @@
 Between the closes of minutes the market may touch such a price, leave it, or move so far away that later intervals can
 hardly be expected to trade.  Each of these forces a plan.  Prices are looked at on a grid of event time,
 `PlanSettings.price_check_ns`, before the first tick at or after each of its times, so that an order is planned at most
-so often.  The far zone is entered and left at different distances, so that an order on its edge is left alone.
+so often.  Touching counts at once.  A price that was touched counts as left, and the far zone as entered and left, only
+at some distance, so that an order on an edge is left alone; a plan that is made meanwhile sees the price as it is.
 
 Nothing is looked at while no ticks come.
 """
@@ -26,6 +27,9 @@ from impactd.core.orders.order import Order
 #: Distances from the price, in deviations of the mid over an interval, at which the far zone is entered and left.
 FAR: Final = 4.0
 NEAR: Final = 3.0
+
+#: Distance beyond a touched price, in the same deviations, at which it counts as left.
+LEFT: Final = 0.25
 
 _KEY: Final = "prices"
 
@@ -61,7 +65,7 @@ class PriceWatch:
     def planned(self, order: Order) -> None:
         """Note the zones that an order has been planned in."""
         if order.terms.has_price:
-            order.zones = self._zones(order, order.clock)
+            order.zones = self._zones(order, order.clock, left=0.0)
 
     def take(self) -> tuple[int, list[Order]]:
         """Return the time that is due, ns, and the orders whose zones have changed since they were planned, by id."""
@@ -70,7 +74,7 @@ class PriceWatch:
         moved = []
         for order in self._working():
             if not order.halted and order.terms.start <= at < order.terms.trades_until:
-                zones = self._zones(order, at)
+                zones = self._zones(order, at, left=LEFT)
                 if zones and zones != order.zones:
                     moved.append(order)
         return at, moved
@@ -82,22 +86,26 @@ class PriceWatch:
         self._watched = {order.cl_ord_id for order in found}
         return found
 
-    def _zones(self, order: Order, at: int) -> str:
-        """Return where the best price that an order can take lies, about its limit and its would price."""
+    def _zones(self, order: Order, at: int, *, left: float) -> str:
+        """Return where the best price that an order can take lies, about its limit and its would price.
+
+        A price that it was planned at is `left` so many deviations beyond it.
+        """
         book = self._books.prevailing(order.symbol, at)
         if book is None:
             return order.zones
         sign = order.side.sign
         touch = float((book.ask_px if sign > 0 else book.bid_px)[0])
-        zones = ""
+        zones, deviation = "", self._markets.of(order.symbol).sigma
         limit = order.limit(book.mid)
         if limit is not None:
             distance = sign * (touch - limit)
-            deviation = self._markets.of(order.symbol).sigma
             edge = (NEAR if "f" in order.zones else FAR) * deviation
-            zones += "w" if distance <= 0.0 else "f" if distance > edge > 0.0 else "b"
+            within = distance <= (left * deviation if "w" in order.zones else 0.0)
+            zones += "w" if within else "f" if distance > edge > 0.0 else "b"
         if order.terms.would_px is not None:
-            zones += "t" if sign * (touch - order.terms.would_px) <= 0.0 else "a"
+            distance = sign * (touch - order.terms.would_px)
+            zones += "t" if distance <= (left * deviation if "t" in order.zones else 0.0) else "a"
         return zones
 
     # --- state ------------------------------------------------------------
