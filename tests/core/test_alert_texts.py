@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from impactd.core.base.settings import BookSettings, CoreSettings
 from impactd.core.base.topics import Side
+from impactd.core.base.venue import at_venue
 from tests.core.builders import T0, EngineHarness, M, S, at, fill, halt, minutes, new, settings, with_order
 from tests.core.rows import Row
 
@@ -29,10 +31,21 @@ def sent(*events: Any, **plans: Any) -> EngineHarness:
     return harness
 
 
+def lost_venue() -> EngineHarness:
+    harness = EngineHarness(CoreSettings(books=BookSettings(max_book_age_ns=30 * S)))
+    names = [at_venue("FROG", venue) for venue in "AB"]
+    harness.run([Row(T0 + k * 10 * S, ((99.0, 1.0),), ((101.0, 1.0),), names[k > 0]) for k in range(8)])
+    return harness
+
+
 TEXTS = {
     "overfill": (lambda: sent(fill(at(2.5), "E1", 1_250)), "filled 50 more than ordered"),
     "shortfall": (expired, "the window ended with 1200 not traded"),
     "crossed_feed": (crossed, "all books of the minute were refused, 3 of them crossed"),
+    "venue_lost": (
+        lost_venue,
+        f"no book of FROG from A for too long: from {T0 + 30 * S} on the merged book is without it",
+    ),
     "halt": (lambda: sent(halt(at(2.5), "FROG", "exchange")), "FROG: exchange (1 active orders here)"),
     "opposite_side": (
         lambda: sent(new("B", side=Side.SELL, ts=at(2.5))),

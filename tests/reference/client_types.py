@@ -24,7 +24,7 @@ from impactd.core.outputs.messages import (
     Slice,
 )
 from impactd.core.outputs.units import Unit
-from impactd.wire.message_types import field_type, message_fields, message_type
+from impactd.wire.message_types import field_type, is_left_out, message_fields, message_type
 from tests.reference.outputs import meaning_of
 
 _HEAD: Final = '''\
@@ -35,7 +35,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal, Required, TypedDict
+from typing import Literal, NotRequired, Required, TypedDict
 
 #: A number, or a decimal string where it has to be exact.
 Quantity = int | float | str
@@ -98,8 +98,10 @@ def _published(cls: Any) -> str:
     lines = [f"class {cls.__name__}(TypedDict):", f'    """{cls.__doc__.splitlines()[0]}"""', ""]
     if kind is not None:
         lines.append(f'    type: Literal["{kind}"]')
+    left_out = {item.name for item in fields(cls) if is_left_out(item)}
     for name, hint in message_fields(cls).items():
-        lines += _field(name, _form(hint), meaning_of(hint))
+        form = _form(hint)
+        lines += _field(name, f"NotRequired[{form}]" if name in left_out else form, meaning_of(hint))
     return "\n".join(lines) + "\n"
 
 

@@ -27,6 +27,8 @@ LATER_REASONS: Final = {
 ALERTS: Final = {
     "regime_change": "impact level shift: spread or depth of one side changed level for more than a few minutes",
     "crossed_feed": "all books of a minute were rejected, at least one because it was crossed",
+    "venue_lost": "the book of one venue of a symbol became too old: the merged book is without it until its next "
+    "one; the text names the venue and the time",
     "halt": "an operator or the service halted plans; the text states scope and reason",
     "order_refused": "a record on orders went to the dead letters; the text states the reason",
     "execution_refused": "a record on executions went to the dead letters; the text states the reason",

@@ -69,6 +69,7 @@ def _said(name: str, meaning: str) -> Schema:
     return {"allOf": [_ref(name)], "description": meaning}
 
 
+_VENUE: Final[Schema] = {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$"}
 _TS: Final = _said("time_in", "Time of the event at the venue or the sender.")
 _SYMBOL: Final = _said("symbol_in", "The instrument; also the record's key.")
 _PARENT: Final = _said("id_in", "An id of the order; that of its `new` names it for life.")
@@ -148,6 +149,7 @@ INPUTS: Final[dict[str, Schema]] = {
         ["symbol", "ts_event", "bids", "asks"],
         {
             "symbol": _SYMBOL,
+            "venue": _or_null(_VENUE, "Venue that it is of; see [venues](../howto/venues.md)."),
             "ts_event": _TS,
             "ts_recv": _or_null(_ref("time_in"), "When the feed handler received it."),
             "bids": _LEVELS,
@@ -160,6 +162,7 @@ INPUTS: Final[dict[str, Schema]] = {
         ["symbol", "ts_event", "px", "qty"],
         {
             "symbol": _SYMBOL,
+            "venue": _or_null(_VENUE, "Venue that it is of; see [venues](../howto/venues.md)."),
             "ts_event": _TS,
             "ts_recv": _or_null(_ref("time_in"), "When the feed handler received it."),
             "px": _said("number_in", "Price."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any, Final, get_args, get_origin
 
 from impactd.core.base.topics import Side, Topic
@@ -10,7 +10,7 @@ from impactd.core.model.kinds.registry import MODEL_KINDS
 from impactd.core.orders.order import Status
 from impactd.core.outputs.messages import Alert, DayCost, Estimate, FillCost, Model, OrderCost, Plan, Slice
 from impactd.core.outputs.units import Unit
-from impactd.wire.message_types import field_type, message_fields, message_type
+from impactd.wire.message_types import field_type, is_left_out, message_fields, message_type
 from tests.reference.errors import ALERTS
 
 Schema = dict[str, Any]
@@ -73,7 +73,9 @@ def schema_of(message: type, name: str = "") -> Schema:
         words = _WORDS.get((kind or name, field))
         schema = {"enum": words} if words else _form(hint, kind or name)
         properties[field] = {**_described(schema), "description": meaning_of(hint)}
-    return {"type": "object", "required": list(properties), "properties": properties}
+    left_out = {item.name for item in fields(message) if is_left_out(item)}
+    required = [field for field in properties if field not in left_out]
+    return {"type": "object", "required": required, "properties": properties}
 
 
 def meaning_of(hint: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal, Required, TypedDict
+from typing import Literal, NotRequired, Required, TypedDict
 
 #: A number, or a decimal string where it has to be exact.
 Quantity = int | float | str
@@ -534,6 +534,8 @@ class Estimate(TypedDict):
     #: Average over all of `covered_s`; what the visible depth does not hold is priced at the last visible level
     #: (price per share).
     lower_bound: list[float | None]
+    #: The venue that it is of; left out for the symbol itself, merged from the venues that ticks name.
+    venue: NotRequired[str | None]
 
 
 class BandRecord(TypedDict):

@@ -42,6 +42,7 @@ from impactd.core.base.settings import (
     WireSettings,
 )
 from impactd.core.base.topics import INPUT_TOPICS
+from impactd.core.base.venue import VenueRule
 from impactd.core.model.kinds.registry import MODEL_KINDS, impact_model
 from impactd.wire.registry import CODECS
 
@@ -221,6 +222,16 @@ class InstrumentSection(CoreSection):
     """Symbols, or patterns of them such as ES* (* any text, ? one character); the first entry that matches applies."""
 
 
+@derived(VenueRule)
+class VenueSection(CoreSection):
+    """What is stated of one venue; the first entry that names a venue and matches a symbol applies."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")]
+    """The venue, as ticks, fills and orders name it, such as XNAS."""
+    symbols: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False, min_length=1)] = ("*",)
+    """Symbols, or patterns of them such as BTC*, that it is about."""
+
+
 class ReplaySection(Section):
     """How `impactd replay` works through files."""
 
@@ -272,6 +283,8 @@ class Settings(Section):
     """Trading hours."""
     instruments: Annotated[tuple[InstrumentSection, ...], Field(strict=False, max_length=10_000)] = ()
     """Definitions of instruments: tables [[instruments]] with symbols, tick, lot, multiplier and the like."""
+    venues: Annotated[tuple[VenueSection, ...], Field(strict=False, max_length=10_000)] = ()
+    """Venues: tables [[venues]] with name, fees, lot, age and the publishers of files."""
     replay: ReplaySection = ReplaySection()
     """How files are replayed."""
     http: HttpSection = HttpSection()
@@ -317,6 +330,7 @@ class Settings(Section):
             instruments=tuple(
                 (pattern, core_values(its, Instrument)) for its in self.instruments for pattern in its.symbols
             ),
+            venues=tuple(core_values(its, VenueRule, name=its.name, symbols=its.symbols) for its in self.venues),
             apply=self.plans.apply,
             max_symbols=self.books.max_symbols,
             gate=core_values(self.gate, GateSettings),

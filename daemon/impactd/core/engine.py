@@ -33,7 +33,9 @@ from impactd.core.base.settings import CoreSettings
 from impactd.core.base.stateful import SingleKey, Stateful
 from impactd.core.base.timing import Probe, unwatched
 from impactd.core.base.topics import INPUT_TOPICS, SIDES, Side, Topic
+from impactd.core.base.venue import venue_of, whole_of
 from impactd.core.books.aggregator import MinuteAggregator
+from impactd.core.books.minute import MinuteStats
 from impactd.core.books.store import FOREVER
 from impactd.core.desk import Desk
 from impactd.core.inputs.alerts import FeedAlerts
@@ -121,7 +123,11 @@ class Engine:
         self.halts = Halts(markets=MarketStatus(settings.max_symbols))
         self.instruments = Instruments(settings)
         self._books = MinuteAggregator(
-            settings.books, settings.max_symbols, self.halts.halted_since, self.instruments.negative_px
+            settings.books,
+            settings.max_symbols,
+            self.halts.halted_since,
+            self.instruments.negative_px,
+            settings.venues,
         )
         self._markets = Markets(settings, self._books)
         self.orders = Ledger()
@@ -330,10 +336,14 @@ class Engine:
                 return
         stats = self._books.close_minute(symbol)
         counts = self._outbox.counts
-        counts.rows_accepted += stats.n_books + stats.n_trades
+        if not self._books.venues(symbol):  # what a venue's ticks count for is counted there
+            counts.rows_accepted += stats.n_books + stats.n_trades
         counts.rows_late += stats.n_late
         counts.rows_rejected.update(stats.rejected)
         end = minute + self._interval
+        if venue_of(symbol) is not None:
+            self._close_venue(stats, end, idle=idle)
+            return
         shifted: set[Side] = set()
         if not idle:
             counts.minutes += 1
@@ -353,6 +363,20 @@ class Engine:
             # Without books there is no depth to choose by: the current grid stays.
             self._books.regrid(symbol, stats, self.orders.demand_range(symbol, self._interval), self.orders.lot(symbol))
         self._desk.on_minute_close(symbol, end, self._books.last_ts(symbol), stats, shifted)
+
+    def _close_venue(self, stats: MinuteStats, end: int, *, idle: bool) -> None:
+        """Publish the closed minute of a symbol at a venue; alert if its book has become too old in it."""
+        symbol, venue = whole_of(stats.symbol), str(venue_of(stats.symbol))
+        if not idle:
+            for side in SIDES:
+                self._outbox.publish(Topic.ESTIMATES, symbol, stats.estimate(side, self._interval // 1_000_000_000))
+            self._alerts.bad_books(symbol, stats.rejected, stats.n_books, end, venue)
+        if not idle or not self._books.sizes(stats.symbol):
+            demand, lot = self.orders.demand_range(symbol, self._interval), self.orders.lot(symbol)
+            self._books.regrid(stats.symbol, stats, demand, lot)
+        old = self._books.became_old(stats.symbol, stats.minute)
+        if old is not None and self._markets.session(symbol).open_at(np.array([stats.minute]), self._interval).all():
+            self._alerts.venue_lost(symbol, venue, old, end)
 
     def idle_target(self, elapsed_ns: int, now_ns: int) -> int | None:
         """Return the watermark that an idle partition may move to, or None if nothing is due by then.

@@ -23,6 +23,7 @@ import numpy as np
 from impactd.core.base.instrument import Instrument
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Topic
+from impactd.core.base.venue import whole_of
 from impactd.core.books.checks import MEANINGS, Reject
 from impactd.core.engine import Engine
 from impactd.core.inputs.events import Control, NewOrder, Received
@@ -176,7 +177,7 @@ class Reading:
         self.refused.update(item.reason for item in decoded.refused)
         if len(batch):
             self.ticks += len(batch)
-            self.symbols.update(batch.symbols)
+            self.symbols.update(map(whole_of, batch.symbols))
             self.books += int(np.count_nonzero(batch.kind == BOOK))
             first, last = int(batch.ts_event[0]), int(batch.ts_event.max())
             self.first_ns = first if self.first_ns is None else self.first_ns
@@ -281,7 +282,7 @@ def _split(batch: TickBatch, partitions: int) -> Iterator[TickBatch]:
     if partitions == 1:
         yield batch
         return
-    home = np.array([partition_for(symbol, partitions) for symbol in batch.symbols], np.int64)
+    home = np.array([partition_for(whole_of(symbol), partitions) for symbol in batch.symbols], np.int64)
     for number in range(partitions):
         mine = np.flatnonzero(home == number)
         rows = batch.take(np.isin(batch.symbol, mine))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from impactd.config import Settings
 from impactd.core.base.topics import Topic
+from impactd.core.base.venue import whole_of
 from impactd.shell.audit.source import broker_source
 from impactd.shell.kafka.decode import Decoder
 from impactd.wire.codec import Limits
@@ -64,7 +65,7 @@ async def sample_ticks(settings: Settings, limits: Limits, records: int) -> Samp
             read += len(found)
             rows += len(decoded.batch)
             refused.update(item.reason for item in decoded.refused)
-            symbols.update(decoded.batch.symbols)
+            symbols.update(map(whole_of, decoded.batch.symbols))
             if len(decoded.batch):
                 newest = max(newest or 0, int(decoded.batch.ts_event.max()))
     age_s = None if newest is None else (time.time_ns() - newest) / 1e9

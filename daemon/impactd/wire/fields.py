@@ -17,6 +17,7 @@ import orjson
 from impactd.core.base.limits import LARGEST_PX, SMALLEST_PX
 from impactd.core.base.quantity import QuantityError, parse_qty
 from impactd.core.base.topics import Side
+from impactd.core.base.venue import VENUE_NAME, is_venue
 from impactd.wire.codec import FieldError, shown
 
 MAX_SYMBOL: Final = 32
@@ -123,6 +124,14 @@ def parse_text(value: object, field: str, limit: int) -> str:
 def parse_symbol(value: object) -> str:
     """Return the symbol."""
     return parse_text(value, "symbol", MAX_SYMBOL)
+
+
+def parse_venue(value: object) -> str:
+    """Return the name of a venue."""
+    if type(value) is not str or not is_venue(value):
+        reason = "value" if type(value) is str else "type"
+        raise FieldError(reason, f"venue: {shown(value)} is not a venue; send {VENUE_NAME}, such as XNAS")
+    return value
 
 
 def parse_side(value: object) -> Side:

@@ -7,7 +7,7 @@ a class's table of them is made once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -68,6 +68,11 @@ def message_fields(cls: type) -> Mapping[str, Any]:
     return {field.name: hints[field.name] for field in fields(cls)}
 
 
+def is_left_out(item: Field[Any]) -> bool:
+    """Return whether a field of a message is not published while it has its default."""
+    return "left_out" in item.metadata
+
+
 def message_type(cls: type) -> str | None:
     """Return a message's `type` field, the name in its schema; None for a part of a message."""
     schema = getattr(cls, "SCHEMA", None)
@@ -80,12 +85,16 @@ def encoder_of(cls: type, timestamps: Timestamps) -> Convert:
     kind = message_type(cls)
     head = {} if kind is None else {"type": kind}
     table = [(name, _converter(hint, timestamps)) for name, hint in message_fields(cls).items()]
+    absent = [(item.name, item.default) for item in fields(cls) if is_left_out(item)]
 
     def encode(message: Any) -> dict[str, Any]:
         made: dict[str, Any] = head.copy()
         for name, convert in table:
             value = getattr(message, name)
             made[name] = value if convert is None or value is None else convert(value)
+        for name, default in absent:
+            if getattr(message, name) == default:
+                del made[name]
         return made
 
     return encode

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import orjson
 
+from impactd.core.base.venue import venue_of, whole_of
 from impactd.core.inputs.ticks import AUCTION, MID_EVENT, TRADE, UNDECODABLE_BOOK, Float, TickBatch
 
 _AGGRESSOR: Final = {1: "buy", -1: "sell", 0: None}
@@ -46,7 +47,7 @@ def encode_ticks(batch: TickBatch) -> Iterator[TickRecord]:
     start = 0
     for end in ends.tolist():
         value = objects[start] if end - start == 1 else objects[start:end]
-        symbol = batch.symbols[batch.symbol[start]]
+        symbol = whole_of(batch.symbols[batch.symbol[start]])
         yield TickRecord(
             symbol, int(batch.offset[start]), int(batch.ts_record[start]), orjson.dumps(value), slice(start, end)
         )
@@ -61,8 +62,12 @@ def _objects(batch: TickBatch) -> list[dict[str, Any]]:
     ts_event, kind = batch.ts_event.tolist(), batch.kind.tolist()
     px, qty, aggressor = batch.px.tolist(), batch.qty.tolist(), batch.aggressor.tolist()
     objects: list[dict[str, Any]] = []
+    names = [(whole_of(name), venue_of(name)) for name in batch.symbols]
     for i in range(len(batch)):
-        head = {"type": "book", "symbol": batch.symbols[symbol[i]], "ts_event": ts_event[i], "ts_recv": None}
+        name, venue = names[symbol[i]]
+        head = {"type": "book", "symbol": name, "ts_event": ts_event[i], "ts_recv": None}
+        if venue is not None:
+            head["venue"] = venue
         if kind[i] == TRADE:
             head |= {"type": "trade", "px": px[i], "qty": _whole(qty[i]), "aggressor": _AGGRESSOR[aggressor[i]]}
             if flags[i] & AUCTION:

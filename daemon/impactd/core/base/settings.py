@@ -21,6 +21,7 @@ from typing import Final, Literal, TypeVar
 
 from impactd.core.base.instrument import Instrument
 from impactd.core.base.topics import INPUT_TOPICS
+from impactd.core.base.venue import VenueRule
 
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
@@ -401,6 +402,8 @@ class CoreSettings:
     )
     #: Definitions of some symbols: a pattern such as ES* and its definition. The first pattern that fits decides.
     instruments: tuple[tuple[str, Instrument], ...] = ()
+    #: What is stated of venues. The first entry that names a venue and matches a symbol decides.
+    venues: tuple[VenueRule, ...] = ()
 
     def __post_init__(self) -> None:
         if self.plans.act == "slices" and self.books.interval_ns % self.plans.slice_interval_ns:

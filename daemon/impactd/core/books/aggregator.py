@@ -6,6 +6,9 @@ across the ends of minutes, but no longer than ``max_book_age`` (if set) and
 empty side ends it.  When a row must wait for a minute's close is stated in
 `impactd.core.books.clock`.
 
+The book of a symbol whose ticks name venues is merged from those of its venues (`impactd.core.books.merge`).  What is
+read by the symbol is of the merged book; what is read by its name at a venue (`impactd.core.base.venue`), of that one.
+
 The caller runs rows, closes what must close when the run stops before a row,
 and continues from that row::
 
@@ -30,6 +33,7 @@ from typing import Final
 import numpy as np
 
 from impactd.core.base.settings import BookSettings
+from impactd.core.base.venue import VenueRule, rule_of, venue_of, whole_of
 from impactd.core.books.checks import Book
 from impactd.core.books.clock import PartitionClock
 from impactd.core.books.grid import check_sizes, default_grid, grid_for, needs_new_grid, whole_lot
@@ -38,15 +42,18 @@ from impactd.core.books.kernel import (
     NEEDS_GRID,
     OWN_CLOCK,
     PARTITION_CLOCK,
+    PASS,
     Limits,
     Rows,
     floor_minute,
     rows_of,
     run_rows,
-    settle,
     time_gate,
+    whole_waits,
 )
+from impactd.core.books.merge import ALONE, WHOLE, Family, merge_books, settle_whole
 from impactd.core.books.minute import MinuteStats, by_reason, minute_stats
+from impactd.core.books.settling import settle
 from impactd.core.books.store import FOREVER, MINUTE_FIELDS, NEVER, SymbolTable
 from impactd.core.inputs.ticks import Int, TickBatch
 
@@ -74,6 +81,8 @@ class MinuteAggregator:
         From a symbol that may come while it is halted to when that began, ns, or None.
     negative_px : callable, optional
         From a symbol to whether its prices may be at or below zero.
+    venues : tuple of VenueRule, optional
+        How long the books of venues prevail, where that differs from the settings.
 
     Raises
     ------
@@ -87,19 +96,17 @@ class MinuteAggregator:
         max_symbols: int = 5_000,
         halted_since: Callable[[str], int | None] = lambda _symbol: None,
         negative_px: Callable[[str], bool] = lambda _symbol: False,
+        venues: tuple[VenueRule, ...] = (),
     ) -> None:
         _check(settings)
+        self._venues = venues
         self._negative_px = negative_px
         self._halted_since = halted_since
         self._settings = settings
-        ages = [settings.max_silence_ns, _LONGEST_NS]
-        if settings.max_book_age_ns is not None:
-            ages.append(settings.max_book_age_ns)
         self._limits = Limits(
             interval_ns=settings.interval_ns,
             grace_ns=settings.grace_ns,
             skew_ns=settings.max_clock_skew_ns,
-            stand_ns=min(ages),
             max_levels=settings.max_levels,
             max_symbols=max_symbols,
             allow_locked=settings.allow_locked,
@@ -109,6 +116,9 @@ class MinuteAggregator:
         #: The columns of the last batch, with the rows of its symbols; dropped when a symbol gets a row.
         self._batch: TickBatch | None = None
         self._rows: Rows | None = None
+        self._family: Family | None = None
+        #: Levels of the deepest side so far.
+        self._width = 0
 
     # -- rows ---------------------------------------------------------------------------------------------------------
 
@@ -132,7 +142,7 @@ class MinuteAggregator:
         self._clock.refresh(self._minutes)
         while True:
             row, why = run_rows(
-                rows, start, stop, self._table.store, self._clock.array, self._limits, self._table.scratch
+                rows, start, stop, self._table.store, self._kin, self._clock.array, self._limits, self._table.scratch
             )
             if why != NEEDS_GRID:
                 return row
@@ -145,15 +155,12 @@ class MinuteAggregator:
         if slot < 0 or (self._clock.is_full and not self._table.store.symbol[slot]["known"]):
             return None
         self._clock.refresh(self._minutes)
-        gate = time_gate(
-            self._table.store.symbol,
-            slot,
-            self._clock.array,
-            self._limits,
-            int(batch.kind[row]),
-            int(batch.ts_event[row]),
-            int(batch.ts_record[row]),
-        )
+        symbol, clock, ts_event = self._table.store.symbol, self._clock.array, int(batch.ts_event[row])
+        kind, ts_record = int(batch.kind[row]), int(batch.ts_record[row])
+        gate = time_gate(symbol, slot, clock, self._limits, kind, ts_event, ts_record)
+        whole = int(self._kin.whole[slot])
+        if gate == PASS and whole >= 0 and whole_waits(symbol, whole, ts_event, self._limits):
+            gate = OWN_CLOCK
         return {OWN_CLOCK: Stop.OWN_CLOCK, PARTITION_CLOCK: Stop.PARTITION_CLOCK}.get(gate)
 
     def closing(self, batch: TickBatch, row: int) -> list[str]:
@@ -168,8 +175,15 @@ class MinuteAggregator:
         ts_event = int(batch.ts_event[row])
         due = self._clock.due(self._minutes, max(int(self._clock.array[CLOCK]), ts_event))
         if stop is Stop.OWN_CLOCK:
-            due.add(self._table.add(batch.symbols[batch.symbol[row]]))
+            due |= self._past(self._table.add(batch.symbols[batch.symbol[row]]), ts_event)
         return self._in_order(due)
+
+    def _past(self, slot: int, ts_event: int) -> set[int]:
+        """Return which of a row's symbol and its whole have an open minute that ends by the row's time, ns."""
+        symbol, whole = self._table.store.symbol, int(self._kin.whole[slot])
+        minute, interval_ns = int(symbol[slot]["minute"]), self._limits.interval_ns
+        past = {slot} if minute != NEVER and ts_event >= minute + interval_ns else set()
+        return past | ({whole} if whole >= 0 and whole_waits(symbol, whole, ts_event, self._limits) else set())
 
     def due(self, clock: int | None = None) -> list[str]:
         """Return the symbols whose minute ends `grace` or more before `clock`.
@@ -207,22 +221,24 @@ class MinuteAggregator:
 
     def halt(self, symbol: str, at: int) -> None:
         """Note that a symbol has halted at `at` (ns): its book prevails no longer, and further ones are rejected."""
-        self._set_halt(symbol, at, FOREVER)
+        for name in self._names(symbol):
+            self._set_halt(name, at, FOREVER)
 
     def resume(self, symbol: str, at: int) -> None:
         """Note that a halted symbol trades again from `at` on, ns; a book prevails once one has come since then."""
-        slot = self._table.find(symbol)
-        if slot is not None:
+        for name in self._names(symbol):
+            slot = self._slot(name)
             row = self._table.store.symbol[slot]
             # What came before a symbol's first row leaves no trace, whether or not it has a row in the table already.
-            self._set_halt(symbol, int(row["halt_ns"]) if row["known"] else FOREVER, at if row["known"] else FOREVER)
+            self._set_halt(name, int(row["halt_ns"]) if row["known"] else FOREVER, at if row["known"] else FOREVER)
 
     def define(self, symbol: str, *, negative_px: bool) -> None:
         """Note whether a symbol's prices may be at or below zero."""
-        slot = self._table.find(symbol)
-        if slot is not None and self._table.store.symbol[slot]["negative_px"] != negative_px:
-            self._table.store.symbol[slot]["negative_px"] = negative_px
-            self._table.store.touched[slot] |= self._table.store.symbol[slot]["known"]
+        for name in self._names(symbol):
+            slot = self._slot(name)
+            if self._table.store.symbol[slot]["negative_px"] != negative_px:
+                self._table.store.symbol[slot]["negative_px"] = negative_px
+                self._table.store.touched[slot] |= self._table.store.symbol[slot]["known"]
 
     def _set_halt(self, symbol: str, halt_ns: int, resume_ns: int) -> None:
         slot = self._table.find(symbol)
@@ -245,18 +261,11 @@ class MinuteAggregator:
         store = self._table.store
         row = store.symbol[slot]
         end = int(row["minute"]) + self._limits.interval_ns
-        settle(
-            store.symbol,
-            store.levels,
-            store.sizes,
-            store.slippage_ns,
-            store.held_ns,
-            store.bound_ns,
-            slot,
-            end,
-            self._limits.stand_ns,
-            self._table.scratch,
-        )
+        arrays = (store.symbol, store.levels, store.sizes, store.slippage_ns, store.held_ns, store.bound_ns)
+        if self._kin.whole[slot] == WHOLE:
+            settle_whole(*arrays, self._kin, slot, end, self._table.scratch)
+        else:
+            settle(*arrays, slot, end, int(self._kin.stand_ns[slot]), self._table.scratch)
         stats = minute_stats(store, slot, symbol, end, prevails=self._prevails(slot, end))
         for name in MINUTE_FIELDS:
             row[name] = 0
@@ -380,8 +389,8 @@ class MinuteAggregator:
 
     @property
     def symbols(self) -> list[str]:
-        """Symbols that a row or an order has named, by name."""
-        return self._table.known()
+        """Symbols that a row or an order has named, by name; those at venues are not among them."""
+        return [name for name in self._table.known() if venue_of(name) is None]
 
     def minute(self, symbol: str) -> int | None:
         """Return the start of the open minute, ns, or None."""
@@ -403,16 +412,36 @@ class MinuteAggregator:
         slot = self._table.find(symbol)
         if slot is None or not self._prevails(slot, at):
             return None
-        store = self._table.store
-        row = store.symbol[slot]
-        bids = store.levels[slot, :2, : row["n_bid"]].copy()
-        asks = store.levels[slot, 2:, : row["n_ask"]].copy()
-        return Book(int(row["book_ns"]), bids[0], bids[1], asks[0], asks[1])
+        return self._book(slot, at)
+
+    def at_venues(self, symbol: str, at: int) -> dict[str, Book]:
+        """Return the books that prevail at `at` (ns) at a symbol's venues; a side of them may be empty."""
+        found = {}
+        for name in self._names(symbol)[1:]:
+            slot = self._slot(name)
+            row = self._table.store.symbol[slot]
+            fresh = at <= row["book_ns"] + self._kin.stand_ns[slot] and not row["book_ns"] < row["halt_ns"] <= at
+            if fresh and row["n_bid"] + row["n_ask"]:
+                found[str(venue_of(name))] = self._book(slot, at)
+        return found
+
+    def venues(self, symbol: str) -> tuple[str, ...]:
+        """Return the venues that a symbol's ticks have named, by name."""
+        names = self._names(symbol)[1:]
+        return tuple(str(venue_of(name)) for name in names if self._table.store.symbol[self._slot(name)]["known"])
+
+    def became_old(self, name: str, minute: int) -> int | None:
+        """Return when the book of a symbol at a venue became too old in the minute from `minute` on, ns, or None."""
+        slot = self._slot(name)
+        row = self._table.store.symbol[slot]
+        end = int(row["book_ns"]) + int(self._kin.stand_ns[slot])
+        inside = minute <= end < minute + self._limits.interval_ns and row["n_bid"] + row["n_ask"] > 0
+        return end if inside and not row["book_ns"] < row["halt_ns"] <= end else None
 
     def rejected_total(self, symbol: str) -> dict[str, int]:
         """Return the number of rows rejected since the state began, by reason."""
-        slot = self._table.find(symbol)
-        return {} if slot is None else by_reason(self._table.store.rejected[slot].sum(axis=0).tolist())
+        slots = [self._slot(name) for name in self._names(symbol)]
+        return by_reason(self._table.store.rejected[slots].sum(axis=(0, 1)).tolist())
 
     def sizes(self, symbol: str) -> tuple[float, ...]:
         """Return the sizes in use, shares; empty before the first two-sided book."""
@@ -428,7 +457,7 @@ class MinuteAggregator:
 
     def dump(self) -> dict[str, bytes]:
         """Return every key with its value."""
-        return {_KEY + symbol: self._table.dump(symbol) for symbol in self.symbols} | self._clock.key.dump()
+        return {_KEY + symbol: self._table.dump(symbol) for symbol in self._table.known()} | self._clock.key.dump()
 
     def load(self, items: Mapping[str, bytes]) -> None:
         """Restore the symbols and the clock in a whole state.
@@ -441,11 +470,14 @@ class MinuteAggregator:
         self._clock.key.load(items)
         for key in sorted(items):
             if key.startswith(_KEY):
-                symbol = key.removeprefix(_KEY)
+                symbol, whole = key.removeprefix(_KEY), whole_of(key.removeprefix(_KEY))
+                self._slot(whole)
                 self._clock.count_known(self._table.load(symbol, items[key]))
-                self.define(symbol, negative_px=self._negative_px(symbol))  # settings may differ from the state's
+                self.define(symbol, negative_px=self._negative_px(whole))  # settings may differ from the state's
         self._clock.minutes_moved()
-        self._batch = None
+        self._batch = self._family = None
+        store = self._table.store
+        self._widen(int(max(store.symbol["n_bid"].max(), store.symbol["n_ask"].max())))
 
     # -- inner --------------------------------------------------------------------------------------------------------
 
@@ -460,15 +492,24 @@ class MinuteAggregator:
         self._clock.minutes_moved()
 
     def _slot(self, symbol: str) -> int:
-        """Return the row of a symbol, a new one if it has none."""
-        known = len(self._table)
+        """Return the row of a symbol, a new one if it has none; one at a venue has a row of the whole as well."""
+        slot = self._table.find(symbol)
+        if slot is not None:
+            return slot
+        whole = whole_of(symbol)
+        if whole != symbol:
+            self._slot(whole)
         slot = self._table.add(symbol)
-        if len(self._table) > known:
-            self._batch = None
-            since = self._halted_since(symbol)
-            self._table.store.symbol[slot]["halt_ns"] = FOREVER if since is None else since
-            self._table.store.symbol[slot]["negative_px"] = self._negative_px(symbol)
+        self._batch = self._family = None
+        since = self._halted_since(whole)
+        self._table.store.symbol[slot]["halt_ns"] = FOREVER if since is None else since
+        self._table.store.symbol[slot]["negative_px"] = self._negative_px(whole)
         return slot
+
+    def _names(self, symbol: str) -> list[str]:
+        """Return a symbol, and the symbol at its venues by name, as far as they have rows."""
+        slot = self._table.find(symbol)
+        return [] if slot is None else [symbol, *self._table.at_venues.get(symbol, ())]
 
     def _rows_of(self, batch: TickBatch) -> Rows:
         """Return the columns of `batch` for the kernel; those of the last batch are kept."""
@@ -476,16 +517,61 @@ class MinuteAggregator:
             full = self._clock.is_full
             slots = [self._table.find(s) if full else self._slot(s) for s in batch.symbols]
             self._rows = rows_of(batch, np.array([-1 if slot is None else slot for slot in slots], np.int64))
-            self._table.grow(n_levels=min(batch.n_levels, self._limits.max_levels))
+            self._widen(min(batch.n_levels, self._limits.max_levels))
             self._batch = batch
         return self._rows
+
+    def _widen(self, n_levels: int) -> None:
+        """Make room for books of so many levels, and for those of all venues of a symbol together."""
+        self._width = max(self._width, n_levels)
+        self._table.grow(n_levels=self._width * self._table.most_venues)
+
+    @property
+    def _kin(self) -> Family:
+        """How the rows of venues belong to those of their wholes."""
+        if self._family is None:
+            self._family = self._related()
+        return self._family
+
+    def _related(self) -> Family:
+        settings, n = self._settings, len(self._table)
+        silence = min(settings.max_silence_ns, _LONGEST_NS)
+        usual = silence if settings.max_book_age_ns is None else min(silence, settings.max_book_age_ns)
+        alone, none = np.full(n, ALONE), np.full(n, -1)
+        family = Family(alone, none, none.copy(), np.full(n, usual))
+        for symbol, at_venues in self._table.at_venues.items():
+            whole = last = self._table.add(symbol)
+            family.whole[whole], family.stand_ns[whole] = WHOLE, _LONGEST_NS
+            for name in at_venues:
+                slot = self._table.add(name)
+                (family.first if last == whole else family.after)[last] = slot
+                last = slot
+                family.whole[slot] = whole
+                age = rule_of(self._venues, symbol, str(venue_of(name))).max_book_age_ns
+                family.stand_ns[slot] = usual if age is None else min(silence, age)
+        return family
+
+    def _book(self, slot: int, at: int) -> Book:
+        """Return the book of a row; of a whole, merged from what prevails at `at`, ns."""
+        store = self._table.store
+        row, levels = store.symbol[slot], store.levels[slot]
+        n_bid, n_ask = int(row["n_bid"]), int(row["n_ask"])
+        if self._kin.whole[slot] == WHOLE:
+            merged = np.empty((1, 4, store.levels.shape[2]))
+            n_bid, n_ask = merge_books(store.symbol, store.levels, self._kin, slot, at - 1, merged, 0)
+            levels = merged[0]
+        bids, asks = levels[:2, :n_bid].copy(), levels[2:, :n_ask].copy()
+        return Book(int(row["book_ns"]), bids[0], bids[1], asks[0], asks[1])
 
     def _prevails(self, slot: int, at: int) -> bool:
         """Return whether the book of a row is two-sided, not too old at `at`, and not from before a halt."""
         row = self._table.store.symbol[slot]
-        fresh = at <= row["book_ns"] + self._limits.stand_ns
-        halted = row["book_ns"] < row["halt_ns"] <= at
-        return bool(row["n_bid"] and row["n_ask"] and fresh and not halted)
+        if row["book_ns"] < row["halt_ns"] <= at or not (row["n_bid"] and row["n_ask"]):
+            return False
+        if self._kin.whole[slot] == WHOLE:
+            book = self._book(slot, at)
+            return bool(book.bid_px.size and book.ask_px.size)
+        return bool(at <= row["book_ns"] + self._kin.stand_ns[slot])
 
     def _in_order(self, slots: set[int]) -> list[str]:
         minutes, name = self._minutes, self._table.name
@@ -503,7 +589,9 @@ class MinuteAggregator:
         sides = [s[row, :n] for s, n in ((batch.bid_sz, batch.n_bid[row]), (batch.ask_sz, batch.n_ask[row]))]
         depth = min(math.fsum(side.tolist()) for side in sides)
         slot = self._table.add(batch.symbols[batch.symbol[row]])
-        self._table.set_sizes(slot, default_grid(depth, self._settings.n_sizes, whole_lot(*sides)))
+        for s in (slot, int(self._kin.whole[slot])):
+            if s >= 0 and not self._table.store.symbol[s]["n_sizes"]:
+                self._table.set_sizes(s, default_grid(depth, self._settings.n_sizes, whole_lot(*sides)))
 
 
 def _check(settings: BookSettings) -> None:

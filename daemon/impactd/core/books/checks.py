@@ -52,6 +52,7 @@ class Reject(StrEnum):
     CROSSED = "crossed"
     LOCKED = "locked"
     HALTED = "halted"
+    NO_VENUE = "no_venue"
 
 
 #: Why a tick is rejected; such rows are counted by symbol and minute and are not dead letters.
@@ -68,6 +69,7 @@ MEANINGS: Final = {
     Reject.UNSORTED: "levels out of order",
     Reject.CROSSED: "the best bid is above the best ask",
     Reject.HALTED: "a book of a symbol that is halted",
+    Reject.NO_VENUE: "a book without `venue` of a symbol whose other books name one",
     Reject.LOCKED: "the best bid equals the best ask, and `books.allow_locked` is off",
 }
 
@@ -91,6 +93,7 @@ _UNSORTED: Final = REASONS.index(Reject.UNSORTED)
 _CROSSED: Final = REASONS.index(Reject.CROSSED)
 _LOCKED: Final = REASONS.index(Reject.LOCKED)
 HALTED: Final = REASONS.index(Reject.HALTED)
+NO_VENUE: Final = REASONS.index(Reject.NO_VENUE)
 
 _INT64_MAX: Final = 9_223_372_036_854_775_807.0
 #: INT64_MAX and UINT32_MAX as sizes, whole or in units of 1e-9 and 1e-8.

@@ -17,9 +17,20 @@ import numpy.typing as npt
 
 from impactd.core.base.jit import inner_kernel, kernel
 from impactd.core.base.limits import ANY_PX, SMALLEST_PX
-from impactd.core.books.checks import CLOCK_BACK, FUTURE, HALTED, USABLE, check_book, check_trade, compact_side
+from impactd.core.books.checks import (
+    CLOCK_BACK,
+    FUTURE,
+    HALTED,
+    NO_VENUE,
+    USABLE,
+    check_book,
+    check_trade,
+    compact_side,
+)
+from impactd.core.books.merge import WHOLE, Family, remerge, settle_whole
+from impactd.core.books.settling import settle
 from impactd.core.books.store import NEVER, Store
-from impactd.core.books.walk import ASKS, BIDS, BUY, walk_side
+from impactd.core.books.walk import ASKS, BIDS
 from impactd.core.inputs.ticks import AUCTION, BOOK, TRADE, Byte, Float, Int, Int32, TickBatch
 
 #: Why `run_rows` stopped: at the end; before a row that closes its own symbol's minute; before a row at which the
@@ -71,7 +82,6 @@ class Limits(NamedTuple):
     interval_ns: int
     grace_ns: int
     skew_ns: int
-    stand_ns: int
     max_levels: int
     max_symbols: int
     allow_locked: bool
@@ -120,62 +130,6 @@ def rows_of(batch: TickBatch, slot: Int) -> Rows:
 
 
 @inner_kernel
-def settle(
-    symbol: npt.NDArray[np.void],
-    levels: Float,
-    sizes: Float,
-    slippage_ns: Float,
-    held_ns: Int,
-    bound_ns: Float,
-    s: int,
-    until: int,
-    stand_ns: int,
-    scratch: Float,
-) -> None:
-    """Account for the prevailing book of symbol `s` up to `until`.
-
-    Parameters
-    ----------
-    symbol, levels, sizes, slippage_ns, held_ns, bound_ns
-        The arrays of the `Store`.
-    until : int
-        ns, not before what is settled already.
-    stand_ns : int
-        The book prevails no longer than this after its ts_event, nor into a halt.
-    scratch : ndarray of float64, shape (K,)
-    """
-    row = symbol[s]
-    end = min(until, row.book_ns + stand_ns)
-    if row.book_ns < row.halt_ns:
-        end = min(end, row.halt_ns)
-    begin = row.settled_ns
-    row.settled_ns = until
-    if row.n_bid == 0 or row.n_ask == 0 or end <= begin:
-        return
-    stood = end - begin
-    weight = np.float64(stood)
-    bid = levels[s, BIDS, 0]
-    ask = levels[s, ASKS, 0]
-    half_spread = 0.5 * (ask - bid)
-    row.covered_ns += stood
-    row.mid_ns += 0.5 * (bid + ask) * weight
-    row.half_spread_ns += half_spread * weight
-    n_sizes = row.n_sizes
-    for side in range(2):
-        if side == BUY:
-            held, depth = walk_side(levels, s, ASKS, row.n_ask, half_spread, sizes, n_sizes, scratch)
-            row.ask_depth_ns += depth * weight
-        else:
-            held, depth = walk_side(levels, s, BIDS, row.n_bid, half_spread, sizes, n_sizes, scratch)
-            row.bid_depth_ns += depth * weight
-        for k in range(held):
-            slippage_ns[s, side, k] += scratch[k] * weight
-            held_ns[s, side, k] += stood
-        for k in range(n_sizes):
-            bound_ns[s, side, k] += scratch[k] * weight
-
-
-@inner_kernel
 def time_gate(
     symbol: npt.NDArray[np.void],
     s: int,
@@ -208,13 +162,20 @@ def floor_minute(ts: int, interval_ns: int) -> int:
 
 
 @inner_kernel
-def _advance(symbol: npt.NDArray[np.void], s: int, partition: Int, limits: Limits, ts_event: int) -> None:
-    """Move the clocks to a row that passed the gate, opening the symbol's minute if it has none."""
+def _open(symbol: npt.NDArray[np.void], s: int, partition: Int, limits: Limits, ts_event: int) -> None:
+    """Open the minute of a symbol that has none."""
     row = symbol[s]
     if row.minute == NEVER:
         row.minute = floor_minute(ts_event, limits.interval_ns)
         row.settled_ns = row.minute
         partition[NEXT_DUE] = min(partition[NEXT_DUE], row.minute + limits.interval_ns + limits.grace_ns)
+
+
+@inner_kernel
+def _advance(symbol: npt.NDArray[np.void], s: int, partition: Int, limits: Limits, ts_event: int) -> None:
+    """Move the clocks to a row that passed the gate, opening the symbol's minute if it has none."""
+    _open(symbol, s, partition, limits, ts_event)
+    row = symbol[s]
     row.last_ns = max(row.last_ns, ts_event)
     partition[CLOCK] = max(partition[CLOCK], ts_event)
 
@@ -232,11 +193,28 @@ def _trade(symbol: npt.NDArray[np.void], s: int, flags: int, px: float, qty: flo
         row.turnover_continuous += px * qty
 
 
+@inner_kernel
+def _time_in_whole(symbol: npt.NDArray[np.void], s: int, ts_event: int) -> int:
+    """Return when a venue's row counts in its whole `s`, ns: no earlier than what the whole has seen of others."""
+    row = symbol[s]
+    at: int = max(ts_event, row.last_ns, row.minute)
+    return at
+
+
+@inner_kernel
+def whole_waits(symbol: npt.NDArray[np.void], s: int, ts_event: int, limits: Limits) -> bool:
+    """Return whether the open minute of whole `s` must close before a venue's row."""
+    minute = symbol[s].minute
+    return bool(minute != NEVER and _time_in_whole(symbol, s, ts_event) >= minute + limits.interval_ns)
+
+
 @kernel
-def run_rows(  # noqa: PLR0912  (one loop: parts that took the tuples of arrays would cost more than they do)
-    rows: Rows, start: int, stop: int, store: Store, partition: Int, limits: Limits, scratch: Float
+def run_rows(  # noqa: PLR0912, PLR0915  (one loop: parts that took the tuples of arrays would cost more than they do)
+    rows: Rows, start: int, stop: int, store: Store, family: Family, partition: Int, limits: Limits, scratch: Float
 ) -> tuple[int, int]:
     """Apply rows `start` to `stop` - 1, or up to one that has to wait.
+
+    A row that names a venue is applied to the symbol at that venue, and then to the whole.
 
     Returns
     -------
@@ -248,6 +226,7 @@ def run_rows(  # noqa: PLR0912  (one loop: parts that took the tuples of arrays 
     # Arrays are taken out of their tuples once: each access in the loop would count references, atomically.
     slot, code, kinds, flags, ts_events, ts_records, bid_px, bid_sz, ask_px, ask_sz, n_bids, n_asks, px, qty = rows
     symbol, rejected, touched, levels, sizes, slippage_ns, held_ns, bound_ns = store
+    wholes, stand_ns = family.whole, family.stand_ns
     for i in range(start, stop):
         s = slot[code[i]]
         if s < 0 or (symbol[s].known == 0 and partition[N_KNOWN] >= limits.max_symbols):
@@ -258,6 +237,9 @@ def run_rows(  # noqa: PLR0912  (one loop: parts that took the tuples of arrays 
         gate = time_gate(symbol, s, partition, limits, kind, ts_event, ts_records[i])
         if gate in (OWN_CLOCK, PARTITION_CLOCK):
             return i, gate
+        whole = wholes[s]
+        if whole >= 0 and gate == PASS and whole_waits(symbol, whole, ts_event, limits):
+            return i, OWN_CLOCK
         row = symbol[s]
         reason = USABLE
         least_px = ANY_PX if row.negative_px else SMALLEST_PX
@@ -272,6 +254,8 @@ def run_rows(  # noqa: PLR0912  (one loop: parts that took the tuples of arrays 
             )
             if reason == USABLE and row.halt_ns <= ts_event < row.resume_ns:
                 reason = HALTED
+            elif reason == USABLE and whole == WHOLE:
+                reason = NO_VENUE
             elif bids > 0 and asks > 0 and row.n_sizes == 0:
                 return i, NEEDS_GRID
         elif gate == PASS:
@@ -287,11 +271,30 @@ def run_rows(  # noqa: PLR0912  (one loop: parts that took the tuples of arrays 
         elif reason != USABLE:
             rejected[s, 0, reason] += 1
         elif kind == BOOK:
-            settle(symbol, levels, sizes, slippage_ns, held_ns, bound_ns, s, ts_event, limits.stand_ns, scratch)
+            if whole >= 0:  # by the books as they are before this one
+                at = _time_in_whole(symbol, whole, ts_event)
+                _open(symbol, whole, partition, limits, at)
+                settle_whole(symbol, levels, sizes, slippage_ns, held_ns, bound_ns, family, whole, at, scratch)
+            settle(symbol, levels, sizes, slippage_ns, held_ns, bound_ns, s, ts_event, stand_ns[s], scratch)
             row.n_bid = compact_side(bid_px, bid_sz, i, n_bids[i], levels, s, BIDS)
             row.n_ask = compact_side(ask_px, ask_sz, i, n_asks[i], levels, s, ASKS)
             row.book_ns = ts_event
             row.n_books += row.n_bid > 0 and row.n_ask > 0
         else:
             _trade(symbol, s, flags[i], px[i], qty[i])
+        if whole < 0 or gate != PASS:
+            continue
+        at = _time_in_whole(symbol, whole, ts_event)
+        touched[whole] = 1
+        if symbol[whole].known == 0:
+            symbol[whole].known = 1
+            partition[N_KNOWN] += 1
+        _advance(symbol, whole, partition, limits, max(ts_event, symbol[whole].last_ns))
+        if reason != USABLE:
+            continue
+        if kind == BOOK:
+            remerge(symbol, levels, family, whole, at)
+            symbol[whole].n_books += symbol[whole].n_bid > 0 and symbol[whole].n_ask > 0
+        else:
+            _trade(symbol, whole, flags[i], px[i], qty[i])
     return stop, END

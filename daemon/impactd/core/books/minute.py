@@ -20,6 +20,7 @@ import numpy as np
 
 from impactd.core.base.settings import SECOND_NS
 from impactd.core.base.topics import Side
+from impactd.core.base.venue import venue_of, whole_of
 from impactd.core.books.checks import REASONS
 from impactd.core.books.store import Store
 from impactd.core.books.walk import BUY, SELL
@@ -111,7 +112,7 @@ class MinuteStats:
         """
         row = BUY if side is Side.BUY else SELL
         return Estimate(
-            symbol=self.symbol,
+            symbol=whole_of(self.symbol),
             side=side,
             minute=self.minute,
             interval_s=interval_s,
@@ -127,6 +128,7 @@ class MinuteStats:
             slippage=_or_none(self.slippage[row]),
             coverage=tuple(self.coverage[row].tolist()),
             lower_bound=_or_none(self.lower_bound[row]),
+            venue=venue_of(self.symbol),
         )
 
 

@@ -9,11 +9,13 @@ symbol continues as if it had never been saved.
 from __future__ import annotations
 
 import struct
+from bisect import insort
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from impactd.core.base.venue import venue_of, whole_of
 from impactd.core.books.checks import N_REASONS
 from impactd.core.books.grid import check_sizes
 from impactd.core.inputs.ticks import Byte, Float, Int
@@ -233,17 +235,25 @@ class SymbolTable:
     ----------
     scratch : ndarray of float64, shape (K,)
         Room for one walk.
+    at_venues : dict of str to list of str
+        Names of rows at venues, in order, by their symbol.
     """
 
     def __init__(self, n_sizes: int, fixed_sizes: tuple[float, ...]) -> None:
         self._fixed_sizes = fixed_sizes
         self._slots: dict[str, int] = {}
         self._names: list[str] = []
+        self.at_venues: dict[str, list[str]] = {}
         self.store = blank_store(8, 10, max(n_sizes, len(fixed_sizes)))
         self.scratch = np.empty(self.store.sizes.shape[1])
 
     def __len__(self) -> int:
         return len(self._names)
+
+    @property
+    def most_venues(self) -> int:
+        """Largest number of venues of one symbol; 1 without venues."""
+        return max(map(len, self.at_venues.values()), default=1)
 
     def name(self, slot: int) -> str:
         """Return the symbol of a row."""
@@ -259,6 +269,8 @@ class SymbolTable:
         if slot is None:
             slot = self._slots[symbol] = len(self._names)
             self._names.append(symbol)
+            if venue_of(symbol):
+                insort(self.at_venues.setdefault(whole_of(symbol), []), symbol)
             self.grow()
             if self._fixed_sizes:
                 self.set_sizes(slot, self._fixed_sizes)

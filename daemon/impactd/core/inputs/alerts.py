@@ -65,12 +65,20 @@ class FeedAlerts:
             self.told = (rows, now + self._interval)
             self._outbox.publish(Topic.ALERTS, None, Alert("max_symbols", None, None, now, text))
 
-    def bad_books(self, symbol: str, rejected: Mapping[str, int], n_books: int, now: int) -> None:
-        """Alert that a minute had no usable book and that some were crossed."""
+    def bad_books(
+        self, symbol: str, rejected: Mapping[str, int], n_books: int, now: int, venue: str | None = None
+    ) -> None:
+        """Alert that a minute had no usable book, at a venue where one is named, and that some were crossed."""
         crossed = rejected.get("crossed", 0)
         if crossed and not n_books:
-            text = f"all books of the minute were refused, {crossed} of them crossed"
+            at = "" if venue is None else f" at {venue}"
+            text = f"all books of the minute{at} were refused, {crossed} of them crossed"
             self._outbox.publish(Topic.ALERTS, symbol, Alert("crossed_feed", symbol, None, now, text))
+
+    def venue_lost(self, symbol: str, venue: str, since: int, now: int) -> None:
+        """Alert that a venue's book has become too old at `since` (ns) and is no part of the merged book."""
+        text = f"no book of {symbol} from {venue} for too long: from {since} on the merged book is without it"
+        self._outbox.publish(Topic.ALERTS, symbol, Alert("venue_lost", symbol, None, now, text))
 
     def shifted(self, symbol: str, sides: Iterable[Side], now: int) -> None:
         """Alert that the impact level of some sides has shifted for more than a few minutes."""

@@ -9,8 +9,8 @@ changes its meaning, not when one is added.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, TypeVar
 
 from impactd.core.base.topics import Side, Topic
 from impactd.core.outputs.units import (
@@ -57,6 +57,14 @@ Multiplier = Annotated[
 SlippageTicks = Annotated[float | None, "Average price against mid, in ticks; null where the tick size is not known."]
 
 
+T = TypeVar("T")
+
+
+def left_out(default: T) -> T:
+    """Return a field that is not published while it has its default."""
+    return field(default=default, metadata={"left_out": True})
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """Slippage of one symbol and side over one closed minute.
@@ -89,6 +97,10 @@ class Estimate:
         tuple[PerShare | None, ...],
         "Average over all of `covered_s`; what the visible depth does not hold is priced at the last visible level.",
     ]
+    venue: Annotated[
+        str | None,
+        "The venue that it is of; left out for the symbol itself, merged from the venues that ticks name.",
+    ] = left_out(None)
 
 
 @dataclass(frozen=True, slots=True)

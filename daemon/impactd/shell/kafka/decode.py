@@ -17,6 +17,7 @@ import numpy as np
 
 from impactd.config import Settings
 from impactd.core.base.topics import Topic
+from impactd.core.base.venue import whole_of
 from impactd.core.inputs.anchors import SourceRecord
 from impactd.core.inputs.columns import RecordColumns
 from impactd.core.inputs.ticks import Int, Refused, TickBatch
@@ -131,7 +132,7 @@ class Decoder:
 
     def _without_strangers(self, batch: TickBatch, consumed: Sequence[RecordLike]) -> tuple[TickBatch, list[Refused]]:
         """Take out whole records that hold a symbol of another partition number."""
-        strange = [code for code, symbol in enumerate(batch.symbols) if not self._is_placed(symbol.encode())]
+        strange = [code for code, symbol in enumerate(batch.symbols) if not self._is_placed(whole_of(symbol).encode())]
         if not strange:
             return batch, []
         offsets = np.unique(batch.offset[np.isin(batch.symbol, strange)])

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from impactd.core.base.venue import at_venue
 from impactd.core.inputs.ticks import (
     AGGRESSOR_BUY,
     AGGRESSOR_NONE,
@@ -28,7 +29,7 @@ from impactd.core.inputs.ticks import (
 )
 from impactd.wire.codec import FieldError, Limits, bounded, shown
 from impactd.wire.content import Content, Head, Line
-from impactd.wire.fields import is_blank, parse_json, parse_number, parse_object, parse_symbol, require
+from impactd.wire.fields import is_blank, parse_json, parse_number, parse_object, parse_symbol, parse_venue, require
 from impactd.wire.json_values import json_records
 from impactd.wire.rows import RowBuilder, Rows
 from impactd.wire.tick_codec import TickCodec
@@ -126,6 +127,8 @@ def _row(obj: dict[str, Any], limits: Limits) -> Row | None:
 
 def _head(obj: dict[str, Any], flags: int, unit: str) -> tuple[str, int, int, int]:
     symbol = parse_symbol(require(obj, "symbol"))
+    if not is_blank(obj.get("venue")):
+        symbol = at_venue(symbol, parse_venue(obj["venue"]))
     ts_event = parse_time(require(obj, "ts_event"), "ts_event", unit)
     ts_recv = obj.get("ts_recv")
     return symbol, flags, ts_event, 0 if is_blank(ts_recv) else parse_time(ts_recv, "ts_recv", unit)
