@@ -44,7 +44,7 @@ def test_page_is_that_of_this_code(name: str) -> None:
 
 def test_settings_page_has_every_setting_with_its_meaning() -> None:
     # A section that is unset stands as one.
-    unset = {"model.profile", "session.by_symbol", "instruments"}
+    unset = {"model.profile", "session.by_symbol", "instruments", "venues"}
     assert set(load(environ={}).shown()) - unset <= set(settings.leaves())
     rows = re.findall(r"^\| `\w+` \| (.+) \| (.+) \| (.*) \|$", settings.page(), re.MULTILINE)
     assert len(rows) == len(settings.leaves())

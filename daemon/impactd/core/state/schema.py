@@ -24,6 +24,7 @@ import orjson
 
 from impactd.core.base.instrument import Instrument
 from impactd.core.base.settings import CoreSettings, SessionRule
+from impactd.core.base.venue import VenueRule
 
 #: Version of all keys and values; a state of another version is migrated (`impactd.core.state.identity`) or refused.
 SCHEMA_VERSION: Final = 1
@@ -81,7 +82,8 @@ def settings_from(fields: Mapping[str, Any]) -> CoreSettings:
     sections = {name: _section(cls, named.pop(name)) for name, cls in _SECTIONS.items()}
     sessions = tuple((pattern, _section(SessionRule, rule)) for pattern, rule in named.pop("sessions", ()))
     instruments = tuple((pattern, _section(Instrument, found)) for pattern, found in named.pop("instruments", ()))
-    return CoreSettings(**sections, sessions=sessions, instruments=instruments, **named)
+    venues = tuple(_section(VenueRule, rule) for rule in named.pop("venues", ()))
+    return CoreSettings(**sections, sessions=sessions, instruments=instruments, venues=venues, **named)
 
 
 def _section(cls: type[Any], fields: Mapping[str, Any]) -> Any:
