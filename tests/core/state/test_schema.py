@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from impactd.core.base.instrument import Instrument
 from impactd.core.base.settings import BookSettings, CoreSettings, ModelSettings, PlanSettings, SessionRule
 from impactd.core.base.topics import Side
+from impactd.core.base.venue import VenueRule
 from impactd.core.engine import Engine
 from impactd.core.inputs.events import Bust, CancelOrder, Correct, Fill, NewOrder, Received, ReplaceOrder
 from impactd.core.inputs.terms import Terms
@@ -161,6 +162,9 @@ def variants() -> list[tuple[str, CoreSettings]]:
             continue
         if field.name == "instruments":
             found.append((field.name, dataclasses.replace(core, instruments=(("ES*", Instrument(multiplier=50.0)),))))
+            continue
+        if field.name == "venues":
+            found.append((field.name, dataclasses.replace(core, venues=(VenueRule("XNAS", publishers=("2",)),))))
             continue
         if not dataclasses.is_dataclass(section):
             found.append((field.name, dataclasses.replace(core, **{field.name: changed(section)})))
