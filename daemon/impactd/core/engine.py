@@ -361,7 +361,7 @@ class Engine:
             self._alerts.bad_books(symbol, stats.rejected, stats.n_books, end)
         if not idle or not self._books.sizes(symbol):
             # Without books there is no depth to choose by: the current grid stays.
-            self._books.regrid(symbol, stats, self.orders.demand_range(symbol, self._interval), self.orders.lot(symbol))
+            self._regrid(symbol, stats)
         self._desk.on_minute_close(symbol, end, self._books.last_ts(symbol), stats, shifted)
 
     def _close_venue(self, stats: MinuteStats, end: int, *, idle: bool) -> None:
@@ -372,11 +372,15 @@ class Engine:
                 self._outbox.publish(Topic.ESTIMATES, symbol, stats.estimate(side, self._interval // 1_000_000_000))
             self._alerts.bad_books(symbol, stats.rejected, stats.n_books, end, venue)
         if not idle or not self._books.sizes(stats.symbol):
-            demand, lot = self.orders.demand_range(symbol, self._interval), self.orders.lot(symbol)
-            self._books.regrid(stats.symbol, stats, demand, lot)
+            self._regrid(symbol, stats)
         old = self._books.became_old(stats.symbol, stats.minute)
         if old is not None and self._markets.session(symbol).open_at(np.array([stats.minute]), self._interval).all():
             self._alerts.venue_lost(symbol, venue, old, end)
+
+    def _regrid(self, symbol: str, stats: MinuteStats) -> None:
+        """Choose the sizes at which the books of a minute's symbol, or of its venue, are walked next."""
+        demand, lot = self.orders.demand_range(symbol, self._interval), self.orders.lot(symbol)
+        self._books.regrid(stats.symbol, stats, demand, lot)
 
     def idle_target(self, elapsed_ns: int, now_ns: int) -> int | None:
         """Return the watermark that an idle partition may move to, or None if nothing is due by then.

@@ -148,7 +148,7 @@ def _judged(bench: Bench, trial: Trial, plans: list[Plan], slices: list[Slice], 
     row, intervals, name = SIDES.index(order.side), day.intervals, SLICES if acts == "slices" else ENGINE
     begin, n = intervals.index(order.start), intervals.index(order.end) - intervals.index(order.start)
     at = np.arange(begin, begin + n)
-    priced = evaluate(bench, trial, ("twap", TWAP_SLICES, "hindsight"), {}).priced
+    priced = evaluate(bench, [trial], ("twap", TWAP_SLICES, "hindsight"), {})[0].priced
     first = plans[0] if plans[0].cost_band is not None and sum(plans[0].qty) == order.qty else None
     if acts == "slices":
         left = max(order.qty - sum(one.qty for one in slices), 0) / QUANTA

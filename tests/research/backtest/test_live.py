@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -13,8 +14,10 @@ from impactd.config.hours import session_rule
 from impactd.core.base.settings import MINUTE_NS, CoreSettings
 from impactd.core.base.topics import Side
 from impactd.core.inputs.ticks import TickBatch
+from impactd.core.orders.order import Order
+from impactd.research.backtest import live
 from impactd.research.backtest.days import SymbolTape, read_tapes
-from impactd.research.backtest.live import ParentOrder, Run, execute, states_at
+from impactd.research.backtest.live import ParentOrder, Run, execute, execute_all, states_at
 from impactd.shell.replay import Sources, replay
 from impactd.wire.tick_records import encode_ticks
 from tests.core.builders import T0, M
@@ -88,6 +91,35 @@ def test_engine_does_not_depend_on_the_starts_that_others_have() -> None:
     tape, order = tape_of(noisy_rows(5)), order_of()
     among = states_at(tape, SETTINGS, [T0 + t * M for t in range(60)])
     assert execute(tape, SETTINGS, among[order.start], order).qty.tolist() == run(tape, order).qty.tolist()
+
+
+@pytest.mark.parametrize("factor", [1.0, 50.0])
+def test_orders_that_share_an_engine_trade_what_each_trades_alone(
+    factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tape = tape_of(noisy_rows(5))
+    orders = [order_of(side=side, qty=quanta(qty)) for qty in (3_000, 600) for side in Side]
+    state = states_at(tape, SETTINGS, [orders[0].start])[orders[0].start]
+    each = [execute(tape, SETTINGS, state, order) for order in orders]
+    alone: list[ParentOrder] = []
+    run_alone, demanded = live._alone, live.demanded
+
+    def noted(*given: Any) -> Run:
+        alone.append(given[-1])
+        return run_alone(*given)
+
+    def of_side(order: Order, interval_ns: int) -> tuple[float, float]:
+        least, most = demanded(order, interval_ns)
+        return least, most * factor if order.side is Side.SELL else most
+
+    monkeypatch.setattr(live, "_alone", noted)
+    monkeypatch.setattr(live, "demanded", of_side)
+    together = execute_all(tape, SETTINGS, state, orders)
+    for a, b in zip(each, together, strict=True):
+        assert a.qty.tolist() == b.qty.tolist()
+        assert (a.left, a.n_plans) == (b.left, b.n_plans)
+        assert (a.first.qty, a.first.expected_cost) == (b.first.qty, b.first.expected_cost)
+    assert len(alone) == (len(orders) if factor > 1.0 else 0)
 
 
 def shuffled_after(batch: TickBatch, ts: int, seed: int) -> TickBatch:

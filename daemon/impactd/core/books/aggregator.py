@@ -357,23 +357,31 @@ class MinuteAggregator:
         bool
             Whether the grid has changed.
         """
-        depth = float(stats.depth.min()) if stats.covered_ns else None
-        slot = self._table.open_slot(symbol)
-        if self._settings.sizes:
+        grid = self.grid_after(symbol, stats, demand_range, lot)
+        if grid is None:
             return False
+        self.set_grid(symbol, grid)
+        return True
+
+    def grid_after(
+        self, symbol: str, stats: MinuteStats, demand_range: tuple[float, float] | None = None, lot: int | None = None
+    ) -> tuple[float, ...] | None:
+        """Return the grid that `regrid` sets, or None where the present one stays."""
+        depth = float(stats.depth.min()) if stats.covered_ns else None
+        if self._settings.sizes:
+            return None
         if lot is None:
-            lot = self._lot(slot)
+            lot = self._lot(self._table.open_slot(symbol))
         if demand_range is not None:
             grid = partial(grid_for, demand_range, lot=lot, depth=depth)
         elif depth is not None:
             grid = partial(default_grid, depth, lot=lot)
         else:
-            return False
+            return None
         n_sizes = self._settings.n_sizes
         if not needs_new_grid(self.sizes(symbol), grid(n_sizes=min(n_sizes, 2))):
-            return False
-        self.set_grid(symbol, grid(n_sizes=n_sizes))
-        return True
+            return None
+        return grid(n_sizes=n_sizes)
 
     # -- readings -----------------------------------------------------------------------------------------------------
 

@@ -25,6 +25,12 @@ from impactd.core.orders.codec import (
 from impactd.core.orders.order import Order
 
 
+def demanded(order: Order, interval_ns: int) -> tuple[float, float]:
+    """Return the smallest and largest quantity that an order trades in an interval, shares, by its own plan."""
+    rate = order.order_qty / QUANTA / max((order.terms.end - order.terms.start) / interval_ns, 1.0)
+    return rate, max(rate, max(order.schedule.qty, default=0) / QUANTA / PLAN_REACH)
+
+
 class Ledger:
     """Orders by id and by symbol; iteration is always by cl_ord_id."""
 
@@ -111,12 +117,8 @@ class Ledger:
         are not used: sizes that shrink with them would hide the slope that
         the next plan needs.
         """
-        least, most = [], []
-        for order in self.active_of(symbol):
-            rate = order.order_qty / QUANTA / max((order.terms.end - order.terms.start) / interval_ns, 1.0)
-            least.append(rate)
-            most.append(max(rate, max(order.schedule.qty, default=0) / QUANTA / PLAN_REACH))
-        return (min(least), max(most)) if least else None
+        ranges = [demanded(order, interval_ns) for order in self.active_of(symbol)]
+        return (min(least for least, _ in ranges), max(most for _, most in ranges)) if ranges else None
 
     def lot(self, symbol: str) -> int | None:
         """Return the smallest lot of the symbol's active orders, quanta; None without any."""

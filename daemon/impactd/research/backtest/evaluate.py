@@ -27,7 +27,7 @@ from impactd.core.outputs.messages import Plan
 from impactd.research.backtest import policies, within
 from impactd.research.backtest.capture import Priced
 from impactd.research.backtest.days import SymbolTape
-from impactd.research.backtest.live import Run, State, execute
+from impactd.research.backtest.live import Run, State, execute_all
 from impactd.research.backtest.policies import MAX_STEPS, Lines, Task
 from impactd.research.backtest.study import DayStudy
 from impactd.research.backtest.windows import Trial
@@ -155,16 +155,34 @@ class Outcome:
     first_cost: float | None
 
 
-def evaluate(bench: Bench, trial: Trial, strategies: Sequence[str], states: Mapping[str, State]) -> Outcome:
-    """Return what an order cost under each of `strategies`.
+def evaluate(
+    bench: Bench, trials: Sequence[Trial], strategies: Sequence[str], states: Mapping[str, State]
+) -> list[Outcome]:
+    """Return what orders cost under each of `strategies`, each by itself.
 
     Parameters
     ----------
+    trials : sequence of Trial
+        Of one symbol, day, start and end.
     strategies : sequence of str
         Of `STRATEGIES`; `ALWAYS` among them.
     states : mapping of str to State
-        The engines' states at the order's start, by name.
+        The engines' states at the orders' start, by name.
     """
+    orders = [trial.order for trial in trials]
+    runs = {
+        name: execute_all(bench.tape, bench.settings[name], states[name], orders)
+        for name in strategies
+        if name in ENGINES
+    }
+    return [
+        _evaluate(bench, trial, strategies, {name: done[i] for name, done in runs.items()})
+        for i, trial in enumerate(trials)
+    ]
+
+
+def _evaluate(bench: Bench, trial: Trial, strategies: Sequence[str], runs: Mapping[str, Run]) -> Outcome:
+    """Return what one order cost, given what each engine did with it."""
     order, study = trial.order, bench.studies[trial.day]
     intervals = study.day.intervals
     row = SIDES.index(order.side)
@@ -194,12 +212,12 @@ def evaluate(bench: Bench, trial: Trial, strategies: Sequence[str], states: Mapp
             takes[name] = Takes.even(task.shares, order.start, order.end, bench.plans.slice_interval_ns)
             path = takes[name].by_interval(order.start, n, intervals.interval_ns)
         elif name == SLICES:
-            done = execute(bench.tape, bench.settings[name], states[name], order)
+            done = runs[name]
             left[name] = done.left
             takes[name] = Takes.of(done.slices, done.left, order.end - bench.plans.slice_interval_ns)
             path = takes[name].by_interval(order.start, n, intervals.interval_ns)
         elif name in ENGINES:
-            done = execute(bench.tape, bench.settings[name], states[name], order)
+            done = runs[name]
             path = done.qty.copy()
             # What the window's end finds untraded still has to be bought: it goes into the last interval.
             path[-1] += done.left

@@ -10,25 +10,30 @@ Orders do not affect each other, and none sees a row before its time.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import INPUT_TOPICS, Side, Topic
+from impactd.core.books.minute import MinuteStats
 from impactd.core.engine import Engine
 from impactd.core.inputs.events import NewOrder, Received
 from impactd.core.inputs.inbox import RANK, Inputs, Pending
 from impactd.core.inputs.terms import Terms
 from impactd.core.inputs.ticks import Float
+from impactd.core.orders.ledger import demanded
 from impactd.core.outputs.messages import Output, Plan, Slice
 from impactd.core.tca.executed import Executed
 from impactd.research.backtest.days import SymbolTape
 
 State = Mapping[str, bytes]
+
+#: Intervals that an engine is run on before it is asked whether its orders have ended.
+_AT_ONCE: Final = 5
 
 #: Sees the engine at a time, and the outputs that led there.
 Look = Callable[[Engine, int, tuple[Output, ...]], None]
@@ -151,22 +156,99 @@ def execute(tape: SymbolTape, settings: CoreSettings, state: State, order: Paren
     RuntimeError
         If the engine made no plan for it.
     """
-    engine = Engine(_by_quantity(settings))
+    return execute_all(tape, settings, state, (order,))[0]
+
+
+def execute_all(tape: SymbolTape, settings: CoreSettings, state: State, orders: Sequence[ParentOrder]) -> list[Run]:
+    """Run each order by itself from the saved state at their start; see `execute`.
+
+    Orders that cannot affect each other share one engine: both sides of one quantity, as long as each alone would
+    have the same sizes walked.  What they trade is the same to the last bit.
+
+    Parameters
+    ----------
+    orders : sequence of ParentOrder
+        Of one symbol, start and end.
+    """
+    found: dict[int, Run] = {}
+    for sides in _apart(settings, orders):
+        together = None if len(sides) < 2 else _run(tape, settings, state, [orders[i] for i in sides])
+        runs = together or [_alone(tape, settings, state, orders[i]) for i in sides]
+        found |= zip(sides, runs, strict=True)
+    return [found[i] for i in range(len(orders))]
+
+
+def _apart(settings: CoreSettings, orders: Sequence[ParentOrder]) -> list[list[int]]:
+    """Return the numbers of the orders that may share an engine, together."""
+    # Slices move with each row, and the gate counts plans: there one order's steps may change the other's.
+    if settings.plans.act == "slices" or settings.gate.max_plans_per_second is not None:
+        return [[i] for i in range(len(orders))]
+    groups: dict[tuple[int, int], list[int]] = {}
+    for i, order in enumerate(orders):
+        groups.setdefault((order.qty, order.lot_size), []).append(i)
+    apart: list[list[int]] = []
+    for group in groups.values():
+        sides = {orders[i].side for i in group}
+        apart += [group] if len(sides) == len(group) else [[i] for i in group]
+    return apart
+
+
+def _alone(tape: SymbolTape, settings: CoreSettings, state: State, order: ParentOrder) -> Run:
+    runs = _run(tape, settings, state, [order])
+    assert runs is not None  # noqa: S101  # one order has no other to differ from
+    return runs[0]
+
+
+class _Shared(Engine):
+    """An engine that notes whether its orders would each have had the same sizes walked by themselves."""
+
+    same = True
+
+    def _regrid(self, symbol: str, stats: MinuteStats) -> None:
+        orders = self.orders.active_of(symbol)
+        if len(orders) > 1:
+            grids = {
+                self._books.grid_after(stats.symbol, stats, demanded(order, self._interval), order.terms.lot_size)
+                for order in orders
+            }
+            self.same = self.same and len(grids) == 1
+        super()._regrid(symbol, stats)
+
+
+def _run(tape: SymbolTape, settings: CoreSettings, state: State, orders: Sequence[ParentOrder]) -> list[Run] | None:
+    """Run orders in one engine until all have ended; None once one alone would have had other sizes walked."""
+    engine = _Shared(_by_quantity(settings))
     engine.load(state)
-    market = engine.market(order.symbol)
+    symbol, start, end = orders[0].symbol, orders[0].start, orders[0].end
+    market = engine.market(symbol)
     if market is not None:
         market.publishes = False
-    received = Received(order.event(), 0, order.start)
-    pending = Pending(order.start, RANK[Topic.ORDERS], 0, Topic.ORDERS, received)
-    rows = tape.row_before(order.start), tape.row_before(order.end)
-    commit = engine.apply(_inputs(tape, *rows, (pending,), order.end))
-    plans = [output.message for output in commit.outputs if output.topic is Topic.PLANS]
-    run = executed(order, [plan for plan in plans if isinstance(plan, Plan)], settings.books.interval_ns)
-    if settings.plans.act != "slices":
-        return run
-    slices = tuple(output.message for output in commit.outputs if isinstance(output.message, Slice))
-    left = order.qty - sum(one.qty for one in slices)
-    return dataclasses.replace(run, left=left / QUANTA, slices=slices)
+    events = []
+    for i, order in enumerate(orders):
+        received = Received(replace(order.event(), cl_ord_id=str(order.side)), i, start)
+        events.append(Pending(start, RANK[Topic.ORDERS], i, Topic.ORDERS, received))
+    outputs: list[Output] = []
+    row, at, pending = tape.row_before(start), start, tuple(events)
+    while at < end:
+        at = min(at + _AT_ONCE * settings.books.interval_ns, end)
+        stop = tape.row_before(at)
+        outputs += engine.apply(_inputs(tape, row, stop, pending, end if at == end else None)).outputs
+        row, pending = stop, ()
+        if not engine.same:
+            return None
+        if not engine.orders.active_of(symbol):
+            break
+    runs = []
+    for order in orders:
+        own = [output.message for output in outputs if output.topic is not Topic.PLANS_LATEST]
+        plans = [one for one in own if isinstance(one, Plan) and one.side is order.side]
+        run = executed(order, plans, settings.books.interval_ns)
+        if settings.plans.act == "slices":
+            slices = tuple(one for one in own if isinstance(one, Slice) and one.side is order.side)
+            left = order.qty - sum(one.qty for one in slices)
+            run = replace(run, left=left / QUANTA, slices=slices)
+        runs.append(run)
+    return runs
 
 
 def executed(order: ParentOrder, plans: list[Plan], interval_ns: int) -> Run:
@@ -194,7 +276,7 @@ def executed(order: ParentOrder, plans: list[Plan], interval_ns: int) -> Run:
     return Run(quanta / QUANTA, plans[0], expected, (order.qty - int(quanta.sum())) / QUANTA, len(plans))
 
 
-def _inputs(tape: SymbolTape, row: int, stop: int, events: tuple[Pending, ...], idle_to: int) -> Inputs:
+def _inputs(tape: SymbolTape, row: int, stop: int, events: tuple[Pending, ...], idle_to: int | None) -> Inputs:
     spans = {Topic.TICKS: (row, stop)} if stop > row else {}
     if events:
         spans[Topic.ORDERS] = (0, len(events))

@@ -34,6 +34,7 @@ References
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Final
 
@@ -185,8 +186,9 @@ def expanding_mean(task: Task, lines: Lines, first: int) -> Float:
     beta = np.ones((task.n, task.n))
     for t in range(task.n):
         upto = first + t
-        if np.isfinite(lines.s[:upto]).any():
-            s[t], beta[t] = np.nanmean(lines.s[:upto]), np.nanmean(lines.beta[:upto])
+        mean = _mean_before(lines, upto, upto)
+        if mean is not None:
+            s[t], beta[t] = mean
             s[t, t], beta[t, t] = known.s[upto - 1], known.beta[upto - 1]
     return _replan(task, s, beta)
 
@@ -220,10 +222,19 @@ def _hour_means(task: Task, lines: Lines, first: int, width: int = 60) -> tuple[
     """Return for each interval of the window the mean curve of the `width` before, shape (n, n) with equal columns."""
     s, beta = np.ones((task.n, task.n)), np.ones((task.n, task.n))
     for t in range(task.n):
-        before = slice(max(first + t - width, 0), first + t)
-        if np.isfinite(lines.s[before]).any():
-            s[t], beta[t] = np.nanmean(lines.s[before]), np.nanmean(lines.beta[before])
+        mean = _mean_before(lines, first + t, width)
+        if mean is not None:
+            s[t], beta[t] = mean
     return s, beta
+
+
+@functools.lru_cache(maxsize=8192)
+def _mean_before(lines: Lines, at: int, width: int) -> tuple[float, float] | None:
+    """Return the mean curve of the `width` intervals before `at`; None where none is known.  Orders share it."""
+    before = slice(max(at - width, 0), at)
+    if not np.isfinite(lines.s[before]).any():
+        return None
+    return float(np.nanmean(lines.s[before])), float(np.nanmean(lines.beta[before]))
 
 
 def profile_hindsight(task: Task, lines: Lines, first: int, width: int = 30) -> Float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -163,6 +164,8 @@ def run(
         benches[tape.symbol] = Bench(tape, {study.day.name: study for study in days}, engines, settings.plans)
         starts = sorted({trial.order.start for trial in mine})
         by_engine = {name: states if own == default else states_at(tape, own, starts) for name, own in engines.items()}
-        jobs += [Job(trial, {name: by_engine[name][trial.order.start] for name in engines}) for trial in mine]
+        # Trials come by day, start and end.
+        for (start, _), same in groupby(mine, lambda trial: (trial.order.start, trial.order.end)):
+            jobs.append(Job(tuple(same), {name: by_engine[name][start] for name in engines}))
     outcomes = work(benches, names, jobs, workers, progress)
     return Backtest(question, names, tuple(outcomes), tuple(studies), tuple(dict.fromkeys(skipped)), settings)

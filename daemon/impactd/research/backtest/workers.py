@@ -22,9 +22,9 @@ _WORTH_IT: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One order, and the engines' states at its start."""
+    """Orders of one symbol, day, start and end, and the engines' states at their start."""
 
-    trial: Trial
+    trials: tuple[Trial, ...]
     states: dict[str, State]
 
 
@@ -35,7 +35,7 @@ def work(
     workers: int,
     progress: Callable[[int], None] | None = None,
 ) -> list[Outcome]:
-    """Return the outcome of each job, in their order.
+    """Return the outcome of each order, in their order.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def work(
     workers : int
         Processes.
     progress : callable, optional
-        Called with 1 as each job is done.
+        Called with the number of orders of each job that is done.
 
     Raises
     ------
@@ -52,11 +52,11 @@ def work(
         If a process was killed before its work was done.
     """
     tell = progress or (lambda _: None)
-    if workers < 2 or len(jobs) < _WORTH_IT:
+    if workers < 2 or sum(len(job.trials) for job in jobs) < _WORTH_IT:
         outcomes = []
         for job in jobs:
-            outcomes.append(evaluate(benches[job.trial.order.symbol], job.trial, strategies, job.states))
-            tell(1)
+            outcomes += _evaluated(benches, strategies, job)
+            tell(len(job.trials))
         return outcomes
     with TemporaryDirectory() as directory:
         shared = Path(directory) / "benches"
@@ -64,17 +64,17 @@ def work(
         pool = executor(workers, _load, shared)
         try:
             # Long ones first, so that no process is left with one at the end.
-            order = sorted(range(len(jobs)), key=lambda i: jobs[i].trial.order.start - jobs[i].trial.order.end)
+            order = sorted(range(len(jobs)), key=lambda i: jobs[i].trials[0].order.start - jobs[i].trials[0].order.end)
             tasks = {pool.submit(_evaluate, jobs[i]): i for i in order}
-            done: dict[int, Outcome] = {}
+            done: dict[int, list[Outcome]] = {}
             for task in as_completed(tasks):
                 done[tasks[task]] = task.result()
-                tell(1)
+                tell(len(jobs[tasks[task]].trials))
         except BrokenExecutor as error:
             raise RuntimeError("a process of the backtest was killed, perhaps for lack of memory; use fewer") from error
         finally:
             pool.shutdown(kill_workers=True)
-    return [done[i] for i in range(len(jobs))]
+    return [outcome for i in range(len(jobs)) for outcome in done[i]]
 
 
 #: In a worker: the benches by symbol, and the strategies.
@@ -86,6 +86,10 @@ def _load(path: Path) -> None:
     _shared[:] = joblib.load(path, mmap_mode="c")
 
 
-def _evaluate(job: Job) -> Outcome:
+def _evaluate(job: Job) -> list[Outcome]:
     benches, strategies = _shared
-    return evaluate(benches[job.trial.order.symbol], job.trial, strategies, job.states)
+    return _evaluated(benches, strategies, job)
+
+
+def _evaluated(benches: Mapping[str, Bench], strategies: Sequence[str], job: Job) -> list[Outcome]:
+    return evaluate(benches[job.trials[0].order.symbol], job.trials, strategies, job.states)
