@@ -30,7 +30,7 @@ import orjson
 
 from impactd.__about__ import __version__
 from impactd.core.base.settings import CoreSettings
-from impactd.core.base.stateful import SingleKey, Stateful
+from impactd.core.base.stateful import Foreign, SingleKey, Stateful
 from impactd.core.base.timing import Probe, unwatched
 from impactd.core.base.topics import INPUT_TOPICS, SIDES, Side, Topic
 from impactd.core.base.venue import venue_of, whole_of
@@ -91,6 +91,8 @@ class Engine:
     orders : Ledger
     invalid : InvalidShare
         Share of refused messages.
+    built : Foreign
+        Books that are built from changes, as the reader of the ticks saves them (`impactd.wire.live_books`).
     """
 
     def __init__(
@@ -136,6 +138,7 @@ class Engine:
         )
         self._alerts = FeedAlerts(settings, self._outbox)
         self.invalid = self._alerts.invalid
+        self.built = Foreign("built/", "changes/")
         self._stateful: tuple[Stateful, ...] = (
             self.instruments,
             self.halts.markets,
@@ -143,6 +146,7 @@ class Engine:
             self._markets,
             *self._desk.stateful,
             SingleKey("feed", self._alerts.dump, self._alerts.load),
+            self.built,
         )
 
     # --- commits ----------------------------------------------------------
@@ -190,6 +194,7 @@ class Engine:
                 raise ValueError(f"{topic}: the inputs begin at {start}, the state at {self.positions[topic]}")
         self.positions |= {topic: to for topic, (_, to) in inputs.spans.items()}
         self.anchors |= inputs.anchors
+        self.built.put(inputs.built)
         self.commit_seq += 1
         outbox = self._outbox
         row, before_ns = 0, outbox.clock

@@ -65,12 +65,15 @@ class Decoded:
         Messages whose `type` this release does not know.
     events : list of Received
         Definitions and trading statuses among them, in the same order.
+    building : list of int
+        Offsets of the records that books built from changes may depend on, ascending; only of a live codec.
     """
 
     batch: TickBatch
     refused: list[Refused] = field(default_factory=list)
     skipped_unknown: int = 0
     events: list[Received[Any]] = field(default_factory=list)
+    building: list[int] = field(default_factory=list)
 
 
 class FieldError(Exception):

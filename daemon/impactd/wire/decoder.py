@@ -21,6 +21,8 @@ class TickDecoder:
     ----------
     default : str
         Codec of records whose header names none.
+    live : bool, optional
+        Whether books are built from the records of one call to the next; otherwise each record is decoded by itself.
 
     Raises
     ------
@@ -28,10 +30,21 @@ class TickDecoder:
         If `default` does not exist.
     """
 
-    def __init__(self, default: str = DEFAULT_CODEC, limits: Limits | None = None) -> None:
+    def __init__(self, default: str = DEFAULT_CODEC, limits: Limits | None = None, *, live: bool = False) -> None:
         self._limits = limits or Limits()
-        self._codecs: dict[str, TickCodec] = {default: CODECS.get(default)(self._limits)}
+        self._live = live
         self._default = default
+        self._codecs: dict[str, TickCodec] = {}
+        self._codecs[default] = self._made(default)
+
+    def _made(self, name: str) -> TickCodec:
+        codec = CODECS.get(name)(self._limits)
+        return codec.live() if self._live else codec
+
+    @property
+    def codecs(self) -> list[tuple[str, TickCodec]]:
+        """Codecs that have been used so far, by name."""
+        return sorted(self._codecs.items())
 
     def codec_for(self, header: str | None) -> TickCodec:
         """Return the codec that a record's header names.
@@ -44,7 +57,7 @@ class TickDecoder:
         name = header if header is not None else self._default
         if name not in self._codecs:
             try:
-                self._codecs[name] = CODECS.get(name)(self._limits)
+                self._codecs[name] = self._made(name)
             except (UnknownNameError, ImportError) as error:
                 raise FieldError("unknown_codec", str(error)) from error
         return self._codecs[name]
@@ -116,4 +129,5 @@ def join(parts: Sequence[Decoded]) -> Decoded:
         [refused for part in parts for refused in part.refused],
         int(np.sum([part.skipped_unknown for part in parts], dtype=np.int64)),
         [event for part in parts for event in part.events],
+        [offset for part in parts for offset in part.building],
     )

@@ -5,7 +5,8 @@ A new codec is one module with a class derived from `TickCodec`, and one line in
 its entry point.  Rules that every codec keeps:
 
 - It is a function of the records alone, and of a file's head.  How records are
-  batched, and what was decoded before, changes no row; caches must not show.
+  batched changes no row; caches must not show.  What was decoded before changes
+  none either, except where books are built from changes (`TickCodec.live`).
 - A record is decoded whole or refused whole: where one element of an array is
   bad, the good ones are not applied either, so that a record that is repaired
   and sent again cannot count twice.
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import ClassVar, Self
@@ -144,6 +145,23 @@ class TickCodec(ABC):
             Indices of the records that are left to `decode_record`, ascending.
         """
         return None, range(len(values))
+
+    def live(self) -> Self:
+        """Return a codec that builds books from one call of `decode_columns` to the next, where it can build any.
+
+        Its books are a function of the records in their order, however they are batched.
+        """
+        return self
+
+    def saved_books(self) -> dict[str, bytes | None]:
+        """Return the books that have changed since the last call, by symbol, in one form; None for one that is gone."""
+        return {}
+
+    def load_books(self, saved: Mapping[str, bytes]) -> None:  # noqa: B027  # most codecs build no books
+        """Continue with saved books; the codec must be a new live one."""
+
+    def lose_books(self) -> None:  # noqa: B027  # most codecs build no books
+        """Note that records before the next one are gone: a book whose changes have no numbers ends."""
 
     def reference(self) -> Self:
         """Return the same codec without `scan`: what tests compare with."""

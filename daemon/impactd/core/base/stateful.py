@@ -58,6 +58,43 @@ class Changes:
         return taken
 
 
+class Foreign:
+    """Keys whose values another layer writes and reads; here they are kept as they are.
+
+    Parameters
+    ----------
+    prefixes : tuple of str
+        Of the keys.
+    """
+
+    def __init__(self, *prefixes: str) -> None:
+        self._prefixes = prefixes
+        self.items: dict[str, bytes] = {}
+        self._changes: dict[str, bytes | None] = {}
+
+    def put(self, changes: Mapping[str, bytes | None]) -> None:
+        """Take in changed keys; None deletes a key."""
+        for key, value in changes.items():
+            if value is None:
+                self.items.pop(key, None)
+            else:
+                self.items[key] = value
+        self._changes |= changes
+
+    def changes(self) -> dict[str, bytes | None]:
+        """Return the keys that have changed since the last call."""
+        taken, self._changes = self._changes, {}
+        return taken
+
+    def dump(self) -> dict[str, bytes]:
+        """Return every key with its value."""
+        return dict(self.items)
+
+    def load(self, items: Mapping[str, bytes]) -> None:
+        """Restore from the keys of a whole state."""
+        self.items = {key: value for key, value in items.items() if key.startswith(self._prefixes)}
+
+
 class SingleKey:
     """A part whose state is one small key, written when its value differs from the last one written.
 

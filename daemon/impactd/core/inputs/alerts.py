@@ -31,6 +31,8 @@ class FeedAlerts:
         self._interval = settings.books.interval_ns
         self._max_symbols = settings.max_symbols
         self.told = (0, 0)
+        #: By symbol: gaps of its book that have not been alerted, and the time before which none is, ns.
+        self._gaps: dict[str, tuple[int, int]] = {}
         self.invalid = InvalidShare(settings.invalid, self._interval)
 
     def refused(self, topic: Topic, record: Refused, key: int, now: int) -> None:
@@ -42,9 +44,25 @@ class FeedAlerts:
         if topic is not Topic.TICKS:
             alert = Alert(REFUSED[topic], record.symbol, record.cl_ord_id, now, f"{record.reason}: {record.detail}")
             self._outbox.publish(Topic.ALERTS, record.symbol, alert)
+        elif record.reason == "gap":
+            self._gap(record, now)
         text = self.invalid.refused(key, f"{record.reason}: {record.detail}")
         if text is not None:
             self._outbox.publish(Topic.ALERTS, None, Alert("invalid_ratio", None, None, key, text))
+
+    def _gap(self, record: Refused, now: int) -> None:
+        """Alert that a book built from changes has ended; once an interval for each symbol, with the number since."""
+        symbol = None if record.key is None else record.key.decode(errors="replace")
+        # Keys may be a stranger's: beyond the most symbols they share one entry.
+        entry = symbol or ""
+        entry = entry if entry in self._gaps or len(self._gaps) < self._max_symbols else ""
+        count, until = self._gaps.get(entry, (0, 0))
+        count += 1
+        if now >= until:
+            text = f"{count} gaps since the last alert: {record.detail}"
+            self._outbox.publish(Topic.ALERTS, symbol, Alert("book_gap", symbol, None, now, text))
+            count, until = 0, now + self._interval
+        self._gaps[entry] = count, until
 
     def dropped(self, rows: int, now: int) -> None:
         """Alert, at most once an interval, that rows were dropped because there are too many symbols.
@@ -91,10 +109,12 @@ class FeedAlerts:
 
     def dump(self) -> bytes:
         """Return the state value."""
-        return orjson.dumps({"dropped": self.told, "invalid": self.invalid.save()})
+        gaps = {symbol: self._gaps[symbol] for symbol in sorted(self._gaps)}
+        return orjson.dumps({"dropped": self.told, "invalid": self.invalid.save()} | ({"gaps": gaps} if gaps else {}))
 
     def load(self, value: bytes) -> None:
         """Restore from the state value."""
         saved = orjson.loads(value)
         self.told = (saved["dropped"][0], saved["dropped"][1])
         self.invalid.load(saved["invalid"])
+        self._gaps = {symbol: (count, until) for symbol, (count, until) in saved.get("gaps", {}).items()}

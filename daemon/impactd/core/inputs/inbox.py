@@ -93,6 +93,10 @@ class Inputs:
         Applied before all else.
     anchors : mapping of Topic to Anchor
         Last record of each input that the commit consumes, where records were given.
+    built : mapping of str to bytes or None
+        Changed keys of the books that changes build, as of the end of its ticks; None for a deleted one.
+    skipped_to : int or None
+        First tick offset behind records that are gone; the span of ticks begins with the gap.
     """
 
     ticks: TickBatch
@@ -102,6 +106,8 @@ class Inputs:
     idle_to: int | None
     controls: tuple[LocalControl, ...] = ()
     anchors: Mapping[Topic, Anchor] = field(default_factory=dict)
+    built: Mapping[str, bytes | None] = field(default_factory=dict)
+    skipped_to: int | None = None
 
 
 @dataclass(slots=True)

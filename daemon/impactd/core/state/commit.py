@@ -36,7 +36,8 @@ class Commit:
 
 def inputs_record(inputs: Inputs) -> dict[str, object]:
     """Return the fields of a journal record from which the same inputs can be taken again."""
-    return {
+    skipped = {} if inputs.skipped_to is None else {"skipped_to": inputs.skipped_to}
+    return skipped | {
         "from": {str(topic): start for topic, (start, _) in inputs.spans.items()},
         "to": {str(topic): to for topic, (_, to) in inputs.spans.items()},
         "idle_to": inputs.idle_to,

@@ -149,6 +149,9 @@ class Rederivation:
         """
         self._follow(entry)
         to = {Topic(name): int(offset) for name, offset in entry["to"].items()}
+        skipped = entry.get("skipped_to")
+        if skipped is not None:
+            self._decoder.skip_ticks(skipped)
         for topic, end in to.items():
             if topic is Topic.TICKS:
                 ticks = self._decoder.ticks(consumed[topic])
@@ -157,6 +160,8 @@ class Rederivation:
                 events = self._decoder.events(topic, consumed[topic])
                 self._inbox.put_events(topic, events.events, events.refused, end, consumed[topic])
         inputs = self._inbox.take_exact(to, entry["idle_to"], controls_of(entry))
+        if Topic.TICKS in to:
+            inputs = replace(inputs, built=self._decoder.books_at(to[Topic.TICKS]), skipped_to=skipped)
         commit = self.engine.apply(inputs)
         return Derived(self.partition, self.engine.commit_seq, commit, inputs, self.engine, self.settings)
 
@@ -183,7 +188,7 @@ class Rederivation:
         limits = replace(self._limits, max_levels=core.books.max_levels)
         self._engine = engine
         self._inbox = Inbox(core, engine.positions, engine.clocks)
-        self._decoder = Decoder(self.settings, limits, self.partition, engine.partitions)
+        self._decoder = Decoder(self.settings, limits, self.partition, engine.partitions, engine.built.items)
 
     def _follow(self, entry: Entry) -> None:
         """Refuse a record that is not the next one."""

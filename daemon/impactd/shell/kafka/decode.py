@@ -10,7 +10,7 @@ applied anywhere.  A record without a key, or with one that is no symbol's, is i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import numpy as np
@@ -22,9 +22,9 @@ from impactd.core.inputs.anchors import SourceRecord
 from impactd.core.inputs.columns import RecordColumns
 from impactd.core.inputs.ticks import Int, Refused, TickBatch
 from impactd.wire.codec import Decoded, Limits, bounded
-from impactd.wire.decoder import TickDecoder
 from impactd.wire.fields import MAX_SYMBOL
 from impactd.wire.json_orders import DecodedEvents, decode_events, names_in
+from impactd.wire.live_books import LiveBooks
 from impactd.wire.murmur2 import murmur2
 from impactd.wire.rows import by_first_appearance
 
@@ -55,12 +55,21 @@ class Decoder:
     ----------
     partition, partitions : int
         The number, and how many there are.
+    books : mapping of str to bytes, optional
+        The saved books that changes build on (`impactd.wire.live_books`); without, none are saved.
     """
 
-    def __init__(self, settings: Settings, limits: Limits, partition: int, partitions: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        limits: Limits,
+        partition: int,
+        partitions: int,
+        books: Mapping[str, bytes] | None = None,
+    ) -> None:
         self._default = settings.wire.codec
         self._limits = limits
-        self._codecs = TickDecoder(settings.wire.codec, limits)
+        self._books = LiveBooks(settings.wire.codec, limits, books)
         self._partition = partition
         self._partitions = partitions
         self._placed: dict[bytes, bool] = {}
@@ -68,7 +77,7 @@ class Decoder:
     def ticks(self, consumed: Sequence[RecordLike]) -> Decoded:
         """Return the rows of tick records, and what was refused of them."""
         good, refused = self._in_place(consumed)
-        decoded = self._codecs.decode_columns(*_columns(good), _codecs(good))
+        decoded = self._books.decode_columns(*_columns(good), _codecs(good))
         batch, strangers = self._without_strangers(decoded.batch, good)
         refused = [*decoded.refused, *refused, *strangers]
         events = [item for item in decoded.events if self._is_placed(item.event.symbol.encode())]
@@ -79,6 +88,17 @@ class Decoder:
             refused += [self._misplaced(records[offset], symbol) for offset, symbol in lost.items()]
         refused.sort(key=lambda item: item.offset)
         return Decoded(batch, refused, decoded.skipped_unknown, events)
+
+    def skip_ticks(self, first: int) -> None:
+        """Note that the tick records before offset `first` are gone."""
+        self._books.skip(first)
+
+    def books_at(self, to: int) -> dict[str, bytes | None]:
+        """Return the changed keys of the books' state as of tick offset `to`, None for a deleted one.
+
+        The records before `to` must have been decoded; called with ascending offsets.
+        """
+        return self._books.advance(to)
 
     def events(self, topic: Topic, consumed: Sequence[RecordLike]) -> DecodedEvents:
         """Return the events of order, execution or control records, and what was refused of them.

@@ -38,6 +38,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
@@ -129,6 +130,8 @@ class PartitionLoop:
         self._ticks = ticks
         self._events = events
         self._decoder = decoder
+        #: First tick offset behind a gap that no commit has taken in yet.
+        self._skipped_to: int | None = None
         self._encoder = encoder
         self._committer = committer
         self._executor = executor
@@ -183,6 +186,8 @@ class PartitionLoop:
 
         def put() -> bool:
             if topic is Topic.TICKS:
+                self._skipped_to = first
+                self._decoder.skip_ticks(first)
                 self._inbox.put_ticks(TickBatch.empty(), [], first)
             else:
                 self._inbox.put_events(topic, [], [], first)
@@ -442,6 +447,10 @@ class PartitionLoop:
         self._urgent = self._inbox.urgent()
         if inputs is None:
             return None
+        if Topic.TICKS in inputs.spans:
+            built = self._decoder.books_at(inputs.spans[Topic.TICKS][1])
+            inputs = replace(inputs, built=built, skipped_to=self._skipped_to)
+            self._skipped_to = None
         after = [self._inbox.waiting(topic) for topic in INPUT_TOPICS]
         taken = tuple(max(b[part] - a[part] for b, a in zip(before, after, strict=True)) for part in range(2))
         with self._engine_lock:

@@ -224,7 +224,9 @@ class Ownership:
                 engine=engine,
                 ticks=clients.ticks,
                 events=clients.events,
-                decoder=Decoder(settings, clients.limits, self.partition, clients.partitions[Topic.TICKS]),
+                decoder=Decoder(
+                    settings, clients.limits, self.partition, clients.partitions[Topic.TICKS], engine.built.items
+                ),
                 encoder=encoder,
                 committer=committer,
                 executor=clients.executor,

@@ -16,9 +16,11 @@ A change that does not follow is a gap: the book ends, and begins again with the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
+
+import orjson
 
 from impactd.wire.codec import FieldError, GapError
 from impactd.wire.ticks.building.ladder import ASK, BID, Ladder, Levels
@@ -28,6 +30,9 @@ Texts = list[tuple[str, str]]
 
 #: Changes of one book that are kept while its snapshot is awaited, at most.
 MAX_WAITING: Final = 1_000
+
+#: Texts of a side, which are kept for its checksum, before those of levels that have gone are dropped.
+_MOST_TEXTS: Final = 4_096
 
 
 class Checksum(NamedTuple):
@@ -100,15 +105,26 @@ class Builder:
         self._waiting: dict[tuple[str, str], deque[Change]] = {}
         #: Books without a snapshot of which it was said once.
         self._told: set[tuple[str, str]] = set()
+        #: Symbols that may have changed since they were saved.
+        self._dirty: set[str] = set()
 
     def stands(self, symbol: str) -> bool:
         """Return whether a symbol's book is being built."""
         return symbol in self._books
 
-    def lose(self) -> None:
-        """Note that a message could not be read: a book whose changes have no numbers may lack one."""
-        for book in self._books.values():
-            book.is_lost |= book.last is None
+    def lose(self, symbol: str | None = None) -> None:
+        """Note that a message could not be read: a book whose changes have no numbers may lack one.
+
+        Parameters
+        ----------
+        symbol : str, optional
+            The only symbol that the message can have been of.
+        """
+        lost = self._books.items() if symbol is None else [(symbol, self._books[symbol])]
+        for name, book in lost:
+            if book.last is None:
+                book.is_lost = True
+                self._dirty.add(name)
 
     def follow(self, symbol: str, change: Change) -> tuple[Levels, Levels] | None:
         """Apply a snapshot or changes.
@@ -126,6 +142,7 @@ class Builder:
             ``gap`` once for a book whose changes come without a snapshot.
         """
         key = symbol, change.stream
+        self._dirty.add(symbol)
         book = self._books.get(symbol)
         if book is not None and book.stream != change.stream:
             return None
@@ -193,7 +210,12 @@ class Builder:
         if change.checksum is None:
             return
         for side, levels in ((BID, change.bids), (ASK, change.asks)):
-            book.texts[side].update(zip(levels[0], change.texts[side], strict=True))
+            texts = book.texts[side]
+            texts.update(zip(levels[0], change.texts[side], strict=True))
+            if len(texts) > _MOST_TEXTS:
+                # Levels that have gone leave theirs behind.
+                for gone in texts.keys() - set(ladder.best(side, len(texts))[0]):
+                    del texts[gone]
         checksum = change.checksum
         best = [
             [book.texts[side][px] for px in ladder.best(side, checksum.n_levels)[0] if px in book.texts[side]]
@@ -201,6 +223,57 @@ class Builder:
         ]
         if checksum.of(best[BID], best[ASK]) != checksum.value:
             raise GapError(f"{change.stream}: the book has another checksum than {checksum.value}; it ends")
+
+    def saved(self) -> dict[str, bytes | None]:
+        """Return what is known of each symbol that has changed since the last call; None where nothing is."""
+        dirty, self._dirty = sorted(self._dirty), set()
+        return {symbol: self._saved(symbol) for symbol in dirty}
+
+    def _saved(self, symbol: str) -> bytes | None:
+        book = self._books.get(symbol)
+        waiting = {
+            key[1]: [_saved_change(one) for one in kept] for key, kept in self._waiting.items() if key[0] == symbol
+        }
+        told = sorted(stream for name, stream in self._told if name == symbol)
+        if book is None and not waiting and not told:
+            return None
+        found = None
+        if book is not None:
+            found = {
+                "stream": book.stream,
+                "last": book.last,
+                "depth": book.depth,
+                "is_fresh": book.is_fresh,
+                "is_lost": book.is_lost,
+                "levels": [book.ladder.best(side, book.ladder.n_levels(side)) for side in (BID, ASK)],
+                "texts": [
+                    [[px, *texts[px]] for px in book.ladder.best(side, book.ladder.n_levels(side))[0] if px in texts]
+                    for side, texts in zip((BID, ASK), book.texts, strict=True)
+                ],
+            }
+        return orjson.dumps({"book": found, "waiting": dict(sorted(waiting.items())), "told": told})
+
+    def load(self, saved: Mapping[str, bytes]) -> None:
+        """Continue with what `saved` returned for each symbol."""
+        for symbol, value in saved.items():
+            items = orjson.loads(value)
+            found = items["book"]
+            if found is not None:
+                book = _Book(found["stream"], found["last"], found["depth"])
+                book.is_fresh, book.is_lost = found["is_fresh"], found["is_lost"]
+                for side in (BID, ASK):
+                    book.ladder.change(side, *found["levels"][side])
+                    book.texts[side].update({px: (price, size) for px, price, size in found["texts"][side]})
+                self._books[symbol] = book
+            for stream, kept in items["waiting"].items():
+                self._waiting[symbol, stream] = deque((Change(**one) for one in kept), MAX_WAITING)
+            self._told.update((symbol, stream) for stream in items["told"])
+
+
+def _saved_change(change: Change) -> dict[str, object]:
+    """Return changes that wait for their snapshot; those have no checksum."""
+    names = ("stream", "bids", "asks", "is_snapshot", "first", "last", "prev", "waits", "depth")
+    return {name: getattr(change, name) for name in names}
 
 
 def _is_next(book: _Book, change: Change) -> bool:

@@ -1,14 +1,18 @@
-"""Shared by codecs that build books from the records of a file.
+"""Shared by codecs that build books from snapshots and changes.
 
-In Kafka a record is decoded by itself: snapshots are books, and changes are refused. In a file each change is applied
-to the book before it.
+In a file, and live from Kafka, each change is applied to the book before it. Otherwise a record is decoded by itself:
+snapshots are books, and changes are refused.
+
+Live, a record's key names the symbol of messages that name none. A record that cannot be read may have been a change
+of its key's book, or, where no book has that symbol, of any.
 """
 
 from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Self
 
 from impactd.core.inputs.ticks import Int
@@ -28,12 +32,17 @@ class BuildingCodec(TickCodec):
     Attributes
     ----------
     books : Builder or None
-        Books of the current file; None where records are decoded one by one.
+        Books of the current file or partition; None where records are decoded one by one.
+    key : bytes or None
+        Of the current record, live.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
         super().__init__(limits)
         self.books: Builder | None = None
+        self.key: bytes | None = None
+        self._keys: Sequence[bytes | None] | None = None
+        self._is_live = False
         #: Numbers of lines that could not be read and are still to be noted, and of the current records.
         self._faulty: deque[int] = deque()
         self._offsets: Sequence[int] | Int = ()
@@ -47,6 +56,26 @@ class BuildingCodec(TickCodec):
         file = copy.copy(self)
         file.books, file._faulty = Builder(self.limits.max_levels), deque()  # noqa: SLF001  # of the same class
         return file
+
+    def live(self) -> Self:
+        """Return the codec with books that one call of `decode_columns` hands to the next."""
+        codec = self.for_file()
+        codec._is_live = True  # noqa: SLF001  # of the same class
+        return codec
+
+    def saved_books(self) -> dict[str, bytes | None]:
+        """Return the books that have changed, by symbol."""
+        return self.books.saved() if self.books is not None else {}
+
+    def load_books(self, saved: Mapping[str, bytes]) -> None:
+        """Continue with saved books."""
+        if self.books is not None:
+            self.books.load(saved)
+
+    def lose_books(self) -> None:
+        """Note that records before the next one are gone."""
+        if self.books is not None:
+            self.books.lose()
 
     def batches(self, content: Content, batch_rows: int) -> Iterator[FileBatch]:
         """Yield a file's records in batches; its books are built from one to the next."""
@@ -72,21 +101,40 @@ class BuildingCodec(TickCodec):
     ) -> Decoded:
         """Decode records; see `TickCodec.decode_columns`."""
         self._offsets = offsets
-        return super().decode_columns(values, offsets, ts_records, keys)
+        if not self._is_live:
+            return super().decode_columns(values, offsets, ts_records, keys)
+        self._keys = keys
+        decoded = super().decode_columns(values, offsets, ts_records, keys)
+        return replace(decoded, building=[int(offset) for offset in offsets])
+
+    def _check_size(self, value: bytes) -> None:
+        if not self._is_live:
+            super()._check_size(value)  # live it is checked where the record's key is known
+
+    def _lose_key(self) -> None:
+        """Note that the current record could not be read."""
+        if self.books is None:
+            return
+        symbol = self.key.decode(errors="replace") if self.key is not None else None
+        self.books.lose(symbol if symbol is not None and self.books.stands(symbol) else None)
 
     def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
         """Decode one record."""
         if self.books is None:
             return self.read_record(value, record, builder)
+        if self._keys is not None:
+            self.key = self._keys[record]
         while self._faulty and self._faulty[0] < self._offsets[record]:
             self._faulty.popleft()
             self.books.lose()
         try:
+            if self._is_live:
+                TickCodec._check_size(self, value)  # noqa: SLF001  # of the same class
             return self.read_record(value, record, builder)
         except GapError:
             raise
         except FieldError:
-            self.books.lose()
+            self._lose_key()
             raise
 
     def add_change(

@@ -96,6 +96,10 @@ class Ladder:
                 self._keys[side], self._sizes[side], self._n[side], sign, np.array(px, float), np.array(sz, float)
             )
 
+    def n_levels(self, side: int) -> int:
+        """Return how many levels a side has."""
+        return self._n[side]
+
     def keep(self, depth: int) -> None:
         """Drop the levels of each side behind the best `depth`."""
         for side in (BID, ASK):

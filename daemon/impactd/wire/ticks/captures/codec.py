@@ -4,11 +4,10 @@ Venues' clocks and that of the capture differ, and not all messages carry the ve
 the capture's time (a whole number of `wire.time_unit` and a blank), that is the time of its rows; otherwise it is the
 venue's. Messages that hold neither books nor trades are counted and skipped.
 
-In a file, snapshots and changes of a book make a book each, of its best `books.max_levels` levels
+In a file and live, snapshots and changes of a book make a book each, of its best `books.max_levels` levels
 (`impactd.wire.ticks.building.builder`). While such a book prevails, messages with fewer levels of it (best prices,
 partial books) are skipped. A snapshot that names no symbol, as Binance's answer to a request, is of the one symbol
-that the file has named before. Messages from Kafka are decoded one by one: snapshots are books, and changes are
-refused.
+that the file has named before, or of the symbol that is the key of its record in Kafka.
 """
 
 from __future__ import annotations
@@ -110,7 +109,8 @@ class CaptureCodec(BuildingCodec):
 
     def _follow_sequence(self, text: bytes) -> None:
         """Follow the numbers that Coinbase gives all messages of a connection: one that is missing was a change."""
-        if self.books is None or (match := _SEQUENCE.search(text)) is None:
+        # A connection's messages go to several partitions, so that live none has all of its numbers.
+        if self.books is None or self._is_live or (match := _SEQUENCE.search(text)) is None:
             return
         before, self._sequence = self._sequence, int(match[1])
         if before is not None and self._sequence not in (0, before + 1):
@@ -123,14 +123,16 @@ class CaptureCodec(BuildingCodec):
     def _name(self, item: Book | Trade | Delta) -> str:
         if item.symbol is not None:
             symbol = parse_symbol(item.symbol)
-            if self.books is not None:
+            if self.books is not None and not self._is_live:
                 self._named.add(symbol)
             return symbol
+        if self._is_live and self.key is not None:
+            return parse_symbol(self.key.decode(errors="replace"))
         if self._symbol is not None:
             return parse_symbol(self._symbol)
         if len(self._named) == 1:
             return next(iter(self._named))
-        raise FieldError("missing_field", "the message names no symbol; give it: --symbol NAME")
+        raise FieldError("missing_field", "the message names no symbol; give it: --symbol NAME, or the record's key")
 
     @staticmethod
     def _time(item: Book | Trade | Delta, received: int) -> int:

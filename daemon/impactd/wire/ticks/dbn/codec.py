@@ -1,6 +1,6 @@
 """Databento's binary encoding: books, quotes and trades in files, and in Kafka messages.
 
-What is read: MBP-1, MBP-10, TBBO, BBO, CMBP-1, CBBO, TCBBO and trades, and in files MBO
+What is read: MBP-1, MBP-10, TBBO, BBO, CMBP-1, CBBO, TCBBO and trades, and in files and live MBO
 (`impactd.wire.ticks.dbn.orders`). Their fields mean what they mean in
 Databento's CSV (`impactd.wire.ticks.databento.codec`), with these additions:
 
@@ -20,6 +20,8 @@ that begins with a head of its own is read by that head.
 
 from __future__ import annotations
 
+import copy
+from collections import abc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -28,11 +30,11 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.inputs.events import Received
-from impactd.core.inputs.ticks import Byte, Int, Int32, Refused, TickBatch
+from impactd.core.inputs.ticks import TRADE, Byte, Int, Int32, Refused, TickBatch
 from impactd.wire.codec import FROM_DATA, Decoded, FieldError, Limits, floor_ms
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_symbol
-from impactd.wire.rows import Rows, interleave, stamped
+from impactd.wire.rows import Rows, by_first_appearance, interleave, stamped
 from impactd.wire.tick_codec import FileBatch, FileFormatError, FileOptions, TickCodec, dated, with_faults
 from impactd.wire.ticks.dbn import kernel as k
 from impactd.wire.ticks.dbn.metadata import (
@@ -47,8 +49,9 @@ from impactd.wire.ticks.dbn.metadata import (
     schema_in,
 )
 from impactd.wire.ticks.dbn.notices import market_events
-from impactd.wire.ticks.dbn.orders import GAP, NO_START, OrderBooks
+from impactd.wire.ticks.dbn.orders import GAP, LOST, NO_START, LiveOrders, OrderBooks
 from impactd.wire.ticks.dbn.symbols import FOREVER, Symbology
+from impactd.wire.times import MIN_NS
 
 _MBP_1: Final = 1
 _TBBO: Final = 3
@@ -87,6 +90,8 @@ _FAULTS: Final[dict[int, tuple[str, str]]] = {
     NO_START: ("gap", "orders of instrument {} come without a clear before; fetch the day from its beginning"),
 }
 _NONE: Final = np.empty(0, np.int64)
+#: In place of a message that cannot be read: an order that has a time and nothing else, 56 bytes long.
+_LOST_ORDER: Final = bytes([14, 160, *[0] * 6]) + MIN_NS.to_bytes(8, "little") + bytes(40)
 
 Words = npt.NDArray[np.int64]
 
@@ -123,6 +128,27 @@ class DbnCodec(TickCodec):
     def __init__(self, limits: Limits | None = None, symbol: str | None = None) -> None:
         super().__init__(limits)
         self._symbol = symbol
+        self._orders: LiveOrders | None = None
+
+    def live(self) -> Self:
+        """Return the codec with books of single orders that one call of `decode_columns` hands to the next."""
+        codec = copy.copy(self)
+        codec._orders = LiveOrders(self.limits.max_levels)  # noqa: SLF001  # of the same class
+        return codec
+
+    def saved_books(self) -> dict[str, bytes | None]:
+        """Return the books that have changed, by symbol."""
+        return self._orders.saved() if self._orders is not None else {}
+
+    def load_books(self, saved: abc.Mapping[str, bytes]) -> None:
+        """Continue with saved books."""
+        if self._orders is not None:
+            self._orders.load(saved)
+
+    def lose_books(self) -> None:
+        """Note that records before the next one are gone."""
+        if self._orders is not None:
+            self._orders.lose()
 
     @classmethod
     def detects(cls, head: Head) -> bool:
@@ -142,7 +168,7 @@ class DbnCodec(TickCodec):
 
     # --- messages ---------------------------------------------------------
 
-    def decode_columns(
+    def decode_columns(  # noqa: PLR0912, PLR0915  # one step of a message after another
         self,
         values: Sequence[bytes],
         offsets: Sequence[int] | Int,
@@ -164,7 +190,12 @@ class DbnCodec(TickCodec):
                     codes[key] = -1 if name is None else symbols.code(name)
             except FieldError as error:
                 errors[i] = error
-                continue
+                if self._orders is None:
+                    continue
+                # What could not be read may have been an order of its book.
+                metadata, body = None, _LOST_ORDER
+                if key not in codes:
+                    codes[key] = -1 if key is None else symbols.code(key.decode(errors="replace"))
             bodies.append(body)
             index.append(i)
             # Each head is a symbology of its own.
@@ -173,14 +204,15 @@ class DbnCodec(TickCodec):
             variant.append(_variant(metadata))
             if metadata is not None:
                 symbols.add(metadata.mappings, i)
-        words = np.frombuffer(b"".join(bodies), "<i8")
-        start, message = np.empty(len(words) // 2, np.int64), np.empty(len(words) // 2, np.int64)
-        whole = np.zeros(len(bodies), np.bool_)
-        ends = np.cumsum([len(body) // 8 for body in bodies], dtype=np.int64)
-        n = k.frame_messages(words, ends, start, message, whole)
-        start, message = start[:n], message[:n]
-        for j in np.flatnonzero(~whole):
+        words, start, message, whole = _framed(bodies)
+        cut = np.flatnonzero(~whole).tolist()
+        for j in cut:
             errors[index[j]] = FieldError("truncated", "does not end with a whole DBN record; send whole records")
+        if cut and self._orders is not None:
+            for j in cut:
+                bodies[j] = _LOST_ORDER
+            words, start, message, _ = _framed(bodies)
+        unread = dict(errors)
         origin = np.array(index, np.int64)
         read = _read(
             words,
@@ -192,9 +224,17 @@ class DbnCodec(TickCodec):
             symbols,
             np.full(len(symbols.names), -1, np.int64),
             _NONE,
+            with_orders=self._orders is not None,
         )
+        rows, building = read.rows, list[int]()
+        if self._orders is not None:
+            is_order = _LAYOUTS[0][(words[start] >> 8) & 0xFF] == k.MBO
+            building = [int(offsets[index[j]]) for j in np.unique(message[is_order]).tolist()]
+            if building:
+                rows = self._with_orders(words, start, message, read, symbols, [i in unread for i in index])
         for j in np.flatnonzero(read.fault)[::-1].tolist():
             errors[index[message[j]]] = error_of(int(read.fault[j]), words, int(start[j]))
+        errors |= unread
         refused = [
             Refused(
                 int(offsets[i]),
@@ -207,7 +247,7 @@ class DbnCodec(TickCodec):
             )
             for i, error in sorted(errors.items())
         ]
-        rows = Rows(read.rows.batch, origin[read.rows.record], read.rows.ts_recv)
+        rows = Rows(rows.batch, origin[rows.record], rows.ts_recv)
 
         def name_of(j: int, instrument_id: int, at: int) -> str | None:
             own = symbols.find(instrument_id, at, group[message[j]])
@@ -221,7 +261,30 @@ class DbnCodec(TickCodec):
                 stamp = int(ts_records[i])
                 when = floor_ms(event.ts_event) if stamp == FROM_DATA else stamp
                 events.append(Received(event, int(offsets[i]), when, values[i], key, self.name))
-        return Decoded(stamped(rows, offsets, ts_records), refused, read.n_others - len(events), events)
+        others = read.n_others - len(events)
+        return Decoded(stamped(rows, offsets, ts_records), refused, others, events, building)
+
+    def _with_orders(
+        self, words: Words, start: Int, message: Int, read: _Read, symbols: Symbology, unread: Sequence[bool]
+    ) -> Rows:
+        """Return the rows with those of single orders; records that are refused are marked among the faults.
+
+        Prints of a message that is refused are left out, since it may be repaired and sent again. Books are not: they
+        are as they were built.
+        """
+        orders = self._orders
+        if orders is None:
+            return read.rows
+        lost = np.array(unread, np.bool_)[message]
+        fault = np.where(lost, LOST, read.fault).astype(np.uint8)
+        code = np.where(read.fault == k.NO_SYMBOL, -1, read.code)
+        made = orders.read(words, start, code, symbols.names, _LAYOUTS[0], fault)
+        read.fault[~lost] = fault[~lost]
+        bad = np.zeros(len(unread), np.bool_)
+        bad[message[fault > 0]] = True
+        keep = ~(bad[message[made.record]] & (made.batch.kind == TRADE))
+        made = Rows(by_first_appearance(made.batch.take(keep)), message[made.record[keep]], made.ts_recv[keep])
+        return interleave(read.rows, made)
 
     # --- files ------------------------------------------------------------
 
@@ -323,6 +386,16 @@ class DbnCodec(TickCodec):
             yield _NONE, _NONE, 0, fault
 
 
+def _framed(bodies: Sequence[bytes]) -> tuple[Words, Int, Int, npt.NDArray[np.bool_]]:
+    """Return the words of messages, where their records begin, the message of each, and which messages are whole."""
+    words = np.frombuffer(b"".join(bodies), "<i8")
+    start, message = np.empty(len(words) // 2, np.int64), np.empty(len(words) // 2, np.int64)
+    whole = np.zeros(len(bodies), np.bool_)
+    ends = np.cumsum([len(body) // 8 for body in bodies], dtype=np.int64)
+    n = k.frame_messages(words, ends, start, message, whole)
+    return words, start[:n], message[:n], whole
+
+
 def _variant(metadata: Metadata | None) -> int:
     return int(metadata is not None and metadata.schema == _TBBO)
 
@@ -386,6 +459,8 @@ def _read(
     symbols: Symbology,
     owners: Int,
     publishers: Int,
+    *,
+    with_orders: bool = True,
 ) -> _Read:
     """Decode records; a message with a faulty record gives no rows."""
     n = len(start)
@@ -406,6 +481,7 @@ def _read(
         code,
         fault,
         n_rows,
+        with_orders,
     )
     if fault.any():
         bad = np.zeros(len(group), np.bool_)

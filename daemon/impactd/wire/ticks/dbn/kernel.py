@@ -186,6 +186,7 @@ def classify(  # noqa: PLR0912, PLR0915  # one decision after another, in the or
     code: Int,
     fault: Byte,
     n_rows: Int,
+    with_orders: bool,  # noqa: FBT001  # a compiled kernel takes no keywords
 ) -> int:
     """Decide what each record becomes; return how many are of types that are not read.
 
@@ -203,6 +204,8 @@ def classify(  # noqa: PLR0912, PLR0915  # one decision after another, in the or
         yet known. A file has them for all its records. Without `publishers` (length 0) each message has its own.
     code, fault, n_rows : ndarray, shape (n,)
         Filled: the symbol's number, why the record is refused, and its rows (0 for other types).
+    with_orders : bool
+        Whether single orders are read; their rows are others' to make.
     """
     others = 0
     hit = -1
@@ -215,7 +218,7 @@ def classify(  # noqa: PLR0912, PLR0915  # one decision after another, in the or
         layout = layouts[variant[message[i]], rtype]
         fault[i] = GOOD
         n_rows[i] = 0
-        if layout == OTHER or (layout == MBO and not is_file):
+        if layout == OTHER or (layout == MBO and not with_orders):
             others += not (is_file and rtype == SYMBOL_MAPPING)
             continue
         if (head & 0xFF) // 2 < 6 + 4 * n_levels[rtype]:

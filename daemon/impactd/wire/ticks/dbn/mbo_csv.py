@@ -1,23 +1,25 @@
 """Databento's MBO as CSV: single orders, of which books are built as of those in DBN.
 
-A file's lines are followed one after another (`impactd.wire.ticks.dbn.orders`). A message in Kafka holds the lines of
-whole books: each begins with a clear, ``R``.
+A file's lines, and the records of a partition, are followed one after another (`impactd.wire.ticks.dbn.orders`). A
+record in Kafka holds one line or several. Decoded by itself, it holds the lines of whole books: each begins with a
+clear, ``R``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import islice
 from typing import Final, Self
 
 import numpy as np
 
-from impactd.core.inputs.ticks import BOOK
+from impactd.core.inputs.ticks import BOOK, TRADE, Int, Refused
 from impactd.wire.codec import FROM_DATA, Decoded, FieldError, Limits, shown
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_number, parse_symbol
-from impactd.wire.rows import RowBuilder, Rows, stamped
+from impactd.wire.rows import RowBuilder, Rows, by_first_appearance, stamped
 from impactd.wire.symbols import FileSymbols
 from impactd.wire.tick_codec import FileBatch, FileFormatError, FileOptions, dated, with_faults
 from impactd.wire.ticks.csv import CsvCodec, only_commas, split_header, split_line
@@ -25,7 +27,7 @@ from impactd.wire.ticks.databento.identity import Identity
 from impactd.wire.ticks.databento.kernel import FIXED_POINT_FROM
 from impactd.wire.ticks.dbn.codec import error_of
 from impactd.wire.ticks.dbn.kernel import GOOD, MBO, SHORT
-from impactd.wire.ticks.dbn.orders import OrderBooks
+from impactd.wire.ticks.dbn.orders import LOST, LiveOrders, OrderBooks
 from impactd.wire.times import parse_text_time
 
 HEADER: Final = (
@@ -79,6 +81,80 @@ class DatabentoMboCodec(CsvCodec):
         self._n_columns = len(names)
         self._column = {name: i for i, name in enumerate(names) if name}
         self.named_by_file = "symbol" not in self._column
+        self._orders: LiveOrders | None = None
+
+    def live(self) -> Self:
+        """Return the codec with books that one call of `decode_columns` hands to the next."""
+        codec = copy.copy(self)
+        codec._orders = LiveOrders(self.limits.max_levels)  # noqa: SLF001  # of the same class
+        return codec
+
+    def saved_books(self) -> dict[str, bytes | None]:
+        """Return the books that have changed, by symbol."""
+        return self._orders.saved() if self._orders is not None else {}
+
+    def load_books(self, saved: Mapping[str, bytes]) -> None:
+        """Continue with saved books."""
+        if self._orders is not None:
+            self._orders.load(saved)
+
+    def lose_books(self) -> None:
+        """Note that records before the next one are gone."""
+        if self._orders is not None:
+            self._orders.lose()
+
+    def decode_columns(
+        self,
+        values: Sequence[bytes],
+        offsets: Sequence[int] | Int,
+        ts_records: Sequence[int] | Int,
+        keys: Sequence[bytes | None] | None = None,
+    ) -> Decoded:
+        """Decode records of one line or several; see `TickCodec.decode_columns`."""
+        if self._orders is None:
+            return super().decode_columns(values, offsets, ts_records, keys)
+        orders: list[tuple[str, list[int]]] = []
+        record: list[int] = []
+        errors: dict[int, FieldError] = {}
+        for i, value in enumerate(values):
+            key = keys[i] if keys is not None else None
+            try:
+                self._check_size(value)
+                read = [self._order(line, key) for line in value.split(b"\n")]
+            except FieldError as error:
+                errors[i] = error
+                name = "" if key is None else key.decode(errors="replace")
+                read = [(name, [MBO_RTYPE << 8, *[0] * (_WORDS - 1)])]
+            orders += read
+            record += [i] * len(read)
+        origin = np.array(record, np.int64)
+        lost = np.isin(origin, list(errors))
+        fault = np.where(lost, LOST, GOOD).astype(np.uint8)
+        words = np.array([order for _, order in orders], np.int64).reshape(-1)
+        start = np.arange(len(orders), dtype=np.int64) * _WORDS
+        names = list(dict.fromkeys(name for name, _ in orders if name))
+        number = {name: at for at, name in enumerate(names)}
+        code = np.array([number.get(name, -1) for name, _ in orders], np.int64)
+        rows = self._orders.read(words, start, code, names, _LAYOUT, fault)
+        for at in np.flatnonzero((fault != GOOD) & ~lost).tolist():
+            errors.setdefault(record[at], error_of(int(fault[at]), words, int(start[at])))
+        bad = np.isin(origin, list(errors))
+        keep = ~(bad[rows.record] & (rows.batch.kind == TRADE))
+        placed = Rows(by_first_appearance(rows.batch.take(keep)), origin[rows.record[keep]], rows.ts_recv[keep])
+        refused = [
+            Refused(
+                int(offsets[i]),
+                error.reason,
+                error.detail,
+                values[i],
+                keys[i] if keys is not None else None,
+                self.name,
+                int(ts_records[i]),
+            )
+            for i, error in sorted(errors.items())
+        ]
+        batch = stamped(placed, offsets, ts_records)
+        return Decoded(batch, refused, building=[int(offset) for offset in offsets])
 
     @classmethod
     def detects(cls, head: Head) -> bool:
@@ -171,10 +247,11 @@ class DatabentoMboCodec(CsvCodec):
         fields = split_line(line, self._n_columns)
         return {name: fields[column].strip() for name, column in self._column.items()}
 
-    def _order(self, line: bytes) -> tuple[str, list[int]]:
-        """Return the symbol of a line, and its order as the words of a DBN record."""
+    def _order(self, line: bytes, key: bytes | None = None) -> tuple[str, list[int]]:
+        """Return the symbol of a line, its own or the record's key, and its order as the words of a DBN record."""
         field = self._fields(line)
-        symbol = parse_symbol(field.get("symbol") or self._symbols.name or "")
+        named = field.get("symbol") or self._symbols.name or (key or b"").decode(errors="replace")
+        symbol = parse_symbol(named)
         unit = self.limits.time_unit
         ts_event = parse_text_time(field["ts_event"], "ts_event", unit)
         received = field.get("ts_recv", "")

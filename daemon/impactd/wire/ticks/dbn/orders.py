@@ -12,7 +12,7 @@ smaller: nothing is guessed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -27,6 +27,8 @@ from impactd.wire.ticks.dbn.kernel import ACTION, GOOD, MBO, NO_PRICE, NO_SIZE, 
 #: Why a record gives no rows: the book has ended, or has not begun.
 GAP: Final = 100
 NO_START: Final = 101
+#: A record could not be read, which was of one symbol if that has a book.
+LOST: Final = 102
 
 _NONE, _STANDS, _ENDED, _LOST = range(4)
 _EMPTY, _LIVE, _DEAD = range(3)
@@ -92,6 +94,20 @@ def _move(old: Orders, new: Orders) -> int:
             new.size[at] = old.size[i]
             n += 1
     return n
+
+
+@kernel
+def _put(orders: Orders, used: Int, symbol: int, order: Int, side: Int, key: Int, size: Int) -> None:
+    """Add orders that are not there."""
+    for i in range(order.shape[0]):
+        at = _slot(orders, order[i], symbol)
+        used[0] += 1
+        orders.state[at] = _LIVE
+        orders.order[at] = order[i]
+        orders.symbol[at] = symbol
+        orders.side[at] = side[i]
+        orders.key[at] = key[i]
+        orders.size[at] = size[i]
 
 
 @kernel
@@ -216,13 +232,15 @@ def build(  # noqa: PLR0912, PLR0915  # one action after another
         at = start[i]
         if layout[(words[at] >> 8) & 0xFF] != MBO:
             continue
-        if fault[i] == SHORT or fault[i] == TIME:
+        symbol = code[i]
+        if fault[i] == LOST and status[symbol] in (_STANDS, _LOST):
+            status[symbol] = _LOST
+        elif fault[i] == SHORT or fault[i] == TIME or fault[i] == LOST:
             # Whose it was is not known.
             for other in range(status.shape[0]):
                 status[other] = _LOST if status[other] == _STANDS else status[other]
         if fault[i] != GOOD:
             continue
-        symbol = code[i]
         what = words[at + 4]
         size, flags = what & 0xFFFFFFFF, (what >> 32) & 0xFF
         action, letter = (what >> 48) & 0xFF, (what >> 56) & 0xFF
@@ -376,6 +394,41 @@ class OrderBooks:
         )
         return Rows(by_first_appearance(batch), out.record[:rows], out.ts_recv[:rows])
 
+    def lose(self) -> None:
+        """Note that records are missing before the next one."""
+        self._status[self._status == _STANDS] = _LOST
+
+    def save(self, symbol: int) -> bytes | None:
+        """Return a symbol's book, in one form; None where nothing is known of it."""
+        if symbol >= len(self._status) or self._status[symbol] == _NONE:
+            return None
+        orders, levels = self._orders, self._levels
+        mine = np.flatnonzero((orders.state == _LIVE) & (orders.symbol == symbol))
+        mine = mine[np.argsort(orders.order[mine])]
+        parts = [orders.order[mine], orders.side[mine], orders.key[mine], orders.size[mine]]
+        for side in range(2):
+            begin, n = int(levels.begin[symbol, side]), int(levels.n[symbol, side])
+            parts += [levels.key[begin : begin + n], levels.size[begin : begin + n]]
+        counts = [len(mine), *levels.n[symbol].tolist()]
+        head = np.array([self._status[symbol], self._changed[symbol], *counts], np.int64)
+        return np.concatenate([head, *parts]).astype("<i8").tobytes()
+
+    def load(self, symbol: int, saved: bytes) -> None:
+        """Continue with a saved book of a symbol that has none yet."""
+        words = np.frombuffer(saved, "<i8").astype(np.int64)
+        status, changed, n, *depths = words[:5].tolist()
+        self._make_room(np.full(n + sum(depths), symbol, np.int64), n, symbol + 1)
+        self._status[symbol], self._changed[symbol] = status, changed
+        at = 5 + 4 * n
+        order, side, key, size = words[5:at].reshape(4, n)
+        _put(self._orders, self._used, symbol, order, side, key, size)
+        for of in range(2):
+            begin, depth = int(self._levels.begin[symbol, of]), depths[of]
+            self._levels.key[begin : begin + depth] = words[at : at + depth]
+            self._levels.size[begin : begin + depth] = words[at + depth : at + 2 * depth]
+            self._levels.n[symbol, of] = depth
+            at += 2 * depth
+
     def _make_room(self, code: Int, n: int, n_symbols: int) -> None:
         """Make room for a run in which every record may add an order and a level."""
         new = n_symbols - len(self._status)
@@ -409,3 +462,54 @@ class OrderBooks:
 
 def _table(n_slots: int) -> Orders:
     return Orders(np.zeros(n_slots, np.uint8), *(np.zeros(n_slots, np.int64) for _ in range(5)))
+
+
+class LiveOrders:
+    """The books of one partition's orders, by symbol.
+
+    Parameters
+    ----------
+    depth : int
+        Levels of a side that are handed on, at most.
+    """
+
+    def __init__(self, depth: int) -> None:
+        self._books = OrderBooks(depth)
+        self._codes: dict[str, int] = {}
+        self._dirty: set[str] = set()
+
+    def read(self, words: Int, start: Int, code: Int, names: Sequence[str], layout: Byte, fault: Byte) -> Rows:
+        """Follow the MBO records among `start`; `fault` is filled.
+
+        Parameters
+        ----------
+        code : ndarray of int64, shape (n,)
+            Symbol of each record, among `names`; -1 where it is not known.
+        """
+        of_orders = layout[(words[start] >> 8) & 0xFF] == MBO
+        own = np.zeros(len(names) + 1, np.int64)
+        for at in np.unique(code[of_orders & (code >= 0)]).tolist():
+            if names[at] not in self._codes and (fault[code == at] == LOST).all():
+                continue
+            own[at] = self._codes.setdefault(names[at], len(self._codes))
+            self._dirty.add(names[at])
+        is_strange = np.array([*(name not in self._codes for name in names), True])[code]
+        fault[(fault == LOST) & is_strange] = SHORT
+        if np.isin(fault[of_orders], (SHORT, TIME, LOST)).any():
+            self._dirty.update(self._codes)
+        return self._books.read(words, start, own[code], layout, list(self._codes) or [""], fault)
+
+    def lose(self) -> None:
+        """Note that records are missing before the next one."""
+        self._books.lose()
+        self._dirty.update(self._codes)
+
+    def saved(self) -> dict[str, bytes | None]:
+        """Return the books that have changed since the last call, by symbol; None where nothing is known of one."""
+        dirty, self._dirty = sorted(self._dirty), set()
+        return {name: self._books.save(self._codes[name]) for name in dirty}
+
+    def load(self, saved: Mapping[str, bytes]) -> None:
+        """Continue with saved books."""
+        for name, value in saved.items():
+            self._books.load(self._codes.setdefault(name, len(self._codes)), value)
