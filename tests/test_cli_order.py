@@ -64,6 +64,7 @@ def test_human_values_become_the_record_that_the_service_decodes() -> None:
 def test_every_term_has_an_option() -> None:
     text = CliRunner().invoke(cli, ["order", "new", "--help"]).output
     short = {"order_qty": "qty", "start": "from", "end": "to", "participation_rate": "participation", "lot_size": "lot"}
+    short["limit_px"] = "limit"
     for name in TERMS:
         assert f"--{short.get(name, name.replace('_', '-'))}" in text
 
@@ -207,6 +208,17 @@ def test_estimate_is_written_for_people_with_its_doubts_and_by_a_dry_run(tmp_pat
 PLAN = {"type": "plan", "cl_ord_id": "O1", "symbol": "FROG", "side": "buy", "plan_version": 1, "status": "active"}
 PLAN |= {"order_qty": 500, "cum_qty": 0, "leaves_qty": 500, "shortfall_qty": 0, "expected_cost": 1.5}
 PLAN |= {"expected_cost_bps": 2.5, "as_of": ns("2025-11-28T10:00"), "start": [ns("2025-11-28T10:00")], "qty": [500]}
+PLAN |= {"limit_px": 31.2, "expected_shortfall_qty": 40}
+PLAN["auctions"] = [
+    {
+        "kind": "auction_close",
+        "at": ns("2025-11-28T13:00"),
+        "cutoff": ns("2025-11-28T12:50"),
+        "qty": 100,
+        "limit_px": None,
+        "expected_volume": 9_000.0,
+    }
+]
 
 
 class Service(BaseHTTPRequestHandler):
@@ -259,6 +271,9 @@ def test_orders_of_a_service_are_listed_shown_and_followed_to_their_end(url: str
     assert "O1 buy 500 FROG active" in run(cli, ["order", "list", "--url", url]).output
     shown = run(cli, ["order", "show", "O1", "--url", url, "--tz", "America/New_York"]).output
     assert "11-28 10:00" in shown
+    assert "100 of it in auctions" in shown
+    assert "auction_close at 11-28 13:00: 100 to enter by 12:50" in shown
+    assert "limit 31.2, expected to leave 40" in shown
     watched = run(cli, ["order", "watch", "O1", "--url", url])
     assert watched.exit_code == 0, watched.output
     assert [line.split("plan ")[1].split()[0] for line in watched.output.splitlines()] == ["1", "2", "3"]
@@ -275,3 +290,12 @@ def test_service_that_refuses_or_is_not_there_is_one_line(url: str, monkeypatch:
     away = run(cli, ["order", "list", "--url", "http://127.0.0.1:1"])
     assert (away.exit_code, "does not answer" in away.output) == (1, True)
     assert run(cli, ["order", "list", "--url", "ftp://x"]).exit_code == 2
+
+
+@pytest.mark.parametrize("named", [["--session", "XNYS"], ["--set", "session.calendar=XNYS"]])
+def test_zone_is_that_of_the_times_and_leaves_the_session_as_it_is(named: list[str]) -> None:
+    """15:00 to 18:00 in London are 10:00 to the early close in New York."""
+    new = ["order", "new", "--symbol", "FROG", "--side", "buy", "--qty", "20,000", *named, *ON_DAY]
+    found = record(*new, "--tz", "Europe/London", "--from", "15:00", "--to", "close", "--limit", "31.20")
+    assert (found["start"], found["end"]) == (ns("2025-11-28T10:00"), ns("2025-11-28T13:00"))
+    assert found["limit_px"] == 31.2

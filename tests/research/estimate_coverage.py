@@ -26,6 +26,8 @@ from tests import paths
 #: Days of A-shares that may be looked at, and those that are taken of each symbol, the last ones.
 LAST_DAY, TAKEN = 40, 13
 _MINUTE: Final = timedelta(minutes=1)
+#: Most that the coverage of a band may differ from nominal.
+_MOST: Final = 0.05
 
 
 class Days(NamedTuple):
@@ -91,8 +93,8 @@ def held(drawn: Sequence[Drawn]) -> tuple[float, float]:
     return float(np.mean([one for one, _ in inside])), float(np.mean([one for _, one in inside]))
 
 
-def main(n: int, seed: int) -> None:
-    """Draw about `n` orders from `seed` and print how often the bands held their cost."""
+def main(n: int, seed: int) -> bool:
+    """Draw about `n` orders from `seed`, print how often the bands held their cost, and return whether often enough."""
     data = paths.data_dir()
     if data is None:
         sys.exit("no recorded days: set IMPACTD_DATA_DIR")
@@ -108,8 +110,11 @@ def main(n: int, seed: int) -> None:
         drawn += found
     low, wide = held(drawn)
     sys.stdout.write(f"{len(drawn)} orders: 80% band {low:.3f}, 95% band {wide:.3f}\n")
+    holds = abs(low - 0.80) <= _MOST and abs(wide - 0.95) <= _MOST
+    sys.stdout.write(f"{'holds' if holds else 'MISSED'}: each within {100 * _MOST:.0f} points of nominal, pooled\n")
+    return holds
 
 
 if __name__ == "__main__":
     numbers = [int(word) for word in sys.argv[1:]]
-    main(*(numbers + [200, 1][len(numbers) :]))
+    sys.exit(not main(*(numbers + [200, 1][len(numbers) :])))

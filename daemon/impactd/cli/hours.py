@@ -118,6 +118,11 @@ def range_s(begin: str, end: str) -> tuple[int, int]:
     return from_s, to_s
 
 
+def is_clock(session: str) -> bool:
+    """Return whether ``--session`` gives hours, such as 09:30-16:00, and not a calendar."""
+    return _CLOCKS.match(session) is not None
+
+
 def session_settings(
     config: Path | None,
     sets: tuple[str, ...],
@@ -181,7 +186,7 @@ def hours(
         chosen, reason = {"timezone": _ZONE, "open": opens, "close": closes}, "as asked"
     if session is not None or tz is not None:
         reason = "as asked"
-    if session is not None and not _CLOCKS.match(session):
+    if session is not None and not is_clock(session):
         chosen = {"calendar": session}
     elif session is not None:
         opens, dash, closes = session.partition("-")

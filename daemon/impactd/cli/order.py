@@ -30,6 +30,7 @@ from impactd.cli.ticket import (
     new_order,
     now_ns,
     session_of,
+    session_zone,
     term_options,
     ticket_options,
     values_of,
@@ -129,7 +130,7 @@ def _amend(kind: str, cl_ord_id: str, given: dict[str, Any]) -> None:
     ticket = Ticket.of(given)
     loaded = load_settings(ticket.config, ticket.sets)
     symbol = ticket.symbol or str(ask_service(loaded.settings, f"/api/orders/{cl_ord_id}")["plan"]["symbol"])
-    traded = hours(loaded, ticket.tz, ticket.session)
+    traded = hours(loaded, session_zone(ticket, loaded), ticket.session)
     session, now = session_of(traded, loaded, symbol), now_ns()
     clock = Clock(session, ticket.tz or zone_of(traded, loaded, symbol), ticket.day, now)
     values = values_of(given, clock)
@@ -178,7 +179,16 @@ def show(
     plan = found["plan"]
     click.echo(_line(plan))
     rows = [(start, qty) for start, qty in zip(plan["start"], plan["qty"], strict=True) if qty]
-    _table([(int(start), qty) for start, qty in rows], tz or settings.session.zone)
+    zone = tz or settings.session.zone
+    _table([(int(start), qty) for start, qty in rows], zone)
+    for entry in plan["auctions"]:
+        at, cutoff = (local_time(int(entry[name]), zone) for name in ("at", "cutoff"))
+        volume = "unknown" if entry["expected_volume"] is None else f"{entry['expected_volume']:,.0f}"
+        what = f"{entry['qty']:,} to enter by {cutoff:%H:%M}, expected volume {volume}"
+        click.echo(f"{entry['kind']} at {at:%m-%d %H:%M}: {what}")
+    if plan["limit_px"] is not None:
+        missed = plan["expected_shortfall_qty"]
+        click.echo(f"limit {plan['limit_px']:g}" + ("" if missed is None else f", expected to leave {missed:,}"))
 
 
 @command.command("watch", epilog=example("impactd order watch O1"))
@@ -314,9 +324,11 @@ def _line(plan: dict[str, Any]) -> str:
     from impactd.shell.view import clock_text, number
 
     bps = number(plan["expected_cost_bps"], 2, " bps")
+    entered = sum(entry["qty"] for entry in plan["auctions"])
+    parts = f", {entered:,} of it in auctions" if entered else ""
     made = f"plan {plan['plan_version']} at {clock_text(int(plan['as_of']))} UTC"
     return (
         f"{plan['cl_ord_id']} {plan['side']} {plan['order_qty']:,} {plan['symbol']} {plan['status']}: "
-        f"{plan['cum_qty']:,} filled, {plan['leaves_qty']:,} left, shortfall {plan['shortfall_qty']:,}, "
+        f"{plan['cum_qty']:,} filled, {plan['leaves_qty']:,} left{parts}, shortfall {plan['shortfall_qty']:,}, "
         f"expected {number(plan['expected_cost'])} ({bps}), {made}"
     )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from impactd.cli.common import Data, InputError, in_order, settings_options, translated
-from impactd.cli.hours import Hours, hours
+from impactd.cli.hours import Hours, hours, is_clock
 
 if TYPE_CHECKING:
     from impactd.config import Loaded, Settings
@@ -29,6 +29,7 @@ _SHORT: Final = {
     "end": "--to",
     "participation_rate": "--participation",
     "lot_size": "--lot",
+    "limit_px": "--limit",
 }
 _NONE: Final = "none"
 
@@ -104,7 +105,7 @@ def new_order(
     side: str, cl_ord_id: str | None, ticket: Ticket, loaded: Loaded, data: Data | None, given: dict[str, Any]
 ) -> tuple[dict[str, Any], Clock, Hours, int]:
     """Return the record of a new order, its clock, the hours, and in how many segments its day trades."""
-    traded = hours(loaded, ticket.tz, ticket.session, data)
+    traded = hours(loaded, session_zone(ticket, loaded), ticket.session, data)
     symbol, first_ns = of_data(data, ticket.symbol)
     now = now_ns() if first_ns is None else first_ns
     session = session_of(traded, loaded, symbol)
@@ -119,6 +120,16 @@ def new_order(
     record = head | values
     check_record(record, loaded.settings)
     return record, clock, traded, len(session.segments_on(clock.day))
+
+
+def session_zone(ticket: Ticket, loaded: Loaded) -> str | None:
+    """Return the zone that ``--tz`` gives the session: none where a calendar or the settings have named its own."""
+    if ticket.session is not None:
+        return ticket.tz if is_clock(ticket.session) else None
+    named = loaded.file is not None or any(
+        path.startswith("session.") and by != "default" for path, by in loaded.origins.items()
+    )
+    return None if named else ticket.tz
 
 
 @dataclass(frozen=True, slots=True)
