@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from impactd.core.base.settings import MINUTE_NS, CoreSettings, PlanSettings, SessionRule
 from impactd.core.base.topics import Topic
+from impactd.core.inputs.terms import TERMS
 from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka.publish import publish
 from impactd.shell.live.follow import EVENTS
@@ -112,6 +114,10 @@ async def test_api_and_events_are_the_bytes_of_the_topics(broker: Broker, tmp_pa
                 assert [value for value in streamed[event] if value in set(values)] == values
 
 
+#: What the venue has paired for the close, more than what the settings let expect.
+PAIRED = 900_000.0
+
+
 async def test_estimates_of_the_running_service_and_orders_with_every_instruction(
     broker: Broker, tmp_path: Path
 ) -> None:
@@ -129,7 +135,20 @@ async def test_estimates_of_the_running_service_and_orders_with_every_instructio
         "L4": {"alpha_bps": 12.0, "alpha_half_life_s": 120, "must_complete": True},
         "L5": {"would_px": 31.5, "would_rate": 0.05, "max_interval_qty": 400},
         "L6": {"auctions": "close", "auction_rate": 0.25, "end": OPEN_NS + 40 * MINUTE_NS},
+        "L7": {"lot_size": 10, "min_clip_qty": 50, "risk_aversion": 1e-6},
+        "L8": {
+            "blackouts": [[begin + MINUTE_NS, begin + 2 * MINUTE_NS]],
+            "last_trade": begin + 7 * MINUTE_NS,
+            "min_participation_rate": 0.01,
+        },
     }
+    given = {name for terms in instructions.values() for name in terms}
+    assert given | {"order_qty", "start", "end"} == set(TERMS)
+    status = tmp_path / "status.jsonl"
+    paired = {"type": "imbalance", "symbol": "FROG", "ts_event": begin + 2 * MINUTE_NS, "auction": "close"}
+    status.write_bytes(orjson.dumps(paired | {"paired_qty": PAIRED}) + b"\n")
+    sources = dataclasses.replace(sources, status=status)
+    assert sources.orders is not None
     with sources.orders.open("ab") as file:
         for name, terms in instructions.items():
             file.write(orjson.dumps(order(name, "FROG", "buy", begin, 8, **terms)) + b"\n")
@@ -145,6 +164,7 @@ async def test_estimates_of_the_running_service_and_orders_with_every_instructio
         entries = [entry for plan in plans if plan["cl_ord_id"] == "L6" for entry in plan["auctions"]]
         assert {entry["kind"] for entry in entries} == {"auction_close"}
         assert max(entry["qty"] for entry in entries) > 0
+        assert PAIRED in {entry["expected_volume"] for entry in entries}
 
         asked = {"symbol": "FROG", "side": "buy", "order_qty": 500, "start": OPEN_NS + 12 * MINUTE_NS}
         asked |= {"end": OPEN_NS + 30 * MINUTE_NS, "max_cost_bps": 50}
