@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from impactd.wire.ticks.json.codec import JsonTickCodec
-from tests.benchmarks import allocator, page, ticks
+from tests.benchmarks import allocator, minute, page, ticks
 from tests.benchmarks.books import BOOKS_PER_SECOND, OPEN_NS, book_records
 from tests.benchmarks.figures import Figure, Section, Target, machine, print_table
 from tests.benchmarks.legs import Measured, median_and_spread, take_turns
@@ -46,6 +46,14 @@ def test_allocator_section_on_short_horizons_gives_every_figure() -> None:
 def test_allocator_section_on_a_wrong_answer_refuses_to_time_it() -> None:
     with pytest.raises(RuntimeError, match="compares nothing"):
         allocator._must_cost("a solver", 1.01, 1.0, 1e-6)
+
+
+def test_minute_section_on_few_orders_counts_plans_and_bytes() -> None:
+    figures = minute.measure(orders=(6,), symbols=3, minutes=2)
+    assert all(math.isfinite(figure.value) and figure.value >= 0.0 for figure in figures)
+    written = {figure.name.rpartition(" ")[2]: figure.value for figure in figures if figure.unit == "bytes"}
+    assert set(written) == {"plans", "plans.latest", "state", "journal"}
+    assert min(written.values()) > 0.0
 
 
 def test_page_section_compares_within_the_rounds() -> None:

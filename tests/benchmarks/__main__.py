@@ -15,7 +15,7 @@ from typing import Final
 from rich.console import Console
 
 from impactd.shell.broker.broker import BrokerUnavailable
-from tests.benchmarks import allocator, page, research, scale, service, startup, ticks
+from tests.benchmarks import allocator, minute, page, research, scale, service, startup, ticks
 from tests.benchmarks.figures import Figure, Section, load, machine, print_table
 from tests.paths import ROOT
 
@@ -39,6 +39,7 @@ SECTIONS: Final[dict[str, tuple[str, Measure]]] = {
     ),
     "ticks": ("A tick's cost, processor time", lambda _: (ticks.measure(), {})),
     "allocator": ("A schedule's cost, processor time", lambda _: (allocator.measure(), allocator.FACTS)),
+    "minute": ("A minute's close with orders open, processor time", lambda _: (minute.measure(), {})),
     "research": ("A study by the batch API, wall time", lambda _: (research.measure(), research.FACTS)),
     "startup": ("Start of a command, wall time", lambda _: (startup.measure(), {})),
 }

@@ -6,13 +6,14 @@ a class's table of them is made once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, fields, is_dataclass
 from functools import cache
+from operator import attrgetter
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from impactd.core.base.quantity import format_qty
+from impactd.core.base.quantity import QUANTA, format_qty
 from impactd.core.base.topics import Side
 from impactd.core.outputs.units import Unit
 
@@ -84,14 +85,18 @@ def encoder_of(cls: type, timestamps: Timestamps) -> Convert:
     """Return what turns a message of this class into its JSON object."""
     kind = message_type(cls)
     head = {} if kind is None else {"type": kind}
-    table = [(name, _converter(hint, timestamps)) for name, hint in message_fields(cls).items()]
+    hints = message_fields(cls)
+    names = tuple(hints)
+    converters = [(name, made) for name, hint in hints.items() if (made := _converter(hint, timestamps)) is not None]
+    values_of = attrgetter(*names) if len(names) > 1 else lambda message: (getattr(message, names[0]),)
     absent = [(item.name, item.default) for item in fields(cls) if is_left_out(item)]
 
     def encode(message: Any) -> dict[str, Any]:
-        made: dict[str, Any] = head.copy()
-        for name, convert in table:
-            value = getattr(message, name)
-            made[name] = value if convert is None or value is None else convert(value)
+        made: dict[str, Any] = {**head, **dict(zip(names, values_of(message), strict=True))}
+        for name, convert in converters:
+            value = made[name]
+            if value is not None:
+                made[name] = convert(value)
         for name, default in absent:
             if getattr(message, name) == default:
                 del made[name]
@@ -104,7 +109,8 @@ def _converter(hint: Any, timestamps: Timestamps) -> Convert | None:
     """Return what writes a value other than None; None where it is written as it is."""
     base, unit, _, _ = field_type(hint)
     if get_origin(base) is tuple:
-        return _each(_converter(get_args(base)[0], timestamps))
+        of_each = _converter(get_args(base)[0], timestamps)
+        return _OF_MANY.get(of_each) or _each(of_each)
     if get_origin(base) is dict:
         each = _each(_converter(get_args(base)[1], timestamps))
         return lambda value: dict(zip(value, each(value.values()), strict=True))
@@ -132,9 +138,19 @@ def _each(convert: Convert | None) -> Convert:
     return lambda values: [None if value is None else convert(value) for value in values]
 
 
+def _quantities(values: Sequence[int | None]) -> list[int | float | None]:
+    """Return quantities as `format_qty` does: a plan has hundreds, most of them whole, and a call each would show."""
+    return [None if value is None else format_qty(value) if value % QUANTA else value // QUANTA for value in values]
+
+
 def number(value: float) -> float | None:
     """Return a number that JSON can hold, without a negative zero."""
     return value + 0 if value - value == 0.0 else None
+
+
+def _numbers(values: Sequence[float | None]) -> list[float | None]:
+    """Return numbers as `number` does."""
+    return [None if value is None or value - value != 0.0 else value + 0 for value in values]
 
 
 def quantity(value: float) -> float | int | None:
@@ -142,3 +158,7 @@ def quantity(value: float) -> float | int | None:
     if value - value != 0.0:
         return None
     return int(value) if abs(value) < 2**63 and value == int(value) else value + 0
+
+
+#: What converts a tuple without a call for each of its values.
+_OF_MANY: Final[Mapping[Convert | None, Convert]] = {format_qty: _quantities, number: _numbers}

@@ -96,8 +96,11 @@ class Instrument:
 
     def over(self, other: Instrument) -> Instrument:
         """Return this definition with what it does not state taken from another."""
-        values = dataclasses.asdict(self)
-        return Instrument(**{k: getattr(other, k) if v is None else v for k, v in values.items()})
+        return Instrument(**{k: getattr(other, k) if v is None else v for k, v in self.values().items()})
+
+    def values(self) -> dict[str, Any]:
+        """Return the fields by name; `dataclasses.asdict` copies in depth, which shows where each order is saved."""
+        return {name: getattr(self, name) for name in _FIELDS}
 
     @property
     def lot(self) -> int:
@@ -137,3 +140,6 @@ UNDEFINED: Final = Instrument()
 
 #: Names of a definition's fields, in order.
 FIELDS: Final = tuple(field.name for field in dataclasses.fields(Instrument))
+
+
+_FIELDS: Final = tuple(field.name for field in dataclasses.fields(Instrument))

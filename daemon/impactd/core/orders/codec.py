@@ -57,7 +57,7 @@ def dump_order(order: Order) -> bytes:
     fields["filled_in"] = list(order.filled_in.items())
     fields["assumed"] = list(order.assumed.items())
     fields["n_executions"] = len(order.executions)
-    fields["instrument"] = dataclasses.asdict(order.instrument)
+    fields["instrument"] = order.instrument.values()
     return orjson.dumps(fields)
 
 

@@ -21,7 +21,6 @@ arrivals are a hundred joint problems.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Final
 
@@ -349,11 +348,7 @@ class Planner:
         if order.status is not Status.REJECTED:
             order.plan_version += 1
         order.blind = proposal is not None and self._markets.of(order.symbol).blind
-        plan = dataclasses.replace(
-            plan_message(order, reason, proposal, self._settings, self._interval, group_id),
-            blind=order.blind,
-            cl_ord_ids=order.ids,
-        )
+        plan = plan_message(order, reason, proposal, self._settings, self._interval, group_id, blind=order.blind)
         self._outbox.publish(Topic.PLANS, order.symbol, plan)
         self._outbox.publish(Topic.PLANS_LATEST, order.cl_ord_id, plan)
         self._feedback.planned(order, reason)

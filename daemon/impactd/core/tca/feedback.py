@@ -15,7 +15,6 @@ subtracts exactly what the fill had added.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -73,7 +72,7 @@ class Day:
     def save(self) -> list[Any]:
         """Return the state as JSON-ready values."""
         sums = [self.costs.save(), str(self.opportunity), self.orders, self.published]
-        return [*sums, str(self.assumed), self.unpriced, dataclasses.asdict(self.instrument)]
+        return [*sums, str(self.assumed), self.unpriced, self.instrument.values()]
 
 
 @dataclass(slots=True)
