@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.shell.audit.derive import derive_records
 from impactd.shell.kafka.consume import ConsumedRecord, consumed, read_topics
+from impactd.shell.kafka.encoder import TRACE_HEADERS
 from tests.chaos import judge
 from tests.simulate.cluster import Place
 from tests.simulate.world import PARTITIONS, SETTINGS
@@ -29,6 +30,10 @@ async def read() -> dict[Topic, dict[int, list[ConsumedRecord]]]:
     return found
 
 
+def _untraced(record: ConsumedRecord) -> tuple[tuple[str, bytes], ...]:
+    return tuple((name, value) for name, value in record.headers if name not in TRACE_HEADERS)
+
+
 def judged(world: World, records: Mapping[Topic, Mapping[int, list[ConsumedRecord]]]) -> judge.Verdict:
     """Return what is wrong with a day."""
     taken = {
@@ -38,7 +43,7 @@ def judged(world: World, records: Mapping[Topic, Mapping[int, list[ConsumedRecor
     }
     ends = {place: log.end for place, log in taken.items()}
     published = {
-        (topic, partition): [judge.Published(record.key, record.value, record.headers) for record in found]
+        (topic, partition): [judge.Published(record.key, record.value, _untraced(record)) for record in found]
         for topic in judge.PUBLISHED
         for partition, found in records[topic].items()
     }

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from impactd.cli.common import example, load_settings, settings_options
+from impactd.cli.common import Failure, example, load_settings, settings_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from impactd.config import Settings
+    from impactd.shell.kafka.traces import Traces
+    from impactd.shell.telemetry import Telemetry
 
 
 @click.command("run", epilog=example("impactd run -c impactd.toml", "impactd run --set kafka.bootstrap=kafka:9092"))
@@ -60,6 +68,22 @@ def command(*, accept_settings: bool, standby: bool, config: Path | None, sets: 
     async def serve() -> int:
         core = settings.core()
         notifier = Notifier.from_environment(os.environ, os.getpid())
-        return await operate(Service(settings, core), core, log_limit, notifier=notifier)
+        telemetry, traces = _telemetry(settings) if settings.telemetry.enabled else (None, None)
+        service = Service(settings, core, traces)
+        return await operate(service, core, log_limit, notifier=notifier, telemetry=telemetry)
 
     return uvloop.run(serve())
+
+
+def _telemetry(settings: Settings) -> tuple[Telemetry, Callable[[int], Traces]]:
+    from functools import partial
+
+    try:
+        from impactd.shell.kafka.traces import Traces
+        from impactd.shell.telemetry import Telemetry
+    except ImportError as error:
+        raise Failure(
+            "telemetry.enabled needs OpenTelemetry: pip install 'impactd[otel]', or set telemetry.enabled=false"
+        ) from error
+    made = Telemetry(settings)
+    return made, partial(Traces, made.provider)

@@ -57,6 +57,19 @@ class HealthSection(Section):
     """The process ends if a partition or the event loop makes no progress for this long."""
 
 
+class TelemetrySection(Section):
+    """Traces and metrics by OpenTelemetry; needs the extra `otel`."""
+
+    enabled: bool = False
+    """Whether traces and metrics are exported, and outputs carry on the `traceparent` header of their input."""
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/]+")] = "http://127.0.0.1:4318"
+    """OTLP over HTTP: address of the collector, without `/v1/traces` and `/v1/metrics`."""
+    sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the traces that are recorded, among those that their sender records."""
+    metrics_interval_s: Annotated[float, Field(ge=1, le=3_600)] = 15.0
+    """Time between exports of metrics."""
+
+
 class SelftestSection(Section):
     """Limits of the daily self-test."""
 

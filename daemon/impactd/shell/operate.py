@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -24,6 +24,9 @@ from impactd.shell.loop_delay import LoopDelay
 from impactd.shell.metrics import Reading
 from impactd.shell.notify import Notifier
 from impactd.shell.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from impactd.shell.telemetry import Telemetry
 
 #: Pace at which the event loop says that it turns, and the log tells of lines held back.
 _BEAT_S: Final = 0.25
@@ -79,7 +82,7 @@ class Observer:
 
 @asynccontextmanager
 async def observed(
-    service: Service, core: CoreSettings, log_limit: RateLimit | None = None
+    service: Service, core: CoreSettings, log_limit: RateLimit | None = None, telemetry: Telemetry | None = None
 ) -> AsyncIterator[tuple[str, int] | None]:
     """Serve HTTP for a service for the length of a block; yield host and port, or None where HTTP is off.
 
@@ -90,11 +93,16 @@ async def observed(
     """
     observer = Observer(service, core, log_limit)
     watch = asyncio.create_task(observer.loop_delay.watch(), name="loop-delay")
+    tasks = [watch]
+    if telemetry is not None:
+        tasks.append(asyncio.create_task(telemetry.export(observer.reading), name="telemetry"))
     try:
         async with serve_http(service.settings, observer.views) as address:
             yield address
     finally:
-        await end(watch)
+        await end(*tasks)
+        if telemetry is not None:
+            await telemetry.close()
 
 
 async def operate(
@@ -103,6 +111,7 @@ async def operate(
     log_limit: RateLimit | None = None,
     *,
     notifier: Notifier | None = None,
+    telemetry: Telemetry | None = None,
     ends_process: bool = True,
 ) -> int:
     """Run a service until a signal or a failure ends it, and return the exit code.
@@ -111,6 +120,8 @@ async def operate(
     ----------
     notifier : Notifier, optional
         Tells the service manager, where there is one; closed at the end.
+    telemetry : Telemetry, optional
+        Exports traces and metrics; the service has its traces already.
     ends_process : bool
         Whether nothing else matters in this process, so that it may be ended by force where it does not end in time.
     """
@@ -120,7 +131,7 @@ async def operate(
     told = None if notifier is None else _Told(notifier, service, Observer(service, core))
     beat = asyncio.create_task(_beat(service, watchdog, log_limit, told), name="beat")
     try:
-        async with observed(service, core, log_limit):
+        async with observed(service, core, log_limit, telemetry):
             code = await service.run(signals=True)
     except FatalError as error:
         _log.critical("service fails", reason=str(error))

@@ -17,7 +17,7 @@ from impactd.core.base.topics import Topic
 from impactd.shell.audit.capture import OUTPUT_TOPICS
 from impactd.shell.audit.source import Source
 from impactd.shell.kafka.consume import ConsumedRecord
-from impactd.shell.kafka.encoder import Record
+from impactd.shell.kafka.encoder import TRACE_HEADERS, Record
 
 Place = tuple[Topic, int]
 
@@ -250,7 +250,7 @@ def _around(data: bytes | None, byte: int | None) -> bytes | None:
 
 
 def _flat(headers: Sequence[tuple[str, bytes]]) -> bytes:
-    return b"; ".join(name.encode() + b"=" + value for name, value in headers)
+    return b"; ".join(name.encode() + b"=" + value for name, value in headers if name not in TRACE_HEADERS)
 
 
 def _text(data: bytes | None) -> str:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 Headers = tuple[tuple[str, bytes], ...]
 
+#: A trace context (W3C). An audit leaves these headers out: who traces is no part of what is promised.
+TRACE_HEADERS: Final = ("traceparent", "tracestate")
+
 JOURNAL_SCHEMA: Final = b"impactd.journal/1"
 STATE_SCHEMA: Final = b"impactd.state/1"
 
@@ -69,8 +72,15 @@ class Encoder:
         #: The last message and its record.
         self._last: tuple[object, Encoded] | None = None
 
-    def records(self, commit: Commit, seq: int) -> list[Record]:
+    def records(
+        self, commit: Commit, seq: int, traces: Mapping[tuple[Topic, int], Headers] | None = None
+    ) -> list[Record]:
         """Return everything that `commit` publishes, in order: outputs, state, journal.
+
+        Parameters
+        ----------
+        traces : mapping, optional
+            Further headers of outputs, by topic and offset of the input that caused them.
 
         Raises
         ------
@@ -79,7 +89,7 @@ class Encoder:
             fail each time, and leaving it out would lose it silently.
         """
         mark = f"{self._partition}:{seq}".encode()
-        made = [self._output(output, mark) for output in commit.outputs]
+        made = [self._output(output, mark, traces or {}) for output in commit.outputs]
         for key, value in commit.state.items():
             self._check_state(key, value)
             made.append(self._own(Topic.STATE, key.encode(), value, (("schema", STATE_SCHEMA), ("commit", mark))))
@@ -90,12 +100,13 @@ class Encoder:
             self._check_size(record)
         return made
 
-    def _output(self, output: Output, mark: bytes) -> Record:
+    def _output(self, output: Output, mark: bytes, traces: Mapping[tuple[Topic, int], Headers]) -> Record:
         made = self._encoded(output)
         headers = [*made.headers, ("commit", mark)]
         if output.trigger is not None:
             topic, offset = output.trigger
             headers.append(("input", f"{self._names[topic]}/{self._partition}/{offset}".encode()))
+            headers += traces.get(output.trigger, ())
         if output.topic is Topic.DLQ or output.key is None:
             return self._own(output.topic, made.key, made.value, tuple(headers))
         partition = partition_for(output.key, self._partitions[output.topic])

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from impactd.shell.kafka.encoder import Encoder, Record
     from impactd.shell.kafka.meter import Meter
     from impactd.shell.kafka.status import PartitionStatus
+    from impactd.shell.kafka.traces import Traced, Traces
     from impactd.shell.kafka.transport import ManualConsumer
     from impactd.shell.kill_switch import KillSwitch
 
@@ -120,6 +121,7 @@ class PartitionLoop:
         kill_switch: KillSwitch,
         size: CommitSize,
         wall_ns: Callable[[], int],
+        traces: Traces | None = None,
     ) -> None:
         self._settings = settings
         self._in_event_time = core.apply == "in_event_time"
@@ -140,6 +142,7 @@ class PartitionLoop:
         self._kill_switch = kill_switch
         self._size = size
         self._wall_ns = wall_ns
+        self._traces = traces
         partition = status.partition
         self._where = {topic: TopicPartition(settings.topics.name(topic), partition) for topic in INPUT_TOPICS}
         self._log = structlog.get_logger(__name__).bind(partition=partition, token=status.token)
@@ -258,6 +261,8 @@ class PartitionLoop:
         started = time.monotonic()
         decoded = await self._in_thread(self._decoder.ticks, records)
         self._meter.decoded(Topic.TICKS, time.monotonic() - started, decoded.refused, decoded.skipped_unknown)
+        if self._traces is not None:
+            self._traces.decoded(Topic.TICKS, records, time.monotonic() - started)
 
         def put() -> bool:
             self._inbox.put_ticks(decoded.batch, decoded.refused, end, records, needs, decoded.events)
@@ -284,6 +289,8 @@ class PartitionLoop:
         decoder = self._decoder.events
         decoded = decoder(topic, records) if few else await self._in_thread(decoder, topic, records)
         self._meter.decoded(topic, time.monotonic() - started, decoded.refused, 0)
+        if self._traces is not None:
+            self._traces.decoded(topic, records, time.monotonic() - started)
 
         def put() -> bool:
             self._inbox.put_events(topic, decoded.events, decoded.refused, end, records)
@@ -375,11 +382,16 @@ class PartitionLoop:
             self._room.set()
             if made is None:
                 continue
-            commit, records, (read, rows), taken = made
+            commit, records, (read, rows), taken, traced = made
             last = loop.time()
             self._meter.applied(last - started)
             self._status.doing = f"publishing commit {self._engine.commit_seq} of {len(records)} records"
-            await self._publish(records, taken, last - started)
+            if traced is None or self._traces is None:
+                await self._publish(records, taken, last - started)
+            else:
+                with self._traces.committing(traced, self._meter.solves(), last - started):
+                    await self._publish(records, taken, last - started)
+                    self._log.debug("traced input committed", seq=self._engine.commit_seq)
             self._meter.committed(commit, read, rows, loop.time() - last, idle=idle_to is not None)
             self._log.debug("committed", seq=self._engine.commit_seq, rows=rows, seconds=round(loop.time() - last, 4))
 
@@ -428,11 +440,11 @@ class PartitionLoop:
 
     def _apply(
         self, idle_to: int | None, needs: Mapping[Topic, int]
-    ) -> tuple[Commit, list[Record], tuple[int, int], tuple[int, int]] | None:
+    ) -> tuple[Commit, list[Record], tuple[int, int], tuple[int, int], Traced | None] | None:
         """Take what has arrived, apply it and encode the result. Runs in the worker thread.
 
-        Returns the commit, its records, the input's records and rows, and of the input that gave most its records and
-        bytes.
+        Returns the commit, its records, the input's records and rows, of the input that gave most its records and
+        bytes, and what is traced.
         """
         before = [self._inbox.waiting(topic) for topic in INPUT_TOPICS]
         inputs = self._inbox.take(
@@ -456,8 +468,9 @@ class PartitionLoop:
         with self._engine_lock:
             commit = self._engine.apply(inputs)
         read = sum(to - start for start, to in inputs.spans.values())
-        records = self._encoder.records(commit, self._engine.commit_seq)
-        return commit, records, (read, len(inputs.ticks)), (taken[0], taken[1])
+        traced = None if self._traces is None else self._traces.applied(inputs.spans)
+        records = self._encoder.records(commit, self._engine.commit_seq, None if traced is None else traced.headers)
+        return commit, records, (read, len(inputs.ticks)), (taken[0], taken[1]), traced
 
     async def estimate(self, new: NewOrder, max_cost_bps: float | None) -> CostEstimate:
         """Return what an order would cost now; see `Engine.estimate`."""

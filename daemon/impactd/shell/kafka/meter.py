@@ -31,7 +31,8 @@ class Stopwatch:
     """Times the stages that the engine names; used by one thread at a time."""
 
     def __init__(self) -> None:
-        self._timed: list[tuple[str, float]] = []
+        #: Stage, start and seconds.
+        self._timed: list[tuple[str, float, float]] = []
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
@@ -40,12 +41,16 @@ class Stopwatch:
         try:
             yield
         finally:
-            self._timed.append((stage, time.perf_counter() - started))
+            self._timed.append((stage, started, time.perf_counter() - started))
 
     def taken(self) -> list[tuple[str, float]]:
         """Return stages and seconds timed since the last call."""
         timed, self._timed = self._timed, []
-        return timed
+        return [(stage, seconds) for stage, _, seconds in timed]
+
+    def of(self, stage: str) -> list[tuple[float, float]]:
+        """Return start and seconds of one stage's times, which stay."""
+        return [(started, seconds) for name, started, seconds in self._timed if name == stage]
 
 
 class Meter:
@@ -108,6 +113,10 @@ class Meter:
             self._durations[stage].observe(taken_s)
         self._count_outputs(commit)
         self._count(commit.counts)
+
+    def solves(self) -> list[tuple[float, float]]:
+        """Return start (`time.perf_counter`) and seconds of the schedules since the last commit."""
+        return self._stopwatch.of("solve")
 
     def _count_outputs(self, commit: Commit) -> None:
         totals = self._totals

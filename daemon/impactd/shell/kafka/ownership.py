@@ -68,6 +68,7 @@ if TYPE_CHECKING:
 
     from impactd.core.base.settings import CoreSettings
     from impactd.shell.kafka.standby import Standby, Warm
+    from impactd.shell.kafka.traces import Traces
     from impactd.shell.kafka.transport import GroupConsumer, ManualConsumer, Producer, Transport
     from impactd.shell.kill_switch import KillSwitch
     from impactd.wire.codec import Limits
@@ -104,6 +105,8 @@ class Clients:
     kill_switch: KillSwitch
     wall_ns: Callable[[], int] = time.time_ns
     standby: Standby | None = None
+    #: Makes the traces of a partition, where tracing is on.
+    traces: Callable[[int], Traces] | None = None
 
 
 class Ownership:
@@ -235,6 +238,7 @@ class Ownership:
                 kill_switch=clients.kill_switch,
                 size=self._size,
                 wall_ns=clients.wall_ns,
+                traces=None if clients.traces is None else clients.traces(self.partition),
             )
             self._clock = engine.clocks[Topic.TICKS]
             self._seek(engine.positions)

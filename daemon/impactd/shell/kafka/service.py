@@ -46,6 +46,7 @@ from impactd.wire.codec import Limits
 from impactd.wire.murmur2 import partition_for
 
 if TYPE_CHECKING:
+    from impactd.shell.kafka.traces import Traces
     from impactd.shell.kafka.transport import GroupConsumer, ManualConsumer, Transport
 
 #: The longest that the event loop waits for a thread which computes in Python, s. It wakes some ten times before an
@@ -72,6 +73,8 @@ class Service:
     ----------
     core : CoreSettings
         Those of `settings`, or others in their place.
+    traces : callable, optional
+        Makes the traces of a partition, where tracing is on.
 
     Examples
     --------
@@ -81,7 +84,8 @@ class Service:
         exit_code = asyncio.run(service.run(signals=True))
     """
 
-    def __init__(self, settings: Settings, core: CoreSettings) -> None:
+    def __init__(self, settings: Settings, core: CoreSettings, traces: Callable[[int], Traces] | None = None) -> None:
+        self._traces = traces
         self._settings = settings
         self._core = core
         self._limits = Limits(settings.wire.max_message_bytes, core.books.max_levels, settings.wire.time_unit)
@@ -181,6 +185,7 @@ class Service:
             executor,
             self._kill_switch,
             standby=standby,
+            traces=self._traces,
         )
         assignments = self._assignments = Assignments(clients, self._status, self._fail)
         self._partitions = counts[Topic.TICKS]
