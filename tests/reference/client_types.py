@@ -22,6 +22,7 @@ from impactd.core.outputs.messages import (
     OrderCost,
     Plan,
     Slice,
+    VenuePart,
 )
 from impactd.core.outputs.units import Unit
 from impactd.wire.message_types import field_type, is_left_out, message_fields, message_type
@@ -46,7 +47,7 @@ Time = int | datetime
 
 #: Messages and their parts, each after those that it has.
 _PUBLISHED: Final = (
-    ModelRef, Certificate, AuctionEntry, Plan, Slice, Alert, FillCost, OrderCost, DayCost, Estimate, BandRecord,
+    ModelRef, Certificate, AuctionEntry, VenuePart, Plan, Slice, Alert, FillCost, OrderCost, DayCost, Estimate, BandRecord,
     ForecastRecord, Model,
 )  # fmt: skip
 
@@ -69,6 +70,7 @@ _GIVEN: Final[dict[Unit | None, str]] = {
     Unit.AUCTIONS: 'Literal["none", "open", "close", "both"]',
     Unit.URGENCY: 'float | Literal["low", "normal", "high", "get_done"]',
     Unit.WINDOWS: "Sequence[tuple[Time, Time]]",
+    Unit.VENUES: "Sequence[str]",
     Unit.FLAG: "bool",
 }
 

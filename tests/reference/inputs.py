@@ -12,7 +12,7 @@ from impactd.core.inputs.terms import AUCTIONS, MAX_HALF_LIFE_S, MAX_URGENCY, UR
 from impactd.core.outputs.units import Unit
 from impactd.wire.fields import MAX_ID, MAX_SYMBOL
 from impactd.wire.json_instruments import MAX_PAIRED
-from impactd.wire.json_orders import MAX_BLACKOUTS, MAX_OFFSET_BPS, MAX_REASON
+from impactd.wire.json_orders import MAX_BLACKOUTS, MAX_OFFSET_BPS, MAX_REASON, MAX_VENUES
 from impactd.wire.message_types import field_type, message_fields
 from impactd.wire.times import MAX_NS, MIN_NS
 
@@ -69,7 +69,6 @@ def _said(name: str, meaning: str) -> Schema:
     return {"allOf": [_ref(name)], "description": meaning}
 
 
-_VENUE: Final[Schema] = {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$"}
 _TS: Final = _said("time_in", "Time of the event at the venue or the sender.")
 _SYMBOL: Final = _said("symbol_in", "The instrument; also the record's key.")
 _PARENT: Final = _said("id_in", "An id of the order; that of its `new` names it for life.")
@@ -93,6 +92,7 @@ _POSITIVE_SHARE: Final[Schema] = {
     ]
 }
 _NON_NEGATIVE: Final[Schema] = {"oneOf": [{"type": "number", "minimum": 0}, _DECIMAL_TEXT]}
+_VENUE: Final[Schema] = {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$"}
 _WINDOWS: Final[Schema] = {
     "type": "array",
     "maxItems": MAX_BLACKOUTS,
@@ -111,6 +111,7 @@ _BY_UNIT: Final[dict[Unit | None, Schema]] = {
     Unit.SECONDS: {"oneOf": [{"type": "number", "minimum": 1, "maximum": MAX_HALF_LIFE_S}, _DECIMAL_TEXT]},
     Unit.URGENCY: {"oneOf": [{"type": "number", "minimum": 0, "maximum": MAX_URGENCY}, {"enum": list(URGENCIES)}]},
     Unit.WINDOWS: _WINDOWS,
+    Unit.VENUES: {"type": "array", "minItems": 1, "maxItems": MAX_VENUES, "items": _VENUE},
     Unit.FLAG: {"type": "boolean"},
 }
 

@@ -305,6 +305,7 @@ SAMPLES = {
     Unit.AUCTIONS: ("both", "both"),
     Unit.URGENCY: ("normal", 2.0),
     Unit.WINDOWS: ([[T0, T0 + 1]], ((T0, T0 + 1),)),
+    Unit.VENUES: (["XNAS", "BATS"], ("BATS", "XNAS")),
     Unit.FLAG: (True, True),
 }
 

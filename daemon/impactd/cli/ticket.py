@@ -83,6 +83,7 @@ def term_options(*, new: bool) -> Callable[[Callable[..., Any]], Callable[..., A
         Unit.SHARE: "10%",
         Unit.FLAG: "yes|no",
         Unit.WINDOWS: "HH:MM-HH:MM,...",
+        Unit.VENUES: "NAME,...",
         Unit.QUANTA: "QTY",
         Unit.AUCTIONS: "none|open|close|both",
         Unit.URGENCY: "low|normal|high|get_done|NUMBER",
@@ -212,6 +213,8 @@ def _value(text: str, unit: Any, option: str, clock: Clock) -> Any:
         case Unit.WINDOWS:
             pairs = [part.partition("-") for part in text.split(",")]
             return [[clock.at(begin.strip(), option), clock.at(end.strip(), option)] for begin, _, end in pairs]
+        case Unit.VENUES:
+            return [part.strip() for part in text.split(",")]
         case Unit.FLAG:
             if text not in {"yes", "no", "true", "false"}:
                 raise InputError(f"{option}: needs yes or no, not {text!r}")

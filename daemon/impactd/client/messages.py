@@ -69,6 +69,8 @@ class Terms(TypedDict, total=False):
     auctions: Literal["none", "open", "close", "both"] | None
     #: Largest share of an auction's expected volume that the order enters. With `auctions`.
     auction_rate: float | None
+    #: Venues that it may be sent to: the split of a plan's interval is over these; null: all (names of venues).
+    venues: Sequence[str] | None
 
 
 class Amendments(TypedDict, total=False):
@@ -126,6 +128,8 @@ class Amendments(TypedDict, total=False):
     auctions: Literal["none", "open", "close", "both"] | None
     #: Largest share of an auction's expected volume that the order enters. With `auctions`.
     auction_rate: float | None
+    #: Venues that it may be sent to: the split of a plan's interval is over these; null: all (names of venues).
+    venues: Sequence[str] | None
 
 
 class ModelRef(TypedDict):
@@ -173,6 +177,21 @@ class AuctionEntry(TypedDict):
     limit_px: float | None
     #: Expected volume of the auction; null if unknown.
     expected_volume: float | None
+
+
+class VenuePart(TypedDict):
+    """What the interval under way is to take at one venue (`impactd.core.planning.venues`)."""
+
+    #: The venue.
+    venue: str
+    #: What to take there.
+    qty: float
+    #: Worst price that it takes there.
+    limit_px: float
+    #: Average price by the book that prevails there, without the fee.
+    avg_px: float
+    #: Fee; negative is a rebate (currency).
+    fee: float
 
 
 class Plan(TypedDict):
@@ -273,6 +292,16 @@ class Plan(TypedDict):
     #: Part of the first interval that is to be taken at once, at `would_px` or better: what the order may take of
     #: the book that prevails; null without a would price.
     would_qty: float | None
+    #: Cheapest split of the first interval, where it is under way, by the books that prevail, with fees, in whole
+    #: lots; left out where ticks name no venue.
+    venues: NotRequired[list[VenuePart]]
+    #: Part of that interval that those books do not hold; left out where ticks name no venue.
+    venues_left_qty: NotRequired[float | None]
+    #: Cost of the split over the mid, fees included; left out where ticks name no venue (currency).
+    venues_cost: NotRequired[float | None]
+    #: Upper bound of its cost above the best split; 0: it is the best one. Left out where ticks name no venue
+    #: (currency).
+    venues_gap: NotRequired[float | None]
 
 
 class Slice(TypedDict):

@@ -126,11 +126,11 @@ def parse_symbol(value: object) -> str:
     return parse_text(value, "symbol", MAX_SYMBOL)
 
 
-def parse_venue(value: object) -> str:
+def parse_venue(value: object, field: str = "venue") -> str:
     """Return the name of a venue."""
     if type(value) is not str or not is_venue(value):
         reason = "value" if type(value) is str else "type"
-        raise FieldError(reason, f"venue: {shown(value)} is not a venue; send {VENUE_NAME}, such as XNAS")
+        raise FieldError(reason, f"{field}: {shown(value)} is not a venue; send {VENUE_NAME}, such as XNAS")
     return value
 
 

@@ -51,6 +51,7 @@ from impactd.wire.fields import (
     parse_side,
     parse_symbol,
     parse_text,
+    parse_venue,
     require,
 )
 from impactd.wire.json_instruments import parse_definition, parse_imbalance, parse_status
@@ -60,6 +61,7 @@ from impactd.wire.times import parse_time
 NAME: Final = "json"
 MAX_BLACKOUTS: Final = 64
 MAX_REASON: Final = 500
+MAX_VENUES: Final = 64
 #: Half the price.
 MAX_OFFSET_BPS: Final = 5_000.0
 #: 1/currency: beyond it every plan trades all at once, and products with it would leave float64.
@@ -274,6 +276,15 @@ def _urgency(value: object, name: str) -> float:
     return number
 
 
+def _venues(value: object, name: str) -> tuple[str, ...]:
+    """Return names of venues in order, so an order is the same however they were listed."""
+    if type(value) is not list:
+        raise FieldError("type", f"{name}: {shown(value)} is not an array; send names of venues, or null for all")
+    if not 0 < len(value) <= MAX_VENUES:
+        raise FieldError("value", f"{name}: {len(value)} venues; send 1 to {MAX_VENUES}, or null for all")
+    return tuple(sorted({parse_venue(item, name) for item in value}))
+
+
 #: How the value of a term is parsed, by its unit.
 _BY_UNIT: Final[dict[Unit | None, Callable[[Any, str], Any]]] = {
     Unit.QUANTA: parse_positive_qty,
@@ -286,6 +297,7 @@ _BY_UNIT: Final[dict[Unit | None, Callable[[Any, str], Any]]] = {
     Unit.SECONDS: _half_life,
     Unit.AUCTIONS: _auctions,
     Unit.WINDOWS: _windows,
+    Unit.VENUES: _venues,
     Unit.FLAG: parse_flag,
 }
 

@@ -94,6 +94,10 @@ class VenueRule:
         if self.lot_size is not None:
             self.lot()
 
+    def is_about(self, symbol: str) -> bool:
+        """Return whether one of its patterns matches a symbol."""
+        return any(fnmatchcase(symbol, pattern) for pattern in self.symbols)
+
     def lot(self) -> int | None:
         """Return the lot, quanta; None where none is stated."""
         if self.lot_size is None:
@@ -110,7 +114,7 @@ class VenueRule:
 def rule_of(rules: tuple[VenueRule, ...], symbol: str, venue: str) -> VenueRule:
     """Return the first rule that is about a symbol at a venue; one that states nothing where there is none."""
     for rule in rules:
-        if rule.name == venue and any(fnmatchcase(symbol, pattern) for pattern in rule.symbols):
+        if rule.name == venue and rule.is_about(symbol):
             return rule
     return VenueRule(venue)
 

@@ -443,7 +443,7 @@ class MinuteAggregator:
         slot = self._slot(name)
         row = self._table.store.symbol[slot]
         end = int(row["book_ns"]) + int(self._kin.stand_ns[slot])
-        inside = minute <= end < minute + self._limits.interval_ns and row["n_bid"] + row["n_ask"] > 0
+        inside = minute < end <= minute + self._limits.interval_ns and row["n_bid"] + row["n_ask"] > 0
         return end if inside and not row["book_ns"] < row["halt_ns"] <= end else None
 
     def rejected_total(self, symbol: str) -> dict[str, int]:

@@ -25,6 +25,7 @@ from impactd.core.outputs.units import (
     Share,
     Time,
     Urgency,
+    Venues,
     Windows,
 )
 
@@ -104,6 +105,11 @@ class Terms:
     auction_rate: Annotated[
         Share | None, "Largest share of an auction's expected volume that the order enters. With `auctions`."
     ] = None
+
+    venues: Annotated[
+        Venues,
+        "Venues that it may be sent to: the split of a plan's interval is over these; null: all.",
+    ] = ()
 
     @property
     def trades_until(self) -> int:

@@ -10,6 +10,7 @@ from impactd.core.base.session import Session, Sessions
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.stateful import Changes
 from impactd.core.books.aggregator import MinuteAggregator
+from impactd.core.books.checks import Book
 from impactd.core.inputs.events import Imbalance
 from impactd.core.market.symbol import SymbolMarket
 from impactd.core.model.profile.profile import Profile
@@ -35,6 +36,15 @@ class Markets:
         self._profiles = {session: Profile.of(settings.model, session) for session in self._sessions.all()}
         self._markets: dict[str, SymbolMarket] = {}
         self._changes = Changes()
+
+    def venues(self, symbol: str) -> tuple[str, ...]:
+        """Return the venues of a symbol that its ticks or the settings name, by name."""
+        stated = {rule.name for rule in self._settings.venues if rule.is_about(symbol)}
+        return tuple(sorted({*self._books.venues(symbol), *stated}))
+
+    def at_venues(self, symbol: str, at: int) -> dict[str, Book]:
+        """Return the books that prevail at `at` (ns) at a symbol's venues."""
+        return self._books.at_venues(symbol, at)
 
     def session(self, symbol: str) -> Session:
         """Return a symbol's trading hours."""

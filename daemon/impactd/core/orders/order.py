@@ -382,6 +382,8 @@ class ApplyContext(NamedTuple):
         Of transient impact; None without it.
     auctions : bool
         Whether the symbol's market opens and closes, so that it has auctions.
+    venues : tuple of str
+        Venues that are known of the symbol.
     """
 
     now: int
@@ -390,6 +392,7 @@ class ApplyContext(NamedTuple):
     max_executions: int
     half_life_ns: int | None = None
     auctions: bool = True
+    venues: tuple[str, ...] = ()
 
 
 def _in_lots(terms: Terms, instrument: Instrument) -> Terms:
@@ -430,6 +433,10 @@ def refusal(  # one reason after the other
         return "min_clip_qty is above max_interval_qty, so no interval may trade; lower it, or raise max_interval_qty"
     if terms.auctions is not None and not at.auctions:
         return "auctions: the market of this symbol never closes, so it has none; leave it out, or set session.calendar"
+    unknown = [name for name in terms.venues if name not in at.venues]
+    if unknown:
+        known = ", ".join(at.venues) or "none yet"
+        return f"venues: {unknown[0]} is not known of this symbol ({known}); send others, or name it in [[venues]]"
     if (why := terms.contradiction(side)) is not None:
         return why
     if terms.end - max(terms.start, at.now) > at.max_intervals * at.interval_ns:

@@ -10,7 +10,7 @@ changes its meaning, not when one is added.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, TypeVar
+from typing import Annotated, ClassVar, Final
 
 from impactd.core.base.topics import Side, Topic
 from impactd.core.outputs.units import (
@@ -57,12 +57,8 @@ Multiplier = Annotated[
 SlippageTicks = Annotated[float | None, "Average price against mid, in ticks; null where the tick size is not known."]
 
 
-T = TypeVar("T")
-
-
-def left_out(default: T) -> T:
-    """Return a field that is not published while it has its default."""
-    return field(default=default, metadata={"left_out": True})
+#: Marks a field that is not published while it has its default.
+LEFT_OUT: Final = {"left_out": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +96,7 @@ class Estimate:
     venue: Annotated[
         str | None,
         "The venue that it is of; left out for the symbol itself, merged from the venues that ticks name.",
-    ] = left_out(None)
+    ] = field(default=None, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +209,17 @@ class AuctionEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class VenuePart:
+    """What the interval under way is to take at one venue (`impactd.core.planning.venues`)."""
+
+    venue: Annotated[str, "The venue."]
+    qty: Annotated[Quanta, "What to take there."]
+    limit_px: Annotated[Price, "Worst price that it takes there."]
+    avg_px: Annotated[Price, "Average price by the book that prevails there, without the fee."]
+    fee: Annotated[Currency, "Fee; negative is a rebate."]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The schedule of what is left of one parent order."""
 
@@ -299,6 +306,21 @@ class Plan:
         "Part of the first interval that is to be taken at once, at `would_px` or better: what the order may take of "
         "the book that prevails; null without a would price.",
     ] = None
+    venues: Annotated[
+        tuple[VenuePart, ...],
+        "Cheapest split of the first interval, where it is under way, by the books that prevail, with fees, in whole "
+        "lots; left out where ticks name no venue.",
+    ] = field(default=(), metadata=LEFT_OUT)
+    venues_left_qty: Annotated[
+        Quanta | None, "Part of that interval that those books do not hold; left out where ticks name no venue."
+    ] = field(default=None, metadata=LEFT_OUT)
+    venues_cost: Annotated[
+        Currency | None, "Cost of the split over the mid, fees included; left out where ticks name no venue."
+    ] = field(default=None, metadata=LEFT_OUT)
+    venues_gap: Annotated[
+        Currency | None,
+        "Upper bound of its cost above the best split; 0: it is the best one. Left out where ticks name no venue.",
+    ] = field(default=None, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ class Unit(StrEnum):
     URGENCY = "low, normal, high, get_done, or a number from 0 to 10"
     AUCTIONS = "none, open, close or both"
     WINDOWS = "[start, end) pairs of ns since the epoch, UTC"
+    VENUES = "names of venues"
     FLAG = "true or false"
     COUNT = "count"
 
@@ -46,5 +47,6 @@ Count = Annotated[int, Unit.COUNT]
 Urgency = Annotated[float, Unit.URGENCY]
 PerCurrency = Annotated[float, Unit.PER_CURRENCY]
 Windows = Annotated[tuple[tuple[int, int], ...], Unit.WINDOWS]
+Venues = Annotated[tuple[str, ...], Unit.VENUES]
 Auctions = Annotated[str, Unit.AUCTIONS]
 Flag = Annotated[bool, Unit.FLAG]

@@ -21,7 +21,10 @@ arrivals are a hundred joint problems.
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Final
 
 from impactd.core.allocator.bounds import Int
@@ -31,6 +34,8 @@ from impactd.core.base.quantity import QUANTA, format_qty
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.timing import Probe
 from impactd.core.base.topics import Side, Topic
+from impactd.core.base.venue import rule_of
+from impactd.core.books.checks import Book as Prevailing
 from impactd.core.market.markets import Markets
 from impactd.core.market.symbol import SideView
 from impactd.core.orders.alerts import OrderAlerts
@@ -38,6 +43,7 @@ from impactd.core.orders.halts import Halts
 from impactd.core.orders.ledger import Ledger
 from impactd.core.orders.order import Order, Status
 from impactd.core.orders.schedule import Schedule
+from impactd.core.outputs.messages import Plan, VenuePart
 from impactd.core.outputs.outbox import Outbox
 from impactd.core.planning.auctions import pending
 from impactd.core.planning.book import Book
@@ -45,6 +51,7 @@ from impactd.core.planning.gate import PACE, Gate, MarketSnapshot
 from impactd.core.planning.pace import Pace
 from impactd.core.planning.price_watch import PriceWatch
 from impactd.core.planning.propose import Proposal, Proposals, plan_message, propose
+from impactd.core.planning.venues import ladder, split
 from impactd.core.tca.feedback import Feedback
 
 _FALLBACK: Final = "planned separately and charged for the others' plans, not jointly with them: {}"
@@ -75,6 +82,7 @@ class Planner:
         probe: Probe,
     ) -> None:
         self._settings = settings.plans
+        self._rules = settings.venues
         self._interval = settings.books.interval_ns
         self._orders = orders
         self._halts = halts
@@ -230,9 +238,10 @@ class Planner:
             return
         group_id = f"{group[0].symbol}/{group[0].side}/{clock}"
         changed = together.changed().tolist()
+        venues = bool(self._markets.at_venues(group[0].symbol, clock))
         for i, order in enumerate(group):
             reason = reasons.get(order.cl_ord_id, "group")
-            if changed[i] or order.halted or (forced and reason not in {"group", "minute"}):
+            if changed[i] or order.halted or venues or (forced and reason not in {"group", "minute"}):
                 self._set_clock(order, clock)
                 self._accept(order, now, reason, together.of(i), view, forced=forced, group_id=group_id)
 
@@ -317,8 +326,8 @@ class Planner:
 
     def _worth_it(self, proposals: Proposals) -> bool:
         """Return whether the proposals should replace the current schedules, all at once."""
-        if proposals.outdated():
-            return True
+        if proposals.outdated() or self._markets.at_venues(proposals.orders[0].symbol, proposals.orders[0].clock):
+            return True  # the split of the minute that begins is of the books that prevail
         saving, cost = proposals.improvement(), proposals.expected_cost
         gap = min(order.schedule.gap for order in proposals.orders)
         if _as_near(gap, saving + proposals.gap, cost):
@@ -349,9 +358,37 @@ class Planner:
             order.plan_version += 1
         order.blind = proposal is not None and self._markets.of(order.symbol).blind
         plan = plan_message(order, reason, proposal, self._settings, self._interval, group_id, blind=order.blind)
+        if proposal is not None and (books := self._markets.at_venues(order.symbol, order.clock)):
+            plan = self._split(order, proposal, plan, books)
         self._outbox.publish(Topic.PLANS, order.symbol, plan)
         self._outbox.publish(Topic.PLANS_LATEST, order.cl_ord_id, plan)
         self._feedback.planned(order, reason)
+
+    def _split(self, order: Order, proposal: Proposal, plan: Plan, books: Mapping[str, Prevailing]) -> Plan:
+        """Return the plan with the split of the interval under way over the venues that the order may be sent to."""
+        grid, its, symbol = proposal.intervals, order.instrument, order.symbol
+        if not grid.start.size or not grid.start[0] <= order.clock < grid.end[0] or proposal.mid is None:
+            return plan
+        qty, lot = int(proposal.qty[0]), order.terms.lot_size
+        lot = math.gcd(lot, qty) or lot
+        limit = order.limit(proposal.mid)
+        ladders = [
+            ladder(venue, book, order.side, rule_of(self._rules, symbol, venue), lot, limit, its.points)
+            for venue, book in books.items()
+            if not order.terms.venues or venue in order.terms.venues
+        ]
+        best = split(qty, ladders)
+        over = best.cost - order.side.sign * Fraction(proposal.mid) * Fraction(qty - best.left_qty, QUANTA)
+        return dataclasses.replace(
+            plan,
+            venues=tuple(
+                VenuePart(part.venue, part.qty, part.limit_px, part.avg_px, float(part.fee * its.scale))
+                for part in best.parts
+            ),
+            venues_left_qty=best.left_qty,
+            venues_cost=float(over * its.scale),
+            venues_gap=float(best.gap * its.scale),
+        )
 
     def halt_of(self, order: Order) -> str | None:
         """Return why an order is halted, or None."""
