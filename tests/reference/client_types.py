@@ -47,8 +47,8 @@ Time = int | datetime
 
 #: Messages and their parts, each after those that it has.
 _PUBLISHED: Final = (
-    ModelRef, Certificate, AuctionEntry, VenuePart, Plan, Slice, Alert, FillCost, OrderCost, DayCost, Estimate, BandRecord,
-    ForecastRecord, Model,
+    ModelRef, Certificate, AuctionEntry, VenuePart, Plan, Slice, Alert, FillCost, OrderCost, DayCost, Estimate,
+    BandRecord, ForecastRecord, Model,
 )  # fmt: skip
 
 _PLAIN: Final[dict[Any, str]] = {
