@@ -51,6 +51,7 @@ COMMANDS: Final = {
     ),
     "topics": ("impactd.cli.topics", "Create or check the topics, or list the permissions needed."),
     "publish": ("impactd.cli.publish", "Send a recorded day to Kafka."),
+    "feed": ("impactd.cli.feed", "Send a vendor's live feed to the ticks topic."),
     "compile": ("impactd.cli.compile", "Compile the kernels ahead of the first start."),
     "generate": ("impactd.cli.generate", "Generate order books for demos and load tests."),
     "audit": ("impactd.cli.audit", "Recompute what was published and compare the bytes."),

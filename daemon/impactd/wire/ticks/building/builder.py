@@ -126,6 +126,13 @@ class Builder:
                 book.is_lost = True
                 self._dirty.add(name)
 
+    def end(self, symbol: str) -> None:
+        """End a symbol's book until its next snapshot, and forget what waits for one."""
+        self._books.pop(symbol, None)
+        for key in [key for key in self._waiting if key[0] == symbol]:
+            del self._waiting[key]
+        self._dirty.add(symbol)
+
     def follow(self, symbol: str, change: Change) -> tuple[Levels, Levels] | None:
         """Apply a snapshot or changes.
 

@@ -7,7 +7,8 @@ venue's. Messages that hold neither books nor trades are counted and skipped.
 In a file and live, snapshots and changes of a book make a book each, of its best `books.max_levels` levels
 (`impactd.wire.ticks.building.builder`). While such a book prevails, messages with fewer levels of it (best prices,
 partial books) are skipped. A snapshot that names no symbol, as Binance's answer to a request, is of the one symbol
-that the file has named before, or of the symbol that is the key of its record in Kafka.
+that the file has named before, or of the symbol that is the key of its record in Kafka. A line
+``{"type":"book_end","symbol":...}`` ends a book, as `impactd feed` writes where a connection is lost.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from impactd.wire.tick_codec import FileOptions
 from impactd.wire.ticks.building.builder import Change, Checksum, Texts
 from impactd.wire.ticks.building.codec import BuildingCodec
 from impactd.wire.ticks.building.ladder import Levels
-from impactd.wire.ticks.captures.venues import Book, Delta, Found, Trade, find, numbers, pairs
+from impactd.wire.ticks.captures.venues import Book, Delta, End, Found, Trade, find, numbers, pairs
 from impactd.wire.ticks.round_lots import lot_of
 from impactd.wire.times import parse_time
 
@@ -93,6 +94,10 @@ class CaptureCodec(BuildingCodec):
                 builder.add_trade(record, symbol, 0, ts_event, received, px, qty, item.aggressor)
             elif isinstance(item, Delta):
                 n_skipped += self.add_change(_change(item), symbol, record, ts_event, received, builder)
+            elif isinstance(item, End):
+                if self.books is not None:
+                    self.books.end(symbol)
+                builder.add_book(record, symbol, 0, ts_event, received, ([], []), ([], []))
             elif self.books is not None and self.books.stands(symbol):
                 n_skipped += 1
             else:
@@ -120,7 +125,7 @@ class CaptureCodec(BuildingCodec):
         """Yield the messages: lines, or the elements of one array."""
         return self.noted(json_records(content, self.limits.max_message_bytes))
 
-    def _name(self, item: Book | Trade | Delta) -> str:
+    def _name(self, item: Book | Trade | Delta | End) -> str:
         if item.symbol is not None:
             symbol = parse_symbol(item.symbol)
             if self.books is not None and not self._is_live:
@@ -135,7 +140,7 @@ class CaptureCodec(BuildingCodec):
         raise FieldError("missing_field", "the message names no symbol; give it: --symbol NAME, or the record's key")
 
     @staticmethod
-    def _time(item: Book | Trade | Delta, received: int) -> int:
+    def _time(item: Book | Trade | Delta | End, received: int) -> int:
         if received:
             return received
         if item.time is None:
@@ -204,3 +209,14 @@ def _is_known(line: bytes) -> bool:
         return bool(_found(match[2])) and b'"ts_event"' not in line
     except FieldError:
         return False
+
+
+def symbols_in(text: bytes) -> list[str]:
+    """Return the symbols that a message of a venue names, each once; none where it has neither books nor trades.
+
+    Raises
+    ------
+    FieldError
+        If the message cannot be read.
+    """
+    return list(dict.fromkeys(parse_symbol(item.symbol) for item in _found(text) or () if item.symbol is not None))

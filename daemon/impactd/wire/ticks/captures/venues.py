@@ -62,8 +62,15 @@ class Delta(NamedTuple):
     checksum: tuple[Any, Callable[[Texts, Texts], int], int] | None = None
 
 
+class End(NamedTuple):
+    """The end of a book: its connection was lost, or changes of it."""
+
+    symbol: Any
+    time: Any = None
+
+
 #: What a message holds, in order; empty for those that have neither books nor trades.
-Found = list[Book | Trade | Delta]
+Found = list[Book | Trade | Delta | End]
 Message = dict[str, Any]
 
 _SIDES: Final = {"buy": 1, "sell": -1}
@@ -123,6 +130,11 @@ def binance(message: Message) -> Found | None:
     if kind == "depthUpdate":
         return [Book(symbol, time, data.get("b"), data.get("a"))]
     return [] if stream or ("e" in data and "E" in data) else None
+
+
+def bridge(message: Message) -> Found | None:
+    """Read what `impactd feed` writes among the messages of a venue: the end of a book."""
+    return [End(require(message, "symbol"))] if message.get("type") == "book_end" else None
 
 
 def bybit(message: Message) -> Found | None:
@@ -316,6 +328,7 @@ def polygon(message: Message) -> Found | None:
 
 #: The first that knows a message reads it.
 VENUES: Final[tuple[Callable[[Message], Found | None], ...]] = (
+    bridge,
     alpaca,
     polygon,
     coinbase_advanced,

@@ -1,0 +1,95 @@
+"""``impactd feed``: a vendor's live feed into the ticks topic."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from impactd.cli.common import example, load_settings, settings_options, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from impactd.config import Settings
+    from impactd.shell.feed.sink import Sink
+
+_VENUES = ("binance", "binance-futures", "bybit-spot", "bybit-linear", "coinbase", "kraken", "okx")
+
+
+@click.group("feed", epilog=example("impactd feed crypto --venue binance --symbols BTCUSDT,ETHUSDT -c impactd.toml"))
+def command() -> None:
+    """Send a vendor's live feed to the ticks topic.
+
+    Connects again after a loss, and ends the books until their next snapshot. Ctrl-C ends it.
+    """
+
+
+@command.command(
+    "crypto",
+    epilog=example(
+        "impactd feed crypto --venue binance --symbols BTCUSDT,ETHUSDT -c impactd.toml",
+        "impactd feed crypto --venue kraken --symbols BTC/USD --dry-run --limit 5",
+    ),
+)
+@click.option("--venue", type=click.Choice(_VENUES), required=True, help="Venue whose public feed is followed.")
+@click.option("--symbols", required=True, metavar="NAME,...", help="Symbols as the venue writes them.")
+@click.option("--dry-run", is_flag=True, help="Print the records instead of sending them.")
+@click.option("--limit", type=click.IntRange(1), help="With --dry-run: end after so many records.")
+@click.option("--url", metavar="URL", help="Another address of the feed, such as a test network's.")
+@click.option("--snapshots", metavar="URL", help="Another address of snapshots, to which the symbol is added.")
+@settings_options
+def crypto(
+    *,
+    venue: str,
+    symbols: str,
+    dry_run: bool,
+    limit: int | None,
+    url: str | None,
+    snapshots: str | None,
+    config: Path | None,
+    sets: tuple[str, ...],
+) -> None:
+    """Send a coin venue's books and trades to the ticks topic, as the venue's own messages."""
+    settings = load_settings(config, sets).settings
+    names = [name.strip() for name in symbols.split(",") if name.strip()]
+    if not names:
+        raise click.UsageError("--symbols: name at least one")
+
+    from dataclasses import replace
+
+    from impactd.cli.compose import limits
+    from impactd.shell.feed.crypto import VENUES, CryptoFeed
+
+    found = VENUES[venue]
+    if url is not None:
+        found = replace(found, url=url)
+    if snapshots is not None:
+        found = replace(found, snapshot=snapshots)
+    click.echo(f"feed: {venue} {', '.join(names)}; Ctrl-C ends it", err=True)
+    _run(settings, lambda sink: CryptoFeed(found, names, sink, limits(settings)).run(), dry_run=dry_run, limit=limit)
+
+
+def _run(settings: Settings, feed: Callable[[Sink], Awaitable[None]], *, dry_run: bool, limit: int | None) -> None:
+    """Run a feed until it is interrupted, or a dry run has shown enough."""
+    import asyncio
+    from contextlib import suppress
+
+    from impactd.shell.feed.sink import TextSink, kafka_sink
+    from impactd.shell.kafka.tasks import run_together
+
+    async def run() -> None:
+        sink: AbstractAsyncContextManager[Any]
+        text = TextSink(click.echo, limit)
+        sink = nullcontext(text) if dry_run else kafka_sink(settings)
+        async with sink as opened:
+            await run_together(_awaited(feed(opened)), _awaited(text.done.wait()))
+
+    with translated(), suppress(KeyboardInterrupt):
+        asyncio.run(run())
+
+
+async def _awaited(work: Awaitable[Any]) -> None:
+    await work
