@@ -134,10 +134,8 @@ def _study(day: Day) -> DayStudy:
 
 
 def _tried(source: Source, days: Sequence[Day], rates: Sequence[float]) -> Iterator[Trial]:
-    dark = sum(to - since for since, to in source.session.breaks) // 60
     for i, day in enumerate(days):
-        # A window's share of the volume is by its share of the session, of which a break is no part.
-        rate = rates[i % len(rates)] * len(day.intervals) / (len(day.intervals) - dark)
+        rate = rates[i % len(rates)]
         for begin, end in source.stretches:
             question = Question((), (rate,), (), source.window_min, None, begin, end, trimmed=False)
             yield from (trial for trial in trials(question, day) if isinstance(trial, Trial))

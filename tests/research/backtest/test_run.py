@@ -110,6 +110,27 @@ def test_sizes_by_participation_and_by_depth() -> None:
     assert {quanta(8 * 20), quanta(32 * 20)} <= sizes(hours)
 
 
+def test_a_break_is_no_part_of_the_session_that_a_size_is_spread_over() -> None:
+    session = dataclasses.replace(SETTINGS.session, breaks=((37_200, 38_400),))  # 10:20 to 10:40
+    settings = dataclasses.replace(SETTINGS, session=session)
+    (day,) = tape_of(rows_of([0.02] * 60, [100.0] * 60, [90.0] * 20 + [0.0] * 20 + [90.0] * 20), settings).days
+    assert day.trades.tolist() == [True] * 20 + [False] * 20 + [True] * 20
+
+    def by_window(question: Question) -> dict[int, set[int]]:
+        found: dict[int, set[int]] = {}
+        for trial in trials(question, day):
+            if isinstance(trial, Trial):
+                found.setdefault((trial.order.start - T0) // M, set()).add(trial.order.qty)
+        return found
+
+    hours = dataclasses.replace(QUESTION, qty=(), trimmed=False)
+    # A tenth of the 1,800 that trade in each open window.
+    rates = by_window(dataclasses.replace(hours, participation=(0.1,)))
+    assert rates[0] == rates[40] == {quanta(180)}
+    depths = by_window(hours)
+    assert depths[0] == depths[40] == {quanta(8 * 20), quanta(32 * 20)}
+
+
 def test_same_inputs_give_the_same_bytes_for_any_number_of_workers(tmp_path: Path) -> None:
     rows = noisy_rows(6)
     question = dataclasses.replace(QUESTION, every_min=2)

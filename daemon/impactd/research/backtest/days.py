@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from impactd.core.base.session import Sessions
+from impactd.core.base.session import Bools, Sessions
 from impactd.core.base.settings import SECOND_NS, CoreSettings
 from impactd.core.books.interval_cost import Intervals, Prevailing
 from impactd.core.inputs.ticks import AUCTION, BOOK, TRADE, Float, Int, TickBatch, by_record_time
@@ -41,6 +41,8 @@ class Day:
         From the open to the close.
     volume : ndarray of float64, shape (n,)
         Continuous volume by interval, shares.
+    trades : ndarray of bool, shape (n,)
+        Whether the market is open as an interval begins; False in a break.
     """
 
     symbol: str
@@ -50,6 +52,7 @@ class Day:
     close: int
     intervals: Intervals
     volume: Float
+    trades: Bools
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +117,9 @@ def _days(symbol: str, batch: TickBatch, prevailing: Prevailing, settings: CoreS
         traded = (batch.kind == TRADE) & ((batch.flags & AUCTION) == 0) & (batch.qty > 0) & np.isfinite(batch.qty)
         traded &= (batch.ts_event >= opens) & (batch.ts_event < closes)
         volume = np.bincount((batch.ts_event[traded] - opens) // interval, batch.qty[traded], n).astype(np.float64)
-        days.append(Day(symbol, name, midnight, opens, closes, Intervals.of(prevailing, opens, n, interval), volume))
+        trades = session.open_at(opens + np.arange(n, dtype=np.int64) * interval, 1)
+        intervals = Intervals.of(prevailing, opens, n, interval)
+        days.append(Day(symbol, name, midnight, opens, closes, intervals, volume, trades))
     return days
 
 

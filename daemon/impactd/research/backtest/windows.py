@@ -9,7 +9,7 @@ Windows are local times of the session's zone.  Four kinds:
   the last ten minutes of the session.
 
 Sizes are in shares, or a share of the continuous volume that traded in the
-session, spread evenly over it; without either, shares of the visible depth for
+session, spread evenly over its open intervals (a break is none); without either, shares of the visible depth for
 each interval.  They are part of the question, so they may depend on the day; the policies may not.
 
 One rule caps every policy, hindsight included: an interval trades at most
@@ -133,7 +133,7 @@ def spans(question: Question, day: Day) -> dict[tuple[int, int], list[str]]:
 def trials(question: Question, day: Day) -> Iterator[Trial | str]:
     """Yield the orders of a day; for a window in which no book prevails, why it is left out."""
     sizes = _sizes(question, day)
-    n_session = len(day.intervals)
+    n_session = _n_open(day)
     for (start, end), kinds in sorted(spans(question, day).items()):
         first, last = day.intervals.index(start), day.intervals.index(end)
         if not day.intervals.covered_ns[first:last].all():
@@ -141,7 +141,7 @@ def trials(question: Question, day: Day) -> Iterator[Trial | str]:
             yield f"{day.symbol} {day.name}: no book in {dark} of {last - first} intervals of a window"
             continue
         for shares, is_total in sizes:
-            total = shares if is_total else shares * (last - first) / n_session
+            total = shares if is_total else shares * int(day.trades[first:last].sum()) / n_session
             qty = max(round(total * QUANTA / question.lot), 1) * question.lot
             for side in SIDES:
                 cap = depth_cap(question, day, side, start, qty, last - first)
@@ -160,7 +160,12 @@ def _sizes(question: Question, day: Day) -> list[tuple[float, bool]]:
     if given:
         return given
     depth = float(np.nanmean(day.intervals.depth, axis=1).min())
-    return [(_round(share * depth) * len(day.intervals), False) for share in question.depth_shares]
+    return [(_round(share * depth) * _n_open(day), False) for share in question.depth_shares]
+
+
+def _n_open(day: Day) -> int:
+    """Return how many intervals of a session trade: a break is no part of its length."""
+    return max(int(day.trades.sum()), 1)
 
 
 def _round(value: float) -> float:
