@@ -5,6 +5,7 @@ VENV := .venv
 BENCH_VENV := .venv-bench
 WORKERS ?= 2
 TOOLS_VENV := .venv-tools
+FIX_VENV := .venv-fix
 BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check
 
@@ -19,6 +20,9 @@ help:  ## List the targets.
 
 .PHONY: env
 env: $(VENV)/.stamp  ## Create .venv: the service, its tests and its tools.
+
+.PHONY: env-fix
+env-fix: $(FIX_VENV)/.stamp  ## Create .venv-fix: the FIX gateway and its tests; builds QuickFIX once, which takes about five minutes.
 
 .PHONY: demo
 demo: env  ## Watch a day of order books become schedules.
@@ -91,13 +95,14 @@ lock: $(TOOLS_VENV)/.stamp  ## Resolve the lock files (LOCK_FLAGS=--upgrade for 
 	$(COMPILE) pyproject.toml --output-file requirements/run.lock --constraint requirements/dev.lock
 	$(COMPILE) pyproject.toml --extra solvers --output-file requirements/solvers.lock --constraint requirements/dev.lock
 	$(COMPILE) pyproject.toml --extra research --output-file requirements/research.lock --constraint requirements/dev.lock
+	$(COMPILE) pyproject.toml --extra fix-test --output-file requirements/fix.lock --constraint requirements/dev.lock
 	$(COMPILE) pyproject.toml --extra bench --output-file requirements/bench.lock
 	$(COMPILE) requirements/build.in --output-file requirements/build.lock --constraint requirements/dev.lock
 	$(COMPILE) requirements/tools.in --output-file requirements/tools.lock
 
 .PHONY: clean
 clean:  ## Remove the environments and every cache.
-	rm -rf $(VENV) $(BENCH_VENV) $(TOOLS_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH_VENV) $(FIX_VENV) $(TOOLS_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find daemon tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $(call make_venv,directory,lock file): from scratch each time, so that nothing that left the lock stays installed.
@@ -124,6 +129,11 @@ $(VENV)/.stamp: $(VENV)/.locked pyproject.toml
 $(BENCH_VENV)/.stamp: requirements/bench.lock pyproject.toml
 	$(call make_venv,$(BENCH_VENV),requirements/bench.lock)
 	@echo "$(CURDIR)/daemon" > "$$($(BENCH_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/impactd-sources.pth"
+	@touch $@
+
+$(FIX_VENV)/.stamp: requirements/fix.lock
+	$(call make_venv,$(FIX_VENV),requirements/fix.lock)
+	@echo "$(CURDIR)/daemon" > "$$($(FIX_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/impactd-sources.pth"
 	@touch $@
 
 $(TOOLS_VENV)/.stamp: requirements/tools.lock

@@ -49,7 +49,14 @@ def _locked(path: Path) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize(
     ("lock", "extras"),
-    [("run", []), ("solvers", ["solvers"]), ("research", ["research"]), ("dev", ["dev"]), ("bench", ["bench"])],
+    [
+        ("run", []),
+        ("solvers", ["solvers"]),
+        ("research", ["research"]),
+        ("dev", ["dev"]),
+        ("bench", ["bench"]),
+        ("fix", ["fix-test"]),
+    ],
 )
 def test_lock_holds_everything_that_the_project_asks_for(lock: str, extras: list[str]) -> None:
     missing = _wanted(extras) - set(_locked(ROOT / "requirements" / f"{lock}.lock"))

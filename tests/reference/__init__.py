@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from impactd.shell.fix.atdl import ticket
 from tests import write_reference
 from tests.paths import ROOT
 from tests.reference import (
@@ -18,6 +19,7 @@ from tests.reference import (
     commands,
     decisions,
     errors,
+    fix,
     messages,
     openapi,
     recorded,
@@ -34,7 +36,9 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "../adr/index.md": decisions.page,
     "asyncapi.yaml": asyncapi.text,
     "commands.md": commands.page,
+    "../../deploy/fix/impactd.atdl.xml": ticket,
     "errors.md": errors.page,
+    "fix.md": fix.page,
     "messages.md": messages.page,
     "metrics.md": write_reference.page,
     "settings.md": settings.page,

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from impactd.config.base import DAY_S, HeaderSecret, Section
+from impactd.config.base import DAY_S, HeaderSecret, Name, Section
 
 Limit = Annotated[float, Field(gt=0, le=DAY_S)]
 
@@ -93,3 +93,18 @@ class SelftestSection(Section):
     """Largest age of the live sample's newest tick; 0: no limit, for hours without trading."""
     sample_records: Annotated[int, Field(ge=1, le=10_000_000)] = 5_000
     """Records of the live sample."""
+
+
+class FixSection(Section):
+    """The FIX gateway, `impactd fix`."""
+
+    sessions: str = ""
+    """File of its sessions, in QuickFIX's format."""
+    topic: Name | None = None
+    """Topic of its state, compacted; by default topics.prefix and fix. A second gateway needs its own."""
+    parent_tag: Annotated[int, Field(ge=1, le=99_999)] = 11
+    """Tag of an ExecutionReport that comes in which names the parent order: 11, or what the trading system writes."""
+    informational_tags: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=99_999)], ...], Field(strict=False, max_length=200)
+    ] = ()
+    """Tags of orders that change nothing here, such as 15 or 207; every other tag that is not known is refused."""

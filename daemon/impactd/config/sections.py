@@ -28,7 +28,7 @@ from impactd.config.calendars import calendar
 from impactd.config.cluster import JournalSection, KafkaSection, TopicsSection
 from impactd.config.controls import ControlsSection
 from impactd.config.hours import WEEKDAYS, parse_date, session_rule, special_days
-from impactd.config.operation import HealthSection, HttpSection, SelftestSection, TelemetrySection
+from impactd.config.operation import FixSection, HealthSection, HttpSection, SelftestSection, TelemetrySection
 from impactd.core.allocator.solvers.registry import SOLVERS
 from impactd.core.base.instrument import Instrument
 from impactd.core.base.settings import (
@@ -292,6 +292,8 @@ class Settings(Section):
     health: HealthSection = HealthSection()
     telemetry: TelemetrySection = TelemetrySection()
     """When the process counts as not ready, and when it ends itself."""
+    fix: FixSection = FixSection()
+    """The FIX gateway, `impactd fix`."""
     selftest: SelftestSection = SelftestSection()
     """Limits of the daily self-test."""
     log: LogSection = LogSection()

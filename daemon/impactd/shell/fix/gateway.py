@@ -1,0 +1,451 @@
+"""The gateway between QuickFIX and the broker.
+
+Exactly once, through kill -9 at any moment, by three transactions of one producer:
+
+1. An application message that comes in is taken in one transaction: the service's record, the next sequence number that
+   is expected, the order's state, and the reports that are due, which wait in the outbox.  QuickFIX counts the message
+   only after that.  If the process dies before, the sender's message is asked for again; if it dies after, it is not.
+2. What comes from the service is taken in one transaction too: the positions in its topics, the order's state, and the
+   reports that are due.
+3. A message leaves only once its sequence number is committed, together with its text, for a resend, and without its
+   entry in the outbox.  If the process dies in between, its number is missing at the other side, which asks for it.
+
+The state is one compacted topic.  A second gateway of the same name fences the first, whose next transaction fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import aclosing
+from datetime import UTC, datetime
+from pathlib import Path
+from time import time_ns
+from typing import Any, Final
+
+import orjson
+import structlog
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from impactd.config import Settings
+from impactd.core.base.topics import Topic
+from impactd.shell.fix.reports import Answer, Desk, Out, Parent
+from impactd.shell.fix.sessions import KEPT, SessionState, sessions_file
+from impactd.shell.fix.tags import SOH, pairs_of
+from impactd.shell.kafka.client import client_options, close_producer, close_within, manual_consumer
+from impactd.shell.kafka.consume import consumed, read_bounds, read_topics
+from impactd.shell.kafka.errors import FatalError
+from impactd.shell.kafka.tasks import run_together
+from impactd.shell.kafka.topics import admin_client, partition_counts, topic_configs
+from impactd.wire.murmur2 import partition_for
+
+_log = structlog.get_logger("impactd.fix")
+
+_POLL_MS: Final = 100
+
+#: Positions are saved at least so often.
+_SAVE_S: Final = 60.0
+
+#: Topics by which the service answers.
+_FOLLOWED: Final = (Topic.PLANS, Topic.ALERTS)
+
+
+class Gateway:
+    """Takes FIX sessions and the service's answers until it is stopped.
+
+    Parameters
+    ----------
+    sessions : str
+        Text of QuickFIX's session file.
+    drop_copy : bool
+        Whether only execution reports are taken.
+    """
+
+    def __init__(self, settings: Settings, sessions: str, *, drop_copy: bool = False) -> None:
+        self._settings = settings
+        self._sessions_text = sessions
+        fix = settings.fix
+        self._topic = fix.topic or f"{settings.topics.prefix}fix"
+        self._desk = Desk(fix.informational_tags, fix.parent_tag, drop_copy=drop_copy)
+        self._states: dict[str, SessionState] = {}
+        self._outbox: dict[int, Out] = {}
+        self._next_entry = 1
+        self._positions: dict[str, int] = {}
+        self._due: asyncio.Queue[int] = asyncio.Queue()
+        self._lock = asyncio.Lock()
+        self._loop = asyncio.get_running_loop()
+        self._failed: asyncio.Future[None] = self._loop.create_future()
+        self._producer = AIOKafkaProducer(
+            transactional_id=f"{settings.kafka.transactional_id(0)}.fix.{self._topic}",
+            transaction_timeout_ms=settings.kafka.transaction_timeout_ms,
+            acks="all",
+            max_request_size=settings.wire.max_message_bytes,
+            **client_options(settings),
+        )
+        self._saved_at = 0.0
+        #: Entry of the outbox that is being sent, by the thread that sends it.
+        self._sending = threading.local()
+
+    async def run(self, ready: Callable[[], None] | None = None) -> None:
+        """Serve until cancelled.
+
+        Raises
+        ------
+        FatalError
+            If topics are missing, or the broker fails: nothing that is not committed has left by then.
+        SessionsError
+            If the file of sessions cannot be used.
+        """
+        import quickfix  # noqa: PLC0415  # an extra
+
+        await self._make_topic()
+        counts = await partition_counts(self._settings)
+        try:
+            # Fences a gateway before, and ends its open transaction.
+            await self._producer.start()
+            await self._restore(counts)
+            with tempfile.TemporaryDirectory(prefix="impactd-fix-") as name:
+                folder = Path(name)
+                path = folder / "sessions.cfg"
+                path.write_text(sessions_file(self._sessions_text, folder), "utf-8")
+                for session, state in self._states.items():
+                    state.write(folder, _store_name(session))
+                acceptor = _acceptor(quickfix, self, str(path))
+                try:
+                    acceptor.start()
+                    if ready is not None:
+                        ready()
+                    await run_together(self._follow(counts), self._send_due(quickfix), self._until_failed())
+                finally:
+                    if self._failed.done():
+                        # Its threads wait for a commit that will not come.
+                        _log.error("fix gateway ends", error=str(self._failed.exception()))
+                        os._exit(1)
+                    await asyncio.to_thread(acceptor.stop)
+        except KafkaError as error:
+            raise FatalError(f"the broker fails: {error!r}") from error
+        finally:
+            await close_producer(self._producer, 2.0)
+
+    async def _until_failed(self) -> None:
+        await self._failed
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    async def _make_topic(self) -> None:
+        wanted = self._settings.topics
+        async with admin_client(self._settings) as admin:
+            if self._topic not in await admin.list_topics():
+                config = {
+                    "cleanup.policy": "compact",
+                    "min.insync.replicas": str(wanted.min_insync_replicas),
+                    "min.cleanable.dirty.ratio": str(wanted.compacted_dirty_ratio),
+                    "max.compaction.lag.ms": str(wanted.compacted_max_lag_ms),
+                }
+                new = NewTopic(self._topic, 1, wanted.replication_factor, topic_configs=config)
+                for name, code, *text in (await admin.create_topics([new])).topic_errors:
+                    if code and for_code(code) is not TopicAlreadyExistsError:
+                        raise FatalError(f"{name} cannot be made: {for_code(code).__name__}: {(text or [''])[0]}")
+        policy = (await topic_configs(self._settings, [self._topic]))[self._topic].get("cleanup.policy")
+        if policy != "compact":
+            raise FatalError(
+                f"{self._topic} has cleanup.policy={policy}, not compact: state that a restart needs would vanish; "
+                f"kafka-configs --alter --topic {self._topic} --add-config cleanup.policy=compact"
+            )
+
+    async def _restore(self, counts: Mapping[Topic, int]) -> None:
+        values: dict[str, Any] = {}
+        async with aclosing(read_topics(self._settings, self._topic, hidden=True)) as records:
+            async for record in records:
+                key = (record.key or b"").decode()
+                values.pop(key, None)
+                if record.value is not None:
+                    values[key] = orjson.loads(record.value)
+        self._load(values)
+        for number in sorted(self._outbox):
+            self._due.put_nowait(number)
+        begin = {}
+        for topic in _FOLLOWED:
+            bounds = await read_bounds(self._settings, self._settings.topics.name(topic))
+            for partition in range(counts[topic]):
+                place = f"{topic.value}/{partition}"
+                if place not in self._positions:
+                    begin[place] = bounds[partition][1]
+                elif self._positions[place] < bounds[partition][0]:
+                    raise FatalError(
+                        f"{self._settings.topics.name(topic)}/{partition} has lost offsets from "
+                        f"{self._positions[place]} on by retention: answers to orders may be among them; compare the "
+                        f"orders with the desk, then delete the topic {self._topic}"
+                    )
+        self._positions |= begin
+        if begin:
+            await self._commit({f"position|{place}": offset for place, offset in begin.items()})
+
+    def _load(self, values: Mapping[str, Any]) -> None:
+        parents = []
+        for key, value in values.items():
+            kind, _, rest = key.partition("|")
+            if kind == "order":
+                parents.append(Parent.load(value))
+            elif kind == "session":
+                state = self._state(rest)
+                state.next_in, state.next_out, state.created = value["next_in"], value["next_out"], value["created"]
+            elif kind == "sent":
+                session, _, sequence = rest.rpartition("|")
+                self._state(session).sent[int(sequence)] = value
+            elif kind == "outbox":
+                session, message, fields = value
+                self._outbox[int(rest)] = Out(session, message, tuple((tag, text) for tag, text in fields))
+            else:
+                self._positions[rest] = value
+        self._desk.load(parents)
+        self._next_entry = max(self._outbox, default=0) + 1
+
+    def _state(self, session: str) -> SessionState:
+        return self._states.setdefault(session, SessionState())
+
+    async def _commit(self, state: Mapping[str, Any], answer: Answer | None = None, origin: str = "") -> None:
+        """Write the service's record, if there is one, and values of the state, None deletes, in one transaction."""
+        values = dict(state)
+        async with self._producer.transaction():
+            if answer is not None:
+                await self._write_record(answer, origin)
+                values |= {f"order|{name}": parent.dump() for name, parent in answer.changed.items()}
+                for out in answer.out:
+                    self._outbox[self._next_entry] = out
+                    values[f"outbox|{self._next_entry}"] = tuple(out)  # orjson takes no NamedTuple
+                    self._next_entry += 1
+            written = [await self._put(key, value) for key, value in values.items()]
+            await asyncio.gather(*written)
+
+    async def _write_record(self, answer: Answer, origin: str) -> None:
+        """Write the record for the service, and note its place."""
+        if answer.record is None:
+            return
+        topic, value = answer.record
+        name = self._settings.topics.name(topic)
+        partition = partition_for(answer.symbol, len(await self._producer.partitions_for(name)))
+        headers = [("fix", origin.encode())]
+        sent = await self._producer.send_and_wait(
+            name, value, key=answer.symbol.encode(), partition=partition, headers=headers
+        )
+        if answer.awaits is not None:
+            answer.awaits.place = f"{name}/{partition}/{sent.offset}"
+
+    async def _put(self, key: str, value: Any) -> asyncio.Future[Any]:
+        raw = None if value is None else orjson.dumps(value)
+        sent: asyncio.Future[Any] = await self._producer.send(self._topic, raw, key=key.encode(), partition=0)
+        return sent
+
+    async def _take(self, answer: Answer, state: Mapping[str, Any], origin: str = "") -> None:
+        first = self._next_entry
+        await self._commit(state, answer, origin)
+        for number in range(first, self._next_entry):
+            self._due.put_nowait(number)
+
+    # --- from QuickFIX, on its threads --------------------------------------------------------------------------------
+
+    def wait(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine on the loop, and wait for it; if it fails, this thread waits for the end of the process."""
+        try:
+            asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        except BaseException as error:  # noqa: BLE001  # whatever it is: nothing may be counted as taken
+            self._loop.call_soon_threadsafe(self._fail, error)
+            threading.Event().wait()
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._failed.done():
+            self._failed.set_exception(FatalError(f"a FIX message cannot be taken: {error!r}"))
+
+    async def taken(self, session: str, raw: str) -> bool:
+        """Take an application message; return False if its kind is not supported."""
+        pairs = pairs_of(raw)
+        values = dict(reversed(pairs))
+        number = int(values[34])
+        async with self._lock:
+            answer = self._desk.receive(session, values[35], pairs, time_ns())
+            if answer is None:
+                return False
+            state = self._state(session)
+            if not state.created:
+                state.created = _now()
+            state.next_in = number + 1
+            await self._take(answer, {f"session|{session}": _numbers(state)}, f"{session}/{number}")
+        return True
+
+    def entry_here(self) -> int | None:
+        """Return the entry of the outbox that this thread sends."""
+        return getattr(self._sending, "entry", None)
+
+    async def leaves(self, session: str, raw: str, entry: int | None, *, keep: bool) -> None:
+        """Note a message that is about to leave; `keep`: its text, for a resend."""
+        values = dict(reversed(pairs_of(raw)))
+        number = int(values[34])
+        async with self._lock:
+            state = self._state(session)
+            changes: dict[str, Any] = {}
+            if number < state.next_out or not state.created:
+                # The numbers begin again.
+                changes |= {f"sent|{session}|{old}": None for old in state.sent}
+                state.sent.clear()
+                state.next_in, state.created = 1, _now()
+            state.next_out = number + 1
+            if keep:
+                state.sent[number] = raw
+                changes[f"sent|{session}|{number}"] = raw
+                if len(state.sent) > KEPT:
+                    oldest = next(iter(state.sent))
+                    del state.sent[oldest]
+                    changes[f"sent|{session}|{oldest}"] = None
+                if entry is not None:
+                    self._outbox.pop(entry, None)
+                    changes[f"outbox|{entry}"] = None
+            changes[f"session|{session}"] = _numbers(state)
+            await self._commit(changes)
+
+    # --- to QuickFIX ------------------------------------------------------------------------------------------------
+
+    async def _send_due(self, quickfix: Any) -> None:
+        """Send what waits in the outbox, one after the other."""
+        ids: dict[str, Any] = {}
+        while True:
+            number = await self._due.get()
+            out = self._outbox.get(number)
+            if out is None:
+                continue
+            if out.session not in ids:
+                ids[out.session] = _session_id(quickfix, out.session)
+            if quickfix.Session.lookupSession(ids[out.session]) is None:
+                _log.warning("fix session is not configured any more: a report stays unsent", session=out.session)
+                continue
+            message = _message(quickfix, out)
+            await asyncio.to_thread(self._send, quickfix, number, message, ids[out.session])
+
+    def _send(self, quickfix: Any, number: int, message: Any, session: Any) -> None:
+        self._sending.entry = number
+        try:
+            quickfix.Session.sendToTarget(message, session)
+        finally:
+            self._sending.entry = None
+
+    # --- from the service -------------------------------------------------------------------------------------------
+
+    async def _follow(self, counts: Mapping[Topic, int]) -> None:
+        consumer = manual_consumer(self._settings)
+        roles = {self._settings.topics.name(topic): topic for topic in _FOLLOWED}
+        try:
+            await consumer.start()
+            places = [
+                TopicPartition(name, partition) for name, topic in roles.items() for partition in range(counts[topic])
+            ]
+            consumer.assign(places)
+            for place in places:
+                consumer.seek(place, self._positions[f"{roles[place.topic].value}/{place.partition}"])
+            while True:
+                for place, records in (await consumer.getmany(timeout_ms=_POLL_MS)).items():
+                    topic = roles[place.topic]
+                    async with self._lock:
+                        whole = Answer()
+                        for record in map(consumed, records):
+                            if record.value is None:
+                                continue
+                            told = self._desk.plan if topic is Topic.PLANS else self._desk.alert
+                            trigger = record.header("input")
+                            answer = told(orjson.loads(record.value), None if trigger is None else trigger.decode())
+                            whole.out += answer.out
+                            whole.changed |= answer.changed
+                        key = f"{topic.value}/{place.partition}"
+                        self._positions[key] = records[-1].offset + 1
+                        # What is passed over concerns no order here; its position must stay within the retention.
+                        late = self._loop.time() > self._saved_at + _SAVE_S
+                        if whole.changed or late:
+                            self._saved_at = self._loop.time()
+                            state = {f"position|{name}": at for name, at in self._positions.items()}
+                            await self._take(whole, state if late else {f"position|{key}": self._positions[key]})
+        finally:
+            await close_within(consumer.stop())
+
+
+def _numbers(state: SessionState) -> dict[str, Any]:
+    return {"next_in": state.next_in, "next_out": state.next_out, "created": state.created}
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y%m%d-%H:%M:%S}"
+
+
+def _store_name(session: str) -> str:
+    """Return the base name of a session's files: ``FIX.4.4:A->B`` is ``FIX.4.4-A-B``."""
+    begin, _, rest = session.partition(":")
+    sender, _, target = rest.partition("->")
+    target, colon, qualifier = target.partition(":")
+    return f"{begin}-{sender}-{target}" + (f"-{qualifier}" if colon else "")
+
+
+def _session_id(quickfix: Any, session: str) -> Any:
+    found = quickfix.SessionID()
+    found.fromString(session)
+    return found
+
+
+def _message(quickfix: Any, out: Out) -> Any:
+    message = quickfix.Message()
+    message.getHeader().setField(35, out.kind)
+    for tag, value in out.fields:
+        message.setField(tag, value)
+    if out.kind == "8" and out.session.startswith("FIX.4.4"):
+        # Required by FIX 4.4; the gateway does not price fills.
+        message.setField(6, "0")
+    return message
+
+
+def _acceptor(quickfix: Any, gateway: Gateway, path: str) -> Any:
+    """Return QuickFIX's acceptor with an application that hands everything to the gateway."""
+
+    class Application(quickfix.Application):  # type: ignore[misc]  # it ships no types
+        def onCreate(self, session: Any) -> None:  # noqa: N802  # its names
+            del session
+
+        def onLogon(self, session: Any) -> None:  # noqa: N802
+            _log.info("fix session is on", session=session.toString())
+
+        def onLogout(self, session: Any) -> None:  # noqa: N802
+            _log.info("fix session is off", session=session.toString())
+
+        def toAdmin(self, message: Any, session: Any) -> None:  # noqa: N802
+            self._leaves(message, session, keep=False)
+
+        def toApp(self, message: Any, session: Any) -> None:  # noqa: N802
+            self._leaves(message, session, keep=True)
+
+        def _leaves(self, message: Any, session: Any, *, keep: bool) -> None:
+            raw = message.toString()
+            if f"{SOH}43=Y{SOH}" not in raw:
+                entry = gateway.entry_here() if keep else None
+                gateway.wait(gateway.leaves(session.toString(), raw, entry, keep=keep))
+
+        def fromAdmin(self, message: Any, session: Any) -> None:  # noqa: N802
+            del message, session
+
+        def fromApp(self, message: Any, session: Any) -> None:  # noqa: N802
+            kinds: list[bool] = []
+
+            async def take() -> None:
+                kinds.append(await gateway.taken(session.toString(), message.toString()))
+
+            gateway.wait(take())
+            if not kinds[0]:
+                raise quickfix.UnsupportedMessageType
+
+    application = Application()
+    settings = quickfix.SessionSettings(path)
+    store = quickfix.FileStoreFactory(settings)
+    acceptor = quickfix.SocketAcceptor(application, store, settings)
+    # The acceptor keeps pointers to them, and Python would let them go.
+    acceptor.kept = (application, settings, store)
+    return acceptor
