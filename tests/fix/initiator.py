@@ -86,16 +86,23 @@ class Initiator:
     def is_cut(self) -> bool:
         return self._task is None or self._task.done()
 
-    def send(self, kind: str, body: list[tuple[int, str]]) -> int:
-        """Send an application message and return its number."""
-        number = self.next_out
-        self._send(kind, body)
-        return number
+    def send(self, kind: str, body: list[tuple[int, str]], header: list[tuple[int, str]] = []) -> None:  # noqa: B006  # read only
+        """Send an application message."""
+        self._send(kind, body, header)
 
-    def _send(self, kind: str, body: list[tuple[int, str]]) -> None:
+    def admin_message(self, kind: str, body: list[tuple[int, str]]) -> None:
+        """Send a message of the session layer."""
+        self._send(kind, body)
+
+    def lose(self, kind: str, body: list[tuple[int, str]]) -> None:
+        """Count a message as sent that the network loses."""
+        self.sent[self.next_out] = (kind, body, now())
+        self.next_out += 1
+
+    def _send(self, kind: str, body: list[tuple[int, str]], header: list[tuple[int, str]] = []) -> None:  # noqa: B006  # read only
         number, self.next_out = self.next_out, self.next_out + 1
         self.sent[number] = (kind, body, now())
-        self.raw(kind, number, body)
+        self.raw(kind, number, body, header)
 
     def raw(self, kind: str, number: int, body: list[tuple[int, str]], header: list[tuple[int, str]] = []) -> None:  # noqa: B006  # read only
         """Write a message with any number."""

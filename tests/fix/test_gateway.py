@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import random
 import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -69,7 +72,7 @@ class Process:
             "topics.prefix": settings.topics.prefix,
             "topics.partitions": "2",
         }
-        self._command = [sys.executable, "-m", "impactd", "fix", "--sessions", str(path), *args]
+        self._command = [sys.executable, "-X", "faulthandler", "-m", "impactd", "fix", "--sessions", str(path), *args]
         for name, value in sets.items():
             self._command += ["--set", f"{name}={value}"]
         self._process: asyncio.subprocess.Process | None = None
@@ -107,6 +110,11 @@ def new(name: str, symbol: str = "FROG", **fields: str) -> list[tuple[int, str]]
     return list((body | {int(tag[1:]): value for tag, value in fields.items()}).items())
 
 
+def trade(name: str) -> list[tuple[int, str]]:
+    body = {11: name, 17: f"E-{name}", 150: "F", 39: "1", 37: "X", 55: "FROG", 54: "1", 31: "31.2", 32: "100"}
+    return list((body | {38: "1000", 14: "100", 151: "900", 6: "31.2", 60: now()}).items())
+
+
 def check(report: Message) -> None:
     """Check the identities of an ExecutionReport."""
     asked, cum, leaves = (Decimal(report[tag]) for tag in (38, 14, 151))
@@ -134,10 +142,8 @@ async def test_life_of_an_order_is_reported(broker: Broker, tmp_path: Path) -> N
         assert (await desk.report(t11="A2", t150="E"))[41] == "A1"
         replaced = await desk.report(t11="A2", t150="5")
         assert (replaced[41], replaced[38], replaced[44]) == ("A1", "500", "31.6")
-        fill = [(11, "A2"), (17, "E1"), (150, "F"), (39, "1"), (37, "X"), (55, "FROG"), (54, "1"), (31, "31.2")]
-        fill += [(32, "100"), (38, "500"), (14, "100"), (151, "400"), (6, "31.2"), (60, now())]
-        desk.send("8", fill)
-        desk.send("8", fill)
+        desk.send("8", trade("A2"))
+        desk.send("8", trade("A2"))
         desk.send("H", [(11, "A2"), (55, "FROG"), (54, "1"), (790, "S1")])
         assert (await desk.report(t150="I"))[790] == "S1"
         desk.send("G", [*new("A3", t38="-1"), (41, "A2")])
@@ -153,3 +159,140 @@ async def test_life_of_an_order_is_reported(broker: Broker, tmp_path: Path) -> N
                 check(report)
         await desk.drop()
     assert [order["cl_ord_id"] for order in await orders_of(settings)] == ["A1", "A2", "A4"]
+
+
+async def test_sessions_keep_the_rules(broker: Broker, tmp_path: Path) -> None:
+    """Every rule of the session layer, with no service behind: what is taken is on the topic."""
+    settings = await lab(broker.bootstrap)
+    async with gateway(settings, tmp_path) as process:
+        desk = await Initiator(process.port).connect()
+        # Heartbeats answer test requests.
+        desk.admin_message("1", [(112, "ping")])
+        await desk.until(lambda: any(m[35] == "0" and m.get(112) == "ping" for m in desk.admin))
+        desk.send("D", new("R1"))
+        await desk.report(t11="R1", t150="A")
+        # A number that is below and a possible duplicate changes nothing.
+        desk.raw("D", desk.next_out - 1, new("R1-again"), [(43, "Y"), (122, now())])
+        # A gap is asked for, and filled with what was sent.
+        desk.lose("D", new("R2"))
+        desk.send("D", new("R3"))
+        await desk.report(t11="R2", t150="A")
+        await desk.report(t11="R3", t150="A")
+        # A message that lacks a field is rejected, and its number counts.
+        desk.send("D", [pair for pair in new("R4") if pair[0] != 54])
+        await desk.until(lambda: any(m.get(371) == "54" for m in desk.rejects))
+        # Numbers that the other side leaves out: a gap fill, and a reset.
+        desk.raw("4", desk.next_out, [(123, "Y"), (36, str(desk.next_out + 5))])
+        desk.next_out += 5
+        desk.send("D", new("R5"))
+        await desk.report(t11="R5", t150="A")
+        desk.raw("4", desk.next_out, [(36, str(desk.next_out + 10))])
+        desk.next_out += 10
+        desk.send("D", new("R6"))
+        await desk.report(t11="R6", t150="A")
+        # A kind that is not supported, and what cannot be obeyed.
+        desk.send("R", [(131, "Q1"), (146, "1"), (55, "FROG")])
+        assert (await desk.report(t35="j"))[372] == "R"
+        desk.send("D", new("R7", t58="slowly"))
+        refused = await desk.report(t11="R7")
+        assert (refused[150], refused[39], refused[58].split(":")[0]) == ("8", "8", "58")
+        desk.send("D", new("R1"))
+        assert (await desk.report(t11="R1", t150="8"))[103] == "6"
+        desk.send("D", new("R1"), [(97, "Y")])
+        await desk.report(t11="R1", t150="I")
+        desk.send("F", [(11, "R8"), (41, "none"), (55, "FROG"), (54, "1"), (60, now())])
+        assert (await desk.report(t35="9", t11="R8"))[102] == "1"
+        # What was sent comes again when asked for, as possible duplicates.
+        before = desk.duplicates
+        desk.admin_message("2", [(7, "1"), (16, "0")])
+        await desk.until(lambda: desk.duplicates >= before + len(desk.received))
+        # A cut, then a number that is too low: the session ends.
+        await desk.drop()
+        await desk.connect()
+        at, desk.next_out = desk.next_out, 2
+        desk.admin_message("0", [])
+        await desk.until(lambda: any(m[35] == "5" for m in desk.admin))
+        await desk.drop()
+        desk.next_out = at
+        # Both sides begin again at 1.
+        await desk.connect(reset=True)
+        desk.send("D", new("R9"))
+        await desk.report(t11="R9", t150="A")
+        # FIX 5.0SP2, with strategy parameters.
+        other = await Initiator(process.port, "DESK2", "FIXT.1.1").connect()
+        parameters = [(957, "2"), (958, "lot_size"), (959, "7"), (960, "100"), (958, "must_complete"), (960, "Y")]
+        other.send("D", [*new("S1", t847="2", t849="0.1"), *parameters])
+        await other.report(t11="S1", t150="A")
+        # An order is its own session's.
+        other.send("F", [(11, "S2"), (41, "R9"), (55, "FROG"), (54, "1"), (60, now())])
+        assert (await other.report(t35="9", t11="S2"))[102] == "1"
+        for one in (*desk.received, *other.received):
+            if one[35] == "8":
+                check(one)
+        await desk.drop()
+        await other.drop()
+    orders = await orders_of(settings)
+    assert sorted(order["cl_ord_id"] for order in orders) == ["R1", "R2", "R3", "R5", "R6", "R9", "S1"]
+    (last,) = (order for order in orders if order["cl_ord_id"] == "S1")
+    assert (last["target_participation_rate"], last["lot_size"], last["must_complete"]) == ("0.1", "100", True)
+
+
+async def test_nothing_is_lost_or_twice_through_cuts_and_kills(broker: Broker, tmp_path: Path) -> None:
+    """Orders, replaces, cancels and fills, while the connection is cut and the gateway killed at random moments."""
+    rounds = int(os.environ.get("IMPACTD_FIX_KILLS", "6"))
+    settings = await lab(broker.bootstrap)
+    at, draw = time.time_ns(), random.Random(19)
+    names = [f"K{k}" for k in range(rounds)]
+    replaced = names[1::2]
+    async with running(settings, live()), gateway(settings, tmp_path) as process:
+        await send(settings, Topic.TICKS, [("FROG", book("FROG", at, 0), at)])
+        desk = await Initiator(process.port).connect()
+        for k, name in enumerate(names):
+            desk.send("D", new(name))
+            desk.send("8", trade(name))
+            if name in replaced:
+                desk.send("G", [*new(f"{name}-r", t38="800"), (41, name)])
+            await asyncio.sleep(draw.random() * 0.15)
+            if k % 3 != 2:
+                await process.kill()
+            await desk.drop()
+            if k % 3 != 2:
+                await process.start()
+            await desk.connect()
+        for name in names:
+            await desk.report(t11=name, t150="0")
+            if name in replaced:
+                await desk.report(t11=f"{name}-r", t150="5")
+            desk.send("F", [(11, f"{name}-c"), (41, name), (55, "FROG"), (54, "1"), (60, now())])
+        for name in names:
+            assert (await desk.report(t11=f"{name}-c", t150="4"))[14] == "100"
+        await desk.drop()
+    sent = Counter(order["cl_ord_id"] for order in await orders_of(settings))
+    assert sent == Counter([*names, *(f"{name}-c" for name in names), *(f"{name}-r" for name in replaced)])
+    fills = await read_topic(settings, settings.topics.name(Topic.EXECUTIONS))
+    assert Counter(orjson.loads(fill.value or b"")["exec_id"] for fill in fills) == Counter(f"E-{n}" for n in names)
+    assert len({report[17] for report in desk.received}) == len(desk.received)
+    for report in desk.received:
+        check(report)
+    for name in names:
+        chain = Counter((m[11], m.get(41), m[150]) for m in desk.received if m[37] == name)
+        expected = [(name, None, "A"), (name, None, "0"), (f"{name}-c", name, "6"), (f"{name}-c", name, "4")]
+        if name in replaced:
+            expected += [(f"{name}-r", name, "E"), (f"{name}-r", name, "5")]
+        assert chain == Counter(expected)
+
+
+async def test_drop_copy_takes_executions_alone(broker: Broker, tmp_path: Path) -> None:
+    settings = await lab(broker.bootstrap)
+    async with gateway(settings, tmp_path, "--drop-copy", "--set", "fix.parent_tag=526") as process:
+        desk = await Initiator(process.port).connect()
+        desk.send("D", new("A1"))
+        assert (await desk.report(t35="j"))[372] == "D"
+        body = [*(pair for pair in trade("A1") if pair[0] != 11), (11, "child"), (526, "A1")]
+        desk.send("8", body)
+        desk.send("8", [pair if pair[0] != 32 else (32, "-1") for pair in body])
+        assert (await desk.report(t35="j", t372="8"))[379] == "E-A1"
+        await desk.drop()
+    (record,) = await read_topic(settings, settings.topics.name(Topic.EXECUTIONS))
+    assert orjson.loads(record.value or b"")["cl_ord_id"] == "A1"
+    assert await orders_of(settings) == []

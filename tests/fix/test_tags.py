@@ -55,6 +55,7 @@ VALUES = {
     Unit.FLAG: ("Y", True),
     Unit.URGENCY: ("high", 4.0),
     Unit.AUCTIONS: ("close", "close"),
+    Unit.VENUES: ("XNYS,XNAS", ("XNAS", "XNYS")),
     Unit.WINDOWS: (
         "20250403-14:00:00/20250403-14:05:00",
         ((1_743_688_800_000_000_000, 1_743_689_100_000_000_000),),

@@ -24,8 +24,8 @@ Every other tag is refused by name, except those of the session layer and those 
 ## Terms
 
 A term is read from one place: its standard tag, or the strategy parameter (957-960) of its name. Times are
-UTCTimestamps, shares are numbers such as 0.1 for 10 %, flags are Y or N, and windows are START/END pairs with commas
-between.
+UTCTimestamps, shares are numbers such as 0.1 for 10 %, flags are Y or N, windows are START/END pairs and venues
+names, with commas between.
 
 | term | tag | unit | meaning |
 |---|---|---|---|

@@ -24,6 +24,7 @@ _TYPES: Final = {
     Unit.PRICE: "Price_t",
     Unit.FLAG: "Boolean_t",
     Unit.WINDOWS: "String_t",
+    Unit.VENUES: "String_t",
     Unit.URGENCY: "String_t",
     Unit.AUCTIONS: "String_t",
 }

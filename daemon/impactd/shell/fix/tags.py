@@ -167,6 +167,8 @@ def _value(place: Place, text: str) -> Any:
         return parse_utc(text, tag)
     if place.unit is Unit.WINDOWS:
         return _windows(text, tag)
+    if place.unit is Unit.VENUES:
+        return [name.strip() for name in text.split(",")]
     if place.unit is Unit.FLAG:
         return _flag(text, tag)
     if place.unit in _NUMBERS:
