@@ -217,6 +217,7 @@ INPUTS: Final[dict[str, Schema]] = {
             "symbol": _SYMBOL,
             "last_qty": _said("quantity_in", "Filled quantity."),
             "last_px": _said("number_in", "Price of the fill."),
+            "venue": _or_null(_VENUE, "Venue where it traded."),
             "last_liquidity_ind": {
                 "enum": ["taker", "maker", "auction", None],
                 "description": "Only taker fills correct the model.",

@@ -157,12 +157,13 @@ class Client:
         last_px: Quantity,
         *,
         last_liquidity_ind: Literal["taker", "maker", "auction"] | None = None,
+        venue: str | None = None,
         ts_event: Time | None = None,
     ) -> Sent:
         """Report a fill; `ts_event` is when it traded, by default now."""
         head = {"type": "fill", "exec_id": exec_id, "cl_ord_id": cl_ord_id, "symbol": symbol, "ts_event": ts_event}
         last = {"last_qty": last_qty, "last_px": last_px}
-        return await self.send(head | last | _given(last_liquidity_ind=last_liquidity_ind))
+        return await self.send(head | last | _given(last_liquidity_ind=last_liquidity_ind, venue=venue))
 
     async def correct(
         self,

@@ -409,6 +409,8 @@ class FillCost(TypedDict):
     multiplier: float
     #: Price against mid, in ticks; null where the tick size is not known.
     slippage_ticks: float | None
+    #: Where it traded; left out where the fill does not state it.
+    venue: NotRequired[str | None]
 
 
 class OrderCost(TypedDict):

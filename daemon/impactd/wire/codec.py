@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from impactd.core.base.venue import VenueRule, at_venue, named_venue
 from impactd.core.inputs.events import Received
 from impactd.core.inputs.ticks import Refused, TickBatch
 
@@ -44,11 +45,14 @@ class Limits:
     ----------
     time_unit : str
         Unit of times that are whole numbers; a key of `impactd.wire.times.UNITS`.
+    venues : tuple of VenueRule
+        Venues of the settings, which the columns of tables and Databento's publishers are named by.
     """
 
     max_message_bytes: int = 1_000_000
     max_levels: int = 100
     time_unit: str = "ns"
+    venues: tuple[VenueRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +111,21 @@ def shown(value: object) -> str:
 def floor_ms(ts_ns: int) -> int:
     """Return a time floored to the millisecond, which is all that a Kafka timestamp holds."""
     return ts_ns // 1_000_000 * 1_000_000
+
+
+def at_column_venue(symbol: str, limits: Limits, column: str, text: str) -> str:
+    """Return the name of a symbol at the venue that a column's value means; the symbol where no venues are set.
+
+    Raises
+    ------
+    FieldError
+        If venues are set, and none has this name or publisher.
+    """
+    if not limits.venues or not text:
+        return symbol
+    venue = named_venue(limits.venues, text)
+    if venue is None:
+        raise FieldError(
+            "value", f"{column}: {shown(text)} is no venue of the settings; add it to publishers in [[venues]]"
+        )
+    return at_venue(symbol, venue)

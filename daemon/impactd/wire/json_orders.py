@@ -399,10 +399,11 @@ def _fill(obj: Object) -> Fill:
     liquidity = obj.get("last_liquidity_ind")
     if liquidity not in (None, "taker", "maker", "auction"):
         raise FieldError("value", f'last_liquidity_ind: {shown(liquidity)}; send "taker", "maker", "auction" or null')
+    venue = None if obj.get("venue") is None else parse_venue(obj["venue"])
     symbol, ts_event = _head(obj)
     qty, px = _last(obj)
     cl_ord_id, before = _ids(obj)
-    return Fill(_exec_id(obj, "exec_id"), cl_ord_id, symbol, qty, px, ts_event, liquidity, before)
+    return Fill(_exec_id(obj, "exec_id"), cl_ord_id, symbol, qty, px, ts_event, liquidity, before, venue)
 
 
 def _reference(obj: Object) -> tuple[str, str]:
@@ -454,7 +455,7 @@ _FORMS: Final[dict[Topic, dict[str, _Form]]] = {
         "cancel": _Form.of(_cancel, *_ORDER),
     },
     Topic.EXECUTIONS: {
-        "fill": _Form.of(_fill, *_ORDER, *_LAST, "last_liquidity_ind"),
+        "fill": _Form.of(_fill, *_ORDER, *_LAST, "last_liquidity_ind", "venue"),
         "correct": _Form.of(_correct, *_ORDER, *_LAST, "exec_ref_id"),
         "bust": _Form.of(_bust, *_ORDER, "exec_id", "exec_ref_id"),
     },

@@ -67,6 +67,7 @@ class Fill:
     ts_event: int
     last_liquidity_ind: str | None = None
     orig_cl_ord_id: str | None = None
+    venue: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

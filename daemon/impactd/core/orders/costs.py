@@ -66,6 +66,8 @@ class Mark(NamedTuple):
         Ratio that corrected it.
     liquidity : str or None
         ``taker``, ``maker``, ``auction``, or not said.
+    venue : str or None
+        Where it traded, if the fill states it.
     """
 
     at: int
@@ -74,6 +76,7 @@ class Mark(NamedTuple):
     predicted_px: float | None
     bias: float
     liquidity: str | None
+    venue: str | None = None
 
 
 @dataclass(slots=True)

@@ -393,6 +393,9 @@ class FillCost:
     slippage_ticks: Annotated[float | None, "Price against mid, in ticks; null where the tick size is not known."] = (
         None
     )
+    venue: Annotated[str | None, "Where it traded; left out where the fill does not state it."] = field(
+        default=None, metadata=LEFT_OUT
+    )
 
 
 @dataclass(frozen=True, slots=True)

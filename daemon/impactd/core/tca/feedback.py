@@ -352,10 +352,10 @@ class Feedback:
         shares = known.qty / QUANTA
         under_way = now // self._interval * self._interval
         cost = market.expected_cost(order.side, now, under_way, before, shares, self._slices) if shares else None
-        liquidity = event.last_liquidity_ind if isinstance(event, Fill) else None
+        liquidity, venue = (event.last_liquidity_ind, event.venue) if isinstance(event, Fill) else (None, None)
         mid, half_spread = (None, None) if quote is None else quote
         predicted_px = None if cost is None else cost / shares
-        return Mark(known.ts_event, mid, half_spread, predicted_px, market.bias[order.side], liquidity)
+        return Mark(known.ts_event, mid, half_spread, predicted_px, market.bias[order.side], liquidity, venue)
 
     def _day(self, symbol: str, at: int, side: Side) -> Day:
         """Return the session of `at`; a forgotten one is returned empty and not kept."""

@@ -38,6 +38,7 @@ def fill_cost(order: Order, exec_id: str, reason: str, interval_vwap: float | No
         qty=execution.qty,
         px=execution.px,
         liquidity=None if mark is None else mark.liquidity,
+        venue=None if mark is None else mark.venue,
         mid=mid,
         half_spread=None if mark is None else mark.half_spread,
         arrival_px=arrival,

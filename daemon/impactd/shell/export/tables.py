@@ -104,6 +104,7 @@ TABLES: Final = (
             "last_qty": Kind.NUMBER,
             "last_px": Kind.NUMBER,
             "last_liquidity_ind": Kind.TEXT,
+            "venue": Kind.TEXT,
             "ts_event": Kind.TIME,
         },
     ),

@@ -88,7 +88,9 @@ class Service:
         self._traces = traces
         self._settings = settings
         self._core = core
-        self._limits = Limits(settings.wire.max_message_bytes, core.books.max_levels, settings.wire.time_unit)
+        self._limits = Limits(
+            settings.wire.max_message_bytes, core.books.max_levels, settings.wire.time_unit, core.venues
+        )
         self._status = Status()
         switch = settings.controls.kill_switch_file
         self._stuck = StuckDetector(settings.health.stuck_after_s, in_event_time=core.apply == "in_event_time")

@@ -42,7 +42,7 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.inputs.ticks import AUCTION, MID_EVENT, TRADE, Float, Int, TickBatch
-from impactd.wire.codec import FieldError, Limits, shown
+from impactd.wire.codec import FieldError, Limits, at_column_venue, shown
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder, Rows, by_first_appearance
@@ -113,7 +113,7 @@ class DatabentoCodec(CsvCodec):
     ) -> None:
         super().__init__(limits)
         names = split_header(header if header is not None else MBP10_HEADER)
-        self._identity = Identity(names, symbols or FileSymbols(), self._check)
+        self._identity = Identity(names, symbols or FileSymbols(), self._check, merges=bool(self.limits.venues))
         self._columns = databento_columns(names, is_mapped=self._identity.is_mapped, is_tbbo=is_tbbo)
         if self._columns.layout != TRADE_ONLY:
             self.venues = self._identity.venues
@@ -144,12 +144,18 @@ class DatabentoCodec(CsvCodec):
     def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
         """Decode one line field by field."""
         field = self._columns.split(value)
-        return decode_fields(field, record, self._columns, self._symbol, self.limits.time_unit, builder)
+        venue = self._identity.publisher(value) if self.limits.venues else ""
+        return decode_fields(field, record, self._columns, self._symbol, self.limits, builder, venue)
 
     def scan(self, values: Sequence[bytes]) -> tuple[Rows | None, Sequence[int]]:
         """Decode the lines in which every column holds its plain form."""
         # Without a symbol column the scanner's symbol number is 0, that of the only one there is.
-        if (not self._columns.has_symbol and self._symbol is None) or self._columns.layout != BOOK_AFTER:
+        names_venues = self.limits.venues and self._identity.has_publisher
+        if (
+            (not self._columns.has_symbol and self._symbol is None)
+            or self._columns.layout != BOOK_AFTER
+            or names_venues
+        ):
             return None, range(len(values))
         return self._scan(values)
 
@@ -253,7 +259,13 @@ def _is_tbbo(head: Head) -> bool:
 
 
 def decode_fields(
-    field: dict[int, str], index: int, columns: Columns, symbol: str | None, unit: str, builder: RowBuilder
+    field: dict[int, str],
+    index: int,
+    columns: Columns,
+    symbol: str | None,
+    limits: Limits,
+    builder: RowBuilder,
+    publisher: str = "",
 ) -> int:
     """Add the rows of a record that is given by its fields; return 1 where it is none that is read.
 
@@ -263,6 +275,8 @@ def decode_fields(
         Texts by role.
     symbol : str or None
         For a record that names none.
+    publisher : str
+        Of the record, where venues are set.
 
     Raises
     ------
@@ -278,10 +292,10 @@ def decode_fields(
     flags = field.get(k.FLAGS, str(F_LAST))
     if not (flags.isascii() and flags.isdigit() and len(flags) <= 3 and int(flags) <= 255):
         raise FieldError("type", f"flags: {shown(flags)} is not an integer in 0..255; send Databento's bit field")
-    ts_event = parse_text_time(field[k.TS_EVENT], "ts_event", unit)
+    ts_event = parse_text_time(field[k.TS_EVENT], "ts_event", limits.time_unit)
     received = field.get(k.TS_RECV, "")
-    ts_recv = 0 if received in _UNDEFINED_TIME else parse_text_time(received, "ts_recv", unit)
-    name = parse_symbol(field.get(k.SYMBOL) or symbol or "")
+    ts_recv = 0 if received in _UNDEFINED_TIME else parse_text_time(received, "ts_recv", limits.time_unit)
+    name = at_column_venue(parse_symbol(field.get(k.SYMBOL) or symbol or ""), limits, "publisher_id", publisher)
     size = parse_number(field.get(k.SIZE, "0"), "size")
     px, bids, asks = _prices(field, columns)
     if columns.layout == TRADE_ONLY and action != "T":

@@ -30,19 +30,33 @@ class Identity:
         The header's columns.
     check : callable
         Raises `FieldError` for a line that is no row: such a line tells nothing.
+    merges : bool
+        Whether publishers are venues of the settings, whose books are kept apart by that.
     """
 
-    def __init__(self, names: list[str], symbols: FileSymbols, check: Callable[[bytes], object]) -> None:
+    def __init__(
+        self, names: list[str], symbols: FileSymbols, check: Callable[[bytes], object], *, merges: bool = False
+    ) -> None:
         self._at = tuple(names.index(name) if name in names else -1 for name in _COLUMNS)
         self._symbol_at = names.index("symbol") if "symbol" in names else -1
         self._n_columns = len(names)
         self._symbols = symbols
         self._check = check
+        self._merges = merges
         self._symbol_of: dict[Pair, str] = {}
         self._pair_of: dict[str, Pair] = {}
         self._left: dict[str, set[Pair]] = {}
         #: Publisher of each symbol, for files that are read together.
         self.venues: dict[str, str] = {}
+
+    @property
+    def has_publisher(self) -> bool:
+        """Whether there is a column of publishers."""
+        return self._at[0] >= 0
+
+    def publisher(self, line: bytes) -> str:
+        """Return the publisher of a row; blank without a column of them."""
+        return self._field(line.split(b",", self._at[0] + 1), self._at[0])
 
     @property
     def is_mapped(self) -> bool:
@@ -91,9 +105,11 @@ class Identity:
         except FieldError:
             return
         symbol = self._field(line.text.split(b","), self._symbol_at)
+        if self._merges:
+            symbol = f"{symbol}/{pair[0]}"  # each publisher's instrument by itself
         before = self._pair_of.get(symbol)
         self._symbol_of[pair] = symbol
-        if pair[0]:
+        if pair[0] and not self._merges:
             self.venues[symbol or self._symbols.name or ""] = f"publisher_id {pair[0]}"
         self._pair_of[symbol] = pair
         if before is None or before == pair:

@@ -89,7 +89,7 @@ class DatabentoJsonCodec(TickCodec):
 
     def records(self, content: Content) -> Iterator[Line]:
         """Yield the records, which must be distinguished by their symbols; see `Identity`."""
-        identity = Identity(ID_COLUMNS, self._symbols, check_ids)
+        identity = Identity(ID_COLUMNS, self._symbols, check_ids, merges=bool(self.limits.venues))
         self.venues = identity.venues
         return identified(content, self.limits, identity, frozenset(_LAYOUTS))
 
@@ -124,7 +124,8 @@ class DatabentoJsonCodec(TickCodec):
             for plane, name in enumerate(_PLANES):
                 field[k.LEVEL + 4 * i + plane] = text_of(level.get(name), name)
         columns = _columns(len(levels), layout)
-        return decode_fields(field, record, columns, self._symbols.name, self.limits.time_unit, builder)
+        publisher = text_of(head.get("publisher_id"), "publisher_id") if self.limits.venues else ""
+        return decode_fields(field, record, columns, self._symbols.name, self.limits, builder, publisher)
 
 
 def identified(content: Content, limits: Limits, identity: Identity, rtypes: frozenset[int]) -> Iterator[Line]:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from typing import ClassVar, Final, Self
 
-from impactd.wire.codec import FieldError, Limits, shown
+from impactd.wire.codec import FieldError, Limits, at_column_venue, shown
 from impactd.wire.content import Head
 from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder
 from impactd.wire.tick_codec import FileFormatError, FileOptions
+from impactd.wire.ticks.column_names import column_of
 from impactd.wire.ticks.csv import CsvCodec, delimiter_of, split_header, split_line
-from impactd.wire.ticks.one_book import OneBook
+from impactd.wire.ticks.one_book import VENUES, OneBook
 from impactd.wire.ticks.tables.header import Columns, read_header
 from impactd.wire.times import parse_text_time
 
@@ -80,7 +81,8 @@ class TableCodec(CsvCodec):
             )
         self._symbol = symbol
         self.named_by_file = self._columns.symbol < 0
-        if self._columns.levels:
+        self._venue_at = column_of(names, VENUES) if self.limits.venues else -1
+        if self._columns.levels and self._venue_at < 0:
             self.one_book = OneBook(names, self._columns.symbol, self._delimiter, symbol)
             self.venues = self.one_book.venues
 
@@ -107,6 +109,8 @@ class TableCodec(CsvCodec):
         received = fields[columns.ts_recv] if columns.ts_recv >= 0 else ""
         ts_recv = 0 if _is_absent(received) else self._time(received, "received time")
         symbol = parse_symbol((fields[columns.symbol] if columns.symbol >= 0 else "") or self._symbol or "")
+        if self._venue_at >= 0:
+            symbol = at_column_venue(symbol, self.limits, "venue", fields[self._venue_at])
         if columns.levels:
             bids, asks = self._book(fields)
             builder.add_book(record, symbol, 0, ts_event, ts_recv, bids, asks)
