@@ -56,7 +56,7 @@ def test_rows_of_several_venues_are_read_by_the_settings_and_refused_without(nam
     found = [decoded.batch for decoded in read_ticks(path, limits=Limits(venues=RULES))]
     assert {symbol for batch in found for symbol in batch.symbols} == BOTH
     assert sum(map(len, found)) == 4
-    with pytest.raises(InputFileError, match="publisher_id|exchange"):
+    with pytest.raises(InputFileError, match=r"publisher_id|exchange"):
         list(read_ticks(path, limits=Limits()))
 
 
