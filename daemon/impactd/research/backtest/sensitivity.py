@@ -76,9 +76,13 @@ def sensitivity(
     )
     at_rest = run(tapes, settings, middle, _POLICIES, workers=workers, begin=begin, walked=walked)
     rows = []
+    # The middle order is a value of everything that is varied: it is worked once.
+    done = {middle: at_rest.outcomes}
     for varied, value, asked in _asked(middle, _unit_of_risk(at_rest)):
-        test = run(tapes, settings, asked, _POLICIES, workers=workers, begin=begin, walked=walked)
-        rows.append(_row(varied, value, test.outcomes))
+        if asked not in done:
+            test = run(tapes, settings, asked, _POLICIES, workers=workers, begin=begin, walked=walked)
+            done[asked] = test.outcomes
+        rows.append(_row(varied, value, done[asked]))
     return pd.DataFrame(rows)
 
 
