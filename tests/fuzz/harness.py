@@ -102,7 +102,7 @@ class Day:
         self._report = report
         self._decoder = Decoder(Settings(wire={"codec": self.codec}), LIMITS, 0, 1)
         # As for a file: not every codec's records name a symbol over Kafka.
-        self._decoder._codecs._codecs[self.codec] = samples_of(self.codec).codec(self.codec, LIMITS)
+        self._decoder._books._ahead._codecs[self.codec] = samples_of(self.codec).codec(self.codec, LIMITS)
         self._encoder = Encoder(KAFKA, 0, dict.fromkeys(Topic, 1))
         self.engine = Engine(SETTINGS)
         self.engine.genesis({})
@@ -193,7 +193,7 @@ class Day:
         return "empty"
 
     def _same_by_reference(self, records: Sequence[Fake], decoded: Decoded) -> None:
-        codec = self._decoder._codecs._codecs[self.codec].reference()
+        codec = self._decoder._books._ahead._codecs[self.codec].reference()
         values = [record.value or b"" for record in records]
         other = codec.decode_columns(
             values, [record.offset for record in records], [record.timestamp * 1_000_000 for record in records]
