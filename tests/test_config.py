@@ -47,9 +47,12 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         """
         [wire]
         codec = "long-csv"
+        format = "avro"
         time_unit = "us"
         timestamps = "string"
         max_message_bytes = 83_000
+        [registry]
+        url = "https://registry.example.com"
         [kafka]
         max_dead_letter_bytes = 89_000
         [topics]
@@ -376,7 +379,12 @@ def test_secret_that_is_empty_or_blank_is_refused_wherever_it_comes_from(path: s
 
 
 def test_secrets_are_all_known() -> None:
-    assert set(secrets()) == {"http.token", "kafka.security.password", "kafka.security.key_password"}
+    assert set(secrets()) == {
+        "http.token",
+        "kafka.security.password",
+        "kafka.security.key_password",
+        "registry.password",
+    }
 
 
 @pytest.mark.parametrize("text", ["with space", "münze", " padded ", "bell\x07"])

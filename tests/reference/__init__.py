@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from impactd.shell.fix.atdl import ticket
+from impactd.wire import forms
 from tests import write_reference
 from tests.paths import ROOT
 from tests.reference import (
@@ -43,6 +44,10 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "metrics.md": write_reference.page,
     "settings.md": settings.page,
     **{f"schemas/{name}.json": partial(schemas.text, name) for name in schemas.names()},
+    # Before what is made from it.
+    "schemas/field_numbers.json": forms.numbers_text,
+    "schemas/impactd.proto": forms.proto_text,
+    **{f"schemas/{topic}.avsc": partial(forms.avro_text, topic) for topic in forms.topics()},
 }
 
 

@@ -5,26 +5,18 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 from typing import Any, Final, get_args, get_origin
 
-from impactd.core.base.topics import Side, Topic
+from impactd.core.base.topics import Side
 from impactd.core.model.kinds.registry import MODEL_KINDS
 from impactd.core.orders.order import Status
-from impactd.core.outputs.messages import Alert, DayCost, Estimate, FillCost, Model, OrderCost, Plan, Slice
 from impactd.core.outputs.units import Unit
+from impactd.wire.forms import OUTPUTS
 from impactd.wire.message_types import field_type, is_left_out, message_fields, message_type
 from tests.reference.errors import ALERTS
 
 Schema = dict[str, Any]
 
 #: Topic: the messages that it carries.
-BY_TOPIC: Final = {
-    Topic.ESTIMATES: (Estimate,),
-    Topic.MODELS: (Model,),
-    Topic.PLANS: (Plan,),
-    Topic.PLANS_LATEST: (Plan,),
-    Topic.SLICES: (Slice,),
-    Topic.ALERTS: (Alert,),
-    Topic.TCA: (FillCost, OrderCost, DayCost),
-}
+BY_TOPIC: Final = OUTPUTS
 
 SHARED: Final[dict[str, Schema]] = {
     "time_out": {

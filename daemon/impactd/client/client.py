@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -72,13 +72,22 @@ class Client:
         As the service's `topics.prefix`.
     names : mapping of str to str, optional
         As the service's `topics.names`: topics that have another name.
+    readable : callable, optional
+        Returns values of the service as JSON, where it publishes another format.
     **kafka
         Further options of aiokafka's clients, such as `security_protocol`.
     """
 
     def __init__(
-        self, bootstrap: str, *, prefix: str = "impactd.", names: Mapping[str, str] | None = None, **kafka: Any
+        self,
+        bootstrap: str,
+        *,
+        prefix: str = "impactd.",
+        names: Mapping[str, str] | None = None,
+        readable: Callable[[Sequence[bytes | None]], Awaitable[Sequence[bytes | None]]] | None = None,
+        **kafka: Any,
     ) -> None:
+        self._readable = readable
         self._options = {"bootstrap_servers": bootstrap, **kafka}
         self._names = {topic: (names or {}).get(topic.value, f"{prefix}{topic.value}") for topic in Topic}
         self._ends: dict[TopicPartition, int] = {}
@@ -255,7 +264,7 @@ class Client:
                         key = (record.key or b"").decode()
                         latest.pop(key, None)
                         if record.value is not None:
-                            latest[key] = orjson.loads(record.value)
+                            latest[key] = await self._loaded(record.value)
         return latest
 
     async def slices(self, cl_ord_id: str | None = None) -> AsyncGenerator[Slice]:
@@ -292,7 +301,13 @@ class Client:
                 consumer.seek(part, self._ends.get(part, 0))
             async for record in consumer:
                 if record.value is not None:
-                    yield orjson.loads(record.value)
+                    yield await self._loaded(record.value)
+
+    async def _loaded(self, value: bytes) -> Any:
+        if self._readable is not None:
+            [found] = await self._readable([value])
+            value = found or b"null"
+        return orjson.loads(value)
 
     @asynccontextmanager
     async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:

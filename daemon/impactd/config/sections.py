@@ -29,6 +29,7 @@ from impactd.config.cluster import JournalSection, KafkaSection, TopicsSection
 from impactd.config.controls import ControlsSection
 from impactd.config.hours import WEEKDAYS, parse_date, session_rule, special_days
 from impactd.config.operation import FixSection, HealthSection, HttpSection, SelftestSection, TelemetrySection
+from impactd.config.registry import RegistrySection
 from impactd.core.allocator.solvers.registry import SOLVERS
 from impactd.core.base.instrument import Instrument
 from impactd.core.base.settings import (
@@ -298,6 +299,14 @@ class Settings(Section):
     """Limits of the daily self-test."""
     log: LogSection = LogSection()
     """Logging."""
+    registry: RegistrySection = RegistrySection()
+    """The schema registry of values in Avro and Protobuf."""
+
+    @model_validator(mode="after")
+    def _format_has_a_registry(self) -> Self:
+        if self.wire.format != "json" and self.registry.url is None:
+            raise ValueError(f"wire.format: {self.wire.format} needs a schema registry; set registry.url")
+        return self
 
     @model_validator(mode="after")
     def _transient_is_linear(self) -> Self:

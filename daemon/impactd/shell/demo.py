@@ -30,6 +30,7 @@ from impactd.shell.kafka.consume import read_topics, tail
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.kafka.paper_day import paper_day
 from impactd.shell.kafka.publish import publish
+from impactd.shell.kafka.registry import Readable
 from impactd.shell.kafka.service import Service
 from impactd.shell.kafka.status import Status
 from impactd.shell.kafka.topics import create_topics, partition_counts, touch_topics
@@ -231,9 +232,11 @@ async def _unless_ended(work: Any, *others: asyncio.Task[Any], service: Service)
 async def _follow(settings: Settings, scene: Scene, updated: Callable[[], None]) -> None:
     """Fold everything that is published into `scene`, forever."""
     roles = {settings.topics.name(topic): topic for topic in COMPARED}
+    readable = Readable(settings)
     async with aclosing(tail(settings, *roles)) as records:
         async for record in records:
-            scene.take(roles[record.topic], orjson.loads(record.value or b"null"))
+            [value] = await readable([record.value])
+            scene.take(roles[record.topic], orjson.loads(value or b"null"))
             if scene.clock and scene.waits_for == FIRST_MINUTE:
                 scene.waits_for = NEXT_MINUTE
             updated()
@@ -278,10 +281,12 @@ async def _closed(settings: Settings) -> frozenset[int]:
 
 async def _published(settings: Settings) -> dict[Topic, list[bytes]]:
     """Return what was published, by topic."""
-    return {
-        topic: [record.value or b"" async for record in read_topics(settings, settings.topics.name(topic))]
-        for topic in COMPARED
-    }
+    readable = Readable(settings)
+    found: dict[Topic, list[bytes]] = {}
+    for topic in COMPARED:
+        values = [record.value async for record in read_topics(settings, settings.topics.name(topic))]
+        found[topic] = [value or b"" for value in await readable(values)]
+    return found
 
 
 def _write(values: Mapping[Topic, list[bytes]], directory: Path) -> None:

@@ -31,6 +31,7 @@ Kind = Literal[
     "leaving",
     "failing",
     "position_lost",
+    "registry_away",
     "lag",
     "not_committing",
     "stale_input",
@@ -48,6 +49,7 @@ KINDS: Final[dict[Kind, str]] = {
     "leaving": "The partition was revoked; its open commit is finished.",
     "failing": "The last commit or restore failed and is tried again; the detail states why.",
     "position_lost": "Retention deleted records that were not read; orders are halted until they are resumed.",
+    "registry_away": "An input waits for a schema, and the schema registry does not answer.",
     "lag": "More records than `health.max_lag` wait to be applied.",
     "not_committing": "No commit for longer than `health.max_commit_age_s`, although records could be read.",
     "stale_input": "No tick for longer than `health.max_tick_age_s`, although the session is open.",
@@ -138,6 +140,8 @@ def _of_partition(
         yield Reason("failing", status.failing, number)
     for topic, position in sorted(status.lost.items()):
         yield Reason("position_lost", f"{topic.value} has no offset {position} any more", number)
+    for topic, why in sorted(status.schema_waits.items()):
+        yield Reason("registry_away", f"{topic.value} waits for a schema: {why}", number)
     if status.total_lag > limits.max_lag:
         yield Reason("lag", f"{status.total_lag} records wait, more than {limits.max_lag}", number)
     if status.phase is Phase.RUNNING and status.waited_s > limits.max_commit_age_s:

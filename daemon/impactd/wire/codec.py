@@ -21,6 +21,7 @@ REASONS: Final = {
     "json": "not JSON",
     "missing_field": "a field that is needed is absent",
     "not_finite": "NaN, an infinity, or a number beyond float64",
+    "schema": "the bytes do not match the schema that they name",
     "sentinel": "a traded quantity that means 'undefined'",
     "time_unit": "a time whose magnitude fits another unit than `wire.time_unit`",
     "too_deep": "more levels than the limit",
@@ -30,6 +31,7 @@ REASONS: Final = {
     "unknown_codec": "the codec that the record's header names does not exist",
     "unknown_field": "an order, execution or control has a field that is not known",
     "unknown_type": "an order, execution or control has a type that is not known",
+    "unknown_schema": "the schema registry has no such schema, or it cannot be used",
     "unmapped": "a row of an instrument or publisher that `--symbol` does not name",
     "value": "a field has a value that is not allowed",
 }

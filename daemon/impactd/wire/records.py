@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -41,19 +42,32 @@ class Record:
     headers: tuple[Header, ...]
 
 
-def encode_output(output: Output, timestamps: Timestamps = "int", source_partition: int | None = None) -> Record:
+def encode_output(
+    output: Output,
+    timestamps: Timestamps = "int",
+    source_partition: int | None = None,
+    *,
+    frame: Callable[[dict[str, Any]], bytes] | None = None,
+) -> Record:
     """Return the record of one output.
 
     Parameters
     ----------
     source_partition : int, optional
         Partition number of the inputs, for a dead letter's headers.
+    frame : callable, optional
+        Writes the message's JSON object in another format.
     """
     message = output.message
     if isinstance(message, DeadLetter):
         return dead_letter_record(message, source_partition)
     key = output.key.encode() if output.key is not None else None
-    return Record(output.topic, key, encode_message(message, timestamps), (schema_header(message),))
+    if frame is None:
+        value = encode_message(message, timestamps)
+    else:
+        cls: type = type(message)
+        value = frame(encoder_of(cls, "int")(message))
+    return Record(output.topic, key, value, (schema_header(message),))
 
 
 def schema_header(message: Encoded | DeadLetter) -> Header:

@@ -357,11 +357,14 @@ class WireSettings:
     """
 
     codec: str = setting("json", "Codec of tick records whose header names none.")
+    format: Literal["json", "avro", "protobuf"] = setting(
+        "json", "Format in which outputs are published; avro and protobuf need registry.url. Inputs may be of any."
+    )
     time_unit: Literal["ns", "us", "ms", "s"] = setting(
         "ns", "Unit of times that are whole numbers in ticks, orders, executions and control; others are refused."
     )
     timestamps: Literal["int", "string"] = setting(
-        "int", "How times are published: as integers, or as strings for JavaScript readers."
+        "int", "How JSON publishes times: as integers, or as strings for JavaScript readers."
     )
     max_message_bytes: int = setting(1_000_000, "Largest record accepted or published.", ge=1_000, le=1_000_000_000)
     #: Dead letters keep that much of the original bytes.

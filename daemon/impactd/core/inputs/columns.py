@@ -237,6 +237,18 @@ class RecordColumns(Sequence[Record]):
         n = _first_of_each(np.frombuffer(self.data, np.uint8), start, length, slots, found)
         return [self.part(start[i], length[i]) for i in found[:n]]
 
+    def any_value_begins(self, byte: int) -> bool:
+        """Return whether the first byte of any value is `byte`."""
+        there = self.rows[VALUE_LENGTH] > 0
+        first = np.frombuffer(self.data, np.uint8)[self.rows[VALUE, there]]
+        return bool((first == byte).any())
+
+    def first_bytes(self, n: int) -> Iterator[bytes]:
+        """Yield the first `n` bytes of each value, fewer where it has fewer."""
+        data = self.data
+        for start, length in self.rows[VALUE : VALUE_LENGTH + 1].T.tolist():
+            yield data[start : start + min(max(length, 0), n)]
+
     def sizes(self) -> _Ints:
         """Return the bytes of keys and values before each record, and of all: shape (n + 1,)."""
         total = np.zeros(len(self) + 1, np.int64)

@@ -12,6 +12,9 @@ each topic has when its capture begins; the journal is captured first, so that
 the inputs of every captured commit are there.  What was published can be
 captured too, to be compared with what is derived.
 
+``schemas.json`` has the schemas that values in Avro and Protobuf name, so that the files can be read without the
+registry.
+
 ``capture.json`` states what else is needed to judge the files: the topics' names
 on the brokers, the formats of the run, and of each topic how many records were
 written and which offsets were there.
@@ -32,7 +35,9 @@ import orjson
 from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.shell.kafka.consume import ConsumedRecord, read_bounds, read_topics
+from impactd.shell.kafka.registry import SchemaSource
 from impactd.shell.lines import InputFileError, read_lines
+from impactd.wire.framing import Schemas
 
 #: The journal first: what it names was there before it.
 CAPTURED: Final = (Topic.JOURNAL, *INPUT_TOPICS)
@@ -51,6 +56,7 @@ OUTPUT_TOPICS: Final = (
 
 #: File that describes the others, and the version of its form and theirs.
 MANIFEST: Final = "capture.json"
+SCHEMAS: Final = "schemas.json"
 CAPTURE_SCHEMA: Final = "impactd.capture/1"
 
 #: A line may be a third longer than the record, for Base64, and more for escapes.
@@ -83,15 +89,18 @@ async def capture(settings: Settings, directory: Path, *, outputs: bool = False)
     """
     await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
     counts, topics = {}, {}
+    schemas = SchemaSource.of(settings)
     for topic in (*CAPTURED, *(OUTPUT_TOPICS if outputs else ())):
         path = capture_file(directory, topic)
         unfinished = path.with_suffix(".unfinished")
         file = await asyncio.to_thread(unfinished.open, "wb")
         with file:
-            counts[topic] = await _capture_topic(settings, topic, file)
+            counts[topic] = await _capture_topic(settings, topic, file, schemas)
         await asyncio.to_thread(unfinished.replace, path)
         bounds = await read_bounds(settings, settings.topics.name(topic))
         topics[topic.value] = {"records": counts[topic], "bounds": {str(n): ends for n, ends in bounds.items()}}
+    if schemas is not None:
+        await asyncio.to_thread((directory / SCHEMAS).write_text, schemas.schemas.to_text(), "utf-8")
     manifest = {
         "schema": CAPTURE_SCHEMA,
         "names": {topic.value: settings.topics.name(topic) for topic in Topic},
@@ -104,12 +113,31 @@ async def capture(settings: Settings, directory: Path, *, outputs: bool = False)
     return counts
 
 
-async def _capture_topic(settings: Settings, topic: Topic, file: IO[bytes]) -> int:
+def captured_schemas(directory: Path) -> Schemas | None:
+    """Return the schemas of a capture; None where its run had no registry.
+
+    Raises
+    ------
+    InputFileError
+        If their file cannot be read.
+    """
+    path = directory / SCHEMAS
+    if not path.exists():
+        return None
+    try:
+        return Schemas.of_text(path.read_text("utf-8"))
+    except (OSError, TypeError, ValueError, AttributeError) as error:
+        raise InputFileError(f"{path}: cannot be read ({error}); capture the run again") from error
+
+
+async def _capture_topic(settings: Settings, topic: Topic, file: IO[bytes], schemas: SchemaSource | None) -> int:
     count = 0
     # What the captured journal vouches for may still be hidden by the next transaction.
     hidden = topic in OUTPUT_TOPICS
     async with aclosing(read_topics(settings, settings.topics.name(topic), hidden=hidden)) as records:
         async for record in records:
+            if schemas is not None and topic is not Topic.JOURNAL:
+                await schemas.have([record.value])
             file.write(capture_line(topic, record) + b"\n")
             count += 1
     return count

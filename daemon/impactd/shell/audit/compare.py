@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from impactd.core.base.topics import Topic
@@ -18,6 +18,7 @@ from impactd.shell.audit.capture import OUTPUT_TOPICS
 from impactd.shell.audit.source import Source
 from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.kafka.encoder import TRACE_HEADERS, Record
+from impactd.wire.forms import OUTPUTS
 
 Place = tuple[Topic, int]
 
@@ -137,7 +138,12 @@ async def topic_records(
         while at < stop:
             # A bounded part at a time: the topic may be larger than memory.
             at = stop if end is None else min(stop, at + 20_000)
-            for record in await feed.until(at):
+            found = await feed.until(at)
+            if source.schemas is not None and topic in OUTPUTS:
+                # What is published in another format is compared as the JSON that it says.
+                values = await source.schemas.as_json([record.value for record in found])
+                found = [replace(record, value=value) for record, value in zip(found, values, strict=True)]
+            for record in found:
                 yield record
         await feed.close()
 

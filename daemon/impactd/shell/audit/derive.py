@@ -25,12 +25,13 @@ from impactd.core.inputs.inbox import Inbox, Inputs
 from impactd.core.state.commit import Commit, controls_of
 from impactd.core.state.schema import StateMismatchError, settings_from
 from impactd.core.state.snapshot import snapshot_items
-from impactd.shell.audit.capture import RecordList, capture_file, read_partitions
+from impactd.shell.audit.capture import RecordList, capture_file, captured_schemas, read_partitions
 from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.kafka.decode import Decoder
 from impactd.shell.kafka.formats import as_published
 from impactd.shell.lines import InputFileError
 from impactd.wire.codec import Limits
+from impactd.wire.framing import Schemas
 
 Entry = Mapping[str, Any]
 
@@ -67,14 +68,26 @@ class Rederivation:
     learned : str, optional
         The trained file (`impactd.core.model.learned.trees.TrainedFile`), of which a journal has but the hash.
 
+    schemas : Schemas, optional
+        Those that inputs in Avro and Protobuf name.
+
     Attributes
     ----------
     settings : Settings
         With the formats that the run had.
     """
 
-    def __init__(self, settings: Settings, partition: int, limits: Limits | None = None, *, learned: str = "") -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        partition: int,
+        limits: Limits | None = None,
+        *,
+        learned: str = "",
+        schemas: Schemas | None = None,
+    ) -> None:
         self.settings = settings
+        self._schemas = schemas
         self._limits = limits or Limits()
         self._learned = learned
         self.partition = partition
@@ -188,7 +201,9 @@ class Rederivation:
         limits = replace(self._limits, max_levels=core.books.max_levels)
         self._engine = engine
         self._inbox = Inbox(core, engine.positions, engine.clocks)
-        self._decoder = Decoder(self.settings, limits, self.partition, engine.partitions, engine.built.items)
+        self._decoder = Decoder(
+            self.settings, limits, self.partition, engine.partitions, engine.built.items, schemas=self._schemas
+        )
 
     def _follow(self, entry: Entry) -> None:
         """Refuse a record that is not the next one."""
@@ -230,7 +245,8 @@ def derive(
     if not journals:
         raise InputFileError(f"{name}: no journal; capture the run again")
     inputs = {topic: read_partitions(directory, topic) for topic in INPUT_TOPICS}
-    yield from derive_records(journals, inputs, settings, limits, learned=learned, name=name)
+    schemas = captured_schemas(directory)
+    yield from derive_records(journals, inputs, settings, limits, learned=learned, schemas=schemas, name=name)
 
 
 def derive_records(
@@ -240,6 +256,7 @@ def derive_records(
     limits: Limits | None = None,
     *,
     learned: str = "",
+    schemas: Schemas | None = None,
     name: str = "journal",
 ) -> Iterator[Derived]:
     """Yield every commit of a run whose records are available; see `derive`.
@@ -250,12 +267,14 @@ def derive_records(
         By partition.
     inputs : mapping of Topic to mapping of int to sequence of ConsumedRecord
         By topic and partition.
+    schemas : Schemas, optional
+        Those that inputs in Avro and Protobuf name.
     name : str, optional
         What errors call the journal.
     """
     for partition, journal in sorted(journals.items()):
         where = f"{name}: partition {partition}"
-        run = Rederivation(settings, partition, limits, learned=learned)
+        run = Rederivation(settings, partition, limits, learned=learned, schemas=schemas)
         feeds = {topic: RecordList(inputs[topic].get(partition, [])) for topic in INPUT_TOPICS}
         for record in journal:
             entry = orjson.loads(record.value or b"")

@@ -22,10 +22,18 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from impactd.config import Settings
 from impactd.core.base.topics import Topic
-from impactd.shell.audit.capture import CAPTURE_SCHEMA, MANIFEST, RecordList, capture_file, read_partitions
+from impactd.shell.audit.capture import (
+    CAPTURE_SCHEMA,
+    MANIFEST,
+    RecordList,
+    capture_file,
+    captured_schemas,
+    read_partitions,
+)
 from impactd.shell.kafka.client import close_within, manual_consumer
 from impactd.shell.kafka.consume import ConsumedRecord, consumed, read_bounds
 from impactd.shell.kafka.errors import FatalError
+from impactd.shell.kafka.registry import SchemaSource
 from impactd.shell.kafka.topics import partition_counts
 from impactd.shell.lines import InputFileError
 
@@ -58,6 +66,10 @@ class Source(Protocol):
     @property
     def partitions(self) -> Mapping[Topic, int]:
         """Number of partitions by topic."""
+
+    @property
+    def schemas(self) -> SchemaSource | None:
+        """Schemas that values in Avro and Protobuf name; None where the run had no registry."""
 
     async def bounds(self, topic: Topic, partition: int) -> tuple[int, int | None]:
         """Return the first offset that is still there, and the one after the last; None where nobody knows."""
@@ -150,6 +162,7 @@ class _BrokerSource:
     def __init__(self, settings: Settings, partitions: Mapping[Topic, int]) -> None:
         self.settings = settings
         self.partitions = partitions
+        self.schemas = SchemaSource.of(settings)
         self._consumers: list[AIOKafkaConsumer] = []
         #: Asked once a topic: the journal's are asked first, so that what it vouches for lies before the others' ends.
         self._bounds: dict[Topic, dict[int, tuple[int, int]]] = {}
@@ -198,6 +211,7 @@ class _CaptureSource:
     #: By topic and partition; None where the directory does not say.
     known: Mapping[tuple[Topic, int], tuple[int, int]]
     records: Mapping[Topic, Mapping[int, list[ConsumedRecord]]]
+    schemas: SchemaSource | None
 
     @classmethod
     def read(cls, directory: Path, settings: Settings) -> _CaptureSource:
@@ -227,7 +241,8 @@ class _CaptureSource:
             kafka=settings.kafka.replace(**kafka),
             topics=settings.topics.renamed(manifest.get("names", {})),
         )
-        return cls(settings, partitions, known, records)
+        schemas = captured_schemas(directory)
+        return cls(settings, partitions, known, records, None if schemas is None else SchemaSource(None, schemas))
 
     async def bounds(self, topic: Topic, partition: int) -> tuple[int, int | None]:
         return self.known.get((topic, partition), (0, None))

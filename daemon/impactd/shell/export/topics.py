@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.export.tables import TABLES, Place, Sink, rows, tables_of
 from impactd.shell.kafka.consume import ConsumedRecord, read_topics
+from impactd.shell.kafka.registry import Readable
 
 #: Records of a partition that are written together.
 _CHUNK: Final = 20_000
@@ -58,8 +59,10 @@ async def _export(
         partition: min(positions.get(Place(table.name, name, partition), 0) for table in tables)
         for partition in {place.partition for place in positions if place.topic == name}
     }
+    readable = Readable(settings)
     async with aclosing(read_topics(settings, name, since=since, gaps=done.gaps)) as records:
-        async for record in records:
+        async for found in records:
+            record = replace(found, value=(await readable([found.value]))[0])
             mine = waiting.setdefault(record.partition, [])
             mine.append(record)
             if len(mine) >= chunk:

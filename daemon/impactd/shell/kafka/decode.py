@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,14 +19,20 @@ from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.core.base.venue import whole_of
 from impactd.core.inputs.anchors import SourceRecord
-from impactd.core.inputs.columns import RecordColumns
+from impactd.core.inputs.columns import Record, RecordColumns
+from impactd.core.inputs.events import Received
 from impactd.core.inputs.ticks import Int, Refused, TickBatch
-from impactd.wire.codec import Decoded, Limits, bounded
+from impactd.wire.codec import Decoded, FieldError, Limits, bounded
 from impactd.wire.fields import MAX_SYMBOL
+from impactd.wire.framing import Schemas, is_framed
 from impactd.wire.json_orders import DecodedEvents, decode_events, names_in
 from impactd.wire.live_books import LiveBooks
 from impactd.wire.murmur2 import murmur2
+from impactd.wire.registry import DEFAULT_CODEC
 from impactd.wire.rows import by_first_appearance
+
+T = TypeVar("T", Decoded, DecodedEvents)
+R = TypeVar("R", Refused, Received[Any])
 
 #: Keys whose partition is remembered; symbols are few and short, but a stranger's keys need not be.
 _REMEMBERED: Final = 20_000
@@ -57,6 +63,9 @@ class Decoder:
         The number, and how many there are.
     books : mapping of str to bytes, optional
         The saved books that changes build on (`impactd.wire.live_books`); without, none are saved.
+    schemas : Schemas, optional
+        Those of Avro and Protobuf values; without them such a value is refused as no JSON. Before a batch is decoded
+        they must have what it names.
     """
 
     def __init__(
@@ -66,7 +75,9 @@ class Decoder:
         partition: int,
         partitions: int,
         books: Mapping[str, bytes] | None = None,
+        schemas: Schemas | None = None,
     ) -> None:
+        self._schemas = schemas
         self._default = settings.wire.codec
         self._limits = limits
         self._books = LiveBooks(settings.wire.codec, limits, books)
@@ -76,6 +87,12 @@ class Decoder:
 
     def ticks(self, consumed: Sequence[RecordLike]) -> Decoded:
         """Return the rows of tick records, and what was refused of them."""
+        plain = self._plain(consumed)
+        if plain is not None:
+            return self._restored(self._ticks(plain.records), plain)
+        return self._ticks(consumed)
+
+    def _ticks(self, consumed: Sequence[RecordLike]) -> Decoded:
         good, refused = self._in_place(consumed)
         decoded = self._books.decode_columns(*_columns(good), _codecs(good))
         batch, strangers = self._without_strangers(decoded.batch, good)
@@ -105,6 +122,12 @@ class Decoder:
 
         Control records are in every partition, so only the others can be misplaced.
         """
+        plain = self._plain(consumed)
+        if plain is not None:
+            return self._restored(self._events(topic, plain.records), plain)
+        return self._events(topic, consumed)
+
+    def _events(self, topic: Topic, consumed: Sequence[RecordLike]) -> DecodedEvents:
         good, refused = (consumed, []) if topic is Topic.CONTROL else self._in_place(consumed)
         decoded = decode_events(topic, *_columns(good), self._limits)
         events = decoded.events
@@ -125,6 +148,43 @@ class Decoder:
         refused = [*decoded.refused, *strangers]
         refused.sort(key=lambda item: item.offset)
         return DecodedEvents(events, refused)
+
+    def _plain(self, consumed: Sequence[RecordLike]) -> _Plain | None:
+        """Return the records with framed values as JSON; None where none is framed."""
+        if self._schemas is None or not _any_framed(consumed):
+            return None
+        plain = _Plain([], {}, [])
+        for record in consumed:
+            value = record.value
+            named = _codec_header(record)
+            if value is None or not is_framed(value) or (self._default if named is None else named) != DEFAULT_CODEC:
+                plain.records.append(record)
+                continue
+            plain.framed[record.offset] = value
+            try:
+                if len(value) > self._limits.max_message_bytes:
+                    limit = self._limits.max_message_bytes
+                    raise FieldError("too_large", f"{len(value)} bytes; send at most {limit}")  # noqa: TRY301
+                made = self._schemas.as_json(value)
+            except FieldError as error:
+                codec = self._default if named is None else bounded(named)[:64]
+                plain.refused.append(
+                    Refused(record.offset, error.reason, error.detail, value, record.key, codec, _timestamp_ns(record))
+                )
+            else:
+                plain.records.append(Record(record.offset, record.timestamp, record.key, made, tuple(record.headers)))
+        return plain
+
+    @staticmethod
+    def _restored(decoded: T, plain: _Plain) -> T:
+        """Return what was decoded with the records' own bytes, which are those of a dead letter."""
+
+        def own(item: R) -> R:
+            value = plain.framed.get(item.offset)
+            return item if value is None else dataclasses.replace(item, raw=value)
+
+        refused = sorted([*map(own, decoded.refused), *plain.refused], key=lambda item: item.offset)
+        return dataclasses.replace(decoded, refused=refused, events=[own(item) for item in decoded.events])
 
     def _is_placed(self, key: bytes) -> bool:
         if len(key) > _LONGEST_KEY:
@@ -178,6 +238,29 @@ class Decoder:
             self._default if named is None else bounded(named)[:64],
             _timestamp_ns(record),
         )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Plain:
+    """Records whose framed values are JSON now.
+
+    Attributes
+    ----------
+    framed : dict of int to bytes
+        Their own values, by offset.
+    refused : list of Refused
+        Those that cannot be read with their schemas.
+    """
+
+    records: list[RecordLike]
+    framed: dict[int, bytes]
+    refused: list[Refused]
+
+
+def _any_framed(consumed: Sequence[RecordLike]) -> bool:
+    if isinstance(consumed, RecordColumns):
+        return bool(len(consumed)) and consumed.any_value_begins(0)
+    return any(is_framed(record.value) for record in consumed)
 
 
 def _columns(

@@ -24,6 +24,7 @@ from impactd.wire.records import dead_letter_record, encode_output
 
 if TYPE_CHECKING:
     from impactd.core.engine import Commit
+    from impactd.wire.framing import Framer
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -61,9 +62,18 @@ class Encoder:
     ----------
     partitions : mapping of Topic to int
         Number of partitions of each topic.
+    framers : mapping of Topic to Framer, optional
+        Of the topics that are not JSON.
     """
 
-    def __init__(self, settings: Settings, partition: int, partitions: Mapping[Topic, int]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        partition: int,
+        partitions: Mapping[Topic, int],
+        framers: Mapping[Topic, Framer] | None = None,
+    ) -> None:
+        self._framers = framers or {}
         self._settings = settings
         self._partition = partition
         self._partitions = partitions
@@ -115,11 +125,12 @@ class Encoder:
     def _encoded(self, output: Output) -> Encoded:
         letter = output.message
         if not isinstance(letter, DeadLetter):
-            if self._last is not None and self._last[0] is letter:
+            if self._last is not None and self._last[0] is letter and output.topic not in self._framers:
                 # A plan goes to two topics and is encoded once.
                 key = None if output.key is None else output.key.encode()
                 return dataclasses.replace(self._last[1], topic=output.topic, key=key)
-            made = encode_output(output, self._timestamps)
+            framer = self._framers.get(output.topic)
+            made = encode_output(output, self._timestamps, frame=None if framer is None else framer.frame)
             self._last = letter, made
             return made
         made = dead_letter_record(letter, self._partition, self._settings.kafka.max_dead_letter_bytes)

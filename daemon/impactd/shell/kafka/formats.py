@@ -22,6 +22,7 @@ def as_published(settings: Settings, wire: WireSettings) -> Settings:
     return settings.replace(
         wire={
             "codec": wire.codec,
+            "format": wire.format,
             "time_unit": wire.time_unit,
             "timestamps": wire.timestamps,
             "max_message_bytes": wire.max_message_bytes,

@@ -47,6 +47,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizatio
 
 from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
+from impactd.core.inputs.columns import RecordColumns
 from impactd.core.inputs.inbox import EVENT_TOPICS, Inbox, LocalControl
 from impactd.core.inputs.ticks import TickBatch
 from impactd.shell.kafka.client import FETCH_WAIT_MS
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from impactd.shell.kafka.decode import Decoder
     from impactd.shell.kafka.encoder import Encoder, Record
     from impactd.shell.kafka.meter import Meter
+    from impactd.shell.kafka.registry import SchemaSource
     from impactd.shell.kafka.status import PartitionStatus
     from impactd.shell.kafka.traces import Traced, Traces
     from impactd.shell.kafka.transport import ManualConsumer
@@ -113,6 +115,7 @@ class PartitionLoop:
         ticks: ManualConsumer,
         events: ManualConsumer,
         decoder: Decoder,
+        schemas: SchemaSource | None = None,
         encoder: Encoder,
         committer: Committer,
         executor: Executor,
@@ -134,6 +137,7 @@ class PartitionLoop:
         self._decoder = decoder
         #: First tick offset behind a gap that no commit has taken in yet.
         self._skipped_to: int | None = None
+        self._schemas = schemas
         self._encoder = encoder
         self._committer = committer
         self._executor = executor
@@ -258,6 +262,7 @@ class PartitionLoop:
             await self._room.wait()
 
     async def _put_ticks(self, records: Sequence[Any], end: int, needs: Mapping[Topic, int]) -> None:
+        await self._know_schemas(Topic.TICKS, records)
         started = time.monotonic()
         decoded = await self._in_thread(self._decoder.ticks, records)
         self._meter.decoded(Topic.TICKS, time.monotonic() - started, decoded.refused, decoded.skipped_unknown)
@@ -284,6 +289,7 @@ class PartitionLoop:
                     await self._put_events(topic, fetched[topic], ends[topic])
 
     async def _put_events(self, topic: Topic, records: list[Any], end: int) -> None:
+        await self._know_schemas(topic, records)
         started = time.monotonic()
         few = len(records) <= _FEW_EVENTS and sum(len(record.value or b"") for record in records) <= _FEW_BYTES
         decoder = self._decoder.events
@@ -298,6 +304,20 @@ class PartitionLoop:
 
         await self._put(put, here=few)
         self._taken_in[topic] = end
+
+    async def _know_schemas(self, topic: Topic, records: Sequence[Any]) -> None:
+        """Wait until the schemas of records are known: without its answer from the registry none is refused."""
+        if self._schemas is None:
+            return
+
+        def waiting(why: str | None) -> None:
+            if why is None:
+                self._status.schema_waits.pop(topic, None)
+            else:
+                self._status.schema_waits[topic] = why
+
+        heads = records.first_bytes(5) if isinstance(records, RecordColumns) else (item.value for item in records)
+        await self._schemas.have(heads, waiting)
 
     async def _put(self, put: Callable[[], bool], *, here: bool = False) -> None:
         def put_and_mark() -> None:

@@ -31,7 +31,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
@@ -67,11 +67,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from impactd.core.base.settings import CoreSettings
+    from impactd.shell.kafka.registry import SchemaSource
     from impactd.shell.kafka.standby import Standby, Warm
     from impactd.shell.kafka.traces import Traces
     from impactd.shell.kafka.transport import GroupConsumer, ManualConsumer, Producer, Transport
     from impactd.shell.kill_switch import KillSwitch
     from impactd.wire.codec import Limits
+    from impactd.wire.framing import Framer
 
 T = TypeVar("T")
 
@@ -107,6 +109,8 @@ class Clients:
     standby: Standby | None = None
     #: Makes the traces of a partition, where tracing is on.
     traces: Callable[[int], Traces] | None = None
+    schemas: SchemaSource | None = None
+    framers: Mapping[Topic, Framer] = field(default_factory=dict)
 
 
 class Ownership:
@@ -210,7 +214,7 @@ class Ownership:
                 probe=stopwatch,
                 snapshot_ns=settings.journal.snapshot_s * SECOND_NS,
             )
-            encoder = Encoder(settings, self.partition, clients.partitions)
+            encoder = Encoder(settings, self.partition, clients.partitions, clients.framers)
             self._phase(Phase.RESTORING, "loading the state" if items else "committing the first state")
             if items:
                 await self._load(engine, items)
@@ -228,8 +232,14 @@ class Ownership:
                 ticks=clients.ticks,
                 events=clients.events,
                 decoder=Decoder(
-                    settings, clients.limits, self.partition, clients.partitions[Topic.TICKS], engine.built.items
+                    settings,
+                    clients.limits,
+                    self.partition,
+                    clients.partitions[Topic.TICKS],
+                    engine.built.items,
+                    schemas=None if clients.schemas is None else clients.schemas.schemas,
                 ),
+                schemas=clients.schemas,
                 encoder=encoder,
                 committer=committer,
                 executor=clients.executor,

@@ -16,6 +16,7 @@ from impactd.core.base.topics import Topic
 from impactd.shell.kafka.client import client_options, close_within, manual_consumer
 from impactd.shell.kafka.consume import consumed, read_topics
 from impactd.shell.kafka.decode import Decoder
+from impactd.shell.kafka.registry import Readable, SchemaSource
 from impactd.shell.kafka.tasks import run_together
 from impactd.shell.kafka.topics import partition_counts
 from impactd.shell.paper import PaperDesk, PaperFill
@@ -57,7 +58,10 @@ async def trade_on_paper(
     desk = PaperDesk(seed, books)
     names = {topic.value: settings.topics.name(topic) for topic in Topic}
     options = client_options(settings)
-    async with Client(options.pop("bootstrap_servers"), names=names, **options) as client:
+    schemas = SchemaSource.of(settings)
+    known = None if schemas is None else schemas.schemas
+    readable = Readable(settings)
+    async with Client(options.pop("bootstrap_servers"), names=names, readable=readable, **options) as client:
         consumer = manual_consumer(settings)
         try:
             await consumer.start()
@@ -66,7 +70,8 @@ async def trade_on_paper(
             await consumer.seek_to_end()
             async for record in read_topics(settings, names[Topic.EXECUTIONS.value]):
                 with suppress(FieldError):
-                    desk.reported(parse_object(parse_json(record.value or b"")))
+                    [value] = await readable([record.value])
+                    desk.reported(parse_object(parse_json(value or b"")))
             for plan in (await client.latest_plans()).values():
                 if fnmatchcase(plan["cl_ord_id"], orders):
                     desk.plan(plan)
@@ -77,9 +82,13 @@ async def trade_on_paper(
                         desk.plan(plan)
 
             async def follow_ticks() -> None:
-                decoders = [Decoder(settings, limits, number, len(places)) for number in range(len(places))]
+                decoders = [
+                    Decoder(settings, limits, number, len(places), schemas=known) for number in range(len(places))
+                ]
                 while True:
                     for place, records in (await consumer.getmany(timeout_ms=_POLL_MS)).items():
+                        if schemas is not None:
+                            await schemas.have(record.value for record in records)
                         batch = decoders[place.partition].ticks([consumed(record) for record in records]).batch
                         for fill in desk.ticks(batch):
                             await client.send(fill.record())

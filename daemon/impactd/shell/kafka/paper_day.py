@@ -22,6 +22,7 @@ from impactd.core.base.settings import SECOND_NS, BookSettings
 from impactd.core.base.topics import Topic
 from impactd.shell.kafka.client import close_within, manual_consumer
 from impactd.shell.kafka.errors import FatalError
+from impactd.shell.kafka.registry import Readable
 from impactd.shell.kafka.topics import partition_counts
 from impactd.shell.paper import Book, PaperDesk, usable_rows
 
@@ -55,6 +56,7 @@ class PaperDay:
         self._consumer = consumer
         # On a connection of its own: a question behind a fetch is answered when the fetch is.
         self._ends = ends
+        self._readable = Readable(settings)
         self._journal = settings.topics.name(Topic.JOURNAL)
         self._plans_at = [place for place in consumer.assignment() if place.topic != self._journal]
         self._books = books
@@ -124,8 +126,8 @@ class PaperDay:
         """Take what comes next; return whether anything did."""
         fetched = await self._consumer.getmany(timeout_ms=_POLL_MS)
         for place, records in fetched.items():
-            for record in records:
-                value = orjson.loads(record.value or b"null")
+            for found in await self._readable([record.value for record in records]):
+                value = orjson.loads(found or b"null")
                 if place.topic != self._journal:
                     self._desk.plan(value)
                 elif Topic.TICKS in (reached := value.get("to", {})):

@@ -32,10 +32,11 @@ from impactd.shell.kafka.client import CLOSE_S, close_within
 from impactd.shell.kafka.errors import FatalError, UnsupportedError
 from impactd.shell.kafka.listener import Assignments
 from impactd.shell.kafka.ownership import Clients
+from impactd.shell.kafka.registry import SchemaSource
 from impactd.shell.kafka.standby import Standby
 from impactd.shell.kafka.status import Status
 from impactd.shell.kafka.stuck import LOOK_S, StuckDetector
-from impactd.shell.kafka.tasks import end
+from impactd.shell.kafka.tasks import end, until
 from impactd.shell.kafka.topic_watch import watch_topics
 from impactd.shell.kafka.topics import check_policies, partition_counts
 from impactd.shell.kafka.transport import KafkaTransport
@@ -171,6 +172,10 @@ class Service:
             _log.warning("cleanup policies not checked", reason=str(error))
         # Compiling starves heartbeats, so it is done before the group is joined.
         await compiled(self._core, self._stop)
+        schemas = SchemaSource.of(settings)
+        framers = {} if schemas is None else await until(self._stop, schemas.framers(settings))
+        if framers is None:
+            return
         workers = min(counts[Topic.TICKS], (os.cpu_count() or 1) + 1)
         executor = ThreadPoolExecutor(workers, thread_name_prefix="impactd")
         transport = KafkaTransport(settings)
@@ -188,6 +193,8 @@ class Service:
             self._kill_switch,
             standby=standby,
             traces=self._traces,
+            schemas=schemas,
+            framers=framers,
         )
         assignments = self._assignments = Assignments(clients, self._status, self._fail)
         self._partitions = counts[Topic.TICKS]

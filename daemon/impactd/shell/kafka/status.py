@@ -167,6 +167,8 @@ class PartitionStatus:
         The share of input that had to be refused is above its limit.
     lost : dict of Topic to int
         Positions that no longer existed.
+    schema_waits : dict of Topic to str
+        Inputs that wait for the schema registry, and why.
     waited_s : float
         Seconds since the last commit or step of a restore for which records could be read, or the partition was not
         restored yet; see `impactd.shell.kafka.stuck`.
@@ -205,6 +207,7 @@ class PartitionStatus:
     paused: bool = False
     too_many_invalid: bool = False
     lost: dict[Topic, int] = field(default_factory=dict)
+    schema_waits: dict[Topic, str] = field(default_factory=dict)
     waited_s: float = 0.0
 
     def lag(self, topic: Topic) -> int:

@@ -8,8 +8,8 @@ for `after_s` neither its positions nor its restore have come further.
 Not stuck, therefore: a restore or a catch-up that moves, however slowly; a
 partition whose fetching is paused while it applies what it has; one whose
 brokers are away, which is not ready but would gain nothing from a restart; a
-topic that stands at a lost position; events that wait for ticks to pass their
-time.
+topic that stands at a lost position; an input that waits for the schema
+registry; events that wait for ticks to pass their time.
 
 An attempt that failed and was begun again is no progress, for any reason: in another process, or on another machine, it
 may succeed.
@@ -73,7 +73,7 @@ class StuckDetector:
         return status.phase is not Phase.RUNNING or any(
             status.stable_offsets.get(topic, 0) > self._applied(status, topic)
             for topic in INPUT_TOPICS
-            if topic not in status.lost
+            if topic not in status.lost and topic not in status.schema_waits
         )
 
     def _applied(self, status: PartitionStatus, topic: Topic) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 async def run_together(*work: Coroutine[Any, Any, None]) -> None:
@@ -21,6 +23,16 @@ async def run_together(*work: Coroutine[Any, Any, None]) -> None:
     for task in tasks:
         if task in done:
             task.result()
+
+
+async def until(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """Return what `work` returns; None where `stop` is set before, and then it is cancelled."""
+    task, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        await end(task, stopped)
 
 
 async def end(*tasks: asyncio.Task[Any]) -> None:

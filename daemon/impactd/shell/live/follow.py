@@ -24,6 +24,7 @@ from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.kafka.client import close_within, manual_consumer
 from impactd.shell.kafka.errors import FatalError
+from impactd.shell.kafka.registry import Readable
 from impactd.shell.kafka.tasks import end
 from impactd.shell.kafka.topics import partition_counts
 from impactd.shell.live.board import Board
@@ -67,6 +68,7 @@ class Follower:
 
     def __init__(self, settings: Settings, health: Callable[[], bytes]) -> None:
         self._settings = settings
+        self._readable = Readable(settings)
         self._health = health
         self.board = Board()
         self.stream = Stream()
@@ -125,7 +127,7 @@ class Follower:
             return None
         finally:
             await close_within(consumer.stop())
-        return record.value if record.offset == offset else None
+        return (await self._readable([record.value]))[0] if record.offset == offset else None
 
     def _is_wanted(self) -> bool:
         if self.stream.readers:
@@ -208,12 +210,12 @@ class Follower:
         items = []
         for place, records in fetched.items():
             topic = places[place]
-            for record in records:
-                if record.value is None:
+            for record, value in zip(records, await self._readable([r.value for r in records]), strict=True):
+                if value is None:
                     continue
-                self.board.take(topic, record.value, (place.partition, record.offset))
+                self.board.take(topic, value, (place.partition, record.offset))
                 if topic in EVENTS:
-                    items.append(((EVENTS[topic], place.partition), record.offset, EVENTS[topic], record.value))
+                    items.append(((EVENTS[topic], place.partition), record.offset, EVENTS[topic], value))
         self.stream.records(items)
         if any(event == "alert" for _, _, event, _ in items) and self.stream.readers:
             # A halt is an alert, and nobody should wait a second for it.

@@ -1,0 +1,224 @@
+"""The schema registry: waited for where it is away, believed where it answers, asked once for each schema."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from impactd.config import Settings
+from impactd.core.base.topics import Topic
+from impactd.shell.kafka import registry
+from impactd.shell.kafka.errors import FatalError
+from impactd.shell.kafka.registry import SchemaSource
+from impactd.shell.kafka.tasks import until
+
+FRAMED = b"\x00\x00\x00\x00\x05value"
+
+
+@dataclass
+class FakeRegistry:
+    """The part of Confluent's REST API that is used, and what was asked of it."""
+
+    schemas: dict[int, dict[str, Any]] = field(default_factory=dict)
+    subjects: dict[str, int] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    away: bool = False
+    refuses: bool = False
+    user: str | None = None
+    heard: threading.Event = field(default_factory=threading.Event)
+    port: int = 0
+
+    def answer(self, method: str, path: str, body: Any, auth: str | None) -> tuple[int, Any]:
+        self.asked.append(f"{method} {path}")
+        self.heard.set()
+        if self.away:
+            return 503, {"error_code": 50003, "message": "away"}
+        if self.user is not None and auth != "Basic " + base64.b64encode(self.user.encode()).decode():
+            return 401, {"error_code": 401, "message": "who are you"}
+        parts = path.partition("?")[0].strip("/").split("/")
+        if parts[0] == "schemas":
+            found = self.schemas.get(int(parts[2]))
+            return (404, {"error_code": 40403, "message": "none"}) if found is None else (200, found)
+        if method == "GET":
+            return 404, {"message": "a proxy's own page"}
+        if self.refuses:
+            return 409, {"error_code": 409, "message": "incompatible with an earlier schema"}
+        if len(parts) == 2 and parts[1] not in self.subjects:
+            return 404, {"error_code": 40401, "message": "no subject"}
+        number = self.subjects.setdefault(parts[1], len(self.subjects) + 100)
+        self.schemas[number] = body
+        return 200, {"id": number}
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeRegistry]:
+    made = FakeRegistry()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer("GET", None)
+
+        def do_POST(self) -> None:
+            self._answer("POST", json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+        def _answer(self, method: str, body: Any) -> None:
+            code, found = made.answer(method, self.path, body, self.headers["Authorization"])
+            data = json.dumps(found).encode()
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        made.port = server.server_address[1]
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield made
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(registry, "_LAST_PAUSE_S", 0.01)
+
+
+def _settings(fake: FakeRegistry, form: str = "json", **section: Any) -> Settings:
+    return Settings(wire={"format": form}, registry={"url": f"http://127.0.0.1:{fake.port}/", **section})
+
+
+def _source(fake: FakeRegistry, **section: Any) -> SchemaSource:
+    made = SchemaSource.of(_settings(fake, **section))
+    assert made is not None
+    return made
+
+
+async def test_schema_is_asked_for_once(fake: FakeRegistry) -> None:
+    fake.schemas[5] = {"schema": '"string"'}
+    source = _source(fake)
+    await source.have([FRAMED, None, b"{}", b"\x00\x00"])
+    await source.have([FRAMED, FRAMED])
+    assert fake.asked == ["GET /schemas/ids/5"]
+    assert source.schemas.known[5].text == '"string"'
+
+
+async def test_registry_that_is_away_is_waited_for_and_says_so(fake: FakeRegistry) -> None:
+    fake.away = True
+    fake.schemas[5] = {"schema": '"string"'}
+    said: list[str | None] = []
+    source = _source(fake)
+
+    def waiting(why: str | None) -> None:
+        said.append(why)
+        # It comes back after its third silence.
+        fake.away = len(said) < 3
+
+    await source.have([FRAMED], waiting)
+    assert all("503" in str(why) for why in said[:3])
+    assert said[3:] == [None]
+    assert not source.schemas.known[5].fault
+
+
+async def test_nothing_is_believed_of_a_registry_that_does_not_listen() -> None:
+    source = SchemaSource.of(Settings(registry={"url": "http://127.0.0.1:1"}))
+    assert source is not None
+    said = asyncio.Event()
+    waits = asyncio.create_task(source.have([FRAMED], lambda why: said.set() if why else None))
+    await said.wait()
+    assert source.schemas.known == {}
+    waits.cancel()
+
+
+async def test_schema_that_does_not_exist_is_asked_for_again_later(fake: FakeRegistry) -> None:
+    source = _source(fake)
+    await source.have([FRAMED])
+    assert source.schemas.known[5].fault
+    await source.have([FRAMED])
+    assert len(fake.asked) == 1
+    fake.schemas[5] = {"schema": '"string"'}
+    source._absent[5] = 0.0
+    await source.have([FRAMED])
+    assert not source.schemas.known[5].fault
+
+
+async def test_another_404_is_no_answer(fake: FakeRegistry) -> None:
+    said = asyncio.Event()
+    source = SchemaSource.of(Settings(registry={"url": f"http://127.0.0.1:{fake.port}/subjects/x"}))
+    assert source is not None
+    waits = asyncio.create_task(source.have([FRAMED], lambda why: said.set() if why else None))
+    await said.wait()
+    assert source.schemas.known == {}
+    waits.cancel()
+
+
+async def test_user_and_password_are_sent(fake: FakeRegistry) -> None:
+    fake.user = "desk:secret"
+    fake.schemas[5] = {"schema": '"string"'}
+    await _source(fake, username="desk", password="secret").have([FRAMED])  # noqa: S106  # a fake's
+
+
+@pytest.mark.parametrize("form", ["avro", "protobuf"])
+async def test_outputs_are_registered_under_the_names_of_their_topics(fake: FakeRegistry, form: str) -> None:
+    pytest.importorskip("fastavro")
+    pytest.importorskip("google.protobuf")
+    settings = _settings(fake, form)
+    framers = await _source(fake).framers(settings)
+    names = [Topic.ESTIMATES, Topic.MODELS, Topic.PLANS, Topic.PLANS_LATEST, Topic.SLICES, Topic.ALERTS, Topic.TCA]
+    assert set(framers) == set(names)
+    assert set(fake.subjects) == {f"{settings.topics.name(topic)}-value" for topic in names}
+    alert = {"type": "alert", "kind": "halt", "symbol": None, "cl_ord_id": None, "as_of": 1, "text": "t"}
+    value = framers[Topic.ALERTS].frame(alert)
+    [found] = await _source(fake).as_json([value])
+    assert json.loads(found or b"") == alert
+
+
+async def test_schema_that_the_registry_refuses_ends_the_start(fake: FakeRegistry) -> None:
+    pytest.importorskip("fastavro")
+    fake.refuses = True
+    with pytest.raises(FatalError, match="incompatible"):
+        await _source(fake).framers(_settings(fake, "avro"))
+
+
+async def test_schemas_are_only_looked_up_where_they_may_not_be_registered(fake: FakeRegistry) -> None:
+    pytest.importorskip("fastavro")
+    settings = _settings(fake, "avro", register_schemas=False)
+    with pytest.raises(FatalError):
+        await _source(fake).framers(settings)
+    assert all("/versions" not in asked for asked in fake.asked)
+    assert fake.subjects == {}
+
+
+async def test_start_that_waits_for_the_registry_can_be_stopped(fake: FakeRegistry) -> None:
+    pytest.importorskip("fastavro")
+    fake.away = True
+    stop = asyncio.Event()
+    waits = asyncio.create_task(until(stop, _source(fake).framers(_settings(fake, "avro"))))
+    await asyncio.to_thread(fake.heard.wait)
+    stop.set()
+    assert await waits is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"wire": {"format": "avro"}},
+        {"registry": {"url": "r:8081"}},
+        {"registry": {"url": "http://user:secret@r:8081"}},
+        {"registry": {"url": "http://r:8081", "username": "u"}},
+    ],
+)
+def test_settings_that_cannot_be_obeyed_are_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"registry|timestamps|url|username"):
+        Settings(**given)
