@@ -170,14 +170,16 @@ class Initiator:
             self.duplicates += 1
             return
         self.next_in = int(message[36]) if kind == "4" else number + 1
+        self._in_order(kind, message)
+
+    def _in_order(self, kind: str, message: Message) -> None:
         if kind == "1":
             self._send("0", [(112, message[112])])
+        elif kind == "5":
+            self._send("5", [])
         elif kind == "3":
             self.rejects.append(message)
-        elif kind not in _ADMIN:
-            self.received.append(message)
-        if kind in _ADMIN:
-            self.admin.append(message)
+        (self.admin if kind in _ADMIN else self.received).append(message)
 
     def _resend(self, first: int, last: int) -> None:
         """Answer a resend request: application messages again, gaps for the others."""

@@ -292,7 +292,9 @@ async def test_drop_copy_takes_executions_alone(broker: Broker, tmp_path: Path) 
         desk.send("8", body)
         desk.send("8", [pair if pair[0] != 32 else (32, "-1") for pair in body])
         assert (await desk.report(t35="j", t372="8"))[379] == "E-A1"
-        await desk.drop()
+    # It has logged out, and ended in order.
+    assert any(message[35] == "5" for message in desk.admin)
+    await desk.drop()
     (record,) = await read_topic(settings, settings.topics.name(Topic.EXECUTIONS))
     assert orjson.loads(record.value or b"")["cl_ord_id"] == "A1"
     assert await orders_of(settings) == []

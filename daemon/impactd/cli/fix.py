@@ -32,7 +32,9 @@ def command(*, sessions: Path | None, drop_copy: bool, config: Path | None, sets
 
     import asyncio
     import importlib.util
+    import os
     import signal
+    import sys
 
     from impactd.shell.fix.gateway import Gateway
     from impactd.shell.fix.sessions import SessionsError
@@ -55,8 +57,20 @@ def command(*, sessions: Path | None, drop_copy: bool, config: Path | None, sets
             task.result()
 
     setup(settings.log.level, settings.log.format, libraries=settings.log.libraries)
-    with translated():
-        try:
+    code = 0
+    try:
+        with translated():
             asyncio.run(serve())
-        except SessionsError as error:
-            raise InputError(f"{settings.fix.sessions}: {error}") from error
+    except SessionsError as error:
+        code = _shown(InputError(f"{settings.fix.sessions}: {error}"))
+    except click.ClickException as error:
+        code = _shown(error)
+    # QuickFIX's threads call into Python, which must not end under them.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _shown(error: click.ClickException) -> int:
+    error.show()
+    return error.exit_code

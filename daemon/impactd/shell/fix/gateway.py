@@ -19,11 +19,11 @@ import asyncio
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
-from time import time_ns
+from time import monotonic, sleep, time_ns
 from typing import Any, Final
 
 import orjson
@@ -51,12 +51,21 @@ _POLL_MS: Final = 100
 #: Positions are saved at least so often.
 _SAVE_S: Final = 60.0
 
+#: The longest wait for the answers to a logout.
+_LOGOUT_S: Final = 3.0
+
+#: What QuickFIX's threads use.
+_KEPT: Final[list[Any]] = []
+
 #: Topics by which the service answers.
 _FOLLOWED: Final = (Topic.PLANS, Topic.ALERTS)
 
 
 class Gateway:
     """Takes FIX sessions and the service's answers until it is stopped.
+
+    QuickFIX's threads go on after `run`: stopping them races with what they do, and may crash.  End the process by
+    `os._exit`; what is committed is all that counts.
 
     Parameters
     ----------
@@ -126,14 +135,15 @@ class Gateway:
                         # Its threads wait for a commit that will not come.
                         _log.error("fix gateway ends", error=str(self._failed.exception()))
                         os._exit(1)
-                    await asyncio.to_thread(acceptor.stop)
+                    await asyncio.to_thread(_log_out, quickfix, self._states)
         except KafkaError as error:
             raise FatalError(f"the broker fails: {error!r}") from error
         finally:
             await close_producer(self._producer, 2.0)
 
     async def _until_failed(self) -> None:
-        await self._failed
+        # A cancelled wait would cancel the future too.
+        await asyncio.shield(self._failed)
 
     # --- state ------------------------------------------------------------------------------------------------------
 
@@ -404,6 +414,17 @@ def _message(quickfix: Any, out: Out) -> Any:
     return message
 
 
+def _log_out(quickfix: Any, names: Iterable[str]) -> None:
+    """Log every session out, and wait for a moment until the other sides have answered."""
+    sessions = [quickfix.Session.lookupSession(_session_id(quickfix, name)) for name in names]
+    on = [session for session in sessions if session is not None and session.isLoggedOn()]
+    for session in on:
+        session.logout()
+    deadline = monotonic() + _LOGOUT_S
+    while any(session.isLoggedOn() for session in on) and monotonic() < deadline:
+        sleep(0.05)
+
+
 def _acceptor(quickfix: Any, gateway: Gateway, path: str) -> Any:
     """Return QuickFIX's acceptor with an application that hands everything to the gateway."""
 
@@ -446,6 +467,6 @@ def _acceptor(quickfix: Any, gateway: Gateway, path: str) -> Any:
     settings = quickfix.SessionSettings(path)
     store = quickfix.FileStoreFactory(settings)
     acceptor = quickfix.SocketAcceptor(application, store, settings)
-    # The acceptor keeps pointers to them, and Python would let them go.
-    acceptor.kept = (application, settings, store)
+    # Its threads have pointers to them until the process ends, and Python would let them go.
+    _KEPT.append((acceptor, application, settings, store))
     return acceptor
