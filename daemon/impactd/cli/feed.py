@@ -72,6 +72,58 @@ def crypto(
     _run(settings, lambda sink: CryptoFeed(found, names, sink, limits(settings)).run(), dry_run=dry_run, limit=limit)
 
 
+@command.command(
+    "databento",
+    epilog=example(
+        "impactd feed databento --dataset XNAS.ITCH --schema mbp-10,status --symbols FROG,AAPL -c impactd.toml",
+        "impactd feed databento --dataset GLBX.MDP3 --schema mbo --symbols ES.FUT --stype-in parent --dry-run",
+    ),
+)
+@click.option("--dataset", required=True, help="Databento's name of the data set.")
+@click.option("--schema", required=True, metavar="NAME,...", help="Such as mbp-10, mbo, status, definition.")
+@click.option("--symbols", required=True, metavar="NAME,...", help="Symbols to follow.")
+@click.option("--stype-in", default="raw_symbol", show_default=True, help="Databento's type of --symbols.")
+@click.option("--dry-run", is_flag=True, help="Print the records instead of sending them, in hexadecimal.")
+@click.option("--limit", type=click.IntRange(1), help="With --dry-run: end after so many records.")
+@click.option("--gateway", metavar="HOST:PORT", help="Another address than that of the data set.")
+@settings_options
+def databento(
+    *,
+    dataset: str,
+    schema: str,
+    symbols: str,
+    stype_in: str,
+    dry_run: bool,
+    limit: int | None,
+    gateway: str | None,
+    config: Path | None,
+    sets: tuple[str, ...],
+) -> None:
+    """Send Databento's live records to the ticks topic.
+
+    The key is read from the environment variable DATABENTO_API_KEY.
+    Needs the extra databento.
+    """
+    import os
+
+    settings = load_settings(config, sets).settings
+    names, schemas = ([name.strip() for name in text.split(",") if name.strip()] for text in (symbols, schema))
+    key = os.environ.get("DATABENTO_API_KEY", "")
+    if not key:
+        raise click.UsageError("DATABENTO_API_KEY is not set; set it to your key")
+    if not names or not schemas:
+        raise click.UsageError("--symbols, --schema: name at least one")
+    host, _, port = (gateway or "").rpartition(":")
+    if gateway is not None and not (host and port.isdigit()):
+        raise click.UsageError(f"--gateway: {gateway} is not HOST:PORT")
+
+    from impactd.shell.feed.databento import DatabentoFeed, Subscription
+
+    wanted = Subscription(key, dataset, schemas, names, stype_in, host or None, int(port or 13_000))
+    click.echo(f"feed: databento {dataset} {', '.join(schemas)}; Ctrl-C ends it", err=True)
+    _run(settings, lambda sink: DatabentoFeed(wanted, sink).run(), dry_run=dry_run, limit=limit)
+
+
 def _run(settings: Settings, feed: Callable[[Sink], Awaitable[None]], *, dry_run: bool, limit: int | None) -> None:
     """Run a feed until it is interrupted, or a dry run has shown enough."""
     import asyncio
