@@ -339,3 +339,30 @@ def test_capture_is_recognised_among_other_json(tmp_path: Path) -> None:
     )
     decoded = join(list(read_ticks(path)))
     assert (len(decoded.batch), decoded.skipped_unknown) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda ns, message: b"%d %s" % (ns, orjson.dumps(message)),
+        lambda _, message: b"2025-04-03T13:30:00.125395235Z " + orjson.dumps(message),
+        lambda ns, message: orjson.dumps({"ts": ns, "data": message}),
+        lambda ns, message: orjson.dumps({"exchange": "x", "local_timestamp": str(ns), "message": message}),
+        lambda ns, message: orjson.dumps({"received": ns, "raw": orjson.dumps(message).decode()}),
+        lambda _, message: orjson.dumps({"timestamp": "2025-04-03T13:30:00.125395235Z", "payload": message}),
+    ],
+)
+def test_the_time_of_capture_may_be_written_before_or_around_a_message(wrap: Any) -> None:
+    message = {"u": 1, "s": "BTCUSDT", "b": "100", "B": "1", "a": "101", "A": "2"}
+    line = wrap(T0, message)
+    assert CaptureCodec.detects(Content("capture.jsonl", iter([line + b"\n"])).head)
+    (decoded,) = [CaptureCodec().decode_columns([line], [0], [-1])]
+    assert not decoded.refused
+    assert decoded.batch.ts_event.tolist() == [T0]
+    assert decoded.batch.bid_px[0, 0] == 100.0
+
+
+def test_the_time_around_a_message_may_be_seconds() -> None:
+    message = {"u": 1, "s": "BTCUSDT", "b": "100", "B": "1", "a": "101", "A": "2"}
+    decoded = CaptureCodec().decode_columns([orjson.dumps({"time": 1743687000.125, "msg": message})], [0], [-1])
+    assert decoded.batch.ts_event.tolist() == [1_743_687_000_125_000_000]

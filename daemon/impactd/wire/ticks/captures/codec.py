@@ -1,7 +1,8 @@
 """Captured messages: a line is a JSON object, with the time of its capture before it if there is one.
 
 Venues' clocks and that of the capture differ, and not all messages carry the venue's time. So where a line begins with
-the capture's time (a whole number of `wire.time_unit` and a blank), that is the time of its rows; otherwise it is the
+the capture's time (a whole number of `wire.time_unit`, or ISO 8601, and a blank), or an object around the message has
+it (``{"ts":..., "data":{...}}``, also with the message as text), that is the time of its rows; otherwise it is the
 venue's. Messages that hold neither books nor trades are counted and skipped.
 
 In a file and live, snapshots and changes of a book make a book each, of its best `books.max_levels` levels
@@ -16,6 +17,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any, Final, Self
 
 from impactd.wire.codec import FieldError, Limits, shown
@@ -31,7 +33,22 @@ from impactd.wire.ticks.captures.venues import Book, Delta, End, Found, Trade, f
 from impactd.wire.ticks.round_lots import lot_of
 from impactd.wire.times import parse_time
 
-_LINE: Final = re.compile(rb"(?:(\d{1,19})[ \t,]+)?([{\[].*)", re.DOTALL)
+_LINE: Final = re.compile(rb"(?:(\d{1,19}|\d{4}-\d\d-\d\dT[\d:.]{5,18}Z?)[ \t,]+)?([{\[].*)", re.DOTALL)
+#: Fields in which captures keep a message as it came, and the time at which it did.
+_PAYLOADS: Final = ("data", "message", "msg", "raw", "payload", "body")
+_TIMES: Final = (
+    "ts",
+    "timestamp",
+    "time",
+    "local_ts",
+    "local_timestamp",
+    "received",
+    "received_at",
+    "recv_ts",
+    "ts_recv",
+)
+#: Fields of venues' own messages, which have `data` as well.
+_OWN: Final = frozenset({"stream", "topic", "arg", "channel", "e", "type", "method", "ts_event"})
 _INTEGER: Final = re.compile(r"-?\d{1,19}", re.ASCII)
 _SEQUENCE: Final = re.compile(rb'"sequence_num"\s*:\s*(\d{1,18})\b')
 #: Levels of a side of a snapshot or of changes, at most.
@@ -82,7 +99,10 @@ class CaptureCodec(BuildingCodec):
             raise FieldError("json", "not a JSON object, with the time of its capture before it or without; send one")
         received = parse_time(match[1].decode(), "time of capture", self.limits.time_unit) if match[1] else 0
         self._follow_sequence(match[2])
-        found = _found(match[2])
+        time, message = _unwrapped(_parse(match[2]))
+        if time is not None and not received:
+            received = self._wrapped_time(time)
+        found = _found(message)
         n_skipped = 0
         for item in found or ():
             symbol = self._name(item)
@@ -107,6 +127,11 @@ class CaptureCodec(BuildingCodec):
                     sides = [(px, [lot * size for size in sz]) for px, sz in sides]
                 builder.add_book(record, symbol, 0, ts_event, received, *sides)
         return n_skipped if found else 1
+
+    def _wrapped_time(self, time: object) -> int:
+        """Return the time of capture in the object around a message: text, a whole number, or seconds with a point."""
+        unit = self.limits.time_unit
+        return int(Decimal(str(time)) * 10**9) if isinstance(time, float) else parse_time(time, "time of capture", unit)
 
     @staticmethod
     def _levels(value: object, field: str, max_levels: int) -> Levels:
@@ -148,9 +173,20 @@ class CaptureCodec(BuildingCodec):
         return parse_time(item.time, "time", "ms")
 
 
-def _found(text: bytes) -> Found | None:
+def _unwrapped(parsed: object) -> tuple[object, object]:
+    """Return the time of capture and the message that a capture's own object holds; None and the message otherwise."""
+    if isinstance(parsed, dict) and _OWN.isdisjoint(parsed):
+        for name in _PAYLOADS:
+            inner = parsed.get(name)
+            if isinstance(inner, str) and inner[:1] in ("{", "["):
+                inner = _parse(inner.encode())
+            if isinstance(inner, dict | list):
+                return next((parsed[time] for time in _TIMES if not is_blank(parsed.get(time))), None), inner
+    return None, parsed
+
+
+def _found(parsed: object) -> Found | None:
     """Return what a message holds, or the messages of an array; None where none is of a known venue."""
-    parsed = _parse(text)
     if not isinstance(parsed, list):
         return find(parse_object(parsed))
     each = [find(parse_object(one)) for one in parsed]
@@ -206,7 +242,7 @@ def _is_known(line: bytes) -> bool:
     if match is None:
         return False
     try:
-        return bool(_found(match[2])) and b'"ts_event"' not in line
+        return bool(_found(_unwrapped(_parse(match[2]))[1])) and b'"ts_event"' not in line
     except FieldError:
         return False
 
@@ -219,4 +255,5 @@ def symbols_in(text: bytes) -> list[str]:
     FieldError
         If the message cannot be read.
     """
-    return list(dict.fromkeys(parse_symbol(item.symbol) for item in _found(text) or () if item.symbol is not None))
+    found = _found(_parse(text)) or ()
+    return list(dict.fromkeys(parse_symbol(item.symbol) for item in found if item.symbol is not None))
