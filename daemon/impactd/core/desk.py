@@ -381,7 +381,8 @@ class Desk:
                 order.vwap_turnover += vwap * volume * (worked / self._interval)
             self._feedback.begin(order, minute_end)
             if order.works_from < minute_end:
-                self._alerts.progress(order, volume * (worked / self._interval), stats.mid_close, minute_end)
+                minutes = (minute_end - order.works_from) / self._interval
+                self._alerts.progress(order, volume * (worked / self._interval), minutes, stats.mid_close, minute_end)
             self._orders.mark(order)
         planned: set[str] = set()
         for order in orders:

@@ -41,6 +41,18 @@ def test_order_that_trades_more_than_its_rate_is_ahead() -> None:
     assert "ahead" in alert.text
 
 
+def test_a_minute_that_falls_short_of_its_forecast_is_no_alert() -> None:
+    """The plan trades a share of what was forecast, and pays back what the minute did not bring."""
+    harness = EngineHarness(CoreSettings(plans=PlanSettings(fills="scheduled")))
+    harness.run(traded(0, 10))
+    harness.send(new("A", 20_000, at(10), 30 * M, participation_rate=0.1))
+    harness.run(traded(10, 20))
+    harness.run(traded(20, 21, qty=4.0))
+    harness.run(traded(21, 25))
+    assert harness.plans()[-1].cum_qty > 0
+    assert not harness.alerts("off_band")
+
+
 def test_price_beyond_the_setting_is_alerted_once_each_way() -> None:
     harness = EngineHarness(CoreSettings(plans=PlanSettings(alert_drift_bps=50.0)))
     harness.run(traded(0, 10))

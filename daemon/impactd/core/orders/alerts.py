@@ -65,17 +65,19 @@ class OrderAlerts:
             text = f"no tick for {(now - last_tick) // SECOND_NS} s"
         self.warn(order, now, "missing_ticks", text)
 
-    def progress(self, order: Order, volume: float, mid: float | None, now: int) -> None:
+    def progress(self, order: Order, volume: float, minutes: float, mid: float | None, now: int) -> None:
         """Alert what an order's closed minute shows of its band of participation, the price and its cost.
 
         Parameters
         ----------
         volume : float
             Continuous volume of the minute, shares.
+        minutes : float
+            Since the order began to work.
         mid : float or None
             Price.
         """
-        self.warn(order, now, "off_band", _off_band(order, volume))
+        self.warn(order, now, "off_band", _off_band(order, max(volume, order.market_volume / max(minutes, 1.0))))
         drift = None
         if self._settings.alert_drift_bps is not None and mid is not None and order.arrival_px:
             drift = (mid - order.arrival_px) / abs(order.arrival_px) * 1e4
@@ -105,7 +107,13 @@ class OrderAlerts:
 def _off_band(order: Order, volume: float) -> str | None:
     """Return how far an order is behind its least rate or ahead of its largest one, or None.
 
-    A lot, and what the minute itself allowed, are within the band: its volume was not known while it was traded.
+    A lot, and what the minute itself allows, or a mean one, are within the band: its volume is not known while it is
+    traded, and a plan pays back later what a minute fell short of its forecast.
+
+    Parameters
+    ----------
+    volume : float
+        Of the minute or the mean one, whichever is more, shares.
     """
     terms, done = order.terms, order.cum_qty - order.auction_qty
     before, now = max(order.market_volume - volume, 0.0), order.market_volume
