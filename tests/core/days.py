@@ -37,6 +37,8 @@ from tests.core.rows import batch_of
 
 SYMBOLS = ("AA", "BB", "CC")
 MINUTES = 6
+#: In the midst of the books.
+PX = 100.0
 
 
 @dataclass(frozen=True)
@@ -105,11 +107,15 @@ def random_event(rng: np.random.Generator) -> Event:
             lot_size=(QUANTA, 100 * QUANTA)[n % 2],
             risk_aversion=1e-6 if n == 3 else 0.0,
             blackouts=((start + M, start + M + 9 * S),) if n == 0 else (),
+            limit_px=PX if n == 1 else None,
+            would_px=PX if n == 4 else None,
+            would_rate=0.2 if n == 4 else None,
+            min_participation_rate=0.05 if n == 2 else None,
         ),
         lambda: change(ts, cl_ord_id, symbol, order_qty=int(rng.integers(100, 1_500))),
         lambda: change(ts, cl_ord_id, symbol, end=ts + int(rng.integers(-1, 4)) * M),
         lambda: cancel(ts, cl_ord_id, symbol),
-        lambda: fill(ts, ref, int(rng.integers(1, 300)), cl_ord_id, symbol),
+        lambda: fill(ts, ref, int(rng.choice([900, rng.integers(1, 300)], p=[0.2, 0.8])), cl_ord_id, symbol),
         lambda: fill(ts, ref, int(rng.integers(1, 30)), cl_ord_id, "BB"),
         lambda: bust(ts, "B" + ref, ref, cl_ord_id, symbol),
         lambda: correct(ts, "C" + ref, ref, int(rng.integers(1, 300)), cl_ord_id, symbol),

@@ -42,6 +42,7 @@ def test_restoring_the_state_at_any_commit_changes_no_byte(seed: int, batch: int
     whole = drive(day, core, batch=1_000)
     broken = drive(day, core, batch=batch, reload_every=every)
     assert encoded(broken.outputs) == encoded(whole.outputs)
+    assert sorted(broken.state) == sorted(whole.state)
 
 
 @given(seed=seeds)

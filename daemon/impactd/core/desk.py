@@ -171,7 +171,6 @@ class Desk:
             return
         self._count(EventOutcome.APPLIED)
         self._orders.add(order)
-        self.prices.note(order)
         self._feedback.arrived(order, now)
         self._alerts.opposite(order, self._orders.active_of(order.symbol), now)
         self._alerts.missing(order, self._books.last_ts(order.symbol), now)
@@ -250,7 +249,6 @@ class Desk:
         if outcome.kind in {EventOutcome.APPLIED, EventOutcome.REJECTED}:
             self._orders.mark(order)
         if isinstance(event, ReplaceOrder | CancelOrder):
-            self.prices.note(order)
             # Also the id of a request that was rejected: what follows may name it.
             if event.cl_ord_id in order.ids or len(order.later_ids) >= MAX_IDS:
                 return []
@@ -443,7 +441,6 @@ class Desk:
     def loaded(self) -> None:
         """Find what follows from the orders of a loaded state."""
         self.pace.load()
-        self.prices.load_orders()
 
     def reach(self, time: int) -> None:
         """Plan by price and by volume and decide on slices, at each time that is due by `time`, ns."""

@@ -15,7 +15,7 @@ from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import CoreSettings, PlanSettings
 from impactd.core.base.topics import Side
 from impactd.core.orders.order import Order, Status
-from tests.core.builders import T0, EngineHarness, M, S, at, change, ladder, minutes, new, plans
+from tests.core.builders import T0, EngineHarness, M, S, at, bust, change, fill, ladder, minutes, new, plans
 from tests.core.planning.test_bands_of_rate import LOT, proposed
 from tests.core.planning.test_estimate import market
 from tests.core.slices.test_watch import acting, slices, wavy
@@ -105,6 +105,22 @@ def test_touched_price_is_left_at_a_distance_and_touched_again_at_once(terms: di
         harness.run([ladder(at(10) + (3 + 4 * k + j) * S, mid=round(px - 0.02, 2)) for j in range(4)])
         said = [plan.reason for plan in harness.plans()[before:]]
         assert said == ["price"] * forced, (k, px, said)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_prices_of_an_order_that_a_bust_reopens_are_watched_again(*, restarts: bool) -> None:
+    harness = EngineHarness()
+    harness.run(minutes(10))
+    harness.send(new("A", 600, at(10), 30 * M, limit_px=100.05))
+    harness.send(fill(at(10) + S, "E1", 600))
+    harness.run([ladder(at(10) + k * S, mid=101.0) for k in range(2, 6)])
+    harness.send(bust(at(10) + 6 * S, "B1", "E1"))
+    if restarts:
+        harness.reload()
+    before = len(harness.plans())
+    harness.run([ladder(at(10) + k * S, mid=101.0) for k in range(7, 12)])
+    harness.run([ladder(at(10) + k * S, mid=99.0) for k in range(12, 20)])
+    assert [plan.reason for plan in harness.plans()[before:]] == ["price"]
 
 
 def test_price_that_stays_forces_nothing() -> None:

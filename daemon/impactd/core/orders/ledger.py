@@ -42,6 +42,8 @@ class Ledger:
         self._by_symbol: dict[str, list[str]] = {}
         self._active: dict[str, list[str]] = {}
         self._is_active: set[str] = set()
+        #: First ids of active orders that have a price.
+        self._priced: set[str] = set()
         self._changes = Changes()
 
     def __len__(self) -> int:
@@ -71,6 +73,10 @@ class Ledger:
         """Return all active orders."""
         return [self._orders[cl_ord_id] for cl_ord_id in sorted(itertools.chain(*self._active.values()))]
 
+    def priced(self) -> list[Order]:
+        """Return the active orders whose plans a price moves, by id."""
+        return [self._orders[cl_ord_id] for cl_ord_id in sorted(self._priced)]
+
     def add(self, order: Order) -> None:
         """Add a new order."""
         self._put(order)
@@ -90,14 +96,14 @@ class Ledger:
         _take_out(self._by_symbol, order)
         _take_out(self._active, order)
         self._is_active.discard(order.cl_ord_id)
+        self._priced.discard(order.cl_ord_id)
         self._changes.delete(f"order/{order.cl_ord_id}")
         for chunk in range(_n_chunks(order)):
             self._changes.delete(f"execs/{order.cl_ord_id}/{chunk}")
 
     def mark(self, order: Order) -> None:
         """Note that an order has changed."""
-        if order.active is not (order.cl_ord_id in self._is_active):
-            self._index_active(order)
+        self._index(order)
         self._changes.mark(f"order/{order.cl_ord_id}", lambda: dump_order(order))
 
     def mark_execution(self, order: Order, exec_id: str) -> None:
@@ -157,13 +163,14 @@ class Ledger:
         self._orders[order.cl_ord_id] = order
         self._ids |= dict.fromkeys(order.ids, order.cl_ord_id)
         _put_in(self._by_symbol, order)
-        if order.active:
-            self._index_active(order)
+        self._index(order)
 
-    def _index_active(self, order: Order) -> None:
-        """Put an order into the index of active orders, or take it out."""
-        (self._is_active.add if order.active else self._is_active.discard)(order.cl_ord_id)
-        (_put_in if order.active else _take_out)(self._active, order)
+    def _index(self, order: Order) -> None:
+        """Put an order into the indexes of active orders, or take it out."""
+        if order.active is not (order.cl_ord_id in self._is_active):
+            (self._is_active.add if order.active else self._is_active.discard)(order.cl_ord_id)
+            (_put_in if order.active else _take_out)(self._active, order)
+        (self._priced.add if order.active and order.terms.has_price else self._priced.discard)(order.cl_ord_id)
 
 
 def _put_in(index: dict[str, list[str]], order: Order) -> None:

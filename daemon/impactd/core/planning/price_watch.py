@@ -48,17 +48,12 @@ class PriceWatch:
         self._orders = orders
         self._books = books
         self._markets = markets
-        self._watched: set[str] = set()
         self._changes = Changes()
         self.next = FOREVER
 
-    def note(self, order: Order) -> None:
-        """Watch an order if it has a price, once it is new or amended."""
-        (self._watched.add if order.terms.has_price else self._watched.discard)(order.cl_ord_id)
-
     def wake(self, time: int) -> None:
         """Note a tick at event time `time`, ns."""
-        if self.next == FOREVER and self._watched and self._working():
+        if self.next == FOREVER and self._orders.priced():
             self.next = (time // self._every + 1) * self._every
             self._mark()
 
@@ -72,19 +67,12 @@ class PriceWatch:
         at, self.next = self.next, FOREVER
         self._mark()
         moved = []
-        for order in self._working():
+        for order in self._orders.priced():
             if not order.halted and order.terms.start <= at < order.terms.trades_until:
                 zones = self._zones(order, at, left=LEFT)
                 if zones and zones != order.zones:
                     moved.append(order)
         return at, moved
-
-    def _working(self) -> list[Order]:
-        """Return the watched orders that are active, by id; those that have ended are forgotten."""
-        found = [order for name in sorted(self._watched) if (order := self._orders.get(name)) is not None]
-        found = [order for order in found if order.active]
-        self._watched = {order.cl_ord_id for order in found}
-        return found
 
     def _zones(self, order: Order, at: int, *, left: float) -> str:
         """Return where the best price that an order can take lies, about its limit and its would price.
@@ -128,8 +116,3 @@ class PriceWatch:
         """Restore when prices are next looked at."""
         self.next = orjson.loads(items[_KEY]) if _KEY in items else FOREVER
         self._changes.clear()
-
-    def load_orders(self) -> None:
-        """Watch the orders of a loaded state."""
-        for order in self._orders.all_active():
-            self.note(order)
