@@ -73,6 +73,7 @@ def levels(n: int) -> list[list[int]]:
 TICKS: list[tuple[Any, Any]] = [
     (b"", BOOK),
     (dumps(BOOK)[:-3], BOOK),
+    (BOOK | {"venue": "a b"}, BOOK | {"venue": "XNAS"}),
     (dumps(TRADE).replace(b"1.5", b"Infinity"), TRADE),
     (dumps(TRADE).replace(b"1.5", b"-Infinity"), TRADE),
     (dumps(TRADE).replace(b"1.5", b"1e999"), TRADE),
@@ -122,6 +123,8 @@ EVENTS: list[tuple[Topic, Any, Any]] = [
     (Topic.ORDERS, NEW | {"prty": 1}, NEW),
     (Topic.ORDERS, NEW | {"participation_rate": 10}, NEW | {"participation_rate": 0.1}),
     (Topic.ORDERS, NEW | {"must_complete": "yes"}, NEW | {"must_complete": True}),
+    (Topic.ORDERS, NEW | {"venues": "XNAS"}, NEW | {"venues": ["XNAS"]}),
+    (Topic.ORDERS, NEW | {"venues": []}, NEW | {"venues": None}),
     (Topic.ORDERS, NEW | {"blackouts": "noon"}, NEW | {"blackouts": [[T0, T0 + 1]]}),
     (Topic.ORDERS, NEW | {"blackouts": [[T0, T0 + 1]] * 65}, NEW | {"blackouts": [[T0, T0 + 1]] * 64}),
     (Topic.ORDERS, NEW | {"blackouts": [[T0]]}, NEW | {"blackouts": [[T0, T0 + 1]]}),
