@@ -324,3 +324,21 @@ def test_state_is_rewritten_once_its_changes_are_larger_than_its_books() -> None
 
 def replace_time(sent: Sent, at: int) -> Sent:
     return sent._replace(value=b"%d %s" % (T0 + at, sent.value.split(b" ", 1)[1]))
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_bytes_are_answered_the_same_in_any_batches(feed: str, seed: int) -> None:
+    codec, make = FEEDS[feed]
+    rng = random.Random(seed)
+    sent = make(rng, 60)
+    for _ in range(12):
+        at = rng.randrange(len(sent))
+        value = bytearray(sent[at].value)
+        for _ in range(rng.randrange(1, 4)):
+            value[rng.randrange(len(value))] = rng.randrange(256)
+        sent[at] = Sent(rng.choice([sent[at].key, sent[at].key, None, b"OTHER"]), bytes(value))
+    once, states = run(codec, sent, [], [20, 40], [])
+    rows, again = run(codec, sent, list(range(1, 60, 7)), [20, 40], [20, 40])
+    assert contents(rows) == contents(once)
+    assert again == states
