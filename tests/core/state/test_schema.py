@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import accumulate
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from impactd.core.base.instrument import Instrument
+from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import BookSettings, CoreSettings, ModelSettings, PlanSettings, SessionRule
 from impactd.core.base.topics import Side
 from impactd.core.base.venue import VenueRule
@@ -86,6 +88,20 @@ def test_order_is_read_back_as_it_was(terms: NewOrder, status: Status, qty: list
     assert n_executions == 1
     again.executions = order.executions
     assert again == order
+
+
+steps = st.lists(st.sampled_from([1, 60, 60, 60, 3_600]), max_size=12)
+
+
+@given(steps=steps, first=st.integers(0, 50), gaps=st.sets(st.integers(0, 12)), fill=st.none() | st.integers(0, 11))
+def test_schedule_is_read_back_as_it_was(steps: list[int], first: int, gaps: set[int], fill: int | None) -> None:
+    at = [T0 + first, *accumulate(steps, initial=T0 + 60)]
+    start, end = at[:-1], [end - 1 if k in gaps else end for k, end in enumerate(at[1:])]
+    schedule = Schedule.of(start, end, [k * QUANTA for k in range(len(start))], 5, 0.25, 0.1 + 0.2)
+    if fill is not None and fill < len(start):
+        schedule.filled[fill] = -3
+    assert Schedule.load(orjson.loads(orjson.dumps(schedule.save()))) == schedule
+    assert Schedule.load(dataclasses.asdict(schedule)) == schedule  # as states named its fields before
 
 
 marks = st.builds(

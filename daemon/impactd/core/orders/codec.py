@@ -50,6 +50,7 @@ _ORDER_FIELDS: Final = tuple(f.name for f in dataclasses.fields(Order) if f.name
 def dump_order(order: Order) -> bytes:
     """Return the state value of an order, without its executions."""
     fields = {name: getattr(order, name) for name in _ORDER_FIELDS}
+    fields["schedule"] = order.schedule.save()
     fields["auctions"] = [tuple(entry) for entry in order.auctions]
     fields["alerted"] = sorted(order.alerted)
     fields["costs"] = order.costs.save()
@@ -66,7 +67,7 @@ def load_order(value: bytes) -> tuple[Order, int]:
     fields: dict[str, Any] = orjson.loads(value)
     n_executions: int = fields.pop("n_executions")
     fields["new"] = _new_order(fields["new"])
-    fields["schedule"] = Schedule(**fields["schedule"])
+    fields["schedule"] = Schedule.load(fields["schedule"])
     fields["status"] = Status(fields["status"])
     fields["terms"] = terms_from(fields["terms"])
     fields["instrument"] = Instrument(**fields["instrument"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(slots=True)
@@ -49,6 +50,28 @@ class Schedule:
         """Return a schedule without fills."""
         return cls(start, end, qty, [0] * len(qty), shortfall_qty, gap, price)
 
+    def save(self) -> list[Any]:
+        """Return the state as JSON-ready values; `load` gives the same schedule.
+
+        Most of an order's state is its schedule, and it is written with each minute.  Ends are left out where each
+        interval ends as the next begins, starts where they are a step apart, and fills where there are none.
+        """
+        joined = self.end[:-1] == self.start[1:]
+        ends = self.end[-1:] if joined else self.end
+        filled = self.filled if any(self.filled) else []
+        return [_stepped(self.start), joined, ends, self.qty, filled, self.shortfall_qty, self.gap, self.price]
+
+    @classmethod
+    def load(cls, saved: list[Any] | dict[str, Any]) -> Schedule:
+        """Return the schedule that `save` has given; states of earlier builds name each field."""
+        if isinstance(saved, dict):
+            return cls(**saved)
+        start, joined, ends, qty, filled, *rest = saved
+        if isinstance(start, dict):
+            later = range(start["second"], start["second"] + start["step"] * (len(qty) - 1), start["step"])
+            start = [start["first"], *later]
+        return cls(start, [*start[1:], *ends] if joined else ends, qty, filled or [0] * len(qty), *rest)
+
     @property
     def on_path(self) -> bool:
         """Whether no interval was filled beyond its planned quantity, or below nothing."""
@@ -79,3 +102,13 @@ class Schedule:
         dropped = [(self.start[k], self.qty[k] - self.filled[k]) for k in range(n)]
         del self.start[:n], self.end[:n], self.qty[:n], self.filled[:n]
         return dropped
+
+
+def _stepped(start: list[int]) -> dict[str, int] | list[int]:
+    """Return starts by the first two and the step after them, as whole intervals follow the one under way."""
+    if len(start) < 3:
+        return start
+    first, second, step = start[0], start[1], start[2] - start[1]
+    if step <= 0 or start[1:] != list(range(second, second + step * (len(start) - 1), step)):
+        return start  # a break lies between them
+    return {"first": first, "second": second, "step": step}
