@@ -41,6 +41,7 @@ def _arguments() -> argparse.Namespace:
         epilog="Example:\n  make soak RATE=20000 MINUTES=10",
     )
     parser.add_argument("--rate", type=float, default=20_000, help="ticks a second")
+    parser.add_argument("--symbols", type=int, default=20, help="of the ticks and orders")
     parser.add_argument("--minutes", type=float, default=10, help="how long")
     parser.add_argument("--orders", type=float, default=2, help="new orders a second")
     parser.add_argument("--fills", type=float, default=5, help="fills a second")
@@ -109,7 +110,12 @@ async def _soak(bootstrap: str, asked: argparse.Namespace, directory: Path) -> d
             asyncio.create_task(latency.read(settings, seen)),
             asyncio.create_task(memory.watch(service.pid, samples)),
         ]
-        place = {"bootstrap": bootstrap, "prefix": settings.topics.prefix, "seconds": asked.minutes * 60}
+        place = {
+            "bootstrap": bootstrap,
+            "prefix": settings.topics.prefix,
+            "seconds": asked.minutes * 60,
+            "symbols": asked.symbols,
+        }
         # Two processes: an order must not wait for its sender's own ticks.
         ticks, events = await asyncio.gather(
             _load(place | {"rate": asked.rate, "orders": 0, "fills": 0}),

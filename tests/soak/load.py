@@ -22,7 +22,6 @@ from impactd.shell.kafka.client import close_producer, plain_producer
 from impactd.wire.murmur2 import partition_for
 
 PARTITIONS: Final = 4
-_SYMBOLS: Final = 20
 _BATCH: Final = 10
 _BODIES: Final = 200
 _STEP_S: Final = 0.01
@@ -34,8 +33,8 @@ _MINUTE_NS: Final = 60_000_000_000
 class Books:
     """Prepared books of all symbols, to be stamped with the time."""
 
-    def __init__(self, draw: random.Random) -> None:
-        self.symbols = [f"S{n}" for n in range(_SYMBOLS)]
+    def __init__(self, draw: random.Random, symbols: int) -> None:
+        self.symbols = [f"S{n}" for n in range(symbols)]
         self._draw = draw
         self._tails = {
             symbol: [self._tail(1_000 + 50 * n) for _ in range(_BODIES)] for n, symbol in enumerate(self.symbols)
@@ -103,10 +102,10 @@ class Desk:
         return symbol, orjson.dumps(fill)
 
 
-async def load(settings: Settings, rate: float, orders: float, fills: float, seconds: float) -> None:
-    """Send for `seconds`: ticks, orders and fills a second."""
+async def load(settings: Settings, symbols: int, rate: float, orders: float, fills: float, seconds: float) -> None:
+    """Send for `seconds`: ticks, orders and fills a second, over so many symbols."""
     draw = random.Random("soak")
-    books = Books(draw)
+    books = Books(draw, symbols)
     desk = Desk(draw, books.symbols)
     ticks_producer = plain_producer(settings.replace(kafka={"linger_ms": _FEED_LINGER_MS}))
     events_producer = plain_producer(settings)
@@ -145,4 +144,4 @@ async def load(settings: Settings, rate: float, orders: float, fills: float, sec
 if __name__ == "__main__":
     asked = json.loads(sys.argv[1])
     place = Settings(kafka={"bootstrap": asked["bootstrap"], "linger_ms": 0}, topics={"prefix": asked["prefix"]})
-    asyncio.run(load(place, asked["rate"], asked["orders"], asked["fills"], asked["seconds"]))
+    asyncio.run(load(place, asked["symbols"], asked["rate"], asked["orders"], asked["fills"], asked["seconds"]))
