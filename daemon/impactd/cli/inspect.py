@@ -127,6 +127,6 @@ def _next(facts: FileFacts, names: list[str], options: list[tuple[str, Any]]) ->
         words += [flag, value]
     if facts.time_unit != "ns" and not any("wire.time_unit" in value for _, value in options):
         words += ["--set", f"wire.time_unit={facts.time_unit}"]
-    name = next(iter(facts.symbols), "day")
+    name = next(iter(facts.symbols), "day").partition(" ")[0]
     out = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
     return shlex.join([*words, "--out", f"{out}-replay"])

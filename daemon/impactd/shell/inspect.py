@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from impactd.core.base.settings import BookSettings
+from impactd.core.base.venue import in_words
 from impactd.core.books.aggregator import MinuteAggregator
 from impactd.core.books.checks import USABLE, check_books
 from impactd.core.inputs.ticks import BOOK, MID_EVENT, TRADE, Float, TickBatch
@@ -117,6 +118,7 @@ def _read(path: Path, codec: str | None, symbol: str | None, settings: BookSetti
         if name in best:
             bid, ask = (np.concatenate(side) for side in zip(*best[name], strict=True))
             found.spread, found.mid = float(np.median(ask - bid)), float(np.median((ask + bid) / 2))
+    facts.symbols = {in_words(name): found for name, found in facts.symbols.items()}
     return facts
 
 

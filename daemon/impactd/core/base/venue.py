@@ -41,6 +41,11 @@ def whole_of(name: str) -> str:
     return name.partition(_MARK)[0]
 
 
+def in_words(name: str) -> str:
+    """Return a name as people read it, such as AMZN at XNAS."""
+    return name.replace(_MARK, " at ")
+
+
 def venue_of(name: str) -> str | None:
     """Return the venue of a name; None of a symbol by itself."""
     return name.partition(_MARK)[2] or None
