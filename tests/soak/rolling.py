@@ -179,7 +179,7 @@ async def _measure(bootstrap: str, asked: argparse.Namespace, directory: Path) -
     try:
         for place in range(2 + asked.spares):
             await fleet.start(place)
-        place = {"bootstrap": bootstrap, "prefix": settings.topics.prefix, "seconds": 3_600}
+        place = {"bootstrap": bootstrap, "prefix": settings.topics.prefix, "seconds": 3_600, "symbols": 20}
         tasks = [
             asyncio.create_task(work)
             for work in (
