@@ -45,7 +45,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "settings.md": settings.page,
     **{f"schemas/{name}.json": partial(schemas.text, name) for name in schemas.names()},
     # Before what is made from it.
-    "schemas/field_numbers.json": forms.numbers_text,
+    "schemas/impactd.numbers": forms.numbers_text,
     "schemas/impactd.proto": forms.proto_text,
     **{f"schemas/{topic}.avsc": partial(forms.avro_text, topic) for topic in forms.topics()},
 }

@@ -5,7 +5,7 @@ Schemas.
 Nothing loses a digit on the way: decimals of inputs are text, which the JSON decoders read to the last digit, and
 published numbers are float64, as in JSON.  Times are 64-bit integers, ns.
 
-Field numbers of Protobuf, and the places of its messages, are kept in ``schemas/field_numbers.json``: a name that is
+Field numbers of Protobuf, and the places of its messages, are kept in ``schemas/impactd.numbers``: a name that is
 there keeps its number in every release, and a new one takes the next.
 """
 
@@ -46,7 +46,7 @@ INPUTS: Final[Mapping[Topic, Sequence[str]]] = {
 CLEAR: Final = "clear"
 
 _PACKAGE: Final = "impactd"
-_NUMBERS: Final = "field_numbers.json"
+_NUMBERS: Final = "impactd.numbers"
 
 Kind = Literal["text", "time", "int", "flag", "number", "quantity", "record", "list", "map"]
 
@@ -269,7 +269,7 @@ def proto_messages() -> Messages:
 
 
 def numbers_text() -> str:
-    """Return ``field_numbers.json`` with what is new at the end of each list."""
+    """Return ``impactd.numbers`` with what is new at the end of each list."""
     made: dict[str, list[tuple[str, str, bool, str]]] = {}
     for topic in topics():
         for form in forms_of(topic):
