@@ -39,7 +39,7 @@ COMMANDS: Final = {
     "page": ("impactd.cli.page", "Serve the live page in its own process."),
     "estimate": ("impactd.cli.estimate", "Estimate what an order would cost."),
     "order": ("impactd.cli.order", "Enter, change, cancel and follow parent orders by hand."),
-    "fix": ("impactd.cli.fix", "Take orders and executions by FIX, and report back."),
+    "fix": ("impactd.cli.fix", "Take orders and executions by FIX 4.4 or 5.0SP2, and report back."),
     "paper": ("impactd.cli.paper", "Trade plans on paper, and report the fills."),
     "halt": ("impactd.cli.halt", "Stop the plans of all orders, a symbol or one order."),
     "resume": ("impactd.cli.resume", "Lift a halt of the same scope; its orders are replanned."),
