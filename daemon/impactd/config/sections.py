@@ -291,8 +291,9 @@ class Settings(Section):
     http: HttpSection = HttpSection()
     """Where /livez, /readyz and /metrics are served."""
     health: HealthSection = HealthSection()
-    telemetry: TelemetrySection = TelemetrySection()
     """When the process counts as not ready, and when it ends itself."""
+    telemetry: TelemetrySection = TelemetrySection()
+    """Traces and metrics by OpenTelemetry."""
     fix: FixSection = FixSection()
     """The FIX gateway, `impactd fix`."""
     selftest: SelftestSection = SelftestSection()
