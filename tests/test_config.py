@@ -47,12 +47,9 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         """
         [wire]
         codec = "long-csv"
-        format = "avro"
         time_unit = "us"
         timestamps = "string"
         max_message_bytes = 83_000
-        [registry]
-        url = "https://registry.example.com"
         [kafka]
         max_dead_letter_bytes = 89_000
         [topics]
@@ -137,14 +134,17 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         symbols = ["ES*"]
         multiplier = 50
         calendar = "CMES"
+        [[venues]]
+        name = "XNAS"
         """,
     )
     core, default = load(file, environ={}).settings.core(), CoreSettings()
     for part in (core.books, core.model, core.plans, core.session, core.gate, core.invalid, core.wire, core):
         before = type(part)()
         same = [item.name for item in fields(part) if getattr(part, item.name) == getattr(before, item.name)]
-        # A file that exists, for these very settings: see below; what a calendar gives: see test_calendars.py.
-        same = [name for name in same if name not in {"learned", "through", "calendar"}]
+        # A file that exists, for these very settings, and a format that has no times as strings: see below; what a
+        # calendar gives: see test_calendars.py.
+        same = [name for name in same if name not in {"learned", "format", "through", "calendar"}]
         assert same == [], f"{type(part).__name__}: nothing sets {same}"
     assert core.apply != default.apply
     assert core.instruments == (("ES*", Instrument(multiplier=50.0, calendar="CMES")),)
@@ -169,6 +169,14 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         ("ETH*", "24/7"),
         ("ES*", "CMES"),
     ]
+
+
+def test_core_format_needs_a_registry_and_times_as_integers() -> None:
+    url = {"IMPACTD__REGISTRY__URL": "https://registry.example.com"}
+    avro = {"IMPACTD__WIRE__FORMAT": "avro"}
+    assert load(environ=avro | url).settings.core().wire.format == "avro"
+    assert "registry.url" in refusal(None, avro)
+    assert "wire.timestamps" in refusal(None, avro | url | {"IMPACTD__WIRE__TIMESTAMPS": "string"})
 
 
 def test_core_trained_file_reaches_the_core_by_its_hash(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from impactd.core.base.quantity import QUANTA
-from impactd.core.base.settings import BookSettings, CoreSettings
+from impactd.core.base.settings import BookSettings, CoreSettings, PlanSettings
 from impactd.core.base.venue import VenueRule, at_venue
 from impactd.core.orders.order import Status
 from impactd.core.outputs.messages import Plan
@@ -98,6 +98,12 @@ def test_a_replace_to_a_venue_that_is_not_known_changes_nothing() -> None:
     harness.send(change(at(3.5), venues=("C",)))
     assert harness.last().status == Status.ACTIVE
     assert len(harness.alerts("order_rejected")) == 1
+
+
+def test_a_list_of_venues_is_refused_where_orders_are_worked_in_slices() -> None:
+    harness = worked(EngineHarness(replace(core(), plans=PlanSettings(act="slices"))), day(3), venues=("B",))
+    last = harness.plans()[-1]
+    assert (last.status, (last.text or "").partition(":")[0]) == (Status.REJECTED, "venues")
 
 
 def test_a_venue_of_the_settings_is_known_before_its_first_tick() -> None:

@@ -307,6 +307,8 @@ class Settings(Section):
     def _format_has_a_registry(self) -> Self:
         if self.wire.format != "json" and self.registry.url is None:
             raise ValueError(f"wire.format: {self.wire.format} needs a schema registry; set registry.url")
+        if self.wire.format != "json" and self.wire.timestamps == "string":
+            raise ValueError(f"wire.timestamps: {self.wire.format} has times as integers alone; set it to int")
         return self
 
     @model_validator(mode="after")

@@ -539,7 +539,8 @@ class Desk:
     def _for(self, order: Order, now: int) -> ApplyContext:
         """Return the context of an event about an order: its market has auctions if it ever closes."""
         auctions = not self._markets.session(order.symbol).always_open
-        return self._at(now)._replace(auctions=auctions, venues=self._markets.venues(order.symbol))
+        venues = self._markets.venues(order.symbol)
+        return self._at(now)._replace(auctions=auctions, venues=venues, sliced=self.slices.on)
 
     def _is_past(self, order: Order, now: int) -> bool:
         return order.ended_at is not None and now - order.ended_at > self._settings.keep_ended_ns

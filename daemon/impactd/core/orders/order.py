@@ -384,6 +384,8 @@ class ApplyContext(NamedTuple):
         Whether the symbol's market opens and closes, so that it has auctions.
     venues : tuple of str
         Venues that are known of the symbol.
+    sliced : bool
+        Whether orders are worked in slices, which take the merged book of all venues.
     """
 
     now: int
@@ -393,6 +395,7 @@ class ApplyContext(NamedTuple):
     half_life_ns: int | None = None
     auctions: bool = True
     venues: tuple[str, ...] = ()
+    sliced: bool = False
 
 
 def _in_lots(terms: Terms, instrument: Instrument) -> Terms:
@@ -433,6 +436,8 @@ def refusal(  # one reason after the other
         return "min_clip_qty is above max_interval_qty, so no interval may trade; lower it, or raise max_interval_qty"
     if terms.auctions is not None and not at.auctions:
         return "auctions: the market of this symbol never closes, so it has none; leave it out, or set session.calendar"
+    if terms.venues and at.sliced:
+        return "venues: slices take the book of all venues together; leave it out, or set plans.act = minute"
     unknown = [name for name in terms.venues if name not in at.venues]
     if unknown:
         known = ", ".join(at.venues) or "none yet"
