@@ -8,17 +8,24 @@ latency depend on them:
 - ``nogil`` lets a worker thread walk books while the event loop continues;
 - ``cache`` keeps the machine code, so that only the first start compiles;
 - ``error_model="numpy"`` makes a division by zero a value, not an exception.
+
+Cached machine code is used only while all sources that it was compiled from are
+unchanged (`impactd.kernel_cache`); numba alone checks the kernel's own file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar, cast
+from typing import Final, ParamSpec, TypeVar, cast
 
 from numba import njit
+from numba.core import config
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+#: Compares cached machine code with all of its sources.  By name, because it reads files.
+_LOCATOR: Final = "impactd.kernel_cache.KernelLocator"
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
@@ -34,15 +41,22 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     callable
         The compiled function, with the signature of `function`.
     """
-    compiled = njit(cache=True, nogil=True, fastmath=False, error_model="numpy")(function)
-    return cast("Callable[P, R]", compiled)
+    return _compile(function, inline=False)
 
 
 def inner_kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile `function` as `kernel` does, and lay it into every kernel that calls it.
+    """Compile `function` as `kernel` does, and put its code into every kernel that calls it.
 
-    For the parts of a loop over ticks: handing a dozen arrays to a function
+    For the parts of a loop over ticks: passing a dozen arrays to a function
     of a few nanoseconds costs more than the function.
     """
-    compiled = njit(cache=True, nogil=True, fastmath=False, error_model="numpy", forceinline=True)(function)
+    return _compile(function, inline=True)
+
+
+def _compile(function: Callable[P, R], *, inline: bool) -> Callable[P, R]:
+    # Before every kernel, because numba reads its settings again when the environment changes.
+    # None before numba 0.62; a locator that the user has set stays.
+    if getattr(config, "CACHE_LOCATOR_CLASSES", None) == "":
+        setattr(config, "CACHE_LOCATOR_CLASSES", _LOCATOR)  # noqa: B010 - numba sets its attributes by name too
+    compiled = njit(cache=True, nogil=True, fastmath=False, error_model="numpy", forceinline=inline)(function)
     return cast("Callable[P, R]", compiled)
