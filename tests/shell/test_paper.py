@@ -12,7 +12,7 @@ from impactd.core.base.settings import BookSettings
 from impactd.core.books.interval_cost import Intervals, Prevailing
 from impactd.core.inputs.ticks import TickBatch
 from impactd.shell.files import merge_files
-from impactd.shell.paper import PaperDesk, PaperFill, usable
+from impactd.shell.paper import PaperDesk, PaperFill, usable_rows
 from tests.core.builders import at, ladder
 from tests.core.rows import batch_of
 
@@ -23,10 +23,10 @@ QUANTA = 1_000_000_000
 def plan(version: int = 1, *, qty: tuple[float, ...] = (100.0,), cum: float = 0.0, **changes: Any) -> Plan:
     start = changes.pop("start", at(0))
     starts = [start, *((start // MINUTE + k) * MINUTE for k in range(1, len(qty)))]
+    changes = _end(starts) | changes
+    starts = starts[: len(qty)]
     made = {"cl_ord_id": "A", "symbol": "FROG", "side": "buy", "plan_version": version, "status": "active"}
-    return cast(
-        "Plan", {**made, "interval_s": 60, "cum_qty": cum, "start": starts, "qty": list(qty), **_end(starts)} | changes
-    )
+    return cast("Plan", {**made, "interval_s": 60, "cum_qty": cum, "start": starts, "qty": list(qty)} | changes)
 
 
 def _end(starts: list[int]) -> dict[str, int]:
@@ -156,7 +156,7 @@ def test_even_pace_costs_on_paper_what_the_books_cost_by_the_clock(data_dir: Pat
     for desk in desks:
         desk.plan(plan(start=start, qty=(qty,) * minutes))
     found = [0.0] * len(desks)
-    for symbol, book in usable(batch):
+    for _, symbol, book in usable_rows(batch, allow_locked=True):
         if book.ts_event > start + (minutes + 1) * MINUTE:
             break
         for k, desk in enumerate(desks):

@@ -9,7 +9,7 @@ from typing import Final
 
 from aiokafka import TopicPartition
 
-from impactd.client import Client
+from impactd.client import Client, Plan
 from impactd.config import Settings
 from impactd.core.base.settings import BookSettings
 from impactd.core.base.topics import Topic
@@ -19,7 +19,7 @@ from impactd.shell.kafka.decode import Decoder
 from impactd.shell.kafka.registry import Readable, SchemaSource
 from impactd.shell.kafka.tasks import run_together
 from impactd.shell.kafka.topics import partition_counts
-from impactd.shell.paper import PaperDesk, PaperFill
+from impactd.shell.paper import PaperDesk, PaperFill, Style, Untraded
 from impactd.wire.codec import FieldError, Limits
 from impactd.wire.fields import parse_json, parse_object
 
@@ -34,7 +34,8 @@ async def trade_on_paper(
     *,
     orders: str,
     seed: int = 0,
-    told: Callable[[PaperFill], None] | None = None,
+    style: Style = Style.TAKE,
+    told: Callable[[PaperFill | Untraded], None] | None = None,
 ) -> None:
     """Trade the plans of orders until cancelled.
 
@@ -44,8 +45,10 @@ async def trade_on_paper(
         Pattern of the `cl_ord_id` of the orders to trade, such as ``DEMO-*``.
     seed : int, optional
         Of the moments at which intervals trade.
+    style : Style, optional
+        How an interval's quantity trades.
     told : callable, optional
-        Called with each fill that was reported.
+        Called with each fill that was reported, and with each entry in an auction that is over and not wholly traded.
 
     Raises
     ------
@@ -55,7 +58,7 @@ async def trade_on_paper(
         If the broker fails.
     """
     counts = await partition_counts(settings)
-    desk = PaperDesk(seed, books)
+    desk = PaperDesk(seed, books, style)
     names = {topic.value: settings.topics.name(topic) for topic in Topic}
     options = client_options(settings)
     schemas = SchemaSource.of(settings)
@@ -72,14 +75,19 @@ async def trade_on_paper(
                 with suppress(FieldError):
                     [value] = await readable([record.value])
                     desk.reported(parse_object(parse_json(value or b"")))
-            for plan in (await client.latest_plans()).values():
+
+            def planned(plan: Plan) -> None:
                 if fnmatchcase(plan["cl_ord_id"], orders):
-                    desk.plan(plan)
+                    for entry in desk.plan(plan):
+                        if told is not None:
+                            told(entry)
+
+            for plan in (await client.latest_plans()).values():
+                planned(plan)
 
             async def follow_plans() -> None:
                 async for plan in client.plans():
-                    if fnmatchcase(plan["cl_ord_id"], orders):
-                        desk.plan(plan)
+                    planned(plan)
 
             async def follow_ticks() -> None:
                 decoders = [
