@@ -250,6 +250,16 @@ def test_live_gives_the_rows_of_the_file(feed: str, seed: int) -> None:
     assert len(live)
 
 
+@pytest.mark.parametrize("feed", FEEDS)
+def test_a_gap_names_the_symbol_whose_book_ends(feed: str) -> None:
+    codec, make = FEEDS[feed]
+    sent = [one for at, one in enumerate(make(random.Random(5), 300)) if at >= 6 and at % 11]
+    found = decode(LiveBooks(codec, LIMITS), sent)
+    gaps = [(item.symbol or "", item.key) for item in found.refused if item.reason == "gap"]
+    assert gaps
+    assert all(symbol.encode() == key for symbol, key in gaps)
+
+
 def test_a_gap_ends_the_book_and_the_next_snapshot_begins_it() -> None:
     def change(first: int) -> Sent:
         message = {"e": "depthUpdate", "E": 1, "s": "X", "U": first, "u": first, "b": [["9", "4"]], "a": []}

@@ -83,12 +83,19 @@ class Decoded:
 
 
 class FieldError(Exception):
-    """A field that cannot be used; becomes a `Refused` where its record is known."""
+    """A field that cannot be used; becomes a `Refused` where its record is known.
+
+    Attributes
+    ----------
+    symbol : str or None
+        Of a gap: whose book ends.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
         self.detail = bounded(detail)
+        self.symbol: str | None = None
 
 
 class GapError(FieldError):

@@ -202,7 +202,9 @@ class TickCodec(ABC):
                     builder.truncate(n_rows)
                 key = keys[i] if keys is not None else None
                 offset, ts_record = int(offsets[i]), int(ts_records[i])
-                refused.append(Refused(offset, error.reason, error.detail, values[i], key, self.name, ts_record))
+                refused.append(
+                    Refused(offset, error.reason, error.detail, values[i], key, self.name, ts_record, error.symbol)
+                )
         built = builder.build()
         return Decoded(
             stamped(built if rows is None else interleave(rows, built), offsets, ts_records), refused, skipped

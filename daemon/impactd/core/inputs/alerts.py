@@ -52,14 +52,16 @@ class FeedAlerts:
 
     def _gap(self, record: Refused, now: int) -> None:
         """Alert that a book built from changes has ended; once an interval for each symbol, with the number since."""
-        symbol = None if record.key is None else record.key.decode(errors="replace")
-        # Keys may be a stranger's: beyond the most symbols they share one entry.
+        symbol = record.symbol
+        if symbol is None and record.key is not None:
+            symbol = record.key.decode(errors="replace")
+        # Any text may come as a symbol: beyond the most symbols they share one entry.
         entry = symbol or ""
         entry = entry if entry in self._gaps or len(self._gaps) < self._max_symbols else ""
         count, until = self._gaps.get(entry, (0, 0))
         count += 1
         if now >= until:
-            text = f"{count} gaps since the last alert: {record.detail}"
+            text = f"{count} {'gap' if count == 1 else 'gaps'} since the last alert: {record.detail}"
             self._outbox.publish(Topic.ALERTS, symbol, Alert("book_gap", symbol, None, now, text))
             count, until = 0, now + self._interval
         self._gaps[entry] = count, until

@@ -65,7 +65,7 @@ class Refused:
     ts_record : int
         Timestamp of the record, ns; places the refusal in event order.
     symbol, cl_ord_id : str or None
-        Of an order, execution or control, where they can be read.
+        Of an order, execution or control, where they can be read; of a gap, `symbol` is that of the book that ends.
     """
 
     offset: int

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Self
 
+from impactd.core.base.venue import whole_of
 from impactd.core.inputs.ticks import Int
 from impactd.wire.codec import Decoded, FieldError, GapError, Limits
 from impactd.wire.content import Content, Line
@@ -153,8 +154,10 @@ class BuildingCodec(TickCodec):
             return 0
         try:
             book = self.books.follow(symbol, change)
-        except GapError:
-            builder.add_book(record, symbol, 0, ts_event, ts_recv, ([], []), ([], []))
+        except FieldError as error:
+            error.symbol = whole_of(symbol)
+            if isinstance(error, GapError):
+                builder.add_book(record, symbol, 0, ts_event, ts_recv, ([], []), ([], []))
             raise
         if book is None:
             return 1

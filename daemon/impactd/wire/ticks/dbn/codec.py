@@ -29,6 +29,7 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from impactd.core.base.venue import whole_of
 from impactd.core.inputs.events import Received
 from impactd.core.inputs.ticks import TRADE, Byte, Int, Int32, Refused, TickBatch
 from impactd.wire.codec import FROM_DATA, Decoded, FieldError, Limits, floor_ms
@@ -232,8 +233,17 @@ class DbnCodec(TickCodec):
             building = [int(offsets[index[j]]) for j in np.unique(message[is_order]).tolist()]
             if building:
                 rows = self._with_orders(words, start, message, read, symbols, [i in unread for i in index])
+
+        def name_of(j: int, instrument_id: int, at: int) -> str | None:
+            own = symbols.find(instrument_id, at, group[message[j]])
+            return own or (symbols.names[default[message[j]]] if default[message[j]] >= 0 else None)
+
         for j in np.flatnonzero(read.fault)[::-1].tolist():
-            errors[index[message[j]]] = error_of(int(read.fault[j]), words, int(start[j]))
+            found = error_of(int(read.fault[j]), words, int(start[j]))
+            if found.reason == "gap":
+                name = name_of(j, (int(words[start[j]]) >> 32) & 0xFFFFFFFF, int(words[start[j] + 1]))
+                found.symbol = None if name is None else whole_of(name)
+            errors[index[message[j]]] = found
         errors |= unread
         refused = [
             Refused(
@@ -244,14 +254,11 @@ class DbnCodec(TickCodec):
                 keys[i] if keys is not None else None,
                 self.name,
                 int(ts_records[i]),
+                error.symbol,
             )
             for i, error in sorted(errors.items())
         ]
         rows = Rows(rows.batch, origin[rows.record], rows.ts_recv)
-
-        def name_of(j: int, instrument_id: int, at: int) -> str | None:
-            own = symbols.find(instrument_id, at, group[message[j]])
-            return own or (symbols.names[default[message[j]]] if default[message[j]] >= 0 else None)
 
         events = []
         for number, event in market_events(words, start, name_of):

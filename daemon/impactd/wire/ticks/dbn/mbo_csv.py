@@ -15,6 +15,7 @@ from typing import Final, Self
 
 import numpy as np
 
+from impactd.core.base.venue import whole_of
 from impactd.core.inputs.ticks import BOOK, TRADE, Int, Refused
 from impactd.wire.codec import FROM_DATA, Decoded, FieldError, Limits, shown
 from impactd.wire.content import Content, Head, Line
@@ -137,7 +138,10 @@ class DatabentoMboCodec(CsvCodec):
         code = np.array([number.get(name, -1) for name, _ in orders], np.int64)
         rows = self._orders.read(words, start, code, names, _LAYOUT, fault)
         for at in np.flatnonzero((fault != GOOD) & ~lost).tolist():
-            errors.setdefault(record[at], error_of(int(fault[at]), words, int(start[at])))
+            found = error_of(int(fault[at]), words, int(start[at]))
+            if found.reason == "gap":
+                found.symbol = whole_of(orders[at][0]) or None
+            errors.setdefault(record[at], found)
         bad = np.isin(origin, list(errors))
         keep = ~(bad[rows.record] & (rows.batch.kind == TRADE))
         placed = Rows(by_first_appearance(rows.batch.take(keep)), origin[rows.record[keep]], rows.ts_recv[keep])
@@ -150,6 +154,7 @@ class DatabentoMboCodec(CsvCodec):
                 keys[i] if keys is not None else None,
                 self.name,
                 int(ts_records[i]),
+                error.symbol,
             )
             for i, error in sorted(errors.items())
         ]
