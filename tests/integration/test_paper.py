@@ -15,7 +15,7 @@ from impactd.core.base.topics import Topic
 from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka.paper import trade_on_paper
 from impactd.shell.kafka.tasks import end
-from impactd.shell.paper import PaperFill
+from impactd.shell.paper import PaperFill, Style, Untraded
 from impactd.wire.codec import Limits
 from tests.integration.kafka_lab import SECOND_NS, book, lab, live, running, send
 from tests.records import read_topic
@@ -23,14 +23,15 @@ from tests.records import read_topic
 pytestmark = pytest.mark.broker
 
 
-async def test_order_is_filled_on_paper_and_every_fill_counts_once(broker: Broker) -> None:
+@pytest.mark.parametrize("style", list(Style))
+async def test_order_is_filled_on_paper_and_every_fill_counts_once(broker: Broker, style: Style) -> None:
     """Event time moves by the ticks that are sent, 50 ms each; the trader restarts in the middle."""
     settings = await lab(broker.bootstrap)
     core = live(interval_s=1.0, grace_s=0.1)
-    told: list[PaperFill] = []
+    told: list[PaperFill | Untraded] = []
 
     def trader() -> asyncio.Task[None]:
-        work = trade_on_paper(settings, core.books, Limits(), orders="P-*", told=told.append)
+        work = trade_on_paper(settings, core.books, Limits(), orders="P-*", style=style, told=told.append)
         return asyncio.create_task(work)
 
     task = trader()
@@ -55,9 +56,10 @@ async def test_order_is_filled_on_paper_and_every_fill_counts_once(broker: Broke
             for k in range(1_000):
                 assert not task.done(), task
                 ts = begin + k * SECOND_NS // 20
-                await send(
-                    settings, Topic.TICKS, [("FROG", book("FROG", ts, (ts - begin) // SECOND_NS), time.time_ns())]
-                )
+                # A trade through every bid: it takes the queue, and then the order that rests.
+                trade = {"type": "trade", "symbol": "FROG", "ts_event": ts, "px": 30.5, "qty": 40}
+                ticks = [book("FROG", ts, (ts - begin) // SECOND_NS), orjson.dumps(trade)]
+                await send(settings, Topic.TICKS, [("FROG", tick, time.time_ns()) for tick in ticks])
                 if told and not restarted:
                     await end(task)
                     task, restarted = trader(), True
@@ -75,7 +77,9 @@ async def test_order_is_filled_on_paper_and_every_fill_counts_once(broker: Broke
         # The first of an exec_id counts.
         fills.setdefault(fill["exec_id"], fill)
     assert {fill["cl_ord_id"] for fill in fills.values()} == {"P-1"}
-    assert {fill.exec_id for fill in told} <= set(fills)
+    assert {fill.exec_id for fill in told if isinstance(fill, PaperFill)} <= set(fills)
+    liquidity = {fill["last_liquidity_ind"] for fill in fills.values()}
+    assert liquidity == {"taker"} if style is Style.TAKE else "maker" in liquidity
     last = {}
     for record in await read_topic(settings, settings.topics.name(Topic.PLANS)):
         plan = orjson.loads(record.value or b"")
