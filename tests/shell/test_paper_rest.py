@@ -274,6 +274,19 @@ def test_a_fill_of_an_auction_that_crosses_a_plan_is_taken_off_the_entry() -> No
     assert seen(fills) == [(60, 100.5, "auction"), (10, 100.02, "taker")]
 
 
+def test_a_restart_does_not_trade_an_entry_again_that_no_plan_counts_yet() -> None:
+    first, second = auctioned(), PaperDesk()
+    for fill in first.ticks(batch_of([cross(60, 400)])):
+        second.reported(fill.record())
+    second.plan(plan(2, qty=(), start=at(0), end=at(1), auctions=entered(), as_of=at(1)))
+    (fill,) = second.ticks(batch_of([cross(61, 5_000)]))
+    assert (fill.qty, fill.exec_id) == (60 * QUANTA, "paper-A-2")
+
+
+def test_an_entry_without_an_expected_volume_does_not_trade() -> None:
+    assert auctioned(expected=None).ticks(batch_of([cross(60, 500)])) == []
+
+
 def test_resting_first_pays_less_above_the_mid_than_taking(data_dir: Path) -> None:
     """FROG, an hour of 100 shares a minute, 20 seeds, both sides."""
     start, minutes = 1_743_692_400_000_000_000, 60
