@@ -27,6 +27,9 @@ from tests.chaos.cluster import PARTITIONS
 #: Symbols a partition.
 _SYMBOLS: Final = 3
 
+#: Named in the settings, so that orders may name it.
+VENUE: Final = "V1"
+
 _STEP_S: Final = 0.05
 _SEND_S: Final = 5.0
 _SECOND_NS: Final = 1_000_000_000
@@ -166,6 +169,7 @@ class Desk:
             {"blackouts": [[blackout, blackout + draw.randrange(1, 9) * _SECOND_NS]]},
             {"last_trade": draw.randrange(start, end + 1)},
             {"urgency": draw.choice(["low", "high", "get_done", 0.5])},
+            {"venues": [VENUE]},
         ]
         return draw.choice(terms) if draw.random() < 0.4 else {}
 

@@ -17,6 +17,7 @@ from typing import IO, Final
 from impactd.config import Settings
 from tests.chaos import hooks
 from tests.chaos.cluster import SESSION_TIMEOUT_S
+from tests.chaos.feed import VENUE
 from tests.paths import ROOT
 
 
@@ -43,6 +44,7 @@ CORE: Final = {
     "plans.auction_report_s": "5",
     "plans.auction_close_share": "0.5",
     "session.by_symbol": _hours(["S2", "S4", "S7"]),
+    "venues": f'[{{name="{VENUE}"}}]',
     "log.format": "json",
     "http.port": "0",
 }

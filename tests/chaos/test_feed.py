@@ -13,7 +13,7 @@ from impactd.core.inputs.terms import TERMS, Terms
 from impactd.core.orders.order import ApplyContext, refusal
 from impactd.wire.codec import FROM_DATA, Limits
 from impactd.wire.json_orders import decode_events
-from tests.chaos.feed import Desk, Message
+from tests.chaos.feed import VENUE, Desk, Message
 from tests.core.builders import T0, M
 from tests.reference import inputs
 
@@ -34,7 +34,7 @@ def test_every_term_is_in_orders_that_are_accepted(messages: list[Message]) -> N
     blank, seen = Terms(1, 0, 1), set[str]()
     for event in (one.event for one in decoded.events):
         if isinstance(event, NewOrder):
-            context = ApplyContext(event.ts_event, 3 * 10**9, 3_000, 100)
+            context = ApplyContext(event.ts_event, 3 * 10**9, 3_000, 100, venues=(VENUE,))
             if refusal(event.terms, event.side, context, UNDEFINED) is None:
                 seen |= {name for name in TERMS if getattr(event.terms, name) != getattr(blank, name)}
     assert seen == set(TERMS)

@@ -81,7 +81,11 @@ class Floor:
         books: Any = SimpleNamespace(open=lambda _symbol, _at: True, last_ts=lambda _symbol: T0)
         session = Session(core.session)
         markets: Any = SimpleNamespace(
-            of=lambda _symbol: market, mark=lambda _symbol: None, session=lambda _symbol: session
+            of=lambda _symbol: market,
+            mark=lambda _symbol: None,
+            session=lambda _symbol: session,
+            venues=lambda _symbol: (),
+            at_venues=lambda *_: {},
         )
         self.desk = Desk(core, Ledger(), Halts(), Instruments(core), books, markets, self.outbox)
 

@@ -28,6 +28,8 @@ NOT_SHOWN: Final = {
     "impactd_outputs_total": "plans, alerts and dead letters are shown by their contents",
     "impactd_position": "grows",
     "impactd_positions_lost": "an alert, and a halt",
+    "impactd_standby_bytes": "a bound of kafka.standby_bytes, asked for by hand",
+    "impactd_standby_partitions": "as many as there are, where processes stand by",
 }
 
 #: Raised by Prometheus itself.

@@ -118,6 +118,7 @@ class Values:
             "would_px": rng.choice((None, px)),
             "would_rate": self._rate(),
             "limit_px": rng.choice((None, None, px)),
+            "venues": rng.choice(([], [], ["V"], ["V", "W"])),
             "limit_offset_bps": rng.choice((None, None, rng.choice((-1, 1)) * self._magnitude(-12, 5))),
         }
 

@@ -14,6 +14,7 @@ import pytest
 
 from impactd.core.base.settings import MINUTE_NS, CoreSettings, PlanSettings, SessionRule
 from impactd.core.base.topics import Topic
+from impactd.core.base.venue import VenueRule
 from impactd.core.inputs.terms import TERMS
 from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka.publish import publish
@@ -124,7 +125,7 @@ async def test_estimates_of_the_running_service_and_orders_with_every_instructio
     """Orders with every instruction through Kafka are the file's bytes; questions are answered meanwhile."""
     hours = SessionRule(open_s=OPEN_NS // 10**9 % 86_400, close_s=OPEN_NS // 10**9 % 86_400 + 40 * 60)
     auctions = PlanSettings(auction_close_share=0.5, auction_close_cutoff_ns=2 * MINUTE_NS)
-    core = CoreSettings(apply="in_event_time", session=hours, plans=auctions)
+    core = CoreSettings(apply="in_event_time", session=hours, plans=auctions, venues=(VenueRule("V1"),))
     settings, sources = await lab(broker.bootstrap), write_day(tmp_path / "day", 12)
     assert sources.orders is not None
     begin = OPEN_NS + 2 * MINUTE_NS
@@ -135,6 +136,7 @@ async def test_estimates_of_the_running_service_and_orders_with_every_instructio
         "L4": {"alpha_bps": 12.0, "alpha_half_life_s": 120, "must_complete": True},
         "L5": {"would_px": 31.5, "would_rate": 0.05, "max_interval_qty": 400},
         "L6": {"auctions": "close", "auction_rate": 0.25, "end": OPEN_NS + 40 * MINUTE_NS},
+        "L9": {"venues": ["V1"]},
         "L7": {"lot_size": 10, "min_clip_qty": 50, "risk_aversion": 1e-6},
         "L8": {
             "blackouts": [[begin + MINUTE_NS, begin + 2 * MINUTE_NS]],

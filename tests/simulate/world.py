@@ -20,6 +20,7 @@ from impactd.core.engine import Engine
 from impactd.core.inputs.inbox import Inbox
 from impactd.shell.kafka import consume, ownership, service
 from impactd.shell.kafka.service import Service
+from tests.chaos.feed import VENUE
 from tests.simulate.clients import Consumer, Link, Network, Transport
 from tests.simulate.clock import PROCESS, Loop, Process
 from tests.simulate.cluster import Cluster
@@ -55,6 +56,7 @@ SETTINGS: Final = Settings(
     session={"by_symbol": [{"symbols": ["S1"], "open": "09:00", "close": "13:30"}]},
     health={"stuck_after_s": 30},
     http={"port": 0},
+    venues=[{"name": VENUE}],
 )
 #: The same where each process stands by for the others.
 STANDBY: Final = SETTINGS.replace(kafka={"standby": True, "own_at_most": 1})

@@ -42,8 +42,8 @@ class Ledger:
         self._by_symbol: dict[str, list[str]] = {}
         self._active: dict[str, list[str]] = {}
         self._is_active: set[str] = set()
-        #: First ids of active orders that have a price.
-        self._priced: set[str] = set()
+        #: Active orders whose plans a price moves, by first id.
+        self.priced: dict[str, Order] = {}
         self._changes = Changes()
 
     def __len__(self) -> int:
@@ -73,10 +73,6 @@ class Ledger:
         """Return all active orders."""
         return [self._orders[cl_ord_id] for cl_ord_id in sorted(itertools.chain(*self._active.values()))]
 
-    def priced(self) -> list[Order]:
-        """Return the active orders whose plans a price moves, by id."""
-        return [self._orders[cl_ord_id] for cl_ord_id in sorted(self._priced)]
-
     def add(self, order: Order) -> None:
         """Add a new order."""
         self._put(order)
@@ -96,7 +92,7 @@ class Ledger:
         _take_out(self._by_symbol, order)
         _take_out(self._active, order)
         self._is_active.discard(order.cl_ord_id)
-        self._priced.discard(order.cl_ord_id)
+        self.priced.pop(order.cl_ord_id, None)
         self._changes.delete(f"order/{order.cl_ord_id}")
         for chunk in range(_n_chunks(order)):
             self._changes.delete(f"execs/{order.cl_ord_id}/{chunk}")
@@ -170,7 +166,10 @@ class Ledger:
         if order.active is not (order.cl_ord_id in self._is_active):
             (self._is_active.add if order.active else self._is_active.discard)(order.cl_ord_id)
             (_put_in if order.active else _take_out)(self._active, order)
-        (self._priced.add if order.active and order.terms.has_price else self._priced.discard)(order.cl_ord_id)
+        if order.active and order.terms.has_price:
+            self.priced[order.cl_ord_id] = order
+        else:
+            self.priced.pop(order.cl_ord_id, None)
 
 
 def _put_in(index: dict[str, list[str]], order: Order) -> None:

@@ -53,7 +53,7 @@ class PriceWatch:
 
     def wake(self, time: int) -> None:
         """Note a tick at event time `time`, ns."""
-        if self.next == FOREVER and self._orders.priced():
+        if self.next == FOREVER and self._orders.priced:
             self.next = (time // self._every + 1) * self._every
             self._mark()
 
@@ -67,7 +67,7 @@ class PriceWatch:
         at, self.next = self.next, FOREVER
         self._mark()
         moved = []
-        for order in self._orders.priced():
+        for _, order in sorted(self._orders.priced.items()):
             if not order.halted and order.terms.start <= at < order.terms.trades_until:
                 zones = self._zones(order, at, left=LEFT)
                 if zones and zones != order.zones:

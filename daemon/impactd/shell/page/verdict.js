@@ -21,6 +21,7 @@ const RECENT_NS = 300e9;
 export const REASONS = {
   failed: ["bad", "FAILED", "The process ends and its supervisor starts it again; see its log."],
   broker_away: ["bad", "BROKER AWAY", "Nothing new is published. Check the brokers."],
+  registry_away: ["bad", "REGISTRY AWAY", "Inputs wait for their schemas. Check the schema registry."],
   service: ["bad", "SERVICE AWAY", "Check that process: impactd health."],
   failing: ["bad", "FAILING", "The partition is acquired again by itself; see the log if it stays."],
   position_lost: ["bad", "POSITION LOST", "See the runbook, Recover."],

@@ -100,7 +100,7 @@ def test_added_fields_mark_their_rows() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        orjson.dumps(book(venue="XNAS", extra={"a": [1, 2]})),
+        orjson.dumps(book(colour="red", extra={"a": [1, 2]})),
         orjson.dumps(book(px="nothing", aggressor=7)),
         orjson.dumps(book(), option=orjson.OPT_INDENT_2),
         json.dumps(book()).encode(),
