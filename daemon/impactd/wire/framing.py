@@ -86,10 +86,10 @@ class Schemas:
         self.known: dict[int, Schema] = dict(known or {})
         self._readers: dict[int, Reader] = {}
 
-    def missing(self, values: Iterable[bytes | None]) -> set[int]:
-        """Return the ids that framed values name and that are not here."""
-        named = {schema_id(value) for value in values if value is not None and is_framed(value)}
-        return named - self.known.keys()
+    @staticmethod
+    def named(values: Iterable[bytes | None]) -> set[int]:
+        """Return the ids that framed values name."""
+        return {schema_id(value) for value in values if value is not None and is_framed(value)}
 
     def as_json(self, value: bytes) -> bytes:
         """Return a framed value as the JSON that says the same.

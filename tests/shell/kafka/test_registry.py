@@ -153,6 +153,25 @@ async def test_schema_that_does_not_exist_is_asked_for_again_later(fake: FakeReg
     assert not source.schemas.known[5].fault
 
 
+async def test_id_that_no_schema_can_have_is_not_asked_for(fake: FakeRegistry) -> None:
+    """Four bytes of 255: a registry answers as if it had no such path, which is not waited for."""
+    source = _source(fake)
+    await source.have([b"\0\xff\xff\xff\xff x"])
+    assert source.schemas.known[2**32 - 1].fault
+    assert not fake.asked
+
+
+async def test_what_is_known_of_an_id_stays_while_it_is_asked_for_again(fake: FakeRegistry) -> None:
+    source = _source(fake)
+    await source.have([FRAMED])
+    source._absent[5] = 0.0
+    seen: list[bool] = []
+    fetch = source._fetch
+    source._fetch = lambda number: (seen.append(5 in source.schemas.known), fetch(number))[1]  # type: ignore[method-assign]  # looks on
+    await source.have([FRAMED])
+    assert seen == [True]
+
+
 async def test_another_404_is_no_answer(fake: FakeRegistry) -> None:
     said = asyncio.Event()
     source = SchemaSource.of(Settings(registry={"url": f"http://127.0.0.1:{fake.port}/subjects/x"}))

@@ -38,6 +38,9 @@ _MAX_ANSWER: Final = 8 * 1024 * 1024
 _FIRST_PAUSE_S: Final = 0.2
 _LAST_PAUSE_S: Final = 5.0
 
+#: Ids are Java's int: a registry gives no answer about a larger one.
+_MAX_ID: Final = 2**31 - 1
+
 #: For so long an id without a schema is not asked for again.
 _ABSENT_S: Final = 10.0
 
@@ -83,6 +86,8 @@ class Registry:
         RegistryAwayError
             If there is no answer, or none that counts.
         """
+        if number > _MAX_ID:
+            return Schema(fault="no schema has so large an id")
         try:
             found = self._ask(f"/schemas/ids/{number}")
         except HTTPError as error:
@@ -100,7 +105,9 @@ class Registry:
             compiled = self._ask(f"/schemas/ids/{number}?format=serialized")
         except HTTPError as error:
             raise RegistryAwayError(f"{self._url} answers {error.code} when asked for schema {number}") from error
-        return Schema(kind, text, str(compiled.get("schema", "")))
+        if not isinstance(compiled, dict) or "schema" not in compiled:
+            raise RegistryAwayError(f"{self._url} gives no compiled schema when asked for schema {number}")
+        return Schema(kind, text, str(compiled["schema"]))
 
     def register(self, subject: str, kind: str, text: str, *, create: bool) -> int:
         """Return the id of a schema of a subject, registered now if it was not and `create` is set.
@@ -178,19 +185,19 @@ class SchemaSource:
         waiting : callable, optional
             Called with what is waited for, and with None once it is there.
         """
-        values = list(values)
-        pause = _FIRST_PAUSE_S
+        named, pause = self.schemas.named(values), _FIRST_PAUSE_S
         now = time.monotonic()
-        for number in [number for number, until in self._absent.items() if until < now]:
-            del self._absent[number], self.schemas.known[number]
+        # What is known of an id stays until there is another answer: others may be decoding with it.
+        again = {number for number in named if self._absent.get(number, now) < now}
         while True:
-            missing = self.schemas.missing(values)
+            missing = (named - self.schemas.known.keys()) | again
             if not missing:
                 waiting(None)
                 return
             try:
                 for number in sorted(missing):
                     self._learn(number, await asyncio.to_thread(self._fetch, number))
+                    again.discard(number)
             except RegistryAwayError as error:
                 _log.warning("schema registry away", reason=str(error))
                 waiting(str(error))
@@ -206,6 +213,8 @@ class SchemaSource:
         self.schemas.known[number] = schema
         if schema.fault and self._registry is not None:
             self._absent[number] = time.monotonic() + _ABSENT_S
+        else:
+            self._absent.pop(number, None)
 
     async def as_json(self, values: Sequence[bytes | None]) -> list[bytes | None]:
         """Return published values as JSON; those that are not framed as they are."""
