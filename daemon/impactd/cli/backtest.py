@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +13,22 @@ from impactd.cli.hours import hours_options, orders_bar, range_s, session_settin
 from impactd.cli.study import study
 
 if TYPE_CHECKING:
+    from impactd.core.base.settings import CoreSettings
+    from impactd.research.backtest.run import Worked
     from impactd.research.backtest.windows import Question
+
+
+class Shard(click.ParamType[tuple[int, int]]):
+    """``I/N``: part I, 1 to N, of N."""
+
+    name = "I/N"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Return the number of the part, and of how many."""
+        number, slash, of = str(value).partition("/")
+        if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+            self.fail(f"{value!r} is not I/N: give a part from 1 to N, such as 1/8 to 8/8", param, ctx)
+        return int(number), int(of)
 
 
 @click.command(
@@ -22,6 +37,7 @@ if TYPE_CHECKING:
         "impactd backtest --data FROG_2025-04-03_mbp10.csv.gz --qty 20000 --out report",
         "impactd backtest --data monday.csv.gz tuesday.csv.gz --symbol FROG --participation 0.1 --out report",
         "impactd backtest --data btc.jsonl.gz --session 00:00-24:00 --tz UTC --lot 0.001 --out report",
+        "impactd backtest --data 'days/*.csv.gz' --shard 1/8 --out results",
     ),
 )
 @data_options(required=True)
@@ -60,7 +76,12 @@ if TYPE_CHECKING:
 @click.option("--lot", default="1", show_default=True, help="Lot size.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed of the bootstrap.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes; changes no figure.  [default: all cores]")
-@directory_option("Directory of the report.", required=True)
+@click.option(
+    "--shard",
+    type=Shard(),
+    help="Work only part I of N of the days of all symbols, for impactd merge; what --out has already is not repeated.",
+)
+@directory_option("Directory of the report; with --shard, of the results.", required=True)
 @settings_options
 def command(
     *,
@@ -78,6 +99,7 @@ def command(
     lot: str,
     seed: int,
     workers: int | None,
+    shard: tuple[int, int] | None,
     out: Path,
     config: Path | None,
     sets: tuple[str, ...],
@@ -92,31 +114,78 @@ def command(
     if every is not None and horizon is None:
         raise click.UsageError("--every: needs --horizon.")
     with study():
-        from impactd.research.backtest.page import render
-        from impactd.research.backtest.report import answers, by_latency, encode, figures, table
+        from impactd.research.backtest.report import figures
         from impactd.research.backtest.run import backtest
 
         core, hours = session_settings(config, sets, tz, session, data)
         click.echo(f"hours  {hours.text}")
         question = _question(qty, participation, horizon, every, begin, end, depth_cap, lot)
+        names = [name.strip() for name in strategies.split(",") if name.strip()]
+        processes = workers or os.cpu_count() or 1
+        if shard is not None:
+            _work(shard, data, core, question, names, seed, hours.text, processes, out)
+            return
         with orders_bar() as start:
             result = backtest(
                 data.paths,
                 core,
                 question,
-                strategies=[name.strip() for name in strategies.split(",") if name.strip()],
+                strategies=names,
                 codec=data.codec,
                 symbol=data.symbol,
-                workers=workers or os.cpu_count() or 1,
+                workers=processes,
                 begin=start,
             )
-        report = figures(result, data.paths, seed, hours.text)
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            (out / "report.json").write_bytes(encode(report))
-            (out / "report.html").write_text(render(result, report), encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"--out: {out}: cannot be written: {error.strerror}") from error
+        show(result, figures(result, data.paths, seed, hours.text), out)
+
+
+def _work(
+    shard: tuple[int, int],
+    data: Data,
+    core: CoreSettings,
+    question: Question,
+    strategies: list[str],
+    seed: int,
+    hours: str,
+    workers: int,
+    out: Path,
+) -> None:
+    """Work one shard and write its results."""
+    from impactd.research.backtest import shards
+    from impactd.research.backtest.days import read_tapes
+    from impactd.research.backtest.report import asked, inputs
+    from impactd.research.backtest.run import Asked, chosen, for_backtest
+
+    # Before a file is read for nothing.
+    shards.parquet()
+    chosen(strategies)
+    core = for_backtest(core)
+    all_asked = Asked.of(read_tapes(data.paths, core, codec=data.codec, symbol=data.symbol), core, question, strategies)
+    known = asked(question, core, all_asked.strategies, inputs(data.paths), seed, hours)
+    whole = shards.Whole.of(all_asked, known, data.codec, data.symbol)
+    number, of = shard
+    try:
+        with orders_bar() as start:
+            worked, had = shards.run_shard(all_asked, whole, number, of, out, workers=workers, begin=start)
+    except OSError as error:
+        raise InputError(f"--out: {out}: cannot be written: {error.strerror}") from error
+    click.echo(
+        f"shard {number} of {of}: {worked} of the {len(whole.units)} days of all symbols worked, {had} were there; "
+        f"results in {out}"
+    )
+
+
+def show(result: Worked, report: dict[str, Any], out: Path) -> None:
+    """Write the report to a directory, and show what a person wants to see first."""
+    from impactd.research.backtest.page import render
+    from impactd.research.backtest.report import answers, by_latency, encode, table
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "report.json").write_bytes(encode(report))
+        (out / "report.html").write_text(render(result, report), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--out: {out}: cannot be written: {error.strerror}") from error
     for title, rows in table(report):
         _show(title, rows)
     if len(late := by_latency(report)) > 1:
@@ -124,7 +193,8 @@ def command(
     for line in answers(report):
         click.echo(line)
     click.echo(
-        f"no interval trades more than {depth_cap:g} visible depths, or twice TWAP's rate; a replay has no such cap"
+        f"no interval trades more than {report['question']['depth_cap']:g} visible depths, or twice TWAP's rate; "
+        "a replay has no such cap"
     )
     click.echo(f"wrote report.json and report.html to {out}")
 

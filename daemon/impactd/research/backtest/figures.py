@@ -18,7 +18,7 @@ from impactd.core.base.settings import MINUTE_NS
 from impactd.core.base.topics import SIDES
 from impactd.core.inputs.ticks import Float
 from impactd.research.backtest.evaluate import ENGINE, Outcome
-from impactd.research.backtest.run import Backtest
+from impactd.research.backtest.run import Worked
 from impactd.research.backtest.skill import FORECASTS, HORIZONS
 from impactd.research.backtest.study import DayStudy
 from impactd.research.picture import COLOURS
@@ -137,7 +137,7 @@ def plot_coefficient(study: DayStudy) -> Figure:
     return figure
 
 
-def plot_savings(test: Backtest, symbol: str) -> Figure:
+def plot_savings(test: Worked, symbol: str) -> Figure:
     """Draw what the engine and hindsight save against TWAP, by size and the hour of the start."""
     studies = {study.day.name: study for study in test.studies if study.day.symbol == symbol}
     mine = [o for o in test.outcomes if o.priced.symbol == symbol and "windows" in o.priced.windows]

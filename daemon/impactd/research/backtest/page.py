@@ -22,7 +22,7 @@ from impactd.research.backtest.figures import (
     plot_skill,
 )
 from impactd.research.backtest.report import by_latency, percent, table
-from impactd.research.backtest.run import Backtest
+from impactd.research.backtest.run import Worked
 from impactd.research.report import page_environment
 
 #: Titles of the kinds of window.
@@ -53,7 +53,7 @@ POLICIES: Final = {
 }
 
 
-def render(test: Backtest, report: dict[str, Any]) -> str:
+def render(test: Worked, report: dict[str, Any]) -> str:
     """Return the page.
 
     Parameters

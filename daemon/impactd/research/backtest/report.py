@@ -6,7 +6,7 @@ the machine or the number of processes is in it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,13 +15,14 @@ import orjson
 
 from impactd.__about__ import __version__
 from impactd.core.base.quantity import QUANTA
+from impactd.core.base.settings import CoreSettings
 from impactd.core.state.schema import settings_hash
 from impactd.research.backtest.capture import Priced, pooled
 from impactd.research.backtest.days import checksum
 from impactd.research.backtest.evaluate import ENGINE, PERSISTENCE, PERSISTENT, Outcome
-from impactd.research.backtest.run import Backtest
+from impactd.research.backtest.run import Backtest, Worked
 from impactd.research.backtest.skill import LEVELS, calibration, skill
-from impactd.research.backtest.windows import FIRST_MIN, KINDS, LAST_MIN, TRIMMED
+from impactd.research.backtest.windows import FIRST_MIN, KINDS, LAST_MIN, TRIMMED, Question
 from impactd.research.backtest.within import LATER_S
 
 #: Orders whose answers are written out.
@@ -65,6 +66,43 @@ _ASSUMPTIONS: Final = """
 ASSUMPTIONS: Final = tuple(" ".join(paragraph.split()) for paragraph in _ASSUMPTIONS.split("\n\n"))
 
 
+def inputs(paths: Sequence[Path]) -> list[dict[str, str]]:
+    """Return the files with their checksums."""
+    return [{"file": path.name, "sha256": checksum(path)} for path in paths]
+
+
+def asked(
+    question: Question,
+    settings: CoreSettings,
+    strategies: Sequence[str],
+    files: Sequence[Mapping[str, str]],
+    seed: int,
+    hours: str,
+) -> dict[str, Any]:
+    """Return what a report's figures follow from, which is in the report: release, settings, inputs and question."""
+    return {
+        "release": __version__,
+        "settings": settings_hash(settings),
+        "seed": seed,
+        "hours": hours,
+        "inputs": list(files),
+        "question": {
+            "qty": list(question.qty),
+            "participation": list(question.participation),
+            "depth_shares": [] if question.qty or question.participation else list(question.depth_shares),
+            "horizon_min": question.horizon_min,
+            "every_min": question.every_min,
+            "from_s": question.from_s,
+            "to_s": question.to_s,
+            "depth_cap": question.depth_cap,
+            "risk_aversion": question.risk_aversion,
+            "trimmed_min": [FIRST_MIN, LAST_MIN],
+            "child_slices": settings.plans.child_slices,
+        },
+        "strategies": list(strategies),
+    }
+
+
 def figures(test: Backtest, paths: Sequence[Path], seed: int, hours: str = "") -> dict[str, Any]:
     """Return the report's figures.
 
@@ -77,31 +115,20 @@ def figures(test: Backtest, paths: Sequence[Path], seed: int, hours: str = "") -
     hours : str
         The session, in words.
     """
+    known = asked(test.question, test.settings, test.strategies, inputs(paths), seed, hours)
+    return compiled(test, known)
+
+
+def compiled(test: Worked, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of what was worked under what `asked` has given."""
+    seed = known["seed"]
     orders = [outcome.priced for outcome in test.outcomes]
     kinds = [kind for kind in KINDS if any(kind in order.windows for order in orders)]
-    question = test.question
     return {
         "schema": SCHEMA,
-        "release": __version__,
-        "settings": settings_hash(test.settings),
-        "seed": seed,
-        "hours": hours,
-        "inputs": [{"file": path.name, "sha256": checksum(path)} for path in paths],
-        "question": {
-            "qty": list(question.qty),
-            "participation": list(question.participation),
-            "depth_shares": [] if question.qty or question.participation else list(question.depth_shares),
-            "horizon_min": question.horizon_min,
-            "every_min": question.every_min,
-            "from_s": question.from_s,
-            "to_s": question.to_s,
-            "depth_cap": question.depth_cap,
-            "risk_aversion": question.risk_aversion,
-            "trimmed_min": [FIRST_MIN, LAST_MIN],
-            "child_slices": test.settings.plans.child_slices,
-        },
+        **{name: known[name] for name in ("release", "settings", "seed", "hours", "inputs", "question")},
         "assumptions": list(ASSUMPTIONS),
-        "strategies": list(test.strategies),
+        "strategies": known["strategies"],
         "days": [
             {"symbol": study.day.symbol, "day": study.day.name, "volume_continuous": float(study.day.volume.sum())}
             for study in test.studies
@@ -124,7 +151,7 @@ def of_kind(orders: Sequence[Priced], kind: str) -> list[Priced]:
     return [order for order in orders if kind in order.windows]
 
 
-def _pooled(test: Backtest, orders: Sequence[Priced], kinds: Sequence[str], seed: int) -> dict[str, Any]:
+def _pooled(test: Worked, orders: Sequence[Priced], kinds: Sequence[str], seed: int) -> dict[str, Any]:
     """Return the figures over all symbols, sides and sizes; those of the first kind come first."""
     by_window = {}
     for kind in kinds:
@@ -143,7 +170,7 @@ def _pooled(test: Backtest, orders: Sequence[Priced], kinds: Sequence[str], seed
     return {"window": kinds[0], **by_window[kinds[0]], "by_window": by_window, "by_symbol_side": by_side}
 
 
-def _scenarios(test: Backtest, orders: Sequence[Priced], kinds: Sequence[str], seed: int) -> list[dict[str, Any]]:
+def _scenarios(test: Worked, orders: Sequence[Priced], kinds: Sequence[str], seed: int) -> list[dict[str, Any]]:
     found = []
     keys = sorted({(o.symbol, kinds.index(k), o.horizon_min, o.qty, o.side) for k in kinds for o in of_kind(orders, k)})
     for symbol, kind, horizon, qty, side in keys:
@@ -211,7 +238,7 @@ def _answer(kind: str, order: dict[str, Any]) -> str:
     )
 
 
-def _persistence(test: Backtest, kinds: Sequence[str]) -> list[dict[str, Any]]:
+def _persistence(test: Worked, kinds: Sequence[str]) -> list[dict[str, Any]]:
     """Return what is left of each saving where part of an order's own depletion persists.
 
     Schedules are those made without it, hindsight's too, so that no policy is
@@ -236,7 +263,7 @@ def _persistence(test: Backtest, kinds: Sequence[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def _latency(test: Backtest, kinds: Sequence[str]) -> list[dict[str, Any]]:
+def _latency(test: Worked, kinds: Sequence[str]) -> list[dict[str, Any]]:
     """Return what acting within the minute captures by its latency, over the mid of each trade and those that follow.
 
     All are relative to TWAP by the minute and to hindsight's saving over it.

@@ -8,7 +8,7 @@ does not depend on the number of processes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -40,8 +40,8 @@ Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Backtest:
-    """All that a report is made from.
+class Worked:
+    """What orders came to.
 
     Attributes
     ----------
@@ -51,11 +51,17 @@ class Backtest:
         Windows that were left out, and why.
     """
 
-    question: Question
     strategies: tuple[str, ...]
     outcomes: tuple[Outcome, ...]
     studies: tuple[DayStudy, ...]
     skipped: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Backtest(Worked):
+    """All that a report is made from."""
+
+    question: Question
     settings: CoreSettings
 
 
@@ -120,6 +126,101 @@ def backtest(
     return run(tapes, settings, question, strategies, workers=workers, begin=begin)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """All that a backtest is to do, before any of it is done.
+
+    Attributes
+    ----------
+    settings : CoreSettings
+        Of `for_backtest`.
+    strategies : tuple of str
+        That run, those by default included.
+    trials : dict of (str, str) to tuple of Trial
+        By symbol and day, in the order of the report; a day on which nothing can be tried has none.
+    skipped : dict of (str, str) to tuple of str
+        Windows of each that were left out, and why.
+    """
+
+    tapes: tuple[SymbolTape, ...]
+    settings: CoreSettings
+    question: Question
+    strategies: tuple[str, ...]
+    trials: Mapping[tuple[str, str], tuple[Trial, ...]]
+    skipped: Mapping[tuple[str, str], tuple[str, ...]]
+
+    @classmethod
+    def of(
+        cls, tapes: Sequence[SymbolTape], settings: CoreSettings, question: Question, strategies: Sequence[str] = ()
+    ) -> Asked:
+        """Return what is asked of tapes.
+
+        Raises
+        ------
+        ValidationError
+            1001 where there is nothing to try.
+        """
+        found: dict[tuple[str, str], tuple[Trial, ...]] = {}
+        skipped: dict[tuple[str, str], tuple[str, ...]] = {}
+        for tape in tapes:
+            for day in tape.days:
+                tried = list(trials(question, day))
+                found[tape.symbol, day.name] = tuple(trial for trial in tried if isinstance(trial, Trial))
+                skipped[tape.symbol, day.name] = tuple(trial for trial in tried if isinstance(trial, str))
+        n = sum(map(len, found.values()))
+        if n == 0:
+            reasons = "; ".join(dict.fromkeys(reason for each in skipped.values() for reason in each))
+            raise ValidationError(
+                MALFORMED,
+                f"windows: none to try ({reasons or 'no window of that horizon fits'})",
+                "check --from, --to, --horizon",
+            )
+        if LEARNED in strategies and not settings.model.learned:
+            raise ValidationError(
+                MALFORMED, f"strategies: {LEARNED} needs a trained file", "name one with --set model.learned=FILE"
+            )
+        names = tuple(name for name in chosen(strategies) if name != LEARNED or settings.model.learned)
+        if not strategies and n > MAX_FOR_VARIANTS:
+            names = tuple(name for name in names if name not in VARIANTS)
+        return cls(tuple(tapes), settings, question, names, found, skipped)
+
+    def walk(
+        self,
+        tape: SymbolTape,
+        days: Container[str] | None = None,
+        walked: tuple[list[DayStudy], dict[int, State]] | None = None,
+    ) -> tuple[Bench, dict[str, list[Job]]]:
+        """Return what the orders of one symbol are tried on, and the jobs of each of its days.
+
+        Parameters
+        ----------
+        days : container of str, optional
+            Only these days; the tape is walked no further than the last of them.
+        walked : tuple, optional
+            What `study_days` has given for this tape.
+        """
+        names = [day.name for day in tape.days]
+        wanted = [name for name in names if days is None or name in days]
+        # The engine learns from one day to the next: days before the last one are walked whether wanted or not.
+        before = names[: names.index(wanted[-1]) + 1] if wanted else []
+        tape = dataclasses.replace(tape, days=tape.days[: len(before)])
+        engines = {name: ENGINES[name](self.settings) for name in self.strategies if name in ENGINES}
+        default = ENGINES[ENGINE](self.settings)
+        studies, states = study_days(tape, default) if walked is None else walked
+        bench = Bench(tape, {study.day.name: study for study in studies}, engines, self.settings.plans)
+        starts = sorted({trial.order.start for name in before for trial in self.trials[tape.symbol, name]})
+        by_engine = {name: states if own == default else states_at(tape, own, starts) for name, own in engines.items()}
+        jobs: dict[str, list[Job]] = {}
+        for name in wanted:
+            # Trials come by start and end.
+            same = groupby(self.trials[tape.symbol, name], lambda trial: (trial.order.start, trial.order.end))
+            jobs[name] = [
+                Job(tuple(group), {engine: by_engine[engine][start] for engine in engines})
+                for (start, _), group in same
+            ]
+        return bench, jobs
+
+
 def run(
     tapes: Sequence[SymbolTape],
     settings: CoreSettings,
@@ -135,37 +236,16 @@ def run(
     `walked` is what `study_days` has given for each symbol under these settings, without a trained file, where that is
     known already.
     """
-    found: list[tuple[SymbolTape, list[Trial]]] = []
-    skipped: list[str] = []
-    for tape in tapes:
-        tried = [trial for day in tape.days for trial in trials(question, day)]
-        skipped += [trial for trial in tried if isinstance(trial, str)]
-        found.append((tape, [trial for trial in tried if isinstance(trial, Trial)]))
-    n = sum(len(mine) for _, mine in found)
-    if n == 0:
-        reasons = "; ".join(dict.fromkeys(skipped)) or "no window of that horizon fits"
-        raise ValidationError(MALFORMED, f"windows: none to try ({reasons})", "check --from, --to, --horizon")
-    if LEARNED in strategies and not settings.model.learned:
-        raise ValidationError(
-            MALFORMED, f"strategies: {LEARNED} needs a trained file", "name one with --set model.learned=FILE"
-        )
-    names = tuple(name for name in chosen(strategies) if name != LEARNED or settings.model.learned)
-    if not strategies and n > MAX_FOR_VARIANTS:
-        names = tuple(name for name in names if name not in VARIANTS)
-    engines = {name: ENGINES[name](settings) for name in names if name in ENGINES}
-    default = ENGINES[ENGINE](settings)
-    progress = begin(n) if begin is not None else None
+    asked = Asked.of(tapes, settings, question, strategies)
+    progress = begin(sum(map(len, asked.trials.values()))) if begin is not None else None
     benches: dict[str, Bench] = {}
     studies: list[DayStudy] = []
     jobs: list[Job] = []
-    for tape, mine in found:
-        days, states = walked[tape.symbol] if walked is not None else study_days(tape, default)
-        studies += days
-        benches[tape.symbol] = Bench(tape, {study.day.name: study for study in days}, engines, settings.plans)
-        starts = sorted({trial.order.start for trial in mine})
-        by_engine = {name: states if own == default else states_at(tape, own, starts) for name, own in engines.items()}
-        # Trials come by day, start and end.
-        for (start, _), same in groupby(mine, lambda trial: (trial.order.start, trial.order.end)):
-            jobs.append(Job(tuple(same), {name: by_engine[name][start] for name in engines}))
-    outcomes = work(benches, names, jobs, workers, progress)
-    return Backtest(question, names, tuple(outcomes), tuple(studies), tuple(dict.fromkeys(skipped)), settings)
+    for tape in tapes:
+        bench, by_day = asked.walk(tape, walked=None if walked is None else walked[tape.symbol])
+        benches[tape.symbol] = bench
+        studies += bench.studies.values()
+        jobs += [job for mine in by_day.values() for job in mine]
+    outcomes = work(benches, asked.strategies, jobs, workers, progress)
+    skipped = dict.fromkeys(reason for each in asked.skipped.values() for reason in each)
+    return Backtest(asked.strategies, tuple(outcomes), tuple(studies), tuple(skipped), question, settings)
