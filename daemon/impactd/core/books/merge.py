@@ -129,7 +129,7 @@ def merge_books(
 
 @inner_kernel
 def remerge(symbol: npt.NDArray[np.void], levels: Float, family: Family, s: int, at: int) -> None:
-    """Make the book of whole `s` anew from what prevails after `at`, ns."""
+    """Rebuild the book of whole `s` from what prevails after `at`, ns."""
     row = symbol[s]
     if row.n_sizes > 0:
         row.n_bid, row.n_ask = merge_books(symbol, levels, family, s, at, levels, s)
