@@ -21,7 +21,8 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any, Final
 
-from impactd.core.base.quantity import QUANTA, QuantityError, format_qty, parse_qty
+from impactd.core.base.quantity import QUANTA, format_qty, positive_qty
+from impactd.core.base.setting import setting
 
 _CURRENCY: Final = re.compile(r"[A-Z][A-Z0-9]{1,9}", re.ASCII)
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,31}", re.ASCII)
@@ -29,12 +30,6 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,31}", re.ASCII)
 #: No contract is worth more a point; with it every cost stays far inside float64.
 MAX_MULTIPLIER: Final = 1e9
 MIN_MULTIPLIER: Final = 1e-9
-
-
-def stated(meaning: str, unit: str = "", **bounds: float) -> Any:
-    """Return a field of a definition, None unless it is stated; see `impactd.core.base.settings.setting`."""
-    metadata = {"meaning": meaning, "unit": unit, "fixed": "", "each": {}, "bounds": bounds}
-    return dataclasses.field(default=None, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -47,20 +42,21 @@ class Instrument:
         If a value cannot be used; the text names the field and the remedy.
     """
 
-    tick_size: float | None = stated("Smallest difference of two prices.", "price", gt=0)
-    lot_size: float | None = stated("Lot of orders that state none.", "shares", gt=0)
-    multiplier: float | None = stated(
+    tick_size: float | None = setting(None, "Smallest difference of two prices.", unit="price", gt=0)
+    lot_size: float | None = setting(None, "Lot of orders that state none.", unit="shares", gt=0)
+    multiplier: float | None = setting(
+        None,
         "Currency that one unit of quantity gains when the price rises by 1; 1 if unset.",
-        "currency",
+        unit="currency",
         ge=MIN_MULTIPLIER,
         le=MAX_MULTIPLIER,
     )
-    currency: str | None = stated("Currency of costs, such as USD; of an FX pair its quote currency.")
-    min_qty: float | None = stated("Smallest quantity of an order.", "shares", gt=0)
-    max_qty: float | None = stated("Largest quantity of an order.", "shares", gt=0)
-    calendar: str | None = stated("Calendar of its trading hours, such as XNYS.")
-    asset_class: str | None = stated("Asset class, such as equity, future, spread, fx or crypto.")
-    negative_px: bool | None = stated("Whether prices at or below zero are valid.")
+    currency: str | None = setting(None, "Currency of costs, such as USD; of an FX pair its quote currency.")
+    min_qty: float | None = setting(None, "Smallest quantity of an order.", unit="shares", gt=0)
+    max_qty: float | None = setting(None, "Largest quantity of an order.", unit="shares", gt=0)
+    calendar: str | None = setting(None, "Calendar of its trading hours, such as XNYS.")
+    asset_class: str | None = setting(None, "Asset class, such as equity, future, spread, fx or crypto.")
+    negative_px: bool | None = setting(None, "Whether prices at or below zero are valid.")
 
     def __post_init__(self) -> None:
         for name in ("lot_size", "min_qty", "max_qty"):
@@ -86,13 +82,7 @@ class Instrument:
             raise ValueError("min_qty is above max_qty; lower it, or leave one of them out")
 
     def _quanta(self, name: str) -> int:
-        try:
-            quanta = parse_qty(getattr(self, name), name)
-        except QuantityError as error:
-            raise ValueError(str(error)) from None
-        if quanta <= 0:
-            raise ValueError(f"{name}: {getattr(self, name)!r} is not positive; give a quantity above 0")
-        return quanta
+        return positive_qty(getattr(self, name), name)
 
     def over(self, other: Instrument) -> Instrument:
         """Return this definition with what it does not state taken from another."""
@@ -100,7 +90,7 @@ class Instrument:
 
     def values(self) -> dict[str, Any]:
         """Return the fields by name; `dataclasses.asdict` copies in depth, which shows where each order is saved."""
-        return {name: getattr(self, name) for name in _FIELDS}
+        return {name: getattr(self, name) for name in FIELDS}
 
     @property
     def lot(self) -> int:
@@ -140,6 +130,3 @@ UNDEFINED: Final = Instrument()
 
 #: Names of a definition's fields, in order.
 FIELDS: Final = tuple(field.name for field in dataclasses.fields(Instrument))
-
-
-_FIELDS: Final = tuple(field.name for field in dataclasses.fields(Instrument))

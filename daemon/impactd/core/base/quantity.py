@@ -67,6 +67,20 @@ def parse_qty(value: object, field: str) -> int:
     return int(rounded.scaleb(9))
 
 
+def positive_qty(value: object, field: str) -> int:
+    """Return `value` as quanta, above 0; see `parse_qty`.
+
+    Raises
+    ------
+    QuantityError
+        If it is no quantity, or not positive.
+    """
+    quanta = parse_qty(value, field)
+    if quanta <= 0:
+        raise QuantityError(f"{field}: {value!r} is not positive; give a quantity above 0")
+    return quanta
+
+
 def format_qty(quanta: int) -> int | float:
     """Return `quanta` as a JSON number: an integer when whole.
 

@@ -14,12 +14,12 @@ seconds, named ``_s``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
 from impactd.core.base.instrument import Instrument
+from impactd.core.base.setting import setting
 from impactd.core.base.topics import INPUT_TOPICS
 from impactd.core.base.venue import VenueRule
 
@@ -29,35 +29,6 @@ MINUTE_NS = 60 * SECOND_NS
 _DAY_S: Final = 86_400
 _DAY_NS: Final = _DAY_S * SECOND_NS
 _YEAR_NS: Final = 366 * _DAY_NS
-
-T = TypeVar("T")
-
-
-def setting(
-    default: T,
-    meaning: str,
-    *,
-    unit: str = "",
-    fixed: str = "",
-    each: Mapping[str, float] | None = None,
-    **bounds: float,
-) -> T:
-    """Return the field of a setting.
-
-    Parameters
-    ----------
-    meaning : str
-        One line for the reference.
-    unit : str
-        Of a number whose name does not end with it.
-    fixed : str
-        Why a saved state cannot continue under another value; empty if it can.
-    each, **bounds
-        Range, in the unit of the field's name: of each item of a list, and of the value. Names are pydantic's: ``ge``,
-        ``gt``, ``le``, ``lt``, ``multiple_of``, ``min_length``, ``max_length``.
-    """
-    metadata = {"meaning": meaning, "unit": unit, "fixed": fixed, "each": each or {}, "bounds": bounds}
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)

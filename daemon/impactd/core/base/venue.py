@@ -7,13 +7,13 @@ these names, and merged under the symbol's own (`impactd.core.books.merge`).
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import Final
 
-from impactd.core.base.quantity import QuantityError, parse_qty
+from impactd.core.base.quantity import positive_qty
+from impactd.core.base.setting import setting
 
 #: No name from outside holds it, for it is not printable.
 _MARK: Final = "\x1f"
@@ -51,12 +51,6 @@ def venue_of(name: str) -> str | None:
     return name.partition(_MARK)[2] or None
 
 
-def _stated(default: Any, meaning: str, unit: str = "", **bounds: float) -> Any:
-    """Return a field of a rule; see `impactd.core.base.settings.setting`."""
-    metadata = {"meaning": meaning, "unit": unit, "fixed": "", "each": {}, "bounds": bounds}
-    return dataclasses.field(default=default, metadata=metadata)
-
-
 @dataclass(frozen=True, slots=True)
 class VenueRule:
     """What is stated of a venue, for the symbols that a pattern matches.
@@ -69,26 +63,26 @@ class VenueRule:
 
     name: str = ""
     symbols: tuple[str, ...] = ("*",)
-    taker_fee_bps: float = _stated(
+    taker_fee_bps: float = setting(
         0.0, "Fee of taking, of the notional; a rebate is negative.", ge=-MAX_FEE_BPS, le=MAX_FEE_BPS
     )
-    taker_fee_per_unit: float = _stated(
+    taker_fee_per_unit: float = setting(
         0.0,
         "Fee of taking, for each share, contract or coin, in the currency of costs; a rebate is negative.",
-        "currency",
+        unit="currency",
         ge=-MAX_FEE_PER_UNIT,
         le=MAX_FEE_PER_UNIT,
     )
-    lot_size: float | None = _stated(
-        None, "Quantities sent there are multiples of it; unset: of the order's lot.", "shares", gt=0
+    lot_size: float | None = setting(
+        None, "Quantities sent there are multiples of it; unset: of the order's lot.", unit="shares", gt=0
     )
-    max_book_age_ns: int | None = _stated(
+    max_book_age_ns: int | None = setting(
         None,
         "Age beyond which its book is not used; unset: `books.max_book_age_s`.",
         gt=0,
         le=366 * 86_400 * 1_000_000_000,
     )
-    publishers: tuple[str, ...] = _stated(
+    publishers: tuple[str, ...] = setting(
         (),
         "Values of a `publisher_id`, `exchange` or like column that mean this venue, such as 2.",
     )
@@ -105,15 +99,7 @@ class VenueRule:
 
     def lot(self) -> int | None:
         """Return the lot, quanta; None where none is stated."""
-        if self.lot_size is None:
-            return None
-        try:
-            lot = parse_qty(self.lot_size, "lot_size")
-        except QuantityError as error:
-            raise ValueError(str(error)) from None
-        if lot <= 0:
-            raise ValueError(f"lot_size: {self.lot_size!r} is not positive; give a quantity above 0")
-        return lot
+        return None if self.lot_size is None else positive_qty(self.lot_size, "lot_size")
 
 
 def rule_of(rules: tuple[VenueRule, ...], symbol: str, venue: str) -> VenueRule:
