@@ -148,11 +148,6 @@ def open_through(table: Table, starts: Int, span_ns: int) -> Bools:
     return out
 
 
-#: Positions are kept of so many lists of starts, of up to so many starts each: 1 MB in all.
-_REMEMBERED: Final = 128
-_MOST_STARTS: Final = 512
-
-
 class Session:
     """Arithmetic of one `SessionRule`.
 
@@ -167,7 +162,7 @@ class Session:
         If the hours cannot be used; see `SessionRule.check`.
     """
 
-    __slots__ = ("_positions", "_table", "always_open", "rule")
+    __slots__ = ("_table", "always_open", "rule")
 
     def __init__(self, rule: SessionRule) -> None:
         rule.check()
@@ -189,7 +184,6 @@ class Session:
             closes=columns[:, 3] * SECOND_NS,
             length_ns=0,
         )
-        self._positions: dict[tuple[bytes, int], Float] = {}
         self._table = table._replace(length_ns=open_time(table, table.open_ns, table.close_ns - table.open_ns))
         #: Whether it never closes.
         self.always_open = (
@@ -303,18 +297,9 @@ class Session:
         Returns
         -------
         ndarray of float64, shape (N,)
-            0 at the open, 1 at the close and in the half of the gap after it; not to be changed, since it is kept.
+            0 at the open, 1 at the close and in the half of the gap after it.
         """
-        if starts_ns.size > _MOST_STARTS:
-            return positions_at(self._table, starts_ns, shift_ns)
-        # As a minute closes all symbols of a session ask for the same starts, each for several forecasts.
-        asked = (starts_ns.tobytes(), shift_ns)
-        found = self._positions.get(asked)
-        if found is None:
-            if len(self._positions) >= _REMEMBERED:
-                self._positions.clear()
-            found = self._positions[asked] = positions_at(self._table, starts_ns, shift_ns)
-        return found
+        return positions_at(self._table, starts_ns, shift_ns)
 
     def elapsed_minutes(self, ts: int) -> float:
         """Return minutes of open market from the last open to `ts`, at most the whole session."""
