@@ -12,8 +12,9 @@ import json
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from http.client import HTTPException
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
@@ -43,6 +44,8 @@ _MAX_ID: Final = 2**31 - 1
 
 #: For so long an id without a schema is not asked for again.
 _ABSENT_S: Final = 10.0
+
+T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
@@ -185,24 +188,12 @@ class SchemaSource:
         waiting : callable, optional
             Called with what is waited for, and with None once it is there.
         """
-        named, pause = self.schemas.named(values), _FIRST_PAUSE_S
         now = time.monotonic()
-        # What is known of an id stays until there is another answer: others may be decoding with it.
-        again = {number for number in named if self._absent.get(number, now) < now}
-        while True:
-            missing = (named - self.schemas.known.keys()) | again
-            if not missing:
-                waiting(None)
-                return
-            try:
-                for number in sorted(missing):
-                    self._learn(number, await asyncio.to_thread(self._fetch, number))
-                    again.discard(number)
-            except RegistryAwayError as error:
-                _log.warning("schema registry away", reason=str(error))
-                waiting(str(error))
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LAST_PAUSE_S)
+        for number in sorted(self.schemas.named(values)):
+            # What is known of an id stays until there is another answer: others may be decoding with it.
+            if number not in self.schemas.known or self._absent.get(number, now) < now:
+                self._learn(number, await _answer(partial(self._fetch, number), waiting))
+        waiting(None)
 
     def _fetch(self, number: int) -> Schema:
         if self._registry is None:
@@ -233,29 +224,34 @@ class SchemaSource:
             return {}
         form: Format = settings.wire.format
         made: dict[Topic, Framer] = {}
-        pause = _FIRST_PAUSE_S
-        while len(made) < len(OUTPUTS):
+        for topic in OUTPUTS:
+            register = partial(
+                self._registry.register,
+                f"{settings.topics.name(topic)}-value",
+                TYPES[form],
+                schema_text(form, topic),
+                create=settings.registry.register_schemas,
+            )
             try:
-                for topic in OUTPUTS:
-                    if topic not in made:
-                        subject = f"{settings.topics.name(topic)}-value"
-                        number = await asyncio.to_thread(
-                            self._registry.register,
-                            subject,
-                            TYPES[form],
-                            schema_text(form, topic),
-                            create=settings.registry.register_schemas,
-                        )
-                        made[topic] = Framer(form, topic, number)
+                made[topic] = Framer(form, topic, await _answer(register))
             except RegistryRefusedError as error:
                 raise FatalError(
                     f"{error}; register the schema of this release (impactd/schemas), or allow this user to"
                 ) from error
-            except RegistryAwayError as error:
-                _log.warning("schema registry away", reason=str(error))
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LAST_PAUSE_S)
         return made
+
+
+async def _answer(ask: Callable[[], T], waiting: Callable[[str | None], None] = lambda _: None) -> T:
+    """Return what the registry answers; where it is away, tell `waiting` why and ask again."""
+    pause = _FIRST_PAUSE_S
+    while True:
+        try:
+            return await asyncio.to_thread(ask)
+        except RegistryAwayError as error:
+            _log.warning("schema registry away", reason=str(error))
+            waiting(str(error))
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LAST_PAUSE_S)
 
 
 class Readable:
