@@ -17,6 +17,7 @@ from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.kafka.decode import Decoder
+from impactd.shell.kafka.registry import SchemaSource
 from impactd.wire import forms
 from impactd.wire.codec import FieldError, Limits
 from impactd.wire.forms import Form
@@ -161,7 +162,7 @@ def test_input_is_the_event_or_the_refusal_that_its_json_is(form: Format, sent: 
     topic, message = sent
     schemas = _schemas(form, topic)
     framed, plain = _record(Framer(form, topic, ID).frame(message)), _record(orjson.dumps(message))
-    one = Decoder(Settings(), Limits(), 0, 1, schemas=schemas)
+    one = Decoder(Settings(), Limits(), 0, 1, schemas=SchemaSource(None, schemas))
     other = Decoder(Settings(), Limits(), 0, 1)
     if topic is Topic.TICKS:
         ours, theirs = one.ticks([framed]), other.ticks([plain])
@@ -182,6 +183,17 @@ def test_input_is_the_event_or_the_refusal_that_its_json_is(form: Format, sent: 
         [{"type": "value", "value": "type"}.get(item.reason, item.reason) for item in wanted_refused],
     )
     assert [item.raw for item in refused] == [framed.value] * len(refused)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_orders_are_read_by_their_schema_whatever_the_codec_of_ticks(form: Format) -> None:
+    message = {"type": "cancel", "cl_ord_id": "A1", "symbol": "FROG", "ts_event": TS}
+    framed = _record(Framer(form, Topic.ORDERS, ID).frame(message))
+    source = SchemaSource(None, _schemas(form, Topic.ORDERS))
+    decoded = Decoder(Settings(wire={"codec": "dbn"}), Limits(), 0, 1, schemas=source).events(Topic.ORDERS, [framed])
+    wanted = Decoder(Settings(), Limits(), 0, 1).events(Topic.ORDERS, [_record(orjson.dumps(message))])
+    assert decoded.refused == []
+    assert decoded.events == _with_raw(wanted.events, framed) != []
 
 
 def _with_raw(events: list[Any], record: ConsumedRecord) -> list[Any]:
@@ -244,7 +256,7 @@ def test_cut_and_foreign_bytes_are_refused_and_never_raise(form: Format) -> None
     trade = {"type": "trade", "symbol": "FROG", "ts_event": TS, "px": "1", "qty": "2"}
     whole = Framer(form, Topic.TICKS, ID).frame(trade)
     damaged = [whole[:n] for n in range(5, len(whole))] + [whole + b"\xff", whole[:5] + bytes(range(255, 200, -1))]
-    decoder = Decoder(Settings(), Limits(), 0, 1, schemas=_schemas(form, Topic.TICKS))
+    decoder = Decoder(Settings(), Limits(), 0, 1, schemas=SchemaSource(None, _schemas(form, Topic.TICKS)))
     decoded = decoder.ticks([_record(value, n) for n, value in enumerate([*damaged, whole])])
     # Protobuf may end behind any of its fields: those that are needed are then missing.
     assert {item.reason for item in decoded.refused} <= {"schema", "missing_field", "type", "value"}

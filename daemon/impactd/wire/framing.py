@@ -34,6 +34,8 @@ Format = Literal["avro", "protobuf"]
 
 _HEAD: Final = struct.Struct(">BI")
 _MAGIC: Final = 0
+#: Bytes by which a value names its schema.
+HEAD_BYTES: Final = _HEAD.size
 
 #: The registry's names of the formats.
 TYPES: Final[Mapping[str, str]] = {"avro": "AVRO", "protobuf": "PROTOBUF"}
@@ -47,7 +49,7 @@ class MissingPackageError(ImportError):
 
 def is_framed(value: bytes | None) -> bool:
     """Return whether a value names a schema; no JSON begins so."""
-    return value is not None and len(value) >= _HEAD.size and value[0] == _MAGIC
+    return value is not None and len(value) >= HEAD_BYTES and value[0] == _MAGIC
 
 
 def schema_id(value: bytes) -> int:
@@ -106,7 +108,7 @@ class Schemas:
         if reader is None:
             reader = self._readers[number] = _reader(self.known[number], number)
         try:
-            return orjson.dumps(reader(value[_HEAD.size :]))
+            return orjson.dumps(reader(value[HEAD_BYTES:]))
         except FieldError:
             raise
         except Exception as error:  # noqa: BLE001  # foreign bytes in the hands of a library: whatever it raises, they do not fit

@@ -6,13 +6,18 @@ import dataclasses
 
 import orjson
 import pytest
+from aiokafka import TopicPartition
 
 from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.kafka.decode import Decoder
+from impactd.shell.kafka.fetched import Fetched
+from impactd.shell.kafka.registry import SchemaSource
 from impactd.wire.codec import Limits
+from impactd.wire.framing import Schema
 from impactd.wire.murmur2 import partition_for
+from tests.wire.record_batches import Batch, Item
 
 TS = 1_743_687_000_000_000_000
 HOME, OTHER = "FROG", "AAPL"
@@ -112,3 +117,38 @@ def test_key_that_is_too_long_for_a_symbol_is_neither_judged_nor_remembered() ->
 def test_misplaced_record_keeps_the_codec_that_it_came_with(header: bytes | None, codec: str) -> None:
     refused = _decoder().ticks([_record(0, b"a,b", OTHER, header)]).refused
     assert [(item.reason, item.codec) for item in refused] == [("misplaced", codec)]
+
+
+class AskedSource(SchemaSource):
+    """Knows no schema, and notes which ids it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.asked: list[int] = []
+
+    def _fetch(self, number: int) -> Schema:
+        self.asked.append(number)
+        return super()._fetch(number)
+
+
+@pytest.mark.parametrize("as_columns", [False, True])
+@pytest.mark.parametrize(
+    ("codec", "topic", "asked"),
+    [("json", Topic.TICKS, [1, 3]), ("dbn", Topic.TICKS, [3]), ("dbn", Topic.ORDERS, [1, 2, 3])],
+)
+async def test_only_the_schemas_by_which_values_are_read_are_asked_for(
+    codec: str, topic: Topic, asked: list[int], *, as_columns: bool
+) -> None:
+    """A tick in another codec may begin like a value that names a schema: it must not wait for the registry."""
+    headers: list[tuple[tuple[str, bytes | None], ...]] = [(), (("codec", b"dbn"),), (("codec", b"json"),)]
+    values = [bytes([0, 0, 0, 0, number]) + b"rest" for number in (1, 2, 3)]
+    items = [Item(n, value=value, headers=head) for n, (value, head) in enumerate(zip(values, headers, strict=True))]
+    fetched = Fetched(TopicPartition("x", 0), Batch(0, [*items, Item(3), Item(4, value=None)]).encoded(), [], 0)
+    records = fetched.records()
+    source = AskedSource()
+    decoder = Decoder(Settings(wire={"codec": codec}), Limits(), 0, 1, schemas=source)
+    await decoder.know_schemas(topic, records if as_columns else list(records))
+    assert source.asked == asked
+    if topic is Topic.TICKS:
+        refused = decoder.ticks(records if as_columns else list(records)).refused
+        assert [item.offset + 1 for item in refused if item.reason == "unknown_schema"] == asked

@@ -43,7 +43,6 @@ from impactd.shell.audit.source import Feed, Source
 from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.kafka.encoder import Encoder, Record
 from impactd.wire.codec import Limits
-from impactd.wire.framing import Schemas
 
 #: Differences kept of one audit; the others are counted.
 _KEPT: Final = 20
@@ -194,7 +193,7 @@ class _Walk:
         self._partition = partition
         self._published = published
         self._audit = audit
-        self._run = Rederivation(source.settings, partition, limits, learned=learned, schemas=_schemas(source))
+        self._run = Rederivation(source.settings, partition, limits, learned=learned, schemas=source.schemas)
         self._limits, self._learned = limits, learned
         self._encoder = Encoder(source.settings, partition, source.partitions)
         self._encodes_for = source.settings
@@ -271,8 +270,7 @@ class _Walk:
         if feed is None:
             feed = self._feeds[topic] = self._source.feed(topic, self._partition, start)
         records = list(await feed.until(to if end is None else min(to, end)))
-        if self._source.schemas is not None:
-            await self._source.schemas.have(record.value for record in records)
+        await self._run.know_schemas(topic, records)
         return records
 
     def _check(self, record: ConsumedRecord, seq: int, commit: Commit) -> None:
@@ -340,14 +338,10 @@ class _Walk:
     def _restart(self) -> None:
         """Forget the derivation so far."""
         self._run = Rederivation(
-            self._source.settings, self._partition, self._limits, learned=self._learned, schemas=_schemas(self._source)
+            self._source.settings, self._partition, self._limits, learned=self._learned, schemas=self._source.schemas
         )
         self._feeds.clear()
         self._missing.clear()
-
-
-def _schemas(source: Source) -> Schemas | None:
-    return None if source.schemas is None else source.schemas.schemas
 
 
 def _foreign(record: ConsumedRecord, topic: Topic) -> Difference:

@@ -113,7 +113,7 @@ async def capture(settings: Settings, directory: Path, *, outputs: bool = False)
     return counts
 
 
-def captured_schemas(directory: Path) -> Schemas | None:
+def captured_schemas(directory: Path) -> SchemaSource | None:
     """Return the schemas of a capture; None where its run had no registry.
 
     Raises
@@ -125,7 +125,7 @@ def captured_schemas(directory: Path) -> Schemas | None:
     if not path.exists():
         return None
     try:
-        return Schemas.of_text(path.read_text("utf-8"))
+        return SchemaSource(None, Schemas.of_text(path.read_text("utf-8")))
     except (OSError, TypeError, ValueError, AttributeError) as error:
         raise InputFileError(f"{path}: cannot be read ({error}); capture the run again") from error
 

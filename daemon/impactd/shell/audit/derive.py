@@ -29,9 +29,9 @@ from impactd.shell.audit.capture import RecordList, capture_file, captured_schem
 from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.kafka.decode import Decoder
 from impactd.shell.kafka.formats import as_published
+from impactd.shell.kafka.registry import SchemaSource
 from impactd.shell.lines import InputFileError
 from impactd.wire.codec import Limits
-from impactd.wire.framing import Schemas
 
 Entry = Mapping[str, Any]
 
@@ -67,8 +67,7 @@ class Rederivation:
         Bounds on input records; those that the journal has are the journal's.
     learned : str, optional
         The trained file (`impactd.core.model.learned.trees.TrainedFile`), of which a journal has but the hash.
-
-    schemas : Schemas, optional
+    schemas : SchemaSource, optional
         Those that inputs in Avro and Protobuf name.
 
     Attributes
@@ -84,7 +83,7 @@ class Rederivation:
         limits: Limits | None = None,
         *,
         learned: str = "",
-        schemas: Schemas | None = None,
+        schemas: SchemaSource | None = None,
     ) -> None:
         self.settings = settings
         self._schemas = schemas
@@ -205,6 +204,10 @@ class Rederivation:
             self.settings, limits, self.partition, engine.partitions, engine.built.items, schemas=self._schemas
         )
 
+    async def know_schemas(self, topic: Topic, consumed: Sequence[ConsumedRecord]) -> None:
+        """Return when the schemas by which these inputs are read are known; before `apply`."""
+        await self._decoder.know_schemas(topic, consumed)
+
     def _follow(self, entry: Entry) -> None:
         """Refuse a record that is not the next one."""
         where = f"commit {entry['commit_seq']}"
@@ -256,7 +259,7 @@ def derive_records(
     limits: Limits | None = None,
     *,
     learned: str = "",
-    schemas: Schemas | None = None,
+    schemas: SchemaSource | None = None,
     name: str = "journal",
 ) -> Iterator[Derived]:
     """Yield every commit of a run whose records are available; see `derive`.
@@ -267,7 +270,7 @@ def derive_records(
         By partition.
     inputs : mapping of Topic to mapping of int to sequence of ConsumedRecord
         By topic and partition.
-    schemas : Schemas, optional
+    schemas : SchemaSource, optional
         Those that inputs in Avro and Protobuf name.
     name : str, optional
         What errors call the journal.

@@ -241,8 +241,7 @@ class _CaptureSource:
             kafka=settings.kafka.replace(**kafka),
             topics=settings.topics.renamed(manifest.get("names", {})),
         )
-        schemas = captured_schemas(directory)
-        return cls(settings, partitions, known, records, None if schemas is None else SchemaSource(None, schemas))
+        return cls(settings, partitions, known, records, captured_schemas(directory))
 
     async def bounds(self, topic: Topic, partition: int) -> tuple[int, int | None]:
         return self.known.get((topic, partition), (0, None))

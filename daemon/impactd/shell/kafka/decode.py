@@ -10,8 +10,8 @@ applied anywhere.  A record without a key, or with one that is no symbol's, is i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import numpy as np
 
@@ -24,12 +24,15 @@ from impactd.core.inputs.events import Received
 from impactd.core.inputs.ticks import Int, Refused, TickBatch
 from impactd.wire.codec import Decoded, FieldError, Limits, bounded
 from impactd.wire.fields import MAX_SYMBOL
-from impactd.wire.framing import Schemas, is_framed
+from impactd.wire.framing import HEAD_BYTES, is_framed
 from impactd.wire.json_orders import DecodedEvents, decode_events, names_in
 from impactd.wire.live_books import LiveBooks
 from impactd.wire.murmur2 import murmur2
 from impactd.wire.registry import DEFAULT_CODEC
 from impactd.wire.rows import by_first_appearance
+
+if TYPE_CHECKING:
+    from impactd.shell.kafka.registry import SchemaSource
 
 T = TypeVar("T", Decoded, DecodedEvents)
 R = TypeVar("R", Refused, Received[Any])
@@ -63,9 +66,9 @@ class Decoder:
         The number, and how many there are.
     books : mapping of str to bytes, optional
         The saved books that changes build on (`impactd.wire.live_books`); without, none are saved.
-    schemas : Schemas, optional
-        Those of Avro and Protobuf values; without them such a value is refused as no JSON. Before a batch is decoded
-        they must have what it names.
+    schemas : SchemaSource, optional
+        Of Avro and Protobuf values; without it such a value is refused as no JSON. `know_schemas` comes before a batch
+        is decoded.
     """
 
     def __init__(
@@ -75,7 +78,7 @@ class Decoder:
         partition: int,
         partitions: int,
         books: Mapping[str, bytes] | None = None,
-        schemas: Schemas | None = None,
+        schemas: SchemaSource | None = None,
     ) -> None:
         self._schemas = schemas
         self._default = settings.wire.codec
@@ -85,9 +88,16 @@ class Decoder:
         self._partitions = partitions
         self._placed: dict[bytes, bool] = {}
 
+    async def know_schemas(
+        self, topic: Topic, consumed: Sequence[RecordLike], waiting: Callable[[str | None], None] = lambda _: None
+    ) -> None:
+        """Return when the schemas by which these records are read are known; see `SchemaSource.have`."""
+        if self._schemas is not None:
+            await self._schemas.have(self._framed(topic, consumed) or (), waiting)
+
     def ticks(self, consumed: Sequence[RecordLike]) -> Decoded:
         """Return the rows of tick records, and what was refused of them."""
-        plain = self._plain(consumed)
+        plain = self._plain(Topic.TICKS, consumed)
         if plain is not None:
             return self._restored(self._ticks(plain.records), plain)
         return self._ticks(consumed)
@@ -122,7 +132,7 @@ class Decoder:
 
         Control records are in every partition, so only the others can be misplaced.
         """
-        plain = self._plain(consumed)
+        plain = self._plain(topic, consumed)
         if plain is not None:
             return self._restored(self._events(topic, plain.records), plain)
         return self._events(topic, consumed)
@@ -149,15 +159,34 @@ class Decoder:
         refused.sort(key=lambda item: item.offset)
         return DecodedEvents(events, refused)
 
-    def _plain(self, consumed: Sequence[RecordLike]) -> _Plain | None:
-        """Return the records with framed values as JSON; None where none is framed."""
+    def _framed(self, topic: Topic, consumed: Sequence[RecordLike]) -> list[bytes | None] | None:
+        """Return how the value of each record begins that is read by its schema, None for others; None if none is.
+
+        Ticks in another codec than JSON may begin in any way; events are always JSON.
+        """
         if self._schemas is None or not _any_framed(consumed):
             return None
+        heads: Sequence[bytes | None]
+        if isinstance(consumed, RecordColumns):
+            heads = list(consumed.first_bytes(HEAD_BYTES))
+        else:
+            heads = [record.value for record in consumed]
+        codecs: Sequence[str | None] = [DEFAULT_CODEC] * len(heads)
+        if topic is Topic.TICKS:
+            named = _codecs(consumed) or [None] * len(heads)
+            codecs = [self._default if name is None else name for name in named]
+        pairs = zip(heads, codecs, strict=True)
+        return [head if is_framed(head) and codec == DEFAULT_CODEC else None for head, codec in pairs]
+
+    def _plain(self, topic: Topic, consumed: Sequence[RecordLike]) -> _Plain | None:
+        """Return the records with framed values as JSON; None where none is framed."""
+        framed = self._framed(topic, consumed)
+        if self._schemas is None or framed is None:
+            return None
         plain = _Plain([], {}, [])
-        for record in consumed:
+        for record, head in zip(consumed, framed, strict=True):
             value = record.value
-            named = _codec_header(record)
-            if value is None or not is_framed(value) or (self._default if named is None else named) != DEFAULT_CODEC:
+            if value is None or head is None:
                 plain.records.append(record)
                 continue
             plain.framed[record.offset] = value
@@ -165,12 +194,10 @@ class Decoder:
                 if len(value) > self._limits.max_message_bytes:
                     limit = self._limits.max_message_bytes
                     raise FieldError("too_large", f"{len(value)} bytes; send at most {limit}")  # noqa: TRY301
-                made = self._schemas.as_json(value)
+                made = self._schemas.schemas.as_json(value)
             except FieldError as error:
-                codec = self._default if named is None else bounded(named)[:64]
-                plain.refused.append(
-                    Refused(record.offset, error.reason, error.detail, value, record.key, codec, _timestamp_ns(record))
-                )
+                letter = record.offset, error.reason, error.detail, value, record.key
+                plain.refused.append(Refused(*letter, DEFAULT_CODEC, _timestamp_ns(record)))
             else:
                 plain.records.append(Record(record.offset, record.timestamp, record.key, made, tuple(record.headers)))
         return plain

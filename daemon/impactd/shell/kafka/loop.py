@@ -47,7 +47,6 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizatio
 
 from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
-from impactd.core.inputs.columns import RecordColumns
 from impactd.core.inputs.inbox import EVENT_TOPICS, Inbox, LocalControl
 from impactd.core.inputs.ticks import TickBatch
 from impactd.shell.kafka.client import FETCH_WAIT_MS
@@ -65,7 +64,6 @@ if TYPE_CHECKING:
     from impactd.shell.kafka.decode import Decoder
     from impactd.shell.kafka.encoder import Encoder, Record
     from impactd.shell.kafka.meter import Meter
-    from impactd.shell.kafka.registry import SchemaSource
     from impactd.shell.kafka.status import PartitionStatus
     from impactd.shell.kafka.traces import Traced, Traces
     from impactd.shell.kafka.transport import ManualConsumer
@@ -115,7 +113,6 @@ class PartitionLoop:
         ticks: ManualConsumer,
         events: ManualConsumer,
         decoder: Decoder,
-        schemas: SchemaSource | None = None,
         encoder: Encoder,
         committer: Committer,
         executor: Executor,
@@ -137,7 +134,6 @@ class PartitionLoop:
         self._decoder = decoder
         #: First tick offset behind a gap that no commit has taken in yet.
         self._skipped_to: int | None = None
-        self._schemas = schemas
         self._encoder = encoder
         self._committer = committer
         self._executor = executor
@@ -307,8 +303,6 @@ class PartitionLoop:
 
     async def _know_schemas(self, topic: Topic, records: Sequence[Any]) -> None:
         """Wait until the schemas of records are known: without its answer from the registry none is refused."""
-        if self._schemas is None:
-            return
 
         def waiting(why: str | None) -> None:
             if why is None:
@@ -316,8 +310,7 @@ class PartitionLoop:
             else:
                 self._status.schema_waits[topic] = why
 
-        heads = records.first_bytes(5) if isinstance(records, RecordColumns) else (item.value for item in records)
-        await self._schemas.have(heads, waiting)
+        await self._decoder.know_schemas(topic, records, waiting)
 
     async def _put(self, put: Callable[[], bool], *, here: bool = False) -> None:
         def put_and_mark() -> None:

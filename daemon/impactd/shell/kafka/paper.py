@@ -62,7 +62,6 @@ async def trade_on_paper(
     names = {topic.value: settings.topics.name(topic) for topic in Topic}
     options = client_options(settings)
     schemas = SchemaSource.of(settings)
-    known = None if schemas is None else schemas.schemas
     readable = Readable(settings)
     async with Client(options.pop("bootstrap_servers"), names=names, readable=readable, **options) as client:
         consumer = manual_consumer(settings)
@@ -91,13 +90,13 @@ async def trade_on_paper(
 
             async def follow_ticks() -> None:
                 decoders = [
-                    Decoder(settings, limits, number, len(places), schemas=known) for number in range(len(places))
+                    Decoder(settings, limits, number, len(places), schemas=schemas) for number in range(len(places))
                 ]
                 while True:
                     for place, records in (await consumer.getmany(timeout_ms=_POLL_MS)).items():
-                        if schemas is not None:
-                            await schemas.have(record.value for record in records)
-                        batch = decoders[place.partition].ticks([consumed(record) for record in records]).batch
+                        decoder, taken = decoders[place.partition], [consumed(record) for record in records]
+                        await decoder.know_schemas(Topic.TICKS, taken)
+                        batch = decoder.ticks(taken).batch
                         for fill in desk.ticks(batch):
                             await client.send(fill.record())
                             if told is not None:
