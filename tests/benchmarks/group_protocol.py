@@ -39,9 +39,10 @@ _PROTOCOLS: Final[dict[str, dict[str, Any]]] = {
 
 
 class Member:
-    """A consumer that is polled in its own thread."""
+    """A consumer that is polled in its own thread, and tells each change of what it owns."""
 
-    def __init__(self, options: dict[str, Any], topic: str) -> None:
+    def __init__(self, options: dict[str, Any], topic: str, changed: threading.Condition) -> None:
+        self._changed = changed
         self.owned: frozenset[int] = frozenset()
         self.lost: list[int] = []
         self._stop = threading.Event()
@@ -51,11 +52,15 @@ class Member:
         self._thread.start()
 
     def _assigned(self, _consumer: Any, places: Any) -> None:
-        self.owned |= {place.partition for place in places}
+        with self._changed:
+            self.owned |= {place.partition for place in places}
+            self._changed.notify()
 
     def _revoked(self, _consumer: Any, places: Any) -> None:
-        self.owned -= {place.partition for place in places}
-        self.lost += [place.partition for place in places]
+        with self._changed:
+            self.owned -= {place.partition for place in places}
+            self.lost += [place.partition for place in places]
+            self._changed.notify()
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -73,37 +78,35 @@ def _settled(members: list[Member]) -> bool:
     return sorted(owned) == list(range(PARTITIONS)) and all(member.owned for member in members)
 
 
-def _until_settled(members: list[Member]) -> float:
-    """Return how long it takes until each has something and every partition one owner."""
-    started = time.monotonic()
-    while not _settled(members):
-        if time.monotonic() - started > _LIMIT_S:
+def _until_settled(members: list[Member], changed: threading.Condition) -> None:
+    """Wait until each has something and every partition one owner."""
+    with changed:
+        if not changed.wait_for(lambda: _settled(members), _LIMIT_S):
             raise RuntimeError(f"not settled within {_LIMIT_S:.0f} s: {[sorted(member.owned) for member in members]}")
-        time.sleep(0.002)
-    return time.monotonic() - started
 
 
 def measure(bootstrap: str, options: dict[str, Any]) -> dict[str, list[float]]:
     """Return seconds and needless revocations of each round, after a leave and after a join."""
-    name = f"spike-{os.getpid()}-{options['group.protocol']}"
+    name = f"group-protocol-{os.getpid()}-{options['group.protocol']}"
     admin = AdminClient({"bootstrap.servers": bootstrap})
     admin.create_topics([NewTopic(name, PARTITIONS, 1)])[name].result()
     options = options | {"bootstrap.servers": bootstrap, "group.id": name}
-    members = [Member(options, name) for _ in range(3)]
+    changed = threading.Condition()
+    members = [Member(options, name, changed) for _ in range(3)]
     found: dict[str, list[float]] = {}
-    _until_settled(members)
+    _until_settled(members, changed)
     for _ in range(_ROUNDS):
         for what in ("leave", "join"):
             stayed = members[1:] if what == "leave" else members[:]
             before = {id(member): member.owned for member in stayed}
             for member in stayed:
-                member.lost = []
+                member.lost.clear()
             started = time.monotonic()
             if what == "leave":
                 members.pop(0).leave()
             else:
-                members.append(Member(options, name))
-            _until_settled(members)
+                members.append(Member(options, name, changed))
+            _until_settled(members, changed)
             found.setdefault(f"{what}, s", []).append(time.monotonic() - started)
             kept = [p for member in stayed for p in member.lost if p in before[id(member)] & member.owned]
             found.setdefault(f"{what}, lost and kept", []).append(len(kept))
