@@ -102,17 +102,18 @@ def test_orders_that_share_an_engine_trade_what_each_trades_alone(
     state = states_at(tape, SETTINGS, [orders[0].start])[orders[0].start]
     each = [execute(tape, SETTINGS, state, order) for order in orders]
     alone: list[ParentOrder] = []
-    run_alone, demanded = live._alone, live.demanded
+    run_once, demanded = live._run, live.demanded
 
-    def noted(*given: Any) -> Run:
-        alone.append(given[-1])
-        return run_alone(*given)
+    def noted(*given: Any) -> list[Run]:
+        if len(given[-1]) == 1:
+            alone.extend(given[-1])
+        return run_once(*given)
 
     def of_side(order: Order, interval_ns: int) -> tuple[float, float]:
         least, most = demanded(order, interval_ns)
         return least, most * factor if order.side is Side.SELL else most
 
-    monkeypatch.setattr(live, "_alone", noted)
+    monkeypatch.setattr(live, "_run", noted)
     monkeypatch.setattr(live, "demanded", of_side)
     together = execute_all(tape, SETTINGS, state, orders)
     for a, b in zip(each, together, strict=True):

@@ -171,10 +171,10 @@ def execute_all(tape: SymbolTape, settings: CoreSettings, state: State, orders: 
         Of one symbol, start and end.
     """
     found: dict[int, Run] = {}
-    for sides in _apart(settings, orders):
-        together = None if len(sides) < 2 else _run(tape, settings, state, [orders[i] for i in sides])
-        runs = together or [_alone(tape, settings, state, orders[i]) for i in sides]
-        found |= zip(sides, runs, strict=True)
+    for group in _apart(settings, orders):
+        its = [orders[i] for i in group]
+        runs = _run(tape, settings, state, its) or [_run(tape, settings, state, [order])[0] for order in its]
+        found |= zip(group, runs, strict=True)
     return [found[i] for i in range(len(orders))]
 
 
@@ -193,12 +193,6 @@ def _apart(settings: CoreSettings, orders: Sequence[ParentOrder]) -> list[list[i
     return apart
 
 
-def _alone(tape: SymbolTape, settings: CoreSettings, state: State, order: ParentOrder) -> Run:
-    runs = _run(tape, settings, state, [order])
-    assert runs is not None  # noqa: S101  # one order has no other to differ from
-    return runs[0]
-
-
 class _Shared(Engine):
     """An engine that notes whether its orders would each have had the same sizes walked by themselves."""
 
@@ -215,8 +209,8 @@ class _Shared(Engine):
         super()._regrid(symbol, stats)
 
 
-def _run(tape: SymbolTape, settings: CoreSettings, state: State, orders: Sequence[ParentOrder]) -> list[Run] | None:
-    """Run orders in one engine until all have ended; None once one alone would have had other sizes walked."""
+def _run(tape: SymbolTape, settings: CoreSettings, state: State, orders: Sequence[ParentOrder]) -> list[Run]:
+    """Run orders in one engine until all have ended; return nothing if one alone would have had other sizes walked."""
     engine = _Shared(_by_quantity(settings))
     engine.load(state)
     symbol, start, end = orders[0].symbol, orders[0].start, orders[0].end
@@ -235,7 +229,7 @@ def _run(tape: SymbolTape, settings: CoreSettings, state: State, orders: Sequenc
         outputs += engine.apply(_inputs(tape, row, stop, pending, end if at == end else None)).outputs
         row, pending = stop, ()
         if not engine.same:
-            return None
+            return []
         if not engine.orders.active_of(symbol):
             break
     runs = []
