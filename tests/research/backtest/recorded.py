@@ -130,7 +130,7 @@ def _batches(tape: SymbolTape) -> Iterator[TickBatch]:
 def _study(day: Day) -> DayStudy:
     """Return the day for policies that know no forecast."""
     none = np.zeros(0)
-    return DayStudy(day, (Lines(none, none), Lines(none, none)), none, none, none, 0.0, none, none, none)
+    return DayStudy(day, (Lines(none, none), Lines(none, none)), none, none, 0.0, none, none, none, none)
 
 
 def _tried(source: Source, days: Sequence[Day], rates: Sequence[float]) -> Iterator[Trial]:

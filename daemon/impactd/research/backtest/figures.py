@@ -20,7 +20,7 @@ from impactd.core.inputs.ticks import Float
 from impactd.research.backtest.evaluate import ENGINE, Outcome
 from impactd.research.backtest.run import Worked
 from impactd.research.backtest.skill import FORECASTS, HORIZONS
-from impactd.research.backtest.study import DayStudy
+from impactd.research.backtest.study import DayForecasts
 from impactd.research.picture import COLOURS
 
 _DASHES: Final = ("solid", "dashed", "dotted", "dashdot")
@@ -46,7 +46,7 @@ def _axes(rows: int, height: float, *, width: float = 9.0, columns: int = 1) -> 
     return figure, axes
 
 
-def _hours(study: DayStudy, first: int, n: int) -> Float:
+def _hours(study: DayForecasts, first: int, n: int) -> Float:
     """Return local hours at the beginnings of `n` intervals, and at the end of the last."""
     at = study.day.open - study.day.midnight + np.arange(first, first + n + 1) * study.day.intervals.interval_ns
     return np.asarray(at / (_HOUR_MIN * MINUTE_NS))
@@ -63,7 +63,7 @@ def _colour(number: int) -> dict[str, Any]:
     return {"color": COLOURS[number % len(COLOURS)], "linestyle": _DASHES[number % len(_DASHES)]}
 
 
-def plot_path(study: DayStudy, outcome: Outcome) -> Figure:
+def plot_path(study: DayForecasts, outcome: Outcome) -> Figure:
     """Draw what an order planned and traded, and the impact that was expected against what came.
 
     Parameters
@@ -114,7 +114,7 @@ def _limit(axes: Axes, values: Float) -> None:
         axes.set_ylim(max(low - 0.05 * (high - low), 0.0) if low >= 0.0 else low, high + 0.15 * (high - low) + 1e-12)
 
 
-def plot_coefficient(study: DayStudy) -> Figure:
+def plot_coefficient(study: DayForecasts) -> Figure:
     """Draw each interval's own slope, and the published model's for it, made before, with its 80% band."""
     hours = _hours(study, 0, len(study.day.intervals))
     middle = 0.5 * (hours[1:] + hours[:-1])

@@ -27,7 +27,7 @@ from impactd.research.backtest.evaluate import (
     Outcome,
 )
 from impactd.research.backtest.live import State, states_at
-from impactd.research.backtest.study import DayStudy, study_days
+from impactd.research.backtest.study import DayForecasts, DayStudy, study_days
 from impactd.research.backtest.windows import Question, Trial, trials
 from impactd.research.backtest.workers import Job, work
 from impactd.research.errors import MALFORMED, ValidationError
@@ -53,7 +53,7 @@ class Worked:
 
     strategies: tuple[str, ...]
     outcomes: tuple[Outcome, ...]
-    studies: tuple[DayStudy, ...]
+    studies: tuple[DayForecasts, ...]
     skipped: tuple[str, ...]
 
 

@@ -9,7 +9,7 @@ A file has a row a record:
 - ``order``: what one order came to under every policy, as JSON in ``text``;
 - ``skipped``: why a window was left out, in ``text``;
 - ``study``: the session, as JSON in ``text``;
-- ``array``: an array of the study by ``name``, its ``shape`` and its ``values``.
+- ``array``: an array of the day's forecasts by ``name``, its ``shape`` and its ``values``.
 
 Floats are kept to the last bit: JSON has the shortest digits that give them back.
 """
@@ -22,6 +22,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -42,7 +43,7 @@ from impactd.research.backtest.days import Day
 from impactd.research.backtest.evaluate import Outcome
 from impactd.research.backtest.policies import Lines
 from impactd.research.backtest.run import Asked, Progress, Worked
-from impactd.research.backtest.study import DayStudy
+from impactd.research.backtest.study import DayForecasts
 from impactd.research.backtest.workers import work
 from impactd.research.errors import MALFORMED, ValidationError
 
@@ -55,8 +56,8 @@ _NAME: Final = re.compile(
     r"(?P<symbol>.+)_(?P<day>\d{4}-\d\d-\d\d)_(?P<key>[0-9a-f]{16})_(?P<sum>[0-9a-f]{16})\.parquet"
 )
 
-#: Arrays of a study, and of its day.
-_ARRAYS: Final = ("volume", "impact", "realised", "profile", "slope", "slope_se")
+#: Arrays of a day's forecasts, and of the day.
+_ARRAYS: Final = ("impact", "realised", "slope", "slope_se")
 _OF_DAY: Final = ("volume", "trades")
 
 _PRICED: Final = TypeAdapter(Priced)
@@ -65,7 +66,7 @@ _PERSISTENT: Final = TypeAdapter(dict[float, dict[str, float]])
 _LATE: Final = TypeAdapter(dict[int, dict[str, tuple[float, ...]]])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Whole:
     """The backtest that results are parts of.
 
@@ -99,7 +100,7 @@ class Whole:
         read = orjson.loads(text)
         return cls(read["known"], read["more"], tuple((symbol, day) for symbol, day in read["units"]))
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The hash of the description, 16 hex digits."""
         return hash_of(orjson.loads(self.encode()))
@@ -121,7 +122,7 @@ class Part:
     """The result of one unit."""
 
     outcomes: tuple[Outcome, ...]
-    study: DayStudy
+    study: DayForecasts
     skipped: tuple[str, ...]
 
 
@@ -165,7 +166,10 @@ def run_shard(
     """
     parquet()
     mine = whole.shard(number, of)
-    had = {(one.symbol, one.day) for one in found(out) if one.key == whole.key and one.read() is not None}
+    # A directory that all share has the results of every shard: only this one's are read.
+    ours = set(mine)
+    there = [one for one in found(out) if one.key == whole.key and one.unit in ours]
+    had = {one.unit for one in there if one.read() is not None}
     todo = [unit for unit in mine if unit not in had]
     progress = begin(sum(len(asked.trials[unit]) for unit in todo)) if begin is not None and todo else None
     for tape in asked.tapes:
@@ -191,12 +195,12 @@ def merge(directories: Sequence[Path]) -> tuple[Worked, Whole]:
     parquet()
     files = [one for directory in directories for one in found(directory)]
     wholes: dict[str, tuple[Whole, Result]] = {}
-    parts: dict[tuple[str, str], Result] = {}
+    parts: dict[tuple[str, str], tuple[Result, Part]] = {}
     damaged: dict[tuple[str, str], Path] = {}
     for one in files:
         content = one.read()
         if content is None:
-            damaged[one.symbol, one.day] = one.path
+            damaged[one.unit] = one.path
             continue
         if one.key not in wholes:
             wholes[one.key] = described(content), one
@@ -208,7 +212,9 @@ def merge(directories: Sequence[Path]) -> tuple[Worked, Whole]:
                 f"({first.differs(other)})",
                 "remove one of them, or merge each by itself",
             )
-        known = parts.setdefault((one.symbol, one.day), one)
+        if one.unit not in parts:
+            parts[one.unit] = one, part_of(content)
+        known, _ = parts[one.unit]
         if known.checksum != one.checksum:
             raise ValidationError(
                 MALFORMED,
@@ -232,7 +238,7 @@ def merge(directories: Sequence[Path]) -> tuple[Worked, Whole]:
             f"{len(missing)} of {len(whole.units)} results are missing: {', '.join(names)}",
             "run their shards again, which works only what is missing, or name the directories that have them",
         )
-    done = [part_of(parts[unit].path.read_bytes()) for unit in whole.units]
+    done = [parts[unit][1] for unit in whole.units]
     skipped = dict.fromkeys(reason for part in done for reason in part.skipped)
     outcomes = tuple(outcome for part in done for outcome in part.outcomes)
     return Worked(tuple(whole.known["strategies"]), outcomes, tuple(part.study for part in done), tuple(skipped)), whole
@@ -247,6 +253,11 @@ class Result:
     day: str
     key: str
     checksum: str
+
+    @property
+    def unit(self) -> tuple[str, str]:
+        """Symbol and day."""
+        return self.symbol, self.day
 
     def read(self) -> bytes | None:
         """Return its bytes; None if they are not those that were written."""
@@ -360,7 +371,7 @@ def part_of(content: bytes) -> Part:
         arrays["day.trades"] != 0.0,
     )
     buy, sell = (Lines(arrays[f"lines.{row}.s"], arrays[f"lines.{row}.beta"]) for row in range(2))
-    study = DayStudy(day, (buy, sell), reference=session["reference"], **{name: arrays[name] for name in _ARRAYS})
+    study = DayForecasts(day, (buy, sell), reference=session["reference"], **{name: arrays[name] for name in _ARRAYS})
     return Part(tuple(_outcome(from_json(text)) for text in texts["order"]), study, tuple(texts["skipped"]))
 
 

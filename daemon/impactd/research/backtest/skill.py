@@ -27,7 +27,7 @@ from scipy.stats import norm, rankdata
 
 from impactd.core.inputs.ticks import Float
 from impactd.research.backtest.evaluate import ENGINE, Outcome
-from impactd.research.backtest.study import DayStudy
+from impactd.research.backtest.study import DayForecasts
 
 #: Intervals ahead.
 HORIZONS: Final = (1, 5, 15, 30, 60)
@@ -45,7 +45,7 @@ class _Pair(NamedTuple):
     realised: Float
 
 
-def skill(studies: Sequence[DayStudy]) -> list[dict[str, Any]]:
+def skill(studies: Sequence[DayForecasts]) -> list[dict[str, Any]]:
     """Return a row a horizon and forecast.
 
     Returns
@@ -77,7 +77,7 @@ def skill(studies: Sequence[DayStudy]) -> list[dict[str, Any]]:
     return rows
 
 
-def _pairs(study: DayStudy, row: int, horizon: int) -> dict[str, _Pair]:
+def _pairs(study: DayForecasts, row: int, horizon: int) -> dict[str, _Pair]:
     """Return forecasts and what came, for the same intervals for every forecaster."""
     came = study.realised[row]
     n = came.shape[0]

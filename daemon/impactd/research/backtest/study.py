@@ -28,23 +28,20 @@ REFERENCE_DEPTH: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DayStudy:
-    """One day of one symbol, for orders to be tried on.
+class DayForecasts:
+    """What was forecast for one day of one symbol, and what came: all that a report shows of the day.
 
     Attributes
     ----------
     lines : tuple of Lines
         To buy and to sell, fitted to each closed interval's cells.
-    volume : ndarray of float64, shape (n, n)
-        In row t, what was expected of each interval from t on when t began; NaN without a forecast.
     impact : ndarray of float64, shape (2, n, n)
-        The same of the per-share impact at `reference`, price.
+        Per-share impact at `reference`, price: in row t, what was expected of each interval from t on when t began;
+        NaN without a forecast.
     realised : ndarray of float64, shape (2, n)
         Per-share impact at `reference`, price; NaN where no book prevailed.
     reference : float
         Shares.
-    profile : ndarray of float64, shape (2, n)
-        Relative spread and excess of the generic session profile.
     slope, slope_se : ndarray of float64, shape (2, n)
         Of the published model for each interval, and its standard error: beta,
         or eta for the power model; NaN without one.
@@ -52,13 +49,27 @@ class DayStudy:
 
     day: Day
     lines: tuple[Lines, Lines]
-    volume: Float
     impact: Float
     realised: Float
     reference: float
-    profile: Float
     slope: Float
     slope_se: Float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DayStudy(DayForecasts):
+    """One day of one symbol, for orders to be tried on.
+
+    Attributes
+    ----------
+    volume : ndarray of float64, shape (n, n)
+        In row t, what was expected of each interval from t on when t began; NaN without a forecast.
+    profile : ndarray of float64, shape (2, n)
+        Relative spread and excess of the generic session profile.
+    """
+
+    volume: Float
+    profile: Float
 
     @classmethod
     def blank(cls, day: Day, settings: CoreSettings) -> DayStudy:
@@ -74,13 +85,13 @@ class DayStudy:
         return cls(
             day,
             (_no_lines(n), _no_lines(n)),
-            np.full((n, n), np.nan),
             np.full((2, n, n), np.nan),
             np.stack(realised),
             reference,
+            np.full((2, n), np.nan),
+            np.full((2, n), np.nan),
+            np.full((n, n), np.nan),
             np.stack(levels),
-            np.full((2, n), np.nan),
-            np.full((2, n), np.nan),
         )
 
 
