@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -26,6 +26,7 @@ from impactd.shell.fix.tags import utc
 from impactd.shell.kafka.consume import ConsumedRecord
 from tests.integration.kafka_lab import MINUTE_NS, book, lab, live, running, send
 from tests.records import read_topic
+from tests.shell.kafka.fake_registry import serving
 
 pytest.importorskip("quickfix", reason="QuickFIX is not installed: make env-fix")
 pytest.importorskip("simplefix", reason="simplefix is not installed: make env-fix")
@@ -72,6 +73,8 @@ class Process:
             "topics.prefix": settings.topics.prefix,
             "topics.partitions": "2",
         }
+        if settings.registry.url is not None:
+            sets |= {"wire.format": settings.wire.format, "registry.url": settings.registry.url}
         self._command = [sys.executable, "-X", "faulthandler", "-m", "impactd", "fix", "--sessions", str(path), *args]
         for name, value in sets.items():
             self._command += ["--set", f"{name}={value}"]
@@ -129,8 +132,19 @@ async def orders_of(settings: Settings) -> list[dict[str, Any]]:
     return [orjson.loads(record.value or b"") for record in records]
 
 
-async def test_life_of_an_order_is_reported(broker: Broker, tmp_path: Path) -> None:
-    settings = await lab(broker.bootstrap)
+@pytest.fixture(params=["json", "avro"])
+def wire(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """Sections of the settings under which the service publishes a format."""
+    if request.param == "json":
+        yield {}
+        return
+    pytest.importorskip("fastavro")
+    with serving() as registry:
+        yield {"wire": {"format": request.param}, "registry": {"url": f"http://127.0.0.1:{registry.port}"}}
+
+
+async def test_life_of_an_order_is_reported(broker: Broker, tmp_path: Path, wire: dict[str, Any]) -> None:
+    settings = await lab(broker.bootstrap, **wire)
     at = time.time_ns()
     async with running(settings, live()), gateway(settings, tmp_path) as process:
         await send(settings, Topic.TICKS, [("FROG", book("FROG", at, 0), at)])

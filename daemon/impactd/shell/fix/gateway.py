@@ -40,6 +40,7 @@ from impactd.shell.fix.tags import SOH, pairs_of
 from impactd.shell.kafka.client import client_options, close_producer, close_within, manual_consumer
 from impactd.shell.kafka.consume import consumed, read_bounds, read_topics
 from impactd.shell.kafka.errors import FatalError
+from impactd.shell.kafka.registry import Readable
 from impactd.shell.kafka.tasks import run_together
 from impactd.shell.kafka.topics import admin_client, partition_counts, topic_configs
 from impactd.wire.murmur2 import partition_for
@@ -78,6 +79,7 @@ class Gateway:
     def __init__(self, settings: Settings, sessions: str, *, drop_copy: bool = False) -> None:
         self._settings = settings
         self._sessions_text = sessions
+        self._readable = Readable(settings)
         fix = settings.fix
         self._topic = fix.topic or f"{settings.topics.prefix}fix"
         self._desk = Desk(fix.informational_tags, fix.parent_tag, drop_copy=drop_copy)
@@ -359,14 +361,16 @@ class Gateway:
             while True:
                 for place, records in (await consumer.getmany(timeout_ms=_POLL_MS)).items():
                     topic = roles[place.topic]
+                    told = self._desk.plan if topic is Topic.PLANS else self._desk.alert
+                    # Before the lock: orders do not wait for a registry.
+                    values = await self._readable([record.value for record in records])
                     async with self._lock:
                         whole = Answer()
-                        for record in map(consumed, records):
-                            if record.value is None:
+                        for record, value in zip(map(consumed, records), values, strict=True):
+                            if value is None:
                                 continue
-                            told = self._desk.plan if topic is Topic.PLANS else self._desk.alert
                             trigger = record.header("input")
-                            answer = told(orjson.loads(record.value), None if trigger is None else trigger.decode())
+                            answer = told(orjson.loads(value), None if trigger is None else trigger.decode())
                             whole.out += answer.out
                             whole.changed |= answer.changed
                         key = f"{topic.value}/{place.partition}"
