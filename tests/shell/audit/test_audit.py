@@ -13,7 +13,7 @@ import pytest
 from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.shell.audit.audit import Audit, audit_all, audit_plans, find_plan
-from impactd.shell.audit.capture import OUTPUT_TOPICS
+from impactd.shell.audit.capture import OUTPUT_TOPICS, SCHEMAS
 from impactd.shell.audit.compare import first_difference
 from impactd.shell.audit.coverage import coverage
 from impactd.shell.audit.derive import derive
@@ -21,6 +21,7 @@ from impactd.shell.audit.journal import cover
 from impactd.shell.audit.source import capture_source
 from impactd.shell.lines import InputFileError
 from impactd.wire.codec import Limits
+from impactd.wire.framing import Schema, Schemas
 from tests.shell.kafka.runs import CHANGE, KAFKA, CapturedRun
 
 
@@ -105,6 +106,21 @@ async def test_audit_plan_altered_lost_doubled_or_foreign_is_found(run: Captured
     assert await found() == "extra"
     plans[:] = [*whole, replace(whole[-1], offset=whole[-1].offset + 1, headers=())]
     assert await found() == "extra"
+
+
+@pytest.mark.parametrize("headers", [(), None])
+async def test_audit_of_a_value_whose_schema_cannot_be_used_reports_it(run: CapturedRun, headers: Any) -> None:
+    """A stranger's record, or one of ours that was damaged."""
+    (run.directory / SCHEMAS).write_text(Schemas({7: Schema(fault="the registry has no such schema")}).to_text())
+    plans = run.records[Topic.PLANS]
+    value = b"\0\0\0\0\7 not known"
+    if headers is None:
+        plans[-1] = replace(plans[-1], value=value)
+    else:
+        plans.append(replace(plans[-1], offset=plans[-1].offset + 1, headers=headers, value=value))
+    run.write()
+    [difference] = (await audited(run)).differences
+    assert (difference.what, difference.published) == ("value" if headers is None else "extra", value)
 
 
 async def test_audit_of_a_compacted_topic_does_not_miss_what_a_cleaner_has_taken(run: CapturedRun) -> None:

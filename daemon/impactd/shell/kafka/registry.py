@@ -24,6 +24,7 @@ import structlog
 from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.kafka.errors import FatalError
+from impactd.wire.codec import FieldError
 from impactd.wire.forms import OUTPUTS, proto_text
 from impactd.wire.framing import TYPES, Format, Framer, Schema, Schemas, is_framed, schema_text
 
@@ -208,9 +209,18 @@ class SchemaSource:
             self._absent.pop(number, None)
 
     async def as_json(self, values: Sequence[bytes | None]) -> list[bytes | None]:
-        """Return published values as JSON; those that are not framed as they are."""
+        """Return published values as JSON; as they are where they are not framed, or cannot be read."""
         await self.have(values)
-        return [self.schemas.as_json(value) if value is not None and is_framed(value) else value for value in values]
+        return [self._as_json(value) for value in values]
+
+    def _as_json(self, value: bytes | None) -> bytes | None:
+        if value is None or not is_framed(value):
+            return value
+        try:
+            return self.schemas.as_json(value)
+        except FieldError:
+            # A stranger's record in our topic: its readers treat it as any other that is no JSON.
+            return value
 
     async def framers(self, settings: Settings) -> Mapping[Topic, Framer]:
         """Return what writes each output topic, with its schema registered; waits for the registry.
