@@ -11,7 +11,7 @@ from impactd.core.base.registry import UnknownNameError
 from impactd.core.inputs.ticks import Int, Refused, TickBatch
 from impactd.wire.codec import Decoded, FieldError, Limits, bounded
 from impactd.wire.registry import CODECS, DEFAULT_CODEC
-from impactd.wire.tick_codec import TickCodec
+from impactd.wire.tick_codec import Books, TickCodec
 
 
 class TickDecoder:
@@ -42,9 +42,9 @@ class TickDecoder:
         return codec.live() if self._live else codec
 
     @property
-    def codecs(self) -> list[tuple[str, TickCodec]]:
-        """Codecs that have been used so far, by name."""
-        return sorted(self._codecs.items())
+    def books(self) -> list[tuple[str, Books]]:
+        """Books of the codecs that have been used so far, by the codec's name."""
+        return [(name, codec.books) for name, codec in sorted(self._codecs.items()) if codec.books is not None]
 
     def codec_for(self, header: str | None) -> TickCodec:
         """Return the codec that a record's header names.

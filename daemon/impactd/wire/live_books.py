@@ -15,6 +15,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Final, NamedTuple
 
 from impactd.core.inputs.ticks import Int
@@ -113,8 +114,8 @@ class LiveBooks:
         """Return the books that have changed, without the records."""
         changed: Changed = {f"{CHANGES}{number:08}": None for number in range(self._pieces)}
         self._pieces = self._n_changes = 0
-        for name, codec in self._behind.codecs:
-            for symbol, value in codec.saved_books().items():
+        for name, books in self._behind.books:
+            for symbol, value in books.saved().items():
                 before = self._sizes.pop((name, symbol), 0)
                 for number in range(-(-before // _PIECE)):
                     changed[_book_key(name, symbol, number)] = None
@@ -136,10 +137,13 @@ class LiveBooks:
                 of[symbol] = of.get(symbol, b"") + saved[key]
         pieces = [saved[key] for key in sorted(saved) if key.startswith(CHANGES)]
         log = b"".join(pieces)
+        kept = list(_unpacked(log))
         for decoder in (self._ahead, self._behind):
             for name, of in books.items():
-                decoder.codec_for(name).load_books(of)
-            _apply(decoder, list(_unpacked(log)))
+                building = decoder.codec_for(name).books
+                if building is not None:
+                    building.load(of)
+            _apply(decoder, kept)
         self._sizes = {(name, symbol): len(value) for name, of in books.items() for symbol, value in of.items()}
         self._pieces, self._n_changes = len(pieces), len(log)
 
@@ -150,23 +154,19 @@ def _book_key(codec: str, symbol: str, number: int) -> str:
 
 def _apply(decoder: TickDecoder, kept: Sequence[_Kept]) -> None:
     """Let a decoder's books follow records; their rows were given out when they were fetched."""
-    run: list[_Kept] = []
-    for one in [*kept, None]:
-        if one is not None and one.value is not None:
-            run.append(one)
+    for is_gap, group in groupby(kept, lambda one: one.value is None):
+        if is_gap:
+            for _, books in decoder.books:
+                books.lose()
             continue
-        if run:
-            decoder.decode_columns(
-                [each.value or b"" for each in run],
-                [each.offset for each in run],
-                [0] * len(run),
-                [each.key for each in run],
-                [each.codec for each in run],
-            )
-            run = []
-        if one is not None:
-            for _, codec in decoder.codecs:
-                codec.lose_books()
+        run = list(group)
+        decoder.decode_columns(
+            [one.value or b"" for one in run],
+            [one.offset for one in run],
+            [0] * len(run),
+            [one.key for one in run],
+            [one.codec for one in run],
+        )
 
 
 def _packed(kept: _Kept) -> bytes:

@@ -25,7 +25,7 @@ from abc import ABC
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import ClassVar, Self
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 
@@ -65,6 +65,19 @@ class FileBatch:
     venues: dict[str, str] = field(default_factory=dict)
 
 
+class Books(Protocol):
+    """Books that a codec builds from one record to the next."""
+
+    def saved(self) -> dict[str, bytes | None]:
+        """Return the books that have changed since the last call, by symbol, in one form; None for one that is gone."""
+
+    def load(self, saved: Mapping[str, bytes]) -> None:
+        """Continue with saved books; none has been built yet."""
+
+    def lose(self) -> None:
+        """Note that records before the next one are gone: a book whose changes have no numbers ends."""
+
+
 class FileFormatError(ValueError):
     """A file that its codec cannot read as one stream of books: the text names what is missing, and the remedy."""
 
@@ -85,6 +98,8 @@ class TickCodec(ABC):
         Whether data that name no symbol take the one of `FileOptions`.
     compiled : bool
         Off: every record goes through `decode_record`, which is what tests compare with.
+    books : Books or None
+        Books of the current file or partition; None where records are decoded one by one.
     """
 
     name: ClassVar[str]
@@ -94,6 +109,7 @@ class TickCodec(ABC):
         self.limits = limits or Limits()
         self.named_by_file = False
         self.compiled = True
+        self.books: Books | None = None
         #: See `FileBatch`.
         self.venues: dict[str, str] = {}
 
@@ -149,19 +165,9 @@ class TickCodec(ABC):
     def live(self) -> Self:
         """Return a codec that builds books from one call of `decode_columns` to the next, where it can build any.
 
-        Its books are a function of the records in their order, however they are batched.
+        Its `books` are a function of the records in their order, however they are batched.
         """
         return self
-
-    def saved_books(self) -> dict[str, bytes | None]:
-        """Return the books that have changed since the last call, by symbol, in one form; None for one that is gone."""
-        return {}
-
-    def load_books(self, saved: Mapping[str, bytes]) -> None:  # noqa: B027  # most codecs build no books
-        """Continue with saved books; the codec must be a new live one."""
-
-    def lose_books(self) -> None:  # noqa: B027  # most codecs build no books
-        """Note that records before the next one are gone: a book whose changes have no numbers ends."""
 
     def reference(self) -> Self:
         """Return the same codec without `scan`: what tests compare with."""
@@ -190,7 +196,7 @@ class TickCodec(ABC):
         if rows is not None and not left:
             return Decoded(stamped(rows, offsets, ts_records))
         builder = RowBuilder()
-        refused = []
+        errors: dict[int, FieldError] = {}
         skipped = 0
         for i in left:
             n_rows = len(builder)
@@ -200,15 +206,33 @@ class TickCodec(ABC):
             except FieldError as error:
                 if not isinstance(error, GapError):
                     builder.truncate(n_rows)
-                key = keys[i] if keys is not None else None
-                offset, ts_record = int(offsets[i]), int(ts_records[i])
-                refused.append(
-                    Refused(offset, error.reason, error.detail, values[i], key, self.name, ts_record, error.symbol)
-                )
+                errors[i] = error
         built = builder.build()
-        return Decoded(
-            stamped(built if rows is None else interleave(rows, built), offsets, ts_records), refused, skipped
-        )
+        batch = stamped(built if rows is None else interleave(rows, built), offsets, ts_records)
+        return Decoded(batch, self._refused(errors, values, offsets, ts_records, keys), skipped)
+
+    def _refused(
+        self,
+        errors: Mapping[int, FieldError],
+        values: Sequence[bytes],
+        offsets: Sequence[int] | Int,
+        ts_records: Sequence[int] | Int,
+        keys: Sequence[bytes | None] | None,
+    ) -> list[Refused]:
+        """Return what is refused of records given as columns, with the errors by their indices."""
+        return [
+            Refused(
+                int(offsets[i]),
+                error.reason,
+                error.detail,
+                values[i],
+                keys[i] if keys is not None else None,
+                self.name,
+                int(ts_records[i]),
+                error.symbol,
+            )
+            for i, error in sorted(errors.items())
+        ]
 
     def _check_size(self, value: bytes) -> None:
         limit = self.limits.max_message_bytes

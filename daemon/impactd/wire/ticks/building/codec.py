@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -32,8 +32,6 @@ class BuildingCodec(TickCodec):
 
     Attributes
     ----------
-    books : Builder or None
-        Books of the current file or partition; None where records are decoded one by one.
     key : bytes or None
         Of the current record, live.
     """
@@ -63,20 +61,6 @@ class BuildingCodec(TickCodec):
         codec = self.for_file()
         codec._is_live = True  # noqa: SLF001  # of the same class
         return codec
-
-    def saved_books(self) -> dict[str, bytes | None]:
-        """Return the books that have changed, by symbol."""
-        return self.books.saved() if self.books is not None else {}
-
-    def load_books(self, saved: Mapping[str, bytes]) -> None:
-        """Continue with saved books."""
-        if self.books is not None:
-            self.books.load(saved)
-
-    def lose_books(self) -> None:
-        """Note that records before the next one are gone."""
-        if self.books is not None:
-            self.books.lose()
 
     def batches(self, content: Content, batch_rows: int) -> Iterator[FileBatch]:
         """Yield a file's records in batches; its books are built from one to the next."""
@@ -130,7 +114,7 @@ class BuildingCodec(TickCodec):
             self.books.lose()
         try:
             if self._is_live:
-                TickCodec._check_size(self, value)  # noqa: SLF001  # of the same class
+                super()._check_size(value)
             return self.read_record(value, record, builder)
         except GapError:
             raise

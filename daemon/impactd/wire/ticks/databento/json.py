@@ -83,8 +83,7 @@ class DatabentoJsonCodec(TickCodec):
                 record.get("action") == "T" and _rtype(record) == _MBP_1 for record in records
             )
         codec = cls(options.limits, options.symbols, is_tbbo=is_tbbo)
-        first = next(map(object_of, first_values(head)), None)
-        codec.named_by_file = first is not None and not first.get("symbol")
+        codec.named_by_file = is_unnamed(head)
         return codec
 
     def records(self, content: Content) -> Iterator[Line]:
@@ -177,6 +176,12 @@ def object_of(line: bytes) -> dict[str, Any] | None:
         return parse_object(parse_json(line))
     except FieldError:
         return None
+
+
+def is_unnamed(head: Head) -> bool:
+    """Return whether a file's first record names no symbol."""
+    first = next(map(object_of, first_values(head)), None)
+    return first is not None and not first.get("symbol")
 
 
 def rtype_of(line: bytes) -> int | None:

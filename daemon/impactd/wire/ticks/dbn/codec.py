@@ -21,7 +21,6 @@ that begins with a head of its own is read by that head.
 from __future__ import annotations
 
 import copy
-from collections import abc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -31,11 +30,11 @@ import numpy.typing as npt
 
 from impactd.core.base.venue import whole_of
 from impactd.core.inputs.events import Received
-from impactd.core.inputs.ticks import TRADE, Byte, Int, Int32, Refused, TickBatch
+from impactd.core.inputs.ticks import Byte, Int, Int32, TickBatch
 from impactd.wire.codec import FROM_DATA, Decoded, FieldError, Limits, floor_ms
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_symbol
-from impactd.wire.rows import Rows, by_first_appearance, interleave, stamped
+from impactd.wire.rows import Rows, interleave, stamped
 from impactd.wire.tick_codec import FileBatch, FileFormatError, FileOptions, TickCodec, dated, with_faults
 from impactd.wire.ticks.dbn import kernel as k
 from impactd.wire.ticks.dbn.metadata import (
@@ -50,7 +49,7 @@ from impactd.wire.ticks.dbn.metadata import (
     schema_in,
 )
 from impactd.wire.ticks.dbn.notices import market_events
-from impactd.wire.ticks.dbn.orders import GAP, LOST, NO_START, LiveOrders, OrderBooks
+from impactd.wire.ticks.dbn.orders import GAP, LOST, NO_START, LiveOrders, OrderBooks, of_messages
 from impactd.wire.ticks.dbn.symbols import FOREVER, Symbology
 from impactd.wire.times import MIN_NS
 
@@ -129,27 +128,13 @@ class DbnCodec(TickCodec):
     def __init__(self, limits: Limits | None = None, symbol: str | None = None) -> None:
         super().__init__(limits)
         self._symbol = symbol
-        self._orders: LiveOrders | None = None
+        self.books: LiveOrders | None = None
 
     def live(self) -> Self:
         """Return the codec with books of single orders that one call of `decode_columns` hands to the next."""
         codec = copy.copy(self)
-        codec._orders = LiveOrders(self.limits.max_levels)  # noqa: SLF001  # of the same class
+        codec.books = LiveOrders(self.limits.max_levels)
         return codec
-
-    def saved_books(self) -> dict[str, bytes | None]:
-        """Return the books that have changed, by symbol."""
-        return self._orders.saved() if self._orders is not None else {}
-
-    def load_books(self, saved: abc.Mapping[str, bytes]) -> None:
-        """Continue with saved books."""
-        if self._orders is not None:
-            self._orders.load(saved)
-
-    def lose_books(self) -> None:
-        """Note that records before the next one are gone."""
-        if self._orders is not None:
-            self._orders.lose()
 
     @classmethod
     def detects(cls, head: Head) -> bool:
@@ -191,7 +176,7 @@ class DbnCodec(TickCodec):
                     codes[key] = -1 if name is None else symbols.code(name)
             except FieldError as error:
                 errors[i] = error
-                if self._orders is None:
+                if self.books is None:
                     continue
                 # What could not be read may have been an order of its book.
                 metadata, body = None, _LOST_ORDER
@@ -209,7 +194,7 @@ class DbnCodec(TickCodec):
         cut = np.flatnonzero(~whole).tolist()
         for j in cut:
             errors[index[j]] = FieldError("truncated", "does not end with a whole DBN record; send whole records")
-        if cut and self._orders is not None:
+        if cut and self.books is not None:
             for j in cut:
                 bodies[j] = _LOST_ORDER
             words, start, message, _ = _framed(bodies)
@@ -225,10 +210,10 @@ class DbnCodec(TickCodec):
             symbols,
             np.full(len(symbols.names), -1, np.int64),
             _NONE,
-            with_orders=self._orders is not None,
+            with_orders=self.books is not None,
         )
         rows, building = read.rows, list[int]()
-        if self._orders is not None:
+        if self.books is not None:
             is_order = _LAYOUTS[0][(words[start] >> 8) & 0xFF] == k.MBO
             building = [int(offsets[index[j]]) for j in np.unique(message[is_order]).tolist()]
             if building:
@@ -245,19 +230,7 @@ class DbnCodec(TickCodec):
                 found.symbol = None if name is None else whole_of(name)
             errors[index[message[j]]] = found
         errors |= unread
-        refused = [
-            Refused(
-                int(offsets[i]),
-                error.reason,
-                error.detail,
-                values[i],
-                keys[i] if keys is not None else None,
-                self.name,
-                int(ts_records[i]),
-                error.symbol,
-            )
-            for i, error in sorted(errors.items())
-        ]
+        refused = self._refused(errors, values, offsets, ts_records, keys)
         rows = Rows(rows.batch, origin[rows.record], rows.ts_recv)
 
         events = []
@@ -274,12 +247,8 @@ class DbnCodec(TickCodec):
     def _with_orders(
         self, words: Words, start: Int, message: Int, read: _Read, symbols: Symbology, unread: Sequence[bool]
     ) -> Rows:
-        """Return the rows with those of single orders; records that are refused are marked among the faults.
-
-        Prints of a message that is refused are left out, since it may be repaired and sent again. Books are not: they
-        are as they were built.
-        """
-        orders = self._orders
+        """Return the rows with those of single orders; records that are refused are marked among the faults."""
+        orders = self.books
         if orders is None:
             return read.rows
         lost = np.array(unread, np.bool_)[message]
@@ -289,9 +258,7 @@ class DbnCodec(TickCodec):
         read.fault[~lost] = fault[~lost]
         bad = np.zeros(len(unread), np.bool_)
         bad[message[fault > 0]] = True
-        keep = ~(bad[message[made.record]] & (made.batch.kind == TRADE))
-        made = Rows(by_first_appearance(made.batch.take(keep)), message[made.record[keep]], made.ts_recv[keep])
-        return interleave(read.rows, made)
+        return interleave(read.rows, of_messages(made, message, bad))
 
     # --- files ------------------------------------------------------------
 

@@ -8,7 +8,7 @@ clear, ``R``.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from itertools import islice
 from typing import Final, Self
@@ -16,11 +16,11 @@ from typing import Final, Self
 import numpy as np
 
 from impactd.core.base.venue import whole_of
-from impactd.core.inputs.ticks import BOOK, TRADE, Int, Refused
+from impactd.core.inputs.ticks import BOOK, Int
 from impactd.wire.codec import FROM_DATA, Decoded, FieldError, Limits, shown
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_number, parse_symbol
-from impactd.wire.rows import RowBuilder, Rows, by_first_appearance, stamped
+from impactd.wire.rows import RowBuilder, Rows, stamped
 from impactd.wire.symbols import FileSymbols
 from impactd.wire.tick_codec import FileBatch, FileFormatError, FileOptions, dated, with_faults
 from impactd.wire.ticks.csv import CsvCodec, only_commas, split_header, split_line
@@ -28,7 +28,7 @@ from impactd.wire.ticks.databento.identity import Identity
 from impactd.wire.ticks.databento.kernel import FIXED_POINT_FROM
 from impactd.wire.ticks.dbn.codec import error_of
 from impactd.wire.ticks.dbn.kernel import GOOD, MBO, SHORT
-from impactd.wire.ticks.dbn.orders import LOST, LiveOrders, OrderBooks
+from impactd.wire.ticks.dbn.orders import LOST, LiveOrders, OrderBooks, of_messages
 from impactd.wire.times import parse_text_time
 
 HEADER: Final = (
@@ -82,27 +82,13 @@ class DatabentoMboCodec(CsvCodec):
         self._n_columns = len(names)
         self._column = {name: i for i, name in enumerate(names) if name}
         self.named_by_file = "symbol" not in self._column
-        self._orders: LiveOrders | None = None
+        self.books: LiveOrders | None = None
 
     def live(self) -> Self:
         """Return the codec with books that one call of `decode_columns` hands to the next."""
         codec = copy.copy(self)
-        codec._orders = LiveOrders(self.limits.max_levels)  # noqa: SLF001  # of the same class
+        codec.books = LiveOrders(self.limits.max_levels)
         return codec
-
-    def saved_books(self) -> dict[str, bytes | None]:
-        """Return the books that have changed, by symbol."""
-        return self._orders.saved() if self._orders is not None else {}
-
-    def load_books(self, saved: Mapping[str, bytes]) -> None:
-        """Continue with saved books."""
-        if self._orders is not None:
-            self._orders.load(saved)
-
-    def lose_books(self) -> None:
-        """Note that records before the next one are gone."""
-        if self._orders is not None:
-            self._orders.lose()
 
     def decode_columns(
         self,
@@ -112,7 +98,7 @@ class DatabentoMboCodec(CsvCodec):
         keys: Sequence[bytes | None] | None = None,
     ) -> Decoded:
         """Decode records of one line or several; see `TickCodec.decode_columns`."""
-        if self._orders is None:
+        if self.books is None:
             return super().decode_columns(values, offsets, ts_records, keys)
         orders: list[tuple[str, list[int]]] = []
         record: list[int] = []
@@ -136,29 +122,16 @@ class DatabentoMboCodec(CsvCodec):
         names = list(dict.fromkeys(name for name, _ in orders if name))
         number = {name: at for at, name in enumerate(names)}
         code = np.array([number.get(name, -1) for name, _ in orders], np.int64)
-        rows = self._orders.read(words, start, code, names, _LAYOUT, fault)
+        rows = self.books.read(words, start, code, names, _LAYOUT, fault)
         for at in np.flatnonzero((fault != GOOD) & ~lost).tolist():
             found = error_of(int(fault[at]), words, int(start[at]))
             if found.reason == "gap":
                 found.symbol = whole_of(orders[at][0]) or None
             errors.setdefault(record[at], found)
-        bad = np.isin(origin, list(errors))
-        keep = ~(bad[rows.record] & (rows.batch.kind == TRADE))
-        placed = Rows(by_first_appearance(rows.batch.take(keep)), origin[rows.record[keep]], rows.ts_recv[keep])
-        refused = [
-            Refused(
-                int(offsets[i]),
-                error.reason,
-                error.detail,
-                values[i],
-                keys[i] if keys is not None else None,
-                self.name,
-                int(ts_records[i]),
-                error.symbol,
-            )
-            for i, error in sorted(errors.items())
-        ]
-        batch = stamped(placed, offsets, ts_records)
+        bad = np.zeros(len(values), np.bool_)
+        bad[list(errors)] = True
+        batch = stamped(of_messages(rows, origin, bad), offsets, ts_records)
+        refused = self._refused(errors, values, offsets, ts_records, keys)
         return Decoded(batch, refused, building=[int(offset) for offset in offsets])
 
     @classmethod

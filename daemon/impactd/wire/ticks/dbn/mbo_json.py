@@ -12,7 +12,7 @@ from impactd.wire.json_values import first_values
 from impactd.wire.symbols import FileSymbols
 from impactd.wire.tick_codec import FileOptions
 from impactd.wire.ticks.databento.identity import Identity
-from impactd.wire.ticks.databento.json import ID_COLUMNS, check_ids, identified, object_of, rtype_of, text_of
+from impactd.wire.ticks.databento.json import ID_COLUMNS, check_ids, identified, is_unnamed, rtype_of, text_of
 from impactd.wire.ticks.dbn.mbo_csv import MBO_RTYPE, DatabentoMboCodec
 
 _HEAD: Final = ("ts_event", "publisher_id", "instrument_id")
@@ -44,8 +44,7 @@ class DatabentoMboJsonCodec(DatabentoMboCodec):
     def from_header(cls, head: Head, options: FileOptions) -> Self:
         """Return the codec for a file that begins so."""
         codec = cls(options.limits, options.symbols)
-        first = next(map(object_of, first_values(head)), None)
-        codec.named_by_file = first is not None and not first.get("symbol")
+        codec.named_by_file = is_unnamed(head)
         return codec
 
     def records(self, content: Content) -> Iterator[Line]:

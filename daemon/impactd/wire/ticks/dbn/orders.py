@@ -513,3 +513,20 @@ class LiveOrders:
         """Continue with saved books."""
         for name, value in saved.items():
             self._books.load(self._codes.setdefault(name, len(self._codes)), value)
+
+
+def of_messages(rows: Rows, message: Int, refused: npt.NDArray[np.bool_]) -> Rows:
+    """Return the rows of single orders as rows of their messages.
+
+    Prints of a message that is refused are left out, since it may be repaired and sent again. Books are not: they are
+    as they were built.
+
+    Parameters
+    ----------
+    message : ndarray of int64, shape (n,)
+        Message of each record.
+    refused : ndarray of bool, shape (n_messages,)
+    """
+    of = message[rows.record]
+    keep = ~(refused[of] & (rows.batch.kind == TRADE))
+    return Rows(by_first_appearance(rows.batch.take(keep)), of[keep], rows.ts_recv[keep])
