@@ -28,21 +28,20 @@ from typing import Any, Final
 
 import orjson
 import structlog
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
 from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.fix.reports import Answer, Desk, Out, Parent
 from impactd.shell.fix.sessions import KEPT, SessionState, sessions_file
 from impactd.shell.fix.tags import SOH, pairs_of
-from impactd.shell.kafka.client import client_options, close_producer, close_within, manual_consumer
+from impactd.shell.kafka.client import close_producer, close_within, manual_consumer, transactional_producer
 from impactd.shell.kafka.consume import consumed, read_bounds, read_topics
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.kafka.registry import Readable
 from impactd.shell.kafka.tasks import run_together
-from impactd.shell.kafka.topics import admin_client, partition_counts, topic_configs
+from impactd.shell.kafka.topics import ensure_compacted, partition_counts
 from impactd.wire.murmur2 import partition_for
 
 _log = structlog.get_logger("impactd.fix")
@@ -91,13 +90,7 @@ class Gateway:
         self._lock = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self._failed: asyncio.Future[None] = self._loop.create_future()
-        self._producer = AIOKafkaProducer(
-            transactional_id=f"{settings.kafka.transactional_id(0)}.fix.{self._topic}",
-            transaction_timeout_ms=settings.kafka.transaction_timeout_ms,
-            acks="all",
-            max_request_size=settings.wire.max_message_bytes,
-            **client_options(settings),
-        )
+        self._producer = transactional_producer(settings, f"{settings.kafka.transactional_id(0)}.fix.{self._topic}")
         self._saved_at = 0.0
         #: Entry of the outbox that is being sent, by the thread that sends it.
         self._sending = threading.local()
@@ -114,7 +107,7 @@ class Gateway:
         """
         import quickfix  # noqa: PLC0415  # an extra
 
-        await self._make_topic()
+        await ensure_compacted(self._settings, self._topic)
         counts = await partition_counts(self._settings)
         try:
             # Fences a gateway before, and ends its open transaction.
@@ -148,27 +141,6 @@ class Gateway:
         await asyncio.shield(self._failed)
 
     # --- state ------------------------------------------------------------------------------------------------------
-
-    async def _make_topic(self) -> None:
-        wanted = self._settings.topics
-        async with admin_client(self._settings) as admin:
-            if self._topic not in await admin.list_topics():
-                config = {
-                    "cleanup.policy": "compact",
-                    "min.insync.replicas": str(wanted.min_insync_replicas),
-                    "min.cleanable.dirty.ratio": str(wanted.compacted_dirty_ratio),
-                    "max.compaction.lag.ms": str(wanted.compacted_max_lag_ms),
-                }
-                new = NewTopic(self._topic, 1, wanted.replication_factor, topic_configs=config)
-                for name, code, *text in (await admin.create_topics([new])).topic_errors:
-                    if code and for_code(code) is not TopicAlreadyExistsError:
-                        raise FatalError(f"{name} cannot be made: {for_code(code).__name__}: {(text or [''])[0]}")
-        policy = (await topic_configs(self._settings, [self._topic]))[self._topic].get("cleanup.policy")
-        if policy != "compact":
-            raise FatalError(
-                f"{self._topic} has cleanup.policy={policy}, not compact: state that a restart needs would vanish; "
-                f"kafka-configs --alter --topic {self._topic} --add-config cleanup.policy=compact"
-            )
 
     async def _restore(self, counts: Mapping[Topic, int]) -> None:
         values: dict[str, Any] = {}

@@ -7,9 +7,8 @@ place:
   and never jump when a position is gone (``auto_offset_reset="none"``);
 - only the ticks topic is subscribed in the group, with the range assignor or, where processes stand by, with
   one that leaves partitions where they are;
-- a producer belongs to one partition number, and its ``transactional_id``
-  names environment, group and that number: starting it fences the
-  previous owner of the partition.
+- a producer belongs to one partition number, or to a FIX gateway, and its ``transactional_id``
+  names environment, group and that number or gateway: starting it fences the one before.
 """
 
 from __future__ import annotations
@@ -112,8 +111,13 @@ def manual_consumer(settings: Settings, fetch_bytes: int | None = None) -> RawCo
 
 def partition_producer(settings: Settings, partition: int) -> AIOKafkaProducer:
     """Return the transactional producer of `partition`. Starting it fences the one before. Not started."""
+    return transactional_producer(settings, settings.kafka.transactional_id(partition))
+
+
+def transactional_producer(settings: Settings, transactional_id: str) -> AIOKafkaProducer:
+    """Return the producer of an id's transactions. Starting it fences the one before. Not started."""
     return AIOKafkaProducer(
-        transactional_id=settings.kafka.transactional_id(partition),
+        transactional_id=transactional_id,
         transaction_timeout_ms=settings.kafka.transaction_timeout_ms,
         **_producer_options(settings),
     )

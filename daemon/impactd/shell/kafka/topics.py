@@ -92,27 +92,36 @@ def topics_spec(settings: Settings) -> tuple[TopicSpec, ...]:
 
 def _spec(settings: Settings, role: Topic) -> TopicSpec:
     wanted = settings.topics
-    config = {
-        "min.insync.replicas": str(wanted.min_insync_replicas),
-        "max.message.bytes": str(max(settings.wire.max_message_bytes + 65_536, 1_048_588)),
-        # The timestamps of inputs are the senders': clock skew and recorded days are judged by them.
-        "message.timestamp.type": "CreateTime",
-    }
+    config = _config(settings)
     if role in _COMPACTED:
-        config |= {
-            "cleanup.policy": "compact",
-            "min.cleanable.dirty.ratio": str(wanted.compacted_dirty_ratio),
-            "segment.bytes": str(wanted.compacted_segment_bytes),
-            "segment.ms": str(wanted.compacted_segment_ms),
-            "max.compaction.lag.ms": str(wanted.compacted_max_lag_ms),
-            "delete.retention.ms": str(wanted.delete_retention_ms),
-        }
+        config |= _compacted(settings)
     else:
         config |= {"cleanup.policy": "delete", "retention.ms": str(_retention_ms(settings, role))}
     if role in INPUT_TOPICS:
         # The limit on bytes is then on what readers unpack: as producers send it a batch is measured packed.
         config["compression.type"] = wanted.input_compression
     return TopicSpec(role, settings.topics.name(role), wanted.partitions, wanted.replication_factor, config)
+
+
+def _config(settings: Settings) -> dict[str, str]:
+    return {
+        "min.insync.replicas": str(settings.topics.min_insync_replicas),
+        "max.message.bytes": str(max(settings.wire.max_message_bytes + 65_536, 1_048_588)),
+        # The timestamps of inputs are the senders': clock skew and recorded days are judged by them.
+        "message.timestamp.type": "CreateTime",
+    }
+
+
+def _compacted(settings: Settings) -> dict[str, str]:
+    wanted = settings.topics
+    return {
+        "cleanup.policy": "compact",
+        "min.cleanable.dirty.ratio": str(wanted.compacted_dirty_ratio),
+        "segment.bytes": str(wanted.compacted_segment_bytes),
+        "segment.ms": str(wanted.compacted_segment_ms),
+        "max.compaction.lag.ms": str(wanted.compacted_max_lag_ms),
+        "delete.retention.ms": str(wanted.delete_retention_ms),
+    }
 
 
 def _retention_ms(settings: Settings, role: Topic) -> int:
@@ -163,22 +172,46 @@ async def create_topics(settings: Settings) -> tuple[str, ...]:
     FatalError
         If the broker will not make one; the text states which and why.
     """
+    return await _create(
+        settings,
+        [
+            NewTopic(spec.name, spec.partitions, spec.replication_factor, topic_configs=dict(spec.config))
+            for spec in topics_spec(settings)
+        ],
+    )
+
+
+async def ensure_compacted(settings: Settings, name: str) -> None:
+    """Make a compacted topic of one partition where it is missing, for state that is not the service's.
+
+    Raises
+    ------
+    FatalError
+        If the broker will not make it, or it is there and not compacted.
+    """
+    config = _config(settings) | _compacted(settings)
+    await _create(settings, [NewTopic(name, 1, settings.topics.replication_factor, topic_configs=config)])
+    await _check_policies(settings, {name: "compact"})
+
+
+async def _create(settings: Settings, wanted: Sequence[NewTopic]) -> tuple[str, ...]:
+    """Make the topics of `wanted` that are missing, wait until they have leaders, and return their names."""
     async with admin_client(settings) as admin:
         there = set(await admin.list_topics())
-        missing = [spec for spec in topics_spec(settings) if spec.name not in there]
+        missing = [topic for topic in wanted if topic.name not in there]
         if not missing:
             return ()
-        new = [NewTopic(s.name, s.partitions, s.replication_factor, topic_configs=dict(s.config)) for s in missing]
         try:
-            answer = await admin.create_topics(new)
+            answer = await admin.create_topics(missing)
         except (KafkaError, AttributeError) as error:
             # aiokafka asks a controller that is not known for its id.
             raise FatalError(f"topics cannot be made, is there a controller? {error!r}") from error
         for name, code, *text in answer.topic_errors:
             if code and for_code(code) is not TopicAlreadyExistsError:
                 raise FatalError(f"{name} cannot be made: {for_code(code).__name__}: {(text or [''])[0]}")
-        await _until_known(admin, {spec.name for spec in missing}, settings.kafka.request_timeout_ms / 1000)
-        return tuple(spec.name for spec in missing)
+        names = tuple(topic.name for topic in missing)
+        await _until_known(admin, set(names), settings.kafka.request_timeout_ms / 1000)
+        return names
 
 
 async def touch_topics(settings: Settings) -> None:
@@ -248,6 +281,10 @@ async def check_policies(settings: Settings) -> None:
     """
     wanted = {settings.topics.name(role): "delete" for role in (*INPUT_TOPICS, Topic.JOURNAL)}
     wanted[settings.topics.name(Topic.STATE)] = "compact"
+    await _check_policies(settings, wanted)
+
+
+async def _check_policies(settings: Settings, wanted: Mapping[str, str]) -> None:
     found = await topic_configs(settings, list(wanted))
     for name, policy in wanted.items():
         policies = found[name].get("cleanup.policy")
