@@ -13,83 +13,56 @@ import argparse
 import asyncio
 import json
 import logging
-import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any, Final
 
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-
 from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.broker.broker import BrokerUnavailable, find_broker
 from impactd.shell.kafka.consume import read_topics
-from impactd.shell.kafka.topics import admin_client, create_topics
 from tests.soak import latency
 from tests.soak.load import PARTITIONS
-
-_READY_S: Final = 300.0
-_LEAVE_S: Final = 30.0
+from tests.soak.processes import LEAVE_S, kill, load, place, say, start, until_logged
 
 #: Between a process that is back and the next step.
 _SETTLE_S: Final = 5.0
 
 
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
 class Fleet:
-    """Processes of the service, by their place."""
+    """Processes of the service, by number."""
 
-    def __init__(self, flags: dict[str, str], directory: Path) -> None:
-        self._options = [part for name, value in flags.items() for part in ("--set", f"{name}={value}")]
+    def __init__(self, settings: Settings, further: list[str], directory: Path) -> None:
+        self._settings = settings
+        self._further = further
         self._directory = directory
         self._starts = 0
         self.running: dict[int, tuple[asyncio.subprocess.Process, Path]] = {}
 
-    async def start(self, place: int) -> None:
+    async def start(self, number: int) -> None:
         """Start a process and wait until it is in the group."""
         self._starts += 1
-        log = self._directory / f"{place}-{self._starts}.log"
-        with log.open("wb") as out:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "tests.leash",
-                "run",
-                *self._options,
-                stdin=subprocess.PIPE,
-                stdout=out,
-                stderr=out,
-            )
-        self.running[place] = process, log
-        async with asyncio.timeout(_READY_S):
-            while b"partitions assigned" not in log.read_bytes():
-                if process.returncode is not None:
-                    raise RuntimeError(
-                        f"a process left with code {process.returncode}: {log.read_text('utf-8')[-2000:]}"
-                    )
-                await asyncio.sleep(0.1)
+        log = self._directory / f"{number}-{self._starts}.log"
+        process = await start(self._settings, self._further, log)
+        self.running[number] = process, log
+        await until_logged(process, log, lambda text: b"partitions assigned" in text)
 
-    async def end(self, place: int, number: signal.Signals) -> None:
+    async def end(self, number: int, by: signal.Signals) -> None:
         """End a process and wait until it has."""
-        process, _ = self.running[place]
-        process.send_signal(number)
-        async with asyncio.timeout(_LEAVE_S):
+        process, _ = self.running[number]
+        process.send_signal(by)
+        async with asyncio.timeout(LEAVE_S):
             await process.wait()
 
     def owner(self) -> int:
-        """Return the place of a process that owns partitions."""
-        for place, (process, log) in self.running.items():
+        """Return the number of a process that owns partitions."""
+        for number, (process, log) in self.running.items():
             assigned = [line for line in log.read_bytes().splitlines() if b'"partitions assigned"' in line]
             if process.returncode is None and assigned and json.loads(assigned[-1])["partitions"]:
-                return place
+                return number
         raise RuntimeError("nobody owns a partition")
 
     def restores(self) -> list[dict[str, Any]]:
@@ -100,28 +73,7 @@ class Fleet:
     async def kill(self) -> None:
         """End all that is left."""
         for process, _ in self.running.values():
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-
-
-async def _stamp_at_append(settings: Settings) -> None:
-    stamped = {"message.timestamp.type": "LogAppendTime"}
-    names = [settings.topics.name(role) for role in (Topic.TICKS, Topic.ORDERS, Topic.JOURNAL)]
-    async with admin_client(settings) as admin:
-        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, stamped) for name in names])
-
-
-async def _load(wanted: dict[str, Any]) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.soak.load", json.dumps(wanted), stdout=subprocess.DEVNULL
-    )
-    try:
-        await process.wait()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+            await kill(process)
 
 
 async def _gaps(settings: Settings, since_ms: float, until_ms: float) -> dict[int, float]:
@@ -137,55 +89,38 @@ async def _gaps(settings: Settings, since_ms: float, until_ms: float) -> dict[in
 
 
 async def _roll(fleet: Fleet) -> None:
-    for place in sorted(fleet.running):
-        await fleet.end(place, signal.SIGTERM)
-        await fleet.start(place)
+    for number in sorted(fleet.running):
+        await fleet.end(number, signal.SIGTERM)
+        await fleet.start(number)
         await asyncio.sleep(_SETTLE_S)
 
 
 async def _kill(fleet: Fleet, session_s: float) -> None:
-    place = fleet.owner()
-    await fleet.end(place, signal.SIGKILL)
+    number = fleet.owner()
+    await fleet.end(number, signal.SIGKILL)
     await asyncio.sleep(session_s + _SETTLE_S)
-    await fleet.start(place)
+    await fleet.start(number)
     await asyncio.sleep(_SETTLE_S)
 
 
 async def _measure(bootstrap: str, asked: argparse.Namespace, directory: Path) -> bool:
-    name = f"rolling-{os.getpid()}"
-    settings = Settings(
-        kafka={"bootstrap": bootstrap, "environment": name, "group": name},
-        topics={"prefix": f"{name}.", "partitions": PARTITIONS},
-    )
-    await create_topics(settings)
-    await _stamp_at_append(settings)
-    flags = {
-        "kafka.bootstrap": bootstrap,
-        "kafka.environment": name,
-        "kafka.group": name,
-        "topics.prefix": settings.topics.prefix,
-        "plans.keep_ended_s": "30",
-        "http.port": "0",
-        "log.format": "json",
-    }
-    if asked.spares:
-        flags |= {"kafka.standby": "true", "kafka.own_at_most": str(PARTITIONS // 2)}
-    flags |= dict(setting.split("=", 1) for setting in asked.set)
+    settings = await place("rolling", bootstrap, (Topic.TICKS, Topic.ORDERS, Topic.JOURNAL))
+    standby = ["kafka.standby=true", f"kafka.own_at_most={PARTITIONS // 2}"] if asked.spares else []
     session_s = settings.kafka.session_timeout_ms / 1000
-    fleet = Fleet(flags, directory)
+    fleet = Fleet(settings, [*standby, *asked.set], directory)
     seen = latency.Seen()
     tasks: list[asyncio.Task[Any]] = []
     good = True
     try:
-        for place in range(2 + asked.spares):
-            await fleet.start(place)
-        place = {"bootstrap": bootstrap, "prefix": settings.topics.prefix, "seconds": 3_600, "symbols": 20}
+        for number in range(2 + asked.spares):
+            await fleet.start(number)
+        common = {"seconds": 3_600, "symbols": 20}
         tasks = [
             asyncio.create_task(work)
             for work in (
                 latency.read(settings, seen),
-                _load(place | {"rate": asked.rate, "orders": 0, "fills": 0}),
-                _load(place | {"rate": 0, "orders": asked.orders, "fills": 5}),
+                load(settings, **common, rate=asked.rate, orders=0, fills=0),
+                load(settings, **common, rate=0, orders=asked.orders, fills=5),
             )
         ]
         await asyncio.sleep(asked.warm_up)
@@ -200,15 +135,15 @@ async def _measure(bootstrap: str, asked: argparse.Namespace, directory: Path) -
             longest = max(gaps.values()) / 1000
             good &= longest < limit_s
             by = ", ".join(f"{partition}: {gap / 1000:.2f}" for partition, gap in gaps.items())
-            _say(f"{leg}: longest gap between commits {longest:.2f} s (limit {limit_s:.0f} s); by partition {by}")
+            say(f"{leg}: longest gap between commits {longest:.2f} s (limit {limit_s:.0f} s); by partition {by}")
             waited = [at - seen.orders_sent[p] for p, at in seen.order_plans.items() if p not in before]
             for line in latency.histogram("  order appended to its committed plan", waited):
-                _say(line)
+                say(line)
         restores = [entry for entry in fleet.restores() if entry["seq"] > 1]
         for warm in (True, False):
             found = sorted(entry["seconds"] for entry in restores if entry["warm"] is warm)
             if found:
-                _say(
+                say(
                     f"{len(found)} partitions acquired {'warm' if warm else 'cold'}: "
                     f"{found[len(found) // 2]:.2f} s in the middle, {found[-1]:.2f} s at most"
                 )
