@@ -12,7 +12,6 @@ import asyncio
 import math
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ import orjson
 
 from impactd.config import Settings
 from impactd.core.base.topics import Topic
+from impactd.shell.broker.probe import free_ports
 from impactd.shell.kafka.consume import tail
 from impactd.shell.kafka.topics import create_topics
 from tests.benchmarks.books import SIZES
@@ -72,7 +72,7 @@ def run_service(
         topics={"prefix": f"{place}.", "names": {"ticks": source.topics.name(Topic.TICKS)}},
     )
     asyncio.run(create_topics(settings))
-    port = 0 if look is None else free_port()
+    port = 0 if look is None else free_ports(1)[0]
     with tempfile.TemporaryFile() as log:
         command = [sys.executable, "-m", "impactd", "run", *_flags(settings, port, page=page)]
         services = [subprocess.Popen(command, stdout=log, stderr=log) for _ in range(processes)]
@@ -107,14 +107,6 @@ def _flags(settings: Settings, port: int, *, page: bool) -> list[str]:
         "http.page": str(page).lower(),
     }
     return [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
-
-
-def free_port() -> int:
-    """Return a port of loopback that is free now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 async def _watch(

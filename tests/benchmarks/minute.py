@@ -20,7 +20,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from impactd.config import Settings
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import MINUTE_NS, CoreSettings, PlanSettings
-from impactd.core.base.topics import Side, Topic
+from impactd.core.base.topics import SIDES, Topic
 from impactd.core.engine import Engine
 from impactd.core.inputs.events import NewOrder, Received
 from impactd.core.inputs.inbox import Inbox
@@ -42,8 +42,6 @@ _MINUTES: Final = 12
 _LASTS: Final = 195
 #: A partition's close is to be committed within 40 ms at the median, of which the broker's part is some 10.
 _CLOSE_MS: Final = 40.0
-
-_SIDES: Final = (Side.BUY, Side.SELL)
 
 
 class Steps:
@@ -81,12 +79,12 @@ class Partition:
         self._books = _minutes_of(symbols)
         self.engine.genesis({})
 
-    def order(self, order: NewOrder) -> list[Record]:
-        """Send an order in a commit of its own and return the records."""
+    def order(self, order: NewOrder) -> None:
+        """Send an order in a commit of its own."""
         offset = self._ends[Topic.ORDERS]
         self._ends[Topic.ORDERS] += 1
         self._inbox.put_events(Topic.ORDERS, [Received(order, offset, order.ts_event, b"", b"")], [], offset + 1)
-        return self._commit().records
+        self._commit()
 
     def minute(self) -> Close:
         """Send a minute's books, of which the first close the minute before."""
@@ -126,7 +124,7 @@ def _orders(n: int, symbols: int) -> list[NewOrder]:
         qty, lasts = int(draw.integers(10, 100)) * 100 * QUANTA, int(draw.integers(_LASTS, 2 * _LASTS))
         limit = qty // 20 if i % 3 == 0 else None
         terms = Terms(qty, now, now + lasts * MINUTE_NS, lot_size=QUANTA, max_interval_qty=limit)
-        found.append(NewOrder(f"O{i:05}", names[i % symbols], _SIDES[i // symbols % 2], now + i, terms))
+        found.append(NewOrder(f"O{i:05}", names[i % symbols], SIDES[i // symbols % 2], now + i, terms))
     return found
 
 

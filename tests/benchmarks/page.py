@@ -29,9 +29,10 @@ import orjson
 from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.broker.broker import find_broker
+from impactd.shell.broker.probe import free_ports
 from tests.benchmarks.figures import Figure, Target
 from tests.benchmarks.leg_page import READY
-from tests.benchmarks.leg_service import free_port, run_service
+from tests.benchmarks.leg_service import run_service
 from tests.benchmarks.legs import Measured, median_and_spread, take_turns
 from tests.benchmarks.service import preload
 
@@ -115,7 +116,7 @@ def figures(found: Mapping[str, Sequence[Measured]], pages: Sequence[Measured]) 
 @asynccontextmanager
 async def apart(source: Settings, place: str, pages: list[Measured], _service: str) -> AsyncIterator[None]:
     """Have the page served by a process of its own, and looked at, for the length of a block; note what it took."""
-    port = free_port()
+    [port] = free_ports(1)
     settings = source.replace(
         kafka={"environment": place, "group": place},
         topics={"prefix": f"{place}.", "names": {"ticks": source.topics.name(Topic.TICKS)}},

@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import signal
-import socket
 import sys
 import time
 from collections import Counter
@@ -22,6 +21,7 @@ import pytest
 from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.broker.broker import Broker
+from impactd.shell.broker.probe import free_ports
 from impactd.shell.fix.tags import utc
 from impactd.shell.kafka.consume import ConsumedRecord
 from tests.integration.kafka_lab import MINUTE_NS, book, lab, live, running, send
@@ -51,18 +51,11 @@ DefaultApplVerID=FIX.5.0SP2
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class Process:
     """The gateway as a process that can be killed."""
 
     def __init__(self, settings: Settings, folder: Path, *args: str) -> None:
-        self.port = free_port()
+        [self.port] = free_ports(1)
         self._log = folder / "gateway.log"
         path = folder / "sessions.cfg"
         path.write_text(SESSIONS.format(port=self.port), "utf-8")

@@ -17,6 +17,8 @@ import orjson
 from impactd.config import Settings
 from impactd.core.base.settings import BookSettings, CoreSettings, PlanSettings
 from impactd.core.base.topics import Topic
+from impactd.shell.audit.audit import Audit, audit_all
+from impactd.shell.audit.source import broker_source
 from impactd.shell.kafka.client import close_producer, plain_producer
 from impactd.shell.kafka.consume import ConsumedRecord, tail
 from impactd.shell.kafka.service import Service
@@ -219,9 +221,16 @@ def write_day(directory: Path, minutes: int) -> Sources:
         "last_px": 31.2,
         "ts_event": at + 2 * MINUTE_NS,
     }
-    (directory / "ticks.jsonl").write_bytes(b"".join(value + b"\n" for _, _, value in day(minutes)))
-    (directory / "orders.jsonl").write_bytes(b"".join(orjson.dumps(item) + b"\n" for item in orders))
-    (directory / "executions.jsonl").write_bytes(orjson.dumps(fill) + b"\n")
+    return write_files(directory, [value for _, _, value in day(minutes)], orders, [fill])
+
+
+def write_files(
+    directory: Path, ticks: Sequence[bytes], orders: Sequence[dict[str, Any]], executions: Sequence[dict[str, Any]]
+) -> Sources:
+    """Write the files of a day."""
+    lines = {"ticks": ticks, "orders": map(orjson.dumps, orders), "executions": map(orjson.dumps, executions)}
+    for name, values in lines.items():
+        (directory / f"{name}.jsonl").write_bytes(b"".join(value + b"\n" for value in values))
     return Sources((directory / "ticks.jsonl",), directory / "orders.jsonl", directory / "executions.jsonl")
 
 
@@ -249,6 +258,17 @@ def values_by_topic(out: Path) -> dict[Topic, list[list[bytes]]]:
 async def from_topics(settings: Settings) -> dict[Topic, list[list[bytes]]]:
     """Return what the service has published, by topic and partition."""
     return {topic: await values_by_partition(settings, topic) for topic in COMPARED}
+
+
+def messages(values: dict[Topic, list[list[bytes]]]) -> dict[Topic, list[dict[str, Any]]]:
+    """Return values as messages, by topic."""
+    return {topic: [orjson.loads(value) for part in parts for value in part] for topic, parts in values.items()}
+
+
+async def audited(settings: Settings) -> Audit:
+    """Derive again what a service has published."""
+    async with broker_source(settings) as source:
+        return await audit_all(source)
 
 
 def _difference(one: bytes, other: bytes) -> dict[str, Any]:

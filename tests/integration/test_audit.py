@@ -18,7 +18,7 @@ from impactd.cli import main
 from impactd.config import Settings
 from impactd.core.base.settings import PlanSettings
 from impactd.core.base.topics import Topic
-from impactd.shell.audit.audit import Audit, audit_all, audit_plans, find_plan
+from impactd.shell.audit.audit import audit_plans, find_plan
 from impactd.shell.audit.journal import cover
 from impactd.shell.audit.source import broker_source
 from impactd.shell.broker.broker import Broker
@@ -26,7 +26,7 @@ from impactd.shell.kafka.client import close_producer, plain_producer
 from impactd.shell.kafka.publish import publish
 from impactd.shell.kafka.topics import admin_client, create_topics
 from impactd.shell.replay import Sources
-from tests.integration.kafka_lab import lab, live, records_until, running, start, until, write_day
+from tests.integration.kafka_lab import audited, lab, live, records_until, running, start, until, write_day
 from tests.records import read_topic
 
 pytestmark = pytest.mark.broker
@@ -50,11 +50,6 @@ async def ran(settings: Settings, sources: Sources) -> None:
                 await until(
                     lambda: all(p.total_lag == 0 for p in run.service.status.partitions.values()), "all is applied"
                 )
-
-
-async def audited(settings: Settings) -> Audit:
-    async with broker_source(settings) as source:
-        return await audit_all(source)
 
 
 async def forged(settings: Settings) -> tuple[Settings, int]:

@@ -12,8 +12,6 @@ import pytest
 
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Topic
-from impactd.shell.audit.audit import audit_all
-from impactd.shell.audit.source import broker_source
 from impactd.shell.broker.broker import Broker
 from impactd.shell.replay import Sources
 from tests.integration.kafka_lab import (
@@ -22,9 +20,11 @@ from tests.integration.kafka_lab import (
     SECOND_NS,
     SYMBOLS,
     assert_same,
+    audited,
     from_files,
     from_topics,
     lab,
+    messages,
     order,
     published_all,
     records_until,
@@ -115,13 +115,12 @@ async def test_changes_through_a_broker_give_the_bytes_of_the_capture(broker: Br
                 seen += minutes
                 await records_until(settings, Topic.ESTIMATES, lambda found, n=seen: len(found) >= n)  # type: ignore[misc]
     assert_same(await from_topics(settings), expected)
-    async with broker_source(settings) as source:
-        audit = await audit_all(source)
+    audit = await audited(settings)
     assert (audit.outcome, audit.differences, audit.underived) == ("agrees", [], [])
 
     letters = await read_topic(settings, settings.topics.name(Topic.DLQ))
     assert [(letter.key, letter.header("reason")) for letter in letters][:1] == [(SYMBOLS[0].encode(), b"gap")]
-    found = {topic: [orjson.loads(v) for part in expected[topic] for v in part] for topic in expected}
+    found = messages(expected)
     gaps = [alert for alert in found[Topic.ALERTS] if alert["kind"] == "book_gap"]
     assert {alert["symbol"] for alert in gaps} == {SYMBOLS[0]}
     covered = {(row["symbol"], row["minute"]): row["covered_s"] for row in found[Topic.ESTIMATES]}

@@ -11,8 +11,6 @@ import pytest
 from impactd.core.base.settings import BookSettings, CoreSettings
 from impactd.core.base.topics import Topic
 from impactd.core.base.venue import VenueRule
-from impactd.shell.audit.audit import audit_all
-from impactd.shell.audit.source import broker_source
 from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka.publish import publish
 from impactd.shell.replay import Sources
@@ -22,13 +20,16 @@ from tests.integration.kafka_lab import (
     SECOND_NS,
     SYMBOLS,
     assert_same,
+    audited,
     from_files,
     from_topics,
     lab,
+    messages,
     order,
     published_all,
     records_until,
     running,
+    write_files,
 )
 
 pytestmark = pytest.mark.broker
@@ -103,10 +104,7 @@ def write_venues(directory: Path) -> Sources:
         "last_px": 31.2,
         "ts_event": at + 2 * MINUTE_NS,
     }
-    (directory / "ticks.jsonl").write_bytes(b"".join(value + b"\n" for value in ticks()))
-    (directory / "orders.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in orders))
-    (directory / "executions.jsonl").write_bytes(orjson.dumps(fill) + b"\n")
-    return Sources((directory / "ticks.jsonl",), directory / "orders.jsonl", directory / "executions.jsonl")
+    return write_files(directory, ticks(), orders, [fill])
 
 
 async def test_venues_of_which_one_dies_publish_the_bytes_of_the_file_through_a_restart(
@@ -123,12 +121,11 @@ async def test_venues_of_which_one_dies_publish_the_bytes_of_the_file_through_a_
         await publishing
         await published_all(settings, expected)
     assert_same(await from_topics(settings), expected)
-    async with broker_source(settings) as source:
-        audit = await audit_all(source)
+    audit = await audited(settings)
     assert (audit.outcome, audit.differences, audit.underived) == ("agrees", [], [])
 
     # The day holds what it is for.
-    found = {topic: [orjson.loads(v) for part in expected[topic] for v in part] for topic in expected}
+    found = messages(expected)
     lost = [alert for alert in found[Topic.ALERTS] if alert["kind"] == "venue_lost"]
     assert [(alert["symbol"], alert["as_of"]) for alert in lost] == [(SYMBOLS[0], OPEN_NS + 8 * MINUTE_NS)]
     after = [p for p in found[Topic.PLANS] if p["as_of"] > DIES_NS + MINUTE_NS]

@@ -40,7 +40,7 @@ def exhaustive(qty: int, ladders: list[Ladder]) -> tuple[int, Fraction]:
     return most, least
 
 
-def problem(rng: random.Random, venues: int) -> tuple[int, list[Ladder], Side]:
+def problem(rng: random.Random, venues: int) -> tuple[int, list[Ladder]]:
     """Return a quantity and ladders with close prices, so that ties, fees and lots decide."""
     side = rng.choice([Side.BUY, Side.SELL])
     ladders = []
@@ -57,11 +57,11 @@ def problem(rng: random.Random, venues: int) -> tuple[int, list[Ladder], Side]:
         )
         its = book(levels, levels)
         ladders.append(ladder(rule.name, its, side, rule, QUANTA, None))
-    return rng.randint(1, 30), ladders, side
+    return rng.randint(1, 30), ladders
 
 
 def check(seed: int, venues: int) -> None:
-    qty, ladders, _ = problem(random.Random(seed), venues)
+    qty, ladders = problem(random.Random(seed), venues)
     found = split(qty * QUANTA, ladders)
     most, least = exhaustive(qty, ladders)
     assert (qty * QUANTA - found.left_qty, found.cost, found.gap) == (most * QUANTA, least, 0)
