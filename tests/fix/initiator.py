@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -86,7 +86,7 @@ class Initiator:
     def is_cut(self) -> bool:
         return self._task is None or self._task.done()
 
-    def send(self, kind: str, body: list[tuple[int, str]], header: list[tuple[int, str]] = []) -> None:  # noqa: B006  # read only
+    def send(self, kind: str, body: list[tuple[int, str]], header: Sequence[tuple[int, str]] = ()) -> None:
         """Send an application message."""
         self._send(kind, body, header)
 
@@ -99,12 +99,12 @@ class Initiator:
         self.sent[self.next_out] = (kind, body, now())
         self.next_out += 1
 
-    def _send(self, kind: str, body: list[tuple[int, str]], header: list[tuple[int, str]] = []) -> None:  # noqa: B006  # read only
+    def _send(self, kind: str, body: list[tuple[int, str]], header: Sequence[tuple[int, str]] = ()) -> None:
         number, self.next_out = self.next_out, self.next_out + 1
         self.sent[number] = (kind, body, now())
         self.raw(kind, number, body, header)
 
-    def raw(self, kind: str, number: int, body: list[tuple[int, str]], header: list[tuple[int, str]] = []) -> None:  # noqa: B006  # read only
+    def raw(self, kind: str, number: int, body: list[tuple[int, str]], header: Sequence[tuple[int, str]] = ()) -> None:
         """Write a message with any number."""
         message = simplefix.FixMessage()
         message.append_pair(8, self._begin, header=True)

@@ -15,21 +15,7 @@ from impactd.shell.feed.crypto import VENUES, CryptoFeed, Venue
 from impactd.shell.feed.sink import FeedRecord
 from impactd.shell.kafka.errors import FatalError
 from impactd.wire.codec import Limits
-from impactd.wire.live_books import LiveBooks
-
-
-class Kept:
-    """Keeps what is put, until `n` records of books have come."""
-
-    def __init__(self, n: int) -> None:
-        self.records: list[FeedRecord] = []
-        self._n = n
-        self.full = asyncio.Event()
-
-    async def put(self, record: FeedRecord) -> None:
-        self.records.append(record)
-        if len(self.records) >= self._n:
-            self.full.set()
+from tests.shell.feed.kept import Kept, kinds
 
 
 async def serve(connections: Sequence[Sequence[Any]], n: int, venue: Venue, symbols: Sequence[str]) -> list[FeedRecord]:
@@ -68,16 +54,9 @@ async def serve(connections: Sequence[Sequence[Any]], n: int, venue: Venue, symb
         snapshot=None if venue.snapshot is None else f"http://{host}:{port}/depth?symbol=",
     )
     sink = Kept(n)
-    feed = asyncio.create_task(CryptoFeed(local, symbols, sink, Limits(), first_wait_s=0.01).run())
-    done = asyncio.create_task(sink.full.wait())
     try:
-        await asyncio.wait({feed, done}, return_when=asyncio.FIRST_COMPLETED)
-        if feed.done():
-            feed.result()
+        await sink.fill(CryptoFeed(local, symbols, sink, Limits(), first_wait_s=0.01).run())
     finally:
-        for task in (feed, done):
-            task.cancel()
-        await asyncio.gather(feed, done, return_exceptions=True)
         await runner.cleanup()
     return sink.records
 
@@ -85,19 +64,6 @@ async def serve(connections: Sequence[Sequence[Any]], n: int, venue: Venue, symb
 def depth(first: int) -> dict[str, Any]:
     data = {"e": "depthUpdate", "E": 1, "s": "BTCUSDT", "U": first, "u": first, "b": [["8", "3"]], "a": []}
     return {"stream": "btcusdt@depth@100ms", "data": data}
-
-
-def kinds(records: Sequence[FeedRecord]) -> list[str]:
-    """Return what each record is, to the service that reads it."""
-    books = LiveBooks("json", Limits())
-    found = []
-    for at, record in enumerate(records):
-        decoded = books.decode_columns([record.value], [at], [record.ts_ns], [record.symbol.encode()], [record.codec])
-        batch = decoded.batch
-        found.append(
-            "refused" if decoded.refused else "none" if not len(batch) else "book" if batch.n_bid[-1] else "end"
-        )
-    return found
 
 
 async def test_a_closed_connection_ends_the_book_and_begins_with_a_new_snapshot() -> None:

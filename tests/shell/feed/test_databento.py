@@ -10,7 +10,7 @@ import pytest
 from impactd.shell.feed.databento import DatabentoFeed, Subscription
 from impactd.shell.feed.sink import FeedRecord
 from impactd.shell.kafka.errors import FatalError
-from tests.shell.feed.test_crypto import Kept, kinds
+from tests.shell.feed.kept import Kept, kinds
 from tests.wire.helpers import T0
 from tests.wire.ticks.dbn.samples import IDS
 from tests.wire.ticks.dbn.samples import head as dbn_head
@@ -62,16 +62,9 @@ async def serve(sessions: Sequence[bytes], n: int, *, success: bool = True) -> t
     port = server.sockets[0].getsockname()[1]
     sink = Kept(n)
     wanted = Subscription(KEY, "XNAS.ITCH", ["mbo"], ["FROG"], gateway="127.0.0.1", port=port)
-    feed = asyncio.create_task(DatabentoFeed(wanted, sink, first_wait_s=0.01).run())
-    done = asyncio.create_task(sink.full.wait())
     try:
-        await asyncio.wait({feed, done}, return_when=asyncio.FIRST_COMPLETED)
-        if feed.done():
-            feed.result()
+        await sink.fill(DatabentoFeed(wanted, sink, first_wait_s=0.01).run())
     finally:
-        for task in (feed, done):
-            task.cancel()
-        await asyncio.gather(feed, done, return_exceptions=True)
         server.close()
     return sink.records, asked
 
