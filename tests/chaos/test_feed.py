@@ -10,7 +10,8 @@ from impactd.core.base.instrument import UNDEFINED
 from impactd.core.base.topics import Topic
 from impactd.core.inputs.events import NewOrder
 from impactd.core.inputs.terms import TERMS, Terms
-from impactd.core.orders.order import ApplyContext, refusal
+from impactd.core.orders.life import refusal
+from impactd.core.orders.order import ApplyContext
 from impactd.wire.codec import FROM_DATA, Limits
 from impactd.wire.json_orders import decode_events
 from tests.chaos.feed import VENUE, Desk, Message

@@ -52,7 +52,8 @@ from impactd.core.orders.early import HeldEvents
 from impactd.core.orders.halts import KEY as HALTS_KEY
 from impactd.core.orders.halts import Halts
 from impactd.core.orders.ledger import Ledger
-from impactd.core.orders.order import MAX_IDS, ApplyContext, Order, Outcome, Status, apply_event, refusal, same_order
+from impactd.core.orders.life import Outcome, apply_event, refusal, same_order
+from impactd.core.orders.order import MAX_IDS, ApplyContext, Order, Status
 from impactd.core.outputs.counts import EventOutcome
 from impactd.core.outputs.outbox import Outbox
 from impactd.core.planning.auctions import pending

@@ -23,6 +23,7 @@ from difflib import get_close_matches
 from typing import Any, Final, NamedTuple
 
 from impactd.core.base.instrument import FIELDS
+from impactd.core.base.limits import MAX_RISK_AVERSION
 from impactd.core.base.topics import Topic
 from impactd.core.inputs.events import (
     Bust,
@@ -64,8 +65,6 @@ MAX_REASON: Final = 500
 MAX_VENUES: Final = 64
 #: Half the price.
 MAX_OFFSET_BPS: Final = 5_000.0
-#: 1/currency: beyond it every plan trades all at once, and products with it would leave float64.
-MAX_RISK_AVERSION: Final = 1e9
 
 Object = dict[str, Any]
 Parser = Callable[[Object], Event]

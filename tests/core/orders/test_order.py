@@ -14,18 +14,8 @@ from impactd.core.base.settings import MINUTE_NS
 from impactd.core.base.topics import Side
 from impactd.core.inputs.events import Bust, CancelOrder, Correct, Fill, NewOrder, ReplaceOrder
 from impactd.core.inputs.terms import Terms
-from impactd.core.orders.order import (
-    TRANSITIONS,
-    ApplyContext,
-    Change,
-    Execution,
-    Order,
-    Outcome,
-    Status,
-    apply_event,
-    refusal,
-    same_order,
-)
+from impactd.core.orders.life import TRANSITIONS, Change, Outcome, apply_event, refusal, same_order
+from impactd.core.orders.order import ApplyContext, Execution, Order, Status
 from impactd.core.orders.schedule import Schedule
 from impactd.core.outputs.counts import EventOutcome
 

@@ -24,7 +24,8 @@ from impactd.core.base.topics import Side
 from impactd.core.inputs.terms import URGENCIES, Terms
 from impactd.core.market.symbol import SideView
 from impactd.core.model.curves import Curves
-from impactd.core.orders.order import ApplyContext, Order, refusal
+from impactd.core.orders.life import refusal
+from impactd.core.orders.order import ApplyContext, Order
 from impactd.core.planning.propose import Proposals, propose
 from tests.core.builders import M, S, at, new
 

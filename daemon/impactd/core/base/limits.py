@@ -1,4 +1,4 @@
-"""Accepted ranges of prices and sizes."""
+"""Accepted ranges of prices, sizes, times and weights."""
 
 from __future__ import annotations
 
@@ -11,3 +11,8 @@ SMALLEST_PX: Final = 1e-12
 #: Below every price of an instrument whose prices may be at or below zero.
 ANY_PX: Final = -LARGEST_PX
 SMALLEST_SIZE: Final = 1e-9
+#: A time beyond this (the year 2116) is no time: sums with it would leave int64.
+LAST_NS: Final = 2**62
+#: 1/currency; far above any use (Almgren and Chriss 2000 have 1e-6).  Beyond it every plan trades all at once, and
+#: products with it would leave float64.
+MAX_RISK_AVERSION: Final = 1e9

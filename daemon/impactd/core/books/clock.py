@@ -29,8 +29,9 @@ from typing import Final
 
 import numpy as np
 
+from impactd.core.base.limits import LAST_NS
 from impactd.core.base.stateful import SingleKey
-from impactd.core.books.kernel import CLOCK, LAST_NS, N_KNOWN, N_PARTITION, N_UNKNOWN_ROWS, NEXT_DUE, Limits
+from impactd.core.books.kernel import CLOCK, N_KNOWN, N_PARTITION, N_UNKNOWN_ROWS, NEXT_DUE, Limits
 from impactd.core.books.store import FOREVER, NEVER
 from impactd.core.inputs.ticks import Int
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.base.jit import inner_kernel, kernel
-from impactd.core.base.limits import ANY_PX, SMALLEST_PX
+from impactd.core.base.limits import ANY_PX, LAST_NS, SMALLEST_PX
 from impactd.core.books.checks import (
     CLOCK_BACK,
     FUTURE,
@@ -45,9 +45,6 @@ PASS: Final = 10
 LATE: Final = 11
 REFUSE_FUTURE: Final = 12
 REFUSE_BACK: Final = 13
-
-#: A time beyond this (the year 2116) is no time: sums with it would leave int64.
-LAST_NS: Final = 2**62
 
 #: Slots of the partition's own array.
 CLOCK: Final = 0

@@ -30,7 +30,8 @@ from impactd.core.inputs.events import Bust, Correct, Fill
 from impactd.core.market.markets import Markets
 from impactd.core.orders.costs import COST_QUANTA, Costs, Mark, Shortfall, average_px, bps, fill_costs, opportunity
 from impactd.core.orders.ledger import Ledger
-from impactd.core.orders.order import Change, Execution, Order, Status
+from impactd.core.orders.life import Change
+from impactd.core.orders.order import Execution, Order, Status
 from impactd.core.outputs.messages import DayCost
 from impactd.core.outputs.outbox import Outbox
 from impactd.core.tca.fill_bias import FillBias
