@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from impactd.cli import main
 from impactd.shell.ask import ask, http_url
+from tests.serving import Silent, served
 
 READY = b'{"ready":true,"reasons":[]}'
 LAGS = (
@@ -25,24 +25,15 @@ def answering(status: int, body: bytes) -> Iterator[tuple[int, list[str]]]:
     """Serve one answer; yield the port and the paths that were asked for."""
     asked: list[str] = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(Silent, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
             self.send_response(status)
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server.server_port, asked
-        finally:
-            server.shutdown()
-            thread.join()
+    with served(Handler) as port:
+        yield port, asked
 
 
 @pytest.mark.parametrize(

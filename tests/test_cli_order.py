@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
@@ -21,6 +20,7 @@ from impactd.core.inputs.events import NewOrder
 from impactd.core.inputs.terms import TERMS
 from impactd.wire.codec import FROM_DATA
 from impactd.wire.json_orders import decode_events
+from tests.serving import Silent, served
 
 NEW_YORK = ZoneInfo("America/New_York")
 NEW = ["order", "new", "--symbol", "FROG", "--side", "buy", "--qty", "20,000", "--session", "XNYS"]
@@ -221,7 +221,7 @@ PLAN["auctions"] = [
 ]
 
 
-class Service(BaseHTTPRequestHandler):
+class Service(Silent, BaseHTTPRequestHandler):
     """Answers as the service's API does."""
 
     token: ClassVar[str | None] = None
@@ -249,21 +249,14 @@ class Service(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(orjson.dumps(body))
 
-    def log_message(self, *_args: Any) -> None:
-        """Say nothing."""
-
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
+    with served(Service) as port:
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            yield f"http://127.0.0.1:{port}"
         finally:
             Service.token = None
-            server.shutdown()
-            thread.join()
 
 
 def test_orders_of_a_service_are_listed_shown_and_followed_to_their_end(url: str) -> None:

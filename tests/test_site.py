@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import http.server
 import re
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from tests.integration import chromium
 from tests.paths import ROOT
+from tests.serving import Silent, served
 
 #: What a browser would fetch by itself.
 _FETCHED = re.compile(
@@ -54,26 +52,13 @@ def test_site_has_the_asyncapi_document(site: Path) -> None:
     assert (site / "reference" / "asyncapi.yaml").read_bytes() == written.read_bytes()
 
 
-@contextmanager
-def served(directory: Path) -> Iterator[str]:
-    """Yield the address at which a directory's files are served."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the library's own name
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(directory))) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/"
-        finally:
-            server.shutdown()
-            thread.join()
+class Files(Silent, SimpleHTTPRequestHandler):
+    """Serves the files of a directory."""
 
 
 async def test_formulas_and_figure_are_set_in_a_browser_from_the_site_alone(site: Path, chromium_here: None) -> None:
-    with served(site) as base:
+    with served(partial(Files, directory=str(site))) as port:
+        base = f"http://127.0.0.1:{port}/"
         async with chromium.browser() as found:
             for size in chromium.SIZES:
                 for theme in chromium.THEMES:

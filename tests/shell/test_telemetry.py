@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
+from http.server import BaseHTTPRequestHandler
 
 import numpy as np
 import pytest
@@ -22,6 +20,7 @@ from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.kafka.encoder import Record
 from impactd.shell.kafka.status import Status
 from impactd.shell.metrics import METRICS, Reading
+from tests.serving import Silent, served
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="OpenTelemetry is an extra")
 
@@ -130,24 +129,14 @@ def collector() -> Iterator[tuple[str, dict[str, list[bytes]]]]:
     """Listen as an OTLP collector does, and keep what comes by path."""
     found: dict[str, list[bytes]] = {}
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Silent, BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             found.setdefault(self.path, []).append(self.rfile.read(int(self.headers["Content-Length"])))
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", found
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with served(Handler) as port:
+        yield f"http://127.0.0.1:{port}", found
 
 
 async def test_spans_and_every_metric_reach_a_collector() -> None:
