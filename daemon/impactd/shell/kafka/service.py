@@ -206,7 +206,8 @@ class Service:
             if standby is not None:
                 helpers.append(self._helper(standby.follow(), "standby"))
                 # What joins before its copies are whole would restore in full what another process just gave up.
-                await self._unless_stopped(standby.caught_up())
+                with contextlib.suppress(TimeoutError):
+                    await until(self._stop, asyncio.wait_for(standby.caught_up(), _CATCH_UP_S))
                 if self._stop.is_set():
                     return
             # Subscribed only now: a start that is subscribed already would wait for the first assignment.
@@ -229,12 +230,6 @@ class Service:
         finally:
             await self._drain(assignments, helpers, transport, ticks, events)
             executor.shutdown(wait=False, cancel_futures=True)
-
-    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
-        """Wait for `work`, but not beyond the order to stop, nor longer than a standby may take to be of use."""
-        tasks = [asyncio.ensure_future(work), asyncio.ensure_future(self._stop.wait())]
-        await asyncio.wait(tasks, timeout=_CATCH_UP_S, return_when=asyncio.FIRST_COMPLETED)
-        await end(*tasks)
 
     async def _start(self, *consumers: ManualConsumer) -> None:
         try:
