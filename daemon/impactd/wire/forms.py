@@ -249,15 +249,14 @@ class ProtoField:
 
 Messages = Mapping[str, tuple[ProtoField, ...]]
 
+#: By message: name, type, whether it is repeated, and meaning of each field.
+_Fields = dict[str, list[tuple[str, str, bool, str]]]
+
 
 @cache
 def proto_messages() -> Messages:
     """Return the messages of ``impactd.proto``, each in its place."""
-    made: dict[str, list[tuple[str, str, bool, str]]] = {}
-    for topic in topics():
-        for form in forms_of(topic):
-            _message(form, made)
-    pinned: dict[str, list[str]] = json.loads(_file(_NUMBERS))
+    made, pinned = _fields(), _pinned()
     return {
         name: tuple(
             ProtoField(field, pinned[name].index(field) + 1, kind, repeated, meaning)
@@ -270,25 +269,36 @@ def proto_messages() -> Messages:
 
 def numbers_text() -> str:
     """Return ``impactd.numbers`` with what is new at the end of each list."""
-    made: dict[str, list[tuple[str, str, bool, str]]] = {}
-    for topic in topics():
-        for form in forms_of(topic):
-            _message(form, made)
-    pinned: dict[str, list[str]] = json.loads(_file(_NUMBERS))
-    for name, parts in made.items():
+    pinned = _pinned()
+    for name, parts in _fields().items():
         known = pinned.setdefault(name, [])
         known += [field for field, *_ in parts if field not in known]
     return json.dumps(pinned, indent=2) + "\n"
 
 
-def _message(form: Form, made: dict[str, list[tuple[str, str, bool, str]]]) -> str:
+def _pinned() -> dict[str, list[str]]:
+    """Return the fields of each message in the order of their numbers, as earlier releases have them."""
+    pinned: dict[str, list[str]] = json.loads(_file(_NUMBERS))
+    return pinned
+
+
+def _fields() -> _Fields:
+    """Return the fields of every message."""
+    made: _Fields = {}
+    for topic in topics():
+        for form in forms_of(topic):
+            _message(form, made)
+    return made
+
+
+def _message(form: Form, made: _Fields) -> str:
     fields = made.setdefault(form.name, [])
     if not fields:
         fields += [(name, *_proto(its, made), its.meaning) for name, its in form.fields]
     return form.name
 
 
-def _proto(form: Form, made: dict[str, list[tuple[str, str, bool, str]]]) -> tuple[str, bool]:
+def _proto(form: Form, made: _Fields) -> tuple[str, bool]:
     """Return a field's type, and whether it is repeated."""
     if form.kind == "map":
         # The bytes are those of a map, which would lose the order of its entries.

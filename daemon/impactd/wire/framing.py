@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -221,7 +222,7 @@ def _known_fields() -> frozenset[str]:
     )
 
 
-def _plain(value: Any, field: str) -> Any:  # one type after another
+def _plain(value: Any, field: str) -> Any:
     """Return a value of a foreign schema as JSON has it."""
     if isinstance(value, dict):
         return {name: _plain(item, name) for name, item in value.items()}
@@ -229,7 +230,8 @@ def _plain(value: Any, field: str) -> Any:  # one type after another
         items = [list(item.values()) if isinstance(item, dict) else item for item in value]
         return [_plain(item, field) for item in items]
     if isinstance(value, float):
-        if value - value != 0.0 and value == value:  # noqa: PLR0124  # NaN means nothing, as in JSON
+        # NaN means nothing, as in JSON.
+        if math.isinf(value):
             raise FieldError("not_finite", f"{field}: {value} is not a finite number; send one, or leave it out")
         return value
     if isinstance(value, Decimal):
@@ -295,7 +297,7 @@ class Framer:
 
     def __init__(self, form: Format, topic: Topic, number: int) -> None:
         self._head = _HEAD.pack(_MAGIC, number)
-        self._write = _avro_writer(topic) if form == "avro" else _proto_writer(topic)
+        self._write = _avro_writer(topic) if form == "avro" else _proto_writer()
         self._forms = {_type_of(its.name): its for its in forms.forms_of(topic)}
 
     def frame(self, message: Mapping[str, Any]) -> bytes:
@@ -400,8 +402,7 @@ def _place(index: int) -> bytes:
     return b"\0" if index == 0 else _varint(1) + _varint(index)
 
 
-def _proto_writer(topic: Topic) -> Callable[[Form, Any], bytes]:
-    del topic
+def _proto_writer() -> Callable[[Form, Any], bytes]:
     ours = _our_classes()
 
     def write(form: Form, record: Any) -> bytes:
