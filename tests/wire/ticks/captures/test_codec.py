@@ -6,6 +6,7 @@ import gzip
 import re
 import zlib
 from bisect import bisect_right
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -366,3 +367,56 @@ def test_the_time_around_a_message_may_be_seconds() -> None:
     message = {"u": 1, "s": "BTCUSDT", "b": "100", "B": "1", "a": "101", "A": "2"}
     decoded = CaptureCodec().decode_columns([orjson.dumps({"time": 1743687000.125, "msg": message})], [0], [-1])
     assert decoded.batch.ts_event.tolist() == [1_743_687_000_125_000_000]
+
+
+@pytest.mark.parametrize("unit", ["ns", "ms"])
+def test_the_time_around_a_message_is_no_other_than_a_time(unit: str) -> None:
+    message = {"u": 1, "s": "BTCUSDT", "b": "100", "B": "1", "a": "101", "A": "2"}
+    codec = CaptureCodec(Limits(time_unit=unit))
+    times = [1e30, -1e30, 1.7e18, 9.3e9, 0.5, -5.5, True, {}, 1_743_687_000_123.5]
+    values = [orjson.dumps({"time": time, "msg": message}) for time in times]
+    decoded = codec.decode_columns(values, range(len(values)), [-1] * len(values))
+    in_ms = unit == "ms"
+    assert decoded.batch.ts_event.tolist() == [1_743_687_000_123_500_000] * in_ms
+    assert len(decoded.refused) == len(values) - in_ms
+
+
+_ODD: list[Any] = [
+    None, True, 0, -1, 2**63, 2**64 - 1, -(2**63), 1e30, -1e30, 1.7e18, 1_743_687_000_123.5, 0.5, 1e-320, "", "x",
+    "-9999999999999999999", "9999999999999999999", "1" * 500, "1e400", "NaN", "é" * 40, "9999-99-99T00:00:00Z", [], {},
+    [[1]], [{}],
+]  # fmt: skip
+
+
+def _changed(message: Any) -> Iterator[Any]:
+    """Yield a message with each of its values replaced by each odd one."""
+    yield from _ODD
+    parts = message.items() if isinstance(message, dict) else enumerate(message) if isinstance(message, list) else ()
+    for at, part in parts:
+        for odd in _changed(part):
+            made = message.copy()
+            made[at] = odd
+            yield made
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        *([one] for one in BOOKS.values()),
+        *([one] for one, _ in TRADES.values()),
+        *(STREAMS.values()),
+        [{"ts": T0, "data": BOOKS["ccxt"]}],
+        [{"type": "book_end", "symbol": "FROG"}],
+    ],
+)
+def test_nothing_in_a_message_raises_and_what_it_leaves_can_be_saved(messages: list[Any]) -> None:
+    whole = [orjson.loads(one) if isinstance(one, bytes) else one for one in messages]
+    for i, message in enumerate(whole):
+        for odd in _changed(message):
+            values = [orjson.dumps(one) for one in [*whole[:i], odd, *whole[i + 1 :]]]
+            n = len(values)
+            codec, other = CaptureCodec().live(), CaptureCodec().live()
+            codec.decode_columns(values, range(n), [0] * n, [b"FROG"] * n)
+            assert codec.books is not None
+            assert other.books is not None
+            other.books.load({name: value for name, value in codec.books.saved().items() if value is not None})

@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from decimal import Decimal
 from typing import Any, Final, Self
 
 from impactd.wire.codec import FieldError, Limits, shown
@@ -31,7 +30,7 @@ from impactd.wire.ticks.building.codec import BuildingCodec
 from impactd.wire.ticks.building.ladder import Levels
 from impactd.wire.ticks.captures.venues import Book, Delta, End, Found, Trade, find, numbers, pairs
 from impactd.wire.ticks.round_lots import lot_of
-from impactd.wire.times import parse_time
+from impactd.wire.times import MAX_NS, parse_time
 
 _LINE: Final = re.compile(rb"(?:(\d{1,19}|\d{4}-\d\d-\d\dT[\d:.]{5,18}Z?)[ \t,]+)?([{\[].*)", re.DOTALL)
 #: Fields in which captures keep a message as it came, and the time at which it did.
@@ -49,7 +48,8 @@ _TIMES: Final = (
 )
 #: Fields of venues' own messages, which have `data` as well.
 _OWN: Final = frozenset({"stream", "topic", "arg", "channel", "e", "type", "method", "ts_event"})
-_INTEGER: Final = re.compile(r"-?\d{1,19}", re.ASCII)
+#: Within 64 bits, which is as much as the books that are saved can hold.
+_INTEGER: Final = re.compile(r"-?\d{1,18}|\d{19}", re.ASCII)
 _SEQUENCE: Final = re.compile(rb'"sequence_num"\s*:\s*(\d{1,18})\b')
 #: Levels of a side of a snapshot or of changes, at most.
 _MAX_LEVELS: Final = 50_000
@@ -130,8 +130,9 @@ class CaptureCodec(BuildingCodec):
 
     def _wrapped_time(self, time: object) -> int:
         """Return the time of capture in the object around a message: text, a whole number, or seconds with a point."""
-        unit = self.limits.time_unit
-        return int(Decimal(str(time)) * 10**9) if isinstance(time, float) else parse_time(time, "time of capture", unit)
+        # So small a number is a time in no other unit.
+        in_seconds = isinstance(time, float) and time * 10**9 <= MAX_NS
+        return parse_time(time, "time of capture", "s" if in_seconds else self.limits.time_unit)
 
     @staticmethod
     def _levels(value: object, field: str, max_levels: int) -> Levels:
