@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from impactd.cli.common import Data, InputError, data_options, directory_option, example, settings_options
+from impactd.cli.common import Data, InputError, data_options, directory_option, example, names_of, settings_options
 from impactd.cli.hours import hours_options, orders_bar, range_s, session_settings
 from impactd.cli.study import study
 
@@ -120,7 +120,7 @@ def command(
         core, hours = session_settings(config, sets, tz, session, data)
         click.echo(f"hours  {hours.text}")
         question = _question(qty, participation, horizon, every, begin, end, depth_cap, lot)
-        names = [name.strip() for name in strategies.split(",") if name.strip()]
+        names = names_of(strategies)
         processes = workers or os.cpu_count() or 1
         if shard is not None:
             _work(shard, data, core, question, names, seed, hours.text, processes, out)

@@ -116,6 +116,11 @@ def grouped(name: str, of: type[Any], *options: Callable[[Any], Any]) -> Callabl
     return decorate
 
 
+def names_of(text: str) -> list[str]:
+    """Return the names of an option that takes several, with commas between."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 @dataclass(frozen=True, slots=True)
 class Data:
     """Recorded days.

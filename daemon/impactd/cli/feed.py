@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from impactd.cli.common import example, load_settings, settings_options, translated
+from impactd.cli.common import example, load_settings, names_of, settings_options, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
     from impactd.config import Settings
     from impactd.shell.feed.sink import Sink
@@ -54,7 +54,7 @@ def crypto(
 ) -> None:
     """Send a coin venue's books and trades to the ticks topic, as the venue's own messages."""
     settings = load_settings(config, sets).settings
-    names = [name.strip() for name in symbols.split(",") if name.strip()]
+    names = names_of(symbols)
     if not names:
         raise click.UsageError("--symbols: name at least one")
 
@@ -107,7 +107,7 @@ def databento(
     import os
 
     settings = load_settings(config, sets).settings
-    names, schemas = ([name.strip() for name in text.split(",") if name.strip()] for text in (symbols, schema))
+    names, schemas = names_of(symbols), names_of(schema)
     key = os.environ.get("DATABENTO_API_KEY", "")
     if not key:
         raise click.UsageError("DATABENTO_API_KEY is not set; set it to your key")
@@ -124,24 +124,22 @@ def databento(
     _run(settings, lambda sink: DatabentoFeed(wanted, sink).run(), dry_run=dry_run, limit=limit)
 
 
-def _run(settings: Settings, feed: Callable[[Sink], Awaitable[None]], *, dry_run: bool, limit: int | None) -> None:
+def _run(
+    settings: Settings, feed: Callable[[Sink], Coroutine[Any, Any, None]], *, dry_run: bool, limit: int | None
+) -> None:
     """Run a feed until it is interrupted, or a dry run has shown enough."""
     import asyncio
     from contextlib import suppress
 
     from impactd.shell.feed.sink import TextSink, kafka_sink
-    from impactd.shell.kafka.tasks import run_together
+    from impactd.shell.kafka.tasks import until
 
     async def run() -> None:
-        sink: AbstractAsyncContextManager[Any]
+        sink: AbstractAsyncContextManager[Sink]
         text = TextSink(click.echo, limit)
         sink = nullcontext(text) if dry_run else kafka_sink(settings)
         async with sink as opened:
-            await run_together(_awaited(feed(opened)), _awaited(text.done.wait()))
+            await until(text.done, feed(opened))
 
     with translated(), suppress(KeyboardInterrupt):
         asyncio.run(run())
-
-
-async def _awaited(work: Awaitable[Any]) -> None:
-    await work

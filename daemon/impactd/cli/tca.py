@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from impactd.cli.common import EXISTING, directory_option, example, write_json
+from impactd.cli.common import EXISTING, directory_option, example, names_of, write_json
 from impactd.cli.study import records, study
 
 
@@ -90,7 +90,7 @@ def command(
                 for table, column in zip(found, ("ts_event", "as_of"), strict=True)
             ]
             found = Analysis(*recent)
-        written = write_costs(found, [key.strip() for key in by.split(",") if key.strip()], out, form)
+        written = write_costs(found, names_of(by), out, form)
     if as_json:
         write_json({"answer": answer(found), "orders": records(found.orders), "files": [str(path) for path in written]})
         return

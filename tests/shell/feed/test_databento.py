@@ -20,6 +20,18 @@ pytest.importorskip("databento", reason="the client is an extra")
 
 KEY = "db-" + "a" * 29
 
+#: Bytes of an MBO record.
+MBO_BYTES = 56
+
+
+class KeptOrders(Kept):
+    """Keeps what is put, until `n` orders have come, in however many messages."""
+
+    async def put(self, record: FeedRecord) -> None:
+        self.records.append(record)
+        if sum(len(one.value) for one in self.records) >= self._n * MBO_BYTES:
+            self.full.set()
+
 
 def mapping(symbol: str) -> bytes:
     """Return a symbol mapping record."""
@@ -60,7 +72,7 @@ async def serve(sessions: Sequence[bytes], n: int, *, success: bool = True) -> t
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    sink = Kept(n)
+    sink = KeptOrders(n)
     wanted = Subscription(KEY, "XNAS.ITCH", ["mbo"], ["FROG"], gateway="127.0.0.1", port=port)
     try:
         await sink.fill(DatabentoFeed(wanted, sink, first_wait_s=0.01).run())
@@ -71,11 +83,11 @@ async def serve(sessions: Sequence[bytes], n: int, *, success: bool = True) -> t
 
 async def test_a_closed_session_ends_the_book_and_begins_with_a_new_snapshot() -> None:
     sessions = [mapping("FROG") + snapshot(3_100) + mbo("A", "B", 3_090, 5, 3, at=3), mapping("FROG") + snapshot(3_200)]
-    records, asked = await serve(sessions, 3)
+    records, asked = await serve(sessions, 4 + 1 + 3)
     assert {record.symbol for record in records} == {"FROG"}
     seen = [kind for kind in kinds(records) if kind != "none"]
     assert seen[0] == seen[-1] == "book"
-    assert len([record for record in records if len(record.value) == 56]) >= 1
+    assert len([record for record in records if len(record.value) == MBO_BYTES]) >= 1
     assert all(b"schema=mbo" in line and b"snapshot=1" in line for line in asked)
 
 

@@ -16,15 +16,14 @@ from typing import Any, Final
 
 import aiohttp
 import orjson
-import structlog
 
+from impactd.shell.feed.reconnect import FIRST_WAIT_S, Lost, keep_following
 from impactd.shell.feed.sink import FeedRecord, Sink, book_end
 from impactd.shell.kafka.errors import FatalError
+from impactd.shell.kafka.tasks import end
 from impactd.wire.codec import FieldError, Limits
 from impactd.wire.ticks.captures.codec import CaptureCodec, symbols_in
 
-_FIRST_WAIT_S: Final = 0.5
-_LONGEST_WAIT_S: Final = 30.0
 #: A connection without a message for this long is taken for lost; venues send a heartbeat or trades more often.
 _SILENCE_S: Final = 30.0
 _PING_S: Final = 15.0
@@ -130,18 +129,20 @@ class CryptoFeed:
     limits : Limits
         Of the service that reads the topic.
     first_wait_s : float, optional
-        Before connecting again; doubled with each failure up to half a minute.
+        As in `keep_following`.
     """
 
     def __init__(
-        self, venue: Venue, symbols: Sequence[str], sink: Sink, limits: Limits, first_wait_s: float = _FIRST_WAIT_S
+        self, venue: Venue, symbols: Sequence[str], sink: Sink, limits: Limits, first_wait_s: float = FIRST_WAIT_S
     ) -> None:
         self._venue = venue
         self._symbols = tuple(symbols)
         self._sink = sink
         self._limits = limits
         self._first_wait_s = first_wait_s
-        self._log = structlog.get_logger()
+        #: Of the connection: messages that were sent on, and the latest number of one.
+        self._received = 0
+        self._sequence: int | None = None
 
     async def run(self) -> None:
         """Follow the feed until cancelled.
@@ -151,35 +152,36 @@ class CryptoFeed:
         FatalError
             If the venue refuses the subscription, or the broker the records.
         """
-        wait_s = self._first_wait_s
         async with aiohttp.ClientSession() as session:
-            while True:
-                self._received = 0
-                try:
-                    await self._follow(session)
-                    why = "the venue closed the connection"
-                except (aiohttp.ClientError, OSError, TimeoutError, _ResyncError) as error:
-                    why = str(error) or type(error).__name__
-                wait_s = self._first_wait_s if self._received > len(self._symbols) else min(2 * wait_s, _LONGEST_WAIT_S)
-                self._log.warning("feed interrupted: books end until a snapshot", reason=why, next_try_s=wait_s)
-                for symbol in self._symbols:
-                    await self._sink.put(book_end(symbol, time.time_ns()))
-                await asyncio.sleep(wait_s)
+            await keep_following(lambda: self._connection(session), self._ends, self._sink, self._first_wait_s)
+
+    def _ends(self) -> list[FeedRecord]:
+        return [book_end(symbol, time.time_ns()) for symbol in self._symbols]
+
+    async def _connection(self, session: aiohttp.ClientSession) -> Lost:
+        self._received, self._sequence = 0, None
+        try:
+            await self._follow(session)
+            why = "the venue closed the connection"
+        except (aiohttp.ClientError, OSError, TimeoutError, _ResyncError) as error:
+            why = str(error) or type(error).__name__
+        # More than a snapshot of each symbol, which every connection begins with.
+        return Lost(why, self._received > len(self._symbols))
 
     async def _follow(self, session: aiohttp.ClientSession) -> None:
         venue = self._venue
         codec = CaptureCodec(self._limits).live()
-        self._sequence: int | None = None
         begun: set[str] = set()
         timeout = aiohttp.ClientWSTimeout(ws_receive=_SILENCE_S, ws_close=2.0)
         url = venue.url + venue.path(self._symbols)
         async with session.ws_connect(url, timeout=timeout, max_msg_size=_MAX_BYTES) as connection:
             for message in venue.subscriptions(self._symbols):
                 await connection.send_str(orjson.dumps(message).decode())
-            side: list[asyncio.Task[Any]] = []
-            if venue.ping is not None:
-                side.append(asyncio.create_task(_ping(connection, venue.ping)))
-            answers = [asyncio.create_task(self._snapshot(session, symbol)) for symbol in self._symbols]
+            pings = [] if venue.ping is None else [asyncio.create_task(_ping(connection, venue.ping))]
+            answers = []
+            if venue.snapshot is not None:
+                symbols = [symbol.upper() for symbol in self._symbols]
+                answers = [asyncio.create_task(_snapshot(session, venue.snapshot, symbol)) for symbol in symbols]
             try:
                 while True:
                     message = await connection.receive()
@@ -188,20 +190,9 @@ class CryptoFeed:
                     await self._take(codec, begun, message.data.encode())
                     for answer in [one for one in answers if one.done()]:
                         answers.remove(answer)
-                        symbol, text = answer.result()
-                        if text:
-                            await self._put(codec, begun, symbol, text)
+                        await self._put(codec, begun, *answer.result())
             finally:
-                for task in (*side, *answers):
-                    task.cancel()
-                await asyncio.gather(*side, *answers, return_exceptions=True)
-
-    async def _snapshot(self, session: aiohttp.ClientSession, symbol: str) -> tuple[str, bytes]:
-        if self._venue.snapshot is None:
-            return symbol, b""
-        async with session.get(self._venue.snapshot + symbol.upper()) as response:
-            response.raise_for_status()
-            return symbol.upper(), await response.read()
+                await end(*pings, *answers)
 
     async def _take(self, codec: CaptureCodec, begun: set[str], text: bytes) -> None:
         if text == b"pong":
@@ -231,6 +222,12 @@ class CryptoFeed:
             begun.add(symbol)
         await self._sink.put(FeedRecord(symbol, "capture-json", value, now))
         self._received += 1
+
+
+async def _snapshot(session: aiohttp.ClientSession, url: str, symbol: str) -> tuple[str, bytes]:
+    async with session.get(url + symbol) as response:
+        response.raise_for_status()
+        return symbol, await response.read()
 
 
 async def _ping(connection: aiohttp.ClientWebSocketResponse, text: str) -> None:

@@ -19,11 +19,10 @@ from typing import Any, Final
 import orjson
 import structlog
 
+from impactd.shell.feed.reconnect import FIRST_WAIT_S, Lost, keep_following
 from impactd.shell.feed.sink import FeedRecord, Sink
 from impactd.shell.kafka.errors import FatalError
 
-_FIRST_WAIT_S: Final = 0.5
-_LONGEST_WAIT_S: Final = 30.0
 _MOST_WAITING: Final = 100_000
 #: Records that are handled together; those of one symbol become one message.
 _AT_ONCE: Final = 2_000
@@ -61,7 +60,7 @@ class DatabentoFeed:
     Parameters
     ----------
     first_wait_s : float, optional
-        Before connecting again; doubled with each failure up to half a minute.
+        As in `keep_following`.
 
     Raises
     ------
@@ -69,7 +68,7 @@ class DatabentoFeed:
         If their client is not installed.
     """
 
-    def __init__(self, wanted: Subscription, sink: Sink, first_wait_s: float = _FIRST_WAIT_S) -> None:
+    def __init__(self, wanted: Subscription, sink: Sink, first_wait_s: float = FIRST_WAIT_S) -> None:
         try:
             self._databento = importlib.import_module("databento")
         except ImportError as error:
@@ -90,15 +89,15 @@ class DatabentoFeed:
         FatalError
             If the gateway refuses the key or the subscription, or the broker the records.
         """
-        wait_s = self._first_wait_s
-        while True:
-            self._received = 0
-            why = await self._session()
-            wait_s = self._first_wait_s if self._received else min(2 * wait_s, _LONGEST_WAIT_S)
-            self._log.warning("feed interrupted: books end until a snapshot", reason=why, next_try_s=wait_s)
-            for instrument, symbol in self._symbols.items():
-                await self._sink.put(self._end(instrument, symbol))
-            await asyncio.sleep(wait_s)
+        await keep_following(self._connection, self._ends, self._sink, self._first_wait_s)
+
+    async def _connection(self) -> Lost:
+        self._received = 0
+        why = await self._session()
+        return Lost(why, self._received > 0)
+
+    def _ends(self) -> list[FeedRecord]:
+        return [self._end(instrument, symbol) for instrument, symbol in self._symbols.items()]
 
     def _end(self, instrument: int, symbol: str) -> FeedRecord:
         """Return the record that ends a symbol's book."""
