@@ -60,17 +60,25 @@ async def _export(
         for partition in {place.partition for place in positions if place.topic == name}
     }
     readable = Readable(settings)
+
+    async def write(mine: list[ConsumedRecord]) -> None:
+        values = await readable([record.value for record in mine])
+        found = [
+            record if record.value is value else replace(record, value=value)
+            for record, value in zip(mine, values, strict=True)
+        ]
+        await asyncio.to_thread(_write, topic, name, found, sink, positions, done)
+        mine.clear()
+
     async with aclosing(read_topics(settings, name, since=since, gaps=done.gaps)) as records:
-        async for found in records:
-            record = replace(found, value=(await readable([found.value]))[0])
+        async for record in records:
             mine = waiting.setdefault(record.partition, [])
             mine.append(record)
             if len(mine) >= chunk:
-                await asyncio.to_thread(_write, topic, name, mine, sink, positions, done)
-                mine.clear()
+                await write(mine)
     for mine in waiting.values():
         if mine:
-            await asyncio.to_thread(_write, topic, name, mine, sink, positions, done)
+            await write(mine)
 
 
 def _write(
