@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
 
+import orjson
+import pytest
 import structlog
 from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
+from impactd.config import Settings
+from impactd.core.base.settings import CoreSettings
+from impactd.core.base.topics import INPUT_TOPICS, Topic
+from impactd.core.engine import Engine
+from impactd.shell.kafka import registry
 from impactd.shell.kafka.commit_size import CommitSize
+from impactd.shell.kafka.consume import ConsumedRecord
+from impactd.shell.kafka.decode import Decoder
 from impactd.shell.kafka.listener import Assignments
 from impactd.shell.kafka.loop import PartitionLoop
-from impactd.shell.kafka.status import Status
+from impactd.shell.kafka.meter import Meter, Stopwatch
+from impactd.shell.kafka.registry import RegistryAwayError, SchemaSource
+from impactd.shell.kafka.status import PartitionStatus, Status
+from impactd.wire.codec import Limits
+from impactd.wire.framing import Schema
 
 
 async def test_inbox_stays_with_a_thread_whose_fetch_was_cancelled() -> None:
@@ -88,3 +103,61 @@ async def test_commit_that_is_slow_to_apply_makes_the_next_smaller() -> None:
     assert (loop._size.records, loop._size.bytes) == (100, 1_000)
     await loop._publish([], (100, 1_000), 6.0)
     assert (loop._size.records, loop._size.bytes) == (50, 500)
+
+
+async def test_order_that_waits_for_the_schema_registry_holds_up_no_halt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_FIRST_PAUSE_S", 0.01)
+    away, taken_in = threading.Event(), {Topic.ORDERS: asyncio.Event(), Topic.CONTROL: asyncio.Event()}
+    away.set()
+
+    class Away(SchemaSource):
+        def _fetch(self, number: int) -> Schema:
+            if away.is_set():
+                raise RegistryAwayError("away")
+            return super()._fetch(number)
+
+    engine = Engine(CoreSettings(), partition=0, partitions=1)
+    engine.genesis(dict.fromkeys(INPUT_TOPICS, 0))
+    status, nobody = PartitionStatus(0, token=1), cast("Any", None)
+    loop = PartitionLoop(
+        Settings(),
+        CoreSettings(),
+        engine=engine,
+        ticks=nobody,
+        events=nobody,
+        decoder=Decoder(Settings(), Limits(), 0, 1, schemas=Away(None)),
+        encoder=nobody,
+        committer=nobody,
+        executor=nobody,
+        status=status,
+        meter=Meter(Status(), status, engine, Stopwatch()),
+        kill_switch=nobody,
+        size=CommitSize(10.0, 100, 1_000),
+        wall_ns=nobody,
+    )
+    halt = orjson.dumps({"type": "halt", "scope": "all", "reason": "r", "ts_event": 1_743_687_000_000_000_000})
+    sent = {Topic.ORDERS: b"\0\0\0\0\5 in Avro", Topic.CONTROL: halt}
+
+    async def fetch(_: object, topics: Sequence[Topic], __: int) -> tuple[dict[Topic, list[Any]], dict[Topic, int]]:
+        await asyncio.sleep(0.01)
+        # The halt is sent when the registry is known to be away.
+        there = [topic for topic in topics if topic in sent and (topic is Topic.ORDERS or status.schema_waits)]
+        found = {topic: [ConsumedRecord("x", 0, 0, 0, None, sent.pop(topic))] for topic in there}
+        for topic, event in taken_in.items():
+            if loop._taken_in[topic]:
+                event.set()
+        ends = {topic: 1 if topic in found else loop._taken_in[topic] for topic in topics}
+        return {topic: found.get(topic, []) for topic in topics}, ends
+
+    monkeypatch.setattr(loop, "_fetch", fetch)
+    fetching = asyncio.create_task(loop._fetch_events())
+    async with asyncio.timeout(60):
+        await taken_in[Topic.CONTROL].wait()
+        assert not taken_in[Topic.ORDERS].is_set()
+        assert list(status.schema_waits) == [Topic.ORDERS]
+        away.clear()
+        await taken_in[Topic.ORDERS].wait()
+    assert status.schema_waits == {}
+    fetching.cancel()
+    await asyncio.wait([fetching])
+    assert fetching.cancelled()

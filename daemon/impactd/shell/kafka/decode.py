@@ -88,6 +88,10 @@ class Decoder:
         self._partitions = partitions
         self._placed: dict[bytes, bool] = {}
 
+    def knows_schemas(self, topic: Topic, consumed: Sequence[RecordLike]) -> bool:
+        """Return whether the schemas by which these records are read are known."""
+        return self._schemas is None or not self._schemas.unknown(self._framed(topic, consumed) or ())
+
     async def know_schemas(
         self, topic: Topic, consumed: Sequence[RecordLike], waiting: Callable[[str | None], None] = lambda _: None
     ) -> None:

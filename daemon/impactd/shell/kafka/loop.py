@@ -52,7 +52,7 @@ from impactd.core.inputs.ticks import TickBatch
 from impactd.shell.kafka.client import FETCH_WAIT_MS
 from impactd.shell.kafka.errors import CommitUnknownError, FatalError, PositionLostError
 from impactd.shell.kafka.fair_fetch import FETCH_RECORDS, getmany_in_turns
-from impactd.shell.kafka.tasks import run_together
+from impactd.shell.kafka.tasks import end, run_together
 
 if TYPE_CHECKING:
     from impactd.core.base.settings import CoreSettings
@@ -273,16 +273,30 @@ class PartitionLoop:
         self._taken_in[Topic.TICKS] = end
 
     async def _fetch_events(self) -> None:
-        while True:
-            there = tuple(topic for topic in EVENT_TOPICS if topic not in self._status.lost)
-            topics = tuple(topic for topic in there if not self._is_full(topic))
-            if there and not topics:
-                await self._until_room(*there)
-                continue
-            fetched, ends = await self._fetch(self._events, topics, FETCH_RECORDS)
-            for topic in topics:
-                if ends[topic] != self._taken_in[topic]:
-                    await self._put_events(topic, fetched[topic], ends[topic])
+        # What waits for the schema registry holds up its own topic alone: a halt must not wait for an order.
+        held: dict[Topic, asyncio.Task[None]] = {}
+        try:
+            while True:
+                for topic in [topic for topic, put in held.items() if put.done()]:
+                    held.pop(topic).result()
+                there = tuple(topic for topic in EVENT_TOPICS if topic not in self._status.lost and topic not in held)
+                topics = tuple(topic for topic in there if not self._is_full(topic))
+                if held and not topics:
+                    await asyncio.wait(held.values(), timeout=_POLL_MS / 1000, return_when=asyncio.FIRST_COMPLETED)
+                    continue
+                if there and not topics:
+                    await self._until_room(*there)
+                    continue
+                fetched, ends = await self._fetch(self._events, topics, FETCH_RECORDS)
+                for topic in topics:
+                    if ends[topic] == self._taken_in[topic]:
+                        continue
+                    if self._decoder.knows_schemas(topic, fetched[topic]):
+                        await self._put_events(topic, fetched[topic], ends[topic])
+                    else:
+                        held[topic] = asyncio.create_task(self._put_events(topic, fetched[topic], ends[topic]))
+        finally:
+            await end(*held.values())
 
     async def _put_events(self, topic: Topic, records: list[Any], end: int) -> None:
         await self._know_schemas(topic, records)

@@ -189,12 +189,16 @@ class SchemaSource:
         waiting : callable, optional
             Called with what is waited for, and with None once it is there.
         """
-        now = time.monotonic()
-        for number in sorted(self.schemas.named(values)):
+        for number in self.unknown(values):
             # What is known of an id stays until there is another answer: others may be decoding with it.
-            if number not in self.schemas.known or self._absent.get(number, now) < now:
-                self._learn(number, await _answer(partial(self._fetch, number), waiting))
+            self._learn(number, await _answer(partial(self._fetch, number), waiting))
         waiting(None)
+
+    def unknown(self, values: Iterable[bytes | None]) -> list[int]:
+        """Return the ids that `values` name and `have` would ask for, ascending."""
+        known, now = self.schemas.known, time.monotonic()
+        named = self.schemas.named(values)
+        return sorted(number for number in named if number not in known or self._absent.get(number, now) < now)
 
     def _fetch(self, number: int) -> Schema:
         if self._registry is None:
