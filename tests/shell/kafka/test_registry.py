@@ -147,6 +147,14 @@ async def test_schema_that_the_registry_refuses_ends_the_start(fake: FakeRegistr
         await _source(fake).framers(_settings(fake, "avro"))
 
 
+@pytest.mark.parametrize("answer", [{}, {"id": None}, {"id": "x"}, [], 5, None])
+def test_answer_without_an_id_is_no_answer(fake: FakeRegistry, answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = registry.Registry(_settings(fake))
+    monkeypatch.setattr(source, "_ask", lambda *_: answer)
+    with pytest.raises(registry.RegistryAwayError):
+        source.register("plans-value", "AVRO", "{}", create=True)
+
+
 async def test_schemas_are_only_looked_up_where_they_may_not_be_registered(fake: FakeRegistry) -> None:
     pytest.importorskip("fastavro")
     settings = _settings(fake, "avro", register_schemas=False)

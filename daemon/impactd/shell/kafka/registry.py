@@ -131,7 +131,7 @@ class Registry:
             if error.code >= 500 or error.code in {408, 429}:
                 raise RegistryAwayError(what) from error
             raise RegistryRefusedError(f"{what}: {self._message(error)}") from error
-        except KeyError as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise RegistryAwayError(f"{self._url} gives no id for the schema of {subject}") from error
 
     def _ask(self, path: str, body: Mapping[str, str] | None = None) -> Any:
