@@ -103,13 +103,25 @@ def sessions_file(text: str, store: Path) -> str:
         "TransportDataDictionary": specs["FIXT11"],
         "AppDataDictionary": specs["FIX50SP2"],
     }
-    given = {line.partition("=")[0].strip().lower() for line in lines}
-    added = [f"{key}={value}" for key, value in (own | defaults).items() if key.lower() not in given]
-    return "\n".join(["[DEFAULT]", *added, *_without_heading(lines)]) + "\n"
+    # Of a setting that is there twice in a section QuickFIX takes the last.
+    added = [f"{key}={value}" for key, value in (own | defaults).items()]
+    return "\n".join(["[DEFAULT]", *added, *_default_first(lines)]) + "\n"
 
 
-def _without_heading(lines: Iterable[str]) -> list[str]:
-    return [line for line in lines if line.strip().upper() != "[DEFAULT]"]
+def _default_first(lines: Iterable[str]) -> list[str]:
+    """Return the lines of [DEFAULT], wherever they are, without its heading, and then those of the sessions."""
+    default: list[str] = []
+    sessions: list[str] = []
+    section = default
+    for line in lines:
+        heading = line.strip().upper()
+        if heading == "[DEFAULT]":
+            section = default
+            continue
+        if heading == "[SESSION]":
+            section = sessions
+        section.append(line)
+    return default + sessions
 
 
 #: What FIX 4.4 lacks in QuickFIX's dictionary: number, name and type.
