@@ -71,7 +71,7 @@ def test_reasons_of_dead_letters_are_those_that_the_code_gives() -> None:
 def test_kinds_of_alerts_are_those_that_the_code_gives() -> None:
     said = set(_calls(_KINDS, "core"))
     # An order's transitions give theirs as a pair with the text; controls are alerts of their own type.
-    tree = ast.parse((PACKAGE / "core" / "orders" / "order.py").read_text(encoding="utf-8"))
+    tree = ast.parse((PACKAGE / "core" / "orders" / "life.py").read_text(encoding="utf-8"))
     pairs = (
         node.elts[0].value
         for node in ast.walk(tree)
