@@ -39,7 +39,8 @@ _CONTROLS: Final = {
 #: Terms that every ticket has by itself, whatever the strategy: quantity and price.
 NATIVE: Final = frozenset({"order_qty", "limit_px"})
 
-_NAMES: Final = {LEAST_COST: "LeastCost", PARTICIPATE: "Participate"}
+#: Name of a strategy, and how a person reads it.
+_NAMES: Final = {LEAST_COST: ("LeastCost", "Least cost"), PARTICIPATE: ("Participate", "Participate")}
 
 
 def ticket() -> str:
@@ -47,12 +48,12 @@ def ticket() -> str:
     for prefix, uri in (("", _CORE), ("lay", _LAYOUT), ("xsi", _XSI)):
         ET.register_namespace(prefix, uri)
     root = ET.Element(f"{{{_CORE}}}Strategies", strategyIdentifierTag="847", tag957Support="true")
-    for wire, name in _NAMES.items():
+    for wire, (name, shown_as) in _NAMES.items():
         strategy = ET.SubElement(
             root,
             f"{{{_CORE}}}Strategy",
             name=name,
-            uiRep="Least cost" if wire == LEAST_COST else "Participate",
+            uiRep=shown_as,
             wireValue=wire,
             version="1",
             providerID="impactd",

@@ -35,7 +35,7 @@ from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.fix.reports import Answer, Desk, Out, Parent
 from impactd.shell.fix.sessions import KEPT, SessionState, sessions_file
-from impactd.shell.fix.tags import SOH, pairs_of
+from impactd.shell.fix.tags import SOH, pairs_of, values_of
 from impactd.shell.kafka.client import close_producer, close_within, manual_consumer, transactional_producer
 from impactd.shell.kafka.consume import consumed, read_bounds, read_topics
 from impactd.shell.kafka.errors import FatalError
@@ -249,7 +249,7 @@ class Gateway:
     async def taken(self, session: str, raw: str) -> bool:
         """Take an application message; return False if its kind is not supported."""
         pairs = pairs_of(raw)
-        values = dict(reversed(pairs))
+        values = values_of(pairs)
         number = int(values[34])
         async with self._lock:
             answer = self._desk.receive(session, values[35], pairs, time_ns())
@@ -268,8 +268,7 @@ class Gateway:
 
     async def leaves(self, session: str, raw: str, entry: int | None, *, keep: bool) -> None:
         """Note a message that is about to leave; `keep`: its text, for a resend."""
-        values = dict(reversed(pairs_of(raw)))
-        number = int(values[34])
+        number = int(values_of(pairs_of(raw))[34])
         async with self._lock:
             state = self._state(session)
             changes: dict[str, Any] = {}

@@ -36,6 +36,7 @@ from impactd.shell.fix.tags import (
     read_side,
     read_terms,
     utc,
+    values_of,
 )
 
 #: Status of an order that its plans state, as OrdStatus; an active order has others.
@@ -182,7 +183,7 @@ class Desk:
         return None if take is None else take(session, pairs, now)
 
     def _execution(self, session: str, pairs: Sequence[Pair], now: int) -> Answer:
-        values = dict(reversed(pairs))
+        values = values_of(pairs)
         try:
             record = read_execution(pairs, self._parent_tag, now)
             if record is None:
@@ -193,7 +194,7 @@ class Desk:
             return Answer(out=[Out(session, "j", tuple(pair for pair in fields if pair[1]))])
 
     def _new(self, session: str, pairs: Sequence[Pair], now: int) -> Answer:
-        values = dict(reversed(pairs))
+        values = values_of(pairs)
         name = values.get(11, "")
         known = self._of.get(name)
         if known is not None and values.get(97) == "Y" and known.session == session and known.name == name:
@@ -220,9 +221,9 @@ class Desk:
         if name in self._of:
             raise TagError(11, f"11: {name} is the id of another request; send a new one")
 
-    def _named(self, session: str, values: Mapping[int, str]) -> Parent:
-        parent = self._of.get(values.get(41, ""))
-        if parent is None or parent.session != session:
+    def _named(self, parent: Parent | None, values: Mapping[int, str]) -> Parent:
+        """Return the order that a request names, where the request is one of it."""
+        if parent is None:
             raise TagError(41, f"41: no order of this session has the id {values.get(41)}; send that of the order")
         self._check_free(values.get(11, ""))
         if values.get(55, parent.symbol) != parent.symbol:
@@ -230,11 +231,13 @@ class Desk:
         return parent
 
     def _request(self, session: str, pairs: Sequence[Pair], now: int, kind: str) -> Answer:
-        values = dict(reversed(pairs))
-        parent = self._of.get(values.get(41, ""))
-        reason = "1" if parent is None or parent.session != session else "2"
+        values = values_of(pairs)
+        known = self._of.get(values.get(41, ""))
+        if known is not None and known.session != session:
+            known = None
+        reason = "1" if known is None else "2"
         try:
-            parent = self._named(session, values)
+            parent = self._named(known, values)
             if parent.ended:
                 reason = "0"
                 raise TagError(41, f"too late: the order is {parent.status}")  # noqa: TRY301  # answered below, as all others
@@ -253,7 +256,6 @@ class Desk:
                 read_named(fields)
             encoded = Client.encode(record)
         except (TagError, RefusedError) as error:
-            known = parent if parent is not None and parent.session == session else None
             if values.get(11, "") in self._of and reason == "2":
                 reason = "6"
             return Answer(out=[self._cancel_reject(session, kind, values, known, reason, str(error), now)])
@@ -282,7 +284,7 @@ class Desk:
         return self._request(session, pairs, now, "cancel")
 
     def _state(self, session: str, pairs: Sequence[Pair], now: int) -> Answer:
-        values = dict(reversed(pairs))
+        values = values_of(pairs)
         parent = self._of.get(values.get(11, "")) or self._of.get(values.get(37, ""))
         if parent is None or parent.session != session:
             text = f"11: no order of this session has the id {values.get(11)}; send that of the order"

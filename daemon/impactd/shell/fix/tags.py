@@ -125,6 +125,11 @@ def pairs_of(raw: str) -> list[Pair]:
     return [(int(tag), value) for tag, _, value in (part.partition("=") for part in raw.split(SOH) if part)]
 
 
+def values_of(pairs: Sequence[Pair]) -> dict[int, str]:
+    """Return the fields of a message by tag; of one that is there several times, the first."""
+    return dict(reversed(pairs))
+
+
 def parse_utc(text: str, tag: int) -> int:
     """Return a UTCTimestamp as ns since the epoch."""
     whole, _, fraction = text.partition(".")
@@ -187,6 +192,13 @@ def _number(text: str, tag: int) -> str:
     return format(number.normalize(), "f")
 
 
+def _need(values: Mapping[int, str], tag: int, name: str) -> str:
+    value = values.get(tag)
+    if not value:
+        raise TagError(tag, f"{name} ({tag}) is missing")
+    return value
+
+
 class Fields:
     """The fields of one message, each of which is read once; what is left over is not known.
 
@@ -214,10 +226,7 @@ class Fields:
 
     def need(self, tag: int, name: str) -> str:
         """Return a field that must be there."""
-        value = self.values.get(tag)
-        if not value:
-            raise TagError(tag, f"{name} ({tag}) is missing")
-        return value
+        return _need(self.values, tag, name)
 
     def only(self, known: Iterable[int]) -> None:
         """Refuse every tag but those that are known."""
@@ -286,7 +295,7 @@ def read_terms(fields: Fields) -> Record:
     if named:
         name = next(iter(named))
         raise TagError(958, f"{name}: not a strategy parameter; leave it out, or send one of {', '.join(TERMS)}")
-    fields.only({*ORDER_TAGS, *(tag for tag in STANDARD.values())})
+    fields.only({*ORDER_TAGS, *STANDARD.values()})
     return terms
 
 
@@ -343,29 +352,24 @@ def read_execution(pairs: Sequence[Pair], parent_tag: int, now: int) -> Record |
     TagError
         If it reports a trade that cannot be read.
     """
-    values = dict(reversed(pairs))
+    values = values_of(pairs)
     kind = values.get(150, "")
     if kind not in {"F", "G", "H"}:
         return None
 
-    def need(tag: int, name: str) -> str:
-        if not values.get(tag):
-            raise TagError(tag, f"{name} ({tag}) is missing")
-        return values[tag]
-
     at = values.get(60)
     record: Record = {
         "type": {"F": "fill", "G": "correct", "H": "bust"}[kind],
-        "exec_id": need(17, "ExecID"),
-        "cl_ord_id": need(parent_tag, "the id of the parent order"),
-        "symbol": need(55, "Symbol"),
+        "exec_id": _need(values, 17, "ExecID"),
+        "cl_ord_id": _need(values, parent_tag, "the id of the parent order"),
+        "symbol": _need(values, 55, "Symbol"),
         "ts_event": now if at is None else parse_utc(at, 60),
     }
     if kind != "F":
-        record["exec_ref_id"] = need(19, "ExecRefID")
+        record["exec_ref_id"] = _need(values, 19, "ExecRefID")
     if kind != "H":
-        record["last_qty"] = _number(need(32, "LastQty"), 32)
-        record["last_px"] = _number(need(31, "LastPx"), 31)
+        record["last_qty"] = _number(_need(values, 32, "LastQty"), 32)
+        record["last_px"] = _number(_need(values, 31, "LastPx"), 31)
     if kind == "F" and values.get(851) in _LIQUIDITY:
         record["last_liquidity_ind"] = _LIQUIDITY[values[851]]
     return record
