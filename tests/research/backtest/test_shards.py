@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from impactd.cli import cli
-from impactd.research.backtest import shards
+from impactd.research.backtest import shards, workers
 from impactd.research.backtest.days import DAY_NS
 from impactd.wire.tick_records import encode_ticks
 from tests.core.rows import Row, batch_of
@@ -120,6 +120,15 @@ def test_what_is_whole_is_not_repeated(data: Path, results: Path) -> None:
     for part in ("1/3", "2/3", "3/3", "1/1"):
         assert " 0 of the 4 days" in shard(data, results, part).output
     assert {path.name: path.stat().st_mtime_ns for path in results.iterdir()} == before
+
+
+def test_processes_change_no_byte_of_a_result(
+    data: Path, worked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_WORTH_IT", 1)
+    shard(data, tmp_path, "1/1", *ASKED, "--workers", "2")
+    # The name of a result has the checksum of its bytes.
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in worked.iterdir())
 
 
 def damage(path: Path, how: str) -> None:

@@ -21,6 +21,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -44,7 +45,7 @@ from impactd.research.backtest.evaluate import Outcome
 from impactd.research.backtest.policies import Lines
 from impactd.research.backtest.run import Asked, Progress, Worked
 from impactd.research.backtest.study import DayForecasts
-from impactd.research.backtest.workers import work
+from impactd.research.backtest.workers import work_each
 from impactd.research.errors import MALFORMED, ValidationError
 
 SCHEMA: Final = "impactd.shard/1"
@@ -177,10 +178,9 @@ def run_shard(
         if not days:
             continue
         bench, by_day = asked.walk(tape, days)
-        for day, jobs in by_day.items():
-            outcomes = work({tape.symbol: bench}, asked.strategies, jobs, workers, progress)
-            part = Part(tuple(outcomes), bench.studies[day], asked.skipped[tape.symbol, day])
-            write(out, whole, part)
+        with closing(work_each({tape.symbol: bench}, asked.strategies, by_day, workers, progress)) as done:
+            for day, outcomes in done:
+                write(out, whole, Part(tuple(outcomes), bench.studies[day], asked.skipped[tape.symbol, day]))
     return len(todo), len(mine) - len(todo)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,12 +36,26 @@ def work(
     workers: int,
     progress: Callable[[int], None] | None = None,
 ) -> list[Outcome]:
-    """Return the outcome of each order, in their order.
+    """Return the outcome of each order, in their order; see `work_each`."""
+    [(_, outcomes)] = work_each(benches, strategies, {"": jobs}, workers, progress)
+    return outcomes
+
+
+def work_each(
+    benches: Mapping[str, Bench],
+    strategies: Sequence[str],
+    groups: Mapping[str, Sequence[Job]],
+    workers: int,
+    progress: Callable[[int], None] | None = None,
+) -> Generator[tuple[str, list[Outcome]], None, None]:
+    """Yield each group's name and the outcomes of its orders, in their order, once all of them are done.
 
     Parameters
     ----------
     benches : mapping of str to Bench
         By symbol.
+    groups : mapping of str to sequence of Job
+        By name; worked in this order.
     workers : int
         Processes.
     progress : callable, optional
@@ -52,29 +67,41 @@ def work(
         If a process was killed before its work was done.
     """
     tell = progress or (lambda _: None)
-    if workers < 2 or sum(len(job.trials) for job in jobs) < _WORTH_IT:
-        outcomes = []
-        for job in jobs:
-            outcomes += _evaluated(benches, strategies, job)
-            tell(len(job.trials))
-        return outcomes
+    if workers < 2 or sum(len(job.trials) for jobs in groups.values() for job in jobs) < _WORTH_IT:
+        for name, jobs in groups.items():
+            outcomes = []
+            for job in jobs:
+                outcomes += _evaluated(benches, strategies, job)
+                tell(len(job.trials))
+            yield name, outcomes
+        return
+    yield from ((name, []) for name, jobs in groups.items() if not jobs)
     with TemporaryDirectory() as directory:
         shared = Path(directory) / "benches"
         joblib.dump((dict(benches), tuple(strategies)), shared)
         pool = executor(workers, _load, shared)
         try:
             # Long ones first, so that no process is left with one at the end.
-            order = sorted(range(len(jobs)), key=lambda i: jobs[i].trials[0].order.start - jobs[i].trials[0].order.end)
-            tasks = {pool.submit(_evaluate, jobs[i]): i for i in order}
-            done: dict[int, list[Outcome]] = {}
+            tasks = {
+                pool.submit(_evaluate, job): (name, i)
+                for name, jobs in groups.items()
+                for i, job in sorted(enumerate(jobs), key=lambda numbered: _length_ns(numbered[1]), reverse=True)
+            }
+            done: defaultdict[str, dict[int, list[Outcome]]] = defaultdict(dict)
             for task in as_completed(tasks):
-                done[tasks[task]] = task.result()
-                tell(len(jobs[tasks[task]].trials))
+                name, i = tasks.pop(task)
+                done[name][i] = task.result()
+                tell(len(groups[name][i].trials))
+                if len(done[name]) == len(groups[name]):
+                    yield name, [outcome for _, its in sorted(done.pop(name).items()) for outcome in its]
         except BrokenExecutor as error:
             raise RuntimeError("a process of the backtest was killed, perhaps for lack of memory; use fewer") from error
         finally:
             pool.shutdown(kill_workers=True)
-    return [outcome for i in range(len(jobs)) for outcome in done[i]]
+
+
+def _length_ns(job: Job) -> int:
+    return job.trials[0].order.end - job.trials[0].order.start
 
 
 #: In a worker: the benches by symbol, and the strategies.
