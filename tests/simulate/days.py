@@ -175,7 +175,6 @@ class _Run:
         self.outcome = Outcome()
         #: Partition that was damaged, and how many records its journal had.
         self._damaged: tuple[str, int, int] | None = None
-        self._nobody_until = 0.0
 
     @property
     def world(self) -> World:
@@ -254,8 +253,7 @@ class _Run:
         self._later(away_s, self._back, member)
 
     def _back(self, member: Member) -> None:
-        # Where all were stopped, all come back together: not one earlier that was killed before.
-        if not self._world.over and not member.running and self._loop.time() >= self._nobody_until:
+        if not self._world.over and not member.running:
             member.start()
 
     def _do_hit(self, who: int, point: str, how: str, before: int) -> None:
@@ -397,7 +395,7 @@ class _Run:
             self._damage("recreate", partition)
 
     def _stop_all(self) -> None:
-        self._nobody_until = self._loop.time() + _AWAY_S
+        self._world.nobody_until = self._loop.time() + _AWAY_S
         for member in self._world.members:
             member.kill()
             self._later(_AWAY_S, self._back, member)

@@ -45,6 +45,12 @@ def test_a_transaction_that_is_left_open_hides_nothing_from_the_judge() -> None:
     assert not run(Day("2890", 1, 13, events)).faults
 
 
+def test_a_process_that_waits_to_be_started_again_does_not_run_around_a_damage() -> None:
+    """Seed 1711: it ended by itself before the state lost a key, and held what it had restored."""
+    events = (Event(2.027, "down", (1.702,)), Event(3.047, "add"), Event(3.5, "lose state", (0, 569)))
+    assert not run(Day("1711", 1, 1, events)).faults
+
+
 @pytest.mark.parametrize("variant", _SMALL)
 def test_broken_service_is_found(variant: str) -> None:
     assert run(_SMALL[variant], variant).faults

@@ -98,6 +98,11 @@ class Member:
     def start(self) -> None:
         """Start a process, if none is there."""
         self.wanted = True
+        held_until = self._world.nobody_until
+        if self._world.loop.time() < held_until:
+            # All come back together: not one earlier that was added, or was to be started again.
+            self._world.loop.call_at(held_until, self._start_wanted)
+            return
         if self.running and self.process is not None and self.process.alive:
             return
         self.starts += 1
@@ -120,7 +125,11 @@ class Member:
             self._world.loop.call_later(after_s, self._restart, process)
 
     def _restart(self, process: Process) -> None:
-        if self.wanted and process is self.process and not self._world.over:
+        if process is self.process:
+            self._start_wanted()
+
+    def _start_wanted(self) -> None:
+        if self.wanted and not self._world.over:
             self.start()
 
     def kill(self) -> None:
@@ -147,6 +156,8 @@ class World:
         self.members: list[Member] = []
         #: Whether the day is over: what ends now is not started again.
         self.over = False
+        #: Until then no process runs, on the loop's clock.
+        self.nobody_until = 0.0
         #: What looks at the topics afterwards.
         self.reader = Link(self.network, Process("reader"))
 
