@@ -30,7 +30,7 @@ class KeptOrders(Kept):
     async def put(self, record: FeedRecord) -> None:
         self.records.append(record)
         if sum(len(one.value) for one in self.records) >= self._n * MBO_BYTES:
-            self.full.set()
+            self._full.set()
 
 
 def mapping(symbol: str) -> bytes:
