@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import signal
+import socket
 import sys
 import time
 from collections import Counter
@@ -56,8 +57,8 @@ class Process:
 
     def __init__(self, settings: Settings, folder: Path, *args: str) -> None:
         [self.port] = free_ports(1)
-        self._log = folder / "gateway.log"
-        path = folder / "sessions.cfg"
+        self.log = folder / "gateway.log"
+        path = self.sessions = folder / "sessions.cfg"
         path.write_text(SESSIONS.format(port=self.port), "utf-8")
         sets = {
             "kafka.bootstrap": settings.kafka.bootstrap,
@@ -74,12 +75,12 @@ class Process:
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(*self._command, stdout=log, stderr=log)
 
     async def kill(self) -> None:
         assert self._process is not None
-        assert self._process.returncode is None, self._log.read_text("utf-8")
+        assert self._process.returncode is None, self.log.read_text("utf-8")
         self._process.send_signal(signal.SIGKILL)
         await self._process.wait()
 
@@ -87,6 +88,10 @@ class Process:
         assert self._process is not None
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        assert self._process is not None
         return await asyncio.wait_for(self._process.wait(), 60)
 
 
@@ -305,3 +310,23 @@ async def test_drop_copy_takes_executions_alone(broker: Broker, tmp_path: Path) 
     (record,) = await read_topic(settings, settings.topics.name(Topic.EXECUTIONS))
     assert orjson.loads(record.value or b"")["cl_ord_id"] == "A1"
     assert await orders_of(settings) == []
+
+
+async def test_sessions_that_quickfix_refuses_are_named(broker: Broker, tmp_path: Path) -> None:
+    settings = await lab(broker.bootstrap)
+    process = Process(settings, tmp_path)
+    with socket.socket() as other:
+        other.bind(("0.0.0.0", process.port))  # noqa: S104  # as QuickFIX does
+        other.listen()
+        process.sessions.write_text(SESSIONS.format(port=process.port).replace("SocketReuseAddress=Y", ""), "utf-8")
+        await process.start()
+        assert await process.ended() == 1
+    log = process.log.read_text("utf-8")
+    assert f"port {process.port}" in log
+    process.sessions.write_text(SESSIONS.format(port="seven"), "utf-8")
+    await process.start()
+    assert await process.ended() == 2
+    log = process.log.read_text("utf-8")
+    assert f"{process.sessions}: " in log
+    assert "SocketAcceptPort" in log
+    assert "Traceback" not in log

@@ -34,7 +34,7 @@ from aiokafka.errors import KafkaError
 from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.fix.reports import Answer, Desk, Out, Parent
-from impactd.shell.fix.sessions import KEPT, SessionState, sessions_file
+from impactd.shell.fix.sessions import KEPT, SessionsError, SessionState, sessions_file
 from impactd.shell.fix.tags import SOH, pairs_of, values_of
 from impactd.shell.kafka.client import close_producer, close_within, manual_consumer, transactional_producer
 from impactd.shell.kafka.consume import consumed, read_bounds, read_topics
@@ -101,7 +101,8 @@ class Gateway:
         Raises
         ------
         FatalError
-            If topics are missing, or the broker fails: nothing that is not committed has left by then.
+            If topics are missing, the port is in use, or the broker fails: nothing that is not committed has left by
+            then.
         SessionsError
             If the file of sessions cannot be used.
         """
@@ -119,9 +120,8 @@ class Gateway:
                 path.write_text(sessions_file(self._sessions_text, folder), "utf-8")
                 for session, state in self._states.items():
                     state.write(folder, _store_name(session))
-                acceptor = _acceptor(quickfix, self, str(path))
+                _start(quickfix, self, str(path))
                 try:
-                    acceptor.start()
                     if ready is not None:
                         ready()
                     await run_together(self._follow(counts), self._send_due(quickfix), self._until_failed())
@@ -400,8 +400,8 @@ def _log_out(quickfix: Any, names: Iterable[str]) -> None:
         sleep(0.05)
 
 
-def _acceptor(quickfix: Any, gateway: Gateway, path: str) -> Any:
-    """Return QuickFIX's acceptor with an application that hands everything to the gateway."""
+def _start(quickfix: Any, gateway: Gateway, path: str) -> None:
+    """Start QuickFIX's acceptor with an application that hands everything to the gateway."""
 
     class Application(quickfix.Application):  # type: ignore[misc]  # it ships no types
         def onCreate(self, session: Any) -> None:  # noqa: N802  # its names
@@ -438,10 +438,15 @@ def _acceptor(quickfix: Any, gateway: Gateway, path: str) -> Any:
             if not kinds[0]:
                 raise quickfix.UnsupportedMessageType
 
-    application = Application()
-    settings = quickfix.SessionSettings(path)
-    store = quickfix.FileStoreFactory(settings)
-    acceptor = quickfix.SocketAcceptor(application, store, settings)
-    # Its threads have pointers to them until the process ends, and Python would let them go.
-    _KEPT.append((acceptor, application, settings, store))
-    return acceptor
+    try:
+        application = Application()
+        settings = quickfix.SessionSettings(path)
+        store = quickfix.FileStoreFactory(settings)
+        acceptor = quickfix.SocketAcceptor(application, store, settings)
+        # Its threads have pointers to them until the process ends, and Python would let them go.
+        _KEPT.append((acceptor, application, settings, store))
+        acceptor.start()
+    except quickfix.ConfigError as error:
+        raise SessionsError(str(error)) from error
+    except quickfix.RuntimeError as error:
+        raise FatalError(f"QuickFIX does not start: {error}") from error
