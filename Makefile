@@ -117,6 +117,11 @@ define make_venv
 	$(1)/bin/python -m pip install $(filter-out --quiet,$(PIP_FLAGS)) --progress-bar off --require-hashes --requirement $(2)
 endef
 
+# $(call use_sources,directory): the package is the sources here, without what installing it would bring.
+define use_sources
+	@echo "$(CURDIR)/daemon" > "$$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/impactd-sources.pth"
+endef
+
 # In two steps: a change in pyproject.toml that leaves the lock alone does not fetch everything again.
 $(VENV)/.locked: requirements/dev.lock
 	$(call make_venv,$(VENV),requirements/dev.lock)
@@ -128,12 +133,12 @@ $(VENV)/.stamp: $(VENV)/.locked pyproject.toml
 
 $(BENCH_VENV)/.stamp: requirements/bench.lock pyproject.toml
 	$(call make_venv,$(BENCH_VENV),requirements/bench.lock)
-	@echo "$(CURDIR)/daemon" > "$$($(BENCH_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/impactd-sources.pth"
+	$(call use_sources,$(BENCH_VENV))
 	@touch $@
 
 $(FIX_VENV)/.stamp: requirements/fix.lock
 	$(call make_venv,$(FIX_VENV),requirements/fix.lock)
-	@echo "$(CURDIR)/daemon" > "$$($(FIX_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/impactd-sources.pth"
+	$(call use_sources,$(FIX_VENV))
 	@touch $@
 
 $(TOOLS_VENV)/.stamp: requirements/tools.lock
