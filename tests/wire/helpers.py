@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -39,3 +39,12 @@ def decode_in_batches(codec: TickCodec, values: Sequence[bytes], size: int, ts_r
 def reasons(decoded: Decoded) -> list[str]:
     """Return the reasons of what was refused."""
     return [refused.reason for refused in decoded.refused]
+
+
+def keep(state: dict[str, bytes], changes: Mapping[str, bytes | None]) -> None:
+    """Take changed keys into a state; None deletes one, which it must have."""
+    for key, value in changes.items():
+        if value is None:
+            del state[key]
+        else:
+            state[key] = value

@@ -20,7 +20,7 @@ from impactd.wire.live_books import CHANGES, LiveBooks
 from impactd.wire.registry import CODECS
 from impactd.wire.symbols import FileSymbols
 from impactd.wire.tick_codec import FileOptions
-from tests.wire.helpers import T0, reasons
+from tests.wire.helpers import T0, keep, reasons
 from tests.wire.ticks.dbn.samples import head as dbn_head
 from tests.wire.ticks.dbn.test_orders import mbo
 
@@ -162,11 +162,7 @@ def run(
             fetched = end
         whole = join(held).batch
         taken.append(whole.take((whole.offset >= done) & (whole.offset < to)))
-        for key, value in books.advance(to).items():
-            if value is None:
-                del state[key]
-            else:
-                state[key] = value
+        keep(state, books.advance(to))
         states[to] = dict(state)
         done = to
         if to in restarts:
@@ -319,12 +315,9 @@ def test_state_is_rewritten_once_its_changes_are_larger_than_its_books() -> None
     for start in range(0, len(sent), 50):
         part = sent[start : start + 50]
         decode(books, part, start)
-        for key, value in books.advance(start + len(part)).items():
-            if value is None:
-                del state[key]
-            else:
-                state[key] = value
-                written += len(value)
+        changes = books.advance(start + len(part))
+        keep(state, changes)
+        written += sum(len(value) for value in changes.values() if value is not None)
         sizes.append(sum(map(len, state.values())))
     volume = sum(len(one.value) for one in sent)
     assert max(sizes) < 450_000

@@ -22,7 +22,7 @@ from impactd.core.base.settings import MINUTE_NS
 from impactd.core.base.topics import Topic
 from impactd.core.inputs.ticks import Float
 from impactd.core.model.series.columns import FALL, FAST, MEAN, RISE, SLOW
-from impactd.core.model.series.series import SPREAD_WEIGHTS, LevelSeries
+from impactd.core.model.series.series import FAST_HALF_LIFE, SLOW_HALF_LIFE, SPREAD_WEIGHTS, LevelSeries
 from impactd.core.outputs.messages import Estimate
 from impactd.research.backtest.days import read_tapes
 from tests.core.band_days import outputs
@@ -63,7 +63,9 @@ def run(logs: Float, *, detects: bool, days: Sequence[int] = ()) -> tuple[Float,
         end = next(end for end in ends if end > i)
         for k, h in enumerate(AHEAD):
             if i + h < end:
-                errors[i, k] = logs[i + h] - (mean + ahead.slow * 2 ** (-(h - 1) / 30) + ahead.fast * 2.0 ** -(h - 1))
+                forecast = mean + ahead.slow * 2.0 ** (-(h - 1) / SLOW_HALF_LIFE)
+                forecast += ahead.fast * 2.0 ** (-(h - 1) / FAST_HALF_LIFE)
+                errors[i, k] = logs[i + h] - forecast
     return means, alarms, errors
 
 

@@ -17,7 +17,7 @@ from impactd.shell.kafka.consume import ConsumedRecord
 from impactd.shell.kafka.decode import Decoder
 from impactd.wire.codec import Limits
 from tests.shell.audit.test_rederive import KAFKA, ON_ARRIVAL
-from tests.wire.helpers import T0
+from tests.wire.helpers import T0, keep
 from tests.wire.test_live_books import Sent, coinbase
 
 MS = 1_000_000
@@ -48,11 +48,7 @@ class Run:
 
     def keep(self, commit: Commit) -> None:
         self.commits.append(commit)
-        for key, value in commit.state.items():
-            if value is None:
-                del self.state[key]
-            else:
-                self.state[key] = value
+        keep(self.state, commit.state)
 
     def read(self, records: list[ConsumedRecord], skipped_to: int | None = None, max_rows: int = 7) -> None:
         if skipped_to is not None:
