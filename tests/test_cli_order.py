@@ -127,6 +127,23 @@ def test_order_on_recorded_data_is_a_schedule_with_one_command(tmp_path: Path) -
     assert lines[0][1].endswith("-0400")
 
 
+def test_order_on_data_of_several_venues_is_for_their_symbol(tmp_path: Path) -> None:
+    at = ns("2025-11-28T10:00")
+
+    def books(*symbols: str) -> Path:
+        book = {"type": "book", "ts_event": at, "bids": [[31.0, 100]], "asks": [[31.02, 100]]}
+        rows = [book | {"symbol": symbol, "venue": venue} for symbol in symbols for venue in ("XNAS", "BATS")]
+        path = tmp_path / "books.jsonl"
+        path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+        return path
+
+    order = ["order", "new", "--side", "buy", "--qty", "500", "--session", "XNYS", "--dry-run", "--to", "11:00"]
+    assert record(*order, "--data", str(books("FROG")))["symbol"] == "FROG"
+    ran = CliRunner().invoke(cli, [*order, "--data", str(books("FROG", "AMZN"))])
+    assert ran.exit_code == 2
+    assert "FROG, AMZN" in ran.output or "AMZN, FROG" in ran.output
+
+
 def day(path: Path, minutes: int = 60) -> Path:
     """Write a book a minute from 09:30 on, and a trade in each."""
     rows: list[dict[str, Any]] = []

@@ -266,6 +266,7 @@ def of_data(data: Data | None, symbol: str | None) -> tuple[str, int | None]:
             raise InputError("--symbol: is needed")
         return symbol, None
 
+    from impactd.core.base.venue import whole_of
     from impactd.shell.recorded import read_ticks
 
     with translated():
@@ -273,7 +274,8 @@ def of_data(data: Data | None, symbol: str | None) -> tuple[str, int | None]:
             for decoded in read_ticks(path, data.codec, data.symbol):
                 if not len(decoded.batch):
                     continue
-                names = decoded.batch.symbols
+                # An order is for a symbol, not for the symbol at one venue.
+                names = list(dict.fromkeys(map(whole_of, decoded.batch.symbols)))
                 if symbol is None and len(names) > 1:
                     raise InputError(f"--symbol: the data have {', '.join(names[:5])}; name one")
                 return symbol or names[0], int(decoded.batch.ts_event[0])
