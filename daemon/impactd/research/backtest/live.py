@@ -120,6 +120,7 @@ def states_at(
     starts: Iterable[int],
     *,
     look: Look | None = None,
+    at: Iterable[int] = (),
 ) -> dict[int, State]:
     """Return the engine's saved state at each of `starts`, before the row that comes at or after it.
 
@@ -128,20 +129,24 @@ def states_at(
     starts : iterable of int
         Ends of intervals, ns.
     look : callable, optional
-        Called with the engine, the time and what was published since the last, at each start; must change nothing.
+        Called with the engine, the time and what was published since the last, at each of `starts` and `at`; must
+        change nothing.
+    at : iterable of int, optional
+        Further ends of intervals, whose states are not kept.
     """
     engine = Engine(_by_quantity(settings))
     engine.genesis(dict.fromkeys(INPUT_TOPICS, 0))
     states: dict[int, State] = {}
-    row = 0
-    for start in sorted(set(starts)):
-        stop = tape.row_before(start)
+    row, kept = 0, set(starts)
+    for now in sorted(kept.union(at)):
+        stop = tape.row_before(now)
         # An idle move closes what an order's own event would close: nothing that comes later can distinguish them.
-        commit = engine.apply(_inputs(tape, row, stop, (), start))
+        commit = engine.apply(_inputs(tape, row, stop, (), now))
         row = stop
-        states[start] = engine.dump()
+        if now in kept:
+            states[now] = engine.dump()
         if look is not None:
-            look(engine, start, commit.outputs)
+            look(engine, now, commit.outputs)
     return states
 
 

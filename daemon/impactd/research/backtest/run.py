@@ -206,10 +206,14 @@ class Asked:
         tape = dataclasses.replace(tape, days=tape.days[: len(before)])
         engines = {name: ENGINES[name](self.settings) for name in self.strategies if name in ENGINES}
         default = ENGINES[ENGINE](self.settings)
-        studies, states = study_days(tape, default) if walked is None else walked
+        starts = {trial.order.start for name in wanted for trial in self.trials[tape.symbol, name]}
+        studies, states = study_days(tape, default, starts) if walked is None else walked
         bench = Bench(tape, {study.day.name: study for study in studies}, engines, self.settings.plans)
-        starts = sorted({trial.order.start for name in before for trial in self.trials[tape.symbol, name]})
-        by_engine = {name: states if own == default else states_at(tape, own, starts) for name, own in engines.items()}
+        # Stops at each day's open: what the engine publishes on all days would be held until the next stop.
+        opens = [day.open for day in tape.days]
+        by_engine = {
+            name: states if own == default else states_at(tape, own, starts, at=opens) for name, own in engines.items()
+        }
         jobs: dict[str, list[Job]] = {}
         for name in wanted:
             # Trials come by start and end.
