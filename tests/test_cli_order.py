@@ -158,6 +158,26 @@ def day(path: Path, minutes: int = 60) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["order", "new", "--id", "O1", "--from", "10:00", "--to", "10:20", "--out", "out"],
+        ["estimate", "--from", "10:00", "--to", "10:20"],
+    ],
+)
+def test_recorded_days_are_read_in_the_unit_that_the_settings_name(tmp_path: Path, args: list[str]) -> None:
+    path, shown = day(tmp_path / "day.jsonl"), []
+    rows = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    for unit, ns_each in (("ns", 1), ("ms", 10**6)):
+        path.write_bytes(b"".join(orjson.dumps(row | {"ts_event": row["ts_event"] // ns_each}) + b"\n" for row in rows))
+        ran = CliRunner().invoke(
+            cli, [*args, "--data", str(path), "--side", "buy", "--qty", "5", "--set", f"wire.time_unit={unit}"]
+        )
+        assert ran.exit_code == 0, ran.output
+        shown.append([line for line in ran.stdout.splitlines() if not line.startswith("time ")])
+    assert shown[0] == shown[1]
+
+
 @pytest.mark.parametrize("act", ["minute", "slices"])
 def test_the_schedule_shown_is_what_the_order_bought(tmp_path: Path, act: str) -> None:
     """The last interval is planned several times over, and slices are not what plans have by the interval."""

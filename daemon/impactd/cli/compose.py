@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 def limits(settings: Settings) -> Limits:
     """Return the bounds on input records, and the unit of their times."""
-    return Limits(
-        settings.wire.max_message_bytes, settings.books.max_levels, settings.wire.time_unit, settings.core().venues
-    )
+    return Limits.of(settings.core())
 
 
 def replay_settings(settings: Settings, *, has_executions: bool) -> CoreSettings:

@@ -177,7 +177,7 @@ def hours(
         reason = "the settings' session"
     elif own is not None and from_service:
         reason = f"the settings name no session, and the service's default never closes; {_REMEDY}"
-    elif session is None and data is not None and _trades_around_the_clock(data):
+    elif session is None and data is not None and _trades_around_the_clock(data, loaded):
         reason = f"assumed: no session is set, and the data are not of US hours; {_REMEDY}"
     elif session is None and tz is None:
         assumed, chosen, reason = True, {"calendar": _CALENDAR}, f"assumed: no session is set; {_REMEDY}"
@@ -224,25 +224,28 @@ def _of_plans(path: str, origin: str) -> bool:
     return origin.startswith("env ") and path.partition(".")[0] not in _NOT_OF_PLANS
 
 
-def _trades_around_the_clock(data: Data) -> bool:
+def _trades_around_the_clock(data: Data, loaded: Loaded | None) -> bool:
     """Return whether a symbol's name or the first rows of a file speak against the hours of US equities."""
     import numpy as np
 
+    from impactd.cli.compose import limits
     from impactd.config.sections import HoursSection
     from impactd.core.base.session import Session
+    from impactd.core.base.venue import whole_of
     from impactd.shell.files import InputFileError
     from impactd.shell.recorded import read_ticks
 
     market, shares = ZoneInfo(_ZONE), Session(HoursSection(calendar=_CALENDAR).rule())
+    bounds = None if loaded is None else limits(loaded.settings)
     for path in data.paths:
         try:
-            ticks = read_ticks(path, data.codec, data.symbol)
+            ticks = read_ticks(path, data.codec, data.symbol, limits=bounds)
             first = next((decoded.batch for decoded in ticks if len(decoded.batch)), None)
         except InputFileError:
             continue  # the command that reads it states why
         if first is None:
             continue
-        if any(_AROUND_THE_CLOCK.fullmatch(name) for name in first.symbols):
+        if any(_AROUND_THE_CLOCK.fullmatch(whole_of(name)) for name in first.symbols):
             return True
         for second in np.unique(first.ts_event // _HOUR_NS * _HOUR_S).tolist():
             at = datetime.fromtimestamp(second, market)

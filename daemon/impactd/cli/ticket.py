@@ -107,7 +107,7 @@ def new_order(
 ) -> tuple[dict[str, Any], Clock, Hours, int]:
     """Return the record of a new order, its clock, the hours, and in how many segments its day trades."""
     traded = hours(loaded, session_zone(ticket, loaded), ticket.session, data)
-    symbol, first_ns = of_data(data, ticket.symbol)
+    symbol, first_ns = of_data(data, ticket.symbol, loaded)
     now = now_ns() if first_ns is None else first_ns
     session = session_of(traded, loaded, symbol)
     clock = Clock(session, ticket.tz or zone_of(traded, loaded, symbol), ticket.day, now)
@@ -259,19 +259,20 @@ def encoded(record: dict[str, Any], settings: Settings) -> bytes:
     return orjson.dumps(record | times)
 
 
-def of_data(data: Data | None, symbol: str | None) -> tuple[str, int | None]:
+def of_data(data: Data | None, symbol: str | None, loaded: Loaded) -> tuple[str, int | None]:
     """Return the order's symbol, and the time of the data's first row."""
     if data is None:
         if symbol is None:
             raise InputError("--symbol: is needed")
         return symbol, None
 
+    from impactd.cli.compose import limits
     from impactd.core.base.venue import whole_of
     from impactd.shell.recorded import read_ticks
 
     with translated():
         for path in data.paths:
-            for decoded in read_ticks(path, data.codec, data.symbol):
+            for decoded in read_ticks(path, data.codec, data.symbol, limits=limits(loaded.settings)):
                 if not len(decoded.batch):
                     continue
                 # An order is for a symbol, not for the symbol at one venue.

@@ -88,7 +88,7 @@ def engine_at(
     engine, inbox = Engine(settings), Inbox(settings, start, {})
     engine.genesis(start)
     records = 0
-    for decoded in merge_files(paths, codec, symbol):
+    for decoded in merge_files(paths, codec, symbol, limits=Limits.of(settings)):
         batch = decoded.batch
         seen = batch.take(batch.ts_event < at_ns)
         if len(seen) or decoded.events:

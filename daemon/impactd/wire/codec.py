@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
 
+from impactd.core.base.settings import CoreSettings
 from impactd.core.base.venue import VenueRule, at_venue, named_venue
 from impactd.core.inputs.events import Received
 from impactd.core.inputs.ticks import Refused, TickBatch
@@ -55,6 +56,12 @@ class Limits:
     max_levels: int = 100
     time_unit: str = "ns"
     venues: tuple[VenueRule, ...] = ()
+
+    @classmethod
+    def of(cls, settings: CoreSettings) -> Self:
+        """Return the limits that settings state."""
+        wire = settings.wire
+        return cls(wire.max_message_bytes, settings.books.max_levels, wire.time_unit, settings.venues)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from impactd.cli import cli
 from impactd.core.base.settings import SECOND_NS, CoreSettings, PlanSettings
+from impactd.research.backtest.days import read_tapes
 from impactd.research.backtest.evaluate import STRATEGIES
 from impactd.research.backtest.page import render
 from impactd.research.backtest.report import by_latency, encode, figures
@@ -232,3 +233,12 @@ def test_command_what_cannot_be_used_is_said(tmp_path: Path, words: list[str], s
 def test_run_without_a_window_reports_it() -> None:
     with pytest.raises(ValidationError, match="none to try"):
         worked(noisy_rows(8), dataclasses.replace(QUESTION, horizon_min=90))
+
+
+def test_days_are_read_in_the_unit_that_the_settings_name(tmp_path: Path) -> None:
+    path = tmp_path / "day.jsonl"
+    book = {"type": "book", "symbol": "A", "bids": [[99.0, 5]], "asks": [[101.0, 5]]}
+    path.write_bytes(b"".join(orjson.dumps(book | {"ts_event": (T0 + k * M) // 10**6}) + b"\n" for k in range(9)))
+    settings = dataclasses.replace(SETTINGS, wire=dataclasses.replace(SETTINGS.wire, time_unit="ms"))
+    (tape,) = read_tapes([path], settings)
+    assert tape.batch.ts_event.tolist() == [T0 + k * M for k in range(9)]

@@ -21,6 +21,7 @@ from impactd.core.inputs.ticks import AUCTION, BOOK, TRADE, Float, Int, TickBatc
 from impactd.research.errors import MALFORMED, NothingUsableError, ValidationError
 from impactd.shell.files import merge_files
 from impactd.shell.lines import InputFileError
+from impactd.wire.codec import Limits
 
 DAY_NS = 86_400 * SECOND_NS
 
@@ -135,7 +136,7 @@ def read_tapes(
         none at all.
     """
     try:
-        files = merge_files(paths, codec, symbol)
+        files = merge_files(paths, codec, symbol, limits=Limits.of(settings))
         batches = [decoded.batch for decoded in files]
     except InputFileError as error:
         raise ValidationError(MALFORMED, str(error), "name a file of a known format") from error
