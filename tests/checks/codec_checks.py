@@ -6,6 +6,7 @@ the registry, so that a new one is checked without a line here.
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ from impactd.core.inputs.ticks import BOOK, TRADE
 from impactd.wire.codec import FROM_DATA, REASONS, Decoded, Limits
 from impactd.wire.content import Content
 from impactd.wire.decoder import join
+from impactd.wire.fields import FieldError
 from impactd.wire.registry import CODECS, detect
 from impactd.wire.tick_codec import TickCodec
 from tests.checks.codec_samples import CodecSamples
@@ -177,6 +179,19 @@ def check_file_is_recognised_and_gives_the_same_rows(name: str, samples: CodecSa
         assert decoded.batch.symbols == rows.symbols
 
 
+def check_what_is_refused_is_not_held(name: str, samples: CodecSamples) -> None:
+    """Errors that were raised refer to frames: one that a frame keeps holds every record of the call."""
+    decoder, values = samples.codec(name), bad_records(samples, 40)
+    gc.collect()
+    gc.disable()
+    try:
+        assert decoder.decode_columns(values, range(len(values)), [T0] * len(values)).refused
+        held = [found for found in gc.get_objects() if isinstance(found, FieldError)]
+    finally:
+        gc.enable()
+    assert held == []
+
+
 def check_key_travels_with_what_is_refused(name: str, samples: CodecSamples) -> None:
     decoded = samples.codec(name).decode_columns([b"\x00"], [7], [T0], [b"FROG"])
     assert [(letter.key, letter.offset, letter.ts_record) for letter in decoded.refused] == [(b"FROG", 7, T0)]
@@ -195,4 +210,5 @@ CHECKS: tuple[Callable[[str, CodecSamples], None], ...] = (
     check_levels_over_the_limit_are_never_cut_off,
     check_file_is_recognised_and_gives_the_same_rows,
     check_key_travels_with_what_is_refused,
+    check_what_is_refused_is_not_held,
 )

@@ -104,6 +104,12 @@ class FieldError(Exception):
         self.detail = bounded(detail)
         self.symbol: str | None = None
 
+    def unraised(self) -> FieldError:
+        """Return the error for keeping: the frames that a raised one refers to hold every record of a fetch."""
+        found = FieldError(self.reason, self.detail)
+        found.symbol = self.symbol
+        return found
+
 
 class GapError(FieldError):
     """Changes of a book are missing before a record: it is refused, and the row that ends the book is kept."""

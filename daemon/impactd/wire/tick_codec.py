@@ -206,7 +206,7 @@ class TickCodec(ABC):
             except FieldError as error:
                 if not isinstance(error, GapError):
                     builder.truncate(n_rows)
-                errors[i] = error
+                errors[i] = error.unraised()
         built = builder.build()
         batch = stamped(built if rows is None else interleave(rows, built), offsets, ts_records)
         return Decoded(batch, self._refused(errors, values, offsets, ts_records, keys), skipped)

@@ -175,7 +175,7 @@ class DbnCodec(TickCodec):
                     name = parse_symbol(key.decode(errors="replace")) if key is not None else self._symbol
                     codes[key] = -1 if name is None else symbols.code(name)
             except FieldError as error:
-                errors[i] = error
+                errors[i] = error.unraised()
                 if self.books is None:
                     continue
                 # What could not be read may have been an order of its book.

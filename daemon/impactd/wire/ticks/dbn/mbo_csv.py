@@ -109,7 +109,7 @@ class DatabentoMboCodec(CsvCodec):
                 self._check_size(value)
                 read = [self._order(line, key) for line in value.split(b"\n")]
             except FieldError as error:
-                errors[i] = error
+                errors[i] = error.unraised()
                 name = "" if key is None else key.decode(errors="replace")
                 read = [(name, [MBO_RTYPE << 8, *[0] * (_WORDS - 1)])]
             orders += read
