@@ -201,7 +201,7 @@ class DatabentoMboCodec(CsvCodec):
                     orders.append(self._order(line.text))
                     names.setdefault(orders[-1][0], len(names))
                 except FieldError as error:
-                    faults[i] = error
+                    faults[i] = error.unraised()
                     orders.append(("", [MBO_RTYPE << 8, *[0] * (_WORDS - 1)]))
             # A line of an instrument that is left out on purpose is no change that is lost.
             lost = [i in faults and faults[i].reason != "unmapped" for i in range(len(lines))]
