@@ -81,6 +81,8 @@ def live_run(day: Day, harness: EngineHarness, rng: np.random.Generator) -> Engi
     return harness
 
 
+@example(seed=166)  # the row that a price check is due before is refused, and closes no minute itself
+@example(seed=21111)  # a price check is due before a row that closes a minute
 @given(seed=seeds)
 @hypothesis_settings(max_examples=12, deadline=None)
 def test_idle_moves_in_event_time_change_nothing_for_any_symbol(seed: int) -> None:

@@ -264,6 +264,11 @@ class Engine:
             mark = self._desk.next
             if int(keys[row]) >= mark:
                 self._outbox.trigger = (Topic.TICKS, int(batch.offset[row]))
+                # In the order of time: minutes that end before what is due close first, as silence would close them,
+                # also if the row itself is refused.
+                self._reach(int(keys[row]))
+                self._close_before(batch, row)
+                self._close_due(int(keys[row]))
                 self._reach_pace(int(keys[row]))
                 continue
             until = stop if mark == FOREVER else row + int(np.searchsorted(keys[row:stop], mark))
@@ -315,8 +320,12 @@ class Engine:
 
     def _close_until(self, time: int) -> None:
         """Close every minute that ended by `time`."""
-        while due := self._books.due(time + self.settings.books.grace_ns):
-            self._close_earliest(due, time)
+        self._close_due(time + self.settings.books.grace_ns, time)
+
+    def _close_due(self, clock: int, time: int | None = None) -> None:
+        """Close every minute whose grace is over by `clock`, ns, at event time `time`, by default the clock's."""
+        while due := self._books.due(clock):
+            self._close_earliest(due, clock if time is None else time)
 
     def _close_earliest(self, symbols: list[str], time: int) -> None:
         """Close the earliest open minutes among `symbols`, which are due at `time`."""
