@@ -141,7 +141,8 @@ class EngineHarness:
     """One partition: events and ticks in, messages out.
 
     After every commit, what the commits have written so far must be what the
-    engine would save, and every plan must keep its promises.
+    engine would save, every message must have an encoding, and every plan must
+    keep its promises.
     """
 
     def __init__(self, core: CoreSettings | None = None, **kwargs: Any) -> None:
@@ -208,6 +209,7 @@ class EngineHarness:
                 assert len(value) <= 256_000, f"{key} has {len(value)} bytes"
                 self.state[key] = value
         assert self.state == self.engine.dump()
+        encoded(commit.outputs)
         for plan in plans(commit.outputs):
             check_plan(plan, self.plan_versions)
 

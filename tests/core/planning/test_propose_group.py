@@ -66,6 +66,14 @@ def test_sum_of_a_group_is_what_one_order_of_that_size_trades() -> None:
     assert costs[0] + costs[1] == pytest.approx(costs[2], rel=1e-12)
 
 
+@pytest.mark.parametrize("terms", [{"urgency": 0.5}, {"urgency": 2.0, "max_interval_qty": 130 * QUANTA}])
+def test_plans_of_a_group_with_urgency_can_be_published(terms: dict[str, Any]) -> None:
+    # The harness encodes whatever is published.
+    harness = two(qty=900, **terms)
+    residuals = [harness.last(cl_ord_id).certificate for cl_ord_id in ("A", "B")]
+    assert [type(found.kkt_residual) for found in residuals if found is not None] == [float, float]
+
+
 def test_group_keeps_each_orders_window_caps_lots_and_blackouts() -> None:
     harness = _lab()
     harness.run(minutes(2))

@@ -105,4 +105,5 @@ def certificate(
             float(np.max(path - high[i] * unit)), float(np.max(low[i] * unit - path)),
         )  # fmt: skip
         outside = max(outside, bad / float(qty[i]))
-    return tuple(multipliers), max(gap / scale_qty if scale_qty > 0.0 else 0.0, outside), gap
+    # Numbers of Python, as messages hold them: those of NumPy are no JSON.
+    return tuple(multipliers), float(max(gap / scale_qty if scale_qty > 0.0 else 0.0, outside)), gap
