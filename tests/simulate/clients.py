@@ -33,6 +33,7 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndTimestamp
 
 from impactd.config import Settings
+from impactd.shell.kafka.assignor import StandbyAssignor, standby_assignor
 from impactd.shell.kafka.raw_consumer import Made
 from impactd.shell.kafka.tasks import end
 from tests.simulate.clock import OUTSIDE, Loop, Process
@@ -384,14 +385,19 @@ class GroupConsumer(Consumer):
     async def _coordinate(self) -> None:
         beat_s = self._settings.kafka.heartbeat_interval_ms / 1000
         session_s = self._settings.kafka.session_timeout_ms / 1000
-        owned: tuple[int, ...] = ()
+        at_most = self._settings.kafka.own_at_most
+        assignor = None if at_most is None else standby_assignor(at_most)
         while True:
             self._joined.clear()
             if self._spots:
                 self._listener.on_partitions_revoked(list(self._spots))
-            member, generation, owned = await self._join(session_s, owned)
+            member, generation, assigned = await self._join(session_s, assignor)
             self._member, self._generation = member, generation
-            self.assign([Place(self._topic, partition) for partition in owned])
+            if assignor is None:
+                self.assign([Place(self._topic, partition) for partition in assigned])
+            else:
+                assignor.on_assignment(assigned)
+                self.assign(assigned.partitions())
             self._listener.on_partitions_assigned(list(self._spots))
             self._joined.set()
             while True:
@@ -407,12 +413,13 @@ class GroupConsumer(Consumer):
                     # The connection was lost; the next heartbeat goes over another.
                     continue
 
-    async def _join(self, session_s: float, claim: tuple[int, ...]) -> tuple[str, int, tuple[int, ...]]:
+    async def _join(self, session_s: float, assignor: type[StandbyAssignor] | None) -> tuple[str, int, Any]:
+        metadata = assignor and assignor.metadata([self._topic])
         while True:
             member = self._member
             try:
-                joined: tuple[str, int, tuple[int, ...]] = await self._link.call(
-                    lambda member=member: self._cluster.join(member, session_s, claim, self._settings.kafka.own_at_most)
+                joined: tuple[str, int, Any] = await self._link.call(
+                    lambda member=member: self._cluster.join(member, session_s, assignor, metadata)
                 )
             except UnknownMemberIdError:
                 self._member = None

@@ -28,7 +28,7 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
-from impactd.shell.kafka.assignor import spread
+from impactd.shell.kafka.assignor import StandbyAssignor
 from tests.simulate.clock import OUTSIDE, Loop
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -240,9 +240,10 @@ class _Member:
 
     seen: float
     session_s: float
-    #: What it owned before, and owns at most while others have room; None: an equal share.
-    claim: tuple[int, ...] = ()
-    at_most: int | None = None
+    #: None: an equal share of the partitions.
+    assignor: type[StandbyAssignor] | None = None
+    #: What the assignor tells the leader of the group, as of the last join.
+    metadata: Any = None
     #: Its join that waits for the others.
     joining: Parked | None = None
 
@@ -441,9 +442,16 @@ class Cluster:
     # The group
 
     def join(
-        self, member: str | None, session_s: float, claim: tuple[int, ...] = (), at_most: int | None = None
+        self,
+        member: str | None,
+        session_s: float,
+        assignor: type[StandbyAssignor] | None = None,
+        metadata: Any = None,
     ) -> Parked:
-        """Join, or join again; the answer is the member's name, the generation and what is assigned."""
+        """Join, or join again; the answer is the member's name, the generation and the assignment.
+
+        `metadata` is the assignor's.  Without one the assignment is the tuple of partitions.
+        """
         now = self._loop.time()
         if member is None:
             self._names += 1
@@ -451,7 +459,7 @@ class Cluster:
         elif member not in self._members:
             raise UnknownMemberIdError
         known = self._members.setdefault(member, _Member(now, session_s))
-        known.joining, known.seen, known.claim, known.at_most = Parked(), now, claim, at_most
+        known.joining, known.seen, known.assignor, known.metadata = Parked(), now, assignor, metadata
         self._rebalance()
         self.later(0.0, self._complete, False)
         return known.joining
@@ -476,21 +484,25 @@ class Cluster:
         self._stable = True
         names = sorted(self._members)
         count = next(n for topic, n in self.partitions.items() if topic.endswith("ticks"))
-        for name, owned in self._assigned(names, count).items():
+        for name, assigned in self._assigned(names, count).items():
             known = self._members[name]
             known.seen = self._loop.time()
             joining, known.joining = known.joining, None
             assert joining is not None
-            joining.resolve((name, self._generation, tuple(owned)))
+            joining.resolve((name, self._generation, assigned))
             self.later(known.session_s, self._expire, name)
 
-    def _assigned(self, names: list[str], count: int) -> dict[str, list[int]]:
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        """Return the partitions of a topic, as aiokafka's metadata does."""
+        return set(range(self.partitions[topic]))
+
+    def _assigned(self, names: list[str], count: int) -> dict[str, Any]:
         """Return what the leader of the group assigns."""
-        if names and (at_most := self._members[names[0]].at_most) is not None:
-            return spread(range(count), {name: self._members[name].claim for name in names}, at_most)
+        if names and (assignor := self._members[names[0]].assignor) is not None:
+            return assignor.assign(self, {name: self._members[name].metadata for name in names})
         share, more = divmod(count, max(1, len(names)))
         firsts = [n * share + min(n, more) for n in range(len(names) + 1)]
-        return {name: list(range(firsts[n], firsts[n + 1])) for n, name in enumerate(names)}
+        return {name: tuple(range(firsts[n], firsts[n + 1])) for n, name in enumerate(names)}
 
     def _expire(self, name: str) -> None:
         known = self._members.get(name)

@@ -4,6 +4,9 @@ Every process has the same settings.  Each keeps what it owns, up to `kafka.own_
 processes that own least.  So one that leaves or is killed is replaced by the one that stands by, the others keep what
 they have, and the one that comes back stands by itself: in a deploy no partition moves twice.
 
+A process that was frozen, or cut off, comes back with a claim to what others own by then.  So each assignment has a
+number, one more than the highest that a member has seen, and of two claims the one by the later assignment holds.
+
 The group only says who should own a partition; the right to publish is acquired at the broker
 (`impactd.shell.kafka.ownership`), so a wrong claim costs a move and nothing else.
 """
@@ -11,7 +14,7 @@ The group only says who should own a partition; the right to publish is acquired
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 import orjson
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
@@ -23,15 +26,23 @@ if TYPE_CHECKING:
 _VERSION: Final = 0
 
 
-def spread(partitions: Iterable[int], claims: Mapping[str, Collection[int]], at_most: int) -> dict[str, list[int]]:
+class Claim(NamedTuple):
+    """What a member owns: the number of the assignment that gave it (0: none did), and the partitions."""
+
+    assignment: int = 0
+    partitions: Collection[int] = ()
+
+
+def spread(partitions: Iterable[int], claims: Mapping[str, Claim], at_most: int) -> dict[str, list[int]]:
     """Return who owns what.
 
     Parameters
     ----------
     partitions : iterable of int
         All partition numbers.
-    claims : mapping of str to collection of int
-        What each member owned before. Of several that claim a partition the first by name has it.
+    claims : mapping of str to Claim
+        Of several members that claim a partition the one by the latest assignment has it, and of those the first by
+        name.
     at_most : int
         What a member owns while others have room; more where all are full.
 
@@ -41,9 +52,11 @@ def spread(partitions: Iterable[int], claims: Mapping[str, Collection[int]], at_
         By member: a partition of everything in `partitions`.
     """
     owned: dict[str, list[int]] = {name: [] for name in sorted(claims)}
+    latest_first = sorted(owned, key=lambda name: -claims[name].assignment)
     free = []
     for partition in sorted(partitions):
-        owner = next((n for n, own in owned.items() if partition in claims[n] and len(own) < at_most), None)
+        claiming = (name for name in latest_first if partition in claims[name].partitions)
+        owner = next((name for name in claiming if len(owned[name]) < at_most), None)
         if owner is None:
             free.append(partition)
         else:
@@ -58,7 +71,7 @@ class StandbyAssignor(AbstractPartitionAssignor):  # type: ignore[misc]  # aioka
 
     name = "impactd-standby"
     at_most: ClassVar[int]
-    owned: ClassVar[list[int]]
+    claim: ClassVar[Claim]
 
     @classmethod
     def assign(
@@ -66,24 +79,26 @@ class StandbyAssignor(AbstractPartitionAssignor):  # type: ignore[misc]  # aioka
     ) -> dict[str, ConsumerProtocolMemberAssignment]:
         """Assign the one topic that all have subscribed to."""
         (topic,) = {topic for member in members.values() for topic in member.subscription}
-        claims = {name: orjson.loads(member.user_data or b"[]") for name, member in members.items()}
+        claims = {name: Claim(*orjson.loads(member.user_data)) for name, member in members.items()}
         found = spread(cluster.partitions_for_topic(topic) or (), claims, cls.at_most)
+        number = orjson.dumps(1 + max(claim.assignment for claim in claims.values()))
         return {
-            name: ConsumerProtocolMemberAssignment(_VERSION, [(topic, own)] if own else [], b"")
+            name: ConsumerProtocolMemberAssignment(_VERSION, [(topic, own)] if own else [], number)
             for name, own in found.items()
         }
 
     @classmethod
     def metadata(cls, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
         """Tell the others what this process owns."""
-        return ConsumerProtocolMemberMetadata(_VERSION, list(topics), orjson.dumps(cls.owned))
+        return ConsumerProtocolMemberMetadata(_VERSION, list(topics), orjson.dumps([*cls.claim]))
 
     @classmethod
     def on_assignment(cls, assignment: ConsumerProtocolMemberAssignment) -> None:
         """Note what this process owns now."""
-        cls.owned = [place.partition for place in assignment.partitions()]
+        owned = [place.partition for place in assignment.partitions()]
+        cls.claim = Claim(orjson.loads(assignment.user_data), owned)
 
 
 def standby_assignor(at_most: int) -> type[StandbyAssignor]:
     """Return an assignor for one consumer."""
-    return type("StandbyAssignor", (StandbyAssignor,), {"at_most": at_most, "owned": []})
+    return type("StandbyAssignor", (StandbyAssignor,), {"at_most": at_most, "claim": Claim()})
