@@ -327,3 +327,50 @@ def test_interrupt_ends_with_130(tmp_path: Path) -> None:
 
 def test_console_script_is_this_main() -> None:
     assert 'impactd = "impactd.cli:main"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("setting", "module", "extra"),
+    [
+        ("registry.url=http://registry:8081", "fastavro", "registry"),
+        ("registry.url=http://registry:8081", "google.protobuf", "registry"),
+        ("telemetry.enabled=true", "opentelemetry.sdk.trace", "otel"),
+        ('plans.solvers=["clarabel"]', "cvxpy", "solvers"),
+    ],
+)
+@pytest.mark.parametrize("command", ["check-config", "run"])
+def test_setting_whose_extra_is_missing_is_refused_before_the_service_starts(
+    command: str,
+    setting: str,
+    module: str,
+    extra: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    code, _, err = output(capsys, command, "--set", setting)
+    assert code == 1
+    assert setting.partition("=")[0] in err
+    assert f"impactd[{extra}]" in err
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "args"),
+    [
+        ("fastavro", "registry", ["export", "--to", "out", "--set", "registry.url=http://127.0.0.1:1"]),
+        (
+            "databento",
+            "databento",
+            ["feed", "databento", "--dataset", "X", "--schema", "mbo", "--symbols", "F", "--dry-run"],
+        ),
+        ("quickfix", "fix", ["fix", "--set", "fix.sessions=none.cfg"]),
+    ],
+)
+def test_command_whose_extra_is_missing_names_it_in_one_line(
+    module: str, extra: str, args: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setenv("DATABENTO_API_KEY", "k")
+    code, _, err = output(capsys, *args)
+    assert code == 1
+    assert [line for line in err.splitlines() if f"impactd[{extra}]" in line] == err.splitlines()[-1:]

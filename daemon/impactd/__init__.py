@@ -88,7 +88,9 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in _RESEARCH:
             raise
-        text = f"impactd.{name} needs {error.name}, which is not installed: pip install 'impactd[research]'"
+        from impactd.core.base.extras import remedy  # noqa: PLC0415  # only where it is needed
+
+        text = f"impactd.{name} needs {error.name}, which is not installed: {remedy('research')}"
         raise ImportError(text, name=error.name) from error
     globals()[name] = value
     return value

@@ -16,6 +16,7 @@ from typing import Final, cast
 import click
 
 from impactd.cli.common import InputError, example
+from impactd.core.base.extras import MissingExtraError
 
 #: What a command's exit code says.
 EXIT_CODES: Final = {
@@ -149,6 +150,8 @@ def main(args: Sequence[str] | None = None) -> int:
         # The reader of the output has gone: the last flush of the buffer must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except MissingExtraError as error:
+        return _say(str(error), 1)
     except OSError as error:
         return _say(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
     return result if isinstance(result, int) else 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from impactd.cli.common import example, load_settings, settings_options
+from impactd.cli.common import example, load_settings, refuse_missing_extras, settings_options
 
 if TYPE_CHECKING:
     from impactd.config import Loaded
@@ -29,7 +29,8 @@ def command(config: Path | None, sets: tuple[str, ...], *, as_json: bool, change
     """Show the settings in force and where each came from.
 
     Later sources win: default, file, environment (IMPACTD__SECTION__FIELD),
-    flags. Secrets are masked.
+    flags. Secrets are masked. Fails where a setting needs a package that is
+    not installed.
     """
     loaded = load_settings(config, sets)
     shown = {path: value for path, value in loaded.shown().items() if not changed or loaded.origins[path] != "default"}
@@ -41,6 +42,7 @@ def command(config: Path | None, sets: tuple[str, ...], *, as_json: bool, change
         _write_json(loaded, shown)
     else:
         _write_table(loaded, shown)
+    refuse_missing_extras(loaded.settings)
 
 
 def _write_json(loaded: Loaded, shown: dict[str, object]) -> None:

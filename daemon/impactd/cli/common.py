@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from impactd.config import Loaded
+    from impactd.config import Loaded, Settings
     from impactd.shell.replay import Sources
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -300,6 +300,20 @@ def load_settings(
         return load(config, environ=os.environ, overrides=tuple(overrides))
     except SettingsError as error:
         raise InputError(str(error)) from error
+
+
+def refuse_missing_extras(settings: Settings) -> None:
+    """Refuse settings that need packages which are not installed, before anything is read or sent.
+
+    Raises
+    ------
+    Failure
+        If one is missing; the text names the setting and the remedy.
+    """
+    from impactd.config.extras import missing_extras
+
+    if found := missing_extras(settings):
+        raise Failure("\n".join(found))
 
 
 @contextmanager

@@ -44,9 +44,6 @@ def command(*, to: str, as_json: bool, config: Path | None, sets: tuple[str, ...
     try:
         with translated(), closing(PostgresSink(to) if is_server else ParquetSink(Path(to))) as sink:
             done = asyncio.run(export(settings, sink))
-    except ImportError as error:
-        extra = "postgres" if is_server else "arrow"
-        raise Failure(f"{error.name} is not installed; pip install 'impactd[{extra}]'") from error
     except (BlockingIOError, PositionTakenError) as error:
         raise Failure(f"another export writes to {to}; try again when it has ended") from error
     except OSError as error:

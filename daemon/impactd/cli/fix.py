@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from impactd.cli.common import EXISTING, Failure, InputError, example, load_settings, settings_options, translated
+from impactd.cli.common import EXISTING, InputError, example, load_settings, settings_options, translated
+from impactd.core.base.extras import extra_module
 
 
 @click.command(
@@ -31,7 +32,6 @@ def command(*, sessions: Path | None, drop_copy: bool, config: Path | None, sets
         raise InputError("fix.sessions is not set; give --sessions FILE")
 
     import asyncio
-    import importlib.util
     import os
     import signal
     import sys
@@ -40,8 +40,7 @@ def command(*, sessions: Path | None, drop_copy: bool, config: Path | None, sets
     from impactd.shell.fix.sessions import SessionsError
     from impactd.shell.logging import setup
 
-    if importlib.util.find_spec("quickfix") is None:
-        raise Failure("quickfix is not installed; pip install 'impactd[fix]'")
+    extra_module("quickfix", "fix")
     try:
         text = Path(settings.fix.sessions).read_text(encoding="utf-8")
     except OSError as error:

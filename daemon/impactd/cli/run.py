@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from impactd.cli.common import Failure, example, load_settings, settings_options
+from impactd.cli.common import example, load_settings, refuse_missing_extras, settings_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +44,7 @@ def command(*, accept_settings: bool, standby: bool, config: Path | None, sets: 
     )
     loaded = load_settings(config, sets, flags)
     settings = loaded.settings
+    refuse_missing_extras(settings)
 
     import os
 
@@ -78,12 +79,8 @@ def command(*, accept_settings: bool, standby: bool, config: Path | None, sets: 
 def _telemetry(settings: Settings) -> tuple[Telemetry, Callable[[int], Traces]]:
     from functools import partial
 
-    try:
-        from impactd.shell.kafka.traces import Traces
-        from impactd.shell.telemetry import Telemetry
-    except ImportError as error:
-        raise Failure(
-            "telemetry.enabled needs OpenTelemetry: pip install 'impactd[otel]', or set telemetry.enabled=false"
-        ) from error
+    from impactd.shell.kafka.traces import Traces
+    from impactd.shell.telemetry import Telemetry
+
     made = Telemetry(settings)
     return made, partial(Traces, made.provider)

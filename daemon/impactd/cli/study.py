@@ -13,6 +13,7 @@ import click
 from impactd.cli.common import Data, Failure, InputError, data_options, grouped, in_order
 from impactd.cli.common import NothingUsableError as Unusable
 from impactd.cli.hours import session_options
+from impactd.core.base.extras import remedy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +87,7 @@ def study() -> Iterator[None]:
         except ResearchError as error:
             raise Failure(str(error)) from error
     except ModuleNotFoundError as error:
-        raise Failure(f"{error.name} is not installed: pip install 'impactd[research]'") from error
+        raise Failure(f"{error.name} is not installed: {remedy('research')}") from error
 
 
 def days_of(data: Data, seed: int, traded: Hours) -> list[Day]:

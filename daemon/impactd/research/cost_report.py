@@ -10,6 +10,7 @@ from typing import Final, Literal
 import numpy as np
 import pandas as pd
 
+from impactd.core.base.extras import remedy
 from impactd.research.cost_analysis import MARKOUTS, PARTS, Analysis, summary
 from impactd.research.currencies import stated
 from impactd.research.errors import MALFORMED, ValidationError
@@ -106,9 +107,7 @@ def write_costs(found: Analysis, by: Sequence[str], out: Path, form: Format = "c
         paths.append(out / "tca.html")
         paths[-1].write_text(page, encoding="utf-8")
     except ImportError as error:
-        raise ValidationError(
-            MALFORMED, "format: parquet needs pyarrow", "pip install pyarrow, or write csv"
-        ) from error
+        raise ValidationError(MALFORMED, "format: parquet needs pyarrow", f"{remedy('arrow')}, or write csv") from error
     except OSError as error:
         raise ValidationError(MALFORMED, f"{out}: {error.strerror}", "name a directory that can be written") from error
     return paths

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from impactd.core.base.extras import remedy
 from impactd.shell import columnar
 from impactd.shell.pairs import joined, other_half, pair_among
 from impactd.wire.codec import FieldError
@@ -102,9 +103,9 @@ def read_lines(path: Path, max_bytes: int) -> Iterator[Line]:
 
 def unreadable(head: Head) -> str | None:
     """Return what a file is that holds no text, with the remedy; None where it may be text."""
-    for magic, what, remedy in _KNOWN:
+    for magic, what, advice in _KNOWN:
         if head.data.startswith(magic):
-            return f"is {what}, which is not read; {remedy}"
+            return f"is {what}, which is not read; {advice}"
     if head.data[257:262] == b"ustar":
         return "is a tar archive; unpack it and name the file in it"
     return None if head.is_text else "is a binary file of an unknown format; export it as CSV or JSON lines"
@@ -165,7 +166,7 @@ def _table(path: Path, file: Any, magic: bytes) -> io.BufferedReader:
     try:
         return columnar.opened(file, magic)
     except columnar.NoReaderError:
-        raise InputFileError(f"{path}: is Parquet or Arrow; pip install 'impactd[arrow]' to read it") from None
+        raise InputFileError(f"{path}: is Parquet or Arrow; {remedy('arrow')} to read it") from None
 
 
 _OPENERS: Final[tuple[tuple[bytes, Callable[[Path, Any, str], tuple[Any, str]]], ...]] = (

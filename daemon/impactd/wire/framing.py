@@ -22,6 +22,7 @@ from uuid import UUID
 
 import orjson
 
+from impactd.core.base.extras import MissingExtraError, extra_module
 from impactd.core.base.topics import Topic
 from impactd.wire import forms
 from impactd.wire.codec import FieldError
@@ -42,10 +43,6 @@ HEAD_BYTES: Final = _HEAD.size
 TYPES: Final[Mapping[str, str]] = {"avro": "AVRO", "protobuf": "PROTOBUF"}
 
 Reader = Callable[[bytes], Any]
-
-
-class MissingPackageError(ImportError):
-    """A library that a format needs is not installed."""
 
 
 def is_framed(value: bytes | None) -> bool:
@@ -135,7 +132,7 @@ def _reader(schema: Schema, number: int) -> Reader:
             return _avro_reader(schema.text)
         if schema.type == "PROTOBUF":
             return _proto_reader(schema)
-    except MissingPackageError:
+    except MissingExtraError:
         raise
     except Exception as error:  # noqa: BLE001  # a foreign schema in the hands of a library
         raise FieldError("unknown_schema", f"schema {number} cannot be used: {error}; register one that can") from None
@@ -146,11 +143,7 @@ def _reader(schema: Schema, number: int) -> Reader:
 
 
 def _fastavro() -> Any:
-    try:
-        import fastavro  # noqa: PLC0415  # an extra
-    except ImportError as error:
-        raise MissingPackageError("Avro needs fastavro: pip install 'impactd[registry]'") from error
-    return fastavro
+    return extra_module("fastavro", "registry")
 
 
 @cache
@@ -334,11 +327,9 @@ def _avro_writer(topic: Topic) -> Callable[[Form, Any], bytes]:
 
 
 def _protobuf() -> tuple[Any, Any, Any]:
-    try:
-        from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # noqa: PLC0415  # an extra
-    except ImportError as error:
-        raise MissingPackageError("Protobuf needs protobuf: pip install 'impactd[registry]'") from error
-    return descriptor_pb2, descriptor_pool, message_factory
+    names = ("descriptor_pb2", "descriptor_pool", "message_factory")
+    pool, messages, factory = (extra_module(f"google.protobuf.{name}", "registry") for name in names)
+    return pool, messages, factory
 
 
 @cache

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from impactd.cli import cli
+from impactd.cli import cli, main
 from impactd.core.base.topics import Topic
 from impactd.core.outputs.messages import DayCost, FillCost, OrderCost, Plan
 from impactd.shell.export.parquet import ParquetSink
@@ -95,12 +95,13 @@ def test_parquet_directory_holds_every_row_once_wherever_runs_end(
 
 
 @pytest.mark.parametrize("module", ["pyarrow", "psycopg"])
-def test_missing_package_names_its_extra(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_names_its_extra(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     to = {"pyarrow": str(tmp_path / "out"), "psycopg": "postgresql://nowhere/x"}[module]
-    done = CliRunner().invoke(cli, ["export", "--to", to])
-    assert done.exit_code == 1
-    assert {"pyarrow": "impactd[arrow]", "psycopg": "impactd[postgres]"}[module] in done.output
+    assert main(["export", "--to", to]) == 1
+    assert {"pyarrow": "impactd[arrow]", "psycopg": "impactd[postgres]"}[module] in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("to", ["mysql://db/x", "s3://bucket/day"])

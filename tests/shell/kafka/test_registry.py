@@ -32,6 +32,12 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_LAST_PAUSE_S", 0.01)
 
 
+@pytest.fixture(autouse=True)
+def without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask a registry also where nothing is installed that reads what it has; tests of values skip there."""
+    monkeypatch.setattr(registry, "extra_module", lambda *_: None)
+
+
 def _settings(fake: FakeRegistry, form: str = "json", **section: Any) -> Settings:
     return Settings(wire={"format": form}, registry={"url": f"http://127.0.0.1:{fake.port}/", **section})
 

@@ -36,6 +36,7 @@ import orjson
 from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 
+from impactd.core.base.extras import MissingExtraError, extra_module
 from impactd.core.books.interval_cost import Intervals, Prevailing
 from impactd.core.outputs.messages import Plan
 from impactd.core.state.schema import hash_of
@@ -136,11 +137,9 @@ def parquet() -> Any:
         1001 without pyarrow.
     """
     try:
-        return import_module("pyarrow.parquet")
-    except ModuleNotFoundError as error:
-        raise ValidationError(
-            MALFORMED, "results of shards are Parquet, and pyarrow is not installed", "pip install 'impactd[arrow]'"
-        ) from error
+        return extra_module("pyarrow.parquet", "arrow")
+    except MissingExtraError as error:
+        raise ValidationError(MALFORMED, "results of shards are Parquet", str(error)) from error
 
 
 def run_shard(

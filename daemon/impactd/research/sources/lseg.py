@@ -29,6 +29,7 @@ from typing import Final
 
 import pandas as pd
 
+from impactd.core.base.extras import remedy
 from impactd.research.errors import MISSING_COLUMNS, ValidationError
 from impactd.research.sources.clients import client, client_failed, credential
 from impactd.research.sources.fields import Record, Side, is_missing, level, name_of, number
@@ -92,7 +93,7 @@ class LsegSource:
 
     def fetch(self, symbol: str, start: pd.Timestamp, end: pd.Timestamp) -> list[Record]:
         """Return quotes by LSEG's data library, with the app key in LSEG_APP_KEY; a RIC is the symbol."""
-        ld = client("lseg.data", "lseg", "pip install 'impactd[lseg]'")
+        ld = client("lseg.data", "lseg", remedy("lseg"))
         key = credential("LSEG_APP_KEY", "lseg")
         try:
             ld.open_session(app_key=key)

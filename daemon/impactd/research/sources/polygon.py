@@ -28,6 +28,7 @@ from typing import Final
 
 import pandas as pd
 
+from impactd.core.base.extras import remedy
 from impactd.research.errors import MALFORMED, MISSING_COLUMNS, ValidationError
 from impactd.research.sources.clients import client, client_failed, credential
 from impactd.research.sources.fields import Record, Side, level, name_of, number, whole_ns
@@ -90,7 +91,7 @@ class PolygonSource:
 
     def fetch(self, symbol: str, start: pd.Timestamp, end: pd.Timestamp) -> list[Record]:
         """Return the quotes of a ticker by the vendor's client, with the key in POLYGON_API_KEY."""
-        massive = client("massive", "polygon", "pip install 'impactd[polygon]'")
+        massive = client("massive", "polygon", remedy("polygon"))
         key = credential("POLYGON_API_KEY", "polygon")
         try:
             # The client asks for page after page; the newest come first if no order is asked for.

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from impactd.core.base.extras import MissingExtraError, extra_module
 from impactd.shell.broker.probe import answers, free_ports
 from impactd.shell.broker.release import BrokerUnavailable
 from impactd.shell.broker.server import KAFKA_VERSION, KafkaServer, server_properties
@@ -141,15 +142,15 @@ def _docker(version: str, properties: Mapping[str, str]) -> Iterator[Broker]:
 
 def _container(version: str, properties: Mapping[str, str]) -> tuple[DockerContainer, str]:
     try:
-        import docker  # noqa: PLC0415  (an extra)
-        from testcontainers.core.container import DockerContainer  # noqa: PLC0415  (an extra)
-    except ImportError as error:
-        raise BrokerUnavailable("testcontainers is not installed: pip install 'impactd[docker]'") from error
+        docker = extra_module("docker", "docker")
+        make = extra_module("testcontainers.core.container", "docker").DockerContainer
+    except MissingExtraError as error:
+        raise BrokerUnavailable(str(error)) from error
     try:
         _refuse_dead_socket(docker.utils.parse_host(os.environ.get("DOCKER_HOST")))
         with contextlib.closing(docker.from_env(timeout=10)) as client:
             client.ping()
-        container = DockerContainer(f"apache/kafka:{version}")
+        container: DockerContainer = make(f"apache/kafka:{version}")
         host = container.get_docker_client().host()
     except (docker.errors.DockerException, OSError) as error:
         raise BrokerUnavailable(f"no Docker daemon answers: {error}") from error
@@ -195,14 +196,14 @@ def container_environment(bootstrap: str, properties: Mapping[str, str]) -> dict
 @contextlib.contextmanager
 def _mock() -> Iterator[Broker]:
     try:
-        from confluent_kafka import KafkaException, Producer  # noqa: PLC0415  (an extra)
-    except ImportError as error:
-        raise BrokerUnavailable("confluent-kafka is not installed: pip install 'impactd[mock]'") from error
+        kafka = extra_module("confluent_kafka", "mock")
+    except MissingExtraError as error:
+        raise BrokerUnavailable(str(error)) from error
     # The cluster lives as long as the client that made it. The address is required, and replaced by the mock's.
-    owner = Producer({"bootstrap.servers": "localhost", "test.mock.num.brokers": 1, "log_level": 3})
+    owner = kafka.Producer({"bootstrap.servers": "localhost", "test.mock.num.brokers": 1, "log_level": 3})
     try:
         nodes = owner.list_topics(timeout=_MOCK_TIMEOUT_S).brokers.values()
-    except KafkaException as error:
+    except kafka.KafkaException as error:
         raise BrokerUnavailable(f"librdkafka's mock did not answer: {error}") from error
     yield Broker(",".join(f"{node.host}:{node.port}" for node in nodes), "mock")
     del owner

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
+from impactd.core.base.extras import extra_module
 from impactd.shell.export.tables import TABLES, Kind, Place, Table
 
 _NAME: Final = re.compile(r"(?P<topic>.+)-(?P<partition>\d+)-(?P<first>\d{12,})-(?P<end>\d{12,})\.parquet")
@@ -28,15 +29,14 @@ class ParquetSink:
 
     Raises
     ------
-    ImportError
+    MissingExtraError
         Without pyarrow.
     OSError
         If it cannot be written, or another process exports to it (`BlockingIOError`).
     """
 
     def __init__(self, directory: Path) -> None:
-        import pyarrow as pa  # noqa: PLC0415  # an extra
-
+        pa = extra_module("pyarrow", "arrow")
         self._types: Mapping[Kind, Any] = {
             Kind.TEXT: pa.string(),
             Kind.TIME: pa.timestamp("ns", tz="UTC"),
@@ -77,7 +77,7 @@ class ParquetSink:
 
     def write(self, table: Table, place: Place, first: int, end: int, rows: Sequence[Sequence[Any]]) -> None:
         """Write the rows of the offsets [first, end) as a file."""
-        import pyarrow as pa  # noqa: PLC0415  # an extra
+        pa = extra_module("pyarrow", "arrow")
         import pyarrow.parquet as pq  # noqa: PLC0415  # an extra
 
         columns = {

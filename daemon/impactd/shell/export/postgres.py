@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from impactd.core.base.extras import extra_module
 from impactd.shell.export.tables import TABLES, Kind, Place, Table
 
 _SCHEMA: Final = "impactd"
@@ -40,15 +41,14 @@ class PostgresSink:
 
     Raises
     ------
-    ImportError
+    MissingExtraError
         Without psycopg.
     psycopg.Error
         If the server cannot be reached, or refuses.
     """
 
     def __init__(self, address: str) -> None:
-        import psycopg  # noqa: PLC0415  # an extra
-
+        psycopg = extra_module("psycopg", "postgres")
         # Without it a database of SQL_ASCII gives bytes.
         self._connection: Any = psycopg.connect(address, client_encoding="utf8")
         with self._connection.transaction(), self._connection.cursor() as cursor:

@@ -8,7 +8,6 @@ books end, and a new session begins, of MBO with a new snapshot.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import threading
 import time
 from collections import deque
@@ -19,6 +18,7 @@ from typing import Any, Final
 import orjson
 import structlog
 
+from impactd.core.base.extras import extra_module
 from impactd.shell.feed.reconnect import FIRST_WAIT_S, Lost, keep_following
 from impactd.shell.feed.sink import FeedRecord, Sink
 from impactd.shell.kafka.errors import FatalError
@@ -64,15 +64,12 @@ class DatabentoFeed:
 
     Raises
     ------
-    FatalError
+    MissingExtraError
         If their client is not installed.
     """
 
     def __init__(self, wanted: Subscription, sink: Sink, first_wait_s: float = FIRST_WAIT_S) -> None:
-        try:
-            self._databento = importlib.import_module("databento")
-        except ImportError as error:
-            raise FatalError("databento is not installed: pip install 'impactd[databento]'") from error
+        self._databento = extra_module("databento", "databento")
         self._wanted = wanted
         self._sink = sink
         self._first_wait_s = first_wait_s

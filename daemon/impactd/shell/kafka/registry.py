@@ -22,6 +22,7 @@ from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandl
 import structlog
 
 from impactd.config import Settings
+from impactd.core.base.extras import extra_module
 from impactd.core.base.topics import Topic
 from impactd.shell.kafka.errors import FatalError
 from impactd.wire.codec import FieldError
@@ -176,8 +177,18 @@ class SchemaSource:
 
     @classmethod
     def of(cls, settings: Settings) -> SchemaSource | None:
-        """Return the source that settings name; None without a registry."""
-        return None if settings.registry.url is None else cls(Registry(settings))
+        """Return the source that settings name; None without a registry.
+
+        Raises
+        ------
+        MissingExtraError
+            If what reads its formats is not installed.
+        """
+        if settings.registry.url is None:
+            return None
+        for module in ("fastavro", "google.protobuf"):
+            extra_module(module, "registry")
+        return cls(Registry(settings))
 
     async def have(
         self, values: Iterable[bytes | None], waiting: Callable[[str | None], None] = lambda _: None

@@ -28,6 +28,7 @@ import numpy as np
 
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.base import Failure, Found, Solution, SolveFailure, solve_by
+from impactd.core.base.extras import remedy
 
 #: CVXPY lays out a dense array of the square of this: more intervals would take gigabytes and minutes.
 MAX_INTERVALS: Final = 10_000
@@ -91,7 +92,7 @@ class CvxpySolver:
         try:
             import cvxpy as cp  # noqa: PLC0415  # optional, and half a second to import
         except ImportError:
-            text = "cvxpy is not installed; install impactd[solvers]"
+            text = f"cvxpy is not installed: {remedy('solvers')}"
             return SolveFailure(self.name, Failure.NOT_INSTALLED, text)
         installed: Any = cp.installed_solvers
         if self.name.upper() not in installed():
