@@ -83,8 +83,8 @@ def opens_on(table: Table, day: int) -> bool:
 
 
 @kernel
-def locate(table: Table, ts: int) -> tuple[int, int, int, int]:
-    """Return the local day of the last open before or at `ts`, ns since then, and that session's open and close."""
+def _offset_at(table: Table, ts: int) -> int:
+    """Return the number of the offset in force at `ts`."""
     low, high = 0, table.begins.shape[0]
     while high - low > 1:
         middle = (low + high) // 2
@@ -92,7 +92,13 @@ def locate(table: Table, ts: int) -> tuple[int, int, int, int]:
             low = middle
         else:
             high = middle
-    local = int(ts + table.offsets[low])
+    return low
+
+
+@kernel
+def locate(table: Table, ts: int) -> tuple[int, int, int, int]:
+    """Return the local day of the last open before or at `ts`, ns since then, and that session's open and close."""
+    local = int(ts + table.offsets[_offset_at(table, ts)])
     day = local // DAY_NS
     opens, closes = hours_on(table, day)
     if local - day * DAY_NS < opens:
@@ -113,23 +119,53 @@ def open_time(table: Table, opens: int, since: int) -> int:
 
 
 @kernel
+def _holds(table: Table, ts: int, day: int, opened: int) -> tuple[int, int]:
+    """Return from when until when (ns) `locate` finds the session of a local day, as at `ts`, which opens at `opened`.
+
+    Instants of one session follow each other: what it takes to find it is done once for all of them.
+    """
+    k = _offset_at(table, ts)
+    begin, until = opened, opened + DAY_NS + hours_on(table, day + 1)[0] - hours_on(table, day)[0]
+    if k > 0:
+        begin = max(begin, int(table.begins[k]))
+    if k + 1 < table.begins.shape[0]:
+        until = min(until, int(table.begins[k + 1]))
+    return begin, until
+
+
+@kernel
+def position_in(table: Table, since: int, opens: int, length: int, span: int) -> float:
+    """Return the position `since` ns after the open of a session with `length` ns of open time, `span` in all."""
+    if since >= span:
+        return 1.0 if 2 * (since - span) < DAY_NS - span else 0.0
+    seen = open_time(table, opens, since)
+    early, late = seen / table.length_ns, 1.0 - (length - seen) / table.length_ns
+    if length == table.length_ns:
+        return early
+    if length < table.length_ns:
+        return early if 2 * seen < length else late
+    return early if early < 0.5 else max(late, 0.5)
+
+
+@kernel
+def position_at(table: Table, ts: int) -> float:
+    """Return the position in the session, 0 to 1, of an instant."""
+    _, since, opens, closes = locate(table, ts)
+    return position_in(table, since, opens, open_time(table, opens, closes - opens), closes - opens)
+
+
+@kernel
 def positions_at(table: Table, starts: Int, shift_ns: int) -> Float:
     """Return the position in the session, 0 to 1, of each start plus `shift_ns`."""
     out = np.empty(starts.shape[0])
+    opens, closes, length, opened, begin, until = 0, 0, 0, 0, 0, 0
     for i in range(starts.shape[0]):
-        _, since, opens, closes = locate(table, starts[i] + shift_ns)
-        span = closes - opens
-        if since >= span:
-            out[i] = 1.0 if 2 * (since - span) < DAY_NS - span else 0.0
-            continue
-        seen, length = open_time(table, opens, since), open_time(table, opens, span)
-        early, late = seen / table.length_ns, 1.0 - (length - seen) / table.length_ns
-        if length == table.length_ns:
-            out[i] = early
-        elif length < table.length_ns:
-            out[i] = early if 2 * seen < length else late
-        else:
-            out[i] = early if early < 0.5 else max(late, 0.5)
+        at = starts[i] + shift_ns
+        if not begin <= at < until:
+            day, since, opens, closes = locate(table, at)
+            opened, length = at - since, open_time(table, opens, closes - opens)
+            begin, until = _holds(table, at, day, opened)
+        out[i] = position_in(table, at - opened, opens, length, closes - opens)
     return out
 
 
@@ -137,9 +173,15 @@ def positions_at(table: Table, starts: Int, shift_ns: int) -> Float:
 def open_through(table: Table, starts: Int, span_ns: int) -> Bools:
     """Return where [start, start + span_ns) lies within one session and no break."""
     out = np.zeros(starts.shape[0], np.bool_)
+    opens, closes, opened, begin, until = 0, 0, 0, 0, 0
+    trades = False
     for i in range(starts.shape[0]):
-        day, since, opens, closes = locate(table, starts[i])
-        if since + span_ns > closes - opens or not opens_on(table, day):
+        if not begin <= starts[i] < until:
+            day, since, opens, closes = locate(table, starts[i])
+            opened, trades = starts[i] - since, opens_on(table, day)
+            begin, until = _holds(table, starts[i], day, opened)
+        since = starts[i] - opened
+        if since + span_ns > closes - opens or not trades:
             continue
         out[i] = True
         for k in range(table.break_from.shape[0]):
@@ -300,6 +342,10 @@ class Session:
             0 at the open, 1 at the close and in the half of the gap after it.
         """
         return positions_at(self._table, starts_ns, shift_ns)
+
+    def position(self, ts: int) -> float:
+        """Return the position in the session of one instant, UTC ns."""
+        return float(position_at(self._table, ts))
 
     def elapsed_minutes(self, ts: int) -> float:
         """Return minutes of open market from the last open to `ts`, at most the whole session."""

@@ -29,6 +29,7 @@ Sizes ascend, so one pass over the levels serves all of them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -196,13 +197,13 @@ def _walk_books(
     half: Float,
 ) -> None:
     """Fill the arrays of `WalkCurves`, which come in as NaN and False; `sizes` has shape (1, n_sizes)."""
-    n, width = bid_px.shape
-    n_sizes = sizes.shape[1]
-    levels = np.empty((1, 4, width))
+    n, n_sizes = bid_px.shape[0], sizes.shape[1]
+    n_bid, n_ask = min(bid_px.shape[1], bid_sz.shape[1]), min(ask_px.shape[1], ask_sz.shape[1])
+    levels = np.empty((1, 4, max(n_bid, n_ask)))
     walked = np.empty(n_sizes)
     for i in range(n):
-        bids = compact_side(bid_px, bid_sz, i, width, levels, 0, BIDS)
-        asks = compact_side(ask_px, ask_sz, i, width, levels, 0, ASKS)
+        bids = compact_side(bid_px, bid_sz, i, n_bid, levels, 0, BIDS)
+        asks = compact_side(ask_px, ask_sz, i, n_ask, levels, 0, ASKS)
         if asks == 0 or bids == 0:
             continue
         half[i] = 0.5 * (levels[0, ASKS, 0] - levels[0, BIDS, 0])
@@ -243,17 +244,31 @@ def walk_curves(bid_px: Float, bid_sz: Float, ask_px: Float, ask_sz: Float, size
     levels = [np.ascontiguousarray(a, np.float64) for a in (bid_px, bid_sz, ask_px, ask_sz)]
     if levels[0].ndim != 2 or any(a.shape != levels[0].shape for a in levels):
         raise ValueError("bid_px, bid_sz, ask_px, ask_sz: give four arrays of one shape (n, n_levels)")
+    return _walked(levels, sizes)
+
+
+def _walked(levels: Sequence[Float], sizes: Float) -> WalkCurves:
+    """Return the walks of books whose sides may have different widths; see `walk_curves`."""
     sizes = np.ascontiguousarray(sizes, np.float64)
-    if sizes.ndim != 1 or not (np.all(sizes > 0) and np.all(np.diff(sizes) > 0)):
+    if sizes.ndim != 1 or not _ascends(sizes):
         raise ValueError("sizes: give one dimension of positive, strictly ascending sizes")
     n = levels[0].shape[0]
-    g = np.full((n, 2, sizes.shape[0]), np.nan)
-    bound = np.full_like(g, np.nan)
+    g, bound = np.full((2, n, 2, sizes.shape[0]), np.nan)
     full = np.zeros(g.shape, np.bool_)
-    mid = np.full(n, np.nan)
-    half = np.full(n, np.nan)
+    mid, half = np.full((2, n), np.nan)
     _walk_books(levels[0], levels[1], levels[2], levels[3], sizes.reshape(1, -1), g, bound, full, mid, half)
     return WalkCurves(g, bound, full, mid, half)
+
+
+@kernel
+def _ascends(sizes: Float) -> bool:
+    """Return whether sizes are positive and ascend."""
+    before = 0.0
+    for k in range(sizes.shape[0]):
+        if not sizes[k] > before:
+            return False
+        before = sizes[k]
+    return True
 
 
 def walk_curve(
@@ -280,11 +295,6 @@ def walk_curve(
     ValueError
         If the shapes do not agree or `sizes` is not positive and ascending.
     """
-    width = max(a.shape[0] for a in (bid_px, ask_px))
-    rows = []
-    for side in (bid_px, bid_sz, ask_px, ask_sz):
-        row = np.full((1, width), np.nan)
-        row[0, : side.shape[0]] = side
-        rows.append(row)
-    curves = walk_curves(rows[0], rows[1], rows[2], rows[3], sizes)
+    sides = (bid_px, bid_sz, ask_px, ask_sz)
+    curves = _walked([np.ascontiguousarray(side, np.float64).reshape(1, -1) for side in sides], sizes)
     return curves.g[0], curves.lower_bound[0], curves.full[0]

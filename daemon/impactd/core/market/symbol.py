@@ -312,7 +312,7 @@ class SymbolMarket:
 
     def quote(self, at: int) -> tuple[float, float] | None:
         """Return mid and half-spread of the book that prevails at event time `at` (ns); None without one."""
-        book = self.prevailing(Side.BUY, at)
+        book = self._books.prevailing(self.symbol, at)
         return None if book is None else (book.mid, book.half_spread)
 
     def mid_at(self, at: int) -> float | None:

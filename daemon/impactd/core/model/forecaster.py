@@ -123,8 +123,9 @@ class SideModel:
         self._shape = ShapeState(self._model.candidates)
         self._minutes = 0
         self._last: int | None = None
-        #: Sizes of the excess series, shares.
+        #: Sizes of the excess series, shares, and the number and value of the reference size among them.
         self._sizes = np.zeros(0)
+        self._reference = (0, math.nan)
         #: What changes of sizes have added to the log excess at the reference size, so that days can be compared.
         self._datum = 0.0
         self._range: tuple[float, float] | None = None
@@ -155,7 +156,7 @@ class SideModel:
         if seen is None or not self._session.is_open(minute_ns):
             return False
         self._rebase(seen.sizes)
-        ref, q_ref = self._reference()
+        ref, q_ref = self._reference
         for series, by in zip((self._spread, self._excess), self._profile.reach(minute_ns, self._last), strict=True):
             series.shift(by)
 
@@ -184,19 +185,15 @@ class SideModel:
         """Go on with the levels at other sizes, where the grid has changed."""
         if np.array_equal(sizes, self._sizes):
             return
-        if len(self._sizes):
-            before, old = self._reference()
+        known, (_, old) = len(self._sizes) > 0, self._reference
+        if known:
             self._excess.levels = rebased(self._sizes, self._excess.levels, sizes)
-            at, self._sizes = float(self._sizes[before]), sizes.copy()
-            ref, q_ref = self._reference()
-            grown = level_at(self._sizes, self._excess.levels, float(self._sizes[ref]))[0]
-            self._datum += grown - level_at(self._sizes, self._excess.levels, at)[0]
+        self._sizes, self._reference = sizes.copy(), reference_of(sizes)
+        if known:
+            q_ref = self._reference[1]
+            grown = level_at(self._sizes, self._excess.levels, q_ref)[0]
+            self._datum += grown - level_at(self._sizes, self._excess.levels, old)[0]
             self._shape.rescale(self._model, q_ref / old)
-        self._sizes = sizes.copy()
-
-    def _reference(self) -> tuple[int, float]:
-        """Return the reference size: what a plan may ask of a cheap interval; its index, and in shares."""
-        return _reference(self._sizes)
 
     def _fit(self, books: MinuteBooks, seen: Levels, q_ref: float, weight: float, forget: float) -> None:
         """Fit the kind to the minute's own cells, for its shape."""
@@ -214,7 +211,7 @@ class SideModel:
         """Note the book that prevails at the end of the minute just added, to learn what books are worth."""
         if self._last is None or not len(book.sizes):
             return
-        ref, _ = self._reference()
+        ref, _ = self._reference
         seen = of_book(book, intercept=self._model.intercept)
         spread_at, excess_at = self._profile.at(self._last + self._interval_ns + self._interval_ns // 2)
         self._spread.see(seen.half_spread, spread_at, 0)
@@ -293,7 +290,7 @@ class SideModel:
             book = None  # as a minute outside of the session it says little about those inside
         if self._last is None:
             return self._cold(starts_ns, rate, book)
-        _, q_ref = self._reference()
+        _, q_ref = self._reference
         size = REACH * rate if rate > 0.0 else q_ref
         from_ns = self._last + self._interval_ns
         half_spread = excess = None
@@ -320,7 +317,7 @@ class SideModel:
             shape = shapes[nearest_to_linear([0.0] * len(shapes), shapes)]
             return self._curves(half_spread, excess, shape, 1.0, 1.0, None, scaled=False)
         seen = of_book(book, intercept=self._model.intercept)
-        _, q_ref = _reference(book.sizes)
+        _, q_ref = reference_of(book.sizes)
         size = REACH * rate if rate > 0.0 else q_ref
         held = np.isfinite(book.g)
         shape = shapes[nearest_to_linear([0.0] * len(shapes), shapes)]
@@ -340,9 +337,8 @@ class SideModel:
     def _read(self, starts_ns: Int, spread: Outlook, excess: Outlook, from_ns: int, part: float) -> tuple[Float, Float]:
         """Return half-spread and excess, its offset taken off, by interval; at `part` of the reference size."""
         positions = self._session.positions(starts_ns, self._interval_ns // 2)
-        profile = self._profile
-        s = levels_at(starts_ns, positions, from_ns, profile.knots, profile.spread, spread)
-        level = levels_at(starts_ns, positions, from_ns, profile.knots, profile.excess, excess)
+        knots, values = self._profile.knots, self._profile.values
+        s, level = levels_at(starts_ns, positions, from_ns, knots, values, spread, excess)
         return s, np.maximum(level - OFFSET * s, LEAST_EXCESS * part * s)
 
     def _curves(
@@ -386,7 +382,7 @@ class SideModel:
         beta, alpha, eta = (None if term is None else float(term[0]) for term in terms)
         half_spread, *later = curves.half_spread.tolist()
         terms_later = (None if term is None else tuple(term[1:].tolist()) for term in terms)
-        ref, _ = self._reference()
+        ref, _ = self._reference
         since = self._session.open_minutes_between(self._last, max(as_of - self._interval_ns, self._last))
         return Model(
             symbol=self.symbol,
@@ -415,7 +411,7 @@ class SideModel:
         """Return the standard error of each coefficient, by its name."""
         se = {"half_spread": half_spread * self._spread.sd_ahead} if self._model.intercept else {}
         sd = self._excess.sd_ahead
-        _, q_ref = self._reference()
+        _, q_ref = self._reference
         if beta is not None and alpha is not None:
             # The error of the share of curvature moves excess from one term to the other.
             moved = (beta * q_ref + alpha * q_ref**2) * math.sqrt(self._shape.variance)
@@ -463,13 +459,18 @@ class SideModel:
         self._excess.load(saved["excess"])
         self._shape.load(saved["shape"])
         self._sizes = np.array(saved["sizes"], dtype=np.float64)
+        if len(self._sizes):
+            self._reference = reference_of(self._sizes)
         self._datum, self._last, self._minutes = saved["datum"], saved["last"], saved["minutes"]
         self._range = None if saved["range"] is None else (saved["range"][0], saved["range"][1])
         self._r2 = saved["r2"]
         self._profile.load(saved["days"])
 
 
-def _reference(sizes: Float) -> tuple[int, float]:
-    """Return index and value of the size nearest to `REACH` times what plans ask, which is four times the first."""
+def reference_of(sizes: Float) -> tuple[int, float]:
+    """Return index and value of the reference size, what a plan may ask of a cheap interval.
+
+    It is the size nearest to `REACH` times what plans ask, which is four times the first.
+    """
     index = int(np.argmin(np.abs(sizes - REACH * PLAN_REACH * sizes[0])))
     return index, float(sizes[index])

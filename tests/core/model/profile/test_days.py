@@ -133,7 +133,7 @@ def test_saved_shape_continues_bit_for_bit() -> None:
     for shape in (one, other):
         shape.learn(OPEN + 3 * DAY_NS + MINUTE_NS, 0.3, 0.1, 0.7)
         shape.reach(OPEN + 4 * DAY_NS, OPEN + 3 * DAY_NS + MINUTE_NS)
-    assert one.spread.tolist() == other.spread.tolist()
+    assert one.values.tolist() == other.values.tolist()
     assert one.save() == other.save()
     assert LEAST_DAYS < PRIOR_DAYS
 

@@ -71,8 +71,10 @@ def test_equal_observations_leave_the_mean_to_the_last_bit() -> None:
 def test_forecast_returns_to_the_mean_in_two_parts() -> None:
     outlook = Outlook(-4.0, slow=0.1, fast=0.4)
     starts = np.arange(0, 121, dtype=np.int64) * MINUTE_NS
-    flat = (np.array([0.5]), np.zeros(1))
-    logs = np.log(levels_at(starts, np.full(121, 0.5), 0, *flat, outlook)) + 4.0
+    flat = (np.array([0.5]), np.zeros((2, 1)))
+    spread, excess = levels_at(starts, np.full(121, 0.5), 0, *flat, outlook, outlook._replace(mean=-5.0))
+    logs = np.log(spread) + 4.0
+    assert np.log(excess) + 5.0 == pytest.approx(logs)
     assert logs[0] == pytest.approx(0.5)
     assert logs[1] == pytest.approx(0.2 + 0.1 * 2 ** (-1 / 30))
     assert logs[60] == pytest.approx(0.025, rel=1e-6)

@@ -42,9 +42,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from impactd.core.base.jit import kernel
 from impactd.core.base.session import Session
 from impactd.core.base.settings import MINUTE_NS
-from impactd.core.model.profile.profile import Profile, interpolate_all
+from impactd.core.model.profile.profile import Profile, interpolate, interpolate_all
 
 Float = npt.NDArray[np.float64]
 
@@ -263,14 +264,9 @@ class ShapedProfile:
         self._values = self._theta.values[:, None] * self._shape + self._added
 
     @property
-    def spread(self) -> Float:
-        """Log levels of the half-spread at `knots`."""
-        return np.asarray(self._values[_SPREAD])
-
-    @property
-    def excess(self) -> Float:
-        """Log levels of the excess at `knots`."""
-        return np.asarray(self._values[_EXCESS])
+    def values(self) -> Float:
+        """Log levels of the half-spread and of the excess at `knots`, shape (2, K)."""
+        return self._values
 
     @property
     def is_prior(self) -> bool:
@@ -279,11 +275,8 @@ class ShapedProfile:
 
     def at(self, ts: int) -> tuple[float, float]:
         """Return the log levels of spread and excess at `ts`, ns."""
-        spread, excess = _of(self.knots, self._values, self._position(ts))
+        spread, excess = both_at(self.knots, self._values, self._session.position(ts))
         return spread, excess
-
-    def _position(self, ts: int) -> Float:
-        return self._session.positions(np.array([ts], dtype=np.int64))
 
     def reach(self, minute: int, last: int | None) -> tuple[float, float]:
         """Go on by the shape that days have shown, if `minute` is the first of a session.
@@ -312,10 +305,10 @@ class ShapedProfile:
         """
         if self._days is None:
             return 0.0, 0.0
-        position = self._position(minute + self._half_ns)
+        position = self._session.position(minute + self._half_ns)
         levels = np.array([half_spread, excess])
-        shape, added = (np.array(_of(self.knots, values, position)) for values in (self._shape, self._added))
-        self._days.take(minute, float(position[0]), levels - shape, weight)
+        shape, added = (np.array(both_at(self.knots, values, position)) for values in (self._shape, self._added))
+        self._days.take(minute, position, levels - shape, weight)
         before = self._theta.values
         self._theta.take(weight, shape, levels - added)
         moved = before - self._theta.values
@@ -337,6 +330,7 @@ class ShapedProfile:
             self._redraw()
 
 
-def _of(knots: Float, values: Float, position: Float) -> tuple[float, float]:
-    """Return both series' values at one position."""
-    return float(interpolate_all(knots, values[0], position)[0]), float(interpolate_all(knots, values[1], position)[0])
+@kernel
+def both_at(knots: Float, values: Float, position: float) -> tuple[float, float]:
+    """Return both series' values at one position; `values` has the shape (2, K)."""
+    return interpolate(knots, values[0], position), interpolate(knots, values[1], position)

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from impactd.core.base.jit import kernel
+from impactd.core.base.jit import inner_kernel, kernel
 from impactd.core.model.curves import Float, Int
 from impactd.core.model.profile.profile import interpolate
 from impactd.core.model.series.series import FAST_HALF_LIFE, SLOW_HALF_LIFE
@@ -16,6 +16,14 @@ LOG_LIMIT: Final = 80.0
 _MINUTE_NS: Final = 60e9
 
 
+@inner_kernel
+def _level(profile: float, mean: float, slow: float, fast: float, correction: float, by: tuple[float, float]) -> float:
+    """Return a level `by` whose factors the slow and the fast part of its distance from the mean have decayed."""
+    log_level = profile + mean + correction
+    log_level += slow * by[0] + fast * by[1]
+    return float(np.exp(min(max(log_level, -LOG_LIMIT), LOG_LIMIT)))
+
+
 @kernel
 def levels_at(
     starts: Int,
@@ -23,9 +31,10 @@ def levels_at(
     from_ns: int,
     knots: Float,
     values: Float,
-    outlook: tuple[float, float, float, float, float],
-) -> Float:
-    """Return levels for intervals that begin at `starts`; see `impactd.core.model.series.series`.
+    spread: tuple[float, float, float, float, float],
+    excess: tuple[float, float, float, float, float],
+) -> tuple[Float, Float]:
+    """Return both levels for intervals that begin at `starts`; see `impactd.core.model.series.series`.
 
     Parameters
     ----------
@@ -35,19 +44,21 @@ def levels_at(
         Of their midpoints in the session.
     from_ns : int
         Begin of the current interval.
-    knots, values : ndarray of float64, shape (K,)
+    knots : ndarray of float64, shape (K,)
+    values : ndarray of float64, shape (2, K)
         The profile.
-    outlook : tuple of float
+    spread, excess : tuple of float
         See `Outlook`.
     """
-    mean, slow, fast, correction, _ = outlook
-    out = np.empty(starts.shape[0])
+    half_spread, over = np.empty(starts.shape[0]), np.empty(starts.shape[0])
     for i in range(starts.shape[0]):
         minutes = max(float(starts[i] - from_ns), 0.0) / _MINUTE_NS
-        log_level = interpolate(knots, values, positions[i]) + mean + correction
-        log_level += slow * 2.0 ** (-minutes / SLOW_HALF_LIFE) + fast * 2.0 ** (-minutes / FAST_HALF_LIFE)
-        out[i] = np.exp(min(max(log_level, -LOG_LIMIT), LOG_LIMIT))
-    return out
+        by = (2.0 ** (-minutes / SLOW_HALF_LIFE), 2.0 ** (-minutes / FAST_HALF_LIFE))
+        mean, slow, fast, correction, _ = spread
+        half_spread[i] = _level(interpolate(knots, values[0], positions[i]), mean, slow, fast, correction, by)
+        mean, slow, fast, correction, _ = excess
+        over[i] = _level(interpolate(knots, values[1], positions[i]), mean, slow, fast, correction, by)
+    return half_spread, over
 
 
 @kernel
