@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from impactd.cli import cli
 from impactd.research.compare import generated_day, recorded_day
-from impactd.research.errors import ValidationError
 from impactd.research.report import Report, make_report, write_report
+from tests.research.errors import fails
 
 _VOID = {"meta", "br", "img", "link", "hr", "path", "use", "rect"}
 
@@ -98,7 +98,7 @@ def test_report_recorded_day_stands_first_and_is_set_against_the_generated_one(d
 
 def test_report_into_a_file_is_1001(report: Report, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("x", "utf-8")
-    with pytest.raises(ValidationError, match="1001"):
+    with fails(1001, str(tmp_path / "taken")):
         write_report(report, tmp_path / "taken")
 
 

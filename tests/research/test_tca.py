@@ -12,6 +12,7 @@ import impactd
 from impactd.wire.records import encode_line
 from tests.core.builders import EngineHarness, at, bust, ladder
 from tests.core.tca.test_feedback import taker, traded_minute
+from tests.research.errors import fails
 
 
 def revised() -> EngineHarness:
@@ -50,10 +51,10 @@ def test_read_tca_of_a_capture_reads_the_envelope(tmp_path: Path) -> None:
 def test_read_tca_of_another_file_states_what_to_give(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "other.jsonl"
     path.write_bytes(content)
-    with pytest.raises(impactd.ValidationError, match=r"\[1001\] path: .* tca.jsonl"):
+    with fails(1001, "path"):
         impactd.read_tca(path)
 
 
 def test_read_tca_of_no_file_reports_it(tmp_path: Path) -> None:
-    with pytest.raises(impactd.ValidationError, match="No such file"):
+    with fails(1001, "path"):
         impactd.read_tca(tmp_path / "none.jsonl")

@@ -67,8 +67,9 @@ def test_iso_text_with_any_offset_is_the_same_time(ns: int, hours: int, minutes:
 def test_text_without_a_zone_is_utc_in_text_formats_and_refused_in_json() -> None:
     text = "2025-04-03 13:30:00"
     assert parse_text_time(text, "t") == T0
-    with pytest.raises(FieldError, match="zone"):
+    with pytest.raises(FieldError) as refused:
         parse_time(text, "t")
+    assert refused.value.reason == "value"
     assert parse_time(text + "Z", "t") == T0
 
 

@@ -30,15 +30,15 @@ class ResearchError(Exception):
     Parameters
     ----------
     what : str
-        What is wrong, naming the field.
+        What is wrong: the field, a colon, and what is the matter with it.
     remedy : str
         What to do about it.
 
     Examples
     --------
     >>> error = ResearchError(1001, "price: 'abc' is not a number", "send numbers")
-    >>> error.code, str(error)
-    (1001, "[1001] price: 'abc' is not a number; send numbers")
+    >>> error.code, error.field, str(error)
+    (1001, 'price', "[1001] price: 'abc' is not a number; send numbers")
     """
 
     def __init__(self, code: int, what: str, remedy: str) -> None:
@@ -46,6 +46,11 @@ class ResearchError(Exception):
         self.code = code
         self.what = what
         self.remedy = remedy
+
+    @property
+    def field(self) -> str:
+        """Parameter, column, setting or file that is wrong."""
+        return self.what.partition(":")[0]
 
     def __reduce__(self) -> tuple[type[ResearchError], tuple[Any, ...]]:
         return type(self), (self.code, self.what, self.remedy)

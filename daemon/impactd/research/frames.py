@@ -87,7 +87,7 @@ def require_columns(table: object, columns: tuple[str, ...], what: str) -> pd.Da
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise ValidationError(
-            MISSING_COLUMNS, f"{what}: no column {', '.join(missing)}", f"it needs {', '.join(columns)}"
+            MISSING_COLUMNS, f"{', '.join(missing)}: missing in {what}", f"it needs {', '.join(columns)}"
         )
     if not len(table):
         raise ValidationError(MALFORMED, f"{what}: the table has no rows", "give at least one")

@@ -102,11 +102,6 @@ class ImpactModel:
         self._fitted: FittedModel | None = None
 
     @property
-    def is_fitted(self) -> bool:
-        """Whether `fit_model` has given curves."""
-        return self._fitted is not None
-
-    @property
     def fitted(self) -> FittedModel:
         """The curves of the last fit.
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 
 from impactd.core.allocator.certificate import capacity
 from impactd.core.allocator.cost import objective, schedule_cost
@@ -151,7 +150,7 @@ class _Trial:
             limit = f"timeout_seconds: {self.config.timeout_seconds:g} were not enough ({said})"
             return OptimizationError(TIME_LIMIT, limit, "raise it, allow the fallback, or use SolverType.EXACT", tried)
         return OptimizationError(
-            NOT_CONVERGED, f"no solver gave a schedule ({said})", "use SolverType.EXACT, or raise tolerance", tried
+            NOT_CONVERGED, f"solver: none gave a schedule ({said})", "use SolverType.EXACT, or raise tolerance", tried
         )
 
 
@@ -415,15 +414,3 @@ def _exact_sum(x: Float, total: float, cap: Float) -> Float:
         x = x.copy()
         x[at] = max(x[at] + rest, 0.0)
     return x
-
-
-def schedule_table(allocator: TradeAllocator, result: dict[str, Any]) -> pd.DataFrame:
-    """Return a schedule next to equal parts, a row an interval: interval, qty, equal_qty, cap."""
-    return pd.DataFrame(
-        {
-            "interval": np.arange(allocator.n_intervals),
-            "qty": result["optimal_allocation"],
-            "equal_qty": allocator.equal_allocation(),
-            "cap": allocator.problem.cap,
-        }
-    )

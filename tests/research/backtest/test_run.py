@@ -18,11 +18,11 @@ from impactd.research.backtest.page import render
 from impactd.research.backtest.report import by_latency, encode, figures
 from impactd.research.backtest.run import Backtest, run
 from impactd.research.backtest.windows import Question, Trial, spans, trials
-from impactd.research.errors import ValidationError
 from impactd.wire.tick_records import encode_ticks
 from tests.core.builders import T0, M
 from tests.core.rows import Row, batch_of
 from tests.research.backtest.made import QUESTION, SETTINGS, noisy_rows, quanta, rows_of, tape_of
+from tests.research.errors import fails
 
 POLICIES = ("engine", "twap", "vwap", "vwap_hindsight", "hindsight")
 
@@ -231,7 +231,7 @@ def test_command_what_cannot_be_used_is_said(tmp_path: Path, words: list[str], s
 
 
 def test_run_without_a_window_reports_it() -> None:
-    with pytest.raises(ValidationError, match="none to try"):
+    with fails(1001, "windows"):
         worked(noisy_rows(8), dataclasses.replace(QUESTION, horizon_min=90))
 
 

@@ -15,7 +15,6 @@ from impactd.core.model.learned.trees import HORIZONS, TrainedFile
 from impactd.research.backtest.days import SymbolTape
 from impactd.research.backtest.run import run
 from impactd.research.backtest.windows import Question
-from impactd.research.errors import ModelFittingError, ValidationError
 from impactd.research.learned.assess import EMBARGO, folds, pinball, scores
 from impactd.research.learned.fit import fit
 from impactd.research.learned.run import Training, train
@@ -23,6 +22,7 @@ from impactd.research.learned.samples import Samples, samples_of, with_learned
 from tests.core.builders import T0, M
 from tests.core.rows import Row
 from tests.research.backtest.made import QUESTION, SETTINGS, ladder, tape_of
+from tests.research.errors import fails
 
 DAY = 24 * 60 * M
 SEED = 0
@@ -128,7 +128,7 @@ def test_same_rows_and_seed_give_the_same_bytes(seen: list[Samples], trained: Tr
 
 def test_too_few_rows_are_refused(seen: list[Samples]) -> None:
     few = dataclasses.replace(seen[0], x=seen[0].x[:9], came=seen[0].came[:9], default=seen[0].default[:9])
-    with pytest.raises(ModelFittingError, match="9 rows to learn from"):
+    with fails(2001, "data"):
         fit([few], SETTINGS, SEED)
 
 
@@ -169,7 +169,7 @@ def test_backtest_has_the_learned_engine_next_to_the_default(planted: SymbolTape
     for one, other in zip(both.outcomes, alone.outcomes, strict=True):
         assert one.priced.cost["engine"] == other.priced.cost["engine"]
         assert one.priced.cost["engine_learned"] != one.priced.cost["engine"]
-    with pytest.raises(ValidationError, match="engine_learned needs a trained file"):
+    with fails(1001, "strategies"):
         run([last], SETTINGS, here, names)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from impactd import ValidationError, read_books, read_source, write_books
+from impactd import read_books, read_source, write_books
+from tests.research.errors import refuses
 from tests.research.sources.tables import Side, books_of, sides_of
 
 TICKS = [
@@ -196,21 +197,20 @@ def test_securities_have_books_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("records", "code", "said"),
+    ("records", "code", "field"),
     [
-        ([PAINT | {"MKTDEPTH_EVENT_TYPE": "MARKET_BY_ORDER"}], 1001, "MARKET_BY_LEVEL"),
-        ([PAINT | {"MKTDEPTH_EVENT_SUBTYPE": "TABLE_UPDATE"}], 1001, "TABLE_UPDATE"),
-        ([PAINT | {"fragmentType": "MIDDLE"}], 1001, "fragmentType: 'MIDDLE'"),
+        ([PAINT | {"MKTDEPTH_EVENT_TYPE": "MARKET_BY_ORDER"}], 1001, "MKTDEPTH_EVENT_TYPE"),
+        ([PAINT | {"MKTDEPTH_EVENT_SUBTYPE": "TABLE_UPDATE"}], 1001, "MKTDEPTH_EVENT_SUBTYPE"),
+        ([PAINT | {"fragmentType": "MIDDLE"}], 1001, "fragmentType"),
         ([_paint(None, BID_ROWS, ASK_ROWS)], 1002, "MBL_TIME_RT"),
         ([TICKS[0] | {"time": None}], 1002, "time"),
-        ([TICKS[0] | {"value": "x"}], 1001, "value: 'x' is not a number"),
-        ([TICKS[2]], 1001, "no book"),
+        ([TICKS[0] | {"value": "x"}], 1001, "value"),
+        ([TICKS[2]], 1001, "records"),
     ],
 )
-def test_records_that_cannot_be_used_are_named(records: list[dict[str, Any]], code: int, said: str) -> None:
-    with pytest.raises(ValidationError, match=said) as error:
+def test_records_that_cannot_be_used_are_named(records: list[dict[str, Any]], code: int, field: str) -> None:
+    with refuses(code, field):
         read_source("bloomberg", records)
-    assert error.value.code == code
 
 
 @pytest.mark.parametrize(

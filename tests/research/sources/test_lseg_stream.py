@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from impactd import ValidationError, read_source
+from impactd import read_source
 from impactd.research.sources.lseg import LsegSource
+from tests.research.errors import fails, refuses
 from tests.research.sources.tables import books_of, sides_of
 
 
@@ -114,41 +115,36 @@ def test_messages_that_are_no_book_are_skipped() -> None:
 
 
 def test_update_before_the_refresh_is_no_book() -> None:
-    with pytest.raises(ValidationError, match="no book"):
+    with fails(1001, "records"):
         read_source("lseg", [_message("Update", _point("Add", "BID", 1.0, 1, 1))])
 
 
 @pytest.mark.parametrize(
-    ("message", "code", "said"),
+    ("message", "code", "field"),
     [
-        (
-            _message("Update", _entry("Delete", "1"), name=None, ID=9),
-            1002,
-            "Key.Name: missing, and no refresh had the ID 9",
-        ),
-        (_message("Refresh", _point("Add", "BID", 1.0, 1, 1)), 1002, "ACTIV_DATE"),
-        (_message("Refresh", _entry("Move", "1")), 1001, "Action: 'Move'"),
+        (_message("Update", _entry("Delete", "1"), name=None, ID=9), 1002, "Key.Name"),
+        (_message("Refresh", _point("Add", "BID", 1.0, 1, 1)), 1002, "LV_TIM_MS with LV_DATE or ACTIV_DATE"),
+        (_message("Refresh", _entry("Move", "1")), 1001, "Action"),
         (_message("Refresh", _entry("Add", "1", ORDER_PRC=1, ACC_SIZE=1)), 1002, "ORDER_SIDE"),
-        (_message("Refresh", _entry("Add", "1", ORDER_PRC=1, ACC_SIZE=1, ORDER_SIDE="UP")), 1001, "ORDER_SIDE: 'UP'"),
+        (_message("Refresh", _entry("Add", "1", ORDER_PRC=1, ACC_SIZE=1, ORDER_SIDE="UP")), 1001, "ORDER_SIDE"),
         (_message("Refresh", _entry("Add", "1", ORDER_SIDE="BID", ACC_SIZE=1)), 1002, "ORDER_PRC"),
         (
             _message("Refresh", _point("Add", "BID", 1.0, 1, -5)) | {"Date-Time": "soon"},
             1001,
-            "Date-Time",
+            "Date-Time, LV_DATE, ACTIV_DATE",
         ),
     ],
 )
-def test_message_that_cannot_be_used_is_named(message: dict[str, Any], code: int, said: str) -> None:
-    with pytest.raises(ValidationError, match=said) as error:
+def test_message_that_cannot_be_used_is_named(message: dict[str, Any], code: int, field: str) -> None:
+    with refuses(code, field):
         read_source("lseg", [message])
-    assert error.value.code == code
 
 
 @pytest.mark.parametrize("value", [-1, 90_000_000_000, "1:xx:00", 1.5])
 def test_time_of_day_that_is_none_is_named(value: object) -> None:
     message = _message("Refresh", _entry("Add", "a", ORDER_PRC=1, ORDER_SIDE="BID", ACC_SIZE=1, LV_TIM_MS=value))
     message["Map"]["Summary"] = SUMMARY
-    with pytest.raises(ValidationError, match="LV_TIM_MS"):
+    with refuses(1001, "LV_TIM_MS"):
         read_source("lseg", [message])
 
 

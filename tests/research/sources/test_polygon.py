@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from impactd import ValidationError, read_source
+from impactd import read_source
 from impactd.research.sources.polygon import PolygonSource
+from tests.research.errors import refuses
 from tests.research.sources.tables import books_of
 
 #: Records as the interface gives them; other fields than those that are read stand among them.
@@ -55,20 +56,9 @@ def test_timestamp_as_integer_or_text_keeps_each_nanosecond(stamp: object) -> No
     assert ns == 1743687000125395235
 
 
-@pytest.mark.parametrize(
-    ("stamp", "said"),
-    [
-        (1743687000125395235.0, "lost digits"),
-        ("1.743687e18", "not a whole number"),
-        (True, "not a whole number"),
-        (None, "not a whole number"),
-        (1743687000125.5, "not a whole number"),
-        (-1, "not a time"),
-        (2**63, "not a time"),
-    ],
-)
-def test_timestamp_that_is_not_exact_is_refused(stamp: object, said: str) -> None:
-    with pytest.raises(ValidationError, match=f"sip_timestamp: .*{said}"):
+@pytest.mark.parametrize("stamp", [1743687000125395235.0, "1.743687e18", True, None, 1743687000125.5, -1, 2**63])
+def test_timestamp_that_is_not_exact_is_refused(stamp: object) -> None:
+    with refuses(1001, "sip_timestamp"):
         read_source("polygon", [REST[0] | {"sip_timestamp": stamp}])
 
 
@@ -105,19 +95,18 @@ def test_several_tickers_are_told_apart_at_the_same_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("records", "code", "said"),
+    ("records", "code", "field"),
     [
         ([{"bid_price": 1.0}], 1002, "sip_timestamp"),
-        ([_quote(), {name: value for name, value in _quote().items() if name != "sym"}], 1002, "sym: missing in some"),
-        ([{"ev": "XL2", "t": 1, "b": None, "a": []}], 1001, "not a list of levels"),
-        ([{"ev": "XL2", "t": 1, "b": [["x", 1]], "a": []}], 1001, "not a list of levels"),
-        ([{"ev": "XL2", "t": 1, "b": [[1]], "a": []}], 1001, "not a list of levels"),
-        ([_quote(bp="x")], 1001, "bp: 'x' is not a number"),
-        ([], 1001, "no book"),
-        ([{"ev": "T", "sym": "FROG"}], 1001, "no book"),
+        ([_quote(), {name: value for name, value in _quote().items() if name != "sym"}], 1002, "sym"),
+        ([{"ev": "XL2", "t": 1, "b": None, "a": []}], 1001, "b"),
+        ([{"ev": "XL2", "t": 1, "b": [["x", 1]], "a": []}], 1001, "b"),
+        ([{"ev": "XL2", "t": 1, "b": [[1]], "a": []}], 1001, "b"),
+        ([_quote(bp="x")], 1001, "bp"),
+        ([], 1001, "records"),
+        ([{"ev": "T", "sym": "FROG"}], 1001, "records"),
     ],
 )
-def test_records_that_cannot_be_used_are_named(records: list[dict[str, Any]], code: int, said: str) -> None:
-    with pytest.raises(ValidationError, match=said) as error:
+def test_records_that_cannot_be_used_are_named(records: list[dict[str, Any]], code: int, field: str) -> None:
+    with refuses(code, field):
         read_source("polygon", records)
-    assert error.value.code == code

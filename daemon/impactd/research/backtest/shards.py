@@ -139,7 +139,7 @@ def parquet() -> Any:
     try:
         return extra_module("pyarrow.parquet", "arrow")
     except MissingExtraError as error:
-        raise ValidationError(MALFORMED, "results of shards are Parquet", str(error)) from error
+        raise ValidationError(MALFORMED, "results: shards write Parquet", str(error)) from error
 
 
 def run_shard(
@@ -234,7 +234,7 @@ def merge(directories: Sequence[Path]) -> tuple[Worked, Whole]:
         ]
         raise ValidationError(
             MALFORMED,
-            f"{len(missing)} of {len(whole.units)} results are missing: {', '.join(names)}",
+            f"results: {len(missing)} of {len(whole.units)} are missing: {', '.join(names)}",
             "run their shards again, which works only what is missing, or name the directories that have them",
         )
     done = [parts[unit][1] for unit in whole.units]

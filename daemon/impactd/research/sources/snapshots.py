@@ -49,9 +49,10 @@ class Snapshots:
         self._sides: tuple[list[Side], list[Side]] = ([], [])
         self._codes: list[int] = []
         self._code_of: dict[str | None, int] = {}
-        #: Records that could not be used, by reason, and the first one's reason in words.
+        #: Records that could not be used, by reason; of the first one the error, and its reason in words.
         self.refused: Counter[str] = Counter()
         self.first_refused = ""
+        self._first_error: Exception | None = None
 
     @contextmanager
     def one(self, record: object) -> Iterator[None]:
@@ -70,6 +71,7 @@ class Snapshots:
         if not self.refused:
             said = str(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
             self.first_refused = f"{said} (record {str(record)[:_SHOWN]})"
+            self._first_error = error.with_traceback(None)
         self.refused["missing" if missing else "malformed"] += 1
 
     def add(self, time: Any, bids: Side, asks: Side, symbol: str | None = None) -> None:
@@ -102,13 +104,15 @@ class Snapshots:
         Raises
         ------
         ValidationError
-            1001 if there is no book or a time is none, 1002 if only some
+            1001 if there is no book (its cause is the error of the first record) or a time is none, 1002 if only some
             records name their instrument.
         """
         if not self._times:
             code = MISSING_COLUMNS if next(iter(self.refused), None) == "missing" else MALFORMED
             told = f"; the first of {self.refused.total()} refused: {self.first_refused}" if self.refused else ""
-            raise NothingUsableError(code, f"records: no book in them{told}", "give the vendor's quotes or books")
+            raise NothingUsableError(
+                code, f"records: no book in them{told}", "give the vendor's quotes or books"
+            ) from self._first_error
         if self.refused:
             logger.warning("refused %d records, the first: %s", self.refused.total(), self.first_refused)
         if None in self._code_of and len(self._code_of) > 1:
