@@ -126,6 +126,14 @@ def _factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., KafkaServ
 
 
 @pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run each command where no settings file is, and without settings in the environment."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("IMPACTD_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
 def new_kafka(request: pytest.FixtureRequest) -> Iterator[Callable[..., KafkaServer]]:
     """Yield a function that starts a `KafkaServer` for this test alone, to be stopped, killed and configured."""
     yield from _factory(request)

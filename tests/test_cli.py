@@ -56,14 +56,6 @@ def refusal(capsys: pytest.CaptureFixture[str], *args: str) -> str:
     return err
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run each command where no settings file is, and without settings in the environment."""
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("IMPACTD_")]:
-        monkeypatch.delenv(name)
-
-
 @pytest.mark.parametrize("names", COMMAND_NAMES, ids=" ".join)
 def test_help_every_command_has_an_example(names: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = output(capsys, *names, "--help")
@@ -98,6 +90,8 @@ def test_help_of_a_command_loads_no_compiler(names: tuple[str, ...]) -> None:
     program = f"""
 import sys
 from impactd.cli import main
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
 main([*{names!r}, "--help"])
 print([name for name in ("aiokafka", "numba", "numpy", "pydantic") if name in sys.modules])
 """

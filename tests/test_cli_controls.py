@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
 from impactd.cli import main
 from impactd.cli.common import InputError
 from impactd.cli.times import parse_when
 
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
 NOW_NS = 1_743_687_000_000_000_000
 NO_BROKER = ("--set", "kafka.bootstrap=127.0.0.1:1", "--set", "kafka.request_timeout_ms=500")
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("IMPACTD_")]:
-        monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ import asyncio
 import gc
 import os
 import random
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from impactd.shell.kafka.service import Service
 from impactd.shell.kafka.topics import create_topics
 from impactd.shell.logging import setup
 from tests.benchmarks.books import OPEN_NS, book_batches
+from tests.console import say
 
 SYMBOLS: Final = 500
 ORDERS: Final = 1_000
@@ -179,7 +179,7 @@ async def measure(bootstrap: str, unclean_mb: int) -> None:
     items = engine.dump()
     size = sum(map(len, items.values())) / 1e6
     largest = max(map(len, items.values()))
-    _say(f"{SYMBOLS} symbols, {ORDERS} orders: {len(items)} keys, {size:.1f} MB, the largest {largest} bytes")
+    say(f"{SYMBOLS} symbols, {ORDERS} orders: {len(items)} keys, {size:.1f} MB, the largest {largest} bytes")
     base = Settings(
         kafka={"bootstrap": bootstrap},
         topics={"partitions": 1, "compacted_segment_bytes": 1_000_000_000, "compacted_segment_ms": 2**62},
@@ -202,23 +202,18 @@ async def measure(bootstrap: str, unclean_mb: int) -> None:
             Engine(core).load(read)
             loading = time.perf_counter() - started
             assert len(read) == len(items)
-            _say(
+            say(
                 f"{kind}: {place.records} records, {place.mb:.0f} MB: "
                 f"bare drain {bare:.2f} s ({place.mb / bare:.0f} MB/s), "
                 f"read_state {reading:.2f} s ({bare / reading:.2f} of the drain's rate), load {loading:.2f} s"
             )
             del read
         found = await restore(settings, core)
-        _say(
+        say(
             f"{kind}: the service owned it after {found['seconds']:.2f} s with {found['keys']:.0f} keys; "
             f"{found['assignments']:.0f} assignment, event loop away for {found['absence_s']:.2f} s at most, "
             f"resident {before:.0f} MB before, {found['peak_mb']:.0f} MB at most"
         )
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
 from impactd.core.base.quantity import QUANTA
 from impactd.core.inputs.events import NewOrder
 from impactd.core.outputs.messages import Plan
-from tests.core.builders import EngineHarness, M, S, at, fill, halt, ladder, new, resume, settings
+from tests.core.builders import EngineHarness, M, S, at, cpu_s, fill, halt, ladder, new, resume, settings
 from tests.core.rows import Row, trade
 
 Q = QUANTA
@@ -141,12 +139,6 @@ def test_ordinary_orders_together_never_fall_back(seed: int) -> None:
     planned_together(harness, ids)
     harness.run([ladder(at(7) + S, mid=mid, size=size, levels=10)])
     planned_together(harness, ids)
-
-
-def cpu_s(work: Callable[[], object]) -> float:
-    began = time.process_time()
-    work()
-    return time.process_time() - began
 
 
 def working(n: int) -> EngineHarness:

@@ -19,6 +19,7 @@ from pathlib import Path
 from impactd.shell.broker.release import BrokerUnavailable
 from tests.chaos import rounds
 from tests.chaos.variants import VARIANTS
+from tests.console import say
 
 
 def _arguments() -> argparse.Namespace:
@@ -36,28 +37,23 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
 def _one(seed: str, faults: list[str], variant: str, *, keep: bool) -> bool:
     directory = Path(tempfile.mkdtemp(prefix="impactd-chaos-"))
-    _say(f"seed {seed}: {len(faults)} rounds{f' of {variant}' if variant else ''}, in {directory}")
-    report = asyncio.run(rounds.run(seed, faults, directory, _say, variant))
+    say(f"seed {seed}: {len(faults)} rounds{f' of {variant}' if variant else ''}, in {directory}")
+    report = asyncio.run(rounds.run(seed, faults, directory, say, variant))
     text = "\n".join(report.lines())
-    _say(text)
+    say(text)
     (directory / "report.txt").write_text(text + "\n", "utf-8")
     if variant:
         caught = report.verdict is not None and bool(report.verdict.faults)
-        _say(f"{variant}: {'caught' if caught else 'NOT CAUGHT'} ({VARIANTS[variant].what})")
+        say(f"{variant}: {'caught' if caught else 'NOT CAUGHT'} ({VARIANTS[variant].what})")
         good = caught
     else:
         good = report.ok
     if good and not keep:
         shutil.rmtree(directory)
     else:
-        _say(f"logs and the captured run: {directory}")
+        say(f"logs and the captured run: {directory}")
     return good
 
 
@@ -83,5 +79,5 @@ def main() -> int:
 if __name__ == "__main__":
     started = time.monotonic()
     code = main()
-    _say(f"{time.monotonic() - started:.0f} s, exit code {code}")
+    say(f"{time.monotonic() - started:.0f} s, exit code {code}")
     sys.exit(code)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Final, NamedTuple
 
@@ -253,6 +254,13 @@ def with_order(harness: EngineHarness | None = None, n: int = 2, **terms: Any) -
 def at(minute: float) -> int:
     """Return the time `minute` minutes after ten o'clock."""
     return T0 + round(minute * M)
+
+
+def cpu_s(work: Callable[[], object]) -> float:
+    """Return the processor time that `work` takes, s."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
 
 
 def shifted(batch: TickBatch, first: int) -> TickBatch:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,6 +18,7 @@ from tests.core.builders import (
     cancel,
     change,
     correct,
+    cpu_s,
     fill,
     halt,
     ladder,
@@ -248,12 +247,6 @@ def test_order_on_a_symbol_without_a_tick_reports_it_at_once() -> None:
     assert (harness.last().blind, harness.last().reason) == (False, "first_tick")
 
 
-def cost_s(work: Callable[[], object]) -> float:
-    began = time.process_time()
-    work()
-    return time.process_time() - began
-
-
 @pytest.mark.parametrize("case", ["held", "busts", "fills", "ended"])
 def test_events_cost_the_same_for_any_number(case: str) -> None:
     """Eight times as many cost less than thirty times as much: O(n^2) would be sixty-four."""
@@ -271,7 +264,7 @@ def test_events_cost_the_same_for_any_number(case: str) -> None:
             fills = [fill(T0 + S, f"e{k}", 1) for k in range(n)]
             busts = [bust(T0 + S, f"b{k}", f"e{k}") for k in range(n)]
             events = [*busts, *fills] if case == "busts" else fills
-        return cost_s(lambda: harness.send(*events))
+        return cpu_s(lambda: harness.send(*events))
 
     n = 60 if case == "ended" else 150
     work(20)

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
+from tests.console import say
 from tests.simulate.days import Day, Outcome, drawn, run, shrunk
 from tests.simulate.variants import VARIANTS
 
@@ -38,11 +39,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--day", type=Day.of, help="run this day, as a failing one was printed")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="worker processes")
     return parser.parse_args()
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 def _one(asked: tuple[int, str]) -> tuple[int, Outcome]:
@@ -71,10 +67,10 @@ def _tell(day: Day, outcome: Outcome, variant: str = "") -> Day:
     """Run a failing day again, shrink it, and say how it is run."""
     again = run(day, variant)
     if (again.digest, again.faults) != (outcome.digest, outcome.faults):
-        _say(f"seed {day.seed} does not repeat: {again.faults[:1]} after {outcome.faults[:1]}")
+        say(f"seed {day.seed} does not repeat: {again.faults[:1]} after {outcome.faults[:1]}")
     small = shrunk(day, variant)
-    _say(f"seed {day.seed} FAILS: {outcome.faults[0][:300]}")
-    _say(f"  of {day.size} steps and faults {small.size} are left; python -m tests.simulate --day '{small.text()}'")
+    say(f"seed {day.seed} FAILS: {outcome.faults[0][:300]}")
+    say(f"  of {day.size} steps and faults {small.size} are left; python -m tests.simulate --day '{small.text()}'")
     return small
 
 
@@ -93,8 +89,8 @@ def _check(seeds: range, processes: int) -> bool:
                 _tell(drawn(str(seed)), outcome)
     seconds = time.monotonic() - started
     for why, count in left.most_common(_TOLD):
-        _say(f"left by itself, {count} times: {why}")
-    _say(
+        say(f"left by itself, {count} times: {why}")
+    say(
         f"{len(seeds)} days from seed {seeds.start}, {commits} commits: {failing} failed; {seconds:.0f} s, "
         f"{len(seeds) / seconds:.1f} a second"
     )
@@ -107,9 +103,9 @@ def _find(name: str, seeds: range, processes: int) -> bool:
         if outcome.faults:
             day = drawn(str(seed))
             small = _tell(day, outcome, name)
-            _say(f"| {name} | {seed} | {small.size} ({len(small.events)} faults) | {run(small, name).faults[0][:90]} |")
+            say(f"| {name} | {seed} | {small.size} ({len(small.events)} faults) | {run(small, name).faults[0][:90]} |")
             return True
-    _say(f"| {name} | NOT FOUND within {len(seeds)} | | |")
+    say(f"| {name} | NOT FOUND within {len(seeds)} | | |")
     return False
 
 
@@ -120,7 +116,7 @@ def main() -> int:
     if asked.day is not None:
         outcome = run(asked.day, asked.variant)
         for fault in outcome.faults or ["no fault"]:
-            _say(fault)
+            say(fault)
         return 1 if outcome.faults else 0
     if not asked.variant:
         return 0 if _check(seeds, asked.processes) else 1

@@ -17,9 +17,10 @@ from typing import Any, Final
 
 from impactd.core.base.topics import Topic
 from impactd.shell.broker.broker import BrokerUnavailable, find_broker
+from tests.console import say
 from tests.soak import latency, memory
 from tests.soak.load import PARTITIONS
-from tests.soak.processes import LEAVE_S, kill, load, place, say, start, until_logged
+from tests.soak.processes import LEAVE_S, kill, load, place, start, until_logged
 
 #: Share of the time that counts as warm-up: of ten minutes, as long as orders are remembered and a minute more.
 _WARM_UP: Final = 0.4

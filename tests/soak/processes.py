@@ -24,12 +24,6 @@ LEAVE_S: Final = 30.0
 _READY_S: Final = 300.0
 
 
-def say(line: str) -> None:
-    """Print a line at once."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
 async def place(kind: str, bootstrap: str, stamped: Iterable[Topic]) -> Settings:
     """Return settings whose topics exist; the broker stamps the records of `stamped` as it appends them."""
     name = f"{kind}-{os.getpid()}"

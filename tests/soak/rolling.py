@@ -24,9 +24,10 @@ from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.broker.broker import BrokerUnavailable, find_broker
 from impactd.shell.kafka.consume import read_topics
+from tests.console import say
 from tests.soak import latency
 from tests.soak.load import PARTITIONS
-from tests.soak.processes import LEAVE_S, kill, load, place, say, start, until_logged
+from tests.soak.processes import LEAVE_S, kill, load, place, start, until_logged
 
 #: Between a process that is back and the next step.
 _SETTLE_S: Final = 5.0

@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from impactd.core.allocator.problem import Problem
+from impactd.core.allocator.solvers.base import Solution
+from impactd.core.allocator.solvers.registry import get_solver
 
 KINDS = ("linear", "quadratic", "power")
 DELTAS = (0.4, 0.6, 1.2)
@@ -50,3 +52,11 @@ def bounded(rng: np.random.Generator, problem: Problem, qty: float) -> Problem:
         low, k = np.minimum(low, high), rng.integers(n)
         low[k] = high[k] = min(path[k], high[k])
     return replace(problem, low=low, high=high)
+
+
+def solve(problem: Problem, qty: float) -> Solution:
+    """Return the exact solution."""
+    solver = get_solver("exact")
+    found = solver.solve(problem, qty)
+    assert isinstance(found, Solution)
+    return found

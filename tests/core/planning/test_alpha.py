@@ -19,8 +19,7 @@ from impactd.core.orders.order import Order, Status
 from impactd.core.planning.alpha import drift, with_alpha
 from impactd.core.planning.intervals import Intervals
 from tests.core.builders import M, at, change, new, plans
-from tests.core.planning.test_bands_of_rate import proposed
-from tests.core.planning.test_estimate import market
+from tests.core.planning.engines import market, proposed
 
 N, QTY, SLOPE, MID = 20, 10_000.0, 1e-5, 50.0
 

@@ -15,22 +15,14 @@ from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.base import Solution
 from impactd.core.allocator.solvers.registry import get_solver
 from impactd.core.base.quantity import QUANTA
-from impactd.core.base.settings import PlanSettings
 from impactd.core.inputs.terms import URGENCIES
-from impactd.core.orders.order import Order, Status
-from impactd.core.planning.propose import Proposals, propose
+from impactd.core.orders.order import Order
+from impactd.core.planning.propose import Proposals
 from impactd.core.planning.urgency import risk_weight
-from tests.core.builders import EngineHarness, M, at, change, new, plans
-from tests.core.planning.test_estimate import market
+from tests.core.builders import M, at, change, new, plans
+from tests.core.planning.engines import market, proposed, refusal
 
 LOT = 100
-
-
-def proposed(harness: EngineHarness, order: Order, minute: float = 31) -> Proposals:
-    view = harness.engine._markets.of("FROG").view(order.side, at(minute))  # no public way in
-    found = propose([order], at(minute), view, PlanSettings(), M, lambda _starts: None)
-    assert isinstance(found, Proposals)
-    return found
 
 
 def order(qty: float = 600, length: int = 5 * M, **terms: Any) -> Order:
@@ -167,9 +159,7 @@ def test_more_urgency_trades_earlier() -> None:
 )
 def test_contradictions_are_refused_by_name_in_new_orders_and_replaces(terms: dict[str, Any], words: str) -> None:
     harness = market()
-    (refused,) = plans(harness.send(new("A", 1_200, at(31), **terms)))
-    assert refused.status == Status.REJECTED
-    assert words in (refused.text or "")
+    assert words in refusal(harness, **terms)
     harness.send(new("B", 1_200, at(31)))
     said = harness.send(change(at(31), "B", **terms))
     assert not plans(said)

@@ -13,18 +13,10 @@ from impactd.core.base.settings import CoreSettings, SessionRule
 from impactd.core.inputs.events import Imbalance, NewOrder
 from impactd.core.planning.estimate import POV_RATES, CostEstimate, NoEstimateError, Priced
 from tests.core.builders import T0, EngineHarness, M, at, ladder, minutes, new, plans
+from tests.core.planning.engines import market
 from tests.core.rows import Row, trade
 
 QTY = 1_200
-
-
-def market(n: int = 30) -> EngineHarness:
-    """Return an engine that has seen `n` minutes of a moving mid, with 1,000 shares traded in each."""
-    harness = EngineHarness()
-    rows: list[Row] = [ladder(T0 + k * M // 3, mid=100.0 + 0.02 * ((7 * k) % 5 - 2)) for k in range(3 * n + 1)]
-    rows += [trade(T0 + k * M + 30 * 10**9, px=100.0 + 0.01 * (k % 3), qty=1_000.0) for k in range(n)]
-    harness.run(sorted(rows, key=lambda row: row.ts))
-    return harness
 
 
 def asked(
@@ -120,7 +112,7 @@ def test_largest_quantity_costs_no_more_and_a_larger_one_does(limit_bps: float) 
 
 def test_estimate_states_what_makes_it_unsure() -> None:
     empty = EngineHarness()
-    with pytest.raises(NoEstimateError, match="nothing is known of FROG"):
+    with pytest.raises(NoEstimateError, match="no data on FROG"):
         empty.engine.estimate(question())
     harness = EngineHarness()
     harness.run(minutes(3))

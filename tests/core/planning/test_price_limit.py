@@ -13,13 +13,11 @@ from hypothesis import strategies as st
 
 from impactd.core.allocator.curve import Curve
 from impactd.core.base.quantity import QUANTA
-from impactd.core.base.settings import PlanSettings
 from impactd.core.base.topics import Side
-from impactd.core.orders.order import Order, Status
+from impactd.core.orders.order import Order
 from impactd.core.planning.price_limit import _Z, _expected
-from impactd.core.planning.propose import Proposals, propose
 from tests.core.builders import T0, EngineHarness, M, at, change, ladder, minutes, new, plans
-from tests.core.planning.test_estimate import market
+from tests.core.planning.engines import market, proposed, refusal
 
 
 def curve(n: int, s: float = 0.05, b: float = 1e-4, a: float = 0.0, e: float = 0.0, delta: float = 0.5) -> Curve:
@@ -68,13 +66,6 @@ def test_linear_closed_form_is_the_mean_over_all_mids(distance: float, deviation
     # The average over mids errs by less than a hundredth of what a standard deviation of the mid is worth.
     error = 0.01 * deviation / 2e-4
     assert expected(curve(1, a=1e-12), distance, deviation, x) == pytest.approx(mean, rel=1e-3, abs=error)
-
-
-def proposed(harness: EngineHarness, order: Order, minute: float = 31) -> Proposals:
-    view = harness.engine._markets.of("FROG").view(order.side, at(minute))  # no public way in
-    found = propose([order], at(minute), view, PlanSettings(), M, lambda _starts: None)
-    assert isinstance(found, Proposals)
-    return found
 
 
 @pytest.mark.parametrize("side", list(Side))
@@ -147,9 +138,7 @@ def test_price_beyond_the_limit_is_alerted_once_and_planned_again_when_it_comes_
 @pytest.mark.parametrize("terms", [{"limit_px": 100.0, "limit_offset_bps": 5.0}], ids=["both"])
 def test_two_limits_are_refused_by_name(terms: dict[str, Any]) -> None:
     harness = market()
-    (refused,) = plans(harness.send(new("A", 1_200, at(31), **terms)))
-    assert refused.status == Status.REJECTED
-    assert "limit_px with limit_offset_bps" in (refused.text or "")
+    assert "limit_px with limit_offset_bps" in refusal(harness, **terms)
     harness.send(new("B", 1_200, at(31), limit_px=101.0))
     assert not plans(harness.send(change(at(31), "B", limit_offset_bps=5.0)))
 

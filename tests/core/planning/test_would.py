@@ -16,8 +16,8 @@ from impactd.core.base.settings import CoreSettings, PlanSettings
 from impactd.core.base.topics import Side
 from impactd.core.orders.order import Order, Status
 from tests.core.builders import T0, EngineHarness, M, S, at, bust, change, fill, ladder, minutes, new, plans
-from tests.core.planning.test_bands_of_rate import LOT, proposed
-from tests.core.planning.test_estimate import market
+from tests.core.planning.engines import market, proposed, refusal
+from tests.core.planning.test_bands_of_rate import LOT
 from tests.core.slices.test_watch import acting, slices, wavy
 
 WOULD = {"would_px": 100.0, "would_rate": 0.5}
@@ -65,9 +65,7 @@ def test_would_price_is_never_worse_than_the_limit() -> None:
 @pytest.mark.parametrize("terms", [{"would_px": 100.0}, {"would_rate": 0.5}, WOULD | {"min_clip_qty": 100 * QUANTA}])
 def test_refused_by_name(terms: dict[str, Any]) -> None:
     harness = market()
-    (refused,) = plans(harness.send(new("A", 1_200, at(31), **terms)))
-    assert refused.status == Status.REJECTED
-    assert "would_px" in (refused.text or "")
+    assert "would_px" in refusal(harness, **terms)
     harness.send(new("B", 1_200, at(31)))
     assert not plans(harness.send(change(at(31), "B", **terms)))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -27,19 +26,13 @@ from impactd.wire.codec import Limits
 from impactd.wire.murmur2 import partition_for
 from impactd.wire.records import encode_line
 from tests.core.model.trees import blank_content, content, split
-from tests.shell.test_replay import OPEN_NS, SECOND_NS, day, new
+from tests.shell.kafka.runs import input_record
+from tests.shell.test_replay import SECOND_NS, day, new
 
 SYMBOLS = ("FROG", "AAPL")
 PARTITIONS = 2
 ON_ARRIVAL = CoreSettings()
 KAFKA = Settings()
-
-
-def record(topic: Topic, partition: int, offset: int, item: Mapping[str, Any] | bytes) -> ConsumedRecord:
-    value = item if isinstance(item, bytes) else orjson.dumps(item)
-    key = None if isinstance(item, bytes) else str(item.get("symbol", "")).encode()
-    at = OPEN_NS if isinstance(item, bytes) else item.get("ts_event", OPEN_NS)
-    return ConsumedRecord(topic.value, partition, offset, at // 1_000_000, key, value)
 
 
 class LiveRun:
@@ -63,12 +56,12 @@ class LiveRun:
         journal: list[Mapping[str, object]] = [engine.genesis(engine.positions).journal]
         mine = [item for item in day(SYMBOLS, minutes=8) if partition_for(item["symbol"], PARTITIONS) == number]
         # Every third offset is missing: on a broker the marks of transactions stand there.
-        ticks = [record(Topic.TICKS, number, 3 * k // 2, item) for k, item in enumerate(mine)]
+        ticks = [input_record(Topic.TICKS, number, 3 * k // 2, item) for k, item in enumerate(mine)]
         orders = [
-            record(Topic.ORDERS, number, k, new(f"{symbol}-1", symbol))
+            input_record(Topic.ORDERS, number, k, new(f"{symbol}-1", symbol))
             for k, symbol in enumerate(s for s in SYMBOLS if partition_for(s, PARTITIONS) == number)
         ]
-        poison = record(Topic.ORDERS, number, len(orders), b"{")
+        poison = input_record(Topic.ORDERS, number, len(orders), b"{")
         for cut, start in enumerate(range(0, len(ticks), 17)):
             batch = ticks[start : start + 17]
             decoded = decoder.ticks(batch)

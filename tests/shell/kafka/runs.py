@@ -126,12 +126,12 @@ class CapturedRun:
         self._keep(number, state, genesis, 0)
         mine = [item for item in day(SYMBOLS, minutes=8) if partition_for(item["symbol"], PARTITIONS) == number]
         # Every third offset is missing: on a broker the marks of transactions stand there.
-        ticks = [_input(Topic.TICKS, number, 3 * k // 2, item) for k, item in enumerate(mine)]
+        ticks = [input_record(Topic.TICKS, number, 3 * k // 2, item) for k, item in enumerate(mine)]
         orders = [
-            _input(Topic.ORDERS, number, k, new(f"{symbol}:{k}", symbol))
+            input_record(Topic.ORDERS, number, k, new(f"{symbol}:{k}", symbol))
             for k, symbol in enumerate(s for s in SYMBOLS if partition_for(s, PARTITIONS) == number)
         ]
-        orders.append(_input(Topic.ORDERS, number, len(orders), b"{"))
+        orders.append(input_record(Topic.ORDERS, number, len(orders), b"{"))
         inbox, decoder, n = (
             Inbox(core, engine.positions, engine.clocks),
             Decoder(KAFKA, Limits(), number, PARTITIONS),
@@ -176,7 +176,8 @@ class CapturedRun:
                 state[key] = value
 
 
-def _input(topic: Topic, partition: int, offset: int, item: Mapping[str, Any] | bytes) -> ConsumedRecord:
+def input_record(topic: Topic, partition: int, offset: int, item: Mapping[str, Any] | bytes) -> ConsumedRecord:
+    """Return a record of an input; its time is the item's own."""
     value = item if isinstance(item, bytes) else orjson.dumps(item)
     key = None if isinstance(item, bytes) else str(item.get("symbol", "")).encode()
     at = OPEN_NS if isinstance(item, bytes) else item.get("ts_event", OPEN_NS)

@@ -19,7 +19,7 @@ from impactd.shell.estimate import QuestionError, question
 from impactd.shell.live.pages import ESTIMATES_PER_S, add_pages
 from impactd.wire.codec import Limits
 from tests.core.builders import T0
-from tests.core.planning.test_estimate import market
+from tests.core.planning.engines import market
 from tests.shell.live.messages import plan
 from tests.shell.live.site import TOKEN, Still, health, served
 

@@ -14,21 +14,13 @@ from hypothesis import strategies as st
 from impactd.core.allocator.allocate import Allocation, allocate
 from impactd.core.allocator.cost import inventory, objective
 from impactd.core.allocator.problem import Problem
-from impactd.core.allocator.solvers.base import Solution
-from impactd.core.allocator.solvers.registry import get_solver
 from impactd.core.base.quantity import QUANTA
+from tests.core.allocator.problems import solve
 
 #: Almgren and Chriss (2000), table 1: price, shares, days, volatility, impact, risk aversion.
 S0, X, T, N, SIGMA = 50.0, 1e6, 5.0, 5, 0.95
 ETA, GAMMA, EPSILON, LAMBDA = 2.5e-6, 2.5e-7, 0.0625, 1e-6
 TAU = T / N
-
-
-def solve(problem: Problem, qty: float) -> Solution:
-    solver = get_solver("exact")
-    found = solver.solve(problem, qty)
-    assert isinstance(found, Solution)
-    return found
 
 
 def almgren_chriss(aversion: float) -> tuple[Problem, np.ndarray]:

@@ -14,17 +14,9 @@ from impactd.core.allocator.certificate import kkt_residual
 from impactd.core.allocator.cost import schedule_cost
 from impactd.core.allocator.curve import Curve
 from impactd.core.allocator.problem import Problem
-from impactd.core.allocator.solvers.base import Solution
-from impactd.core.allocator.solvers.registry import get_solver
+from tests.core.allocator.problems import solve
 
 POSITIVE = st.floats(1e-3, 1e3)
-
-
-def solve(problem: Problem, qty: float) -> Solution:
-    solver = get_solver("exact")
-    found = solver.solve(problem, qty)
-    assert isinstance(found, Solution)
-    return found
 
 
 def test_exact_sum_of_a_x_squared_gives_four_two_one() -> None:
