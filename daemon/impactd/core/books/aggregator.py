@@ -25,7 +25,7 @@ no bit of the result.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from functools import partial
 from typing import Final
@@ -424,14 +424,20 @@ class MinuteAggregator:
 
     def at_venues(self, symbol: str, at: int) -> dict[str, Book]:
         """Return the books that prevail at `at` (ns) at a symbol's venues; a side of them may be empty."""
-        found = {}
+        return {venue: self._book(slot, at) for venue, slot in self._prevailing_venues(symbol, at)}
+
+    def is_at_venues(self, symbol: str, at: int) -> bool:
+        """Return whether a book prevails at `at` (ns) at any of a symbol's venues."""
+        return any(True for _ in self._prevailing_venues(symbol, at))
+
+    def _prevailing_venues(self, symbol: str, at: int) -> Iterator[tuple[str, int]]:
+        """Yield each venue of a symbol whose book prevails at `at` (ns), with its row."""
         for name in self._names(symbol)[1:]:
             slot = self._slot(name)
             row = self._table.store.symbol[slot]
             fresh = at <= row["book_ns"] + self._kin.stand_ns[slot] and not row["book_ns"] < row["halt_ns"] <= at
             if fresh and row["n_bid"] + row["n_ask"]:
-                found[str(venue_of(name))] = self._book(slot, at)
-        return found
+                yield str(venue_of(name)), slot
 
     def venues(self, symbol: str) -> tuple[str, ...]:
         """Return the venues that a symbol's ticks have named, by name."""

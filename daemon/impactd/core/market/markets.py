@@ -46,6 +46,10 @@ class Markets:
         """Return the books that prevail at `at` (ns) at a symbol's venues."""
         return self._books.at_venues(symbol, at)
 
+    def is_at_venues(self, symbol: str, at: int) -> bool:
+        """Return whether a book prevails at `at` (ns) at any of a symbol's venues."""
+        return self._books.is_at_venues(symbol, at)
+
     def session(self, symbol: str) -> Session:
         """Return a symbol's trading hours."""
         return self._sessions.of(symbol)

@@ -402,4 +402,4 @@ class SymbolMarket:
             self._bands[side].load(saved["bands"][str(side)])
             self._guards[side].load(saved["guards"][str(side)])
         self.bias = dict(zip(SIDES, saved["bias"], strict=True))
-        self._shifted_at = dict(zip(SIDES, saved.get("shifted_at", (None, None)), strict=True))
+        self._shifted_at = dict(zip(SIDES, saved["shifted_at"], strict=True))

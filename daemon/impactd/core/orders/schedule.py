@@ -62,10 +62,8 @@ class Schedule:
         return [_stepped(self.start), joined, ends, self.qty, filled, self.shortfall_qty, self.gap, self.price]
 
     @classmethod
-    def load(cls, saved: list[Any] | dict[str, Any]) -> Schedule:
-        """Return the schedule that `save` has given; states of earlier builds name each field."""
-        if isinstance(saved, dict):
-            return cls(**saved)
+    def load(cls, saved: list[Any]) -> Schedule:
+        """Return the schedule that `save` has written."""
         start, joined, ends, qty, filled, *rest = saved
         if isinstance(start, dict):
             later = range(start["second"], start["second"] + start["step"] * (len(qty) - 1), start["step"])

@@ -238,7 +238,7 @@ class Planner:
             return
         group_id = f"{group[0].symbol}/{group[0].side}/{clock}"
         changed = together.changed().tolist()
-        venues = bool(self._markets.at_venues(group[0].symbol, clock))
+        venues = self._markets.is_at_venues(group[0].symbol, clock)
         for i, order in enumerate(group):
             reason = reasons.get(order.cl_ord_id, "group")
             if changed[i] or order.halted or venues or (forced and reason not in {"group", "minute"}):
@@ -302,17 +302,17 @@ class Planner:
         self._book.note(order)
         short = f"limits leave {format_qty(proposal.shortfall_qty)} of {format_qty(order.leaves_qty)} unplanned"
         if not proposal.volume_known and order.terms.most_rate is not None:
-            short += "; no trade has been seen yet, so participation_rate allows nothing"
+            short += "; no trade seen yet, so participation_rate allows nothing"
         self._alerts.warn(order, now, "shortfall", short if proposal.shortfall_qty else None)
         blocks = None
         if proposal.limit_blocks:
-            blocks = f"the book has nothing within the limit {proposal.limit_px}: nothing trades until it has"
+            blocks = f"the book shows nothing within the limit {proposal.limit_px}: nothing trades until it does"
         self._alerts.warn(order, now, "limit_blocks", blocks)
         would = None
         if proposal.would_qty:
             would = f"the market is at {proposal.would_px} or better: take {format_qty(proposal.would_qty)} at once"
         self._alerts.warn(order, now, "would_touched", would)
-        lifted = f"{format_qty(proposal.lifted_qty)} of {format_qty(order.leaves_qty)} only because it must complete"
+        lifted = f"{format_qty(proposal.lifted_qty)} of {format_qty(order.leaves_qty)} because the order must complete"
         text = f"the plan exceeds participation_rate by {lifted}" if proposal.lifted_qty else None
         self._alerts.warn(order, now, "lifted", text)
         planned = sum(proposal.qty.tolist())
@@ -320,13 +320,13 @@ class Planner:
             low, high = proposal.bands.cost(proposal.expected_cost * proposal.bands.factor, 1)
             order.cost_band = (low * QUANTA / planned, high * QUANTA / planned)
         unknown = next((entry.kind for entry in proposal.auctions if entry.volume is None), None)
-        text = f"nothing is known of the volume of the {unknown} auction: the order has no part in it"
+        text = f"the expected volume of the {unknown} auction is unknown: the order does not enter it"
         self._alerts.warn(order, now, "auction_unknown", None if unknown is None else text)
         self.publish(order, reason, proposal, group_id)
 
     def _worth_it(self, proposals: Proposals) -> bool:
         """Return whether the proposals should replace the current schedules, all at once."""
-        if proposals.outdated() or self._markets.at_venues(proposals.orders[0].symbol, proposals.orders[0].clock):
+        if proposals.outdated() or self._markets.is_at_venues(proposals.orders[0].symbol, proposals.orders[0].clock):
             return True  # the split of the minute that begins is of the books that prevail
         saving, cost = proposals.improvement(), proposals.expected_cost
         gap = min(order.schedule.gap for order in proposals.orders)

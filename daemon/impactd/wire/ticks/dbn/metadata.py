@@ -57,16 +57,12 @@ class Metadata:
         Bytes of the head; records follow.
     schema : int or None
         Databento's number of the schema; None where records are mixed (live captures).
-    symbol_width : int
-        Bytes of a symbol in records of this version.
     """
 
     version: int
     size: int
     dataset: str
     schema: int | None
-    ts_out: bool
-    symbol_width: int
     mappings: tuple[Mapping, ...]
 
 
@@ -124,7 +120,7 @@ def parse_metadata(data: bytes) -> Metadata:
 def _parse(body: bytes, version: int, size: int) -> Metadata:
     dataset = _text(body[:16])
     at = 42 + (8 if version == 1 else 0)
-    stype_in, stype_out, ts_out = body[at : at + 3]
+    stype_in, stype_out = body[at : at + 2]
     width = _SYMBOL_WIDTH_1 if version == 1 else struct.unpack_from("<H", body, at + 3)[0]
     at = _FIXED
     at += 4 + struct.unpack_from("<I", body, at)[0]
@@ -152,8 +148,6 @@ def _parse(body: bytes, version: int, size: int) -> Metadata:
         size=size,
         dataset=dataset,
         schema=schema_in(b"\0" * PRELUDE + body),
-        ts_out=bool(ts_out),
-        symbol_width=width,
         mappings=tuple(mappings),
     )
 
