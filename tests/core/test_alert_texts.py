@@ -44,9 +44,9 @@ TEXTS = {
     "crossed_feed": (crossed, "all books of the minute were refused, 3 of them crossed"),
     "venue_lost": (
         lost_venue,
-        f"no book of FROG from A for too long: from {T0 + 30 * S} on the merged book is without it",
+        f"the book of FROG at A is too old: the merged book excludes it from {T0 + 30 * S} on",
     ),
-    "halt": (lambda: sent(halt(at(2.5), "FROG", "exchange")), "FROG: exchange (1 active orders here)"),
+    "halt": (lambda: sent(halt(at(2.5), "FROG", "exchange")), "FROG: exchange (active orders here: 1)"),
     "opposite_side": (
         lambda: sent(new("B", side=Side.SELL, ts=at(2.5))),
         "A works the other side of FROG; the two are not netted",
@@ -57,11 +57,11 @@ TEXTS = {
     ),
     "missing_ticks": (
         lambda: sent(new("C", symbol="NONE", ts=at(2.5))),
-        "no tick of NONE yet: the order is planned without a price or a volume",
+        "no tick for NONE yet: the order is planned without price or volume",
     ),
     "lifted": (
         lambda: sent(new("D", ts=at(2.5), participation_rate=0.1, must_complete=True)),
-        "the plan exceeds participation_rate by 1200 of 1200 only because it must complete",
+        "the plan exceeds participation_rate by 1200 of 1200 because the order must complete",
     ),
 }
 

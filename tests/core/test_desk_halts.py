@@ -46,7 +46,7 @@ def test_halt_states_how_many_orders_it_stops_and_waits_for_those_to_come(scope:
     harness = with_order()
     harness.send(new("B", ts=at(2)))
     harness.send(halt(at(2.5), scope, "exchange"))
-    assert [alert.text for alert in harness.alerts("halt")] == [f"{scope}: exchange ({orders} active orders here)"]
+    assert [alert.text for alert in harness.alerts("halt")] == [f"{scope}: exchange (active orders here: {orders})"]
     harness.send(new("C", ts=at(2.6)))
     assert harness.last("C").status == ("halted" if scope in {"*", "FROG", "C"} else "active")
 

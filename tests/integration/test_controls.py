@@ -149,7 +149,7 @@ async def test_halt_reaches_every_process_and_resume_lifts_it(broker: Broker, tm
         plans = await plans_until(settings, A_FROG="active", A_AAPL="halted", B_AAPL="active")
         assert plans["A-AAPL"]["text"] == "mine"
     alerts = [orjson.loads(r.value or b"") for r in await read_topic(settings, settings.topics.name(Topic.ALERTS))]
-    assert [a["text"] for a in alerts if a["kind"] == "halt"].count("*: drill (1 active orders here)") == 2
+    assert [a["text"] for a in alerts if a["kind"] == "halt"].count("*: drill (active orders here: 1)") == 2
 
 
 async def test_halt_that_a_partition_does_not_take_fails_and_states_which(broker: Broker) -> None:

@@ -408,7 +408,7 @@ async def test_run_at_debug_level_never_tells_a_secret(case: str, fortress: Fort
     assert b'"level":"debug"' in said
     assert_silent(said, *secrets)
     if case == "refused":
-        assert orjson.loads(said.splitlines()[-1])["event"] == "service fails"
+        assert orjson.loads(said.splitlines()[-1])["event"] == "service failed"
         assert b"refused user 'desk' with SCRAM-SHA-256" in said.splitlines()[-1]
         return
     for topic in (Topic.JOURNAL, Topic.STATE):

@@ -28,7 +28,7 @@ ALERTS: Final = {
     "regime_change": "impact level shift: spread or depth of one side changed level for more than a few minutes",
     "book_gap": "changes of a symbol's book are missing, so that the book ended; the next snapshot begins it again",
     "crossed_feed": "all books of a minute were rejected, at least one because it was crossed",
-    "venue_lost": "the book of one venue of a symbol became too old: the merged book is without it until its next "
+    "venue_lost": "the book of one venue of a symbol became too old: the merged book excludes it until its next "
     "one; the text names the venue and the time",
     "halt": "an operator or the service halted plans; the text states scope and reason",
     "order_refused": "a record on orders went to the dead letters; the text states the reason",
@@ -48,10 +48,10 @@ ALERTS: Final = {
     "joint_fallback": "orders on one book could not be planned as one problem: each is planned by itself and charged "
     "for the others' plans",
     "would_touched": "the market is at the order's would price or better: its share of the depth is taken at once",
-    "auction_unknown": "nothing is known of the volume of an auction that an order is to take part in: it has no entry",
-    "off_band": "an order has traded less than its least rate asks for, or more than its largest one allows",
+    "auction_unknown": "the expected volume of an auction is unknown: the order does not enter it",
+    "off_band": "an order has traded less than its minimum rate requires, or more than its maximum allows",
     "price_drift": "the mid is further from an order's arrival price than `plans.alert_drift_bps`",
-    "cost_off_band": "the fills of an order that is half done cost more, or less, than the 95% band of its first plan",
+    "cost_off_band": "the fills of a half-filled order cost more or less than the 95% band of its first plan",
     "limit_blocks": "the prevailing book has nothing within the order's limit price: this interval trades nothing",
     "lifted": "`must_complete` needs more than `participation_rate` allows; the plan states how much",
     "shortfall": "a quantity of the plan or the ended order could not be, or was not, traded",
@@ -86,7 +86,8 @@ def page() -> str:
         "in the summary of `impactd replay`, and in `n_rejected` of an estimate.\n\n"
         f"{table(('reason', 'meaning'), ((code(str(reason)), MEANINGS[reason]) for reason in Reject))}"
         f"\n## Alerts\n\n`kind` of a record in the alerts topic:\n\n{_words('kind', ALERTS)}"
-        "\n## Codes of the batch API\n\n`code` of an `impactd` exception; its `what` and `remedy` are sentences.\n\n"
+        "\n## Codes of the batch API\n\n`code` of an `impactd` exception; `field` names the parameter, column,\n"
+        "setting or file, `what` states what is wrong with it, and `remedy` what to do.\n\n"
         f"{research}"
     )
 

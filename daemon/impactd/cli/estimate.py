@@ -103,8 +103,8 @@ _DOUBTS: Final = {
     "no_volume": "no trade has been seen: VWAP, POV and limits by volume are unknown",
     "extrapolated": "intervals ask for more than the model has been fitted to",
     "shortfall": "window and limits do not hold the whole quantity",
-    "auction_unknown": "nothing is known of the volume of an auction: the order has no part in it",
-    "coverage": "its bands have held clearly more or fewer of the recent trial plans than they should",
+    "auction_unknown": "the expected volume of an auction is unknown: the order does not enter it",
+    "coverage": "its bands held clearly more or fewer recent trial plans than they should",
     "regime": "the impact level shifted in the last half hour",
 }
 

@@ -125,7 +125,7 @@ class Desk:
     # --- events -----------------------------------------------------------
 
     def receive(self, received: Received[Any], now: int, topic: Topic | None = None) -> None:
-        """Apply an event at event time `now`; `topic`: that it came by, where that is not its own."""
+        """Apply an event at event time `now`; `topic` is the one it arrived on, if not its own."""
         event = received.event
         if isinstance(event, Control):
             self._count(EventOutcome.APPLIED if self._control(event, now) else EventOutcome.DUPLICATE)
@@ -290,7 +290,7 @@ class Desk:
             return False
         self._mark_halt(event.scope, event.ts_event)
         # A scope may be misspelt or refer to a later order: the count lets the sender tell.
-        self._alerts.alert(event.type, None, None, now, f"{changed} ({len(self._turned())} active orders here)")
+        self._alerts.alert(event.type, None, None, now, f"{changed} (active orders here: {len(self._turned())})")
         self._replan_halted(now)
         return True
 
@@ -310,7 +310,7 @@ class Desk:
             return False
         if self._halts.halted_since(event.symbol) != was:
             self._mark_halt(event.symbol, event.ts_event)
-        text = f"{changed} ({len(self._turned())} active orders here)"
+        text = f"{changed} (active orders here: {len(self._turned())})"
         self._alerts.alert("market_status", event.symbol, None, now, text)
         self._replan_halted(now)
         return True

@@ -240,7 +240,7 @@ class Engine:
         """
         market = self._markets.get(new.symbol)
         if market is None:
-            raise NoEstimateError(f"symbol: nothing is known of {new.symbol}; check its spelling, or wait for ticks")
+            raise NoEstimateError(f"symbol: no data on {new.symbol} yet; check its spelling, or wait for ticks")
         now = self._outbox.clock or new.ts_event
         order = Order.open(dataclasses.replace(new, ts_event=now), now, self.instruments.of(new.symbol))
         return estimate(

@@ -149,7 +149,7 @@ async def listening(app: web.Application, http: HttpSection) -> AsyncIterator[tu
                 "http.port to a free one (0 takes any), or http.enabled=false"
             ) from error
         host, port = listener.sockets[0].getsockname()[:2]
-        _log.info("http listens", host=host, port=port, connections=most)
+        _log.info("http listening", host=host, port=port, connections=most)
         yield host, port
     finally:
         if listener is not None:

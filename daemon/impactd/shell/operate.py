@@ -134,7 +134,7 @@ async def operate(
         async with observed(service, core, log_limit, telemetry):
             code = await service.run(signals=True)
     except FatalError as error:
-        _log.critical("service fails", reason=str(error))
+        _log.critical("service failed", reason=str(error))
         code = EXIT_FAILED
         if notifier is not None:
             notifier.stopping(f"failed: {error}")

@@ -88,7 +88,7 @@ class FeedAlerts:
     def bad_books(
         self, symbol: str, rejected: Mapping[str, int], n_books: int, now: int, venue: str | None = None
     ) -> None:
-        """Alert that a minute had no usable book, at a venue where one is named, and that some were crossed."""
+        """Alert that a minute had no usable book (at a venue, if one is named) and that some were crossed."""
         crossed = rejected.get("crossed", 0)
         if crossed and not n_books:
             at = "" if venue is None else f" at {venue}"
@@ -96,8 +96,8 @@ class FeedAlerts:
             self._outbox.publish(Topic.ALERTS, symbol, Alert("crossed_feed", symbol, None, now, text))
 
     def venue_lost(self, symbol: str, venue: str, since: int, now: int) -> None:
-        """Alert that a venue's book has become too old at `since` (ns) and is no part of the merged book."""
-        text = f"no book of {symbol} from {venue} for too long: from {since} on the merged book is without it"
+        """Alert that a venue's book became too old at `since` (ns), so that the merged book excludes it."""
+        text = f"the book of {symbol} at {venue} is too old: the merged book excludes it from {since} on"
         self._outbox.publish(Topic.ALERTS, symbol, Alert("venue_lost", symbol, None, now, text))
 
     def shifted(self, symbol: str, sides: Iterable[Side], now: int) -> None:

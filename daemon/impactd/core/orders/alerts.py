@@ -60,13 +60,13 @@ class OrderAlerts:
         """
         text = None
         if last_tick is None:
-            text = f"no tick of {order.symbol} yet: the order is planned without a price or a volume"
+            text = f"no tick for {order.symbol} yet: the order is planned without price or volume"
         elif order.terms.start <= now and now - last_tick > self._settings.missing_ticks_ns:
             text = f"no tick for {(now - last_tick) // SECOND_NS} s"
         self.warn(order, now, "missing_ticks", text)
 
     def progress(self, order: Order, volume: float, minutes: float, mid: float | None, now: int) -> None:
-        """Alert what an order's closed minute shows of its band of participation, the price and its cost.
+        """Alert if an order is off its participation band, the price has drifted, or its fills are off their cost band.
 
         Parameters
         ----------
@@ -91,7 +91,7 @@ class OrderAlerts:
         self.dead(received, outcome.value, UNCOUNTED[outcome].format(filled=format_qty(order.cum_qty)), now)
 
     def orphan(self, received: Received[Any], now: int) -> None:
-        """Send a held event whose order or execution never came to the dead letters."""
+        """Send a held event to the dead letters: its order or execution never arrived."""
         waited = self._settings.hold_ns // SECOND_NS
         detail = f"cl_ord_id: no such order or execution within {waited} s; redrive it once it exists"
         self.dead(received, "orphan", detail, now)
@@ -105,35 +105,37 @@ class OrderAlerts:
 
 
 def _off_band(order: Order, volume: float) -> str | None:
-    """Return how far an order is behind its least rate or ahead of its largest one, or None.
+    """Return how far an order is behind its minimum rate or ahead of its maximum, or None.
 
-    A lot, and what the minute itself allows, or a mean one, are within the band: its volume is not known while it is
-    traded, and a plan pays back later what a minute fell short of its forecast.
+    One lot and the allowance of one minute (this one, or an average one if larger) are tolerated: a minute's volume is
+    unknown while it trades, and a later plan makes up for a minute below its forecast.
 
     Parameters
     ----------
     volume : float
-        Of the minute or the mean one, whichever is more, shares.
+        Of this minute or of an average one, whichever is larger, shares.
     """
     terms, done = order.terms, order.cum_qty - order.auction_qty
     before, now = max(order.market_volume - volume, 0.0), order.market_volume
     if terms.least_rate is not None and order.leaves_qty:
         due = int(terms.least_rate * before * QUANTA) - terms.lot_size
         if done < due:
-            return f"behind: {format_qty(done)} traded, {format_qty(due)} due at the least rate {terms.least_rate:g}"
+            return f"behind: {format_qty(done)} traded, {format_qty(due)} due at the minimum rate {terms.least_rate:g}"
     if terms.most_rate is not None and not terms.must_complete:
         most = int(terms.most_rate * (now + volume) * QUANTA) + terms.lot_size
         if done > most:
-            return f"ahead: {format_qty(done)} traded, {format_qty(most)} allowed at the rate {terms.most_rate:g}"
+            return (
+                f"ahead: {format_qty(done)} traded, {format_qty(most)} allowed at the maximum rate {terms.most_rate:g}"
+            )
     return None
 
 
 def _off_cost(order: Order) -> str | None:
-    """Return how the fills of an order that is half done cost other than its first plan's band, or None."""
+    """Return how the fills of a half-filled order differ in cost from its first plan's band, or None."""
     costs, band = order.costs, order.cost_band
     if band is None or costs.unmarked or not costs.qty or 2 * costs.qty < order.order_qty:
         return None
     paid = (costs.spread + costs.impact) / costs.qty / (COST_QUANTA / QUANTA)
     if band[0] <= paid <= band[1]:
         return None
-    return f"fills cost {paid:.6g} a share over the mid, outside of the first plan's {band[0]:.6g} to {band[1]:.6g}"
+    return f"fills cost {paid:.6g} per share over mid, outside the first plan's band {band[0]:.6g} to {band[1]:.6g}"

@@ -46,7 +46,7 @@ async def keep_following(
     while True:
         lost = await follow()
         wait_s = first_wait_s if lost.began else min(2 * wait_s, _LONGEST_WAIT_S)
-        log.warning("feed interrupted: books end until a snapshot", reason=lost.why, next_try_s=wait_s)
+        log.warning("feed interrupted: no book until the next snapshot", reason=lost.why, next_try_s=wait_s)
         for record in ends():
             await sink.put(record)
         await asyncio.sleep(wait_s)

@@ -137,7 +137,7 @@ class KafkaSink:
             await self._flying.popleft()
         seconds = time.monotonic() - started
         if seconds > _LATE_S:
-            self._log.warning("feed waits for the broker", seconds=round(seconds, 1), records=_IN_FLIGHT)
+            self._log.warning("feed waiting for the broker", seconds=round(seconds, 1), records=_IN_FLIGHT)
 
     async def flush(self) -> None:
         """Wait until every record has arrived."""

@@ -128,7 +128,7 @@ class Gateway:
                 finally:
                     if self._failed.done():
                         # Its threads wait for a commit that will not come.
-                        _log.error("fix gateway ends", error=str(self._failed.exception()))
+                        _log.error("fix gateway failed", error=str(self._failed.exception()))
                         os._exit(1)
                     await asyncio.to_thread(_log_out, quickfix, self._states)
         except KafkaError as error:
@@ -304,7 +304,7 @@ class Gateway:
             if out.session not in ids:
                 ids[out.session] = _session_id(quickfix, out.session)
             if quickfix.Session.lookupSession(ids[out.session]) is None:
-                _log.warning("fix session is not configured any more: a report stays unsent", session=out.session)
+                _log.warning("report not sent: fix session no longer configured", session=out.session)
                 continue
             message = _message(quickfix, out)
             await asyncio.to_thread(self._send, quickfix, number, message, ids[out.session])
@@ -408,10 +408,10 @@ def _start(quickfix: Any, gateway: Gateway, path: str) -> None:
             del session
 
         def onLogon(self, session: Any) -> None:  # noqa: N802
-            _log.info("fix session is on", session=session.toString())
+            _log.info("fix session logged on", session=session.toString())
 
         def onLogout(self, session: Any) -> None:  # noqa: N802
-            _log.info("fix session is off", session=session.toString())
+            _log.info("fix session logged out", session=session.toString())
 
         def toAdmin(self, message: Any, session: Any) -> None:  # noqa: N802
             self._leaves(message, session, keep=False)

@@ -420,7 +420,7 @@ class Ownership:
             async with asyncio.timeout(self._settings.kafka.session_timeout_ms / 1000):
                 await self._clients.ticks.commit({where: position})
         except (KafkaError, OSError, TimeoutError) as error:
-            self._log.info("not confirmed by the group yet", reason=repr(error))
+            self._log.info("group membership not confirmed yet", reason=repr(error))
             return False
         return True
 

@@ -273,7 +273,7 @@ async def _answer(ask: Callable[[], T], waiting: Callable[[str | None], None] = 
         try:
             return await asyncio.to_thread(ask)
         except RegistryAwayError as error:
-            _log.warning("schema registry away", reason=str(error))
+            _log.warning("schema registry unreachable", reason=str(error))
             waiting(str(error))
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LAST_PAUSE_S)

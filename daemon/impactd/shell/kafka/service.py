@@ -296,7 +296,7 @@ class Service:
             self._error = error
             self._status.error = str(error) or repr(error)
             known = isinstance(error, FatalError)
-            _log.critical("service fails", reason=self._status.error, exc_info=None if known else error)
+            _log.critical("service failed", reason=self._status.error, exc_info=None if known else error)
         self._stop.set()
 
     async def _watch_group(self, ticks: GroupConsumer) -> None:

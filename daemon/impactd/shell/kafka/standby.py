@@ -97,7 +97,7 @@ class Standby:
                 await consumer.start()
                 await self._follow(consumer)
             except (KafkaError, OSError, TimeoutError) as error:
-                _log.info("states are not followed for a moment", reason=repr(error))
+                _log.info("warm copies interrupted, trying again", reason=repr(error))
             finally:
                 self._transport.release(consumer)
             await asyncio.sleep(_BACKOFF_S)
@@ -131,7 +131,7 @@ class Standby:
                 self._copies[place].whole |= at >= ends[place]
                 self._count()
                 if self._status.standby_bytes > self._most:
-                    _log.warning("no warm copy: kafka.standby_bytes is reached", partition=place.partition)
+                    _log.warning("no warm copy: kafka.standby_bytes reached", partition=place.partition)
                     self._copies[place] = _Copy(refused=True)
                     consumer.pause(place)
             if all(copy.whole or copy.refused for copy in self._copies.values()):

@@ -73,7 +73,7 @@ class _Made(NamedTuple):
 
 
 def _log_progress(seconds: float) -> None:
-    _log.info("compiling, once for this release", seconds=round(seconds))
+    _log.info("compiling once for this release", seconds=round(seconds))
 
 
 async def compiled(core: CoreSettings, stop: asyncio.Event, progress: Callable[[float], None] = _log_progress) -> None:

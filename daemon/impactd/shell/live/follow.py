@@ -153,7 +153,7 @@ class Follower:
 
     def _fail(self, problem: str) -> None:
         if self.problem != problem:
-            _log.warning("live page", problem=problem)
+            _log.warning("live page interrupted", problem=problem)
         self.problem = problem
 
     async def _tell_health(self) -> None:
