@@ -26,6 +26,7 @@ class Row:
     px: float = 100.0
     qty: float | None = None
     ts_record: int | None = None
+    publisher: int = 0
 
 
 def book(
@@ -52,6 +53,7 @@ def batch_of(rows: Sequence[Row]) -> TickBatch:
         batch.ts_event[i] = row.ts
         batch.ts_record[i] = row.ts if row.ts_record is None else row.ts_record
         batch.offset[i] = i
+        batch.publisher[i] = row.publisher
         for side, px, sz, n in (
             (row.bids, batch.bid_px, batch.bid_sz, batch.n_bid),
             (row.asks, batch.ask_px, batch.ask_sz, batch.n_ask),

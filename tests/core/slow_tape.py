@@ -66,6 +66,7 @@ class SlowMinute:
     n_late: int = 0
     n_books: int = 0
     trades: list[Row] = field(default_factory=list)
+    others: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -75,6 +76,7 @@ class SlowSymbol:
     minute: int | None = None
     books: list[tuple[int, list[Level], list[Level]]] = field(default_factory=list)
     traded: bool = False
+    publisher: int = 0
     counts: SlowMinute = field(default_factory=SlowMinute)
 
 
@@ -107,6 +109,13 @@ class SlowTape:
         if its.minute is None:
             its.minute = row.ts // rule.interval_ns * rule.interval_ns
         self.clock = max(self.clock, row.ts)
+        if row.publisher and its.publisher and row.publisher != its.publisher:
+            is_silent = not its.books or row.ts - its.books[-1][0] > rule.max_silence_ns
+            if not is_silent:
+                its.counts.rejected["publisher"] += 1
+                its.counts.others.append(row.publisher)
+                return
+        its.publisher = row.publisher or its.publisher
         if row.qty is not None:
             its.counts.trades.append(row)
             its.traded = True
@@ -194,6 +203,7 @@ class SlowTape:
                 "coverage": coverage,
                 "lower_bound": bound,
                 "depth": depth,
+                "other_publisher": (its.counts.others or [0])[-1],
             }
         )
         its.minute = end

@@ -373,6 +373,7 @@ class Engine:
                 counts.refits += 1
                 self._outbox.publish(Topic.MODELS, symbol, model)
             self._alerts.bad_books(symbol, stats.rejected, stats.n_books, end)
+            self._alerts.other_publisher(symbol, stats.rejected, (stats.publisher, stats.other_publisher), end)
         if not idle or not self._books.sizes(symbol):
             # Without books there is no depth to choose by: the current grid stays.
             self._regrid(symbol, stats)

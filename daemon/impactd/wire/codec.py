@@ -22,6 +22,7 @@ REASONS: Final = {
     "json": "not JSON",
     "missing_field": "a field that is needed is absent",
     "not_finite": "NaN, an infinity, or a number beyond float64",
+    "publisher": "an order of another publisher than those of the symbol's book before",
     "schema": "the bytes do not match the schema that they name",
     "sentinel": "a traded quantity that means 'undefined'",
     "time_unit": "a time whose magnitude fits another unit than `wire.time_unit`",
@@ -36,6 +37,9 @@ REASONS: Final = {
     "unmapped": "a row of an instrument or publisher that `--symbol` does not name",
     "value": "a field has a value that is not allowed",
 }
+
+#: Reasons that are alerted by symbol.
+OF_SYMBOL: Final = frozenset({"gap", "publisher"})
 
 MAX_DETAIL: Final = 200
 
@@ -95,7 +99,7 @@ class FieldError(Exception):
     Attributes
     ----------
     symbol : str or None
-        Of a gap: whose book ends.
+        Of a gap: whose book ends. Of an order of another publisher: whose book it would have changed.
     """
 
     def __init__(self, reason: str, detail: str) -> None:

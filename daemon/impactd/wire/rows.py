@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from impactd.core.base.publisher import NO_PUBLISHER
 from impactd.core.inputs.ticks import BOOK, TRADE, Float, Int, TickBatch
 from impactd.wire.codec import FROM_DATA
 
@@ -56,6 +57,7 @@ class RowBuilder:
         self._px: list[float] = []
         self._qty: list[float] = []
         self._aggressor: list[int] = []
+        self._publisher: list[int] = []
         #: All that has an entry a row.
         self._columns: tuple[list[Any], ...] = (
             self._symbol,
@@ -68,6 +70,7 @@ class RowBuilder:
             self._px,
             self._qty,
             self._aggressor,
+            self._publisher,
         )
 
     def __len__(self) -> int:
@@ -99,6 +102,7 @@ class RowBuilder:
         ts_recv: int,
         bids: tuple[list[float], list[float]],
         asks: tuple[list[float], list[float]],
+        publisher: int = NO_PUBLISHER,
     ) -> None:
         """Add a book; `bids` and `asks` are (prices, sizes), best first."""
         self._add(record, symbol, BOOK, flags, ts_event, ts_recv)
@@ -107,6 +111,7 @@ class RowBuilder:
         self._px.append(_NAN)
         self._qty.append(_NAN)
         self._aggressor.append(0)
+        self._publisher.append(publisher)
 
     def add_trade(
         self,
@@ -118,6 +123,7 @@ class RowBuilder:
         px: float,
         qty: float,
         aggressor: int,
+        publisher: int = NO_PUBLISHER,
     ) -> None:
         """Add a trade."""
         self._add(record, symbol, TRADE, flags, ts_event, ts_recv)
@@ -126,6 +132,7 @@ class RowBuilder:
         self._px.append(px)
         self._qty.append(qty)
         self._aggressor.append(aggressor)
+        self._publisher.append(publisher)
 
     def build(self) -> Rows:
         """Return all rows added so far."""
@@ -151,6 +158,7 @@ class RowBuilder:
             px=np.array(self._px, np.float64),
             qty=np.array(self._qty, np.float64),
             aggressor=np.array(self._aggressor, np.int8),
+            publisher=np.array(self._publisher, np.int64),
         )
         return Rows(batch, np.array(self._record, np.int64), np.array(self._ts_recv, np.int64))
 

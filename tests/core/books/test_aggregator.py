@@ -63,7 +63,7 @@ def _rows(draw: st.DrawFn) -> list[Row]:
     for _ in range(draw(st.integers(1, 40))):
         now += draw(st.sampled_from([0, 0, 1, 7, 60, 250, 600, 1_100, 4_700, -20, -700]))
         ts = max(now + draw(st.sampled_from([0, 0, 0, -30, -1_500])), 1)
-        row = Row(ts, symbol=draw(st.sampled_from("AAB")))
+        row = Row(ts, symbol=draw(st.sampled_from("AAB")), publisher=draw(st.sampled_from([0, 2, 2, 2, 39])))
         row = replace(row, ts_record=ts - draw(st.sampled_from([0, 0, 0, 0, 500, 501])))
         what = draw(st.sampled_from(["book", "book", "book", "book", "odd", "trade"]))
         if what == "trade":

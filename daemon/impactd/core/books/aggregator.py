@@ -107,6 +107,7 @@ class MinuteAggregator:
             interval_ns=settings.interval_ns,
             grace_ns=settings.grace_ns,
             skew_ns=settings.max_clock_skew_ns,
+            silence_ns=min(settings.max_silence_ns, _LONGEST_NS),
             max_levels=settings.max_levels,
             max_symbols=max_symbols,
             allow_locked=settings.allow_locked,

@@ -3,11 +3,13 @@
 A row of a `TickBatch` is what a venue sent.  This module decides whether it is a usable book, and gives every row that
 is not exactly one reason:
 the first that applies in the order of `Reject`.  The checks of time
-(``future``, ``clock_back``) come first and are made where the clocks are
-known, in `impactd.core.books.kernel`; those of content are made here.
+(``future``, ``clock_back``) come first and then that of the publisher; they are made where a symbol's state is
+known, in `impactd.core.books.kernel`.  Those of content are made here.
 
 Rules
 -----
+- The book of a symbol is of its first publisher.  Once that one has sent no book for `books.max_silence_s`, the next
+  publisher's takes its place.
 - A level of size zero is no level: its price is not checked, and neither the
   order of its side nor the walk counts it.
 - A side without levels is empty.  A book with an empty side is valid: it
@@ -53,6 +55,7 @@ class Reject(StrEnum):
     LOCKED = "locked"
     HALTED = "halted"
     NO_VENUE = "no_venue"
+    PUBLISHER = "publisher"
 
 
 #: Why a tick is rejected; such rows are counted by symbol and minute and are not dead letters.
@@ -70,6 +73,7 @@ MEANINGS: Final = {
     Reject.CROSSED: "the best bid is above the best ask",
     Reject.HALTED: "a book of a symbol that is halted",
     Reject.NO_VENUE: "a book without `venue` of a symbol whose other books name one",
+    Reject.PUBLISHER: "a row of another publisher than the symbol's book, which is of one",
     Reject.LOCKED: "the best bid equals the best ask, and `books.allow_locked` is off",
 }
 
@@ -94,6 +98,7 @@ _CROSSED: Final = REASONS.index(Reject.CROSSED)
 _LOCKED: Final = REASONS.index(Reject.LOCKED)
 HALTED: Final = REASONS.index(Reject.HALTED)
 NO_VENUE: Final = REASONS.index(Reject.NO_VENUE)
+PUBLISHER: Final = REASONS.index(Reject.PUBLISHER)
 
 _INT64_MAX: Final = 9_223_372_036_854_775_807.0
 #: INT64_MAX and UINT32_MAX as sizes, whole or in units of 1e-9 and 1e-8.

@@ -22,6 +22,7 @@ from impactd.core.books.checks import (
     FUTURE,
     HALTED,
     NO_VENUE,
+    PUBLISHER,
     USABLE,
     check_book,
     check_trade,
@@ -71,6 +72,7 @@ class Rows(NamedTuple):
     n_ask: Int32
     px: Float
     qty: Float
+    publisher: Int
 
 
 class Limits(NamedTuple):
@@ -79,6 +81,7 @@ class Limits(NamedTuple):
     interval_ns: int
     grace_ns: int
     skew_ns: int
+    silence_ns: int
     max_levels: int
     max_symbols: int
     allow_locked: bool
@@ -92,6 +95,7 @@ _DTYPES: Final = {
     "n_ask": np.int32,
     "ts_event": np.int64,
     "ts_record": np.int64,
+    "publisher": np.int64,
 }
 
 
@@ -221,7 +225,7 @@ def run_rows(  # noqa: PLR0912, PLR0915  (one loop: parts that took the tuples o
         `END`, `OWN_CLOCK`, `PARTITION_CLOCK` or `NEEDS_GRID`.
     """
     # Arrays are taken out of their tuples once: each access in the loop would count references, atomically.
-    slot, code, kinds, flags, ts_events, ts_records, bid_px, bid_sz, ask_px, ask_sz, n_bids, n_asks, px, qty = rows
+    slot, code, kinds, flags, ts_events, ts_records, bid_px, bid_sz, ask_px, ask_sz, n_bids, n_asks, px, qty, who = rows
     symbol, rejected, touched, levels, sizes, slippage_ns, held_ns, bound_ns = store
     wholes, stand_ns = family.whole, family.stand_ns
     for i in range(start, stop):
@@ -244,6 +248,14 @@ def run_rows(  # noqa: PLR0912, PLR0915  (one loop: parts that took the tuples o
             reason = FUTURE
         elif gate == REFUSE_BACK:
             reason = CLOCK_BACK
+        elif gate == PASS and who[i] != 0 and who[i] != row.publisher:
+            if row.publisher == 0 or ts_event > row.book_ns + limits.silence_ns:
+                row.publisher = who[i]
+            else:
+                reason = PUBLISHER
+                row.other_publisher = who[i]
+        if reason != USABLE:
+            pass
         elif gate == PASS and kind == BOOK:
             n_bid, n_ask, flag = n_bids[i], n_asks[i], flags[i]
             reason, bids, asks = check_book(

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from impactd.core.base.publisher import NO_PUBLISHER
 from impactd.core.base.settings import SECOND_NS
 from impactd.core.base.topics import Side
 from impactd.core.base.venue import venue_of, whole_of
@@ -56,6 +57,8 @@ class MinuteStats:
         Price times shares of the continuous volume, currency.
     halted : bool
         Whether the symbol was halted in a part of the minute.
+    publisher, other_publisher : int
+        Whose the book is, and the last one whose rows were rejected; see `impactd.core.base.publisher`.
     sizes : ndarray of float64, shape (n_sizes,)
         Shares, ascending; empty before the symbol's first two-sided book.
     slippage : ndarray of float64, shape (2, n_sizes)
@@ -89,6 +92,8 @@ class MinuteStats:
     lower_bound: Float
     depth: Float
     halted: bool = False
+    publisher: int = NO_PUBLISHER
+    other_publisher: int = NO_PUBLISHER
 
     @property
     def covered_s(self) -> float:
@@ -176,6 +181,8 @@ def minute_stats(store: Store, s: int, symbol: str, end: int, *, prevails: bool)
         lower_bound=bound,
         depth=depth,
         halted=bool(row["halt_ns"] < end and row["resume_ns"] > row["minute"]),
+        publisher=int(row["publisher"]),
+        other_publisher=int(row["other_publisher"]),
     )
 
 

@@ -51,6 +51,8 @@ SYMBOL: Final = np.dtype(
         ("halt_ns", "<i8"),  # the symbol's latest halt began here; FOREVER before any
         ("resume_ns", "<i8"),  # and ended here; FOREVER while it lasts
         ("negative_px", "<i8"),  # 1 where prices at or below zero are valid
+        ("publisher", "<i8"),  # whose book it is (`impactd.core.base.publisher`)
+        ("other_publisher", "<i8"),  # the last one whose row was rejected in the open minute
     ]
 )
 
@@ -67,6 +69,7 @@ MINUTE_FIELDS: Final = (
     "half_spread_ns",
     "ask_depth_ns",
     "bid_depth_ns",
+    "other_publisher",
 )
 
 

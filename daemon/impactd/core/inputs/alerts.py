@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import orjson
 
+from impactd.core.base.publisher import publisher_text
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Side, Topic
 from impactd.core.inputs.events import REFUSED
@@ -13,6 +15,9 @@ from impactd.core.inputs.reject_rate import InvalidShare
 from impactd.core.inputs.ticks import Refused
 from impactd.core.outputs.messages import Alert
 from impactd.core.outputs.outbox import Outbox
+
+#: Reasons of refused ticks that are alerted by symbol: the alert's kind, and what is counted.
+_BY_SYMBOL: Final = {"gap": ("book_gap", "gap"), "publisher": ("other_publisher", "order")}
 
 
 class FeedAlerts:
@@ -31,8 +36,8 @@ class FeedAlerts:
         self._interval = settings.books.interval_ns
         self._max_symbols = settings.max_symbols
         self.told = (0, 0)
-        #: By symbol: gaps of its book that have not been alerted, and the time before which none is, ns.
-        self._gaps: dict[str, tuple[int, int]] = {}
+        #: By kind and symbol: refusals that have not been alerted, and the time before which none is, ns.
+        self._held: dict[str, dict[str, tuple[int, int]]] = {kind: {} for kind, _ in _BY_SYMBOL.values()}
         self.invalid = InvalidShare(settings.invalid, self._interval)
 
     def refused(self, topic: Topic, record: Refused, key: int, now: int) -> None:
@@ -44,27 +49,29 @@ class FeedAlerts:
         if topic is not Topic.TICKS:
             alert = Alert(REFUSED[topic], record.symbol, record.cl_ord_id, now, f"{record.reason}: {record.detail}")
             self._outbox.publish(Topic.ALERTS, record.symbol, alert)
-        elif record.reason == "gap":
-            self._gap(record, now)
+        elif record.reason in _BY_SYMBOL:
+            self._of_symbol(record, now)
         text = self.invalid.refused(key, f"{record.reason}: {record.detail}")
         if text is not None:
             self._outbox.publish(Topic.ALERTS, None, Alert("invalid_ratio", None, None, key, text))
 
-    def _gap(self, record: Refused, now: int) -> None:
-        """Alert that a book built from changes has ended; once an interval for each symbol, with the number since."""
+    def _of_symbol(self, record: Refused, now: int) -> None:
+        """Alert what is wrong with a symbol's feed; once an interval for each symbol, with the number since."""
+        kind, what = _BY_SYMBOL[record.reason]
+        held = self._held[kind]
         symbol = record.symbol
         if symbol is None and record.key is not None:
             symbol = record.key.decode(errors="replace")
         # Any text may come as a symbol: beyond the most symbols they share one entry.
         entry = symbol or ""
-        entry = entry if entry in self._gaps or len(self._gaps) < self._max_symbols else ""
-        count, until = self._gaps.get(entry, (0, 0))
+        entry = entry if entry in held or len(held) < self._max_symbols else ""
+        count, until = held.get(entry, (0, 0))
         count += 1
         if now >= until:
-            text = f"{count} {'gap' if count == 1 else 'gaps'} since the last alert: {record.detail}"
-            self._outbox.publish(Topic.ALERTS, symbol, Alert("book_gap", symbol, None, now, text))
+            text = f"{count} {what if count == 1 else what + 's'} since the last alert: {record.detail}"
+            self._outbox.publish(Topic.ALERTS, symbol, Alert(kind, symbol, None, now, text))
             count, until = 0, now + self._interval
-        self._gaps[entry] = count, until
+        held[entry] = count, until
 
     def dropped(self, rows: int, now: int) -> None:
         """Alert, at most once an interval, that rows were dropped because there are too many symbols.
@@ -95,6 +102,17 @@ class FeedAlerts:
             text = f"all books of the minute{at} were refused, {crossed} of them crossed"
             self._outbox.publish(Topic.ALERTS, symbol, Alert("crossed_feed", symbol, None, now, text))
 
+    def other_publisher(self, symbol: str, rejected: Mapping[str, int], publishers: tuple[int, int], now: int) -> None:
+        """Alert that ticks of a minute were rejected because they are of another publisher than the symbol's book."""
+        count = rejected.get("publisher", 0)
+        if count:
+            first, other = map(publisher_text, publishers)
+            text = (
+                f"{count} {'tick' if count == 1 else 'ticks'} of publisher {other} rejected: the book is of publisher "
+                f"{first}; give each publisher a symbol of its own, or name both in [[venues]]"
+            )
+            self._outbox.publish(Topic.ALERTS, symbol, Alert("other_publisher", symbol, None, now, text))
+
     def venue_lost(self, symbol: str, venue: str, since: int, now: int) -> None:
         """Alert that a venue's book became too old at `since` (ns), so that the merged book excludes it."""
         text = f"the book of {symbol} at {venue} is too old: the merged book excludes it from {since} on"
@@ -111,12 +129,15 @@ class FeedAlerts:
 
     def dump(self) -> bytes:
         """Return the state value."""
-        gaps = {symbol: self._gaps[symbol] for symbol in sorted(self._gaps)}
-        return orjson.dumps({"dropped": self.told, "invalid": self.invalid.save()} | ({"gaps": gaps} if gaps else {}))
+        held = {kind: dict(sorted(of.items())) for kind, of in self._held.items() if of}
+        return orjson.dumps({"dropped": self.told, "invalid": self.invalid.save()} | ({"held": held} if held else {}))
 
     def load(self, value: bytes) -> None:
         """Restore from the state value."""
         saved = orjson.loads(value)
         self.told = (saved["dropped"][0], saved["dropped"][1])
         self.invalid.load(saved["invalid"])
-        self._gaps = {symbol: (count, until) for symbol, (count, until) in saved.get("gaps", {}).items()}
+        for kind, held in self._held.items():
+            of = saved.get("held", {}).get(kind, {})
+            held.clear()
+            held.update({symbol: (count, until) for symbol, (count, until) in of.items()})

@@ -65,7 +65,8 @@ class Refused:
     ts_record : int
         Timestamp of the record, ns; places the refusal in event order.
     symbol, cl_ord_id : str or None
-        Of an order, execution or control, where they can be read; of a gap, `symbol` is that of the book that ends.
+        Of an order, execution or control, where they can be read; of a gap, `symbol` is that of the book that ends, and
+        of an order of another publisher that of the book.
     """
 
     offset: int
@@ -109,6 +110,9 @@ class TickBatch:
         Of trades; NaN for books.
     aggressor : ndarray of int8, shape (n,)
         1 buy, -1 sell, 0 unknown.
+    publisher : ndarray of int64, shape (n,)
+        Number of the publisher (`impactd.core.base.publisher`), of which a symbol's book has only one; 0 where the row
+        names none, and for prints of a tape.
     """
 
     symbols: tuple[str, ...]
@@ -127,6 +131,7 @@ class TickBatch:
     px: Float
     qty: Float
     aggressor: npt.NDArray[np.int8]
+    publisher: Int
 
     def __len__(self) -> int:
         return int(self.ts_event.shape[0])
@@ -160,6 +165,7 @@ class TickBatch:
             px=np.full(n, np.nan),
             qty=np.full(n, np.nan),
             aggressor=np.zeros(n, np.int8),
+            publisher=np.zeros(n, np.int64),
         )
 
     def take(self, rows: slice | Int | npt.NDArray[np.bool_]) -> TickBatch:

@@ -121,11 +121,14 @@ class CaptureCodec(BuildingCodec):
             elif self.books is not None and self.books.stands(symbol):
                 n_skipped += 1
             else:
-                sides = [self._levels(getattr(item, side), side, self.limits.max_levels) for side in ("bids", "asks")]
+                bids, asks = (
+                    self._levels(levels, side, self.limits.max_levels)
+                    for side, levels in (("bids", item.bids), ("asks", item.asks))
+                )
                 if item.is_quote:
                     lot = lot_of(symbol, ts_event)
-                    sides = [(px, [lot * size for size in sz]) for px, sz in sides]
-                builder.add_book(record, symbol, 0, ts_event, received, *sides)
+                    bids, asks = ((px, [lot * size for size in sz]) for px, sz in (bids, asks))
+                builder.add_book(record, symbol, 0, ts_event, received, bids, asks)
         return n_skipped if found else 1
 
     def _wrapped_time(self, time: object) -> int:

@@ -208,6 +208,7 @@ def _of_group(group: Sequence[tuple[int, _Message]]) -> tuple[Rows, list[int]]:
         px=np.where(is_trade, rows.px[keep], np.nan),
         qty=np.where(is_trade, rows.qty[keep], np.nan),
         aggressor=rows.aggressor[keep],
+        publisher=np.zeros(n, np.int64),
     )
     found = Rows(by_first_appearance(batch), origin[rows.message[keep]], rows.ts_recv[keep])
     return found, origin[is_bad].tolist()

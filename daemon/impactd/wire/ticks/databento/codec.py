@@ -41,6 +41,7 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from impactd.core.base.publisher import NO_PUBLISHER, publisher_number
 from impactd.core.inputs.ticks import AUCTION, MID_EVENT, TRADE, Float, Int, TickBatch
 from impactd.wire.codec import FieldError, Limits, at_column_venue, shown
 from impactd.wire.content import Content, Head, Line
@@ -144,13 +145,12 @@ class DatabentoCodec(CsvCodec):
     def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
         """Decode one line field by field."""
         field = self._columns.split(value)
-        venue = self._identity.publisher(value) if self.limits.venues else ""
-        return decode_fields(field, record, self._columns, self._symbol, self.limits, builder, venue)
+        return decode_fields(field, record, self._columns, self._symbol, self.limits, builder)
 
     def scan(self, values: Sequence[bytes]) -> tuple[Rows | None, Sequence[int]]:
         """Decode the lines in which every column holds its plain form."""
         # Without a symbol column the scanner's symbol number is 0, that of the only one there is.
-        names_venues = self.limits.venues and self._identity.has_publisher
+        names_venues = self.limits.venues and k.PUBLISHER in self._columns.roles
         if (
             (not self._columns.has_symbol and self._symbol is None)
             or self._columns.layout != BOOK_AFTER
@@ -241,6 +241,7 @@ def _to_rows(ints: Int, levels: Float, prints: Float, names: tuple[str, ...], li
         px=prints[:, 0].copy(),
         qty=prints[:, 1].copy(),
         aggressor=np.where(trade, (side == ord("B")).astype(np.int8) - (side == ord("A")), 0).astype(np.int8),
+        publisher=ints[:, k.PUBLISHER].copy(),
     )
     return Rows(by_first_appearance(batch), lines[source], ints[:, k.TS_RECV].copy())
 
@@ -265,7 +266,6 @@ def decode_fields(
     symbol: str | None,
     limits: Limits,
     builder: RowBuilder,
-    publisher: str = "",
 ) -> int:
     """Add the rows of a record that is given by its fields; return 1 where it is none that is read.
 
@@ -275,8 +275,6 @@ def decode_fields(
         Texts by role.
     symbol : str or None
         For a record that names none.
-    publisher : str
-        Of the record, where venues are set.
 
     Raises
     ------
@@ -295,17 +293,20 @@ def decode_fields(
     ts_event = parse_text_time(field[k.TS_EVENT], "ts_event", limits.time_unit)
     received = field.get(k.TS_RECV, "")
     ts_recv = 0 if received in _UNDEFINED_TIME else parse_text_time(received, "ts_recv", limits.time_unit)
-    name = at_column_venue(parse_symbol(field.get(k.SYMBOL) or symbol or ""), limits, "publisher_id", publisher)
+    who = field.get(k.PUBLISHER, "")
+    name = at_column_venue(parse_symbol(field.get(k.SYMBOL) or symbol or ""), limits, "publisher_id", who)
+    # Venues have books of their own, and trades alone are one tape.
+    publisher = NO_PUBLISHER if limits.venues or columns.layout == TRADE_ONLY else publisher_number(who)
     size = parse_number(field.get(k.SIZE, "0"), "size")
     px, bids, asks = _prices(field, columns)
     if columns.layout == TRADE_ONLY and action != "T":
         return 1
     if action == "R":
-        builder.add_book(index, name, 0, ts_event, ts_recv, ([], []), ([], []))
+        builder.add_book(index, name, 0, ts_event, ts_recv, ([], []), ([], []), publisher)
         return 0
     mid_event = columns.layout == BOOK_AFTER and int(flags) & F_LAST == 0
     if columns.layout == BOOK_BEFORE:
-        builder.add_book(index, name, 0, ts_event, ts_recv, bids, asks)
+        builder.add_book(index, name, 0, ts_event, ts_recv, bids, asks, publisher)
     if action == "T":
         if px is None:
             raise FieldError("missing_field", "price is missing; a print has one")
@@ -314,9 +315,9 @@ def decode_fields(
         if size == _UNDEFINED_QTY or size >= _UNDEFINED_QTY_FROM:
             raise FieldError("sentinel", f"size: {size} stands for undefined; leave such a print out")
         auction = mid_event and side == "N" and size > sum(bids[1]) + sum(asks[1])
-        builder.add_trade(index, name, AUCTION if auction else 0, ts_event, ts_recv, px, size, _SIDES[side])
+        builder.add_trade(index, name, AUCTION if auction else 0, ts_event, ts_recv, px, size, _SIDES[side], publisher)
     if columns.layout == BOOK_AFTER:
-        builder.add_book(index, name, MID_EVENT if mid_event else 0, ts_event, ts_recv, bids, asks)
+        builder.add_book(index, name, MID_EVENT if mid_event else 0, ts_event, ts_recv, bids, asks, publisher)
     return 0
 
 

@@ -22,6 +22,7 @@ _ROLES: Final = {
     "size": k.SIZE,
     "flags": k.FLAGS,
     "symbol": k.SYMBOL,
+    "publisher_id": k.PUBLISHER,
 }
 _NEEDED: Final = ("ts_event", "action", "side", "price", "size", "flags")
 #: What a row holds: the book after its event, the book before its trade, or a trade alone.
@@ -102,7 +103,8 @@ def databento_columns(names: list[str], *, is_mapped: bool = False, is_tbbo: boo
             f"no column {', '.join(missing)} in the header; export a schema with books ({', '.join(SCHEMAS)}), as CSV "
             "with all its columns"
         )
-    role_of = {"ts_recv": k.TS_EVENT, "symbol": k.SYMBOL} if is_sampled else dict(_ROLES)
+    sampled = {"ts_recv": k.TS_EVENT, "symbol": k.SYMBOL, "publisher_id": k.PUBLISHER}
+    role_of = sampled if is_sampled else dict(_ROLES)
     for i in range(n_levels):
         for plane, name in enumerate(_PLANES):
             role_of[f"{name}_{i:02}"] = k.LEVEL + 4 * i + plane

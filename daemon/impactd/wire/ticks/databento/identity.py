@@ -50,15 +50,6 @@ class Identity:
         self.venues: dict[str, str] = {}
 
     @property
-    def has_publisher(self) -> bool:
-        """Whether there is a column of publishers."""
-        return self._at[0] >= 0
-
-    def publisher(self, line: bytes) -> str:
-        """Return the publisher of a row; blank without a column of them."""
-        return self._field(line.split(b",", self._at[0] + 1), self._at[0])
-
-    @property
     def is_mapped(self) -> bool:
         """Whether names are given by id."""
         return bool(self._symbols.by_key)

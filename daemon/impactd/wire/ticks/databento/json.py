@@ -123,8 +123,8 @@ class DatabentoJsonCodec(TickCodec):
             for plane, name in enumerate(_PLANES):
                 field[k.LEVEL + 4 * i + plane] = text_of(level.get(name), name)
         columns = _columns(len(levels), layout)
-        publisher = text_of(head.get("publisher_id"), "publisher_id") if self.limits.venues else ""
-        return decode_fields(field, record, columns, self._symbols.name, self.limits, builder, publisher)
+        field[k.PUBLISHER] = text_of(head.get("publisher_id"), "publisher_id")
+        return decode_fields(field, record, columns, self._symbols.name, self.limits, builder)
 
 
 def identified(content: Content, limits: Limits, identity: Identity, rtypes: frozenset[int]) -> Iterator[Line]:

@@ -31,7 +31,7 @@ import numpy.typing as npt
 from impactd.core.base.venue import whole_of
 from impactd.core.inputs.events import Received
 from impactd.core.inputs.ticks import Byte, Int, Int32, TickBatch
-from impactd.wire.codec import FROM_DATA, Decoded, FieldError, Limits, floor_ms
+from impactd.wire.codec import FROM_DATA, OF_SYMBOL, Decoded, FieldError, Limits, floor_ms
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_symbol
 from impactd.wire.rows import Rows, interleave, stamped
@@ -85,7 +85,10 @@ _FAULTS: Final[dict[int, tuple[str, str]]] = {
     k.TIME: ("value", "ts_event or ts_recv: undefined or not in 1973..2255; leave such records out"),
     k.NO_PRICE: ("missing_field", "price is undefined; a print has one"),
     k.NO_SIZE: ("sentinel", "size: 4294967295 stands for undefined; leave such a print out"),
-    k.PUBLISHER: ("value", "publisher_id: {} is another venue than the symbol's books before; keep one per file"),
+    k.PUBLISHER: (
+        "publisher",
+        "publisher_id: {} is another publisher than the symbol's books before; give each one a symbol of its own",
+    ),
     GAP: ("gap", "orders of instrument {} are missing before this one; its book ends until the next clear"),
     NO_START: ("gap", "orders of instrument {} come without a clear before; fetch the day from its beginning"),
 }
@@ -225,7 +228,7 @@ class DbnCodec(TickCodec):
 
         for j in np.flatnonzero(read.fault)[::-1].tolist():
             found = error_of(int(read.fault[j]), words, int(start[j]))
-            if found.reason == "gap":
+            if found.reason in OF_SYMBOL:
                 name = name_of(j, (int(words[start[j]]) >> 32) & 0xFFFFFFFF, int(words[start[j] + 1]))
                 found.symbol = None if name is None else whole_of(name)
             errors[index[message[j]]] = found
@@ -480,6 +483,7 @@ def _read(
         px=np.empty(n_out),
         qty=np.empty(n_out),
         aggressor=np.empty(n_out, np.int8),
+        publisher=np.empty(n_out, np.int64),
     )
     order: Int32 = np.empty(n_symbols, np.int32)
     n_local, used = k.fill(
@@ -503,6 +507,7 @@ def _read(
         px=out.px,
         qty=out.qty,
         aggressor=out.aggressor,
+        publisher=out.publisher,
     )
     return _Read(Rows(batch, out.record, out.ts_recv), fault, code, n_others)
 

@@ -81,6 +81,7 @@ class Columns(NamedTuple):
     px: Float
     qty: Float
     aggressor: npt.NDArray[np.int8]
+    publisher: Int
 
 
 @kernel
@@ -363,6 +364,7 @@ def fill(
             out.px[k] = np.nan
             out.qty[k] = np.nan
             out.aggressor[k] = 0
+            out.publisher[k] = 0 if layout == TRADE_ONLY else (words[at] >> 16) & 0xFFFF
         if layout != TRADE_ONLY:
             is_clear = layout != BOOK_SAMPLE and (what >> 32) & 0xFF == _R
             depth = _book(words, at, 0 if is_clear else n_levels[rtype], book_row, out)

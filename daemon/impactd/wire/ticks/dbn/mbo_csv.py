@@ -17,7 +17,7 @@ import numpy as np
 
 from impactd.core.base.venue import whole_of
 from impactd.core.inputs.ticks import BOOK, Int
-from impactd.wire.codec import FROM_DATA, Decoded, FieldError, Limits, shown
+from impactd.wire.codec import FROM_DATA, OF_SYMBOL, Decoded, FieldError, Limits, shown
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder, Rows, stamped
@@ -125,7 +125,7 @@ class DatabentoMboCodec(CsvCodec):
         rows = self.books.read(words, start, code, names, _LAYOUT, fault)
         for at in np.flatnonzero((fault != GOOD) & ~lost).tolist():
             found = error_of(int(fault[at]), words, int(start[at]))
-            if found.reason == "gap":
+            if found.reason in OF_SYMBOL:
                 found.symbol = whole_of(orders[at][0]) or None
             errors.setdefault(record[at], found)
         bad = np.zeros(len(values), np.bool_)
@@ -181,9 +181,10 @@ class DatabentoMboCodec(CsvCodec):
                 n_bid, n_ask = int(batch.n_bid[i]), int(batch.n_ask[i])
                 bids = (batch.bid_px[i, :n_bid].tolist(), batch.bid_sz[i, :n_bid].tolist())
                 asks = (batch.ask_px[i, :n_ask].tolist(), batch.ask_sz[i, :n_ask].tolist())
-                builder.add_book(*head, bids, asks)
+                builder.add_book(*head, bids, asks, int(batch.publisher[i]))
             else:
-                builder.add_trade(*head, float(batch.px[i]), float(batch.qty[i]), int(batch.aggressor[i]))
+                trade = (float(batch.px[i]), float(batch.qty[i]), int(batch.aggressor[i]))
+                builder.add_trade(*head, *trade, int(batch.publisher[i]))
         return 0
 
     def batches(self, content: Content, batch_rows: int) -> Iterator[FileBatch]:
@@ -238,7 +239,8 @@ class DatabentoMboCodec(CsvCodec):
         size, flags = _whole(field["size"], "size", 32), _whole(field["flags"], "flags", 8)
         order = _whole(field["order_id"], "order_id", 64)
         instrument = _whole(field.get("instrument_id") or "0", "instrument_id", 32)
-        head = MBO_RTYPE << 8 | instrument << 32
+        publisher = _whole(field.get("publisher_id") or "0", "publisher_id", 16)
+        head = MBO_RTYPE << 8 | publisher << 16 | instrument << 32
         what = size | flags << 32 | action << 48 | side << 56
         words = [head, ts_event, order, _price(field["price"]), what, ts_recv, 0]
         return symbol, [word - 2**64 if word >= 2**63 else word for word in words]

@@ -22,7 +22,19 @@ from impactd.core.base.jit import kernel
 from impactd.core.inputs.ticks import BOOK, TRADE, Byte, Int, TickBatch
 from impactd.wire.rows import Rows, by_first_appearance
 from impactd.wire.ticks.building.ladder import place, set_level
-from impactd.wire.ticks.dbn.kernel import ACTION, GOOD, MBO, NO_PRICE, NO_SIZE, SHORT, SIDE, TIME, Columns, price
+from impactd.wire.ticks.dbn.kernel import (
+    ACTION,
+    GOOD,
+    MBO,
+    NO_PRICE,
+    NO_SIZE,
+    PUBLISHER,
+    SHORT,
+    SIDE,
+    TIME,
+    Columns,
+    price,
+)
 
 #: Why a record gives no rows: the book has ended, or has not begun.
 GAP: Final = 100
@@ -205,6 +217,7 @@ def build(  # noqa: PLR0912, PLR0915  # one action after another
     used: Int,
     status: Byte,
     changed: Byte,
+    publisher: Int,
     fault: Byte,
     out: Columns,
 ) -> int:
@@ -222,6 +235,8 @@ def build(  # noqa: PLR0912, PLR0915  # one action after another
         Slots of `orders` that are not empty.
     status, changed : ndarray of uint8, shape (n_symbols,)
         Whether the book stands, and has changed since its last row.
+    publisher : ndarray of int64, shape (n_symbols,)
+        Whose orders a book is of, 0 before the first; one that has ended may begin with another's clear.
     fault : ndarray of uint8, shape (n,)
         Filled where a record is refused; those that are already are skipped.
     out : Columns
@@ -242,6 +257,13 @@ def build(  # noqa: PLR0912, PLR0915  # one action after another
         if fault[i] != GOOD:
             continue
         what = words[at + 4]
+        who = (words[at] >> 16) & 0xFFFF
+        if who != 0 and publisher[symbol] != who:
+            is_over = status[symbol] in (_NONE, _ENDED) and (what >> 48) & 0xFF == _R
+            if publisher[symbol] != 0 and not is_over:
+                fault[i] = PUBLISHER
+                continue
+            publisher[symbol] = who
         size, flags = what & 0xFFFFFFFF, (what >> 32) & 0xFF
         action, letter = (what >> 48) & 0xFF, (what >> 56) & 0xFF
         raw = words[at + 3]
@@ -309,6 +331,7 @@ def build(  # noqa: PLR0912, PLR0915  # one action after another
             out.record[r] = i
             out.symbol[r] = symbol
             out.flags[r] = 0
+            out.publisher[r] = who
             out.ts_recv[r] = max(0, words[at + 5])
             out.ts_event[r] = words[at + 5] if flags & _F_SNAPSHOT and words[at + 5] > 0 else words[at + 1]
     return row
@@ -329,6 +352,7 @@ class OrderBooks:
         self._used = np.zeros(1, np.int64)
         self._status = np.zeros(0, np.uint8)
         self._changed = np.zeros(0, np.uint8)
+        self._publisher = np.zeros(0, np.int64)
         self._levels = Levels(
             np.empty(0, np.int64),
             np.empty(0, np.int64),
@@ -358,6 +382,7 @@ class OrderBooks:
             px=np.empty(2 * n),
             qty=np.empty(2 * n),
             aggressor=np.empty(2 * n, np.int8),
+            publisher=np.empty(2 * n, np.int64),
         )
         rows = build(
             words,
@@ -370,6 +395,7 @@ class OrderBooks:
             self._used,
             self._status,
             self._changed,
+            self._publisher,
             fault,
             out,
         )
@@ -391,6 +417,7 @@ class OrderBooks:
             px=out.px[:rows],
             qty=out.qty[:rows],
             aggressor=out.aggressor[:rows],
+            publisher=out.publisher[:rows],
         )
         return Rows(by_first_appearance(batch), out.record[:rows], out.ts_recv[:rows])
 
@@ -410,17 +437,17 @@ class OrderBooks:
             begin, n = int(levels.begin[symbol, side]), int(levels.n[symbol, side])
             parts += [levels.key[begin : begin + n], levels.size[begin : begin + n]]
         counts = [len(mine), *levels.n[symbol].tolist()]
-        head = np.array([self._status[symbol], self._changed[symbol], *counts], np.int64)
+        head = np.array([self._status[symbol], self._changed[symbol], self._publisher[symbol], *counts], np.int64)
         return np.concatenate([head, *parts]).astype("<i8").tobytes()
 
     def load(self, symbol: int, saved: bytes) -> None:
         """Continue with a saved book of a symbol that has none yet."""
         words = np.frombuffer(saved, "<i8").astype(np.int64)
-        status, changed, n, *depths = words[:5].tolist()
+        status, changed, publisher, n, *depths = words[:6].tolist()
         self._make_room(np.full(n + sum(depths), symbol, np.int64), n, symbol + 1)
-        self._status[symbol], self._changed[symbol] = status, changed
-        at = 5 + 4 * n
-        order, side, key, size = words[5:at].reshape(4, n)
+        self._status[symbol], self._changed[symbol], self._publisher[symbol] = status, changed, publisher
+        at = 6 + 4 * n
+        order, side, key, size = words[6:at].reshape(4, n)
         _put(self._orders, self._used, symbol, order, side, key, size)
         for of in range(2):
             begin, depth = int(self._levels.begin[symbol, of]), depths[of]
@@ -435,6 +462,7 @@ class OrderBooks:
         if new > 0:
             self._status = np.concatenate([self._status, np.zeros(new, np.uint8)])
             self._changed = np.concatenate([self._changed, np.zeros(new, np.uint8)])
+            self._publisher = np.concatenate([self._publisher, np.zeros(new, np.int64)])
             more = np.zeros((new, 2), np.int64)
             key, size, begin, room, count = self._levels
             self._levels = Levels(

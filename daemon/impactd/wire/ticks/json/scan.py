@@ -135,6 +135,7 @@ class Scanner:
             px=prints[:, 0].copy(),
             qty=prints[:, 1].copy(),
             aggressor=ints[:, AGGRESSOR].astype(np.int8),
+            publisher=np.zeros(n, np.int64),
         )
         return Rows(batch, ints[:, RECORD].copy(), ints[:, TS_RECV].copy())
 

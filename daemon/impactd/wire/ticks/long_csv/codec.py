@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Self
 
+from impactd.core.base.publisher import publisher_number
 from impactd.wire.codec import FieldError, Limits, bounded, shown
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_number, parse_symbol
@@ -22,7 +23,7 @@ from impactd.wire.rows import RowBuilder
 from impactd.wire.tick_codec import FileFormatError, FileOptions
 from impactd.wire.ticks.column_names import column_of
 from impactd.wire.ticks.csv import CsvCodec, delimiter_of, joined_lines, split_header, split_line
-from impactd.wire.ticks.one_book import OneBook
+from impactd.wire.ticks.one_book import VENUES, OneBook
 from impactd.wire.ticks.tables.header import EVENT, SYMBOL, TRADE_PRICE, TRADE_SIZE
 from impactd.wire.times import parse_text_time
 
@@ -85,6 +86,7 @@ class LongCsvCodec(CsvCodec):
         self._n_columns = len(names)
         self._symbol = symbol
         self.named_by_file = "symbol" not in self._column
+        self._publisher_at = column_of(names, VENUES)
         self.one_book = OneBook(names, self._column.get("symbol", -1), self._delimiter, symbol)
         self.venues = self.one_book.venues
 
@@ -155,17 +157,20 @@ class LongCsvCodec(CsvCodec):
     def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
         """Decode one snapshot."""
         sides: dict[str, dict[float, tuple[float, float]]] = {"bid": {}, "ask": {}}
-        heads = set()
+        heads, publishers = set(), set()
         for number, line in enumerate(value.split(b"\n")):
             try:
                 fields = split_line(line, self._n_columns, self._delimiter)
                 field: dict[str, str] = {name: fields[column].strip() for name, column in self._column.items()}
                 heads.add((field["time"], field.get("symbol", "")))
+                publishers.add(fields[self._publisher_at].strip() if self._publisher_at >= 0 else "")
                 self._add_level(field, sides)
             except FieldError as error:
                 raise FieldError(error.reason, bounded(f"line {number} of the snapshot: {error.detail}")) from None
         if len(heads) != 1:
             raise FieldError("value", "times or symbols of one snapshot differ; send one snapshot per record")
+        if len(publishers) != 1:
+            raise FieldError("value", "venues of one snapshot differ; send one venue's snapshot per record")
         time, symbol = heads.pop()
         ts_event = parse_text_time(time, "time", self.limits.time_unit)
         name = parse_symbol(symbol or self._symbol or "")
@@ -173,7 +178,7 @@ class LongCsvCodec(CsvCodec):
             ([px for px, _ in levels], [sz for _, sz in levels])
             for levels in ([levels[at] for at in sorted(levels)] for levels in sides.values())
         )
-        builder.add_book(record, name, 0, ts_event, 0, bids, asks)
+        builder.add_book(record, name, 0, ts_event, 0, bids, asks, publisher_number(publishers.pop()))
         return 0
 
     def _add_level(self, field: dict[str, str], sides: dict[str, dict[float, tuple[float, float]]]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Final, Self
 
+from impactd.core.base.publisher import publisher_number
 from impactd.wire.codec import FieldError, Limits, at_column_venue, shown
 from impactd.wire.content import Head
 from impactd.wire.fields import parse_number, parse_symbol
@@ -81,7 +82,8 @@ class TableCodec(CsvCodec):
             )
         self._symbol = symbol
         self.named_by_file = self._columns.symbol < 0
-        self._venue_at = column_of(names, VENUES) if self.limits.venues else -1
+        venue = column_of(names, VENUES)
+        self._venue_at, self._publisher_at = (venue, -1) if self.limits.venues else (-1, venue)
         if self._columns.levels and self._venue_at < 0:
             self.one_book = OneBook(names, self._columns.symbol, self._delimiter, symbol)
             self.venues = self.one_book.venues
@@ -113,7 +115,8 @@ class TableCodec(CsvCodec):
             symbol = at_column_venue(symbol, self.limits, "venue", fields[self._venue_at])
         if columns.levels:
             bids, asks = self._book(fields)
-            builder.add_book(record, symbol, 0, ts_event, ts_recv, bids, asks)
+            who = fields[self._publisher_at] if self._publisher_at >= 0 else ""
+            builder.add_book(record, symbol, 0, ts_event, ts_recv, bids, asks, publisher_number(who))
             return 0
         if _is_absent(fields[columns.price]) or _is_absent(fields[columns.size]):
             raise FieldError("missing_field", "price or size is missing; a trade has both")
