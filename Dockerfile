@@ -51,7 +51,7 @@ ENV PATH=/opt/impactd/bin:$PATH \
 VOLUME ["/var/cache/impactd"]
 USER 10001:10001
 WORKDIR /etc/impactd
-EXPOSE 9464
+EXPOSE 9464 9470
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=10s --start-period=120s --retries=3 CMD ["impactd", "health"]
 ENTRYPOINT ["impactd"]

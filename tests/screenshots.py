@@ -33,7 +33,18 @@ async def main(out: Path) -> int:
         sys.stderr.write(f"no Chromium: {chromium.HOW_TO_HAVE_ONE}\n")
         return 1
     demo = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "impactd", "demo", "--plain", "--stay", "--set", "http.port=0"),
+        *(
+            sys.executable,
+            "-m",
+            "impactd",
+            "demo",
+            "--plain",
+            "--stay",
+            "--set",
+            "http.port=0",
+            "--set",
+            "http.page_port=0",
+        ),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -13,9 +13,9 @@ PAGE: Final = Path(__file__).parent.parent / "docs" / "reference" / "metrics.md"
 _HEAD: Final = """\
 # Health and metrics
 
-Next to the live page at `/` (see the [runbook](../runbook.md)) `impactd run` serves three pages over HTTP, by default
-on `127.0.0.1:9464` (`http.host`, `http.port`, `http.enabled`). A second process on the same machine needs its own
-port; `http.port=0` takes any free one, and the log line `http listening` names it.
+`impactd run` serves three pages over HTTP, by default on `127.0.0.1:9464` (`http.host`, `http.port`, `http.enabled`).
+A second process on the same machine needs its own port; `http.port=0` takes any free one, and the log line
+`http listening` names it.
 
 | page | answer |
 |---|---|

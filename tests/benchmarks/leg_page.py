@@ -16,7 +16,7 @@ from impactd.shell.durations import Durations
 from impactd.shell.kafka.status import PartitionStatus, Status
 from impactd.shell.live.condition import condition
 from impactd.shell.live.follow import Follower
-from impactd.shell.live.pages import add_pages
+from impactd.shell.live.pages import add_page
 from impactd.shell.metrics import Reading
 from tests.benchmarks.legs import Measured, reply
 
@@ -43,7 +43,7 @@ async def serve(settings: Settings, port: int) -> Measured:
 
     follower = Follower(settings, health)
     app = web.Application()
-    add_pages(app, follower, health, token=None, max_readers=50, host="127.0.0.1")
+    add_page(app, follower, health, token=None, max_readers=50, host="127.0.0.1")
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()

@@ -24,7 +24,6 @@ import orjson
 
 from impactd.config import Settings
 from impactd.core.base.topics import Topic
-from impactd.shell.broker.probe import free_ports
 from impactd.shell.kafka.consume import tail
 from impactd.shell.kafka.topics import create_topics
 from tests.benchmarks.books import SIZES
@@ -40,8 +39,7 @@ def run_service(
     *,
     processes: int = 1,
     settle_s: float = 0.0,
-    page: bool = True,
-    look: Callable[[str], AbstractAsyncContextManager[object]] | None = None,
+    look: Callable[[], AbstractAsyncContextManager[object]] | None = None,
 ) -> Measured:
     """Run a service on the ticks of `source` until it has committed `messages`.
 
@@ -57,10 +55,8 @@ def run_service(
         Of the service, in one group.
     settle_s : float
         Time after the first commit that does not count.
-    page : bool
-        Whether the live page is served.
     look : callable, optional
-        Address of the live page, of one process, to what is done meanwhile.
+        Makes what is done meanwhile.
 
     Raises
     ------
@@ -72,12 +68,11 @@ def run_service(
         topics={"prefix": f"{place}.", "names": {"ticks": source.topics.name(Topic.TICKS)}},
     )
     asyncio.run(create_topics(settings))
-    port = 0 if look is None else free_ports(1)[0]
     with tempfile.TemporaryFile() as log:
-        command = [sys.executable, "-m", "impactd", "run", *_flags(settings, port, page=page)]
+        command = [sys.executable, "-m", "impactd", "run", *_flags(settings)]
         services = [subprocess.Popen(command, stdout=log, stderr=log) for _ in range(processes)]
         try:
-            looking = nullcontext() if look is None else look(f"http://127.0.0.1:{port}")
+            looking = nullcontext() if look is None else look()
             measured = asyncio.run(_watch(settings, services, messages, settle_s, looking))
             for service in services:
                 service.send_signal(signal.SIGTERM)
@@ -94,7 +89,7 @@ def run_service(
     return measured
 
 
-def _flags(settings: Settings, port: int, *, page: bool) -> list[str]:
+def _flags(settings: Settings) -> list[str]:
     values = {
         "kafka.bootstrap": settings.kafka.bootstrap,
         "kafka.environment": settings.kafka.environment,
@@ -103,8 +98,7 @@ def _flags(settings: Settings, port: int, *, page: bool) -> list[str]:
         "topics.names.ticks": settings.topics.name(Topic.TICKS),
         "books.sizes": list(SIZES),
         "log.level": "warning",
-        "http.port": port,
-        "http.page": str(page).lower(),
+        "http.port": 0,
     }
     return [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
 

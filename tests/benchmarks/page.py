@@ -1,12 +1,9 @@
-"""What the live page costs: the service without it, with it and nobody looking, and with ten who look.
+"""What ten readers of the live page cost: the service alone, and with ten who look at a page beside it.
 
-All read the same preloaded partition of a real broker and take turns.  Event time runs some hundred times
-as fast as it would live, and so do minutes and what is shown of them.  Those who look run on the same
-machine, and what they take is in the rates.
-
-A few percent are less than what rates differ by from turn to turn.  So in the last leg the page is served by
-a process of its own (`leg_page`), whose processor time can be told from the service's: what the page
-adds to it is the figure that has a target.
+Both read the same preloaded partition of a real broker and take turns.  Event time runs some hundred times
+as fast as it would live, and so do minutes and what is shown of them.  The page and those who look run on the same
+machine, and what they take is in the rates; the figure with a target is the processor time of the page's process
+(`leg_page`) over that of the service's.
 """
 
 from __future__ import annotations
@@ -38,10 +35,8 @@ from tests.benchmarks.service import preload
 
 READERS: Final = 10
 
-WITHOUT: Final = "impactd run, http.page=false"
-UNSEEN: Final = "with the page, nobody looks"
-SEEN: Final = f"with {READERS} pages open"
-APART: Final = f"http.page=false, {READERS} pages open elsewhere"
+ALONE: Final = "impactd run"
+SEEN: Final = f"with {READERS} pages open at impactd page"
 
 _OF_SERVICE: Final = Target("at most", 0.03)
 
@@ -72,22 +67,17 @@ def measure(messages: int, rounds: int) -> tuple[list[Figure], dict[str, str]]:
 
         pages: list[Measured] = []
 
-        def served_apart(number: int) -> Measured:
-            look = partial(apart, source, at("apart", number), pages)
-            return run_service(source, messages, at("apart", number), page=False, look=look)
+        def watched(number: int) -> Measured:
+            place = at("seen", number)
+            return run_service(source, messages, place, look=partial(looked_at, source, place, pages))
 
-        legs = {
-            WITHOUT: lambda number: run_service(source, messages, at("without", number), page=False),
-            UNSEEN: lambda number: run_service(source, messages, at("unseen", number)),
-            SEEN: lambda number: run_service(source, messages, at("seen", number), look=looked_at),
-            APART: served_apart,
-        }
+        legs = {ALONE: lambda number: run_service(source, messages, at("alone", number)), SEEN: watched}
         found = take_turns(legs, rounds)
     return figures(found, pages), {"broker": f"broker: {broker.kind}", "messages": f"{messages:,} messages"}
 
 
 def figures(found: Mapping[str, Sequence[Measured]], pages: Sequence[Measured]) -> list[Figure]:
-    """Return each leg's rate, ratios within the same rounds, and the page's share where it stood apart."""
+    """Return each leg's rate, their ratio within the same rounds, and the processor time of the page."""
     rows = []
     for name, legs in found.items():
         rate, spread = median_and_spread([leg.rate for leg in legs])
@@ -98,12 +88,11 @@ def figures(found: Mapping[str, Sequence[Measured]], pages: Sequence[Measured]) 
                 name, rate, "messages/s", spread, None, f"{seconds:.1f} s a leg; {cpu:,.0f} a second of processor time"
             )
         )
-    for name, to in ((UNSEEN, WITHOUT), (SEEN, UNSEEN)):
-        pairs = list(zip(found[name], found[to], strict=True))
-        value, spread = median_and_spread([one.rate / other.rate for one, other in pairs])
-        cpu = statistics.median(one.cpu_seconds / other.cpu_seconds for one, other in pairs)
-        rows.append(Figure(f"{name}, over: {to}", value, "", spread, None, f"{cpu:.2f} times the processor time"))
-    served = list(zip(pages, found[APART], strict=True))
+    pairs = list(zip(found[SEEN], found[ALONE], strict=True))
+    value, spread = median_and_spread([one.rate / other.rate for one, other in pairs])
+    cpu = statistics.median(one.cpu_seconds / other.cpu_seconds for one, other in pairs)
+    rows.append(Figure(f"{SEEN}, over: {ALONE}", value, "", spread, None, f"{cpu:.2f} times the processor time"))
+    served = list(zip(pages, found[SEEN], strict=True))
     value, spread = median_and_spread([page.cpu_seconds / service.cpu_seconds for page, service in served])
     busy = statistics.median(page.cpu_seconds / page.seconds for page in pages)
     note = f"{busy:.3f} s of processor a second, for {statistics.median(page.messages for page in pages):,.0f} records"
@@ -114,8 +103,8 @@ def figures(found: Mapping[str, Sequence[Measured]], pages: Sequence[Measured]) 
 
 
 @asynccontextmanager
-async def apart(source: Settings, place: str, pages: list[Measured], _service: str) -> AsyncIterator[None]:
-    """Have the page served by a process of its own, and looked at, for the length of a block; note what it took."""
+async def looked_at(source: Settings, place: str, pages: list[Measured]) -> AsyncIterator[None]:
+    """Serve the page in a process of its own with readers for the length of a block; note what it took."""
     [port] = free_ports(1)
     settings = source.replace(
         kafka={"environment": place, "group": place},
@@ -134,8 +123,8 @@ async def apart(source: Settings, place: str, pages: list[Measured], _service: s
     )
     try:
         if child.stdout is None or (await child.stdout.readline()).decode().strip() != READY:
-            raise RuntimeError("the live page by itself did not start")
-        async with looked_at(f"http://127.0.0.1:{port}"):
+            raise RuntimeError("the live page did not start")
+        async with readers_of(f"http://127.0.0.1:{port}"):
             yield
         # Without input Python 3.11 would leave it open, and the child waits for its end.
         out, _ = await child.communicate(b"")
@@ -147,7 +136,7 @@ async def apart(source: Settings, place: str, pages: list[Measured], _service: s
 
 
 @asynccontextmanager
-async def looked_at(base: str) -> AsyncIterator[None]:
+async def readers_of(base: str) -> AsyncIterator[None]:
     """Have so many pages open at an address for the length of a block.
 
     Raises

@@ -75,8 +75,13 @@ def production(request: pytest.FixtureRequest) -> Mapping[str, list[Resource]]:
     return _by_kind(PRODUCTION)
 
 
+def named(resources: list[Resource], name: str = "impactd") -> Resource:
+    (found,) = [resource for resource in resources if resource["metadata"]["name"] == name]
+    return found
+
+
 def pod(layer: Mapping[str, list[Resource]]) -> Resource:
-    return layer["Deployment"][0]["spec"]["template"]["spec"]
+    return named(layer["Deployment"])["spec"]["template"]["spec"]
 
 
 def container(layer: Mapping[str, list[Resource]]) -> Resource:
@@ -224,7 +229,7 @@ def test_scaler_looks_at_the_service_own_topic_and_stops_at_its_partitions(
     spec, trigger = scaled["spec"], scaled["spec"]["triggers"][0]["metadata"]
     assert spec["maxReplicaCount"] == found.topics.partitions
     assert 1 <= spec["minReplicaCount"] <= spec["maxReplicaCount"]
-    assert spec["scaleTargetRef"]["name"] == production["Deployment"][0]["metadata"]["name"]
+    assert spec["scaleTargetRef"]["name"] == named(production["Deployment"])["metadata"]["name"]
     assert trigger["bootstrapServers"] == found.kafka.bootstrap
     assert trigger["consumerGroup"] == found.kafka.group
     assert trigger["topic"] == found.topics.prefix + "ticks"
@@ -234,7 +239,7 @@ def test_scaler_looks_at_the_service_own_topic_and_stops_at_its_partitions(
     assert int(trigger["lagThreshold"]) <= found.health.max_lag * partitions_of_one
     down = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
     assert down["stabilizationWindowSeconds"] >= 600
-    assert "replicas" not in production["Deployment"][0]["spec"]
+    assert "replicas" not in named(production["Deployment"])["spec"]
 
 
 def test_probes_ask_for_what_the_service_serves(layer: Mapping[str, list[Resource]]) -> None:
@@ -274,22 +279,50 @@ def test_one_place_is_written_to_and_it_is_the_image_own(layer: Mapping[str, lis
 
 
 def selectors(layer: Mapping[str, list[Resource]]) -> Iterator[Mapping[str, str]]:
-    yield layer["Deployment"][0]["spec"]["selector"]["matchLabels"]
+    yield named(layer["Deployment"])["spec"]["selector"]["matchLabels"]
     yield layer["PodDisruptionBudget"][0]["spec"]["selector"]["matchLabels"]
-    yield layer["NetworkPolicy"][0]["spec"]["podSelector"]["matchLabels"]
+    yield named(layer["NetworkPolicy"])["spec"]["podSelector"]["matchLabels"]
     for monitor in layer.get("PodMonitor", ()):
         yield monitor["spec"]["selector"]["matchLabels"]
 
 
 def test_selectors_find_the_pods(layer: Mapping[str, list[Resource]]) -> None:
-    labels = layer["Deployment"][0]["spec"]["template"]["metadata"]["labels"]
+    labels = named(layer["Deployment"])["spec"]["template"]["metadata"]["labels"]
     for selector in selectors(layer):
         assert selector.items() <= labels.items()
 
 
+def test_page_is_the_service_own_image_and_settings_in_a_pod_that_no_selector_of_the_service_finds(
+    production: Mapping[str, list[Resource]], tmp_path: Path
+) -> None:
+    page, service = (named(production["Deployment"], name) for name in ("impactd-page", "impactd"))
+    pods = [deployment["spec"]["template"] for deployment in (page, service)]
+    for selector in selectors(production):
+        assert not selector.items() <= pods[0]["metadata"]["labels"].items()
+    (of_page,), (of_service,) = ([*pod["spec"]["containers"]] for pod in pods)
+    assert of_page["image"] == of_service["image"]
+    assert pods[0]["spec"]["securityContext"] == pods[1]["spec"]["securityContext"]
+    assert of_page["securityContext"] == of_service["securityContext"]
+    assert of_page["volumeMounts"] == of_service["volumeMounts"]
+    assert pods[0]["spec"]["volumes"] == pods[1]["spec"]["volumes"]
+    found = settings(production, tmp_path).http
+    assert [port["containerPort"] for port in of_page["ports"]] == [found.page_port]
+    parsed(["impactd", *of_page["args"]])
+    headless = named(production["Service"])
+    assert headless["spec"]["clusterIP"] == "None"
+    assert headless["spec"]["selector"].items() <= pods[1]["metadata"]["labels"].items()
+    address = f"http://{headless['metadata']['name']}:{found.port}"
+    assert of_page["args"] == ["page", "--service", address]
+    # Each way is open at both ends.
+    policy, theirs = (named(production["NetworkPolicy"], name) for name in ("impactd-page", "impactd"))
+    assert found.port in {entry["port"] for rule in policy["spec"]["egress"] for entry in rule["ports"]}
+    admitted = [peer.get("podSelector", {}) for rule in theirs["spec"]["ingress"] for peer in rule["from"]]
+    assert {"matchLabels": page["spec"]["selector"]["matchLabels"]} in admitted
+
+
 def test_policy_lets_the_brokers_be_reached(layer: Mapping[str, list[Resource]], tmp_path: Path) -> None:
     port = int(settings(layer, tmp_path).kafka.bootstrap.rpartition(":")[2])
-    (policy,) = layer["NetworkPolicy"]
+    policy = named(layer["NetworkPolicy"])
     assert port in {entry["port"] for rule in policy["spec"]["egress"] for entry in rule["ports"]}
 
 

@@ -31,7 +31,7 @@ from tests.integration.kafka_lab import (
     values_by_partition,
     write_day,
 )
-from tests.integration.live_service import served
+from tests.integration.live_service import both, served
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(1200)]
 
@@ -154,7 +154,7 @@ async def test_estimates_of_the_running_service_and_orders_with_every_instructio
     with sources.orders.open("ab") as file:
         for name, terms in instructions.items():
             file.write(orjson.dumps(order(name, "FROG", "buy", begin, 8, **terms)) + b"\n")
-    async with served(settings, core) as base, aiohttp.ClientSession(base) as session:
+    async with both(settings, core) as (service, _), aiohttp.ClientSession(service) as session:
         await publish(settings, sources, speed=None)
         expected = from_files(sources, tmp_path / "out", core)
         await published_all(settings, expected)

@@ -15,10 +15,10 @@ import pytest
 
 from impactd.config import Settings
 from impactd.core.base.topics import Topic
+from impactd.shell.ask import http_url
 from impactd.shell.broker.broker import Broker
+from impactd.shell.http import serve_page
 from impactd.shell.kafka.publish import publish
-from impactd.shell.kafka.service import Service
-from impactd.shell.operate import observed
 from impactd.shell.replay import Sources
 from tests.integration import chromium
 from tests.integration.kafka_lab import DAY, MINUTE_NS, OPEN_NS, SYMBOLS, day, lab, live, order, send
@@ -119,14 +119,13 @@ async def test_halt_shows_within_two_seconds_and_all_is_there_after_a_restart(
 
 async def test_nothing_is_read_while_nobody_looks(broker: Broker) -> None:
     settings = await lab(broker.bootstrap)
-    service = Service(settings, DAY)
-    async with observed(service, DAY) as address, aiohttp.ClientSession() as session:
-        assert address is not None
-        for path in ("", "page/main.js", "api/openapi.json", "readyz", "metrics"):
-            async with session.get(f"http://{address[0]}:{address[1]}/{path}"):
+    nowhere = settings.replace(http={"page_port": 0})
+    async with serve_page(nowhere, ["http://127.0.0.1:1"]) as address, aiohttp.ClientSession() as session:
+        for path in ("", "page/main.js", "api/openapi.json"):
+            async with session.get(f"{http_url(*address)}/{path}"):
                 pass
         assert "live" not in {task.get_name() for task in asyncio.all_tasks()}
-        async with session.get(f"http://{address[0]}:{address[1]}/api/orders") as answer:
+        async with session.get(f"{http_url(*address)}/api/orders") as answer:
             assert (answer.status, await answer.read()) == (200, b'{"orders":[]}')
         assert "live" in {task.get_name() for task in asyncio.all_tasks()}
     assert "live" not in {task.get_name() for task in asyncio.all_tasks()}

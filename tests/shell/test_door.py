@@ -28,7 +28,7 @@ Connect = Callable[[tuple[str, int]], Awaitable[Streams]]
 
 @asynccontextmanager
 async def door(**settings: object) -> AsyncIterator[tuple[str, int]]:
-    async with serve_http(Settings(http={"port": 0, "page": False} | settings), Process().views) as address:
+    async with serve_http(Settings(http={"port": 0} | settings), Process().views) as address:
         assert address is not None
         yield address
 
@@ -124,7 +124,7 @@ async def test_connections_beyond_the_limit_are_closed_while_all_others_are_answ
         return web.Response(text="done")
 
     app.add_routes([web.get("/slow", slow)])
-    async with listening(app, HttpSection(port=0, max_connections=8, max_readers=1)) as address:
+    async with listening(app, HttpSection(max_connections=8, max_readers=1), 0, "http.port") as address:
         busy = [await connect(address) for _ in range(8)]
         for _, writer in busy:
             writer.write(GET.replace(b"/livez", b"/slow"))

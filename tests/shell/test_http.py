@@ -18,7 +18,7 @@ from impactd.shell.http import Views, serve_http
 from impactd.shell.kafka.errors import FatalError
 from tests.shell.test_metrics import reading
 
-ANY_PORT = Settings(http={"port": 0, "page": False})
+ANY_PORT = Settings(http={"port": 0})
 
 
 @dataclass
@@ -73,9 +73,12 @@ async def test_metrics_answers_prometheus_text() -> None:
     assert {"impactd_lag_records", "impactd_commits", "impactd_transaction_seconds"} <= families
 
 
-async def test_other_pages_are_not_there() -> None:
+@pytest.mark.parametrize("path", ["/", "/page/main.js", "/api/state", "/api/orders", "/api/events"])
+async def test_a_service_serves_no_page_and_names_the_command_that_does(path: str) -> None:
     async with serve_http(ANY_PORT, Process().views) as address:
-        assert (await get(address, "/"))[0] == 404
+        code, _, body = await get(address, path)
+    assert code == 404
+    assert path != "/" or b"impactd page" in body
 
 
 async def test_server_listens_on_loopback_unless_told_otherwise() -> None:
@@ -89,7 +92,7 @@ async def test_server_lets_as_many_connections_wait_as_told(monkeypatch: pytest.
     waiting: list[int] = []
     listen = socket.socket.listen
     monkeypatch.setattr(socket.socket, "listen", lambda self, n: (waiting.append(n), listen(self, n)))
-    async with serve_http(Settings(http={"port": 0, "page": False, "backlog": 7}), Process().views):
+    async with serve_http(Settings(http={"port": 0, "backlog": 7}), Process().views):
         assert waiting == [7]
 
 

@@ -37,7 +37,7 @@ COMMANDS: Final = {
         "Identify recorded files: format, symbols, what would be rejected and why, and what to run next.",
     ),
     "run": ("impactd.cli.run", "Run the service."),
-    "page": ("impactd.cli.page", "Serve the live page in its own process."),
+    "page": ("impactd.cli.page", "Serve the live page and its API."),
     "estimate": ("impactd.cli.estimate", "Estimate what an order would cost."),
     "order": ("impactd.cli.order", "Enter, change, cancel and follow parent orders by hand."),
     "fix": ("impactd.cli.fix", "Take orders and executions by FIX 4.4 or 5.0SP2, and report back."),

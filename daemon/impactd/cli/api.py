@@ -1,4 +1,4 @@
-"""Questions of commands to the service's HTTP API."""
+"""Questions of commands over HTTP: to a service about itself, and to the live page about what was published."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ url_option = click.option(
 )
 
 
+page_url_option = click.option(
+    "--url", metavar="URL", help="Address of the live page.  [default: http.host and http.page_port of the settings]"
+)
+
+
 def service_url(settings: Settings, given: str | None, option: str) -> str:
     """Return the address of the service: what `option` gave, or that of the settings."""
     from impactd.shell.ask import http_url
@@ -26,12 +31,16 @@ def service_url(settings: Settings, given: str | None, option: str) -> str:
     return base
 
 
-def open_answer(settings: Settings, path: str, url: str | None = None, body: bytes | None = None) -> Any:
-    """Return the open answer of the service at `path`."""
+def page_url(settings: Settings, given: str | None) -> str:
+    """Return the address of the live page: what ``--url`` gave, or that of the settings."""
+    return service_url(settings.replace(http={"port": settings.http.page_port}), given, "--url")
+
+
+def open_answer(settings: Settings, base: str, path: str, remedy: str, body: bytes | None = None) -> Any:
+    """Return the open answer of the server of `base` at `path`; `remedy` is for one that is not there."""
     import urllib.error
     import urllib.request
 
-    base = service_url(settings, url, "--url")
     token = settings.http.token.get_secret_value() if settings.http.token is not None else None
     headers = {"Content-Type": "application/json"} | ({} if token is None else {"Authorization": f"Bearer {token}"})
     request = urllib.request.Request(base + path, data=body, headers=headers)  # noqa: S310  # the scheme is checked
@@ -41,14 +50,29 @@ def open_answer(settings: Settings, path: str, url: str | None = None, body: byt
         with error:
             raise Failure(f"{base}{path}: {error.code} {_reason(error.read())}") from error
     except (urllib.error.URLError, OSError) as error:
-        raise Failure(f"{base}{path}: the service does not answer: {getattr(error, 'reason', error)}") from error
+        reason = getattr(error, "reason", error)
+        raise Failure(f"{base}{path} does not answer: {reason}; {remedy}") from error
 
 
-def ask_service(settings: Settings, path: str, url: str | None = None, body: bytes | None = None) -> Any:
-    """Return what the service answers at `path`, from JSON."""
+def ask_service(settings: Settings, path: str, url: str | None, body: bytes) -> Any:
+    """Return what a service answers to a question at `path`, from JSON."""
+    return _answer(open_answer(settings, service_url(settings, url, "--url"), path, "start impactd run", body))
+
+
+def open_page(settings: Settings, path: str, url: str | None) -> Any:
+    """Return the open answer of the live page at `path`."""
+    return open_answer(settings, page_url(settings, url), path, "start impactd page")
+
+
+def ask_page(settings: Settings, path: str, url: str | None = None) -> Any:
+    """Return what the live page answers at `path`, from JSON."""
+    return _answer(open_page(settings, path, url))
+
+
+def _answer(opened: Any) -> Any:
     import orjson
 
-    with open_answer(settings, path, url, body) as answer:
+    with opened as answer:
         return orjson.loads(answer.read())
 
 

@@ -115,15 +115,16 @@ def command(
 
 
 def _with_free_port(settings: Settings) -> Settings:
-    """Return settings whose page has the port that they name, or any free one where that is taken."""
+    """Return settings with the ports that they name, or any free one in place of one that is taken."""
     import socket
 
-    http = settings.http
-    try:
-        with socket.create_server((http.host, http.port)):
-            return settings
-    except OSError:
-        return settings.replace(http=http.replace(port=0))
+    for name in ("port", "page_port"):
+        try:
+            with socket.create_server((settings.http.host, getattr(settings.http, name))):
+                continue
+        except OSError:
+            settings = settings.replace(http={name: 0})
+    return settings
 
 
 def _replay_data() -> Path:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from impactd.cli.api import ask_service, open_answer, url_option
+from impactd.cli.api import ask_page, open_page, page_url_option
 from impactd.cli.common import (
     EXISTING,
     Data,
@@ -109,7 +109,7 @@ def new(
 
 @command.command("replace", epilog=example("impactd order replace O1 --symbol FROG --to 15:30 --participation none"))
 @click.argument("cl_ord_id", metavar="ID")
-@click.option("--symbol", help="Symbol.  [default: asked of the service]")
+@click.option("--symbol", help="Symbol.  [default: asked of the live page]")
 @term_options(new=False)
 @ticket_options
 def replace(*, cl_ord_id: str, **given: Any) -> None:
@@ -119,7 +119,7 @@ def replace(*, cl_ord_id: str, **given: Any) -> None:
 
 @command.command("cancel", epilog=example("impactd order cancel O1 --symbol FROG"))
 @click.argument("cl_ord_id", metavar="ID")
-@click.option("--symbol", help="Symbol.  [default: asked of the service]")
+@click.option("--symbol", help="Symbol.  [default: asked of the live page]")
 @ticket_options
 def cancel(*, cl_ord_id: str, **given: Any) -> None:
     """Cancel the rest of an order."""
@@ -129,7 +129,7 @@ def cancel(*, cl_ord_id: str, **given: Any) -> None:
 def _amend(kind: str, cl_ord_id: str, given: dict[str, Any]) -> None:
     ticket = Ticket.of(given)
     loaded = load_settings(ticket.config, ticket.sets)
-    symbol = ticket.symbol or str(ask_service(loaded.settings, f"/api/orders/{cl_ord_id}")["plan"]["symbol"])
+    symbol = ticket.symbol or str(ask_page(loaded.settings, f"/api/orders/{cl_ord_id}")["plan"]["symbol"])
     traded = hours(loaded, session_zone(ticket, loaded), ticket.session)
     session, now = session_of(traded, loaded, symbol), now_ns()
     clock = Clock(session, ticket.tz or zone_of(traded, loaded, symbol), ticket.day, now)
@@ -141,13 +141,13 @@ def _amend(kind: str, cl_ord_id: str, given: dict[str, Any]) -> None:
     _send(record, ticket, loaded.settings)
 
 
-@command.command("list", epilog=example("impactd order list --url http://impactd:8080"))
+@command.command("list", epilog=example("impactd order list --url http://impactd:9470"))
 @click.option("--json", "as_json", is_flag=True, help="Write the latest plans as JSON.")
-@url_option
+@page_url_option
 @settings_options
 def list_(*, as_json: bool, url: str | None, config: Path | None, sets: tuple[str, ...]) -> None:
     """List the orders that the service knows, with their latest plans."""
-    plans = ask_service(load_settings(config, sets).settings, "/api/orders", url)["orders"]
+    plans = ask_page(load_settings(config, sets).settings, "/api/orders", url)["orders"]
     if as_json:
         from impactd.cli.common import write_json
 
@@ -161,16 +161,16 @@ def list_(*, as_json: bool, url: str | None, config: Path | None, sets: tuple[st
 
 @command.command("show", epilog=example("impactd order show O1"))
 @click.argument("cl_ord_id", metavar="ID")
-@click.option("--json", "as_json", is_flag=True, help="Write the service's whole answer as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Write the page's whole answer as JSON.")
 @click.option("--tz", metavar="ZONE", help="Zone of the times shown.  [default: that of the settings' session]")
-@url_option
+@page_url_option
 @settings_options
 def show(
     *, cl_ord_id: str, as_json: bool, tz: str | None, url: str | None, config: Path | None, sets: tuple[str, ...]
 ) -> None:
     """Show an order and its current schedule."""
     settings = load_settings(config, sets).settings
-    found = ask_service(settings, f"/api/orders/{cl_ord_id}", url)
+    found = ask_page(settings, f"/api/orders/{cl_ord_id}", url)
     if as_json:
         from impactd.cli.common import write_json
 
@@ -193,14 +193,14 @@ def show(
 
 @command.command("watch", epilog=example("impactd order watch O1"))
 @click.argument("cl_ord_id", metavar="ID")
-@url_option
+@page_url_option
 @settings_options
 def watch(*, cl_ord_id: str, url: str | None, config: Path | None, sets: tuple[str, ...]) -> None:
     """Follow an order until it ends: one line for each plan."""
     settings = load_settings(config, sets).settings
     # The stream is opened first: no plan falls between the answer and it.
-    with open_answer(settings, "/api/events", url) as events:
-        plan = ask_service(settings, f"/api/orders/{cl_ord_id}", url)["plan"]
+    with open_page(settings, "/api/events", url) as events:
+        plan = ask_page(settings, f"/api/orders/{cl_ord_id}", url)["plan"]
         click.echo(_line(plan))
         while plan["status"] in {"active", "halted"}:
             plan = _next_plan(events, plan)

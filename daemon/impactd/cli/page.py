@@ -1,4 +1,4 @@
-"""``impactd page``: the live page as its own process."""
+"""``impactd page``: the live page."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from impactd.cli.common import Failure, example, load_settings, settings_options
     multiple=True,
     help="Address of a service whose health is shown; repeatable.  [default: http.host and http.port of the settings]",
 )
-@click.option("--port", type=click.IntRange(0, 65_535), default=9470, show_default=True, help="Port to listen on.")
+@click.option("--port", type=click.IntRange(0, 65_535), help="Port to listen on.  [setting: http.page_port]")
 @settings_options
-def command(*, services: tuple[str, ...], port: int, config: Path | None, sets: tuple[str, ...]) -> None:
-    """Serve the live page in its own process.
+def command(*, services: tuple[str, ...], port: int | None, config: Path | None, sets: tuple[str, ...]) -> None:
+    """Serve the live page and its API.
 
     Reads what services publish from their topics, so that any number of readers
-    costs the services nothing; start those with http.page=false. Estimates of
-    orders (impactd estimate --url) are still asked of a service. Ctrl-C ends it.
+    costs the services nothing. A name of --service with several addresses names
+    several services. Ctrl-C ends it.
     """
-    settings = load_settings(config, sets).settings
+    settings = load_settings(config, sets, [("http.page_port", port, "--port")]).settings
 
     import asyncio
     from contextlib import suppress
@@ -47,7 +47,7 @@ def command(*, services: tuple[str, ...], port: int, config: Path | None, sets: 
     setup(settings.log.level, settings.log.format, libraries=settings.log.libraries)
 
     async def serve() -> None:
-        async with serve_page(settings.replace(http={"port": port}), urls) as (at, found):
+        async with serve_page(settings, urls) as (at, found):
             click.echo(f"live page: {http_url(at, found)}/", err=True)
             await asyncio.get_running_loop().create_future()
 

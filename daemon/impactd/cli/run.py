@@ -65,6 +65,8 @@ def command(*, accept_settings: bool, standby: bool, config: Path | None, sets: 
         log.warning("calendar", text=warning)
     changed = {path: value for path, value in loaded.shown().items() if loaded.origins[path] != "default"}
     log.info("settings", file=str(loaded.file or ""), changed=changed)
+    # A service shows nothing itself; the newcomer who looks for the page finds the command here.
+    log.info("live page", command="impactd page" + (f" -c {loaded.file}" if config is not None else ""))
 
     async def serve() -> int:
         core = settings.core()

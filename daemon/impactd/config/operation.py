@@ -12,18 +12,18 @@ Limit = Annotated[float, Field(gt=0, le=DAY_S)]
 
 
 class HttpSection(Section):
-    """Where /livez, /readyz, /metrics and the live page are served."""
+    """Where a service serves /livez, /readyz and /metrics, and `impactd page` the live page."""
 
     enabled: bool = True
     """Whether HTTP is served."""
     host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
-    """Address to listen on: loopback, because only the live page requires a token; 0.0.0.0: all interfaces."""
+    """Address to listen on: loopback, because only /api/ requires a token; 0.0.0.0: all interfaces."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 9464
-    """Port to listen on; 0 takes any free one, and the log names it."""
-    page: bool = True
-    """Whether the live page and its API are served too; false where `impactd page` serves them."""
+    """Port of a service; 0 takes any free one, and the log names it."""
+    page_port: Annotated[int, Field(ge=0, le=65_535)] = 9470
+    """Port of the live page and its API (`impactd page`); 0 takes any free one."""
     token: HeaderSecret | None = None
-    """Token that the live page's API requires; unset: none. From the environment or token_file only."""
+    """Token that /api/ of services and of the page requires; unset: none. From the environment or token_file only."""
     token_file: str | None = None
     """File that holds the token."""
     max_readers: Annotated[int, Field(ge=1, le=1_000)] = 50

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
-from contextlib import aclosing, nullcontext
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +25,7 @@ from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Topic
 from impactd.shell.ask import http_url
 from impactd.shell.broker.broker import Broker
+from impactd.shell.http import serve_page
 from impactd.shell.kafka.client import close_within, manual_consumer
 from impactd.shell.kafka.consume import read_topics, tail
 from impactd.shell.kafka.errors import FatalError
@@ -159,9 +160,7 @@ async def run_demo(
     running = asyncio.create_task(service.run())
     following = asyncio.create_task(_follow(settings, scene, updated or (lambda: None)))
     try:
-        async with observed(service, core) as address:
-            if address is not None and listening is not None:
-                listening(f"{http_url(*address)}/")
+        async with observed(service, core) as address, _page(settings, address, listening):
             async with paper_day(settings, core.books) if on_paper else nullcontext() as trader:
                 work = publish(settings, sources, speed=speed, limits=limits, trader=trader)
                 summary = await _unless_ended(work, running, following, service=service)
@@ -210,6 +209,20 @@ async def _interrupted(*others: asyncio.Task[Any], service: Service) -> None:
         task = asyncio.current_task()
         if task is not None:
             task.uncancel()
+
+
+@asynccontextmanager
+async def _page(
+    settings: Settings, service: tuple[str, int] | None, listening: Callable[[str], None] | None
+) -> AsyncIterator[None]:
+    """Serve the live page for the length of a block, as `impactd page` does; not where HTTP is off."""
+    if service is None:
+        yield
+        return
+    async with serve_page(settings, [http_url(*service)]) as address:
+        if listening is not None:
+            listening(f"{http_url(*address)}/")
+        yield
 
 
 async def _unless_ended(work: Any, *others: asyncio.Task[Any], service: Service) -> Any:

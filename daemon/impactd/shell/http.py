@@ -7,9 +7,10 @@
   with every reason.  A restart mostly does not help.
 - ``/metrics`` is Prometheus' text.
 
-It listens on loopback by default and is read-only.  These three need no token; the live page, which shows
-orders, is served with them (`impactd.shell.live`) unless it is its own process (``impactd page``), and may
-require a token, as does what a service answers itself: its health and what an order would cost.
+It listens on loopback by default and is read-only.  These three need no token.  ``/api/health`` and
+``/api/estimates``, what an order would cost, are answered from the service's own state and may require one.
+Orders and markets are shown by a process of their own (``impactd page``, `impactd.shell.live`), which reads the
+topics, so that its readers cost the service nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from impactd.shell.health import Reason
 from impactd.shell.kafka.errors import FatalError
 from impactd.shell.live.condition import condition
 from impactd.shell.live.follow import Follower
-from impactd.shell.live.pages import Estimate, add_pages
+from impactd.shell.live.pages import Estimate, add_answers, add_page
 from impactd.shell.live.services import Services
 from impactd.shell.metrics import Reading
 
@@ -82,19 +83,14 @@ async def serve_http(settings: Settings, views: Views) -> AsyncIterator[tuple[st
     def health() -> bytes:
         return condition(views.reading(), views.reasons(), settings.session.timezone)
 
-    follower = Follower(settings, health) if http.page else None
-    add_pages(app, follower, health, views.estimate, token=_token(http), max_readers=http.max_readers, host=http.host)
-    async with listening(app, http) as address:
-        try:
-            yield address
-        finally:
-            if follower is not None:
-                await follower.close()
+    add_answers(app, health, views.estimate, token=_token(http), host=http.host)
+    async with listening(app, http, http.port, "http.port") as address:
+        yield address
 
 
 @asynccontextmanager
 async def serve_page(settings: Settings, services: Sequence[str]) -> AsyncIterator[tuple[str, int]]:
-    """Serve the live page alone for the length of a block; yield host and port.
+    """Serve the live page for the length of a block; yield host and port.
 
     Parameters
     ----------
@@ -109,8 +105,8 @@ async def serve_page(settings: Settings, services: Sequence[str]) -> AsyncIterat
     http = settings.http
     asked = Services(services, _token(http), settings.session.timezone)
     follower, app = Follower(settings, asked.health), web.Application()
-    add_pages(app, follower, asked.health, token=_token(http), max_readers=http.max_readers, host=http.host)
-    async with asked.asked(), listening(app, http) as address:
+    add_page(app, follower, asked.health, token=_token(http), max_readers=http.max_readers, host=http.host)
+    async with asked.asked(), listening(app, http, http.page_port, "http.page_port") as address:
         try:
             yield address
         finally:
@@ -122,8 +118,15 @@ def _token(http: HttpSection) -> str | None:
 
 
 @asynccontextmanager
-async def listening(app: web.Application, http: HttpSection) -> AsyncIterator[tuple[str, int]]:
+async def listening(app: web.Application, http: HttpSection, port: int, setting: str) -> AsyncIterator[tuple[str, int]]:
     """Serve an application behind the door for the length of a block; yield host and port.
+
+    Parameters
+    ----------
+    port : int
+        0: any free one.
+    setting : str
+        Path of the setting of the port.
 
     Raises
     ------
@@ -142,11 +145,11 @@ async def listening(app: web.Application, http: HttpSection) -> AsyncIterator[tu
         loop = asyncio.get_running_loop()
         try:
             protocol = door.before(cast(web.Server, runner.server))
-            listener = await loop.create_server(protocol, http.host, http.port, backlog=min(http.backlog, most))
+            listener = await loop.create_server(protocol, http.host, port, backlog=min(http.backlog, most))
         except OSError as error:
             raise FatalError(
-                f"http: {http.host}:{http.port} cannot be listened on ({error.strerror or error}); set "
-                "http.port to a free one (0 takes any), or http.enabled=false"
+                f"http: {http.host}:{port} cannot be listened on ({error.strerror or error}); set "
+                f"{setting} to a free one (0 takes any)"
             ) from error
         host, port = listener.sockets[0].getsockname()[:2]
         _log.info("http listening", host=host, port=port, connections=most)
@@ -162,26 +165,33 @@ def application(views: Views) -> web.Application:
 
     async def livez(_request: web.Request) -> web.Response:
         failure = views.failure()
-        return _json({"alive": failure is None, "failure": failure}, ok=failure is None)
+        return _json({"alive": failure is None, "failure": failure}, status=200 if failure is None else 503)
 
     async def readyz(_request: web.Request) -> web.Response:
         reasons = views.reasons()
-        return _json({"ready": not reasons, "reasons": [asdict(reason) for reason in reasons]}, ok=not reasons)
+        return _json(
+            {"ready": not reasons, "reasons": [asdict(reason) for reason in reasons]}, status=503 if reasons else 200
+        )
 
     async def metrics(_request: web.Request) -> web.Response:
         # The reading is a copy, so it can be written outside the event loop.
         text = await asyncio.to_thread(exposition, views.reading())
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 
+    async def where(_request: web.Request) -> web.Response:
+        return _json({"error": "a service has no page: start impactd page"}, status=404)
+
     app = web.Application()
-    app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)])
+    app.add_routes(
+        [web.get("/", where), web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)]
+    )
     return app
 
 
-def _json(body: dict[str, Any], *, ok: bool) -> web.Response:
+def _json(body: dict[str, Any], *, status: int) -> web.Response:
     return web.Response(
         body=orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE),
-        status=200 if ok else 503,
+        status=status,
         content_type="application/json",
         headers={"Cache-Control": "no-store"},
     )

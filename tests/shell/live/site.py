@@ -16,7 +16,7 @@ from impactd.shell.health import Reason
 from impactd.shell.http import listening
 from impactd.shell.live.condition import condition
 from impactd.shell.live.follow import Follower
-from impactd.shell.live.pages import Estimate, add_pages
+from impactd.shell.live.pages import Estimate, add_answers, add_page
 from tests.shell.live.messages import ALERT, T0, estimate, fill_cost, model, order_cost, plan
 from tests.shell.test_metrics import reading
 
@@ -72,8 +72,11 @@ async def served(
     if not empty:
         _fill(follower)
     app = web.Application()
-    add_pages(app, follower, condition_now, asked, token=token, max_readers=readers, host="127.0.0.1")
-    async with listening(app, HttpSection(port=0)) as (host, port):
+    add_page(app, follower, condition_now, token=token, max_readers=readers, host="127.0.0.1")
+    if asked is not None:
+        # Of a service; here both are in one process.
+        add_answers(app, condition_now, asked, token=token, host="127.0.0.1")
+    async with listening(app, HttpSection(), 0, "http.page_port") as (host, port):
         base = f"http://{host}:{port}"
         async with aiohttp.ClientSession(base, cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
             try:

@@ -16,7 +16,7 @@ from impactd.config import Settings
 from impactd.core.base.settings import MINUTE_NS as M
 from impactd.core.planning.estimate import CostEstimate
 from impactd.shell.estimate import QuestionError, question
-from impactd.shell.live.pages import ESTIMATES_PER_S, add_pages
+from impactd.shell.live.pages import ESTIMATES_PER_S, add_answers, add_page
 from impactd.wire.codec import Limits
 from tests.core.builders import T0
 from tests.core.planning.engines import market
@@ -35,7 +35,8 @@ async def test_openapi_document_is_valid_and_names_every_route() -> None:
         found = await document(site.session)
     validate(found)
     app = web.Application()
-    add_pages(app, Still(Settings(), health), health, answered, token=None, max_readers=1, host="127.0.0.1")
+    add_page(app, Still(Settings(), health), health, token=None, max_readers=1, host="127.0.0.1")
+    add_answers(app, health, answered, token=None, host="127.0.0.1")
     routes = {route.resource.canonical for route in app.router.routes() if route.resource is not None}
     assert {path for path in routes if path.startswith("/api/")} == {*found["paths"], "/api/openapi.json"}
 

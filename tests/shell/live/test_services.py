@@ -15,18 +15,18 @@ from aiohttp import web
 from impactd.config import Settings
 from impactd.config.operation import HttpSection
 from impactd.shell.http import listening, serve_page
-from impactd.shell.live.pages import add_pages
+from impactd.shell.live.pages import add_answers
 from impactd.shell.live.services import Services
 from tests.shell.live.site import TOKEN, health
 
 
 @asynccontextmanager
 async def service(said: dict[str, Any], token: str | None = None) -> AsyncIterator[str]:
-    """Serve a health as a service without a page does, for the length of a block."""
+    """Serve a health as a service does, for the length of a block."""
     app = web.Application()
     body = orjson.dumps(orjson.loads(health()) | said)
-    add_pages(app, None, lambda: body, token=token, max_readers=1, host="127.0.0.1")
-    async with listening(app, HttpSection(port=0)) as (host, port):
+    add_answers(app, lambda: body, None, token=token, host="127.0.0.1")
+    async with listening(app, HttpSection(), 0, "http.port") as (host, port):
         yield f"http://{host}:{port}"
 
 
@@ -72,7 +72,7 @@ async def test_service_that_asks_for_another_token_is_a_reason() -> None:
 
 @pytest.mark.parametrize(("path", "status"), [("/", 200), ("/api/health", 200), ("/metrics", 404)])
 async def test_page_is_served_without_a_service(path: str, status: int) -> None:
-    settings = Settings().replace(http={"port": 0})
+    settings = Settings().replace(http={"page_port": 0})
     async with (
         serve_page(settings, ["http://127.0.0.1:1"]) as (host, port),
         aiohttp.ClientSession() as session,
@@ -82,6 +82,6 @@ async def test_page_is_served_without_a_service(path: str, status: int) -> None:
 
 
 @pytest.mark.parametrize(("path", "status"), [("/", 404), ("/api/state", 404), ("/api/health", 200)])
-async def test_service_without_a_page_answers_its_health_alone(path: str, status: int) -> None:
+async def test_service_answers_its_health_alone(path: str, status: int) -> None:
     async with service({}) as base, aiohttp.ClientSession() as session, session.get(base + path) as answer:
         assert answer.status == status

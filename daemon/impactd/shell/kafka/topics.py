@@ -377,7 +377,7 @@ def required_acls(settings: Settings) -> tuple[Acl, ...]:
         else:
             shown = role in SHOWN
             rights = ("READ", "WRITE", "DESCRIBE") if shown else ("WRITE", "DESCRIBE")
-            acls.append(Acl("topic", name, rights, "output; READ for the live page alone" if shown else "output"))
+            acls.append(Acl("topic", name, rights, "output; READ for impactd page alone" if shown else "output"))
     prefix = settings.kafka.transactional_id(0).removesuffix("0")
     acls.append(Acl("transactional-id", f"{prefix}*", ("WRITE", "DESCRIBE"), "one id a partition; prefixed pattern"))
     return tuple(acls)

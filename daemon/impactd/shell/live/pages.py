@@ -66,11 +66,32 @@ def session_of(token: str) -> str:
     return hmac.new(token.encode(), b"impactd live page", hashlib.sha256).hexdigest()
 
 
-def add_pages(
+def add_answers(
+    app: web.Application, health: Callable[[], bytes], estimate: Estimate | None, *, token: str | None, host: str
+) -> None:
+    """Add what a service answers from its own state to an application: its health, and what an order would cost.
+
+    Parameters
+    ----------
+    health : callable
+        Returns the body of ``/api/health``.
+    estimate : callable or None
+        From a question to what its order would cost; without it, ``/api/estimates`` is not served.
+    token : str or None
+        What the API asks for, if anything.
+    host : str
+        Address that is listened on.
+    """
+    gate = _Gate(token, loopback=_is_loopback(host))
+    app.add_routes([web.get("/api/health", gate.guarded(_Health(health).answer))])
+    if estimate is not None:
+        app.add_routes([web.post("/api/estimates", gate.guarded(_Estimates(estimate).answer))])
+
+
+def add_page(
     app: web.Application,
-    follower: Follower | None,
+    follower: Follower,
     health: Callable[[], bytes],
-    estimate: Estimate | None = None,
     *,
     token: str | None,
     max_readers: int,
@@ -80,12 +101,10 @@ def add_pages(
 
     Parameters
     ----------
-    follower : Follower or None
-        What the page shows; without it, only what a service answers itself is served: its health and estimates.
+    follower : Follower
+        What the page shows.
     health : callable
         Returns the body of ``/api/health``.
-    estimate : callable, optional
-        From a question to what its order would cost; without it, ``/api/estimates`` is not served.
     token : str or None
         What the API asks for, if anything.
     max_readers : int
@@ -94,30 +113,27 @@ def add_pages(
         Address that is listened on.
     """
     gate = _Gate(token, loopback=_is_loopback(host))
-    routes: list[tuple[str, Handler]] = [("/api/health", _Health(health).answer)]
-    if follower is not None:
-        pages = _Pages(follower, health, max_readers)
-        routes += [
-            ("/api/state", pages.state),
-            ("/api/symbols", pages.symbols),
-            ("/api/symbols/{symbol}", pages.symbol),
-            ("/api/orders", pages.orders),
-            ("/api/orders/{cl_ord_id}", pages.order),
-            ("/api/plans/{cl_ord_id}", pages.plan),
-            ("/api/plans/{cl_ord_id}/{version:[0-9]{1,9}}", pages.plan_of),
-            ("/api/events", pages.events),
-        ]
-        app.add_routes(
-            [
-                web.get("/", gate.open(_index)),
-                web.get("/page/{name:[A-Za-z0-9_./-]+}", gate.open(_static)),
-                web.get("/api/openapi.json", gate.open(_openapi)),
-                web.post("/api/session", gate.open(gate.session)),
-            ]
-        )
+    pages = _Pages(follower, health, max_readers)
+    routes: list[tuple[str, Handler]] = [
+        ("/api/health", _Health(health).answer),
+        ("/api/state", pages.state),
+        ("/api/symbols", pages.symbols),
+        ("/api/symbols/{symbol}", pages.symbol),
+        ("/api/orders", pages.orders),
+        ("/api/orders/{cl_ord_id}", pages.order),
+        ("/api/plans/{cl_ord_id}", pages.plan),
+        ("/api/plans/{cl_ord_id}/{version:[0-9]{1,9}}", pages.plan_of),
+        ("/api/events", pages.events),
+    ]
     app.add_routes([web.get(path, gate.guarded(handler)) for path, handler in routes])
-    if estimate is not None:
-        app.add_routes([web.post("/api/estimates", gate.guarded(_Estimates(estimate).answer))])
+    app.add_routes(
+        [
+            web.get("/", gate.open(_index)),
+            web.get("/page/{name:[A-Za-z0-9_./-]+}", gate.open(_static)),
+            web.get("/api/openapi.json", gate.open(_openapi)),
+            web.post("/api/session", gate.open(gate.session)),
+        ]
+    )
 
 
 class _Health:

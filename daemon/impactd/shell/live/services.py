@@ -1,14 +1,18 @@
-"""The health of the services behind a page that is its own process: asked once a second, and merged.
+"""The health of the services behind a page: asked once a second, and merged.
 
 A service that does not answer is a reason for not being ready; what it said before is not shown as if it were now.
+A name may have several addresses, as that of a headless Service or of a scaled container: all are asked.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
@@ -17,6 +21,9 @@ from impactd.shell.kafka.tasks import end
 
 PACE_S: Final = 1.0
 _TIMEOUT_S: Final = 3.0
+
+#: A health, or why there is none.
+_Said = dict[str, Any] | str
 
 
 class Services:
@@ -36,8 +43,8 @@ class Services:
         self._urls = tuple(url.rstrip("/") for url in urls)
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._zone = zone
-        #: What each said last, or why it said nothing.
-        self._said: dict[str, dict[str, Any] | str] = dict.fromkeys(self._urls, "has not answered yet")
+        #: By URL and address: what each said last, or why it said nothing.
+        self._said: dict[str, dict[str, _Said]] = {url: {url: "has not answered yet"} for url in self._urls}
 
     @asynccontextmanager
     async def asked(self) -> AsyncIterator[None]:
@@ -52,20 +59,18 @@ class Services:
 
     async def _ask(self, session: aiohttp.ClientSession, url: str) -> None:
         while True:
-            try:
-                async with session.get(f"{url}/api/health") as answer:
-                    body = await answer.read()
-                    self._said[url] = orjson.loads(body) if answer.ok else f"answers {answer.status}"
-            except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
-                self._said[url] = f"does not answer: {error!r}"
+            addresses = await _addresses(url)
+            said = await asyncio.gather(*(_asked(session, address) for address in addresses))
+            self._said[url] = dict(zip(addresses, said, strict=True))
             await asyncio.sleep(PACE_S)
 
     def health(self) -> bytes:
         """Return the event ``health`` of all of them, encoded; see `impactd.shell.live.condition`."""
-        found = [said for said in self._said.values() if isinstance(said, dict)]
+        everyone = [item for by_address in self._said.values() for item in by_address.items()]
+        found = [said for _, said in everyone if isinstance(said, dict)]
         silent = [
-            {"kind": "service", "detail": f"{url} {said}", "partition": None}
-            for url, said in self._said.items()
+            {"kind": "service", "detail": f"{address} {said}", "partition": None}
+            for address, said in everyone
             if isinstance(said, str)
         ]
         halts = {(halt["scope"], halt["reason"]) for each in found for halt in each["halts"]}
@@ -86,6 +91,33 @@ class Services:
                 ),
             }
         )
+
+
+async def _addresses(url: str) -> list[str]:
+    """Return the URL for each address of its name; itself where the name is needed, or has none."""
+    parts = urlsplit(url)
+    if parts.scheme != "http" or parts.hostname is None:
+        return [url]
+    try:
+        port = parts.port or 80
+        found = await asyncio.get_running_loop().getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return [url]
+    hosts = sorted({str(address[0]) for *_, address in found})
+    # One of a loopback name's two addresses is not listened on.
+    if len(hosts) == 1 or any(ipaddress.ip_address(host.partition("%")[0]).is_loopback for host in hosts):
+        return [url]
+    return [parts._replace(netloc=f"[{host}]:{port}" if ":" in host else f"{host}:{port}").geturl() for host in hosts]
+
+
+async def _asked(session: aiohttp.ClientSession, url: str) -> _Said:
+    try:
+        async with session.get(f"{url}/api/health") as answer:
+            body = await answer.read()
+            said: dict[str, Any] = orjson.loads(body) if answer.ok else {}
+            return said if answer.ok else f"answers {answer.status}"
+    except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
+        return f"does not answer: {error!r}"
 
 
 def _most(found: Sequence[dict[str, Any]], name: str) -> float | None:
