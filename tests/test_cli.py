@@ -26,6 +26,8 @@ from impactd.wire.registry import CODECS
 from tests.paths import ROOT
 from tests.shell.test_replay import day, new, write
 
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
 #: What must not be loaded just to print help: each costs a tenth of a second or more.
 HEAVY = ("aiokafka", "numba", "numpy", "orjson", "pydantic", "rich", "scipy", "structlog")
 
@@ -90,8 +92,6 @@ def test_help_of_a_command_loads_no_compiler(names: tuple[str, ...]) -> None:
     program = f"""
 import sys
 from impactd.cli import main
-
-pytestmark = pytest.mark.usefixtures("elsewhere")
 main([*{names!r}, "--help"])
 print([name for name in ("aiokafka", "numba", "numpy", "pydantic") if name in sys.modules])
 """
