@@ -51,7 +51,9 @@ def command(*, to: str, as_json: bool, config: Path | None, sets: tuple[str, ...
     except Exception as error:
         if type(error).__module__.partition(".")[0] != "psycopg":
             raise
-        raise Failure(f"PostgreSQL: {error}; what was committed stays, and the next run goes on from there") from error
+        raise Failure(
+            f"PostgreSQL: {error}; what was committed stays, and the next run continues from there"
+        ) from error
     for gap in done.gaps:
         click.echo(f"warning: {gap} were deleted by retention before they were exported", err=True)
     if as_json:

@@ -79,7 +79,7 @@ def command(
 
 
 def _walked(data: Data, core: CoreSettings, begin: str, end: str) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
-    """Return a table a recorded file, and why some have none."""
+    """Return a table for each recorded file, and why some have none."""
     from impactd.research.backtest.sensitivity import sensitivity
     from impactd.research.backtest.windows import Question
     from impactd.research.errors import ValidationError

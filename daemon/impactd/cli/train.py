@@ -62,7 +62,7 @@ def command(
     """Train trees on the forecast's residuals, and test them on held-out days.
 
     Writes a file for model.learned, trained on all days given. The figures
-    shown are of models trained alike without the day that each is tested on.
+    shown are those of models trained in the same way without the day that each is tested on.
     """
     with study():
         from impactd.research.backtest.days import read_tapes

@@ -163,13 +163,13 @@ class Certificate(TypedDict):
 
 
 class AuctionEntry(TypedDict):
-    """An order's part in one auction, beside its schedule."""
+    """An order's entry in one auction, in addition to its schedule."""
 
     #: `auction_open` or `auction_close`.
     kind: str
     #: When the auction is held.
     at: int
-    #: By when the entry must be there; from then on it stands.
+    #: Deadline of the entry; from then on it cannot be changed.
     cutoff: int
     #: What to enter; of an auction under way, what it has not filled.
     qty: float
@@ -289,8 +289,8 @@ class Plan(TypedDict):
     auctions: list[AuctionEntry]
     #: Price at which the order trades at once, or a better one; null without a would price.
     would_px: float | None
-    #: Part of the first interval that is to be taken at once, at `would_px` or better: what the order may take of
-    #: the book that prevails; null without a would price.
+    #: Part of the first interval to take at once, at `would_px` or better: what the order may take of the book
+    #: that prevails; null without a would price.
     would_qty: float | None
     #: Cheapest split of the first interval, where it is under way, by the books that prevail, with fees, in whole
     #: lots; left out where ticks name no venue.
@@ -463,7 +463,7 @@ class OrderCost(TypedDict):
     shortfall: float | None
     #: `shortfall` relative to the arrival price (basis points).
     shortfall_bps: float | None
-    #: Continuous volume that `market_vwap` is of.
+    #: Continuous volume over which `market_vwap` is taken.
     market_volume: float
     #: Currency of the costs, of the instrument's definition; null without one.
     currency: str | None
@@ -565,7 +565,7 @@ class Estimate(TypedDict):
     #: Average over all of `covered_s`; what the visible depth does not hold is priced at the last visible level
     #: (price per share).
     lower_bound: list[float | None]
-    #: The venue that it is of; left out for the symbol itself, merged from the venues that ticks name.
+    #: Its venue; left out for the symbol itself, merged from the venues that ticks name.
     venue: NotRequired[str | None]
 
 

@@ -172,7 +172,7 @@ def special_days(special: Sequence[str], under: Sequence[SpecialDays] = ()) -> t
     found = sorted(map(parse_special, special))
     for earlier, later in pairwise(found):
         if later[0] <= earlier[1]:
-            raise ValueError(f"two entries are of {_EPOCH + timedelta(later[0])}: keep one")
+            raise ValueError(f"two entries have the date {_EPOCH + timedelta(later[0])}: keep one")
     for first, last, _, _ in found:
         left = [(a, min(b, first - 1), *hours) for a, b, *hours in under if a < first]
         under = [*left, *((max(a, last + 1), b, *hours) for a, b, *hours in under if b > last)]  # type: ignore[list-item]  # mypy widens a tuple that is unpacked

@@ -52,7 +52,7 @@ def optimize_basket(
     Returns
     -------
     dict
-        ``schedule`` (DataFrame, N rows, a column a symbol, shares),
+        ``schedule`` (DataFrame, N rows, one column per symbol, shares),
         ``impact_cost`` and ``risk_cost`` (currency), ``risk`` (DataFrame by
         symbol: ``impact_cost``, ``risk_cost``, its parts of the whole, and
         ``alone_risk_cost``, without the others), ``solver_used``.

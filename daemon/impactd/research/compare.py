@@ -158,7 +158,7 @@ def compare_strategies(
     Returns
     -------
     DataFrame
-        A row a strategy, equal parts first: ``strategy``, ``model``,
+        One row per strategy, equal parts first: ``strategy``, ``model``,
         ``total_impact`` and ``improvement_pct`` (against equal parts) under the
         model's own cost, ``nonlinear_impact`` under the nonlinear one for all,
         ``walked_cost`` and ``walked_bps`` at the books, each interval's
@@ -295,7 +295,7 @@ def choose_model(slippage: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     name : str
         Of `MODELS`.
     scores : DataFrame
-        A row a model: ``model``, ``rmse`` (of sizes left out, price per share),
+        One row per model: ``model``, ``rmse`` (of sizes left out, price per share),
         ``test_r2``, ``test_r2_unseen_times``, ``train_r2``, ``n_intervals``,
         ``outcome``.
 

@@ -11,7 +11,7 @@ DIFFERENCES: Final = {
     "hindsight": "the schedule knows the day that it is priced on; replay and backtest decide as the day goes",
     "fitted curve": "priced on curves fitted to each interval, not at the books",
     "intercept": "curves pass through the origin, without the half-spread",
-    "interval grid": "one walk an interval, and intervals of other lengths than the data's",
+    "interval grid": "one walk per interval, and intervals of other lengths than the data's",
     "whole lots": "fractions of shares; replay and backtest trade whole lots",
     "size grid": "priced on the sizes of each minute's published estimate, linear between them, for lack of the books",
     "depth cap": "backtest lets no interval trade more than --depth-cap visible depths",

@@ -1,6 +1,6 @@
 """Order books as tables in the long form, and as the arrays that the core walks.
 
-The long form has a row a level: ``time``, ``side`` ('bid' or 'ask'), ``price``,
+The long form has one row per level: ``time``, ``side`` ('bid' or 'ask'), ``price``,
 ``size``, ``level`` (from the best on, counted from 0 or 1).  Rules:
 
 - Rows of equal time are one snapshot.  Rows need not stand in order; tables

@@ -2,7 +2,7 @@
 
 The same rows through the same `impactd.core.books.aggregator.MinuteAggregator` as the service uses, so
 that a study and the service see the same figures to the last bit: each book
-stands until the next one, each minute weights its books by time, and the grid
+prevails until the next one, each minute weights its books by time, and the grid
 of sizes follows the same rule.
 """
 

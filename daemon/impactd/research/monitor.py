@@ -86,7 +86,7 @@ class ProductionMonitor:
     def log_accuracy(
         self, predicted: Any = None, actual: Any = None, *, predicted_impact: Any = None, actual_impact: Any = None
     ) -> None:
-        """Take in predictions and what came, one number or arrays of one shape.
+        """Take in predicted and realised values, one number or arrays of one shape.
 
         An actual value of zero has no error in percent; it is counted apart.
 

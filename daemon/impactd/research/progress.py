@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress(what: str, total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Yield what moves a progress bar on; nothing is shown unless `shown`.
+    """Yield a function that advances a progress bar; nothing is shown unless `shown`.
 
     Parameters
     ----------
     what : str
-        Beside the bar.
+        Label of the bar.
     total : int
         Steps to its end.
     """

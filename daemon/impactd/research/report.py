@@ -140,7 +140,7 @@ class Report:
     Attributes
     ----------
     order : str
-        The order that schedules are of, in words.
+        The order of the schedules, in words.
     days : tuple of DayReport
         Recorded days first.
     differences : Table or None

@@ -187,7 +187,7 @@ class _Runner:
         return float(100.0 * np.mean(np.abs(predicted - actual) / actual))
 
     def live(self, sample: Sample) -> Check:
-        """See whether ticks come, can be used, and are of now."""
+        """Check whether ticks arrive, are usable and are current."""
         limits, wrong = self._limits, []
         if not sample.rows:
             wrong.append("no tick")

@@ -29,7 +29,7 @@ def days_of(text: str) -> tuple[Path, ...]:
         files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
         days = [file for file in files if _is_day(file)]
         if not days:
-            raise InputFileError(f"{text}: none of its {len(files)} files is of a known format; name one with --codec")
+            raise InputFileError(f"{text}: none of its {len(files)} files has a known format; name one with --codec")
         left_out = [file.name for file in files if file not in days]
         if left_out:
             logger.warning("%s: unknown format, skipped: %s", text, ", ".join(left_out))

@@ -256,7 +256,7 @@ async def _follow(settings: Settings, scene: Scene, updated: Callable[[], None])
 
 
 async def _applied(settings: Settings) -> None:
-    """Return when every tick on the broker is in a commit, as the journal tells."""
+    """Return once the journal shows every tick on the broker in a commit."""
     consumer = manual_consumer(settings)
     await consumer.start()
     try:

@@ -61,7 +61,7 @@ class Durations:
         self.total_s += seconds
 
     def cumulative(self) -> list[int]:
-        """Return how many were not above each bound, and at last all."""
+        """Return the number at or below each bound, and last the number of all."""
         total, found = 0, []
         for count in self.counts:
             total += count

@@ -62,7 +62,7 @@ class FileReport:
             n = self.refused + self.skipped
             return f"{self.path}: none of its {n:,} records can be used; the first: line {self.first_refused}"
         if self.skipped:
-            return f"{self.path}: all {self.skipped:,} records are of an unknown type"
+            return f"{self.path}: all {self.skipped:,} records have an unknown type"
         return f"{self.path}: holds no record"
 
 

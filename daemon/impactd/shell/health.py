@@ -115,7 +115,7 @@ def _of_process(status: Status) -> Iterator[Reason]:
     if status.error is not None:
         yield Reason("failed", status.error)
     if status.draining:
-        yield Reason("draining", "told to stop")
+        yield Reason("draining", "the process was asked to stop")
     elif not status.rebalances:
         yield Reason("starting", "waiting for the group's first assignment")
     if not status.broker_answers:

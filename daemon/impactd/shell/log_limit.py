@@ -38,14 +38,14 @@ class RateLimit(logging.Filter):
     Parameters
     ----------
     per_minute : int
-        Lines of one kind a minute; 0 holds nothing back.
+        Lines of one kind per minute; 0 suppresses none.
     clock : callable, optional
         Monotonic seconds.
 
     Attributes
     ----------
     suppressed : int
-        Lines held back so far.
+        Lines suppressed so far.
     """
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -58,7 +58,7 @@ class RateLimit(logging.Filter):
         self.suppressed = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether a line passes; the first one after others were held back is told how many."""
+        """Return whether a line passes; the first one after suppressed lines gets their number."""
         if not self._per_minute or record.levelno >= logging.CRITICAL:
             return True
         kind = _kind(record)
@@ -82,7 +82,7 @@ class RateLimit(logging.Filter):
         return True
 
     def report(self) -> None:
-        """Log how many lines were held back in windows that are over and that no further line has told of."""
+        """Log the number of suppressed lines of ended windows that no later line has reported."""
         with self._lock:
             now = self._clock()
             over = {kind: w.suppressed for kind, w in self._windows.items() if now - w.since >= WINDOW_S}

@@ -2,7 +2,7 @@
 
 Heartbeats, fetches and commits of all partitions share one thread.  A
 callback that computes instead of waiting delays them all, so this task asks
-to be woken at a fixed pace and writes down how late it was.
+to be woken at a fixed pace and records how late it was.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Final
 
 from impactd.shell.durations import Durations
 
-#: Pace, seconds: fine enough that little fits between two looks, at a thousandth of a core.
+#: Pace, seconds: fine enough that little fits between two measurements, at a thousandth of a core.
 PERIOD_S: Final = 0.01
 
-#: The longest delay is that of the last so many seconds: a scrape or two.
+#: Window of the longest delay, seconds: a scrape or two.
 WINDOW_S: Final = 60.0
 
 
@@ -26,7 +26,7 @@ class LoopDelay:
     Attributes
     ----------
     delays : Durations
-        Of all looks so far.
+        All delays so far.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class LoopDelay:
         self._longest: deque[tuple[float, float]] = deque()
 
     async def watch(self) -> None:
-        """Look until cancelled."""
+        """Measure until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + PERIOD_S
@@ -44,7 +44,7 @@ class LoopDelay:
             self.note(now, max(0.0, now - due))
 
     def note(self, now: float, delay: float) -> None:
-        """Write down one delay."""
+        """Record one delay."""
         self.delays.observe(delay)
         longest = self._longest
         while longest and longest[-1][1] <= delay:

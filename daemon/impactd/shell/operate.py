@@ -28,7 +28,7 @@ from impactd.shell.watchdog import Watchdog
 if TYPE_CHECKING:
     from impactd.shell.telemetry import Telemetry
 
-#: Pace at which the event loop says that it turns, and the log tells of lines held back.
+#: Pace of the event loop's sign of life, and of the log's count of suppressed lines.
 _BEAT_S: Final = 0.25
 
 #: What the process may take to end after its drain: closing HTTP, and the interpreter's own end.

@@ -398,7 +398,7 @@ def _unusable(reading: Reading, tally: Tally, rejected: Mapping[str, int]) -> It
 
 def _warnings(reading: Reading, tally: Tally, waiting: Mapping[str, int]) -> Iterator[str]:
     for symbol in sorted(tally.symbols() - reading.symbols):
-        yield f"no tick of {symbol}, for which there is an order; ticks are of {some(reading.symbols)}"
+        yield f"no tick of {symbol}, which has an order; there are ticks of {some(reading.symbols)}"
     for reason in ("truncated", "corrupt"):
         if reading.refused[reason]:
             yield f"{reading.refused[reason]} records are {reason}: is a file cut short? See dlq.jsonl"

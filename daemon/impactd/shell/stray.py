@@ -30,7 +30,7 @@ _NEVER: Final = -(2**62)
 
 
 def with_record_times(batches: Iterator[FileBatch]) -> Iterator[FileBatch]:
-    """Yield the batches of a file, with the record times of rows from the future put right.
+    """Yield the batches of a file, with the record times of rows from the future corrected.
 
     What comes out depends on the rows alone, and not on where batches end.
     """

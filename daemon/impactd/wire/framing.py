@@ -79,7 +79,7 @@ class Schema:
 class Schemas:
     """Schemas by id, and the decoders that follow from them.
 
-    What an id means never changes in a registry, so a schema that is here is right for good.
+    The schema of an id never changes in a registry, so a schema that is here stays valid.
     """
 
     def __init__(self, known: Mapping[int, Schema] | None = None) -> None:

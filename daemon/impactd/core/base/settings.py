@@ -111,7 +111,7 @@ class BookSettings:
     interval_ns: int = setting(
         MINUTE_NS,
         "Length of an execution interval; divides a day.",
-        fixed="open minutes, schedules and models are of that interval",
+        fixed="open minutes, schedules and models use that interval",
         ge=SECOND_NS,
         le=_DAY_NS,
         multiple_of=SECOND_NS,
@@ -139,7 +139,7 @@ class BookSettings:
         (),
         "Fixed grid of sizes; empty: chosen from the visible depth and the plans.",
         unit="shares",
-        fixed="the accumulators of open minutes are of that grid",
+        fixed="the accumulators of open minutes use that grid",
         each={"gt": 0},
         max_length=256,
     )
@@ -156,11 +156,11 @@ class BookSettings:
 class ModelSettings:
     """The impact model and its forecast."""
 
-    kind: str = setting("linear", "Shape of the impact curve.", fixed="the fitted coefficients are of that kind")
+    kind: str = setting("linear", "Shape of the impact curve.", fixed="the fitted coefficients belong to that kind")
     intercept: bool = setting(
         True,
         "Whether curves begin at the half-spread; off for curves through the origin.",
-        fixed="the fitted coefficients are of that form",
+        fixed="the fitted coefficients have that form",
     )
     mean_half_life_minutes: float = setting(60.0, "Half-life of the mean that forecasts return to.", gt=0)
     guard: bool = setting(True, "Shrink forecasts while shadow plans lose to TWAP.")
@@ -340,16 +340,16 @@ class WireSettings:
     max_message_bytes: int = setting(1_000_000, "Largest record accepted or published.", ge=1_000, le=1_000_000_000)
     #: Dead letters keep that much of the original bytes.
     max_dead_letter_bytes: int = 512 * 1024
-    #: Role and name of each input topic: headers hold them, and positions are of these.
+    #: Role and name of each input topic: headers hold them, and positions refer to them.
     inputs: tuple[tuple[str, str], ...] = field(
         default=tuple((topic.value, f"impactd.{topic.value}") for topic in INPUT_TOPICS),
-        metadata={"fixed": "positions are of those topics"},
+        metadata={"fixed": "positions refer to those topics"},
     )
 
 
 @dataclass(frozen=True, slots=True)
 class CoreSettings:
-    """All that the core is told at its start.
+    """The settings of the core.
 
     Raises
     ------

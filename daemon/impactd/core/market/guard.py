@@ -68,7 +68,7 @@ class TrialResult(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class _Trial:
-    """Plans for one hour, a row a rate; `units` of uint8, shape (R, HORIZON)."""
+    """Plans for one hour, one row per rate; `units` of uint8, shape (R, HORIZON)."""
 
     start: int
     unit: Float

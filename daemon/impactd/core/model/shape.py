@@ -29,7 +29,7 @@ class ShapeState:
     Parameters
     ----------
     candidates : tuple of float
-        Shapes before anything is known.
+        Shapes to start with.
     """
 
     __slots__ = ("_info", "_losses", "shapes", "variance")

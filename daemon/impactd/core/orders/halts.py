@@ -106,7 +106,7 @@ class Halts:
 
 
 def known_scopes(key: str, value: bytes) -> tuple[set[str], set[str]]:
-    """Return what a state key tells of scopes: symbols and ids of orders that are known, and scopes that are halted."""
+    """Return the scopes in a state key: known symbols and order ids, and halted scopes."""
     kind, _, name = key.partition("/")
     if kind in {"books", "market"}:
         return {name}, set()

@@ -118,7 +118,9 @@ def refusal(  # one reason after the other
     unknown = [name for name in terms.venues if name not in at.venues]
     if unknown:
         known = ", ".join(at.venues) or "none yet"
-        return f"venues: {unknown[0]} is not known of this symbol ({known}); send others, or name it in [[venues]]"
+        return (
+            f"venues: {unknown[0]} is not a known venue of this symbol ({known}); send others, or name it in [[venues]]"
+        )
     if (why := terms.contradiction(side)) is not None:
         return why
     if terms.end - max(terms.start, at.now) > at.max_intervals * at.interval_ns:

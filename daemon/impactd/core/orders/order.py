@@ -84,7 +84,7 @@ class ApplyContext(NamedTuple):
     auctions : bool
         Whether the symbol's market opens and closes, so that it has auctions.
     venues : tuple of str
-        Venues that are known of the symbol.
+        Known venues of the symbol.
     sliced : bool
         Whether orders are worked in slices, which take the merged book of all venues.
     """

@@ -39,7 +39,7 @@ CostReason = Annotated[str, "`fill`, `correct` or `bust`."]
 Arrival = Annotated[Price | None, "Mid when the order began to work."]
 AvgPx = Annotated[Price | None, "Average price of the fills."]
 Fills = Annotated[Count, "Number of fills."]
-MarketVolume = Annotated[Size, "Continuous volume that `market_vwap` is of."]
+MarketVolume = Annotated[Size, "Continuous volume over which `market_vwap` is taken."]
 MarketVwap = Annotated[Price | None, "VWAP of the market's continuous volume while the order worked."]
 SlippageBps = Annotated[Bps | None, "Average price against mid."]
 PredictedBps = Annotated[Bps | None, "Cost that the model predicted."]
@@ -95,7 +95,7 @@ class Estimate:
     ]
     venue: Annotated[
         str | None,
-        "The venue that it is of; left out for the symbol itself, merged from the venues that ticks name.",
+        "Its venue; left out for the symbol itself, merged from the venues that ticks name.",
     ] = field(default=None, metadata=LEFT_OUT)
 
 
@@ -198,11 +198,11 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class AuctionEntry:
-    """An order's part in one auction, beside its schedule."""
+    """An order's entry in one auction, in addition to its schedule."""
 
     kind: Annotated[str, "`auction_open` or `auction_close`."]
     at: Annotated[Time, "When the auction is held."]
-    cutoff: Annotated[Time, "By when the entry must be there; from then on it stands."]
+    cutoff: Annotated[Time, "Deadline of the entry; from then on it cannot be changed."]
     qty: Annotated[Quanta, "What to enter; of an auction under way, what it has not filled."]
     limit_px: Annotated[Price | None, "Limit of the entry; null: at the auction's price."]
     expected_volume: Annotated[Size | None, "Expected volume of the auction; null if unknown."]
@@ -303,7 +303,7 @@ class Plan:
     ] = None
     would_qty: Annotated[
         Quanta | None,
-        "Part of the first interval that is to be taken at once, at `would_px` or better: what the order may take of "
+        "Part of the first interval to take at once, at `would_px` or better: what the order may take of "
         "the book that prevails; null without a would price.",
     ] = None
     venues: Annotated[
@@ -359,7 +359,7 @@ class FillCost:
     """Cost of one fill against the market and the model (`impactd.core.orders.costs`).
 
     Published when the fill's interval has closed, and again when the fill is corrected
-    or busted.  Basis points are of the price that each compares with; costs
+    or busted.  Basis points are relative to the price that each compares with; costs
     are positive where money was lost, and `cost` is
     ``spread_cost + impact_cost + timing_cost`` to the last bit.
     """

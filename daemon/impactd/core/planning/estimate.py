@@ -20,7 +20,7 @@ with y what is left after interval t, :math:`\tau_t` its part of an interval and
 :math:`\sigma` the deviation of the mid over one interval.  It is not part of the expected
 cost, and the bands of the cost do not include it.
 
-Where the order takes part in auctions, the schedules trade what is left beside its entries.  An
+Where the order takes part in auctions, the schedules trade what its entries leave.  An
 entry has no spread, and is charged the impact that the same share of volume has in the window's
 continuous trading: with q of an auction of A shares, and :math:`v_t` the volume of its intervals,
 
@@ -141,7 +141,7 @@ class CostEstimate:
     Attributes
     ----------
     auctions : tuple of PricedAuction
-        The schedules are of what these leave.
+        The schedules trade what these leave.
     frontier : tuple
         (urgency, schedule) from the cheapest to the fastest: `Priced.done_by` is the horizon that costs least at that
         urgency.

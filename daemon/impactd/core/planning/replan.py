@@ -327,7 +327,7 @@ class Planner:
     def _worth_it(self, proposals: Proposals) -> bool:
         """Return whether the proposals should replace the current schedules, all at once."""
         if proposals.outdated() or self._markets.is_at_venues(proposals.orders[0].symbol, proposals.orders[0].clock):
-            return True  # the split of the minute that begins is of the books that prevail
+            return True  # the split of a new minute follows the prevailing books
         saving, cost = proposals.improvement(), proposals.expected_cost
         gap = min(order.schedule.gap for order in proposals.orders)
         if _as_near(gap, saving + proposals.gap, cost):

@@ -56,7 +56,7 @@ class Executed:
             self.begin = plan.start[0]
 
     def fill(self, cost: FillCost) -> None:
-        """Take in what is known of a fill."""
+        """Take in a fill."""
         self.fills[cost.exec_id] = cost
 
     @property

@@ -282,7 +282,7 @@ def _late(intervals: Intervals, row: int, takes: Mapping[str, Takes], seconds: i
 
 
 def _standing(intervals: Intervals, row: int, first: int, task: Task) -> Lines:
-    """Return the line of the book that stands as each interval begins: its half-spread, and its cost at `REACH`."""
+    """Return the line of the prevailing book as each interval begins: its half-spread, and its cost at `REACH`."""
     books, shares = intervals.prevailing, REACH * task.shares / task.n
     s, beta = np.full(task.n, np.nan), np.full(task.n, np.nan)
     for t in range(task.n):

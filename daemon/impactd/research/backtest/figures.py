@@ -33,7 +33,7 @@ _Z80: Final = 1.2815515655446004
 #: Percentiles of what is drawn between which an axis is chosen: one broken minute must not flatten the rest.
 _SHOWN: Final = (0.0, 98.0)
 
-#: Captures below this are drawn at the edge, with their value beside.
+#: Captures below this are drawn at the edge, with their value next to it.
 _LEAST_CAPTURE: Final = -1.0
 
 
@@ -64,7 +64,7 @@ def _colour(number: int) -> dict[str, Any]:
 
 
 def plot_path(study: DayForecasts, outcome: Outcome) -> Figure:
-    """Draw what an order planned and traded, and the impact that was expected against what came.
+    """Draw what an order planned and traded, and forecast against realised impact.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ POLICIES: Final = {
     "vwap_hindsight": "in proportion to the realised volume, which is not known in advance",
     "persistence": "replanned on the latest interval's curve, carried along the generic session profile",
     "expanding_mean": "replanned on the latest interval against the day's mean so far",
-    "standing_book": "replanned on the book that stands as an interval begins, against the hour's mean",
+    "standing_book": "replanned on the prevailing book as an interval begins, against the hour's mean",
     "known_1": "knows the next interval exactly, and the hour's mean for later ones",
     "known_5": "knows the next 5 intervals exactly, and the hour's mean for later ones",
     "known_10": "knows the next 10 intervals exactly, and the hour's mean for later ones",

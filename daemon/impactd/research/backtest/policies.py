@@ -12,12 +12,11 @@ ends trades in its last interval.
   would be equal, and the policy TWAP).
 - ``expanding_mean``: the latest minute's curve for the next interval, the mean
   of the day so far for all later ones, used without shrinkage.
-- ``standing_book``: the book that stands as an interval begins for that interval, the mean of the hour before for all
-  later ones.
+- ``standing_book``: the prevailing book for the interval that begins, the mean of the hour before for all later ones.
 - ``known_1``, ``known_5``, ``known_10``: the ladder: the next 1, 5 or 10 intervals exactly, the
-  mean of the hour before for all later ones.  Nobody knows that.
-- ``profile_hindsight``: the mean curve of each half hour of the same day, which
-  nobody knows in advance: what a perfect profile of half hours is worth.
+  mean of the hour before for all later ones: figures that are not known in advance.
+- ``profile_hindsight``: the mean curve of each half hour of the same day, not known
+  in advance: what a perfect profile of half hours is worth.
 - ``hindsight``: the least cost on this tape.
 
 Those in the middle, from ``persistence`` on, solve the same problem as the engine does, with lines
@@ -199,7 +198,7 @@ def standing_book(task: Task, lines: Lines, first: int, book: Lines) -> Float:
     Parameters
     ----------
     book : Lines
-        Of the book that stands as each interval of the window begins; NaN without one.
+        Of the prevailing book as each interval of the window begins; NaN without one.
     """
     s, beta = _hour_means(task, lines, first)
     at = np.flatnonzero(np.isfinite(book.s))

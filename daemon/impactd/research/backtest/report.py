@@ -241,8 +241,7 @@ def _answer(kind: str, order: dict[str, Any]) -> str:
 def _persistence(test: Worked, kinds: Sequence[str]) -> list[dict[str, Any]]:
     """Return what is left of each saving where part of an order's own depletion persists.
 
-    Schedules are those made without it, hindsight's too, so that no policy is
-    told; captures are of that hindsight's saving.
+    Schedules, hindsight's too, are made without knowledge of it; captures are shares of that hindsight's saving.
     """
     rows = []
     names = [name for name in test.strategies if name in PERSISTENT]

@@ -57,7 +57,7 @@ def sensitivity(
     Returns
     -------
     DataFrame
-        A row a value: ``varied`` (size, horizon, risk aversion,
+        One row per value: ``varied`` (size, horizon, risk aversion,
         participation), ``value``, ``orders``, ``shares`` (mean), ``twap_bps``,
         ``engine_bps``, ``hindsight_bps``, ``saving_pct`` (of TWAP's cost),
         ``capture`` (NaN where nothing could be saved), and ``done_halfway``

@@ -4,7 +4,7 @@ The unit is one day of one symbol. Its result is one Parquet file, whose name ha
 all that the figures follow from, and the checksum of the file's bytes. A file takes its name when it is complete, so a
 process that is killed leaves nothing that counts, and a file that was cut short or changed is known before it is read.
 
-A file has a row a record:
+A file has one row per record:
 
 - ``order``: what one order came to under every policy, as JSON in ``text``;
 - ``skipped``: why a window was left out, in ``text``;

@@ -46,7 +46,7 @@ class _Pair(NamedTuple):
 
 
 def skill(studies: Sequence[DayForecasts]) -> list[dict[str, Any]]:
-    """Return a row a horizon and forecast.
+    """Return one row per horizon and forecast.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def skill(studies: Sequence[DayForecasts]) -> list[dict[str, Any]]:
 
 
 def _pairs(study: DayForecasts, row: int, horizon: int) -> dict[str, _Pair]:
-    """Return forecasts and what came, for the same intervals for every forecaster."""
+    """Return forecast and realised values, of the same intervals for every forecaster."""
     came = study.realised[row]
     n = came.shape[0]
     made = np.arange(1, n - horizon + 1)
@@ -112,7 +112,7 @@ def calibration(outcomes: Iterable[Outcome], kinds: Sequence[str]) -> list[dict[
     Returns
     -------
     list of dict
-        A row a kind of window: ``orders``, and for the plan ``as_planned`` and
+        One row per kind of window: ``orders``, and for the plan ``as_planned`` and
         the path ``as_traded``: ``band80``, ``band95`` (share inside, None
         without such a band), ``below80`` and ``above80``, ``log_ratio`` (mean of
         log(realised / expected)) and ``levels`` (share inside at each of

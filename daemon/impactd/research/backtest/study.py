@@ -30,7 +30,7 @@ REFERENCE_DEPTH: Final = 0.1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DayForecasts:
-    """What was forecast for one day of one symbol, and what came: all that a report shows of the day.
+    """Forecast and realised impact of one day of one symbol: all that a report shows of the day.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ def _realised(day: Day, row: int, reference: float) -> Float:
 
 @dataclass(slots=True)
 class Watch:
-    """Fills studies of a symbol's days as its engine goes by."""
+    """Fills the studies of a symbol's days as its engine runs."""
 
     studies: list[DayStudy]
     settings: CoreSettings
@@ -170,7 +170,7 @@ def study_days(
 ) -> tuple[list[DayStudy], dict[int, State]]:
     """Walk through a tape and return its days, with the engine's state at each of `kept`, ns.
 
-    Without `kept`, states are of the beginning of each interval: some 14 MB a day.
+    Without `kept`, it keeps the state at the start of each interval: some 14 MB a day.
     """
     studies = [DayStudy.blank(day, settings) for day in tape.days]
     starts = [day.open + t * settings.books.interval_ns for day in tape.days for t in range(len(day.intervals) + 1)]

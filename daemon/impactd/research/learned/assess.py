@@ -1,16 +1,17 @@
-r"""How good the trained trees are on days that they have not seen.
+r"""Score the trained trees on days that they have not seen.
 
 Days are folds, over all symbols at once, since two symbols share their day.
 Going ``forward``, each day is judged by what was learned on the days before
-it; with ``each`` it is judged by all other days, which tells more with few days, and too much if they have a trend.
+it; with ``each``, on all other days, which gives more evidence from few days, and too good a score if they have a
+trend.
 From the training data, rows
 within `EMBARGO` of the judged days are left out, whose targets or averages
 could reach into them.
 
 Judged next to it are the default forecast, and persistence (the latest
 minute's level).  They have no quantiles of their own; those of their errors on
-the same training days, by horizon, are used instead.  With r what came and f the
-median forecast, both in logs:
+the same training days, by horizon, are used instead.  With r the realised value and
+f the median forecast, both in logs:
 
 - the log error is the mean of :math:`|f - r|`;
 - the pinball loss is the mean of :math:`\rho_p(r - q_p)` over the quantiles p;
@@ -123,7 +124,7 @@ def _error_quantiles(train: Sequence[Samples], name: str) -> Float:
 
 
 def scores(judged: Sequence[Judged]) -> list[dict[str, Any]]:
-    """Return a row a symbol, series and forecast, over all horizons and at each.
+    """Return one row per symbol, series and forecast, over all horizons and at each.
 
     Returns
     -------

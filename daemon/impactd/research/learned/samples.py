@@ -69,7 +69,7 @@ def with_learned(settings: CoreSettings, learned: str) -> CoreSettings:
 
 @dataclass(slots=True)
 class _Watch:
-    """Notes at each minute's end what there was to see, and later what came."""
+    """Records the features at each minute's end, and later the realised values."""
 
     days: Sequence[Day]
     interval_ns: int

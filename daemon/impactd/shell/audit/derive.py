@@ -212,7 +212,9 @@ class Rederivation:
         """Refuse a record that is not the next one."""
         where = f"commit {entry['commit_seq']}"
         if entry["release"] != __version__:
-            raise DerivationError(f"{where} is of release {entry['release']}, this is {__version__}; use that release")
+            raise DerivationError(
+                f"{where} was written by release {entry['release']}, this is {__version__}; use that release"
+            )
         if entry["commit_seq"] != self.engine.commit_seq + 1:
             raise DerivationError(f"{where} follows commit {self.engine.commit_seq}: records are missing")
         for name, start in entry.get("from", {}).items():

@@ -260,7 +260,7 @@ def _manifest(path: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = orjson.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise InputFileError(f"{path}: cannot be read ({error}); capture the run again") from error
-    # Captures that name no schema are of the first one too.
+    # A capture that names no schema has the first one.
     schema = manifest.get("schema", CAPTURE_SCHEMA)
     if schema != CAPTURE_SCHEMA:
         raise InputFileError(f"{path}: schema {schema}, this release reads {CAPTURE_SCHEMA}; use the one that made it")

@@ -1,4 +1,4 @@
-"""Tables of plans, executions and costs: a row a record, with its place on its topic."""
+"""Tables of plans, executions and costs: one row per record, with its place on its topic."""
 
 from __future__ import annotations
 

@@ -352,7 +352,7 @@ class Desk:
                 out=[self._report(parent, "8", alert["as_of"], extra=((103, "99"),))], changed={parent.name: parent}
             )
         for request in tuple(parent.requests):
-            # A record that waited in vain for its order is refused at a later one's place, by its own id.
+            # A record whose order never arrived is refused at a later record's place, by its own id.
             if request.place == place or (alert["kind"] == "order_refused" and alert["cl_ord_id"] == request.cl_ord_id):
                 parent.requests.remove(request)
                 out = self._too_late(parent, request, alert["text"], alert["as_of"], "2")

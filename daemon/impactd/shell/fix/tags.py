@@ -250,10 +250,10 @@ def _parameters(fields: Fields) -> dict[str, str]:
             names += 1
             name = value
         elif name is None:
-            raise TagError(tag, f"{tag}: stands before StrategyParameterName (958)")
+            raise TagError(tag, f"{tag}: comes before StrategyParameterName (958)")
         elif tag == 960:
             if name in found:
-                raise TagError(960, f"{name}: is there twice among the strategy parameters; send it once")
+                raise TagError(960, f"{name}: appears twice among the strategy parameters; send it once")
             found[name] = value
     if names != len(found):
         raise TagError(960, "StrategyParameterValue (960) is missing; send one for each 958")

@@ -117,7 +117,7 @@ class Chosen:
 
 @dataclass(slots=True)
 class Survey:
-    """What there is of the letters that are meant.
+    """The dead letters that were selected.
 
     Attributes
     ----------

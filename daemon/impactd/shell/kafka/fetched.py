@@ -116,7 +116,7 @@ class Fetched:
     def _data_batches(  # noqa: PLR0912  # one case of the format after another
         self,
     ) -> tuple[list[tuple[int, int, int, int, int, int, int]], bytes] | None:
-        """Return what the kernel is told of each batch that holds wanted records, and the bytes that they are in."""
+        """Return the kernel's arguments for each batch that holds wanted records, and the bytes that they are in."""
         aborted = sorted(self._aborted or (), key=lambda transaction: transaction[1])
         gone: set[int] = set()
         heads: list[tuple[int, int, int, int, int, int, int]] = []

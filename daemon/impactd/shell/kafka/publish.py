@@ -92,7 +92,7 @@ class Trader(Protocol):
         """Return the executions up to a time, ns: they are sent before the tick of that time."""
 
     async def sent(self, rows: int, partition: int, clock: int, delivery: asyncio.Future[Any]) -> None:
-        """Take note that the first `rows` of the loaded ticks are sent; publishing goes on when it returns."""
+        """Note that the first `rows` of the loaded ticks are sent; publishing continues when it returns."""
 
     def instructed(self) -> None:
         """Take note that orders or controls were sent."""

@@ -82,7 +82,7 @@ class RawConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ships no 
                     self._raw.pop(place, None)
 
     async def fetch(self, place: TopicPartition, timeout_ms: int) -> Fetched | Made | None:
-        """Return what was fetched of one partition, or comes within `timeout_ms`, and go on behind it.
+        """Return the records of one partition fetched by now or within `timeout_ms`, and move behind them.
 
         Raises
         ------

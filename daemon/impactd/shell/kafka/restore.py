@@ -234,9 +234,9 @@ async def _check_journal(
     found = commit_seq if last is None else int(orjson.loads(last.value)["commit_seq"])
     if found != commit_seq:
         raise MismatchError(
-            f"the state is of commit {commit_seq}, and its journal {place.topic}/{place.partition} ends with commit "
-            f"{found}: one of the two topics was restored from a backup, or is not theirs. Nothing was published. "
-            f"Restore the original topic, or {RESTART}"
+            f"the state ends with commit {commit_seq}, and its journal {place.topic}/{place.partition} ends with "
+            f"commit {found}: one of the two topics was restored from a backup, or is not theirs. Nothing was "
+            f"published. Restore the original topic, or {RESTART}"
         )
 
 

@@ -67,7 +67,7 @@ class ManualConsumer(Protocol):
         """Return what is there, or comes within `timeout_ms`."""
 
     async def fetch(self, place: TopicPartition, timeout_ms: int) -> Fetched | None:
-        """Return what was fetched of one partition, or comes within `timeout_ms`, and go on behind it."""
+        """Return the records of one partition fetched by now or within `timeout_ms`, and move behind them."""
 
     async def position(self, place: TopicPartition) -> int:
         """Return the offset that is fetched next."""

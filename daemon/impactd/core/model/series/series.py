@@ -85,7 +85,7 @@ USUAL_SIGNAL: Final = 0.03
 MOST_TRUST: Final = 1.25
 #: Trust and variances forget with this half-life, minutes of open market: five United States sessions.
 MEMORY_MINUTES: Final = 1_950.0
-#: Before anything is known a level moves by half its size from minute to minute, which counts as this many minutes.
+#: Prior: a level moves by half its size from minute to minute, with the weight of this many minutes.
 START_SD: Final = 0.5
 START_MINUTES: Final = 5.0
 #: Standard deviations are taken as no smaller than this where they judge a distance, and distances count as at most so

@@ -1,4 +1,4 @@
-"""Tardis's incremental_book_L2: a level a line, snapshots and changes.
+"""Tardis's incremental_book_L2: one level per line, snapshots and changes.
 
 Consecutive lines of one symbol, `local_timestamp` and `is_snapshot` are one message, and one record. A snapshot begins
 the book again, also in the middle of a day, where Tardis connected again. Times are microseconds.
