@@ -285,14 +285,14 @@ def test_impact_that_lasts_costs_more_for_any_solver(linear: ImpactModel) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", ["total_shares", "n_intervals", "solver", "model", "side", "max_interval_qty", "transient_share"]
+    "name", ["total_shares", "n_intervals", "solver", "impact_model", "side", "max_interval_qty", "transient_share"]
 )
 def test_bad_argument_is_1001_and_named(linear: ImpactModel, name: str) -> None:
     wrong = {
         "total_shares": lambda: TradeAllocator(linear, -5),
         "n_intervals": lambda: TradeAllocator(linear, 5, 0),
         "solver": lambda: TradeAllocator(linear, 5, config=EXACT).optimize("simplex"),
-        "model": lambda: TradeAllocator("linear", 5),  # type: ignore[arg-type]  # wrong on purpose
+        "impact_model": lambda: TradeAllocator("linear", 5),  # type: ignore[arg-type]  # wrong on purpose
         "side": lambda: TradeAllocator(linear, 5, side="up"),
         "max_interval_qty": lambda: TradeAllocator(linear, 5, max_interval_qty=[1.0, 2.0]),
         "transient_share": lambda: TradeAllocator(linear, 5, transient_share=1.5),
