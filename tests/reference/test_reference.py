@@ -11,6 +11,7 @@ import pytest
 import impactd
 from impactd.config import Settings, load
 from impactd.core.books.checks import MEANINGS, Reject
+from impactd.core.inputs.alerts import BY_SYMBOL
 from impactd.core.inputs.events import REFUSED
 from impactd.core.orders.alerts import UNCOUNTED
 from impactd.research.errors import CODES
@@ -81,7 +82,8 @@ def test_kinds_of_alerts_are_those_that_the_code_gives() -> None:
         and isinstance(node.elts[0].value, str)
         and not isinstance(node.elts[1], ast.Constant)
     )
-    assert said.union(pairs, {"halt", "resume"}, REFUSED.values()) == set(errors.ALERTS)
+    by_symbol = {kind for kind, _ in BY_SYMBOL.values()}
+    assert said.union(pairs, by_symbol, {"halt", "resume"}, REFUSED.values()) == set(errors.ALERTS)
 
 
 def test_rejects_are_all_told() -> None:

@@ -17,7 +17,7 @@ from impactd.core.outputs.messages import Alert
 from impactd.core.outputs.outbox import Outbox
 
 #: Reasons of refused ticks that are alerted by symbol: the alert's kind, and what is counted.
-_BY_SYMBOL: Final = {"gap": ("book_gap", "gap"), "publisher": ("other_publisher", "order")}
+BY_SYMBOL: Final = {"gap": ("book_gap", "gap"), "publisher": ("other_publisher", "order")}
 
 
 class FeedAlerts:
@@ -37,7 +37,7 @@ class FeedAlerts:
         self._max_symbols = settings.max_symbols
         self.told = (0, 0)
         #: By kind and symbol: refusals that have not been alerted, and the time before which none is, ns.
-        self._held: dict[str, dict[str, tuple[int, int]]] = {kind: {} for kind, _ in _BY_SYMBOL.values()}
+        self._held: dict[str, dict[str, tuple[int, int]]] = {kind: {} for kind, _ in BY_SYMBOL.values()}
         self.invalid = InvalidShare(settings.invalid, self._interval)
 
     def refused(self, topic: Topic, record: Refused, key: int, now: int) -> None:
@@ -49,7 +49,7 @@ class FeedAlerts:
         if topic is not Topic.TICKS:
             alert = Alert(REFUSED[topic], record.symbol, record.cl_ord_id, now, f"{record.reason}: {record.detail}")
             self._outbox.publish(Topic.ALERTS, record.symbol, alert)
-        elif record.reason in _BY_SYMBOL:
+        elif record.reason in BY_SYMBOL:
             self._of_symbol(record, now)
         text = self.invalid.refused(key, f"{record.reason}: {record.detail}")
         if text is not None:
@@ -57,7 +57,7 @@ class FeedAlerts:
 
     def _of_symbol(self, record: Refused, now: int) -> None:
         """Alert what is wrong with a symbol's feed; once an interval for each symbol, with the number since."""
-        kind, what = _BY_SYMBOL[record.reason]
+        kind, what = BY_SYMBOL[record.reason]
         held = self._held[kind]
         symbol = record.symbol
         if symbol is None and record.key is not None:
