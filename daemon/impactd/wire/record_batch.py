@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.base.jit import kernel
+from impactd.core.base.jit import uncounted_kernel
 from impactd.core.inputs.columns import (
     CODEC,
     CODEC_LENGTH,
@@ -38,7 +38,7 @@ _FAR: Final = 1 << 61
 _CODEC_NAME: Final = int.from_bytes(b"codec", "big")
 
 
-@kernel
+@uncounted_kernel
 def _headers(buf: Bytes, at: int, end: int, count: int, rows: Ints, n: int) -> int:
     """Note the codec that the headers name, and return the position behind them, -1 where unsure."""
     for _ in range(count):
@@ -62,7 +62,7 @@ def _headers(buf: Bytes, at: int, end: int, count: int, rows: Ints, n: int) -> i
     return at
 
 
-@kernel
+@uncounted_kernel
 def read_records(
     buf: Bytes,
     at: int,

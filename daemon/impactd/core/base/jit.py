@@ -16,7 +16,7 @@ unchanged (`impactd.kernel_cache`); numba alone checks the kernel's own file.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, ParamSpec, TypeVar, cast
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from numba import njit
 from numba.core import config
@@ -41,22 +41,33 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     callable
         The compiled function, with the signature of `function`.
     """
-    return _compile(function, inline=False)
+    return _compile(function)
+
+
+def uncounted_kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile `function` as `kernel` does, without counting references to the arrays that it is given.
+
+    For what runs for each tick: a count is an atomic operation for each array of each call, which costs more than many
+    a function does.  A function that makes an array does not compile so.
+    """
+    return _compile(function, counted=False)
 
 
 def inner_kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile `function` as `kernel` does, and put its code into every kernel that calls it.
+    """Compile `function` as `uncounted_kernel` does, and put its code into every kernel that calls it.
 
     For the parts of a loop over ticks: passing a dozen arrays to a function
     of a few nanoseconds costs more than the function.
     """
-    return _compile(function, inline=True)
+    return _compile(function, counted=False, inline=True)
 
 
-def _compile(function: Callable[P, R], *, inline: bool) -> Callable[P, R]:
+def _compile(function: Callable[P, R], *, counted: bool = True, inline: bool = False) -> Callable[P, R]:
     # Before every kernel, because numba reads its settings again when the environment changes.
     # None before numba 0.62; a locator that the user has set stays.
     if getattr(config, "CACHE_LOCATOR_CLASSES", None) == "":
         setattr(config, "CACHE_LOCATOR_CLASSES", _LOCATOR)  # noqa: B010 - numba sets its attributes by name too
-    compiled = njit(cache=True, nogil=True, fastmath=False, error_model="numpy", forceinline=inline)(function)
-    return cast("Callable[P, R]", compiled)
+    # `_nrt` is numba's own name for it, which its documentation does not list; a release without it raises here.
+    options: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": False, "error_model": "numpy", "_nrt": counted}
+    compiled: Any = njit(forceinline=inline, **options)
+    return cast("Callable[P, R]", compiled(function))

@@ -33,7 +33,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.base.jit import inner_kernel, kernel
+from impactd.core.base.jit import inner_kernel, kernel, uncounted_kernel
 from impactd.core.base.limits import LARGEST_PX, SMALLEST_PX, SMALLEST_SIZE
 from impactd.core.inputs.ticks import MID_EVENT, UNDECODABLE_BOOK, Float
 
@@ -137,7 +137,7 @@ class Book:
         return 0.5 * float(self.ask_px[0] - self.bid_px[0])
 
 
-@kernel
+@uncounted_kernel
 def _value_faults(px: float, sz: float, least_px: float) -> int:
     """Return the faults of one price and size as a bit field by reason."""
     if not (np.isfinite(px) and np.isfinite(sz)):
@@ -179,7 +179,7 @@ def _side_faults(px: Float, sz: Float, i: int, n: int, sign: float, least_px: fl
     return faults, best, count
 
 
-@kernel
+@uncounted_kernel
 def _first(faults: int) -> int:
     """Return the reason that comes first in a bit field, or `USABLE`."""
     for reason in range(N_REASONS):
@@ -188,7 +188,7 @@ def _first(faults: int) -> int:
     return USABLE
 
 
-@kernel
+@uncounted_kernel
 def check_trade(px: float, qty: float, least_px: float) -> int:
     """Return the reason to reject a trade, or `USABLE`."""
     reason: int = _first(_value_faults(px, qty, least_px))
@@ -281,7 +281,7 @@ def compact_side(px: Float, sz: Float, i: int, n: int, levels: Float, s: int, ro
     return count
 
 
-@kernel
+@uncounted_kernel
 def _levels_in_use(px: Float, sz: Float, i: int) -> int:
     """Return the number of levels before the padding at the end of a side of book `i`."""
     n: int = px.shape[1]

@@ -34,7 +34,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.base.jit import inner_kernel, kernel
+from impactd.core.base.jit import inner_kernel, kernel, uncounted_kernel
 from impactd.core.base.limits import ANY_PX, SMALLEST_PX
 from impactd.core.base.settings import BookSettings
 from impactd.core.books.checks import USABLE, check_books
@@ -168,7 +168,7 @@ def _book_cost(distance: Float, size: Float, half_spread: float, depth: float, x
     return cost
 
 
-@kernel
+@uncounted_kernel
 def walk_on(distance: Float, size: Float, half_spread: float, depth: float, begin: float, x: float) -> float:
     """Return what `x` shares cost over mid on one side of one book after `begin` shares were taken, currency."""
     return float(

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.base.jit import inner_kernel, kernel
+from impactd.core.base.jit import inner_kernel, uncounted_kernel
 from impactd.core.base.limits import ANY_PX, LAST_NS, SMALLEST_PX
 from impactd.core.books.checks import (
     CLOCK_BACK,
@@ -156,7 +156,7 @@ def time_gate(
     return PASS
 
 
-@kernel
+@uncounted_kernel
 def floor_minute(ts: int, interval_ns: int) -> int:
     """Return the start of the interval that holds `ts`."""
     return ts - ts % interval_ns
@@ -209,7 +209,7 @@ def whole_waits(symbol: npt.NDArray[np.void], s: int, ts_event: int, limits: Lim
     return bool(minute != NEVER and _time_in_whole(symbol, s, ts_event) >= minute + limits.interval_ns)
 
 
-@kernel
+@uncounted_kernel
 def run_rows(  # noqa: PLR0912, PLR0915  (one loop: parts that took the tuples of arrays would cost more than they do)
     rows: Rows, start: int, stop: int, store: Store, family: Family, partition: Int, limits: Limits, scratch: Float
 ) -> tuple[int, int]:

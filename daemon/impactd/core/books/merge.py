@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.base.jit import inner_kernel, kernel
+from impactd.core.base.jit import inner_kernel, uncounted_kernel
 from impactd.core.books.settling import settle
 from impactd.core.books.store import FOREVER, NEVER
 from impactd.core.books.walk import ASKS, BIDS
@@ -50,7 +50,7 @@ class Family(NamedTuple):
     stand_ns: Int
 
 
-@kernel
+@uncounted_kernel
 def _merged_side(
     symbol: npt.NDArray[np.void], levels: Float, family: Family, s: int, at: int, out: Float, o: int, side: int
 ) -> int:
@@ -81,7 +81,7 @@ def _merged_side(
     return n
 
 
-@kernel
+@uncounted_kernel
 def _priced_at(out: Float, o: int, side: int, n: int, mid: float) -> int:
     """Price the levels of a side that cross `mid`, and one at it, at `mid`; return the number of levels."""
     sign = -1.0 if side == BIDS else 1.0
@@ -98,7 +98,7 @@ def _priced_at(out: Float, o: int, side: int, n: int, mid: float) -> int:
     return n - crossing + 1
 
 
-@kernel
+@uncounted_kernel
 def merge_books(
     symbol: npt.NDArray[np.void], levels: Float, family: Family, s: int, at: int, out: Float, o: int
 ) -> tuple[int, int]:
@@ -136,7 +136,7 @@ def remerge(symbol: npt.NDArray[np.void], levels: Float, family: Family, s: int,
     row.book_ns = at
 
 
-@kernel
+@uncounted_kernel
 def _next_end(symbol: npt.NDArray[np.void], family: Family, s: int) -> int:
     """Return when the next venue's book in the merged one becomes too old, ns; `FOREVER` if none does."""
     since = symbol[s].book_ns
@@ -152,7 +152,7 @@ def _next_end(symbol: npt.NDArray[np.void], family: Family, s: int) -> int:
     return end
 
 
-@kernel
+@uncounted_kernel
 def settle_whole(
     symbol: npt.NDArray[np.void],
     levels: Float,

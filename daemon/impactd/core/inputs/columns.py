@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, overload
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.base.jit import kernel
+from impactd.core.base.jit import uncounted_kernel
 
 _Bytes = npt.NDArray[np.uint8]
 _Ints = npt.NDArray[np.int64]
@@ -25,7 +25,7 @@ N_COLUMNS: Final = 9
 NO_CODEC: Final = -2
 
 
-@kernel
+@uncounted_kernel
 def varint(buf: _Bytes, at: int, stop: int) -> tuple[int, int]:
     """Return a zigzag varint and the position behind it; position -1 where it has no end or more than 63 bits."""
     value = np.uint64(0)
@@ -40,7 +40,7 @@ def varint(buf: _Bytes, at: int, stop: int) -> tuple[int, int]:
     return 0, -1
 
 
-@kernel
+@uncounted_kernel
 def _first_of_each(buf: _Bytes, start: _Ints, length: _Ints, slots: npt.NDArray[np.int32], found: _Ints) -> int:
     """Write the rows at which the different spans of `buf` come first into `found`; return how many they are.
 
@@ -72,7 +72,7 @@ def _first_of_each(buf: _Bytes, start: _Ints, length: _Ints, slots: npt.NDArray[
     return n
 
 
-@kernel
+@uncounted_kernel
 def _same(buf: _Bytes, a: int, b: int, n: int) -> bool:
     for k in range(n):  # noqa: SIM110  # numba compiles no generator here
         if buf[a + k] != buf[b + k]:
@@ -80,7 +80,7 @@ def _same(buf: _Bytes, a: int, b: int, n: int) -> bool:
     return True
 
 
-@kernel
+@uncounted_kernel
 def _set_apart(buf: _Bytes, start: _Ints, stop: _Ints, out: _Bytes, at: _Ints) -> None:
     """Copy spans into `out`, each to its place in `at`."""
     for i in range(start.shape[0]):

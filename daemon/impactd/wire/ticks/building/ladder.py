@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.base.jit import kernel
+from impactd.core.base.jit import uncounted_kernel
 from impactd.core.inputs.ticks import Float
 
 BID: Final = 0
@@ -24,7 +24,7 @@ Numbers = npt.NDArray[Any]
 Levels = tuple[list[float], list[float]]
 
 
-@kernel
+@uncounted_kernel
 def place(keys: Numbers, n: int, key: float) -> int:
     """Return the first place whose key is not less than `key`; `n` where none is."""
     low, high = 0, n
@@ -37,7 +37,7 @@ def place(keys: Numbers, n: int, key: float) -> int:
     return low
 
 
-@kernel
+@uncounted_kernel
 def set_level(keys: Numbers, sizes: Numbers, n: int, key: float, size: float) -> int:
     """Set the size at a key, 0 to remove the level; return how many levels there are then.
 
@@ -65,7 +65,7 @@ def set_level(keys: Numbers, sizes: Numbers, n: int, key: float, size: float) ->
     return n
 
 
-@kernel
+@uncounted_kernel
 def _change(keys: Float, sizes: Float, n: int, sign: float, px: Float, sz: Float) -> int:
     for i in range(px.shape[0]):
         n = set_level(keys, sizes, n, sign * px[i], sz[i])

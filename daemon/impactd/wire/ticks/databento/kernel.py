@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.base.jit import kernel
+from impactd.core.base.jit import uncounted_kernel
 from impactd.core.inputs.ticks import Float, Int
 from impactd.wire.ticks.scanning.numbers import Bytes, scan_iso_time, scan_number, scan_time, scan_unsigned
 from impactd.wire.ticks.scanning.symbols import Table, find_symbol
@@ -42,7 +42,7 @@ _INT64_MAX: Final = np.frombuffer(b"9223372036854775807", np.uint8)
 _UINT64_MAX: Final = np.frombuffer(b"18446744073709551615", np.uint8)
 
 
-@kernel
+@uncounted_kernel
 def _is_text(buf: Bytes, i: int, text: Bytes) -> bool:
     k = 0
     while k < text.shape[0] and buf[i + k] == text[k]:
@@ -50,7 +50,7 @@ def _is_text(buf: Bytes, i: int, text: Bytes) -> bool:
     return k == text.shape[0] and buf[i + k] in (10, 44)
 
 
-@kernel
+@uncounted_kernel
 def _price(buf: Bytes, i: int) -> tuple[float, int]:
     """Return a price, NaN where undefined, and the position behind it, or (0, -1)."""
     if buf[i] in (10, 44):
@@ -60,7 +60,7 @@ def _price(buf: Bytes, i: int) -> tuple[float, int]:
     return scan_number(buf, i)
 
 
-@kernel
+@uncounted_kernel
 def _time(buf: Bytes, i: int, unit: int) -> tuple[int, int]:
     """Return a time given as ISO text or whole number and the position behind it, or (0, -1)."""
     end = i
@@ -71,7 +71,7 @@ def _time(buf: Bytes, i: int, unit: int) -> tuple[int, int]:
     return scan_iso_time(buf, i)
 
 
-@kernel
+@uncounted_kernel
 def _compact(levels: Float, plane: int, row: int, scale: float) -> int:
     """Scale the prices of one side, drop its empty levels, blank the rest; return how many are left."""
     n = 0
@@ -94,7 +94,7 @@ def _compact(levels: Float, plane: int, row: int, scale: float) -> int:
     return n
 
 
-@kernel
+@uncounted_kernel
 def _line(  # noqa: PLR0912, PLR0915  # a table of roles; numba has none
     buf: Bytes, i: int, unit: int, row: int, roles: Int, ints: Int, levels: Float, prints: Float, table: Table
 ) -> tuple[bool, bool, int]:
@@ -172,7 +172,7 @@ def _line(  # noqa: PLR0912, PLR0915  # a table of roles; numba has none
     return True, False, i
 
 
-@kernel
+@uncounted_kernel
 def scan_rows(
     buf: Bytes,
     start: Int,

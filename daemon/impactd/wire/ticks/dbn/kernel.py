@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.base.jit import kernel
+from impactd.core.base.jit import uncounted_kernel
 from impactd.core.inputs.ticks import AUCTION, BOOK, MID_EVENT, TRADE, Byte, Float, Int, Int32
 from impactd.wire.ticks.databento.kernel import UNDEFINED_PX
 from impactd.wire.times import MAX_NS, MIN_NS
@@ -84,7 +84,7 @@ class Columns(NamedTuple):
     publisher: Int
 
 
-@kernel
+@uncounted_kernel
 def frame(words: Int, first: int, end: int, start: Int, n: int) -> tuple[int, int, int]:
     """Find where the records in ``words[first:end]`` begin.
 
@@ -110,7 +110,7 @@ def frame(words: Int, first: int, end: int, start: Int, n: int) -> tuple[int, in
     return n, at, WHOLE
 
 
-@kernel
+@uncounted_kernel
 def frame_messages(words: Int, ends: Int, start: Int, message: Int, whole: npt.NDArray[np.bool_]) -> int:
     """Find the records of messages that lie one after another; return how many there are.
 
@@ -134,7 +134,7 @@ def frame_messages(words: Int, ends: Int, start: Int, message: Int, whole: npt.N
     return n
 
 
-@kernel
+@uncounted_kernel
 def _interval(symbols: Symbols, instrument: int, ts: int) -> int:
     """Return the last interval of an instrument that begins at or before `ts` and is not over, or -1."""
     low, high = 0, symbols.instrument.shape[0]
@@ -153,7 +153,7 @@ def _interval(symbols: Symbols, instrument: int, ts: int) -> int:
     return at
 
 
-@kernel
+@uncounted_kernel
 def price(raw: int) -> float:
     """Return a price in 1e-9 units in units of currency; NaN where it is undefined."""
     if raw == _UNDEF_PRICE:
@@ -164,14 +164,14 @@ def price(raw: int) -> float:
     return float(raw // _FIXED_POINT) + (raw % _FIXED_POINT) / 1e9
 
 
-@kernel
+@uncounted_kernel
 def _fault_of_print(words: Int, at: int, what: int) -> int:
     if words[at + 2] == _UNDEF_PRICE:
         return NO_PRICE
     return NO_SIZE if what & 0xFFFFFFFF == _UNDEF_SIZE else GOOD
 
 
-@kernel
+@uncounted_kernel
 def classify(  # noqa: PLR0912, PLR0915  # one decision after another, in the order of the fields
     words: Int,
     start: Int,
@@ -277,7 +277,7 @@ def classify(  # noqa: PLR0912, PLR0915  # one decision after another, in the or
     return others
 
 
-@kernel
+@uncounted_kernel
 def _book(words: Int, at: int, depth: int, row: int, out: Columns) -> float:
     """Write the levels of a record; return the sum of their sizes."""
     n_bid, n_ask, total = 0, 0, 0.0
@@ -302,7 +302,7 @@ def _book(words: Int, at: int, depth: int, row: int, out: Columns) -> float:
     return total
 
 
-@kernel
+@uncounted_kernel
 def _blank(row: int, out: Columns) -> None:
     """Write NaN behind the levels of a row."""
     width = out.bid_px.shape[1]
@@ -314,7 +314,7 @@ def _blank(row: int, out: Columns) -> None:
         out.ask_sz[row, level] = np.nan
 
 
-@kernel
+@uncounted_kernel
 def fill(
     words: Int,
     start: Int,

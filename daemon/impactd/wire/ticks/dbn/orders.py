@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.base.jit import kernel
+from impactd.core.base.jit import uncounted_kernel
 from impactd.core.inputs.ticks import BOOK, TRADE, Byte, Int, TickBatch
 from impactd.wire.rows import Rows, by_first_appearance
 from impactd.wire.ticks.building.ladder import place, set_level
@@ -78,7 +78,7 @@ class Levels(NamedTuple):
     n: Int
 
 
-@kernel
+@uncounted_kernel
 def _slot(orders: Orders, order: int, symbol: int) -> int:
     """Return the place of an order, or of the first empty slot where it is not there."""
     mask = orders.state.shape[0] - 1
@@ -91,7 +91,7 @@ def _slot(orders: Orders, order: int, symbol: int) -> int:
     return int(at)
 
 
-@kernel
+@uncounted_kernel
 def _move(old: Orders, new: Orders) -> int:
     """Put the live orders into a new table; return how many they are."""
     n = 0
@@ -108,7 +108,7 @@ def _move(old: Orders, new: Orders) -> int:
     return n
 
 
-@kernel
+@uncounted_kernel
 def _put(orders: Orders, used: Int, symbol: int, order: Int, side: Int, key: Int, size: Int) -> None:
     """Add orders that are not there."""
     for i in range(order.shape[0]):
@@ -122,7 +122,7 @@ def _put(orders: Orders, used: Int, symbol: int, order: Int, side: Int, key: Int
         orders.size[at] = size[i]
 
 
-@kernel
+@uncounted_kernel
 def _drop_orders(orders: Orders, symbol: int, side: int) -> None:
     """Remove a symbol's orders; `side` -1: of both sides."""
     for i in range(orders.state.shape[0]):
@@ -130,7 +130,7 @@ def _drop_orders(orders: Orders, symbol: int, side: int) -> None:
             orders.state[i] = _DEAD
 
 
-@kernel
+@uncounted_kernel
 def _add_size(levels: Levels, symbol: int, side: int, key: int, size: int) -> None:
     begin = levels.begin[symbol, side]
     end = begin + levels.room[symbol, side]
@@ -141,7 +141,7 @@ def _add_size(levels: Levels, symbol: int, side: int, key: int, size: int) -> No
     levels.n[symbol, side] = set_level(keys, sizes, n, key, before + size)
 
 
-@kernel
+@uncounted_kernel
 def _clear(orders: Orders, levels: Levels, symbol: int) -> None:
     if levels.n[symbol, 0] or levels.n[symbol, 1]:
         _drop_orders(orders, symbol, -1)
@@ -149,7 +149,7 @@ def _clear(orders: Orders, levels: Levels, symbol: int) -> None:
     levels.n[symbol, 1] = 0
 
 
-@kernel
+@uncounted_kernel
 def _write_book(levels: Levels, symbol: int, depth: int, row: int, out: Columns) -> None:
     for side in range(2):
         n = min(depth, levels.n[symbol, side])
@@ -172,7 +172,7 @@ def _write_book(levels: Levels, symbol: int, depth: int, row: int, out: Columns)
             out.n_ask[row] = n
 
 
-@kernel
+@uncounted_kernel
 def _change(
     orders: Orders, levels: Levels, used: Int, symbol: int, action: int, side: int, order: int, raw: int, size: int
 ) -> bool:
@@ -205,7 +205,7 @@ def _change(
     return True
 
 
-@kernel
+@uncounted_kernel
 def build(  # noqa: PLR0912, PLR0915  # one action after another
     words: Int,
     start: Int,

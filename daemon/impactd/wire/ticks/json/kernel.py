@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.base.jit import kernel
+from impactd.core.base.jit import uncounted_kernel
 from impactd.core.inputs.ticks import AUCTION, BOOK, MID_EVENT, TRADE, Float, Int, Int32
 from impactd.wire.ticks.scanning.numbers import Bytes, scan_number, scan_time, scan_unsigned
 from impactd.wire.ticks.scanning.symbols import Table, find_symbol
@@ -78,7 +78,7 @@ SYMBOL, KIND, FLAGS, TS_EVENT, TS_RECV, RECORD, N_BID, N_ASK, AGGRESSOR = range(
 BID_PX, BID_SZ, ASK_PX, ASK_SZ = range(4)
 
 
-@kernel
+@uncounted_kernel
 def _word(buf: Bytes, i: int) -> tuple[int, int, int]:
     """Return (last eight bytes, length, position behind) of lower-case letters and underscores."""
     at = np.uint64(i)
@@ -91,7 +91,7 @@ def _word(buf: Bytes, i: int) -> tuple[int, int, int]:
     return int(np.int64(word)), int(np.int64(at)) - i, int(np.int64(at))
 
 
-@kernel
+@uncounted_kernel
 def _blank(buf: Bytes, i: int) -> int:
     at = np.uint64(i)
     while buf[at] == 32:
@@ -99,7 +99,7 @@ def _blank(buf: Bytes, i: int) -> int:
     return int(np.int64(at))
 
 
-@kernel
+@uncounted_kernel
 def _side(buf: Bytes, i: int, levels: Float, plane: int, row: int) -> tuple[int, int]:
     """Return (number of levels, position behind them); -1 levels where unsure, -2 where the arrays are too narrow."""
     width = levels.shape[2]
@@ -141,7 +141,7 @@ def _side(buf: Bytes, i: int, levels: Float, plane: int, row: int) -> tuple[int,
         i = _blank(buf, i + 1)
 
 
-@kernel
+@uncounted_kernel
 def _object(  # noqa: PLR0912, PLR0915  # a table of fields; numba has none
     buf: Bytes,
     i: int,
@@ -298,7 +298,7 @@ def _object(  # noqa: PLR0912, PLR0915  # a table of fields; numba has none
     return DONE, i + 1
 
 
-@kernel
+@uncounted_kernel
 def scan(  # noqa: PLR0912  # one way in for each thing the pass stops for
     buf: Bytes,
     start: Int,

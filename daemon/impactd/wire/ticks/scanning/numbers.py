@@ -23,7 +23,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.base.jit import kernel
+from impactd.core.base.jit import uncounted_kernel
 from impactd.wire.times import MAX_NS, MIN_NS
 
 Bytes = npt.NDArray[np.uint8]
@@ -37,7 +37,7 @@ _DAY_NS: Final = 86_400_000_000_000
 _MONTH_DAYS: Final = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31], np.int64)
 
 
-@kernel
+@uncounted_kernel
 def scan_number(buf: Bytes, i: int) -> tuple[float, int]:
     """Return a JSON number without exponent and the position behind it, or (0, -1).
 
@@ -75,7 +75,7 @@ def scan_number(buf: Bytes, i: int) -> tuple[float, int]:
     return (-value if negative else value), int(np.int64(at))
 
 
-@kernel
+@uncounted_kernel
 def scan_unsigned(buf: Bytes, i: int) -> tuple[int, int]:
     """Return an integer of 1 to 18 digits without leading zeros and the position behind it, or (0, -1)."""
     start = np.uint64(i)
@@ -92,7 +92,7 @@ def scan_unsigned(buf: Bytes, i: int) -> tuple[int, int]:
     return int(np.int64(value)), int(np.int64(at))
 
 
-@kernel
+@uncounted_kernel
 def scan_time(buf: Bytes, i: int, unit: int) -> tuple[int, int]:
     """Return a plausible time in ns, and the position behind it, or (0, -1).
 
@@ -114,7 +114,7 @@ def scan_time(buf: Bytes, i: int, unit: int) -> tuple[int, int]:
     return int(np.int64(value * factor)), int(np.int64(at))
 
 
-@kernel
+@uncounted_kernel
 def scan_digits(buf: Bytes, i: int, n: int) -> int:
     """Return the integer of exactly `n` digits at `i`, or -1."""
     value = np.int64(0)
@@ -126,7 +126,7 @@ def scan_digits(buf: Bytes, i: int, n: int) -> int:
     return int(np.int64(value))
 
 
-@kernel
+@uncounted_kernel
 def scan_iso_time(buf: Bytes, i: int) -> tuple[int, int]:  # noqa: PLR0912  # one format, read from left to right
     """Return ``YYYY-MM-DD[T ]hh:mm:ss[.f{1,9}][Z|+hh:mm]`` as UTC ns and the position behind it, or (0, -1).
 

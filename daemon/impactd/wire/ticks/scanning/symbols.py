@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from impactd.core.base.jit import kernel
+from impactd.core.base.jit import uncounted_kernel
 from impactd.core.inputs.ticks import Int32
 from impactd.wire.fields import MAX_SYMBOL
 from impactd.wire.ticks.scanning.numbers import Bytes
@@ -39,7 +39,7 @@ class Table(NamedTuple):
     """Symbol numbers in the order in which the batch names them."""
 
 
-@kernel
+@uncounted_kernel
 def find_symbol(buf: Bytes, start: int, end: int, slots: Int32, text: Bytes, lengths: Int32) -> int:
     """Return the number of the symbol in ``buf[start:end]``.
 
