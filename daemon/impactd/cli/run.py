@@ -52,6 +52,7 @@ def command(*, accept_settings: bool, standby: bool, config: Path | None, sets: 
     import uvloop
 
     from impactd.config.calendars import ending
+    from impactd.shell.heap import keep_freed_memory
     from impactd.shell.kafka.service import Service
     from impactd.shell.logging import setup
     from impactd.shell.notify import Notifier
@@ -67,6 +68,8 @@ def command(*, accept_settings: bool, standby: bool, config: Path | None, sets: 
     log.info("settings", file=str(loaded.file or ""), changed=changed)
     # A service shows nothing itself; the newcomer who looks for the page finds the command here.
     log.info("live page", command="impactd page" + (f" -c {loaded.file}" if config is not None else ""))
+
+    keep_freed_memory(os.environ)
 
     async def serve() -> int:
         core = settings.core()
