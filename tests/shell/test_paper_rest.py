@@ -205,9 +205,7 @@ def test_a_restart_trades_what_is_left_once(rows: list[Row], at_row: int, counte
     assert [fill.exec_id for fill in fills] == [f"paper-A-{k}" for k in range(1, len(fills) + 1)]
 
 
-def entered(
-    qty: float = 100.0, *, limit: float | None = None, expected: float | None = 1_000.0
-) -> list[dict[str, Any]]:
+def entered(qty: float = 100.0, *, limit: float | None = None, rate: float = 0.1) -> list[dict[str, Any]]:
     return [
         {
             "kind": "auction_close",
@@ -215,7 +213,8 @@ def entered(
             "cutoff": at(0.5),
             "qty": qty,
             "limit_px": limit,
-            "expected_volume": expected,
+            "expected_volume": 1_000.0,
+            "rate": rate,
         }
     ]
 
@@ -248,8 +247,8 @@ def test_an_entry_respects_its_limit_and_its_share_counts_what_printed_within_it
 
 
 def test_two_entries_do_not_trade_more_than_the_print() -> None:
-    desk = auctioned(qty=900.0)
-    desk.plan(plan(qty=(), start=at(0), end=at(1), auctions=entered(qty=900.0), cl_ord_id="B"))
+    desk = auctioned(qty=900.0, rate=0.9)
+    desk.plan(plan(qty=(), start=at(0), end=at(1), auctions=entered(qty=900.0, rate=0.9), cl_ord_id="B"))
     assert [fill.qty / QUANTA for fill in desk.ticks(batch_of([cross(60, 100)]))] == [90.0, 10.0]
 
 
@@ -283,8 +282,11 @@ def test_a_restart_does_not_trade_an_entry_again_that_no_plan_counts_yet() -> No
     assert (fill.qty, fill.exec_id) == (60 * QUANTA, "paper-A-2")
 
 
-def test_an_entry_without_an_expected_volume_does_not_trade() -> None:
-    assert auctioned(expected=None).ticks(batch_of([cross(60, 500)])) == []
+def test_an_entry_that_is_less_than_its_rate_allows_is_filled_whole() -> None:
+    """A tenth of 500 printed is 50: a market takes an entry of 40 whole, though 40 was 4% of what was expected."""
+    desk = auctioned(qty=40.0, rate=0.1)
+    assert seen(desk.ticks(batch_of([cross(60, 500)]))) == [(40, 100.5, "auction")]
+    assert seen(auctioned(rate=0.1).ticks(batch_of([cross(60, 500)]))) == [(50, 100.5, "auction")]
 
 
 def test_resting_first_pays_less_above_the_mid_than_taking(data_dir: Path) -> None:

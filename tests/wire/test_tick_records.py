@@ -36,7 +36,8 @@ def round_trip(batch: TickBatch) -> TickBatch:
 def test_recorded_day_through_json_is_the_same_arrays(data_dir: Path, name: str) -> None:
     header, *lines = gzip.decompress((data_dir / name).read_bytes()).splitlines()
     batch = decode_in_batches(DatabentoCodec(header=header.decode()), lines[:6_000], 6_000).batch
-    assert_same_batch(round_trip(batch), batch)
+    # Our JSON names no publisher: a file has one.
+    assert_same_batch(round_trip(batch), replace(batch, publisher=np.zeros(len(batch), np.int64)))
 
 
 floats = st.one_of(

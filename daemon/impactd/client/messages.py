@@ -177,6 +177,11 @@ class AuctionEntry(TypedDict):
     limit_px: float | None
     #: Expected volume of the auction; null if unknown.
     expected_volume: float | None
+    #: Largest share of the auction's volume that the entry is for: `auction_rate`.
+    rate: float
+    #: Expected cost of the entry, above the price that the auction would have without it; no part of the plan's
+    #: `expected_cost`; null if unknown (currency).
+    expected_cost: float | None
 
 
 class VenuePart(TypedDict):
@@ -237,8 +242,8 @@ class Plan(TypedDict):
     qty: list[float]
     #: Most that each interval may trade if those before it trade as planned; null: no limit.
     cap: list[float | None]
-    #: Expected cost of the schedule above mid; where slices act, times what they have paid lately over equal ones
-    #: (currency).
+    #: Expected cost of the schedule above mid; where slices act, times what they have paid lately over equal
+    #: ones. Entries in auctions state their own (currency).
     expected_cost: float | None
     #: `expected_cost` relative to mid (basis points).
     expected_cost_bps: float | None

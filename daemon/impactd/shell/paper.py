@@ -19,7 +19,7 @@ price shown that the limit allows.  The queue ahead of it is the size shown ther
   the book as above.
 
 An entry in an auction trades at the price of the prints that the feed flags as auctions, from its cutoff on, up to its
-share of the expected volume as a share of what is printed.  Where no print comes, it stays untraded.
+`rate` as a share of what is printed.  Where no print comes, it stays untraded.
 
 Fills that no plan has counted yet are taken off a plan's first intervals, so a plan
 that crosses a fill on its way does not trade it twice; a restarted run reads what was
@@ -34,6 +34,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from fractions import Fraction
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -46,6 +47,9 @@ from impactd.core.inputs.ticks import AUCTION, BOOK, MID_EVENT, TRADE, UNDECODAB
 
 #: How the exec_id of every fill begins.
 _PREFIX: Final = "paper-"
+
+#: Rates are read as fractions of at most this denominator: 0.1 of 500 is 50.
+_RATES: Final = 1_000_000
 
 
 class Style(StrEnum):
@@ -139,14 +143,14 @@ class _Rest:
 
 @dataclass(slots=True)
 class _Entry:
-    """An entry in an auction, quanta; its share of the print is `entered` / `expected`."""
+    """An entry in an auction, quanta; it fills up to `rate` of the print."""
 
     kind: str
     at: int
     cutoff: int
     entered: int
-    expected: int
     limit: float | None
+    rate: float
     left: int = 0
     #: Volume printed within the limit price, and what of it filled the entry.
     printed: int = 0
@@ -357,7 +361,7 @@ class PaperDesk:
             if entry is None or not all(_allows(order.side, limit, trade.px) for limit in (order.limit, entry.limit)):
                 continue
             entry.printed += trade.qty
-            share = entry.printed * entry.entered // entry.expected if entry.expected else 0
+            share = int(Fraction(entry.rate).limit_denominator(_RATES) * entry.printed)
             # An entry of whole shares is filled in whole shares.
             unit = math.gcd(entry.entered, QUANTA)
             qty = min(entry.left, share - entry.filled, left) // unit * unit
@@ -417,8 +421,7 @@ def _entry(found: AuctionEntry, known: _Entry | None) -> _Entry:
     """Return a plan's entry; once its auction has printed, it keeps its share."""
     left = parse_qty(found["qty"], "qty")
     if known is None or not known.printed:
-        expected = round((found["expected_volume"] or 0.0) * QUANTA)
-        known = _Entry(found["kind"], found["at"], found["cutoff"], left, expected, found["limit_px"])
+        known = _Entry(found["kind"], found["at"], found["cutoff"], left, found["limit_px"], found["rate"])
     known.left = left
     return known
 

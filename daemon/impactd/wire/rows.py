@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.base.publisher import NO_PUBLISHER
+from impactd.core.inputs.events import MarketEvent
 from impactd.core.inputs.ticks import BOOK, TRADE, Float, Int, TickBatch
 from impactd.wire.codec import FROM_DATA
 
@@ -47,6 +48,8 @@ class RowBuilder:
 
     def __init__(self) -> None:
         self._table: dict[str, int] = {}
+        #: Events with the index of their record.
+        self.events: list[tuple[int, MarketEvent]] = []
         self._symbol: list[int] = []
         self._kind: list[int] = []
         self._flags: list[int] = []
@@ -75,6 +78,10 @@ class RowBuilder:
 
     def __len__(self) -> int:
         return len(self._record)
+
+    def add_event(self, record: int, event: MarketEvent) -> None:
+        """Add an event; a record has rows or one event."""
+        self.events.append((record, event))
 
     def truncate(self, n: int) -> None:
         """Drop the rows from `n` on."""

@@ -29,8 +29,9 @@ from typing import ClassVar, Protocol, Self
 
 import numpy as np
 
+from impactd.core.inputs.events import MarketEvent, Received
 from impactd.core.inputs.ticks import Int, Refused
-from impactd.wire.codec import FROM_DATA, Decoded, FieldError, GapError, Limits
+from impactd.wire.codec import FROM_DATA, Decoded, FieldError, GapError, Limits, floor_ms
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.rows import RowBuilder, Rows, interleave, stamped
 from impactd.wire.symbols import FileSymbols
@@ -209,7 +210,22 @@ class TickCodec(ABC):
                 errors[i] = error.unraised()
         built = builder.build()
         batch = stamped(built if rows is None else interleave(rows, built), offsets, ts_records)
-        return Decoded(batch, self._refused(errors, values, offsets, ts_records, keys), skipped)
+        events = [self._received(event, i, values, offsets, ts_records, keys) for i, event in builder.events]
+        return Decoded(batch, self._refused(errors, values, offsets, ts_records, keys), skipped, events)
+
+    def _received(
+        self,
+        event: MarketEvent,
+        i: int,
+        values: Sequence[bytes],
+        offsets: Sequence[int] | Int,
+        ts_records: Sequence[int] | Int,
+        keys: Sequence[bytes | None] | None,
+    ) -> Received[MarketEvent]:
+        """Return the event of the i-th of records that are given as columns."""
+        stamp = int(ts_records[i])
+        when = floor_ms(event.ts_event) if stamp == FROM_DATA else stamp
+        return Received(event, int(offsets[i]), when, values[i], keys[i] if keys is not None else None, self.name)
 
     def _refused(
         self,

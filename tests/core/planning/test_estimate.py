@@ -127,15 +127,22 @@ def test_estimate_states_what_makes_it_unsure() -> None:
 HOURS = SessionRule(open_s=10 * 3600, close_s=11 * 3600)
 
 
-def with_close(qty: float = 4_000, volume: float = 10_000.0, limit: float | None = None, **terms: Any) -> CostEstimate:
-    """Return an estimate over the last half of an hour's session, whose close has been paired at `volume`."""
+CLOSE = {"auctions": "close", "auction_rate": 0.1}
+
+
+def closing(volume: float = 10_000.0) -> EngineHarness:
+    """Return an engine in the last half of an hour's session, whose close has been paired at `volume`."""
     harness = EngineHarness(CoreSettings(session=HOURS))
     rows: list[Row] = [ladder(T0 + k * M // 3, mid=100.0 + 0.02 * ((7 * k) % 5 - 2)) for k in range(91)]
     rows += [trade(T0 + k * M + 30 * 10**9, px=100.0, qty=1_000.0) for k in range(30)]
     harness.run(sorted(rows, key=lambda row: row.ts))
     harness.send(Imbalance("FROG", at(30), "close", volume))
-    terms = {"auctions": "close", "auction_rate": 0.1} | terms
-    return harness.engine.estimate(question(qty, 31, 29 * M, **terms), limit)
+    return harness
+
+
+def with_close(qty: float = 4_000, volume: float = 10_000.0, limit: float | None = None, **terms: Any) -> CostEstimate:
+    """Return an estimate over the last half of that session."""
+    return closing(volume).engine.estimate(question(qty, 31, 29 * M, **CLOSE | terms), limit)
 
 
 def test_entry_in_an_auction_is_priced_beside_schedules_of_the_rest() -> None:
@@ -149,6 +156,23 @@ def test_entry_in_an_auction_is_priced_beside_schedules_of_the_rest() -> None:
     pov = by(found, "pov", 0.1)
     assert entry.cost == pytest.approx((pov.impact_cost or 0.0) / pov.qty * 1_000, rel=1e-3)
     assert entry.cost_bps == pytest.approx(1e4 * (entry.cost or 0.0) / (1_000 * (found.mid or 0.0)))
+
+
+@pytest.mark.parametrize(
+    ("qty", "terms"), [(4_000, {}), (4_000, {"auction_rate": 0.3, "participation_rate": 0.2}), (500, {})]
+)
+def test_plan_states_of_its_entry_what_the_estimate_does(qty: float, terms: dict[str, Any]) -> None:
+    harness = closing()
+    found = harness.engine.estimate(question(qty, 31, 29 * M, **CLOSE | terms))
+    (plan,) = plans(harness.send(new("A", qty, at(31), 29 * M, **CLOSE | terms)))
+    (entry,), (priced,) = plan.auctions, found.auctions
+    assert (entry.kind, entry.at, entry.cutoff) == (priced.kind, priced.at, priced.cutoff)
+    assert (entry.qty / QUANTA, entry.expected_volume) == (priced.qty, priced.expected_volume)
+    assert entry.rate == (CLOSE | terms)["auction_rate"]
+    assert priced.cost
+    assert entry.expected_cost == pytest.approx(priced.cost, rel=1e-12)
+    schedule = by(found, "impactd").cost
+    assert plan.expected_cost == (schedule if schedule is None else pytest.approx(schedule, rel=1e-12))
 
 
 def test_timing_risk_holds_an_entry_until_its_auction() -> None:

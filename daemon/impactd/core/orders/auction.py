@@ -19,6 +19,8 @@ class Entry(NamedTuple):
         Entered, and filled by auction fills.
     volume : float or None
         Expected volume of the auction, shares; None if unknown.
+    rate : float
+        Largest share of that volume that it is for.
     """
 
     kind: str
@@ -27,6 +29,7 @@ class Entry(NamedTuple):
     qty: int
     filled: int
     volume: float | None
+    rate: float
 
     @property
     def left(self) -> int:

@@ -206,6 +206,12 @@ class AuctionEntry:
     qty: Annotated[Quanta, "What to enter; of an auction under way, what it has not filled."]
     limit_px: Annotated[Price | None, "Limit of the entry; null: at the auction's price."]
     expected_volume: Annotated[Size | None, "Expected volume of the auction; null if unknown."]
+    rate: Annotated[Share, "Largest share of the auction's volume that the entry is for: `auction_rate`."]
+    expected_cost: Annotated[
+        Currency | None,
+        "Expected cost of the entry, above the price that the auction would have without it; no part of the plan's "
+        "`expected_cost`; null if unknown.",
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +259,8 @@ class Plan:
     ]
     expected_cost: Annotated[
         Currency | None,
-        "Expected cost of the schedule above mid; where slices act, times what they have paid lately over equal ones.",
+        "Expected cost of the schedule above mid; where slices act, times what they have paid lately over equal ones. "
+        "Entries in auctions state their own.",
     ]
     expected_cost_bps: Annotated[Bps | None, "`expected_cost` relative to mid."]
     twap_cost: Annotated[Currency | None, "Expected cost of equal quantities by the same model."]

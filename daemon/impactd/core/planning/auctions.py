@@ -40,7 +40,7 @@ def auction_entries(order: Order, now: int, market: SideView, settings: PlanSett
         if terms.min_clip_qty is not None and qty < min(terms.min_clip_qty, left):
             qty = 0
         left -= qty
-        found.append(Entry(kind, at, cutoff, qty, 0, volume))
+        found.append(Entry(kind, at, cutoff, qty, 0, volume, rate))
     return tuple(found)
 
 

@@ -359,7 +359,7 @@ class _Pricer:
         for entry in self._entries:
             qty, volume, mid = entry.left / QUANTA, entry.volume, self._mid
             share = qty / volume if volume else None
-            price = None if share is None else self._impact(share)
+            price = self._plans.entry_price(entry)
             cost = None if price is None else price * qty * self._points
             yield PricedAuction(
                 f"auction_{entry.kind}", entry.at, entry.cutoff, qty, volume, share, cost,
@@ -369,15 +369,6 @@ class _Pricer:
     def entries_cost(self) -> float:
         """Return what the entries are expected to cost, before the multiplier; what has no price counts as nothing."""
         return sum(one.cost or 0.0 for one in self.auctions()) / self._points
-
-    def _impact(self, share: float) -> float | None:
-        """Return the impact of a share that trades at this share of the window's continuous volume, price."""
-        plans = self._plans
-        volume = None if plans.volume is None else plans.volume * plans.fraction
-        if volume is None or not plans.priced or not float(np.sum(volume)) > 0.0:
-            return None
-        x = share * volume
-        return max(plans.charge(x) - float(plans.expected.curve.s @ x), 0.0) / float(np.sum(x)) if share > 0.0 else 0.0
 
 
 def _frontier(order: Order, plan: Callable[[Order], Proposals], own: _Pricer) -> Iterable[tuple[float, Priced]]:

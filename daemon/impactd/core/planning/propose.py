@@ -66,6 +66,8 @@ class Proposal:
     ----------
     cap : ndarray of int64, shape (N,)
         What each interval may trade at most if those before it trade as planned.
+    auction_prices : tuple of float or None
+        See `Proposals.entry_price`.
     limits : Limits
         Of this order alone.
     """
@@ -87,6 +89,7 @@ class Proposal:
     would_px: float | None
     would_qty: int
     auctions: tuple[Entry, ...]
+    auction_prices: tuple[float | None, ...]
     mid: float | None
     volume_known: bool
     priced: bool
@@ -184,6 +187,18 @@ class Proposals:
         """Return what a schedule of the only order is expected to cost, currency; `x` in shares, shape (N,)."""
         return float(_charged(self.expected, x[None], self.beside)[0])
 
+    def entry_price(self, entry: Entry) -> float | None:
+        """Return what an entry in an auction is expected to cost, per share; None where it is not known.
+
+        An entry has no spread, and is charged the impact that the same share of volume has in continuous trading.
+        """
+        volume = None if self.volume is None else self.volume * self.fraction
+        if not entry.volume or volume is None or not self.priced or not float(np.sum(volume)) > 0.0:
+            return None
+        x = entry.left / QUANTA / entry.volume * volume
+        total = float(np.sum(x))
+        return max(self.charge(x) - float(self.expected.curve.s @ x), 0.0) / total if total > 0.0 else 0.0
+
     def improvement(self) -> float:
         """Return what these schedules save against the current ones, currency.
 
@@ -242,6 +257,7 @@ class Proposals:
             limit_blocks=i in self.priced_limits and self.priced_limits[i].blocks,
             would_px=self.orders[i].would(self.market.mid),
             auctions=self.auctions[i],
+            auction_prices=tuple(map(self.entry_price, self.auctions[i])),
             would_qty=min(self.at_once.get(i, 0), int(qty[0])) if qty.size else 0,
             mid=self.market.mid,
             volume_known=self.volume_known,
@@ -523,8 +539,17 @@ def plan_message(
         mid=proposal.mid,
         limit_px=proposal.limit_px,
         auctions=tuple(
-            AuctionEntry(f"auction_{e.kind}", e.at, e.cutoff, e.left, proposal.limit_px, e.volume)
-            for e in proposal.auctions
+            AuctionEntry(
+                f"auction_{e.kind}",
+                e.at,
+                e.cutoff,
+                e.left,
+                proposal.limit_px,
+                e.volume,
+                e.rate,
+                None if price is None else price * (e.left / QUANTA) * its.points,
+            )
+            for e, price in zip(proposal.auctions, proposal.auction_prices, strict=True)
         ),
         would_px=proposal.would_px,
         would_qty=None if proposal.would_px is None else proposal.would_qty,

@@ -183,7 +183,7 @@ def test_second_venue_of_a_symbol_is_refused() -> None:
     data = head() + b"".join(record(FROG, T0 + i, BIDS, publisher=p) for i, p in enumerate((2, 3, 2)))
     for batch_rows in (1, 10):
         decoded = read(data, batch_rows=batch_rows)
-        assert (reasons(decoded), len(decoded.batch)) == (["value"], 2)
+        assert (reasons(decoded), len(decoded.batch)) == (["publisher"], 2)
         assert "publisher_id: 3" in decoded.refused[0].detail
 
 

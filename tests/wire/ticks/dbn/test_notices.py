@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,12 @@ from impactd.core.base.settings import CoreSettings
 from impactd.core.inputs.events import Definition, Imbalance, TradingStatus
 from impactd.core.inputs.ticks import Refused
 from impactd.shell.replay import Sources, replay
-from impactd.wire.codec import Decoded
+from impactd.wire.codec import Decoded, Limits
+from impactd.wire.content import Content
+from impactd.wire.registry import CODECS, detect
+from impactd.wire.tick_codec import FileOptions
 from tests.wire.helpers import T0
+from tests.wire.ticks.databento import samples
 from tests.wire.ticks.dbn.samples import IDS, head, record
 from tests.wire.ticks.dbn.test_codec import ASKS, BIDS, FROG, message, read
 
@@ -152,6 +157,44 @@ _IMBALANCE_PRICES = (
 def test_imbalances(kind: str, auction: str) -> None:
     assert only(read(head(schema=10) + imbalance(kind, 84_000))) == Imbalance("FROG", T0, auction, 84_000.0)
     assert only(read(head(schema=10) + imbalance(kind, 0))).paired_qty == 0.0
+
+
+def text_of(data: bytes, encoding: Any, *, pretty: bool) -> bytes:
+    out = io.BytesIO()
+    transcoder = dbn.Transcoder(
+        out, encoding, dbn.Compression.NONE, pretty_px=pretty, pretty_ts=pretty, map_symbols=True
+    )
+    transcoder.write(data)
+    transcoder.flush()
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("pretty", [True, False])
+@pytest.mark.parametrize(("encoding", "codec"), [("CSV", "databento-mbp10-csv"), ("JSON", "databento-json")])
+def test_csv_and_json_of_the_library_give_the_same_imbalances(codec: str, encoding: str, *, pretty: bool) -> None:
+    data = head(schema=12) + b"".join(
+        imbalance(kind, paired, T0 + at * S)
+        for at, (kind, paired) in enumerate([("O", 5), ("M", 0), ("C", 84_000), ("H", 7), ("C", None), ("C", 2**31)])
+    )
+    expected = read(data)
+    text = text_of(data, getattr(dbn.Encoding, encoding), pretty=pretty)
+    content = Content("day", iter([text]))
+    kind = detect(content.head)
+    assert kind is CODECS.get(codec)
+    [batch] = kind.from_header(content.head, FileOptions()).batches(content, 100)
+    assert [one.event for one in batch.decoded.events] == [one.event for one in expected.events]
+    assert len(expected.events) == 4
+    assert (batch.decoded.skipped_unknown, batch.decoded.refused) == (expected.skipped_unknown, [])
+    # From Kafka, a line a record, beside books of the same codec.
+    lines = text.splitlines()[encoding == "CSV" :]
+    made = samples.book if encoding == "CSV" else samples.json_record
+    lines.insert(2, made("FROG", T0, BIDS, ASKS))
+    live = CODECS.get(codec)(Limits()).decode_columns(
+        lines, range(len(lines)), [T0] * len(lines), [b"FROG"] * len(lines)
+    )
+    assert [one.event for one in live.events] == [one.event for one in expected.events]
+    assert [one.offset for one in live.events] == [0, 1, 3, 6]
+    assert (len(live.batch), live.refused) == (1, [])
 
 
 @pytest.mark.parametrize(("kind", "paired"), [("H", 84_000), ("C", None)])

@@ -1,4 +1,4 @@
-"""Databento's schemas of books and trades as CSV: MBP-10, and those with fewer columns.
+"""Databento's schemas of books and trades as CSV: MBP-10, and those with fewer columns; and that of imbalances.
 
 Rules for a row (field meanings: Databento, "Market by price (MBP-10)"):
 
@@ -49,7 +49,7 @@ from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder, Rows, by_first_appearance
 from impactd.wire.symbols import FileSymbols
 from impactd.wire.tick_codec import FileOptions
-from impactd.wire.ticks.csv import CsvCodec, only_commas, split_header
+from impactd.wire.ticks.csv import CsvCodec, only_commas, split_header, split_line
 from impactd.wire.ticks.databento import kernel as k
 from impactd.wire.ticks.databento.columns import (
     BOOK_AFTER,
@@ -60,6 +60,7 @@ from impactd.wire.ticks.databento.columns import (
     databento_columns,
 )
 from impactd.wire.ticks.databento.identity import Identity
+from impactd.wire.ticks.databento.imbalance import IMBALANCE_HEADER, NEEDED, add_imbalance
 from impactd.wire.ticks.scanning.symbols import SymbolCache
 from impactd.wire.times import UNITS, parse_text_time
 
@@ -115,17 +116,30 @@ class DatabentoCodec(CsvCodec):
         super().__init__(limits)
         names = split_header(header if header is not None else MBP10_HEADER)
         self._identity = Identity(names, symbols or FileSymbols(), self._check, merges=bool(self.limits.venues))
+        #: Columns of imbalances by name; None where the header is that of another schema. Records from Kafka, which
+        #: have no header, are of either schema, by the number of their columns.
+        self._imbalance: dict[str, int] | None = None
+        if header is None:
+            self._imbalance = _places(split_header(IMBALANCE_HEADER))
+        elif set(NEEDED) <= set(names):
+            self._imbalance = _places([*names, "symbol"] if self._identity.is_mapped else names)
+            names = split_header(MBP10_HEADER)
         self._columns = databento_columns(names, is_mapped=self._identity.is_mapped, is_tbbo=is_tbbo)
         if self._columns.layout != TRADE_ONLY:
             self.venues = self._identity.venues
         self._symbol = symbol
         self.named_by_file = not self._columns.has_symbol
+        self._only_imbalances = header is not None and self._imbalance is not None
+        if self._imbalance is not None and self._only_imbalances:
+            self.named_by_file = "symbol" not in self._imbalance
         self._cache = SymbolCache()
 
     @classmethod
     def detects(cls, head: Head) -> bool:
-        """Return whether the header has the best bid's price, or what any schema of Databento's has."""
+        """Return whether the header has the best bid's price, an auction's, or what any schema of Databento's has."""
         names = set(split_header(head.line))
+        if set(NEEDED) <= names:
+            return True
         return {"rtype", "publisher_id"} <= names or ("bid_px_00" in names and bool(names & {"action", "ts_recv"}))
 
     @classmethod
@@ -144,6 +158,12 @@ class DatabentoCodec(CsvCodec):
 
     def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
         """Decode one line field by field."""
+        imbalance = self._imbalance
+        if imbalance is not None and (self._only_imbalances or value.count(b",") == len(imbalance) - 1):
+            fields = split_line(value, len(imbalance))
+            ts_event, auction, paired = (fields[imbalance[name]] for name in NEEDED)
+            symbol = (fields[imbalance["symbol"]] if "symbol" in imbalance else "") or self._symbol
+            return add_imbalance(record, symbol, ts_event, auction, paired, self.limits, builder)
         field = self._columns.split(value)
         return decode_fields(field, record, self._columns, self._symbol, self.limits, builder)
 
@@ -191,6 +211,10 @@ class DatabentoCodec(CsvCodec):
         unsure |= ~_plausible(ints, prints)
         names = self._cache.names if self._columns.has_symbol else (self._symbol or "",)
         return _to_rows(ints, levels, prints, names, np.flatnonzero(~unsure)), np.flatnonzero(unsure).tolist()
+
+
+def _places(names: list[str]) -> dict[str, int]:
+    return {name: at for at, name in enumerate(names)}
 
 
 def _plausible(ints: Int, prints: Float) -> npt.NDArray[np.bool_]:

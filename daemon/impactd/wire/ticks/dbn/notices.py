@@ -23,15 +23,15 @@ import numpy.typing as npt
 from impactd.core.base.instrument import Instrument
 from impactd.core.inputs.events import TRADING, Definition, Imbalance, MarketEvent, TradingStatus
 from impactd.core.inputs.ticks import Int
+from impactd.wire.ticks.databento.imbalance import AUCTIONS, NO_QTY, RTYPE
 from impactd.wire.times import MAX_NS, MIN_NS
 
 STATUS: Final = 18
 DEFINITION: Final = 19
-IMBALANCE: Final = 20
+IMBALANCE: Final = RTYPE
 
 _NO_PX: Final = 2**63 - 1
 _NO_INT: Final = 2**31 - 1
-_NO_UINT: Final = 2**32 - 1
 _PX: Final = 1_000_000_000
 
 
@@ -61,8 +61,6 @@ _STATUS_BYTES: Final = 40
 
 _IMBALANCE: Final = _layout(paired=("<u4", 88), auction=("S1", 104))
 _IMBALANCE_BYTES: Final = 112
-#: By Databento's auction_type; some venues call the open of their core session M.
-_AUCTIONS: Final = {b"O": "open", b"M": "open", b"C": "close"}
 
 #: Asset class by Databento's InstrumentClass.
 _CLASSES: Final = {
@@ -134,8 +132,8 @@ def _definition(raw: bytes, symbol: str, ts_event: int) -> Definition | None:
             lot_size=float(row["lot"]) if 0 < int(row["lot"]) < _NO_INT else None,
             multiplier=points,
             currency=currency or None,
-            min_qty=float(least) if 0 < least < _NO_UINT else None,
-            max_qty=float(most) if least <= most and 0 < most < _NO_UINT else None,
+            min_qty=float(least) if 0 < least < NO_QTY else None,
+            max_qty=float(most) if least <= most and 0 < most < NO_QTY else None,
             asset_class=kind,
             negative_px=True if kind == "spread" or low <= 0 else None,
         )
@@ -163,8 +161,8 @@ def _imbalance(raw: bytes, symbol: str, ts_event: int) -> Imbalance | None:
     if len(raw) < _IMBALANCE_BYTES:
         return None
     row = np.frombuffer(raw[: _IMBALANCE.itemsize], _IMBALANCE, 1)[0]
-    auction, paired = _AUCTIONS.get(bytes(row["auction"])), int(row["paired"])
-    return None if auction is None or paired == _NO_UINT else Imbalance(symbol, ts_event, auction, float(paired))
+    auction, paired = AUCTIONS.get(bytes(row["auction"]).decode("latin-1")), int(row["paired"])
+    return None if auction is None or paired == NO_QTY else Imbalance(symbol, ts_event, auction, float(paired))
 
 
 _READERS: Final[dict[int, Callable[[bytes, str, int], MarketEvent | None]]] = {
