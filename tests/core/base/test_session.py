@@ -54,6 +54,31 @@ def test_position_any_second_of_two_years_equals_zoneinfo(second: int) -> None:
         assert position in {0.0, 1.0}
 
 
+#: The days from 30 Dec 2023 on, past both ends of the offsets.
+_FIRST = ns(datetime(2023, 12, 30, tzinfo=UTC))
+_TIMES = st.integers(0, 3 * 366 * 86_400).map(lambda second: _FIRST + second * SECOND_NS)
+_ODD_DAYS = tuple((day, day, 8 * 3600 + day % 5 * 3600, 14 * 3600 + day % 7 * 1800) for day in range(19_800, 20_600, 3))
+_SESSIONS = (
+    DAY,
+    Session(replace(EXCHANGE, breaks=((41_400, 46_800),), holidays=(19_801, 20_000), special=_ODD_DAYS)),
+    Session(SessionRule(18 * 3600, 41 * 3600, offsets(NEW_YORK, range(2024, 2026)), days=(6, 0, 1, 2, 3))),
+    Session(SessionRule()),
+)
+
+
+@given(
+    st.lists(_TIMES, min_size=1, max_size=4),
+    st.sampled_from([1, 60, 3_600]),
+    st.sampled_from(_SESSIONS),
+)
+@settings(max_examples=200, deadline=None)
+def test_many_instants_have_the_positions_and_hours_of_each_one(times: list[int], step: int, session: Session) -> None:
+    at = np.concatenate([time + np.arange(300, dtype=np.int64) * step * SECOND_NS for time in times])
+    assert session.positions(at).tolist() == [session.position(ts) for ts in at.tolist()]
+    alone = [bool(session.open_at(at[i : i + 1], MINUTE_NS)[0]) for i in range(len(at))]
+    assert session.open_at(at, MINUTE_NS).tolist() == alone
+
+
 @pytest.mark.parametrize("day", [(2025, 3, 7), (2025, 3, 10), (2025, 10, 31), (2025, 11, 3)], ids=str)
 def test_position_before_and_after_a_clock_change_open_is_zero(day: tuple[int, int, int]) -> None:
     opening = ns(datetime(*day, 9, 30, tzinfo=NEW_YORK))

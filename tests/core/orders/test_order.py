@@ -149,7 +149,7 @@ def test_fill_counts_in_the_interval_of_its_own_time_whenever_it_arrives() -> No
 def test_fill_before_its_minute_has_closed_counts_against_the_interval_that_planned_it() -> None:
     order = opened()
     assert apply(order, fill("E1", 500, ts=MINUTE_NS), MINUTE_NS).replan is None
-    assert order.schedule.filled == [0, 500 * QUANTA]
+    assert order.schedule.filled.tolist() == [0, 500 * QUANTA]
 
 
 def test_bust_in_its_own_interval_is_planned_although_it_nets_to_nothing() -> None:

@@ -9,6 +9,56 @@ import numpy as np
 from impactd.core.allocator.curve import Float
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.transient import add_pressure, energy
+from impactd.core.base.jit import kernel
+
+
+@kernel
+def exact_sum(values: Float) -> float:
+    """Return the sum of finite values, rounded once, as `math.fsum` does [1]_; that of others as they add up.
+
+    References
+    ----------
+    .. [1] Shewchuk (1997), Adaptive Precision Floating-Point Arithmetic, Discrete and Computational Geometry 18.
+    """
+    # Parts that do not overlap, the smallest first; their sum is exact.
+    parts = np.empty(values.shape[0] + 1)
+    n, plain = 0, 0.0
+    for i in range(values.shape[0]):
+        x = values[i]
+        plain += x
+        kept = 0
+        for k in range(n):
+            y = parts[k]
+            if abs(x) < abs(y):
+                x, y = y, x
+            high = x + y
+            low = y - (high - x)
+            if low != 0.0:
+                parts[kept] = low
+                kept += 1
+            x = high
+        parts[kept] = x
+        n = kept + 1
+    if not math.isfinite(plain):
+        return plain
+    if n == 0:
+        return 0.0
+    n -= 1
+    high, low = parts[n], 0.0
+    while n > 0:
+        x, y = high, parts[n - 1]
+        n -= 1
+        high = x + y
+        low = y - (high - x)
+        if low != 0.0:
+            break
+    # Half-way between two floats, what is left decides.
+    if n > 0 and ((low < 0.0 and parts[n - 1] < 0.0) or (low > 0.0 and parts[n - 1] > 0.0)):
+        twice = low * 2.0
+        x = high + twice
+        if twice == x - high:
+            high = x
+    return float(high)
 
 
 def schedule_cost(problem: Problem, x: Float) -> float:
@@ -26,7 +76,8 @@ def schedule_cost(problem: Problem, x: Float) -> float:
     float
         Currency; positive is adverse.
     """
-    return math.fsum(problem.curve.cost(x).tolist()) + energy(x, problem.root, problem.keep)
+    cost = exact_sum(problem.curve.cost(x))
+    return cost + energy(x, problem.root, problem.keep) if problem.root.size else cost
 
 
 def inventory(qty: float, x: Float) -> Float:

@@ -74,17 +74,24 @@ class Curve(NamedTuple):
 
     def cost(self, x: Float) -> Float:
         """Return C_t(x_t), currency, shape (N,), of `x` shares an interval."""
-        cost = x * (self.s + x * (self.b + x * self.a))
-        if np.any(self.e > 0):
-            cost = cost + self.e * x ** (1.0 + self.delta)
-        return cost
+        cost = _without_power(x, self.s, self.b, self.a)
+        return cost + self.e * x ** (1.0 + self.delta) if self.e.any() else cost
 
     def marginal(self, x: Float) -> Float:
         """Return C_t'(x_t), price, shape (N,)."""
         price = self.s + x * (2.0 * self.b + 3.0 * x * self.a)
-        if np.any(self.e > 0):
+        if self.e.any():
             price = price + self.e * (1.0 + self.delta) * x**self.delta
         return price
+
+
+@kernel
+def _without_power(x: Float, s: Float, b: Float, a: Float) -> Float:
+    """Return the cost of `x` without the power term, currency."""
+    cost = np.empty(x.shape[0])
+    for t in range(x.shape[0]):
+        cost[t] = x[t] * (s[t] + x[t] * (b[t] + x[t] * a[t]))
+    return cost
 
 
 @kernel

@@ -109,17 +109,20 @@ class Problem:
     high: Float = field(default_factory=_none)
 
     def __post_init__(self) -> None:
-        n = len(self)
-        arrays = (*self.curve[:4], self.cap, self.fraction)
-        shaped = all(array.shape == (n,) for array in arrays)
-        wrong = _first_wrong(self.curve, self.cap, self.fraction) if shaped else -1
-        for k, (name, needs) in enumerate(_FIELDS.items()):
-            if k == wrong or arrays[k].shape != (n,):
-                raise ValueError(f"{name}: needs {n} {needs}")
+        c, n = self.curve, len(self)
+        shaped = c.s.shape == c.b.shape == c.a.shape == c.e.shape == self.cap.shape == self.fraction.shape == (n,)
+        wrong = _first_wrong(c, self.cap, self.fraction) if shaped else -1
+        if not shaped or wrong >= 0:
+            arrays = (*c[:4], self.cap, self.fraction)
+            for k, (name, needs) in enumerate(_FIELDS.items()):
+                if k == wrong or arrays[k].shape != (n,):
+                    raise ValueError(f"{name}: needs {n} {needs}")
         if not 0 < self.curve.delta <= 1.5:
             raise ValueError("delta: must lie in (0, 1.5]")
         if not (math.isfinite(self.risk) and self.risk >= 0):
             raise ValueError("risk: must be finite and non-negative")
+        if self.root.shape == self.keep.shape == self.low.shape == self.high.shape == (0,):
+            return  # as most are, and hundreds are made as a minute closes
         if self.root.shape not in {(0,), (n,)} or self.keep.shape != self.root.shape:
             raise ValueError(f"root, keep: need {n} values each, or none")
         if self.root.size and not (
@@ -142,7 +145,7 @@ class Problem:
     @property
     def transient(self) -> bool:
         """Whether a part of the impact lasts beyond its interval."""
-        return bool(np.any(self.root > 0.0))
+        return self.root.size > 0 and bool(np.any(self.root > 0.0))
 
     @property
     def nested(self) -> bool:

@@ -176,14 +176,14 @@ class _Cell:
         self.log_c = [0.0] * len(levels)
         self.covered = [0.0] * len(levels)
 
-    def bands(self, levels: tuple[float, ...], known: Known, n: int) -> LogBands:
-        """Return the bands of a plan of `n` intervals by what shadows of this length and size have shown."""
-        middle, scale = self._moments(known.prior_sd(n))
+    def bands(self, levels: tuple[float, ...], prior_sd: float, night_sd: float) -> LogBands:
+        """Return the bands of a plan by what shadows of this length and size have shown; see `Known`."""
+        middle, scale = self._moments(prior_sd)
         freedom = PRIOR_COUNT + self.info
-        widths = (
-            math.hypot(scale * math.exp(c), known.night_sd) * t_quantile(level, freedom)
+        widths = [
+            math.hypot(scale * math.exp(c), night_sd) * t_quantile(level, freedom)
             for c, level in zip(self.log_c, levels, strict=True)
-        )
+        ]
         return LogBands(middle, tuple(widths))
 
     def _moments(self, prior_sd: float) -> tuple[float, float]:
@@ -244,8 +244,11 @@ class CostBands:
         length = _between(_KNOTS, math.log(min(max(n, HORIZONS[0]), HORIZONS[-1])))
         multiple = rate / self._usual if self._usual > 0.0 and rate > 0.0 else 1.0
         size = _between(_SIZE_KNOTS, math.log(min(max(multiple, MULTIPLES[0]), MULTIPLES[-1])))
+        prior_sd, night_sd = known.prior_sd(n), known.night_sd
         found = [
-            (share * part, self._cells[k][j].bands(self.levels, known, n)) for k, share in length for j, part in size
+            (share * part, self._cells[k][j].bands(self.levels, prior_sd, night_sd))
+            for k, share in length
+            for j, part in size
         ]
         middle = sum(part * bands.middle for part, bands in found)
         widths = tuple(sum(part * bands.widths[i] for part, bands in found) for i in range(len(self.levels)))
@@ -333,7 +336,7 @@ class CostBands:
         n = HORIZONS[k]
         qty = MULTIPLES[j] * self._usual * n
         curves = forecast(start + np.arange(n, dtype=np.int64) * self._interval_ns, qty / n)
-        bands = self._cells[k][j].bands(self.levels, known, n)
+        bands = self._cells[k][j].bands(self.levels, known.prior_sd(n), known.night_sd)
         return Shadow.plan(start, qty, curves, (bands.middle, *bands.widths), self._slices, paid)
 
     def record(self) -> tuple[BandRecord, ...]:
@@ -344,12 +347,13 @@ class CostBands:
                 intervals=n,
                 n_eff=cells[usual].info,
                 level=self.levels,
-                log_middle=cells[usual].bands(self.levels, WELL_KNOWN, n).middle,
-                log_width=cells[usual].bands(self.levels, WELL_KNOWN, n).widths,
+                log_middle=bands.middle,
+                log_width=bands.widths,
                 coverage=tuple(covered / cells[usual].info for covered in cells[usual].covered),
             )
             for n, cells in zip(HORIZONS, self._cells, strict=True)
             if cells[usual].info > 0.0
+            for bands in (cells[usual].bands(self.levels, WELL_KNOWN.prior_sd(n), WELL_KNOWN.night_sd),)
         )
 
     def save(self) -> dict[str, Any] | None:
@@ -387,8 +391,10 @@ def _between(knots: tuple[float, ...], at: float) -> tuple[tuple[int, float], ..
 
 
 @functools.lru_cache(maxsize=64)
-def _normal_quantile(p: float) -> float:
-    return NormalDist().inv_cdf(p)
+def _terms(level: float) -> tuple[float, float, float]:
+    """Return the normal quantile, and what one degree of freedom adds to it by the first and the second term."""
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    return z, (z**3 + z) / 4, 5 * z**5 + 16 * z**3 + 3 * z
 
 
 def t_quantile(level: float, freedom: float) -> float:
@@ -396,6 +402,5 @@ def t_quantile(level: float, freedom: float) -> float:
 
     By the expansion of Abramowitz and Stegun (1964), 26.7.5, to its second term: within 2% at 4 degrees.
     """
-    z = _normal_quantile(0.5 + level / 2)
-    first = (z**3 + z) / 4
-    return z + first / freedom + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    z, first, second = _terms(level)
+    return z + first / freedom + second / (96 * freedom**2)

@@ -28,7 +28,7 @@ from impactd.core.orders.order import Order
 def demanded(order: Order, interval_ns: int) -> tuple[float, float]:
     """Return the smallest and largest quantity that an order trades in an interval, shares, by its own plan."""
     rate = order.order_qty / QUANTA / max((order.terms.end - order.terms.start) / interval_ns, 1.0)
-    return rate, max(rate, max(order.schedule.qty, default=0) / QUANTA / PLAN_REACH)
+    return rate, max(rate, int(order.schedule.qty.max(initial=0)) / QUANTA / PLAN_REACH)
 
 
 class Ledger:

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 
-@dataclass(slots=True)
+Int = npt.NDArray[np.int64]
+
+
+def _none() -> Int:
+    return np.empty(0, np.int64)
+
+
+@dataclass(slots=True, eq=False)
 class Schedule:
     """The planned quantities from each start on. Quantities in quanta.
 
     Attributes
     ----------
-    start : list of int
+    start : ndarray of int64, shape (N,)
         Start of each interval, ns, ascending; the first may lie within an interval of the grid.
-    end : list of int
+    end : ndarray of int64, shape (N,)
         End of each interval, ns.
-    qty : list of int
+    qty : ndarray of int64, shape (N,)
         Planned quantity of each interval.
-    filled : list of int
+    filled : ndarray of int64, shape (N,)
         Net fills of each interval since the plan was made; part of its `qty`.
     shortfall_qty : int
         Quantity that the caps leave unplanned.
@@ -29,10 +38,10 @@ class Schedule:
         Expected cost of a share when it was made, price.
     """
 
-    start: list[int] = field(default_factory=list)
-    end: list[int] = field(default_factory=list)
-    qty: list[int] = field(default_factory=list)
-    filled: list[int] = field(default_factory=list)
+    start: Int = field(default_factory=_none)
+    end: Int = field(default_factory=_none)
+    qty: Int = field(default_factory=_none)
+    filled: Int = field(default_factory=_none)
     shortfall_qty: int = 0
     gap: float = 0.0
     price: float = 0.0
@@ -40,15 +49,22 @@ class Schedule:
     @classmethod
     def of(
         cls,
-        start: list[int],
-        end: list[int],
-        qty: list[int],
+        start: Sequence[int] | Int,
+        end: Sequence[int] | Int,
+        qty: Sequence[int] | Int,
         shortfall_qty: int = 0,
         gap: float = 0.0,
         price: float = 0.0,
     ) -> Schedule:
         """Return a schedule without fills."""
-        return cls(start, end, qty, [0] * len(qty), shortfall_qty, gap, price)
+        starts, ends, planned = (np.array(values, np.int64) for values in (start, end, qty))
+        return cls(starts, ends, planned, np.zeros(len(planned), np.int64), shortfall_qty, gap, price)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether both plan, and have filled, the same."""
+        return isinstance(other, Schedule) and self.save() == other.save()
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
 
     def save(self) -> list[Any]:
         """Return the state as JSON-ready values; `load` gives the same schedule.
@@ -56,10 +72,11 @@ class Schedule:
         Most of an order's state is its schedule, and it is written with each minute.  Ends are left out where each
         interval ends as the next begins, starts where they are a step apart, and fills where there are none.
         """
-        joined = self.end[:-1] == self.start[1:]
-        ends = self.end[-1:] if joined else self.end
-        filled = self.filled if any(self.filled) else []
-        return [_stepped(self.start), joined, ends, self.qty, filled, self.shortfall_qty, self.gap, self.price]
+        joined = bool((self.end[:-1] == self.start[1:]).all())
+        ends = (self.end[-1:] if joined else self.end).tolist()
+        filled = self.filled.tolist() if self.filled.any() else []
+        planned = self.qty.tolist()
+        return [_stepped(self.start), joined, ends, planned, filled, self.shortfall_qty, self.gap, self.price]
 
     @classmethod
     def load(cls, saved: list[Any]) -> Schedule:
@@ -68,45 +85,45 @@ class Schedule:
         if isinstance(start, dict):
             later = range(start["second"], start["second"] + start["step"] * (len(qty) - 1), start["step"])
             start = [start["first"], *later]
-        return cls(start, [*start[1:], *ends] if joined else ends, qty, filled or [0] * len(qty), *rest)
+        found = cls.of(start, [*start[1:], *ends] if joined else ends, qty, *rest)
+        if filled:
+            found.filled[:] = filled
+        return found
 
     @property
     def on_path(self) -> bool:
         """Whether no interval was filled beyond its planned quantity, or below nothing."""
-        if not any(self.filled):
-            return True
-        return all(0 <= filled <= qty for filled, qty in zip(self.filled, self.qty, strict=True))
+        return not self.filled.any() or bool(((self.filled >= 0) & (self.filled <= self.qty)).all())
 
     @property
     def left_qty(self) -> int:
         """What the schedule still accounts for: what it plans, less fills, and its shortfall."""
-        return sum(self.qty) - sum(self.filled) + self.shortfall_qty
+        return int(self.qty.sum()) - int(self.filled.sum()) + self.shortfall_qty
 
-    def remaining(self) -> list[int]:
+    def remaining(self) -> Int:
         """Return what each interval still trades."""
-        if not any(self.filled):  # as most plans are, and a desk may have a thousand of them
-            return self.qty.copy()
-        return [qty - filled for qty, filled in zip(self.qty, self.filled, strict=True)]
+        return self.qty - self.filled
 
     def fill(self, ts_event: int, qty: int, interval_ns: int) -> None:
         """Add a change of the filled quantity to the interval that holds `ts_event`, if the schedule has it."""
-        k = bisect_right(self.end, ts_event)
-        if k < len(self.end) and ts_event >= self.start[k] // interval_ns * interval_ns:
+        k = int(self.end.searchsorted(ts_event, side="right"))
+        if k < len(self.end) and ts_event >= int(self.start[k]) // interval_ns * interval_ns:
             self.filled[k] += qty
 
     def advance(self, now: int) -> list[tuple[int, int]]:
         """Drop the intervals that end by `now`; return the start and the unfilled quantity of each."""
-        n = bisect_right(self.end, now)
-        dropped = [(self.start[k], self.qty[k] - self.filled[k]) for k in range(n)]
-        del self.start[:n], self.end[:n], self.qty[:n], self.filled[:n]
+        n = int(self.end.searchsorted(now, side="right"))
+        dropped = list(zip(self.start[:n].tolist(), (self.qty[:n] - self.filled[:n]).tolist(), strict=True))
+        self.start, self.end, self.qty, self.filled = (c[n:] for c in (self.start, self.end, self.qty, self.filled))
         return dropped
 
 
-def _stepped(start: list[int]) -> dict[str, int] | list[int]:
+def _stepped(start: Int) -> dict[str, int] | list[int]:
     """Return starts by the first two and the step after them, as whole intervals follow the one under way."""
-    if len(start) < 3:
-        return start
-    first, second, step = start[0], start[1], start[2] - start[1]
-    if step <= 0 or start[1:] != list(range(second, second + step * (len(start) - 1), step)):
-        return start  # a break lies between them
-    return {"first": first, "second": second, "step": step}
+    if len(start) >= 3:
+        first, second, third = (int(at) for at in start[:3])
+        step = third - second
+        if step > 0 and bool((start[2:] - start[1:-1] == step).all()):
+            return {"first": first, "second": second, "step": step}
+    starts: list[int] = start.tolist()  # few of them, or a break lies between them
+    return starts

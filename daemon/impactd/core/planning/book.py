@@ -78,9 +78,9 @@ class _Sum:
         before = self.laid.pop(order.cl_ord_id, None)
         if before is not None:
             self._add(before[0], -before[1])
-        if order.schedule.start:
-            first = order.schedule.start[0] // interval_ns
-            units = np.array(order.schedule.qty, np.int64) // _UNIT
+        if order.schedule.start.size:
+            first = int(order.schedule.start[0]) // interval_ns
+            units = order.schedule.qty // _UNIT
             self.laid[order.cl_ord_id] = (first, units)
             self._add(first, units)
         if not self.laid:

@@ -91,8 +91,7 @@ class Limits:
 
     def broken_by(self, qty: Int) -> Bools:
         """Return which of the schedules `qty` (I, N) break a cap or a bound of their running sum."""
-        done = np.cumsum(qty, axis=1)
-        return np.asarray(np.any((qty > self.cap) | (done > self.high) | (done < self.low), axis=1))
+        return _broken(qty, self.cap, self.low, self.high)
 
     def of(self, i: int, rows: slice) -> Limits:
         """Return the limits of one order in some of the intervals."""
@@ -106,13 +105,40 @@ class Limits:
 
     def lifted(self, qty: Int) -> int:
         """Return how much of the only order's schedule (N,) `must_complete` alone allows, quanta."""
-        return int(np.max(np.cumsum(qty) - self.allowed[0], initial=0))
+        return _lifted(qty, self.allowed[0])
 
     def room(self, qty: Int) -> Int:
         """Return what each interval may trade at most if those before it trade the only order's `qty` (N,), quanta."""
-        before = np.cumsum(qty) - qty
-        room = np.minimum(self.cap[0], self.high[0] - before)
-        return np.asarray(np.where(self.high[0] == NO_CAP, self.cap[0], room), np.int64)
+        return _room(qty, self.cap[0], self.high[0])
+
+
+@kernel
+def _broken(qty: Int, cap: Int, low: Int, high: Int) -> Bools:
+    broken = np.zeros(qty.shape[0], np.bool_)
+    for i in range(qty.shape[0]):
+        done = np.int64(0)
+        for t in range(qty.shape[1]):
+            done += qty[i, t]
+            broken[i] |= qty[i, t] > cap[i, t] or done > high[i, t] or done < low[i, t]
+    return broken
+
+
+@kernel
+def _lifted(qty: Int, allowed: Int) -> int:
+    done, most = np.int64(0), np.int64(0)
+    for t in range(qty.shape[0]):
+        done += qty[t]
+        most = max(most, done - allowed[t])
+    return int(most)
+
+
+@kernel
+def _room(qty: Int, cap: Int, high: Int) -> Int:
+    room, before = np.empty(qty.shape[0], np.int64), np.int64(0)
+    for t in range(qty.shape[0]):
+        room[t] = cap[t] if high[t] == NO_CAP else min(cap[t], high[t] - before)
+        before += qty[t]
+    return room
 
 
 def limits(

@@ -222,7 +222,7 @@ class Proposals:
         windows = zip(self.orders, self.begin.tolist(), self.end.tolist(), self.shortfall, strict=True)
         for order, begin, end, short in windows:
             now = order.schedule
-            if now.shortfall_qty != short or not now.start or now.start[0] != begin or now.end[-1] != end:
+            if now.shortfall_qty != short or not now.start.size or now.start[0] != begin or now.end[-1] != end:
                 return True
         return False
 
@@ -446,10 +446,10 @@ def _price(cost: float, qty: Int) -> float:
 def _current(orders: Sequence[Order], grid: Intervals) -> Int:
     """Return what the current schedules still trade in each interval, quanta, shape (I, N)."""
     planned = np.zeros((len(orders), grid.start.size), np.int64)
-    begins = np.array([order.schedule.start[0] if order.schedule.start else 0 for order in orders], np.int64)
+    begins = np.array([o.schedule.start[0] if o.schedule.start.size else 0 for o in orders], np.int64)
     first = np.searchsorted(grid.end, begins, side="right").tolist()
     for row, order, at in zip(planned, orders, first, strict=True):
-        if order.schedule.start:
+        if order.schedule.start.size:
             still = order.schedule.remaining()
             row[at : at + len(still)] = still[: row.size - at]
     return np.asarray(np.maximum(planned, 0), np.int64)

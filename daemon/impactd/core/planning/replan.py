@@ -27,6 +27,8 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Final
 
+import numpy as np
+
 from impactd.core.allocator.bounds import Int
 from impactd.core.allocator.curve import Float
 from impactd.core.allocator.solvers.base import SolveFailure
@@ -292,9 +294,9 @@ class Planner:
         order.text = None
         order.auctions = proposal.auctions
         order.schedule = Schedule.of(
-            proposal.intervals.start.tolist(),
-            proposal.intervals.end.tolist(),
-            proposal.qty.tolist(),
+            proposal.intervals.start,
+            proposal.intervals.end,
+            proposal.qty,
             proposal.shortfall_qty,
             proposal.certificate.gap or 0.0,
             proposal.price,
@@ -315,7 +317,7 @@ class Planner:
         lifted = f"{format_qty(proposal.lifted_qty)} of {format_qty(order.leaves_qty)} because the order must complete"
         text = f"the plan exceeds participation_rate by {lifted}" if proposal.lifted_qty else None
         self._alerts.warn(order, now, "lifted", text)
-        planned = sum(proposal.qty.tolist())
+        planned = int(np.sum(proposal.qty))
         if order.cost_band is None and proposal.priced and planned:
             low, high = proposal.bands.cost(proposal.expected_cost * proposal.bands.factor, 1)
             order.cost_band = (low * QUANTA / planned, high * QUANTA / planned)

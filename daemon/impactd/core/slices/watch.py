@@ -23,7 +23,6 @@ Nothing is decided while no book prevails anywhere; the next tick wakes the watc
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -431,7 +430,8 @@ def _seen(its: _Symbol, at: int, minute: int, side: Side, book: Book) -> _Seen:
 
 def _pace(order: Order, at: int) -> float:
     """Return what the plan trades in an interval of the next `LOOK_AHEAD`, relative to one of all that are left."""
-    qty = order.schedule.qty[bisect_right(order.schedule.end, at) :]
+    schedule = order.schedule
+    qty: list[int] = schedule.qty[schedule.end.searchsorted(at, side="right") :].tolist()
     whole = sum(qty)
     if whole <= 0:
         return 1.0
@@ -442,10 +442,8 @@ def _pace(order: Order, at: int) -> float:
 def _planned(order: Order, at: int) -> int:
     """Return what the plan trades in the interval of `at` (ns) in all, quanta."""
     schedule = order.schedule
-    for end, qty in zip(schedule.end, schedule.qty, strict=True):
-        if at < end:
-            return qty
-    return 0
+    k = int(schedule.end.searchsorted(at, side="right"))
+    return int(schedule.qty[k]) if k < len(schedule.qty) else 0
 
 
 def _is_free(order: Order) -> bool:

@@ -32,7 +32,14 @@ import numpy as np
 from impactd.core.allocator.bounds import MOST_LOTS, NO_CAP, Int
 from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
 from impactd.core.allocator.curve import SMALLEST_PRICE, Float
-from impactd.core.allocator.joint.lots import count_in_units, place_remainders, prove, round_to_lots, start_from
+from impactd.core.allocator.joint.lots import (
+    count_in_units,
+    may_stay,
+    place_remainders,
+    prove,
+    round_to_lots,
+    start_from,
+)
 from impactd.core.allocator.joint.problem import Group, JointAllocation, given_others, in_shares, joint_objective
 from impactd.core.allocator.joint.risk import certificate, solve_with_risk
 from impactd.core.allocator.lots.path import round_path, round_running_sum
@@ -224,14 +231,7 @@ class _Solving:
 def _kept(problem: Problem, group: Group, quanta: Int) -> Int:
     """Return the current plans where they can continue and cost no more, else `quanta`."""
     now = group.current
-    odd = np.count_nonzero(now % group.lot[:, None], axis=1)
-    path = np.cumsum(now, axis=1)
-    if (
-        np.any(np.sum(now, axis=1) != np.sum(quanta, axis=1))
-        or np.any((now < 0) | (now > group.cap) | (path > group.high))
-        or np.any(path < np.minimum(group.low, np.cumsum(quanta, axis=1)))
-        or np.any(odd > (group.qty % group.lot > 0))
-    ):
+    if not may_stay(now, quanta, group.qty, group.lot, group.cap, group.low, group.high):
         return quanta
     qty = in_shares(group.qty)
     mine, theirs = (joint_objective(problem, group.risk, qty, in_shares(plan)) for plan in (quanta, now))

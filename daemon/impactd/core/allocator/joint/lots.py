@@ -195,3 +195,23 @@ def place_remainders(given: Curve, qty: Int, lot: Int, cap: Int, high: Int, quan
         if where >= 0:
             quanta[i, where] += rest
             total[where] += rest / 1e9
+
+
+@kernel
+def may_stay(now: Int, best: Int, qty: Int, lot: Int, cap: Int, low: Int, high: Int) -> bool:
+    """Return whether the schedules `now` (I, N) trade as much as `best`, within the bounds, and in lots; all quanta.
+
+    Each may have one odd interval, where its order has an odd remainder; a lower bound gives way as far as it does
+    for `best`.
+    """
+    for i in range(now.shape[0]):
+        done, reached, odd = np.int64(0), np.int64(0), 0
+        for t in range(now.shape[1]):
+            done += now[i, t]
+            reached += best[i, t]
+            odd += now[i, t] % lot[i] != 0
+            if not 0 <= now[i, t] <= cap[i, t] or done > high[i, t] or done < min(low[i, t], reached):
+                return False
+        if done != reached or odd > (qty[i] % lot[i] > 0):
+            return False
+    return True
