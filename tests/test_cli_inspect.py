@@ -12,6 +12,7 @@ import pytest
 from impactd.cli import main
 from tests.wire.helpers import T0
 from tests.wire.ticks.dbn.samples import IDS, head, record
+from tests.wire.ticks.dbn.test_notices import status
 from tests.wire.ticks.lobster.samples import NAME, SAMPLES
 
 BIDS, ASKS = [(31.2, 300.0), (31.19, 500.0)], [(31.25, 200.0)]
@@ -65,6 +66,21 @@ def test_file_of_which_nothing_can_be_used_is_status_4(tmp_path: Path, capsys: p
     assert "FROG-replay" in captured.out
     assert (str(good) in captured.err, str(bad) in captured.err) == (False, True)
     assert "bids" in captured.err
+
+
+def test_file_without_books_is_replayed_with_one_of_books(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "books.dbn").write_bytes(head() + record(IDS["FROG"], T0, BIDS, ASKS))
+    (tmp_path / "trades.csv").write_text(f"time,symbol,price,size\n{T0},FROG,31.2,5\n")
+    (tmp_path / "status.dbn").write_bytes(head(schema=11) + status(action=8))
+    for name, events, trades in (("trades.csv", 0, 1), ("status.dbn", 1, 0)):
+        code, (facts,) = inspect(capsys, name)
+        assert (code, facts["events"], facts["trades"], facts["usable"]) == (0, events, trades, 1)
+        words = [word.replace("BOOKS", "books.dbn") for word in shlex.split(facts["next"])[1:]]
+        assert main([*words, "--json"]) == 0
+        assert orjson.loads(capsys.readouterr().out)["books"] == 1
 
 
 def test_file_of_an_unknown_format_is_wrong_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

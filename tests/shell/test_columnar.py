@@ -15,7 +15,7 @@ from impactd.shell.recorded import InputFileError, read_ticks
 from impactd.wire.decoder import join
 from tests.wire.helpers import T0, assert_same_batch
 
-pytest.importorskip("pyarrow", reason="needs the extra arrow")
+pa: Any = pytest.importorskip("pyarrow", reason="needs the extra arrow")
 
 
 def wide() -> pd.DataFrame:
@@ -39,10 +39,13 @@ def test_rows_are_those_of_the_csv(tmp_path: Path) -> None:
     table.to_parquet(tmp_path / "a.parquet", index=False)
     table.to_parquet(tmp_path / "b.parquet", row_group_size=1)
     table.to_feather(tmp_path / "a.feather")
+    stream = pa.Table.from_pandas(table, preserve_index=False)
+    with pa.ipc.new_stream(tmp_path / "a.arrows", stream.schema) as writer:
+        writer.write_table(stream, max_chunksize=2)
     (tmp_path / "a.parquet.gz").write_bytes(gzip.compress((tmp_path / "a.parquet").read_bytes()))
     expected = rows(tmp_path / "a.csv")
     assert expected.ask_px[1, 0] == 1e5 / 3
-    for name in ("a.parquet", "b.parquet", "a.feather", "a.parquet.gz"):
+    for name in ("a.parquet", "b.parquet", "a.feather", "a.arrows", "a.parquet.gz"):
         assert_same_batch(rows(tmp_path / name), expected)
 
 
@@ -70,7 +73,19 @@ def test_nested_columns_are_objects(tmp_path: Path) -> None:
     assert (batch.bid_px.tolist(), batch.n_ask.tolist()) == ([[31.2, 31.1]], [1])
 
 
-@pytest.mark.parametrize("data", [b"PAR1" + bytes(200), b"ARROW1" + bytes(200), b"PAR1"])
+@pytest.mark.parametrize("zone", [None, "UTC", "America/New_York"])
+@pytest.mark.parametrize("unit", ["ns", "us"])
+def test_times_beside_nested_columns_keep_their_digits(tmp_path: Path, zone: str | None, unit: str) -> None:
+    ts = T0 if unit == "ns" else T0 // 1_000 * 1_000
+    time = pa.array([ts if unit == "ns" else ts // 1_000], pa.int64()).cast(pa.timestamp(unit, zone))
+    levels = [[{"price": 31.2, "size": 3.0}]]
+    table = pa.table({"symbol": ["FROG"], "timestamp": time, "bids": levels, "asks": [[{"price": 31.3, "size": 3.0}]]})
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+    assert rows(tmp_path / "a.arrow").ts_event.tolist() == [ts]
+
+
+@pytest.mark.parametrize("data", [b"\xff" * 200, b"PAR1" + bytes(200), b"ARROW1" + bytes(200), b"PAR1"])
 def test_damaged_table_is_an_error_that_names_the_file(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "a.parquet"
     path.write_bytes(data)

@@ -75,7 +75,7 @@ def command(
         options += [("--set", value) for value in sets]
         following = _next(facts, [str(path)], options)
         if not facts.usable:
-            unusable.append(f"{path}: nothing can be used; {facts.first_refused or 'it holds no book and no trade'}")
+            unusable.append(f"{path}: nothing can be used; {facts.first_refused or _nothing(facts)}")
         if as_json:
             found.append({**dataclasses.asdict(facts), "path": str(path), "hours": traded.text, "next": following})
             continue
@@ -115,14 +115,25 @@ def _lines(facts: FileFacts, hours_text: str) -> list[tuple[str, str]]:
     lines += [("rejected", counts(facts.rejected)), ("refused", counts(facts.refused))]
     if facts.first_refused:
         lines.append(("", f"the first: {facts.first_refused}"))
+    if facts.events:
+        lines.append(("events", f"{facts.events:,} definitions, trading statuses and imbalances"))
     if facts.skipped:
         lines.append(("skipped", f"{facts.skipped:,} records of types that give no rows"))
     return lines
 
 
+def _nothing(facts: FileFacts) -> str:
+    if not facts.skipped:
+        return "it holds no book and no trade"
+    return (
+        f"its {facts.skipped:,} records give no rows: they are of other types, or changes of a book whose snapshot is "
+        "not in the file; capture that too"
+    )
+
+
 def _next(facts: FileFacts, names: list[str], options: list[tuple[str, Any]]) -> str:
-    """Return the command that replays files as one was read here."""
-    words = ["impactd", "replay", "--data", *names]
+    """Return the command that replays files as one was read here; a file without books needs one of books, BOOKS."""
+    words = ["impactd", "replay", "--data", *([] if facts.books else ["BOOKS"]), *names]
     for flag, value in options:
         words += [flag, value]
     if facts.time_unit != "ns" and not any("wire.time_unit" in value for _, value in options):

@@ -1,7 +1,7 @@
 """Parquet and Arrow files as text: CSV, or JSON lines where columns are nested.
 
 pyarrow reads them, which the extra ``arrow`` installs. Numbers are written with the digits that give them back, times
-as ISO 8601 in UTC.
+as ISO 8601 in UTC, and in JSON as nanoseconds since the epoch.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import orjson
 
 PARQUET: Final = b"PAR1"
 ARROW: Final = b"ARROW1"
+#: A stream of Arrow's, which has no directory: a length behind a mark.
+STREAM: Final = b"\xff\xff\xff\xff"
 
 _ROWS: Final = 16_384
 
@@ -35,7 +37,7 @@ def opened(file: Any, magic: bytes) -> io.BufferedReader:
     file : file object
         Decompressed, at its beginning.
     magic : bytes
-        `PARQUET` or `ARROW`.
+        `PARQUET`, `ARROW` or `STREAM`.
 
     Raises
     ------
@@ -47,7 +49,7 @@ def opened(file: Any, magic: bytes) -> io.BufferedReader:
     except ImportError:
         raise NoReaderError from None
     try:
-        # Both formats have their directory at the end.
+        # Files have their directory at the end.
         source = arrow.BufferReader(file.read())
         batches = _batches(source, magic)
         first = next(batches, None)
@@ -60,7 +62,11 @@ def _batches(source: Any, magic: bytes) -> Iterator[Any]:
     if magic == PARQUET:
         yield from import_module("pyarrow.parquet").ParquetFile(source).iter_batches(_ROWS)
         return
-    reader = import_module("pyarrow.ipc").open_file(source)
+    ipc = import_module("pyarrow.ipc")
+    if magic == STREAM:
+        yield from ipc.open_stream(source)
+        return
+    reader = ipc.open_file(source)
     for i in range(reader.num_record_batches):
         yield reader.get_batch(i)
 
@@ -71,6 +77,7 @@ def _text(arrow: Any, first: Any, batches: Iterator[Any]) -> Iterator[bytes]:
         try:
             table = _plain(arrow, arrow.Table.from_batches([batch]))
             if any(arrow.types.is_nested(column.type) for column in table.schema):
+                table = _with_ns(arrow, table)
                 yield b"".join(orjson.dumps(row, default=str) + b"\n" for row in table.to_pylist())
             else:
                 yield from _csv(arrow, table, with_header=is_first)
@@ -91,6 +98,15 @@ def _plain(arrow: Any, table: Any) -> Any:
             kind = arrow.string()
         if kind != column.type:
             table = table.set_column(i, column.name, table.column(i).cast(kind))
+    return table
+
+
+def _with_ns(arrow: Any, table: Any) -> Any:
+    """Return a table with nanoseconds since the epoch as times, which objects hold to the last digit."""
+    for i, column in enumerate(table.schema):
+        if arrow.types.is_timestamp(column.type):
+            whole = table.column(i).cast(arrow.timestamp("ns", column.type.tz)).cast(arrow.int64())
+            table = table.set_column(i, column.name, whole)
     return table
 
 

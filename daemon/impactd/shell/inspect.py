@@ -57,8 +57,10 @@ class FileFacts:
         Records that the codec refuses, by reason; `first_refused` states why the first is.
     skipped : int
         Records of a type that gives no rows.
+    events : int
+        Definitions, trading statuses and imbalances.
     usable : int
-        Rows that are used.
+        Rows and events that are used.
     """
 
     path: Path
@@ -73,6 +75,7 @@ class FileFacts:
     refused: dict[str, int] = field(default_factory=dict)
     first_refused: str = ""
     skipped: int = 0
+    events: int = 0
     usable: int = 0
 
 
@@ -105,6 +108,7 @@ def _read(path: Path, codec: str | None, symbol: str | None, settings: BookSetti
             letter = decoded.refused[0]
             facts.first_refused = f"record {letter.offset}: {letter.detail}"
         facts.skipped += decoded.skipped_unknown
+        facts.events += len(decoded.events)
         if len(batch):
             _count(batch, facts, settings, best)
             _check(batch, aggregator, settings)
@@ -113,7 +117,7 @@ def _read(path: Path, codec: str | None, symbol: str | None, settings: BookSetti
         rejected.update(aggregator.rejected_total(name))
     facts.rejected = {reason: n for reason, n in rejected.items() if n}
     facts.refused = dict(refused.most_common())
-    facts.usable = facts.books + facts.trades - rejected.total()
+    facts.usable = facts.books + facts.trades + facts.events - rejected.total()
     for name, found in facts.symbols.items():
         if name in best:
             bid, ask = (np.concatenate(side) for side in zip(*best[name], strict=True))

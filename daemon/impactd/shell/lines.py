@@ -162,6 +162,10 @@ def _arrow(path: Path, file: Any, name: str) -> tuple[Any, str]:
     return _table(path, file, columnar.ARROW), _without(name, ".arrow", ".feather", ".ipc")
 
 
+def _arrow_stream(path: Path, file: Any, name: str) -> tuple[Any, str]:
+    return _table(path, file, columnar.STREAM), _without(name, ".arrows", ".arrow", ".ipc")
+
+
 def _table(path: Path, file: Any, magic: bytes) -> io.BufferedReader:
     try:
         return columnar.opened(file, magic)
@@ -180,6 +184,7 @@ _OPENERS: Final[tuple[tuple[bytes, Callable[[Path, Any, str], tuple[Any, str]]],
     (b"PK\x05\x06", _zip),
     (columnar.PARQUET, _parquet),
     (columnar.ARROW, _arrow),
+    (columnar.STREAM, _arrow_stream),
 )
 
 

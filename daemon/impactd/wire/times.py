@@ -28,6 +28,11 @@ _DECIMAL: Final = re.compile(r"(?:0|[1-9][0-9]{0,18})(?:\.[0-9]{1,18})?", re.ASC
 _ISO: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):?(\d\d))?", re.ASCII
 )
+#: The other forms in which tables write times: dates with slashes, points or without any, a blank before the zone.
+_OTHER: Final = re.compile(
+    r"(\d{4})([-/.]?)(\d\d)\2(\d\d)[ TD_-](\d?\d:\d\d:\d\d)(\.\d{1,9})?(?: ?(Z|UTC|GMT|[+-]\d\d(?::?\d\d)?))?", re.ASCII
+)
+_ZONES: Final = {None: "", "UTC": "Z", "GMT": "Z"}
 
 
 def parse_time(value: object, field: str, unit: str = "ns") -> int:
@@ -67,9 +72,15 @@ def parse_time(value: object, field: str, unit: str = "ns") -> int:
 def parse_text_time(text: str, field: str, unit: str = "ns") -> int:
     """Return UTC nanoseconds of a time in a text format.
 
-    As `parse_time`, but ISO 8601 text without a zone is UTC.
+    As `parse_time`, but ISO 8601 text without a zone is UTC, and so are ``20250403 13:30:00.125``,
+    ``2025/04/03 13:30:00`` and ``2025.04.03D13:30:00``.
     """
     match = _ISO.fullmatch(text)
+    if match is None and (other := _OTHER.fullmatch(text)) is not None:
+        year, _, month, day, clock, fraction, zone = other.groups()
+        zone = _ZONES.get(zone, zone)
+        zone = f"{zone}:00" if len(zone) == 3 else zone  # a sign and hours
+        match = _ISO.fullmatch(f"{year}-{month}-{day}T{clock:0>8}{fraction or ''}{zone}")
     return parse_time(text, field, unit) if match is None else _of_iso(match, text, field)
 
 

@@ -7,12 +7,19 @@ Nothing in a CSV line shows whether it is whole (``...,290`` may have been
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
+from typing import ClassVar, Final
 
 from impactd.wire.codec import FieldError
 from impactd.wire.content import Content, Line
-from impactd.wire.tick_codec import FileFormatError, TickCodec
+from impactd.wire.tick_codec import TickCodec
 from impactd.wire.ticks.one_book import OneBook
+
+#: What tables write where there is no value, in lower case.
+_ABSENT: Final = frozenset({"", "nan", "null", "none", "na", "n/a", "<na>", "\\n", "-"})
+_WITH_POINT: Final = re.compile(r"-?\d+\.\d+", re.ASCII)
+_WITH_COMMA: Final = re.compile(r"-?\d+,\d+", re.ASCII)
 
 
 class CsvCodec(TickCodec):
@@ -20,12 +27,16 @@ class CsvCodec(TickCodec):
 
     #: What tells whether a symbol's rows are of one book; None where they need not be.
     one_book: OneBook | None = None
+    #: Whether lines are read with commas between their columns, whatever a file has there.
+    takes_commas: ClassVar[bool] = False
 
     def records(self, content: Content) -> Iterator[Line]:
         """Yield the lines behind the header."""
         lines = content.lines(self.limits.max_message_bytes)
         next(lines, None)
-        closed = map(_closed, lines)
+        closed: Iterator[Line] = map(_closed, lines)
+        if self.takes_commas and (mark := delimiter_of(content.head.line)) != ",":
+            closed = (line._replace(text=with_commas(line.text, mark)) for line in closed)
         return closed if self.one_book is None else self.one_book.follow(closed)
 
 
@@ -46,15 +57,32 @@ def delimiter_of(header: str) -> str:
     return next((mark for mark in "\t;|" if mark in header and "," not in header), ",")
 
 
-def only_commas(header: str) -> None:
-    """Refuse a header whose columns something else separates.
+def with_commas(line: bytes, delimiter: str) -> bytes:
+    """Return a line with commas between its columns.
 
-    Raises
-    ------
-    FileFormatError
+    Where semicolons separate the columns, a comma is a decimal one.
     """
-    if delimiter_of(header) != ",":
-        raise FileFormatError("its columns are not separated by commas; write it with commas, as the vendor has it")
+    if delimiter == ";":
+        line = line.replace(b",", b".")
+    return line.replace(delimiter.encode(), b",")
+
+
+def decimal_comma(fields: list[str], delimiter: str) -> list[str]:
+    """Return the fields of a line with decimal points.
+
+    Where semicolons separate the columns, a comma in a number is a decimal one, unless a number of the line has a
+    point: then the comma separates thousands, and stays as it is, to be refused.
+    """
+    if delimiter != ";" or not any("," in field for field in fields):
+        return fields
+    if any(_WITH_POINT.fullmatch(field) for field in fields):
+        return fields
+    return [field.replace(",", ".") if _WITH_COMMA.fullmatch(field) else field for field in fields]
+
+
+def is_absent(text: str) -> bool:
+    """Return whether a field says that there is no value."""
+    return text.lower() in _ABSENT
 
 
 def split_header(line: str) -> list[str]:

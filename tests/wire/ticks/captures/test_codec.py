@@ -29,7 +29,16 @@ BIDS, ASKS = [["31.2", "3"]], [["31.25", "2"]]
 SIDES = {"bids": BIDS, "asks": ASKS}
 OBJECTS = {"bids": [{"price": 31.2, "qty": 3}], "asks": [{"price": 31.25, "qty": 2}]}
 
-BOOKS: dict[str, dict[str, Any]] = {
+SECONDS = f"{MS / 1000:.6f}"
+
+
+def deribit(channel: str, **data: Any) -> dict[str, Any]:
+    data = {"instrument_name": "FROG", "timestamp": MS, **data}
+    params = {"channel": channel, "data": [data] if channel.startswith("trades") else data}
+    return {"jsonrpc": "2.0", "method": "subscription", "params": params}
+
+
+BOOKS: dict[str, Any] = {
     "binance-depth20": {"stream": "frog@depth20@100ms", "data": {"lastUpdateId": 1, "E": MS} | SIDES},
     "binance-futures": {"e": "bookTicker", "s": "FROG", "b": "31.2", "B": "3", "a": "31.25", "A": "2", "T": MS},
     "bybit": {"topic": "orderbook.50.FROG", "type": "snapshot", "ts": 1, "cts": MS,
@@ -50,8 +59,15 @@ BOOKS: dict[str, dict[str, Any]] = {
             {"side": "bid", "price_level": "31.2", "new_quantity": "3"},
             {"side": "offer", "price_level": "31.25", "new_quantity": "2"}]}]},
     "ccxt": {"symbol": "FROG", "timestamp": MS, "datetime": ISO, "nonce": None, "bids": [[31.2, 3, 7]], "asks": ASKS},
+    "deribit": deribit("book.FROG.none.10.100ms", bids=[[31.2, 3]], asks=[[31.25, 2]]),
+    "deribit-quote": deribit("quote.FROG", best_bid_price=31.2, best_bid_amount=3, best_ask_price=31.25,
+                             best_ask_amount=2),
+    "kraken-1": [336, {"as": [["31.25", "2", SECONDS]], "bs": [["31.2", "3", SECONDS]]}, "book-10", "FROG"],
+    "kraken-1-spread": [336, ["31.2", "31.25", SECONDS, "3", "2"], "spread", "FROG"],
 }  # fmt: skip
-TRADES: dict[str, tuple[dict[str, Any], int]] = {
+TRADES: dict[str, tuple[Any, int]] = {
+    "deribit": (deribit("trades.FROG.raw", price=31.2, amount=3, direction="sell"), -1),
+    "kraken-1": ([0, [["31.2", "3", SECONDS, "b", "l", ""]], "trade", "FROG"], 1),
     "binance": ({"e": "aggTrade", "E": MS, "s": "FROG", "p": "31.2", "q": "3", "T": MS, "m": True}, -1),
     "bybit": ({"topic": "publicTrade.FROG", "data": [{"T": MS, "s": "FROG", "S": "Buy", "v": "3", "p": "31.2"}]}, 1),
     "okx": ({"arg": {"channel": "trades", "instId": "FROG"},
@@ -150,6 +166,15 @@ def kraken(kind: str, bids: list[str], asks: list[str], crc: int | None = None) 
     return (text % (kind, ISO, *sides, f',"checksum":{crc}' if crc is not None else "")).encode()
 
 
+def kraken_1(*parts: dict[str, Any]) -> list[Any]:
+    return [336, *parts, "book-10", "FROG"]
+
+
+def changed(number: int, bids: list[list[Any]], asks: list[list[Any]]) -> dict[str, Any]:
+    numbers = {"change_id": number, "prev_change_id": number - 1}
+    return deribit("book.FROG.raw", type="change", bids=bids, asks=asks, **numbers)
+
+
 def coinbase(*changes: list[str]) -> dict[str, Any]:
     return {"type": "l2update", "product_id": "FROG", "time": ISO, "changes": list(changes)}
 
@@ -183,6 +208,18 @@ def streams(n: int) -> dict[str, list[Any]]:
             coinbase(["buy", "31.2", "4"], ["sell", "31.25", "0"], ["sell", "31.3", "1"]),
             coinbase(["buy", "31.2", "5"]),
         ],
+        "deribit": [
+            deribit(
+                "book.FROG.raw", type="snapshot", change_id=n + 7, bids=[["new", 31.2, 3]], asks=[["new", 31.25, 2]]
+            ),
+            changed(n + 8, [["change", 31.2, 4]], [["delete", 31.25, 0], ["new", 31.3, 1]]),
+            changed(n + 9, [["change", 31.2, 5]], []),
+        ],
+        "kraken-1": [
+            kraken_1({"as": [["31.25", "2", SECONDS]], "bs": [["31.2", "3", SECONDS]]}),
+            kraken_1({"a": [["31.25", "0", SECONDS], ["31.30", "1", SECONDS, "r"]]}, {"b": [["31.2", "4", SECONDS]]}),
+            kraken_1({"b": [["31.2", "5", SECONDS]]}),
+        ],
         "kraken": [
             kraken("snapshot", ['{"price":31.2,"qty":3}'], ['{"price":31.25,"qty":2}']),
             kraken("update", ['{"price":31.2,"qty":4}'], ['{"price":31.25,"qty":0}', '{"price":31.3,"qty":1}']),
@@ -192,6 +229,7 @@ def streams(n: int) -> dict[str, list[Any]]:
 
 
 STREAMS = streams(0)
+UNNUMBERED = ("coinbase", "kraken", "kraken-1")
 
 
 def advanced(number: int, kind: str, *changes: tuple[str, str, str]) -> dict[str, Any]:
@@ -236,7 +274,7 @@ def test_changes_of_a_file_give_books(venue: str) -> None:
     assert last_book(capture(*STREAMS[venue][:-1])) == [[31.2], [4.0], [31.3], [1.0]]
 
 
-@pytest.mark.parametrize("venue", [venue for venue in STREAMS if venue not in ("coinbase", "kraken")])
+@pytest.mark.parametrize("venue", [venue for venue in STREAMS if venue not in UNNUMBERED])
 def test_missing_change_is_a_gap_that_ends_the_book(venue: str) -> None:
     *begin, _, last = STREAMS[venue]
     decoded = capture(*begin, last, last, *streams(100)[venue])
@@ -246,7 +284,7 @@ def test_missing_change_is_a_gap_that_ends_the_book(venue: str) -> None:
     assert last_book(decoded) == [[31.2], [5.0], [31.3], [1.0]]
 
 
-@pytest.mark.parametrize("venue", ["coinbase", "kraken"])
+@pytest.mark.parametrize("venue", UNNUMBERED)
 def test_unreadable_message_ends_a_book_whose_changes_have_no_numbers(venue: str) -> None:
     snapshot, change, last = STREAMS[venue]
     for broken, reason in ((b"{", "truncated"), (b"{" + b" " * 1_000_001, "too_large")):
@@ -326,6 +364,22 @@ def test_snapshot_without_a_symbol_takes_the_one_that_is_given() -> None:
     assert reasons(decode(message, b"%d " % T0)) == ["missing_field"]
     assert decode(message, b"%d " % T0, symbol="FROG").batch.symbols == ("FROG",)
     assert reasons(decode(message, symbol="FROG")) == ["missing_field"]
+
+
+def test_snapshot_before_all_that_names_a_symbol_is_of_the_only_one() -> None:
+    snapshot = b"%d " % T0 + orjson.dumps({"lastUpdateId": 7, **SIDES})
+    change = depth(6, 8, [["31.2", "4"]], [])
+    assert capture(snapshot, change).batch.symbols == ("FROG",)
+    assert len(capture(snapshot, change).batch) == 2
+    assert reasons(capture(snapshot, change, change | {"s": "ARL"}))[0] == "missing_field"
+
+
+def test_books_of_kraken_1_have_their_checksum() -> None:
+    snapshot, change, _ = STREAMS["kraken-1"]
+    crc = zlib.crc32(b"313013124")
+    good, bad = ([*change[:2], change[2] | {"c": str(value)}, *change[3:]] for value in (crc, crc + 1))
+    assert not capture(snapshot, good).refused
+    assert reasons(capture(snapshot, bad)) == ["gap"]
 
 
 def test_deeper_book_than_the_limit_is_refused() -> None:

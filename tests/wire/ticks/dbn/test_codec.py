@@ -52,7 +52,7 @@ def test_version_that_is_not_known_is_refused_by_name() -> None:
         DbnCodec.from_header(Head("day.dbn", b"DBN\x09" + bytes(200)), FileOptions())
 
 
-@pytest.mark.parametrize("schema", [5, 10, 12])
+@pytest.mark.parametrize("schema", [5, 10])
 def test_schema_without_books_and_trades_is_refused(schema: int) -> None:
     with pytest.raises(FileFormatError, match="mbp-10"):
         DbnCodec.from_header(Head("day.dbn", head(schema=schema)), FileOptions())

@@ -155,7 +155,7 @@ _IMBALANCE_PRICES = (
 
 @pytest.mark.parametrize(("kind", "auction"), [("O", "open"), ("M", "open"), ("C", "close")])
 def test_imbalances(kind: str, auction: str) -> None:
-    assert only(read(head(schema=10) + imbalance(kind, 84_000))) == Imbalance("FROG", T0, auction, 84_000.0)
+    assert only(read(head(schema=12) + imbalance(kind, 84_000))) == Imbalance("FROG", T0, auction, 84_000.0)
     assert only(read(head(schema=10) + imbalance(kind, 0))).paired_qty == 0.0
 
 

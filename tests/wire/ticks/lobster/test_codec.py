@@ -16,7 +16,7 @@ from impactd.shell.recorded import read_ticks
 from impactd.wire.codec import REASONS, Decoded
 from impactd.wire.decoder import join
 from impactd.wire.ticks.lobster.names import MESSAGE, ORDERBOOK
-from tests.wire.helpers import T0, decode_in_batches, reasons
+from tests.wire.helpers import T0, assert_same_batch, decode_in_batches, reasons
 from tests.wire.ticks.lobster.samples import NAME, SAMPLES, levels, message
 
 BIDS, ASKS = [(31.0, 300.0), (30.99, 5.0)], [(31.1, 200.0)]
@@ -48,6 +48,12 @@ def test_visible_execution_is_a_trade_and_the_book_after_it(direction: int, aggr
     assert batch.kind.tolist() == [TRADE, BOOK]
     assert (batch.px[0], batch.qty[0], batch.aggressor[0]) == (31.05, 40.0, aggressor)
     assert (batch.bid_px[1].tolist(), batch.ts_event.tolist()) == ([31.0, 30.99], [T0, T0])
+
+
+def test_participant_behind_the_direction_is_skipped() -> None:
+    line = f"{message(T0, 4, 31.05, 40, 1)},MLCO,{SIDES}".encode()
+    decoded = decode_in_batches(SAMPLES.codec("lobster"), [line], 1, T0)
+    assert_same_batch(decoded.batch, decode(4, direction=1).batch)
 
 
 def test_hidden_execution_changes_no_book() -> None:

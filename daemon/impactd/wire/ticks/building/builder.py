@@ -2,7 +2,7 @@
 
 A change is applied if it follows the last one applied:
 
-- where it names the one before it (`prev`: Binance's futures, OKX), that is the last one;
+- where it names the one before it (`prev`: Binance's futures, Deribit, OKX), that is the last one;
 - otherwise, where it is numbered (`first` to `last`: Binance, Bybit), it begins behind the last number;
 - otherwise every change counts (Coinbase, Kraken, Tardis), and one that cannot be read ends the book.
 

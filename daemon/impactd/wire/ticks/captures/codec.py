@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import Any, Final, Self
 
 from impactd.wire.codec import FieldError, Limits, shown
@@ -28,7 +29,7 @@ from impactd.wire.tick_codec import FileOptions
 from impactd.wire.ticks.building.builder import Change, Checksum, Texts
 from impactd.wire.ticks.building.codec import BuildingCodec
 from impactd.wire.ticks.building.ladder import Levels
-from impactd.wire.ticks.captures.venues import Book, Delta, End, Found, Trade, find, numbers, pairs
+from impactd.wire.ticks.captures.venues import Book, Delta, End, Found, Trade, find, kraken_1, numbers, pairs
 from impactd.wire.ticks.round_lots import lot_of
 from impactd.wire.times import MAX_NS, parse_time
 
@@ -47,10 +48,12 @@ _TIMES: Final = (
     "ts_recv",
 )
 #: Fields of venues' own messages, which have `data` as well.
-_OWN: Final = frozenset({"stream", "topic", "arg", "channel", "e", "type", "method", "ts_event"})
+_OWN: Final = frozenset({"stream", "topic", "arg", "channel", "e", "type", "method", "jsonrpc", "ts_event"})
 #: Within 64 bits, which is as much as the books that are saved can hold.
 _INTEGER: Final = re.compile(r"-?\d{1,18}|\d{19}", re.ASCII)
 _SEQUENCE: Final = re.compile(rb'"sequence_num"\s*:\s*(\d{1,18})\b')
+#: Messages of a file that are looked at for its symbol before they are read.
+_FIRST: Final = 50
 #: Levels of a side of a snapshot or of changes, at most.
 _MAX_LEVELS: Final = 50_000
 
@@ -152,7 +155,14 @@ class CaptureCodec(BuildingCodec):
 
     def records(self, content: Content) -> Iterator[Line]:
         """Yield the messages: lines, or the elements of one array."""
-        return self.noted(json_records(content, self.limits.max_message_bytes))
+        lines = self.noted(json_records(content, self.limits.max_message_bytes))
+        if self._symbol is None:
+            # A snapshot may come before all that names the symbol.
+            first = list(islice(lines, _FIRST))
+            named = {name for line in first if line.fault is None for name in _named_in(line.text)}
+            self._named = named if len(named) == 1 else set()
+            return chain(first, lines)
+        return lines
 
     def _name(self, item: Book | Trade | Delta | End) -> str:
         if item.symbol is not None:
@@ -193,6 +203,8 @@ def _found(parsed: object) -> Found | None:
     """Return what a message holds, or the messages of an array; None where none is of a known venue."""
     if not isinstance(parsed, list):
         return find(parse_object(parsed))
+    if (found := kraken_1(parsed)) is not None:
+        return found
     each = [find(parse_object(one)) for one in parsed]
     return None if all(one is None for one in each) else [item for one in each for item in one or ()]
 
@@ -249,6 +261,16 @@ def _is_known(line: bytes) -> bool:
         return bool(_found(_unwrapped(_parse(match[2]))[1])) and b'"ts_event"' not in line
     except FieldError:
         return False
+
+
+def _named_in(line: bytes) -> list[str]:
+    """Return the symbols that a line of a capture names."""
+    match = _LINE.fullmatch(line)
+    try:
+        found = _found(_unwrapped(_parse(match[2]))[1]) if match is not None else None
+        return [parse_symbol(item.symbol) for item in found or () if item.symbol is not None]
+    except FieldError:
+        return []
 
 
 def symbols_in(text: bytes) -> list[str]:

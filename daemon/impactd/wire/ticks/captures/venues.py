@@ -232,6 +232,90 @@ def kraken(message: Message) -> Found | None:
     return []
 
 
+def kraken_1(message: object) -> Found | None:
+    """Kraken, version 1: book, spread and trade, lists of a channel's number, data, its name and the pair."""
+    if not (isinstance(message, list) and len(message) >= 4 and isinstance(message[-2], str)):
+        return None
+    channel, pair, parts = message[-2], message[-1], message[1:-2]
+    if type(message[0]) is not int or not isinstance(pair, str):
+        return None
+    if channel.startswith("book-"):
+        return [_kraken_1_book(channel, pair, _objects(parts, "data"))]
+    rows = parts if channel == "spread" else parts[0]
+    if channel not in ("spread", "trade") or not isinstance(rows, list):
+        return []
+    if not all(isinstance(row, list) and len(row) >= (5 if channel == "spread" else 4) for row in rows):
+        raise FieldError(
+            "type", f"{channel}: {shown(parts)} is not a list of its fields; send the venue's own messages"
+        )
+    if channel == "spread":
+        return [Book(pair, _of_seconds(row[2]), [[row[0], row[3]]], [[row[1], row[4]]]) for row in rows]
+    return [Trade(pair, _of_seconds(row[2]), row[0], row[1], {"b": 1, "s": -1}.get(str(row[3]), 0)) for row in rows]
+
+
+def _kraken_1_book(channel: str, pair: str, parts: list[dict[str, Any]]) -> Delta:
+    """Return a snapshot (`as`, `bs`) or changes (`a`, `b`, in one part or two)."""
+    held = {name: value for part in parts for name, value in part.items()}
+    is_snapshot = "as" in held or "bs" in held
+    bids, asks = (held.get(name, []) for name in (("bs", "as") if is_snapshot else ("b", "a")))
+    times = [
+        str(level[2])
+        for side in (bids, asks)
+        if isinstance(side, list)
+        for level in side
+        if isinstance(level, list) and level[2:]
+    ]
+    checksum = (held["c"], kraken_checksum, 10) if "c" in held else None
+    time = _of_seconds(max(times, key=_seconds)) if times else None
+    depths = tuple(depth for depth in _KRAKEN_DEPTHS if channel == f"book-{depth}")
+    return Delta(pair, time, bids, asks, channel, is_snapshot=is_snapshot, depths=depths, checksum=checksum)
+
+
+def _seconds(text: str) -> float:
+    return parse_number(text, "time")
+
+
+def _of_seconds(text: object) -> str:
+    """Return a time in seconds with a point, as nanoseconds."""
+    _seconds(str(text))
+    return str(int(Decimal(str(text)) * 10**9))
+
+
+def deribit(message: Message) -> Found | None:
+    """Deribit: book, quote, ticker and trades, in notices of subscriptions."""
+    if message.get("jsonrpc") != "2.0":
+        return None
+    params = message.get("params")
+    channel = params.get("channel") if isinstance(params, dict) else None
+    if not isinstance(params, dict) or not isinstance(channel, str):
+        return []
+    kind = channel.partition(".")[0]
+    data = _objects(params.get("data"), "data") if kind in ("book", "quote", "ticker", "trades") else []
+    return [item for one in data for item in _deribit(kind, channel, one)]
+
+
+def _deribit(kind: str, channel: str, one: dict[str, Any]) -> Found:
+    symbol, time = one.get("instrument_name"), one.get("timestamp")
+    if kind == "trades":
+        return [Trade(symbol, time, one.get("price"), one.get("amount"), _sign(one.get("direction")))]
+    if kind != "book":
+        bid, ask = ([[one.get(f"best_{side}_price"), one.get(f"best_{side}_amount")]] for side in ("bid", "ask"))
+        return [Book(symbol, time, bid, ask)]
+    if "type" not in one:
+        return [Book(symbol, time, one.get("bids"), one.get("asks"))]
+    is_snapshot = one["type"] == "snapshot"
+    bids, asks = (_deribit_levels(one.get(side), side) for side in ("bids", "asks"))
+    number, before = one.get("change_id"), None if is_snapshot else one.get("prev_change_id")
+    return [Delta(symbol, time, bids, asks, channel, is_snapshot=is_snapshot, last=number, prev=before)]
+
+
+def _deribit_levels(levels: object, field: str) -> list[list[Any]]:
+    """Return price and size of levels that are an action, a price and an amount."""
+    if not isinstance(levels, list) or not all(isinstance(one, list) and len(one) == 3 for one in levels):
+        raise FieldError("type", f"{field}: {shown(levels)} is not a list of [action, price, amount]; send one")
+    return [[price, 0 if action == "delete" else amount] for action, price, amount in levels]
+
+
 def coinbase(message: Message) -> Found | None:
     """Coinbase Exchange: level2, ticker and matches, whose side is the maker's."""
     product, kind = message.get("product_id"), message.get("type")
@@ -329,6 +413,7 @@ def polygon(message: Message) -> Found | None:
 #: The first that knows a message reads it.
 VENUES: Final[tuple[Callable[[Message], Found | None], ...]] = (
     bridge,
+    deribit,
     alpaca,
     polygon,
     coinbase_advanced,
@@ -342,7 +427,7 @@ VENUES: Final[tuple[Callable[[Message], Found | None], ...]] = (
 
 
 def find(message: Message) -> Found | None:
-    """Return what a message holds; None where it is of no venue that is known."""
+    """Return what an object holds; None where it is of no venue that is known."""
     return next((found for venue in VENUES if (found := venue(message)) is not None), None)
 
 

@@ -49,7 +49,7 @@ from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder, Rows, by_first_appearance
 from impactd.wire.symbols import FileSymbols
 from impactd.wire.tick_codec import FileOptions
-from impactd.wire.ticks.csv import CsvCodec, only_commas, split_header, split_line
+from impactd.wire.ticks.csv import CsvCodec, delimiter_of, split_header, split_line
 from impactd.wire.ticks.databento import kernel as k
 from impactd.wire.ticks.databento.columns import (
     BOOK_AFTER,
@@ -58,6 +58,8 @@ from impactd.wire.ticks.databento.columns import (
     TRADE_ONLY,
     Columns,
     databento_columns,
+    header_names,
+    is_databento,
 )
 from impactd.wire.ticks.databento.identity import Identity
 from impactd.wire.ticks.databento.imbalance import IMBALANCE_HEADER, NEEDED, add_imbalance
@@ -103,6 +105,7 @@ class DatabentoCodec(CsvCodec):
     """
 
     name = "databento-mbp10-csv"
+    takes_commas = True
 
     def __init__(
         self,
@@ -114,7 +117,7 @@ class DatabentoCodec(CsvCodec):
         is_tbbo: bool = False,
     ) -> None:
         super().__init__(limits)
-        names = split_header(header if header is not None else MBP10_HEADER)
+        names = header_names(header if header is not None else MBP10_HEADER)
         self._identity = Identity(names, symbols or FileSymbols(), self._check, merges=bool(self.limits.venues))
         #: Columns of imbalances by name; None where the header is that of another schema. Records from Kafka, which
         #: have no header, are of either schema, by the number of their columns.
@@ -137,15 +140,12 @@ class DatabentoCodec(CsvCodec):
     @classmethod
     def detects(cls, head: Head) -> bool:
         """Return whether the header has the best bid's price, an auction's, or what any schema of Databento's has."""
-        names = set(split_header(head.line))
-        if set(NEEDED) <= names:
-            return True
-        return {"rtype", "publisher_id"} <= names or ("bid_px_00" in names and bool(names & {"action", "ts_recv"}))
+        names = header_names(head.line)
+        return set(NEEDED) <= set(names) or is_databento(names)
 
     @classmethod
     def from_header(cls, head: Head, options: FileOptions) -> Self:
         """Return the codec for a file with this header line."""
-        only_commas(head.line)
         is_tbbo = _is_tbbo(head)
         return cls(options.limits, head.line, options.symbols.name, options.symbols, is_tbbo=is_tbbo)
 
@@ -274,11 +274,11 @@ def _is_tbbo(head: Head) -> bool:
     """Return whether a file holds trades with the book before each."""
     if TBBO_NAME.search(head.name):
         return True
-    names = split_header(head.line)
+    names, mark = header_names(head.line), delimiter_of(head.line).encode()
     if "rtype" not in names or "action" not in names:
         return False
     rtype, action = names.index("rtype"), names.index("action")
-    lines = [line.split(b",") for line in head.text.splitlines()[1:]]
+    lines = [line.split(mark) for line in head.text.splitlines()[1:]]
     rows = [line for line in lines if len(line) == len(names)]
     return len(rows) > 1 and all(row[action] == b"T" and row[rtype] in (b"1", b"194") for row in rows)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from impactd.core.inputs.ticks import Int
 from impactd.wire.tick_codec import FileFormatError
-from impactd.wire.ticks.csv import split_line
+from impactd.wire.ticks.csv import split_header, split_line
 from impactd.wire.ticks.databento import kernel as k
 
 _ROLES: Final = {
@@ -31,6 +31,17 @@ BOOK_AFTER, BOOK_BEFORE, TRADE_ONLY = range(3)
 #: Schemas of books that are read.
 SCHEMAS: Final = ("mbp-10", "mbp-1", "tbbo", "cmbp-1", "tcbbo", "bbo-1s", "bbo-1m", "cbbo-1s", "cbbo-1m")
 _PLANES: Final = ("bid_px", "bid_sz", "ask_px", "ask_sz")
+
+#: Schemas without books and trades by a column that only they have, and what they hold.
+_OTHERS: Final = {
+    "is_trading": "statuses",
+    "min_price_increment": "definitions",
+    "stat_type": "statistics",
+    "open": "bars",
+}
+_IN_DBN: Final = ("statuses", "definitions")
+#: Columns of the schema of trades that all of its files have.
+_TRADES: Final = frozenset({"ts_event", "action", "side", "price", "size", "flags"})
 
 #: Databento's own order of columns.
 MBP10_HEADER: Final = (
@@ -68,6 +79,18 @@ class Columns:
         return {int(role): text for role, text in zip(self.roles, fields, strict=True) if role != k.SKIP}
 
 
+def header_names(header: str) -> list[str]:
+    """Return the names of a header's columns as Databento writes them."""
+    return [name.lower() for name in split_header(header)]
+
+
+def is_databento(names: list[str]) -> bool:
+    """Return whether columns are those of one of Databento's schemas other than MBO."""
+    known = set(names)
+    has_books = "bid_px_00" in known and bool(known & {"action", "ts_recv"})
+    return {"rtype", "publisher_id"} <= known or has_books or (known >= _TRADES and "order_id" not in known)
+
+
 def databento_columns(names: list[str], *, is_mapped: bool = False, is_tbbo: bool = False) -> Columns:
     """Return the roles of columns.
 
@@ -94,10 +117,15 @@ def databento_columns(names: list[str], *, is_mapped: bool = False, is_tbbo: boo
         n_levels += 1
     is_sampled = "action" not in names and n_levels > 0
     # The schema of trades has no books; where there are parts of some, columns were left out.
-    is_trades = "rtype" in names and not any(name.startswith(_PLANES) for name in names) and "order_id" not in names
+    has_books = any(name.startswith(_PLANES) for name in names)
+    is_trades = ("rtype" in names or set(names) >= _TRADES) and not has_books and "order_id" not in names
     needed = ("ts_recv",) if is_sampled else _NEEDED
     missing = [name for name in needed if name not in names]
     missing += [] if is_trades else [f"{plane}_00" for plane in _PLANES if f"{plane}_00" not in names]
+    if missing and (other := next((what for column, what in _OTHERS.items() if column in names), None)):
+        # DBN gives statuses and definitions; the others are of no use in any form.
+        remedy = "download the schema as DBN" if other in _IN_DBN else "download mbp-10, mbp-1, bbo or trades"
+        raise FileFormatError(f"holds {other}, no books or trades; {remedy}")
     if missing:
         raise FileFormatError(
             f"no column {', '.join(missing)} in the header; export a schema with books ({', '.join(SCHEMAS)}), as CSV "

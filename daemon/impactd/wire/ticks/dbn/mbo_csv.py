@@ -23,7 +23,8 @@ from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder, Rows, stamped
 from impactd.wire.symbols import FileSymbols
 from impactd.wire.tick_codec import FileBatch, FileFormatError, FileOptions, dated, with_faults
-from impactd.wire.ticks.csv import CsvCodec, only_commas, split_header, split_line
+from impactd.wire.ticks.csv import CsvCodec, split_line
+from impactd.wire.ticks.databento.columns import header_names
 from impactd.wire.ticks.databento.identity import Identity
 from impactd.wire.ticks.databento.kernel import FIXED_POINT_FROM
 from impactd.wire.ticks.dbn.codec import error_of
@@ -67,12 +68,13 @@ class DatabentoMboCodec(CsvCodec):
     """
 
     name = "databento-mbo-csv"
+    takes_commas = True
 
     def __init__(
         self, limits: Limits | None = None, header: str | None = None, symbols: FileSymbols | None = None
     ) -> None:
         super().__init__(limits)
-        names = split_header(header if header is not None else HEADER)
+        names = header_names(header if header is not None else HEADER)
         self._symbols = symbols or FileSymbols()
         if self._symbols.by_key:
             names = ["" if name == "symbol" else name for name in names] + ["symbol"]
@@ -137,13 +139,12 @@ class DatabentoMboCodec(CsvCodec):
     @classmethod
     def detects(cls, head: Head) -> bool:
         """Return whether the header has the columns of single orders, and none of books."""
-        names = split_header(head.line)
+        names = header_names(head.line)
         return set(_NEEDED) <= set(names) and not any(name.startswith(("bid_", "ask_")) for name in names)
 
     @classmethod
     def from_header(cls, head: Head, options: FileOptions) -> Self:
         """Return the codec for a file with this header line."""
-        only_commas(head.line)
         return cls(options.limits, head.line, options.symbols)
 
     def records(self, content: Content) -> Iterator[Line]:

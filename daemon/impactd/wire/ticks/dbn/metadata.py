@@ -29,7 +29,6 @@ _NULL_SCHEMA: Final = 0xFFFF
 _NO_TICKS: Final = {
     **dict.fromkeys((5, 6, 7, 8, 13), "bars"),
     10: "statistics",
-    12: "imbalances",
 }
 
 

@@ -96,6 +96,8 @@ class LobsterCodec(TickCodec):
         symbol = parse_symbol(self._file.symbol)
         begin = _N_MESSAGE if self._is_pair else 1
         n_levels = self._file.n_levels
+        if self._is_pair and len(fields) == begin + 1 + 4 * n_levels:
+            del fields[begin]  # newer files state the market participant behind the direction
         if len(fields) != begin + 4 * n_levels:
             raise FieldError(
                 "truncated", f"{len(fields)} columns where {begin + 4 * n_levels} belong; send all of them"

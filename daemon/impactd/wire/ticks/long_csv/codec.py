@@ -22,9 +22,17 @@ from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder
 from impactd.wire.tick_codec import FileFormatError, FileOptions
 from impactd.wire.ticks.column_names import column_of
-from impactd.wire.ticks.csv import CsvCodec, delimiter_of, joined_lines, split_header, split_line
+from impactd.wire.ticks.csv import (
+    CsvCodec,
+    decimal_comma,
+    delimiter_of,
+    is_absent,
+    joined_lines,
+    split_header,
+    split_line,
+)
 from impactd.wire.ticks.one_book import VENUES, OneBook
-from impactd.wire.ticks.tables.header import EVENT, SYMBOL, TRADE_PRICE, TRADE_SIZE
+from impactd.wire.ticks.tables.header import EVENT, ORDER_COLUMNS, SYMBOL, TRADE_PRICE, TRADE_SIZE
 from impactd.wire.times import parse_text_time
 
 HEADER: Final = "time,side,price,size,level"
@@ -98,6 +106,8 @@ class LongCsvCodec(CsvCodec):
         column = _columns(split_header(head.line))
         if not set(_NEEDED) <= column.keys() or "level" in column:
             return set(_NEEDED) <= column.keys()
+        if column_of(split_header(head.line), ORDER_COLUMNS) >= 0:
+            return False
         lines = (line for line in head.text.splitlines()[1:] if line.strip())
         side = _field(next(lines, b""), column["side"], delimiter_of(head.line).encode()).strip(b' "').lower()
         return side.decode(errors="replace") in _OF_BOOKS
@@ -160,7 +170,7 @@ class LongCsvCodec(CsvCodec):
         heads, publishers = set(), set()
         for number, line in enumerate(value.split(b"\n")):
             try:
-                fields = split_line(line, self._n_columns, self._delimiter)
+                fields = decimal_comma(split_line(line, self._n_columns, self._delimiter), self._delimiter)
                 field: dict[str, str] = {name: fields[column].strip() for name, column in self._column.items()}
                 heads.add((field["time"], field.get("symbol", "")))
                 publishers.add(fields[self._publisher_at].strip() if self._publisher_at >= 0 else "")
@@ -186,10 +196,12 @@ class LongCsvCodec(CsvCodec):
         if side is None:
             raise FieldError("value", f"side: {shown(field['side'])} is not a side; send bid or ask")
         level = field.get("level")
+        if level is not None:
+            level = level.removesuffix(".0")  # as pandas writes whole numbers where some are missing
         if level is not None and not (level.isascii() and level.isdigit() and len(level) <= 6):
             raise FieldError("type", f"level: {shown(level)} is not a whole number; number levels from the best on")
-        size = parse_number(field["size"] or "0", "size")
-        if field["price"].lower() in ("", "nan"):
+        size = 0.0 if is_absent(field["size"]) else parse_number(field["size"], "size")
+        if is_absent(field["price"]):
             if size == 0.0:
                 return
             raise FieldError("missing_field", "price is missing where there is a size; send both")

@@ -8,6 +8,7 @@ last trade are skipped, since they repeat from row to row.
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar, Final, Self
 
 from impactd.core.base.publisher import publisher_number
@@ -17,15 +18,15 @@ from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder
 from impactd.wire.tick_codec import FileFormatError, FileOptions
 from impactd.wire.ticks.column_names import column_of
-from impactd.wire.ticks.csv import CsvCodec, delimiter_of, split_header, split_line
+from impactd.wire.ticks.csv import CsvCodec, decimal_comma, delimiter_of, is_absent, split_header, split_line
 from impactd.wire.ticks.one_book import VENUES, OneBook
-from impactd.wire.ticks.tables.header import Columns, read_header
+from impactd.wire.ticks.tables.header import ORDER_COLUMNS, Columns, read_header
 from impactd.wire.times import parse_text_time
 
 #: A header by which records are read that come without a file.
 HEADER: Final = "time,symbol,bid_price_1,bid_size_1,ask_price_1,ask_size_1"
 
-_ABSENT: Final = frozenset({"", "nan", "null", "none", "na", "n/a", "-"})
+_OF_DAY: Final = re.compile(r"\d{1,2}:\d\d:\d\d(?:\.\d+)?", re.ASCII)
 _AGGRESSORS: Final = {
     **dict.fromkeys(("buy", "b", "1", "bid"), 1),
     **dict.fromkeys(("sell", "s", "-1", "a", "ask"), -1),
@@ -75,6 +76,10 @@ class TableCodec(CsvCodec):
             raise FileFormatError("holds changes of books, not books; export snapshots, such as book_snapshot_25")
         self._n_columns = len(names)
         self._columns = self.columns(names)
+        if not self._columns.levels and (single := column_of(names, ORDER_COLUMNS)) >= 0:
+            raise FileFormatError(
+                f"{names[single]}: holds single orders, not trades; export snapshots of books, or trades without it"
+            )
         if not self._columns.has_rows:
             raise FileFormatError(
                 "no columns of time, and of prices and sizes, in the header; name them time, bid_price_1, bid_size_1, "
@@ -106,10 +111,14 @@ class TableCodec(CsvCodec):
     def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
         """Decode one line."""
         fields = [field.strip() for field in split_line(value, self._n_columns, self._delimiter)]
+        fields = decimal_comma(fields, self._delimiter)
         columns = self._columns
-        ts_event = self._time(fields[columns.ts_event], "time")
+        time = fields[columns.ts_event]
+        if columns.date >= 0 and _OF_DAY.fullmatch(time):
+            time = f"{fields[columns.date]} {time}"
+        ts_event = self._time(time, "time")
         received = fields[columns.ts_recv] if columns.ts_recv >= 0 else ""
-        ts_recv = 0 if _is_absent(received) else self._time(received, "received time")
+        ts_recv = 0 if is_absent(received) else self._time(received, "received time")
         symbol = parse_symbol((fields[columns.symbol] if columns.symbol >= 0 else "") or self._symbol or "")
         if self._venue_at >= 0:
             symbol = at_column_venue(symbol, self.limits, "venue", fields[self._venue_at])
@@ -118,7 +127,7 @@ class TableCodec(CsvCodec):
             who = fields[self._publisher_at] if self._publisher_at >= 0 else ""
             builder.add_book(record, symbol, 0, ts_event, ts_recv, bids, asks, publisher_number(who))
             return 0
-        if _is_absent(fields[columns.price]) or _is_absent(fields[columns.size]):
+        if is_absent(fields[columns.price]) or is_absent(fields[columns.size]):
             raise FieldError("missing_field", "price or size is missing; a trade has both")
         px, qty = parse_number(fields[columns.price], "price"), parse_number(fields[columns.size], "size")
         if qty < 0.0:
@@ -148,8 +157,8 @@ class TableCodec(CsvCodec):
                 (asks, "ask", level.ask_px, level.ask_sz),
             ):
                 px, sz = fields[px_at], fields[sz_at]
-                size = 0.0 if _is_absent(sz) else parse_number(sz, f"size of {name} {number}")
-                if _is_absent(px):
+                size = 0.0 if is_absent(sz) else parse_number(sz, f"size of {name} {number}")
+                if is_absent(px):
                     if size != 0.0:
                         raise FieldError("missing_field", f"price of {name} {number} is missing where there is a size")
                     continue
@@ -167,12 +176,8 @@ class TableCodec(CsvCodec):
 
     def _aggressor(self, fields: list[str]) -> int:
         at, signs = (self._columns.side, _AGGRESSORS) if self._columns.side >= 0 else (self._columns.maker, _MAKERS)
-        if at < 0 or _is_absent(fields[at]):
+        if at < 0 or is_absent(fields[at]):
             return 0
         if fields[at].lower() not in signs:
             raise FieldError("value", f"side: {shown(fields[at])} is not a side of a trade; send buy or sell")
         return signs[fields[at].lower()]
-
-
-def _is_absent(text: str) -> bool:
-    return text.lower() in _ABSENT

@@ -1,8 +1,8 @@
 """The grammar of column names: what each column of a table of books or trades is.
 
-A name is split into words: ``bid_price_1``, ``bids[0].price``, ``BidPrice1``, ``bid_px_00`` and ``bp1`` are all a
-side, a price and a level. Numbers count levels from 0 or from 1; a name without one is the best level. The word for
-price may be missing (``bid``, ``ask1``). Names that fit nothing are skipped.
+A name is split into words: ``bid_price_1``, ``bids[0].price``, ``BidPrice1``, ``bid_px_00``, ``price_bid_1`` and
+``bp1`` are all a side, a price and a level. Numbers count levels from 0 or from 1; a name without one is the best
+level. The word for price may be missing (``bid``, ``ask1``). Names that fit nothing are skipped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SIDES: Final = {"bid": 0, "bids": 0, "b": 0, "buy": 0, "ask": 1, "asks": 1, "a"
 _PRICE, _SIZE = 0, 1
 _WHATS: Final = {
     **dict.fromkeys(("price", "px", "p", "prc"), _PRICE),
-    **dict.fromkeys(("size", "sz", "qty", "quantity", "amount", "volume", "vol", "v", "q", "s"), _SIZE),
+    **dict.fromkeys(("size", "siz", "sz", "qty", "quantity", "amount", "volume", "vol", "v", "q", "s"), _SIZE),
 }
 _FILLERS: Final = frozenset({"best", "top", "level", "levels", "l", "lvl", "book", "depth"})
 
@@ -31,6 +31,7 @@ EVENT: Final = (
     "exchangetime",
     "eventtime",
     "transacttime",
+    "timem",
     "siptimestamp",
     "timestamp",
     "time",
@@ -38,8 +39,14 @@ EVENT: Final = (
     "ts",
     "t",
 )
+#: Names of times that may be of a day that another column has.
+TIMES_OF_DAY: Final = ("time", "timem")
+#: The day of times that have none.
+DATE: Final = ("date", "tradedate", "tradingday")
+#: What tables of single orders have, which are not trades.
+ORDER_COLUMNS: Final = ("orderid", "action", "ordertype", "messagetype", "msgtype", "eventtype")
 RECEIVED: Final = ("tsrecv", "localtimestamp", "localtime", "receivetime", "receivedtime", "recvtime")
-SYMBOL: Final = ("symbol", "ticker", "sym", "instrument", "security", "code", "ric")
+SYMBOL: Final = ("symbol", "ticker", "sym", "symroot", "instrument", "security", "code", "ric")
 TRADE_PRICE: Final = ("price", "px", "tradeprice", "p")
 TRADE_SIZE: Final = ("size", "qty", "quantity", "amount", "volume", "tradesize", "tradeqty", "q")
 TRADE_SIDE: Final = ("side", "aggressor", "takerside", "direction")
@@ -63,11 +70,14 @@ class Columns:
     ----------
     levels : sequence of Level
         Best first; empty for a table of trades.
+    date : int
+        The day of the times.
     side, maker : int
         The aggressor of a trade, or whether its buyer was the maker.
     """
 
     ts_event: int
+    date: int = -1
     ts_recv: int = -1
     symbol: int = -1
     levels: Sequence[Level] = field(default=())
@@ -89,8 +99,11 @@ def read_header(names: Sequence[str]) -> Columns:
         return column_of(names, wanted)
 
     levels = _levels(names)
+    ts_event = find(EVENT)
+    has_no_day = ts_event >= 0 and column_of(names[ts_event : ts_event + 1], TIMES_OF_DAY) >= 0
     return Columns(
-        ts_event=find(EVENT),
+        ts_event=ts_event,
+        date=find(DATE) if has_no_day else -1,
         ts_recv=find(RECEIVED),
         symbol=find(SYMBOL),
         levels=levels,
@@ -131,6 +144,8 @@ def place_of(name: str) -> tuple[int, int, int] | None:
             what = _WHATS[word]
         elif side is None and (both := _both(word)) is not None:
             side, what = both
+        elif what is None and len(word) > 1 and word in _WHATS:
+            what = _WHATS[word]
         else:
             return None
     if side is None:

@@ -18,7 +18,7 @@ from impactd.wire.tick_codec import FileFormatError, FileOptions
 from impactd.wire.ticks.building.builder import Change
 from impactd.wire.ticks.building.codec import BuildingCodec
 from impactd.wire.ticks.building.ladder import Levels
-from impactd.wire.ticks.csv import CsvCodec, joined_lines, only_commas, split_header, split_line
+from impactd.wire.ticks.csv import CsvCodec, joined_lines, split_header, split_line
 from impactd.wire.ticks.one_book import OneBook
 from impactd.wire.times import parse_text_time
 
@@ -46,10 +46,11 @@ class IncrementalCodec(BuildingCodec, CsvCodec):
     """
 
     name = "tardis-incremental-csv"
+    takes_commas = True
 
     def __init__(self, limits: Limits | None = None, header: str | None = None) -> None:
         super().__init__(limits)
-        names = split_header(header if header is not None else HEADER)
+        names = split_header((header if header is not None else HEADER).lower())
         missing = [name for name in _NEEDED if name not in names]
         if missing:
             raise FileFormatError(f"no column {', '.join(missing)} in the header; incremental_book_L2 has {HEADER}")
@@ -61,12 +62,11 @@ class IncrementalCodec(BuildingCodec, CsvCodec):
     @classmethod
     def detects(cls, head: Head) -> bool:
         """Return whether the header has all columns."""
-        return set(_NEEDED) <= set(split_header(head.line))
+        return set(_NEEDED) <= set(split_header(head.line.lower()))
 
     @classmethod
     def from_header(cls, head: Head, options: FileOptions) -> Self:
         """Return the codec for a file with this header line."""
-        only_commas(head.line)
         return cls(options.limits, head.line)
 
     def records(self, content: Content) -> Iterator[Line]:
