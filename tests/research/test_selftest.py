@@ -122,7 +122,7 @@ def test_selftest_command_writes_dated_reports(invoke: Callable[..., tuple[int, 
     said = json.loads(document.read_text("utf-8"))
     assert said["healthy"] is True
     assert {"generated day", "solvers", "benchmarks", "monitoring"} <= {check["name"] for check in said["checks"]}
-    assert "healthy" in document.with_suffix(".html").read_text("utf-8")
+    assert 'data-level="good"' in document.with_suffix(".html").read_text("utf-8")
 
 
 def test_selftest_command_not_healthy_exits_1_and_names_the_check(
@@ -132,7 +132,7 @@ def test_selftest_command_not_healthy_exits_1_and_names_the_check(
     assert code == 1
     assert "not healthy: generated day" in output
     (page,) = tmp_path.glob("*.html")
-    assert "not healthy" in page.read_text("utf-8")
+    assert 'data-level="bad"' in page.read_text("utf-8")
 
 
 def test_selftest_command_without_an_answering_broker_is_not_healthy(invoke: Callable[..., tuple[int, str]]) -> None:

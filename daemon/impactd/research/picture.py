@@ -6,6 +6,8 @@ can be read in grey.
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -25,6 +27,18 @@ _DASHES: Final = ("solid", "dashed", "dotted", "dashdot")
 _PLOTLY_DASH: Final = {"solid": "solid", "dashed": "dash", "dotted": "dot", "dashdot": "dashdot"}
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
 _PLOTLY_MARKERS: Final = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")
+
+#: Colours of Matplotlib, by the variable of `impactd.shell.page`, theme.css, that takes their place on a page.
+#: A file by itself has the colour.
+_THEMED: Final = {
+    "#000000": "ink",
+    "#ffffff": "bg",
+    "#cccccc": "line",
+    "#e0e0e0": "panel",
+    "#0072b2": "blue",
+    "#d55e00": "orange",
+    "#009e73": "green",
+}
 
 #: A scale of equal steps in lightness, for heatmaps.
 _SCALE: Final = "cividis"
@@ -99,6 +113,24 @@ class Picture:
         if backend == "plotly":
             return _in_browser(self)
         raise ValidationError(MALFORMED, f"backend: {backend!r} is none", "give 'matplotlib' or 'plotly'")
+
+
+def to_svg(figure: Figure, salt: str) -> str:
+    """Return a figure as SVG in the colours of the page that it is on; its bytes depend on its content alone."""
+    from matplotlib import rc_context  # noqa: PLC0415  # heavy, and only for those who draw
+
+    held = io.StringIO()
+    with rc_context({"svg.hashsalt": salt, "svg.fonttype": "none", "font.family": "sans-serif"}):
+        figure.savefig(held, format="svg", metadata={"Date": None, "Creator": None})
+    text = held.getvalue()
+    text = text[text.index("<svg") :]
+    # Black is the only colour of text that Matplotlib does not write.
+    text = text.replace("*{stroke-linejoin", "text{fill:#000000}*{stroke-linejoin", 1)
+    return re.sub(
+        r"(?<=[:{ ])(#[0-9a-f]{6})(?=[;\"}])",
+        lambda found: f"var(--{_THEMED[found[1]]}, {found[1]})" if found[1] in _THEMED else found[1],
+        text,
+    )
 
 
 def _on_paper(picture: Picture) -> Figure:

@@ -6,7 +6,6 @@ is in a report (`impactd compare` shows what solvers take).
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from impactd.__about__ import __version__
 from impactd.core.base.settings import ModelSettings
@@ -24,6 +23,7 @@ from impactd.research.differences import of_schedule
 from impactd.research.errors import MALFORMED, ResearchError, ValidationError
 from impactd.research.impact_model import ImpactModel
 from impactd.research.options import ModelConfig, OptimizerConfig, SolverType
+from impactd.research.picture import to_svg
 from impactd.research.plots import (
     plot_allocation,
     plot_coefficient,
@@ -228,9 +228,9 @@ def write_report(report: Report, out: Path) -> list[Path]:
 
 
 def page_environment() -> Environment:
-    """Return the values of the templates."""
+    """Return what renders the templates; colours and components are those of the live page."""
     return Environment(
-        loader=PackageLoader("impactd.research"),
+        loader=ChoiceLoader([PackageLoader("impactd.research"), PackageLoader("impactd.shell", "page")]),
         autoescape=select_autoescape(["html.j2"]),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -269,7 +269,7 @@ def _day_report(day: Day, strategies: pd.DataFrame, total: float, n_intervals: i
     figures, failed = [], []
     for name, (draw, caption) in drawn.items():
         try:
-            figures.append(FigureFile(f"{stem}-{name}", caption, _svg(draw(), f"{stem}-{name}")))
+            figures.append(FigureFile(f"{stem}-{name}", caption, to_svg(draw(), f"{stem}-{name}")))
         except ResearchError as error:
             failed.append(f"figure {name}: {error}")
     failed += [
@@ -349,14 +349,3 @@ def _text(value: Any) -> str:
 
 def _markdown_cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _svg(figure: Any, salt: str) -> str:
-    """Return a figure as SVG; its bytes depend on its content alone."""
-    from matplotlib import rc_context  # noqa: PLC0415  # as in impactd.research.picture
-
-    held = io.StringIO()
-    with rc_context({"svg.hashsalt": salt, "svg.fonttype": "none", "font.family": "sans-serif"}):
-        figure.savefig(held, format="svg", metadata={"Date": None, "Creator": None})
-    text = held.getvalue()
-    return text[text.index("<svg") :]

@@ -5,11 +5,9 @@ The same figures give the same bytes.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from typing import Any, Final
 
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from impactd.research.backtest.evaluate import ENGINE
@@ -21,8 +19,9 @@ from impactd.research.backtest.figures import (
     plot_savings,
     plot_skill,
 )
-from impactd.research.backtest.report import by_latency, percent, table
+from impactd.research.backtest.report import answers, by_latency, hours_text, percent, table
 from impactd.research.backtest.run import Worked
+from impactd.research.picture import to_svg
 from impactd.research.report import page_environment
 
 #: Titles of the kinds of window.
@@ -85,6 +84,7 @@ def render(test: Worked, report: dict[str, Any]) -> str:
         .get_template("backtest.html.j2")
         .render(
             report=report,
+            answers=answers(report),
             summary=_summary(report),
             asked=_asked(report),
             policies=[(name, POLICIES[name]) for name in report["strategies"]],
@@ -95,9 +95,9 @@ def render(test: Worked, report: dict[str, Any]) -> str:
             persistence=_persistence(report),
             latency=by_latency(report),
             scenarios=_scenarios(report),
-            savings=[(text, _svg(figure, f"saving-{i}")) for i, (text, figure) in enumerate(drawn)],
-            days=[(text, _svg(figure, f"day-{i}")) for i, (text, figure) in enumerate(days)],
-            judged=[(text, _svg(figure, f"judged-{i}")) for i, (text, figure) in enumerate(judged)],
+            savings=[(text, to_svg(figure, f"saving-{i}")) for i, (text, figure) in enumerate(drawn)],
+            days=[(text, to_svg(figure, f"day-{i}")) for i, (text, figure) in enumerate(days)],
+            judged=[(text, to_svg(figure, f"judged-{i}")) for i, (text, figure) in enumerate(judged)],
         )
     )
 
@@ -112,7 +112,7 @@ def _title(kind: str, report: dict[str, Any]) -> str:
 
 
 def _summary(report: dict[str, Any]) -> str:
-    """Return one sentence on what the engine saved in the pooled windows."""
+    """Return two sentences on what the engine saved in the pooled windows."""
     found = report["pooled"]["strategies"]
     own = found.get(ENGINE)
     if own is None or own["cost_bps"] is None:
@@ -137,7 +137,7 @@ def _asked(report: dict[str, Any]) -> list[tuple[str, str]]:
         sizes = _listed(f"{rate:.3g}" for rate in question["participation"]) + " of the session's continuous volume"
     else:
         sizes = _listed(f"{share:.3g}" for share in question["depth_shares"]) + " of the visible depth per interval"
-    hours = " to ".join(f"{s // 3600:02d}:{s // 60 % 60:02d}" for s in (question["from_s"], question["to_s"]))
+    hours = hours_text(question)
     cap = f"{question['depth_cap']:.3g} times the visible depth of the side before the start, or twice TWAP's rate"
     days = [f"{day['symbol']} {day['day']}, {day['volume_continuous']:,.0f} shares traded" for day in report["days"]]
     return [
@@ -205,12 +205,3 @@ def _scenarios(report: dict[str, Any]) -> list[list[str]]:
             order = [entry["symbol"], entry["side"], f"{entry['qty']:,.10g}", str(entry["horizon_min"])]
             rows.append([*order, str(found[ENGINE]["windows"]), *costs, percent(found[ENGINE]["capture"])])
     return rows
-
-
-def _svg(figure: Figure, salt: str) -> str:
-    """Return a figure as SVG; its bytes depend on its content alone."""
-    held = io.StringIO()
-    with rc_context({"svg.hashsalt": salt, "svg.fonttype": "none", "font.family": "sans-serif"}):
-        figure.savefig(held, format="svg", metadata={"Date": None, "Creator": None})
-    text = held.getvalue()
-    return text[text.index("<svg") :]

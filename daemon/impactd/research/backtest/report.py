@@ -221,21 +221,33 @@ def _order(outcome: Outcome) -> dict[str, Any]:
 def answers(report: dict[str, Any]) -> list[str]:
     """Return a sentence for each order of a whole range or session; none where there are more than `MAX_ANSWERS`."""
     whole = [(kind, order) for kind in KINDS[1:] for order in report["orders"] if kind in order["windows"]]
-    return [_answer(kind, order) for kind, order in whole] if len(whole) <= MAX_ANSWERS else []
+    if len(whole) > MAX_ANSWERS:
+        return []
+    hours = hours_text(report["question"])
+    return [_answer("the whole session" if kind == "session" else hours, order) for kind, order in whole]
 
 
-def _answer(kind: str, order: dict[str, Any]) -> str:
-    cost, qty = order["cost"], order["qty"]
-    bps = {name: f"{value:,.2f} ({1e4 * value / order['notional']:.2f} bps)" for name, value in cost.items()}
-    ours = f"{bps[ENGINE]} by the service's plans, " if ENGINE in bps else ""
-    expected, text = order["expected"], ""
+def hours_text(question: Mapping[str, Any]) -> str:
+    """Return the hours of a question in words, local time."""
+    return " to ".join(f"{s // 3600:02d}:{s // 60 % 60:02d}" for s in (question["from_s"], question["to_s"]))
+
+
+def _answer(hours: str, order: dict[str, Any]) -> str:
+    cost, qty, expected = order["cost"], order["qty"], order["expected"]
+    bps = {name: f"{1e4 * value / order['notional']:.2f}" for name, value in cost.items()}
+    money = {name: f"{value:,.2f}" for name, value in cost.items()}
+    ours = ENGINE in cost
+    text = (
+        f"{order['side'].capitalize()} {qty:,.10g} {order['symbol']} on {order['day']}, {hours}: "
+        + (f"{bps[ENGINE]} bps against TWAP's {bps['twap']}" if ours else f"{bps['twap']} bps by TWAP")
+        + f", and {bps['hindsight']} with hindsight ("
+        + (f"{money[ENGINE]}, " if ours else "")
+        + f"{money['twap']} and {money['hindsight']})."
+    )
     if expected is not None:
         band = "" if expected["band_95"] is None else ", 95% band {:,.2f} to {:,.2f}".format(*expected["band_95"])
-        text = f"; first plan with a price: {expected['qty']:,.10g}, {expected['cost']:,.2f}{band}"
-    return (
-        f"{order['symbol']} {order['day']} {kind}, {order['side']} {qty:,.10g}: {ours}{bps['twap']} by TWAP, "
-        f"{bps['hindsight']} at least in hindsight{text}"
-    )
+        text += f" The first plan with a price expected {expected['cost']:,.2f} for {expected['qty']:,.10g}{band}."
+    return text
 
 
 def _persistence(test: Worked, kinds: Sequence[str]) -> list[dict[str, Any]]:

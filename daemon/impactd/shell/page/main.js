@@ -368,4 +368,8 @@ for (const element of document.querySelectorAll("[data-term]")) term(element, el
 const dark = matchMedia("(prefers-color-scheme: dark)");
 dark.addEventListener("change", () => theme(dark.matches ? "dark" : "light"));
 document.documentElement.dataset.theme = dark.matches ? "dark" : "light";
+// Charts are pictures in the theme's colours, and paper is light.
+let onScreen = "light";
+addEventListener("beforeprint", () => { onScreen = document.documentElement.dataset.theme; theme("light"); });
+addEventListener("afterprint", () => theme(onScreen));
 begin();
