@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,9 @@ from impactd.core.base.venue import VenueRule, at_venue
 from impactd.shell.lines import InputFileError
 from impactd.shell.recorded import read_ticks
 from impactd.wire.codec import Limits
+from impactd.wire.ticks.dbn.codec import DbnCodec
+from impactd.wire.ticks.dbn.mbo_csv import HEADER as MBO_HEADER
+from tests.wire.ticks.dbn.samples import UNDEF_PX, _json_of, head, record
 
 RULES = (VenueRule("XNAS", publishers=("2",)), VenueRule("BATS", publishers=("43",)))
 BOTH = {at_venue("AAA", "XNAS"), at_venue("AAA", "BATS")}
@@ -42,7 +47,56 @@ def json_of(publishers: tuple[int, ...]) -> str:
     )
 
 
-FILES = {
+def long(venues: tuple[str, ...]) -> str:
+    rows = [
+        f"{T0 + k // 2},{side},{px},5,0,AAA,{venue}"
+        for k, venue in enumerate(venues)
+        for side, px in (("bid", 100.0), ("ask", 100.1))
+    ]
+    return "\n".join(["time,side,price,size,level,symbol,venue", *rows])
+
+
+def dbn(publishers: tuple[int, ...]) -> bytes:
+    sides = [(100.0, 5.0)], [(100.1, 6.0)]
+    rows = [record(7, T0 + k, *sides, publisher=publisher) for k, publisher in enumerate(publishers)]
+    return head(ids={"AAA": 7}) + b"".join(rows)
+
+
+def mbo(publishers: tuple[int, ...]) -> str:
+    """Return a clear and an order of two sides of each publisher's book."""
+    orders = [("R", "N", "", 0, 0, 0), ("A", "B", "100.0", 5, 1, 0), ("A", "A", "100.1", 6, 2, 128)]
+    rows = [
+        f"{T0 + k},{T0 + k},160,{publisher},7,{action},{side},{px},{size},0,{order},{flags},0,0,AAA"
+        for k, publisher in enumerate(publishers)
+        for action, side, px, size, order, flags in orders
+    ]
+    return "\n".join([MBO_HEADER, *rows])
+
+
+def mbo_json(publishers: tuple[int, ...]) -> str:
+    names, *rows = (line.split(",") for line in mbo(publishers).split("\n"))
+    return "\n".join(_json_of(dict(zip(names, row, strict=True))).decode() for row in rows)
+
+
+def mbo_dbn(publishers: tuple[int, ...]) -> bytes:
+    orders = [("R", "N", None, 0, 0, 128), ("A", "B", 100.0, 5, 1, 0), ("A", "A", 100.1, 6, 2, 128)]
+    rows = [
+        struct.pack("<BBHIQ", 14, 160, publisher, 7, T0 + k)
+        + struct.pack("<Qq", order, UNDEF_PX if px is None else round(px * 1e9))
+        + struct.pack("<IBBcc", size, flags, 0, action.encode(), side.encode())
+        + struct.pack("<QiI", T0 + k, 0, 0)
+        for k, publisher in enumerate(publishers)
+        for action, side, px, size, order, flags in orders
+    ]
+    return head(schema=0, ids={"AAA": 7}) + b"".join(rows)
+
+
+FILES: dict[str, tuple[str | bytes, str | bytes]] = {
+    "long.csv": (long(("XNAS", "43", "XNAS", "BATS")), long(("XNAS", "NYSE"))),
+    "books.dbn": (dbn((2, 43, 2, 43)), dbn((2, 99))),
+    "orders.csv": (mbo((2, 43)), mbo((2, 99))),
+    "orders.json": (mbo_json((2, 43)), mbo_json((2, 99))),
+    "orders.dbn": (mbo_dbn((2, 43)), mbo_dbn((2, 99))),
     "databento.csv": (databento((2, 43, 2, 43)), databento((2, 99))),
     "wide.csv": (wide(("XNAS", "43", "XNAS", "BATS")), wide(("XNAS", "NYSE"))),
     "databento.json": (json_of((2, 43, 2, 43)), json_of((2, 99))),
@@ -52,18 +106,49 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_rows_of_several_venues_are_read_by_the_settings_and_refused_without(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
-    path.write_text(FILES[name][0] + "\n")
-    found = [decoded.batch for decoded in read_ticks(path, limits=Limits(venues=RULES))]
+    write(path, FILES[name][0])
+    read = [
+        decoded for size in (4_096, 1) for decoded in read_ticks(path, batch_rows=size, limits=Limits(venues=RULES))
+    ]
+    assert not any(decoded.refused for decoded in read)
+    found = [decoded.batch for decoded in read]
     assert {symbol for batch in found for symbol in batch.symbols} == BOTH
-    assert sum(map(len, found)) == 4
-    with pytest.raises(InputFileError, match=r"publisher_id|exchange"):
+    books = [
+        (batch.symbols[batch.symbol[i]], batch.bid_px[i, :1].tolist(), batch.ask_px[i, :1].tolist())
+        for batch in found
+        for i in range(len(batch))
+        if batch.n_bid[i]
+    ]
+    n = 2 if name.startswith("orders") else 4
+    assert sorted(books) == sorted((symbol, [100.0], [100.1]) for symbol in BOTH for _ in range(n))
+    if name.endswith(".dbn"):
+        assert {letter.reason for one in read_ticks(path, limits=Limits()) for letter in one.refused} == {"publisher"}
+        return
+    with pytest.raises(InputFileError, match=r"publisher_id|exchange|venue"):
         list(read_ticks(path, limits=Limits()))
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_venue_that_the_settings_do_not_name_refuses_its_row(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
-    path.write_text(FILES[name][1] + "\n")
+    write(path, FILES[name][1])
     decoded = list(read_ticks(path, limits=Limits(venues=RULES)))
-    assert [letter.reason for one in decoded for letter in one.refused] == ["value"]
-    assert sum(len(one.batch) for one in decoded) == 1
+    assert [letter.reason for one in decoded for letter in one.refused] == ["value"] * (3 if "orders" in name else 1)
+    assert sum(int((one.batch.n_bid > 0).sum()) for one in decoded) == 1
+
+
+def write(path: Path, text: str | bytes) -> None:
+    path.write_bytes(text if isinstance(text, bytes) else (text + "\n").encode())
+
+
+@pytest.mark.parametrize("build", [dbn, mbo_dbn])
+def test_messages_of_several_venues_are_read_by_the_settings(build: Callable[[tuple[int, ...]], bytes]) -> None:
+    codec = DbnCodec(Limits(venues=RULES)).live()
+    at = len(head(ids={"AAA": 7}))
+    n = 1 if build is dbn else 3
+    size = (len(build((2,))) - at) // n
+    records = [build((2, 43))[at + size * i : at + size * (i + 1)] for i in range(2 * n)]
+    for values in (records, [b"".join(records)]):
+        decoded = codec.decode_columns(values, range(len(values)), [T0] * len(values), [b"AAA"] * len(values))
+        assert not decoded.refused
+        assert set(decoded.batch.symbols) == BOTH

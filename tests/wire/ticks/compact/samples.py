@@ -23,6 +23,7 @@ def message(
     flags: Sequence[int] = (),
     n_levels: int | None = None,
     ts_recv: int = 0,
+    venue: str = "",
 ) -> bytes:
     """Return a message of rows; a row with a trade has no book."""
     n = len(times)
@@ -50,9 +51,10 @@ def message(
     body += bytes(len(book[0]) for book in books) + bytes(len(book[1]) for book in books)
     if compressed:
         body = ZSTD.compress(body)
-    name = symbol.encode()
+    name = symbol.encode() + venue.encode()
+    sizes = (room, width, len(symbol.encode()), len(venue.encode()))
     return (
-        struct.pack("<8sII4BI", b"IMPBOOK1", 56 + len(name) + len(body), n, compressed, room, width, len(name), 0)
+        struct.pack("<8sII5B3x", b"IMPBOOK1", 56 + len(name) + len(body), n, compressed, *sizes)
         + struct.pack("<qqqq", times[0] if n else 0, base, *units)
         + name
         + body

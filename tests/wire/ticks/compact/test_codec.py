@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from impactd.core.base.venue import at_venue
 from impactd.core.inputs.ticks import AUCTION, BOOK, MID_EVENT, TRADE
 from impactd.wire.codec import Decoded, Limits
 from impactd.wire.ticks.compact.codec import CompactCodec
@@ -153,3 +154,12 @@ def test_price_beyond_64_bits_is_undefined() -> None:
     value = bytearray(book("FROG", T0, BIDS, ASKS))
     struct.pack_into("<q", value, 32, 2**63 - 1)
     assert both(bytes(value)).batch.bid_px[0, 0] == float(2**63 - 1)
+
+
+def test_message_of_a_venue_is_of_the_symbol_there() -> None:
+    side = [(31.0, 100.0)]
+    value = message("AMZN", [T0], [(side, side)], venue="XNAS")
+    for codec in (CompactCodec(), CompactCodec().reference()):
+        assert codec.decode_columns([value], [0], [T0]).batch.symbols == (at_venue("AMZN", "XNAS"),)
+        bad = message("AMZN", [T0], [(side, side)], venue="X NAS")
+        assert [letter.reason for letter in codec.decode_columns([bad], [0], [T0]).refused] == ["value"]

@@ -1,6 +1,6 @@
 """`impactd.books/1`: many rows of one symbol in one message, as columns of integers.
 
-All numbers are little-endian. A message is a head, the symbol in UTF-8, and a body:
+All numbers are little-endian. A message is a head, the symbol in UTF-8, the venue in ASCII, and a body:
 
 ====== ===== ========================================================================
 byte   type  head
@@ -12,7 +12,8 @@ byte   type  head
 17     u8    L, levels of each side that a row has room for
 18     u8    w, bytes of a price and of a size: 4 or 8
 19     u8    S, bytes of the symbol
-20     u32   0
+20     u8    V, bytes of the venue
+21     3 B   0
 24     i64   base time, ns since the epoch, UTC
 32     i64   base price, in units of the price
 40     i64   units of the price in 1
@@ -45,10 +46,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from impactd.core.base.venue import at_venue
 from impactd.core.inputs.ticks import AUCTION, BOOK, MID_EVENT, TRADE, Float, Int, TickBatch
 from impactd.wire.codec import FieldError
 from impactd.wire.content import Content, Head, Line
-from impactd.wire.fields import parse_symbol
+from impactd.wire.fields import parse_symbol, parse_venue
 from impactd.wire.rows import RowBuilder, Rows, by_first_appearance, interleave
 from impactd.wire.tick_codec import TickCodec
 from impactd.wire.times import MAX_NS, MIN_NS
@@ -56,7 +58,7 @@ from impactd.wire.zstd import ZSTD
 
 MAGIC: Final = b"IMPBOOK1"
 
-_HEAD: Final = struct.Struct("<8sIIBBBBIqqqq")
+_HEAD: Final = struct.Struct("<8sIIBBBBB3sqqqq")
 _ZSTD_FRAME: Final = 1
 _MAX_BODY: Final = 1 << 26
 #: Rows of a message, so that no small one makes millions.
@@ -226,14 +228,13 @@ def _parse(value: bytes, max_levels: int) -> _Message:  # noqa: PLR0912  # one c
         raise FieldError("empty", "the message has no value; send one")
     if len(value) < _HEAD.size:
         raise FieldError("truncated", f"{len(value)} bytes where the head has {_HEAD.size}; send it whole")
-    magic, length, n, compression, n_levels, width, n_symbol, zero, base_ts, base_px, px_units, sz_units = _HEAD.unpack(
-        value[: _HEAD.size]
-    )
+    magic, length, n, compression, n_levels, width, n_symbol, n_venue, zero, *base = _HEAD.unpack(value[: _HEAD.size])
+    base_ts, base_px, px_units, sz_units = base
     if magic != MAGIC:
         raise FieldError("value", "does not begin with IMPBOOK1; send a message of impactd.books/1")
     if length != len(value):
         raise FieldError("truncated", f"length: {length}, and {len(value)} bytes are there; send it whole")
-    if compression not in (0, _ZSTD_FRAME) or width not in _SIGNED or zero:
+    if compression not in (0, _ZSTD_FRAME) or width not in _SIGNED or any(zero):
         raise FieldError(
             "value", "compression, width or the reserved bytes are not of version 1; send 0 or 1, 4 or 8, 0"
         )
@@ -246,13 +247,16 @@ def _parse(value: bytes, max_levels: int) -> _Message:  # noqa: PLR0912  # one c
     n_body = n * (21 + 2 * width + 4 * width * n_levels)
     if n > _MAX_ROWS or n_body > _MAX_BODY:
         raise FieldError("too_large", f"{n} rows in {n_body} bytes; send at most {_MAX_ROWS} rows in {_MAX_BODY} bytes")
-    if len(value) < _HEAD.size + n_symbol:
-        raise FieldError("truncated", "ends within the symbol; send it whole")
+    at = _HEAD.size + n_symbol
+    if len(value) < at + n_venue:
+        raise FieldError("truncated", "ends within the symbol or the venue; send it whole")
     try:
-        symbol = parse_symbol(value[_HEAD.size : _HEAD.size + n_symbol].decode())
+        symbol = parse_symbol(value[_HEAD.size : at].decode())
+        if n_venue:
+            symbol = at_venue(symbol, parse_venue(value[at : at + n_venue].decode()))
     except UnicodeDecodeError:
-        raise FieldError("encoding", "symbol: not UTF-8; send UTF-8") from None
-    body = value[_HEAD.size + n_symbol :]
+        raise FieldError("encoding", "symbol or venue: not UTF-8; send UTF-8") from None
+    body = value[at + n_venue :]
     if compression == _ZSTD_FRAME:
         body = _decompressed(body, n_body)
     if len(body) != n_body:

@@ -28,7 +28,7 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.base.venue import whole_of
+from impactd.core.base.venue import VenueRule, at_venue, named_venue, whole_of
 from impactd.core.inputs.events import Received
 from impactd.core.inputs.ticks import Byte, Int, Int32, TickBatch
 from impactd.wire.codec import FROM_DATA, OF_SYMBOL, Decoded, FieldError, Limits, floor_ms
@@ -89,6 +89,7 @@ _FAULTS: Final[dict[int, tuple[str, str]]] = {
         "publisher",
         "publisher_id: {} is another publisher than the symbol's books before; give each one a symbol of its own",
     ),
+    k.VENUE: ("value", "publisher_id: {} is no venue of the settings; add it to publishers in [[venues]]"),
     GAP: ("gap", "orders of instrument {} are missing before this one; its book ends until the next clear"),
     NO_START: ("gap", "orders of instrument {} come without a clear before; fetch the day from its beginning"),
 }
@@ -213,6 +214,7 @@ class DbnCodec(TickCodec):
             symbols,
             np.full(len(symbols.names), -1, np.int64),
             _NONE,
+            self.limits.venues,
             with_orders=self.books is not None,
         )
         rows, building = read.rows, list[int]()
@@ -276,7 +278,8 @@ class DbnCodec(TickCodec):
             has_default = self._symbol is not None and not symbols.is_mapped(self._symbol)
             default = symbols.code(self._symbol or "") if has_default else -1
             new = np.full(max(1, len(symbols.names)) - len(publishers), -1, np.int64)
-            owners, publishers = np.concatenate([owners, new]), np.concatenate([publishers, new])
+            unknown = new if not self.limits.venues else np.full_like(new, k.ANY_PUBLISHER)
+            owners, publishers = np.concatenate([owners, new]), np.concatenate([publishers, unknown])
             read = _read(
                 words,
                 start,
@@ -287,6 +290,7 @@ class DbnCodec(TickCodec):
                 symbols,
                 owners,
                 publishers,
+                self.limits.venues,
             )
             numbers = np.arange(first, first + n, dtype=np.int64)
             rows = read.rows
@@ -423,7 +427,9 @@ def error_of(fault: int, words: Words, at: int) -> FieldError:
     """Return why a record is refused."""
     reason, text = _FAULTS[fault]
     head = int(words[at])
-    return FieldError(reason, text.format((head >> 16) & 0xFFFF if fault == k.PUBLISHER else (head >> 32) & 0xFFFFFFFF))
+    return FieldError(
+        reason, text.format((head >> 16) & 0xFFFF if fault in (k.PUBLISHER, k.VENUE) else (head >> 32) & 0xFFFFFFFF)
+    )
 
 
 def _read(
@@ -436,6 +442,7 @@ def _read(
     symbols: Symbology,
     owners: Int,
     publishers: Int,
+    rules: tuple[VenueRule, ...],
     *,
     with_orders: bool = True,
 ) -> _Read:
@@ -460,6 +467,8 @@ def _read(
         n_rows,
         with_orders,
     )
+    if rules:
+        _to_venues(words, start, code, fault, symbols, rules)
     if fault.any():
         bad = np.zeros(len(group), np.bool_)
         bad[message[fault > 0]] = True
@@ -507,9 +516,28 @@ def _read(
         px=out.px,
         qty=out.qty,
         aggressor=out.aggressor,
-        publisher=out.publisher,
+        # Of books at venues each is of its venue, whatever publishers that has.
+        publisher=np.zeros(n_out, np.int64) if rules else out.publisher,
     )
     return _Read(Rows(batch, out.record, out.ts_recv), fault, code, n_others)
+
+
+def _to_venues(
+    words: Words, start: Int, code: Int, fault: Byte, symbols: Symbology, rules: tuple[VenueRule, ...]
+) -> None:
+    """Give the records of venues the number of their symbol there; refuse those of publishers that are none."""
+    head = words[start]
+    publisher = (head >> 16) & 0xFFFF
+    is_read = (_LAYOUTS[0][(head >> 8) & 0xFF] != k.OTHER) & (fault == k.GOOD) & (publisher != 0)
+    pairs = np.unique(np.stack([code[is_read], publisher[is_read]], axis=1), axis=0)
+    places = {(c, p): named_venue(rules, str(p)) for c, p in pairs.tolist()}
+    names, own = symbols.names, code.copy()
+    for (c, p), venue in places.items():
+        at = is_read & (own == c) & (publisher == p)
+        if venue is None:
+            fault[at] = k.VENUE
+        else:
+            code[at] = symbols.code(at_venue(names[c], venue))
 
 
 def _narrow(levels: npt.NDArray[np.float64], used: int) -> npt.NDArray[np.float64]:

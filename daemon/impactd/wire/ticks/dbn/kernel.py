@@ -39,7 +39,9 @@ CUT: Final = 1
 BAD_LENGTH: Final = 2
 
 #: Why a record gives no rows although its type is read.
-GOOD, SHORT, NO_SYMBOL, SEVERAL, ACTION, SIDE, TIME, NO_PRICE, NO_SIZE, PUBLISHER = range(10)
+GOOD, SHORT, NO_SYMBOL, SEVERAL, ACTION, SIDE, TIME, NO_PRICE, NO_SIZE, PUBLISHER, VENUE = range(11)
+#: In place of a symbol's publisher: each of them is a venue of its own.
+ANY_PUBLISHER: Final = -2
 
 _UNDEF_PRICE: Final = 2**63 - 1
 _UNDEF_SIZE: Final = 2**32 - 1
@@ -202,7 +204,8 @@ def classify(  # noqa: PLR0912, PLR0915  # one decision after another, in the or
         By record type.
     owners, publishers : ndarray of int64, shape (n_symbols,)
         The instrument of a symbol that was given by `default`, and the publisher of a symbol's books; -1 where not
-        yet known. A file has them for all its records. Without `publishers` (length 0) each message has its own.
+        yet known; `ANY_PUBLISHER` where each is a venue of its own. A file has them for all its records. Without
+        `publishers` (length 0) each message has its own.
     code, fault, n_rows : ndarray, shape (n,)
         Filled: the symbol's number, why the record is refused, and its rows (0 for other types).
     with_orders : bool
@@ -250,7 +253,7 @@ def classify(  # noqa: PLR0912, PLR0915  # one decision after another, in the or
         else:
             fault[i] = NO_SYMBOL
             continue
-        if layout != TRADE_ONLY and is_file:
+        if layout != TRADE_ONLY and is_file and publishers[code[i]] != ANY_PUBLISHER:
             publisher = (head >> 16) & 0xFFFF
             if publishers[code[i]] < 0:
                 publishers[code[i]] = publisher

@@ -17,7 +17,7 @@ import numpy as np
 
 from impactd.core.base.venue import whole_of
 from impactd.core.inputs.ticks import BOOK, Int
-from impactd.wire.codec import FROM_DATA, OF_SYMBOL, Decoded, FieldError, Limits, shown
+from impactd.wire.codec import FROM_DATA, OF_SYMBOL, Decoded, FieldError, Limits, at_column_venue, shown
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder, Rows, stamped
@@ -153,7 +153,7 @@ class DatabentoMboCodec(CsvCodec):
         ids = ["" for _ in range(self._n_columns - bool(self._symbols.by_key))]
         for name in names:
             ids[self._column[name]] = name
-        identity = Identity(ids, self._symbols, self._order)
+        identity = Identity(ids, self._symbols, self._order, merges=bool(self.limits.venues))
         self.venues = identity.venues
         return identity.follow(super().records(content))
 
@@ -241,6 +241,8 @@ class DatabentoMboCodec(CsvCodec):
         order = _whole(field["order_id"], "order_id", 64)
         instrument = _whole(field.get("instrument_id") or "0", "instrument_id", 32)
         publisher = _whole(field.get("publisher_id") or "0", "publisher_id", 16)
+        if publisher:
+            symbol = at_column_venue(symbol, self.limits, "publisher_id", str(publisher))
         head = MBO_RTYPE << 8 | publisher << 16 | instrument << 32
         what = size | flags << 32 | action << 48 | side << 56
         words = [head, ts_event, order, _price(field["price"]), what, ts_recv, 0]

@@ -49,7 +49,7 @@ class DatabentoMboJsonCodec(DatabentoMboCodec):
 
     def records(self, content: Content) -> Iterator[Line]:
         """Yield the records, which must be distinguished by their symbols."""
-        identity = Identity(ID_COLUMNS, self._symbols, check_ids)
+        identity = Identity(ID_COLUMNS, self._symbols, check_ids, merges=bool(self.limits.venues))
         self.venues = identity.venues
         return identified(content, self.limits, identity, frozenset({MBO_RTYPE}))
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Final, Self
 
 from impactd.core.base.publisher import publisher_number
-from impactd.wire.codec import FieldError, Limits, bounded, shown
+from impactd.wire.codec import FieldError, Limits, at_column_venue, bounded, shown
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder
@@ -95,8 +95,12 @@ class LongCsvCodec(CsvCodec):
         self._symbol = symbol
         self.named_by_file = "symbol" not in self._column
         self._publisher_at = column_of(names, VENUES)
-        self.one_book = OneBook(names, self._column.get("symbol", -1), self._delimiter, symbol)
-        self.venues = self.one_book.venues
+        #: What tells the books of one time apart, besides the symbol.
+        self._venue_at = self._publisher_at if self.limits.venues else -1
+        self._venue_column = names[self._venue_at]
+        if self._venue_at < 0:
+            self.one_book = OneBook(names, self._column.get("symbol", -1), self._delimiter, symbol)
+            self.venues = self.one_book.venues
 
     @classmethod
     def detects(cls, head: Head) -> bool:
@@ -120,21 +124,23 @@ class LongCsvCodec(CsvCodec):
     def records(self, content: Content) -> Iterator[Line]:
         """Yield each snapshot as one record, with the number of its first line; a fault in one line is the snapshot's.
 
-        Consecutive lines of one time belong together, by symbol.  Time and symbol are compared
-        as text, so that no line has to be decoded to be grouped.
+        Consecutive lines of one time belong together, by symbol, and by venue where the settings name some.  They are
+        compared as text, so that no line has to be decoded to be grouped.
 
         Raises
         ------
         FileFormatError
             If bids and asks of a symbol's first snapshot are apart: neither would be a book.
         """
-        columns = [self._column[name] for name in ("time", "symbol") if name in self._column]
+        columns = [self._column[name] for name in ("symbol",) if name in self._column]
+        columns += [self._venue_at] if self._venue_at >= 0 else []
         mark = self._delimiter.encode()
         groups: dict[bytes, list[Line]] = {}
         one_sided: dict[bytes, tuple[bytes, str] | None] = {}
         run, size = b"", 0
         for line in super().records(content):
-            time, symbol, *_ = *(_field(line.text, column, mark) for column in columns), b""
+            time = _field(line.text, self._column["time"], mark)
+            symbol = mark.join(_field(line.text, column, mark) for column in columns)
             if groups and (time != run or size > _MAX_RUN_BYTES):
                 self._check_sides(run, groups, one_sided)
                 yield from map(joined_lines, groups.values())
@@ -183,12 +189,14 @@ class LongCsvCodec(CsvCodec):
             raise FieldError("value", "venues of one snapshot differ; send one venue's snapshot per record")
         time, symbol = heads.pop()
         ts_event = parse_text_time(time, "time", self.limits.time_unit)
-        name = parse_symbol(symbol or self._symbol or "")
+        name, who = parse_symbol(symbol or self._symbol or ""), publishers.pop()
+        if self._venue_at >= 0:
+            name, who = at_column_venue(name, self.limits, self._venue_column, who), ""
         bids, asks = (
             ([px for px, _ in levels], [sz for _, sz in levels])
             for levels in ([levels[at] for at in sorted(levels)] for levels in sides.values())
         )
-        builder.add_book(record, name, 0, ts_event, 0, bids, asks, publisher_number(publishers.pop()))
+        builder.add_book(record, name, 0, ts_event, 0, bids, asks, publisher_number(who))
         return 0
 
     def _add_level(self, field: dict[str, str], sides: dict[str, dict[float, tuple[float, float]]]) -> None:
