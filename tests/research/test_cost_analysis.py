@@ -281,6 +281,22 @@ def test_unknown_part_leaves_its_order_as_it_is() -> None:
     assert shown.loc[1, list(PARTS)].sum() == pytest.approx(6.03)
 
 
+def test_fee_is_that_of_the_venue_which_the_fill_states(tmp_path: Path) -> None:
+    path = tmp_path / "fees.toml"
+    path.write_text('["*@XNAS"]\ntaker = 0.01\n["X@*"]\nmaker = -0.02\n["*"]\ntaker = 9\n', encoding="utf-8")
+    fee = [0.1, -0.2, 90.0, 90.0]
+    several = [
+        fills(exec_id="1", venue="XNAS"),
+        fills(exec_id="2", venue="BATS", liquidity="maker"),
+        fills(exec_id="3", venue=None),
+        fills(exec_id="4", symbol="Y", venue="BATS"),
+    ]
+    made = pd.concat(several, ignore_index=True)
+    found = analyse(Costs(made, orders(), DAYS), MINUTES, PLANS, fees=read_fees(path))
+    assert found.fills["fee"].tolist() == pytest.approx(fee)
+    assert found.orders["fees"].tolist() == pytest.approx([sum(fee)])
+
+
 @pytest.mark.parametrize("text", ["[X]\nfee = 1", "X = 1", '["*"]\ntaker = "much"', "["])
 def test_schedule_of_fees_that_is_none_states_what_to_give(tmp_path: Path, text: str) -> None:
     path = tmp_path / "fees.toml"

@@ -29,7 +29,11 @@ from impactd.cli.study import records, study
 @click.option(
     "--by", metavar="A,B,...", default="symbol,side", show_default=True, help="Columns, such as urgency, hour or date."
 )
-@click.option("--fees", type=EXISTING, help="TOML: a table for each pattern of symbols, with taker, maker, bps.")
+@click.option(
+    "--fees",
+    type=EXISTING,
+    help='TOML: a table for each pattern of symbols, such as "*" or, at a venue, "*@XNAS", with taker, maker, bps.',
+)
 @click.option(
     "--rates",
     type=EXISTING,

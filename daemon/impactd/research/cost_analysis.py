@@ -87,7 +87,10 @@ class Analysis(NamedTuple):
 
 
 def read_fees(path: Path) -> Schedule:
-    """Read a schedule of fees: a TOML table for each pattern of symbols, such as ``["*"]``; the first that fits holds.
+    """Read a schedule of fees: a TOML table for each pattern of symbols; the first that fits holds.
+
+    A pattern with ``@``, such as ``["*@XNAS"]``, is of a symbol at the venue that a fill states; others, such as
+    ``["*"]``, are of a symbol wherever it traded.
 
     Raises
     ------
@@ -280,13 +283,20 @@ def _closes(fills: pd.DataFrame, minutes: pd.DataFrame, days: pd.DataFrame) -> p
 
 
 def _fee(fills: pd.DataFrame, notional: pd.Series, fees: Schedule) -> pd.Series:
-    def of(symbol: str) -> Fees:
-        return next((fee for pattern, fee in fees.items() if fnmatchcase(symbol, pattern)), Fees())
+    def of(place: str) -> Fees:
+        symbol, _, venue = place.rpartition("@")
+        for pattern, fee in fees.items():
+            if fnmatchcase(place, pattern) if "@" in pattern and venue else fnmatchcase(symbol, pattern):
+                return fee
+        return Fees()
 
-    by_symbol = {symbol: of(symbol) for symbol in fills["symbol"].unique()}
-    taker = fills["symbol"].map({symbol: fee.taker for symbol, fee in by_symbol.items()}).astype(float)
-    maker = fills["symbol"].map({symbol: fee.maker for symbol, fee in by_symbol.items()}).astype(float)
-    bps = fills["symbol"].map({symbol: fee.bps for symbol, fee in by_symbol.items()}).astype(float)
+    venue = fills["venue"].fillna("").astype(str) if "venue" in fills else ""
+    place = fills["symbol"] + "@" + venue
+    by_place = {one: of(one) for one in place.unique()}
+    taker, maker, bps = (
+        place.map({one: getattr(fee, name) for one, fee in by_place.items()}).astype(float)
+        for name in ("taker", "maker", "bps")
+    )
     unsaid = taker.where(taker > maker, maker)
     per_share = unsaid.where(fills["liquidity"] != "taker", taker).where(fills["liquidity"] != "maker", maker)
     return per_share * fills["qty"] + bps * 1e-4 * notional
