@@ -11,12 +11,14 @@ from __future__ import annotations
 import gzip
 import logging
 import lzma
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
+from impactd.core.base.venue import in_words
 from impactd.core.inputs.ticks import BOOK, MID_EVENT, UNDECODABLE_BOOK, Float, TickBatch
 from impactd.research.errors import MALFORMED, NothingUsableError, ValidationError
 from impactd.research.frames import COLUMNS, iter_books, long_form, numbers, require_columns, times_ns
@@ -70,6 +72,7 @@ def read_books(path: str | Path, *, codec: str | None = None, symbol: str | None
     except InputFileError as error:
         raise ValidationError(MALFORMED, str(error), "name a file of a known format") from error
     books = TickBatch.concat(batches)
+    books = replace(books, symbols=tuple(map(in_words, books.symbols)))
     stands = (books.flags & (MID_EVENT | UNDECODABLE_BOOK)) == 0
     n_mid_event = int(np.count_nonzero(books.flags & MID_EVENT))
     books = books.take(stands)

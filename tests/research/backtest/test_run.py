@@ -10,6 +10,7 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
+from impactd import read_books
 from impactd.cli import cli
 from impactd.core.base.settings import SECOND_NS, CoreSettings, PlanSettings
 from impactd.research.backtest.days import read_tapes
@@ -242,3 +243,13 @@ def test_days_are_read_in_the_unit_that_the_settings_name(tmp_path: Path) -> Non
     settings = dataclasses.replace(SETTINGS, wire=dataclasses.replace(SETTINGS.wire, time_unit="ms"))
     (tape,) = read_tapes([path], settings)
     assert tape.batch.ts_event.tolist() == [T0 + k * M for k in range(9)]
+
+
+def test_symbol_at_a_venue_is_named_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "day.jsonl"
+    book = {"type": "book", "symbol": "A", "bids": [[99.0, 5]], "asks": [[101.0, 5]]}
+    rows = [book | {"venue": venue, "ts_event": T0 + k * M} for k in range(9) for venue in ("XNAS", "BATS")]
+    path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    assert [tape.symbol for tape in read_tapes([path], SETTINGS)] == ["A at BATS", "A at XNAS"]
+    assert read_books(path).attrs["symbols"] == ["A at XNAS", "A at BATS"]
+    assert set(read_books(path, symbol="A at BATS")["size"]) == {5.0}

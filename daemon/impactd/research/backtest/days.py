@@ -16,6 +16,7 @@ import numpy as np
 
 from impactd.core.base.session import Bools, Sessions
 from impactd.core.base.settings import SECOND_NS, CoreSettings
+from impactd.core.base.venue import in_words
 from impactd.core.books.interval_cost import Intervals, Prevailing
 from impactd.core.inputs.ticks import AUCTION, BOOK, TRADE, Float, Int, TickBatch, by_record_time
 from impactd.research.errors import MALFORMED, NothingUsableError, ValidationError
@@ -143,6 +144,8 @@ def read_tapes(
     if unusable := files.unusable():
         raise NothingUsableError(MALFORMED, "; ".join(unusable), "leave the file out, or follow its reason")
     rows = TickBatch.concat(batches)
+    # A symbol at a venue is a symbol of its own here, by a name that people read.
+    rows = replace(rows, symbols=tuple(map(in_words, rows.symbols)))
     tapes = []
     for code in np.argsort(np.array(rows.symbols, dtype=str)).tolist():
         mine = rows.take(rows.symbol == code)
