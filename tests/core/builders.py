@@ -131,6 +131,7 @@ class Consumed(NamedTuple):
     timestamp: int
     key: bytes | None
     value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 def numbers(alert: Alert) -> list[int]:

@@ -317,6 +317,10 @@ class Source(NamedTuple):
         return self.offset
 
     @property
+    def headers(self) -> tuple[tuple[str, bytes | None], ...]:
+        return ()
+
+    @property
     def key(self) -> None:
         return None
 

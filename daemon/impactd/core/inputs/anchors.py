@@ -12,13 +12,12 @@ import bisect
 import hashlib
 from collections import deque
 from collections.abc import Sequence
-from itertools import accumulate
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.inputs.columns import RecordColumns
+from impactd.core.inputs.columns import RecordColumns, SourceRecord
 
 _Ints = npt.NDArray[np.int64]
 
@@ -26,26 +25,6 @@ _DIGEST_BYTES: Final = 16
 
 #: Length of an absent key or value in the hash; no real length equals it.
 _ABSENT: Final = 2**64 - 1
-
-
-class SourceRecord(Protocol):
-    """A record as its topic holds it."""
-
-    @property
-    def offset(self) -> int:
-        """Offset in its partition."""
-
-    @property
-    def timestamp(self) -> int:
-        """Timestamp, ms."""
-
-    @property
-    def key(self) -> bytes | None:
-        """Key."""
-
-    @property
-    def value(self) -> bytes | None:
-        """Value."""
 
 
 class Anchor(NamedTuple):
@@ -77,7 +56,7 @@ class Trail:
     """The records of one input that have arrived and are not applied: their number, their bytes, and the anchor."""
 
     def __init__(self) -> None:
-        self._parts: deque[tuple[Sequence[SourceRecord], Sequence[int] | _Ints]] = deque()
+        self._parts: deque[tuple[RecordColumns, _Ints]] = deque()
         #: Records of the first part that are applied already.
         self._done = 0
         #: Records and bytes (keys and values) that wait.
@@ -87,12 +66,9 @@ class Trail:
     def add(self, records: Sequence[SourceRecord]) -> None:
         """Add the records of one fetch, in their order."""
         if records:
-            sizes: Sequence[int] | _Ints
-            if isinstance(records, RecordColumns):
-                sizes = records.sizes()
-            else:
-                sizes = list(accumulate(map(_size, records), initial=0))
-            self._parts.append((records, sizes))
+            columns = RecordColumns.of(records)
+            sizes = columns.sizes()
+            self._parts.append((columns, sizes))
             self.records += len(records)
             self.bytes += int(sizes[-1])
 
@@ -103,7 +79,7 @@ class Trail:
             fits = bisect.bisect_right(sizes, sizes[start] + max_bytes - size) - 1
             stop = max(min(fits, start + max_records - records), start + first)
             if stop < len(part):
-                return part[stop].offset
+                return int(part.offsets[stop])
             records, size, first, start = records + len(part) - start, size + int(sizes[-1] - sizes[start]), False, 0
         return None
 
@@ -112,7 +88,7 @@ class Trail:
         last: SourceRecord | None = None
         while self._parts:
             part, sizes = self._parts[0]
-            stop = bisect.bisect_left(part, offset, self._done, key=_offset)
+            stop = bisect.bisect_left(part.offsets, offset, self._done)
             if stop > self._done:
                 last = part[stop - 1]
                 self.records -= stop - self._done
@@ -123,11 +99,3 @@ class Trail:
             self._parts.popleft()
             self._done = 0
         return None if last is None else anchor_of(last)
-
-
-def _size(record: SourceRecord) -> int:
-    return len(record.key or b"") + len(record.value or b"")
-
-
-def _offset(record: SourceRecord) -> int:
-    return record.offset

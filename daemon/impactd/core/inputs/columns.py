@@ -7,7 +7,7 @@ that one: the last record for the anchor, a refused one for its dead letter.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple, overload
+from typing import Final, NamedTuple, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ OFFSET, TIMESTAMP, KEY, KEY_LENGTH, VALUE, VALUE_LENGTH, HEADERS, CODEC, CODEC_L
 N_COLUMNS: Final = 9
 
 NO_CODEC: Final = -2
+CODEC_HEADER: Final = "codec"
 
 
 @uncounted_kernel
@@ -86,6 +87,30 @@ def _set_apart(buf: _Bytes, start: _Ints, stop: _Ints, out: _Bytes, at: _Ints) -
     for i in range(start.shape[0]):
         for k in range(stop[i] - start[i]):
             out[at[i] + k] = buf[start[i] + k]
+
+
+class SourceRecord(Protocol):
+    """A record as its topic or a captured file holds it."""
+
+    @property
+    def offset(self) -> int:
+        """Offset in its partition."""
+
+    @property
+    def timestamp(self) -> int:
+        """Timestamp, ms."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Key."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Value."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]:
+        """Headers, in their order."""
 
 
 class Record(NamedTuple):
@@ -173,6 +198,33 @@ class RecordColumns(Sequence[Record]):
     def __init__(self, data: bytes, rows: _Ints) -> None:
         self.data = data
         self.rows = rows
+
+    @classmethod
+    def of(cls, records: Sequence[SourceRecord]) -> RecordColumns:
+        """Return records that were read one by one as columns; columns are returned unchanged."""
+        if isinstance(records, RecordColumns):
+            return records
+        data = bytearray(1)  # no record has its headers at 0
+        rows = np.zeros((N_COLUMNS, len(records)), np.int64)
+        rows[CODEC_LENGTH] = NO_CODEC
+        for i, record in enumerate(records):
+            rows[OFFSET, i], rows[TIMESTAMP, i] = record.offset, record.timestamp
+            rows[KEY : KEY_LENGTH + 1, i] = _append(data, record.key)
+            rows[VALUE : VALUE_LENGTH + 1, i] = _append(data, record.value)
+            data += b"\0"
+            if record.headers:
+                rows[HEADERS, i] = len(data)
+                data += _zigzag(len(record.headers))
+            for name, value in record.headers:
+                data += _zigzag(len(name.encode())) + name.encode() + _zigzag(-1 if value is None else len(value))
+                span = _append(data, value)
+                if name == CODEC_HEADER and rows[CODEC_LENGTH, i] == NO_CODEC:
+                    rows[CODEC : CODEC_LENGTH + 1, i] = span
+        return cls(bytes(data), rows)
+
+    def where(self, wanted: npt.NDArray[np.bool_]) -> RecordColumns:
+        """Return the records of a mask."""
+        return RecordColumns(self.data, self.rows[:, wanted])
 
     def __len__(self) -> int:
         return int(self.rows.shape[1])
@@ -290,8 +342,24 @@ class RecordColumns(Sequence[Record]):
         headers = []
         for _ in range(count):
             length, at = varint(buf, at, stop)
-            name = self.data[at : at + length].decode("ascii")
+            name = self.data[at : at + length].decode()
             length, at = varint(buf, at + length, stop)
             headers.append((name, self.part(at, length)))
             at += max(length, 0)
         return tuple(headers)
+
+
+def _append(data: bytearray, part: bytes | None) -> tuple[int, int]:
+    """Append a part and return its span; an absent one has the length -1."""
+    start = len(data)
+    data += part or b""
+    return start, -1 if part is None else len(part)
+
+
+def _zigzag(value: int) -> bytes:
+    """Return the zigzag varint that `varint` reads."""
+    left, out = (value << 1) ^ (value >> 63), bytearray()
+    while left > 127:
+        out.append(left & 127 | 128)
+        left >>= 7
+    return bytes([*out, left])

@@ -37,7 +37,8 @@ import numpy.typing as npt
 
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
-from impactd.core.inputs.anchors import Anchor, SourceRecord, Trail
+from impactd.core.inputs.anchors import Anchor, Trail
+from impactd.core.inputs.columns import SourceRecord
 from impactd.core.inputs.events import Received
 from impactd.core.inputs.ticks import Refused, TickBatch, by_record_time
 

@@ -22,8 +22,8 @@ from typing import Final
 
 from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
+from impactd.core.inputs.columns import CODEC_HEADER
 from impactd.shell.kafka.consume import ConsumedRecord, read_record, read_topics
-from impactd.shell.kafka.decode import CODEC_HEADER
 from impactd.shell.kafka.deliver import Send, delivery
 from impactd.shell.kafka.encoder import Record
 from impactd.shell.kafka.topics import partition_counts

@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
 from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.core.base.venue import whole_of
-from impactd.core.inputs.anchors import SourceRecord
-from impactd.core.inputs.columns import Record, RecordColumns
+from impactd.core.inputs.columns import CODEC_HEADER, Record, RecordColumns, SourceRecord
 from impactd.core.inputs.events import Received
 from impactd.core.inputs.ticks import Int, Refused, TickBatch
 from impactd.wire.codec import Decoded, FieldError, Limits, bounded
@@ -45,16 +44,6 @@ _LONGEST_KEY: Final = 4 * MAX_SYMBOL
 
 #: The latest timestamp that is believed, ms (the year 2116): a producer may write anything there.
 _LAST_MS: Final = 2**62 // 1_000_000
-
-CODEC_HEADER: Final = "codec"
-
-
-class RecordLike(SourceRecord, Protocol):
-    """What a consumer returns, and a captured file."""
-
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes | None]]:
-        """Headers, in their order."""
 
 
 class Decoder:
@@ -88,25 +77,26 @@ class Decoder:
         self._partitions = partitions
         self._placed: dict[bytes, bool] = {}
 
-    def knows_schemas(self, topic: Topic, consumed: Sequence[RecordLike]) -> bool:
+    def knows_schemas(self, topic: Topic, consumed: Sequence[SourceRecord]) -> bool:
         """Return whether the schemas by which these records are read are known."""
-        return self._schemas is None or not self._schemas.unknown(self._framed(topic, consumed) or ())
+        return self._schemas is None or not self._schemas.unknown(self._framed(topic, RecordColumns.of(consumed)) or ())
 
     async def know_schemas(
-        self, topic: Topic, consumed: Sequence[RecordLike], waiting: Callable[[str | None], None] = lambda _: None
+        self, topic: Topic, consumed: Sequence[SourceRecord], waiting: Callable[[str | None], None] = lambda _: None
     ) -> None:
         """Return when the schemas by which these records are read are known; see `SchemaSource.have`."""
         if self._schemas is not None:
-            await self._schemas.have(self._framed(topic, consumed) or (), waiting)
+            await self._schemas.have(self._framed(topic, RecordColumns.of(consumed)) or (), waiting)
 
-    def ticks(self, consumed: Sequence[RecordLike]) -> Decoded:
+    def ticks(self, consumed: Sequence[SourceRecord]) -> Decoded:
         """Return the rows of tick records, and what was refused of them."""
-        plain = self._plain(Topic.TICKS, consumed)
+        columns = RecordColumns.of(consumed)
+        plain = self._plain(Topic.TICKS, columns)
         if plain is not None:
-            return self._restored(self._ticks(plain.records), plain)
-        return self._ticks(consumed)
+            return self._restored(self._ticks(RecordColumns.of(plain.records)), plain)
+        return self._ticks(columns)
 
-    def _ticks(self, consumed: Sequence[RecordLike]) -> Decoded:
+    def _ticks(self, consumed: RecordColumns) -> Decoded:
         good, refused = self._in_place(consumed)
         decoded = self._books.decode_columns(*_columns(good), _codecs(good))
         batch, strangers = self._without_strangers(decoded.batch, good)
@@ -131,17 +121,18 @@ class Decoder:
         """
         return self._books.advance(to)
 
-    def events(self, topic: Topic, consumed: Sequence[RecordLike]) -> DecodedEvents:
+    def events(self, topic: Topic, consumed: Sequence[SourceRecord]) -> DecodedEvents:
         """Return the events of order, execution or control records, and what was refused of them.
 
         Control records are in every partition, so only the others can be misplaced.
         """
-        plain = self._plain(topic, consumed)
+        columns = RecordColumns.of(consumed)
+        plain = self._plain(topic, columns)
         if plain is not None:
-            return self._restored(self._events(topic, plain.records), plain)
-        return self._events(topic, consumed)
+            return self._restored(self._events(topic, RecordColumns.of(plain.records)), plain)
+        return self._events(topic, columns)
 
-    def _events(self, topic: Topic, consumed: Sequence[RecordLike]) -> DecodedEvents:
+    def _events(self, topic: Topic, consumed: RecordColumns) -> DecodedEvents:
         good, refused = (consumed, []) if topic is Topic.CONTROL else self._in_place(consumed)
         decoded = decode_events(topic, *_columns(good), self._limits)
         events = decoded.events
@@ -163,18 +154,14 @@ class Decoder:
         refused.sort(key=lambda item: item.offset)
         return DecodedEvents(events, refused)
 
-    def _framed(self, topic: Topic, consumed: Sequence[RecordLike]) -> list[bytes | None] | None:
+    def _framed(self, topic: Topic, consumed: RecordColumns) -> list[bytes | None] | None:
         """Return how the value of each record begins that is read by its schema, None for others; None if none is.
 
         Ticks in another codec than JSON may begin in any way; events are always JSON.
         """
-        if self._schemas is None or not _any_framed(consumed):
+        if self._schemas is None or not consumed.any_value_begins(0):
             return None
-        heads: Sequence[bytes | None]
-        if isinstance(consumed, RecordColumns):
-            heads = list(consumed.first_bytes(HEAD_BYTES))
-        else:
-            heads = [record.value for record in consumed]
+        heads = list(consumed.first_bytes(HEAD_BYTES))
         codecs: Sequence[str | None] = [DEFAULT_CODEC] * len(heads)
         if topic is Topic.TICKS:
             named = _codecs(consumed) or [None] * len(heads)
@@ -182,7 +169,7 @@ class Decoder:
         pairs = zip(heads, codecs, strict=True)
         return [head if is_framed(head) and codec == DEFAULT_CODEC else None for head, codec in pairs]
 
-    def _plain(self, topic: Topic, consumed: Sequence[RecordLike]) -> _Plain | None:
+    def _plain(self, topic: Topic, consumed: RecordColumns) -> _Plain | None:
         """Return the records with framed values as JSON; None where none is framed."""
         framed = self._framed(topic, consumed)
         if self._schemas is None or framed is None:
@@ -228,20 +215,13 @@ class Decoder:
             placed = self._placed[key] = (murmur2(key) & 0x7FFFFFFF) % self._partitions == self._partition
         return placed
 
-    def _in_place(self, consumed: Sequence[RecordLike]) -> tuple[Sequence[RecordLike], list[Refused]]:
-        good: list[RecordLike] = []
-        refused: list[Refused] = []
-        keys = consumed.different_keys() if isinstance(consumed, RecordColumns) else {record.key for record in consumed}
-        if all(key is None or self._is_placed(key) for key in keys):
-            return consumed, refused
-        for record in consumed:
-            if record.key is None or self._is_placed(record.key):
-                good.append(record)
-            else:
-                refused.append(self._misplaced(record, None))
-        return good, refused
+    def _in_place(self, consumed: RecordColumns) -> tuple[RecordColumns, list[Refused]]:
+        if all(key is None or self._is_placed(key) for key in consumed.different_keys()):
+            return consumed, []
+        placed = np.array([key is None or self._is_placed(key) for key in consumed.keys])
+        return consumed.where(placed), [self._misplaced(record, None) for record in consumed.where(~placed)]
 
-    def _without_strangers(self, batch: TickBatch, consumed: Sequence[RecordLike]) -> tuple[TickBatch, list[Refused]]:
+    def _without_strangers(self, batch: TickBatch, consumed: RecordColumns) -> tuple[TickBatch, list[Refused]]:
         """Take out whole records that hold a symbol of another partition number."""
         strange = [code for code, symbol in enumerate(batch.symbols) if not self._is_placed(whole_of(symbol).encode())]
         if not strange:
@@ -252,7 +232,7 @@ class Decoder:
         # The strangers must not even be named: the core opens every symbol of a batch.
         return by_first_appearance(batch.take(~np.isin(batch.offset, offsets))), refused
 
-    def _misplaced(self, record: RecordLike, symbol: str | None) -> Refused:
+    def _misplaced(self, record: SourceRecord, symbol: str | None) -> Refused:
         what = f"key {record.key!r}" if symbol is None else f"symbol {symbol}"
         detail = (
             f"{what:.80} belongs to another partition than {self._partition} of {self._partitions}; "
@@ -283,48 +263,30 @@ class _Plain:
         Those that cannot be read with their schemas.
     """
 
-    records: list[RecordLike]
+    records: list[SourceRecord]
     framed: dict[int, bytes]
     refused: list[Refused]
 
 
-def _any_framed(consumed: Sequence[RecordLike]) -> bool:
-    if isinstance(consumed, RecordColumns):
-        return bool(len(consumed)) and consumed.any_value_begins(0)
-    return any(is_framed(record.value) for record in consumed)
-
-
-def _columns(
-    consumed: Sequence[RecordLike],
-) -> tuple[Sequence[bytes], Sequence[int] | Int, Sequence[int] | Int, Sequence[bytes | None]]:
+def _columns(records: RecordColumns) -> tuple[Sequence[bytes], Int, Int, Sequence[bytes | None]]:
     """Return values, offsets, timestamps (ns) and keys; an absent value is an empty one."""
-    if isinstance(consumed, RecordColumns):
-        timestamps = np.clip(consumed.timestamps, 0, _LAST_MS) * 1_000_000
-        return consumed.values, consumed.offsets, timestamps, consumed.keys
-    return (
-        [record.value or b"" for record in consumed],
-        [record.offset for record in consumed],
-        [_timestamp_ns(record) for record in consumed],
-        [record.key for record in consumed],
-    )
+    return records.values, records.offsets, np.clip(records.timestamps, 0, _LAST_MS) * 1_000_000, records.keys
 
 
-def _timestamp_ns(record: RecordLike) -> int:
+def _timestamp_ns(record: SourceRecord) -> int:
     """Return the record's timestamp, ns; one that int64 cannot hold in ns, or none at all (-1), becomes the nearest."""
     return min(max(record.timestamp, 0), _LAST_MS) * 1_000_000
 
 
-def _codecs(consumed: Sequence[RecordLike]) -> list[str | None] | None:
+def _codecs(records: RecordColumns) -> list[str | None] | None:
     """Return the codec that each record names, None for those that name none; None if no record does."""
-    if isinstance(consumed, RecordColumns):
-        named = consumed.codecs()
-        if named is None:
-            return None
-        return [name if name is None else name.decode("ascii", "replace") for name in named]
-    return [_codec_header(record) for record in consumed] if any(record.headers for record in consumed) else None
+    named = records.codecs()
+    if named is None:
+        return None
+    return [name if name is None else name.decode("ascii", "replace") for name in named]
 
 
-def _codec_header(record: RecordLike) -> str | None:
+def _codec_header(record: SourceRecord) -> str | None:
     for name, value in record.headers:
         if name == CODEC_HEADER:
             # A header may have no value; no codec is named so.

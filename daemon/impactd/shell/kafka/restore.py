@@ -19,7 +19,7 @@ therefore stops the process only if it repeats after the partition is acquired a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -138,13 +138,7 @@ async def _drain(
 
 def _enter(fetched: Fetched, items: dict[str, bytes]) -> None:
     """Enter the records of one fetch."""
-    records = fetched.records()
-    pairs: Iterable[tuple[bytes | None, bytes | None]]
-    if isinstance(records, RecordColumns):
-        pairs = records.pairs()
-    else:
-        pairs = ((record.key, record.value) for record in records)
-    for key, value in pairs:
+    for key, value in RecordColumns.of(fetched.records()).pairs():
         name = (key or b"").decode()
         if value is None:
             items.pop(name, None)

@@ -69,10 +69,9 @@ class Traces:
 
     def decoded(self, topic: Topic, records: Sequence[Any], seconds: float) -> None:
         """Note the records of a decoded fetch that carry a trace."""
-        if isinstance(records, RecordColumns) and not records.rows[HEADERS].any():
-            return
+        columns = RecordColumns.of(records)
         now = time.time_ns()
-        for record in records:
+        for record in columns.where(columns.rows[HEADERS] > 0):
             carrier = {
                 name: bytes(value or b"").decode("ascii", "replace")
                 for name, value in record.headers
