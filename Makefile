@@ -122,9 +122,14 @@ define use_sources
 	@echo "$(CURDIR)/daemon" > "$$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/impactd-sources.pth"
 endef
 
-# In two steps: a change in pyproject.toml that leaves the lock alone does not fetch everything again.
-$(VENV)/.locked: requirements/dev.lock
-	$(call make_venv,$(VENV),requirements/dev.lock)
+# In two steps: a change in pyproject.toml that leaves the lock alone does not fetch everything again.  What the service
+# needs comes first: its kernels compile while the rest is fetched, and say so while pip is silent.
+$(VENV)/.locked: requirements/dev.lock requirements/run.lock
+	$(call make_venv,$(VENV),requirements/run.lock)
+	@echo "installing what requirements/dev.lock names into $(VENV), while the kernels compile:"
+	@PYTHONPATH=$(CURDIR)/daemon $(BIN)/python -m impactd compile --config replay_data/impactd.toml & compiling=$$!; \
+	$(BIN)/python -m pip install $(filter-out --quiet,$(PIP_FLAGS)) --progress-bar off --require-hashes --requirement requirements/dev.lock; \
+	installed=$$?; wait $$compiling || echo "the kernels did not compile: the first command that needs them does it"; exit $$installed
 	@touch $@
 
 $(VENV)/.stamp: $(VENV)/.locked pyproject.toml

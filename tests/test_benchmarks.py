@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from impactd.wire.ticks.json.codec import JsonTickCodec
-from tests.benchmarks import allocator, minute, page, ticks
+from tests.benchmarks import allocator, growth, minute, page, ticks
 from tests.benchmarks.books import BOOKS_PER_SECOND, OPEN_NS, book_records
 from tests.benchmarks.figures import Figure, Section, Target, machine, print_table
 from tests.benchmarks.legs import Measured, median_and_spread, take_turns
@@ -54,6 +54,15 @@ def test_minute_section_on_few_orders_counts_plans_and_bytes() -> None:
     written = {figure.name.rpartition(" ")[2]: figure.value for figure in figures if figure.unit == "bytes"}
     assert set(written) == {"plans", "plans.latest", "state", "journal"}
     assert min(written.values()) > 0.0
+
+
+def test_growth_section_on_few_symbols_and_orders_gives_every_exponent() -> None:
+    figures = growth.measure(symbols=(1, 4), orders=(3, 6), batch=40, commits=2, minutes=1, memory=False)
+    assert all(math.isfinite(figure.value) for figure in figures)
+    assert [figure.name for figure in figures if figure.name.startswith("exponent")] == [
+        "exponent of a tick's time in symbols",
+        "exponent of a close's time in orders",
+    ]
 
 
 def test_page_section_compares_within_the_rounds() -> None:

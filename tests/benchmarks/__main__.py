@@ -15,7 +15,7 @@ from typing import Final
 from rich.console import Console
 
 from impactd.shell.broker.broker import BrokerUnavailable
-from tests.benchmarks import allocator, minute, page, research, scale, service, startup, ticks
+from tests.benchmarks import allocator, growth, minute, page, research, scale, service, startup, ticks
 from tests.benchmarks.figures import Figure, Section, load, machine, print_table
 from tests.paths import ROOT
 
@@ -40,6 +40,10 @@ SECTIONS: Final[dict[str, tuple[str, Measure]]] = {
     "ticks": ("A tick's cost, processor time", lambda _: (ticks.measure(), {})),
     "allocator": ("A schedule's cost, processor time", lambda _: (allocator.measure(), allocator.FACTS)),
     "minute": ("A minute's close with orders open, processor time", lambda _: (minute.measure(), {})),
+    "growth": (
+        "Growth with symbols and orders, processor time and memory",
+        lambda _: (growth.measure(), growth.FACTS),
+    ),
     "research": ("A study by the batch API, wall time", lambda _: (research.measure(), research.FACTS)),
     "startup": ("Start of a command, wall time", lambda _: (startup.measure(), {})),
 }

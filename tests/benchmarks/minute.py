@@ -20,6 +20,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from impactd.config import Settings
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import MINUTE_NS, CoreSettings, PlanSettings
+from impactd.core.base.timing import Probe
 from impactd.core.base.topics import SIDES, Topic
 from impactd.core.engine import Engine
 from impactd.core.inputs.events import NewOrder, Received
@@ -36,7 +37,7 @@ ORDERS: Final = (300, 1_000)
 #: Books a symbol and minute: enough for an estimate, so that the close and not the tape is what is measured.
 _BOOKS: Final = 6
 #: Minutes before the orders come, and minutes measured.
-_BEFORE: Final = 3
+BEFORE: Final = 3
 _MINUTES: Final = 12
 #: Minutes that an order lasts at least: half a session.
 _LASTS: Final = 195
@@ -70,13 +71,15 @@ class Close(NamedTuple):
 class Partition:
     """An engine with its encoder, fed minute by minute."""
 
-    def __init__(self, symbols: int, probe: Steps) -> None:
-        core = CoreSettings(plans=PlanSettings(fills="scheduled"))
+    def __init__(
+        self, symbols: int, probe: Probe, *, minutes: int = _MINUTES, plans: PlanSettings | None = None
+    ) -> None:
+        core = CoreSettings(plans=plans or PlanSettings(fills="scheduled"))
         self.engine = Engine(core, probe=probe)
         self._inbox = Inbox(core, {}, {})
         self._encoder = Encoder(Settings(), 0, dict.fromkeys(Topic, 1))
         self._ends = dict.fromkeys(Topic, 0)
-        self._books = _minutes_of(symbols)
+        self._books = _minutes_of(symbols, minutes)
         self.engine.genesis({})
 
     def order(self, order: NewOrder) -> None:
@@ -93,6 +96,10 @@ class Partition:
         self._inbox.put_ticks(replace(batch, offset=batch.offset + first), [], self._ends[Topic.TICKS])
         return self._commit()
 
+    def end(self) -> None:
+        """Let go of the minutes that have not been sent."""
+        self._books = iter(())
+
     def _commit(self) -> Close:
         """Apply what waits."""
         inputs = self._inbox.take(max_rows=100_000)
@@ -104,10 +111,10 @@ class Partition:
         return Close(applied - begun, time.process_time() - applied, records)
 
 
-def _minutes_of(symbols: int) -> Iterator[TickBatch]:
+def _minutes_of(symbols: int, minutes: int) -> Iterator[TickBatch]:
     """Yield the books of each minute, at an even pace over all symbols."""
     n, row = symbols * _BOOKS, 0
-    books = TickBatch.concat(list(book_batches(n * (_BEFORE + _MINUTES + 2), symbols)))
+    books = TickBatch.concat(list(book_batches(n * (BEFORE + minutes + 2), symbols)))
     while row + n <= len(books):
         batch = books.take(slice(row, row + n))
         at = OPEN_NS + np.arange(row, row + n) * (MINUTE_NS // n)
@@ -115,10 +122,10 @@ def _minutes_of(symbols: int) -> Iterator[TickBatch]:
         row += n
 
 
-def _orders(n: int, symbols: int) -> list[NewOrder]:
+def orders_of(n: int, symbols: int) -> list[NewOrder]:
     """Return orders of several sizes and windows, a third of them with a limit by interval."""
     draw, found = np.random.default_rng(0), []
-    now = OPEN_NS + _BEFORE * MINUTE_NS
+    now = OPEN_NS + BEFORE * MINUTE_NS
     names = TickBatch.concat(list(book_batches(symbols, symbols))).symbols
     for i in range(n):
         qty, lasts = int(draw.integers(10, 100)) * 100 * QUANTA, int(draw.integers(_LASTS, 2 * _LASTS))
@@ -150,11 +157,11 @@ def measure(orders: Sequence[int] = ORDERS, symbols: int = SYMBOLS, minutes: int
 
 def _measured(n: int, symbols: int, minutes: int) -> list[Figure]:
     steps = Steps()
-    partition = Partition(symbols, steps)
-    for _ in range(_BEFORE):
+    partition = Partition(symbols, steps, minutes=minutes)
+    for _ in range(BEFORE):
         partition.minute()
     begun = time.process_time()
-    for order in _orders(n, symbols):
+    for order in orders_of(n, symbols):
         partition.order(order)
     arrivals = time.process_time() - begun
     partition.minute()

@@ -20,6 +20,8 @@ def command(*, config: Path | None, sets: tuple[str, ...]) -> None:
     """
     settings = load_settings(config, sets).settings
 
-    from impactd.shell.kafka.warm import warm_up
+    from impactd.shell.kafka.warm import reported, warm_up
 
-    click.echo(f"compiled in {warm_up(settings.core()):.1f} s")
+    with reported(lambda seconds: click.echo(f"compiling, {seconds:.0f} s so far ...", err=True)):
+        seconds = warm_up(settings.core())
+    click.echo(f"compiled in {seconds:.1f} s")

@@ -87,11 +87,13 @@ def command(
     settings = _with_free_port(load_settings(config, sets).settings)
 
     import tempfile
+    from contextlib import ExitStack
 
     from impactd.cli.compose import replay_settings
     from impactd.shell.broker.broker import find_broker
     from impactd.shell.broker.release import BrokerUnavailable
     from impactd.shell.kafka.errors import FatalError
+    from impactd.shell.kafka.warm import compile_ahead, reported
     from impactd.shell.lines import InputFileError
 
     sources = data.sources()
@@ -100,8 +102,11 @@ def command(
     out = out or Path(tempfile.mkdtemp(prefix="impactd-demo-"))
     out.mkdir(parents=True, exist_ok=True)
     click.echo("looking for a broker ...", err=True)
+    compile_ahead(core)
     try:
-        with find_broker(allow_mock=True) as broker:
+        with ExitStack() as stack:
+            with reported(lambda seconds: click.echo(f"looking for a broker, {seconds:.0f} s so far ...", err=True)):
+                broker = stack.enter_context(find_broker(allow_mock=True))
             click.echo(f"taking {_BROKERS[broker.kind]}; the first start compiles for about a minute", err=True)
             result = _run(broker, settings, core, sources, out, speed, plain=plain, stay=stay)
     except BrokerUnavailable as error:

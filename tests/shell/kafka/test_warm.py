@@ -16,7 +16,7 @@ from numba.core.registry import CPUDispatcher
 
 from impactd.core.base.settings import CoreSettings, ModelSettings
 from impactd.shell.kafka import warm
-from impactd.shell.kafka.warm import compile_risk, compiled, warm_up
+from impactd.shell.kafka.warm import compile_ahead, compile_risk, compiled, reported, warm_up
 
 #: What Python calls, and what its arguments come from: each needs something else of the made-up day.
 _CALLED = {
@@ -106,7 +106,7 @@ def test_warm_up_from_nothing_compiles_whatever_the_other_process_does(
     monkeypatch.setattr(warm, "_is_cold", lambda: True)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(subprocess, "Popen", start)
-    warm_up.cache_clear()
+    warm._warm_up.cache_clear()
     assert warm_up(CoreSettings()) > 0.0
     assert [asked[-1] for asked in started] == [f"from {warm.__name__} import compile_risk; compile_risk()"]
 
@@ -114,3 +114,40 @@ def test_warm_up_from_nothing_compiles_whatever_the_other_process_does(
 def test_compile_risk_calls_the_solvers_of_risk() -> None:
     compile_risk()
     assert _loaded() >= {"solve_risk", "round_path"}
+
+
+def test_reported_tells_of_what_takes_its_time_and_stops_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warm, "_PROGRESS_S", 0.001)
+    told, seconds = threading.Event(), []
+
+    def tell(so_far: float) -> None:
+        seconds.append(so_far)
+        told.set()
+
+    with reported(tell):
+        assert told.wait(60.0)
+    [reporter] = [thread for thread in threading.enumerate() if thread.name == "impactd-progress"] or [None]
+    if reporter is not None:
+        reporter.join(60.0)
+    assert seconds == sorted(seconds)
+    assert seconds[0] > 0.0
+
+
+async def test_compiled_waits_for_what_was_begun_ahead_and_does_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    release, done = threading.Event(), []
+
+    def work(core: CoreSettings) -> float:
+        if not done:
+            assert release.wait(60.0)
+            done.append(core)
+        return 1.0
+
+    monkeypatch.setattr(warm, "_warm_up", work)
+    core = replace(CoreSettings(), max_symbols=9)
+    compile_ahead(core)
+    waiting = asyncio.create_task(compiled(core, asyncio.Event()))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    release.set()
+    await waiting
+    assert done == [core]

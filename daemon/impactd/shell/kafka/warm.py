@@ -61,6 +61,8 @@ _PROGRESS_S: Final = 4.0
 
 _log = structlog.get_logger(__name__)
 
+_one_at_a_time: Final = threading.Lock()
+
 
 class _Made(NamedTuple):
     """A record as a consumer would return it."""
@@ -70,6 +72,33 @@ class _Made(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
+
+
+@contextlib.contextmanager
+def reported(progress: Callable[[float], None]) -> Iterator[None]:
+    """Call `progress` every few seconds, from a thread, with the seconds for which what is inside has lasted."""
+    ended, began = threading.Event(), time.monotonic()
+
+    def report() -> None:
+        while not ended.wait(_PROGRESS_S):
+            progress(time.monotonic() - began)
+
+    threading.Thread(target=report, name="impactd-progress", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def compile_ahead(core: CoreSettings) -> None:
+    """Begin to compile in a thread, for `compiled` to wait for; meanwhile a broker can start."""
+
+    def work() -> None:
+        # What fails here fails again where it is waited for.
+        with contextlib.suppress(Exception):
+            warm_up(core)
+
+    threading.Thread(target=work, name="impactd-compile", daemon=True).start()
 
 
 def _log_progress(seconds: float) -> None:
@@ -124,9 +153,14 @@ def _settle(done: asyncio.Future[float], result: float | BaseException) -> None:
         done.set_result(result)
 
 
-@functools.lru_cache(maxsize=1)
 def warm_up(core: CoreSettings) -> float:
     """Compile what a day with these settings calls, or read it from the cache; return the seconds that it took."""
+    with _one_at_a_time:
+        return _warm_up(core)
+
+
+@functools.lru_cache(maxsize=1)
+def _warm_up(core: CoreSettings) -> float:
     started = time.monotonic()
     some = np.full(2, 0.02)
     chances(0.03, some, some)
