@@ -199,9 +199,13 @@ def _apart(settings: CoreSettings, orders: Sequence[ParentOrder]) -> list[list[i
 
 
 class _Shared(Engine):
-    """An engine that notes whether its orders would each have had the same sizes walked by themselves."""
+    """An engine whose state nobody reads, that notes whether its orders would each have the same sizes walked alone."""
 
     same = True
+
+    def _changed(self) -> dict[str, bytes | None]:
+        """Write no state: nobody continues from what an order was tried on."""
+        return {}
 
     def _regrid(self, symbol: str, stats: MinuteStats) -> None:
         orders = self.orders.active_of(symbol)

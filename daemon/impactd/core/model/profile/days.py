@@ -36,6 +36,7 @@ References
 from __future__ import annotations
 
 import base64
+import functools
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -113,6 +114,21 @@ class Theta:
         self._today, self._before, self.values = (np.array(values, np.float64) for values in saved)
 
 
+@functools.lru_cache(maxsize=64)
+def _parts(given: Profile, session: Session) -> tuple[Float, Float, Float]:
+    """Return the middles of a session's parts, the directions of the given shape and zeros, which symbols share."""
+    n = max(round(session.length_minutes / PART_MINUTES), 1)
+    centres, along, nothing = (np.arange(n) + 0.5) / n, np.zeros((_SERIES, n)), np.zeros((_SERIES, n))
+    if given.is_prior:
+        shape = np.stack([interpolate_all(given.knots, v, centres) for v in (given.spread, given.excess)])
+        shape -= shape.mean(axis=1, keepdims=True)
+        length = np.sqrt(np.sum(shape * shape, axis=1, keepdims=True))
+        along = np.divide(shape, length, out=np.zeros_like(shape), where=length > 0.0)
+    # Not `centres`: to a kernel, arrays that cannot be written to are of another type.
+    along.flags.writeable = nothing.flags.writeable = False
+    return centres, along, nothing
+
+
 class DayShape:
     """What days have shown of one side's spread and excess, less the given profile.
 
@@ -125,24 +141,19 @@ class DayShape:
     """
 
     def __init__(self, given: Profile, session: Session, minutes: float) -> None:
-        n = max(round(session.length_minutes / PART_MINUTES), 1)
+        #: Middles of the parts, positions; directions that theta answers for, shape (2, n), of length 1, 0 where it
+        #: does not; and what is known before any day.
+        self.centres, self._along, self._nothing = _parts(given, session)
+        n = len(self.centres)
         self._session = session
         self._a_part = session.length_minutes / minutes / n
-        self.centres = (np.arange(n) + 0.5) / n
-        #: Directions that theta answers for, shape (2, n), of length 1; 0 where it does not.
-        self._along = np.zeros((_SERIES, n))
-        if given.is_prior:
-            shape = np.stack([interpolate_all(given.knots, v, self.centres) for v in (given.spread, given.excess)])
-            shape -= shape.mean(axis=1, keepdims=True)
-            length = np.sqrt(np.sum(shape * shape, axis=1, keepdims=True))
-            self._along = np.divide(shape, length, out=np.zeros_like(shape), where=length > 0.0)
         #: Open of the session in progress, ns; sums of its log levels (2, n), and their weights.
         self._day: int | None = None
         self._sums = np.zeros((_SERIES, n))
         self._weights = np.zeros(n)
         #: Corrections (2, n), and the days behind them.
-        self._learned = np.zeros((_SERIES, n))
-        self._days = np.zeros(n)
+        self._learned: Float = self._nothing
+        self._days: Float = self._nothing[0]
         #: Discounted sum of a day's variance about what was known, by series, and its weight.
         self._noise = np.zeros(_SERIES)
         self._noise_days = 0.0
@@ -177,7 +188,7 @@ class DayShape:
                 self._noise_days = forget * self._noise_days + 1.0
             step = np.zeros(len(seen))
             step[there] = seen[there] / self._days[there]
-            self._learned += step * (departed - self._learned)
+            self._learned = self._learned + step * (departed - self._learned)
         self._day = None
         self._sums[:] = 0.0
         self._weights[:] = 0.0
@@ -223,6 +234,9 @@ class DayShape:
         rows = np.frombuffer(base64.b64decode(saved["parts"]), np.float64).reshape(6, -1).copy()
         self._day = saved["day"]
         self._sums, self._weights, self._learned, self._days = rows[0:2], rows[2], rows[3:5], rows[5]
+        if not np.any(self._days > 0.0):
+            self._sums, self._weights = self._sums.copy(), self._weights.copy()
+            self._learned, self._days = self._nothing, self._nothing[0]
         *noise, self._noise_days = saved["noise"]
         self._noise = np.array(noise, np.float64)
 
