@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from impactd.config.sections import Settings
+from impactd.core.allocator.solvers.registry import SOLVERS
 from impactd.core.base.extras import MissingExtraError, extra_module
 
-#: Solvers of `plans.solvers` that the extra `solvers` brings.
-_CONVEX: Final = frozenset({"clarabel", "ecos", "osqp", "scs"})
+#: Module of the solvers that the extra `solvers` brings.
+_CONVEX: Final = "impactd.core.allocator.solvers.cvxpy"
 
 
 class _Need(NamedTuple):
@@ -41,7 +42,7 @@ _NEEDS: Final = (
     _Need(
         "solvers",
         ("cvxpy",),
-        lambda settings: _CONVEX.issuperset(settings.plans.solvers),
+        lambda settings: {*SOLVERS.from_module(_CONVEX)}.issuperset(settings.plans.solvers),
         "plans.solvers",
         "name exact among plans.solvers",
     ),
