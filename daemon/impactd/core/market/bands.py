@@ -61,7 +61,7 @@ from impactd.core.base.session import Session
 from impactd.core.books.grid import PLAN_REACH
 from impactd.core.books.minute import MinuteStats
 from impactd.core.market.shadow import Shadow
-from impactd.core.model.curves import Curves, Int
+from impactd.core.model.curves import Curves, Float, Int
 from impactd.core.outputs.messages import BandRecord
 
 #: Lengths of shadow plans, intervals; other lengths lie between them in log n.
@@ -282,13 +282,16 @@ class CostBands:
         end = stats.minute + self._interval_ns
         if len(stats.sizes):
             self._usual = PLAN_REACH * float(stats.sizes[0])
+        walks = None
+        if 2 * stats.covered_ns >= self._interval_ns and len(stats.sizes):
+            walks = (np.ascontiguousarray(stats.sizes), np.ascontiguousarray(stats.lower_bound[self._row]))
         scored: list[tuple[int, tuple[bool, ...]]] = []
         for k, n in enumerate(HORIZONS):
             begins = self._begins(k, end, stats)
             for j in range(len(MULTIPLES)):
                 under_way = []
                 for shadow in self._shadows[k][j]:
-                    charged = self._charged(shadow, stats)
+                    charged = shadow if walks is None else self._charged(shadow, stats.minute, *walks)
                     if end < charged.start + n * self._interval_ns:
                         under_way.append(charged)
                     elif (error := self._error(charged, paid)) is not None:
@@ -301,11 +304,12 @@ class CostBands:
                 self._shadows[k][j] = under_way if begun is None else [*under_way, begun]
         return scored
 
-    def _charged(self, shadow: Shadow, stats: MinuteStats) -> Shadow:
-        interval = (stats.minute - shadow.start) // self._interval_ns
-        if not 0 <= interval < len(shadow.units) or 2 * stats.covered_ns < self._interval_ns or not len(stats.sizes):
+    def _charged(self, shadow: Shadow, minute: int, sizes: Float, walks: Float) -> Shadow:
+        """Return a shadow after a minute (ns) whose `walks` (price per share) at `sizes` it was charged."""
+        interval = (minute - shadow.start) // self._interval_ns
+        if not 0 <= interval < len(shadow.units):
             return shadow
-        return shadow.charge(interval, stats.sizes, stats.lower_bound[self._row], self._slices)
+        return shadow.charge(interval, sizes, walks, self._slices)
 
     def _error(self, shadow: Shadow, paid: tuple[float, ...] | None) -> float | None:
         if not self._acts:

@@ -123,6 +123,7 @@ class Guard:
         #: Discounted sums of what was saved and what was possible, by rate, and the rates' unit in shares.
         self._saved = np.zeros(len(RATES))
         self._possible = np.zeros(len(RATES))
+        self._trusts = self._trusted()
         self._ask: float | None = None
         #: Fitted half-spread and slope of the last `HORIZON` intervals, the newest last.
         self._seen = np.full((HORIZON, 2), np.nan)
@@ -130,12 +131,14 @@ class Guard:
 
     def trust(self, rate: float) -> float:
         """Return the trust in forecasts for plans that ask `rate` shares of an interval, in [0, 1]."""
-        captures = (self._saved + PRIOR_CAPTURE * PRIOR_POSSIBLE) / (self._possible + PRIOR_POSSIBLE)
-        parts = np.clip(1.0 + captures, 0.0, 1.0)
         if self._ask is None or not rate > 0.0:
-            return float(parts[MIDDLE])
-        at = math.log2(rate / self._ask)
-        return float(np.interp(at, _LOG_RATES, parts))
+            return float(self._trusts[MIDDLE])
+        return float(np.interp(math.log2(rate / self._ask), _LOG_RATES, self._trusts))
+
+    def _trusted(self) -> Float:
+        """Return the trust at each of `RATES`, which changes only as a trial ends."""
+        captures = (self._saved + PRIOR_CAPTURE * PRIOR_POSSIBLE) / (self._possible + PRIOR_POSSIBLE)
+        return np.asarray(np.clip(1.0 + captures, 0.0, 1.0), np.float64)
 
     @property
     def capture(self) -> float | None:
@@ -212,6 +215,7 @@ class Guard:
         forget = 2.0 ** (-weight / HALF_LIFE)
         self._saved = forget * self._saved + weight * saved
         self._possible = forget * self._possible + weight * possible
+        self._trusts = self._trusted()
         return TrialResult(float(saved[MIDDLE]), float(possible[MIDDLE]))
 
     def _begun(self, start: int, stats: MinuteStats, forecast: Callable[[Int, float], Curves]) -> _Trial | None:
@@ -253,6 +257,7 @@ class Guard:
         if saved is None:
             return
         self._saved, self._possible = np.array(saved["saved"]), np.array(saved["possible"])
+        self._trusts = self._trusted()
         self._ask = saved["ask"]
         self._seen = np.frombuffer(base64.b64decode(saved["seen"]), np.float64).reshape(HORIZON, 2).copy()
         self._seen_to = saved["seen_to"]

@@ -85,12 +85,15 @@ class Shadow:
         return cls(start, unit, units, issued, expected_px, paid=paid) if expected_px > 0.0 else None
 
     def charge(self, interval: int, sizes: Float, g: Float, child_slices: int) -> Shadow:
-        """Return the shadow after its `interval`-th interval, whose walks cost `g` per share at `sizes`."""
+        """Return the shadow after its `interval`-th interval, whose walks cost `g` per share at `sizes`.
+
+        Both arrays lie in one piece.
+        """
         units = int(self.units[interval])
         if units == 0:
             return self
         shares = units * self.unit
-        cost = shares * price_at(shares / child_slices, sizes, g)
+        cost = shares * price_on(shares / child_slices, sizes, g)
         # Thousands a minute: `dataclasses.replace` takes three times as long.
         return Shadow(
             self.start,

@@ -21,6 +21,7 @@ from impactd.core.base.session import Session
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import SIDES, Side
 from impactd.core.books.aggregator import MinuteAggregator
+from impactd.core.books.checks import Book
 from impactd.core.books.minute import MinuteStats
 from impactd.core.market.bands import NO_BOOK_BPS, CostBands, Known, LogBands
 from impactd.core.market.guard import Guard
@@ -201,21 +202,22 @@ class SymbolMarket:
             self._volume.update(stats.minute, stats.volume_continuous)
         models = []
         self.shifted = set()
+        end = stats.minute + interval_ns
+        prevailing = self._books.prevailing(self.symbol, end)
         for side in SIDES:
             changes = self._sides[side].changes
             refitted = self._sides[side].update(stats.minute, stats)
             if self._sides[side].changes > changes:
                 self.shifted.add(side)
                 self._shifted_at[side] = stats.minute
-            end = stats.minute + interval_ns
-            book = self.prevailing(side, end) if refitted else None
-            if book is not None:
-                self._sides[side].see(book)
+            if refitted and prevailing is not None:
+                self._sides[side].see(BookCurve.of(prevailing, side, self._books.sizes(self.symbol)))
             self._judge(side, stats, counts)
             if not self.publishes:
                 continue
             record = self._sides[side].record(end) if refitted else None
-            self._score(side, stats, counts, None if paid is None else paid[side])
+            known = self._known(side, end, prevailing)
+            self._score(side, stats, counts, known, None if paid is None else paid[side])
             if record is not None:
                 models.append(self._published(record))
         return models
@@ -243,22 +245,23 @@ class SymbolMarket:
             forecast=None if record.forecast is None else record.forecast.corrected(ratio),
         )
 
-    def _score(self, side: Side, stats: MinuteStats, counts: Counts, paid: tuple[float, ...] | None = None) -> None:
+    def _score(
+        self, side: Side, stats: MinuteStats, counts: Counts, known: Known, paid: tuple[float, ...] | None = None
+    ) -> None:
         """Update the side's bands with the minute, and count the shadow plans that ended in it."""
         bands = self._bands[side]
         for n, held in bands.update(
             stats,
             lambda starts, rate: self._curves(side, starts, rate),
-            self._known(side, stats.minute + self._interval),
+            known,
             paid,
         ):
             counts.shadows[n] += 1
             for level, holds in zip(bands.levels, held, strict=True):
                 counts.shadows_held[n, level] += holds
 
-    def _known(self, side: Side, at: int) -> Known:
-        """Return how well the level of `side` is known at event time `at` (ns)."""
-        book = self._books.prevailing(self.symbol, at)
+    def _known(self, side: Side, at: int, book: Book | BookCurve | None) -> Known:
+        """Return how well the level of `side` is known at event time `at` (ns), when `book` prevails."""
         spread_bps = NO_BOOK_BPS
         if book is not None and book.mid > 0.0:  # at or below zero a spread is no part of the price
             spread_bps = 1e4 * book.half_spread / book.mid
@@ -359,7 +362,7 @@ class SymbolMarket:
             fitted_to=self._sides[side].fitted_to,
             mid=book.mid if self._mid is None and book is not None else self._mid,
             depth=None if book is None else book.depth,
-            bands=lambda n, rate: self._bands[side].of(n, rate, self._known(side, at)),
+            bands=lambda n, rate: self._bands[side].of(n, rate, self._known(side, at, book)),
             auctions=self.auctions.between,
             within=lambda price: self._within(side, at, price),
             basis=lambda n: self._basis(side, n),

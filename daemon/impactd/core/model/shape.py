@@ -19,6 +19,8 @@ _TIE: Final = 1e-12
 
 def nearest_to_linear(losses: list[float], shapes: list[float]) -> int:
     """Return the index of the least loss, among equals of the shape nearest to 1, among those of the first."""
+    if len(losses) == 1:
+        return 0
     least = min(losses)
     return min((abs(shape - 1.0), i) for i, shape in enumerate(shapes) if losses[i] <= least + _TIE)[1]
 

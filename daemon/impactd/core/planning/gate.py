@@ -18,6 +18,7 @@ minute: a limit on plans per second has to be above the number of orders.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -102,8 +103,8 @@ class Gate:
         """Return what no solver and no rounding may do."""
         planned = sum(proposal.qty.tolist()) + entered(proposal.auctions)
         whole = planned == order.leaves_qty - proposal.shortfall_qty
-        within = bool(np.all(proposal.qty >= 0)) and not np.any(proposal.limits.broken_by(proposal.qty[None]))
-        cost = not proposal.priced or bool(np.isfinite([proposal.expected_cost, proposal.twap_cost]).all())
+        within = proposal.qty.min(initial=0) >= 0 and not np.any(proposal.limits.broken_by(proposal.qty[None]))
+        cost = not proposal.priced or (math.isfinite(proposal.expected_cost) and math.isfinite(proposal.twap_cost))
         if whole and within and cost:
             return None
         what = (

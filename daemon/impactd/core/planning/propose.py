@@ -70,10 +70,13 @@ class Proposal:
         See `Proposals.entry_price`.
     limits : Limits
         Of this order alone.
+    shares : float
+        What the schedule trades, shares.
     """
 
     intervals: Intervals
     qty: Int
+    shares: float
     cap: Int
     limits: Limits
     shortfall_qty: int
@@ -97,8 +100,8 @@ class Proposal:
 
     @property
     def price(self) -> float:
-        """Expected cost of a share."""
-        return _price(self.expected_cost, self.qty)
+        """Expected cost of a share; 0 where it trades nothing."""
+        return self.expected_cost / self.shares if self.shares > 0.0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,10 +242,11 @@ class Proposals:
         begin, end = int(self.begin[i]), int(self.end[i])
         rows = self.grid.rows(begin, end)
         qty, bounds = self.qty[i, rows], self.limits.of(i, rows)
-        n = bounds.n_open
+        n, shares = bounds.n_open, float(np.sum(in_shares(qty)))
         return Proposal(
             intervals=self.grid.cut(begin, end),
             qty=qty,
+            shares=shares,
             cap=bounds.room(qty),
             limits=bounds,
             shortfall_qty=self.shortfall[i],
@@ -262,7 +266,7 @@ class Proposals:
             mid=self.market.mid,
             volume_known=self.volume_known,
             priced=self.priced,
-            bands=self.market.bands(n, float(np.sum(in_shares(qty))) / n),
+            bands=self.market.bands(n, shares / n),
         )
 
 
@@ -437,12 +441,6 @@ def _at_once(order: Order, now: int, market: SideView) -> int:
     return min(int(order.terms.would_rate * seen[1] * QUANTA), order.leaves_qty)
 
 
-def _price(cost: float, qty: Int) -> float:
-    """Return the cost of a share of a schedule, price; 0 where it trades nothing."""
-    shares = float(np.sum(in_shares(qty)))
-    return cost / shares if shares > 0.0 else 0.0
-
-
 def _current(orders: Sequence[Order], grid: Intervals) -> Int:
     """Return what the current schedules still trade in each interval, quanta, shape (I, N)."""
     planned = np.zeros((len(orders), grid.start.size), np.int64)
@@ -555,7 +553,7 @@ def plan_message(
         would_qty=None if proposal.would_px is None else proposal.would_qty,
         expected_shortfall_qty=proposal.expected_shortfall_qty,
     )
-    shares = float(np.sum(in_shares(proposal.qty)))
+    shares = proposal.shares
     if not proposal.priced or shares <= 0.0 or proposal.mid is None:
         return Plan(**fields)
     notional = shares * proposal.mid

@@ -302,10 +302,12 @@ class Planner:
             proposal.price,
         )
         self._book.note(order)
-        short = f"limits leave {format_qty(proposal.shortfall_qty)} of {format_qty(order.leaves_qty)} unplanned"
-        if not proposal.volume_known and order.terms.most_rate is not None:
-            short += "; no trade seen yet, so participation_rate allows nothing"
-        self._alerts.warn(order, now, "shortfall", short if proposal.shortfall_qty else None)
+        short = None
+        if proposal.shortfall_qty:
+            short = f"limits leave {format_qty(proposal.shortfall_qty)} of {format_qty(order.leaves_qty)} unplanned"
+            if not proposal.volume_known and order.terms.most_rate is not None:
+                short += "; no trade seen yet, so participation_rate allows nothing"
+        self._alerts.warn(order, now, "shortfall", short)
         blocks = None
         if proposal.limit_blocks:
             blocks = f"the book shows nothing within the limit {proposal.limit_px}: nothing trades until it does"
@@ -314,9 +316,13 @@ class Planner:
         if proposal.would_qty:
             would = f"the market is at {proposal.would_px} or better: take {format_qty(proposal.would_qty)} at once"
         self._alerts.warn(order, now, "would_touched", would)
-        lifted = f"{format_qty(proposal.lifted_qty)} of {format_qty(order.leaves_qty)} because the order must complete"
-        text = f"the plan exceeds participation_rate by {lifted}" if proposal.lifted_qty else None
-        self._alerts.warn(order, now, "lifted", text)
+        lifted = None
+        if proposal.lifted_qty:
+            lifted = (
+                f"{format_qty(proposal.lifted_qty)} of {format_qty(order.leaves_qty)} because the order must complete"
+            )
+            lifted = f"the plan exceeds participation_rate by {lifted}"
+        self._alerts.warn(order, now, "lifted", lifted)
         planned = int(np.sum(proposal.qty))
         if order.cost_band is None and proposal.priced and planned:
             low, high = proposal.bands.cost(proposal.expected_cost * proposal.bands.factor, 1)

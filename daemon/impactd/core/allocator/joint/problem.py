@@ -91,7 +91,7 @@ def joint_objective(problem: Problem, risk: Float, qty: Float, x: Float) -> floa
         Shares.
     """
     cost = schedule_cost(problem, np.sum(x, axis=0))
-    for i in np.flatnonzero(risk):
+    for i in np.flatnonzero(risk) if risk.any() else ():
         left = qty[i] - np.cumsum(x[i])
         cost += risk[i] * float(left @ left)
     return float(cost)
