@@ -71,7 +71,6 @@ class Desk:
 
     Parameters
     ----------
-    orders : Ledger
     books : MinuteAggregator
         Minutes of an order's symbol close from its arrival on.
     probe : Probe, optional

@@ -87,8 +87,6 @@ class Engine:
         Running maximum of the keys of each input topic, ns.
     anchors : dict of Topic to Anchor
         Last record applied of each input, where the inbox was given records.
-    commit_seq : int
-    orders : Ledger
     invalid : InvalidShare
         Share of refused messages.
     built : Foreign

@@ -268,7 +268,6 @@ class _Scored:
     group, fold : ndarray of int64
     miss : ndarray of float64
         Measured less predicted by the fit without the cell's fold.
-    n_dropped : int
     """
 
     regressor: ImpactRegressor

@@ -70,7 +70,6 @@ class ProductionMonitor:
 
         Parameters
         ----------
-        operation : str
         seconds : float
             `execution_time` is another name for it.
 

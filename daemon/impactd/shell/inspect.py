@@ -48,7 +48,6 @@ class FileFacts:
 
     Attributes
     ----------
-    codec : str
     time_unit : str
         Unit in which its whole times were read.
     rejected : dict of str to int

@@ -184,7 +184,6 @@ class PaperDesk:
         Of the moments.
     books : BookSettings
         Which books prevail, and for how long.
-    style : Style, optional
     """
 
     def __init__(self, seed: int = 0, books: BookSettings | None = None, style: Style = Style.TAKE) -> None:

@@ -35,7 +35,6 @@ class OrderSummary:
         Event time of the first plan that had a price, ns; the fields below are of that plan.
     expected_qty : int, float or None
         What it scheduled.
-    expected_cost, expected_twap_cost : float or None
     expected_bps, expected_saving_bps : float or None
         Basis points of the mid of that time.
     band_95 : tuple of float or None

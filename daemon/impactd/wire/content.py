@@ -35,7 +35,6 @@ class Line(NamedTuple):
     ----------
     number : int
         From 1 on.
-    text : bytes
     fault : FieldError or None
         Why the line cannot be used: ``truncated``, ``too_large`` or ``corrupt``.
     is_last_open : bool

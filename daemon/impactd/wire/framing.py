@@ -63,7 +63,6 @@ class Schema:
     ----------
     type : str
         ``AVRO``, ``PROTOBUF``, or one that is not read.
-    text : str
     descriptor : str
         Of Protobuf the compiled file, in Base64; empty where `text` is ours.
     fault : str

@@ -100,7 +100,6 @@ class SingleKey:
 
     Parameters
     ----------
-    key : str
     dump : callable
         Returns the value.
     load : callable

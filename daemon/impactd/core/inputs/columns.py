@@ -128,7 +128,6 @@ class Values(Sequence[bytes]):
 
     Attributes
     ----------
-    data : bytes
     start, stop : ndarray of int64, shape (n,)
     """
 

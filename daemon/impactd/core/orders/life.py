@@ -60,7 +60,6 @@ class Outcome(NamedTuple):
 
     Attributes
     ----------
-    kind : EventOutcome
     replan : str or None
         Reason of the plan that is due now; None if none is.
     alert : tuple of (str, str) or None

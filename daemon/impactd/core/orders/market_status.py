@@ -43,12 +43,7 @@ _FREE: Final = _Held(TRADING, "", None, short_restricted=False)
 
 
 class MarketStatus:
-    """The statuses of one partition's symbols.
-
-    Parameters
-    ----------
-    max_symbols : int
-    """
+    """The statuses of one partition's symbols."""
 
     def __init__(self, max_symbols: int = 5_000) -> None:
         self._most = _PER_SYMBOL * max_symbols

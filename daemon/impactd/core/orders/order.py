@@ -40,7 +40,6 @@ class Execution(NamedTuple):
         Position among the order's executions, in order of arrival.
     qty : int
         Quanta; of a fill, as its latest amendment has it; 0 for the amendments themselves.
-    px : float
     ts_event : int
         Its own event time, ns.
     fill_id : str or None

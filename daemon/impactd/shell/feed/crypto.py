@@ -39,7 +39,6 @@ class Venue:
 
     Attributes
     ----------
-    url : str
     path : callable
         From symbols to what follows `url`.
     subscriptions : callable

@@ -19,7 +19,6 @@ class CommitSize:
 
     Parameters
     ----------
-    deadline_s : float
     max_records, max_bytes : int
         Of each input, however quick the commits are.
     """

@@ -29,7 +29,6 @@ class OneBook:
         The header's columns.
     symbol : int
         Column of the symbol; -1 where there is none.
-    delimiter : str
     name : str, optional
         Symbol of rows that name none.
 

@@ -62,7 +62,6 @@ def allocate_jointly(
     ----------
     problem : Problem
         N intervals that all orders share; its bounds and risk do not count.
-    group : Group
     tolerance : float
         Largest residual that passes.
     """

@@ -62,7 +62,6 @@ class JointAllocation:
         Price of the dearest share of each order.
     kkt_residual : float
         Of all together.
-    solver : str
     iterations : int
         Prices looked at, or steps of the interior point.
     gap : float or None
@@ -84,7 +83,6 @@ def joint_objective(problem: Problem, risk: Float, qty: Float, x: Float) -> floa
 
     Parameters
     ----------
-    problem : Problem
     risk, qty : ndarray of float64, shape (I,)
         Weight of squared inventory, and shares to trade.
     x : ndarray of float64, shape (I, N)

@@ -132,7 +132,6 @@ def solve_by(
     ----------
     name : str
         The solver's.
-    problem : Problem
     qty : float
         Shares.
     method : callable
