@@ -368,3 +368,13 @@ def test_command_whose_extra_is_missing_names_it_in_one_line(
     code, _, err = output(capsys, *args)
     assert code == 1
     assert [line for line in err.splitlines() if f"impactd[{extra}]" in line] == err.splitlines()[-1:]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_page_needs_no_broker_to_start_and_ends_in_order(number: signal.Signals) -> None:
+    words = [sys.executable, "-m", "impactd", "page", "--port", "0", "--set", "kafka.bootstrap=127.0.0.1:1"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as page:
+        assert page.stderr is not None
+        assert any("live page: http://127.0.0.1:" in line for line in iter(page.stderr.readline, ""))
+        page.send_signal(number)
+        assert page.wait(timeout=60) == 0

@@ -355,6 +355,7 @@ def test_commands_of_a_page_work_on_a_broker(name: str, broker: Broker, workplac
     if ["impactd", "topics", "create"] not in [words[:3] for words in commands(page)]:
         run(["impactd", "topics", "create"], workplace, env)
     service: subprocess.Popen[bytes] | None = None
+    live_page: subprocess.Popen[bytes] | None = None
     try:
         for words in commands(page):
             if words[:2] == ["impactd", "generate"]:
@@ -362,6 +363,8 @@ def test_commands_of_a_page_work_on_a_broker(name: str, broker: Broker, workplac
             if words[:2] == ["impactd", "run"]:
                 with (workplace / "service.log").open("wb") as log:
                     service = subprocess.Popen(words, cwd=workplace, env=env, stderr=log)
+            elif words[:2] == ["impactd", "page"]:
+                live_page = subprocess.Popen(words, cwd=workplace, env=env, stderr=subprocess.DEVNULL)
             elif words[0] != "make" and needs_broker(words):
                 # A page without a service has given no order that a control could refer to, and says so.
                 unmatched = service is None and words[1] in {"halt", "resume"} and len(words) > 2
@@ -373,12 +376,12 @@ def test_commands_of_a_page_work_on_a_broker(name: str, broker: Broker, workplac
                     pytest.fail(
                         f"no plan; the service says:\n{(workplace / 'service.log').read_text(encoding='utf-8')}"
                     )
-        if service is not None:
-            service.send_signal(signal.SIGTERM)
-            assert service.wait(timeout=30) == 0
+        for process in filter(None, (service, live_page)):
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=30) == 0
         if any("derived" in words for words in commands(page)):
             assert (workplace / "derived" / "plans.jsonl").exists()
     finally:
-        if service is not None:
-            service.kill()
-            service.wait()
+        for process in filter(None, (service, live_page)):
+            process.kill()
+            process.wait()

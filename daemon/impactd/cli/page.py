@@ -30,12 +30,12 @@ def command(*, services: tuple[str, ...], port: int | None, config: Path | None,
 
     Reads what services publish from their topics, so that any number of readers
     costs the services nothing. A name of --service with several addresses names
-    several services. Ctrl-C ends it.
+    several services. Ctrl-C or SIGTERM ends it.
     """
     settings = load_settings(config, sets, [("http.page_port", port, "--port")]).settings
 
     import asyncio
-    from contextlib import suppress
+    import signal
 
     from impactd.cli.api import service_url
     from impactd.shell.ask import http_url
@@ -47,11 +47,14 @@ def command(*, services: tuple[str, ...], port: int | None, config: Path | None,
     setup(settings.log.level, settings.log.format, libraries=settings.log.libraries)
 
     async def serve() -> None:
+        ended = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, ended.set)
         async with serve_page(settings, urls) as (at, found):
             click.echo(f"live page: {http_url(at, found)}/", err=True)
-            await asyncio.get_running_loop().create_future()
+            await ended.wait()
 
-    with translated(), suppress(KeyboardInterrupt):
+    with translated():
         try:
             asyncio.run(serve())
         except FatalError as error:
