@@ -15,6 +15,7 @@ from aiohttp import web
 from impactd.config import Settings
 from impactd.config.operation import HttpSection
 from impactd.shell.http import listening, serve_page
+from impactd.shell.live import services
 from impactd.shell.live.pages import add_answers
 from impactd.shell.live.services import Services
 from tests.shell.live.site import TOKEN, health
@@ -85,3 +86,29 @@ async def test_page_is_served_without_a_service(path: str, status: int) -> None:
 async def test_service_answers_its_health_alone(path: str, status: int) -> None:
     async with service({}) as base, aiohttp.ClientSession() as session, session.get(base + path) as answer:
         assert answer.status == status
+
+
+async def test_name_with_several_addresses_names_several_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def several(*_: Any, **__: Any) -> list[Any]:
+        return [(None, None, None, "", address) for address in (("10.0.0.2", 9464), ("10.0.0.1", 9464), ("fd::1", 1))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", several)
+    there = await services._addresses("http://impactd:9464")
+    assert there == ["http://10.0.0.1:9464", "http://10.0.0.2:9464", "http://[fd::1]:9464"]
+    # A certificate is for the name.
+    assert await services._addresses("https://impactd") == ["https://impactd"]
+
+
+async def test_every_address_of_a_name_is_asked_and_one_that_is_silent_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with service({"reasons": [], "ready": True, "restores": 2}) as first:
+
+        async def both(_url: str) -> list[str]:
+            return [first, "http://127.0.0.1:1"]
+
+        monkeypatch.setattr(services, "_addresses", both)
+        asked = Services(["http://impactd:9464"], None, "UTC")
+        async with asked.asked():
+            found = await until(asked, "http://127.0.0.1:1 does not answer")
+    assert (found["ready"], found["restores"]) == (False, 2)
