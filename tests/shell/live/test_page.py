@@ -81,8 +81,8 @@ async def test_page_shows_the_figures_of_an_order_and_its_costs() -> None:
         await watched.page.wait_for_selector("#c-plan canvas", timeout=_WITHIN_MS)
         found = await figures(watched.page)
         assert found["done"] == "100 (25%)"
-        assert found["implementation shortfall"] == "5.8 bps; 7"
-        assert found["spread, impact, timing, opportunity"] == "4, 2, 1, 0"
+        assert found["implementation shortfall"] == "5.8 bps; 7.00"
+        assert found["spread, impact, timing, opportunity"] == "4.00, 2.00, 1.00, 0.00"
         assert await watched.page.inner_text("#slope-name") == "Slope: each 1,000 shares add"
         await watched.page.keyboard.press("h")
         assert "partition 2: lag, 7 wait" in await watched.page.inner_text("#reasons")

@@ -51,7 +51,7 @@ FILLS: Final = 10_000
 HELD: Final = 0.95
 
 #: What a fill's costs are made of.
-PARTS: Final = ("spread_cost", "impact_cost", "timing_cost", "cost")
+PARTS: Final = ("spread_cost", "impact_cost", "timing_cost")
 
 
 #: Fields of a plan that its list of orders does not need: a thousand schedules would be ten megabytes.
@@ -514,7 +514,10 @@ def _costs(every: Sequence[FillRow], head: Message) -> dict[str, Any]:
     """Return the sums over an order's fills."""
     fills = [fill for fill in every if fill.qty]
     sums = {part: _sum(getattr(fill, part) for fill in fills) for part in PARTS}
-    found = {"fills": len(fills), "qty": math.fsum(fill.qty for fill in fills)} | sums
+    # The parts in this order, as on `impactd.tca`: they add up to the last bit. Without a mid only the whole is known.
+    known = None not in sums.values()
+    cost = sum(sums[part] or 0.0 for part in PARTS) if known else _sum(fill.cost for fill in fills)
+    found = {"fills": len(fills), "qty": math.fsum(fill.qty for fill in fills)} | sums | {"cost": cost}
     return found | {"arrival_bps": _arrival_bps(fills, head)}
 
 

@@ -22,6 +22,20 @@ export function day(ns, zone) {
   return new Intl.DateTimeFormat("en-CA", { timeZone: zone, dateStyle: "short" }).format(new Date(ms(ns)));
 }
 
+// Amounts and their total, as text whose digits add up: an amount is the difference of two rounded running sums.
+export function addends(values, total, digits = 2) {
+  if (values.some((value) => value === null || value === undefined)) return [...values, total].map((value) => figure(value, digits));
+  const unit = 10 ** digits;
+  let [sum, shown] = [0, 0];
+  const texts = values.map((value) => {
+    sum += value;
+    const part = Math.round(sum * unit) - shown;
+    shown += part;
+    return figure(part / unit, digits);
+  });
+  return [...texts, figure(shown / unit, digits)];
+}
+
 export const bps = (value, mid) => (value === null || value === undefined || !mid ? null : (value / mid) * 1e4);
 
 // Per-share impact of a model at a size, price.

@@ -11,6 +11,8 @@ export const GLOSSARY = {
   "share of volume": "Shares done, of all that traded in the market since the order began.",
   "implementation shortfall": "What the whole order cost against the mid when it began: spread, impact, timing (the market's move) and opportunity (what was not traded).",
   "spread, impact, timing, opportunity": "The parts of the implementation shortfall; they add up to it.",
+  "spread, impact, timing": "The parts of the cost so far; they add up to it.",
+  "in auctions": "What entries in auctions are expected to cost, above the price that the auction would have without them.",
   "half-spread": "Half the difference of best bid and best ask, in basis points of mid.",
   "depth": "Largest size that the book held for at least 95% of the minute, shares.",
   "bps": "Basis point: a hundredth of a percent.",

@@ -1,5 +1,5 @@
 // One order: what it was asked, what it does, what it costs, and why.
-import { bps, clock, figure, percent, price, seconds } from "/page/format.js";
+import { addends, bps, clock, figure, percent, price, seconds } from "/page/format.js";
 import { area, dots, draw, edge, line, steps, together } from "/page/charts.js";
 import { term } from "/page/glossary.js";
 
@@ -42,7 +42,7 @@ function answer(p, found) {
   const ended = found.costs?.ended;
   if (ended) {
     const rest = ended.order_qty - ended.cum_qty;
-    return `${figure(ended.cum_qty)} of ${figure(ended.order_qty)} ${verb}${rest > 0 ? `, ${figure(rest)} not` : ""}: ${figure(ended.shortfall_bps, 1)} bps against arrival (${figure(ended.shortfall)}).`;
+    return `${figure(ended.cum_qty)} of ${figure(ended.order_qty)} ${verb}${rest > 0 ? `, ${figure(rest)} not` : ""}: ${figure(ended.shortfall_bps, 1)} bps against arrival (${figure(ended.shortfall, 2)}).`;
   }
   if (p.status !== "active") return `${p.status}${p.text ? `: ${p.text}` : ""}. ${figure(p.cum_qty)} of ${figure(p.order_qty)} ${verb}.`;
   const twap = inBps(p, p.twap_cost);
@@ -126,7 +126,11 @@ export function showOrder(found, shown, before, market, state) {
   const band = latest.cost_band_95?.map((value) => inBps(latest, value)) ?? null;
   const limits = [latest.min_participation_rate, latest.participation_rate].map((r) => (r === null || r === undefined ? null : percent(r)));
   const within = limits[0] && limits[1] ? ` (${limits[0]} to ${limits[1]})` : limits[1] ? ` (at most ${limits[1]})` : limits[0] ? ` (at least ${limits[0]})` : "";
-  const parts = ended ? ["spread", "impact", "timing", "opportunity"].map((name) => figure(ended[`${name}_cost`])).join(", ") : null;
+  const names = ended ? ["spread", "impact", "timing", "opportunity"] : ["spread", "impact", "timing"];
+  const paid = ended ?? (costs?.fills ? costs : null);
+  const sums = paid ? addends(names.map((name) => paid[`${name}_cost`]), ended ? ended.shortfall : paid.cost) : [];
+  const whole = sums.pop();
+  const parts = paid ? [[names.join(", "), sums.join(", ")]] : [];
   const short = latest.expected_shortfall_qty ?? latest.shortfall_qty;
   figures("figures", [
     ["done", `${figure(latest.cum_qty)} (${figure((100 * latest.cum_qty) / latest.order_qty)}%)`],
@@ -135,11 +139,13 @@ export function showOrder(found, shown, before, market, state) {
     ["last trade", latest.qty.length ? clock(lastTrade(latest), zone) : "–"],
     ["share of volume", `${percent(rate)}${within}`, rate !== null && latest.participation_rate !== null && rate > latest.participation_rate * 1.02],
     ...(ended ? [
-      ["implementation shortfall", `${figure(ended.shortfall_bps, 1)} bps; ${figure(ended.shortfall)}`],
-      ["spread, impact, timing, opportunity", parts],
+      ["implementation shortfall", `${figure(ended.shortfall_bps, 1)} bps; ${whole}`],
+      ...parts,
     ] : [
-      ["cost so far", costs?.fills ? `${figure(costs.arrival_bps, 1)} bps; ${figure(costs.cost)}` : "–"],
+      ["cost so far", costs?.fills ? `${figure(costs.arrival_bps, 1)} bps; ${whole}` : "–"],
+      ...parts,
       ["expected for the rest", latest.expected_cost === null ? "–" : `${figure(latest.expected_cost_bps, 1)} bps${range(band, oneDigit)}; ${figure(latest.expected_cost)}`],
+      ...(latest.auctions.length ? [["in auctions", figure(latest.auctions.every((one) => one.expected_cost !== null) ? latest.auctions.reduce((sum, one) => sum + one.expected_cost, 0) : null)]] : []),
       ["TWAP for the rest", latest.twap_cost === null ? "–" : `${figure(inBps(latest, latest.twap_cost), 1)} bps; ${figure(latest.twap_cost)}`],
     ]),
     ["saved so far", s.saved === null ? "–" : `${figure(s.saved_bps, 1)} bps; ${figure(s.saved)}${range(s.band)}`],
