@@ -230,6 +230,24 @@ def test_estimate_on_recorded_days_is_the_first_plan_of_that_order_and_the_funct
         impactd.estimate(data, symbol="A", side="buy", qty=2000, start="2025-04-03T10:00", end=window["end"])
 
 
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--symbol", "a", "--from", "10:00", "--to", "10:20"], ["no data on a", "on A"]),
+        (["--from", "03:00", "--to", "10:20"], ["--from", "2025-04-03 03:00", "begin at 2025-04-03", "New_York"]),
+        (["--from", "10:20", "--to", "10:00"], ["--to", "10:00:00 is not after --from 2025-04-03 10:20:00"]),
+    ],
+)
+def test_mistakes_of_a_ticket_are_named_in_local_times_with_a_remedy(
+    args: list[str], words: list[str], tmp_path: Path
+) -> None:
+    data = day(tmp_path / "a.jsonl")
+    asked = ["estimate", "--side", "buy", "--qty", "2000", "--session", "09:30-16:00", "--tz", "America/New_York"]
+    ran = CliRunner().invoke(cli, [*asked, "--data", str(data), *args])
+    assert ran.exit_code == 2
+    assert [word for word in words if word not in ran.output] == []
+
+
 def test_estimate_is_written_for_people_with_its_doubts_and_by_a_dry_run(tmp_path: Path) -> None:
     data = str(day(tmp_path / "a.jsonl"))
     times = ["--side", "buy", "--qty", "2000", "--from", "10:00", "--to", "10:20", "--data", data]

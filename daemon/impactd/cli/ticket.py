@@ -118,6 +118,9 @@ def new_order(
     start = values.setdefault("start", now)
     entered = now if data is None else start
     head = {"type": "new", "cl_ord_id": cl_ord_id or "new", "symbol": symbol, "side": side, "ts_event": entered}
+    if values["end"] <= start:
+        first, last = (f"{local_time(ns, clock.zone):%Y-%m-%d %H:%M:%S}" for ns in (start, values["end"]))
+        raise InputError(f"--to: {last} is not after --from {first} {clock.zone}; give a later time")
     record = head | values
     check_record(record, loaded.settings)
     return record, clock, traded, len(session.segments_on(clock.day))
