@@ -219,6 +219,21 @@ def test_correct_changes_what_was_filled() -> None:
     assert (harness.last().reason, harness.last().cum_qty) == ("correct", 700 * QUANTA)
 
 
+def test_plans_state_the_average_price_of_what_is_filled() -> None:
+    harness = with_order()
+    assert harness.last().avg_px is None
+    steps = [
+        (fill(at(2.5), "E1", 300, px=100.0), 100.0),
+        (fill(at(2.6), "E2", 600, px=100.3), 100.2),
+        (correct(at(2.7), "C1", "E2", 300), 100.0),
+        (bust(at(2.8), "B1", "E1"), 100.0),
+        (bust(at(2.9), "B2", "C1"), None),
+    ]
+    for event, expected in steps:
+        harness.send(event)
+        assert harness.last().avg_px == (expected if expected is None else pytest.approx(expected))
+
+
 def test_fill_after_the_end_still_counts_with_an_alert() -> None:
     harness = with_order()
     harness.send(cancel(at(3)), fill(at(3.5), "E1", 10))

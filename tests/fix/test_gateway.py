@@ -287,7 +287,9 @@ async def test_nothing_is_lost_or_twice_through_cuts_and_kills(broker: Broker, t
     for report in desk.received:
         check(report)
     for name in names:
-        chain = Counter((m[11], m.get(41), m[150]) for m in desk.received if m[37] == name)
+        own = [m for m in desk.received if m[37] == name]
+        assert [(m[32], m[31], m[14], m[6]) for m in own if m[150] == "F"] == [("100", "31.2", "100", "31.2")]
+        chain = Counter((m[11], m.get(41), m[150]) for m in own if m[150] != "F")
         expected = [(name, None, "A"), (name, None, "0"), (f"{name}-c", name, "6"), (f"{name}-c", name, "4")]
         if name in replaced:
             expected += [(f"{name}-r", name, "E"), (f"{name}-r", name, "5")]

@@ -5,10 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from impactd.shell.fix.reports import Answer, Desk, Parent
+from impactd.core.base.topics import Topic
+from impactd.shell.fix.reports import Answer, Desk, Parent, message_of
 from impactd.shell.fix.tags import Pair
 
 AT = 1_743_687_000_000_000_000
@@ -127,3 +130,88 @@ def test_any_sequence_keeps_identities_ids_and_answers(steps: list[tuple[str, st
         exec_ids += [dict(out.fields)[17] for out in answer.out if out.kind == "8" and dict(out.fields)[37] != "NONE"]
     assert len(set(exec_ids)) == len(exec_ids)
     assert len(set(sent)) == len(sent)
+
+
+def trade(answer: Answer) -> dict[int, str]:
+    (out,) = answer.out
+    return dict(out.fields)
+
+
+def test_what_is_filled_is_reported_as_a_trade_with_prices_that_add_up() -> None:
+    desk = Desk()
+    taken(desk, "D", order("A"), "o/0/1")
+    desk.plan(plan(1), "o/0/1")
+    first = trade(desk.plan(plan(2, cum=300, avg_px=31.2), "e/0/1"))
+    assert {150: "F", 39: "1", 32: "300", 31: "31.2", 14: "300", 151: "700", 6: "31.2"}.items() <= first.items()
+    assert desk.plan(plan(3, cum=300, avg_px=31.2), "t/0/1").out == []
+    last = trade(desk.plan(plan(4, "done", 1000, avg_px=31.34), "e/0/2"))
+    assert {150: "F", 39: "2", 32: "700", 31: "31.4", 14: "1000", 151: "0", 6: "31.34"}.items() <= last.items()
+
+
+@pytest.mark.parametrize(("cum", "avg_px"), [(200, 31.2), (300, 31.5), (0, None)])
+def test_what_is_taken_back_or_corrected_restates_the_order(cum: int, avg_px: float | None) -> None:
+    desk = Desk()
+    taken(desk, "D", order("A"), "o/0/1")
+    desk.plan(plan(1), "o/0/1")
+    desk.plan(plan(2, cum=300, avg_px=31.2), "e/0/1")
+    found = trade(desk.plan(plan(3, cum=cum, avg_px=avg_px), "e/0/2"))
+    assert {150: "D", 378: "99", 14: str(cum), 6: "0" if avg_px is None else str(avg_px)}.items() <= found.items()
+    assert not {31, 32} & found.keys()
+
+
+def test_quantity_without_a_reported_fill_is_no_trade() -> None:
+    desk = Desk()
+    taken(desk, "D", order("A"), "o/0/1")
+    desk.plan(plan(1), "o/0/1")
+    assert desk.plan(plan(2, cum=300, avg_px=None), "t/0/1").out == []
+    assert trade(desk.plan(plan(3, "done", 1000, avg_px=None), "t/0/2"))[150] == "I"
+
+
+@given(st.lists(st.tuples(st.integers(1, 400), st.floats(0.01, 1e6)), min_size=1, max_size=8))
+def test_trades_of_an_order_sum_to_its_quantity_and_average(fills: list[tuple[int, float]]) -> None:
+    desk = Desk()
+    taken(desk, "D", order("A", t38="10000"), "o/0/1")
+    desk.plan(plan(1, order_qty=10_000), "o/0/1")
+    cum, paid, reported = 0, 0.0, Decimal(0)
+    for version, (qty, px) in enumerate(fills, 2):
+        cum, paid = cum + qty, paid + qty * px
+        answer = desk.plan(plan(version, cum=cum, order_qty=10_000, avg_px=paid / cum), "e/0/1")
+        check(answer)
+        found = trade(answer)
+        reported += Decimal(found[32]) * Decimal(found[31])
+        assert Decimal(found[14]) == cum
+        assert reported == pytest.approx(Decimal(found[6]) * cum, abs=Decimal("1e-5"))
+
+
+def test_ended_orders_are_forgotten_after_the_service_has_forgotten_them() -> None:
+    desk = Desk(keep_ended_ns=100)
+    for name in ("A", "B", "C"):
+        taken(desk, "D", order(name), f"o/0/{name}")
+        desk.plan(plan(1, cl_ord_id=name), f"o/0/{name}")
+    desk.plan(plan(2, "done", 1000, cl_ord_id="A"), "e/0/1")
+    desk.plan(plan(2, "done", 1000, cl_ord_id="B"), "e/0/2")
+    # A bust has B worked again: it has not ended any more.
+    desk.plan(plan(3, "active", 900, cl_ord_id="B", as_of=AT + 50), "e/0/3")
+    kept = desk.plan(plan(2, cl_ord_id="C", as_of=AT + 100), "t/0/1")
+    assert (kept.gone, set(kept.changed)) == ([], {"C"})
+    answer = desk.plan(plan(3, cl_ord_id="C", as_of=AT + 101), "t/0/2")
+    assert (answer.gone, set(answer.changed)) == (["A"], {"C"})
+    again = Desk(keep_ended_ns=100)
+    again.load([Parent.load(parent.dump()) for parent in desk._orders.values()])
+    assert sorted(again._orders) == sorted(desk._orders) == ["B", "C"]
+    # Its id is free again, as it is in the service.
+    assert kinds(taken(desk, "D", order("A"), "o/0/9")) == [("8", "A")]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"no JSON", b"[]", b"null", b"{}", b"\xff\xfe", orjson.dumps(plan(1) | {"plan_version": "1"}),
+     orjson.dumps(plan(1) | {"as_of": "soon"}), orjson.dumps({"type": "plan"})],
+)  # fmt: skip
+def test_a_record_that_is_no_message_of_ours_is_none(value: bytes) -> None:
+    assert message_of(Topic.PLANS, value) is None
+    assert message_of(Topic.ALERTS, value) is None
+
+
+def test_times_as_text_are_times() -> None:
+    assert message_of(Topic.PLANS, orjson.dumps(plan(1) | {"as_of": str(AT)})) == plan(1)

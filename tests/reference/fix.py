@@ -54,15 +54,19 @@ An ExecutionReport names the parent order in tag 11, or in the tag that `fix.par
 | 150=8 | it is rejected; 58 states the field and the remedy |
 | 150=E, 150=6 | a replace or cancel is taken |
 | 150=5, 150=4 | it is replaced; it is canceled, by a request or otherwise |
-| 150=9, 150=D | it is halted, with the reason in 58; it works again |
+| 150=F | a part of it is filled: 32 and 31 are what was filled since the last report, and its average price |
+| 150=9, 150=D | it is halted, with the reason in 58; it works again, or fills were corrected or busted |
 | 150=C | its window ended with a part not traded |
-| 150=I | it is filled (39=2); also the answer to a status request |
+| 150=I | the answer to a status request; also that it is filled (39=2), where trades are not reported |
 | OrderCancelReject (9) | a replace or cancel is refused; 102: 0 late, 1 unknown, 2 refused, 3 pending, 6 used id |
 | BusinessMessageReject (j) | an execution that cannot be used, or a message that is not supported |
 
 Every report has OrderQty (38) = CumQty (14) + LeavesQty (151); once the order is canceled, expired or rejected,
-LeavesQty is 0. CumQty is what the service has counted. Fills are reported by those who traded, and not repeated here;
-AvgPx (6), which FIX 4.4 requires, is 0.
+LeavesQty is 0. CumQty is what the service has counted, and AvgPx (6) the average price of the reported fills: 0 where
+there is none. In FIX 4.4 and later only a trade (150=F) moves CumQty, so the fills that come in go back to the order's
+sender, those since its last report as one trade. They are not trades of their own: where the system that traded reports
+them to the same books, set `fix.trade_reports` to false. What is busted or corrected restates the order (150=D). With
+`plans.fills` = "scheduled" what counts as executed without a fill is in CumQty, and no trade.
 """
 
 

@@ -20,12 +20,18 @@ if TYPE_CHECKING:
     epilog=example(
         "impactd check-config -c impactd.toml",
         "IMPACTD__KAFKA__BOOTSTRAP=kafka:9092 impactd check-config --changed",
+        "impactd check-config --sessions sessions.cfg",
     ),
 )
 @settings_options
 @click.option("--json", "as_json", is_flag=True, help="Write JSON for machines.")
 @click.option("--changed", is_flag=True, help="Leave out settings at their default.")
-def command(config: Path | None, sets: tuple[str, ...], *, as_json: bool, changed: bool) -> None:
+@click.option(
+    "--sessions",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Also check the session file of impactd fix.",
+)
+def command(config: Path | None, sets: tuple[str, ...], *, as_json: bool, changed: bool, sessions: Path | None) -> None:
     """Show the settings in force and where each came from.
 
     Later sources win: default, file, environment (IMPACTD__SECTION__FIELD),
@@ -33,6 +39,8 @@ def command(config: Path | None, sets: tuple[str, ...], *, as_json: bool, change
     not installed.
     """
     loaded = load_settings(config, sets)
+    if sessions is not None:
+        _check_sessions(sessions)
     shown = {path: value for path, value in loaded.shown().items() if not changed or loaded.origins[path] != "default"}
     from impactd.config.calendars import ending
 
@@ -43,6 +51,18 @@ def command(config: Path | None, sets: tuple[str, ...], *, as_json: bool, change
     else:
         _write_table(loaded, shown)
     refuse_missing_extras(loaded.settings)
+
+
+def _check_sessions(path: Path) -> None:
+    """Name the sessions of a session file; fail where it cannot be used."""
+    from impactd.shell.fix.sessions import SessionsError, check_sessions
+
+    try:
+        names = check_sessions(path.read_text("utf-8"))
+    except (SessionsError, UnicodeDecodeError) as error:
+        text = str(error) if isinstance(error, SessionsError) else "is not UTF-8; write it as UTF-8"
+        raise click.UsageError(f"{path}: {text}") from None
+    click.echo(f"{path}: {', '.join(names)}", err=True)
 
 
 def _write_json(loaded: Loaded, shown: dict[str, object]) -> None:

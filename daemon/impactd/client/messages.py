@@ -292,6 +292,9 @@ class Plan(TypedDict):
     expected_cost_ticks: float | None
     #: Entries in auctions, in order of time: `qty`, these and `shortfall_qty` sum to `leaves_qty`.
     auctions: list[AuctionEntry]
+    #: Average price of the reported fills; null without one. Where quantity counts as executed without a fill,
+    #: `cum_qty` is more than these.
+    avg_px: float | None
     #: Price at which the order trades at once, or a better one; null without a would price.
     would_px: float | None
     #: Part of the first interval to take at once, at `would_px` or better: what the order may take of the book

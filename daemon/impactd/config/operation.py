@@ -108,3 +108,5 @@ class FixSection(Section):
         tuple[Annotated[int, Field(ge=1, le=99_999)], ...], Field(strict=False, max_length=200)
     ] = ()
     """Tags of orders that change nothing here, such as 15 or 207; every other tag that is not known is refused."""
+    trade_reports: bool = True
+    """Whether an order's sender gets its trades (150=F); off where the system that traded reports them to it."""

@@ -305,6 +305,11 @@ class Plan:
         tuple[AuctionEntry, ...],
         "Entries in auctions, in order of time: `qty`, these and `shortfall_qty` sum to `leaves_qty`.",
     ] = ()
+    avg_px: Annotated[
+        Price | None,
+        "Average price of the reported fills; null without one. Where quantity counts as executed without a fill, "
+        "`cum_qty` is more than these.",
+    ] = None
     would_px: Annotated[
         Price | None, "Price at which the order trades at once, or a better one; null without a would price."
     ] = None

@@ -42,6 +42,7 @@ from impactd.core.base.settings import SECOND_NS, PlanSettings
 from impactd.core.market.bands import LogBands
 from impactd.core.market.symbol import SideView
 from impactd.core.orders.auction import Entry, entered
+from impactd.core.orders.costs import average_px
 from impactd.core.orders.order import Order, Status
 from impactd.core.outputs.messages import AuctionEntry, Certificate, ModelRef, Plan
 from impactd.core.planning.alpha import with_alpha
@@ -521,6 +522,7 @@ def plan_message(
         multiplier=its.points,
         blind=blind,
         cl_ord_ids=order.ids,
+        avg_px=average_px(order.costs.notional, order.costs.qty),
     )
     if proposal is None:
         return Plan(**fields)

@@ -33,7 +33,7 @@ from aiokafka.errors import KafkaError
 
 from impactd.config import Settings
 from impactd.core.base.topics import Topic
-from impactd.shell.fix.reports import Answer, Desk, Out, Parent
+from impactd.shell.fix.reports import Answer, Desk, Out, Parent, message_of
 from impactd.shell.fix.sessions import KEPT, SessionsError, SessionState, sessions_file
 from impactd.shell.fix.tags import SOH, pairs_of, values_of
 from impactd.shell.kafka.client import close_producer, close_within, manual_consumer, transactional_producer
@@ -81,7 +81,15 @@ class Gateway:
         self._readable = Readable(settings)
         fix = settings.fix
         self._topic = fix.topic or f"{settings.topics.prefix}fix"
-        self._desk = Desk(fix.informational_tags, fix.parent_tag, drop_copy=drop_copy)
+        self._desk = Desk(
+            fix.informational_tags,
+            fix.parent_tag,
+            drop_copy=drop_copy,
+            trade_reports=fix.trade_reports,
+            keep_ended_ns=settings.core().plans.keep_ended_ns,
+        )
+        #: Records of the service's topics that are no message of ours.
+        self._skipped = 0
         self._states: dict[str, SessionState] = {}
         self._outbox: dict[int, Out] = {}
         self._next_entry = 1
@@ -200,6 +208,7 @@ class Gateway:
             if answer is not None:
                 await self._write_record(answer, origin)
                 values |= {f"order|{name}": parent.dump() for name, parent in answer.changed.items()}
+                values |= dict.fromkeys(f"order|{name}" for name in answer.gone)
                 for out in answer.out:
                     self._outbox[self._next_entry] = out
                     values[f"outbox|{self._next_entry}"] = tuple(out)  # orjson takes no NamedTuple
@@ -341,19 +350,35 @@ class Gateway:
                             if value is None:
                                 continue
                             trigger = record.header("input")
-                            answer = told(orjson.loads(value), None if trigger is None else trigger.decode())
+                            message = message_of(topic, value)
+                            if message is None:
+                                self._skip(record.topic, record.partition, record.offset)
+                                continue
+                            answer = told(message, None if trigger is None else trigger.decode(errors="replace"))
                             whole.out += answer.out
                             whole.changed |= answer.changed
+                            whole.gone += answer.gone
                         key = f"{topic.value}/{place.partition}"
                         self._positions[key] = records[-1].offset + 1
                         # What is passed over concerns no order here; its position must stay within the retention.
                         late = self._loop.time() > self._saved_at + _SAVE_S
-                        if whole.changed or late:
+                        if whole.changed or whole.gone or late:
                             self._saved_at = self._loop.time()
                             state = {f"position|{name}": at for name, at in self._positions.items()}
                             await self._take(whole, state if late else {f"position|{key}": self._positions[key]})
         finally:
             await close_within(consumer.stop())
+
+    def _skip(self, topic: str, partition: int, offset: int) -> None:
+        """Pass over a record that the service has not written."""
+        self._skipped += 1
+        _log.warning(
+            "not a message of the service: skipped",
+            topic=topic,
+            partition=partition,
+            offset=offset,
+            count=self._skipped,
+        )
 
 
 def _numbers(state: SessionState) -> dict[str, Any]:
@@ -383,9 +408,6 @@ def _message(quickfix: Any, out: Out) -> Any:
     message.getHeader().setField(35, out.kind)
     for tag, value in out.fields:
         message.setField(tag, value)
-    if out.kind == "8" and out.session.startswith("FIX.4.4"):
-        # Required by FIX 4.4; the gateway does not price fills.
-        message.setField(6, "0")
     return message
 
 

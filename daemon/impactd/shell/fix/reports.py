@@ -9,6 +9,9 @@ Rules:
   first of them;
 - a replace states the whole order, as FIX has it: a term that it leaves out is cleared.  One replace may be pending at
   a time, and one cancel;
+- what an order's plans count as filled since its last report goes to its sender as one trade (150=F) at its average
+  price: in FIX 4.4 and later no other report moves CumQty.  What is taken back by corrections and busts restates the
+  order (150=D), since such a trade has no report of its own to refer to;
 - ``OrderQty = CumQty + LeavesQty`` on every report of an order that works or is filled; LeavesQty is 0 once it has
   ended.  An overfill, where CumQty exceeds what was ordered, is reported as OrderQty = CumQty with a text.
 """
@@ -16,12 +19,17 @@ Rules:
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from types import NoneType
 from typing import Any, Final, NamedTuple
 
+import orjson
+
 from impactd.client import Client, RefusedError
+from impactd.core.base.settings import SECOND_NS
 from impactd.core.base.topics import Topic
 from impactd.shell.fix.tags import (
     Fields,
@@ -40,7 +48,38 @@ from impactd.shell.fix.tags import (
 )
 
 #: Status of an order that its plans state, as OrdStatus; an active order has others.
+#: Prices in reports.
+_PX: Final = Decimal("1e-9")
+
 _ENDED: Final = {"done": "2", "canceled": "4", "rejected": "8", "expired": "C"}
+
+#: Fields of a plan and of an alert that are read here, and their types.
+_READ: Final[dict[Topic, dict[str, tuple[type, ...]]]] = {
+    Topic.PLANS: {
+        "cl_ord_id": (str,),
+        "plan_version": (int,),
+        "as_of": (int, str),
+        "status": (str,),
+        "text": (str, NoneType),
+        "order_qty": (int, float),
+        "cum_qty": (int, float),
+    },
+    Topic.ALERTS: {"kind": (str,), "cl_ord_id": (str, NoneType), "as_of": (int, str), "text": (str,)},
+}
+
+
+def message_of(topic: Topic, value: bytes) -> dict[str, Any] | None:
+    """Return a record of the service as an object; None for what is none."""
+    try:
+        message = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(message, dict):
+        return None
+    if not all(type(message.get(name)) in types for name, types in _READ[topic].items()):
+        return None
+    as_of = str(message["as_of"])
+    return message | {"as_of": int(as_of)} if as_of.isascii() and as_of.isdigit() else None
 
 
 class Out(NamedTuple):
@@ -90,6 +129,9 @@ class Parent:
     requests: list[Request] = field(default_factory=list)
     reports: int = 0
     version: int = 0
+    avg_px: float | None = None
+    #: Event time of the plan that ended it, ns.
+    ended_at: int | None = None
 
     @property
     def ended(self) -> bool:
@@ -124,6 +166,8 @@ class Answer:
         Messages to send, in their order.
     changed : dict of Parent
         Orders to save, by name.
+    gone : list of str
+        Orders that ended so long ago that they are forgotten.
     """
 
     symbol: str = ""
@@ -131,6 +175,7 @@ class Answer:
     awaits: Parent | Request | None = None
     out: list[Out] = field(default_factory=list)
     changed: dict[str, Parent] = field(default_factory=dict)
+    gone: list[str] = field(default_factory=list)
 
 
 class Desk:
@@ -144,20 +189,38 @@ class Desk:
         Tag of an execution report that names the parent order.
     drop_copy : bool
         Whether only execution reports are taken.
+    trade_reports : bool
+        Whether trades are reported to the order's sender.
+    keep_ended_ns : int
+        How long an ended order is remembered, as the service does.
     """
 
-    def __init__(self, informational: Iterable[int] = (), parent_tag: int = 11, *, drop_copy: bool = False) -> None:
+    def __init__(
+        self,
+        informational: Iterable[int] = (),
+        parent_tag: int = 11,
+        *,
+        drop_copy: bool = False,
+        trade_reports: bool = True,
+        keep_ended_ns: int = 86_400 * SECOND_NS,
+    ) -> None:
         self._informational = frozenset(informational)
         self._parent_tag = parent_tag
         self._drop_copy = drop_copy
         self._orders: dict[str, Parent] = {}
         #: Order of every ClOrdID.
         self._of: dict[str, Parent] = {}
+        self._keep_ended_ns = keep_ended_ns
+        self._trade_reports = trade_reports
+        #: Ended orders and when, the earliest first.
+        self._ended: deque[tuple[int, str]] = deque()
 
     def load(self, parents: Iterable[Parent]) -> None:
         """Take in the orders of a saved state."""
         for parent in parents:
             self._add(parent)
+        ended = [(one.ended_at, one.name) for one in self._orders.values() if one.ended_at is not None]
+        self._ended = deque(sorted(ended))
 
     def _add(self, parent: Parent) -> None:
         self._orders[parent.name] = parent
@@ -302,14 +365,19 @@ class Desk:
         parent.version = plan["plan_version"]
         before, at = parent.status, plan["as_of"]
         parent.status, parent.text = plan["status"], plan["text"]
+        was = Decimal(parent.cum_qty), parent.avg_px
         parent.order_qty, parent.cum_qty = str(plan["order_qty"]), str(plan["cum_qty"])
+        parent.avg_px = plan.get("avg_px")
         answer = Answer(changed={parent.name: parent})
+        self._note_end(parent, int(at))
+        self._forget(int(at), answer)
         if before == "pending":
             if parent.status == "rejected":
                 answer.out.append(self._report(parent, "8", at, extra=((103, "99"),)))
                 return answer
             answer.out.append(self._report(parent, "0", at, status=None if not parent.ended else "0"))
             before = "active"
+        answer.out += self._traded(parent, *was, at)
         for request in tuple(parent.requests):
             is_its_own = request.place is not None and request.place == place
             if is_its_own or (request.kind == "cancel" and parent.status == "canceled"):
@@ -322,6 +390,38 @@ class Desk:
         if parent.status != before and not any(_tells(out, parent.status) for out in answer.out):
             answer.out.append(self._turned(parent, at))
         return answer
+
+    def _note_end(self, parent: Parent, at: int) -> None:
+        if not parent.ended:
+            parent.ended_at = None
+        elif parent.ended_at is None:
+            parent.ended_at = at
+            self._ended.append((at, parent.name))
+
+    def _forget(self, now: int, answer: Answer) -> None:
+        """Forget the orders that ended too long before event time `now`, ns."""
+        while self._ended and self._ended[0][0] < now - self._keep_ended_ns:
+            at, name = self._ended.popleft()
+            parent = self._orders.get(name)
+            if parent is None or parent.ended_at != at:  # worked again since then, after a bust
+                continue
+            del self._orders[name]
+            for cl_ord_id in parent.ids:
+                self._of.pop(cl_ord_id, None)
+            answer.changed.pop(name, None)
+            answer.gone.append(name)
+
+    def _traded(self, parent: Parent, was: Decimal, was_px: float | None, at: int) -> list[Out]:
+        """Return the report of what is filled since the last one; of quantity without a reported fill there is none."""
+        cum, avg_px = Decimal(parent.cum_qty), parent.avg_px
+        if not self._trade_reports or (cum, avg_px) == (was, was_px) or (avg_px is None and was_px is None):
+            return []
+        qty = cum - was
+        if qty <= 0 or avg_px is None:
+            return [self._report(parent, "D", at, extra=((378, "99"),))]
+        paid = _decimal(avg_px) * cum - _decimal(was_px or 0.0) * was
+        extra = ((32, _plain(qty)), (31, _plain((paid / qty).quantize(_PX))))
+        return [self._report(parent, "F", at, extra=extra)]
 
     def _accepted(self, parent: Parent, request: Request, at: int) -> Out:
         parent.requests.remove(request)
@@ -348,6 +448,7 @@ class Desk:
             return Answer()
         if parent.place == place and parent.status == "pending":
             parent.status, parent.text = "rejected", alert["text"]
+            self._note_end(parent, int(alert["as_of"]))
             return Answer(
                 out=[self._report(parent, "8", alert["as_of"], extra=((103, "99"),))], changed={parent.name: parent}
             )
@@ -405,6 +506,7 @@ class Desk:
             (38, _plain(asked)),
             (14, _plain(cum)),
             (151, _plain(asked - cum if working else Decimal(0))),
+            (6, _plain(_decimal(parent.avg_px or 0.0))),
             (60, utc(at)),
             *extra,
         ]
@@ -423,7 +525,14 @@ class Desk:
         name = values.get(11, "") or "NONE"
         quantity = values.get(38, "0")
         fields = [(37, "NONE"), (11, name), (17, f"{name}/{values.get(34, '0')}/refused"), (150, kind), (39, "8")]
-        fields += [(55, values.get(55, "[N/A]")), (54, values.get(54, "7")), (38, quantity), (14, "0"), (151, "0")]
+        fields += [
+            (55, values.get(55, "[N/A]")),
+            (54, values.get(54, "7")),
+            (38, quantity),
+            (14, "0"),
+            (151, "0"),
+            (6, "0"),
+        ]
         return Out(session, "8", (*fields, (60, utc(at)), (103, reason), (58, text)))
 
     def _too_late(self, parent: Parent, request: Request, text: str, at: int, reason: str = "0") -> Out:
@@ -455,6 +564,10 @@ def _tells(out: Out, status: str) -> bool:
     """Return whether a report has already told a status."""
     told = dict(out.fields)
     return out.kind == "8" and told[39] == _ENDED.get(status, "9" if status == "halted" else told[39])
+
+
+def _decimal(px: float) -> Decimal:
+    return Decimal(px).quantize(_PX)
 
 
 def _plain(number: Decimal) -> str:

@@ -5,6 +5,7 @@ The state is on the topic; the files are made from it at each start, in a folder
 
 from __future__ import annotations
 
+import re
 import sysconfig
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,24 @@ _OWN: Final = (
     "ValidateUserDefinedFields",
     "AllowUnknownMsgFields",
 )
+
+_VERSIONS: Final = ("FIX.4.4", "FIXT.1.1")
+_DAYS: Final = "sunday|monday|tuesday|wednesday|thursday|friday|saturday|su|mo|tu|we|th|fr|sa"
+_TIME: Final = (re.compile(r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d"), "a time of day as HH:MM:SS")
+_DAY: Final = (re.compile(_DAYS, re.IGNORECASE), "a day such as monday")
+#: Forms of the settings that a session cannot begin without, or that decide when it does.
+_FORMS: Final = {
+    "socketacceptport": (
+        re.compile(r"[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5]"),
+        "a port",
+    ),
+    "heartbtint": (re.compile(r"[1-9]\d{0,8}"), "a number of seconds"),
+    "starttime": _TIME,
+    "endtime": _TIME,
+    "startday": _DAY,
+    "endday": _DAY,
+    "defaultapplverid": (re.compile(r"FIX\.5\.0SP2|9"), "FIX.5.0SP2"),
+}
 
 #: Outgoing messages that are kept for a resend, by session; older ones are gap-filled.
 KEPT: Final = 100_000
@@ -68,21 +87,76 @@ class SessionState:
             Path(f"{base}.session").write_text(self.created, "ascii")
 
 
+def check_sessions(text: str) -> list[str]:
+    """Return the sessions of a session file, as QuickFIX names them; QuickFIX itself is not needed.
+
+    Raises
+    ------
+    SessionsError
+        If the file cannot be used; the text states the line and what to change.
+    """
+    default: dict[str, str] = {}
+    sessions: list[tuple[int, dict[str, str]]] = []
+    section: dict[str, str] | None = None
+    for number, line in enumerate(map(str.strip, text.splitlines()), 1):
+        if not line or line.startswith("#"):
+            continue
+        if line.upper() in {"[DEFAULT]", "[SESSION]"}:
+            section = default if line.upper() == "[DEFAULT]" else {}
+            if section is not default:
+                sessions.append((number, section))
+            continue
+        key, sign, value = (part.strip() for part in line.partition("="))
+        if not sign or not key:
+            raise SessionsError(f"line {number}: {line[:40]!r} is neither a section nor KEY=VALUE; correct it")
+        if key.lower() in {own.lower() for own in _OWN}:
+            raise SessionsError(f"line {number}: {key} is set by the gateway, for exactly-once; leave it out")
+        if section is None:
+            raise SessionsError(f"line {number}: {key} is in no section; put [DEFAULT] before it")
+        _check_value(number, key, value)
+        section[key.lower()] = value
+    if not sessions:
+        raise SessionsError("has no [SESSION]; add one with BeginString, SenderCompID and TargetCompID")
+    names: list[str] = []
+    for number, own in sessions:
+        names.append(_name_of(number, default | own))
+        if names[-1] in names[:-1]:
+            raise SessionsError(f"line {number}: the session {names[-1]} is there twice; leave one")
+    return names
+
+
+def _check_value(number: int, key: str, value: str) -> None:
+    what = _FORMS.get(key.lower())
+    if what is not None and not what[0].fullmatch(value):
+        raise SessionsError(f"line {number}: {key}={value} is not {what[1]}; correct it")
+
+
+def _name_of(number: int, values: Mapping[str, str]) -> str:
+    """Return the name of a session whose settings are complete."""
+    for key in ("BeginString", "SenderCompID", "TargetCompID", "SocketAcceptPort"):
+        if not values.get(key.lower()):
+            raise SessionsError(f"line {number}: the session has no {key}; add it, or to [DEFAULT]")
+    begin = values["beginstring"]
+    if begin not in _VERSIONS:
+        raise SessionsError(f"line {number}: BeginString={begin} is not read; give one of {', '.join(_VERSIONS)}")
+    for first, second in (("StartTime", "EndTime"), ("StartDay", "EndDay")):
+        if (first.lower() in values) != (second.lower() in values):
+            missing = second if first.lower() in values else first
+            raise SessionsError(f"line {number}: the session has no {missing}; give both {first} and {second}")
+    qualifier = values.get("sessionqualifier", "")
+    return f"{begin}:{values['sendercompid']}->{values['targetcompid']}" + (f":{qualifier}" if qualifier else "")
+
+
 def sessions_file(text: str, store: Path) -> str:
     """Return a QuickFIX session file with what the gateway sets itself.
 
     Raises
     ------
     SessionsError
-        If it sets that otherwise, or has no session.
+        As `check_sessions` does.
     """
+    check_sessions(text)
     lines = text.splitlines()
-    for number, line in enumerate(lines, 1):
-        key = line.partition("=")[0].strip()
-        if key.lower() in {own.lower() for own in _OWN}:
-            raise SessionsError(f"line {number}: {key} is set by the gateway, for exactly-once; leave it out")
-    if not any(line.strip().upper() == "[SESSION]" for line in lines):
-        raise SessionsError("has no [SESSION]; add one with BeginString, SenderCompID and TargetCompID")
     specs = _dictionaries(store)
     own = {
         "ConnectionType": "acceptor",
