@@ -104,8 +104,8 @@ def own_files(page: Path, directory: Path) -> list[Path]:
 def environment(bootstrap: str | None) -> dict[str, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     own = {name: value for name, value in os.environ.items() if not name.startswith("IMPACTD__")} | {"PATH": path}
-    # Whoever reads the page has the port to himself; a machine that tests may not.
-    own["IMPACTD__HTTP__PORT"] = "0"
+    # A reader of the page has the ports to himself; a machine that runs tests may not.
+    own |= {"IMPACTD__HTTP__PORT": "0", "IMPACTD__HTTP__PAGE_PORT": "0"}
     return own if bootstrap is None else own | {"IMPACTD__KAFKA__BOOTSTRAP": bootstrap}
 
 
