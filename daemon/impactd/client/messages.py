@@ -341,7 +341,8 @@ class Slice(TypedDict):
     #: Marginal cost over mid, net of the expected move, up to which the order takes; null under another reason
     #: (price per share).
     reservation: float | None
-    #: Move of the mid over the next minute that the microprice predicts; positive is up (price per share).
+    #: Move of the mid over the next minute that the microprice and the last move predict; positive is up (price
+    #: per share).
     expected_move: float
     #: Mid of the decision's book.
     mid: float

@@ -10,7 +10,8 @@ The recordings are not part of the project::
 
 `tests.research.backtest.generated --first-days N` works orders the same way on days on which nothing can be foreseen.
 
-`--days FIRST:LAST` judges other A-share days, `--symbols` fewer symbols.
+`--days FIRST:LAST` judges other A-share days, `--symbols` fewer symbols.  `--without rho`, `move` or `gate` shows what
+a part of slices is worth: the mid's last change, all of the expected move, the gate.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -30,10 +32,12 @@ from impactd.core.base.settings import SECOND_NS, CoreSettings, PlanSettings, Se
 from impactd.core.base.topics import SIDES, Topic
 from impactd.core.inputs.ticks import Float, TickBatch
 from impactd.core.outputs.messages import Plan, Slice
+from impactd.core.slices.microprice import Microprice
+from impactd.core.slices.worth import Gate
 from impactd.research.backtest import within
 from impactd.research.backtest.capture import Priced, pooled
 from impactd.research.backtest.days import Day, SymbolTape, read_tapes
-from impactd.research.backtest.evaluate import ENGINE, SLICES, TWAP_SLICES, Bench, evaluate
+from impactd.research.backtest.evaluate import ENGINE, LATENCY_S, SLICES, TWAP_SLICES, Bench, evaluate
 from impactd.research.backtest.policies import Lines
 from impactd.research.backtest.study import DayStudy
 from impactd.research.backtest.windows import Question, Trial, trials
@@ -83,12 +87,15 @@ class Worked:
     Attributes
     ----------
     planned : float or None
-        What the first plan cost where it was left as it was; by slices, what they cost at the books of their decisions.
+        What the first plan cost where it was left as it was; by slices, what they cost.
+    shares : dict of str to float
+        What slices took, by reason; ``left`` for what they left.
     """
 
     priced: Priced
     first: Plan | None
     planned: float | None
+    shares: Mapping[str, float] = field(default_factory=dict)
 
 
 def worked(source: Source, acts: str, skip: int, rates: Sequence[float] = RATES) -> list[Worked]:
@@ -145,20 +152,28 @@ def _judged(bench: Bench, trial: Trial, plans: list[Plan], slices: list[Slice], 
     order, day = trial.order, bench.studies[trial.day].day
     row, intervals, name = SIDES.index(order.side), day.intervals, SLICES if acts == "slices" else ENGINE
     begin, n = intervals.index(order.start), intervals.index(order.end) - intervals.index(order.start)
+    shares: dict[str, float] = defaultdict(float)
     at = np.arange(begin, begin + n)
     priced = evaluate(bench, [trial], ("twap", TWAP_SLICES, "hindsight"), {})[0].priced
     first = plans[0] if plans[0].cost_band is not None and sum(plans[0].qty) == order.qty else None
     if acts == "slices":
         left = max(order.qty - sum(one.qty for one in slices), 0) / QUANTA
         takes = Takes.of(slices, left, order.end - bench.plans.slice_interval_ns)
-        cost = within.price(intervals.prevailing, row, takes, intervals.interval_ns, bench.plans.slice_latency_ns)
-        own, later = cost.own, cost.later
-        planned = within.price(intervals.prevailing, row, takes, intervals.interval_ns, 0).own
+        latencies = {name: bench.plans.slice_latency_ns} | {late(s): s * SECOND_NS for s in LATENCY_S}
+        costs = {
+            key: within.price(intervals.prevailing, row, takes, intervals.interval_ns, ns)
+            for key, ns in latencies.items()
+        }
+        planned = costs[name].own
+        for one in slices:
+            shares[one.reason] += one.qty / QUANTA
+        shares["left"] += left
     else:
         path, left = _traded(plans, order.start, n, intervals.interval_ns, order.qty / QUANTA)
-        own = float(intervals.costs(row, at, path)[0].sum())
+        own, over = intervals.costs(row, at, path)
         moved = within.moves(intervals.prevailing, order.start, n, intervals.interval_ns)
-        later = within.later(own, row, path, moved)
+        cost = float(own.sum())
+        costs = {name: within.Cost(cost, within.later(cost, row, path, moved), float(over.sum()))}
         planned = math.nan
         if first is not None:
             whole = np.zeros(n)
@@ -167,12 +182,17 @@ def _judged(bench: Bench, trial: Trial, plans: list[Plan], slices: list[Slice], 
             planned = float(intervals.costs(row, at, whole)[0].sum())
     priced = dataclasses.replace(
         priced,
-        cost={**priced.cost, name: own},
-        later={**priced.later, name: later},
-        beyond={**priced.beyond, name: 0.0},
-        left={**priced.left, name: left},
+        cost={**priced.cost, **{key: cost.own for key, cost in costs.items()}},
+        later={**priced.later, **{key: cost.later for key, cost in costs.items()}},
+        beyond={**priced.beyond, **{key: cost.beyond for key, cost in costs.items()}},
+        left={**priced.left, **dict.fromkeys(costs, left)},
     )
-    return Worked(priced, first, planned)
+    return Worked(priced, first, planned, shares)
+
+
+def late(seconds: int) -> str:
+    """Return the name of slices that are executed `seconds` after their decision."""
+    return f"{SLICES} {seconds} s"
 
 
 def _traded(plans: Sequence[Plan], start: int, n: int, interval: int, qty: float) -> tuple[Float, float]:
@@ -208,27 +228,43 @@ def _line(name: str, found: Sequence[Worked]) -> str:
 
 
 def worth(name: str, found: Sequence[Worked], policy: str) -> str:
-    """Return a line on captures and savings of one policy."""
+    """Return lines on captures and savings of one policy; of slices by latency too, and what they took by reason."""
     orders = [one.priced for one in found]
-    figures = pooled(orders, ("twap", TWAP_SLICES, policy), 0)
-    mine = figures[policy]
-    later = [
-        f"{label} {capture:.2f} ({low:.2f} to {high:.2f}), {bps:.2f} bps"
-        for label, capture, (low, high), bps in zip(
-            ("mid 1 min later", "5 min"),
-            mine["capture_later"],
-            mine["capture_later_ci90"],
-            mine["saved_later_bps"],
-            strict=True,
+    by_latency = [late(s) for s in LATENCY_S] if policy == SLICES else []
+    figures = pooled(orders, ("twap", TWAP_SLICES, policy, *by_latency), 0)
+    head = f"{name:10} {len(orders):4} orders, TWAP {figures['twap']['cost_bps']:.2f} bps"
+    head += f", at decisions {figures[TWAP_SLICES]['cost_bps']:.2f}; beats TWAP {figures[policy]['beat_twap']:.0%}"
+    lines = [head] + [f"    {label:20} {_worth(figures[label])}" for label in by_latency or [policy]]
+    shares = sum((Counter(one.shares) for one in found), Counter[str]())
+    if shares:
+        whole = shares.total()
+        lines.append("    " + ", ".join(f"{reason} {qty / whole:.1%}" for reason, qty in shares.most_common()))
+    return "\n".join(lines)
+
+
+def _worth(figures: Mapping[str, Any]) -> str:
+    """Return the captures over the mid of the trade and the later ones, with 90% intervals, and bps of the notional."""
+    captures = [figures["capture"], *figures["capture_later"]]
+    intervals = [figures["capture_ci90"], *figures["capture_later_ci90"]]
+    bps = [figures["saved_bps"], *figures["saved_later_bps"]]
+    return "; ".join(
+        f"{label} {capture:.2f} ({low:.2f} to {high:.2f}) {saved:.2f} bps"
+        for label, capture, (low, high), saved in zip(
+            ("own mid", "1 min later", "5 min"), captures, intervals, bps, strict=True
         )
-    ]
-    low, high = mine["capture_ci90"]
-    return (
-        f"{name:10} {len(orders):4} orders: own mid {mine['capture']:.3f} ({low:.3f} to {high:.3f}),"
-        f" {mine['saved_bps']:.2f} bps of {figures['twap']['cost_bps']:.2f};"
-        f" {'; '.join(later)}; beats TWAP {mine['beat_twap']:.0%},"
-        f" TWAP at decisions {figures[TWAP_SLICES]['cost_bps']:.2f} bps"
     )
+
+
+def leave_out(names: Sequence[str]) -> None:
+    """Leave parts of slices out, in this process."""
+    parts = Microprice.parts.fget
+    assert parts is not None
+    if "move" in names:
+        Microprice.parts = property(lambda _: (0.0, 0.0))  # type: ignore[method-assign, assignment]  (a study)
+    elif "rho" in names:
+        Microprice.parts = property(lambda micro: (parts(micro)[0], 0.0))  # type: ignore[method-assign, assignment]  (a study)
+    if "gate" in names:
+        Gate.judge = lambda *_: None  # type: ignore[method-assign, assignment]  (a study)
 
 
 def main() -> None:
@@ -240,7 +276,9 @@ def main() -> None:
     parser.add_argument("--symbols", nargs="*", default=[])
     parser.add_argument("--rates", type=float, nargs="*", default=list(RATES), help="of the volume, in turn by day")
     parser.add_argument("--acts", nargs="*", choices=("minute", "slices"), default=["minute", "slices"])
+    parser.add_argument("--without", nargs="*", choices=("rho", "move", "gate"), default=[], help="parts of slices")
     asked = parser.parse_args()
+    leave_out(asked.without)
     default = "1:40" if asked.what == "bands" else "41:50"
     first, last = (int(part) for part in (asked.days or default).split(":"))
     chosen = [s for s in sources(asked.data, first, last) if not asked.symbols or s.symbol in asked.symbols]

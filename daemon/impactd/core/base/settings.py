@@ -215,7 +215,11 @@ class PlanSettings:
         15 * SECOND_NS, "Time between decisions on slices; divides books.interval_s.", ge=SECOND_NS
     )
     slice_latency_ns: int = setting(
-        3 * SECOND_NS, "How long after a slice's end its fills may still be reported.", ge=0, le=_DAY_NS
+        3 * SECOND_NS,
+        "From a decision on slices to its execution. Whether slices pay is judged at that book; for so long after a "
+        "slice's end its fills may still be reported.",
+        ge=0,
+        le=_DAY_NS,
     )
     price_check_ns: int = setting(
         2 * SECOND_NS,

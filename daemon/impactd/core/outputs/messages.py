@@ -361,7 +361,8 @@ class Slice:
         "Marginal cost over mid, net of the expected move, up to which the order takes; null under another reason.",
     ]
     expected_move: Annotated[
-        PerShare, "Move of the mid over the next minute that the microprice predicts; positive is up."
+        PerShare,
+        "Move of the mid over the next minute that the microprice and the last move predict; positive is up.",
     ]
     mid: Annotated[Price, "Mid of the decision's book."]
 

@@ -1,18 +1,21 @@
-r"""The part of the microprice's distance from the mid that the mid moves within a minute.
+r"""The move of the mid within a minute that a book predicts.
 
-A narrow spread or a deep side predicts the mid: what looks cheap now is partly what others know.  With
+A narrow spread or a deep side predicts the mid: what looks cheap now is partly what others know.  A mid that has just
+moved moves on.  With
 
 .. math::
 
    d = \frac{b \, v_a + a \, v_b}{v_a + v_b} - \text{mid}
 
-(best prices a, b with sizes v) the mid is expected to move by :math:`\kappa d`.  A buy is compared net of it: a mid
-that will rise makes now cheaper than later.  :math:`\kappa` is the regression, through the origin, of the mid's change
-over `AHEAD_NS` on d, both in half-spreads, over the symbol's own decisions.  It is shrunk to `PRIOR` as far as its own
-error is larger than the differences among symbols, `PRIOR_SD`: one day of a symbol shows little.  On A-share days 1 to
-40 and
-FROG captures were the same from 1/4 to 1/2; without it (0) three of eight sessions lost over the mid a minute later,
-and with 1 ARL did.
+(best prices a, b with sizes v) and r the mid's change since the last decision, the mid is expected to move by
+:math:`\kappa d + \rho r`.  A buy is compared net of it: a mid that will rise makes now cheaper than later.
+:math:`\kappa` and :math:`\rho` are the regression, through the origin, of the mid's change over `AHEAD_NS` on d and r,
+all in half-spreads, over the symbol's own decisions.  They are shrunk to `PRIOR` as far as their own errors are larger
+than the differences among symbols, `PRIOR_SD`: one day of a symbol shows little.
+
+On the A-share days for tuning r more than doubled what slices saved over the mid a minute later; FROG and ARL were the
+same with it and without it.  Without either part two of the three A-shares lost
+(`python -m tests.research.backtest.recorded DATA worth --without rho`, or `move`).
 """
 
 from __future__ import annotations
@@ -26,17 +29,18 @@ from impactd.core.books.checks import Book
 #: How far ahead mids are compared, and how late a later mid may be seen.
 AHEAD_NS: Final = 60 * SECOND_NS
 LATE_NS: Final = 30 * SECOND_NS
-#: Before a symbol has shown it, and by how much symbols differ from it.
-PRIOR: Final = 0.5
-PRIOR_SD: Final = 0.15
+#: Before a symbol has shown them, and by how much symbols differ from them: of the distance, and of the last change.
+PRIOR: Final = (0.5, 0.0)
+PRIOR_SD: Final = (0.15, 0.05)
 #: Mean square of a mid's change in a minute, in half-spreads, before any was seen; it counts as this many changes.
 USUAL_SQUARE: Final = 10.0
 USUAL_COUNT: Final = 60.0
 #: Memory, in decisions: five sessions of a United States day at four a minute.
 HALF_LIFE: Final = 7_800.0
 _FORGET: Final = 0.5 ** (1.0 / HALF_LIFE)
-#: A change of the mid counts as at most this many half-spreads.
+#: A change of the mid counts as at most this many half-spreads, and one that predicts.
 MOST_MOVE: Final = 10.0
+MOST_CHANGE: Final = 5.0
 
 
 def distance(book: Book) -> float:
@@ -46,56 +50,83 @@ def distance(book: Book) -> float:
 
 
 class Microprice:
-    """The regression of one symbol."""
+    """The regression of one symbol.
 
-    __slots__ = ("_n", "_waiting", "_xx", "_xy", "_yy")
+    Attributes
+    ----------
+    move : float
+        What the mid is expected to move after the last decision's book, price.
+    """
+
+    __slots__ = ("_last", "_n", "_waiting", "_xx", "_xy", "_yy", "move")
 
     def __init__(self) -> None:
-        self._xy = self._xx = self._yy = self._n = 0.0
-        #: Decisions whose later mid is to come: time, mid, half-spread, signal in half-spreads.
-        self._waiting: list[tuple[int, float, float, float]] = []
+        #: Discounted sums: of each signal times the move, of the signals' products (11, 12, 22), and of squared moves.
+        self._xy = (0.0, 0.0)
+        self._xx = (0.0, 0.0, 0.0)
+        self._yy = self._n = 0.0
+        #: Time and mid of the last decision.
+        self._last = (0, 0.0)
+        #: Decisions whose later mid is to come: time, mid, half-spread, signals in half-spreads.
+        self._waiting: list[tuple[int, float, float, float, float]] = []
+        self.move = 0.0
 
-    @property
-    def _prior(self) -> float:
-        """What the prior counts as, in sums of signals squared."""
+    def _normal(self) -> tuple[float, float, float]:
+        """Return the matrix of the normal equations with the prior (11, 12, 22)."""
         square = (self._yy + USUAL_COUNT * USUAL_SQUARE) / (self._n + USUAL_COUNT)
-        return square / (PRIOR_SD * PRIOR_SD)
+        first, cross, second = self._xx
+        return first + square / PRIOR_SD[0] ** 2, cross, second + square / PRIOR_SD[1] ** 2
 
     @property
-    def kappa(self) -> float:
-        """Part of the distance that the mid goes, in [0, 1]."""
-        prior = self._prior
-        return min(max((self._xy + PRIOR * prior) / (self._xx + prior), 0.0), 1.0)
+    def parts(self) -> tuple[float, float]:
+        """Kappa, the part of the distance that the mid goes, and rho, the part of its last change that it goes on."""
+        a, b, c = self._normal()
+        u = self._xy[0] + PRIOR[0] * (a - self._xx[0])
+        v = self._xy[1] + PRIOR[1] * (c - self._xx[2])
+        determinant = a * c - b * b
+        kappa, rho = (c * u - b * v) / determinant, (a * v - b * u) / determinant
+        return min(max(kappa, 0.0), 1.0), min(max(rho, -1.0), 1.0)
 
     @property
-    def standard_error(self) -> float:
-        """Of kappa, in [0, `PRIOR_SD`]."""
-        prior = self._prior
-        return math.sqrt(prior * PRIOR_SD * PRIOR_SD / (self._xx + prior))
+    def standard_errors(self) -> tuple[float, float]:
+        """Of kappa and rho, each in [0, `PRIOR_SD`]."""
+        a, b, c = self._normal()
+        square = (a - self._xx[0]) * PRIOR_SD[0] ** 2
+        determinant = a * c - b * b
+        return math.sqrt(square * c / determinant), math.sqrt(square * a / determinant)
 
     def see(self, at: int, book: Book) -> None:
         """Note the book that prevails at a decision, `at` ns: later than all before."""
-        mid = book.mid
+        mid, half_spread = book.mid, book.half_spread
         while self._waiting and self._waiting[0][0] + AHEAD_NS <= at:
-            then, was, half_spread, x = self._waiting.pop(0)
+            then, was, half, x, z = self._waiting.pop(0)
             if at <= then + AHEAD_NS + LATE_NS:
-                y = min(max((mid - was) / half_spread, -MOST_MOVE), MOST_MOVE)
-                self._xy = _FORGET * self._xy + x * y
-                self._xx = _FORGET * self._xx + x * x
+                y = min(max((mid - was) / half, -MOST_MOVE), MOST_MOVE)
+                self._xy = _FORGET * self._xy[0] + x * y, _FORGET * self._xy[1] + z * y
+                first, cross, second = self._xx
+                self._xx = _FORGET * first + x * x, _FORGET * cross + x * z, _FORGET * second + z * z
                 self._yy = _FORGET * self._yy + y * y
                 self._n = _FORGET * self._n + 1.0
-        half_spread = book.half_spread
+        then, was = self._last
+        self._last = at, mid
+        self.move = 0.0
         if half_spread > 0.0:
-            self._waiting.append((at, mid, half_spread, distance(book) / half_spread))
+            x = distance(book) / half_spread
+            z = min(max((mid - was) / half_spread, -MOST_CHANGE), MOST_CHANGE) if at <= then + LATE_NS else 0.0
+            kappa, rho = self.parts
+            self.move = (kappa * x + rho * z) * half_spread
+            self._waiting.append((at, mid, half_spread, x, z))
 
     def save(self) -> list[Any]:
         """Return the state as JSON-ready values; `load` continues from it bit for bit."""
-        return [self._xy, self._xx, self._yy, self._n, [list(item) for item in self._waiting]]
+        sums = [list(self._xy), list(self._xx), self._yy, self._n]
+        return [*sums, list(self._last), [list(item) for item in self._waiting], self.move]
 
     @classmethod
     def load(cls, saved: list[Any]) -> Microprice:
         """Return the regression that `save` has given."""
         found = cls()
-        found._xy, found._xx, found._yy, found._n, waiting = saved
-        found._waiting = [(item[0], item[1], item[2], item[3]) for item in waiting]
+        xy, xx, found._yy, found._n, last, waiting, found.move = saved
+        found._xy, found._xx, found._last = (xy[0], xy[1]), (xx[0], xx[1], xx[2]), (last[0], last[1])
+        found._waiting = [(i[0], i[1], i[2], i[3], i[4]) for i in waiting]
         return found

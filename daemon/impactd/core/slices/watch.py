@@ -4,7 +4,8 @@ With ``plans.act = "slices"`` a decision is due at every multiple of `PlanSettin
 tick at or after that time.  At each one, for every symbol with a prevailing book:
 
 1. the book goes into what its sides have offered (`impactd.core.slices.supply`), into the regression of the mid on the
-   microprice, and into the trial that decides whether slices pay;
+   microprice, and into the trial that decides whether slices pay; the trial is executed at the book that prevails
+   `PlanSettings.slice_latency_ns` later;
 2. the orders of a side get one reservation price P, at which a minute's supply equals their total demand on a minute;
 3. the orders take what the book offers at P or better, net of the expected move and of what was taken since the
    interval began, each in proportion to its demand.
@@ -42,9 +43,9 @@ from impactd.core.orders.ledger import Ledger
 from impactd.core.orders.order import ApplyContext, Order
 from impactd.core.outputs.messages import Slice
 from impactd.core.outputs.outbox import Outbox
-from impactd.core.slices.microprice import Microprice, distance
+from impactd.core.slices.microprice import Microprice
 from impactd.core.slices.supply import Supply, deepest, reach
-from impactd.core.slices.worth import Worth, walked
+from impactd.core.slices.worth import Gate, Worth
 
 #: No decision on a book older than this: markets pause, and what stood before says nothing about now.
 STALE_NS: Final = 300 * SECOND_NS
@@ -102,13 +103,15 @@ class _Side:
 @dataclass(slots=True)
 class _Symbol:
     micro: Microprice = field(default_factory=Microprice)
+    gate: Gate = field(default_factory=Gate)
     sides: dict[Side, _Side] = field(default_factory=lambda: {side: _Side() for side in SIDES})
     orders: dict[str, _Out] = field(default_factory=dict)
 
     def save(self) -> bytes:
         sides = [[s.supply.save(), s.worth.save(), s.minute, s.taken] for s in (self.sides[side] for side in SIDES)]
         orders = {name: [o.minute, o.taken, o.count, o.base, o.out] for name, o in self.orders.items()}
-        return orjson.dumps({"micro": self.micro.save(), "sides": sides, "orders": orders})
+        saved = {"micro": self.micro.save(), "gate": self.gate.save(), "sides": sides, "orders": orders}
+        return orjson.dumps(saved)
 
     @classmethod
     def load(cls, value: bytes) -> _Symbol:
@@ -118,7 +121,7 @@ class _Symbol:
             for side, (supply, worth, minute, taken) in zip(SIDES, saved["sides"], strict=True)
         }
         orders = {name: _Out(*values) for name, values in saved["orders"].items()}
-        return cls(Microprice.load(saved["micro"]), sides, orders)
+        return cls(Microprice.load(saved["micro"]), Gate.load(saved["gate"]), sides, orders)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +163,7 @@ class Slicer:
     Attributes
     ----------
     next : int
-        When the next decision is due, ns; `FOREVER` while none is.
+        When the next decision, or the execution of the trials of the last one, is due, ns; `FOREVER` while none is.
     """
 
     def __init__(
@@ -176,6 +179,8 @@ class Slicer:
         self._interval = settings.books.interval_ns
         self._every = plans.slice_interval_ns
         self._late = plans.slice_latency_ns
+        #: From a decision to the moment before which its trial is executed: a book of that very time counts.
+        self._executes = min(self._late, self._every - 1) + 1 if self._late else 0
         self._assumes = plans.fills == "scheduled"
         self._depth = settings.gate.max_interval_depth
         self._orders = orders
@@ -207,6 +212,12 @@ class Slicer:
     def decide(self, at_order: Callable[[int], ApplyContext]) -> list[tuple[Order, int, int]]:
         """Decide at `next`; return the orders whose slice counts as filled, with its quanta and the time, ns."""
         at = self.next
+        if self._executes:
+            self._execute(at)
+        if at % self._every:
+            self.next = (at // self._every + 1) * self._every
+            self._mark_clock()
+            return []
         minute = at // self._interval * self._interval
         filled: list[tuple[Order, int, int]] = []
         awake = False
@@ -223,9 +234,24 @@ class Slicer:
             for name in [name for name in its.orders if (o := self._orders.get(name)) is None or not o.active]:
                 del its.orders[name]
             self._changes.mark(_KEY + symbol, its.save)
-        self.next = at + self._every if awake else FOREVER
+        self.next = at + (self._executes or self._every) if awake else FOREVER
         self._mark_clock()
         return filled
+
+    def _execute(self, at: int) -> None:
+        """Price the trials that wait for it at the books that prevail at `at`, ns."""
+        for symbol, its in self._symbols.items():
+            waiting = [side for side in SIDES if its.sides[side].worth.tried]
+            if not waiting:
+                continue
+            book = self._books.prevailing(symbol, at)
+            for side in waiting:
+                worth = its.sides[side].worth
+                if book is None or book.mid <= 0.0:
+                    worth.drop()
+                else:
+                    worth.execute(*_levels(book, side), book.mid, float(side.sign))
+            self._changes.mark(_KEY + symbol, its.save)
 
     def _see(self, symbol: str, its: _Symbol, at: int, minute: int, book: Book) -> None:
         """Learn from the book of a decision."""
@@ -233,7 +259,7 @@ class Slicer:
         sizes = self._books.sizes(symbol)
         for side in SIDES:
             s, seen = its.sides[side], _seen(its, at, minute, side, book)
-            s.worth.see(at, seen.mid, side.sign)
+            s.worth.see(at, seen.mid, side.sign, its.gate)
             s.supply.see(minute, seen.px, seen.sz, seen.mid, side.sign, seen.move)
             if s.minute != minute:
                 s.minute, s.taken = minute, 0.0
@@ -253,8 +279,9 @@ class Slicer:
             take = min(take, s.worth.left)
             even = usual * self._every / self._interval
             begin = (at - minute) / self._every * even
-            walk = (seen.px, seen.sz, seen.mid, float(side.sign))
-            s.worth.take(at, seen.mid, (take, walked(*walk, s.worth.taken, take)), (even, walked(*walk, begin, even)))
+            s.worth.decide(at, take, begin, even)
+            if not self._executes:
+                s.worth.execute(seen.px, seen.sz, seen.mid, float(side.sign))
 
     # --- orders -----------------------------------------------------------
 
@@ -270,7 +297,7 @@ class Slicer:
         if not asks:
             return []
         s = its.sides[seen.side]
-        price = s.supply.price(sum(ask.each for ask in asks), 1.0, float("inf")) if s.worth.on else None
+        price = s.supply.price(sum(ask.each for ask in asks), 1.0, float("inf")) if its.gate.on else None
         known = price is not None and price < float("inf")
         offer = 0.0
         if price is not None and known:
@@ -391,7 +418,7 @@ class Slicer:
                 qty=qty,
                 limit_px=deepest(seen.px, seen.sz, s.taken),
                 reservation=None if price is None else price * seen.mid,
-                expected_move=-order.side.sign * seen.move,
+                expected_move=order.side.sign * seen.move,
                 mid=seen.mid,
             ),
         )
@@ -424,8 +451,12 @@ class Slicer:
 
 
 def _seen(its: _Symbol, at: int, minute: int, side: Side, book: Book) -> _Seen:
-    px, sz = (book.ask_px, book.ask_sz) if side is Side.BUY else (book.bid_px, book.bid_sz)
-    return _Seen(at, minute, side, px, sz, book.mid, side.sign * its.micro.kappa * distance(book))
+    return _Seen(at, minute, side, *_levels(book, side), book.mid, side.sign * its.micro.move)
+
+
+def _levels(book: Book, side: Side) -> tuple[Float, Float]:
+    """Return prices and sizes of the side that an order of `side` takes from, best first."""
+    return (book.ask_px, book.ask_sz) if side is Side.BUY else (book.bid_px, book.bid_sz)
 
 
 def _pace(order: Order, at: int) -> float:
