@@ -49,8 +49,9 @@ class ResearchError(Exception):
 
     @property
     def field(self) -> str:
-        """Parameter, column, setting or file that is wrong."""
-        return self.what.partition(":")[0]
+        """Parameter, column, setting or file that is wrong; empty where `what` names none."""
+        name, colon, _ = self.what.partition(": ")
+        return name if colon else ""
 
     def __reduce__(self) -> tuple[type[ResearchError], tuple[Any, ...]]:
         return type(self), (self.code, self.what, self.remedy)

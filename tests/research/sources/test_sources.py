@@ -136,8 +136,9 @@ def test_source_of_another_package_is_found_by_its_entry_point(monkeypatch: pyte
 
 
 def test_source_that_is_none_names_those_there_are() -> None:
-    with pytest.raises(ValidationError, match="bloomberg, lseg, polygon"):
+    with pytest.raises(ValidationError, match="bloomberg, lseg, polygon") as error:
         read_source("acme", [])
+    assert (error.value.code, error.value.field) == (1001, "")
 
 
 @pytest.mark.parametrize("name", SOURCES.names())
