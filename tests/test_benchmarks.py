@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import math
 
+import numpy as np
 import orjson
 import pytest
 from rich.console import Console
 
+from impactd.wire.decoder import TickDecoder
 from impactd.wire.ticks.json.codec import JsonTickCodec
-from tests.benchmarks import allocator, growth, minute, page, ticks
+from tests.benchmarks import allocator, batched, growth, minute, page, ticks
 from tests.benchmarks.books import BOOKS_PER_SECOND, OPEN_NS, book_records
 from tests.benchmarks.figures import Figure, Section, Target, machine, print_table
 from tests.benchmarks.legs import Measured, median_and_spread, take_turns
@@ -27,6 +29,24 @@ def test_book_records_are_ten_level_books_of_about_383_bytes_at_an_even_pace() -
     assert set(decoded.batch.n_bid.tolist()) == set(decoded.batch.n_ask.tolist()) == {10}
     assert decoded.batch.ts_event.tolist() == [OPEN_NS + i * (1_000_000_000 // BOOKS_PER_SECOND) for i in range(1_000)]
     assert sum(len(record.value) for record in records) / len(records) == pytest.approx(383, rel=0.03)
+
+
+@pytest.mark.parametrize("codec", batched.CODECS)
+def test_batched_records_hold_fifty_books_each_and_go_on_in_time(codec: str) -> None:
+    again = 2 * batched.MADE_S * BOOKS_PER_SECOND
+    records = list(batched.batched_records(codec, again))
+    decoded = TickDecoder(codec).decode_columns(
+        [record.value for record in records],
+        list(range(len(records))),
+        [record.ts_ms * 1_000_000 for record in records],
+        [record.symbol.encode() for record in records],
+    )
+    assert not decoded.refused
+    assert len(decoded.batch) == batched.BOOKS * len(records)
+    assert len(records) == again // batched.BOOKS
+    for code in range(len(decoded.batch.symbols)):
+        times = decoded.batch.ts_event[decoded.batch.symbol == code]
+        assert np.all(np.diff(times) > 0)
 
 
 def test_ticks_section_on_few_books_gives_every_figure() -> None:

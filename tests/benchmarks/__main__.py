@@ -15,7 +15,7 @@ from typing import Final
 from rich.console import Console
 
 from impactd.shell.broker.broker import BrokerUnavailable
-from tests.benchmarks import allocator, growth, minute, page, research, scale, service, startup, ticks
+from tests.benchmarks import allocator, batched, growth, minute, page, research, scale, service, startup, ticks
 from tests.benchmarks.figures import Figure, Section, load, machine, print_table
 from tests.paths import ROOT
 
@@ -28,6 +28,10 @@ SECTIONS: Final[dict[str, tuple[str, Measure]]] = {
     "service": (
         "Messages a second, one partition of ten-level JSON books, 16 sizes a side",
         lambda asked: service.measure(asked.messages, asked.rounds),
+    ),
+    "batched": (
+        f"Ticks a second, one partition of ten-level binary books, {batched.BOOKS} a record",
+        lambda asked: batched.measure(asked.messages, asked.rounds),
     ),
     "scale": (
         f"Messages a second, {scale.PARTITIONS} partitions, by processes",

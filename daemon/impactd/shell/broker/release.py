@@ -38,7 +38,19 @@ def kafka_jars(version: str) -> Path:
     BrokerUnavailable
         If Maven is missing or fails; the text states what to do.
     """
-    jars = cache_dir() / f"kafka-{version}"
+    pom = resources.files("impactd.shell.broker") / "kafka-pom.xml"
+    return maven_jars("kafka", version, pom.read_text("utf-8"))
+
+
+def maven_jars(name: str, version: str, pom: str) -> Path:
+    """Return a directory with the jars that `pom` names, fetched by Maven the first time.
+
+    Raises
+    ------
+    BrokerUnavailable
+        If Maven is missing or fails; the text states what to do.
+    """
+    jars = cache_dir() / f"{name}-{version}"
     if jars.is_dir():
         return jars
     maven = shutil.which("mvn")
@@ -46,18 +58,19 @@ def kafka_jars(version: str) -> Path:
         raise BrokerUnavailable("Maven (mvn) is not on the PATH: install it, to fetch Apache Kafka")
     jars.parent.mkdir(parents=True, exist_ok=True)
     # Fetched aside and renamed: two processes that fetch at once, or one that is interrupted, leave nothing half done.
-    fetched = Path(tempfile.mkdtemp(prefix=f"kafka-{version}-", dir=jars.parent))
+    aside = Path(tempfile.mkdtemp(prefix=f"{name}-{version}-", dir=jars.parent))
     try:
-        with resources.as_file(resources.files("impactd.shell.broker") / "kafka-pom.xml") as pom:
-            goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fetched}"]
-            command = [maven, "-q", "-B", "-f", str(pom), f"-Dkafka.version={version}", *goal]
-            done = run(command, timeout_s=_FETCH_TIMEOUT_S)
+        (aside / "pom.xml").write_text(pom, "utf-8")
+        fetched = aside / "jars"
+        goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fetched}"]
+        command = [maven, "-q", "-B", "-f", str(aside / "pom.xml"), f"-Dkafka.version={version}", *goal]
+        done = run(command, timeout_s=_FETCH_TIMEOUT_S)
         if done.returncode != 0:
-            raise BrokerUnavailable(f"Maven could not fetch Apache Kafka {version}:\n{done.stdout}")
+            raise BrokerUnavailable(f"Maven could not fetch {name} {version}:\n{done.stdout}")
         with contextlib.suppress(OSError):  # another process was first: its jars are as good
             fetched.rename(jars)
     finally:
-        shutil.rmtree(fetched, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
     return jars
 
 
