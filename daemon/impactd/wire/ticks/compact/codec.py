@@ -46,8 +46,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from impactd.core.base.jit import uncounted_kernel
 from impactd.core.base.venue import at_venue
-from impactd.core.inputs.ticks import AUCTION, BOOK, MID_EVENT, TRADE, Float, Int, TickBatch
+from impactd.core.inputs.ticks import AUCTION, BOOK, MID_EVENT, TRADE, Float, Int, Int32, TickBatch
 from impactd.wire.codec import FieldError
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_symbol, parse_venue
@@ -63,6 +64,8 @@ _ZSTD_FRAME: Final = 1
 _MAX_BODY: Final = 1 << 26
 #: Rows of a message, so that no small one makes millions.
 _MAX_ROWS: Final = 1 << 16
+#: A price beyond 64 bits, which the core rejects as undefined.
+_LARGEST: Final = float(2**63 - 1)
 _FLAGS: Final = {1: MID_EVENT, 2: AUCTION}
 _SIGNED: Final[dict[int, np.dtype[Any]]] = {4: np.dtype("<i4"), 8: np.dtype("<i8")}
 _UNSIGNED: Final[dict[int, np.dtype[Any]]] = {4: np.dtype("<u4"), 8: np.dtype("<u8")}
@@ -187,10 +190,7 @@ def _of_group(group: Sequence[tuple[int, _Message]]) -> tuple[Rows, list[int]]:
     code = np.array([codes.setdefault(message.symbol, len(codes)) for message in messages], np.int32)
     n_bid, n_ask = rows.n_bid[keep], rows.n_ask[keep]
     width = int(max(n_bid.max(initial=0), n_ask.max(initial=0)))
-    sides = [
-        np.where(np.arange(width) < count[:, None], side[keep, :width], np.nan)
-        for side, count in zip(rows.sides, (n_bid, n_bid, n_ask, n_ask), strict=True)
-    ]
+    sides = [np.ascontiguousarray((side if keep.all() else side[keep])[:, :width]) for side in rows.sides]
     is_trade = rows.kind[keep] == TRADE
     n = int(np.count_nonzero(keep))
     batch = TickBatch(
@@ -325,7 +325,11 @@ def _columns(messages: Sequence[_Message]) -> _Rows:
     flags = np.zeros(len(kind), np.uint8)
     for number, flag in _FLAGS.items():
         flags[code == number] = flag
-    shape = (len(kind), n_levels)
+    n_bid, n_ask = (np.where(is_trade, 0, count).astype(np.int32) for count in (n_bid, n_ask))
+    sides = np.empty((4, len(kind), n_levels))
+    for side, count in enumerate((n_bid, n_ask)):
+        _fill_prices(raw[2 + 2 * side], base_px, px_units, count, sides[2 * side])
+        _fill_sizes(raw[3 + 2 * side], sz_units, count, sides[2 * side + 1])
     return _Rows(
         message=np.repeat(np.arange(len(messages)), counts),
         ts_event=base_ts + behind,
@@ -333,16 +337,11 @@ def _columns(messages: Sequence[_Message]) -> _Rows:
         kind=np.where(is_trade, TRADE, BOOK).astype(np.uint8),
         flags=flags,
         aggressor=np.where(is_trade, aggressor, 0).astype(np.int8),
-        n_bid=np.where(is_trade, 0, n_bid).astype(np.int32),
-        n_ask=np.where(is_trade, 0, n_ask).astype(np.int32),
+        n_bid=n_bid,
+        n_ask=n_ask,
         px=_prices(raw[0], base_px, px_units),
         qty=raw[1] / sz_units,
-        sides=(
-            _prices(raw[2].reshape(shape), base_px[:, None], px_units[:, None]),
-            raw[3].reshape(shape) / sz_units[:, None],
-            _prices(raw[4].reshape(shape), base_px[:, None], px_units[:, None]),
-            raw[5].reshape(shape) / sz_units[:, None],
-        ),
+        sides=(sides[0], sides[1], sides[2], sides[3]),
         faults=faults,
     )
 
@@ -352,4 +351,33 @@ def _prices(raw: npt.NDArray[Any], base_px: Int, px_units: Float) -> Float:
     total = over + base_px
     # A sum beyond 64 bits has the wrong sign: it becomes what the core rejects as undefined.
     wrapped = ((over ^ total) & (base_px ^ total)) < 0
-    return np.where(wrapped, float(2**63 - 1), total / px_units) + 0.0
+    return np.where(wrapped, _LARGEST, total / px_units) + 0.0
+
+
+@uncounted_kernel
+def _fill_prices(raw: npt.NDArray[Any], base_px: Int, px_units: Float, count: Int32, out: Float) -> None:
+    """Write the prices of a side's levels, as `_prices` gives them, and NaN behind each row's levels."""
+    n_levels = out.shape[1]
+    for row in range(out.shape[0]):
+        base, units = base_px[row], px_units[row]
+        n = min(count[row], n_levels)
+        for k in range(n):
+            over = np.int64(raw[row * n_levels + k])
+            total = over + base
+            wrapped = ((over ^ total) & (base ^ total)) < 0
+            out[row, k] = (np.float64(_LARGEST) if wrapped else total / units) + 0.0
+        for k in range(n, n_levels):
+            out[row, k] = np.nan
+
+
+@uncounted_kernel
+def _fill_sizes(raw: npt.NDArray[Any], sz_units: Float, count: Int32, out: Float) -> None:
+    """Write the sizes of a side's levels, and NaN behind each row's levels."""
+    n_levels = out.shape[1]
+    for row in range(out.shape[0]):
+        units = sz_units[row]
+        n = min(count[row], n_levels)
+        for k in range(n):
+            out[row, k] = raw[row * n_levels + k] / units
+        for k in range(n, n_levels):
+            out[row, k] = np.nan
