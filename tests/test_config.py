@@ -276,7 +276,7 @@ def test_load_file_in_the_working_directory_is_read(tmp_path: Path, monkeypatch:
         ("[session]\ndays = ['monday']", "needs 'mon', 'tue'"),
         ("[session]\nbreaks = ['11:30']", "needs two local times such as '09:30-13:00', not '11:30'"),
         ("[session]\nspecial = ['09:30-13:00']", "needs a day and its hours such as '2025-11-28 09:30-13:00'"),
-        ("[session]\nspecial = ['2025-11-28 09:30-12:00', '2025-11-27..2025-11-29 9:00-10:00']", "are of 2025-11-28"),
+        ("[session]\nspecial = ['2025-11-28 09:30-12:00', '2025-11-27..2025-11-29 9:00-10:00']", "2025-11-28"),
         ("[session]\nspecial = ['2025-12-25 09:30-12:00']\nholidays = ['2025-12-25']", "2025-12-25 is one of holidays"),
         ("[session]\ncalendar = 'NYSE'", "no calendar 'NYSE' is packaged; there are 24/7, ARCX"),
         ("[session]\ncalendar = 'missing.json'", "missing.json cannot be read"),
