@@ -248,6 +248,19 @@ def test_mistakes_of_a_ticket_are_named_in_local_times_with_a_remedy(
     assert [word for word in words if word not in ran.output] == []
 
 
+def test_symbol_names_data_that_name_none(tmp_path: Path) -> None:
+    begin = ns("2025-04-03T09:55")
+    rows = [f"{begin + k * 10**10},{99.9 - 0.01 * (k % 3)},500,{100.1},500" for k in range(60)]
+    path = tmp_path / "nothing_20lvl.csv"
+    path.write_text("\n".join(["time,bid_price_1,bid_size_1,ask_price_1,ask_size_1", *rows, ""]))
+    asked = ["--symbol", "XYZ", "--side", "buy", "--qty", "100", "--from", "10:00", "--to", "10:20"]
+    for command in (["estimate"], ["order", "new", "--out", str(tmp_path / "out")]):
+        ran = CliRunner().invoke(cli, [*command, *asked, "--data", str(path), "--session", "09:30-16:00"])
+        assert ran.exit_code == 0, ran.output
+        assert "XYZ" in ran.output
+        assert "guess" not in ran.output
+
+
 def test_estimate_is_written_for_people_with_its_doubts_and_by_a_dry_run(tmp_path: Path) -> None:
     data = str(day(tmp_path / "a.jsonl"))
     times = ["--side", "buy", "--qty", "2000", "--from", "10:00", "--to", "10:20", "--data", data]

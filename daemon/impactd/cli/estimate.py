@@ -54,7 +54,7 @@ def command(
     ticket = Ticket.of(given | {"file": None, "dry_run": True})
     given = {name: value for name, value in given.items() if name not in TICKET}
     loaded = load_settings(ticket.config, ticket.sets)
-    data = Data(paths, (), None, codec) if paths else None
+    data = Data(paths, (), ticket.symbol, codec) if paths else None
     record, clock, traded, _ = new_order(side, "estimate", ticket, loaded, data, given)
     found = estimated(record, url, data, loaded, traded, max_cost, clock.zone)
     if as_json:

@@ -89,7 +89,7 @@ def new(
 
     ticket = Ticket.of(given)
     loaded = load_settings(ticket.config, ticket.sets)
-    data = Data(paths, (), None, codec) if paths else None
+    data = Data(paths, (), ticket.symbol, codec) if paths else None
     record, clock, traded, segments = new_order(side, cl_ord_id, ticket, loaded, data, given)
     if cl_ord_id is None:
         record["cl_ord_id"] = f"{record['symbol']}-{secrets.token_hex(4)}"
