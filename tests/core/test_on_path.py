@@ -86,6 +86,7 @@ class Floor:
             session=lambda _symbol: session,
             venues=lambda _symbol: (),
             at_venues=lambda *_: {},
+            is_at_venues=lambda *_: False,
         )
         self.desk = Desk(core, Ledger(), Halts(), Instruments(core), books, markets, self.outbox)
 
