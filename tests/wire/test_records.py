@@ -131,7 +131,7 @@ def test_plan_is_the_published_object_byte_for_byte() -> None:
         b'"cost_band_95":[600.0,1101.25],"lifted_qty":0,"blind":false,"cl_ord_ids":[],'
         b'"mid":null,"limit_px":null,"expected_shortfall_qty":null,"end":null,"window":null,'
         b'"participation_rate":null,"min_participation_rate":null,"min_clip_qty":null,"urgency":0.0,"currency":null,'
-        b'"multiplier":1.0,"expected_cost_ticks":null,"auctions":[],"would_px":null,"would_qty":null}'
+        b'"multiplier":1.0,"expected_cost_ticks":null,"auctions":[],"avg_px":null,"would_px":null,"would_qty":null}'
     )
 
 

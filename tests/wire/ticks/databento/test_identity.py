@@ -130,13 +130,9 @@ def test_sampled_books_stand_from_the_end_of_their_interval() -> None:
             "ts_event,rtype,publisher_id,instrument_id,open,high,low,close,volume,symbol",
             "bars, no books or trades; download mbp-10",
         ),
-        (
-            "ts_recv,ts_event,rtype,publisher_id,instrument_id,action,reason,trading_event,is_trading,symbol",
-            "statuses.*; download the schema as DBN",
-        ),
         (HEAD.replace("flags,", ""), "no column .*flags.*; export a schema with books"),
     ],
-    ids=["ohlcv", "status", "mbp without flags"],
+    ids=["ohlcv", "mbp without flags"],
 )
 def test_a_schema_without_books_states_what_is_missing(header: str, missing: str) -> None:
     with pytest.raises(FileFormatError, match=missing):

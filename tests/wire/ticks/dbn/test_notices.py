@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -238,3 +239,44 @@ def test_replay_stops_books_while_the_venue_has_halted(apart: bool, batch_rows: 
     summary = replay(Sources(files), CoreSettings(apply="in_event_time"), tmp_path / "out", batch_rows=batch_rows)
     assert summary.rejected == {"halted": 18}
     assert summary.alerts == {"market_status": 2}
+
+
+@pytest.mark.parametrize("pretty", list(itertools.product((False, True), repeat=2)))
+@pytest.mark.parametrize("encoding", ["CSV", "JSON"])
+@pytest.mark.parametrize(
+    ("schema", "made"),
+    [
+        (9, [definition(), definition(kind="S"), definition(action="D"), definition(low_limit_price=-5 * S)]),
+        (
+            11,
+            [
+                status(action=8, reason=30),
+                status(action=7, is_trading=True),
+                status(is_short_sell_restricted=True),
+                status(),
+            ],
+        ),
+    ],
+)
+def test_text_gives_the_events_of_dbn(schema: int, made: list[bytes], encoding: str, pretty: tuple[bool, bool]) -> None:
+    data = head(schema=schema) + b"".join(made)
+    out = io.BytesIO()
+    coder = dbn.Transcoder(
+        out,
+        encoding=getattr(dbn.Encoding, encoding),
+        compression=dbn.Compression.NONE,
+        pretty_px=pretty[0],
+        pretty_ts=pretty[1],
+        map_symbols=True,
+    )
+    coder.write(data)
+    coder.flush()
+    content = Content(f"day.{encoding.lower()}", iter([out.getvalue()]))
+    codec = detect(content.head)
+    assert codec is not None
+    (batch,) = codec.from_header(content.head, FileOptions()).batches(content, 100)
+    expected = [received.event for received in read(data).events]
+    assert expected
+    assert [received.event for received in batch.decoded.events] == expected
+    assert (len(batch.decoded.batch), batch.decoded.refused) == (0, [])
+    assert batch.decoded.skipped_unknown == len(made) - len(expected)

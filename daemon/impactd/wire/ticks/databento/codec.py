@@ -63,6 +63,7 @@ from impactd.wire.ticks.databento.columns import (
 )
 from impactd.wire.ticks.databento.identity import Identity
 from impactd.wire.ticks.databento.imbalance import IMBALANCE_HEADER, NEEDED, add_imbalance
+from impactd.wire.ticks.databento.notices import add_notice, notice_in
 from impactd.wire.ticks.scanning.symbols import SymbolCache
 from impactd.wire.times import UNITS, parse_text_time
 
@@ -127,6 +128,10 @@ class DatabentoCodec(CsvCodec):
         elif set(NEEDED) <= set(names):
             self._imbalance = _places([*names, "symbol"] if self._identity.is_mapped else names)
             names = split_header(MBP10_HEADER)
+        self._notice = None if header is None or self._imbalance is not None else notice_in(names)
+        self._notice_places = _places([*names, "symbol"] if self._identity.is_mapped else names)
+        if self._notice is not None:
+            names = split_header(MBP10_HEADER)
         self._columns = databento_columns(names, is_mapped=self._identity.is_mapped, is_tbbo=is_tbbo)
         if self._columns.layout != TRADE_ONLY:
             self.venues = self._identity.venues
@@ -135,13 +140,15 @@ class DatabentoCodec(CsvCodec):
         self._only_imbalances = header is not None and self._imbalance is not None
         if self._imbalance is not None and self._only_imbalances:
             self.named_by_file = "symbol" not in self._imbalance
+        if self._notice is not None:
+            self.named_by_file = "symbol" not in self._notice_places
         self._cache = SymbolCache()
 
     @classmethod
     def detects(cls, head: Head) -> bool:
         """Return whether the header has the best bid's price, an auction's, or what any schema of Databento's has."""
         names = header_names(head.line)
-        return set(NEEDED) <= set(names) or is_databento(names)
+        return set(NEEDED) <= set(names) or is_databento(names) or notice_in(names) is not None
 
     @classmethod
     def from_header(cls, head: Head, options: FileOptions) -> Self:
@@ -158,6 +165,10 @@ class DatabentoCodec(CsvCodec):
 
     def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
         """Decode one line field by field."""
+        if self._notice is not None:
+            texts = split_line(value, len(self._notice_places))
+            by_name = {name: texts[at] for name, at in self._notice_places.items()}
+            return add_notice(record, self._notice, by_name, self._symbol, self.limits, builder)
         imbalance = self._imbalance
         if imbalance is not None and (self._only_imbalances or value.count(b",") == len(imbalance) - 1):
             fields = split_line(value, len(imbalance))
@@ -172,7 +183,8 @@ class DatabentoCodec(CsvCodec):
         # Without a symbol column the scanner's symbol number is 0, that of the only one there is.
         names_venues = self.limits.venues and k.PUBLISHER in self._columns.roles
         if (
-            (not self._columns.has_symbol and self._symbol is None)
+            self._notice is not None
+            or (not self._columns.has_symbol and self._symbol is None)
             or self._columns.layout != BOOK_AFTER
             or names_venues
         ):

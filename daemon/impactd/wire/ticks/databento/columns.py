@@ -34,12 +34,9 @@ _PLANES: Final = ("bid_px", "bid_sz", "ask_px", "ask_sz")
 
 #: Schemas without books and trades by a column that only they have, and what they hold.
 _OTHERS: Final = {
-    "is_trading": "statuses",
-    "min_price_increment": "definitions",
     "stat_type": "statistics",
     "open": "bars",
 }
-_IN_DBN: Final = ("statuses", "definitions")
 #: Columns of the schema of trades that all of its files have.
 _TRADES: Final = frozenset({"ts_event", "action", "side", "price", "size", "flags"})
 
@@ -123,9 +120,7 @@ def databento_columns(names: list[str], *, is_mapped: bool = False, is_tbbo: boo
     missing = [name for name in needed if name not in names]
     missing += [] if is_trades else [f"{plane}_00" for plane in _PLANES if f"{plane}_00" not in names]
     if missing and (other := next((what for column, what in _OTHERS.items() if column in names), None)):
-        # DBN gives statuses and definitions; the others are of no use in any form.
-        remedy = "download the schema as DBN" if other in _IN_DBN else "download mbp-10, mbp-1, bbo or trades"
-        raise FileFormatError(f"holds {other}, no books or trades; {remedy}")
+        raise FileFormatError(f"holds {other}, no books or trades; download mbp-10, mbp-1, bbo or trades")
     if missing:
         raise FileFormatError(
             f"no column {', '.join(missing)} in the header; export a schema with books ({', '.join(SCHEMAS)}), as CSV "

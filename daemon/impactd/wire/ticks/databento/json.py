@@ -26,6 +26,7 @@ from impactd.wire.ticks.databento.codec import TBBO_NAME, decode_fields
 from impactd.wire.ticks.databento.columns import BOOK_AFTER, BOOK_BEFORE, TRADE_ONLY, Columns
 from impactd.wire.ticks.databento.identity import Identity
 from impactd.wire.ticks.databento.imbalance import RTYPE, add_imbalance
+from impactd.wire.ticks.databento.notices import DEFINITION, STATUS, add_notice, fields_of
 
 #: Layouts by record type; sampled books have that of a book after its event.
 _LAYOUTS: Final = {
@@ -91,7 +92,7 @@ class DatabentoJsonCodec(TickCodec):
         """Yield the records, which must be distinguished by their symbols; see `Identity`."""
         identity = Identity(ID_COLUMNS, self._symbols, check_ids, merges=bool(self.limits.venues))
         self.venues = identity.venues
-        return identified(content, self.limits, identity, frozenset({*_LAYOUTS, RTYPE}))
+        return identified(content, self.limits, identity, frozenset({*_LAYOUTS, RTYPE, STATUS, DEFINITION}))
 
     def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
         """Decode one record."""
@@ -107,6 +108,10 @@ class DatabentoJsonCodec(TickCodec):
             return add_imbalance(
                 record, symbol, ts_event, field_of["auction_type"], field_of["paired_qty"], self.limits, builder
             )
+        if rtype in (STATUS, DEFINITION):
+            texts = {name: text_of(obj.get(name), name) for name in (*fields_of(rtype), "symbol")}
+            texts["ts_event"] = text_of(head.get("ts_event"), "ts_event")
+            return add_notice(record, rtype, texts, self._symbols.name, self.limits, builder)
         layout = _LAYOUTS.get(rtype)
         if layout is None:
             return 1

@@ -1,11 +1,6 @@
 """Definitions, trading statuses and imbalances in DBN (record types 19, 18 and 20), as events of the core.
 
-A definition gives tick, lot, multiplier, currency, least and largest quantity, and asset class.  The multiplier
-is the value of a tick over the tick where the venue states both, or else the contract's multiplier.  Prices at or
-below zero are valid where the instrument is a spread, or its lower price limit is not above zero.
-
-A status gives whether the market trades and whether short sales are restricted.  A record that says neither is
-skipped.
+What definitions and statuses state is in `impactd.wire.ticks.databento.notices`.
 
 An imbalance gives what is paired for the auction at the open (types O and M) or the close (C); others, such as that of
 a halt, are skipped.
@@ -14,25 +9,18 @@ a halt, are skipped.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.base.instrument import Instrument
-from impactd.core.inputs.events import TRADING, Definition, Imbalance, MarketEvent, TradingStatus
+from impactd.core.inputs.events import Definition, Imbalance, MarketEvent, TradingStatus
 from impactd.core.inputs.ticks import Int
 from impactd.wire.ticks.databento.imbalance import AUCTIONS, NO_QTY, RTYPE
+from impactd.wire.ticks.databento.notices import DEFINITION, STATUS, definition_of, status_of
 from impactd.wire.times import MAX_NS, MIN_NS
 
-STATUS: Final = 18
-DEFINITION: Final = 19
 IMBALANCE: Final = RTYPE
-
-_NO_PX: Final = 2**63 - 1
-_NO_INT: Final = 2**31 - 1
-_PX: Final = 1_000_000_000
 
 
 def _layout(**fields: tuple[str, int]) -> np.dtype[Any]:
@@ -61,24 +49,6 @@ _STATUS_BYTES: Final = 40
 
 _IMBALANCE: Final = _layout(paired=("<u4", 88), auction=("S1", 104))
 _IMBALANCE_BYTES: Final = 112
-
-#: Asset class by Databento's InstrumentClass.
-_CLASSES: Final = {
-    b"B": "bond", b"C": "option", b"F": "future", b"I": "index", b"K": "equity", b"M": "spread", b"P": "option",
-    b"S": "spread", b"T": "spread", b"X": "fx", b"Y": "commodity",
-}  # fmt: skip
-
-#: Status by Databento's StatusAction; the others follow from whether the instrument trades.
-_ACTIONS: Final = {
-    1: "auction", 2: "auction", 3: "auction", 4: "auction", 5: "auction", 6: "auction", 7: TRADING,
-    8: "halt", 9: "halt", 10: "halt", 12: "closed", 15: "closed",
-}  # fmt: skip
-#: Before and after the close, where trading may go on.
-_CLOSING: Final = (11, 13)
-#: Nothing but a change of the short-sale restriction.
-_SSR_CHANGE: Final = 14
-
-_FLAGS: Final = {b"Y": True, b"N": False}
 
 
 def market_events(
@@ -113,48 +83,13 @@ def _definition(raw: bytes, symbol: str, ts_event: int) -> Definition | None:
     layout = _DEFINITIONS.get(len(raw), _DEFINITIONS.get(len(raw) - 8))  # some have ts_out behind them
     if layout is None:
         return None
-    row = np.frombuffer(raw[: layout.itemsize], layout, 1)[0]
-    if row["update"] == b"D":
-        return None
-    tick, value, low = int(row["tick"]), int(row["tick_value"]), int(row["low"])
-    multiplier = int(row["multiplier"])
-    points: float | None = None
-    if 0 < tick < _NO_PX and 0 < value < _NO_PX:
-        points = float(Fraction(value, tick))
-    elif 0 < multiplier < _NO_INT:
-        points = float(multiplier)
-    kind = _CLASSES.get(bytes(row["kind"]))
-    least, most = int(row["least"]), int(row["most"])
-    currency = bytes(row["currency"]).decode("ascii", "replace")
-    try:
-        its = Instrument(
-            tick_size=tick / _PX if 0 < tick < _NO_PX else None,
-            lot_size=float(row["lot"]) if 0 < int(row["lot"]) < _NO_INT else None,
-            multiplier=points,
-            currency=currency or None,
-            min_qty=float(least) if 0 < least < NO_QTY else None,
-            max_qty=float(most) if least <= most and 0 < most < NO_QTY else None,
-            asset_class=kind,
-            negative_px=True if kind == "spread" or low <= 0 else None,
-        )
-    except ValueError:
-        return None
-    return Definition(symbol, ts_event, its)
+    return definition_of(symbol, ts_event, np.frombuffer(raw[: layout.itemsize], layout, 1)[0])
 
 
 def _status(raw: bytes, symbol: str, ts_event: int) -> TradingStatus | None:
     if len(raw) < _STATUS_BYTES:
         return None
-    row = np.frombuffer(raw[: _STATUS.itemsize], _STATUS, 1)[0]
-    action, trades = int(row["action"]), _FLAGS.get(bytes(row["trades"]))
-    status = _ACTIONS.get(action)
-    if status is None and action != _SSR_CHANGE and trades is not None:
-        status = TRADING if trades else "closed" if action in _CLOSING else "halt"
-    short = _FLAGS.get(bytes(row["short"]))
-    if status is None and short is None:
-        return None
-    reason = int(row["reason"])
-    return TradingStatus(symbol, ts_event, status, f"Databento reason {reason}" if reason else "", short)
+    return status_of(symbol, ts_event, np.frombuffer(raw[: _STATUS.itemsize], _STATUS, 1)[0])
 
 
 def _imbalance(raw: bytes, symbol: str, ts_event: int) -> Imbalance | None:
