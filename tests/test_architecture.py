@@ -78,7 +78,7 @@ IMPURE_NUMPY: Final = frozenset(
 )
 
 #: Packages that a dependency brings along and whose names its users need.
-BROUGHT_ALONG: Final = frozenset({"llvmlite", "pydantic_core"})
+BROUGHT_ALONG: Final = frozenset({"pydantic_core"})
 
 MODULES: Final = sorted(PACKAGE.rglob("*.py"))
 #: Each room of the core begins with a package docstring.

@@ -18,9 +18,9 @@ from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
+from crc32c import crc32c
 
 from impactd.core.inputs.columns import N_COLUMNS, RecordColumns
-from impactd.shell.kafka.crc32c import crc32c
 from impactd.wire.record_batch import LEAST_RECORD, read_records
 
 #: Offset, length, epoch, format, checksum, attributes, last offset's delta, first and last time, producer, its epoch,
@@ -123,11 +123,12 @@ class Fetched:
         pieces: list[bytes] = []
         n_pieces = 0
         least = self.position
+        view = memoryview(self._data)
         for start, stop in self._batches:
             base, _, _, _, crc, attributes, delta, first_ms, last_ms, producer, _, _, count = _HEAD.unpack_from(
                 self._data, start
             )
-            if self._check_crcs and crc32c(self._data, start + _CHECKED_FROM, stop) != crc:
+            if self._check_crcs and crc32c(view[start + _CHECKED_FROM : stop]) != crc:
                 return None
             # A broker sends batches in order, and none that ends before the position.
             if delta < 0 or (base if start else base + delta) < least:
