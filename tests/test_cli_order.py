@@ -75,7 +75,7 @@ def test_every_term_has_an_option() -> None:
     [
         (["--participation", "150%"], "participation_rate"),
         (["--participation", "much"], "participation_rate"),
-        (["--from", "12:00", "--to", "11:00"], "is not after start"),
+        (["--from", "12:00", "--to", "11:00"], "--to: 2025-11-28 11:00:00 is not after --from 2025-11-28 12:00:00"),
         (["--from", "noon"], "--from noon"),
         (["--must-complete", "maybe"], "needs yes or no"),
         (["--date", "2025-11-27"], "there is no session on 2025-11-27"),
@@ -84,9 +84,15 @@ def test_every_term_has_an_option() -> None:
     ],
 )
 def test_what_the_service_would_refuse_is_refused_by_name_and_not_sent(args: list[str], words: str) -> None:
-    ran = CliRunner().invoke(cli, [*NEW, *ON_DAY, *args])
+    ran = CliRunner().invoke(cli, [*NEW, *ON_DAY, "--from", "10:00", *args])
     assert ran.exit_code == 2
     assert words in ran.output
+
+
+def test_day_that_is_over_needs_a_start() -> None:
+    ran = CliRunner().invoke(cli, [*NEW, *ON_DAY])
+    assert ran.exit_code == 2
+    assert "--to: 2025-11-28 13:00:00 America/New_York is over; give --from" in ran.output
 
 
 def test_amendments_are_appended_to_a_file_and_none_clears_a_limit(tmp_path: Path) -> None:

@@ -120,6 +120,8 @@ def new_order(
     head = {"type": "new", "cl_ord_id": cl_ord_id or "new", "symbol": symbol, "side": side, "ts_event": entered}
     if values["end"] <= start:
         first, last = (f"{local_time(ns, clock.zone):%Y-%m-%d %H:%M:%S}" for ns in (start, values["end"]))
+        if given["start"] is None:
+            raise InputError(f"--to: {last} {clock.zone} is over; give --from, or a later --to or --date")
         raise InputError(f"--to: {last} is not after --from {first} {clock.zone}; give a later time")
     record = head | values
     check_record(record, loaded.settings)
