@@ -35,6 +35,7 @@ import numpy.typing as npt
 
 from impactd.core.base.jit import inner_kernel, kernel, uncounted_kernel
 from impactd.core.base.limits import LARGEST_PX, SMALLEST_PX, SMALLEST_SIZE
+from impactd.core.base.topics import Side
 from impactd.core.inputs.ticks import MID_EVENT, UNDECODABLE_BOOK, Float
 
 
@@ -135,6 +136,10 @@ class Book:
     def half_spread(self) -> float:
         """Half the difference of the best prices, never negative."""
         return 0.5 * float(self.ask_px[0] - self.bid_px[0])
+
+    def offers(self, side: Side) -> tuple[Float, Float]:
+        """Return prices and sizes of the levels that an order of `side` takes, best first."""
+        return (self.ask_px, self.ask_sz) if side is Side.BUY else (self.bid_px, self.bid_sz)
 
 
 @uncounted_kernel

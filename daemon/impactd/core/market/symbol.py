@@ -305,7 +305,7 @@ class SymbolMarket:
         book = self._books.prevailing(self.symbol, at)
         if book is None:
             return None
-        px, sz = (book.ask_px, book.ask_sz) if side is Side.BUY else (book.bid_px, book.bid_sz)
+        px, sz = book.offers(side)
         return book.mid, float(np.sum(sz[side.sign * (px - price) <= 0.0]))
 
     def prevailing(self, side: Side, at: int) -> BookCurve | None:

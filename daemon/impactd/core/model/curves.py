@@ -101,7 +101,7 @@ class BookCurve:
         at = np.array(sizes)
         g, lower_bound, _ = walk_curve(book.bid_px, book.bid_sz, book.ask_px, book.ask_sz, at)
         row = BUY if side is Side.BUY else SELL
-        depth = math.fsum((book.ask_sz if side is Side.BUY else book.bid_sz).tolist())
+        depth = math.fsum(book.offers(side)[1].tolist())
         return cls(book.ts_event, at, g[row], lower_bound[row], book.half_spread, book.mid, depth)
 
 

@@ -120,7 +120,7 @@ def ladder(
     points : float
         Currency that one unit of quantity gains when the price rises by 1: fees by unit are in currency.
     """
-    px, sz = (book.ask_px, book.ask_sz) if side is Side.BUY else (book.bid_px, book.bid_sz)
+    px, sz = book.offers(side)
     levels = [
         (price, int(size * QUANTA))
         for price, size in zip(px.tolist(), sz.tolist(), strict=True)
