@@ -82,14 +82,12 @@ def test_regression_finds_the_parts_that_were_planted(planted: tuple[float, floa
         # In pairs: the first book of each shows nothing, and the second one follows 15 s later.
         bid, ask = rng.integers(1, 20, 2) * 100.0 if k % 2 else (100.0, 100.0)
         book = Book(at, np.array([mid - 0.01]), np.array([bid]), np.array([mid + 0.01]), np.array([ask]))
-        micro.see(at, book)
+        move = micro.see(at, book)
         if k % 2 == 0:
             before, mid, at = mid, mid + 0.01 * float(rng.standard_normal()), at + 15 * S
             last = mid - before
         else:
-            assert micro.move == pytest.approx(
-                sum(p * x for p, x in zip(micro.parts, (distance(book), last), strict=True))
-            )
+            assert move == pytest.approx(sum(p * x for p, x in zip(micro.parts, (distance(book), last), strict=True)))
             mid += planted[0] * distance(book) + planted[1] * last + 0.01 * float(rng.standard_normal())
             at += 60 * S
     assert micro.parts == pytest.approx(planted, abs=5 * max(micro.standard_errors))

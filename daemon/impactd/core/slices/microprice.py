@@ -50,15 +50,9 @@ def distance(book: Book) -> float:
 
 
 class Microprice:
-    """The regression of one symbol.
+    """The regression of one symbol."""
 
-    Attributes
-    ----------
-    move : float
-        What the mid is expected to move after the last decision's book, price.
-    """
-
-    __slots__ = ("_last", "_n", "_waiting", "_xx", "_xy", "_yy", "move")
+    __slots__ = ("_last", "_n", "_waiting", "_xx", "_xy", "_yy")
 
     def __init__(self) -> None:
         #: Discounted sums: of each signal times the move, of the signals' products (11, 12, 22), and of squared moves.
@@ -69,7 +63,6 @@ class Microprice:
         self._last = (0, 0.0)
         #: Decisions whose later mid is to come: time, mid, half-spread, signals in half-spreads.
         self._waiting: list[tuple[int, float, float, float, float]] = []
-        self.move = 0.0
 
     def _normal(self) -> tuple[float, float, float]:
         """Return the matrix of the normal equations with the prior (11, 12, 22)."""
@@ -95,8 +88,11 @@ class Microprice:
         determinant = a * c - b * b
         return math.sqrt(square * c / determinant), math.sqrt(square * a / determinant)
 
-    def see(self, at: int, book: Book) -> None:
-        """Note the book that prevails at a decision, `at` ns: later than all before."""
+    def see(self, at: int, book: Book) -> float:
+        """Note the book that prevails at a decision, `at` ns, later than all before; return the expected move, price.
+
+        The move is that of the mid within a minute from then on.
+        """
         mid, half_spread = book.mid, book.half_spread
         while self._waiting and self._waiting[0][0] + AHEAD_NS <= at:
             then, was, half, x, z = self._waiting.pop(0)
@@ -109,24 +105,24 @@ class Microprice:
                 self._n = _FORGET * self._n + 1.0
         then, was = self._last
         self._last = at, mid
-        self.move = 0.0
-        if half_spread > 0.0:
-            x = distance(book) / half_spread
-            z = min(max((mid - was) / half_spread, -MOST_CHANGE), MOST_CHANGE) if at <= then + LATE_NS else 0.0
-            kappa, rho = self.parts
-            self.move = (kappa * x + rho * z) * half_spread
-            self._waiting.append((at, mid, half_spread, x, z))
+        if half_spread <= 0.0:
+            return 0.0
+        x = distance(book) / half_spread
+        z = min(max((mid - was) / half_spread, -MOST_CHANGE), MOST_CHANGE) if at <= then + LATE_NS else 0.0
+        self._waiting.append((at, mid, half_spread, x, z))
+        kappa, rho = self.parts
+        return (kappa * x + rho * z) * half_spread
 
     def save(self) -> list[Any]:
         """Return the state as JSON-ready values; `load` continues from it bit for bit."""
         sums = [list(self._xy), list(self._xx), self._yy, self._n]
-        return [*sums, list(self._last), [list(item) for item in self._waiting], self.move]
+        return [*sums, list(self._last), [list(item) for item in self._waiting]]
 
     @classmethod
     def load(cls, saved: list[Any]) -> Microprice:
         """Return the regression that `save` has given."""
         found = cls()
-        xy, xx, found._yy, found._n, last, waiting, found.move = saved
+        xy, xx, found._yy, found._n, last, waiting = saved
         found._xy, found._xx, found._last = (xy[0], xy[1]), (xx[0], xx[1], xx[2]), (last[0], last[1])
         found._waiting = [(i[0], i[1], i[2], i[3], i[4]) for i in waiting]
         return found

@@ -24,7 +24,7 @@ Nothing is decided while no book prevails anywhere; the next tick wakes the watc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -35,7 +35,6 @@ from impactd.core.base.settings import SECOND_NS, CoreSettings
 from impactd.core.base.stateful import Changes
 from impactd.core.base.topics import SIDES, Side, Topic
 from impactd.core.books.aggregator import MinuteAggregator
-from impactd.core.books.checks import Book
 from impactd.core.books.grid import PLAN_REACH
 from impactd.core.books.store import FOREVER
 from impactd.core.inputs.ticks import Float
@@ -227,9 +226,11 @@ class Slicer:
                 continue
             awake = True
             its = self._symbols.setdefault(symbol, _Symbol())
-            self._see(symbol, its, at, minute, book)
-            for side in SIDES:
-                seen = _seen(its, at, minute, side, book)
+            move = its.micro.see(at, book)
+            both = [_Seen(at, minute, side, *book.offers(side), book.mid, side.sign * move) for side in SIDES]
+            for seen in both:
+                self._see(its, seen, self._books.sizes(symbol))
+            for seen in both:
                 filled += self._side(symbol, its, seen, at_order)
             for name in [name for name in its.orders if (o := self._orders.get(name)) is None or not o.active]:
                 del its.orders[name]
@@ -250,38 +251,34 @@ class Slicer:
                 if book is None or book.mid <= 0.0:
                     worth.drop()
                 else:
-                    worth.execute(*_levels(book, side), book.mid, float(side.sign))
+                    worth.execute(*book.offers(side), book.mid, float(side.sign))
             self._changes.mark(_KEY + symbol, its.save)
 
-    def _see(self, symbol: str, its: _Symbol, at: int, minute: int, book: Book) -> None:
-        """Learn from the book of a decision."""
-        its.micro.see(at, book)
-        sizes = self._books.sizes(symbol)
-        for side in SIDES:
-            s, seen = its.sides[side], _seen(its, at, minute, side, book)
-            s.worth.see(at, seen.mid, side.sign, its.gate)
-            s.supply.see(minute, seen.px, seen.sz, seen.mid, side.sign, seen.move)
-            if s.minute != minute:
-                s.minute, s.taken = minute, 0.0
-            if not sizes:
-                continue
-            usual = PLAN_REACH * sizes[0]
-            ask, last = s.worth.asks(minute, self._interval, usual)
-            price = s.supply.price(ask, 1.0, float("inf"))
-            if price is None and not last:
-                continue
-            take = ask * self._every / self._interval
-            if price is not None and price < float("inf"):
-                offer = reach(seen.px, seen.sz, seen.mid, float(side.sign), seen.move, price)
-                take = max(offer - s.worth.taken, 0.0)
-            if last:
-                take = max(take, s.worth.left / -(-(minute + self._interval - at) // self._every))
-            take = min(take, s.worth.left)
-            even = usual * self._every / self._interval
-            begin = (at - minute) / self._every * even
-            s.worth.decide(at, take, begin, even)
-            if not self._executes:
-                s.worth.execute(seen.px, seen.sz, seen.mid, float(side.sign))
+    def _see(self, its: _Symbol, seen: _Seen, sizes: Sequence[float]) -> None:
+        """Learn from one side of the book of a decision; `sizes` are those at which books are walked, shares."""
+        s, at, minute, sign = its.sides[seen.side], seen.at, seen.minute, seen.side.sign
+        s.worth.see(at, seen.mid, sign, its.gate)
+        s.supply.see(minute, seen.px, seen.sz, seen.mid, sign, seen.move)
+        if s.minute != minute:
+            s.minute, s.taken = minute, 0.0
+        if not sizes:
+            return
+        usual = PLAN_REACH * sizes[0]
+        ask, last = s.worth.asks(minute, self._interval, usual)
+        price = s.supply.price(ask, 1.0, float("inf"))
+        if price is None and not last:
+            return
+        take = ask * self._every / self._interval
+        if price is not None and price < float("inf"):
+            take = max(reach(seen.px, seen.sz, seen.mid, float(sign), seen.move, price) - s.worth.taken, 0.0)
+        if last:
+            take = max(take, s.worth.left / -(-(minute + self._interval - at) // self._every))
+        take = min(take, s.worth.left)
+        even = usual * self._every / self._interval
+        begin = (at - minute) / self._every * even
+        s.worth.decide(at, take, begin, even)
+        if not self._executes:
+            s.worth.execute(seen.px, seen.sz, seen.mid, float(sign))
 
     # --- orders -----------------------------------------------------------
 
@@ -448,15 +445,6 @@ class Slicer:
         if _CLOCK in items and self._on:
             self.next = orjson.loads(items[_CLOCK])
         self._changes.clear()
-
-
-def _seen(its: _Symbol, at: int, minute: int, side: Side, book: Book) -> _Seen:
-    return _Seen(at, minute, side, *_levels(book, side), book.mid, side.sign * its.micro.move)
-
-
-def _levels(book: Book, side: Side) -> tuple[Float, Float]:
-    """Return prices and sizes of the side that an order of `side` takes from, best first."""
-    return (book.ask_px, book.ask_sz) if side is Side.BUY else (book.bid_px, book.bid_sz)
 
 
 def _pace(order: Order, at: int) -> float:
