@@ -119,18 +119,19 @@ def open_time(table: Table, opens: int, since: int) -> int:
 
 
 @kernel
-def _holds(table: Table, ts: int, day: int, opened: int) -> tuple[int, int]:
-    """Return from when until when (ns) `locate` finds the session of a local day, as at `ts`, which opens at `opened`.
+def _locate_all(table: Table, ts: int) -> tuple[int, int, int, int, int, int]:
+    """Return day, opening instant, open and close as `locate` finds them, and from when until when (ns) it does.
 
     Instants of one session follow each other: what it takes to find it is done once for all of them.
     """
-    k = _offset_at(table, ts)
-    begin, until = opened, opened + DAY_NS + hours_on(table, day + 1)[0] - hours_on(table, day)[0]
+    day, since, opens, closes = locate(table, ts)
+    opened, k = ts - since, _offset_at(table, ts)
+    begin, until = opened, opened + DAY_NS + hours_on(table, day + 1)[0] - opens
     if k > 0:
         begin = max(begin, int(table.begins[k]))
     if k + 1 < table.begins.shape[0]:
         until = min(until, int(table.begins[k + 1]))
-    return begin, until
+    return day, opened, opens, closes, begin, until
 
 
 @kernel
@@ -158,13 +159,12 @@ def position_at(table: Table, ts: int) -> float:
 def positions_at(table: Table, starts: Int, shift_ns: int) -> Float:
     """Return the position in the session, 0 to 1, of each start plus `shift_ns`."""
     out = np.empty(starts.shape[0])
-    opens, closes, length, opened, begin, until = 0, 0, 0, 0, 0, 0
+    opened, opens, closes, begin, until, length = 0, 0, 0, 0, 0, 0
     for i in range(starts.shape[0]):
         at = starts[i] + shift_ns
         if not begin <= at < until:
-            day, since, opens, closes = locate(table, at)
-            opened, length = at - since, open_time(table, opens, closes - opens)
-            begin, until = _holds(table, at, day, opened)
+            _, opened, opens, closes, begin, until = _locate_all(table, at)
+            length = open_time(table, opens, closes - opens)
         out[i] = position_in(table, at - opened, opens, length, closes - opens)
     return out
 
@@ -173,13 +173,11 @@ def positions_at(table: Table, starts: Int, shift_ns: int) -> Float:
 def open_through(table: Table, starts: Int, span_ns: int) -> Bools:
     """Return where [start, start + span_ns) lies within one session and no break."""
     out = np.zeros(starts.shape[0], np.bool_)
-    opens, closes, opened, begin, until = 0, 0, 0, 0, 0
-    trades = False
+    opened, opens, closes, begin, until, trades = 0, 0, 0, 0, 0, False
     for i in range(starts.shape[0]):
         if not begin <= starts[i] < until:
-            day, since, opens, closes = locate(table, starts[i])
-            opened, trades = starts[i] - since, opens_on(table, day)
-            begin, until = _holds(table, starts[i], day, opened)
+            day, opened, opens, closes, begin, until = _locate_all(table, starts[i])
+            trades = opens_on(table, day)
         since = starts[i] - opened
         if since + span_ns > closes - opens or not trades:
             continue
