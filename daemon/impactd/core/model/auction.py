@@ -69,8 +69,7 @@ class AuctionForecast:
             self._day = day
         if volume > 0.0:
             self._seen = True
-            (position,) = self._session.positions(np.array([minute_ns], np.int64)).tolist()
-            self._today[int(position >= 0.5)] += volume
+            self._today[int(self._session.position(minute_ns) >= 0.5)] += volume
 
     def see(self, kind: str, ts_event: int, paired: float) -> bool:
         """Take in what the venue has paired, shares, at `ts_event`, ns; return whether it changes anything.
