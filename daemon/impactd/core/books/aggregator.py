@@ -549,9 +549,8 @@ class MinuteAggregator:
         return self._family
 
     def _related(self) -> Family:
-        settings, n = self._settings, len(self._table)
-        silence = min(settings.max_silence_ns, _LONGEST_NS)
-        usual = silence if settings.max_book_age_ns is None else min(silence, settings.max_book_age_ns)
+        n, silence, age = len(self._table), self._limits.silence_ns, self._settings.max_book_age_ns
+        usual = silence if age is None else min(silence, age)
         alone, none = np.full(n, ALONE), np.full(n, -1)
         family = Family(alone, none, none.copy(), np.full(n, usual))
         for symbol, at_venues in self._table.at_venues.items():

@@ -137,7 +137,5 @@ class FeedAlerts:
         saved = orjson.loads(value)
         self.told = (saved["dropped"][0], saved["dropped"][1])
         self.invalid.load(saved["invalid"])
-        for kind, held in self._held.items():
-            of = saved.get("held", {}).get(kind, {})
-            held.clear()
-            held.update({symbol: (count, until) for symbol, (count, until) in of.items()})
+        held = saved.get("held", {})
+        self._held = {kind: {symbol: (n, at) for symbol, (n, at) in held.get(kind, {}).items()} for kind in self._held}

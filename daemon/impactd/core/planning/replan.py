@@ -318,10 +318,8 @@ class Planner:
         self._alerts.warn(order, now, "would_touched", would)
         lifted = None
         if proposal.lifted_qty:
-            lifted = (
-                f"{format_qty(proposal.lifted_qty)} of {format_qty(order.leaves_qty)} because the order must complete"
-            )
-            lifted = f"the plan exceeds participation_rate by {lifted}"
+            part = f"{format_qty(proposal.lifted_qty)} of {format_qty(order.leaves_qty)}"
+            lifted = f"the plan exceeds participation_rate by {part} because the order must complete"
         self._alerts.warn(order, now, "lifted", lifted)
         planned = int(np.sum(proposal.qty))
         if order.cost_band is None and proposal.priced and planned:
