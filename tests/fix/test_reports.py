@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from impactd.config import Settings
 from impactd.core.base.topics import Topic
+from impactd.shell.fix import gateway
+from impactd.shell.fix.gateway import Gateway
 from impactd.shell.fix.reports import Answer, Desk, Parent, message_of
 from impactd.shell.fix.tags import Pair
 
@@ -167,6 +170,19 @@ def test_quantity_without_a_reported_fill_is_no_trade() -> None:
     assert trade(desk.plan(plan(3, "done", 1000, avg_px=None), "t/0/2"))[150] == "I"
 
 
+async def test_where_quantity_counts_without_a_fill_no_trade_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The average price is of the reported fills alone: 100 of 400 at 31.2 would be a trade at 124.8."""
+    monkeypatch.setattr(gateway, "transactional_producer", lambda *_: None)
+    desk = Gateway(Settings(plans={"fills": "scheduled"}), "")._desk
+    taken(desk, "D", order("A"), "o/0/1")
+    desk.plan(plan(1), "o/0/1")
+    assert desk.plan(plan(2, cum=300, avg_px=None), "t/0/1").out == []
+    assert desk.plan(plan(3, cum=400, avg_px=31.2), "e/0/1").out == []
+    done = trade(desk.plan(plan(4, "done", 1000, avg_px=31.2), "t/0/2"))
+    assert {150: "I", 39: "2", 14: "1000", 6: "31.2"}.items() <= done.items()
+    assert not {31, 32} & done.keys()
+
+
 @given(st.lists(st.tuples(st.integers(1, 400), st.floats(0.01, 1e6)), min_size=1, max_size=8))
 def test_trades_of_an_order_sum_to_its_quantity_and_average(fills: list[tuple[int, float]]) -> None:
     desk = Desk()
@@ -206,7 +222,8 @@ def test_ended_orders_are_forgotten_after_the_service_has_forgotten_them() -> No
 @pytest.mark.parametrize(
     "value",
     [b"", b"no JSON", b"[]", b"null", b"{}", b"\xff\xfe", orjson.dumps(plan(1) | {"plan_version": "1"}),
-     orjson.dumps(plan(1) | {"as_of": "soon"}), orjson.dumps({"type": "plan"})],
+     orjson.dumps(plan(1) | {"as_of": "soon"}), orjson.dumps(plan(1) | {"avg_px": "31.2"}),
+     orjson.dumps({"type": "plan"})],
 )  # fmt: skip
 def test_a_record_that_is_no_message_of_ours_is_none(value: bytes) -> None:
     assert message_of(Topic.PLANS, value) is None

@@ -66,7 +66,7 @@ LeavesQty is 0. CumQty is what the service has counted, and AvgPx (6) the averag
 there is none. In FIX 4.4 and later only a trade (150=F) moves CumQty, so the fills that come in go back to the order's
 sender, those since its last report as one trade. They are not trades of their own: where the system that traded reports
 them to the same books, set `fix.trade_reports` to false. What is busted or corrected restates the order (150=D). With
-`plans.fills` = "scheduled" what counts as executed without a fill is in CumQty, and no trade.
+`plans.fills` = "scheduled" CumQty has what counts as executed without a fill too, and no trade is reported.
 """
 
 

@@ -79,14 +79,15 @@ class Gateway:
         self._settings = settings
         self._sessions_text = sessions
         self._readable = Readable(settings)
-        fix = settings.fix
+        fix, plans = settings.fix, settings.core().plans
         self._topic = fix.topic or f"{settings.topics.prefix}fix"
         self._desk = Desk(
             fix.informational_tags,
             fix.parent_tag,
             drop_copy=drop_copy,
-            trade_reports=fix.trade_reports,
-            keep_ended_ns=settings.core().plans.keep_ended_ns,
+            # A plan's AvgPx is that of the reported fills: where other quantity counts too, trades have no price.
+            trade_reports=fix.trade_reports and plans.fills == "reported",
+            keep_ended_ns=plans.keep_ended_ns,
         )
         #: Records of the service's topics that are no message of ours.
         self._skipped = 0

@@ -47,10 +47,10 @@ from impactd.shell.fix.tags import (
     values_of,
 )
 
-#: Status of an order that its plans state, as OrdStatus; an active order has others.
 #: Prices in reports.
 _PX: Final = Decimal("1e-9")
 
+#: Status of an order that its plans state, as OrdStatus; an active order has others.
 _ENDED: Final = {"done": "2", "canceled": "4", "rejected": "8", "expired": "C"}
 
 #: Fields of a plan and of an alert that are read here, and their types.
@@ -63,6 +63,7 @@ _READ: Final[dict[Topic, dict[str, tuple[type, ...]]]] = {
         "text": (str, NoneType),
         "order_qty": (int, float),
         "cum_qty": (int, float),
+        "avg_px": (int, float, NoneType),
     },
     Topic.ALERTS: {"kind": (str,), "cl_ord_id": (str, NoneType), "as_of": (int, str), "text": (str,)},
 }
