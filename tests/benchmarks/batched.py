@@ -6,11 +6,7 @@ The drain takes the same bytes from the same broker and throws them away: what i
 from __future__ import annotations
 
 import asyncio
-import os
-import statistics
-import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -22,8 +18,8 @@ from impactd.shell.broker.broker import find_broker
 from tests.benchmarks.books import BOOKS_PER_SECOND, SYMBOLS, book_batches
 from tests.benchmarks.figures import Figure, Target
 from tests.benchmarks.leg_service import run_service
-from tests.benchmarks.legs import Measured, median_and_spread, run_leg, take_turns
-from tests.benchmarks.service import Sent, fill_topic
+from tests.benchmarks.legs import Measured, rate_figure, run_leg, take_turns
+from tests.benchmarks.service import Sent, fill_topic, source_at
 from tests.checks.codec_samples import Side
 from tests.records import read_topic
 from tests.wire.ticks.compact.samples import message
@@ -119,11 +115,7 @@ def measure(messages: int, rounds: int) -> tuple[list[Figure], dict[str, str]]:
 
 
 def _of_codec(codec: str, bootstrap: str, ticks: int, rounds: int) -> list[Figure]:
-    place = f"batched{os.getpid()}-{time.time_ns()}"
-    source = Settings(
-        kafka={"bootstrap": bootstrap, "compression": "none"},
-        topics={"prefix": f"{place}.", "partitions": 1, "input_retention_ms": -1, "output_retention_ms": -1},
-    )
+    source = source_at(bootstrap, "batched")
     asyncio.run(fill_topic(source, batched_records(codec, ticks)))
     topic, records = source.topics.name(Topic.TICKS), ticks // BOOKS
 
@@ -133,17 +125,12 @@ def _of_codec(codec: str, bootstrap: str, ticks: int, rounds: int) -> list[Figur
     def drain(_number: int) -> Measured:
         return run_leg("leg_drain", bootstrap=bootstrap, topic=topic, messages=records)
 
-    legs: dict[str, Callable[[int], Measured]] = {f"{codec}: impactd run": service, f"{codec}: the drain": drain}
-    found = take_turns({name: partial(leg) for name, leg in legs.items()}, rounds)
+    found = take_turns({"impactd run": service, "the drain": drain}, rounds)
     _must_count(source, rounds - 1)
-    figures = []
-    for name, measured in found.items():
-        rate, spread = median_and_spread([BOOKS * leg.rate for leg in measured])
-        cpu = statistics.median(BOOKS * leg.messages / leg.cpu_seconds for leg in measured)
-        seconds = statistics.median(leg.seconds for leg in measured)
-        note = f"{seconds:.1f} s a leg; {cpu:,.0f} a second of processor time"
-        figures.append(Figure(name, rate, "ticks/s", spread, _TARGET if "impactd run" in name else None, note))
-    return figures
+    return [
+        rate_figure(f"{codec}: {name}", legs, "ticks/s", BOOKS, target)
+        for (name, legs), target in zip(found.items(), (_TARGET, None), strict=True)
+    ]
 
 
 def _must_count(source: Settings, number: int) -> None:

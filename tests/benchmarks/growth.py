@@ -10,14 +10,14 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from impactd.config import Settings
 from impactd.core.base.settings import MINUTE_NS, CoreSettings, PlanSettings
 from impactd.core.base.timing import unwatched
 from impactd.core.engine import Engine
+from impactd.core.inputs.columns import Record
 from impactd.core.inputs.inbox import Inbox
 from impactd.core.inputs.ticks import TickBatch
 from impactd.shell.kafka.decode import Decoder
@@ -35,6 +36,7 @@ from tests.benchmarks.allocator import growth
 from tests.benchmarks.books import OPEN_NS, book_batches
 from tests.benchmarks.figures import Figure, Target
 from tests.benchmarks.legs import LEG_TIMEOUT_S
+from tests.soak.memory import resident_mb
 
 SYMBOLS: Final = (1, 10, 100, 1_000, 5_000)
 ORDERS: Final = (50, 500, 5_000)
@@ -56,16 +58,6 @@ SYMBOL_KB: Final = 20.0
 ORDER_KB: Final = 5.0
 
 FACTS: Final = {"memory": "resident, in a process of its own that has decoded, applied and planned"}
-
-
-class Record(NamedTuple):
-    """A record as a consumer returns it."""
-
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def measure(
@@ -122,7 +114,7 @@ def _commits(symbols: int, batch: int, commits: int) -> Iterator[list[Record]]:
     books = replace(books, ts_event=at, ts_record=at // 1_000_000 * 1_000_000)
     keys = [books.symbols[code].encode() for code in books.symbol]
     made = [
-        Record(offset, int(at[offset]) // 1_000_000, keys[offset], record.value)
+        Record(offset, int(at[offset]) // 1_000_000, keys[offset], record.value, ())
         for offset, record in enumerate(encode_ticks(books))
     ]
     yield made[:first]
@@ -155,19 +147,18 @@ def _memory(symbols: int, orders: int) -> list[Figure]:
     many = _resident(symbols=symbols, orders=2)
     open_ = _resident(symbols=_BOOKS_OF, orders=orders)
     some = _resident(symbols=_BOOKS_OF, orders=2)
-    kb = 1e3
     return [
-        Figure("memory of one symbol", few / 1e6, "MB", None, _at_most(BASE_MB)),
+        Figure("memory of one symbol", few, "MB", None, _at_most(BASE_MB)),
         Figure(
             f"memory of each of {symbols:,} symbols",
-            (many - few) / (symbols - 1) / kb,
+            1e3 * (many - few) / (symbols - 1),
             "kB",
             None,
             _at_most(SYMBOL_KB),
         ),
         Figure(
             f"memory of each of {orders:,} orders",
-            (open_ - some) / (orders - 2) / kb,
+            1e3 * (open_ - some) / (orders - 2),
             "kB",
             None,
             _at_most(ORDER_KB),
@@ -175,20 +166,20 @@ def _memory(symbols: int, orders: int) -> list[Figure]:
     ]
 
 
-def _resident(**asked: int) -> int:
-    """Return the resident bytes of a process of its own."""
+def _resident(**asked: int) -> float:
+    """Return the resident memory of a process of its own, MB."""
     command = [sys.executable, "-m", "tests.benchmarks.growth", json.dumps(asked)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=LEG_TIMEOUT_S)
-    return int(json.loads(done.stdout))
+    return float(json.loads(done.stdout))
 
 
-def resident(symbols: int, orders: int) -> int:
-    """Return this process's resident bytes with so many symbols and orders, after a collection."""
+def resident(symbols: int, orders: int) -> float:
+    """Return this process's resident memory, MB, with so many symbols and orders, after a collection."""
     partition = _trading(symbols, orders)
     partition.end()
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what was freed is not what the partition needs
-    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * 4096
+    return resident_mb(os.getpid())
 
 
 if __name__ == "__main__":

@@ -8,38 +8,29 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import time
 
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from impactd.shell.kafka.client import FETCH_BYTES
-from tests.benchmarks.legs import Measured, reply
+from tests.benchmarks.legs import Measured, drain, reply
 
 
-async def drain(bootstrap: str, topic: str, messages: int) -> Measured:
+async def bare(bootstrap: str, topic: str, messages: int) -> Measured:
     """Return how long the messages took that followed the first fetch."""
-    where = TopicPartition(topic, 0)
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap, enable_auto_commit=False, max_partition_fetch_bytes=FETCH_BYTES
     )
-    await consumer.start()
-    try:
-        consumer.assign([where])
-        consumer.seek(where, 0)
-        started, cpu, skipped, read = 0.0, 0.0, 0, 0
-        while read < messages:
-            fetched = await consumer.getmany(where, timeout_ms=1_000)
-            for record in fetched.get(where, []):
-                orjson.loads(record.value)
-                read += 1
-            if not started and read:
-                started, cpu, skipped = time.perf_counter(), time.process_time(), read
-        return Measured(read - skipped, time.perf_counter() - started, time.process_time() - cpu)
-    finally:
-        await consumer.stop()
+
+    async def fetch(where: TopicPartition) -> int:
+        records = (await consumer.getmany(where, timeout_ms=1_000)).get(where, [])
+        for record in records:
+            orjson.loads(record.value)
+        return len(records)
+
+    return await drain(consumer, topic, messages, fetch)
 
 
 if __name__ == "__main__":
     asked = json.loads(sys.argv[1])
-    reply(asyncio.run(drain(asked["bootstrap"], asked["topic"], asked["messages"])))
+    reply(asyncio.run(bare(asked["bootstrap"], asked["topic"], asked["messages"])))

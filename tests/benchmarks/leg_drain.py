@@ -4,37 +4,31 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 
 import uvloop
 from aiokafka import TopicPartition
 
 from impactd.config import Settings
 from impactd.shell.kafka.client import manual_consumer
-from tests.benchmarks.legs import Measured, reply
+from tests.benchmarks.legs import Measured, drain, reply
 
 
-async def drain(bootstrap: str, topic: str, messages: int) -> Measured:
+async def thrown_away(bootstrap: str, topic: str, messages: int) -> Measured:
     """Return how long the messages took that followed the first fetch."""
-    where = TopicPartition(topic, 0)
     consumer = manual_consumer(Settings(kafka={"bootstrap": bootstrap}))
-    await consumer.start()
-    try:
-        consumer.assign([where])
-        consumer.seek(where, 0)
-        started, cpu, skipped, read = 0.0, 0.0, 0, 0
-        while read < messages:
-            fetched = await consumer.fetch(where, 1_000)
-            if fetched is None or fetched.end is None:
-                continue
-            read = fetched.end
-            if not started:
-                started, cpu, skipped = time.perf_counter(), time.process_time(), read
-        return Measured(read - skipped, time.perf_counter() - started, time.process_time() - cpu)
-    finally:
-        await consumer.stop()
+    position = 0
+
+    async def fetch(where: TopicPartition) -> int:
+        nonlocal position
+        fetched = await consumer.fetch(where, 1_000)
+        before = position
+        if fetched is not None and fetched.end is not None:
+            position = fetched.end
+        return position - before
+
+    return await drain(consumer, topic, messages, fetch)
 
 
 if __name__ == "__main__":
     asked = json.loads(sys.argv[1])
-    reply(uvloop.run(drain(asked["bootstrap"], asked["topic"], asked["messages"])))
+    reply(uvloop.run(thrown_away(asked["bootstrap"], asked["topic"], asked["messages"])))

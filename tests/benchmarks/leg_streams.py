@@ -8,8 +8,6 @@ has compiled what is hot, to the last one.
 
 from __future__ import annotations
 
-import json
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -17,7 +15,7 @@ from typing import Final
 from impactd.shell.broker.release import java_command, maven_jars
 from impactd.shell.broker.server import KAFKA_VERSION
 from tests.benchmarks.books import SIZES
-from tests.benchmarks.legs import LEG_TIMEOUT_S, Measured
+from tests.benchmarks.legs import LEG_TIMEOUT_S, Measured, run_command
 
 _HERE: Final = Path(__file__).parent
 
@@ -48,9 +46,4 @@ def run_streams(command: list[str], bootstrap: str, topic: str, out: str, messag
     """
     with tempfile.TemporaryDirectory() as state:
         asked = [bootstrap, topic, out, str(messages), str(messages // _SKIPPED), state, ",".join(map(str, SIZES))]
-        ended = subprocess.run(
-            [*command, *asked], capture_output=True, text=True, timeout=LEG_TIMEOUT_S + 120.0, check=False
-        )
-    if ended.returncode != 0:
-        raise RuntimeError(f"Kafka Streams failed with code {ended.returncode}:\n{ended.stderr[-4000:]}")
-    return Measured(**json.loads(ended.stdout.splitlines()[-1]))
+        return run_command("Kafka Streams", [*command, *asked], LEG_TIMEOUT_S + 120.0)

@@ -1,9 +1,8 @@
-"""What ten readers of the live page cost: the service alone, and with ten who look at a page beside it.
+"""What ten readers of the live page cost the service: its rate alone, and while `impactd page` serves ten readers.
 
-Both read the same preloaded partition of a real broker and take turns.  Event time runs some hundred times
-as fast as it would live, and so do minutes and what is shown of them.  The page and those who look run on the same
-machine, and what they take is in the rates; the figure with a target is the processor time of the page's process
-(`leg_page`) over that of the service's.
+Both legs take turns on the same preloaded partition of a real broker.  Event time runs some hundred times faster than
+live, and so do minutes and updates of the page.  The page and its readers run on the same machine, so the rates include
+what they take; the figure with a target is the processor time of the page's process (`leg_page`) over the service's.
 """
 
 from __future__ import annotations
@@ -11,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from operator import attrgetter
 from typing import Final
 
 import aiohttp
@@ -30,8 +29,8 @@ from impactd.shell.broker.probe import free_ports
 from tests.benchmarks.figures import Figure, Target
 from tests.benchmarks.leg_page import READY
 from tests.benchmarks.leg_service import run_service
-from tests.benchmarks.legs import Measured, median_and_spread, take_turns
-from tests.benchmarks.service import preload
+from tests.benchmarks.legs import Measured, by_round, rate_figure, take_turns
+from tests.benchmarks.service import preload, source_at
 
 READERS: Final = 10
 
@@ -54,12 +53,8 @@ def measure(messages: int, rounds: int) -> tuple[list[Figure], dict[str, str]]:
     RuntimeError
         If a leg or a reader fails.
     """
-    place = f"page{os.getpid()}-{time.time_ns()}"
     with find_broker() as broker:
-        source = Settings(
-            kafka={"bootstrap": broker.bootstrap, "compression": "none"},
-            topics={"prefix": f"{place}.", "partitions": 1, "input_retention_ms": -1, "output_retention_ms": -1},
-        )
+        source = source_at(broker.bootstrap, "page")
         asyncio.run(preload(source, messages))
 
         def at(leg: str, number: int) -> str:
@@ -78,22 +73,11 @@ def measure(messages: int, rounds: int) -> tuple[list[Figure], dict[str, str]]:
 
 def figures(found: Mapping[str, Sequence[Measured]], pages: Sequence[Measured]) -> list[Figure]:
     """Return each leg's rate, their ratio within the same rounds, and the processor time of the page."""
-    rows = []
-    for name, legs in found.items():
-        rate, spread = median_and_spread([leg.rate for leg in legs])
-        cpu = statistics.median(leg.messages / leg.cpu_seconds for leg in legs)
-        seconds = statistics.median(leg.seconds for leg in legs)
-        rows.append(
-            Figure(
-                name, rate, "messages/s", spread, None, f"{seconds:.1f} s a leg; {cpu:,.0f} a second of processor time"
-            )
-        )
-    pairs = list(zip(found[SEEN], found[ALONE], strict=True))
-    value, spread = median_and_spread([one.rate / other.rate for one, other in pairs])
-    cpu = statistics.median(one.cpu_seconds / other.cpu_seconds for one, other in pairs)
+    rows = [rate_figure(name, legs) for name, legs in found.items()]
+    value, spread = by_round(found[SEEN], found[ALONE], attrgetter("rate"))
+    cpu, _ = by_round(found[SEEN], found[ALONE], attrgetter("cpu_seconds"))
     rows.append(Figure(f"{SEEN}, over: {ALONE}", value, "", spread, None, f"{cpu:.2f} times the processor time"))
-    served = list(zip(pages, found[SEEN], strict=True))
-    value, spread = median_and_spread([page.cpu_seconds / service.cpu_seconds for page, service in served])
+    value, spread = by_round(pages, found[SEEN], attrgetter("cpu_seconds"))
     busy = statistics.median(page.cpu_seconds / page.seconds for page in pages)
     note = f"{busy:.3f} s of processor a second, for {statistics.median(page.messages for page in pages):,.0f} records"
     rows.append(
@@ -159,10 +143,10 @@ async def readers_of(base: str) -> AsyncIterator[None]:
 
 
 async def _look(base: str, number: int, seen: list[int]) -> None:
-    """Do what a page does, without end: take the state and the events, and a symbol anew when it has changed."""
+    """Do what a page does, without end: read the state and the events, and a symbol again when it has changed."""
     async with aiohttp.ClientSession(base, timeout=aiohttp.ClientTimeout(total=None)) as session:
         while True:
-            # The service may still be on its way.
+            # The page may still be starting.
             with contextlib.suppress(aiohttp.ClientConnectorError):
                 async with session.get("/api/state") as answer:
                     if answer.status == 200:

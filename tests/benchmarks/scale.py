@@ -8,17 +8,14 @@ is; the rate by processor time says what sharing costs.
 from __future__ import annotations
 
 import asyncio
-import os
-import statistics
-import time
+from operator import attrgetter
 from typing import Final
 
-from impactd.config import Settings
 from impactd.shell.broker.broker import find_broker
 from tests.benchmarks.figures import Figure, Target
 from tests.benchmarks.leg_service import run_service
-from tests.benchmarks.legs import Measured, median_and_spread, take_turns
-from tests.benchmarks.service import preload
+from tests.benchmarks.legs import Measured, by_round, rate_figure, take_turns
+from tests.benchmarks.service import preload, source_at
 
 PARTITIONS: Final = 4
 SYMBOLS: Final = 40
@@ -44,17 +41,8 @@ def measure(messages: int, rounds: int) -> tuple[list[Figure], dict[str, str]]:
     RuntimeError
         If a process fails.
     """
-    place = f"scale{os.getpid()}-{time.time_ns()}"
     with find_broker() as broker:
-        source = Settings(
-            kafka={"bootstrap": broker.bootstrap, "compression": "none"},
-            topics={
-                "prefix": f"{place}.",
-                "partitions": PARTITIONS,
-                "input_retention_ms": -1,
-                "output_retention_ms": -1,
-            },
-        )
+        source = source_at(broker.bootstrap, "scale", PARTITIONS)
         asyncio.run(preload(source, messages, SYMBOLS, TIMES))
         messages *= TIMES
 
@@ -67,20 +55,11 @@ def measure(messages: int, rounds: int) -> tuple[list[Figure], dict[str, str]]:
 
 
 def _figures(found: dict[str, list[Measured]]) -> list[Figure]:
-    figures = []
-    for name, legs in found.items():
-        rate, spread = median_and_spread([leg.rate for leg in legs])
-        cpu = statistics.median(leg.messages / leg.cpu_seconds for leg in legs)
-        note = f"{statistics.median(leg.seconds for leg in legs):.1f} s; {cpu:,.0f} a second of processor time"
-        figures.append(Figure(f"{name} process{'es' if name != '1' else ''}", rate, "messages/s", spread, None, note))
     one, two = (found[str(n)] for n in PROCESSES)
-    pairs = list(zip(two, one, strict=True))
-    gain, spread = median_and_spread([more.rate / less.rate for more, less in pairs])
-    cost, cost_spread = median_and_spread(
-        [(more.messages / more.cpu_seconds) / (less.messages / less.cpu_seconds) for more, less in pairs]
-    )
+    gain, spread = by_round(two, one, attrgetter("rate"))
+    cost, cost_spread = by_round(two, one, attrgetter("cpu_rate"))
     return [
-        *figures,
+        *(rate_figure(f"{name} process{'es' if name != '1' else ''}", legs) for name, legs in found.items()),
         Figure("two over one, wall time", gain, "", spread, _BY_WALL, "the broker wants a core as well"),
         Figure("two over one, processor time", cost, "", cost_spread, _BY_CPU, "messages a second of it"),
     ]

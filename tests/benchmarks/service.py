@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
@@ -30,7 +30,7 @@ from tests.benchmarks.books import BOOKS_PER_SECOND, OPEN_NS, SYMBOLS, book_reco
 from tests.benchmarks.figures import Figure, Target
 from tests.benchmarks.leg_service import run_service
 from tests.benchmarks.leg_streams import run_streams, streams_command
-from tests.benchmarks.legs import Measured, median_and_spread, run_leg, take_turns
+from tests.benchmarks.legs import Measured, by_round, rate_figure, run_leg, take_turns
 from tests.records import read_topic
 
 MESSAGES: Final = 1_000_000
@@ -38,9 +38,6 @@ ROUNDS: Final = 3
 
 #: quixstreams reads so many of them: enough for longer than its checkpoints, and for a minute to close.
 QUIX_PART: Final = 8
-
-#: A leg that is shorter says little.
-_LEAST_S: Final = 5.0
 
 _OF_BARE: Final = Target("at least", 2.5)
 _OF_QUIX: Final = Target("at least", 20.0)
@@ -68,12 +65,8 @@ def measure(messages: int = MESSAGES, rounds: int = ROUNDS) -> tuple[list[Figure
     RuntimeError
         If a leg fails, or the programs do not find the same slippage.
     """
-    place = f"bench{os.getpid()}-{time.time_ns()}"
     with find_broker() as broker:
-        source = Settings(
-            kafka={"bootstrap": broker.bootstrap, "compression": "none"},
-            topics={"prefix": f"{place}.", "partitions": 1, "input_retention_ms": -1, "output_retention_ms": -1},
-        )
+        source = source_at(broker.bootstrap, "bench")
         asyncio.run(preload(source, messages))
         legs = dict(_legs(source, messages))
         facts = {"broker": f"broker: {broker.kind}", "messages": f"{messages:,} messages"}
@@ -119,6 +112,19 @@ def _streams(command: list[str], source: Settings, messages: int, number: int) -
 
 def _place(source: Settings, leg: str, number: int) -> str:
     return f"{source.topics.prefix}{leg}-{number}"
+
+
+def source_at(bootstrap: str, section: str, partitions: int = 1) -> Settings:
+    """Return settings with topics of a section's own, whose records stay; the ticks are not compressed."""
+    return Settings(
+        kafka={"bootstrap": bootstrap, "compression": "none"},
+        topics={
+            "prefix": f"{section}{os.getpid()}-{time.time_ns()}.",
+            "partitions": partitions,
+            "input_retention_ms": -1,
+            "output_retention_ms": -1,
+        },
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,14 +178,7 @@ async def fill_topic(source: Settings, records: Iterable[Sent]) -> None:
 
 
 def _figures(found: Mapping[str, Sequence[Measured]], worst: float) -> list[Figure]:
-    figures = []
-    for name, legs in found.items():
-        rate, spread = median_and_spread([leg.rate for leg in legs])
-        seconds = statistics.median(leg.seconds for leg in legs)
-        cpu = statistics.median(leg.messages / leg.cpu_seconds for leg in legs)
-        short = " (too short to say much)" if seconds < _LEAST_S else ""
-        note = f"{seconds:.1f} s a leg{short}; {cpu:,.0f} a second of processor time"
-        figures.append(Figure(name, rate, "messages/s", spread, None, note))
+    figures = [rate_figure(name, legs) for name, legs in found.items()]
     figures.append(_ratio(found, BARE, _OF_BARE))
     figures += [_ratio(found, name, _OF_QUIX if how[0] == "window" else None) for name, how in QUIX.items()]
     if STREAMS in found:
@@ -192,11 +191,8 @@ def _figures(found: Mapping[str, Sequence[Measured]], worst: float) -> list[Figu
 
 def _ratio(found: Mapping[str, Sequence[Measured]], to: str, target: Target | None) -> Figure:
     """Return the median over the rounds of the service's rate over another's in the same round."""
-    pairs = list(zip(found[SERVICE], found[to], strict=True))
-    value, spread = median_and_spread([ours.rate / other.rate for ours, other in pairs])
-    cpu = statistics.median(
-        (ours.messages / ours.cpu_seconds) / (other.messages / other.cpu_seconds) for ours, other in pairs
-    )
+    value, spread = by_round(found[SERVICE], found[to], attrgetter("rate"))
+    cpu, _ = by_round(found[SERVICE], found[to], attrgetter("cpu_rate"))
     return Figure(f"impactd over: {to}", value, "", spread, target, f"{cpu:.2f} by processor time")
 
 
