@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from impactd.core.inputs.ticks import TRADE
@@ -109,6 +111,19 @@ def test_commas_that_may_separate_thousands_are_refused() -> None:
     decoded = read(f"{header}\n{T0};31.2;1,000;31.25;2\n{T0};31,2;1000;31,25;2\n".encode(), "wide-csv")
     assert [letter.offset for letter in decoded.refused] == [2]
     assert decoded.batch.bid_px.tolist() == [[31.2]]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_commas_of_thousands_beside_a_decimal_point_are_refused_in_every_table(name: str) -> None:
+    samples = samples_of(name)
+    text = samples.file([samples.book("FROG", T0, [(31.2, 1_000.0)], [(31.25, 2.0)])]).decode()
+    text = re.sub(r"\.0(?=[,\n])", "", text).replace(",", ";")
+    assert not read(text.encode(), name).refused
+    spelled = re.sub(r"(?<=;)10(00)?(?=[;\n])", "1,000", text)  # quotes of the tapes count round lots
+    assert spelled != text
+    decoded = read(spelled.encode(), name)
+    assert decoded.refused
+    assert not np.isin(decoded.batch.bid_sz, (1.0, 1_000.0)).any()
 
 
 @pytest.mark.parametrize(

@@ -60,9 +60,10 @@ def delimiter_of(header: str) -> str:
 def with_commas(line: bytes, delimiter: str) -> bytes:
     """Return a line with commas between its columns.
 
-    Where semicolons separate the columns, a comma is a decimal one.
+    Where semicolons separate the columns, a comma is a decimal one, except beside a decimal point: then it may separate
+    thousands, and stays, so that the line has too many columns and is refused.
     """
-    if delimiter == ";":
+    if delimiter == ";" and b"," in line and not _has_points(line.decode("latin-1").split(delimiter)):
         line = line.replace(b",", b".")
     return line.replace(delimiter.encode(), b",")
 
@@ -73,11 +74,14 @@ def decimal_comma(fields: list[str], delimiter: str) -> list[str]:
     Where semicolons separate the columns, a comma in a number is a decimal one, unless a number of the line has a
     point: then the comma separates thousands, and stays as it is, to be refused.
     """
-    if delimiter != ";" or not any("," in field for field in fields):
-        return fields
-    if any(_WITH_POINT.fullmatch(field) for field in fields):
+    if delimiter != ";" or not any("," in field for field in fields) or _has_points(fields):
         return fields
     return [field.replace(",", ".") if _WITH_COMMA.fullmatch(field) else field for field in fields]
+
+
+def _has_points(fields: list[str]) -> bool:
+    """Return whether a number among fields has a decimal point."""
+    return any(_WITH_POINT.fullmatch(field.strip(' "')) for field in fields)
 
 
 def is_absent(text: str) -> bool:
