@@ -372,6 +372,10 @@ def test_snapshot_before_all_that_names_a_symbol_is_of_the_only_one() -> None:
     assert capture(snapshot, change).batch.symbols == ("FROG",)
     assert len(capture(snapshot, change).batch) == 2
     assert reasons(capture(snapshot, change, change | {"s": "ARL"}))[0] == "missing_field"
+    # Whose snapshot it is, is not known either where the message before it names one of two.
+    of_two = capture(change, snapshot, change | {"s": "ARL"})
+    assert "missing_field" in reasons(of_two)
+    assert not of_two.batch.n_bid.any()
 
 
 def test_books_of_kraken_1_have_their_checksum() -> None:

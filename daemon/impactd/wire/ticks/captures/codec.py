@@ -8,7 +8,8 @@ venue's. Messages that hold neither books nor trades are counted and skipped.
 In a file and live, snapshots and changes of a book make a book each, of its best `books.max_levels` levels
 (`impactd.wire.ticks.building.builder`). While such a book prevails, messages with fewer levels of it (best prices,
 partial books) are skipped. A snapshot that names no symbol, as Binance's answer to a request, is of the one symbol
-that the file has named before, or of the symbol that is the key of its record in Kafka. A line
+that the file has named before or names in its first messages, or of the symbol that is the key of its record in Kafka;
+where the file names several, it is refused. A line
 ``{"type":"book_end","symbol":...}`` ends a book, as `impactd feed` writes where a connection is lost.
 """
 
@@ -72,7 +73,7 @@ class CaptureCodec(BuildingCodec):
     def __init__(self, limits: Limits | None = None, symbol: str | None = None) -> None:
         super().__init__(limits)
         self._symbol = symbol
-        #: Symbols that the current file has named.
+        #: Symbols that the current file has named, or names in its first messages.
         self._named: set[str] = set()
         self._sequence: int | None = None
 
@@ -124,10 +125,8 @@ class CaptureCodec(BuildingCodec):
             elif self.books is not None and self.books.stands(symbol):
                 n_skipped += 1
             else:
-                bids, asks = (
-                    self._levels(levels, side, self.limits.max_levels)
-                    for side, levels in (("bids", item.bids), ("asks", item.asks))
-                )
+                bids = self._levels(item.bids, "bids", self.limits.max_levels)
+                asks = self._levels(item.asks, "asks", self.limits.max_levels)
                 if item.is_quote:
                     lot = lot_of(symbol, ts_event)
                     bids, asks = ((px, [lot * size for size in sz]) for px, sz in (bids, asks))
@@ -159,8 +158,7 @@ class CaptureCodec(BuildingCodec):
         if self._symbol is None:
             # A snapshot may come before all that names the symbol.
             first = list(islice(lines, _FIRST))
-            named = {name for line in first if line.fault is None for name in _named_in(line.text)}
-            self._named = named if len(named) == 1 else set()
+            self._named = {name for line in first if line.fault is None for name in _named_in(line.text)}
             return chain(first, lines)
         return lines
 
