@@ -17,6 +17,7 @@ from impactd.shell.replay import Sources, replay
 from impactd.wire.codec import Decoded, Limits
 from impactd.wire.content import Content
 from impactd.wire.registry import CODECS, detect
+from impactd.wire.symbols import FileSymbols
 from impactd.wire.tick_codec import FileOptions
 from tests.wire.helpers import T0
 from tests.wire.ticks.databento import samples
@@ -160,10 +161,15 @@ def test_imbalances(kind: str, auction: str) -> None:
     assert only(read(head(schema=10) + imbalance(kind, 0))).paired_qty == 0.0
 
 
-def text_of(data: bytes, encoding: Any, *, pretty: bool) -> bytes:
+def text_of(data: bytes, encoding: str, *, pretty_px: bool = False, pretty_ts: bool = False) -> bytes:
     out = io.BytesIO()
     transcoder = dbn.Transcoder(
-        out, encoding, dbn.Compression.NONE, pretty_px=pretty, pretty_ts=pretty, map_symbols=True
+        out,
+        getattr(dbn.Encoding, encoding),
+        dbn.Compression.NONE,
+        pretty_px=pretty_px,
+        pretty_ts=pretty_ts,
+        map_symbols=True,
     )
     transcoder.write(data)
     transcoder.flush()
@@ -178,7 +184,7 @@ def test_csv_and_json_of_the_library_give_the_same_imbalances(codec: str, encodi
         for at, (kind, paired) in enumerate([("O", 5), ("M", 0), ("C", 84_000), ("H", 7), ("C", None), ("C", 2**31)])
     )
     expected = read(data)
-    text = text_of(data, getattr(dbn.Encoding, encoding), pretty=pretty)
+    text = text_of(data, encoding, pretty_px=pretty, pretty_ts=pretty)
     content = Content("day", iter([text]))
     kind = detect(content.head)
     assert kind is CODECS.get(codec)
@@ -260,18 +266,8 @@ def test_replay_stops_books_while_the_venue_has_halted(apart: bool, batch_rows: 
 )
 def test_text_gives_the_events_of_dbn(schema: int, made: list[bytes], encoding: str, pretty: tuple[bool, bool]) -> None:
     data = head(schema=schema) + b"".join(made)
-    out = io.BytesIO()
-    coder = dbn.Transcoder(
-        out,
-        encoding=getattr(dbn.Encoding, encoding),
-        compression=dbn.Compression.NONE,
-        pretty_px=pretty[0],
-        pretty_ts=pretty[1],
-        map_symbols=True,
-    )
-    coder.write(data)
-    coder.flush()
-    content = Content(f"day.{encoding.lower()}", iter([out.getvalue()]))
+    text = text_of(data, encoding, pretty_px=pretty[0], pretty_ts=pretty[1])
+    content = Content(f"day.{encoding.lower()}", iter([text]))
     codec = detect(content.head)
     assert codec is not None
     (batch,) = codec.from_header(content.head, FileOptions()).batches(content, 100)
@@ -280,3 +276,19 @@ def test_text_gives_the_events_of_dbn(schema: int, made: list[bytes], encoding: 
     assert [received.event for received in batch.decoded.events] == expected
     assert (len(batch.decoded.batch), batch.decoded.refused) == (0, [])
     assert batch.decoded.skipped_unknown == len(made) - len(expected)
+
+
+@pytest.mark.parametrize("encoding", ["CSV", "JSON"])
+@pytest.mark.parametrize(
+    ("schema", "made"), [(11, status(action=8)), (12, imbalance("C", 5))], ids=["status", "imbalance"]
+)
+def test_events_in_text_take_the_name_that_is_given_for_their_instrument(
+    schema: int, made: bytes, encoding: str
+) -> None:
+    content = Content("day", iter([text_of(head(schema=schema) + made, encoding)]))
+    codec = detect(content.head)
+    assert codec is not None
+    options = FileOptions(FileSymbols(by_key={str(FROG): "MINE"}))
+    (batch,) = codec.from_header(content.head, options).batches(content, 100)
+    assert batch.decoded.refused == []
+    assert [received.event.symbol for received in batch.decoded.events] == ["MINE"]

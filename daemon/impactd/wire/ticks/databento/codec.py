@@ -1,4 +1,4 @@
-"""Databento's schemas of books and trades as CSV: MBP-10, and those with fewer columns; and that of imbalances.
+"""Databento's schemas of books and trades as CSV: MBP-10, and those with fewer columns; and those of events.
 
 Rules for a row (field meanings: Databento, "Market by price (MBP-10)"):
 
@@ -25,8 +25,7 @@ Rules for a row (field meanings: Databento, "Market by price (MBP-10)"):
 - Sampled books (BBO, CBBO) have no action: each row is the book at the end of its
   interval, which is `ts_recv`; its `ts_event`, price and size are of the last trade.
 - In TBBO and TCBBO a row is a trade with the book before it: the book's row comes first, and it is used for any value
-of its
-  flags. A file is one of these by its name, by its rtype, or where all of its first rows are trades.
+  of its flags. A file is one of these by its name, by its rtype, or where all of its first rows are trades.
 - The schema of trades has no book: the prevailing one stays in force, and auction prints cannot be recognised.
 - Timestamps are integer ns or ISO text.  Where the header has `ts_event` twice
   and no `ts_recv`, the first is `ts_recv`, as in Databento's order of columns.
@@ -62,7 +61,7 @@ from impactd.wire.ticks.databento.columns import (
     is_databento,
 )
 from impactd.wire.ticks.databento.identity import Identity
-from impactd.wire.ticks.databento.imbalance import IMBALANCE_HEADER, NEEDED, add_imbalance
+from impactd.wire.ticks.databento.imbalance import IMBALANCE, IMBALANCE_HEADER
 from impactd.wire.ticks.databento.notices import add_notice, notice_in
 from impactd.wire.ticks.scanning.symbols import SymbolCache
 from impactd.wire.times import UNITS, parse_text_time
@@ -120,35 +119,27 @@ class DatabentoCodec(CsvCodec):
         super().__init__(limits)
         names = header_names(header if header is not None else MBP10_HEADER)
         self._identity = Identity(names, symbols or FileSymbols(), self._check, merges=bool(self.limits.venues))
-        #: Columns of imbalances by name; None where the header is that of another schema. Records from Kafka, which
-        #: have no header, are of either schema, by the number of their columns.
-        self._imbalance: dict[str, int] | None = None
-        if header is None:
-            self._imbalance = _places(split_header(IMBALANCE_HEADER))
-        elif set(NEEDED) <= set(names):
-            self._imbalance = _places([*names, "symbol"] if self._identity.is_mapped else names)
-            names = split_header(MBP10_HEADER)
-        self._notice = None if header is None or self._imbalance is not None else notice_in(names)
-        self._notice_places = _places([*names, "symbol"] if self._identity.is_mapped else names)
-        if self._notice is not None:
+        #: Record type of a file of events, and its columns. Records from Kafka, which have no header, are books or
+        #: imbalances, by the number of their columns.
+        self._notice = IMBALANCE if header is None else notice_in(names)
+        self._has_rows = header is None or self._notice is None
+        self._given = split_header(IMBALANCE_HEADER) if header is None else list(names)
+        if self._identity.is_mapped and header is not None:
+            self._given.append("symbol")  # behind one of the file's own
+        if not self._has_rows:
             names = split_header(MBP10_HEADER)
         self._columns = databento_columns(names, is_mapped=self._identity.is_mapped, is_tbbo=is_tbbo)
         if self._columns.layout != TRADE_ONLY:
             self.venues = self._identity.venues
         self._symbol = symbol
-        self.named_by_file = not self._columns.has_symbol
-        self._only_imbalances = header is not None and self._imbalance is not None
-        if self._imbalance is not None and self._only_imbalances:
-            self.named_by_file = "symbol" not in self._imbalance
-        if self._notice is not None:
-            self.named_by_file = "symbol" not in self._notice_places
+        self.named_by_file = not self._columns.has_symbol if self._has_rows else "symbol" not in self._given
         self._cache = SymbolCache()
 
     @classmethod
     def detects(cls, head: Head) -> bool:
-        """Return whether the header has the best bid's price, an auction's, or what any schema of Databento's has."""
+        """Return whether the header has the best bid's price, an event's, or what any schema of Databento's has."""
         names = header_names(head.line)
-        return set(NEEDED) <= set(names) or is_databento(names) or notice_in(names) is not None
+        return is_databento(names) or notice_in(names) is not None
 
     @classmethod
     def from_header(cls, head: Head, options: FileOptions) -> Self:
@@ -165,16 +156,9 @@ class DatabentoCodec(CsvCodec):
 
     def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
         """Decode one line field by field."""
-        if self._notice is not None:
-            texts = split_line(value, len(self._notice_places))
-            by_name = {name: texts[at] for name, at in self._notice_places.items()}
-            return add_notice(record, self._notice, by_name, self._symbol, self.limits, builder)
-        imbalance = self._imbalance
-        if imbalance is not None and (self._only_imbalances or value.count(b",") == len(imbalance) - 1):
-            fields = split_line(value, len(imbalance))
-            ts_event, auction, paired = (fields[imbalance[name]] for name in NEEDED)
-            symbol = (fields[imbalance["symbol"]] if "symbol" in imbalance else "") or self._symbol
-            return add_imbalance(record, symbol, ts_event, auction, paired, self.limits, builder)
+        if self._notice is not None and (not self._has_rows or value.count(b",") == len(self._given) - 1):
+            texts = dict(zip(self._given, split_line(value, len(self._given)), strict=True))
+            return add_notice(record, self._notice, texts, self._symbol, self.limits, builder)
         field = self._columns.split(value)
         return decode_fields(field, record, self._columns, self._symbol, self.limits, builder)
 
@@ -183,7 +167,7 @@ class DatabentoCodec(CsvCodec):
         # Without a symbol column the scanner's symbol number is 0, that of the only one there is.
         names_venues = self.limits.venues and k.PUBLISHER in self._columns.roles
         if (
-            self._notice is not None
+            not self._has_rows
             or (not self._columns.has_symbol and self._symbol is None)
             or self._columns.layout != BOOK_AFTER
             or names_venues
@@ -223,10 +207,6 @@ class DatabentoCodec(CsvCodec):
         unsure |= ~_plausible(ints, prints)
         names = self._cache.names if self._columns.has_symbol else (self._symbol or "",)
         return _to_rows(ints, levels, prints, names, np.flatnonzero(~unsure)), np.flatnonzero(unsure).tolist()
-
-
-def _places(names: list[str]) -> dict[str, int]:
-    return {name: at for at, name in enumerate(names)}
 
 
 def _plausible(ints: Int, prints: Float) -> npt.NDArray[np.bool_]:

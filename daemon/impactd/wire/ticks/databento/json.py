@@ -1,4 +1,4 @@
-"""Databento's JSON lines: the schemas of books, trades and imbalances, with the fields of its CSV.
+"""Databento's JSON lines: the schemas of books, trades and events, with the fields of its CSV.
 
 A record has a head (`hd`: time, record type, publisher, instrument) and, in schemas of books, `levels`.
 `impactd.wire.ticks.databento.codec` defines its fields. Records of other types are counted and skipped.
@@ -25,8 +25,7 @@ from impactd.wire.ticks.databento import kernel as k
 from impactd.wire.ticks.databento.codec import TBBO_NAME, decode_fields
 from impactd.wire.ticks.databento.columns import BOOK_AFTER, BOOK_BEFORE, TRADE_ONLY, Columns
 from impactd.wire.ticks.databento.identity import Identity
-from impactd.wire.ticks.databento.imbalance import RTYPE, add_imbalance
-from impactd.wire.ticks.databento.notices import DEFINITION, STATUS, add_notice, fields_of
+from impactd.wire.ticks.databento.notices import NOTICES, add_notice, fields_of
 
 #: Layouts by record type; sampled books have that of a book after its event.
 _LAYOUTS: Final = {
@@ -92,7 +91,7 @@ class DatabentoJsonCodec(TickCodec):
         """Yield the records, which must be distinguished by their symbols; see `Identity`."""
         identity = Identity(ID_COLUMNS, self._symbols, check_ids, merges=bool(self.limits.venues))
         self.venues = identity.venues
-        return identified(content, self.limits, identity, frozenset({*_LAYOUTS, RTYPE, STATUS, DEFINITION}))
+        return identified(content, self.limits, identity, frozenset({*_LAYOUTS, *NOTICES}))
 
     def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
         """Decode one record."""
@@ -101,14 +100,7 @@ class DatabentoJsonCodec(TickCodec):
         rtype = _rtype(obj)
         if not isinstance(head, dict) or rtype is None:
             raise FieldError("type", f"hd: {shown(head)} is no head with rtype; send Databento's records")
-        if rtype == RTYPE:
-            field_of = {name: text_of(obj.get(name), name) for name in ("auction_type", "paired_qty", "symbol")}
-            ts_event = text_of(head.get("ts_event"), "ts_event")
-            symbol = field_of["symbol"] or self._symbols.name
-            return add_imbalance(
-                record, symbol, ts_event, field_of["auction_type"], field_of["paired_qty"], self.limits, builder
-            )
-        if rtype in (STATUS, DEFINITION):
+        if rtype in NOTICES:
             texts = {name: text_of(obj.get(name), name) for name in (*fields_of(rtype), "symbol")}
             texts["ts_event"] = text_of(head.get("ts_event"), "ts_event")
             return add_notice(record, rtype, texts, self._symbols.name, self.limits, builder)

@@ -1,17 +1,17 @@
-"""Databento's schemas of definitions and trading status: what their fields mean, and their records as text.
+"""Databento's schemas of events: definitions, trading status and imbalances as text, and what the first two mean.
 
 A definition gives tick, lot, multiplier, currency, least and largest quantity, and asset class.  The multiplier
 is the value of a tick over the tick where the venue states both, or else the contract's multiplier.  Prices at or
 below zero are valid where the instrument is a spread, or its lower price limit is not above zero.
 
 A status gives whether the market trades and whether short sales are restricted.  A record that says neither is
-skipped.
+skipped.  What an imbalance gives is in `impactd.wire.ticks.databento.imbalance`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from fractions import Fraction
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from impactd.core.inputs.events import TRADING, Definition, MarketEvent, Trading
 from impactd.wire.codec import FieldError, Limits, shown
 from impactd.wire.fields import parse_symbol
 from impactd.wire.rows import RowBuilder
-from impactd.wire.ticks.databento.imbalance import NO_QTY
+from impactd.wire.ticks.databento.imbalance import IMBALANCE, NO_QTY, imbalance_in
 from impactd.wire.times import parse_text_time
 
 STATUS: Final = 18
@@ -63,7 +63,10 @@ _NAMES: Final[Mapping[int, Mapping[str, str]]] = {
         "kind": "instrument_class",
         "update": "security_update_action",
     },
+    IMBALANCE: {"auction": "auction_type", "paired": "paired_qty"},
 }
+#: The record types.
+NOTICES: Final = frozenset(_NAMES)
 _PRICES: Final = frozenset({"tick", "low", "tick_value"})
 _TEXTS: Final = frozenset({"trades", "short", "currency", "kind", "update"})
 #: What a field that says nothing is.
@@ -121,9 +124,11 @@ _READERS: Final[Mapping[int, Callable[[str, int, Mapping[str, Any]], MarketEvent
 }
 
 
-def notice_in(names: list[str]) -> int | None:
-    """Return the record type of a header's columns, if they are those of definitions or trading status."""
-    found = {"ts_event", *names}
+def notice_in(names: Collection[str]) -> int | None:
+    """Return the record type of a header's columns, if they are those of one of these schemas."""
+    found = set(names)
+    if "ts_event" not in found:
+        return None
     return next((rtype for rtype, fields in _NAMES.items() if found.issuperset(fields.values())), None)
 
 
@@ -144,8 +149,12 @@ def add_notice(
     """
     ts_event = parse_text_time(field.get("ts_event", ""), "ts_event", limits.time_unit)
     name = parse_symbol(field.get("symbol") or symbol or "")
-    row = {ours: _value(ours, field.get(theirs, ""), theirs) for ours, theirs in _NAMES[rtype].items()}
-    event = _READERS[rtype](name, ts_event, row)
+    event: MarketEvent | None
+    if rtype == IMBALANCE:
+        event = imbalance_in(name, ts_event, field["auction_type"], field["paired_qty"])
+    else:
+        row = {ours: _value(ours, field[theirs], theirs) for ours, theirs in _NAMES[rtype].items()}
+        event = _READERS[rtype](name, ts_event, row)
     if event is None:
         return 1
     builder.add_event(index, event)

@@ -16,11 +16,9 @@ import numpy.typing as npt
 
 from impactd.core.inputs.events import Definition, Imbalance, MarketEvent, TradingStatus
 from impactd.core.inputs.ticks import Int
-from impactd.wire.ticks.databento.imbalance import AUCTIONS, NO_QTY, RTYPE
+from impactd.wire.ticks.databento.imbalance import AUCTIONS, IMBALANCE, NO_QTY
 from impactd.wire.ticks.databento.notices import DEFINITION, STATUS, definition_of, status_of
 from impactd.wire.times import MAX_NS, MIN_NS
-
-IMBALANCE: Final = RTYPE
 
 
 def _layout(**fields: tuple[str, int]) -> np.dtype[Any]:
