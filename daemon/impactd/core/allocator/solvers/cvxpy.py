@@ -28,7 +28,7 @@ import numpy as np
 
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.base import Failure, Found, Solution, SolveFailure, solve_by
-from impactd.core.base.extras import remedy
+from impactd.core.base.extras import MissingExtraError, extra_module
 
 #: CVXPY lays out a dense array of the square of this: more intervals would take gigabytes and minutes.
 MAX_INTERVALS: Final = 10_000
@@ -90,12 +90,10 @@ class CvxpySolver:
             text = f"{len(problem):,} intervals are more than {MAX_INTERVALS:,}; use exact"
             return SolveFailure(self.name, Failure.UNSUPPORTED, text)
         try:
-            import cvxpy as cp  # noqa: PLC0415  # optional, and half a second to import
-        except ImportError:
-            text = f"cvxpy is not installed: {remedy('solvers')}"
-            return SolveFailure(self.name, Failure.NOT_INSTALLED, text)
-        installed: Any = cp.installed_solvers
-        if self.name.upper() not in installed():
+            cp = extra_module("cvxpy", "solvers")  # here, as it takes half a second to import
+        except MissingExtraError as error:
+            return SolveFailure(self.name, Failure.NOT_INSTALLED, str(error))
+        if self.name.upper() not in cp.installed_solvers():
             text = f"{self.name} is not installed; install it, or name another solver"
             return SolveFailure(self.name, Failure.NOT_INSTALLED, text)
         key = (
