@@ -104,15 +104,19 @@ class Schedule:
         """Return what each interval still trades."""
         return self.qty - self.filled
 
+    def past(self, at: int) -> int:
+        """Return how many intervals end by `at`, ns; the one after them is under way or the next."""
+        return int(self.end.searchsorted(at, side="right"))
+
     def fill(self, ts_event: int, qty: int, interval_ns: int) -> None:
         """Add a change of the filled quantity to the interval that holds `ts_event`, if the schedule has it."""
-        k = int(self.end.searchsorted(ts_event, side="right"))
+        k = self.past(ts_event)
         if k < len(self.end) and ts_event >= int(self.start[k]) // interval_ns * interval_ns:
             self.filled[k] += qty
 
     def advance(self, now: int) -> list[tuple[int, int]]:
         """Drop the intervals that end by `now`; return the start and the unfilled quantity of each."""
-        n = int(self.end.searchsorted(now, side="right"))
+        n = self.past(now)
         dropped = list(zip(self.start[:n].tolist(), (self.qty[:n] - self.filled[:n]).tolist(), strict=True))
         self.start, self.end, self.qty, self.filled = (c[n:] for c in (self.start, self.end, self.qty, self.filled))
         return dropped

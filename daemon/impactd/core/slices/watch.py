@@ -449,8 +449,7 @@ class Slicer:
 
 def _pace(order: Order, at: int) -> float:
     """Return what the plan trades in an interval of the next `LOOK_AHEAD`, relative to one of all that are left."""
-    schedule = order.schedule
-    qty: list[int] = schedule.qty[schedule.end.searchsorted(at, side="right") :].tolist()
+    qty: list[int] = order.schedule.qty[order.schedule.past(at) :].tolist()
     whole = sum(qty)
     if whole <= 0:
         return 1.0
@@ -460,9 +459,8 @@ def _pace(order: Order, at: int) -> float:
 
 def _planned(order: Order, at: int) -> int:
     """Return what the plan trades in the interval of `at` (ns) in all, quanta."""
-    schedule = order.schedule
-    k = int(schedule.end.searchsorted(at, side="right"))
-    return int(schedule.qty[k]) if k < len(schedule.qty) else 0
+    qty = order.schedule.qty[order.schedule.past(at) :]
+    return int(qty[0]) if qty.size else 0
 
 
 def _is_free(order: Order) -> bool:
