@@ -254,9 +254,8 @@ def run_rows(  # noqa: PLR0912, PLR0915  (one loop: parts that took the tuples o
             else:
                 reason = PUBLISHER
                 row.other_publisher = who[i]
-        if reason != USABLE:
-            pass
-        elif gate == PASS and kind == BOOK:
+        read = gate == PASS and reason == USABLE
+        if read and kind == BOOK:
             n_bid, n_ask, flag = n_bids[i], n_asks[i], flags[i]
             reason, bids, asks = check_book(
                 bid_px, bid_sz, ask_px, ask_sz, i, n_bid, n_ask, flag, limits.max_levels, limits.allow_locked, least_px
@@ -267,7 +266,7 @@ def run_rows(  # noqa: PLR0912, PLR0915  (one loop: parts that took the tuples o
                 reason = NO_VENUE
             elif bids > 0 and asks > 0 and row.n_sizes == 0:
                 return i, NEEDS_GRID
-        elif gate == PASS:
+        elif read:
             reason = check_trade(px[i], qty[i], least_px)
         touched[s] = 1
         if row.known == 0:
