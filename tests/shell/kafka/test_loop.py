@@ -19,6 +19,7 @@ from impactd.config import Settings
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.engine import Engine
+from impactd.core.inputs.columns import RecordColumns
 from impactd.shell.kafka import registry
 from impactd.shell.kafka.commit_size import CommitSize
 from impactd.shell.kafka.consume import ConsumedRecord
@@ -138,7 +139,7 @@ async def test_order_that_waits_for_the_schema_registry_holds_up_no_halt(monkeyp
     halt = orjson.dumps({"type": "halt", "scope": "all", "reason": "r", "ts_event": 1_743_687_000_000_000_000})
     sent = {Topic.ORDERS: b"\0\0\0\0\5 in Avro", Topic.CONTROL: halt}
 
-    async def fetch(_: object, topics: Sequence[Topic], __: int) -> tuple[dict[Topic, list[Any]], dict[Topic, int]]:
+    async def fetch(_: object, topics: Sequence[Topic], __: int) -> tuple[dict[Topic, RecordColumns], dict[Topic, int]]:
         await asyncio.sleep(0.01)
         # The halt is sent when the registry is known to be away.
         there = [topic for topic in topics if topic in sent and (topic is Topic.ORDERS or status.schema_waits)]
@@ -147,7 +148,7 @@ async def test_order_that_waits_for_the_schema_registry_holds_up_no_halt(monkeyp
             if loop._taken_in[topic]:
                 event.set()
         ends = {topic: 1 if topic in found else loop._taken_in[topic] for topic in topics}
-        return {topic: found.get(topic, []) for topic in topics}, ends
+        return {topic: RecordColumns.of(found.get(topic, [])) for topic in topics}, ends
 
     monkeypatch.setattr(loop, "_fetch", fetch)
     fetching = asyncio.create_task(loop._fetch_events())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from aiokafka import TopicPartition
@@ -74,7 +74,7 @@ class Fetched:
         self._batches = _batches(data)
         self.end = None if not self._batches else _end(data, self._batches[-1][0])
 
-    def records(self) -> Sequence[Any]:
+    def records(self) -> RecordColumns:
         """Return the committed records from `position` on; not on the event loop.
 
         Raises
@@ -85,18 +85,17 @@ class Fetched:
         columns = self._columns()
         if columns is not None:
             return columns
-        return list(
-            PartitionRecords(
-                self._place,
-                MemoryRecords(self._data),
-                self._aborted,
-                self.position,
-                None,
-                None,
-                self._check_crcs,
-                READ_COMMITTED,
-            )
+        made = PartitionRecords(
+            self._place,
+            MemoryRecords(self._data),
+            self._aborted,
+            self.position,
+            None,
+            None,
+            self._check_crcs,
+            READ_COMMITTED,
         )
+        return RecordColumns.of(list(made))
 
     def _columns(self) -> RecordColumns | None:
         """Return the records; None where this reader is not sure of all."""

@@ -36,7 +36,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -47,6 +47,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizatio
 
 from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
+from impactd.core.inputs.columns import RecordColumns
 from impactd.core.inputs.inbox import EVENT_TOPICS, Inbox, LocalControl
 from impactd.core.inputs.ticks import TickBatch
 from impactd.shell.kafka.client import FETCH_WAIT_MS
@@ -257,7 +258,7 @@ class PartitionLoop:
             self._room.clear()
             await self._room.wait()
 
-    async def _put_ticks(self, records: Sequence[Any], end: int, needs: Mapping[Topic, int]) -> None:
+    async def _put_ticks(self, records: RecordColumns, end: int, needs: Mapping[Topic, int]) -> None:
         await self._know_schemas(Topic.TICKS, records)
         started = time.monotonic()
         decoded = await self._in_thread(self._decoder.ticks, records)
@@ -298,10 +299,10 @@ class PartitionLoop:
         finally:
             await end(*held.values())
 
-    async def _put_events(self, topic: Topic, records: list[Any], end: int) -> None:
+    async def _put_events(self, topic: Topic, records: RecordColumns, end: int) -> None:
         await self._know_schemas(topic, records)
         started = time.monotonic()
-        few = len(records) <= _FEW_EVENTS and sum(len(record.value or b"") for record in records) <= _FEW_BYTES
+        few = len(records) <= _FEW_EVENTS and int(records.sizes()[-1]) <= _FEW_BYTES
         decoder = self._decoder.events
         decoded = decoder(topic, records) if few else await self._in_thread(decoder, topic, records)
         self._meter.decoded(topic, time.monotonic() - started, decoded.refused, 0)
@@ -315,7 +316,7 @@ class PartitionLoop:
         await self._put(put, here=few)
         self._taken_in[topic] = end
 
-    async def _know_schemas(self, topic: Topic, records: Sequence[Any]) -> None:
+    async def _know_schemas(self, topic: Topic, records: RecordColumns) -> None:
         """Wait until the schemas of records are known: without its answer from the registry none is refused."""
 
         def waiting(why: str | None) -> None:
@@ -357,7 +358,7 @@ class PartitionLoop:
 
     async def _fetch(
         self, consumer: ManualConsumer, topics: tuple[Topic, ...], limit: int
-    ) -> tuple[Mapping[Topic, list[Any]], Mapping[Topic, int]]:
+    ) -> tuple[Mapping[Topic, RecordColumns], Mapping[Topic, int]]:
         """Return the next records of `topics`, and the offsets that follow them."""
         places = [self._where[topic] for topic in topics if topic not in self._status.lost]
         if not places:
@@ -370,7 +371,7 @@ class PartitionLoop:
             # Positions pass control records too, so that they reach the high watermark.
             ends[topic] = await consumer.position(where)
             self._observe(consumer, topic, where)
-        return {topic: fetched.get(self._where[topic], []) for topic in topics}, ends
+        return {topic: RecordColumns.of(fetched.get(self._where[topic], [])) for topic in topics}, ends
 
     def _observe(self, consumer: ManualConsumer, topic: Topic, where: TopicPartition) -> None:
         high, stable = consumer.highwater(where), consumer.last_stable_offset(where)

@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.protocol.fetch import FetchRequest
 
+from impactd.core.inputs.columns import RecordColumns
 from impactd.shell.kafka.fetched import Aborted, Fetched
 
 #: Versions of the fetch response from which the list of aborted transactions has a place of its own.
@@ -35,9 +36,9 @@ class Made:
         self._records = records
         self.end = end
 
-    def records(self) -> Sequence[Any]:
+    def records(self) -> RecordColumns:
         """Return them."""
-        return self._records
+        return RecordColumns.of(self._records)
 
 
 class RawConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ships no types

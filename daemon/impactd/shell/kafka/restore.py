@@ -30,7 +30,6 @@ from aiokafka.errors import KafkaError
 from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.inputs.anchors import Anchor, anchor_of
-from impactd.core.inputs.columns import RecordColumns
 from impactd.core.state.schema import RESTART
 from impactd.shell.kafka.errors import MismatchError, RestoreError
 
@@ -138,7 +137,7 @@ async def _drain(
 
 def _enter(fetched: Fetched, items: dict[str, bytes]) -> None:
     """Enter the records of one fetch."""
-    for key, value in RecordColumns.of(fetched.records()).pairs():
+    for key, value in fetched.records().pairs():
         name = (key or b"").decode()
         if value is None:
             items.pop(name, None)

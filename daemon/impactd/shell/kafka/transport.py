@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from aiokafka import TopicPartition
 
+from impactd.core.inputs.columns import RecordColumns
 from impactd.shell.kafka.client import (
     close_producer,
     close_within,
@@ -36,7 +37,7 @@ class Fetched(Protocol):
     def end(self) -> int:
         """Offset behind it."""
 
-    def records(self) -> Sequence[Any]:
+    def records(self) -> RecordColumns:
         """Return its committed records; decompresses and checks, so not on the event loop."""
 
 
