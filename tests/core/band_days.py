@@ -25,7 +25,7 @@ from impactd.core.engine import Engine
 from impactd.core.inputs.events import Event, Received
 from impactd.core.inputs.inbox import Inbox
 from impactd.core.inputs.ticks import TickBatch
-from impactd.core.market.shadow import price_at
+from impactd.core.market.shadow import price_on
 from impactd.core.outputs.messages import Estimate, Output, Plan
 from impactd.research.generator import GeneratorSpec, generate
 from impactd.shell.files import merge_files
@@ -120,7 +120,7 @@ def _charged(plan: Plan, walks: dict[tuple[Side, int], Estimate]) -> float | Non
         if walk is None or not walk.sizes or None in walk.lower_bound:
             return None
         g = np.array(walk.lower_bound, np.float64)
-        cost += quanta / QUANTA * price_at(quanta / QUANTA, np.array(walk.sizes), g)
+        cost += quanta / QUANTA * price_on(quanta / QUANTA, np.array(walk.sizes), g)
     return cost if cost > 0.0 else None
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 import pytest
 
-from impactd.core.market.shadow import WHOLE, Shadow, price_at
+from impactd.core.market.shadow import WHOLE, Shadow, price_on
 from impactd.core.model.curves import Curves
 from tests.core.model.minutes import SIZES, minute
 
@@ -88,8 +88,8 @@ def test_saved_shadow_loads_bit_for_bit() -> None:
 
 @pytest.mark.parametrize(("qty", "px"), [(5.0, 0.1), (15.0, 0.15), (40.0, 0.4), (60.0, 0.6)])
 def test_price_at_continues_by_the_last_slope(qty: float, px: float) -> None:
-    assert price_at(qty, np.array([10.0, 20.0, 40.0]), np.array([0.1, 0.2, 0.4])) == pytest.approx(px)
+    assert price_on(qty, np.array([10.0, 20.0, 40.0]), np.array([0.1, 0.2, 0.4])) == pytest.approx(px)
 
 
 def test_price_at_one_size_is_its_price() -> None:
-    assert price_at(9.0, np.array([1.0]), np.array([0.3])) == 0.3
+    assert price_on(9.0, np.array([1.0]), np.array([0.3])) == 0.3

@@ -284,7 +284,7 @@ class CostBands:
             self._usual = PLAN_REACH * float(stats.sizes[0])
         walks = None
         if 2 * stats.covered_ns >= self._interval_ns and len(stats.sizes):
-            walks = (np.ascontiguousarray(stats.sizes), np.ascontiguousarray(stats.lower_bound[self._row]))
+            walks = stats.sizes, stats.lower_bound[self._row]
         scored: list[tuple[int, tuple[bool, ...]]] = []
         for k, n in enumerate(HORIZONS):
             begins = self._begins(k, end, stats)

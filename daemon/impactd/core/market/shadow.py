@@ -85,10 +85,7 @@ class Shadow:
         return cls(start, unit, units, issued, expected_px, paid=paid) if expected_px > 0.0 else None
 
     def charge(self, interval: int, sizes: Float, g: Float, child_slices: int) -> Shadow:
-        """Return the shadow after its `interval`-th interval, whose walks cost `g` per share at `sizes`.
-
-        Both arrays lie in one piece.
-        """
+        """Return the shadow after its `interval`-th interval, whose walks cost `g` per share at `sizes`."""
         units = int(self.units[interval])
         if units == 0:
             return self
@@ -157,8 +154,3 @@ def price_on(qty: float, sizes: Float, g: Float) -> float:
         k += 1
     slope = (g[k] - g[k - 1]) / (sizes[k] - sizes[k - 1])
     return float(g[k - 1] + slope * (qty - sizes[k - 1]))
-
-
-def price_at(qty: float, sizes: Float, g: Float) -> float:
-    """Return `price_on` of a curve whose arrays need not lie in one piece."""
-    return float(price_on(qty, np.ascontiguousarray(sizes), np.ascontiguousarray(g)))
