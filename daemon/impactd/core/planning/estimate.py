@@ -366,10 +366,6 @@ class _Pricer:
                 None if price is None or mid is None or mid <= 0.0 else price / mid * 1e4,
             )  # fmt: skip
 
-    def entries_cost(self) -> float:
-        """Return what the entries are expected to cost, before the multiplier; what has no price counts as nothing."""
-        return sum(one.cost or 0.0 for one in self.auctions()) / self._points
-
 
 def _frontier(order: Order, plan: Callable[[Order], Proposals], own: _Pricer) -> Iterable[tuple[float, Priced]]:
     """Yield the cheapest schedules by urgency; see `impactd.core.planning.urgency.risk_weight`."""
@@ -387,8 +383,9 @@ def _largest(order: Order, plan: Callable[[Order], Proposals], max_cost_bps: flo
         mid = plans.market.mid
         if plans.shortfall[0] or not plans.priced or mid is None or mid <= 0.0:
             return False
-        cost = plans.expected_cost + _Pricer(plans).entries_cost()
-        return cost <= max_cost_bps / 1e4 * mid * lots * lot / QUANTA
+        # An entry without a price counts as nothing.
+        entries = sum((plans.entry_price(entry) or 0.0) * (entry.left / QUANTA) for entry in plans.auctions[0])
+        return plans.expected_cost + entries <= max_cost_bps / 1e4 * mid * lots * lot / QUANTA
 
     low, high = 0, max(order.terms.order_qty // lot, 1)
     for _ in range(int(math.log2(_MAX_GROWTH))):
