@@ -262,21 +262,21 @@ class Engine:
         while row < stop:
             self._desk.wake(int(keys[row]))
             mark = self._desk.next
-            if int(keys[row]) >= mark:
-                self._outbox.trigger = (Topic.TICKS, int(batch.offset[row]))
+            is_due = int(keys[row]) >= mark
+            if not is_due:
+                until = stop if mark == FOREVER else row + int(np.searchsorted(keys[row:stop], mark))
+                row = self._books.run(batch, row, until)
+                if row == until:
+                    continue
+            time = int(keys[row])
+            self._outbox.trigger = (Topic.TICKS, int(batch.offset[row]))
+            self._reach(time)
+            self._close_before(batch, row)
+            if is_due:
                 # In the order of time: minutes that end before what is due close first, as silence would close them,
                 # also if the row itself is refused.
-                self._reach(int(keys[row]))
-                self._close_before(batch, row)
-                self._close_due(int(keys[row]))
-                self._reach_pace(int(keys[row]))
-                continue
-            until = stop if mark == FOREVER else row + int(np.searchsorted(keys[row:stop], mark))
-            row = self._books.run(batch, row, until)
-            if row < until:
-                self._outbox.trigger = (Topic.TICKS, int(batch.offset[row]))
-                self._reach(int(keys[row]))
-                self._close_before(batch, row)
+                self._close_due(time)
+                self._reach_pace(time)
         if row:
             self._reach(int(keys[row - 1]))
             self.clocks[Topic.TICKS] = max(self.clocks[Topic.TICKS], int(keys[row - 1]))
