@@ -190,8 +190,8 @@ def _of_group(group: Sequence[tuple[int, _Message]]) -> tuple[Rows, list[int]]:
     code = np.array([codes.setdefault(message.symbol, len(codes)) for message in messages], np.int32)
     n_bid, n_ask = rows.n_bid[keep], rows.n_ask[keep]
     width = int(max(n_bid.max(initial=0), n_ask.max(initial=0)))
-    sides = [np.ascontiguousarray((side if keep.all() else side[keep])[:, :width]) for side in rows.sides]
-    is_trade = rows.kind[keep] == TRADE
+    sides = rows.sides if keep.all() else [side[keep] for side in rows.sides]
+    sides = [np.ascontiguousarray(side[:, :width]) for side in sides]
     n = int(np.count_nonzero(keep))
     batch = TickBatch(
         symbols=tuple(codes),
@@ -207,8 +207,8 @@ def _of_group(group: Sequence[tuple[int, _Message]]) -> tuple[Rows, list[int]]:
         ask_sz=sides[3],
         n_bid=n_bid,
         n_ask=n_ask,
-        px=np.where(is_trade, rows.px[keep], np.nan),
-        qty=np.where(is_trade, rows.qty[keep], np.nan),
+        px=rows.px[keep],
+        qty=rows.qty[keep],
         aggressor=rows.aggressor[keep],
         publisher=np.zeros(n, np.int64),
     )
@@ -326,6 +326,10 @@ def _columns(messages: Sequence[_Message]) -> _Rows:
     for number, flag in _FLAGS.items():
         flags[code == number] = flag
     n_bid, n_ask = (np.where(is_trade, 0, count).astype(np.int32) for count in (n_bid, n_ask))
+    px, qty = np.empty((2, len(kind), 1))
+    n_prints = is_trade.astype(np.int32)
+    _fill_prices(raw[0], base_px, px_units, n_prints, px)
+    _fill_sizes(raw[1], sz_units, n_prints, qty)
     sides = np.empty((4, len(kind), n_levels))
     for side, count in enumerate((n_bid, n_ask)):
         _fill_prices(raw[2 + 2 * side], base_px, px_units, count, sides[2 * side])
@@ -339,24 +343,16 @@ def _columns(messages: Sequence[_Message]) -> _Rows:
         aggressor=np.where(is_trade, aggressor, 0).astype(np.int8),
         n_bid=n_bid,
         n_ask=n_ask,
-        px=_prices(raw[0], base_px, px_units),
-        qty=raw[1] / sz_units,
+        px=px[:, 0],
+        qty=qty[:, 0],
         sides=(sides[0], sides[1], sides[2], sides[3]),
         faults=faults,
     )
 
 
-def _prices(raw: npt.NDArray[Any], base_px: Int, px_units: Float) -> Float:
-    over = raw.astype(np.int64)
-    total = over + base_px
-    # A sum beyond 64 bits has the wrong sign: it becomes what the core rejects as undefined.
-    wrapped = ((over ^ total) & (base_px ^ total)) < 0
-    return np.where(wrapped, _LARGEST, total / px_units) + 0.0
-
-
 @uncounted_kernel
 def _fill_prices(raw: npt.NDArray[Any], base_px: Int, px_units: Float, count: Int32, out: Float) -> None:
-    """Write the prices of a side's levels, as `_prices` gives them, and NaN behind each row's levels."""
+    """Write the prices of each row's levels, and NaN behind them."""
     n_levels = out.shape[1]
     for row in range(out.shape[0]):
         base, units = base_px[row], px_units[row]
@@ -364,6 +360,7 @@ def _fill_prices(raw: npt.NDArray[Any], base_px: Int, px_units: Float, count: In
         for k in range(n):
             over = np.int64(raw[row * n_levels + k])
             total = over + base
+            # A sum beyond 64 bits has the wrong sign: it becomes what the core rejects as undefined.
             wrapped = ((over ^ total) & (base ^ total)) < 0
             out[row, k] = (np.float64(_LARGEST) if wrapped else total / units) + 0.0
         for k in range(n, n_levels):
@@ -372,7 +369,7 @@ def _fill_prices(raw: npt.NDArray[Any], base_px: Int, px_units: Float, count: In
 
 @uncounted_kernel
 def _fill_sizes(raw: npt.NDArray[Any], sz_units: Float, count: Int32, out: Float) -> None:
-    """Write the sizes of a side's levels, and NaN behind each row's levels."""
+    """Write the sizes of each row's levels, and NaN behind them."""
     n_levels = out.shape[1]
     for row in range(out.shape[0]):
         units = sz_units[row]
