@@ -6,12 +6,11 @@ Databento's CSV (`impactd.wire.ticks.databento.codec`), with these additions:
 
 - A sampled book (BBO, CBBO) is that of the end of its interval, `ts_recv`; its `ts_event` is that of the last trade.
 - TBBO and TCBBO show the book before the trade: the book's row comes first, and it is used for any value of its flags.
-A
-  message without a head does not name its schema: there a record of MBP-1's type is one of MBP-1.
+  A message without a head does not name its schema: there a record of MBP-1's type is one of MBP-1.
 - A record of the trades schema has no book: the prevailing book stays in force, and auction prints cannot be
   recognised.
 - Definitions, statuses and imbalances are events of the core (`impactd.wire.ticks.dbn.notices`).
-- Records of other types (statistics, imbalances, system messages) are counted and skipped.
+- Records of other types (statistics, system messages) are counted and skipped.
 
 Symbols: a file's head maps instrument ids to raw symbols by day, a capture of the live feed by symbol mapping
 records. A Kafka message holds one or many records; its key is the symbol, and they are of one instrument. A message
@@ -242,10 +241,7 @@ class DbnCodec(TickCodec):
         for number, event in market_events(words, start, name_of):
             i = index[message[number]]
             if i not in errors:
-                key = keys[i] if keys is not None else None
-                stamp = int(ts_records[i])
-                when = floor_ms(event.ts_event) if stamp == FROM_DATA else stamp
-                events.append(Received(event, int(offsets[i]), when, values[i], key, self.name))
+                events.append(self._received(event, i, values, offsets, ts_records, keys))
         others = read.n_others - len(events)
         return Decoded(stamped(rows, offsets, ts_records), refused, others, events, building)
 
@@ -529,15 +525,15 @@ def _to_venues(
     head = words[start]
     publisher = (head >> 16) & 0xFFFF
     is_read = (_LAYOUTS[0][(head >> 8) & 0xFF] != k.OTHER) & (fault == k.GOOD) & (publisher != 0)
-    pairs = np.unique(np.stack([code[is_read], publisher[is_read]], axis=1), axis=0)
-    places = {(c, p): named_venue(rules, str(p)) for c, p in pairs.tolist()}
-    names, own = symbols.names, code.copy()
-    for (c, p), venue in places.items():
-        at = is_read & (own == c) & (publisher == p)
-        if venue is None:
-            fault[at] = k.VENUE
-        else:
-            code[at] = symbols.code(at_venue(names[c], venue))
+    pairs, pair_of = np.unique(code[is_read] << 16 | publisher[is_read], return_inverse=True)
+    own = np.empty(len(pairs), np.int64)
+    names = symbols.names
+    for i, pair in enumerate(pairs.tolist()):
+        venue = named_venue(rules, str(pair & 0xFFFF))
+        own[i] = -1 if venue is None else symbols.code(at_venue(names[pair >> 16], venue))
+    found = own[pair_of]
+    fault[is_read] = np.where(found < 0, k.VENUE, k.GOOD)
+    code[is_read] = np.where(found < 0, code[is_read], found)
 
 
 def _narrow(levels: npt.NDArray[np.float64], used: int) -> npt.NDArray[np.float64]:
