@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
+from impactd.core.base.publisher import NO_PUBLISHER, publisher_number
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.venue import VenueRule, at_venue, named_venue
 from impactd.core.inputs.events import Received
@@ -137,6 +138,22 @@ def shown(value: object) -> str:
 def floor_ms(ts_ns: int) -> int:
     """Return a time floored to the millisecond, which is all that a Kafka timestamp holds."""
     return ts_ns // 1_000_000 * 1_000_000
+
+
+def placed(symbol: str, limits: Limits, column: str, text: str) -> tuple[str, int]:
+    """Return the name and the publisher of a row by its column of venues.
+
+    Where venues are set, each has books of its own, whatever publishers it has; otherwise the symbol's book is of one
+    publisher.
+
+    Raises
+    ------
+    FieldError
+        If venues are set, and none has this name or publisher.
+    """
+    if limits.venues:
+        return at_column_venue(symbol, limits, column, text), NO_PUBLISHER
+    return symbol, publisher_number(text)
 
 
 def at_column_venue(symbol: str, limits: Limits, column: str, text: str) -> str:

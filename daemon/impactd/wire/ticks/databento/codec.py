@@ -40,9 +40,9 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.base.publisher import NO_PUBLISHER, publisher_number
+from impactd.core.base.publisher import NO_PUBLISHER
 from impactd.core.inputs.ticks import AUCTION, MID_EVENT, TRADE, Float, Int, TickBatch
-from impactd.wire.codec import FieldError, Limits, at_column_venue, shown
+from impactd.wire.codec import FieldError, Limits, placed, shown
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder, Rows, by_first_appearance
@@ -309,10 +309,10 @@ def decode_fields(
     ts_event = parse_text_time(field[k.TS_EVENT], "ts_event", limits.time_unit)
     received = field.get(k.TS_RECV, "")
     ts_recv = 0 if received in _UNDEFINED_TIME else parse_text_time(received, "ts_recv", limits.time_unit)
-    who = field.get(k.PUBLISHER, "")
-    name = at_column_venue(parse_symbol(field.get(k.SYMBOL) or symbol or ""), limits, "publisher_id", who)
-    # Venues have books of their own, and trades alone are one tape.
-    publisher = NO_PUBLISHER if limits.venues or columns.layout == TRADE_ONLY else publisher_number(who)
+    name = parse_symbol(field.get(k.SYMBOL) or symbol or "")
+    name, publisher = placed(name, limits, "publisher_id", field.get(k.PUBLISHER, ""))
+    if columns.layout == TRADE_ONLY:
+        publisher = NO_PUBLISHER  # trades alone are one tape
     size = parse_number(field.get(k.SIZE, "0"), "size")
     px, bids, asks = _prices(field, columns)
     if columns.layout == TRADE_ONLY and action != "T":

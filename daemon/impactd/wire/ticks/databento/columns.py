@@ -37,9 +37,6 @@ _OTHERS: Final = {
     "stat_type": "statistics",
     "open": "bars",
 }
-#: Columns of the schema of trades that all of its files have.
-_TRADES: Final = frozenset({"ts_event", "action", "side", "price", "size", "flags"})
-
 #: Databento's own order of columns.
 MBP10_HEADER: Final = (
     "ts_recv,ts_event,rtype,publisher_id,instrument_id,action,side,depth,price,size,flags,ts_in_delta,sequence,"
@@ -85,7 +82,8 @@ def is_databento(names: list[str]) -> bool:
     """Return whether columns are those of one of Databento's schemas other than MBO."""
     known = set(names)
     has_books = "bid_px_00" in known and bool(known & {"action", "ts_recv"})
-    return {"rtype", "publisher_id"} <= known or has_books or (known >= _TRADES and "order_id" not in known)
+    is_trades = known.issuperset(_NEEDED) and "order_id" not in known
+    return {"rtype", "publisher_id"} <= known or has_books or is_trades
 
 
 def databento_columns(names: list[str], *, is_mapped: bool = False, is_tbbo: bool = False) -> Columns:
@@ -115,13 +113,13 @@ def databento_columns(names: list[str], *, is_mapped: bool = False, is_tbbo: boo
     is_sampled = "action" not in names and n_levels > 0
     # The schema of trades has no books; where there are parts of some, columns were left out.
     has_books = any(name.startswith(_PLANES) for name in names)
-    is_trades = ("rtype" in names or set(names) >= _TRADES) and not has_books and "order_id" not in names
+    is_trades = ("rtype" in names or set(names).issuperset(_NEEDED)) and not has_books and "order_id" not in names
     needed = ("ts_recv",) if is_sampled else _NEEDED
     missing = [name for name in needed if name not in names]
     missing += [] if is_trades else [f"{plane}_00" for plane in _PLANES if f"{plane}_00" not in names]
-    if missing and (other := next((what for column, what in _OTHERS.items() if column in names), None)):
-        raise FileFormatError(f"holds {other}, no books or trades; download mbp-10, mbp-1, bbo or trades")
     if missing:
+        if (other := next((what for column, what in _OTHERS.items() if column in names), None)) is not None:
+            raise FileFormatError(f"holds {other}, no books or trades; download mbp-10, mbp-1, bbo or trades")
         raise FileFormatError(
             f"no column {', '.join(missing)} in the header; export a schema with books ({', '.join(SCHEMAS)}), as CSV "
             "with all its columns"

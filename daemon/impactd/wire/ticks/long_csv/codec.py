@@ -15,8 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Self
 
-from impactd.core.base.publisher import publisher_number
-from impactd.wire.codec import FieldError, Limits, at_column_venue, bounded, shown
+from impactd.wire.codec import FieldError, Limits, bounded, placed, shown
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder
@@ -94,11 +93,13 @@ class LongCsvCodec(CsvCodec):
         self._n_columns = len(names)
         self._symbol = symbol
         self.named_by_file = "symbol" not in self._column
-        self._publisher_at = column_of(names, VENUES)
-        #: What tells the books of one time apart, besides the symbol.
-        self._venue_at = self._publisher_at if self.limits.venues else -1
-        self._venue_column = names[self._venue_at]
-        if self._venue_at < 0:
+        self._venue_at = column_of(names, VENUES)
+        self._venue_column = names[self._venue_at] if self._venue_at >= 0 else ""
+        #: What tells the books of one time apart.
+        self._book_at = [self._column["symbol"]] if "symbol" in self._column else []
+        if self.limits.venues and self._venue_at >= 0:
+            self._book_at.append(self._venue_at)
+        else:
             self.one_book = OneBook(names, self._column.get("symbol", -1), self._delimiter, symbol)
             self.venues = self.one_book.venues
 
@@ -132,15 +133,13 @@ class LongCsvCodec(CsvCodec):
         FileFormatError
             If bids and asks of a symbol's first snapshot are apart: neither would be a book.
         """
-        columns = [self._column[name] for name in ("symbol",) if name in self._column]
-        columns += [self._venue_at] if self._venue_at >= 0 else []
         mark = self._delimiter.encode()
         groups: dict[bytes, list[Line]] = {}
         one_sided: dict[bytes, tuple[bytes, str] | None] = {}
         run, size = b"", 0
         for line in super().records(content):
             time = _field(line.text, self._column["time"], mark)
-            symbol = mark.join(_field(line.text, column, mark) for column in columns)
+            symbol = mark.join(_field(line.text, column, mark) for column in self._book_at)
             if groups and (time != run or size > _MAX_RUN_BYTES):
                 self._check_sides(run, groups, one_sided)
                 yield from map(joined_lines, groups.values())
@@ -173,30 +172,29 @@ class LongCsvCodec(CsvCodec):
     def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
         """Decode one snapshot."""
         sides: dict[str, dict[float, tuple[float, float]]] = {"bid": {}, "ask": {}}
-        heads, publishers = set(), set()
+        heads, venues = set(), set()
         for number, line in enumerate(value.split(b"\n")):
             try:
                 fields = decimal_comma(split_line(line, self._n_columns, self._delimiter), self._delimiter)
                 field: dict[str, str] = {name: fields[column].strip() for name, column in self._column.items()}
                 heads.add((field["time"], field.get("symbol", "")))
-                publishers.add(fields[self._publisher_at].strip() if self._publisher_at >= 0 else "")
+                venues.add(fields[self._venue_at].strip() if self._venue_at >= 0 else "")
                 self._add_level(field, sides)
             except FieldError as error:
                 raise FieldError(error.reason, bounded(f"line {number} of the snapshot: {error.detail}")) from None
         if len(heads) != 1:
             raise FieldError("value", "times or symbols of one snapshot differ; send one snapshot per record")
-        if len(publishers) != 1:
+        if len(venues) != 1:
             raise FieldError("value", "venues of one snapshot differ; send one venue's snapshot per record")
         time, symbol = heads.pop()
         ts_event = parse_text_time(time, "time", self.limits.time_unit)
-        name, who = parse_symbol(symbol or self._symbol or ""), publishers.pop()
-        if self._venue_at >= 0:
-            name, who = at_column_venue(name, self.limits, self._venue_column, who), ""
+        name = parse_symbol(symbol or self._symbol or "")
+        name, publisher = placed(name, self.limits, self._venue_column, venues.pop())
         bids, asks = (
             ([px for px, _ in levels], [sz for _, sz in levels])
             for levels in ([levels[at] for at in sorted(levels)] for levels in sides.values())
         )
-        builder.add_book(record, name, 0, ts_event, 0, bids, asks, publisher_number(who))
+        builder.add_book(record, name, 0, ts_event, 0, bids, asks, publisher)
         return 0
 
     def _add_level(self, field: dict[str, str], sides: dict[str, dict[float, tuple[float, float]]]) -> None:

@@ -11,8 +11,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar, Final, Self
 
-from impactd.core.base.publisher import publisher_number
-from impactd.wire.codec import FieldError, Limits, at_column_venue, shown
+from impactd.wire.codec import FieldError, Limits, placed, shown
 from impactd.wire.content import Head
 from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder
@@ -87,9 +86,8 @@ class TableCodec(CsvCodec):
             )
         self._symbol = symbol
         self.named_by_file = self._columns.symbol < 0
-        venue = column_of(names, VENUES)
-        self._venue_at, self._publisher_at = (venue, -1) if self.limits.venues else (-1, venue)
-        if self._columns.levels and self._venue_at < 0:
+        self._venue_at = column_of(names, VENUES)
+        if self._columns.levels and not (self.limits.venues and self._venue_at >= 0):
             self.one_book = OneBook(names, self._columns.symbol, self._delimiter, symbol)
             self.venues = self.one_book.venues
 
@@ -120,12 +118,11 @@ class TableCodec(CsvCodec):
         received = fields[columns.ts_recv] if columns.ts_recv >= 0 else ""
         ts_recv = 0 if is_absent(received) else self._time(received, "received time")
         symbol = parse_symbol((fields[columns.symbol] if columns.symbol >= 0 else "") or self._symbol or "")
-        if self._venue_at >= 0:
-            symbol = at_column_venue(symbol, self.limits, "venue", fields[self._venue_at])
+        venue = fields[self._venue_at] if self._venue_at >= 0 else ""
+        symbol, publisher = placed(symbol, self.limits, "venue", venue)
         if columns.levels:
             bids, asks = self._book(fields)
-            who = fields[self._publisher_at] if self._publisher_at >= 0 else ""
-            builder.add_book(record, symbol, 0, ts_event, ts_recv, bids, asks, publisher_number(who))
+            builder.add_book(record, symbol, 0, ts_event, ts_recv, bids, asks, publisher)
             return 0
         if is_absent(fields[columns.price]) or is_absent(fields[columns.size]):
             raise FieldError("missing_field", "price or size is missing; a trade has both")
