@@ -46,9 +46,7 @@ def json(publisher: int, ts: int, px: float) -> bytes:
 
 
 def dbn(publisher: int, ts: int, px: float) -> bytes:
-    value = bytearray(record(IDS["FROG"], ts, [(px, 300)], [(px + 0.02, 200)]))
-    value[2:4] = publisher.to_bytes(2, "little")
-    return bytes(value)
+    return record(IDS["FROG"], ts, [(px, 300)], [(px + 0.02, 200)], publisher=publisher)
 
 
 MAKERS: dict[str, tuple[str, Callable[[int, int, float], bytes]]] = {
@@ -114,13 +112,15 @@ def test_tables_name_the_publisher_in_their_column_of_venues(codec: str, lines: 
 
 
 def test_orders_of_another_publisher_change_no_book_and_are_refused_in_any_batches() -> None:
-    def of(publisher: int, value: bytes) -> bytes:
-        return value[:2] + publisher.to_bytes(2, "little") + value[4:]
-
-    ours = [mbo("R"), mbo("A", "B", 3_100, 5, 1), mbo("A", "A", 3_102, 5, 2), mbo("A", "B", 3_101, 5, 3)]
-    theirs = [mbo("R"), mbo("A", "B", 9_100, 5, 1), mbo("C", "B", 3_100, 5, 1)]
-    sent = [of(2, ours[0]), of(39, theirs[0]), *(of(2, one) for one in ours[1:3]), *(of(39, one) for one in theirs[1:])]
-    sent.append(of(2, ours[3]))
+    sent = [
+        mbo("R"),
+        mbo("R", publisher=39),
+        mbo("A", "B", 3_100, 5, 1),
+        mbo("A", "A", 3_102, 5, 2),
+        mbo("A", "B", 9_100, 5, 1, publisher=39),
+        mbo("C", "B", 3_100, 5, 1, publisher=39),
+        mbo("A", "B", 3_101, 5, 3),
+    ]
     read = []
     for size in (1, 3, 7):
         state: dict[str, bytes] = {}
@@ -140,9 +140,13 @@ def test_orders_of_another_publisher_change_no_book_and_are_refused_in_any_batch
 
 
 def test_another_publishers_clear_begins_a_book_that_has_ended() -> None:
-    sent = [mbo("R"), mbo("A", "B", 3_100, 5, 1), mbo("C", "B", 3_100, 5, 99), mbo("R"), mbo("A", "B", 3_000, 5, 1)]
-    who = [2, 2, 2, 39, 39]
-    values = [one[:2] + of.to_bytes(2, "little") + one[4:] for one, of in zip(sent, who, strict=True)]
+    values = [
+        mbo("R"),
+        mbo("A", "B", 3_100, 5, 1),
+        mbo("C", "B", 3_100, 5, 99),
+        mbo("R", publisher=39),
+        mbo("A", "B", 3_000, 5, 1, publisher=39),
+    ]
     books = LiveBooks("dbn", Limits())
     decoded = books.decode_columns(values, range(5), [T0] * 5, [b"FROG"] * 5, None)
     assert [one.reason for one in decoded.refused] == ["gap"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from impactd.shell.recorded import read_ticks
 from impactd.wire.codec import Limits
 from impactd.wire.ticks.dbn.codec import DbnCodec
 from impactd.wire.ticks.dbn.mbo_csv import HEADER as MBO_HEADER
-from tests.wire.ticks.dbn.samples import UNDEF_PX, _json_of, head, record
+from tests.wire.ticks.dbn.samples import IDS, as_json, head, record
+from tests.wire.ticks.dbn.test_orders import mbo as order
 
 RULES = (VenueRule("XNAS", publishers=("2",)), VenueRule("BATS", publishers=("43",)))
 BOTH = {at_venue("AAA", "XNAS"), at_venue("AAA", "BATS")}
@@ -74,21 +74,14 @@ def mbo(publishers: tuple[int, ...]) -> str:
 
 
 def mbo_json(publishers: tuple[int, ...]) -> str:
-    names, *rows = (line.split(",") for line in mbo(publishers).split("\n"))
-    return "\n".join(_json_of(dict(zip(names, row, strict=True))).decode() for row in rows)
+    _, _, rows = mbo(publishers).partition("\n")
+    return as_json(rows.encode()).decode()
 
 
 def mbo_dbn(publishers: tuple[int, ...]) -> bytes:
-    orders = [("R", "N", None, 0, 0, 128), ("A", "B", 100.0, 5, 1, 0), ("A", "A", 100.1, 6, 2, 128)]
-    rows = [
-        struct.pack("<BBHIQ", 14, 160, publisher, 7, T0 + k)
-        + struct.pack("<Qq", order, UNDEF_PX if px is None else round(px * 1e9))
-        + struct.pack("<IBBcc", size, flags, 0, action.encode(), side.encode())
-        + struct.pack("<QiI", T0 + k, 0, 0)
-        for k, publisher in enumerate(publishers)
-        for action, side, px, size, order, flags in orders
-    ]
-    return head(schema=0, ids={"AAA": 7}) + b"".join(rows)
+    orders = [("R",), ("A", "B", 10_000, 5, 1, 0), ("A", "A", 10_010, 6, 2)]
+    rows = [order(*one, at=k, publisher=publisher) for k, publisher in enumerate(publishers) for one in orders]
+    return head(schema=0, ids={"AAA": IDS["FROG"]}) + b"".join(rows)
 
 
 FILES: dict[str, tuple[str | bytes, str | bytes]] = {

@@ -116,7 +116,7 @@ def orders(symbol: str, ts_event: int, bids: Side, asks: Side) -> bytes:
     ).encode()
 
 
-def _as_json(lines: bytes) -> bytes:
+def as_json(lines: bytes) -> bytes:
     """Return lines of MBO's CSV as JSON lines."""
     names = HEADER.split(",")
     return b"\n".join(_json_of(dict(zip(names, line.split(","), strict=True))) for line in lines.decode().split("\n"))
@@ -131,11 +131,11 @@ def _json_of(row: dict[str, str]) -> bytes:
 
 
 def json_orders(symbol: str, ts_event: int, bids: Side, asks: Side) -> bytes:
-    return _as_json(orders(symbol, ts_event, bids, asks))
+    return as_json(orders(symbol, ts_event, bids, asks))
 
 
 def json_order_trade(symbol: str, ts_event: int, px: float, qty: float) -> bytes:
-    return _as_json(order_trade(symbol, ts_event, px, qty))
+    return as_json(order_trade(symbol, ts_event, px, qty))
 
 
 def order_trade(symbol: str, ts_event: int, px: float, qty: float) -> bytes:

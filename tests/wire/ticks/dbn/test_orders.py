@@ -29,9 +29,9 @@ PX = 1_000_000_000
 
 
 def mbo(action: str, side: str = "N", px: int | None = None, size: int = 0, order: int = 0, flags: int = LAST,
-        at: int = 0, symbol: str = "FROG") -> bytes:  # fmt: skip
+        at: int = 0, symbol: str = "FROG", publisher: int = 2) -> bytes:  # fmt: skip
     ts = T0 + at
-    data = struct.pack("<BBHIQQ", 14, 160, 2, IDS[symbol], ts, order)
+    data = struct.pack("<BBHIQQ", 14, 160, publisher, IDS[symbol], ts, order)
     price = UNDEF_PX if px is None else px * PX // 100
     data += struct.pack("<qIBBcc", price, size, flags, 255, action.encode(), side.encode())
     return data + struct.pack("<QiI", ts + 1_000, 0, 0)

@@ -140,12 +140,10 @@ def place_of(name: str) -> tuple[int, int, int] | None:
             continue
         elif side is None and word in _SIDES:
             side = _SIDES[word]
-        elif side is not None and what is None and word in _WHATS:
+        elif what is None and word in _WHATS and (side is not None or len(word) > 1):
             what = _WHATS[word]
         elif side is None and (both := _both(word)) is not None:
             side, what = both
-        elif what is None and len(word) > 1 and word in _WHATS:
-            what = _WHATS[word]
         else:
             return None
     if side is None:
