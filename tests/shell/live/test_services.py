@@ -99,6 +99,26 @@ async def test_name_with_several_addresses_names_several_services(monkeypatch: p
     assert await services._addresses("https://impactd") == ["https://impactd"]
 
 
+async def test_name_that_is_not_found_in_time_is_asked_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name server that does not answer must not keep what was said before as if it were now."""
+
+    async def never(*_: Any, **__: Any) -> list[Any]:
+        await asyncio.Event().wait()
+        return []
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
+    monkeypatch.setattr(services, "_TIMEOUT_S", 0.01)
+    assert await services._addresses("http://impactd:9464") == ["http://impactd:9464"]
+
+
+@pytest.mark.parametrize("url", ["http://impactd:99999", f"http://{'a' * 70}.example"])
+async def test_address_that_is_none_is_a_reason(url: str) -> None:
+    asked = Services([url], None, "UTC")
+    async with asked.asked():
+        found = await until(asked, f"{url} does not answer")
+    assert not found["ready"]
+
+
 async def test_every_address_of_a_name_is_asked_and_one_that_is_silent_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -94,14 +94,16 @@ class Services:
 
 
 async def _addresses(url: str) -> list[str]:
-    """Return the URL for each address of its name; itself where the name is needed, or has none."""
+    """Return the URL for each address of its name; itself where the name is needed, or has none in time."""
     parts = urlsplit(url)
     if parts.scheme != "http" or parts.hostname is None:
         return [url]
+    loop = asyncio.get_running_loop()
     try:
         port = parts.port or 80
-        found = await asyncio.get_running_loop().getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
-    except OSError:
+        async with asyncio.timeout(_TIMEOUT_S):
+            found = await loop.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    except (OSError, ValueError):  # whoever asks it names what is wrong
         return [url]
     hosts = sorted({str(address[0]) for *_, address in found})
     # One of a loopback name's two addresses is not listened on.
@@ -114,9 +116,11 @@ async def _asked(session: aiohttp.ClientSession, url: str) -> _Said:
     try:
         async with session.get(f"{url}/api/health") as answer:
             body = await answer.read()
-            said: dict[str, Any] = orjson.loads(body) if answer.ok else {}
-            return said if answer.ok else f"answers {answer.status}"
-    except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
+            if not answer.ok:
+                return f"answers {answer.status}"
+            said: dict[str, Any] = orjson.loads(body)
+            return said
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         return f"does not answer: {error!r}"
 
 
