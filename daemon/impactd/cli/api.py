@@ -15,7 +15,6 @@ url_option = click.option(
     "--url", metavar="URL", help="Address of the service.  [default: http.host and http.port of the settings]"
 )
 
-
 page_url_option = click.option(
     "--url", metavar="URL", help="Address of the live page.  [default: http.host and http.page_port of the settings]"
 )
@@ -23,20 +22,19 @@ page_url_option = click.option(
 
 def service_url(settings: Settings, given: str | None, option: str) -> str:
     """Return the address of the service: what `option` gave, or that of the settings."""
+    return _address(settings, settings.http.port, given, option)
+
+
+def _address(settings: Settings, port: int, given: str | None, option: str) -> str:
     from impactd.shell.ask import http_url
 
-    base = given.rstrip("/") if given else http_url(settings.http.host, settings.http.port)
+    base = given.rstrip("/") if given else http_url(settings.http.host, port)
     if not base.startswith(("http://", "https://")):
         raise InputError(f"{option}: needs http:// or https://, not {base!r}")
     return base
 
 
-def page_url(settings: Settings, given: str | None) -> str:
-    """Return the address of the live page: what ``--url`` gave, or that of the settings."""
-    return service_url(settings.replace(http={"port": settings.http.page_port}), given, "--url")
-
-
-def open_answer(settings: Settings, base: str, path: str, remedy: str, body: bytes | None = None) -> Any:
+def _opened(settings: Settings, base: str, path: str, remedy: str, body: bytes | None = None) -> Any:
     """Return the open answer of the server of `base` at `path`; `remedy` is for one that is not there."""
     import urllib.error
     import urllib.request
@@ -56,12 +54,13 @@ def open_answer(settings: Settings, base: str, path: str, remedy: str, body: byt
 
 def ask_service(settings: Settings, path: str, url: str | None, body: bytes) -> Any:
     """Return what a service answers to a question at `path`, from JSON."""
-    return _answer(open_answer(settings, service_url(settings, url, "--url"), path, "start impactd run", body))
+    return _answer(_opened(settings, service_url(settings, url, "--url"), path, "start impactd run", body))
 
 
 def open_page(settings: Settings, path: str, url: str | None) -> Any:
     """Return the open answer of the live page at `path`."""
-    return open_answer(settings, page_url(settings, url), path, "start impactd page")
+    base = _address(settings, settings.http.page_port, url, "--url")
+    return _opened(settings, base, path, "start impactd page")
 
 
 def ask_page(settings: Settings, path: str, url: str | None = None) -> Any:

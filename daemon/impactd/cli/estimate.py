@@ -11,7 +11,7 @@ import click
 from impactd.cli.api import ask_service, url_option
 from impactd.cli.common import EXISTING, Data, InputError, example, load_settings, settings_options, translated
 from impactd.cli.hours import Hours
-from impactd.cli.ticket import TICKET, Ticket, local_time, new_order, of_data, term_options, time_options
+from impactd.cli.ticket import TICKET, Clock, Ticket, local_time, new_order, term_options, time_options
 
 if TYPE_CHECKING:
     from impactd.config import Loaded
@@ -56,7 +56,7 @@ def command(
     loaded = load_settings(ticket.config, ticket.sets)
     data = Data(paths, (), ticket.symbol, codec) if paths else None
     record, clock, traded, _ = new_order(side, "estimate", ticket, loaded, data, given)
-    found = estimated(record, url, data, loaded, traded, max_cost, clock.zone)
+    found = estimated(record, url, data, loaded, traded, max_cost, clock)
     if as_json:
         from impactd.cli.common import write_json
 
@@ -72,9 +72,12 @@ def estimated(
     loaded: Loaded,
     traded: Hours,
     max_cost_bps: float | None,
-    zone: str,
+    clock: Clock,
 ) -> dict[str, Any]:
-    """Return the estimate of an order: of the service, or on recorded days as known when it begins."""
+    """Return the estimate of an order: of the service, or on recorded days as known when it begins.
+
+    `clock` is that of the order: on recorded days its time is that of their first row.
+    """
     import orjson
 
     asked = {name: value for name, value in record.items() if name not in {"type", "cl_ord_id", "ts_event"}}
@@ -88,10 +91,9 @@ def estimated(
     from impactd.core.planning.estimate import NoEstimateError
     from impactd.shell.estimate import QuestionError, engine_at, question
 
-    _, first_ns = of_data(data, record["symbol"], loaded)
-    if first_ns is not None and record["start"] < first_ns:
-        begin, first = (f"{local_time(ns, zone):%Y-%m-%d %H:%M}" for ns in (record["start"], first_ns))
-        raise InputError(f"--from: {begin} is before the data, which begin at {first} {zone}; give a later time")
+    if record["start"] < clock.now:
+        begin, first = (f"{local_time(ns, clock.zone):%Y-%m-%d %H:%M}" for ns in (record["start"], clock.now))
+        raise InputError(f"--from: {begin} is before the data, which begin at {first} {clock.zone}; give a later time")
     core = traded.applied(replay_settings(loaded.settings, has_executions=False))
     with translated():
         engine = engine_at(data.paths, core, record["start"], codec=data.codec, symbol=data.symbol)
