@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from click.testing import CliRunner
@@ -76,3 +78,20 @@ def test_check_config_checks_the_session_file(tmp_path: Path) -> None:
     bad = CliRunner().invoke(cli, ["check-config", "--sessions", str(path)])
     assert bad.exit_code == 2
     assert "line 4" in bad.output
+    path.write_bytes(GOOD.encode("utf-16"))
+    other = CliRunner().invoke(cli, ["check-config", "--sessions", str(path)])
+    assert other.exit_code == 2
+    assert "UTF-8" in other.output
+
+
+@pytest.mark.parametrize("content", [None, GOOD.encode("utf-16")])
+def test_session_file_that_cannot_be_read_is_wrong_input(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "quickfix", ModuleType("quickfix"))
+    path = tmp_path / "sessions.cfg"
+    if content is not None:
+        path.write_bytes(content)
+    ran = CliRunner().invoke(cli, ["fix", "--set", f"fix.sessions={path}"])
+    assert ran.exit_code == 2
+    assert f"fix.sessions: {path}: " in ran.output

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from impactd.cli.common import example, load_settings, refuse_missing_extras, settings_options
+from impactd.cli.common import InputError, example, load_settings, refuse_missing_extras, settings_options
 
 if TYPE_CHECKING:
     from impactd.config import Loaded
@@ -55,13 +55,12 @@ def command(config: Path | None, sets: tuple[str, ...], *, as_json: bool, change
 
 def _check_sessions(path: Path) -> None:
     """Name the sessions of a session file; fail where it cannot be used."""
-    from impactd.shell.fix.sessions import SessionsError, check_sessions
+    from impactd.shell.fix.sessions import SessionsError, check_sessions, read_sessions
 
     try:
-        names = check_sessions(path.read_text("utf-8"))
-    except (SessionsError, UnicodeDecodeError) as error:
-        text = str(error) if isinstance(error, SessionsError) else "is not UTF-8; write it as UTF-8"
-        raise click.UsageError(f"{path}: {text}") from None
+        names = check_sessions(read_sessions(path))
+    except SessionsError as error:
+        raise InputError(f"{path}: {error}") from error
     click.echo(f"{path}: {', '.join(names)}", err=True)
 
 

@@ -37,14 +37,14 @@ def command(*, sessions: Path | None, drop_copy: bool, config: Path | None, sets
     import sys
 
     from impactd.shell.fix.gateway import Gateway
-    from impactd.shell.fix.sessions import SessionsError
+    from impactd.shell.fix.sessions import SessionsError, read_sessions
     from impactd.shell.logging import setup
 
     extra_module("quickfix", "fix")
     try:
-        text = Path(settings.fix.sessions).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"fix.sessions: {settings.fix.sessions} cannot be read: {error.strerror}") from error
+        text = read_sessions(Path(settings.fix.sessions))
+    except SessionsError as error:
+        raise InputError(f"fix.sessions: {settings.fix.sessions}: {error}") from error
 
     async def serve() -> None:
         gateway = Gateway(settings, text, drop_copy=drop_copy)

@@ -87,6 +87,22 @@ class SessionState:
             Path(f"{base}.session").write_text(self.created, "ascii")
 
 
+def read_sessions(path: Path) -> str:
+    """Return the text of a session file.
+
+    Raises
+    ------
+    SessionsError
+        If it cannot be read.
+    """
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise SessionsError(f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SessionsError("is not UTF-8; write it as UTF-8") from error
+
+
 def check_sessions(text: str) -> list[str]:
     """Return the sessions of a session file, as QuickFIX names them; QuickFIX itself is not needed.
 
