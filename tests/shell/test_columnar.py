@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from impactd.shell import columnar
 from impactd.shell.recorded import InputFileError, read_ticks
 from impactd.wire.decoder import join
 from tests.wire.helpers import T0, assert_same_batch
@@ -95,10 +95,6 @@ def test_damaged_table_is_an_error_that_names_the_file(tmp_path: Path, data: byt
 
 def test_without_the_reader_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wide().to_parquet(tmp_path / "a.parquet")
-
-    def missing(name: str) -> Any:
-        raise ImportError(name)
-
-    monkeypatch.setattr(columnar, "import_module", missing)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(InputFileError, match=r"impactd\[arrow\]"):
         join(list(read_ticks(tmp_path / "a.parquet")))

@@ -49,11 +49,17 @@ _NEEDS: Final = (
 )
 
 
-def missing_extras(settings: Settings) -> list[str]:
-    """Return what is not installed that settings need: the setting, the package and the remedy, one line each."""
+def missing_extras(settings: Settings, *extras: str) -> list[str]:
+    """Return what is not installed that settings need: the setting, the package and the remedy, one line each.
+
+    Parameters
+    ----------
+    *extras : str
+        Those that are looked at; all where none is named.
+    """
     found = []
     for need in _NEEDS:
-        if not need.wanted(settings):
+        if (extras and need.extra not in extras) or not need.wanted(settings):
             continue
         for module in need.modules:
             try:

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import orjson
 
+from impactd.core.base.extras import extra_module
+
 PARQUET: Final = b"PAR1"
 ARROW: Final = b"ARROW1"
 #: A stream of Arrow's, which has no directory: a length behind a mark.
@@ -23,10 +25,6 @@ _ROWS: Final = 16_384
 
 class TableError(Exception):
     """A table that is damaged, or cannot be written as text."""
-
-
-class NoReaderError(Exception):
-    """pyarrow is not installed."""
 
 
 def opened(file: Any, magic: bytes) -> io.BufferedReader:
@@ -41,13 +39,11 @@ def opened(file: Any, magic: bytes) -> io.BufferedReader:
 
     Raises
     ------
-    NoReaderError
+    MissingExtraError
+        Without pyarrow.
     TableError
     """
-    try:
-        arrow = import_module("pyarrow")
-    except ImportError:
-        raise NoReaderError from None
+    arrow: Any = extra_module("pyarrow", "arrow")
     try:
         # Files have their directory at the end.
         source = arrow.BufferReader(file.read())

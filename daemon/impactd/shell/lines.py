@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from impactd.core.base.extras import remedy
+from impactd.core.base.extras import MissingExtraError, remedy
 from impactd.shell import columnar
 from impactd.shell.pairs import joined, other_half, pair_among
 from impactd.wire.codec import FieldError
@@ -169,7 +169,7 @@ def _arrow_stream(path: Path, file: Any, name: str) -> tuple[Any, str]:
 def _table(path: Path, file: Any, magic: bytes) -> io.BufferedReader:
     try:
         return columnar.opened(file, magic)
-    except columnar.NoReaderError:
+    except MissingExtraError:
         raise InputFileError(f"{path}: is Parquet or Arrow; {remedy('arrow')} to read it") from None
 
 

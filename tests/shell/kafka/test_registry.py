@@ -35,7 +35,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask a registry also where nothing is installed that reads what it has; tests of values skip there."""
-    monkeypatch.setattr(registry, "extra_module", lambda *_: None)
+    monkeypatch.setattr(registry, "missing_extras", lambda *_: [])
 
 
 def _settings(fake: FakeRegistry, form: str = "json", **section: Any) -> Settings:

@@ -36,7 +36,8 @@ class ParquetSink:
     """
 
     def __init__(self, directory: Path) -> None:
-        pa = extra_module("pyarrow", "arrow")
+        pa = self._arrow = extra_module("pyarrow", "arrow")
+        self._parquet = extra_module("pyarrow.parquet", "arrow")
         self._types: Mapping[Kind, Any] = {
             Kind.TEXT: pa.string(),
             Kind.TIME: pa.timestamp("ns", tz="UTC"),
@@ -77,18 +78,15 @@ class ParquetSink:
 
     def write(self, table: Table, place: Place, first: int, end: int, rows: Sequence[Sequence[Any]]) -> None:
         """Write the rows of the offsets [first, end) as a file."""
-        pa = extra_module("pyarrow", "arrow")
-        import pyarrow.parquet as pq  # noqa: PLC0415  # an extra
-
         columns = {
-            name: pa.array([row[k] for row in rows], self._types[kind])
+            name: self._arrow.array([row[k] for row in rows], self._types[kind])
             for k, (name, kind) in enumerate(table.columns.items())
         }
         directory = self._directory / table.name
         name = f"{place.topic}-{place.partition}-{first:012d}-{end:012d}.parquet"
         made = directory / f".{name}.tmp"
         with made.open("wb") as file:
-            pq.write_table(pa.table(columns), file, compression="zstd")
+            self._parquet.write_table(self._arrow.table(columns), file, compression="zstd")
             file.flush()
             os.fsync(file.fileno())
         made.rename(directory / name)

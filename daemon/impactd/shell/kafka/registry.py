@@ -22,7 +22,8 @@ from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandl
 import structlog
 
 from impactd.config import Settings
-from impactd.core.base.extras import extra_module
+from impactd.config.extras import missing_extras
+from impactd.core.base.extras import MissingExtraError
 from impactd.core.base.topics import Topic
 from impactd.shell.kafka.errors import FatalError
 from impactd.wire.codec import FieldError
@@ -186,8 +187,8 @@ class SchemaSource:
         """
         if settings.registry.url is None:
             return None
-        for module in ("fastavro", "google.protobuf"):
-            extra_module(module, "registry")
+        if found := missing_extras(settings, "registry"):
+            raise MissingExtraError(found[0])
         return cls(Registry(settings))
 
     async def have(
