@@ -21,6 +21,7 @@ from impactd.shell.kafka.encoder import Encoder
 from impactd.wire.codec import Limits
 from impactd.wire.murmur2 import partition_for
 from tests.shell.test_replay import OPEN_NS, SECOND_NS, day, new
+from tests.wire.helpers import keep
 
 SYMBOLS: Final = ("FROG", "AAPL")
 PARTITIONS: Final = 2
@@ -169,11 +170,7 @@ class CapturedRun:
 
     def _keep(self, number: int, state: dict[str, bytes], commit: Commit, seq: int) -> None:
         self._publish(number, commit, seq)
-        for key, value in commit.state.items():
-            if value is None:
-                state.pop(key, None)
-            else:
-                state[key] = value
+        keep(state, commit.state)
 
 
 def input_record(topic: Topic, partition: int, offset: int, item: Mapping[str, Any] | bytes) -> ConsumedRecord:
