@@ -211,11 +211,11 @@ class SideModel:
         """Note the book that prevails at the end of the minute just added, to learn what books are worth."""
         if self._last is None or not len(book.sizes):
             return
-        ref, _ = self._reference
+        ref, q_ref = self._reference
         seen = of_book(book, intercept=self._model.intercept)
         spread_at, excess_at = self._profile.at(self._last + self._interval_ns + self._interval_ns // 2)
         self._spread.see(seen.half_spread, spread_at, 0)
-        self._excess.see(seen.at(float(self._sizes[ref])), excess_at, ref)
+        self._excess.see(seen.at(q_ref), excess_at, ref)
 
     # Looking ahead.
 
