@@ -419,9 +419,7 @@ class MinuteAggregator:
     def prevailing(self, symbol: str, at: int) -> Book | None:
         """Return the two-sided book that prevails at `at` (ns), or None."""
         slot = self._table.find(symbol)
-        if slot is None or not self._prevails(slot, at):
-            return None
-        return self._book(slot, at)
+        return None if slot is None else self._prevailing(slot, at)
 
     def at_venues(self, symbol: str, at: int) -> dict[str, Book]:
         """Return the books that prevail at `at` (ns) at a symbol's venues; a side of them may be empty."""
@@ -577,14 +575,27 @@ class MinuteAggregator:
         bids, asks = levels[:2, :n_bid].copy(), levels[2:, :n_ask].copy()
         return Book(int(row["book_ns"]), bids[0], bids[1], asks[0], asks[1])
 
+    def _prevailing(self, slot: int, at: int) -> Book | None:
+        """Return the two-sided book of a row that prevails at `at`, ns, or None."""
+        if not self._may_prevail(slot, at):
+            return None
+        book = self._book(slot, at)
+        return book if book.bid_px.size and book.ask_px.size else None
+
     def _prevails(self, slot: int, at: int) -> bool:
-        """Return whether the book of a row is two-sided, not too old at `at`, and not from before a halt."""
+        """Return whether a two-sided book of a row prevails at `at`, ns; only that of a whole has to be made for it."""
+        if self._kin.whole[slot] == WHOLE:
+            return self._prevailing(slot, at) is not None
+        return self._may_prevail(slot, at)
+
+    def _may_prevail(self, slot: int, at: int) -> bool:
+        """Return whether a row's book has two sides, not too old at `at` and not from before a halt.
+
+        Those that a whole is merged from may be too old all the same.
+        """
         row = self._table.store.symbol[slot]
         if row["book_ns"] < row["halt_ns"] <= at or not (row["n_bid"] and row["n_ask"]):
             return False
-        if self._kin.whole[slot] == WHOLE:
-            book = self._book(slot, at)
-            return bool(book.bid_px.size and book.ask_px.size)
         return bool(at <= row["book_ns"] + self._kin.stand_ns[slot])
 
     def _in_order(self, slots: set[int]) -> list[str]:
