@@ -151,24 +151,11 @@ def placed(symbol: str, limits: Limits, column: str, text: str) -> tuple[str, in
     FieldError
         If venues are set, and none has this name or publisher.
     """
-    if limits.venues:
-        return at_column_venue(symbol, limits, column, text), NO_PUBLISHER
-    return symbol, publisher_number(text)
-
-
-def at_column_venue(symbol: str, limits: Limits, column: str, text: str) -> str:
-    """Return the name of a symbol at the venue that a column's value means; the symbol where no venues are set.
-
-    Raises
-    ------
-    FieldError
-        If venues are set, and none has this name or publisher.
-    """
-    if not limits.venues or not text:
-        return symbol
-    venue = named_venue(limits.venues, text)
-    if venue is None:
+    if not limits.venues:
+        return symbol, publisher_number(text)
+    venue = named_venue(limits.venues, text) if text else None
+    if text and venue is None:
         raise FieldError(
             "value", f"{column}: {shown(text)} is no venue of the settings; add it to publishers in [[venues]]"
         )
-    return at_venue(symbol, venue)
+    return at_venue(symbol, venue), NO_PUBLISHER

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,8 +12,13 @@ from impactd.core.base.venue import VenueRule, at_venue
 from impactd.shell.lines import InputFileError
 from impactd.shell.recorded import read_ticks
 from impactd.wire.codec import Limits
+from impactd.wire.content import Content
+from impactd.wire.decoder import join
+from impactd.wire.registry import CODECS
+from impactd.wire.tick_codec import FileOptions
 from impactd.wire.ticks.dbn.codec import DbnCodec
 from impactd.wire.ticks.dbn.mbo_csv import HEADER as MBO_HEADER
+from tests.wire.helpers import reasons
 from tests.wire.ticks.dbn.samples import IDS, as_json, head, record
 from tests.wire.ticks.dbn.test_orders import mbo as order
 
@@ -145,3 +151,45 @@ def test_messages_of_several_venues_are_read_by_the_settings(build: Callable[[tu
         decoded = codec.decode_columns(values, range(len(values)), [T0] * len(values), [b"AAA"] * len(values))
         assert not decoded.refused
         assert set(decoded.batch.symbols) == BOTH
+
+
+def lines_of(orders: list[tuple[Any, ...]]) -> list[bytes]:
+    """Return orders as lines of MBO's CSV, a publisher and what `order` takes."""
+    return [
+        f"{T0},{T0},160,{publisher},7,{action},{side or 'N'},{px / 100 if px else ''},{size},0,{number},{flags},0,0,AAA"
+        .encode()
+        for publisher, action, side, px, size, number, flags in orders
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["databento-mbo-csv", "databento-mbo-json", "dbn"])
+def test_orders_of_a_venue_that_the_settings_do_not_name_end_no_book(name: str) -> None:
+    orders = [
+        (2, "R", "N", 0, 0, 0, 128),
+        (2, "A", "B", 10_000, 5, 1, 0),
+        (2, "A", "A", 10_010, 6, 2, 128),
+        (99, "A", "B", 20_000, 1, 1, 128),
+        (2, "A", "B", 10_000, 7, 3, 128),
+    ]
+    values = lines_of(orders)
+    file = b"\n".join([MBO_HEADER.encode(), *values, b""])
+    if name == "databento-mbo-json":
+        values = [as_json(value) for value in values]
+        file = b"\n".join([*values, b""])
+    elif name == "dbn":
+        values = [
+            order(action, side, px or None, size, number, flags, publisher=publisher)
+            for publisher, action, side, px, size, number, flags in orders
+        ]
+        file = head(schema=0, ids={"AAA": IDS["FROG"]}) + b"".join(values)
+    limits = Limits(venues=RULES)
+    live = CODECS.get(name)(limits).live()
+    found = [live.decode_columns(values, range(5), [T0] * 5, [b"AAA"] * 5)]
+    for size in (1, 100):
+        content = Content("orders", iter([file]))
+        codec = CODECS.get(name).from_header(content.head, FileOptions(limits=limits))
+        found.append(join([batch.decoded for batch in codec.batches(content, size)]))
+    for decoded in found:
+        assert reasons(decoded) == ["value"]
+        assert set(decoded.batch.symbols) == {at_venue("AAA", "XNAS")}
+        assert decoded.batch.bid_sz[-1].tolist() == [12.0]

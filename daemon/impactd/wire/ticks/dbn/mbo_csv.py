@@ -11,13 +11,13 @@ import copy
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from itertools import islice
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 
-from impactd.core.base.venue import whole_of
+from impactd.core.base.venue import at_venue, named_venue, whole_of
 from impactd.core.inputs.ticks import BOOK, Int
-from impactd.wire.codec import FROM_DATA, OF_SYMBOL, Decoded, FieldError, Limits, at_column_venue, shown
+from impactd.wire.codec import FROM_DATA, OF_SYMBOL, Decoded, FieldError, Limits, shown
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder, Rows, stamped
@@ -28,7 +28,7 @@ from impactd.wire.ticks.databento.columns import header_names
 from impactd.wire.ticks.databento.identity import Identity
 from impactd.wire.ticks.databento.kernel import FIXED_POINT_FROM
 from impactd.wire.ticks.dbn.codec import error_of
-from impactd.wire.ticks.dbn.kernel import GOOD, MBO, SHORT
+from impactd.wire.ticks.dbn.kernel import GOOD, MBO, SHORT, VENUE
 from impactd.wire.ticks.dbn.orders import LOST, LiveOrders, OrderBooks, of_messages
 from impactd.wire.times import parse_text_time
 
@@ -49,6 +49,28 @@ _LAYOUT[MBO_RTYPE] = MBO
 _UNDEF_PRICE: Final = 2**63 - 1
 _UNDEFINED: Final = frozenset({"", "nan", "NaN", str(_UNDEF_PRICE)})
 _UNDEFINED_TIME: Final = frozenset({"", "18446744073709551615"})
+
+
+class _Order(NamedTuple):
+    """The order of a line.
+
+    Attributes
+    ----------
+    symbol : str
+        At its venue where venues are set.
+    words : list of int
+        Those of a DBN record.
+    fault : int
+        `VENUE` where its publisher is none of the venues that are set: it is no order of their books.
+    """
+
+    symbol: str
+    words: list[int]
+    fault: int = GOOD
+
+
+#: In place of a line that cannot be read.
+_UNREAD: Final = _Order("", [MBO_RTYPE << 8, *[0] * (_WORDS - 1)])
 
 
 class DatabentoMboCodec(CsvCodec):
@@ -102,7 +124,7 @@ class DatabentoMboCodec(CsvCodec):
         """Decode records of one line or several; see `TickCodec.decode_columns`."""
         if self.books is None:
             return super().decode_columns(values, offsets, ts_records, keys)
-        orders: list[tuple[str, list[int]]] = []
+        orders: list[_Order] = []
         record: list[int] = []
         errors: dict[int, FieldError] = {}
         for i, value in enumerate(values):
@@ -112,23 +134,22 @@ class DatabentoMboCodec(CsvCodec):
                 read = [self._order(line, key) for line in value.split(b"\n")]
             except FieldError as error:
                 errors[i] = error.unraised()
-                name = "" if key is None else key.decode(errors="replace")
-                read = [(name, [MBO_RTYPE << 8, *[0] * (_WORDS - 1)])]
+                read = [_UNREAD._replace(symbol="" if key is None else key.decode(errors="replace"))]
             orders += read
             record += [i] * len(read)
         origin = np.array(record, np.int64)
         lost = np.isin(origin, list(errors))
-        fault = np.where(lost, LOST, GOOD).astype(np.uint8)
-        words = np.array([order for _, order in orders], np.int64).reshape(-1)
+        fault = np.where(lost, LOST, [order.fault for order in orders]).astype(np.uint8)
+        words = np.array([order.words for order in orders], np.int64).reshape(-1)
         start = np.arange(len(orders), dtype=np.int64) * _WORDS
-        names = list(dict.fromkeys(name for name, _ in orders if name))
+        names = list(dict.fromkeys(order.symbol for order in orders if order.symbol))
         number = {name: at for at, name in enumerate(names)}
-        code = np.array([number.get(name, -1) for name, _ in orders], np.int64)
+        code = np.array([number.get(order.symbol, -1) for order in orders], np.int64)
         rows = self.books.read(words, start, code, names, _LAYOUT, fault)
         for at in np.flatnonzero((fault != GOOD) & ~lost).tolist():
             found = error_of(int(fault[at]), words, int(start[at]))
             if found.reason in OF_SYMBOL:
-                found.symbol = whole_of(orders[at][0]) or None
+                found.symbol = whole_of(orders[at].symbol) or None
             errors.setdefault(record[at], found)
         bad = np.zeros(len(values), np.bool_)
         bad[list(errors)] = True
@@ -162,15 +183,15 @@ class DatabentoMboCodec(CsvCodec):
         if not value:
             raise FieldError("empty", "the record has no value; send the lines of a book")
         orders = [self._order(line) for line in value.split(b"\n")]
-        names = list(dict.fromkeys(name for name, _ in orders))
+        names = list(dict.fromkeys(order.symbol for order in orders))
         books = OrderBooks(self.limits.max_levels + 1)
         rows, fault = _follow(books, orders, names, [False] * len(orders))
         bad = np.flatnonzero(fault)
         if len(bad):
-            words = np.array(orders[bad[0]][1], np.int64)
+            words = np.array(orders[bad[0]].words, np.int64)
             raise error_of(int(fault[bad[0]]), words, 0)
         batch = rows.batch
-        what = orders[-1][1][_WHAT]
+        what = orders[-1].words[_WHAT]
         is_open = (what >> 48) & 0xFF in _CHANGES and not (what >> 32) & _F_LAST
         if not len(batch) or is_open:
             raise FieldError("truncated", "the last event has no end (flag 128), or changes nothing; send whole events")
@@ -194,17 +215,17 @@ class DatabentoMboCodec(CsvCodec):
         books, names = OrderBooks(self.limits.max_levels), dict[str, int]()
         ts_last = 0
         while lines := list(islice(source, batch_rows)):
-            orders: list[tuple[str, list[int]]] = []
+            orders: list[_Order] = []
             faults: dict[int, FieldError] = {}
             for i, line in enumerate(lines):
                 try:
                     if line.fault is not None:
                         raise line.fault
                     orders.append(self._order(line.text))
-                    names.setdefault(orders[-1][0], len(names))
+                    names.setdefault(orders[-1].symbol, len(names))
                 except FieldError as error:
                     faults[i] = error.unraised()
-                    orders.append(("", [MBO_RTYPE << 8, *[0] * (_WORDS - 1)]))
+                    orders.append(_UNREAD)
             # A line of an instrument that is left out on purpose is no change that is lost.
             lost = [i in faults and faults[i].reason != "unmapped" for i in range(len(lines))]
             left_out = [i in faults and not lost[i] for i in range(len(lines))]
@@ -212,7 +233,7 @@ class DatabentoMboCodec(CsvCodec):
             rows, fault = _follow(books, [orders[i] for i in kept], list(names) or [""], [lost[i] for i in kept])
             for at in np.flatnonzero(fault).tolist():
                 i = kept[at]
-                faults.setdefault(i, error_of(int(fault[at]), np.array(orders[i][1], np.int64), 0))
+                faults.setdefault(i, error_of(int(fault[at]), np.array(orders[i].words, np.int64), 0))
             numbers = np.array([line.number for line in lines], np.int64)
             origin = np.array(kept, np.int64)
             placed = Rows(rows.batch, origin[rows.record] if len(rows.record) else rows.record, rows.ts_recv)
@@ -227,8 +248,8 @@ class DatabentoMboCodec(CsvCodec):
         fields = split_line(line, self._n_columns)
         return {name: fields[column].strip() for name, column in self._column.items()}
 
-    def _order(self, line: bytes, key: bytes | None = None) -> tuple[str, list[int]]:
-        """Return the symbol of a line, its own or the record's key, and its order as the words of a DBN record."""
+    def _order(self, line: bytes, key: bytes | None = None) -> _Order:
+        """Return the order of a line; its symbol is its own, or the record's key."""
         field = self._fields(line)
         named = field.get("symbol") or self._symbols.name or (key or b"").decode(errors="replace")
         symbol = parse_symbol(named)
@@ -241,22 +262,24 @@ class DatabentoMboCodec(CsvCodec):
         order = _whole(field["order_id"], "order_id", 64)
         instrument = _whole(field.get("instrument_id") or "0", "instrument_id", 32)
         publisher = _whole(field.get("publisher_id") or "0", "publisher_id", 16)
-        if publisher:
-            symbol = at_column_venue(symbol, self.limits, "publisher_id", str(publisher))
+        fault = GOOD
+        if publisher and self.limits.venues:
+            venue = named_venue(self.limits.venues, str(publisher))
+            symbol, fault = at_venue(symbol, venue), VENUE if venue is None else GOOD
         head = MBO_RTYPE << 8 | publisher << 16 | instrument << 32
         what = size | flags << 32 | action << 48 | side << 56
         words = [head, ts_event, order, _price(field["price"]), what, ts_recv, 0]
-        return symbol, [word - 2**64 if word >= 2**63 else word for word in words]
+        return _Order(symbol, [word - 2**64 if word >= 2**63 else word for word in words], fault)
 
 
 def _follow(
-    books: OrderBooks, orders: Sequence[tuple[str, list[int]]], names: list[str], lost: Sequence[bool]
+    books: OrderBooks, orders: Sequence[_Order], names: list[str], lost: Sequence[bool]
 ) -> tuple[Rows, np.ndarray[tuple[int], np.dtype[np.uint8]]]:
     number = {name: i for i, name in enumerate(names)}
-    words = np.array([order for _, order in orders], np.int64).reshape(-1)
+    words = np.array([order.words for order in orders], np.int64).reshape(-1)
     start = np.arange(len(orders), dtype=np.int64) * _WORDS
-    code = np.array([number.get(name, 0) for name, _ in orders], np.int64)
-    fault = np.where(np.array(lost, np.bool_), SHORT, GOOD).astype(np.uint8)
+    code = np.array([number.get(order.symbol, 0) for order in orders], np.int64)
+    fault = np.where(np.array(lost, np.bool_), SHORT, [order.fault for order in orders]).astype(np.uint8)
     rows = books.read(words, start, code, _LAYOUT, names, fault)
     return rows, np.where(np.array(lost, np.bool_), GOOD, fault).astype(np.uint8)
 
