@@ -29,7 +29,6 @@ _MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
 _PLOTLY_MARKERS: Final = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")
 
 #: Colours of Matplotlib, by the variable of `impactd.shell.page`, theme.css, that takes their place on a page.
-#: A file by itself has the colour.
 _THEMED: Final = {
     "#000000": "ink",
     "#ffffff": "bg",
@@ -116,16 +115,20 @@ class Picture:
 
 
 def to_svg(figure: Figure, salt: str) -> str:
-    """Return a figure as SVG in the colours of the page that it is on; its bytes depend on its content alone."""
+    """Return a figure as SVG; its bytes depend on its content alone."""
     from matplotlib import rc_context  # noqa: PLC0415  # heavy, and only for those who draw
 
     held = io.StringIO()
     with rc_context({"svg.hashsalt": salt, "svg.fonttype": "none", "font.family": "sans-serif"}):
         figure.savefig(held, format="svg", metadata={"Date": None, "Creator": None})
     text = held.getvalue()
-    text = text[text.index("<svg") :]
+    return text[text.index("<svg") :]
+
+
+def themed(svg: str) -> str:
+    """Return what `to_svg` has given in the colours of the page that it is on; few programs but browsers read it."""
     # Black is the only colour of text that Matplotlib does not write.
-    text = text.replace("*{stroke-linejoin", "text{fill:#000000}*{stroke-linejoin", 1)
+    text = svg.replace("*{stroke-linejoin", "text{fill:#000000}*{stroke-linejoin", 1)
     return re.sub(
         r"(?<=[:{ ])(#[0-9a-f]{6})(?=[;\"}])",
         lambda found: f"var(--{_THEMED[found[1]]}, {found[1]})" if found[1] in _THEMED else found[1],

@@ -23,7 +23,7 @@ from impactd.research.differences import of_schedule
 from impactd.research.errors import MALFORMED, ResearchError, ValidationError
 from impactd.research.impact_model import ImpactModel
 from impactd.research.options import ModelConfig, OptimizerConfig, SolverType
-from impactd.research.picture import to_svg
+from impactd.research.picture import themed, to_svg
 from impactd.research.plots import (
     plot_allocation,
     plot_coefficient,
@@ -229,7 +229,7 @@ def write_report(report: Report, out: Path) -> list[Path]:
 
 def page_environment() -> Environment:
     """Return what renders the templates; colours and components are those of the live page."""
-    return Environment(
+    environment = Environment(
         loader=ChoiceLoader([PackageLoader("impactd.research"), PackageLoader("impactd.shell", "page")]),
         autoescape=select_autoescape(["html.j2"]),
         undefined=StrictUndefined,
@@ -237,6 +237,8 @@ def page_environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["themed"] = themed
+    return environment
 
 
 def _day_report(day: Day, strategies: pd.DataFrame, total: float, n_intervals: int, side: str) -> DayReport:
