@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Final, get_args, get_origin
 
@@ -11,13 +12,9 @@ from impactd.core.inputs.terms import Terms
 from impactd.core.outputs.messages import (
     Alert,
     AuctionEntry,
-    BandRecord,
     Certificate,
     DayCost,
-    Estimate,
     FillCost,
-    ForecastRecord,
-    Model,
     ModelRef,
     OrderCost,
     Plan,
@@ -45,10 +42,9 @@ Quantity = int | float | str
 Time = int | datetime
 '''
 
-#: Messages and their parts, each after those that it has.
+#: Messages that a client can follow, and their parts, each after those that it has.
 _PUBLISHED: Final = (
-    ModelRef, Certificate, AuctionEntry, VenuePart, Plan, Slice, Alert, FillCost, OrderCost, DayCost, Estimate,
-    BandRecord, ForecastRecord, Model,
+    ModelRef, Certificate, AuctionEntry, VenuePart, Plan, Slice, Alert, FillCost, OrderCost, DayCost,
 )  # fmt: skip
 
 _PLAIN: Final[dict[Any, str]] = {
@@ -77,21 +73,27 @@ _GIVEN: Final[dict[Unit | None, str]] = {
 
 def text() -> str:
     """Return the module."""
-    parts = [_HEAD, _terms("Terms", "Terms of a new order.", new=True)]
-    parts.append(_terms("Amendments", "Terms that a replace changes; None clears an optional one.", new=False))
+    optional = [item.name for item in fields(Terms) if item.default is not MISSING]
+    needed = [item.name for item in fields(Terms) if item.default is MISSING]
+    parts = [
+        _HEAD,
+        _terms("Instructions", "Terms that an order may do without; None clears one.", optional, "{} | None"),
+        _terms("Terms", "Terms of a new order.", needed, "Required[{}]"),
+        _terms("Amendments", "Terms that a replace changes.", needed, "{}"),
+    ]
     parts += [_published(cls) for cls in _PUBLISHED]
     return "\n\n".join(parts).rstrip("\n") + "\n"
 
 
-def _terms(name: str, doc: str, *, new: bool) -> str:
+def _terms(name: str, doc: str, chosen: Sequence[str], form: str) -> str:
+    """Return the type with these of the terms, each of the `form` around its own."""
     hints = message_fields(Terms)
-    lines = [f"class {name}(TypedDict, total=False):", f'    """{doc}"""', ""]
-    for field in fields(Terms):
-        unit = field_type(hints[field.name]).unit
-        form = _GIVEN[unit] if unit in _GIVEN else _form(hints[field.name])
-        needed = field.default is MISSING
-        form = form if needed else f"{form} | None"
-        lines += _field(field.name, f"Required[{form}]" if needed and new else form, meaning_of(hints[field.name]))
+    base = "TypedDict" if name == "Instructions" else "Instructions"
+    lines = [f"class {name}({base}, total=False):", f'    """{doc}"""', ""]
+    for term in chosen:
+        unit = field_type(hints[term]).unit
+        own = _GIVEN[unit] if unit in _GIVEN else _form(hints[term])
+        lines += _field(term, form.format(own), meaning_of(hints[term]))
     return "\n".join(lines) + "\n"
 
 

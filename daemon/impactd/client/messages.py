@@ -14,7 +14,60 @@ Quantity = int | float | str
 Time = int | datetime
 
 
-class Terms(TypedDict, total=False):
+class Instructions(TypedDict, total=False):
+    """Terms that an order may do without; None clears one."""
+
+    #: Largest share of the continuous volume since the order began, at any time; in whole lots of the sum.
+    participation_rate: float | None
+    #: Most that one interval may trade.
+    max_interval_qty: Quantity | None
+    #: `[start, end)` windows without trading ([start, end) pairs of ns since the epoch, UTC).
+    blackouts: Sequence[tuple[Time, Time]] | None
+    #: Planned quantities are multiples of it, except for one odd remainder; the instrument's where none is given.
+    lot_size: Quantity | None
+    #: Weight of the inventory's variance (1/currency).
+    risk_aversion: float | None
+    #: Least that an interval trades if it trades at all; a smaller remainder of the order may trade.
+    min_clip_qty: Quantity | None
+    #: Whether to lift the limit of `participation_rate`, as late as possible, if it would leave a shortfall;
+    #: `max_interval_qty` and blackouts always hold (true or false).
+    must_complete: bool | None
+    #: No interval that ends after it trades; the window, which costs are measured over, still ends at `end`.
+    last_trade: Time | None
+    #: Least share of the continuous volume since the order began, at any time, as far as the other limits allow.
+    min_participation_rate: float | None
+    #: Share of volume to follow: the running sum is less than a lot behind it, and ahead of it only as far as
+    #: `participation_rate` allows.
+    target_participation_rate: float | None
+    #: How early to trade, at a higher cost and a lower risk, the same for every symbol and size; `low` is 1,
+    #: `normal` 2, `high` 4, `get_done` 8. Not with `risk_aversion` (low, normal, high, get_done, or a number from
+    #: 0 to 10).
+    urgency: float | Literal["low", "normal", "high", "get_done"] | None
+    #: Never trade at a worse price: a buy not above it, a sell not below it. Not with `limit_offset_bps`.
+    limit_px: float | None
+    #: The same limit in basis points from the arrival price: 20 lets a buy pay 20 bps more than the mid when the
+    #: order began; negative demands a better price (basis points).
+    limit_offset_bps: float | None
+    #: Expected total rise of the mid, in basis points; negative: a fall. Needs `alpha_half_life_s` (basis
+    #: points).
+    alpha_bps: float | None
+    #: Time in which half of `alpha_bps` is expected to happen.
+    alpha_half_life_s: float | None
+    #: At this price or a better one trade at once, up to `would_rate` of what the book shows there, even where
+    #: the plan would wait; other limits hold.
+    would_px: float | None
+    #: Share of the visible depth at `would_px` or better. With `would_px`.
+    would_rate: float | None
+    #: In which auctions of its window the order takes part: `open`, `close`, `both` or `none` (none, open, close
+    #: or both).
+    auctions: Literal["none", "open", "close", "both"] | None
+    #: Largest share of an auction's expected volume that the order enters. With `auctions`.
+    auction_rate: float | None
+    #: Venues that it may be sent to: the split of a plan's interval is over these; null: all (names of venues).
+    venues: Sequence[str] | None
+
+
+class Terms(Instructions, total=False):
     """Terms of a new order."""
 
     #: Quantity of the parent.
@@ -23,58 +76,10 @@ class Terms(TypedDict, total=False):
     start: Required[Time]
     #: End of the window, exclusive; after `start`.
     end: Required[Time]
-    #: Largest share of the continuous volume since the order began, at any time; in whole lots of the sum.
-    participation_rate: float | None
-    #: Most that one interval may trade.
-    max_interval_qty: Quantity | None
-    #: `[start, end)` windows without trading ([start, end) pairs of ns since the epoch, UTC).
-    blackouts: Sequence[tuple[Time, Time]] | None
-    #: Planned quantities are multiples of it, except for one odd remainder; the instrument's where none is given.
-    lot_size: Quantity | None
-    #: Weight of the inventory's variance (1/currency).
-    risk_aversion: float | None
-    #: Least that an interval trades if it trades at all; a smaller remainder of the order may trade.
-    min_clip_qty: Quantity | None
-    #: Whether to lift the limit of `participation_rate`, as late as possible, if it would leave a shortfall;
-    #: `max_interval_qty` and blackouts always hold (true or false).
-    must_complete: bool | None
-    #: No interval that ends after it trades; the window, which costs are measured over, still ends at `end`.
-    last_trade: Time | None
-    #: Least share of the continuous volume since the order began, at any time, as far as the other limits allow.
-    min_participation_rate: float | None
-    #: Share of volume to follow: the running sum is less than a lot behind it, and ahead of it only as far as
-    #: `participation_rate` allows.
-    target_participation_rate: float | None
-    #: How early to trade, at a higher cost and a lower risk, the same for every symbol and size; `low` is 1,
-    #: `normal` 2, `high` 4, `get_done` 8. Not with `risk_aversion` (low, normal, high, get_done, or a number from
-    #: 0 to 10).
-    urgency: float | Literal["low", "normal", "high", "get_done"] | None
-    #: Never trade at a worse price: a buy not above it, a sell not below it. Not with `limit_offset_bps`.
-    limit_px: float | None
-    #: The same limit in basis points from the arrival price: 20 lets a buy pay 20 bps more than the mid when the
-    #: order began; negative demands a better price (basis points).
-    limit_offset_bps: float | None
-    #: Expected total rise of the mid, in basis points; negative: a fall. Needs `alpha_half_life_s` (basis
-    #: points).
-    alpha_bps: float | None
-    #: Time in which half of `alpha_bps` is expected to happen.
-    alpha_half_life_s: float | None
-    #: At this price or a better one trade at once, up to `would_rate` of what the book shows there, even where
-    #: the plan would wait; other limits hold.
-    would_px: float | None
-    #: Share of the visible depth at `would_px` or better. With `would_px`.
-    would_rate: float | None
-    #: In which auctions of its window the order takes part: `open`, `close`, `both` or `none` (none, open, close
-    #: or both).
-    auctions: Literal["none", "open", "close", "both"] | None
-    #: Largest share of an auction's expected volume that the order enters. With `auctions`.
-    auction_rate: float | None
-    #: Venues that it may be sent to: the split of a plan's interval is over these; null: all (names of venues).
-    venues: Sequence[str] | None
 
 
-class Amendments(TypedDict, total=False):
-    """Terms that a replace changes; None clears an optional one."""
+class Amendments(Instructions, total=False):
+    """Terms that a replace changes."""
 
     #: Quantity of the parent.
     order_qty: Quantity
@@ -82,54 +87,6 @@ class Amendments(TypedDict, total=False):
     start: Time
     #: End of the window, exclusive; after `start`.
     end: Time
-    #: Largest share of the continuous volume since the order began, at any time; in whole lots of the sum.
-    participation_rate: float | None
-    #: Most that one interval may trade.
-    max_interval_qty: Quantity | None
-    #: `[start, end)` windows without trading ([start, end) pairs of ns since the epoch, UTC).
-    blackouts: Sequence[tuple[Time, Time]] | None
-    #: Planned quantities are multiples of it, except for one odd remainder; the instrument's where none is given.
-    lot_size: Quantity | None
-    #: Weight of the inventory's variance (1/currency).
-    risk_aversion: float | None
-    #: Least that an interval trades if it trades at all; a smaller remainder of the order may trade.
-    min_clip_qty: Quantity | None
-    #: Whether to lift the limit of `participation_rate`, as late as possible, if it would leave a shortfall;
-    #: `max_interval_qty` and blackouts always hold (true or false).
-    must_complete: bool | None
-    #: No interval that ends after it trades; the window, which costs are measured over, still ends at `end`.
-    last_trade: Time | None
-    #: Least share of the continuous volume since the order began, at any time, as far as the other limits allow.
-    min_participation_rate: float | None
-    #: Share of volume to follow: the running sum is less than a lot behind it, and ahead of it only as far as
-    #: `participation_rate` allows.
-    target_participation_rate: float | None
-    #: How early to trade, at a higher cost and a lower risk, the same for every symbol and size; `low` is 1,
-    #: `normal` 2, `high` 4, `get_done` 8. Not with `risk_aversion` (low, normal, high, get_done, or a number from
-    #: 0 to 10).
-    urgency: float | Literal["low", "normal", "high", "get_done"] | None
-    #: Never trade at a worse price: a buy not above it, a sell not below it. Not with `limit_offset_bps`.
-    limit_px: float | None
-    #: The same limit in basis points from the arrival price: 20 lets a buy pay 20 bps more than the mid when the
-    #: order began; negative demands a better price (basis points).
-    limit_offset_bps: float | None
-    #: Expected total rise of the mid, in basis points; negative: a fall. Needs `alpha_half_life_s` (basis
-    #: points).
-    alpha_bps: float | None
-    #: Time in which half of `alpha_bps` is expected to happen.
-    alpha_half_life_s: float | None
-    #: At this price or a better one trade at once, up to `would_rate` of what the book shows there, even where
-    #: the plan would wait; other limits hold.
-    would_px: float | None
-    #: Share of the visible depth at `would_px` or better. With `would_px`.
-    would_rate: float | None
-    #: In which auctions of its window the order takes part: `open`, `close`, `both` or `none` (none, open, close
-    #: or both).
-    auctions: Literal["none", "open", "close", "both"] | None
-    #: Largest share of an auction's expected volume that the order enters. With `auctions`.
-    auction_rate: float | None
-    #: Venues that it may be sent to: the split of a plan's interval is over these; null: all (names of venues).
-    venues: Sequence[str] | None
 
 
 class ModelRef(TypedDict):
@@ -534,127 +491,3 @@ class DayCost(TypedDict):
     multiplier: float
     #: Average price against mid, in ticks; null where the tick size is not known.
     slippage_ticks: float | None
-
-
-class Estimate(TypedDict):
-    """Slippage of one symbol and side over one closed minute."""
-
-    type: Literal["estimate"]
-    #: The instrument.
-    symbol: str
-    #: `buy` or `sell`.
-    side: Literal["buy", "sell"]
-    #: Start of the minute.
-    minute: int
-    #: Length of an interval.
-    interval_s: int
-    #: Usable books.
-    n_books: int
-    #: Rejected ticks; see [errors](errors.md#rejected-rows).
-    n_rejected: int
-    #: Ticks that arrived after their minute had closed.
-    n_late: int
-    #: Time in the minute during which a usable book was in force.
-    covered_s: float
-    #: Time-weighted mid.
-    mid: float | None
-    #: Time-weighted half-spread (price per share).
-    half_spread: float | None
-    #: Continuous volume; null where no trade was seen.
-    volume_continuous: float | None
-    #: Auction volume; null where no trade was seen.
-    volume_auction: float | None
-    #: The grid of sizes.
-    sizes: list[float]
-    #: Average fill price of each size against mid over the time that the book held it; positive is adverse, null
-    #: if the book never held it (price per share).
-    slippage: list[float | None]
-    #: Share of `covered_s` for which the book held each size.
-    coverage: list[float]
-    #: Average over all of `covered_s`; what the visible depth does not hold is priced at the last visible level
-    #: (price per share).
-    lower_bound: list[float | None]
-    #: Its venue; left out for the symbol itself, merged from the venues that ticks name.
-    venue: NotRequired[str | None]
-
-
-class BandRecord(TypedDict):
-    """Recent coverage of plan cost bands for one number of intervals (`impactd.core.market.bands`)."""
-
-    #: Number of intervals that the band is for.
-    intervals: int
-    #: Disjoint shadow plans, discounted.
-    n_eff: float
-    #: Nominal coverage of each band.
-    level: list[float]
-    #: Centre of log(realised / expected) for the next plan.
-    log_middle: float
-    #: Half-width of log(realised / expected) about the centre, one a band.
-    log_width: list[float]
-    #: Discounted share of shadow plans whose cost each band held.
-    coverage: list[float]
-
-
-class ForecastRecord(TypedDict):
-    """Coefficients of the intervals that begin ``intervals[k]`` intervals after a model's `as_of`."""
-
-    #: How many intervals ahead.
-    intervals: list[int]
-    #: Half-spread (price per share).
-    half_spread: list[float]
-    #: Slope: rise of the curve per share.
-    beta: list[float] | None
-    #: Coefficient of q squared.
-    alpha: list[float] | None
-    #: Coefficient of q to the power of `delta`.
-    eta: list[float] | None
-
-
-class Model(TypedDict):
-    """Summary of one (symbol, side) model after a closed minute; g in price per share."""
-
-    type: Literal["model"]
-    #: The instrument.
-    symbol: str
-    #: `buy` or `sell`.
-    side: Literal["buy", "sell"]
-    #: Event time of the decision.
-    as_of: int
-    #: Shape of the impact curve.
-    kind: str
-    #: Unit of the curve.
-    unit: str
-    #: Whether the half-spread was fitted.
-    intercept: bool
-    #: Half-spread of the curve (price per share).
-    half_spread: float
-    #: Slope: rise of the curve per share.
-    beta: float | None
-    #: Coefficient of q squared.
-    alpha: float | None
-    #: Coefficient of q to the power of `delta`.
-    eta: float | None
-    #: Exponent of the power model.
-    delta: float | None
-    #: Standard errors of the coefficients, by name.
-    se: dict[str, float]
-    #: Observations, discounted.
-    n_eff: float
-    #: R2 of the minute's fit.
-    r2: float | None
-    #: Whether the model rests on the generic session profile.
-    prior: bool
-    #: Changes of regime so far.
-    regime: int
-    #: Smallest and largest size that the model was fitted on.
-    fitted_range: list[float] | None
-    #: Recent coverage of plan cost bands, by number of intervals.
-    bands: list[BandRecord]
-    #: Ratio by which expected costs are corrected for a persistent bias of taker fills; 1: no correction.
-    bias: float
-    #: Forecast coefficients of the coming intervals; null where there is no forecast.
-    forecast: ForecastRecord | None
-    #: How far plans follow the forecast: 0 = TWAP, 1 = unchanged.
-    trust: float
-    #: Share of the possible saving that recent trials of the forecast captured; null before any ended.
-    capture: float | None
