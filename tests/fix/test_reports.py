@@ -79,6 +79,16 @@ def test_replace_states_the_whole_order() -> None:
     assert b"limit_px" not in answer.record[1]
 
 
+def test_replace_may_change_the_strategy() -> None:
+    desk = Desk()
+    taken(desk, "D", order("A", t847="3", t849="0.1"), "o/0/1")
+    desk.plan(plan(1), "o/0/1")
+    answer = taken(desk, "G", [*order("B", t847="2", t849="0.2"), (41, "A")], "o/0/2")
+    assert answer.record is not None
+    record = orjson.loads(answer.record[1])
+    assert (record["target_participation_rate"], record["participation_rate"]) == ("0.2", None)
+
+
 def test_request_on_an_order_that_has_ended_is_too_late() -> None:
     desk = Desk()
     taken(desk, "D", order("A"), "o/0/1")

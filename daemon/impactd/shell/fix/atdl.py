@@ -17,7 +17,7 @@ _XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
 _TYPES: Final = {
     Unit.QUANTA: "Qty_t",
     Unit.TIME: "UTCTimestamp_t",
-    Unit.SHARE: "Float_t",
+    Unit.SHARE: "Percentage_t",
     Unit.PER_CURRENCY: "Float_t",
     Unit.BPS: "Float_t",
     Unit.SECONDS: "Float_t",
@@ -27,6 +27,12 @@ _TYPES: Final = {
     Unit.VENUES: "String_t",
     Unit.URGENCY: "String_t",
     Unit.AUCTIONS: "String_t",
+}
+
+#: Of a parameter, where the standard's default is not ours: a price may be negative, and a flag is Y or N on the wire.
+_ATTRIBUTES: Final[dict[Unit, dict[str, str]]] = {
+    Unit.PRICE: {"minValue": "-9000000000"},
+    Unit.FLAG: {"trueWireValue": "Y", "falseWireValue": "N"},
 }
 
 _CONTROLS: Final = {
@@ -47,7 +53,9 @@ def ticket() -> str:
     """Return the document."""
     for prefix, uri in (("", _CORE), ("lay", _LAYOUT), ("xsi", _XSI)):
         ET.register_namespace(prefix, uri)
-    root = ET.Element(f"{{{_CORE}}}Strategies", strategyIdentifierTag="847", tag957Support="true")
+    root = ET.Element(
+        f"{{{_CORE}}}Strategies", strategyIdentifierTag="847", changeStrategyOnCxlRpl="true", tag957Support="true"
+    )
     for wire, (name, shown_as) in _NAMES.items():
         strategy = ET.SubElement(
             root,
@@ -78,8 +86,7 @@ def _parameter(strategy: ET.Element, place: Place, *, needed: bool) -> None:
     attributes = {"name": place.term, f"{{{_XSI}}}type": kind, "use": "required" if needed else "optional"}
     if place.tag is not None:
         attributes["fixTag"] = str(place.tag)
-    if place.unit is Unit.FLAG:
-        attributes |= {"trueWireValue": "Y", "falseWireValue": "N"}
+    attributes |= _ATTRIBUTES.get(place.unit, {})
     element = ET.SubElement(strategy, f"{{{_CORE}}}Parameter", attributes)
     for value in _choices(place.unit):
         ET.SubElement(element, f"{{{_CORE}}}EnumPair", enumID=value, wireValue=value)
