@@ -296,6 +296,36 @@ async def test_nothing_is_lost_or_twice_through_cuts_and_kills(broker: Broker, t
         assert chain == Counter(expected)
 
 
+async def test_what_is_no_text_is_refused_and_the_session_goes_on(broker: Broker, tmp_path: Path) -> None:
+    """Bytes that an order cannot have do not end the gateway, nor the next one, which reads what the first has sent."""
+    settings = await lab(broker.bootstrap)
+    odd: list[list[tuple[int, Any]]] = [
+        new("O1", t1="\u20ac"),
+        [*new("O2"), (1, b"\xe9")],
+        [(11, b"\xff1"), *new("O3")[1:]],
+        [*new("O4"), (354, "9"), (355, b"a\x0138=9\x01=b")],
+        new("O5", t1="x" * 2_000_000),
+        [pair if pair[0] != 55 else (55, "\u20ac") for pair in new("O6")],
+    ]
+    async with gateway(settings, tmp_path) as process:
+        desk = await Initiator(process.port).connect()
+        for body in odd:
+            desk.send("D", body)
+            desk.send("G", [*body, (41, "O1")])
+        await desk.until(lambda: sum(m[35] in {"8", "9"} for m in desk.received) >= 2 * len(odd))
+        assert all(m[39] == "8" for m in desk.received), desk.received
+        await process.kill()
+        await desk.drop()
+        await process.start()
+        await desk.connect()
+        desk.admin_message("2", [(7, "1"), (16, "0")])
+        await desk.until(lambda: desk.duplicates >= 2 * len(odd))
+        desk.send("D", new("O9"))
+        await desk.report(t11="O9", t150="A")
+        await desk.drop()
+    assert [order["cl_ord_id"] for order in await orders_of(settings)] == ["O9"]
+
+
 async def test_drop_copy_takes_executions_alone(broker: Broker, tmp_path: Path) -> None:
     settings = await lab(broker.bootstrap)
     async with gateway(settings, tmp_path, "--drop-copy", "--set", "fix.parent_tag=526") as process:

@@ -242,3 +242,52 @@ def test_a_record_that_is_no_message_of_ours_is_none(value: bytes) -> None:
 
 def test_times_as_text_are_times() -> None:
     assert message_of(Topic.PLANS, orjson.dumps(plan(1) | {"as_of": str(AT)})) == plan(1)
+
+
+#: What another system may put anywhere: no text, what ends a field, digits that are none, what is too long.
+_ODD = st.sampled_from(
+    ["\u20ac", "\udce9", "a\x01b", "\u0663", "", "x" * 2_000, "NaN", "-0", "1e9", "99991231-23:59:59", "A", "B"]
+)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("DGFH8"),
+            st.dictionaries(
+                st.sampled_from([1, 11, 37, 38, 41, 44, 54, 55, 58, 60, 126, 150, 790, 849]), _ODD, max_size=3
+            ),
+        ),
+        max_size=6,
+    )
+)
+def test_any_fields_get_an_answer_that_can_be_kept_and_sent(requests: list[tuple[str, dict[int, str]]]) -> None:
+    desk = Desk([58])
+    taken(desk, "D", order("A"), "o/0/1")
+    fill = {17: "E1", 150: "F", 31: "31.2", 32: "100"}
+    for k, (kind, odd) in enumerate(requests):
+        pairs = dict([*order(f"R{k}"), (41, "A")][kind == "D" :]) | (fill if kind == "8" else {}) | odd
+        answer = desk.receive("S", kind, list(pairs.items()), AT)
+        assert answer is not None
+        assert answer.record is not None or answer.out or (kind == "8" and pairs[150] != "F")
+        if answer.awaits is not None:
+            answer.awaits.place = f"o/0/{k + 2}"
+        kept = orjson.loads(
+            orjson.dumps([[tuple(out) for out in answer.out], [p.dump() for p in answer.changed.values()]])
+        )
+        assert all(text.isascii() and text.isprintable() for out in kept[0] for _, text in out[2])
+
+
+@pytest.mark.parametrize("kind", ["G", "F"])
+def test_request_that_is_sent_again_in_doubt_is_not_refused(kind: str) -> None:
+    desk = Desk()
+    taken(desk, "D", order("A"), "o/0/1")
+    desk.plan(plan(1), "o/0/1")
+    request = [pair for pair in order("B", t38="500", t97="Y") if kind == "G" or pair[0] not in {40, 126}]
+    taken(desk, kind, [*request, (41, "A")], "o/0/2")
+    again = taken(desk, kind, [*request, (41, "A")], "o/0/3")
+    assert (again.record, kinds(again)) == (None, [("8", "I")])
+    # A new request that uses the id of another is none.
+    taken(desk, "D", order("C"), "o/0/4")
+    request = [(tag, "C" if tag == 11 else text) for tag, text in request]
+    assert kinds(taken(desk, kind, [*request, (41, "A")], "o/0/5")) == [("9", None)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from impactd.client import Client
 from impactd.core.base.quantity import QUANTA
@@ -171,3 +173,33 @@ def test_executions_become_records_that_the_service_takes() -> None:
 
 def test_message_is_taken_apart_in_its_order() -> None:
     assert pairs_of("8=FIX.4.4\x0158=a=b\x01") == [(8, "FIX.4.4"), (58, "a=b")]
+
+
+def test_data_may_hold_what_ends_a_field() -> None:
+    raw = "35=D\x01354=9\x01355=a\x0138=9\x01=b\x0138=5\x01"
+    assert pairs_of(raw) == [(35, "D"), (354, "9"), (355, "a\x0138=9\x01=b"), (38, "5")]
+    # A length that does not fit counts for nothing.
+    assert pairs_of("354=3\x01355=a\x01") == [(354, "3"), (355, "a")]
+    assert pairs_of("354=1\x0138=5\x01") == [(354, "1"), (38, "5")]
+    assert pairs_of("x=1\x01b\x011=2") == [(0, "x=1"), (0, "b"), (1, "2")]
+
+
+@given(
+    raw=st.lists(st.sampled_from(["\x01", "=", "354", "355", "38", "1", "9", "\u20ac", "\udce9", "\u0663"])).map(
+        "".join
+    )
+)
+def test_any_text_is_taken_apart_without_a_loss(raw: str) -> None:
+    pairs = pairs_of(raw)
+    assert all(tag >= 0 for tag, _ in pairs)
+    assert sum(len(value) for _, value in pairs) <= len(raw)
+
+
+@pytest.mark.parametrize("value", ["\u20ac1", "\udce9", "A\t", "A" * 1_025, "\u0663"])
+def test_execution_whose_bytes_are_no_text_is_refused_and_its_comment_may_be_anything(value: str) -> None:
+    body = [(150, "F"), (17, "E1"), (11, "P1"), (55, "FROG"), (32, "100"), (31, "31.5")]
+    assert read_execution([*body, (58, value)], 11, AT) is not None
+    for tag in (17, 11, 55, 32, 31):
+        with pytest.raises(TagError) as error:
+            read_execution([(its, value if its == tag else text) for its, text in body], 11, AT)
+        assert error.value.tag == tag

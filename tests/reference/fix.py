@@ -20,6 +20,8 @@ What `impactd fix` reads; see [how to connect](../howto/connect-fix.md). The tic
 
 _TERMS: Final = """
 Every other tag is refused by name, except those of the session layer and those that `fix.informational_tags` lists.
+A value that is read is printable ASCII of at most 1,024 characters; any other is refused by its tag. A request that
+is sent again in doubt (97=Y) is taken once, and answered by the order's status.
 
 ## Terms
 

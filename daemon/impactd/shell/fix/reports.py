@@ -36,7 +36,9 @@ from impactd.shell.fix.tags import (
     Pair,
     Record,
     TagError,
+    odd_field,
     parse_utc,
+    plain_text,
     read_changes,
     read_execution,
     read_named,
@@ -49,6 +51,9 @@ from impactd.shell.fix.tags import (
 
 #: Prices in reports.
 _PX: Final = Decimal("1e-9")
+
+#: Requests on an order, by their MsgType.
+_REQUESTS: Final = {"G": "replace", "F": "cancel"}
 
 #: Status of an order that its plans state, as OrdStatus; an active order has others.
 _ENDED: Final = {"done": "2", "canceled": "4", "rejected": "8", "expired": "C"}
@@ -244,7 +249,19 @@ class Desk:
         if self._drop_copy:
             return None
         take = {"D": self._new, "G": self._replace, "F": self._cancel, "H": self._state}.get(kind)
-        return None if take is None else take(session, pairs, now)
+        if take is None:
+            return None
+        fault = odd_field(pairs, self._informational)
+        return take(session, pairs, now) if fault is None else self._unreadable(session, kind, pairs, str(fault), now)
+
+    def _unreadable(self, session: str, kind: str, pairs: Sequence[Pair], text: str, now: int) -> Answer:
+        """Refuse a request whose bytes are no text: none of them names an order."""
+        values = {tag: plain_text(value) for tag, value in values_of(pairs).items()}
+        if kind in {"D", "H"}:
+            out = self._refusal(session, values, "99", text, now, kind="8" if kind == "D" else "I")
+        else:
+            out = self._cancel_reject(session, _REQUESTS[kind], values, None, "99", text, now)
+        return Answer(out=[out])
 
     def _execution(self, session: str, pairs: Sequence[Pair], now: int) -> Answer:
         values = values_of(pairs)
@@ -254,7 +271,8 @@ class Desk:
                 return Answer()
             return Answer(record["symbol"], Client.encode(record))
         except (TagError, RefusedError) as error:
-            fields = ((45, values.get(34, "0")), (372, "8"), (379, values.get(17, "")), (380, "0"), (58, str(error)))
+            exec_id = plain_text(values.get(17, ""))
+            fields = ((45, values.get(34, "0")), (372, "8"), (379, exec_id), (380, "0"), (58, str(error)))
             return Answer(out=[Out(session, "j", tuple(pair for pair in fields if pair[1]))])
 
     def _new(self, session: str, pairs: Sequence[Pair], now: int) -> Answer:
@@ -300,6 +318,9 @@ class Desk:
         if known is not None and known.session != session:
             known = None
         reason = "1" if known is None else "2"
+        if known is not None and values.get(97) == "Y" and self._of.get(values.get(11, "")) is known:
+            # Sent again in doubt: it was taken, and its answers are on their way.
+            return Answer(out=[self._report(known, "I", now)], changed={known.name: known})
         try:
             parent = self._named(known, values)
             if parent.ended:

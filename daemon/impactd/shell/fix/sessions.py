@@ -76,7 +76,8 @@ class SessionState:
         """Write the files of QuickFIX's FileStore."""
         body, header = bytearray(), []
         for number, text in sorted(self.sent.items()):
-            raw = text.encode("latin-1")
+            # As QuickFIX writes a text on the wire.
+            raw = text.encode("utf-8", "surrogateescape")
             header.append(f"{number},{len(body)},{len(raw)} ")
             body += raw
         base = folder / name

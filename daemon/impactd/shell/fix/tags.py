@@ -120,9 +120,62 @@ _LIQUIDITY: Final = {"1": "maker", "2": "taker", "4": "auction"}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+#: Fields of data, which may hold any byte: that of the length before each.
+_DATA: Final = {
+    95: 96, 90: 91, 93: 89, 212: 213, 348: 349, 350: 351, 352: 353, 354: 355, 356: 357, 358: 359, 360: 361, 362: 363,
+    364: 365, 445: 446, 618: 619, 621: 622, 1184: 1185, 1277: 1278, 1280: 1281, 1282: 1283,
+}  # fmt: skip
+
+#: Longest value that is read of a field.
+MAX_TEXT: Final = 1024
+
+#: Tags of an execution report that are read, besides that of the parent order.
+_EXECUTION_TAGS: Final = frozenset({17, 19, 31, 32, 55, 60, 150, 851})
+
+
 def pairs_of(raw: str) -> list[Pair]:
-    """Return the fields of a message in their order."""
-    return [(int(tag), value) for tag, _, value in (part.partition("=") for part in raw.split(SOH) if part)]
+    """Return the fields of a message in their order; tag 0 for what is no field."""
+    found: list[Pair] = []
+    at = length = 0
+    while at < len(raw):
+        end = raw.find(SOH, at)
+        end = len(raw) if end < 0 else end
+        tag, equals, value = raw[at:end].partition("=")
+        number = int(tag) if equals and tag.isascii() and tag.isdigit() else 0
+        begin = at + len(tag) + 1
+        if found and length and _DATA.get(found[-1][0]) == number and raw[begin + length : begin + length + 1] == SOH:
+            end = begin + length
+            value = raw[begin:end]
+        found.append((number, value if number else raw[at:end]))
+        length = int(value) if number in _DATA and value.isascii() and value.isdigit() and len(value) < 10 else 0
+        at = end + 1
+    return found
+
+
+def odd_field(pairs: Iterable[Pair], skipped: Iterable[int], only: Iterable[int] | None = None) -> TagError | None:
+    """Return what is wrong with the first field whose value cannot be read as text; None if there is none.
+
+    Parameters
+    ----------
+    skipped : iterable of int
+        Tags that may hold anything.
+    only : iterable of int, optional
+        The tags that count; all by default.
+    """
+    passed, counted = SESSION_TAGS.union(skipped), None if only is None else frozenset(only)
+    for tag, value in pairs:
+        if tag in passed or (counted is not None and tag not in counted):
+            continue
+        if tag == 0:
+            return TagError(0, f"{plain_text(value)!r} is no field; send TAG=VALUE")
+        if len(value) > MAX_TEXT or plain_text(value) != value:
+            return TagError(tag, f"{tag}: is not printable ASCII of at most {MAX_TEXT} characters; send it so")
+    return None
+
+
+def plain_text(text: str) -> str:
+    """Return a text in printable ASCII of a length that may be read."""
+    return "".join(char if " " <= char <= "~" else "?" for char in text[:MAX_TEXT])
 
 
 def values_of(pairs: Sequence[Pair]) -> dict[int, str]:
@@ -356,6 +409,8 @@ def read_execution(pairs: Sequence[Pair], parent_tag: int, now: int) -> Record |
     kind = values.get(150, "")
     if kind not in {"F", "G", "H"}:
         return None
+    if (fault := odd_field(pairs, (), {*_EXECUTION_TAGS, parent_tag})) is not None:
+        raise fault
 
     at = values.get(60)
     record: Record = {
