@@ -275,10 +275,6 @@ def load_settings(
 
     Parameters
     ----------
-    config : Path or None
-        Value of ``-c``.
-    sets : sequence of str
-        Values of ``--set``.
     flags : sequence of (path, value, flag)
         Further flags that set a setting; None where one is not given.
 

@@ -63,8 +63,6 @@ class Hours:
 
     Attributes
     ----------
-    rule : SessionRule
-        For the core.
     text : str
         The hours, their zone and the reason, for people.
     zone : str
@@ -154,8 +152,6 @@ def hours(
     ----------
     loaded : Loaded or None
         Settings in force; None where the command takes none.
-    tz, session : str or None
-        Of the command line.
     data : Data, optional
         Recorded days, whose symbols and first rows may speak against the hours of US equities.
 

@@ -144,8 +144,6 @@ class Clock:
 
     Attributes
     ----------
-    text : str or None
-        The day that was asked for.
     now : int
         UTC ns: the wall clock, or the first row of the data.
     """

@@ -52,8 +52,6 @@ class Loaded:
     origins : mapping of str to str
         Dotted path of every setting: ``default``, ``FILE:LINE``, ``env NAME``,
         ``file PATH`` (secrets) or ``flag NAME``.
-    file : Path or None
-        The settings file that was read.
     """
 
     settings: Settings

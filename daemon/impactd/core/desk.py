@@ -73,8 +73,6 @@ class Desk:
     ----------
     books : MinuteAggregator
         Minutes of an order's symbol close from its arrival on.
-    probe : Probe, optional
-        Times solves.
     """
 
     def __init__(
@@ -355,8 +353,6 @@ class Desk:
             ns.
         last_tick : int or None
             ts_event of the symbol's latest tick, ns.
-        stats : MinuteStats
-            Of the closed minute.
         shifted : set of Side
             Sides whose impact level has shifted: their plans are replaced.
         """

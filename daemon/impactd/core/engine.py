@@ -69,12 +69,8 @@ class Engine:
 
     Parameters
     ----------
-    partition, partitions : int
-        Partition number and count.
     release : str
         Names the code in the journal: the same release derives the same bytes.
-    probe : Probe, optional
-        Times refits and solves.
     snapshot_ns : int, optional
         A commit that carries event time past a multiple of this puts the
         whole state into the journal; 0 for never.
@@ -87,8 +83,6 @@ class Engine:
         Running maximum of the keys of each input topic, ns.
     anchors : dict of Topic to Anchor
         Last record applied of each input, where the inbox was given records.
-    invalid : InvalidShare
-        Share of refused messages.
     built : Foreign
         Books that are built from changes, as the reader of the ticks saves them (`impactd.wire.live_books`).
     """

@@ -329,8 +329,6 @@ class Comparison:
     ----------
     strategies, models : DataFrame
         With a column ``day`` in front.
-    chosen : dict of str to str
-        Model chosen by day.
     differences : DataFrame
         A row a (recorded day, strategy): improvement there, on the generated day, and the difference.
     """

@@ -24,8 +24,6 @@ class Rates:
 
     Attributes
     ----------
-    currency : str
-        The report's.
     rates : dict of str to float
         By currency, positive; the report's own is 1.
     """

@@ -31,8 +31,6 @@ class ResearchError(Exception):
     ----------
     what : str
         What is wrong: the field, a colon, and what is the matter with it.
-    remedy : str
-        What to do about it.
 
     Examples
     --------

@@ -104,8 +104,6 @@ class FittedModel:
 
     Attributes
     ----------
-    kind : str
-        Of the core.
     sides : dict of str to SideCurves
         'buy', 'sell', or one of them.
     fitted_range : tuple of float
@@ -257,15 +255,12 @@ class _Scored:
 
     Attributes
     ----------
-    regressor : ImpactRegressor
-        Fitted to all.
     used : ndarray of bool
         Cells that entered.
     known : ndarray of int64
         Intervals that were fitted, as twice the time's code plus the side's.
     design, g : ndarray of float64
         Group and size; price per share.
-    group, fold : ndarray of int64
     miss : ndarray of float64
         Measured less predicted by the fit without the cell's fold.
     """

@@ -67,8 +67,6 @@ class GeneratorSpec:
         Named DEMO1, DEMO2, ...; each has its own price, depth and chance.
     days : int
         Trading days (weekends are left out), from `first_day` on.
-    base_price : float
-        Of the first symbol.
     depth_qty : float
         Typical size of a level near the touch at midday.
     profile, noise : float

@@ -86,8 +86,6 @@ class ModelConfig:
         in parts that fit; a result that cannot fit is refused before the work.
     progress_logging : bool
         Show a progress bar and write log lines (logger ``impactd.research``).
-    seed : int
-        Of generated books.
     intercept : bool or None
         Whether a curve has a half-spread.  None: 'linear' and 'nonlinear' pass through the origin, 'quadratic' and
         'power' have one, and a model for which no type was named has one where a line through the origin does not

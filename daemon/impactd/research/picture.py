@@ -49,8 +49,6 @@ class Series:
 
     Attributes
     ----------
-    label : str
-        In the legend.
     x, y : sequence of float, or of datetimes (x)
     kind : str
         line, points, rings (points that others may stand in), both (a line with its points), steps (`y` from each

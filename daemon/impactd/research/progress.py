@@ -8,15 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress(what: str, total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Yield a function that advances a progress bar; nothing is shown unless `shown`.
-
-    Parameters
-    ----------
-    what : str
-        Label of the bar.
-    total : int
-        Steps to its end.
-    """
+    """Yield a function that advances a progress bar; nothing is shown unless `shown`."""
     if not shown:
         yield lambda _: None
         return

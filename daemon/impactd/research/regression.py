@@ -58,8 +58,6 @@ class ImpactRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
     ----------
     kind : str
         Of `impactd.core.model.kinds.registry.MODEL_KINDS`.
-    intercept : bool
-        Whether curves have a half-spread.
 
     Examples
     --------
@@ -86,7 +84,6 @@ class ImpactRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
             Group (a whole number from 0 on) and size, shares.
         y : ndarray of float64, shape (n,)
             Price per share.
-        sample_weight : ndarray of float64, shape (n,), optional
         """
         group = X[:, 0].astype(np.int64)
         order = np.argsort(group, kind="stable")

@@ -169,10 +169,6 @@ def make_report(
     ----------
     days : sequence of Day
         From `impactd.research.compare.recorded_day` and `generated_day`.
-    total_shares : float
-        Of the order that is scheduled.
-    n_intervals : int
-        Of its schedule.
     side : str
         'buy' or 'sell'.
     config : OptimizerConfig, optional

@@ -42,14 +42,7 @@ _ROUNDS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check and what it found.
-
-    Attributes
-    ----------
-    text : str
-        What was found, and against which limit.
-    figures : mapping of str to float or str
-    """
+    """One check and what it found."""
 
     name: str
     healthy: bool

@@ -97,8 +97,6 @@ def realised_cost(
         Shares by start of an interval (times as in `orderbook_data`: datetimes, ISO texts or whole nanoseconds).
     side : str
         'buy' or 'sell'.
-    interval : str or Timedelta
-        Length of an interval.
     books : BookSettings, optional
         Further rules of the service, such as `max_book_age_ns`.
 

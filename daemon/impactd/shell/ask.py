@@ -16,15 +16,7 @@ _HERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the service said.
-
-    Attributes
-    ----------
-    well : bool
-        Whether it answered 200.
-    text : str
-        Why not, or what it is.
-    """
+    """What the service said."""
 
     well: bool
     text: str

@@ -79,10 +79,6 @@ class DemoResult:
 
     Attributes
     ----------
-    replayed : ReplaySummary
-        Of the day's files.
-    status : Status
-        The service's, before it ended.
     published : mapping of str to int
         Input records by topic; fills on paper are among the executions.
     seconds : float
@@ -133,13 +129,8 @@ async def run_demo(
         Seconds of event time in a second; None: as fast as possible.
     can_create : bool
         Whether the broker makes topics when asked to; the mock makes one when it is first named.
-    timestamps : {"int", "string"}
     compiling : callable, optional
         Told every few seconds for how long the first start has compiled.
-    updated : callable, optional
-        Called whenever `scene` has changed.
-    listening : callable, optional
-        Told the page's address.
     stay : callable, optional
         Called when the day has been applied: service and page then stay until they are interrupted.
 

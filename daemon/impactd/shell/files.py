@@ -75,11 +75,6 @@ class MergedFiles:
         Where times are equal, an earlier file goes first.
     codec, symbol, batch_rows, limits
         As `impactd.shell.recorded.read_ticks` has them, for every file.
-
-    Attributes
-    ----------
-    reports : list of FileReport
-        What each file has given so far.
     """
 
     def __init__(

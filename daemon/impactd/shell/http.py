@@ -92,11 +92,6 @@ async def serve_http(settings: Settings, views: Views) -> AsyncIterator[tuple[st
 async def serve_page(settings: Settings, services: Sequence[str]) -> AsyncIterator[tuple[str, int]]:
     """Serve the live page for the length of a block; yield host and port.
 
-    Parameters
-    ----------
-    services : sequence of str
-        Addresses of the services whose health is shown.
-
     Raises
     ------
     FatalError

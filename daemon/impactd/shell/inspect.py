@@ -58,8 +58,6 @@ class FileFacts:
         Records of a type that gives no rows.
     events : int
         Definitions, trading statuses and imbalances.
-    usable : int
-        Rows and events that are used.
     """
 
     path: Path

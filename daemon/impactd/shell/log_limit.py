@@ -41,11 +41,6 @@ class RateLimit(logging.Filter):
         Lines of one kind per minute; 0 suppresses none.
     clock : callable, optional
         Monotonic seconds.
-
-    Attributes
-    ----------
-    suppressed : int
-        Lines suppressed so far.
     """
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:

@@ -44,8 +44,6 @@ def setup(
 
     Parameters
     ----------
-    level : {"debug", "info", "warning", "error"}
-        Lowest level that is written.
     form : {"auto", "json", "console"}
         ``auto`` writes for people where `stream` is a terminal, else JSON.
     stream : text file, optional

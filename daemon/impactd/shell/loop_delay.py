@@ -21,13 +21,7 @@ WINDOW_S: Final = 60.0
 
 
 class LoopDelay:
-    """Delays of the event loop.
-
-    Attributes
-    ----------
-    delays : Durations
-        All delays so far.
-    """
+    """Delays of the event loop."""
 
     def __init__(self) -> None:
         self.delays = Durations()

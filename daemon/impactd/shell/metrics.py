@@ -38,8 +38,6 @@ class Reading:
         Wall clock, ns since the epoch.
     longest_loop_delay_s : float
         Of the last minute.
-    suppressed_logs : int
-        Log lines suppressed by the rate limit.
     started : float
         Start of the process, seconds since the epoch.
     calendar_ends : float or None

@@ -103,8 +103,6 @@ class Notifier:
         ----------
         now : float
             Monotonic time, seconds.
-        reasons : sequence of Reason
-            Why the service is not ready; empty if it is.
         partitions : sequence of int
             What it owns.
         """

@@ -44,8 +44,6 @@ class OutputFiles:
         Made if it is not there.
     encode : callable
         Output to the bytes of its line, without the line's end.
-    partitions : int
-        How many there are.
 
     Raises
     ------

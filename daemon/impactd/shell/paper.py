@@ -180,8 +180,6 @@ class PaperDesk:
 
     Parameters
     ----------
-    seed : int
-        Of the moments.
     books : BookSettings
         Which books prevail, and for how long.
     """

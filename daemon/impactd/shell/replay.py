@@ -90,8 +90,6 @@ class ReplaySummary:
 
     Attributes
     ----------
-    ticks, books, trades : int
-        Rows decoded.
     rejected : dict of str to int
         Rows that the core's checks rejected, by reason.
     refused : dict of str to int
@@ -102,8 +100,6 @@ class ReplaySummary:
         Rows that came after their minute had closed.
     minutes, models, plans : int
         Closed minutes over all symbols; refitted models; published plans.
-    alerts : dict of str to int
-        By kind.
     waiting : dict of str to int
         Events whose time the data never reached, by topic.
     first_ns, last_ns : int or None
@@ -202,16 +198,10 @@ def replay(
     ----------
     settings : CoreSettings
         `apply` must be ``in_event_time``.
-    out : Path
-        Directory of the results, made if it is not there.
     partitions : int
         Over how many the symbols are spread, by murmur2 as on the topics.
     batch_rows : int
         Records decoded together; changes no byte.
-    limits : Limits, optional
-        Bounds on one record.
-    timestamps : {"int", "string"}
-        How times are written.
     close_last : bool or collection of int
         Whether, or in which partitions, the current minute at the end of the data is closed.
     progress : callable, optional

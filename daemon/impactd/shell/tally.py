@@ -37,8 +37,6 @@ class OrderSummary:
         What it scheduled.
     expected_bps, expected_saving_bps : float or None
         Basis points of the mid of that time.
-    band_95 : tuple of float or None
-        Of its cost.
     fills : {"reported", "scheduled"}
         Whether the executed quantity is that of reported fills, or assumed to be as scheduled.
     arrival_px : float or None

@@ -152,8 +152,6 @@ def render(scene: Scene, title: str, zone: str = "UTC") -> RenderableType:
     ----------
     title : str
         The heading, such as the broker and the speed.
-    zone : str
-        Time zone of the clock.
     """
     head = Text.assemble(
         (clock_text(scene.clock, zone), "bold"),

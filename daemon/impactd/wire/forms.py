@@ -59,14 +59,6 @@ class Form:
     ----------
     kind : str
         ``text`` also holds decimals of inputs; ``quantity`` is a number that JSON writes as an integer when whole.
-    name : str
-        Of a record.
-    fields : tuple of (str, Form)
-        Of a record, in their order.
-    item : Form or None
-        Of a list or a map.
-    optional : bool
-        Whether it may be null or absent.
     left_out : bool
         Whether JSON leaves it out where it is null.
     """

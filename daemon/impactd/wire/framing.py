@@ -279,13 +279,7 @@ def _record(form: Form, value: Any) -> Any:
 
 
 class Framer:
-    """Writes messages of one topic in a format.
-
-    Parameters
-    ----------
-    number : int
-        The schema's id in the registry.
-    """
+    """Writes messages of one topic in a format."""
 
     def __init__(self, form: Format, topic: Topic, number: int) -> None:
         self._head = _HEAD.pack(_MAGIC, number)

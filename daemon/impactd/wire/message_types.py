@@ -30,10 +30,6 @@ class FieldType(NamedTuple):
         Without Annotated and None.
     unit : Unit or None
         The outermost that its annotations name.
-    meaning : str
-        Likewise.
-    optional : bool
-        Whether it may be None.
     """
 
     base: Any

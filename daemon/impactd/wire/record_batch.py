@@ -80,11 +80,8 @@ def read_records(
 
     Parameters
     ----------
-    buf : ndarray of uint8
     at, stop : int
         Where its records are in `buf`, decompressed.
-    count : int
-        Records that its head names.
     base_offset, last_offset : int
         Offsets of the first and last record.
     first_ms : int

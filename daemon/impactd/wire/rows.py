@@ -30,8 +30,6 @@ class Rows:
 
     Attributes
     ----------
-    batch : TickBatch
-        `offset` and `ts_record` are blank.
     record : ndarray of int64, shape (n,)
         Index of the record of each row, non-decreasing.
     ts_recv : ndarray of int64, shape (n,)

@@ -143,8 +143,6 @@ class TickCodec(ABC):
         ----------
         value : bytes
             At most `limits.max_message_bytes` long.
-        record : int
-            Index of the record, for the rows.
 
         Raises
         ------

@@ -42,10 +42,6 @@ def parse_time(value: object, field: str, unit: str = "ns") -> int:
     ----------
     value : int, float or str
         A number of `unit`, as a number or as text, or ISO 8601 text with its zone.
-    field : str
-        Name of the field, for the text of an error.
-    unit : str
-        A key of `UNITS`.
 
     Raises
     ------

@@ -49,12 +49,8 @@ class Allocation:
     kkt_residual : float
         The larger of the continuous optimum's residual and of what the best
         exchange of lots would still save, relative to the multiplier.
-    solver : str
-        Which solver found the continuous optimum.
     iterations : int
         In the solver's own unit.
-    failures : tuple of SolveFailure
-        What was tried before.
     gap : float or None
         Currency: the schedule in whole lots costs at most this more than the
         best one; None where it is the best one.

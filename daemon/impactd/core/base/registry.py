@@ -63,12 +63,7 @@ class Registry(Generic[T]):
         return name in self._targets or name in self._installed
 
     def check(self, name: str) -> str:
-        """Return `name` if the registry has it.
-
-        Raises
-        ------
-        UnknownNameError
-        """
+        """Return `name` if the registry has it."""
         if name not in self:
             shown = repr(name[:_MAX_SHOWN])
             raise UnknownNameError(f"{self.what} {shown} does not exist; choose one of {', '.join(self.names())}")

@@ -191,11 +191,6 @@ def open_through(table: Table, starts: Int, span_ns: int) -> Bools:
 class Session:
     """Arithmetic of one `SessionRule`.
 
-    Parameters
-    ----------
-    rule : SessionRule
-        Hours and offsets.
-
     Raises
     ------
     ValueError

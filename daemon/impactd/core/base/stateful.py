@@ -96,15 +96,7 @@ class Foreign:
 
 
 class SingleKey:
-    """A part whose state is one small key, written when its value differs from the last one written.
-
-    Parameters
-    ----------
-    dump : callable
-        Returns the value.
-    load : callable
-        Takes it.
-    """
+    """A part whose state is one small key, written when its value differs from the last one written."""
 
     def __init__(self, key: str, dump: Callable[[], bytes], load: Callable[[bytes], None]) -> None:
         self._key = key

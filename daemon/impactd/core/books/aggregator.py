@@ -345,8 +345,6 @@ class MinuteAggregator:
 
         Parameters
         ----------
-        stats : MinuteStats
-            The minute that has just closed.
         demand_range : (float, float) or None
             Smallest and largest quantity that active orders trade in an interval,
             shares; None without orders.

@@ -229,8 +229,6 @@ def check_book(
         Bit field of `impactd.core.inputs.ticks`.
     max_levels : int
         A side with more levels than this is rejected unseen.
-    allow_locked : bool
-        Whether a locked book is usable.
     least_px : float
         Smallest price that is valid: `SMALLEST_PX`, or `ANY_PX`.
 
@@ -311,8 +309,6 @@ def check_books(
     bid_px, bid_sz, ask_px, ask_sz : ndarray of float64, shape (n, n_levels)
         Levels best first; levels that a book does not have are NaN in price
         and NaN or 0 in size.
-    allow_locked : bool
-        Whether a locked book is usable.
     least_px : float, optional
         As `check_book` takes it.
 

@@ -27,8 +27,6 @@ class FeedAlerts:
     ----------
     told : tuple of (int, int)
         Number of dropped rows that has been alerted, and the event time before which no further alert is published, ns.
-    invalid : InvalidShare
-        Share of refused messages.
     """
 
     def __init__(self, settings: CoreSettings, outbox: Outbox) -> None:

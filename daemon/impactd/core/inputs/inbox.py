@@ -123,8 +123,6 @@ class _Fetch:
         What is refused, and events among the ticks.
     offsets, item_keys
         Of rows and refused records together, in the order of their offsets.
-    end : int
-        Offset after the last record.
     needs : mapping of Topic to int
         Offsets up to which event topics must be read before any of it may be handed out.
     """
@@ -144,8 +142,6 @@ class _Cut(NamedTuple):
 
     Attributes
     ----------
-    to : int
-        Offset.
     handed : int
         Key that ticks will have reached, ns.
     following : int or None

@@ -214,8 +214,6 @@ class CostBands:
         Of the side in a minute's arrays.
     session : Session
         A shadow begins and ends within one session.
-    interval_ns : int
-        Length of an interval.
     level : float
         Nominal coverage of the first band, in (0, 1); the second is `WIDE_LEVEL`.
     child_slices : int

@@ -108,8 +108,6 @@ class Guard:
         Of the side in a minute's arrays.
     session : Session
         A trial begins and ends within one session.
-    interval_ns : int
-        Length of an interval.
     child_slices : int
         Slices an interval that plans are made with.
     """

@@ -21,13 +21,7 @@ _PAIRED_KEY = "imbalance/"
 
 
 class Markets:
-    """Market state of each symbol that has had a closed minute or an order.
-
-    Parameters
-    ----------
-    books : MinuteAggregator
-        Prevailing books.
-    """
+    """Market state of each symbol that has had a closed minute or an order."""
 
     def __init__(self, settings: CoreSettings, books: MinuteAggregator) -> None:
         self._settings = settings

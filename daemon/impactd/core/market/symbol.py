@@ -69,8 +69,6 @@ class SideView:
 
     Attributes
     ----------
-    kind : str
-        Kind of the model.
     curves : callable
         From starts of intervals (int64 ns, shape (N,)) and the shares that a plan trades in an interval to the
         forecast `Curves`, shrunk by the guard at that rate.
@@ -124,8 +122,6 @@ class SymbolMarket:
     ----------
     profile : Profile
         Of spread, excess and volume over the session.
-    books : MinuteAggregator
-        Prevailing books.
     """
 
     def __init__(

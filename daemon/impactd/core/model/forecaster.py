@@ -85,8 +85,6 @@ class SideModel:
     ----------
     profile : Profile
         Shape of the day; a prior or learned.
-    interval_ns : int
-        Length of an execution interval.
     min_coverage : float
         Share of covered time from which a cell counts as measured.
 

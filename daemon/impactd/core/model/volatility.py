@@ -27,8 +27,6 @@ class Volatility:
     ----------
     settings : ModelSettings
         Its half-life of the mean discounts here too.
-    interval_ns : int
-        Length of an execution interval.
     """
 
     def __init__(self, settings: ModelSettings, interval_ns: int = MINUTE_NS) -> None:

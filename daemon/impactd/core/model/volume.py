@@ -38,8 +38,6 @@ class VolumeForecast:
         Trading hours; minutes outside are left out.
     profile : Profile
         Shape of volume over the session.
-    interval_ns : int
-        Length of an execution interval.
     """
 
     def __init__(

@@ -62,8 +62,6 @@ class Mark(NamedTuple):
         Of the prevailing book; None without one.
     predicted_px : float or None
         What the model expected of it, per share over mid, corrected by `bias`; None where it knew no price.
-    bias : float
-        Ratio that corrected it.
     liquidity : str or None
         ``taker``, ``maker``, ``auction``, or not said.
     venue : str or None

@@ -64,8 +64,6 @@ class Outcome(NamedTuple):
         Reason of the plan that is due now; None if none is.
     alert : tuple of (str, str) or None
         Kind and text of an alert.
-    change : Change or None
-        The fill that has changed.
     """
 
     kind: EventOutcome
@@ -294,9 +292,6 @@ def apply_event(order: Order, event: OrderEvent | ExecutionEvent, at: ApplyConte
     ----------
     order : Order
         Changed in place.
-    event : ReplaceOrder, CancelOrder, Fill, Correct or Bust
-    at : ApplyContext
-        Event time and limits.
     """
     apply = TRANSITIONS.get((order.status, type(event)))
     return Outcome(EventOutcome.IGNORED) if apply is None else apply(order, event, at)

@@ -50,8 +50,6 @@ class Execution(NamedTuple):
         ts_event of that amendment, ns; 0 if there is none.
     auction : bool
         Whether a fill is one of an auction.
-    mark : Mark or None
-        The market at the arrival of a fill.
     """
 
     n: int
@@ -72,8 +70,6 @@ class ApplyContext(NamedTuple):
     ----------
     now : int
         Event time, ns.
-    interval_ns : int
-        Length of an interval.
     max_intervals : int
         Longest window allowed, in intervals.
     max_executions : int
@@ -82,8 +78,6 @@ class ApplyContext(NamedTuple):
         Of transient impact; None without it.
     auctions : bool
         Whether the symbol's market opens and closes, so that it has auctions.
-    venues : tuple of str
-        Known venues of the symbol.
     sliced : bool
         Whether orders are worked in slices, which take the merged book of all venues.
     """

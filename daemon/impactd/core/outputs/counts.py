@@ -29,14 +29,10 @@ class Counts:
 
     Attributes
     ----------
-    ticks : int
-        Tick rows applied.
     refused : int
         Records that could not be decoded.
     minutes : int
         Minutes closed, of all symbols.
-    refits : int
-        Models refitted.
     unsolved : int
         Plans for which no solver passed its certificate.
     withheld : int
@@ -45,8 +41,6 @@ class Counts:
         Tick rows of closed minutes that were used, and that came after their minute had closed.
     rows_rejected : Counter of str
         Tick rows of closed minutes that the book checks rejected, by reason.
-    events : Counter of EventOutcome
-        Order, execution and control events.
     shadows : Counter of int
         Shadow plans that ended, by number of intervals.
     shadows_held : Counter of (int, float)

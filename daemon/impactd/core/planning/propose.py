@@ -69,8 +69,6 @@ class Proposal:
         What each interval may trade at most if those before it trade as planned.
     auction_prices : tuple of float or None
         See `Proposals.entry_price`.
-    limits : Limits
-        Of this order alone.
     shares : float
         What the schedule trades, shares.
     """

@@ -53,12 +53,7 @@ def walked(px: Float, sz: Float, mid: float, sign: float, begin: float, shares: 
 
 
 class Gate:
-    """Whether slices pay on a symbol.
-
-    Attributes
-    ----------
-    on : bool
-    """
+    """Whether slices pay on a symbol."""
 
     __slots__ = ("_even_cost", "_even_shares", "_n", "_saved", "_squares", "on")
 

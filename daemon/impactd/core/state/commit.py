@@ -23,8 +23,6 @@ class Commit:
         The journal record, ready for JSON.
     snapshot : tuple of mapping
         Further journal records with the whole state after this commit; empty for most commits.
-    counts : Counts
-        For metrics and summaries; not published.
     """
 
     outputs: tuple[Output, ...]

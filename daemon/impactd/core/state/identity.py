@@ -53,14 +53,10 @@ class Opened:
     ----------
     items : mapping of str to bytes
         In this release's schema.
-    meta : mapping
-        The value of ``meta``.
     previous : mapping or None
         Settings hash, release and schema that it was written under; None if all three are unchanged.
     rewritten : mapping of str to bytes or None
         Keys that a migration has changed; None for one that it removed.
-    whole : WholeState
-        Of `items`.
     """
 
     items: Mapping[str, bytes]

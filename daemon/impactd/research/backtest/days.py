@@ -39,8 +39,6 @@ class Day:
         Local midnight as if its UTC offset at the open held all day, ns.
     open, close : int
         The session, ns.
-    intervals : Intervals
-        From the open to the close.
     volume : ndarray of float64, shape (n,)
         Continuous volume by interval, shares.
     trades : ndarray of bool, shape (n,)

@@ -64,13 +64,7 @@ def _colour(number: int) -> dict[str, Any]:
 
 
 def plot_path(study: DayForecasts, outcome: Outcome) -> Figure:
-    """Draw what an order planned and traded, and forecast against realised impact.
-
-    Parameters
-    ----------
-    outcome : Outcome
-        With a path of the engine.
-    """
+    """Draw what an order planned and traded, and forecast against realised impact."""
     order, plan = outcome.priced, outcome.first
     first = study.day.intervals.index(order.start)
     n = len(outcome.paths[ENGINE])

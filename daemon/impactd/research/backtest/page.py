@@ -53,13 +53,7 @@ POLICIES: Final = {
 
 
 def render(test: Worked, report: dict[str, Any]) -> str:
-    """Return the page.
-
-    Parameters
-    ----------
-    report : dict
-        Its figures.
-    """
+    """Return the page."""
     drawn: list[tuple[str, Figure]] = [
         ("Share of the hindsight saving captured. Values beyond the left edge are drawn on it.", plot_capture(report))
     ]

@@ -63,8 +63,6 @@ class Task:
     ----------
     qty, cap, lot : int
         Quanta: of the order, of an interval at most, in a lot.
-    n : int
-        Intervals.
     """
 
     qty: int

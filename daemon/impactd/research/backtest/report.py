@@ -110,8 +110,6 @@ def figures(test: Backtest, paths: Sequence[Path], seed: int, hours: str = "") -
     ----------
     paths : sequence of Path
         The files, for their checksums.
-    seed : int
-        Of the bootstrap.
     hours : str
         The session, in words.
     """

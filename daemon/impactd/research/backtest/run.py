@@ -110,8 +110,6 @@ def backtest(
         Of `STRATEGIES`; all by default.
     codec, symbol : str, optional
         Of files that do not say.
-    workers : int
-        Processes.
     begin : callable, optional
         Takes the number of orders, and returns what is called as they are done.
 
@@ -132,10 +130,6 @@ class Asked:
 
     Attributes
     ----------
-    settings : CoreSettings
-        Of `for_backtest`.
-    strategies : tuple of str
-        That run, those by default included.
     trials : dict of (str, str) to tuple of Trial
         By symbol and day, in the order of the report; a day on which nothing can be tried has none.
     skipped : dict of (str, str) to tuple of str

@@ -56,8 +56,6 @@ def work_each(
         By symbol.
     groups : mapping of str to sequence of Job
         By name; worked in this order.
-    workers : int
-        Processes.
     progress : callable, optional
         Called with the number of orders of each job that is done.
 

@@ -51,11 +51,6 @@ MIN_ROWS: Final = 500
 def fit(samples: Sequence[Samples], settings: CoreSettings, seed: int) -> bytes:
     """Return the content of a trained file.
 
-    Parameters
-    ----------
-    settings : CoreSettings
-        Those that they were made under.
-
     Raises
     ------
     ModelFittingError

@@ -32,8 +32,6 @@ class Training:
     ----------
     content : bytes
         Of the file, trained on all days.
-    days : tuple of str
-        That were judged.
     scores : list of dict
         See `impactd.research.learned.assess.scores`; empty where no day could be judged.
     capture : dict
@@ -80,8 +78,6 @@ def train(
         Of `impactd.research.learned.assess.SPLITS`.
     question : Question, optional
         Orders that schedules are compared on; None for no backtest.
-    workers : int
-        Processes.
     begin : callable, optional
         Takes a number of orders, and returns what is called as they are done.
 

@@ -77,8 +77,6 @@ async def capture(settings: Settings, directory: Path, *, outputs: bool = False)
     ----------
     directory : Path
         Made if it is not there.
-    outputs : bool, optional
-        Also write what the run has published.
 
     Raises
     ------

@@ -21,8 +21,6 @@ class Coverage:
 
     Attributes
     ----------
-    commits : int
-        Commits seen.
     reached : dict of Topic to int
         Offset up to which each input is accounted for.
     """

@@ -236,8 +236,6 @@ def derive(
         Formats are the journal's, where it has them.
     limits : Limits, optional
         Bounds on input records; those that the journal has are the journal's.
-    learned : str, optional
-        See `Rederivation`.
 
     Raises
     ------
@@ -274,8 +272,6 @@ def derive_records(
         By topic and partition.
     schemas : SchemaSource, optional
         Those that inputs in Avro and Protobuf name.
-    name : str, optional
-        What errors call the journal.
     """
     for partition, journal in sorted(journals.items()):
         where = f"{name}: partition {partition}"

@@ -42,8 +42,6 @@ def rederive(
         Made by ``impactd capture``: the journal and the input topics.
     settings : Settings
         Formats are the journal's, where it has them.
-    out : Path
-        Directory of the results, made if it is not there.
     limits : Limits, optional
         Bounds on input records; those that the journal has are the journal's.
     learned : str, optional

@@ -61,8 +61,6 @@ class Broker:
     ----------
     bootstrap : str
         ``host:port`` for clients, plain text.
-    kind : {"address", "docker", "maven", "mock"}
-        Where it comes from.
     """
 
     bootstrap: str
@@ -82,10 +80,6 @@ def find_broker(
 
     Parameters
     ----------
-    allow_mock : bool, optional
-        Whether the in-process mock will do.
-    kafka_version : str, optional
-        Release of Apache Kafka, where it is started here.
     properties : mapping of str to str, optional
         Server properties to add or to replace, where Apache Kafka is started here.
 

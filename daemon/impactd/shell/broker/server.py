@@ -66,8 +66,6 @@ def server_properties(
         ``host:port`` at which the broker finds the controller.
     advertised : mapping of listener name to ``host:port``
         What clients are told.
-    log_dir : str
-        Directory of the data.
     """
     protocols = {"CONTROLLER": "PLAINTEXT", **{name: protocol for name, (protocol, _) in listen.items()}}
     return {
@@ -109,8 +107,6 @@ class KafkaServer:
 
     Parameters
     ----------
-    version : str
-        Release of Apache Kafka.
     properties : mapping, optional
         Server properties beyond `server_properties`, or instead of them.
     listeners : mapping of str to str, optional

@@ -24,8 +24,6 @@ class Exported:
 
     Attributes
     ----------
-    rows : Counter of str
-        By table.
     gaps : list of str
         Ranges of offsets that were deleted by retention before they were exported, as text.
     """

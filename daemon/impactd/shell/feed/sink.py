@@ -52,13 +52,7 @@ def book_end(symbol: str, ts_ns: int) -> FeedRecord:
 
 
 class TextSink:
-    """Shows records instead of sending them, `limit` at most.
-
-    Parameters
-    ----------
-    show : callable
-        Takes a line.
-    """
+    """Shows records instead of sending them, `limit` at most."""
 
     def __init__(self, show: Callable[[str], None], limit: int | None = None) -> None:
         self._show = show

@@ -71,8 +71,6 @@ class Gateway:
     ----------
     sessions : str
         Text of QuickFIX's session file.
-    drop_copy : bool
-        Whether only execution reports are taken.
     """
 
     def __init__(self, settings: Settings, sessions: str, *, drop_copy: bool = False) -> None:

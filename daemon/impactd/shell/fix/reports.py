@@ -164,12 +164,8 @@ class Answer:
 
     Attributes
     ----------
-    record : tuple of (Topic, bytes) or None
-        For the service.
     awaits : Parent or Request or None
         Takes the place of that record.
-    out : list of Out
-        Messages to send, in their order.
     changed : dict of Parent
         Orders to save, by name.
     gone : list of str
@@ -239,8 +235,6 @@ class Desk:
 
         Parameters
         ----------
-        kind : str
-            MsgType.
         now : int
             ns; of a request without TransactTime.
         """

@@ -30,10 +30,6 @@ class Given:
 
     Attributes
     ----------
-    topic : str
-        Name on the broker.
-    offsets : dict of int to int
-        Partition to offset.
     failed : dict of int to str
         Partition to the reason, where it was not acknowledged.
     """

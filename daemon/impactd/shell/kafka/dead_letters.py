@@ -47,8 +47,6 @@ class Letter:
         Partition and offset among the dead letters.
     timestamp : int
         When it was written, ms.
-    source_topic : str
-        Name on the broker.
     source_partition, source_offset : int or None
         None where the header is missing or no number.
     value : bytes
@@ -140,8 +138,6 @@ class Redriven:
 
     Attributes
     ----------
-    sent : Counter of str
-        By source topic.
     failed : list of (place, str)
         Letters that are not known to have been written, and why.
     """

@@ -51,8 +51,6 @@ class Decoder:
 
     Parameters
     ----------
-    partition, partitions : int
-        The number, and how many there are.
     books : mapping of str to bytes, optional
         The saved books that changes build on (`impactd.wire.live_books`); without, none are saved.
     schemas : SchemaSource, optional

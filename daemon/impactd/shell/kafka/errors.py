@@ -56,8 +56,6 @@ class PositionLostError(KafkaShellError):
 
     Parameters
     ----------
-    topic : str
-        Name of the topic on the broker.
     position : int
         Offset that was asked for.
     """

@@ -51,7 +51,6 @@ class Fetched:
     ----------
     data : bytes
         What the broker sent; the last batch may be cut.
-    aborted : sequence of (int, int) or None
     position : int
         Offset of the first record that is wanted.
 

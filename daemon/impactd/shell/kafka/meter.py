@@ -62,8 +62,6 @@ class Meter:
         Of the partition; both are written.
     engine : Engine
         Restored; read between its commits.
-    stopwatch : Stopwatch
-        The engine's.
     """
 
     def __init__(self, process: Status, status: PartitionStatus, engine: Engine, stopwatch: Stopwatch) -> None:

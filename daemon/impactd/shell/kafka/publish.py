@@ -128,7 +128,6 @@ async def publish(
         Seconds of event time in a second; as fast as possible by default.
     shift : bool, optional
         Move all times so that the first event happens now.
-    progress : callable, optional
     trader : Trader, optional
         Its executions are published among the ticks.
 

@@ -61,8 +61,6 @@ class Standby:
 
     Parameters
     ----------
-    partitions : int
-        How many there are.
     status : Status
         Told how many copies there are, and their bytes.
     """

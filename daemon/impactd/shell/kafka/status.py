@@ -256,16 +256,12 @@ class Status:
         By partition number, also of those that are others' now.
     durations : dict of str to Durations
         By stage.
-    rebalances : int
-        Assignments received.
     fenced : int
         Times that another producer took a partition's transactional id.
     standby_partitions, standby_bytes : int
         Warm copies of states that were read to their end, and bytes of all copies.
     broker_answers : bool
         Whether the brokers that lead the inputs have answered when they were last asked.
-    error : str or None
-        Why the process stops, if it does.
     """
 
     partitions: dict[int, PartitionStatus] = field(default_factory=dict)

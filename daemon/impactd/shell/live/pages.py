@@ -79,8 +79,6 @@ def add_answers(
         From a question to what its order would cost; without it, ``/api/estimates`` is not served.
     token : str or None
         What the API asks for, if anything.
-    host : str
-        Address that is listened on.
     """
     gate = _Gate(token, loopback=_is_loopback(host))
     app.add_routes([web.get("/api/health", gate.guarded(_Health(health).answer))])
@@ -101,16 +99,12 @@ def add_page(
 
     Parameters
     ----------
-    follower : Follower
-        What the page shows.
     health : callable
         Returns the body of ``/api/health``.
     token : str or None
         What the API asks for, if anything.
     max_readers : int
         Streams that are open at once.
-    host : str
-        Address that is listened on.
     """
     gate = _Gate(token, loopback=_is_loopback(host))
     pages = _Pages(follower, health, max_readers)

@@ -139,8 +139,6 @@ def saving(
         Ascending.
     curves : mapping of int to Curve
         By minute, ns.
-    interval_ns : int
-        Length of a minute.
     multiplier : float
         Of the instrument: curves are prices, and what fills paid is currency.
     """

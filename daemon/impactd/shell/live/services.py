@@ -31,12 +31,8 @@ class Services:
 
     Parameters
     ----------
-    urls : sequence of str
-        Addresses of the services.
     token : str or None
         What their API asks for (`http.token`).
-    zone : str
-        Time zone of the page.
     """
 
     def __init__(self, urls: Sequence[str], token: str | None, zone: str) -> None:

@@ -122,7 +122,6 @@ def prove(
 
     Parameters
     ----------
-    given : Curve
     before : ndarray of float64, shape (N,)
         What others trade, units.
     unit : float

@@ -56,9 +56,6 @@ def round_path(lot: float, start: float, given: Curve, risk: float, cap: Int, lo
         Shares.
     start : float
         Inventory before the first interval, shares.
-    given : Curve
-    risk : float
-        See `Problem`.
     cap, low, high, n : ndarray of int64, shape (N,)
         Lots; see `impactd.core.allocator.bounds`.
 

@@ -140,7 +140,6 @@ def round_separable(
         Shares in a lot.
     mu : float
         Multiplier of the continuous optimum, price.
-    given : Curve
     x : ndarray of float64, shape (N,)
         The continuous optimum, shares.
     cap : ndarray of int64, shape (N,)

@@ -52,10 +52,6 @@ class SolveFailure:
 
     Attributes
     ----------
-    solver : str
-        Name of the solver, or of the chain.
-    reason : Failure
-        What kind of failure.
     text : str
         What happened and what to do about it, one line.
     causes : tuple of SolveFailure
@@ -82,8 +78,6 @@ class Solution:
         Relative, see `impactd.core.allocator.certificate`.
     shortfall : float
         Shares that the caps could not hold.
-    solver : str
-        Which solver found it.
     iterations : int
         In the solver's own unit.
     failures : tuple of SolveFailure
@@ -130,8 +124,6 @@ def solve_by(
 
     Parameters
     ----------
-    name : str
-        The solver's.
     qty : float
         Shares.
     method : callable

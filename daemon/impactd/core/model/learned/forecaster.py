@@ -89,13 +89,7 @@ def around(base: SideModel, row: int, settings: CoreSettings, session: Session) 
 
 
 class LearnedSide:
-    """A `impactd.core.model.curves.Forecaster` around the default one.
-
-    Parameters
-    ----------
-    features : FeatureState
-        Of the same symbol and side.
-    """
+    """A `impactd.core.model.curves.Forecaster` around the default one."""
 
     def __init__(self, base: SideModel, learned: Learned, features: FeatureState, interval_ns: int) -> None:
         self._base = base

@@ -221,8 +221,6 @@ def document(
 
     Parameters
     ----------
-    settings : CoreSettings
-        That it is for.
     series : mapping of str to sequence of mapping
         By `SERIES` a forest for each of `QUANTILES`: ``start``, and ``trees`` of the columns
         ``feature`` (-1 for a leaf), ``threshold`` (None is beyond all), ``left``, ``right``,

@@ -134,8 +134,6 @@ class DayShape:
 
     Parameters
     ----------
-    given : Profile
-        The profile of the settings.
     minutes : float
         Length of an interval, minutes.
     """
@@ -242,15 +240,7 @@ class DayShape:
 
 
 class ShapedProfile:
-    """The profile in force for one side: as it was given, and as minutes and days have shown it since.
-
-    Parameters
-    ----------
-    interval_ns : int
-        Length of an interval.
-    learn : bool
-        Whether days are learned from.
-    """
+    """The profile in force for one side: as it was given, and as minutes and days have shown it since."""
 
     def __init__(self, given: Profile, session: Session, interval_ns: int, *, learn: bool) -> None:
         self._given = given

@@ -322,15 +322,7 @@ def rebased(sizes: Float, levels: Float, to: Float) -> Float:
 
 
 class LevelSeries:
-    """The live state of the levels that see the same minutes.
-
-    Parameters
-    ----------
-    weights : Weights
-        Of the signals.
-    interval_ns : int
-        Length of an interval.
-    """
+    """The live state of the levels that see the same minutes."""
 
     __slots__ = ("_minutes", "_weights", "levels", "shared")
 

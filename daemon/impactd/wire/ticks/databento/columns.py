@@ -91,8 +91,6 @@ def databento_columns(names: list[str], *, is_mapped: bool = False, is_tbbo: boo
 
     Parameters
     ----------
-    names : list of str
-        The header's.
     is_mapped : bool
         Whether each row has one more column at its end, its symbol, instead of the header's.
     is_tbbo : bool

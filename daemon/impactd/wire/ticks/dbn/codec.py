@@ -105,8 +105,6 @@ class _Read:
 
     Attributes
     ----------
-    fault : ndarray of uint8
-        By record.
     code : ndarray of int64
         Symbol of each record of a type that is read.
     """

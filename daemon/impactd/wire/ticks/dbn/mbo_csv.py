@@ -58,8 +58,6 @@ class _Order(NamedTuple):
     ----------
     symbol : str
         At its venue where venues are set.
-    words : list of int
-        Those of a DBN record.
     fault : int
         `VENUE` where its publisher is none of the venues that are set: it is no order of their books.
     """

@@ -56,8 +56,6 @@ def market_events(
 
     Parameters
     ----------
-    words : ndarray of int64
-        The records.
     start : ndarray of int64, shape (n,)
         First word of each.
     name_of : callable

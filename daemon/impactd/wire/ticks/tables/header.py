@@ -70,8 +70,6 @@ class Columns:
     ----------
     levels : sequence of Level
         Best first; empty for a table of trades.
-    date : int
-        The day of the times.
     side, maker : int
         The aggressor of a trade, or whether its buyer was the maker.
     """
