@@ -57,13 +57,6 @@ def source_stamp(file: Path, package: Path = _PACKAGE) -> bytes:
 
     Sources are read once in a process, as Python reads them.
 
-    Parameters
-    ----------
-    file : Path
-        A source file of the package.
-    package : Path
-        Directory of the package `impactd`.
-
     Returns
     -------
     bytes

@@ -458,8 +458,6 @@ class Engine:
 
         Parameters
         ----------
-        items : mapping of str to bytes
-            The state by key.
         accept_settings : bool, optional
             Continue a state of other settings, if these can.
 

@@ -199,11 +199,6 @@ def make_report(
 def write_report(report: Report, out: Path) -> list[Path]:
     """Write ``report.html`` with its charts inside, and ``report.md`` with the charts as files.
 
-    Returns
-    -------
-    list of Path
-        What was written.
-
     Raises
     ------
     ValidationError

@@ -76,8 +76,6 @@ def run_selftest(
 
     Parameters
     ----------
-    days : sequence of callable
-        Each gives a recorded day, or raises why it cannot be read.
     sample : callable, optional
         Gives a sample of the live ticks, or raises why there is none.
     """

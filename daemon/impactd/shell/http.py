@@ -67,13 +67,7 @@ class Views:
 
 @asynccontextmanager
 async def serve_http(settings: Settings, views: Views) -> AsyncIterator[tuple[str, int] | None]:
-    """Serve for the length of a block; yield host and port, or None where HTTP is off.
-
-    Raises
-    ------
-    FatalError
-        If the address cannot be listened on.
-    """
+    """Serve for the length of a block; yield host and port, or None where HTTP is off."""
     http = settings.http
     if not http.enabled:
         yield None
@@ -90,13 +84,7 @@ async def serve_http(settings: Settings, views: Views) -> AsyncIterator[tuple[st
 
 @asynccontextmanager
 async def serve_page(settings: Settings, services: Sequence[str]) -> AsyncIterator[tuple[str, int]]:
-    """Serve the live page for the length of a block; yield host and port.
-
-    Raises
-    ------
-    FatalError
-        If the address cannot be listened on.
-    """
+    """Serve the live page for the length of a block; yield host and port."""
     http = settings.http
     asked = Services(services, _token(http), settings.session.timezone)
     follower, app = Follower(settings, asked.health), web.Application()

@@ -29,8 +29,6 @@ class SymbolFacts:
 
     Attributes
     ----------
-    n_levels : int
-        Most levels that a side has.
     spread, mid : float or None
         Medians over its usable books of two sides.
     """
@@ -54,8 +52,6 @@ class FileFacts:
         Rows that the core's checks reject, by reason.
     refused : dict of str to int
         Records that the codec refuses, by reason; `first_refused` states why the first is.
-    skipped : int
-        Records of a type that gives no rows.
     events : int
         Definitions, trading statuses and imbalances.
     """

@@ -91,13 +91,7 @@ def _opened(path: Path, stack: contextlib.ExitStack) -> tuple[Any, str]:
 
 
 def read_lines(path: Path, max_bytes: int) -> Iterator[Line]:
-    """Yield the lines of a file that are not blank; see `impactd.wire.content.Content.lines`.
-
-    Raises
-    ------
-    InputFileError
-        As `open_content`.
-    """
+    """Yield the lines of a file that are not blank; see `impactd.wire.content.Content.lines`."""
     return open_content(path).lines(max_bytes)
 
 

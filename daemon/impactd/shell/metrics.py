@@ -30,8 +30,6 @@ class Reading:
 
     Attributes
     ----------
-    status : Status
-        An unchanging copy.
     now : float
         Monotonic time, seconds.
     wall_ns : int

@@ -84,13 +84,7 @@ class Observer:
 async def observed(
     service: Service, core: CoreSettings, log_limit: RateLimit | None = None, telemetry: Telemetry | None = None
 ) -> AsyncIterator[tuple[str, int] | None]:
-    """Serve HTTP for a service for the length of a block; yield host and port, or None where HTTP is off.
-
-    Raises
-    ------
-    FatalError
-        If the address cannot be listened on.
-    """
+    """Serve HTTP for a service for the length of a block; yield host and port, or None where HTTP is off."""
     observer = Observer(service, core, log_limit)
     watch = asyncio.create_task(observer.loop_delay.watch(), name="loop-delay")
     tasks = [watch]

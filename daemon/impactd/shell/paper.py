@@ -176,13 +176,7 @@ class _Working:
 
 
 class PaperDesk:
-    """Trades plans, in event time.
-
-    Parameters
-    ----------
-    books : BookSettings
-        Which books prevail, and for how long.
-    """
+    """Trades plans, in event time."""
 
     def __init__(self, seed: int = 0, books: BookSettings | None = None, style: Style = Style.TAKE) -> None:
         self._seed = seed

@@ -31,8 +31,6 @@ class Question:
         When the order began to work, ns: its arrival price is the mid of then.
     paths : tuple of mapping of int to int
         Quanta by start of an interval, ns, for each path.
-    negative_px : bool
-        Whether prices at or below zero are valid.
     """
 
     symbol: str

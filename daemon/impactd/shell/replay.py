@@ -94,8 +94,6 @@ class ReplaySummary:
         Rows that the core's checks rejected, by reason.
     refused : dict of str to int
         Records that went to the dead letters, by reason.
-    skipped_unknown : int
-        Messages of an unknown type.
     late : int
         Rows that came after their minute had closed.
     minutes, models, plans : int
@@ -108,8 +106,6 @@ class ReplaySummary:
         What a person should know before trusting the result.
     unusable : tuple of str
         Inputs of which nothing could be used, each with its first reason.
-    files : dict of str to int
-        Bytes written, by the file's name.
     seconds : float
         Wall time.
     """

@@ -32,8 +32,6 @@ class Watchdog:
     ----------
     stuck_after_s : float
         The event loop may be silent for this long.
-    leave : callable, optional
-        Ends the process with a code; replaced by tests.
     """
 
     def __init__(self, stuck_after_s: float, leave: Callable[[int], object] = os._exit) -> None:

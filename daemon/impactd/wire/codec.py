@@ -77,8 +77,6 @@ class Decoded:
     ----------
     batch : TickBatch
         The rows of all good records, in the order of the records.
-    refused : list of Refused
-        The bad ones, in the same order.
     skipped_unknown : int
         Messages whose `type` this release does not know.
     events : list of Received

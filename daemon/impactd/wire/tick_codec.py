@@ -185,7 +185,6 @@ class TickCodec(ABC):
 
         Parameters
         ----------
-        values, offsets : sequence, length n
         ts_records : sequence of int, length n
             Timestamps of the records, ns, or `FROM_DATA`.
         keys : sequence of bytes or None, length n, optional

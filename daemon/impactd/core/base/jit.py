@@ -29,18 +29,7 @@ _LOCATOR: Final = "impactd.kernel_cache.KernelLocator"
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile `function` to machine code with the package's options.
-
-    Parameters
-    ----------
-    function : callable
-        A function in numba's nopython subset.
-
-    Returns
-    -------
-    callable
-        The compiled function, with the signature of `function`.
-    """
+    """Compile `function` to machine code with the package's options."""
     return _compile(function)
 
 

@@ -34,8 +34,6 @@ def parse_qty(value: object, field: str) -> int:
     value : int, float or str
         A whole number, a JSON number, or a decimal string.  A float stands
         for the shortest decimal that reads back as it.
-    field : str
-        Name of the field, for the message of an error.
 
     Returns
     -------

@@ -377,11 +377,6 @@ class Sessions:
     ----------
     settings : CoreSettings
         `session` is the default; the first pattern of `sessions` that fits a symbol decides.
-
-    Raises
-    ------
-    ValueError
-        If hours cannot be used; see `Session`.
     """
 
     def __init__(self, settings: CoreSettings) -> None:

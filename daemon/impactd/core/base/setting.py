@@ -22,8 +22,6 @@ def setting(
 
     Parameters
     ----------
-    meaning : str
-        One line for the reference.
     unit : str
         Of a number whose name does not end with it.
     fixed : str

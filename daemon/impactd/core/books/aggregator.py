@@ -73,6 +73,8 @@ class Stop(StrEnum):
 class MinuteAggregator:
     """Books and minutes of the symbols of one partition.
 
+    What acts on a symbol's open minute raises KeyError where it has none.
+
     Parameters
     ----------
     max_symbols : int
@@ -251,13 +253,7 @@ class MinuteAggregator:
     # -- minutes ------------------------------------------------------------------------------------------------------
 
     def close_minute(self, symbol: str) -> MinuteStats:
-        """Close the open minute of a symbol and open the next.
-
-        Raises
-        ------
-        KeyError
-            If the symbol has no open minute.
-        """
+        """Close the open minute of a symbol and open the next."""
         slot = self._table.open_slot(symbol)
         store = self._table.store
         row = store.symbol[slot]
@@ -280,13 +276,7 @@ class MinuteAggregator:
         return stats
 
     def is_idle(self, symbol: str) -> bool:
-        """Return whether the open minute has no counts and no prevailing book.
-
-        Raises
-        ------
-        KeyError
-            If the symbol has no open minute.
-        """
+        """Return whether the open minute has no counts and no prevailing book."""
         slot = self._table.open_slot(symbol)
         row = self._table.store.symbol[slot]
         counted = any(row[name] for name in MINUTE_FIELDS) or self._table.store.rejected[slot, 0].any()
@@ -299,8 +289,6 @@ class MinuteAggregator:
 
         Raises
         ------
-        KeyError
-            If the symbol has no open minute.
         ValueError
             If `minute` is no start of an interval, or lies before the open one.
         RuntimeError
@@ -322,8 +310,6 @@ class MinuteAggregator:
 
         Raises
         ------
-        KeyError
-            If the symbol has no open minute.
         ValueError
             If `sizes` is empty, or not positive, finite and ascending.
         RuntimeError

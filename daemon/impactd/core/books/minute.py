@@ -55,8 +55,6 @@ class MinuteStats:
         Shares; None if the symbol has never had a trade.
     turnover_continuous : float
         Price times shares of the continuous volume, currency.
-    halted : bool
-        Whether the symbol was halted in a part of the minute.
     publisher, other_publisher : int
         Whose the book is, and the last one whose rows were rejected; see `impactd.core.base.publisher`.
     sizes : ndarray of float64, shape (n_sizes,)

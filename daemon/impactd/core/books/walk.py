@@ -289,11 +289,6 @@ def walk_curve(
         Price per share over mid to buy and to sell; NaN where censored.
     lower_bound : ndarray of float64, shape (2, n_sizes)
     full : ndarray of bool, shape (2, n_sizes)
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not agree or `sizes` is not positive and ascending.
     """
     sides = (bid_px, bid_sz, ask_px, ask_sz)
     curves = _walked([np.ascontiguousarray(side, np.float64).reshape(1, -1) for side in sides], sizes)

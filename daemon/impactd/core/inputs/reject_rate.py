@@ -24,13 +24,7 @@ from impactd.core.base.settings import InvalidSettings
 
 
 class InvalidShare:
-    """Counts messages of one partition, and says when too many were invalid.
-
-    Attributes
-    ----------
-    over : bool
-        Whether the share is above the limit.
-    """
+    """Counts messages of one partition, and says when too many were invalid."""
 
     def __init__(self, settings: InvalidSettings, interval_ns: int) -> None:
         self._settings = settings

@@ -56,12 +56,6 @@ class Refused:
         ``misplaced`` and the like.  Metrics are labelled by it.
     detail : str
         What exactly, naming the field and the remedy.  Bounded: 200 characters.
-    raw : bytes
-        The record's value as it came.
-    key : bytes or None
-        The record's key as it came.
-    codec : str
-        Name of the codec that refused it.
     ts_record : int
         Timestamp of the record, ns; places the refusal in event order.
     symbol, cl_ord_id : str or None

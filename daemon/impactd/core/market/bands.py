@@ -267,8 +267,6 @@ class CostBands:
             Later than all before, and known to the forecast.
         forecast : callable
             Starts of intervals (int64 ns) and shares an interval to the forecast `Curves`.
-        known : Known
-            How well the level is known at its end.
         paid : tuple of float, optional
             What slices have paid, where orders act so.
 

@@ -36,8 +36,6 @@ class VolumeForecast:
         Its half-life of the mean discounts here too.
     session : Session
         Trading hours; minutes outside are left out.
-    profile : Profile
-        Shape of volume over the session.
     """
 
     def __init__(

@@ -50,13 +50,6 @@ class HeldEvents:
     """Events that wait for an order or an execution.
 
     Holding, releasing and expiring an event costs O(log n) of the events held.
-
-    Parameters
-    ----------
-    hold_ns : int
-        How long an event is held, in event time.
-    max_held : int
-        How many are held at once.
     """
 
     def __init__(self, hold_ns: int, max_held: int) -> None:
@@ -75,13 +68,7 @@ class HeldEvents:
         return len(self._items)
 
     def hold(self, received: Received[Any], since: int, awaits: tuple[str, ...]) -> str | None:
-        """Hold an event that waits since event time `since`; return why it cannot be held, or None.
-
-        Parameters
-        ----------
-        awaits : tuple of str
-            See `Held`.
-        """
+        """Hold an event that waits since event time `since`; return why it cannot be held, or None."""
         if len(self._items) >= self._max:
             return f"{len(self._items)} events are held already (plans.max_held)"
         size = _size(received)

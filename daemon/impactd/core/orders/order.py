@@ -48,8 +48,6 @@ class Execution(NamedTuple):
         exec_id of a fill's latest amendment; None if it has none.
     amended_at : int
         ts_event of that amendment, ns; 0 if there is none.
-    auction : bool
-        Whether a fill is one of an auction.
     """
 
     n: int
@@ -70,8 +68,6 @@ class ApplyContext(NamedTuple):
     ----------
     now : int
         Event time, ns.
-    max_intervals : int
-        Longest window allowed, in intervals.
     max_executions : int
         Most executions that an order remembers.
     half_life_ns : int or None

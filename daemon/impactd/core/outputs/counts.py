@@ -29,10 +29,6 @@ class Counts:
 
     Attributes
     ----------
-    refused : int
-        Records that could not be decoded.
-    minutes : int
-        Minutes closed, of all symbols.
     unsolved : int
         Plans for which no solver passed its certificate.
     withheld : int
@@ -45,8 +41,6 @@ class Counts:
         Shadow plans that ended, by number of intervals.
     shadows_held : Counter of (int, float)
         Those whose cost lay in the band stated at their start, by number of intervals and nominal coverage.
-    trials : int
-        Trials of the guard that ended.
     trials_saved_bps, trials_lost_bps, trials_possible_bps : int
         What they saved, lost and could have saved, basis points of TWAP's cost.
     """

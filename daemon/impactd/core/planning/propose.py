@@ -133,8 +133,6 @@ class Proposals:
         Where more trades than the model has been fitted to.
     gap : float
         What all may cost above the best schedules in whole lots, currency.
-    priced_limits : mapping of int to PriceLimit
-        Limit prices by the order's number.
     impact_scales : tuple of list of float
         The orders' next `Order.impact_scale`.
     at_once : mapping of int to int

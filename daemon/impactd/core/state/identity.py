@@ -67,13 +67,7 @@ class Opened:
 
 
 class Identity:
-    """Which partition a state and journal belong to, under which settings and release.
-
-    Parameters
-    ----------
-    partition, partitions : int
-        Which partition number, of how many.
-    """
+    """Which partition a state and journal belong to, under which settings and release."""
 
     def __init__(self, settings: CoreSettings, partition: int, partitions: int, release: str) -> None:
         self.settings = settings
@@ -116,8 +110,6 @@ class Identity:
 
         Parameters
         ----------
-        items : mapping of str to bytes
-            The state by key.
         accept_settings : bool
             Whether it may continue under settings other than those it was made under.
 

@@ -52,8 +52,6 @@ def snapshot_records(
         What every journal record says: its type, partition, commit, settings' hash and release.
     terms : mapping
         Settings and number of partitions, for the first part.
-    items : mapping of str to bytes
-        The state by key.
     """
     whole = b"".join(_framed(key.encode(), items[key]) for key in sorted(items))
     chunks = [whole[at : at + CHUNK_BYTES] for at in range(0, len(whole), CHUNK_BYTES)] or [b""]

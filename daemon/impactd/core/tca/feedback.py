@@ -142,8 +142,6 @@ class Feedback:
         ----------
         order : Order
             After the event.
-        change : Change
-            The fill that was added or amended.
         now : int
             Event time, ns.
         """

@@ -138,8 +138,6 @@ class Outcome:
         Cost by share of own depletion that persists, and policy.
     late : dict of int to dict of str to tuple of float
         By latency (seconds) and policy within the minute: cost over the mid of each trade, then over those that follow.
-    first : Plan or None
-        The engine's plan at the start.
     expected : Plan or None
         Its first plan that had a price.
     first_cost : float or None

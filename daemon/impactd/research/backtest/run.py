@@ -47,8 +47,6 @@ class Worked:
     ----------
     outcomes : tuple of Outcome
         In the order of symbol, day, start, end, size and side.
-    skipped : tuple of str
-        Windows that were left out, and why.
     """
 
     strategies: tuple[str, ...]
@@ -147,13 +145,7 @@ class Asked:
     def of(
         cls, tapes: Sequence[SymbolTape], settings: CoreSettings, question: Question, strategies: Sequence[str] = ()
     ) -> Asked:
-        """Return what is asked of tapes.
-
-        Raises
-        ------
-        ValidationError
-            1001 where there is nothing to try.
-        """
+        """Return what is asked of tapes."""
         found: dict[tuple[str, str], tuple[Trial, ...]] = {}
         skipped: dict[tuple[str, str], tuple[str, ...]] = {}
         for tape in tapes:

@@ -62,11 +62,6 @@ def sensitivity(
         ``engine_bps``, ``hindsight_bps``, ``saving_pct`` (of TWAP's cost),
         ``capture`` (NaN where nothing could be saved), and ``done_halfway``
         (share of the order that the engine has traded at half its time).
-
-    Raises
-    ------
-    ValidationError
-        1001 where there is nothing to try.
     """
     settings = for_backtest(settings)
     tapes = read_tapes([path], settings, codec=codec, symbol=symbol)

@@ -270,8 +270,6 @@ def derive_records(
         By partition.
     inputs : mapping of Topic to mapping of int to sequence of ConsumedRecord
         By topic and partition.
-    schemas : SchemaSource, optional
-        Those that inputs in Avro and Protobuf name.
     """
     for partition, journal in sorted(journals.items()):
         where = f"{name}: partition {partition}"

@@ -43,13 +43,7 @@ def kafka_jars(version: str) -> Path:
 
 
 def maven_jars(name: str, version: str, pom: str) -> Path:
-    """Return a directory with the jars that `pom` names, fetched by Maven the first time.
-
-    Raises
-    ------
-    BrokerUnavailable
-        If Maven is missing or fails; the text states what to do.
-    """
+    """Return a directory with the jars that `pom` names, fetched by Maven the first time."""
     jars = cache_dir() / f"{name}-{version}"
     if jars.is_dir():
         return jars

@@ -165,13 +165,7 @@ def _name_of(number: int, values: Mapping[str, str]) -> str:
 
 
 def sessions_file(text: str, store: Path) -> str:
-    """Return a QuickFIX session file with what the gateway sets itself.
-
-    Raises
-    ------
-    SessionsError
-        As `check_sessions` does.
-    """
+    """Return a QuickFIX session file with what the gateway sets itself."""
     check_sessions(text)
     lines = text.splitlines()
     specs = _dictionaries(store)

@@ -387,13 +387,7 @@ def read_changes(terms: Record, stated: Mapping[str, Any]) -> Record:
 
 
 def read_named(fields: Fields) -> None:
-    """Refuse a cancel or status request with a tag that is not known.
-
-    Raises
-    ------
-    TagError
-        That names it.
-    """
+    """Refuse a cancel or status request with a tag that is not known."""
     fields.only(_NAMING)
 
 

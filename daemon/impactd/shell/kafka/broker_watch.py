@@ -45,11 +45,6 @@ async def watch_brokers(
         Its partitions are written.
     partitions : mapping of Topic to int
         Number of partitions of each topic when the service started.
-
-    Raises
-    ------
-    FatalError
-        If an input has another number of partitions now.
     """
     while True:
         owned = list(status.partitions.values())

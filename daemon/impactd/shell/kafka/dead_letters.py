@@ -193,13 +193,7 @@ async def dead_letters(settings: Settings, chosen: Chosen) -> AsyncGenerator[Let
 
 
 async def dead_letter(settings: Settings, place: Place) -> tuple[Letter, ConsumedRecord] | None:
-    """Return the letter at `place` with its record, or None where there is none.
-
-    Raises
-    ------
-    FatalError
-        As `dead_letters`.
-    """
+    """Return the letter at `place` with its record, or None where there is none."""
     record = await read_record(settings, settings.topics.name(Topic.DLQ), *place)
     return None if record is None else (letter_of(record), record)
 

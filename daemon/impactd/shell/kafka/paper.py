@@ -43,8 +43,6 @@ async def trade_on_paper(
     ----------
     orders : str
         Pattern of the `cl_ord_id` of the orders to trade, such as ``DEMO-*``.
-    seed : int, optional
-        Of the moments at which intervals trade.
     told : callable, optional
         Called with each fill that was reported, and with each entry in an auction that is over and not wholly traded.
 

@@ -83,13 +83,7 @@ class RawConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ships no 
                     self._raw.pop(place, None)
 
     async def fetch(self, place: TopicPartition, timeout_ms: int) -> Fetched | Made | None:
-        """Return the records of one partition fetched by now or within `timeout_ms`, and move behind them.
-
-        Raises
-        ------
-        KafkaError
-            As `getmany`.
-        """
+        """Return the records of one partition fetched by now or within `timeout_ms`, and move behind them."""
         self._wanted.add(place)
         deadline = asyncio.get_running_loop().time() + timeout_ms / 1_000
         before = await self.position(place)

@@ -46,8 +46,6 @@ class Totals:
         Commits made, input records in them, tick rows in them.
     idle_moves : int
         Commits that closed minutes without input.
-    minutes : int
-        Minutes closed, of all symbols.
     withheld : int
         Plans that the gate has withheld.
     failures : int
@@ -70,8 +68,6 @@ class Totals:
         Records sent to the dead letters, by reason.
     plans : Counter of (str, str)
         Plans published, by reason and status.
-    alerts : Counter of str
-        Alerts published, by kind.
     outputs : Counter of str
         Records published, by the role of their topic.
     """
@@ -133,8 +129,6 @@ class PartitionStatus:
         Whether the brokers that lead the inputs have answered when they were last asked.
     commits, records, rows : int
         Commits made, input records in them, tick rows in them, since this process owns the partition.
-    idle_moves : int
-        Commits that closed minutes without input.
     restore_seconds : float or None
         From the start of the producer to the first fetch.
     restored_to : int

@@ -30,11 +30,6 @@ _MAKE_SURE_S: Final = 1.0
 async def watch_topics(settings: Settings, consumer: ManualConsumer) -> None:
     """Ask for the topics until cancelled.
 
-    Parameters
-    ----------
-    consumer : ManualConsumer
-        Any that is started.
-
     Raises
     ------
     FatalError

@@ -80,8 +80,6 @@ class Solution:
         Shares that the caps could not hold.
     iterations : int
         In the solver's own unit.
-    failures : tuple of SolveFailure
-        Of the solvers that a chain tried before this one.
     """
 
     qty: Float

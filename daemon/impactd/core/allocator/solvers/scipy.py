@@ -35,17 +35,7 @@ _NO_ROOM: Final = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class ScipySolver:
-    """One of SciPy's constrained minimisers behind the common interface.
-
-    Attributes
-    ----------
-    method : str
-        SciPy's name of it.
-    options : dict
-        For `scipy.optimize.minimize`.
-    exact_hessian : bool
-        Whether the method takes second derivatives.
-    """
+    """One of SciPy's constrained minimisers behind the common interface."""
 
     name: str
     method: Literal["SLSQP", "trust-constr"]

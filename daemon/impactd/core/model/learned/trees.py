@@ -165,13 +165,7 @@ def _remade(digest: str, learned: Learned) -> TrainedFile:
 
 
 def learned_of(settings: CoreSettings) -> Learned | None:
-    """Return the trees that the settings name, or None where they name none.
-
-    Raises
-    ------
-    ValueError
-        If they are not loaded, or not for these settings.
-    """
+    """Return the trees that the settings name, or None where they name none."""
     named = settings.model.learned
     if not named:
         return None

@@ -272,12 +272,6 @@ def _named_in(line: bytes) -> list[str]:
 
 
 def symbols_in(text: bytes) -> list[str]:
-    """Return the symbols that a message of a venue names, each once; none where it has neither books nor trades.
-
-    Raises
-    ------
-    FieldError
-        If the message cannot be read.
-    """
+    """Return the symbols that a message of a venue names, each once; none where it has neither books nor trades."""
     found = _found(_parse(text)) or ()
     return list(dict.fromkeys(parse_symbol(item.symbol) for item in found if item.symbol is not None))

@@ -217,13 +217,7 @@ def _of_group(group: Sequence[tuple[int, _Message]]) -> tuple[Rows, list[int]]:
 
 
 def _parse(value: bytes, max_levels: int) -> _Message:  # noqa: PLR0912  # one check after another
-    """Return a message with its head read and its body decompressed.
-
-    Raises
-    ------
-    FieldError
-        If it cannot be used.
-    """
+    """Return a message with its head read and its body decompressed."""
     if not value:
         raise FieldError("empty", "the message has no value; send one")
     if len(value) < _HEAD.size:

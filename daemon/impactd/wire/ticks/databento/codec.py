@@ -97,11 +97,6 @@ class DatabentoCodec(CsvCodec):
         Names by id, for the rows of a file.
     is_tbbo : bool
         Whether rows are trades with the book before each.
-
-    Raises
-    ------
-    FileFormatError
-        If a column that is needed is missing.
     """
 
     name = "databento-mbp10-csv"
@@ -291,11 +286,6 @@ def decode_fields(
         Texts by role.
     symbol : str or None
         For a record that names none.
-
-    Raises
-    ------
-    FieldError
-        If the record cannot be used.
     """
     action = field.get(k.ACTION, "A")
     if action not in _ACTIONS:

@@ -26,13 +26,7 @@ NO_QTY: Final = 2**32 - 1
 
 
 def imbalance_in(symbol: str, ts_event: int, auction: str, paired: str) -> Imbalance | None:
-    """Return what a record's texts state; None where it is of another auction, or states no quantity.
-
-    Raises
-    ------
-    FieldError
-        If the quantity is none.
-    """
+    """Return what a record's texts state; None where it is of another auction, or states no quantity."""
     kind = AUCTIONS.get(auction)
     quantity = parse_number(paired or str(NO_QTY), "paired_qty")
     found = parse_imbalance(

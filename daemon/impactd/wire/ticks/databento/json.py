@@ -49,15 +49,7 @@ ID_COLUMNS: Final = ["publisher_id", "instrument_id", "symbol"]
 
 
 class DatabentoJsonCodec(TickCodec):
-    """Decodes records of Databento's JSON, one line per record.
-
-    Parameters
-    ----------
-    symbols : FileSymbols, optional
-        For records that name no symbol.
-    is_tbbo : bool
-        Whether records are trades with the book before each.
-    """
+    """Decodes records of Databento's JSON, one line per record."""
 
     name = "databento-json"
 

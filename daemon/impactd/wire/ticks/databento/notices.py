@@ -141,11 +141,6 @@ def add_notice(
     ----------
     field : mapping of str to str
         By Databento's names.
-
-    Raises
-    ------
-    FieldError
-        If the record cannot be used.
     """
     ts_event = parse_text_time(field.get("ts_event", ""), "ts_event", limits.time_unit)
     name = parse_symbol(field.get("symbol") or symbol or "")

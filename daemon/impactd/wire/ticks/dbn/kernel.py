@@ -195,7 +195,6 @@ def classify(  # noqa: PLR0912, PLR0915  # one decision after another, in the or
 
     Parameters
     ----------
-    words : ndarray of int64
     start, message : ndarray of int64, shape (n,)
         First word and message of each record; in a file every record is a message.
     group, default, variant : ndarray, shape (m,)

@@ -78,13 +78,6 @@ class DatabentoMboCodec(CsvCodec):
     ----------
     header : str, optional
         The file's header line; by default Databento's own order of columns.
-    symbols : FileSymbols, optional
-        For rows that name no symbol.
-
-    Raises
-    ------
-    FileFormatError
-        If a column that is needed is missing.
     """
 
     name = "databento-mbo-csv"

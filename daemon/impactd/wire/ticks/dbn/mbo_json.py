@@ -20,13 +20,7 @@ _BODY: Final = ("ts_recv", "action", "side", "price", "size", "order_id", "flags
 
 
 class DatabentoMboJsonCodec(DatabentoMboCodec):
-    """Decodes records of MBO in Databento's JSON, one line per order.
-
-    Parameters
-    ----------
-    symbols : FileSymbols, optional
-        For records that name no symbol.
-    """
+    """Decodes records of MBO in Databento's JSON, one line per order."""
 
     name = "databento-mbo-json"
 

@@ -88,12 +88,7 @@ def schema_in(data: bytes) -> int | None:
 
 
 def check_schema(schema: int | None) -> None:
-    """Refuse a schema that gives no rows.
-
-    Raises
-    ------
-    DbnError
-    """
+    """Refuse a schema that gives no rows."""
     if schema in _NO_TICKS:
         raise DbnError(f"holds {_NO_TICKS[schema]}, no books or trades; download mbp-10, mbp-1, bbo or trades")
 

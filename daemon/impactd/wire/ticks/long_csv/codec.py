@@ -72,11 +72,6 @@ class LongCsvCodec(CsvCodec):
         The file's header line; `HEADER` by default.
     symbol : str, optional
         For files without a symbol column.
-
-    Raises
-    ------
-    FileFormatError
-        If a column that is needed is missing.
     """
 
     name = "long-csv"

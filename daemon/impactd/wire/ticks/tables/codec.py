@@ -54,11 +54,6 @@ class TableCodec(CsvCodec):
         Unit of times that are whole numbers, where the format fixes it; None: `wire.time_unit`.
     changes : frozenset of str
         Names of columns by which a table holds changes of books, which are not read.
-
-    Raises
-    ------
-    FileFormatError
-        If a column that is needed is missing.
     """
 
     name = "wide-csv"

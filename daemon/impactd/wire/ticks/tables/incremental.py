@@ -38,11 +38,6 @@ class IncrementalCodec(BuildingCodec, CsvCodec):
     ----------
     header : str, optional
         The file's header line; `HEADER` by default.
-
-    Raises
-    ------
-    FileFormatError
-        If a column that is needed is missing.
     """
 
     name = "tardis-incremental-csv"
