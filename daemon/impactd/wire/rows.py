@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from impactd.core.base.publisher import NO_PUBLISHER
 from impactd.core.inputs.events import MarketEvent
-from impactd.core.inputs.ticks import BOOK, TRADE, Float, Int, TickBatch
+from impactd.core.inputs.ticks import BOOK, TRADE, Byte, Float, Int, Int32, TickBatch
 from impactd.wire.codec import FROM_DATA
 
 _NAN = float("nan")
@@ -39,6 +39,82 @@ class Rows:
     batch: TickBatch
     record: Int
     ts_recv: Int
+
+    def in_order(self) -> Rows:
+        """Return the same rows with the symbol table in the order in which they name them."""
+        return replace(self, batch=by_first_appearance(self.batch))
+
+
+class RowColumns(NamedTuple):
+    """Rows as columns, which a compiled pass may fill; levels behind a row's own are NaN."""
+
+    record: Int
+    symbol: Int32
+    kind: Byte
+    flags: Byte
+    ts_event: Int
+    ts_recv: Int
+    bid_px: Float
+    bid_sz: Float
+    ask_px: Float
+    ask_sz: Float
+    n_bid: Int32
+    n_ask: Int32
+    px: Float
+    qty: Float
+    aggressor: npt.NDArray[np.int8]
+    publisher: Int
+
+    @classmethod
+    def room(cls, n: int, n_levels: int) -> Self:
+        """Return room for `n` rows of at most so many levels a side."""
+        return cls(
+            record=np.empty(n, np.int64),
+            symbol=np.empty(n, np.int32),
+            kind=np.empty(n, np.uint8),
+            flags=np.empty(n, np.uint8),
+            ts_event=np.empty(n, np.int64),
+            ts_recv=np.empty(n, np.int64),
+            bid_px=np.empty((n, n_levels)),
+            bid_sz=np.empty((n, n_levels)),
+            ask_px=np.empty((n, n_levels)),
+            ask_sz=np.empty((n, n_levels)),
+            n_bid=np.empty(n, np.int32),
+            n_ask=np.empty(n, np.int32),
+            px=np.empty(n),
+            qty=np.empty(n),
+            aggressor=np.empty(n, np.int8),
+            publisher=np.empty(n, np.int64),
+        )
+
+    def rows(self, symbols: Sequence[str], n: int | None = None) -> Rows:
+        """Return the first `n` rows, by default all, with no more levels than the deepest book has."""
+        n_bid, n_ask = self.n_bid[:n], self.n_ask[:n]
+        width = int(max(n_bid.max(initial=0), n_ask.max(initial=0)))
+
+        def side(levels: Float) -> Float:
+            return np.ascontiguousarray(levels[:n, :width])
+
+        batch = TickBatch(
+            symbols=tuple(symbols),
+            symbol=self.symbol[:n],
+            kind=self.kind[:n],
+            flags=self.flags[:n],
+            ts_event=self.ts_event[:n],
+            ts_record=np.zeros(len(n_bid), np.int64),
+            offset=np.zeros(len(n_bid), np.int64),
+            bid_px=side(self.bid_px),
+            bid_sz=side(self.bid_sz),
+            ask_px=side(self.ask_px),
+            ask_sz=side(self.ask_sz),
+            n_bid=n_bid,
+            n_ask=n_ask,
+            px=self.px[:n],
+            qty=self.qty[:n],
+            aggressor=self.aggressor[:n],
+            publisher=self.publisher[:n],
+        )
+        return Rows(batch, self.record[:n], self.ts_recv[:n])
 
 
 class RowBuilder:
@@ -145,15 +221,13 @@ class RowBuilder:
         n_bid = np.array([len(levels) for levels in bid_px], np.int32)
         n_ask = np.array([len(levels) for levels in ask_px], np.int32)
         width = int(max(n_bid.max(initial=0), n_ask.max(initial=0)))
-        n = len(self._record)
-        batch = TickBatch(
-            symbols=tuple(self._table),
+        columns = RowColumns(
+            record=np.array(self._record, np.int64),
             symbol=np.array(self._symbol, np.int32),
             kind=np.array(self._kind, np.uint8),
             flags=np.array(self._flags, np.uint8),
             ts_event=np.array(self._ts_event, np.int64),
-            ts_record=np.zeros(n, np.int64),
-            offset=np.zeros(n, np.int64),
+            ts_recv=np.array(self._ts_recv, np.int64),
             bid_px=_padded(bid_px, n_bid, width),
             bid_sz=_padded(bid_sz, n_bid, width),
             ask_px=_padded(ask_px, n_ask, width),
@@ -165,7 +239,7 @@ class RowBuilder:
             aggressor=np.array(self._aggressor, np.int8),
             publisher=np.array(self._publisher, np.int64),
         )
-        return Rows(batch, np.array(self._record, np.int64), np.array(self._ts_recv, np.int64))
+        return columns.rows(tuple(self._table))
 
 
 def _padded(levels: list[list[float]], count: npt.NDArray[np.int32], width: int) -> Float:

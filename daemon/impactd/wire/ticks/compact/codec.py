@@ -48,11 +48,11 @@ import numpy.typing as npt
 
 from impactd.core.base.jit import uncounted_kernel
 from impactd.core.base.venue import at_venue
-from impactd.core.inputs.ticks import AUCTION, BOOK, MID_EVENT, TRADE, Float, Int, Int32, TickBatch
+from impactd.core.inputs.ticks import AUCTION, BOOK, MID_EVENT, TRADE, Float, Int, Int32
 from impactd.wire.codec import FieldError
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_symbol, parse_venue
-from impactd.wire.rows import RowBuilder, Rows, by_first_appearance, interleave
+from impactd.wire.rows import RowBuilder, RowColumns, Rows, interleave
 from impactd.wire.tick_codec import TickCodec
 from impactd.wire.times import MAX_NS, MIN_NS
 from impactd.wire.zstd import ZSTD
@@ -188,32 +188,26 @@ def _of_group(group: Sequence[tuple[int, _Message]]) -> tuple[Rows, list[int]]:
     keep = ~is_bad[rows.message]
     codes: dict[str, int] = {}
     code = np.array([codes.setdefault(message.symbol, len(codes)) for message in messages], np.int32)
-    n_bid, n_ask = rows.n_bid[keep], rows.n_ask[keep]
-    width = int(max(n_bid.max(initial=0), n_ask.max(initial=0)))
     sides = rows.sides if keep.all() else [side[keep] for side in rows.sides]
-    sides = [np.ascontiguousarray(side[:, :width]) for side in sides]
-    n = int(np.count_nonzero(keep))
-    batch = TickBatch(
-        symbols=tuple(codes),
+    columns = RowColumns(
+        record=origin[rows.message[keep]],
         symbol=code[rows.message[keep]],
         kind=rows.kind[keep],
         flags=rows.flags[keep],
         ts_event=rows.ts_event[keep],
-        ts_record=np.zeros(n, np.int64),
-        offset=np.zeros(n, np.int64),
+        ts_recv=rows.ts_recv[keep],
         bid_px=sides[0],
         bid_sz=sides[1],
         ask_px=sides[2],
         ask_sz=sides[3],
-        n_bid=n_bid,
-        n_ask=n_ask,
+        n_bid=rows.n_bid[keep],
+        n_ask=rows.n_ask[keep],
         px=rows.px[keep],
         qty=rows.qty[keep],
         aggressor=rows.aggressor[keep],
-        publisher=np.zeros(n, np.int64),
+        publisher=np.zeros(int(np.count_nonzero(keep)), np.int64),
     )
-    found = Rows(by_first_appearance(batch), origin[rows.message[keep]], rows.ts_recv[keep])
-    return found, origin[is_bad].tolist()
+    return columns.rows(list(codes)).in_order(), origin[is_bad].tolist()
 
 
 def _parse(value: bytes, max_levels: int) -> _Message:  # noqa: PLR0912  # one check after another

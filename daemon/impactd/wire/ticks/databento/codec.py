@@ -41,11 +41,11 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.base.publisher import NO_PUBLISHER
-from impactd.core.inputs.ticks import AUCTION, MID_EVENT, TRADE, Float, Int, TickBatch
+from impactd.core.inputs.ticks import AUCTION, MID_EVENT, TRADE, Float, Int
 from impactd.wire.codec import FieldError, Limits, placed, shown
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_number, parse_symbol
-from impactd.wire.rows import RowBuilder, Rows, by_first_appearance
+from impactd.wire.rows import RowBuilder, RowColumns, Rows
 from impactd.wire.symbols import FileSymbols
 from impactd.wire.tick_codec import FileOptions
 from impactd.wire.ticks.csv import CsvCodec, delimiter_of, split_header, split_line
@@ -232,29 +232,26 @@ def _to_rows(ints: Int, levels: Float, prints: Float, names: tuple[str, ...], li
     ints, levels, prints = ints[source], levels[:, source], prints[source]
     levels[:, trade] = np.nan
     prints[~trade] = np.nan
-    n_bid, n_ask = (np.where(trade, 0, ints[:, column]).astype(np.int32) for column in (k.N_BID, k.N_ASK))
-    used = int(max(n_bid.max(initial=0), n_ask.max(initial=0)))
     side = ints[:, k.SIDE]
-    batch = TickBatch(
-        symbols=names,
+    columns = RowColumns(
+        record=lines[source],
         symbol=ints[:, k.SYMBOL].astype(np.int32),
         kind=np.where(trade, TRADE, 0).astype(np.uint8),
         flags=np.where(trade, auction[source] * AUCTION, mid_event[source] * MID_EVENT).astype(np.uint8),
         ts_event=ints[:, k.TS_EVENT].copy(),
-        ts_record=np.zeros(len(source), np.int64),
-        offset=np.zeros(len(source), np.int64),
-        bid_px=np.ascontiguousarray(levels[k.BID_PX, :, :used]),
-        bid_sz=np.ascontiguousarray(levels[k.BID_SZ, :, :used]),
-        ask_px=np.ascontiguousarray(levels[k.ASK_PX, :, :used]),
-        ask_sz=np.ascontiguousarray(levels[k.ASK_SZ, :, :used]),
-        n_bid=n_bid,
-        n_ask=n_ask,
+        ts_recv=ints[:, k.TS_RECV].copy(),
+        bid_px=levels[k.BID_PX],
+        bid_sz=levels[k.BID_SZ],
+        ask_px=levels[k.ASK_PX],
+        ask_sz=levels[k.ASK_SZ],
+        n_bid=np.where(trade, 0, ints[:, k.N_BID]).astype(np.int32),
+        n_ask=np.where(trade, 0, ints[:, k.N_ASK]).astype(np.int32),
         px=prints[:, 0].copy(),
         qty=prints[:, 1].copy(),
         aggressor=np.where(trade, (side == ord("B")).astype(np.int8) - (side == ord("A")), 0).astype(np.int8),
         publisher=ints[:, k.PUBLISHER].copy(),
     )
-    return Rows(by_first_appearance(batch), lines[source], ints[:, k.TS_RECV].copy())
+    return columns.rows(names).in_order()
 
 
 def _is_tbbo(head: Head) -> bool:

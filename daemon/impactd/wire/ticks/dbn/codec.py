@@ -29,11 +29,11 @@ import numpy.typing as npt
 
 from impactd.core.base.venue import VenueRule, at_venue, named_venue, whole_of
 from impactd.core.inputs.events import Received
-from impactd.core.inputs.ticks import Byte, Int, Int32, TickBatch
+from impactd.core.inputs.ticks import Byte, Int, Int32
 from impactd.wire.codec import FROM_DATA, OF_SYMBOL, Decoded, FieldError, Limits, floor_ms
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_symbol
-from impactd.wire.rows import Rows, interleave, stamped
+from impactd.wire.rows import RowColumns, Rows, interleave, stamped
 from impactd.wire.tick_codec import FileBatch, FileFormatError, FileOptions, TickCodec, dated, with_faults
 from impactd.wire.ticks.dbn import kernel as k
 from impactd.wire.ticks.dbn.metadata import (
@@ -470,50 +470,16 @@ def _read(
     with_rows = n_rows > 0
     width = int(_LEVELS[((words[start] >> 8) & 0xFF)[with_rows]].max(initial=0))
     n_out, n_symbols = int(n_rows.sum()), len(symbols.names)
-    out = k.Columns(
-        record=np.empty(n_out, np.int64),
-        symbol=np.empty(n_out, np.int32),
-        kind=np.empty(n_out, np.uint8),
-        flags=np.empty(n_out, np.uint8),
-        ts_event=np.empty(n_out, np.int64),
-        ts_recv=np.empty(n_out, np.int64),
-        bid_px=np.empty((n_out, width)),
-        bid_sz=np.empty((n_out, width)),
-        ask_px=np.empty((n_out, width)),
-        ask_sz=np.empty((n_out, width)),
-        n_bid=np.empty(n_out, np.int32),
-        n_ask=np.empty(n_out, np.int32),
-        px=np.empty(n_out),
-        qty=np.empty(n_out),
-        aggressor=np.empty(n_out, np.int8),
-        publisher=np.empty(n_out, np.int64),
-    )
+    out = RowColumns.room(n_out, width)
     order: Int32 = np.empty(n_symbols, np.int32)
-    n_local, used = k.fill(
+    n_local = k.fill(
         words, start, message, variant, _LAYOUTS, _LEVELS, code, n_rows, np.full(n_symbols, -1, np.int32), order, out
     )
-    names = symbols.names
-    batch = TickBatch(
-        symbols=tuple(names[i] for i in order[:n_local].tolist()),
-        symbol=out.symbol,
-        kind=out.kind,
-        flags=out.flags,
-        ts_event=out.ts_event,
-        ts_record=np.zeros(n_out, np.int64),
-        offset=np.zeros(n_out, np.int64),
-        bid_px=_narrow(out.bid_px, used),
-        bid_sz=_narrow(out.bid_sz, used),
-        ask_px=_narrow(out.ask_px, used),
-        ask_sz=_narrow(out.ask_sz, used),
-        n_bid=out.n_bid,
-        n_ask=out.n_ask,
-        px=out.px,
-        qty=out.qty,
-        aggressor=out.aggressor,
+    if rules:
         # Of books at venues each is of its venue, whatever publishers that has.
-        publisher=np.zeros(n_out, np.int64) if rules else out.publisher,
-    )
-    return _Read(Rows(batch, out.record, out.ts_recv), fault, code, n_others)
+        out.publisher[:] = 0
+    rows = out.rows([symbols.names[i] for i in order[:n_local].tolist()])
+    return _Read(rows, fault, code, n_others)
 
 
 def _to_venues(
@@ -532,7 +498,3 @@ def _to_venues(
     found = own[pair_of]
     fault[is_read] = np.where(found < 0, k.VENUE, k.GOOD)
     code[is_read] = np.where(found < 0, code[is_read], found)
-
-
-def _narrow(levels: npt.NDArray[np.float64], used: int) -> npt.NDArray[np.float64]:
-    return levels if levels.shape[1] == used else np.ascontiguousarray(levels[:, :used])

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.base.jit import uncounted_kernel
-from impactd.core.inputs.ticks import AUCTION, BOOK, MID_EVENT, TRADE, Byte, Float, Int, Int32
+from impactd.core.inputs.ticks import AUCTION, BOOK, MID_EVENT, TRADE, Byte, Int, Int32
+from impactd.wire.rows import RowColumns
 from impactd.wire.ticks.databento.kernel import UNDEFINED_PX
 from impactd.wire.times import MAX_NS, MIN_NS
 
@@ -63,27 +64,6 @@ class Symbols(NamedTuple):
     """Behind the interval, ns."""
     code: Int
     """Number of the symbol."""
-
-
-class Columns(NamedTuple):
-    """Columns of a `TickBatch`, to be filled."""
-
-    record: Int
-    symbol: Int32
-    kind: Byte
-    flags: Byte
-    ts_event: Int
-    ts_recv: Int
-    bid_px: Float
-    bid_sz: Float
-    ask_px: Float
-    ask_sz: Float
-    n_bid: Int32
-    n_ask: Int32
-    px: Float
-    qty: Float
-    aggressor: npt.NDArray[np.int8]
-    publisher: Int
 
 
 @uncounted_kernel
@@ -280,7 +260,7 @@ def classify(  # noqa: PLR0912, PLR0915  # one decision after another, in the or
 
 
 @uncounted_kernel
-def _book(words: Int, at: int, depth: int, row: int, out: Columns) -> float:
+def _book(words: Int, at: int, depth: int, row: int, out: RowColumns) -> float:
     """Write the levels of a record; return the sum of their sizes."""
     n_bid, n_ask, total = 0, 0, 0.0
     for level in range(depth):
@@ -305,7 +285,7 @@ def _book(words: Int, at: int, depth: int, row: int, out: Columns) -> float:
 
 
 @uncounted_kernel
-def _blank(row: int, out: Columns) -> None:
+def _blank(row: int, out: RowColumns) -> None:
     """Write NaN behind the levels of a row."""
     width = out.bid_px.shape[1]
     for level in range(out.n_bid[row], width):
@@ -328,9 +308,9 @@ def fill(
     n_rows: Int,
     local: Int32,
     order: Int32,
-    out: Columns,
-) -> tuple[int, int]:
-    """Write the rows of the records that have some; return how many symbols and levels are in use.
+    out: RowColumns,
+) -> int:
+    """Write the rows of the records that have some; return how many symbols are in use.
 
     Parameters
     ----------
@@ -339,7 +319,7 @@ def fill(
     order : ndarray of int32, shape (n_symbols,)
         Filled with the symbols in the order in which the rows name them.
     """
-    row, n_local, used = 0, 0, 0
+    row, n_local = 0, 0
     for i in range(start.shape[0]):
         if not n_rows[i]:
             continue
@@ -372,7 +352,6 @@ def fill(
             depth = _book(words, at, 0 if is_clear else n_levels[rtype], book_row, out)
             out.kind[book_row] = BOOK
             out.flags[book_row] = MID_EVENT if mid_event else 0
-            used = max(used, out.n_bid[book_row], out.n_ask[book_row])
             _blank(book_row, out)
         if is_print:
             side = (what >> 40) & 0xFF
@@ -386,4 +365,4 @@ def fill(
             out.n_ask[trade_row] = 0
             _blank(trade_row, out)
         row += n_rows[i]
-    return n_local, used
+    return n_local

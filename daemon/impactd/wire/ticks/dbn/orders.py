@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.base.jit import uncounted_kernel
-from impactd.core.inputs.ticks import BOOK, TRADE, Byte, Int, TickBatch
-from impactd.wire.rows import Rows, by_first_appearance
+from impactd.core.inputs.ticks import BOOK, TRADE, Byte, Int
+from impactd.wire.rows import RowColumns, Rows, by_first_appearance
 from impactd.wire.ticks.building.ladder import place, set_level
 from impactd.wire.ticks.dbn.kernel import (
     ACTION,
@@ -32,7 +32,6 @@ from impactd.wire.ticks.dbn.kernel import (
     SHORT,
     SIDE,
     TIME,
-    Columns,
     price,
 )
 
@@ -150,7 +149,7 @@ def _clear(orders: Orders, levels: Levels, symbol: int) -> None:
 
 
 @uncounted_kernel
-def _write_book(levels: Levels, symbol: int, depth: int, row: int, out: Columns) -> None:
+def _write_book(levels: Levels, symbol: int, depth: int, row: int, out: RowColumns) -> None:
     for side in range(2):
         n = min(depth, levels.n[symbol, side])
         last = levels.begin[symbol, side] + levels.n[symbol, side] - 1
@@ -219,7 +218,7 @@ def build(  # noqa: PLR0912, PLR0915  # one action after another
     changed: Byte,
     publisher: Int,
     fault: Byte,
-    out: Columns,
+    out: RowColumns,
 ) -> int:
     """Follow the MBO records among `start`; return how many rows were written.
 
@@ -239,7 +238,7 @@ def build(  # noqa: PLR0912, PLR0915  # one action after another
         Whose orders a book is of, 0 before the first; one that has ended may begin with another's clear.
     fault : ndarray of uint8, shape (n,)
         Filled where a record is refused; those that are already are skipped.
-    out : Columns
+    out : RowColumns
         Room for two rows per record.
     """
     row = 0
@@ -365,25 +364,7 @@ class OrderBooks:
         """Follow the MBO records of a run; `fault` is filled."""
         n = len(start)
         self._make_room(code, n, len(names))
-        shape = (2 * n, self._depth)
-        out = Columns(
-            record=np.empty(2 * n, np.int64),
-            symbol=np.empty(2 * n, np.int32),
-            kind=np.empty(2 * n, np.uint8),
-            flags=np.empty(2 * n, np.uint8),
-            ts_event=np.empty(2 * n, np.int64),
-            ts_recv=np.empty(2 * n, np.int64),
-            bid_px=np.empty(shape),
-            bid_sz=np.empty(shape),
-            ask_px=np.empty(shape),
-            ask_sz=np.empty(shape),
-            n_bid=np.empty(2 * n, np.int32),
-            n_ask=np.empty(2 * n, np.int32),
-            px=np.empty(2 * n),
-            qty=np.empty(2 * n),
-            aggressor=np.empty(2 * n, np.int8),
-            publisher=np.empty(2 * n, np.int64),
-        )
+        out = RowColumns.room(2 * n, self._depth)
         rows = build(
             words,
             start,
@@ -399,27 +380,7 @@ class OrderBooks:
             fault,
             out,
         )
-        width = int(max(out.n_bid[:rows].max(initial=0), out.n_ask[:rows].max(initial=0)))
-        batch = TickBatch(
-            symbols=tuple(names),
-            symbol=out.symbol[:rows],
-            kind=out.kind[:rows],
-            flags=out.flags[:rows],
-            ts_event=out.ts_event[:rows],
-            ts_record=np.zeros(rows, np.int64),
-            offset=np.zeros(rows, np.int64),
-            bid_px=np.ascontiguousarray(out.bid_px[:rows, :width]),
-            bid_sz=np.ascontiguousarray(out.bid_sz[:rows, :width]),
-            ask_px=np.ascontiguousarray(out.ask_px[:rows, :width]),
-            ask_sz=np.ascontiguousarray(out.ask_sz[:rows, :width]),
-            n_bid=out.n_bid[:rows],
-            n_ask=out.n_ask[:rows],
-            px=out.px[:rows],
-            qty=out.qty[:rows],
-            aggressor=out.aggressor[:rows],
-            publisher=out.publisher[:rows],
-        )
-        return Rows(by_first_appearance(batch), out.record[:rows], out.ts_recv[:rows])
+        return out.rows(names, rows).in_order()
 
     def lose(self) -> None:
         """Note that records are missing before the next one."""

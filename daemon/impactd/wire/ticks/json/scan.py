@@ -16,9 +16,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from impactd.core.inputs.columns import Values
-from impactd.core.inputs.ticks import Float, Int, TickBatch
+from impactd.core.inputs.ticks import Float, Int
 from impactd.wire.codec import Limits
-from impactd.wire.rows import Rows
+from impactd.wire.rows import RowColumns, Rows
 from impactd.wire.ticks.json.kernel import (
     AGGRESSOR,
     ASK_PX,
@@ -111,33 +111,27 @@ class Scanner:
         return self._finish(ints[:rows], levels, prints[:rows], symbols), np.flatnonzero(unsure).tolist()
 
     def _finish(self, ints: Int, levels: Float, prints: Float, symbols: tuple[str, ...]) -> Rows:
-        n = len(ints)
-        used = int(ints[:, N_BID : N_ASK + 1].max(initial=0))
-        self._width = max(used, 1)
-
-        def side(plane: int) -> Float:
-            return np.ascontiguousarray(levels[plane, :n, :used])
-
-        batch = TickBatch(
-            symbols=symbols,
+        columns = RowColumns(
+            record=ints[:, RECORD].copy(),
             symbol=ints[:, SYMBOL].astype(np.int32),
             kind=ints[:, KIND].astype(np.uint8),
             flags=ints[:, FLAGS].astype(np.uint8),
             ts_event=ints[:, TS_EVENT].copy(),
-            ts_record=np.zeros(n, np.int64),
-            offset=np.zeros(n, np.int64),
-            bid_px=side(BID_PX),
-            bid_sz=side(BID_SZ),
-            ask_px=side(ASK_PX),
-            ask_sz=side(ASK_SZ),
+            ts_recv=ints[:, TS_RECV].copy(),
+            bid_px=levels[BID_PX],
+            bid_sz=levels[BID_SZ],
+            ask_px=levels[ASK_PX],
+            ask_sz=levels[ASK_SZ],
             n_bid=ints[:, N_BID].astype(np.int32),
             n_ask=ints[:, N_ASK].astype(np.int32),
             px=prints[:, 0].copy(),
             qty=prints[:, 1].copy(),
             aggressor=ints[:, AGGRESSOR].astype(np.int8),
-            publisher=np.zeros(n, np.int64),
+            publisher=np.zeros(len(ints), np.int64),
         )
-        return Rows(batch, ints[:, RECORD].copy(), ints[:, TS_RECV].copy())
+        rows = columns.rows(symbols, len(ints))
+        self._width = max(rows.batch.n_levels, 1)
+        return rows
 
 
 def _joined(values: Sequence[bytes]) -> Values:
