@@ -46,7 +46,7 @@ format: env  ## Format the sources.
 
 .PHONY: docs
 docs: env  ## Build the documentation as a site in build/site; a warning is an error.
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 .PHONY: fuzz
 fuzz: env  ## Send mutated messages of every kind: each must be answered, good ones unharmed (N=100000 SEED=1).
