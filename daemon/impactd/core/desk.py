@@ -481,13 +481,7 @@ class Desk:
     # --- instruments ------------------------------------------------------
 
     def _define(self, event: Definition) -> bool:
-        """Take in a definition and return whether it changes anything.
-
-        Raises
-        ------
-        ValueError
-            If it cannot be used; the text names the field and the remedy.
-        """
+        """Take in a definition and return whether it changes anything."""
         symbol = event.symbol
         its = self._instruments.with_record(symbol, event.instrument)
         of_orders = [order.instrument for order in self._orders.of(symbol)]

@@ -113,11 +113,6 @@ def recorded_day(
         Only its minutes; all by default.
     hours : str, optional
         The session, in words.
-
-    Raises
-    ------
-    ValidationError
-        1001 if the file cannot be used, or no book prevails within the session.
     """
     books = read_books(path, codec=codec, symbol=symbol)
     slippage = ImpactModel().estimate_slippage(books, interval="1min")
@@ -298,11 +293,6 @@ def choose_model(slippage: pd.DataFrame) -> tuple[str, pd.DataFrame]:
         One row per model: ``model``, ``rmse`` (of sizes left out, price per share),
         ``test_r2``, ``test_r2_unseen_times``, ``train_r2``, ``n_intervals``,
         ``outcome``.
-
-    Raises
-    ------
-    ModelFittingError
-        If none can be fitted.
     """
     rows: list[dict[str, Any]] = []
     failure: ModelFittingError | None = None
@@ -347,13 +337,7 @@ def compare_days(
     side: str = "buy",
     config: OptimizerConfig | None = None,
 ) -> Comparison:
-    """Compare strategies and models on several days, recorded ones against generated ones.
-
-    Raises
-    ------
-    ValidationError
-        1001 without a day.
-    """
+    """Compare strategies and models on several days, recorded ones against generated ones."""
     if not days:
         raise ValidationError(MALFORMED, "days: there is none", "give at least one")
     strategies, models, chosen = [], [], {}

@@ -204,11 +204,6 @@ def summary(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Return orders or fills by their keys: counts, sums of money, and averages weighted by value.
 
     `hour` and `date` (UTC) are keys of both, besides their columns.
-
-    Raises
-    ------
-    ValidationError
-        1002 if a key is no column.
     """
     is_orders = "order_qty" in table
     at = table["as_of" if is_orders else "ts_event"]

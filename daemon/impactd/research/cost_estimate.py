@@ -48,8 +48,6 @@ def estimate(
         Calendar, such as 'XNYS', where no `settings` are given.
     max_cost_bps : float, optional
         Also find the largest quantity within this cost.
-    settings : CoreSettings, optional
-        Of the service.
     **terms
         Further instructions of an order, such as `participation_rate`.
 

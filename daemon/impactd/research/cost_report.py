@@ -79,13 +79,7 @@ def _cost(currency: object, orders: pd.DataFrame) -> str:
 
 
 def write_costs(found: Analysis, by: Sequence[str], out: Path, form: Format = "csv") -> list[Path]:
-    """Write fills, orders, the summary by `by`, and ``tca.html``; return the files.
-
-    Raises
-    ------
-    ValidationError
-        1001 if they cannot be written; 1002 for a key that is no column.
-    """
+    """Write fills, orders, the summary by `by`, and ``tca.html``; return the files."""
     of = found.fills if found.orders.empty else found.orders
     if stated(of).nunique() > 1 and "currency" not in by:
         by = [*by, "currency"]  # no sum is of several

@@ -33,13 +33,7 @@ class Rates:
 
 
 def read_rates(path: Path) -> Rates:
-    """Read a report's currency and its rates from a TOML file.
-
-    Raises
-    ------
-    ValidationError
-        1001 if it cannot be read, or a rate is not a positive number.
-    """
+    """Read a report's currency and its rates from a TOML file."""
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
         rates = {name: float(value) for name, value in found.pop("rates").items()}
@@ -68,13 +62,7 @@ def multipliers(table: pd.DataFrame) -> pd.Series:
 
 
 def converted(table: pd.DataFrame, money: Sequence[str], rates: Rates) -> pd.DataFrame:
-    """Return a table with its columns of money in the currency of the report.
-
-    Raises
-    ------
-    ValidationError
-        1001 for a currency without a rate.
-    """
+    """Return a table with its columns of money in the currency of the report."""
     own = stated(table)
     missing = sorted(set(own) - set(rates.rates))
     if missing:

@@ -116,13 +116,7 @@ class FittedModel:
     fitted_range: tuple[float, float]
 
     def side(self, name: str) -> SideCurves:
-        """Return one side's curves.
-
-        Raises
-        ------
-        ValidationError
-            1001 if the history had no such side.
-        """
+        """Return one side's curves."""
         if name not in self.sides:
             raise ValidationError(MALFORMED, f"side: {name!r} was not fitted", f"give one of {', '.join(self.sides)}")
         return self.sides[name]
@@ -223,13 +217,7 @@ def fit_history(table: pd.DataFrame, model_type: str, *, intercept: bool | None)
 
 
 def _choose(cells: _Cells) -> tuple[str, str, _Scored, dict[str, float]]:
-    """Return the model that fits where none was named: name, key of `BASES`, fit, and the error of each that was tried.
-
-    Raises
-    ------
-    ModelFittingError
-        2001 too little data, 2002 no curve rises with size.
-    """
+    """Return the model that fits where none was named: name, key of `BASES`, fit, and each one's error."""
     origin = _fit(cells, "linear", "linear", intercept=False)
     errors = {"linear, through the origin": origin.rmse()}
     if origin.r2_within() >= LEAST_ORIGIN_R2:

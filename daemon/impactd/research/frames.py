@@ -75,13 +75,7 @@ class Books:
 
 
 def require_columns(table: object, columns: tuple[str, ...], what: str) -> pd.DataFrame:
-    """Return `table` as a frame that has `columns` and at least one row.
-
-    Raises
-    ------
-    ValidationError
-        1001 if it is no frame or has no rows, 1002 if columns are missing.
-    """
+    """Return `table` as a frame that has `columns` and at least one row."""
     if not isinstance(table, pd.DataFrame):
         raise ValidationError(MALFORMED, f"{what}: a {type(table).__name__} is not a table", "give a pandas DataFrame")
     missing = [name for name in columns if name not in table.columns]
@@ -95,13 +89,7 @@ def require_columns(table: object, columns: tuple[str, ...], what: str) -> pd.Da
 
 
 def numbers(column: pd.Series[Any], what: str) -> Float:
-    """Return a column as float64.
-
-    Raises
-    ------
-    ValidationError
-        1001, naming the first value that is no number and its row.
-    """
+    """Return a column as float64."""
     if not (pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)):
         parsed = pd.to_numeric(column, errors="coerce")
         bad = np.flatnonzero(np.asarray(parsed.isna() & column.notna()))
@@ -114,11 +102,6 @@ def numbers(column: pd.Series[Any], what: str) -> Float:
 
 def times_ns(column: pd.Series[Any], what: str = "time") -> Int:
     """Return a column of times in ns since the epoch, UTC.
-
-    Raises
-    ------
-    ValidationError
-        1001, if there is something else in it.
 
     Examples
     --------

@@ -88,13 +88,7 @@ class GeneratorSpec:
     noise: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be made.
-
-        Raises
-        ------
-        ValueError
-            Names the field and what it may be.
-        """
+        """Refuse what cannot be made."""
         bounds = {"snapshots": (1, 10**8), "levels": (1, 100), "symbols": (1, 5_000), "days": (1, 1_000)}
         for name, (low, high) in bounds.items():
             value = getattr(self, name)

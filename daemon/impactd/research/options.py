@@ -168,11 +168,6 @@ class OptimizerConfig:
 def solver_type(value: object, name: str = "solver") -> SolverType:
     """Return `value` as a `SolverType`; its value's text will do.
 
-    Raises
-    ------
-    ValidationError
-        1001 if there is no such kind.
-
     Examples
     --------
     >>> solver_type("scipy")

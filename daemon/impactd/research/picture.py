@@ -98,13 +98,7 @@ class Picture:
     panels: tuple[Panel, ...]
 
     def draw(self, backend: Backend) -> Any:
-        """Return the figure.
-
-        Raises
-        ------
-        ValidationError
-            1001 if there is no such backend.
-        """
+        """Return the figure."""
         if backend == "matplotlib":
             return _on_paper(self)
         if backend == "plotly":

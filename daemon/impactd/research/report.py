@@ -173,11 +173,6 @@ def make_report(
         'buy' or 'sell'.
     config : OptimizerConfig, optional
         Its time limit holds for each solver.
-
-    Raises
-    ------
-    ValidationError
-        1001 without a day.
     """
     compared = compare_days(days, total_shares, n_intervals, side=side, config=config)
     ordered = [*(day for day in days if day.recorded), *(day for day in days if not day.recorded)]
@@ -197,13 +192,7 @@ def make_report(
 
 
 def write_report(report: Report, out: Path) -> list[Path]:
-    """Write ``report.html`` with its charts inside, and ``report.md`` with the charts as files.
-
-    Raises
-    ------
-    ValidationError
-        1001 if it cannot be written.
-    """
+    """Write ``report.html`` with its charts inside, and ``report.md`` with the charts as files."""
     environment = page_environment()
     files = {"report.html": environment.get_template("report.html.j2").render(report=report)}
     environment.filters["cell"] = _markdown_cell

@@ -29,13 +29,7 @@ def as_document(found: Selftest, at: datetime) -> dict[str, Any]:
 
 
 def write_selftest(found: Selftest, out: Path, at: datetime) -> list[Path]:
-    """Write ``selftest-DATE.json`` and ``.html``; a second run of one day replaces the first.
-
-    Raises
-    ------
-    ValidationError
-        1001 if they cannot be written.
-    """
+    """Write ``selftest-DATE.json`` and ``.html``; a second run of one day replaces the first."""
     document = as_document(found, at)
     page = page_environment().get_template("selftest.html.j2").render(document)
     stem = f"selftest-{at:%Y-%m-%d}"

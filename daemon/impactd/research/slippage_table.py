@@ -66,13 +66,7 @@ class Parts:
 
 
 def checked_sizes(trade_sizes: Iterable[float]) -> Float:
-    """Return trade sizes ascending, each once.
-
-    Raises
-    ------
-    ValidationError
-        1001 unless they are positive and finite.
-    """
+    """Return trade sizes ascending, each once."""
     sizes = np.unique(numbers(pd.Series(list(trade_sizes)), "trade_sizes"))
     if not len(sizes) or not (np.isfinite(sizes).all() and (sizes > 0.0).all()):
         raise ValidationError(MALFORMED, "trade_sizes: needs positive, finite sizes", "give shares, or leave it out")

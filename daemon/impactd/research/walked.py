@@ -35,13 +35,7 @@ class Walks:
 
     @classmethod
     def of(cls, table: pd.DataFrame, interval: str | pd.Timedelta = "1min", books: BookSettings | None = None) -> Walks:
-        """Return the books of a table in the long form, one symbol.
-
-        Raises
-        ------
-        ValidationError
-            1001 malformed input, 1002 missing columns.
-        """
+        """Return the books of a table in the long form, one symbol."""
         require_columns(table, COLUMNS, "orderbook_data")
         try:
             interval_ns = pd.Timedelta(interval).value
@@ -63,8 +57,6 @@ class Walks:
             Starts of intervals, ns.
         qty : ndarray of float64, shape (n,)
             Shares.
-        side : str
-            'buy' or 'sell'.
 
         Returns
         -------

@@ -48,17 +48,12 @@ def release_key(package: Path = _PACKAGE) -> str:
 
 
 def prepare_kernels(environ: MutableMapping[str, str]) -> Path | None:
-    """Have numba keep this release's machine code apart, and give it what was compiled beforehand.
+    """Have numba keep this release's machine code apart, with what was compiled before; return where, if it decides.
 
     Parameters
     ----------
     environ : mutable mapping of str to str
         The process's environment: `CACHE_VARIABLE` is set to the release's own directory.
-
-    Returns
-    -------
-    Path or None
-        The directory, or None where numba decides.
 
     Raises
     ------

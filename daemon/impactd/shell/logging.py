@@ -40,7 +40,7 @@ def setup(
     per_minute: int = 0,
     libraries: Literal["debug", "info", "warning", "error"] = "warning",
 ) -> RateLimit:
-    """Send structlog and the standard library's loggers to one stream.
+    """Send structlog and the standard library's loggers to one stream; return what limits their lines.
 
     Parameters
     ----------
@@ -52,11 +52,6 @@ def setup(
         Lines of one kind a minute, see `impactd.shell.log_limit`; 0 holds nothing back.
     libraries : {"debug", "info", "warning", "error"}
         Least level of what is not of this package; never less than `level`.
-
-    Returns
-    -------
-    RateLimit
-        What holds lines back.
     """
     out = sys.stderr if stream is None else stream
     as_json = form == "json" or (form == "auto" and not out.isatty())

@@ -23,11 +23,6 @@ class TickDecoder:
         Codec of records whose header names none.
     live : bool, optional
         Whether books are built from the records of one call to the next; otherwise each record is decoded by itself.
-
-    Raises
-    ------
-    UnknownNameError
-        If `default` does not exist.
     """
 
     def __init__(self, default: str = DEFAULT_CODEC, limits: Limits | None = None, *, live: bool = False) -> None:

@@ -90,16 +90,9 @@ def decode_events(
 
     Parameters
     ----------
-    topic : Topic
-        Any input but `Topic.TICKS`.
     values, offsets, ts_records, keys
         Columns of the records; a timestamp may be `FROM_DATA`, which is then `ts_event`
         floored to the millisecond.
-
-    Returns
-    -------
-    DecodedEvents
-        Each record is an event or refused.
     """
     limits = limits or Limits()
     out = DecodedEvents()

@@ -70,13 +70,7 @@ class Registry(Generic[T]):
         return name
 
     def register(self, name: str, target: T | str) -> None:
-        """Add one: the thing itself, or its lazy path.
-
-        Raises
-        ------
-        ValueError
-            If the name is taken.
-        """
+        """Add one: the thing itself, or its lazy path."""
         if name in self:
             raise ValueError(f"{self.what} {name!r} exists already; choose another name")
         self._targets[name] = target

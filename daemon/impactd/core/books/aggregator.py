@@ -85,11 +85,6 @@ class MinuteAggregator:
         From a symbol to whether its prices may be at or below zero.
     venues : tuple of VenueRule, optional
         How long the books of venues prevail, where that differs from the settings.
-
-    Raises
-    ------
-    ValueError
-        If a setting is out of range.
     """
 
     def __init__(
@@ -327,7 +322,7 @@ class MinuteAggregator:
         demand_range: tuple[float, float] | None = None,
         lot: int | None = None,
     ) -> bool:
-        """Choose the grid after a minute has closed, and set it if it must change.
+        """Choose the grid after a minute has closed, and set it if it must change; return whether it did.
 
         Parameters
         ----------
@@ -336,11 +331,6 @@ class MinuteAggregator:
             shares; None without orders.
         lot : int or None
             Lot size in quanta; None if no order states one.
-
-        Returns
-        -------
-        bool
-            Whether the grid has changed.
         """
         grid = self.grid_after(symbol, stats, demand_range, lot)
         if grid is None:

@@ -260,7 +260,7 @@ def check_book(
 
 @inner_kernel
 def compact_side(px: Float, sz: Float, i: int, n: int, levels: Float, s: int, row: int) -> int:
-    """Copy the levels of positive size of one side of book `i`.
+    """Copy the levels of positive size of one side of book `i`; return how many.
 
     Parameters
     ----------
@@ -269,11 +269,6 @@ def compact_side(px: Float, sz: Float, i: int, n: int, levels: Float, s: int, ro
         Which book, and how many of its levels to look at.
     levels : ndarray of float64, shape (n_symbols, 4, n_levels)
         Receives the prices in ``levels[s, row]`` and the sizes in ``levels[s, row + 1]``.
-
-    Returns
-    -------
-    int
-        Levels copied.
     """
     count = 0
     for j in range(n):

@@ -102,7 +102,7 @@ def _priced_at(out: Float, o: int, side: int, n: int, mid: float) -> int:
 def merge_books(
     symbol: npt.NDArray[np.void], levels: Float, family: Family, s: int, at: int, out: Float, o: int
 ) -> tuple[int, int]:
-    """Merge the books of a whole's venues that prevail after `at` (ns) into ``out[o]``.
+    """Merge the books of a whole's venues that prevail after `at` (ns) into ``out[o]``; return the levels of each side.
 
     Parameters
     ----------
@@ -112,11 +112,6 @@ def merge_books(
         Row of the whole.
     out : ndarray of float64, shape (n, 4, L)
         May be `levels`.
-
-    Returns
-    -------
-    int, int
-        Levels of the merged bids and asks.
     """
     bids = _merged_side(symbol, levels, family, s, at, out, o, BIDS)
     asks = _merged_side(symbol, levels, family, s, at, out, o, ASKS)

@@ -168,13 +168,7 @@ def pack(store: Store, s: int) -> bytes:
 
 
 def packed_widths(data: bytes) -> tuple[int, int]:
-    """Return how many levels and sizes a packed row needs.
-
-    Raises
-    ------
-    ValueError
-        If `data` was not packed by this layout.
-    """
+    """Return how many levels and sizes a packed row needs."""
     n_bid, n_ask, n_sizes = _widths(data)
     return max(n_bid, n_ask), n_sizes
 
@@ -281,13 +275,7 @@ class SymbolTable:
         return slot
 
     def open_slot(self, symbol: str) -> int:
-        """Return the row of a symbol with an open minute.
-
-        Raises
-        ------
-        KeyError
-            If the symbol has no open minute.
-        """
+        """Return the row of a symbol with an open minute."""
         slot = self._slots.get(symbol)
         if slot is None or self.store.symbol[slot]["minute"] == NEVER:
             raise KeyError(f"{symbol} has no open minute: it has had neither a row nor an order")

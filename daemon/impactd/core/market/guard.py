@@ -147,7 +147,7 @@ class Guard:
     def update(
         self, stats: MinuteStats, fitted: tuple[float, float] | None, forecast: Callable[[Int, float], Curves]
     ) -> list[TrialResult]:
-        """Charge a closed minute to the trials in progress, learn from those that it ends, and begin another.
+        """Charge a closed minute to the trials in progress, return those that it ends, and begin another.
 
         Parameters
         ----------
@@ -157,11 +157,6 @@ class Guard:
             Half-spread and slope of the minute's own fit; None where it had none.
         forecast : callable
             Starts of intervals (int64 ns) and shares an interval to the forecast `Curves`.
-
-        Returns
-        -------
-        list of TrialResult
-            One for each trial that ended.
         """
         self._see(stats.minute, fitted)
         end = stats.minute + self._interval_ns

@@ -87,11 +87,6 @@ class SideModel:
         Shape of the day; a prior or learned.
     min_coverage : float
         Share of covered time from which a cell counts as measured.
-
-    Raises
-    ------
-    ValueError
-        If a setting is out of its range.
     """
 
     def __init__(

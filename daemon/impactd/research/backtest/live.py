@@ -155,11 +155,6 @@ def execute(tape: SymbolTape, settings: CoreSettings, state: State, order: Paren
 
     Models are not published and bands do not continue learning: no quantity depends on either, and the plan that is
     judged by its band is the first one.
-
-    Raises
-    ------
-    RuntimeError
-        If the engine made no plan for it.
     """
     return execute_all(tape, settings, state, (order,))[0]
 
@@ -261,11 +256,6 @@ def executed(order: ParentOrder, plans: list[Plan], interval_ns: int) -> Run:
     ----------
     plans : list of Plan
         Of this order, in the order in which they were published.
-
-    Raises
-    ------
-    RuntimeError
-        If there is no plan.
     """
     if not plans:
         raise RuntimeError(f"{order.symbol}: the engine made no plan for an order at {order.start}")

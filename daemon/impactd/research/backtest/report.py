@@ -110,8 +110,6 @@ def figures(test: Backtest, paths: Sequence[Path], seed: int, hours: str = "") -
     ----------
     paths : sequence of Path
         The files, for their checksums.
-    hours : str
-        The session, in words.
     """
     known = asked(test.question, test.settings, test.strategies, inputs(paths), seed, hours)
     return compiled(test, known)

@@ -64,13 +64,7 @@ class Backtest(Worked):
 
 
 def chosen(strategies: Sequence[str]) -> tuple[str, ...]:
-    """Return the strategies to run, those that every figure needs among them, in the usual order.
-
-    Raises
-    ------
-    ValidationError
-        1001 if one is not known.
-    """
+    """Return the strategies to run, those that every figure needs among them, in the usual order."""
     unknown = [name for name in strategies if name not in STRATEGIES]
     if unknown:
         raise ValidationError(
@@ -110,11 +104,6 @@ def backtest(
         Of files that do not say.
     begin : callable, optional
         Takes the number of orders, and returns what is called as they are done.
-
-    Raises
-    ------
-    ValidationError
-        1001 where there is nothing to try.
     """
     chosen(strategies)  # before a file is read for nothing
     settings = for_backtest(settings)

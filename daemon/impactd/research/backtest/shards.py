@@ -129,13 +129,7 @@ class Part:
 
 
 def parquet() -> Any:
-    """Return pyarrow's module for Parquet.
-
-    Raises
-    ------
-    ValidationError
-        1001 without pyarrow.
-    """
+    """Return pyarrow's module for Parquet."""
     try:
         return extra_module("pyarrow.parquet", "arrow")
     except MissingExtraError as error:
@@ -158,11 +152,6 @@ def run_shard(
     -------
     worked, had : int
         Units.
-
-    Raises
-    ------
-    ValidationError
-        1001 without pyarrow.
     """
     parquet()
     mine = whole.shard(number, of)

@@ -49,13 +49,7 @@ MIN_ROWS: Final = 500
 
 
 def fit(samples: Sequence[Samples], settings: CoreSettings, seed: int) -> bytes:
-    """Return the content of a trained file.
-
-    Raises
-    ------
-    ModelFittingError
-        2001 if there are too few rows.
-    """
+    """Return the content of a trained file."""
     x, left = stacked(samples, "x"), stacked(samples, "came") - stacked(samples, "default")
     if len(x) < MIN_ROWS:
         raise ModelFittingError(

@@ -80,11 +80,6 @@ def train(
         Orders that schedules are compared on; None for no backtest.
     begin : callable, optional
         Takes a number of orders, and returns what is called as they are done.
-
-    Raises
-    ------
-    ModelFittingError
-        2001 if there is too little to learn from.
     """
     settings = with_learned(settings, "")
     samples: list[Samples] = [part for tape in tapes for part in samples_of(tape, settings)]

@@ -58,13 +58,7 @@ def source_names() -> list[str]:
 
 
 def source(name: str) -> Source:
-    """Return a source by its name.
-
-    Raises
-    ------
-    ValidationError
-        1001 if there is none, or it cannot be loaded.
-    """
+    """Return a source by its name."""
     try:
         made = SOURCES.get(name)()
     except UnknownNameError as error:

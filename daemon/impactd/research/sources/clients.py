@@ -16,13 +16,7 @@ _SAID: Final = 300
 
 
 def client(module: str, vendor: str, remedy: str) -> ModuleType:
-    """Import a vendor's client.
-
-    Raises
-    ------
-    ValidationError
-        1001 if it is not installed.
-    """
+    """Import a vendor's client."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -28,26 +28,14 @@ def is_missing(value: object) -> bool:
 
 
 def field(record: Record, name: str) -> Any:
-    """Return a field that a record must have.
-
-    Raises
-    ------
-    ValidationError
-        1002 if it is missing.
-    """
+    """Return a field that a record must have."""
     if name not in record:
         raise ValidationError(MISSING_COLUMNS, f"{name}: missing in a record", f"it has {', '.join(map(str, record))}")
     return record[name]
 
 
 def number(record: Record, name: str) -> float:
-    """Return a field as a float; NaN where it is there and empty.
-
-    Raises
-    ------
-    ValidationError
-        1001 if it is no number, 1002 if it is missing.
-    """
+    """Return a field as a float; NaN where it is there and empty."""
     value = field(record, name)
     if is_missing(value):
         return float("nan")
@@ -58,14 +46,7 @@ def number(record: Record, name: str) -> float:
 
 
 def whole(record: Record, name: str) -> int:
-    """Return a field as an integer, no digit lost.
-
-    Raises
-    ------
-    ValidationError
-        1001 if it is not a whole number, or a float too large to be exact; 1002
-        if it is missing.
-    """
+    """Return a field as an integer, no digit lost."""
     value = field(record, name)
     if isinstance(value, float) and value.is_integer():
         if abs(value) > _FLOAT_WHOLE:
@@ -88,11 +69,6 @@ def whole_ns(record: Record, name: str, unit_ns: int = 1) -> int:
     ----------
     unit_ns : int
         Nanoseconds in one of the field's units.
-
-    Raises
-    ------
-    ValidationError
-        1001 if it is not a whole number or beyond 1970 to 2262, 1002 if it is missing.
     """
     ns = whole(record, name) * unit_ns
     if not 0 <= ns < _MAX_NS:

@@ -108,11 +108,6 @@ def read_records(path: Path) -> list[Any]:
     """Return the records of a file: JSON, JSON lines or CSV, perhaps compressed.
 
     A line or element that cannot be read is returned as its text, which every source refuses by itself.
-
-    Raises
-    ------
-    ValidationError
-        1001 if the file cannot be read, or holds no records.
     """
     try:
         content = open_content(path)

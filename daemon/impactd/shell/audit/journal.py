@@ -69,13 +69,7 @@ def _begins(mark: Mark, before: Mark) -> bool:
 
 
 async def cover(source: Source) -> tuple[list[str], int]:
-    """Check that the journal accounts for every input offset exactly once.
-
-    Returns
-    -------
-    (list of str, int)
-        What is wrong, and how many commits were looked at.
-    """
+    """Check that the journal accounts for every input offset exactly once; return faults, and the commits seen."""
     faults: list[str] = []
     commits = 0
     for partition in range(source.partitions[Topic.JOURNAL]):

@@ -316,13 +316,7 @@ def _parameters(fields: Fields) -> dict[str, str]:
 
 
 def read_terms(fields: Fields) -> Record:
-    """Return the terms that an order states, by name.
-
-    Raises
-    ------
-    TagError
-        For what cannot be obeyed.
-    """
+    """Return the terms that an order states, by name."""
     strategy = fields.get(847) or LEAST_COST
     if strategy not in STRATEGIES:
         raise TagError(847, f"847: TargetStrategy {strategy} is not supported; send 3 (least cost) or 2 (participate)")

@@ -146,11 +146,6 @@ async def why_unreachable(bootstrap: str, options: Mapping[str, Any], within_s: 
         For how long to try, in seconds.
     error : BaseException
         What has failed; all there is to tell where the brokers answer now.
-
-    Returns
-    -------
-    str
-        The most telling reason, and its remedy.
     """
     shared = {name: value for name, value in options.items() if name != "bootstrap_servers"}
     reasons: list[tuple[bool, str | None]] = []

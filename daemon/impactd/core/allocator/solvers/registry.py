@@ -35,11 +35,5 @@ SOLVERS: Final[Registry[Callable[[float], Solver]]] = Registry(
 
 @cache
 def get_solver(name: str, effort: float = 1.0) -> Solver:
-    """Return the solver of that name, made once.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is none.
-    """
+    """Return the solver of that name, made once."""
     return SOLVERS.get(name)(effort)

@@ -102,13 +102,7 @@ class ImpactModel(Protocol):
 
     @classmethod
     def of(cls, settings: ModelSettings) -> Self:
-        """Return the model that `settings` ask for.
-
-        Raises
-        ------
-        ValueError
-            If the kind refuses its settings.
-        """
+        """Return the model that `settings` ask for."""
         ...
 
     @property

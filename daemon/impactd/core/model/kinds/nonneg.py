@@ -43,7 +43,7 @@ _ROUNDING: Final = 1e-24
 def fit_nonneg(  # noqa: PLR0912, PLR0915  (one loop nest: numba inlines it, and a support is solved in place)
     columns: Float, g: Float, weight: Float, coef: Float
 ) -> float:
-    """Fit `g` by non-negative multiples of `columns`.
+    """Fit `g` by non-negative multiples of `columns`; return the weighted sum of squared residuals.
 
     Parameters
     ----------
@@ -53,11 +53,6 @@ def fit_nonneg(  # noqa: PLR0912, PLR0915  (one loop nest: numba inlines it, and
         Values and weights, weights >= 0.
     coef : ndarray of float64, shape (p,)
         Written: the coefficients.
-
-    Returns
-    -------
-    float
-        Weighted sum of squared residuals.
     """
     p, n = columns.shape
     total = 0.0

@@ -74,11 +74,6 @@ def around(base: SideModel, row: int, settings: CoreSettings, session: Session) 
     ----------
     row : int
         Of the side in a minute's arrays.
-
-    Raises
-    ------
-    ValueError
-        If the settings name trees that cannot be used; see `impactd.core.model.learned.trees.learned_of`.
     """
     learned = learned_of(settings)
     if learned is None:

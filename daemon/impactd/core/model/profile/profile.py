@@ -238,13 +238,7 @@ class Profile:
 
 
 def from_columns(columns: Sequence[Sequence[float]]) -> Profile:
-    """Return the profile that the columns of `ModelSettings.profile` describe.
-
-    Raises
-    ------
-    ValueError
-        If they are not what `Profile` needs.
-    """
+    """Return the profile that the columns of `ModelSettings.profile` describe."""
     if len(columns) != len(COLUMNS):
         raise ValueError(f"profile: needs the columns {', '.join(COLUMNS)}")
     return Profile(*(np.array(column, np.float64) for column in columns))

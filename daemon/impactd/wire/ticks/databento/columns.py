@@ -95,11 +95,6 @@ def databento_columns(names: list[str], *, is_mapped: bool = False, is_tbbo: boo
         Whether each row has one more column at its end, its symbol, instead of the header's.
     is_tbbo : bool
         Whether rows are trades with the book before each.
-
-    Raises
-    ------
-    FileFormatError
-        If columns that are needed are missing.
     """
     names = ["" if is_mapped and name == "symbol" else name for name in names] + (["symbol"] if is_mapped else [])
     if "ts_recv" not in names and names.count("ts_event") == 2:

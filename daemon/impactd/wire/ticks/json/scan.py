@@ -57,15 +57,7 @@ class Scanner:
         self._cache = SymbolCache()
 
     def scan(self, values: Sequence[bytes]) -> tuple[Rows, list[int]]:
-        """Scan one batch.
-
-        Returns
-        -------
-        rows : Rows
-            What the scanner was sure of.
-        left : list of int
-            Indices of the records that it was not.
-        """
+        """Scan one batch; return the rows that are sure, and the indices of the records that are left."""
         n = len(values)
         if self._cache.is_full:
             self._cache.forget()
