@@ -56,7 +56,10 @@ def command(*, to: str, as_json: bool, config: Path | None, sets: tuple[str, ...
         ) from error
     for gap in done.gaps:
         click.echo(f"warning: {gap} were deleted by retention before they were exported", err=True)
+    foreign = {topic: count for topic, count in done.foreign.items() if count}
+    for topic, count in foreign.items():
+        click.echo(f"warning: {topic}: {count:,} records are no messages of the service, and were left out", err=True)
     if as_json:
-        write_json({"rows": done.rows, "gaps": done.gaps})
+        write_json({"rows": done.rows, "gaps": done.gaps, "foreign": foreign})
         return
     click.echo(", ".join(f"{count:,} {name}" for name, count in done.rows.items() if count) or "nothing new")

@@ -19,6 +19,7 @@ from impactd.core.outputs.messages import DayCost, FillCost, OrderCost, Plan
 from impactd.shell.export.parquet import ParquetSink
 from impactd.shell.export.tables import TABLES, Place, rows
 from impactd.shell.kafka.consume import ConsumedRecord
+from impactd.wire.codec import Limits
 from impactd.wire.message_types import is_left_out
 from tests.reference import inputs, recorded
 
@@ -37,7 +38,7 @@ def record(value: Any, offset: int = 0, partition: int = 3) -> ConsumedRecord:
 def test_row_has_every_field_of_its_message(name: str) -> None:
     example = recorded.examples()[name]
     (table,) = (table for table in TABLES if table.type == name)
-    ((of, row),) = rows(table.topic, [record(example, 7)])
+    [(of, row)], _ = rows(table.topic, [record(example, 7)])
     assert of is table
     found = dict(zip(table.columns, row, strict=True))
     assert (found.pop("partition"), found.pop("offset")) == (3, 7)
@@ -55,15 +56,54 @@ def test_times_as_strings_give_the_same_row() -> None:
         name: [str(item) for item in example[name]] if isinstance(example[name], list) else str(example[name])
         for name in times
     }
-    assert list(rows(Topic.PLANS, [record(example)])) == list(rows(Topic.PLANS, [record(example | told)]))
+    assert rows(Topic.PLANS, [record(example)]) == rows(Topic.PLANS, [record(example | told)])
 
 
 def test_executions_that_the_service_refuses_have_no_row() -> None:
     fill, bust = inputs.EXAMPLES["fill"], inputs.EXAMPLES["bust"]
     sent = [record(value, k) for k, value in enumerate((fill, b"{", fill | {"last_qty": -1}, bust))]
-    found = [row for _, row in rows(Topic.EXECUTIONS, sent)]
+    found = [row for _, row in rows(Topic.EXECUTIONS, sent)[0]]
     assert [row[1] for row in found] == [0, 3]
     assert [row[2] for row in found] == ["fill", "bust"]
+
+
+@pytest.mark.parametrize(
+    ("unit", "at"),
+    [
+        ("ns", 1_743_687_000_000_000_000),
+        ("ns", "1743687000000000000"),
+        ("ns", "2025-04-03T13:30:00Z"),
+        ("ns", "2025-04-03T09:30:00-04:00"),
+        ("ms", 1_743_687_000_000),
+        ("s", 1_743_687_000.0),
+    ],
+)
+def test_executions_have_the_time_that_the_service_reads(unit: str, at: object) -> None:
+    fill = inputs.EXAMPLES["fill"] | {"ts_event": at}
+    [(table, row)], foreign = rows(Topic.EXECUTIONS, [record(fill)], Limits(time_unit=unit))
+    assert dict(zip(table.columns, row, strict=True))["ts_event"] == 1_743_687_000_000_000_000
+    assert foreign == 0
+
+
+def test_execution_that_names_its_order_by_the_id_before_has_that_id() -> None:
+    fill = {name: value for name, value in inputs.EXAMPLES["fill"].items() if name != "cl_ord_id"}
+    [(table, row)], _ = rows(Topic.EXECUTIONS, [record(fill | {"orig_cl_ord_id": "P7"})])
+    assert dict(zip(table.columns, row, strict=True))["cl_ord_id"] == "P7"
+
+
+_FOREIGN = [
+    b"", b"{", b"null", b"[]", b"7", b'"plan"', b"{}", b"\xff", b'{"type":"plans"}', b'{"type":["plan"]}', None,
+    b'{"type":"plan","as_of":"soon"}', b'{"type":"plan","as_of":18446744073709551615}', b'{"type":"plan","qty":5}',
+    b'{"type":"plan","cum_qty":{}}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", _FOREIGN)
+def test_record_that_is_no_message_of_the_service_is_left_out_and_counted(value: bytes | None) -> None:
+    good = recorded.examples()["plan"]
+    foreign = ConsumedRecord("t", 3, 1, 1_743_687_000_000, b"FROG", value)
+    found, count = rows(Topic.PLANS, [record(good, 0), foreign, record(good, 2)])
+    assert ([row[1] for _, row in found], count) == ([0, 2], 1)
 
 
 @given(cuts=st.lists(st.tuples(st.integers(1, 7), st.sampled_from(["", "before", "after"])), max_size=12))
@@ -81,7 +121,7 @@ def test_parquet_directory_holds_every_row_once_wherever_runs_end(
         first = sink.positions().get(place, 0)
         assert first <= end
         end = max(end, first + count)
-        made = [row for _, row in rows(Topic.TCA, [record(example, k) for k in range(first, end)])]
+        made = [row for _, row in rows(Topic.TCA, [record(example, k) for k in range(first, end)])[0]]
         if ends != "before":
             sink.write(table, place, first, end, made)
         if ends:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, Protocol, get_args, get_origin
@@ -13,6 +13,7 @@ from impactd.core.base.topics import Topic
 from impactd.core.outputs.messages import DayCost, FillCost, OrderCost, Plan
 from impactd.core.outputs.units import Unit
 from impactd.shell.kafka.consume import ConsumedRecord
+from impactd.wire.codec import Limits
 from impactd.wire.json_orders import decode_events
 from impactd.wire.message_types import field_type, message_fields, message_type
 
@@ -119,19 +120,34 @@ def tables_of(topic: Topic) -> list[Table]:
     return [table for table in TABLES if table.topic is topic]
 
 
-def rows(topic: Topic, records: Sequence[ConsumedRecord]) -> Iterator[tuple[Table, list[Any]]]:
-    """Yield the rows of records, each with its table; executions that the service refuses have none."""
+def rows(
+    topic: Topic, records: Sequence[ConsumedRecord], limits: Limits | None = None
+) -> tuple[list[tuple[Table, list[Any]]], int]:
+    """Return the rows of records, each with its table, and how many records are no message of the service.
+
+    Executions that the service refuses have no row; those that it takes have its reading of their times and ids.
+    """
     tables = [(table, list(table.columns.items())[len(_PLACE) :]) for table in tables_of(topic)]
+    taken: dict[int, Any] = {}
     if topic is Topic.EXECUTIONS:
         values, offsets = [record.value or b"" for record in records], [record.offset for record in records]
-        decoded = decode_events(topic, values, offsets, [record.timestamp for record in records])
-        refused = {item.offset for item in decoded.refused}
-        records = [record for record in records if record.offset not in refused]
+        decoded = decode_events(topic, values, offsets, [record.timestamp for record in records], limits=limits)
+        taken = {item.offset: item.event for item in decoded.events}
+        records = [record for record in records if record.offset in taken]
+    found: list[tuple[Table, list[Any]]] = []
+    foreign = 0
     for record in records:
-        message = orjson.loads(record.value or b"null")
-        for table, names in tables:
-            if table.type in (None, message["type"]):
-                yield table, [record.partition, record.offset, *(_CONVERT[k](message.get(n)) for n, k in names)]
+        try:
+            message = orjson.loads(record.value or b"null")
+            if (event := taken.get(record.offset)) is not None:
+                message |= {"cl_ord_id": event.cl_ord_id, "ts_event": event.ts_event}
+            (table, names) = next(one for one in tables if one[0].type in (None, message["type"]))
+            row = [record.partition, record.offset, *(_CONVERT[kind](message.get(name)) for name, kind in names)]
+        except (ValueError, TypeError, KeyError, AttributeError, StopIteration):
+            foreign += 1
+            continue
+        found.append((table, row))
+    return found, foreign
 
 
 def _each(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -142,15 +158,22 @@ def _known(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None else convert(value)
 
 
+def _whole(value: Any) -> int:
+    number = int(value)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"{number} has more than 64 bits")
+    return number
+
+
 #: From a record's values; times and quantities may be strings there.
 _CONVERT: Final[Mapping[Kind, Callable[[Any], Any]]] = {
     Kind.TEXT: _known(str),
-    Kind.TIME: _known(int),
-    Kind.WHOLE: _known(int),
+    Kind.TIME: _known(_whole),
+    Kind.WHOLE: _known(_whole),
     Kind.NUMBER: _known(float),
     Kind.FLAG: _known(bool),
     Kind.JSON: _known(lambda value: orjson.dumps(value).decode()),
-    Kind.TIMES: _each(int),
+    Kind.TIMES: _each(_whole),
     Kind.NUMBERS: _each(float),
     Kind.TEXTS: _each(str),
 }

@@ -13,6 +13,7 @@ from impactd.core.base.topics import Topic
 from impactd.shell.export.tables import TABLES, Place, Sink, rows, tables_of
 from impactd.shell.kafka.consume import ConsumedRecord, read_topics
 from impactd.shell.kafka.registry import Readable
+from impactd.wire.codec import Limits
 
 #: Records of a partition that are written together.
 _CHUNK: Final = 20_000
@@ -26,10 +27,13 @@ class Exported:
     ----------
     gaps : list of str
         Ranges of offsets that were deleted by retention before they were exported, as text.
+    foreign : Counter of str
+        Records that are no message of the service, and have no row; by topic.
     """
 
     rows: Counter[str] = field(default_factory=Counter)
     gaps: list[str] = field(default_factory=list)
+    foreign: Counter[str] = field(default_factory=Counter)
 
 
 async def export(settings: Settings, sink: Sink, *, chunk: int = _CHUNK) -> Exported:
@@ -58,6 +62,7 @@ async def _export(
         for partition in {place.partition for place in positions if place.topic == name}
     }
     readable = Readable(settings)
+    limits = Limits.of(settings.core())
 
     async def write(mine: list[ConsumedRecord]) -> None:
         values = await readable([record.value for record in mine])
@@ -65,7 +70,7 @@ async def _export(
             record if record.value is value else replace(record, value=value)
             for record, value in zip(mine, values, strict=True)
         ]
-        await asyncio.to_thread(_write, topic, name, found, sink, positions, done)
+        await asyncio.to_thread(_write, topic, name, found, limits, sink, positions, done)
         mine.clear()
 
     async with aclosing(read_topics(settings, name, since=since, gaps=done.gaps)) as records:
@@ -80,9 +85,16 @@ async def _export(
 
 
 def _write(
-    topic: Topic, name: str, records: list[ConsumedRecord], sink: Sink, positions: dict[Place, int], done: Exported
+    topic: Topic,
+    name: str,
+    records: list[ConsumedRecord],
+    limits: Limits,
+    sink: Sink,
+    positions: dict[Place, int],
+    done: Exported,
 ) -> None:
-    found = list(rows(topic, records))
+    found, foreign = rows(topic, records, limits)
+    done.foreign[name] += foreign
     partition, end = records[0].partition, records[-1].offset + 1
     for table in tables_of(topic):
         place = Place(table.name, name, partition)
