@@ -19,6 +19,7 @@ import pytest
 
 import impactd
 from impactd.client import Client, RefusedError
+from impactd.client.client import message_of
 from impactd.config import load
 from impactd.core.base.topics import Topic
 from impactd.shell.replay import Sources, replay
@@ -161,3 +162,14 @@ def _allows(kind: str, field: str, value: Any) -> bool:
     schema = _schema(kind)
     part = {**schema["properties"][field], "$defs": schema.get("$defs", {})}
     return bool(jsonschema.Draft202012Validator(part).is_valid(value))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"{", b"null", b"[1]", b"7", b"{}", b"\xff", b'{"type":["plan"]}', b'{"type":"plan"}', b'{"type":"tick"}'],
+)
+def test_record_that_is_no_message_of_the_service_is_none(value: bytes) -> None:
+    assert message_of(Topic.PLANS, value) is None
+    plan = b'{"type":"plan","cl_ord_id":"A","cl_ord_ids":["A"]}'
+    assert message_of(Topic.PLANS, plan) == orjson.loads(plan)
+    assert message_of(Topic.ALERTS, plan) is None

@@ -83,6 +83,9 @@ async def test_client_follows_alerts_costs_and_latest_plans(broker: Broker) -> N
     settings = await lab(broker.bootstrap)
     minute, now = 60_000_000_000, time.time_ns()
     async with running(settings, live()), Client(settings.kafka.bootstrap, prefix=settings.topics.prefix) as desk:
+        # Records of a stranger in the topics of the service are passed over.
+        for topic in (Topic.PLANS, Topic.PLANS_LATEST, Topic.ALERTS, Topic.TCA):
+            await send(settings, topic, [("FROG", b"{", now), ("FROG", b'{"type":"plan"}', now)])
         for symbol in SYMBOLS:
             name = f"L-{symbol}"
             await desk.new(name, symbol, "buy", order_qty=300, start=now, end=now + 10 * minute)

@@ -10,6 +10,7 @@ each `cl_ord_id` and `exec_id` once.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -32,8 +33,15 @@ _TOPIC: Final = dict.fromkeys(("new", "replace", "cancel"), Topic.ORDERS) | dict
     ("fill", "correct", "bust"), Topic.EXECUTIONS
 )
 
-#: Topics that can be followed.
-_FOLLOWED: Final = (Topic.PLANS, Topic.SLICES, Topic.ALERTS, Topic.TCA)
+#: Topics that can be followed: the types of their messages, and the fields by which they are chosen.
+_FOLLOWED: Final[Mapping[Topic, tuple[frozenset[str], frozenset[str]]]] = {
+    Topic.PLANS: (frozenset({"plan"}), frozenset({"cl_ord_id", "cl_ord_ids"})),
+    Topic.SLICES: (frozenset({"slice"}), frozenset({"cl_ord_id"})),
+    Topic.ALERTS: (frozenset({"alert"}), frozenset()),
+    Topic.TCA: (frozenset({"fill_cost", "order_cost", "day_cost"}), frozenset()),
+}
+
+_log = logging.getLogger(__name__)
 
 
 class RefusedError(ValueError):
@@ -261,10 +269,10 @@ class Client:
             while any([await consumer.position(part) < end for part, end in ends.items()]):
                 for records in (await consumer.getmany(timeout_ms=100)).values():
                     for record in records:
-                        key = (record.key or b"").decode()
+                        key = (record.key or b"").decode(errors="replace")
                         latest.pop(key, None)
-                        if record.value is not None:
-                            latest[key] = await self._loaded(record.value)
+                        if (plan := await self._loaded(Topic.PLANS, record)) is not None:
+                            latest[key] = plan
         return latest
 
     async def slices(self, cl_ord_id: str | None = None) -> AsyncGenerator[Slice]:
@@ -300,14 +308,22 @@ class Client:
                 # A partition added since was empty then.
                 consumer.seek(part, self._ends.get(part, 0))
             async for record in consumer:
-                if record.value is not None:
-                    yield await self._loaded(record.value)
+                if (message := await self._loaded(topic, record)) is not None:
+                    yield message
 
-    async def _loaded(self, value: bytes) -> Any:
-        if self._readable is not None:
-            [found] = await self._readable([value])
-            value = found or b"null"
-        return orjson.loads(value)
+    async def _loaded(self, topic: Topic, record: Any) -> Any:
+        """Return a record's message; None, and a line in the log, for what is no message of the service."""
+        value: bytes | None = record.value
+        if value is not None and self._readable is not None:
+            [value] = await self._readable([value])
+        if value is None:
+            return None
+        message = message_of(topic, value)
+        if message is None:
+            _log.warning(
+                "%s/%s, offset %s: no message of the service, skipped", record.topic, record.partition, record.offset
+            )
+        return message
 
     @asynccontextmanager
     async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
@@ -333,6 +349,18 @@ class Client:
     async def _partitions(self, producer: AIOKafkaProducer, topic: Topic) -> list[TopicPartition]:
         name = self._names[topic]
         return [TopicPartition(name, number) for number in sorted(await producer.partitions_for(name))]
+
+
+def message_of(topic: Topic, value: bytes) -> dict[str, Any] | None:
+    """Return a record of a topic that can be followed as a message; None if it is none of the service."""
+    types, needed = _FOLLOWED[topic]
+    try:
+        message = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(message, dict) or not isinstance(kind := message.get("type"), str):
+        return None
+    return message if kind in types and needed <= message.keys() else None
 
 
 def _given(**fields: object) -> dict[str, object]:
