@@ -186,8 +186,12 @@ def test_summary_weighs_by_value_and_adds_money() -> None:
     assert whole["cost"] == 10.0
     assert whole["arrival_bps"] == pytest.approx((50.0 * 10 + 10.0 * 30) / 40)
     assert summary(found, ["side", "hour"])["count"].tolist() == [1, 1]
-    with fails(1002, "by"):
+    with fails(1002, "by") as refused:
         summary(found, ["mood"])
+    named = refused.value.remedy.removeprefix("give one of ").split(", ")
+    assert {"symbol", "side", "hour", "date", "cl_ord_id", "venue"} & {*named} >= {"symbol", "side", "hour", "date"}
+    for key in named:
+        assert len(summary(found, [key])) > 0
 
 
 def test_urgency_of_the_latest_plan_is_a_key_of_fills_and_orders(tmp_path: Path) -> None:

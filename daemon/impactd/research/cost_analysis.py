@@ -210,7 +210,9 @@ def summary(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     table = table.assign(hour=at.dt.hour, date=at.dt.date.astype(str))
     for key in by:
         if key not in table:
-            known = ", ".join(sorted(str(name) for name in table if table[name].dtype == object or name in _KEYS))
+            other = table.select_dtypes(exclude=["number", "bool", "datetimetz", "datetime"])
+            texts = [str(name) for name in other if table[name].notna().any() or name == "currency"]
+            known = ", ".join(sorted({*texts, *(name for name in _KEYS if name in table)}))
             raise ValidationError(MISSING_COLUMNS, f"by: {key} is no column", f"give one of {known}")
     sums = (*PARTS, "total") if is_orders else ("spread_cost", "impact_cost", "timing_cost", "cost", "fee")
     rates = [name for name in map(str, table) if name.endswith("_bps") or name == "spread_capture"]
