@@ -17,7 +17,7 @@ from impactd.core.base.topics import Side
 from impactd.core.model.curves import BookCurve
 from impactd.core.model.forecaster import REACH, SideModel
 from impactd.core.model.kinds.registry import MODEL_KINDS
-from impactd.core.model.profile.days import ShapedProfile
+from impactd.core.model.profile.days import PRIOR_THETA, ShapedProfile
 from impactd.core.model.profile.profile import Profile
 from tests.core.model.minutes import NEW_YORK, SIZES, Books, linear, minute
 
@@ -241,7 +241,8 @@ def test_cold_without_book_has_unit_scale_and_prior_shape() -> None:
     assert not curves.scaled
     assert curves.as_of is None
     assert curves.beta is not None
-    assert curves.beta[0] > 2.5 * curves.beta[200]
+    # Only as much of it as is counted on before a minute has confirmed it.
+    assert curves.beta[0] > 2.5**PRIOR_THETA * curves.beta[200]
     assert model.record(minute(1)) is None
 
 
