@@ -160,10 +160,7 @@ def _judged(bench: Bench, trial: Trial, plans: list[Plan], slices: list[Slice], 
         left = max(order.qty - sum(one.qty for one in slices), 0) / QUANTA
         takes = Takes.of(slices, left, order.end - bench.plans.slice_interval_ns)
         latencies = {name: bench.plans.slice_latency_ns} | {late(s): s * SECOND_NS for s in LATENCY_S}
-        costs = {
-            key: within.price(intervals.prevailing, row, takes, intervals.interval_ns, ns)
-            for key, ns in latencies.items()
-        }
+        costs = {key: within.price(intervals, row, takes, ns) for key, ns in latencies.items()}
         planned = costs[name].own
         for one in slices:
             shares[one.reason] += one.qty / QUANTA
@@ -171,7 +168,7 @@ def _judged(bench: Bench, trial: Trial, plans: list[Plan], slices: list[Slice], 
     else:
         path, left = _traded(plans, order.start, n, intervals.interval_ns, order.qty / QUANTA)
         own, over = intervals.costs(row, at, path)
-        moved = within.moves(intervals.prevailing, order.start, n, intervals.interval_ns)
+        moved = within.moves(intervals, order.start, n)
         cost = float(own.sum())
         costs = {name: within.Cost(cost, within.later(cost, row, path, moved), float(over.sum()))}
         planned = math.nan

@@ -225,12 +225,10 @@ def _evaluate(bench: Bench, trial: Trial, strategies: Sequence[str], runs: Mappi
             path = known[name]()
         paths[name] = path
     cost, beyond, later = {}, {}, {}
-    moved = within.moves(intervals.prevailing, order.start, n, intervals.interval_ns)
+    moved = within.moves(intervals, order.start, n)
     for name, path in paths.items():
         if name in takes:
-            priced = within.price(
-                intervals.prevailing, row, takes[name], intervals.interval_ns, bench.plans.slice_latency_ns
-            )
+            priced = within.price(intervals, row, takes[name], bench.plans.slice_latency_ns)
             cost[name], later[name], beyond[name] = priced
             continue
         by_interval, over = intervals.costs(row, at, path)
@@ -274,7 +272,7 @@ def _late(intervals: Intervals, row: int, takes: Mapping[str, Takes], seconds: i
     """Return what takes cost at a latency, over the mid of each trade and then over those that follow."""
     found = {}
     for name, taken in takes.items():
-        cost = within.price(intervals.prevailing, row, taken, intervals.interval_ns, seconds * SECOND_NS)
+        cost = within.price(intervals, row, taken, seconds * SECOND_NS)
         found[name] = cost.own, *cost.later
     return found
 

@@ -9,6 +9,7 @@ over the current mid, and gains nothing.  Against the mid `LATER_S` seconds afte
 .. math:: \text{later}_h = \text{cost} - \text{sign} \sum_t x_t \, (m_{t + h} - m_t),
 
 a policy that has only followed the mid saves nothing.  Minutes are taken at the average of their `POINTS` moments.
+A later moment after the close counts as the close: what is quoted then, often a stub, is no price of the session.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import SECOND_NS
-from impactd.core.books.interval_cost import Prevailing, walk_on
+from impactd.core.books.interval_cost import Intervals, Prevailing, walk_on
 from impactd.core.inputs.ticks import Float, Int
 from impactd.core.outputs.messages import Slice
 
@@ -64,14 +65,17 @@ class Cost(NamedTuple):
     beyond: float
 
 
-def price(prevailing: Prevailing, row: int, takes: Takes, interval_ns: int, latency_ns: int) -> Cost:
+def price(intervals: Intervals, row: int, takes: Takes, latency_ns: int) -> Cost:
     """Return what takes cost on the recorded books.
 
     Parameters
     ----------
+    intervals : Intervals
+        Of the session.
     row : int
         Of the side: 0 to buy, 1 to sell.
     """
+    prevailing, interval_ns = intervals.prevailing, intervals.interval_ns
     at = takes.at + latency_ns
     book = _book_at(prevailing, at)
     own = beyond = taken = 0.0
@@ -87,14 +91,17 @@ def price(prevailing: Prevailing, row: int, takes: Takes, interval_ns: int, late
         beyond += max(min(taken + qty - depth, qty), 0.0)
         taken += qty
     sign = 1 - 2 * row
-    later = tuple(own - sign * float(takes.qty @ _move(prevailing, at, seconds)) for seconds in LATER_S)
+    later = tuple(own - sign * float(takes.qty @ _move(intervals, at, seconds)) for seconds in LATER_S)
     return Cost(own, later, beyond)
 
 
-def moves(prevailing: Prevailing, start: int, n: int, interval_ns: int) -> Float:
-    """Return by how much the mid moves in `LATER_S` after the moments of each interval, price, shape (2, n)."""
-    points = start + (np.arange(n * POINTS, dtype=np.int64) * interval_ns) // POINTS
-    return np.stack([_move(prevailing, points, seconds).reshape(n, POINTS).mean(axis=1) for seconds in LATER_S])
+def moves(intervals: Intervals, start: int, n: int) -> Float:
+    """Return by how much the mid moves in `LATER_S` after the moments of the `n` intervals from `start`, shape (2, n).
+
+    Price.
+    """
+    points = start + (np.arange(n * POINTS, dtype=np.int64) * intervals.interval_ns) // POINTS
+    return np.stack([_move(intervals, points, seconds).reshape(n, POINTS).mean(axis=1) for seconds in LATER_S])
 
 
 def later(cost: float, row: int, path: Float, moved: Float) -> tuple[float, ...]:
@@ -102,9 +109,11 @@ def later(cost: float, row: int, path: Float, moved: Float) -> tuple[float, ...]
     return tuple(cost - (1 - 2 * row) * float(path @ by_interval) for by_interval in moved)
 
 
-def _move(prevailing: Prevailing, at: Int, seconds: int) -> Float:
-    mid = prevailing.mid
-    return np.asarray(mid[_book_at(prevailing, at + seconds * SECOND_NS)] - mid[_book_at(prevailing, at)])
+def _move(intervals: Intervals, at: Int, seconds: int) -> Float:
+    books = intervals.prevailing
+    last = intervals.start + len(intervals) * intervals.interval_ns - 1
+    then = np.maximum(np.minimum(at + seconds * SECOND_NS, last), at)
+    return np.asarray(books.mid[_book_at(books, then)] - books.mid[_book_at(books, at)])
 
 
 def _book_at(prevailing: Prevailing, at: Int) -> Int:
