@@ -27,6 +27,7 @@ class Row:
     qty: float | None = None
     ts_record: int | None = None
     publisher: int = 0
+    instrument: int = 0
 
 
 def book(
@@ -54,6 +55,7 @@ def batch_of(rows: Sequence[Row]) -> TickBatch:
         batch.ts_record[i] = row.ts if row.ts_record is None else row.ts_record
         batch.offset[i] = i
         batch.publisher[i] = row.publisher
+        batch.instrument[i] = row.instrument
         for side, px, sz, n in (
             (row.bids, batch.bid_px, batch.bid_sz, batch.n_bid),
             (row.asks, batch.ask_px, batch.ask_sz, batch.n_ask),

@@ -14,6 +14,8 @@ from impactd.core.base.settings import BookSettings
 from impactd.core.inputs.ticks import AUCTION, MID_EVENT, UNDECODABLE_BOOK
 from tests.core.rows import Level, Row
 
+_DAY_NS = 86_400 * 10**9
+
 
 def slow_walk(levels: list[Level], best_other: float, size: float) -> tuple[Fraction | None, Fraction]:
     """Return slippage over mid (None where the levels do not hold `size`) and its lower bound."""
@@ -67,6 +69,7 @@ class SlowMinute:
     n_books: int = 0
     trades: list[Row] = field(default_factory=list)
     others: list[int] = field(default_factory=list)
+    other_instrument: int = 0
 
 
 @dataclass
@@ -77,6 +80,7 @@ class SlowSymbol:
     books: list[tuple[int, list[Level], list[Level]]] = field(default_factory=list)
     traded: bool = False
     publisher: int = 0
+    instrument: int = 0
     counts: SlowMinute = field(default_factory=SlowMinute)
 
 
@@ -115,7 +119,17 @@ class SlowTape:
                 its.counts.rejected["publisher"] += 1
                 its.counts.others.append(row.publisher)
                 return
+            its.instrument = row.instrument
         its.publisher = row.publisher or its.publisher
+        if row.instrument and its.instrument and row.instrument != its.instrument:
+            last = its.books[-1][0] if its.books else -math.inf
+            if row.ts // _DAY_NS == last // _DAY_NS:
+                its.counts.other_instrument = its.instrument
+                if row.ts - last < rule.interval_ns:
+                    its.counts.rejected["instrument"] += 1
+                    its.counts.other_instrument = row.instrument
+                    return
+        its.instrument = row.instrument or its.instrument
         if row.qty is not None:
             its.counts.trades.append(row)
             its.traded = True
@@ -204,6 +218,8 @@ class SlowTape:
                 "lower_bound": bound,
                 "depth": depth,
                 "other_publisher": (its.counts.others or [0])[-1],
+                "instrument": its.instrument,
+                "other_instrument": its.counts.other_instrument,
             }
         )
         its.minute = end

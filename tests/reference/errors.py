@@ -28,6 +28,8 @@ ALERTS: Final = {
     "regime_change": "impact level shift: spread or depth of one side changed level for more than a few minutes",
     "book_gap": "changes of a symbol's book are missing, so that the book ended; the next snapshot begins it again",
     "crossed_feed": "all books of a minute were rejected, at least one because it was crossed",
+    "other_instrument": "ticks of another instrument id than the symbol's book were rejected, or the book is of "
+    "another id now; the text names both",
     "other_publisher": "ticks of another publisher than the symbol's book were rejected; the text names both",
     "venue_lost": "the book of one venue of a symbol became too old: the merged book excludes it until its next "
     "one; the text names the venue and the time",

@@ -198,11 +198,12 @@ def outcomes() -> Iterator[tuple[str, list[Any], list[Any]]]:
     lines = [f"{T0},bid,1,1,0\n{T0 + 1},ask,1,1,0".encode(), LAST.encode()]
     refused = [short.decode_columns([line], [0], [T0]).refused for line in lines]
     yield "snapshots", refused[0], refused[1]
-    head = Head("x.csv", b"time,venue,side,price,size")
-    venues = CODECS.get("long-csv").from_header(head, FileOptions(FileSymbols("A"), LIMITS))
-    mixed = [f"{T0},X,bid,1,1\n{T0},{ask},ask,2,1".encode() for ask in "YX"]
-    refused = [venues.decode_columns([line], [0], [T0]).refused for line in mixed]
-    yield "venues", refused[0], refused[1]
+    for column in ("venue", "isin"):
+        head = Head("x.csv", f"time,{column},side,price,size".encode())
+        of_one = CODECS.get("long-csv").from_header(head, FileOptions(FileSymbols("A"), LIMITS))
+        mixed = [f"{T0},X,bid,1,1\n{T0},{ask},ask,2,1".encode() for ask in "YX"]
+        refused = [of_one.decode_columns([line], [0], [T0]).refused for line in mixed]
+        yield column, refused[0], refused[1]
     yield repr(value), refusals_of_ticks(b"[" + dumps(BOOK) + b",5]"), refusals_of_ticks(dumps([value, value]))
 
 

@@ -368,6 +368,7 @@ class Engine:
                 self._outbox.publish(Topic.MODELS, symbol, model)
             self._alerts.bad_books(symbol, stats.rejected, stats.n_books, end)
             self._alerts.other_publisher(symbol, stats.rejected, (stats.publisher, stats.other_publisher), end)
+            self._alerts.other_instrument(symbol, stats.rejected, (stats.instrument, stats.other_instrument), end)
         if not idle or not self._books.sizes(symbol):
             # Without books there is no depth to choose by: the current grid stays.
             self._regrid(symbol, stats)
@@ -380,6 +381,8 @@ class Engine:
             for side in SIDES:
                 self._outbox.publish(Topic.ESTIMATES, symbol, stats.estimate(side, self._interval // 1_000_000_000))
             self._alerts.bad_books(symbol, stats.rejected, stats.n_books, end, venue)
+            instruments = stats.instrument, stats.other_instrument
+            self._alerts.other_instrument(symbol, stats.rejected, instruments, end, venue)
         if not idle or not self._books.sizes(stats.symbol):
             self._regrid(symbol, stats)
         old = self._books.became_old(stats.symbol, stats.minute)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from impactd.core.base.publisher import NO_PUBLISHER, publisher_number
+from impactd.core.base.publisher import NO_INSTRUMENT, NO_PUBLISHER, publisher_number
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.venue import VenueRule, at_venue, named_venue
 from impactd.core.inputs.events import Received
@@ -20,6 +20,7 @@ REASONS: Final = {
     "empty": "the record has no value",
     "encoding": "not UTF-8",
     "gap": "changes of a book are missing before this one, or its snapshot is; the book has ended",
+    "instrument": "an order of another instrument id than those of the symbol's book before",
     "json": "not JSON",
     "missing_field": "a field that is needed is absent",
     "not_finite": "NaN, an infinity, or a number beyond float64",
@@ -40,7 +41,7 @@ REASONS: Final = {
 }
 
 #: Reasons that are alerted by symbol.
-OF_SYMBOL: Final = frozenset({"gap", "publisher"})
+OF_SYMBOL: Final = frozenset({"gap", "instrument", "publisher"})
 
 MAX_DETAIL: Final = 200
 
@@ -61,6 +62,11 @@ class Limits:
     max_levels: int = 100
     time_unit: str = "ns"
     venues: tuple[VenueRule, ...] = ()
+
+    @property
+    def has_instruments(self) -> bool:
+        """Whether a book has one instrument id: not where one venue has several publishers, with ids of their own."""
+        return all(len(venue.publishers) < 2 for venue in self.venues)
 
     @classmethod
     def of(cls, settings: CoreSettings) -> Self:
@@ -98,7 +104,7 @@ class FieldError(Exception):
     Attributes
     ----------
     symbol : str or None
-        Of a gap: whose book ends. Of an order of another publisher: whose book it would have changed.
+        Of a gap: whose book ends. Of an order of another publisher or instrument: whose book it would have changed.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -136,6 +142,11 @@ def shown(value: object) -> str:
 def floor_ms(ts_ns: int) -> int:
     """Return a time floored to the millisecond, which is all that a Kafka timestamp holds."""
     return ts_ns // 1_000_000 * 1_000_000
+
+
+def instrument_of(limits: Limits, text: str) -> int:
+    """Return the number of a row's instrument id; 0 where a book may have several ids."""
+    return publisher_number(text) if limits.has_instruments else NO_INSTRUMENT
 
 
 def placed(symbol: str, limits: Limits, column: str, text: str) -> tuple[str, int]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.base.publisher import NO_PUBLISHER
+from impactd.core.base.publisher import NO_INSTRUMENT, NO_PUBLISHER
 from impactd.core.inputs.events import MarketEvent
 from impactd.core.inputs.ticks import BOOK, TRADE, Byte, Float, Int, Int32, TickBatch
 from impactd.wire.codec import FROM_DATA
@@ -64,6 +64,7 @@ class RowColumns(NamedTuple):
     qty: Float
     aggressor: npt.NDArray[np.int8]
     publisher: Int
+    instrument: Int
 
     @classmethod
     def room(cls, n: int, n_levels: int) -> Self:
@@ -85,6 +86,7 @@ class RowColumns(NamedTuple):
             qty=np.empty(n),
             aggressor=np.empty(n, np.int8),
             publisher=np.empty(n, np.int64),
+            instrument=np.empty(n, np.int64),
         )
 
     def rows(self, symbols: Sequence[str], n: int | None = None) -> Rows:
@@ -113,6 +115,7 @@ class RowColumns(NamedTuple):
             qty=self.qty[:n],
             aggressor=self.aggressor[:n],
             publisher=self.publisher[:n],
+            instrument=self.instrument[:n],
         )
         return Rows(batch, self.record[:n], self.ts_recv[:n])
 
@@ -135,6 +138,7 @@ class RowBuilder:
         self._qty: list[float] = []
         self._aggressor: list[int] = []
         self._publisher: list[int] = []
+        self._instrument: list[int] = []
         #: All that has an entry a row.
         self._columns: tuple[list[Any], ...] = (
             self._symbol,
@@ -148,6 +152,7 @@ class RowBuilder:
             self._qty,
             self._aggressor,
             self._publisher,
+            self._instrument,
         )
 
     def __len__(self) -> int:
@@ -184,6 +189,7 @@ class RowBuilder:
         bids: tuple[list[float], list[float]],
         asks: tuple[list[float], list[float]],
         publisher: int = NO_PUBLISHER,
+        instrument: int = NO_INSTRUMENT,
     ) -> None:
         """Add a book; `bids` and `asks` are (prices, sizes), best first."""
         self._add(record, symbol, BOOK, flags, ts_event, ts_recv)
@@ -193,6 +199,7 @@ class RowBuilder:
         self._qty.append(_NAN)
         self._aggressor.append(0)
         self._publisher.append(publisher)
+        self._instrument.append(instrument)
 
     def add_trade(
         self,
@@ -205,6 +212,7 @@ class RowBuilder:
         qty: float,
         aggressor: int,
         publisher: int = NO_PUBLISHER,
+        instrument: int = NO_INSTRUMENT,
     ) -> None:
         """Add a trade."""
         self._add(record, symbol, TRADE, flags, ts_event, ts_recv)
@@ -214,6 +222,7 @@ class RowBuilder:
         self._qty.append(qty)
         self._aggressor.append(aggressor)
         self._publisher.append(publisher)
+        self._instrument.append(instrument)
 
     def build(self) -> Rows:
         """Return all rows added so far."""
@@ -238,6 +247,7 @@ class RowBuilder:
             qty=np.array(self._qty, np.float64),
             aggressor=np.array(self._aggressor, np.int8),
             publisher=np.array(self._publisher, np.int64),
+            instrument=np.array(self._instrument, np.int64),
         )
         return columns.rows(tuple(self._table))
 

@@ -20,6 +20,7 @@ from tests.core.rows import Row, batch_of, bits, book, play, play_rows, state, t
 from tests.core.slow_tape import SlowTape
 
 MINUTE = 1_000
+DAY = 86_400 * 10**9
 SMALL = BookSettings(
     interval_ns=MINUTE,
     grace_ns=100,
@@ -58,12 +59,13 @@ def _side(start: float, direction: int, levels: list[tuple[int, float]]) -> tupl
 @st.composite
 def _rows(draw: st.DrawFn) -> list[Row]:
     """Return a stream in which clocks jump, run back and run ahead, with good books and bad ones."""
-    now = 50 * MINUTE + draw(st.integers(0, MINUTE))
+    now = draw(st.sampled_from([50 * MINUTE, DAY - MINUTE])) + draw(st.integers(0, MINUTE))
     rows = []
     for _ in range(draw(st.integers(1, 40))):
         now += draw(st.sampled_from([0, 0, 1, 7, 60, 250, 600, 1_100, 4_700, -20, -700]))
         ts = max(now + draw(st.sampled_from([0, 0, 0, -30, -1_500])), 1)
         row = Row(ts, symbol=draw(st.sampled_from("AAB")), publisher=draw(st.sampled_from([0, 2, 2, 2, 39])))
+        row = replace(row, instrument=draw(st.sampled_from([0, 7, 7, 7, 8])))
         row = replace(row, ts_record=ts - draw(st.sampled_from([0, 0, 0, 0, 500, 501])))
         what = draw(st.sampled_from(["book", "book", "book", "book", "odd", "trade"]))
         if what == "trade":

@@ -1,7 +1,7 @@
-"""The publisher of a book as one number, which rows and a symbol's state have room for.
+"""The publisher and the instrument of a book as one number each, which rows and a symbol's state have room for.
 
-The number of a whole number is itself, so that Databento's `publisher_id` is the same in every format.  A text of up to
-seven ASCII characters can be read back; of a longer one only a digest is kept.
+The number of a whole number is itself, so that Databento's `publisher_id` and `instrument_id` are the same in every
+format.  A text of up to seven ASCII characters can be read back; of a longer one only a digest is kept.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ from typing import Final
 #: Of rows that name no publisher.
 NO_PUBLISHER: Final = 0
 
+#: Of rows that name no instrument.
+NO_INSTRUMENT: Final = 0
+
 _TEXT: Final = 1 << 56
 _DIGEST: Final = 1 << 57
 _BYTES: Final = 7
-_DIGITS: Final = 9
+_DIGITS: Final = 10
 
 
 def publisher_number(text: str) -> int:
-    """Return the number of a publisher; `NO_PUBLISHER` of a blank and of 0."""
+    """Return the number of a publisher or an instrument; 0 of a blank and of 0."""
     if text.isascii():
         if text.isdigit() and len(text) <= _DIGITS:
             return int(text)
@@ -29,7 +32,7 @@ def publisher_number(text: str) -> int:
 
 
 def publisher_text(number: int) -> str:
-    """Return a publisher for people: its own text, or of a long one a part of its digest."""
+    """Return a publisher or an instrument for people: its own text, or of a long one a part of its digest."""
     if number < _TEXT:
         return str(number)
     raw = (number & (_TEXT - 1)).to_bytes(_BYTES, "big")

@@ -3,13 +3,15 @@
 A row of a `TickBatch` is what a venue sent.  This module decides whether it is a usable book, and gives every row that
 is not exactly one reason:
 the first that applies in the order of `Reject`.  The checks of time
-(``future``, ``clock_back``) come first and then that of the publisher; they are made where a symbol's state is
-known, in `impactd.core.books.kernel`.  Those of content are made here.
+(``future``, ``clock_back``) come first and then those of publisher and instrument; they are made where a symbol's
+state is known, in `impactd.core.books.kernel`.  Those of content are made here.
 
 Rules
 -----
 - The book of a symbol is of its first publisher.  Once that one has sent no book for `books.max_silence_s`, the next
   publisher's takes its place.
+- It is of one instrument, where rows name its id.  Another id takes its place on a later day (UTC), as Databento's
+  ids change, or once the one before has sent no book for an interval, as at a roll.  Two that alternate are two books.
 - A level of size zero is no level: its price is not checked, and neither the
   order of its side nor the walk counts it.
 - A side without levels is empty.  A book with an empty side is valid: it
@@ -57,6 +59,7 @@ class Reject(StrEnum):
     HALTED = "halted"
     NO_VENUE = "no_venue"
     PUBLISHER = "publisher"
+    INSTRUMENT = "instrument"
 
 
 #: Why a tick is rejected; such rows are counted by symbol and minute and are not dead letters.
@@ -75,6 +78,7 @@ MEANINGS: Final = {
     Reject.HALTED: "a book of a symbol that is halted",
     Reject.NO_VENUE: "a book without `venue` of a symbol whose other books name one",
     Reject.PUBLISHER: "a row of another publisher than the symbol's book, which is of one",
+    Reject.INSTRUMENT: "a row of another instrument id than the symbol's book, which is of one",
     Reject.LOCKED: "the best bid equals the best ask, and `books.allow_locked` is off",
 }
 
@@ -100,6 +104,7 @@ _LOCKED: Final = REASONS.index(Reject.LOCKED)
 HALTED: Final = REASONS.index(Reject.HALTED)
 NO_VENUE: Final = REASONS.index(Reject.NO_VENUE)
 PUBLISHER: Final = REASONS.index(Reject.PUBLISHER)
+INSTRUMENT: Final = REASONS.index(Reject.INSTRUMENT)
 
 _INT64_MAX: Final = 9_223_372_036_854_775_807.0
 #: INT64_MAX and UINT32_MAX as sizes, whole or in units of 1e-9 and 1e-8.

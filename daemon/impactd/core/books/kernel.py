@@ -17,10 +17,12 @@ import numpy.typing as npt
 
 from impactd.core.base.jit import inner_kernel, uncounted_kernel
 from impactd.core.base.limits import ANY_PX, LAST_NS, SMALLEST_PX
+from impactd.core.base.session import DAY_NS
 from impactd.core.books.checks import (
     CLOCK_BACK,
     FUTURE,
     HALTED,
+    INSTRUMENT,
     NO_VENUE,
     PUBLISHER,
     USABLE,
@@ -73,6 +75,7 @@ class Rows(NamedTuple):
     px: Float
     qty: Float
     publisher: Int
+    instrument: Int
 
 
 class Limits(NamedTuple):
@@ -96,6 +99,7 @@ _DTYPES: Final = {
     "ts_event": np.int64,
     "ts_record": np.int64,
     "publisher": np.int64,
+    "instrument": np.int64,
 }
 
 
@@ -225,7 +229,24 @@ def run_rows(  # noqa: PLR0912, PLR0915  (one loop: parts that took the tuples o
         `END`, `OWN_CLOCK`, `PARTITION_CLOCK` or `NEEDS_GRID`.
     """
     # Arrays are taken out of their tuples once: each access in the loop would count references, atomically.
-    slot, code, kinds, flags, ts_events, ts_records, bid_px, bid_sz, ask_px, ask_sz, n_bids, n_asks, px, qty, who = rows
+    (
+        slot,
+        code,
+        kinds,
+        flags,
+        ts_events,
+        ts_records,
+        bid_px,
+        bid_sz,
+        ask_px,
+        ask_sz,
+        n_bids,
+        n_asks,
+        px,
+        qty,
+        who,
+        what,
+    ) = rows
     symbol, rejected, touched, levels, sizes, slippage_ns, held_ns, bound_ns = store
     wholes, stand_ns = family.whole, family.stand_ns
     for i in range(start, stop):
@@ -250,10 +271,21 @@ def run_rows(  # noqa: PLR0912, PLR0915  (one loop: parts that took the tuples o
             reason = CLOCK_BACK
         elif gate == PASS and who[i] != 0 and who[i] != row.publisher:
             if row.publisher == 0 or ts_event > row.book_ns + limits.silence_ns:
+                if row.publisher != 0:
+                    row.instrument = what[i]
                 row.publisher = who[i]
             else:
                 reason = PUBLISHER
                 row.other_publisher = who[i]
+        if gate == PASS and reason == USABLE and what[i] != 0 and what[i] != row.instrument:
+            is_later_day = ts_event // DAY_NS > row.book_ns // DAY_NS
+            if row.instrument != 0 and not is_later_day:
+                row.other_instrument = row.instrument
+                if ts_event < row.book_ns + limits.interval_ns:
+                    row.other_instrument = what[i]
+                    reason = INSTRUMENT
+            if reason == USABLE:
+                row.instrument = what[i]
         read = gate == PASS and reason == USABLE
         if read and kind == BOOK:
             n_bid, n_ask, flag = n_bids[i], n_asks[i], flags[i]

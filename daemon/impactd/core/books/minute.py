@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from impactd.core.base.publisher import NO_PUBLISHER
+from impactd.core.base.publisher import NO_INSTRUMENT, NO_PUBLISHER
 from impactd.core.base.settings import SECOND_NS
 from impactd.core.base.topics import Side
 from impactd.core.base.venue import venue_of, whole_of
@@ -57,6 +57,8 @@ class MinuteStats:
         Price times shares of the continuous volume, currency.
     publisher, other_publisher : int
         Whose the book is, and the last one whose rows were rejected; see `impactd.core.base.publisher`.
+    instrument, other_instrument : int
+        The same of instruments; without rejected rows `other_instrument` is the one whose book this one replaced.
     sizes : ndarray of float64, shape (n_sizes,)
         Shares, ascending; empty before the symbol's first two-sided book.
     slippage : ndarray of float64, shape (2, n_sizes)
@@ -92,6 +94,8 @@ class MinuteStats:
     halted: bool = False
     publisher: int = NO_PUBLISHER
     other_publisher: int = NO_PUBLISHER
+    instrument: int = NO_INSTRUMENT
+    other_instrument: int = NO_INSTRUMENT
 
     @property
     def covered_s(self) -> float:
@@ -181,6 +185,8 @@ def minute_stats(store: Store, s: int, symbol: str, end: int, *, prevails: bool)
         halted=bool(row["halt_ns"] < end and row["resume_ns"] > row["minute"]),
         publisher=int(row["publisher"]),
         other_publisher=int(row["other_publisher"]),
+        instrument=int(row["instrument"]),
+        other_instrument=int(row["other_instrument"]),
     )
 
 

@@ -53,6 +53,8 @@ SYMBOL: Final = np.dtype(
         ("negative_px", "<i8"),  # 1 where prices at or below zero are valid
         ("publisher", "<i8"),  # whose book it is (`impactd.core.base.publisher`)
         ("other_publisher", "<i8"),  # the last one whose row was rejected in the open minute
+        ("instrument", "<i8"),  # which instrument the book is of, as its publisher
+        ("other_instrument", "<i8"),  # the last one whose row was rejected, or whose book ended, in the open minute
     ]
 )
 
@@ -70,6 +72,7 @@ MINUTE_FIELDS: Final = (
     "ask_depth_ns",
     "bid_depth_ns",
     "other_publisher",
+    "other_instrument",
 )
 
 

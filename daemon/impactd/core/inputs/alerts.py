@@ -7,7 +7,7 @@ from typing import Final
 
 import orjson
 
-from impactd.core.base.publisher import publisher_text
+from impactd.core.base.publisher import NO_INSTRUMENT, publisher_text
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Side, Topic
 from impactd.core.inputs.events import REFUSED
@@ -17,7 +17,11 @@ from impactd.core.outputs.messages import Alert
 from impactd.core.outputs.outbox import Outbox
 
 #: Reasons of refused ticks that are alerted by symbol: the alert's kind, and what is counted.
-BY_SYMBOL: Final = {"gap": ("book_gap", "gap"), "publisher": ("other_publisher", "order")}
+BY_SYMBOL: Final = {
+    "gap": ("book_gap", "gap"),
+    "publisher": ("other_publisher", "order"),
+    "instrument": ("other_instrument", "order"),
+}
 
 
 class FeedAlerts:
@@ -110,6 +114,30 @@ class FeedAlerts:
                 f"{first}; give each publisher a symbol of its own, or name both in [[venues]]"
             )
             self._outbox.publish(Topic.ALERTS, symbol, Alert("other_publisher", symbol, None, now, text))
+
+    def other_instrument(
+        self,
+        symbol: str,
+        rejected: Mapping[str, int],
+        instruments: tuple[int, int],
+        now: int,
+        venue: str | None = None,
+    ) -> None:
+        """Alert that ticks were of another instrument id than the symbol's book, or that its book is of another now."""
+        count = rejected.get("instrument", 0)
+        own, other = map(publisher_text, instruments)
+        at = "" if venue is None else f" at {venue}"
+        if count:
+            text = (
+                f"{count} {'tick' if count == 1 else 'ticks'} rejected{at}: instruments {own} and {other} have one "
+                f"symbol, and its book is now of {own}; give each a symbol of its own. After a roll nothing is to be "
+                "done: the new one takes over after a minute without books of the old one"
+            )
+        elif instruments[1] != NO_INSTRUMENT:
+            text = f"the book{at} is of instrument {own} from now on: instrument {other} has sent no more books"
+        else:
+            return
+        self._outbox.publish(Topic.ALERTS, symbol, Alert("other_instrument", symbol, None, now, text))
 
     def venue_lost(self, symbol: str, venue: str, since: int, now: int) -> None:
         """Alert that a venue's book became too old at `since` (ns), so that the merged book excludes it."""

@@ -60,7 +60,7 @@ class Refused:
         Timestamp of the record, ns; places the refusal in event order.
     symbol, cl_ord_id : str or None
         Of an order, execution or control, where they can be read; of a gap, `symbol` is that of the book that ends, and
-        of an order of another publisher that of the book.
+        of an order of another publisher or instrument that of the book.
     """
 
     offset: int
@@ -107,6 +107,8 @@ class TickBatch:
     publisher : ndarray of int64, shape (n,)
         Number of the publisher (`impactd.core.base.publisher`), of which a symbol's book has only one; 0 where the row
         names none, and for prints of a tape.
+    instrument : ndarray of int64, shape (n,)
+        Number of the instrument's id, by the same rule.
     """
 
     symbols: tuple[str, ...]
@@ -126,6 +128,7 @@ class TickBatch:
     qty: Float
     aggressor: npt.NDArray[np.int8]
     publisher: Int
+    instrument: Int
 
     def __len__(self) -> int:
         return int(self.ts_event.shape[0])
@@ -160,6 +163,7 @@ class TickBatch:
             qty=np.full(n, np.nan),
             aggressor=np.zeros(n, np.int8),
             publisher=np.zeros(n, np.int64),
+            instrument=np.zeros(n, np.int64),
         )
 
     def take(self, rows: slice | Int | npt.NDArray[np.bool_]) -> TickBatch:

@@ -206,6 +206,7 @@ def _of_group(group: Sequence[tuple[int, _Message]]) -> tuple[Rows, list[int]]:
         qty=rows.qty[keep],
         aggressor=rows.aggressor[keep],
         publisher=np.zeros(int(np.count_nonzero(keep)), np.int64),
+        instrument=np.zeros(int(np.count_nonzero(keep)), np.int64),
     )
     return columns.rows(list(codes)).in_order(), origin[is_bad].tolist()
 

@@ -40,9 +40,9 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.base.publisher import NO_PUBLISHER
+from impactd.core.base.publisher import NO_INSTRUMENT, NO_PUBLISHER
 from impactd.core.inputs.ticks import AUCTION, MID_EVENT, TRADE, Float, Int
-from impactd.wire.codec import FieldError, Limits, placed, shown
+from impactd.wire.codec import FieldError, Limits, instrument_of, placed, shown
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder, RowColumns, Rows
@@ -250,6 +250,7 @@ def _to_rows(ints: Int, levels: Float, prints: Float, names: tuple[str, ...], li
         qty=prints[:, 1].copy(),
         aggressor=np.where(trade, (side == ord("B")).astype(np.int8) - (side == ord("A")), 0).astype(np.int8),
         publisher=ints[:, k.PUBLISHER].copy(),
+        instrument=ints[:, k.INSTRUMENT].copy(),
     )
     return columns.rows(names).in_order()
 
@@ -298,18 +299,20 @@ def decode_fields(
     ts_recv = 0 if received in _UNDEFINED_TIME else parse_text_time(received, "ts_recv", limits.time_unit)
     name = parse_symbol(field.get(k.SYMBOL) or symbol or "")
     name, publisher = placed(name, limits, "publisher_id", field.get(k.PUBLISHER, ""))
-    if columns.layout == TRADE_ONLY:
-        publisher = NO_PUBLISHER  # trades alone are one tape
+    instrument = instrument_of(limits, field.get(k.INSTRUMENT, ""))
+    if columns.layout == TRADE_ONLY:  # trades alone are one tape, of publishers with ids of their own
+        publisher, instrument = NO_PUBLISHER, NO_INSTRUMENT
+    ids = publisher, instrument
     size = parse_number(field.get(k.SIZE, "0"), "size")
     px, bids, asks = _prices(field, columns)
     if columns.layout == TRADE_ONLY and action != "T":
         return 1
     if action == "R":
-        builder.add_book(index, name, 0, ts_event, ts_recv, ([], []), ([], []), publisher)
+        builder.add_book(index, name, 0, ts_event, ts_recv, ([], []), ([], []), *ids)
         return 0
     mid_event = columns.layout == BOOK_AFTER and int(flags) & F_LAST == 0
     if columns.layout == BOOK_BEFORE:
-        builder.add_book(index, name, 0, ts_event, ts_recv, bids, asks, publisher)
+        builder.add_book(index, name, 0, ts_event, ts_recv, bids, asks, *ids)
     if action == "T":
         if px is None:
             raise FieldError("missing_field", "price is missing; a print has one")
@@ -318,9 +321,9 @@ def decode_fields(
         if size == _UNDEFINED_QTY or size >= _UNDEFINED_QTY_FROM:
             raise FieldError("sentinel", f"size: {size} stands for undefined; leave such a print out")
         auction = mid_event and side == "N" and size > sum(bids[1]) + sum(asks[1])
-        builder.add_trade(index, name, AUCTION if auction else 0, ts_event, ts_recv, px, size, _SIDES[side], publisher)
+        builder.add_trade(index, name, AUCTION if auction else 0, ts_event, ts_recv, px, size, _SIDES[side], *ids)
     if columns.layout == BOOK_AFTER:
-        builder.add_book(index, name, MID_EVENT if mid_event else 0, ts_event, ts_recv, bids, asks, publisher)
+        builder.add_book(index, name, MID_EVENT if mid_event else 0, ts_event, ts_recv, bids, asks, *ids)
     return 0
 
 

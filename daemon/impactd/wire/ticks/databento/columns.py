@@ -23,7 +23,10 @@ _ROLES: Final = {
     "flags": k.FLAGS,
     "symbol": k.SYMBOL,
     "publisher_id": k.PUBLISHER,
+    "instrument_id": k.INSTRUMENT,
 }
+#: Of sampled books, besides the time and the levels.
+_OF_SAMPLES: Final = (k.SYMBOL, k.PUBLISHER, k.INSTRUMENT)
 _NEEDED: Final = ("ts_event", "action", "side", "price", "size", "flags")
 #: What a row holds: the book after its event, the book before its trade, or a trade alone.
 BOOK_AFTER, BOOK_BEFORE, TRADE_ONLY = range(3)
@@ -117,8 +120,9 @@ def databento_columns(names: list[str], *, is_mapped: bool = False, is_tbbo: boo
             f"no column {', '.join(missing)} in the header; export a schema with books ({', '.join(SCHEMAS)}), as CSV "
             "with all its columns"
         )
-    sampled = {"ts_recv": k.TS_EVENT, "symbol": k.SYMBOL, "publisher_id": k.PUBLISHER}
-    role_of = sampled if is_sampled else dict(_ROLES)
+    role_of = {name: role for name, role in _ROLES.items() if not is_sampled or role in _OF_SAMPLES}
+    if is_sampled:
+        role_of["ts_recv"] = k.TS_EVENT
     for i in range(n_levels):
         for plane, name in enumerate(_PLANES):
             role_of[f"{name}_{i:02}"] = k.LEVEL + 4 * i + plane

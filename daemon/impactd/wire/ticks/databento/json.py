@@ -121,6 +121,7 @@ class DatabentoJsonCodec(TickCodec):
                 field[k.LEVEL + 4 * i + plane] = text_of(level.get(name), name)
         columns = _columns(len(levels), layout)
         field[k.PUBLISHER] = text_of(head.get("publisher_id"), "publisher_id")
+        field[k.INSTRUMENT] = text_of(head.get("instrument_id"), "instrument_id")
         return decode_fields(field, record, columns, self._symbols.name, self.limits, builder)
 
 

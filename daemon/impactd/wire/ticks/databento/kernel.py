@@ -20,7 +20,7 @@ from impactd.wire.ticks.scanning.numbers import Bytes, scan_iso_time, scan_numbe
 from impactd.wire.ticks.scanning.symbols import Table, find_symbol
 
 # Roles of columns; from LEVEL on, LEVEL + 4 * level + plane.
-SKIP, TS_EVENT, TS_RECV, ACTION, SIDE, PRICE, SIZE, FLAGS, SYMBOL, PUBLISHER, LEVEL = range(11)
+SKIP, TS_EVENT, TS_RECV, ACTION, SIDE, PRICE, SIZE, FLAGS, SYMBOL, PUBLISHER, INSTRUMENT, LEVEL = range(12)
 #: Planes of the levels.
 BID_PX, BID_SZ, ASK_PX, ASK_SZ = range(4)
 #: Columns of the integers of a line: by role, then the numbers of levels.
@@ -32,8 +32,8 @@ UNDEFINED_PX: Final = float(2**63 - 1)
 FIXED_POINT_FROM: Final = 1_000_000.0
 FIXED_POINT: Final = 1e9
 
-#: A publisher of more digits is no number.
-_LARGEST_PUBLISHER: Final = 999_999_999
+#: A publisher or an instrument of more digits is no number.
+_LARGEST_ID: Final = 9_999_999_999
 
 DONE: Final = 0
 NEW_SYMBOL: Final = 1
@@ -140,9 +140,9 @@ def _line(  # noqa: PLR0912, PLR0915  # a table of roles; numba has none
             ints[row, FLAGS], i = scan_unsigned(buf, i)
             if ints[row, FLAGS] > 255:
                 return False, False, i
-        elif role == PUBLISHER:
-            ints[row, PUBLISHER], i = scan_unsigned(buf, i)
-            if ints[row, PUBLISHER] > _LARGEST_PUBLISHER:
+        elif role in (PUBLISHER, INSTRUMENT):
+            ints[row, role], i = scan_unsigned(buf, i)
+            if ints[row, role] > _LARGEST_ID:
                 return False, False, i
         elif role == TS_EVENT:
             ints[row, TS_EVENT], i = _time(buf, i, unit)

@@ -88,6 +88,10 @@ _FAULTS: Final[dict[int, tuple[str, str]]] = {
         "publisher",
         "publisher_id: {} is another publisher than the symbol's books before; give each one a symbol of its own",
     ),
+    k.INSTRUMENT: (
+        "instrument",
+        "instrument_id: {} is another instrument than the symbol's book; give each one a symbol of its own",
+    ),
     k.VENUE: ("value", "publisher_id: {} is no venue of the settings; add it to publishers in [[venues]]"),
     GAP: ("gap", "orders of instrument {} are missing before this one; its book ends until the next clear"),
     NO_START: ("gap", "orders of instrument {} come without a clear before; fetch the day from its beginning"),
@@ -134,7 +138,7 @@ class DbnCodec(TickCodec):
     def live(self) -> Self:
         """Return the codec with books of single orders that one call of `decode_columns` hands to the next."""
         codec = copy.copy(self)
-        codec.books = LiveOrders(self.limits.max_levels)
+        codec.books = LiveOrders(self.limits.max_levels, has_instruments=self.limits.has_instruments)
         return codec
 
     @classmethod
@@ -211,7 +215,7 @@ class DbnCodec(TickCodec):
             symbols,
             np.full(len(symbols.names), -1, np.int64),
             _NONE,
-            self.limits.venues,
+            self.limits,
             with_orders=self.books is not None,
         )
         rows, building = read.rows, list[int]()
@@ -264,7 +268,7 @@ class DbnCodec(TickCodec):
     def batches(self, content: Content, batch_rows: int) -> Iterator[FileBatch]:
         """Yield a file's records in batches; a record's offset is its number in the file, from 1 on."""
         symbols = Symbology()
-        orders = OrderBooks(self.limits.max_levels)
+        orders = OrderBooks(self.limits.max_levels, has_instruments=self.limits.has_instruments)
         owners = publishers = np.empty(0, np.int64)
         first, ts_last = 1, 0
         for words, start, variant, fault in self._runs(content, batch_rows, symbols):
@@ -284,7 +288,7 @@ class DbnCodec(TickCodec):
                 symbols,
                 owners,
                 publishers,
-                self.limits.venues,
+                self.limits,
             )
             numbers = np.arange(first, first + n, dtype=np.int64)
             rows = read.rows
@@ -436,12 +440,12 @@ def _read(
     symbols: Symbology,
     owners: Int,
     publishers: Int,
-    rules: tuple[VenueRule, ...],
+    limits: Limits,
     *,
     with_orders: bool = True,
 ) -> _Read:
     """Decode records; a message with a faulty record gives no rows."""
-    n = len(start)
+    n, rules = len(start), limits.venues
     code, n_rows, fault = np.zeros(n, np.int64), np.empty(n, np.int64), np.empty(n, np.uint8)
     table = symbols.table()
     n_others = k.classify(
@@ -478,6 +482,8 @@ def _read(
     if rules:
         # Of books at venues each is of its venue, whatever publishers that has.
         out.publisher[:] = 0
+    if not limits.has_instruments:
+        out.instrument[:] = 0
     rows = out.rows([symbols.names[i] for i in order[:n_local].tolist()])
     return _Read(rows, fault, code, n_others)
 

@@ -40,7 +40,7 @@ CUT: Final = 1
 BAD_LENGTH: Final = 2
 
 #: Why a record gives no rows although its type is read.
-GOOD, SHORT, NO_SYMBOL, SEVERAL, ACTION, SIDE, TIME, NO_PRICE, NO_SIZE, PUBLISHER, VENUE = range(11)
+GOOD, SHORT, NO_SYMBOL, SEVERAL, ACTION, SIDE, TIME, NO_PRICE, NO_SIZE, PUBLISHER, VENUE, INSTRUMENT = range(12)
 #: In place of a symbol's publisher: each of them is a venue of its own.
 ANY_PUBLISHER: Final = -2
 
@@ -347,6 +347,7 @@ def fill(
             out.qty[k] = np.nan
             out.aggressor[k] = 0
             out.publisher[k] = 0 if layout == TRADE_ONLY else (words[at] >> 16) & 0xFFFF
+            out.instrument[k] = 0 if layout == TRADE_ONLY else (words[at] >> 32) & 0xFFFFFFFF
         if layout != TRADE_ONLY:
             is_clear = layout != BOOK_SAMPLE and (what >> 32) & 0xFF == _R
             depth = _book(words, at, 0 if is_clear else n_levels[rtype], book_row, out)

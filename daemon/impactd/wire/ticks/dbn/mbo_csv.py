@@ -102,7 +102,7 @@ class DatabentoMboCodec(CsvCodec):
     def live(self) -> Self:
         """Return the codec with books that one call of `decode_columns` hands to the next."""
         codec = copy.copy(self)
-        codec.books = LiveOrders(self.limits.max_levels)
+        codec.books = LiveOrders(self.limits.max_levels, has_instruments=self.limits.has_instruments)
         return codec
 
     def decode_columns(
@@ -175,7 +175,7 @@ class DatabentoMboCodec(CsvCodec):
             raise FieldError("empty", "the record has no value; send the lines of a book")
         orders = [self._order(line) for line in value.split(b"\n")]
         names = list(dict.fromkeys(order.symbol for order in orders))
-        books = OrderBooks(self.limits.max_levels + 1)
+        books = OrderBooks(self.limits.max_levels + 1, has_instruments=self.limits.has_instruments)
         rows, fault = _follow(books, orders, names, [False] * len(orders))
         bad = np.flatnonzero(fault)
         if len(bad):
@@ -189,21 +189,22 @@ class DatabentoMboCodec(CsvCodec):
         if max(batch.n_bid.max(initial=0), batch.n_ask.max(initial=0)) > self.limits.max_levels:
             raise FieldError("too_deep", f"more than {self.limits.max_levels} levels; send fewer (books.max_levels)")
         for i in range(len(batch)):
+            ids = int(batch.publisher[i]), int(batch.instrument[i])
             head = (record, batch.symbols[batch.symbol[i]], 0, int(batch.ts_event[i]), int(rows.ts_recv[i]))
             if batch.kind[i] == BOOK:
                 n_bid, n_ask = int(batch.n_bid[i]), int(batch.n_ask[i])
                 bids = (batch.bid_px[i, :n_bid].tolist(), batch.bid_sz[i, :n_bid].tolist())
                 asks = (batch.ask_px[i, :n_ask].tolist(), batch.ask_sz[i, :n_ask].tolist())
-                builder.add_book(*head, bids, asks, int(batch.publisher[i]))
+                builder.add_book(*head, bids, asks, *ids)
             else:
                 trade = (float(batch.px[i]), float(batch.qty[i]), int(batch.aggressor[i]))
-                builder.add_trade(*head, *trade, int(batch.publisher[i]))
+                builder.add_trade(*head, *trade, *ids)
         return 0
 
     def batches(self, content: Content, batch_rows: int) -> Iterator[FileBatch]:
         """Yield a file's rows in batches; its books are built from one to the next."""
         source = self.records(content)
-        books, names = OrderBooks(self.limits.max_levels), dict[str, int]()
+        books, names = OrderBooks(self.limits.max_levels, has_instruments=self.limits.has_instruments), dict[str, int]()
         ts_last = 0
         while lines := list(islice(source, batch_rows)):
             orders: list[_Order] = []

@@ -19,12 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.base.jit import uncounted_kernel
+from impactd.core.base.session import DAY_NS
+from impactd.core.base.settings import MINUTE_NS
 from impactd.core.inputs.ticks import BOOK, TRADE, Byte, Int
 from impactd.wire.rows import RowColumns, Rows, by_first_appearance
 from impactd.wire.ticks.building.ladder import place, set_level
 from impactd.wire.ticks.dbn.kernel import (
     ACTION,
     GOOD,
+    INSTRUMENT,
     MBO,
     NO_PRICE,
     NO_SIZE,
@@ -216,9 +219,10 @@ def build(  # noqa: PLR0912, PLR0915  # one action after another
     used: Int,
     status: Byte,
     changed: Byte,
-    publisher: Int,
+    owner: Int,
     fault: Byte,
     out: RowColumns,
+    has_instruments: bool,  # noqa: FBT001  (numba has no keyword-only arguments)
 ) -> int:
     """Follow the MBO records among `start`; return how many rows were written.
 
@@ -234,12 +238,16 @@ def build(  # noqa: PLR0912, PLR0915  # one action after another
         Slots of `orders` that are not empty.
     status, changed : ndarray of uint8, shape (n_symbols,)
         Whether the book stands, and has changed since its last row.
-    publisher : ndarray of int64, shape (n_symbols,)
-        Whose orders a book is of, 0 before the first; one that has ended may begin with another's clear.
+    owner : ndarray of int64, shape (n_symbols, 3)
+        Publisher and instrument whose orders a book is of, 0 before the first, and the time of their last one, ns. A
+        book that has ended may begin with another publisher's clear; one of another instrument begins with a clear on a
+        later day (UTC), or a minute after the last order.
     fault : ndarray of uint8, shape (n,)
         Filled where a record is refused; those that are already are skipped.
     out : RowColumns
         Room for two rows per record.
+    has_instruments : bool
+        Whether a book has one instrument id.
     """
     row = 0
     for i in range(start.shape[0]):
@@ -257,12 +265,23 @@ def build(  # noqa: PLR0912, PLR0915  # one action after another
             continue
         what = words[at + 4]
         who = (words[at] >> 16) & 0xFFFF
-        if who != 0 and publisher[symbol] != who:
-            is_over = status[symbol] in (_NONE, _ENDED) and (what >> 48) & 0xFF == _R
-            if publisher[symbol] != 0 and not is_over:
+        ts_event, number = words[at + 1], (words[at] >> 32) & 0xFFFFFFFF
+        is_first = (what >> 48) & 0xFF == _R
+        if who != 0 and owner[symbol, 0] != who:
+            if owner[symbol, 0] != 0 and not (is_first and status[symbol] in (_NONE, _ENDED)):
                 fault[i] = PUBLISHER
                 continue
-            publisher[symbol] = who
+            if owner[symbol, 0] != 0:
+                owner[symbol, 1] = number
+            owner[symbol, 0] = who
+        if has_instruments and number != 0 and owner[symbol, 1] != number:
+            last = owner[symbol, 2]
+            is_over = ts_event // DAY_NS > last // DAY_NS or ts_event >= last + MINUTE_NS
+            if owner[symbol, 1] != 0 and not (is_first and is_over):
+                fault[i] = INSTRUMENT
+                continue
+            owner[symbol, 1] = number
+        owner[symbol, 2] = max(owner[symbol, 2], ts_event)
         size, flags = what & 0xFFFFFFFF, (what >> 32) & 0xFF
         action, letter = (what >> 48) & 0xFF, (what >> 56) & 0xFF
         raw = words[at + 3]
@@ -331,8 +350,9 @@ def build(  # noqa: PLR0912, PLR0915  # one action after another
             out.symbol[r] = symbol
             out.flags[r] = 0
             out.publisher[r] = who
+            out.instrument[r] = number if has_instruments else 0
             out.ts_recv[r] = max(0, words[at + 5])
-            out.ts_event[r] = words[at + 5] if flags & _F_SNAPSHOT and words[at + 5] > 0 else words[at + 1]
+            out.ts_event[r] = words[at + 5] if flags & _F_SNAPSHOT and words[at + 5] > 0 else ts_event
     return row
 
 
@@ -343,15 +363,18 @@ class OrderBooks:
     ----------
     depth : int
         Levels of a side that are handed on, at most.
+    has_instruments : bool
+        Whether a book has one instrument id.
     """
 
-    def __init__(self, depth: int) -> None:
+    def __init__(self, depth: int, *, has_instruments: bool) -> None:
         self._depth = depth
+        self._has_instruments = has_instruments
         self._orders = _table(_SLOTS)
         self._used = np.zeros(1, np.int64)
         self._status = np.zeros(0, np.uint8)
         self._changed = np.zeros(0, np.uint8)
-        self._publisher = np.zeros(0, np.int64)
+        self._owner = np.zeros((0, 3), np.int64)
         self._levels = Levels(
             np.empty(0, np.int64),
             np.empty(0, np.int64),
@@ -376,9 +399,10 @@ class OrderBooks:
             self._used,
             self._status,
             self._changed,
-            self._publisher,
+            self._owner,
             fault,
             out,
+            self._has_instruments,
         )
         return out.rows(names, rows).in_order()
 
@@ -398,17 +422,18 @@ class OrderBooks:
             begin, n = int(levels.begin[symbol, side]), int(levels.n[symbol, side])
             parts += [levels.key[begin : begin + n], levels.size[begin : begin + n]]
         counts = [len(mine), *levels.n[symbol].tolist()]
-        head = np.array([self._status[symbol], self._changed[symbol], self._publisher[symbol], *counts], np.int64)
+        head = np.array([self._status[symbol], self._changed[symbol], *self._owner[symbol], *counts], np.int64)
         return np.concatenate([head, *parts]).astype("<i8").tobytes()
 
     def load(self, symbol: int, saved: bytes) -> None:
         """Continue with a saved book of a symbol that has none yet."""
         words = np.frombuffer(saved, "<i8").astype(np.int64)
-        status, changed, publisher, n, *depths = words[:6].tolist()
+        status, changed, *owner = words[:5].tolist()
+        n, *depths = words[5:8].tolist()
         self._make_room(np.full(n + sum(depths), symbol, np.int64), n, symbol + 1)
-        self._status[symbol], self._changed[symbol], self._publisher[symbol] = status, changed, publisher
-        at = 6 + 4 * n
-        order, side, key, size = words[6:at].reshape(4, n)
+        self._status[symbol], self._changed[symbol], self._owner[symbol] = status, changed, owner
+        at = 8 + 4 * n
+        order, side, key, size = words[8:at].reshape(4, n)
         _put(self._orders, self._used, symbol, order, side, key, size)
         for of in range(2):
             begin, depth = int(self._levels.begin[symbol, of]), depths[of]
@@ -423,7 +448,7 @@ class OrderBooks:
         if new > 0:
             self._status = np.concatenate([self._status, np.zeros(new, np.uint8)])
             self._changed = np.concatenate([self._changed, np.zeros(new, np.uint8)])
-            self._publisher = np.concatenate([self._publisher, np.zeros(new, np.int64)])
+            self._owner = np.concatenate([self._owner, np.zeros((new, 3), np.int64)])
             more = np.zeros((new, 2), np.int64)
             key, size, begin, room, count = self._levels
             self._levels = Levels(
@@ -460,10 +485,12 @@ class LiveOrders:
     ----------
     depth : int
         Levels of a side that are handed on, at most.
+    has_instruments : bool
+        Whether a book has one instrument id.
     """
 
-    def __init__(self, depth: int) -> None:
-        self._books = OrderBooks(depth)
+    def __init__(self, depth: int, *, has_instruments: bool) -> None:
+        self._books = OrderBooks(depth, has_instruments=has_instruments)
         self._codes: dict[str, int] = {}
         self._dirty: set[str] = set()
 

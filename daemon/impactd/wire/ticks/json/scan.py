@@ -120,6 +120,7 @@ class Scanner:
             qty=prints[:, 1].copy(),
             aggressor=ints[:, AGGRESSOR].astype(np.int8),
             publisher=np.zeros(len(ints), np.int64),
+            instrument=np.zeros(len(ints), np.int64),
         )
         rows = columns.rows(symbols, len(ints))
         self._width = max(rows.batch.n_levels, 1)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Self
 
-from impactd.wire.codec import FieldError, Limits, bounded, placed, shown
+from impactd.wire.codec import FieldError, Limits, bounded, instrument_of, placed, shown
 from impactd.wire.content import Content, Head, Line
 from impactd.wire.fields import parse_number, parse_symbol
 from impactd.wire.rows import RowBuilder
@@ -30,7 +30,7 @@ from impactd.wire.ticks.csv import (
     split_header,
     split_line,
 )
-from impactd.wire.ticks.one_book import VENUES, OneBook
+from impactd.wire.ticks.one_book import INSTRUMENTS, VENUES, OneBook
 from impactd.wire.ticks.tables.header import EVENT, ORDER_COLUMNS, SYMBOL, TRADE_PRICE, TRADE_SIZE
 from impactd.wire.times import parse_text_time
 
@@ -88,7 +88,9 @@ class LongCsvCodec(CsvCodec):
         self._n_columns = len(names)
         self._symbol = symbol
         self.named_by_file = "symbol" not in self._column
-        self._venue_at = column_of(names, VENUES)
+        self._venue_at, self._instrument_at = column_of(names, VENUES), column_of(names, INSTRUMENTS)
+        if self._instrument_at == self._column.get("symbol"):
+            self._instrument_at = -1
         self._venue_column = names[self._venue_at] if self._venue_at >= 0 else ""
         #: What tells the books of one time apart.
         self._book_at = [self._column["symbol"]] if "symbol" in self._column else []
@@ -167,13 +169,14 @@ class LongCsvCodec(CsvCodec):
     def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
         """Decode one snapshot."""
         sides: dict[str, dict[float, tuple[float, float]]] = {"bid": {}, "ask": {}}
-        heads, venues = set(), set()
+        heads, venues, instruments = set(), set(), set()
         for number, line in enumerate(value.split(b"\n")):
             try:
                 fields = decimal_comma(split_line(line, self._n_columns, self._delimiter), self._delimiter)
                 field: dict[str, str] = {name: fields[column].strip() for name, column in self._column.items()}
                 heads.add((field["time"], field.get("symbol", "")))
                 venues.add(fields[self._venue_at].strip() if self._venue_at >= 0 else "")
+                instruments.add(fields[self._instrument_at].strip() if self._instrument_at >= 0 else "")
                 self._add_level(field, sides)
             except FieldError as error:
                 raise FieldError(error.reason, bounded(f"line {number} of the snapshot: {error.detail}")) from None
@@ -181,15 +184,18 @@ class LongCsvCodec(CsvCodec):
             raise FieldError("value", "times or symbols of one snapshot differ; send one snapshot per record")
         if len(venues) != 1:
             raise FieldError("value", "venues of one snapshot differ; send one venue's snapshot per record")
+        if len(instruments) != 1:
+            raise FieldError("value", "instruments of one snapshot differ; send one instrument's snapshot per record")
         time, symbol = heads.pop()
         ts_event = parse_text_time(time, "time", self.limits.time_unit)
         name = parse_symbol(symbol or self._symbol or "")
         name, publisher = placed(name, self.limits, self._venue_column, venues.pop())
+        instrument = instrument_of(self.limits, instruments.pop())
         bids, asks = (
             ([px for px, _ in levels], [sz for _, sz in levels])
             for levels in ([levels[at] for at in sorted(levels)] for levels in sides.values())
         )
-        builder.add_book(record, name, 0, ts_event, 0, bids, asks, publisher)
+        builder.add_book(record, name, 0, ts_event, 0, bids, asks, publisher, instrument)
         return 0
 
     def _add_level(self, field: dict[str, str], sides: dict[str, dict[float, tuple[float, float]]]) -> None:
