@@ -109,7 +109,7 @@ _DOUBTS: Final = {
     "prior": "the model rests on the generic prior: few minutes, or no whole day, of this symbol",
     "no_volume": "no trade has been seen: VWAP, POV and limits by volume are unknown",
     "extrapolated": "intervals ask for more than the model has been fitted to",
-    "shortfall": "window and limits do not hold the whole quantity",
+    "shortfall": "limits do not hold the whole quantity",
     "auction_unknown": "the expected volume of an auction is unknown: the order does not enter it",
     "coverage": "its bands held clearly more or fewer recent trial plans than they should",
     "regime": "the impact level shifted in the last half hour",
@@ -196,4 +196,5 @@ def write_estimate(found: dict[str, Any], zone: str) -> None:
     click.echo("; ".join(facts))
     click.echo(_basis(found["basis"], zone))
     for doubt in found["doubts"]:
-        click.echo(f"less sure: {_DOUBTS[doubt]}")
+        by = f": {', '.join(found['shortfall_limits'])}" if doubt == "shortfall" else ""
+        click.echo(f"less sure: {_DOUBTS[doubt]}{by}")

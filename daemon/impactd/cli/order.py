@@ -326,9 +326,10 @@ def _line(plan: dict[str, Any]) -> str:
     bps = number(plan["expected_cost_bps"], 2, " bps")
     entered = sum(entry["qty"] for entry in plan["auctions"])
     parts = f", {entered:,} of it in auctions" if entered else ""
+    short = f" by {', '.join(plan['shortfall_limits'])}" if plan.get("shortfall_limits") else ""
     made = f"plan {plan['plan_version']} at {clock_text(int(plan['as_of']))} UTC"
     return (
         f"{plan['cl_ord_id']} {plan['side']} {plan['order_qty']:,} {plan['symbol']} {plan['status']}: "
-        f"{plan['cum_qty']:,} filled, {plan['leaves_qty']:,} left{parts}, shortfall {plan['shortfall_qty']:,}, "
+        f"{plan['cum_qty']:,} filled, {plan['leaves_qty']:,} left{parts}, shortfall {plan['shortfall_qty']:,}{short}, "
         f"expected {number(plan['expected_cost'])} ({bps}), {made}"
     )

@@ -119,7 +119,8 @@ def answer(o: OrderSummary) -> list[str]:
     done = {"buy": "bought", "sell": "sold"}[o.side]
     filled = f"{o.cum_qty:,}" if o.cum_qty else "nothing"
     assumed = ", if each plan fills as scheduled" if o.fills == "scheduled" and o.cum_qty else ""
-    short = f"; {o.shortfall_qty:,} cannot be placed within its limits" if o.shortfall_qty else ""
+    by = f" ({', '.join(o.shortfall_limits)})" if o.shortfall_limits else ""
+    short = f"; {o.shortfall_qty:,} cannot be placed within its limits{by}" if o.shortfall_qty else ""
     status = "active when the data end" if o.status == "active" else o.status
     lines = [f"{o.cl_ord_id}: {done} {filled} of {o.order_qty:,} {o.symbol} ({status}){assumed}{short}."]
     if not o.cum_qty:

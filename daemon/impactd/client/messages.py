@@ -267,6 +267,9 @@ class Plan(TypedDict):
     #: Upper bound of its cost above the best split; 0: it is the best one. Left out where ticks name no venue
     #: (currency).
     venues_gap: NotRequired[float | None]
+    #: Which limits leave `shortfall_qty`: fields of the order, `session` where the market is shut, or `window`;
+    #: left out where nothing is left.
+    shortfall_limits: NotRequired[list[str]]
 
 
 class Slice(TypedDict):

@@ -37,6 +37,8 @@ class OrderSummary:
         What it scheduled.
     expected_bps, expected_saving_bps : float or None
         Basis points of the mid of that time.
+    shortfall_limits : tuple of str
+        Which limits have left it unplanned, as the last plan with a schedule names them.
     fills : {"reported", "scheduled"}
         Whether the executed quantity is that of reported fills, or assumed to be as scheduled.
     arrival_px : float or None
@@ -64,6 +66,7 @@ class OrderSummary:
     cum_qty: int | float
     leaves_qty: int | float
     shortfall_qty: int | float
+    shortfall_limits: tuple[str, ...]
     plans: int
     expected_as_of: int | None
     expected_qty: int | float | None
@@ -90,6 +93,7 @@ class _Order:
     latest: Plan
     priced: Plan | None = None
     plans: int = 0
+    limits: tuple[str, ...] = ()
     executed: Executed = field(default_factory=Executed)
     #: Quanta of its slices by the start of their interval, ns: then its plans' quantities are not what it executed.
     slices: dict[int, int] = field(default_factory=dict)
@@ -98,6 +102,8 @@ class _Order:
         self.latest = plan
         self.plans += 1
         self.executed.plan(plan)
+        if plan.certificate is not None:
+            self.limits = plan.shortfall_limits
         if self.priced is None and plan.expected_cost is not None:
             self.priced = plan
 
@@ -140,6 +146,7 @@ class _Order:
             cum_qty=format_qty(plan.cum_qty),
             leaves_qty=format_qty(plan.leaves_qty),
             shortfall_qty=format_qty(plan.shortfall_qty),
+            shortfall_limits=self.limits if plan.shortfall_qty else (),
             plans=self.plans,
             expected_as_of=None if priced is None else priced.as_of,
             expected_qty=None if priced is None else format_qty(sum(priced.qty)),

@@ -333,6 +333,11 @@ class Plan:
         Currency | None,
         "Upper bound of its cost above the best split; 0: it is the best one. Left out where ticks name no venue.",
     ] = field(default=None, metadata=LEFT_OUT)
+    shortfall_limits: Annotated[
+        tuple[str, ...],
+        "Which limits leave `shortfall_qty`: fields of the order, `session` where the market is shut, or `window`; "
+        "left out where nothing is left.",
+    ] = field(default=(), metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True, slots=True)

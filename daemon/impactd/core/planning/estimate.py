@@ -149,6 +149,8 @@ class CostEstimate:
         Quantity over the forecast continuous volume of the window.
     largest_qty : float or None
         Largest quantity that the plan trades within the cost limit, shares; None without a limit.
+    shortfall_limits : tuple of str
+        Which limits leave a part of the plan's quantity, by the order's fields (`impactd.core.planning.shortfall`).
     extrapolated_share : float
         Part of the plan beyond what the model has been fitted to.
     basis : Basis or None
@@ -170,6 +172,7 @@ class CostEstimate:
     frontier: tuple[tuple[float, Priced], ...]
     volume_share: float | None
     largest_qty: float | None
+    shortfall_limits: tuple[str, ...]
     extrapolated_share: float
     basis: Basis | None
     doubts: tuple[str, ...]
@@ -276,6 +279,7 @@ def estimate(
         frontier=tuple(_frontier(order, plan, own)),
         volume_share=share,
         largest_qty=None if max_cost_bps is None else _largest(order, plan, max_cost_bps),
+        shortfall_limits=plans.shortfall_limits(0),
         extrapolated_share=beyond,
         basis=basis,
         doubts=tuple(doubts),

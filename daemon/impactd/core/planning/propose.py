@@ -50,6 +50,7 @@ from impactd.core.planning.auctions import auction_entries
 from impactd.core.planning.caps import Limits, clips, complete_in_clips, limits
 from impactd.core.planning.intervals import Intervals
 from impactd.core.planning.price_limit import PriceLimit
+from impactd.core.planning.shortfall import binding
 from impactd.core.planning.transient import said, with_transient
 from impactd.core.planning.urgency import risk_weight
 
@@ -67,6 +68,8 @@ class Proposal:
     ----------
     cap : ndarray of int64, shape (N,)
         What each interval may trade at most if those before it trade as planned.
+    shortfall_limits : tuple of str
+        Which limits leave `shortfall_qty`.
     auction_prices : tuple of float or None
         See `Proposals.entry_price`.
     shares : float
@@ -88,6 +91,7 @@ class Proposal:
     limit_px: float | None
     expected_shortfall_qty: int | None
     limit_blocks: bool
+    shortfall_limits: tuple[str, ...]
     would_px: float | None
     would_qty: int
     auctions: tuple[Entry, ...]
@@ -121,6 +125,8 @@ class Proposals:
         What was minimised, except for risk, and what a schedule is expected to cost.
     fraction : ndarray of float64, shape (N,)
         Part of each interval in which any of the orders works.
+    open_ : ndarray of bool, shape (N,)
+        Whether the market is open.
     volume : ndarray of float64, shape (N,), or None
         Forecast continuous volume of whole intervals, shares.
     beside : ndarray of float64, shape (N,), or None
@@ -152,6 +158,7 @@ class Proposals:
     problem: Problem
     expected: Problem
     fraction: Float
+    open_: Bools
     volume: Float | None
     beside: Float | None
     risk: Float
@@ -182,6 +189,16 @@ class Proposals:
         x = in_shares(self.qty[i])
         missed = max(float(np.sum(x - self.priced_limits[i].executable(x))), 0.0)
         return self.shortfall[i] + min(int(missed * QUANTA), int(np.sum(self.qty[i])))
+
+    def shortfall_limits(self, i: int) -> tuple[str, ...]:
+        """Return which limits leave a part of the i-th order unplanned, by the order's fields; see `binding`."""
+        if not self.shortfall[i]:
+            return ()
+        leaves = int(np.sum(self.qty[i])) + self.shortfall[i]
+        bounds = self.limits.of(i, slice(None))
+        priced = self.priced_limits[i].caps(self.beside) if i in self.priced_limits else None
+        begin = int(self.begin[i])
+        return binding(self.orders[i], leaves, self.shortfall[i], self.grid, begin, self.open_, bounds, priced)
 
     def charge(self, x: Float) -> float:
         """Return what a schedule of the only order is expected to cost, currency; `x` in shares, shape (N,)."""
@@ -256,6 +273,7 @@ class Proposals:
             limit_px=self.orders[i].limit(self.market.mid),
             expected_shortfall_qty=self._expected_shortfall(i),
             limit_blocks=i in self.priced_limits and self.priced_limits[i].blocks,
+            shortfall_limits=self.shortfall_limits(i),
             would_px=self.orders[i].would(self.market.mid),
             auctions=self.auctions[i],
             auction_prices=tuple(map(self.entry_price, self.auctions[i])),
@@ -379,6 +397,7 @@ def propose(
         problem=problem,
         expected=expected,
         fraction=fraction,
+        open_=open_,
         volume=volume,
         beside=beside,
         risk=risk,
@@ -524,6 +543,7 @@ def plan_message(
         return Plan(**fields)
     fields.update(
         shortfall_qty=proposal.shortfall_qty,
+        shortfall_limits=proposal.shortfall_limits,
         extrapolated_qty=proposal.extrapolated_qty,
         start=tuple(proposal.intervals.start.tolist()),
         end=int(proposal.intervals.end[-1]) if len(proposal.intervals.end) else None,

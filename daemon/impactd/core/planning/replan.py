@@ -304,7 +304,10 @@ class Planner:
         self._book.note(order)
         short = None
         if proposal.shortfall_qty:
-            short = f"limits leave {format_qty(proposal.shortfall_qty)} of {format_qty(order.leaves_qty)} unplanned"
+            short = (
+                f"{' and '.join(proposal.shortfall_limits)} leave{'s' * (len(proposal.shortfall_limits) < 2)} "
+                f"{format_qty(proposal.shortfall_qty)} of {format_qty(order.leaves_qty)} unplanned"
+            )
             if not proposal.volume_known and order.terms.most_rate is not None:
                 short += "; no trade seen yet, so participation_rate allows nothing"
         self._alerts.warn(order, now, "shortfall", short)

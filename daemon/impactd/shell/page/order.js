@@ -59,7 +59,7 @@ function why(p, zone) {
   else if (p.participation_rate !== null && p.qty.length) found.push(`The largest share of volume, ${percent(p.participation_rate)}, does not bind.`);
   if (p.min_participation_rate !== null) found.push(`At least ${percent(p.min_participation_rate)} of volume is traded at any time.`);
   if (p.lifted_qty > 0) found.push(`${figure(p.lifted_qty)} are planned above the share of volume, so that the order completes.`);
-  if (p.shortfall_qty > 0) found.push(`${figure(p.shortfall_qty)} fit neither the limits nor the window: they will be left over.`);
+  if (p.shortfall_qty > 0) found.push(`${figure(p.shortfall_qty)} will be left over: ${p.shortfall_limits ? `${p.shortfall_limits.join(", ")} cannot hold them` : "they fit neither the limits nor the window"}.`);
   if (p.limit_px !== null) {
     const outside = p.mid !== null && (p.side === "buy" ? p.mid > p.limit_px : p.mid < p.limit_px);
     found.push(`Limit ${price(p.limit_px)}; mid ${price(p.mid)}${outside ? ", beyond it" : ""}. Expected to be left: ${figure(p.expected_shortfall_qty)}.`);

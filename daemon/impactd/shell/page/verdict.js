@@ -52,7 +52,7 @@ export function verdict(state) {
   const told = state.alerts.find((a) => TROUBLE[a.kind] && a.cl_ord_id && state.clock - Number(a.as_of) < RECENT_NS && working.some((p) => p.cl_ord_id === a.cl_ord_id));
   if (told) return ["warn", TROUBLE[told.kind][0], `${told.cl_ord_id}: ${told.text}. ${TROUBLE[told.kind][1]}`];
   const short = working.filter((p) => p.shortfall_qty > 0).sort((a, b) => b.shortfall_qty / b.order_qty - a.shortfall_qty / a.order_qty)[0];
-  if (short) return ["warn", "WILL NOT COMPLETE", `${short.cl_ord_id} leaves ${figure(short.shortfall_qty)} of ${figure(short.order_qty)}: its limits and its window cannot hold them. Replace a limit or the end, or accept it.`];
+  if (short) return ["warn", "WILL NOT COMPLETE", `${short.cl_ord_id} leaves ${figure(short.shortfall_qty)} of ${figure(short.order_qty)}: ${short.shortfall_limits?.join(", ") ?? "its limits and its window"} cannot hold them. Replace a limit or the end, or accept it.`];
   if (!state.symbols.size && !orders.length) return ["idle", "WAITING", "No minute has closed yet: the first figures come with the end of the first minute of books."];
   if (!working.length) return ["idle", "READY", orders.length ? "No order is working; every one has ended." : "No order yet. Send one with impactd order new."];
   return ["good", "ALL WELL", `${working.length} ${working.length === 1 ? "order works" : "orders work"} as planned; data to ${clock(state.clock, state.zone)}.`];
