@@ -1,4 +1,8 @@
-"""What the commands share: options, settings, and the ways to fail."""
+"""What the commands share: options, settings, and the ways to fail.
+
+What was given and cannot be used is an `InputError`, what cannot be done a `Failure`: both end the command with one
+line.
+"""
 
 from __future__ import annotations
 
@@ -277,11 +281,6 @@ def load_settings(
     ----------
     flags : sequence of (path, value, flag)
         Further flags that set a setting; None where one is not given.
-
-    Raises
-    ------
-    InputError
-        If the settings cannot be used.
     """
     from impactd.config import Override, SettingsError, load
 

@@ -98,13 +98,7 @@ hours_options = in_order(
 
 
 def range_s(begin: str, end: str) -> tuple[int, int]:
-    """Return ``--from`` and ``--to`` in seconds after midnight.
-
-    Raises
-    ------
-    InputError
-        If one is no time, or they are not in order.
-    """
+    """Return ``--from`` and ``--to`` in seconds after midnight."""
     from impactd.config.hours import parse_clock
 
     try:
@@ -128,13 +122,7 @@ def session_settings(
     session: str | None,
     data: Data | None = None,
 ) -> tuple[CoreSettings, Hours]:
-    """Return the core's settings with the session that is asked for or assumed.
-
-    Raises
-    ------
-    InputError
-        If settings, zone or hours cannot be used.
-    """
+    """Return the core's settings with the session that is asked for or assumed."""
     loaded = load_settings(config, sets)
     found = hours(loaded, tz, session, data)
     return found.applied(loaded.settings.core()), found
@@ -154,11 +142,6 @@ def hours(
         Settings in force; None where the command takes none.
     data : Data, optional
         Recorded days, whose symbols and first rows may speak against the hours of US equities.
-
-    Raises
-    ------
-    InputError
-        If zone or hours cannot be used.
     """
     from impactd.config.sections import HoursSection
 

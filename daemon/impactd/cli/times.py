@@ -14,13 +14,7 @@ _UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 def parse_when(text: str, option: str, now_ns: int) -> int:
-    """Return a time in UTC ns: nanoseconds, ISO with its zone, or so long ago (``90s``, ``15m``, ``2h``, ``1d``).
-
-    Raises
-    ------
-    InputError
-        If it is none of these.
-    """
+    """Return a time in UTC ns: nanoseconds, ISO with its zone, or so long ago (``90s``, ``15m``, ``2h``, ``1d``)."""
     if text.isdecimal() and 0 < int(text) < 2**63:
         return int(text)
     ago = _AGO.fullmatch(text)

@@ -6,6 +6,8 @@ kept an offset for less than that) and bisecting each change to its second.
 
 Offsets are part of the settings that the state is made with, so a release of
 the time zone database that changes *this* zone counts as changed settings.
+
+Text that cannot be read is a ValueError that names it and what would be right.
 """
 
 from __future__ import annotations
@@ -34,13 +36,7 @@ _CLOCK: Final = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?")
 
 
 def parse_clock(text: str) -> int:
-    """Return seconds after midnight of ``HH:MM`` or ``HH:MM:SS``; ``24:00`` is the day's end.
-
-    Raises
-    ------
-    ValueError
-        If `text` is not a time of day.
-    """
+    """Return seconds after midnight of ``HH:MM`` or ``HH:MM:SS``; ``24:00`` is the day's end."""
     match = _CLOCK.fullmatch(text)
     seconds = (
         sum(int(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else -1
@@ -51,13 +47,7 @@ def parse_clock(text: str) -> int:
 
 
 def parse_date(text: str) -> int:
-    """Return days since 1970-01-01 of ``YYYY-MM-DD``.
-
-    Raises
-    ------
-    ValueError
-        If `text` is no date.
-    """
+    """Return days since 1970-01-01 of ``YYYY-MM-DD``."""
     try:
         return (date.fromisoformat(text) - _EPOCH).days
     except ValueError:
@@ -65,13 +55,7 @@ def parse_date(text: str) -> int:
 
 
 def zone(name: str) -> ZoneInfo:
-    """Return the time zone called `name`.
-
-    Raises
-    ------
-    ValueError
-        If the database has no such zone.
-    """
+    """Return the time zone called `name`."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
@@ -85,13 +69,7 @@ def _offset_s(at: datetime, where: tzinfo) -> int:
 
 @lru_cache(maxsize=8)
 def utc_offsets(name: str) -> tuple[tuple[int, int], ...]:
-    """Return (from UTC ns, offset in seconds) of a zone, ascending, 1990 to 2050.
-
-    Raises
-    ------
-    ValueError
-        If the database has no such zone.
-    """
+    """Return (from UTC ns, offset in seconds) of a zone, ascending, 1990 to 2050."""
     where = zone(name)
     current = _offset_s(FROM, where)
     offsets = [(0, current)]
@@ -111,13 +89,7 @@ def utc_offsets(name: str) -> tuple[tuple[int, int], ...]:
 
 
 def parse_span(text: str) -> tuple[int, int]:
-    """Return local seconds after midnight of ``OPEN-CLOSE``; a close at or before the open is on the next day.
-
-    Raises
-    ------
-    ValueError
-        If `text` is not two times of day with a dash between them.
-    """
+    """Return local seconds after midnight of ``OPEN-CLOSE``; a close at or before the open is on the next day."""
     opens, dash, closes = text.partition("-")
     if not dash:
         raise ValueError(f"needs two local times such as '09:30-13:00', not {text!r}")
@@ -126,13 +98,7 @@ def parse_span(text: str) -> tuple[int, int]:
 
 
 def parse_days(text: str) -> tuple[int, int]:
-    """Return first and last day since 1970-01-01 of ``YYYY-MM-DD`` or ``YYYY-MM-DD..YYYY-MM-DD``.
-
-    Raises
-    ------
-    ValueError
-        If `text` is neither, or the days are not in order.
-    """
+    """Return first and last day since 1970-01-01 of ``YYYY-MM-DD`` or ``YYYY-MM-DD..YYYY-MM-DD``."""
     first, _, last = text.partition("..")
     days = parse_date(first), parse_date(last or first)
     if days[1] < days[0]:
@@ -141,13 +107,7 @@ def parse_days(text: str) -> tuple[int, int]:
 
 
 def parse_special(text: str) -> SpecialDays:
-    """Return days with other hours: ``DAYS HOURS``, as `parse_days` and `parse_span` read them.
-
-    Raises
-    ------
-    ValueError
-        If `text` is not of that form.
-    """
+    """Return days with other hours: ``DAYS HOURS``, as `parse_days` and `parse_span` read them."""
     days, space, hours = text.partition(" ")
     if not space:
         raise ValueError(f"needs a day and its hours such as '2025-11-28 09:30-13:00', not {text!r}")

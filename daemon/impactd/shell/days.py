@@ -18,11 +18,6 @@ def days_of(text: str) -> tuple[Path, ...]:
     """Return the files that a name refers to, in the order of their names.
 
     Of a folder these are its own files that a codec recognises; what is left out is logged.
-
-    Raises
-    ------
-    InputFileError
-        If there are none.
     """
     path = Path(text)
     if path.is_dir():

@@ -133,13 +133,6 @@ async def run_demo(
         Told every few seconds for how long the first start has compiled.
     stay : callable, optional
         Called when the day has been applied: service and page then stay until they are interrupted.
-
-    Raises
-    ------
-    FatalError
-        If the broker or the service fails.
-    InputFileError
-        If a file cannot be read.
     """
     # The day's minute is for watching: it begins when nothing is left to compile, whatever the machine.
     scene.waits_for = "the kernels, which compile for about a minute the first time"

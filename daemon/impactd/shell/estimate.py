@@ -78,11 +78,6 @@ def engine_at(
     ----------
     settings : CoreSettings
         In event time.
-
-    Raises
-    ------
-    InputFileError
-        If a file cannot be read.
     """
     start = dict.fromkeys((Topic.CONTROL, Topic.ORDERS, Topic.EXECUTIONS, Topic.TICKS), 0)
     engine, inbox = Engine(settings), Inbox(settings, start, {})

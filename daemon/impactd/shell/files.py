@@ -93,13 +93,7 @@ class MergedFiles:
         ]
 
     def __iter__(self) -> Iterator[Decoded]:
-        """Yield merged batches; details of refusals name file and line.
-
-        Raises
-        ------
-        InputFileError
-            If a file cannot be read or its format is not known.
-        """
+        """Yield merged batches; details of refusals name file and line."""
         n_before = 0
         while True:
             live = [source for source in self._sources if source.fill()]

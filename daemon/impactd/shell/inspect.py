@@ -78,11 +78,6 @@ def inspect_file(
     """Read a file and return what it holds.
 
     Where nothing can be used because its times are in another unit, it is read in that unit.
-
-    Raises
-    ------
-    InputFileError
-        If the file cannot be read or its format is not known.
     """
     facts = _read(path, codec, symbol, settings, limits)
     other = _UNIT.search(facts.first_refused) if not facts.usable else None

@@ -98,13 +98,7 @@ def _state_guess(path: Path, symbol: str | None) -> None:
 
 
 def read_events(path: Path, topic: Topic, limits: Limits | None = None) -> json_orders.DecodedEvents:
-    """Return the orders, executions or controls of a JSON lines file.
-
-    Raises
-    ------
-    InputFileError
-        If the file cannot be read.
-    """
+    """Return the orders, executions or controls of a JSON lines file."""
     limits = limits or Limits()
     lines = list(read_lines(path, limits.max_message_bytes))
     good = [line for line in lines if line.fault is None]

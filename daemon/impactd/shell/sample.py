@@ -42,13 +42,7 @@ class Sample:
 
 
 async def sample_ticks(settings: Settings, limits: Limits, records: int) -> Sample:
-    """Read about the last `records` records of the ticks topic, as the service would.
-
-    Raises
-    ------
-    FatalError
-        If no broker answers, or the topics are missing or cannot be read.
-    """
+    """Read about the last `records` records of the ticks topic, as the service would."""
     async with broker_source(settings) as source:
         count = source.partitions[Topic.TICKS]
         read, rows, newest = 0, 0, None

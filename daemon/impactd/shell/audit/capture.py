@@ -112,13 +112,7 @@ async def capture(settings: Settings, directory: Path, *, outputs: bool = False)
 
 
 def captured_schemas(directory: Path) -> SchemaSource | None:
-    """Return the schemas of a capture; None where its run had no registry.
-
-    Raises
-    ------
-    InputFileError
-        If their file cannot be read.
-    """
+    """Return the schemas of a capture; None where its run had no registry."""
     path = directory / SCHEMAS
     if not path.exists():
         return None
@@ -165,13 +159,7 @@ def _text(name: str, data: bytes | None) -> dict[str, str | None]:
 
 
 def read_capture(path: Path) -> Iterator[ConsumedRecord]:
-    """Yield the records of a captured topic in the order of the file; `topic` is the role.
-
-    Raises
-    ------
-    InputFileError
-        If the file cannot be read, or a line is no captured record.
-    """
+    """Yield the records of a captured topic in the order of the file; `topic` is the role."""
     for line in read_lines(path, _MAX_LINE_BYTES):
         if line.fault is not None:
             raise InputFileError(f"{path}:{line.number}: {line.fault.detail}; capture the run again")
@@ -187,11 +175,6 @@ def read_partitions(directory: Path, topic: Topic) -> dict[int, list[ConsumedRec
     """Return the records of a captured topic by partition, in the order of their offsets.
 
     A topic without a file has none.
-
-    Raises
-    ------
-    InputFileError
-        As `read_capture`.
     """
     path = capture_file(directory, topic)
     partitions: dict[int, list[ConsumedRecord]] = {}

@@ -48,13 +48,6 @@ def rederive(
         The trained file, where the run's forecasts were made with one.
     progress : callable, optional
         Called after each commit with the rows so far and the event time.
-
-    Raises
-    ------
-    InputFileError
-        If a file cannot be read, or the journal cannot be followed.
-    OSError
-        If the results cannot be written.
     """
     started = time.monotonic()
     tally, reading = Tally(), Reading()

@@ -80,13 +80,7 @@ class Source(Protocol):
 
 @asynccontextmanager
 async def broker_source(settings: Settings) -> AsyncIterator[Source]:
-    """Yield the topics on the brokers as a source.
-
-    Raises
-    ------
-    FatalError
-        If no broker answers, or a topic is missing or cannot be read.
-    """
+    """Yield the topics on the brokers as a source."""
     source = _BrokerSource(settings, await partition_counts(settings))
     try:
         yield source
@@ -97,13 +91,7 @@ async def broker_source(settings: Settings) -> AsyncIterator[Source]:
 
 
 def capture_source(directory: Path, settings: Settings) -> Source:
-    """Return the run that `impactd capture` wrote into `directory`.
-
-    Raises
-    ------
-    InputFileError
-        If a file cannot be read, or holds less than was captured.
-    """
+    """Return the run that `impactd capture` wrote into `directory`."""
     return _CaptureSource.read(directory, settings)
 
 

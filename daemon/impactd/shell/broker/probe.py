@@ -28,13 +28,7 @@ _PROBE_PAUSE_S: Final = 0.1
 
 
 def free_ports(count: int) -> list[int]:
-    """Return distinct loopback ports that nobody listens on, outside the range of outgoing connections.
-
-    Raises
-    ------
-    BrokerUnavailable
-        If there are none.
-    """
+    """Return distinct loopback ports that nobody listens on, outside the range of outgoing connections."""
     found: list[int] = []
     for _ in range(_PORT_TRIES):
         port = secrets.choice(_PORTS)

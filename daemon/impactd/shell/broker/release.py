@@ -31,13 +31,7 @@ def cache_dir() -> Path:
 
 
 def kafka_jars(version: str) -> Path:
-    """Return a directory with Kafka's jars, fetched by Maven the first time.
-
-    Raises
-    ------
-    BrokerUnavailable
-        If Maven is missing or fails; the text states what to do.
-    """
+    """Return a directory with Kafka's jars, fetched by Maven the first time."""
     pom = resources.files("impactd.shell.broker") / "kafka-pom.xml"
     return maven_jars("kafka", version, pom.read_text("utf-8"))
 
@@ -69,13 +63,7 @@ def maven_jars(name: str, version: str, pom: str) -> Path:
 
 
 def java_command() -> str:
-    """Return the path of a Java that Apache Kafka accepts: of `JAVA_HOME` if that is set, else of the PATH.
-
-    Raises
-    ------
-    BrokerUnavailable
-        If there is none, or if it is too old.
-    """
+    """Return the path of a Java that Apache Kafka accepts: of `JAVA_HOME` if that is set, else of the PATH."""
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=f"{home}/bin") if home else shutil.which("java")
     if java is None:
@@ -92,13 +80,7 @@ def java_command() -> str:
 
 
 def run(command: Sequence[str], *, timeout_s: float) -> subprocess.CompletedProcess[str]:
-    """Run `command` to its end, with both its outputs in ``stdout``.
-
-    Raises
-    ------
-    BrokerUnavailable
-        If it does not end in time.
-    """
+    """Run `command` to its end, with both its outputs in ``stdout``."""
     try:
         return subprocess.run(  # noqa: S603  (our own arguments)
             command,

@@ -141,13 +141,7 @@ class KafkaSink:
 
 @asynccontextmanager
 async def kafka_sink(settings: Settings) -> AsyncIterator[KafkaSink]:
-    """Yield a connected sink, and wait at the end until its records have arrived.
-
-    Raises
-    ------
-    FatalError
-        If no broker answers, or the topics are missing.
-    """
+    """Yield a connected sink, and wait at the end until its records have arrived."""
     counts = await partition_counts(settings)
     producer = plain_producer(settings)
     try:

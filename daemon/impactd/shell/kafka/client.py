@@ -54,13 +54,7 @@ MAX_POLL_INTERVAL_MS: Final = 24 * 3_600_000
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
-    """Return what every aiokafka client of this process is given: addresses and security.
-
-    Raises
-    ------
-    FatalError
-        If a certificate or key cannot be read.
-    """
+    """Return what every aiokafka client of this process is given: addresses and security."""
     return {
         "bootstrap_servers": settings.kafka.bootstrap,
         "client_id": settings.kafka.client_id,

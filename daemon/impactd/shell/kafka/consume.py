@@ -130,13 +130,7 @@ async def _next(
 
 
 async def read_record(settings: Settings, topic: str, partition: int, offset: int) -> ConsumedRecord | None:
-    """Return the committed record at one place, or None where there is none.
-
-    Raises
-    ------
-    FatalError
-        If the topic is missing or cannot be read.
-    """
+    """Return the committed record at one place, or None where there is none."""
     async with _reader(settings, [topic]) as (consumer, places):
         place = TopicPartition(topic, partition)
         if place not in places:
@@ -160,11 +154,6 @@ async def read_bounds(settings: Settings, topic: str) -> dict[int, tuple[int, in
     """Return by partition the first offset of a topic and its high watermark.
 
     The high watermark, and not the last stable offset: what an open transaction hides is there too.
-
-    Raises
-    ------
-    FatalError
-        If the topic is missing or does not answer.
     """
     async with _reader(settings, [topic]) as (consumer, places), asyncio.timeout(_STALL_S):
         first = await consumer.beginning_offsets(places)

@@ -47,13 +47,7 @@ def control_value(control: Control) -> bytes:
 
 
 async def scopes_of(settings: Settings) -> tuple[set[str], set[str]]:
-    """Return the symbols and ids of orders that the service's state knows, and the scopes that are halted in it.
-
-    Raises
-    ------
-    FatalError
-        If the state cannot be read.
-    """
+    """Return the symbols and ids of orders that the service's state knows, and the scopes that are halted in it."""
     items: dict[tuple[int, str], bytes] = {}
     async with aclosing(read_topics(settings, settings.topics.name(Topic.STATE))) as records:
         async for record in records:

@@ -177,13 +177,7 @@ def _integer(text: str | None) -> int | None:
 
 
 async def dead_letters(settings: Settings, chosen: Chosen) -> AsyncGenerator[Letter, None]:
-    """Yield the dead letters that are meant, each partition's in order.
-
-    Raises
-    ------
-    FatalError
-        If the topic is missing or cannot be read to its end.
-    """
+    """Yield the dead letters that are meant, each partition's in order."""
     names = {topic.value: settings.topics.name(topic) for topic in Topic}
     async with aclosing(read_topics(settings, settings.topics.name(Topic.DLQ))) as records:
         async for record in records:
@@ -199,13 +193,7 @@ async def dead_letter(settings: Settings, place: Place) -> tuple[Letter, Consume
 
 
 async def survey(settings: Settings, chosen: Chosen) -> Survey:
-    """Say what can be sent again.
-
-    Raises
-    ------
-    FatalError
-        If the topics are not as they should be.
-    """
+    """Say what can be sent again."""
     counts = await partition_counts(settings)
     found = Survey()
     async with aclosing(dead_letters(settings, chosen)) as letters:
@@ -221,13 +209,7 @@ async def survey(settings: Settings, chosen: Chosen) -> Survey:
 
 
 async def redrive(settings: Settings, chosen: Chosen, ends: Mapping[int, int]) -> Redriven:
-    """Send the letters again that are meant and can be, up to the `ends` of a survey.
-
-    Raises
-    ------
-    FatalError
-        If the topics are not as they should be, or no broker answers.
-    """
+    """Send the letters again that are meant and can be, up to the `ends` of a survey."""
     counts = await partition_counts(settings)
     roles = _roles(settings)
     done = Redriven()

@@ -48,8 +48,6 @@ async def trade_on_paper(
 
     Raises
     ------
-    FatalError
-        If the topics are missing.
     aiokafka.errors.KafkaError
         If the broker fails.
     """

@@ -137,13 +137,7 @@ class PaperDay:
 
 @asynccontextmanager
 async def paper_day(settings: Settings, books: BookSettings, seed: int = 0) -> AsyncGenerator[PaperDay, None]:
-    """Yield a trader of a day on topics that hold nothing yet.
-
-    Raises
-    ------
-    FatalError
-        If the broker cannot be reached.
-    """
+    """Yield a trader of a day on topics that hold nothing yet."""
     counts = await partition_counts(settings)
     consumer, ends = manual_consumer(settings), manual_consumer(settings)
     places = [

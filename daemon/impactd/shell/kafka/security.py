@@ -53,13 +53,7 @@ class _TokenFile(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ships
         self._path = Path(path)
 
     async def token(self) -> str:
-        """Return the token that the file holds now.
-
-        Raises
-        ------
-        TokenError
-            If there is none.
-        """
+        """Return the token that the file holds now."""
         try:
             text = await asyncio.to_thread(self._path.read_text, "utf-8")
         except OSError as error:

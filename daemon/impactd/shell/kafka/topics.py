@@ -165,13 +165,7 @@ async def admin_client(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]
 
 
 async def create_topics(settings: Settings) -> tuple[str, ...]:
-    """Make the topics that are missing and return their names; leave those that exist alone.
-
-    Raises
-    ------
-    FatalError
-        If the broker will not make one; the text states which and why.
-    """
+    """Make the topics that are missing and return their names; leave those that exist alone."""
     return await _create(
         settings,
         [
@@ -182,13 +176,7 @@ async def create_topics(settings: Settings) -> tuple[str, ...]:
 
 
 async def ensure_compacted(settings: Settings, name: str) -> None:
-    """Make a compacted topic of one partition where it is missing, for state that is not the service's.
-
-    Raises
-    ------
-    FatalError
-        If the broker will not make it, or it is there and not compacted.
-    """
+    """Make a compacted topic of one partition where it is missing, for state that is not the service's."""
     config = _config(settings) | _compacted(settings)
     await _create(settings, [NewTopic(name, 1, settings.topics.replication_factor, topic_configs=config)])
     await _check_policies(settings, {name: "compact"})
@@ -215,13 +203,7 @@ async def _create(settings: Settings, wanted: Sequence[NewTopic]) -> tuple[str, 
 
 
 async def touch_topics(settings: Settings) -> None:
-    """Name every topic to a broker that makes a topic when it is first named, as librdkafka's mock does.
-
-    Raises
-    ------
-    FatalError
-        If the broker does not make them.
-    """
+    """Name every topic to a broker that makes a topic when it is first named, as librdkafka's mock does."""
     async with admin_client(settings) as admin:
         await _until_known(
             admin, {spec.name for spec in topics_spec(settings)}, settings.kafka.request_timeout_ms / 1000
