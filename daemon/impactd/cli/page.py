@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from impactd.cli.common import Failure, example, load_settings, settings_options, translated
+from impactd.cli.common import example, load_settings, settings_options, translated
 
 
 @click.command(
@@ -40,7 +40,6 @@ def command(*, services: tuple[str, ...], port: int | None, config: Path | None,
     from impactd.cli.api import service_url
     from impactd.shell.ask import http_url
     from impactd.shell.http import serve_page
-    from impactd.shell.kafka.errors import FatalError
     from impactd.shell.logging import setup
 
     urls = tuple(service_url(settings, url, "--service") for url in services or (None,))
@@ -55,7 +54,4 @@ def command(*, services: tuple[str, ...], port: int | None, config: Path | None,
             await ended.wait()
 
     with translated():
-        try:
-            asyncio.run(serve())
-        except FatalError as error:
-            raise Failure(str(error)) from error
+        asyncio.run(serve())

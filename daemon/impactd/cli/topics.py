@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from impactd.cli.common import Failure, example, load_settings, settings_options, translated
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.group("topics", epilog=example("impactd topics create -c impactd.toml", "impactd topics check"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import contextlib
 import gzip
-import io
 import lzma
 import zipfile
 import zlib
@@ -105,19 +104,12 @@ def unreadable(head: Head) -> str | None:
     return None if head.is_text else "is a binary file of an unknown format; export it as CSV or JSON lines"
 
 
-def _gzip(path: Path, file: Any, name: str) -> tuple[Any, str]:
-    del path
-    return gzip.GzipFile(fileobj=file), _without(name, ".gz", ".gzip")
+Opener = Callable[[Path, Any, str], tuple[Any, str]]
 
 
-def _xz(path: Path, file: Any, name: str) -> tuple[Any, str]:
-    del path
-    return lzma.LZMAFile(file), _without(name, ".xz", ".lzma")
-
-
-def _bzip2(path: Path, file: Any, name: str) -> tuple[Any, str]:
-    del path
-    return bz2.BZ2File(file), _without(name, ".bz2")
+def _stream(opened: Callable[[Any], Any], *endings: str) -> Opener:
+    """Return what opens a file by `opened`, and takes one of its endings off the name."""
+    return lambda _, file, name: (opened(file), _without(name, *endings))
 
 
 def _zstd(path: Path, file: Any, name: str) -> tuple[Any, str]:
@@ -148,37 +140,32 @@ def _zip(path: Path, file: Any, name: str) -> tuple[Any, str]:
         raise InputFileError(f"{path}: {error}; unpack it and name the file in it") from error
 
 
-def _parquet(path: Path, file: Any, name: str) -> tuple[Any, str]:
-    return _table(path, file, columnar.PARQUET), _without(name, ".parquet", ".pq")
+def _table(magic: bytes, *endings: str) -> Opener:
+    """Return what opens a table that begins so, as text."""
+
+    def opener(path: Path, file: Any, name: str) -> tuple[Any, str]:
+        try:
+            return columnar.opened(file, magic), _without(name, *endings)
+        except MissingExtraError:
+            raise InputFileError(f"{path}: is Parquet or Arrow; {remedy('arrow')} to read it") from None
+
+    return opener
 
 
-def _arrow(path: Path, file: Any, name: str) -> tuple[Any, str]:
-    return _table(path, file, columnar.ARROW), _without(name, ".arrow", ".feather", ".ipc")
+_XZ: Final = _stream(lzma.LZMAFile, ".xz", ".lzma")
 
-
-def _arrow_stream(path: Path, file: Any, name: str) -> tuple[Any, str]:
-    return _table(path, file, columnar.STREAM), _without(name, ".arrows", ".arrow", ".ipc")
-
-
-def _table(path: Path, file: Any, magic: bytes) -> io.BufferedReader:
-    try:
-        return columnar.opened(file, magic)
-    except MissingExtraError:
-        raise InputFileError(f"{path}: is Parquet or Arrow; {remedy('arrow')} to read it") from None
-
-
-_OPENERS: Final[tuple[tuple[bytes, Callable[[Path, Any, str], tuple[Any, str]]], ...]] = (
-    (b"\x1f\x8b", _gzip),
-    (b"\xfd7zXZ\0", _xz),
-    (b"BZh", _bzip2),
-    (b"\x5d\0\0", _xz),  # LZMA alone
+_OPENERS: Final[tuple[tuple[bytes, Opener], ...]] = (
+    (b"\x1f\x8b", _stream(lambda file: gzip.GzipFile(fileobj=file), ".gz", ".gzip")),
+    (b"\xfd7zXZ\0", _XZ),
+    (b"BZh", _stream(bz2.BZ2File, ".bz2")),
+    (b"\x5d\0\0", _XZ),  # LZMA alone
     (b"\x28\xb5\x2f\xfd", _zstd),
     (b"\x50\x2a\x4d\x18", _zstd),  # begins with a frame to skip, as pzstd writes it
     (b"PK\x03\x04", _zip),
     (b"PK\x05\x06", _zip),
-    (columnar.PARQUET, _parquet),
-    (columnar.ARROW, _arrow),
-    (columnar.STREAM, _arrow_stream),
+    (columnar.PARQUET, _table(columnar.PARQUET, ".parquet", ".pq")),
+    (columnar.ARROW, _table(columnar.ARROW, ".arrow", ".feather", ".ipc")),
+    (columnar.STREAM, _table(columnar.STREAM, ".arrows", ".arrow", ".ipc")),
 )
 
 
