@@ -111,7 +111,6 @@ HeaderSecret = Annotated[SecretStr, AfterValidator(_not_blank), AfterValidator(_
 
 Milliseconds = Annotated[int, Field(ge=1, le=3_600_000)]
 Bytes = Annotated[int, Field(ge=1_000, le=1_000_000_000)]
-Positive = Annotated[float, Field(gt=0)]
 
 
 class Section(BaseModel):

@@ -74,7 +74,6 @@ class KafkaSection(Section):
     client_id: Name = "impactd"
     """Name of this client in the broker's logs and quotas."""
     security: SecuritySection = SecuritySection()
-    """How to reach the brokers."""
     start: Start = "earliest"
     """Where ticks begin when a partition has no state: earliest, latest, or a time (ISO with zone, or UTC ns)."""
     commit_interval_ms: Milliseconds = 100
@@ -197,7 +196,6 @@ class TopicsSection(Section):
     prefix: Prefix = "impactd."
     """Name of a topic: this and its role, such as impactd.plans."""
     names: TopicNames = TopicNames()
-    """Names of single topics, instead of prefix and role."""
     partitions: Annotated[int, Field(ge=1, le=100_000)] = 4
     """Partitions of every topic: the most processes that can share the work."""
     replication_factor: Annotated[int, Field(ge=1, le=32)] = 1

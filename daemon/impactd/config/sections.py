@@ -258,50 +258,31 @@ class LogSection(Section):
 
 
 class Settings(Section):
-    """All settings."""
+    """All settings; a section's own docstring states what it is for."""
 
     kafka: KafkaSection = KafkaSection()
-    """The cluster, and how this service behaves on it."""
     topics: TopicsSection = TopicsSection()
-    """Names and properties of the topics."""
     journal: JournalSection = JournalSection()
-    """Snapshots in the journal, and changes of settings."""
     wire: WireSection = WireSection()
-    """Formats of records."""
     books: BooksSection = BooksSection()
-    """Which books are usable, and for how long they prevail."""
     model: ModelSection = ModelSection()
-    """The impact model and its forecast."""
     plans: PlansSection = PlansSection()
-    """How plans are made and when they are replaced."""
     gate: GateSection = GateSection()
-    """Limits that a plan must hold to be published."""
     invalid: InvalidSection = InvalidSection()
-    """How much of the input may be unusable."""
     controls: ControlsSection = ControlsSection()
-    """Ways to stop plans from outside."""
     session: SessionSection = SessionSection()
-    """Trading hours."""
     instruments: Annotated[tuple[InstrumentSection, ...], Field(strict=False, max_length=10_000)] = ()
     """Definitions of instruments: tables [[instruments]] with symbols, tick, lot, multiplier and the like."""
     venues: Annotated[tuple[VenueSection, ...], Field(strict=False, max_length=10_000)] = ()
     """Venues: tables [[venues]] with name, fees, lot, age and the publishers of files."""
     replay: ReplaySection = ReplaySection()
-    """How files are replayed."""
     http: HttpSection = HttpSection()
-    """Where /livez, /readyz and /metrics are served."""
     health: HealthSection = HealthSection()
-    """When the process counts as not ready, and when it ends itself."""
     telemetry: TelemetrySection = TelemetrySection()
-    """Traces and metrics by OpenTelemetry."""
     fix: FixSection = FixSection()
-    """The FIX gateway, `impactd fix`."""
     selftest: SelftestSection = SelftestSection()
-    """Limits of the daily self-test."""
     log: LogSection = LogSection()
-    """Logging."""
     registry: RegistrySection = RegistrySection()
-    """The schema registry of values in Avro and Protobuf."""
 
     @model_validator(mode="after")
     def _format_has_a_registry(self) -> Self:
