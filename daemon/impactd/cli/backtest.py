@@ -79,7 +79,7 @@ class Shard(click.ParamType[tuple[int, int]]):
 @click.option(
     "--shard",
     type=Shard(),
-    help="Compute only part I of N of the days of all symbols, for impactd merge; what --out has already is not repeated.",
+    help="Work only part I of N of the days of all symbols, for impactd merge; what --out has already is not repeated.",
 )
 @directory_option("Directory of the report; with --shard, of the results.", required=True)
 @settings_options
@@ -170,7 +170,7 @@ def _work(
     except OSError as error:
         raise InputError(f"--out: {out}: cannot be written: {error.strerror}") from error
     click.echo(
-        f"shard {number} of {of}: {worked} of the {len(whole.units)} days of all symbols computed, {had} were there; "
+        f"shard {number} of {of}: {worked} of the {len(whole.units)} days of all symbols worked, {had} were there; "
         f"results in {out}"
     )
 

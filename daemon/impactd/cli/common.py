@@ -127,16 +127,11 @@ def names_of(text: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Recorded days.
-
-    Attributes
-    ----------
-    symbol, codec : str or None
-        Of files that do not say.
-    """
+    """Recorded days."""
 
     data: tuple[Path, ...]
     more: tuple[Path, ...]
+    #: Of files that do not say.
     symbol: str | None
     codec: str | None
 

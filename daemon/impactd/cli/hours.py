@@ -59,21 +59,14 @@ _REMEDY: Final = "--session and --tz name others"
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """Trading hours, and where they come from.
-
-    Attributes
-    ----------
-    text : str
-        The hours, their zone and the reason, for people.
-    zone : str
-        By its IANA name.
-    sessions : tuple
-        Hours by symbol; see `CoreSettings.sessions`.
-    """
+    """Trading hours, and where they come from."""
 
     rule: SessionRule
+    #: The hours, their zone and the reason, for people.
     text: str
+    #: By its IANA name.
     zone: str
+    #: Hours by symbol; see `CoreSettings.sessions`.
     sessions: tuple[tuple[str, SessionRule], ...] = ()
 
     def applied(self, core: CoreSettings) -> CoreSettings:

@@ -140,17 +140,12 @@ def session_zone(ticket: Ticket, loaded: Loaded) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Local times of one day.
-
-    Attributes
-    ----------
-    now : int
-        UTC ns: the wall clock, or the first row of the data.
-    """
+    """Local times of one day."""
 
     session: Session
     zone: str
     text: str | None
+    #: UTC ns: the wall clock, or the first row of the data.
     now: int
 
     @property

@@ -45,16 +45,10 @@ class Override(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Settings in force, and where they came from.
-
-    Attributes
-    ----------
-    origins : mapping of str to str
-        Dotted path of every setting: ``default``, ``FILE:LINE``, ``env NAME``,
-        ``file PATH`` (secrets) or ``flag NAME``.
-    """
+    """Settings in force, and where they came from."""
 
     settings: Settings
+    #: Dotted path of every setting: ``default``, ``FILE:LINE``, ``env NAME``, ``file PATH`` (secrets) or ``flag NAME``.
     origins: Mapping[str, str]
     file: Path | None
 

@@ -69,24 +69,16 @@ GENERATED: Final = {"n_snapshots": 390, "n_levels": 10}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Day:
-    """One day's slippage.
+    """One day's slippage."""
 
-    Attributes
-    ----------
-    name : str
-        The file's, or ``generated``.
-    slippage : DataFrame
-        As `ImpactModel.estimate_slippage` returns it.
-    hours : str
-        The session that `slippage` covers, in words.
-    walks : Walks or None
-        The books themselves; None for a generated day.
-    """
-
+    #: The file's, or ``generated``.
     name: str
     recorded: bool
+    #: As `ImpactModel.estimate_slippage` returns it.
     slippage: pd.DataFrame
+    #: The session that `slippage` covers, in words.
     hours: str = ALL_HOURS
+    #: The books themselves; None for a generated day.
     walks: Walks | None = None
 
 
@@ -313,19 +305,13 @@ def choose_model(slippage: pd.DataFrame) -> tuple[str, pd.DataFrame]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
-    """All that is compared, on several days.
+    """All that is compared, on several days."""
 
-    Attributes
-    ----------
-    strategies, models : DataFrame
-        With a column ``day`` in front.
-    differences : DataFrame
-        A row a (recorded day, strategy): improvement there, on the generated day, and the difference.
-    """
-
+    #: With a column ``day`` in front.
     strategies: pd.DataFrame
     models: pd.DataFrame
     chosen: dict[str, str]
+    #: A row a (recorded day, strategy): improvement there, on the generated day, and the difference.
     differences: pd.DataFrame
 
 

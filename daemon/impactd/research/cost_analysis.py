@@ -61,18 +61,12 @@ _MINUTE: Final = pd.Timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Fees:
-    """Fees of a symbol's fills, currency; negative: a rebate.
+    """Fees of a symbol's fills, currency; negative: a rebate."""
 
-    Attributes
-    ----------
-    taker, maker : float
-        Per share. A fill that does not state which it was pays the larger one.
-    bps : float
-        Of the value.
-    """
-
+    #: Per share. A fill that does not state which it was pays the larger one.
     taker: float = 0.0
     maker: float = 0.0
+    #: Of the value.
     bps: float = 0.0
 
 

@@ -20,15 +20,10 @@ _REMEDY: Final = 'give currency = "USD" and a table [rates] such as EUR = 1.08'
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What one unit of each currency is worth in the report's.
-
-    Attributes
-    ----------
-    rates : dict of str to float
-        By currency, positive; the report's own is 1.
-    """
+    """What one unit of each currency is worth in the report's."""
 
     currency: str
+    #: By currency, positive; the report's own is 1.
     rates: dict[str, float] = field(default_factory=dict)
 
 

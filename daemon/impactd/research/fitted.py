@@ -73,17 +73,11 @@ def model_types() -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SideCurves:
-    """Per-share impact ``g = half_spread + beta q + alpha q^2 + eta q^delta`` of each interval of one side.
+    """Per-share impact ``g = half_spread + beta q + alpha q^2 + eta q^delta`` of each interval of one side."""
 
-    Attributes
-    ----------
-    time : Index
-        Length T.
-    half_spread, beta, alpha, eta : ndarray of float64, shape (T,)
-        Zeros where the kind has no such term.
-    """
-
+    #: Length T.
     time: pd.Index[Any]
+    #: Shape (T,). Zeros where the kind has no such term.
     half_spread: Float
     beta: Float
     alpha: Float
@@ -100,19 +94,13 @@ class SideCurves:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedModel:
-    """A model's curves.
-
-    Attributes
-    ----------
-    sides : dict of str to SideCurves
-        'buy', 'sell', or one of them.
-    fitted_range : tuple of float
-        Smallest and largest size that entered a fit, shares.
-    """
+    """A model's curves."""
 
     kind: str
     intercept: bool
+    #: 'buy', 'sell', or one of them.
     sides: dict[str, SideCurves]
+    #: Smallest and largest size that entered a fit, shares.
     fitted_range: tuple[float, float]
 
     def side(self, name: str) -> SideCurves:
@@ -239,27 +227,19 @@ def _choose(cells: _Cells) -> tuple[str, str, _Scored, dict[str, float]]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scored:
-    """A fit to all sizes, and its errors at sizes left out.
-
-    Attributes
-    ----------
-    used : ndarray of bool
-        Cells that entered.
-    known : ndarray of int64
-        Intervals that were fitted, as twice the time's code plus the side's.
-    design, g : ndarray of float64
-        Group and size; price per share.
-    miss : ndarray of float64
-        Measured less predicted by the fit without the cell's fold.
-    """
+    """A fit to all sizes, and its errors at sizes left out."""
 
     regressor: ImpactRegressor
+    #: Cells that entered.
     used: npt.NDArray[np.bool_]
+    #: Intervals that were fitted, as twice the time's code plus the side's.
     known: Index
+    #: Group and size; price per share.
     design: Float
     g: Float
     group: Index
     fold: Index
+    #: Measured less predicted by the fit without the cell's fold.
     miss: Float
     n_dropped: int
 

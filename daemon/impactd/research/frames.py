@@ -43,26 +43,18 @@ _SIDES: Final = {"bid": 0, "ask": 1, "b": 0, "a": 1}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Books:
-    """Consecutive usable snapshots.
+    """Consecutive usable snapshots."""
 
-    Attributes
-    ----------
-    time : Index
-        As the table has them, length n.
-    ts_ns : ndarray of int64, shape (n,)
-        The same in ns, ascending.
-    bid_px, bid_sz, ask_px, ask_sz : ndarray of float64, shape (n, n_levels)
-        Best first; size 0 where there is no level.
-    rejected : dict of str to int
-        Snapshots that were left out, by reason.
-    """
-
+    #: As the table has them, length n.
     time: pd.Index[Any]
+    #: Shape (n,). The same in ns, ascending.
     ts_ns: Int
+    #: Shape (n, n_levels). Best first; size 0 where there is no level.
     bid_px: Float
     bid_sz: Float
     ask_px: Float
     ask_sz: Float
+    #: Snapshots that were left out, by reason.
     rejected: dict[str, int]
 
     def __len__(self) -> int:

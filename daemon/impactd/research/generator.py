@@ -55,35 +55,25 @@ _ASK: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class GeneratorSpec:
-    """What to make.
+    """What to make."""
 
-    Attributes
-    ----------
-    snapshots : int
-        Books a symbol and day.
-    levels : int
-        Levels a side, 1 to 100.
-    symbols : int
-        Named DEMO1, DEMO2, ...; each has its own price, depth and chance.
-    days : int
-        Trading days (weekends are left out), from `first_day` on.
-    depth_qty : float
-        Typical size of a level near the touch at midday.
-    profile, noise : float
-        How strongly spread and depth change over the session (at most 1), and a level's size from
-        one update to the next (any factor); 0 is not at all, 1 as on real days.
-    """
-
+    #: Books a symbol and day.
     snapshots: int = 23_400
+    #: Levels a side, 1 to 100.
     levels: int = 10
+    #: Named DEMO1, DEMO2, ...; each has its own price, depth and chance.
     symbols: int = 1
+    #: Trading days (weekends are left out), from `first_day` on.
     days: int = 1
     seed: int = 0
     first_day: date = date(2025, 6, 2)
     base_price: float = 30.0
     tick_size: float = 0.01
     lot_size: float = 10.0
+    #: Typical size of a level near the touch at midday.
     depth_qty: float = 200.0
+    #: How strongly spread and depth change over the session (at most 1), and a level's size from one update to the next
+    #: (any factor); 0 is not at all, 1 as on real days.
     profile: float = 1.0
     noise: float = 1.0
 

@@ -45,22 +45,16 @@ _SCALE: Final = "cividis"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Series:
-    """One thing in a panel.
-
-    Attributes
-    ----------
-    x, y : sequence of float, or of datetimes (x)
-    kind : str
-        line, points, rings (points that others may stand in), both (a line with its points), steps (`y` from each
-        value of `x` to the next, so that `x` has one more), or region (the span of `x`, shaded).
-    number : int
-        Which colour, dash and marker.
-    """
+    """One thing in a panel."""
 
     label: str
+    #: Numbers or datetimes.
     x: Sequence[Any]
     y: Sequence[float]
+    #: line, points, rings (points that others may stand in), both (a line with its points), steps (`y` from each value
+    #: of `x` to the next, so that `x` has one more), or region (the span of `x`, shaded).
     kind: Literal["line", "points", "rings", "both", "steps", "region"] = "line"
+    #: Which colour, dash and marker.
     number: int = 0
 
 

@@ -24,22 +24,15 @@ Index = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupCurves:
-    """The fitted curves.
+    """The fitted curves."""
 
-    Attributes
-    ----------
-    fitted : ndarray of bool, shape (n_groups,)
-        Whether a group had as many sizes as its curve has terms.
-    half_spread, excess, shape : ndarray of float64, shape (n_groups,)
-        As `impactd.core.model.kinds.base` defines them; NaN where not fitted.
-    q_ref : float
-        Reference size, shares.
-    """
-
+    #: Shape (n_groups,). Whether a group had as many sizes as its curve has terms.
     fitted: npt.NDArray[np.bool_]
+    #: Shape (n_groups,). As `impactd.core.model.kinds.base` defines them; NaN where not fitted.
     half_spread: Float
     excess: Float
     shape: Float
+    #: Reference size, shares.
     q_ref: float
 
     def coefficients(self, model: ImpactModel) -> Coefficients:

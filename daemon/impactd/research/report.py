@@ -111,20 +111,14 @@ class FigureFile:
 
 @dataclass(frozen=True, slots=True)
 class DayReport:
-    """Results of one day.
-
-    Attributes
-    ----------
-    answer : str
-        What the order costs, in a sentence.
-    apart : tuple of (str, str)
-        What sets the strategies' costs apart from those of a replay: names and texts.
-    """
+    """Results of one day."""
 
     name: str
     recorded: bool
     facts: tuple[tuple[str, str], ...]
+    #: What the order costs, in a sentence.
     answer: str
+    #: What sets the strategies' costs apart from those of a replay: names and texts.
     apart: tuple[tuple[str, str], ...]
     chosen: str
     modelling: tuple[Table, ...]
@@ -135,22 +129,15 @@ class DayReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A whole report, to be written as HTML and as Markdown.
-
-    Attributes
-    ----------
-    order : str
-        The order of the schedules, in words.
-    days : tuple of DayReport
-        Recorded days first.
-    differences : Table or None
-        Recorded less generated; None without a recorded day.
-    """
+    """A whole report, to be written as HTML and as Markdown."""
 
     title: str
+    #: The order of the schedules, in words.
     order: str
     assumptions: tuple[str, ...]
+    #: Recorded days first.
     days: tuple[DayReport, ...]
+    #: Recorded less generated; None without a recorded day.
     differences: Table | None
     release: str
 

@@ -52,15 +52,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Selftest:
-    """All checks.
-
-    Attributes
-    ----------
-    monitoring : dict
-        `ProductionMonitor`'s report over the same operations and predictions.
-    """
+    """All checks."""
 
     checks: tuple[Check, ...]
+    #: `ProductionMonitor`'s report over the same operations and predictions.
     monitoring: dict[str, Any]
 
     @property

@@ -76,21 +76,14 @@ MAX_INTERVALS: Final = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What one solver came to.
-
-    Attributes
-    ----------
-    outcome : str
-        solved, timed_out, or a `Failure`'s value.
-    seconds : float
-        Wall clock.
-    text : str
-        What happened and what to do about it; empty if solved.
-    """
+    """What one solver came to."""
 
     solver: str
+    #: solved, timed_out, or a `Failure`'s value.
     outcome: str
+    #: Wall clock.
     seconds: float
+    #: What happened and what to do about it; empty if solved.
     text: str = ""
 
     def as_dict(self) -> dict[str, Any]:

@@ -75,20 +75,14 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """How the demo went.
-
-    Attributes
-    ----------
-    published : mapping of str to int
-        Input records by topic; fills on paper are among the executions.
-    seconds : float
-        From the first to the last record published.
-    """
+    """How the demo went."""
 
     compared: Mapping[Topic, Compared]
     replayed: ReplaySummary
     status: Status
+    #: Input records by topic; fills on paper are among the executions.
     published: Mapping[str, int]
+    #: From the first to the last record published.
     seconds: float
 
     @property

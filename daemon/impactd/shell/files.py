@@ -32,18 +32,13 @@ __all__ = ["BATCH_ROWS", "InputFileError", "merge_files", "read_events", "read_t
 
 @dataclass(slots=True)
 class FileReport:
-    """What a file gave.
-
-    Attributes
-    ----------
-    first_refused : str
-        Reason of the first record that was refused, in words.
-    """
+    """What a file gave."""
 
     path: Path
     rows: int = 0
     refused: int = 0
     skipped: int = 0
+    #: Reason of the first record that was refused, in words.
     first_refused: str = ""
 
     def add(self, rows: int, refused: Sequence[Refused], skipped: int) -> None:

@@ -45,23 +45,15 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """What the pages are made from.
+    """What the pages are made from."""
 
-    Attributes
-    ----------
-    failure : callable
-        Returns why the process is not worth keeping, or None.
-    reasons : callable
-        Returns why it is not ready.
-    reading : callable
-        Returns what metrics are made from.
-    estimate : callable or None
-        From a question to what its order would cost; see `impactd.shell.estimate`.
-    """
-
+    #: Returns why the process is not worth keeping, or None.
     failure: Callable[[], str | None]
+    #: Returns why it is not ready.
     reasons: Callable[[], list[Reason]]
+    #: Returns what metrics are made from.
     reading: Callable[[], Reading]
+    #: From a question to what its order would cost; see `impactd.shell.estimate`.
     estimate: Estimate | None = None
 
 

@@ -25,49 +25,36 @@ _UNIT: Final = re.compile(r'set wire\.time_unit = "(\w+)"')
 
 @dataclass(slots=True)
 class SymbolFacts:
-    """The rows of one symbol.
-
-    Attributes
-    ----------
-    spread, mid : float or None
-        Medians over its usable books of two sides.
-    """
+    """The rows of one symbol."""
 
     books: int = 0
     trades: int = 0
     n_levels: int = 0
+    #: Medians over its usable books of two sides.
     spread: float | None = None
     mid: float | None = None
 
 
 @dataclass(slots=True)
 class FileFacts:
-    """What a file holds.
-
-    Attributes
-    ----------
-    time_unit : str
-        Unit in which its whole times were read.
-    rejected : dict of str to int
-        Rows that the core's checks reject, by reason.
-    refused : dict of str to int
-        Records that the codec refuses, by reason; `first_refused` states why the first is.
-    events : int
-        Definitions, trading statuses and imbalances.
-    """
+    """What a file holds."""
 
     path: Path
     codec: str
+    #: Unit in which its whole times were read.
     time_unit: str
     books: int = 0
     trades: int = 0
     first_ns: int | None = None
     last_ns: int | None = None
     symbols: dict[str, SymbolFacts] = field(default_factory=dict)
+    #: Rows that the core's checks reject, by reason.
     rejected: dict[str, int] = field(default_factory=dict)
+    #: Records that the codec refuses, by reason; `first_refused` states why the first is.
     refused: dict[str, int] = field(default_factory=dict)
     first_refused: str = ""
     skipped: int = 0
+    #: Definitions, trading statuses and imbalances.
     events: int = 0
     usable: int = 0
 

@@ -26,30 +26,21 @@ Sample = tuple[Labels, float]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one scrape is made from.
-
-    Attributes
-    ----------
-    now : float
-        Monotonic time, seconds.
-    wall_ns : int
-        Wall clock, ns since the epoch.
-    longest_loop_delay_s : float
-        Of the last minute.
-    started : float
-        Start of the process, seconds since the epoch.
-    calendar_ends : float or None
-        End of the calendar that ends first, seconds since the epoch; None where none ends.
-    """
+    """What one scrape is made from."""
 
     status: Status
+    #: Monotonic time, seconds.
     now: float
+    #: Wall clock, ns since the epoch.
     wall_ns: int
     ready: bool
     loop_delays: Durations
+    #: Of the last minute.
     longest_loop_delay_s: float
     suppressed_logs: int
+    #: Start of the process, seconds since the epoch.
     started: float
+    #: End of the calendar that ends first, seconds since the epoch; None where none ends.
     calendar_ends: float | None = None
 
 

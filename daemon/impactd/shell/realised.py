@@ -23,39 +23,26 @@ Path = Mapping[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is to be priced of one order.
-
-    Attributes
-    ----------
-    begin : int
-        When the order began to work, ns: its arrival price is the mid of then.
-    paths : tuple of mapping of int to int
-        Quanta by start of an interval, ns, for each path.
-    """
+    """What is to be priced of one order."""
 
     symbol: str
     side: Side
+    #: When the order began to work, ns: its arrival price is the mid of then.
     begin: int
+    #: Quanta by start of an interval, ns, for each path.
     paths: tuple[Path, ...]
     negative_px: bool = False
 
 
 @dataclass(slots=True)
 class Answer:
-    """What one order's paths cost.
+    """What one order's paths cost."""
 
-    Attributes
-    ----------
-    arrival_px : float or None
-        Mid when the order began to work, or the first one after it.
-    costs : list of float
-        Price times quantity over mid, by path; NaN where an interval that trades has no book.
-    beyond_qty : list of float
-        Shares priced beyond the visible depth, averaged over time, by path.
-    """
-
+    #: Mid when the order began to work, or the first one after it.
     arrival_px: float | None = None
+    #: Price times quantity over mid, by path; NaN where an interval that trades has no book.
     costs: list[float] = field(default_factory=list)
+    #: Shares priced beyond the visible depth, averaged over time, by path.
     beyond_qty: list[float] = field(default_factory=list)
 
 

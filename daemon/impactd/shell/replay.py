@@ -49,25 +49,16 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Files that make up a recorded day.
+    """Files that make up a recorded day: ticks, and JSON lines of the other inputs."""
 
-    Attributes
-    ----------
-    data : sequence of Path
-        Ticks; several files are merged by time.
-    orders, executions, control, instruments, status : Path or None
-        JSON lines.
-    codec : str or None
-        Codec of `data`; None: told from each file.
-    symbol : str or None
-        Symbol of `data` that names none; None: taken from the file's name.
-    """
-
+    #: Ticks; several files are merged by time.
     data: Sequence[Path]
     orders: Path | None = None
     executions: Path | None = None
     control: Path | None = None
+    #: Codec of `data`; None: told from each file.
     codec: str | None = None
+    #: Symbol of `data` that names none; None: taken from the file's name.
     symbol: str | None = None
     instruments: Path | None = None
     status: Path | None = None
@@ -86,49 +77,36 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class ReplaySummary:
-    """What a replay read, and what it gave.
-
-    Attributes
-    ----------
-    rejected : dict of str to int
-        Rows that the core's checks rejected, by reason.
-    refused : dict of str to int
-        Records that went to the dead letters, by reason.
-    late : int
-        Rows that came after their minute had closed.
-    minutes, models, plans : int
-        Closed minutes over all symbols; refitted models; published plans.
-    waiting : dict of str to int
-        Events whose time the data never reached, by topic.
-    first_ns, last_ns : int or None
-        Event time of the first and of the latest row.
-    warnings : tuple of str
-        What a person should know before trusting the result.
-    unusable : tuple of str
-        Inputs of which nothing could be used, each with its first reason.
-    seconds : float
-        Wall time.
-    """
+    """What a replay read, and what it gave."""
 
     ticks: int
     books: int
     trades: int
+    #: Rows that the core's checks rejected, by reason.
     rejected: dict[str, int]
+    #: Records that went to the dead letters, by reason.
     refused: dict[str, int]
     skipped_unknown: int
+    #: Rows that came after their minute had closed.
     late: int
+    #: Closed minutes over all symbols; refitted models; published plans.
     minutes: int
     models: int
     plans: int
     alerts: dict[str, int]
     orders: tuple[OrderSummary, ...]
+    #: Events whose time the data never reached, by topic.
     waiting: dict[str, int]
+    #: Event time of the first and of the latest row.
     first_ns: int | None
     last_ns: int | None
+    #: What a person should know before trusting the result.
     warnings: tuple[str, ...]
+    #: Inputs of which nothing could be used, each with its first reason.
     unusable: tuple[str, ...]
     directory: str
     files: dict[str, int]
+    #: Wall time.
     seconds: float
 
 

@@ -16,23 +16,16 @@ from impactd.wire.codec import Limits
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The last ticks of each partition.
+    """The last ticks of each partition."""
 
-    Attributes
-    ----------
-    partitions, records, rows : int
-        Partitions of the topic, records read, ticks in them.
-    refused : mapping of str to int
-        Records that cannot be used, by reason.
-    age_s : float or None
-        Since the newest tick's ts_event, by this machine's clock; None without a tick.
-    """
-
+    #: Partitions of the topic, records read, ticks in them.
     partitions: int
     records: int
     rows: int
+    #: Records that cannot be used, by reason.
     refused: dict[str, int]
     symbols: int
+    #: Since the newest tick's ts_event, by this machine's clock; None without a tick.
     age_s: float | None
 
     @property

@@ -27,36 +27,7 @@ from impactd.shell.realised import Answer, Question
 
 @dataclass(frozen=True, slots=True)
 class OrderSummary:
-    """One parent order at the end of a run. Quantities as on the wire, costs in currency over mid.
-
-    Attributes
-    ----------
-    expected_as_of : int or None
-        Event time of the first plan that had a price, ns; the fields below are of that plan.
-    expected_qty : int, float or None
-        What it scheduled.
-    expected_bps, expected_saving_bps : float or None
-        Basis points of the mid of that time.
-    shortfall_limits : tuple of str
-        Which limits have left it unplanned, as the last plan with a schedule names them.
-    fills : {"reported", "scheduled"}
-        Whether the executed quantity is that of reported fills, or assumed to be as scheduled.
-    arrival_px : float or None
-        Mid when the order began to work.
-    cost, cost_bps : float or None
-        Of the executed quantity; basis points are of its value at the arrival price.
-    twap_cost, twap_bps : float or None
-        Of the same quantity at an even pace.
-    saved, saved_bps : float or None
-        One less the other; None where nothing was executed or fills are assumed.
-    beyond_depth_qty : float or None
-        Shares of the executed quantity that no book showed, which are priced on its own slope; None by fills.
-    currency : str or None
-        Of the costs, of the instrument's definition.
-    by_interval : tuple of tuple
-        Start of an interval, ns, and the quantity that counts as executed in it; empty by fills, and without those in
-        auctions.
-    """
+    """One parent order at the end of a run. Quantities as on the wire, costs in currency over mid."""
 
     cl_ord_id: str
     symbol: str
@@ -66,25 +37,39 @@ class OrderSummary:
     cum_qty: int | float
     leaves_qty: int | float
     shortfall_qty: int | float
+    #: Which limits have left it unplanned, as the last plan with a schedule names them.
     shortfall_limits: tuple[str, ...]
     plans: int
+    #: Event time of the first plan that had a price, ns; the fields below are of that plan.
     expected_as_of: int | None
+    #: What it scheduled.
     expected_qty: int | float | None
     expected_cost: float | None
+    #: Basis points of the mid of that time.
     expected_bps: float | None
     expected_twap_cost: float | None
+    #: Of the same mid.
     expected_saving_bps: float | None
     band_95: tuple[float, float] | None
+    #: Whether the executed quantity is that of ``reported`` fills, or assumed to be as ``scheduled``.
     fills: str
+    #: Mid when the order began to work.
     arrival_px: float | None
+    #: Of the executed quantity; basis points are of its value at the arrival price.
     cost: float | None
     cost_bps: float | None
+    #: Of the same quantity at an even pace.
     twap_cost: float | None
     twap_bps: float | None
+    #: One less the other; None where nothing was executed or fills are assumed.
     saved: float | None
     saved_bps: float | None
+    #: Shares of the executed quantity that no book showed, which are priced on its own slope; None by fills.
     beyond_depth_qty: float | None
+    #: Of the costs, of the instrument's definition.
     currency: str | None
+    #: Start of an interval, ns, and the quantity that counts as executed in it; empty by fills, and without those in
+    #: auctions.
     by_interval: tuple[tuple[int, int | float], ...]
 
 
@@ -183,14 +168,9 @@ def _bps(cost: float | None, value: float | None) -> float | None:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts published messages as they come.
+    """Counts published messages as they come."""
 
-    Attributes
-    ----------
-    fills : {"reported", "scheduled"}
-        How the run's plans count as filled.
-    """
-
+    #: How the run's plans count as filled: ``reported`` or ``scheduled``.
     fills: str = "reported"
     minutes: int = 0
     minutes_with_mid: int = 0

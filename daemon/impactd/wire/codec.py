@@ -48,19 +48,13 @@ MAX_DETAIL: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on what one record may hold, so that none can exhaust memory, and the unit of its times.
-
-    Attributes
-    ----------
-    time_unit : str
-        Unit of times that are whole numbers; a key of `impactd.wire.times.UNITS`.
-    venues : tuple of VenueRule
-        Venues of the settings, which the columns of tables and Databento's publishers are named by.
-    """
+    """Bounds on what one record may hold, so that none can exhaust memory, and the unit of its times."""
 
     max_message_bytes: int = 1_000_000
     max_levels: int = 100
+    #: Unit of times that are whole numbers; a key of `impactd.wire.times.UNITS`.
     time_unit: str = "ns"
+    #: Venues of the settings, which the columns of tables and Databento's publishers are named by.
     venues: tuple[VenueRule, ...] = ()
 
     @property
@@ -77,24 +71,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What became of a batch of records.
+    """What became of a batch of records."""
 
-    Attributes
-    ----------
-    batch : TickBatch
-        The rows of all good records, in the order of the records.
-    skipped_unknown : int
-        Messages whose `type` this release does not know.
-    events : list of Received
-        Definitions and trading statuses among them, in the same order.
-    building : list of int
-        Offsets of the records that books built from changes may depend on, ascending; only of a live codec.
-    """
-
+    #: The rows of all good records, in the order of the records.
     batch: TickBatch
     refused: list[Refused] = field(default_factory=list)
+    #: Messages whose `type` this release does not know.
     skipped_unknown: int = 0
+    #: Definitions and trading statuses among them, in the same order.
     events: list[Received[Any]] = field(default_factory=list)
+    #: Offsets of the records that books built from changes may depend on, ascending; only of a live codec.
     building: list[int] = field(default_factory=list)
 
 

@@ -29,36 +29,23 @@ _MARKS: Final = (
 
 
 class Line(NamedTuple):
-    """A line without its line end, or another record of a file.
+    """A line without its line end, or another record of a file."""
 
-    Attributes
-    ----------
-    number : int
-        From 1 on.
-    fault : FieldError or None
-        Why the line cannot be used: ``truncated``, ``too_large`` or ``corrupt``.
-    is_last_open : bool
-        The file ends without a line end behind this line.
-    """
-
+    #: From 1 on.
     number: int
     text: bytes
+    #: Why the line cannot be used: ``truncated``, ``too_large`` or ``corrupt``.
     fault: FieldError | None = None
+    #: The file ends without a line end behind this line.
     is_last_open: bool = False
 
 
 class Head(NamedTuple):
-    """The beginning of a file.
+    """The beginning of a file."""
 
-    Attributes
-    ----------
-    name : str
-        The file's name without the ending of a compression.
-    data : bytes
-        Its first bytes, decompressed.
-    """
-
+    #: The file's name without the ending of a compression.
     name: str
+    #: Its first bytes, decompressed.
     data: bytes
 
     @property

@@ -53,21 +53,15 @@ Kind = Literal["text", "time", "int", "flag", "number", "quantity", "record", "l
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The form of a field.
+    """The form of a field."""
 
-    Attributes
-    ----------
-    kind : str
-        ``text`` also holds decimals of inputs; ``quantity`` is a number that JSON writes as an integer when whole.
-    left_out : bool
-        Whether JSON leaves it out where it is null.
-    """
-
+    #: ``text`` also holds decimals of inputs; ``quantity`` is a number that JSON writes as an integer when whole.
     kind: Kind
     name: str = ""
     fields: tuple[tuple[str, Form], ...] = ()
     item: Form | None = None
     optional: bool = False
+    #: Whether JSON leaves it out where it is null.
     left_out: bool = False
     meaning: str = ""
 
@@ -224,16 +218,11 @@ _PROTO: Final[Mapping[Kind, str]] = {**_AVRO, "time": "int64", "int": "int64", "
 
 @dataclass(frozen=True, slots=True)
 class ProtoField:
-    """A field of a Protobuf message.
-
-    Attributes
-    ----------
-    type : str
-        A scalar's, or a message's name.
-    """
+    """A field of a Protobuf message."""
 
     name: str
     number: int
+    #: A scalar's, or a message's name.
     type: str
     repeated: bool
     meaning: str = ""

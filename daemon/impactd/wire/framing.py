@@ -57,21 +57,14 @@ def schema_id(value: bytes) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """A schema as the registry has it.
+    """A schema as the registry has it."""
 
-    Attributes
-    ----------
-    type : str
-        ``AVRO``, ``PROTOBUF``, or one that is not read.
-    descriptor : str
-        Of Protobuf the compiled file, in Base64; empty where `text` is ours.
-    fault : str
-        Why there is no such schema; empty where there is.
-    """
-
+    #: ``AVRO``, ``PROTOBUF``, or one that is not read.
     type: str = "AVRO"
     text: str = ""
+    #: Of Protobuf the compiled file, in Base64; empty where `text` is ours.
     descriptor: str = ""
+    #: Why there is no such schema; empty where there is.
     fault: str = ""
 
 

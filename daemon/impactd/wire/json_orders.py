@@ -295,20 +295,13 @@ _BY_UNIT: Final[dict[Unit | None, Callable[[Any, str], Any]]] = {
 
 
 class _Term(NamedTuple):
-    """How one term of an order is parsed.
+    """How one term of an order is parsed."""
 
-    Attributes
-    ----------
-    parse : callable
-        From a value that is not null, and the term's name.
-    default : object
-        In a new order without it; `MISSING` if an order needs it.
-    clearable : bool
-        Whether null clears it in a replace.
-    """
-
+    #: From a value that is not null, and the term's name.
     parse: Callable[[Any, str], Any]
+    #: In a new order without it; `MISSING` if an order needs it.
     default: Any
+    #: Whether null clears it in a replace.
     clearable: bool
 
 

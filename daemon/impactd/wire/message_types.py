@@ -22,17 +22,11 @@ Convert = Callable[[Any], Any]
 
 
 class FieldType(NamedTuple):
-    """A field's type, taken apart.
+    """A field's type, taken apart."""
 
-    Attributes
-    ----------
-    base : type
-        Without Annotated and None.
-    unit : Unit or None
-        The outermost that its annotations name.
-    """
-
+    #: Without Annotated and None.
     base: Any
+    #: The outermost that its annotations name.
     unit: Unit | None
     meaning: str
     optional: bool

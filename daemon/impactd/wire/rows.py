@@ -26,18 +26,12 @@ _NAN = float("nan")
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows without offset and timestamp.
-
-    Attributes
-    ----------
-    record : ndarray of int64, shape (n,)
-        Index of the record of each row, non-decreasing.
-    ts_recv : ndarray of int64, shape (n,)
-        Nanoseconds; 0 where unknown.
-    """
+    """Rows without offset and timestamp."""
 
     batch: TickBatch
+    #: Shape (n,). Index of the record of each row, non-decreasing.
     record: Int
+    #: Shape (n,). Nanoseconds; 0 where unknown.
     ts_recv: Int
 
     def in_order(self) -> Rows:

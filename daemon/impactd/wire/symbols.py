@@ -15,20 +15,13 @@ _DATABENTO: Final = re.compile(r"[a-z]{4}-[a-z]+-\d{8}(?:-\d{8})?\.[a-z]+(?:-[0-
 
 @dataclass(frozen=True, slots=True)
 class FileSymbols:
-    """Symbols for data that name none, or not enough.
+    """Symbols for data that name none, or not enough."""
 
-    Attributes
-    ----------
-    name : str or None
-        For all rows that name no symbol.
-    by_key : mapping of str to str
-        Names by ``INSTRUMENT`` or ``PUBLISHER/INSTRUMENT``, the ids in the data.
-    guessed : bool
-        Whether `name` is a guess from the file's name.
-    """
-
+    #: For all rows that name no symbol.
     name: str | None = None
+    #: Names by ``INSTRUMENT`` or ``PUBLISHER/INSTRUMENT``, the ids in the data.
     by_key: Mapping[str, str] = field(default_factory=dict)
+    #: Whether `name` is a guess from the file's name.
     guessed: bool = False
 
     @classmethod

@@ -39,30 +39,20 @@ from impactd.wire.symbols import FileSymbols
 
 @dataclass(frozen=True, slots=True)
 class FileOptions:
-    """Facts about a file besides its content.
+    """Facts about a file besides its content."""
 
-    Attributes
-    ----------
-    symbols : FileSymbols
-        For data that name no symbol, or not enough.
-    """
-
+    #: For data that name no symbol, or not enough.
     symbols: FileSymbols = field(default_factory=FileSymbols)
     limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)
 class FileBatch:
-    """A decoded batch of a file, with the offsets of all its records, refused and skipped ones included.
-
-    Attributes
-    ----------
-    venues : dict of str to str
-        Venue that a symbol's books have shown so far, as column and value; none where the file has no such column.
-    """
+    """A decoded batch of a file, with the offsets of all its records, refused and skipped ones included."""
 
     decoded: Decoded
     offsets: Int
+    #: Venue that a symbol's books have shown so far, as column and value; none where the file has no such column.
     venues: dict[str, str] = field(default_factory=dict)
 
 
@@ -91,10 +81,6 @@ class TickCodec(ABC):
 
     Attributes
     ----------
-    name : str
-        Name by which headers and settings choose it.
-    fallback : bool
-        Whether files are offered to it only after all other codecs.
     named_by_file : bool
         Whether data that name no symbol take the one of `FileOptions`.
     compiled : bool
@@ -103,7 +89,9 @@ class TickCodec(ABC):
         Books of the current file or partition; None where records are decoded one by one.
     """
 
+    #: Name by which headers and settings choose it.
     name: ClassVar[str]
+    #: Whether files are offered to it only after all other codecs.
     fallback: ClassVar[bool] = False
 
     def __init__(self, limits: Limits | None = None) -> None:

@@ -36,33 +36,22 @@ from impactd.core.base.quantity import MAX_QUANTA, QUANTA
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """A schedule in quanta and its certificate.
+    """A schedule in quanta and its certificate."""
 
-    Attributes
-    ----------
-    quanta : ndarray of int64, shape (N,)
-        1e-9 shares per interval; ``quanta.sum() + shortfall_quanta`` is the order's quantity, exactly.
-    shortfall_quanta : int
-        What the caps could not hold.
-    multiplier : float
-        Price of one more share, from the continuous optimum.
-    kkt_residual : float
-        The larger of the continuous optimum's residual and of what the best
-        exchange of lots would still save, relative to the multiplier.
-    iterations : int
-        In the solver's own unit.
-    gap : float or None
-        Currency: the schedule in whole lots costs at most this more than the
-        best one; None where it is the best one.
-    """
-
+    #: Shape (N,). 1e-9 shares per interval; ``quanta.sum() + shortfall_quanta`` is the order's quantity, exactly.
     quanta: Int
+    #: What the caps could not hold.
     shortfall_quanta: int
+    #: Price of one more share, from the continuous optimum.
     multiplier: float
+    #: The larger of the continuous optimum's residual and of what the best exchange of lots would still save, relative
+    #: to the multiplier.
     kkt_residual: float
     solver: str
+    #: In the solver's own unit.
     iterations: int
     failures: tuple[SolveFailure, ...] = ()
+    #: Currency: the schedule in whole lots costs at most this more than the best one; None where it is the best one.
     gap: float | None = None
 
     def qty(self) -> Float:

@@ -39,19 +39,14 @@ class Curve(NamedTuple):
 
     Kernels over intervals take it whole; kernels of one interval take its five
     numbers, since handing on a tuple of arrays counts references each time.
-
-    Attributes
-    ----------
-    s, b, a, e : ndarray of float64, shape (N,)
-        Coefficients of x, x^2, x^3 and x^(1+delta); price per share^0, ^1, ^2, ^delta.
-    delta : float
-        Exponent of the power term, in (0, 1.5]; ignored where e is all 0.
     """
 
+    #: Shape (N,). Coefficients of x, x^2, x^3 and x^(1+delta); price per share^0, ^1, ^2, ^delta.
     s: Float
     b: Float
     a: Float
     e: Float
+    #: Exponent of the power term, in (0, 1.5]; ignored where e is all 0.
     delta: float
 
     def scaled(self, qty: float, price: float) -> Curve:

@@ -75,36 +75,24 @@ def _first_wrong(c: Curve, cap: Float, fraction: Float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One parent order's allocation problem over N intervals, in shares.
+    """One parent order's allocation problem over N intervals, in shares."""
 
-    Attributes
-    ----------
-    curve : Curve
-        Cost of each interval; coefficients finite and >= 0.
-    cap : ndarray of float64, shape (N,)
-        Largest quantity of each interval, >= 0; inf where there is none.
-    fraction : ndarray of float64, shape (N,)
-        Part of an interval that each one lasts, in (0, 1]; ties in cost are
-        shared in proportion to it, and TWAP follows it.
-    risk : float
-        Weight of squared inventory, currency per share^2: risk_aversion *
-        sigma^2 * tau.  0 makes the problem separable.
-    root : ndarray of float64, shape (N,) or (0,)
-        r_t, (price per share)^(1/2); empty where no impact lasts.
-    keep : ndarray of float64, shape (N,) or (0,)
-        Part of the displacement of the interval before that is left in this
-        one, in [0, 1); the first is not used.
-    low, high : ndarray of float64, shape (N,) or (0,)
-        Least and most that may have traded by the end of each interval, shares
-        (`impactd.core.allocator.bounds`); inf in `high` where there is no bound, empty where there is none at all.
-    """
-
+    #: Cost of each interval; coefficients finite and >= 0.
     curve: Curve
+    #: Shape (N,). Largest quantity of each interval, >= 0; inf where there is none.
     cap: Float
+    #: Shape (N,). Part of an interval that each one lasts, in (0, 1]; ties in cost are shared in proportion to it, and
+    #: TWAP follows it.
     fraction: Float
+    #: Weight of squared inventory, currency per share^2: risk_aversion * sigma^2 * tau.  0 makes the problem separable.
     risk: float = 0.0
+    #: Shape (N,). r_t, (price per share)^(1/2); empty where no impact lasts.
     root: Float = field(default_factory=_none)
+    #: Shape (N,). Part of the displacement of the interval before that is left in this one, in [0, 1); the first is not
+    #: used.
     keep: Float = field(default_factory=_none)
+    #: Shape (N,). Least and most that may have traded by the end of each interval, shares
+    #: (`impactd.core.allocator.bounds`); inf in `high` where there is no bound, empty where there is none at all.
     low: Float = field(default_factory=_none)
     high: Float = field(default_factory=_none)
 

@@ -114,21 +114,14 @@ _SMALLEST_SIZE_SENTINEL: Final = _SIZE_SENTINELS[0]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Book:
-    """A two-sided book that prevails.
+    """A two-sided book that prevails."""
 
-    Attributes
-    ----------
-    ts_event : int
-        Since when, ns.
-    bid_px, bid_sz : ndarray of float64, shape (n_bid,)
-        Bids best first, all of positive size.
-    ask_px, ask_sz : ndarray of float64, shape (n_ask,)
-        Asks best first, all of positive size.
-    """
-
+    #: Since when, ns.
     ts_event: int
+    #: Shape (n_bid,). Bids best first, all of positive size.
     bid_px: Float
     bid_sz: Float
+    #: Shape (n_ask,). Asks best first, all of positive size.
     ask_px: Float
     ask_sz: Float
 

@@ -44,28 +44,19 @@ from impactd.core.inputs.ticks import BOOK, MID_EVENT, UNDECODABLE_BOOK, Float, 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prevailing:
-    """The two-sided books of one symbol, and how long each prevailed.
+    """The two-sided books of one symbol, and how long each prevailed."""
 
-    Attributes
-    ----------
-    start, end : ndarray of int64, shape (n,)
-        Each book prevailed in [start, end), ns.
-    half_spread, mid : ndarray of float64, shape (n,)
-        Price.
-    distance : ndarray of float64, shape (n, 2, n_levels)
-        Of each level from the best one, price; sides are buy (the asks) and sell.
-    size : ndarray of float64, shape (n, 2, n_levels)
-        Shares; 0 beyond the book's own levels.
-    depth : ndarray of float64, shape (n, 2)
-        Shares that the book shows.
-    """
-
+    #: Shape (n,). Each book prevailed in [start, end), ns.
     start: Int
     end: Int
+    #: Shape (n,). Price.
     half_spread: Float
     mid: Float
+    #: Shape (n, 2, n_levels). Of each level from the best one, price; sides are buy (the asks) and sell.
     distance: Float
+    #: Shape (n, 2, n_levels). Shares; 0 beyond the book's own levels.
     size: Float
+    #: Shape (n, 2). Shares that the book shows.
     depth: Float
 
     @classmethod
@@ -179,27 +170,19 @@ def walk_on(distance: Float, size: Float, half_spread: float, depth: float, begi
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Intervals:
-    """The books of successive intervals, and what walks through them cost.
+    """The books of successive intervals, and what walks through them cost."""
 
-    Attributes
-    ----------
-    start : int
-        Of the first interval, ns.
-    first : ndarray of int64, shape (n + 1,)
-        Interval t has the pieces ``first[t]`` to ``first[t + 1] - 1``.
-    book, held_ns : ndarray of int64, shape (n_pieces,)
-        Which book, and for how long it prevailed in the interval.
-    covered_ns : ndarray of int64, shape (n,)
-    depth : ndarray of float64, shape (2, n)
-        Visible depth averaged over the covered time, shares; NaN where no book prevailed.
-    """
-
+    #: Of the first interval, ns.
     start: int
     interval_ns: int
+    #: Shape (n + 1,). Interval t has the pieces ``first[t]`` to ``first[t + 1] - 1``.
     first: Int
+    #: Shape (n_pieces,). Which book, and for how long it prevailed in the interval.
     book: Int
     held_ns: Int
+    #: Shape (n,).
     covered_ns: Int
+    #: Shape (2, n). Visible depth averaged over the covered time, shares; NaN where no book prevailed.
     depth: Float
     prevailing: Prevailing
 

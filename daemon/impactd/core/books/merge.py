@@ -32,21 +32,14 @@ WHOLE: Final = -2
 
 
 class Family(NamedTuple):
-    """How the rows of a `Store` belong together; follows from their names and the settings.
+    """How the rows of a `Store` belong together; follows from their names and the settings."""
 
-    Attributes
-    ----------
-    whole : ndarray of int64, shape (S,)
-        Row of the whole that a venue's row belongs to; `ALONE` or `WHOLE`.
-    first, after : ndarray of int64, shape (S,)
-        First venue of a whole, and the venue after a venue, by name; -1 for none.
-    stand_ns : ndarray of int64, shape (S,)
-        How long a book prevails at most, ns.
-    """
-
+    #: Shape (S,). Row of the whole that a venue's row belongs to; `ALONE` or `WHOLE`.
     whole: Int
+    #: Shape (S,). First venue of a whole, and the venue after a venue, by name; -1 for none.
     first: Int
     after: Int
+    #: Shape (S,). How long a book prevails at most, ns.
     stand_ns: Int
 
 

@@ -31,69 +31,47 @@ from impactd.core.outputs.messages import Estimate
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MinuteStats:
-    """One closed minute of one symbol. The first axis of arrays is the side: buy, sell.
-
-    Attributes
-    ----------
-    minute : int
-        Start of the interval, ns.
-    n_books : int
-        Accepted two-sided books whose ts_event lies in the minute.
-    n_rejected : int
-        Rejected rows; the sum of `rejected`.
-    rejected : dict of str to int
-        Count by reason, without zeros, in the order of `impactd.core.books.checks.Reject`.
-    n_late : int
-        Rows that came after the minute they belong to had closed.
-    covered_ns : int
-        Time for which a two-sided book prevailed, ns.
-    mid, half_spread : float or None
-        Price; None where nothing was covered.
-    mid_close : float or None
-        The mid at the minute's end; None without a prevailing book.
-    volume_continuous, volume_auction : float or None
-        Shares; None if the symbol has never had a trade.
-    turnover_continuous : float
-        Price times shares of the continuous volume, currency.
-    publisher, other_publisher : int
-        Whose the book is, and the last one whose rows were rejected; see `impactd.core.base.publisher`.
-    instrument, other_instrument : int
-        The same of instruments; without rejected rows `other_instrument` is the one whose book this one replaced.
-    sizes : ndarray of float64, shape (n_sizes,)
-        Shares, ascending; empty before the symbol's first two-sided book.
-    slippage : ndarray of float64, shape (2, n_sizes)
-        Price per share over mid; NaN where no book held the size.
-    coverage : ndarray of float64, shape (2, n_sizes)
-        Share of the covered time, 0..1.
-    lower_bound : ndarray of float64, shape (2, n_sizes)
-        Price per share over mid; NaN where nothing was covered.
-    depth : ndarray of float64, shape (2,)
-        Visible depth, shares: the asks for buy, the bids for sell; NaN where
-        nothing was covered.
-    """
+    """One closed minute of one symbol. The first axis of arrays is the side: buy, sell."""
 
     symbol: str
+    #: Start of the interval, ns.
     minute: int
+    #: Accepted two-sided books whose ts_event lies in the minute.
     n_books: int
+    #: Rejected rows; the sum of `rejected`.
     n_rejected: int
+    #: Count by reason, without zeros, in the order of `impactd.core.books.checks.Reject`.
     rejected: dict[str, int]
+    #: Rows that came after the minute they belong to had closed.
     n_late: int
     n_trades: int
+    #: Time for which a two-sided book prevailed, ns.
     covered_ns: int
+    #: Price; None where nothing was covered.
     mid: float | None
     half_spread: float | None
+    #: The mid at the minute's end; None without a prevailing book.
     mid_close: float | None
+    #: Shares; None if the symbol has never had a trade.
     volume_continuous: float | None
     volume_auction: float | None
+    #: Price times shares of the continuous volume, currency.
     turnover_continuous: float
+    #: Shape (n_sizes,). Shares, ascending; empty before the symbol's first two-sided book.
     sizes: Float
+    #: Shape (2, n_sizes). Price per share over mid; NaN where no book held the size.
     slippage: Float
+    #: Shape (2, n_sizes). Share of the covered time, 0..1.
     coverage: Float
+    #: Shape (2, n_sizes). Price per share over mid; NaN where nothing was covered.
     lower_bound: Float
+    #: Shape (2,). Visible depth, shares: the asks for buy, the bids for sell; NaN where nothing was covered.
     depth: Float
     halted: bool = False
+    #: Whose the book is, and the last one whose rows were rejected; see `impactd.core.base.publisher`.
     publisher: int = NO_PUBLISHER
     other_publisher: int = NO_PUBLISHER
+    #: The same of instruments; without rejected rows `other_instrument` is the one whose book this one replaced.
     instrument: int = NO_INSTRUMENT
     other_instrument: int = NO_INSTRUMENT
 

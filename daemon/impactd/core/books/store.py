@@ -77,33 +77,23 @@ MINUTE_FIELDS: Final = (
 
 
 class Store(NamedTuple):
-    """Arrays of all symbols; `S` rows, `L` levels, `K` sizes at most.
+    """Arrays of all symbols; `S` rows, `L` levels, `K` sizes at most."""
 
-    Attributes
-    ----------
-    symbol : structured array of `SYMBOL`, shape (S,)
-    rejected : ndarray of int64, shape (S, 2, n_reasons)
-        Rejected rows of the open minute, and of the minutes before it.
-    touched : ndarray of uint8, shape (S,)
-        1 where something has changed since it was last cleared; not saved.
-    levels : ndarray of float64, shape (S, 4, L)
-        The prevailing book: bid_px, bid_sz, ask_px, ask_sz.
-    sizes : ndarray of float64, shape (S, K)
-    slippage_ns : ndarray of float64, shape (S, 2, K)
-        Sum over time of what the walks that were held cost, price per share x ns.
-    held_ns : ndarray of int64, shape (S, 2, K)
-        Time for which the visible depth held the size.
-    bound_ns : ndarray of float64, shape (S, 2, K)
-        The same of the lower bounds of all walks.
-    """
-
+    #: Shape (S,). Structured, of `SYMBOL`.
     symbol: npt.NDArray[np.void]
+    #: Shape (S, 2, n_reasons). Rejected rows of the open minute, and of the minutes before it.
     rejected: Int
+    #: Shape (S,). 1 where something has changed since it was last cleared; not saved.
     touched: Byte
+    #: Shape (S, 4, L). The prevailing book: bid_px, bid_sz, ask_px, ask_sz.
     levels: Float
+    #: Shape (S, K).
     sizes: Float
+    #: Shape (S, 2, K). Sum over time of what the walks that were held cost, price per share x ns.
     slippage_ns: Float
+    #: Shape (S, 2, K). Time for which the visible depth held the size.
     held_ns: Int
+    #: Shape (S, 2, K). The same of the lower bounds of all walks.
     bound_ns: Float
 
 

@@ -49,23 +49,15 @@ ASKS: Final = 2
 
 
 class WalkCurves(NamedTuple):
-    """Walks of many books.
+    """Walks of many books."""
 
-    Attributes
-    ----------
-    g : ndarray of float64, shape (n, 2, n_sizes)
-        Price per share over mid to buy and to sell; NaN where censored.
-    lower_bound : ndarray of float64, shape (n, 2, n_sizes)
-        The same with what is beyond the visible depth at the last level.
-    full : ndarray of bool, shape (n, 2, n_sizes)
-        Whether the visible depth held the size.
-    mid, half_spread : ndarray of float64, shape (n,)
-        NaN where a side is empty.
-    """
-
+    #: Shape (n, 2, n_sizes). Price per share over mid to buy and to sell; NaN where censored.
     g: Float
+    #: Shape (n, 2, n_sizes). The same with what is beyond the visible depth at the last level.
     lower_bound: Float
+    #: Shape (n, 2, n_sizes). Whether the visible depth held the size.
     full: npt.NDArray[np.bool_]
+    #: Shape (n,). NaN where a side is empty.
     mid: Float
     half_spread: Float
 

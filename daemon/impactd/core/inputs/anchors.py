@@ -28,18 +28,12 @@ _ABSENT: Final = 2**64 - 1
 
 
 class Anchor(NamedTuple):
-    """The last record applied of an input.
-
-    Attributes
-    ----------
-    timestamp_ms : int
-        As the topic holds it.
-    digest : str
-        BLAKE2b of key and value, 32 hex digits.
-    """
+    """The last record applied of an input."""
 
     offset: int
+    #: As the topic holds it.
     timestamp_ms: int
+    #: BLAKE2b of key and value, 32 hex digits.
     digest: str
 
 

@@ -76,83 +76,55 @@ class LocalControl(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What one commit takes in.
+    """What one commit takes in."""
 
-    Attributes
-    ----------
-    ticks : TickBatch
-        Rows in arrival order.
-    tick_keys : ndarray of int64, shape (len(ticks),)
-        ts_event clamped to the running maximum of the topic, ns.
-    events : tuple of Pending
-        Sorted by (key, rank, offset).
-    spans : mapping of Topic to (int, int)
-        Offsets [from, to) that the commit consumes, for the topics that move.
-    idle_to : int or None
-        Watermark that an idle partition moves to after all else, ns.
-    controls : tuple of LocalControl
-        Applied before all else.
-    anchors : mapping of Topic to Anchor
-        Last record of each input that the commit consumes, where records were given.
-    built : mapping of str to bytes or None
-        Changed keys of the books that changes build, as of the end of its ticks; None for a deleted one.
-    skipped_to : int or None
-        First tick offset behind records that are gone; the span of ticks begins with the gap.
-    """
-
+    #: Rows in arrival order.
     ticks: TickBatch
+    #: Shape (len(ticks). ts_event clamped to the running maximum of the topic, ns.
     tick_keys: _Keys
+    #: Sorted by (key, rank, offset).
     events: tuple[Pending, ...]
+    #: Offsets [from, to) that the commit consumes, for the topics that move.
     spans: Mapping[Topic, tuple[int, int]]
+    #: Watermark that an idle partition moves to after all else, ns.
     idle_to: int | None
+    #: Applied before all else.
     controls: tuple[LocalControl, ...] = ()
+    #: Last record of each input that the commit consumes, where records were given.
     anchors: Mapping[Topic, Anchor] = field(default_factory=dict)
+    #: Changed keys of the books that changes build, as of the end of its ticks; None for a deleted one.
     built: Mapping[str, bytes | None] = field(default_factory=dict)
+    #: First tick offset behind records that are gone; the span of ticks begins with the gap.
     skipped_to: int | None = None
 
 
 @dataclass(slots=True)
 class _Fetch:
-    """What is left of the ticks of one fetch.
+    """What is left of the ticks of one fetch."""
 
-    Attributes
-    ----------
-    batch, keys
-        Rows, of which those before `start` are taken.
-    refused : list of Pending
-        What is refused, and events among the ticks.
-    offsets, item_keys
-        Of rows and refused records together, in the order of their offsets.
-    needs : mapping of Topic to int
-        Offsets up to which event topics must be read before any of it may be handed out.
-    """
-
+    #: Rows, of which those before `start` are taken.
     batch: TickBatch
     keys: _Keys
+    #: What is refused, and events among the ticks.
     refused: list[Pending]
+    #: Of rows and refused records together, in the order of their offsets.
     offsets: _Keys
     item_keys: _Keys
     end: int
+    #: Offsets up to which event topics must be read before any of it may be handed out.
     needs: Mapping[Topic, int]
     start: int = 0
 
 
 class _Cut(NamedTuple):
-    """Where the ticks of a commit end.
-
-    Attributes
-    ----------
-    handed : int
-        Key that ticks will have reached, ns.
-    following : int or None
-        Key of what stays behind, ns; None where nothing does.
-    needs : mapping of Topic to int
-        Of its fetch.
-    """
+    """Where the ticks of a commit end."""
 
     to: int
+    #: Key that ticks will have reached, ns.
     handed: int
+    #: Key of what stays behind, ns; None where nothing does.
     following: int | None
+    #: Of its fetch.
     needs: Mapping[Topic, int]
 
 

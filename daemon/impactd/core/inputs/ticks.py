@@ -44,90 +44,63 @@ Byte = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A record that could not be decoded, on its way to the dead-letter topic.
+    """A record that could not be decoded, on its way to the dead-letter topic."""
 
-    Attributes
-    ----------
-    offset : int
-        Position of the record in its topic partition (or line in its file).
-    reason : str
-        One word, from a closed list a codec: ``truncated``, ``type``,
-        ``missing_field``, ``not_finite``, ``too_large``, ``unknown_codec``,
-        ``misplaced`` and the like.  Metrics are labelled by it.
-    detail : str
-        What exactly, naming the field and the remedy.  Bounded: 200 characters.
-    ts_record : int
-        Timestamp of the record, ns; places the refusal in event order.
-    symbol, cl_ord_id : str or None
-        Of an order, execution or control, where they can be read; of a gap, `symbol` is that of the book that ends, and
-        of an order of another publisher or instrument that of the book.
-    """
-
+    #: Position of the record in its topic partition (or line in its file).
     offset: int
+    #: One word, from a closed list a codec: ``truncated``, ``type``, ``missing_field``, ``not_finite``, ``too_large``,
+    #: ``unknown_codec``, ``misplaced`` and the like.  Metrics are labelled by it.
     reason: str
+    #: What exactly, naming the field and the remedy.  Bounded: 200 characters.
     detail: str
     raw: bytes
     key: bytes | None
     codec: str
+    #: Timestamp of the record, ns; places the refusal in event order.
     ts_record: int
+    #: Of an order, execution or control, where they can be read; of a gap, `symbol` is that of the book that ends, and
+    #: of an order of another publisher or instrument that of the book.
     symbol: str | None = None
     cl_ord_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TickBatch:
-    """Books and trades as a struct of arrays; `n` rows, up to `L` levels.
+    """Books and trades as a struct of arrays; `n` rows, up to `L` levels."""
 
-    Attributes
-    ----------
-    symbols : tuple of str
-        Symbols that occur in the batch; `symbol` indexes it.
-    symbol : ndarray of int32, shape (n,)
-    kind : ndarray of uint8, shape (n,)
-        `BOOK` or `TRADE`.
-    flags : ndarray of uint8, shape (n,)
-        Bit field of `MID_EVENT`, `AUCTION`, `UNDECODABLE_BOOK`.
-    ts_event : ndarray of int64, shape (n,)
-        Nanoseconds since the epoch, UTC.
-    ts_record : ndarray of int64, shape (n,)
-        Kafka timestamp of the record, ns.  A file's row has
-        ``ts_recv or ts_event`` floored to the millisecond, which is what
-        ``impactd publish`` stamps on the record, so that both give the same.
-    offset : ndarray of int64, shape (n,)
-        Offset of the record that the row came from; non-decreasing.
-    bid_px, bid_sz, ask_px, ask_sz : ndarray of float64, shape (n, L)
-        Levels best first, C-contiguous; NaN beyond the row's own levels.
-        Empty levels (size 0 with an undefined price) at the end are dropped.
-    n_bid, n_ask : ndarray of int32, shape (n,)
-        Levels in use; 0 for trades and for an empty side.
-    px, qty : ndarray of float64, shape (n,)
-        Of trades; NaN for books.
-    aggressor : ndarray of int8, shape (n,)
-        1 buy, -1 sell, 0 unknown.
-    publisher : ndarray of int64, shape (n,)
-        Number of the publisher (`impactd.core.base.publisher`), of which a symbol's book has only one; 0 where the row
-        names none, and for prints of a tape.
-    instrument : ndarray of int64, shape (n,)
-        Number of the instrument's id, by the same rule.
-    """
-
+    #: Symbols that occur in the batch; `symbol` indexes it.
     symbols: tuple[str, ...]
+    #: Shape (n,).
     symbol: Int32
+    #: Shape (n,). `BOOK` or `TRADE`.
     kind: Byte
+    #: Shape (n,). Bit field of `MID_EVENT`, `AUCTION`, `UNDECODABLE_BOOK`.
     flags: Byte
+    #: Shape (n,). Nanoseconds since the epoch, UTC.
     ts_event: Int
+    #: Shape (n,). Kafka timestamp of the record, ns.  A file's row has ``ts_recv or ts_event`` floored to the
+    #: millisecond, which is what ``impactd publish`` stamps on the record, so that both give the same.
     ts_record: Int
+    #: Shape (n,). Offset of the record that the row came from; non-decreasing.
     offset: Int
+    #: Shape (n, L). Levels best first, C-contiguous; NaN beyond the row's own levels. Empty levels (size 0 with an
+    #: undefined price) at the end are dropped.
     bid_px: Float
     bid_sz: Float
     ask_px: Float
     ask_sz: Float
+    #: Shape (n,). Levels in use; 0 for trades and for an empty side.
     n_bid: Int32
     n_ask: Int32
+    #: Shape (n,). Of trades; NaN for books.
     px: Float
     qty: Float
+    #: Shape (n,). 1 buy, -1 sell, 0 unknown.
     aggressor: npt.NDArray[np.int8]
+    #: Shape (n,). Number of the publisher (`impactd.core.base.publisher`), of which a symbol's book has only one; 0
+    #: where the row names none, and for prints of a tape.
     publisher: Int
+    #: Shape (n,). Number of the instrument's id, by the same rule.
     instrument: Int
 
     def __len__(self) -> int:

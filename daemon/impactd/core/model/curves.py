@@ -72,27 +72,19 @@ class MinuteBooks(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BookCurve:
-    """The walks of one prevailing book, for a plan before any minute has closed.
+    """The walks of one prevailing book, for a plan before any minute has closed."""
 
-    Attributes
-    ----------
-    ts_event : int
-        Its time, UTC ns.
-    sizes, g, lower_bound : ndarray of float64, shape (K,)
-        Shares; price per share, NaN where the book does not hold the size; and
-        the price with what is missing at the last visible level.
-    half_spread, mid : float
-        Price.
-    depth : float
-        Shares that the book shows on the side that is walked.
-    """
-
+    #: Its time, UTC ns.
     ts_event: int
+    #: Shape (K,). Shares; price per share, NaN where the book does not hold the size; and the price with what is
+    #: missing at the last visible level.
     sizes: Float
     g: Float
     lower_bound: Float
+    #: Price.
     half_spread: float
     mid: float
+    #: Shares that the book shows on the side that is walked.
     depth: float
 
     @classmethod
@@ -107,39 +99,27 @@ class BookCurve:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curves:
-    """Per-share impact ``g_t = s + beta q + alpha q^2 + eta q^delta`` by interval.
+    """Per-share impact ``g_t = s + beta q + alpha q^2 + eta q^delta`` by interval."""
 
-    Attributes
-    ----------
-    half_spread : ndarray of float64, shape (N,)
-        s, price; 0 through the origin.
-    beta, alpha, eta : ndarray of float64, shape (N,), or None
-        None where the kind has no such term.
-    delta : float
-        Exponent; 1 where there is no power term.
-    prior : bool
-        Whether it rests on a prior more than on this symbol's own minutes.
-    scaled : bool
-        False where no book was ever seen: only ratios between intervals mean
-        anything then, and no cost may be published.
-    as_of : int or None
-        Close of the last minute taken in, UTC ns.
-    size : float
-        Shares of an interval at which the terms above the half-spread were measured.
-    spread_variance : ndarray of float64, shape (N,), or None
-        Variance of the log half-spread that will have been seen by when an interval begins,
-        beyond what is expected now; None for none.
-    """
-
+    #: Shape (N,). s, price; 0 through the origin.
     half_spread: Float
+    #: Shape (N,). None where the kind has no such term.
     beta: Float | None
     alpha: Float | None
     eta: Float | None
+    #: Exponent; 1 where there is no power term.
     delta: float
+    #: Whether it rests on a prior more than on this symbol's own minutes.
     prior: bool
+    #: False where no book was ever seen: only ratios between intervals mean anything then, and no cost may be
+    #: published.
     scaled: bool
+    #: Close of the last minute taken in, UTC ns.
     as_of: int | None
+    #: Shares of an interval at which the terms above the half-spread were measured.
     size: float = 1.0
+    #: Shape (N,). Variance of the log half-spread that will have been seen by when an interval begins, beyond what is
+    #: expected now; None for none.
     spread_variance: Float | None = None
 
     def corrected(self, ratio: float) -> Curves:

@@ -32,23 +32,15 @@ FLOOR_MID: Final = 1e-7
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Levels:
-    """Levels of one curve, positive.
+    """Levels of one curve, positive."""
 
-    Attributes
-    ----------
-    half_spread : float
-        s, price.
-    excess : ndarray of float64, shape (K,)
-        E at `sizes`, price.
-    sizes : ndarray of float64, shape (K,)
-        Shares, ascending.
-    held : int
-        How many of the sizes were held long enough.
-    """
-
+    #: s, price.
     half_spread: float
+    #: Shape (K,). E at `sizes`, price.
     excess: Float
+    #: Shape (K,). Shares, ascending.
     sizes: Float
+    #: How many of the sizes were held long enough.
     held: int
 
     def at(self, size: float) -> float:

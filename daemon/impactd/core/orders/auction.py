@@ -7,28 +7,19 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """What an order has in one auction; quantities in quanta.
+    """What an order has in one auction; quantities in quanta."""
 
-    Attributes
-    ----------
-    kind : str
-        ``open`` or ``close``.
-    at, cutoff : int
-        When the auction is held and by when the entry must be there, ns.
-    qty, filled : int
-        Entered, and filled by auction fills.
-    volume : float or None
-        Expected volume of the auction, shares; None if unknown.
-    rate : float
-        Largest share of that volume that it is for.
-    """
-
+    #: ``open`` or ``close``.
     kind: str
+    #: When the auction is held and by when the entry must be there, ns.
     at: int
     cutoff: int
+    #: Entered, and filled by auction fills.
     qty: int
     filled: int
+    #: Expected volume of the auction, shares; None if unknown.
     volume: float | None
+    #: Largest share of that volume that it is for.
     rate: float
 
     @property

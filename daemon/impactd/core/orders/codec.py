@@ -27,18 +27,12 @@ EXECUTIONS_A_KEY: Final = 500
 
 
 class Held(NamedTuple):
-    """An event that arrived before what it refers to.
+    """An event that arrived before what it refers to."""
 
-    Attributes
-    ----------
-    since : int
-        Event time since which it is held, ns.
-    awaits : tuple of str
-        The id of an unknown order, or the first id of an order and the exec_id of an unknown execution.
-    """
-
+    #: Event time since which it is held, ns.
     since: int
     received: Received[Any]
+    #: The id of an unknown order, or the first id of an order and the exec_id of an unknown execution.
     awaits: tuple[str, ...]
 
 

@@ -52,28 +52,19 @@ _ONE: Final = Fraction(1)
 
 
 class Mark(NamedTuple):
-    """The market at a fill.
+    """The market at a fill."""
 
-    Attributes
-    ----------
-    at : int
-        Event time of the fill, ns.
-    mid, half_spread : float or None
-        Of the prevailing book; None without one.
-    predicted_px : float or None
-        What the model expected of it, per share over mid, corrected by `bias`; None where it knew no price.
-    liquidity : str or None
-        ``taker``, ``maker``, ``auction``, or not said.
-    venue : str or None
-        Where it traded, if the fill states it.
-    """
-
+    #: Event time of the fill, ns.
     at: int
+    #: Of the prevailing book; None without one.
     mid: float | None
     half_spread: float | None
+    #: What the model expected of it, per share over mid, corrected by `bias`; None where it knew no price.
     predicted_px: float | None
     bias: float
+    #: ``taker``, ``maker``, ``auction``, or not said.
     liquidity: str | None
+    #: Where it traded, if the fill states it.
     venue: str | None = None
 
 

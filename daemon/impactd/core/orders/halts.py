@@ -35,20 +35,13 @@ KEY: Final = "halts"
 
 @dataclass(slots=True)
 class Halts:
-    """The halts of one partition.
+    """The halts of one partition."""
 
-    Attributes
-    ----------
-    scopes : dict of str to str
-        Scope to reason.
-    since : dict of str to int
-        Scope to the ts_event of its halt, ns.
-    kill_switch : str or None
-        Reason of the kill switch, while it is on.
-    """
-
+    #: Scope to reason.
     scopes: dict[str, str] = field(default_factory=dict)
+    #: Scope to the ts_event of its halt, ns.
     since: dict[str, int] = field(default_factory=dict)
+    #: Reason of the kill switch, while it is on.
     kill_switch: str | None = None
     markets: MarketStatus = field(default_factory=MarketStatus, compare=False)
 

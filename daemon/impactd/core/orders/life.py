@@ -56,18 +56,12 @@ class Change(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The result of applying an event to an order.
-
-    Attributes
-    ----------
-    replan : str or None
-        Reason of the plan that is due now; None if none is.
-    alert : tuple of (str, str) or None
-        Kind and text of an alert.
-    """
+    """The result of applying an event to an order."""
 
     kind: EventOutcome
+    #: Reason of the plan that is due now; None if none is.
     replan: str | None = None
+    #: Kind and text of an alert.
     alert: tuple[str, str] | None = None
     change: Change | None = None
 

@@ -32,59 +32,40 @@ class Status(StrEnum):
 
 
 class Execution(NamedTuple):
-    """An execution as it counts now.
+    """An execution as it counts now."""
 
-    Attributes
-    ----------
-    n : int
-        Position among the order's executions, in order of arrival.
-    qty : int
-        Quanta; of a fill, as its latest amendment has it; 0 for the amendments themselves.
-    ts_event : int
-        Its own event time, ns.
-    fill_id : str or None
-        The fill that it amends; None for a fill.
-    latest : str or None
-        exec_id of a fill's latest amendment; None if it has none.
-    amended_at : int
-        ts_event of that amendment, ns; 0 if there is none.
-    """
-
+    #: Position among the order's executions, in order of arrival.
     n: int
+    #: Quanta; of a fill, as its latest amendment has it; 0 for the amendments themselves.
     qty: int
     px: float
+    #: Its own event time, ns.
     ts_event: int
+    #: The fill that it amends; None for a fill.
     fill_id: str | None = None
+    #: exec_id of a fill's latest amendment; None if it has none.
     latest: str | None = None
+    #: ts_event of that amendment, ns; 0 if there is none.
     amended_at: int = 0
     auction: bool = False
     mark: Mark | None = None
 
 
 class ApplyContext(NamedTuple):
-    """The event time at which an event applies, and the limits.
+    """The event time at which an event applies, and the limits."""
 
-    Attributes
-    ----------
-    now : int
-        Event time, ns.
-    max_executions : int
-        Most executions that an order remembers.
-    half_life_ns : int or None
-        Of transient impact; None without it.
-    auctions : bool
-        Whether the symbol's market opens and closes, so that it has auctions.
-    sliced : bool
-        Whether orders are worked in slices, which take the merged book of all venues.
-    """
-
+    #: Event time, ns.
     now: int
     interval_ns: int
     max_intervals: int
+    #: Most executions that an order remembers.
     max_executions: int
+    #: Of transient impact; None without it.
     half_life_ns: int | None = None
+    #: Whether the symbol's market opens and closes, so that it has auctions.
     auctions: bool = True
     venues: tuple[str, ...] = ()
+    #: Whether orders are worked in slices, which take the merged book of all venues.
     sliced: bool = False
 
 

@@ -18,32 +18,21 @@ def _none() -> Int:
 
 @dataclass(slots=True, eq=False)
 class Schedule:
-    """The planned quantities from each start on. Quantities in quanta.
+    """The planned quantities from each start on. Quantities in quanta."""
 
-    Attributes
-    ----------
-    start : ndarray of int64, shape (N,)
-        Start of each interval, ns, ascending; the first may lie within an interval of the grid.
-    end : ndarray of int64, shape (N,)
-        End of each interval, ns.
-    qty : ndarray of int64, shape (N,)
-        Planned quantity of each interval.
-    filled : ndarray of int64, shape (N,)
-        Net fills of each interval since the plan was made; part of its `qty`.
-    shortfall_qty : int
-        Quantity that the caps leave unplanned.
-    gap : float
-        Bound on its cost above the best schedule when it was made, currency; 0 if it was the best.
-    price : float
-        Expected cost of a share when it was made, price.
-    """
-
+    #: Shape (N,). Start of each interval, ns, ascending; the first may lie within an interval of the grid.
     start: Int = field(default_factory=_none)
+    #: Shape (N,). End of each interval, ns.
     end: Int = field(default_factory=_none)
+    #: Shape (N,). Planned quantity of each interval.
     qty: Int = field(default_factory=_none)
+    #: Shape (N,). Net fills of each interval since the plan was made; part of its `qty`.
     filled: Int = field(default_factory=_none)
+    #: Quantity that the caps leave unplanned.
     shortfall_qty: int = 0
+    #: Bound on its cost above the best schedule when it was made, currency; 0 if it was the best.
     gap: float = 0.0
+    #: Expected cost of a share when it was made, price.
     price: float = 0.0
 
     @classmethod

@@ -25,39 +25,28 @@ class EventOutcome(StrEnum):
 
 @dataclass(slots=True)
 class Counts:
-    """Counts of one commit, complete once the commit is taken from the outbox.
-
-    Attributes
-    ----------
-    unsolved : int
-        Plans for which no solver passed its certificate.
-    withheld : int
-        Plans that the gate withheld.
-    rows_accepted, rows_late : int
-        Tick rows of closed minutes that were used, and that came after their minute had closed.
-    rows_rejected : Counter of str
-        Tick rows of closed minutes that the book checks rejected, by reason.
-    shadows : Counter of int
-        Shadow plans that ended, by number of intervals.
-    shadows_held : Counter of (int, float)
-        Those whose cost lay in the band stated at their start, by number of intervals and nominal coverage.
-    trials_saved_bps, trials_lost_bps, trials_possible_bps : int
-        What they saved, lost and could have saved, basis points of TWAP's cost.
-    """
+    """Counts of one commit, complete once the commit is taken from the outbox."""
 
     ticks: int = 0
     refused: int = 0
     minutes: int = 0
     refits: int = 0
+    #: Plans for which no solver passed its certificate.
     unsolved: int = 0
+    #: Plans that the gate withheld.
     withheld: int = 0
+    #: Tick rows of closed minutes that were used, and that came after their minute had closed.
     rows_accepted: int = 0
     rows_late: int = 0
+    #: Tick rows of closed minutes that the book checks rejected, by reason.
     rows_rejected: Counter[str] = field(default_factory=Counter)
     events: Counter[EventOutcome] = field(default_factory=Counter)
+    #: Shadow plans that ended, by number of intervals.
     shadows: Counter[int] = field(default_factory=Counter)
+    #: Those whose cost lay in the band stated at their start, by number of intervals and nominal coverage.
     shadows_held: Counter[tuple[int, float]] = field(default_factory=Counter)
     trials: int = 0
+    #: What they saved, lost and could have saved, basis points of TWAP's cost.
     trials_saved_bps: int = 0
     trials_lost_bps: int = 0
     trials_possible_bps: int = 0

@@ -535,21 +535,13 @@ Message = Encoded | DeadLetter
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One message to publish.
-
-    Attributes
-    ----------
-    key : str or None
-        Record key: the symbol, or ``cl_ord_id`` for `Topic.PLANS_LATEST`.
-    clock : int
-        Event time of the partition at the decision, ns.  A replay over
-        several partitions merges their outputs by it.
-    trigger : tuple of (Topic, int) or None
-        Topic and offset of the input that caused it, for the headers; None for an idle move.
-    """
+    """One message to publish."""
 
     topic: Topic
+    #: Record key: the symbol, or ``cl_ord_id`` for `Topic.PLANS_LATEST`.
     key: str | None
     message: Message
+    #: Event time of the partition at the decision, ns.  A replay over several partitions merges their outputs by it.
     clock: int
+    #: Topic and offset of the input that caused it, for the headers; None for an idle move.
     trigger: tuple[Topic, int] | None

@@ -13,21 +13,14 @@ from impactd.core.outputs.messages import Output
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Everything that one commit publishes, in one transaction.
-
-    Attributes
-    ----------
-    state : mapping of str to bytes or None
-        Changed state keys; None is a tombstone.
-    journal : mapping
-        The journal record, ready for JSON.
-    snapshot : tuple of mapping
-        Further journal records with the whole state after this commit; empty for most commits.
-    """
+    """Everything that one commit publishes, in one transaction."""
 
     outputs: tuple[Output, ...]
+    #: Changed state keys; None is a tombstone.
     state: Mapping[str, bytes | None]
+    #: The journal record, ready for JSON.
     journal: Mapping[str, object]
+    #: Further journal records with the whole state after this commit; empty for most commits.
     snapshot: tuple[Mapping[str, object], ...] = ()
     counts: Counts = field(default_factory=Counts)
 

@@ -47,21 +47,14 @@ MIGRATIONS: Final[Mapping[int, Callable[[Items], Items]]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A saved state that this release can continue.
+    """A saved state that this release can continue."""
 
-    Attributes
-    ----------
-    items : mapping of str to bytes
-        In this release's schema.
-    previous : mapping or None
-        Settings hash, release and schema that it was written under; None if all three are unchanged.
-    rewritten : mapping of str to bytes or None
-        Keys that a migration has changed; None for one that it removed.
-    """
-
+    #: In this release's schema.
     items: Mapping[str, bytes]
     meta: Mapping[str, Any]
+    #: Settings hash, release and schema that it was written under; None if all three are unchanged.
     previous: Mapping[str, object] | None
+    #: Keys that a migration has changed; None for one that it removed.
     rewritten: Mapping[str, bytes | None]
     whole: WholeState
 

@@ -82,17 +82,12 @@ def _outside(part: Samples, first: int, last: int) -> Samples:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """One symbol, day and side of a fold, with what each forecaster said.
-
-    Attributes
-    ----------
-    median : dict of str to ndarray of float64, shape (n, 2)
-        By forecast, logs.
-    quantiles : dict of str to ndarray of float64, shape (n, 2, 3)
-    """
+    """One symbol, day and side of a fold, with what each forecaster said."""
 
     part: Samples
+    #: Shape (n, 2). By forecast, logs.
     median: dict[str, Float]
+    #: Shape (n, 2, 3).
     quantiles: dict[str, Float]
 
 

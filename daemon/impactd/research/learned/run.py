@@ -26,21 +26,14 @@ QUESTION: Final = Question(depth_shares=(0.01, 0.04, 0.25), horizon_min=60, trim
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Training:
-    """A trained file, and what trees trained like it were worth.
+    """A trained file, and what trees trained like it were worth."""
 
-    Attributes
-    ----------
-    content : bytes
-        Of the file, trained on all days.
-    scores : list of dict
-        See `impactd.research.learned.assess.scores`; empty where no day could be judged.
-    capture : dict
-        By strategy, as `impactd.research.backtest.capture.pooled` has it; empty likewise.
-    """
-
+    #: Of the file, trained on all days.
     content: bytes
     days: tuple[str, ...]
+    #: See `impactd.research.learned.assess.scores`; empty where no day could be judged.
     scores: list[dict[str, Any]]
+    #: By strategy, as `impactd.research.backtest.capture.pooled` has it; empty likewise.
     capture: dict[str, Any]
 
     @property

@@ -28,31 +28,22 @@ from impactd.research.backtest.live import states_at
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """Rows of one symbol, day and side.
-
-    Attributes
-    ----------
-    horizon : ndarray of int64, shape (n,)
-        Intervals ahead.
-    target : ndarray of int64, shape (n,)
-        Start of the interval that was forecast, ns.
-    x : ndarray of float64, shape (n, len(FEATURES))
-    default : ndarray of float64, shape (n, 2)
-        Log half-spread and log excess by the default forecast, as plans have it.
-    last : ndarray of float64, shape (n, 2)
-        Those of the latest minute.
-    came : ndarray of float64, shape (n, 2)
-        Those of the interval that was forecast.
-    """
+    """Rows of one symbol, day and side."""
 
     symbol: str
     day: str
     side: str
+    #: Shape (n,). Intervals ahead.
     horizon: Int
+    #: Shape (n,). Start of the interval that was forecast, ns.
     target: Int
+    #: Shape (n, len(FEATURES).
     x: Float
+    #: Shape (n, 2). Log half-spread and log excess by the default forecast, as plans have it.
     default: Float
+    #: Shape (n, 2). Those of the latest minute.
     last: Float
+    #: Shape (n, 2). Those of the interval that was forecast.
     came: Float
 
 

@@ -64,28 +64,20 @@ class Underived:
 
 @dataclass(slots=True)
 class Audit:
-    """What an audit has found.
+    """What an audit has found."""
 
-    Attributes
-    ----------
-    commits, records, plans, snapshots : int
-        Commits derived, records and plans compared, snapshots compared with the derived state.
-    unkept : int
-        Derived records that retention or compaction has removed from the outputs.
-    differences : list of Difference
-        The first of them, in the order in which they were found.
-    notes : list of str
-        What did no harm, but a person should know.
-    """
-
+    #: Commits derived, records and plans compared, snapshots compared with the derived state.
     commits: int = 0
     records: int = 0
     plans: int = 0
     snapshots: int = 0
+    #: Derived records that retention or compaction has removed from the outputs.
     unkept: int = 0
+    #: The first of them, in the order in which they were found.
     differences: list[Difference] = field(default_factory=list)
     n_differences: int = 0
     underived: list[Underived] = field(default_factory=list)
+    #: What did no harm, but a person should know.
     notes: list[str] = field(default_factory=list)
 
     @property

@@ -31,32 +31,22 @@ _SHOWN: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One record that is not what it should be.
+    """One record that is not what it should be."""
 
-    Attributes
-    ----------
-    partition, commit : int
-        Of the commit that it belongs to.
-    topic : str
-        Role of its topic.
-    offset : int or None
-        Place of the published record; None if there is none.
-    what : str
-        ``value``, ``key``, ``headers``, ``lost`` (derived but not published) or ``extra`` (published but not derived).
-    byte : int or None
-        Where `what` first differs.
-    published, derived : bytes or None
-        Its surroundings.
-    """
-
+    #: Of the commit that it belongs to.
     partition: int
     commit: int
+    #: Role of its topic.
     topic: str
     output_partition: int
+    #: Place of the published record; None if there is none.
     offset: int | None
     key: str | None
+    #: ``value``, ``key``, ``headers``, ``lost`` (derived but not published) or ``extra`` (published but not derived).
     what: str
+    #: Where `what` first differs.
     byte: int | None
+    #: Its surroundings.
     published: bytes | None
     derived: bytes | None
 
@@ -75,21 +65,14 @@ class Difference:
 
 @dataclass(slots=True)
 class Published:
-    """What was published by the commits that are examined, by (partition, commit) and place.
-
-    Attributes
-    ----------
-    foreign : list of ConsumedRecord
-        Records that no commit claims.
-    first : dict
-        First offset of each place that is still there.
-    earliest : dict
-        Of each place, the earliest commit of each partition that has a record there.
-    """
+    """What was published by the commits that are examined, by (partition, commit) and place."""
 
     by_commit: dict[tuple[int, int], dict[Place, list[ConsumedRecord]]] = field(default_factory=dict)
+    #: Records that no commit claims.
     foreign: list[ConsumedRecord] = field(default_factory=list)
+    #: First offset of each place that is still there.
     first: dict[Place, int] = field(default_factory=dict)
+    #: Of each place, the earliest commit of each partition that has a record there.
     earliest: dict[tuple[Place, int], int] = field(default_factory=dict)
 
     def add(self, topic: Topic, record: ConsumedRecord, wanted: Mapping[int, tuple[int, int]]) -> None:

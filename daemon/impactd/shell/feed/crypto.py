@@ -35,24 +35,16 @@ _REFUSALS: Final = (b'"error"', b'"success":false', b'"success": false')
 
 @dataclass(frozen=True, slots=True)
 class Venue:
-    """How a venue's feed is asked for.
-
-    Attributes
-    ----------
-    path : callable
-        From symbols to what follows `url`.
-    subscriptions : callable
-        From symbols to the messages that are sent after connecting.
-    ping : str or None
-        Message that keeps the connection, where the venue wants one of its own.
-    snapshot : str or None
-        Address of a symbol's snapshot, where snapshots come on request.
-    """
+    """How a venue's feed is asked for."""
 
     url: str
+    #: From symbols to what follows `url`.
     path: Callable[[Sequence[str]], str]
+    #: From symbols to the messages that are sent after connecting.
     subscriptions: Callable[[Sequence[str]], list[Any]]
+    #: Message that keeps the connection, where the venue wants one of its own.
     ping: str | None = None
+    #: Address of a symbol's snapshot, where snapshots come on request.
     snapshot: str | None = None
 
 

@@ -37,19 +37,14 @@ _UNDEF_PRICE: Final = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """What is asked of the gateway.
-
-    Attributes
-    ----------
-    gateway : str or None
-        Another address than that of the dataset, for tests and proxies.
-    """
+    """What is asked of the gateway."""
 
     key: str
     dataset: str
     schemas: Sequence[str]
     symbols: Sequence[str]
     stype_in: str = "raw_symbol"
+    #: Another address than that of the dataset, for tests and proxies.
     gateway: str | None = None
     port: int = 13_000
 

@@ -15,15 +15,10 @@ _LONGEST_WAIT_S: Final = 30.0
 
 
 class Lost(NamedTuple):
-    """How a connection ended.
-
-    Attributes
-    ----------
-    began : bool
-        Whether it brought anything that the one before it had not: then the wait begins short again.
-    """
+    """How a connection ended."""
 
     why: str
+    #: Whether it brought anything that the one before it had not: then the wait begins short again.
     began: bool
 
 

@@ -26,16 +26,11 @@ from impactd.shell.kafka.topics import admin_client
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """Where a control record was acknowledged.
-
-    Attributes
-    ----------
-    failed : dict of int to str
-        Partition to the reason, where it was not acknowledged.
-    """
+    """Where a control record was acknowledged."""
 
     topic: str
     offsets: dict[int, int]
+    #: Partition to the reason, where it was not acknowledged.
     failed: dict[int, str]
 
 

@@ -39,35 +39,25 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A dead letter with what its headers say.
+    """A dead letter with what its headers say."""
 
-    Attributes
-    ----------
-    place : (int, int)
-        Partition and offset among the dead letters.
-    timestamp : int
-        When it was written, ms.
-    source_partition, source_offset : int or None
-        None where the header is missing or no number.
-    value : bytes
-        Original bytes, or their beginning.
-    original_bytes : int
-        Their number before the cut.
-    sha256 : str or None
-        Of the original bytes, where they were cut.
-    """
-
+    #: Partition and offset among the dead letters.
     place: Place
+    #: When it was written, ms.
     timestamp: int
     reason: str
     detail: str
     codec: str
     source_topic: str
+    #: None where the header is missing or no number.
     source_partition: int | None
     source_offset: int | None
     key: bytes | None
+    #: Original bytes, or their beginning.
     value: bytes
+    #: Their number before the cut.
     original_bytes: int
+    #: Of the original bytes, where they were cut.
     sha256: str | None
 
     @property
@@ -86,21 +76,14 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Which letters are meant; what is None or empty excludes none.
-
-    Attributes
-    ----------
-    topic : str or None
-        Source topic, by its role or its name on the broker.
-    since_ns : int or None
-        Written then or later, UTC ns.
-    places : frozenset of (int, int)
-        Partition and offset among the dead letters.
-    """
+    """Which letters are meant; what is None or empty excludes none."""
 
     reason: str | None = None
+    #: Source topic, by its role or its name on the broker.
     topic: str | None = None
+    #: Written then or later, UTC ns.
     since_ns: int | None = None
+    #: Partition and offset among the dead letters.
     places: frozenset[Place] = frozenset()
 
     def has(self, letter: Letter, names: Mapping[str, str]) -> bool:
@@ -115,34 +98,22 @@ class Chosen:
 
 @dataclass(slots=True)
 class Survey:
-    """The dead letters that were selected.
+    """The dead letters that were selected."""
 
-    Attributes
-    ----------
-    ready : Counter of str
-        Those that can be sent again, by source topic.
-    kept : Counter of str
-        Those that cannot, by the reason.
-    ends : dict of int to int
-        Partition to the offset after its last letter that was looked at.
-    """
-
+    #: Those that can be sent again, by source topic.
     ready: Counter[str] = field(default_factory=Counter)
+    #: Those that cannot, by the reason.
     kept: Counter[str] = field(default_factory=Counter)
+    #: Partition to the offset after its last letter that was looked at.
     ends: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Redriven:
-    """What became of letters that were to be sent again.
-
-    Attributes
-    ----------
-    failed : list of (place, str)
-        Letters that are not known to have been written, and why.
-    """
+    """What became of letters that were to be sent again."""
 
     sent: Counter[str] = field(default_factory=Counter)
+    #: Letters that are not known to have been written, and why.
     failed: list[tuple[Place, str]] = field(default_factory=list)
 
 

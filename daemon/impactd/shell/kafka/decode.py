@@ -251,18 +251,12 @@ class Decoder:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Plain:
-    """Records whose framed values are JSON now.
-
-    Attributes
-    ----------
-    framed : dict of int to bytes
-        Their own values, by offset.
-    refused : list of Refused
-        Those that cannot be read with their schemas.
-    """
+    """Records whose framed values are JSON now."""
 
     records: list[SourceRecord]
+    #: Their own values, by offset.
     framed: dict[int, bytes]
+    #: Those that cannot be read with their schemas.
     refused: list[Refused]
 
 

@@ -57,27 +57,18 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class PublishSummary:
-    """What was published.
+    """What was published."""
 
-    Attributes
-    ----------
-    records : dict of str to int
-        By topic; a control record counts once for each partition.
-    refused : int
-        Records of the data files that could not be decoded and were left out.
-    first_ns, last_ns : int or None
-        Event time of the first and the last tick, as published.
-    shift_ns : int
-        Added to every time.
-    unusable : tuple of str
-        Files of which nothing was published, each with its first reason.
-    """
-
+    #: By topic; a control record counts once for each partition.
     records: dict[str, int]
+    #: Records of the data files that could not be decoded and were left out.
     refused: int
+    #: Event time of the first and the last tick, as published.
     first_ns: int | None
     last_ns: int | None
+    #: Added to every time.
     shift_ns: int
+    #: Files of which nothing was published, each with its first reason.
     unusable: tuple[str, ...]
     seconds: float
 

@@ -38,144 +38,71 @@ class Phase(StrEnum):
 
 @dataclass(slots=True)
 class Totals:
-    """What one partition number amounted to in this process, over all the times that it was owned.
+    """What one partition number amounted to in this process, over all the times that it was owned."""
 
-    Attributes
-    ----------
-    commits, records, rows : int
-        Commits made, input records in them, tick rows in them.
-    idle_moves : int
-        Commits that closed minutes without input.
-    withheld : int
-        Plans that the gate has withheld.
-    failures : int
-        Times that memory was dropped and the partition acquired again.
-    shadows : Counter of str
-        Shadow plans that ended, by their length in intervals.
-    shadows_held : Counter of (str, str)
-        Those whose cost ended within the band in force when they began, by length and nominal coverage.
-    trials : Counter of str
-        Trials of the forecast: ``ended``, and by ``saved``, ``lost`` and ``possible`` bps of what TWAP cost.
-    fenced : int
-        Those in which another producer had taken the transactional id.
-    skipped_unknown : int
-        Messages of a type that this release does not know.
-    ticks : Counter of (str, str)
-        Tick rows of closed minutes by result (``accepted``, ``late``, ``rejected``) and reason.
-    refused : Counter of (str, str)
-        Input records that could not be decoded or did not belong here, by the role of their topic and reason.
-    dead : Counter of str
-        Records sent to the dead letters, by reason.
-    plans : Counter of (str, str)
-        Plans published, by reason and status.
-    outputs : Counter of str
-        Records published, by the role of their topic.
-    """
-
+    #: Commits made, input records in them, tick rows in them.
     commits: int = 0
     records: int = 0
     rows: int = 0
+    #: Commits that closed minutes without input.
     idle_moves: int = 0
     minutes: int = 0
+    #: Plans that the gate has withheld.
     withheld: int = 0
+    #: Times that memory was dropped and the partition acquired again.
     failures: int = 0
+    #: Those in which another producer had taken the transactional id.
     fenced: int = 0
+    #: Messages of a type that this release does not know.
     skipped_unknown: int = 0
+    #: Shadow plans that ended, by their length in intervals.
     shadows: Counter[str] = field(default_factory=Counter)
+    #: Those whose cost ended within the band in force when they began, by length and nominal coverage.
     shadows_held: Counter[tuple[str, str]] = field(default_factory=Counter)
+    #: Trials of the forecast: ``ended``, and by ``saved``, ``lost`` and ``possible`` bps of what TWAP cost.
     trials: Counter[str] = field(default_factory=Counter)
+    #: Tick rows of closed minutes by result (``accepted``, ``late``, ``rejected``) and reason.
     ticks: Counter[tuple[str, str]] = field(default_factory=Counter)
+    #: Input records that could not be decoded or did not belong here, by the role of their topic and reason.
     refused: Counter[tuple[str, str]] = field(default_factory=Counter)
+    #: Records sent to the dead letters, by reason.
     dead: Counter[str] = field(default_factory=Counter)
+    #: Plans published, by reason and status.
     plans: Counter[tuple[str, str]] = field(default_factory=Counter)
     alerts: Counter[str] = field(default_factory=Counter)
+    #: Records published, by the role of their topic.
     outputs: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
 class OpenPlan:
-    """What is expected of a plan in force.
+    """What is expected of a plan in force."""
 
-    Attributes
-    ----------
-    cost, twap_cost : float
-        Currency, of what it has still to trade; 0 where it has no price.
-    short : bool
-        Whether its caps leave something of the order untraded.
-    """
-
+    #: Currency, of what it has still to trade; 0 where it has no price.
     cost: float
     twap_cost: float
+    #: Whether its caps leave something of the order untraded.
     short: bool
 
 
 @dataclass(slots=True)
 class PartitionStatus:
-    """One owned partition.
-
-    Attributes
-    ----------
-    token : int
-        Ownership token; grows with each assignment in this process.
-    doing : str
-        What the partition's task waits for or works at, in words.
-    positions : dict of Topic to int
-        Next offset of each input as of the last commit.
-    taken_in : dict of Topic to int
-        Next offset of each input to be fetched: what lies between waits to be applied.
-    high_watermarks, stable_offsets : dict of Topic to int
-        As of the last fetch, or as the broker has answered since.
-    broker_answers : bool
-        Whether the brokers that lead the inputs have answered when they were last asked.
-    commits, records, rows : int
-        Commits made, input records in them, tick rows in them, since this process owns the partition.
-    restore_seconds : float or None
-        From the start of the producer to the first fetch.
-    restored_to : int
-        Furthest offset of the state topic that a restore has reached.
-    last_tick : float or None
-        Monotonic time at which a tick was last fetched.
-    owned_since : float or None
-        Monotonic time at which it was restored.
-    last_commit : float or None
-        Monotonic time of the last commit.
-    clock : int
-        Event time that the ticks have reached, ns; 0 before the partition's first.
-    halts : dict of str to str
-        What is halted, and why; ``kill switch`` is that of this process.
-    orders, halted : int
-        Active orders, and those of them that are halted.
-    plans : dict of str to OpenPlan
-        The plans in force that this process has published, by order.
-    refused : Counter of str
-        Records that went to the dead letters, by reason.
-    skipped_unknown : int
-        Messages of a type that this release does not know.
-    failures : int
-        Times that memory was dropped and the partition acquired again.
-    failing : str or None
-        Why memory was dropped last, until a commit succeeds.
-    paused : bool
-        Fetching of ticks waits until what was fetched is applied.
-    too_many_invalid : bool
-        The share of input that had to be refused is above its limit.
-    lost : dict of Topic to int
-        Positions that no longer existed.
-    schema_waits : dict of Topic to str
-        Inputs that wait for the schema registry, and why.
-    waited_s : float
-        Seconds since the last commit or step of a restore for which records could be read, or the partition was not
-        restored yet; see `impactd.shell.kafka.stuck`.
-    """
+    """One owned partition; counts are since this process owns it."""
 
     partition: int
+    #: Ownership token; grows with each assignment in this process.
     token: int
     phase: Phase = Phase.ACQUIRING
+    #: What the partition's task waits for or works at, in words.
     doing: str = "waiting to start"
+    #: Next offset of each input as of the last commit.
     positions: dict[Topic, int] = field(default_factory=dict)
+    #: Next offset of each input to be fetched: what lies between waits to be applied.
     taken_in: dict[Topic, int] = field(default_factory=dict)
+    #: As of the last fetch, or as the broker has answered since.
     high_watermarks: dict[Topic, int] = field(default_factory=dict)
     stable_offsets: dict[Topic, int] = field(default_factory=dict)
+    #: Whether the brokers that lead the inputs have answered when they were last asked.
     broker_answers: bool = True
     commits: int = 0
     commit_seq: int = 0
@@ -183,25 +110,44 @@ class PartitionStatus:
     rows: int = 0
     outputs: Counter[Topic] = field(default_factory=Counter)
     idle_moves: int = 0
+    #: From the start of the producer to the first fetch.
     restore_seconds: float | None = None
     restored_keys: int = 0
+    #: Furthest offset of the state topic that a restore has reached.
     restored_to: int = 0
+    #: Monotonic time at which a tick was last fetched.
     last_tick: float | None = None
+    #: Monotonic time at which it was restored.
     owned_since: float | None = None
+    #: Monotonic time of the last commit.
     last_commit: float | None = None
+    #: Event time that the ticks have reached, ns; 0 before the partition's first.
     clock: int = 0
+    #: What is halted, and why; ``kill switch`` is that of this process.
     halts: dict[str, str] = field(default_factory=dict)
+    #: Active orders, and those of them that are halted.
     orders: int = 0
     halted: int = 0
+    #: The plans in force that this process has published, by order.
     plans: dict[str, OpenPlan] = field(default_factory=dict)
+    #: Records that went to the dead letters, by reason.
     refused: Counter[str] = field(default_factory=Counter)
+    #: Messages of a type that this release does not know.
     skipped_unknown: int = 0
+    #: Times that memory was dropped and the partition acquired again.
     failures: int = 0
+    #: Why memory was dropped last, until a commit succeeds.
     failing: str | None = None
+    #: Fetching of ticks waits until what was fetched is applied.
     paused: bool = False
+    #: The share of input that had to be refused is above its limit.
     too_many_invalid: bool = False
+    #: Positions that no longer existed.
     lost: dict[Topic, int] = field(default_factory=dict)
+    #: Inputs that wait for the schema registry, and why.
     schema_waits: dict[Topic, str] = field(default_factory=dict)
+    #: Seconds since the last commit or step of a restore for which records could be read, or the partition was not
+    #: restored yet; see `impactd.shell.kafka.stuck`.
     waited_s: float = 0.0
 
     def lag(self, topic: Topic) -> int:
@@ -240,31 +186,21 @@ class PartitionStatus:
 
 @dataclass(slots=True)
 class Status:
-    """The whole process.
+    """The whole process."""
 
-    Attributes
-    ----------
-    partitions : dict of int to PartitionStatus
-        The partitions owned now.
-    totals : dict of int to Totals
-        By partition number, also of those that are others' now.
-    durations : dict of str to Durations
-        By stage.
-    fenced : int
-        Times that another producer took a partition's transactional id.
-    standby_partitions, standby_bytes : int
-        Warm copies of states that were read to their end, and bytes of all copies.
-    broker_answers : bool
-        Whether the brokers that lead the inputs have answered when they were last asked.
-    """
-
+    #: The partitions owned now.
     partitions: dict[int, PartitionStatus] = field(default_factory=dict)
+    #: By partition number, also of those that are others' now.
     totals: dict[int, Totals] = field(default_factory=dict)
+    #: By stage.
     durations: dict[str, Durations] = field(default_factory=lambda: {stage: Durations() for stage in STAGES})
     rebalances: int = 0
+    #: Times that another producer took a partition's transactional id.
     fenced: int = 0
+    #: Warm copies of states that were read to their end, and bytes of all copies.
     standby_partitions: int = 0
     standby_bytes: int = 0
+    #: Whether the brokers that lead the inputs have answered when they were last asked.
     broker_answers: bool = True
     draining: bool = False
     error: str | None = None

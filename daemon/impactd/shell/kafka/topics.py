@@ -40,32 +40,22 @@ _COMPACTED: Final = frozenset({Topic.STATE, Topic.PLANS_LATEST})
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """A topic as it should be.
-
-    Attributes
-    ----------
-    config : mapping of str to str
-        Only what this service relies on.
-    """
+    """A topic as it should be."""
 
     role: Topic
     name: str
     partitions: int
     replication_factor: int
+    #: Only what this service relies on.
     config: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One way in which a topic is not as it should be.
-
-    Attributes
-    ----------
-    what : str
-        ``missing``, ``partitions``, ``replication`` or the name of a setting.
-    """
+    """One way in which a topic is not as it should be."""
 
     topic: str
+    #: ``missing``, ``partitions``, ``replication`` or the name of a setting.
     what: str
     found: str
     wanted: str

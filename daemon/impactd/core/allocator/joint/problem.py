@@ -20,28 +20,19 @@ _LEAST_PART: Final = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The terms of I orders over N common intervals.  Ties are broken in their order.
+    """The terms of I orders over N common intervals.  Ties are broken in their order."""
 
-    Attributes
-    ----------
-    qty, lot : ndarray of int64, shape (I,)
-        Leaves and lot size of each, quanta.
-    cap : ndarray of int64, shape (I, N)
-        Quanta; `NO_CAP` for none, 0 outside an order's window.
-    low, high : ndarray of int64, shape (I, N)
-        Least and most of each running sum, quanta (`impactd.core.allocator.bounds`).
-    risk : ndarray of float64, shape (I,)
-        Weight of squared inventory, currency per share^2.
-    current : ndarray of int64, shape (I, N)
-        Current plans, quanta; zeros where an order has none.
-    """
-
+    #: Shape (I,). Leaves and lot size of each, quanta.
     qty: Int
     lot: Int
+    #: Shape (I, N). Quanta; `NO_CAP` for none, 0 outside an order's window.
     cap: Int
+    #: Shape (I, N). Least and most of each running sum, quanta (`impactd.core.allocator.bounds`).
     low: Int
     high: Int
+    #: Shape (I,). Weight of squared inventory, currency per share^2.
     risk: Float
+    #: Shape (I, N). Current plans, quanta; zeros where an order has none.
     current: Int
 
     def __len__(self) -> int:
@@ -50,31 +41,21 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class JointAllocation:
-    """The schedules of several orders and their common certificate.
+    """The schedules of several orders and their common certificate."""
 
-    Attributes
-    ----------
-    quanta : ndarray of int64, shape (I, N)
-        By order and interval.
-    shortfall_quanta : tuple of int
-        What each order's bounds could not hold.
-    multipliers : tuple of float
-        Price of the dearest share of each order.
-    kkt_residual : float
-        Of all together.
-    iterations : int
-        Prices looked at, or steps of the interior point.
-    gap : float or None
-        Currency: all schedules together cost at most this more than the best ones in whole lots; None where they
-        are the best ones.
-    """
-
+    #: Shape (I, N). By order and interval.
     quanta: Int
+    #: What each order's bounds could not hold.
     shortfall_quanta: tuple[int, ...]
+    #: Price of the dearest share of each order.
     multipliers: tuple[float, ...]
+    #: Of all together.
     kkt_residual: float
     solver: str
+    #: Prices looked at, or steps of the interior point.
     iterations: int
+    #: Currency: all schedules together cost at most this more than the best ones in whole lots; None where they are the
+    #: best ones.
     gap: float | None = None
 
 

@@ -48,45 +48,30 @@ class Failure(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SolveFailure:
-    """A solve that gave nothing publishable.
-
-    Attributes
-    ----------
-    text : str
-        What happened and what to do about it, one line.
-    causes : tuple of SolveFailure
-        For a chain, the failure of each solver in turn.
-    """
+    """A solve that gave nothing publishable."""
 
     solver: str
     reason: Failure
+    #: What happened and what to do about it, one line.
     text: str
+    #: For a chain, the failure of each solver in turn.
     causes: tuple[SolveFailure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """A real-valued schedule and its certificate.
+    """A real-valued schedule and its certificate."""
 
-    Attributes
-    ----------
-    qty : ndarray of float64, shape (N,)
-        Shares per interval.
-    multiplier : float
-        Price of one more share.
-    kkt_residual : float
-        Relative, see `impactd.core.allocator.certificate`.
-    shortfall : float
-        Shares that the caps could not hold.
-    iterations : int
-        In the solver's own unit.
-    """
-
+    #: Shape (N,). Shares per interval.
     qty: Float
+    #: Price of one more share.
     multiplier: float
+    #: Relative, see `impactd.core.allocator.certificate`.
     kkt_residual: float
+    #: Shares that the caps could not hold.
     shortfall: float
     solver: str
+    #: In the solver's own unit.
     iterations: int
     failures: tuple[SolveFailure, ...] = ()
 

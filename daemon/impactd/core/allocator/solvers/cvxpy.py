@@ -51,23 +51,16 @@ class _Compiled:
 
 @dataclass(slots=True)
 class CvxpySolver:
-    """One of CVXPY's solvers behind the common interface.
-
-    Attributes
-    ----------
-    options : tuple of dict
-        Settings to try in turn: first tolerances near the solver's reach, then, where it stops short of them and
-        returns whatever it has, ones that it can meet.  Limits are iterations, never seconds, so that results do not
-        depend on load.
-    linear_only : bool
-        Whether it takes quadratic programs but no power cones.
-    effort : float
-        Multiple of the usual limit on iterations.
-    """
+    """One of CVXPY's solvers behind the common interface."""
 
     name: str
+    #: Settings to try in turn: first tolerances near the solver's reach, then, where it stops short of them and returns
+    #: whatever it has, ones that it can meet.  Limits are iterations, never seconds, so that results do not depend on
+    #: load.
     options: tuple[dict[str, Any], ...]
+    #: Whether it takes quadratic programs but no power cones.
     linear_only: bool = False
+    #: Multiple of the usual limit on iterations.
     effort: float = 1.0
     bounded: bool = False
     _compiled: dict[tuple[object, ...], _Compiled] = field(default_factory=dict)

@@ -39,48 +39,32 @@ Float = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Coefficients:
-    """Coefficients of the excess by interval; None where the kind has none.
+    """Coefficients of the excess by interval; None where the kind has none."""
 
-    Attributes
-    ----------
-    beta, alpha, eta : ndarray of float64, shape (N,), or None
-        Price per share, per share^2 and per share^delta.
-    delta : float or None
-        Exponent of the power term.
-    """
-
+    #: Shape (N,). Price per share, per share^2 and per share^delta.
     beta: Float | None
     alpha: Float | None
     eta: Float | None
+    #: Exponent of the power term.
     delta: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class MinuteFit:
-    """One candidate's fit to one minute's curve.
+    """One candidate's fit to one minute's curve."""
 
-    Attributes
-    ----------
-    half_spread : float
-        s, price; 0 through the origin.
-    excess : float
-        E, price: the curve at `q_ref` less s.
-    shape : float
-        The kind's shape parameter.
-    q_ref : float
-        Reference size, shares.
-    sse, variation : float
-        Weighted sums of squares: of residuals, and of g about its mean.
-    n_cells, n_terms : int
-        Cells with weight, and terms that were free.
-    """
-
+    #: s, price; 0 through the origin.
     half_spread: float
+    #: E, price: the curve at `q_ref` less s.
     excess: float
+    #: The kind's shape parameter.
     shape: float
+    #: Reference size, shares.
     q_ref: float
+    #: Weighted sums of squares: of residuals, and of g about its mean.
     sse: float
     variation: float
+    #: Cells with weight, and terms that were free.
     n_cells: int
     n_terms: int
 

@@ -81,30 +81,22 @@ def tree_sums(x: Float, start: Float, roots: Int, forest: Int, nodes: Int, reals
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
-    """The trees of a file.
+    """The trees of a file."""
 
-    Attributes
-    ----------
-    interval_s : int
-        Length of an interval that they were trained on.
-    session_s : tuple of int
-        Open and close, local seconds after midnight.
-    base : str
-        Hash of the default forecast's settings that they were trained with.
-    start : ndarray of float64, shape (6,)
-    roots, forest : ndarray of int64, shape (n_trees,)
-    nodes : ndarray of int64, shape (n_nodes, 4)
-    reals : ndarray of float64, shape (n_nodes, 2)
-        As `tree_sums` takes them; forests are the quantiles of the spread, then those of the excess.
-    """
-
+    #: Length of an interval that they were trained on.
     interval_s: int
+    #: Open and close, local seconds after midnight.
     session_s: tuple[int, int]
+    #: Hash of the default forecast's settings that they were trained with.
     base: str
+    #: Shape (6,).
     start: Float
+    #: Shape (n_trees,).
     roots: Int
     forest: Int
+    #: Shape (n_nodes, 4).
     nodes: Int
+    #: Shape (n_nodes, 2). As `tree_sums` takes them; forests are the quantiles of the spread, then those of the excess.
     reals: Float
 
     def quantiles(self, x: Float) -> Float:

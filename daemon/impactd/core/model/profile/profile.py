@@ -141,25 +141,19 @@ def relative_levels(knots: Float, values: Float, at: Float) -> Float:
 class Profile:
     """Log level of each series by position in the session.
 
-    Attributes
-    ----------
-    knots : ndarray of float64, shape (K,)
-        Positions in [0, 1], strictly ascending.
-    spread, excess, volume : ndarray of float64, shape (K,)
-        Log levels at the knots.
-    weight : ndarray of float64, shape (K,)
-        Days of this symbol that each knot was learned from; all 0 for a prior.
-
     Raises
     ------
     ValueError
         If shapes differ, a value is not finite, or the knots do not ascend within [0, 1].
     """
 
+    #: Shape (K,). Positions in [0, 1], strictly ascending.
     knots: Float
+    #: Shape (K,). Log levels at the knots.
     spread: Float
     excess: Float
     volume: Float
+    #: Shape (K,). Days of this symbol that each knot was learned from; all 0 for a prior.
     weight: Float
 
     def __post_init__(self) -> None:

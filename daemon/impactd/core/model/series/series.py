@@ -112,24 +112,16 @@ EXCESS_WEIGHTS: Final = Weights(0.4, 0.4, 0.1)
 
 
 class Outlook(NamedTuple):
-    """What a series expects, in logs; see the module's formulas.
+    """What a series expects, in logs; see the module's formulas."""
 
-    Attributes
-    ----------
-    mean : float
-        m, less the profile.
-    slow, fast : float
-        Parts of the nowcast's distance from it.
-    correction : float
-        From a median to a mean.
-    anticipated_variance : float
-        V.
-    """
-
+    #: m, less the profile.
     mean: float
+    #: Parts of the nowcast's distance from it.
     slow: float = 0.0
     fast: float = 0.0
+    #: From a median to a mean.
     correction: float = 0.0
+    #: V.
     anticipated_variance: float = 0.0
 
 

@@ -45,34 +45,24 @@ class Checksum(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A snapshot of a book, or changes of its levels.
+    """A snapshot of a book, or changes of its levels."""
 
-    Attributes
-    ----------
-    stream : str
-        A symbol's streams are books of their own; the first that has a snapshot is followed.
-    bids, asks : tuple of list of float
-        Prices and sizes; in changes a size of 0 removes the level.
-    first, last, prev : int or None
-        Numbers, see the module; a snapshot has `last`.
-    waits : bool
-        Whether its snapshots come on request.
-    depth : int or None
-        Of a snapshot: levels that the stream keeps; those that fall behind are not removed by changes.
-    texts : tuple of list of (str, str)
-        Bids and asks as they were written, where there is a checksum.
-    """
-
+    #: A symbol's streams are books of their own; the first that has a snapshot is followed.
     stream: str
+    #: Prices and sizes; in changes a size of 0 removes the level.
     bids: Levels
     asks: Levels
     is_snapshot: bool
+    #: Numbers, see the module; a snapshot has `last`.
     first: int | None = None
     last: int | None = None
     prev: int | None = None
+    #: Whether its snapshots come on request.
     waits: bool = False
+    #: Of a snapshot: levels that the stream keeps; those that fall behind are not removed by changes.
     depth: int | None = None
     checksum: Checksum | None = None
+    #: Bids and asks as they were written, where there is a checksum.
     texts: tuple[Texts, Texts] = field(default_factory=lambda: ([], []))
 
 

@@ -20,18 +20,13 @@ Levels = tuple[list[float], list[float]]
 
 
 class Book(NamedTuple):
-    """A book; `time` as the venue writes it, None where it does not.
-
-    Attributes
-    ----------
-    is_quote : bool
-        Whether it is a quote of the US tapes, whose sizes count round lots (`impactd.wire.ticks.round_lots`).
-    """
+    """A book; `time` as the venue writes it, None where it does not."""
 
     symbol: Any
     time: Any
     bids: Any
     asks: Any
+    #: Whether it is a quote of the US tapes, whose sizes count round lots (`impactd.wire.ticks.round_lots`).
     is_quote: bool = False
 
 

@@ -52,22 +52,15 @@ MBP10_HEADER: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Roles of the columns of a file.
+    """Roles of the columns of a file."""
 
-    Attributes
-    ----------
-    roles : ndarray of int64, shape (n_columns,)
-        See `impactd.wire.ticks.databento.kernel`.
-    names : mapping of int to str
-        The column's name by its role.
-    layout : int
-        `BOOK_AFTER` an event, `BOOK_BEFORE` a trade, or `TRADE_ONLY`.
-    """
-
+    #: Shape (n_columns,). See `impactd.wire.ticks.databento.kernel`.
     roles: Int
+    #: The column's name by its role.
     names: Mapping[int, str]
     n_levels: int
     has_symbol: bool
+    #: `BOOK_AFTER` an event, `BOOK_BEFORE` a trade, or `TRADE_ONLY`.
     layout: int = BOOK_AFTER
 
     def split(self, line: bytes) -> dict[int, str]:

@@ -105,16 +105,11 @@ Words = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What a run of records gives.
-
-    Attributes
-    ----------
-    code : ndarray of int64
-        Symbol of each record of a type that is read.
-    """
+    """What a run of records gives."""
 
     rows: Rows
     fault: Byte
+    #: Symbol of each record of a type that is read.
     code: Int
     n_others: int
 

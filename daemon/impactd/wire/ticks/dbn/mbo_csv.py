@@ -52,18 +52,12 @@ _UNDEFINED_TIME: Final = frozenset({"", "18446744073709551615"})
 
 
 class _Order(NamedTuple):
-    """The order of a line.
+    """The order of a line."""
 
-    Attributes
-    ----------
-    symbol : str
-        At its venue where venues are set.
-    fault : int
-        `VENUE` where its publisher is none of the venues that are set: it is no order of their books.
-    """
-
+    #: At its venue where venues are set.
     symbol: str
     words: list[int]
+    #: `VENUE` where its publisher is none of the venues that are set: it is no order of their books.
     fault: int = GOOD
 
 

@@ -48,19 +48,13 @@ class Mapping:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What the head of a DBN file says.
-
-    Attributes
-    ----------
-    size : int
-        Bytes of the head; records follow.
-    schema : int or None
-        Databento's number of the schema; None where records are mixed (live captures).
-    """
+    """What the head of a DBN file says."""
 
     version: int
+    #: Bytes of the head; records follow.
     size: int
     dataset: str
+    #: Databento's number of the schema; None where records are mixed (live captures).
     schema: int | None
     mappings: tuple[Mapping, ...]
 

@@ -47,18 +47,13 @@ class TableCodec(CsvCodec):
         The file's header line; `HEADER` by default.
     symbol : str, optional
         For tables without a symbol column.
-
-    Attributes
-    ----------
-    time_unit : str or None
-        Unit of times that are whole numbers, where the format fixes it; None: `wire.time_unit`.
-    changes : frozenset of str
-        Names of columns by which a table holds changes of books, which are not read.
     """
 
     name = "wide-csv"
     fallback = True
+    #: Unit of times that are whole numbers, where the format fixes it; None: `wire.time_unit`.
     time_unit: ClassVar[str | None] = None
+    #: Names of columns by which a table holds changes of books, which are not read.
     changes: ClassVar[frozenset[str]] = frozenset({"is_snapshot", "update_type", "first_update_id"})
 
     def __init__(self, limits: Limits | None = None, header: str | None = None, symbol: str | None = None) -> None:

@@ -64,23 +64,17 @@ class Level(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What the columns of a table are; -1 where there is none.
-
-    Attributes
-    ----------
-    levels : sequence of Level
-        Best first; empty for a table of trades.
-    side, maker : int
-        The aggressor of a trade, or whether its buyer was the maker.
-    """
+    """What the columns of a table are; -1 where there is none."""
 
     ts_event: int
     date: int = -1
     ts_recv: int = -1
     symbol: int = -1
+    #: Best first; empty for a table of trades.
     levels: Sequence[Level] = field(default=())
     price: int = -1
     size: int = -1
+    #: The aggressor of a trade, or whether its buyer was the maker.
     side: int = -1
     maker: int = -1
 
