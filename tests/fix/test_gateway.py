@@ -52,6 +52,35 @@ DefaultApplVerID=FIX.5.0SP2
 """
 
 
+#: The gateway as a program that kills itself at a transaction: within it, or after it.
+DYING = """
+import os
+from impactd.cli import main
+from impactd.shell.fix.gateway import Gateway
+
+when, left = os.environ["DIES"].split(":")
+left = int(left)
+commit, put = Gateway._commit, Gateway._put
+
+async def dying(self, *args, **named):
+    global left
+    left -= 1
+    await commit(self, *args, **named)
+    if left == 0:
+        os.kill(os.getpid(), 9)
+
+async def putting(self, key, value):
+    sent = await put(self, key, value)
+    if left == 0 and when == "within":
+        await sent
+        os.kill(os.getpid(), 9)
+    return sent
+
+Gateway._commit, Gateway._put = dying, putting
+main()
+"""
+
+
 class Process:
     """The gateway as a process that can be killed."""
 
@@ -69,14 +98,19 @@ class Process:
         }
         if settings.registry.url is not None:
             sets |= {"wire.format": settings.wire.format, "registry.url": settings.registry.url}
-        self._command = [sys.executable, "-X", "faulthandler", "-m", "impactd", "fix", "--sessions", str(path), *args]
+        self._args = ["fix", "--sessions", str(path), *args]
         for name, value in sets.items():
-            self._command += ["--set", f"{name}={value}"]
+            self._args += ["--set", f"{name}={value}"]
         self._process: asyncio.subprocess.Process | None = None
 
-    async def start(self) -> None:
+    async def start(self, dies: str | None = None) -> None:
+        """Start it; `dies`, such as ``after:3``: it kills itself at its third transaction."""
+        program = ["-m", "impactd"] if dies is None else ["-c", DYING]
+        command = [sys.executable, "-X", "faulthandler", *program, *self._args]
         with self.log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(*self._command, stdout=log, stderr=log)
+            self._process = await asyncio.create_subprocess_exec(
+                *command, stdout=log, stderr=log, env=os.environ | {"DIES": dies or ""}
+            )
 
     async def kill(self) -> None:
         assert self._process is not None
@@ -279,6 +313,11 @@ async def test_nothing_is_lost_or_twice_through_cuts_and_kills(broker: Broker, t
         for name in names:
             assert (await desk.report(t11=f"{name}-c", t150="4"))[14] == "100"
         await desk.drop()
+    await check_all_once(settings, desk, names, replaced)
+
+
+async def check_all_once(settings: Settings, desk: Initiator, names: list[str], replaced: list[str]) -> None:
+    """Check that every request and fill is on its topic once, and every report has come once."""
     sent = Counter(order["cl_ord_id"] for order in await orders_of(settings))
     assert sent == Counter([*names, *(f"{name}-c" for name in names), *(f"{name}-r" for name in replaced)])
     fills = await read_topic(settings, settings.topics.name(Topic.EXECUTIONS))
@@ -294,6 +333,46 @@ async def test_nothing_is_lost_or_twice_through_cuts_and_kills(broker: Broker, t
         if name in replaced:
             expected += [(f"{name}-r", name, "E"), (f"{name}-r", name, "5")]
         assert chain == Counter(expected)
+
+
+async def test_nothing_is_lost_or_twice_at_whatever_transaction_it_dies(broker: Broker, tmp_path: Path) -> None:
+    """The gateway dies within and after each of its first transactions: between one and QuickFIX's count of it."""
+    settings = await lab(broker.bootstrap)
+    at = time.time_ns()
+    deaths = [f"{when}:{number}" for number in range(1, 6) for when in ("within", "after")]
+    names = [f"T{k}" for k in range(len(deaths))]
+    replaced = names[::3]
+    process = Process(settings, tmp_path)
+    async with running(settings, live()):
+        await send(settings, Topic.TICKS, [("FROG", book("FROG", at, 0), at)])
+        desk = Initiator(process.port)
+        for name, dies in zip(names, deaths, strict=True):
+            await process.start(dies)
+            logon = asyncio.create_task(desk.connect())
+            dead = asyncio.create_task(process.ended())
+            await asyncio.wait({logon, dead}, return_when=asyncio.FIRST_COMPLETED)
+            desk.send("D", new(name))
+            desk.send("8", trade(name))
+            if name in replaced:
+                desk.send("G", [*new(f"{name}-r", t38="800"), (41, name)])
+            assert await dead == -signal.SIGKILL
+            logon.cancel()
+            await asyncio.wait({logon})
+            await desk.drop()
+        await process.start()
+        try:
+            await desk.connect()
+            for name in names:
+                await desk.report(t11=name, t150="0")
+                if name in replaced:
+                    await desk.report(t11=f"{name}-r", t150="5")
+                desk.send("F", [(11, f"{name}-c"), (41, name), (55, "FROG"), (54, "1"), (60, now())])
+            for name in names:
+                assert (await desk.report(t11=f"{name}-c", t150="4"))[14] == "100"
+            await desk.drop()
+        finally:
+            assert await process.end() == 0, process.log.read_text("utf-8")
+    await check_all_once(settings, desk, names, replaced)
 
 
 async def test_what_is_no_text_is_refused_and_the_session_goes_on(broker: Broker, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from impactd.research.cost_report import adding_up, answer, write_costs
 from impactd.research.currencies import Rates, read_rates
 from impactd.research.tca import Costs
 from tests.paths import ROOT
+from tests.research import many_fills
 from tests.research.errors import fails
 
 OPEN = pd.Timestamp("2026-03-02T14:30:00Z")
@@ -192,6 +193,16 @@ def test_summary_weighs_by_value_and_adds_money() -> None:
     assert {"symbol", "side", "hour", "date", "cl_ord_id", "venue"} & {*named} >= {"symbol", "side", "hour", "date"}
     for key in named:
         assert len(summary(found, [key])) > 0
+
+
+def test_summary_of_many_fills_has_each_once_and_all_money() -> None:
+    costs, minutes, plans = many_fills.day(5_000)
+    found = analyse(costs, minutes, plans)
+    for table, by, money in ((found.fills, ["symbol", "side", "hour"], "cost"), (found.orders, ["symbol"], "total")):
+        whole = summary(table, by)
+        assert whole["count"].sum() == len(table)
+        assert whole[money].sum() == pytest.approx(table[money].sum(), rel=1e-9)
+    assert found.orders["pwp"].notna().all()
 
 
 def test_urgency_of_the_latest_plan_is_a_key_of_fills_and_orders(tmp_path: Path) -> None:

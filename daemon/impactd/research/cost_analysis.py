@@ -32,7 +32,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -322,8 +322,9 @@ def _orders(
     vwap = orders["market_vwap"].astype(float)
     without = volume - orders["cum_qty"]
     orders["vwap_without_own"] = ((vwap * volume - traded.fillna(0.0)) / without).where(without > 0)
+    by_symbol = {symbol: _Day.of(mine) for symbol, mine in minutes.dropna().groupby("symbol")}
     orders["pwp"] = [
-        _pwp(minutes, symbol, start, filled / rate)
+        _pwp(by_symbol.get(symbol), start, filled / rate)
         for symbol, start, filled in zip(orders["symbol"], first["start"], orders["cum_qty"], strict=True)
     ]
     price = orders["avg_px"].astype(float)
@@ -332,14 +333,27 @@ def _orders(
     return orders
 
 
-def _pwp(minutes: pd.DataFrame, symbol: str, start: pd.Timestamp, wanted: float) -> float:
+class _Day(NamedTuple):
+    """The minutes of a symbol: when each begins, its mid and its continuous volume."""
+
+    minute: np.ndarray[Any, Any]
+    mid: np.ndarray[Any, Any]
+    volume: np.ndarray[Any, Any]
+
+    @classmethod
+    def of(cls, minutes: pd.DataFrame) -> Self:
+        columns = (minutes["mid"].to_numpy(dtype=float), minutes["volume_continuous"].to_numpy(dtype=float))
+        return cls(minutes["minute"].astype(_TIME).to_numpy(dtype="datetime64[ns]"), *columns)
+
+
+def _pwp(day: _Day | None, start: pd.Timestamp, wanted: float) -> float:
     """Return the average mid over the first `wanted` shares of continuous volume; NaN where there are not as many."""
-    if not wanted > 0 or pd.isna(start):
+    if day is None or not wanted > 0 or pd.isna(start):
         return float("nan")
-    mine = minutes[(minutes["symbol"] == symbol) & (minutes["minute"] >= start.floor("min"))].dropna()
-    volume = mine["volume_continuous"].to_numpy(dtype=float)
+    first = int(np.searchsorted(day.minute, start.floor("min").to_datetime64()))
+    mid, volume = day.mid[first:], day.volume[first:]
     before = np.concatenate(([0.0], np.cumsum(volume)))
     if before[-1] < wanted:
         return float("nan")
     taken = np.clip(wanted - before[:-1], 0.0, volume)
-    return float(taken @ mine["mid"].to_numpy(dtype=float) / wanted)
+    return float(taken @ mid / wanted)
