@@ -17,6 +17,7 @@ from impactd.core.books.minute import MinuteStats
 from impactd.core.market.bands import HORIZONS, MULTIPLES, NIGHT_SD, PRIOR_SD, CostBands, Known, LogBands, t_quantile
 from impactd.core.model.curves import Curves, Int
 from tests.core.model.minutes import NEW_YORK, SIZES, minute
+from tests.core.saving import load_all, save_all
 
 ALWAYS = Session(SessionRule())
 #: Of a level that is well known.
@@ -184,12 +185,12 @@ def test_saved_bands_continue_bit_for_bit() -> None:
     for i in range(200):
         one.update(stats(minute(i), levels[i]), model, WARM)
     other = bands()
-    other.load(orjson.loads(orjson.dumps(one.save())))
+    load_all(other, [other, *other.shadows], save_all(one, [one, *one.shadows]))
     for i in range(200, 400):
         assert one.update(stats(minute(i), levels[i]), model, WARM) == other.update(
             stats(minute(i), levels[i]), model, WARM
         )
-    assert one.save() == other.save()
+    assert save_all(one, [one, *one.shadows]) == save_all(other, [other, *other.shadows])
 
 
 def test_load_of_other_levels_begins_again() -> None:
@@ -197,12 +198,14 @@ def test_load_of_other_levels_begins_again() -> None:
     for i in range(100):
         one.update(stats(minute(i), 1.5), model, WARM)
     other = bands(level=0.9)
-    other.load(one.save())
+    load_all(other, [other, *other.shadows], save_all(one, [one, *one.shadows]))
     assert other.record() == ()
+    assert not any(other.shadows)
 
 
 def test_state_stays_bounded() -> None:
     mine, model = bands(), Constant()
     for i in range(1_000):
         mine.update(stats(minute(i), math.exp(math.sin(i))), model, WARM)
-    assert len(orjson.dumps(mine.save())) < 8_000
+    assert len(orjson.dumps(mine.save())) < 2_000
+    assert len(save_all(mine, [mine, *mine.shadows])) < 8_000

@@ -15,6 +15,7 @@ from impactd.core.books.minute import MinuteStats
 from impactd.core.market.guard import HORIZON, SPACING, Guard, TrialResult
 from impactd.core.model.curves import Curves, Int
 from tests.core.market.test_bands import SIZES, stats
+from tests.core.saving import load_all, save_all
 
 Level = Callable[[int], float]
 
@@ -103,11 +104,12 @@ def test_thin_minutes_and_trials_teach_nothing() -> None:
 def test_saved_guard_continues_bit_for_bit() -> None:
     one, _ = run(waves, lambda i: waves(i + 5), n=150)
     other = Guard(0, Session(SessionRule()), MINUTE_NS)
-    other.load(orjson.loads(orjson.dumps(one.save())))
+    load_all(other, [other], save_all(one, [one]))
     run(waves, waves, n=150, guard=one, first=150)
     run(waves, waves, n=150, guard=other, first=150)
-    assert one.save() == other.save()
-    assert len(orjson.dumps(one.save())) < 8_000
+    assert save_all(one, [one]) == save_all(other, [other])
+    assert len(orjson.dumps(one.save())) < 1_500
+    assert len(save_all(one, [one])) < 8_000
 
 
 @pytest.mark.parametrize("part", [0.0, 0.3, 1.0])

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from impactd.core.market.shadow import WHOLE, Shadow, price_on
-from impactd.core.model.curves import Curves
+from impactd.core.base.settings import MINUTE_NS
+from impactd.core.market.shadow import WHOLE, Shadow, Shadows, price_on
+from impactd.core.model.curves import Curves, Float
 from tests.core.model.minutes import SIZES, minute
 
 
@@ -24,17 +28,66 @@ def planned(n: int = 4, **terms: bool) -> Shadow:
     return shadow
 
 
+def charged(shadow: Shadow, intervals: Iterable[int], sizes: Float, g: Float) -> Shadow:
+    """Return a shadow after some of its intervals."""
+    held = Shadows(len(shadow.units))
+    held.begin(0, shadow)
+    for t in intervals:
+        held.charge(minute(t), MINUTE_NS, sizes, g, 1)
+    [(_, after)] = held.take(minute(0))
+    return after
+
+
+def charged_alone(shadow: Shadow, interval: int, sizes: Float, g: Float, child_slices: int) -> Shadow:
+    """Return a shadow after an interval, in plain words: the reference."""
+    units = int(shadow.units[interval]) if 0 <= interval < len(shadow.units) else 0
+    shares = units * shadow.unit
+    cost = shares * price_on(shares / child_slices, sizes, g)
+    realised = shadow.realised_cost + cost if units else shadow.realised_cost
+    return dataclasses.replace(shadow, realised_cost=realised, charged=shadow.charged + units)
+
+
 def test_shadow_by_slices_is_charged_in_proportion_to_what_they_paid() -> None:
-    shadow = planned()
-    for i in range(4):
-        shadow = shadow.charge(i, np.array([100.0, 200.0]), np.array([0.03, 0.03]), 1)
+    shadow = charged(planned(), range(4), np.array([100.0, 200.0]), np.array([0.03, 0.03]))
     shadow = dataclasses.replace(shadow, paid=(10.0, 1.0, 20.0, 4.0))
     error = shadow.error()
     assert error is not None
     # Since then 30 shares for 6, equal ones 20 for 8: half as much a share.
     assert shadow.error_by_slices((40.0, 7.0, 40.0, 12.0)) == pytest.approx(error + math.log(0.5))
     assert shadow.error_by_slices((10.0, 1.0, 40.0, 12.0)) is None
-    assert Shadow.load(orjson.loads(orjson.dumps(shadow.save()))).paid == shadow.paid
+
+
+@given(seed=st.integers(0, 2**32 - 1), child_slices=st.integers(1, 4))
+@settings(max_examples=60, deadline=None)
+def test_shadows_together_are_charged_and_saved_as_each_by_itself(seed: int, child_slices: int) -> None:
+    """To the bit: the columns against one shadow after the other, through any number of saves."""
+    rng, n = np.random.default_rng(seed), 12
+    held, alone = Shadows(n), list[Shadow]()
+    for t in range(40):
+        sizes, g = np.cumsum(rng.uniform(1.0, 100.0, 6)), np.cumsum(rng.uniform(0.0, 0.1, 6))
+        held.charge(minute(t), MINUTE_NS, sizes, g, child_slices)
+        alone = [charged_alone(one, (minute(t) - one.start) // MINUTE_NS, sizes, g, child_slices) for one in alone]
+        ended = [one for one in alone if one.start <= minute(t + 1 - n)]
+        alone = alone[len(ended) :]
+        assert [plain(one) for _, one in held.take(minute(t + 1 - n))] == [plain(one) for one in ended]
+        if rng.random() < 0.4:
+            units = rng.integers(0, WHOLE + 1, n).astype(np.uint8)
+            begun = Shadow(minute(t + 1), rng.uniform(0.1, 9.0), units, (0.1, 0.2), 0.03, paid=(1.0,) * (seed % 2))
+            held.begin(int(rng.integers(3)), begun)
+            alone.append(begun)
+        if rng.random() < 0.3:
+            again, lasting, rest = Shadows(n), held.save_lasting(), orjson.dumps(held.save())
+            if lasting is not None:
+                again.load_lasting(orjson.loads(orjson.dumps(lasting)))
+            again.load(orjson.loads(rest))
+            assert (orjson.dumps(again.save_lasting()), orjson.dumps(again.save())) == (orjson.dumps(lasting), rest)
+            held = again
+
+
+def plain(shadow: Shadow) -> list[object]:
+    """Return a shadow's values."""
+    values = dataclasses.asdict(shadow)
+    return [values.pop("units").tolist(), values]
 
 
 def test_plan_on_equal_curves_is_even() -> None:
@@ -55,35 +108,25 @@ def test_plan_with_slices_expects_each_slice_its_own_walk() -> None:
 
 
 def test_error_when_charged_as_expected_is_zero() -> None:
-    shadow = planned()
-    for t in range(4):
-        shadow = shadow.charge(t, SIZES, 0.02 + 1e-4 * SIZES, 1)
+    shadow = charged(planned(), range(4), SIZES, 0.02 + 1e-4 * SIZES)
     assert shadow.error() == pytest.approx(0.0, abs=1e-12)
 
 
 def test_error_when_twice_as_expensive_is_log_two() -> None:
-    shadow = planned()
-    for t in (0, 2, 3):  # the second interval had no book
-        shadow = shadow.charge(t, SIZES, 2 * (0.02 + 1e-4 * SIZES), 1)
+    shadow = charged(planned(), (0, 2, 3), SIZES, 2 * (0.02 + 1e-4 * SIZES))  # the second interval had no book
     assert shadow.error() == pytest.approx(math.log(2.0))
 
 
 def test_error_when_half_was_not_charged_is_none() -> None:
-    assert planned().charge(0, SIZES, 0.02 + 1e-4 * SIZES, 1).error() is None
+    assert charged(planned(), (0,), SIZES, 0.02 + 1e-4 * SIZES).error() is None
 
 
 def test_charge_of_an_interval_without_quantity_changes_nothing() -> None:
     steep = Curves(np.array([0.02, 5.0]), np.full(2, 1e-6), None, None, 1.0, prior=False, scaled=True, as_of=None)
     shadow = Shadow.plan(minute(0), 10.0, steep, (0.0,), 1)
     assert shadow is not None
-    assert shadow.charge(1, SIZES, np.ones(SIZES.size), 1) is shadow
-
-
-def test_saved_shadow_loads_bit_for_bit() -> None:
-    shadow = planned().charge(0, SIZES, 0.021 + 1e-4 * SIZES, 1)
-    again = Shadow.load(orjson.loads(orjson.dumps(shadow.save())))
-    assert again.save() == shadow.save()
-    assert again.charge(1, SIZES, SIZES, 1).save() == shadow.charge(1, SIZES, SIZES, 1).save()
+    after = charged(shadow, (1,), SIZES, np.ones(SIZES.size))
+    assert (after.realised_cost, after.charged) == (0.0, 0)
 
 
 @pytest.mark.parametrize(("qty", "px"), [(5.0, 0.1), (15.0, 0.15), (40.0, 0.4), (60.0, 0.6)])

@@ -6,7 +6,6 @@ import dataclasses
 import math
 
 import numpy as np
-import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +19,7 @@ from impactd.core.model.kinds.registry import MODEL_KINDS
 from impactd.core.model.profile.days import PRIOR_THETA, ShapedProfile
 from impactd.core.model.profile.profile import Profile
 from tests.core.model.minutes import NEW_YORK, SIZES, Books, linear, minute
+from tests.core.saving import load_all, save_all
 
 
 def make(kind: str = "linear", *, intercept: bool = True, profile: Profile | None = None) -> SideModel:
@@ -306,9 +306,9 @@ def test_save_and_load_anywhere_continues_bit_for_bit(
         i = 0
         for k, (on, s, b, n, covered) in enumerate(steps):
             if k == restart:
-                saved = orjson.dumps(model.save())
+                saved = save_all(model, [model.lasting])
                 model = make(kind, intercept=intercept, profile=Profile.generic(NEW_YORK))
-                model.load(orjson.loads(saved))
+                load_all(model, [model.lasting], saved)
             i += on
             spread = 0.02 * math.exp(s)
             held = np.where(np.arange(8) < n, 1.0, 0.5)
@@ -316,7 +316,7 @@ def test_save_and_load_anywhere_continues_bit_for_bit(
             record = model.record(minute(i + 1))
             curves = model.forecast(starts(i + 1, 4))
             said.append((None if record is None else dataclasses.asdict(record), curves.half_spread.tobytes()))
-        return [*said, model.save()]
+        return [*said, save_all(model, [model.lasting])]
 
     assert run(min(cut, len(steps) - 1)) == run(None)
 

@@ -324,6 +324,8 @@ def test_state_of_a_day_has_the_keys_of_what_is_there() -> None:
         "gate",
         "halts",
         "held/0",
+        "lasting/FROG/days",
+        "lasting/FROG/trials",
         "market/FROG",
         "meta",
         "order/A",

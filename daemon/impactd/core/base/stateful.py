@@ -10,7 +10,7 @@ inside a key (a model, a filter) is JSON-ready data that its class returns by
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Stateful(Protocol):
@@ -26,6 +26,28 @@ class Stateful(Protocol):
 
     def load(self, items: Mapping[str, bytes]) -> None:
         """Restore from the keys of a whole state; keys of other parts are ignored."""
+        ...
+
+
+class Lasting(Protocol):
+    """A part of a value that seldom changes, saved under a key of its own.
+
+    What it saves is the same at any time between two changes.
+
+    Attributes
+    ----------
+    changed : bool
+        Whether it has changed since it was saved last.
+    """
+
+    changed: bool
+
+    def save_lasting(self) -> object:
+        """Return the part as JSON-ready values, None where there is nothing to save."""
+        ...
+
+    def load_lasting(self, saved: Any) -> None:
+        """Continue from what `save_lasting` returned, before the rest of the value is loaded."""
         ...
 
 

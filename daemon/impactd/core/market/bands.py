@@ -60,8 +60,8 @@ import numpy as np
 from impactd.core.base.session import Session
 from impactd.core.books.grid import PLAN_REACH
 from impactd.core.books.minute import MinuteStats
-from impactd.core.market.shadow import Shadow
-from impactd.core.model.curves import Curves, Float, Int
+from impactd.core.market.shadow import Shadow, Shadows
+from impactd.core.model.curves import Curves, Int
 from impactd.core.outputs.messages import BandRecord
 
 #: Lengths of shadow plans, intervals; other lengths lie between them in log n.
@@ -232,8 +232,10 @@ class CostBands:
         self._interval_ns = interval_ns
         self._slices = child_slices
         self._acts = acts
-        self._cells = [[_Cell(self.levels) for _ in MULTIPLES] for _ in HORIZONS]
-        self._shadows: list[list[list[Shadow]]] = [[[] for _ in MULTIPLES] for _ in HORIZONS]
+        self._cells = self._empty()
+        self.changed = False
+        #: By horizon.
+        self.shadows = [Shadows(n) for n in HORIZONS]
         #: What plans ask of an interval, shares: 0 before a minute has closed.
         self._usual = 0.0
 
@@ -278,46 +280,36 @@ class CostBands:
         end = stats.minute + self._interval_ns
         if len(stats.sizes):
             self._usual = PLAN_REACH * float(stats.sizes[0])
-        walks = None
         if 2 * stats.covered_ns >= self._interval_ns and len(stats.sizes):
-            walks = stats.sizes, stats.lower_bound[self._row]
+            walks = stats.lower_bound[self._row]
+            for under_way in self.shadows:
+                under_way.charge(stats.minute, self._interval_ns, stats.sizes, walks, self._slices)
         scored: list[tuple[int, tuple[bool, ...]]] = []
+        turn = self._session.since_open_ns(end) // self._interval_ns
         for k, n in enumerate(HORIZONS):
-            begins = self._begins(k, end, stats)
-            for j in range(len(MULTIPLES)):
-                under_way = []
-                for shadow in self._shadows[k][j]:
-                    charged = shadow if walks is None else self._charged(shadow, stats.minute, *walks)
-                    if end < charged.start + n * self._interval_ns:
-                        under_way.append(charged)
-                    elif (error := self._error(charged, paid)) is not None:
-                        middle, *widths = charged.issued
-                        about = middle if self._acts else 0.0
-                        held = LogBands(middle - about, tuple(widths)).holds(error - about)
-                        self._cells[k][j].score(error, SPACING[k] / n, held, self.levels)
-                        scored.append((n, held))
-                begun = self._begun(k, j, end, forecast, known, paid or ()) if j in begins else None
-                self._shadows[k][j] = under_way if begun is None else [*under_way, begun]
+            for j, shadow in self.shadows[k].take(end - n * self._interval_ns):
+                if (error := self._error(shadow, paid)) is not None:
+                    middle, *widths = shadow.issued
+                    about = middle if self._acts else 0.0
+                    held = LogBands(middle - about, tuple(widths)).holds(error - about)
+                    self._cells[k][j].score(error, SPACING[k] / n, held, self.levels)
+                    self.changed = True
+                    scored.append((n, held))
+            for j in self._begins(k, end, turn, stats):
+                begun = self._begun(k, j, end, forecast, known, paid or ())
+                if begun is not None:
+                    self.shadows[k].begin(j, begun)
         return scored
-
-    def _charged(self, shadow: Shadow, minute: int, sizes: Float, walks: Float) -> Shadow:
-        """Return a shadow after a minute (ns) whose `walks` (price per share) at `sizes` it was charged."""
-        interval = (minute - shadow.start) // self._interval_ns
-        if not 0 <= interval < len(shadow.units):
-            return shadow
-        return shadow.charge(interval, sizes, walks, self._slices)
 
     def _error(self, shadow: Shadow, paid: tuple[float, ...] | None) -> float | None:
         if not self._acts:
             return shadow.error()
         return shadow.error_by_slices(paid) if paid is not None and shadow.paid else None
 
-    def _begins(self, k: int, start: int, stats: MinuteStats) -> range:
-        """Return the multiples of which shadows of the `k`-th horizon begin at `start`."""
+    def _begins(self, k: int, start: int, since: int, stats: MinuteStats) -> range:
+        """Return which multiples of the `k`-th horizon begin at `start`, so many intervals since the open."""
         m = len(MULTIPLES)
-        turn, due = divmod(
-            self._session.since_open_ns(start) // self._interval_ns, SPACING[k] // m if TURNS[k] else SPACING[k]
-        )
+        turn, due = divmod(since, SPACING[k] // m if TURNS[k] else SPACING[k])
         known = len(stats.sizes) > 0 and stats.covered_ns > 0
         if due or not (known and self._session.holds(start, HORIZONS[k], self._interval_ns)):
             return range(0)
@@ -358,29 +350,50 @@ class CostBands:
 
     def save(self) -> dict[str, Any] | None:
         """Return the state as JSON-ready values, None before any minute; `load` continues from it bit for bit."""
-        cells = [cell for of_length in self._cells for cell in of_length]
-        shadows = [under_way for of_length in self._shadows for under_way in of_length]
-        if not (self._usual or any(shadows) or any(cell.info > 0.0 for cell in cells)):
+        if not (self._usual or any(self.shadows) or self._ended()):
             return None
         return {
             "levels": list(self.levels),
             "usual": self._usual,
-            "cells": [[c.info, c.total, c.squares, *c.log_c, *c.covered] for c in cells],
-            "shadows": [[shadow.save() for shadow in under_way] for under_way in shadows],
+            "shadows": [under_way.save() for under_way in self.shadows],
         }
 
     def load(self, saved: Mapping[str, Any] | None) -> None:
-        """Continue from what `save` returned; bands of other levels, lengths or sizes start empty."""
+        """Continue from what `save` returned; bands of other levels or lengths start empty."""
+        if saved is None:
+            return
+        if tuple(saved["levels"]) != self.levels or len(saved["shadows"]) != len(self.shadows):
+            self._cells, self.changed = self._empty(), True
+            for under_way in self.shadows:
+                under_way.clear()
+            return
+        for under_way, charged in zip(self.shadows, saved["shadows"], strict=True):
+            under_way.load(charged)
+        self._usual = saved["usual"]
+
+    def save_lasting(self) -> dict[str, Any] | None:
+        """Return what shadows that have ended have shown, None before any."""
+        if not self._ended():
+            return None
+        cells = [[c.info, c.total, c.squares, *c.log_c, *c.covered] for row in self._cells for c in row]
+        return {"levels": list(self.levels), "cells": cells}
+
+    def load_lasting(self, saved: Mapping[str, Any] | None) -> None:
+        """Continue from what `save_lasting` returned; bands of other levels, lengths or sizes start empty."""
         cells = [cell for of_length in self._cells for cell in of_length]
         if saved is None or tuple(saved["levels"]) != self.levels or len(saved["cells"]) != len(cells):
             return
-        k, m = len(self.levels), len(MULTIPLES)
+        k = len(self.levels)
         for cell, values in zip(cells, saved["cells"], strict=True):
             cell.info, cell.total, cell.squares = values[:3]
             cell.log_c, cell.covered = list(values[3 : 3 + k]), list(values[3 + k :])
-        shadows = [[Shadow.load(shadow) for shadow in under_way] for under_way in saved["shadows"]]
-        self._shadows = [shadows[i : i + m] for i in range(0, len(shadows), m)]
-        self._usual = saved["usual"]
+
+    def _empty(self) -> list[list[_Cell]]:
+        return [[_Cell(self.levels) for _ in MULTIPLES] for _ in HORIZONS]
+
+    def _ended(self) -> bool:
+        """Return whether any shadow has ended."""
+        return any(cell.info > 0.0 for of_length in self._cells for cell in of_length)
 
 
 def _between(knots: tuple[float, ...], at: float) -> tuple[tuple[int, float], ...]:

@@ -50,6 +50,8 @@ RATES: Final = (0.25, 1.0, 2.0)
 _LOG_RATES: Final = tuple(math.log2(multiple) for multiple in RATES)
 #: Of these the one by which capture is published.
 MIDDLE: Final = 1
+#: Intervals whose fits are saved together; a part of `HORIZON`.
+PART: Final = 15
 #: Half-life of the memory of trial results, in trials that do not overlap.
 HALF_LIFE: Final = 12.0
 #: What forecasts are taken to capture before any trial, and of how much, as a share of one trial's TWAP.
@@ -79,24 +81,21 @@ class _Trial:
     covered: int = 0
 
     def save(self) -> list[Any]:
-        units = base64.b64encode(self.units.tobytes()).decode("ascii")
-        rows = [values.tolist() for values in (self.unit, self.paid, self.shares, self.even)]
-        return [self.start, units, self.covered, *rows]
+        return [self.covered, *(values.tolist() for values in (self.paid, self.shares, self.even))]
+
+    def load(self, saved: list[Any]) -> None:
+        self.covered, *rows = saved
+        self.paid, self.shares, self.even = (np.array(row, np.float64) for row in rows)
+
+    def save_lasting(self) -> list[Any]:
+        return [self.start, self.unit.tolist(), base64.b64encode(self.units.tobytes()).decode("ascii")]
 
     @classmethod
-    def load(cls, saved: list[Any]) -> _Trial:
-        start, units, covered, *rows = saved
-        unit, paid, shares, even = (np.array(row, np.float64) for row in rows)
-        shape = (len(RATES), HORIZON)
-        return cls(
-            start,
-            unit,
-            np.frombuffer(base64.b64decode(units), np.uint8).reshape(shape).copy(),
-            paid,
-            shares,
-            even,
-            covered,
-        )
+    def begun(cls, saved: list[Any]) -> _Trial:
+        """Return the trial as it was when it began, from what `save_lasting` returned."""
+        start, unit, units = saved
+        asked = np.frombuffer(base64.b64decode(units), np.uint8).reshape(len(RATES), HORIZON)
+        return cls(start, np.array(unit, np.float64), asked.copy(), *np.zeros((3, len(RATES))))
 
 
 class Guard:
@@ -123,9 +122,11 @@ class Guard:
         self._possible = np.zeros(len(RATES))
         self._trusts = self._trusted()
         self._ask: float | None = None
-        #: Fitted half-spread and slope of the last `HORIZON` intervals, the newest last.
-        self._seen = np.full((HORIZON, 2), np.nan)
+        #: Fitted half-spread and slope of the last `HORIZON` intervals, and of those before in the same part: that of
+        #: an interval is in the row of its number modulo all rows.
+        self._seen = np.full((HORIZON + PART, 2), np.nan)
         self._seen_to: int | None = None
+        self.changed = False
 
     def trust(self, rate: float) -> float:
         """Return the trust in forecasts for plans that ask `rate` shares of an interval, in [0, 1]."""
@@ -167,20 +168,30 @@ class Guard:
             over = end >= trial.start + HORIZON * self._interval_ns
             (ended if over else under_way).append(trial)
         self._trials = under_way
+        self.changed |= bool(ended)
         results = [found for trial in ended if (found := self._learn(trial)) is not None]
         begun = self._begun(end, stats, forecast)
         if begun is not None:
             self._trials.append(begun)
+            self.changed = True
         return results
 
     def _see(self, minute: int, fitted: tuple[float, float] | None) -> None:
         """Put the minute's fit behind the others, and nothing for those that were missing."""
-        steps = 1 if self._seen_to is None else (minute - self._seen_to) // self._interval_ns
-        steps = min(max(steps, 0), HORIZON)
-        self._seen = np.concatenate([self._seen[steps:], np.full((steps, 2), np.nan)])
+        now, rows = minute // self._interval_ns, len(self._seen)
+        last = now - 1 if self._seen_to is None else self._seen_to // self._interval_ns
+        self.changed |= self._seen_to is None or last // PART != now // PART
+        # Rows are cleared by part as it begins, so that those of parts that are over do not change.
+        for k in range(max(last + 1, now - rows + 1), now + 1):
+            if k % PART == 0:
+                self._seen[k % rows : k % rows + PART] = np.nan
+        self._seen[now % rows] = np.nan if fitted is None else fitted
         self._seen_to = minute
-        if fitted is not None:
-            self._seen[-1] = fitted
+
+    def _last(self) -> Float:
+        """Return the fits of the last `HORIZON` intervals, the newest last."""
+        now = 0 if self._seen_to is None else self._seen_to // self._interval_ns
+        return np.asarray(self._seen[np.arange(now - HORIZON + 1, now + 1) % len(self._seen)])
 
     def _charge(self, trial: _Trial, stats: MinuteStats) -> None:
         interval = (stats.minute - trial.start) // self._interval_ns
@@ -193,7 +204,7 @@ class Guard:
         )
 
     def _learn(self, trial: _Trial) -> TrialResult | None:
-        s, b = self._seen.T
+        s, b = self._last().T
         there = np.isfinite(s) & np.isfinite(b)
         if min(trial.covered, int(np.sum(there))) < LEAST_COVERED * HORIZON:
             return None
@@ -240,7 +251,7 @@ class Guard:
             "saved": self._saved.tolist(),
             "possible": self._possible.tolist(),
             "ask": self._ask,
-            "seen": base64.b64encode(self._seen.tobytes()).decode("ascii"),
+            "seen": base64.b64encode(self._seen[self._part()].tobytes()).decode("ascii"),
             "seen_to": self._seen_to,
             "trials": [trial.save() for trial in self._trials],
         }
@@ -252,9 +263,34 @@ class Guard:
         self._saved, self._possible = np.array(saved["saved"]), np.array(saved["possible"])
         self._trusts = self._trusted()
         self._ask = saved["ask"]
-        self._seen = np.frombuffer(base64.b64decode(saved["seen"]), np.float64).reshape(HORIZON, 2).copy()
         self._seen_to = saved["seen_to"]
-        self._trials = [_Trial.load(trial) for trial in saved["trials"]]
+        self._seen[self._part()] = np.frombuffer(base64.b64decode(saved["seen"]), np.float64).reshape(PART, 2)
+        for trial, charged in zip(self._trials, saved["trials"], strict=True):
+            trial.load(charged)
+
+    def save_lasting(self) -> dict[str, Any] | None:
+        """Return the plans of trials and the fits of the parts of an hour that are over, None before any minute."""
+        if self._seen_to is None:
+            return None
+        over = self._seen.copy()
+        over[self._part()] = np.nan
+        return {
+            "seen": base64.b64encode(over.tobytes()).decode("ascii"),
+            "trials": [trial.save_lasting() for trial in self._trials],
+        }
+
+    def load_lasting(self, saved: Mapping[str, Any] | None) -> None:
+        """Continue from what `save_lasting` returned."""
+        if saved is None:
+            return
+        self._seen = np.frombuffer(base64.b64decode(saved["seen"]), np.float64).reshape(-1, 2).copy()
+        self._trials = [_Trial.begun(trial) for trial in saved["trials"]]
+
+    def _part(self) -> slice:
+        """Return the rows of the part of an hour in progress."""
+        now = 0 if self._seen_to is None else self._seen_to // self._interval_ns
+        first = now // PART * PART % len(self._seen)
+        return slice(first, first + PART)
 
 
 @kernel

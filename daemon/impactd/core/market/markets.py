@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import orjson
 
 from impactd.core.base.session import Session, Sessions
 from impactd.core.base.settings import CoreSettings
-from impactd.core.base.stateful import Changes
+from impactd.core.base.stateful import Changes, Lasting
 from impactd.core.books.aggregator import MinuteAggregator
 from impactd.core.books.checks import Book
 from impactd.core.inputs.events import Imbalance
@@ -18,6 +18,8 @@ from impactd.core.model.profile.profile import Profile
 _KEY = "market/"
 #: What venues have paired for auctions: as often as a message comes, so apart from the rest of a market.
 _PAIRED_KEY = "imbalance/"
+#: Parts of a market that seldom change, each under a key of its own: `SymbolMarket.lasting`.
+_LASTING_KEY = "lasting/"
 
 
 class Markets:
@@ -30,6 +32,8 @@ class Markets:
         self._profiles = {session: Profile.of(settings.model, session) for session in self._sessions.all()}
         self._markets: dict[str, SymbolMarket] = {}
         self._changes = Changes()
+        #: Symbols whose market has changed, whose lasting parts may have changed with it.
+        self._touched: dict[str, None] = {}
 
     def venues(self, symbol: str) -> tuple[str, ...]:
         """Return the venues of a symbol that its ticks or the settings name, by name."""
@@ -65,6 +69,7 @@ class Markets:
     def mark(self, symbol: str) -> None:
         """Note that a symbol's market has changed."""
         self._changes.mark(_KEY + symbol, lambda: orjson.dumps(self._markets[symbol].save()))
+        self._touched[symbol] = None
         if self._markets[symbol].auctions.told:
             self._mark_paired(symbol)
 
@@ -84,22 +89,51 @@ class Markets:
 
     def changes(self) -> dict[str, bytes | None]:
         """Return the keys of the markets that have changed since the last call."""
-        return self._changes.take()
+        taken = self._changes.take()
+        for symbol in self._touched:
+            for name, parts in self._markets[symbol].lasting.items():
+                if any(part.changed for part in parts):
+                    taken[f"{_LASTING_KEY}{symbol}/{name}"] = _dumped(parts)
+                    for part in parts:
+                        part.changed = False
+        self._touched.clear()
+        return taken
 
     def dump(self) -> dict[str, bytes]:
         """Return every key with its value."""
         found = sorted(self._markets.items())
-        return {_KEY + symbol: orjson.dumps(market.save()) for symbol, market in found} | {
-            _PAIRED_KEY + symbol: orjson.dumps(market.auctions.save_paired())
+        lasting = {
+            f"{_LASTING_KEY}{symbol}/{name}": _dumped(parts)
             for symbol, market in found
-            if market.auctions.told
+            for name, parts in market.lasting.items()
         }
+        return (
+            {key: value for key, value in lasting.items() if value is not None}
+            | {_KEY + symbol: orjson.dumps(market.save()) for symbol, market in found}
+            | {
+                _PAIRED_KEY + symbol: orjson.dumps(market.auctions.save_paired())
+                for symbol, market in found
+                if market.auctions.told
+            }
+        )
 
     def load(self, items: Mapping[str, bytes]) -> None:
         """Restore the markets in a whole state."""
+        for key, value in items.items():
+            if key.startswith(_LASTING_KEY):
+                symbol, _, name = key.removeprefix(_LASTING_KEY).rpartition("/")
+                for part, saved in zip(self.of(symbol).lasting.get(name, ()), orjson.loads(value), strict=False):
+                    part.load_lasting(saved)
         for key, value in items.items():
             if key.startswith(_KEY):
                 self.of(key.removeprefix(_KEY)).load(orjson.loads(value))
             elif key.startswith(_PAIRED_KEY):
                 self.of(key.removeprefix(_PAIRED_KEY)).auctions.load_paired(orjson.loads(value))
         self._changes.clear()
+        self._touched.clear()
+
+
+def _dumped(parts: Sequence[Lasting]) -> bytes | None:
+    """Return what of a market is lasting, by side; None where there is nothing yet."""
+    saved = [part.save_lasting() for part in parts]
+    return None if all(one is None for one in saved) else orjson.dumps(saved)

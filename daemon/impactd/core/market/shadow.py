@@ -23,7 +23,7 @@ from impactd.core.allocator.cost import schedule_cost
 from impactd.core.allocator.optionality import anticipate, plain
 from impactd.core.allocator.solvers.exact import cheapest
 from impactd.core.base.jit import kernel
-from impactd.core.model.curves import Curves, Float
+from impactd.core.model.curves import Curves, Float, Int
 
 #: The largest interval of a plan, in units.
 WHOLE: Final = 255
@@ -84,25 +84,6 @@ class Shadow:
         expected_px = schedule_cost(expected, sizes) / float(np.sum(sizes))
         return cls(start, unit, units, issued, expected_px, paid=paid) if expected_px > 0.0 else None
 
-    def charge(self, interval: int, sizes: Float, g: Float, child_slices: int) -> Shadow:
-        """Return the shadow after its `interval`-th interval, whose walks cost `g` per share at `sizes`."""
-        units = int(self.units[interval])
-        if units == 0:
-            return self
-        shares = units * self.unit
-        cost = shares * price_on(shares / child_slices, sizes, g)
-        # Thousands a minute: `dataclasses.replace` takes three times as long.
-        return Shadow(
-            self.start,
-            self.unit,
-            self.units,
-            self.issued,
-            self.expected_px,
-            self.realised_cost + cost,
-            self.charged + units,
-            self.paid,
-        )
-
     def error(self) -> float | None:
         """Return log(realised / expected cost); None where less than half of it was charged."""
         total = int(np.sum(self.units, dtype=np.int64))
@@ -121,18 +102,118 @@ class Shadow:
             return None
         return error + float(np.log(cost / shares * even_shares / even_cost))
 
-    def save(self) -> list[Any]:
-        """Return the state as JSON-ready values."""
-        units = base64.b64encode(self.units.tobytes()).decode("ascii")
-        charged = [self.expected_px, self.realised_cost, self.charged]
-        return [self.start, self.unit, units, list(self.issued), *charged, list(self.paid)]
 
-    @classmethod
-    def load(cls, saved: list[Any]) -> Self:
-        """Return the shadow that `save` has given."""
-        start, unit, units, issued, expected_px, cost, charged, paid = saved
-        asked = np.frombuffer(base64.b64decode(units), np.uint8)
-        return cls(start, unit, asked, tuple(issued), expected_px, cost, charged, tuple(paid))
+class Shadows:
+    """The shadows of one length in progress, as columns, in the order in which they began.
+
+    Parameters
+    ----------
+    n : int
+        Their length, intervals.
+    """
+
+    __slots__ = ("_charged", "_cost", "_rest", "_start", "_unit", "_units", "changed")
+
+    def __init__(self, n: int) -> None:
+        #: By shadow: see `Shadow`.
+        self._start = np.empty(0, np.int64)
+        self._unit = np.empty(0)
+        self._units = np.empty((0, n), np.uint8)
+        self._cost = np.empty(0)
+        self._charged = np.empty(0, np.int64)
+        #: What only its end reads: the number of its size, `issued`, `expected_px` and `paid`.
+        self._rest: list[tuple[int, tuple[float, ...], float, tuple[float, ...]]] = []
+        self.changed = False
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._rest)
+
+    def begin(self, j: int, shadow: Shadow) -> None:
+        """Add a shadow of the `j`-th size."""
+        self._start = np.append(self._start, shadow.start)
+        self._unit = np.append(self._unit, shadow.unit)
+        self._units = np.concatenate([self._units, shadow.units[None]])
+        self._cost = np.append(self._cost, shadow.realised_cost)
+        self._charged = np.append(self._charged, shadow.charged)
+        self._rest.append((j, shadow.issued, shadow.expected_px, shadow.paid))
+        self.changed = True
+
+    def charge(self, minute: int, interval_ns: int, sizes: Float, g: Float, child_slices: int) -> None:
+        """Charge the minute that began at `minute` (ns), whose walks cost `g` per share at `sizes`."""
+        if self._rest:
+            columns = self._start, self._unit, self._units, self._cost, self._charged
+            _charge(minute, interval_ns, sizes, g, child_slices, *columns)
+
+    def clear(self) -> None:
+        """Drop all."""
+        self._drop(len(self._rest))
+
+    def take(self, until: int) -> list[tuple[int, Shadow]]:
+        """Drop the shadows that began by `until`, ns, and return each with the number of its size."""
+        n = int(np.searchsorted(self._start, until, side="right")) if self._rest else 0
+        if n == 0:
+            return []
+        taken = [(self._rest[i][0], self._shadow(i)) for i in range(n)]
+        self._drop(n)
+        return taken
+
+    def _drop(self, n: int) -> None:
+        self._start, self._unit, self._units = self._start[n:].copy(), self._unit[n:].copy(), self._units[n:].copy()
+        self._cost, self._charged = self._cost[n:].copy(), self._charged[n:].copy()
+        del self._rest[:n]
+        self.changed = True
+
+    def _shadow(self, i: int) -> Shadow:
+        _, issued, expected_px, paid = self._rest[i]
+        made = int(self._start[i]), float(self._unit[i]), self._units[i], issued, expected_px
+        return Shadow(*made, float(self._cost[i]), int(self._charged[i]), paid)
+
+    def save(self) -> list[Any]:
+        """Return what changes with each minute, as JSON-ready values."""
+        return [self._cost.tolist(), self._charged.tolist()]
+
+    def load(self, saved: list[Any]) -> None:
+        """Continue from what `save` returned, after `load_lasting`."""
+        self._cost, self._charged = np.array(saved[0], np.float64), np.array(saved[1], np.int64)
+
+    def save_lasting(self) -> list[Any] | None:
+        """Return what does not change from a shadow's begin to its end, None without any."""
+        if not self._rest:
+            return None
+        units = base64.b64encode(self._units.tobytes()).decode("ascii")
+        return [self._start.tolist(), self._unit.tolist(), units, self._rest]
+
+    def load_lasting(self, saved: list[Any]) -> None:
+        """Continue from what `save_lasting` returned."""
+        start, unit, units, rest = saved
+        self._start, self._unit = np.array(start, np.int64), np.array(unit, np.float64)
+        n = self._units.shape[1]
+        self._units = np.frombuffer(base64.b64decode(units), np.uint8).reshape(-1, n).copy()
+        self._rest = [(j, tuple(issued), expected_px, tuple(paid)) for j, issued, expected_px, paid in rest]
+        self._cost, self._charged = np.zeros(len(rest)), np.zeros(len(rest), np.int64)
+
+
+@kernel
+def _charge(
+    minute: int,
+    interval_ns: int,
+    sizes: Float,
+    g: Float,
+    child_slices: int,
+    start: Int,
+    unit: Float,
+    units: npt.NDArray[np.uint8],
+    cost: Float,
+    charged: Int,
+) -> None:
+    """Add to `cost` and `charged` what each shadow asks of a minute; see `Shadows.charge`."""
+    for i in range(start.shape[0]):
+        interval = (minute - start[i]) // interval_ns
+        if 0 <= interval < units.shape[1] and units[i, interval] > 0:
+            shares = units[i, interval] * unit[i]
+            cost[i] += shares * price_on(shares / child_slices, sizes, g)
+            charged[i] += units[i, interval]
 
 
 @kernel

@@ -19,11 +19,12 @@ from impactd.core.allocator.curve import added_cost
 from impactd.core.allocator.optionality import plain
 from impactd.core.base.session import Session
 from impactd.core.base.settings import CoreSettings
+from impactd.core.base.stateful import Lasting
 from impactd.core.base.topics import SIDES, Side
 from impactd.core.books.aggregator import MinuteAggregator
 from impactd.core.books.checks import Book
 from impactd.core.books.minute import MinuteStats
-from impactd.core.market.bands import NO_BOOK_BPS, CostBands, Known, LogBands
+from impactd.core.market.bands import HORIZONS, NO_BOOK_BPS, CostBands, Known, LogBands
 from impactd.core.market.guard import Guard
 from impactd.core.model.auction import AuctionForecast
 from impactd.core.model.curves import BookCurve, Curves
@@ -165,6 +166,16 @@ class SymbolMarket:
         }
         self._guards = {side: Guard(row, session, interval, self._slices) for row, side in enumerate(SIDES)}
         self._guarded = settings.model.guard
+        #: By name and side: what seldom changes and is saved under keys of its own.
+        self.lasting: dict[str, list[Lasting]] = {
+            "trials": [self._guards[side] for side in SIDES],
+            "bands": [self._bands[side] for side in SIDES],
+        }
+        for k, n in enumerate(HORIZONS):
+            self.lasting[f"shadows_{n}"] = [self._bands[side].shadows[k] for side in SIDES]
+        days = [found for side in SIDES if (found := self._sides[side].lasting) is not None]
+        if days:
+            self.lasting["days"] = [*days]
         #: Whether models are published and bands updated. No planned quantity depends on either, so a study of what is
         #: traded may turn both off.
         self.publishes = True
@@ -391,7 +402,7 @@ class SymbolMarket:
         }
 
     def load(self, saved: Mapping[str, Any]) -> None:
-        """Continue from what `save` returned."""
+        """Continue from what `save` returned, after what is lasting was loaded."""
         self._mid = saved["mid"]
         self._volume.load(saved["volume"])
         self.auctions.load(saved["auctions"])

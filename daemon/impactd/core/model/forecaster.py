@@ -45,7 +45,7 @@ from impactd.core.books.grid import PLAN_REACH
 from impactd.core.model.curves import BookCurve, Curves, Float, Int, MinuteBooks
 from impactd.core.model.kinds.registry import impact_model
 from impactd.core.model.measure import OFFSET, Levels, of_book, of_minute
-from impactd.core.model.profile.days import ShapedProfile
+from impactd.core.model.profile.days import DayShape, ShapedProfile
 from impactd.core.model.profile.profile import Profile
 from impactd.core.model.series.columns import FAST, MEAN, SLOW
 from impactd.core.model.series.readout import levels_at, variance_at
@@ -61,7 +61,7 @@ from impactd.core.model.shape import ShapeState, nearest_to_linear
 from impactd.core.outputs.messages import ForecastRecord, Model
 
 UNIT: Final = "price_per_share"
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 
 #: A curve meets the books at this many times the quantity that a plan asks of an interval.  On recorded days 4 and 5
 #: captured the same, smaller and larger ones less; days with a strong profile, where plans concentrate most, prefer 5.
@@ -434,8 +434,13 @@ class SideModel:
             "days": self._profile.save(),
         }
 
+    @property
+    def lasting(self) -> DayShape | None:
+        """The part of its state that seldom changes and is saved by itself; None without one."""
+        return self._profile.lasting
+
     def load(self, saved: Mapping[str, Any]) -> None:
-        """Continue from what `save` returned.
+        """Continue from what `save` returned, after what is lasting was loaded.
 
         Raises
         ------

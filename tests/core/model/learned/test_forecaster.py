@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import orjson
 import pytest
 
 from impactd.core.base.settings import CoreSettings, ModelSettings
@@ -16,6 +15,7 @@ from impactd.core.model.learned.trees import HORIZONS, TrainedFile
 from impactd.core.model.profile.profile import Profile
 from tests.core.model.minutes import NEW_YORK, linear, minute
 from tests.core.model.trees import blank_content, constant, content, split
+from tests.core.saving import load_all, save_all
 
 #: An interval 20 ahead or later: half as much again of spread, and twice the excess.
 LATER = [split("ahead", 19.0, 0.0, 0.5), split("ahead", 19.0, 0.0, 1.0)]
@@ -135,13 +135,13 @@ def test_saved_state_continues_to_the_last_bit_and_from_the_default_s_too() -> N
         for model in (base, one):
             model.update(minute(i), linear(s=0.02 + 0.002 * (i % 3)))
     _, two = pair(file=later())
-    two.load(orjson.loads(orjson.dumps(one.save())))
+    load_all(two, [two.lasting], save_all(one, [one.lasting]))
     _, three = pair(file=later())
-    three.load(orjson.loads(orjson.dumps(base.save())))
+    load_all(three, [three.lasting], save_all(base, [base.lasting]))
     assert three.features.minute is None
     assert np.array_equal(three.forecast(starts(20, 90)).half_spread, base.forecast(starts(20, 90)).half_spread)
     plain, _ = pair()
-    plain.load(one.save())
+    load_all(plain, [plain.lasting], save_all(one, [one.lasting]))
     assert np.array_equal(plain.forecast(starts(20, 9)).half_spread, base.forecast(starts(20, 9)).half_spread)
     for model in (one, two, three):
         model.update(minute(20), linear())

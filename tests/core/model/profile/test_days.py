@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import orjson
 import pytest
 
 from impactd.core.base.session import DAY_NS, Session
@@ -13,6 +12,7 @@ from impactd.core.base.settings import MINUTE_NS, SessionRule
 from impactd.core.model.profile.days import LEAST_DAYS, PRIOR_DAYS, PRIOR_THETA, ShapedProfile
 from impactd.core.model.profile.profile import Profile
 from tests.core.model.test_forecaster import linear, make, minute, starts
+from tests.core.saving import load_all, save_all
 
 RULE = SessionRule(open_s=34_200, close_s=57_600)
 OPEN = 34_200 * 1_000_000_000
@@ -129,12 +129,12 @@ def test_level_of_the_minute_stays_where_theta_moves() -> None:
 def test_saved_shape_continues_bit_for_bit() -> None:
     one = taught(3, noise=0.3, given=GENERIC)
     other = ShapedProfile(GENERIC, Session(RULE), MINUTE_NS, learn=True)
-    other.load(orjson.loads(orjson.dumps(one.save())))
+    load_all(other, [other.lasting], save_all(one, [one.lasting]))
     for shape in (one, other):
         shape.learn(OPEN + 3 * DAY_NS + MINUTE_NS, 0.3, 0.1, 0.7)
         shape.reach(OPEN + 4 * DAY_NS, OPEN + 3 * DAY_NS + MINUTE_NS)
     assert one.values.tolist() == other.values.tolist()
-    assert one.save() == other.save()
+    assert save_all(one, [one.lasting]) == save_all(other, [other.lasting])
     assert LEAST_DAYS < PRIOR_DAYS
 
 

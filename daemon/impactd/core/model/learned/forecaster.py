@@ -30,6 +30,7 @@ from impactd.core.model.curves import BookCurve, Curves, Float, Int, MinuteBooks
 from impactd.core.model.forecaster import SideModel
 from impactd.core.model.learned.features import FeatureState
 from impactd.core.model.learned.trees import HORIZONS, Learned, learned_of
+from impactd.core.model.profile.days import DayShape
 from impactd.core.outputs.messages import ForecastRecord, Model
 
 #: From one decile to the other of a normal distribution, in standard deviations.
@@ -190,6 +191,11 @@ class LearnedSide:
     def save(self) -> dict[str, Any]:
         """Return the state as JSON-ready values: the default's, and the features next to it."""
         return self._base.save() | {"features": self.features.save()}
+
+    @property
+    def lasting(self) -> DayShape | None:
+        """See `SideModel.lasting`."""
+        return self._base.lasting
 
     def load(self, saved: Mapping[str, Any]) -> None:
         """Continue from what `save` returned; from a default forecaster's state features start empty."""

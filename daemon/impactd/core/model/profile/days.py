@@ -151,6 +151,9 @@ class DayShape:
         self._day: int | None = None
         self._sums = np.zeros((_SERIES, n))
         self._weights = np.zeros(n)
+        #: The part of the session in progress: what it holds is saved with each minute, all else once a part is over.
+        self._part = 0
+        self.changed = False
         #: Corrections (2, n), and the days behind them.
         self._learned: Float = self._nothing
         self._days: Float = self._nothing[0]
@@ -164,8 +167,10 @@ class DayShape:
 
     def take(self, minute: int, position: float, levels: Float, weight: float) -> None:
         """Add log levels, shape (2,), at a position in the session, less the given profile; weight in [0, 1]."""
-        self._day = self._open_of(minute)
+        day = self._open_of(minute)
         k = min(int(position * len(self.centres)), len(self.centres) - 1)
+        self.changed |= (day, k) != (self._day, self._part)
+        self._day, self._part = day, k
         self._sums[:, k] += weight * levels
         self._weights[k] += weight
 
@@ -192,6 +197,7 @@ class DayShape:
         self._day = None
         self._sums[:] = 0.0
         self._weights[:] = 0.0
+        self.changed = True
 
     def in_force(self) -> Float | None:
         """Return the corrections in force at `centres`, shape (2, n); None before any day."""
@@ -216,27 +222,41 @@ class DayShape:
     def _open_of(self, minute: int) -> int:
         return minute - self._session.since_open_ns(minute)
 
-    def save(self) -> dict[str, Any] | None:
-        """Return the state as JSON-ready values, None before any minute; `load` continues from it bit for bit."""
-        if self._day is None and not np.any(self._days > 0.0):
+    def save(self) -> list[float] | None:
+        """Return the sums of the part in progress, None before any; `load` continues from it bit for bit."""
+        if self._day is None:
             return None
-        arrays = np.concatenate([self._sums.ravel(), self._weights, self._learned.ravel(), self._days])
+        return [*self._sums[:, self._part].tolist(), float(self._weights[self._part])]
+
+    def load(self, saved: list[float] | None) -> None:
+        """Continue from what `save` returned, after `load_lasting`."""
+        if saved is not None:
+            *self._sums[:, self._part], self._weights[self._part] = saved
+
+    def save_lasting(self) -> dict[str, Any] | None:
+        """Return all but the part in progress as JSON-ready values, None before any minute."""
+        learned = bool(np.any(self._days > 0.0))
+        if self._day is None and not learned:
+            return None
+        today = np.concatenate([self._sums, self._weights[None]])
+        today[:, self._part] = 0.0
+        arrays = np.concatenate([today, self._learned, self._days[None]]) if learned else today
         return {
             "day": self._day,
+            "part": self._part,
             "parts": base64.b64encode(arrays.tobytes()).decode("ascii"),
             "noise": [*self._noise.tolist(), self._noise_days],
         }
 
-    def load(self, saved: Mapping[str, Any] | None) -> None:
-        """Continue from what `save` returned."""
+    def load_lasting(self, saved: Mapping[str, Any] | None) -> None:
+        """Continue from what `save_lasting` returned."""
         if saved is None:
             return
-        rows = np.frombuffer(base64.b64decode(saved["parts"]), np.float64).reshape(6, -1).copy()
-        self._day = saved["day"]
-        self._sums, self._weights, self._learned, self._days = rows[0:2], rows[2], rows[3:5], rows[5]
-        if not np.any(self._days > 0.0):
-            self._sums, self._weights = self._sums.copy(), self._weights.copy()
-            self._learned, self._days = self._nothing, self._nothing[0]
+        rows = np.frombuffer(base64.b64decode(saved["parts"]), np.float64).reshape(-1, len(self.centres))
+        self._day, self._part = saved["day"], saved["part"]
+        self._sums, self._weights = rows[0:2].copy(), rows[2].copy()
+        if len(rows) > 3:
+            self._learned, self._days = rows[3:5].copy(), rows[5].copy()
         *noise, self._noise_days = saved["noise"]
         self._noise = np.array(noise, np.float64)
 
@@ -328,8 +348,13 @@ class ShapedProfile:
         """Return the state as JSON-ready values."""
         return None if self._days is None else {"days": self._days.save(), "theta": self._theta.save()}
 
+    @property
+    def lasting(self) -> DayShape | None:
+        """What days have shown, which is saved by itself; None where they are not learned from."""
+        return self._days
+
     def load(self, saved: Mapping[str, Any] | None) -> None:
-        """Continue from what `save` returned."""
+        """Continue from what `save` returned, after `DayShape.load_lasting`."""
         if self._days is not None and saved is not None:
             self._days.load(saved["days"])
             self._theta.load(saved["theta"])
