@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 from unittest import mock
 
@@ -62,6 +63,17 @@ def test_deploy_of_two_processes_and_a_standby_moves_nothing_twice() -> None:
     # A process that is restarted has another name.
     assert all(len(names) == len(set(names)) for names in owners.values())
     assert sum(len(names) - 1 for names in owners.values()) <= 3
+
+
+@pytest.mark.parametrize("standby", [True, False])
+def test_partition_that_stays_with_its_process_is_not_acquired_again(*, standby: bool) -> None:
+    seed = next(str(n) for n in range(100) if stands_by(str(n)) is standby)
+    with restores() as found:
+        assert clean(run(Day(seed, 3, 18, _DEPLOY)))
+    assert found
+    for partition in {partition for _, partition, _ in found}:
+        owners = [process for process, number, _ in found if number == partition]
+        assert all(one != other for one, other in pairwise(owners))
 
 
 @pytest.mark.parametrize("seed", [str(n) for n in range(100) if stands_by(str(n))][:8])

@@ -106,6 +106,39 @@ async def test_commit_that_is_slow_to_apply_makes_the_next_smaller() -> None:
     assert (loop._size.records, loop._size.bytes) == (50, 500)
 
 
+async def test_fetch_that_an_assignment_overtakes_is_repeated_from_where_it_began() -> None:
+    class Consumer:
+        """Fetches after an assignment, as aiokafka may: from the position that the loop has set then."""
+
+        at, overtaken = 7, True
+
+        def seek(self, _: TopicPartition, offset: int) -> None:
+            self.at = offset
+
+        def resume(self, _: TopicPartition) -> None:
+            pass
+
+        async def fetch(self) -> tuple[int, int]:
+            if self.overtaken:
+                self.overtaken = False
+                loop.hold()
+                self.at = 0
+                loop.go_on()
+            self.at += 5
+            return self.at - 5, self.at
+
+    consumer = Consumer()
+    loop = PartitionLoop.__new__(PartitionLoop)
+    loop._ticks = loop._events = cast("Any", consumer)
+    loop._where = {Topic.TICKS: TopicPartition("ticks", 0)}
+    loop._status = PartitionStatus(0, token=1)
+    loop._fetched_to = {Topic.TICKS: 7}
+    loop._assigned, loop._arrived, loop._holds = asyncio.Event(), asyncio.Event(), 0
+    loop._assigned.set()
+    assert await loop._undisturbed((Topic.TICKS,), consumer.fetch) is None
+    assert await loop._undisturbed((Topic.TICKS,), consumer.fetch) == (7, 12)
+
+
 async def test_order_that_waits_for_the_schema_registry_holds_up_no_halt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_FIRST_PAUSE_S", 0.01)
     away, taken_in = threading.Event(), {Topic.ORDERS: asyncio.Event(), Topic.CONTROL: asyncio.Event()}
@@ -139,7 +172,7 @@ async def test_order_that_waits_for_the_schema_registry_holds_up_no_halt(monkeyp
     halt = orjson.dumps({"type": "halt", "scope": "all", "reason": "r", "ts_event": 1_743_687_000_000_000_000})
     sent = {Topic.ORDERS: b"\0\0\0\0\5 in Avro", Topic.CONTROL: halt}
 
-    async def fetch(_: object, topics: Sequence[Topic], __: int) -> tuple[dict[Topic, RecordColumns], dict[Topic, int]]:
+    async def fetch(topics: Sequence[Topic], _: int) -> tuple[dict[Topic, RecordColumns], dict[Topic, int]]:
         await asyncio.sleep(0.01)
         # The halt is sent when the registry is known to be away.
         there = [topic for topic in topics if topic in sent and (topic is Topic.ORDERS or status.schema_waits)]

@@ -4,8 +4,9 @@ aiokafka calls it between two generations of the group and sends no heartbeat
 while it runs, so it starts and stops tasks and never waits.  aiokafka also
 swallows what a listener raises; here an exception stops the process.
 
-Every rebalance is eager: all partitions are revoked, and those that come back
-come back under a new token.
+Every rebalance is eager: all partitions are revoked first.  They are held until
+the new assignment is known: what stays goes on as it is, and only what moves is
+released here and acquired there.
 """
 
 from __future__ import annotations
@@ -50,14 +51,17 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._unfinished: set[asyncio.Task[None]] = set()
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Let each partition finish the current commit, within a deadline."""
+        """Let each partition finish the current commit, and begin none."""
         try:
-            self.release([place.partition for place in revoked])
+            for partition in (place.partition for place in revoked):
+                ownership = self._owned.get(partition)
+                if ownership is not None and not ownership.hold():
+                    self.release([partition])
         except Exception as error:  # noqa: BLE001  (aiokafka would swallow it; this stops the process)
             self._fail(error)
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Pause what was assigned, and start the tasks that acquire it."""
+        """Release what has gone, let what has stayed go on, and start the tasks that acquire the rest."""
         if self._status.draining:
             # A join that was in progress ends while the group is left: nobody would end what begins now.
             return
@@ -82,11 +86,15 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         _log.info("partitions assigned", partitions=partitions)
         ticks = [TopicPartition(settings.topics.name(Topic.TICKS), partition) for partition in partitions]
         events = [TopicPartition(settings.topics.name(topic), p) for topic in EVENT_TOPICS for p in partitions]
+        self.release(self._owned.keys() - set(partitions))
         clients.ticks.pause(*ticks)
         clients.events.assign(events)
         clients.events.pause(*events)
         for partition in partitions:
-            self._start(partition)
+            ownership = self._owned.get(partition)
+            if ownership is None or not ownership.go_on():
+                self.release([partition])
+                self._start(partition)
 
     def _start(self, partition: int) -> None:
         before = self._tasks.get(partition)

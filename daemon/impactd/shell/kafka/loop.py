@@ -28,6 +28,12 @@ how far, and whether it matters.
 When events apply in event time, the inbox is told with each fetch of ticks
 how far the event topics reached when the ticks arrived: an order that was
 published before a tick is then always applied before it.
+
+While the group assigns its partitions the loop is held: it finishes the
+current commit and begins none.  If the partition stays with this process, it
+continues with what is in its memory.  Consumers lose their positions at an
+assignment, so they are set again to the ends of what was fetched, and a fetch
+that was in progress is dropped and repeated.
 """
 
 from __future__ import annotations
@@ -36,14 +42,15 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
+from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 
 from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
@@ -67,7 +74,7 @@ if TYPE_CHECKING:
     from impactd.shell.kafka.meter import Meter
     from impactd.shell.kafka.status import PartitionStatus
     from impactd.shell.kafka.traces import Traced, Traces
-    from impactd.shell.kafka.transport import ManualConsumer
+    from impactd.shell.kafka.transport import Fetched, ManualConsumer
     from impactd.shell.kill_switch import KillSwitch
 
 T = TypeVar("T")
@@ -149,6 +156,12 @@ class PartitionLoop:
         self._log = structlog.get_logger(__name__).bind(partition=partition, token=status.token)
         #: Offsets up to which records are in the inbox.
         self._taken_in = status.taken_in = dict(engine.positions)
+        #: Offsets up to which records were fetched.
+        self._fetched_to = dict(engine.positions)
+        #: Cleared while the group assigns its partitions.
+        self._assigned = asyncio.Event()
+        self._assigned.set()
+        self._holds = 0
         self._lock = asyncio.Lock()
         self._leaving = asyncio.Event()
         self._arrived = asyncio.Event()
@@ -163,6 +176,20 @@ class PartitionLoop:
     def leave(self) -> None:
         """Finish the current commit, and end."""
         self._leaving.set()
+        self._arrived.set()
+
+    def hold(self) -> None:
+        """Finish the current commit, and begin none until `go_on`."""
+        self._holds += 1
+        self._assigned.clear()
+
+    def go_on(self) -> None:
+        """Continue after an assignment that leaves the partition with this process."""
+        for topic, where in self._where.items():
+            self._consumer(topic).seek(where, self._fetched_to[topic])
+            if topic not in self._status.lost and not (topic is Topic.TICKS and self._status.paused):
+                self._consumer(topic).resume(where)
+        self._assigned.set()
         self._arrived.set()
 
     async def run(self) -> None:
@@ -197,11 +224,11 @@ class PartitionLoop:
                 self._inbox.put_events(topic, [], [], first)
             return self._inbox.urgent()
 
-        consumer = self._ticks if topic is Topic.TICKS else self._events
+        consumer = self._consumer(topic)
         consumer.seek(self._where[topic], first)
         consumer.resume(self._where[topic])
         await self._put(put)
-        self._taken_in[topic] = first
+        self._taken_in[topic] = self._fetched_to[topic] = first
 
     async def _until_leaving(self, fetch: Coroutine[Any, Any, None]) -> None:
         """Fetch until told to leave: the assignment changes then, while a commit may still finish."""
@@ -214,8 +241,37 @@ class PartitionLoop:
 
     # Fetching
 
+    def _consumer(self, topic: Topic) -> ManualConsumer:
+        return self._ticks if topic is Topic.TICKS else self._events
+
+    async def _undisturbed(self, topics: tuple[Topic, ...], fetch: Callable[[], Awaitable[T]]) -> T | None:
+        """Return what a fetch returns; None if the group has assigned its partitions meanwhile."""
+        await self._assigned.wait()
+        holds = self._holds
+        try:
+            with _fetch_errors():
+                found = await fetch()
+        except IllegalStateError:
+            if holds == self._holds:
+                raise
+        else:
+            if holds == self._holds:
+                return found
+        await self._assigned.wait()
+        for topic in topics:
+            # It may have moved the new position.
+            self._consumer(topic).seek(self._where[topic], self._fetched_to[topic])
+        return None
+
     async def _fetch_ticks(self) -> None:
         where = self._where[Topic.TICKS]
+
+        async def fetch() -> tuple[Fetched | None]:
+            fetched = await self._ticks.fetch(where, _POLL_MS)
+            # Raises where the partition is this process's no longer.
+            await self._ticks.position(where)
+            return (fetched,)
+
         while True:
             if self._is_full(Topic.TICKS):
                 # What is buffered stays, because nobody asks for it before the partition is resumed.
@@ -224,13 +280,14 @@ class PartitionLoop:
                 await self._until_room(Topic.TICKS)
                 self._ticks.resume(where)
                 self._status.paused = False
-            with _fetch_errors():
-                fetched = await self._ticks.fetch(where, _POLL_MS)
-            # Raises where the partition is this process's no longer.
-            await self._ticks.position(where)
+            found = await self._undisturbed((Topic.TICKS,), fetch)
+            if found is None:
+                continue
+            (fetched,) = found
             self._observe(self._ticks, Topic.TICKS, where)
             if fetched is None or fetched.end == self._taken_in[Topic.TICKS]:
                 continue
+            self._fetched_to[Topic.TICKS] = fetched.end
             needs = await self._event_ends() if self._in_event_time else {}
             records = await self._in_thread(fetched.records)
             if records:
@@ -288,7 +345,11 @@ class PartitionLoop:
                 if there and not topics:
                     await self._until_room(*there)
                     continue
-                fetched, ends = await self._fetch(self._events, topics, FETCH_RECORDS)
+                found = await self._undisturbed(topics, partial(self._fetch, topics, FETCH_RECORDS))
+                if found is None:
+                    continue
+                fetched, ends = found
+                self._fetched_to |= ends
                 for topic in topics:
                     if ends[topic] == self._taken_in[topic]:
                         continue
@@ -357,20 +418,19 @@ class PartitionLoop:
             ended.exception()
 
     async def _fetch(
-        self, consumer: ManualConsumer, topics: tuple[Topic, ...], limit: int
+        self, topics: tuple[Topic, ...], limit: int
     ) -> tuple[Mapping[Topic, RecordColumns], Mapping[Topic, int]]:
-        """Return the next records of `topics`, and the offsets that follow them."""
+        """Return the next records of some event topics, and the offsets that follow them."""
         places = [self._where[topic] for topic in topics if topic not in self._status.lost]
         if not places:
             await self._wait(asyncio.Event())
-        with _fetch_errors():
-            fetched = await getmany_in_turns(consumer, places, _POLL_MS, limit)
+        fetched = await getmany_in_turns(self._events, places, _POLL_MS, limit)
         ends = {}
         for topic in topics:
             where = self._where[topic]
             # Positions pass control records too, so that they reach the high watermark.
-            ends[topic] = await consumer.position(where)
-            self._observe(consumer, topic, where)
+            ends[topic] = await self._events.position(where)
+            self._observe(self._events, topic, where)
         return {topic: RecordColumns.of(fetched.get(self._where[topic], [])) for topic in topics}, ends
 
     def _observe(self, consumer: ManualConsumer, topic: Topic, where: TopicPartition) -> None:
@@ -383,7 +443,8 @@ class PartitionLoop:
             # The wall clock may jump, so only a change of this timestamp is evidence of a fetch.
             polled = consumer.last_poll_timestamp(where)
             now = asyncio.get_running_loop().time()
-            if polled != self._polled[0]:
+            # Unknown after an assignment, until the next fetch.
+            if polled is not None and polled != self._polled[0]:
                 if now - self._polled[1] > _LATELY_S:
                     self._silent_since = now
                 self._polled = (polled, now)
@@ -404,6 +465,8 @@ class PartitionLoop:
             idle_to, needs = await self._due(last)
             if self._leaving.is_set():
                 return
+            if not self._assigned.is_set():
+                continue
             self._status.doing = "applying input"
             started = loop.time()
             made = await self._alone(self._apply, idle_to, needs)
@@ -447,6 +510,11 @@ class PartitionLoop:
         """Wait until a commit is due; return the watermark of an idle move, if it is one, and what it needs."""
         loop = asyncio.get_running_loop()
         while not self._leaving.is_set():
+            if not self._assigned.is_set():
+                self._status.doing = "waiting for the group's assignment"
+                self._arrived.clear()
+                await self._arrived.wait()
+                continue
             turned = bool(self._turned())
             urgent, waiting = self._urgent or turned, self._waiting or turned
             pace = self._settings.kafka.urgent_interval_ms if urgent else self._settings.kafka.commit_interval_ms

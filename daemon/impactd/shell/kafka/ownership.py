@@ -19,7 +19,10 @@ generation, so an assignment alone gives no right to publish.  Ownership is acqu
 5. Fenced five times in a minute, the process gives up: someone else runs
    with the same environment and group.
 
-On revocation the current commit may finish within a deadline; then the
+While the group assigns its partitions, the loop is held after the current
+commit.  If the partition stays, the loop goes on with its memory and its
+producer: had anyone else acquired the partition meanwhile, the next commit
+would be fenced.  Otherwise the commit may finish within a deadline; then the
 loop is cancelled and the producer closed.
 """
 
@@ -138,6 +141,8 @@ class Ownership:
         self._where = {topic: TopicPartition(self._settings.topics.name(topic), partition) for topic in INPUT_TOPICS}
         self._leaving = asyncio.Event()
         self._loop: PartitionLoop | None = None
+        #: The loop that waits for the group's assignment.
+        self._held: PartitionLoop | None = None
         self._fenced: deque[float] = deque(maxlen=_FENCED_AT_MOST)
         self._distrusted = False
         self._refused = 0
@@ -168,6 +173,24 @@ class Ownership:
         self._leaving.set()
         if self._loop is not None:
             self._loop.leave()
+
+    def hold(self) -> bool:
+        """Let the current commit finish and begin none; return False if no loop runs that could go on."""
+        if self._loop is None or self._leaving.is_set():
+            return False
+        self._held = self._loop
+        self._held.hold()
+        self._status.phase = Phase.LEAVING
+        return True
+
+    def go_on(self) -> bool:
+        """Continue with the loop that is held; return False if it has failed meanwhile."""
+        held, self._held = self._held, None
+        if held is None or held is not self._loop:
+            return False
+        self._phase(Phase.RUNNING, "waiting for input")
+        held.go_on()
+        return True
 
     async def run(self) -> None:
         """Own the partition until told to leave or cancelled.
@@ -383,7 +406,7 @@ class Ownership:
         self._phase(Phase.ACQUIRING, f"waiting {backoff:.1f} s after a failure")
         await self._sleep(backoff)
         self._phase(Phase.ACQUIRING, "waiting for the group to confirm this member")
-        while not self._leaving.is_set() and not await self._is_member():
+        while not self._leaving.is_set() and (self._held is not None or not await self._is_member()):
             await self._sleep(self._settings.kafka.heartbeat_interval_ms / 1000)
 
     def _count(self, error: Exception) -> None:
