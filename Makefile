@@ -73,7 +73,7 @@ screenshots: env  ## Take screenshots of the live page during a demo, in build/s
 	$(BIN)/python -m tests.screenshots $(ARGS)
 
 .PHONY: manifests
-manifests: env  ## Check everything in deploy/; the first time Go builds kustomize and promtool, which takes minutes.
+manifests: env  ## Check everything in deploy/; the first time Go builds kustomize and Prometheus, which takes minutes.
 	$(BIN)/python -m tests.deploy.tools
 	IMPACTD_REQUIRE_TOOLS=1 $(BIN)/python -m pytest -m "not broker and not slow" tests/deploy $(ARGS)
 

@@ -30,10 +30,13 @@ REQUIRE_TOOLS: Final = "IMPACTD_REQUIRE_TOOLS"
 #: What is built, from which package.
 PACKAGES: Final = {
     "kustomize": "sigs.k8s.io/kustomize/kustomize/v5",
+    "prometheus": "github.com/prometheus/prometheus/cmd/prometheus",
     "promtool": "github.com/prometheus/prometheus/cmd/promtool",
 }
 
-_HOW_TO_HAVE_THEM: Final = "make manifests (needs Go), or have kustomize or kubectl, and promtool, on the PATH"
+_HOW_TO_HAVE_THEM: Final = (
+    "make manifests (needs Go), or have kustomize or kubectl and Prometheus' programs on the PATH"
+)
 
 
 def tools_dir() -> Path:
@@ -90,7 +93,7 @@ def build() -> int:
         return 0
     go = shutil.which("go")
     if go is None:
-        sys.stderr.write("error: no go here: install Go 1.25 or later, which builds kustomize and promtool once\n")
+        sys.stderr.write("error: no go here: install Go 1.25 or later, which builds kustomize and Prometheus once\n")
         return 2
     for name, package in absent.items():
         sys.stderr.write(f"building {name}, once: this takes minutes\n")
