@@ -18,7 +18,7 @@ import orjson
 from impactd.core.base.topics import Topic
 from tests.integration import chromium
 from tests.paths import ROOT
-from tests.shell.live.messages import MINUTE, T0, estimate, fill_cost, model, plan
+from tests.shell.live.messages import ALERT, MINUTE, T0, estimate, fill_cost, model, order_cost, plan
 from tests.shell.live.site import Site, health, served
 
 OUT: Final = ROOT / "build" / "screenshots"
@@ -69,47 +69,120 @@ async def main(out: Path) -> int:
     return 0
 
 
-def _minutes(site: Site, n: int) -> None:
+def _minutes(site: Site, n: int, order_qty: int) -> None:
     """Give the site `n` minutes of a market and of the order A1 in it."""
     board = site.follower.board
     for k in range(n):
         wave = 1.0 + 0.3 * math.sin(k / 7.0)
-        sizes = [100.0, 200.0, 400.0, 800.0]
-        prices = [0.01 * wave + 2e-5 * size for size in sizes]
+        half, mid = 0.01 * wave, 30.0 + 0.01 * math.sin(k / 5.0) + 0.0004 * k
+        sizes = [200.0, 400.0, 800.0, 1_600.0]
+        prices = [half + 2e-5 * size for size in sizes]
         for side in ("buy", "sell"):
-            fields = {"mid": 30.0 + 0.01 * math.sin(k / 5.0), "half_spread": 0.01 * wave, "volume_continuous": 900.0}
+            fields = {"mid": mid, "half_spread": half, "volume_continuous": 900.0 + 250.0 * math.sin(k / 3.0)}
             shown = {"sizes": sizes, "slippage": prices, "coverage": [1.0] * 4, "lower_bound": prices}
             board.take(Topic.ESTIMATES, estimate(k, side, **fields, **shown))
-            board.take(Topic.MODELS, model(k, side))
-        done = min(60 * k, 6_000)
+            known = {"prior": n < _WARM, "half_spread": half, "beta": 2e-5, "fitted_range": [200.0, 1_600.0]}
+            board.take(Topic.MODELS, orjson.dumps(orjson.loads(model(k, side)) | known))
+        done = _PACE * k
         terms = {"window": [T0, T0 + 120 * MINUTE], "participation_rate": 0.1, "min_participation_rate": 0.02}
         sums = {
-            "order_qty": 8_000,
-            "leaves_qty": 8_000 - done,
+            "order_qty": order_qty,
+            "leaves_qty": order_qty - done,
             "reason": "fill" if k % 3 else "minute",
             "cl_ord_ids": ["A1"],
+            "currency": "USD",
         }
-        schedule = {"qty": [70 + k % 9] * (120 - k), "cap": [90] * (120 - k), "mid": 30.0}
-        board.take(Topic.PLANS, plan(k + 3, k, done, 120, **terms, **sums, **schedule))
-        board.take(Topic.TCA, fill_cost(f"F{k}", T0 + k * MINUTE, 60, over_mid=0.6 * wave))
+        schedule = {"qty": _evenly(order_qty - done, 120 - k), "cap": [90] * (120 - k), "mid": mid}
+        board.take(Topic.PLANS, plan(k + 3, k, done, 120, **terms, **sums, **schedule, **_expected(order_qty - done)))
+        fill = orjson.loads(fill_cost(f"F{k}", T0 + k * MINUTE, _PACE, over_mid=_PACE * half))
+        board.take(Topic.TCA, orjson.dumps(fill | {"mid": mid, "px": mid + half}))
 
+
+#: Shares that the order trades in a minute, and minutes until the model rests on the symbol's own.
+_PACE: Final = 60
+_WARM: Final = 10
 
 #: What a plan without a schedule has.
 _NONE: Final = {"start": [], "qty": [], "cap": []} | dict.fromkeys(
     ("expected_cost", "expected_cost_bps", "twap_cost", "saving_bps", "cost_band", "cost_band_95")
 )
 
-
-#: State to what it adds to sixty minutes of a market, and what the service says meanwhile.
-STATES: Final[dict[str, tuple[int, dict[str, Any], dict[str, Any]]]] = {
-    "empty": (0, {}, {}),
-    "starting": (0, {}, {"reasons": [{"kind": "restoring", "detail": "4,210 records left", "partition": 1}]}),
-    "good": (60, {}, {}),
-    "short": (60, {"shortfall_qty": 1_200}, {}),
-    "halted": (60, {"status": "halted", "text": "drill", **_NONE}, {}),
-    "stale": (60, {}, {"reasons": [{"kind": "stale_input", "detail": "no tick for 75 s", "partition": 2}]}),
-    "done": (60, {"status": "done", "cum_qty": 8_000, "leaves_qty": 0, **_NONE}, {}),
+#: What an engine publishes of an order that trades less than its least share of volume.
+_BEHIND: Final = {
+    "kind": "off_band",
+    "cl_ord_id": "A1",
+    "text": "behind: 3540 traded, 4210 due at the minimum rate 0.08",
+    "as_of": T0 + 59 * MINUTE,
 }
+
+#: What that order has cost in the end.
+_PAID: Final = {
+    "order_qty": 3_540,
+    "cum_qty": 3_540,
+    "fills": 60,
+    "avg_px": 30.022,
+    "end_px": 30.024,
+    "spread_cost": 35.4,
+    "impact_cost": 0.0,
+    "timing_cost": 42.5,
+    "shortfall": 77.9,
+    "shortfall_bps": 7.3,
+}
+
+#: State to its minutes of a market, and what it adds to the last plan, to the alerts and to the service's health.
+STATES: Final[dict[str, tuple[int, dict[str, Any], dict[str, Any], dict[str, Any]]]] = {
+    "empty": (0, {}, {}, {}),
+    "starting": (0, {}, {}, {"reasons": [{"kind": "restoring", "detail": "4,210 records left", "partition": 1}]}),
+    "warming": (4, {"model": {"kind": "linear", "unit": "price_per_share", "as_of": T0, "prior": True}}, {}, {}),
+    "good": (60, {}, {}, {}),
+    "behind": (60, {"min_participation_rate": 0.08}, _BEHIND, {}),
+    "short": (60, {"shortfall_qty": 1_200}, {}, {}),
+    "halted": (60, {"status": "halted", "text": "drill", "reason": "control", **_NONE}, {}, {}),
+    "stale": (60, {}, {}, {"reasons": [{"kind": "stale_input", "detail": "no tick for 75 s", "partition": 2}]}),
+    "done": (
+        60,
+        {"status": "done", "order_qty": 3_540, "cum_qty": 3_540, "leaves_qty": 0, "reason": "done", **_NONE},
+        {},
+        {},
+    ),
+}
+
+
+def _evenly(qty: int, intervals: int) -> list[int]:
+    return [qty // intervals + (i < qty % intervals) for i in range(intervals)]
+
+
+def _expected(qty: int) -> dict[str, Any]:
+    """Return what a plan for `qty` is expected to cost at 6.0 bps of 30.0."""
+    cost = qty * 30.0 * 6.0e-4
+    bands = {"cost_band": [0.9 * cost, 1.2 * cost], "cost_band_95": [0.75 * cost, 1.4 * cost]}
+    return {"expected_cost": cost, "twap_cost": 1.13 * cost} | bands
+
+
+def _state(site: Site, minutes: int, order: dict[str, Any], alert: dict[str, Any]) -> None:
+    """Give the site a state."""
+    board = site.follower.board
+    order_qty = order.get("order_qty", 8_000)
+    _minutes(site, minutes, order_qty)
+    if not minutes:
+        return
+    done, left = _PACE * (minutes - 1), 120 - minutes
+    rest = order_qty - done - order.get("shortfall_qty", 0)
+    terms = {
+        "order_qty": order_qty,
+        "leaves_qty": order_qty - done,
+        "participation_rate": 0.1,
+        "min_participation_rate": 0.02,
+        "window": [T0, T0 + 120 * MINUTE],
+        "qty": _evenly(rest, left),
+        "cap": [90] * left,
+        "currency": "USD",
+    }
+    board.take(Topic.PLANS, plan(99, minutes, done, 120, **terms | _expected(rest) | order))
+    if order.get("status") == "done":
+        board.take(Topic.TCA, order_cost(**_PAID))
+    if alert:
+        board.take(Topic.ALERTS, orjson.dumps(orjson.loads(ALERT) | alert))
 
 
 async def states(out: Path) -> int:
@@ -119,27 +192,10 @@ async def states(out: Path) -> int:
         return 1
     well = {"ready": True, "reasons": [], "broker_answers": True}
     async with chromium.browser() as browser:
-        for name, (minutes, order, service) in STATES.items():
+        for name, (minutes, order, alert, service) in STATES.items():
             said = orjson.dumps(orjson.loads(health()) | well | service)
             async with served(readers=8, empty=True, said=said) as site:
-                _minutes(site, minutes)
-                if order:
-                    site.follower.board.take(
-                        Topic.PLANS,
-                        plan(
-                            99,
-                            minutes,
-                            3_540,
-                            120,
-                            **{
-                                "order_qty": 8_000,
-                                "leaves_qty": 4_460,
-                                "participation_rate": 0.1,
-                                "window": [T0, T0 + 120 * MINUTE],
-                            }
-                            | order,
-                        ),
-                    )
+                _state(site, minutes, order, alert)
                 for size in chromium.SIZES:
                     for theme in chromium.THEMES:
                         async with chromium.opened(browser, site.base, size, theme) as watched:

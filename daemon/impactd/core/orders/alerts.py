@@ -138,4 +138,5 @@ def _off_cost(order: Order) -> str | None:
     paid = (costs.spread + costs.impact) / costs.qty / (COST_QUANTA / QUANTA)
     if band[0] <= paid <= band[1]:
         return None
-    return f"fills cost {paid:.6g} per share over mid, outside the first plan's band {band[0]:.6g} to {band[1]:.6g}"
+    where = "above" if paid > band[1] else "below"
+    return f"fills cost {paid:.6g} per share over mid, {where} the first plan's band {band[0]:.6g} to {band[1]:.6g}"

@@ -1,8 +1,8 @@
 """Warm copies of states: what a process follows to take a partition over without a full restore.
 
 The state topic of every partition is followed, those that this process owns included: after a commit with an unknown
-outcome they too are acquired again.  A copy is never trusted.  At an assignment it is read on from its offset to the end, and then
-passes the checks of a cold restore: number and hash of the keys against ``meta``, the anchors of the inputs, the
+outcome they too are acquired again.  A copy is never trusted.  At an assignment it is read on to the end, and
+then passes the checks of a cold restore: number and hash of the keys against ``meta``, the anchors of the inputs, the
 journal's last commit.  Where it fails them it is dropped, and the state is read from its beginning.
 """
 

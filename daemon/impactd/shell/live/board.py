@@ -471,6 +471,7 @@ def _head(plan: Message) -> Message:
     caps = zip(plan["qty"], plan["cap"], strict=True)
     capped = sum(cap is not None and 0 < cap <= qty for qty, cap in caps)
     rest = {name: value for name, value in plan.items() if name not in SCHEDULE}
+    rest["prior"] = bool((plan.get("model") or {}).get("prior"))
     return rest | {"intervals": len(plan["start"]), "capped": capped}
 
 

@@ -23,36 +23,45 @@ export const area = (label, name, extra = {}) => ({ label, look: "area", colour:
 export const edge = (extra = {}) => ({ label: null, colour: "band", width: 0, points: { show: false }, ...extra });
 export const steps = () => uPlot.paths.stepped({ align: 1 });
 
-// The window in which an order may trade, and now: behind every chart over time.
+// The window in which an order may trade, behind every chart over time, and now, above its grid.
 function times(marks) {
   return {
     hooks: {
       drawClear: [(u) => {
-        const { left, top, width, height } = u.bbox;
-        const { now, window } = marks();
-        u.ctx.save();
-        u.ctx.beginPath();
-        u.ctx.rect(left, top, width, height);
-        u.ctx.clip();
-        if (window) {
+        const { window } = marks();
+        if (!window) return;
+        clippedTo(u, ({ top, height }) => {
           u.ctx.fillStyle = colour("panel");
           const [from, to] = window.map((t) => u.valToPos(t, "x", true));
           u.ctx.fillRect(from, top, to - from, height);
-        }
-        if (now) {
+        });
+      }],
+      drawAxes: [(u) => {
+        const { now } = marks();
+        if (!now) return;
+        clippedTo(u, ({ top, height }) => {
           u.ctx.strokeStyle = colour("ink");
-          u.ctx.lineWidth = devicePixelRatio;
+          u.ctx.lineWidth = 1.5 * devicePixelRatio;
           u.ctx.setLineDash([]);
           const x = Math.round(u.valToPos(now, "x", true)) + 0.5;
           u.ctx.beginPath();
           u.ctx.moveTo(x, top);
           u.ctx.lineTo(x, top + height);
           u.ctx.stroke();
-        }
-        u.ctx.restore();
+        });
       }],
     },
   };
+}
+
+function clippedTo(u, paint) {
+  const { left, top, width, height } = u.bbox;
+  u.ctx.save();
+  u.ctx.beginPath();
+  u.ctx.rect(left, top, width, height);
+  u.ctx.clip();
+  paint(u.bbox);
+  u.ctx.restore();
 }
 
 function legend(place, series, more) {
@@ -85,9 +94,16 @@ function legend(place, series, more) {
   };
 }
 
-// Draw `series` over `data` (the first column is x). `form` changes when series or axes do.
-export function draw(id, form, { series, unit, data, timed = null, log = false, bands = [], top = null }) {
+// Draw `series` over `data` (the first column is x), or tell that it is `empty`. `form` changes when series or axes do.
+export function draw(id, form, { series, unit, data, timed = null, log = false, bands = [], top = null, empty = "Nothing yet." }) {
   const place = document.getElementById(id);
+  if (data.slice(1).every((values) => values.every((v) => v === null || v === undefined))) {
+    made.get(id)?.chart.destroy();
+    made.get(id)?.watch.disconnect();
+    made.delete(id);
+    place.textContent = empty;
+    return;
+  }
   const key = form + document.documentElement.dataset.theme + devicePixelRatio;
   const old = made.get(id);
   if (old?.key === key) {

@@ -7,6 +7,7 @@ export const GLOSSARY = {
   "cost so far": "What the fills have paid against the mid when the order began (arrival), in basis points of their value and in currency. It includes the market's own move.",
   "expected for the rest": "What the plan for the rest is expected to pay over mid: half-spread and impact. In brackets: 95 of 100 such plans cost between these.",
   "TWAP for the rest": "What equal quantities in every interval of the window would be expected to pay, by the same model.",
+  "the rest at once": "What the whole rest is expected to pay over mid in one trade now. Beyond the books: larger than any size that they have shown, so the line of the model goes on. A dash: nothing is left, or it is more than five times as large.",
   "saved so far": "What an even pace of the same executed quantity would have paid, less what the order paid, both over mid. A dash: nothing was executed, or no fill was reported.",
   "share of volume": "Shares done, of all that traded in the market since the order began.",
   "implementation shortfall": "What the whole order cost against the mid when it began: spread, impact, timing (the market's move) and opportunity (what was not traded).",

@@ -84,7 +84,7 @@ function planIs(m) {
   const known = state.orders.get(m.cl_ord_id);
   if (known && known.plan_version > m.plan_version) return;
   const { start, qty, cap, certificate, model, ...head } = m;
-  state.orders.set(m.cl_ord_id, { ...head, cost_bps: known?.cost_bps ?? null });
+  state.orders.set(m.cl_ord_id, { ...head, prior: model?.prior ?? false, cost_bps: known?.cost_bps ?? null });
 }
 
 function tick(minute) {

@@ -1,5 +1,5 @@
 // One order: what it was asked, what it does, what it costs, and why.
-import { addends, bps, clock, figure, percent, price, seconds } from "/page/format.js";
+import { addends, bps, clock, figure, impact, percent, price, seconds } from "/page/format.js";
 import { area, dots, draw, edge, line, steps, together } from "/page/charts.js";
 import { term } from "/page/glossary.js";
 
@@ -34,15 +34,30 @@ const REASONS = {
 };
 
 const inBps = (p, value) => (value === null || p.expected_cost_bps === null || !p.expected_cost ? null : (value / p.expected_cost) * p.expected_cost_bps);
+// In the instrument's currency, where its definition states one.
+const cash = (value) => figure(value, Math.abs(value) < 100 ? 2 : 0);
+const money = (p, text) => (p.currency && text !== "–" ? `${text} ${p.currency}` : text);
 const lastTrade = (p) => { const at = p.qty.findLastIndex((q) => q > 0); return at < 0 ? null : Number(p.start[at]) + p.interval_s * 1e9; };
 const soon = (p, from) => p.start.reduce((sum, t, i) => (Number(t) < from + 1800e9 ? sum + p.qty[i] : sum), 0);
+
+// Sizes so many times beyond what the books have shown are priced, and marked.
+const BEYOND = 5;
+
+// What the whole rest would cost in one trade now.
+function atOnce(p, market) {
+  const model = market?.model;
+  const mid = market?.measured.mid.findLast((value) => value !== null) ?? null;
+  if (!model || mid === null || !p.leaves_qty || p.leaves_qty > BEYOND * model.fitted_range[1]) return null;
+  const each = impact(model, p.leaves_qty);
+  return { bps: bps(each, mid), cost: each * p.leaves_qty * (p.multiplier ?? 1), note: p.leaves_qty > model.fitted_range[1] ? ", beyond the books" : "" };
+}
 
 function answer(p, found) {
   const verb = p.side === "buy" ? "bought" : "sold";
   const ended = found.costs?.ended;
   if (ended) {
     const rest = ended.order_qty - ended.cum_qty;
-    return `${figure(ended.cum_qty)} of ${figure(ended.order_qty)} ${verb}${rest > 0 ? `, ${figure(rest)} not` : ""}: ${figure(ended.shortfall_bps, 1)} bps against arrival (${figure(ended.shortfall, 2)}).`;
+    return `${figure(ended.cum_qty)} of ${figure(ended.order_qty)} ${verb}${rest > 0 ? `, ${figure(rest)} not` : ""}: ${figure(ended.shortfall_bps, 1)} bps against arrival (${money(found.plan, figure(ended.shortfall, 2))}).`;
   }
   if (p.status !== "active") return `${p.status}${p.text ? `: ${p.text}` : ""}. ${figure(p.cum_qty)} of ${figure(p.order_qty)} ${verb}.`;
   const twap = inBps(p, p.twap_cost);
@@ -50,14 +65,16 @@ function answer(p, found) {
   return `${figure(p.cum_qty)} of ${figure(p.order_qty)} ${verb}; the rest, ${figure(p.leaves_qty)}, is ${cost}.`;
 }
 
-function why(p, zone) {
+function why(p, rate) {
+  if (p.status !== "active" && p.status !== "halted") return [`The order is ${p.status}${p.text ? ` (${p.text})` : ""}: nothing is planned.`];
   const found = [];
+  const behind = rate !== null && p.min_participation_rate !== null && rate < p.min_participation_rate;
   const most = p.qty.map((q, i) => p.cap[i] !== null && p.cap[i] > 0 && q >= p.cap[i]).filter(Boolean).length;
   if (p.status === "halted") found.push(`Halted: ${p.text ?? "no plan is published"}.`);
   if (p.blind) found.push("No book yet: price and volume are unknown, so the quantity is spread evenly.");
   if (most) found.push(`${p.participation_rate === null ? "The largest quantity of an interval" : `The largest share of volume, ${percent(p.participation_rate)},`} binds in ${most} of ${p.qty.length} intervals.`);
   else if (p.participation_rate !== null && p.qty.length) found.push(`The largest share of volume, ${percent(p.participation_rate)}, does not bind.`);
-  if (p.min_participation_rate !== null) found.push(`At least ${percent(p.min_participation_rate)} of volume is traded at any time.`);
+  if (p.min_participation_rate !== null) found.push(behind ? `It has traded ${percent(rate)} of volume and owes at least ${percent(p.min_participation_rate)}: it catches up.` : `At least ${percent(p.min_participation_rate)} of volume is traded at any time.`);
   if (p.lifted_qty > 0) found.push(`${figure(p.lifted_qty)} are planned above the share of volume, so that the order completes.`);
   if (p.shortfall_qty > 0) found.push(`${figure(p.shortfall_qty)} will be left over: ${p.shortfall_limits ? `${p.shortfall_limits.join(", ")} cannot hold them` : "they fit neither the limits nor the window"}.`);
   if (p.limit_px !== null) {
@@ -69,8 +86,7 @@ function why(p, zone) {
   if (p.group_id !== null) found.push("Planned together with the other orders on this book.");
   if (p.extrapolated_qty > 0) found.push(`${figure(p.extrapolated_qty)} are priced beyond the sizes that books have shown.`);
   if (p.model?.prior) found.push("The model rests on a generic day: this symbol has shown too little yet.");
-  if (!most && !p.shortfall_qty && p.qty.length) found.push("No limit binds: the quantity goes where it is expected to cost least.");
-  if (!p.qty.length && !found.length) found.push(`${p.status}${p.text ? `: ${p.text}` : ""} at ${clock(p.as_of, zone)}.`);
+  if (!most && !p.shortfall_qty && !behind && p.qty.length) found.push("No limit binds: the quantity goes where it is expected to cost least.");
   return found;
 }
 
@@ -132,6 +148,7 @@ export function showOrder(found, shown, before, market, state) {
   const whole = sums.pop();
   const parts = paid ? [[names.join(", "), sums.join(", ")]] : [];
   const short = latest.expected_shortfall_qty ?? latest.shortfall_qty;
+  const once = ended ? null : atOnce(latest, market);
   figures("figures", [
     ["done", `${figure(latest.cum_qty)} (${figure((100 * latest.cum_qty) / latest.order_qty)}%)`],
     ["left", figure(latest.leaves_qty)],
@@ -139,18 +156,19 @@ export function showOrder(found, shown, before, market, state) {
     ["last trade", latest.qty.length ? clock(lastTrade(latest), zone) : "–"],
     ["share of volume", `${percent(rate)}${within}`, rate !== null && latest.participation_rate !== null && rate > latest.participation_rate * 1.02],
     ...(ended ? [
-      ["implementation shortfall", `${figure(ended.shortfall_bps, 1)} bps; ${whole}`],
+      ["implementation shortfall", `${figure(ended.shortfall_bps, 1)} bps; ${money(latest, whole)}`],
       ...parts,
     ] : [
-      ["cost so far", costs?.fills ? `${figure(costs.arrival_bps, 1)} bps; ${whole}` : "–"],
+      ["cost so far", costs?.fills ? `${figure(costs.arrival_bps, 1)} bps; ${money(latest, whole)}` : "–"],
       ...parts,
-      ["expected for the rest", latest.expected_cost === null ? "–" : `${figure(latest.expected_cost_bps, 1)} bps${range(band, oneDigit)}; ${figure(latest.expected_cost)}`],
-      ...(latest.auctions.length ? [["in auctions", figure(latest.auctions.every((one) => one.expected_cost !== null) ? latest.auctions.reduce((sum, one) => sum + one.expected_cost, 0) : null)]] : []),
-      ["TWAP for the rest", latest.twap_cost === null ? "–" : `${figure(inBps(latest, latest.twap_cost), 1)} bps; ${figure(latest.twap_cost)}`],
+      ["expected for the rest", latest.expected_cost === null ? "–" : `${figure(latest.expected_cost_bps, 1)} bps${range(band, oneDigit)}; ${money(latest, cash(latest.expected_cost))}`],
+      ...(latest.auctions.length ? [["in auctions", money(latest, figure(latest.auctions.every((one) => one.expected_cost !== null) ? latest.auctions.reduce((sum, one) => sum + one.expected_cost, 0) : null))]] : []),
+      ["TWAP for the rest", latest.twap_cost === null ? "–" : `${figure(inBps(latest, latest.twap_cost), 1)} bps; ${money(latest, cash(latest.twap_cost))}`],
+      ["the rest at once", once === null ? "–" : `${figure(once.bps, 1)} bps; ${money(latest, cash(once.cost))}${once.note}`],
     ]),
-    ["saved so far", s.saved === null ? "–" : `${figure(s.saved_bps, 1)} bps; ${figure(s.saved)}${range(s.band)}`],
+    ["saved so far", s.saved === null ? "–" : `${figure(s.saved_bps, 1)} bps; ${money(latest, cash(s.saved))}${range(s.band, cash)}`],
   ]);
-  $("why").replaceChildren(...why(p, zone).map((text) => { const item = document.createElement("li"); item.textContent = text; return item; }));
+  $("why").replaceChildren(...why(p, p === latest ? rate : null).map((text) => { const item = document.createElement("li"); item.textContent = text; return item; }));
   $("change").textContent = change(p, before, zone);
   const versions = found.plans.map(([version]) => version);
   const at = versions.indexOf(p.plan_version);
@@ -181,13 +199,13 @@ function charts(found, p, rates, market, state, from) {
   const ceiling = high === null ? [] : rates.map(([t, , volume]) => [t, Math.min(high * volume, p.order_qty)]);
   const spans = { spanGaps: true };
   draw("c-path", `path${key}${!low}${!high}`, {
-    series: [line("done", "orange", { width: 2.5, ...spans }), line("plan", "blue", { width: 2, ...spans }), line("TWAP", "grey", { dash: [5, 4], ...spans }), ...(low === null ? [] : [line(`least, ${percent(low)}`, "green", spans)]), ...(high === null ? [] : [line(`most, ${percent(high)}`, "red", spans)])],
+    series: [line("done", "ink", { width: 2.5, ...spans }), line("plan", "blue", { width: 2, ...spans }), line("TWAP", "grey", { dash: [5, 4], ...spans }), ...(low === null ? [] : [line(`least, ${percent(low)}`, "green", { dash: [8, 4], ...spans })]), ...(high === null ? [] : [line(`most, ${percent(high)}`, "red", { dash: [8, 4], ...spans })])],
     unit: "shares", timed, data: together(executed, future, twap, ...(low === null ? [] : [floor]), ...(high === null ? [] : [ceiling])),
   });
   const binds = p.qty.map((q, i) => (p.cap[i] !== null && p.cap[i] > 0 && q >= p.cap[i] ? q : null));
   draw("c-plan", `plan${key}`, {
     series: [area("plan", "blue", { paths: steps() }), line("cap", "grey", { paths: steps(), dash: [4, 4] }), dots("cap binds", "orange", 5)],
-    unit: "shares", timed, data: [p.start.map(seconds), p.qty, p.cap, binds],
+    unit: "shares", timed, data: [p.start.map(seconds), p.qty, p.cap, binds], empty: "Nothing is planned.",
   });
   const measured = market?.measured ?? { minute: [], mid: [], volume: [] };
   const mids = measured.minute.map((t, i) => [seconds(t) + 30, measured.mid[i]]).filter(([t, mid]) => mid !== null && t >= timed.range[0] && t <= timed.range[1]);
@@ -209,7 +227,7 @@ function charts(found, p, rates, market, state, from) {
   });
   const share = (value) => (value === null ? [] : [[window[0], 100 * value], [Math.max(window[1], now ?? 0), 100 * value]]);
   draw("c-rate", `rate${key}${!low}${!high}`, {
-    series: [line("done", "orange", { width: 2, ...spans }), ...(low === null ? [] : [line("least", "green", { dash: [8, 4], ...spans })]), ...(high === null ? [] : [line("most", "red", { dash: [8, 4], ...spans })])],
+    series: [line("done", "ink", { width: 2, ...spans }), ...(low === null ? [] : [line("least", "green", { dash: [8, 4], ...spans })]), ...(high === null ? [] : [line("most", "red", { dash: [8, 4], ...spans })])],
     unit: "% of volume", timed, data: together(rates.map(([t, r]) => [t, 100 * r]), ...(low === null ? [] : [share(low)]), ...(high === null ? [] : [share(high)])),
     top: high === null ? null : 300 * high,
   });

@@ -1,12 +1,12 @@
 // One line that answers "am I all right?": the worst that holds now, and what to do about it.
 import { clock, figure } from "/page/format.js";
 
-// Alerts of an order that call for a look while they are recent: the word, and the remedy.
+// Alerts of an order that call for a look while they are recent: the word, or how its text gives it, and the remedy.
 export const TROUBLE = {
   limit_blocks: ["BLOCKED", "The limit price lets nothing trade: wait, or replace the limit."],
-  off_band: ["OFF ITS BAND", "The order trades more or less than its share of volume allows: check the executor."],
+  off_band: [(text) => (text.startsWith("behind") ? "BEHIND" : "AHEAD"), "Its share of volume is outside its limits: check the executor."],
   price_drift: ["DRIFT", "The price has moved from arrival: decide whether the order still stands."],
-  cost_off_band: ["EXPENSIVE", "Its fills cost more than was to be expected: check price and executor, or slow the order down."],
+  cost_off_band: [(text) => (text.includes("above") ? "EXPENSIVE" : "CHEAP"), "Its fills do not cost what its first plan expected: check prices and executor."],
   overfill: ["OVERFILLED", "More was filled than ordered: stop the executor."],
   late_fill: ["LATE FILL", "A fill came after the order's end: check the executor."],
   execution_refused: ["FILL REFUSED", "A fill does not count: see the alerts, and send it again."],
@@ -50,12 +50,28 @@ export function verdict(state) {
   const blind = working.find((p) => p.blind);
   if (blind) return ["warn", "BLIND", `${blind.symbol} has had no book: ${blind.cl_ord_id} is planned without price or volume. Check its feed.`];
   const told = state.alerts.find((a) => TROUBLE[a.kind] && a.cl_ord_id && state.clock - Number(a.as_of) < RECENT_NS && working.some((p) => p.cl_ord_id === a.cl_ord_id));
-  if (told) return ["warn", TROUBLE[told.kind][0], `${told.cl_ord_id}: ${told.text}. ${TROUBLE[told.kind][1]}`];
+  if (told) {
+    const [word, remedy] = TROUBLE[told.kind];
+    return ["warn", typeof word === "string" ? word : word(told.text), `${told.cl_ord_id}: ${told.text}. ${remedy}`];
+  }
   const short = working.filter((p) => p.shortfall_qty > 0).sort((a, b) => b.shortfall_qty / b.order_qty - a.shortfall_qty / a.order_qty)[0];
   if (short) return ["warn", "WILL NOT COMPLETE", `${short.cl_ord_id} leaves ${figure(short.shortfall_qty)} of ${figure(short.order_qty)}: ${short.shortfall_limits?.join(", ") ?? "its limits and its window"} cannot hold them. Replace a limit or the end, or accept it.`];
   if (!state.symbols.size && !orders.length) return ["idle", "WAITING", "No minute has closed yet: the first figures come with the end of the first minute of books."];
   if (!working.length) return ["idle", "READY", orders.length ? "No order is working; every one has ended." : "No order yet. Send one with impactd order new."];
-  return ["good", "ALL WELL", `${working.length} ${working.length === 1 ? "order works" : "orders work"} as planned; data to ${clock(state.clock, state.zone)}.`];
+  const cold = working.filter((p) => p.prior);
+  if (cold.length === working.length) return ["idle", "WARMING UP", `${several(working)} as planned, by the costs of a generic day until the market has shown enough minutes; ${fresh(state)}.`];
+  return ["good", "ALL WELL", `${several(working)} as planned; ${fresh(state)}.`];
+}
+
+const several = (orders) => `${orders.length} ${orders.length === 1 ? "order works" : "orders work"}`;
+
+// How fresh the data is: the last closed minute, and the longest time that a partition has been without a tick.
+function fresh(state) {
+  const parts = state.health?.partitions ?? [];
+  const ages = parts.map((p) => p.tick_age_s).filter((age) => age !== null);
+  const recorded = parts.some((p) => p.minutes_behind > 1440);
+  const last = recorded ? ", of a recorded day" : ages.length ? `, last tick ${figure(Math.max(...ages), 1)} s ago` : "";
+  return `data to ${clock(state.clock, state.zone)}${last}`;
 }
 
 // Whether an order needs a look.
