@@ -69,24 +69,16 @@ _MAX_QUANTA: Final = float(MAX_QUANTA)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of the plans of I orders over N common intervals, quanta.
+    """Bounds of the plans of I orders over N common intervals, quanta."""
 
-    Attributes
-    ----------
-    cap : ndarray of int64, shape (I, N)
-        `NO_CAP` where there is none.
-    low, high : ndarray of int64, shape (I, N)
-        Bounds of each running sum; `NO_CAP` where there is no upper one.
-    allowed : ndarray of int64, shape (I, N)
-        `high` without what `must_complete` has lifted.
-    last : ndarray of int64, shape (I,)
-        Start of the last interval in which each order may trade, ns; 0 where it may not trade at all.
-    """
-
+    #: Shape (I, N). `NO_CAP` where there is none.
     cap: Int
+    #: Shape (I, N). Bounds of each running sum; `NO_CAP` where there is no upper one.
     low: Int
     high: Int
+    #: Shape (I, N). `high` without what `must_complete` has lifted.
     allowed: Int
+    #: Shape (I,). Start of the last interval in which each order may trade, ns; 0 where it may not trade at all.
     last: Int
 
     def broken_by(self, qty: Int) -> Bools:

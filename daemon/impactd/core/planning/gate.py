@@ -36,36 +36,23 @@ PACE: Final = "gate.max_plans_per_second"
 
 
 class Withheld(NamedTuple):
-    """Why a plan does not go out.
+    """Why a plan does not go out."""
 
-    Attributes
-    ----------
-    limit : str
-        Name of the setting, or ``gate`` where something else is wrong.
-    text : str
-        For the plan and the alert; names the limit.
-    """
-
+    #: Name of the setting, or ``gate`` where something else is wrong.
     limit: str
+    #: For the plan and the alert; names the limit.
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class MarketSnapshot:
-    """What a plan is measured by.
+    """What a plan is measured by."""
 
-    Attributes
-    ----------
-    now : int
-        Event time, ns.
-    mid : float or None
-        Price.
-    depth : float or None
-        What the standing book shows on the side that the order takes, shares.
-    """
-
+    #: Event time, ns.
     now: int
+    #: Price.
     mid: float | None
+    #: What the standing book shows on the side that the order takes, shares.
     depth: float | None
 
 

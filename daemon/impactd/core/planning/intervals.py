@@ -13,13 +13,9 @@ from impactd.core.base.jit import kernel
 
 @dataclass(frozen=True, slots=True)
 class Intervals:
-    """Intervals of the grid, ascending, in part or whole; ns.
+    """Intervals of the grid, ascending, in part or whole; ns."""
 
-    Attributes
-    ----------
-    start, end : ndarray of int64, shape (N,)
-    """
-
+    #: Shape (N,).
     start: Int
     end: Int
 

@@ -39,70 +39,46 @@ _Stage = tuple[list[tuple[int, _Run]], int]
 
 
 class Ladder(NamedTuple):
-    """What one venue offers: its levels, best first, and its lot.
-
-    Attributes
-    ----------
-    levels : list of (float, int)
-        Prices, and quanta.
-    costs : list of int
-        Of a quantum of each level with its fee, 1 / (`PX_QUANTA` `_PART`).
-    lot : int
-        Quanta.
-    sign : int
-        1 to buy, -1 to sell.
-    """
+    """What one venue offers: its levels, best first, and its lot."""
 
     venue: str
+    #: Prices, and quanta.
     levels: list[tuple[float, int]]
+    #: Of a quantum of each level with its fee, 1 / (`PX_QUANTA` `_PART`).
     costs: list[int]
+    #: Quanta.
     lot: int
+    #: 1 to buy, -1 to sell.
     sign: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What to take at one venue.
-
-    Attributes
-    ----------
-    qty : int
-        Quanta.
-    limit_px : float
-        Price of the last level that it takes.
-    avg_px : float
-        Price without the fee.
-    cost : Fraction
-        Paid with fees, or for a sell minus what it gets; price times shares.
-    fee : Fraction
-        The part of `cost` that is fees; negative is a rebate.
-    """
+    """What to take at one venue."""
 
     venue: str
+    #: Quanta.
     qty: int
+    #: Price of the last level that it takes.
     limit_px: float
+    #: Price without the fee.
     avg_px: float
+    #: Paid with fees, or for a sell minus what it gets; price times shares.
     cost: Fraction
+    #: The part of `cost` that is fees; negative is a rebate.
     fee: Fraction
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A quantity over venues.
-
-    Attributes
-    ----------
-    left_qty : int
-        What the visible books do not hold in whole lots, quanta.
-    cost : Fraction
-        Of all parts.
-    gap : Fraction
-        Bound of what a better split could save; 0: there is none.
-    """
+    """A quantity over venues."""
 
     parts: tuple[Part, ...]
+    #: What the visible books do not hold in whole lots, quanta.
     left_qty: int
+    #: Of all parts.
     cost: Fraction
+    #: Bound of what a better split could save; 0: there is none.
     gap: Fraction
 
 

@@ -59,24 +59,16 @@ _CLOCK: Final = "slices"
 
 @dataclass(slots=True)
 class _Out:
-    """An order's slices.
+    """An order's slices."""
 
-    Attributes
-    ----------
-    minute, taken : int
-        Start of the interval, ns, and quanta published in it.
-    count : int
-        Slices of the order so far.
-    base : int
-        `Order.cum_qty` when the oldest slice that is out was published, quanta.
-    out : list of [int, int]
-        Until when each counts as out, ns, and its quanta, oldest first.
-    """
-
+    #: Start of the interval, ns, and quanta published in it.
     minute: int = 0
     taken: int = 0
+    #: Slices of the order so far.
     count: int = 0
+    #: `Order.cum_qty` when the oldest slice that is out was published, quanta.
     base: int = 0
+    #: Until when each counts as out, ns, and its quanta, oldest first.
     out: list[list[int]] = field(default_factory=list)
 
     def unfilled(self, at: int, cum_qty: int) -> int:

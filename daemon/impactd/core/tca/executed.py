@@ -22,23 +22,15 @@ from impactd.core.outputs.messages import FillCost, Plan
 
 @dataclass(slots=True)
 class Executed:
-    """One order's executed quantity, folded from its messages.
+    """One order's executed quantity, folded from its messages."""
 
-    Attributes
-    ----------
-    scheduled : dict of int to int
-        Start of an interval, ns, to the quanta that the plans scheduled in it.
-    window : dict of int to float
-        Start of an interval in which the order could work, to the part of the interval that was left for it.
-    fills : dict of str to FillCost
-        The latest cost of each fill, by exec_id.
-    begin : int or None
-        When the order began to work, ns.
-    """
-
+    #: Start of an interval, ns, to the quanta that the plans scheduled in it.
     scheduled: dict[int, int] = field(default_factory=dict)
+    #: Start of an interval in which the order could work, to the part of the interval that was left for it.
     window: dict[int, float] = field(default_factory=dict)
+    #: The latest cost of each fill, by exec_id.
     fills: dict[str, FillCost] = field(default_factory=dict)
+    #: When the order began to work, ns.
     begin: int | None = None
 
     def plan(self, plan: Plan) -> None:

@@ -51,21 +51,15 @@ _REASONS: Final[dict[type, str]] = {Fill: "fill", Correct: "correct", Bust: "bus
 
 @dataclass(slots=True)
 class Day:
-    """One side of a symbol in one session; costs as in `Costs`.
-
-    Attributes
-    ----------
-    assumed : int
-        Quanta that count as executed without a reported fill.
-    unpriced : int
-        Orders whose rest was not traded at a price that is not known.
-    """
+    """One side of a symbol in one session; costs as in `Costs`."""
 
     costs: Costs = field(default_factory=Costs)
     opportunity: int = 0
     orders: int = 0
     published: bool = False
+    #: Quanta that count as executed without a reported fill.
     assumed: int = 0
+    #: Orders whose rest was not traded at a price that is not known.
     unpriced: int = 0
     #: Definition of its latest order, whose unit its sums have.
     instrument: Instrument = UNDEFINED

@@ -35,38 +35,27 @@ DRAWS: Final = 2_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Priced:
-    """One order under all policies.
-
-    Attributes
-    ----------
-    windows : tuple of str
-        Kinds of window that it counts in.
-    start, block : int
-        Start of the order, and of the stretch of time that it is drawn with, ns.
-    qty, notional : float
-        Shares; currency at the arrival mid.
-    cost : dict of str to float
-        By policy, currency over mid.
-    beyond : dict of str to float
-        Shares priced beyond the visible depth, by policy.
-    left : dict of str to float
-        Shares that were left for the last interval over its cap, by policy.
-    later : dict of str to sequence of float
-        By policy, currency over the mid `impactd.research.backtest.within.LATER_S` after each trade.
-    """
+    """One order under all policies."""
 
     symbol: str
     side: str
     day: str
+    #: Kinds of window that it counts in.
     windows: tuple[str, ...]
+    #: Start of the order, and of the stretch of time that it is drawn with, ns.
     start: int
     block: int
     horizon_min: int
+    #: Shares; currency at the arrival mid.
     qty: float
     notional: float
+    #: By policy, currency over mid.
     cost: Mapping[str, float]
+    #: Shares priced beyond the visible depth, by policy.
     beyond: Mapping[str, float]
+    #: Shares that were left for the last interval over its cap, by policy.
     left: Mapping[str, float]
+    #: By policy, currency over the mid `impactd.research.backtest.within.LATER_S` after each trade.
     later: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 

@@ -29,48 +29,31 @@ DAY_NS = 86_400 * SECOND_NS
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Day:
-    """One session of one symbol.
+    """One session of one symbol."""
 
-    Attributes
-    ----------
-    symbol, name : str
-        The name is the local date.
-    midnight : int
-        Local midnight as if its UTC offset at the open held all day, ns.
-    open, close : int
-        The session, ns.
-    volume : ndarray of float64, shape (n,)
-        Continuous volume by interval, shares.
-    trades : ndarray of bool, shape (n,)
-        Whether the market is open as an interval begins; False in a break.
-    """
-
+    #: The name is the local date.
     symbol: str
     name: str
+    #: Local midnight as if its UTC offset at the open held all day, ns.
     midnight: int
+    #: The session, ns.
     open: int
     close: int
     intervals: Intervals
+    #: Shape (n,). Continuous volume by interval, shares.
     volume: Float
+    #: Shape (n,). Whether the market is open as an interval begins; False in a break.
     trades: Bools
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SymbolTape:
-    """All rows of one symbol, in the order of their arrival.
-
-    Attributes
-    ----------
-    batch : TickBatch
-        Offsets are the rows' own numbers.
-    keys : ndarray of int64, shape (n,)
-        ts_event clamped to its running maximum, as `impactd.core.inputs.inbox` has it.
-    n_refused : int
-        Records that could not be read, in all files together.
-    """
+    """All rows of one symbol, in the order of their arrival."""
 
     symbol: str
+    #: Offsets are the rows' own numbers.
     batch: TickBatch
+    #: Shape (n,). ts_event clamped to its running maximum, as `impactd.core.inputs.inbox` has it.
     keys: Int
     prevailing: Prevailing
     days: tuple[Day, ...]

@@ -97,21 +97,14 @@ STRATEGIES: Final = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bench:
-    """What the orders of one symbol are tried on.
-
-    Attributes
-    ----------
-    studies : dict of str to DayStudy
-        By day.
-    settings : dict of str to CoreSettings
-        By engine.
-    plans : PlanSettings
-        Time between slices, and their latency.
-    """
+    """What the orders of one symbol are tried on."""
 
     tape: SymbolTape
+    #: By day.
     studies: Mapping[str, DayStudy]
+    #: By engine.
     settings: Mapping[str, CoreSettings]
+    #: Time between slices, and their latency.
     plans: PlanSettings = field(default_factory=PlanSettings)
     _tables: dict[tuple[str, int, int], Float] = field(default_factory=dict)
 
@@ -128,28 +121,19 @@ class Bench:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """One order under all policies.
-
-    Attributes
-    ----------
-    paths : dict of str to ndarray of float64, shape (n,)
-        Shares by interval.
-    persistent : dict of float to dict of str to float
-        Cost by share of own depletion that persists, and policy.
-    late : dict of int to dict of str to tuple of float
-        By latency (seconds) and policy within the minute: cost over the mid of each trade, then over those that follow.
-    expected : Plan or None
-        Its first plan that had a price.
-    first_cost : float or None
-        What that plan would have cost, had it been left as it was.
-    """
+    """One order under all policies."""
 
     priced: Priced
+    #: Shape (n,). Shares by interval.
     paths: Mapping[str, Float]
+    #: Cost by share of own depletion that persists, and policy.
     persistent: Mapping[float, Mapping[str, float]]
+    #: By latency (seconds) and policy within the minute: cost over the mid of each trade, then over those that follow.
     late: Mapping[int, Mapping[str, tuple[float, ...]]]
     first: Plan | None
+    #: Its first plan that had a price.
     expected: Plan | None
+    #: What that plan would have cost, had it been left as it was.
     first_cost: float | None
 
 

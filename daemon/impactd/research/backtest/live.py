@@ -41,26 +41,18 @@ Look = Callable[[Engine, int, tuple[Output, ...]], None]
 
 @dataclass(frozen=True, slots=True)
 class ParentOrder:
-    """One order to try, in shares.
-
-    Attributes
-    ----------
-    qty : int
-        Quanta.
-    start, end : int
-        [start, end), ns; both at the ends of intervals.
-    cap : int
-        Most that any policy trades in an interval, quanta.
-    lot_size : int
-        Quanta.
-    """
+    """One order to try, in shares."""
 
     symbol: str
     side: Side
+    #: Quanta.
     qty: int
+    #: [start, end), ns; both at the ends of intervals.
     start: int
     end: int
+    #: Most that any policy trades in an interval, quanta.
     cap: int
+    #: Quanta.
     lot_size: int = QUANTA
     risk_aversion: float = 0.0
 
@@ -84,27 +76,18 @@ class ParentOrder:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """What the engine did with an order.
+    """What the engine did with an order."""
 
-    Attributes
-    ----------
-    qty : ndarray of float64, shape (n,)
-        Shares traded in each interval of the window.
-    first : Plan
-        The plan that was made at the order's start.
-    expected : Plan or None
-        The first plan that had a price: at the start, unless no book prevailed yet.
-    left : float
-        Shares that were not traded when the window ended.
-    slices : tuple of Slice
-        What was taken within the minute, where the settings act so.
-    """
-
+    #: Shape (n,). Shares traded in each interval of the window.
     qty: Float
+    #: The plan that was made at the order's start.
     first: Plan
+    #: The first plan that had a price: at the start, unless no book prevailed yet.
     expected: Plan | None
+    #: Shares that were not traded when the window ended.
     left: float
     n_plans: int
+    #: What was taken within the minute, where the settings act so.
     slices: tuple[Slice, ...] = ()
 
 

@@ -57,14 +57,9 @@ _LEAST_WEIGHT: Final = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What there is to trade.
+    """What there is to trade."""
 
-    Attributes
-    ----------
-    qty, cap, lot : int
-        Quanta: of the order, of an interval at most, in a lot.
-    """
-
+    #: Quanta: of the order, of an interval at most, in a lot.
     qty: int
     cap: int
     lot: int
@@ -78,14 +73,9 @@ class Task:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lines:
-    """Curves ``s + beta q`` fitted to each interval of one side by itself.
+    """Curves ``s + beta q`` fitted to each interval of one side by itself."""
 
-    Attributes
-    ----------
-    s, beta : ndarray of float64, shape (n,)
-        Price; price per share.  NaN where no cell could be fitted.
-    """
-
+    #: Shape (n,). Price; price per share.  NaN where no cell could be fitted.
     s: Float
     beta: Float
 

@@ -41,15 +41,10 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Worked:
-    """What orders came to.
-
-    Attributes
-    ----------
-    outcomes : tuple of Outcome
-        In the order of symbol, day, start, end, size and side.
-    """
+    """What orders came to."""
 
     strategies: tuple[str, ...]
+    #: In the order of symbol, day, start, end, size and side.
     outcomes: tuple[Outcome, ...]
     studies: tuple[DayForecasts, ...]
     skipped: tuple[str, ...]
@@ -113,21 +108,15 @@ def backtest(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Asked:
-    """All that a backtest is to do, before any of it is done.
-
-    Attributes
-    ----------
-    trials : dict of (str, str) to tuple of Trial
-        By symbol and day, in the order of the report; a day on which nothing can be tried has none.
-    skipped : dict of (str, str) to tuple of str
-        Windows of each that were left out, and why.
-    """
+    """All that a backtest is to do, before any of it is done."""
 
     tapes: tuple[SymbolTape, ...]
     settings: CoreSettings
     question: Question
     strategies: tuple[str, ...]
+    #: By symbol and day, in the order of the report; a day on which nothing can be tried has none.
     trials: Mapping[tuple[str, str], tuple[Trial, ...]]
+    #: Windows of each that were left out, and why.
     skipped: Mapping[tuple[str, str], tuple[str, ...]]
 
     @classmethod

@@ -30,46 +30,31 @@ REFERENCE_DEPTH: Final = 0.1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DayForecasts:
-    """Forecast and realised impact of one day of one symbol: all that a report shows of the day.
-
-    Attributes
-    ----------
-    lines : tuple of Lines
-        To buy and to sell, fitted to each closed interval's cells.
-    impact : ndarray of float64, shape (2, n, n)
-        Per-share impact at `reference`, price: in row t, what was expected of each interval from t on when t began;
-        NaN without a forecast.
-    realised : ndarray of float64, shape (2, n)
-        Per-share impact at `reference`, price; NaN where no book prevailed.
-    reference : float
-        Shares.
-    slope, slope_se : ndarray of float64, shape (2, n)
-        Of the published model for each interval, and its standard error: beta,
-        or eta for the power model; NaN without one.
-    """
+    """Forecast and realised impact of one day of one symbol: all that a report shows of the day."""
 
     day: Day
+    #: To buy and to sell, fitted to each closed interval's cells.
     lines: tuple[Lines, Lines]
+    #: Shape (2, n, n). Per-share impact at `reference`, price: in row t, what was expected of each interval from t on
+    #: when t began; NaN without a forecast.
     impact: Float
+    #: Shape (2, n). Per-share impact at `reference`, price; NaN where no book prevailed.
     realised: Float
+    #: Shares.
     reference: float
+    #: Shape (2, n). Of the published model for each interval, and its standard error: beta, or eta for the power model;
+    #: NaN without one.
     slope: Float
     slope_se: Float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DayStudy(DayForecasts):
-    """One day of one symbol, for orders to be tried on.
+    """One day of one symbol, for orders to be tried on."""
 
-    Attributes
-    ----------
-    volume : ndarray of float64, shape (n, n)
-        In row t, what was expected of each interval from t on when t began; NaN without a forecast.
-    profile : ndarray of float64, shape (2, n)
-        Relative spread and excess of the generic session profile.
-    """
-
+    #: Shape (n, n). In row t, what was expected of each interval from t on when t began; NaN without a forecast.
     volume: Float
+    #: Shape (2, n). Relative spread and excess of the generic session profile.
     profile: Float
 
     @classmethod

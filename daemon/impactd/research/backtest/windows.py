@@ -51,57 +51,38 @@ _DEPTH_MIN: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is tried.
+    """What is tried."""
 
-    Attributes
-    ----------
-    qty : tuple of float
-        Shares; empty for none.
-    participation : tuple of float
-        Shares of the session's continuous volume; empty for none.  A day without trades has `depth_shares` instead.
-    depth_shares : tuple of float
-        Shares of the visible depth, for an interval; where no size is given otherwise.
-    horizon_min : int or None
-        Horizon of the only windows; None for hours, the range and the session.
-    every_min : int or None
-        From one start to the next; None for the horizon: disjoint windows.
-    from_s, to_s : int
-        Local seconds after midnight.
-    depth_cap : float
-        Most that an interval trades, in visible depths.
-    lot : int
-        Quanta.
-    trimmed : bool
-        Whether trimmed windows are tried too.
-    kinds : tuple of str
-        Of window; those that do not fit the horizon are left out.
-    """
-
+    #: Shares; empty for none.
     qty: tuple[float, ...] = ()
+    #: Shares of the session's continuous volume; empty for none.  A day without trades has `depth_shares` instead.
     participation: tuple[float, ...] = ()
+    #: Shares of the visible depth, for an interval; where no size is given otherwise.
     depth_shares: tuple[float, ...] = DEPTH_SHARES
+    #: Horizon of the only windows; None for hours, the range and the session.
     horizon_min: int | None = None
+    #: From one start to the next; None for the horizon: disjoint windows.
     every_min: int | None = None
+    #: Local seconds after midnight.
     from_s: int = 36_000
     to_s: int = 57_600
+    #: Most that an interval trades, in visible depths.
     depth_cap: float = 1.0
+    #: Quanta.
     lot: int = QUANTA
     risk_aversion: float = 0.0
+    #: Whether trimmed windows are tried too.
     trimmed: bool = True
+    #: Of window; those that do not fit the horizon are left out.
     kinds: tuple[str, ...] = KINDS
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One order with its origin.
-
-    Attributes
-    ----------
-    windows : tuple of str
-        Kinds of window that it counts in.
-    """
+    """One order with its origin."""
 
     order: ParentOrder
+    #: Kinds of window that it counts in.
     windows: tuple[str, ...]
     day: str
     horizon_min: int

@@ -55,14 +55,9 @@ _MOCK_TIMEOUT_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """A broker that answers.
+    """A broker that answers."""
 
-    Parameters
-    ----------
-    bootstrap : str
-        ``host:port`` for clients, plain text.
-    """
-
+    #: ``host:port`` for clients, plain text.
     bootstrap: str
     kind: Literal["address", "docker", "maven", "mock"]
 

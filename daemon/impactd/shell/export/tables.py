@@ -33,19 +33,13 @@ class Kind(StrEnum):
 
 
 class Table(NamedTuple):
-    """A table: the topic whose records of one type are its rows.
-
-    Attributes
-    ----------
-    type : str or None
-        `type` of its records; None: all of the topic.
-    columns : mapping of str to Kind
-        `partition` and `offset` first; together they name a row.
-    """
+    """A table: the topic whose records of one type are its rows."""
 
     name: str
     topic: Topic
+    #: `type` of its records; None: all of the topic.
     type: str | None
+    #: `partition` and `offset` first; together they name a row.
     columns: Mapping[str, Kind]
 
 

@@ -21,18 +21,12 @@ _CHUNK: Final = 20_000
 
 @dataclass(slots=True)
 class Exported:
-    """What a run has written.
-
-    Attributes
-    ----------
-    gaps : list of str
-        Ranges of offsets that were deleted by retention before they were exported, as text.
-    foreign : Counter of str
-        Records that are no message of the service, and have no row; by topic.
-    """
+    """What a run has written."""
 
     rows: Counter[str] = field(default_factory=Counter)
+    #: Ranges of offsets that were deleted by retention before they were exported, as text.
     gaps: list[str] = field(default_factory=list)
+    #: Records that are no message of the service, and have no row; by topic.
     foreign: Counter[str] = field(default_factory=Counter)
 
 

@@ -98,20 +98,14 @@ class Out(NamedTuple):
 
 @dataclass(slots=True)
 class Request:
-    """A replace or cancel that has no answer yet.
-
-    Attributes
-    ----------
-    place : str or None
-        Where its record is, as the header `input` has it; None until it is written.
-    stated : dict
-        Terms of the order if it is accepted.
-    """
+    """A replace or cancel that has no answer yet."""
 
     kind: str
     cl_ord_id: str
     orig: str
+    #: Terms of the order if it is accepted.
     stated: Record = field(default_factory=dict)
+    #: Where its record is, as the header `input` has it; None until it is written.
     place: str | None = None
 
 
@@ -160,23 +154,16 @@ class Parent:
 
 @dataclass(slots=True)
 class Answer:
-    """What follows from a message or a record of the service.
-
-    Attributes
-    ----------
-    awaits : Parent or Request or None
-        Takes the place of that record.
-    changed : dict of Parent
-        Orders to save, by name.
-    gone : list of str
-        Orders that ended so long ago that they are forgotten.
-    """
+    """What follows from a message or a record of the service."""
 
     symbol: str = ""
     record: tuple[Topic, bytes] | None = None
+    #: Takes the place of that record.
     awaits: Parent | Request | None = None
     out: list[Out] = field(default_factory=list)
+    #: Orders to save, by name.
     changed: dict[str, Parent] = field(default_factory=dict)
+    #: Orders that ended so long ago that they are forgotten.
     gone: list[str] = field(default_factory=list)
 
 

@@ -55,21 +55,14 @@ class SessionsError(ValueError):
 
 @dataclass(slots=True)
 class SessionState:
-    """Sequence numbers of a session, and what it has sent.
+    """Sequence numbers of a session, and what it has sent."""
 
-    Attributes
-    ----------
-    next_in, next_out : int
-        The next message's numbers.
-    created : str
-        When the numbers began at 1, a UTCTimestamp.
-    sent : dict of str
-        Application messages by their number.
-    """
-
+    #: The next message's numbers.
     next_in: int = 1
     next_out: int = 1
+    #: When the numbers began at 1, a UTCTimestamp.
     created: str = ""
+    #: Application messages by their number.
     sent: dict[int, str] = field(default_factory=dict)
 
     def write(self, folder: Path, name: str) -> None:

@@ -41,15 +41,10 @@ class TagError(ValueError):
 
 
 class Place(NamedTuple):
-    """Where a term is in an order.
-
-    Attributes
-    ----------
-    tag : int or None
-        Standard tag; None for a strategy parameter.
-    """
+    """Where a term is in an order."""
 
     term: str
+    #: Standard tag; None for a strategy parameter.
     tag: int | None
     unit: Unit
     meaning: str

@@ -68,27 +68,18 @@ class FillPaid(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """What was saved, as currency.
+    """What was saved, as currency."""
 
-    Attributes
-    ----------
-    qty : float
-        Shares executed in the minutes that are priced.
-    cost, twap_cost : float or None
-        What the order and an even pace of that quantity have paid over mid; None where it is 0.
-    saved : float or None
-        One less the other; None where nothing was executed or no fill was reported.
-    band : tuple of float or None
-        Of the saving, at 95%; None while too few minutes are priced.
-    minutes, by_fills, unpriced : int
-        Minutes that are priced, those of them by fills, and those that could not be.
-    """
-
+    #: Shares executed in the minutes that are priced.
     qty: float
+    #: What the order and an even pace of that quantity have paid over mid; None where it is 0.
     cost: float | None
     twap_cost: float | None
+    #: One less the other; None where nothing was executed or no fill was reported.
     saved: float | None
+    #: Of the saving, at 95%; None while too few minutes are priced.
     band: tuple[float, float] | None
+    #: Minutes that are priced, those of them by fills, and those that could not be.
     minutes: int
     by_fills: int
     unpriced: int
