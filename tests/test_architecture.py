@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import subprocess
 import sys
@@ -182,3 +183,41 @@ def test_service_module_imports_only_what_the_service_installs(path: Path) -> No
     assert unguarded <= allowed, (
         f"not in [project] dependencies: {sorted(unguarded - allowed)}; import it where it is used"
     )
+
+
+def _signature(item: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+    """Return what a docstring's entries may name: arguments, and of a class its attributes too."""
+    found: set[str] = set()
+    for node in ast.walk(item):
+        if isinstance(node, ast.arg):
+            found.add(node.arg)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and isinstance(item, ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
+            found.add(node.attr)
+        elif isinstance(node, ast.AnnAssign | ast.Assign) and isinstance(item, ast.ClassDef):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return found
+
+
+def _entries(text: str) -> Iterator[str]:
+    """Yield the names of the entries under Parameters and Attributes."""
+    section = ""
+    lines = text.splitlines()
+    for line, under in itertools.pairwise([*lines, ""]):
+        if re.fullmatch("-{3,}", under):
+            section = line
+        elif section in {"Parameters", "Attributes"} and re.match(r"[*\w]", line):
+            yield from (name.strip("* ") for name in line.partition(" : ")[0].split(","))
+
+
+def test_docstrings_describe_what_is_there() -> None:
+    gone = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for item in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(item, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                named = set(_entries(ast.get_docstring(item) or ""))
+                if named and (missing := named - _signature(item)):
+                    gone.append((path.relative_to(PACKAGE), item.name, missing))
+    assert gone == []

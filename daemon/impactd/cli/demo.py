@@ -133,7 +133,7 @@ def _with_free_port(settings: Settings) -> Settings:
 
 
 def _replay_data() -> Path:
-    """Return the directory of the generated day: beside the sources, or inside the installed package."""
+    """Return the directory of the generated day: next to the sources, or inside the installed package."""
     package = Path(__file__).parents[1]
     for directory in (package.parents[1] / "replay_data", package / "replay_data"):
         if (directory / "day.jsonl.gz").is_file():

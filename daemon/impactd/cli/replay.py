@@ -77,7 +77,7 @@ def command(
     if journal is None and not data.paths:
         raise click.UsageError("Missing option '--data' (or '--journal').")
     if journal is not None and not data.is_empty:
-        raise InputError("--journal: the run's inputs are read from beside the journal; leave out --data and the like")
+        raise InputError("--journal: the run's inputs are read from its directory; leave out --data and the like")
     if journal is not None and (session or tz):
         raise InputError("--journal: the run's own hours hold; leave out --session and --tz")
     if journal is not None and journal.name != "journal.jsonl":

@@ -282,7 +282,7 @@ class _Rounding:
         room = self.high_quanta - np.cumsum(count) * self.lot_quanta >= rest  # of the running sum, from here to the end
         fits &= np.flip(np.logical_and.accumulate(np.flip(room)))
         if self.least is not None and bool(np.any(fits & (count > 0))):
-            fits &= count > 0  # beside a clip, where there is one with room
+            fits &= count > 0  # with a clip, where one has room
         if not bool(np.any(fits)):
             return -1
         held = np.asarray(count * (self.lot_quanta / QUANTA), np.float64)

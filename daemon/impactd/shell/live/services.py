@@ -99,7 +99,7 @@ async def _addresses(url: str) -> list[str]:
         port = parts.port or 80
         async with asyncio.timeout(_TIMEOUT_S):
             found = await loop.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
-    except (OSError, ValueError):  # whoever asks it names what is wrong
+    except (OSError, ValueError):  # the one that asks it names what is wrong
         return [url]
     hosts = sorted({str(address[0]) for *_, address in found})
     # One of a loopback name's two addresses is not listened on.

@@ -66,7 +66,7 @@ class ScipySolver:
         start = np.zeros(len(open_))
         share(1.0, upper, upper, start)
 
-        def laid(u: Float) -> Float:
+        def placed(u: Float) -> Float:
             x = np.zeros(n)
             x[open_] = np.maximum(u, 0.0)
             return x
@@ -74,7 +74,7 @@ class ScipySolver:
         constraints = [LinearConstraint(np.ones((1, len(open_))), 1.0, 1.0)]
         if problem.nested:
             x = np.empty(n)
-            keep_within(np.cumsum(laid(start)), unit.cap, unit.low, unit.high, x)
+            keep_within(np.cumsum(placed(start)), unit.cap, unit.low, unit.high, x)
             start = x[open_]
             low, high = unit.low[:-1], unit.high[:-1]
             if np.any(high - low <= _NO_ROOM):
@@ -83,11 +83,11 @@ class ScipySolver:
             constraints.append(LinearConstraint(np.tri(n)[:-1, open_], low, high))
         hessian: dict[str, Any] = {}
         if self.exact_hessian:
-            hessian["hess"] = lambda u: _hessian(unit, laid(u))[np.ix_(open_, open_)]
+            hessian["hess"] = lambda u: _hessian(unit, placed(u))[np.ix_(open_, open_)]
         result = minimize(  # type: ignore[call-overload]  # its overloads tell methods and options apart one by one
-            lambda u: objective(unit, 1.0, laid(u)),
+            lambda u: objective(unit, 1.0, placed(u)),
             start,
-            jac=lambda u: gradient(unit, 1.0, laid(u))[open_],
+            jac=lambda u: gradient(unit, 1.0, placed(u))[open_],
             method=self.method,
             bounds=Bounds(np.zeros(len(open_)), upper),
             constraints=constraints,
@@ -97,7 +97,7 @@ class ScipySolver:
         if not np.all(np.isfinite(result.x)):
             text = f"ended with {result.message!r}; use exact or clarabel"
             return SolveFailure(self.name, Failure.NOT_CONVERGED, text)
-        return laid(np.asarray(result.x, dtype=np.float64)) * qty, int(result.nit), None
+        return placed(np.asarray(result.x, dtype=np.float64)) * qty, int(result.nit), None
 
 
 def slsqp(effort: float = 1.0) -> ScipySolver:
