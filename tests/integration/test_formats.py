@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pandas as pd
 import pytest
 
 from impactd.config import Settings
 from impactd.core.base.topics import Topic
+from impactd.research.cost_analysis import read_results
+from impactd.shell.audit.capture import capture
 from impactd.shell.broker.broker import Broker
 from impactd.shell.export.parquet import ParquetSink
 from impactd.shell.export.topics import export
@@ -106,6 +109,13 @@ async def test_day_in_a_format_is_the_day_in_json(
     assert audit.outcome == "agrees", audit
     assert sorted(record.header("reason") or b"" for record in letters) == [b"schema", b"unknown_schema"]
     assert all(is_framed(record.value) for record in letters)
+    await capture(settings, tmp_path / "captured", outputs=True)
+    costs, wanted = (read_results(tmp_path / name).costs for name in ("captured", "out"))
+    for found_table, wanted_table in zip(costs, wanted, strict=True):
+        names = [name for name in ("symbol", "cl_ord_id", "exec_id", "side", "day") if name in wanted_table]
+        pd.testing.assert_frame_equal(
+            *(table.sort_values(names, ignore_index=True) for table in (found_table, wanted_table))
+        )
     with closing(ParquetSink(tmp_path / "tables")) as sink:
         rows = (await export(settings, sink)).rows
     assert rows["plans"] == sum(map(len, expected[Topic.PLANS]))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -11,6 +13,8 @@ import orjson
 import pandas as pd
 
 from impactd.research.errors import MALFORMED, ValidationError
+from impactd.wire.codec import FieldError
+from impactd.wire.framing import SCHEMAS, Schemas, is_framed
 
 #: What names a record of each kind: the latest of a name holds.
 _NAMES: Final = {
@@ -54,19 +58,37 @@ def read_tca(path: str | Path) -> Costs:
     try:
         for record in published(path):
             rows[record["type"]].append(record)
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         what = f"path: {path} is not a file of costs ({error})"
         raise ValidationError(MALFORMED, what, "give the tca.jsonl of a replay or a capture") from error
     return Costs(*(_table(found, _NAMES[kind]) for kind, found in rows.items()))
 
 
 def published(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the messages of a file of a replay or a capture, plain or ``.gz``."""
+    """Yield the messages of a file of a replay or a capture, plain or ``.gz``.
+
+    Records of a capture that are no message of the service are passed over.
+    """
+    schemas: Schemas | None = None
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
         for line in lines:
             record = orjson.loads(line)
-            # A capture has the published bytes in an envelope.
-            yield orjson.loads(record["value"]) if "value" in record else record
+            if not record.keys() & {"value", "value_base64"}:
+                yield record
+                continue
+            # A capture has the published bytes in an envelope, and the schemas next to it.
+            text = record.get("value")
+            value = base64.b64decode(record["value_base64"]) if text is None else text.encode()
+            if is_framed(value):
+                schemas = schemas or Schemas.of_text((path.parent / SCHEMAS).read_text("utf-8"))
+                try:
+                    value = schemas.as_json(value)
+                except FieldError as error:
+                    raise ValueError(f"{path}: {error}") from error
+            with suppress(orjson.JSONDecodeError):
+                message = orjson.loads(value)
+                if isinstance(message, dict) and "type" in message:
+                    yield message
 
 
 def _table(rows: list[dict[str, Any]], names: list[str]) -> pd.DataFrame:

@@ -42,6 +42,9 @@ HEAD_BYTES: Final = _HEAD.size
 #: The registry's names of the formats.
 TYPES: Final[Mapping[str, str]] = {"avro": "AVRO", "protobuf": "PROTOBUF"}
 
+#: File of the schemas of a capture, next to its other files.
+SCHEMAS: Final = "schemas.json"
+
 Reader = Callable[[bytes], Any]
 
 

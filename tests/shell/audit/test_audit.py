@@ -13,7 +13,7 @@ import pytest
 from impactd.config import Settings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.shell.audit.audit import Audit, audit_all, audit_plans, find_plan
-from impactd.shell.audit.capture import OUTPUT_TOPICS, SCHEMAS
+from impactd.shell.audit.capture import OUTPUT_TOPICS
 from impactd.shell.audit.compare import first_difference
 from impactd.shell.audit.coverage import coverage
 from impactd.shell.audit.derive import derive
@@ -21,7 +21,7 @@ from impactd.shell.audit.journal import cover
 from impactd.shell.audit.source import capture_source
 from impactd.shell.lines import InputFileError
 from impactd.wire.codec import Limits
-from impactd.wire.framing import Schema, Schemas
+from impactd.wire.framing import SCHEMAS, Schema, Schemas
 from tests.shell.kafka.runs import CHANGE, KAFKA, CapturedRun
 
 

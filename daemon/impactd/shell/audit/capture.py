@@ -37,7 +37,7 @@ from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.shell.kafka.consume import ConsumedRecord, read_bounds, read_topics
 from impactd.shell.kafka.registry import SchemaSource
 from impactd.shell.lines import InputFileError, read_lines
-from impactd.wire.framing import Schemas
+from impactd.wire.framing import SCHEMAS, Schemas
 
 #: The journal first: what it names was there before it.
 CAPTURED: Final = (Topic.JOURNAL, *INPUT_TOPICS)
@@ -56,7 +56,6 @@ OUTPUT_TOPICS: Final = (
 
 #: File that describes the others, and the version of its form and theirs.
 MANIFEST: Final = "capture.json"
-SCHEMAS: Final = "schemas.json"
 CAPTURE_SCHEMA: Final = "impactd.capture/1"
 
 #: A line may be a third longer than the record, for Base64, and more for escapes.
