@@ -9,6 +9,7 @@ import pytest
 from impactd.core.allocator.solvers.base import Failure, SolveFailure
 from impactd.core.base.quantity import MAX_QUANTA, QUANTA
 from impactd.core.base.topics import Side, Topic
+from impactd.core.orders.codec import assumed_chunk
 from impactd.core.orders.early import MAX_HELD_BYTES
 from impactd.core.outputs.counts import EventOutcome
 from impactd.core.planning import replan as desk_module
@@ -350,7 +351,32 @@ def test_ended_order_is_forgotten_after_keep_ended_ns() -> None:
     harness.send(fill(at(2.5), "E1", 100), cancel(at(2.5)))
     assert {"order/A", "execs/A/0"} <= set(harness.state)
     harness.run(minutes(4, start=at(2)))
-    assert not [key for key in harness.state if key.startswith(("order/", "execs/"))]
+    assert not [key for key in harness.state if key.startswith(("order/", "execs/", "assumed/"))]
+
+
+def test_assumed_quantities_are_saved_by_part_of_the_hour_and_forgotten_with_their_order() -> None:
+    harness = with_order(EngineHarness(settings(fills="scheduled", keep_ended_ns=2 * M)), length=60 * M)
+    harness.run(minutes(45, start=at(2)))
+    parts = sorted(key for key in harness.state if key.startswith("assumed/"))
+    assert len(parts) >= 3
+    harness.run(minutes(1, start=at(47)))
+    assert [key for key in harness.commits[-1].state if key.startswith("assumed/")] == parts[-1:]
+    order = harness.engine.orders.get("A")
+    assert order is not None
+    assumed = dict(order.assumed)
+    harness.reload()
+    again = harness.engine.orders.get("A")
+    assert again is not None
+    assert again.assumed == assumed
+    # Reports of all of the first part take its place: nothing of it is left to save.
+    first = [start for start in sorted(assumed) if f"assumed/A/{assumed_chunk(start)}" == parts[0]]
+    for k, start in enumerate(first):
+        harness.send(fill(start, f"E{k}", assumed[start] // QUANTA))
+    assert parts[0] not in harness.state
+    assert harness.engine.dump() == harness.state
+    harness.send(cancel(at(48)))
+    harness.run(minutes(4, start=at(48)))
+    assert not [key for key in harness.state if key.startswith(("order/", "execs/", "assumed/"))]
 
 
 def test_ended_order_is_past_by_the_events_own_time() -> None:

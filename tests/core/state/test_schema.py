@@ -24,9 +24,12 @@ from impactd.core.inputs.terms import Terms
 from impactd.core.orders.codec import (
     EXECUTIONS_A_KEY,
     Held,
+    assumed_chunk,
+    dump_assumed,
     dump_executions,
     dump_held,
     dump_order,
+    load_assumed,
     load_executions,
     load_held,
     load_order,
@@ -84,10 +87,12 @@ def test_order_is_read_back_as_it_was(terms: NewOrder, status: Status, qty: list
     order.schedule = Schedule(*(np.array(qty, np.int64) for _ in range(4)), 5, 3)
     order.executions = {"E1": Execution(0, 1, 2.5, T0)}
     order.later_ids, order.replaces, order.reduced = ["A2"], ["digest"], True
-    order.filled_in, order.assumed = {T0: 5}, {T0 - M: 7}
+    order.filled_in, order.assumed = {T0: 5}, {T0: 3, T0 - M: 7}
     again, n_executions = load_order(dump_order(order))
     assert n_executions == 1
     again.executions = order.executions
+    for chunk in {assumed_chunk(start) for start in order.assumed}:
+        again.assumed |= load_assumed(dump_assumed(order, chunk))
     assert again == order
 
 

@@ -2,6 +2,7 @@
 
 Executions are kept in chunks of `EXECUTIONS_A_KEY`, because an order may have
 tens of thousands of them and a value must stay far below the largest message.
+What was assumed is kept in chunks of time (`assumed_chunk`), because each minute adds to the last one alone.
 """
 
 from __future__ import annotations
@@ -38,11 +39,13 @@ class Held(NamedTuple):
 
 _EVENT_TYPES: Final = {cls.__name__: cls for cls in (NewOrder, ReplaceOrder, CancelOrder, Fill, Correct, Bust)}
 
-_ORDER_FIELDS: Final = tuple(f.name for f in dataclasses.fields(Order) if f.name != "executions")
+_ORDER_FIELDS: Final = tuple(
+    f.name for f in dataclasses.fields(Order) if f.name not in {"executions", "assumed", "reassumed"}
+)
 
 
 def dump_order(order: Order) -> bytes:
-    """Return the state value of an order, without its executions."""
+    """Return the state value of an order, without its executions and what was assumed."""
     fields = {name: getattr(order, name) for name in _ORDER_FIELDS}
     fields["schedule"] = order.schedule.save()
     fields["auctions"] = [tuple(entry) for entry in order.auctions]
@@ -50,7 +53,6 @@ def dump_order(order: Order) -> bytes:
     fields["costs"] = order.costs.save()
     fields["closed"] = None if order.closed is None else [order.closed[0], str(order.closed[1])]
     fields["filled_in"] = list(order.filled_in.items())
-    fields["assumed"] = list(order.assumed.items())
     fields["n_executions"] = len(order.executions)
     fields["instrument"] = order.instrument.values()
     return orjson.dumps(fields)
@@ -68,7 +70,7 @@ def load_order(value: bytes) -> tuple[Order, int]:
     fields["cost_band"] = None if fields["cost_band"] is None else tuple(fields["cost_band"])
     fields["auctions"] = tuple(Entry(*entry) for entry in fields["auctions"])
     fields["alerted"] = set(fields["alerted"])
-    fields["filled_in"], fields["assumed"] = dict(fields["filled_in"]), dict(fields["assumed"])
+    fields["filled_in"] = dict(fields["filled_in"])
     fields["costs"] = Costs.load(fields["costs"])
     fields["closed"] = None if fields["closed"] is None else (fields["closed"][0], int(fields["closed"][1]))
     return Order(**fields), n_executions
@@ -88,6 +90,21 @@ def load_executions(value: bytes, first: int = 0) -> dict[str, Execution]:
             orjson.loads(value), first
         )
     }
+
+
+def assumed_chunk(start: int) -> int:
+    """Return the number of the chunk, some 18 minutes, that an interval with this start (ns) is in."""
+    return start >> 40
+
+
+def dump_assumed(order: Order, chunk: int) -> bytes:
+    """Return the state value of what was assumed in the intervals of a chunk."""
+    return orjson.dumps(sorted([start, qty] for start, qty in order.assumed.items() if assumed_chunk(start) == chunk))
+
+
+def load_assumed(value: bytes) -> dict[int, int]:
+    """Return what was assumed, by start of the interval."""
+    return dict(orjson.loads(value))
 
 
 def dump_held(held: Held) -> bytes:

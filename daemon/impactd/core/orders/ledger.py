@@ -2,14 +2,15 @@
 
 An order is written under ``order/ID``, its executions in chunks under
 ``execs/ID/N``: a fill rewrites its order and one chunk, however many fills
-came before.
+came before.  What was assumed is in chunks of time under ``assumed/ID/N``.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.stateful import Changes
@@ -17,8 +18,11 @@ from impactd.core.books.grid import PLAN_REACH
 from impactd.core.books.store import FOREVER
 from impactd.core.orders.codec import (
     EXECUTIONS_A_KEY,
+    assumed_chunk,
+    dump_assumed,
     dump_executions,
     dump_order,
+    load_assumed,
     load_executions,
     load_order,
 )
@@ -96,11 +100,22 @@ class Ledger:
         self._changes.delete(f"order/{order.cl_ord_id}")
         for chunk in range(_n_chunks(order)):
             self._changes.delete(f"execs/{order.cl_ord_id}/{chunk}")
+        for chunk in _assumed_chunks([*order.assumed, *order.reassumed]):
+            self._changes.delete(f"assumed/{order.cl_ord_id}/{chunk}")
 
     def mark(self, order: Order) -> None:
         """Note that an order has changed."""
         self._index(order)
         self._changes.mark(f"order/{order.cl_ord_id}", lambda: dump_order(order))
+        if order.reassumed:
+            there = set(_assumed_chunks(order.assumed))
+            for chunk in _assumed_chunks(order.reassumed):
+                key = f"assumed/{order.cl_ord_id}/{chunk}"
+                if chunk in there:
+                    self._changes.mark(key, functools.partial(dump_assumed, order, chunk))
+                else:
+                    self._changes.delete(key)
+            order.reassumed.clear()
 
     def mark_execution(self, order: Order, exec_id: str) -> None:
         """Note that an execution of an order has changed."""
@@ -142,6 +157,8 @@ class Ledger:
             items[f"order/{order.cl_ord_id}"] = dump_order(order)
             for chunk in range(_n_chunks(order)):
                 items[f"execs/{order.cl_ord_id}/{chunk}"] = dump_executions(order, chunk)
+            for chunk in _assumed_chunks(order.assumed):
+                items[f"assumed/{order.cl_ord_id}/{chunk}"] = dump_assumed(order, chunk)
         return items
 
     def load(self, items: Mapping[str, bytes]) -> None:
@@ -154,6 +171,10 @@ class Ledger:
                     first = chunk * EXECUTIONS_A_KEY
                     order.executions.update(load_executions(items[f"execs/{name}/{chunk}"], first))
                 self._put(order)
+        for key, value in items.items():
+            kind, _, name = key.partition("/")
+            if kind == "assumed":
+                self._orders[name.rpartition("/")[0]].assumed |= load_assumed(value)
 
     def _put(self, order: Order) -> None:
         self._orders[order.cl_ord_id] = order
@@ -188,6 +209,11 @@ def _take_out(index: dict[str, list[str]], order: Order) -> None:
         del ids[at]
         if not ids:
             del index[order.symbol]
+
+
+def _assumed_chunks(starts: Iterable[int]) -> list[int]:
+    """Return the chunks of intervals with these starts, ascending."""
+    return sorted({assumed_chunk(start) for start in starts})
 
 
 def _n_chunks(order: Order) -> int:

@@ -109,6 +109,8 @@ class Order:
     filled_in: dict[int, int] = field(default_factory=dict)
     #: With ``fills = "scheduled"``: the quantity that counts as filled without a report, by start of its interval.
     assumed: dict[int, int] = field(default_factory=dict)
+    #: Starts of the intervals among these that have changed since they were saved last.
+    reassumed: set[int] = field(default_factory=set, compare=False)
     #: Continuous volume of the market in closed minutes since `works_from`, shares.
     market_volume: float = 0.0
     #: Start of the last interval in which it may trade, ns, as it was last planned; 0 where it may not.
@@ -243,6 +245,7 @@ class Order:
         interval = ts_event // at.interval_ns * at.interval_ns
         replaced = min(self.assumed.get(interval, 0), max(qty, 0))
         if replaced:
+            self.reassumed.add(interval)
             self.assumed[interval] -= replaced
             if not self.assumed[interval]:
                 del self.assumed[interval]
@@ -268,8 +271,11 @@ class Order:
         """Count the unfilled quantity of the closed interval that holds `ts` as filled."""
         interval = ts // at.interval_ns * at.interval_ns
         self.assumed[interval] = self.assumed.get(interval, 0) + qty
+        self.reassumed.add(interval)
         if len(self.assumed) > MAX_ASSUMED:
-            del self.assumed[min(self.assumed)]
+            oldest = min(self.assumed)
+            del self.assumed[oldest]
+            self.reassumed.add(oldest)
         self.cum_qty += qty
         self.displace(ts, qty, at)
 

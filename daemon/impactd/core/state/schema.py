@@ -5,7 +5,7 @@ Rules:
 - one key for each part that changes independently: ``meta``, ``settings``,
   ``books/SYMBOL``, ``market/SYMBOL``, ``lasting/SYMBOL/PART`` (what of a
   market seldom changes), ``tca/SYMBOL``, ``order/ID``, ``execs/ID/N``,
-  ``held/N``, ``built/CODEC/SYMBOL/N``, ``changes/N``; a
+  ``assumed/ID/N``, ``held/N``, ``built/CODEC/SYMBOL/N``, ``changes/N``; a
   commit writes only what it changed, and the size of each value is bounded;
 - floats are written by their shortest exact decimal and read back bit for
   bit; arrays are written as bytes;
