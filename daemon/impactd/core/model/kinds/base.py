@@ -20,7 +20,7 @@ power       u^delta                  delta in (0, 1.5]       eta = E/q_ref^delta
 ========== ======================== ======================= ===================
 
 Sizes are divided by q_ref before a fit, so that its columns have like scales.
-A new kind is one file with a class like `impactd.core.model.kinds.linear.Linear`,
+A new kind is one file with a class like `impactd.core.model.kinds.quadratic.Quadratic`,
 and one line in `impactd.core.model.kinds.registry`; another package's is an entry point.
 """
 
