@@ -1,9 +1,14 @@
-"""The cost of one order by every surface; ``python -m tests.research.one_cost`` writes the table of docs/method.md."""
+"""The cost of one order by every surface; ``python -m tests.research.one_cost`` writes the table of docs/method.md.
+
+``python -m tests.research.one_cost first`` prints what the first plans of cold starts expect, and what is paid.
+"""
 
 from __future__ import annotations
 
+import math
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -168,9 +173,32 @@ def documented() -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
 
 
+def arl(data_dir: Path) -> Case:
+    return Case(data_dir / "ARL_2025-07-17_mbp10.csv.gz", "ARL", 1_752_759_000_000_000_000, 1_200, 1)
+
+
+def first_plans(data_dir: Path) -> Iterator[str]:
+    """Yield a line for each first plan of the recorded days that begin with the open."""
+    for case in (frog(data_dir), arl(data_dir)):
+        for wait in (0, 5, 15, 30):
+            with tempfile.TemporaryDirectory() as name:
+                done = replayed(case, us_settings(), Path(name), "buy", wait_minutes=wait)
+            low, high = done.band_95 or (math.nan, math.nan)
+            paid = math.nan if done.cost is None else done.cost
+            held = "inside" if low <= paid <= high else "outside"
+            yield (
+                f"{case.symbol} {wait:>2} min after the open: expected {figure(done.expected_cost)}, "
+                f"paid {figure(paid)}, {held} {figure(low)} to {figure(high)}"
+            )
+
+
 if __name__ == "__main__":
     directory = paths.data_dir()
     assert directory is not None, "the recorded days are not there"
+    if sys.argv[1:] == ["first"]:
+        for line in first_plans(directory):
+            print(line, flush=True)  # noqa: T201  (its output)
+        sys.exit()
     text = PAGE.read_text("utf-8")
     before, after = text[: text.index(MARKS[0]) + len(MARKS[0])], text[text.index(MARKS[1]) :]
     PAGE.write_text(before + written(rows(frog(directory))) + after, "utf-8")
