@@ -64,13 +64,13 @@ def test_bands_before_any_shadow_are_the_prior() -> None:
 def test_bands_before_any_shadow_are_wider_the_fewer_minutes_a_level_rests_on() -> None:
     wide = Known(0.0, 1e9, 80.0)
     widths = [bands().of(30, 0.0, wide._replace(minutes=m)).widths[1] / T95 for m in (0.0, 3.0, 30.0, 90.0, 1e9)]
-    assert widths == pytest.approx([0.86, 0.555, 0.36, 0.314, PRIOR_SD], rel=0.02)
+    assert widths == pytest.approx([0.917, 0.583, 0.37, 0.32, PRIOR_SD], rel=0.02)
     # A longer plan reaches further past what was seen.
     longer = [bands().of(n, 0.0, wide._replace(minutes=15.0)).widths[1] / T95 for n in (5, 30, 60, 375)]
-    assert longer == pytest.approx([0.4025, 0.4025, 0.459, 0.661], rel=0.02)
+    assert longer == pytest.approx([0.417, 0.417, 0.479, 0.699], rel=0.02)
     # A narrow book has less far to go, and no book may be a wide one.
     narrow = [bands().of(30, 0.0, Known(0.0, 1e9, bps)).widths[1] / T95 for bps in (0.0, 2.0, 10.0, 80.0)]
-    assert narrow == pytest.approx([0.35, 0.41, 0.548, 0.86], rel=0.02)
+    assert narrow == pytest.approx([0.35, 0.417, 0.57, 0.917], rel=0.02)
     assert bands().of(30, 0.0, Known(0.0, 1e9)).widths > bands().of(30, 0.0, wide).widths
     night = [bands().of(60, 0.0, Known(1e9, today)).widths[0] / T80 for today in (0.0, 15.0, 60.0)]
     assert night == pytest.approx([math.hypot(PRIOR_SD, NIGHT_SD / k) for k in (1.0, 2.0, 13.0**0.5)], rel=0.02)

@@ -78,9 +78,9 @@ _SIZE_KNOTS: Final = tuple(math.log(multiple) for multiple in MULTIPLES)
 PRIOR_SD: Final = 0.25
 #: What not knowing the level adds to that, divided by the root of one and the minutes behind it: so much, and more the
 #: wider the book is. On the recorded days that may be tuned on, first plans of half-spreads of 2 to 9 bps were wrong by
-#: a factor of 2.4 at most, most of them by less than 1.5, and those of 77 to 95 bps (FROG, ARL) by 2.2 to 6.
+#: a factor of 2.4 at most, most of them by less than 1.5, and those of 77 to 300 bps (FROG, ARL) by 1.1 to 6.8.
 COLD_SD: Final = 0.1
-WIDE_SD: Final = 0.18
+WIDE_SD: Final = 0.2
 WIDE_BPS: Final = 5.0
 #: Half-spread that counts where no book is there, bps.
 NO_BOOK_BPS: Final = 100.0
