@@ -31,6 +31,7 @@ import pytest
 from impactd.cli import COMMANDS, cli
 from impactd.config import Override, Settings, SettingsError, load
 from impactd.core.base.topics import Topic
+from impactd.research.cost_analysis import read_fees
 from impactd.research.currencies import read_rates
 from impactd.shell.broker.broker import Broker
 from impactd.shell.kafka.consume import tail
@@ -128,7 +129,7 @@ def needs_broker(words: list[str]) -> bool:
     if words[0] == "impactd":
         if words[1] == "order":
             return not {"--data", "--dry-run", "--file"} & set(words)
-        return words[1] in NEEDS_BROKER or "captured/journal.jsonl" in words
+        return words[1] in NEEDS_BROKER or not {"captured", "captured/journal.jsonl"}.isdisjoint(words)
     return words[0] == "python" or any(word.startswith(_THEIRS) for word in words)
 
 
@@ -268,7 +269,10 @@ def test_settings_files_of_a_page_are_accepted(page: Path, tmp_path: Path) -> No
     for number, (title, text) in enumerate(blocks(page, "toml")):
         path = tmp_path / (title or f"{number}.toml")
         path.write_text(text, encoding="utf-8")
-        if title == "rates.toml":  # of `impactd tca`, no settings
+        if title == "fees.toml":  # of `impactd tca`, no settings
+            assert read_fees(path)
+            continue
+        if title == "rates.toml":  # likewise
             assert read_rates(path)
             continue
         load(path, environ={})

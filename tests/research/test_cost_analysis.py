@@ -205,6 +205,18 @@ def test_summary_of_many_fills_has_each_once_and_all_money() -> None:
     assert found.orders["pwp"].notna().all()
 
 
+def test_columns_of_the_page_are_those_of_the_tables() -> None:
+    found = analyse(Costs(fills(), orders(), DAYS), MINUTES, PLANS)
+    text = (ROOT / "docs" / "howto" / "measure-costs.md").read_text("utf-8")
+    for heading, table in (("## Orders", found.orders), ("## Fills", found.fills)):
+        part = text.split(heading)[1].split("\n## ")[0]
+        named = [
+            name for line in part.splitlines() if line.startswith("| `") for name in line.split("|")[1].split(", ")
+        ]
+        assert named
+        assert {name.strip(" `") for name in named} <= {*map(str, table.columns)}
+
+
 def test_urgency_of_the_latest_plan_is_a_key_of_fills_and_orders(tmp_path: Path) -> None:
     """Of three orders one has changed its mind, and one is of a release that did not say."""
     names, said = ("A", "A", "B", "C"), (0.0, 4.0, 1.0, None)
