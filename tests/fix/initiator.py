@@ -24,6 +24,8 @@ class Initiator:
 
     Attributes
     ----------
+    port : int
+        Where it connects.
     received : list of dict
         Application messages in the order of their numbers, each once.
     rejects : list of dict
@@ -31,7 +33,7 @@ class Initiator:
     """
 
     def __init__(self, port: int, sender: str = "DESK", begin: str = "FIX.4.4", target: str = "IMPACTD") -> None:
-        self._port = port
+        self.port = port
         self._begin, self._sender, self._target = begin, sender, target
         self.next_out = 1
         self.next_in = 1
@@ -50,7 +52,7 @@ class Initiator:
         async with asyncio.timeout(within_s):
             while True:
                 try:
-                    reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+                    reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port)
                     break
                 except OSError:
                     await asyncio.sleep(0.05)

@@ -423,6 +423,32 @@ async def test_drop_copy_takes_executions_alone(broker: Broker, tmp_path: Path) 
     assert await orders_of(settings) == []
 
 
+async def test_second_gateway_ends_the_first_and_takes_what_the_first_could_not(broker: Broker, tmp_path: Path) -> None:
+    settings = await lab(broker.bootstrap)
+    folders = [tmp_path / name for name in ("first", "second")]
+    for folder in folders:
+        folder.mkdir()
+    first, second = (Process(settings, folder) for folder in folders)
+    await first.start()
+    desk = await Initiator(first.port).connect()
+    desk.send("D", new("F1"))
+    await desk.report(t11="F1", t150="A")
+    await second.start()
+    try:
+        other = await Initiator(second.port, "DESK2", "FIXT.1.1").connect()
+        desk.send("D", new("F2"))
+        assert await first.ended() == 1
+        await desk.drop()
+        desk.port = second.port
+        await desk.connect()
+        await desk.report(t11="F2", t150="A")
+        await desk.drop()
+        await other.drop()
+    finally:
+        assert await second.end() == 0, second.log.read_text("utf-8")
+    assert [order["cl_ord_id"] for order in await orders_of(settings)] == ["F1", "F2"]
+
+
 async def test_sessions_that_quickfix_refuses_are_named(broker: Broker, tmp_path: Path) -> None:
     settings = await lab(broker.bootstrap)
     process = Process(settings, tmp_path)
