@@ -94,6 +94,8 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         max_group = 29
         group_risk = true
         transient_share = 0.375
+        metaorder = "almgren"
+        metaorder_coefficient = 0.5
         resilience_half_life_s = 83
         max_orders = 31
         max_executions = 33

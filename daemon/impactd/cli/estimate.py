@@ -194,6 +194,8 @@ def write_estimate(found: dict[str, Any], zone: str) -> None:
     if found["largest_qty"] is not None:
         facts.append(f"largest quantity within the cost limit {_shares(found['largest_qty'])}")
     click.echo("; ".join(facts))
+    if own := found["schedules"][0]["metaorder_cost"]:
+        click.echo(f"of impactd's cost {number(own, 1)} is a law of the literature, not measured (plans.metaorder)")
     click.echo(_basis(found["basis"], zone))
     for doubt in found["doubts"]:
         by = f": {', '.join(found['shortfall_limits'])}" if doubt == "shortfall" else ""

@@ -270,6 +270,10 @@ class Plan(TypedDict):
     #: Which limits leave `shortfall_qty`: fields of the order, `session` where the market is shut, or `window`;
     #: left out where nothing is left.
     shortfall_limits: NotRequired[list[str]]
+    #: Part of `expected_cost` that is not measured: what the law of `plans.metaorder`, taken from the literature,
+    #: adds for quantity beyond what books show. Left out where that is off, or volume or price is unknown
+    #: (currency).
+    metaorder_cost: NotRequired[float | None]
 
 
 class Slice(TypedDict):

@@ -271,6 +271,14 @@ class PlanSettings:
         le=1,
     )
     resilience_half_life_ns: int = setting(300 * SECOND_NS, "Half-life of that part.", gt=0, le=30 * _DAY_NS)
+    metaorder: Literal["off", "square_root", "sato_kanazawa", "almgren"] = setting(
+        "off",
+        "Law of the literature for the cost of quantity beyond what books show, in plans and estimates; off: the "
+        "curve's own rise goes on.",
+    )
+    metaorder_coefficient: float | None = setting(
+        None, "Its coefficient Y, where your own fills have shown it; unset: that of the literature.", ge=0, le=100
+    )
     max_orders: int = setting(10_000, "Largest number of orders per partition.", ge=1)
     max_executions: int = setting(
         50_000, "Largest number of executions per order; the next one becomes a dead letter and halts the order.", ge=1

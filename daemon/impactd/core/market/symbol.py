@@ -99,6 +99,9 @@ class SideView:
         its expected volume, shares, None if unknown.
     basis : callable
         From a plan's number of intervals to what its expected cost rests on.
+    session : callable
+        From an instant, ns, to its session's deviation of the mid (price), forecast continuous volume (shares) and
+        number of intervals; None while the volume is not known.
     """
 
     kind: str
@@ -114,6 +117,7 @@ class SideView:
     within: Callable[[float], tuple[float, float] | None] = lambda _price: None
     auctions: Callable[[int, int], list[tuple[str, int, float | None]]] = lambda _begin, _end: []
     basis: Callable[[int], Basis | None] = lambda _n: None
+    session: Callable[[int], tuple[float, float, int] | None] = lambda _at: None
 
 
 class SymbolMarket:
@@ -373,7 +377,16 @@ class SymbolMarket:
             auctions=self.auctions.between,
             within=lambda price: self._within(side, at, price),
             basis=lambda n: self._basis(side, n),
+            session=self._of_session,
         )
+
+    def _of_session(self, at: int) -> tuple[float, float, int] | None:
+        """Return deviation of the mid, volume and number of intervals of the session of `at`; see `SideView`."""
+        parts = self._session.segments_on(self._session.day_of(at))
+        starts = np.array([at for begin, end in parts for at in range(begin, end, self._interval_ns)], np.int64)
+        volume = self._volume.forecast(starts)
+        total = 0.0 if volume is None else float(np.sum(volume))
+        return (self.sigma * math.sqrt(starts.size), total, starts.size) if total > 0.0 else None
 
     def _basis(self, side: Side, n: int) -> Basis:
         """Return what the expected cost of a plan of `n` intervals rests on."""

@@ -338,6 +338,11 @@ class Plan:
         "Which limits leave `shortfall_qty`: fields of the order, `session` where the market is shut, or `window`; "
         "left out where nothing is left.",
     ] = field(default=(), metadata=LEFT_OUT)
+    metaorder_cost: Annotated[
+        Currency | None,
+        "Part of `expected_cost` that is not measured: what the law of `plans.metaorder`, taken from the literature, "
+        "adds for quantity beyond what books show. Left out where that is off, or volume or price is unknown.",
+    ] = field(default=None, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True, slots=True)

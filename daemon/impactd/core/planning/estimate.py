@@ -91,6 +91,9 @@ class Priced:
         Of the cost; the first is at the settings' ``plans.band_level``.
     done_by : int or None
         End of the last interval that trades, UTC ns.
+    metaorder_cost : float or None
+        Part of the impact cost that is a law of the literature, not measured (`PlanSettings.metaorder`); None where
+        that is off, or volume or price is unknown.
     """
 
     policy: str
@@ -106,6 +109,7 @@ class Priced:
     band_80: tuple[float, float] | None
     band_95: tuple[float, float] | None
     done_by: int | None
+    metaorder_cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +313,7 @@ def _remembering(market: SideView) -> SideView:
         is_open=_once(market.is_open),
         bands=_once(market.bands),
         auctions=_once(market.auctions),
+        session=_once(market.session),
     )
 
 
@@ -343,7 +348,7 @@ class _Pricer:
         bands = plans.market.bands(n, traded / n)
         # Others' schedules are worked by the minute.
         factor = bands.factor if policy == "impactd" else 1.0
-        cost = plans.charge(x) * factor
+        cost, law = (part * factor for part in plans.charge_in_parts(x))
         spread = min(float(plans.expected.curve.s @ x) * factor, cost)
         left = self.qty - np.cumsum(x)
         for entry in self._entries:
@@ -356,6 +361,7 @@ class _Pricer:
         return Priced(
             policy, rate, traded, short, cost, cost_bps, spread, cost - spread, risk,
             risk_bps, bands.cost(cost, 0), bands.cost(cost, 1), done_by,
+            None if plans.law is None else law * self._points,
         )  # fmt: skip
 
     def auctions(self) -> Iterable[PricedAuction]:

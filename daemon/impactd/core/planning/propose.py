@@ -49,6 +49,7 @@ from impactd.core.planning.alpha import with_alpha
 from impactd.core.planning.auctions import auction_entries
 from impactd.core.planning.caps import Limits, clips, complete_in_clips, limits
 from impactd.core.planning.intervals import Intervals
+from impactd.core.planning.metaorder import BeyondBooks, shown_by
 from impactd.core.planning.price_limit import PriceLimit
 from impactd.core.planning.shortfall import binding
 from impactd.core.planning.transient import said, with_transient
@@ -85,6 +86,7 @@ class Proposal:
     lifted_qty: int
     expected_cost: float
     twap_cost: float
+    metaorder_cost: float | None
     extrapolated_qty: int
     model: ModelRef
     certificate: Certificate
@@ -135,6 +137,10 @@ class Proposals:
         Weight of each order's squared inventory, and its leaves.
     cost, twap_cost : ndarray of float64, shape (I,)
         Currency.
+    metaorder : ndarray of float64, shape (I,)
+        Part of `cost` that is a law of the literature, currency.
+    law : BeyondBooks or None
+        That law.
     beyond : ndarray of bool, shape (N,)
         Where more trades than the model has been fitted to.
     gap : float
@@ -165,6 +171,8 @@ class Proposals:
     shares: Float
     cost: Float
     twap_cost: Float
+    metaorder: Float
+    law: BeyondBooks | None
     beyond: Bools
     certificates: tuple[Certificate, ...]
     gap: float
@@ -202,7 +210,12 @@ class Proposals:
 
     def charge(self, x: Float) -> float:
         """Return what a schedule of the only order is expected to cost, currency; `x` in shares, shape (N,)."""
-        return float(_charged(self.expected, x[None], self.beside)[0])
+        return self.charge_in_parts(x)[0]
+
+    def charge_in_parts(self, x: Float) -> tuple[float, float]:
+        """Return the same, and the part of it that is a law of the literature."""
+        cost, law = _charged(self.expected, x[None], self.beside, self.law)
+        return float(cost[0]), float(law[0])
 
     def entry_price(self, entry: Entry) -> float | None:
         """Return what an entry in an auction is expected to cost, per share; None where it is not known.
@@ -267,6 +280,7 @@ class Proposals:
             lifted_qty=bounds.lifted(qty),
             expected_cost=float(self.cost[i]),
             twap_cost=float(self.twap_cost[i]),
+            metaorder_cost=None if self.law is None else float(self.metaorder[i]),
             extrapolated_qty=int(np.sum(qty[self.beyond[rows]])),
             model=self.model,
             certificate=self.certificates[i],
@@ -384,7 +398,8 @@ def propose(
         qty, shortfall, gap = joint.quanta, joint.shortfall_quanta, joint.gap
         certificates = tuple(Certificate(joint.solver, m, joint.kkt_residual, gap) for m in joint.multipliers)
     even = twap_of(leaves, lot, fraction, bounds.cap, bounds.low, bounds.high)
-    fitted = np.inf if market.fitted_to is None else market.fitted_to
+    law = BeyondBooks.of(orders, settings, market, starts, fraction)
+    cost, metaorder = _charged(expected, in_shares(qty), beside, law)
     return Proposals(
         orders=tuple(orders),
         grid=grid,
@@ -402,9 +417,11 @@ def propose(
         beside=beside,
         risk=risk,
         shares=shares,
-        cost=_charged(expected, in_shares(qty), beside),
-        twap_cost=_charged(expected, in_shares(even), beside),
-        beyond=np.sum(in_shares(qty), axis=0) > fitted * fraction * settings.child_slices,
+        cost=cost,
+        twap_cost=_charged(expected, in_shares(even), beside, law)[0],
+        metaorder=metaorder,
+        law=law,
+        beyond=np.sum(in_shares(qty), axis=0) > shown_by(market, settings, fraction),
         certificates=certificates,
         gap=gap or 0.0,
         model=ModelRef(market.kind, "price_per_share", curves.as_of, curves.prior, *said(settings)),
@@ -469,11 +486,29 @@ def _current(orders: Sequence[Order], grid: Intervals) -> Int:
     return np.asarray(np.maximum(planned, 0), np.int64)
 
 
-def _charged(problem: Problem, x: Float, beside: Float | None) -> Float:
-    """Return each order's part of the cost of all, currency, shape (I,); `x` (I, N) and `beside` (N,) in shares."""
+def _charged(problem: Problem, x: Float, beside: Float | None, law: BeyondBooks | None) -> tuple[Float, Float]:
+    """Return each order's part of the cost of all, and of it the law's part, currency, shape (I,).
+
+    `x` (I, N) and `beside` (N,) are in shares.
+    """
+    total = np.sum(x, axis=0) + (0.0 if beside is None else beside)
+    cost = _measured(problem, x, beside, total)
+    if law is None:
+        return cost, np.zeros(len(x))
+    more, of_law = law.charge(problem.curve, total)
+    # An order pays for what is beyond the books as its part of what trades there.
+    over = np.maximum(total - law.shown, 0.0)
+    beyond = float(np.sum(over))
+    if not beyond > 0.0:
+        return cost, np.zeros(len(x))
+    part = np.sum(x * np.divide(over, total, out=np.zeros_like(total), where=total > 0.0), axis=1) / beyond
+    return cost + part * more, part * of_law
+
+
+def _measured(problem: Problem, x: Float, beside: Float | None, total: Float) -> Float:
+    """Return each order's part of the cost of all by their curve alone, currency, shape (I,)."""
     if len(x) == 1 and beside is None:
         return np.array([schedule_cost(problem, x[0])])
-    total = np.sum(x, axis=0) + (0.0 if beside is None else beside)
     price = problem.curve.s.copy()  # of the first share where nothing trades
     np.divide(problem.curve.cost(total), total, out=price, where=total > 0.0)
     cost = row_costs(x, price)
@@ -585,6 +620,8 @@ def plan_message(
         cost_band_95=proposal.bands.cost(cost * its.points, 1),
         expected_cost_ticks=its.in_ticks(cost / shares),
     )
+    if proposal.metaorder_cost is not None:
+        fields["metaorder_cost"] = proposal.metaorder_cost * proposal.bands.factor * its.points
     return Plan(**fields)
 
 
