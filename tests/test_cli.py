@@ -18,6 +18,7 @@ import pytest
 
 from impactd.__about__ import __version__
 from impactd.cli import COMMANDS, main
+from impactd.cli.common import FiniteRange
 from impactd.config import load
 from impactd.core.base.topics import Topic
 from impactd.core.state.identity import MIGRATIONS
@@ -56,6 +57,16 @@ def refusal(capsys: pytest.CaptureFixture[str], *args: str) -> str:
     assert err.count("\n") == 1
     assert "Traceback" not in err
     return err
+
+
+def test_every_number_of_an_option_is_finite() -> None:
+    for names in COMMAND_NAMES:
+        command = importlib.import_module(COMMANDS[names[0]][0]).command
+        command = command.commands[names[1]] if len(names) > 1 else command
+        for param in command.params:
+            assert not isinstance(param.type, click.types.FloatParamType) or isinstance(param.type, FiniteRange), names
+    with pytest.raises(click.BadParameter):
+        FiniteRange(0).convert("nan", None, None)
 
 
 @pytest.mark.parametrize("names", COMMAND_NAMES, ids=" ".join)

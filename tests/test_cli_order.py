@@ -45,6 +45,16 @@ def record(*args: str) -> dict[str, Any]:
     return dict(orjson.loads(ran.stdout))
 
 
+@pytest.mark.parametrize("option", ["--qty", "--limit", "--participation", "--urgency", "--alpha-bps", "--lot"])
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e400", "1e30", "-1e30", "9" * 40])
+def test_a_number_without_end_is_refused_in_a_line(option: str, text: str) -> None:
+    more = ["--alpha-half-life-s", "60"] if option == "--alpha-bps" else []
+    ran = CliRunner().invoke(cli, [*NEW, *ON_DAY, "--from", "10:00", *more, option, text])
+    assert ran.exit_code == 2, ran.output
+    assert ran.exception is None or isinstance(ran.exception, SystemExit)
+    assert option in ran.output or "refuse this" in ran.output
+
+
 def test_human_values_become_the_record_that_the_service_decodes() -> None:
     found = record(
         *NEW, *ON_DAY, "--from", "10:00", "--to", "close", "--participation", "10%", "--lot", "100",

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from impactd.cli.common import Data, InputError, data_options, directory_option, example, names_of, settings_options
+from impactd.cli.common import (
+    Data,
+    FiniteRange,
+    InputError,
+    data_options,
+    directory_option,
+    example,
+    names_of,
+    settings_options,
+)
 from impactd.cli.hours import hours_options, orders_bar, range_s, session_settings
 from impactd.cli.study import study
 
@@ -41,12 +50,10 @@ class Shard(click.ParamType[tuple[int, int]]):
     ),
 )
 @data_options(required=True)
-@click.option(
-    "--qty", type=click.FloatRange(0, min_open=True), multiple=True, help="Shares of an order; may be repeated."
-)
+@click.option("--qty", type=FiniteRange(0, min_open=True), multiple=True, help="Shares of an order; may be repeated.")
 @click.option(
     "--participation",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=FiniteRange(0, 1, min_open=True),
     multiple=True,
     help="Share of the session's continuous volume, instead of --qty; may be repeated.  [default: 0.05 and 0.1]",
 )
@@ -68,7 +75,7 @@ class Shard(click.ParamType[tuple[int, int]]):
 )
 @click.option(
     "--depth-cap",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True),
     default=1.0,
     show_default=True,
     help="Most that any policy trades in an interval, in visible depths.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -69,6 +70,17 @@ class Days(click.ParamType[Named]):
             return Named(str(value), days_of(str(value)))
         except InputFileError as error:
             self.fail(str(error), param, ctx)
+
+
+class FiniteRange(click.FloatRange):
+    """A number in a range, as `click.FloatRange`, that is finite: NaN lies in every range of click's."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number; give one", param, ctx)
+        return number
 
 
 class Speed(click.ParamType[float | None]):

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from impactd.cli.api import ask_service, url_option
-from impactd.cli.common import EXISTING, Data, InputError, example, load_settings, settings_options, translated
+from impactd.cli.common import (
+    EXISTING,
+    Data,
+    FiniteRange,
+    InputError,
+    example,
+    load_settings,
+    settings_options,
+    translated,
+)
 from impactd.cli.hours import Hours
 from impactd.cli.ticket import TICKET, Clock, Ticket, local_time, new_order, term_options, time_options
 
@@ -30,7 +39,7 @@ if TYPE_CHECKING:
 @click.option("--data", "paths", type=EXISTING, multiple=True, metavar="FILE", help="Recorded days, used up to --from.")
 @click.option("--codec", help="Format of the data; recognised from each file by default.")
 @url_option
-@click.option("--max-cost", type=float, metavar="BPS", help="Also find the largest quantity within this cost.")
+@click.option("--max-cost", type=FiniteRange(), metavar="BPS", help="Also find the largest quantity within this cost.")
 @time_options
 @click.option("--json", "as_json", is_flag=True, help="Write the estimate as JSON.")
 @settings_options

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from impactd.cli.common import Data, example, settings_options, write_json
+from impactd.cli.common import Data, FiniteRange, example, settings_options, write_json
 from impactd.cli.hours import hours_options, orders_bar, range_s, session_settings
 from impactd.cli.study import days_of, records, show_table, study, study_options
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @study_options
 @click.option(
     "--shares",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True),
     multiple=True,
     help="Total shares; may be repeated.  [default: 50,000 to 200,000]",
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from impactd.cli.common import Data, Failure, InputError, data_options, grouped, in_order
+from impactd.cli.common import Data, Failure, FiniteRange, InputError, data_options, grouped, in_order
 from impactd.cli.common import NothingUsableError as Unusable
 from impactd.cli.hours import session_options
 from impactd.core.base.extras import remedy
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from impactd.research.compare import Day
 
 
-_ABOVE_0: Final = click.FloatRange(0, min_open=True)
+_ABOVE_0: Final = FiniteRange(0, min_open=True)
 
 study_options = in_order(
     data_options(),

@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from impactd.cli.common import EXISTING, directory_option, example, names_of, write_json
+from impactd.cli.common import EXISTING, FiniteRange, directory_option, example, names_of, write_json
 from impactd.cli.study import records, study
 
 
@@ -41,7 +41,7 @@ from impactd.cli.study import records, study
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=FiniteRange(0, 1, min_open=True),
     default=0.1,
     show_default=True,
     help="Participation rate of the participation-weighted price.",

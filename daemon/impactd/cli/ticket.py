@@ -8,6 +8,7 @@ never sent.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -224,9 +225,11 @@ def _value(text: str, unit: Any, option: str, clock: Clock) -> Any:
                 value = float(number.removesuffix("%"))
             except ValueError:
                 return text  # a word, which the decoder knows or refuses by name
+            if not math.isfinite(value):
+                raise InputError(f"{option}: needs a finite number, not {text!r}")
             if percent:
                 return round(value / 100, 12)
-            return int(value) if value == int(value) else value
+            return int(value) if value == int(value) and abs(value) < 2**63 else value
 
 
 def check_record(record: dict[str, Any], settings: Settings) -> None:
