@@ -357,8 +357,9 @@ class Engine:
             counts.minutes += 1
             market = self._markets.of(symbol)
             self._markets.mark(symbol)
-            for side in SIDES:
-                self._outbox.publish(Topic.ESTIMATES, symbol, stats.estimate(side, self._interval // 1_000_000_000))
+            if market.publishes:
+                for side in SIDES:
+                    self._outbox.publish(Topic.ESTIMATES, symbol, stats.estimate(side, self._interval // 1_000_000_000))
             with self._probe("refit"):
                 models = market.close(stats, self._interval, counts, self._desk.slices.paid(symbol))
             shifted = market.shifted

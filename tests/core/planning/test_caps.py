@@ -328,3 +328,19 @@ def test_displacement_survives_a_restart() -> None:
         return list(harness.last().qty)
 
     assert run(restarted=False) == run(restarted=True)
+
+
+_bound = st.integers(0, 900 * QUANTA) | st.just(NO_CAP)
+
+
+@given(rows=st.lists(st.lists(st.tuples(_bound, _bound), min_size=5, max_size=5), min_size=1, max_size=4))
+def test_room_of_all_is_what_numpy_makes_of_caps_and_steps_of_the_running_bounds(
+    rows: list[list[tuple[int, int]]],
+) -> None:
+    both = np.array(rows, np.int64)
+    cap, high = both[:, :, 0].copy(), np.sort(both[:, :, 1], axis=1)
+    none = np.zeros_like(cap)
+    paced = np.minimum(cap, np.diff(high, axis=1, prepend=0))
+    expected = np.sum(np.where(paced >= NO_CAP, np.inf, paced / QUANTA), axis=0)
+    found = Limits(cap, none, high, high, np.zeros(len(cap), np.int64)).room_of_all()
+    assert found.tolist() == expected.tolist()

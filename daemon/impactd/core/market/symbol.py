@@ -180,8 +180,8 @@ class SymbolMarket:
         days = [found for side in SIDES if (found := self._sides[side].lasting) is not None]
         if days:
             self.lasting["days"] = [*days]
-        #: Whether models are published and bands updated. No planned quantity depends on either, so a study of what is
-        #: traded may turn both off.
+        #: Whether estimates and models are published and bands updated. No planned quantity depends on any, so a study
+        #: of what is traded may turn them off.
         self.publishes = True
         #: Sides whose impact level shifted in the minute closed last.
         self.shifted: set[Side] = set()

@@ -58,7 +58,7 @@ from impactd.core.allocator.allocate import placeable
 from impactd.core.allocator.bounds import NO_CAP, Int
 from impactd.core.allocator.curve import Float
 from impactd.core.base.jit import kernel
-from impactd.core.base.quantity import MAX_QUANTA
+from impactd.core.base.quantity import MAX_QUANTA, QUANTA
 from impactd.core.orders.order import Order
 from impactd.core.planning.intervals import Intervals
 
@@ -84,6 +84,10 @@ class Limits:
     def broken_by(self, qty: Int) -> Bools:
         """Return which of the schedules `qty` (I, N) break a cap or a bound of their running sum."""
         return _broken(qty, self.cap, self.low, self.high)
+
+    def room_of_all(self) -> Float:
+        """Return what each interval may trade of all orders if each trades all that it may, shares, shape (N,)."""
+        return _room_of_all(self.cap, self.high)
 
     def of(self, i: int, rows: slice) -> Limits:
         """Return the limits of one order in some of the intervals."""
@@ -113,6 +117,18 @@ def _broken(qty: Int, cap: Int, low: Int, high: Int) -> Bools:
             done += qty[i, t]
             broken[i] |= qty[i, t] > cap[i, t] or done > high[i, t] or done < low[i, t]
     return broken
+
+
+@kernel
+def _room_of_all(cap: Int, high: Int) -> Float:
+    room = np.zeros(cap.shape[1])
+    for i in range(cap.shape[0]):
+        before = np.int64(0)
+        for t in range(cap.shape[1]):
+            most = min(cap[i, t], high[i, t] - before)
+            room[t] += np.inf if most >= NO_CAP else most / QUANTA
+            before = high[i, t]
+    return room
 
 
 @kernel

@@ -88,7 +88,7 @@ class Gate:
     @staticmethod
     def _inconsistent(order: Order, proposal: Proposal) -> Withheld | None:
         """Return what no solver and no rounding may do."""
-        planned = sum(proposal.qty.tolist()) + entered(proposal.auctions)
+        planned = int(proposal.qty.sum()) + entered(proposal.auctions)
         whole = planned == order.leaves_qty - proposal.shortfall_qty
         within = proposal.qty.min(initial=0) >= 0 and not np.any(proposal.limits.broken_by(proposal.qty[None]))
         cost = not proposal.priced or (math.isfinite(proposal.expected_cost) and math.isfinite(proposal.twap_cost))

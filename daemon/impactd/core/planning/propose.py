@@ -353,9 +353,7 @@ def propose(
         at_once,
         leaves,
     )
-    paced = np.minimum(bounds.cap, np.diff(bounds.high, axis=1, prepend=0))
-    room = np.sum(np.where(paced >= NO_CAP, np.inf, in_shares(paced)), axis=0)
-    problem = anticipate(curves, expected, whole, room, child_slices=settings.child_slices)
+    problem = anticipate(curves, expected, whole, bounds.room_of_all(), child_slices=settings.child_slices)
     current = _current(orders, grid)
     if beside is not None:
         problem = given_others(problem, beside, np.sum(in_shares(current), axis=0))
@@ -583,7 +581,7 @@ def plan_message(
         start=tuple(proposal.intervals.start.tolist()),
         end=int(proposal.intervals.end[-1]) if len(proposal.intervals.end) else None,
         qty=tuple(proposal.qty.tolist()),
-        cap=tuple([None if cap >= NO_CAP else cap for cap in proposal.cap.tolist()]),
+        cap=_caps(proposal.cap),
         model=proposal.model,
         certificate=_in_currency(proposal.certificate, its.points),
         lifted_qty=proposal.lifted_qty,
@@ -623,6 +621,15 @@ def plan_message(
     if proposal.metaorder_cost is not None:
         fields["metaorder_cost"] = proposal.metaorder_cost * proposal.bands.factor * its.points
     return Plan(**fields)
+
+
+def _caps(cap: Int) -> tuple[int | None, ...]:
+    """Return caps as a plan has them, None where there is none; most plans have them throughout or nowhere."""
+    free = cap >= NO_CAP
+    if free.all():
+        return (None,) * len(cap)
+    caps = cap.tolist()
+    return tuple([None if one >= NO_CAP else one for one in caps]) if free.any() else tuple(caps)
 
 
 def _in_currency(certificate: Certificate, points: float) -> Certificate:

@@ -244,6 +244,14 @@ def _age(levels: Float, missed: float) -> None:
 
 
 @kernel
+def _shift(levels: Float, by: float) -> None:
+    for i in range(levels.shape[0]):
+        levels[i, MEAN] += by
+        levels[i, FAST] += by
+        levels[i, SLOW] += by
+
+
+@kernel
 def book_signal(level: float, offset: float, mean: float) -> float:
     """Return how far a book of positive `level` lies above the mean, relative to it."""
     return float(min(_relative(np.log(level) - offset - mean), MOST_BOOK))
@@ -345,7 +353,7 @@ class LevelSeries:
     def shift(self, by: float) -> None:
         """Move the means, as the profile that they are less moves the other way."""
         if by != 0.0:
-            self.levels[:, [MEAN, FAST, SLOW]] += by
+            _shift(self.levels, by)
 
     def see(self, level: float, offset: float, ref: int) -> None:
         """Note the reference level of the book that prevails at the end of the minute just added."""
