@@ -43,6 +43,10 @@ _MINUTES: Final = 12
 _LASTS: Final = 195
 #: A partition's close is to be committed within 40 ms at the median, of which the broker's part is some 10.
 _CLOSE_MS: Final = 40.0
+#: Orders, symbols, and books a symbol and minute with which slices are compared with none: AMZN shows 400 books a
+#: minute, and FROG 60, where the decisions are more of the whole.
+_SLICED: Final = (100, 20, (60, 400))
+_SLICED_SHARE: Final = 0.9
 
 
 class Steps:
@@ -72,14 +76,20 @@ class Partition:
     """An engine with its encoder, fed minute by minute."""
 
     def __init__(
-        self, symbols: int, probe: Probe, *, minutes: int = _MINUTES, plans: PlanSettings | None = None
+        self,
+        symbols: int,
+        probe: Probe,
+        *,
+        minutes: int = _MINUTES,
+        plans: PlanSettings | None = None,
+        books: int = _BOOKS,
     ) -> None:
         core = CoreSettings(plans=plans or PlanSettings(fills="scheduled"))
         self.engine = Engine(core, probe=probe)
         self._inbox = Inbox(core, {}, {})
         self._encoder = Encoder(Settings(), 0, dict.fromkeys(Topic, 1))
         self._ends = dict.fromkeys(Topic, 0)
-        self._books = _minutes_of(symbols, minutes)
+        self._books = _minutes_of(symbols, minutes, books)
         self.engine.genesis({})
 
     def order(self, order: NewOrder) -> None:
@@ -111,9 +121,9 @@ class Partition:
         return Close(applied - begun, time.process_time() - applied, records)
 
 
-def _minutes_of(symbols: int, minutes: int) -> Iterator[TickBatch]:
-    """Yield the books of each minute, at an even pace over all symbols."""
-    n, row = symbols * _BOOKS, 0
+def _minutes_of(symbols: int, minutes: int, each: int) -> Iterator[TickBatch]:
+    """Yield the books of each minute, `each` of a symbol, at an even pace over all symbols."""
+    n, row = symbols * each, 0
     books = TickBatch.concat(list(book_batches(n * (BEFORE + minutes + 2), symbols)))
     while row + n <= len(books):
         batch = books.take(slice(row, row + n))
@@ -152,7 +162,32 @@ def _batch_bytes(records: Sequence[Record]) -> int:
 
 def measure(orders: Sequence[int] = ORDERS, symbols: int = SYMBOLS, minutes: int = _MINUTES) -> list[Figure]:
     """Return the processor time of a close and the bytes an order and minute, for each number of orders."""
-    return [figure for n in orders for figure in _measured(n, symbols, minutes)]
+    closes = [figure for n in orders for figure in _measured(n, symbols, minutes)]
+    return closes + [sliced(books) for books in _SLICED[2]]
+
+
+def sliced(books: int, minutes: int = _MINUTES) -> Figure:
+    """Return the throughput with slices as a part of that without, at `books` books a symbol and minute."""
+    n, symbols, _ = _SLICED
+    by_act = {}
+    for act in ("minute", "slices"):
+        plans = PlanSettings(fills="scheduled", act=act)
+        by_act[act] = Partition(symbols, Steps(), minutes=minutes, plans=plans, books=books)
+        for _ in range(BEFORE):
+            by_act[act].minute()
+        for order in orders_of(n, symbols):
+            by_act[act].order(order)
+        by_act[act].minute()
+    # In turn, so that both meet the same machine.
+    found = [{act: partition.minute() for act, partition in by_act.items()} for _ in range(minutes)]
+    taken = {act: median(closes[act].applied + closes[act].encoded for closes in found) for act in by_act}
+    slices = sum(Settings().topics.name(Topic.SLICES) == r.topic for closes in found for r in closes["slices"].records)
+    return Figure(
+        f"{n:,} orders, {symbols} symbols, {books} books a minute: throughput with slices, of that without",
+        taken["minute"] / taken["slices"],
+        target=Target("at least", _SLICED_SHARE),
+        note=f"{slices / minutes:.0f} slices a minute; books decoded",
+    )
 
 
 def _measured(n: int, symbols: int, minutes: int) -> list[Figure]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from impactd import read_books
 from impactd.cli import cli
 from impactd.core.base.settings import SECOND_NS, CoreSettings, PlanSettings
 from impactd.research.backtest.days import read_tapes
-from impactd.research.backtest.evaluate import STRATEGIES
+from impactd.research.backtest.evaluate import REACTION_DECAY, STRATEGIES, reaction
 from impactd.research.backtest.page import render
 from impactd.research.backtest.report import by_latency, encode, figures
 from impactd.research.backtest.run import Backtest, run
@@ -183,6 +184,31 @@ def test_depletion_that_persists_costs_more() -> None:
     for outcome in worked(noisy_rows(8), question).outcomes:
         costs = [outcome.priced.cost["twap"], *(outcome.persistent[share]["twap"] for share in (0.1, 0.25, 0.5))]
         assert costs == sorted(costs)
+
+
+def test_flow_that_reacts_costs_more_and_takes_from_the_saving() -> None:
+    question = dataclasses.replace(QUESTION, qty=(4_000.0,))
+    for outcome in worked(noisy_rows(8), question).outcomes:
+        for name, cost in outcome.priced.cost.items():
+            if name in outcome.reacted[0.1]:
+                costs = [cost, *(outcome.reacted[share][name] for share in (0.1, 0.25, 0.5))]
+                assert costs == sorted(costs)
+                assert costs[-1] > costs[0]
+
+
+def test_reaction_is_the_sum_over_what_came_before() -> None:
+    path, displaced = np.array([100.0, 0.0, 200.0]), np.array([0.02, 0.0, 0.05])
+    assert reaction(path, displaced) == pytest.approx(200.0 * 0.02 * 2.0**-REACTION_DECAY)
+
+
+def test_reaction_of_shuffled_signs_is_no_impact() -> None:
+    """The negative control: the same trades in directions drawn at random pay nothing on average."""
+    rng = np.random.default_rng(0)
+    path, displaced = rng.uniform(50.0, 150.0, 60), rng.uniform(0.0, 0.02, 60)
+    own = reaction(path, displaced)
+    shuffled = [reaction(path * rng.choice([-1.0, 1.0], 60), displaced) for _ in range(2_000)]
+    error = float(np.std(shuffled)) / math.sqrt(len(shuffled))
+    assert abs(float(np.mean(shuffled))) < 4.0 * error < 0.02 * own
 
 
 def test_page_holds_all_of_itself(tmp_path: Path) -> None:

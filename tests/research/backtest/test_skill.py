@@ -69,7 +69,7 @@ def outcome(cost: float, expected: float, band: tuple[float, float], outer: tupl
     priced = Priced(
         "FROG", "buy", "x", ("windows",), 0, 0, 60, 1.0, 1.0, {"engine": 2.0 * cost}, {"engine": 0.0}, {"engine": 0.0}
     )
-    return Outcome(priced, {}, {}, {}, plan, plan, cost)  # type: ignore[arg-type]  # the part of a plan that is looked at
+    return Outcome(priced, {}, {}, {}, {}, plan, plan, cost)  # type: ignore[arg-type]  # the part of a plan that is looked at
 
 
 def test_band_coverage_is_the_share_inside() -> None:

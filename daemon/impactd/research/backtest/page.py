@@ -182,11 +182,12 @@ def _calibration(report: dict[str, Any]) -> list[list[str]]:
 
 
 def _persistence(report: dict[str, Any]) -> list[list[str]]:
-    rows = [["windows", "share that persists", "capture of the engine", "TWAP", "engine", "hindsight's schedule"]]
+    rows = [["windows", "what lasts", "share of it", "capture of the engine", "TWAP", "engine", "hindsight's schedule"]]
     for row in report["persistence"]:
         if ENGINE in row["cost"]:
             costs = [f"{row['cost'][name]:,.0f}" for name in ("twap", ENGINE, "hindsight")]
-            rows.append([row["window"], f"{row['share']:.0%}", percent(row["capture"][ENGINE]), *costs])
+            what = {"persistent": "own depletion", "reacted": "reaction of the flow"}[row["footprint"]]
+            rows.append([row["window"], what, f"{row['share']:.0%}", percent(row["capture"][ENGINE]), *costs])
     return rows
 
 

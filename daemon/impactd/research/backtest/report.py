@@ -6,6 +6,7 @@ the machine or the number of processes is in it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -19,11 +20,14 @@ from impactd.core.base.settings import CoreSettings
 from impactd.core.state.schema import settings_hash
 from impactd.research.backtest.capture import Priced, pooled
 from impactd.research.backtest.days import checksum
-from impactd.research.backtest.evaluate import ENGINE, PERSISTENCE, PERSISTENT, Outcome
+from impactd.research.backtest.evaluate import ENGINE, PERSISTENCE, PERSISTENT, REACTED, Outcome
 from impactd.research.backtest.run import Backtest, Worked
 from impactd.research.backtest.skill import LEVELS, calibration, skill
 from impactd.research.backtest.windows import FIRST_MIN, KINDS, LAST_MIN, TRIMMED, Question
 from impactd.research.backtest.within import LATER_S
+
+#: Own footprints that the saving is held against: the field of an outcome, and the policies that it is for.
+FOOTPRINTS: Final = {"persistent": PERSISTENT, "reacted": REACTED}
 
 #: Orders whose answers are written out.
 MAX_ANSWERS: Final = 12
@@ -35,7 +39,8 @@ _LATER: Final = tuple(f"mid {seconds // 60} min later" for seconds in LATER_S)
 
 _ASSUMPTIONS: Final = """
     Books are static: own orders move no later book. These are savings of temporary impact on this tape, not
-    implementation shortfall; `persistence` shows the effect of own depletion that persists in part.
+    implementation shortfall; `persistence` shows the effect of own depletion that persists in part, and of a
+    reaction of the flow to the order, which decays with the exponent 0.25 of the literature.
 
     An interval's quantity walks the books that prevailed in it, each weighted by its time, once per
     interval. All of it is taken from the book: there is no passive fill, queue, fee, delay or hidden quantity.
@@ -247,21 +252,22 @@ def _answer(hours: str, order: dict[str, Any]) -> str:
 
 
 def _persistence(test: Worked, kinds: Sequence[str]) -> list[dict[str, Any]]:
-    """Return what is left of each saving where part of an order's own depletion persists.
+    """Return what is left of each saving where part of an order's own depletion persists, or the flow reacts to it.
 
     Schedules, hindsight's too, are made without knowledge of it; captures are shares of that hindsight's saving.
     """
     rows = []
-    names = [name for name in test.strategies if name in PERSISTENT]
-    for kind in kinds:
+    for kind, (of, policies), share in itertools.product(kinds, FOOTPRINTS.items(), PERSISTENCE):
         mine = [outcome for outcome in test.outcomes if kind in outcome.priced.windows]
-        for share in PERSISTENCE:
-            cost = {name: sum(o.persistent[share][name] for o in mine) for name in names}
+        names = [name for name in test.strategies if name in policies]
+        if mine:
+            cost = {name: sum(getattr(o, of)[share][name] for o in mine) for name in names}
             possible = cost["twap"] - cost["hindsight"]
             saved = {name: cost["twap"] - cost[name] for name in names}
             rows.append(
                 {
                     "window": kind,
+                    "footprint": of,
                     "share": share,
                     "cost": cost,
                     "capture": {name: saved[name] / possible if possible > 0.0 else None for name in names},

@@ -369,6 +369,7 @@ def _outcome(read: dict[str, Any]) -> Outcome:
         priced=_PRICED.validate_python(read["priced"]),
         paths={name: np.array(path, np.float64) for name, path in read["paths"].items()},
         persistent=_PERSISTENT.validate_python(read["persistent"]),
+        reacted=_PERSISTENT.validate_python(read["reacted"]),
         late=_LATE.validate_python(read["late"]),
         first_cost=read["first_cost"],
         **plans,
