@@ -19,6 +19,7 @@ from impactd.core.outputs.messages import (
     OrderCost,
     Plan,
     Slice,
+    SupplyPoint,
     VenuePart,
 )
 from impactd.core.outputs.units import Unit
@@ -44,7 +45,7 @@ Time = int | datetime
 
 #: Messages that a client can follow, and their parts, each after those that it has.
 _PUBLISHED: Final = (
-    ModelRef, Certificate, AuctionEntry, VenuePart, Plan, Slice, Alert, FillCost, OrderCost, DayCost,
+    ModelRef, Certificate, AuctionEntry, VenuePart, SupplyPoint, Plan, Slice, Alert, FillCost, OrderCost, DayCost,
 )  # fmt: skip
 
 _PLAIN: Final[dict[Any, str]] = {

@@ -156,6 +156,15 @@ class VenuePart(TypedDict):
     fee: float
 
 
+class SupplyPoint(TypedDict):
+    """What a plan's first interval trades at one marginal price."""
+
+    #: Marginal cost over mid of a unit of quantity (price per share).
+    px: float
+    #: Quantity that the interval's forecast curve offers at this price or less.
+    qty: float
+
+
 class Plan(TypedDict):
     """The schedule of what is left of one parent order."""
 
@@ -274,6 +283,9 @@ class Plan(TypedDict):
     #: adds for quantity beyond what books show. Left out where that is off, or volume or price is unknown
     #: (currency).
     metaorder_cost: NotRequired[float | None]
+    #: Supply curve of the first interval about the reservation price, `certificate.multiplier`, before its limits
+    #: and for all orders planned together; left out unless `plans.act` is slices.
+    supply: NotRequired[list[SupplyPoint]]
 
 
 class Slice(TypedDict):

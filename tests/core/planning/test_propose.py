@@ -299,3 +299,22 @@ def test_plan_after_the_window_but_before_its_minute_closes_is_empty() -> None:
     harness = with_order(length=2 * M + 30 * S)
     harness.send(fill(at(4.75), "E1", 700))
     assert (harness.last().status, harness.last().qty, harness.last().shortfall_qty) == ("active", (), 500 * QUANTA)
+
+
+# --- reservation and supply ------------------------------------------------------
+
+
+def test_plan_by_slices_states_what_its_first_interval_trades_at_each_price() -> None:
+    plan = with_order(EngineHarness(settings(act="slices"))).last()
+    assert plan.certificate is not None
+    price = plan.certificate.multiplier
+    assert price is not None
+    assert [point.px / price for point in plan.supply] == pytest.approx([0.5, 0.75, 1.0, 1.25, 1.5, 2.0])
+    qty = [point.qty for point in plan.supply]
+    assert qty == sorted(qty)
+    # At the reservation price it is what the plan trades in its first interval, to a lot.
+    assert qty[2] / QUANTA == pytest.approx(plan.qty[0] / QUANTA, abs=1.0)
+
+
+def test_plan_by_the_minute_states_no_supply() -> None:
+    assert with_order().last().supply == ()

@@ -226,6 +226,14 @@ class VenuePart:
 
 
 @dataclass(frozen=True, slots=True)
+class SupplyPoint:
+    """What a plan's first interval trades at one marginal price."""
+
+    px: Annotated[PerShare, "Marginal cost over mid of a unit of quantity."]
+    qty: Annotated[Quanta, "Quantity that the interval's forecast curve offers at this price or less."]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The schedule of what is left of one parent order."""
 
@@ -343,6 +351,11 @@ class Plan:
         "Part of `expected_cost` that is not measured: what the law of `plans.metaorder`, taken from the literature, "
         "adds for quantity beyond what books show. Left out where that is off, or volume or price is unknown.",
     ] = field(default=None, metadata=LEFT_OUT)
+    supply: Annotated[
+        tuple[SupplyPoint, ...],
+        "Supply curve of the first interval about the reservation price, `certificate.multiplier`, before its limits "
+        "and for all orders planned together; left out unless `plans.act` is slices.",
+    ] = field(default=(), metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from impactd.core.allocator.joint.problem import Group, given_others, in_shares,
 from impactd.core.allocator.optionality import anticipate, plain
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.base import SolveFailure
+from impactd.core.allocator.supply import invert_marginal, model_kind
 from impactd.core.allocator.transient import energy
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import SECOND_NS, PlanSettings
@@ -44,7 +45,7 @@ from impactd.core.market.symbol import SideView
 from impactd.core.orders.auction import Entry, entered
 from impactd.core.orders.costs import average_px
 from impactd.core.orders.order import Order, Status
-from impactd.core.outputs.messages import AuctionEntry, Certificate, ModelRef, Plan
+from impactd.core.outputs.messages import AuctionEntry, Certificate, ModelRef, Plan, SupplyPoint
 from impactd.core.planning.alpha import with_alpha
 from impactd.core.planning.auctions import auction_entries
 from impactd.core.planning.caps import Limits, clips, complete_in_clips, limits
@@ -59,6 +60,10 @@ Bools = npt.NDArray[np.bool_]
 
 #: A plan of a group is published again where its cost has changed by more than this part, though its schedule has not.
 RESTATED: Final = 0.05
+
+
+#: Prices at which a plan states its supply, parts of its reservation price.
+SUPPLY_AT: Final = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,7 @@ class Proposal:
     expected_cost: float
     twap_cost: float
     metaorder_cost: float | None
+    supply: tuple[tuple[float, float], ...]
     extrapolated_qty: int
     model: ModelRef
     certificate: Certificate
@@ -141,6 +147,8 @@ class Proposals:
         Part of `cost` that is a law of the literature, currency.
     law : BeyondBooks or None
         That law.
+    acts : bool
+        Whether orders act within the minute.
     beyond : ndarray of bool, shape (N,)
         Where more trades than the model has been fitted to.
     gap : float
@@ -173,6 +181,7 @@ class Proposals:
     twap_cost: Float
     metaorder: Float
     law: BeyondBooks | None
+    acts: bool
     beyond: Bools
     certificates: tuple[Certificate, ...]
     gap: float
@@ -264,6 +273,19 @@ class Proposals:
         restated = np.abs(price - stated) > RESTATED * np.maximum(np.abs(price), np.abs(stated))
         return np.asarray(np.any(self.qty != self.current, axis=1) | restated, np.bool_)
 
+    def _supply(self, i: int, rows: slice) -> tuple[tuple[float, float], ...]:
+        """Return what the first interval trades at prices about the i-th order's reservation: price, shares."""
+        price = self.certificates[i].multiplier
+        curve = self.expected.curve.at(slice(rows.start, rows.start + 1))
+        if price is None or not (self.priced and price > 0.0 and curve.s.size):
+            return ()
+        kind, terms = model_kind(curve), (float(curve.b[0]), float(curve.a[0]), float(curve.e[0]), curve.delta)
+        most = float(np.sum(self.shares))
+        return tuple(
+            (p, float(invert_marginal(p - float(curve.s[0]), kind, *terms, most)[0]) if p > curve.s[0] else 0.0)
+            for p in (part * price for part in SUPPLY_AT)
+        )
+
     def of(self, i: int) -> Proposal:
         """Return the proposal of the i-th order."""
         begin, end = int(self.begin[i]), int(self.end[i])
@@ -281,6 +303,7 @@ class Proposals:
             expected_cost=float(self.cost[i]),
             twap_cost=float(self.twap_cost[i]),
             metaorder_cost=None if self.law is None else float(self.metaorder[i]),
+            supply=self._supply(i, rows) if self.acts else (),
             extrapolated_qty=int(np.sum(qty[self.beyond[rows]])),
             model=self.model,
             certificate=self.certificates[i],
@@ -419,6 +442,7 @@ def propose(
         twap_cost=_charged(expected, in_shares(even), beside, law)[0],
         metaorder=metaorder,
         law=law,
+        acts=settings.act == "slices",
         beyond=np.sum(in_shares(qty), axis=0) > shown_by(market, settings, fraction),
         certificates=certificates,
         gap=gap or 0.0,
@@ -618,6 +642,7 @@ def plan_message(
         cost_band_95=proposal.bands.cost(cost * its.points, 1),
         expected_cost_ticks=its.in_ticks(cost / shares),
     )
+    fields["supply"] = tuple(SupplyPoint(px, int(shares * QUANTA)) for px, shares in proposal.supply)
     if proposal.metaorder_cost is not None:
         fields["metaorder_cost"] = proposal.metaorder_cost * proposal.bands.factor * its.points
     return Plan(**fields)
