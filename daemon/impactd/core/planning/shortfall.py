@@ -26,12 +26,37 @@ WINDOW: Final = "window"
 
 
 @kernel
-def _held(lots: int, lot: int, cap: Int, high: Int) -> int:
-    """Return how many of `lots` caps and bounds of the running sum (quanta, shape (N,)) hold."""
-    done = np.int64(0)
-    for t in range(cap.shape[0]):
-        done = min(done + min(cap[t] // lot, lots - done), max(done, high[t] // lot))
+def _held(lots: int, inside: Bools, caps: Int, high: Int, without: int, alone: int) -> int:
+    """Return how many of `lots` the limits hold: all but number `without`, or only number `alone` where that is no -1.
+
+    The first limits are `caps`, shape (K, N), the last one is `high`, the bounds of the running sum, shape (N,); lots.
+    """
+    done, last = np.int64(0), caps.shape[0]
+    for t in range(inside.shape[0]):
+        if inside[t]:
+            room = np.int64(lots - done)
+            for k in range(last):
+                if k != without and alone in (-1, k):
+                    room = min(room, caps[k, t])
+            if last != without and alone in (-1, last):
+                room = min(room, high[t] - done)
+            done += max(room, np.int64(0))
     return int(done)
+
+
+@kernel
+def _named(lots: int, lot: int, inside: Bools, caps: Int, high: Int) -> tuple[int, Bools]:
+    """Return the lots that all limits (quanta) hold, and which limits are to be named, shape (K + 1,)."""
+    caps, high = caps // lot, high // lot
+    n = caps.shape[0] + 1
+    whole = _held(lots, inside, caps, high, -1, -1)
+    found = np.zeros(n, np.bool_)
+    for k in range(n):
+        found[k] = _held(lots, inside, caps, high, k, -1) > whole
+    if not found.any() and whole < lots:
+        for k in range(n):
+            found[k] = _held(lots, inside, caps, high, -1, k) < lots
+    return whole, found
 
 
 def binding(
@@ -65,39 +90,22 @@ def binding(
     lots = leaves // lot
     begins, ends = np.maximum(grid.start, begin), np.minimum(grid.end, terms.end)
     inside = ends > begins
+    rate = "participation_rate" if terms.participation_rate is not None else "target_participation_rate"
     caps = {SESSION: np.where(open_, NO_CAP, 0)}
     for name, windows in (("blackouts", terms.blackouts), ("last_trade", terms.closed()[len(terms.blackouts) :])):
-        barred = np.zeros(n, np.bool_)
+        if windows:
+            caps[name] = np.full(n, NO_CAP)
         for start, end in windows:
-            barred |= (begins < end) & (ends > start)
-        caps[name] = np.where(barred, 0, NO_CAP)
+            caps[name][(begins < end) & (ends > start)] = 0
     if terms.max_interval_qty is not None:
-        most = np.full(n, terms.max_interval_qty)
+        caps["max_interval_qty"] = most = np.full(n, terms.max_interval_qty)
         if inside.any():
             most[np.argmax(inside)] -= min(order.filled_in.get(int(grid.start[0]), 0), terms.max_interval_qty)
-        caps["max_interval_qty"] = most
     if price_caps is not None:
         caps["limit_px" if terms.limit_px is not None else "limit_offset_bps"] = price_caps
-    highs: dict[str, Int] = {}
-    if terms.most_rate is not None:
-        highs["participation_rate" if terms.participation_rate is not None else "target_participation_rate"] = (
-            bounds.high[0]
-        )
-
-    def held(*names: str) -> int:
-        """Return the lots that the window and these limits hold."""
-        cap = np.where(inside, NO_CAP, 0)
-        high = np.full(n, NO_CAP)
-        for name in names:
-            cap = np.minimum(cap, caps.get(name, NO_CAP))
-            high = np.minimum(high, highs.get(name, NO_CAP))
-        return int(_held(lots, lot, cap, high))
-
-    names = (*caps, *highs)
-    whole = held(*names)
-    found = [name for name in names if held(*(one for one in names if one != name)) > whole]
-    if not found and whole < lots:
-        found = [name for name in names if held(name) < lots]
+    high = np.full(n, NO_CAP) if terms.most_rate is None else bounds.high[0]
+    whole, named = _named(lots, lot, inside, np.array(list(caps.values())), high)
+    found = [name for name, is_named in zip((*caps, rate), named.tolist(), strict=True) if is_named]
     if whole > lots - shortfall // lot and terms.min_clip_qty is not None:
         found.append("min_clip_qty")
     return tuple(found) or (WINDOW if lot == terms.lot_size else "lot_size",)
