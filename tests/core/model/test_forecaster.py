@@ -18,6 +18,7 @@ from impactd.core.model.forecaster import REACH, SideModel
 from impactd.core.model.kinds.registry import MODEL_KINDS
 from impactd.core.model.profile.days import PRIOR_THETA, ShapedProfile
 from impactd.core.model.profile.profile import Profile
+from impactd.core.state.schema import StateMismatchError
 from tests.core.model.minutes import NEW_YORK, SIZES, Books, linear, minute
 from tests.core.saving import load_all, save_all
 
@@ -322,7 +323,7 @@ def test_save_and_load_anywhere_continues_bit_for_bit(
 
 
 def test_load_of_another_kind_is_refused_with_remedy() -> None:
-    with pytest.raises(ValueError, match="start from a state of these settings"):
+    with pytest.raises(StateMismatchError, match="start again from the inputs"):
         make("power").load(make("linear").save())
 
 

@@ -39,7 +39,7 @@ from impactd.core.orders.order import Execution, Order, Status
 from impactd.core.orders.schedule import Schedule
 from impactd.core.state.schema import SCHEMA_VERSION, StateBrokenError, StateMismatchError, settings_from, settings_hash
 from impactd.core.state.whole import WholeState
-from tests.core.builders import T0, EngineHarness, M, fill, halt, minutes, new, settings
+from tests.core.builders import T0, EngineHarness, M, fill, halt, marked, minutes, new, settings
 from tests.core.days import drive, random_day, random_settings
 
 ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
@@ -338,3 +338,13 @@ def test_state_of_a_day_has_the_keys_of_what_is_there() -> None:
         "tca/FROG",
     ]
     assert orjson.loads(harness.state["halts"])["scopes"] == {"ARL": "test"}
+
+
+def test_state_of_a_build_with_another_layout_is_refused_with_a_remedy() -> None:
+    harness = EngineHarness()
+    harness.run(minutes(2))
+    market = orjson.loads(harness.state["market/FROG"])
+    market["sides"]["buy"]["made"][0] -= 1
+    older = {**harness.state, "market/FROG": orjson.dumps(market)}
+    with pytest.raises(StateMismatchError, match="run the release and settings that wrote it"):
+        Engine(harness.core).load(marked(older))

@@ -59,6 +59,7 @@ from impactd.core.model.series.series import (
 )
 from impactd.core.model.shape import ShapeState, nearest_to_linear
 from impactd.core.outputs.messages import ForecastRecord, Model
+from impactd.core.state.schema import RESTART, StateMismatchError
 
 UNIT: Final = "price_per_share"
 LAYOUT: Final = 2
@@ -444,14 +445,14 @@ class SideModel:
 
         Raises
         ------
-        ValueError
+        StateMismatchError
             If another layout or a model of another kind saved it.
         """
         expected = [LAYOUT, self._model.kind, self._model.intercept]
         if saved["made"] != expected:
-            raise ValueError(
-                f"model state: made as (layout, kind, intercept) {saved['made']}, not {expected}; "
-                "start from a state of these settings, or from none"
+            raise StateMismatchError(
+                f"the state of {self.symbol}'s model was written as (layout, kind, intercept) {saved['made']}, and "
+                f"this release reads {expected} here: run the release and settings that wrote it, or {RESTART}"
             )
         self._spread.load(saved["spread"])
         self._excess.load(saved["excess"])
