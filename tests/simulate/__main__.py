@@ -41,25 +41,26 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _ready() -> None:
+    """Make a worker ready: what it holds before its first day is never garbage."""
+    gc.disable()
+    gc.freeze()
+
+
 def _one(asked: tuple[int, str]) -> tuple[int, Outcome]:
     seed, variant = asked
-    gc.disable()
-    try:
-        return seed, run(drawn(str(seed)), variant)
-    finally:
-        gc.enable()
-        if seed % _CHUNK == 0:
-            gc.collect()
+    outcome = run(drawn(str(seed)), variant)
+    if seed % _CHUNK == 0:
+        # All that the days have left is garbage: it is young.
+        gc.collect(0)
+    return seed, outcome
 
 
 def _outcomes(seeds: range, variant: str, processes: int) -> Iterator[tuple[int, Outcome]]:
     """Yield what the days of `seeds` come to, in their order."""
     asked = [(seed, variant) for seed in seeds]
-    if processes == 1:
-        yield from map(_one, asked)
-        return
     # Compiled kernels are read once by each worker, so they live as long as the run.
-    with multiprocessing.get_context("fork").Pool(processes) as pool:
+    with multiprocessing.get_context("fork").Pool(processes, _ready) as pool:
         yield from pool.imap(_one, asked, _CHUNK if len(asked) > _CHUNK * processes else 1)
 
 

@@ -74,8 +74,12 @@ OUTSIDE: Final = contextvars.Context()
 class _Task(asyncio.Task):  # type: ignore[type-arg]
     """A task whose place in a set does not depend on its address, so that a run repeats."""
 
-    number = 0
-    process: Process | None = None
+    def __init__(self, coro: Coroutine[Any, Any, Any], *, loop: Loop, **options: Any) -> None:
+        # Before the task enters the registry of all tasks, which is a set.
+        self.number = next(loop.numbers)
+        context = options.get("context")
+        self.process: Process | None = PROCESS.get() if context is None else context.get(PROCESS)
+        super().__init__(coro, loop=loop, **options)
 
     def __hash__(self) -> int:
         return self.number
@@ -102,12 +106,13 @@ class Loop(asyncio.BaseEventLoop):
     """
 
     _ready: Any
-    _scheduled: list[asyncio.TimerHandle]
+    #: By time, and in the order in which they were set.
+    _scheduled: list[tuple[float, int, asyncio.TimerHandle]]
 
     def __init__(self, seed: str) -> None:
         super().__init__()
         self._now = START_S
-        self._numbers = itertools.count(1)
+        self.numbers, self._timers = itertools.count(1), itertools.count()
         self._random = random.Random(f"{seed}/threads")
         self._running: Job | None = None
         self._spent_s = 0.0
@@ -116,6 +121,13 @@ class Loop(asyncio.BaseEventLoop):
         self.unasked: list[str] = []
         self.set_task_factory(self._task)
         self.set_exception_handler(self._unasked)
+
+    def close(self) -> None:
+        """Close, and leave no task in the registry of all tasks, where those of the next run have the same hashes."""
+        for task in list(asyncio.tasks._all_tasks):  # type: ignore[attr-defined]
+            if task.get_loop() is self:
+                asyncio.tasks._unregister_task(task)
+        super().close()
 
     def time(self) -> float:
         """Return seconds of the monotonic clock, the same for all processes."""
@@ -128,15 +140,11 @@ class Loop(asyncio.BaseEventLoop):
 
     def create_future(self) -> asyncio.Future[Any]:
         made = _Future(loop=self)
-        made.number = next(self._numbers)
+        made.number = next(self.numbers)
         return made
 
     def _task(self, _loop: Any, coro: Any, **options: Any) -> asyncio.Task[Any]:
-        made = _Task(coro, loop=self, **options)
-        made.number = next(self._numbers)
-        context = options.get("context")
-        made.process = context.get(PROCESS) if context is not None else PROCESS.get()
-        return made
+        return _Task(coro, loop=self, **options)
 
     def _unasked(self, _loop: Any, context: dict[str, Any]) -> None:
         self.unasked.append(f"{context.get('message')}: {context.get('exception')!r}")
@@ -145,16 +153,15 @@ class Loop(asyncio.BaseEventLoop):
 
     def _run_once(self) -> None:
         ready, scheduled = self._ready, self._scheduled
-        while scheduled and scheduled[0].cancelled():
-            heapq.heappop(scheduled)._scheduled = False  # type: ignore[attr-defined]
+        while scheduled and scheduled[0][2]._cancelled:  # type: ignore[attr-defined]
+            heapq.heappop(scheduled)
         if not ready and not self._stopping:  # type: ignore[attr-defined]
             if not scheduled:
                 raise NothingLeftError
-            self._now = max(self._now, scheduled[0].when())
-        while scheduled and scheduled[0].when() <= self._now:
-            handle = heapq.heappop(scheduled)
-            handle._scheduled = False  # type: ignore[attr-defined]
-            if not handle.cancelled():
+            self._now = max(self._now, scheduled[0][0])
+        while scheduled and scheduled[0][0] <= self._now:
+            handle = heapq.heappop(scheduled)[2]
+            if not handle._cancelled:  # type: ignore[attr-defined]
                 ready.append(handle)
         for _ in range(len(ready)):
             handle = ready.popleft()
@@ -165,6 +172,13 @@ class Loop(asyncio.BaseEventLoop):
                 handle._run()
             else:
                 process.parked.append(handle)
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._scheduled, (when, next(self._timers), timer))
+        return timer
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Leave it in the heap: it is passed over when its time comes."""

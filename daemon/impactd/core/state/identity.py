@@ -19,7 +19,6 @@ the tests.  The first release writes version 1, so there is none yet.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -34,6 +33,7 @@ from impactd.core.state.schema import (
     SETTINGS,
     StateBrokenError,
     StateMismatchError,
+    plain,
     settings_hash,
 )
 from impactd.core.state.settings_change import changes, obstacles
@@ -72,7 +72,7 @@ class Identity:
     @property
     def terms(self) -> dict[str, object]:
         """What a journal must say once to be followed: the settings in full, and the number of partitions."""
-        return {"partitions": self.partitions, "settings": dataclasses.asdict(self.settings)}
+        return {"partitions": self.partitions, "settings": plain(self.settings)}
 
     def saved_settings(self) -> bytes:
         """Return the state value of the settings."""

@@ -60,7 +60,13 @@ class StateBrokenError(StateMismatchError):
 
 def settings_hash(settings: CoreSettings) -> str:
     """Return the hash of the settings, which with the inputs fix every published byte (16 hex digits)."""
-    return hash_of(dataclasses.asdict(settings))
+    return hash_of(plain(settings))
+
+
+def plain(settings: CoreSettings) -> dict[str, Any]:
+    """Return the settings as JSON gives them back, and a journal record holds them."""
+    fields: dict[str, Any] = orjson.loads(orjson.dumps(settings))
+    return fields
 
 
 def hash_of(fields: Mapping[str, Any]) -> str:

@@ -11,9 +11,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import orjson
-
 from impactd.core.base.settings import CoreSettings, SessionRule
+from impactd.core.state.schema import plain
 
 
 def _fixed(of: Any, above: str = "") -> Iterator[tuple[str, str]]:
@@ -61,12 +60,6 @@ def _hours_by_symbol(pairs: Any) -> list[tuple[str, list[Any]]]:
     """Return of `CoreSettings.sessions` what the saved profiles depend on; other holidays change none of them."""
     fixed = [item.name for item in dataclasses.fields(SessionRule) if item.metadata.get("fixed")]
     return [(pattern, [rule[name] for name in fixed]) for pattern, rule in pairs]
-
-
-def plain(settings: CoreSettings) -> dict[str, Any]:
-    """Return settings as JSON gives them back."""
-    fields: dict[str, Any] = orjson.loads(orjson.dumps(dataclasses.asdict(settings)))
-    return fields
 
 
 def _flat(fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

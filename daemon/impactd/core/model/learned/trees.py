@@ -28,7 +28,7 @@ from impactd.core.base.jit import kernel
 from impactd.core.base.settings import SECOND_NS, CoreSettings, ModelSettings
 from impactd.core.model.curves import Float, Int
 from impactd.core.model.learned.features import FEATURES
-from impactd.core.state.settings_change import plain
+from impactd.core.state.schema import plain
 
 FORMAT: Final = "impactd.learned/1"
 SERIES: Final = ("spread", "excess")
