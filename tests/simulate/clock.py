@@ -92,6 +92,17 @@ class _Future(asyncio.Future):  # type: ignore[type-arg]
         return self.number
 
 
+class _Handle(asyncio.TimerHandle):
+    """A handle without what is for debugging: thousands are made in a day."""
+
+    __slots__ = ()
+
+    def __init__(self, callback: Callable[..., Any], args: Any, loop: Loop, context: Any) -> None:
+        self._context = contextvars.copy_context() if context is None else context
+        self._loop, self._callback, self._args = loop, callback, args
+        self._cancelled, self._source_traceback = False, None
+
+
 class NothingLeftError(Exception):
     """Nothing will ever happen again."""
 
@@ -163,20 +174,38 @@ class Loop(asyncio.BaseEventLoop):
             handle = heapq.heappop(scheduled)[2]
             if not handle._cancelled:  # type: ignore[attr-defined]
                 ready.append(handle)
+        of = PROCESS
         for _ in range(len(ready)):
             handle = ready.popleft()
             if handle._cancelled:
                 continue
-            process = handle._context.get(PROCESS)
-            if process is None or process.parked is None:
-                handle._run()
-            else:
+            context = handle._context
+            process = context.get(of)
+            if process is not None and process.parked is not None:
                 process.parked.append(handle)
+                continue
+            # As `Handle._run` does, without a call.
+            try:
+                context.run(handle._callback, *handle._args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # noqa: BLE001  (the loop's handler of exceptions has it)
+                self.call_exception_handler({"message": "a callback failed", "exception": error})
+
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.Handle:  # type: ignore[override]
+        handle = _Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._now + delay, callback, *args, context=context)
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer = _Handle(callback, args, self, context)
         heapq.heappush(self._scheduled, (when, next(self._timers), timer))
         return timer
 
