@@ -19,25 +19,13 @@ from impactd.cli.common import (
     settings_options,
 )
 from impactd.cli.hours import hours_options, orders_bar, range_s, session_settings
+from impactd.cli.shard import shard_option, work
 from impactd.cli.study import study
 
 if TYPE_CHECKING:
     from impactd.core.base.settings import CoreSettings
     from impactd.research.backtest.run import Worked
     from impactd.research.backtest.windows import Question
-
-
-class Shard(click.ParamType[tuple[int, int]]):
-    """``I/N``: part I, 1 to N, of N."""
-
-    name = "I/N"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Return the number of the part, and of how many."""
-        number, slash, of = str(value).partition("/")
-        if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
-            self.fail(f"{value!r} is not I/N: give a part from 1 to N, such as 1/8 to 8/8", param, ctx)
-        return int(number), int(of)
 
 
 @click.command(
@@ -83,11 +71,7 @@ class Shard(click.ParamType[tuple[int, int]]):
 @click.option("--lot", default="1", show_default=True, help="Lot size.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed of the bootstrap.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes; changes no figure.  [default: all cores]")
-@click.option(
-    "--shard",
-    type=Shard(),
-    help="Work only part I of N of the days of all symbols, for impactd merge; what --out has already is not repeated.",
-)
+@shard_option("of the days of all symbols")
 @directory_option("Directory of the report; with --shard, of the results.", required=True)
 @settings_options
 def command(
@@ -158,28 +142,27 @@ def _work(
     out: Path,
 ) -> None:
     """Work one shard and write its results."""
-    from impactd.research.backtest import shards
     from impactd.research.backtest.days import read_tapes
     from impactd.research.backtest.report import asked, inputs
     from impactd.research.backtest.run import Asked, chosen, for_backtest
+    from impactd.research.backtest.shards import run_shard, whole_of
+    from impactd.research.shards import parquet
 
     # Before a file is read for nothing.
-    shards.parquet()
+    parquet()
     chosen(strategies)
     core = for_backtest(core)
     all_asked = Asked.of(read_tapes(data.paths, core, codec=data.codec, symbol=data.symbol), core, question, strategies)
     known = asked(question, core, all_asked.strategies, inputs(data.paths), seed, hours)
-    whole = shards.Whole.of(all_asked, known, data.codec, data.symbol)
-    number, of = shard
-    try:
-        with orders_bar() as start:
-            worked, had = shards.run_shard(all_asked, whole, number, of, out, workers=workers, begin=start)
-    except OSError as error:
-        raise InputError(f"--out: {out}: cannot be written: {error.strerror}") from error
-    click.echo(
-        f"shard {number} of {of}: {worked} of the {len(whole.units)} days of all symbols worked, {had} were there; "
-        f"results in {out}"
-    )
+    whole = whole_of(all_asked, known, data.codec, data.symbol)
+    with orders_bar() as start:
+        work(
+            shard,
+            whole,
+            out,
+            lambda number, of: run_shard(all_asked, whole, number, of, out, workers=workers, begin=start),
+            "days of all symbols",
+        )
 
 
 def show(result: Worked, report: dict[str, Any], out: Path) -> None:

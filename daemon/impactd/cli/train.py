@@ -12,6 +12,7 @@ import click
 
 from impactd.cli.common import Data, InputError, data_options, example, settings_options
 from impactd.cli.hours import hours_options, orders_bar, range_s, session_settings
+from impactd.cli.shard import known, shard_option, work
 from impactd.cli.study import study
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     epilog=example(
         "impactd train --data monday.csv.gz tuesday.csv.gz --out model.json",
         "impactd train --data FROG_2025-04-03_mbp10.csv.gz ARL_2025-07-17_mbp10.csv.gz --split each --out model.json",
+        "impactd train --data 'days/*.csv.gz' --shard 1/8 --out results",
         "IMPACTD__MODEL__LEARNED=model.json impactd backtest --data wednesday.csv.gz --out report",
     ),
 )
@@ -41,7 +43,13 @@ if TYPE_CHECKING:
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes; changes no figure.  [default: all cores]")
 @click.option("--json", "as_json", is_flag=True, help="Write the figures as JSON.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The trained file.")
+@shard_option("of the tests of all days and the trained file")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The trained file; with --shard, directory of the results.",
+)
 @settings_options
 def command(
     *,
@@ -55,6 +63,7 @@ def command(
     seed: int,
     workers: int | None,
     as_json: bool,
+    shard: tuple[int, int] | None,
     out: Path,
     config: Path | None,
     sets: tuple[str, ...],
@@ -66,9 +75,16 @@ def command(
     """
     with study():
         from impactd.research.backtest.days import read_tapes
+        from impactd.research.backtest.report import inputs
         from impactd.research.backtest.run import for_backtest
         from impactd.research.learned.run import QUESTION, train
+        from impactd.research.learned.samples import with_learned
+        from impactd.research.learned.shards import run_shard, whole_of
+        from impactd.research.shards import parquet
 
+        if shard is not None:
+            # Before a file is read for nothing.
+            parquet()
         core, hours = session_settings(config, sets, tz, session, data)
         core = for_backtest(core)
         if not as_json:
@@ -76,14 +92,34 @@ def command(
         from_s, to_s = range_s(begin, end)
         question = None if no_backtest else dataclasses.replace(QUESTION, from_s=from_s, to_s=to_s)
         tapes = read_tapes(data.paths, core, codec=data.codec, symbol=data.symbol)
+        processes = workers or os.cpu_count() or 1
         with orders_bar() as start:
-            trained = train(
-                tapes, core, seed, split=split, question=question, workers=workers or os.cpu_count() or 1, begin=start
-            )
-        try:
-            out.write_bytes(trained.content)
-        except OSError as error:
-            raise InputError(f"--out: {out}: cannot be written: {error.strerror}") from error
+            if shard is not None:
+                facts = {**known(with_learned(core, ""), inputs(data.paths)), "seed": seed, "hours": hours.text}
+                whole = whole_of(tapes, split, question, facts, codec=data.codec, symbol=data.symbol)
+                work(
+                    shard,
+                    whole,
+                    out,
+                    lambda i, n: run_shard(tapes, core, question, whole, i, n, out, workers=processes, begin=start),
+                )
+                return
+            trained = train(tapes, core, seed, split=split, question=question, workers=processes, begin=start)
+    show(trained, out, as_json=as_json)
+
+
+def show(trained: Training, out: Path, *, as_json: bool) -> None:
+    """Write the trained file, and show what trees like it were worth.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    try:
+        out.write_bytes(trained.content)
+    except OSError as error:
+        raise InputError(f"--out: {out}: cannot be written: {error.strerror}") from error
     if as_json:
         figures = {"days": trained.days, "scores": trained.scores, "capture": trained.capture, "wins": trained.wins}
         click.echo(json.dumps(figures))

@@ -14,7 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from impactd.cli import cli
-from impactd.research.backtest import shards, workers
+from impactd.research import shards
+from impactd.research.backtest import shards as of_backtest
+from impactd.research.backtest import workers
 from impactd.research.backtest.days import DAY_NS
 from impactd.wire.tick_records import encode_ticks
 from tests.core.rows import Row, batch_of
@@ -169,7 +171,7 @@ def test_a_write_that_is_killed_leaves_nothing_that_counts(
 ) -> None:
     path = of(worked, *UNITS[0])
     content = path.read_bytes()
-    whole, part = shards.described(content), shards.part_of(content)
+    whole, part = shards.described(content), of_backtest.part_of(UNITS[0], shards.decoded(content))
     (tmp_path / ".cut.tmp").write_bytes(content[:100])
 
     def killed(_: int) -> None:
@@ -179,10 +181,10 @@ def test_a_write_that_is_killed_leaves_nothing_that_counts(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", killed)
         with pytest.raises(KeyboardInterrupt):
-            shards.write(tmp_path, whole, part)
+            of_backtest.write(tmp_path, whole, part)
     assert list(shards.found(tmp_path)) == []
     # The result that was read is written with the same bytes.
-    assert shards.write(tmp_path, whole, part).name == path.name
+    assert of_backtest.write(tmp_path, whole, part).name == path.name
 
 
 @pytest.mark.parametrize(
@@ -215,8 +217,8 @@ def test_results_of_other_inputs_are_refused(data: Path, results: Path, tmp_path
 
 def test_results_that_differ_for_one_unit_are_refused(results: Path, tmp_path: Path) -> None:
     content = of(results, *UNITS[0]).read_bytes()
-    part = shards.part_of(content)
-    shards.write(results, shards.described(content), dataclasses.replace(part, skipped=("a window",)))
+    part = of_backtest.part_of(UNITS[0], shards.decoded(content))
+    of_backtest.write(results, shards.described(content), dataclasses.replace(part, skipped=("a window",)))
     assert "differs" in refused(results, "--out", tmp_path / "out")
 
 

@@ -82,9 +82,13 @@ def _outside(part: Samples, first: int, last: int) -> Samples:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """One symbol, day and side of a fold, with what each forecaster said."""
+    """One symbol, day and side of a fold: what came, and what each forecaster predicted."""
 
-    part: Samples
+    symbol: str
+    #: Shape (n,). Intervals ahead.
+    horizon: Int
+    #: Shape (n, 2). As in `impactd.research.learned.samples.Samples`.
+    came: Float
     #: Shape (n, 2). By forecast, logs.
     median: dict[str, Float]
     #: Shape (n, 2, 3).
@@ -105,7 +109,7 @@ def judge(fold: Fold, settings: CoreSettings, seed: int) -> tuple[TrainedFile, l
             "default": part.default[:, :, None] + offsets["default"][at],
             "persistence": part.last[:, :, None] + offsets["last"][at],
         }
-        judged.append(Judged(part, medians, quantiles))
+        judged.append(Judged(part.symbol, part.horizon, part.came, medians, quantiles))
     return trained, judged
 
 
@@ -129,11 +133,11 @@ def scores(judged: Sequence[Judged]) -> list[dict[str, Any]]:
         between the outer quantiles).
     """
     rows = []
-    for symbol in sorted({item.part.symbol for item in judged}):
-        mine = [item for item in judged if item.part.symbol == symbol]
+    for symbol in sorted({item.symbol for item in judged}):
+        mine = [item for item in judged if item.symbol == symbol]
         for k, series in enumerate(SERIES):
             for horizon in (None, *HORIZONS):
-                chosen = [_at(item.part.horizon, horizon) for item in mine]
+                chosen = [_at(item.horizon, horizon) for item in mine]
                 if not any(at.any() for at in chosen):
                     continue
                 head = {"symbol": symbol, "series": series, "horizon": horizon}
@@ -146,14 +150,14 @@ def _at(horizons: Int, horizon: int | None) -> np.ndarray[Any, np.dtype[np.bool_
 
 
 def _score(mine: Sequence[Judged], chosen: Sequence[Any], name: str, k: int) -> dict[str, Any]:
-    came = np.concatenate([item.part.came[at, k] for item, at in zip(mine, chosen, strict=True)])
+    came = np.concatenate([item.came[at, k] for item, at in zip(mine, chosen, strict=True)])
     median = np.concatenate([item.median[name][at, k] for item, at in zip(mine, chosen, strict=True)])
     quantiles = np.concatenate([item.quantiles[name][at, k] for item, at in zip(mine, chosen, strict=True)])
     ranks = []
     for item, at in zip(mine, chosen, strict=True):
         for h in HORIZONS:
-            here = at & (item.part.horizon == h)
-            rank = rank_correlation(item.median[name][here, k], item.part.came[here, k])
+            here = at & (item.horizon == h)
+            rank = rank_correlation(item.median[name][here, k], item.came[here, k])
             ranks += [] if rank is None else [rank]
     return {
         "n": len(came),

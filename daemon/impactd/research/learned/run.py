@@ -77,17 +77,46 @@ def train(
     settings = with_learned(settings, "")
     samples: list[Samples] = [part for tape in tapes for part in samples_of(tape, settings)]
     content = fit(samples, settings, seed)
-    judged: list[Judged] = []
+    tests = [
+        assess_fold(tapes, fold, settings, seed, question, workers=workers, begin=begin)
+        for fold in folds(samples, split, settings.books.interval_ns)
+    ]
+    return summed(content, tests, seed)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tested:
+    """What one day showed of trees that were trained without it."""
+
+    day: str
+    judged: tuple[Judged, ...]
+    orders: tuple[Priced, ...]
+
+
+def assess_fold(
+    tapes: Sequence[SymbolTape],
+    fold: Fold,
+    settings: CoreSettings,
+    seed: int,
+    question: Question | None,
+    *,
+    workers: int = 1,
+    begin: Callable[[int], Progress] | None = None,
+) -> Tested:
+    """Train on a fold's other days, and test on its day; see `train`."""
+    trained, judged = judge(fold, settings, seed)
     orders: list[Priced] = []
-    days = []
-    for fold in folds(samples, split, settings.books.interval_ns):
-        trained, found = judge(fold, settings, seed)
-        days.append(fold.day)
-        judged += found
-        if question is not None:
-            orders += _tried(tapes, fold, with_learned(settings, trained), question, workers, begin)
+    if question is not None:
+        orders = _tried(tapes, fold, with_learned(settings, trained), question, workers, begin)
+    return Tested(fold.day, tuple(judged), tuple(orders))
+
+
+def summed(content: bytes, tests: Sequence[Tested], seed: int) -> Training:
+    """Return the training that all days' tests are of."""
+    orders = [order for test in tests for order in test.orders]
+    judged = [item for test in tests for item in test.judged]
     capture = pooled(orders, STRATEGIES, seed) if orders else {}
-    return Training(content, tuple(days), scores(judged), capture)
+    return Training(content, tuple(test.day for test in tests), scores(judged), capture)
 
 
 def _tried(
