@@ -82,6 +82,7 @@ class Member:
     #: What it said when it left by itself.
     surprises: list[str] = field(default_factory=list)
     _log: IO[bytes] | None = None
+    _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def fault_file(self) -> Path:
@@ -94,26 +95,29 @@ class Member:
         return self.process is not None and self.process.returncode is None
 
     async def start(self) -> None:
-        """Start a process."""
-        self.starts += 1
-        self.expected = self.frozen = False
-        self.fault_file.unlink(missing_ok=True)
-        if self._log is None:
-            self._log = (self.directory / f"{self.name}.log").open("ab")
-        environment = os.environ | {
-            hooks.FAULT_FILE: str(self.fault_file),
-            hooks.SEED: f"{self.seed}/{self.name}/{self.starts}",
-            hooks.SLOW_RESTORE_S: str(SESSION_TIMEOUT_S * 1.3),
-            hooks.VARIANT: self.variant,
-        }
-        self.process = await asyncio.create_subprocess_exec(
-            *self.command,
-            cwd=ROOT,
-            env=environment,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=self._log,
-            stderr=self._log,
-        )
+        """Start a process, unless one runs: two faults of a round may both find that it has ended."""
+        async with self._starting:
+            if self.running:
+                return
+            self.starts += 1
+            self.expected = self.frozen = False
+            self.fault_file.unlink(missing_ok=True)
+            if self._log is None:
+                self._log = (self.directory / f"{self.name}.log").open("ab")
+            environment = os.environ | {
+                hooks.FAULT_FILE: str(self.fault_file),
+                hooks.SEED: f"{self.seed}/{self.name}/{self.starts}",
+                hooks.SLOW_RESTORE_S: str(SESSION_TIMEOUT_S * 1.3),
+                hooks.VARIANT: self.variant,
+            }
+            self.process = await asyncio.create_subprocess_exec(
+                *self.command,
+                cwd=ROOT,
+                env=environment,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=self._log,
+                stderr=self._log,
+            )
 
     def ask(self, point: str, what: str) -> None:
         """Ask the process for a signal to itself, or a failure, when it reaches a fault point."""
