@@ -284,6 +284,11 @@ def test_estimate_is_written_for_people_with_its_doubts_and_by_a_dry_run(tmp_pat
     assert shown.exit_code == 0, shown.output
     for words in ("impactd", "twap", "vwap", "pov 10%", "urgency 2", "of the window's forecast volume", "less sure"):
         assert words in shown.output
+    limited = CliRunner().invoke(cli, ["estimate", *times, "--max-cost", "5000"])
+    (largest,) = (line for line in limited.output.splitlines() if line.startswith("largest"))
+    assert "5000 bps" in largest
+    # More than the market is expected to trade is no advice to trade it.
+    assert "by the curve alone" in largest
     dry = CliRunner().invoke(cli, ["order", "new", *times, "--dry-run"])
     assert orjson.loads(dry.output.splitlines()[1])["order_qty"] == 2000
     assert "pov 10%" in dry.output

@@ -71,7 +71,7 @@ def command(
 
         write_json(found)
         return
-    write_estimate(found, clock.zone)
+    write_estimate(found, clock.zone, max_cost)
 
 
 def estimated(
@@ -158,12 +158,23 @@ def _entry(one: dict[str, Any], zone: str) -> str:
     return f"{one['kind']} at {at}: enter {_shares(one['qty'])} by {cutoff}{share}, cost {cost}, beside the schedules"
 
 
+def _largest(found: dict[str, Any], max_cost_bps: float) -> str:
+    """Return the largest quantity within a cost, in one line, with its share of the volume."""
+    largest, share = found["largest_qty"], found["volume_share"]
+    text = f"largest quantity within {max_cost_bps:g} bps: {_shares(largest)}"
+    if share is None:
+        return f"{text}, by the curve alone: no trade has been seen"
+    share *= largest / found["order_qty"]
+    text += f", {share:.1%} of the window's forecast volume"
+    return f"{text}: by the curve alone, the market is not expected to trade as much" if share > 1.0 else text
+
+
 #: Money of a schedule in an estimate, and the digits that it is shown with.
 _MONEY: Final = (("cost", 1), ("cost_bps", 2), ("spread_cost", 1), ("impact_cost", 1))
 
 
-def write_estimate(found: dict[str, Any], zone: str) -> None:
-    """Write an estimate for people."""
+def write_estimate(found: dict[str, Any], zone: str, max_cost_bps: float | None) -> None:
+    """Write an estimate for people, with the largest quantity that costs at most `max_cost_bps` if it was asked for."""
     from rich.console import Console
     from rich.table import Table
 
@@ -200,11 +211,11 @@ def write_estimate(found: dict[str, Any], zone: str) -> None:
     facts = [f"mid {number(found['mid'])}", f"as of {local_time(found['as_of'], zone):%Y-%m-%d %H:%M:%S} {zone}"]
     if share is not None:
         facts.append(f"{share:.1%} of the window's forecast volume")
-    if found["largest_qty"] is not None:
-        facts.append(f"largest quantity within the cost limit {_shares(found['largest_qty'])}")
     click.echo("; ".join(facts))
     if own := found["schedules"][0]["metaorder_cost"]:
         click.echo(f"of impactd's cost {number(own, 1)} is a law of the literature, not measured (plans.metaorder)")
+    if max_cost_bps is not None and found["largest_qty"] is not None:
+        click.echo(_largest(found, max_cost_bps))
     click.echo(_basis(found["basis"], zone))
     for doubt in found["doubts"]:
         by = f": {', '.join(found['shortfall_limits'])}" if doubt == "shortfall" else ""

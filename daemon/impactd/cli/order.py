@@ -97,7 +97,7 @@ def new(
     if ticket.dry_run:
         _send(record, ticket, loaded.settings)
         try:
-            write_estimate(estimated(record, None, data, loaded, traded, None, clock), clock.zone)
+            write_estimate(estimated(record, None, data, loaded, traded, None, clock), clock.zone, None)
         except click.ClickException as error:
             click.echo(f"no estimate: {error.format_message()}", err=True)
         return

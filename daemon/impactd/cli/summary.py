@@ -22,7 +22,8 @@ MAX_ANSWERS: Final = 20
 
 PRICE_NOTE: Final = """\
 Costs are over mid, with basis points of the value at the arrival price: expected by the first plan that had a price,
-then of the executed quantity, and of the same quantity at an even pace (TWAP), both at the books of each interval."""
+then of the executed quantity, and of the same quantity at an even pace (TWAP), both at the books of each interval.
+Saved is against TWAP, and only for reported fills: fills that are assumed as scheduled prove no saving."""
 
 if TYPE_CHECKING:
     from impactd.shell.replay import ReplaySummary

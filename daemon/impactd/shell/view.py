@@ -225,12 +225,17 @@ def plain_lines(scene: Scene, zone: str = "UTC") -> list[str]:
     lines = []
     for name, order in sorted(scene.orders.items()):
         plan = order.latest
-        following = number(float(plan["qty"][0]), 0) if plan["qty"] else "-"
+        ahead = ""
+        # Without a schedule there is nothing to expect.
+        if plan["qty"]:
+            ahead = (
+                f"next minute {number(float(plan['qty'][0]), 0)}, "
+                f"expected cost {number(plan['expected_cost'], 0)} against TWAP's {number(plan['twap_cost'], 0)} "
+                f"(expected saving {saving_text(plan)}), "
+            )
         lines.append(
             f"{at}  {name} {plan['side']} {plan['symbol']} {plan['status']}: {order.done_share:.0%} filled, "
-            f"{number(float(plan['leaves_qty']), 0)} left, next minute {following}, "
-            f"expected cost {number(plan['expected_cost'], 0)} against TWAP's {number(plan['twap_cost'], 0)} "
-            f"(expected saving {saving_text(plan)}), plan {plan['plan_version']}"
+            f"{number(float(plan['leaves_qty']), 0)} left, {ahead}plan {plan['plan_version']}"
         )
     if not lines:
         lines.append(f"{at}  {scene.counts[Topic.ESTIMATES]:,} estimates, {scene.counts[Topic.MODELS]:,} models")

@@ -117,6 +117,18 @@ def test_relative_limit_is_from_the_arrival_price_on_the_orders_side() -> None:
         assert order.limit(50.0) == pytest.approx(100.0 + side.sign * 0.2)
 
 
+def test_alert_states_a_relative_limit_without_the_noise_of_floats() -> None:
+    for bps in (-333.0, -33.3, -7.0):
+        harness = EngineHarness()
+        harness.run(minutes(10))
+        harness.send(new("A", 600, at(10), 30 * M, limit_offset_bps=bps))
+        harness.run([ladder(at(11) - 10**9, mid=101.0), ladder(at(11) + 10**9, mid=101.0)])
+        (alert,) = harness.alerts("limit_blocks")
+        stated = (alert.text or "").split("the limit ")[1].split(":")[0]
+        assert len(stated) <= 11
+        assert float(stated) == pytest.approx(harness.plans()[-1].limit_px, rel=1e-9)
+
+
 def test_price_beyond_the_limit_is_alerted_once_and_planned_again_when_it_comes_back() -> None:
     harness = EngineHarness()
     harness.run(minutes(10))

@@ -313,11 +313,13 @@ class Planner:
         self._alerts.warn(order, now, "shortfall", short)
         blocks = None
         if proposal.limit_blocks:
-            blocks = f"the book shows nothing within the limit {proposal.limit_px}: nothing trades until it does"
+            blocks = f"the book shows nothing within the limit {proposal.limit_px:.10g}: nothing trades until it does"
         self._alerts.warn(order, now, "limit_blocks", blocks)
         would = None
         if proposal.would_qty:
-            would = f"the market is at {proposal.would_px} or better: take {format_qty(proposal.would_qty)} at once"
+            would = (
+                f"the market is at {proposal.would_px:.10g} or better: take {format_qty(proposal.would_qty)} at once"
+            )
         self._alerts.warn(order, now, "would_touched", would)
         lifted = None
         if proposal.lifted_qty:
