@@ -72,7 +72,7 @@ async def test_page_shows_and_changes_and_has_no_fault(broker: Broker, chromium_
             for size in chromium.SIZES:
                 for theme in chromium.THEMES:
                     async with chromium.opened(found, base, size, theme) as watched:
-                        await watched.page.wait_for_selector("#c-plan canvas", timeout=_WITHIN_MS)
+                        await watched.page.wait_for_selector("#c-path canvas", timeout=_WITHIN_MS)
                         assert await chromium.axe(watched.page) == []
                         wide = await watched.page.evaluate("document.documentElement.scrollWidth")
                         assert wide <= size[0]
