@@ -54,6 +54,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "IMPACTD__TOPICS__INPUT_RETENTION_MS": "-1",
         "IMPACTD__TOPICS__OUTPUT_RETENTION_MS": "-1",
         "IMPACTD__PLANS__APPLY": "in_event_time",
+        "IMPACTD__PLANS__ACT": "slices",
         "IMPACTD__LOG__FORMAT": "json",
     }
 

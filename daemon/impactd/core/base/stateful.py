@@ -47,7 +47,7 @@ class Lasting(Protocol):
         ...
 
     def load_lasting(self, saved: Any) -> None:
-        """Continue from what `save_lasting` returned, before the rest of the value is loaded."""
+        """Continue from what `save_lasting` returned, unless it was None, before the rest of the value is loaded."""
         ...
 
 

@@ -378,10 +378,10 @@ class CostBands:
         cells = [[c.info, c.total, c.squares, *c.log_c, *c.covered] for row in self._cells for c in row]
         return {"levels": list(self.levels), "cells": cells}
 
-    def load_lasting(self, saved: Mapping[str, Any] | None) -> None:
+    def load_lasting(self, saved: Mapping[str, Any]) -> None:
         """Continue from what `save_lasting` returned; bands of other levels, lengths or sizes start empty."""
         cells = [cell for of_length in self._cells for cell in of_length]
-        if saved is None or tuple(saved["levels"]) != self.levels or len(saved["cells"]) != len(cells):
+        if tuple(saved["levels"]) != self.levels or len(saved["cells"]) != len(cells):
             return
         k = len(self.levels)
         for cell, values in zip(cells, saved["cells"], strict=True):

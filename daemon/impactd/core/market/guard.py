@@ -279,10 +279,8 @@ class Guard:
             "trials": [trial.save_lasting() for trial in self._trials],
         }
 
-    def load_lasting(self, saved: Mapping[str, Any] | None) -> None:
+    def load_lasting(self, saved: Mapping[str, Any]) -> None:
         """Continue from what `save_lasting` returned."""
-        if saved is None:
-            return
         self._seen = np.frombuffer(base64.b64decode(saved["seen"]), np.float64).reshape(-1, 2).copy()
         self._trials = [_Trial.begun(trial) for trial in saved["trials"]]
 

@@ -123,7 +123,8 @@ class Markets:
             if key.startswith(_LASTING_KEY):
                 symbol, _, name = key.removeprefix(_LASTING_KEY).rpartition("/")
                 for part, saved in zip(self.of(symbol).lasting.get(name, ()), orjson.loads(value), strict=False):
-                    part.load_lasting(saved)
+                    if saved is not None:
+                        part.load_lasting(saved)
         for key, value in items.items():
             if key.startswith(_KEY):
                 self.of(key.removeprefix(_KEY)).load(orjson.loads(value))

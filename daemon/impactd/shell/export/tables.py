@@ -69,10 +69,9 @@ _KIND_OF: Final[Mapping[type, Kind]] = {int: Kind.WHOLE, float: Kind.NUMBER, boo
 def _kind(hint: Any) -> Kind:
     base, unit, _, _ = field_type(hint)
     if get_origin(base) is tuple:
-        inner = get_args(base)[0]
-        if get_origin(field_type(inner).base) is tuple:
-            return Kind.JSON
-        return {Kind.TIME: Kind.TIMES, Kind.TEXT: Kind.TEXTS}.get(_kind(inner), Kind.NUMBERS)
+        inner = _kind(get_args(base)[0])
+        of_inner = {Kind.TIME: Kind.TIMES, Kind.TEXT: Kind.TEXTS, Kind.JSON: Kind.JSON}
+        return of_inner.get(inner, Kind.NUMBERS)
     if get_origin(base) is dict or is_dataclass(base):
         return Kind.JSON
     if unit is Unit.TIME:

@@ -248,10 +248,8 @@ class DayShape:
             "noise": [*self._noise.tolist(), self._noise_days],
         }
 
-    def load_lasting(self, saved: Mapping[str, Any] | None) -> None:
+    def load_lasting(self, saved: Mapping[str, Any]) -> None:
         """Continue from what `save_lasting` returned."""
-        if saved is None:
-            return
         rows = np.frombuffer(base64.b64decode(saved["parts"]), np.float64).reshape(-1, len(self.centres))
         self._day, self._part = saved["day"], saved["part"]
         self._sums, self._weights = rows[0:2].copy(), rows[2].copy()
