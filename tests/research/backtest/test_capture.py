@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from impactd.research.backtest.capture import Priced, draws, pooled
 
@@ -44,6 +47,22 @@ def test_interval_is_of_the_windows_and_the_same_for_the_same_seed() -> None:
     assert [low, high] == pooled(orders, ["engine"], 7)["engine"]["capture_ci90"]
     assert [low, high] != pooled(orders, ["engine"], 8)["engine"]["capture_ci90"]
     assert (high - low) / 2 == pytest.approx(1.645 * float(np.std(saved)) / np.sqrt(10), rel=0.1)
+
+
+@pytest.mark.parametrize("n", [301, 330, 700])
+def test_figures_do_not_depend_on_the_number_of_threads(n: int) -> None:
+    """A report of one core has the bytes of one of many."""
+    rng = np.random.default_rng(1)
+    orders = []
+    for i in range(n):
+        twap, engine, hindsight = rng.lognormal(size=3).tolist()
+        later = {policy: rng.normal(size=2).tolist() for policy in ("twap", "engine")}
+        orders.append(replace(priced(twap, engine, hindsight, i), later=later))
+    found = set()
+    for threads in (1, 2):
+        with threadpool_limits(threads, "blas"):
+            found.add(repr(pooled(orders, ["engine"], 7)))
+    assert len(found) == 1
 
 
 def test_interval_of_a_single_window_is_none() -> None:

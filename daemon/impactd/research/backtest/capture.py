@@ -97,7 +97,7 @@ def pooled(orders: Sequence[Priced], policies: Sequence[str], seed: int, n_draws
     notional = sum(order.notional for order in orders)
     qty = sum(order.qty for order in orders)
     weights = draws(orders, seed, n_draws) if len(orders) else np.zeros((0, 0))
-    total = weights @ possible
+    total = _summed(weights, possible)
     figures = {}
     for policy in policies:
         cost = _costs(orders, policy)
@@ -106,7 +106,7 @@ def pooled(orders: Sequence[Priced], policies: Sequence[str], seed: int, n_draws
         # A saving that is nothing but rounding has no shares.
         if possible.sum() > 1e-9 * abs(twap.sum()):
             captured = float(saved.sum() / possible.sum())
-            ratio = (weights @ saved)[total > 0.0] / total[total > 0.0]
+            ratio = _summed(weights, saved)[total > 0.0] / total[total > 0.0]
             interval = [float(q) for q in np.quantile(ratio, (0.05, 0.95))] if _varies(orders) else None
         figures[policy] = {
             "cost": float(cost.sum()),
@@ -137,10 +137,18 @@ def _later(
     if possible.sum() > 0.0:
         captures = [float(one) for one in saved.sum(axis=0) / possible.sum()]
         if _varies(orders):
-            ratio = (weights @ saved)[total > 0.0] / total[total > 0.0, None]
+            ratio = _summed(weights, saved)[total > 0.0] / total[total > 0.0, None]
             intervals = [[float(q) for q in ends] for ends in np.quantile(ratio, (0.05, 0.95), axis=0).T]
     bps = [float(one) for one in saved.sum(axis=0) / notional * 1e4] if notional > 0.0 else None
     return dict(zip(names, (captures, intervals, bps), strict=True))
+
+
+def _summed(weights: Float, values: Float) -> Float:
+    """Return the sums of `values`, one or a row an order, in each draw.
+
+    A product of BLAS adds in an order that depends on the number of its threads, so on the machine.
+    """
+    return np.asarray(np.einsum("ij,j...->i...", weights, values))
 
 
 def _varies(orders: Sequence[Priced]) -> bool:
