@@ -145,7 +145,7 @@ def _work(
     from impactd.research.backtest.days import read_tapes
     from impactd.research.backtest.report import asked, inputs
     from impactd.research.backtest.run import Asked, chosen, for_backtest
-    from impactd.research.backtest.shards import run_shard, whole_of
+    from impactd.research.backtest.shards import whole_of, worked
     from impactd.research.shards import parquet
 
     # Before a file is read for nothing.
@@ -160,7 +160,7 @@ def _work(
             shard,
             whole,
             out,
-            lambda number, of: run_shard(all_asked, whole, number, of, out, workers=workers, begin=start),
+            lambda todo: worked(all_asked, todo, workers=workers, begin=start),
             "days of all symbols",
         )
 

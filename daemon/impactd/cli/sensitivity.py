@@ -68,7 +68,7 @@ def command(
         from impactd.research.backtest.report import inputs
         from impactd.research.backtest.windows import Question
         from impactd.research.compare import TOTALS
-        from impactd.research.sensitivity_shards import Asked, run_shard
+        from impactd.research.sensitivity_shards import Asked, worked
         from impactd.research.shards import parquet
 
         core, traded = session_settings(config, sets, tz, session, data)
@@ -92,7 +92,7 @@ def command(
             if shard is not None and out is not None:
                 parquet()
                 whole = asked.whole(known(core, inputs(data.paths)))
-                work(shard, whole, out, lambda number, of: run_shard(asked, whole, number, of, out))
+                work(shard, whole, out, lambda todo: worked(asked, todo))
                 return
             found = asked.all()
     show(found, traded.text if data.paths else None, as_json=as_json)

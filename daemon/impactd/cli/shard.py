@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,7 +12,7 @@ from impactd.cli.common import InputError
 
 if TYPE_CHECKING:
     from impactd.core.base.settings import CoreSettings
-    from impactd.research.shards import Whole
+    from impactd.research.shards import Content, Unit, Whole
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,21 +45,26 @@ def known(core: CoreSettings, files: Sequence[Mapping[str, str]]) -> dict[str, A
 
 
 def work(
-    shard: tuple[int, int], whole: Whole, out: Path, run: Callable[[int, int], tuple[int, int]], units: str = "units"
+    shard: tuple[int, int],
+    whole: Whole,
+    out: Path,
+    worked: Callable[[list[Unit]], Generator[tuple[Unit, Content], None, None]],
+    units: str = "units",
 ) -> None:
-    """Compute one shard and show what was done.
+    """Compute one shard by the study's `worked` and show what was done.
 
     Raises
     ------
     InputError
         If `out` cannot be written.
     """
+    from impactd.research.shards import run_shard
+
     number, of = shard
     try:
-        worked, had = run(number, of)
+        n, had = run_shard(whole, number, of, out, worked)
     except OSError as error:
         raise InputError(f"--out: {out}: cannot be written: {error.strerror}") from error
     click.echo(
-        f"shard {number} of {of}: {worked} of the {len(whole.units)} {units} computed, {had} were there; "
-        f"results in {out}"
+        f"shard {number} of {of}: {n} of the {len(whole.units)} {units} computed, {had} were there; results in {out}"
     )

@@ -79,7 +79,7 @@ def command(
         from impactd.research.backtest.run import for_backtest
         from impactd.research.learned.run import QUESTION, train
         from impactd.research.learned.samples import with_learned
-        from impactd.research.learned.shards import run_shard, whole_of
+        from impactd.research.learned.shards import whole_of, worked
         from impactd.research.shards import parquet
 
         if shard is not None:
@@ -101,7 +101,7 @@ def command(
                     shard,
                     whole,
                     out,
-                    lambda i, n: run_shard(tapes, core, question, whole, i, n, out, workers=processes, begin=start),
+                    lambda todo: worked(tapes, core, question, whole, todo, workers=processes, begin=start),
                 )
                 return
             trained = train(tapes, core, seed, split=split, question=question, workers=processes, begin=start)

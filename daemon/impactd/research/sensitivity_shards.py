@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,13 +12,12 @@ import pandas as pd
 from pydantic_core import from_json
 
 from impactd.core.base.settings import CoreSettings, SessionRule
-from impactd.research import shards
 from impactd.research.backtest.run import Progress
 from impactd.research.backtest.sensitivity import sensitivity as walked_forward
 from impactd.research.backtest.windows import Question
 from impactd.research.compare import generated_day, recorded_day, sensitivity
 from impactd.research.errors import MALFORMED, ValidationError
-from impactd.research.shards import Content, Whole, text_of
+from impactd.research.shards import Content, Unit, Whole, text_of
 
 STUDY: Final = "sensitivity"
 
@@ -120,25 +119,18 @@ class Asked:
         return Whole(STUDY, {**known, "hours": self.hours, "seed": self.seed, "question": asked}, more, units)
 
 
-def run_shard(asked: Asked, whole: Whole, number: int, of: int, out: Path) -> tuple[int, int]:
-    """Work the units of one shard that `out` does not have yet, and write each as soon as it is done.
-
-    Returns
-    -------
-    worked, had : int
-        Units.
+def worked(asked: Asked, todo: Sequence[Unit]) -> Generator[tuple[Unit, Content], None, None]:
+    """Yield units with their results.
 
     Raises
     ------
     ValidationError
         1001 if a file has no book that can be used.
     """
-    todo, had = whole.todo(number, of, out)
     paths = {path.name: path for path in asked.paths}
     for unit in todo:
         path = paths.get(unit[0])
-        shards.write(out, whole, unit, _content(asked.generated() if path is None else asked.recorded(path)))
-    return len(todo), had
+        yield unit, _content(asked.generated() if path is None else asked.recorded(path))
 
 
 def merged(contents: Sequence[Content]) -> list[Sensitivity]:

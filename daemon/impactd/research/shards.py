@@ -15,7 +15,8 @@ import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
@@ -132,6 +133,33 @@ class Content:
     def of(self, kind: str) -> list[str]:
         """Return the texts of a kind."""
         return [text for its, text in self.texts if its == kind]
+
+
+def run_shard(
+    whole: Whole,
+    number: int,
+    of: int,
+    out: Path,
+    work: Callable[[list[Unit]], Generator[tuple[Unit, Content], None, None]],
+) -> tuple[int, int]:
+    """Work the units of one shard that `out` does not have yet, and write each as soon as it is done.
+
+    Parameters
+    ----------
+    work : callable
+        From units to each with its result, once it is done. Not called if there is nothing to do.
+
+    Returns
+    -------
+    worked, had : int
+        Units.
+    """
+    todo, had = whole.todo(number, of, out)
+    if todo:
+        with closing(work(todo)) as done:
+            for unit, content in done:
+                write(out, whole, unit, content)
+    return len(todo), had
 
 
 def parquet() -> Any:

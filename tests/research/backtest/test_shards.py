@@ -181,10 +181,10 @@ def test_a_write_that_is_killed_leaves_nothing_that_counts(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", killed)
         with pytest.raises(KeyboardInterrupt):
-            of_backtest.write(tmp_path, whole, part)
+            shards.write(tmp_path, whole, UNITS[0], of_backtest.content_of(part))
     assert list(shards.found(tmp_path)) == []
     # The result that was read is written with the same bytes.
-    assert of_backtest.write(tmp_path, whole, part).name == path.name
+    assert shards.write(tmp_path, whole, UNITS[0], of_backtest.content_of(part)).name == path.name
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,8 @@ def test_results_of_other_inputs_are_refused(data: Path, results: Path, tmp_path
 def test_results_that_differ_for_one_unit_are_refused(results: Path, tmp_path: Path) -> None:
     content = of(results, *UNITS[0]).read_bytes()
     part = of_backtest.part_of(UNITS[0], shards.decoded(content))
-    of_backtest.write(results, shards.described(content), dataclasses.replace(part, skipped=("a window",)))
+    changed = of_backtest.content_of(dataclasses.replace(part, skipped=("a window",)))
+    shards.write(results, shards.described(content), UNITS[0], changed)
     assert "differs" in refused(results, "--out", tmp_path / "out")
 
 

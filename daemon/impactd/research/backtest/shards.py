@@ -12,10 +12,9 @@ and the arrays of the day's forecasts by name.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -24,7 +23,6 @@ from pydantic_core import from_json
 
 from impactd.core.books.interval_cost import Intervals, Prevailing
 from impactd.core.outputs.messages import Plan
-from impactd.research import shards
 from impactd.research.backtest.capture import Priced
 from impactd.research.backtest.days import Day
 from impactd.research.backtest.evaluate import Outcome
@@ -32,7 +30,7 @@ from impactd.research.backtest.policies import Lines
 from impactd.research.backtest.run import Asked, Progress, Worked
 from impactd.research.backtest.study import DayForecasts
 from impactd.research.backtest.workers import work_each
-from impactd.research.shards import Content, Whole, text_of
+from impactd.research.shards import Content, Unit, Whole, text_of
 
 STUDY: Final = "backtest"
 
@@ -61,25 +59,11 @@ class Part:
     skipped: tuple[str, ...]
 
 
-def run_shard(
-    asked: Asked,
-    whole: Whole,
-    number: int,
-    of: int,
-    out: Path,
-    *,
-    workers: int = 1,
-    begin: Callable[[int], Progress] | None = None,
-) -> tuple[int, int]:
-    """Work the units of one shard that `out` does not have yet, and write each as soon as it is done.
-
-    Returns
-    -------
-    worked, had : int
-        Units.
-    """
-    todo, had = whole.todo(number, of, out)
-    progress = begin(sum(len(asked.trials[unit]) for unit in todo)) if begin is not None and todo else None
+def worked(
+    asked: Asked, todo: Sequence[Unit], *, workers: int = 1, begin: Callable[[int], Progress] | None = None
+) -> Generator[tuple[Unit, Content], None, None]:
+    """Yield units with their results."""
+    progress = None if begin is None else begin(sum(len(asked.trials[unit]) for unit in todo))
     for tape in asked.tapes:
         days = {day for symbol, day in todo if symbol == tape.symbol}
         if not days:
@@ -87,8 +71,8 @@ def run_shard(
         bench, by_day = asked.walk(tape, days)
         with closing(work_each({tape.symbol: bench}, asked.strategies, by_day, workers, progress)) as done:
             for day, outcomes in done:
-                write(out, whole, Part(tuple(outcomes), bench.studies[day], asked.skipped[tape.symbol, day]))
-    return len(todo), had
+                unit = tape.symbol, day
+                yield unit, content_of(Part(tuple(outcomes), bench.studies[day], asked.skipped[unit]))
 
 
 def merged(whole: Whole, contents: Sequence[Content]) -> Worked:
@@ -99,13 +83,8 @@ def merged(whole: Whole, contents: Sequence[Content]) -> Worked:
     return Worked(tuple(whole.known["strategies"]), outcomes, tuple(part.study for part in done), tuple(skipped))
 
 
-def write(directory: Path, whole: Whole, part: Part) -> Path:
-    """Write the result of a unit, and return its file."""
-    day = part.study.day
-    return shards.write(directory, whole, (day.symbol, day.name), _content(part))
-
-
-def _content(part: Part) -> Content:
+def content_of(part: Part) -> Content:
+    """Return what a result holds of a unit; `part_of` reads it."""
     study, day = part.study, part.study.day
     session = {
         "midnight": day.midnight,
@@ -132,7 +111,7 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
     return {field.name: getattr(outcome, field.name) for field in dataclasses.fields(outcome)}
 
 
-def part_of(unit: shards.Unit, content: Content) -> Part:
+def part_of(unit: Unit, content: Content) -> Part:
     """Return the result of a unit."""
     arrays = content.arrays
     [session] = map(from_json, content.of("study"))

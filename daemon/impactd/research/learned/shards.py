@@ -7,8 +7,7 @@ of a day, which take most of the time, are worked in one shard alone.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +16,6 @@ from pydantic_core import from_json
 
 from impactd.core.base.settings import CoreSettings
 from impactd.core.inputs.ticks import Float
-from impactd.research import shards
 from impactd.research.backtest.capture import Priced
 from impactd.research.backtest.days import SymbolTape
 from impactd.research.backtest.run import Progress
@@ -47,47 +45,35 @@ def whole_of(
     return Whole(STUDY, {**known, "split": split, "question": asked}, more, (*((_DAY, day) for day in days), FILE))
 
 
-def run_shard(
+def worked(
     tapes: Sequence[SymbolTape],
     settings: CoreSettings,
     question: Question | None,
     whole: Whole,
-    number: int,
-    of: int,
-    out: Path,
+    todo: Sequence[Unit],
     *,
     workers: int = 1,
     begin: Callable[[int], Progress] | None = None,
-) -> tuple[int, int]:
-    """Work the units of one shard that `out` does not have yet, and write each as soon as it is done.
-
-    Returns
-    -------
-    worked, had : int
-        Units.
+) -> Generator[tuple[Unit, Content], None, None]:
+    """Yield units with their results.
 
     Raises
     ------
     ModelFittingError
         2001 if there is too little to learn from.
     """
-    todo, had = whole.todo(number, of, out)
-    if not todo:
-        return 0, had
     settings, seed = with_learned(settings, ""), whole.known["seed"]
     samples = [part for tape in tapes for part in samples_of(tape, settings)]
     left = set(todo)
     for fold in folds(samples, whole.known["split"], settings.books.interval_ns):
         if (unit := (_DAY, fold.day)) in left:
             left.remove(unit)
-            test = assess_fold(tapes, fold, settings, seed, question, workers=workers, begin=begin)
-            shards.write(out, whole, unit, _content(test))
+            yield unit, _content(assess_fold(tapes, fold, settings, seed, question, workers=workers, begin=begin))
     if FILE in left:
         left.remove(FILE)
-        shards.write(out, whole, FILE, Content([("file", fit(samples, settings, seed).decode())]))
+        yield FILE, Content([("file", fit(samples, settings, seed).decode())])
     for unit in sorted(left):
-        shards.write(out, whole, unit, Content([("untested", "no other day to learn from")]))
-    return len(todo), had
+        yield unit, Content([("untested", "no other day to learn from")])
 
 
 def merged(whole: Whole, contents: Sequence[Content]) -> Training:
