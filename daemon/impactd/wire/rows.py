@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from impactd.core.base.publisher import NO_INSTRUMENT, NO_PUBLISHER
 from impactd.core.inputs.events import MarketEvent
-from impactd.core.inputs.ticks import BOOK, TRADE, Byte, Float, Int, Int32, TickBatch
+from impactd.core.inputs.ticks import BOOK, LEVEL_FIELDS, TRADE, Byte, Float, Int, Int32, TickBatch, column
 from impactd.wire.codec import FROM_DATA
 
 _NAN = float("nan")
@@ -63,55 +63,19 @@ class RowColumns(NamedTuple):
     @classmethod
     def room(cls, n: int, n_levels: int) -> Self:
         """Return room for `n` rows of at most so many levels a side."""
-        return cls(
-            record=np.empty(n, np.int64),
-            symbol=np.empty(n, np.int32),
-            kind=np.empty(n, np.uint8),
-            flags=np.empty(n, np.uint8),
-            ts_event=np.empty(n, np.int64),
-            ts_recv=np.empty(n, np.int64),
-            bid_px=np.empty((n, n_levels)),
-            bid_sz=np.empty((n, n_levels)),
-            ask_px=np.empty((n, n_levels)),
-            ask_sz=np.empty((n, n_levels)),
-            n_bid=np.empty(n, np.int32),
-            n_ask=np.empty(n, np.int32),
-            px=np.empty(n),
-            qty=np.empty(n),
-            aggressor=np.empty(n, np.int8),
-            publisher=np.empty(n, np.int64),
-            instrument=np.empty(n, np.int64),
-        )
+        own: dict[str, npt.NDArray[Any]] = {name: np.empty(n, np.int64) for name in ("record", "ts_recv")}
+        return cls(**own, **{name: column(name, n, n_levels) for name in cls._fields if name not in own})
 
     def rows(self, symbols: Sequence[str], n: int | None = None) -> Rows:
         """Return the first `n` rows, by default all, with no more levels than the deepest book has."""
-        n_bid, n_ask = self.n_bid[:n], self.n_ask[:n]
-        width = int(max(n_bid.max(initial=0), n_ask.max(initial=0)))
-
-        def side(levels: Float) -> Float:
-            return np.ascontiguousarray(levels[:n, :width])
-
-        batch = TickBatch(
-            symbols=tuple(symbols),
-            symbol=self.symbol[:n],
-            kind=self.kind[:n],
-            flags=self.flags[:n],
-            ts_event=self.ts_event[:n],
-            ts_record=np.zeros(len(n_bid), np.int64),
-            offset=np.zeros(len(n_bid), np.int64),
-            bid_px=side(self.bid_px),
-            bid_sz=side(self.bid_sz),
-            ask_px=side(self.ask_px),
-            ask_sz=side(self.ask_sz),
-            n_bid=n_bid,
-            n_ask=n_ask,
-            px=self.px[:n],
-            qty=self.qty[:n],
-            aggressor=self.aggressor[:n],
-            publisher=self.publisher[:n],
-            instrument=self.instrument[:n],
-        )
-        return Rows(batch, self.record[:n], self.ts_recv[:n])
+        columns: dict[str, npt.NDArray[Any]] = {name: values[:n] for name, values in self._asdict().items()}
+        record, ts_recv = columns.pop("record"), columns.pop("ts_recv")
+        width = int(max(columns["n_bid"].max(initial=0), columns["n_ask"].max(initial=0)))
+        for name in LEVEL_FIELDS:
+            columns[name] = np.ascontiguousarray(columns[name][:, :width])
+        for name in ("ts_record", "offset"):
+            columns[name] = np.zeros(len(record), np.int64)
+        return Rows(TickBatch(tuple(symbols), **columns), record, ts_recv)
 
 
 class RowBuilder:

@@ -12,9 +12,9 @@ prices, levels out of order, a clock that runs back) is decided in the core
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final, get_args, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -114,36 +114,16 @@ class TickBatch:
     @classmethod
     def empty(cls, n: int = 0, n_levels: int = 0, symbols: tuple[str, ...] = ()) -> TickBatch:
         """Return a batch of `n` blank book rows (NaN levels, zero times)."""
-
-        def levels() -> Float:
-            return np.full((n, n_levels), np.nan)
-
-        return cls(
-            symbols=symbols,
-            symbol=np.zeros(n, np.int32),
-            kind=np.zeros(n, np.uint8),
-            flags=np.zeros(n, np.uint8),
-            ts_event=np.zeros(n, np.int64),
-            ts_record=np.zeros(n, np.int64),
-            offset=np.zeros(n, np.int64),
-            bid_px=levels(),
-            bid_sz=levels(),
-            ask_px=levels(),
-            ask_sz=levels(),
-            n_bid=np.zeros(n, np.int32),
-            n_ask=np.zeros(n, np.int32),
-            px=np.full(n, np.nan),
-            qty=np.full(n, np.nan),
-            aggressor=np.zeros(n, np.int8),
-            publisher=np.zeros(n, np.int64),
-            instrument=np.zeros(n, np.int64),
-        )
+        columns = {name: column(name, n, n_levels) for name in ROW_FIELDS}
+        for blank in columns.values():
+            blank.fill(np.nan if blank.dtype == np.float64 else 0)
+        return cls(symbols, **columns)
 
     def take(self, rows: slice | Int | npt.NDArray[np.bool_]) -> TickBatch:
         """Return the chosen rows; the symbol table is shared."""
         return TickBatch(
             self.symbols,
-            *(getattr(self, name)[rows] for name in _ROW_FIELDS),
+            *(getattr(self, name)[rows] for name in ROW_FIELDS),
         )
 
     @classmethod
@@ -160,22 +140,30 @@ class TickBatch:
             return batches[0]
         width = max(b.n_levels for b in batches)
         table: dict[str, int] = {}
-        columns: dict[str, list[npt.NDArray[np.generic]]] = {name: [] for name in _ROW_FIELDS}
+        columns: dict[str, list[npt.NDArray[np.generic]]] = {name: [] for name in ROW_FIELDS}
         for batch in batches:
             code = np.array([table.setdefault(s, len(table)) for s in batch.symbols], np.int32)
-            for name in _ROW_FIELDS:
+            for name in ROW_FIELDS:
                 column = getattr(batch, name)
                 if name == "symbol":
                     column = code[column]
-                elif name in _LEVEL_FIELDS and batch.n_levels < width:
+                elif name in LEVEL_FIELDS and batch.n_levels < width:
                     pad = np.full((len(batch), width - batch.n_levels), np.nan)
                     column = np.concatenate([column, pad], axis=1)
                 columns[name].append(column)
-        return cls(tuple(table), *(np.concatenate(columns[name]) for name in _ROW_FIELDS))
+        return cls(tuple(table), *(np.concatenate(columns[name]) for name in ROW_FIELDS))
 
 
-_ROW_FIELDS: Final = tuple(f for f in TickBatch.__dataclass_fields__ if f != "symbols")
-_LEVEL_FIELDS: Final = frozenset({"bid_px", "bid_sz", "ask_px", "ask_sz"})
+#: Columns of a batch, by name the type of their values; those of levels have two dimensions.
+ROW_FIELDS: Final[Mapping[str, type[np.generic]]] = {
+    name: get_args(get_args(hint)[1])[0] for name, hint in get_type_hints(TickBatch).items() if name != "symbols"
+}
+LEVEL_FIELDS: Final = ("bid_px", "bid_sz", "ask_px", "ask_sz")
+
+
+def column(name: str, n: int, n_levels: int) -> npt.NDArray[Any]:
+    """Return room for a column of `n` rows, of any values."""
+    return np.empty((n, n_levels) if name in LEVEL_FIELDS else n, ROW_FIELDS[name])
 
 
 #: Records are timed to the millisecond; an event within it is not ahead of its record.
