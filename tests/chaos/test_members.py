@@ -1,4 +1,4 @@
-"""A member has one process at a time, whoever starts it."""
+"""A member never has two processes at once, even if two faults start it together."""
 
 from __future__ import annotations
 

@@ -40,6 +40,7 @@ class _Metrics(BaseHTTPRequestHandler):
     """A service that has something to report of everything; each scrape finds its counters higher."""
 
     scrapes = itertools.count(1)
+    scraped = threading.Event()
 
     def do_GET(self) -> None:
         n = next(self.scrapes)
@@ -49,6 +50,7 @@ class _Metrics(BaseHTTPRequestHandler):
         self.send_header("Content-Type", CONTENT_TYPE)
         self.end_headers()
         self.wfile.write(text.encode())
+        self.scraped.set()
 
     def log_message(self, *_: object) -> None:
         pass
@@ -64,6 +66,17 @@ def _service() -> Iterator[int]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def _wait_for_scrape() -> None:
+    """Wait until the service has been scraped since the last wait, or the one that scrapes it has ended."""
+    assert _Metrics.scraped.wait(_WITHIN_S)
+    _Metrics.scraped.clear()
+
+
+def _wait_for_end(running: subprocess.Popen[bytes]) -> None:
+    running.wait()
+    _Metrics.scraped.set()
 
 
 def _get(port: int, path: str) -> tuple[int, bytes]:
@@ -102,20 +115,19 @@ def prometheus(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         }
         words = [str(program), *(f"--{name}={value}" for name, value in options.items())]
         running = subprocess.Popen(words, stdout=log, stderr=log)
+        ended = threading.Thread(target=_wait_for_end, args=(running,))
+        ended.start()
         try:
-            deadline = time.monotonic() + _WITHIN_S
             while True:
-                # Not yet ready: refused, or 503.
-                with contextlib.suppress(OSError):
-                    if _get(port, "/-/ready")[0] == HTTPStatus.OK:
-                        break
+                # It scrapes once it has read its configuration, and listens since before that.
+                _wait_for_scrape()
                 assert running.poll() is None, (directory / "log").read_text("utf-8")
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+                if _get(port, "/-/ready")[0] == HTTPStatus.OK:
+                    break
             yield port
         finally:
             running.terminate()
-            running.wait()
+            ended.join()
 
 
 def _chosen(query: str) -> str:
@@ -128,7 +140,7 @@ def test_every_query_of_the_dashboard_is_answered(prometheus: int) -> None:
     waiting = {place: _chosen(text) for place, text in queries() if place not in MAY_BE_EMPTY}
     deadline = time.monotonic() + _WITHIN_S
     while waiting and time.monotonic() < deadline:
-        time.sleep(0.2)
+        _wait_for_scrape()
         found = {place: _ask(prometheus, "query", query=text)["result"] for place, text in waiting.items()}
         waiting = {place: text for place, text in waiting.items() if not found[place]}
     assert waiting == {}
@@ -140,6 +152,6 @@ def test_every_rule_is_evaluated_without_an_error(prometheus: int) -> None:
         rules = [rule for group in _ask(prometheus, "rules")["groups"] for rule in group["rules"]]
         if all(rule["health"] != "unknown" for rule in rules) or time.monotonic() > deadline:
             break
-        time.sleep(0.2)
+        _wait_for_scrape()
     assert rules
     assert {rule["name"]: rule.get("lastError") for rule in rules if rule["health"] != "ok"} == {}
