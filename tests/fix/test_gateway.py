@@ -305,15 +305,20 @@ async def test_nothing_is_lost_or_twice_through_cuts_and_kills(broker: Broker, t
             if k % 3 != 2:
                 await process.start()
             await desk.connect()
-        for name in names:
-            await desk.report(t11=name, t150="0")
-            if name in replaced:
-                await desk.report(t11=f"{name}-r", t150="5")
-            desk.send("F", [(11, f"{name}-c"), (41, name), (55, "FROG"), (54, "1"), (60, now())])
-        for name in names:
-            assert (await desk.report(t11=f"{name}-c", t150="4"))[14] == "100"
-        await desk.drop()
+        await cancel_all(desk, names, replaced)
     await check_all_once(settings, desk, names, replaced)
+
+
+async def cancel_all(desk: Initiator, names: list[str], replaced: list[str]) -> None:
+    """Cancel every order once its requests are answered, wait for the answers, and end the connection."""
+    for name in names:
+        await desk.report(t11=name, t150="0")
+        if name in replaced:
+            await desk.report(t11=f"{name}-r", t150="5")
+        desk.send("F", [(11, f"{name}-c"), (41, name), (55, "FROG"), (54, "1"), (60, now())])
+    for name in names:
+        assert (await desk.report(t11=f"{name}-c", t150="4"))[14] == "100"
+    await desk.drop()
 
 
 async def check_all_once(settings: Settings, desk: Initiator, names: list[str], replaced: list[str]) -> None:
@@ -362,14 +367,7 @@ async def test_nothing_is_lost_or_twice_at_whatever_transaction_it_dies(broker: 
         await process.start()
         try:
             await desk.connect()
-            for name in names:
-                await desk.report(t11=name, t150="0")
-                if name in replaced:
-                    await desk.report(t11=f"{name}-r", t150="5")
-                desk.send("F", [(11, f"{name}-c"), (41, name), (55, "FROG"), (54, "1"), (60, now())])
-            for name in names:
-                assert (await desk.report(t11=f"{name}-c", t150="4"))[14] == "100"
-            await desk.drop()
+            await cancel_all(desk, names, replaced)
         finally:
             assert await process.end() == 0, process.log.read_text("utf-8")
     await check_all_once(settings, desk, names, replaced)

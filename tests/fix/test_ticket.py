@@ -99,11 +99,21 @@ def filled() -> Iterator[tuple[str, ET.Element, str, object]]:
                 yield str(strategy.get("wireValue")), parameter, text, meant
 
 
+def parameters_of(wire: str) -> list[ET.Element]:
+    (found,) = (one for one in strategies() if one.get("wireValue") == wire)
+    return found.findall(f"{CORE}Parameter")
+
+
+def required(wire: str) -> dict[str, str]:
+    """Return a value for each parameter that a strategy requires."""
+    needed = [one for one in parameters_of(wire) if one.get("use") == "required"]
+    return {str(one.get("name")): VALUES[str(one.get(TYPE))][0] for one in needed}
+
+
 def on_the_wire(strategy: str, values: dict[str, str]) -> list[Pair]:
     """Return an order as the standard has a ticket's values sent: tags, and the group of those without a tag."""
-    (found,) = (one for one in strategies() if one.get("wireValue") == strategy)
     pairs, group = [*NATIVE_TAGS, (int(str(root().get("strategyIdentifierTag"))), strategy)], []
-    for parameter in found.findall(f"{CORE}Parameter"):
+    for parameter in parameters_of(strategy):
         text = values.get(str(parameter.get("name")))
         if text is None:
             continue
@@ -119,9 +129,7 @@ def on_the_wire(strategy: str, values: dict[str, str]) -> list[Pair]:
 def test_order_from_the_ticket_has_what_was_entered(
     strategy: str, parameter: ET.Element, text: str, meant: object
 ) -> None:
-    (found,) = (one for one in strategies() if one.get("wireValue") == strategy)
-    needed = [one for one in found.findall(f"{CORE}Parameter") if one.get("use") == "required"]
-    values = {str(one.get("name")): VALUES[str(one.get(TYPE))][0] for one in needed}
+    values = required(strategy)
     name = str(parameter.get("name"))
     record = read_new(Fields(on_the_wire(strategy, values | {name: text})), AT)
     assert record[name] == meant
@@ -132,9 +140,7 @@ def test_order_from_the_ticket_has_what_was_entered(
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_order_with_what_the_ticket_requires_is_taken(strategy: str) -> None:
-    (found,) = (one for one in strategies() if one.get("wireValue") == strategy)
-    needed = [one for one in found.findall(f"{CORE}Parameter") if one.get("use") == "required"]
-    values = {str(one.get("name")): VALUES[str(one.get(TYPE))][0] for one in needed}
+    values = required(strategy)
     Client.encode(read_new(Fields(on_the_wire(strategy, values)), AT))
 
 

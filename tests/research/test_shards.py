@@ -35,7 +35,7 @@ def refused(*words: object) -> str:
     return done.output
 
 
-def written(name: str, rows: list[Row]) -> bytes:
+def written(rows: list[Row]) -> bytes:
     return b"".join(record.value + b"\n" for record in encode_ticks(batch_of(sorted(rows, key=lambda row: row.ts))))
 
 
@@ -50,7 +50,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
             for row in noisy_rows(seed, n=180, every_s=20)
         ]
         paths.append(directory / f"{symbol}{day}.jsonl")
-        paths[-1].write_bytes(written(symbol, rows))
+        paths[-1].write_bytes(written(rows))
     return tuple(paths)
 
 

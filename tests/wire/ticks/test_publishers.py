@@ -177,6 +177,26 @@ def test_a_venue_of_several_publishers_has_instrument_ids_of_each() -> None:
         assert batch.instrument.tolist() == expected
 
 
+def read_in_batches(sent: list[bytes], sizes: tuple[int, ...]) -> tuple[list[list[float]], list[tuple[int, str, str]]]:
+    """Return the bids after each order and what is refused, the same whatever the size of the batches."""
+    read = []
+    for size in sizes:
+        state: dict[str, bytes] = {}
+        rows, refused = [], []
+        for at in range(0, len(sent), size):
+            books = LiveBooks("dbn", Limits(), state)
+            part = sent[at : at + size]
+            decoded = books.decode_columns(
+                part, range(at, at + len(part)), [T0] * len(part), [b"FROG"] * len(part), None
+            )
+            keep(state, books.advance(at + len(part)))
+            rows += [decoded.batch.bid_px[i, : decoded.batch.n_bid[i]].tolist() for i in range(len(decoded.batch))]
+            refused += [(one.offset, one.reason, one.symbol) for one in decoded.refused]
+        read.append((rows, refused))
+    assert all(one == read[0] for one in read)
+    return read[0]
+
+
 def test_orders_of_another_publisher_change_no_book_and_are_refused_in_any_batches() -> None:
     sent = [
         mbo("R"),
@@ -187,20 +207,7 @@ def test_orders_of_another_publisher_change_no_book_and_are_refused_in_any_batch
         mbo("C", "B", 3_100, 5, 1, publisher=39),
         mbo("A", "B", 3_101, 5, 3),
     ]
-    read = []
-    for size in (1, 3, 7):
-        state: dict[str, bytes] = {}
-        rows, refused = [], []
-        for at in range(0, len(sent), size):
-            books = LiveBooks("dbn", Limits(), state)
-            part = sent[at : at + size]
-            decoded = books.decode_columns(part, range(at, at + len(part)), [T0] * len(part), [b"FROG"] * 7, None)
-            keep(state, books.advance(at + len(part)))
-            rows += [decoded.batch.bid_px[i, : decoded.batch.n_bid[i]].tolist() for i in range(len(decoded.batch))]
-            refused += [(one.offset, one.reason, one.symbol) for one in decoded.refused]
-        read.append((rows, refused))
-    assert read[0] == read[1] == read[2]
-    rows, refused = read[0]
+    rows, refused = read_in_batches(sent, (1, 3, 7))
     assert refused == [(at, "publisher", "FROG") for at in (1, 4, 5)]
     assert rows[-1] == [31.01, 31.0]
 
@@ -233,20 +240,7 @@ def test_orders_of_another_instrument_change_no_book_until_the_next_day() -> Non
         mbo("A", "B", 9_200, 5, 1, symbol=other, at=day + 2),
         mbo("A", "B", 3_102, 5, 4, at=day + 3),
     ]
-    read = []
-    for size in (1, 2, 9):
-        state: dict[str, bytes] = {}
-        rows, refused = [], []
-        for at in range(0, len(sent), size):
-            books = LiveBooks("dbn", Limits(), state)
-            part = sent[at : at + size]
-            decoded = books.decode_columns(part, range(at, at + len(part)), [T0] * len(part), [b"FROG"] * size, None)
-            keep(state, books.advance(at + len(part)))
-            rows += [decoded.batch.bid_px[i, : decoded.batch.n_bid[i]].tolist() for i in range(len(decoded.batch))]
-            refused += [(one.offset, one.reason, one.symbol) for one in decoded.refused]
-        read.append((rows, refused))
-    assert read[0] == read[1] == read[2]
-    rows, refused = read[0]
+    rows, refused = read_in_batches(sent, (1, 2, 9))
     assert refused == [(at, "instrument", frog) for at in (2, 3, 5, 8)]
     assert rows == [[], [31.0], [31.01, 31.0], [], [92.0]]
 
