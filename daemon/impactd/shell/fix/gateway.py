@@ -35,7 +35,7 @@ from impactd.config import Settings
 from impactd.core.base.topics import Topic
 from impactd.shell.fix.reports import Answer, Desk, Out, Parent, message_of
 from impactd.shell.fix.sessions import KEPT, SessionsError, SessionState, sessions_file
-from impactd.shell.fix.tags import SOH, pairs_of, plain_text, values_of
+from impactd.shell.fix.tags import SOH, pairs_of, values_of
 from impactd.shell.kafka.client import close_producer, close_within, manual_consumer, transactional_producer
 from impactd.shell.kafka.consume import consumed, read_bounds, read_topics
 from impactd.shell.kafka.errors import FatalError
@@ -191,7 +191,7 @@ class Gateway:
                 self._state(session).sent[int(sequence)] = value
             elif kind == "outbox":
                 session, message, fields = value
-                self._outbox[int(rest)] = Out(session, message, tuple((tag, text) for tag, text in fields))
+                self._outbox[int(rest)] = Out.of(session, message, fields)
             else:
                 self._positions[rest] = value
         self._desk.load(parents)
@@ -406,8 +406,7 @@ def _message(quickfix: Any, out: Out) -> Any:
     message = quickfix.Message()
     message.getHeader().setField(35, out.kind)
     for tag, value in out.fields:
-        # A text of the service may hold what ends a field.
-        message.setField(tag, plain_text(value))
+        message.setField(tag, value)
     return message
 
 

@@ -32,11 +32,12 @@ from impactd.client import Client, RefusedError
 from impactd.core.base.settings import SECOND_NS
 from impactd.core.base.topics import Topic
 from impactd.shell.fix.tags import (
+    SESSION_TAGS,
     Fields,
     Pair,
     Record,
     TagError,
-    odd_field,
+    check_text,
     parse_utc,
     plain_text,
     read_changes,
@@ -94,6 +95,11 @@ class Out(NamedTuple):
     session: str
     kind: str
     fields: tuple[Pair, ...]
+
+    @classmethod
+    def of(cls, session: str, kind: str, fields: Iterable[Pair]) -> Out:
+        """Return a message of plain text: what a sender or the service has written may hold what ends a field."""
+        return cls(session, kind, tuple((tag, plain_text(text)) for tag, text in fields))
 
 
 @dataclass(slots=True)
@@ -232,12 +238,15 @@ class Desk:
         take = {"D": self._new, "G": self._replace, "F": self._cancel, "H": self._state}.get(kind)
         if take is None:
             return None
-        fault = odd_field(pairs, self._informational)
-        return take(session, pairs, now) if fault is None else self._unreadable(session, kind, pairs, str(fault), now)
+        skipped = SESSION_TAGS | self._informational
+        try:
+            check_text(pair for pair in pairs if pair[0] not in skipped)
+        except TagError as error:
+            return self._unreadable(session, kind, values_of(pairs), str(error), now)
+        return take(session, pairs, now)
 
-    def _unreadable(self, session: str, kind: str, pairs: Sequence[Pair], text: str, now: int) -> Answer:
+    def _unreadable(self, session: str, kind: str, values: Mapping[int, str], text: str, now: int) -> Answer:
         """Refuse a request whose bytes are no text: none of them names an order."""
-        values = {tag: plain_text(value) for tag, value in values_of(pairs).items()}
         if kind in {"D", "H"}:
             out = self._refusal(session, values, "99", text, now, kind="8" if kind == "D" else "I")
         else:
@@ -252,9 +261,8 @@ class Desk:
                 return Answer()
             return Answer(record["symbol"], Client.encode(record))
         except (TagError, RefusedError) as error:
-            exec_id = plain_text(values.get(17, ""))
-            fields = ((45, values.get(34, "0")), (372, "8"), (379, exec_id), (380, "0"), (58, str(error)))
-            return Answer(out=[Out(session, "j", tuple(pair for pair in fields if pair[1]))])
+            fields = ((45, values.get(34, "0")), (372, "8"), (379, values.get(17, "")), (380, "0"), (58, str(error)))
+            return Answer(out=[Out.of(session, "j", (pair for pair in fields if pair[1]))])
 
     def _new(self, session: str, pairs: Sequence[Pair], now: int) -> Answer:
         values = values_of(pairs)
@@ -519,7 +527,7 @@ class Desk:
             fields.append((1, parent.account))
         if text:
             fields.append((58, text))
-        return Out(parent.session, "8", tuple(fields))
+        return Out.of(parent.session, "8", fields)
 
     def _refusal(
         self, session: str, values: Mapping[int, str], reason: str, text: str, at: int, *, kind: str = "8"
@@ -536,7 +544,7 @@ class Desk:
             (151, "0"),
             (6, "0"),
         ]
-        return Out(session, "8", (*fields, (60, utc(at)), (103, reason), (58, text)))
+        return Out.of(session, "8", (*fields, (60, utc(at)), (103, reason), (58, text)))
 
     def _too_late(self, parent: Parent, request: Request, text: str, at: int, reason: str = "0") -> Out:
         values = {11: request.cl_ord_id, 41: request.orig}
@@ -556,7 +564,7 @@ class Desk:
             (60, utc(at)),
             (58, text),
         )
-        return Out(session, "9", fields)
+        return Out.of(session, "9", fields)
 
 
 #: Kinds of alerts by which the service refuses a record of an order.

@@ -147,25 +147,19 @@ def pairs_of(raw: str) -> list[Pair]:
     return found
 
 
-def odd_field(pairs: Iterable[Pair], skipped: Iterable[int], only: Iterable[int] | None = None) -> TagError | None:
-    """Return what is wrong with the first field whose value cannot be read as text; None if there is none.
+def check_text(pairs: Iterable[Pair]) -> None:
+    """Refuse the first field whose value cannot be read as text.
 
-    Parameters
-    ----------
-    skipped : iterable of int
-        Tags that may hold anything.
-    only : iterable of int, optional
-        The tags that count; all by default.
+    Raises
+    ------
+    TagError
+        That names it.
     """
-    passed, counted = SESSION_TAGS.union(skipped), None if only is None else frozenset(only)
     for tag, value in pairs:
-        if tag in passed or (counted is not None and tag not in counted):
-            continue
         if tag == 0:
-            return TagError(0, f"{plain_text(value)!r} is no field; send TAG=VALUE")
-        if len(value) > MAX_TEXT or plain_text(value) != value:
-            return TagError(tag, f"{tag}: is not printable ASCII of at most {MAX_TEXT} characters; send it so")
-    return None
+            raise TagError(0, f"{plain_text(value)!r} is no field; send TAG=VALUE")
+        if plain_text(value) != value:
+            raise TagError(tag, f"{tag}: is not printable ASCII of at most {MAX_TEXT} characters; send it so")
 
 
 def plain_text(text: str) -> str:
@@ -392,8 +386,8 @@ def read_execution(pairs: Sequence[Pair], parent_tag: int, now: int) -> Record |
     kind = values.get(150, "")
     if kind not in {"F", "G", "H"}:
         return None
-    if (fault := odd_field(pairs, (), {*_EXECUTION_TAGS, parent_tag})) is not None:
-        raise fault
+    read = _EXECUTION_TAGS | {parent_tag}
+    check_text(pair for pair in pairs if pair[0] in read)
 
     at = values.get(60)
     record: Record = {
