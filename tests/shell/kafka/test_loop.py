@@ -172,7 +172,7 @@ async def test_order_that_waits_for_the_schema_registry_holds_up_no_halt(monkeyp
     halt = orjson.dumps({"type": "halt", "scope": "all", "reason": "r", "ts_event": 1_743_687_000_000_000_000})
     sent = {Topic.ORDERS: b"\0\0\0\0\5 in Avro", Topic.CONTROL: halt}
 
-    async def fetch(topics: Sequence[Topic], _: int) -> tuple[dict[Topic, RecordColumns], dict[Topic, int]]:
+    async def fetch(topics: Sequence[Topic]) -> tuple[dict[Topic, RecordColumns], dict[Topic, int]]:
         await asyncio.sleep(0.01)
         # The halt is sent when the registry is known to be away.
         there = [topic for topic in topics if topic in sent and (topic is Topic.ORDERS or status.schema_waits)]

@@ -345,7 +345,7 @@ class PartitionLoop:
                 if there and not topics:
                     await self._until_room(*there)
                     continue
-                found = await self._undisturbed(topics, partial(self._fetch, topics, FETCH_RECORDS))
+                found = await self._undisturbed(topics, partial(self._fetch, topics))
                 if found is None:
                     continue
                 fetched, ends = found
@@ -417,14 +417,12 @@ class PartitionLoop:
             # Where nobody waits any more, nobody asks for its exception.
             ended.exception()
 
-    async def _fetch(
-        self, topics: tuple[Topic, ...], limit: int
-    ) -> tuple[Mapping[Topic, RecordColumns], Mapping[Topic, int]]:
+    async def _fetch(self, topics: tuple[Topic, ...]) -> tuple[Mapping[Topic, RecordColumns], Mapping[Topic, int]]:
         """Return the next records of some event topics, and the offsets that follow them."""
         places = [self._where[topic] for topic in topics if topic not in self._status.lost]
         if not places:
             await self._wait(asyncio.Event())
-        fetched = await getmany_in_turns(self._events, places, _POLL_MS, limit)
+        fetched = await getmany_in_turns(self._events, places, _POLL_MS, FETCH_RECORDS)
         ends = {}
         for topic in topics:
             where = self._where[topic]

@@ -94,13 +94,18 @@ function legend(place, series, more) {
   };
 }
 
+function remove(id) {
+  const old = made.get(id);
+  old?.chart.destroy();
+  old?.watch.disconnect();
+  made.delete(id);
+}
+
 // Draw `series` over `data` (the first column is x), or tell that it is `empty`. `form` changes when series or axes do.
 export function draw(id, form, { series, unit, data, timed = null, log = false, bands = [], top = null, empty = "Nothing yet." }) {
   const place = document.getElementById(id);
   if (data.slice(1).every((values) => values.every((v) => v === null || v === undefined))) {
-    made.get(id)?.chart.destroy();
-    made.get(id)?.watch.disconnect();
-    made.delete(id);
+    remove(id);
     place.textContent = empty;
     return;
   }
@@ -113,8 +118,7 @@ export function draw(id, form, { series, unit, data, timed = null, log = false, 
     old.marks.shown(data);
     return;
   }
-  old?.chart.destroy();
-  old?.watch.disconnect();
+  remove(id);
   place.replaceChildren();
   const state = { timed, top };
   const canvas = document.createElement("div");

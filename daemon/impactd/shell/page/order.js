@@ -45,11 +45,11 @@ const BEYOND = 5;
 
 // What the whole rest would cost in one trade now.
 function atOnce(p, market) {
-  const model = market?.model;
+  const shown = market?.model?.fitted_range?.[1];
   const mid = market?.measured.mid.findLast((value) => value !== null) ?? null;
-  if (!model || mid === null || !p.leaves_qty || p.leaves_qty > BEYOND * model.fitted_range[1]) return null;
-  const each = impact(model, p.leaves_qty);
-  return { bps: bps(each, mid), cost: each * p.leaves_qty * (p.multiplier ?? 1), note: p.leaves_qty > model.fitted_range[1] ? ", beyond the books" : "" };
+  if (!shown || mid === null || !p.leaves_qty || p.leaves_qty > BEYOND * shown) return null;
+  const each = impact(market.model, p.leaves_qty);
+  return { bps: bps(each, mid), cost: each * p.leaves_qty * (p.multiplier ?? 1), note: p.leaves_qty > shown ? ", beyond the books" : "" };
 }
 
 function answer(p, found) {
@@ -149,6 +149,7 @@ export function showOrder(found, shown, before, market, state) {
   const parts = paid ? [[names.join(", "), sums.join(", ")]] : [];
   const short = latest.expected_shortfall_qty ?? latest.shortfall_qty;
   const once = ended ? null : atOnce(latest, market);
+  const both = (points, cost, more = "") => (cost === null ? "–" : `${figure(points, 1)} bps${more}; ${money(latest, cash(cost))}`);
   figures("figures", [
     ["done", `${figure(latest.cum_qty)} (${figure((100 * latest.cum_qty) / latest.order_qty)}%)`],
     ["left", figure(latest.leaves_qty)],
@@ -161,12 +162,12 @@ export function showOrder(found, shown, before, market, state) {
     ] : [
       ["cost so far", costs?.fills ? `${figure(costs.arrival_bps, 1)} bps; ${money(latest, whole)}` : "–"],
       ...parts,
-      ["expected for the rest", latest.expected_cost === null ? "–" : `${figure(latest.expected_cost_bps, 1)} bps${range(band, oneDigit)}; ${money(latest, cash(latest.expected_cost))}`],
+      ["expected for the rest", both(latest.expected_cost_bps, latest.expected_cost, range(band, oneDigit))],
       ...(latest.auctions.length ? [["in auctions", money(latest, figure(latest.auctions.every((one) => one.expected_cost !== null) ? latest.auctions.reduce((sum, one) => sum + one.expected_cost, 0) : null))]] : []),
-      ["TWAP for the rest", latest.twap_cost === null ? "–" : `${figure(inBps(latest, latest.twap_cost), 1)} bps; ${money(latest, cash(latest.twap_cost))}`],
-      ["the rest at once", once === null ? "–" : `${figure(once.bps, 1)} bps; ${money(latest, cash(once.cost))}${once.note}`],
+      ["TWAP for the rest", both(inBps(latest, latest.twap_cost), latest.twap_cost)],
+      ["the rest at once", once === null ? "–" : both(once.bps, once.cost) + once.note],
     ]),
-    ["saved so far", s.saved === null ? "–" : `${figure(s.saved_bps, 1)} bps; ${money(latest, cash(s.saved))}${range(s.band, cash)}`],
+    ["saved so far", s.saved === null ? "–" : both(s.saved_bps, s.saved) + range(s.band, cash)],
   ]);
   $("why").replaceChildren(...why(p, p === latest ? rate : null).map((text) => { const item = document.createElement("li"); item.textContent = text; return item; }));
   $("change").textContent = change(p, before, zone);
@@ -198,8 +199,9 @@ function charts(found, p, rates, market, state, from) {
   const floor = low === null ? [] : rates.map(([t, , volume]) => [t, Math.min(low * volume, p.order_qty)]);
   const ceiling = high === null ? [] : rates.map(([t, , volume]) => [t, Math.min(high * volume, p.order_qty)]);
   const spans = { spanGaps: true };
+  const bound = (value, label, colour) => (value === null ? [] : [line(label, colour, { dash: [8, 4], ...spans })]);
   draw("c-path", `path${key}${!low}${!high}`, {
-    series: [line("done", "ink", { width: 2.5, ...spans }), line("plan", "blue", { width: 2, ...spans }), line("TWAP", "grey", { dash: [5, 4], ...spans }), ...(low === null ? [] : [line(`least, ${percent(low)}`, "green", { dash: [8, 4], ...spans })]), ...(high === null ? [] : [line(`most, ${percent(high)}`, "red", { dash: [8, 4], ...spans })])],
+    series: [line("done", "ink", { width: 2.5, ...spans }), line("plan", "blue", { width: 2, ...spans }), line("TWAP", "grey", { dash: [5, 4], ...spans }), ...bound(low, `least, ${percent(low)}`, "green"), ...bound(high, `most, ${percent(high)}`, "red")],
     unit: "shares", timed, data: together(executed, future, twap, ...(low === null ? [] : [floor]), ...(high === null ? [] : [ceiling])),
   });
   const binds = p.qty.map((q, i) => (p.cap[i] !== null && p.cap[i] > 0 && q >= p.cap[i] ? q : null));
@@ -227,7 +229,7 @@ function charts(found, p, rates, market, state, from) {
   });
   const share = (value) => (value === null ? [] : [[window[0], 100 * value], [Math.max(window[1], now ?? 0), 100 * value]]);
   draw("c-rate", `rate${key}${!low}${!high}`, {
-    series: [line("done", "ink", { width: 2, ...spans }), ...(low === null ? [] : [line("least", "green", { dash: [8, 4], ...spans })]), ...(high === null ? [] : [line("most", "red", { dash: [8, 4], ...spans })])],
+    series: [line("done", "ink", { width: 2, ...spans }), ...bound(low, "least", "green"), ...bound(high, "most", "red")],
     unit: "% of volume", timed, data: together(rates.map(([t, r]) => [t, 100 * r]), ...(low === null ? [] : [share(low)]), ...(high === null ? [] : [share(high)])),
     top: high === null ? null : 300 * high,
   });

@@ -58,8 +58,7 @@ export function verdict(state) {
   if (short) return ["warn", "WILL NOT COMPLETE", `${short.cl_ord_id} leaves ${figure(short.shortfall_qty)} of ${figure(short.order_qty)}: ${short.shortfall_limits?.join(", ") ?? "its limits and its window"} cannot hold them. Replace a limit or the end, or accept it.`];
   if (!state.symbols.size && !orders.length) return ["idle", "WAITING", "No minute has closed yet: the first figures come with the end of the first minute of books."];
   if (!working.length) return ["idle", "READY", orders.length ? "No order is working; every one has ended." : "No order yet. Send one with impactd order new."];
-  const cold = working.filter((p) => p.prior);
-  if (cold.length === working.length) return ["idle", "WARMING UP", `${several(working)} as planned, by the costs of a generic day until the market has shown enough minutes; ${fresh(state)}.`];
+  if (working.every((p) => p.prior)) return ["idle", "WARMING UP", `${several(working)} as planned, by the costs of a generic day until the market has shown enough minutes; ${fresh(state)}.`];
   return ["good", "ALL WELL", `${several(working)} as planned; ${fresh(state)}.`];
 }
 
