@@ -14,7 +14,7 @@ from impactd.core.base.topics import Topic
 from impactd.shell.health import KINDS
 from tests.integration import chromium
 from tests.paths import PACKAGE
-from tests.shell.live.messages import estimate, plan
+from tests.shell.live.messages import estimate, model, plan
 from tests.shell.live.site import TOKEN, Site, health, served
 
 pytestmark = pytest.mark.usefixtures("chromium_here")
@@ -87,6 +87,23 @@ async def test_page_shows_the_figures_of_an_order_and_its_costs() -> None:
         await watched.page.keyboard.press("h")
         assert "partition 2: lag, 7 wait" in await watched.page.inner_text("#reasons")
         assert watched.faults == []
+
+
+@pytest.mark.parametrize(
+    ("leaves", "shown"),
+    [(300, "7.7 bps; 6.90 USD"), (1_000, "10.0 bps; 30.00 USD, beyond the books"), (2_001, "\u2013")],
+)
+async def test_page_prices_the_rest_in_one_trade_up_to_five_times_what_books_have_shown(
+    leaves: int, shown: str
+) -> None:
+    async with served(empty=True) as site, chromium.browser() as browser:
+        latest = plan(1, 0, order_qty=leaves, leaves_qty=leaves, currency="USD")
+        for topic, value in ((Topic.ESTIMATES, estimate(0)), (Topic.MODELS, model(0)), (Topic.PLANS, latest)):
+            site.follower.board.take(topic, value)
+        async with chromium.opened(browser, site.base, chromium.SIZES[0], "light") as watched:
+            await watched.page.wait_for_selector("#c-plan canvas", timeout=_WITHIN_MS)
+            assert (await figures(watched.page))["the rest at once"] == shown
+            assert watched.faults == []
 
 
 @pytest.mark.parametrize("theme", chromium.THEMES)
