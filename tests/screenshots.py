@@ -82,20 +82,32 @@ def _minutes(site: Site, n: int, order_qty: int) -> None:
             shown = {"sizes": sizes, "slippage": prices, "coverage": [1.0] * 4, "lower_bound": prices}
             board.take(Topic.ESTIMATES, estimate(k, side, **fields, **shown))
             known = {"prior": n < _WARM, "half_spread": half, "beta": 2e-5, "fitted_range": [200.0, 1_600.0]}
-            board.take(Topic.MODELS, orjson.dumps(orjson.loads(model(k, side)) | known))
+            board.take(Topic.MODELS, model(k, side, **known))
         done = _PACE * k
-        terms = {"window": [T0, T0 + 120 * MINUTE], "participation_rate": 0.1, "min_participation_rate": 0.02}
-        sums = {
-            "order_qty": order_qty,
-            "leaves_qty": order_qty - done,
-            "reason": "fill" if k % 3 else "minute",
-            "cl_ord_ids": ["A1"],
-            "currency": "USD",
-        }
-        schedule = {"qty": _evenly(order_qty - done, 120 - k), "cap": [90] * (120 - k), "mid": mid}
-        board.take(Topic.PLANS, plan(k + 3, k, done, 120, **terms, **sums, **schedule, **_expected(order_qty - done)))
-        fill = orjson.loads(fill_cost(f"F{k}", T0 + k * MINUTE, _PACE, over_mid=_PACE * half))
-        board.take(Topic.TCA, orjson.dumps(fill | {"mid": mid, "px": mid + half}))
+        more = {"reason": "fill" if k % 3 else "minute", "cl_ord_ids": ["A1"], "mid": mid}
+        board.take(Topic.PLANS, _plan(k + 3, k, done, order_qty, order_qty - done, **more))
+        fill = fill_cost(f"F{k}", T0 + k * MINUTE, _PACE, over_mid=_PACE * half, mid=mid, px=mid + half)
+        board.take(Topic.TCA, fill)
+
+
+def _plan(version: int, k: int, done: int, order_qty: int, rest: int, /, **fields: Any) -> bytes:
+    """Return a plan of A1 that trades `rest` evenly from the `k`-th minute on, at 6.0 bps of 30.0."""
+    left, cost = 120 - k, rest * 30.0 * 6.0e-4
+    terms = {
+        "order_qty": order_qty,
+        "leaves_qty": order_qty - done,
+        "participation_rate": 0.1,
+        "min_participation_rate": 0.02,
+        "window": [T0, T0 + 120 * MINUTE],
+        "qty": [rest // left + (i < rest % left) for i in range(left)],
+        "cap": [90] * left,
+        "currency": "USD",
+        "expected_cost": cost,
+        "twap_cost": 1.13 * cost,
+        "cost_band": [0.9 * cost, 1.2 * cost],
+        "cost_band_95": [0.75 * cost, 1.4 * cost],
+    }
+    return plan(version, k, done, 120, **terms | fields)
 
 
 #: Shares that the order trades in a minute, and minutes until the model rests on the symbol's own.
@@ -148,17 +160,6 @@ STATES: Final[dict[str, tuple[int, dict[str, Any], dict[str, Any], dict[str, Any
 }
 
 
-def _evenly(qty: int, intervals: int) -> list[int]:
-    return [qty // intervals + (i < qty % intervals) for i in range(intervals)]
-
-
-def _expected(qty: int) -> dict[str, Any]:
-    """Return what a plan for `qty` is expected to cost at 6.0 bps of 30.0."""
-    cost = qty * 30.0 * 6.0e-4
-    bands = {"cost_band": [0.9 * cost, 1.2 * cost], "cost_band_95": [0.75 * cost, 1.4 * cost]}
-    return {"expected_cost": cost, "twap_cost": 1.13 * cost} | bands
-
-
 def _state(site: Site, minutes: int, order: dict[str, Any], alert: dict[str, Any]) -> None:
     """Give the site a state."""
     board = site.follower.board
@@ -166,19 +167,9 @@ def _state(site: Site, minutes: int, order: dict[str, Any], alert: dict[str, Any
     _minutes(site, minutes, order_qty)
     if not minutes:
         return
-    done, left = _PACE * (minutes - 1), 120 - minutes
+    done = _PACE * (minutes - 1)
     rest = order_qty - done - order.get("shortfall_qty", 0)
-    terms = {
-        "order_qty": order_qty,
-        "leaves_qty": order_qty - done,
-        "participation_rate": 0.1,
-        "min_participation_rate": 0.02,
-        "window": [T0, T0 + 120 * MINUTE],
-        "qty": _evenly(rest, left),
-        "cap": [90] * left,
-        "currency": "USD",
-    }
-    board.take(Topic.PLANS, plan(99, minutes, done, 120, **terms | _expected(rest) | order))
+    board.take(Topic.PLANS, _plan(99, minutes, done, order_qty, rest, **order))
     if order.get("status") == "done":
         board.take(Topic.TCA, order_cost(**_PAID))
     if alert:

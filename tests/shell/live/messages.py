@@ -44,7 +44,7 @@ def estimate(k: int, side: str = "buy", symbol: str = "FROG", **fields: Any) -> 
     return encoded(message, **fields)
 
 
-def model(k: int, side: str = "buy", symbol: str = "FROG") -> bytes:
+def model(k: int, side: str = "buy", symbol: str = "FROG", **fields: Any) -> bytes:
     """Return the model as of the end of the `k`-th minute."""
     message = Model(
         symbol=symbol,
@@ -67,7 +67,7 @@ def model(k: int, side: str = "buy", symbol: str = "FROG") -> bytes:
         bands=(BandRecord(60, 2.0, (0.8, 0.95), 0.0, (0.2, 0.4), (0.8, 0.95)),),
         forecast=ForecastRecord((5, 60), (0.021, 0.022), (1e-5, 2e-5), None, None),
     )
-    return encoded(message)
+    return encoded(message, **fields)
 
 
 def plan(version: int, k: int, cum: int = 0, n: int = 4, **fields: Any) -> bytes:
@@ -104,7 +104,7 @@ def plan(version: int, k: int, cum: int = 0, n: int = 4, **fields: Any) -> bytes
     return encoded(message, **fields)
 
 
-def fill_cost(exec_id: str, at: int, qty: int, *, over_mid: float, timing: float = 0.0) -> bytes:
+def fill_cost(exec_id: str, at: int, qty: int, *, over_mid: float, timing: float = 0.0, **fields: Any) -> bytes:
     """Return what a fill of A1 has cost: half of `over_mid` as spread, half as impact."""
     message = FillCost(
         cl_ord_id="A1",
@@ -130,7 +130,7 @@ def fill_cost(exec_id: str, at: int, qty: int, *, over_mid: float, timing: float
         timing_cost=timing,
         cost=over_mid + timing,
     )
-    return encoded(message)
+    return encoded(message, **fields)
 
 
 def order_cost(**fields: Any) -> bytes:

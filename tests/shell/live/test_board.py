@@ -122,7 +122,7 @@ def test_board_costs_are_the_sums_of_the_latest_of_each_fill() -> None:
     assert story["costs"]["ended"] is None
     assert (story["costs"]["fills"], story["costs"]["qty"]) == (1, 80)
     assert story["costs"]["cost"] == story["costs"]["spread_cost"] + story["costs"]["impact_cost"] + 1.0
-    board.take(Topic.TCA, orjson.dumps(orjson.loads(fill_cost("E3", T0, 7, over_mid=1.0)) | {"spread_cost": None}))
+    board.take(Topic.TCA, fill_cost("E3", T0, 7, over_mid=1.0, spread_cost=None))
     story = board.order("A1")
     assert story is not None
     assert (story["costs"]["spread_cost"], story["costs"]["cost"]) == (None, 4.5)
