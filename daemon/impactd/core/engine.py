@@ -160,7 +160,11 @@ class Engine:
             return None
         self.commit_seq += 1
         journal = self._identity.record("settings", self.commit_seq) | {"previous": opened.previous}
-        state = self._with_meta({**opened.rewritten, SETTINGS: self._identity.saved_settings()})
+        # Parts may read a state of other settings as less than it holds: what is written is what they continue from.
+        now = self.dump()
+        gone = dict.fromkeys(key for key in opened.items if key not in now)
+        held = {key: value for key, value in now.items() if key != META and opened.items.get(key) != value}
+        state = self._with_meta({**opened.rewritten, **gone, **held, SETTINGS: self._identity.saved_settings()})
         return Commit((), state, journal | self._identity.terms, self.snapshot())
 
     def snapshot(self) -> tuple[Mapping[str, object], ...]:

@@ -61,6 +61,8 @@ CHANGES: Final = {
     "books.min_coverage": replace(CoreSettings(), books=BookSettings(min_coverage=0.5)),
     "books.max_book_age_ns": replace(CoreSettings(), books=BookSettings(max_book_age_ns=M)),
     "model.mean_half_life_minutes": replace(CoreSettings(), model=ModelSettings(mean_half_life_minutes=9.0)),
+    "model.learn_profile": replace(CoreSettings(), model=ModelSettings(learn_profile=False)),
+    "plans.band_level": replace(CoreSettings(), plans=PlanSettings(band_level=0.7)),
     "plans.child_slices": replace(CoreSettings(), plans=PlanSettings(child_slices=4)),
     "plans.hold_ns": replace(CoreSettings(), plans=PlanSettings(hold_ns=0, max_held=0)),
     "plans.keep_ended_ns": replace(CoreSettings(), plans=PlanSettings(keep_ended_ns=0)),
