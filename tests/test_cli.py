@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import shutil
 import signal
@@ -18,7 +19,7 @@ import pytest
 
 from impactd.__about__ import __version__
 from impactd.cli import COMMANDS, main
-from impactd.cli.common import FiniteRange
+from impactd.cli.common import Finite, FiniteRange
 from impactd.config import load
 from impactd.core.base.topics import Topic
 from impactd.core.state.identity import MIGRATIONS
@@ -64,9 +65,12 @@ def test_every_number_of_an_option_is_finite() -> None:
         command = importlib.import_module(COMMANDS[names[0]][0]).command
         command = command.commands[names[1]] if len(names) > 1 else command
         for param in command.params:
-            assert not isinstance(param.type, click.types.FloatParamType) or isinstance(param.type, FiniteRange), names
+            assert not isinstance(param.type, click.types.FloatParamType) or isinstance(param.type, Finite), names
+    for kind, text in itertools.product((Finite(), FiniteRange(0)), ("nan", "inf")):
+        with pytest.raises(click.BadParameter):
+            kind.convert(text, None, None)
     with pytest.raises(click.BadParameter):
-        FiniteRange(0).convert("nan", None, None)
+        FiniteRange(0).convert("-1", None, None)
 
 
 @pytest.mark.parametrize("names", COMMAND_NAMES, ids=" ".join)
@@ -74,6 +78,7 @@ def test_help_every_command_has_an_example(names: tuple[str, ...], capsys: pytes
     code, out, _ = output(capsys, *names, "--help")
     assert code == 0
     assert f"impactd {names[0]}" in out.split("Example:")[1]
+    assert "None" not in out
 
 
 def test_help_list_repeats_the_help_of_each_command(capsys: pytest.CaptureFixture[str]) -> None:

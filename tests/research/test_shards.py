@@ -129,6 +129,14 @@ def test_a_shard_and_its_directory_go_together(
     refused("sensitivity", *words)
 
 
+def test_training_refuses_a_place_that_it_cannot_write_before_it_reads(tmp_path: Path) -> None:
+    (tmp_path / "days.csv").write_text("no day\n")
+    (tmp_path / "results").write_text("")
+    asked = ("train", "--data", tmp_path / "days.csv", "--out")
+    assert f"--out: {tmp_path}: is a directory" in refused(*asked, tmp_path)
+    assert f"--out: {tmp_path / 'results'}: is a file" in refused(*asked, tmp_path / "results", "--shard", "1/2")
+
+
 def test_merge_asks_for_what_a_study_writes(data: tuple[Path, ...], tmp_path: Path) -> None:
     run(*words_of("sensitivity", ()), "--shard", "1/1", "--out", tmp_path / "results")
     assert "--out" in refused("merge", tmp_path / "results", "--out", tmp_path / "report")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
+from click.types import FloatParamType
 
 if TYPE_CHECKING:
     from impactd.config import Loaded, Settings
@@ -72,8 +73,8 @@ class Days(click.ParamType[Named]):
             self.fail(str(error), param, ctx)
 
 
-class FiniteRange(click.FloatRange):
-    """A number in a range, as `click.FloatRange`, that is finite: NaN lies in every range of click's."""
+class Finite(FloatParamType):
+    """A finite number."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number."""
@@ -81,6 +82,10 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number; give one", param, ctx)
         return number
+
+
+class FiniteRange(click.FloatRange, Finite):
+    """A finite number in a range; NaN lies in every range of click's."""
 
 
 class Speed(click.ParamType[float | None]):

@@ -12,7 +12,7 @@ from impactd.cli.api import ask_service, url_option
 from impactd.cli.common import (
     EXISTING,
     Data,
-    FiniteRange,
+    Finite,
     InputError,
     example,
     load_settings,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @click.option("--data", "paths", type=EXISTING, multiple=True, metavar="FILE", help="Recorded days, used up to --from.")
 @click.option("--codec", help="Format of the data; recognised from each file by default.")
 @url_option
-@click.option("--max-cost", type=FiniteRange(), metavar="BPS", help="Also find the largest quantity within this cost.")
+@click.option("--max-cost", type=Finite(), metavar="BPS", help="Also find the largest quantity within this cost.")
 @time_options
 @click.option("--json", "as_json", is_flag=True, help="Write the estimate as JSON.")
 @settings_options
@@ -155,7 +155,8 @@ def _entry(one: dict[str, Any], zone: str) -> str:
         "" if one["share"] is None else f", {one['share']:.1%} of its expected volume {_shares(one['expected_volume'])}"
     )
     cost = "unknown" if one["cost"] is None else f"{number(one['cost'], 1)} ({number(one['cost_bps'], 2)} bps)"
-    return f"{one['kind']} at {at}: enter {_shares(one['qty'])} by {cutoff}{share}, cost {cost}, beside the schedules"
+    entered = f"enter {_shares(one['qty'])} by {cutoff}{share}, cost {cost}"
+    return f"{one['kind']} at {at}: {entered}, in addition to the schedules"
 
 
 def _largest(found: dict[str, Any], max_cost_bps: float) -> str:

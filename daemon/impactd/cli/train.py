@@ -82,9 +82,13 @@ def command(
         from impactd.research.learned.shards import whole_of, worked
         from impactd.research.shards import parquet
 
+        # Before a file is read for nothing.
         if shard is not None:
-            # Before a file is read for nothing.
             parquet()
+            if out.is_file():
+                raise InputError(f"--out: {out}: is a file; with --shard name a directory")
+        elif out.is_dir():
+            raise InputError(f"--out: {out}: is a directory; name a file")
         core, hours = session_settings(config, sets, tz, session, data)
         core = for_backtest(core)
         if not as_json:

@@ -37,7 +37,7 @@ class Samples:
     horizon: Int
     #: Shape (n,). Start of the interval that was forecast, ns.
     target: Int
-    #: Shape (n, len(FEATURES).
+    #: Shape (n, len(FEATURES)).
     x: Float
     #: Shape (n, 2). Log half-spread and log excess by the default forecast, as plans have it.
     default: Float
