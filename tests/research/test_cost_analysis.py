@@ -332,6 +332,16 @@ def test_schedule_of_fees_that_is_none_states_what_to_give(tmp_path: Path, text:
         read_fees(path)
 
 
+@pytest.mark.parametrize("content", [b"{", b"[1]\n", b'"a"\n', b'{"value":1}\n', b'{"type":"alert"}\n'])
+@pytest.mark.parametrize("name", ["estimates", "plans"])
+def test_results_that_are_something_else_state_what_to_give(name: str, content: bytes, tmp_path: Path) -> None:
+    for empty in ("tca", "estimates", "plans"):
+        (tmp_path / f"{empty}.jsonl").touch()
+    (tmp_path / f"{name}.jsonl").write_bytes(content)
+    with fails(1001, "results"):
+        read_results(tmp_path)
+
+
 def test_results_without_plans_state_what_to_give(tmp_path: Path) -> None:
     (tmp_path / "tca.jsonl").touch()
     done = CliRunner().invoke(cli, ["tca", f"--results={tmp_path}", f"--out={tmp_path / 'out'}"])

@@ -44,12 +44,27 @@ def test_read_tca_of_a_capture_reads_the_envelope(tmp_path: Path) -> None:
     with gzip.open(path, "wb") as out:
         for line in lines(revised()):
             out.write(orjson.dumps({"topic": "tca", "value": line.decode()}) + b"\n")
+        out.write(orjson.dumps({"topic": "tca", "value": None}) + b"\n")  # of another writer
     assert len(impactd.read_tca(path).fills) == 2
 
 
 @pytest.mark.parametrize("content", [b"{", b"[1]\n", b'{"type":"plan"}\n'])
 def test_read_tca_of_another_file_states_what_to_give(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "other.jsonl"
+    path.write_bytes(content)
+    with fails(1001, "path"):
+        impactd.read_tca(path)
+
+
+def damaged(lines: bytes) -> list[bytes]:
+    """Return a compressed file that is cut short, and one with a changed byte in the middle."""
+    whole = gzip.compress(lines)
+    return [whole[: len(whole) // 2], whole[:20] + b"\xff" * 8 + whole[28:]]
+
+
+@pytest.mark.parametrize("content", damaged(b'{"type":"fill_cost"}\n' * 1_000), ids=["short", "changed"])
+def test_read_tca_of_a_damaged_file_states_what_to_give(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "tca.jsonl.gz"
     path.write_bytes(content)
     with fails(1001, "path"):
         impactd.read_tca(path)

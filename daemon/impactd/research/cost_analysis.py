@@ -39,7 +39,7 @@ import pandas as pd
 
 from impactd.research.currencies import Rates, converted, multipliers
 from impactd.research.errors import MALFORMED, MISSING_COLUMNS, ValidationError
-from impactd.research.tca import Costs, published, read_tca
+from impactd.research.tca import UNREADABLE, Costs, published, read_tca
 
 #: Horizons of markouts, minutes.
 MARKOUTS: Final = (1, 5, 30)
@@ -174,7 +174,7 @@ def read_results(directory: Path) -> Results:
             name = record["cl_ord_id"]
             plans.setdefault(name, (name, record["as_of"], record["mid"], start))
             urgencies[name] = record.get("urgency")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except UNREADABLE as error:
         remedy = "give the directory of a replay, or of a capture with --outputs"
         raise ValidationError(MALFORMED, f"results: {directory}: {error!r}", remedy) from error
     made = pd.DataFrame(minutes, columns=["symbol", "minute", "mid", "volume_continuous"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,9 @@ _NAMES: Final = {
 }
 
 _TIMES: Final = ("as_of", "ts_event", "day")
+
+#: What `published` and a look at its messages raise for a file that is something else, or damaged.
+UNREADABLE: Final = (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError)
 
 
 class Costs(NamedTuple):
@@ -58,7 +62,7 @@ def read_tca(path: str | Path) -> Costs:
     try:
         for record in published(path):
             rows[record["type"]].append(record)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         what = f"path: {path} is not a file of costs ({error})"
         raise ValidationError(MALFORMED, what, "give the tca.jsonl of a replay or a capture") from error
     return Costs(*(_table(found, _NAMES[kind]) for kind, found in rows.items()))
@@ -77,8 +81,8 @@ def published(path: Path) -> Iterator[dict[str, Any]]:
                 yield record
                 continue
             # A capture has the published bytes in an envelope, and the schemas next to it.
-            text = record.get("value")
-            value = base64.b64decode(record["value_base64"]) if text is None else text.encode()
+            encoded = record.get("value_base64")
+            value = (record["value"] or "").encode() if encoded is None else base64.b64decode(encoded)
             if is_framed(value):
                 schemas = schemas or Schemas.of_text((path.parent / SCHEMAS).read_text("utf-8"))
                 try:
