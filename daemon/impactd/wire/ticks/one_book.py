@@ -20,6 +20,12 @@ VENUES: Final = ("exchange", "exchangeid", "venue", "venueid", "mic", "publisher
 INSTRUMENTS: Final = ("instrumentid", "securityid", "isin", "figi")
 
 
+def id_columns(names: Sequence[str], symbol: int) -> tuple[int, int]:
+    """Return the columns of the venue and of the instrument's id; -1 where there is none besides `symbol`."""
+    venue, instrument = (column_of(names, known) for known in (VENUES, INSTRUMENTS))
+    return -1 if venue == symbol else venue, -1 if instrument == symbol else instrument
+
+
 class OneBook:
     """Follows the venue and the instrument of each symbol's rows.
 
@@ -41,10 +47,10 @@ class OneBook:
     def __init__(self, names: Sequence[str], symbol: int, delimiter: str, name: str | None = None) -> None:
         self._name = name or ""
         self.venues: dict[str, str] = {}
-        ids = [column_of(names, known) for known in (VENUES, INSTRUMENTS)]
+        ids = id_columns(names, symbol)
         self._names, self._symbol_at, self._mark = names, symbol, delimiter.encode()
         #: Columns, and whether a change that is not taken back passes.
-        self._ids = [(at, allowed) for at, allowed in zip(ids, (False, True), strict=True) if at >= 0 and at != symbol]
+        self._ids = [(at, allowed) for at, allowed in zip(ids, (False, True), strict=True) if at >= 0]
         self._n_split = max([symbol, *ids]) + 1
         self._last: dict[tuple[int, bytes], bytes] = {}
         self._left: set[tuple[int, bytes, bytes]] = set()

@@ -30,7 +30,7 @@ from impactd.wire.ticks.csv import (
     split_header,
     split_line,
 )
-from impactd.wire.ticks.one_book import INSTRUMENTS, VENUES, OneBook
+from impactd.wire.ticks.one_book import OneBook, id_columns
 from impactd.wire.ticks.tables.header import EVENT, ORDER_COLUMNS, SYMBOL, TRADE_PRICE, TRADE_SIZE
 from impactd.wire.times import parse_text_time
 
@@ -88,16 +88,15 @@ class LongCsvCodec(CsvCodec):
         self._n_columns = len(names)
         self._symbol = symbol
         self.named_by_file = "symbol" not in self._column
-        self._venue_at, self._instrument_at = column_of(names, VENUES), column_of(names, INSTRUMENTS)
-        if self._instrument_at == self._column.get("symbol"):
-            self._instrument_at = -1
+        symbol_at = self._column.get("symbol", -1)
+        self._venue_at, self._instrument_at = id_columns(names, symbol_at)
         self._venue_column = names[self._venue_at] if self._venue_at >= 0 else ""
         #: What tells the books of one time apart.
-        self._book_at = [self._column["symbol"]] if "symbol" in self._column else []
+        self._book_at = [symbol_at] if symbol_at >= 0 else []
         if self.limits.venues and self._venue_at >= 0:
             self._book_at.append(self._venue_at)
         else:
-            self.one_book = OneBook(names, self._column.get("symbol", -1), self._delimiter, symbol)
+            self.one_book = OneBook(names, symbol_at, self._delimiter, symbol)
             self.venues = self.one_book.venues
 
     @classmethod

@@ -18,7 +18,7 @@ from impactd.wire.rows import RowBuilder
 from impactd.wire.tick_codec import FileFormatError, FileOptions
 from impactd.wire.ticks.column_names import column_of
 from impactd.wire.ticks.csv import CsvCodec, decimal_comma, delimiter_of, is_absent, split_header, split_line
-from impactd.wire.ticks.one_book import INSTRUMENTS, VENUES, OneBook
+from impactd.wire.ticks.one_book import OneBook, id_columns
 from impactd.wire.ticks.tables.header import ORDER_COLUMNS, Columns, read_header
 from impactd.wire.times import parse_text_time
 
@@ -76,7 +76,7 @@ class TableCodec(CsvCodec):
             )
         self._symbol = symbol
         self.named_by_file = self._columns.symbol < 0
-        self._venue_at, self._instrument_at = column_of(names, VENUES), column_of(names, INSTRUMENTS)
+        self._venue_at, self._instrument_at = id_columns(names, self._columns.symbol)
         if self._columns.levels and not (self.limits.venues and self._venue_at >= 0):
             self.one_book = OneBook(names, self._columns.symbol, self._delimiter, symbol)
             self.venues = self.one_book.venues
@@ -112,8 +112,7 @@ class TableCodec(CsvCodec):
         symbol, publisher = placed(symbol, self.limits, "venue", venue)
         if columns.levels:
             bids, asks = self._book(fields)
-            text = fields[self._instrument_at] if self._instrument_at not in (-1, columns.symbol) else ""
-            instrument = instrument_of(self.limits, text)
+            instrument = instrument_of(self.limits, fields[self._instrument_at] if self._instrument_at >= 0 else "")
             builder.add_book(record, symbol, 0, ts_event, ts_recv, bids, asks, publisher, instrument)
             return 0
         if is_absent(fields[columns.price]) or is_absent(fields[columns.size]):
