@@ -197,6 +197,17 @@ def read_in_batches(sent: list[bytes], sizes: tuple[int, ...]) -> tuple[list[lis
     return read[0]
 
 
+def test_scanned_and_reference_lines_have_no_instrument_where_a_venue_has_several_publishers() -> None:
+    header, line = databento.MBP10_HEADER.split(","), csv((2, 500), T0, 31.0).split(b",")
+    of = [at for at, name in enumerate(header) if name != "publisher_id"]
+    limits = Limits(venues=(VenueRule(name="XNAS", publishers=("2", "39")),))
+    made: Any = CODECS.get("databento-mbp10-csv")
+    codec = made(limits, ",".join(header[at] for at in of))
+    for twin in (codec, codec.reference()):
+        batch = twin.decode_columns([b",".join(line[at] for at in of)], [0], [T0]).batch
+        assert batch.instrument.tolist() == [0]
+
+
 def test_orders_of_another_publisher_change_no_book_and_are_refused_in_any_batches() -> None:
     sent = [
         mbo("R"),

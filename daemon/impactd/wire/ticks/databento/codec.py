@@ -200,6 +200,8 @@ class DatabentoCodec(CsvCodec):
                 unsure[line] = True
                 line += 1
         unsure |= ~_plausible(ints, prints)
+        if not self.limits.has_instruments:
+            ints[:, k.INSTRUMENT] = NO_INSTRUMENT
         names = self._cache.names if self._columns.has_symbol else (self._symbol or "",)
         return _to_rows(ints, levels, prints, names, np.flatnonzero(~unsure)), np.flatnonzero(unsure).tolist()
 
