@@ -213,6 +213,10 @@ class Ownership:
                     await self._recover(error)
                 except StateMismatchError as error:
                     raise FatalError(str(error)) from error
+                if self._held is not None:
+                    # It failed while the group assigns its partitions: if this one stays, another token acquires it.
+                    self._phase(Phase.ACQUIRING, "waiting for the group's assignment")
+                    await self._leaving.wait()
         finally:
             if self._process.partitions.get(self.partition) is self._status:
                 del self._process.partitions[self.partition]
@@ -406,7 +410,7 @@ class Ownership:
         self._phase(Phase.ACQUIRING, f"waiting {backoff:.1f} s after a failure")
         await self._sleep(backoff)
         self._phase(Phase.ACQUIRING, "waiting for the group to confirm this member")
-        while not self._leaving.is_set() and (self._held is not None or not await self._is_member()):
+        while not self._leaving.is_set() and not await self._is_member():
             await self._sleep(self._settings.kafka.heartbeat_interval_ms / 1000)
 
     def _count(self, error: Exception) -> None:
