@@ -25,7 +25,7 @@ no bit of the result.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import partial
 from typing import Final
@@ -33,7 +33,7 @@ from typing import Final
 import numpy as np
 
 from impactd.core.base.settings import BookSettings
-from impactd.core.base.venue import VenueRule, rule_of, venue_of, whole_of
+from impactd.core.base.venue import VenueRule, venue_of, whole_of
 from impactd.core.books.checks import Book
 from impactd.core.books.clock import PartitionClock
 from impactd.core.books.grid import check_sizes, default_grid, grid_for, needs_new_grid, whole_lot
@@ -51,16 +51,14 @@ from impactd.core.books.kernel import (
     time_gate,
     whole_waits,
 )
-from impactd.core.books.merge import ALONE, WHOLE, Family, merge_books, settle_whole
+from impactd.core.books.merge import WHOLE, settle_whole
 from impactd.core.books.minute import MinuteStats, by_reason, minute_stats
+from impactd.core.books.prevailing import LONGEST_NS, PrevailingBooks
 from impactd.core.books.settling import settle
 from impactd.core.books.store import FOREVER, MINUTE_FIELDS, NEVER, SymbolTable
 from impactd.core.inputs.ticks import Int, TickBatch
 
 _KEY: Final = "books/"
-
-#: A book that never ages prevails for this long, 36 years: times stay inside int64.
-_LONGEST_NS: Final = 2**60
 
 
 class Stop(StrEnum):
@@ -96,7 +94,6 @@ class MinuteAggregator:
         venues: tuple[VenueRule, ...] = (),
     ) -> None:
         _check(settings)
-        self._venues = venues
         self._negative_px = negative_px
         self._halted_since = halted_since
         self._settings = settings
@@ -104,17 +101,17 @@ class MinuteAggregator:
             interval_ns=settings.interval_ns,
             grace_ns=settings.grace_ns,
             skew_ns=settings.max_clock_skew_ns,
-            silence_ns=min(settings.max_silence_ns, _LONGEST_NS),
+            silence_ns=min(settings.max_silence_ns, LONGEST_NS),
             max_levels=settings.max_levels,
             max_symbols=max_symbols,
             allow_locked=settings.allow_locked,
         )
         self._table = SymbolTable(settings.n_sizes, settings.sizes)
+        self._prevailing = PrevailingBooks(self._table, self._limits.silence_ns, settings.max_book_age_ns, venues)
         self._clock = PartitionClock(self._limits)
         #: The columns of the last batch, with the rows of its symbols; dropped when a symbol gets a row.
         self._batch: TickBatch | None = None
         self._rows: Rows | None = None
-        self._family: Family | None = None
         #: Levels of the deepest side so far.
         self._width = 0
 
@@ -140,7 +137,14 @@ class MinuteAggregator:
         self._clock.refresh(self._minutes)
         while True:
             row, why = run_rows(
-                rows, start, stop, self._table.store, self._kin, self._clock.array, self._limits, self._table.scratch
+                rows,
+                start,
+                stop,
+                self._table.store,
+                self._prevailing.family,
+                self._clock.array,
+                self._limits,
+                self._table.scratch,
             )
             if why != NEEDS_GRID:
                 return row
@@ -156,7 +160,7 @@ class MinuteAggregator:
         symbol, clock, ts_event = self._table.store.symbol, self._clock.array, int(batch.ts_event[row])
         kind, ts_record = int(batch.kind[row]), int(batch.ts_record[row])
         gate = time_gate(symbol, slot, clock, self._limits, kind, ts_event, ts_record)
-        whole = int(self._kin.whole[slot])
+        whole = int(self._prevailing.family.whole[slot])
         if gate == PASS and whole >= 0 and whole_waits(symbol, whole, ts_event, self._limits):
             gate = OWN_CLOCK
         return {OWN_CLOCK: Stop.OWN_CLOCK, PARTITION_CLOCK: Stop.PARTITION_CLOCK}.get(gate)
@@ -178,7 +182,7 @@ class MinuteAggregator:
 
     def _past(self, slot: int, ts_event: int) -> set[int]:
         """Return which of a row's symbol and its whole have an open minute that ends by the row's time, ns."""
-        symbol, whole = self._table.store.symbol, int(self._kin.whole[slot])
+        symbol, whole = self._table.store.symbol, int(self._prevailing.family.whole[slot])
         minute, interval_ns = int(symbol[slot]["minute"]), self._limits.interval_ns
         past = {slot} if minute != NEVER and ts_event >= minute + interval_ns else set()
         return past | ({whole} if whole >= 0 and whole_waits(symbol, whole, ts_event, self._limits) else set())
@@ -254,11 +258,11 @@ class MinuteAggregator:
         row = store.symbol[slot]
         end = int(row["minute"]) + self._limits.interval_ns
         arrays = (store.symbol, store.levels, store.sizes, store.slippage_ns, store.held_ns, store.bound_ns)
-        if self._kin.whole[slot] == WHOLE:
-            settle_whole(*arrays, self._kin, slot, end, self._table.scratch)
+        if self._prevailing.family.whole[slot] == WHOLE:
+            settle_whole(*arrays, self._prevailing.family, slot, end, self._table.scratch)
         else:
-            settle(*arrays, slot, end, int(self._kin.stand_ns[slot]), self._table.scratch)
-        stats = minute_stats(store, slot, symbol, end, prevails=self._prevails(slot, end))
+            settle(*arrays, slot, end, int(self._prevailing.family.stand_ns[slot]), self._table.scratch)
+        stats = minute_stats(store, slot, symbol, end, prevails=self._prevailing.is_there(slot, end))
         for name in MINUTE_FIELDS:
             row[name] = 0
         store.rejected[slot, 1] += store.rejected[slot, 0]
@@ -275,7 +279,7 @@ class MinuteAggregator:
         slot = self._table.open_slot(symbol)
         row = self._table.store.symbol[slot]
         counted = any(row[name] for name in MINUTE_FIELDS) or self._table.store.rejected[slot, 0].any()
-        return not counted and not self._prevails(slot, int(row["minute"]) + 1)
+        return not counted and not self._prevailing.is_there(slot, int(row["minute"]) + 1)
 
     def skip_to(self, symbol: str, minute: int) -> None:
         """Move an idle symbol on to the interval that starts at `minute`.
@@ -393,24 +397,15 @@ class MinuteAggregator:
     def prevailing(self, symbol: str, at: int) -> Book | None:
         """Return the two-sided book that prevails at `at` (ns), or None."""
         slot = self._table.find(symbol)
-        return None if slot is None else self._prevailing(slot, at)
+        return None if slot is None else self._prevailing.book(slot, at)
 
     def at_venues(self, symbol: str, at: int) -> dict[str, Book]:
         """Return the books that prevail at `at` (ns) at a symbol's venues; a side of them may be empty."""
-        return {venue: self._book(slot, at) for venue, slot in self._prevailing_venues(symbol, at)}
+        return self._prevailing.at_venues(symbol, at)
 
     def is_at_venues(self, symbol: str, at: int) -> bool:
         """Return whether a book prevails at `at` (ns) at any of a symbol's venues."""
-        return any(True for _ in self._prevailing_venues(symbol, at))
-
-    def _prevailing_venues(self, symbol: str, at: int) -> Iterator[tuple[str, int]]:
-        """Yield each venue of a symbol whose book prevails at `at` (ns), with its row."""
-        for name in self._names(symbol)[1:]:
-            slot = self._slot(name)
-            row = self._table.store.symbol[slot]
-            fresh = at <= row["book_ns"] + self._kin.stand_ns[slot] and not row["book_ns"] < row["halt_ns"] <= at
-            if fresh and row["n_bid"] + row["n_ask"]:
-                yield str(venue_of(name)), slot
+        return self._prevailing.is_at_venues(symbol, at)
 
     def venues(self, symbol: str) -> tuple[str, ...]:
         """Return the venues that a symbol's ticks have named, by name."""
@@ -419,11 +414,7 @@ class MinuteAggregator:
 
     def became_old(self, name: str, minute: int) -> int | None:
         """Return when the book of a symbol at a venue became too old in the minute from `minute` on, ns, or None."""
-        slot = self._slot(name)
-        row = self._table.store.symbol[slot]
-        end = int(row["book_ns"]) + int(self._kin.stand_ns[slot])
-        inside = minute < end <= minute + self._limits.interval_ns and row["n_bid"] + row["n_ask"] > 0
-        return end if inside and not row["book_ns"] < row["halt_ns"] <= end else None
+        return self._prevailing.became_old(self._slot(name), minute, minute + self._limits.interval_ns)
 
     def rejected_total(self, symbol: str) -> dict[str, int]:
         """Return the number of rows rejected since the state began, by reason."""
@@ -462,7 +453,7 @@ class MinuteAggregator:
                 self._clock.count_known(self._table.load(symbol, items[key]))
                 self.define(symbol, negative_px=self._negative_px(whole))  # settings may differ from the state's
         self._clock.minutes_moved()
-        self._batch = self._family = None
+        self._batch = None
         store = self._table.store
         self._widen(int(max(store.symbol["n_bid"].max(), store.symbol["n_ask"].max())))
 
@@ -487,7 +478,7 @@ class MinuteAggregator:
         if whole != symbol:
             self._slot(whole)
         slot = self._table.add(symbol)
-        self._batch = self._family = None
+        self._batch = None
         since = self._halted_since(whole)
         self._table.store.symbol[slot]["halt_ns"] = FOREVER if since is None else since
         self._table.store.symbol[slot]["negative_px"] = self._negative_px(whole)
@@ -513,65 +504,6 @@ class MinuteAggregator:
         self._width = max(self._width, n_levels)
         self._table.grow(n_levels=self._width * self._table.most_venues)
 
-    @property
-    def _kin(self) -> Family:
-        """How the rows of venues belong to those of their wholes."""
-        if self._family is None:
-            self._family = self._related()
-        return self._family
-
-    def _related(self) -> Family:
-        n, silence, age = len(self._table), self._limits.silence_ns, self._settings.max_book_age_ns
-        usual = silence if age is None else min(silence, age)
-        alone, none = np.full(n, ALONE), np.full(n, -1)
-        family = Family(alone, none, none.copy(), np.full(n, usual))
-        for symbol, at_venues in self._table.at_venues.items():
-            whole = last = self._table.add(symbol)
-            family.whole[whole], family.stand_ns[whole] = WHOLE, _LONGEST_NS
-            for name in at_venues:
-                slot = self._table.add(name)
-                (family.first if last == whole else family.after)[last] = slot
-                last = slot
-                family.whole[slot] = whole
-                age = rule_of(self._venues, symbol, str(venue_of(name))).max_book_age_ns
-                family.stand_ns[slot] = usual if age is None else min(silence, age)
-        return family
-
-    def _book(self, slot: int, at: int) -> Book:
-        """Return the book of a row; of a whole, merged from what prevails at `at`, ns."""
-        store = self._table.store
-        row, levels = store.symbol[slot], store.levels[slot]
-        n_bid, n_ask = int(row["n_bid"]), int(row["n_ask"])
-        if self._kin.whole[slot] == WHOLE:
-            merged = np.empty((1, 4, store.levels.shape[2]))
-            n_bid, n_ask = merge_books(store.symbol, store.levels, self._kin, slot, at - 1, merged, 0)
-            levels = merged[0]
-        bids, asks = levels[:2, :n_bid].copy(), levels[2:, :n_ask].copy()
-        return Book(int(row["book_ns"]), bids[0], bids[1], asks[0], asks[1])
-
-    def _prevailing(self, slot: int, at: int) -> Book | None:
-        """Return the two-sided book of a row that prevails at `at`, ns, or None."""
-        if not self._may_prevail(slot, at):
-            return None
-        book = self._book(slot, at)
-        return book if book.bid_px.size and book.ask_px.size else None
-
-    def _prevails(self, slot: int, at: int) -> bool:
-        """Return whether a two-sided book of a row prevails at `at`, ns; only that of a whole has to be made for it."""
-        if self._kin.whole[slot] == WHOLE:
-            return self._prevailing(slot, at) is not None
-        return self._may_prevail(slot, at)
-
-    def _may_prevail(self, slot: int, at: int) -> bool:
-        """Return whether a row's book has two sides, not too old at `at` and not from before a halt.
-
-        Those that a whole is merged from may be too old all the same.
-        """
-        row = self._table.store.symbol[slot]
-        if row["book_ns"] < row["halt_ns"] <= at or not (row["n_bid"] and row["n_ask"]):
-            return False
-        return bool(at <= row["book_ns"] + self._kin.stand_ns[slot])
-
     def _in_order(self, slots: set[int]) -> list[str]:
         minutes, name = self._minutes, self._table.name
         return [name(slot) for slot in sorted(slots, key=lambda s: (minutes[s], name(s)))]
@@ -588,7 +520,7 @@ class MinuteAggregator:
         sides = [s[row, :n] for s, n in ((batch.bid_sz, batch.n_bid[row]), (batch.ask_sz, batch.n_ask[row]))]
         depth = min(math.fsum(side.tolist()) for side in sides)
         slot = self._table.add(batch.symbols[batch.symbol[row]])
-        for s in (slot, int(self._kin.whole[slot])):
+        for s in (slot, int(self._prevailing.family.whole[slot])):
             if s >= 0 and not self._table.store.symbol[s]["n_sizes"]:
                 self._table.set_sizes(s, default_grid(depth, self._settings.n_sizes, whole_lot(*sides)))
 
