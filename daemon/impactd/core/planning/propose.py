@@ -21,14 +21,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from impactd.core.allocator.allocate import allocate
 from impactd.core.allocator.baseline import twap_of
-from impactd.core.allocator.bounds import NO_CAP, Int
+from impactd.core.allocator.bounds import Int
 from impactd.core.allocator.cost import objective, schedule_cost
 from impactd.core.allocator.curve import Float
 from impactd.core.allocator.joint.allocate import allocate_jointly
@@ -39,13 +39,12 @@ from impactd.core.allocator.solvers.base import SolveFailure
 from impactd.core.allocator.supply import invert_marginal, model_kind
 from impactd.core.allocator.transient import energy
 from impactd.core.base.quantity import QUANTA
-from impactd.core.base.settings import SECOND_NS, PlanSettings
+from impactd.core.base.settings import PlanSettings
 from impactd.core.market.bands import LogBands
 from impactd.core.market.symbol import SideView
 from impactd.core.orders.auction import Entry, entered
-from impactd.core.orders.costs import average_px
-from impactd.core.orders.order import Order, Status
-from impactd.core.outputs.messages import AuctionEntry, Certificate, ModelRef, Plan, SupplyPoint
+from impactd.core.orders.order import Order
+from impactd.core.outputs.messages import Certificate, ModelRef
 from impactd.core.planning.alpha import with_alpha
 from impactd.core.planning.auctions import auction_entries
 from impactd.core.planning.caps import Limits, clips, complete_in_clips, limits
@@ -60,7 +59,6 @@ Bools = npt.NDArray[np.bool_]
 
 #: A plan of a group is published again where its cost has changed by more than this part, though its schedule has not.
 RESTATED: Final = 0.05
-
 
 #: Prices at which a plan states its supply, parts of its reservation price.
 SUPPLY_AT: Final = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
@@ -535,129 +533,3 @@ def _measured(problem: Problem, x: Float, beside: Float | None, total: Float) ->
     np.divide(problem.curve.cost(total), total, out=price, where=total > 0.0)
     cost = row_costs(x, price)
     return cost + energy(x[0], problem.root, problem.keep) if len(x) == 1 else cost
-
-
-def plan_message(
-    order: Order,
-    reason: str,
-    proposal: Proposal | None,
-    settings: PlanSettings,
-    interval_ns: int,
-    group_id: str | None = None,
-    *,
-    blind: bool = False,
-) -> Plan:
-    """Return the plan to publish: `proposal`, or an empty schedule where there is none.
-
-    An empty schedule leaves all of an active (halted) or expired order
-    over, so that quantities always sum to ``leaves_qty - shortfall_qty``,
-    those in auctions included.
-    Costs are given only where the market has a price.
-    """
-    unfilled = max(order.order_qty - order.cum_qty, 0)
-    leaves = unfilled if order.status in {Status.ACTIVE, Status.EXPIRED} else 0
-    its = order.instrument
-    # Made at once from its fields: hundreds are made as a minute closes, and each copy with changes takes as long.
-    fields: dict[str, Any] = dict(  # noqa: C408  (fields of a class, by their names)
-        cl_ord_id=order.cl_ord_id,
-        symbol=order.symbol,
-        side=order.side,
-        plan_version=order.plan_version,
-        as_of=order.clock,
-        reason=reason,
-        status="halted" if order.active and proposal is None else str(order.status),
-        text=order.text,
-        group_id=group_id,
-        order_qty=order.order_qty,
-        cum_qty=order.cum_qty,
-        leaves_qty=leaves,
-        shortfall_qty=leaves,
-        interval_s=interval_ns // SECOND_NS,
-        child_slices=settings.child_slices,
-        extrapolated_qty=0,
-        start=(),
-        qty=(),
-        cap=(),
-        expected_cost=None,
-        expected_cost_bps=None,
-        twap_cost=None,
-        saving_bps=None,
-        cost_band=None,
-        model=None,
-        certificate=None,
-        window=(order.works_from, order.terms.end),
-        participation_rate=order.terms.most_rate,
-        min_participation_rate=order.terms.least_rate,
-        min_clip_qty=order.terms.min_clip_qty,
-        urgency=order.terms.urgency,
-        currency=its.currency,
-        multiplier=its.points,
-        blind=blind,
-        cl_ord_ids=order.ids,
-        avg_px=average_px(order.costs.notional, order.costs.qty),
-    )
-    if proposal is None:
-        return Plan(**fields)
-    fields.update(
-        shortfall_qty=proposal.shortfall_qty,
-        shortfall_limits=proposal.shortfall_limits,
-        extrapolated_qty=proposal.extrapolated_qty,
-        start=tuple(proposal.intervals.start.tolist()),
-        end=int(proposal.intervals.end[-1]) if len(proposal.intervals.end) else None,
-        qty=tuple(proposal.qty.tolist()),
-        cap=_caps(proposal.cap),
-        model=proposal.model,
-        certificate=_in_currency(proposal.certificate, its.points),
-        lifted_qty=proposal.lifted_qty,
-        mid=proposal.mid,
-        limit_px=proposal.limit_px,
-        auctions=tuple(
-            AuctionEntry(
-                f"auction_{e.kind}",
-                e.at,
-                e.cutoff,
-                e.left,
-                proposal.limit_px,
-                e.volume,
-                e.rate,
-                None if price is None else price * (e.left / QUANTA) * its.points,
-            )
-            for e, price in zip(proposal.auctions, proposal.auction_prices, strict=True)
-        ),
-        would_px=proposal.would_px,
-        would_qty=None if proposal.would_px is None else proposal.would_qty,
-        expected_shortfall_qty=proposal.expected_shortfall_qty,
-    )
-    shares = proposal.shares
-    if not proposal.priced or shares <= 0.0 or proposal.mid is None:
-        return Plan(**fields)
-    notional = shares * proposal.mid
-    cost, even = proposal.expected_cost * proposal.bands.factor, proposal.twap_cost
-    fields.update(
-        expected_cost=cost * its.points,
-        expected_cost_bps=cost / notional * 1e4 if notional > 0.0 else None,
-        twap_cost=even * its.points,
-        saving_bps=(even - cost) / notional * 1e4 if notional > 0.0 else None,
-        cost_band=proposal.bands.cost(cost * its.points, 0),
-        cost_band_95=proposal.bands.cost(cost * its.points, 1),
-        expected_cost_ticks=its.in_ticks(cost / shares),
-    )
-    fields["supply"] = tuple(SupplyPoint(px, int(shares * QUANTA)) for px, shares in proposal.supply)
-    if proposal.metaorder_cost is not None:
-        fields["metaorder_cost"] = proposal.metaorder_cost * proposal.bands.factor * its.points
-    return Plan(**fields)
-
-
-def _caps(cap: Int) -> tuple[int | None, ...]:
-    """Return caps as a plan has them, None where there is none; most plans have them throughout or nowhere."""
-    free = cap >= NO_CAP
-    if free.all():
-        return (None,) * len(cap)
-    caps = cap.tolist()
-    return tuple([None if one >= NO_CAP else one for one in caps]) if free.any() else tuple(caps)
-
-
-def _in_currency(certificate: Certificate, points: float) -> Certificate:
-    """Return a certificate with its gap, which is of price times quantity, in currency."""
-    gap = certificate.gap
-    return certificate if gap is None else dataclasses.replace(certificate, gap=gap * points)

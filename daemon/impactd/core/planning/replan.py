@@ -50,9 +50,10 @@ from impactd.core.outputs.outbox import Outbox
 from impactd.core.planning.auctions import pending
 from impactd.core.planning.book import Book
 from impactd.core.planning.gate import PACE, Gate, MarketSnapshot
+from impactd.core.planning.message import plan_message
 from impactd.core.planning.pace import Pace
 from impactd.core.planning.price_watch import PriceWatch
-from impactd.core.planning.propose import Proposal, Proposals, plan_message, propose
+from impactd.core.planning.propose import Proposal, Proposals, propose
 from impactd.core.planning.venues import ladder, split
 from impactd.core.tca.feedback import Feedback
 
