@@ -88,6 +88,18 @@ def test_pov_trades_its_share_of_the_forecast_volume_and_states_the_rest() -> No
     assert (by(found, "pov", 0.3).done_by or 0) < (by(found, "pov", 0.05).done_by or 0) == found.end
 
 
+@pytest.mark.parametrize("limits", [{"limit_px": 99.9}, {"max_interval_qty": 40 * QUANTA}], ids=["price", "interval"])
+def test_every_schedule_trades_what_the_caps_leave(limits: dict[str, float]) -> None:
+    """A limit price that holds the plan back holds every other policy back too."""
+    free, bound = (asked(market(), qty=3_000, **more) for more in ({}, limits))
+    assert 0.0 < by(bound, "impactd").qty < by(free, "impactd").qty
+    for policy in ("twap", "vwap"):
+        assert by(bound, policy).qty == by(bound, "impactd").qty
+    for rate in POV_RATES:
+        assert by(bound, "pov", rate).qty <= min(by(bound, "impactd").qty, by(free, "pov", rate).qty)
+        assert by(bound, "pov", rate).qty > 0.0
+
+
 def test_frontier_costs_more_and_risks_less_as_urgency_grows() -> None:
     points = [one for _, one in asked(market(), qty=6_000).frontier]
     costs, risks = [one.cost or 0.0 for one in points], [one.timing_risk or 0.0 for one in points]

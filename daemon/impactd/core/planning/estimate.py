@@ -7,7 +7,8 @@ the plan, the schedules of other policies are priced by the same curves:
 - TWAP and VWAP: in proportion to time and to the forecast volume, under the order's
   limits, in whole lots of the running sum;
 - POV: a fixed share of the forecast volume from the start on, until the quantity is
-  done; what the window's volume does not hold is its shortfall.
+  done, under the order's caps by interval (its limit price is one) but not its own rate;
+  what neither the window's volume nor the caps hold is its shortfall.
 
 A cost splits into spread, :math:`\sum_t s_t x_t`, and impact, the rest.  Timing risk
 is the standard deviation of the price moves, at zero drift, on the quantity that is left:
@@ -248,11 +249,10 @@ def estimate(
     volume = None if plans.volume is None else plans.volume * plans.fraction * (bounds.cap[0] > 0)
     if volume is not None and np.any(volume > 0.0):
         schedules.append(own.price("vwap", even(np.maximum(volume, 1e-9 * float(np.max(volume))))))
-        lot_shares = order.terms.lot_size / QUANTA
-        for rate in POV_RATES:
-            # Whole lots of the running sum, as participation binds plans.
-            done = np.minimum(np.floor(np.cumsum(rate * volume) / lot_shares + 1e-9) * lot_shares, own.qty)
-            schedules.append(own.price("pov", np.diff(done, prepend=0.0), rate))
+        schedules += [
+            own.price("pov", in_shares(_keeping_up(rate * volume, bounds.cap[0], int(leaves[0]), int(lot[0]))), rate)
+            for rate in POV_RATES
+        ]
     share = None if volume is None or not np.sum(volume) > 0.0 else own.qty / float(np.sum(volume))
     beyond = float(np.sum(qty[plans.beyond])) / own.qty if own.qty > 0.0 else 0.0
     basis = market.basis(plans.limits.n_open)
@@ -315,6 +315,17 @@ def _remembering(market: SideView) -> SideView:
         auctions=_once(market.auctions),
         session=_once(market.session),
     )
+
+
+def _keeping_up(allowed: Float, cap: Int, leaves: int, lot: int) -> Int:
+    """Return the schedule that keeps up with `allowed` shares by interval as far as its caps let it, quanta."""
+    # Whole lots of the running sum, as participation binds plans.
+    lots = np.floor(np.cumsum(allowed) * (QUANTA / lot) + 1e-9)
+    found, done = np.zeros_like(cap), 0
+    for t, (due, most) in enumerate(zip(lots.tolist(), cap.tolist(), strict=True)):
+        found[t] = min(min(int(due) * lot, leaves) - done, most // lot * lot)
+        done += int(found[t])
+    return found
 
 
 def _misses(basis: Basis) -> bool:
