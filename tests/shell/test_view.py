@@ -125,7 +125,7 @@ def test_scene_order_keeps_its_first_priced_plan() -> None:
 def test_plain_lines_without_orders_tell_of_the_market() -> None:
     scene = Scene()
     scene.take(Topic.ESTIMATES, estimate())
-    assert plain_lines(scene) == ["2025-04-03 13:31  1 estimates, 0 models"]
+    assert plain_lines(scene) == ["2025-04-03 13:31  estimates: 1, models: 0"]
 
 
 def test_plain_lines_order_is_one_line() -> None:

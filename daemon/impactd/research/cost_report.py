@@ -62,12 +62,12 @@ def answer(found: Analysis) -> str:
     """Return what all orders cost, in a sentence."""
     orders = found.orders
     if orders.empty:
-        return f"{len(found.fills)} fills; no order has ended."
+        return f"{_counted(len(found.fills), 'fill')}; no order has ended."
     known = orders[orders["total"].notna()]
     unknown = len(orders) - len(known)
     rest = f"; the cost of {unknown} is unknown" if unknown else ""
     if known.empty:
-        return f"{len(orders)} orders ended{rest}."
+        return f"{_counted(len(orders), 'order')} ended{rest}."
     return "; ".join(_cost(currency, of) for currency, of in known.groupby(stated(known), sort=True)) + f"{rest}."
 
 
@@ -75,7 +75,11 @@ def _cost(currency: object, orders: pd.DataFrame) -> str:
     """Return what the orders of one currency cost, in words."""
     total, value = orders["total"].sum(), orders["decision_value"].sum()
     share = f", {1e4 * total / value:.2f} bps of their value at the decision" if value > 0 else ""
-    return f"{len(orders)} orders cost {total:,.2f}{f' {currency}' if currency else ''}{share}"
+    return f"{_counted(len(orders), 'order')} cost {total:,.2f}{f' {currency}' if currency else ''}{share}"
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def write_costs(found: Analysis, by: Sequence[str], out: Path, form: Format = "csv") -> list[Path]:

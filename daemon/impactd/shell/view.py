@@ -238,5 +238,5 @@ def plain_lines(scene: Scene, zone: str = "UTC") -> list[str]:
             f"{number(float(plan['leaves_qty']), 0)} left, {ahead}plan {plan['plan_version']}"
         )
     if not lines:
-        lines.append(f"{at}  {scene.counts[Topic.ESTIMATES]:,} estimates, {scene.counts[Topic.MODELS]:,} models")
+        lines.append(f"{at}  estimates: {scene.counts[Topic.ESTIMATES]:,}, models: {scene.counts[Topic.MODELS]:,}")
     return lines
