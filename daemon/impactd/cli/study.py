@@ -129,8 +129,11 @@ def _text(value: object) -> str:
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a table's rows for JSON, gaps as null."""
-    return [
-        {str(name): None if isinstance(value, float) and value != value else value for name, value in row.items()}  # noqa: PLR0124  (NaN)
-        for row in table.to_dict("records")
-    ]
+    """Return a table's rows for JSON: gaps as null, times as ISO texts."""
+
+    def shown(value: Any) -> Any:
+        if value != value:  # noqa: PLR0124  (NaN, NaT)
+            return None
+        return value.isoformat() if hasattr(value, "isoformat") else value
+
+    return [{str(name): shown(value) for name, value in row.items()} for row in table.to_dict("records")]

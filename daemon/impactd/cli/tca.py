@@ -7,7 +7,16 @@ from typing import Literal
 
 import click
 
-from impactd.cli.common import EXISTING, FiniteRange, directory_option, example, names_of, write_json
+from impactd.cli.common import (
+    EXISTING,
+    Data,
+    FiniteRange,
+    data_options,
+    directory_option,
+    example,
+    names_of,
+    write_json,
+)
 from impactd.cli.study import records, study
 
 
@@ -16,6 +25,7 @@ from impactd.cli.study import records, study
     epilog=example(
         "impactd tca --results result --by symbol,side --out costs",
         "impactd tca --results captured --since 1d --by symbol,hour --fees fees.toml --out costs",
+        "impactd tca --results result --data FROG.csv.gz --out costs",
     ),
 )
 @click.option(
@@ -25,6 +35,7 @@ from impactd.cli.study import records, study
     required=True,
     help="Directory of a replay, or of a capture with --outputs.",
 )
+@data_options("Books for the response to fills by seconds; without them it is by minutes")
 @click.option("--since", metavar="TIME", help="Only orders that ended, and fills that traded, since: ISO, or 2h, 1d.")
 @click.option(
     "--by", metavar="A,B,...", default="symbol,side", show_default=True, help="Columns, such as urgency, hour or date."
@@ -52,6 +63,7 @@ from impactd.cli.study import records, study
 def command(
     *,
     results: Path,
+    data: Data,
     since: str | None,
     by: str,
     fees: Path | None,
@@ -64,8 +76,8 @@ def command(
     """Report what orders and fills cost, after the trade.
 
     Delay, spread, impact, timing, opportunity and fees of each order, against arrival, VWAP and participation-weighted
-    price; markouts, spread capture and outliers of fills. Writes fills, orders and a summary by the columns of --by
-    as tables, and tca.html.
+    price; markouts, spread capture and outliers of fills; how mid, spread and depth respond to fills. Writes fills,
+    orders, response and a summary by the columns of --by as tables, and tca.html.
     """
     import time
 
@@ -77,6 +89,7 @@ def command(
         from impactd.research.cost_analysis import Analysis, analyse, read_fees, read_results
         from impactd.research.cost_report import answer, write_costs
         from impactd.research.currencies import read_rates
+        from impactd.research.response import responses
 
         read = read_results(results)
         found = analyse(
@@ -87,6 +100,7 @@ def command(
             rate=rate,
             rates=None if rates is None else read_rates(rates),
         )
+        after = None
         if since is not None:
             after = pd.Timestamp(parse_when(since, "--since", time.time_ns()), unit="ns", tz="UTC")
             recent = [
@@ -94,9 +108,17 @@ def command(
                 for table, column in zip(found, ("ts_event", "as_of"), strict=True)
             ]
             found = Analysis(*recent)
-        written = write_costs(found, names_of(by), out, form)
+        response = responses(read.costs.fills, results, data.paths, symbol=data.symbol, codec=data.codec, since=after)
+        written = write_costs(found, names_of(by), out, form, response)
     if as_json:
-        write_json({"answer": answer(found), "orders": records(found.orders), "files": [str(path) for path in written]})
+        write_json(
+            {
+                "answer": answer(found),
+                "orders": records(found.orders),
+                "response": records(response),
+                "files": [str(path) for path in written],
+            }
+        )
         return
     click.echo(answer(found))
     click.echo(f"wrote {', '.join(path.name for path in written)} to {out}")

@@ -159,7 +159,7 @@ def read_results(directory: Path) -> Results:
     ValidationError
         1001 if one of tca.jsonl, estimates.jsonl and plans.jsonl is missing or is something else.
     """
-    paths = {name: _found(directory, name) for name in ("tca", "estimates", "plans")}
+    paths = {name: found_in(directory, name) for name in ("tca", "estimates", "plans")}
     costs = read_tca(paths["tca"])
     plans: dict[str, tuple[Any, ...]] = {}
     urgencies: dict[str, float | None] = {}
@@ -186,7 +186,14 @@ def read_results(directory: Path) -> Results:
     return Results(costs, made.astype({"mid": float, "volume_continuous": float}).sort_values("minute"), first)
 
 
-def _found(directory: Path, name: str) -> Path:
+def found_in(directory: Path, name: str) -> Path:
+    """Return the file of a topic's messages in a directory of results.
+
+    Raises
+    ------
+    ValidationError
+        1001 if it has none.
+    """
     for path in (directory / f"{name}.jsonl", directory / f"{name}.jsonl.gz"):
         if path.exists():
             return path

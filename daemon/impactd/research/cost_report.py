@@ -15,6 +15,7 @@ from impactd.research.cost_analysis import MARKOUTS, PARTS, Analysis, summary
 from impactd.research.currencies import stated
 from impactd.research.errors import MALFORMED, ValidationError
 from impactd.research.report import page_environment
+from impactd.research.response import ALL
 
 Format = Literal["csv", "parquet"]
 
@@ -82,8 +83,10 @@ def _counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
-def write_costs(found: Analysis, by: Sequence[str], out: Path, form: Format = "csv") -> list[Path]:
-    """Write fills, orders, the summary by `by`, and ``tca.html``; return the files."""
+def write_costs(
+    found: Analysis, by: Sequence[str], out: Path, form: Format = "csv", response: pd.DataFrame | None = None
+) -> list[Path]:
+    """Write fills, orders, the summary by `by`, the response to fills, and ``tca.html``; return the files."""
     of = found.fills if found.orders.empty else found.orders
     if stated(of).nunique() > 1 and "currency" not in by:
         by = [*by, "currency"]  # no sum is of several
@@ -91,6 +94,8 @@ def write_costs(found: Analysis, by: Sequence[str], out: Path, form: Format = "c
     if len(found.fills):
         keys = [key for key in by if key in {*found.fills.columns, "hour", "date"}]
         tables["fills_summary"] = summary(found.fills, keys or ["symbol"])
+    if response is not None:
+        tables["response"] = response
     page = page_environment().get_template("tca.html.j2").render(answer=answer(found), tables=_shown(found, tables))
     paths = []
     try:
@@ -140,7 +145,23 @@ def _shown(found: Analysis, tables: dict[str, pd.DataFrame]) -> list[Shown]:
         outliers = found.fills[found.fills["outlier"]]
         note = "Fills whose cost against arrival has a modified z-score beyond 3.5." if len(outliers) else "None."
         shown.append(_show("Outliers", note, outliers[list(_FILLS)]))
+    if len(tables.get("response", ())):
+        shown += [_response(str(symbol), of) for symbol, of in tables["response"].groupby("symbol", sort=False)]
     return shown
+
+
+def _response(symbol: str, found: pd.DataFrame) -> Shown:
+    title = "How books responded to fills" + ("" if symbol == ALL else f": {symbol}")
+    text = found["text"].iloc[0]
+    if text is not None:
+        return Shown(title, f"Unknown: {text}.", (), ())
+    note = (
+        "Change since just before a fill, against the same half hours without fills, basis points of mid, with "
+        "standard errors. Mid: positive where the price followed the fills. Impact: what a fixed size costs beyond "
+        "the half-spread on the side that fills take; more is a thinner book. "
+        f"{found['overlapping'].iloc[0]} events have another one nearby, which ends what counts of them."
+    )
+    return _show(title, note, found.drop(columns=["symbol", "overlapping", "text"]))
 
 
 def adding_up(table: pd.DataFrame) -> pd.DataFrame:

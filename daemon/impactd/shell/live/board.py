@@ -28,7 +28,8 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from impactd.core.base.topics import Topic
-from impactd.shell.live.saving import SECOND_NS, Curve, FillPaid, Point, saving, twap_path
+from impactd.core.tca.response import HELD, Curve
+from impactd.shell.live.saving import SECOND_NS, FillPaid, Point, saving, twap_path
 
 Message = Mapping[str, Any]
 
@@ -46,9 +47,6 @@ ALERTS: Final = 100
 #: Points of an order's path, and its fills.
 PATH: Final = 3_000
 FILLS: Final = 10_000
-
-#: From this share of a minute on, a size counts as held in it.
-HELD: Final = 0.95
 
 #: What a fill's costs are made of.
 PARTS: Final = ("spread_cost", "impact_cost", "timing_cost")

@@ -35,6 +35,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
+from impactd.core.tca.response import Curve, price
+
 SECOND_NS: Final = 1_000_000_000
 
 #: Half-width of a band of 95%, in standard errors.
@@ -43,8 +45,6 @@ _Z95: Final = 1.959964
 #: Minutes that it takes to state how much they differ.
 _LEAST_MINUTES: Final = 3
 
-#: Sizes and price per share, as measured in one minute.
-Curve = tuple[Sequence[float], Sequence[float | None]]
 Knots = Sequence[tuple[int, float]]
 
 
@@ -97,19 +97,6 @@ def twap_path(first: Mapping[str, Any], path: Sequence[Point]) -> list[tuple[int
             knots.append((point.as_of, _toward(knots[-1], (end, quantity), point.as_of)))
             quantity, end = point.order_qty, point.end or end
     return [*knots, (end, quantity)] if end > knots[-1][0] else knots
-
-
-def price(curve: Curve, quantity: float) -> float | None:
-    """Return the measured price per share of a quantity; None where nothing was measured."""
-    seen = [(size, g) for size, g in zip(*curve, strict=True) if g is not None]
-    if not seen:
-        return None
-    quantity = abs(quantity)
-    place = bisect_left(seen, (quantity, 0.0))
-    if place in {0, len(seen)}:
-        return seen[min(place, len(seen) - 1)][1]
-    (low, g_low), (high, g_high) = seen[place - 1], seen[place]
-    return g_low + (g_high - g_low) * (quantity - low) / (high - low)
 
 
 def saving(
