@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -11,16 +11,13 @@ import numpy as np
 import pandas as pd
 
 from impactd.core.base.settings import CoreSettings
-from impactd.core.inputs.ticks import Float
 from impactd.core.tca.response import (
     HELD,
-    MEASURES,
     OF_BOOKS,
     SECOND_NS,
     Curve,
     Lags,
     Panel,
-    Response,
     Series,
     panel,
     respond,
@@ -115,7 +112,7 @@ def responses(
     found = {name: respond([one], lags) for name, one in panels.items()}
     if len(found) != 1:
         found = {ALL: respond(list(panels.values()), lags)} | found
-    return pd.concat([_table(name, one) for name, one in found.items()], ignore_index=True)
+    return pd.concat([pd.DataFrame({"symbol": name, **of.columns()}) for name, of in found.items()], ignore_index=True)
 
 
 def _minutes(results: Path, names: set[str]) -> dict[str, _Minutes]:
@@ -135,22 +132,3 @@ def _minutes(results: Path, names: set[str]) -> dict[str, _Minutes]:
         remedy = "give the directory of a replay, or of a capture with --outputs"
         raise ValidationError(MALFORMED, f"results: {path}: {error!r}", remedy) from error
     return found
-
-
-def _table(name: str, found: Response) -> pd.DataFrame:
-    columns: Mapping[str, Float] = {
-        f"{measure}{suffix}": values[:, k]
-        for k, measure in enumerate(MEASURES)
-        for suffix, values in (("_bps", found.mean), ("_se", found.error))
-    }
-    return pd.DataFrame(
-        {
-            "symbol": name,
-            "lag_s": np.array(found.lags_ns) / SECOND_NS,
-            "events": found.events,
-            "blocks": found.blocks,
-            "overlapping": found.overlapping,
-            **columns,
-            "text": found.text,
-        }
-    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import orjson
 import pytest
 
 from impactd.core.base.topics import Topic
 from impactd.shell.live import board as module
 from impactd.shell.live.board import Board, slope
-from tests.shell.live.messages import ALERT, T0, estimate, fill_cost, model, order_cost, plan
+from tests.shell.live.messages import ALERT, MINUTE, T0, estimate, fill_cost, model, order_cost, plan
 
 
 def full() -> Board:
@@ -148,3 +149,32 @@ def test_board_record_that_is_no_json_is_left_alone() -> None:
     board = Board()
     board.take(Topic.PLANS, b"\xff")
     assert board.version == 0
+
+
+def test_the_response_to_an_orders_fills_is_that_of_the_core_and_follows_new_fills() -> None:
+    board, chance = Board(), np.random.default_rng(0)
+    every = range(5, 420, 12)
+    board.take(Topic.PLANS, plan(1, 0, n=420))
+    for k in range(420):
+        after = k % 12 == 5
+        half = 0.02 + 0.001 * chance.random()
+        prices = [half + (0.004 + 0.002 * after) * (j + 1) * (1.0 + 0.05 * chance.random()) for j in range(3)]
+        fields = {"mid": 30.0 + 0.001 * chance.random(), "half_spread": half, "coverage": [1.0] * 3}
+        for side in ("buy", "sell"):
+            board.take(Topic.ESTIMATES, estimate(k, side, slippage=prices, **fields))
+    none = board.order("A1")
+    assert none is not None
+    assert none["response"]["text"] is not None
+    assert np.isnan(none["response"]["impact_bps"]).all()
+    for k in every:
+        board.take(Topic.TCA, fill_cost(f"E{k}", T0 + k * MINUTE + 5, 100, over_mid=2.0))
+    story = board.order("A1")
+    assert story is not None
+    found = story["response"]
+    assert found["text"] is None
+    now = found["lag_s"].index(0.0)
+    assert found["events"][now] == len(every)
+    # Three sizes deep, 0.002 a share each: 2 bps of 30.
+    assert abs(found["impact_bps"][now] - 2.0) < 3 * found["impact_se"][now] < 0.6
+    assert abs(found["mid_bps"][now]) < 3 * found["mid_se"][now]
+    assert b"NaN" not in orjson.dumps(story)

@@ -177,6 +177,14 @@ class Response:
             f"it takes {LEAST_BLOCKS}"
         )
 
+    def columns(self) -> dict[str, Any]:
+        """Return the response by name: seconds, counts, each measure in basis points and its standard error."""
+        found: dict[str, Any] = {"lag_s": np.array(self.lags_ns) / SECOND_NS, "events": self.events}
+        found |= {"blocks": self.blocks, "overlapping": self.overlapping}
+        for k, measure in enumerate(MEASURES):
+            found |= {f"{measure}_bps": self.mean[:, k], f"{measure}_se": self.error[:, k]}
+        return found | {"text": self.text}
+
 
 def panel(series: Series, at: Int, sign: Int, lags: Lags, counted: np.ndarray[Any, np.dtype[np.bool_]]) -> Panel:
     """Return the surroundings of fills and of moments without any.

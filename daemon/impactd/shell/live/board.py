@@ -25,10 +25,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import orjson
 
 from impactd.core.base.topics import Topic
 from impactd.core.tca.response import HELD, Curve
+from impactd.shell.live.response import Fill, Minutes, response
 from impactd.shell.live.saving import SECOND_NS, FillPaid, Point, saving, twap_path
 
 Message = Mapping[str, Any]
@@ -198,6 +200,8 @@ class OrderBoard:
     scheduled: bool
     previous: bytes | None = None
     plans: Plans = field(default_factory=Plans)
+    #: What the response to its fills was computed from, and the response.
+    response: tuple[Any, dict[str, Any]] | None = None
 
     @property
     def version(self) -> int:
@@ -431,7 +435,29 @@ class Board:
             "costs": None if costs is None else _costs(fills, order.head) | {"ended": _fragment(costs.ended)},
             "fills": _fills_by_minute(fills, _interval(order.head)),
             "arrival_px": _arrival(fills),
+            "response": self._response(order, name),
         }
+
+    def _response(self, order: OrderBoard, name: str) -> dict[str, Any]:
+        """Return the response of the symbol's books to an order's fills, computed again when fills or minutes come."""
+        symbol, interval = order.head["symbol"], _interval(order.head)
+        fills = [
+            Fill(fill.ts_event, 1 if of.head["side"] == "buy" else -1, other == name)
+            for other, of in self.orders.items()
+            if of.head["symbol"] == symbol and other in self.costs
+            for fill in self.costs[other].fills
+            if fill.qty
+        ]
+        buy, sell = (self.sides.get((symbol, side), SideBoard()) for side in ("buy", "sell"))
+        seen = len(fills), sum(fill.counted for fill in fills), buy.last and buy.last["minute"], len(sell.curves)
+        if order.response is None or order.response[0] != seen:
+            columns = buy.measured.columns
+            held = np.array([*columns["held_qty"], *sell.measured.columns["held_qty"]])
+            minute, mid, half_spread = (np.array(columns[one]) for one in ("minute", "mid", "half_spread"))
+            curves = buy.curves_from(0), sell.curves_from(0)
+            minutes = Minutes(minute, mid, half_spread, curves, held)
+            order.response = seen, response(minutes, fills, interval)
+        return order.response[1]
 
     def _saving(
         self, order: OrderBoard, first: Message, path: Sequence[Point], fills: Sequence[FillRow]

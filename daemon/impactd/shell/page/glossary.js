@@ -9,6 +9,7 @@ export const GLOSSARY = {
   "TWAP for the rest": "What equal quantities in every interval of the window would be expected to pay, by the same model.",
   "the rest at once": "What the whole rest is expected to pay over mid in one trade now. Beyond the books: larger than any size that they have shown, so the line of the model goes on. A dash: nothing is left, or it is more than five times as large.",
   "saved so far": "What an even pace of the same executed quantity would have paid, less what the order paid, both over mid. A dash: nothing was executed, or no fill was reported.",
+  "response": "Change of mid, half-spread and impact around the order's fills since the minute before, against minutes of the same half hour without fills. Mid: up means that the price followed the fills. Impact: what a fixed size costs beyond the half-spread on the side that the fills take; more is a thinner book.",
   "share of volume": "Shares done, of all that traded in the market since the order began.",
   "implementation shortfall": "What the whole order cost against the mid when it began: spread, impact, timing (the market's move) and opportunity (what was not traded).",
   "spread, impact, timing, opportunity": "The parts of the implementation shortfall; they add up to it.",

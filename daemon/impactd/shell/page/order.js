@@ -233,4 +233,18 @@ function charts(found, p, rates, market, state, from) {
     unit: "% of volume", timed, data: together(rates.map(([t, r]) => [t, 100 * r]), ...(low === null ? [] : [share(low)]), ...(high === null ? [] : [share(high)])),
     top: high === null ? null : 300 * high,
   });
+  response(found.response, key);
+}
+
+// How the symbol's books responded to the order's fills, by the minute.
+function response(r, key) {
+  const at = r.lag_s.map((s) => s / 60);
+  draw("c-response", `response${key}`, {
+    series: [line("mid", "blue", { points: { show: true, size: 4 } }), line("half-spread", "orange", { points: { show: true, size: 4 } }), line("impact", "red", { points: { show: true, size: 4 } }), line("impact, other side", "grey", { dash: [5, 4], points: { show: true, size: 4 } })],
+    unit: ["minutes from a fill", "bps of mid"], data: [at, r.mid_bps, r.half_spread_bps, r.impact_bps, r.other_impact_bps], empty: r.text ? `Unknown: ${r.text}.` : "Nothing yet.",
+  });
+  const next = at.indexOf(1);
+  const told = (name, what) => (r[`${what}_bps`][next] === null ? null : `${name} ${figure(r[`${what}_bps`][next], 2)} ± ${figure(1.96 * r[`${what}_se`][next], 2)}`);
+  const parts = [told("mid", "mid"), told("half-spread", "half_spread"), told("impact", "impact")].filter(Boolean);
+  $("response").textContent = parts.length ? `One minute after, bps at 95%: ${parts.join(", ")}; ${r.events[next]} minutes with fills.` : "";
 }
