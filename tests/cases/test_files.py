@@ -254,7 +254,8 @@ def test_quote_with_one_side_has_an_empty_other(case: Case) -> None:
     data = str(case.place / "07_polygon_one_sided.json")
     ran = case.run("convert", "--source", "polygon", "--data", data, "--symbol", "X", "--out", str(out))
     assert ran.code == 0, ran.err
-    assert [orjson.loads(line)["asks"] for line in out.read_bytes().splitlines()] == [[[31.22, 200]], []]
+    books = [orjson.loads(line) for line in out.read_bytes().splitlines()]
+    assert [(book["symbol"], book["asks"]) for book in books] == [("X", [[31.22, 200]]), ("X", [])]
 
 
 def test_absent_level_as_nan_or_null_is_absent(case: Case) -> None:

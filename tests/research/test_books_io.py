@@ -30,6 +30,15 @@ def test_books_written_twice_are_the_same_bytes(tmp_path: Path) -> None:
     assert one == two
 
 
+@pytest.mark.parametrize("name", ["day.csv", "day.jsonl"])
+def test_read_keeps_no_symbol_but_the_one_asked_for(tmp_path: Path, name: str) -> None:
+    books = ImpactModel().generate_synthetic_orderbook(n_snapshots=3, n_levels=2, seed=1)
+    path = write_books(books, tmp_path / name, symbol="FROG")
+    assert read_books(path, symbol="FROG").attrs["symbols"] == read_books(path).attrs["symbols"] == ["FROG"]
+    with fails(1001, "symbol"):
+        read_books(path, symbol="ARL")
+
+
 def test_write_unknown_ending_is_1001(tmp_path: Path) -> None:
     with fails(1001, str(tmp_path / "day.parquet")):
         write_books(ImpactModel().generate_synthetic_orderbook(2, 2), tmp_path / "day.parquet")

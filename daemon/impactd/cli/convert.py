@@ -22,7 +22,7 @@ from impactd.cli.study import study
 @click.option("--fetch", "symbol", metavar="SYMBOL", help="Fetch them instead, by the vendor's own client.")
 @click.option("--from", "start", metavar="TIME", help="With --fetch: first time (UTC without a zone).")
 @click.option("--to", "end", metavar="TIME", help="With --fetch: time to end before.")
-@click.option("--symbol", "kept", metavar="NAME", help="Symbol to keep, if --data holds several.")
+@click.option("--symbol", "kept", metavar="NAME", help="Symbol to keep; the symbol of data that name none.")
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -55,6 +55,7 @@ def command(
         books = (
             read_source(name, data, symbol=kept) if data is not None else fetch_source(name, symbol or "", start, end)
         )
-        written = write_books(books, out)
+        named = books.attrs.get("symbols") or []
+        written = write_books(books, out, symbol=None if named else symbol or kept)
     n_books = len(books[books.columns.intersection(["time", "symbol"])].drop_duplicates())
     click.echo(f"{n_books:,} books, {len(books):,} rows: {written}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import logging
 import lzma
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -45,7 +46,7 @@ def read_books(path: str | Path, *, codec: str | None = None, symbol: str | None
     codec : str, optional
         Name of the format; told from the file by default.
     symbol : str, optional
-        Of a file that names none; in one that names several, the one to keep.
+        Of a file that names none; in one that names them, the one to keep.
 
     Returns
     -------
@@ -76,7 +77,10 @@ def read_books(path: str | Path, *, codec: str | None = None, symbol: str | None
     stands = (books.flags & (MID_EVENT | UNDECODABLE_BOOK)) == 0
     n_mid_event = int(np.count_nonzero(books.flags & MID_EVENT))
     books = books.take(stands)
-    if symbol is not None and len(books.symbols) > 1:
+    if symbol is not None and "=" not in symbol:
+        if len(books) and symbol not in books.symbols:
+            names = ", ".join(sorted(books.symbols))
+            raise ValidationError(MALFORMED, f"symbol: no book of {symbol!r}", f"name one of {names}")
         books = books.take(np.array(books.symbols)[books.symbol] == symbol)
     if not len(books):
         reasons = ", ".join(f"{name} {count}" for name, count in refused.items()) or "it holds none"
@@ -125,7 +129,8 @@ def write_books(table: pd.DataFrame, path: str | Path, *, symbol: str | None = N
         Ends in ``.csv`` (long CSV) or ``.jsonl`` (our JSON; usable books of one
         symbol), perhaps with ``.gz`` or ``.xz`` behind it.
     symbol : str, optional
-        For ``.jsonl``; by default what the file's name begins with.
+        Of a table without a ``symbol`` column; by default the one in ``.attrs["symbols"]``.  Without either a CSV
+        names none, and JSON has what the file's name begins with; a warning states it.
 
     Raises
     ------
@@ -135,14 +140,26 @@ def write_books(table: pd.DataFrame, path: str | Path, *, symbol: str | None = N
     path = Path(path)
     require_columns(table, COLUMNS, "table")
     plain = path.with_suffix("") if path.suffix in (".gz", ".xz") else path
+    known = table.attrs.get("symbols") or []
+    name = symbol or (known[0] if len(known) == 1 else None)
     if plain.suffix == ".csv":
-        value = _as_csv(table)
+        named = table if name is None or "symbol" in table.columns else table.assign(symbol=name)
+        value = _as_csv(named)
     elif plain.suffix == ".jsonl":
         if "symbol" in table.columns and table["symbol"].nunique() > 1:
             raise ValidationError(MALFORMED, "symbol: the table holds several", "write one file per symbol, or a .csv")
-        name = symbol or (str(table["symbol"].iloc[0]) if "symbol" in table.columns else plain.stem)
-        batches = (as_batch(books, 0, name) for books in iter_books(table, _PART_BYTES))
-        value = b"".join(record.value + b"\n" for batch in batches for record in encode_ticks(batch))
+        if "symbol" in table.columns:
+            name = str(table["symbol"].iloc[0])
+        if name is None:
+            name = plain.stem
+            logger.warning("%s: the records name no symbol: it is taken as %s, from the file's name", path, name)
+        lines, rejected = [], Counter[str]()
+        for books in iter_books(table, _PART_BYTES):
+            lines += [record.value + b"\n" for record in encode_ticks(as_batch(books, 0, name))]
+            rejected.update(books.rejected)
+        if rejected:
+            logger.warning("%s: left out unusable books: %s", path, dict(rejected))
+        value = b"".join(lines)
     else:
         raise ValidationError(MALFORMED, f"{path}: unknown file ending", "let it end in .csv or .jsonl")
     if path.suffix == ".gz":

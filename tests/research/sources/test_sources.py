@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 import impactd.research.sources
 from impactd import ImpactModel, ValidationError, fetch_source, read_books, read_source
-from impactd.cli import cli
+from impactd.cli import cli, main
 from impactd.core.base import registry
 from impactd.core.base.registry import Registry
 from impactd.research.sources import SOURCES, Snapshots, base, source_names
@@ -168,6 +168,83 @@ def test_convert_command_keeps_one_symbol_of_several(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, [*args, "--symbol", "ARL"])
     assert result.exit_code == 0, result.output
     assert read_books(out).attrs["symbols"] == ["ARL"]
+
+
+@pytest.mark.parametrize("ending", ["csv.gz", "jsonl"])
+@pytest.mark.parametrize(
+    ("record", "option", "symbol", "stated"),
+    [
+        (WEBSOCKET[1], None, "FROG", False),
+        (WEBSOCKET[1], "FROG", "FROG", False),
+        (WEBSOCKET[1], "ARL", None, False),
+        (REST[0], "ARL", "ARL", False),
+        (REST[0], None, "day", True),
+    ],
+    ids=["data", "data and option", "another option", "option", "file name"],
+)
+def test_convert_command_names_the_symbol_of_the_data_else_the_option_else_states_its_guess(  # noqa: PLR0913
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    ending: str,
+    record: dict[str, Any],
+    option: str | None,
+    symbol: str | None,
+    stated: bool,
+) -> None:
+    source, out = tmp_path / "quotes.json", tmp_path / f"day.{ending}"
+    source.write_text(json.dumps([record]), "utf-8")
+    args = ["--source", "polygon", "--data", str(source), "--out", str(out)]
+    done = CliRunner().invoke(cli, ["convert", *args, *(["--symbol", option] if option else [])])
+    assert (done.exit_code == 0) is (symbol is not None), done.output
+    if symbol is None:
+        assert not out.exists()
+    elif ending == "jsonl" or not stated:
+        assert read_books(out).attrs["symbols"] == [symbol]
+    if ending == "jsonl":
+        assert ("from the file's name" in caplog.text) is stated
+
+
+@pytest.mark.parametrize(
+    ("bad", "refused"),
+    [
+        ({"bid_price": -31.2}, 1),
+        ({"bid_size": -3}, 1),
+        ({"bid_price": float("nan")}, 0),
+        ({"bid_price": "x"}, 1),
+    ],
+)
+def test_bad_value_refuses_its_record_alone(tmp_path: Path, bad: dict[str, Any], refused: int) -> None:
+    path = tmp_path / "quotes.json"
+    path.write_text(json.dumps([REST[0], REST[1] | bad]), "utf-8")
+    table = read_source("polygon", path)
+    assert sum(table.attrs["refused"].values()) == refused
+    assert table["time"].nunique() == 2 - refused
+
+
+@pytest.mark.parametrize("element", ["[]", '"x"', "7", "null"])
+def test_element_that_is_no_record_is_refused_in_words(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, element: str
+) -> None:
+    path = tmp_path / "quotes.json"
+    path.write_text(f"[{json.dumps(REST[0])},{element}]", "utf-8")
+    assert read_source("polygon", path).attrs["refused"] == {"malformed": 1}
+    assert "Error:" not in caplog.text
+
+
+def test_array_without_a_record_is_nothing_usable(tmp_path: Path) -> None:
+    path = tmp_path / "quotes.json"
+    path.write_text("[]", "utf-8")
+    assert main(["convert", "--source", "polygon", "--data", str(path), "--out", str(tmp_path / "X.csv")]) == 4
+
+
+def test_convert_command_states_books_that_json_lines_leave_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, out = tmp_path / "quotes.json", tmp_path / "X.jsonl"
+    source.write_text(json.dumps([REST[0], REST[1] | {"bid_price": 99.0}]), "utf-8")
+    done = CliRunner().invoke(cli, ["convert", "--source", "polygon", "--data", str(source), "--out", str(out)])
+    assert (done.exit_code, len(out.read_bytes().splitlines())) == (0, 1)
+    assert "crossed" in caplog.text
 
 
 @pytest.mark.parametrize("args", [[], ["--source", "lseg"], ["--source", "lseg", "--fetch", "X", "--out", "x.csv"]])

@@ -85,4 +85,7 @@ def name_of(record: Record, *names: str) -> str | None:
 
 def level(price: float, size: float) -> Side:
     """Return one level as a side; no level where either is missing or zero."""
+    for name, value in (("price", price), ("size", size)):
+        if value < 0.0:
+            raise ValidationError(MALFORMED, f"{name}: {value:g} is negative", "give one above zero, or none")
     return [(price, size)] if price > 0.0 and size > 0.0 else []

@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 import pandas as pd
 
-from impactd.research.errors import MALFORMED, ValidationError
+from impactd.research.errors import MALFORMED, NothingUsableError, ValidationError
 from impactd.research.sources.base import source
 from impactd.research.sources.fields import Record
 from impactd.shell.lines import InputFileError, open_content, unreadable
@@ -35,7 +35,7 @@ def read_source(name: str, records: str | Path | Iterable[Record], *, symbol: st
         JSON lines (of records, or of arrays as a WebSocket sends them) or CSV,
         perhaps compressed; or the records.
     symbol : str, optional
-        Of several, the one to keep.
+        Of records that name their symbols, the one to keep; of others, their symbol.
 
     Returns
     -------
@@ -56,12 +56,14 @@ def read_source(name: str, records: str | Path | Iterable[Record], *, symbol: st
     """
     rows = read_records(Path(records)) if isinstance(records, str | Path) else records
     table = source(name).books(rows)
-    if symbol is None or "symbol" not in table.columns:
+    if symbol is None:
         return table
-    kept = table[table["symbol"] == symbol].drop(columns="symbol").reset_index(drop=True)
-    if not len(kept):
-        names = ", ".join(sorted(map(str, table["symbol"].unique())))
-        raise ValidationError(MALFORMED, f"symbol: no book of {symbol!r}", f"the records have {names}")
+    names = set(table["symbol"]) if "symbol" in table.columns else set(table.attrs.get("symbols", ()))
+    if names and symbol not in names:
+        raise ValidationError(MALFORMED, f"symbol: no book of {symbol!r}", f"name one of {', '.join(sorted(names))}")
+    kept = table
+    if "symbol" in table.columns:
+        kept = table[table["symbol"] == symbol].drop(columns="symbol").reset_index(drop=True)
     kept.attrs = {**table.attrs, "symbols": [symbol]}
     return kept
 
@@ -128,6 +130,8 @@ def read_records(path: Path) -> list[Any]:
     if isinstance(found, dict) and "results" in found:
         found = found["results"]
     rows = found if isinstance(found, list) else [found]
+    if found == []:
+        raise NothingUsableError(MALFORMED, f"{path}: holds no record", "give the vendor's quotes or books")
     if not any(isinstance(row, dict) for row in rows) or (isinstance(found, dict) and "status" in found):
         raise ValidationError(MALFORMED, f"{path}: holds no array of records", "give an array, or one in results")
     return rows
@@ -161,6 +165,8 @@ def _lines_or_part(path: Path, text: bytes) -> list[Any]:
     at, part = rest.find("[") + 1, list[Any]()
     while 0 < at < len(rest):
         at = len(rest) - len(rest[at:].lstrip(", \n\r\t"))
+        if part and rest[at : at + 1] == "]":
+            break
         try:
             record, at = decoder.raw_decode(rest, at)
         except (ValueError, RecursionError):

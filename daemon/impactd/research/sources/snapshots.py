@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -70,6 +70,8 @@ class Snapshots:
         missing = isinstance(error, KeyError) or getattr(error, "code", None) == MISSING_COLUMNS
         if not self.refused:
             said = str(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
+            if not isinstance(record, Mapping):
+                said = "it is no JSON object; give each record whole"
             self.first_refused = f"{said} (record {str(record)[:_SHOWN]})"
             self._first_error = error.with_traceback(None)
         self.refused["missing" if missing else "malformed"] += 1
