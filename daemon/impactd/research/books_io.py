@@ -79,8 +79,8 @@ def read_books(path: str | Path, *, codec: str | None = None, symbol: str | None
     books = books.take(stands)
     if symbol is not None and "=" not in symbol:
         if len(books) and symbol not in books.symbols:
-            names = ", ".join(sorted(books.symbols))
-            raise ValidationError(MALFORMED, f"symbol: no book of {symbol!r}", f"name one of {names}")
+            there = ", ".join(sorted(books.symbols))
+            raise ValidationError(MALFORMED, f"symbol: no book of {symbol!r}", f"name one of {there}")
         books = books.take(np.array(books.symbols)[books.symbol] == symbol)
     if not len(books):
         reasons = ", ".join(f"{name} {count}" for name, count in refused.items()) or "it holds none"

@@ -172,25 +172,25 @@ def test_convert_command_keeps_one_symbol_of_several(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", ["csv.gz", "jsonl"])
 @pytest.mark.parametrize(
-    ("record", "option", "symbol", "stated"),
+    ("record", "option", "symbol"),
     [
-        (WEBSOCKET[1], None, "FROG", False),
-        (WEBSOCKET[1], "FROG", "FROG", False),
-        (WEBSOCKET[1], "ARL", None, False),
-        (REST[0], "ARL", "ARL", False),
-        (REST[0], None, "day", True),
+        (WEBSOCKET[1], None, "FROG"),
+        (WEBSOCKET[1], "FROG", "FROG"),
+        (WEBSOCKET[1], "ARL", None),
+        (REST[0], "ARL", "ARL"),
+        (REST[0], None, "day"),
     ],
     ids=["data", "data and option", "another option", "option", "file name"],
 )
-def test_convert_command_names_the_symbol_of_the_data_else_the_option_else_states_its_guess(  # noqa: PLR0913
+def test_convert_command_names_the_symbol_of_the_data_else_the_option_else_states_its_guess(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     ending: str,
     record: dict[str, Any],
     option: str | None,
     symbol: str | None,
-    stated: bool,
 ) -> None:
+    stated = symbol == "day"
     source, out = tmp_path / "quotes.json", tmp_path / f"day.{ending}"
     source.write_text(json.dumps([record]), "utf-8")
     args = ["--source", "polygon", "--data", str(source), "--out", str(out)]
