@@ -12,6 +12,7 @@ from tests.reference.markdown import code, table
 
 #: Reasons of dead letters that only the core or the shell can give; the wire's own are `REASONS`.
 LATER_REASONS: Final = {
+    "conflict": "its `exec_id` was reported before with another quantity, price or reference; the first report counts",
     "executions_full": "the order has reached `plans.max_executions`; it is halted",
     "future": "`ts_event` is ahead of the record's timestamp by more than `books.max_clock_skew_s`",
     "held_full": "its order has not arrived, and no more events can wait (`plans.max_held`)",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from impactd.core.base.settings import MINUTE_NS
@@ -74,6 +74,8 @@ class PlainLedger:
         self.orders: dict[str, PlainOrder] = {}
         self.waiting: list[Waiting] = []
         self.now = 0
+        #: Executions under an exec_id that another one has.
+        self.conflicts = 0
         #: By order: cum_qty and fills by minute after each event that has applied.
         self.history: dict[str, list[tuple[int, dict[int, int]]]] = {}
 
@@ -126,13 +128,16 @@ class PlainLedger:
                 order.cancel_asked = True
             elif isinstance(event, ReplaceOrder) and event not in order.replaces:
                 order.replaces.append(event)
-                if order.status != "active":
+                wish: Any = dict(event.changes)["order_qty"]
+                if order.status != "active" and (order.status != "done" or wish > order.cum_qty):
                     return self._named(order, event)
-                order.wish = dict(event.changes)["order_qty"]  # type: ignore[assignment]  # of quantities alone
+                order.wish = wish
                 if order.wish <= order.cum_qty:
                     order.status, order.reduced = "done", True
             return self._named(order, event)
         if event.exec_id in order.executions:
+            known = order.executions[event.exec_id]
+            self.conflicts += replace(event, ts_event=0, cl_ord_id="") != replace(known, ts_event=0, cl_ord_id="")
             return set()
         self._execute(order, event)
         return {(order.ids[0], event.exec_id)}

@@ -8,6 +8,7 @@ plus its shortfall.  A step that breaks this must have published another plan.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -96,6 +97,14 @@ class OrderLife(RuleBasedStateMachine):
             event = Correct(exec_id, ref, named.cl_ord_id, "FROG", qty, 100.5, ts)
         self.executions.append(event)
         self._send(event, at_once=at_once)
+
+    @precondition(lambda self: self.executions)
+    @rule(data=st.data(), at_once=st.booleans())
+    def contradict(self, *, data: st.DataObject, at_once: bool) -> None:
+        """Report another quantity under an exec_id that has been used; the first that is delivered counts."""
+        event = data.draw(st.sampled_from(self.executions))
+        if not isinstance(event, Bust):
+            self._send(replace(event, last_qty=event.last_qty + QUANTA), at_once=at_once)
 
     def _latest(self) -> list[Any]:
         """Return the executions that an amendment may name: the latest state of each fill that is not busted."""
@@ -204,7 +213,7 @@ class OrderLife(RuleBasedStateMachine):
                 assert self.harness.engine.orders.get(cl_ord_id) is order
             self._plan_accounts_for_what_is_left(name, plain)
         assert len(self.harness.engine._desk.held) == len(self.ledger.waiting)
-        assert not self.harness.dead()
+        assert [letter.reason for letter in self.harness.dead()] == ["conflict"] * self.ledger.conflicts
 
     def _plan_accounts_for_what_is_left(self, name: str, plain: PlainOrder) -> None:
         plan, since = self.plan[name], self._since(name)

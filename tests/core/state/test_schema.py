@@ -130,6 +130,7 @@ entries = st.builds(
     st.none() | ids,
     times,
     st.booleans(),
+    st.integers(0, 2**32 - 1),
     st.none() | marks,
 )
 

@@ -19,6 +19,8 @@ from impactd.core.outputs.outbox import Outbox
 #: Outcomes of an execution that cannot be counted, with the detail of its dead letter.
 UNCOUNTED: Final = {
     EventOutcome.TOO_LARGE: "last_qty: {filled} filled before it, and the sum is larger than any order",
+    EventOutcome.CONFLICT: "exec_id: reported before with other content, which counts; send a correct that names it in "
+    "exec_ref_id, or another exec_id",
     EventOutcome.EXECUTIONS_FULL: "exec_id: the order has reached plans.max_executions; this fill is not counted, so "
     "an active order is halted: raise the limit, redrive, then resume it",
 }

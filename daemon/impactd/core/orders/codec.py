@@ -26,6 +26,9 @@ from impactd.core.orders.schedule import Schedule
 
 EXECUTIONS_A_KEY: Final = 500
 
+#: Values of an execution between its exec_id and its mark.
+_N_FIELDS: Final = len(Execution._fields) - 2
+
 
 class Held(NamedTuple):
     """An event that arrived before what it refers to."""
@@ -85,10 +88,8 @@ def dump_executions(order: Order, chunk: int) -> bytes:
 def load_executions(value: bytes, first: int = 0) -> dict[str, Execution]:
     """Return the executions in a state value, in order of arrival; `first` is the position of the first one."""
     return {
-        exec_id: Execution(n, qty, px, ts_event, fill_id, latest, amended_at, auction, Mark(*mark) if mark else None)
-        for n, (exec_id, qty, px, ts_event, fill_id, latest, amended_at, auction, *mark) in enumerate(
-            orjson.loads(value), first
-        )
+        exec_id: Execution._make((n, *fields[:_N_FIELDS], Mark(*fields[_N_FIELDS:]) if fields[_N_FIELDS:] else None))
+        for n, (exec_id, *fields) in enumerate(orjson.loads(value), first)
     }
 
 

@@ -7,7 +7,8 @@ is counted as ignored and changes nothing.
 Rules that hold after every event:
 
 - while an order is active, ``order_qty = cum_qty + leaves_qty`` exactly;
-- an execution counts once, however often it is delivered.  The quantity of a
+- an execution counts once, however often it is delivered; another one under its
+  exec_id is refused.  The quantity of a
   fill is that of its latest amendment: a correction or bust that names the
   latest one before it, or whose ts_event is not older, in any order of delivery;
 - a fill counts in the interval of its own ts_event, and so does every amendment
@@ -19,12 +20,15 @@ Rules that hold after every event:
 - a replace to no more than is filled ends the order as filled, and its
   `order_qty` is then `cum_qty` (FIX).  The quantity that was asked for is kept:
   if busts bring `cum_qty` below it, the order is worked up to it and no further.
+  A later replace to no more than is filled changes it, also once the order has
+  ended as filled.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import zlib
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -138,10 +142,14 @@ def _replace(order: Order, event: ReplaceOrder, at: ApplyContext) -> Outcome:
     if event.orig_cl_ord_id is not None and len(order.later_ids) >= MAX_IDS:
         return _rejected(f"the order has {MAX_IDS} ids; cancel it and send a new order")
     terms = in_lots(order.terms.changed(dict(event.changes)), order.instrument)
-    if terms.order_qty <= order.cum_qty:
+    reduces = terms.order_qty <= order.cum_qty
+    if not order.active and not (reduces and "order_qty" in dict(event.changes)):
+        return _rejected(f"the order is {order.status}; send a new order")
+    if reduces:
         order.terms = terms
         order.reduced = True
-        order.finish(Status.DONE, at.now, "replaced to at most the filled quantity")
+        if order.active:
+            order.finish(Status.DONE, at.now, "replaced to at most the filled quantity")
         return Outcome(EventOutcome.APPLIED, "replace")
     why = refusal(terms, order.side, at, order.instrument)
     if why is not None:
@@ -154,7 +162,11 @@ def _replace(order: Order, event: ReplaceOrder, at: ApplyContext) -> Outcome:
 
 
 def _replace_ended(order: Order, event: ReplaceOrder, _at: ApplyContext) -> Outcome:
-    return Outcome(EventOutcome.DUPLICATE) if _repeats(order, event) else _rejected(f"the order is {order.status}")
+    return (
+        Outcome(EventOutcome.DUPLICATE)
+        if _repeats(order, event)
+        else _rejected(f"the order is {order.status}; send a new order")
+    )
 
 
 def _rejected(why: str) -> Outcome:
@@ -173,23 +185,41 @@ def _cancel_done(order: Order, _event: CancelOrder, _at: ApplyContext) -> Outcom
     return Outcome(EventOutcome.APPLIED)
 
 
+def _content(event: ExecutionEvent) -> int:
+    """Return a digest of what an execution reports, without its time and the order's id: a resend may have others."""
+    said: tuple[Any, ...] = (getattr(event, "exec_ref_id", None), type(event).__name__)
+    if not isinstance(event, Bust):
+        said += (event.last_qty, event.last_px)
+    if isinstance(event, Fill):
+        said += (event.last_liquidity_ind, event.venue)
+    return zlib.crc32(repr(said).encode())
+
+
+def _again(order: Order, event: ExecutionEvent) -> Outcome | None:
+    """Return what a second report under an exec_id comes to; None for a first one."""
+    known = order.executions.get(event.exec_id)
+    if known is None:
+        return None
+    return Outcome(EventOutcome.DUPLICATE if known.content == _content(event) else EventOutcome.CONFLICT)
+
+
 def _fill(order: Order, event: Fill, at: ApplyContext) -> Outcome:
-    if event.exec_id in order.executions:
-        return Outcome(EventOutcome.DUPLICATE)
+    if (again := _again(order, event)) is not None:
+        return again
     if len(order.executions) >= at.max_executions:
         return Outcome(EventOutcome.EXECUTIONS_FULL)
     if order.cum_qty + event.last_qty > MAX_QUANTA:
         return Outcome(EventOutcome.TOO_LARGE)
     auction = event.last_liquidity_ind == "auction"
     order.executions[event.exec_id] = Execution(
-        len(order.executions), event.last_qty, event.last_px, event.ts_event, auction=auction
+        len(order.executions), event.last_qty, event.last_px, event.ts_event, auction=auction, content=_content(event)
     )
     return _trade(order, event.ts_event, event.exec_id, None, event.last_qty, "fill", at, auction=auction)
 
 
 def _amend_fill(order: Order, event: Correct | Bust, at: ApplyContext) -> Outcome:
-    if event.exec_id in order.executions:
-        return Outcome(EventOutcome.DUPLICATE)
+    if (again := _again(order, event)) is not None:
+        return again
     named = order.executions.get(event.exec_ref_id)
     if named is None:
         return Outcome(EventOutcome.HELD)
@@ -200,7 +230,9 @@ def _amend_fill(order: Order, event: Correct | Bust, at: ApplyContext) -> Outcom
     qty, px = (event.last_qty, event.last_px) if isinstance(event, Correct) else (0, known.px)
     if order.cum_qty + qty - known.qty > MAX_QUANTA:
         return Outcome(EventOutcome.TOO_LARGE)
-    order.executions[event.exec_id] = Execution(len(order.executions), 0, px, event.ts_event, fill_id)
+    order.executions[event.exec_id] = Execution(
+        len(order.executions), 0, px, event.ts_event, fill_id, content=_content(event)
+    )
     if event.exec_ref_id != (known.latest or fill_id) and event.ts_event < known.amended_at:
         return Outcome(EventOutcome.APPLIED)  # delivered after a later amendment
     order.executions[fill_id] = known._replace(qty=qty, px=px, latest=event.exec_id, amended_at=event.ts_event)
@@ -259,7 +291,7 @@ _Apply = Callable[[Order, Any, ApplyContext], Outcome]
 #: (status, type of event) -> what it does.
 TRANSITIONS: Final[dict[tuple[Status, type], _Apply]] = {
     (Status.ACTIVE, ReplaceOrder): _replace,
-    (Status.DONE, ReplaceOrder): _replace_ended,
+    (Status.DONE, ReplaceOrder): _replace,
     (Status.EXPIRED, ReplaceOrder): _replace_ended,
     (Status.CANCELED, ReplaceOrder): _replace_ended,
     (Status.ACTIVE, CancelOrder): _cancel,

@@ -48,6 +48,8 @@ class Execution(NamedTuple):
     #: ts_event of that amendment, ns; 0 if there is none.
     amended_at: int = 0
     auction: bool = False
+    #: Digest of what was reported under its exec_id (`impactd.core.orders.life`).
+    content: int = 0
     mark: Mark | None = None
 
 

@@ -17,6 +17,8 @@ class EventOutcome(StrEnum):
     HELD = "held"
     #: Changes nothing in the order's status, such as a cancel of an ended order.
     IGNORED = "ignored"
+    #: An execution whose exec_id was reported with other content.
+    CONFLICT = "conflict"
     #: The filled quantity would exceed what any order can have.
     TOO_LARGE = "too_large"
     #: The order has as many executions as plans.max_executions allows.
