@@ -73,7 +73,7 @@ def _bad_input(problem: Problem, qty_quanta: int, lot_quanta: int, bounds: Seque
         text = f"qty_quanta: {qty_quanta} must lie in 0..{MAX_QUANTA}"
     elif lot_quanta < 1:
         text = f"lot_quanta: {lot_quanta} must be positive"
-    elif any(bound.shape != (n,) or bool(np.any(bound < 0)) for bound in bounds):
+    elif any(bound.shape != (n,) or bool((bound < 0).any()) for bound in bounds):
         text = f"cap_quanta, low_quanta, high_quanta: need {n} non-negative values ({NO_CAP} for no limit)"
     return None if text is None else SolveFailure("allocate", Failure.BAD_INPUT, text)
 
@@ -144,7 +144,7 @@ def allocate(
         failures += (SolveFailure(solution.solver, Failure.BAD_CERTIFICATE, text),)
     return Allocation(
         quanta=quanta,
-        shortfall_quanta=qty_quanta - int(np.sum(quanta)),
+        shortfall_quanta=qty_quanta - int(quanta.sum()),
         multiplier=solution.multiplier,
         kkt_residual=residual,
         solver=solution.solver,
@@ -183,7 +183,7 @@ class _Rounding:
         self.low, self.high = np.minimum(-(-low // lot_quanta), self.lots), np.minimum(high // lot_quanta, self.lots)
         self.least: Int | None = None
         self.clips_fit, self.completes = True, completes
-        if least is not None and self.lots > 0 and bool(np.any(least > lot_quanta)):
+        if least is not None and self.lots > 0 and bool((least > lot_quanta).any()):
             self.least = np.clip(-(-least // lot_quanta), 1, self.lots)
             self.completes &= tighten(self.lots, self.cap.copy(), self.low.copy(), self.high.copy()) == self.lots
             if not self.completes:  # else the last trade may be less
@@ -194,7 +194,7 @@ class _Rounding:
             # what clips can place is not known yet, so no running sum is owed for it
             none, count, last = np.empty(0), np.empty_like(self.cap), int(self.completes)
             self.placed = clipped_path(self.placed, 1.0, none, self.least, self.cap, asked, self.high, last, count)
-            self.clips_fit = not bool(np.any((count > 0) & (count < self.least)))
+            self.clips_fit = not bool(((count > 0) & (count < self.least)).any())
             self.low = asked
             tighten(self.placed, self.cap, self.low, self.high)
         self.nested = not never_bind(self.placed, self.cap, self.low, self.high)
@@ -212,7 +212,7 @@ class _Rounding:
         if bound is None:
             return quanta, residual, None
         placed = np.asarray(quanta / QUANTA, np.float64)
-        return quanta, residual, max(objective(self._above(), float(np.sum(placed)), placed) - bound, 0.0)
+        return quanta, residual, max(objective(self._above(), float(placed.sum()), placed) - bound, 0.0)
 
     def _lots(self, solution: Solution) -> tuple[Int, float, float | None]:
         """Return lots by interval, the saving of the best move that was left (price), and a bound from below.
@@ -220,7 +220,7 @@ class _Rounding:
         The bound (currency, see `_above`) is None where the schedule is the best one.
         """
         p, lot, least = self.problem, self.lot_quanta / QUANTA, self.least
-        if np.sum(self.cap, dtype=np.float64) <= self.placed:  # nothing to choose
+        if self.cap.sum(dtype=np.float64) <= self.placed:  # nothing to choose
             return self.cap.copy(), 0.0, None
         count, left_over = np.zeros(len(p), dtype=np.int64), 0.0
         if p.separable and not self.nested:
@@ -233,7 +233,7 @@ class _Rounding:
             left_over = decompose_one(p.curve, p.fraction, lot, self.cap, self.low, self.high, count)
         elif not p.separable and not p.transient:
             left_over = round_path(lot, self.placed * lot, p.curve, p.risk, self.cap, self.low, self.high, count)
-        clipped = least is not None and bool(np.any((count > 0) & (count < least)))
+        clipped = least is not None and bool(((count > 0) & (count < least)).any())
         if not p.transient and not clipped:
             return count, left_over, self._bound(solution) if self._odd_with_risk() else None
         return self._searched(solution, count)
@@ -247,7 +247,7 @@ class _Rounding:
             bound = clipped_separable(placed, lot, p.curve, least, cap, count)
         else:
             clipped_path(placed, lot, solution.qty, least, cap, self.low, self.high, int(self.completes), count)
-        last = int(np.max(np.flatnonzero(count), initial=0))
+        last = int(np.flatnonzero(count).max(initial=0))
         if count[last] < least[last]:  # the last trade, of less than its clip, stays the last
             cap = np.where(np.arange(len(p)) > last, 0, cap)
         descend(lot, placed * lot, p.curve, p.risk, p.root, p.keep, least, cap, self.low, self.high, count)
@@ -264,7 +264,7 @@ class _Rounding:
     def _above(self) -> Problem:
         """Return the problem without what all lots pay alike, which would hide a gap in its rounding."""
         p = self.problem
-        base = float(np.min(p.curve.s[self.cap > 0], initial=np.inf))
+        base = float(p.curve.s[self.cap > 0].min(initial=np.inf))
         return replace(p, curve=p.curve.above(base if np.isfinite(base) else 0.0))
 
     def _remainder(self, count: Int) -> int:
@@ -279,11 +279,11 @@ class _Rounding:
             )  # fmt: skip
         fits = (self.caps - rest) // self.lot_quanta >= count
         fits &= self.caps >= rest
-        room = self.high_quanta - np.cumsum(count) * self.lot_quanta >= rest  # of the running sum, from here to the end
+        room = self.high_quanta - count.cumsum() * self.lot_quanta >= rest  # of the running sum, from here to the end
         fits &= np.flip(np.logical_and.accumulate(np.flip(room)))
-        if self.least is not None and bool(np.any(fits & (count > 0))):
+        if self.least is not None and bool((fits & (count > 0)).any()):
             fits &= count > 0  # with a clip, where one has room
-        if not bool(np.any(fits)):
+        if not bool(fits.any()):
             return -1
         held = np.asarray(count * (self.lot_quanta / QUANTA), np.float64)
         price = gradient(p, self.qty_quanta / QUANTA, held)

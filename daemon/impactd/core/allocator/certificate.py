@@ -68,7 +68,7 @@ _ON_BOUND: Final = 1e-6
 
 def capacity(problem: Problem, qty: float) -> float:
     """Return the shares that can be placed: the lesser of `qty` and all caps."""
-    total = float(np.sum(np.minimum(problem.cap, qty)))
+    total = float(np.minimum(problem.cap, qty).sum())
     return min(qty, total)
 
 
@@ -93,7 +93,7 @@ def kkt_residual(problem: Problem, qty: float, x: Float, multiplier: float) -> f
         not finite.
     """
     if len(problem) == 0 or qty <= 0.0:
-        return float(np.max(np.abs(x), initial=0.0))
+        return float(np.abs(x).max(initial=0.0))
     p = problem
     prices = _chain(p, qty, x) if p.nested else np.full(len(p), multiplier)
     return _residual(qty, p.curve, p.cap, p.risk, p.root, p.keep, p.low, p.high, x, prices)
@@ -272,6 +272,6 @@ def best_multiplier(problem: Problem, qty: float, x: Float) -> float:
     order = np.argsort(price, kind="stable")
     held = np.maximum(x, 0.0)[order]
     room = np.maximum(np.minimum(problem.cap, qty) - x, 0.0)[order]
-    below = np.cumsum(room)
-    above = np.sum(held) - np.cumsum(held)
+    below = room.cumsum()
+    above = held.sum() - held.cumsum()
     return float(price[order][int(np.argmax(below >= above))])

@@ -130,7 +130,7 @@ def anticipate(curves: Curves, base: Problem, qty: float, cap: Float, *, child_s
         Without caps and risk.  `base`, where no spread swings or the caps leave no choice.
     """
     variance = curves.spread_variance
-    if variance is None or float(np.max(variance, initial=0.0)) < NO_VARIANCE or not 0.0 < qty < np.sum(cap):
+    if variance is None or float(variance.max(initial=0.0)) < NO_VARIANCE or not 0.0 < qty < cap.sum():
         return base
     part = base.fraction
     x, curve, price = np.empty(len(base)), base.curve, 0.0

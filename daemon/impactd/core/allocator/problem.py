@@ -114,12 +114,12 @@ class Problem:
         if self.root.shape not in {(0,), (n,)} or self.keep.shape != self.root.shape:
             raise ValueError(f"root, keep: need {n} values each, or none")
         if self.root.size and not (
-            np.all(np.isfinite(self.root)) and np.all((self.root >= 0) & (self.keep >= 0) & (self.keep < 1))
+            np.isfinite(self.root).all() and ((self.root >= 0) & (self.keep >= 0) & (self.keep < 1)).all()
         ):
             raise ValueError("root: needs finite, non-negative values; keep: values in [0, 1)")
         if self.low.shape not in {(0,), (n,)} or self.high.shape != self.low.shape:
             raise ValueError(f"low, high: need {n} values each, or none")
-        if self.low.size and not (np.all(np.isfinite(self.low)) and np.all(self.low >= 0) and np.all(self.high >= 0)):
+        if self.low.size and not (np.isfinite(self.low).all() and (self.low >= 0).all() and (self.high >= 0).all()):
             raise ValueError("low: needs finite, non-negative values; high: non-negative ones (inf for none)")
 
     def __len__(self) -> int:
@@ -133,7 +133,7 @@ class Problem:
     @property
     def transient(self) -> bool:
         """Whether a part of the impact lasts beyond its interval."""
-        return self.root.size > 0 and bool(np.any(self.root > 0.0))
+        return self.root.size > 0 and bool((self.root > 0.0).any())
 
     @property
     def nested(self) -> bool:

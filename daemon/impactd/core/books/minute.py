@@ -175,4 +175,4 @@ def by_reason(counts: list[int]) -> dict[str, int]:
 
 def _or_none(values: Float) -> tuple[float | None, ...]:
     """Return `values` with None for NaN."""
-    return tuple(None if np.isnan(v) else v for v in values.tolist())
+    return tuple([None if v != v else v for v in values.tolist()])  # noqa: PLR0124  (only NaN differs from itself)

@@ -397,10 +397,10 @@ class CostBands:
 
 
 def _between(knots: tuple[float, ...], at: float) -> tuple[tuple[int, float], ...]:
-    """Return the knots next to `at`, within them, and the share of each."""
+    """Return the knots next to `at`, within them, and the share of each; `at` a knot, that one alone."""
     above = max(bisect_left(knots, at), 1)
     part = (at - knots[above - 1]) / (knots[above] - knots[above - 1])
-    return (above - 1, 1.0 - part), (above, part)
+    return tuple([(k, share) for k, share in ((above - 1, 1.0 - part), (above, part)) if share > 0.0])
 
 
 @functools.lru_cache(maxsize=64)
@@ -410,6 +410,7 @@ def _terms(level: float) -> tuple[float, float, float]:
     return z, (z**3 + z) / 4, 5 * z**5 + 16 * z**3 + 3 * z
 
 
+@functools.lru_cache(maxsize=1024)
 def t_quantile(level: float, freedom: float) -> float:
     """Return how many scales either way hold `level` of Student's t distribution, `freedom` >= 4.
 

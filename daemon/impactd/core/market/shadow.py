@@ -76,17 +76,17 @@ class Shadow:
         free = np.full(len(curves.half_spread), np.inf)
         expected = plain(curves, child_slices=child_slices)
         x, _ = cheapest(anticipate(curves, expected, qty, free, child_slices=child_slices), qty)
-        unit = float(np.max(x)) / WHOLE
+        unit = float(x.max()) / WHOLE
         if not (curves.scaled and unit > 0.0):
             return None
         units = np.rint(x / unit).astype(np.uint8)
         sizes = np.asarray(units * unit, np.float64)
-        expected_px = schedule_cost(expected, sizes) / float(np.sum(sizes))
+        expected_px = schedule_cost(expected, sizes) / float(sizes.sum())
         return cls(start, unit, units, issued, expected_px, paid=paid) if expected_px > 0.0 else None
 
     def error(self) -> float | None:
         """Return log(realised / expected cost); None where less than half of it was charged."""
-        total = int(np.sum(self.units, dtype=np.int64))
+        total = int(self.units.sum(dtype=np.int64))
         if 2 * self.charged < total or self.realised_cost <= 0.0:
             return None
         return float(np.log(self.realised_cost / (self.charged * self.unit) / self.expected_px))
@@ -151,7 +151,7 @@ class Shadows:
 
     def take(self, until: int) -> list[tuple[int, Shadow]]:
         """Drop the shadows that began by `until`, ns, and return each with the number of its size."""
-        n = int(np.searchsorted(self._start, until, side="right")) if self._rest else 0
+        n = int(self._start.searchsorted(until, side="right")) if self._rest else 0
         if n == 0:
             return []
         taken = [(self._rest[i][0], self._shadow(i)) for i in range(n)]

@@ -51,7 +51,7 @@ class Book:
             rows = index - first
             inside = (rows >= 0) & (rows < laid.size)
             units[inside] -= laid[rows[inside]]
-        return np.asarray(units * (_UNIT / QUANTA), np.float64) if np.any(units) else None
+        return np.asarray(units * (_UNIT / QUANTA), np.float64) if units.any() else None
 
     def _of(self, symbol: str, side: Side) -> _Sum:
         total = self._sums.get((symbol, side))

@@ -22,22 +22,21 @@ class Intervals:
     @classmethod
     def over(cls, begin: Int, end: Int, interval_ns: int) -> Intervals:
         """Return the whole intervals that the windows [begin, end) touch; windows are empty where end <= begin."""
-        real = end > begin
-        first, beyond = begin[real] // interval_ns, -(-end[real] // interval_ns)
-        order = np.argsort(first, kind="stable")
         runs: list[list[int]] = []
-        for low, high in zip(first[order].tolist(), beyond[order].tolist(), strict=True):
+        windows = zip(begin.tolist(), end.tolist(), strict=True)
+        for low, high in sorted((a // interval_ns, -(-b // interval_ns)) for a, b in windows if b > a):
             if runs and low <= runs[-1][1]:
                 runs[-1][1] = max(runs[-1][1], high)
             else:
                 runs.append([low, high])
-        index = np.concatenate([np.arange(low, high, dtype=np.int64) for low, high in runs] or [np.empty(0, np.int64)])
-        return cls(index * interval_ns, (index + 1) * interval_ns)
+        starts = [np.arange(a * interval_ns, b * interval_ns, interval_ns, dtype=np.int64) for a, b in runs]
+        start = starts[0] if len(starts) == 1 else np.concatenate([*starts, np.empty(0, np.int64)])
+        return cls(start, start + interval_ns)
 
     def rows(self, begin: int, end: int) -> slice:
         """Return which intervals the window [begin, end) touches; they are neighbours."""
-        first = int(np.searchsorted(self.end, begin, side="right"))
-        return slice(first, max(int(np.searchsorted(self.start, end)), first))
+        first = int(self.end.searchsorted(begin, side="right"))
+        return slice(first, max(int(self.start.searchsorted(end)), first))
 
     def cut(self, begin: int, end: int) -> Intervals:
         """Return the intervals of [begin, end), the first and the last in part where the window has only a part."""

@@ -125,6 +125,8 @@ class Proposals:
         Where each order's remaining window begins and ends, ns.
     qty, current : ndarray of int64, shape (I, N)
         What is proposed, and what the current schedules still trade, quanta.
+    x : ndarray of float64, shape (I, N)
+        `qty` in shares.
     shortfall : tuple of int
         Quanta.
     problem, expected : Problem
@@ -165,6 +167,7 @@ class Proposals:
     end: Int
     qty: Int
     current: Int
+    x: Float
     limits: Limits
     shortfall: tuple[int, ...]
     problem: Problem
@@ -195,21 +198,21 @@ class Proposals:
     @property
     def expected_cost(self) -> float:
         """Of all orders, currency."""
-        return float(np.sum(self.cost))
+        return float(self.cost.sum())
 
     def _expected_shortfall(self, i: int) -> int | None:
         """Return what an order with a limit price can be expected to leave, quanta."""
         if i not in self.priced_limits:
             return None
-        x = in_shares(self.qty[i])
-        missed = max(float(np.sum(x - self.priced_limits[i].executable(x))), 0.0)
-        return self.shortfall[i] + min(int(missed * QUANTA), int(np.sum(self.qty[i])))
+        x = self.x[i]
+        missed = max(float((x - self.priced_limits[i].executable(x)).sum()), 0.0)
+        return self.shortfall[i] + min(int(missed * QUANTA), int(self.qty[i].sum()))
 
     def shortfall_limits(self, i: int) -> tuple[str, ...]:
         """Return which limits leave a part of the i-th order unplanned, by the order's fields; see `binding`."""
         if not self.shortfall[i]:
             return ()
-        leaves = int(np.sum(self.qty[i])) + self.shortfall[i]
+        leaves = int(self.qty[i].sum()) + self.shortfall[i]
         bounds = self.limits.of(i, slice(None))
         priced = self.priced_limits[i].caps(self.beside) if i in self.priced_limits else None
         begin = int(self.begin[i])
@@ -230,10 +233,10 @@ class Proposals:
         An entry has no spread, and is charged the impact that the same share of volume has in continuous trading.
         """
         volume = None if self.volume is None else self.volume * self.fraction
-        if not entry.volume or volume is None or not self.priced or not float(np.sum(volume)) > 0.0:
+        if not entry.volume or volume is None or not self.priced or not float(volume.sum()) > 0.0:
             return None
         x = entry.left / QUANTA / entry.volume * volume
-        total = float(np.sum(x))
+        total = float(x.sum())
         return max(self.charge(x) - float(self.expected.curve.s @ x), 0.0) / total if total > 0.0 else 0.0
 
     def improvement(self) -> float:
@@ -241,17 +244,17 @@ class Proposals:
 
         The risk term counts, since it is what the schedules minimise.
         """
-        now, then = in_shares(self.current), in_shares(self.qty)
+        now, then = in_shares(self.current), self.x
         if len(self.orders) > 1:
             before, after = (joint_objective(self.problem, self.risk, self.shares, x) for x in (now, then))
             return before - after
-        problem = dataclasses.replace(self.problem, risk=float(self.risk[0]))
+        problem = _with_risk(self.problem, float(self.risk[0]))
         qty = float(self.shares[0]) - self.shortfall[0] / QUANTA  # of what can trade, as it was minimised
         return objective(problem, qty, now[0]) - objective(problem, qty, then[0])
 
     def outdated(self) -> bool:
         """Return whether a current schedule cannot continue: its window or shortfall has changed, or a limit binds."""
-        if np.any(self.limits.broken_by(self.current)):
+        if self.limits.broken_by(self.current).any():
             return True
         for order, entries in zip(self.orders, self.auctions, strict=True):
             if [(e.at, e.left) for e in order.auctions] != [(e.at, e.left) for e in entries]:
@@ -266,10 +269,10 @@ class Proposals:
     def changed(self) -> Bools:
         """Return which orders' schedule is not the current one, or costs another price than their plan states."""
         stated = np.array([order.schedule.price for order in self.orders])
-        shares = np.sum(in_shares(self.qty), axis=1)
+        shares = self.x.sum(axis=1)
         price = np.divide(self.cost, shares, out=np.zeros_like(shares), where=shares > 0.0)
         restated = np.abs(price - stated) > RESTATED * np.maximum(np.abs(price), np.abs(stated))
-        return np.asarray(np.any(self.qty != self.current, axis=1) | restated, np.bool_)
+        return np.asarray((self.qty != self.current).any(axis=1) | restated, np.bool_)
 
     def _supply(self, i: int, rows: slice) -> tuple[tuple[float, float], ...]:
         """Return what the first interval trades at prices about the i-th order's reservation: price, shares."""
@@ -278,7 +281,7 @@ class Proposals:
         if price is None or not (self.priced and price > 0.0 and curve.s.size):
             return ()
         kind, terms = model_kind(curve), (float(curve.b[0]), float(curve.a[0]), float(curve.e[0]), curve.delta)
-        most = float(np.sum(self.shares))
+        most = float(self.shares.sum())
         return tuple(
             (p, float(invert_marginal(p - float(curve.s[0]), kind, *terms, most)[0]) if p > curve.s[0] else 0.0)
             for p in (part * price for part in SUPPLY_AT)
@@ -289,7 +292,7 @@ class Proposals:
         begin, end = int(self.begin[i]), int(self.end[i])
         rows = self.grid.rows(begin, end)
         qty, bounds = self.qty[i, rows], self.limits.of(i, rows)
-        n, shares = bounds.n_open, float(np.sum(in_shares(qty)))
+        n, shares = bounds.n_open, float(self.x[i, rows].sum())
         return Proposal(
             intervals=self.grid.cut(begin, end),
             qty=qty,
@@ -302,7 +305,7 @@ class Proposals:
             twap_cost=float(self.twap_cost[i]),
             metaorder_cost=None if self.law is None else float(self.metaorder[i]),
             supply=self._supply(i, rows) if self.acts else (),
-            extrapolated_qty=int(np.sum(qty[self.beyond[rows]])),
+            extrapolated_qty=int(qty[self.beyond[rows]].sum()),
             model=self.model,
             certificate=self.certificates[i],
             limit_px=self.orders[i].limit(self.market.mid),
@@ -353,7 +356,7 @@ def propose(
     entries = [auction_entries(order, now, market, settings) for order in orders]
     leaves = np.array([max(o.leaves_qty - entered(own), 0) for o, own in zip(orders, entries, strict=True)], np.int64)
     shares = in_shares(leaves)
-    whole = float(np.sum(shares))
+    whole = float(shares.sum())
     curves = market.curves(starts, _pace(shares, fraction, begin, end, interval_ns))
     volume, open_ = market.volume(starts), market.is_open(starts)
     expected = plain(curves, fraction=fraction, child_slices=settings.child_slices)
@@ -377,7 +380,7 @@ def propose(
     problem = anticipate(curves, expected, whole, bounds.room_of_all(), child_slices=settings.child_slices)
     current = _current(orders, grid)
     if beside is not None:
-        problem = given_others(problem, beside, np.sum(in_shares(current), axis=0))
+        problem = given_others(problem, beside, in_shares(current).sum(axis=0))
     weights = [
         risk_weight(order, market.sigma2, interval_ns, expected.curve, expected.fraction, starts, open_)
         for order in orders
@@ -395,7 +398,7 @@ def propose(
         if least is not None and order.terms.must_complete:
             bounds = complete_in_clips(order, int(leaves[0]), bounds, least)
         alone = allocate(
-            dataclasses.replace(problem, risk=float(risk[0])),
+            _with_risk(problem, float(risk[0])),
             int(leaves[0]),
             order.terms.lot_size,
             bounds.cap[0],
@@ -418,7 +421,8 @@ def propose(
         certificates = tuple(Certificate(joint.solver, m, joint.kkt_residual, gap) for m in joint.multipliers)
     even = twap_of(leaves, lot, fraction, bounds.cap, bounds.low, bounds.high)
     law = BeyondBooks.of(orders, settings, market, starts, fraction)
-    cost, metaorder = _charged(expected, in_shares(qty), beside, law)
+    x = in_shares(qty)
+    cost, metaorder = _charged(expected, x, beside, law)
     return Proposals(
         orders=tuple(orders),
         grid=grid,
@@ -426,6 +430,7 @@ def propose(
         end=end,
         qty=qty,
         current=current,
+        x=x,
         limits=bounds,
         shortfall=shortfall,
         problem=problem,
@@ -441,7 +446,7 @@ def propose(
         metaorder=metaorder,
         law=law,
         acts=settings.act == "slices",
-        beyond=np.sum(in_shares(qty), axis=0) > shown_by(market, settings, fraction),
+        beyond=x.sum(axis=0) > shown_by(market, settings, fraction),
         certificates=certificates,
         gap=gap or 0.0,
         model=ModelRef(market.kind, "price_per_share", curves.as_of, curves.prior, *said(settings)),
@@ -455,22 +460,26 @@ def propose(
     )
 
 
+def _with_risk(problem: Problem, risk: float) -> Problem:
+    return problem if problem.risk == risk else dataclasses.replace(problem, risk=risk)
+
+
 def _pace(shares: Float, fraction: Float, begin: Int, end: Int, interval_ns: int) -> float:
     """Return the shares an interval that orders ask for together, as the mean over their shares.
 
     A mean over time would count the quiet end of a group whose windows differ, and price the sum below its parts: a
     curve that is drawn for smaller sizes is flatter.
     """
-    even = float(np.sum(shares)) / max(float(np.sum(fraction)), 1.0)
+    even = float(shares.sum()) / max(float(fraction.sum()), 1.0)
     if len(shares) == 1:
         return even
     lasts = np.maximum(end - begin, interval_ns)
     pace = shares / (lasts / interval_ns)
     at, change = np.concatenate([begin, begin + lasts]), np.concatenate([pace, -pace])
     in_turn = np.argsort(at, kind="stable")
-    together, time = np.maximum(np.cumsum(change[in_turn])[:-1], 0.0), np.diff(at[in_turn]) / interval_ns
-    traded = float(np.sum(together * time))
-    return max(float(np.sum(together * together * time)) / traded, even) if traded > 0.0 else even
+    together, time = np.maximum(change[in_turn].cumsum()[:-1], 0.0), np.diff(at[in_turn]) / interval_ns
+    traded = float((together * time).sum())
+    return max(float((together * together * time).sum()) / traded, even) if traded > 0.0 else even
 
 
 def _price_limits(
@@ -498,7 +507,7 @@ def _current(orders: Sequence[Order], grid: Intervals) -> Int:
     """Return what the current schedules still trade in each interval, quanta, shape (I, N)."""
     planned = np.zeros((len(orders), grid.start.size), np.int64)
     begins = np.array([o.schedule.start[0] if o.schedule.start.size else 0 for o in orders], np.int64)
-    first = np.searchsorted(grid.end, begins, side="right").tolist()
+    first = grid.end.searchsorted(begins, side="right").tolist()
     for row, order, at in zip(planned, orders, first, strict=True):
         if order.schedule.start.size:
             still = order.schedule.remaining()
@@ -511,17 +520,17 @@ def _charged(problem: Problem, x: Float, beside: Float | None, law: BeyondBooks 
 
     `x` (I, N) and `beside` (N,) are in shares.
     """
-    total = np.sum(x, axis=0) + (0.0 if beside is None else beside)
+    total = x.sum(axis=0) + (0.0 if beside is None else beside)
     cost = _measured(problem, x, beside, total)
     if law is None:
         return cost, np.zeros(len(x))
     more, of_law = law.charge(problem.curve, total)
     # An order pays for what is beyond the books as its part of what trades there.
     over = np.maximum(total - law.shown, 0.0)
-    beyond = float(np.sum(over))
+    beyond = float(over.sum())
     if not beyond > 0.0:
         return cost, np.zeros(len(x))
-    part = np.sum(x * np.divide(over, total, out=np.zeros_like(total), where=total > 0.0), axis=1) / beyond
+    part = (x * np.divide(over, total, out=np.zeros_like(total), where=total > 0.0)).sum(axis=1) / beyond
     return cost + part * more, part * of_law
 
 

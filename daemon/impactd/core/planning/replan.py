@@ -27,8 +27,6 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Final
 
-import numpy as np
-
 from impactd.core.allocator.bounds import Int
 from impactd.core.allocator.curve import Float
 from impactd.core.allocator.solvers.base import SolveFailure
@@ -327,7 +325,7 @@ class Planner:
             part = f"{format_qty(proposal.lifted_qty)} of {format_qty(order.leaves_qty)}"
             lifted = f"the plan exceeds participation_rate by {part} because the order must complete"
         self._alerts.warn(order, now, "lifted", lifted)
-        planned = int(np.sum(proposal.qty))
+        planned = int(proposal.qty.sum())
         if order.cost_band is None and proposal.priced and planned:
             low, high = proposal.bands.cost(proposal.expected_cost * proposal.bands.factor, 1)
             order.cost_band = (low * QUANTA / planned, high * QUANTA / planned)

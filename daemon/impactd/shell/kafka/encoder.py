@@ -128,7 +128,8 @@ class Encoder:
             if self._last is not None and self._last[0] is letter and output.topic not in self._framers:
                 # A plan goes to two topics and is encoded once.
                 key = None if output.key is None else output.key.encode()
-                return dataclasses.replace(self._last[1], topic=output.topic, key=key)
+                last = self._last[1]
+                return Encoded(output.topic, key, last.value, last.headers)
             framer = self._framers.get(output.topic)
             made = encode_output(output, self._timestamps, frame=None if framer is None else framer.frame)
             self._last = letter, made

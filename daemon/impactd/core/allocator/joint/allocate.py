@@ -70,11 +70,12 @@ def allocate_jointly(
         return JointAllocation(quanta, tuple(group.qty.tolist()), (0.0,) * len(group), 0.0, "joint", 0)
     n = len(problem)
     none = np.empty(0)
-    problem = replace(problem, cap=np.full(n, np.inf), risk=0.0, root=none, keep=none, low=none, high=none)
+    if problem.risk or problem.root.size or problem.nested or not np.isinf(problem.cap).all():
+        problem = replace(problem, cap=np.full(n, np.inf), risk=0.0, root=none, keep=none, low=none, high=none)
     solving = _Solving(problem, group)
-    if np.any((solving.lot > group.qty) & (group.qty >= group.lot)):
+    if ((solving.lot > group.qty) & (group.qty >= group.lot)).any():
         return SolveFailure("joint", Failure.UNSUPPORTED, "the lots of the orders have no measure in common")
-    averse = bool(np.any(group.risk > 0.0))
+    averse = bool((group.risk > 0.0).any())
     residual, multipliers, steps = solving.with_risk(tolerance) if averse else solving.exactly()
     if not residual <= tolerance:
         text = f"joint residual {residual:.3g} is above {tolerance:.3g}"
@@ -82,7 +83,7 @@ def allocate_jointly(
     quanta = solving.quanta()
     gap = solving.gap
     quanta = _kept(problem, group, quanta)
-    shortfall = tuple((group.qty - np.sum(quanta, axis=1)).tolist())
+    shortfall = tuple((group.qty - quanta.sum(axis=1)).tolist())
     return JointAllocation(quanta, shortfall, multipliers, residual, "joint", steps, gap)
 
 
@@ -141,8 +142,8 @@ class _Solving:
         level, steps = self._decompose(every, none)
         price = np.empty(len(p))
         residual, money = prove(p.curve, none, self.shares, self.cap, self.low, self.high, level, self.n, price)
-        multipliers = np.max(np.where(self.n > 0, price, 0.0), axis=1, initial=0.0)
-        if np.any(self.units > 1):
+        multipliers = np.where(self.n > 0, price, 0.0).max(axis=1, initial=0.0)
+        if (self.units > 1).any():
             bound = self._cost(self.in_shares(self.n)) - money
             self._round_by_size(every, none)
             self.gap = max(self._cost(self.in_shares(self.n)) - bound, 0.0)
@@ -155,7 +156,7 @@ class _Solving:
             round_to_lots(int(self.units[i]), self.cap[i], self.low[i], self.high[i], self.n[i])
         for size in sorted(set(self.units[rows].tolist()), reverse=True):
             same, rest = rows[self.units[rows] == size], rows[self.units[rows] != size]
-            others = before + np.sum(self.n[rest], axis=0, dtype=np.float64)
+            others = before + self.n[rest].sum(axis=0, dtype=np.float64)
             n = self.n[same] // size
             decompose(
                 p.curve, p.fraction, others / size, self.shares * size, self.cap[same] // size, self.low[same] // size,
@@ -174,12 +175,12 @@ class _Solving:
             return residual, multipliers, steps
         left_over = self._round_averse(x, qty)
         free = np.flatnonzero(risk == 0.0)
-        trade: Float = np.sum(self.n[risk > 0.0], axis=0, dtype=np.float64)
+        trade: Float = self.n[risk > 0.0].sum(axis=0, dtype=np.float64)
         for i in free:
             round_running_sum(x[i], self.shares, self.cap[i], self.low[i], self.high[i], self.n[i])
         if free.size:
             self._decompose(free, trade)
-            if np.any(self.units[free] > 1):
+            if (self.units[free] > 1).any():
                 self._round_by_size(free, trade)
         residual = max(residual, left_over / max(*(abs(m) for m in multipliers), SMALLEST_PRICE))
         self.gap = max(self._cost(self.in_shares(self.n)) - (self._cost(x) - money), 0.0)
@@ -187,7 +188,7 @@ class _Solving:
 
     def _round_averse(self, x: Float, qty: Float) -> float:
         """Round the orders with risk along their paths, each where the others trade too; return the saving left."""
-        others, left_over = np.sum(x, axis=0), 0.0
+        others, left_over = x.sum(axis=0), 0.0
         for i in np.flatnonzero(self.group.risk).tolist():
             others = np.maximum(others - x[i], 0.0)
             curve = given_others(self.problem, others, x[i]).curve
@@ -215,14 +216,14 @@ class _Solving:
     def _cost(self, x: Float) -> float:
         """Return what schedules cost without what all lots pay alike, which would hide a gap in its rounding."""
         c = self.problem.curve
-        above = replace(self.problem, curve=c.above(float(np.min(c.s, initial=np.inf))))
+        above = replace(self.problem, curve=c.above(float(c.s.min(initial=np.inf))))
         return joint_objective(above, self.group.risk, self.in_shares(self.total), x)
 
     def quanta(self) -> Int:
         """Return quanta by order and interval, odd remainders included."""
         group, quanta = self.group, np.asarray(self.n * self.unit, np.int64)
-        if np.any(group.qty % self.lot):
-            total = np.sum(in_shares(quanta), axis=0)
+        if (group.qty % self.lot).any():
+            total = in_shares(quanta).sum(axis=0)
             place_remainders(self.problem.curve, group.qty, self.lot, group.cap, group.high, quanta, total)
         return quanta
 

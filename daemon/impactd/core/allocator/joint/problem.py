@@ -69,9 +69,9 @@ def joint_objective(problem: Problem, risk: Float, qty: Float, x: Float) -> floa
     x : ndarray of float64, shape (I, N)
         Shares.
     """
-    cost = schedule_cost(problem, np.sum(x, axis=0))
+    cost = schedule_cost(problem, x.sum(axis=0))
     for i in np.flatnonzero(risk) if risk.any() else ():
-        left = qty[i] - np.cumsum(x[i])
+        left = qty[i] - x[i].cumsum()
         cost += risk[i] * float(left @ left)
     return float(cost)
 
@@ -100,11 +100,11 @@ def given_others(problem: Problem, others: Float, own: Float) -> Problem:
     c = problem.curve
     s = c.s + others * (2.0 * c.b + 3.0 * others * c.a)
     b = c.b + 3.0 * others * c.a
-    if np.any(c.e > 0.0):
+    if (c.e > 0.0).any():
         at = others + own
         at = np.maximum(at, _LEAST_PART * max(float(np.mean(at)), SMALLEST_PRICE))
         slope = c.e * (1.0 + c.delta) * at**c.delta
         bend = 0.5 * c.delta * slope / at
         s, b = s + slope - 2.0 * bend * own, b + bend
-        s = s - min(float(np.min(s)), 0.0)  # what all intervals have in common decides nothing
+        s = s - min(float(s.min()), 0.0)  # what all intervals have in common decides nothing
     return replace(problem, curve=c._replace(s=s, b=b, e=np.zeros(len(problem))))

@@ -120,7 +120,7 @@ def solve_by(
     if len(problem) == 0 and qty > 0.0:
         return SolveFailure(name, Failure.BAD_INPUT, "problem: has no interval; extend the window")
     problem, placed = tightened(problem, qty)
-    room = float(np.sum(np.minimum(problem.cap, placed)))
+    room = float(np.minimum(problem.cap, placed).sum())
     x, steps, mu = np.zeros(len(problem)), 0, None
     if placed > 0.0 and room <= placed + len(problem) * _ROUNDING * placed:
         x = np.minimum(problem.cap, qty)
@@ -158,7 +158,7 @@ def _feasible(problem: Problem, qty: float, raw: Float) -> Float:
     spread over what each interval holds (or has room for).
     """
     x = np.clip(raw, 0.0, np.minimum(problem.cap, qty))
-    gap = qty - float(np.sum(x))
+    gap = qty - float(x.sum())
     if gap > 0.0:
         room = np.minimum(problem.cap, qty) - x
         share(gap, np.minimum(room, x + gap / len(problem)), room, x)

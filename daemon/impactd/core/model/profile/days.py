@@ -124,7 +124,7 @@ def _parts(given: Profile, session: Session) -> tuple[Float, Float, Float]:
     if given.is_prior:
         shape = np.stack([interpolate_all(given.knots, v, centres) for v in (given.spread, given.excess)])
         shape -= shape.mean(axis=1, keepdims=True)
-        length = np.sqrt(np.sum(shape * shape, axis=1, keepdims=True))
+        length = np.sqrt((shape * shape).sum(axis=1, keepdims=True))
         along = np.divide(shape, length, out=np.zeros_like(shape), where=length > 0.0)
     # Not `centres`: to a kernel, arrays that cannot be written to are of another type.
     along.flags.writeable = nothing.flags.writeable = False
@@ -178,16 +178,16 @@ class DayShape:
         """Close the session in progress."""
         seen = np.minimum(self._weights / self._a_part, 1.0)
         there = self._weights > 0.0
-        if float(np.sum(seen)) >= LEAST_SEEN * len(seen):
+        if float(seen.sum()) >= LEAST_SEEN * len(seen):
             levels = np.zeros(self._sums.shape)
             levels[:, there] = self._sums[:, there] / self._weights[there]
-            departed = levels - (np.sum(levels * seen, axis=1) / np.sum(seen))[:, None]
+            departed = levels - ((levels * seen).sum(axis=1) / seen.sum())[:, None]
             forget = 2.0 ** (-1.0 / HALF_LIFE_DAYS)
             before = self._days * forget
             self._days = before + seen
             # A day differs from the mean of n others by (1 + 1/n) of its own variance.
             known = there & (before >= 0.5)
-            if np.any(known):
+            if known.any():
                 apart = (departed - self._learned)[:, known] ** 2 * (before[known] / (before[known] + 1.0))
                 self._noise = forget * self._noise + np.mean(apart, axis=1)
                 self._noise_days = forget * self._noise_days + 1.0
@@ -201,9 +201,9 @@ class DayShape:
 
     def in_force(self) -> Float | None:
         """Return the corrections in force at `centres`, shape (2, n); None before any day."""
-        if not np.any(self._days > 0.0):
+        if not (self._days > 0.0).any():
             return None
-        learned = self._learned - np.sum(self._learned * self._along, axis=1, keepdims=True) * self._along
+        learned = self._learned - (self._learned * self._along).sum(axis=1, keepdims=True) * self._along
         days = float(np.mean(self._days))
         equal = np.full(_SERIES, PRIOR_DAYS)
         if self._noise_days > 0.0:
@@ -235,7 +235,7 @@ class DayShape:
 
     def save_lasting(self) -> dict[str, Any] | None:
         """Return all but the part in progress as JSON-ready values, None before any minute."""
-        learned = bool(np.any(self._days > 0.0))
+        learned = bool((self._days > 0.0).any())
         if self._day is None and not learned:
             return None
         today = np.concatenate([self._sums, self._weights[None]])
@@ -295,7 +295,7 @@ class ShapedProfile:
     @property
     def is_prior(self) -> bool:
         """Whether it shapes a forecast without a day of this symbol behind it."""
-        return self._given_is_prior and (self._days is None or not np.any(self._days.days > 0.0))
+        return self._given_is_prior and (self._days is None or not (self._days.days > 0.0).any())
 
     def at(self, ts: int) -> tuple[float, float]:
         """Return the log levels of spread and excess at `ts`, ns."""
@@ -336,7 +336,7 @@ class ShapedProfile:
         before = self._theta.values
         self._theta.take(weight, shape, levels - added)
         moved = before - self._theta.values
-        if not np.any(moved):
+        if not moved.any():
             return 0.0, 0.0
         self._values = self._theta.values[:, None] * self._shape + self._added
         spread, excess = (moved * shape).tolist()
