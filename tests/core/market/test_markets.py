@@ -24,7 +24,7 @@ def test_state_is_restored_whichever_sides_have_shadows(begun: set[tuple[int, in
     for n, side in begun:
         shadows = lasting[f"shadows_{n}"][side]
         assert isinstance(shadows, Shadows)
-        shadows.begin(0, Shadow(0, 1.0, np.ones(n, np.uint8), (0.1, 0.2), 0.03))
+        shadows.begin([(0, Shadow(0, 1.0, np.ones(n, np.uint8), (0.1, 0.2), 0.03))])
     markets.mark("AAA")
     saved = markets.dump()
     assert markets.changes() == saved

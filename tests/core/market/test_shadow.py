@@ -12,8 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from impactd.core.allocator.cost import schedule_cost
+from impactd.core.allocator.optionality import anticipate
+from impactd.core.allocator.optionality import plain as problem_of
+from impactd.core.allocator.solvers.exact import cheapest
 from impactd.core.base.settings import MINUTE_NS
-from impactd.core.market.shadow import WHOLE, Shadow, Shadows, price_on
+from impactd.core.market.shadow import WHOLE, Shadow, Shadows, in_units, price_on
 from impactd.core.model.curves import Curves, Float
 from tests.core.model.minutes import SIZES, minute
 
@@ -31,7 +35,7 @@ def planned(n: int = 4, **terms: bool) -> Shadow:
 def charged(shadow: Shadow, intervals: Iterable[int], sizes: Float, g: Float) -> Shadow:
     """Return a shadow after some of its intervals."""
     held = Shadows(len(shadow.units))
-    held.begin(0, shadow)
+    held.begin([(0, shadow)])
     for t in intervals:
         held.charge(minute(t), MINUTE_NS, sizes, g, 1)
     [(_, after)] = held.take(minute(0))
@@ -73,7 +77,7 @@ def test_shadows_together_are_charged_and_saved_as_each_by_itself(seed: int, chi
         if rng.random() < 0.4:
             units = rng.integers(0, WHOLE + 1, n).astype(np.uint8)
             begun = Shadow(minute(t + 1), rng.uniform(0.1, 9.0), units, (0.1, 0.2), 0.03, paid=(1.0,) * (seed % 2))
-            held.begin(int(rng.integers(3)), begun)
+            held.begin([(int(rng.integers(3)), begun)])
             alone.append(begun)
         if rng.random() < 0.3:
             again, lasting, rest = Shadows(n), held.save_lasting(), orjson.dumps(held.save())
@@ -136,3 +140,41 @@ def test_price_at_continues_by_the_last_slope(qty: float, px: float) -> None:
 
 def test_price_at_one_size_is_its_price() -> None:
     assert price_on(9.0, np.array([1.0]), np.array([0.3])) == 0.3
+
+
+@given(seed=st.integers(0, 2**32 - 1), child_slices=st.integers(1, 4))
+@settings(max_examples=60, deadline=None)
+def test_plan_is_that_of_its_problem_step_by_step(seed: int, child_slices: int) -> None:
+    """To the bit: one compiled call against problems, solver and cost as orders have them."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 40))
+    variance = rng.uniform(0.0, 0.5, n) * rng.choice([0.0, 1e-13, 1.0])
+    beta, alpha, eta = (rng.uniform(0.0, 1e-3, n) * rng.choice([0.0, 1.0]) for _ in range(3))
+    ahead = Curves(
+        rng.uniform(0.001, 0.1, n), beta, alpha if seed % 2 else None, eta if seed % 3 else None,
+        float(rng.choice([0.5, 1.0, 1.5])), prior=False, scaled=True, as_of=None, spread_variance=variance,
+    )  # fmt: skip
+    qty = float(rng.uniform(1.0, 1e5))
+    expected = problem_of(ahead, child_slices=child_slices)
+    x, _ = cheapest(anticipate(ahead, expected, qty, np.full(n, np.inf), child_slices=child_slices), qty)
+    unit = float(np.max(x)) / WHOLE
+    units = np.rint(x / unit).astype(np.uint8)
+    cost = schedule_cost(expected, units * unit)
+    found = in_units(ahead, qty, child_slices)
+    assert (found[0].tolist(), found[1]) == (units.tolist(), unit)
+    # A power is NumPy's there and the C library's here, which differ in the last digit.
+    assert found[2] == (pytest.approx(cost, rel=1e-14) if ahead.eta is not None else cost)
+    still, _ = cheapest(expected, qty)
+    assert in_units(ahead, qty, child_slices, waits=False)[1] == float(np.max(still)) / WHOLE
+
+
+@pytest.mark.parametrize("n", [1, 5, 20])
+def test_curves_of_the_first_intervals_are_those_forecast_for_them(n: int) -> None:
+    rng = np.random.default_rng(n)
+    s, beta, variance = rng.uniform(0.01, 0.1, (3, 20))
+    whole = Curves(s, beta, None, None, 1.0, prior=True, scaled=True, as_of=7, spread_variance=variance)
+    first = whole.first(n)
+    assert (first.half_spread.tolist(), first.alpha, first.as_of) == (s[:n].tolist(), None, 7)
+    assert first.beta is not None
+    assert first.spread_variance is not None
+    assert (first.beta.tolist(), first.spread_variance.tolist()) == (beta[:n].tolist(), variance[:n].tolist())

@@ -43,7 +43,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.allocator.problem import Problem, curve_of
+from impactd.core.allocator.curve import Curve
+from impactd.core.allocator.problem import Problem, or_zeros, scaled_curve
 from impactd.core.allocator.solvers.separable import solve_separable
 from impactd.core.base.jit import inner_kernel, kernel
 from impactd.core.model.curves import Curves
@@ -132,13 +133,33 @@ def anticipate(curves: Curves, base: Problem, qty: float, cap: Float, *, child_s
     variance = curves.spread_variance
     if variance is None or float(variance.max(initial=0.0)) < NO_VARIANCE or not 0.0 < qty < cap.sum():
         return base
-    part = base.fraction
-    x, curve, price = np.empty(len(base)), base.curve, 0.0
+    s, part = curves.half_spread, base.fraction
+    terms = or_zeros(s, curves.beta, curves.alpha, curves.eta)
+    found = anticipated(qty, base.curve, s, *terms, variance, cap, part, child_slices, np.empty(len(base)))
+    return Problem(found, base.cap, part)
+
+
+@kernel
+def anticipated(
+    qty: float,
+    base: Curve,
+    half_spread: Float,
+    beta: Float,
+    alpha: Float,
+    eta: Float,
+    variance: Float,
+    cap: Float,
+    fraction: Float,
+    child_slices: int,
+    x: Float,
+) -> Curve:
+    """Return the costs at which the price of `qty` shares stays, from `base` on; `x` (N,) is filled with a schedule."""
+    curve, price = base, 0.0
     for _ in range(MAX_SOLVES):
-        found, _ = solve_separable(qty, curve, cap, part, x)
+        found, _ = solve_separable(qty, curve, cap, fraction, x)
         if not math.isfinite(found) or abs(found - price) <= SETTLED * found:
             break
         price = found
-        chance, mean = chances(price, curves.half_spread, variance)
-        curve = curve_of(mean, curves.beta, curves.alpha, curves.eta, curves.delta, part * chance, child_slices)
-    return base if curve is base.curve else Problem(curve, base.cap, part)
+        chance, mean = chances(price, half_spread, variance)
+        curve = scaled_curve(mean, beta, alpha, eta, base.delta, fraction * chance, child_slices)
+    return curve

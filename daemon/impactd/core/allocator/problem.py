@@ -208,12 +208,27 @@ def curve_of(
     child_slices: int,
 ) -> Curve:
     """Return the costs of `Problem.from_impact`, nothing of which lasts; values are not checked."""
+    return scaled_curve(half_spread, *or_zeros(half_spread, beta, alpha, eta), delta, fraction, child_slices)
+
+
+def or_zeros(
+    half_spread: Float, beta: Float | None, alpha: Float | None, eta: Float | None
+) -> tuple[Float, Float, Float]:
+    """Return coefficients as kernels take them: zeros for None."""
     zero = np.zeros(half_spread.shape[0])
-    scale = 1.0 / (fraction * child_slices)
-    return Curve(
-        s=half_spread,
-        b=zero if beta is None else beta * scale,
-        a=zero if alpha is None else alpha * scale * scale,
-        e=zero if eta is None else eta * scale**delta,
-        delta=delta,
-    )
+    return zero if beta is None else beta, zero if alpha is None else alpha, zero if eta is None else eta
+
+
+@kernel
+def scaled_curve(
+    half_spread: Float, beta: Float, alpha: Float, eta: Float, delta: float, fraction: Float, child_slices: int
+) -> Curve:
+    """Return `curve_of` coefficients none of which is None."""
+    n = half_spread.shape[0]
+    b, a, e = np.empty(n), np.empty(n), np.empty(n)
+    for t in range(n):
+        scale = 1.0 / (fraction[t] * child_slices)
+        b[t] = beta[t] * scale
+        a[t] = alpha[t] * scale * scale
+        e[t] = eta[t] * scale**delta if eta[t] > 0.0 else 0.0
+    return Curve(half_spread, b, a, e, delta)

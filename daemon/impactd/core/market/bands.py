@@ -295,10 +295,12 @@ class CostBands:
                     self._cells[k][j].score(error, SPACING[k] / n, held, self.levels)
                     self.changed = True
                     scored.append((n, held))
-            for j in self._begins(k, end, turn, stats):
-                begun = self._begun(k, j, end, forecast, known, paid or ())
-                if begun is not None:
-                    self.shadows[k].begin(j, begun)
+        # The longest first: what is forecast for them is the shorter ones' too.
+        for k in reversed(range(len(HORIZONS))):
+            begun = [
+                (j, self._begun(k, j, end, forecast, known, paid or ())) for j in self._begins(k, end, turn, stats)
+            ]
+            self.shadows[k].begin([(j, shadow) for j, shadow in begun if shadow is not None])
         return scored
 
     def _error(self, shadow: Shadow, paid: tuple[float, ...] | None) -> float | None:

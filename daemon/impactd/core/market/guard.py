@@ -32,14 +32,13 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.allocator.cost import schedule_cost
-from impactd.core.allocator.optionality import plain
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.exact import cheapest
 from impactd.core.base.jit import kernel
 from impactd.core.base.session import Session
 from impactd.core.books.grid import PLAN_REACH
 from impactd.core.books.minute import MinuteStats
-from impactd.core.market.shadow import WHOLE, price_on
+from impactd.core.market.shadow import in_units, price_on
 from impactd.core.model.curves import Curves, Float, Int
 
 #: Intervals that a trial lasts, and from one to the next.
@@ -231,15 +230,13 @@ class Guard:
             return None
         self._ask = PLAN_REACH * float(stats.sizes[0])
         starts = start + np.arange(HORIZON, dtype=np.int64) * self._interval_ns
-        plans = np.empty((len(RATES), HORIZON))
+        unit, units = np.empty(len(RATES)), np.empty((len(RATES), HORIZON), np.uint8)
         for k, multiple in enumerate(RATES):
             rate = multiple * self._ask
             curves = forecast(starts, rate)
             if not curves.scaled:
                 return None
-            plans[k] = cheapest(plain(curves, child_slices=self._slices), rate * HORIZON)[0]
-        unit = np.max(plans, axis=1) / WHOLE
-        units = np.rint(plans / unit[:, None]).astype(np.uint8)
+            units[k], unit[k], _ = in_units(curves, rate * HORIZON, self._slices, waits=False)
         paid, shares, even = np.zeros((3, len(RATES)))
         return _Trial(start, unit, units, paid, shares, even)
 

@@ -13,15 +13,17 @@ as if the book continued with its last slope.
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from impactd.core.allocator.cost import schedule_cost
-from impactd.core.allocator.optionality import anticipate, plain
-from impactd.core.allocator.solvers.exact import cheapest
+from impactd.core.allocator.cost import exact_sum
+from impactd.core.allocator.optionality import NO_VARIANCE, anticipated
+from impactd.core.allocator.problem import or_zeros, scaled_curve
+from impactd.core.allocator.solvers.separable import solve_separable
 from impactd.core.base.jit import kernel
 from impactd.core.model.curves import Curves, Float, Int
 
@@ -73,15 +75,10 @@ class Shadow:
         paid: tuple[float, ...] = (),
     ) -> Self | None:
         """Return the plan of `qty` shares by `curves`, or None where they have no price."""
-        free = np.full(len(curves.half_spread), np.inf)
-        expected = plain(curves, child_slices=child_slices)
-        x, _ = cheapest(anticipate(curves, expected, qty, free, child_slices=child_slices), qty)
-        unit = float(x.max()) / WHOLE
+        units, unit, cost = in_units(curves, qty, child_slices)
         if not (curves.scaled and unit > 0.0):
             return None
-        units = np.rint(x / unit).astype(np.uint8)
-        sizes = np.asarray(units * unit, np.float64)
-        expected_px = schedule_cost(expected, sizes) / float(sizes.sum())
+        expected_px = cost / float((units * unit).sum())
         return cls(start, unit, units, issued, expected_px, paid=paid) if expected_px > 0.0 else None
 
     def error(self) -> float | None:
@@ -129,14 +126,17 @@ class Shadows:
         """Return how many there are."""
         return len(self._rest)
 
-    def begin(self, j: int, shadow: Shadow) -> None:
-        """Add a shadow of the `j`-th size."""
-        self._start = np.append(self._start, shadow.start)
-        self._unit = np.append(self._unit, shadow.unit)
-        self._units = np.concatenate([self._units, shadow.units[None]])
-        self._cost = np.append(self._cost, shadow.realised_cost)
-        self._charged = np.append(self._charged, shadow.charged)
-        self._rest.append((j, shadow.issued, shadow.expected_px, shadow.paid))
+    def begin(self, shadows: Sequence[tuple[int, Shadow]]) -> None:
+        """Add shadows, each with the number of its size."""
+        if not shadows:
+            return
+        new = [shadow for _, shadow in shadows]
+        self._start = np.append(self._start, [shadow.start for shadow in new])
+        self._unit = np.append(self._unit, [shadow.unit for shadow in new])
+        self._units = np.concatenate([self._units, [shadow.units for shadow in new]])
+        self._cost = np.append(self._cost, [shadow.realised_cost for shadow in new])
+        self._charged = np.append(self._charged, [shadow.charged for shadow in new])
+        self._rest += [(j, shadow.issued, shadow.expected_px, shadow.paid) for j, shadow in shadows]
         self.changed = True
 
     def charge(self, minute: int, interval_ns: int, sizes: Float, g: Float, child_slices: int) -> None:
@@ -192,6 +192,42 @@ class Shadows:
         self._units = np.frombuffer(base64.b64decode(units), np.uint8).reshape(-1, n).copy()
         self._rest = [(j, tuple(issued), expected_px, tuple(paid)) for j, issued, expected_px, paid in rest]
         self._cost, self._charged = np.zeros(len(rest)), np.zeros(len(rest), np.int64)
+
+
+def in_units(
+    curves: Curves, qty: float, child_slices: int, *, waits: bool = True
+) -> tuple[npt.NDArray[np.uint8], float, float]:
+    """Return the cheapest schedule of `qty` shares in units, shape (N,); the unit, shares; and its cost, currency.
+
+    One that `waits` counts on being planned again (`impactd.core.allocator.optionality`).
+    """
+    s, seen = curves.half_spread, curves.spread_variance
+    variance = seen if waits and seen is not None else np.empty(0)
+    return _in_units(qty, s, *or_zeros(s, curves.beta, curves.alpha, curves.eta), curves.delta, variance, child_slices)
+
+
+@kernel
+def _in_units(
+    qty: float, s: Float, beta: Float, alpha: Float, eta: Float, delta: float, variance: Float, child_slices: int
+) -> tuple[npt.NDArray[np.uint8], float, float]:
+    """Return what `in_units` does; no spread swings where `variance` is empty."""
+    n = s.shape[0]
+    x, free, whole, units = np.empty(n), np.full(n, np.inf), np.ones(n), np.zeros(n, np.uint8)
+    base = scaled_curve(s, beta, alpha, eta, delta, whole, child_slices)
+    curve = base
+    if variance.shape[0] > 0 and np.max(variance) >= NO_VARIANCE:
+        curve = anticipated(qty, base, s, beta, alpha, eta, variance, free, whole, child_slices, x)
+    solve_separable(qty, curve, free, whole, x)
+    unit = np.max(x) / WHOLE
+    if not unit > 0.0:
+        return units, 0.0, 0.0
+    for t in range(n):
+        units[t] = np.uint8(np.rint(x[t] / unit))
+        size = units[t] * unit
+        x[t] = size * (base.s[t] + size * (base.b[t] + size * base.a[t]))
+        if base.e[t] > 0.0:
+            x[t] += base.e[t] * size ** (1.0 + delta)
+    return units, unit, exact_sum(x)
 
 
 @kernel

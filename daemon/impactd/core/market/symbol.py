@@ -239,7 +239,7 @@ class SymbolMarket:
         record = dataclasses.replace(
             record,
             bands=self._bands[record.side].record(),
-            trust=guard.trust(0.0) if self._guarded else 1.0,
+            trust=self._trust(record.side, 0.0),
             capture=guard.capture,
         )
         if ratio == 1.0:
@@ -260,13 +260,15 @@ class SymbolMarket:
         self, side: Side, stats: MinuteStats, counts: Counts, known: Known, paid: tuple[float, ...] | None = None
     ) -> None:
         """Update the side's bands with the minute, and count the shadow plans that ended in it."""
-        bands = self._bands[side]
-        for n, held in bands.update(
-            stats,
-            lambda starts, rate: self._curves(side, starts, rate),
-            known,
-            paid,
-        ):
+        bands, longest = self._bands[side], dict[float, Curves]()
+
+        def forecast(starts: Int, rate: float) -> Curves:
+            # All begin together: what is forecast for the longest is the shorter ones' too.
+            if rate not in longest or len(longest[rate].half_spread) < starts.size:
+                longest[rate] = self._sides[side].forecast(starts, rate / self._slices)
+            return longest[rate].first(starts.size).shrunk(self._trust(side, rate))
+
+        for n, held in bands.update(stats, forecast, known, paid):
             counts.shadows[n] += 1
             for level, holds in zip(bands.levels, held, strict=True):
                 counts.shadows_held[n, level] += holds
@@ -291,8 +293,10 @@ class SymbolMarket:
 
     def _curves(self, side: Side, starts: Int, rate: float, book: BookCurve | None = None) -> Curves:
         """Return the forecast of `side`, shrunk by its guard for plans at `rate` (shares an interval)."""
-        part = self._guards[side].trust(rate) if self._guarded else 1.0
-        return self._sides[side].forecast(starts, rate / self._slices, book).shrunk(part)
+        return self._sides[side].forecast(starts, rate / self._slices, book).shrunk(self._trust(side, rate))
+
+    def _trust(self, side: Side, rate: float) -> float:
+        return self._guards[side].trust(rate) if self._guarded else 1.0
 
     def forecast(self, side: Side, at: int, starts: Int) -> Curves:
         """Return the forecast of `side` at event time `at` (ns), before its guard and the bias of fills."""

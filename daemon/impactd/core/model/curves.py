@@ -122,6 +122,17 @@ class Curves:
     #: expected now; None for none.
     spread_variance: Float | None = None
 
+    def first(self, n: int) -> Curves:
+        """Return the curves of the first `n` intervals."""
+        if n == len(self.half_spread):
+            return self
+        terms = (self.beta, self.alpha, self.eta, self.spread_variance)
+        beta, alpha, eta, variance = (None if term is None else term[:n] for term in terms)
+        half_spread = self.half_spread[:n]
+        return dataclasses.replace(
+            self, half_spread=half_spread, beta=beta, alpha=alpha, eta=eta, spread_variance=variance
+        )
+
     def corrected(self, ratio: float) -> Curves:
         """Return the curves with every cost multiplied by `ratio`."""
         if ratio == 1.0:
