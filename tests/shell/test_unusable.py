@@ -153,3 +153,85 @@ def test_data_without_a_symbol_in_a_file_that_names_none_need_one(tmp_path: Path
     with pytest.raises(InputFileError, match="name no symbol; give it: --symbol NAME"):
         list(read_ticks(path))
     assert next(read_ticks(path, symbol="FROG")).batch.symbols == ("FROG",)
+
+
+ASKED = {"type": "new", "cl_ord_id": "A1", "symbol": "FROG", "side": "buy", "order_qty": 100, "ts_event": T0}
+
+
+def replayed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], *options: str, **events: list[dict[str, Any]]
+) -> tuple[int, str, str]:
+    """Replay an hour of books with these events; return the exit status, what standard output and error have."""
+    (tmp_path / "good.jsonl").write_bytes(books(60))
+    files = []
+    for topic, records in events.items():
+        (tmp_path / f"{topic}.jsonl").write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in records))
+        files += [f"--{topic}", str(tmp_path / f"{topic}.jsonl")]
+    code = main(["replay", "--data", str(tmp_path / "good.jsonl"), *files, *options, "--out", str(tmp_path / "out")])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def asked(cl_ord_id: str, **terms: Any) -> dict[str, Any]:
+    return ASKED | {"cl_ord_id": cl_ord_id, "start": T0, "end": T0 + 1_800 * SECOND} | terms
+
+
+@pytest.mark.parametrize(
+    ("orders", "code", "named"),
+    [
+        ([asked("A1", limit_px=0)], 4, "limit_px"),
+        ([asked("A1", min_clip_qty=50, max_interval_qty=10), asked("A2", limit_px=-1)], 4, "min_clip_qty"),
+        ([asked("A1", limit_px=-1), asked("A2")], 0, "limit_px"),
+        ([asked("A1", ts_event=T0 + 86_400 * SECOND, end=T0 + 90_000 * SECOND)], 4, "after the end of the data"),
+    ],
+)
+def test_replay_states_why_an_order_was_rejected_and_that_none_was_worked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], orders: list[dict[str, Any]], code: int, named: str
+) -> None:
+    found, out, err = replayed(tmp_path, capsys, orders=orders)
+    assert found == code
+    assert named in (err if code else out)
+
+
+def halt(scope: str, kind: str = "halt", second: int = 60) -> dict[str, Any]:
+    return {"type": kind, "scope": scope, "reason": "test", "ts_event": T0 + second * SECOND}
+
+
+@pytest.mark.parametrize(
+    ("controls", "code", "warned"),
+    [
+        ([halt("*")], 0, ""),
+        ([halt("FROG")], 0, ""),
+        ([halt("A1")], 0, ""),
+        ([halt("A2")], 0, ""),
+        ([halt("frog")], 3, "frog"),
+        ([halt("A1"), halt("NONE", "resume", 90)], 3, "NONE"),
+        ([halt("*"), halt("FROG", "resume", 90)], 0, "resume of FROG lifts nothing"),
+        ([halt("FROG"), halt("FROG", "resume", 90)], 0, ""),
+    ],
+)
+def test_replay_names_controls_that_match_or_lift_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], controls: list[dict[str, Any]], code: int, warned: str
+) -> None:
+    replace = {"type": "replace", "cl_ord_id": "A2", "orig_cl_ord_id": "A1", "symbol": "FROG", "order_qty": 90}
+    orders = [asked("A1"), replace | {"ts_event": T0 + 30 * SECOND}]
+    found, _, err = replayed(tmp_path, capsys, orders=orders, control=controls)
+    assert found == code
+    assert (warned in err) if warned else not err
+
+
+def test_replay_names_a_symbol_that_the_data_contradict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--symbol CRWV" in replayed(tmp_path, capsys, "--symbol", "CRWV")[2]
+
+
+@pytest.mark.parametrize("qty", [0, 40])
+def test_replay_does_not_blame_limits_for_fills_that_did_not_come(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], qty: int
+) -> None:
+    fill = {"type": "fill", "exec_id": "E1", "cl_ord_id": "A1", "symbol": "FROG", "last_qty": qty, "last_px": 31.2}
+    fills = [fill | {"ts_event": T0 + 90 * SECOND}] if qty else []
+    code, out, _ = replayed(tmp_path, capsys, orders=[asked("A1")], executions=fills)
+    assert code == 0
+    assert f"{100 - qty} was not traded before its window ended" in out
+    assert "limits" not in out
+    assert "-0.0" not in out

@@ -23,7 +23,8 @@ EXIT_CODES: Final = {
     0: "success",
     1: "failure: the command could not be carried out, or a check failed; standard error states why",
     2: "wrong usage, or input or settings that cannot be used; one line states what to change",
-    3: "`impactd audit`: part of it cannot be derived or read; `halt`, `resume`: written, but the scope is unknown",
+    3: "`impactd audit`: part of it cannot be derived or read; `halt`, `resume`, and `replay` of them: the scope is "
+    "no known symbol or order",
     4: "nothing of an input could be used; standard error names it with the first reason, other inputs were used",
     130: "interrupted",
 }

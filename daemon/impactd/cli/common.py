@@ -48,6 +48,12 @@ class NothingUsableError(click.ClickException):
     exit_code = 4
 
 
+class UnmatchedError(click.ClickException):
+    """A control was written or applied, and its scope matches nothing that is known."""
+
+    exit_code = 3
+
+
 class Named(NamedTuple):
     """The argument as given, and the files that it refers to."""
 

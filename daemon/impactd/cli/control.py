@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from impactd.cli.common import Failure, InputError, example, in_order, load_settings, settings_options
+from impactd.cli.common import Failure, InputError, UnmatchedError, example, in_order, load_settings, settings_options
 
 if TYPE_CHECKING:
     from impactd.config import Settings
@@ -105,16 +105,10 @@ def _give(
     if known is None and kind == "halt":
         known = _is_known(settings, control)
     if known is False:
-        raise Unmatched(
+        raise UnmatchedError(
             f"warning: {kind} of {what} is written, but the service knows no symbol or order of that name; "
             "check its spelling (it applies to one that comes later)"
         )
-
-
-class Unmatched(click.ClickException):
-    """The control was written, and its scope matches nothing that is known."""
-
-    exit_code = 3
 
 
 def _is_known(settings: Settings, control: Control) -> bool | None:

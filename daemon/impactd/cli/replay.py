@@ -12,6 +12,7 @@ from impactd.cli.common import (
     Day,
     InputError,
     NothingUsableError,
+    UnmatchedError,
     data_options,
     directory_option,
     example,
@@ -100,6 +101,8 @@ def command(
     write_summary(summary, text, as_json=as_json)
     if summary.unusable:
         raise NothingUsableError("\n".join(summary.unusable))
+    if summary.unmatched:
+        raise UnmatchedError("\n".join(summary.unmatched))
 
 
 def _replay(sources: Sources, settings: Settings, traded: Hours, out: Path, progress: Progress | None) -> ReplaySummary:

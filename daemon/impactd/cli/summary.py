@@ -121,8 +121,10 @@ def answer(o: OrderSummary) -> list[str]:
     filled = f"{o.cum_qty:,}" if o.cum_qty else "nothing"
     assumed = ", if each plan fills as scheduled" if o.fills == "scheduled" and o.cum_qty else ""
     by = f" ({', '.join(o.shortfall_limits)})" if o.shortfall_limits else ""
-    short = f"; {o.shortfall_qty:,} cannot be placed within its limits{by}" if o.shortfall_qty else ""
+    left = "was not traded before its window ended" if o.status == "expired" else "cannot be placed within its limits"
+    short = f"; {o.shortfall_qty:,} {left}{by}" if o.shortfall_qty else ""
     status = "active when the data end" if o.status == "active" else o.status
+    status += f": {o.text}" if o.text else ""
     lines = [f"{o.cl_ord_id}: {done} {filled} of {o.order_qty:,} {o.symbol} ({status}){assumed}{short}."]
     if not o.cum_qty:
         return [*lines, *_expectation(o)]

@@ -198,5 +198,5 @@ def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:,.2f}" if value != round(value) else f"{value:,.0f}"
+        return f"{value:z,.2f}" if value != round(value) else f"{value:z,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -29,6 +29,8 @@ from impactd.core.engine import Engine
 from impactd.core.inputs.events import Control, NewOrder, Received
 from impactd.core.inputs.inbox import EVENT_TOPICS, Inbox
 from impactd.core.inputs.ticks import BOOK, TickBatch
+from impactd.core.orders.halts import EVERYTHING
+from impactd.core.orders.order import Status
 from impactd.shell.calendar_check import CalendarCheck
 from impactd.shell.files import FileReport, merge_files
 from impactd.shell.outputs import OutputFiles
@@ -104,6 +106,8 @@ class ReplaySummary:
     warnings: tuple[str, ...]
     #: Inputs of which nothing could be used, each with its first reason.
     unusable: tuple[str, ...]
+    #: Controls whose scope is no symbol of the data and no id of an order, each in words.
+    unmatched: tuple[str, ...]
     directory: str
     files: dict[str, int]
     #: Wall time.
@@ -139,6 +143,11 @@ class Reading:
     records: int = 0
     symbols: set[str] = field(default_factory=set)
     unusable: list[str] = field(default_factory=list)
+    #: Every id that an order or a request has.
+    ids: set[str] = field(default_factory=set)
+    controls: list[Control] = field(default_factory=list)
+    #: Symbols that the caller has given to data that name none.
+    given: set[str] = field(default_factory=set)
 
     def add(self, decoded: Decoded) -> None:
         """Count one batch of ticks."""
@@ -211,6 +220,7 @@ def replay(
 
         for part in parts:
             part.engine.genesis(zero)
+        reading.given |= {part.rpartition("=")[2].strip() for part in (sources.symbol or "").split(",") if part}
         lot_sizes = _put_events(sources.events(), parts, limits, reading)
         ticks = merge_files(sources.data, sources.codec, sources.symbol, batch_rows, limits)
         for decoded in ticks:
@@ -237,6 +247,8 @@ def replay(
     }
     answers = price(questions, (decoded.batch for decoded in again), settings.books)
     orders = tally.orders(answers)
+    if sources.orders is not None and (why := _none_taken(orders, waiting)) is not None:
+        reading.unusable.append(f"{sources.orders}: {why}")
     summary = summarise(tally, orders, reading, engines, written, out, time.monotonic() - started, waiting)
     return replace(summary, warnings=(*summary.warnings, *calendars.warnings()))
 
@@ -287,6 +299,9 @@ def _put_events(
             mine = [item for item in received if _is_home(item, part.number, len(parts))]
             part.offsets[topic] = [item.offset for item in mine]
             part.inbox.put_events(topic, mine, refused if part.number == 0 else [], end)
+        reading.controls += [item.event for item in received if isinstance(item.event, Control)]
+        if topic is Topic.ORDERS:
+            reading.ids |= {item.event.cl_ord_id for item in received}
         orders = [item.event for item in received if isinstance(item.event, NewOrder)]
         lot_sizes |= {order.cl_ord_id: (order.symbol, order.terms.lot_size) for order in orders}
     return lot_sizes
@@ -342,10 +357,42 @@ def summarise(
         last_ns=reading.last_ns,
         warnings=tuple(_warnings(reading, tally, waiting)),
         unusable=tuple(_unusable(reading, tally, rejected)),
+        unmatched=tuple(_unmatched(reading, tally)),
         directory=str(out),
         files={path.name: path.stat().st_size for path in written},
         seconds=seconds,
     )
+
+
+def _none_taken(orders: Sequence[OrderSummary], waiting: Mapping[str, int]) -> str | None:
+    """Return why no order was worked at all, or None."""
+    if not orders and waiting.get(Topic.ORDERS):
+        return "all of it lies after the end of the data; send times of the recorded day"
+    if orders and all(order.status == Status.REJECTED for order in orders):
+        return f"all {len(orders):,} orders were rejected; the first: {orders[0].cl_ord_id}: {orders[0].text}"
+    return None
+
+
+def _unmatched(reading: Reading, tally: Tally) -> Iterator[str]:
+    """Yield the controls whose scope matches nothing."""
+    known = {EVERYTHING, *reading.symbols, *tally.symbols(), *reading.ids}
+    for control in reading.controls:
+        if control.scope not in known:
+            yield (
+                f"{control.type} of {control.scope} matches no symbol of the data and no order; check its spelling "
+                f"(there are {some(known - {EVERYTHING})})"
+            )
+
+
+def _lifts_nothing(reading: Reading) -> Iterator[str]:
+    """Yield the resumes of scopes that were not halted by themselves while others were."""
+    halted: set[str] = set()
+    for control in sorted(reading.controls, key=lambda item: item.ts_event):
+        if control.type == "halt":
+            halted.add(control.scope)
+        elif control.scope not in halted and halted:
+            yield f"resume of {control.scope} lifts nothing: what was halted is {some(halted)}; resume that"
+        halted -= {control.scope} if control.type == "resume" else set()
 
 
 def _unusable(reading: Reading, tally: Tally, rejected: Mapping[str, int]) -> Iterator[str]:
@@ -363,9 +410,12 @@ def _unusable(reading: Reading, tally: Tally, rejected: Mapping[str, int]) -> It
 def _warnings(reading: Reading, tally: Tally, waiting: Mapping[str, int]) -> Iterator[str]:
     for symbol in sorted(tally.symbols() - reading.symbols):
         yield f"no tick of {symbol}, which has an order; there are ticks of {some(reading.symbols)}"
+    for symbol in sorted(reading.given - reading.symbols if reading.ticks else ()):
+        yield f"--symbol {symbol} names no tick: the data are of {some(reading.symbols)}"
     for reason in ("truncated", "corrupt"):
         if reading.refused[reason]:
             yield f"{reading.refused[reason]} records are {reason}: is a file cut short? See dlq.jsonl"
+    yield from _lifts_nothing(reading)
     for topic, n in waiting.items():
         yield f"{n} {topic} records lie after the end of the data and were not applied"
     if tally.dead["orphan"]:

@@ -33,6 +33,8 @@ class OrderSummary:
     symbol: str
     side: str
     status: str
+    #: Reason of the status, such as why it was rejected; None without one.
+    text: str | None
     order_qty: int | float
     cum_qty: int | float
     leaves_qty: int | float
@@ -127,6 +129,7 @@ class _Order:
             symbol=plan.symbol,
             side=plan.side.value,
             status=plan.status,
+            text=plan.text,
             order_qty=format_qty(plan.order_qty),
             cum_qty=format_qty(plan.cum_qty),
             leaves_qty=format_qty(plan.leaves_qty),

@@ -121,8 +121,8 @@ def profile(plan: Message, width: int = _PROFILE_WIDTH) -> str:
 
 
 def number(value: float | None, digits: int = 1, unit: str = "") -> str:
-    """Return a figure for people: thousands apart, a dash for none."""
-    return "-" if value is None else f"{value:,.{digits}f}{unit}"
+    """Return a figure for people: thousands apart, a dash for none, and no minus before a zero."""
+    return "-" if value is None else f"{value:z,.{digits}f}{unit}"
 
 
 def saving_text(plan: Message) -> str:

@@ -111,7 +111,7 @@ def _summary(report: dict[str, Any]) -> str:
     own = found.get(ENGINE)
     if own is None or own["cost_bps"] is None:
         return ""
-    costs = {name: f"{found[name]['cost_bps']:.2f}" for name in (ENGINE, "twap", "hindsight")}
+    costs = {name: f"{found[name]['cost_bps']:z.2f}" for name in (ENGINE, "twap", "hindsight")}
     interval = own["capture_ci90"]
     bounds = "" if interval is None else f" (90% interval {percent(interval[0])} to {percent(interval[1])})"
     what = _title(report["pooled"]["window"], report)
@@ -155,7 +155,7 @@ def _sides(report: dict[str, Any]) -> list[list[str]]:
         found = entry["strategies"]
         own = found.get(ENGINE)
         if own is not None:
-            costs = [f"{found[name]['cost_bps']:.2f} bps" for name in ("twap", ENGINE, "hindsight")]
+            costs = [f"{found[name]['cost_bps']:z.2f} bps" for name in ("twap", ENGINE, "hindsight")]
             beats = f"{own['beat_twap']:.0%} of {own['windows']}"
             shares = [percent(own["capture"]), beats, percent(own["beyond_depth"])]
             rows.append([entry["symbol"], entry["side"], entry["window"], *costs, *shares])
@@ -166,7 +166,7 @@ def _skill(report: dict[str, Any]) -> list[list[str]]:
     rows = [["intervals ahead", "forecast", "log error", "bias", "rank correlation", "n"]]
     for row in report["skill"]:
         rank = "-" if row["rank_correlation"] is None else f"{row['rank_correlation']:.2f}"
-        figures = [f"{row['log_error']:.3f}", f"{row['log_bias']:+.3f}", rank, f"{row['n']:,}"]
+        figures = [f"{row['log_error']:.3f}", f"{row['log_bias']:+z.3f}", rank, f"{row['n']:,}"]
         rows.append([str(row["horizon"]), row["forecast"], *figures])
     return rows
 
@@ -177,7 +177,7 @@ def _calibration(report: dict[str, Any]) -> list[list[str]]:
         for name, label in (("as_planned", "first plan, not replanned"), ("as_traded", "as traded")):
             found = row[name]
             inside = [percent(found[key]) for key in ("band80", "below80", "above80", "band95")]
-            rows.append([row["window"], label, *inside, f"{found['log_ratio']:+.3f}", str(row["orders"])])
+            rows.append([row["window"], label, *inside, f"{found['log_ratio']:+z.3f}", str(row["orders"])])
     return rows
 
 
@@ -185,7 +185,7 @@ def _persistence(report: dict[str, Any]) -> list[list[str]]:
     rows = [["windows", "what lasts", "share of it", "capture of the engine", "TWAP", "engine", "hindsight's schedule"]]
     for row in report["persistence"]:
         if ENGINE in row["cost"]:
-            costs = [f"{row['cost'][name]:,.0f}" for name in ("twap", ENGINE, "hindsight")]
+            costs = [f"{row['cost'][name]:z,.0f}" for name in ("twap", ENGINE, "hindsight")]
             what = {"persistent": "own depletion", "reacted": "reaction of the flow"}[row["footprint"]]
             rows.append([row["window"], what, f"{row['share']:.0%}", percent(row["capture"][ENGINE]), *costs])
     return rows
@@ -196,7 +196,7 @@ def _scenarios(report: dict[str, Any]) -> list[list[str]]:
     for entry in report["scenarios"]:
         found = entry["strategies"]
         if ENGINE in found:
-            costs = [f"{found[name]['cost_bps']:.2f}" for name in ("twap", ENGINE, "hindsight")]
+            costs = [f"{found[name]['cost_bps']:z.2f}" for name in ("twap", ENGINE, "hindsight")]
             order = [entry["symbol"], entry["side"], f"{entry['qty']:,.10g}", str(entry["horizon_min"])]
             rows.append([*order, str(found[ENGINE]["windows"]), *costs, percent(found[ENGINE]["capture"])])
     return rows

@@ -235,8 +235,8 @@ def hours_text(question: Mapping[str, Any]) -> str:
 
 def _answer(hours: str, order: dict[str, Any]) -> str:
     cost, qty, expected = order["cost"], order["qty"], order["expected"]
-    bps = {name: f"{1e4 * value / order['notional']:.2f}" for name, value in cost.items()}
-    money = {name: f"{value:,.2f}" for name, value in cost.items()}
+    bps = {name: f"{1e4 * value / order['notional']:z.2f}" for name, value in cost.items()}
+    money = {name: f"{value:z,.2f}" for name, value in cost.items()}
     ours = ENGINE in cost
     text = (
         f"{order['side'].capitalize()} {qty:,.10g} {order['symbol']} on {order['day']}, {hours}: "
@@ -313,9 +313,9 @@ def table(report: dict[str, Any]) -> list[tuple[str, list[list[str]]]]:
             rows.append(
                 [
                     name,
-                    f"{value['cost']:,.0f}",
-                    "-" if value["cost_bps"] is None else f"{value['cost_bps']:.2f}",
-                    "-" if value["saved_bps"] is None else f"{value['saved_bps']:.2f}",
+                    f"{value['cost']:z,.0f}",
+                    "-" if value["cost_bps"] is None else f"{value['cost_bps']:z.2f}",
+                    "-" if value["saved_bps"] is None else f"{value['saved_bps']:z.2f}",
                     percent(value["capture"]),
                     "-" if interval is None else f"{percent(interval[0])} to {percent(interval[1])}",
                     *(percent(one) for one in value["capture_later"] or [None] * len(_LATER)),
