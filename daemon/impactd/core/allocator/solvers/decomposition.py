@@ -49,7 +49,7 @@ from impactd.core.allocator.curve import Curve, Float, less, lot_price
 from impactd.core.allocator.lots.separable import best_exchange, move_lots, repair
 from impactd.core.allocator.supply import invert_marginal, model_kind
 from impactd.core.allocator.waterfill import share
-from impactd.core.base.jit import kernel
+from impactd.core.base.jit import inner_kernel, kernel
 
 Bools = npt.NDArray[np.bool_]
 
@@ -251,7 +251,7 @@ def _levels(  # noqa: PLR0912  # one search, told in order in one compiled funct
                     last += 1
 
 
-@kernel
+@inner_kernel
 def _next(i: int, j: int, after: int, room: Int, onward: Int, back: Int, nested: Bools, level: Int) -> int:
     """Return the next interval, from place `after` on, that order i can move a lot to from j in one step; -1 for none.
 
@@ -272,7 +272,7 @@ def _next(i: int, j: int, after: int, room: Int, onward: Int, back: Int, nested:
     return -1
 
 
-@kernel
+@inner_kernel
 def _next_back(i: int, j: int, room: Int, back: Int, level: Int) -> int:
     """Return the next earlier interval that order i can move a lot to from j in one step; -1 for none."""
     for k in range(j):
@@ -296,9 +296,10 @@ def _flow(  # noqa: PLR0912  # one search, told in order in one compiled functio
     path, via = np.empty(size + 1, np.int64), np.empty(size + 1, np.int64)
     while True:
         _levels(give, room, onward, back, nested, surplus, seen, queue, level)
-        arrives = False
+        arrives, deepest = False, 0
         for j in range(size):
             arrives |= level[j] > 0 and deficit[j] > 0
+            deepest = max(deepest, level[j])
         if not arrives:
             return
         turn[:] = 0
@@ -309,7 +310,7 @@ def _flow(  # noqa: PLR0912  # one search, told in order in one compiled functio
             while surplus[source] > 0 and level[source] == 0:
                 j = path[depth]
                 u = -1
-                while turn[j] < orders:
+                while turn[j] < orders and level[j] < deepest:  # from the deepest level nothing leads on
                     i = turn[j]
                     if give[i, j] > 0:
                         u = _next(i, j, 0 if nested[i] else place[j], room, onward, back, nested, level)
@@ -339,7 +340,7 @@ def _flow(  # noqa: PLR0912  # one search, told in order in one compiled functio
                 depth = 0
 
 
-@kernel
+@inner_kernel
 def _movable(i: int, j: int, u: int, give: Int, room: Int, onward: Int, back: Int, nested: Bools) -> int:
     """Return how many lots order i can move from interval j to u."""
     amount: int = min(give[i, j], room[i, u])
@@ -351,7 +352,7 @@ def _movable(i: int, j: int, u: int, give: Int, room: Int, onward: Int, back: In
     return amount
 
 
-@kernel
+@inner_kernel
 def _move(i: int, j: int, u: int, amount: int, give: Int, room: Int, onward: Int, back: Int, nested: Bools) -> None:
     """Move `amount` lots of order i from interval j to u."""
     give[i, j] -= amount
