@@ -37,7 +37,7 @@ from impactd.core.base.topics import SIDES, Side, Topic
 from impactd.core.books.aggregator import MinuteAggregator
 from impactd.core.books.grid import PLAN_REACH
 from impactd.core.books.store import FOREVER
-from impactd.core.inputs.ticks import Float
+from impactd.core.inputs.ticks import Float, Int
 from impactd.core.orders.ledger import Ledger
 from impactd.core.orders.order import ApplyContext, Order
 from impactd.core.outputs.messages import Slice
@@ -70,6 +70,15 @@ class _Out:
     base: int = 0
     #: Until when each counts as out, ns, and its quanta, oldest first.
     out: list[list[int]] = field(default_factory=list)
+    #: The schedule and the place in it that `pace` was last asked for, and what it was: decisions are many, plans few.
+    paced: tuple[Int, int, float] | None = None
+
+    def pace(self, order: Order, at: int) -> float:
+        """Return what the plan trades in an interval of the next `LOOK_AHEAD`, relative to one of all that are left."""
+        qty, first = order.schedule.qty, order.schedule.past(at)
+        if self.paced is None or self.paced[0] is not qty or self.paced[1] != first:
+            self.paced = qty, first, _pace(qty[first:])
+        return self.paced[2]
 
     def unfilled(self, at: int, cum_qty: int) -> int:
         """Return what is out at event time `at` and not filled, quanta."""
@@ -300,6 +309,8 @@ class Slicer:
             if price is not None and not known:
                 # A minute has never offered as much: an even pace.
                 cheap, reason = max(cheap, ask.each * self._every / self._interval), "catch_up"
+            if not (cheap or ask.must) and ask.order.terms.would_px is None:
+                continue  # nothing is near its reservation
             qty = ask.lots(min(int(min(cheap * QUANTA, float(ask.left))), ask.left))
             even = -(-ask.must // ask.decisions)
             if even > qty:
@@ -321,17 +332,18 @@ class Slicer:
         end = terms.trades_until
         if order.halted or order.blind or not terms.start <= at < end or self._halt_of(order) is not None:
             return None
-        if any(begin < minute + self._interval and to > at for begin, to in terms.closed()):
-            return None
+        for begin, to in terms.closed():
+            if begin < minute + self._interval and to > at:
+                return None
         out = its.orders.setdefault(order.cl_ord_id, _Out())
         if out.minute != minute:
             out.minute, out.taken = minute, 0
         left = order.continuous_qty - (0 if self._assumes else out.unfilled(at, order.cum_qty))
         if left <= 0:
             return None
-        dark = sum(max(min(to, end) - max(begin, at), 0) for begin, to in terms.blackouts)
+        dark = sum([max(min(to, end) - max(begin, at), 0) for begin, to in terms.blackouts])
         intervals = max(end - max(minute, terms.start) - dark, self._every) / self._interval
-        each = (left + out.taken) / QUANTA / intervals * _pace(order, at)
+        each = (left + out.taken) / QUANTA / intervals * out.pace(order, at)
         after = max(end - minute - self._interval - dark, 0)
         most = left if terms.max_interval_qty is None else int(terms.max_interval_qty * (after / self._interval))
         must = left if after == 0 else max(left - most, 0)
@@ -439,14 +451,13 @@ class Slicer:
         self._changes.clear()
 
 
-def _pace(order: Order, at: int) -> float:
-    """Return what the plan trades in an interval of the next `LOOK_AHEAD`, relative to one of all that are left."""
-    qty: list[int] = order.schedule.qty[order.schedule.past(at) :].tolist()
-    whole = sum(qty)
+def _pace(qty: Int) -> float:
+    """Return the pace of a plan of `qty` quanta, shape (N,); see `_Out.pace`."""
+    whole = int(qty.sum())
     if whole <= 0:
         return 1.0
     near = qty[:LOOK_AHEAD]
-    return max(sum(near) * len(qty) / (len(near) * whole), LEAST_PACE)
+    return max(int(near.sum()) * len(qty) / (len(near) * whole), LEAST_PACE)
 
 
 def _planned(order: Order, at: int) -> int:
