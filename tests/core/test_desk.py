@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from impactd.core.allocator.solvers.base import Failure, SolveFailure
 from impactd.core.base.quantity import MAX_QUANTA, QUANTA
+from impactd.core.base.settings import SessionRule
 from impactd.core.base.topics import Side, Topic
 from impactd.core.orders.codec import assumed_chunk
 from impactd.core.orders.early import MAX_HELD_BYTES
@@ -406,6 +408,20 @@ def test_missing_ticks_are_alerted_once_and_again_after_they_came() -> None:
     for k in range(10, 14):
         harness.commit(idle_to=at(k))
     assert len(harness.alerts("missing_ticks")) == 2
+
+
+@pytest.mark.parametrize("before", [0, 30])
+def test_time_while_the_market_is_closed_is_no_silence(before: int) -> None:
+    hours = SessionRule(9 * 3_600, 10 * 3_600 + 300, ((0, 0),))
+    harness = EngineHarness(replace(settings(missing_ticks_ns=2 * M), session=hours))
+    harness.run(minutes(4))
+    opens = at(23 * 60)
+    harness.send(new(ts=opens - before * M, length=60 * M))
+    harness.commit(idle_to=opens + 2 * M)
+    assert not harness.alerts("missing_ticks")
+    harness.commit(idle_to=opens + 4 * M)
+    (alert,) = harness.alerts("missing_ticks")
+    assert alert.as_of == opens + 3 * M
 
 
 # --- too many executions -----------------------------------------------------

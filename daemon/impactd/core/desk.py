@@ -171,7 +171,7 @@ class Desk:
         self._orders.add(order)
         self._feedback.arrived(order, now)
         self._alerts.opposite(order, self._orders.active_of(order.symbol), now)
-        self._alerts.missing(order, self._books.last_ts(order.symbol), now)
+        self._alerts.missing(order, self._silence(order.symbol, self._books.last_ts(order.symbol), now), now)
         self._plans.plan(order, now, "new", forced=True)
         self._work(self.held.release(order.cl_ord_id), now)
 
@@ -193,6 +193,15 @@ class Desk:
         if found is not None:
             self._orders.forget(found)
         return found is not None
+
+    def _silence(self, symbol: str, last_tick: int | None, now: int) -> int | None:
+        """Return the time since the last tick, ns, without what the market was closed; None without a tick."""
+        if last_tick is None or now - last_tick <= self._settings.missing_ticks_ns:
+            return None if last_tick is None else now - last_tick
+        session = self._markets.session(symbol)
+        if session.always_open:
+            return now - last_tick
+        return min(now - last_tick, session.since_resumed_ns(now)) if session.is_open(now) else 0
 
     def _work(self, items: Iterable[Held], now: int) -> None:
         """Apply events in order, each followed by those that waited for it."""
@@ -413,13 +422,13 @@ class Desk:
             return [order.cl_ord_id]
         group = self._plans.group(order)
         if len(group) < 2 or order not in group:
-            self._alerts.missing(order, last_tick, now)
+            self._alerts.missing(order, self._silence(order.symbol, last_tick, now), now)
             reason = _why(order, shifted, last_tick)
             self._plans.plan(order, now, reason, forced=reason != "minute")
             return [order.cl_ord_id]
         reasons = {}
         for member in group:
-            self._alerts.missing(member, last_tick, now)
+            self._alerts.missing(member, self._silence(order.symbol, last_tick, now), now)
             reasons[member.cl_ord_id] = _why(member, shifted, last_tick)
         self._plans.plan_group(group, now, reasons, forced=set(reasons.values()) != {"minute"})
         return list(reasons)

@@ -52,19 +52,19 @@ class OrderAlerts:
                 text = f"{other.cl_ord_id} works the other side of {order.symbol}; the two are not netted"
                 self.warn(order, now, "opposite_side", text)
 
-    def missing(self, order: Order, last_tick: int | None, now: int) -> None:
+    def missing(self, order: Order, silence: int | None, now: int) -> None:
         """Alert that the symbol of an order has had no tick, or none lately while the order works.
 
         Parameters
         ----------
-        last_tick : int or None
-            ts_event of the latest tick, ns.
+        silence : int or None
+            Time without a tick while the market was open, ns; None if there was never one.
         """
         text = None
-        if last_tick is None:
+        if silence is None:
             text = f"no tick for {order.symbol} yet: the order is planned without price or volume"
-        elif order.terms.start <= now and now - last_tick > self._settings.missing_ticks_ns:
-            text = f"no tick for {(now - last_tick) // SECOND_NS} s"
+        elif order.terms.start <= now and silence > self._settings.missing_ticks_ns:
+            text = f"no tick for {silence // SECOND_NS} s"
         self.warn(order, now, "missing_ticks", text)
 
     def progress(self, order: Order, volume: float, minutes: float, mid: float | None, now: int) -> None:
