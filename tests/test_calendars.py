@@ -15,6 +15,8 @@ from click.testing import CliRunner
 from impactd.cli import cli
 from impactd.config import load
 from impactd.config.calendars import ALIASES, NOTICE_DAYS, calendar, ending, packaged
+from impactd.config.hours import parse_span
+from impactd.config.sections import HoursSection
 from impactd.core.base.session import Session, Sessions
 from impactd.core.base.settings import MINUTE_NS, SECOND_NS, CoreSettings, SessionRule
 
@@ -162,6 +164,27 @@ def test_settings_by_hand_override_the_calendar(tmp_path: Path) -> None:
         "2026-03-02": [],
     }
     assert session.rule.through == rule.through
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "hours"),
+    [
+        ("XNYS", {}, ("09:30", "16:00")),
+        ("XNYS", {"close": "15:55"}, ("09:30", "15:55")),
+        ("XNYS", {"open": "10:00"}, ("10:00", "16:00")),
+        ("XNYS", {"open": "10:00", "close": "15:00"}, ("10:00", "15:00")),
+        ("CMES", {}, ("17:00", "17:00")),
+        ("CMES", {"close": "16:00"}, ("17:00", "16:00")),
+        ("CMES", {"open": "18:00"}, ("18:00", "17:00")),
+    ],
+)
+def test_open_and_close_replace_the_calendars_each_by_itself(
+    name: str, given: dict[str, str], hours: tuple[str, str]
+) -> None:
+    rule = HoursSection(calendar=name, **given).rule()  # type: ignore[arg-type]  # texts alone
+    assert (rule.open_s, rule.close_s) == parse_span("-".join(hours))
+    # Early closes and holidays stay those of the calendar.
+    assert rule.special == calendar(name).rule.special
 
 
 def test_calendar_that_ends_is_said_before_it_does() -> None:

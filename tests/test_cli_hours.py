@@ -89,6 +89,18 @@ def test_hours_of_a_session_in_the_settings_hold(tmp_path: Path) -> None:
     assert "assumed" not in found(day, config=file).text
 
 
+def test_hours_of_symbols_and_those_that_replace_a_calendars_are_stated(tmp_path: Path) -> None:
+    config = tmp_path / "impactd.toml"
+    config.write_text(
+        '[session]\ncalendar = "XNYS"\nopen = "10:00"\n'
+        '[[session.by_symbol]]\nsymbols = ["ES*"]\ncalendar = "CMES"\nclose = "16:00"\n'
+    )
+    stated = found(config=config)
+    assert "XNYS 10:00-16:00 America/New_York" in stated.text
+    assert "ES*: CMES" in stated.text
+    assert stated.sessions[0][1].close_s == (24 + 16) * 3_600
+
+
 def test_hours_of_a_service_without_a_session_are_the_service_s(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

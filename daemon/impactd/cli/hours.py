@@ -32,6 +32,7 @@ from impactd.cli.common import Data, InputError, in_order, load_settings
 
 if TYPE_CHECKING:
     from impactd.config import Loaded
+    from impactd.config.sections import HoursSection
     from impactd.core.base.settings import CoreSettings, SessionRule
 
 #: Hours of US equities, and those around them in which feeds of theirs have rows.
@@ -53,6 +54,9 @@ _NOT_OF_PLANS: Final = frozenset({"kafka", "http", "log", "health"})
 
 #: Hours, where anything else names a calendar.
 _CLOCKS: Final = re.compile(r"\d\d?[:.]|\d\d?-|\d+$")
+
+#: Patterns of symbols whose hours are stated.
+_SHOWN: Final = 5
 
 _REMEDY: Final = "--session and --tz name others"
 
@@ -173,13 +177,27 @@ def hours(
     except ValueError as error:
         raise InputError(f"--session, --tz: {_first_line(error)}") from error
     core = None if loaded is None or session is not None or tz is not None else loaded.settings.core()
-    own_text = f"calendar {section.calendar}" if section.calendar else f"{section.open}-{section.close}"
-    text = f"{own_text} {section.zone}"
+    text = f"{_own_text(section, rule)} {section.zone}"
     if assumed:
         text = f"{_SESSION} {section.zone}, holidays and early closes of {_CALENDAR}"
         # Days that differ from a calendar that nobody has named are no reason for a warning.
         rule = dataclasses.replace(rule, calendar="")
-    return Hours(rule, f"{text} ({reason})", section.zone, () if core is None else core.sessions)
+    sessions = () if core is None else core.sessions
+    of_symbols = [f"{pattern}: {found.calendar or 'hours of its own'}" for pattern, found in sessions]
+    text = "; ".join([f"{text} ({reason})", *of_symbols[:_SHOWN], *(["and others"] if of_symbols[_SHOWN:] else [])])
+    return Hours(rule, text, section.zone, sessions)
+
+
+def _own_text(section: HoursSection, rule: SessionRule) -> str:
+    """Return the hours in words: a calendar by its name, with what replaces its open and close."""
+    from impactd.config.hours import as_clock
+
+    if not section.calendar:
+        return f"{section.open}-{section.close}"
+    replaced = {"open", "close"} & section.model_fields_set
+    return f"calendar {section.calendar}" + (
+        f" {as_clock(rule.open_s)[:5]}-{as_clock(rule.close_s)[:5]}" if replaced else ""
+    )
 
 
 def _first_line(error: ValueError) -> str:

@@ -88,6 +88,11 @@ def utc_offsets(name: str) -> tuple[tuple[int, int], ...]:
     return tuple(offsets)
 
 
+def as_clock(second: int) -> str:
+    """Return the local time of day, ``HH:MM:SS``, of seconds after midnight, perhaps of the next day."""
+    return f"{second // 3_600 % 24:02}:{second // 60 % 60:02}:{second % 60:02}"
+
+
 def parse_span(text: str) -> tuple[int, int]:
     """Return local seconds after midnight of ``OPEN-CLOSE``; a close at or before the open is on the next day."""
     opens, dash, closes = text.partition("-")

@@ -27,7 +27,7 @@ from impactd.config.base import (
 from impactd.config.calendars import calendar
 from impactd.config.cluster import JournalSection, KafkaSection, TopicsSection
 from impactd.config.controls import ControlsSection
-from impactd.config.hours import WEEKDAYS, parse_date, session_rule, special_days
+from impactd.config.hours import WEEKDAYS, as_clock, parse_date, session_rule, special_days
 from impactd.config.operation import FixSection, HealthSection, HttpSection, SelftestSection, TelemetrySection
 from impactd.config.registry import RegistrySection
 from impactd.core.allocator.solvers.registry import SOLVERS
@@ -182,12 +182,15 @@ class HoursSection(Section):
             base = calendar(self.calendar).rule
             if "timezone" in given:
                 raise ValueError("timezone: the calendar has its own; leave one of them out")
-            by_hand = session_rule("UTC", self.open, self.close, self.days, (), self.breaks)
+            # The one that is not given is the calendar's; a close before the open is on the next day.
+            opens = self.open if "open" in given else as_clock(base.open_s)
+            closes = self.close if "close" in given else as_clock(base.close_s)
+            by_hand = session_rule("UTC", opens, closes, self.days, (), self.breaks)
             special = special_days(self.special, base.special)
             reopened = {day for first, last, _, _ in special_days(self.special) for day in range(first, last + 1)}
             rule = replace(
                 base,
-                open_s=by_hand.open_s if "open" in given else base.open_s,
+                open_s=by_hand.open_s if {"open", "close"} & given else base.open_s,
                 close_s=by_hand.close_s if {"open", "close"} & given else base.close_s,
                 days=by_hand.days if "days" in given else base.days,
                 breaks=by_hand.breaks if "breaks" in given else base.breaks,
