@@ -73,6 +73,7 @@ def test_core_every_field_changed_reaches_the_core(tmp_path: Path) -> None:
         mean_half_life_minutes = 1.5
         guard = false
         learn_profile = false
+        learned_use = "always"
         fill_bias_limit = 0.0625
         prior_profile = false
         deltas = [0.5, 1]

@@ -27,6 +27,8 @@ LATER_REASONS: Final = {
 #: Kinds of alerts.
 ALERTS: Final = {
     "regime_change": "impact level shift: spread or depth of one side changed level for more than a few minutes",
+    "forecaster_change": "another forecast makes the plans of a symbol, the default or the learned one: the one that "
+    "saved more on recent days",
     "book_gap": "changes of a symbol's book are missing, so that the book ended; the next snapshot begins it again",
     "crossed_feed": "all books of a minute were rejected, at least one because it was crossed",
     "other_instrument": "ticks of another instrument id than the symbol's book were rejected, or the book is of "

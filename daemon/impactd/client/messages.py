@@ -104,6 +104,9 @@ class ModelRef(TypedDict):
     transient_share: float
     #: Half-life of that part; null where there is none.
     resilience_half_life_s: float | None
+    #: Forecast that plans are made with: `default`, which is left out, or `learned`, that of the trained file
+    #: (`model.learned`).
+    forecaster: NotRequired[str]
 
 
 class Certificate(TypedDict):

@@ -368,6 +368,8 @@ class Engine:
                 models = market.close(stats, self._interval, counts, self._desk.slices.paid(symbol))
             shifted = market.shifted
             self._alerts.shifted(symbol, shifted, end)
+            if market.switched:
+                self._alerts.forecaster_changed(symbol, end, market.learned_lead, learned=market.learned)
             for model in models:
                 counts.refits += 1
                 self._outbox.publish(Topic.MODELS, symbol, model)

@@ -102,7 +102,9 @@ def test_rederive_run_with_a_trained_file_needs_the_file_and_gives_its_bytes(tmp
     tree = split("ahead", 2.0, -0.5, 1.5)
     forests = [{"start": start, "trees": [tree]} for start in (-0.2, 0.0, 0.2)]
     file = TrainedFile.of(content(ON_ARRIVAL, forests, forests))
-    live = LiveRun(tmp_path / "captured", dataclasses.replace(ON_ARRIVAL, model=ModelSettings(learned=file)))
+    live = LiveRun(
+        tmp_path / "captured", dataclasses.replace(ON_ARRIVAL, model=ModelSettings(learned=file, learned_use="always"))
+    )
     plain = LiveRun(tmp_path / "plain")
     assert live.lines(Topic.PLANS) != plain.lines(Topic.PLANS)
     with pytest.raises(InputFileError, match=rf"commit 0: model\.learned: .* {file}, which is not loaded"):

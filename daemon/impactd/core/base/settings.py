@@ -190,6 +190,11 @@ class ModelSettings:
     )
     #: Hash of the trained file that corrects the forecast, a `TrainedFile`; empty for none.
     learned: str = ""
+    learned_use: Literal["earned", "always"] = setting(
+        "earned",
+        "Which plans use the trained file. earned: those of symbols on which its trial plans have saved more than the "
+        "default forecast's on recent days. always: all.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

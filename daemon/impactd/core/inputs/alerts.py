@@ -153,6 +153,15 @@ class FeedAlerts:
         text = f"impact level shift ({side}): history down-weighted, plans recomputed"
         self._outbox.publish(Topic.ALERTS, symbol, Alert("regime_change", symbol, None, now, text))
 
+    def forecaster_changed(self, symbol: str, now: int, lead: float, *, learned: bool) -> None:
+        """Alert that another forecast makes the plans of a symbol."""
+        names = ("learned", "default") if learned else ("default", "learned")
+        text = (
+            f"plans are made with the {names[0]} forecast, no longer with the {names[1]} one: on recent days the "
+            f"learned forecast leads by {lead:.2f} standard errors"
+        )
+        self._outbox.publish(Topic.ALERTS, symbol, Alert("forecaster_change", symbol, None, now, text))
+
     def dump(self) -> bytes:
         """Return the state value."""
         held = {kind: dict(sorted(of.items())) for kind, of in self._held.items() if of}

@@ -25,6 +25,7 @@ from impactd.core.books.aggregator import MinuteAggregator
 from impactd.core.books.checks import Book
 from impactd.core.books.minute import MinuteStats
 from impactd.core.market.bands import HORIZONS, NO_BOOK_BPS, CostBands, Known, LogBands
+from impactd.core.market.champion import Champion
 from impactd.core.market.guard import Guard
 from impactd.core.model.auction import AuctionForecast
 from impactd.core.model.curves import BookCurve, Curves
@@ -34,7 +35,7 @@ from impactd.core.model.profile.profile import Profile
 from impactd.core.model.volatility import Volatility
 from impactd.core.model.volume import VolumeForecast
 from impactd.core.outputs.counts import Counts
-from impactd.core.outputs.messages import Model
+from impactd.core.outputs.messages import DEFAULT, LEARNED, Model
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
@@ -99,6 +100,8 @@ class SideView:
         its expected volume, shares, None if unknown.
     basis : callable
         From a plan's number of intervals to what its expected cost rests on.
+    forecaster : str
+        Which forecast `curves` are.
     session : callable
         From an instant, ns, to its session's deviation of the mid (price), forecast continuous volume (shares) and
         number of intervals; None while the volume is not known.
@@ -118,6 +121,7 @@ class SideView:
     auctions: Callable[[int, int], list[tuple[str, int, float | None]]] = lambda _begin, _end: []
     basis: Callable[[int], Basis | None] = lambda _n: None
     session: Callable[[int], tuple[float, float, int] | None] = lambda _at: None
+    forecaster: str = DEFAULT
 
 
 class SymbolMarket:
@@ -170,6 +174,10 @@ class SymbolMarket:
         }
         self._guards = {side: Guard(row, session, interval, self._slices) for row, side in enumerate(SIDES)}
         self._guarded = settings.model.guard
+        #: Decides which forecast makes the plans; None without a trained file, or where that always does.
+        learned, earns = settings.model.learned, settings.model.learned_use == "earned"
+        self._champion = Champion(learned, session, interval, self._slices) if learned and earns else None
+        self._leads(learned=bool(learned) and self._champion is None)
         #: By name and side: what seldom changes and is saved under keys of its own.
         self.lasting: dict[str, list[Lasting]] = {
             "trials": [self._guards[side] for side in SIDES],
@@ -187,6 +195,8 @@ class SymbolMarket:
         self.shifted: set[Side] = set()
         #: Factor on the expected costs of each side that corrects a persistent bias of fills.
         self.bias: dict[Side, float] = dict.fromkeys(SIDES, 1.0)
+        #: Whether another forecast makes the plans since the minute closed last.
+        self.switched = False
         #: Start of the minute in which the impact level of each side shifted last, ns.
         self._shifted_at: dict[Side, int | None] = dict.fromkeys(SIDES)
         self._volume = VolumeForecast(settings.model, session, profile, interval)
@@ -213,6 +223,10 @@ class SymbolMarket:
             self._volume.update(stats.minute, stats.volume_continuous)
         models = []
         self.shifted = set()
+        champion = self._champion
+        self.switched = champion is not None and champion.begin(self._session.day_of(stats.minute))
+        if champion is not None and self.switched:
+            self._leads(learned=champion.leads)
         end = stats.minute + interval_ns
         prevailing = self._books.prevailing(self.symbol, end)
         for side in SIDES:
@@ -224,6 +238,7 @@ class SymbolMarket:
             if refitted and prevailing is not None:
                 self._sides[side].see(BookCurve.of(prevailing, side, self._books.sizes(self.symbol)))
             self._judge(side, stats, counts)
+            self._compare(side, stats, prevailing)
             if not self.publishes:
                 continue
             record = self._sides[side].record(end) if refitted else None
@@ -241,6 +256,8 @@ class SymbolMarket:
             bands=self._bands[record.side].record(),
             trust=self._trust(record.side, 0.0),
             capture=guard.capture,
+            forecaster=LEARNED if self.learned else DEFAULT,
+            learned_lead=None if self._champion is None else self._champion.lead,
         )
         if ratio == 1.0:
             return record
@@ -291,12 +308,32 @@ class SymbolMarket:
             counts.trials_lost_bps += round(max(-result.saved, 0.0) * 1e4)
             counts.trials_possible_bps += round(result.possible * 1e4)
 
+    def _compare(self, side: Side, stats: MinuteStats, book: Book | None) -> None:
+        """Update the comparison of the default forecast with the learned one, where there is one."""
+        model = self._sides[side]
+        if self._champion is None or not isinstance(model, LearnedSide):
+            return
+        curve = None if book is None else BookCurve.of(book, side, self._books.sizes(self.symbol))
+        self._champion.update(
+            SIDES.index(side),
+            stats,
+            lambda learned, starts, rate: model.forecast_by(learned, starts, rate / self._slices, curve),
+        )
+
     def _curves(self, side: Side, starts: Int, rate: float, book: BookCurve | None = None) -> Curves:
         """Return the forecast of `side`, shrunk by its guard for plans at `rate` (shares an interval)."""
         return self._sides[side].forecast(starts, rate / self._slices, book).shrunk(self._trust(side, rate))
 
     def _trust(self, side: Side, rate: float) -> float:
         return self._guards[side].trust(rate) if self._guarded else 1.0
+
+    def _leads(self, *, learned: bool) -> None:
+        """Make the learned forecast that of plans, or the default one."""
+        #: Whether plans are made with the learned forecast.
+        self.learned = learned
+        for model in self._sides.values():
+            if isinstance(model, LearnedSide):
+                model.leads = learned
 
     def forecast(self, side: Side, at: int, starts: Int) -> Curves:
         """Return the forecast of `side` at event time `at` (ns), before its guard and the bias of fills."""
@@ -305,6 +342,11 @@ class SymbolMarket:
     def forecaster(self, side: Side) -> SideModel | LearnedSide:
         """Return the live model of a side, for a study to read."""
         return self._sides[side]
+
+    @property
+    def learned_lead(self) -> float:
+        """How clearly the learned forecast is better than the default one, in standard errors; 0 without one."""
+        return 0.0 if self._champion is None else self._champion.lead
 
     @property
     def sigma(self) -> float:
@@ -382,6 +424,7 @@ class SymbolMarket:
             within=lambda price: self._within(side, at, price),
             basis=lambda n: self._basis(side, n),
             session=self._of_session,
+            forecaster=LEARNED if self.learned else DEFAULT,
         )
 
     def _of_session(self, at: int) -> tuple[float, float, int] | None:
@@ -416,6 +459,7 @@ class SymbolMarket:
             "bias": [self.bias[side] for side in SIDES],
             "shifted_at": [self._shifted_at[side] for side in SIDES],
             "guards": {str(side): self._guards[side].save() for side in SIDES},
+            **({} if self._champion is None else {"champion": self._champion.save()}),
         }
 
     def load(self, saved: Mapping[str, Any]) -> None:
@@ -428,5 +472,8 @@ class SymbolMarket:
             self._sides[side].load(saved["sides"][str(side)])
             self._bands[side].load(saved["bands"][str(side)])
             self._guards[side].load(saved["guards"][str(side)])
+        if self._champion is not None:
+            self._champion.load(saved.get("champion"))
+            self._leads(learned=self._champion.leads)
         self.bias = dict(zip(SIDES, saved["bias"], strict=True))
         self._shifted_at = dict(zip(SIDES, saved["shifted_at"], strict=True))

@@ -55,7 +55,15 @@ Multiplier = Annotated[
     float, "Currency that one unit of quantity gains when the price rises by 1; costs are already multiplied by it."
 ]
 SlippageTicks = Annotated[float | None, "Average price against mid, in ticks; null where the tick size is not known."]
+Forecaster = Annotated[
+    str,
+    "Forecast that plans are made with: `default`, which is left out, or `learned`, that of the trained file "
+    "(`model.learned`).",
+]
 
+#: The forecasters.
+DEFAULT: Final = "default"
+LEARNED: Final = "learned"
 
 #: Marks a field that is not published while it has its default.
 LEFT_OUT: Final = {"left_out": True}
@@ -169,6 +177,12 @@ class Model:
     capture: Annotated[
         float | None, "Share of the possible saving that recent trials of the forecast captured; null before any ended."
     ] = None
+    forecaster: Forecaster = field(default=DEFAULT, metadata=LEFT_OUT)
+    learned_lead: Annotated[
+        float | None,
+        "How clearly the learned forecast has saved more than the default one on recent days, standard errors; "
+        "left out where they are not compared.",
+    ] = field(default=None, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +195,7 @@ class ModelRef:
     prior: Annotated[bool, "Whether the model rests on the generic session profile."]
     transient_share: Annotated[Share, "Part of the measured linear impact that outlasts its interval and decays."] = 0.0
     resilience_half_life_s: Annotated[Seconds | None, "Half-life of that part; null where there is none."] = None
+    forecaster: Forecaster = field(default=DEFAULT, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -449,7 +449,9 @@ def propose(
         beyond=x.sum(axis=0) > shown_by(market, settings, fraction),
         certificates=certificates,
         gap=gap or 0.0,
-        model=ModelRef(market.kind, "price_per_share", curves.as_of, curves.prior, *said(settings)),
+        model=ModelRef(
+            market.kind, "price_per_share", curves.as_of, curves.prior, *said(settings), forecaster=market.forecaster
+        ),
         market=market,
         volume_known=volume is not None,
         priced=curves.scaled,

@@ -72,7 +72,7 @@ def _minutes(settings: CoreSettings) -> CoreSettings:
 ENGINES: Final[Mapping[str, Callable[[CoreSettings], CoreSettings]]] = {
     ENGINE: lambda settings: _minutes(_model(settings, learned="")),
     "engine_no_prior": lambda settings: _minutes(_model(settings, learned="", prior_profile=False)),
-    LEARNED: _minutes,
+    LEARNED: lambda settings: _minutes(_model(settings, learned_use="always")),
     SLICES: lambda settings: dataclasses.replace(
         _model(settings, learned=""), plans=dataclasses.replace(settings.plans, act="slices")
     ),

@@ -98,7 +98,8 @@ def samples_of(tape: SymbolTape, settings: CoreSettings) -> list[Samples]:
     interval = settings.books.interval_ns
     watch = _Watch(tape.days, interval)
     ends = [day.open + t * interval for day in tape.days for t in range(len(day.intervals) + 1)]
-    states_at(tape, with_learned(settings, blank_file(settings)), (), look=watch, at=ends)
+    model = dataclasses.replace(settings.model, learned=blank_file(settings), learned_use="always")
+    states_at(tape, dataclasses.replace(settings, model=model), (), look=watch, at=ends)
     return list(_joined(watch, interval))
 
 

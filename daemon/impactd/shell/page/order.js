@@ -86,6 +86,7 @@ function why(p, rate) {
   if (p.group_id !== null) found.push("Planned together with the other orders on this book.");
   if (p.extrapolated_qty > 0) found.push(`${figure(p.extrapolated_qty)} are priced beyond the sizes that books have shown.`);
   if (p.model?.prior) found.push("The model rests on a generic day: this symbol has shown too little yet.");
+  if (p.model?.forecaster === "learned") found.push("Planned with the learned forecast (model.learned).");
   if (!most && !p.shortfall_qty && !behind && p.qty.length) found.push("No limit binds: the quantity goes where it is expected to cost least.");
   return found;
 }

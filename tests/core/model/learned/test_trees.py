@@ -153,5 +153,5 @@ def test_base_is_all_that_the_default_forecast_depends_on() -> None:
             other = f"{value}x"
         if isinstance(value, tuple):
             other = (*value, 7.0)
-        expected = name in {"learned", "fill_bias_limit", "guard"}
+        expected = name in {"learned", "learned_use", "fill_bias_limit", "guard"}
         assert (base_hash(dataclasses.replace(model, **{name: other})) == base_hash(model)) is expected, name

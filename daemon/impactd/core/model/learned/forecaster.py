@@ -12,7 +12,7 @@ The uncertainty that remains when an interval is the next one cannot be avoided 
 count (`impactd.core.allocator.optionality` explains the use of V).
 
 Everything else is the default's: the levels that it has seen, the innovation of the prevailing book, its errors.
-Without a closed minute it returns the default's forecast.
+Without a closed minute, or while the default leads (`impactd.core.market.champion`), it returns the default's forecast.
 """
 
 from __future__ import annotations
@@ -91,6 +91,8 @@ class LearnedSide:
         self._base = base
         self._learned = learned
         self._interval_ns = interval_ns
+        #: Whether what is asked of it is the learned forecast, or the default one; no part of the state.
+        self.leads = True
         #: Output of the trees until a minute closes, shape (K, 3).
         self._said: Float | None = None
         #: What is seen, for a study to read.
@@ -136,8 +138,12 @@ class LearnedSide:
 
     def forecast(self, starts_ns: Int, rate: float = 0.0, book: BookCurve | None = None) -> Curves:
         """Return the curves of the intervals that begin at `starts_ns`; see `SideModel.forecast`."""
+        return self.forecast_by(self.leads, starts_ns, rate, book)
+
+    def forecast_by(self, learned: bool, starts_ns: Int, rate: float, book: BookCurve | None) -> Curves:  # noqa: FBT001
+        """Return the learned forecast or the default one, whichever leads; see `SideModel.forecast`."""
         curves = self._base.forecast(starts_ns, rate, book)
-        if self.features.minute is None or not curves.scaled:
+        if not learned or self.features.minute is None or not curves.scaled:
             return curves
         spread, excess, variance = self._moves(starts_ns)
         return dataclasses.replace(
@@ -160,7 +166,7 @@ class LearnedSide:
     def record(self, as_of: int) -> Model | None:
         """Return the summary to publish: the coefficients of the interval that begins at `as_of`."""
         record = self._base.record(as_of)
-        if record is None or self.features.minute is None:
+        if record is None or self.features.minute is None or not self.leads:
             return record
         steps = () if record.forecast is None else record.forecast.intervals
         starts = as_of + np.array([0, *steps], np.int64) * self._interval_ns

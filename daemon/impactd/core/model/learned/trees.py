@@ -41,7 +41,7 @@ HORIZONS: Final = (1, 2, 3, 5, 8, 13, 20, 30, 45, 60, 90, 120, 180, 240)
 MAX_NODES: Final = 200_000
 
 #: Settings that the default forecast does not depend on.
-_NO_FORECAST: Final = frozenset({"learned", "fill_bias_limit", "guard"})
+_NO_FORECAST: Final = frozenset({"learned", "learned_use", "fill_bias_limit", "guard"})
 
 _COLUMNS: Final = ("feature", "threshold", "left", "right", "missing_left", "value")
 
