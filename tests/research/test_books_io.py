@@ -138,3 +138,16 @@ def test_whole_times_in_another_unit_are_refused_and_datetimes_of_any_unit_read(
     for time in (at.dt.as_unit(unit), at.dt.tz_convert("America/New_York"), numbers * 10**power):
         estimates = ImpactModel().estimate_slippage(table.assign(time=time))
         assert len(estimates)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("price", "x"), ("size", "x"), ("level", 0.5), ("level", 0), ("side", "x"), ("time", None)]
+)
+def test_errors_of_a_row_name_it_as_the_table_does(column: str, value: object) -> None:
+    books = ImpactModel().generate_synthetic_orderbook(n_snapshots=3, n_levels=2, seed=1).astype({column: object})
+    books.index = pd.Index(np.arange(len(books)) + 100)
+    books.loc[101, column] = value
+    with pytest.raises(ValidationError) as raised:
+        ImpactModel().estimate_slippage(books)
+    assert "np." not in str(raised.value)
+    assert "101" in str(raised.value) or column == "side"

@@ -160,6 +160,20 @@ def test_what_is_unknown_is_a_gap() -> None:
     assert math.isnan(summary(found.orders, ["symbol"])["total"].iloc[0])
 
 
+@pytest.mark.parametrize("side", ["buy", "sell"])
+def test_order_filled_without_a_report_has_no_value_fee_or_price(side: str) -> None:
+    parts = dict.fromkeys(("spread_cost", "impact_cost", "timing_cost", "shortfall"))
+    order = orders(side=side, avg_px=None, **parts)
+    found = analyse(Costs(fills().iloc[:0], order, DAYS), MINUTES, PLANS.assign(mid=100.0))
+    (row,) = found.orders.to_dict("records")
+    unknown = ("notional", "fees", "total", "vwap_without_own", "vwap_without_own_bps")
+    assert {name: row[name] for name in unknown} == pytest.approx(dict.fromkeys(unknown, math.nan), nan_ok=True)
+    assert math.copysign(1.0, row["delay_cost"]) == 1.0
+    (total,) = summary(found.orders, ["symbol"]).to_dict("records")
+    assert math.isnan(total["notional"])
+    assert "report the fills" in answer(found)
+
+
 def test_fill_that_does_not_state_what_it_was_pays_the_larger_fee() -> None:
     found = analyse(Costs(fills(liquidity=None), orders(), DAYS), MINUTES, PLANS, fees={"*": Fees(0.01, -0.02)})
     assert found.fills["fee"].tolist() == pytest.approx([0.1])

@@ -225,9 +225,9 @@ def summary(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     def added(values: pd.Series) -> pd.Series:
         return values.groupby(group).sum(min_count=1)
 
-    found = {"count": size, "notional": added(value)}
     # One unknown part makes a sum unknown.
-    found |= {name: added(table[name]).where(table[name].notna().groupby(group).all()) for name in sums}
+    found = {name: added(table[name]).where(table[name].notna().groupby(group).all()) for name in ("notional", *sums)}
+    found = {"count": size} | found
     for name in rates:
         weight = added(value.where(table[name].notna()))
         found[name] = added(table[name] * value) / weight.where(weight > 0)
@@ -311,14 +311,15 @@ def _orders(
     arrival = orders["arrival_px"].astype(float)
     decision = first["mid"].astype(float)
     own = fills.groupby("cl_ord_id")
-    traded = orders["avg_px"].astype(float) * orders["cum_qty"]
+    # Unknown where a quantity counts as filled without a report.
+    traded = (orders["avg_px"].astype(float) * orders["cum_qty"]).where(orders["cum_qty"] > 0, 0.0)
     points = multipliers(orders)
     found = {
-        "notional": traded.abs().fillna(0.0) * points,
+        "notional": traded.abs() * points,
         "decision_px": decision,
-        "delay_cost": sign * (arrival - decision) * orders["order_qty"] * points,
+        "delay_cost": sign * (arrival - decision) * orders["order_qty"] * points + 0.0,
         "decision_value": decision * orders["order_qty"] * points,
-        "fees": orders["cl_ord_id"].map(own["fee"].sum()).fillna(0.0),
+        "fees": orders["cl_ord_id"].map(own["fee"].sum()).fillna(0.0).where(traded.notna()),
     }
     orders = orders.assign(**found)
     orders["total"] = sum((orders[part].astype(float) for part in PARTS[1:]), orders[PARTS[0]].astype(float))
@@ -328,7 +329,7 @@ def _orders(
     volume = orders.get("market_volume", pd.Series(np.nan, index=orders.index)).astype(float)
     vwap = orders["market_vwap"].astype(float)
     without = volume - orders["cum_qty"]
-    orders["vwap_without_own"] = ((vwap * volume - traded.fillna(0.0)) / without).where(without > 0)
+    orders["vwap_without_own"] = ((vwap * volume - traded) / without).where(without > 0)
     by_symbol = {symbol: _Day.of(mine) for symbol, mine in minutes.dropna().groupby("symbol")}
     orders["pwp"] = [
         _pwp(by_symbol.get(symbol), start, filled / rate)

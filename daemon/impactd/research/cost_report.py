@@ -67,6 +67,9 @@ def answer(found: Analysis) -> str:
     known = orders[orders["total"].notna()]
     unknown = len(orders) - len(known)
     rest = f"; the cost of {unknown} is unknown" if unknown else ""
+    assumed = int((orders["avg_px"].isna() & (orders["cum_qty"] > 0)).sum())
+    if assumed:
+        rest += f" ({assumed} counted as filled as scheduled: report the fills)"
     if known.empty:
         return f"{_counted(len(orders), 'order')} ended{rest}."
     return "; ".join(_cost(currency, of) for currency, of in known.groupby(stated(known), sort=True)) + f"{rest}."

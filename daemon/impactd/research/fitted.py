@@ -342,7 +342,7 @@ def _cells(table: pd.DataFrame) -> _Cells:
         row = table.index[int(np.argmax(bad))]
         raise ValidationError(
             MALFORMED,
-            f"slippage_data: row {row!r} has no time, a size that is not positive, or a slippage below 0",
+            f"slippage_data: row {row} has no time, a size that is not positive, or a slippage below 0",
             "give what estimate_slippage returns",
         )
     held = np.isfinite(slippage) & (coverage >= BookSettings().min_coverage)

@@ -87,7 +87,7 @@ def numbers(column: pd.Series[Any], what: str) -> Float:
         bad = np.flatnonzero(np.asarray(parsed.isna() & column.notna()))
         if bad.size:
             row, value = column.index[bad[0]], column.iloc[bad[0]]
-            raise ValidationError(MALFORMED, f"{what}: {value!r} in row {row!r} is not a number", "give numbers only")
+            raise ValidationError(MALFORMED, f"{what}: {value!r} in row {row} is not a number", "give numbers only")
         column = parsed
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
@@ -114,7 +114,7 @@ def times_ns(column: pd.Series[Any], what: str = "time") -> Int:
         ) from error
     if index.hasnans:
         row = column.index[int(np.argmax(np.asarray(index.isna())))]
-        raise ValidationError(MALFORMED, f"{what}: row {row!r} has none", "give each row its time")
+        raise ValidationError(MALFORMED, f"{what}: row {row} has none", "give each row its time")
     return np.asarray(index.as_unit("ns").asi8, dtype=np.int64)
 
 
@@ -219,7 +219,7 @@ def _levels(column: pd.Series[Any]) -> npt.NDArray[np.int64]:
         bad = int(np.argmin(whole))
         raise ValidationError(
             MALFORMED,
-            f"level: {column.iloc[bad]!r} in row {column.index[bad]!r} is not a whole number",
+            f"level: {float(values[bad]):g} in row {column.index[bad]} is not a whole number",
             "number levels from the best on, from 0 or 1",
         )
     levels = values.astype(np.int64)
@@ -246,7 +246,7 @@ def _usable(part: pd.DataFrame, ts: Int, starts: npt.NDArray[np.int64]) -> Books
         name = part.index[int(np.argmax(row_of))]
         raise ValidationError(
             MALFORMED,
-            f"level: row {name!r} appears twice in its snapshot",
+            f"level: row {name} appears twice in its snapshot",
             "give each (time, side, level) one row, and each symbol its own table",
         )
     shape = (n, 2, width)
