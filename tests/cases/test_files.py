@@ -298,14 +298,32 @@ def test_nothing_is_planned_after_an_early_close(case: Case) -> None:
     assert late == []
 
 
+@pytest.mark.parametrize("levels", [1, 5, 10])
+def test_name_that_an_order_book_file_of_lobster_needs_has_its_number_of_levels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], levels: int
+) -> None:
+    row = ",".join(f"{5_859_400 + 100 * k},{200 + k},{5_853_300 - 100 * k},{18 + k}" for k in range(levels))
+    (tmp_path / "AAPL_orderbook.csv").write_text(f"{row}\n{row}\n", "utf-8")
+    out = ("--out", str(tmp_path / "out"))
+    assert main(["replay", "--data", str(tmp_path / "AAPL_orderbook.csv"), *out]) == 2
+    named = re.search(r"call it (\S+\.csv)", capsys.readouterr().err)
+    assert named is not None
+    (tmp_path / "AAPL_orderbook.csv").rename(tmp_path / named[1])
+    assert main(["replay", "--data", str(tmp_path / named[1]), *out]) == 0
+    assert "2 books" in capsys.readouterr().out
+
+
 def test_snapshots_of_tardis_are_read(case: Case) -> None:
     ran = case.replay("13_tardis_book_snapshot_5.csv")
     assert (ran.code, counts(ran)) == (0, {"BTCUSDT": 2})
 
 
-def test_order_book_file_of_lobster_without_a_day_is_refused_with_the_name_that_works(case: Case) -> None:
+@pytest.mark.parametrize("options", [(), ("--codec", "lobster")])
+def test_order_book_file_of_lobster_without_a_day_is_refused_with_the_name_that_works(
+    case: Case, options: tuple[str, ...]
+) -> None:
     name = "13c_AAPL_lobster_orderbook_5.csv"
-    ran = case.replay(name, "--codec", "lobster")
+    ran = case.replay(name, *options)
     assert ran.code == 2
     named = re.search(r"call it (\S+\.csv)", ran.err)
     assert named is not None, ran.err

@@ -404,7 +404,7 @@ def _unusable(reading: Reading, tally: Tally, rejected: Mapping[str, int]) -> It
         reason = max(rejected, key=lambda name: rejected[name])
         yield f"all {reading.ticks:,} ticks were rejected, {rejected[reason]:,} as {reason}: {MEANINGS[Reject(reason)]}"
     elif not tally.minutes_with_mid:
-        yield f"none of {tally.minutes:,} minutes has a book with both sides within the session: there is no estimate"
+        yield "no minute has a book with both sides within the session: there is no estimate"
 
 
 def _warnings(reading: Reading, tally: Tally, waiting: Mapping[str, int]) -> Iterator[str]:

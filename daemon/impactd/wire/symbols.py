@@ -11,6 +11,8 @@ from typing import Final, Self
 _MAPPED: Final = re.compile(r"\s*(\d+(?:/\d+)?)=(.+?)\s*", re.ASCII)
 #: Databento's names of files: dataset, days, schema and, where they are split by it, the symbol.
 _DATABENTO: Final = re.compile(r"[a-z]{4}-[a-z]+-\d{8}(?:-\d{8})?\.[a-z]+(?:-[0-9a-z]+)?(?:\.(?P<symbol>.+?))?\.[a-z]+")
+#: A day, with which names of files begin too.
+_DAY: Final = re.compile(r"(?:19|20)\d{6}|\d{4}-\d\d-\d\d", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,12 @@ class FileSymbols:
 
 
 def guess(file_name: str) -> str | None:
-    """Return the symbol that a file's name suggests: up to the first ``_`` or ``.``, or where Databento puts it."""
+    """Return the symbol that a file's name suggests: its first part that is no day, or where Databento puts it.
+
+    Parts end at ``_``, the last one at the first dot.
+    """
     match = _DATABENTO.fullmatch(file_name)
-    return match["symbol"] if match is not None else file_name.partition("_")[0].partition(".")[0] or None
+    if match is not None:
+        return match["symbol"]
+    parts = file_name.partition(".")[0].split("_")
+    return next((part for part in parts if part and not _DAY.fullmatch(part)), None)

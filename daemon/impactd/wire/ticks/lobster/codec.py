@@ -42,6 +42,8 @@ _STEP_NS: Final = 100_000_000
 _DAY_S: Final = 86_400
 _TIME: Final = re.compile(rb"(\d{1,5})(?:\.(\d{1,12}))?", re.ASCII)
 _WHOLE: Final = re.compile(rb"-?\d{1,15}", re.ASCII)
+#: The first line of an orderbook file: four whole numbers a level.
+_LEVELS: Final = re.compile(r"-?\d+(?:,-?\d+){3}(?:(?:,-?\d+){4})*\s*", re.ASCII)
 
 Side = tuple[list[float], list[float]]
 
@@ -64,15 +66,21 @@ class LobsterCodec(TickCodec):
 
     @classmethod
     def detects(cls, head: Head) -> bool:
-        """Return whether the file has one of LOBSTER's names and begins with a number."""
-        return LobsterName.parse(head.name) is not None and head.line[:1].isdigit()
+        """Return whether the file begins with a number and has one of LOBSTER's names, or one to be completed."""
+        named = LobsterName.parse(head.name) is not None
+        named = named or ("orderbook" in head.name.lower() and _LEVELS.fullmatch(head.line) is not None)
+        return named and head.line[:1].isdigit()
 
     @classmethod
     def from_header(cls, head: Head, options: FileOptions) -> Self:
         """Return the codec for a file of this name."""
         name = LobsterName.parse(head.name)
         if name is None:
-            raise FileFormatError("the name gives no day; call it AMZN_2012-06-21_34200000_57600000_orderbook_5.csv")
+            levels = max((head.line.count(",") + 1) // 4, 1)
+            raise FileFormatError(
+                "the name gives no day and no times in milliseconds; with your symbol and day, "
+                f"call it AMZN_2012-06-21_34200000_57600000_orderbook_{levels}.csv"
+            )
         if name.kind == MESSAGE:
             raise FileFormatError(f"holds messages without books; put {name.text(ORDERBOOK)} next to it")
         return cls(options.limits, name)
