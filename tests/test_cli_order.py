@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, ClassVar
@@ -262,6 +263,30 @@ def test_mistakes_of_a_ticket_are_named_in_local_times_with_a_remedy(
     ran = CliRunner().invoke(cli, [*asked, "--data", str(data), *args])
     assert ran.exit_code == 2
     assert [word for word in words if word not in ran.output] == []
+
+
+@pytest.mark.parametrize("qty", ["12345678", "1234567.5", "0.000000003"])
+def test_schedule_has_every_digit_of_its_quantities(tmp_path: Path, qty: str) -> None:
+    data, out = day(tmp_path / "a.jsonl"), tmp_path / "result"
+    args = ["order", "new", "--side", "buy", "--qty", qty, "--lot", "0.000000001", "--from", "09:45", "--to", "10:15"]
+    ran = CliRunner().invoke(cli, [*args, "--data", str(data), "--out", str(out)])
+    assert ran.exit_code == 0, ran.output
+    lines = [line.split(",") for line in (out / "schedule.csv").read_text(encoding="utf-8").splitlines()[1:]]
+    assert sum(Decimal(line[2]) for line in lines) == Decimal(lines[-1][3]) == Decimal(qty)
+    assert "e+" not in ran.output
+
+
+@pytest.mark.parametrize("more", [["--limit", "0"], ["--from", "18:00", "--to", "19:00"]])
+def test_order_that_is_not_worked_on_recorded_data_is_no_success(tmp_path: Path, more: list[str]) -> None:
+    data = day(tmp_path / "a.jsonl")
+    args = ["order", "new", "--side", "buy", "--qty", "3000", "--from", "09:45", "--to", "10:15", *more]
+    ran = CliRunner().invoke(cli, [*args, "--data", str(data), "--out", str(tmp_path / "out")])
+    assert ran.exit_code == 4, ran.output
+
+
+def test_time_that_is_none_names_local_ones() -> None:
+    ran = CliRunner().invoke(cli, [*NEW, *ON_DAY, "--from", "10am"])
+    assert (ran.exit_code, "10:00" in ran.output) == (2, True)
 
 
 def test_symbol_names_data_that_name_none(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from impactd.cli.common import (
     Data,
     Failure,
     InputError,
+    NothingUsableError,
     example,
     load_settings,
     progress_line,
@@ -283,13 +285,16 @@ def _replay(record: dict[str, Any], data: Data, loaded: Loaded, traded: Hours, o
         click.echo(f"and {in_auctions:,.10g} in auctions")
     _write_schedule(out / "schedule.csv", worked, clock.zone)
     click.echo(f"schedule by minute: {out / 'schedule.csv'}")
+    if summary.unusable:
+        raise NothingUsableError("\n".join(summary.unusable))
 
 
 def _write_schedule(path: Path, worked: Sequence[tuple[int, float]], zone: str) -> None:
-    total, lines = 0.0, ["start_ns,local_time,qty,cum_qty"]
+    total, lines = Decimal(0), ["start_ns,local_time,qty,cum_qty"]
     for start, qty in worked:
-        total += qty
-        lines.append(f"{start},{local_time(start, zone):%Y-%m-%dT%H:%M:%S%z},{qty:g},{total:.12g}")
+        traded = Decimal(str(qty))
+        total += traded
+        lines.append(f"{start},{local_time(start, zone):%Y-%m-%dT%H:%M:%S%z},{traded:f},{total:f}")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -308,7 +313,7 @@ def _table(worked: Sequence[tuple[int, float]], zone: str, rows: int = 24) -> No
     for start, qty in sums.items():
         total += qty
         bar = "#" * round(40 * qty / most)
-        click.echo(f"{local_time(max(start, first), zone):%m-%d %H:%M}  {qty:>12,g}  {total:>14,.10g}  {bar}")
+        click.echo(f"{local_time(max(start, first), zone):%m-%d %H:%M}  {qty:>12,.10g}  {total:>14,.10g}  {bar}")
     click.echo(f"{len(worked):,} intervals, times of {zone}, in spans of {minutes} min")
 
 

@@ -183,7 +183,10 @@ class Clock:
         try:
             second = parse_clock(text)
         except ValueError:
-            return parse_when(text, option, self.now)
+            try:
+                return parse_when(text, option, self.now)
+            except InputError as error:
+                raise InputError(f"{error.message}; or a local one such as 10:00, open or close") from None
         midnight = datetime(1970, 1, 1) + timedelta(self.day)  # noqa: DTZ001  # the zone follows
         local = (midnight + timedelta(seconds=second)).replace(tzinfo=ZoneInfo(self.zone))
         return int(local.astimezone(UTC).timestamp()) * 1_000_000_000

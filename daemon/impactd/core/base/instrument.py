@@ -119,9 +119,9 @@ class Instrument:
     def refuses(self, order_qty: int) -> str | None:
         """Return why an order of this many quanta cannot be taken, or None."""
         if self.min_qty is not None and order_qty < self._quanta("min_qty"):
-            return f"order_qty {format_qty(order_qty)} is below the instrument's min_qty {self.min_qty:g}; send more"
+            return f"order_qty {format_qty(order_qty)} is below the instrument's min_qty {self.min_qty:.12g}; send more"
         if self.max_qty is not None and order_qty > self._quanta("max_qty"):
-            return f"order_qty {format_qty(order_qty)} is above the instrument's max_qty {self.max_qty:g}; send less"
+            return f"order_qty {format_qty(order_qty)} is above the instrument's max_qty {self.max_qty:.12g}; send less"
         return None
 
 

@@ -109,7 +109,7 @@ class Gate:
             return None
         return Withheld(
             "gate.max_order_qty",
-            f"withheld: order_qty {format_qty(order.order_qty)} exceeds gate.max_order_qty {limit:g}",
+            f"withheld: order_qty {format_qty(order.order_qty)} exceeds gate.max_order_qty {limit:.12g}",
         )
 
     def _order_notional(self, order: Order, market: MarketSnapshot) -> Withheld | None:
