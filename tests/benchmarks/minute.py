@@ -27,6 +27,7 @@ from impactd.core.inputs.events import NewOrder, Received
 from impactd.core.inputs.inbox import Inbox
 from impactd.core.inputs.terms import Terms
 from impactd.core.inputs.ticks import TickBatch
+from impactd.shell.heap import collect_seldom
 from impactd.shell.kafka.encoder import Encoder, Record
 from tests.benchmarks.books import OPEN_NS, book_batches
 from tests.benchmarks.figures import Figure, Target
@@ -162,6 +163,7 @@ def _batch_bytes(records: Sequence[Record]) -> int:
 
 def measure(orders: Sequence[int] = ORDERS, symbols: int = SYMBOLS, minutes: int = _MINUTES) -> list[Figure]:
     """Return the processor time of a close and the bytes an order and minute, for each number of orders."""
+    collect_seldom()  # as `impactd run` does
     closes = [figure for n in orders for figure in _measured(n, symbols, minutes)]
     return closes + [sliced(books) for books in _SLICED[2]]
 

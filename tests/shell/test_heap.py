@@ -50,3 +50,24 @@ def test_what_a_user_has_set_stays() -> None:
     kept, faults = _faults(MALLOC_MMAP_THRESHOLD_="1000000")
     assert not kept
     assert faults > 100 * 1_000
+
+
+def test_the_objects_of_a_minute_are_not_looked_through_while_they_are_made() -> None:
+    code = """
+import gc
+from impactd.shell.heap import collect_seldom
+collect_seldom()
+gc.collect()
+looks = []
+gc.callbacks.append(lambda phase, info: looks.append(phase))
+kept = [[] for _ in range(15_000)]
+few = len(looks)
+kept += [[] for _ in range(15_000)]
+print(few, len(looks))
+"""
+    out = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, check=True
+    )
+    few, more = map(int, out.stdout.split())
+    assert few == 0
+    assert more > 0  # and yet they are, in the end

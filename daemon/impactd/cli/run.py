@@ -52,7 +52,7 @@ def command(*, accept_settings: bool, standby: bool, config: Path | None, sets: 
     import uvloop
 
     from impactd.config.calendars import ending
-    from impactd.shell.heap import keep_freed_memory
+    from impactd.shell.heap import collect_seldom, keep_freed_memory
     from impactd.shell.kafka.service import Service
     from impactd.shell.logging import setup
     from impactd.shell.notify import Notifier
@@ -70,6 +70,7 @@ def command(*, accept_settings: bool, standby: bool, config: Path | None, sets: 
     log.info("live page", command="impactd page" + (f" -c {loaded.file}" if config is not None else ""))
 
     keep_freed_memory(os.environ)
+    collect_seldom()
 
     async def serve() -> int:
         core = settings.core()
