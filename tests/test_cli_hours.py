@@ -74,6 +74,16 @@ def test_hours_of_data_that_are_not_of_us_hours_never_close(tmp_path: Path, at: 
     assert "assumed" in assumed.text
 
 
+@pytest.mark.parametrize("hours_off", [12, 5 * 24, 365 * 24, -365 * 24])
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_one_row_with_a_wrong_time_does_not_decide_the_hours(tmp_path: Path, hours_off: int, place: int) -> None:
+    path = data(tmp_path / "a.jsonl")
+    rows = path.read_bytes().splitlines()
+    rows.insert(place, orjson.dumps(orjson.loads(rows[0]) | {"ts_event": TEN + hours_off * HOUR_NS}))
+    path.write_bytes(b"\n".join(rows) + b"\n")
+    assert found(path).rule == XNYS
+
+
 @pytest.mark.parametrize("symbol", ["GBTC", "ETH", "USDU", "BRK.B"])
 def test_hours_of_a_share_that_sounds_like_a_coin_are_those_of_shares(tmp_path: Path, symbol: str) -> None:
     assert found(data(tmp_path / "a.jsonl", symbol=symbol)).rule == XNYS

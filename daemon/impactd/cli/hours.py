@@ -237,11 +237,15 @@ def _trades_around_the_clock(data: Data, loaded: Loaded | None) -> bool:
             continue
         if any(_AROUND_THE_CLOCK.fullmatch(whole_of(name)) for name in first.symbols):
             return True
-        for second in np.unique(first.ts_event // _HOUR_NS * _HOUR_S).tolist():
+        outside = 0
+        seconds, counts = np.unique(first.ts_event // _HOUR_NS * _HOUR_S, return_counts=True)
+        for second, count in zip(seconds.tolist(), counts.tolist(), strict=True):
             at = datetime.fromtimestamp(second, market)
             closed = shares.hours_on(at.date().toordinal() - _EPOCH_ORDINAL) is None
-            if closed or at.hour not in _FEED_HOURS:
-                return True
+            outside += count if closed or at.hour not in _FEED_HOURS else 0
+        # One row alone among others may have a wrong time.
+        if outside > 1 or outside == len(first):
+            return True
     return False
 
 

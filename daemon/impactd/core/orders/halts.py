@@ -55,7 +55,8 @@ class Halts:
         if event.type != "halt":
             reason = self.scopes.pop(event.scope, None)
             self.since.pop(event.scope, None)
-            return None if reason is None else f"{event.scope}: {event.reason}"
+            said = f": {event.reason}" if event.reason else ""
+            return None if reason is None else f"{event.scope}{said}"
         if self.scopes.get(event.scope) == event.reason:
             return None
         others = (_size(scope, reason) for scope, reason in self.scopes.items() if scope != event.scope)
