@@ -235,3 +235,14 @@ def test_replay_does_not_blame_limits_for_fills_that_did_not_come(
     assert f"{100 - qty} was not traded before its window ended" in out
     assert "limits" not in out
     assert "-0.0" not in out
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (0, 0, 1)])
+def test_replay_names_a_file_whose_events_are_not_in_the_order_of_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], order: tuple[int, ...]
+) -> None:
+    fill = {"type": "fill", "cl_ord_id": "A1", "symbol": "FROG", "last_qty": 5, "last_px": 31.2}
+    fills = [fill | {"exec_id": f"E{n}", "ts_event": T0 + (60 + 120 * k) * SECOND} for n, k in enumerate(order)]
+    code, _, err = replayed(tmp_path, capsys, orders=[asked("A1")], executions=fills)
+    assert code == 0
+    assert ("sort the file by ts_event" in err) is (list(order) != sorted(order))

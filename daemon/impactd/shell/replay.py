@@ -146,6 +146,8 @@ class Reading:
     #: Every id that an order or a request has.
     ids: set[str] = field(default_factory=set)
     controls: list[Control] = field(default_factory=list)
+    #: Files whose events are not in the order of time, each in words.
+    unsorted: list[str] = field(default_factory=list)
     #: Symbols that the caller has given to data that name none.
     given: set[str] = field(default_factory=set)
 
@@ -299,6 +301,12 @@ def _put_events(
             mine = [item for item in received if _is_home(item, part.number, len(parts))]
             part.offsets[topic] = [item.offset for item in mine]
             part.inbox.put_events(topic, mine, refused if part.number == 0 else [], end)
+        times = np.array([item.event.ts_event for item in received], np.int64)
+        if (late := int(np.count_nonzero(times < np.maximum.accumulate(times)))) > 0:
+            reading.unsorted.append(
+                f"{path}: {late:,} of {len(times):,} records are earlier than one before them and wait for it, as on "
+                "the topic; sort the file by ts_event"
+            )
         reading.controls += [item.event for item in received if isinstance(item.event, Control)]
         if topic is Topic.ORDERS:
             reading.ids |= {item.event.cl_ord_id for item in received}
@@ -415,6 +423,7 @@ def _warnings(reading: Reading, tally: Tally, waiting: Mapping[str, int]) -> Ite
     for reason in ("truncated", "corrupt"):
         if reading.refused[reason]:
             yield f"{reading.refused[reason]} records are {reason}: is a file cut short? See dlq.jsonl"
+    yield from reading.unsorted
     yield from _lifts_nothing(reading)
     for topic, n in waiting.items():
         yield f"{n} {topic} records lie after the end of the data and were not applied"

@@ -195,7 +195,7 @@ def plot_capture(report: dict[str, Any]) -> Figure:
     axes.set_xlim(_LEAST_CAPTURE - 0.05, 1.0)
     axes.set_xticks(np.arange(-1.0, 1.01, 0.25), [f"{tick:.0%}" for tick in np.arange(-1.0, 1.01, 0.25)])
     axes.set_xlabel("0 is TWAP, 100% is hindsight")
-    if names:
+    if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize="small", loc="lower right")
     return figure
 
