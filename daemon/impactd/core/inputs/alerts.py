@@ -157,8 +157,8 @@ class FeedAlerts:
         """Alert that another forecast makes the plans of a symbol."""
         names = ("learned", "default") if learned else ("default", "learned")
         text = (
-            f"plans are made with the {names[0]} forecast, no longer with the {names[1]} one: on recent days the "
-            f"learned forecast leads by {lead:.2f} standard errors"
+            f"plans are made with the {names[0]} forecast, no longer with the {names[1]} one: the learned forecast's "
+            f"lead over recent days is {lead:.2f} standard errors"
         )
         self._outbox.publish(Topic.ALERTS, symbol, Alert("forecaster_change", symbol, None, now, text))
 
