@@ -29,6 +29,7 @@ from typing import ClassVar, Protocol, Self
 
 import numpy as np
 
+from impactd.core.base.uncompiled import runs_uncompiled
 from impactd.core.inputs.events import MarketEvent, Received
 from impactd.core.inputs.ticks import Int, Refused
 from impactd.wire.codec import FROM_DATA, Decoded, FieldError, GapError, Limits, floor_ms
@@ -178,7 +179,8 @@ class TickCodec(ABC):
         keys : sequence of bytes or None, length n, optional
             Only handed on with what is refused.
         """
-        rows, left = self.scan(values) if self.compiled else (None, range(len(values)))
+        certain = self.compiled and not runs_uncompiled()
+        rows, left = self.scan(values) if certain else (None, range(len(values)))
         if rows is not None and not left:
             return Decoded(stamped(rows, offsets, ts_records))
         builder = RowBuilder()

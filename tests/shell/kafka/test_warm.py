@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +17,17 @@ import pytest
 from numba.core.registry import CPUDispatcher
 
 from impactd.core.base.settings import CoreSettings, ModelSettings
+from impactd.core.base.uncompiled import compile_missing, runs_uncompiled
 from impactd.shell.kafka import warm
-from impactd.shell.kafka.warm import compile_ahead, compile_risk, compiled, reported, warm_up
+from impactd.shell.kafka.warm import (
+    compile_ahead,
+    compile_meanwhile,
+    compile_risk,
+    compiled,
+    ready,
+    reported,
+    warm_up,
+)
 
 #: What Python calls, and what its arguments come from: each needs something else of the made-up day.
 _CALLED = {
@@ -151,3 +162,72 @@ async def test_compiled_waits_for_what_was_begun_ahead_and_does_it_once(monkeypa
     release.set()
     await waiting
     assert done == [core]
+
+
+@pytest.fixture
+def compiling_again() -> Iterator[None]:
+    """Have kernels compile when they are called, afterwards as before."""
+    yield
+    compile_missing()
+
+
+def _other_process(monkeypatch: pytest.MonkeyPatch, code: str) -> asyncio.Queue[asyncio.subprocess.Process]:
+    """Have another process run `code` instead of compiling; return those that were started."""
+    started: asyncio.Queue[asyncio.subprocess.Process] = asyncio.Queue()
+    real = asyncio.create_subprocess_exec
+
+    async def start(*command: str, **how: Any) -> asyncio.subprocess.Process:
+        process = await real(*command[:2], code, **how)
+        started.put_nowait(process)
+        return process
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+    return started
+
+
+@pytest.mark.usefixtures("compiling_again")
+async def test_ready_with_all_machine_code_there_leaves_nothing_to_python() -> None:
+    warm_up(CoreSettings())
+    assert await ready(CoreSettings(), asyncio.Event())
+    assert not runs_uncompiled()
+
+
+@pytest.mark.usefixtures("compiling_again")
+async def test_ready_without_some_machine_code_lets_python_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warm, "missing", lambda: 1)
+    assert not await ready(CoreSettings(), asyncio.Event())
+    assert runs_uncompiled()
+
+
+@pytest.mark.usefixtures("compiling_again")
+@pytest.mark.parametrize("code", ["pass", "raise SystemExit(1)"])
+async def test_compile_meanwhile_ends_with_machine_code_whatever_the_other_process_does(
+    monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    warm_up(CoreSettings())
+    monkeypatch.setattr(warm, "missing", lambda: 1)
+    await ready(CoreSettings(), asyncio.Event())
+    started = _other_process(monkeypatch, code)
+    await compile_meanwhile(CoreSettings())
+    assert started.get_nowait().returncode is not None
+    assert not runs_uncompiled()
+
+
+@pytest.mark.usefixtures("compiling_again")
+async def test_compile_meanwhile_cancelled_ends_the_other_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = _other_process(monkeypatch, "import time; time.sleep(600)")
+    waiting = asyncio.create_task(compile_meanwhile(CoreSettings()))
+    process = await started.get()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert process.returncode is not None
+
+
+def test_the_process_that_compiles_ends_with_the_one_that_started_it() -> None:
+    code = f"import {warm.__name__} as warm, time; warm.warm_up = lambda core: time.sleep(600); warm.compile_given()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(pickle.dumps(CoreSettings()))
+        process.stdin.close()
+        assert process.wait() == 1

@@ -164,7 +164,7 @@ def _median_range(
     price: Float, x: Float, cap: Float, qty: float, slack: float, first: int, last: int
 ) -> tuple[float, float]:
     """Return the range of multipliers with the least gap in the intervals from `first` to before `last`."""
-    order = np.argsort(price[first:last])
+    order = np.argsort(price[first:last], kind="mergesort")
     above = 0.0  # what is held, and so would be sold below its price
     for t in range(first, last):
         above += x[t] if x[t] > slack else 0.0

@@ -176,10 +176,10 @@ def shrinkage(level: Float, part: float) -> Float:
     n = level.shape[0]
     logs, mean = np.empty(n), 0.0
     for t in range(n):
-        logs[t] = np.log(level[t])
+        logs[t] = math.log(level[t])
         mean += logs[t] / n
     for t in range(n):
-        logs[t] = np.exp((part - 1.0) * (logs[t] - mean))
+        logs[t] = math.exp((part - 1.0) * (logs[t] - mean))
     return logs
 
 

@@ -20,6 +20,7 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 from crc32c import crc32c
 
+from impactd.core.base.uncompiled import runs_uncompiled
 from impactd.core.inputs.columns import N_COLUMNS, RecordColumns
 from impactd.wire.record_batch import LEAST_RECORD, read_records
 
@@ -81,7 +82,7 @@ class Fetched:
         CorruptRecordException
             If a checksum is wrong, or what it covers cannot be read.
         """
-        columns = self._columns()
+        columns = None if runs_uncompiled() else self._columns()
         if columns is not None:
             return columns
         made = PartitionRecords(

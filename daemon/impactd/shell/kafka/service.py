@@ -25,6 +25,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 from impactd.config import Settings
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Topic
+from impactd.core.base.uncompiled import compile_missing
 from impactd.core.planning.estimate import CostEstimate, NoEstimateError
 from impactd.shell.estimate import question
 from impactd.shell.kafka.broker_watch import watch_brokers
@@ -40,7 +41,7 @@ from impactd.shell.kafka.tasks import end, until
 from impactd.shell.kafka.topic_watch import watch_topics
 from impactd.shell.kafka.topics import check_policies, partition_counts
 from impactd.shell.kafka.transport import KafkaTransport
-from impactd.shell.kafka.warm import compiled
+from impactd.shell.kafka.warm import compile_meanwhile, ready
 from impactd.shell.kill_switch import KillSwitch
 from impactd.shell.stacks import task_stacks, thread_stacks
 from impactd.wire.codec import Limits
@@ -152,6 +153,7 @@ class Service:
         with contextlib.ExitStack() as stack:
             if signals:
                 stack.callback(self._handle_signals())
+            stack.callback(compile_missing)
             stack.callback(sys.setswitchinterval, sys.getswitchinterval())
             sys.setswitchinterval(_SWITCH_S)
             try:
@@ -170,8 +172,8 @@ class Service:
             await check_policies(settings)
         except UnsupportedError as error:
             _log.warning("cleanup policies not checked", reason=str(error))
-        # Compiling starves heartbeats, so it is done before the group is joined.
-        await compiled(self._core, self._stop)
+        # Reading machine code holds Python's lock, so it is done before the group is joined.
+        is_ready = await ready(self._core, self._stop)
         schemas = SchemaSource.of(settings)
         framers = {} if schemas is None else await until(self._stop, schemas.framers(settings))
         if framers is None:
@@ -200,6 +202,8 @@ class Service:
         self._partitions = counts[Topic.TICKS]
         helpers: list[asyncio.Task[None]] = []
         try:
+            if not is_ready:
+                helpers.append(self._helper(compile_meanwhile(self._core), "compile"))
             # Known before the first commit, or that one would publish what must not be.
             await self._kill_switch.look()
             await self._start(ticks, events)

@@ -4,8 +4,9 @@ Kernels are compiled when they are first called, which takes about a minute
 on a machine that has never run this release; from then on their machine code
 is read from a cache.  Compiling holds Python's lock for long stretches: no
 heartbeat is sent meanwhile, and a process that compiled as a member of the
-group would lose its partitions to others that compile as well.  So it is
-done before the group is joined.
+group would lose its partitions to others that compile as well.  So a service
+reads what is in the cache before it joins its group.  What is missing compiles
+in processes of its own, and runs as Python until then, with the same results.
 
 Nothing of the generated day is kept: it has an engine of its own.
 """
@@ -17,13 +18,15 @@ import atexit
 import contextlib
 import functools
 import os
+import pickle
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 import orjson
@@ -39,6 +42,7 @@ from impactd.core.allocator.problem import Problem
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Topic
+from impactd.core.base.uncompiled import compile_missing, look_again, missing, run_uncompiled
 from impactd.core.engine import Engine
 from impactd.core.inputs.inbox import Inbox
 from impactd.core.market.guard import SPACING
@@ -62,6 +66,8 @@ _PROGRESS_S: Final = 4.0
 _log = structlog.get_logger(__name__)
 
 _one_at_a_time: Final = threading.Lock()
+
+T = TypeVar("T")
 
 
 class _Made(NamedTuple):
@@ -118,12 +124,79 @@ async def compiled(core: CoreSettings, stop: asyncio.Event, progress: Callable[[
     Exception
         Whatever the generated day raises: a day of the market would raise it too.
     """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[float] = loop.create_future()
+    seconds = await _in_thread(lambda: warm_up(core), stop, progress)
+    if seconds is not None:
+        _log.info("compiled", seconds=round(seconds, 1))
 
-    def work() -> None:
+
+async def ready(core: CoreSettings, stop: asyncio.Event) -> bool:
+    """Read the kernels that these settings need from the cache; return whether all were there.
+
+    If some were not, kernels without machine code run as Python from now on, until `compile_meanwhile` has ended.
+    Returns True at once when `stop` is set.
+    """
+    found = await _in_thread(lambda: _read_all(core), stop, lambda _: None)
+    return found is not False
+
+
+async def compile_meanwhile(core: CoreSettings) -> None:
+    """Compile what these settings need in processes of its own, and take up the machine code as it comes.
+
+    Cancelled, it ends the processes.
+    """
+    began = time.monotonic()
+    command = f"from {__name__} import compile_given; compile_given()"
+    null = asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-c", command),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=null,
+        stderr=null,
+        start_new_session=True,
+    )
+    if process.stdin is not None:
+        # Left open: the process ends with this one, however that ends.
+        process.stdin.write(pickle.dumps(core))
+    ended = asyncio.create_task(process.wait())
+    try:
+        while not ended.done():
+            await asyncio.wait({ended}, timeout=_PROGRESS_S)
+            look_again()
+            _log_progress(time.monotonic() - began)
+    finally:
+        if process.returncode is None:
+            # With the process that it may have started.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await ended
+    if process.returncode != 0:
+        _log.warning("compiling failed in a process of its own; compiling in this one", code=process.returncode)
+    await compiled(core, asyncio.Event())
+
+
+def compile_given() -> None:
+    """Compile what the settings on standard input need: the work of the process that `compile_meanwhile` starts."""
+    core = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the process that started this one
+
+    def hold() -> None:
+        sys.stdin.buffer.read()
+        os._exit(1)
+
+    threading.Thread(target=hold, name="impactd-leash", daemon=True).start()
+    warm_up(core)
+    # Standard input is still being read, which an ordered end would wait for.
+    os._exit(0)
+
+
+async def _in_thread(work: Callable[[], T], stop: asyncio.Event, progress: Callable[[float], None]) -> T | None:
+    """Return what `work` returns, or None at once when `stop` is set."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def run() -> None:
         try:
-            result: float | BaseException = warm_up(core)
+            result: T | BaseException = work()
         except Exception as error:  # noqa: BLE001  (handed to the loop, which raises it)
             result = error
         # Told to stop, nobody waits for the answer, and the loop may be gone.
@@ -131,7 +204,7 @@ async def compiled(core: CoreSettings, stop: asyncio.Event, progress: Callable[[
             loop.call_soon_threadsafe(_settle, done, result)
 
     # A pool's thread would be waited for when the process ends, for as long as it compiles.
-    threading.Thread(target=work, name="impactd-compile", daemon=True).start()
+    threading.Thread(target=run, name="impactd-compile", daemon=True).start()
     stopped = asyncio.create_task(stop.wait())
     waited: list[asyncio.Future[Any]] = [done, stopped]
     began = loop.time()
@@ -142,11 +215,10 @@ async def compiled(core: CoreSettings, stop: asyncio.Event, progress: Callable[[
                 progress(loop.time() - began)
     finally:
         stopped.cancel()
-    if done.done():
-        _log.info("compiled", seconds=round(done.result(), 1))
+    return done.result() if done.done() else None
 
 
-def _settle(done: asyncio.Future[float], result: float | BaseException) -> None:
+def _settle(done: asyncio.Future[Any], result: object) -> None:
     if isinstance(result, BaseException):
         done.set_exception(result)
     else:
@@ -156,22 +228,39 @@ def _settle(done: asyncio.Future[float], result: float | BaseException) -> None:
 def warm_up(core: CoreSettings) -> float:
     """Compile what a day with these settings calls, or read it from the cache; return the seconds that it took."""
     with _one_at_a_time:
+        compile_missing()
         return _warm_up(core)
 
 
 @functools.lru_cache(maxsize=1)
 def _warm_up(core: CoreSettings) -> float:
     started = time.monotonic()
-    some = np.full(2, 0.02)
-    chances(0.03, some, some)
+    _longer_day()
     if _is_cold():
         with _risk_elsewhere():
             _day(core, risk=False)
     _day(core, risk=True)
-    # What only a longer day would call: spreads of a high variance, a shrunk forecast, another grid.
+    return time.monotonic() - started
+
+
+def _longer_day() -> None:
+    """Call what only a longer day would: spreads of a high variance, a shrunk forecast, another grid."""
+    some = np.full(2, 0.02)
+    chances(0.03, some, some)
     shrinkage(some, 0.5)
     rebased(some, np.zeros((2, N_LEVEL)), some)
-    return time.monotonic() - started
+
+
+def _read_all(core: CoreSettings) -> bool:
+    with _one_at_a_time:
+        run_uncompiled()
+        # As much as is there; without the first, nothing of this release is.
+        for read in (_longer_day, lambda: _day(core, risk=False), lambda: _day(core, risk=True)):
+            read()
+            if missing() > 0:
+                return False
+        compile_missing()
+        return True
 
 
 def _is_cold() -> bool:

@@ -41,6 +41,7 @@ from impactd.core.allocator.solvers.newton import chain_step, group_step
 from impactd.core.allocator.solvers.polish import polish
 from impactd.core.allocator.transient import add_pressure, transient_step
 from impactd.core.base.jit import kernel
+from impactd.core.base.sums import sum_of
 
 Bools = npt.NDArray[np.bool_]
 
@@ -202,7 +203,7 @@ def interior_point(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in
                 scale += x[0, t] * grad[0, t]
             scale -= before
         scale = max(scale, _LEAST_SCALE)
-        nearness = _NEARNESS * max(float(np.mean(bend)), 1.0)
+        nearness = _NEARNESS * max(sum_of(bend) / bend.shape[0], 1.0)
         # how far the conditions are from being met
         for i in range(orders):
             done = 0.0
@@ -338,7 +339,8 @@ def _unit(qty: float, given: Curve, cap_in: Float, risk: float, root: Float, cap
             base = min(base, given.s[t])
     unit = mean_marginal(qty, less(given, base), cap) + 2.0 * risk * qty
     if root.shape[0] > 0:
-        unit += qty * float(np.mean(root)) ** 2 / np.count_nonzero(cap)
+        mean = sum_of(root) / root.shape[0]
+        unit += qty * (mean * mean) / np.count_nonzero(cap)
     return base, unit
 
 
@@ -351,7 +353,7 @@ def _under_caps(qty: float, given: Curve, cap_in: Float, risk: float, root: Floa
         x[:] = 0.0
         return 0
     base, unit = _unit(qty, given, cap_in, risk, root, cap[0])
-    room = np.sum(cap)
+    room = sum_of(cap[0])
     if room <= 1.0 + n * _CLOSED:  # the caps hold it only just
         for t in range(n):
             x[t] = cap[0, t] / room * qty if cap[0, t] > 0.0 else 0.0
@@ -447,7 +449,7 @@ def inside(cap: Float, low: Float, high: Float, x: Float) -> None:
     """Fill `x` with a schedule well inside its bounds: between the earliest, the latest, and that of the caps."""
     n = x.shape[0]
     path, early, late, even = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
-    room, done = np.sum(cap), 0.0
+    room, done = sum_of(cap), 0.0
     for t in range(n):
         done += cap[t] / room if room > 0.0 else 0.0
         path[t] = done * high[n - 1]

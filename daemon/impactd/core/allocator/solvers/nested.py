@@ -18,6 +18,7 @@ from impactd.core.allocator.curve import Curve, Float
 from impactd.core.allocator.solvers.decomposition import decompose
 from impactd.core.allocator.solvers.separable import solve_separable
 from impactd.core.base.jit import kernel
+from impactd.core.base.sums import sum_of
 
 #: Parts that the quantity is cut into.
 _PARTS: Final = 2**40
@@ -40,7 +41,7 @@ def _outside(x: Float, low: Float, high: Float, slack: float) -> bool:
 @kernel
 def _piece(qty: float, c: Curve, fraction: Float, cap: Float, x: Float) -> int:
     """Fill `x` with the cheapest schedule of `qty` under caps alone; return the steps taken."""
-    room = np.sum(cap)
+    room = sum_of(cap)
     if qty <= 0.0:
         x[:] = 0.0
         return 0

@@ -181,5 +181,6 @@ def weighted_variation(g: Float, weight: Float) -> float:
             mean += weight[k] / total * (g[k] - mean)
     variation = 0.0
     for k in range(g.shape[0]):
-        variation += weight[k] * (g[k] - mean) ** 2
+        distance = g[k] - mean
+        variation += weight[k] * (distance * distance)
     return variation

@@ -18,6 +18,7 @@ Without a closed minute, or while the default leads (`impactd.core.market.champi
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -64,7 +65,7 @@ def interpolated(ahead: Float, knots: Float, said: Float) -> Float:
         share = min(max((ahead[i] - knots[k]) / (knots[k + 1] - knots[k]), 0.0), 1.0)
         for j in range(3):
             value = said[k, j] + share * (said[k + 1, j] - said[k, j])
-            out[i, j] = np.exp(value) if j < 2 else value
+            out[i, j] = math.exp(value) if j < 2 else value
     return out
 
 

@@ -133,7 +133,7 @@ def relative_levels(knots: Float, values: Float, at: Float) -> Float:
     """Return ``exp(interpolate(...))`` for each of `at`; compiled, since NumPy's exp differs between processors."""
     out = np.empty(at.shape[0])
     for i in range(at.shape[0]):
-        out[i] = np.exp(interpolate(knots, values, at[i]))
+        out[i] = math.exp(interpolate(knots, values, at[i]))
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -21,7 +22,7 @@ def _level(profile: float, mean: float, slow: float, fast: float, correction: fl
     """Return a level `by` whose factors the slow and the fast part of its distance from the mean have decayed."""
     log_level = profile + mean + correction
     log_level += slow * by[0] + fast * by[1]
-    return float(np.exp(min(max(log_level, -LOG_LIMIT), LOG_LIMIT)))
+    return math.exp(min(max(log_level, -LOG_LIMIT), LOG_LIMIT))
 
 
 @kernel
@@ -53,7 +54,7 @@ def levels_at(
     half_spread, over = np.empty(starts.shape[0]), np.empty(starts.shape[0])
     for i in range(starts.shape[0]):
         minutes = max(float(starts[i] - from_ns), 0.0) / _MINUTE_NS
-        by = (2.0 ** (-minutes / SLOW_HALF_LIFE), 2.0 ** (-minutes / FAST_HALF_LIFE))
+        by = (math.exp2(-minutes / SLOW_HALF_LIFE), math.exp2(-minutes / FAST_HALF_LIFE))
         mean, slow, fast, correction, _ = spread
         half_spread[i] = _level(interpolate(knots, values[0], positions[i]), mean, slow, fast, correction, by)
         mean, slow, fast, correction, _ = excess
@@ -67,5 +68,5 @@ def variance_at(starts: Int, from_ns: int, variance: float) -> Float:
     out = np.empty(starts.shape[0])
     for i in range(starts.shape[0]):
         minutes = max(float(starts[i] - from_ns), 0.0) / _MINUTE_NS
-        out[i] = variance * (1.0 - 2.0 ** (-2.0 * minutes / FAST_HALF_LIFE))
+        out[i] = variance * (1.0 - math.exp2(-2.0 * minutes / FAST_HALF_LIFE))
     return out

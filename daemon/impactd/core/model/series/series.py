@@ -155,7 +155,8 @@ def _sd(shared: Float, column: int) -> float:
 
 @inner_kernel
 def _bounded_square(distance: float, sd: float) -> float:
-    return min(abs(distance), HUBER * sd) ** 2
+    within = min(abs(distance), HUBER * sd)
+    return within * within
 
 
 @kernel
@@ -206,7 +207,7 @@ def step_series(
         book = shared[BOOK] if shared[HAS_BOOK] > 0.0 and missed == 0.0 else 0.0
         x = _signal(levels[ref, FAST] - mean, levels[ref, SLOW] - mean, book, weights)
         step = math.log1p(_trust(shared) * x)
-        distance = np.log(level[ref]) - offset - mean
+        distance = math.log(level[ref]) - offset - mean
         sd = _sd(shared, SQ_LEVEL)
         shared[TRUST_XY] += weight * x * min(_relative(distance), MOST_SIGNAL)
         shared[TRUST_XX] += weight * x * x
@@ -218,7 +219,7 @@ def step_series(
     shared[HAS_BOOK] = 0.0
     fast, slow = -math.expm1(-weight * minutes / FAST_MINUTES), -math.expm1(-weight * minutes / SLOW_MINUTES)
     for i in range(levels.shape[0]):
-        y = np.log(level[i]) - offset
+        y = math.log(level[i]) - offset
         if levels[i, INFO] < LEAST_INFO:
             levels[i, MEAN] = levels[i, FAST] = levels[i, SLOW] = y
             levels[i, INFO] = 0.0
@@ -254,7 +255,7 @@ def _shift(levels: Float, by: float) -> None:
 @kernel
 def book_signal(level: float, offset: float, mean: float) -> float:
     """Return how far a book of positive `level` lies above the mean, relative to it."""
-    return float(min(_relative(np.log(level) - offset - mean), MOST_BOOK))
+    return float(min(_relative(math.log(level) - offset - mean), MOST_BOOK))
 
 
 @kernel
