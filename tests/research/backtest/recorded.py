@@ -10,8 +10,8 @@ The recordings are not part of the project::
 
 `tests.research.backtest.generated --first-days N` works orders the same way on days on which nothing can be foreseen.
 
-`--days FIRST:LAST` judges other A-share days, `--symbols` fewer symbols.  `--without rho`, `move` or `gate` shows what
-a part of slices is worth: the mid's last change, all of the expected move, the gate.
+`--days FIRST:LAST` judges other A-share days, `--symbols` fewer symbols.  `tests.research.backtest.ablation` shows what
+parts of plans and slices are worth.
 """
 
 from __future__ import annotations
@@ -32,8 +32,6 @@ from impactd.core.base.settings import SECOND_NS, CoreSettings, PlanSettings, Se
 from impactd.core.base.topics import SIDES, Topic
 from impactd.core.inputs.ticks import Float, TickBatch
 from impactd.core.outputs.messages import Plan, Slice
-from impactd.core.slices.microprice import Microprice
-from impactd.core.slices.worth import Gate
 from impactd.research.backtest import within
 from impactd.research.backtest.capture import Priced, pooled
 from impactd.research.backtest.days import Day, SymbolTape, read_tapes
@@ -66,11 +64,11 @@ SHANGHAI: Final = SessionRule(34_800, 53_400, ((0, 8 * 3600),), breaks=((40_800,
 NEW_YORK: Final = SessionRule(34_200, 57_600, ((0, -4 * 3600),))
 
 
-def sources(data: Path, first: int, last: int) -> list[Source]:
-    """Return A-shares' days `first` to `last` (from 1) with those before, and the days of other markets."""
+def sources(data: Path, first: int, last: int, history: int = HISTORY) -> list[Source]:
+    """Return A-shares' days `first` to `last` (from 1) with `history` before, and the days of other markets."""
     found = []
     for symbol in ("SYM0", "SYM2", "SYM5"):
-        files = sorted((data / "ashare").glob(f"{symbol}_*"))[max(first - 1 - HISTORY, 0) : last]
+        files = sorted((data / "ashare").glob(f"{symbol}_*"))[max(first - 1 - history, 0) : last]
         stretches = (34_800, 40_800), (47_400, 53_400)
         found.append(Source("A-shares", symbol, tuple(files), SHANGHAI, stretches, 50))
     for name in ("lobster/AMZN_2012-06-21_5.zip", "FROG_2025-04-03_mbp10.csv.gz", "ARL_2025-07-17_mbp10.csv.gz"):
@@ -102,7 +100,7 @@ def worked(source: Source, acts: str, skip: int, rates: Sequence[float] = RATES)
     """Return the orders of a source's days but the first `skip`, worked by the minute or by slices."""
     settings = settings_of(source.session, acts)
     [tape] = [tape for tape in read_tapes(source.files, settings) if len(tape.days)]
-    return work(tape, settings, list(_tried(source, tape.days[skip:], rates)))
+    return work(tape, settings, list(tried(source, tape.days[skip:], rates)))
 
 
 def settings_of(session: SessionRule, acts: str) -> CoreSettings:
@@ -140,11 +138,14 @@ def _study(day: Day) -> DayStudy:
     return DayStudy(day, (Lines(none, none), Lines(none, none)), none, none, 0.0, none, none, none, none)
 
 
-def _tried(source: Source, days: Sequence[Day], rates: Sequence[float]) -> Iterator[Trial]:
+def tried(
+    source: Source, days: Sequence[Day], rates: Sequence[float] = RATES, every_min: int | None = None
+) -> Iterator[Trial]:
+    """Yield orders of both sides, from one window's start to the next `every_min`, by default disjoint."""
     for i, day in enumerate(days):
         rate = rates[i % len(rates)]
         for begin, end in source.stretches:
-            question = Question((), (rate,), (), source.window_min, None, begin, end, trimmed=False)
+            question = Question((), (rate,), (), source.window_min, every_min, begin, end, trimmed=False)
             yield from (trial for trial in trials(question, day) if isinstance(trial, Trial))
 
 
@@ -252,18 +253,6 @@ def _worth(figures: Mapping[str, Any]) -> str:
     )
 
 
-def leave_out(names: Sequence[str]) -> None:
-    """Leave parts of slices out, in this process."""
-    parts = Microprice.parts.fget
-    assert parts is not None
-    if "move" in names:
-        Microprice.parts = property(lambda _: (0.0, 0.0))  # type: ignore[method-assign, assignment]  (a study)
-    elif "rho" in names:
-        Microprice.parts = property(lambda micro: (parts(micro)[0], 0.0))  # type: ignore[method-assign, assignment]  (a study)
-    if "gate" in names:
-        Gate.judge = lambda *_: None  # type: ignore[method-assign, assignment]  (a study)
-
-
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description="Worth and bands on recorded days.")
@@ -273,9 +262,7 @@ def main() -> None:
     parser.add_argument("--symbols", nargs="*", default=[])
     parser.add_argument("--rates", type=float, nargs="*", default=list(RATES), help="of the volume, in turn by day")
     parser.add_argument("--acts", nargs="*", choices=("minute", "slices"), default=["minute", "slices"])
-    parser.add_argument("--without", nargs="*", choices=("rho", "move", "gate"), default=[], help="parts of slices")
     asked = parser.parse_args()
-    leave_out(asked.without)
     default = "1:40" if asked.what == "bands" else "41:50"
     first, last = (int(part) for part in (asked.days or default).split(":"))
     chosen = [s for s in sources(asked.data, first, last) if not asked.symbols or s.symbol in asked.symbols]

@@ -209,11 +209,11 @@ class SymbolMarket:
         stats: MinuteStats,
         interval_ns: int,
         counts: Counts,
-        paid: Mapping[Side, tuple[float, ...]] | None = None,
+        paid: tuple[float, ...] | None = None,
     ) -> list[Model]:
         """Update with a closed minute and return the models that it has refitted.
 
-        `paid` is what slices have paid, by side, where orders act so (`impactd.core.slices.worth.Worth.paid`).
+        `paid` is what slices have paid, where orders act so (`impactd.core.slices.watch.Slicer.paid`).
         """
         if stats.mid_close is not None:
             self._mid = stats.mid_close
@@ -243,7 +243,7 @@ class SymbolMarket:
                 continue
             record = self._sides[side].record(end) if refitted else None
             known = self._known(side, end, prevailing)
-            self._score(side, stats, counts, known, None if paid is None else paid[side])
+            self._score(side, stats, counts, known, paid)
             if record is not None:
                 models.append(self._published(record))
         return models

@@ -15,7 +15,7 @@ than the differences among symbols, `PRIOR_SD`: one day of a symbol shows little
 
 On the A-share days for tuning r more than doubled what slices saved over the mid a minute later; FROG and ARL were the
 same with it and without it.  Without either part two of the three A-shares lost
-(`python -m tests.research.backtest.recorded DATA worth --without rho`, or `move`).
+(`python -m tests.research.backtest.ablation DATA --acts slices`).
 """
 
 from __future__ import annotations

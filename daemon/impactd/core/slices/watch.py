@@ -196,12 +196,16 @@ class Slicer:
         """Whether orders act by slices."""
         return self._on
 
-    def paid(self, symbol: str) -> dict[Side, tuple[float, ...]] | None:
-        """Return what the trials of a symbol's sides have paid (`Worth.paid`); None where orders do not act so."""
+    def paid(self, symbol: str) -> tuple[float, ...] | None:
+        """Return what the trials of a symbol have paid (`Worth.paid`); None where orders do not act so.
+
+        Both sides are one: a side alone has half the takes, and the noise of so few would widen its plans' bands.
+        """
         if not self._on:
             return None
         its = self._symbols.get(symbol)
-        return {side: (0.0,) * 4 if its is None else its.sides[side].worth.paid for side in SIDES}
+        sides = [(0.0,) * 4] if its is None else [its.sides[side].worth.paid for side in SIDES]
+        return tuple(map(sum, zip(*sides, strict=True)))
 
     def wake(self, time: int) -> None:
         """Note a tick at event time `time`, ns."""
