@@ -190,3 +190,12 @@ def test_only_fills_that_count_are_events_and_the_others_are_no_controls() -> No
     assert found.filled.sum() == mine.sum()
     alone = panel(series, at[mine], sign[mine], OF_BOOKS, np.ones(int(mine.sum()), np.bool_))
     assert (~found.filled).sum() < (~alone.filled).sum()
+
+
+def test_mids_at_or_below_zero_have_no_response() -> None:
+    minutes = np.arange(4, dtype=np.int64) * 60 * SECOND_NS
+    curves = [{int(minute): ([100.0, 200.0], [0.02, 0.03]) for minute in minutes}] * 2
+    mid = np.array([-1.0, 0.0, np.nan, 10.0])
+    found = Series.of_minutes(minutes, mid, np.full(4, 0.01), curves, 150.0, 60 * SECOND_NS)
+    assert np.isfinite(found.half_spread).tolist() == [False, False, False, True]
+    assert found.impact[:, 3] == pytest.approx(15.0)

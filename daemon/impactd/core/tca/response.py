@@ -102,8 +102,9 @@ class Series(NamedTuple):
         taken = np.clip(size - before, 0.0, books.size)
         beyond = np.maximum(size - books.depth, 0.0) * books.distance.max(axis=2)
         excess = ((taken * books.distance).sum(axis=2) + beyond) / size
-        to_bps = 1e4 / books.mid
-        return cls(books.start, books.end, books.mid, books.half_spread * to_bps, excess.T * to_bps)
+        mid = _positive(books.mid)
+        to_bps = 1e4 / mid
+        return cls(books.start, books.end, mid, books.half_spread * to_bps, excess.T * to_bps)
 
     @classmethod
     def of_minutes(
@@ -117,8 +118,14 @@ class Series(NamedTuple):
     ) -> Self:
         """Return minutes as they were published, `curves` by side and minute."""
         columns = [[price(of[minute], size) if minute in of else None for minute in minutes.tolist()] for of in curves]
+        mid = _positive(mid)
         impact = np.array(columns, np.float64).reshape(2, len(minutes)) - half_spread
         return cls(minutes, minutes + interval_ns, mid, 1e4 * half_spread / mid, 1e4 * impact / mid)
+
+
+def _positive(mid: Float) -> Float:
+    """Return mids, NaN where none is above zero: basis points of it mean nothing."""
+    return np.where(mid > 0.0, mid, np.nan)
 
 
 def price(curve: Curve, quantity: float) -> float | None:
