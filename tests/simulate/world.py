@@ -186,7 +186,7 @@ class World:
             mock.patch.object(service, "KafkaTransport", self._transport),
             mock.patch.object(service, "partition_counts", _counts),
             mock.patch.object(service, "check_policies", _nothing),
-            mock.patch.object(service, "compiled", _nothing),
+            mock.patch.object(service, "ready", _true),
             mock.patch.object(service, "ThreadPoolExecutor", _NoThreads),
             mock.patch.object(service, "Clients", functools.partial(ownership.Clients, wall_ns=self.loop.wall_ns)),
             mock.patch.object(consume, "admin_client", return_value=_Admin()),
@@ -217,6 +217,10 @@ async def _counts(_settings: Settings) -> Mapping[Topic, int]:
 
 async def _nothing(*_: object) -> None:
     pass
+
+
+async def _true(*_: object) -> bool:
+    return True
 
 
 class _NoThreads:
