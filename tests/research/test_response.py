@@ -15,6 +15,7 @@ from impactd.core.tca.response import MEASURES
 from impactd.research.response import ALL, responses
 from impactd.research.tca import read_tca
 from tests.paths import ROOT
+from tests.research.errors import fails
 
 DAY = ROOT / "replay_data" / "day.jsonl.gz"
 MEANS = [f"{name}_bps" for name in MEASURES]
@@ -76,7 +77,8 @@ def test_few_fills_have_none_and_the_table_tells_why(results: Path) -> None:
     assert responses(fills.iloc[:0], results)["symbol"].unique().tolist() == [ALL]
 
 
-def test_books_of_another_symbol_leave_it_unknown(results: Path) -> None:
+def test_books_of_another_symbol_are_refused_by_name(results: Path) -> None:
     fills = read_tca(results / "tca.jsonl").fills.assign(symbol="OTHER")
-    found = responses(fills, results, [DAY])
-    assert found["text"].notna().all()
+    with fails(1001, "data"):
+        responses(fills, results, [DAY])
+    assert responses(fills, results)["text"].notna().all()

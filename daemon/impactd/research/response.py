@@ -93,10 +93,14 @@ def responses(
     sizes = {name: of.size for name, of in minutes.items()}
     if data:
         lags = OF_BOOKS
+        tapes = {tape.symbol: tape for tape in read_tapes(data, CoreSettings(), codec=codec, symbol=symbol)}
+        if names and tapes.keys().isdisjoint(names):
+            what = f"data: it has books of {', '.join(sorted(tapes))}, and fills are of {', '.join(names)}"
+            raise ValidationError(MALFORMED, what, "name files of symbols with fills, or their symbol")
         series = {
-            tape.symbol: Series.of_books(tape.prevailing, size)
-            for tape in read_tapes(data, CoreSettings(), codec=codec, symbol=symbol)
-            if (size := sizes.get(tape.symbol))
+            name: Series.of_books(tapes[name].prevailing, size)
+            for name, size in sizes.items()
+            if size and name in tapes
         }
     else:
         lags = Lags.of_intervals(max((of.interval_ns for of in minutes.values()), default=60 * SECOND_NS))
