@@ -15,8 +15,8 @@ def command(*, config: Path | None, sets: tuple[str, ...]) -> None:
     """Compile the kernels ahead of the first start.
 
     Until its kernels are compiled, which takes about a minute, a service runs
-    them as Python: the same results, but a tick costs about a hundred times as
-    much.  An image or a host that has run this starts at full speed.
+    them as Python: the same results, but each tick costs many times as much.
+    An image or a host that has run this starts at full speed.
     Machine code is kept in NUMBA_CACHE_DIR, separately for each release.
     """
     settings = load_settings(config, sets).settings

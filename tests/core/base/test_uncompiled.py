@@ -18,7 +18,7 @@ from numba import njit, types
 from numba.core import config
 
 from impactd.cli import main
-from impactd.core.base.uncompiled import compile_missing, look_again, missing, run_uncompiled
+from impactd.core.base.uncompiled import compile_missing, in_machine_code, look_again, missing, run_uncompiled
 
 _ROOT: Final = Path(__file__).resolve().parents[3]
 
@@ -220,6 +220,13 @@ def test_machine_code_is_taken_up_once_it_is_looked_for_again(tmp_path: Path, mo
         assert missing() == 1
     finally:
         compile_missing()
+
+
+@pytest.mark.usefixtures("python_mode")
+def test_a_kernel_that_takes_too_long_as_python_never_runs_so() -> None:
+    kernel = njit(_of_core(_over))
+    assert in_machine_code(kernel, 1.0, 4.0) == 0.25
+    assert kernel.signatures
 
 
 def test_a_missing_kernel_is_compiled_where_python_is_not_asked_for() -> None:

@@ -17,11 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
+
+T = TypeVar("T")
 
 #: Kernels elsewhere read bytes, and have a reference path of their own.
 _CORE: Final = "impactd.core."
@@ -69,6 +71,13 @@ def runs_uncompiled() -> bool:
 def missing() -> int:
     """Return how often a kernel did not find its machine code since `run_uncompiled`."""
     return _mode.missing
+
+
+def in_machine_code(kernel: Callable[..., T], *args: Any) -> T:
+    """Call a kernel whose time as Python has no useful bound: without machine code it is compiled on the spot."""
+    if _mode.runs_python:
+        return cast("T", _compile_for_args(kernel, *args)(*args))
+    return kernel(*args)
 
 
 _compile_for_args: Final[Any] = getattr(Dispatcher, "_compile_for_args")  # noqa: B009

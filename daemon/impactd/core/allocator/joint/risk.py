@@ -22,6 +22,7 @@ from impactd.core.allocator.curve import PRICE_FLOOR, SMALLEST_PRICE, Curve, Flo
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.decomposition import Bools, decompose
 from impactd.core.allocator.solvers.interior import inside, interior_point, settle
+from impactd.core.base.uncompiled import in_machine_code
 
 
 def solve_with_risk(
@@ -58,8 +59,9 @@ def solve_with_risk(
         inside(limit[i], least[i], most[i], start[i])
     mult = np.empty((4, *start.shape))
     none = np.empty(0)
-    steps = interior_point(
-        curve.scaled(whole, unit), offset / whole, q, limit, least, most, nested[choice],
+    # Each of its steps solves as many equations as there are intervals: hours as Python.
+    steps = in_machine_code(
+        interior_point, curve.scaled(whole, unit), offset / whole, q, limit, least, most, nested[choice],
         risk[choice] * (whole / unit), none, none, start, mult,
     )  # fmt: skip
     for i in range(len(choice)):
