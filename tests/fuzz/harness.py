@@ -61,7 +61,18 @@ _GOOD_NAMES: Final = frozenset({"*", *GOOD_SYMBOLS, *GOOD_ORDERS})
 _OUTCOMES: Final = (EventOutcome.APPLIED, EventOutcome.DUPLICATE, EventOutcome.REJECTED, EventOutcome.IGNORED)
 #: Reasons that the core gives beside the wire's.
 _CORE_REASONS: Final = frozenset(
-    {"future", "held_full", "id_mismatch", "market", "misplaced", "orphan", "symbol_mismatch", "too_large", "value"}
+    {
+        "conflict",
+        "future",
+        "held_full",
+        "id_mismatch",
+        "market",
+        "misplaced",
+        "orphan",
+        "symbol_mismatch",
+        "too_large",
+        "value",
+    }
 )
 
 
