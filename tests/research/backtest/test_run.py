@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from impactd import read_books
 from impactd.cli import cli
 from impactd.core.base.settings import SECOND_NS, CoreSettings, PlanSettings
+from impactd.research.backtest import page as page_module
 from impactd.research.backtest.days import read_tapes
 from impactd.research.backtest.evaluate import REACTION_DECAY, STRATEGIES, reaction
 from impactd.research.backtest.page import render
@@ -219,6 +220,19 @@ def test_page_holds_all_of_itself(tmp_path: Path) -> None:
     assert "static" in page
     for outside in ("<script", "<link", 'src="', "url(http"):
         assert outside not in page
+
+
+def test_page_of_many_days_draws_the_latest_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_module, "MOST_DAYS", 1)
+    rows = noisy_rows(8)
+    test = worked(rows)
+    earlier = dataclasses.replace(test.studies[0].day, name="2024-01-01")
+    both = dataclasses.replace(test, studies=(dataclasses.replace(test.studies[0], day=earlier), *test.studies))
+    report = figures(test, [written(tmp_path / "day.jsonl", rows)], 0)
+    found = render(both, report)
+    assert found.count("<svg") == render(test, report).count("<svg")
+    assert "2024-01-01" not in found
+    assert "count 1 earlier" in found
 
 
 def test_command_writes_both_and_shows_the_pool(tmp_path: Path) -> None:

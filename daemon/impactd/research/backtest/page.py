@@ -5,7 +5,7 @@ The same figures give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from matplotlib.figure import Figure
@@ -21,8 +21,12 @@ from impactd.research.backtest.figures import (
 )
 from impactd.research.backtest.report import answers, by_latency, hours_text, percent, table
 from impactd.research.backtest.run import Worked
+from impactd.research.backtest.study import DayForecasts
 from impactd.research.picture import to_svg
 from impactd.research.report import page_environment
+
+#: Days with charts of their own: each takes a quarter of a second, and nobody looks through hundreds.
+MOST_DAYS: Final = 12
 
 #: Titles of the kinds of window.
 TITLES: Final = {
@@ -62,7 +66,7 @@ def render(test: Worked, report: dict[str, Any]) -> str:
             caption = f"{symbol}: saving of the engine and of hindsight against TWAP."
             drawn.append((caption, plot_savings(test, symbol)))
     days: list[tuple[str, Figure]] = []
-    for study in test.studies:
+    for study in _drawn(test.studies):
         name = f"{study.day.symbol} {study.day.name}"
         mine = [o for o in test.outcomes if (o.priced.symbol, o.priced.day) == (study.day.symbol, study.day.name)]
         longest = max(mine, key=lambda o: (len(o.paths["twap"]), o.priced.qty, o.priced.side == "buy"), default=None)
@@ -89,11 +93,21 @@ def render(test: Worked, report: dict[str, Any]) -> str:
             persistence=_persistence(report),
             latency=by_latency(report),
             scenarios=_scenarios(report),
+            days_left_out=len(test.studies) - len(_drawn(test.studies)),
             savings=[(text, to_svg(figure, f"saving-{i}")) for i, (text, figure) in enumerate(drawn)],
             days=[(text, to_svg(figure, f"day-{i}")) for i, (text, figure) in enumerate(days)],
             judged=[(text, to_svg(figure, f"judged-{i}")) for i, (text, figure) in enumerate(judged)],
         )
     )
+
+
+def _drawn(studies: Sequence[DayForecasts]) -> list[DayForecasts]:
+    """Return the days that have charts of their own: the latest of each symbol, `MOST_DAYS` in all or one a symbol."""
+    by_symbol: dict[str, list[DayForecasts]] = {}
+    for study in studies:
+        by_symbol.setdefault(study.day.symbol, []).append(study)
+    each = max(MOST_DAYS // max(len(by_symbol), 1), 1)
+    return [study for its in by_symbol.values() for study in its[-each:]]
 
 
 def _title(kind: str, report: dict[str, Any]) -> str:
