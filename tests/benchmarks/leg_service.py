@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
-from pathlib import Path
 from typing import Final
 
 import orjson
@@ -28,6 +26,7 @@ from impactd.shell.kafka.consume import tail
 from impactd.shell.kafka.topics import create_topics
 from tests.benchmarks.books import SIZES
 from tests.benchmarks.legs import LEG_TIMEOUT_S, Measured
+from tests.soak.memory import cpu_seconds
 
 _DRAIN_S: Final = 15.0
 
@@ -137,7 +136,7 @@ async def _committed(settings: Settings, pids: Sequence[int], messages: int, set
             if position is None:
                 continue
             reached[record.partition] = max(position, reached.get(record.partition, 0))
-            at, done, cpu = record.timestamp, sum(reached.values()), math.fsum(map(_cpu_seconds, pids))
+            at, done, cpu = record.timestamp, sum(reached.values()), math.fsum(map(cpu_seconds, pids))
             begun = at if begun is None else begun
             if first is None and at >= begun + 1_000 * settle_s:
                 first = at, done, cpu
@@ -146,12 +145,3 @@ async def _committed(settings: Settings, pids: Sequence[int], messages: int, set
                     raise RuntimeError("all was committed before it could be measured: give more messages")
                 return Measured(done - first[1], (at - first[0]) / 1_000, cpu - first[2])
     raise RuntimeError("the journal's reader ended")
-
-
-def _cpu_seconds(pid: int) -> float:
-    """Return the processor time that a process has taken, NaN where the system does not say."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
-    except OSError:
-        return math.nan
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

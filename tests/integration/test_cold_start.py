@@ -15,19 +15,18 @@ import pytest
 
 from impactd.core.base.topics import Topic
 from impactd.shell.broker.broker import Broker
-from tests.integration.kafka_lab import book, lab, order, records_until, send, until
+from tests.integration.kafka_lab import SECOND_NS, book, lab, order, records_until, send, until
 
 pytestmark = pytest.mark.broker
 
 _NOON_NS = 1_748_865_600_000_000_000
-_SECOND_NS = 1_000_000_000
 
 
 async def test_a_service_without_machine_code_plans_while_it_compiles(broker: Broker, tmp_path: Path) -> None:
     settings = await lab(broker.bootstrap)
     ticks = [
         ("FROG", book("FROG", at, step), at)
-        for step, at in enumerate(range(_NOON_NS, _NOON_NS + 150 * _SECOND_NS, 5 * _SECOND_NS))
+        for step, at in enumerate(range(_NOON_NS, _NOON_NS + 150 * SECOND_NS, 5 * SECOND_NS))
     ]
     await send(settings, Topic.TICKS, ticks)
     values: dict[str, Any] = {

@@ -27,6 +27,7 @@ from impactd.shell.broker.broker import BrokerUnavailable, find_broker
 from impactd.shell.kafka.consume import read_topics
 from tests.console import say
 from tests.soak import latency
+from tests.soak.memory import cpu_seconds
 from tests.soak.processes import LEAVE_S, kill, load, place, start
 
 #: Ticks and orders come for so long before the process starts, and after its kernels are compiled.
@@ -52,7 +53,7 @@ async def _measure(bootstrap: str, asked: argparse.Namespace, directory: Path) -
         try:
             await _until(lambda: bool(seen.order_plans), loading, reader)
             first_ms = min(seen.order_plans.values())
-            used_s = _processor_s(service.pid)
+            used_s = cpu_seconds(service.pid)
             say(f"first plan {(first_ms - began_ms) / 1000:.2f} s after the start, {used_s:.1f} s of processor time")
             await _until(lambda: b'"compiled"' in log.read_bytes(), loading, reader)
             compiled_ms = time.time_ns() / 1e6
@@ -91,12 +92,6 @@ async def _measure(bootstrap: str, asked: argparse.Namespace, directory: Path) -
     }
 
 
-def _processor_s(pid: int) -> float:
-    """Return the processor time that a process has used, without its children's."""
-    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 async def _until(enough: Any, *tasks: asyncio.Task[Any]) -> None:
     while not enough():
         for task in tasks:
@@ -106,11 +101,7 @@ async def _until(enough: Any, *tasks: asyncio.Task[Any]) -> None:
 
 
 def _quantiles(waits: list[float]) -> dict[str, float]:
-    found = sorted(waits)
-    return {
-        "orders": len(found),
-        **{f"p{q}": round(found[min(len(found) * q // 100, len(found) - 1)], 1) for q in (50, 99) if found},
-    }
+    return {"orders": len(waits), **{f"p{q}": round(latency.quantile(waits, q / 100), 1) for q in (50, 99) if waits}}
 
 
 def main() -> int:

@@ -1,8 +1,9 @@
-"""Resident memory of a process over time, and its slope."""
+"""Resident memory of a process over time, and its slope; its processor time."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -32,6 +33,15 @@ class Slope:
     def is_zero(self) -> bool:
         """Whether it lies within three standard errors of nothing."""
         return abs(self.mb_per_hour) <= 3.0 * self.error
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process has taken, NaN where the system does not say."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    except OSError:
+        return math.nan
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mb(pid: int) -> float:

@@ -215,7 +215,7 @@ async def test_compile_meanwhile_ends_with_machine_code_whatever_the_other_proce
 
 @pytest.mark.usefixtures("compiling_again")
 async def test_compile_meanwhile_cancelled_ends_the_other_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    started = _other_process(monkeypatch, "import time; time.sleep(600)")
+    started = _other_process(monkeypatch, "import signal; signal.pause()")
     waiting = asyncio.create_task(compile_meanwhile(CoreSettings()))
     process = await started.get()
     waiting.cancel()
@@ -225,7 +225,7 @@ async def test_compile_meanwhile_cancelled_ends_the_other_process(monkeypatch: p
 
 
 def test_the_process_that_compiles_ends_with_the_one_that_started_it() -> None:
-    code = f"import {warm.__name__} as warm, time; warm.warm_up = lambda core: time.sleep(600); warm.compile_given()"
+    code = f"import {warm.__name__} as warm, signal; warm.warm_up = lambda core: signal.pause(); warm.compile_given()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         process.stdin.write(pickle.dumps(CoreSettings()))
