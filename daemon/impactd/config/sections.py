@@ -186,12 +186,13 @@ class HoursSection(Section):
             opens = self.open if "open" in given else as_clock(base.open_s)
             closes = self.close if "close" in given else as_clock(base.close_s)
             by_hand = session_rule("UTC", opens, closes, self.days, (), self.breaks)
+            clock = by_hand if {"open", "close"} & given else base
             special = special_days(self.special, base.special)
             reopened = {day for first, last, _, _ in special_days(self.special) for day in range(first, last + 1)}
             rule = replace(
                 base,
-                open_s=by_hand.open_s if {"open", "close"} & given else base.open_s,
-                close_s=by_hand.close_s if {"open", "close"} & given else base.close_s,
+                open_s=clock.open_s,
+                close_s=clock.close_s,
                 days=by_hand.days if "days" in given else base.days,
                 breaks=by_hand.breaks if "breaks" in given else base.breaks,
                 special=special,

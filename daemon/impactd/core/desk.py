@@ -420,15 +420,16 @@ class Desk:
             self._alerts.alert("shortfall", order.symbol, order.cl_ord_id, now, text)
             self._plans.plan(order, now, "expired", forced=True)
             return [order.cl_ord_id]
+        silence = self._silence(order.symbol, last_tick, now)
         group = self._plans.group(order)
         if len(group) < 2 or order not in group:
-            self._alerts.missing(order, self._silence(order.symbol, last_tick, now), now)
+            self._alerts.missing(order, silence, now)
             reason = _why(order, shifted, last_tick)
             self._plans.plan(order, now, reason, forced=reason != "minute")
             return [order.cl_ord_id]
         reasons = {}
         for member in group:
-            self._alerts.missing(member, self._silence(order.symbol, last_tick, now), now)
+            self._alerts.missing(member, silence, now)
             reasons[member.cl_ord_id] = _why(member, shifted, last_tick)
         self._plans.plan_group(group, now, reasons, forced=set(reasons.values()) != {"minute"})
         return list(reasons)

@@ -225,9 +225,9 @@ def summary(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     def added(values: pd.Series) -> pd.Series:
         return values.groupby(group).sum(min_count=1)
 
-    # One unknown part makes a sum unknown.
-    found = {name: added(table[name]).where(table[name].notna().groupby(group).all()) for name in ("notional", *sums)}
-    found = {"count": size} | found
+    found = {"count": size}
+    for name in ("notional", *sums):  # one unknown part makes a sum unknown
+        found[name] = added(table[name]).where(table[name].notna().groupby(group).all())
     for name in rates:
         weight = added(value.where(table[name].notna()))
         found[name] = added(table[name] * value) / weight.where(weight > 0)

@@ -10,15 +10,14 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from impactd.core.base.settings import CoreSettings
+from impactd.core.base.settings import SECOND_NS, CoreSettings
 from impactd.core.tca.response import (
-    HELD,
     OF_BOOKS,
-    SECOND_NS,
     Curve,
     Lags,
     Panel,
     Series,
+    held,
     panel,
     respond,
 )
@@ -112,7 +111,7 @@ def responses(
             at = mine["ts_event"].astype("datetime64[ns, UTC]").astype(np.int64).to_numpy()
             sign = np.where(mine["side"] == "buy", 1, -1)
             counted = np.ones(len(at), np.bool_) if since is None else at >= since.value
-            panels[name] = panel(series[name], at if data else at // lags.step_ns * lags.step_ns, sign, lags, counted)
+            panels[name] = panel(series[name], at, sign, lags, counted)
     found = {name: respond([one], lags) for name, one in panels.items()}
     if len(found) != 1:
         found = {ALL: respond(list(panels.values()), lags)} | found
@@ -130,8 +129,7 @@ def _minutes(results: Path, names: set[str]) -> dict[str, _Minutes]:
             of = found.setdefault(name, _Minutes(int(record["interval_s"]) * SECOND_NS))
             of.mid[at], of.half_spread[at] = float(record["mid"]), float(record["half_spread"])
             of.curves[side][at] = record["sizes"], record["slippage"]
-            cells = zip(record["sizes"], record["slippage"], record["coverage"], strict=True)
-            of.held += [q for q, g, share in cells if g is not None and share >= HELD][-1:]
+            of.held += [q for q, _, _ in held(record["sizes"], record["slippage"], record["coverage"])[-1:]]
     except UNREADABLE as error:
         remedy = "give the directory of a replay, or of a capture with --outputs"
         raise ValidationError(MALFORMED, f"results: {path}: {error!r}", remedy) from error

@@ -6,7 +6,8 @@ import numpy as np
 import orjson
 import pytest
 
-from impactd.shell.live.saving import FillPaid, Point, price, saving, twap_path
+from impactd.core.tca.response import price
+from impactd.shell.live.saving import FillPaid, Point, saving, twap_path
 from tests.shell.live.messages import MINUTE, T0, plan
 
 SIZES = [100.0, 200.0, 400.0]

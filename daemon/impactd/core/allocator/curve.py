@@ -69,7 +69,7 @@ class Curve(NamedTuple):
 
     def cost(self, x: Float) -> Float:
         """Return C_t(x_t), currency, shape (N,), of `x` shares an interval."""
-        cost = _without_power(x, self.s, self.b, self.a)
+        cost = without_power(x, self.s, self.b, self.a)
         return cost + self.e * x ** (1.0 + self.delta) if self.e.any() else cost
 
     def marginal(self, x: Float) -> Float:
@@ -81,7 +81,7 @@ class Curve(NamedTuple):
 
 
 @kernel
-def _without_power(x: Float, s: Float, b: Float, a: Float) -> Float:
+def without_power(x: Float, s: Float, b: Float, a: Float) -> Float:
     """Return the cost of `x` without the power term, currency."""
     cost = np.empty(x.shape[0])
     for t in range(x.shape[0]):

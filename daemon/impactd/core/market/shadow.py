@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.allocator.cost import exact_sum
+from impactd.core.allocator.curve import without_power
 from impactd.core.allocator.optionality import NO_VARIANCE, anticipated
 from impactd.core.allocator.problem import or_zeros, scaled_curve
 from impactd.core.allocator.solvers.separable import solve_separable
@@ -223,11 +224,12 @@ def _in_units(
         return units, 0.0, 0.0
     for t in range(n):
         units[t] = np.uint8(np.rint(x[t] / unit))
-        size = units[t] * unit
-        x[t] = size * (base.s[t] + size * (base.b[t] + size * base.a[t]))
+        x[t] = units[t] * unit
+    cost = without_power(x, base.s, base.b, base.a)
+    for t in range(n):
         if base.e[t] > 0.0:
-            x[t] += base.e[t] * size ** (1.0 + delta)
-    return units, unit, exact_sum(x)
+            cost[t] += base.e[t] * x[t] ** (1.0 + delta)
+    return units, unit, exact_sum(cost)
 
 
 @kernel

@@ -144,7 +144,7 @@ def _replace(order: Order, event: ReplaceOrder, at: ApplyContext) -> Outcome:
     terms = in_lots(order.terms.changed(dict(event.changes)), order.instrument)
     reduces = terms.order_qty <= order.cum_qty
     if not order.active and not (reduces and "order_qty" in dict(event.changes)):
-        return _rejected(f"the order is {order.status}; send a new order")
+        return _ended(order)
     if reduces:
         order.terms = terms
         order.reduced = True
@@ -162,11 +162,11 @@ def _replace(order: Order, event: ReplaceOrder, at: ApplyContext) -> Outcome:
 
 
 def _replace_ended(order: Order, event: ReplaceOrder, _at: ApplyContext) -> Outcome:
-    return (
-        Outcome(EventOutcome.DUPLICATE)
-        if _repeats(order, event)
-        else _rejected(f"the order is {order.status}; send a new order")
-    )
+    return Outcome(EventOutcome.DUPLICATE) if _repeats(order, event) else _ended(order)
+
+
+def _ended(order: Order) -> Outcome:
+    return _rejected(f"the order is {order.status}; send a new order")
 
 
 def _rejected(why: str) -> Outcome:

@@ -118,8 +118,8 @@ def plan_message(
         cost_band=proposal.bands.cost(cost * its.points, 0),
         cost_band_95=proposal.bands.cost(cost * its.points, 1),
         expected_cost_ticks=its.in_ticks(cost / shares),
+        supply=tuple(SupplyPoint(px, int(offered * QUANTA)) for px, offered in proposal.supply),
     )
-    fields["supply"] = tuple(SupplyPoint(px, int(shares * QUANTA)) for px, shares in proposal.supply)
     if proposal.metaorder_cost is not None:
         fields["metaorder_cost"] = proposal.metaorder_cost * proposal.bands.factor * its.points
     return Plan(**fields)

@@ -36,10 +36,10 @@ from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
+from impactd.core.base.settings import SECOND_NS
 from impactd.core.books.interval_cost import Prevailing
 from impactd.core.inputs.ticks import Float, Int
 
-SECOND_NS: Final = 1_000_000_000
 _BLOCK_NS: Final = 1_800 * SECOND_NS
 _DAY_NS: Final = 86_400 * SECOND_NS
 
@@ -47,7 +47,7 @@ _DAY_NS: Final = 86_400 * SECOND_NS
 MEASURES: Final = ("mid", "half_spread", "impact", "other_impact")
 
 #: From this share of a minute on, a size counts as held in it.
-HELD: Final = 0.95
+_HELD: Final = 0.95
 
 #: Sizes and price per share, as measured in one minute.
 Curve = tuple[Sequence[float], Sequence[float | None]]
@@ -66,12 +66,14 @@ class Lags:
     step_ns: int
     #: Fills of a side with less between them are one event.
     gap_ns: int
+    #: A fill counts as at the start of its interval of this length.
+    grid_ns: int = 1
 
     @classmethod
     def of_intervals(cls, interval_ns: int) -> Self:
         """Return those of values that hold for one interval each; 0 is the interval of the fill."""
         lags = tuple(k * interval_ns for k in (-3, -2, -1, 0, 1, 2, 3, 5))
-        return cls(lags, -interval_ns, interval_ns, interval_ns)
+        return cls(lags, -interval_ns, interval_ns, interval_ns, interval_ns)
 
 
 #: Of books, from 60 s before to 300 s after.
@@ -126,6 +128,14 @@ class Series(NamedTuple):
 def _positive(mid: Float) -> Float:
     """Return mids, NaN where none is above zero: basis points of it mean nothing."""
     return np.where(mid > 0.0, mid, np.nan)
+
+
+def held(
+    sizes: Sequence[float], slippage: Sequence[float | None], coverage: Sequence[float]
+) -> list[tuple[float, float, float]]:
+    """Return the sizes that a minute's books held, ascending, each with its price per share and its share of time."""
+    cells = zip(sizes, slippage, coverage, strict=True)
+    return [(q, g, share) for q, g, share in cells if g is not None and share >= _HELD]
 
 
 def price(curve: Curve, quantity: float) -> float | None:
@@ -203,6 +213,7 @@ def panel(series: Series, at: Int, sign: Int, lags: Lags, counted: np.ndarray[An
     counted : array of bool
         Whose response is asked for; the others only keep their surroundings out.
     """
+    at = at // lags.grid_ns * lags.grid_ns
     event_at, _ = _events(at, sign, lags.gap_ns)
     asked_at, asked_sign = _events(at[counted], sign[counted], lags.gap_ns)
     reach = max(abs(lag) for lag in lags.lags_ns)

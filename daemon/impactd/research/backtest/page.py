@@ -66,7 +66,8 @@ def render(test: Worked, report: dict[str, Any]) -> str:
             caption = f"{symbol}: saving of the engine and of hindsight against TWAP."
             drawn.append((caption, plot_savings(test, symbol)))
     days: list[tuple[str, Figure]] = []
-    for study in _drawn(test.studies):
+    latest = _latest(test.studies)
+    for study in latest:
         name = f"{study.day.symbol} {study.day.name}"
         mine = [o for o in test.outcomes if (o.priced.symbol, o.priced.day) == (study.day.symbol, study.day.name)]
         longest = max(mine, key=lambda o: (len(o.paths["twap"]), o.priced.qty, o.priced.side == "buy"), default=None)
@@ -93,7 +94,7 @@ def render(test: Worked, report: dict[str, Any]) -> str:
             persistence=_persistence(report),
             latency=by_latency(report),
             scenarios=_scenarios(report),
-            days_left_out=len(test.studies) - len(_drawn(test.studies)),
+            days_left_out=len(test.studies) - len(latest),
             savings=[(text, to_svg(figure, f"saving-{i}")) for i, (text, figure) in enumerate(drawn)],
             days=[(text, to_svg(figure, f"day-{i}")) for i, (text, figure) in enumerate(days)],
             judged=[(text, to_svg(figure, f"judged-{i}")) for i, (text, figure) in enumerate(judged)],
@@ -101,7 +102,7 @@ def render(test: Worked, report: dict[str, Any]) -> str:
     )
 
 
-def _drawn(studies: Sequence[DayForecasts]) -> list[DayForecasts]:
+def _latest(studies: Sequence[DayForecasts]) -> list[DayForecasts]:
     """Return the days that have charts of their own: the latest of each symbol, `MOST_DAYS` in all or one a symbol."""
     by_symbol: dict[str, list[DayForecasts]] = {}
     for study in studies:

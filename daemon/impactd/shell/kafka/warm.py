@@ -40,7 +40,7 @@ from impactd.core.allocator.joint.problem import Group
 from impactd.core.allocator.optionality import chances
 from impactd.core.allocator.problem import Problem
 from impactd.core.base.quantity import QUANTA
-from impactd.core.base.settings import CoreSettings
+from impactd.core.base.settings import SECOND_NS, CoreSettings
 from impactd.core.base.topics import Topic
 from impactd.core.base.uncompiled import compile_missing, look_again, missing, run_uncompiled
 from impactd.core.engine import Engine
@@ -54,7 +54,6 @@ from impactd.wire.codec import Limits
 
 #: Some noon, on which every rule of a session holds that holds at other times.
 _NOON_NS: Final = 1_748_865_600_000_000_000
-_SECOND_NS: Final = 1_000_000_000
 _SYMBOL: Final = "WARM"
 #: A trial of the forecast begins in one of any `SPACING` intervals, and is charged in the next.
 _INTERVALS: Final = SPACING + 2
@@ -382,7 +381,7 @@ def _orders(n: int, start_ns: int, core: CoreSettings) -> Iterator[dict[str, Any
         "symbol": _SYMBOL,
         "side": "buy",
         "order_qty": 1_050,
-        "ts_event": start_ns + _SECOND_NS // 2,
+        "ts_event": start_ns + SECOND_NS // 2,
         "start": start_ns,
         "end": start_ns + 20 * core.books.interval_ns,
         **kinds[n % len(kinds)],

@@ -28,10 +28,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import orjson
 
+from impactd.core.base.settings import SECOND_NS
 from impactd.core.base.topics import Topic
-from impactd.core.tca.response import HELD, Curve
+from impactd.core.tca.response import Curve, held
 from impactd.shell.live.response import Fill, Minutes, response
-from impactd.shell.live.saving import SECOND_NS, FillPaid, Point, saving, twap_path
+from impactd.shell.live.saving import FillPaid, Point, saving, twap_path
 
 Message = Mapping[str, Any]
 
@@ -312,10 +313,9 @@ class Board:
 
     def _estimate(self, value: bytes, message: Message) -> None:
         side, minute = self._side(message), int(message["minute"])
-        cells = zip(message["sizes"], message["slippage"], message["coverage"], strict=True)
-        held = [(q, g, share) for q, g, share in cells if g is not None and share >= HELD]
-        most = held[-1][0] if held else None
-        row = (message["mid"], message["half_spread"], most, message["volume_continuous"], slope(held))
+        cells = held(message["sizes"], message["slippage"], message["coverage"])
+        most = cells[-1][0] if cells else None
+        row = (message["mid"], message["half_spread"], most, message["volume_continuous"], slope(cells))
         if not side.measured.add(minute, *row):
             return
         side.estimate = value
@@ -452,10 +452,10 @@ class Board:
         seen = len(fills), sum(fill.counted for fill in fills), buy.last and buy.last["minute"], len(sell.curves)
         if order.response is None or order.response[0] != seen:
             columns = buy.measured.columns
-            held = np.array([*columns["held_qty"], *sell.measured.columns["held_qty"]])
+            most = np.array([*columns["held_qty"], *sell.measured.columns["held_qty"]])
             minute, mid, half_spread = (np.array(columns[one]) for one in ("minute", "mid", "half_spread"))
             curves = buy.curves_from(0), sell.curves_from(0)
-            minutes = Minutes(minute, mid, half_spread, curves, held)
+            minutes = Minutes(minute, mid, half_spread, curves, most)
             order.response = seen, response(minutes, fills, interval)
         return order.response[1]
 

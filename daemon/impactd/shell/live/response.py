@@ -37,7 +37,7 @@ def response(minutes: Minutes, fills: Sequence[Fill], interval_ns: int) -> dict[
     if len(held) and any(fill.counted for fill in fills):
         size = float(np.median(held))
         series = Series.of_minutes(minutes.minute, minutes.mid, minutes.half_spread, minutes.curves, size, interval_ns)
-        at = np.array([fill.at // interval_ns * interval_ns for fill in fills], np.int64)
+        at = np.array([fill.at for fill in fills], np.int64)
         sign = np.array([fill.sign for fill in fills], np.int64)
         counted = np.array([fill.counted for fill in fills], np.bool_)
         panels = [panel(series, at, sign, lags, counted)]

@@ -35,9 +35,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
+from impactd.core.base.settings import SECOND_NS
 from impactd.core.tca.response import Curve, price
-
-SECOND_NS: Final = 1_000_000_000
 
 #: Half-width of a band of 95%, in standard errors.
 _Z95: Final = 1.959964
