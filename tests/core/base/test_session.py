@@ -79,6 +79,21 @@ def test_many_instants_have_the_positions_and_hours_of_each_one(times: list[int]
     assert session.open_at(at, MINUTE_NS).tolist() == alone
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(1, 60), st.sampled_from([0, 30, 60])), max_size=12),
+    st.sampled_from(range(len(_SESSIONS))),
+)
+@settings(max_examples=50, deadline=None)
+def test_what_was_asked_before_changes_no_answer(asked: list[tuple[int, int, int]], which: int) -> None:
+    session = Session(_SESSIONS[which].rule)
+    for first, n, shift_s in asked:
+        at = _FIRST + (first * 9_300 + np.arange(n, dtype=np.int64)) * MINUTE_NS
+        fresh = Session(session.rule)
+        shift = shift_s * SECOND_NS
+        assert session.positions(at, shift).tolist() == fresh.positions(at, shift).tolist()
+        assert session.open_at(at, shift).tolist() == fresh.open_at(at, shift).tolist()
+
+
 @pytest.mark.parametrize("day", [(2025, 3, 7), (2025, 3, 10), (2025, 10, 31), (2025, 11, 3)], ids=str)
 def test_position_before_and_after_a_clock_change_open_is_zero(day: tuple[int, int, int]) -> None:
     opening = ns(datetime(*day, 9, 30, tzinfo=NEW_YORK))

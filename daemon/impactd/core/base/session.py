@@ -23,9 +23,10 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
-from typing import Final, NamedTuple
+from functools import lru_cache
+from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -36,11 +37,17 @@ from impactd.core.base.settings import MINUTE_NS, SECOND_NS, CoreSettings, Sessi
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+Answers = TypeVar("Answers", bound=npt.NDArray[Any])
 
 DAY_NS: Final = 86_400 * SECOND_NS
 
 #: 1970-01-01, day 0, was a Thursday, and Monday is weekday 0.
 _WEEKDAY_OF_DAY_0: Final = 3
+
+#: Instants of which the answers are kept: every symbol whose minute closes asks for the same few.
+_KEPT: Final = 64
+#: So many instants are kept as one.
+_MANY: Final = 16
 
 
 class Table(NamedTuple):
@@ -188,6 +195,30 @@ def open_through(table: Table, starts: Int, span_ns: int) -> Bools:
     return out
 
 
+class _OfMany(Generic[Answers]):
+    """A kernel's answers for many instants; those for the last ones are kept.
+
+    The plans of a minute begin with the same intervals and differ in how many there are: one's are the first of
+    another's.
+    """
+
+    __slots__ = ("_answers", "_instants", "_kernel", "_shift", "_table")
+
+    def __init__(self, kernel: Callable[[Table, Int, int], Answers], table: Table) -> None:
+        self._kernel, self._table = kernel, table
+        self._shift, self._instants, self._answers = 0, b"", kernel(table, np.empty(0, np.int64), 0)
+
+    def __call__(self, instants: Int, shift: int) -> Answers:
+        """Return the answers, which are not to be changed, shape (N,)."""
+        if instants.size < _MANY:
+            return self._kernel(self._table, instants, shift)
+        asked = instants.tobytes()
+        if shift != self._shift or not self._instants.startswith(asked):
+            self._answers = self._kernel(self._table, instants, shift)
+            self._shift, self._instants = shift, asked
+        return cast(Answers, self._answers[: instants.size])
+
+
 class Session:
     """Arithmetic of one `SessionRule`.
 
@@ -197,7 +228,17 @@ class Session:
         If the hours cannot be used; see `SessionRule.check`.
     """
 
-    __slots__ = ("_table", "always_open", "rule")
+    __slots__ = (
+        "_elapsed",
+        "_is_open",
+        "_locate",
+        "_open_through",
+        "_position",
+        "_positions",
+        "_table",
+        "always_open",
+        "rule",
+    )
 
     def __init__(self, rule: SessionRule) -> None:
         rule.check()
@@ -219,10 +260,19 @@ class Session:
             closes=columns[:, 3] * SECOND_NS,
             length_ns=0,
         )
-        self._table = table._replace(length_ns=open_time(table, table.open_ns, table.close_ns - table.open_ns))
+        table = table._replace(length_ns=open_time(table, table.open_ns, table.close_ns - table.open_ns))
+        self._table = table
+        self._locate: Callable[[int], tuple[int, int, int, int]] = lru_cache(_KEPT)(lambda ts: locate(table, ts))
+        self._position: Callable[[int], float] = lru_cache(_KEPT)(lambda ts: float(position_at(table, ts)))
+        self._is_open: Callable[[int], bool] = lru_cache(_KEPT)(
+            lambda ts: bool(open_through(table, np.array([ts], np.int64), 1)[0])
+        )
+        self._elapsed: Callable[[int], int] = lru_cache(_KEPT)(self._elapsed_at)
+        self._positions = _OfMany(positions_at, table)
+        self._open_through = _OfMany(open_through, table)
         #: Whether it never closes.
         self.always_open = (
-            self._table.length_ns == DAY_NS and len(set(rule.days)) == 7 and not rule.holidays and not rule.special
+            table.length_ns == DAY_NS and len(set(rule.days)) == 7 and not rule.holidays and not rule.special
         )
 
     @property
@@ -265,29 +315,29 @@ class Session:
 
     def day_of(self, ts: int) -> int:
         """Return the local day, since 1970-01-01, of the last open before or at `ts` (UTC ns)."""
-        return int(locate(self._table, ts)[0])
+        return int(self._locate(ts)[0])
 
     def since_open_ns(self, ts: int) -> int:
         """Return local nanoseconds from the last open to `ts`, breaks included; a day without a session has one too."""
-        return int(locate(self._table, ts)[1])
+        return int(self._locate(ts)[1])
 
     def since_resumed_ns(self, ts: int) -> int:
         """Return nanoseconds from the last open, or the end of the last break after it, to `ts`."""
-        _, since, opens, _ = locate(self._table, ts)
+        _, since, opens, _ = self._locate(ts)
         ends = (end * SECOND_NS - opens for _, end in self.rule.breaks)
         return since - max((end for end in ends if 0 <= end <= since), default=0)
 
     def close_after(self, ts: int) -> int:
         """Return the close (UTC ns) of the session whose open is the last before or at `ts`."""
-        _, since, opens, closes = locate(self._table, ts)
+        _, since, opens, closes = self._locate(ts)
         return ts - since + closes - opens
 
     def is_open(self, ts: int) -> bool:
         """Return whether the market trades at `ts`."""
-        return self.always_open or bool(open_through(self._table, np.array([ts], np.int64), 1)[0])
+        return self.always_open or self._is_open(ts)
 
     def open_at(self, starts: Int, length_ns: int) -> Bools:
-        """Return where the market trades all through [start, start + length_ns), shape (N,).
+        """Return where the market trades all through [start, start + length_ns), shape (N,); not to be changed.
 
         Parameters
         ----------
@@ -298,11 +348,11 @@ class Session:
         """
         if self.always_open:
             return np.ones(starts.size, np.bool_)
-        return open_through(self._table, starts, length_ns)
+        return self._open_through(starts, length_ns)
 
     def steps_open(self, ts: int, steps: Sequence[int], interval_ns: int) -> tuple[int, ...]:
         """Return those of the ascending `steps` of intervals from `ts` on that are open in its session."""
-        _, since, opens, closes = locate(self._table, ts)
+        _, since, opens, closes = self._locate(ts)
         left = closes - opens - since
         inside = tuple(step for step in steps if step * interval_ns < left)
         if not self.rule.breaks:
@@ -332,13 +382,13 @@ class Session:
         Returns
         -------
         ndarray of float64, shape (N,)
-            0 at the open, 1 at the close and in the half of the gap after it.
+            0 at the open, 1 at the close and in the half of the gap after it; not to be changed.
         """
-        return positions_at(self._table, starts_ns, shift_ns)
+        return self._positions(starts_ns, shift_ns)
 
     def position(self, ts: int) -> float:
         """Return the position in the session of one instant, UTC ns."""
-        return float(position_at(self._table, ts))
+        return self._position(ts)
 
     def elapsed_minutes(self, ts: int) -> float:
         """Return minutes of open market from the last open to `ts`, at most the whole session."""
@@ -362,11 +412,11 @@ class Session:
         # a change of offset, which takes place outside of the hours of every market that closes.
         if second >= first and later - earlier < DAY_NS:
             return (second - first) / MINUTE_NS
-        _, _, opens, closes = locate(self._table, earlier)
+        _, _, opens, closes = self._locate(earlier)
         return (open_time(self._table, opens, closes - opens) - first + second) / MINUTE_NS
 
-    def _elapsed(self, ts: int) -> int:
-        _, since, opens, closes = locate(self._table, ts)
+    def _elapsed_at(self, ts: int) -> int:
+        _, since, opens, closes = self._locate(ts)
         return int(open_time(self._table, opens, min(since, closes - opens)))
 
 
