@@ -179,6 +179,17 @@ def check_file_is_recognised_and_gives_the_same_rows(name: str, samples: CodecSa
         assert decoded.batch.symbols == rows.symbols
 
 
+def check_last_line_needs_no_end(name: str, samples: CodecSamples) -> None:
+    values = good_records(samples)
+    data = samples.file(values)
+    found = [
+        join([batch.decoded for batch in samples.codec(name).batches(Content(samples.file_name, iter([part])), 17)])
+        for part in (data, data.removesuffix(b"\n"))
+    ]
+    assert [decoded.refused for decoded in found] == [[], []]
+    assert_same_batch(found[1].batch, found[0].batch)
+
+
 def check_what_is_refused_is_not_held(name: str, samples: CodecSamples) -> None:
     """Errors that were raised refer to frames: one that a frame keeps holds every record of the call."""
     decoder, values = samples.codec(name), bad_records(samples, 40)
@@ -209,6 +220,7 @@ CHECKS: tuple[Callable[[str, CodecSamples], None], ...] = (
     check_record_over_the_limit_is_refused,
     check_levels_over_the_limit_are_never_cut_off,
     check_file_is_recognised_and_gives_the_same_rows,
+    check_last_line_needs_no_end,
     check_key_travels_with_what_is_refused,
     check_what_is_refused_is_not_held,
 )

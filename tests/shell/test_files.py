@@ -199,13 +199,21 @@ def test_json_file_that_ends_in_the_middle_of_a_line_refuses_that_line(tmp_path:
     assert decoded.refused[0].ts_record == T0
 
 
-def test_csv_file_without_a_last_line_end_refuses_that_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("n_bytes", [2, 4, 5, 60])
+def test_csv_file_that_ends_in_the_middle_of_a_line_refuses_that_line(tmp_path: Path, n_bytes: int) -> None:
     path = tmp_path / "day.csv"
-    path.write_bytes(text(HEADER.encode(), row()) + row()[:-2])
+    path.write_bytes(text(HEADER.encode(), row()) + row()[:-n_bytes])
     decoded = read(path)
     assert len(decoded.batch) == 1
     assert reasons(decoded) == ["truncated"]
-    assert "line end" in decoded.refused[0].detail
+
+
+def test_csv_file_needs_no_last_line_end(tmp_path: Path) -> None:
+    path = tmp_path / "day.csv"
+    path.write_bytes(text(HEADER.encode(), row(symbol="F"), row()) + row(symbol="F"))
+    decoded = read(path)
+    assert not decoded.refused
+    assert [decoded.batch.symbols[code] for code in decoded.batch.symbol] == ["F", "FROG", "F"]
 
 
 def test_long_csv_that_ends_in_the_middle_refuses_the_snapshot(tmp_path: Path) -> None:
@@ -229,6 +237,18 @@ def test_compressed_file_cut_in_the_middle_keeps_what_precedes_the_cut(tmp_path:
     assert 1_000 < len(decoded.batch) < 60_000
     assert decoded.batch.ts_event.tolist() == [T0 + i for i in range(len(decoded.batch))]
     assert reasons(decoded) == ["truncated"]
+    assert "compressed stream ends early" in decoded.refused[0].detail
+
+
+@pytest.mark.parametrize("ending", STREAMS)
+@pytest.mark.parametrize("name", ["day.jsonl", "day.csv"])
+def test_compressed_file_of_which_nothing_is_left_is_one_record_that_is_refused(
+    tmp_path: Path, ending: str, name: str
+) -> None:
+    path = tmp_path / f"{name}{ending}"
+    path.write_bytes(PACKERS[ending](text(HEADER.encode(), row()))[:30])
+    decoded = read(path)
+    assert (len(decoded.batch), reasons(decoded)) == (0, ["truncated"])
     assert "compressed stream ends early" in decoded.refused[0].detail
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from itertools import zip_longest
+from itertools import chain, pairwise, zip_longest
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
@@ -70,9 +70,10 @@ class _Joined(io.RawIOBase):
 
     def _lines(self) -> Iterator[bytes]:
         made: list[bytes] = []
-        for message, book in zip_longest(*self._files, fillvalue=b""):
+        lines = zip_longest(*self._files, fillvalue=b"")
+        for (message, book), following in pairwise(chain(lines, [(b"", b"")])):
             # Where one file ends first, its last line may be cut: it is left out.
-            is_whole = message.endswith(b"\n") and book.endswith(b"\n")
+            is_whole = not any(following) or (message.endswith(b"\n") and book.endswith(b"\n"))
             made.append(message.rstrip(b"\r\n") + b"," + (book if is_whole else b"\n"))
             if len(made) == _LINES:
                 yield b"".join(made)

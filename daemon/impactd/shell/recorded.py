@@ -24,7 +24,7 @@ from impactd.shell.stray import with_record_times
 from impactd.wire import json_orders
 from impactd.wire.codec import FROM_DATA, Decoded, Limits
 from impactd.wire.content import Content
-from impactd.wire.registry import CODECS, detect
+from impactd.wire.registry import CODECS, DEFAULT_CODEC, detect
 from impactd.wire.symbols import FileSymbols
 from impactd.wire.tick_codec import FileBatch, FileFormatError, FileOptions, TickCodec, dated, with_faults
 
@@ -122,6 +122,8 @@ def _codec(path: Path, name: str | None, content: Content, options: FileOptions)
     except FileFormatError as error:
         raise InputFileError(f"{path}: {error}") from error
     if content.damage is not None:
+        if b"\n" not in content.head.text:
+            return CODECS.get(DEFAULT_CODEC).from_header(content.head, options)  # refuses what there is of a line
         raise InputFileError(f"{path}: {content.damage.detail}")
     if (what := unreadable(content.head)) is not None:
         raise InputFileError(f"{path}: {what}")

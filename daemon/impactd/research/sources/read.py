@@ -122,7 +122,7 @@ def read_records(path: Path) -> list[Any]:
     if content.head.text.lstrip()[:1] not in (b"{", b"["):
         if content.damage is not None and not text:
             raise ValidationError(MALFORMED, f"{path}: {content.damage.detail}", "name a readable file")
-        return _csv_records(path, text, is_cut=bool(lines) and (lines[-1].is_last_open or content.damage is not None))
+        return _csv_records(path, text, is_cut=content.damage is not None)
     try:
         found = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -142,8 +142,7 @@ def _csv_records(path: Path, text: bytes, *, is_cut: bool) -> list[Any]:
         rows: list[Any] = list(csv.DictReader(io.StringIO(text.decode())))
     except (ValueError, csv.Error) as error:
         raise ValidationError(MALFORMED, f"{path}: {error}", "give .csv, .jsonl or .json as its content is") from error
-    if is_cut and rows:
-        # Nothing tells whether its last number is whole.
+    if rows and (is_cut or None in rows[-1].values()):
         rows[-1] = str(rows[-1])
     return rows
 

@@ -1,7 +1,7 @@
 """CSV files: headers, lines, and code shared by all CSV codecs.
 
-Nothing in a CSV line shows whether it is whole (``...,290`` may have been
-``...,2900``), so a file's last line without a line end is refused.
+A file's last line may have no line end.  It is whole if it has all columns, unless the last column is empty or a name
+and holds no more than the beginning of what the line before it has there.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from impactd.wire.ticks.one_book import OneBook
 #: What tables write where there is no value, in lower case.
 _ABSENT: Final = frozenset({"", "nan", "null", "none", "na", "n/a", "<na>", "\\n", "-"})
 _WITH_POINT: Final = re.compile(r"-?\d+\.\d+", re.ASCII)
+_NAME: Final = re.compile(rb'"?[^\W\d]', re.ASCII)
 _WITH_COMMA: Final = re.compile(r"-?\d+,\d+", re.ASCII)
 
 
@@ -32,18 +33,30 @@ class CsvCodec(TickCodec):
 
     def records(self, content: Content) -> Iterator[Line]:
         """Yield the lines behind the header."""
-        lines = content.lines(self.limits.max_message_bytes)
-        next(lines, None)
-        closed: Iterator[Line] = map(_closed, lines)
-        if self.takes_commas and (mark := delimiter_of(content.head.line)) != ",":
-            closed = (line._replace(text=with_commas(line.text, mark)) for line in closed)
-        return closed if self.one_book is None else self.one_book.follow(closed)
+        mark = delimiter_of(content.head.line)
+        whole = _whole(content, self.limits.max_message_bytes, mark.encode())
+        if self.takes_commas and mark != ",":
+            whole = (line._replace(text=with_commas(line.text, mark)) for line in whole)
+        return whole if self.one_book is None else self.one_book.follow(whole)
 
 
-def _closed(line: Line) -> Line:
-    if line.is_last_open and line.fault is None:
-        return line._replace(fault=FieldError("truncated", "the last line has no line end; end the file with one"))
-    return line
+def _whole(content: Content, max_bytes: int, mark: bytes) -> Iterator[Line]:
+    """Yield the lines behind the header, the last one with a fault if the name in its last column is cut."""
+    lines = content.lines(max_bytes)
+    next(lines, None)
+    before = b""
+    for line in lines:
+        if line.is_last_open and line.fault is None and _is_cut(line.text, before, content.head.text, mark):
+            yield line._replace(fault=FieldError("truncated", "the file ends in the middle of a line; fetch it again"))
+        else:
+            yield line
+        before = line.text
+
+
+def _is_cut(last: bytes, before: bytes, head: bytes, mark: bytes) -> bool:
+    whole = head.splitlines()[:-1]  # the last one is cut by the head's end, or `last` itself
+    name, other, *known = (line.rpartition(mark)[2].strip() for line in (last, before, *whole))
+    return name not in known and other.startswith(name) and (not name or _NAME.match(other) is not None)
 
 
 def joined_lines(lines: list[Line]) -> Line:

@@ -102,6 +102,13 @@ def test_halves_of_different_length_are_refused_from_there(tmp_path: Path) -> No
     assert (reasons(decoded), decoded.batch.offset.tolist()) == (["truncated", "truncated"], [1])
 
 
+def test_last_lines_need_no_end(tmp_path: Path) -> None:
+    for half in write_pair(tmp_path):
+        half.write_bytes(half.read_bytes().removesuffix(b"\r\n"))
+        decoded = read(half)
+        assert (decoded.refused, decoded.batch.offset.tolist()) == ([], [1, 2, 2, 3, 3])
+
+
 def test_orderbook_alone_goes_by_row_number(tmp_path: Path) -> None:
     messages, books = write_pair(tmp_path)
     messages.unlink()

@@ -87,14 +87,8 @@ class LobsterCodec(TickCodec):
 
     def records(self, content: Content) -> Iterator[Line]:
         """Yield the lines; those of an orderbook file with their number instead of a message."""
-        lines = content.lines(self.limits.max_message_bytes)
-        for line in lines:
-            if line.is_last_open and line.fault is None:
-                yield line._replace(
-                    fault=FieldError("truncated", "the last line has no line end; end the file with one")
-                )
-            else:
-                yield line if self._is_pair else line._replace(text=b"%d,%s" % (line.number, line.text))
+        for line in content.lines(self.limits.max_message_bytes):
+            yield line if self._is_pair else line._replace(text=b"%d,%s" % (line.number, line.text))
 
     def decode_record(self, value: bytes, record: int, builder: RowBuilder) -> int:
         """Decode one joined line, or one numbered line of an orderbook file."""
