@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from impactd.cli import cli
 from impactd.core.tca.response import MEASURES
+from impactd.research.cost_analysis import read_results
 from impactd.research.response import ALL, responses
-from impactd.research.tca import read_tca
 from tests.paths import ROOT
 from tests.research.errors import fails
 
@@ -44,7 +44,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("by", ["minutes", "books"])
 def test_a_generated_book_that_knows_no_fills_shows_no_response(results: Path, by: str) -> None:
-    found = responses(read_tca(results / "tca.jsonl").fills, results, [DAY] if by == "books" else [])
+    read = read_results(results)
+    found = responses(read.costs.fills, read.books, [DAY] if by == "books" else [])
     assert found["symbol"].unique().tolist() == ["DEMO1"]
     assert found["text"].isna().all()
     assert found["events"].max() == 22
@@ -67,18 +68,19 @@ def test_the_command_writes_and_shows_it(results: Path, tmp_path: Path) -> None:
 
 
 def test_few_fills_have_none_and_the_table_tells_why(results: Path) -> None:
-    fills = read_tca(results / "tca.jsonl").fills
+    read = read_results(results)
+    fills = read.costs.fills
     for few in (fills.iloc[:0], fills.iloc[:6]):
-        found = responses(few, results)
+        found = responses(few, read.books)
         assert found[MEANS].isna().all(axis=None)
         assert found["text"].notna().all()
-    late = responses(fills, results, since=fills["ts_event"].sort_values().iloc[-4])
+    late = responses(fills, read.books, since=fills["ts_event"].sort_values().iloc[-4])
     assert late["events"].max() == 2
-    assert responses(fills.iloc[:0], results)["symbol"].unique().tolist() == [ALL]
+    assert responses(fills.iloc[:0], read.books)["symbol"].unique().tolist() == [ALL]
 
 
 def test_books_of_another_symbol_are_refused_by_name(results: Path) -> None:
-    fills = read_tca(results / "tca.jsonl").fills.assign(symbol="OTHER")
+    fills = read_results(results).costs.fills.assign(symbol="OTHER")
     with fails(1001, "data"):
-        responses(fills, results, [DAY])
-    assert responses(fills, results)["text"].notna().all()
+        responses(fills, {}, [DAY])
+    assert responses(fills, {})["text"].notna().all()

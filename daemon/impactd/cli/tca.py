@@ -14,9 +14,12 @@ from impactd.cli.common import (
     data_options,
     directory_option,
     example,
+    load_settings,
     names_of,
+    settings_options,
     write_json,
 )
+from impactd.cli.hours import hours, session_options
 from impactd.cli.study import records, study
 
 
@@ -60,6 +63,8 @@ from impactd.cli.study import records, study
 @click.option("--format", "form", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Write JSON for machines.")
 @directory_option("Directory of the tables and tca.html.", required=True)
+@session_options
+@settings_options
 def command(
     *,
     results: Path,
@@ -72,6 +77,10 @@ def command(
     form: Literal["csv", "parquet"],
     as_json: bool,
     out: Path,
+    session: str | None,
+    tz: str | None,
+    config: Path | None,
+    sets: tuple[str, ...],
 ) -> None:
     """Report what orders and fills cost, after the trade.
 
@@ -83,6 +92,8 @@ def command(
 
     from impactd.cli.times import parse_when
 
+    loaded = load_settings(config, sets)
+    traded = hours(loaded, tz, session, data)
     with study():
         import pandas as pd
 
@@ -108,12 +119,21 @@ def command(
                 for table, column in zip(found, ("ts_event", "as_of"), strict=True)
             ]
             found = Analysis(*recent)
-        response = responses(read.costs.fills, results, data.paths, symbol=data.symbol, codec=data.codec, since=after)
+        response = responses(
+            read.costs.fills,
+            read.books,
+            data.paths,
+            settings=traded.applied(loaded.settings.core()),
+            symbol=data.symbol,
+            codec=data.codec,
+            since=after,
+        )
         written = write_costs(found, names_of(by), out, form, response)
     if as_json:
         write_json(
             {
                 "answer": answer(found),
+                "hours": traded.text,
                 "orders": records(found.orders),
                 "response": records(response),
                 "files": [str(path) for path in written],
@@ -121,4 +141,5 @@ def command(
         )
         return
     click.echo(answer(found))
+    click.echo(f"half hours of the response are those of {traded.text}")
     click.echo(f"wrote {', '.join(path.name for path in written)} to {out}")

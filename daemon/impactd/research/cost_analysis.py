@@ -37,8 +37,10 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 import pandas as pd
 
+from impactd.core.base.settings import SECOND_NS
 from impactd.research.currencies import Rates, converted, multipliers
 from impactd.research.errors import MALFORMED, MISSING_COLUMNS, ValidationError
+from impactd.research.response import BookMinutes
 from impactd.research.tca import UNREADABLE, Costs, published, read_tca
 
 #: Horizons of markouts, minutes.
@@ -149,6 +151,8 @@ class Results(NamedTuple):
     costs: Costs
     minutes: pd.DataFrame
     plans: pd.DataFrame
+    #: Minutes of symbols with fills, with what their books cost.
+    books: dict[str, BookMinutes]
 
 
 def read_results(directory: Path) -> Results:
@@ -163,12 +167,18 @@ def read_results(directory: Path) -> Results:
     costs = read_tca(paths["tca"])
     plans: dict[str, tuple[Any, ...]] = {}
     urgencies: dict[str, float | None] = {}
+    minutes: list[tuple[Any, ...]] = []
+    books: dict[str, BookMinutes] = {}
+    filled = set(costs.fills["symbol"]) if len(costs.fills) else set()
     try:
-        minutes = [
-            (record["symbol"], record["minute"], record["mid"], record["volume_continuous"])
-            for record in published(paths["estimates"])
-            if record["side"] == "buy"
-        ]
+        for record in published(paths["estimates"]):
+            name, mid = record["symbol"], record["mid"]
+            if record["side"] == "buy":
+                minutes.append((name, record["minute"], mid, record["volume_continuous"]))
+            if name in filled and mid is not None and record.get("venue") is None:
+                if name not in books:
+                    books[name] = BookMinutes(int(record["interval_s"]) * SECOND_NS)
+                books[name].take(record)
         for record in published(paths["plans"]):
             start = record["start"][0] if record["start"] else None
             name = record["cl_ord_id"]
@@ -183,7 +193,7 @@ def read_results(directory: Path) -> Results:
     first["urgency"] = first["cl_ord_id"].map(urgencies).astype(float)
     for name in ("as_of", "start"):
         first[name] = pd.to_datetime(pd.to_numeric(first[name]).astype("Int64"), unit="ns", utc=True)
-    return Results(costs, made.astype({"mid": float, "volume_continuous": float}).sort_values("minute"), first)
+    return Results(costs, made.astype({"mid": float, "volume_continuous": float}).sort_values("minute"), first, books)
 
 
 def found_in(directory: Path, name: str) -> Path:

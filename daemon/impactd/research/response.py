@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
+from impactd.core.base.session import Sessions
 from impactd.core.base.settings import SECOND_NS, CoreSettings
 from impactd.core.tca.response import (
     OF_BOOKS,
@@ -22,9 +23,7 @@ from impactd.core.tca.response import (
     respond,
 )
 from impactd.research.backtest.days import read_tapes
-from impactd.research.cost_analysis import found_in
 from impactd.research.errors import MALFORMED, ValidationError
-from impactd.research.tca import UNREADABLE, published
 
 #: The row of all symbols together.
 ALL: Final = "all"
@@ -33,7 +32,7 @@ _SIDES: Final = ("buy", "sell")
 
 
 @dataclass(slots=True)
-class _Minutes:
+class BookMinutes:
     """One symbol's minutes, as published."""
 
     interval_ns: int
@@ -47,7 +46,15 @@ class _Minutes:
         """The median of the largest sizes that the minutes held; None where none was held."""
         return float(np.median(self.held)) if self.held else None
 
+    def take(self, record: Mapping[str, Any]) -> None:
+        """Take in an estimate of a symbol's side, as published."""
+        side, at = _SIDES.index(record["side"]), int(record["minute"])
+        self.mid[at], self.half_spread[at] = float(record["mid"]), float(record["half_spread"])
+        self.curves[side][at] = record["sizes"], record["slippage"]
+        self.held += [q for q, _, _ in held(record["sizes"], record["slippage"], record["coverage"])[-1:]]
+
     def series(self, size: float) -> Series:
+        """Return the minutes in order, with what `size` cost in each."""
         at = np.array(sorted(self.mid), np.int64)
         mid, half = (np.array([values[t] for t in at.tolist()], np.float64) for values in (self.mid, self.half_spread))
         return Series.of_minutes(at, mid, half, self.curves, size, self.interval_ns)
@@ -55,9 +62,10 @@ class _Minutes:
 
 def responses(
     fills: pd.DataFrame,
-    results: Path,
+    minutes: Mapping[str, BookMinutes],
     data: Sequence[Path] = (),
     *,
+    settings: CoreSettings | None = None,
     symbol: str | None = None,
     codec: str | None = None,
     since: pd.Timestamp | None = None,
@@ -68,10 +76,12 @@ def responses(
     ----------
     fills : DataFrame
         As `impactd.read_tca` gives them; busted ones have `qty` 0.
-    results : Path
-        Directory with ``estimates.jsonl``: the minutes, and the size whose walk measures depth.
+    minutes : mapping of str to BookMinutes
+        By symbol; they decide the size whose walk measures depth.
     data : sequence of Path
         Recorded books, for lags of seconds; without them lags are minutes.
+    settings : CoreSettings, optional
+        Sessions, in whose zones half hours are, and the checks of books; UTC by default.
     since : Timestamp, optional
         Only fills from then on count; earlier ones keep their surroundings out of the controls.
 
@@ -84,15 +94,16 @@ def responses(
     Raises
     ------
     ValidationError
-        1001 for a file that cannot be read.
+        1001 for recorded books that cannot be read, or of none of the symbols.
     """
     fills = fills[fills["qty"] > 0] if len(fills) else fills
     names = sorted(fills["symbol"].unique()) if len(fills) else []
-    minutes = _minutes(results, set(names))
+    core = settings or CoreSettings()
+    sessions = Sessions(core)
     sizes = {name: of.size for name, of in minutes.items()}
     if data:
         lags = OF_BOOKS
-        tapes = {tape.symbol: tape for tape in read_tapes(data, CoreSettings(), codec=codec, symbol=symbol)}
+        tapes = {tape.symbol: tape for tape in read_tapes(data, core, codec=codec, symbol=symbol)}
         if names and tapes.keys().isdisjoint(names):
             what = f"data: it has books of {', '.join(sorted(tapes))}, and fills are of {', '.join(names)}"
             raise ValidationError(MALFORMED, what, "name files of symbols with fills, or their symbol")
@@ -111,26 +122,8 @@ def responses(
             at = mine["ts_event"].astype("datetime64[ns, UTC]").astype(np.int64).to_numpy()
             sign = np.where(mine["side"] == "buy", 1, -1)
             counted = np.ones(len(at), np.bool_) if since is None else at >= since.value
-            panels[name] = panel(series[name], at, sign, lags, counted)
+            panels[name] = panel(series[name], at, sign, lags, counted, sessions.of(name))
     found = {name: respond([one], lags) for name, one in panels.items()}
     if len(found) != 1:
         found = {ALL: respond(list(panels.values()), lags)} | found
     return pd.concat([pd.DataFrame({"symbol": name, **of.columns()}) for name, of in found.items()], ignore_index=True)
-
-
-def _minutes(results: Path, names: set[str]) -> dict[str, _Minutes]:
-    path = found_in(results, "estimates")
-    found: dict[str, _Minutes] = {}
-    try:
-        for record in published(path):
-            if record["symbol"] not in names or record.get("venue") is not None or record["mid"] is None:
-                continue
-            name, side, at = record["symbol"], _SIDES.index(record["side"]), int(record["minute"])
-            of = found.setdefault(name, _Minutes(int(record["interval_s"]) * SECOND_NS))
-            of.mid[at], of.half_spread[at] = float(record["mid"]), float(record["half_spread"])
-            of.curves[side][at] = record["sizes"], record["slippage"]
-            of.held += [q for q, _, _ in held(record["sizes"], record["slippage"], record["coverage"])[-1:]]
-    except UNREADABLE as error:
-        remedy = "give the directory of a replay, or of a capture with --outputs"
-        raise ValidationError(MALFORMED, f"results: {path}: {error!r}", remedy) from error
-    return found

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
+from impactd.core.base.session import Session
+from impactd.core.base.settings import SessionRule
 from impactd.core.inputs.ticks import Float, Int
 from impactd.core.tca.response import (
     LEAST_BLOCKS,
@@ -19,6 +21,7 @@ from impactd.core.tca.response import (
     respond,
 )
 
+UTC = Session(SessionRule())
 DAY_S = 86_400
 #: Seconds of trading on each day, from 10:00 UTC.
 OPEN_S, OPEN_FOR_S, STEP_S = 36_000, 18_000, 5
@@ -57,8 +60,8 @@ def moments(seed: int, days: int = 8, a_day: int = 12) -> tuple[Int, Int]:
     return np.array(at) * SECOND_NS - SECOND_NS // 2, rng.choice(np.array([-1, 1]), len(at))
 
 
-def respond_to(series: Series, at: Int, sign: Int, lags: Lags = OF_BOOKS) -> Response:
-    return respond([panel(series, at, sign, lags, np.ones(len(at), np.bool_))], lags)
+def respond_to(series: Series, at: Int, sign: Int, lags: Lags = OF_BOOKS, session: Session = UTC) -> Response:
+    return respond([panel(series, at, sign, lags, np.ones(len(at), np.bool_), session)], lags)
 
 
 def planted(series: Series, at: Int, sign: Int) -> Series:
@@ -145,6 +148,25 @@ def test_a_cheap_book_that_returns_to_its_mean_is_not_a_response() -> None:
     few_beyond(np.array(scores))
 
 
+def test_half_hours_and_days_are_those_of_the_session() -> None:
+    """A clock change, or a zone whose session passes midnight in UTC, changes no response."""
+    series, (at, sign) = world(5), moments(5)
+    wanted = respond_to(series, at, sign)
+    for offsets in ([(0, 0), (4 * DAY_S, 3_600)], [(0, 12 * 3_600)], [(0, -20_700), (3 * DAY_S, -17_100)]):
+        session = Session(SessionRule(offsets=tuple((begin * SECOND_NS, offset) for begin, offset in offsets)))
+        begins = np.array([begin for begin, _ in offsets]) * SECOND_NS
+
+        def utc(local: Int, begins: Int = begins, offsets: list[tuple[int, int]] = offsets) -> Int:
+            shift = np.array([offset for _, offset in offsets])[np.searchsorted(begins, local, "right") - 1]
+            return local - shift * SECOND_NS
+
+        moved = series._replace(start=utc(series.start), end=utc(series.end))
+        found = respond_to(moved, utc(at), sign, session=session)
+        assert found.events.tolist() == wanted.events.tolist()
+        assert found.blocks.tolist() == wanted.blocks.tolist()
+        np.testing.assert_allclose(found.mean, wanted.mean, atol=0.2)
+
+
 def test_fills_in_a_row_are_one_event_and_the_next_one_ends_a_window() -> None:
     series = world(1)
     at, sign = moments(1)
@@ -186,9 +208,9 @@ def test_only_fills_that_count_are_events_and_the_others_are_no_controls() -> No
     series = world(4)
     at, sign = moments(4)
     mine = np.arange(len(at)) % 2 == 0
-    found = panel(series, at, sign, OF_BOOKS, mine)
+    found = panel(series, at, sign, OF_BOOKS, mine, UTC)
     assert found.filled.sum() == mine.sum()
-    alone = panel(series, at[mine], sign[mine], OF_BOOKS, np.ones(int(mine.sum()), np.bool_))
+    alone = panel(series, at[mine], sign[mine], OF_BOOKS, np.ones(int(mine.sum()), np.bool_), UTC)
     assert (~found.filled).sum() < (~alone.filled).sum()
 
 

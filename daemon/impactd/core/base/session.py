@@ -313,6 +313,11 @@ class Session:
         ts = local_ns - int(table.offsets[max(int(np.searchsorted(table.begins, local_ns, "right")) - 1, 0)])
         return local_ns - int(table.offsets[max(int(np.searchsorted(table.begins, ts, "right")) - 1, 0)])
 
+    def local_ns(self, ts: Int) -> Int:
+        """Return local ns since 1970-01-01 of instants (UTC ns), shape (N,)."""
+        table = self._table
+        return np.asarray(ts + table.offsets[np.maximum(np.searchsorted(table.begins, ts, "right") - 1, 0)], np.int64)
+
     def day_of(self, ts: int) -> int:
         """Return the local day, since 1970-01-01, of the last open before or at `ts` (UTC ns)."""
         return int(self._locate(ts)[0])

@@ -12,9 +12,10 @@ is its change since the lag :math:`l_0` just before the fill.  The measures, in 
 - `other_impact`: the same on the other side.  More of it is a thinner book.
 
 The response is the coefficient of a fill in the regression of :math:`\Delta` over moments with a fill and moments
-without one, within cells of equal half hour of the UTC day and equal side, so that what the market does at that time
-of day is not called response.  The other regressors are the spread and both impacts at :math:`l_0` against their
-means of the day: orders that act when a book is cheap meet a book that returns to its mean, with or without them.
+without one, within cells of equal half hour of the session's local day and equal side, so that what the market does
+at that time of day is not called response.  The other regressors are the spread and both impacts at :math:`l_0`
+against their means of the day: orders that act when a book is cheap meet a book that returns to its mean, with or
+without them.
 Standard errors are clustered by blocks of half an hour.  Below `LEAST_BLOCKS` blocks with fills nothing is stated.
 
 Rules:
@@ -36,12 +37,12 @@ from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
+from impactd.core.base.session import DAY_NS, Session
 from impactd.core.base.settings import SECOND_NS
 from impactd.core.books.interval_cost import Prevailing
 from impactd.core.inputs.ticks import Float, Int
 
 _BLOCK_NS: Final = 1_800 * SECOND_NS
-_DAY_NS: Final = 86_400 * SECOND_NS
 
 #: Measures, in the order of the arrays.
 MEASURES: Final = ("mid", "half_spread", "impact", "other_impact")
@@ -203,7 +204,9 @@ class Response:
         return found | {"text": self.text}
 
 
-def panel(series: Series, at: Int, sign: Int, lags: Lags, counted: np.ndarray[Any, np.dtype[np.bool_]]) -> Panel:
+def panel(
+    series: Series, at: Int, sign: Int, lags: Lags, counted: np.ndarray[Any, np.dtype[np.bool_]], session: Session
+) -> Panel:
     """Return the surroundings of fills and of moments without any.
 
     Parameters
@@ -212,6 +215,8 @@ def panel(series: Series, at: Int, sign: Int, lags: Lags, counted: np.ndarray[An
         All fills of the symbol: ns, and +1 for buys, -1 for sells.
     counted : array of bool
         Whose response is asked for; the others only keep their surroundings out.
+    session : Session
+        In whose zone days and half hours are.
     """
     at = at // lags.grid_ns * lags.grid_ns
     event_at, _ = _events(at, sign, lags.gap_ns)
@@ -236,10 +241,10 @@ def panel(series: Series, at: Int, sign: Int, lags: Lags, counted: np.ndarray[An
     others = (when >= after[:, None]) | ((when <= earlier[:, None]) & (np.array(lags.lags_ns) != lags.before_ns))
     change[: len(asked_at)][others] = np.nan
     overlapping = int(((after - asked_at <= reach) | (asked_at - earlier <= reach)).sum())
-    cell = moment % _DAY_NS // _BLOCK_NS * 2 + (side > 0)
-    return Panel(
-        change, _level(series, grid, moment, base[:, 1:], side), filled, cell, moment // _BLOCK_NS, overlapping
-    )
+    local = session.local_ns(moment)
+    level = _level(series, grid, session.local_ns(grid) // DAY_NS, local // DAY_NS, base[:, 1:], side)
+    cell = local % DAY_NS // _BLOCK_NS * 2 + (side > 0)
+    return Panel(change, level, filled, cell, local // _BLOCK_NS, overlapping)
 
 
 def respond(panels: Sequence[Panel], lags: Lags) -> Response:
@@ -297,11 +302,10 @@ def _seen(series: Series, when: Int, side: Int) -> Float:
     return out
 
 
-def _level(series: Series, grid: Int, moment: Int, base: Float, side: Int) -> Float:
+def _level(series: Series, grid: Int, of_grid: Int, of_moment: Int, base: Float, side: Int) -> Float:
     """Return what was seen just before, against the mean of its day over the grid."""
     found = np.full_like(base, np.nan)
     usual = {one: _seen(series, grid[:, None], np.full(len(grid), one))[:, 0, 1:] for one in (-1, 1)}
-    of_grid, of_moment = grid // _DAY_NS, moment // _DAY_NS
     for day in np.unique(of_moment):
         for one in (-1, 1):
             rows = (of_moment == day) & (side == one)

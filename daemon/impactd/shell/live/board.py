@@ -28,7 +28,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import orjson
 
-from impactd.core.base.settings import SECOND_NS
+from impactd.core.base.session import Sessions
+from impactd.core.base.settings import SECOND_NS, CoreSettings
 from impactd.core.base.topics import Topic
 from impactd.core.tca.response import Curve, held
 from impactd.shell.live.response import Fill, Minutes, response
@@ -264,9 +265,15 @@ class Board:
         By order; their topic may be read before its plans.
     version : int
         Grows with every message.
+
+    Parameters
+    ----------
+    settings : CoreSettings, optional
+        Whose sessions decide in which zone half hours are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settings: CoreSettings | None = None) -> None:
+        self._sessions = Sessions(settings or CoreSettings())
         self.sides: dict[tuple[str, str], SideBoard] = {}
         self.orders: dict[str, OrderBoard] = {}
         self.costs: dict[str, CostBoard] = {}
@@ -456,7 +463,7 @@ class Board:
             minute, mid, half_spread = (np.array(columns[one]) for one in ("minute", "mid", "half_spread"))
             curves = buy.curves_from(0), sell.curves_from(0)
             minutes = Minutes(minute, mid, half_spread, curves, most)
-            order.response = seen, response(minutes, fills, interval)
+            order.response = seen, response(minutes, fills, interval, self._sessions.of(symbol))
         return order.response[1]
 
     def _saving(

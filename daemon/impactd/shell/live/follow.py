@@ -70,7 +70,7 @@ class Follower:
         self._settings = settings
         self._readable = Readable(settings)
         self._health = health
-        self.board = Board()
+        self.board = Board(self._settings.core())
         self.stream = Stream()
         #: Why nothing can be followed, while that is so.
         self.problem: str | None = None
@@ -147,7 +147,7 @@ class Follower:
                 await asyncio.sleep(_RETRY_S if self.problem else 0)
         finally:
             await end(health)
-            self.board = Board()
+            self.board = Board(self._settings.core())
             self._caught_up.clear()
             self.problem = None
 
@@ -179,7 +179,7 @@ class Follower:
                 consumer.seek(place, first[place])
             for place, start in starts.items():
                 consumer.seek(place, start)
-            self.board = Board()
+            self.board = Board(self._settings.core())
             self.stream.begin({(EVENTS[live[p]], p.partition): start for p, start in starts.items()})
             await self._backfill(consumer, dict.fromkeys(latest, Topic.PLANS_LATEST), ends)
             await self._backfill(consumer, {p: t for p, t in live.items() if t is Topic.PLANS}, ends)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from impactd.core.base.session import Session
 from impactd.core.inputs.ticks import Float, Int
 from impactd.core.tca.response import Curve, Lags, Series, panel, respond
 
@@ -29,7 +30,7 @@ class Minutes(NamedTuple):
     held: Float
 
 
-def response(minutes: Minutes, fills: Sequence[Fill], interval_ns: int) -> dict[str, Any]:
+def response(minutes: Minutes, fills: Sequence[Fill], interval_ns: int, session: Session) -> dict[str, Any]:
     """Return the response by name, ready for JSON; null where too little was seen, with the reason in ``text``."""
     lags = Lags.of_intervals(interval_ns)
     held = minutes.held[np.isfinite(minutes.held)]
@@ -40,6 +41,6 @@ def response(minutes: Minutes, fills: Sequence[Fill], interval_ns: int) -> dict[
         at = np.array([fill.at for fill in fills], np.int64)
         sign = np.array([fill.sign for fill in fills], np.int64)
         counted = np.array([fill.counted for fill in fills], np.bool_)
-        panels = [panel(series, at, sign, lags, counted)]
+        panels = [panel(series, at, sign, lags, counted, session)]
     columns = respond(panels, lags).columns()
     return {name: values.tolist() if isinstance(values, np.ndarray) else values for name, values in columns.items()}
