@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from impactd.core.base.quantity import QUANTA
+from impactd.core.base.session import Session
+from impactd.core.base.settings import SessionRule
 from impactd.core.base.topics import Side, Topic
 from impactd.core.outputs.messages import Alert, DeadLetter, Estimate, FillCost, Message, Model, ModelRef, Output, Plan
 from impactd.core.tca.executed import Executed
@@ -118,14 +120,31 @@ def test_executed_plan_that_ends_early_leaves_what_came_before(status: str) -> N
     path.plan(FIRST)
     path.plan(replace(DONE, status=status, as_of=75 * S, cum_qty=4 * QUANTA))
     assert path.scheduled == {0: 4 * QUANTA}
-    assert path.even(8 * QUANTA, QUANTA) == {0: 8 * QUANTA}
+    assert path.even(8 * QUANTA, QUANTA, 60 * S) == {0: 8 * QUANTA}
 
 
 def test_executed_order_filled_early_could_have_worked_until_its_end() -> None:
     path = Executed()
     path.plan(FIRST)
     path.plan(replace(DONE, as_of=60 * S))
-    assert path.even(8 * QUANTA, QUANTA) == {0: 4 * QUANTA, 60 * S: 4 * QUANTA}
+    assert path.even(8 * QUANTA, QUANTA, 60 * S) == {0: 4 * QUANTA, 60 * S: 4 * QUANTA}
+
+
+def test_executed_even_pace_trades_while_the_market_is_open() -> None:
+    """Otherwise a lunch break or a night in the window left an even pace without a price."""
+    path = Executed()
+    path.plan(replace(FIRST, start=(0, 60 * S, 120 * S), qty=(4 * QUANTA, 0, 6 * QUANTA), cap=(None, 0, None)))
+    with_break = Session(SessionRule(breaks=((60, 120),)))
+    assert path.even(8 * QUANTA, QUANTA, 60 * S, with_break) == {0: 4 * QUANTA, 120 * S: 4 * QUANTA}
+    shut = Session(SessionRule(open_s=3_600, close_s=7_200))
+    assert sum(path.even(9 * QUANTA, QUANTA, 60 * S, shut).values()) == 9 * QUANTA
+
+
+def test_executed_order_that_ended_in_its_first_interval_has_that_one() -> None:
+    path = Executed()
+    path.plan(FIRST)
+    path.plan(replace(DONE, status="canceled", as_of=45 * S))
+    assert path.even(8 * QUANTA, QUANTA, 60 * S) == {0: 8 * QUANTA}
 
 
 def test_executed_plan_within_an_interval_replaces_it() -> None:

@@ -129,7 +129,9 @@ def answer(o: OrderSummary) -> list[str]:
     if not o.cum_qty:
         return [*lines, *_expectation(o)]
     if o.cost is None:
-        lines.append("  Cost unknown: a fill has no mid, or an interval that trades has no book.")
+        lines.append(
+            "  Cost unknown: a part has no book: a fill without a mid, an auction, a slice, or an empty interval."
+        )
     else:
         where = "at the books of each minute" if o.fills == "scheduled" else "by its fills"
         lines.append(f"  Cost {_money(o.cost, o.cost_bps)} {where}{_beyond(o)}.")

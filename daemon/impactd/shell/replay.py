@@ -21,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 
 from impactd.core.base.instrument import Instrument
+from impactd.core.base.session import Sessions
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Topic
 from impactd.core.base.venue import whole_of
@@ -203,7 +204,7 @@ def replay(
         raise ValueError("plans.apply: files are replayed in_event_time; on_arrival needs a journal")
     started = time.monotonic()
     limits = limits or Limits(max_levels=settings.books.max_levels)
-    tally, reading, calendars = Tally(settings.plans.fills), Reading(), CalendarCheck(settings)
+    tally, reading, calendars = Tally(settings.plans.fills, Sessions(settings)), Reading(), CalendarCheck(settings)
     zero = dict.fromkeys((*EVENT_TOPICS, Topic.TICKS), 0)
     parts = [
         Partition(number, Engine(settings, partition=number, partitions=partitions), Inbox(settings, zero, {}))

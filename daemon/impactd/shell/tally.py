@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from impactd.core.base.quantity import QUANTA, format_qty
+from impactd.core.base.session import Sessions
 from impactd.core.base.settings import SECOND_NS
 from impactd.core.base.topics import Side, Topic
 from impactd.core.outputs.messages import Alert, DeadLetter, Estimate, FillCost, Model, Output, Plan, Slice
@@ -99,7 +100,7 @@ class _Order:
         start = taken.as_of // interval_ns * interval_ns
         self.slices[start] = self.slices.get(start, 0) + taken.qty
 
-    def question(self, fills: str, lot_size: int) -> Question | None:
+    def question(self, fills: str, lot_size: int, sessions: Sessions | None) -> Question | None:
         """Return the quantities to price: the executed quantity, where it was scheduled, and at an even pace."""
         path = self.executed
         if self.slices and fills == "scheduled":
@@ -108,8 +109,10 @@ class _Order:
         if path.begin is None or not self.latest.cum_qty or known != self.latest.cum_qty:
             return None
         ours = path.scheduled if fills == "scheduled" else {}
-        even = path.even(self.latest.cum_qty, lot_size)
-        return Question(self.latest.symbol, self.latest.side, path.begin, (ours, even))
+        symbol, interval_ns = self.latest.symbol, self.latest.interval_s * SECOND_NS
+        session = None if sessions is None else sessions.of(symbol)
+        even = path.even(self.latest.cum_qty, lot_size, interval_ns, session)
+        return Question(symbol, self.latest.side, path.begin, (ours, even))
 
     def summary(self, fills: str, answer: Answer | None) -> OrderSummary:
         plan, priced = self.latest, self.priced
@@ -175,6 +178,8 @@ class Tally:
 
     #: How the run's plans count as filled: ``reported`` or ``scheduled``.
     fills: str = "reported"
+    #: When the markets are open; None where they never close.
+    sessions: Sessions | None = None
     minutes: int = 0
     minutes_with_mid: int = 0
     models: int = 0
@@ -224,7 +229,10 @@ class Tally:
         lot_sizes : mapping of str to int
             Quanta, by order.
         """
-        asked = {name: order.question(self.fills, lot_sizes.get(name, QUANTA)) for name, order in self._orders.items()}
+        asked = {
+            name: order.question(self.fills, lot_sizes.get(name, QUANTA), self.sessions)
+            for name, order in self._orders.items()
+        }
         return {name: question for name, question in asked.items() if question is not None}
 
     def orders(self, answers: Mapping[str, Answer] | None = None) -> tuple[OrderSummary, ...]:

@@ -5,8 +5,9 @@ Rules:
 - a plan replaces the schedule from its own interval on, and what lies before it was executed as it was scheduled:
   this is how ``fills = "scheduled"`` counts;
 - the even pace (TWAP) trades the quantity that the order executed, in whole lots, over the intervals in which the order
-  could work: those of its plans, until it was canceled or expired.  An order that was filled early could have worked
-  until its end.  The order's own limits do not bind the even pace.
+  could work: those of its plans in which the market is open, until it was canceled or expired.  An order that was
+  filled early could have worked until its end; one that ended in its first interval has that one.  The order's own
+  limits do not bind the even pace.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from impactd.core.allocator.baseline import twap
 from impactd.core.base.quantity import MAX_QUANTA
+from impactd.core.base.session import Session
 from impactd.core.outputs.messages import FillCost, Plan
 
 
@@ -72,11 +74,17 @@ class Executed:
             total += fill.spread_cost + fill.impact_cost
         return total
 
-    def even(self, qty: int, lot_size: int) -> dict[int, int]:
-        """Return `qty` quanta at an even pace over the order's intervals, in whole lots: start, ns, to quanta."""
+    def even(self, qty: int, lot_size: int, interval_ns: int, session: Session | None = None) -> dict[int, int]:
+        """Return `qty` quanta at an even pace over the order's intervals, in whole lots: start, ns, to quanta.
+
+        Intervals in which the market of `session` is shut have no part in it, unless it is shut in all of them.
+        """
         starts = sorted(self.window)
+        if session is not None and starts:
+            is_open = session.open_at(np.array(starts, np.int64), interval_ns).tolist()
+            starts = [start for start, trades in zip(starts, is_open, strict=True) if trades] or starts
         if not starts:
-            return {}
+            return {} if self.begin is None else {self.begin // interval_ns * interval_ns: qty}
         fraction = np.array([self.window[start] for start in starts])
         path = twap(qty, fraction, np.full(len(starts), MAX_QUANTA, np.int64), lot_size)
         return dict(zip(starts, path.tolist(), strict=True))
