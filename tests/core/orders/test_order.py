@@ -244,6 +244,29 @@ def test_replace_below_cum_qty_is_worked_up_to_when_busts_bring_cum_qty_below_it
     assert (order.status, order.order_qty, order.leaves_qty) == (Status.ACTIVE, 50 * QUANTA, 50 * QUANTA)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [(("end", 601 * MINUTE_NS),), (("end", 0),), (("urgency", 1.0), ("risk_aversion", 1.0)), (("would_px", 5.0),)],
+)
+def test_replace_below_cum_qty_takes_no_terms_that_a_bust_could_not_bring_back_to_work(changes: Any) -> None:
+    order = opened()
+    apply(order, fill("E1", 60))
+    assert apply(order, ReplaceOrder("P1", "FROG", 0, (("order_qty", 50 * QUANTA), *changes))).kind == "rejected"
+    assert (order.status, order.order_qty, order.terms.end) == (Status.ACTIVE, 1_000 * QUANTA, HOUR)
+
+
+def test_replace_below_cum_qty_that_a_bust_undoes_is_worked_by_its_new_terms() -> None:
+    order = opened()
+    order.impact_scale = [1.0, 2.0, 3.0]
+    apply(order, fill("E1", 60))
+    apply(
+        order,
+        ReplaceOrder("P1", "FROG", 7, (("order_qty", 50 * QUANTA), ("alpha_bps", 5.0), ("alpha_half_life_s", 9.0))),
+    )
+    apply(order, bust("B1", "E1"))
+    assert (order.status, order.view_from, order.impact_scale) == (Status.ACTIVE, 7, [])
+
+
 def test_fill_after_a_replace_below_cum_qty_is_an_overfill() -> None:
     order = opened()
     apply(order, fill("E1", 60))

@@ -141,23 +141,24 @@ def _replace(order: Order, event: ReplaceOrder, at: ApplyContext) -> Outcome:
         return _rejected(f"{event.cl_ord_id} is the id of an earlier request; send a new one")
     if event.orig_cl_ord_id is not None and len(order.later_ids) >= MAX_IDS:
         return _rejected(f"the order has {MAX_IDS} ids; cancel it and send a new order")
-    terms = in_lots(order.terms.changed(dict(event.changes)), order.instrument)
+    changes = dict(event.changes)
+    terms = in_lots(order.terms.changed(changes), order.instrument)
     reduces = terms.order_qty <= order.cum_qty
-    if not order.active and not (reduces and "order_qty" in dict(event.changes)):
+    if not order.active and not (reduces and "order_qty" in changes):
         return _ended(order)
-    if reduces:
-        order.terms = terms
-        order.reduced = True
-        if order.active:
-            order.finish(Status.DONE, at.now, "replaced to at most the filled quantity")
-        return Outcome(EventOutcome.APPLIED, "replace")
-    why = refusal(terms, order.side, at, order.instrument)
-    if why is not None:
-        return _rejected(why)
-    if {"alpha_bps", "alpha_half_life_s"} & dict(event.changes).keys():
+    # Other terms than a quantity that is filled already come into force where a bust reopens the order.
+    if not reduces or changes.keys() != {"order_qty"}:
+        why = refusal(terms, order.side, at, order.instrument)
+        if why is not None:
+            return _rejected(why)
+    if {"alpha_bps", "alpha_half_life_s"} & changes.keys():
         order.view_from = event.ts_event
     order.terms = terms
     order.impact_scale = []  # of the quantity and window before
+    if reduces:
+        order.reduced = True
+        if order.active:
+            order.finish(Status.DONE, at.now, "replaced to at most the filled quantity")
     return Outcome(EventOutcome.APPLIED, "replace")
 
 
