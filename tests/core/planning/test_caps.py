@@ -140,7 +140,7 @@ def test_participation_pays_an_overshoot_back_and_carries_an_allowance_forward()
 
 def test_room_of_an_interval_is_what_the_ones_before_it_leave() -> None:
     found = limits_of(order_of(participation_rate=0.1, max_interval_qty=90 * QUANTA), 500.0)
-    assert shares(found.room(np.array([10, 20, 0, 0]) * QUANTA)) == [50.0, 90.0, 90.0, 90.0]
+    assert shares(found.room(np.array([10, 20, 0, 0]) * QUANTA, QUANTA)) == [50.0, 90.0, 90.0, 90.0]
     assert not found.broken_by(np.array([[10, 90, 50, 0]]) * QUANTA)[0]
     assert found.broken_by(np.array([[10, 90, 51, 0]]) * QUANTA)[0]
     assert found.broken_by(np.array([[10, 91, 0, 0]]) * QUANTA)[0]
@@ -153,7 +153,17 @@ def test_must_complete_lifts_the_end_by_what_is_missing() -> None:
     found = limits_of(order_of(qty=260, participation_rate=0.1, must_complete=True), 500.0)
     assert shares(found.allowed) == [50.0, 100.0, 150.0, 150.0]
     assert shares(found.high) == [50.0, 100.0, 150.0, 260.0]
-    assert found.lifted(np.array([50, 50, 50, 110]) * QUANTA) == 110 * QUANTA
+    assert found.lifted(np.array([50, 50, 50, 110]) * QUANTA, QUANTA) == 110 * QUANTA
+
+
+def test_what_is_lifted_and_what_is_left_are_whole_lots() -> None:
+    order = order_of(qty=1_230, participation_rate=0.1033, lot_size=100 * QUANTA, must_complete=True)
+    found = limits_of(order, 5_000.0)
+    assert found.allowed[0, -1] == 1_549_500_000_000
+    assert found.lifted(np.array([500, 500, 0, 230]) * QUANTA, 100 * QUANTA) == 0
+    assert found.lifted(np.array([600, 400, 230, 0]) * QUANTA, 100 * QUANTA) == 100 * QUANTA
+    assert shares(found.room(np.array([500, 500, 0, 230]) * QUANTA, 100 * QUANTA)) == [500.0, 500.0, 500.0, 500.0]
+    assert shares(found.room(np.array([500, 500, 230, 0]) * QUANTA, 100 * QUANTA)) == [500.0, 500.0, 500.0, 300.0]
 
 
 def test_must_complete_never_lifts_above_max_interval_qty_or_into_a_blackout() -> None:

@@ -122,13 +122,13 @@ def _off_band(order: Order, volume: float) -> str | None:
     if terms.least_rate is not None and order.leaves_qty:
         due = int(terms.least_rate * before * QUANTA) - terms.lot_size
         if done < due:
-            return f"behind: {format_qty(done)} traded, {format_qty(due)} due at the minimum rate {terms.least_rate:g}"
+            whole = format_qty(-(-due // terms.lot_size) * terms.lot_size)
+            return f"behind: {format_qty(done)} traded, {whole} due at the minimum rate {terms.least_rate:g}"
     if terms.most_rate is not None and not terms.must_complete:
         most = int(terms.most_rate * (now + volume) * QUANTA) + terms.lot_size
         if done > most:
-            return (
-                f"ahead: {format_qty(done)} traded, {format_qty(most)} allowed at the maximum rate {terms.most_rate:g}"
-            )
+            whole = format_qty(most // terms.lot_size * terms.lot_size)
+            return f"ahead: {format_qty(done)} traded, {whole} allowed at the maximum rate {terms.most_rate:g}"
     return None
 
 

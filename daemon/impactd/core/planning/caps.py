@@ -99,13 +99,16 @@ class Limits:
         """In how many intervals the only order may trade, at least 1."""
         return max(int(np.count_nonzero(self.cap[0] > 0)), 1)
 
-    def lifted(self, qty: Int) -> int:
-        """Return how much of the only order's schedule (N,) `must_complete` alone allows, quanta."""
-        return _lifted(qty, self.allowed[0])
+    def lifted(self, qty: Int, lot: int) -> int:
+        """Return how much of the only order's schedule (N,), in lots, `must_complete` alone allows, quanta."""
+        return _lifted(qty, self.allowed[0], lot)
 
-    def room(self, qty: Int) -> Int:
-        """Return what each interval may trade at most if those before it trade the only order's `qty` (N,), quanta."""
-        return _room(qty, self.cap[0], self.high[0])
+    def room(self, qty: Int, lot: int) -> Int:
+        """Return what each interval may trade at most if those before it trade the only order's `qty` (N,), quanta.
+
+        In whole lots, but for an odd remainder in `qty`.
+        """
+        return _room(qty, self.cap[0], self.high[0], lot)
 
 
 @kernel
@@ -132,19 +135,21 @@ def _room_of_all(cap: Int, high: Int) -> Float:
 
 
 @kernel
-def _lifted(qty: Int, allowed: Int) -> int:
+def _lifted(qty: Int, allowed: Int, lot: int) -> int:
     done, most = np.int64(0), np.int64(0)
     for t in range(qty.shape[0]):
         done += qty[t]
-        most = max(most, done - allowed[t])
+        if done > allowed[t]:
+            most = max(most, done - allowed[t] // lot * lot)
     return int(most)
 
 
 @kernel
-def _room(qty: Int, cap: Int, high: Int) -> Int:
+def _room(qty: Int, cap: Int, high: Int, lot: int) -> Int:
     room, before = np.empty(qty.shape[0], np.int64), np.int64(0)
     for t in range(qty.shape[0]):
-        room[t] = cap[t] if high[t] == NO_CAP else min(cap[t], high[t] - before)
+        most = cap[t] if high[t] == NO_CAP else min(cap[t], high[t] - before)
+        room[t] = most if most == NO_CAP else max(most // lot * lot, qty[t])
         before += qty[t]
     return room
 

@@ -292,15 +292,15 @@ class Proposals:
         begin, end = int(self.begin[i]), int(self.end[i])
         rows = self.grid.rows(begin, end)
         qty, bounds = self.qty[i, rows], self.limits.of(i, rows)
-        n, shares = bounds.n_open, float(self.x[i, rows].sum())
+        n, shares, lot = bounds.n_open, float(self.x[i, rows].sum()), self.orders[i].terms.lot_size
         return Proposal(
             intervals=self.grid.cut(begin, end),
             qty=qty,
             shares=shares,
-            cap=bounds.room(qty),
+            cap=bounds.room(qty, lot),
             limits=bounds,
             shortfall_qty=self.shortfall[i],
-            lifted_qty=bounds.lifted(qty),
+            lifted_qty=bounds.lifted(qty, lot),
             expected_cost=float(self.cost[i]),
             twap_cost=float(self.twap_cost[i]),
             metaorder_cost=None if self.law is None else float(self.metaorder[i]),
