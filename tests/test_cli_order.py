@@ -92,6 +92,10 @@ def test_every_term_has_an_option() -> None:
         (["--date", "2025-11-27"], "there is no session on 2025-11-27"),
         (["--date", "28.11.2025"], "--date"),
         (["--qty", "-5"], "order_qty"),
+        (["--qty", "50%"], "--qty: '50%' is a percentage, and it is no share"),
+        (["--limit", "31,25"], "--limit: '31,25': a comma separates thousands"),
+        (["--qty", "20,00"], "--qty: '20,00': a comma separates thousands"),
+        (["--alpha-bps", "1%", "--alpha-half-life-s", "60"], "--alpha-bps: '1%' is a percentage"),
     ],
 )
 def test_what_the_service_would_refuse_is_refused_by_name_and_not_sent(args: list[str], words: str) -> None:

@@ -20,7 +20,7 @@ from impactd.cli.common import (
     translated,
 )
 from impactd.cli.hours import Hours
-from impactd.cli.ticket import TICKET, Clock, Ticket, local_time, new_order, term_options, time_options
+from impactd.cli.ticket import TICKET, Clock, Ticket, clock_on, local_time, new_order, term_options, time_options
 
 if TYPE_CHECKING:
     from impactd.config import Loaded
@@ -144,11 +144,11 @@ def _basis(basis: dict[str, Any], zone: str) -> str:
     return text + ("" if at is None else f"; last shift of the impact level {local_time(at, zone):%Y-%m-%d %H:%M}")
 
 
-def _entry(one: dict[str, Any], zone: str) -> str:
+def _entry(one: dict[str, Any], zone: str, day_ns: int) -> str:
     """Return what an entry in an auction is, in one line."""
     from impactd.shell.view import number
 
-    at, cutoff = (f"{local_time(one[name], zone):%H:%M}" for name in ("at", "cutoff"))
+    at, cutoff = (clock_on(one[name], zone, day_ns) for name in ("at", "cutoff"))
     if one["expected_volume"] is None:
         return f"{one['kind']} at {at}: volume unknown, nothing entered"
     share = (
@@ -193,21 +193,19 @@ def write_estimate(found: dict[str, Any], zone: str, max_cost_bps: float | None)
     def add(name: str, one: dict[str, Any]) -> None:
         money = [number(one[name], digits) for name, digits in _MONEY]
         risk = (number(one["timing_risk"]), number(one["timing_risk_bps"], 1))
-        done = "-" if one["done_by"] is None else f"{local_time(one['done_by'], zone):%H:%M}"
+        done = "-" if one["done_by"] is None else clock_on(one["done_by"], zone, found["start"])
         table.add_row(name, f"{_shares(one['qty'])}", *money, band(one["band_80"]), band(one["band_95"]), *risk, done)
 
     for one in found["schedules"]:
         add(one["policy"] if one["rate"] is None else f"pov {one['rate']:.0%}", one)
     for one in found["frontier"]:
         add(f"urgency {one['urgency']:g}", one)
-    begin, end = (local_time(found[name], zone) for name in ("start", "end"))
-    head = (
-        f"{found['side']} {_shares(found['order_qty'])} {found['symbol']}, {begin:%Y-%m-%d %H:%M} to {end:%H:%M} {zone}"
-    )
+    window = f"{local_time(found['start'], zone):%Y-%m-%d %H:%M} to {clock_on(found['end'], zone, found['start'])}"
+    head = f"{found['side']} {_shares(found['order_qty'])} {found['symbol']}, {window} {zone}"
     click.echo(f"{head}: expected cost over the mid, in currency")
     Console(highlight=False, width=None if os.isatty(1) else WIDE).print(table)
     for one in found["auctions"]:
-        click.echo(_entry(one, zone))
+        click.echo(_entry(one, zone, found["start"]))
     share = found["volume_share"]
     facts = [f"mid {number(found['mid'])}", f"as of {local_time(found['as_of'], zone):%Y-%m-%d %H:%M:%S} {zone}"]
     if share is not None:

@@ -27,6 +27,7 @@ from impactd.cli.ticket import (
     Clock,
     Ticket,
     check_record,
+    clock_on,
     encoded,
     local_time,
     new_order,
@@ -184,9 +185,9 @@ def show(
     zone = tz or settings.session.zone
     _table([(int(start), qty) for start, qty in rows], zone)
     for entry in plan["auctions"]:
-        at, cutoff = (local_time(int(entry[name]), zone) for name in ("at", "cutoff"))
+        at, cutoff = local_time(int(entry["at"]), zone), clock_on(int(entry["cutoff"]), zone, int(entry["at"]))
         volume = "unknown" if entry["expected_volume"] is None else f"{entry['expected_volume']:,.0f}"
-        what = f"{entry['qty']:,} to enter by {cutoff:%H:%M}, expected volume {volume}"
+        what = f"{entry['qty']:,} to enter by {cutoff}, expected volume {volume}"
         click.echo(f"{entry['kind']} at {at:%m-%d %H:%M}: {what}")
     if plan["limit_px"] is not None:
         missed = plan["expected_shortfall_qty"]
@@ -318,8 +319,8 @@ def _table(worked: Sequence[tuple[int, float]], zone: str, rows: int = 24) -> No
 
 
 def _shown(record: dict[str, Any], clock: Clock, more: str) -> str:
-    begin, end = (local_time(record[name], clock.zone) for name in ("start", "end"))
-    window = f"{begin:%Y-%m-%d %H:%M:%S} to {end:%H:%M:%S} {clock.zone}"
+    end = clock_on(record["end"], clock.zone, record["start"])
+    window = f"{local_time(record['start'], clock.zone):%Y-%m-%d %H:%M:%S} to {end} {clock.zone}"
     return f"{record['side']} {record['order_qty']:,} {record['symbol']} as {record['cl_ord_id']}, {window}" + (
         f" ({more})" if more else ""
     )

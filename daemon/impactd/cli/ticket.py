@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ _SHORT: Final = {
     "limit_px": "--limit",
 }
 _NONE: Final = "none"
+_THOUSANDS: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?%?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +224,12 @@ def _value(text: str, unit: Any, option: str, clock: Clock) -> Any:
                 raise InputError(f"{option}: needs yes or no, not {text!r}")
             return text in {"yes", "true"}
         case _:
+            if "," in text and not _THOUSANDS.fullmatch(text):
+                raise InputError(f"{option}: {text!r}: a comma separates thousands, as in 20,000; a point decimals")
             number = text.replace(",", "").replace("_", "")
             percent = number.endswith("%")
+            if percent and unit is not Unit.SHARE:
+                raise InputError(f"{option}: {text!r} is a percentage, and it is no share; give a plain number")
             try:
                 value = float(number.removesuffix("%"))
             except ValueError:
@@ -310,6 +316,13 @@ def now_ns() -> int:
     import time
 
     return time.time_ns()
+
+
+def clock_on(ns: int, zone: str, day_ns: int) -> str:
+    """Return the local time of day of `ns`, with its date where it is another day than that of `day_ns`."""
+    at, other = local_time(ns, zone), local_time(day_ns, zone)
+    form = "%H:%M" if at.date() == other.date() else "%Y-%m-%d %H:%M"
+    return str(at.strftime(form if at.second == 0 else f"{form}:%S"))
 
 
 def local_time(ns: int, zone: str) -> Any:
