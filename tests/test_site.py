@@ -70,10 +70,14 @@ async def test_formulas_and_figure_are_set_in_a_browser_from_the_site_alone(site
                             re.findall(r'class="arithmatex"', (site / "method" / "index.html").read_text("utf-8"))
                         )
                         assert formulas > 50
-                        assert (
-                            await watched.page.locator(".arithmatex > :is(.katex, .katex-display)").count() == formulas
+                        # Set once the script has come, which on a busy machine is after the network has gone quiet.
+                        await watched.page.wait_for_function(
+                            "n => document.querySelectorAll('.arithmatex > :is(.katex, .katex-display)').length === n",
+                            arg=formulas,
+                            timeout=0,
                         )
                         assert await watched.page.locator(".katex-error").count() == 0
+                        await watched.page.evaluate("document.fonts.ready")
                         assert await watched.page.evaluate("document.fonts.check('16px KaTeX_Main')")
                         assert await watched.page.evaluate(
                             "[...document.querySelectorAll('.figure img')].every((i) => i.naturalWidth)"

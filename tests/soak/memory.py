@@ -29,6 +29,9 @@ class Slope:
     mb_per_hour: float
     error: float
 
+    def __str__(self) -> str:
+        return f"{self.mb_per_hour:+.1f} +- {self.error:.1f} MB/h"
+
     @property
     def is_zero(self) -> bool:
         """Whether it lies within three standard errors of nothing."""
@@ -58,11 +61,11 @@ async def watch(pid: int, samples: list[Sample]) -> None:
         await asyncio.sleep(EVERY_S)
 
 
-def slope(samples: Sequence[Sample], from_s: float) -> Slope:
-    """Return the slope of the samples after `from_s`, by least squares over the means of blocks."""
+def slope(samples: Sequence[Sample], from_s: float) -> Slope | None:
+    """Return the slope of the samples after `from_s`, by least squares over the means of blocks; None of too few."""
     kept = np.array([sample for sample in samples if sample[0] >= from_s])
     if len(kept) < 3 * _BLOCKS:
-        return Slope(float("nan"), float("nan"))
+        return None
     blocks = np.array([block.mean(axis=0) for block in np.array_split(kept, _BLOCKS)])
     hours, mb = blocks[:, 0] / 3_600, blocks[:, 1]
     centred = hours - hours.mean()

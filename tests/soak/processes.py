@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,9 +76,21 @@ async def until_logged(service: Process, log: Path, enough: Callable[[bytes], bo
 
 async def load(settings: Settings, **asked: float) -> dict[str, Any]:
     """Run `tests.soak.load` in a process of its own, and return what it sent; cancelled, it is killed."""
+    return await _told("tests.soak.load", settings, asked)
+
+
+async def bare(settings: Settings, seconds: float) -> list[float]:
+    """Run `tests.soak.bare` on topics of its own in a process of its own; return what each transaction took, ms."""
+    own = settings.replace(topics={"prefix": f"{settings.topics.prefix}bare.", "partitions": 1})
+    await create_topics(own)
+    return list((await _told("tests.soak.bare", own, {"seconds": seconds}))["ms"])
+
+
+async def _told(module: str, settings: Settings, asked: Mapping[str, float]) -> dict[str, Any]:
+    """Return what a module, run as a process, prints."""
     wanted = {"bootstrap": settings.kafka.bootstrap, "prefix": settings.topics.prefix, **asked}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.soak.load", json.dumps(wanted), stdout=subprocess.PIPE
+        sys.executable, "-m", module, json.dumps(wanted), stdout=subprocess.PIPE
     )
     try:
         told, _ = await process.communicate()
