@@ -169,6 +169,7 @@ def show(result: Worked, report: dict[str, Any], out: Path) -> None:
     """Write the report to a directory, and show what a person wants to see first."""
     from impactd.research.backtest.page import render
     from impactd.research.backtest.report import answers, by_latency, encode, table
+    from impactd.research.differences import DIFFERENCES
 
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -186,6 +187,8 @@ def show(result: Worked, report: dict[str, Any], out: Path) -> None:
         f"no interval trades more than {report['question']['depth_cap']:g} visible depths, or twice TWAP's rate; "
         "a replay has no such cap"
     )
+    if "metaorder" in report["question"]:
+        click.echo(DIFFERENCES["law"])
     click.echo(f"wrote report.json and report.html to {out}")
 
 

@@ -14,6 +14,7 @@ DIFFERENCES: Final = {
     "interval grid": "one walk per interval, and intervals of other lengths than the data's",
     "whole lots": "fractions of shares; replay and backtest trade whole lots",
     "size grid": "priced on the sizes of each minute's published estimate, linear between them, for lack of the books",
+    "law": "with plans.metaorder, backtest charges a law of the literature beyond the books, others their own slope",
     "depth cap": "backtest lets no interval trade more than --depth-cap visible depths",
     "session": "other hours",
     "fills": "replay without executions takes each plan as filled; by fills the cost is what they paid over mid",

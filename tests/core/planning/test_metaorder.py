@@ -14,7 +14,7 @@ from impactd.core.allocator.curve import Curve
 from impactd.core.base.quantity import QUANTA
 from impactd.core.outputs.messages import Plan
 from impactd.core.planning.estimate import CostEstimate
-from impactd.core.planning.metaorder import LAWS, BeyondBooks
+from impactd.core.planning.metaorder import LAWS, BeyondBooks, Metaorder
 from tests.core.builders import T0, EngineHarness, M, at, ladder, new, plans, settings
 from tests.core.rows import trade
 
@@ -96,7 +96,7 @@ def test_orders_on_one_book_share_the_law_s_part_as_they_trade_beyond_it() -> No
 
 
 def test_charge_is_the_closed_form() -> None:
-    law = BeyondBooks(np.array([100.0, 100.0]), 50.0, 0.01, 0.5)
+    law = BeyondBooks(np.array([100.0, 100.0]), 50.0, Metaorder(0.01, 0.5))
     more, part = law.charge(line(2), np.array([300.0, 80.0]))
     assert part == pytest.approx(0.01 * (430.0**1.5 - 230.0**1.5))
     # The line rises no further: 200 shares at the price of the hundredth one, not up to that of the three hundredth.
@@ -113,7 +113,7 @@ def test_charge_is_nothing_within_and_grows_without_a_jump_beyond(
     x: list[float], shown: float, scale: float, done: float
 ) -> None:
     qty = np.array(x)
-    law = BeyondBooks(np.full(qty.size, shown), done, scale, 0.489)
+    law = BeyondBooks(np.full(qty.size, shown), done, Metaorder(scale, 0.489))
     curve = line(qty.size)
     assert law.charge(curve, np.minimum(qty, shown)) == (0.0, 0.0)
     more, part = law.charge(curve, qty)

@@ -278,8 +278,8 @@ class PlanSettings:
     resilience_half_life_ns: int = setting(300 * SECOND_NS, "Half-life of that part.", gt=0, le=30 * _DAY_NS)
     metaorder: Literal["off", "square_root", "sato_kanazawa", "almgren"] = setting(
         "off",
-        "Law of the literature for the cost of quantity beyond what books show, in plans and estimates; off: the "
-        "curve's own rise goes on.",
+        "Law of the literature for the cost of quantity beyond what books show, in plans, estimates and backtests; "
+        "off: the curve's own rise goes on.",
     )
     metaorder_coefficient: float | None = setting(
         None, "Its coefficient Y, where your own fills have shown it; unset: that of the literature.", ge=0, le=100

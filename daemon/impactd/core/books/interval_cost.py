@@ -23,6 +23,8 @@ with :math:`E_i` the cost of all levels beyond the best.  A book of one level
 shows no slope; there the half-spread replaces e.  The quantity priced
 beyond the depth is counted separately, so that it never looks like visible depth.
 
+`Intervals.rising` scales that slope: it is 0 where another law takes its place.
+
 Part of an order's own depletion may persist: a walk that begins at d shares
 already taken costs :math:`C_t(d + x) - C_t(d)`.
 """
@@ -139,7 +141,7 @@ def _compact(px: Float, sz: Float) -> tuple[Float, Float]:
 
 
 @inner_kernel
-def _book_cost(distance: Float, size: Float, half_spread: float, depth: float, x: float) -> float:
+def _book_cost(distance: Float, size: Float, half_spread: float, depth: float, x: float, rising: float) -> float:
     """Return c(x) of one side of one book, currency over mid."""
     cost, left, last = half_spread * x, x, 0.0
     for j in range(size.shape[0]):
@@ -154,17 +156,19 @@ def _book_cost(distance: Float, size: Float, half_spread: float, depth: float, x
         for j in range(size.shape[0]):
             if size[j] > 0.0:
                 last = distance[j]
-        rise = last if last > 0.0 else half_spread
+        rise = rising * (last if last > 0.0 else half_spread)
         cost += left * (last + 0.5 * rise / depth * left)
     return cost
 
 
 @uncounted_kernel
-def walk_on(distance: Float, size: Float, half_spread: float, depth: float, begin: float, x: float) -> float:
+def walk_on(
+    distance: Float, size: Float, half_spread: float, depth: float, begin: float, x: float, rising: float = 1.0
+) -> float:
     """Return what `x` shares cost over mid on one side of one book after `begin` shares were taken, currency."""
     return float(
-        _book_cost(distance, size, half_spread, depth, begin + x)
-        - _book_cost(distance, size, half_spread, depth, begin)
+        _book_cost(distance, size, half_spread, depth, begin + x, rising)
+        - _book_cost(distance, size, half_spread, depth, begin, rising)
     )
 
 
@@ -185,6 +189,8 @@ class Intervals:
     #: Shape (2, n). Visible depth averaged over the covered time, shares; NaN where no book prevailed.
     depth: Float
     prevailing: Prevailing
+    #: How much of a book's own slope goes on beyond its visible depth.
+    rising: float = 1.0
 
     @classmethod
     def of(cls, prevailing: Prevailing, start: int, n: int, interval_ns: int) -> Intervals:
@@ -228,7 +234,7 @@ class Intervals:
         before = np.zeros(x.shape) if taken is None else taken
         return _walks(
             self.first, self.book, self.held_ns, books.distance, books.size, books.half_spread, books.depth,
-            row, at, x, before,
+            row, at, x, before, self.rising,
         )  # fmt: skip
 
     def table(self, row: int, first: int, last: int, step: float, n_steps: int) -> Float:
@@ -236,8 +242,12 @@ class Intervals:
         books = self.prevailing
         return _tabulate(
             self.first, self.book, self.held_ns, books.distance, books.size, books.half_spread, books.depth,
-            row, first, last, step, n_steps,
+            row, first, last, step, n_steps, self.rising,
         )  # fmt: skip
+
+    def beyond(self, row: int, first: int, last: int, step: float, n_steps: int) -> Float:
+        """Return the shares beyond the visible depth, averaged over time, of the walks of `table`."""
+        return _beyond(self.first, self.book, self.held_ns, self.prevailing.depth, row, first, last, step, n_steps)
 
 
 @kernel
@@ -278,6 +288,7 @@ def _walks(
     at: Int,
     x: Float,
     taken: Float,
+    rising: float,
 ) -> tuple[Float, Float]:
     n = at.shape[0]
     cost, beyond = np.zeros(n), np.zeros(n)
@@ -288,9 +299,9 @@ def _walks(
         for p in range(first[t], first[t + 1]):
             i, w = book[p], held[p]
             covered += w
-            value = _book_cost(distance[i, row], size[i, row], half_spread[i], depth[i, row], d + x[k])
+            value = _book_cost(distance[i, row], size[i, row], half_spread[i], depth[i, row], d + x[k], rising)
             if d > 0.0:
-                value -= _book_cost(distance[i, row], size[i, row], half_spread[i], depth[i, row], d)
+                value -= _book_cost(distance[i, row], size[i, row], half_spread[i], depth[i, row], d, rising)
             cost[k] += w * value
             beyond[k] += w * min(max(d + x[k] - depth[i, row], 0.0), x[k])
         cost[k] /= covered
@@ -312,6 +323,7 @@ def _tabulate(
     end: int,
     step: float,
     n_steps: int,
+    rising: float,
 ) -> Float:
     out = np.zeros((end - begin, n_steps + 1))
     for t in range(begin, end):
@@ -335,10 +347,25 @@ def _tabulate(
                 if j < n_levels and size[i, row, j] > 0.0:
                     value += (x - total) * distance[i, row, j]
                 else:
-                    rise = last if last > 0.0 else half_spread[i]
+                    rise = rising * (last if last > 0.0 else half_spread[i])
                     over = x - depth[i, row]
                     value += over * (last + 0.5 * rise / depth[i, row] * over)
                 out[t - begin, k] += w * value
         for k in range(n_steps + 1):
             out[t - begin, k] /= covered
+    return out
+
+
+@kernel
+def _beyond(
+    first: Int, book: Int, held: Int, depth: Float, row: int, begin: int, end: int, step: float, n_steps: int
+) -> Float:
+    out = np.zeros((end - begin, n_steps + 1))
+    for t in range(begin, end):
+        covered = 0
+        for p in range(first[t], first[t + 1]):
+            covered += held[p]
+            for k in range(1, n_steps + 1):
+                out[t - begin, k] += held[p] * max(k * step - depth[book[p], row], 0.0)
+        out[t - begin] /= covered
     return out

@@ -13,6 +13,9 @@ before, :math:`\sigma` the deviation of the mid over a session (price), V the se
 the part of a session that the schedule lasts.  The law takes the place of the curve's own rise beyond :math:`v_t`, and
 is 0 where nothing is beyond it.  It changes what a schedule is expected to cost, and not which schedule is chosen.
 
+A backtest charges its policies the same, with the depth of each recorded book for :math:`v_t` and with what the session
+had for :math:`\sigma` and V (`impactd.research.backtest.evaluate`).
+
 Y is taken from the literature until fills show a symbol's own: `PlanSettings.metaorder_coefficient` sets it.
 
 References
@@ -80,6 +83,45 @@ def shown_by(market: SideView, settings: PlanSettings, fraction: Float) -> Float
 
 
 @dataclass(frozen=True, slots=True)
+class Metaorder:
+    """M of one order.
+
+    Attributes
+    ----------
+    scale : float
+        Price per share^`exponent`.
+    """
+
+    scale: float
+    exponent: float
+
+    @classmethod
+    def of(cls, settings: PlanSettings, sigma: float, volume: float, lasts: float) -> Metaorder | None:
+        """Return M by the law of the settings; None where it is off.
+
+        Parameters
+        ----------
+        sigma : float
+            Deviation of the mid over the session, price.
+        volume : float
+            Continuous volume of the session, shares, above 0.
+        lasts : float
+            T.
+        """
+        law = LAWS.get(settings.metaorder)
+        if law is None:
+            return None
+        own = settings.metaorder_coefficient
+        coefficient = law.coefficient if own is None else own
+        return cls(law.paid * coefficient * sigma * volume**-law.exponent * lasts**-law.duration, law.exponent)
+
+    def beyond(self, whole: float, over: float) -> float:
+        """Return M(whole) - M(whole - over), currency: the last `over` of `whole` shares."""
+        power = 1.0 + self.exponent
+        return float(self.scale * (whole**power - max(whole - over, 0.0) ** power))
+
+
+@dataclass(frozen=True, slots=True)
 class BeyondBooks:
     """The law as it applies to one set of schedules.
 
@@ -89,31 +131,25 @@ class BeyondBooks:
         Shares that the curve of each interval was measured up to; inf before any minute.
     done : float
         Shares executed before.
-    scale : float
-        Price per share^`exponent`.
     """
 
     shown: Float
     done: float
-    scale: float
-    exponent: float
+    law: Metaorder
 
     @classmethod
     def of(
         cls, orders: Sequence[Order], settings: PlanSettings, market: SideView, starts: Int, fraction: Float
     ) -> BeyondBooks | None:
         """Return the law for schedules of `orders` over the intervals `starts`; None where it is off or V unknown."""
-        law = LAWS.get(settings.metaorder)
-        day = None if law is None or not starts.size else market.session(int(starts[0]))
-        if law is None or day is None:
+        day = None if settings.metaorder == "off" or not starts.size else market.session(int(starts[0]))
+        if day is None:
             return None
         sigma, volume, intervals = day
         lasts = max(float(np.sum(fraction * market.is_open(starts))), 1.0) / intervals
-        own = settings.metaorder_coefficient
-        coefficient = law.coefficient if own is None else own
-        scale = law.paid * coefficient * sigma * volume**-law.exponent * lasts**-law.duration
+        law = Metaorder.of(settings, sigma, volume, lasts)
         done = sum(order.cum_qty - order.auction_qty for order in orders) / QUANTA
-        return cls(shown_by(market, settings, fraction), done, scale, law.exponent)
+        return None if law is None else cls(shown_by(market, settings, fraction), done, law)
 
     def charge(self, curve: Curve, x: Float) -> tuple[float, float]:
         """Return what changes in the cost of `x` shares an interval, shape (N,), and the law's part; currency."""
@@ -123,6 +159,5 @@ class BeyondBooks:
         shown, own, asked = self.shown[rows], curve.at(rows), x[rows]
         over = asked - shown
         continued = float(np.sum(own.cost(shown) + over * own.marginal(shown) - own.cost(asked)))
-        whole = self.done + float(np.sum(x))
-        law = self.scale * (whole ** (1.0 + self.exponent) - (whole - float(np.sum(over))) ** (1.0 + self.exponent))
+        law = self.law.beyond(self.done + float(np.sum(x)), float(np.sum(over)))
         return continued + law, law

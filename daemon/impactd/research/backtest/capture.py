@@ -57,6 +57,8 @@ class Priced:
     left: Mapping[str, float]
     #: By policy, currency over the mid `impactd.research.backtest.within.LATER_S` after each trade.
     later: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    #: Of the costs, the part by the law of `PlanSettings.metaorder`, by policy; empty without it.
+    law: Mapping[str, float] = field(default_factory=dict)
 
 
 def draws(orders: Sequence[Priced], seed: int, n: int = DRAWS) -> Float:
@@ -90,7 +92,8 @@ def pooled(orders: Sequence[Priced], policies: Sequence[str], seed: int, n_draws
         same hindsight saving), ``saved_bps`` (of the notional at arrival),
         ``beat_twap`` (share of orders that cost less than TWAP), ``windows``
         (orders), ``beyond_depth`` (share of the quantity priced beyond the
-        visible depth) and ``left_over`` (share left for the last interval).
+        visible depth) and ``left_over`` (share left for the last interval); with a
+        law for what is beyond it ``metaorder_cost``, of ``cost`` the law's part.
     """
     twap = _costs(orders, "twap")
     possible = twap - _costs(orders, "hindsight")
@@ -120,6 +123,8 @@ def pooled(orders: Sequence[Priced], policies: Sequence[str], seed: int, n_draws
             "beyond_depth": sum(order.beyond[policy] for order in orders) / qty if qty > 0.0 else None,
             "left_over": sum(order.left[policy] for order in orders) / qty if qty > 0.0 else None,
         }
+        if any(order.law for order in orders):
+            figures[policy]["metaorder_cost"] = sum(order.law[policy] for order in orders)
     return figures
 
 

@@ -45,6 +45,21 @@ class Day:
     #: Shape (n,). Whether the market is open as an interval begins; False in a break.
     trades: Bools
 
+    @property
+    def n_open(self) -> int:
+        """Intervals that trade: a break is no part of a session's length."""
+        return max(int(self.trades.sum()), 1)
+
+    def variance(self) -> float:
+        """Return the variance of the closing mid's change over an interval, price^2; 0 where none was seen."""
+        books = self.intervals.prevailing
+        ends = self.open + np.arange(1, len(self.intervals) + 1) * self.intervals.interval_ns
+        closing = [(k, at) for k, end in enumerate(ends) if (at := books.at(int(end) - 1)) is not None]
+        if len(closing) < 2:
+            return 0.0
+        known, at = np.array(closing).T
+        return float(np.mean(np.diff(books.mid[at]) ** 2 / np.diff(known)))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SymbolTape:

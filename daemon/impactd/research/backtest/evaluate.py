@@ -5,6 +5,11 @@ order does not move later ones, except in the sensitivity to its own footprint. 
 taken in one interval is still missing from the books of the next; or the flow of others reacts to it, and the mid stays
 moved by a share of how far each interval's walk has gone, which decays by a power law (`reaction`).
 
+Beyond the visible depth a walk costs the last level and rises with the book's own slope.  With `PlanSettings.metaorder`
+the law takes the place of that rise, for every policy: an order of Q shares, B of them beyond the books that its walks
+met, pays M(Q) - M(Q - B) (`impactd.core.planning.metaorder`).  Where plans have forecasts of the session's deviation
+and volume, this has what they came to.
+
 References
 ----------
 .. [1] Bouchaud, Gefen, Potters and Wyart (2004), Fluctuations and Response in Financial Markets, Quantitative Finance
@@ -30,9 +35,10 @@ from impactd.core.base.topics import SIDES
 from impactd.core.books.interval_cost import Intervals, walk_on
 from impactd.core.inputs.ticks import Float, Int
 from impactd.core.outputs.messages import Plan
+from impactd.core.planning.metaorder import Metaorder
 from impactd.research.backtest import policies, within
 from impactd.research.backtest.capture import Priced
-from impactd.research.backtest.days import SymbolTape
+from impactd.research.backtest.days import Day, SymbolTape
 from impactd.research.backtest.live import Run, State, execute_all
 from impactd.research.backtest.policies import MAX_STEPS, Lines, Task
 from impactd.research.backtest.study import DayStudy
@@ -118,13 +124,25 @@ class Bench:
     plans: PlanSettings = field(default_factory=PlanSettings)
     _tables: dict[tuple[str, int, int], Float] = field(default_factory=dict)
 
+    def walks(self, day: Day) -> Intervals:
+        """Return the books of a day as walks are priced on them: with a law, its own takes the place of their rise."""
+        return day.intervals if self.plans.metaorder == "off" else dataclasses.replace(day.intervals, rising=0.0)
+
+    def law(self, day: Day, first: int, n: int) -> Metaorder | None:
+        """Return the law for an order of the `n` intervals from `first` on; None where it is off."""
+        if self.plans.metaorder == "off":
+            return None
+        sigma = math.sqrt(day.variance() * day.n_open)
+        lasts = max(int(day.trades[first : first + n].sum()), 1) / day.n_open
+        return Metaorder.of(self.plans, sigma, float(day.volume.sum()), lasts)
+
     def table(self, study: DayStudy, row: int, step: int, n_steps: int) -> Float:
         """Return the day's costs by interval of 0, 1, ... steps, at least `n_steps`; kept for the next order."""
         key = study.day.name, row, step
         known = self._tables.get(key)
         if known is None or known.shape[1] <= n_steps:
             most = max(n_steps, min(2 * n_steps, MAX_STEPS))
-            known = study.day.intervals.table(row, 0, len(study.day.intervals), step / QUANTA, most)
+            known = self.walks(study.day).table(row, 0, len(study.day.intervals), step / QUANTA, most)
             self._tables[key] = known
         return known
 
@@ -178,10 +196,11 @@ def evaluate(
 def _evaluate(bench: Bench, trial: Trial, strategies: Sequence[str], runs: Mapping[str, Run]) -> Outcome:
     """Return what one order cost, given what each engine did with it."""
     order, study = trial.order, bench.studies[trial.day]
-    intervals = study.day.intervals
+    intervals = bench.walks(study.day)
     row = SIDES.index(order.side)
     first = intervals.index(order.start)
     n = intervals.index(order.end) - first
+    law = bench.law(study.day, first, n)
     task = Task(order.qty, order.cap, order.lot_size, n)
     at: Int = np.arange(first, first + n, dtype=np.int64)
     lines = study.lines[row]
@@ -194,7 +213,7 @@ def _evaluate(bench: Bench, trial: Trial, strategies: Sequence[str], runs: Mappi
         "standing_book": lambda: policies.standing_book(task, lines, first, _standing(intervals, row, first, task)),
         **{name: functools.partial(policies.known_ahead, task, lines, first, ahead) for name, ahead in KNOWN.items()},
         "profile_hindsight": lambda: policies.profile_hindsight(task, lines, first),
-        "hindsight": lambda: _hindsight(bench, study, task, row, first),
+        "hindsight": lambda: _hindsight(bench, study, task, row, first, law),
     }
     paths: dict[str, Float] = {}
     left: dict[str, float] = {}
@@ -220,15 +239,14 @@ def _evaluate(bench: Bench, trial: Trial, strategies: Sequence[str], runs: Mappi
         else:
             path = known[name]()
         paths[name] = path
-    cost, beyond, later = {}, {}, {}
+    cost, beyond, later, of_law = {}, {}, {}, {}
     moved = within.moves(intervals, order.start, n)
     for name, path in paths.items():
         if name in takes:
-            priced = within.price(intervals, row, takes[name], bench.plans.slice_latency_ns)
-            cost[name], later[name], beyond[name] = priced
+            priced = within.price(intervals, row, takes[name], bench.plans.slice_latency_ns, law)
+            cost[name], later[name], beyond[name], of_law[name] = priced
             continue
-        by_interval, over = intervals.costs(row, at, path)
-        cost[name], beyond[name] = float(by_interval.sum()), float(over.sum())
+        cost[name], beyond[name], of_law[name] = _walked(intervals, row, at, path, law)
         later[name] = within.later(cost[name], row, path, moved)
     whole_order = Priced(
         symbol=order.symbol,
@@ -244,33 +262,46 @@ def _evaluate(bench: Bench, trial: Trial, strategies: Sequence[str], runs: Mappi
         beyond=beyond,
         left=left,
         later=later,
+        law={} if law is None else of_law,
     )
     persistent = {
         share: {
-            name: _persistent_cost(intervals, row, at, path, share)
+            name: _walked(intervals, row, at, path, law, _missing(path, share))[0]
             for name, path in paths.items()
             if name in PERSISTENT
         }
         for share in PERSISTENCE
     }
-    late = {seconds: _late(intervals, row, takes, seconds) for seconds in LATENCY_S}
+    late = {seconds: _late(intervals, row, takes, seconds, law) for seconds in LATENCY_S}
     planned = None
     if live is not None and live.first.qty:
         whole = np.zeros(n)
         for start, qty in zip(live.first.start, live.first.qty, strict=True):
             whole[intervals.index(start) - first] = qty / QUANTA
-        planned = float(intervals.costs(row, at, whole)[0].sum())
+        planned = _walked(intervals, row, at, whole, law)[0]
     first_plan, expected = (None, None) if live is None else (live.first, live.expected)
     return Outcome(
         whole_order, paths, persistent, _reacted(intervals, row, at, paths, cost), late, first_plan, expected, planned
     )
 
 
-def _late(intervals: Intervals, row: int, takes: Mapping[str, Takes], seconds: int) -> dict[str, tuple[float, ...]]:
+def _walked(
+    intervals: Intervals, row: int, at: Int, path: Float, law: Metaorder | None, missing: Float | None = None
+) -> tuple[float, float, float]:
+    """Return what a path costs, its shares beyond the visible depth, and the law's part of the cost."""
+    by_interval, over = intervals.costs(row, at, path, missing)
+    cost, beyond = float(by_interval.sum()), float(over.sum())
+    part = 0.0 if law is None else law.beyond(float(path.sum()), beyond)
+    return cost + part, beyond, part
+
+
+def _late(
+    intervals: Intervals, row: int, takes: Mapping[str, Takes], seconds: int, law: Metaorder | None
+) -> dict[str, tuple[float, ...]]:
     """Return what takes cost at a latency, over the mid of each trade and then over those that follow."""
     found = {}
     for name, taken in takes.items():
-        cost = within.price(intervals, row, taken, seconds * SECOND_NS)
+        cost = within.price(intervals, row, taken, seconds * SECOND_NS, law)
         found[name] = cost.own, *cost.later
     return found
 
@@ -288,14 +319,18 @@ def _standing(intervals: Intervals, row: int, first: int, task: Task) -> Lines:
     return Lines(s, beta)
 
 
-def _hindsight(bench: Bench, study: DayStudy, task: Task, row: int, first: int) -> Float:
+def _hindsight(bench: Bench, study: DayStudy, task: Task, row: int, first: int, law: Metaorder | None) -> Float:
     step = policies.step_of(task)
-    table = bench.table(study, row, step, min(task.cap, task.qty) // step)
-    return policies.hindsight(task, table[first : first + task.n], step)
+    table = bench.table(study, row, step, min(task.cap, task.qty) // step)[first : first + task.n]
+    if law is None:
+        return policies.hindsight(task, table, step)
+    intervals, at = bench.walks(study.day), np.arange(first, first + task.n, dtype=np.int64)
+    over = intervals.beyond(row, first, first + task.n, step / QUANTA, table.shape[1] - 1)
 
+    def charge(x: Float) -> tuple[float, float]:
+        return _walked(intervals, row, at, x, None)[:2]
 
-def _persistent_cost(intervals: Intervals, row: int, at: Int, path: Float, share: float) -> float:
-    return float(intervals.costs(row, at, path, _missing(path, share))[0].sum())
+    return policies.hindsight_under(task, table, over, step, law, charge)
 
 
 def _reacted(

@@ -146,7 +146,7 @@ def _asked(report: dict[str, Any]) -> list[tuple[str, str]]:
         sizes = _listed(f"{rate:.3g}" for rate in question["participation"]) + " of the session's continuous volume"
     else:
         sizes = _listed(f"{share:.3g}" for share in question["depth_shares"]) + " of the visible depth per interval"
-    hours = hours_text(question)
+    hours, law = hours_text(question), "metaorder" in question
     cap = f"{question['depth_cap']:.3g} times the visible depth of the side before the start, or twice TWAP's rate"
     days = [f"{day['symbol']} {day['day']}, {day['volume_continuous']:,.0f} shares traded" for day in report["days"]]
     return [
@@ -157,6 +157,7 @@ def _asked(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("Cap on an interval", cap),
         ("Slices per interval", str(question["child_slices"])),
         ("Risk aversion", f"{question['risk_aversion']:.3g}"),
+        *([("Beyond the books", f"{question['metaorder']}, Y = {question['coefficient']:g}")] if law else []),
     ]
 
 

@@ -26,6 +26,12 @@ The hindsight optimum is exact on a grid of quantities: :math:`C_t` is convex,
 so all steps of a cost below one multiplier are taken, found by bisection, and
 what is left goes to the cheapest next steps [1]_.
 
+Where a law charges :math:`M(Q) - M(Q - B)` for the B shares beyond what the books
+show (`impactd.core.planning.metaorder`), the cost is concave in B, so the optimum is
+one of the schedules that are the least for some price of a share beyond.  They are
+the corners of a convex curve, found by bisection between neighbours, and left out
+where the tangents at both ends show that none between them can cost less.
+
 References
 ----------
 .. [1] Fox (1966), Discrete optimization via marginal analysis, Management Science 13(3), 210-216.
@@ -34,6 +40,7 @@ References
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,9 +54,13 @@ from impactd.core.allocator.waterfill import share
 from impactd.core.base.jit import kernel
 from impactd.core.base.quantity import QUANTA
 from impactd.core.inputs.ticks import Float
+from impactd.core.planning.metaorder import Metaorder
 
 #: Steps of the hindsight optimum's grid between nothing and the cap, at most.
 MAX_STEPS: Final = 4096
+
+#: Part of its cost within which the hindsight optimum under a law is exact.
+_EXACT: Final = 1e-9
 
 #: What an interval without volume weighs for VWAP against one of average volume: it may hold what no other can.
 _LEAST_WEIGHT: Final = 1e-9
@@ -290,6 +301,60 @@ def hindsight(task: Task, table: Float, step: int) -> Float:
         at = room[np.argmin(marginal[room, count[room]])] if room.size else task.n - 1
         x[at] += left
     return x
+
+
+@dataclass(frozen=True, slots=True)
+class _Corner:
+    """The schedule that is the least where a share beyond the books costs `price`: its quantities, cost and B."""
+
+    price: float
+    x: Float
+    cost: float
+    over: float
+
+
+def hindsight_under(
+    task: Task, table: Float, over: Float, step: int, law: Metaorder, charge: Callable[[Float], tuple[float, float]]
+) -> Float:
+    """Return the schedule of least cost under a law for what is beyond the books.
+
+    Parameters
+    ----------
+    table, over : ndarray of float64, shape (n, n_steps + 1)
+        Cost without the law, currency, and shares beyond the books, of 0, 1, ... steps; convex in each row.
+    charge : callable
+        From a schedule to its cost without the law and its shares beyond.
+    """
+    whole = task.shares
+
+    def corner(price: float) -> _Corner:
+        x = hindsight(task, table + price * over, step)
+        return _Corner(price, x, *charge(x))
+
+    def total(cost: float, beyond: float) -> float:
+        return cost + law.beyond(whole, beyond)
+
+    # No share beyond costs more than the first one, nor less than the last.
+    ends = corner(law.scale * (1.0 + law.exponent) * whole**law.exponent), corner(0.0)
+    best = min(ends, key=lambda one: total(one.cost, one.over))
+    between = [ends]
+    while between:
+        dear, free = between.pop()
+        if not (free.over > dear.over and dear.cost > free.cost):
+            continue
+        # Where the tangents at both meet: nothing between them is cheaper in both.
+        value = dear.cost + dear.price * dear.over
+        meet = (value - free.cost - free.price * free.over) / (dear.price - free.price)
+        least = total(value - dear.price * meet, meet)
+        if least >= total(best.cost, best.over) - _EXACT * best.cost:
+            continue
+        price = (dear.cost - free.cost) / (free.over - dear.over)
+        middle = corner(price)
+        if middle.cost + price * middle.over >= dear.cost + price * dear.over - _EXACT * best.cost:
+            continue
+        best = min(best, middle, key=lambda one: total(one.cost, one.over))
+        between += [(dear, middle), (middle, free)]
+    return best.x
 
 
 @kernel

@@ -17,6 +17,7 @@ import orjson
 from impactd.__about__ import __version__
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import CoreSettings
+from impactd.core.planning.metaorder import LAWS
 from impactd.core.state.schema import settings_hash
 from impactd.research.backtest.capture import Priced, pooled
 from impactd.research.backtest.days import checksum
@@ -53,8 +54,7 @@ _ASSUMPTIONS: Final = """
 
     Fills are as planned. A schedule made at the start of an interval knows all rows before it, and none after.
 
-    Quantity beyond the visible depth costs the last level and then rises with the book's own slope; the share priced
-    this way is `beyond_depth`.
+    {beyond}; the share priced this way is `beyond_depth`.
 
     One cap holds for every policy, hindsight included: depth_cap times the depth that the side showed on average in the
     half hour before the order's start, or twice TWAP's rate if that is more.
@@ -67,8 +67,20 @@ _ASSUMPTIONS: Final = """
     Sizes are part of the question and may depend on the whole day's volume or depth; decisions may not.
     """
 
-#: One paragraph each.
-ASSUMPTIONS: Final = tuple(" ".join(paragraph.split()) for paragraph in _ASSUMPTIONS.split("\n\n"))
+_SLOPE: Final = "Quantity beyond the visible depth costs the last level and then rises with the book's own slope"
+
+_LAW: Final = (
+    "Quantity beyond the visible depth costs the last level, and its order pays `{metaorder}`, a law of the literature "
+    "that is not measured (Y = {coefficient:g}): M(Q) - M(Q - B) for Q shares, B of them beyond, with the deviation of "
+    "the mid and the volume that the session came to. It is a part of all costs, also of those that hindsight has "
+    "the least of, and is stated as `metaorder_cost`"
+)
+
+
+def assumptions(question: Mapping[str, Any]) -> list[str]:
+    """Return what the figures for a report's question rest on, one paragraph each."""
+    beyond = _LAW.format(**question) if "metaorder" in question else _SLOPE
+    return [" ".join(paragraph.split()) for paragraph in _ASSUMPTIONS.format(beyond=beyond).split("\n\n")]
 
 
 def inputs(paths: Sequence[Path]) -> list[dict[str, str]]:
@@ -85,6 +97,11 @@ def asked(
     hours: str,
 ) -> dict[str, Any]:
     """Return what a report's figures follow from, which is in the report: release, settings, inputs and question."""
+    plans = settings.plans
+    law: dict[str, Any] = {}
+    if plans.metaorder != "off":
+        own = plans.metaorder_coefficient
+        law = {"metaorder": plans.metaorder, "coefficient": LAWS[plans.metaorder].coefficient if own is None else own}
     return {
         "release": __version__,
         "settings": settings_hash(settings),
@@ -102,7 +119,8 @@ def asked(
             "depth_cap": question.depth_cap,
             "risk_aversion": question.risk_aversion,
             "trimmed_min": [FIRST_MIN, LAST_MIN],
-            "child_slices": settings.plans.child_slices,
+            "child_slices": plans.child_slices,
+            **law,
         },
         "strategies": list(strategies),
     }
@@ -128,7 +146,7 @@ def compiled(test: Worked, known: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         **{name: known[name] for name in ("release", "settings", "seed", "hours", "inputs", "question")},
-        "assumptions": list(ASSUMPTIONS),
+        "assumptions": assumptions(known["question"]),
         "strategies": known["strategies"],
         "days": [
             {"symbol": study.day.symbol, "day": study.day.name, "volume_continuous": float(study.day.volume.sum())}
@@ -204,6 +222,7 @@ def _order(outcome: Outcome) -> dict[str, Any]:
             "cost": plan.expected_cost,
             "twap_cost": plan.twap_cost,
             "band_95": plan.cost_band_95,
+            **({"metaorder_cost": plan.metaorder_cost} if priced.law else {}),
         }
     return {
         "symbol": priced.symbol,
@@ -215,6 +234,7 @@ def _order(outcome: Outcome) -> dict[str, Any]:
         "qty": priced.qty,
         "notional": priced.notional,
         "cost": dict(priced.cost),
+        **({"metaorder_cost": dict(priced.law)} if priced.law else {}),
         "expected": expected,
     }
 
@@ -245,6 +265,10 @@ def _answer(hours: str, order: dict[str, Any]) -> str:
         + (f"{money[ENGINE]}, " if ours else "")
         + f"{money['twap']} and {money['hindsight']})."
     )
+    if "metaorder_cost" in order:
+        law = order["metaorder_cost"]
+        text += f" Of these {law['twap']:,.2f} and {law['hindsight']:,.2f} are a law of the literature, not measured"
+        text += f"; of the engine's, {law[ENGINE]:,.2f}." if ours else "."
     if expected is not None:
         band = "" if expected["band_95"] is None else ", 95% band {:,.2f} to {:,.2f}".format(*expected["band_95"])
         text += f" The first plan with a price expected {expected['cost']:,.2f} for {expected['qty']:,.10g}{band}."
@@ -304,9 +328,10 @@ def encode(report: dict[str, Any]) -> bytes:
 def table(report: dict[str, Any]) -> list[tuple[str, list[list[str]]]]:
     """Return a title and rows of text for each kind of window: what a person wants to see first."""
     shown = []
+    law = ["of it the law"] if "metaorder" in report["question"] else []
     for kind, found in report["pooled"]["by_window"].items():
         rows = [
-            ["strategy", "cost", "bps", "saved, bps", "capture", "90% interval", *_LATER, "beats TWAP", "orders"],
+            ["strategy", "cost", *law, "bps", "saved, bps", "capture", "90% interval", *_LATER, "beats TWAP", "orders"],
         ]
         for name, value in found["strategies"].items():
             interval = value["capture_ci90"]
@@ -314,6 +339,7 @@ def table(report: dict[str, Any]) -> list[tuple[str, list[list[str]]]]:
                 [
                     name,
                     f"{value['cost']:z,.0f}",
+                    *(f"{value['metaorder_cost']:z,.0f}" for _ in law),
                     "-" if value["cost_bps"] is None else f"{value['cost_bps']:z.2f}",
                     "-" if value["saved_bps"] is None else f"{value['saved_bps']:z.2f}",
                     percent(value["capture"]),

@@ -129,6 +129,8 @@ class Asked:
         for tape in tapes:
             for day in tape.days:
                 tried = list(trials(question, day))
+                if settings.plans.metaorder != "off" and not day.volume.sum() > 0.0:
+                    tried = [f"{day.symbol} {day.name}: no trade, and the law of plans.metaorder needs the volume"]
                 found[tape.symbol, day.name] = tuple(trial for trial in tried if isinstance(trial, Trial))
                 skipped[tape.symbol, day.name] = tuple(trial for trial in tried if isinstance(trial, str))
         n = sum(map(len, found.values()))

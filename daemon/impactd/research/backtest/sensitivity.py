@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 
 from impactd.core.base.settings import CoreSettings
-from impactd.core.books.interval_cost import Intervals
 from impactd.research.backtest.capture import pooled
 from impactd.research.backtest.days import read_tapes
 from impactd.research.backtest.evaluate import ENGINE, Outcome
@@ -96,21 +95,13 @@ def _asked(middle: Question, unit: float) -> Iterator[tuple[str, float, Question
 
 def _unit_of_risk(test: Backtest) -> float:
     """Return the aversion at which the risk of TWAP's inventory costs as much as TWAP's impact."""
-    variance = {(s.day.symbol, s.day.name): _variance(s.day.intervals) for s in test.studies}
+    variance = {(s.day.symbol, s.day.name): s.day.variance() for s in test.studies}
     impact = sum(outcome.priced.cost["twap"] for outcome in test.outcomes)
     risk = 0.0
     for outcome in test.outcomes:
         left = outcome.priced.qty - np.cumsum(outcome.paths["twap"])
         risk += variance[outcome.priced.symbol, outcome.priced.day] * float(left @ left)
     return impact / risk if risk > 0.0 else 0.0
-
-
-def _variance(intervals: Intervals) -> float:
-    """Return the variance of the mid's change over an interval of the day, price^2."""
-    ends = intervals.start + np.arange(1, len(intervals) + 1) * intervals.interval_ns
-    at = [intervals.prevailing.at(int(end) - 1) for end in ends]
-    mids = np.array([intervals.prevailing.mid[i] for i in at if i is not None])
-    return float(np.mean(np.diff(mids) ** 2)) if mids.size > 1 else 0.0
 
 
 def _row(varied: str, value: float, outcomes: Sequence[Outcome]) -> dict[str, Any]:

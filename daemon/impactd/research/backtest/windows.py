@@ -114,7 +114,6 @@ def spans(question: Question, day: Day) -> dict[tuple[int, int], list[str]]:
 def trials(question: Question, day: Day) -> Iterator[Trial | str]:
     """Yield the orders of a day; for a window in which no book prevails, why it is left out."""
     sizes = _sizes(question, day)
-    n_session = _n_open(day)
     for (start, end), kinds in sorted(spans(question, day).items()):
         first, last = day.intervals.index(start), day.intervals.index(end)
         if not day.intervals.covered_ns[first:last].all():
@@ -122,7 +121,7 @@ def trials(question: Question, day: Day) -> Iterator[Trial | str]:
             yield f"{day.symbol} {day.name}: no book in {dark} of {last - first} intervals of a window"
             continue
         for shares, is_total in sizes:
-            total = shares if is_total else shares * int(day.trades[first:last].sum()) / n_session
+            total = shares if is_total else shares * int(day.trades[first:last].sum()) / day.n_open
             qty = max(round(total * QUANTA / question.lot), 1) * question.lot
             for side in SIDES:
                 cap = depth_cap(question, day, side, start, qty, last - first)
@@ -141,12 +140,7 @@ def _sizes(question: Question, day: Day) -> list[tuple[float, bool]]:
     if given:
         return given
     depth = float(np.nanmean(day.intervals.depth, axis=1).min())
-    return [(_round(share * depth) * _n_open(day), False) for share in question.depth_shares]
-
-
-def _n_open(day: Day) -> int:
-    """Return how many intervals of a session trade: a break is no part of its length."""
-    return max(int(day.trades.sum()), 1)
+    return [(_round(share * depth) * day.n_open, False) for share in question.depth_shares]
 
 
 def _round(value: float) -> float:

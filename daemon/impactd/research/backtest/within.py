@@ -24,6 +24,7 @@ from impactd.core.base.settings import SECOND_NS
 from impactd.core.books.interval_cost import Intervals, Prevailing, walk_on
 from impactd.core.inputs.ticks import Float, Int
 from impactd.core.outputs.messages import Slice
+from impactd.core.planning.metaorder import Metaorder
 
 #: How long after a trade the mid is examined, seconds.
 LATER_S: Final = (60, 300)
@@ -58,14 +59,27 @@ class Takes(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """Currency over the mid of each trade, over the mid `LATER_S` after it, and the shares beyond the visible depth."""
+    """What an order has cost.
+
+    Attributes
+    ----------
+    own : float
+        Currency over the mid of each trade.
+    later : tuple of float
+        Over the mid `LATER_S` after it.
+    beyond : float
+        Shares beyond the visible depth.
+    law : float
+        Of each cost, the part by the law of `PlanSettings.metaorder`.
+    """
 
     own: float
     later: tuple[float, ...]
     beyond: float
+    law: float = 0.0
 
 
-def price(intervals: Intervals, row: int, takes: Takes, latency_ns: int) -> Cost:
+def price(intervals: Intervals, row: int, takes: Takes, latency_ns: int, law: Metaorder | None = None) -> Cost:
     """Return what takes cost on the recorded books.
 
     Parameters
@@ -74,6 +88,8 @@ def price(intervals: Intervals, row: int, takes: Takes, latency_ns: int) -> Cost
         Of the session.
     row : int
         Of the side: 0 to buy, 1 to sell.
+    law : Metaorder, optional
+        Of the order, for what is beyond the visible depth.
     """
     prevailing, interval_ns = intervals.prevailing, intervals.interval_ns
     at = takes.at + latency_ns
@@ -85,14 +101,17 @@ def price(intervals: Intervals, row: int, takes: Takes, latency_ns: int) -> Cost
             interval, taken = int(takes.at[i] // interval_ns), 0.0
         k = int(book[i])
         depth = float(prevailing.depth[k, row])
-        own += walk_on(
-            prevailing.distance[k, row], prevailing.size[k, row], float(prevailing.half_spread[k]), depth, taken, qty
-        )
+        half_spread, rising = float(prevailing.half_spread[k]), intervals.rising
+        own += walk_on(prevailing.distance[k, row], prevailing.size[k, row], half_spread, depth, taken, qty, rising)
         beyond += max(min(taken + qty - depth, qty), 0.0)
         taken += qty
+    part = 0.0
+    if law is not None:
+        part = law.beyond(float(takes.qty.sum()), beyond)
+        own += part
     sign = 1 - 2 * row
     later = tuple(own - sign * float(takes.qty @ _move(intervals, at, seconds)) for seconds in LATER_S)
-    return Cost(own, later, beyond)
+    return Cost(own, later, beyond, part)
 
 
 def moves(intervals: Intervals, start: int, n: int) -> Float:
