@@ -121,6 +121,13 @@ def test_new_order_limits_are_exact() -> None:
     )
 
 
+def test_refused_record_is_named_by_the_id_before_where_it_has_no_other() -> None:
+    for ids, name in (({"orig_cl_ord_id": "A1"}, "A1"), ({"cl_ord_id": "A2", "orig_cl_ord_id": "A1"}, "A2")):
+        record = {"type": "cancel", "symbol": "FROG", "ts_event": T0, "reason": "x"} | ids
+        (refused,) = decode_events(Topic.ORDERS, [orjson.dumps(record)], [0], [T0]).refused
+        assert (refused.reason, refused.symbol, refused.cl_ord_id) == ("unknown_field", "FROG", name)
+
+
 @pytest.mark.parametrize("obj", [REPLACE, CANCEL, FILL, CORRECT, BUST])
 def test_orig_cl_ord_id_is_the_id_before(obj: dict[str, Any]) -> None:
     event = parse(obj | {"cl_ord_id": "A2", "orig_cl_ord_id": "A1"})

@@ -121,8 +121,8 @@ def names_in(value: bytes, limits: Limits) -> tuple[str | None, str | None]:
     names: list[str | None] = []
     for name, limit in (("symbol", MAX_SYMBOL), ("cl_ord_id", MAX_ID)):
         try:
-            value = obj.get(name)
-            names.append(parse_text(obj.get(f"orig_{name}") if value is None else value, name, limit))
+            found = obj.get(name)
+            names.append(parse_text(obj.get(f"orig_{name}") if found is None else found, name, limit))
         except FieldError:
             names.append(None)
     return names[0], names[1]
