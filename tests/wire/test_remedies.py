@@ -147,7 +147,7 @@ EVENTS: list[tuple[Topic, Any, Any]] = [
 LAST = f"{T0},bid,1,1,0"
 #: Codec, bad file, the same with the advice followed, and the symbol option that the advice names.
 FILES: list[tuple[str, bytes, bytes, str]] = [
-    ("long-csv", long(LAST)[:-1], long(LAST), "A"),
+    ("long-csv", long(LAST)[:-3], long(LAST), "A"),
     ("long-csv", long("\xff").replace(b"\xc3\xbf", b"\xff"), long(LAST), "A"),
     ("long-csv", long(f'{T0},"bid,1,1,0'), long(f'{T0},"bid",1,1,0'), "A"),
     ("long-csv", long(f"{T0},bid,1"), long(LAST), "A"),
@@ -159,6 +159,7 @@ FILES: list[tuple[str, bytes, bytes, str]] = [
     ("long-csv", long(*(f"{T0},bid,{9 - k},1,{k}" for k in range(4))), long(LAST), "A"),
     ("long-csv", long("x" * 5_000), long(LAST), "A"),
     ("long-csv", b"\xff\xfe" + long(LAST).decode().encode("utf-16-le")[:-1], long(LAST), "A"),
+    ("databento-mbp10-csv", mbp(row(symbol="AAA"), row(symbol="AAA"))[:-2], mbp(row(symbol="AAA")), "A"),
     ("databento-mbp10-csv", mbp(row(action="X")), mbp(row(action="A")), "A"),
     ("databento-mbp10-csv", mbp(row(side="X")), mbp(row(side="N")), "A"),
     ("databento-mbp10-csv", mbp(row(flags="last")), mbp(row(flags=128)), "A"),
