@@ -251,6 +251,17 @@ def test_estimate_on_recorded_days_is_the_first_plan_of_that_order_and_the_funct
         impactd.estimate(data, symbol="A", side="buy", qty=2000, start="2025-04-03T10:00", end=window["end"])
 
 
+def test_estimate_looks_past_a_row_from_the_future(tmp_path: Path) -> None:
+    data = day(tmp_path / "a.jsonl")
+    lines = data.read_bytes().splitlines(keepends=True)
+    tick = orjson.loads(lines[0])
+    lines.insert(5, orjson.dumps(tick | {"ts_event": tick["ts_event"] + 10**16}) + b"\n")
+    (tmp_path / "b.jsonl").write_bytes(b"".join(lines))
+    order = ["--side", "buy", "--qty", "2000", "--from", "10:00", "--to", "10:20", "--session", "09:30-16:00"]
+    found = [record("estimate", *order, "--data", str(tmp_path / name), "--json") for name in ("a.jsonl", "b.jsonl")]
+    assert found[1] == found[0]
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [

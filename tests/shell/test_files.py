@@ -305,6 +305,19 @@ def test_events_file_gives_events_and_refusals(tmp_path: Path) -> None:
     assert read_events(path, Topic.ORDERS).events == []
 
 
+@pytest.mark.parametrize("indent", [None, orjson.OPT_INDENT_2])
+def test_events_file_may_be_an_array(tmp_path: Path, indent: int | None) -> None:
+    cancel = {"type": "cancel", "cl_ord_id": "A1", "symbol": "FROG", "ts_event": T0 + 1}
+    path = tmp_path / "orders.json"
+    data = orjson.dumps([cancel, cancel | {"cl_ord_id": "A2"}], option=indent)
+    path.write_bytes(data)
+    assert [event.event.cl_ord_id for event in read_events(path, Topic.ORDERS).events] == ["A1", "A2"]
+    path.write_bytes(data[:-9])
+    decoded = read_events(path, Topic.ORDERS)
+    assert [event.event.cl_ord_id for event in decoded.events] == ["A1"]
+    assert [letter.reason for letter in decoded.refused] == ["truncated"]
+
+
 def test_merge_orders_by_time_then_file_then_place(tmp_path: Path) -> None:
     a, b = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
     # In a the clock runs back once: T0 + 1 keeps its place behind T0 + 5.

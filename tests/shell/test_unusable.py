@@ -63,6 +63,27 @@ def test_replay_of_a_file_without_anything_usable_exits_4_with_the_first_reason(
     assert re.search(said, err), err
 
 
+@pytest.mark.parametrize("name", [name for name in UNUSABLE if name != "one_sided.jsonl"])
+@pytest.mark.parametrize("command", ["estimate", "order new"])
+def test_order_on_a_file_without_anything_usable_exits_4_with_the_first_reason(
+    command: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content, said = UNUSABLE[name]
+    (tmp_path / name).write_bytes(content)
+    order = ["--side", "buy", "--qty", "100", "--from", "10:00", "--to", "11:00", "--data", tmp_path / name]
+    out = ["--out", tmp_path / "out"] if command == "order new" else []
+    code, err = run(capsys, *command.split(), *order, *out)
+    assert code == 4
+    assert re.search(said.replace("all 1 ticks were rejected, 1 as unsorted", "rejected.* as unsorted"), err), err
+
+
+def test_inspect_states_why_all_rows_are_rejected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "crossed.jsonl").write_bytes(tick(bids=[[32, 5]]) + b"\n")
+    code, err = run(capsys, "inspect", tmp_path / "crossed.jsonl")
+    assert code == 4
+    assert "all its 1 rows are rejected, 1 as crossed: the best bid is above the best ask" in err
+
+
 def test_replay_names_the_unusable_file_among_usable_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "good.jsonl").write_bytes(books())
     (tmp_path / "bad.jsonl").write_bytes(b"{}\n")

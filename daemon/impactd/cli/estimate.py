@@ -14,6 +14,7 @@ from impactd.cli.common import (
     Data,
     Finite,
     InputError,
+    NothingUsableError,
     example,
     load_settings,
     settings_options,
@@ -97,6 +98,7 @@ def estimated(
         return dict(ask_service(loaded.settings, "/api/estimates", url, body))
 
     from impactd.cli.compose import limits, replay_settings
+    from impactd.core.books.checks import MEANINGS, Reject
     from impactd.core.planning.estimate import NoEstimateError
     from impactd.shell.estimate import QuestionError, engine_at, question
 
@@ -106,10 +108,18 @@ def estimated(
     core = traded.applied(replay_settings(loaded.settings, has_executions=False))
     with translated():
         engine = engine_at(data.paths, core, record["start"], codec=data.codec, symbol=data.symbol)
+    rejected = {reason: n for reason, n in engine.rejected().get(record["symbol"], {}).items() if n}
     try:
-        return engine.estimate(*question(body, record["start"], limits(loaded.settings))).as_fields()
+        found = engine.estimate(*question(body, record["start"], limits(loaded.settings))).as_fields()
     except (NoEstimateError, QuestionError) as error:
-        raise InputError(str(error)) from error
+        if not rejected or engine.market(record["symbol"]) is not None:
+            raise InputError(str(error)) from error
+        found = {"doubts": ["unpriced"]}
+    if rejected and "unpriced" in found["doubts"]:
+        reason, n = max(rejected.items(), key=lambda item: item[1])
+        why = f"{n:,} of its rows before --from are rejected as {reason}: {MEANINGS[Reject(reason)]}"
+        raise NothingUsableError(f"--data: no book of {record['symbol']} can be used; {why}")
+    return found
 
 
 #: What makes an estimate less sure, in words.

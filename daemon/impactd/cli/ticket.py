@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from impactd.cli.common import Data, InputError, in_order, settings_options, translated
+from impactd.cli.common import Data, InputError, NothingUsableError, in_order, settings_options, translated
 from impactd.cli.hours import Hours, hours, is_clock
 
 if TYPE_CHECKING:
@@ -278,11 +278,15 @@ def of_data(data: Data | None, symbol: str | None, loaded: Loaded) -> tuple[str,
 
     from impactd.cli.compose import limits
     from impactd.core.base.venue import whole_of
+    from impactd.shell.files import FileReport
     from impactd.shell.recorded import read_ticks
 
     with translated():
+        reports = []
         for path in data.paths:
+            reports.append(FileReport(path))
             for decoded in read_ticks(path, data.codec, data.symbol, limits=limits(loaded.settings)):
+                reports[-1].add(0, decoded.refused, decoded.skipped_unknown)
                 if not len(decoded.batch):
                     continue
                 # An order is for a symbol, not for the symbol at one venue.
@@ -290,7 +294,7 @@ def of_data(data: Data | None, symbol: str | None, loaded: Loaded) -> tuple[str,
                 if symbol is None and len(names) > 1:
                     raise InputError(f"--symbol: the data have {', '.join(names[:5])}; name one")
                 return symbol or names[0], int(decoded.batch.ts_event[0])
-    raise InputError(f"--data: {data.paths[0]} has no usable row; see impactd inspect")
+    raise NothingUsableError("\n".join(f"--data: {report.unusable()}" for report in reports))
 
 
 def session_of(traded: Hours, loaded: Loaded, symbol: str) -> Session:

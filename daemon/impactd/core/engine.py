@@ -237,7 +237,11 @@ class Engine:
         market = self._markets.get(new.symbol)
         if market is None:
             near = next((name for name in self._books.symbols if name.casefold() == new.symbol.casefold()), None)
-            remedy = "check its spelling, or wait for ticks" if near is None else f"there is some on {near}: give that"
+            remedy = (
+                "check its spelling, or ask for a time after its first ticks"
+                if near is None
+                else f"there is some on {near}: give that"
+            )
             raise NoEstimateError(f"symbol: no data on {new.symbol} yet; {remedy}")
         now = self._outbox.clock or new.ts_event
         order = Order.open(dataclasses.replace(new, ts_event=now), now, self.instruments.of(new.symbol))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import orjson
 
 from impactd.core.base.settings import CoreSettings
@@ -85,7 +86,8 @@ def engine_at(
     records = 0
     for decoded in merge_files(paths, codec, symbol, limits=Limits.of(settings)):
         batch = decoded.batch
-        seen = batch.take(batch.ts_event < at_ns)
+        # A row from the future is no end of what came before the order.
+        seen = batch.take(np.minimum(batch.ts_event, batch.ts_record) < at_ns)
         if len(seen) or decoded.events:
             records = max(records, int(seen.offset[-1]) + 1) if len(seen) else records
             events = [event for event in decoded.events if event.event.ts_event < at_ns]

@@ -19,11 +19,12 @@ import numpy as np
 
 from impactd.core.base.registry import UnknownNameError
 from impactd.core.base.topics import Topic
-from impactd.shell.lines import InputFileError, open_content, read_lines, unreadable
+from impactd.shell.lines import InputFileError, open_content, unreadable
 from impactd.shell.stray import with_record_times
 from impactd.wire import json_orders
 from impactd.wire.codec import FROM_DATA, Decoded, Limits
 from impactd.wire.content import Content
+from impactd.wire.json_values import json_objects
 from impactd.wire.registry import CODECS, DEFAULT_CODEC, detect
 from impactd.wire.symbols import FileSymbols
 from impactd.wire.tick_codec import FileBatch, FileFormatError, FileOptions, TickCodec, dated, with_faults
@@ -98,9 +99,9 @@ def _state_guess(path: Path, symbol: str | None) -> None:
 
 
 def read_events(path: Path, topic: Topic, limits: Limits | None = None) -> json_orders.DecodedEvents:
-    """Return the orders, executions or controls of a JSON lines file."""
+    """Return the orders, executions or controls of a file of JSON: lines, an array, or values over several lines."""
     limits = limits or Limits()
-    lines = list(read_lines(path, limits.max_message_bytes))
+    lines = list(json_objects(open_content(path), limits.max_message_bytes))
     good = [line for line in lines if line.fault is None]
     decoded = json_orders.decode_events(
         topic, [line.text for line in good], [line.number for line in good], [FROM_DATA] * len(good), None, limits

@@ -32,9 +32,10 @@ from impactd.shell.files import merge_files
 from impactd.shell.kafka.client import close_producer, plain_producer
 from impactd.shell.kafka.errors import FatalError, UnsupportedError
 from impactd.shell.kafka.topics import partition_counts, topic_configs
-from impactd.shell.lines import read_lines
+from impactd.shell.lines import open_content
 from impactd.wire.codec import FieldError, Limits, floor_ms
 from impactd.wire.json_orders import TIME_FIELDS
+from impactd.wire.json_values import json_objects
 from impactd.wire.murmur2 import partition_for
 from impactd.wire.tick_records import encode_ticks
 from impactd.wire.times import parse_time
@@ -327,9 +328,9 @@ def _execution(record: Mapping[str, Any]) -> _Item:
 
 
 def _events(topic: Topic, path: Any, limits: Limits) -> Iterator[_Item]:
-    """Yield the lines of an event file as they are; one that is no event of ours goes out anyway."""
+    """Yield the values of an event file as they are; one that is no event of ours goes out anyway."""
     clock = 0
-    for line in read_lines(path, limits.max_message_bytes):
+    for line in json_objects(open_content(path), limits.max_message_bytes):
         ts_event, symbol = _time_and_symbol(line.text, limits.time_unit)
         clock = max(clock, ts_event or 0)
         yield _Item(clock, topic, symbol, line.text, (clock if ts_event is None else ts_event) // 1_000_000)
