@@ -130,7 +130,7 @@ def _each(convert: Convert | None) -> Convert:
 
 def _quantities(values: Sequence[int | None]) -> list[int | float | None]:
     """Return quantities as `format_qty` does: a plan has hundreds, most of them whole, and a call each would show."""
-    return [None if value is None else format_qty(value) if value % QUANTA else value // QUANTA for value in values]
+    return [None if value is None else value / QUANTA if value % QUANTA else value // QUANTA for value in values]
 
 
 def number(value: float) -> float | None:

@@ -28,6 +28,11 @@ def test_parse_qty_any_quantity_as_a_decimal_string_is_exact(quanta: int) -> Non
     assert parse_qty(format(Decimal(quanta).scaleb(-9), "f"), "qty") == quanta
 
 
+@given(st.integers(-MAX_QUANTA, MAX_QUANTA))
+def test_format_qty_is_the_float_nearest_to_the_decimal(quanta: int) -> None:
+    assert format_qty(quanta) == float(Decimal(quanta).scaleb(-9))
+
+
 @given(st.integers(0, MAX_QUANTA // QUANTA))
 def test_format_qty_whole_quantity_is_an_integer_and_reads_back(units: int) -> None:
     assert format_qty(parse_qty(units, "qty")) == units

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 
-from impactd.core.allocator.curve import Curve, curvature
+import numpy as np
+
+from impactd.core.allocator.curve import Curve, Float, curvature
 from impactd.core.base.jit import kernel
 
 LINEAR, _QUADRATIC, _POWER, _MIXED = 0, 1, 2, 3
@@ -87,3 +89,14 @@ def invert_marginal(m: float, kind: int, b: float, a: float, e: float, delta: fl
     if not value < top:  # also where no curvature made it inf
         return top, 0.0
     return value, min(rate, _STEEPEST)
+
+
+@kernel
+def supply_at(c: Curve, t: int, prices: Float, top: float) -> Float:
+    """Return the shares in [0, `top`] that interval `t` trades at each of the marginal `prices`, shape (N,)."""
+    kind = model_kind(Curve(c.s[t : t + 1], c.b[t : t + 1], c.a[t : t + 1], c.e[t : t + 1], c.delta))
+    shares = np.zeros(prices.shape[0])
+    for i in range(prices.shape[0]):
+        if prices[i] > c.s[t]:
+            shares[i], _ = invert_marginal(prices[i] - c.s[t], kind, c.b[t], c.a[t], c.e[t], c.delta, top)
+    return shares

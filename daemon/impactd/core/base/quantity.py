@@ -82,13 +82,11 @@ def positive_qty(value: object, field: str) -> int:
 def format_qty(quanta: int) -> int | float:
     """Return `quanta` as a JSON number: an integer when whole.
 
-    The float of a fraction is the one nearest to the exact decimal, so it is
+    The float of a fraction is the one nearest to the exact decimal, as Python divides integers, so it is
     printed as that decimal for up to fifteen significant digits.
     """
     whole, rest = divmod(quanta, QUANTA)
-    if rest == 0:
-        return whole
-    return float(Decimal(quanta).scaleb(-9))
+    return quanta / QUANTA if rest else whole
 
 
 def to_float(quanta: int) -> float:

@@ -36,7 +36,7 @@ from impactd.core.allocator.joint.problem import Group, given_others, in_shares,
 from impactd.core.allocator.optionality import anticipate, plain
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.base import SolveFailure
-from impactd.core.allocator.supply import invert_marginal, model_kind
+from impactd.core.allocator.supply import supply_at
 from impactd.core.allocator.transient import energy
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import PlanSettings
@@ -61,7 +61,7 @@ Bools = npt.NDArray[np.bool_]
 RESTATED: Final = 0.05
 
 #: Prices at which a plan states its supply, parts of its reservation price.
-SUPPLY_AT: Final = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
+SUPPLY_AT: Final = np.array((0.5, 0.75, 1.0, 1.25, 1.5, 2.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,15 +277,12 @@ class Proposals:
     def _supply(self, i: int, rows: slice) -> tuple[tuple[float, float], ...]:
         """Return what the first interval trades at prices about the i-th order's reservation: price, shares."""
         price = self.certificates[i].multiplier
-        curve = self.expected.curve.at(slice(rows.start, rows.start + 1))
-        if price is None or not (self.priced and price > 0.0 and curve.s.size):
+        curve = self.expected.curve
+        if price is None or not (self.priced and price > 0.0 and rows.start < curve.s.size):
             return ()
-        kind, terms = model_kind(curve), (float(curve.b[0]), float(curve.a[0]), float(curve.e[0]), curve.delta)
-        most = float(self.shares.sum())
-        return tuple(
-            (p, float(invert_marginal(p - float(curve.s[0]), kind, *terms, most)[0]) if p > curve.s[0] else 0.0)
-            for p in (part * price for part in SUPPLY_AT)
-        )
+        prices = SUPPLY_AT * price
+        shares = supply_at(curve, rows.start, prices, float(self.shares.sum()))
+        return tuple(zip(prices.tolist(), shares.tolist(), strict=True))
 
     def of(self, i: int) -> Proposal:
         """Return the proposal of the i-th order."""
