@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
+from impactd.core.base.jit import kernel
 from impactd.core.base.venue import VenueRule, rule_of, venue_of
 from impactd.core.books.checks import Book
 from impactd.core.books.merge import ALONE, WHOLE, Family, merge_books
 from impactd.core.books.store import SymbolTable
+from impactd.core.inputs.ticks import Float, Int
 
 #: A book that never ages prevails for this long, 36 years: times stay inside int64.
 LONGEST_NS: Final = 2**60
@@ -69,16 +72,21 @@ class PrevailingBooks:
 
     def book(self, slot: int, at: int) -> Book | None:
         """Return the two-sided book of a row that prevails at `at`, ns, or None."""
-        if not self._may_prevail(slot, at):
+        store, family = self._table.store, self.family
+        since, n_bid, n_ask = _prevails(store.symbol, family.stand_ns, slot, at)
+        if not n_bid:
             return None
+        if family.whole[slot] != WHOLE:
+            return _book(since, store.levels[slot], n_bid, n_ask)
         book = self._read(slot, at)
-        return book if book.bid_px.size and book.ask_px.size else None
+        return book if len(book.bid_px) and len(book.ask_px) else None
 
     def is_there(self, slot: int, at: int) -> bool:
         """Return whether a two-sided book of a row prevails at `at`, ns; only that of a whole has to be made for it."""
-        if self.family.whole[slot] == WHOLE:
+        family = self.family
+        if family.whole[slot] == WHOLE:
             return self.book(slot, at) is not None
-        return self._may_prevail(slot, at)
+        return _prevails(self._table.store.symbol, family.stand_ns, slot, at)[1] > 0
 
     def at_venues(self, symbol: str, at: int) -> dict[str, Book]:
         """Return the books that prevail at `at` (ns) at a symbol's venues; a side of them may be empty."""
@@ -103,14 +111,6 @@ class PrevailingBooks:
             if row["n_bid"] + row["n_ask"] and self._is_fresh(slot, at):
                 yield str(venue_of(name)), slot
 
-    def _may_prevail(self, slot: int, at: int) -> bool:
-        """Return whether a row's book has two sides, not too old at `at` and not from before a halt.
-
-        Those that a whole is merged from may be too old all the same.
-        """
-        row = self._table.store.symbol[slot]
-        return bool(row["n_bid"] and row["n_ask"]) and self._is_fresh(slot, at)
-
     def _is_fresh(self, slot: int, at: int) -> bool:
         """Return whether a row's book is not too old at `at` (ns) and not from before a halt."""
         row = self._table.store.symbol[slot]
@@ -125,5 +125,24 @@ class PrevailingBooks:
             merged = np.empty((1, 4, store.levels.shape[2]))
             n_bid, n_ask = merge_books(store.symbol, store.levels, self.family, slot, at - 1, merged, 0)
             levels = merged[0]
-        bids, asks = levels[:2, :n_bid].copy(), levels[2:, :n_ask].copy()
-        return Book(int(row["book_ns"]), bids[0], bids[1], asks[0], asks[1])
+        return _book(int(row["book_ns"]), levels, n_bid, n_ask)
+
+
+@kernel
+def _prevails(symbol: npt.NDArray[np.void], stand_ns: Int, slot: int, at: int) -> tuple[int, int, int]:
+    """Return since when a row's book prevails, ns, and how many bids and asks it has: 0 where it does not at `at`, ns.
+
+    It does with two sides, not too old and not from before a halt.  Those that a whole is merged from may be too old
+    all the same.
+    """
+    row = symbol[slot]
+    since = row.book_ns
+    if row.n_bid == 0 or row.n_ask == 0 or at > since + stand_ns[slot] or since < row.halt_ns <= at:
+        return since, 0, 0
+    return since, int(row.n_bid), int(row.n_ask)
+
+
+def _book(since: int, levels: Float, n_bid: int, n_ask: int) -> Book:
+    """Return a book of its own from the levels of a row, shape (4, n_levels)."""
+    bid_px, bid_sz, ask_px, ask_sz = levels.copy()
+    return Book(since, bid_px[:n_bid], bid_sz[:n_bid], ask_px[:n_ask], ask_sz[:n_ask])

@@ -282,7 +282,8 @@ class SymbolTable:
 
     def known(self) -> list[str]:
         """Return the symbols that a row or an order has named, by name."""
-        return sorted(name for name, slot in self._slots.items() if self.store.symbol[slot]["known"])
+        known = self.store.symbol["known"].tolist()
+        return sorted([name for name, slot in self._slots.items() if known[slot]])
 
     def sizes(self, slot: int) -> tuple[float, ...]:
         """Return the sizes in use, shares; empty before the first two-sided book."""
