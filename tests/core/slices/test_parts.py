@@ -34,11 +34,12 @@ def test_an_order_that_asks_what_minutes_offer_gets_it(seed: int, move: float) -
             assert k < 4
     for share in (0.01, 0.3, 0.9, 1.0):
         asked = share * STAYS * float(sz.sum())
-        price = supply.price(5 * asked, 5.0, np.inf)
+        price, offer = supply.price(asked, px, sz, MID, 1, move)
         assert price is not None
+        assert offer == reach(px, sz, MID, 1.0, move, price)
         above = float(PRICES[min(int(np.searchsorted(PRICES, price)), N_PRICES - 1)])
         assert reach(px, sz, MID, 1.0, move, above) >= asked * (1 - 1e-12)
-    assert supply.price(1.01 * STAYS * float(sz.sum()), 1.0, np.inf) == np.inf
+    assert supply.price(1.01 * STAYS * float(sz.sum()), px, sz, MID, 1, move) == (np.inf, 0.0)
     again = Supply.load(supply.save())
     assert again.save() == supply.save()
 
@@ -48,7 +49,7 @@ def test_too_few_minutes_have_no_price() -> None:
     px, sz = sides(3, np.random.default_rng(0))
     supply.see(M, px, sz, MID, 1, 0.0)
     supply.see(2 * M, px, sz, MID, 1, 0.0)
-    assert supply.price(1.0, 1.0, np.inf) is None
+    assert supply.price(1.0, px, sz, MID, 1, 0.0) == (None, 0.0)
 
 
 def test_what_waiting_costs_makes_now_cheaper() -> None:

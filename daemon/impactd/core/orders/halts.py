@@ -78,6 +78,11 @@ class Halts:
         self.kill_switch = reason
         return changed
 
+    @property
+    def any(self) -> bool:
+        """Whether there is anything by which an order may be halted."""
+        return self.kill_switch is not None or bool(self.scopes) or bool(self.markets)
+
     def of(self, symbol: str, ids: Iterable[str], side: Side = Side.BUY) -> str | None:
         """Return why an order with these ids is halted, or None."""
         if self.kill_switch is not None:

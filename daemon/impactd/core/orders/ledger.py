@@ -11,6 +11,7 @@ import functools
 import itertools
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.stateful import Changes
@@ -68,6 +69,11 @@ class Ledger:
     def active_of(self, symbol: str) -> list[Order]:
         """Return the symbol's active orders."""
         return [self._orders[cl_ord_id] for cl_ord_id in self._active.get(symbol, ())]
+
+    @property
+    def active_ids(self) -> AbstractSet[str]:
+        """First ids of the active orders."""
+        return self._is_active
 
     def n_active(self, symbol: str) -> int:
         """Return how many active orders the symbol has."""

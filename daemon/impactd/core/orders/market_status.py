@@ -50,6 +50,10 @@ class MarketStatus:
         self._held: dict[str, _Held] = {}
         self._changes = Changes()
 
+    def __bool__(self) -> bool:
+        """Return whether the market of any symbol does not trade freely."""
+        return bool(self._held)
+
     def since(self, symbol: str) -> int | None:
         """Return when the market of a symbol ceased to trade, ns; None while it trades."""
         return self._held.get(symbol, _FREE).since

@@ -226,7 +226,7 @@ class Order:
     @property
     def entered_qty(self) -> int:
         """What its entries in auctions may still fill, quanta."""
-        return entered(self.auctions)
+        return entered(self.auctions) if self.auctions else 0
 
     @property
     def continuous_qty(self) -> int:

@@ -402,7 +402,8 @@ class Planner:
 
     def halt_of(self, order: Order) -> str | None:
         """Return why an order is halted, or None."""
-        return self._halts.of(order.symbol, order.ids, order.side)
+        halts = self._halts
+        return halts.of(order.symbol, order.ids, order.side) if halts.any else None
 
 
 def _as_near(stated: float, above: float, cost: float) -> bool:

@@ -11,13 +11,12 @@ refill within a minute.  `Supply` keeps its mean over minutes, with a half-life 
 with :math:`D_j(p)` the shares that decision j found at p or better, `STAYS` of those that are shown: executed 3 s
 later, slices then saved more over the mid of the trade on the A-share days for tuning, and the same over the mid a
 minute later.  An order with L shares left over n minutes trades up to the p at which they would be offered:
-:math:`n \, \min(S(p), \text{cap}) = L`.
+:math:`n \, S(p) = L`.
 """
 
 from __future__ import annotations
 
 import base64
-import math
 from typing import Any, Final
 
 import numpy as np
@@ -67,17 +66,17 @@ def offered(px: Float, sz: Float, mid: float, sign: float, move: float, best: Fl
 
 
 @kernel
-def reservation(mean: Float, each: float, most: float) -> float:
+def reservation(mean: Float, each: float) -> float:
     """Return the price, in parts of the mid, at which a minute offers `each` shares; inf where none does.
 
     Parameters
     ----------
     mean : ndarray of float64, shape (N_PRICES,)
         Shares.
-    each, most : float
-        Shares asked of a minute, and the most that one may trade.
+    each : float
+        Shares asked of a minute.
     """
-    if each > most or each > mean[N_PRICES - 1]:
+    if each > mean[N_PRICES - 1]:
         return np.inf
     k = 0
     while mean[k] < each:
@@ -97,6 +96,15 @@ def reach(px: Float, sz: Float, mid: float, sign: float, move: float, price: flo
             break
         shares += STAYS * sz[level]
     return shares
+
+
+@kernel
+def at_reservation(
+    mean: Float, asked: float, px: Float, sz: Float, mid: float, sign: float, move: float
+) -> tuple[float, float]:
+    """Return the `reservation` at which a minute offers `asked` shares, and what one book offers at it (`reach`)."""
+    price = reservation(mean, asked)
+    return price, reach(px, sz, mid, sign, move, price) if price < np.inf else 0.0
 
 
 @kernel
@@ -135,14 +143,17 @@ class Supply:
             self._mean += (self._now - self._mean) / self._minutes
             self._now = np.zeros(N_PRICES)
 
-    def price(self, shares: float, minutes: float, most: float) -> float | None:
-        """Return the reservation price for `shares` over `minutes`, parts of the mid; None where too little was seen.
+    def price(
+        self, asked: float, px: Float, sz: Float, mid: float, sign: int, move: float
+    ) -> tuple[float | None, float]:
+        """Return the reservation price for `asked` shares a minute, and the shares that a book offers at it.
 
-        It is inf where the side has not offered as much at any price.
+        The price is in parts of the mid; None where too little was seen, inf where the side has not offered as much at
+        any price, and nothing is offered at either.
         """
-        if self._minutes < LEAST_MINUTES or not shares > 0.0:
-            return None
-        return float(reservation(self._mean, shares / minutes, most if math.isfinite(most) else np.inf))
+        if self._minutes < LEAST_MINUTES or not asked > 0.0:
+            return None, 0.0
+        return at_reservation(self._mean, asked, px, sz, mid, float(sign), move)
 
     def save(self) -> list[Any]:
         """Return the state as JSON-ready values; `load` continues from it bit for bit."""

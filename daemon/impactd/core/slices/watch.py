@@ -24,12 +24,14 @@ Nothing is decided while no book prevails anywhere; the next tick wakes the watc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 
+from impactd.core.base.jit import kernel
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import SECOND_NS, CoreSettings
 from impactd.core.base.stateful import Changes
@@ -37,13 +39,14 @@ from impactd.core.base.topics import SIDES, Side, Topic
 from impactd.core.books.aggregator import MinuteAggregator
 from impactd.core.books.grid import PLAN_REACH
 from impactd.core.books.store import FOREVER
+from impactd.core.inputs.terms import Terms
 from impactd.core.inputs.ticks import Float, Int
 from impactd.core.orders.ledger import Ledger
 from impactd.core.orders.order import ApplyContext, Order
 from impactd.core.outputs.messages import Slice
 from impactd.core.outputs.outbox import Outbox
 from impactd.core.slices.microprice import Microprice
-from impactd.core.slices.supply import Supply, deepest, reach
+from impactd.core.slices.supply import Supply, deepest
 from impactd.core.slices.worth import Gate, Worth
 
 #: No decision on a book older than this: markets pause, and what stood before says nothing about now.
@@ -55,6 +58,40 @@ LEAST_PACE: Final = 0.1
 
 _KEY: Final = "slices/"
 _CLOCK: Final = "slices"
+
+
+class _Span(NamedTuple):
+    """What an order's terms say of one interval: its decisions are several, and they say the same at each.
+
+    Attributes
+    ----------
+    begin, end : int
+        When it may trade, ns: from `begin` on, until `end`; nothing before a window that touches the interval is over.
+    intervals : float
+        How many are left for it, this one included.
+    later_qty : int or None
+        Most that the intervals after this one may trade, quanta; None without a limit of each.
+    """
+
+    terms: Terms
+    minute: int
+    begin: int
+    end: int
+    intervals: float
+    later_qty: int | None
+    #: Whether it may wait for a cheap book.
+    free: bool
+
+    @classmethod
+    def of(cls, terms: Terms, minute: int, interval_ns: int, every_ns: int) -> _Span:
+        """Return what the terms say of the interval that begins at `minute`, ns."""
+        end, after = terms.trades_until, minute + interval_ns
+        begin = max([terms.start, *(to for since, to in terms.closed() if since < after)])
+        dark = sum([max(min(to, end) - since, 0) for since, to in terms.blackouts if since >= after])
+        intervals = max(end - max(minute, terms.start) - dark, every_ns) / interval_ns
+        left, each = max(end - after - dark, 0), terms.max_interval_qty
+        later = 0 if left == 0 else None if each is None else int(each * (left / interval_ns))
+        return cls(terms, minute, begin, end, intervals, later, not terms.paced)
 
 
 @dataclass(slots=True)
@@ -70,14 +107,19 @@ class _Out:
     base: int = 0
     #: Until when each counts as out, ns, and its quanta, oldest first.
     out: list[list[int]] = field(default_factory=list)
-    #: The schedule and the place in it that `pace` was last asked for, and what it was: decisions are many, plans few.
+    #: The schedule that `pace` was last asked for, until when the answer is the same, ns, and what it was: decisions
+    #: are many, plans few.
     paced: tuple[Int, int, float] | None = None
+    span: _Span | None = None
 
     def pace(self, order: Order, at: int) -> float:
         """Return what the plan trades in an interval of the next `LOOK_AHEAD`, relative to one of all that are left."""
-        qty, first = order.schedule.qty, order.schedule.past(at)
-        if self.paced is None or self.paced[0] is not qty or self.paced[1] != first:
-            self.paced = qty, first, _pace(qty[first:])
+        qty = order.schedule.qty
+        if self.paced is None or self.paced[0] is not qty or self.paced[1] <= at:
+            until, whole, near, n = _ahead(order.schedule.end, qty, at)
+            # Of whole numbers, whose products may exceed what an array holds.
+            pace = 1.0 if whole <= 0 else max(near * n / (min(n, LOOK_AHEAD) * whole), LEAST_PACE)
+            self.paced = qty, until, pace
         return self.paced[2]
 
     def unfilled(self, at: int, cum_qty: int) -> int:
@@ -124,8 +166,7 @@ class _Symbol:
         return cls(Microprice.load(saved["micro"]), Gate.load(saved["gate"]), sides, orders)
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(NamedTuple):
     """One side of the book of a decision; `move` is what waiting is expected to cost a share, price."""
 
     at: int
@@ -141,16 +182,16 @@ class _Seen:
 class _Ask:
     """What an order may take now; quanta, except for `each`, the shares that it asks of an interval.
 
-    `must` is what the intervals after this one cannot hold, over the `decisions` that are left in this one.
+    `must` is what the intervals after this one cannot hold.
     """
 
     order: Order
     its: _Out
     left: int
-    room: int
     each: float
     must: int
-    decisions: int
+    #: Whether it may wait for a cheap book.
+    free: bool
 
     def lots(self, quanta: int) -> int:
         """Return what of `quanta` it may take in whole lots."""
@@ -227,18 +268,21 @@ class Slicer:
         awake = False
         for symbol in self._books.symbols:
             book = self._books.prevailing(symbol, at)
-            if book is None or book.ts_event + STALE_NS < at or book.mid <= 0.0:
+            if book is None or book.ts_event + STALE_NS < at or (mid := book.mid) <= 0.0:
                 continue
             awake = True
-            its = self._symbols.setdefault(symbol, _Symbol())
-            move = its.micro.see(at, book)
-            both = [_Seen(at, minute, side, *book.offers(side), book.mid, side.sign * move) for side in SIDES]
+            its = self._symbols.get(symbol)
+            if its is None:
+                its = self._symbols[symbol] = _Symbol()
+            move, sizes = its.micro.see(at, book), self._books.sizes(symbol)
+            both = [_Seen(at, minute, side, *book.offers(side), mid, side.sign * move) for side in SIDES]
             for seen in both:
-                self._see(its, seen, self._books.sizes(symbol))
+                self._see(its, seen, sizes)
+            orders = self._orders.active_of(symbol)
             for seen in both:
-                filled += self._side(symbol, its, seen, at_order)
-            for name in [name for name in its.orders if (o := self._orders.get(name)) is None or not o.active]:
-                del its.orders[name]
+                filled += self._side(orders, its, seen, at_order)
+            if not its.orders.keys() <= self._orders.active_ids:
+                its.orders = {name: out for name, out in its.orders.items() if name in self._orders.active_ids}
             self._changes.mark(_KEY + symbol, its.save)
         self.next = at + (self._executes or self._every) if awake else FOREVER
         self._mark_clock()
@@ -270,12 +314,12 @@ class Slicer:
             return
         usual = PLAN_REACH * sizes[0]
         ask, last = s.worth.asks(minute, self._interval, usual)
-        price = s.supply.price(ask, 1.0, float("inf"))
+        price, offer = s.supply.price(ask, seen.px, seen.sz, seen.mid, sign, seen.move)
         if price is None and not last:
             return
         take = ask * self._every / self._interval
-        if price is not None and price < float("inf"):
-            take = max(reach(seen.px, seen.sz, seen.mid, float(sign), seen.move, price) - s.worth.taken, 0.0)
+        if price is not None and price < math.inf:
+            take = max(offer - s.worth.taken, 0.0)
         if last:
             take = max(take, s.worth.left / -(-(minute + self._interval - at) // self._every))
         take = min(take, s.worth.left)
@@ -288,26 +332,22 @@ class Slicer:
     # --- orders -----------------------------------------------------------
 
     def _side(
-        self, symbol: str, its: _Symbol, seen: _Seen, at_order: Callable[[int], ApplyContext]
+        self, orders: list[Order], its: _Symbol, seen: _Seen, at_order: Callable[[int], ApplyContext]
     ) -> list[tuple[Order, int, int]]:
-        """Publish the slices of one side's orders."""
-        asks = [
-            ask
-            for order in self._orders.active_of(symbol)
-            if order.side is seen.side and (ask := self._ask(its, order, seen)) is not None
-        ]
+        """Publish the slices of those of a symbol's `orders` that are of one side."""
+        asks = [ask for order in orders if order.side is seen.side and (ask := self._ask(its, order, seen)) is not None]
         if not asks:
             return []
         s = its.sides[seen.side]
-        price = s.supply.price(sum(ask.each for ask in asks), 1.0, float("inf")) if its.gate.on else None
-        known = price is not None and price < float("inf")
-        offer = 0.0
-        if price is not None and known:
-            offer = max(reach(seen.px, seen.sz, seen.mid, float(seen.side.sign), seen.move, price) - s.taken, 0.0)
-        whole = sum(ask.each for ask in asks if _is_free(ask.order))
+        price, offer = None, 0.0
+        if its.gate.on:
+            asked = sum([ask.each for ask in asks])
+            price, offer = s.supply.price(asked, seen.px, seen.sz, seen.mid, seen.side.sign, seen.move)
+        known, offer = price is not None and price < math.inf, max(offer - s.taken, 0.0)
+        whole = sum([ask.each for ask in asks if ask.free])
         filled = []
         for ask in asks:
-            follows = not known or not _is_free(ask.order)
+            follows = not (known and ask.free)
             cheap = self._scheduled(ask, seen) if follows else offer * ask.each / whole
             reason = "schedule" if follows else "cheap"
             if price is not None and not known:
@@ -316,15 +356,15 @@ class Slicer:
             if not (cheap or ask.must) and ask.order.terms.would_px is None:
                 continue  # nothing is near its reservation
             qty = ask.lots(min(int(min(cheap * QUANTA, float(ask.left))), ask.left))
-            even = -(-ask.must // ask.decisions)
+            even = self._due(ask, seen)
             if even > qty:
                 qty, reason = min(ask.lots(even + ask.order.terms.lot_size - 1), ask.left), "deadline"
             would = self._would(ask, s, seen)
             if would > qty:
                 qty, reason = would, "would"
-            qty = self._bounded(min(qty, ask.room), ask, s, seen)
+            qty = self._bounded(min(qty, self._room(ask.order, ask.its, ask.left, seen)), ask, s, seen)
             if qty > 0:
-                self._publish(symbol, ask, seen, s, qty, price if reason == "cheap" else None, reason)
+                self._publish(ask, seen, s, qty, price if reason == "cheap" else None, reason)
                 if self._assumes:
                     ask.order.take(seen.at, qty, at_order(seen.at))
                     filled.append((ask.order, qty, seen.at))
@@ -332,27 +372,31 @@ class Slicer:
 
     def _ask(self, its: _Symbol, order: Order, seen: _Seen) -> _Ask | None:
         """Return what an order may take now; None if it may not trade."""
-        terms, at, minute = order.terms, seen.at, seen.minute
-        end = terms.trades_until
-        if order.halted or order.blind or not terms.start <= at < end or self._halt_of(order) is not None:
+        if order.halted or order.blind:
             return None
-        for begin, to in terms.closed():
-            if begin < minute + self._interval and to > at:
-                return None
-        out = its.orders.setdefault(order.cl_ord_id, _Out())
+        at, minute, terms, name = seen.at, seen.minute, order.terms, order.cl_ord_id
+        out = its.orders.get(name)
+        span = None if out is None else out.span
+        if span is None or span.minute != minute or span.terms is not terms:
+            span = _Span.of(terms, minute, self._interval, self._every)
+        if not span.begin <= at < span.end or self._halt_of(order) is not None:
+            return None
+        if out is None:
+            out = its.orders[name] = _Out()
+        out.span = span
         if out.minute != minute:
             out.minute, out.taken = minute, 0
         left = order.continuous_qty - (0 if self._assumes else out.unfilled(at, order.cum_qty))
         if left <= 0:
             return None
-        dark = sum([max(min(to, end) - max(begin, at), 0) for begin, to in terms.blackouts])
-        intervals = max(end - max(minute, terms.start) - dark, self._every) / self._interval
-        each = (left + out.taken) / QUANTA / intervals * out.pace(order, at)
-        after = max(end - minute - self._interval - dark, 0)
-        most = left if terms.max_interval_qty is None else int(terms.max_interval_qty * (after / self._interval))
-        must = left if after == 0 else max(left - most, 0)
-        decisions = -(-(min(end, minute + self._interval) - at) // self._every)
-        return _Ask(order, out, left, self._room(order, out, left, seen), each, must, decisions)
+        each = (left + out.taken) / QUANTA / span.intervals * out.pace(order, at)
+        must = 0 if span.later_qty is None else max(left - span.later_qty, 0)
+        return _Ask(order, out, left, each, must, span.free)
+
+    def _due(self, ask: _Ask, seen: _Seen) -> int:
+        """Return the part of what an order must take in this interval that is due at each of its decisions, quanta."""
+        end = min(ask.order.terms.trades_until, seen.minute + self._interval)
+        return -(-ask.must // -(-(end - seen.at) // self._every))
 
     def _room(self, order: Order, out: _Out, left: int, seen: _Seen) -> int:
         """Return what the order's limits allow in this interval, quanta."""
@@ -398,9 +442,7 @@ class Slicer:
         due = (seen.at - begin) // self._every + 1
         return max(_planned(ask.order, seen.at) * min(due / parts, 1.0) - ask.its.taken, 0.0) / QUANTA
 
-    def _publish(
-        self, symbol: str, ask: _Ask, seen: _Seen, s: _Side, qty: int, price: float | None, reason: str
-    ) -> None:
+    def _publish(self, ask: _Ask, seen: _Seen, s: _Side, qty: int, price: float | None, reason: str) -> None:
         order, its = ask.order, ask.its
         its.taken += qty
         its.count += 1
@@ -410,10 +452,10 @@ class Slicer:
             its.out.append([until + self._late, qty])
         self._outbox.publish(
             Topic.SLICES,
-            symbol,
+            order.symbol,
             Slice(
                 cl_ord_id=order.cl_ord_id,
-                symbol=symbol,
+                symbol=order.symbol,
                 side=order.side,
                 slice=its.count,
                 plan_version=order.plan_version,
@@ -455,24 +497,29 @@ class Slicer:
         self._changes.clear()
 
 
-def _pace(qty: Int) -> float:
-    """Return the pace of a plan of `qty` quanta, shape (N,); see `_Out.pace`."""
-    whole = int(qty.sum())
-    if whole <= 0:
-        return 1.0
-    near = qty[:LOOK_AHEAD]
-    return max(int(near.sum()) * len(qty) / (len(near) * whole), LEAST_PACE)
+@kernel
+def _ahead(end: Int, qty: Int, at: int) -> tuple[int, int, int, int]:
+    """Return until when what is ahead at `at` stays the same, ns; its quanta in all and in `LOOK_AHEAD`; its intervals.
+
+    Parameters
+    ----------
+    end, qty : ndarray of int64, shape (N,)
+        Of a schedule's intervals: ends, ns, ascending, and quanta.
+    """
+    first, whole, near = 0, 0, 0
+    while first < end.shape[0] and end[first] <= at:
+        first += 1
+    for k in range(first, end.shape[0]):
+        whole += qty[k]
+        if k < first + LOOK_AHEAD:
+            near += qty[k]
+    return end[first] if first < end.shape[0] else FOREVER, whole, near, end.shape[0] - first
 
 
 def _planned(order: Order, at: int) -> int:
     """Return what the plan trades in the interval of `at` (ns) in all, quanta."""
     qty = order.schedule.qty[order.schedule.past(at) :]
     return int(qty[0]) if qty.size else 0
-
-
-def _is_free(order: Order) -> bool:
-    """Return whether an order may wait for a cheap book."""
-    return not order.terms.paced
 
 
 def in_lots(quanta: int, left: int, lot: int) -> int:
