@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from impactd.core.allocator.cost import exact_sum
+from impactd.core.allocator.curve import Curve
 
 _values = st.one_of(
     st.lists(st.floats(-1e300, 1e300), max_size=40),
@@ -27,3 +28,16 @@ def test_exact_sum_is_that_of_the_standard_library(values: list[float]) -> None:
 def test_sum_of_values_that_are_not_finite_is_not_finite() -> None:
     assert exact_sum(np.array([1.0, math.inf])) == math.inf
     assert math.isnan(exact_sum(np.array([math.inf, -math.inf])))
+
+
+_terms = st.lists(st.tuples(*[st.sampled_from([0.0, 1e-7, 0.013, 2.5])] * 4, st.floats(0.0, 1e6)), max_size=20)
+
+
+@given(_terms, st.sampled_from([0.5, 1.0, 1.3]))
+@settings(max_examples=200, deadline=None)
+def test_cost_of_a_curve_is_its_polynomial_and_power_to_the_last_bit(terms: list[tuple[float, ...]], p: float) -> None:
+    s, b, a, e, x = np.array(terms, np.float64).reshape(-1, 5).T.copy()
+    expected = x * (s + x * (b + x * a))
+    if e.any():
+        expected = expected + e * x ** (1.0 + p)
+    assert Curve(s, b, a, e, p).cost(x).tolist() == expected.tolist()

@@ -141,9 +141,9 @@ def test_participation_pays_an_overshoot_back_and_carries_an_allowance_forward()
 def test_room_of_an_interval_is_what_the_ones_before_it_leave() -> None:
     found = limits_of(order_of(participation_rate=0.1, max_interval_qty=90 * QUANTA), 500.0)
     assert shares(found.room(np.array([10, 20, 0, 0]) * QUANTA, QUANTA)) == [50.0, 90.0, 90.0, 90.0]
-    assert not found.broken_by(np.array([[10, 90, 50, 0]]) * QUANTA)[0]
-    assert found.broken_by(np.array([[10, 90, 51, 0]]) * QUANTA)[0]
-    assert found.broken_by(np.array([[10, 91, 0, 0]]) * QUANTA)[0]
+    assert not found.broken_by(np.array([[10, 90, 50, 0]]) * QUANTA)
+    assert found.broken_by(np.array([[10, 90, 51, 0]]) * QUANTA)
+    assert found.broken_by(np.array([[10, 91, 0, 0]]) * QUANTA)
 
 
 # --- must_complete --------------------------------------------------------------------

@@ -48,7 +48,7 @@ def test_at_the_price_the_plan_takes_its_share_of_the_depth_and_is_the_cheapest_
 def test_other_limits_hold_at_the_price(terms: dict[str, Any]) -> None:
     order = Order.open(new("A", 600, at(31), 5 * M, would_px=101.0, would_rate=1.0, **terms), at(31))
     found = proposed(market(), order)
-    assert not np.any(found.limits.broken_by(found.qty))
+    assert not found.limits.broken_by(found.qty)
     assert found.qty[0][0] <= found.limits.cap[0][0]
 
 

@@ -69,8 +69,10 @@ class Curve(NamedTuple):
 
     def cost(self, x: Float) -> Float:
         """Return C_t(x_t), currency, shape (N,), of `x` shares an interval."""
-        cost = without_power(x, self.s, self.b, self.a)
-        return cost + self.e * x ** (1.0 + self.delta) if self.e.any() else cost
+        cost = np.empty(len(x))
+        if without_power(x, self.s, self.b, self.a, self.e, cost):
+            return cost
+        return cost + self.e * x ** (1.0 + self.delta)
 
     def marginal(self, x: Float) -> Float:
         """Return C_t'(x_t), price, shape (N,)."""
@@ -81,12 +83,13 @@ class Curve(NamedTuple):
 
 
 @kernel
-def without_power(x: Float, s: Float, b: Float, a: Float) -> Float:
-    """Return the cost of `x` without the power term, currency."""
-    cost = np.empty(x.shape[0])
+def without_power(x: Float, s: Float, b: Float, a: Float, e: Float, cost: Float) -> bool:
+    """Fill `cost` with that of `x` without the power term, currency; return whether there is none."""
+    whole = True
     for t in range(x.shape[0]):
         cost[t] = x[t] * (s[t] + x[t] * (b[t] + x[t] * a[t]))
-    return cost
+        whole &= e[t] == 0.0
+    return whole
 
 
 @kernel

@@ -225,7 +225,8 @@ def _in_units(
     for t in range(n):
         units[t] = np.uint8(np.rint(x[t] / unit))
         x[t] = units[t] * unit
-    cost = without_power(x, base.s, base.b, base.a)
+    cost = np.empty(n)
+    without_power(x, base.s, base.b, base.a, base.e, cost)
     for t in range(n):
         if base.e[t] > 0.0:
             cost[t] += base.e[t] * x[t] ** (1.0 + delta)

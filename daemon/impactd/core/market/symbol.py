@@ -199,6 +199,9 @@ class SymbolMarket:
         self.switched = False
         #: Start of the minute in which the impact level of each side shifted last, ns.
         self._shifted_at: dict[Side, int | None] = dict.fromkeys(SIDES)
+        #: The book that was walked last, whole, and its walks.
+        self._asked: tuple[Any, ...] = ()
+        self._walks: dict[Side, BookCurve] = {}
         self._volume = VolumeForecast(settings.model, session, profile, interval)
         #: Volume of its auctions.
         self.auctions = AuctionForecast(settings.plans, session, self._volume, interval)
@@ -236,7 +239,7 @@ class SymbolMarket:
                 self.shifted.add(side)
                 self._shifted_at[side] = stats.minute
             if refitted and prevailing is not None:
-                self._sides[side].see(BookCurve.of(prevailing, side, self._books.sizes(self.symbol)))
+                self._sides[side].see(self._walked(prevailing)[side])
             self._judge(side, stats, counts)
             self._compare(side, stats, prevailing)
             if not self.publishes:
@@ -313,7 +316,7 @@ class SymbolMarket:
         model = self._sides[side]
         if self._champion is None or not isinstance(model, LearnedSide):
             return
-        curve = None if book is None else BookCurve.of(book, side, self._books.sizes(self.symbol))
+        curve = None if book is None else self._walked(book)[side]
         self._champion.update(
             SIDES.index(side),
             stats,
@@ -368,7 +371,16 @@ class SymbolMarket:
     def prevailing(self, side: Side, at: int) -> BookCurve | None:
         """Return the cost curve of the book that prevails at event time `at` (ns); None without one."""
         book = self._books.prevailing(self.symbol, at)
-        return None if book is None else BookCurve.of(book, side, self._books.sizes(self.symbol))
+        return None if book is None else self._walked(book)[side]
+
+    def _walked(self, book: Book) -> dict[Side, BookCurve]:
+        """Return the walks of a book; those of the last one are kept, as both sides and all plans of a minute ask."""
+        sizes = self._books.sizes(self.symbol)
+        levels = (book.bid_px, book.bid_sz, book.ask_px, book.ask_sz)
+        asked = (book.ts_event, sizes, *(level.tobytes() for level in levels))
+        if asked != self._asked:
+            self._asked, self._walks = asked, BookCurve.of(book, sizes)
+        return self._walks
 
     def quote(self, at: int) -> tuple[float, float] | None:
         """Return mid and half-spread of the book that prevails at event time `at` (ns); None without one."""

@@ -88,13 +88,15 @@ class BookCurve:
     depth: float
 
     @classmethod
-    def of(cls, book: Book, side: Side, sizes: Sequence[float]) -> BookCurve:
-        """Return the walks of `book` for an order of `side` at `sizes`, shares."""
+    def of(cls, book: Book, sizes: Sequence[float]) -> dict[Side, BookCurve]:
+        """Return the walks of `book` for orders of each side at `sizes`, shares."""
         at = np.array(sizes)
         g, lower_bound, _ = walk_curve(book.bid_px, book.bid_sz, book.ask_px, book.ask_sz, at)
-        row = BUY if side is Side.BUY else SELL
-        depth = math.fsum(book.offers(side)[1].tolist())
-        return cls(book.ts_event, at, g[row], lower_bound[row], book.half_spread, book.mid, depth)
+        found = {}
+        for side, row in ((Side.BUY, BUY), (Side.SELL, SELL)):
+            depth = math.fsum(book.offers(side)[1].tolist())
+            found[side] = cls(book.ts_event, at, g[row], lower_bound[row], book.half_spread, book.mid, depth)
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -47,7 +47,6 @@ from impactd.core.model.kinds.registry import impact_model
 from impactd.core.model.measure import OFFSET, Levels, of_book, of_minute
 from impactd.core.model.profile.days import DayShape, ShapedProfile
 from impactd.core.model.profile.profile import Profile
-from impactd.core.model.series.columns import FAST, MEAN, SLOW
 from impactd.core.model.series.readout import levels_at, variance_at
 from impactd.core.model.series.series import (
     EXCESS_WEIGHTS,
@@ -126,6 +125,7 @@ class SideModel:
         self._r2: float | None = None
         self._fitted: tuple[float, float] | None = None
         self._levels: tuple[float, float] | None = None
+        self._book: tuple[BookCurve, Levels] | None = None
 
     # Adding a minute.
 
@@ -206,10 +206,16 @@ class SideModel:
         if self._last is None or not len(book.sizes):
             return
         ref, q_ref = self._reference
-        seen = of_book(book, intercept=self._model.intercept)
+        seen = self._seen(book)
         spread_at, excess_at = self._profile.at(self._last + self._interval_ns + self._interval_ns // 2)
         self._spread.see(seen.half_spread, spread_at, 0)
         self._excess.see(seen.at(q_ref), excess_at, ref)
+
+    def _seen(self, book: BookCurve) -> Levels:
+        """Return the levels of a book; those of the last one are kept, as the plans of a minute follow its close."""
+        if self._book is None or self._book[0] is not book:
+            self._book = book, of_book(book, intercept=self._model.intercept)
+        return self._book[1]
 
     # Looking ahead.
 
@@ -289,12 +295,12 @@ class SideModel:
         from_ns = self._last + self._interval_ns
         half_spread = excess = None
         if book is not None and len(book.sizes):
-            seen = of_book(book, intercept=self._model.intercept)
+            seen = self._seen(book)
             half_spread, excess = seen.half_spread, seen.at(size)
             from_ns = max(from_ns, book.ts_event // self._interval_ns * self._interval_ns)
         missed = (from_ns - self._last - self._interval_ns) / MINUTE_NS
         spread_at, excess_at = self._profile.at(from_ns + self._interval_ns // 2)
-        mean, fast, slow = self._spread.levels[0, [MEAN, FAST, SLOW]].tolist()
+        mean, _, fast, slow = self._spread.levels[0].tolist()
         spread = self._spread.outlook((mean, fast - mean, slow - mean), half_spread, spread_at, missed)
         at_size = level_at(self._sizes, self._excess.levels, size)
         of_excess = self._excess.outlook(at_size, excess, excess_at, missed)
@@ -310,7 +316,7 @@ class SideModel:
             half_spread, excess = self._read(starts_ns, Outlook(0.0), Outlook(0.0), 0, 1.0)
             shape = shapes[nearest_to_linear([0.0] * len(shapes), shapes)]
             return self._curves(half_spread, excess, shape, 1.0, 1.0, None, scaled=False)
-        seen = of_book(book, intercept=self._model.intercept)
+        seen = self._seen(book)
         _, q_ref = reference_of(book.sizes)
         size = REACH * rate if rate > 0.0 else q_ref
         held = np.isfinite(book.g)
@@ -332,8 +338,10 @@ class SideModel:
         """Return half-spread and excess, its offset taken off, by interval; at `part` of the reference size."""
         positions = self._session.positions(starts_ns, self._interval_ns // 2)
         knots, values = self._profile.knots, self._profile.values
-        s, level = levels_at(starts_ns, positions, from_ns, knots, values, spread, excess)
-        return s, np.maximum(level - OFFSET * s, LEAST_EXCESS * part * s)
+        s, over = np.empty(len(starts_ns)), np.empty(len(starts_ns))
+        means = spread[:], excess[:]  # plain ones reach a kernel sooner
+        levels_at(starts_ns, positions, from_ns, knots, values, *means, OFFSET, LEAST_EXCESS * part, s, over)
+        return s, over
 
     def _curves(
         self,

@@ -77,16 +77,15 @@ def _levels(
 ) -> Levels:
     spread = max(half_spread, FLOOR_MID * (abs(mid) or 1.0))
     n = int(np.argmin(held)) if not held.all() else len(held)
-    walks = np.ascontiguousarray(g)
-    excess = excesses(sizes, walks, np.ascontiguousarray(bound), n, spread if intercept else 0.0, OFFSET * spread)
+    excess, walks = np.empty(len(sizes)), np.ascontiguousarray(g)
+    excesses(sizes, walks, np.ascontiguousarray(bound), n, spread if intercept else 0.0, OFFSET * spread, excess)
     return Levels(spread, excess, sizes, n)
 
 
 @kernel
-def excesses(sizes: Float, g: Float, bound: Float, held: int, half_spread: float, offset: float) -> Float:
-    """Return ``g - half_spread + offset`` at sizes of which the first `held` are measured, shape (K,)."""
+def excesses(sizes: Float, g: Float, bound: Float, held: int, half_spread: float, offset: float, out: Float) -> None:
+    """Fill `out` with ``g - half_spread + offset`` at sizes of which the first `held` are measured, shape (K,)."""
     n = sizes.shape[0]
-    out = np.empty(n)
     for k in range(n):
         value = bound[k]
         if k < held:
@@ -97,7 +96,6 @@ def excesses(sizes: Float, g: Float, bound: Float, held: int, half_spread: float
         elif held == 1:
             value = max(value, g[0])
         out[k] = max(value - half_spread, 0.0) + offset
-    return out
 
 
 @kernel

@@ -11,6 +11,7 @@ import base64
 import dataclasses
 from collections.abc import Mapping
 from itertools import islice
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -45,11 +46,12 @@ _EVENT_TYPES: Final = {cls.__name__: cls for cls in (NewOrder, ReplaceOrder, Can
 _ORDER_FIELDS: Final = tuple(
     f.name for f in dataclasses.fields(Order) if f.name not in {"executions", "assumed", "reassumed"}
 )
+_values_of: Final = attrgetter(*_ORDER_FIELDS)
 
 
 def dump_order(order: Order) -> bytes:
     """Return the state value of an order, without its executions and what was assumed."""
-    fields = {name: getattr(order, name) for name in _ORDER_FIELDS}
+    fields = dict(zip(_ORDER_FIELDS, _values_of(order), strict=True))
     fields["schedule"] = order.schedule.save()
     fields["auctions"] = [tuple(entry) for entry in order.auctions]
     fields["alerted"] = sorted(order.alerted)

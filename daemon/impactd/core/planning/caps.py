@@ -81,8 +81,8 @@ class Limits:
     #: Shape (I,). Start of the last interval in which each order may trade, ns; 0 where it may not trade at all.
     last: Int
 
-    def broken_by(self, qty: Int) -> Bools:
-        """Return which of the schedules `qty` (I, N) break a cap or a bound of their running sum."""
+    def broken_by(self, qty: Int) -> bool:
+        """Return whether any of the schedules `qty` (I, N) breaks a cap or a bound of its running sum."""
         return _broken(qty, self.cap, self.low, self.high)
 
     def room_of_all(self) -> Float:
@@ -108,18 +108,20 @@ class Limits:
 
         In whole lots, but for an odd remainder in `qty`.
         """
-        return _room(qty, self.cap[0], self.high[0], lot)
+        room = np.empty(len(qty), np.int64)
+        _room(qty, self.cap[0], self.high[0], lot, room)
+        return room
 
 
 @kernel
-def _broken(qty: Int, cap: Int, low: Int, high: Int) -> Bools:
-    broken = np.zeros(qty.shape[0], np.bool_)
+def _broken(qty: Int, cap: Int, low: Int, high: Int) -> bool:
     for i in range(qty.shape[0]):
         done = np.int64(0)
         for t in range(qty.shape[1]):
             done += qty[i, t]
-            broken[i] |= qty[i, t] > cap[i, t] or done > high[i, t] or done < low[i, t]
-    return broken
+            if qty[i, t] > cap[i, t] or done > high[i, t] or done < low[i, t]:
+                return True
+    return False
 
 
 @kernel
@@ -145,13 +147,12 @@ def _lifted(qty: Int, allowed: Int, lot: int) -> int:
 
 
 @kernel
-def _room(qty: Int, cap: Int, high: Int, lot: int) -> Int:
-    room, before = np.empty(qty.shape[0], np.int64), np.int64(0)
+def _room(qty: Int, cap: Int, high: Int, lot: int, room: Int) -> None:
+    before = np.int64(0)
     for t in range(qty.shape[0]):
         most = cap[t] if high[t] == NO_CAP else min(cap[t], high[t] - before)
         room[t] = most if most == NO_CAP else max(most // lot * lot, qty[t])
         before += qty[t]
-    return room
 
 
 def limits(

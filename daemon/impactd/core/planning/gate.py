@@ -22,7 +22,6 @@ import math
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-import numpy as np
 import orjson
 
 from impactd.core.base.quantity import QUANTA, format_qty
@@ -90,7 +89,7 @@ class Gate:
         """Return what no solver and no rounding may do."""
         planned = int(proposal.qty.sum()) + entered(proposal.auctions)
         whole = planned == order.leaves_qty - proposal.shortfall_qty
-        within = proposal.qty.min(initial=0) >= 0 and not np.any(proposal.limits.broken_by(proposal.qty[None]))
+        within = proposal.qty.min(initial=0) >= 0 and not proposal.limits.broken_by(proposal.qty[None])
         cost = not proposal.priced or (math.isfinite(proposal.expected_cost) and math.isfinite(proposal.twap_cost))
         if whole and within and cost:
             return None

@@ -254,7 +254,7 @@ class Proposals:
 
     def outdated(self) -> bool:
         """Return whether a current schedule cannot continue: its window or shortfall has changed, or a limit binds."""
-        if self.limits.broken_by(self.current).any():
+        if self.limits.broken_by(self.current):
             return True
         for order, entries in zip(self.orders, self.auctions, strict=True):
             if [(e.at, e.left) for e in order.auctions] != [(e.at, e.left) for e in entries]:

@@ -68,11 +68,24 @@ def test_equal_observations_leave_the_mean_to_the_last_bit() -> None:
         assert look(s, math.exp(-3.7)) == first
 
 
+def test_excess_is_less_an_offset_and_never_below_a_part_of_the_half_spread() -> None:
+    starts = np.arange(0, 121, dtype=np.int64) * MINUTE_NS
+    at = starts, np.full(121, 0.5), 0, np.array([0.5]), np.zeros((2, 1)), Outlook(-4.0, fast=0.4)[:]
+    for mean in (-3.0, -6.05, -9.0):
+        (s, whole), (again, over) = np.empty((2, 121)), np.empty((2, 121))
+        levels_at(*at, Outlook(mean)[:], 0.0, 0.0, s, whole)
+        levels_at(*at, Outlook(mean)[:], 0.1, 0.05, again, over)
+        assert again.tolist() == s.tolist()
+        assert over.tolist() == np.maximum(whole - 0.1 * s, 0.05 * s).tolist()
+
+
 def test_forecast_returns_to_the_mean_in_two_parts() -> None:
     outlook = Outlook(-4.0, slow=0.1, fast=0.4)
     starts = np.arange(0, 121, dtype=np.int64) * MINUTE_NS
     flat = (np.array([0.5]), np.zeros((2, 1)))
-    spread, excess = levels_at(starts, np.full(121, 0.5), 0, *flat, outlook, outlook._replace(mean=-5.0))
+    spread, excess = np.empty((2, 121))
+    means = outlook[:], outlook._replace(mean=-5.0)[:]
+    levels_at(starts, np.full(121, 0.5), 0, *flat, *means, 0.0, 0.0, spread, excess)
     logs = np.log(spread) + 4.0
     assert np.log(excess) + 5.0 == pytest.approx(logs)
     assert logs[0] == pytest.approx(0.5)

@@ -34,8 +34,12 @@ def levels_at(
     values: Float,
     spread: tuple[float, float, float, float, float],
     excess: tuple[float, float, float, float, float],
-) -> tuple[Float, Float]:
-    """Return both levels for intervals that begin at `starts`; see `impactd.core.model.series.series`.
+    offset: float,
+    least: float,
+    half_spread: Float,
+    over: Float,
+) -> None:
+    """Fill both levels for intervals that begin at `starts`; see `impactd.core.model.series.series`.
 
     Parameters
     ----------
@@ -50,16 +54,19 @@ def levels_at(
         The profile.
     spread, excess : tuple of float
         See `Outlook`.
+    offset, least : float
+        Part of the half-spread that is taken off the excess, and the least part of it that is left.
+    half_spread, over : ndarray of float64, shape (N,)
+        Filled.
     """
-    half_spread, over = np.empty(starts.shape[0]), np.empty(starts.shape[0])
     for i in range(starts.shape[0]):
         minutes = max(float(starts[i] - from_ns), 0.0) / _MINUTE_NS
         by = (math.exp2(-minutes / SLOW_HALF_LIFE), math.exp2(-minutes / FAST_HALF_LIFE))
         mean, slow, fast, correction, _ = spread
         half_spread[i] = _level(interpolate(knots, values[0], positions[i]), mean, slow, fast, correction, by)
         mean, slow, fast, correction, _ = excess
-        over[i] = _level(interpolate(knots, values[1], positions[i]), mean, slow, fast, correction, by)
-    return half_spread, over
+        level = _level(interpolate(knots, values[1], positions[i]), mean, slow, fast, correction, by)
+        over[i] = max(level - offset * half_spread[i], least * half_spread[i])
 
 
 @kernel
