@@ -14,11 +14,11 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
+from impactd.core.base.quick import quick_dataclass
 from impactd.core.base.topics import Topic
 from impactd.core.outputs.messages import DeadLetter, Encoded, Output
 from impactd.wire.message_types import Timestamps, encoder_of
@@ -32,7 +32,7 @@ MAX_DEAD_LETTER_KEY: Final = 1_024
 MAX_DEAD_LETTER_BYTES: Final = 900_000
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Record:
     """A record to publish; `topic` is a role, whose name on a broker is a setting."""
 

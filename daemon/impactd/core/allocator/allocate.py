@@ -16,7 +16,7 @@ of 80 when the lot is 100; a cap itself is never exceeded.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -32,9 +32,10 @@ from impactd.core.allocator.solvers.base import Failure, Solution, SolveFailure
 from impactd.core.allocator.solvers.chain import chain_exhausted, solve_chain
 from impactd.core.allocator.solvers.decomposition import decompose_one
 from impactd.core.base.quantity import MAX_QUANTA, QUANTA
+from impactd.core.base.quick import quick_dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Allocation:
     """A schedule in quanta and its certificate."""
 

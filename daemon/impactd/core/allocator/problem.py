@@ -35,13 +35,14 @@ and Slynko 2012), so the problem stays convex.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 import numpy as np
 
 from impactd.core.allocator.curve import Curve, Float
 from impactd.core.base.jit import kernel
+from impactd.core.base.quick import quick_dataclass
 
 #: Arrays of a problem, and what each has to hold.
 _FIELDS: Final = dict.fromkeys(("s", "b", "a", "e"), "finite, non-negative values") | {
@@ -73,7 +74,7 @@ def _first_wrong(c: Curve, cap: Float, fraction: Float) -> int:
     return -1
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Problem:
     """One parent order's allocation problem over N intervals, in shares."""
 

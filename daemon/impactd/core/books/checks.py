@@ -28,7 +28,6 @@ Rules
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -37,6 +36,7 @@ import numpy.typing as npt
 
 from impactd.core.base.jit import inner_kernel, kernel, uncounted_kernel
 from impactd.core.base.limits import LARGEST_PX, SMALLEST_PX, SMALLEST_SIZE
+from impactd.core.base.quick import quick_dataclass
 from impactd.core.base.topics import Side
 from impactd.core.inputs.ticks import MID_EVENT, UNDECODABLE_BOOK, Float
 
@@ -112,7 +112,7 @@ _SIZE_SENTINELS: Final = (4_294_967_295.0, 9_999_999_999.0, 9_223_372_036.854_77
 _SMALLEST_SIZE_SENTINEL: Final = _SIZE_SENTINELS[0]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@quick_dataclass(frozen=True, slots=True, eq=False)
 class Book:
     """A two-sided book that prevails."""
 

@@ -14,11 +14,11 @@ Everything is weighted by time, never by the number of ticks: with
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from impactd.core.base.publisher import NO_INSTRUMENT, NO_PUBLISHER
+from impactd.core.base.quick import quick_dataclass
 from impactd.core.base.settings import SECOND_NS
 from impactd.core.base.topics import Side
 from impactd.core.base.venue import venue_of, whole_of
@@ -29,7 +29,7 @@ from impactd.core.inputs.ticks import Float
 from impactd.core.outputs.messages import Estimate
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@quick_dataclass(frozen=True, slots=True, eq=False)
 class MinuteStats:
     """One closed minute of one symbol. The first axis of arrays is the side: buy, sell."""
 

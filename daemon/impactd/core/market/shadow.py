@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
@@ -26,13 +25,14 @@ from impactd.core.allocator.optionality import NO_VARIANCE, anticipated
 from impactd.core.allocator.problem import or_zeros, scaled_curve
 from impactd.core.allocator.solvers.separable import solve_separable
 from impactd.core.base.jit import kernel
+from impactd.core.base.quick import quick_dataclass
 from impactd.core.model.curves import Curves, Float, Int
 
 #: The largest interval of a plan, in units.
 WHOLE: Final = 255
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@quick_dataclass(frozen=True, slots=True, eq=False)
 class Shadow:
     """A schedule in progress that nobody trades.
 

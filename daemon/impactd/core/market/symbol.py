@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from impactd.core.allocator.curve import added_cost
 from impactd.core.allocator.optionality import plain
+from impactd.core.base.quick import quick_dataclass
 from impactd.core.base.session import Session
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.stateful import Lasting
@@ -65,7 +66,7 @@ class Basis:
     regime_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class SideView:
     """The market forecast that one side's plans are made with.
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from impactd.core.base.jit import kernel
+from impactd.core.base.quick import quick_dataclass
 from impactd.core.base.topics import Side
 from impactd.core.books.checks import Book
 from impactd.core.books.walk import BUY, SELL, walk_curve
@@ -70,7 +70,7 @@ class MinuteBooks(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@quick_dataclass(frozen=True, slots=True, eq=False)
 class BookCurve:
     """The walks of one prevailing book, for a plan before any minute has closed."""
 
@@ -99,7 +99,7 @@ class BookCurve:
         return found
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@quick_dataclass(frozen=True, slots=True, eq=False)
 class Curves:
     """Per-share impact ``g_t = s + beta q + alpha q^2 + eta q^delta`` by interval."""
 

@@ -15,13 +15,13 @@ thin book costs more at these sizes, and leaving the cells out would price it li
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from impactd.core.base.jit import kernel
+from impactd.core.base.quick import quick_dataclass
 from impactd.core.model.curves import BookCurve, Float, MinuteBooks
 
 #: The part of the half-spread that is added to every measured excess.
@@ -30,7 +30,7 @@ OFFSET: Final = 0.1
 FLOOR_MID: Final = 1e-7
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@quick_dataclass(frozen=True, slots=True, eq=False)
 class Levels:
     """Levels of one curve, positive."""
 

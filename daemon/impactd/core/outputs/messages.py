@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Final
 
+from impactd.core.base.quick import quick_dataclass
 from impactd.core.base.topics import Side, Topic
 from impactd.core.outputs.units import (
     Bps,
@@ -69,7 +70,7 @@ LEARNED: Final = "learned"
 LEFT_OUT: Final = {"left_out": True}
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Estimate:
     """Slippage of one symbol and side over one closed minute.
 
@@ -107,7 +108,7 @@ class Estimate:
     ] = field(default=None, metadata=LEFT_OUT)
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class BandRecord:
     """Recent coverage of plan cost bands for one number of intervals (`impactd.core.market.bands`).
 
@@ -122,7 +123,7 @@ class BandRecord:
     coverage: Annotated[tuple[Share, ...], "Discounted share of shadow plans whose cost each band held."]
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class ForecastRecord:
     """Coefficients of the intervals that begin ``intervals[k]`` intervals after a model's `as_of`.
 
@@ -143,7 +144,7 @@ class ForecastRecord:
         return ForecastRecord(self.intervals, half_spread, beta, alpha, eta)
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Model:
     """Summary of one (symbol, side) model after a closed minute; g in price per share."""
 
@@ -185,7 +186,7 @@ class Model:
     ] = field(default=None, metadata=LEFT_OUT)
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class ModelRef:
     """The model that a plan was made with."""
 
@@ -198,7 +199,7 @@ class ModelRef:
     forecaster: Forecaster = field(default=DEFAULT, metadata=LEFT_OUT)
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Certificate:
     """Proof of optimality that comes with a plan."""
 
@@ -240,7 +241,7 @@ class VenuePart:
     fee: Annotated[Currency, "Fee; negative is a rebate."]
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class SupplyPoint:
     """What a plan's first interval trades at one marginal price."""
 
@@ -248,7 +249,7 @@ class SupplyPoint:
     qty: Annotated[Quanta, "Quantity that the interval's forecast curve offers at this price or less."]
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Plan:
     """The schedule of what is left of one parent order."""
 
@@ -566,7 +567,7 @@ Encoded = Estimate | Model | Plan | Slice | FillCost | OrderCost | DayCost | Ale
 Message = Encoded | DeadLetter
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Output:
     """One message to publish."""
 

@@ -47,7 +47,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
@@ -59,6 +58,7 @@ from impactd.core.allocator.bounds import NO_CAP, Int
 from impactd.core.allocator.curve import Float
 from impactd.core.base.jit import kernel
 from impactd.core.base.quantity import MAX_QUANTA, QUANTA
+from impactd.core.base.quick import quick_dataclass
 from impactd.core.orders.order import Order
 from impactd.core.planning.intervals import Intervals
 
@@ -67,7 +67,7 @@ Bools = npt.NDArray[np.bool_]
 _MAX_QUANTA: Final = float(MAX_QUANTA)
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of the plans of I orders over N common intervals, quanta."""
 

@@ -19,12 +19,12 @@ minute: a limit on plans per second has to be above the number of orders.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import orjson
 
 from impactd.core.base.quantity import QUANTA, format_qty
+from impactd.core.base.quick import quick_dataclass
 from impactd.core.base.settings import SECOND_NS, GateSettings
 from impactd.core.orders.auction import entered
 from impactd.core.orders.order import Order
@@ -43,7 +43,7 @@ class Withheld(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class MarketSnapshot:
     """What a plan is measured by."""
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from impactd.core.allocator.bounds import Int
 from impactd.core.allocator.curve import Float
 from impactd.core.base.jit import kernel
+from impactd.core.base.quick import quick_dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Intervals:
     """Intervals of the grid, ascending, in part or whole; ns."""
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -39,6 +38,7 @@ from impactd.core.allocator.solvers.base import SolveFailure
 from impactd.core.allocator.supply import supply_at
 from impactd.core.allocator.transient import energy
 from impactd.core.base.quantity import QUANTA
+from impactd.core.base.quick import quick_dataclass
 from impactd.core.base.settings import PlanSettings
 from impactd.core.market.bands import LogBands
 from impactd.core.market.symbol import SideView
@@ -64,7 +64,7 @@ RESTATED: Final = 0.05
 SUPPLY_AT: Final = np.array((0.5, 0.75, 1.0, 1.25, 1.5, 2.0))
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Proposal:
     """One order's schedule with all that a plan says of it. Quantities in quanta, costs before the multiplier.
 
@@ -113,7 +113,7 @@ class Proposal:
         return self.expected_cost / self.shares if self.shares > 0.0 else 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Proposals:
     """The schedules of one or more orders, planned as one problem.
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from impactd.config import Settings
+from impactd.core.base.quick import quick_dataclass
 from impactd.core.base.topics import Topic
 from impactd.core.outputs.messages import DeadLetter, Output
 from impactd.shell.kafka.errors import FatalError
@@ -38,7 +38,7 @@ STATE_SCHEMA: Final = b"impactd.state/1"
 _RECORD_OVERHEAD: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Record:
     """A record to be produced. `value` None is a tombstone."""
 

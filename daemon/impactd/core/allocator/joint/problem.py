@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -13,12 +13,13 @@ from impactd.core.allocator.curve import SMALLEST_PRICE, Float
 from impactd.core.allocator.problem import Problem
 from impactd.core.base.jit import kernel
 from impactd.core.base.quantity import QUANTA
+from impactd.core.base.quick import quick_dataclass
 
 #: Least quantity that a power term is expanded about, as a part of the mean.
 _LEAST_PART: Final = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Group:
     """The terms of I orders over N common intervals.  Ties are broken in their order."""
 
@@ -39,7 +40,7 @@ class Group:
         return int(self.qty.shape[0])
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class JointAllocation:
     """The schedules of several orders and their common certificate."""
 

@@ -29,6 +29,7 @@ from impactd.core.allocator.certificate import best_multiplier, capacity, kkt_re
 from impactd.core.allocator.curve import Float
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.waterfill import share
+from impactd.core.base.quick import quick_dataclass
 
 #: Rounding of a sum, as a part of it, for each term.
 _ROUNDING: Final = 2.0**-52
@@ -58,7 +59,7 @@ class SolveFailure:
     causes: tuple[SolveFailure, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Solution:
     """A real-valued schedule and its certificate."""
 

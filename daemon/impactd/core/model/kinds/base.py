@@ -26,18 +26,18 @@ and one line in `impactd.core.model.kinds.registry`; another package's is an ent
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from impactd.core.base.quick import quick_dataclass
 from impactd.core.base.settings import ModelSettings
 
 Float = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Coefficients:
     """Coefficients of the excess by interval; None where the kind has none."""
 
@@ -49,7 +49,7 @@ class Coefficients:
     delta: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class MinuteFit:
     """One candidate's fit to one minute's curve."""
 
