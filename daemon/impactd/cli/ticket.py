@@ -23,6 +23,7 @@ from impactd.cli.hours import Hours, hours, is_clock
 if TYPE_CHECKING:
     from impactd.config import Loaded, Settings
     from impactd.core.base.session import Session
+    from impactd.core.inputs.events import NewOrder
 
 #: Options that are shorter than the terms' names.
 _SHORT: Final = {
@@ -191,7 +192,12 @@ class Clock:
                 raise InputError(f"{error.message}; or a local one such as 10:00, open or close") from None
         midnight = datetime(1970, 1, 1) + timedelta(self.day)  # noqa: DTZ001  # the zone follows
         local = (midnight + timedelta(seconds=second)).replace(tzinfo=ZoneInfo(self.zone))
-        return int(local.astimezone(UTC).timestamp()) * 1_000_000_000
+        found = int(local.astimezone(UTC).timestamp()) * 1_000_000_000
+        if (there := local_time(found, self.zone)).time() != local.time():
+            raise InputError(
+                f"{option} {text}: clocks go forward over it on {local:%Y-%m-%d} in {self.zone}; give {there:%H:%M}"
+            )
+        return found
 
 
 def values_of(given: dict[str, Any], clock: Clock) -> dict[str, Any]:
@@ -242,15 +248,34 @@ def _value(text: str, unit: Any, option: str, clock: Clock) -> Any:
 
 
 def check_record(record: dict[str, Any], settings: Settings) -> None:
-    """Refuse a record that the service would refuse."""
+    """Refuse a record that the service would refuse, or a new order that it would reject for its terms."""
     from impactd.cli.compose import limits
     from impactd.core.base.topics import Topic
+    from impactd.core.inputs.events import NewOrder
     from impactd.wire.codec import FROM_DATA
     from impactd.wire.json_orders import decode_events
 
-    refused = decode_events(Topic.ORDERS, [encoded(record, settings)], [0], [FROM_DATA], None, limits(settings)).refused
-    if refused:
-        raise InputError(f"the service would refuse this: {refused[0].detail}")
+    decoded = decode_events(Topic.ORDERS, [encoded(record, settings)], [0], [FROM_DATA], None, limits(settings))
+    why = decoded.refused[0].detail if decoded.refused else None
+    for received in decoded.events:
+        if isinstance(received.event, NewOrder):
+            why = _rejection(received.event, settings)
+    if why is not None:
+        raise InputError(f"the service would refuse this: {why}")
+
+
+def _rejection(order: NewOrder, settings: Settings) -> str | None:
+    """Return why the service would reject an order for its terms, or None; what the symbol allows is not known here."""
+    from impactd.core.base.instrument import Instrument
+    from impactd.core.orders.life import refusal
+    from impactd.core.orders.order import ApplyContext
+
+    terms, core = order.terms, settings.core()
+    prices = [px for px in (terms.limit_px, terms.would_px) if px is not None]
+    instrument = Instrument(negative_px=True if any(px <= 0.0 for px in prices) else None)
+    most = core.plans.max_horizon_intervals
+    at = ApplyContext(terms.start, core.books.interval_ns, most, core.plans.max_executions, venues=terms.venues)
+    return refusal(terms, order.side, at, instrument)
 
 
 def encoded(record: dict[str, Any], settings: Settings) -> bytes:

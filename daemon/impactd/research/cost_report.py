@@ -78,7 +78,11 @@ def answer(found: Analysis) -> str:
 def _cost(currency: object, orders: pd.DataFrame) -> str:
     """Return what the orders of one currency cost, in words."""
     total, value = orders["total"].sum(), orders["decision_value"].sum()
-    share = f", {1e4 * total / value:.2f} bps of their value at the decision" if value > 0 else ""
+    share = (
+        f", {1e4 * total / value:.2f} bps of {'its' if len(orders) == 1 else 'their'} value at the decision"
+        if value > 0
+        else ""
+    )
     return f"{_counted(len(orders), 'order')} cost {total:,.2f}{f' {currency}' if currency else ''}{share}"
 
 
