@@ -69,11 +69,14 @@ def solve(
             left = deadline - time.monotonic()
             if left <= 0.0:
                 return TimedOut(name, _TIMED_OUT)
+            answer = None
             try:
                 answer = _running().submit(_solve, factory, name, problem, qty, effort)
                 return cast("Solution | SolveFailure", answer.result(left))
             except TimeoutError:
-                _kill()
+                # What has not begun needs no kill, and loky's thread fails over it when its executor is killed.
+                if answer is None or not answer.cancel():
+                    _kill()
                 return TimedOut(name, _TIMED_OUT)
             except BrokenExecutor:
                 _kill()

@@ -123,7 +123,7 @@ def _codec(path: Path, name: str | None, content: Content, options: FileOptions)
     except FileFormatError as error:
         raise InputFileError(f"{path}: {error}") from error
     if content.damage is not None:
-        if b"\n" not in content.head.text:
+        if content.damage.reason == "truncated" and b"\n" not in content.head.text:
             return CODECS.get(DEFAULT_CODEC).from_header(content.head, options)  # refuses what there is of a line
         raise InputFileError(f"{path}: {content.damage.detail}")
     if (what := unreadable(content.head)) is not None:
