@@ -34,7 +34,7 @@ _CALLED = {
     "scan",
     "run_rows",
     "solve_separable",
-    "solve_risk",
+    "interior_point",
     "round_separable",
     "round_path",
     "place_remainder",
@@ -124,7 +124,7 @@ def test_warm_up_from_nothing_compiles_whatever_the_other_process_does(
 
 def test_compile_risk_calls_the_solvers_of_risk() -> None:
     compile_risk()
-    assert _loaded() >= {"solve_risk", "round_path"}
+    assert _loaded() >= {"interior_point", "round_path"}
 
 
 def test_reported_tells_of_what_takes_its_time_and_stops_with_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from impactd.core.allocator.bounds import NO_CAP, Int, keep_within, tighten
 from impactd.core.allocator.curve import Float
 from impactd.core.allocator.waterfill import share
 from impactd.core.base.jit import kernel
+from impactd.core.base.order import stable_order
 
 
 def twap(qty_quanta: int, fraction: Float, cap_quanta: Int, lot_quanta: int = 1) -> Int:
@@ -72,7 +73,9 @@ def twap_of(qty: Int, lot: Int, fraction: Float, cap: Int, low: Int, high: Int) 
         count = _paced(target, most)
         left = _missing(lots, most, count)
         if left > 0:
-            _hand_out(left, np.argsort(count - target, kind="mergesort"), most, count)
+            for t in range(size):
+                target[t] = count[t] - target[t]
+            _hand_out(left, stable_order(target), most, count)
         bounded = False
         for t in range(size):
             bounded |= low[i, t] > 0 or high[i, t] < qty[i]

@@ -55,6 +55,7 @@ from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.supply import invert_marginal, model_kind
 from impactd.core.allocator.transient import add_pressure
 from impactd.core.base.jit import kernel
+from impactd.core.base.order import stable_order
 
 #: A schedule is published only up to this residual: it then costs at most a
 #: millionth of (highest excess marginal * quantity) more than the optimum.
@@ -122,8 +123,7 @@ def step_prices(
     least, most = np.empty(n), np.empty(n)  # by piece
     end, turn = np.empty(n, np.int64), np.empty(n, np.int64)
     open_below = np.empty(n, np.bool_)
-    # A literal 0 would have numba compile what takes it twice.
-    pieces, first, done = 0, int(np.int64(0)), 0.0
+    pieces, first, done = 0, 0, 0.0
     for t in range(n):
         done += x[t]
         up, down = done >= high[t] - slack, done <= low[t] + slack
@@ -164,7 +164,7 @@ def _median_range(
     price: Float, x: Float, cap: Float, qty: float, slack: float, first: int, last: int
 ) -> tuple[float, float]:
     """Return the range of multipliers with the least gap in the intervals from `first` to before `last`."""
-    order = np.argsort(price[first:last], kind="mergesort")
+    order = stable_order(price[first:last])
     above = 0.0  # what is held, and so would be sold below its price
     for t in range(first, last):
         above += x[t] if x[t] > slack else 0.0

@@ -95,7 +95,10 @@ def without_power(x: Float, s: Float, b: Float, a: Float, e: Float, cost: Float)
 @kernel
 def less(curve: Curve, base: float) -> Curve:
     """Return the curve with `base` taken off every spread, so that a common spread takes no digits from the impact."""
-    return Curve(curve.s - base, curve.b, curve.a, curve.e, curve.delta)
+    s = np.empty(curve.s.shape[0])
+    for t in range(s.shape[0]):
+        s[t] = curve.s[t] - base
+    return Curve(s, curve.b, curve.a, curve.e, curve.delta)
 
 
 @kernel

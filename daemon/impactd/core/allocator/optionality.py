@@ -154,12 +154,14 @@ def anticipated(
     x: Float,
 ) -> Curve:
     """Return the costs at which the price of `qty` shares stays, from `base` on; `x` (N,) is filled with a schedule."""
-    curve, price = base, 0.0
+    curve, price, part = base, 0.0, np.empty(fraction.shape[0])
     for _ in range(MAX_SOLVES):
         found, _ = solve_separable(qty, curve, cap, fraction, x)
         if not math.isfinite(found) or abs(found - price) <= SETTLED * found:
             break
         price = found
         chance, mean = chances(price, half_spread, variance)
-        curve = scaled_curve(mean, beta, alpha, eta, base.delta, fraction * chance, child_slices)
+        for t in range(part.shape[0]):
+            part[t] = fraction[t] * chance[t]
+        curve = scaled_curve(mean, beta, alpha, eta, base.delta, part, child_slices)
     return curve

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
-from numba import njit
+from numba import njit, types
 from numba.core import config
 
 P = ParamSpec("P")
@@ -58,5 +58,13 @@ def _compile(function: Callable[P, R], *, counted: bool = True, inline: bool = F
         setattr(config, "CACHE_LOCATOR_CLASSES", _LOCATOR)  # noqa: B010 - numba sets its attributes by name too
     # `_nrt` is numba's own name for it, which its documentation does not list; a release without it raises here.
     options: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": False, "error_model": "numpy", "_nrt": counted}
-    compiled: Any = njit(forceinline=inline, **options)
-    return cast("Callable[P, R]", compiled(function))
+    # Nothing takes a kernel as a C function.
+    options["no_cfunc_wrapper"] = True
+    compiled: Any = njit(forceinline=inline, **options)(function)
+    # To numba a literal has a type of its own: what kernels call with 0 and with 1 would be compiled for each.
+    template = compiled.get_call_template
+    plain: Callable[[Any], Any] = types.unliteral
+    compiled.get_call_template = lambda args, kws: template(
+        tuple(map(plain, args)), {name: plain(one) for name, one in kws.items()}
+    )
+    return cast("Callable[P, R]", compiled)

@@ -67,8 +67,7 @@ def start_from(
     """
     orders, size = n.shape
     path, aim = np.empty(size, np.int64), np.empty(size)
-    # A literal 0 would have numba compile what takes it twice.
-    whole, most, ideal = int(np.int64(0)), np.zeros(size, np.int64), np.zeros(size, np.int64)
+    whole, most, ideal = 0, np.zeros(size, np.int64), np.zeros(size, np.int64)
     planned = np.zeros(orders, np.int64)
     for i in range(orders):
         whole += high[i, size - 1]

@@ -163,7 +163,8 @@ def _best_move(
             dearest = max(dearest, abs(held))
             after[z + 1] = best + held
             came[t, z + 1] = via
-        before[:] = after
+        for k in range(3):
+            before[k] = after[k]
     return -before[1], dearest
 
 

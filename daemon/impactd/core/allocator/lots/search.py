@@ -41,6 +41,7 @@ from impactd.core.allocator.lots.separable import move_lots
 from impactd.core.allocator.supply import invert_marginal, model_kind
 from impactd.core.allocator.transient import add_pressure
 from impactd.core.base.jit import kernel
+from impactd.core.base.order import stable_order
 
 #: Neighbours on each side that a block may go to.
 _REACH: Final = 16
@@ -280,7 +281,7 @@ def clipped_separable(  # noqa: PLR0912, PLR0915  # one search, told in order in
             x, _ = invert_marginal(top - c.s[t], kind, c.b[t], c.a[t], c.e[t], c.delta, min(cap[t], lots) * lot)
             x = max(x, least[t] * lot)
             bound += added_cost(0.0, x, c.s[t], c.b[t], c.a[t], c.e[t], c.delta) - top * x
-    order = np.argsort(entry, kind="mergesort")
+    order = stable_order(entry)
     open_, trial = np.zeros(size, np.int64), np.empty(size, np.int64)
     best = math.inf
     for k in range(size):
@@ -292,13 +293,16 @@ def clipped_separable(  # noqa: PLR0912, PLR0915  # one search, told in order in
             cost = _spread(lots, lot, open_, c, least, cap, trial)
             if cost < best:
                 best = cost
-                n[:] = trial
+                for t in range(size):
+                    n[t] = trial[t]
         if k + 1 > count + _SETS and best < math.inf:
             break
     if best == math.inf:  # only the intervals with the most room hold it
         open_[:] = 0
         clips = 0
-        for t in np.argsort(-cap, kind="mergesort"):
+        for t in range(size):
+            trial[t] = -cap[t]
+        for t in stable_order(trial):
             if usable[t] and clips + least[t] <= lots:
                 clips += least[t]
                 open_[t] = 1

@@ -50,6 +50,7 @@ from impactd.core.allocator.lots.separable import best_exchange, move_lots, repa
 from impactd.core.allocator.supply import invert_marginal, model_kind
 from impactd.core.allocator.waterfill import share
 from impactd.core.base.jit import inner_kernel, kernel
+from impactd.core.base.order import stable_order
 
 Bools = npt.NDArray[np.bool_]
 
@@ -105,14 +106,16 @@ def _around(
     while np.sum(above) < total:
         hi, width = hi + width, 4.0 * width
         _wanted(hi, kind, c, before, lot, least, most, above)
-    n[:] = least
+    for t in range(n.shape[0]):
+        n[t] = least[t]
     width = 2.0**-52 * hi
     while lo > 0.0:
         _wanted(lo, kind, c, before, lot, least, most, n)
         if np.sum(n) <= total:
             return
         lo, width = lo - width, 4.0 * width
-        n[:] = least
+        for t in range(n.shape[0]):
+            n[t] = least[t]
 
 
 @kernel
@@ -369,6 +372,13 @@ def _move(i: int, j: int, u: int, amount: int, give: Int, room: Int, onward: Int
 
 
 @kernel
+def _median(values: Float) -> float:
+    order, half = stable_order(values), values.shape[0] // 2
+    upper = values[order[half]]
+    return float(upper if values.shape[0] % 2 == 1 else (values[order[half - 1]] + upper) / 2.0)
+
+
+@kernel
 def _gathered(
     who: Int, cap: Int, low: Int, high: Int, nested: Bools, n: Int, give: Int, room: Int, onward: Int, back: Int
 ) -> None:
@@ -457,7 +467,9 @@ def decompose(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in one 
             highest = max(highest, lot_price(last, lot, c.s[t], c.b[t], c.a[t], c.e[t], c.delta))
     kind = model_kind(c)
     price = np.empty(size)
-    who, dear, cheap = np.arange(size), np.empty(size, np.int64), np.empty(size, np.int64)
+    who, dear, cheap = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
+    for t in range(size):
+        who[t] = t
     # classes still to be solved: places in `who`, a bracket of their prices, and whether to try their median first
     first, last_of = np.zeros(size + 1, np.int64), np.zeros(size + 1, np.int64)
     floor, roof = np.zeros(size + 1), np.zeros(size + 1)
@@ -469,16 +481,18 @@ def decompose(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in one 
         begin, end, lo, hi, by_median = first[waiting], last_of[waiting], floor[waiting], roof[waiting], halve[waiting]
         k = end - begin
         mine = who[begin:end].copy()
-        part = Curve(c.s[mine], c.b[mine], c.a[mine], c.e[mine], c.delta)
-        o, f = before[mine], fraction[mine]
-        at_least, at_most, target = least[mine], most[mine], np.empty(k, np.int64)
+        part = Curve(np.empty(k), np.empty(k), np.empty(k), np.empty(k), c.delta)
+        o, f = np.empty(k), np.empty(k)
+        at_least, at_most, target = np.empty(k, np.int64), np.empty(k, np.int64), np.empty(k, np.int64)
         total = 0
         for j in range(k):
             t = mine[j]
+            part.s[j], part.b[j], part.a[j], part.e[j] = c.s[t], c.b[t], c.a[t], c.e[t]
+            o[j], f[j], at_least[j], at_most[j] = before[t], fraction[t], least[t], most[t]
             total += held[t]
             x = held[t] + max(o[j], 0.0)
             price[j] = lot_price(max(x, 1.0), lot, part.s[j], part.b[j], part.a[j], part.e[j], part.delta)
-        mu = float(np.median(price[:k]))
+        mu = _median(price[:k])
         looked += 1
         if by_median and lo < mu < hi:
             _wanted(mu, kind, part, o, lot, at_least, at_most, target)

@@ -90,6 +90,16 @@ def _room(k: int, x: float, done: float, cap: float, low: float, high: float) ->
 
 
 @kernel
+def _keep(x: Float, mult: Float, best: Float, best_mult: Float) -> None:
+    """Copy a schedule and its multipliers, by elements: numba compiles arrays into arrays with all that may not fit."""
+    for i in range(x.shape[0]):
+        for t in range(x.shape[1]):
+            best[i, t] = x[i, t]
+            for k in range(4):
+                best_mult[k, i, t] = mult[k, i, t]
+
+
+@kernel
 def interior_point(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in one compiled function
     c: Curve,
     offset: Float,
@@ -235,7 +245,7 @@ def interior_point(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in
         stale = 0 if error < 0.7 * least_error else stale + 1
         if error < least_error:
             least_error = error
-            best[:], best_mult[:] = x, mult
+            _keep(x, mult, best, best_mult)
         if stale > _CYCLE and not careful:
             careful, stale = True, 0
         if least_error <= _GAP_TOLERANCE or (stale > 2 and least_error <= _STALE_TOLERANCE) or stale > 20:
@@ -301,7 +311,7 @@ def interior_point(  # noqa: PLR0912, PLR0915  # one algorithm, told in order in
                     if mult[k, i, t] > 0.0:
                         slack[k, i, t] += length * ds[k, i, t]
                         mult[k, i, t] += length * dz[k, i, t]
-    x[:], mult[:] = best, best_mult
+    _keep(best, best_mult, x, mult)
     return step_count
 
 
@@ -321,15 +331,10 @@ def settle(cap: Float, low: Float, high: Float, mult: Float, x: Float) -> None:
 
 
 @kernel
-def _scaled(c: Curve, qty: float, price: float) -> Curve:
-    """Return `Curve.scaled`, compiled."""
-    b, a = c.b * (qty / price), c.a * (qty * qty / price)
-    return Curve(c.s / price, b, a, c.e * (qty**c.delta / price), c.delta)
-
-
-@kernel
-def _unit(qty: float, given: Curve, cap_in: Float, risk: float, root: Float, cap: Float) -> tuple[float, float]:
-    """Fill `cap` with caps in parts of `qty`; return the cheapest spread, and a typical price above it with risk."""
+def _in_parts(
+    qty: float, given: Curve, cap_in: Float, risk: float, root: Float, cap: Float
+) -> tuple[Curve, Float, float]:
+    """Return curve, root and risk in parts of `qty` and units of a typical price; fill `cap` with caps in parts."""
     base = math.inf
     for t in range(cap.shape[0]):
         cap[t] = min(cap_in[t] / qty, 1.0)
@@ -337,48 +342,78 @@ def _unit(qty: float, given: Curve, cap_in: Float, risk: float, root: Float, cap
             cap[t] = 0.0
         if cap[t] > 0.0:
             base = min(base, given.s[t])
-    unit = mean_marginal(qty, less(given, base), cap) + 2.0 * risk * qty
+    c = less(given, base)
+    unit = mean_marginal(qty, c, cap) + 2.0 * risk * qty
     if root.shape[0] > 0:
-        mean = sum_of(root) / root.shape[0]
-        unit += qty * (mean * mean) / np.count_nonzero(cap)
-    return base, unit
+        mean, count = sum_of(root) / root.shape[0], 0
+        for t in range(cap.shape[0]):
+            count += cap[t] != 0.0
+        unit += qty * (mean * mean) / count
+    n, strength = cap.shape[0], np.empty(root.shape[0])
+    s, b, a, e = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    for t in range(n):  # as `Curve.scaled`
+        s[t] = c.s[t] / unit
+        b[t] = c.b[t] * (qty / unit)
+        a[t] = c.a[t] * (qty * qty / unit)
+        e[t] = c.e[t] * (qty**c.delta / unit)
+    for t in range(root.shape[0]):
+        strength[t] = root[t] * math.sqrt(qty / unit)
+    return Curve(s, b, a, e, c.delta), strength, risk * qty / unit
 
 
 @kernel
-def _under_caps(qty: float, given: Curve, cap_in: Float, risk: float, root: Float, keep: Float, x: Float) -> int:
-    """Fill `x` with one order's optimum under caps alone; return the Newton steps of both stages."""
-    n = x.shape[0]
-    cap, part, mult = np.empty((1, n)), np.empty((1, n)), np.empty((4, 1, n))
-    if qty <= 0.0:
-        x[:] = 0.0
-        return 0
-    base, unit = _unit(qty, given, cap_in, risk, root, cap[0])
-    room = sum_of(cap[0])
-    if room <= 1.0 + n * _CLOSED:  # the caps hold it only just
-        for t in range(n):
-            x[t] = cap[0, t] / room * qty if cap[0, t] > 0.0 else 0.0
-        return 0
-    c, part[0] = _scaled(less(given, base), qty, unit), cap[0] / room
-    root, risk = root * math.sqrt(qty / unit), risk * qty / unit
-    free, none, some_risk = np.zeros(1, np.bool_), np.zeros((1, n)), np.array([risk])
-    steps = interior_point(c, none[0], np.ones(1), cap, none, none, free, some_risk, root, keep, part, mult)
-    polished = part[0].copy()
-    more, reached = polish(c, cap[0], risk, root, keep, polished, mult[0, 0], mult[1, 0])
-    if reached:
-        part[0] = polished
+def _in_shares(part: Float, qty: float, cap: Float, x: Float) -> None:
+    """Fill `x` with the parts of `qty` within `cap`; the last rounding error of the sum goes where it fits in whole."""
     total, best = 0.0, -1
-    for t in range(n):
-        x[t] = min(part[0, t] * qty, cap_in[t])
+    for t in range(x.shape[0]):
+        x[t] = min(part[t] * qty, cap[t])
         total += x[t]
-    for t in range(n):  # the last rounding error of the sum goes where it fits in whole
-        if 0.0 <= x[t] + (qty - total) <= cap_in[t] and (best < 0 or x[t] > x[best]):
+    for t in range(x.shape[0]):
+        if 0.0 <= x[t] + (qty - total) <= cap[t] and (best < 0 or x[t] > x[best]):
             best = t
     if best >= 0:
         x[best] += qty - total
+
+
+def _under_caps(qty: float, given: Curve, cap_in: Float, risk: float, root: Float, keep: Float, x: Float) -> int:
+    """Fill `x` with one order's optimum under caps alone; return the Newton steps of both stages."""
+    n = x.shape[0]
+    if qty <= 0.0:
+        x[:] = 0.0
+        return 0
+    cap, mult, none = np.empty((1, n)), np.empty((4, 1, n)), np.zeros((1, n))
+    c, root, risk = _in_parts(qty, given, cap_in, risk, root, cap[0])
+    room = sum_of(cap[0])
+    if room <= 1.0 + n * _CLOSED:  # the caps hold it only just
+        x[:] = cap[0] / room * qty if room > 0.0 else 0.0
+        return 0
+    part = cap / room
+    free = np.zeros(1, np.bool_)
+    steps = interior_point(c, none[0], np.ones(1), cap, none, none, free, np.array([risk]), root, keep, part, mult)
+    polished = part[0].copy()
+    more, reached = polish(c, cap[0], risk, root, keep, polished, mult[0, 0], mult[1, 0])
+    _in_shares(polished if reached else part[0], qty, cap_in, x)
     return steps + more
 
 
 @kernel
+def _pinned(x: Float, low: Float, high: Float, mult: Float, low_in: Float, high_in: Float, qty: float) -> Float:
+    """Return the running sum, shares, where it is on a bound, the last one with them; NaN elsewhere."""
+    n = x.shape[0]
+    upto, done = np.empty(n), 0.0
+    for t in range(n):
+        done += x[t]
+        if t == n - 1:
+            upto[t] = qty
+        elif high[t] - done <= max(mult[3, 0, t], _CLOSED):
+            upto[t] = high_in[t]
+        elif done - low[t] <= max(mult[2, 0, t], _CLOSED):
+            upto[t] = low_in[t]
+        else:
+            upto[t] = math.nan
+    return upto
+
+
 def solve_risk(
     qty: float,
     given: Curve,
@@ -398,6 +433,8 @@ def solve_risk(
     such piece is solved by itself, as exactly as one without bounds; where impact
     lasts the pieces are not independent, and the interior point's answer stands.
 
+    Python that calls kernels: a kernel that called the interior point would be compiled with all of its code once more.
+
     Returns
     -------
     int
@@ -406,39 +443,26 @@ def solve_risk(
     n = x.shape[0]
     if low_in.shape[0] == 0:
         return _under_caps(qty, given, cap_in, risk, root, keep, x)
-    cap, low, high = np.empty((1, n)), np.empty((1, n)), np.empty((1, n))
-    part, mult = np.empty((1, n)), np.empty((4, 1, n))
-    base, unit = _unit(qty, given, cap_in, risk, root, cap[0])
-    for t in range(n):
-        low[0, t], high[0, t] = low_in[t] / qty, min(high_in[t] / qty, 1.0)
+    cap, part, mult = np.empty((1, n)), np.empty((1, n)), np.empty((4, 1, n))
+    low, high = low_in[None] / qty, np.minimum(high_in[None] / qty, 1.0)
+    c, strength, some_risk = _in_parts(qty, given, cap_in, risk, root, cap[0])
     inside(cap[0], low[0], high[0], part[0])
-    c, nested, some_risk = _scaled(less(given, base), qty, unit), np.ones(1, np.bool_), np.array([risk * qty / unit])
-    scaled_root = root * math.sqrt(qty / unit)
     steps = interior_point(
-        c, np.zeros(n), np.ones(1), cap, low, high, nested, some_risk, scaled_root, keep, part, mult
+        c, np.zeros(n), np.ones(1), cap, low, high, np.ones(1, np.bool_), np.array([some_risk]), strength, keep, part,
+        mult,
     )  # fmt: skip
     if root.shape[0] > 0:
-        settle(cap[0], low[0], high[0], mult[:, 0], part[0])
-        for t in range(n):
-            x[t] = part[0, t] * qty
+        settle(cap[0], low[0], high[0], np.ascontiguousarray(mult[:, 0]), part[0])
+        x[:] = part[0] * qty
         keep_within(np.cumsum(x), cap_in, low_in, high_in, x)
         return steps
-    done, before, first = 0.0, 0.0, 0
-    for t in range(n):
-        done += part[0, t]
-        if t == n - 1:
-            upto = qty
-        elif high[0, t] - done <= max(mult[3, 0, t], _CLOSED):
-            upto = high_in[t]
-        elif done - low[0, t] <= max(mult[2, 0, t], _CLOSED):
-            upto = low_in[t]
-        else:
-            continue
-        s = given.s[first : t + 1].copy()
-        for u in range(first, t + 1):
-            s[u - first] -= 2.0 * risk * (qty - upto) * (t + 1 - u)
-        piece = Curve(s, given.b[first : t + 1], given.a[first : t + 1], given.e[first : t + 1], given.delta)
-        steps += _under_caps(upto - before, piece, cap_in[first : t + 1], risk, root, keep, x[first : t + 1])
+    pinned = _pinned(part[0], low[0], high[0], mult, low_in, high_in, qty)
+    before, first = 0.0, 0
+    for t in np.flatnonzero(~np.isnan(pinned)).tolist():
+        piece, upto = slice(first, t + 1), float(pinned[t])
+        own = given.at(piece)
+        own = own._replace(s=own.s - 2.0 * risk * (qty - upto) * np.arange(t + 1 - first, 0, -1))
+        steps += _under_caps(upto - before, own, cap_in[piece], risk, root, keep, x[piece])
         before, first = upto, t + 1
     keep_within(np.cumsum(x), cap_in, low_in, high_in, x)
     return steps

@@ -139,8 +139,11 @@ def group_step(push: Float, q: Float, stiffness: Float, bend: Float, missing: Fl
     for i in range(orders):
         _add_compliance(q[i], stiffness[i], matrix)
         chain_step(push[i], q[i], stiffness[i], missing[i], dx[i], pull, comp)
-        price += dx[i]
-    root = np.sqrt(bend)
+        for t in range(n):
+            price[t] += dx[i, t]
+    root = np.empty(n)
+    for t in range(n):
+        root[t] = math.sqrt(bend[t])
     for t in range(n):
         price[t] *= root[t]
         for u in range(t, n):

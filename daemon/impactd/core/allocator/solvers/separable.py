@@ -49,6 +49,7 @@ from impactd.core.allocator.curve import Curve, Float, flat_at, less, marginal, 
 from impactd.core.allocator.supply import LINEAR, invert_marginal, model_kind
 from impactd.core.allocator.waterfill import share
 from impactd.core.base.jit import kernel
+from impactd.core.base.order import stable_order
 
 #: Newton stops at this relative error of the sum; the last correction is of
 #: second order in it.
@@ -159,8 +160,15 @@ def _flat_bracket(
     top: Float,
 ) -> tuple[float, float, bool, int]:
     """Return (lo, hi, tied, steps): between which flat levels mu lies, or the level it is on."""
-    levels = np.sort(c.s[(c.b == 0.0) & (c.a == 0.0) & (c.e == 0.0) & (top > 0.0)])
-    first, last = 0, levels.shape[0]
+    found, levels, last = np.empty(top.shape[0]), np.empty(top.shape[0]), 0
+    for t in range(top.shape[0]):
+        if top[t] > 0.0 and flat_at(c.b[t], c.a[t], c.e[t]):
+            found[last] = c.s[t]
+            last += 1
+    order = stable_order(found[:last])
+    for k in range(last):
+        levels[k] = found[order[k]]
+    first, count = 0, last
     steps = 0
     while first < last:  # the first level at whose upper side the sum holds qty
         middle = (first + last) // 2
@@ -178,7 +186,7 @@ def _flat_bracket(
             return level, level, True, steps
         first = middle + 1
     lo = levels[first - 1] if first > 0 else 0.0
-    hi = levels[first] if first < levels.shape[0] else math.inf
+    hi = levels[first] if first < count else math.inf
     return lo, hi, False, steps
 
 

@@ -184,8 +184,7 @@ def _object(  # noqa: PLR0912, PLR0915  # a table of fields; numba has none
         bit = 0
         if length == 4 and key in (_K_BIDS, _K_ASKS):
             is_bid = key == _K_BIDS
-            # One call for both: numba compiles what is called with two literals twice.
-            n, i = _side(buf, i, levels, int(np.int64(BID_PX if is_bid else ASK_PX)), row)
+            n, i = _side(buf, i, levels, BID_PX if is_bid else ASK_PX, row)
             if is_bid:
                 bit = _BIDS
                 n_bid = n
