@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from impactd.shell.kafka.warm import (
     reported,
     warm_up,
 )
+from tests.paths import ROOT
 
 #: What Python calls, and what its arguments come from: each needs something else of the made-up day.
 _CALLED = {
@@ -55,6 +57,13 @@ def _loaded() -> set[str]:
 def test_warm_up_of_each_model_calls_every_kernel_of_a_plan(kind: str) -> None:
     warm_up(CoreSettings(model=ModelSettings(kind=kind)))
     assert _loaded() >= _CALLED
+
+
+@pytest.mark.parametrize("act", ["minute", "slices"])
+def test_day_of_an_exchange_compiles_nothing_after_the_made_up_one(act: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.shell.kafka.warmed", act, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert [line for line in done.stdout.splitlines() if line.startswith("compiled late")] == []
 
 
 def test_warm_up_applying_in_event_time_plans_all_the_same() -> None:

@@ -26,6 +26,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
@@ -37,23 +38,26 @@ from impactd.core.allocator.allocate import allocate
 from impactd.core.allocator.bounds import NO_CAP
 from impactd.core.allocator.joint.allocate import allocate_jointly
 from impactd.core.allocator.joint.problem import Group
-from impactd.core.allocator.optionality import chances
+from impactd.core.allocator.optionality import anticipated, chances
 from impactd.core.allocator.problem import Problem
 from impactd.core.base.quantity import QUANTA
-from impactd.core.base.settings import SECOND_NS, CoreSettings
+from impactd.core.base.session import DAY_NS, Session, Sessions
+from impactd.core.base.settings import MINUTE_NS, SECOND_NS, CoreSettings
 from impactd.core.base.topics import Topic
 from impactd.core.base.uncompiled import compile_missing, look_again, missing, run_uncompiled
 from impactd.core.engine import Engine
 from impactd.core.inputs.inbox import Inbox
 from impactd.core.market.guard import SPACING
 from impactd.core.model.curves import shrinkage
+from impactd.core.model.profile.profile import interpolate_all
 from impactd.core.model.series.columns import N_LEVEL
-from impactd.core.model.series.series import rebased
+from impactd.core.model.series.series import LevelSeries, Weights, rebased
 from impactd.shell.kafka.decode import Decoder
 from impactd.wire.codec import Limits
 
-#: Some noon, on which every rule of a session holds that holds at other times.
+#: A Monday at noon, UTC: the made-up day begins as the session next has room for it.
 _NOON_NS: Final = 1_748_865_600_000_000_000
+_DAYS: Final = 8
 _SYMBOL: Final = "WARM"
 #: A trial of the forecast begins in one of any `SPACING` intervals, and is charged in the next.
 _INTERVALS: Final = SPACING + 2
@@ -234,7 +238,7 @@ def warm_up(core: CoreSettings) -> float:
 @functools.lru_cache(maxsize=1)
 def _warm_up(core: CoreSettings) -> float:
     started = time.monotonic()
-    _longer_day()
+    _longer_day(core)
     if _is_cold():
         with _risk_elsewhere():
             _day(core, risk=False)
@@ -242,19 +246,29 @@ def _warm_up(core: CoreSettings) -> float:
     return time.monotonic() - started
 
 
-def _longer_day() -> None:
-    """Call what only a longer day would: spreads of a high variance, a shrunk forecast, another grid."""
+def _longer_day(core: CoreSettings) -> None:
+    """Call what only a longer day would: spreads of a high variance, a shrunk forecast, another grid, each session."""
     some = np.full(2, 0.02)
     chances(0.03, some, some)
+    curve = Problem.from_impact(some, some).curve
+    anticipated(0.01, curve, some, some, some, some, some, some, some, 1, np.empty(2))
     shrinkage(some, 0.5)
     rebased(some, np.zeros((2, N_LEVEL)), some)
+    interpolate_all(some, some, some)
+    series = LevelSeries(Weights(0.2, 0.6, 0.2))
+    series.levels = np.zeros((2, N_LEVEL))
+    series.shift(0.5)
+    for session in Sessions(core).all():
+        session.hours_on(_NOON_NS // DAY_NS)
+        session.position(_NOON_NS)
+        session.is_open(_NOON_NS)
 
 
 def _read_all(core: CoreSettings) -> bool:
     with _one_at_a_time:
         run_uncompiled()
         # As much as is there; without the first, nothing of this release is.
-        for read in (_longer_day, lambda: _day(core, risk=False), lambda: _day(core, risk=True)):
+        for read in (partial(_longer_day, core), partial(_day, core, risk=False), partial(_day, core, risk=True)):
             read()
             if missing() > 0:
                 return False
@@ -322,9 +336,10 @@ def _day(core: CoreSettings, *, risk: bool) -> None:
     engine.genesis(engine.positions)
     inbox = Inbox(core, engine.positions, engine.clocks)
     interval_ns = core.books.interval_ns
+    begin_ns = _begin(Sessions(core).of(_SYMBOL), interval_ns)
     at = dict.fromkeys(Topic, 0)
     for n in range(_INTERVALS):
-        start_ns = _NOON_NS + n * interval_ns
+        start_ns = begin_ns + n * interval_ns
         sent = [
             order for order in _orders(n, start_ns, core) if risk or not {"risk_aversion", "urgency"} & order.keys()
         ]
@@ -334,10 +349,18 @@ def _day(core: CoreSettings, *, risk: bool) -> None:
         inbox.put_ticks(ticks.batch, ticks.refused, at[Topic.TICKS])
         while inputs := inbox.take():
             engine.apply(inputs)
-    idle_to = _NOON_NS + _INTERVALS * interval_ns + core.books.grace_ns
+    idle_to = begin_ns + _INTERVALS * interval_ns + core.books.grace_ns
     if inputs := inbox.take(idle_to=idle_to):
         engine.apply(inputs)
     Engine(core).load(engine.dump())
+
+
+def _begin(session: Session, interval_ns: int) -> int:
+    """Return when a session has room for the made-up day (ns); its next open where none is as long."""
+    starts = range(_NOON_NS, _NOON_NS + _DAYS * DAY_NS, MINUTE_NS)
+    roomy = (start for start in starts if session.holds(start, _INTERVALS, interval_ns))
+    opens = (start for start in starts if session.is_open(start))
+    return next(roomy, next(opens, _NOON_NS))
 
 
 def _record(at: dict[Topic, int], topic: Topic, message: dict[str, Any]) -> _Made:
@@ -374,6 +397,8 @@ def _orders(n: int, start_ns: int, core: CoreSettings) -> Iterator[dict[str, Any
         {"min_clip_qty": 200},
         {"min_clip_qty": 200, "risk_aversion": 1e-6},
         {"limit_px": 100.03, "min_participation_rate": 0.05, "urgency": "normal"},
+        # The only one of its side that may join others: bounds on its running sum are its own to solve.
+        {"side": "sell", "participation_rate": 0.1, "lot_size": 10},
     )
     yield {
         "type": "new",
