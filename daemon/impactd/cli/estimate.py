@@ -98,7 +98,7 @@ def estimated(
         return dict(ask_service(loaded.settings, "/api/estimates", url, body))
 
     from impactd.cli.compose import limits, replay_settings
-    from impactd.core.books.checks import MEANINGS, Reject
+    from impactd.core.books.checks import most_rejected
     from impactd.core.planning.estimate import NoEstimateError
     from impactd.shell.estimate import QuestionError, engine_at, question
 
@@ -116,9 +116,10 @@ def estimated(
             raise InputError(str(error)) from error
         found = {"doubts": ["unpriced"]}
     if rejected and "unpriced" in found["doubts"]:
-        reason, n = max(rejected.items(), key=lambda item: item[1])
-        why = f"{n:,} of its rows before --from are rejected as {reason}: {MEANINGS[Reject(reason)]}"
-        raise NothingUsableError(f"--data: no book of {record['symbol']} can be used; {why}")
+        n, why = most_rejected(rejected)
+        raise NothingUsableError(
+            f"--data: no book of {record['symbol']} can be used; {n:,} of its rows before --from are rejected as {why}"
+        )
     return found
 
 

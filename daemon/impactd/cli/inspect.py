@@ -123,12 +123,11 @@ def _lines(facts: FileFacts, hours_text: str) -> list[tuple[str, str]]:
 
 
 def _nothing(facts: FileFacts) -> str:
-    from impactd.core.books.checks import MEANINGS, Reject
+    from impactd.core.books.checks import most_rejected
 
     if facts.rejected:
-        reason, n = max(facts.rejected.items(), key=lambda item: item[1])
-        rows = facts.books + facts.trades
-        return f"all its {rows:,} rows are rejected, {n:,} as {reason}: {MEANINGS[Reject(reason)]}"
+        n, why = most_rejected(facts.rejected)
+        return f"all its {facts.books + facts.trades:,} rows are rejected, {n:,} as {why}"
     if not facts.skipped:
         return "it holds no book and no trade"
     return (

@@ -25,7 +25,7 @@ from impactd.core.base.session import Sessions
 from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Topic
 from impactd.core.base.venue import whole_of
-from impactd.core.books.checks import MEANINGS, Reject
+from impactd.core.books.checks import most_rejected
 from impactd.core.engine import Engine
 from impactd.core.inputs.events import Control, NewOrder, Received
 from impactd.core.inputs.inbox import EVENT_TOPICS, Inbox
@@ -410,8 +410,8 @@ def _unusable(reading: Reading, tally: Tally, rejected: Mapping[str, int]) -> It
     if not reading.ticks:
         return
     if sum(rejected.values()) >= reading.ticks:
-        reason = max(rejected, key=lambda name: rejected[name])
-        yield f"all {reading.ticks:,} ticks were rejected, {rejected[reason]:,} as {reason}: {MEANINGS[Reject(reason)]}"
+        n, why = most_rejected(rejected)
+        yield f"all {reading.ticks:,} ticks were rejected, {n:,} as {why}"
     elif not tally.minutes_with_mid:
         yield "no minute has a book with both sides within the session: there is no estimate"
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from numba.core.registry import CPUDispatcher
 
 from impactd.core.base.settings import CoreSettings, ModelSettings
 from impactd.core.base.uncompiled import compile_missing, runs_uncompiled
@@ -30,6 +29,7 @@ from impactd.shell.kafka.warm import (
     warm_up,
 )
 from tests.paths import ROOT
+from tests.shell.kafka.warmed import kernels
 
 #: What Python calls, and what its arguments come from: each needs something else of the made-up day.
 _CALLED = {
@@ -48,9 +48,7 @@ _CALLED = {
 
 
 def _loaded() -> set[str]:
-    modules = [module for name, module in sys.modules.items() if name.startswith("impactd.")]
-    found = {id(value): value for module in modules for value in vars(module).values()}
-    return {d.py_func.__name__ for d in found.values() if isinstance(d, CPUDispatcher) and d.signatures}
+    return {kernel.py_func.__name__ for kernel in kernels("impactd.") if kernel.signatures}
 
 
 @pytest.mark.parametrize("kind", ["linear", "quadratic", "power"])

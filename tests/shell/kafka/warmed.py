@@ -37,13 +37,18 @@ _TERMS: Final[tuple[dict[str, Any], ...]] = (
 _OF_REPLAY: Final = frozenset({"impactd.core.books.checks", "impactd.core.books.interval_cost"})
 
 
+def kernels(package: str) -> list[CPUDispatcher]:
+    """Return the kernels of a package's modules that are imported."""
+    modules = [module for name, module in sys.modules.items() if name.startswith(package)]
+    found = {id(value): value for module in modules for value in vars(module).values()}.values()
+    return [value for value in found if isinstance(value, CPUDispatcher)]
+
+
 def _compiled() -> dict[str, set[str]]:
-    modules = [module for name, module in sys.modules.items() if name.startswith("impactd.core.")]
-    kernels = {id(value): value for module in modules for value in vars(module).values()}.values()
     return {
         f"{kernel.py_func.__module__}.{kernel.py_func.__qualname__}": set(map(str, kernel.signatures))
-        for kernel in kernels
-        if isinstance(kernel, CPUDispatcher) and kernel.py_func.__module__ not in _OF_REPLAY
+        for kernel in kernels("impactd.core.")
+        if kernel.py_func.__module__ not in _OF_REPLAY
     }
 
 

@@ -28,6 +28,7 @@ Rules
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -81,6 +82,13 @@ MEANINGS: Final = {
     Reject.INSTRUMENT: "a row of another instrument id than the symbol's book, which is of one",
     Reject.LOCKED: "the best bid equals the best ask, and `books.allow_locked` is off",
 }
+
+
+def most_rejected(counts: Mapping[str, int]) -> tuple[int, str]:
+    """Return how many rows the most frequent reason rejected, and the reason with its meaning; `counts` by reason."""
+    reason, n = max(counts.items(), key=lambda item: item[1])
+    return n, f"{reason}: {MEANINGS[Reject(reason)]}"
+
 
 REASONS: Final = tuple(Reject)
 N_REASONS: Final = len(REASONS)

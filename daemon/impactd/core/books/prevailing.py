@@ -101,20 +101,15 @@ class PrevailingBooks:
         row = self._table.store.symbol[slot]
         until = int(row["book_ns"]) + int(self.family.stand_ns[slot])
         inside = begin < until <= end and row["n_bid"] + row["n_ask"] > 0
-        return until if inside and self._is_fresh(slot, until) else None
+        return until if inside and _is_fresh(self._table.store.symbol, self.family.stand_ns, slot, until) else None
 
     def _of_venues(self, symbol: str, at: int) -> Iterator[tuple[str, int]]:
         """Yield each venue of a symbol whose book prevails at `at` (ns), with its row."""
         for name in self._table.at_venues.get(symbol, ()):
             slot = self._table.add(name)
             row = self._table.store.symbol[slot]
-            if row["n_bid"] + row["n_ask"] and self._is_fresh(slot, at):
+            if row["n_bid"] + row["n_ask"] and _is_fresh(self._table.store.symbol, self.family.stand_ns, slot, at):
                 yield str(venue_of(name)), slot
-
-    def _is_fresh(self, slot: int, at: int) -> bool:
-        """Return whether a row's book is not too old at `at` (ns) and not from before a halt."""
-        row = self._table.store.symbol[slot]
-        return bool(at <= row["book_ns"] + self.family.stand_ns[slot] and not row["book_ns"] < row["halt_ns"] <= at)
 
     def _read(self, slot: int, at: int) -> Book:
         """Return the book of a row; of a whole, merged from what prevails at `at`, ns."""
@@ -129,6 +124,13 @@ class PrevailingBooks:
 
 
 @kernel
+def _is_fresh(symbol: npt.NDArray[np.void], stand_ns: Int, slot: int, at: int) -> bool:
+    """Return whether a row's book is not too old at `at` (ns) and not from before a halt."""
+    row = symbol[slot]
+    return bool(at <= row.book_ns + stand_ns[slot] and not row.book_ns < row.halt_ns <= at)
+
+
+@kernel
 def _prevails(symbol: npt.NDArray[np.void], stand_ns: Int, slot: int, at: int) -> tuple[int, int, int]:
     """Return since when a row's book prevails, ns, and how many bids and asks it has: 0 where it does not at `at`, ns.
 
@@ -136,10 +138,9 @@ def _prevails(symbol: npt.NDArray[np.void], stand_ns: Int, slot: int, at: int) -
     all the same.
     """
     row = symbol[slot]
-    since = row.book_ns
-    if row.n_bid == 0 or row.n_ask == 0 or at > since + stand_ns[slot] or since < row.halt_ns <= at:
-        return since, 0, 0
-    return since, int(row.n_bid), int(row.n_ask)
+    if row.n_bid == 0 or row.n_ask == 0 or not _is_fresh(symbol, stand_ns, slot, at):
+        return row.book_ns, 0, 0
+    return row.book_ns, int(row.n_bid), int(row.n_ask)
 
 
 def _book(since: int, levels: Float, n_bid: int, n_ask: int) -> Book:

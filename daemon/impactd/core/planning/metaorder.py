@@ -82,6 +82,12 @@ def shown_by(market: SideView, settings: PlanSettings, fraction: Float) -> Float
     return np.asarray(fitted * fraction * settings.child_slices)
 
 
+def coefficient_of(settings: PlanSettings) -> float:
+    """Return Y of the law of the settings, which is not off: their own, else the literature's."""
+    own = settings.metaorder_coefficient
+    return LAWS[settings.metaorder].coefficient if own is None else own
+
+
 @dataclass(frozen=True, slots=True)
 class Metaorder:
     """M of one order.
@@ -111,9 +117,8 @@ class Metaorder:
         law = LAWS.get(settings.metaorder)
         if law is None:
             return None
-        own = settings.metaorder_coefficient
-        coefficient = law.coefficient if own is None else own
-        return cls(law.paid * coefficient * sigma * volume**-law.exponent * lasts**-law.duration, law.exponent)
+        scale = law.paid * coefficient_of(settings) * sigma * volume**-law.exponent * lasts**-law.duration
+        return cls(scale, law.exponent)
 
     def beyond(self, whole: float, over: float) -> float:
         """Return M(whole) - M(whole - over), currency: the last `over` of `whole` shares."""

@@ -17,7 +17,7 @@ import orjson
 from impactd.__about__ import __version__
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import CoreSettings
-from impactd.core.planning.metaorder import LAWS
+from impactd.core.planning.metaorder import coefficient_of
 from impactd.core.state.schema import settings_hash
 from impactd.research.backtest.capture import Priced, pooled
 from impactd.research.backtest.days import checksum
@@ -100,8 +100,7 @@ def asked(
     plans = settings.plans
     law: dict[str, Any] = {}
     if plans.metaorder != "off":
-        own = plans.metaorder_coefficient
-        law = {"metaorder": plans.metaorder, "coefficient": LAWS[plans.metaorder].coefficient if own is None else own}
+        law = {"metaorder": plans.metaorder, "coefficient": coefficient_of(plans)}
     return {
         "release": __version__,
         "settings": settings_hash(settings),
