@@ -110,6 +110,63 @@ def impurities(source: str) -> Iterator[str]:
         yield from (f"line {getattr(node, 'lineno', 0)}: {what}" for what in found)
 
 
+#: What NumPy and BLAS compute by the processor's vector unit, to its own last digit.
+PROCESSORS_OWN: Final = frozenset(
+    re.findall(
+        r"\w+",
+        "arccos arccosh arcsin arcsinh arctan arctan2 arctanh cbrt cos cosh exp exp2 expm1 float_power log log10 log1p"
+        " log2 logaddexp logaddexp2 power sin sinh tan tanh dot inner linalg matmul tensordot vdot",
+    )
+)
+#: What is no part of any output's way: a solver of another package, and the estimate of a report.
+ELSEWHERE: Final = frozenset({"core/allocator/solvers/cvxpy.py", "core/tca/response.py"})
+
+
+def processors_own(source: str) -> Iterator[str]:
+    """Yield ``line: what`` for each operation in `source`, outside of kernels, whose last digit is the processor's."""
+    waiting: list[ast.AST] = [ast.parse(source)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef) and any(
+            isinstance(by, ast.Name) and by.id.endswith("kernel") for by in node.decorator_list
+        ):
+            continue
+        waiting += ast.iter_child_nodes(node)
+        match node:
+            case ast.BinOp(
+                left=ast.Constant(), op=ast.Pow(), right=ast.Constant() | ast.UnaryOp(operand=ast.Constant())
+            ):
+                pass  # a number
+            case ast.BinOp(op=ast.Pow(), right=ast.Constant(value=2)):
+                pass  # a product
+            case ast.BinOp(op=ast.Pow()):
+                yield f"line {node.lineno}: `**`; use math.pow, or impactd.core.base.elementary.powers of an array"
+            case ast.BinOp(op=ast.MatMult()):
+                yield f"line {node.lineno}: `@`; sum the products"
+            case ast.Attribute(value=ast.Name(id="np" | "numpy"), attr=name) if name in PROCESSORS_OWN:
+                yield f"line {node.lineno}: np.{name}; see impactd.core.base.elementary"
+
+
+@pytest.mark.parametrize("path", [path for path in CORE_MODULES if _name(path) not in ELSEWHERE], ids=_name)
+def test_core_module_computes_the_same_on_every_processor(path: Path) -> None:
+    assert list(processors_own(path.read_text(encoding="utf-8"))) == []
+
+
+def test_check_of_processors_finds_what_is_outside_of_kernels_only() -> None:
+    inside = "@kernel\ndef f(x, d):\n    return x**d\n"
+    assert list(processors_own(inside)) == []
+    assert list(processors_own("y = x**2 * 2.0**-52")) == []
+    for outside in (
+        "y = x**d",
+        "y = 0.5 ** (t / h)",
+        "y = np.exp(x)",
+        "y = x**3",
+        "y = left @ left",
+        "y = np.linalg.inv(x)",
+    ):
+        assert len(list(processors_own(outside))) == 1
+
+
 #: Imported where telemetry is on; a module that imported one of them unguarded would fail without the extra.
 TELEMETRY = [PACKAGE / "shell" / "telemetry.py", PACKAGE / "shell" / "kafka" / "traces.py"]
 

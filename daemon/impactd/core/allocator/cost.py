@@ -100,7 +100,7 @@ def objective(problem: Problem, qty: float, x: Float) -> float:
     cost = schedule_cost(problem, x)
     if problem.risk > 0.0:
         left = inventory(qty, x)
-        cost += problem.risk * float(left @ left)
+        cost += problem.risk * float(np.sum(left * left))
     return cost
 
 

@@ -55,7 +55,7 @@ class Curve(NamedTuple):
             self.s / price,
             self.b * (qty / price),
             self.a * (qty * qty / price),
-            self.e * (qty**self.delta / price),
+            self.e * (math.pow(qty, self.delta) / price),
             self.delta,
         )
 
@@ -70,26 +70,32 @@ class Curve(NamedTuple):
     def cost(self, x: Float) -> Float:
         """Return C_t(x_t), currency, shape (N,), of `x` shares an interval."""
         cost = np.empty(len(x))
-        if without_power(x, self.s, self.b, self.a, self.e, cost):
-            return cost
-        return cost + self.e * x ** (1.0 + self.delta)
+        fill_costs(x, self.s, self.b, self.a, self.e, self.delta, cost)
+        return cost
 
     def marginal(self, x: Float) -> Float:
         """Return C_t'(x_t), price, shape (N,)."""
-        price = self.s + x * (2.0 * self.b + 3.0 * x * self.a)
-        if self.e.any():
-            price = price + self.e * (1.0 + self.delta) * x**self.delta
+        price = np.empty(len(x))
+        _fill_marginals(x, self.s, self.b, self.a, self.e, self.delta, price)
         return price
 
 
 @kernel
-def without_power(x: Float, s: Float, b: Float, a: Float, e: Float, cost: Float) -> bool:
-    """Fill `cost` with that of `x` without the power term, currency; return whether there is none."""
-    whole = True
+def fill_costs(x: Float, s: Float, b: Float, a: Float, e: Float, delta: float, cost: Float) -> None:
+    """Fill `cost` with that of `x`, currency."""
     for t in range(x.shape[0]):
         cost[t] = x[t] * (s[t] + x[t] * (b[t] + x[t] * a[t]))
-        whole &= e[t] == 0.0
-    return whole
+        if e[t] != 0.0:
+            cost[t] += e[t] * x[t] ** (1.0 + delta)
+
+
+@kernel
+def _fill_marginals(x: Float, s: Float, b: Float, a: Float, e: Float, delta: float, price: Float) -> None:
+    """Fill `price` with the marginal of `x`."""
+    for t in range(x.shape[0]):
+        price[t] = s[t] + x[t] * (2.0 * b[t] + 3.0 * x[t] * a[t])
+        if e[t] != 0.0:
+            price[t] += e[t] * (1.0 + delta) * x[t] ** delta
 
 
 @kernel

@@ -24,6 +24,7 @@ Rules
 
 from __future__ import annotations
 
+import math
 from decimal import ROUND_HALF_EVEN, Decimal
 from itertools import pairwise
 from typing import Final
@@ -81,7 +82,7 @@ def log_grid(lo: float, hi: float, n_sizes: int, lot: int | None = None) -> tupl
     hi = max(lo, hi)
     ratio = hi / lo
     steps = max(n_sizes - 1, 1)
-    return tuple(sorted({_rounded(lo * ratio ** (k / steps), lot) for k in range(n_sizes)}))
+    return tuple(sorted({_rounded(lo * math.pow(ratio, k / steps), lot) for k in range(n_sizes)}))
 
 
 def _rounded(size: float, lot: int | None) -> float:

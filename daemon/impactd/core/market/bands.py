@@ -195,7 +195,7 @@ class _Cell:
     def score(self, error: float, weight: float, held: tuple[bool, ...], levels: tuple[float, ...]) -> None:
         middle, scale = self._moments(PRIOR_SD)
         bounded = min(max(error, middle - HUBER * scale), middle + HUBER * scale)
-        forget = 2.0 ** (-weight / HALF_LIFE)
+        forget = math.pow(2.0, -weight / HALF_LIFE)
         self.info = forget * self.info + weight
         self.total = forget * self.total + weight * bounded
         self.squares = forget * self.squares + weight * bounded * bounded
@@ -409,7 +409,7 @@ def _between(knots: tuple[float, ...], at: float) -> tuple[tuple[int, float], ..
 def _terms(level: float) -> tuple[float, float, float]:
     """Return the normal quantile, and what one degree of freedom adds to it by the first and the second term."""
     z = NormalDist().inv_cdf(0.5 + level / 2)
-    return z, (z**3 + z) / 4, 5 * z**5 + 16 * z**3 + 3 * z
+    return z, (math.pow(z, 3) + z) / 4, 5 * math.pow(z, 5) + 16 * math.pow(z, 3) + 3 * z
 
 
 @functools.lru_cache(maxsize=1024)

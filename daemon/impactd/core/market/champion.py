@@ -46,7 +46,7 @@ HORIZON: Final = 30
 LEAST_COVERED: Final = 0.8
 #: Memory, days.
 HALF_LIFE: Final = 20.0
-_FORGET: Final = 2.0 ** (-1.0 / HALF_LIFE)
+_FORGET: Final = math.pow(2.0, -1.0 / HALF_LIFE)
 #: z from which the learned forecast makes the plans, and below which it no longer does.
 TAKE: Final = 3.0
 KEEP: Final = 0.0

@@ -215,7 +215,7 @@ class Guard:
         rates = trial.unit * np.sum(trial.units, axis=1, dtype=np.int64) / HORIZON
         possible = np.array([_saving(problem, rate * n, cheapest(problem, rate * n)[0]) for rate in rates.tolist()])
         weight = SPACING / HORIZON
-        forget = 2.0 ** (-weight / HALF_LIFE)
+        forget = math.pow(2.0, -weight / HALF_LIFE)
         self._saved = forget * self._saved + weight * saved
         self._possible = forget * self._possible + weight * possible
         self._trusts = self._trusted()

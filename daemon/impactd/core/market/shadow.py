@@ -13,6 +13,7 @@ as if the book continued with its last slope.
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Sequence
 from typing import Any, Final, Self
 
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from impactd.core.allocator.cost import exact_sum
-from impactd.core.allocator.curve import without_power
+from impactd.core.allocator.curve import fill_costs
 from impactd.core.allocator.optionality import NO_VARIANCE, anticipated
 from impactd.core.allocator.problem import or_zeros, scaled_curve
 from impactd.core.allocator.solvers.separable import solve_separable
@@ -87,7 +88,7 @@ class Shadow:
         total = int(self.units.sum(dtype=np.int64))
         if 2 * self.charged < total or self.realised_cost <= 0.0:
             return None
-        return float(np.log(self.realised_cost / (self.charged * self.unit) / self.expected_px))
+        return math.log(self.realised_cost / (self.charged * self.unit) / self.expected_px)
 
     def error_by_slices(self, paid: tuple[float, ...]) -> float | None:
         """Return `error` for who acts within the minute; None where slices took nothing.
@@ -98,7 +99,7 @@ class Shadow:
         shares, cost, even_shares, even_cost = (now - then for now, then in zip(paid, self.paid, strict=True))
         if error is None or not (shares > 0.0 and even_shares > 0.0 and cost > 0.0 and even_cost > 0.0):
             return None
-        return error + float(np.log(cost / shares * even_shares / even_cost))
+        return error + math.log(cost / shares * even_shares / even_cost)
 
 
 class Shadows:
@@ -226,10 +227,7 @@ def _in_units(
         units[t] = np.uint8(np.rint(x[t] / unit))
         x[t] = units[t] * unit
     cost = np.empty(n)
-    without_power(x, base.s, base.b, base.a, base.e, cost)
-    for t in range(n):
-        if base.e[t] > 0.0:
-            cost[t] += base.e[t] * x[t] ** (1.0 + delta)
+    fill_costs(x, base.s, base.b, base.a, base.e, delta, cost)
     return units, unit, exact_sum(cost)
 
 

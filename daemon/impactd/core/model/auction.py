@@ -18,6 +18,7 @@ before the first R is known, only raises the expectation: to P, if it is more.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -29,7 +30,7 @@ from impactd.core.inputs.events import AUCTION_KINDS
 from impactd.core.model.volume import VolumeForecast
 
 HALF_LIFE_DAYS: Final = 5.0
-_FORGET: Final = 0.5 ** (1.0 / HALF_LIFE_DAYS)
+_FORGET: Final = math.pow(0.5, 1.0 / HALF_LIFE_DAYS)
 
 #: Messages so long before the cutoff may lower the expectation: little is still to come.
 LATE_NS: Final = 600 * SECOND_NS

@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from impactd.core.base.elementary import powers
 from impactd.core.base.jit import kernel
 from impactd.core.base.quick import quick_dataclass
 from impactd.core.base.topics import Side
@@ -168,7 +169,7 @@ class Curves:
         if self.alpha is not None:
             g += self.alpha * qty * qty
         if self.eta is not None:
-            g += self.eta * qty**self.delta
+            g += self.eta * powers(qty, self.delta)
         return g
 
 

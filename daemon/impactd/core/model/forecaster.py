@@ -38,6 +38,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from impactd.core.base.elementary import logs
 from impactd.core.base.session import Session
 from impactd.core.base.settings import MINUTE_NS, ModelSettings
 from impactd.core.base.topics import Side
@@ -159,7 +160,7 @@ class SideModel:
         if self._last is not None:
             missed = max(minute_ns - self._last - self._interval_ns, 0) / MINUTE_NS
             open_minutes = self._session.open_minutes_between(self._last, minute_ns)
-        forget = float(2.0 ** (-open_minutes / self._mean_half_life))
+        forget = math.pow(2.0, -open_minutes / self._mean_half_life)
         spread_at, excess_at = self._profile.at(minute_ns + self._interval_ns // 2)
         ageing = (weight, forget, missed, open_minutes)
         self._spread.update(np.array([seen.half_spread]), spread_at, 0, *ageing)
@@ -264,7 +265,7 @@ class SideModel:
         """Return log half-spread and log excess of curves at the reference size as `levels` has them, shape (N, 2)."""
         s = curves.half_spread
         excess = curves.impact(np.full(len(s), curves.size)) - s + OFFSET * s
-        return np.stack([np.log(s), np.log(excess) - self._datum], axis=1)
+        return np.stack([logs(s), logs(excess) - self._datum], axis=1)
 
     @property
     def changes(self) -> int:
@@ -399,7 +400,7 @@ class SideModel:
             eta=eta,
             delta=None if eta is None else curves.delta,
             se=self._standard_errors(half_spread, beta, alpha, eta),
-            n_eff=self._excess.information(ref) * float(2.0 ** (-since / self._mean_half_life)),
+            n_eff=self._excess.information(ref) * math.pow(2.0, -since / self._mean_half_life),
             r2=self._r2,
             prior=self.prior,
             regime=self.changes,

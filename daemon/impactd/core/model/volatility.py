@@ -14,6 +14,7 @@ out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,7 +33,7 @@ class Volatility:
     def __init__(self, settings: ModelSettings, interval_ns: int = MINUTE_NS) -> None:
         self._interval_ns = interval_ns
         self._longest = settings.mean_half_life_minutes * MINUTE_NS
-        self._forget = float(2.0 ** (-interval_ns / self._longest))
+        self._forget = math.pow(2.0, -interval_ns / self._longest)
         self._squares = 0.0
         self._info = 0.0
         self._mid: float | None = None

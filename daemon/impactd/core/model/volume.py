@@ -16,6 +16,7 @@ volume; from then on an interval without one counts as zero.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,7 +56,7 @@ class VolumeForecast:
             return
         forget = 1.0
         if self._last is not None:
-            forget = float(2.0 ** (-self._session.open_minutes_between(self._last, minute_ns) / self._half_life))
+            forget = math.pow(2.0, -self._session.open_minutes_between(self._last, minute_ns) / self._half_life)
         self._volume = forget * self._volume + volume
         self._exposure = forget * self._exposure + float(self._shape(np.array([minute_ns], dtype=np.int64))[0])
         self._last = minute_ns

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -292,7 +293,7 @@ class Order:
         if at.half_life_ns is None or qty <= 0:
             return
         since = max(ts_event // at.interval_ns * at.interval_ns, self.works_from, self.displaced_at)
-        self.displacement *= 0.5 ** ((since - self.displaced_at) / at.half_life_ns)
+        self.displacement *= math.pow(0.5, (since - self.displaced_at) / at.half_life_ns)
         self.displacement += self.depth_root * qty / QUANTA
         self.displaced_at = since
 

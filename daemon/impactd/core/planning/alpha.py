@@ -22,16 +22,21 @@ import numpy as np
 
 from impactd.core.allocator.curve import Float
 from impactd.core.allocator.problem import Problem
+from impactd.core.base.jit import kernel
 from impactd.core.base.settings import SECOND_NS
 from impactd.core.orders.order import Order
 from impactd.core.planning.intervals import Intervals
 
 
+@kernel
 def drift(alpha: float, half_life: float, begin: Float, end: Float) -> Float:
     """Return the mean of ``alpha (1 - 2^(-t / half_life))`` over each [begin, end), in alpha's unit."""
     rate = math.log(2.0) / half_life
-    lasts = np.maximum(end - begin, 1e-9)
-    return np.asarray(alpha * (1.0 + np.exp(-rate * begin) * np.expm1(-rate * lasts) / (rate * lasts)), np.float64)
+    mean = np.empty(begin.shape[0])
+    for t in range(begin.shape[0]):
+        lasts = rate * max(end[t] - begin[t], 1e-9)
+        mean[t] = alpha * (1.0 + math.exp(-rate * begin[t]) * math.expm1(-lasts) / lasts)
+    return mean
 
 
 def with_alpha(problem: Problem, order: Order, mid: float | None, own: Intervals) -> Problem:

@@ -360,11 +360,11 @@ class _Pricer:
         # Others' schedules are worked by the minute.
         factor = bands.factor if policy == "impactd" else 1.0
         cost, law = (part * factor for part in plans.charge_in_parts(x))
-        spread = min(float(plans.expected.curve.s @ x) * factor, cost)
+        spread = min(float(np.sum(plans.expected.curve.s * x)) * factor, cost)
         left = self.qty - np.cumsum(x)
         for entry in self._entries:
             left = left + entry.left / QUANTA * (plans.grid.end < entry.at)
-        risk = math.sqrt(plans.market.sigma2 * float(plans.fraction @ (left * left)))
+        risk = math.sqrt(plans.market.sigma2 * float(np.sum(plans.fraction * left * left)))
         cost_bps = risk_bps = None
         if self._mid > 0.0:
             cost_bps, risk_bps = cost * (1e4 / (traded * self._mid)), risk * 1e4 / (self._whole * self._mid)

@@ -29,6 +29,7 @@ References
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -117,13 +118,13 @@ class Metaorder:
         law = LAWS.get(settings.metaorder)
         if law is None:
             return None
-        scale = law.paid * coefficient_of(settings) * sigma * volume**-law.exponent * lasts**-law.duration
-        return cls(scale, law.exponent)
+        size, time = math.pow(volume, -law.exponent), math.pow(lasts, -law.duration)
+        return cls(law.paid * coefficient_of(settings) * sigma * size * time, law.exponent)
 
     def beyond(self, whole: float, over: float) -> float:
         """Return M(whole) - M(whole - over), currency: the last `over` of `whole` shares."""
         power = 1.0 + self.exponent
-        return float(self.scale * (whole**power - max(whole - over, 0.0) ** power))
+        return self.scale * (math.pow(whole, power) - math.pow(max(whole - over, 0.0), power))
 
 
 @dataclass(frozen=True, slots=True)

@@ -237,7 +237,7 @@ class Proposals:
             return None
         x = entry.left / QUANTA / entry.volume * volume
         total = float(x.sum())
-        return max(self.charge(x) - float(self.expected.curve.s @ x), 0.0) / total if total > 0.0 else 0.0
+        return max(self.charge(x) - float(np.sum(self.expected.curve.s * x)), 0.0) / total if total > 0.0 else 0.0
 
     def improvement(self) -> float:
         """Return what these schedules save against the current ones, currency.

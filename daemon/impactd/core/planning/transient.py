@@ -17,11 +17,13 @@ is, since the book was walked.  Each order accounts for its own fills only.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
 from impactd.core.allocator.bounds import Int
 from impactd.core.allocator.problem import Problem
+from impactd.core.base.elementary import exps
 from impactd.core.base.settings import SECOND_NS, PlanSettings
 from impactd.core.orders.order import Order
 
@@ -40,9 +42,9 @@ def with_transient(problem: Problem, order: Order, start: Int, settings: PlanSet
     if share == 0.0 or len(problem) == 0:
         return problem
     root = np.sqrt(2.0 * share * problem.curve.b)
-    half_life = settings.resilience_half_life_ns
-    keep = np.concatenate(([0.0], 0.5 ** (np.diff(start) / half_life)))
-    stood = order.displacement * 0.5 ** (np.maximum(start - order.displaced_at, 0) / half_life)
+    rate = math.log(2.0) / settings.resilience_half_life_ns
+    keep = np.concatenate(([0.0], exps(np.diff(start) * -rate)))
+    stood = order.displacement * exps(np.maximum(start - order.displaced_at, 0) * -rate)
     curve = problem.curve._replace(s=problem.curve.s + root * stood, b=(1.0 - share) * problem.curve.b)
     return dataclasses.replace(problem, curve=curve, root=root, keep=keep)
 

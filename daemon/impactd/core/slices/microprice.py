@@ -37,7 +37,7 @@ USUAL_SQUARE: Final = 10.0
 USUAL_COUNT: Final = 60.0
 #: Memory, in decisions: five sessions of a United States day at four a minute.
 HALF_LIFE: Final = 7_800.0
-_FORGET: Final = 0.5 ** (1.0 / HALF_LIFE)
+_FORGET: Final = math.pow(0.5, 1.0 / HALF_LIFE)
 #: A change of the mid counts as at most this many half-spreads, and one that predicts.
 MOST_MOVE: Final = 10.0
 MOST_CHANGE: Final = 5.0

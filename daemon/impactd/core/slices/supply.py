@@ -17,6 +17,7 @@ minute later.  An order with L shares left over n minutes trades up to the p at 
 from __future__ import annotations
 
 import base64
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -28,14 +29,14 @@ from impactd.core.inputs.ticks import Float
 N_PRICES: Final = 96
 _LOWEST: Final = 1e-7
 _RATIO: Final = 1.165
-PRICES: Final = np.array([_LOWEST * _RATIO**k for k in range(N_PRICES)])
+PRICES: Final = np.array([_LOWEST * math.pow(_RATIO, k) for k in range(N_PRICES)])
 
 #: The part of the shown depth that is counted on: some of what is cheap is gone when the slice is executed.
 STAYS: Final = 0.75
 
 #: Memory of offers, minutes.
 HALF_LIFE_MINUTES: Final = 10.0
-_FORGET: Final = 0.5 ** (1.0 / HALF_LIFE_MINUTES)
+_FORGET: Final = math.pow(0.5, 1.0 / HALF_LIFE_MINUTES)
 
 #: Minutes of memory from which a reservation price is found.
 LEAST_MINUTES: Final = 2.0

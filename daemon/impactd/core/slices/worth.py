@@ -34,7 +34,7 @@ ON_AT: Final = 0.5
 OVERLAP: Final = 2.0
 #: Memory, in decisions of a side: two and a half United States sessions of both sides at four a minute.
 HALF_LIFE: Final = 8_000.0
-_FORGET: Final = 0.5 ** (1.0 / HALF_LIFE)
+_FORGET: Final = math.pow(0.5, 1.0 / HALF_LIFE)
 #: Intervals of the trial's order.
 HORIZON: Final = 60
 

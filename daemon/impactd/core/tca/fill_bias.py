@@ -82,7 +82,7 @@ class FillBias:
             return
         if self.expected > 0.0:
             ratio = min(max(self.paid / self.expected, 1.0 / WIDEST), WIDEST)
-            forget = 2.0 ** (-1.0 / HALF_LIFE)
+            forget = math.pow(2.0, -1.0 / HALF_LIFE)
             self.info = forget * self.info + 1.0
             self.total = forget * self.total + ratio
             self.squares = forget * self.squares + ratio * ratio

@@ -11,6 +11,7 @@ from impactd.core.allocator.bounds import Int
 from impactd.core.allocator.cost import schedule_cost
 from impactd.core.allocator.curve import SMALLEST_PRICE, Float
 from impactd.core.allocator.problem import Problem
+from impactd.core.base.elementary import powers
 from impactd.core.base.jit import kernel
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.quick import quick_dataclass
@@ -73,7 +74,7 @@ def joint_objective(problem: Problem, risk: Float, qty: Float, x: Float) -> floa
     cost = schedule_cost(problem, x.sum(axis=0))
     for i in np.flatnonzero(risk) if risk.any() else ():
         left = qty[i] - x[i].cumsum()
-        cost += risk[i] * float(left @ left)
+        cost += risk[i] * float(np.sum(left * left))
     return float(cost)
 
 
@@ -104,7 +105,7 @@ def given_others(problem: Problem, others: Float, own: Float) -> Problem:
     if (c.e > 0.0).any():
         at = others + own
         at = np.maximum(at, _LEAST_PART * max(float(np.mean(at)), SMALLEST_PRICE))
-        slope = c.e * (1.0 + c.delta) * at**c.delta
+        slope = c.e * (1.0 + c.delta) * powers(at, c.delta)
         bend = 0.5 * c.delta * slope / at
         s, b = s + slope - 2.0 * bend * own, b + bend
         s = s - min(float(s.min()), 0.0)  # what all intervals have in common decides nothing

@@ -95,7 +95,7 @@ def certificate(
             level,
         )  # fmt: skip
         best = lots[0] * unit
-        gap += max(float((price - float(np.min(price))) @ (row - best)), 0.0)
+        gap += max(float(np.sum((price - float(np.min(price))) * (row - best))), 0.0)
         multipliers.append(float(np.max(price[lots[0] > 0])))
         highest = float(np.max(impact[row > 0.0], initial=-np.inf))
         cheapest = float(np.min(p.curve.s[cap[i] > 0], initial=np.inf))

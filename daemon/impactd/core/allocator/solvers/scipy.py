@@ -25,6 +25,7 @@ from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.base import Failure, Found, Solution, SolveFailure, solve_by
 from impactd.core.allocator.transient import add_pressure
 from impactd.core.allocator.waterfill import share
+from impactd.core.base.elementary import powers
 
 #: More intervals than this would take minutes or gigabytes of dense matrices.
 MAX_INTERVALS: Final = 500
@@ -116,7 +117,7 @@ def _hessian(unit: Problem, u: Float) -> Float:
     # off 0, where a root bends without limit
     x = np.maximum(u, 1e-12)
     c = unit.curve
-    bend = 2.0 * c.b + 6.0 * c.a * x + c.e * (1.0 + c.delta) * c.delta * x ** (c.delta - 1.0)
+    bend = 2.0 * c.b + 6.0 * c.a * x + c.e * (1.0 + c.delta) * c.delta * powers(x, c.delta - 1.0)
     held = np.arange(len(unit), 0, -1.0)  # intervals after which a share of t (or of u) is no longer held
     bends = np.diag(bend) + 2.0 * unit.risk * np.minimum.outer(held, held)
     for t in range(len(unit.root)):  # the columns of K

@@ -13,11 +13,13 @@ References
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 import numpy as np
 
+from impactd.core.base.elementary import powers
 from impactd.core.base.settings import ModelSettings
 from impactd.core.model.kinds.base import Coefficients, Float, MinuteFit, scaled_variation
 from impactd.core.model.kinds.nonneg import fit_powers, weighted_variation
@@ -72,7 +74,7 @@ class Power:
 
     def excess_shape(self, u: Float, shape: float) -> Float:
         """Return h(u)."""
-        return np.asarray(u**shape)
+        return powers(u, shape)
 
     def rescaled(self, shape: float, ratio: float) -> float:  # noqa: ARG002  (it is the same at every size)
         """Return the shape parameter at a reference size that is `ratio` times as large."""
@@ -80,4 +82,4 @@ class Power:
 
     def coefficients(self, excess: Float, shape: float, q_ref: float) -> Coefficients:
         """Return the coefficients of the levels `excess` at `q_ref`."""
-        return Coefficients(None, None, excess / q_ref**shape, shape)
+        return Coefficients(None, None, excess / math.pow(q_ref, shape), shape)

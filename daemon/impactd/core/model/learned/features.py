@@ -113,7 +113,8 @@ class FeatureState:
         if self.minute is None:
             return 1.0, 1.0
         slow = self._session.open_minutes_between(self.minute, minute_ns)
-        return 2.0 ** (-slow / SLOW_MINUTES), 2.0 ** (-(minute_ns - self.minute) / (FAST_MINUTES * MINUTE_NS))
+        fast = (minute_ns - self.minute) / (FAST_MINUTES * MINUTE_NS)
+        return math.pow(2.0, -slow / SLOW_MINUTES), math.pow(2.0, -fast)
 
     def of(self, starts_ns: Int) -> Float:
         """Return the features of the intervals that begin at `starts_ns`.

@@ -37,6 +37,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -104,7 +105,7 @@ class Theta:
 
     def end(self) -> None:
         """Close the session in progress."""
-        self._before = (self._before + self._about_mean()) * 2.0 ** (-1.0 / HALF_LIFE_DAYS)
+        self._before = (self._before + self._about_mean()) * math.pow(2.0, -1.0 / HALF_LIFE_DAYS)
         self._today[:] = 0.0
 
     def save(self) -> list[Any]:
@@ -182,7 +183,7 @@ class DayShape:
             levels = np.zeros(self._sums.shape)
             levels[:, there] = self._sums[:, there] / self._weights[there]
             departed = levels - ((levels * seen).sum(axis=1) / seen.sum())[:, None]
-            forget = 2.0 ** (-1.0 / HALF_LIFE_DAYS)
+            forget = math.pow(2.0, -1.0 / HALF_LIFE_DAYS)
             before = self._days * forget
             self._days = before + seen
             # A day differs from the mean of n others by (1 + 1/n) of its own variance.

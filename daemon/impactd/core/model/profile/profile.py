@@ -43,6 +43,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from impactd.core.base.elementary import exps
 from impactd.core.base.jit import kernel
 from impactd.core.base.session import Session
 from impactd.core.base.settings import ModelSettings
@@ -187,9 +188,9 @@ class Profile:
         early = [m for m in _KNOT_MINUTES if m < length / 2]
         minutes = np.array(sorted({*early, length / 2, *(length - m for m in early)}))
         to_close = length - minutes
-        spread = OPEN_SPREAD * np.exp(-minutes / SPREAD_DECAY_MIN)
-        excess = OPEN_EXCESS * np.exp(-minutes / EXCESS_DECAY_MIN) + DAY_EXCESS * (minutes / length)
-        volume = OPEN_VOLUME * np.exp(-minutes / VOLUME_DECAY_MIN) + CLOSE_VOLUME * np.exp(-to_close / VOLUME_DECAY_MIN)
+        spread = OPEN_SPREAD * exps(-minutes / SPREAD_DECAY_MIN)
+        excess = OPEN_EXCESS * exps(-minutes / EXCESS_DECAY_MIN) + DAY_EXCESS * (minutes / length)
+        volume = OPEN_VOLUME * exps(-minutes / VOLUME_DECAY_MIN) + CLOSE_VOLUME * exps(-to_close / VOLUME_DECAY_MIN)
         return cls(minutes / length, spread, excess, volume, np.zeros(minutes.shape[0]))
 
     @classmethod

@@ -347,7 +347,7 @@ class LevelSeries:
         """Add one minute; see `step_series`. `open_minutes` have passed since the last one."""
         if not len(self.levels):
             self.levels = np.zeros((len(level), N_LEVEL))
-        memory = float(2.0 ** (-open_minutes / MEMORY_MINUTES))
+        memory = math.pow(2.0, -open_minutes / MEMORY_MINUTES)
         args = (ref, weight, forget, memory, missed_minutes, self._minutes, self._weights)
         step_series(self.levels, self.shared, level, offset, *args)
 
