@@ -21,10 +21,12 @@ from impactd.__about__ import __version__
 from impactd.cli import COMMANDS, main
 from impactd.cli.common import Finite, FiniteRange
 from impactd.config import load
+from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import Topic
 from impactd.core.state.identity import MIGRATIONS
 from impactd.core.state.schema import SCHEMA_VERSION as STATE
 from impactd.wire.registry import CODECS
+from tests.core.model.trees import constant, content
 from tests.paths import ROOT
 from tests.shell.test_replay import day, new, write
 
@@ -316,6 +318,25 @@ def test_check_config_json_masks_secrets(capsys: pytest.CaptureFixture[str], mon
     assert "hush" not in out
     shown = orjson.loads(out)["settings"]["kafka.security.password"]
     assert shown == {"value": "********", "origin": "env IMPACTD__KAFKA__SECURITY__PASSWORD"}
+
+
+@pytest.mark.parametrize(
+    ("symbols", "says"),
+    [
+        ([], "does not say which symbols it was trained on"),
+        (["ACME"], "trees trained on ACME"),
+        ([f"A{k}" for k in range(12)], "A9 and 2 more"),
+    ],
+)
+def test_check_config_states_what_the_trained_file_knows(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, symbols: list[str], says: str
+) -> None:
+    forests = [constant(0.0)] * 3
+    (tmp_path / "model.json").write_bytes(content(CoreSettings(), forests, forests, symbols))
+    code, _, err = output(capsys, "check-config", "--set", f"model.learned={tmp_path / 'model.json'}")
+    assert code == 0
+    assert err.startswith("model.learned: ")
+    assert says in err
 
 
 def test_interrupt_ends_with_130(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from impactd.config.hours import session_rule, utc_offsets
 from impactd.config.sources import toml_lines
 from impactd.core.base.instrument import Instrument
 from impactd.core.base.settings import BookSettings, CoreSettings, ModelSettings, PlanSettings, SessionRule
-from impactd.core.model.learned.trees import TrainedFile
+from impactd.core.model.learned.trained import TrainedFile
 from tests.core.model.trees import blank_content, blank_file
 
 MINUTE_NS = 60_000_000_000

@@ -66,7 +66,10 @@ COMMANDS: Final = {
         "Price the service's schedules on recorded days against TWAP, VWAP and hindsight.",
     ),
     "merge": ("impactd.cli.merge", "Merge the results of impactd backtest, train or sensitivity --shard."),
-    "train": ("impactd.cli.train", "Train trees on the forecast's residuals, and test them on held-out days."),
+    "train": (
+        "impactd.cli.train",
+        "Train trees or a network on the forecast's errors, and test them on held-out days.",
+    ),
     "compare": ("impactd.cli.compare", "Compare strategies and models on recorded days and on a generated one."),
     "report": ("impactd.cli.report", "Write a report on models and strategies, as HTML and Markdown."),
     "tca": ("impactd.cli.tca", "Report what orders and fills cost, after the trade."),

@@ -5,14 +5,17 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from impactd.cli.common import InputError, example, load_settings, refuse_missing_extras, settings_options
 
 if TYPE_CHECKING:
-    from impactd.config import Loaded
+    from impactd.config import Loaded, Settings
+
+#: Symbols of a trained file that are named.
+_SHOWN: Final = 10
 
 
 @click.command(
@@ -44,6 +47,8 @@ def command(config: Path | None, sets: tuple[str, ...], *, as_json: bool, change
     shown = {path: value for path, value in loaded.shown().items() if not changed or loaded.origins[path] != "default"}
     from impactd.config.calendars import ending
 
+    if loaded.settings.model.learned:
+        click.echo(f"model.learned: {_taught(loaded.settings)}", err=True)
     for warning in ending(loaded.settings.core(), datetime.now(UTC).date()):
         click.echo(f"warning: {warning}", err=True)
     if as_json:
@@ -51,6 +56,17 @@ def command(config: Path | None, sets: tuple[str, ...], *, as_json: bool, change
     else:
         _write_table(loaded, shown)
     refuse_missing_extras(loaded.settings)
+
+
+def _taught(settings: Settings) -> str:
+    """Return what the trained file holds, and the symbols that it was trained on."""
+    from impactd.core.model.learned.trained import learned_of
+
+    learned = learned_of(settings.core())
+    if learned is None or not learned.symbols:
+        return "does not say which symbols it was trained on"
+    first, more = learned.symbols[:_SHOWN], len(learned.symbols) - _SHOWN
+    return f"{learned.kind} trained on {', '.join(first)}{f' and {more} more' if more > 0 else ''}"
 
 
 def _check_sessions(path: Path) -> None:

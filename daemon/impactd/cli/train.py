@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     epilog=example(
         "impactd train --data monday.csv.gz tuesday.csv.gz --out model.json",
         "impactd train --data FROG_2025-04-03_mbp10.csv.gz ARL_2025-07-17_mbp10.csv.gz --split each --out model.json",
-        "impactd train --data 'days/*.csv.gz' --shard 1/8 --out results",
+        "impactd train --data 'days/*.csv.gz' --model network --shard 1/8 --out results",
         "IMPACTD__MODEL__LEARNED=model.json impactd backtest --data wednesday.csv.gz --out report",
     ),
 )
@@ -36,10 +36,17 @@ if TYPE_CHECKING:
     show_default=True,
     help="Test each day with a model trained on the days before it, or on all other days.",
 )
+@click.option(
+    "--model",
+    type=click.Choice(["trees", "network"]),
+    default="trees",
+    show_default=True,
+    help="What learns: boosted trees, or a small neural network that sees the last hour of books.",
+)
 @hours_options
 @click.option("--no-backtest", is_flag=True, help="Test forecasts only, not the savings of schedules.")
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed of the trees and the bootstrap."
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed of training and bootstrap."
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes; changes no figure.  [default: all cores]")
 @click.option("--json", "as_json", is_flag=True, help="Write the figures as JSON.")
@@ -55,6 +62,7 @@ def command(
     *,
     data: Data,
     split: str,
+    model: str,
     begin: str,
     end: str,
     tz: str | None,
@@ -68,7 +76,7 @@ def command(
     config: Path | None,
     sets: tuple[str, ...],
 ) -> None:
-    """Train trees on the forecast's residuals, and test them on held-out days.
+    """Train trees or a network on the forecast's errors, and test them on held-out days.
 
     Writes a file for model.learned, trained on all days given. The figures
     shown are those of models trained in the same way without the day that each is tested on.
@@ -99,7 +107,12 @@ def command(
         processes = workers or os.cpu_count() or 1
         with orders_bar() as start:
             if shard is not None:
-                facts = {**known(with_learned(core, ""), inputs(data.paths)), "seed": seed, "hours": hours.text}
+                facts = {
+                    **known(with_learned(core, ""), inputs(data.paths)),
+                    "model": model,
+                    "seed": seed,
+                    "hours": hours.text,
+                }
                 whole = whole_of(tapes, split, question, facts, codec=data.codec, symbol=data.symbol)
                 work(
                     shard,
@@ -108,12 +121,14 @@ def command(
                     lambda todo: worked(tapes, core, question, whole, todo, workers=processes, begin=start),
                 )
                 return
-            trained = train(tapes, core, seed, split=split, question=question, workers=processes, begin=start)
+            trained = train(
+                tapes, core, seed, kind=model, split=split, question=question, workers=processes, begin=start
+            )
     show(trained, out, as_json=as_json)
 
 
 def show(trained: Training, out: Path, *, as_json: bool) -> None:
-    """Write the trained file, and show what trees like it were worth.
+    """Write the trained file, and show what files like it were worth.
 
     Raises
     ------

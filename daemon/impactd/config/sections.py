@@ -97,7 +97,7 @@ class ModelSection(CoreSection):
     """File written by `impactd train` that corrects the forecast; empty: none."""
 
     def trained(self) -> str:
-        """Return the hash of the trained file with its trees next to it; empty where none is named.
+        """Return the hash of the trained file with what it holds next to it; empty where none is named.
 
         Raises
         ------
@@ -106,7 +106,7 @@ class ModelSection(CoreSection):
         """
         if not self.learned:
             return ""
-        from impactd.core.model.learned.trees import TrainedFile  # noqa: PLC0415  # loads the compiler, for those who need it
+        from impactd.core.model.learned.trained import TrainedFile  # noqa: PLC0415  # loads the compiler, for those who need it
 
         try:
             return TrainedFile.of(Path(self.learned).read_bytes())

@@ -105,7 +105,7 @@ def load(
 
 def _check_learned(settings: Settings, origin: str) -> None:
     """Refuse a trained file that cannot be read, or was trained for other settings."""
-    from impactd.core.model.learned.trees import learned_of  # noqa: PLC0415  # loads the compiler, for those who need it
+    from impactd.core.model.learned.trained import learned_of  # noqa: PLC0415  # loads the compiler, for those who need it
 
     try:
         learned_of(settings.core())

@@ -47,7 +47,7 @@ from impactd.core.inputs.instruments import Instruments
 from impactd.core.inputs.ticks import Refused, TickBatch
 from impactd.core.market.markets import Markets
 from impactd.core.market.symbol import SymbolMarket
-from impactd.core.model.learned.trees import learned_of
+from impactd.core.model.learned.trained import learned_of
 from impactd.core.orders.halts import Halts
 from impactd.core.orders.ledger import Ledger
 from impactd.core.orders.market_status import MarketStatus
@@ -111,7 +111,9 @@ class Engine:
         self._opened: Opened | None = None
         self._in_event_time = settings.apply == "in_event_time"
         self._interval = settings.books.interval_ns
-        learned_of(settings)  # refuses a bad file before the first event, not at the first symbol
+        learned = learned_of(settings)  # refuses a bad file before the first event, not at the first symbol
+        #: Symbols that the trained file knows; empty where there is none, or it does not say.
+        self._taught = () if learned is None else learned.symbols
         self._probe = probe
         self._outbox = Outbox()
         self.halts = Halts(markets=MarketStatus(settings.max_symbols))
@@ -373,7 +375,9 @@ class Engine:
             shifted = market.shifted
             self._alerts.shifted(symbol, shifted, end)
             if market.switched:
-                self._alerts.forecaster_changed(symbol, end, market.learned_lead, learned=market.learned)
+                self._alerts.forecaster_changed(
+                    symbol, end, market.learned_lead, learned=market.learned, taught=self._taught
+                )
             for model in models:
                 counts.refits += 1
                 self._outbox.publish(Topic.MODELS, symbol, model)

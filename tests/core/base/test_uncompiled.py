@@ -18,7 +18,9 @@ from numba import njit, types
 from numba.core import config
 
 from impactd.cli import main
+from impactd.config import load
 from impactd.core.base.uncompiled import compile_missing, in_machine_code, look_again, missing, run_uncompiled
+from tests.core.model.networks import network_content
 
 _ROOT: Final = Path(__file__).resolve().parents[3]
 
@@ -26,6 +28,7 @@ _ROOT: Final = Path(__file__).resolve().parents[3]
 _COLD: Final = """
 import sys
 from numba.core import event
+from impactd.config import load
 from impactd.core.base.uncompiled import run_uncompiled
 
 class Compiled(event.Listener):
@@ -69,8 +72,12 @@ def python_mode() -> Iterator[None]:
     compile_missing()
 
 
-@pytest.mark.parametrize("kind", ["power", "linear", "quadratic"])
-def test_a_day_without_machine_code_has_the_bytes_of_a_compiled_one(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "learned"), [("power", False), ("linear", True), ("quadratic", False)])
+def test_a_day_without_machine_code_has_the_bytes_of_a_compiled_one(
+    tmp_path: Path,
+    kind: str,
+    learned: bool,  # noqa: FBT001  (a parameter of the test)
+) -> None:
     with gzip.open(_ROOT / "replay_data" / "day.jsonl.gz") as whole:
         ticks = [next(whole) for _ in range(1_000)]
     (tmp_path / "ticks.jsonl").write_bytes(b"".join(ticks))
@@ -89,7 +96,12 @@ def test_a_day_without_machine_code_has_the_bytes_of_a_compiled_one(tmp_path: Pa
         for n, terms in enumerate(_TERMS)
     ]
     (tmp_path / "orders.jsonl").write_text("".join(json.dumps(order) + "\n" for order in orders), "utf-8")
-    asked = ["replay", "-c", str(_ROOT / "replay_data" / "impactd.toml"), "--set", f"model.kind={kind}"]
+    settings = _ROOT / "replay_data" / "impactd.toml"
+    asked = ["replay", "-c", str(settings), "--set", f"model.kind={kind}"]
+    if learned:
+        core = load(settings, environ={"IMPACTD__MODEL__KIND": kind}).settings.core()
+        (tmp_path / "network.json").write_bytes(network_content(core))
+        asked += ["--set", f"model.learned={tmp_path / 'network.json'}", "--set", "model.learned_use=always"]
     asked += ["--data", str(tmp_path / "ticks.jsonl"), "--orders", str(tmp_path / "orders.jsonl"), "--out"]
     cold = subprocess.Popen(
         [sys.executable, "-c", _COLD, *asked, str(tmp_path / "python")],

@@ -19,7 +19,7 @@ from impactd.core.base.settings import MINUTE_NS, CoreSettings, ModelSettings, S
 from impactd.core.base.topics import Topic
 from impactd.core.market.champion import HORIZON, TAKE, Champion
 from impactd.core.model.curves import Curves, Float, Int
-from impactd.core.model.learned.trees import TrainedFile
+from impactd.core.model.learned.trained import TrainedFile
 from impactd.core.outputs.messages import Model, Output, Plan
 from tests.core.builders import T0, EngineHarness, M, encoded, ladder, new
 from tests.core.market.test_bands import stats
@@ -203,13 +203,15 @@ def wide(t: int) -> bool:
     return t // BLOCK % 2 == 1
 
 
-def service(use: str = "earned", *, knows: bool = True, named: bool = True) -> EngineHarness:
+def service(
+    use: str = "earned", *, knows: bool = True, named: bool = True, symbols: Sequence[str] = ()
+) -> EngineHarness:
     """Return a service with trees that know in which minutes spread is wide, or that know nothing."""
     model = ModelSettings(learn_profile=False, prior_profile=False, guard=False, learned_use=use)
     core = CoreSettings(session=SESSION, model=model)
     steps = [split("since_open", BLOCK * k, *((0.0, 1.4) if k % 2 else (0.0, -1.4))) for k in range(1, 66 // BLOCK + 1)]
     spread = {"start": -0.7, "trees": steps}
-    file = TrainedFile.of(content(core, [spread] * 3, [constant(0.0)] * 3)) if knows else blank_file(core)
+    file = TrainedFile.of(content(core, [spread] * 3, [constant(0.0)] * 3, symbols)) if knows else blank_file(core)
     return EngineHarness(dataclasses.replace(core, model=dataclasses.replace(model, learned=file if named else "")))
 
 
@@ -289,6 +291,14 @@ def test_default_forecast_makes_the_bytes_of_a_service_without_trees_until_it_lo
     )
     assert len(its) > 100
     assert mine[: len(its)] == its
+
+
+@pytest.mark.parametrize(("symbols", "says"), [(("ACME", "FROG"), False), (("ACME",), True)])
+def test_change_to_a_file_of_other_symbols_says_so(symbols: Sequence[str], says: bool) -> None:  # noqa: FBT001  (a parameter of the test)
+    harness = service(symbols=symbols)
+    work(harness, range(DAYS))
+    [alert] = harness.alerts("forecaster_change")
+    assert ("trained on other symbols" in alert.text) is says
 
 
 def test_trees_that_know_nothing_never_make_a_plan() -> None:

@@ -7,7 +7,9 @@ from typing import Any
 
 from impactd.core.base.settings import CoreSettings
 from impactd.core.model.learned.features import FEATURES
-from impactd.core.model.learned.trees import QUANTILES, SERIES, TrainedFile, document
+from impactd.core.model.learned.predictor import QUANTILES, SERIES
+from impactd.core.model.learned.trained import TREES, TrainedFile, document
+from impactd.core.model.learned.trees import Trees
 
 Forest = Mapping[str, Any]
 
@@ -31,10 +33,12 @@ def split(
     }
 
 
-def content(settings: CoreSettings, spread: Sequence[Forest], excess: Sequence[Forest]) -> bytes:
+def content(
+    settings: CoreSettings, spread: Sequence[Forest], excess: Sequence[Forest], symbols: Sequence[str] = ()
+) -> bytes:
     """Return the content of a file of these forests, one a quantile."""
     series = dict(zip(SERIES, (spread, excess), strict=True))
-    return document(settings, series, {"release": "test"})
+    return document(settings, TREES, {"series": series}, {"release": "test"}, symbols)
 
 
 def blank_content(settings: CoreSettings) -> bytes:
@@ -45,3 +49,10 @@ def blank_content(settings: CoreSettings) -> bytes:
 
 def blank_file(settings: CoreSettings) -> TrainedFile:
     return TrainedFile.of(blank_content(settings))
+
+
+def trees_of(file: bytes) -> Trees:
+    """Return the trees of a file."""
+    predictor = TrainedFile.of(file).learned.predictor
+    assert isinstance(predictor, Trees)
+    return predictor

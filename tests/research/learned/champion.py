@@ -1,10 +1,11 @@
-"""Which forecast the service chooses on recorded days, the default one or trees, and what each saves.
+"""Which forecast the service chooses on recorded days, the default one or a trained one, and what each saves.
 
-Trees are trained on the first days of three A-shares.  The engine then goes over later days, works an order of each
-side at all times by both forecasts and chooses between them as it does live (`impactd.core.market.champion`).  The
-recordings are not part of the project::
+Trees, or a network, are trained on the first days of three A-shares.  The engine then goes over later days, works an
+order of each side at all times by both forecasts and chooses between them as it does live
+(`impactd.core.market.champion`).  The recordings are not part of the project::
 
     python -m tests.research.learned.champion ../shared/data                           # the days for tuning
+    python -m tests.research.learned.champion ../shared/data --model network           # a network instead of trees
     python -m tests.research.learned.champion ../shared/data --known 40                # trees that know these days
     python -m tests.research.learned.champion ../shared/data --known 30 --days 31:50   # reported once
 
@@ -26,7 +27,7 @@ import numpy as np
 from impactd.core.base.settings import CoreSettings
 from impactd.core.engine import Engine
 from impactd.core.market.champion import Champion
-from impactd.core.model.learned.trees import TrainedFile
+from impactd.core.model.learned.trained import KINDS, TREES, TrainedFile
 from impactd.core.outputs.messages import Output
 from impactd.research.backtest.days import SymbolTape, read_tapes
 from impactd.research.backtest.live import states_at
@@ -87,13 +88,13 @@ def follow(tape: SymbolTape, settings: CoreSettings) -> Followed:
     return found
 
 
-def trained(chosen: list[Source], n: int) -> TrainedFile:
-    """Return trees trained on the first `n` days of all sources."""
+def trained(chosen: list[Source], n: int, kind: str) -> TrainedFile:
+    """Return a file of a kind trained on the first `n` days of all sources."""
     samples = []
     for source in chosen:
         settings = settings_of(source.session, "minute")
         for tape in read_tapes(source.files[:n], settings):
-            samples += samples_of(tape, settings)
+            samples += samples_of(tape, settings, kind)
     return TrainedFile.of(fit(samples, settings, 0))
 
 
@@ -116,12 +117,13 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description="Which forecast is chosen on recorded days.")
     parser.add_argument("data", type=Path)
-    parser.add_argument("--known", type=int, default=20, help="first days, which trees are trained on")
+    parser.add_argument("--known", type=int, default=20, help="first days, which are trained on")
+    parser.add_argument("--model", choices=KINDS, default=TREES)
     parser.add_argument("--days", default="21:40", metavar="FIRST:LAST")
     asked = parser.parse_args()
     first, last = (int(part) for part in asked.days.split(":"))
     chosen = [source for source in sources(asked.data, 1, max(last, asked.known)) if source.market == "A-shares"]
-    file = trained(chosen, asked.known)
+    file = trained(chosen, asked.known, asked.model)
     for source in chosen:
         settings = with_learned(settings_of(source.session, "minute"), file)
         [tape] = [tape for tape in read_tapes(source.files[first - 1 : last], settings) if len(tape.days)]

@@ -11,7 +11,8 @@ import pytest
 
 from impactd.core.base.settings import CoreSettings
 from impactd.core.model.learned.features import FEATURES
-from impactd.core.model.learned.trees import HORIZONS, TrainedFile
+from impactd.core.model.learned.predictor import HORIZONS
+from impactd.core.model.learned.trained import TrainedFile
 from impactd.research.backtest.days import SymbolTape
 from impactd.research.backtest.run import run
 from impactd.research.backtest.windows import Question
@@ -20,6 +21,7 @@ from impactd.research.learned.fit import fit
 from impactd.research.learned.run import Training, train
 from impactd.research.learned.samples import Samples, samples_of, with_learned
 from tests.core.builders import T0, M
+from tests.core.model.trees import trees_of
 from tests.core.rows import Row
 from tests.research.backtest.made import QUESTION, SETTINGS, ladder, tape_of
 from tests.research.errors import fails
@@ -104,7 +106,7 @@ def test_feature_that_was_never_seen_is_never_asked(seen: list[Samples], trained
     """The mid of these books never moves, so that there is no volatility."""
     at = FEATURES.index("volatility_fast")
     assert all(np.isnan(part.x[:, at]).all() for part in seen)
-    assert at not in TrainedFile.of(trained.content).learned.nodes[:, 0]
+    assert at not in trees_of(trained.content).nodes[:, 0]
 
 
 def test_nothing_to_learn_does_not_win() -> None:

@@ -14,7 +14,7 @@ from impactd.core.base.settings import CoreSettings, ModelSettings
 from impactd.core.base.topics import INPUT_TOPICS, Topic
 from impactd.core.engine import Engine
 from impactd.core.inputs.inbox import Inbox
-from impactd.core.model.learned.trees import TrainedFile
+from impactd.core.model.learned.trained import TrainedFile
 from impactd.core.outputs.messages import Output
 from impactd.shell.audit.capture import capture_file, capture_line
 from impactd.shell.audit.rederive import rederive

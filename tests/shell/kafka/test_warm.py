@@ -18,6 +18,7 @@ import pytest
 
 from impactd.core.base.settings import CoreSettings, ModelSettings
 from impactd.core.base.uncompiled import compile_missing, runs_uncompiled
+from impactd.core.model.learned.trained import TrainedFile
 from impactd.shell.kafka import warm
 from impactd.shell.kafka.warm import (
     compile_ahead,
@@ -28,6 +29,7 @@ from impactd.shell.kafka.warm import (
     reported,
     warm_up,
 )
+from tests.core.model.networks import network_content
 from tests.paths import ROOT
 from tests.shell.kafka.warmed import kernels
 
@@ -44,6 +46,7 @@ _CALLED = {
     "chances",
     "shrinkage",
     "variance_at",
+    "network_means",
 }
 
 
@@ -53,7 +56,8 @@ def _loaded() -> set[str]:
 
 @pytest.mark.parametrize("kind", ["linear", "quadratic", "power"])
 def test_warm_up_of_each_model_calls_every_kernel_of_a_plan(kind: str) -> None:
-    warm_up(CoreSettings(model=ModelSettings(kind=kind)))
+    file = TrainedFile.of(network_content(CoreSettings(model=ModelSettings(kind=kind))))
+    warm_up(CoreSettings(model=ModelSettings(kind=kind, learned=file)))
     assert _loaded() >= _CALLED
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import orjson
@@ -153,13 +153,17 @@ class FeedAlerts:
         text = f"impact level shift ({side}): history down-weighted, plans recomputed"
         self._outbox.publish(Topic.ALERTS, symbol, Alert("regime_change", symbol, None, now, text))
 
-    def forecaster_changed(self, symbol: str, now: int, lead: float, *, learned: bool) -> None:
-        """Alert that another forecast makes the plans of a symbol."""
+    def forecaster_changed(
+        self, symbol: str, now: int, lead: float, *, learned: bool, taught: Sequence[str] = ()
+    ) -> None:
+        """Alert that another forecast makes the plans of a symbol; `taught` are those that it was trained on."""
         names = ("learned", "default") if learned else ("default", "learned")
         text = (
             f"plans are made with the {names[0]} forecast, no longer with the {names[1]} one: the learned forecast's "
             f"lead over recent days is {lead:.2f} standard errors"
         )
+        if learned and taught and symbol not in taught:
+            text += "; it was trained on other symbols"
         self._outbox.publish(Topic.ALERTS, symbol, Alert("forecaster_change", symbol, None, now, text))
 
     def dump(self) -> bytes:

@@ -2,7 +2,7 @@ r"""Forecast impact curves of the intervals ahead.
 
 A `Forecaster` adds closed minutes, and returns the coefficients of the intervals ahead.
 `impactd.core.model.forecaster` is the default: a nowcast of the coming minute, which returns to a mean and a
-session profile.  `impactd.core.model.learned.forecaster` wraps it with trees trained on its errors.
+session profile.  `impactd.core.model.learned.forecaster` wraps it with what was learned from its errors.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Trains the trees of `impactd.core.model.learned.trees` on recorded days, and reports whether they are worth it.
+"""Trains what `impactd.core.model.learned` evaluates on recorded days, and reports whether it is worth it.
 
 Days are walked by the service's own engine, so that what is trained on is what
-a live forecaster sees (`samples`).  scikit-learn grows the trees and they are
-written as arrays (`fit`).  Other days test them against the default forecast
+a live forecaster sees (`samples`).  scikit-learn grows trees
+(`fit`) or fits a network (`network`), which are written as arrays.  Other days test them against the default forecast
 and persistence (`assess`), and by what their schedules save (`run`).
 """
 

@@ -1,4 +1,4 @@
-r"""Score the trained trees on days that they have not seen.
+r"""Score what was trained on days that they have not seen.
 
 Days are folds, over all symbols at once, since two symbols share their day.
 Going ``forward``, each day is judged by what was learned on the days before
@@ -21,6 +21,7 @@ f the median forecast, both in logs:
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -29,7 +30,8 @@ import numpy as np
 
 from impactd.core.base.settings import CoreSettings
 from impactd.core.inputs.ticks import Float, Int
-from impactd.core.model.learned.trees import HORIZONS, QUANTILES, SERIES, TrainedFile
+from impactd.core.model.learned.predictor import HORIZONS, QUANTILES, SERIES
+from impactd.core.model.learned.trained import TrainedFile
 from impactd.research.backtest.skill import rank_correlation
 from impactd.research.learned.fit import fit
 from impactd.research.learned.samples import Samples, stacked
@@ -77,7 +79,7 @@ def _outside(part: Samples, first: int, last: int) -> Samples:
     if keep.all():
         return part
     rows = {name: getattr(part, name)[keep] for name in ("horizon", "target", "x", "default", "last", "came")}
-    return Samples(part.symbol, part.day, part.side, **rows)
+    return dataclasses.replace(part, **rows)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,13 +98,13 @@ class Judged:
 
 
 def judge(fold: Fold, settings: CoreSettings, seed: int) -> tuple[TrainedFile, list[Judged]]:
-    """Return the trees that a fold's training days gave, and what was said of its day."""
+    """Return the file that a fold's training days gave, and what was said of its day."""
     trained = TrainedFile.of(fit(fold.train, settings, seed))
     offsets = {name: _error_quantiles(fold.train, name) for name in ("default", "last")}
     judged = []
     for part in fold.test:
         at = np.searchsorted(HORIZONS, part.horizon)
-        learned = part.default[:, :, None] + trained.learned.quantiles(part.x)
+        learned = part.default[:, :, None] + trained.learned.predictor.quantiles(part.x)
         medians = {"learned": learned[:, :, 1], "default": part.default, "persistence": part.last}
         quantiles = {
             "learned": learned,

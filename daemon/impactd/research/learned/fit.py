@@ -1,4 +1,4 @@
-r"""Trees grown by scikit-learn, and written as arrays.
+r"""The trained file; and trees grown by scikit-learn, and written as arrays.
 
 For each of spread and excess, and for each quantile p, gradient boosting
 minimises the pinball loss [1]_ [2]_ of what the default forecast leaves,
@@ -31,8 +31,10 @@ from threadpoolctl import threadpool_limits  # comes with scikit-learn, which ca
 from impactd.__about__ import __version__
 from impactd.core.base.settings import CoreSettings
 from impactd.core.inputs.ticks import Float
-from impactd.core.model.learned.trees import QUANTILES, SERIES, document
+from impactd.core.model.learned.predictor import QUANTILES, SERIES
+from impactd.core.model.learned.trained import NETWORK, document
 from impactd.research.errors import TOO_LITTLE_DATA, ModelFittingError
+from impactd.research.learned import network
 from impactd.research.learned.samples import Samples, stacked
 
 #: Trees of a forest, their size and step.
@@ -49,23 +51,31 @@ MIN_ROWS: Final = 500
 
 
 def fit(samples: Sequence[Samples], settings: CoreSettings, seed: int) -> bytes:
-    """Return the content of a trained file."""
-    x, left = stacked(samples, "x"), stacked(samples, "came") - stacked(samples, "default")
-    if len(x) < MIN_ROWS:
+    """Return the content of a trained file, of the kind whose features the samples have."""
+    rows = sum(len(part.came) for part in samples)
+    if rows < MIN_ROWS:
         raise ModelFittingError(
-            TOO_LITTLE_DATA, f"data: {len(x)} rows to learn from, fewer than {MIN_ROWS}", "give days with more minutes"
+            TOO_LITTLE_DATA, f"data: {rows} rows to learn from, fewer than {MIN_ROWS}", "give days with more minutes"
         )
-    series = {}
-    with threadpool_limits(limits=1, user_api="openmp"):
-        for k, name in enumerate(SERIES):
-            series[name] = [exported(grown(x, left[:, k], quantile, seed)) for quantile in QUANTILES]
+    [kind] = {part.kind for part in samples}
+    held = network.fitted(samples, seed) if kind == NETWORK else {"series": _forests(samples, seed)}
     trained = {
         "release": __version__,
         "seed": seed,
-        "rows": len(x),
+        "rows": rows,
         "days": sorted({f"{part.symbol} {part.day}" for part in samples}),
     }
-    return document(settings, series, trained)
+    return document(settings, kind, held, trained, sorted({part.symbol for part in samples}))
+
+
+def _forests(samples: Sequence[Samples], seed: int) -> dict[str, list[dict[str, Any]]]:
+    """Return by `SERIES` a forest for each of `QUANTILES`."""
+    x, left = stacked(samples, "x"), stacked(samples, "came") - stacked(samples, "default")
+    with threadpool_limits(limits=1, user_api="openmp"):
+        return {
+            name: [exported(grown(x, left[:, k], quantile, seed)) for quantile in QUANTILES]
+            for k, name in enumerate(SERIES)
+        }
 
 
 def grown(x: Float, y: Float, quantile: float, seed: int) -> HistGradientBoostingRegressor:
@@ -86,7 +96,7 @@ def grown(x: Float, y: Float, quantile: float, seed: int) -> HistGradientBoostin
 
 
 def exported(booster: HistGradientBoostingRegressor) -> dict[str, Any]:
-    """Return a booster as a forest of `impactd.core.model.learned.trees.document`.
+    """Return a booster as a forest of `impactd.core.model.learned.trees.Trees`.
 
     scikit-learn has no public view of these trees; a test holds both to the
     same predictions, to the last bit.

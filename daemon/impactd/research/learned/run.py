@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from impactd.core.base.settings import CoreSettings
+from impactd.core.model.learned.trained import TREES
 from impactd.research.backtest.capture import Priced, pooled
 from impactd.research.backtest.days import SymbolTape
 from impactd.research.backtest.evaluate import ENGINE, LEARNED
@@ -26,7 +27,7 @@ QUESTION: Final = Question(depth_shares=(0.01, 0.04, 0.25), horizon_min=60, trim
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Training:
-    """A trained file, and what trees trained like it were worth."""
+    """A trained file, and what files trained like it were worth."""
 
     #: Of the file, trained on all days.
     content: bytes
@@ -55,6 +56,7 @@ def train(
     settings: CoreSettings,
     seed: int,
     *,
+    kind: str = TREES,
     split: str = "forward",
     question: Question | None = QUESTION,
     workers: int = 1,
@@ -67,6 +69,8 @@ def train(
     settings : CoreSettings
         Those under which recorded days are worked (`impactd.research.backtest.run.for_backtest`); a trained file in
         them is left out.
+    kind : str
+        Of trained file, of `impactd.core.model.learned.trained.KINDS`.
     split : str
         Of `impactd.research.learned.assess.SPLITS`.
     question : Question, optional
@@ -75,7 +79,7 @@ def train(
         Takes a number of orders, and returns what is called as they are done.
     """
     settings = with_learned(settings, "")
-    samples: list[Samples] = [part for tape in tapes for part in samples_of(tape, settings)]
+    samples: list[Samples] = [part for tape in tapes for part in samples_of(tape, settings, kind)]
     content = fit(samples, settings, seed)
     tests = [
         assess_fold(tapes, fold, settings, seed, question, workers=workers, begin=begin)
@@ -86,7 +90,7 @@ def train(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tested:
-    """What one day showed of trees that were trained without it."""
+    """What one day showed of a file that was trained without it."""
 
     day: str
     judged: tuple[Judged, ...]

@@ -1,7 +1,7 @@
 """Features, forecasts and outcomes: one row per minute, side and horizon.
 
 The engine walks through a tape without orders, with a learned forecaster
-whose trees are neutral: its features and the default forecast are read
+whose trained file is neutral: its features and the default forecast are read
 at the end of every minute, as a live one would have them.  The outcome is the level that the same features measured
 when the target's minute had closed.
 """
@@ -18,9 +18,9 @@ from impactd.core.base.settings import CoreSettings
 from impactd.core.base.topics import SIDES
 from impactd.core.engine import Engine
 from impactd.core.inputs.ticks import Float, Int
-from impactd.core.model.learned.features import FEATURES
 from impactd.core.model.learned.forecaster import LearnedSide
-from impactd.core.model.learned.trees import HORIZONS, QUANTILES, SERIES, TrainedFile, document
+from impactd.core.model.learned.predictor import HORIZONS, SERIES
+from impactd.core.model.learned.trained import KINDS, TREES, TrainedFile, document
 from impactd.core.outputs.messages import Output
 from impactd.research.backtest.days import Day, SymbolTape
 from impactd.research.backtest.live import states_at
@@ -30,6 +30,8 @@ from impactd.research.backtest.live import states_at
 class Samples:
     """Rows of one symbol, day and side."""
 
+    #: Of trained file, whose features these are.
+    kind: str
     symbol: str
     day: str
     side: str
@@ -37,7 +39,7 @@ class Samples:
     horizon: Int
     #: Shape (n,). Start of the interval that was forecast, ns.
     target: Int
-    #: Shape (n, len(FEATURES)).
+    #: Shape (n, n_features).
     x: Float
     #: Shape (n, 2). Log half-spread and log excess by the default forecast, as plans have it.
     default: Float
@@ -47,10 +49,9 @@ class Samples:
     came: Float
 
 
-def blank_file(settings: CoreSettings) -> TrainedFile:
-    """Return trees that leave the default forecast as it is."""
-    nothing = [{"start": 0.0, "trees": []} for _ in QUANTILES]
-    return TrainedFile.of(document(settings, dict.fromkeys(SERIES, nothing), {"rows": 0}))
+def blank_file(settings: CoreSettings, kind: str = TREES) -> TrainedFile:
+    """Return a file of a kind that leaves the default forecast as it is."""
+    return TrainedFile.of(document(settings, kind, KINDS[kind].blank(), {"rows": 0}))
 
 
 def with_learned(settings: CoreSettings, learned: str) -> CoreSettings:
@@ -87,23 +88,25 @@ class _Watch:
                 self.seen.setdefault((d, row), []).append(seen)
 
 
-def samples_of(tape: SymbolTape, settings: CoreSettings) -> list[Samples]:
+def samples_of(tape: SymbolTape, settings: CoreSettings, kind: str = TREES) -> list[Samples]:
     """Return the rows of a tape's days, by day and side.
 
     Parameters
     ----------
     settings : CoreSettings
         Those under which recorded days are worked (`impactd.research.backtest.run.for_backtest`).
+    kind : str
+        Of trained file that learns from them, of `impactd.core.model.learned.trained.KINDS`.
     """
     interval = settings.books.interval_ns
     watch = _Watch(tape.days, interval)
     ends = [day.open + t * interval for day in tape.days for t in range(len(day.intervals) + 1)]
-    model = dataclasses.replace(settings.model, learned=blank_file(settings), learned_use="always")
+    model = dataclasses.replace(settings.model, learned=blank_file(settings, kind), learned_use="always")
     states_at(tape, dataclasses.replace(settings, model=model), (), look=watch, at=ends)
-    return list(_joined(watch, interval))
+    return list(_joined(watch, interval, kind))
 
 
-def _joined(watch: _Watch, interval: int) -> Iterator[Samples]:
+def _joined(watch: _Watch, interval: int, kind: str) -> Iterator[Samples]:
     ahead = np.array(HORIZONS, np.int64)
     for (d, row), seen in sorted(watch.seen.items()):
         day, levels = watch.days[d], watch.levels[d, row]
@@ -120,6 +123,7 @@ def _joined(watch: _Watch, interval: int) -> Iterator[Samples]:
         came[known] = levels[target[known]]
         good = np.isfinite(came).all(axis=1) & np.isfinite(default).all(axis=1)
         yield Samples(
+            kind=kind,
             symbol=day.symbol,
             day=day.name,
             side=str(SIDES[row]),
@@ -134,6 +138,4 @@ def _joined(watch: _Watch, interval: int) -> Iterator[Samples]:
 
 def stacked(samples: Sequence[Samples], name: str) -> Float:
     """Return one array of all `samples`, rows after rows."""
-    parts = [getattr(part, name) for part in samples]
-    empty = np.zeros((0, len(FEATURES) if name == "x" else len(SERIES)))
-    return np.concatenate(parts) if parts else empty
+    return np.concatenate([getattr(part, name) for part in samples])

@@ -63,7 +63,7 @@ def worked(
         2001 if there is too little to learn from.
     """
     settings, seed = with_learned(settings, ""), whole.known["seed"]
-    samples = [part for tape in tapes for part in samples_of(tape, settings)]
+    samples = [part for tape in tapes for part in samples_of(tape, settings, whole.known["model"])]
     left = set(todo)
     for fold in folds(samples, whole.known["split"], settings.books.interval_ns):
         if (unit := (_DAY, fold.day)) in left:

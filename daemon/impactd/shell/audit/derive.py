@@ -66,7 +66,7 @@ class Rederivation:
     limits : Limits, optional
         Bounds on input records; those that the journal has are the journal's.
     learned : str, optional
-        The trained file (`impactd.core.model.learned.trees.TrainedFile`), of which a journal has but the hash.
+        The trained file (`impactd.core.model.learned.trained.TrainedFile`), of which a journal has but the hash.
     schemas : SchemaSource, optional
         Those that inputs in Avro and Protobuf name.
 

@@ -11,9 +11,11 @@ from impactd.core.model.curves import Forecaster
 from impactd.core.model.forecaster import SideModel
 from impactd.core.model.kinds.registry import MODEL_KINDS
 from impactd.core.model.learned.forecaster import MOST, TERMS, LearnedSide, around
-from impactd.core.model.learned.trees import HORIZONS, TrainedFile
+from impactd.core.model.learned.predictor import HORIZONS
+from impactd.core.model.learned.trained import TrainedFile
 from impactd.core.model.profile.profile import Profile
 from tests.core.model.minutes import NEW_YORK, linear, minute
+from tests.core.model.networks import network_content
 from tests.core.model.trees import blank_content, constant, content, split
 from tests.core.saving import load_all, save_all
 
@@ -127,6 +129,24 @@ def test_minutes_later_the_trees_are_asked_of_what_is_ahead_now() -> None:
     learned.update(minute(25), linear())
     assert learned.forecast(starts(30, 1)).half_spread[0] < at
     assert learned.starts().tolist() == [minute(25 + h) for h in HORIZONS]
+
+
+def test_network_s_state_continues_to_the_last_bit_and_not_from_that_of_trees() -> None:
+    file = network_content(CoreSettings())
+    (base, one), (_, two), (_, trees) = pair(file=file), pair(file=file), pair(file=later())
+    for i in range(70):
+        for model in (base, one, trees):
+            model.update(minute(i), linear(s=0.02 + 0.002 * (i % 3)))
+    load_all(two, [two.lasting], save_all(one, [one.lasting]))
+    for i in range(70, 75):
+        for model in (base, one, two):
+            model.update(minute(i), linear(s=0.02 + 0.002 * (i % 3)))
+        found = [model.forecast(starts(i + 1, 90)).impact(np.ones(90)) for model in (base, one, two)]
+        assert np.array_equal(found[1], found[2])
+        assert not np.allclose(found[0], found[1])
+    _, three = pair(file=file)
+    load_all(three, [three.lasting], save_all(trees, [trees.lasting]))
+    assert three.features.minute is None
 
 
 def test_saved_state_continues_to_the_last_bit_and_from_the_default_s_too() -> None:

@@ -14,10 +14,11 @@ import pytest
 from impactd.core.base.settings import BookSettings, CoreSettings, ModelSettings, SessionRule
 from impactd.core.engine import Engine
 from impactd.core.model.learned.features import FEATURES
-from impactd.core.model.learned.trees import LearnedFileError, TrainedFile, base_hash, learned_of, tree_sums
+from impactd.core.model.learned.trained import LearnedFileError, TrainedFile, base_hash, learned_of
+from impactd.core.model.learned.trees import tree_sums
 from impactd.core.state.schema import settings_from, settings_hash
 from impactd.core.state.settings_change import changes, plain
-from tests.core.model.trees import blank_content, blank_file, constant, content, split
+from tests.core.model.trees import blank_content, blank_file, constant, content, split, trees_of
 
 CORE = CoreSettings()
 NONE = [constant(0.0)] * 3
@@ -34,19 +35,19 @@ def rows(**values: float) -> np.ndarray:  # type: ignore[type-arg]
 @pytest.mark.parametrize("missing_left", [False, True])
 def test_one_split_at_the_threshold_and_missing(missing_left: bool) -> None:  # noqa: FBT001  (a parameter of the test)
     tree = split("spread_last", 0.25, -1.0, 2.0, missing_left=missing_left)
-    model = TrainedFile.of(content(CORE, [constant(0.0), {"start": 0.5, "trees": [tree]}, constant(9.0)], NONE)).learned
+    model = trees_of(content(CORE, [constant(0.0), {"start": 0.5, "trees": [tree]}, constant(9.0)], NONE))
     said = [model.quantiles(rows(spread_last=value))[0, 0, 1] for value in (0.25, np.nextafter(0.25, 1), np.nan)]
     assert said == [-0.5, 2.5, -0.5 if missing_left else 2.5]
 
 
 def test_threshold_beyond_all_splits_what_is_known_from_what_is_missing() -> None:
     tree = split("depth_last", None, 1.0, 2.0)
-    model = TrainedFile.of(content(CORE, [constant(0.0), {"start": 0.0, "trees": [tree]}, constant(9.0)], NONE)).learned
+    model = trees_of(content(CORE, [constant(0.0), {"start": 0.0, "trees": [tree]}, constant(9.0)], NONE))
     assert [model.quantiles(rows(depth_last=value))[0, 0, 1] for value in (1e300, np.nan)] == [1.0, 2.0]
 
 
 def test_quantiles_that_cross_give_way_to_the_median() -> None:
-    model = TrainedFile.of(content(CORE, [constant(0.3), constant(0.1), constant(-0.2)], NONE)).learned
+    model = trees_of(content(CORE, [constant(0.3), constant(0.1), constant(-0.2)], NONE))
     assert model.quantiles(rows()).tolist() == [[[0.1, 0.1, 0.1], [0.0, 0.0, 0.0]]]
 
 
@@ -58,7 +59,7 @@ def test_trees_equal_scikit_learn_to_the_last_bit() -> None:
     x[rng.random(x.shape) < 0.2] = np.nan
     y = np.nan_to_num(x[:, 0]) * np.nan_to_num(x[:, 3]) + rng.standard_normal(4_000)
     boosters = [fit.grown(x, y, quantile, 0) for quantile in (0.1, 0.5, 0.9)]
-    model = TrainedFile.of(content(CORE, [fit.exported(booster) for booster in boosters], NONE)).learned
+    model = trees_of(content(CORE, [fit.exported(booster) for booster in boosters], NONE))
     fresh = rng.standard_normal((2_000, len(FEATURES)))
     fresh[rng.random(fresh.shape) < 0.4] = np.nan
     # What a split's threshold is compared with may be equal to it.
@@ -91,7 +92,7 @@ def damaged(change: dict[str, Any], tree: dict[str, Any] | None = None) -> bytes
         (damaged({}, {"right": [3, 0, 0]}), "does not use these features"),
         (damaged({}, {"feature": [len(FEATURES), -1, -1]}), "does not use these features"),
         (damaged({}, {"feature": [0, -1]}), "is damaged"),
-        (damaged({}, {"value": [0.0, None, 0.0]}), "not finite"),
+        (damaged({}, {"value": [0.0, None, 0.0]}), "not all values are finite"),
         (
             damaged({}, {"feature": [], "threshold": [], "left": [], "right": [], "missing_left": [], "value": []}),
             "tree",

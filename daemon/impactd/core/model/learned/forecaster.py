@@ -1,8 +1,8 @@
 r"""A forecaster that corrects the default one by its learned errors.
 
 It wraps a `impactd.core.model.forecaster.SideModel` and moves what that one
-forecasts.  With q the quantiles of the trees (in logs, at
-`impactd.core.model.learned.trees.HORIZONS` intervals ahead, interpolated between),
+forecasts.  With q the quantiles of a trained file (in logs, at
+`impactd.core.model.learned.predictor.HORIZONS` intervals ahead, interpolated between),
 the level of the interval h ahead, and the part of the variance of its spread that becomes known before it begins, are
 
 .. math:: \hat y_h e^{q_{50,h}}, \qquad V_h = (v_h - v_1)^+, \quad
@@ -29,16 +29,16 @@ from impactd.core.base.session import Session
 from impactd.core.base.settings import CoreSettings
 from impactd.core.model.curves import BookCurve, Curves, Float, Int, MinuteBooks
 from impactd.core.model.forecaster import SideModel
-from impactd.core.model.learned.features import FeatureState
-from impactd.core.model.learned.trees import HORIZONS, Learned, learned_of
+from impactd.core.model.learned.predictor import HORIZONS, Predictor
+from impactd.core.model.learned.trained import learned_of
 from impactd.core.model.profile.days import DayShape
 from impactd.core.outputs.messages import ForecastRecord, Model
 
 #: From one decile to the other of a normal distribution, in standard deviations.
 _DECILES: Final = 2.0 * 1.2815515655446004
 
-#: A forecast is moved by no more than this, in logs, and swings by no more than this variance: trees know nothing of
-#: levels that they have not seen.
+#: A forecast is moved by no more than this, in logs, and swings by no more than this variance: what was learned
+#: knows nothing of levels that it has not seen.
 MOST: Final = 2.0
 
 #: Terms of a curve that are proportional to its excess.
@@ -70,7 +70,7 @@ def interpolated(ahead: Float, knots: Float, said: Float) -> Float:
 
 
 def around(base: SideModel, row: int, settings: CoreSettings, session: Session) -> SideModel | LearnedSide:
-    """Return the forecaster of a side: `base`, or with what trees have learned of it where the settings name some.
+    """Return the forecaster of a side: `base`, or with what was learned of it where the settings name a trained file.
 
     Parameters
     ----------
@@ -80,24 +80,22 @@ def around(base: SideModel, row: int, settings: CoreSettings, session: Session) 
     learned = learned_of(settings)
     if learned is None:
         return base
-    interval_ns = settings.books.interval_ns
-    features = FeatureState(row, session, interval_ns)
-    return LearnedSide(base, learned, features, interval_ns)
+    return LearnedSide(base, learned.predictor, row, session, settings.books.interval_ns)
 
 
 class LearnedSide:
     """A `impactd.core.model.curves.Forecaster` around the default one."""
 
-    def __init__(self, base: SideModel, learned: Learned, features: FeatureState, interval_ns: int) -> None:
+    def __init__(self, base: SideModel, predictor: Predictor, row: int, session: Session, interval_ns: int) -> None:
         self._base = base
-        self._learned = learned
+        self._predictor = predictor
         self._interval_ns = interval_ns
         #: Whether what is asked of it is the learned forecast, or the default one; no part of the state.
         self.leads = True
-        #: Output of the trees until a minute closes, shape (K, 3).
+        #: What the predictor says until a minute closes, shape (K, 3).
         self._said: Float | None = None
         #: What is seen, for a study to read.
-        self.features = features
+        self.features = predictor.features(row, session, interval_ns)
 
     def update(self, minute_ns: int, books: MinuteBooks) -> bool:
         """Add a closed minute; see `SideModel.update`."""
@@ -133,7 +131,7 @@ class LearnedSide:
         return self._base.fitted_to
 
     def starts(self) -> Int:
-        """Return the starts of the intervals at which the trees are asked; a minute must have been taken in."""
+        """Return the starts of the intervals at which the predictor is asked; a minute must have been taken in."""
         at: Int = (self.features.minute or 0) + np.array(HORIZONS, np.int64) * self._interval_ns
         return at
 
@@ -157,7 +155,7 @@ class LearnedSide:
     def _moves(self, starts_ns: Int) -> Float:
         """Return the factors of spread and excess, and the variance of the spread, by interval, shape (3, N)."""
         if self._said is None:
-            quantiles = self._learned.quantiles(self.features.of(self.starts()))
+            quantiles = self._predictor.quantiles(self.features.of(self.starts()))
             variance = ((quantiles[:, :1, 2] - quantiles[:, :1, 0]) / _DECILES) ** 2
             later = np.maximum(variance - variance[:1], 0.0)
             self._said = np.concatenate([np.clip(quantiles[:, :, 1], -MOST, MOST), np.minimum(later, MOST)], axis=1)
