@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from impactd.core.allocator.curve import Float
+from impactd.core.allocator.curve import Float, fill_costs
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.transient import add_pressure, energy
 from impactd.core.base.jit import kernel
@@ -61,6 +61,14 @@ def exact_sum(values: Float) -> float:
     return float(high)
 
 
+@kernel
+def separable_cost(x: Float, s: Float, b: Float, a: Float, e: Float, delta: float) -> float:
+    """Return the sum over intervals of what `x` costs, currency."""
+    cost = np.empty(x.shape[0])
+    fill_costs(x, s, b, a, e, delta, cost)
+    return exact_sum(cost)
+
+
 def schedule_cost(problem: Problem, x: Float) -> float:
     """Return the expected impact cost of a schedule above mid, without the risk term.
 
@@ -76,7 +84,7 @@ def schedule_cost(problem: Problem, x: Float) -> float:
     float
         Currency; positive is adverse.
     """
-    cost = exact_sum(problem.curve.cost(x))
+    cost = separable_cost(x, *problem.curve)
     return cost + energy(x, problem.root, problem.keep) if problem.root.size else cost
 
 

@@ -31,7 +31,7 @@ from impactd.core.allocator.bounds import Int
 from impactd.core.allocator.cost import objective, schedule_cost
 from impactd.core.allocator.curve import Float
 from impactd.core.allocator.joint.allocate import allocate_jointly
-from impactd.core.allocator.joint.problem import Group, given_others, in_shares, joint_objective, row_costs
+from impactd.core.allocator.joint.problem import Group, given_others, in_shares, joint_objective, parts_of_cost
 from impactd.core.allocator.optionality import anticipate, plain
 from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.base import SolveFailure
@@ -537,7 +537,5 @@ def _measured(problem: Problem, x: Float, beside: Float | None, total: Float) ->
     """Return each order's part of the cost of all by their curve alone, currency, shape (I,)."""
     if len(x) == 1 and beside is None:
         return np.array([schedule_cost(problem, x[0])])
-    price = problem.curve.s.copy()  # of the first share where nothing trades
-    np.divide(problem.curve.cost(total), total, out=price, where=total > 0.0)
-    cost = row_costs(x, price)
+    cost = parts_of_cost(x, total, *problem.curve)
     return cost + energy(x[0], problem.root, problem.keep) if len(x) == 1 else cost

@@ -33,12 +33,11 @@ from impactd.core.allocator.bounds import MOST_LOTS, NO_CAP, Int
 from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
 from impactd.core.allocator.curve import SMALLEST_PRICE, Float
 from impactd.core.allocator.joint.lots import (
+    cheapest_together,
     count_in_units,
     may_stay,
     place_remainders,
-    prove,
     round_to_lots,
-    start_from,
 )
 from impactd.core.allocator.joint.problem import Group, JointAllocation, given_others, in_shares, joint_objective
 from impactd.core.allocator.joint.risk import certificate, solve_with_risk
@@ -122,30 +121,16 @@ class _Solving:
         self.n = np.empty(shape, np.int64)
         self.gap: float | None = None
 
-    def _decompose(self, rows: Int, before: Float) -> tuple[Float, int]:
-        """Move the units of some orders to their optimum where `before` units trade too; return prices and steps."""
-        p = self.problem
-        n, level = self.n[rows], np.empty(len(p))
-        steps = decompose(
-            p.curve, p.fraction, before, self.shares, self.cap[rows], self.low[rows], self.high[rows],
-            self.nested[rows], n, level,
-        )  # fmt: skip
-        self.n[rows] = n
-        return level, steps
-
     def exactly(self) -> tuple[float, tuple[float, ...], int]:
         """Solve orders without risk; return residual, multipliers and steps."""
-        p, every, none = self.problem, np.arange(len(self.group)), np.zeros(len(self.problem))
-        start_from(
-            self.group.current, self.lot, self.unit, p.curve, p.fraction, none, self.cap, self.low, self.high, self.n
-        )
-        level, steps = self._decompose(every, none)
-        price = np.empty(len(p))
-        residual, money = prove(p.curve, none, self.shares, self.cap, self.low, self.high, level, self.n, price)
-        multipliers = np.where(self.n > 0, price, 0.0).max(axis=1, initial=0.0)
+        p, multipliers = self.problem, np.empty(len(self.group))
+        residual, money, steps = cheapest_together(
+            p.curve, p.fraction, self.group.current, self.lot, self.unit, self.cap, self.low, self.high, self.nested,
+            self.n, multipliers,
+        )  # fmt: skip
         if (self.units > 1).any():
             bound = self._cost(self.in_shares(self.n)) - money
-            self._round_by_size(every, none)
+            self._round_by_size(np.arange(len(self.group)), np.zeros(len(p)))
             self.gap = max(self._cost(self.in_shares(self.n)) - bound, 0.0)
         return residual, tuple(multipliers.tolist()), steps
 
@@ -179,7 +164,12 @@ class _Solving:
         for i in free:
             round_running_sum(x[i], self.shares, self.cap[i], self.low[i], self.high[i], self.n[i])
         if free.size:
-            self._decompose(free, trade)
+            n = self.n[free]
+            decompose(
+                p.curve, p.fraction, trade, self.shares, self.cap[free], self.low[free], self.high[free],
+                self.nested[free], n, np.empty(len(p)),
+            )  # fmt: skip
+            self.n[free] = n
             if (self.units[free] > 1).any():
                 self._round_by_size(free, trade)
         residual = max(residual, left_over / max(*(abs(m) for m in multipliers), SMALLEST_PRICE))

@@ -28,7 +28,7 @@ import numpy as np
 from impactd.core.allocator.bounds import Int, keep_within, never_bind, tighten
 from impactd.core.allocator.curve import PRICE_FLOOR, SMALLEST_PRICE, Curve, Float, added_cost, less, lot_price
 from impactd.core.allocator.lots.separable import best_exchange
-from impactd.core.allocator.solvers.decomposition import Bools, cheapest_sum
+from impactd.core.allocator.solvers.decomposition import Bools, cheapest_sum, decompose
 from impactd.core.base.jit import kernel
 
 #: Fractions of a lot at which the orders round, in turn: spread as evenly as can be, so that the sum is near its aim.
@@ -162,6 +162,37 @@ def prove(
         return 0.0, gap
     scale = max(highest - base, PRICE_FLOOR * abs(highest), SMALLEST_PRICE)
     return gap / (scale * whole), gap
+
+
+@kernel
+def cheapest_together(
+    c: Curve,
+    fraction: Float,
+    current: Int,
+    lot: Int,
+    unit: int,
+    cap: Int,
+    low: Int,
+    high: Int,
+    nested: Bools,
+    n: Int,
+    multipliers: Float,
+) -> tuple[float, float, int]:
+    """Fill `n` (I, N) with the units that cost least, from `start_from` on; return `prove`'s and `decompose`'s results.
+
+    `multipliers` (I,) are filled with the highest price that each order pays.
+    """
+    orders, size = n.shape
+    shares, none, level, price = unit / 1e9, np.zeros(size), np.empty(size), np.empty(size)
+    start_from(current, lot, unit, c, fraction, none, cap, low, high, n)
+    steps = decompose(c, fraction, none, shares, cap, low, high, nested, n, level)
+    residual, gap = prove(c, none, shares, cap, low, high, level, n, price)
+    for i in range(orders):
+        multipliers[i] = 0.0
+        for t in range(size):
+            if n[i, t] > 0:
+                multipliers[i] = max(multipliers[i], price[t])
+    return residual, gap, steps
 
 
 @kernel

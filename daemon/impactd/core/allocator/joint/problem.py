@@ -9,7 +9,7 @@ import numpy as np
 
 from impactd.core.allocator.bounds import Int
 from impactd.core.allocator.cost import schedule_cost
-from impactd.core.allocator.curve import SMALLEST_PRICE, Float
+from impactd.core.allocator.curve import SMALLEST_PRICE, Float, fill_costs
 from impactd.core.allocator.problem import Problem
 from impactd.core.base.elementary import powers
 from impactd.core.base.jit import kernel
@@ -72,7 +72,7 @@ def joint_objective(problem: Problem, risk: Float, qty: Float, x: Float) -> floa
         Shares.
     """
     cost = schedule_cost(problem, x.sum(axis=0))
-    for i in np.flatnonzero(risk) if risk.any() else ():
+    for i in np.flatnonzero(risk).tolist():
         left = qty[i] - x[i].cumsum()
         cost += risk[i] * float(np.sum(left * left))
     return float(cost)
@@ -84,9 +84,15 @@ def in_shares(quanta: Int) -> Float:
 
 
 @kernel
-def row_costs(x: Float, price: Float) -> Float:
-    """Return what each row of `x` (I, N; shares) pays at `price` (N,), currency; added up from left to right."""
-    cost = np.zeros(x.shape[0])
+def parts_of_cost(x: Float, total: Float, s: Float, b: Float, a: Float, e: Float, delta: float) -> Float:
+    """Return what each row of `x` (I, N; shares) pays of the cost of `total` (N,), currency, shape (I,).
+
+    Shares of an interval all pay the same.
+    """
+    price, cost = np.empty(total.shape[0]), np.zeros(x.shape[0])
+    fill_costs(total, s, b, a, e, delta, price)
+    for t in range(total.shape[0]):
+        price[t] = price[t] / total[t] if total[t] > 0.0 else s[t]  # of the first share where nothing trades
     for i in range(x.shape[0]):
         for t in range(x.shape[1]):
             cost[i] += x[i, t] * price[t]
