@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Any, ClassVar
 
 from impactd.core.allocator.bounds import Int
 from impactd.core.allocator.curve import Float
@@ -73,7 +73,14 @@ class Desk:
     ----------
     books : MinuteAggregator
         Minutes of an order's symbol close from its arrival on.
+
+    Attributes
+    ----------
+    planner : type of Planner
+        Makes the plans.
     """
+
+    planner: ClassVar[type[Planner]] = Planner
 
     def __init__(
         self,
@@ -100,7 +107,7 @@ class Desk:
         gate = Gate(settings.gate)
         self.pace = Pace(orders, self._interval)
         self.prices = PriceWatch(settings, orders, books, markets)
-        self._plans = Planner(
+        self._plans = self.planner(
             settings, orders, halts, gate, markets, self._feedback, self._alerts, self.pace, self.prices, outbox, probe
         )
         self.slices = Slicer(settings, orders, self._plans.halt_of, books, outbox)
@@ -370,11 +377,8 @@ class Desk:
         self._feedback.reach(symbol, minute_end)
         orders, before = self._orders.active_of(symbol), self._at(minute_end - 1)
         for order in orders:
-            for start, unfilled in order.schedule.advance(minute_end):
-                if self._settings.fills == "scheduled" and not self.slices.on:
-                    taken = min(max(unfilled, 0), order.leaves_qty)
-                    order.assume(start, taken, before)
-                    self._feedback.assumed(order, taken, minute_end - 1)
+            for taken in self._pass(order, minute_end, before):
+                self._feedback.assumed(order, taken, minute_end - 1)
             if self._settings.fills == "scheduled":
                 self._assume_auctions(order, minute_end)
             worked = min(max(minute_end - order.works_from, 0), self._interval)
@@ -392,6 +396,17 @@ class Desk:
             if order.cl_ord_id not in planned:
                 planned.update(self._close_order(order, minute_end, last_tick, shifted))
         self.forget(symbol, minute_end)
+
+    def _pass(self, order: Order, minute_end: int, before: ApplyContext) -> list[int]:
+        """Drop the intervals of an order's schedule that have closed; return what each of them counts as filled."""
+        passed = order.schedule.advance(minute_end)
+        if self._settings.fills != "scheduled" or self.slices.on:
+            return []
+        found = []
+        for start, unfilled in passed:
+            found.append(min(max(unfilled, 0), order.leaves_qty))
+            order.assume(start, found[-1], before)
+        return found
 
     def _assume_auctions(self, order: Order, minute_end: int) -> None:
         """Count the entries of auctions held by `minute_end`, ns, as filled."""
@@ -424,13 +439,13 @@ class Desk:
         group = self._plans.group(order)
         if len(group) < 2 or order not in group:
             self._alerts.missing(order, silence, now)
-            reason = _why(order, shifted, last_tick)
+            reason = reason_at_close(order, shifted, last_tick)
             self._plans.plan(order, now, reason, forced=reason != "minute")
             return [order.cl_ord_id]
         reasons = {}
         for member in group:
             self._alerts.missing(member, silence, now)
-            reasons[member.cl_ord_id] = _why(member, shifted, last_tick)
+            reasons[member.cl_ord_id] = reason_at_close(member, shifted, last_tick)
         self._plans.plan_group(group, now, reasons, forced=set(reasons.values()) != {"minute"})
         return list(reasons)
 
@@ -546,7 +561,7 @@ class Desk:
         return order.ended_at is not None and now - order.ended_at > self._settings.keep_ended_ns
 
 
-def _why(order: Order, shifted: AbstractSet[Side], last_tick: int | None) -> str:
+def reason_at_close(order: Order, shifted: AbstractSet[Side], last_tick: int | None) -> str:
     """Return the reason of an order's plan at a minute's close; every reason but ``minute`` forces it."""
     if order.halted:
         return "minute"

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 import orjson
@@ -85,7 +85,11 @@ class Engine:
         Last record applied of each input, where the inbox was given records.
     built : Foreign
         Books that are built from changes, as the reader of the ticks saves them (`impactd.wire.live_books`).
+    desk : type of Desk
+        Works the orders.
     """
+
+    desk: ClassVar[type[Desk]] = Desk
 
     def __init__(
         self,
@@ -127,7 +131,7 @@ class Engine:
         )
         self._markets = Markets(settings, self._books)
         self.orders = Ledger()
-        self._desk = Desk(
+        self._desk = self.desk(
             settings, self.orders, self.halts, self.instruments, self._books, self._markets, self._outbox, probe
         )
         self._alerts = FeedAlerts(settings, self._outbox)

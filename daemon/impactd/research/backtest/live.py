@@ -26,9 +26,10 @@ from impactd.core.inputs.inbox import RANK, Inputs, Pending
 from impactd.core.inputs.terms import Terms
 from impactd.core.inputs.ticks import Float
 from impactd.core.orders.ledger import demanded
+from impactd.core.orders.order import Order
 from impactd.core.outputs.messages import Output, Plan, Slice
-from impactd.core.tca.executed import Executed
 from impactd.research.backtest.days import SymbolTape
+from impactd.research.backtest.quiet import QuietDesk
 
 State = Mapping[str, bytes]
 
@@ -179,19 +180,24 @@ def _apart(settings: CoreSettings, orders: Sequence[ParentOrder]) -> list[list[i
 class _Shared(Engine):
     """An engine whose state nobody reads, that notes whether its orders would each have the same sizes walked alone."""
 
+    desk = QuietDesk
+    _desk: QuietDesk
     same = True
+
+    @property
+    def worked(self) -> Mapping[str, Order]:
+        """Its orders by id, those that it has forgotten too."""
+        return self._desk.worked
 
     def _changed(self) -> dict[str, bytes | None]:
         """Write no state: nobody continues from what an order was tried on."""
         return {}
 
     def _regrid(self, symbol: str, stats: MinuteStats) -> None:
-        orders = self.orders.active_of(symbol)
-        if len(orders) > 1:
-            grids = {
-                self._books.grid_after(stats.symbol, stats, demanded(order, self._interval), order.terms.lot_size)
-                for order in orders
-            }
+        asked = {demanded(order, self._interval) for order in self.orders.active_of(symbol)}
+        if len(asked) > 1:
+            lot = self.orders.lot(symbol)
+            grids = {self._books.grid_after(stats.symbol, stats, demand, lot) for demand in asked}
             self.same = self.same and len(grids) == 1
         super()._regrid(symbol, stats)
 
@@ -209,47 +215,48 @@ def _run(tape: SymbolTape, settings: CoreSettings, state: State, orders: Sequenc
         received = Received(replace(order.event(), cl_ord_id=str(order.side)), i, start)
         events.append(Pending(start, RANK[Topic.ORDERS], i, Topic.ORDERS, received))
     outputs: list[Output] = []
+    filled: dict[str, dict[int, int]] = {}
     row, at, pending = tape.row_before(start), start, tuple(events)
     while at < end:
         at = min(at + _AT_ONCE * settings.books.interval_ns, end)
         stop = tape.row_before(at)
         outputs += engine.apply(_inputs(tape, row, stop, pending, end if at == end else None)).outputs
+        for cl_ord_id, its in engine.worked.items():  # an order forgets what it assumed long ago
+            filled.setdefault(cl_ord_id, {}).update(its.assumed)
         row, pending = stop, ()
         if not engine.same:
             return []
         if not engine.orders.active_of(symbol):
             break
-    runs = []
-    for order in orders:
-        own = [output.message for output in outputs if output.topic is not Topic.PLANS_LATEST]
-        plans = [one for one in own if isinstance(one, Plan) and one.side is order.side]
-        run = executed(order, plans, settings.books.interval_ns)
-        if settings.plans.act == "slices":
-            slices = tuple(one for one in own if isinstance(one, Slice) and one.side is order.side)
-            left = order.qty - sum(one.qty for one in slices)
-            run = replace(run, left=left / QUANTA, slices=slices)
-        runs.append(run)
-    return runs
+    messages = [output.message for output in outputs if output.topic is not Topic.PLANS_LATEST]
+    return [
+        _ran(
+            order,
+            engine.worked[str(order.side)],
+            filled[str(order.side)],
+            [one for one in messages if isinstance(one, Plan | Slice) and one.side is order.side],
+            settings.books.interval_ns,
+        )
+        for order in orders
+    ]
 
 
-def executed(order: ParentOrder, plans: list[Plan], interval_ns: int) -> Run:
-    """Return what was traded where each interval's quantity fills as the plan in force has it.
-
-    Parameters
-    ----------
-    plans : list of Plan
-        Of this order, in the order in which they were published.
-    """
-    if not plans:
-        raise RuntimeError(f"{order.symbol}: the engine made no plan for an order at {order.start}")
-    path = Executed()
-    for plan in plans:
-        path.plan(plan)
+def _ran(
+    order: ParentOrder, its: Order, filled: Mapping[int, int], published: Sequence[Plan | Slice], interval_ns: int
+) -> Run:
+    """Return what an order has traded, `filled` by the start of an interval, and what was published of it."""
+    plans = [one for one in published if isinstance(one, Plan)]
     quanta = np.zeros((order.end - order.start) // interval_ns, np.int64)
-    for start, qty in path.scheduled.items():
+    for start, qty in filled.items():
         quanta[(start - order.start) // interval_ns] = qty
-    expected = next((plan for plan in plans if plan.expected_cost is not None), None)
-    return Run(quanta / QUANTA, plans[0], expected, (order.qty - int(quanta.sum())) / QUANTA, len(plans))
+    return Run(
+        qty=quanta / QUANTA,
+        first=plans[0],
+        expected=next((plan for plan in plans if plan.expected_cost is not None), None),
+        left=(order.qty - its.cum_qty) / QUANTA,
+        n_plans=its.plan_version,
+        slices=tuple(one for one in published if isinstance(one, Slice)),
+    )
 
 
 def _inputs(tape: SymbolTape, row: int, stop: int, events: tuple[Pending, ...], idle_to: int | None) -> Inputs:
