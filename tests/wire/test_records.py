@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import orjson
 
-from impactd.core.base.quantity import QUANTA
+from impactd.core.base.quantity import QUANTA, format_qty
 from impactd.core.base.topics import Side, Topic
 from impactd.core.outputs.messages import (
     Alert,
@@ -133,6 +133,15 @@ def test_plan_is_the_published_object_byte_for_byte() -> None:
         b'"participation_rate":null,"min_participation_rate":null,"min_clip_qty":null,"urgency":0.0,"currency":null,'
         b'"multiplier":1.0,"expected_cost_ticks":null,"auctions":[],"avg_px":null,"would_px":null,"would_qty":null}'
     )
+
+
+def test_quantities_are_the_same_however_many_were_written_before() -> None:
+    quanta = tuple(k * QUANTA // 4 for k in range(10_000))
+    for _ in range(2):
+        written = orjson.loads(encode_message(replace(PLAN, qty=quanta, cap=(*quanta[1:], None))))
+        assert written["qty"] == [format_qty(one) for one in quanta]
+        assert written["cap"] == [*written["qty"][1:], None]
+        assert all(type(one) is type(format_qty(k)) for one, k in zip(written["qty"], quanta, strict=True))
 
 
 def test_alert_is_the_published_object_byte_for_byte() -> None:

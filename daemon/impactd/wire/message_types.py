@@ -13,7 +13,7 @@ from operator import attrgetter
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from impactd.core.base.quantity import QUANTA, format_qty
+from impactd.core.base.quantity import format_qty
 from impactd.core.base.topics import Side
 from impactd.core.outputs.units import Unit
 
@@ -128,9 +128,24 @@ def _each(convert: Convert | None) -> Convert:
     return lambda values: [None if value is None else convert(value) for value in values]
 
 
+class _Quantities(dict[int | None, int | float | None]):
+    """Quantities by their quanta, as `format_qty` writes them: most of a plan's hundreds are the same few."""
+
+    def __missing__(self, quanta: int | None) -> int | float | None:
+        """Write a quantity that is not known; all are dropped once there are `_MOST_KNOWN`."""
+        if len(self) >= _MOST_KNOWN:
+            self.clear()
+        made = self[quanta] = None if quanta is None else format_qty(quanta)
+        return made
+
+
+_MOST_KNOWN: Final = 4_096
+_known: Final = _Quantities()
+
+
 def _quantities(values: Sequence[int | None]) -> list[int | float | None]:
-    """Return quantities as `format_qty` does: a plan has hundreds, most of them whole, and a call each would show."""
-    return [None if value is None else value / QUANTA if value % QUANTA else value // QUANTA for value in values]
+    """Return quantities as `format_qty` does, without a call for each."""
+    return list(map(_known.__getitem__, values))
 
 
 def number(value: float) -> float | None:

@@ -22,7 +22,14 @@ from impactd.core.base.settings import MINUTE_NS
 from impactd.core.base.topics import Topic
 from impactd.core.inputs.ticks import Float
 from impactd.core.model.series.columns import FALL, FAST, MEAN, RISE, SLOW
-from impactd.core.model.series.series import FAST_HALF_LIFE, SLOW_HALF_LIFE, SPREAD_WEIGHTS, LevelSeries
+from impactd.core.model.series.series import (
+    FAST_HALF_LIFE,
+    SLOW_HALF_LIFE,
+    SPREAD_WEIGHTS,
+    LevelSeries,
+    Outlook,
+    outlook,
+)
 from impactd.core.outputs.messages import Estimate
 from impactd.research.backtest.days import read_tapes
 from tests.core.band_days import outputs
@@ -59,7 +66,7 @@ def run(logs: Float, *, detects: bool, days: Sequence[int] = ()) -> tuple[Float,
             series.shared[[RISE, FALL]] = 0.0
         mean, fast, slow = series.levels[0, [MEAN, FAST, SLOW]].tolist()
         means[i] = mean
-        ahead = series.outlook((mean, fast - mean, slow - mean), None, 0.0, 0.0)
+        ahead = Outlook(*outlook(mean, fast - mean, slow - mean, 0.0, 0.0, 0.0, series.shared, series.weights))
         end = next(end for end in ends if end > i)
         for k, h in enumerate(AHEAD):
             if i + h < end:

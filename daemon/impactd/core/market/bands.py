@@ -167,7 +167,7 @@ WELL_KNOWN: Final = Known(math.inf, math.inf)
 class _Cell:
     """What shadows of one length and size have shown."""
 
-    __slots__ = ("covered", "info", "log_c", "squares", "total")
+    __slots__ = ("_factors", "covered", "info", "log_c", "squares", "total")
 
     def __init__(self, levels: tuple[float, ...]) -> None:
         self.info = 0.0
@@ -175,16 +175,17 @@ class _Cell:
         self.squares = 0.0
         self.log_c = [0.0] * len(levels)
         self.covered = [0.0] * len(levels)
+        #: By level: c and the quantile of Student's distribution; None until asked for.
+        self._factors: tuple[tuple[float, float], ...] | None = None
 
     def bands(self, levels: tuple[float, ...], prior_sd: float, night_sd: float) -> LogBands:
         """Return the bands of a plan by what shadows of this length and size have shown; see `Known`."""
         middle, scale = self._moments(prior_sd)
-        freedom = PRIOR_COUNT + self.info
-        widths = [
-            math.hypot(scale * math.exp(c), night_sd) * t_quantile(level, freedom)
-            for c, level in zip(self.log_c, levels, strict=True)
-        ]
-        return LogBands(middle, tuple(widths))
+        if self._factors is None:
+            freedom = PRIOR_COUNT + self.info
+            both = zip(self.log_c, levels, strict=True)
+            self._factors = tuple([(math.exp(c), t_quantile(level, freedom)) for c, level in both])
+        return LogBands(middle, tuple([math.hypot(scale * c, night_sd) * t for c, t in self._factors]))
 
     def _moments(self, prior_sd: float) -> tuple[float, float]:
         middle = self.total / (PRIOR_COUNT + self.info)
@@ -193,6 +194,7 @@ class _Cell:
         return middle, math.sqrt((PRIOR_COUNT * prior_sd**2 + max(about, 0.0)) / (PRIOR_COUNT + self.info))
 
     def score(self, error: float, weight: float, held: tuple[bool, ...], levels: tuple[float, ...]) -> None:
+        self._factors = None
         middle, scale = self._moments(PRIOR_SD)
         bounded = min(max(error, middle - HUBER * scale), middle + HUBER * scale)
         forget = math.pow(2.0, -weight / HALF_LIFE)
@@ -203,6 +205,16 @@ class _Cell:
             moved = self.log_c[i] + STEP * weight * ((0.0 if holds else 1.0) - (1.0 - level))
             self.log_c[i] = min(max(moved, -LOG_LIMIT), LOG_LIMIT)
             self.covered[i] = forget * self.covered[i] + weight * holds
+
+    def save(self) -> list[float]:
+        """Return the state as JSON-ready values."""
+        return [self.info, self.total, self.squares, *self.log_c, *self.covered]
+
+    def load(self, saved: list[float]) -> None:
+        """Continue from what `save` returned."""
+        self._factors, k = None, len(self.log_c)
+        self.info, self.total, self.squares = saved[:3]
+        self.log_c, self.covered = list(saved[3 : 3 + k]), list(saved[3 + k :])
 
 
 class CostBands:
@@ -377,7 +389,7 @@ class CostBands:
         """Return what shadows that have ended have shown, None before any."""
         if not self._ended():
             return None
-        cells = [[c.info, c.total, c.squares, *c.log_c, *c.covered] for row in self._cells for c in row]
+        cells = [cell.save() for row in self._cells for cell in row]
         return {"levels": list(self.levels), "cells": cells}
 
     def load_lasting(self, saved: Mapping[str, Any]) -> None:
@@ -385,10 +397,8 @@ class CostBands:
         cells = [cell for of_length in self._cells for cell in of_length]
         if tuple(saved["levels"]) != self.levels or len(saved["cells"]) != len(cells):
             return
-        k = len(self.levels)
         for cell, values in zip(cells, saved["cells"], strict=True):
-            cell.info, cell.total, cell.squares = values[:3]
-            cell.log_c, cell.covered = list(values[3 : 3 + k]), list(values[3 + k :])
+            cell.load(values)
 
     def _empty(self) -> list[list[_Cell]]:
         return [[_Cell(self.levels) for _ in MULTIPLES] for _ in HORIZONS]

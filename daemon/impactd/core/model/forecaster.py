@@ -48,7 +48,7 @@ from impactd.core.model.kinds.registry import impact_model
 from impactd.core.model.measure import OFFSET, Levels, of_book, of_minute
 from impactd.core.model.profile.days import DayShape, ShapedProfile
 from impactd.core.model.profile.profile import Profile
-from impactd.core.model.series.readout import levels_at, variance_at
+from impactd.core.model.series.readout import levels_ahead, levels_at, variance_at
 from impactd.core.model.series.series import (
     EXCESS_WEIGHTS,
     SPREAD_WEIGHTS,
@@ -294,21 +294,37 @@ class SideModel:
         _, q_ref = self._reference
         size = REACH * rate if rate > 0.0 else q_ref
         from_ns = self._last + self._interval_ns
-        half_spread = excess = None
+        level = 0.0, 0.0
         if book is not None and len(book.sizes):
             seen = self._seen(book)
-            half_spread, excess = seen.half_spread, seen.at(size)
+            level = seen.half_spread, seen.at(size)
             from_ns = max(from_ns, book.ts_event // self._interval_ns * self._interval_ns)
-        missed = (from_ns - self._last - self._interval_ns) / MINUTE_NS
-        spread_at, excess_at = self._profile.at(from_ns + self._interval_ns // 2)
-        mean, _, fast, slow = self._spread.levels[0].tolist()
-        spread = self._spread.outlook((mean, fast - mean, slow - mean), half_spread, spread_at, missed)
-        at_size = level_at(self._sizes, self._excess.levels, size)
-        of_excess = self._excess.outlook(at_size, excess, excess_at, missed)
-        levels = self._read(starts_ns, spread, of_excess, from_ns, min(size / q_ref, 1.0))
-        variance = variance_at(starts_ns, from_ns, spread.anticipated_variance) if self._model.intercept else None
-        i = self._shape.leader()
-        return self._curves(*levels, self._shape.shapes[i], q_ref, size, variance)
+        half_ns, profile, spread, excess = self._interval_ns // 2, self._profile, self._spread, self._excess
+        s, over = np.empty(len(starts_ns)), np.empty(len(starts_ns))
+        anticipated = levels_ahead(
+            starts_ns,
+            self._session.positions(starts_ns, half_ns),
+            from_ns,
+            self._session.position(from_ns + half_ns),
+            (from_ns - self._last - self._interval_ns) / MINUTE_NS,
+            profile.knots,
+            profile.values,
+            spread.levels,
+            spread.shared,
+            spread.weights,
+            excess.levels,
+            excess.shared,
+            excess.weights,
+            self._sizes,
+            size,
+            level,
+            OFFSET,
+            LEAST_EXCESS * min(size / q_ref, 1.0),
+            s,
+            over,
+        )
+        variance = variance_at(starts_ns, from_ns, anticipated) if self._model.intercept else None
+        return self._curves(s, over, self._shape.shapes[self._shape.leader()], q_ref, size, variance)
 
     def _cold(self, starts_ns: Int, rate: float, book: BookCurve | None) -> Curves:
         """Return the prior's curves, at the level of the prevailing book where there is one."""

@@ -27,6 +27,9 @@ from impactd.core.orders.schedule import Schedule
 
 EXECUTIONS_A_KEY: Final = 500
 
+#: A chunk of what was assumed is so many powers of two of a nanosecond.
+_CHUNK_BITS: Final = 40
+
 #: Values of an execution between its exec_id and its mark.
 _N_FIELDS: Final = len(Execution._fields) - 2
 
@@ -97,12 +100,13 @@ def load_executions(value: bytes, first: int = 0) -> dict[str, Execution]:
 
 def assumed_chunk(start: int) -> int:
     """Return the number of the chunk, some 18 minutes, that an interval with this start (ns) is in."""
-    return start >> 40
+    return start >> _CHUNK_BITS
 
 
 def dump_assumed(order: Order, chunk: int) -> bytes:
     """Return the state value of what was assumed in the intervals of a chunk."""
-    return orjson.dumps(sorted([start, qty] for start, qty in order.assumed.items() if assumed_chunk(start) == chunk))
+    first, last = chunk << _CHUNK_BITS, (chunk + 1 << _CHUNK_BITS) - 1
+    return orjson.dumps(sorted([start, qty] for start, qty in order.assumed.items() if first <= start <= last))
 
 
 def load_assumed(value: bytes) -> dict[int, int]:

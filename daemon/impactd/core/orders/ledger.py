@@ -112,12 +112,12 @@ class Ledger:
     def mark(self, order: Order) -> None:
         """Note that an order has changed."""
         self._index(order)
-        self._changes.mark(f"order/{order.cl_ord_id}", lambda: dump_order(order))
+        self._changes.mark("order/" + order.cl_ord_id, functools.partial(dump_order, order))
         if order.reassumed:
-            there = set(_assumed_chunks(order.assumed))
             for chunk in _assumed_chunks(order.reassumed):
                 key = f"assumed/{order.cl_ord_id}/{chunk}"
-                if chunk in there:
+                # From the newest on: it is in the chunk that each minute's close writes.
+                if any(assumed_chunk(start) == chunk for start in reversed(order.assumed)):
                     self._changes.mark(key, functools.partial(dump_assumed, order, chunk))
                 else:
                     self._changes.delete(key)
@@ -190,13 +190,14 @@ class Ledger:
 
     def _index(self, order: Order) -> None:
         """Put an order into the indexes of active orders, or take it out."""
-        if order.active is not (order.cl_ord_id in self._is_active):
-            (self._is_active.add if order.active else self._is_active.discard)(order.cl_ord_id)
-            (_put_in if order.active else _take_out)(self._active, order)
-        if order.active and order.terms.has_price:
-            self.priced[order.cl_ord_id] = order
+        cl_ord_id, active = order.cl_ord_id, order.active
+        if active is not (cl_ord_id in self._is_active):
+            (self._is_active.add if active else self._is_active.discard)(cl_ord_id)
+            (_put_in if active else _take_out)(self._active, order)
+        if active and order.terms.has_price:
+            self.priced[cl_ord_id] = order
         else:
-            self.priced.pop(order.cl_ord_id, None)
+            self.priced.pop(cl_ord_id, None)
 
 
 def _put_in(index: dict[str, list[str]], order: Order) -> None:

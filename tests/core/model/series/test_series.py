@@ -21,6 +21,7 @@ from impactd.core.model.series.series import (
     LevelSeries,
     Outlook,
     level_at,
+    outlook,
     rebased,
 )
 
@@ -29,12 +30,12 @@ def feed(s: LevelSeries, *y: float, weight: float = 1.0, forget: float = 0.97, m
     s.update(np.exp(np.array(y)), 0.0, 0, weight, forget, missed, 1.0 + missed)
 
 
-def look(s: LevelSeries, book: float | None = None) -> Outlook:
+def look(s: LevelSeries, book: float = 0.0, missed: float = 0.0) -> Outlook:
     mean, fast, slow = s.levels[0, [MEAN, FAST, SLOW]].tolist()
-    return s.outlook((mean, fast - mean, slow - mean), book, 0.0, 0.0)
+    return Outlook(*outlook(mean, fast - mean, slow - mean, book, 0.0, missed, s.shared, s.weights))
 
 
-def nowcast(s: LevelSeries, book: float | None = None) -> float:
+def nowcast(s: LevelSeries, book: float = 0.0) -> float:
     found = look(s, book)
     return found.mean + found.slow + found.fast
 
@@ -158,8 +159,8 @@ def test_missing_minutes_let_short_means_return() -> None:
     s = LevelSeries(SPREAD_WEIGHTS)
     for y in (*[0.0] * 100, *[0.3] * 5):
         feed(s, y)
-    mean, fast, slow = s.levels[0, [MEAN, FAST, SLOW]].tolist()
-    now, later = (s.outlook((mean, fast - mean, slow - mean), None, 0.0, missed) for missed in (0.0, 30.0))
+    mean = s.levels[0, MEAN]
+    now, later = (look(s, missed=missed) for missed in (0.0, 30.0))
     assert now.slow > 20 * later.slow > 0.0
     assert now.fast > 0.0
     assert abs(later.fast) < 0.05 * now.fast

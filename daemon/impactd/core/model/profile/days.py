@@ -38,6 +38,7 @@ from __future__ import annotations
 import base64
 import functools
 import math
+import operator
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -94,18 +95,22 @@ class Theta:
         """Add a minute's g and log levels y, shape (2,)."""
         if self._fixed:
             return
-        self._today += weight * np.stack([np.ones(_SERIES), g, g * g, y, g * y], axis=1)
-        squares, products = (self._before + self._about_mean()).T
-        self.values = np.clip((products + PRIOR_THETA * PRIOR_WEIGHT) / (squares + PRIOR_WEIGHT), 0.0, MOST_THETA)
-
-    def _about_mean(self) -> Float:
-        n, g, gg, y, gy = self._today.T
-        n = np.maximum(n, 1e-12)
-        return np.stack([np.maximum(gg - g * g / n, 0.0), gy - g * y / n], axis=1)
+        values = []
+        # In Python's floats, the same to the last bit: for two series a call of NumPy takes longer than all of it.
+        rows = zip(self._today.tolist(), self._before.tolist(), g.tolist(), y.tolist(), strict=True)
+        for i, (sums, before, at, level) in enumerate(rows):
+            minute = (1.0, at, at * at, level, at * level)
+            today = [so_far + weight * value for so_far, value in zip(sums, minute, strict=True)]
+            self._today[i] = today
+            squares, products = map(operator.add, before, _about_mean(*today))
+            theta = (products + PRIOR_THETA * PRIOR_WEIGHT) / (squares + PRIOR_WEIGHT)
+            values.append(min(max(theta, 0.0), MOST_THETA))
+        self.values = np.array(values)
 
     def end(self) -> None:
         """Close the session in progress."""
-        self._before = (self._before + self._about_mean()) * math.pow(2.0, -1.0 / HALF_LIFE_DAYS)
+        today = np.array([_about_mean(*row) for row in self._today.tolist()])
+        self._before = (self._before + today) * math.pow(2.0, -1.0 / HALF_LIFE_DAYS)
         self._today[:] = 0.0
 
     def save(self) -> list[Any]:
@@ -115,6 +120,12 @@ class Theta:
     def load(self, saved: list[Any]) -> None:
         """Continue from what `save` returned."""
         self._today, self._before, self.values = (np.array(values, np.float64) for values in saved)
+
+
+def _about_mean(n: float, g: float, gg: float, y: float, gy: float) -> tuple[float, float]:
+    """Return the sum of squares of g about its mean, and that of products with y, from their sums; see `Theta`."""
+    n = max(n, 1e-12)
+    return max(gg - g * g / n, 0.0), gy - g * y / n
 
 
 @functools.lru_cache(maxsize=64)

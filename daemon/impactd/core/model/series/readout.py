@@ -10,7 +10,8 @@ import numpy as np
 from impactd.core.base.jit import inner_kernel, kernel
 from impactd.core.model.curves import Float, Int
 from impactd.core.model.profile.profile import interpolate
-from impactd.core.model.series.series import FAST_HALF_LIFE, SLOW_HALF_LIFE
+from impactd.core.model.series.columns import FAST, MEAN, SLOW
+from impactd.core.model.series.series import FAST_HALF_LIFE, SLOW_HALF_LIFE, level_at, outlook
 
 #: A log level is kept within this, so that every coefficient is positive and finite for any input.
 LOG_LIMIT: Final = 80.0
@@ -67,6 +68,57 @@ def levels_at(
         mean, slow, fast, correction, _ = excess
         level = _level(interpolate(knots, values[1], positions[i]), mean, slow, fast, correction, by)
         over[i] = max(level - offset * half_spread[i], least * half_spread[i])
+
+
+@kernel
+def levels_ahead(
+    starts: Int,
+    positions: Float,
+    from_ns: int,
+    here: float,
+    missed: float,
+    knots: Float,
+    values: Float,
+    spread: Float,
+    of_spread: Float,
+    spread_weights: tuple[float, float, float],
+    excess: Float,
+    of_excess: Float,
+    excess_weights: tuple[float, float, float],
+    sizes: Float,
+    size: float,
+    book: tuple[float, float],
+    offset: float,
+    least: float,
+    half_spread: Float,
+    over: Float,
+) -> float:
+    """Fill both levels as `levels_at` does, from the state of both series; return the spread's anticipated variance.
+
+    Parameters
+    ----------
+    here : float
+        Position in the session of the current interval's midpoint.
+    missed : float
+        Minutes from the last minute's end until the current interval begins.
+    spread, excess : ndarray of float64, shape (1, N_LEVEL) and (M, N_LEVEL)
+    of_spread, of_excess : ndarray of float64, shape (N_SERIES,)
+        What the levels of a series share.
+    sizes : ndarray of float64, shape (M,)
+        Of the excess series, shares.
+    size : float
+        At which the excess is read.
+    book : tuple of float
+        Half-spread and excess at `size` of the prevailing book; 0 without one.
+    """
+    mean = spread[0, MEAN]
+    from_mean = spread[0, FAST] - mean, spread[0, SLOW] - mean
+    profile = interpolate(knots, values[0], here), interpolate(knots, values[1], here)
+    of_half = outlook(mean, from_mean[0], from_mean[1], book[0], profile[0], missed, of_spread, spread_weights)
+    mean, fast, slow = level_at(sizes, excess, size)
+    of_over = outlook(mean, fast, slow, book[1], profile[1], missed, of_excess, excess_weights)
+    levels_at(starts, positions, from_ns, knots, values, of_half, of_over, offset, least, half_spread, over)
+    return of_half[4]
 
 
 @kernel

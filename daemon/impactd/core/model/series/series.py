@@ -259,22 +259,37 @@ def book_signal(level: float, offset: float, mean: float) -> float:
 
 
 @kernel
-def nowcast(
-    fast: float, slow: float, book: float, shared: Float, weights: tuple[float, float, float]
-) -> tuple[float, float]:
-    """Return the slow and the fast part of the nowcast's distance from the mean, logs.
+def outlook(
+    mean: float,
+    fast: float,
+    slow: float,
+    book: float,
+    offset: float,
+    missed: float,
+    shared: Float,
+    weights: tuple[float, float, float],
+) -> tuple[float, float, float, float, float]:
+    """Return what a series expects from an interval on: the fields of `Outlook`.
 
     Parameters
     ----------
-    fast, slow : float
-        Distances of the two short means from the mean, logs.
+    mean, fast, slow : float
+        The log mean, and how far the fast and the slow mean are from it (`level_at`).
     book : float
-        That of the book, relative; 0 where there is none.
+        Level of the prevailing book, positive; 0 without one.
+    offset : float
+        The profile's log level in that interval.
+    missed : float
+        Minutes from the last minute's end until it begins.
     """
+    fast *= math.exp(-missed / FAST_MINUTES)
+    slow *= math.exp(-missed / SLOW_MINUTES)
+    signal = book_signal(book, offset, mean) if book > 0.0 else 0.0
     kappa = _trust(shared)
-    step = math.log1p(kappa * _signal(fast, slow, book, weights))
+    step = math.log1p(kappa * _signal(fast, slow, signal, weights))
     lasting = SLOW_PART * kappa * slow
-    return lasting, step - lasting
+    weight = shared[WEIGHT] + START_MINUTES
+    return mean, lasting, step - lasting, 0.5 * shared[SQ_ERROR] / weight, shared[SQ_NOWCAST] / weight
 
 
 @kernel
@@ -325,10 +340,11 @@ def rebased(sizes: Float, levels: Float, to: Float) -> Float:
 class LevelSeries:
     """The live state of the levels that see the same minutes."""
 
-    __slots__ = ("_minutes", "_weights", "levels", "shared")
+    __slots__ = ("_minutes", "levels", "shared", "weights")
 
     def __init__(self, weights: Weights, interval_ns: int = MINUTE_NS) -> None:
-        self._weights = (weights.book, weights.fast, weights.slow)  # a plain tuple reaches a kernel sooner
+        #: See `Weights`.
+        self.weights = (weights.book, weights.fast, weights.slow)  # a plain tuple reaches a kernel sooner
         self._minutes = interval_ns / MINUTE_NS
         #: Shape (M, N_LEVEL), M known with the first minute; and (N_SERIES,).
         self.levels = np.zeros((0, N_LEVEL))
@@ -348,7 +364,7 @@ class LevelSeries:
         if not len(self.levels):
             self.levels = np.zeros((len(level), N_LEVEL))
         memory = math.pow(2.0, -open_minutes / MEMORY_MINUTES)
-        args = (ref, weight, forget, memory, missed_minutes, self._minutes, self._weights)
+        args = (ref, weight, forget, memory, missed_minutes, self._minutes, self.weights)
         step_series(self.levels, self.shared, level, offset, *args)
 
     def shift(self, by: float) -> None:
@@ -360,36 +376,6 @@ class LevelSeries:
         """Note the reference level of the book that prevails at the end of the minute just added."""
         self.shared[BOOK] = book_signal(level, offset, self.levels[ref, MEAN])
         self.shared[HAS_BOOK] = 1.0
-
-    def outlook(
-        self, at: tuple[float, float, float], book: float | None, offset: float, missed_minutes: float
-    ) -> Outlook:
-        """Return what the series expects from an interval on.
-
-        Parameters
-        ----------
-        at : tuple of float
-            The log mean, and how far the fast and the slow mean are from it (`level_at`).
-        book : float or None
-            Level of the prevailing book, positive.
-        offset : float
-            The profile's log level in that interval.
-        missed_minutes : float
-            From the last minute's end until it begins.
-        """
-        mean, fast, slow = at
-        fast *= math.exp(-missed_minutes / FAST_MINUTES)
-        slow *= math.exp(-missed_minutes / SLOW_MINUTES)
-        signal = 0.0 if book is None else book_signal(book, offset, mean)
-        lasting, passing = nowcast(fast, slow, signal, self.shared, self._weights)
-        weight = float(self.shared[WEIGHT]) + START_MINUTES
-        return Outlook(
-            mean,
-            lasting,
-            passing,
-            0.5 * float(self.shared[SQ_ERROR]) / weight,
-            float(self.shared[SQ_NOWCAST]) / weight,
-        )
 
     @property
     def trust(self) -> float:
