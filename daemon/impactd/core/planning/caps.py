@@ -188,14 +188,25 @@ def limits(
     leaves : ndarray of int64, shape (I,), optional
         What is left of each order outside of auctions, quanta.
     """
-    terms = [order.terms for order in orders]
     forecast = np.zeros(grid.start.size) if volume is None else volume
-    shape = (len(orders), grid.start.size)
-    cap, low, high, allowed = (np.empty(shape, np.int64) for _ in range(4))
+    cap, low, high, allowed = np.empty((4, len(orders), grid.start.size), np.int64)
     found = Limits(cap, low, high, allowed, np.zeros(len(orders), np.int64))
     first = int(grid.start[0]) if grid.start.size else 0
-    windows = [(i, start, end) for i, term in enumerate(terms) for start, end in term.closed()]
-    priced = np.full(shape, NO_CAP)
+    windows = [(i, start, end) for i, order in enumerate(orders) for start, end in order.terms.closed()]
+    whole, rates = [], []
+    for i, order in enumerate(orders):
+        terms = order.terms
+        left = order.continuous_qty if leaves is None else int(leaves[i])
+        most = NO_CAP if terms.max_interval_qty is None else terms.max_interval_qty
+        whole.append(
+            (
+                max(now, terms.start), terms.end, order.works_from, most, terms.lot_size, left,
+                order.cum_qty - order.auction_qty, order.filled_in.get(first, 0), terms.must_complete,
+                at_once.get(i, 0),
+            )
+        )  # fmt: skip
+        rates.append((_rate(terms.most_rate), _rate(terms.least_rate), order.market_volume))
+    priced = np.full(cap.shape if price_caps else (0, 0), NO_CAP)
     for i, caps in price_caps.items():
         priced[i] = caps
     _fill(
@@ -205,21 +216,10 @@ def limits(
         open_,
         so_far,
         now,
-        np.array([max(now, term.start) for term in terms], np.int64),
-        np.array([term.end for term in terms], np.int64),
-        np.array([order.works_from for order in orders], np.int64),
-        np.array([-1.0 if term.most_rate is None else term.most_rate for term in terms]),
-        np.array([-1.0 if term.least_rate is None else term.least_rate for term in terms]),
-        np.array([NO_CAP if term.max_interval_qty is None else term.max_interval_qty for term in terms], np.int64),
-        np.array([term.lot_size for term in terms], np.int64),
-        np.array([order.continuous_qty for order in orders], np.int64) if leaves is None else leaves,
-        np.array([order.cum_qty - order.auction_qty for order in orders], np.int64),
-        np.array([order.filled_in.get(first, 0) for order in orders], np.int64),
-        np.array([order.market_volume for order in orders]),
-        np.array([term.must_complete for term in terms]),
+        np.array(whole, np.int64),
+        np.array(rates, np.float64),
         np.array(windows, np.int64).reshape(-1, 3),
         priced,
-        np.array([at_once.get(i, 0) for i in range(len(orders))], np.int64),
         found.cap,
         found.low,
         found.high,
@@ -229,52 +229,49 @@ def limits(
     return found
 
 
+def _rate(rate: float | None) -> float:
+    return -1.0 if rate is None else rate
+
+
 @kernel
-def _fill(  # noqa: PLR0912  # one rule after the other, for every order and interval
+def _fill(  # noqa: PLR0912, PLR0915  # one rule after the other, for every order and interval
     starts: Int,
     interval_ns: int,
     volume: Float,
     open_: Bools,
     so_far: float,
     now: int,
-    begin: Int,
-    end: Int,
-    works_from: Int,
-    rate: Float,
-    least: Float,
-    most: Int,
-    lot: Int,
-    leaves: Int,
-    done: Int,
-    filled: Int,
-    traded: Float,
-    completes: Bools,
+    whole: Int,
+    rates: Float,
     blackouts: Int,
     priced: Int,
-    at_once: Int,
     cap: Int,
     low: Int,
     high: Int,
     allowed: Int,
     last_start: Int,
 ) -> None:
-    """Fill the limits; see `limits`."""
+    """Fill the limits; see `limits`, which has the columns of `whole` and `rates`, a row for each order."""
     size = starts.shape[0]
-    for i in range(begin.shape[0]):
+    for i in range(whole.shape[0]):
+        begin, end, works_from, most, lot = whole[i, 0], whole[i, 1], whole[i, 2], whole[i, 3], whole[i, 4]
+        leaves, done, filled, completes, at_once = whole[i, 5], whole[i, 6], whole[i, 7], whole[i, 8], whole[i, 9]
+        rate, least, market = rates[i, 0], rates[i, 1], rates[i, 2]
         first, last = -1, -1
         for t in range(size):
-            from_, to = max(starts[t], begin[i]), min(starts[t] + interval_ns, end[i])
-            cap[i, t] = most[i] if to > from_ and open_[t] else 0
+            from_, to = max(starts[t], begin), min(starts[t] + interval_ns, end)
+            cap[i, t] = most if to > from_ and open_[t] else 0
             if to > from_ and first < 0:
                 first = t
-                if most[i] != NO_CAP and open_[t]:
-                    cap[i, t] = max(most[i] - filled[i], 0)
-            cap[i, t] = min(cap[i, t], priced[i, t])
+                if most != NO_CAP and open_[t]:
+                    cap[i, t] = max(most - filled, 0)
+            if priced.shape[0] > 0:
+                cap[i, t] = min(cap[i, t], priced[i, t])
             low[i, t] = 0
         for k in range(blackouts.shape[0]):
             if blackouts[k, 0] == i:
                 for t in range(size):
-                    from_, to = max(starts[t], begin[i]), min(starts[t] + interval_ns, end[i])
+                    from_, to = max(starts[t], begin), min(starts[t] + interval_ns, end)
                     if from_ < blackouts[k, 2] and to > blackouts[k, 1]:
                         cap[i, t] = 0
         for t in range(size):
@@ -282,38 +279,37 @@ def _fill(  # noqa: PLR0912  # one rule after the other, for every order and int
                 last, last_start[i] = t, starts[t]
         allowed[i, :] = NO_CAP
         high[i, :] = NO_CAP
-        if rate[i] < 0.0 and least[i] < 0.0 and at_once[i] == 0:
+        if rate < 0.0 and least < 0.0 and at_once == 0:
             continue
-        market = traded[i]
         for t in range(size):
-            from_, to = max(starts[t], begin[i]), min(starts[t] + interval_ns, end[i])
+            from_, to = max(starts[t], begin), min(starts[t] + interval_ns, end)
             if to > from_:
-                since = max(works_from[i], starts[t]) if t == first else from_
+                since = max(works_from, starts[t]) if t == first else from_
                 if t != last:
                     market += volume[t] * ((to - since) / interval_ns)
                 elif now > starts[t]:  # what a forecast overstates could not be paid back any more
                     market += so_far * (max(now - since, 0) / (now - starts[t]))
             # no order is larger than MAX_QUANTA, and a larger float would not be an int64
-            if rate[i] >= 0.0:
-                share = min(rate[i] * market * 1e9, _MAX_QUANTA)
-                allowed[i, t] = max(np.int64(share) - done[i], 0)
+            if rate >= 0.0:
+                share = min(rate * market * 1e9, _MAX_QUANTA)
+                allowed[i, t] = max(np.int64(share) - done, 0)
                 high[i, t] = allowed[i, t]
-            if least[i] >= 0.0:
-                share = min(least[i] * market * 1e9, _MAX_QUANTA)
-                low[i, t] = max(np.int64(share) - done[i], 0) // lot[i] * lot[i]
-            low[i, t] = max(low[i, t], at_once[i] // lot[i] * lot[i])
-        if completes[i] and rate[i] >= 0.0:
-            lots, later = leaves[i] // lot[i], 0
+            if least >= 0.0:
+                share = min(least * market * 1e9, _MAX_QUANTA)
+                low[i, t] = max(np.int64(share) - done, 0) // lot * lot
+            low[i, t] = max(low[i, t], at_once // lot * lot)
+        if completes and rate >= 0.0:
+            lots, later = leaves // lot, 0
             for k in range(size):
                 t = size - 1 - k
-                must = (lots - later) * lot[i] + (leaves[i] % lot[i] if later == 0 else 0)
+                must = (lots - later) * lot + (leaves % lot if later == 0 else 0)
                 high[i, t] = max(high[i, t], must)
-                later += min(cap[i, t] // lot[i], lots - later)
+                later += min(cap[i, t] // lot, lots - later)
         # What is due at least gives way to caps, upper bounds and the order's end.
         reach = np.int64(0)
         for t in range(size):
-            room = min(high[i, t], leaves[i]) // lot[i] * lot[i]
-            more = min(cap[i, t], leaves[i]) // lot[i] * lot[i]
+            room = min(high[i, t], leaves) // lot * lot
+            more = min(cap[i, t], leaves) // lot * lot
             reach = max(min(reach + more, room), reach)
             low[i, t] = min(low[i, t], reach)
 

@@ -37,6 +37,7 @@ from impactd.core.allocator.problem import Problem
 from impactd.core.allocator.solvers.base import SolveFailure
 from impactd.core.allocator.supply import supply_at
 from impactd.core.allocator.transient import energy
+from impactd.core.base.jit import kernel
 from impactd.core.base.quantity import QUANTA
 from impactd.core.base.quick import quick_dataclass
 from impactd.core.base.settings import PlanSettings
@@ -269,10 +270,7 @@ class Proposals:
     def changed(self) -> Bools:
         """Return which orders' schedule is not the current one, or costs another price than their plan states."""
         stated = np.array([order.schedule.price for order in self.orders])
-        shares = self.x.sum(axis=1)
-        price = np.divide(self.cost, shares, out=np.zeros_like(shares), where=shares > 0.0)
-        restated = np.abs(price - stated) > RESTATED * np.maximum(np.abs(price), np.abs(stated))
-        return np.asarray((self.qty != self.current).any(axis=1) | restated, np.bool_)
+        return _changed(self.qty, self.current, self.cost, self.x.sum(axis=1), stated)
 
     def _supply(self, i: int, rows: slice) -> tuple[tuple[float, float], ...]:
         """Return what the first interval trades at prices about the i-th order's reservation: price, shares."""
@@ -457,6 +455,17 @@ def propose(
         at_once=at_once,
         auctions=tuple(entries),
     )
+
+
+@kernel
+def _changed(qty: Int, current: Int, cost: Float, shares: Float, stated: Float) -> Bools:
+    changed = np.empty(qty.shape[0], np.bool_)
+    for i in range(qty.shape[0]):
+        price = cost[i] / shares[i] if shares[i] > 0.0 else 0.0
+        changed[i] = abs(price - stated[i]) > RESTATED * max(abs(price), abs(stated[i]))
+        for t in range(qty.shape[1]):
+            changed[i] |= qty[i, t] != current[i, t]
+    return changed
 
 
 def _with_risk(problem: Problem, risk: float) -> Problem:
