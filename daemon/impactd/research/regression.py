@@ -90,7 +90,13 @@ class ImpactRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
         """Return price per share, shape (n,); NaN for groups that were not fitted."""
         curves = self.curves_
         group, u = X[:, 0].astype(np.int64), X[:, 1] / curves.q_ref
-        h = self.model().excess_shape(u, curves.shape[group])  # type: ignore[arg-type]  # it broadcasts
+        shapes, which = np.unique(curves.shape[group], return_inverse=True)
+        h = np.empty(len(u))
+        # A kind takes one shape at a time.
+        for shape, rows in zip(
+            shapes.tolist(), np.split(np.argsort(which, kind="stable"), np.cumsum(np.bincount(which))[:-1]), strict=True
+        ):
+            h[rows] = self.model().excess_shape(u[rows], shape)
         return np.asarray(curves.half_spread[group] + curves.excess[group] * h)
 
 
