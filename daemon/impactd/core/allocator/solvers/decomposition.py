@@ -255,36 +255,52 @@ def _levels(  # noqa: PLR0912  # one search, told in order in one compiled funct
 
 
 @inner_kernel
-def _next(i: int, j: int, after: int, room: Int, onward: Int, back: Int, nested: Bools, level: Int) -> int:
-    """Return the next interval, from place `after` on, that order i can move a lot to from j in one step; -1 for none.
-
-    Places count later intervals first, nearest first, then earlier ones.
-    """
-    size = level.shape[0]
-    wanted = level[j] + 1
-    for k in range(after, size - 1):
-        u = j + 1 + k if k < size - 1 - j else size - 2 - k
-        if nested[i]:
-            if u > j:
-                if onward[i, u - 1] == 0:
-                    return _next_back(i, j, room, back, level)
-            elif back[i, u] == 0:
-                return -1
-        if level[u] == wanted and room[i, u] > 0:
-            return u
-    return -1
+def _living(u: int, level: Int, beyond: Int) -> int:
+    """Return the first interval from u on, by `beyond`, whose level is above 0, or the end; shorten the way there."""
+    found = u
+    while 0 <= found < level.shape[0] and level[found] <= 0:
+        found = beyond[found]
+    while u != found:
+        after = beyond[u]
+        beyond[u] = found
+        u = after
+    return found
 
 
 @inner_kernel
-def _next_back(i: int, j: int, room: Int, back: Int, level: Int) -> int:
-    """Return the next earlier interval that order i can move a lot to from j in one step; -1 for none."""
-    for k in range(j):
-        u = j - 1 - k
-        if back[i, u] == 0:
-            break
-        if level[u] == level[j] + 1 and room[i, u] > 0:
+def _next(
+    i: int, j: int, place: int, room: Int, onward: Int, back: Int, nested: Bools, level: Int, right: Int, left: Int
+) -> int:
+    """Return the next interval, from `place` on, that order i can move a lot to from j in one step; -1 for none.
+
+    Later intervals come first, nearest first, then earlier ones; `place` is one of them, or j for all.  `right` and
+    `left` (N,) lead to a neighbour, or past intervals whose level has fallen: none rises while these levels hold.
+    """
+    size, wanted = level.shape[0], level[j] + 1
+    if nested[i]:
+        for u in range(j + 1, size):
+            if onward[i, u - 1] == 0:
+                break
+            if level[u] == wanted and room[i, u] > 0:
+                return u
+        for k in range(j):
+            if back[i, j - 1 - k] == 0:
+                break
+            if level[j - 1 - k] == wanted and room[i, j - 1 - k] > 0:
+                return j - 1 - k
+        return -1
+    u = place
+    if place >= j:
+        u = _living(max(place, j + 1), level, right)
+        while u < size and not (level[u] == wanted and room[i, u] > 0):
+            u = _living(u + 1, level, right)
+        if u < size:
             return u
-    return -1
+        u = j - 1
+    u = _living(u, level, left)
+    while u >= 0 and not (level[u] == wanted and room[i, u] > 0):
+        u = _living(u - 1, level, left)
+    return u
 
 
 @kernel
@@ -296,6 +312,7 @@ def _flow(  # noqa: PLR0912  # one search, told in order in one compiled functio
     level, queue = np.empty(size, np.int64), np.empty(size, np.int64)
     seen = np.empty((orders, size), np.int64)
     turn, place = np.empty(size, np.int64), np.empty(size, np.int64)
+    right, left = np.empty(size, np.int64), np.empty(size, np.int64)
     path, via = np.empty(size + 1, np.int64), np.empty(size + 1, np.int64)
     while True:
         _levels(give, room, onward, back, nested, surplus, seen, queue, level)
@@ -306,7 +323,8 @@ def _flow(  # noqa: PLR0912  # one search, told in order in one compiled functio
         if not arrives:
             return
         turn[:] = 0
-        place[:] = 0
+        for j in range(size):
+            place[j], right[j], left[j] = j, j + 1, j - 1
         for source in range(size):
             depth = 0
             path[0] = source
@@ -316,12 +334,12 @@ def _flow(  # noqa: PLR0912  # one search, told in order in one compiled functio
                 while turn[j] < orders and level[j] < deepest:  # from the deepest level nothing leads on
                     i = turn[j]
                     if give[i, j] > 0:
-                        u = _next(i, j, 0 if nested[i] else place[j], room, onward, back, nested, level)
+                        u = _next(i, j, place[j], room, onward, back, nested, level, right, left)
                         if u >= 0:
-                            place[j] = u - j - 1 if u > j else size - 2 - u
+                            place[j] = u
                             break
                     turn[j] += 1
-                    place[j] = 0
+                    place[j] = j
                 if u < 0:  # a dead end
                     level[j] = -1
                     depth -= 1
