@@ -74,15 +74,16 @@ def message_type(cls: type) -> str | None:
 def encoder_of(cls: type, timestamps: Timestamps) -> Convert:
     """Return what turns a message of this class into its JSON object."""
     kind = message_type(cls)
-    head = {} if kind is None else {"type": kind}
+    head = () if kind is None else (kind,)
     hints = message_fields(cls)
     names = tuple(hints)
     converters = [(name, made) for name, hint in hints.items() if (made := _converter(hint, timestamps)) is not None]
     values_of = attrgetter(*names) if len(names) > 1 else lambda message: (getattr(message, names[0]),)
+    keys = (*(() if kind is None else ("type",)), *names)
     absent = [(item.name, item.default) for item in fields(cls) if is_left_out(item)]
 
     def encode(message: Any) -> dict[str, Any]:
-        made: dict[str, Any] = {**head, **dict(zip(names, values_of(message), strict=True))}
+        made: dict[str, Any] = dict(zip(keys, (*head, *values_of(message)), strict=True))
         for name, convert in converters:
             value = made[name]
             if value is not None:

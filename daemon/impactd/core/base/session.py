@@ -199,20 +199,24 @@ class _OfMany(Generic[Answers]):
     """A kernel's answers for many instants; those for the last ones are kept.
 
     The plans of a minute begin with the same intervals and differ in how many there are: one's are the first of
-    another's.
+    another's.  The records of its models are for the same few intervals.
     """
 
-    __slots__ = ("_answers", "_instants", "_kernel", "_shift", "_table")
+    __slots__ = ("_answers", "_few", "_instants", "_kernel", "_shift", "_table")
 
     def __init__(self, kernel: Callable[[Table, Int, int], Answers], table: Table) -> None:
         self._kernel, self._table = kernel, table
         self._shift, self._instants, self._answers = 0, b"", kernel(table, np.empty(0, np.int64), 0)
+        self._few: Callable[[bytes, int], Answers] = lru_cache(_KEPT)(
+            # A copy, as to a kernel arrays that cannot be written to are of another type.
+            lambda asked, shift: kernel(table, np.frombuffer(asked, np.int64).copy(), shift)
+        )
 
     def __call__(self, instants: Int, shift: int) -> Answers:
         """Return the answers, which are not to be changed, shape (N,)."""
-        if instants.size < _MANY:
-            return self._kernel(self._table, instants, shift)
         asked = instants.tobytes()
+        if instants.size < _MANY:
+            return self._few(asked, shift)
         if shift != self._shift or not self._instants.startswith(asked):
             self._answers = self._kernel(self._table, instants, shift)
             self._shift, self._instants = shift, asked

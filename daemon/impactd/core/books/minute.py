@@ -14,6 +14,7 @@ Everything is weighted by time, never by the number of ticks: with
 from __future__ import annotations
 
 import math
+from typing import Any, Final
 
 import numpy as np
 
@@ -23,10 +24,12 @@ from impactd.core.base.settings import SECOND_NS
 from impactd.core.base.topics import Side
 from impactd.core.base.venue import venue_of, whole_of
 from impactd.core.books.checks import REASONS
-from impactd.core.books.store import Store
+from impactd.core.books.store import SYMBOL, Store
 from impactd.core.books.walk import BUY, SELL
 from impactd.core.inputs.ticks import Float
 from impactd.core.outputs.messages import Estimate
+
+_FIELDS: Final = SYMBOL.names or ()
 
 
 @quick_dataclass(frozen=True, slots=True, eq=False)
@@ -129,9 +132,9 @@ def minute_stats(store: Store, s: int, symbol: str, end: int, *, prevails: bool)
     prevails : bool
         Whether a two-sided book prevails at the minute's end.
     """
-    row = store.symbol[s]
-    covered = int(row["covered_ns"])
-    n_sizes = int(row["n_sizes"])
+    # At once: each field of a record that is read by itself takes as long as a third of them together.
+    row: dict[str, Any] = dict(zip(_FIELDS, store.symbol[s].item(), strict=True))
+    covered, n_sizes = row["covered_ns"], row["n_sizes"]
     sizes = store.sizes[s, :n_sizes].copy()
     held = store.held_ns[s, :, :n_sizes]
     with np.errstate(invalid="ignore"):
@@ -142,29 +145,29 @@ def minute_stats(store: Store, s: int, symbol: str, end: int, *, prevails: bool)
     traded = bool(row["traded"])
     return MinuteStats(
         symbol=symbol,
-        minute=int(row["minute"]),
-        n_books=int(row["n_books"]),
+        minute=row["minute"],
+        n_books=row["n_books"],
         n_rejected=sum(rejected.values()),
         rejected=rejected,
-        n_late=int(row["n_late"]),
-        n_trades=int(row["n_trades"]),
+        n_late=row["n_late"],
+        n_trades=row["n_trades"],
         covered_ns=covered,
-        mid=float(row["mid_ns"]) / covered if covered else None,
-        half_spread=float(row["half_spread_ns"]) / covered if covered else None,
+        mid=row["mid_ns"] / covered if covered else None,
+        half_spread=row["half_spread_ns"] / covered if covered else None,
         mid_close=0.5 * float(store.levels[s, 0, 0] + store.levels[s, 2, 0]) if prevails else None,
-        volume_continuous=float(row["volume_continuous"]) if traded else None,
-        volume_auction=float(row["volume_auction"]) if traded else None,
-        turnover_continuous=float(row["turnover_continuous"]),
+        volume_continuous=row["volume_continuous"] if traded else None,
+        volume_auction=row["volume_auction"] if traded else None,
+        turnover_continuous=row["turnover_continuous"],
         sizes=sizes,
         slippage=slippage,
         coverage=held / covered if covered else np.zeros(held.shape),
         lower_bound=bound,
         depth=depth,
         halted=bool(row["halt_ns"] < end and row["resume_ns"] > row["minute"]),
-        publisher=int(row["publisher"]),
-        other_publisher=int(row["other_publisher"]),
-        instrument=int(row["instrument"]),
-        other_instrument=int(row["other_instrument"]),
+        publisher=row["publisher"],
+        other_publisher=row["other_publisher"],
+        instrument=row["instrument"],
+        other_instrument=row["other_instrument"],
     )
 
 

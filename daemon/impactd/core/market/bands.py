@@ -250,6 +250,8 @@ class CostBands:
         self.shadows = [Shadows(n) for n in HORIZONS]
         #: What plans ask of an interval, shares: 0 before a minute has closed.
         self._usual = 0.0
+        #: What `record` has returned, until a shadow ends; None until asked for.
+        self._record: tuple[BandRecord, ...] | None = None
 
     def of(self, n: int, rate: float, known: Known) -> LogBands:
         """Return the bands of a plan over `n` intervals that asks `rate` shares of each on average."""
@@ -305,7 +307,7 @@ class CostBands:
                     about = middle if self._acts else 0.0
                     held = LogBands(middle - about, tuple(widths)).holds(error - about)
                     self._cells[k][j].score(error, SPACING[k] / n, held, self.levels)
-                    self.changed = True
+                    self.changed, self._record = True, None
                     scored.append((n, held))
         # The longest first: what is forecast for them is the shorter ones' too.
         for k in reversed(range(len(HORIZONS))):
@@ -347,8 +349,10 @@ class CostBands:
 
     def record(self) -> tuple[BandRecord, ...]:
         """Return, by horizon, what shadows of the usual size have shown lately; empty before any has ended."""
+        if self._record is not None:
+            return self._record
         usual = MULTIPLES.index(1.0)
-        return tuple(
+        self._record = tuple(
             BandRecord(
                 intervals=n,
                 n_eff=cells[usual].info,
@@ -361,6 +365,7 @@ class CostBands:
             if cells[usual].info > 0.0
             for bands in (cells[usual].bands(self.levels, WELL_KNOWN.prior_sd(n), WELL_KNOWN.night_sd),)
         )
+        return self._record
 
     def save(self) -> dict[str, Any] | None:
         """Return the state as JSON-ready values, None before any minute; `load` continues from it bit for bit."""
@@ -377,7 +382,7 @@ class CostBands:
         if saved is None:
             return
         if tuple(saved["levels"]) != self.levels or len(saved["shadows"]) != len(self.shadows):
-            self._cells, self.changed = self._empty(), True
+            self._cells, self.changed, self._record = self._empty(), True, None
             for under_way in self.shadows:
                 under_way.clear()
             return
@@ -397,6 +402,7 @@ class CostBands:
         cells = [cell for of_length in self._cells for cell in of_length]
         if tuple(saved["levels"]) != self.levels or len(saved["cells"]) != len(cells):
             return
+        self._record = None
         for cell, values in zip(cells, saved["cells"], strict=True):
             cell.load(values)
 

@@ -192,13 +192,15 @@ class SideModel:
 
     def _fit(self, books: MinuteBooks, seen: Levels, q_ref: float, weight: float, forget: float) -> None:
         """Fit the kind to the minute's own cells, for its shape."""
-        g, coverage = books.slippage[self._row], books.coverage[self._row]
-        held = (coverage >= self._min_coverage) & np.isfinite(g)
+        sizes, g, coverage = seen.sizes, books.slippage[self._row], books.coverage[self._row]
         self._r2 = None
-        self._range = (float(seen.sizes[0]), float(seen.sizes[max(seen.held, 1) - 1]))
-        if int(held.sum()) < self._model.n_terms:
+        self._range = (float(sizes[0]), float(sizes[max(seen.held, 1) - 1]))
+        if seen.held < len(sizes):  # seldom: most minutes hold every size
+            held = (coverage >= self._min_coverage) & np.isfinite(g)
+            sizes, g, coverage = sizes[held], g[held], coverage[held]
+        if len(sizes) < self._model.n_terms:
             return
-        fits = self._model.fit(seen.sizes[held], g[held], coverage[held], q_ref)
+        fits = self._model.fit(sizes, g, coverage, q_ref)
         self._shape.update(fits, weight, forget)
         self._r2 = fits[self._shape.leader()].r2
 

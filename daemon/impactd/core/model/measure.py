@@ -18,7 +18,6 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from impactd.core.base.jit import kernel
 from impactd.core.base.quick import quick_dataclass
@@ -52,42 +51,59 @@ def of_minute(books: MinuteBooks, row: int, min_coverage: float, *, intercept: b
     """Return the levels of a closed minute, or None if no size was held long enough."""
     if books.covered_ns <= 0 or books.half_spread is None or books.mid is None or not len(books.sizes):
         return None
-    held = (books.coverage[row] >= min_coverage) & np.isfinite(books.slippage[row])
-    if not held.any():
-        return None
-    bound = np.where(np.isfinite(books.lower_bound[row]), books.lower_bound[row], 0.0)
-    return _levels(books.sizes, books.slippage[row], bound, held, books.half_spread, books.mid, intercept=intercept)
+    cells = books.slippage[row], books.lower_bound[row], books.coverage[row]
+    levels, any_held = _levels(books.sizes, *cells, min_coverage, books.half_spread, books.mid, intercept=intercept)
+    return levels if any_held else None
 
 
 def of_book(book: BookCurve, *, intercept: bool) -> Levels:
     """Return the levels of one prevailing book."""
-    held = np.isfinite(book.g)
-    return _levels(book.sizes, book.g, book.lower_bound, held, book.half_spread, book.mid, intercept=intercept)
+    # Where it has a price it holds the size.
+    cells = book.g, book.lower_bound, np.ones(len(book.sizes))
+    return _levels(book.sizes, *cells, 1.0, book.half_spread, book.mid, intercept=intercept)[0]
 
 
 def _levels(
     sizes: Float,
     g: Float,
     bound: Float,
-    held: npt.NDArray[np.bool_],
+    coverage: Float,
+    least: float,
     half_spread: float,
     mid: float,
     *,
     intercept: bool,
-) -> Levels:
+) -> tuple[Levels, bool]:
+    """Return the levels, and whether any size was held long enough."""
     spread = max(half_spread, FLOOR_MID * (abs(mid) or 1.0))
-    n = int(np.argmin(held)) if not held.all() else len(held)
-    excess, walks = np.empty(len(sizes)), np.ascontiguousarray(g)
-    excesses(sizes, walks, np.ascontiguousarray(bound), n, spread if intercept else 0.0, OFFSET * spread, excess)
-    return Levels(spread, excess, sizes, n)
+    excess, rows = np.empty(len(sizes)), [np.ascontiguousarray(row) for row in (g, bound, coverage)]
+    of_curve = spread if intercept else 0.0, OFFSET * spread
+    held, any_held = excesses(sizes, rows[0], rows[1], rows[2], least, *of_curve, excess)
+    return Levels(spread, excess, sizes, held), any_held
 
 
 @kernel
-def excesses(sizes: Float, g: Float, bound: Float, held: int, half_spread: float, offset: float, out: Float) -> None:
-    """Fill `out` with ``g - half_spread + offset`` at sizes of which the first `held` are measured, shape (K,)."""
-    n = sizes.shape[0]
+def excesses(
+    sizes: Float,
+    g: Float,
+    bound: Float,
+    coverage: Float,
+    least: float,
+    half_spread: float,
+    offset: float,
+    out: Float,
+) -> tuple[int, bool]:
+    """Fill `out` with ``g - half_spread + offset`` at sizes, shape (K,).
+
+    Return how many sizes from the first on are measured, which they are at a coverage of `least`, and whether any is.
+    """
+    n, held, any_held = sizes.shape[0], 0, False
     for k in range(n):
-        value = bound[k]
+        if coverage[k] >= least and np.isfinite(g[k]):
+            any_held = True
+            held += held == k
+    for k in range(n):
+        value = bound[k] if np.isfinite(bound[k]) else 0.0
         if k < held:
             value = g[k]
         elif held > 1:
@@ -96,6 +112,7 @@ def excesses(sizes: Float, g: Float, bound: Float, held: int, half_spread: float
         elif held == 1:
             value = max(value, g[0])
         out[k] = max(value - half_spread, 0.0) + offset
+    return held, any_held
 
 
 @kernel
