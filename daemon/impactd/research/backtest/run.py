@@ -29,7 +29,7 @@ from impactd.research.backtest.evaluate import (
 from impactd.research.backtest.live import State, states_at
 from impactd.research.backtest.study import DayForecasts, DayStudy, study_days
 from impactd.research.backtest.windows import Question, Trial, trials
-from impactd.research.backtest.workers import Job, work
+from impactd.research.backtest.workers import Job, work_each
 from impactd.research.errors import MALFORMED, ValidationError
 
 #: By default the engine's variants run for this many orders at most: each costs as much as the engine.
@@ -199,23 +199,53 @@ def run(
     *,
     workers: int = 1,
     begin: Callable[[int], Progress] | None = None,
-    walked: Mapping[str, tuple[list[DayStudy], dict[int, State]]] | None = None,
 ) -> Backtest:
-    """Run a backtest on tapes; see `backtest`.
+    """Run a backtest on tapes; see `backtest`."""
+    [done] = run_all(tapes, settings, (question,), strategies, workers=workers, begin=begin)
+    return done
 
-    `walked` is what `study_days` has given for each symbol under these settings, without a trained file, where that is
-    known already.
+
+def run_all(
+    tapes: Sequence[SymbolTape],
+    settings: CoreSettings,
+    questions: Sequence[Question],
+    strategies: Sequence[str] = (),
+    *,
+    workers: int = 1,
+    begin: Callable[[int], Progress] | None = None,
+    walked: Mapping[str, tuple[list[DayStudy], dict[int, State]]] | None = None,
+) -> list[Backtest]:
+    """Run several backtests on the same tapes and in the same processes; see `backtest`.
+
+    Parameters
+    ----------
+    questions : sequence of Question
+        The strategies are those of the first one.
+    walked : mapping, optional
+        What `study_days` has given for each symbol under these settings, without a trained file; without it each
+        question walks through the tapes.
     """
-    asked = Asked.of(tapes, settings, question, strategies)
-    progress = begin(sum(map(len, asked.trials.values()))) if begin is not None else None
+    all_asked = [Asked.of(tapes, settings, question, strategies) for question in questions]
+    names = all_asked[0].strategies
+    progress = begin(sum(len(its) for asked in all_asked for its in asked.trials.values())) if begin else None
     benches: dict[str, Bench] = {}
     studies: list[DayStudy] = []
-    jobs: list[Job] = []
+    jobs: dict[str, list[Job]] = {str(i): [] for i in range(len(all_asked))}
     for tape in tapes:
-        bench, by_day = asked.walk(tape, walked=None if walked is None else walked[tape.symbol])
-        benches[tape.symbol] = bench
-        studies += bench.studies.values()
-        jobs += [job for mine in by_day.values() for job in mine]
-    outcomes = work(benches, asked.strategies, jobs, workers, progress)
-    skipped = dict.fromkeys(reason for each in asked.skipped.values() for reason in each)
-    return Backtest(asked.strategies, tuple(outcomes), tuple(studies), tuple(skipped), question, settings)
+        for i, asked in enumerate(all_asked):
+            bench, by_day = asked.walk(tape, walked=None if walked is None else walked[tape.symbol])
+            benches.setdefault(tape.symbol, bench)
+            jobs[str(i)] += [job for mine in by_day.values() for job in mine]
+        studies += benches[tape.symbol].studies.values()
+    done = dict(work_each(benches, names, jobs, workers, progress))
+    return [
+        Backtest(
+            names,
+            tuple(done[str(i)]),
+            tuple(studies),
+            tuple(dict.fromkeys(reason for each in asked.skipped.values() for reason in each)),
+            asked.question,
+            settings,
+        )
+        for i, asked in enumerate(all_asked)
+    ]

@@ -19,7 +19,7 @@ from impactd.core.base.settings import CoreSettings
 from impactd.research.backtest.capture import pooled
 from impactd.research.backtest.days import read_tapes
 from impactd.research.backtest.evaluate import ENGINE, Outcome
-from impactd.research.backtest.run import Backtest, for_backtest, run
+from impactd.research.backtest.run import Backtest, for_backtest, run_all
 from impactd.research.backtest.study import study_days
 from impactd.research.backtest.windows import Question
 
@@ -68,15 +68,13 @@ def sensitivity(
     middle = dataclasses.replace(
         question, qty=(), participation=(), depth_shares=(MIDDLE_SHARE,), horizon_min=60, every_min=None, trimmed=False
     )
-    at_rest = run(tapes, settings, middle, _POLICIES, workers=workers, begin=begin, walked=walked)
-    rows = []
-    # The middle order is a value of everything that is varied: it is worked once.
-    done = {middle: at_rest.outcomes}
-    for varied, value, asked in _asked(middle, _unit_of_risk(at_rest)):
-        if asked not in done:
-            test = run(tapes, settings, asked, _POLICIES, workers=workers, begin=begin, walked=walked)
-            done[asked] = test.outcomes
-        rows.append(_row(varied, value, done[asked]))
+    # The middle order is a value of everything that is varied: it is worked once, and says what risk is worth.
+    [at_rest] = run_all(tapes, settings, [middle], _POLICIES, workers=workers, begin=begin, walked=walked)
+    asked = list(_asked(middle, _unit_of_risk(at_rest)))
+    others = [one for one in dict.fromkeys(question for *_, question in asked) if one != middle]
+    tests = run_all(tapes, settings, others, _POLICIES, workers=workers, begin=begin, walked=walked)
+    done = {test.question: test.outcomes for test in (at_rest, *tests)}
+    rows = [_row(varied, value, done[question]) for varied, value, question in asked]
     return pd.DataFrame(rows)
 
 

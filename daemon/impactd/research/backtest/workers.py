@@ -29,18 +29,6 @@ class Job:
     states: dict[str, State]
 
 
-def work(
-    benches: Mapping[str, Bench],
-    strategies: Sequence[str],
-    jobs: Sequence[Job],
-    workers: int,
-    progress: Callable[[int], None] | None = None,
-) -> list[Outcome]:
-    """Return the outcome of each order, in their order; see `work_each`."""
-    [(_, outcomes)] = work_each(benches, strategies, {"": jobs}, workers, progress)
-    return outcomes
-
-
 def work_each(
     benches: Mapping[str, Bench],
     strategies: Sequence[str],
