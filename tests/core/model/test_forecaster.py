@@ -242,8 +242,9 @@ def test_cold_without_book_has_unit_scale_and_prior_shape() -> None:
     assert not curves.scaled
     assert curves.as_of is None
     assert curves.beta is not None
-    # Only as much of it as is counted on before a minute has confirmed it.
-    assert curves.beta[0] > 2.5**PRIOR_THETA * curves.beta[200]
+    # Only as much of it as is counted on before a minute has confirmed it: nothing of the excess's.
+    assert curves.half_spread[0] > 1.9 ** PRIOR_THETA[0] * curves.half_spread[200]
+    assert curves.beta[0] == pytest.approx(curves.beta[200], rel=0.05)
     assert model.record(minute(1)) is None
 
 

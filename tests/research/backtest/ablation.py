@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -27,7 +28,7 @@ import numpy as np
 from impactd.core.base.settings import CoreSettings
 from impactd.core.model import forecaster
 from impactd.core.model.forecaster import SideModel
-from impactd.core.model.series import series
+from impactd.core.model.series.columns import FAST, MEAN, SLOW
 from impactd.core.slices.microprice import Microprice
 from impactd.core.slices.worth import Gate
 from impactd.research.backtest.capture import Priced, pooled
@@ -40,11 +41,21 @@ DAYS: Final = (33, 40)
 JUDGED: Final = 4
 
 _forecast = SideModel.forecast
+_levels_ahead = forecaster.levels_ahead
 _parts = Microprice.parts.fget  # type: ignore[attr-defined]  (a property)
 
 
 def _without_book(model: SideModel, starts: Any, rate: float = 0.0, book: Any = None) -> Any:
     return _forecast(model, starts, rate, None if model.minutes else book)
+
+
+def _without_nowcast(*given: Any) -> Any:
+    """Call the kernel with means of all lengths, and the book, at the hour's mean."""
+    named = dict(zip(inspect.signature(_levels_ahead).parameters, given, strict=True))
+    for name in ("spread", "excess"):
+        named[name] = named[name].copy()
+        named[name][:, [FAST, SLOW]] = named[name][:, [MEAN]]
+    return _levels_ahead(*(named | {"book": (0.0, 0.0)}).values())
 
 
 class Part(NamedTuple):
@@ -61,7 +72,7 @@ def _patched(target: Any, name: str, new: Any) -> tuple[Callable[[], AbstractCon
 
 WHOLE: Final = Part("everything on")
 OF_PLANS: Final = (
-    Part("nowcast", patches=_patched(series, "nowcast", lambda *_: (0.0, 0.0))),
+    Part("nowcast", patches=_patched(forecaster, "levels_ahead", _without_nowcast)),
     Part("standing book", patches=_patched(SideModel, "forecast", _without_book)),
     Part("waiting", patches=_patched(forecaster, "variance_at", lambda starts, *_: np.zeros(len(starts)))),
     Part("learned profile", {"learn_profile": False}),

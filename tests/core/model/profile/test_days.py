@@ -9,7 +9,7 @@ import pytest
 
 from impactd.core.base.session import DAY_NS, Session
 from impactd.core.base.settings import MINUTE_NS, SessionRule
-from impactd.core.model.profile.days import LEAST_DAYS, PRIOR_DAYS, PRIOR_THETA, ShapedProfile
+from impactd.core.model.profile.days import LEAST_DAYS, NOISE, PRIOR_DAYS, PRIOR_THETA, ShapedProfile
 from impactd.core.model.profile.profile import Profile
 from tests.core.model.test_forecaster import linear, make, minute, starts
 from tests.core.saving import load_all, save_all
@@ -98,12 +98,27 @@ def shown(days: int, theta: float) -> ShapedProfile:
 def test_generic_prior_holds_as_far_as_the_day_shows_it() -> None:
     given = between(ShapedProfile(GENERIC, Session(RULE), MINUTE_NS, learn=False), 0.0, 0.9)
     before = between(ShapedProfile(GENERIC, Session(RULE), MINUTE_NS, learn=True), 0.0, 0.9)
-    assert before == pytest.approx(PRIOR_THETA * given)
+    assert before == pytest.approx(PRIOR_THETA[0] * given)
     assert abs(between(shown(1, 0.0), 0.0, 0.9)) < 0.25 * abs(before)
     assert between(shown(1, 1.6), 0.0, 0.9) == pytest.approx(1.6 * given, rel=0.2)
     # Days do not learn again what theta knows.
     assert between(shown(20, 0.0), 0.0, 0.9) == pytest.approx(0.0, abs=0.03)
     assert between(shown(20, 1.6), 0.0, 0.9) == pytest.approx(1.6 * given, rel=0.05)
+
+
+def test_what_noise_resembles_of_a_generic_prior_counts_as_nothing() -> None:
+    given = between(ShapedProfile(GENERIC, Session(RULE), MINUTE_NS, learn=False), 0.0, 0.9)
+    found = []
+    for seed in range(40):
+        shape = ShapedProfile(GENERIC, Session(RULE), MINUTE_NS, learn=True)
+        noise = np.sqrt(NOISE) * np.random.default_rng(seed).standard_normal(120)
+        for i, level in enumerate(noise.tolist()):
+            shape.learn(OPEN + i * MINUTE_NS, level, level, 1.0)
+        found.append(between(shape, 0.0, 0.9) / given)
+    start = PRIOR_THETA[0]
+    # The regression by itself spreads as far as one standard error to both sides.
+    assert float(np.median(found)) < 0.3 * start
+    assert float(np.mean(np.array(found) > start)) < 0.25
 
 
 def test_learned_profile_that_is_given_is_taken_as_it_is() -> None:

@@ -6,10 +6,15 @@ The log levels of a side's spread and excess, less the day's own level, are
 
 at position u of the session, with g the profile that the settings give.
 
-**How far the prior holds.** A generic g is other symbols' day.  :math:`\theta` is the regression of the levels
-on g within each session, this one included, shrunk to `PRIOR_THETA` with the weight `PRIOR_WEIGHT` of a session's sum
-of squares of g; it forgets by days.  A symbol whose day is flat shows it within the first hour, and so does one with a
-steeper open than others.  A g that was learned, or given by hand, is taken as it is: :math:`\theta` is 1.
+**How far the prior holds.** A generic g is other symbols' day.  With S the sum of squares of g about its mean within
+each session, this one included, and P that of its products with the levels,
+
+.. math:: \theta = \frac{P \, (1 - k S / P^2)^+ + \theta_0 w}{S + w} ,
+
+the regression :math:`P / S` shrunk by the positive part of James and Stein [1]_, so that noise counts as nothing, and
+from `PRIOR_THETA` by the weight w, `PRIOR_WEIGHT`; it forgets by days.  A symbol whose day is flat shows it within the
+first hour, and so does one with a steeper open than others.  A g that was learned, or given by hand, is taken as it
+is: :math:`\theta` is 1.
 
 **What days add.** A session is cut into parts of `PART_MINUTES`.  With d the mean of each part on a day, less g
 and less the day's own mean, over days
@@ -64,11 +69,12 @@ LEAST_DAYS: Final = 0.2
 MOST_DAYS: Final = 60.0
 #: A day teaches its shape if so much of it was seen.
 LEAST_SEEN: Final = 0.6
-#: Theta before a minute was seen, and the sum of squares of g that it counts as.  Fixed on flat generated first days,
-#: and on FROG and ARL in hours from 10:00: with 0.8 and 0.25 a flat day's first hour cost 4.1% more than TWAP, and
-#: FROG and ARL captured 0.28 and -0.09; with these 0.8%, 0.25 and -0.01; with 0 nothing, 0.25 and -0.08.
-PRIOR_THETA: Final = 0.2
-PRIOR_WEIGHT: Final = 0.1
+#: Theta of spread and excess before a minute was seen, the sum of squares of g that it counts as, and k, the variance
+#: of a level that shows nothing (that of a flat generated minute is 0.07).  Fixed on flat generated first days, and on
+#: FROG and ARL in hours from 10:00 and from the open; ADR 22 has the table.
+PRIOR_THETA: Final = (0.2, 0.0)
+PRIOR_WEIGHT: Final = 0.05
+NOISE: Final = 0.1
 MOST_THETA: Final = 2.0
 
 _SPREAD, _EXCESS, _SERIES = 0, 1, 2
@@ -89,7 +95,7 @@ class Theta:
         self._today = np.zeros((_SERIES, 5))
         #: Of the sessions before: sums of squares and products about their means.
         self._before = np.zeros((_SERIES, 2))
-        self.values = np.ones(_SERIES) if fixed else np.full(_SERIES, PRIOR_THETA)
+        self.values = np.ones(_SERIES) if fixed else np.array(PRIOR_THETA)
 
     def take(self, weight: float, g: Float, y: Float) -> None:
         """Add a minute's g and log levels y, shape (2,)."""
@@ -103,7 +109,8 @@ class Theta:
             today = [so_far + weight * value for so_far, value in zip(sums, minute, strict=True)]
             self._today[i] = today
             squares, products = map(operator.add, before, _about_mean(*today))
-            theta = (products + PRIOR_THETA * PRIOR_WEIGHT) / (squares + PRIOR_WEIGHT)
+            shown = products - NOISE * squares / products if products * products > NOISE * squares else 0.0
+            theta = (shown + PRIOR_THETA[i] * PRIOR_WEIGHT) / (squares + PRIOR_WEIGHT)
             values.append(min(max(theta, 0.0), MOST_THETA))
         self.values = np.array(values)
 
