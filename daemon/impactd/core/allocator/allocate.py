@@ -20,7 +20,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from impactd.core.allocator.bounds import MOST_LOTS, NO_CAP, Int, never_bind, tighten
+from impactd.core.allocator.bounds import MOST_LOTS, NO_CAP, Int, count_lots, never_bind, tighten
 from impactd.core.allocator.certificate import CERTIFICATE_TOLERANCE
 from impactd.core.allocator.cost import gradient, objective
 from impactd.core.allocator.curve import SMALLEST_PRICE, Float
@@ -74,7 +74,7 @@ def _bad_input(problem: Problem, qty_quanta: int, lot_quanta: int, bounds: Seque
         text = f"qty_quanta: {qty_quanta} must lie in 0..{MAX_QUANTA}"
     elif lot_quanta < 1:
         text = f"lot_quanta: {lot_quanta} must be positive"
-    elif any(bound.shape != (n,) or bool((bound < 0).any()) for bound in bounds):
+    elif any(bound.shape != (n,) or bound.min(initial=0) < 0 for bound in bounds):
         text = f"cap_quanta, low_quanta, high_quanta: need {n} non-negative values ({NO_CAP} for no limit)"
     return None if text is None else SolveFailure("allocate", Failure.BAD_INPUT, text)
 
@@ -180,8 +180,8 @@ class _Rounding:
         self.problem, self.qty_quanta, self.lot_quanta = problem, qty_quanta, lot_quanta
         self.caps, self.high_quanta = caps, high
         self.lots = qty_quanta // lot_quanta
-        self.cap = np.minimum(caps // lot_quanta, self.lots)
-        self.low, self.high = np.minimum(-(-low // lot_quanta), self.lots), np.minimum(high // lot_quanta, self.lots)
+        self.cap, self.low, self.high = np.empty((3, len(problem)), np.int64)
+        count_lots(self.lots, lot_quanta, caps, low, high, self.cap, self.low, self.high)
         self.least: Int | None = None
         self.clips_fit, self.completes = True, completes
         if least is not None and self.lots > 0 and bool((least > lot_quanta).any()):
@@ -189,7 +189,7 @@ class _Rounding:
             self.completes &= tighten(self.lots, self.cap.copy(), self.low.copy(), self.high.copy()) == self.lots
             if not self.completes:  # else the last trade may be less
                 self.cap = np.where(self.cap < self.least, 0, self.cap)
-        asked = self.low.copy()
+        asked = self.low if self.least is None else self.low.copy()
         self.placed = int(tighten(self.lots, self.cap, self.low, self.high))
         if self.least is not None:
             # what clips can place is not known yet, so no running sum is owed for it
@@ -298,8 +298,9 @@ def _relaxed(rounding: _Rounding, solvers: Sequence[str], tolerance: float) -> S
         return Solution(np.empty(0), 0.0, 0.0, 0.0, "none", 0)
     lot = rounding.lot_quanta / QUANTA
     cap = np.where(rounding.cap < rounding.placed, rounding.cap * lot, np.inf)
-    none = np.empty(0)
-    low, high = (rounding.low * lot, rounding.high * lot) if rounding.nested else (none, none)
+    low = high = np.empty(0)
+    if rounding.nested:
+        low, high = (np.asarray(bound * lot, np.float64) for bound in (rounding.low, rounding.high))
     return solve_chain(
         replace(problem, cap=cap, low=low, high=high), rounding.placed * lot, solvers, tolerance=tolerance
     )  # fmt: skip

@@ -68,6 +68,15 @@ def tighten(total: Any, cap: Number, low: Number, high: Number) -> Any:
 
 
 @kernel
+def count_lots(lots: int, lot: int, cap_q: Int, low_q: Int, high_q: Int, cap: Int, low: Int, high: Int) -> None:
+    """Fill `cap`, `low` and `high` with bounds in whole lots, none above `lots`; all others are in quanta."""
+    for t in range(cap.shape[0]):
+        cap[t] = min(cap_q[t] // lot, lots)
+        low[t] = min((low_q[t] + lot - 1) // lot, lots) if low_q[t] < lots * lot else lots
+        high[t] = min(high_q[t] // lot, lots)
+
+
+@kernel
 def never_bind(total: Any, cap: Number, low: Number, high: Number) -> bool:
     """Return whether caps and `total` alone imply the tightened bounds."""
     n = cap.shape[0]

@@ -56,16 +56,16 @@ def _none() -> Float:
 
 
 @kernel
-def _first_wrong(c: Curve, cap: Float, fraction: Float) -> int:
+def _first_wrong(s: Float, b: Float, a: Float, e: Float, cap: Float, fraction: Float) -> int:
     """Return the place of a field with a value out of its range, or -1; problems are made many times a minute."""
     for t in range(cap.shape[0]):
-        if not 0.0 <= c.s[t] < np.inf:
+        if not 0.0 <= s[t] < np.inf:
             return 0
-        if not 0.0 <= c.b[t] < np.inf:
+        if not 0.0 <= b[t] < np.inf:
             return 1
-        if not 0.0 <= c.a[t] < np.inf:
+        if not 0.0 <= a[t] < np.inf:
             return 2
-        if not 0.0 <= c.e[t] < np.inf:
+        if not 0.0 <= e[t] < np.inf:
             return 3
         if not cap[t] >= 0.0:
             return 4
@@ -100,7 +100,7 @@ class Problem:
     def __post_init__(self) -> None:
         c, n = self.curve, len(self)
         shaped = c.s.shape == c.b.shape == c.a.shape == c.e.shape == self.cap.shape == self.fraction.shape == (n,)
-        wrong = _first_wrong(c, self.cap, self.fraction) if shaped else -1
+        wrong = _first_wrong(*c[:4], self.cap, self.fraction) if shaped else -1
         if not shaped or wrong >= 0:
             arrays = (*c[:4], self.cap, self.fraction)
             for k, (name, needs) in enumerate(_FIELDS.items()):

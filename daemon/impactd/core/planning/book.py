@@ -77,12 +77,12 @@ class _Sum:
         """Add an order's schedule, and take off what it was before."""
         before = self.laid.pop(order.cl_ord_id, None)
         if before is not None:
-            self._add(before[0], -before[1])
+            self._add(*before, -1)
         if order.schedule.start.size:
             first = int(order.schedule.start[0]) // interval_ns
             units = order.schedule.qty // _UNIT
             self.laid[order.cl_ord_id] = (first, units)
-            self._add(first, units)
+            self._add(first, units, 1)
         if not self.laid:
             self._parts.clear()
 
@@ -96,11 +96,13 @@ class _Sum:
                 found[rows] = part[index[rows] % _PART]
         return found
 
-    def _add(self, first: int, units: Int) -> None:
-        done = 0
+    def _add(self, first: int, units: Int, sign: int) -> None:
+        done, change = 0, np.add if sign > 0 else np.subtract
         while done < units.size:
             number, at = divmod(first + done, _PART)
             some = min(units.size - done, _PART - at)
-            part = self._parts.setdefault(number, np.zeros(_PART, np.int64))
-            part[at : at + some] += units[done : done + some]
+            part = self._parts.get(number)
+            if part is None:
+                part = self._parts[number] = np.zeros(_PART, np.int64)
+            change(part[at : at + some], units[done : done + some], out=part[at : at + some])
             done += some

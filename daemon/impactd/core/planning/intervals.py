@@ -44,17 +44,17 @@ class Intervals:
 
     def covered(self, begin: Int, end: Int) -> Float:
         """Return the part of each interval in which any of the windows [begin, end) is open, shape (N,)."""
-        lasts = np.zeros(self.start.size, np.int64)
-        _cover(self.start, self.end, begin, end, lasts)
-        return np.asarray(lasts / (self.end - self.start), np.float64)
+        part = np.empty(self.start.size)
+        _cover(self.start, self.end, begin, end, part)
+        return part
 
 
 @kernel
-def _cover(start: Int, end: Int, begin: Int, beyond: Int, lasts: Int) -> None:
-    """Fill `lasts` (N,) with the time from the first opening to the last close of windows in each interval, ns."""
+def _cover(start: Int, end: Int, begin: Int, beyond: Int, part: Float) -> None:
+    """Fill `part` (N,) with that of each interval from the first opening to the last close of windows in it."""
     for t in range(start.shape[0]):
         first, last = end[t], start[t]
         for i in range(begin.shape[0]):
             if begin[i] < end[t] and beyond[i] > start[t]:
                 first, last = min(first, max(begin[i], start[t])), max(last, min(beyond[i], end[t]))
-        lasts[t] = max(last - first, 0)
+        part[t] = max(last - first, 0) / (end[t] - start[t])

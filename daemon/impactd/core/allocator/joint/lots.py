@@ -25,7 +25,7 @@ from typing import Final
 
 import numpy as np
 
-from impactd.core.allocator.bounds import Int, keep_within, never_bind, tighten
+from impactd.core.allocator.bounds import Int, count_lots, keep_within, never_bind, tighten
 from impactd.core.allocator.curve import PRICE_FLOOR, SMALLEST_PRICE, Curve, Float, added_cost, less, lot_price
 from impactd.core.allocator.lots.separable import best_exchange
 from impactd.core.allocator.solvers.decomposition import Bools, cheapest_sum, decompose
@@ -45,10 +45,7 @@ def count_in_units(
     """
     for i in range(qty.shape[0]):
         lots, units = qty[i] // lot[i], lot[i] // unit
-        for t in range(cap.shape[1]):
-            cap[i, t] = min(cap_q[i, t] // lot[i], lots)
-            low[i, t] = min((low_q[i, t] + lot[i] - 1) // lot[i] if low_q[i, t] < lots * lot[i] else lots, lots)
-            high[i, t] = min(high_q[i, t] // lot[i], lots)
+        count_lots(lots, lot[i], cap_q[i], low_q[i], high_q[i], cap[i], low[i], high[i])
         placed = tighten(lots, cap[i], low[i], high[i])
         nested[i] = not never_bind(placed, cap[i], low[i], high[i])
         for t in range(cap.shape[1]):
