@@ -23,7 +23,7 @@ from impactd.shell.kafka import warm
 from impactd.shell.kafka.warm import (
     compile_ahead,
     compile_meanwhile,
-    compile_risk,
+    compile_plans,
     compiled,
     ready,
     reported,
@@ -130,12 +130,12 @@ def test_warm_up_from_nothing_compiles_whatever_the_other_process_does(
     monkeypatch.setattr(subprocess, "Popen", start)
     warm._warm_up.cache_clear()
     assert warm_up(CoreSettings()) > 0.0
-    assert [asked[-1] for asked in started] == [f"from {warm.__name__} import compile_risk; compile_risk()"]
+    assert [asked[-1] for asked in started] == [f"from {warm.__name__} import compile_plans; compile_plans()"]
 
 
-def test_compile_risk_calls_the_solvers_of_risk() -> None:
-    compile_risk()
-    assert _loaded() >= {"interior_point", "round_path"}
+def test_compile_plans_calls_the_solvers() -> None:
+    compile_plans()
+    assert _loaded() >= {"interior_point", "round_path", "decompose", "clipped_separable", "solve_separable"}
 
 
 def test_reported_tells_of_what_takes_its_time_and_stops_with_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,7 @@ from impactd.core.model.curves import shrinkage
 from impactd.core.model.profile.profile import interpolate_all
 from impactd.core.model.series.columns import N_LEVEL
 from impactd.core.model.series.series import LevelSeries, Weights, rebased
+from impactd.shell.heap import collect_seldom
 from impactd.shell.kafka.decode import Decoder
 from impactd.wire.codec import Limits
 
@@ -238,18 +239,21 @@ def warm_up(core: CoreSettings) -> float:
 @functools.lru_cache(maxsize=1)
 def _warm_up(core: CoreSettings) -> float:
     started = time.monotonic()
-    _longer_day(core)
     if _is_cold():
-        with _risk_elsewhere():
+        collect_seldom()
+        with _plans_elsewhere():
+            # In this order, because the other process does the end of it first.
+            _day(core, orders=False)
+            _longer_day(core)
             _day(core, risk=False)
-    _day(core, risk=True)
+    _longer_day(core)
+    _day(core)
     return time.monotonic() - started
 
 
 def _longer_day(core: CoreSettings) -> None:
-    """Call what only a longer day would: spreads of a high variance, a shrunk forecast, another grid, each session."""
+    """Call what only a longer day would: prices of waiting, a shrunk forecast, another grid, each session."""
     some = np.full(2, 0.02)
-    chances(0.03, some, some)
     curve = Problem.from_impact(some, some).curve
     anticipated(0.01, curve, some, some, some, some, some, some, some, 1, np.empty(2))
     shrinkage(some, 0.5)
@@ -268,7 +272,7 @@ def _read_all(core: CoreSettings) -> bool:
     with _one_at_a_time:
         run_uncompiled()
         # As much as is there; without the first, nothing of this release is.
-        for read in (partial(_longer_day, core), partial(_day, core, risk=False), partial(_day, core, risk=True)):
+        for read in (partial(_longer_day, core), partial(_day, core, risk=False), partial(_day, core)):
             read()
             if missing() > 0:
                 return False
@@ -277,13 +281,15 @@ def _read_all(core: CoreSettings) -> bool:
 
 
 def _is_cold() -> bool:
-    """Return whether `chances` was not in the cache: then nothing of this release is."""
+    """Call `chances` and return whether it was not in the cache: then nothing of this release is."""
+    some = np.full(2, 0.02)
+    chances(0.03, some, some)
     return bool(chances.stats.cache_misses)  # type: ignore[attr-defined]  # numba's, behind `kernel`
 
 
 @contextlib.contextmanager
-def _risk_elsewhere() -> Iterator[None]:
-    """Compile the solvers with risk in another process meanwhile, where there is a core for it; they are nearly half.
+def _plans_elsewhere() -> Iterator[None]:
+    """Compile the solvers in another process meanwhile, where there is a core for it; they are more than half.
 
     Both processes keep machine code in the same place and look there before they compile.  Where the other one fails,
     this one compiles them.
@@ -291,7 +297,7 @@ def _risk_elsewhere() -> Iterator[None]:
     if (os.cpu_count() or 1) < 2:
         yield
         return
-    command = [sys.executable, "-c", f"from {__name__} import compile_risk; compile_risk()"]
+    command = [sys.executable, "-c", f"from {__name__} import compile_plans; compile_plans()"]
     null = subprocess.DEVNULL
     other = subprocess.Popen(command, stdin=null, stdout=null, stderr=null)  # noqa: S603  # this interpreter
     atexit.register(other.kill)
@@ -304,31 +310,33 @@ def _risk_elsewhere() -> Iterator[None]:
         atexit.unregister(other.kill)
 
 
-def compile_risk() -> None:
-    """Compile what plans of orders that are averse to risk call of the allocator: caps, bounds, clips and company."""
+def compile_plans() -> None:
+    """Compile what plans call of the allocator: caps, bounds, clips and company, first of orders averse to risk."""
+    collect_seldom()
     n, lot = 8, 100 * QUANTA
     rising = np.linspace(0.01, 0.03, n)
     problem = Problem.from_impact(rising, 1e-4 * rising)
     free, none = np.full(n, NO_CAP), np.zeros(n, np.int64)
     cap, least = np.full(n, 4 * lot), np.full(n, 2 * lot)
-    one = replace(problem, risk=1e-6)
-    allocate(one, 10 * lot, lot, cap, low_quanta=none, high_quanta=free)
-    allocate(one, 10 * lot + 1, lot, cap, low_quanta=np.minimum(np.arange(n) * lot, 5 * lot), high_quanta=free)
-    allocate(one, 10 * lot, lot, free, low_quanta=none, high_quanta=free, least_quanta=least)
-    group = Group(
-        np.array([10 * lot, 6 * lot]),
-        np.array([lot, lot]),
-        np.stack([free, cap]),
-        np.zeros((2, n), np.int64),
-        np.full((2, n), NO_CAP),
-        np.full(2, 1e-6),
-        np.zeros((2, n), np.int64),
-    )
-    allocate_jointly(problem, group)
+    for risk in (1e-6, 0.0):
+        one = replace(problem, risk=risk)
+        allocate(one, 10 * lot, lot, cap, low_quanta=none, high_quanta=free)
+        allocate(one, 10 * lot + 1, lot, cap, low_quanta=np.minimum(np.arange(n) * lot, 5 * lot), high_quanta=free)
+        allocate(one, 10 * lot, lot, free, low_quanta=none, high_quanta=free, least_quanta=least)
+        group = Group(
+            np.array([10 * lot, 6 * lot]),
+            np.array([lot, lot]),
+            np.stack([free, cap]),
+            np.zeros((2, n), np.int64),
+            np.full((2, n), NO_CAP),
+            np.full(2, risk),
+            np.zeros((2, n), np.int64),
+        )
+        allocate_jointly(problem, group)
 
 
-def _day(core: CoreSettings, *, risk: bool) -> None:
-    """Run the made-up day, with or without the orders that are averse to risk."""
+def _day(core: CoreSettings, *, orders: bool = True, risk: bool = True) -> None:
+    """Run the made-up day, with or without orders, or those that are averse to risk."""
     # On arrival, so that each order is planned in the commit that it comes with.
     core = replace(core, apply="on_arrival")
     decoder = Decoder(Settings(), Limits(), 0, 1)
@@ -341,7 +349,9 @@ def _day(core: CoreSettings, *, risk: bool) -> None:
     for n in range(_INTERVALS):
         start_ns = begin_ns + n * interval_ns
         sent = [
-            order for order in _orders(n, start_ns, core) if risk or not {"risk_aversion", "urgency"} & order.keys()
+            order
+            for order in _orders(n, start_ns, core)
+            if orders and (risk or not {"risk_aversion", "urgency"} & order.keys())
         ]
         events = decoder.events(Topic.ORDERS, [_record(at, Topic.ORDERS, order) for order in sent])
         inbox.put_events(Topic.ORDERS, events.events, events.refused, at[Topic.ORDERS])
