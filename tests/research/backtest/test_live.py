@@ -14,6 +14,7 @@ from impactd.config.hours import session_rule
 from impactd.core.base.settings import MINUTE_NS, CoreSettings
 from impactd.core.base.topics import Side
 from impactd.core.inputs.ticks import TickBatch
+from impactd.core.orders.ledger import Ledger
 from impactd.core.orders.order import Order
 from impactd.research.backtest import live
 from impactd.research.backtest.days import SymbolTape, read_tapes
@@ -121,6 +122,15 @@ def test_orders_that_share_an_engine_trade_what_each_trades_alone(
         assert (a.left, a.n_plans) == (b.left, b.n_plans)
         assert (a.first.qty, a.first.expected_cost) == (b.first.qty, b.first.expected_cost)
     assert len(alone) == (len(orders) if factor > 1.0 else 0)
+
+
+def test_order_trades_another_path_with_the_sizes_of_no_order(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = dataclasses.replace(SETTINGS, session=session_rule("America/New_York", "09:30", "16:00"))
+    (tape,) = read_tapes([data_dir / FROG], settings)
+    order = order_of(tape.days[0].open + 90 * MINUTE_NS, 40, qty=quanta(600))
+    own = run(tape, order, settings)
+    monkeypatch.setattr(Ledger, "demand_range", lambda _self, _symbol, _interval_ns: None)
+    assert np.abs(own.qty - run(tape, order, settings).qty).sum() > 0.01 * own.qty.sum()
 
 
 def shuffled_after(batch: TickBatch, ts: int, seed: int) -> TickBatch:

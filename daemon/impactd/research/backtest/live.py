@@ -8,8 +8,8 @@ inputs reach the same state machine, and a saved state continues to the last bit
 Orders do not affect each other, and none sees a row before its time.
 
 One run of the model cannot serve all orders of a day.  An engine walks books at sizes that follow what its order asks
-of an interval (`impactd.core.books.grid`), and its levels go on from there.  With the sizes of no order, none of 52
-orders on FROG's recorded day traded the same path: a tenth of the quantity lay elsewhere, and cost 2% more.
+of an interval (`impactd.core.books.grid`), and its levels go on from there: unless that is near the sizes that a symbol
+has without orders, the order trades another path with these.
 """
 
 from __future__ import annotations
