@@ -286,6 +286,7 @@ def test_a_day_is_analysed_by_one_command(tmp_path: Path) -> None:
             f"--results={tmp_path / 'result'}",
             f"--fees={tmp_path / 'fees.toml'}",
             "--by=symbol,status,urgency,hour",
+            "--tz=Asia/Kolkata",
             f"--out={out}",
         ],
     )
@@ -294,6 +295,8 @@ def test_a_day_is_analysed_by_one_command(tmp_path: Path) -> None:
     assert len(found) == 39
     assert found.set_index("exec_id").loc["E4", "qty"] == 50
     assert found["fee"].sum() == pytest.approx(0.003 * found["qty"].sum())
+    hours = pd.to_datetime(found["ts_event"], format="ISO8601", utc=True).dt.tz_convert("Asia/Kolkata").dt.hour
+    assert set(pd.read_csv(out / "fills_summary.csv")["hour"]) == set(hours)
     ended = pd.read_csv(out / "orders.csv").set_index("cl_ord_id").loc[name]
     assert ended["cum_qty"] == found["qty"].sum()
     assert ended["total"] == sum(ended[part] for part in PARTS)

@@ -41,7 +41,11 @@ from impactd.cli.study import records, study
 @data_options("Books for the response to fills by seconds; without them it is by minutes")
 @click.option("--since", metavar="TIME", help="Only orders that ended, and fills that traded, since: ISO, or 2h, 1d.")
 @click.option(
-    "--by", metavar="A,B,...", default="symbol,side", show_default=True, help="Columns, such as urgency, hour or date."
+    "--by",
+    metavar="A,B,...",
+    default="symbol,side",
+    show_default=True,
+    help="Columns, such as urgency, or hour and date, which are local to the session.",
 )
 @click.option(
     "--fees",
@@ -128,7 +132,7 @@ def command(
             codec=data.codec,
             since=after,
         )
-        written = write_costs(found, names_of(by), out, form, response)
+        written = write_costs(found, names_of(by), out, form, response, traded.zone)
     if as_json:
         write_json(
             {
@@ -141,5 +145,5 @@ def command(
         )
         return
     click.echo(answer(found))
-    click.echo(f"half hours of the response are those of {traded.text}")
+    click.echo(f"hours, and half hours of the response, are those of {traded.text}")
     click.echo(f"wrote {', '.join(path.name for path in written)} to {out}")

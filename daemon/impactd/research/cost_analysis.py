@@ -211,13 +211,13 @@ def found_in(directory: Path, name: str) -> Path:
     raise ValidationError(MALFORMED, f"results: {directory} has no {name}.jsonl", remedy)
 
 
-def summary(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+def summary(table: pd.DataFrame, by: Sequence[str], zone: str = "UTC") -> pd.DataFrame:
     """Return orders or fills by their keys: counts, sums of money, and averages weighted by value.
 
-    `hour` and `date` (UTC) are keys of both, besides their columns.
+    `hour` and `date`, local to `zone`, are keys of both, besides their columns.
     """
     is_orders = "order_qty" in table
-    at = table["as_of" if is_orders else "ts_event"]
+    at = table["as_of" if is_orders else "ts_event"].dt.tz_convert(zone)
     table = table.assign(hour=at.dt.hour, date=at.dt.date.astype(str))
     for key in by:
         if key not in table:

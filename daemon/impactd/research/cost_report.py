@@ -91,16 +91,26 @@ def _counted(n: int, noun: str) -> str:
 
 
 def write_costs(
-    found: Analysis, by: Sequence[str], out: Path, form: Format = "csv", response: pd.DataFrame | None = None
+    found: Analysis,
+    by: Sequence[str],
+    out: Path,
+    form: Format = "csv",
+    response: pd.DataFrame | None = None,
+    zone: str = "UTC",
 ) -> list[Path]:
-    """Write fills, orders, the summary by `by`, the response to fills, and ``tca.html``; return the files."""
+    """Write fills, orders, the summary by `by`, the response to fills, and ``tca.html``; return the files.
+
+    Hours and dates of the summary are local to `zone`.
+    """
     of = found.fills if found.orders.empty else found.orders
     if stated(of).nunique() > 1 and "currency" not in by:
         by = [*by, "currency"]  # no sum is of several
-    tables = {"fills": found.fills, "orders": found.orders, "summary": summary(of, by) if len(of) else pd.DataFrame()}
+    tables = {"fills": found.fills, "orders": found.orders, "summary": pd.DataFrame()}
+    if len(of):
+        tables["summary"] = summary(of, by, zone)
     if len(found.fills):
         keys = [key for key in by if key in {*found.fills.columns, "hour", "date"}]
-        tables["fills_summary"] = summary(found.fills, keys or ["symbol"])
+        tables["fills_summary"] = summary(found.fills, keys or ["symbol"], zone)
     if response is not None:
         tables["response"] = response
     page = page_environment().get_template("tca.html.j2").render(answer=answer(found), tables=_shown(found, tables))
