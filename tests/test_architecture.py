@@ -118,6 +118,16 @@ PROCESSORS_OWN: Final = frozenset(
         " log2 logaddexp logaddexp2 power sin sinh tan tanh dot inner linalg matmul tensordot vdot",
     )
 )
+#: Modules that add whole numbers, or fractions, by ``sum``: of floats it compensates for rounding from Python 3.12 on.
+WHOLE_SUMS: Final = frozenset(
+    f"core/{name}.py"
+    for name in re.findall(
+        r"\S+",
+        "allocator/joint/allocate base/settings books/minute inputs/reject_rate model/learned/network"
+        " model/learned/trees orders/auction orders/halts orders/ledger planning/metaorder planning/replan"
+        " planning/venues slices/watch tca/executed tca/response",
+    )
+)
 #: What is no part of any output's way: a solver of another package, and the estimate of a report.
 ELSEWHERE: Final = frozenset({"core/allocator/solvers/cvxpy.py", "core/tca/response.py"})
 
@@ -150,6 +160,13 @@ def processors_own(source: str) -> Iterator[str]:
 @pytest.mark.parametrize("path", [path for path in CORE_MODULES if _name(path) not in ELSEWHERE], ids=_name)
 def test_core_module_computes_the_same_on_every_processor(path: Path) -> None:
     assert list(processors_own(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize("path", [path for path in CORE_MODULES if _name(path) not in WHOLE_SUMS], ids=_name)
+def test_core_module_adds_floats_alike_in_every_python(path: Path) -> None:
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    lines = [node.lineno for node in calls if isinstance(node.func, ast.Name) and node.func.id == "sum"]
+    assert lines == [], "use math.fsum, or name the module in WHOLE_SUMS where it adds whole numbers"
 
 
 def test_check_of_processors_finds_what_is_outside_of_kernels_only() -> None:

@@ -264,8 +264,9 @@ class CostBands:
             for k, share in length
             for j, part in size
         ]
-        middle = sum(part * bands.middle for part, bands in found)
-        widths = tuple(sum(part * bands.widths[i] for part, bands in found) for i in range(len(self.levels)))
+        # Not `sum`: from Python 3.12 on it compensates for rounding.
+        middle = math.fsum(part * bands.middle for part, bands in found)
+        widths = tuple(math.fsum(part * bands.widths[i] for part, bands in found) for i in range(len(self.levels)))
         return LogBands(0.0, widths, math.exp(middle)) if self._acts else LogBands(middle, widths)
 
     def update(

@@ -405,7 +405,7 @@ def _largest(order: Order, plan: Callable[[Order], Proposals], max_cost_bps: flo
         if plans.shortfall[0] or not plans.priced or mid is None or mid <= 0.0:
             return False
         # An entry without a price counts as nothing.
-        entries = sum((plans.entry_price(entry) or 0.0) * (entry.left / QUANTA) for entry in plans.auctions[0])
+        entries = math.fsum((plans.entry_price(entry) or 0.0) * (entry.left / QUANTA) for entry in plans.auctions[0])
         return plans.expected_cost + entries <= max_cost_bps / 1e4 * mid * lots * lot / QUANTA
 
     low, high = 0, max(order.terms.order_qty // lot, 1)

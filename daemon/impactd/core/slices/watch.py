@@ -341,10 +341,10 @@ class Slicer:
         s = its.sides[seen.side]
         price, offer = None, 0.0
         if its.gate.on:
-            asked = sum([ask.each for ask in asks])
+            asked = math.fsum([ask.each for ask in asks])
             price, offer = s.supply.price(asked, seen.px, seen.sz, seen.mid, seen.side.sign, seen.move)
         known, offer = price is not None and price < math.inf, max(offer - s.taken, 0.0)
-        whole = sum([ask.each for ask in asks if ask.free])
+        whole = math.fsum([ask.each for ask in asks if ask.free])
         filled = []
         for ask in asks:
             follows = not (known and ask.free)
