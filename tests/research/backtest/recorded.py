@@ -10,8 +10,8 @@ The recordings are not part of the project::
 
 `tests.research.backtest.generated --first-days N` works orders the same way on days on which nothing can be foreseen.
 
-`--days FIRST:LAST` judges other A-share days, `--symbols` fewer symbols.  `tests.research.backtest.ablation` shows what
-parts of plans and slices are worth.
+`--days FIRST:LAST` judges other A-share days, `--symbols` fewer symbols; with `--learned KIND` plans follow a forecast
+trained on the A-share days before.  `tests.research.backtest.ablation` shows what parts of plans and slices are worth.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from impactd.core.base.quantity import QUANTA
 from impactd.core.base.settings import SECOND_NS, CoreSettings, PlanSettings, SessionRule
 from impactd.core.base.topics import SIDES, Topic
 from impactd.core.inputs.ticks import Float, TickBatch
+from impactd.core.model.learned.trained import KINDS, TrainedFile
 from impactd.core.outputs.messages import Plan, Slice
 from impactd.research.backtest import within
 from impactd.research.backtest.capture import Priced, pooled
@@ -40,6 +41,8 @@ from impactd.research.backtest.policies import Lines
 from impactd.research.backtest.study import DayStudy
 from impactd.research.backtest.windows import Question, Trial, trials
 from impactd.research.backtest.within import Takes
+from impactd.research.learned.fit import fit
+from impactd.research.learned.samples import samples_of
 from tests.core.band_days import outputs
 
 #: Of the session's volume, in turn by day.
@@ -96,11 +99,32 @@ class Worked:
     shares: Mapping[str, float] = field(default_factory=dict)
 
 
-def worked(source: Source, acts: str, skip: int, rates: Sequence[float] = RATES) -> list[Worked]:
-    """Return the orders of a source's days but the first `skip`, worked by the minute or by slices."""
+def worked(
+    source: Source, acts: str, skip: int, rates: Sequence[float] = RATES, learned: TrainedFile | str = ""
+) -> list[Worked]:
+    """Return the orders of a source's days but the first `skip`, worked by the minute or by slices.
+
+    Parameters
+    ----------
+    learned : TrainedFile or str
+        A trained file that plans follow from the start; empty for the default forecast.
+    """
     settings = settings_of(source.session, acts)
+    if learned:
+        model = dataclasses.replace(settings.model, learned=learned, learned_use="always")
+        settings = dataclasses.replace(settings, model=model)
     [tape] = [tape for tape in read_tapes(source.files, settings) if len(tape.days)]
     return work(tape, settings, list(tried(source, tape.days[skip:], rates)))
+
+
+def trained(chosen: list[Source], n: int, kind: str) -> TrainedFile:
+    """Return a file of a kind trained on the first `n` days of all sources."""
+    samples = []
+    for source in chosen:
+        settings = settings_of(source.session, "minute")
+        for tape in read_tapes(source.files[:n], settings):
+            samples += samples_of(tape, settings, kind)
+    return TrainedFile.of(fit(samples, settings, 0))
 
 
 def settings_of(session: SessionRule, acts: str) -> CoreSettings:
@@ -262,18 +286,24 @@ def main() -> None:
     parser.add_argument("--symbols", nargs="*", default=[])
     parser.add_argument("--rates", type=float, nargs="*", default=list(RATES), help="of the volume, in turn by day")
     parser.add_argument("--acts", nargs="*", choices=("minute", "slices"), default=["minute", "slices"])
+    parser.add_argument("--learned", choices=KINDS, help="plans follow a file trained on the A-share days before")
     asked = parser.parse_args()
     default = "1:40" if asked.what == "bands" else "41:50"
     first, last = (int(part) for part in (asked.days or default).split(":"))
     chosen = [s for s in sources(asked.data, first, last) if not asked.symbols or s.symbol in asked.symbols]
-    if asked.what == "bands":
+    learned: TrainedFile | str = ""
+    if asked.what == "bands" or asked.learned:
         chosen = [source for source in chosen if source.market == "A-shares"]
+    if asked.learned:
+        learned = trained(
+            [s for s in sources(asked.data, 1, first - 1) if s.market == "A-shares"], first - 1, asked.learned
+        )
     for acts in asked.acts:
         policy = SLICES if acts == "slices" else ENGINE
         by_market: dict[str, list[Worked]] = {}
         for source in chosen:
             ashare = source.market == "A-shares"
-            found = worked(source, acts, min(first - 1, HISTORY) if ashare else 0, asked.rates)
+            found = worked(source, acts, min(first - 1, HISTORY) if ashare else 0, asked.rates, learned)
             by_market.setdefault(source.market, []).extend(found)
             line = _line(source.symbol, found) if asked.what == "bands" else worth(source.symbol, found, policy)
             print(f"{acts:7} {line}", flush=True)  # noqa: T201  (a command)

@@ -27,13 +27,12 @@ import numpy as np
 from impactd.core.base.settings import CoreSettings
 from impactd.core.engine import Engine
 from impactd.core.market.champion import Champion
-from impactd.core.model.learned.trained import KINDS, TREES, TrainedFile
+from impactd.core.model.learned.trained import KINDS, TREES
 from impactd.core.outputs.messages import Output
 from impactd.research.backtest.days import SymbolTape, read_tapes
 from impactd.research.backtest.live import states_at
-from impactd.research.learned.fit import fit
-from impactd.research.learned.samples import samples_of, with_learned
-from tests.research.backtest.recorded import Source, settings_of, sources
+from impactd.research.learned.samples import with_learned
+from tests.research.backtest.recorded import settings_of, sources, trained
 
 
 @dataclass
@@ -86,16 +85,6 @@ def follow(tape: SymbolTape, settings: CoreSettings) -> Followed:
     finally:
         Champion.update = update  # type: ignore[method-assign]
     return found
-
-
-def trained(chosen: list[Source], n: int, kind: str) -> TrainedFile:
-    """Return a file of a kind trained on the first `n` days of all sources."""
-    samples = []
-    for source in chosen:
-        settings = settings_of(source.session, "minute")
-        for tape in read_tapes(source.files[:n], settings):
-            samples += samples_of(tape, settings, kind)
-    return TrainedFile.of(fit(samples, settings, 0))
 
 
 def report(name: str, found: Followed) -> str:
