@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, fields, is_dataclass
-from functools import cache
+from functools import cache, lru_cache
 from operator import attrgetter
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -129,24 +129,14 @@ def _each(convert: Convert | None) -> Convert:
     return lambda values: [None if value is None else convert(value) for value in values]
 
 
-class _Quantities(dict[int | None, int | float | None]):
-    """Quantities by their quanta, as `format_qty` writes them: most of a plan's hundreds are the same few."""
-
-    def __missing__(self, quanta: int | None) -> int | float | None:
-        """Write a quantity that is not known; all are dropped once there are `_MOST_KNOWN`."""
-        if len(self) >= _MOST_KNOWN:
-            self.clear()
-        made = self[quanta] = None if quanta is None else format_qty(quanta)
-        return made
-
-
-_MOST_KNOWN: Final = 4_096
-_known: Final = _Quantities()
+@lru_cache(maxsize=4_096)
+def _quantity(quanta: int | None) -> int | float | None:
+    return None if quanta is None else format_qty(quanta)
 
 
 def _quantities(values: Sequence[int | None]) -> list[int | float | None]:
-    """Return quantities as `format_qty` does, without a call for each."""
-    return list(map(_known.__getitem__, values))
+    """Return quantities as `format_qty` does; they are kept, as most of a plan's hundreds are the same few."""
+    return list(map(_quantity, values))
 
 
 def number(value: float) -> float | None:

@@ -42,7 +42,7 @@ from impactd.research.backtest.study import DayStudy
 from impactd.research.backtest.windows import Question, Trial, trials
 from impactd.research.backtest.within import Takes
 from impactd.research.learned.fit import fit
-from impactd.research.learned.samples import samples_of
+from impactd.research.learned.samples import samples_of, with_learned
 from tests.core.band_days import outputs
 
 #: Of the session's volume, in turn by day.
@@ -111,8 +111,7 @@ def worked(
     """
     settings = settings_of(source.session, acts)
     if learned:
-        model = dataclasses.replace(settings.model, learned=learned, learned_use="always")
-        settings = dataclasses.replace(settings, model=model)
+        settings = with_learned(settings, learned, always=True)
     [tape] = [tape for tape in read_tapes(source.files, settings) if len(tape.days)]
     return work(tape, settings, list(tried(source, tape.days[skip:], rates)))
 

@@ -47,6 +47,11 @@ class Levels:
         return float(value_at(self.sizes, self.excess, size))
 
 
+def floored(half_spread: float, mid: float) -> float:
+    """Return the half-spread as it is taken: see `FLOOR_MID`."""
+    return max(half_spread, FLOOR_MID * (abs(mid) or 1.0))
+
+
 def of_minute(books: MinuteBooks, row: int, min_coverage: float, *, intercept: bool) -> Levels | None:
     """Return the levels of a closed minute, or None if no size was held long enough."""
     if books.covered_ns <= 0 or books.half_spread is None or books.mid is None or not len(books.sizes):
@@ -75,7 +80,7 @@ def _levels(
     intercept: bool,
 ) -> tuple[Levels, bool]:
     """Return the levels, and whether any size was held long enough."""
-    spread = max(half_spread, FLOOR_MID * (abs(mid) or 1.0))
+    spread = floored(half_spread, mid)
     excess, rows = np.empty(len(sizes)), [np.ascontiguousarray(row) for row in (g, bound, coverage)]
     of_curve = spread if intercept else 0.0, OFFSET * spread
     held, any_held = excesses(sizes, rows[0], rows[1], rows[2], least, *of_curve, excess)

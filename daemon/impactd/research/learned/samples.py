@@ -54,9 +54,10 @@ def blank_file(settings: CoreSettings, kind: str = TREES) -> TrainedFile:
     return TrainedFile.of(document(settings, kind, KINDS[kind].blank(), {"rows": 0}))
 
 
-def with_learned(settings: CoreSettings, learned: str) -> CoreSettings:
-    """Return the settings with a trained file, or without any where it is empty."""
-    return dataclasses.replace(settings, model=dataclasses.replace(settings.model, learned=learned))
+def with_learned(settings: CoreSettings, learned: str, *, always: bool = False) -> CoreSettings:
+    """Return the settings with a trained file, `always` followed or as they say; without any where it is empty."""
+    use = "always" if always else settings.model.learned_use
+    return dataclasses.replace(settings, model=dataclasses.replace(settings.model, learned=learned, learned_use=use))
 
 
 @dataclass(slots=True)
@@ -101,8 +102,7 @@ def samples_of(tape: SymbolTape, settings: CoreSettings, kind: str = TREES) -> l
     interval = settings.books.interval_ns
     watch = _Watch(tape.days, interval)
     ends = [day.open + t * interval for day in tape.days for t in range(len(day.intervals) + 1)]
-    model = dataclasses.replace(settings.model, learned=blank_file(settings, kind), learned_use="always")
-    states_at(tape, dataclasses.replace(settings, model=model), (), look=watch, at=ends)
+    states_at(tape, with_learned(settings, blank_file(settings, kind), always=True), (), look=watch, at=ends)
     return list(_joined(watch, interval, kind))
 
 

@@ -60,6 +60,38 @@ LAYOUT: Final = 1
 _SPREAD, _EXCESS, _DEPTH, _IMBALANCE, _SQUARE, _N_SERIES = range(6)
 
 
+class Discounted:
+    """Averages of `n` series, each value discounted as time passes; NaN, a value that is not known, counts as none."""
+
+    __slots__ = ("sums",)
+
+    def __init__(self, n: int) -> None:
+        #: Total and weight of each series.
+        self.sums = [[0.0, 0.0] for _ in range(n)]
+
+    def add(self, values: Sequence[float], forget: float) -> None:
+        """Multiply what there is by `forget`, and add a value of each series."""
+        for sums, value in zip(self.sums, values, strict=True):
+            known = not math.isnan(value)
+            sums[:] = forget * sums[0] + (value if known else 0.0), forget * sums[1] + known
+
+    def means(self) -> list[float]:
+        """Return the average of each series; NaN before any value."""
+        return [total / weight if weight > 0.0 else math.nan for total, weight in self.sums]
+
+
+def slow_forget(session: Session, before: int | None, minute_ns: int) -> float:
+    """Return what slow sums are multiplied by from the minute `before`, None for none, to the next one, UTC ns."""
+    return 1.0 if before is None else math.pow(2.0, -session.open_minutes_between(before, minute_ns) / SLOW_MINUTES)
+
+
+def log_return(before: float | None, mid: float | None) -> float:
+    """Return the log return of the mid; NaN where one of the two is unknown or not positive."""
+    if before is None or mid is None or min(before, mid) <= 0.0:
+        return math.nan
+    return math.log(mid / before)
+
+
 class FeatureState:
     """What one symbol and side has shown, as features of the intervals ahead.
 
@@ -74,9 +106,8 @@ class FeatureState:
         self._session = session
         self._interval_ns = interval_ns
         self._mid: float | None = None
-        #: Totals and weights, slow and fast, of each series; and its latest value.
-        self._slow = [[0.0, 0.0] for _ in range(_N_SERIES)]
-        self._fast = [[0.0, 0.0] for _ in range(_N_SERIES)]
+        self._slow, self._fast = Discounted(_N_SERIES), Discounted(_N_SERIES)
+        #: The latest value of each series.
         self._last = [math.nan] * _N_SERIES
         #: Start of the latest minute taken in, UTC ns.
         self.minute: int | None = None
@@ -89,17 +120,12 @@ class FeatureState:
     def update(self, minute_ns: int, levels: tuple[float, float], books: MinuteBooks) -> None:
         """Add the log half-spread and log excess of a closed minute, later than all before, and its books."""
         own, other = (math.log(size) if size > 0.0 else math.nan for size in self._depths(books))
-        mid, moved = books.mid, math.nan
-        if mid is not None and self._mid is not None and min(mid, self._mid) > 0.0 and self._follows(minute_ns):
-            moved = math.log(mid / self._mid)
+        moved = log_return(self._mid, books.mid) if self._follows(minute_ns) else math.nan
         self._last = [*levels, own, own - other, moved * moved]
-        slow, fast = self._forget(minute_ns)
-        for k, value in enumerate(self._last):
-            for averages, forget in ((self._slow, slow), (self._fast, fast)):
-                total, weight = averages[k]
-                known = not math.isnan(value)
-                averages[k] = [forget * total + (value if known else 0.0), forget * weight + known]
-        self._mid, self.minute = mid, minute_ns
+        self._slow.add(self._last, slow_forget(self._session, self.minute, minute_ns))
+        since = 0 if self.minute is None else minute_ns - self.minute
+        self._fast.add(self._last, math.pow(2.0, -(since / (FAST_MINUTES * MINUTE_NS))))
+        self._mid, self.minute = books.mid, minute_ns
 
     def _depths(self, books: MinuteBooks) -> tuple[float, float]:
         """Return the depth of the side that is walked, and that of the other, shares."""
@@ -107,14 +133,6 @@ class FeatureState:
 
     def _follows(self, minute_ns: int) -> bool:
         return self.minute is not None and minute_ns - self.minute == self._interval_ns
-
-    def _forget(self, minute_ns: int) -> tuple[float, float]:
-        """Return what the slow and the fast sums are multiplied by from the latest minute to this one."""
-        if self.minute is None:
-            return 1.0, 1.0
-        slow = self._session.open_minutes_between(self.minute, minute_ns)
-        fast = (minute_ns - self.minute) / (FAST_MINUTES * MINUTE_NS)
-        return math.pow(2.0, -slow / SLOW_MINUTES), math.pow(2.0, -fast)
 
     def of(self, starts_ns: Int) -> Float:
         """Return the features of the intervals that begin at `starts_ns`.
@@ -138,7 +156,7 @@ class FeatureState:
 
     def _now(self) -> tuple[float, ...]:
         """Return the features that are the same of every interval ahead."""
-        slow, fast = ([_mean(*sums) for sums in averages] for averages in (self._slow, self._fast))
+        slow, fast = self._slow.means(), self._fast.means()
         volatility = math.nan
         if slow[_SQUARE] > 0.0 and fast[_SQUARE] > 0.0:
             volatility = 0.5 * math.log(fast[_SQUARE] / slow[_SQUARE])
@@ -156,7 +174,7 @@ class FeatureState:
     def save(self) -> list[Any]:
         """Return the state as JSON-ready values; `load` continues from it bit for bit."""
         last = [None if math.isnan(value) else value for value in self._last]
-        return [LAYOUT, self.minute, self._mid, last, self._slow, self._fast]
+        return [LAYOUT, self.minute, self._mid, last, self._slow.sums, self._fast.sums]
 
     def load(self, saved: Sequence[Any] | None) -> None:
         """Continue from what `save` returned; from nothing, or another layout, start empty."""
@@ -164,8 +182,4 @@ class FeatureState:
             return
         _, self.minute, self._mid, last, slow, fast = saved
         self._last = [math.nan if value is None else value for value in last]
-        self._slow, self._fast = [list(sums) for sums in slow], [list(sums) for sums in fast]
-
-
-def _mean(total: float, weight: float) -> float:
-    return total / weight if weight > 0.0 else math.nan
+        self._slow.sums, self._fast.sums = [list(sums) for sums in slow], [list(sums) for sums in fast]

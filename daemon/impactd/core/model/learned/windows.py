@@ -37,8 +37,8 @@ import numpy.typing as npt
 from impactd.core.base.session import Session
 from impactd.core.model.curves import Float, Int, MinuteBooks
 from impactd.core.model.forecaster import reference_of
-from impactd.core.model.learned.features import SLOW_MINUTES
-from impactd.core.model.measure import FLOOR_MID, OFFSET
+from impactd.core.model.learned.features import Discounted, log_return, slow_forget
+from impactd.core.model.measure import OFFSET, floored
 
 _SERIES: Final = ("spread", "excess", "other", "deep", "depth", "move")
 
@@ -73,8 +73,8 @@ class WindowState:
         self._mid: float | None = None
         #: Shape (_KEPT, n_series). The latest interval first.
         self._ring: npt.NDArray[np.int16] = np.full((_KEPT, len(_SERIES)), _NONE, np.int16)
-        #: Totals and weights of each series; the last has absolute returns as they are.
-        self._slow = [[0.0, 0.0] for _ in _SERIES]
+        #: The last series has absolute returns as they are.
+        self._slow = Discounted(len(_SERIES))
         #: Log half-spread and log excess of the latest minute; NaN before any.
         self.levels = math.nan, math.nan
         #: Start of the latest minute taken in, UTC ns.
@@ -83,23 +83,17 @@ class WindowState:
     def update(self, minute_ns: int, levels: tuple[float, float], books: MinuteBooks) -> None:
         """Add the log half-spread and log excess of a closed minute, later than all before, and its books."""
         passed = _KEPT if self.minute is None else min((minute_ns - self.minute) // self._interval_ns, _KEPT)
-        mid, moved = books.mid, math.nan
-        if mid is not None and self._mid is not None and min(mid, self._mid) > 0.0 and passed == 1:
-            moved = abs(math.log(mid / self._mid))
+        moved = abs(log_return(self._mid, books.mid)) if passed == 1 else math.nan
         values = [*levels, *self._relative(books), moved]
-        usual = _mean(*self._slow[-1])
+        usual = self._slow.means()[-1]
         kept = [*values[:-1], moved / usual if usual > 0.0 else math.nan]
         self._ring[passed:] = self._ring[: _KEPT - passed].copy()
         self._ring[:passed] = _NONE
         self._ring[0] = [
             _NONE if math.isnan(value) else round(max(min(value / _UNIT, _LARGEST), -_LARGEST)) for value in kept
         ]
-        open_minutes = 0.0 if self.minute is None else self._session.open_minutes_between(self.minute, minute_ns)
-        forget = math.pow(2.0, -open_minutes / SLOW_MINUTES)
-        for sums, value in zip(self._slow, values, strict=True):
-            known = not math.isnan(value)
-            sums[:] = forget * sums[0] + (value if known else 0.0), forget * sums[1] + known
-        self._mid, self.minute, self.levels = mid, minute_ns, levels
+        self._slow.add(values, slow_forget(self._session, self.minute, minute_ns))
+        self._mid, self.minute, self.levels = books.mid, minute_ns, levels
 
     def _relative(self, books: MinuteBooks) -> tuple[float, float, float]:
         """Return the minute's values of ``other``, ``deep`` and ``depth``."""
@@ -118,7 +112,7 @@ class WindowState:
         ends = np.array(WINDOWS) - 1
         totals = np.where(known, self._ring, 0).cumsum(axis=0, dtype=np.int64)[ends]
         counts = known.cumsum(axis=0, dtype=np.int64)[ends]
-        slow = np.array([*(_mean(*sums) for sums in self._slow[:-1]), 1.0])
+        slow = np.array([*self._slow.means()[:-1], 1.0])
         means = np.divide(totals, counts, out=np.full(totals.shape, np.nan), where=counts > 0)
         out[:, :-1] = (means * _UNIT - slow).reshape(-1)
         out[:, -1] = np.nan if self.minute is None else (starts_ns - self.minute) / self._interval_ns
@@ -127,7 +121,7 @@ class WindowState:
     def save(self) -> list[Any]:
         """Return the state as JSON-ready values; `load` continues from it bit for bit."""
         ring = base64.b64encode(self._ring.astype("<i2").tobytes()).decode("ascii")
-        return [LAYOUT, self.minute, self._mid, self.levels, ring, self._slow]
+        return [LAYOUT, self.minute, self._mid, self.levels, ring, self._slow.sums]
 
     def load(self, saved: Sequence[Any] | None) -> None:
         """Continue from what `save` returned; from nothing, or another layout, start empty."""
@@ -136,16 +130,12 @@ class WindowState:
         _, self.minute, self._mid, levels, ring, slow = saved
         self.levels = levels[0], levels[1]
         self._ring = np.frombuffer(base64.b64decode(ring), "<i2").astype(np.int16).reshape(self._ring.shape)
-        self._slow = [list(sums) for sums in slow]
+        self._slow.sums = [list(sums) for sums in slow]
 
 
 def _log_excess(books: MinuteBooks, walked: float) -> float:
     """Return the log of what a walk costs over the half-spread, and a tenth of that (`impactd.core.model.measure`)."""
     if books.half_spread is None or books.mid is None or math.isnan(walked):
         return math.nan
-    spread = max(books.half_spread, FLOOR_MID * (abs(books.mid) or 1.0))
+    spread = floored(books.half_spread, books.mid)
     return math.log(max(walked - spread, 0.0) + OFFSET * spread)
-
-
-def _mean(total: float, weight: float) -> float:
-    return total / weight if weight > 0.0 else math.nan
